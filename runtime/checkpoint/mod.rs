@@ -1,0 +1,1 @@
+//! Checkpoints: reading and writing the tensors of a network by their names.

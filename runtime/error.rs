@@ -1,0 +1,97 @@
+//! The one error type: what was expected, what was given, and where in the network.
+
+use std::fmt;
+use std::sync::Arc;
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// An error with the place it comes from.
+///
+/// It prints as `at ResNet.layer1[0].conv1 (Conv2d 3→64, 7×7): expected 3 input channels, got 1`.
+/// Cloning is cheap, so a failed [`Signal`](crate::Signal) can be shared like any other.
+#[derive(Clone)]
+pub struct Error(Arc<Inner>);
+
+#[derive(Clone, Default)]
+struct Inner {
+    path: String,
+    layer: String,
+    message: String,
+    source: Option<Arc<candle_core::Error>>,
+}
+
+impl Error {
+    /// An error that says `message` and nothing of its place yet.
+    pub fn msg(message: impl fmt::Display) -> Self {
+        Self(Arc::new(Inner { message: message.to_string(), ..Inner::default() }))
+    }
+
+    /// The path of the layer that failed, `ResNet.layer1[0].conv1`; empty outside a network.
+    pub fn path(&self) -> &str {
+        &self.0.path
+    }
+
+    /// What went wrong, without the place.
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// Names the layer, `Conv2d 3→64, 7×7`, unless it is named already.
+    pub fn in_layer(mut self, layer: impl fmt::Display) -> Self {
+        if self.0.layer.is_empty() {
+            Arc::make_mut(&mut self.0).layer = layer.to_string();
+        }
+        self
+    }
+
+    /// Names the path, unless it is named already: the innermost place is the true one.
+    pub fn at(mut self, path: impl fmt::Display) -> Self {
+        if self.0.path.is_empty() {
+            Arc::make_mut(&mut self.0).path = path.to_string();
+        }
+        self
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Inner { path, layer, message, .. } = &*self.0;
+        match (path.is_empty(), layer.is_empty()) {
+            (true, true) => f.write_str(message),
+            (true, false) => write!(f, "{layer}: {message}"),
+            (false, true) => write!(f, "at {path}: {message}"),
+            (false, false) => write!(f, "at {path} ({layer}): {message}"),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source.as_deref().map(|e| e as _)
+    }
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        let message = error.to_string();
+        Self(Arc::new(Inner { message, source: Some(Arc::new(error)), ..Inner::default() }))
+    }
+}
+
+impl From<Error> for candle_core::Error {
+    fn from(error: Error) -> Self {
+        candle_core::Error::wrap(error)
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        Self::msg(error)
+    }
+}

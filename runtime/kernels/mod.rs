@@ -1,0 +1,4 @@
+//! The compute kernels: the only room in which `unsafe` code lives.
+
+pub mod activation;
+pub mod conv;
