@@ -18,12 +18,12 @@ impl Default for ConvGeometry {
 
 impl ConvGeometry {
     /// The rows and columns of the output for an input and a kernel of the given size, or `None`
-    /// where the padded input is smaller than the dilated kernel.
+    /// where the padded input is smaller than the dilated kernel (or a stride is zero).
     pub fn output_size(&self, input: [usize; 2], kernel: [usize; 2]) -> Option<[usize; 2]> {
         let axis = |i: usize| {
             let reach = self.dilation[i].checked_mul(kernel[i].checked_sub(1)?)?.checked_add(1)?;
             let padded = input[i].checked_add(self.padding[i][0])?.checked_add(self.padding[i][1])?;
-            Some(padded.checked_sub(reach)? / self.stride[i] + 1)
+            Some(padded.checked_sub(reach)?.checked_div(self.stride[i])? + 1)
         };
         Some([axis(0)?, axis(1)?])
     }

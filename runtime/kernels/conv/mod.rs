@@ -1,5 +1,67 @@
-//! Convolution + bias + batch norm + residual + activation, as one kernel.
+//! Convolution + batch norm or bias + residual + activation, as one kernel.
+//!
+//! [`conv2d`] checks its operands ([`shape`]) and takes one of three ways: the fused CPU kernels
+//! ([`cpu`]), the same inside a candle operation that has a gradient ([`op`]), or, on other devices,
+//! candle's own operations ([`composed`]).
 
+pub mod backward;
+mod composed;
+pub mod cpu;
 mod geometry;
+mod op;
+mod shape;
 
+pub use cpu::PackedCache;
 pub use geometry::ConvGeometry;
+pub use shape::ConvShape;
+
+use crate::kernels::activation::Activation;
+use candle_core::{Result, Tensor};
+
+/// What happens to the sum of products before it is stored:
+/// `y = activation((conv * scale + shift) + residual)`.
+///
+/// Its tensors have the input's dtype and device.
+#[derive(Clone, Debug, Default)]
+pub struct Epilogue {
+    /// `[out_channels]`: a folded batch norm's factor.
+    pub scale: Option<Tensor>,
+    /// `[out_channels]`: the bias, or a folded batch norm's summand.
+    pub shift: Option<Tensor>,
+    /// `[batch, out_channels, height, width]`, as the output.
+    pub residual: Option<Tensor>,
+    pub activation: Activation,
+}
+
+impl Epilogue {
+    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        [&self.scale, &self.shift, &self.residual].into_iter().flatten()
+    }
+}
+
+/// Convolves an input `[batch, in_channels, height, width]` with a weight
+/// `[out_channels, in_channels / groups, kernel height, kernel width]`, as PyTorch's `conv2d`, and
+/// applies the epilogue, all in one kernel. f32, f64, f16 and bf16 (halves are summed in f32); the
+/// operands may have any strides.
+///
+/// Where one of the operands tracks gradients, so does the result. `packed` keeps what a kernel
+/// prepares from the weight for the next call; see [`PackedCache`] for when that is right.
+///
+/// # Errors
+/// Where shapes, dtypes or devices do not fit, and where the output would be empty in height or width.
+pub fn conv2d(
+    input: &Tensor,
+    weight: &Tensor,
+    geometry: &ConvGeometry,
+    epilogue: &Epilogue,
+    packed: Option<&PackedCache>,
+) -> Result<Tensor> {
+    let shape = ConvShape::of(input, weight, geometry, epilogue)?;
+    if !input.device().is_cpu() {
+        composed::conv2d(input, weight, &shape, epilogue)
+    } else if [input, weight].into_iter().chain(epilogue.tensors()).any(Tensor::track_op) {
+        op::conv2d(input, weight, &shape, epilogue)
+    } else {
+        cpu::conv2d(input, weight, &shape, epilogue, packed.filter(|_| !weight.is_variable()))
+    }
+}

@@ -1,0 +1,70 @@
+//! What happens to a sum of products before it is stored.
+
+use super::operand::Values;
+use crate::kernels::activation::Activation;
+use candle_core::cpu::erf;
+use std::ops::{Add, Mul};
+
+/// A number that the portable kernel can compute with.
+pub(super) trait Real: Copy + Send + Sync + Add<Output = Self> + Mul<Output = Self> {
+    const ZERO: Self;
+    fn activate(self, activation: Activation) -> Self;
+}
+
+macro_rules! real {
+    ($type:ident, $erf:path) => {
+        impl Real for $type {
+            const ZERO: Self = 0.;
+
+            #[inline]
+            fn activate(self, activation: Activation) -> Self {
+                // Written so that a NaN stays one: every comparison with it is false.
+                let above = |bound: Self, x: Self| if x < bound { bound } else { x };
+                let below = |bound: Self, x: Self| if x > bound { bound } else { x };
+                match activation {
+                    Activation::Identity => self,
+                    Activation::Relu => above(0., self),
+                    Activation::Relu6 => below(6., above(0., self)),
+                    Activation::LeakyRelu { negative_slope } if self < 0. => self * negative_slope as Self,
+                    Activation::LeakyRelu { .. } => self,
+                    Activation::Silu => self / (1. + (-self).exp()),
+                    Activation::Gelu => 0.5 * self * (1. + $erf(self * std::$type::consts::FRAC_1_SQRT_2)),
+                    Activation::Sigmoid => 1. / (1. + (-self).exp()),
+                    Activation::Tanh => self.tanh(),
+                    Activation::Hardswish => self * below(6., above(0., self + 3.)) / 6.,
+                }
+            }
+        }
+    };
+}
+
+real!(f32, erf::erf_f32);
+real!(f64, erf::erf_f64);
+
+/// The epilogue's numbers of one output channel.
+#[derive(Clone, Copy)]
+pub(super) struct Scalars<T> {
+    scale: Option<T>,
+    shift: Option<T>,
+}
+
+impl<T: Real> Scalars<T> {
+    pub(super) fn of(values: &Values<'_, T>, channel: usize) -> Self {
+        let at = |vector: Option<&[T]>| vector.map(|vector| vector[channel]);
+        Self { scale: at(values.scale.as_deref()), shift: at(values.shift.as_deref()) }
+    }
+
+    /// Turns sums into results, in place.
+    pub(super) fn apply(self, row: &mut [T], residual: Option<&[T]>, activation: Activation) {
+        if let Some(scale) = self.scale {
+            row.iter_mut().for_each(|x| *x = *x * scale);
+        }
+        if let Some(shift) = self.shift {
+            row.iter_mut().for_each(|x| *x = *x + shift);
+        }
+        if let Some(residual) = residual {
+            row.iter_mut().zip(residual).for_each(|(x, r)| *x = *x + *r);
+        }
+        row.iter_mut().for_each(|x| *x = x.activate(activation));
+    }
+}

@@ -1,0 +1,85 @@
+//! The fused convolution on the CPU.
+//!
+//! [`forward`] reads the operands whatever their dtype and strides ([`operand`]) and runs the kernel
+//! that suits them: halves are widened to f32, summed there and rounded once.
+
+mod epilogue;
+mod operand;
+mod packed;
+mod portable;
+
+pub use operand::{Operand, Operands};
+pub use packed::{PackedCache, Packing};
+
+use super::{ConvShape, Epilogue};
+use crate::kernels::activation::Activation;
+use candle_core::backend::BackendStorage;
+use candle_core::op::BackpropOp;
+use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
+use half::{bf16, f16};
+use operand::Values;
+
+/// As [`super::conv2d`] for operands on the CPU, none of which tracks gradients.
+pub(super) fn conv2d(
+    input: &Tensor,
+    weight: &Tensor,
+    shape: &ConvShape,
+    epilogue: &Epilogue,
+    packed: Option<&PackedCache>,
+) -> Result<Tensor> {
+    let packing = packed.map(|cache| Packing { cache, weight: weight.id() });
+    let (input, weight) = (input.storage_and_layout(), weight.storage_and_layout());
+    let [scale, shift, residual] = [&epilogue.scale, &epilogue.shift, &epilogue.residual]
+        .map(|tensor| tensor.as_ref().map(Tensor::storage_and_layout));
+    let operands = Operands {
+        input: Operand::of(&input)?,
+        weight: Operand::of(&weight)?,
+        scale: scale.as_ref().map(Operand::of).transpose()?,
+        shift: shift.as_ref().map(Operand::of).transpose()?,
+        residual: residual.as_ref().map(Operand::of).transpose()?,
+    };
+    let output = forward(shape, &operands, epilogue.activation, packing)?;
+    Ok(Tensor::from_storage(Storage::Cpu(output), shape.output_dims().to_vec(), BackpropOp::none(), false))
+}
+
+/// The output `[batch, out_channels, height, width]`, contiguous, in the operands' dtype.
+pub(super) fn forward(
+    shape: &ConvShape,
+    operands: &Operands<'_>,
+    activation: Activation,
+    packing: Option<Packing<'_>>,
+) -> Result<CpuStorage> {
+    Ok(match operands.input.storage {
+        CpuStorage::F32(_) => CpuStorage::F32(single(shape, &operands.values()?, activation, packing)?),
+        CpuStorage::F64(_) => {
+            CpuStorage::F64(portable::conv2d(shape, &operands.values::<f64>()?, activation)?)
+        }
+        CpuStorage::F16(_) => {
+            let output = single(shape, &operands.widened(f16::to_f32)?, activation, packing)?;
+            CpuStorage::F16(output.into_iter().map(f16::from_f32).collect())
+        }
+        CpuStorage::BF16(_) => {
+            let output = single(shape, &operands.widened(bf16::to_f32)?, activation, packing)?;
+            CpuStorage::BF16(output.into_iter().map(bf16::from_f32).collect())
+        }
+        other => bail!("conv2d: expected f32, f64, f16 or bf16, got {:?}", other.dtype()),
+    })
+}
+
+fn single(
+    shape: &ConvShape,
+    values: &Values<'_, f32>,
+    activation: Activation,
+    _packing: Option<Packing<'_>>,
+) -> Result<Vec<f32>> {
+    portable::conv2d(shape, values, activation)
+}
+
+/// Room for an output of `elements`, or an error where the machine has not so much memory.
+fn reserve<T>(elements: usize) -> Result<Vec<T>> {
+    let mut output = Vec::new();
+    match output.try_reserve_exact(elements) {
+        Ok(()) => Ok(output),
+        Err(error) => bail!("conv2d: no memory for an output of {elements} elements: {error}"),
+    }
+}

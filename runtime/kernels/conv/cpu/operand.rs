@@ -1,0 +1,81 @@
+//! The operands as a kernel reads them: contiguous slices, copied only where they lie otherwise.
+
+use candle_core::{CpuStorage, Layout, Result, Storage, WithDType, bail};
+use std::borrow::Cow;
+use std::ops::Deref;
+
+/// A tensor on the CPU: its storage and its place in it.
+#[derive(Clone, Copy)]
+pub struct Operand<'a> {
+    pub storage: &'a CpuStorage,
+    pub layout: &'a Layout,
+}
+
+impl<'a> Operand<'a> {
+    pub(super) fn of<S: Deref<Target = Storage>>((storage, layout): &'a (S, &'a Layout)) -> Result<Self> {
+        match &**storage {
+            Storage::Cpu(storage) => Ok(Self { storage, layout }),
+            _ => bail!("conv2d: expected every operand on the CPU"),
+        }
+    }
+
+    fn values<T: WithDType>(self) -> Result<Cow<'a, [T]>> {
+        let all = T::cpu_storage_as_slice(self.storage)?;
+        Ok(match self.layout.contiguous_offsets() {
+            Some((start, end)) => Cow::Borrowed(&all[start..end]),
+            None => Cow::Owned(gather(all, self.layout)),
+        })
+    }
+
+    fn widened<T: WithDType>(self, widen: impl Fn(T) -> f32) -> Result<Cow<'a, [f32]>> {
+        Ok(Cow::Owned(self.values::<T>()?.iter().map(|x| widen(*x)).collect()))
+    }
+}
+
+/// The elements of a tensor of any strides in row-major order.
+fn gather<T: Copy>(all: &[T], layout: &Layout) -> Vec<T> {
+    let mut offsets = vec![layout.start_offset()];
+    for (size, stride) in layout.dims().iter().zip(layout.stride()) {
+        offsets = offsets.iter().flat_map(|start| (0..*size).map(move |i| start + i * stride)).collect();
+    }
+    offsets.into_iter().map(|offset| all[offset]).collect()
+}
+
+/// Everything one call of the kernel reads.
+#[derive(Clone, Copy)]
+pub struct Operands<'a> {
+    pub input: Operand<'a>,
+    pub weight: Operand<'a>,
+    pub scale: Option<Operand<'a>>,
+    pub shift: Option<Operand<'a>>,
+    pub residual: Option<Operand<'a>>,
+}
+
+impl<'a> Operands<'a> {
+    pub(super) fn values<T: WithDType>(&self) -> Result<Values<'a, T>> {
+        self.read(Operand::values)
+    }
+
+    pub(super) fn widened<T: WithDType>(&self, widen: impl Fn(T) -> f32) -> Result<Values<'a, f32>> {
+        self.read(|operand| operand.widened(&widen))
+    }
+
+    fn read<T: Clone>(&self, read: impl Fn(Operand<'a>) -> Result<Cow<'a, [T]>>) -> Result<Values<'a, T>> {
+        Ok(Values {
+            input: read(self.input)?,
+            weight: read(self.weight)?,
+            scale: self.scale.map(&read).transpose()?,
+            shift: self.shift.map(&read).transpose()?,
+            residual: self.residual.map(&read).transpose()?,
+        })
+    }
+}
+
+/// The operands' elements in row-major order. As long as [`ConvShape`](super::ConvShape) says.
+pub(super) struct Values<'a, T: Clone> {
+    pub input: Cow<'a, [T]>,
+    pub weight: Cow<'a, [T]>,
+    pub scale: Option<Cow<'a, [T]>>,
+    pub shift: Option<Cow<'a, [T]>>,
+    pub residual: Option<Cow<'a, [T]>>,
+}

@@ -1,0 +1,202 @@
+//! The fused convolution as a candle operation with a gradient.
+//!
+//! A candle operation takes at most three tensors, so a batch norm's scale is folded into the weight,
+//! and beside a residual the weight and the bias travel joined in one flat tensor. Each of these steps
+//! is an operation of candle's own, which carries the gradient on.
+
+use super::backward::{Gradients, Needs, conv2d_backward};
+use super::cpu::{self, Operand, Operands};
+use super::{ConvShape, Epilogue};
+use crate::kernels::activation::{self, Activation};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+
+/// What the second and third tensor of the operation are; the first is the input.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    Weight,
+    WeightBias,
+    WeightResidual,
+    /// Weight and bias in one flat tensor, then the residual.
+    JoinedResidual,
+}
+
+struct FusedConv2d {
+    shape: ConvShape,
+    activation: Activation,
+    form: Form,
+}
+
+/// As [`super::conv2d`] for operands on the CPU, at least one of which tracks gradients.
+pub(super) fn conv2d(
+    input: &Tensor,
+    weight: &Tensor,
+    shape: &ConvShape,
+    epilogue: &Epilogue,
+) -> Result<Tensor> {
+    let fused = slope_from_output(epilogue.activation);
+    let activation = if fused { epilogue.activation } else { Activation::Identity };
+    let weight = match &epilogue.scale {
+        Some(scale) => weight.broadcast_mul(&scale.reshape(((), 1, 1, 1))?)?,
+        None => weight.clone(),
+    };
+    let op = |form| FusedConv2d { shape: *shape, activation, form };
+    let output = match (&epilogue.shift, &epilogue.residual) {
+        (None, None) => input.apply_op2(&weight, op(Form::Weight))?,
+        (Some(bias), None) => input.apply_op3(&weight, bias, op(Form::WeightBias))?,
+        (None, Some(residual)) => input.apply_op3(&weight, residual, op(Form::WeightResidual))?,
+        (Some(bias), Some(residual)) => {
+            let joined = Tensor::cat(&[&weight.flatten_all()?, bias], 0)?;
+            input.apply_op3(&joined, residual, op(Form::JoinedResidual))?
+        }
+    };
+    if fused { Ok(output) } else { activation::apply(epilogue.activation, &output) }
+}
+
+/// Whether an activation's slope can be told from its output alone, so that the backward pass needs no
+/// more than the result.
+fn slope_from_output(activation: Activation) -> bool {
+    match activation {
+        Activation::Identity | Activation::Relu | Activation::Relu6 => true,
+        Activation::Sigmoid | Activation::Tanh => true,
+        Activation::LeakyRelu { negative_slope } => negative_slope > 0.,
+        Activation::Silu | Activation::Gelu | Activation::Hardswish => false,
+    }
+}
+
+impl FusedConv2d {
+    fn forward<'a>(
+        &self,
+        input: Operand<'a>,
+        second: Operand<'a>,
+        third: Option<Operand<'a>>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let mut operands = Operands { input, weight: second, scale: None, shift: None, residual: None };
+        match self.form {
+            Form::Weight => {}
+            Form::WeightBias => operands.shift = third,
+            Form::WeightResidual => operands.residual = third,
+            Form::JoinedResidual => {
+                let (weight, bias) = self.split(second.layout)?;
+                let storage = second.storage;
+                operands.residual = third;
+                let weight = Operand { storage, layout: &weight };
+                let shift = Some(Operand { storage, layout: &bias });
+                let operands = Operands { weight, shift, ..operands };
+                return Ok((
+                    cpu::forward(&self.shape, &operands, self.activation, None)?,
+                    self.output_shape(),
+                ));
+            }
+        }
+        Ok((cpu::forward(&self.shape, &operands, self.activation, None)?, self.output_shape()))
+    }
+
+    fn output_shape(&self) -> Shape {
+        Shape::from(self.shape.output_dims().to_vec())
+    }
+
+    /// The weight's and the bias's place in the joined tensor, which `Tensor::cat` made contiguous.
+    fn split(&self, joined: &Layout) -> Result<(Layout, Layout)> {
+        let weights = self.shape.weight_dims();
+        let count = weights.iter().product::<usize>();
+        let start = joined.start_offset();
+        Ok((
+            Layout::contiguous_with_offset(weights.to_vec(), start),
+            Layout::contiguous_with_offset(self.shape.out_channels, start + count),
+        ))
+    }
+
+    fn backward(
+        &self,
+        input: &Tensor,
+        second: &Tensor,
+        third: Option<&Tensor>,
+        output: &Tensor,
+        grad_output: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let third_tracks = third.is_some_and(Tensor::track_op);
+        let joined = self.form == Form::JoinedResidual;
+        let needs = Needs {
+            input: input.track_op(),
+            weight: second.track_op(),
+            bias: if joined { second.track_op() } else { self.form == Form::WeightBias && third_tracks },
+            residual: self.form != Form::WeightBias && third_tracks,
+        };
+        let weights = self.shape.weight_dims();
+        let weight = match joined {
+            true => second.narrow(0, 0, weights.iter().product())?.reshape(weights.to_vec())?,
+            false => second.clone(),
+        };
+        let geometry = &self.shape.geometry;
+        let Gradients { input, weight, bias, residual } =
+            conv2d_backward(input, &weight, output, grad_output, geometry, self.activation, needs)?;
+        Ok(match self.form {
+            Form::Weight | Form::WeightBias => (input, weight, bias),
+            Form::WeightResidual => (input, weight, residual),
+            Form::JoinedResidual => (input, join(weight, bias)?, residual),
+        })
+    }
+}
+
+fn join(weight: Option<Tensor>, bias: Option<Tensor>) -> Result<Option<Tensor>> {
+    let (Some(weight), Some(bias)) = (weight, bias) else { return Ok(None) };
+    Tensor::cat(&[weight.flatten_all()?, bias], 0).map(Some)
+}
+
+impl CustomOp2 for FusedConv2d {
+    fn name(&self) -> &'static str {
+        "fused-conv2d"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.forward(Operand { storage: s1, layout: l1 }, Operand { storage: s2, layout: l2 }, None)
+    }
+
+    fn bwd(
+        &self,
+        input: &Tensor,
+        weight: &Tensor,
+        output: &Tensor,
+        grad_output: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (input, weight, _) = self.backward(input, weight, None, output, grad_output)?;
+        Ok((input, weight))
+    }
+}
+
+impl CustomOp3 for FusedConv2d {
+    fn name(&self) -> &'static str {
+        "fused-conv2d"
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let [input, second, third] =
+            [(s1, l1), (s2, l2), (s3, l3)].map(|(storage, layout)| Operand { storage, layout });
+        self.forward(input, second, Some(third))
+    }
+
+    fn bwd(
+        &self,
+        input: &Tensor,
+        second: &Tensor,
+        third: &Tensor,
+        output: &Tensor,
+        grad_output: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        self.backward(input, second, Some(third), output, grad_output)
+    }
+}

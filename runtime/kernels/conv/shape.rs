@@ -1,0 +1,139 @@
+//! The sizes of one convolution, checked once; everything after it may rely on them.
+
+use super::{ConvGeometry, Epilogue};
+use candle_core::{Result, Tensor, bail};
+
+/// All sizes of a convolution. One that exists fits together: the groups divide both channel counts,
+/// strides and dilations are positive, and the output has at least one row and one column.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ConvShape {
+    pub batch: usize,
+    pub in_channels: usize,
+    pub out_channels: usize,
+    /// `[height, width]`, as are the next two.
+    pub input: [usize; 2],
+    pub kernel: [usize; 2],
+    pub output: [usize; 2],
+    pub geometry: ConvGeometry,
+}
+
+impl ConvShape {
+    /// Of an input `[batch, in_channels, height, width]` and a weight
+    /// `[out_channels, in_channels / groups, kernel height, kernel width]`.
+    pub fn new(input: &[usize], weight: &[usize], geometry: &ConvGeometry) -> Result<Self> {
+        let &[batch, in_channels, height, width] = input else {
+            bail!("conv2d: expected an input [batch, channels, height, width], got {input:?}")
+        };
+        let &[out_channels, channels, kernel_height, kernel_width] = weight else {
+            bail!(
+                "conv2d: expected a weight [out channels, in channels / groups, height, width], got {weight:?}"
+            )
+        };
+        check_geometry(geometry)?;
+        let groups = geometry.groups;
+        if channels.checked_mul(groups) != Some(in_channels) {
+            bail!(
+                "conv2d: expected {} input channels ({channels} in each of {groups} groups), got {in_channels} (input {input:?}, weight {weight:?})",
+                channels.saturating_mul(groups)
+            )
+        }
+        if out_channels % groups != 0 {
+            bail!("conv2d: expected output channels that {groups} groups divide, got {out_channels}")
+        }
+        let Some(output) = geometry.output_size([height, width], [kernel_height, kernel_width]) else {
+            bail!(
+                "conv2d: expected an input of at least the kernel's size, got {height}×{width} with padding {:?} for a {kernel_height}×{kernel_width} kernel with dilation {:?}",
+                geometry.padding,
+                geometry.dilation
+            )
+        };
+        let (input, kernel) = ([height, width], [kernel_height, kernel_width]);
+        let shape = Self { batch, in_channels, out_channels, input, kernel, output, geometry: *geometry };
+        let elements = shape.output_dims().iter().try_fold(1usize, |n, d| n.checked_mul(*d));
+        if elements.is_none_or(|n| n > isize::MAX as usize / 8) {
+            bail!("conv2d: expected an output that fits in memory, got {:?}", shape.output_dims())
+        }
+        Ok(shape)
+    }
+
+    /// Of the operands of one call, whose dtypes, devices and shapes must agree.
+    pub(super) fn of(
+        input: &Tensor,
+        weight: &Tensor,
+        geometry: &ConvGeometry,
+        epilogue: &Epilogue,
+    ) -> Result<Self> {
+        let shape = Self::new(input.dims(), weight.dims(), geometry)?;
+        same_kind("weight", weight, input)?;
+        for (name, vector) in [("scale", &epilogue.scale), ("shift", &epilogue.shift)] {
+            let Some(vector) = vector else { continue };
+            same_kind(name, vector, input)?;
+            if vector.dims() != [shape.out_channels] {
+                bail!("conv2d: expected a {name} of [{}], got {:?}", shape.out_channels, vector.dims())
+            }
+        }
+        if let Some(residual) = &epilogue.residual {
+            same_kind("residual", residual, input)?;
+            if residual.dims() != shape.output_dims() {
+                bail!("conv2d: expected a residual of {:?}, got {:?}", shape.output_dims(), residual.dims())
+            }
+        }
+        Ok(shape)
+    }
+
+    /// `[batch, out_channels, height, width]` of the output.
+    pub fn output_dims(&self) -> [usize; 4] {
+        [self.batch, self.out_channels, self.output[0], self.output[1]]
+    }
+
+    pub fn weight_dims(&self) -> [usize; 4] {
+        [self.out_channels, self.in_channels / self.geometry.groups, self.kernel[0], self.kernel[1]]
+    }
+
+    /// Input channels in each group.
+    pub fn group_inputs(&self) -> usize {
+        self.in_channels / self.geometry.groups
+    }
+
+    /// Output channels in each group.
+    pub fn group_outputs(&self) -> usize {
+        self.out_channels / self.geometry.groups
+    }
+
+    pub fn output_elements(&self) -> usize {
+        self.output_dims().iter().product()
+    }
+
+    /// Multiplications that one output element takes.
+    pub fn taps(&self) -> usize {
+        self.group_inputs() * self.kernel[0] * self.kernel[1]
+    }
+}
+
+fn check_geometry(geometry: &ConvGeometry) -> Result<()> {
+    let ConvGeometry { stride, dilation, groups, .. } = geometry;
+    if stride.contains(&0) {
+        bail!("conv2d: expected a stride of at least 1, got {stride:?}")
+    }
+    if dilation.contains(&0) {
+        bail!("conv2d: expected a dilation of at least 1, got {dilation:?}")
+    }
+    if *groups == 0 {
+        bail!("conv2d: expected at least one group, got 0")
+    }
+    Ok(())
+}
+
+fn same_kind(name: &str, operand: &Tensor, input: &Tensor) -> Result<()> {
+    if operand.dtype() != input.dtype() {
+        bail!("conv2d: expected a {name} of {:?} as the input, got {:?}", input.dtype(), operand.dtype())
+    }
+    if !operand.device().same_device(input.device()) {
+        bail!(
+            "conv2d: expected the {name} on {:?} as the input, got {:?}",
+            input.device().location(),
+            operand.device().location()
+        )
+    }
+    Ok(())
+}
