@@ -1,0 +1,305 @@
+//! The losses against PyTorch's answers, finite differences, and input that makes no sense.
+
+#[path = "common/golden.rs"]
+mod golden;
+
+use golden::{Golden, assert_close, values};
+use proptest::prelude::*;
+use sconce::Result;
+use sconce::candle::{DType, Device, Tensor, Var};
+use sconce::train::loss::*;
+use sconce::train::metrics;
+
+const CPU: Device = Device::Cpu;
+
+/// Runs every golden case of `kind` through the loss that `make` builds of its arguments.
+fn check_golden<L: Loss>(kind: &str, make: impl Fn(&Golden, usize, Reduction) -> L) {
+    let golden = Golden::read(kind);
+    for i in 0..golden.cases.len() {
+        let reduction = match golden.cases[i]["args"]["reduction"].as_str() {
+            Some("sum") => Reduction::Sum,
+            Some("none") => Reduction::None,
+            _ => Reduction::Mean,
+        };
+        let x = Var::from_tensor(&golden.tensor(i, "input.0")).unwrap();
+        let loss = make(&golden, i, reduction).forward(&x, &golden.tensor(i, "input.1")).unwrap();
+        let what = format!("{kind} {i} {}", golden.cases[i]);
+        assert_close(&loss, &golden.tensor(i, "output"), 1e-6, &what);
+        let scalar = (loss * golden.tensor(i, "grad_output")).unwrap().sum_all().unwrap();
+        let grads = scalar.backward().unwrap();
+        assert_close(grads.get(&x).unwrap(), &golden.tensor(i, "grad.input.0"), 1e-6, &what);
+    }
+}
+
+/// The tensor that the argument `name` of case `i` stands for, if it is there.
+fn tensor_argument(golden: &Golden, i: usize, name: &str) -> Option<Tensor> {
+    golden.cases[i]["args"].get(name).map(|_| golden.tensor(i, &format!("arg.{name}")))
+}
+
+#[test]
+fn losses_are_pytorchs() {
+    check_golden("CrossEntropyLoss", |golden, i, reduction| {
+        let smoothing = golden.number(i, "label_smoothing", 0.);
+        let loss = CrossEntropyLoss::new().label_smoothing(smoothing).reduction(reduction);
+        match tensor_argument(golden, i, "weight") {
+            Some(weight) => loss.weight(weight),
+            None => loss,
+        }
+    });
+    check_golden("NLLLoss", |_, _, reduction| NllLoss::new().reduction(reduction));
+    check_golden("BCEWithLogitsLoss", |golden, i, reduction| {
+        let loss = BceWithLogitsLoss::new().reduction(reduction);
+        match tensor_argument(golden, i, "pos_weight") {
+            Some(weight) => loss.pos_weight(weight),
+            None => loss,
+        }
+    });
+    check_golden("MSELoss", |_, _, reduction| MseLoss::new().reduction(reduction));
+    check_golden("L1Loss", |_, _, reduction| L1Loss::new().reduction(reduction));
+    check_golden("SmoothL1Loss", |golden, i, reduction| {
+        SmoothL1Loss::new().beta(golden.number(i, "beta", 1.)).reduction(reduction)
+    });
+    check_golden("HuberLoss", |golden, i, reduction| {
+        HuberLoss::new().delta(golden.number(i, "delta", 1.)).reduction(reduction)
+    });
+}
+
+/// Compares the gradient of `sum(loss(x) · c)`, with `c` different for each element, with differences.
+fn check_differences(loss: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<()> {
+    let scalar = |x: &Tensor| -> Result<Tensor> {
+        let y = loss(x)?.flatten_all()?;
+        let factors = Tensor::arange(0u32, y.elem_count() as u32, &CPU)?.to_dtype(DType::F64)?;
+        Ok((y * factors.affine(0.37, 0.5)?.sin()?)?.sum_all()?)
+    };
+    let var = Var::from_tensor(x)?;
+    let grads = scalar(&var)?.backward()?;
+    let gradient = values(grads.get(&var).expect("a gradient"));
+    let start = values(x);
+    for i in 0..start.len() {
+        let at = |h: f64| -> Result<f64> {
+            let mut moved = start.clone();
+            moved[i] += h;
+            Ok(scalar(&Tensor::from_vec(moved, x.shape(), &CPU)?)?.to_scalar::<f64>()?)
+        };
+        let difference = (at(1e-5)? - at(-1e-5)?) / 2e-5;
+        assert!((gradient[i] - difference).abs() < 1e-7, "element {i}: {} and {difference}", gradient[i]);
+    }
+    Ok(())
+}
+
+/// Numbers spread over −4..4, never within 1e-3 of a threshold at a multiple of 1/4.
+fn spread(seed: u64, shape: &[usize]) -> Tensor {
+    let count: usize = shape.iter().product();
+    let draw = |i: u64| {
+        let hash = (seed * 7919 + i).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 40;
+        let x = hash as f64 / (1u64 << 24) as f64 * 8. - 4.;
+        (x * 4.).floor() / 4. + 0.01 + (x * 4.).rem_euclid(1.) * 0.22
+    };
+    Tensor::from_vec((0..count as u64).map(draw).collect::<Vec<_>>(), shape, &CPU).unwrap()
+}
+
+fn reductions() -> impl Strategy<Value = Reduction> {
+    prop::sample::select(vec![Reduction::Mean, Reduction::Sum, Reduction::None])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn class_losses_have_their_gradient(
+        seed in 0u64..1000, batch in 1usize..5, classes in 1usize..5, spatial in prop::collection::vec(1usize..4, 0..3),
+        smoothing in prop::sample::select(vec![0., 0.2]), reduction in reductions(), weighted: bool, transposed: bool,
+    ) {
+        let shape = [&[batch, classes][..], &spatial].concat();
+        let mut logits = spread(seed, &shape);
+        if transposed {
+            logits = logits.transpose(0, 1).unwrap().contiguous().unwrap().transpose(0, 1).unwrap();
+        }
+        let elements: usize = batch * spatial.iter().product::<usize>();
+        // One element in five is ignored.
+        let index = (0..elements as i64).map(|i| if i % 5 == 4 { -100 } else { (i * 7 + seed as i64) % classes as i64 });
+        let target = Tensor::from_vec(index.collect::<Vec<_>>(), [&[batch][..], &spatial].concat(), &CPU).unwrap();
+        let weight = spread(seed + 1, &[classes]).abs().unwrap();
+
+        let mut loss = CrossEntropyLoss::new().label_smoothing(smoothing).reduction(reduction);
+        let mut nll = NllLoss::new().reduction(reduction);
+        if weighted {
+            (loss, nll) = (loss.weight(weight.clone()), nll.weight(weight));
+        }
+        check_differences(|x| loss.forward(x, &target), &logits).unwrap();
+        check_differences(|x| nll.forward(x, &target), &logits).unwrap();
+        let probabilities = spread(seed + 2, &shape).abs().unwrap();
+        check_differences(|x| loss.forward(x, &probabilities), &logits).unwrap();
+        check_differences(|p| loss.forward(&logits, p), &probabilities).unwrap();
+    }
+
+    #[test]
+    fn pointwise_losses_have_their_gradient(
+        seed in 0u64..1000, shape in prop::collection::vec(1usize..4, 0..4), reduction in reductions(),
+    ) {
+        let x = spread(seed, &shape);
+        let y = Tensor::full(0.25f64, &shape[..], &CPU).unwrap();
+        let weight = Tensor::full(1.7f64, shape.last().copied().unwrap_or(1), &CPU).unwrap();
+        let weight = if shape.is_empty() { weight.squeeze(0).unwrap() } else { weight };
+        let bce = BceWithLogitsLoss::new().pos_weight(weight.clone()).weight(weight).reduction(reduction);
+        let losses: [&dyn Loss; 6] = [
+            &MseLoss::new().reduction(reduction), &L1Loss::new().reduction(reduction),
+            &SmoothL1Loss::new().beta(0.5).reduction(reduction), &HuberLoss::new().delta(0.75).reduction(reduction),
+            &bce, &BceWithLogitsLoss::new().reduction(reduction),
+        ];
+        for loss in losses {
+            check_differences(|x| loss.forward(x, &y), &x).unwrap();
+            check_differences(|y| loss.forward(&x, y), &y).unwrap();
+        }
+    }
+
+    #[test]
+    fn index_targets_are_one_hot_probabilities(seed in 0u64..1000, batch in 1usize..6, classes in 1usize..6) {
+        let logits = spread(seed, &[batch, classes]);
+        let index: Vec<u32> = (0..batch).map(|i| ((i as u64 + seed) % classes as u64) as u32).collect();
+        let one_hot = index.iter().flat_map(|&i| (0..classes).map(move |c| f64::from(u8::from(c as u32 == i))));
+        let one_hot = Tensor::from_vec(one_hot.collect::<Vec<_>>(), (batch, classes), &CPU).unwrap();
+        let index = Tensor::new(index, &CPU).unwrap();
+        for smoothing in [0., 0.3] {
+            let loss = CrossEntropyLoss::new().label_smoothing(smoothing);
+            let (a, b) = (loss.forward(&logits, &index).unwrap(), loss.forward(&logits, &one_hot).unwrap());
+            assert_close(&a, &b, 1e-12, "one-hot");
+        }
+    }
+}
+
+#[test]
+fn extreme_logits_have_finite_losses_and_gradients() -> Result<()> {
+    for dtype in [DType::F32, DType::F64] {
+        let x = Var::from_tensor(&Tensor::new(&[-1e4f64, -30., 0., 30., 1e4], &CPU)?.to_dtype(dtype)?)?;
+        let bce = BceWithLogitsLoss::new().reduction(Reduction::None);
+        let ones = x.ones_like()?;
+        let loss = bce.forward(&x, &ones)?;
+        let tiny = (-30f64).exp();
+        let expected = Tensor::new(&[1e4, 30., 2f64.ln(), tiny, 0.], &CPU)?;
+        assert_close(&loss, &expected, 1e-6, "softplus");
+        assert!((values(&loss)[3] / tiny - 1.).abs() < 1e-5, "a tiny loss is not rounded to 0");
+        let grads = loss.sum_all()?.backward()?;
+        let gradient = grads.get(&x).unwrap();
+        assert_close(gradient, &Tensor::new(&[-1., -1., -0.5, -tiny, 0.], &CPU)?, 1e-6, "its gradient");
+        assert!((values(gradient)[3] / -tiny - 1.).abs() < 1e-5);
+
+        let logits =
+            Var::from_tensor(&Tensor::new(&[[1e4f64, 0., f64::NEG_INFINITY]], &CPU)?.to_dtype(dtype)?)?;
+        let loss = cross_entropy(&logits, &Tensor::new(&[1u32], &CPU)?)?;
+        assert_eq!(values(&loss), [1e4]);
+        assert_eq!(values(loss.backward()?.get(&logits).unwrap()), [1., -1., 0.]);
+    }
+    Ok(())
+}
+
+#[test]
+fn the_absolute_error_is_flat_at_zero() -> Result<()> {
+    let x = Var::new(&[1f64, 2., f64::INFINITY], &CPU)?;
+    let y = Tensor::new(&[1f64, 3., 0.], &CPU)?;
+    let losses: [&dyn Loss; 3] = [
+        &L1Loss::new().reduction(Reduction::Sum),
+        &SmoothL1Loss::new().beta(0.).reduction(Reduction::Sum),
+        &HuberLoss::new().reduction(Reduction::Sum),
+    ];
+    for loss in losses {
+        assert_eq!(values(loss.forward(&x, &y)?.backward()?.get(&x).unwrap()), [0., -1., 1.]);
+    }
+    Ok(())
+}
+
+#[test]
+fn ignored_elements_count_for_nothing() -> Result<()> {
+    let logits = Var::new(&[[1f64, 2.], [f64::NEG_INFINITY, 0.], [3., 1.]], &CPU)?;
+    let target = Tensor::new(&[1i64, 0, 0], &CPU)?;
+    let rest = logits.index_select(&Tensor::new(&[0u32, 2], &CPU)?, 0)?;
+    let expected = NllLoss::new().forward(&rest, &Tensor::new(&[1i64, 0], &CPU)?)?;
+    let ignoring = Tensor::new(&[1i64, -100, 0], &CPU)?;
+    assert_close(&nll_loss(&logits, &ignoring)?, &expected, 1e-12, "mean of the others");
+    let other = NllLoss::new().ignore_index(5).forward(&logits, &Tensor::new(&[1i64, 5, 0], &CPU)?)?;
+    assert_close(&other, &expected, 1e-12, "another index");
+    assert!(values(&nll_loss(&logits, &target)?)[0].is_infinite());
+
+    let none = Tensor::new(&[-100i64; 3], &CPU)?;
+    assert!(values(&cross_entropy(&logits, &none)?)[0].is_nan());
+    assert_eq!(values(&CrossEntropyLoss::new().reduction(Reduction::Sum).forward(&logits, &none)?), [0.]);
+    Ok(())
+}
+
+#[test]
+fn shapes_without_batch_or_elements_are_taken() -> Result<()> {
+    let logits = Tensor::new(&[0.5f32, 1., 2.], &CPU)?;
+    let target = Tensor::new(1u32, &CPU)?;
+    let single = CrossEntropyLoss::new().reduction(Reduction::None).forward(&logits, &target)?;
+    assert!(single.dims().is_empty());
+    let batch = cross_entropy(&logits.unsqueeze(0)?, &target.unsqueeze(0)?)?;
+    assert_close(&single, &batch, 1e-7, "unbatched");
+
+    let empty = Tensor::zeros((0, 3), DType::F32, &CPU)?;
+    assert!(values(&cross_entropy(&empty, &Tensor::zeros(0, DType::U32, &CPU)?)?)[0].is_nan());
+    assert!(values(&mse_loss(&empty, &empty)?)[0].is_nan());
+    assert_eq!(values(&L1Loss::new().reduction(Reduction::Sum).forward(&empty, &empty)?), [0.]);
+    Ok(())
+}
+
+#[test]
+fn half_precision_is_summed_in_full() -> Result<()> {
+    let x = Var::from_tensor(&Tensor::full(2f32, 60_000, &CPU)?.to_dtype(DType::F16)?)?;
+    let loss = mse_loss(&x, &x.zeros_like()?)?;
+    assert_eq!((loss.dtype(), values(&loss)[0]), (DType::F16, 4.));
+    assert_eq!(loss.backward()?.get(&x).unwrap().dtype(), DType::F16);
+    Ok(())
+}
+
+#[test]
+fn senseless_input_is_an_error_that_says_why() -> Result<()> {
+    let logits = Tensor::zeros((2, 3), DType::F32, &CPU)?;
+    let message = |loss: Result<Tensor>| loss.unwrap_err().to_string();
+    let classes = |index: [i64; 2]| Tensor::new(&index, &CPU).unwrap();
+    let indexed = "CrossEntropyLoss: class index 3 of element 1 is not among 3 classes";
+    assert_eq!(message(cross_entropy(&logits, &classes([0, 3]))), indexed);
+    assert!(message(nll_loss(&logits, &classes([-1, 0]))).contains("index -1 of element 0"));
+    assert!(
+        message(cross_entropy(&logits, &Tensor::zeros(3, DType::U32, &CPU)?))
+            .contains("expected a target [2]")
+    );
+    assert!(message(cross_entropy(&logits, &Tensor::zeros(2, DType::F32, &CPU)?)).contains("[2, 3]"));
+    assert!(message(cross_entropy(&classes([0, 1]), &classes([0, 1]))).contains("floating-point"));
+    assert!(message(cross_entropy(&Tensor::new(1f32, &CPU)?, &Tensor::new(1u32, &CPU)?)).contains("scalar"));
+    let weighted = CrossEntropyLoss::new().weight(Tensor::zeros(2, DType::F32, &CPU)?);
+    assert!(message(weighted.forward(&logits, &classes([0, 1]))).contains("expected a weight [3], got [2]"));
+    assert!(
+        message(CrossEntropyLoss::new().label_smoothing(2.).forward(&logits, &classes([0, 1]))).contains("2")
+    );
+
+    let column = Tensor::zeros((2, 1), DType::F32, &CPU)?;
+    assert!(
+        message(mse_loss(&logits, &column)).starts_with("MseLoss: expected a target of the input's shape")
+    );
+    let wide = BceWithLogitsLoss::new().pos_weight(Tensor::zeros((4, 1, 1), DType::F32, &CPU)?);
+    assert!(message(wide.forward(&logits, &logits)).contains("pos_weight"));
+    assert!(message(HuberLoss::new().delta(0.).forward(&logits, &logits)).contains("delta cannot be 0"));
+    assert!(message(SmoothL1Loss::new().beta(f64::NAN).forward(&logits, &logits)).contains("NaN"));
+    Ok(())
+}
+
+#[test]
+fn metrics_count() -> Result<()> {
+    let logits = Tensor::new(&[[3f32, 2., 1.], [1., 2., 3.], [2., 3., 1.], [1., 3., 2.]], &CPU)?;
+    let target = Tensor::new(&[0u32, 1, 1, 0], &CPU)?;
+    assert_eq!(metrics::accuracy(&logits, &target)?, 0.5);
+    assert_eq!(metrics::top_k_accuracy(&logits, &target, 2)?, 0.75);
+    assert_eq!(metrics::top_k_accuracy(&logits, &target, 3)?, 1.);
+    let counts = metrics::confusion_matrix(&logits, &target)?.to_vec2::<i64>()?;
+    assert_eq!(counts, [[1, 1, 0], [0, 1, 1], [0, 0, 0]]);
+    let signs = Tensor::new(&[1f32, -1., 2.], &CPU)?;
+    assert_eq!(metrics::binary_accuracy(&signs, &Tensor::new(&[1f32, 0., 0.], &CPU)?)?, 2. / 3.);
+    assert!(metrics::accuracy(&logits, &Tensor::new(&[0u32], &CPU)?).is_err());
+    assert!(metrics::confusion_matrix(&logits, &Tensor::new(&[0u32, 1, 1, 9], &CPU)?).is_err());
+    let mut mean = metrics::Mean::default();
+    assert!(mean.value().is_nan());
+    mean.add(1., 3);
+    mean.add(5., 1);
+    assert_eq!(mean.value(), 2.);
+    Ok(())
+}
