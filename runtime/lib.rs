@@ -1,13 +1,38 @@
 //! A struct whose fields are layers becomes, through `#[derive(Module)]`, a whole neural network.
 
+// The derive writes `::sconce::…`, also for the networks of this crate's own tests and examples.
+extern crate self as sconce;
+
 pub mod checkpoint;
+mod config;
+mod display;
 mod error;
+pub mod functional;
+mod glob;
+pub mod init;
 pub mod kernels;
 pub mod layers;
-pub mod random;
+mod module;
+pub mod prelude;
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
+mod random;
+mod registry;
+mod scope;
+mod signal;
+mod source;
 pub mod train;
 
 pub use candle_core as candle;
 pub use candle_nn as nn;
+pub use config::Config;
 pub use error::{Error, Result};
+pub use module::{Forward, Layer, Mode, Module, Visitor, VisitorMut};
 pub use random::manual_seed;
+pub use registry::{Eval, Network};
+pub use scope::{Launch, no_fusion, trace};
+pub use signal::{Finish, Outcome, Signal};
+#[cfg(feature = "serde")]
+#[doc(hidden)]
+pub use serde;
