@@ -3,6 +3,9 @@
 // The derive writes `::sconce::…`, also for the networks of this crate's own tests and examples.
 extern crate self as sconce;
 
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
 pub mod checkpoint;
 mod config;
 mod display;
@@ -14,9 +17,6 @@ pub mod kernels;
 pub mod layers;
 mod module;
 pub mod prelude;
-#[doc(hidden)]
-#[path = "private.rs"]
-pub mod __private;
 mod random;
 mod registry;
 mod scope;
@@ -32,7 +32,7 @@ pub use module::{Forward, Layer, Mode, Module, Visitor, VisitorMut};
 pub use random::manual_seed;
 pub use registry::{Eval, Network};
 pub use scope::{Launch, no_fusion, trace};
-pub use signal::{Finish, Outcome, Signal};
 #[cfg(feature = "serde")]
 #[doc(hidden)]
 pub use serde;
+pub use signal::{Finish, Outcome, Signal};

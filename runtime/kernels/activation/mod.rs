@@ -52,6 +52,21 @@ macro_rules! with_function {
 }
 
 impl Activation {
+    /// Its function's name: `relu`, `leaky_relu`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "identity",
+            Self::Relu => "relu",
+            Self::Relu6 => "relu6",
+            Self::LeakyRelu { .. } => "leaky_relu",
+            Self::Silu => "silu",
+            Self::Gelu => "gelu",
+            Self::Sigmoid => "sigmoid",
+            Self::Tanh => "tanh",
+            Self::Hardswish => "hardswish",
+        }
+    }
+
     /// The activation of one number.
     #[inline(always)]
     pub fn value<T: Float>(self, x: T) -> T {
