@@ -1,46 +1,76 @@
-//! Reads PyTorch's answers from `tests/golden/layers`.
+//! PyTorch's answers, `tests/golden/layers/<kind>.{json,safetensors}`, case by case.
 
-use std::collections::HashMap;
-
-use sconce::candle::{DType, Device, Tensor, safetensors};
+use candle_core::{DType, Device, Result, Tensor};
 use serde_json::Value;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
 
-/// The cases of one kind of layer, loss or optimiser; floating-point tensors as f64.
-pub struct Golden {
-    pub cases: Vec<Value>,
-    tensors: HashMap<String, Tensor>,
+/// One layer, its inputs and what PyTorch made of them.
+pub struct Case {
+    pub kind: String,
+    pub index: usize,
+    /// The constructor's arguments, by PyTorch's names.
+    pub args: Value,
+    /// `train` or `eval`.
+    pub mode: String,
+    tensors: Arc<HashMap<String, Tensor>>,
 }
 
-impl Golden {
-    pub fn read(kind: &str) -> Self {
-        let path = format!("{}/tests/golden/layers/{kind}", env!("CARGO_MANIFEST_DIR"));
-        let json = std::fs::read_to_string(format!("{path}.json")).unwrap();
-        let tensors = safetensors::load(format!("{path}.safetensors"), &Device::Cpu).unwrap();
-        Self { cases: serde_json::from_str(&json).unwrap(), tensors }
-    }
-
-    /// The tensor `name` of case `i`.
-    pub fn tensor(&self, i: usize, name: &str) -> Tensor {
-        let tensor = &self.tensors[&format!("{i}/{name}")];
-        if tensor.dtype().is_float() { tensor.to_dtype(DType::F64).unwrap() } else { tensor.clone() }
-    }
-
-    /// The number that the argument `name` of case `i` is, or else `default`.
-    pub fn number(&self, i: usize, name: &str, default: f64) -> f64 {
-        self.cases[i]["args"].get(name).map_or(default, |v| v.as_f64().unwrap())
-    }
+/// All cases of a kind of layer, or why its files could not be read.
+pub fn cases(kind: &str) -> Result<Vec<Case>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/layers");
+    let text = std::fs::read_to_string(folder.join(format!("{kind}.json")))?;
+    let list: Vec<Value> = serde_json::from_str(&text).map_err(candle_core::Error::wrap)?;
+    let tensors = candle_core::safetensors::load(folder.join(format!("{kind}.safetensors")), &Device::Cpu)?;
+    let tensors = Arc::new(tensors);
+    let case = |(index, case): (usize, &Value)| Case {
+        kind: kind.to_owned(),
+        index,
+        args: case["args"].clone(),
+        mode: case["mode"].as_str().unwrap_or_default().to_owned(),
+        tensors: tensors.clone(),
+    };
+    Ok(list.iter().enumerate().map(case).collect())
 }
 
-/// All elements in order, as f64.
-pub fn values(tensor: &Tensor) -> Vec<f64> {
-    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
-}
+impl Case {
+    /// A tensor of this case by name (`input`, `param.weight`, `grad.input`, …), floats widened to f64.
+    pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        match self.find(name)? {
+            Some(tensor) => Ok(tensor),
+            None => candle_core::bail!("{}: no tensor {name}", self.label()),
+        }
+    }
 
-/// Fails unless the tensors have one shape and agree within `tolerance`, NaN and infinities included.
-pub fn assert_close(given: &Tensor, expected: &Tensor, tolerance: f64, what: &str) {
-    assert_eq!(given.dims(), expected.dims(), "{what}");
-    for (i, (a, b)) in values(given).into_iter().zip(values(expected)).enumerate() {
-        let close = a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance * b.abs().max(1.);
-        assert!(close, "{what}: element {i} is {a}, expected {b}");
+    /// The same, or `None` where the case has no such tensor.
+    pub fn find(&self, name: &str) -> Result<Option<Tensor>> {
+        let Some(tensor) = self.tensors.get(&format!("{}/{name}", self.index)) else { return Ok(None) };
+        let widened = if tensor.dtype().is_float() { tensor.to_dtype(DType::F64)? } else { tensor.clone() };
+        Ok(Some(widened))
+    }
+
+    /// What to call this case in a failure.
+    pub fn label(&self) -> String {
+        format!("{} case {} {}", self.kind, self.index, self.args)
+    }
+
+    /// An argument that is a number.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        self.args[name].as_f64()
+    }
+
+    /// An argument that is true or false.
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        self.args[name].as_bool()
+    }
+
+    /// An argument that is one size, or one for each of two axes.
+    pub fn pair(&self, name: &str) -> Option<[usize; 2]> {
+        let size = |value: &Value| value.as_u64().map(|size| size as usize);
+        match &self.args[name] {
+            Value::Array(sizes) => Some([size(sizes.first()?)?, size(sizes.get(1)?)?]),
+            value => size(value).map(|size| [size; 2]),
+        }
     }
 }
