@@ -113,7 +113,9 @@ impl<R: Rule> Running<R> {
         let mut kinds = self.rule.moments();
         kinds.push(STEP);
         let of = |p: &Parameter| kinds.iter().map(|kind| format!("{}.{kind}", p.name)).collect::<Vec<_>>();
-        let known: HashSet<String> = self.parameters.iter().flat_map(of).chain([RATE.to_owned()]).collect();
+        // Moments without their step belong to nobody either.
+        let stepped = self.parameters.iter().filter(|p| state.contains_key(&format!("{}.{STEP}", p.name)));
+        let known: HashSet<String> = stepped.flat_map(of).chain([RATE.to_owned()]).collect();
         let mut strangers: Vec<_> = state.keys().filter(|key| !known.contains(*key)).cloned().collect();
         strangers.sort();
         Error::msg(format!("the state holds what no parameter has: {}", strangers.join(", ")))
