@@ -1,5 +1,7 @@
 //! Batches and random numbers: every example once, in an order that a seed decides.
 
+mod common;
+
 use proptest::prelude::*;
 use sconce::Result;
 use sconce::candle::{DType, Device, Tensor};
@@ -28,7 +30,7 @@ fn targets(batches: &dyn Batches) -> Result<Vec<Vec<u32>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(common::config(64))]
 
     #[test]
     fn each_example_comes_once(n in 0usize..40, batch in 1usize..12, shuffle: bool, drop_last: bool, transposed: bool) {

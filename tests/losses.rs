@@ -1,9 +1,9 @@
 //! The losses against PyTorch's answers, finite differences, and input that makes no sense.
 
-#[path = "common/golden.rs"]
-mod golden;
+mod common;
 
-use golden::{Golden, assert_close, values};
+use common::golden::{self, Case};
+use common::{check_close, check_gradients, config, fail};
 use proptest::prelude::*;
 use sconce::Result;
 use sconce::candle::{DType, Device, Tensor, Var};
@@ -12,79 +12,64 @@ use sconce::train::metrics;
 
 const CPU: Device = Device::Cpu;
 
+fn values(tensor: &Tensor) -> Vec<f64> {
+    common::values(tensor).unwrap()
+}
+
 /// Runs every golden case of `kind` through the loss that `make` builds of its arguments.
-fn check_golden<L: Loss>(kind: &str, make: impl Fn(&Golden, usize, Reduction) -> L) {
-    let golden = Golden::read(kind);
-    for i in 0..golden.cases.len() {
-        let reduction = match golden.cases[i]["args"]["reduction"].as_str() {
+fn check_golden<L: Loss>(kind: &str, make: impl Fn(&Case, Reduction) -> Result<L>) -> Result<()> {
+    for case in golden::cases(kind)? {
+        let reduction = match case.args["reduction"].as_str() {
             Some("sum") => Reduction::Sum,
             Some("none") => Reduction::None,
             _ => Reduction::Mean,
         };
-        let x = Var::from_tensor(&golden.tensor(i, "input.0")).unwrap();
-        let loss = make(&golden, i, reduction).forward(&x, &golden.tensor(i, "input.1")).unwrap();
-        let what = format!("{kind} {i} {}", golden.cases[i]);
-        assert_close(&loss, &golden.tensor(i, "output"), 1e-6, &what);
-        let scalar = (loss * golden.tensor(i, "grad_output")).unwrap().sum_all().unwrap();
-        let grads = scalar.backward().unwrap();
-        assert_close(grads.get(&x).unwrap(), &golden.tensor(i, "grad.input.0"), 1e-6, &what);
+        let x = Var::from_tensor(&case.tensor("input.0")?)?;
+        let loss = make(&case, reduction)?.forward(&x, &case.tensor("input.1")?)?;
+        check_close(&case.label(), &loss, &case.tensor("output")?, 1e-6)?;
+        let grads = (loss * case.tensor("grad_output")?)?.sum_all()?.backward()?;
+        check_close(&case.label(), grads.get(&x).unwrap(), &case.tensor("grad.input.0")?, 1e-6)?;
     }
-}
-
-/// The tensor that the argument `name` of case `i` stands for, if it is there.
-fn tensor_argument(golden: &Golden, i: usize, name: &str) -> Option<Tensor> {
-    golden.cases[i]["args"].get(name).map(|_| golden.tensor(i, &format!("arg.{name}")))
+    Ok(())
 }
 
 #[test]
-fn losses_are_pytorchs() {
-    check_golden("CrossEntropyLoss", |golden, i, reduction| {
-        let smoothing = golden.number(i, "label_smoothing", 0.);
+fn losses_are_pytorchs() -> Result<()> {
+    check_golden("CrossEntropyLoss", |case, reduction| {
+        let smoothing = case.number("label_smoothing").unwrap_or(0.);
         let loss = CrossEntropyLoss::new().label_smoothing(smoothing).reduction(reduction);
-        match tensor_argument(golden, i, "weight") {
+        Ok(match case.find("arg.weight")? {
             Some(weight) => loss.weight(weight),
             None => loss,
-        }
-    });
-    check_golden("NLLLoss", |_, _, reduction| NllLoss::new().reduction(reduction));
-    check_golden("BCEWithLogitsLoss", |golden, i, reduction| {
+        })
+    })?;
+    check_golden("NLLLoss", |_, reduction| Ok(NllLoss::new().reduction(reduction)))?;
+    check_golden("BCEWithLogitsLoss", |case, reduction| {
         let loss = BceWithLogitsLoss::new().reduction(reduction);
-        match tensor_argument(golden, i, "pos_weight") {
+        Ok(match case.find("arg.pos_weight")? {
             Some(weight) => loss.pos_weight(weight),
             None => loss,
-        }
-    });
-    check_golden("MSELoss", |_, _, reduction| MseLoss::new().reduction(reduction));
-    check_golden("L1Loss", |_, _, reduction| L1Loss::new().reduction(reduction));
-    check_golden("SmoothL1Loss", |golden, i, reduction| {
-        SmoothL1Loss::new().beta(golden.number(i, "beta", 1.)).reduction(reduction)
-    });
-    check_golden("HuberLoss", |golden, i, reduction| {
-        HuberLoss::new().delta(golden.number(i, "delta", 1.)).reduction(reduction)
-    });
+        })
+    })?;
+    check_golden("MSELoss", |_, reduction| Ok(MseLoss::new().reduction(reduction)))?;
+    check_golden("L1Loss", |_, reduction| Ok(L1Loss::new().reduction(reduction)))?;
+    check_golden("SmoothL1Loss", |case, reduction| {
+        Ok(SmoothL1Loss::new().beta(case.number("beta").unwrap_or(1.)).reduction(reduction))
+    })?;
+    check_golden("HuberLoss", |case, reduction| {
+        Ok(HuberLoss::new().delta(case.number("delta").unwrap_or(1.)).reduction(reduction))
+    })
 }
 
-/// Compares the gradient of `sum(loss(x) · c)`, with `c` different for each element, with differences.
-fn check_differences(loss: impl Fn(&Tensor) -> Result<Tensor>, x: &Tensor) -> Result<()> {
-    let scalar = |x: &Tensor| -> Result<Tensor> {
-        let y = loss(x)?.flatten_all()?;
-        let factors = Tensor::arange(0u32, y.elem_count() as u32, &CPU)?.to_dtype(DType::F64)?;
-        Ok((y * factors.affine(0.37, 0.5)?.sin()?)?.sum_all()?)
+/// Compares the gradients of `loss` with differences.
+fn check_loss(loss: &dyn Loss, input: &Tensor, target: &Tensor) -> Result<(), TestCaseError> {
+    let of_both = |x: &[Tensor]| Ok(loss.forward(&x[0], &x[1])?);
+    let of_input = |x: &[Tensor]| Ok(loss.forward(&x[0], target)?);
+    let checked = match target.dtype().is_float() {
+        true => check_gradients(of_both, &[input.clone(), target.clone()]),
+        false => check_gradients(of_input, std::slice::from_ref(input)),
     };
-    let var = Var::from_tensor(x)?;
-    let grads = scalar(&var)?.backward()?;
-    let gradient = values(grads.get(&var).expect("a gradient"));
-    let start = values(x);
-    for i in 0..start.len() {
-        let at = |h: f64| -> Result<f64> {
-            let mut moved = start.clone();
-            moved[i] += h;
-            Ok(scalar(&Tensor::from_vec(moved, x.shape(), &CPU)?)?.to_scalar::<f64>()?)
-        };
-        let difference = (at(1e-5)? - at(-1e-5)?) / 2e-5;
-        assert!((gradient[i] - difference).abs() < 1e-7, "element {i}: {} and {difference}", gradient[i]);
-    }
-    Ok(())
+    checked.map_err(fail)
 }
 
 /// Numbers spread over −4..4, never within 1e-3 of a threshold at a multiple of 1/4.
@@ -103,7 +88,7 @@ fn reductions() -> impl Strategy<Value = Reduction> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
+    #![proptest_config(config(40))]
 
     #[test]
     fn class_losses_have_their_gradient(
@@ -113,7 +98,7 @@ proptest! {
         let shape = [&[batch, classes][..], &spatial].concat();
         let mut logits = spread(seed, &shape);
         if transposed {
-            logits = logits.transpose(0, 1).unwrap().contiguous().unwrap().transpose(0, 1).unwrap();
+            logits = common::restride(&logits).unwrap();
         }
         let elements: usize = batch * spatial.iter().product::<usize>();
         // One element in five is ignored.
@@ -126,11 +111,10 @@ proptest! {
         if weighted {
             (loss, nll) = (loss.weight(weight.clone()), nll.weight(weight));
         }
-        check_differences(|x| loss.forward(x, &target), &logits).unwrap();
-        check_differences(|x| nll.forward(x, &target), &logits).unwrap();
+        check_loss(&loss, &logits, &target)?;
+        check_loss(&nll, &logits, &target)?;
         let probabilities = spread(seed + 2, &shape).abs().unwrap();
-        check_differences(|x| loss.forward(x, &probabilities), &logits).unwrap();
-        check_differences(|p| loss.forward(&logits, p), &probabilities).unwrap();
+        check_loss(&loss, &logits, &probabilities)?;
     }
 
     #[test]
@@ -148,8 +132,7 @@ proptest! {
             &bce, &BceWithLogitsLoss::new().reduction(reduction),
         ];
         for loss in losses {
-            check_differences(|x| loss.forward(x, &y), &x).unwrap();
-            check_differences(|y| loss.forward(&x, y), &y).unwrap();
+            check_loss(loss, &x, &y)?;
         }
     }
 
@@ -163,7 +146,7 @@ proptest! {
         for smoothing in [0., 0.3] {
             let loss = CrossEntropyLoss::new().label_smoothing(smoothing);
             let (a, b) = (loss.forward(&logits, &index).unwrap(), loss.forward(&logits, &one_hot).unwrap());
-            assert_close(&a, &b, 1e-12, "one-hot");
+            check_close("one-hot", &a, &b, 1e-12).map_err(fail)?;
         }
     }
 }
@@ -177,11 +160,11 @@ fn extreme_logits_have_finite_losses_and_gradients() -> Result<()> {
         let loss = bce.forward(&x, &ones)?;
         let tiny = (-30f64).exp();
         let expected = Tensor::new(&[1e4, 30., 2f64.ln(), tiny, 0.], &CPU)?;
-        assert_close(&loss, &expected, 1e-6, "softplus");
+        check_close("softplus", &loss, &expected, 1e-6)?;
         assert!((values(&loss)[3] / tiny - 1.).abs() < 1e-5, "a tiny loss is not rounded to 0");
         let grads = loss.sum_all()?.backward()?;
         let gradient = grads.get(&x).unwrap();
-        assert_close(gradient, &Tensor::new(&[-1., -1., -0.5, -tiny, 0.], &CPU)?, 1e-6, "its gradient");
+        check_close("its gradient", gradient, &Tensor::new(&[-1., -1., -0.5, -tiny, 0.], &CPU)?, 1e-6)?;
         assert!((values(gradient)[3] / -tiny - 1.).abs() < 1e-5);
 
         let logits =
@@ -215,9 +198,9 @@ fn ignored_elements_count_for_nothing() -> Result<()> {
     let rest = logits.index_select(&Tensor::new(&[0u32, 2], &CPU)?, 0)?;
     let expected = NllLoss::new().forward(&rest, &Tensor::new(&[1i64, 0], &CPU)?)?;
     let ignoring = Tensor::new(&[1i64, -100, 0], &CPU)?;
-    assert_close(&nll_loss(&logits, &ignoring)?, &expected, 1e-12, "mean of the others");
+    check_close("mean of the others", &nll_loss(&logits, &ignoring)?, &expected, 1e-12)?;
     let other = NllLoss::new().ignore_index(5).forward(&logits, &Tensor::new(&[1i64, 5, 0], &CPU)?)?;
-    assert_close(&other, &expected, 1e-12, "another index");
+    check_close("another index", &other, &expected, 1e-12)?;
     assert!(values(&nll_loss(&logits, &target)?)[0].is_infinite());
 
     let none = Tensor::new(&[-100i64; 3], &CPU)?;
@@ -233,7 +216,7 @@ fn shapes_without_batch_or_elements_are_taken() -> Result<()> {
     let single = CrossEntropyLoss::new().reduction(Reduction::None).forward(&logits, &target)?;
     assert!(single.dims().is_empty());
     let batch = cross_entropy(&logits.unsqueeze(0)?, &target.unsqueeze(0)?)?;
-    assert_close(&single, &batch, 1e-7, "unbatched");
+    check_close("unbatched", &single, &batch, 1e-7)?;
 
     let empty = Tensor::zeros((0, 3), DType::F32, &CPU)?;
     assert!(values(&cross_entropy(&empty, &Tensor::zeros(0, DType::U32, &CPU)?)?)[0].is_nan());

@@ -1,11 +1,11 @@
 //! The optimisers against 100 steps of PyTorch's, and all that a training loop asks of them beside.
 
-#[path = "common/golden.rs"]
-mod golden;
+mod common;
 
 use std::collections::HashMap;
 
-use golden::{Golden, assert_close, values};
+use common::check_close;
+use common::golden::{self, Case};
 use proptest::prelude::*;
 use sconce::Result;
 use sconce::candle::{DType, Device, Tensor, Var};
@@ -14,28 +14,28 @@ use sconce::train::optim::*;
 
 const CPU: Device = Device::Cpu;
 
-/// The optimiser of golden case `i`; none for a kind that sconce does not have.
-fn optimizer(golden: &Golden, i: usize) -> Option<Box<dyn Optimizer>> {
-    let args = &golden.cases[i]["args"];
-    let number = |name, default| golden.number(i, name, default);
-    let flag = |name: &str| args.get(name).is_some_and(|v| v.as_bool().unwrap());
-    let beta = |k: usize, default: f64| args.get("betas").map_or(default, |v| v[k].as_f64().unwrap());
+fn values(tensor: &Tensor) -> Vec<f64> {
+    common::values(tensor).unwrap()
+}
+
+/// PyTorch's optimiser `kind` with the arguments of `case`; none if sconce does not have it.
+fn optimizer(kind: &str, case: &Case) -> Option<Box<dyn Optimizer>> {
+    let number = |name, default| case.number(name).unwrap_or(default);
+    let flag = |name| case.flag(name).unwrap_or(false);
+    let beta = |k: usize, default| case.args["betas"][k].as_f64().unwrap_or(default);
     let (rate, betas) = (number("lr", f64::NAN), (beta(0, 0.9), beta(1, 0.999)));
-    Some(match golden.cases[i]["kind"].as_str().unwrap() {
-        "SGD" => Box::new(
-            Sgd::new(rate)
-                .momentum(number("momentum", 0.))
-                .dampening(number("dampening", 0.))
-                .weight_decay(number("weight_decay", 0.))
-                .nesterov(flag("nesterov")),
-        ),
-        "Adam" => Box::new(
-            Adam::new(rate).betas(betas).weight_decay(number("weight_decay", 0.)).amsgrad(flag("amsgrad")),
-        ),
-        "AdamW" => Box::new(
-            AdamW::new(rate).betas(betas).eps(number("eps", 1e-8)).weight_decay(number("weight_decay", 0.01)),
-        ),
-        "RMSprop" => Box::new(RmsProp::new(rate).momentum(number("momentum", 0.)).centered(flag("centered"))),
+    let (momentum, decay) = (number("momentum", 0.), number("weight_decay", 0.));
+    Some(match kind {
+        "SGD" => {
+            let sgd = Sgd::new(rate).momentum(momentum).weight_decay(decay).nesterov(flag("nesterov"));
+            Box::new(sgd.dampening(number("dampening", 0.)))
+        }
+        "Adam" => Box::new(Adam::new(rate).betas(betas).weight_decay(decay).amsgrad(flag("amsgrad"))),
+        "AdamW" => {
+            let decay = number("weight_decay", 0.01);
+            Box::new(AdamW::new(rate).betas(betas).eps(number("eps", 1e-8)).weight_decay(decay))
+        }
+        "RMSprop" => Box::new(RmsProp::new(rate).momentum(momentum).centered(flag("centered"))),
         "Adagrad" => Box::new(Adagrad::new(rate)),
         "Adadelta" => Box::new(Adadelta::new(rate)),
         "Adamax" => Box::new(Adamax::new(rate)),
@@ -46,17 +46,18 @@ fn optimizer(golden: &Golden, i: usize) -> Option<Box<dyn Optimizer>> {
 
 #[test]
 fn a_hundred_steps_are_pytorchs() -> Result<()> {
-    let golden = Golden::read("optimisers");
+    let json = include_str!("golden/layers/optimisers.json");
+    let json: Vec<serde_json::Value> = serde_json::from_str(json).unwrap();
     let mut kinds = Vec::new();
-    for i in 0..golden.cases.len() {
-        let Some(optimizer) = optimizer(&golden, i) else { continue };
-        kinds.push(golden.cases[i]["kind"].as_str().unwrap().to_owned());
-        let (target, scale) = (golden.tensor(i, "target"), golden.tensor(i, "scale"));
-        let path = golden.tensor(i, "path");
-        let x = Var::from_tensor(&golden.tensor(i, "start"))?;
+    for (case, json) in golden::cases("optimisers")?.iter().zip(&json) {
+        let kind = json["kind"].as_str().unwrap();
+        let Some(optimizer) = optimizer(kind, case) else { continue };
+        kinds.push(kind);
+        let (target, scale, path) = (case.tensor("target")?, case.tensor("scale")?, case.tensor("path")?);
+        let x = Var::from_tensor(&case.tensor("start")?)?;
         let mut running = optimizer.build(vec![("x".into(), x.clone())])?;
         for step in 0..101 {
-            assert_close(&x, &path.get(step)?, 1e-5, &format!("{} step {step}", golden.cases[i]));
+            check_close(&format!("{kind} {} step {step}", case.args), &x, &path.get(step)?, 1e-5)?;
             let bowl = (&scale * (x.as_tensor() - &target)?.sqr()?)?;
             let f = (bowl + ((x.as_tensor() * 3.)?.sin()? * 0.1)?)?.sum_all()?;
             running.step(&f.backward()?)?;
@@ -90,7 +91,7 @@ fn descend(running: &mut dyn Step, x: &Var, count: usize) -> Result<()> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(common::config(12))]
 
     #[test]
     fn a_run_resumes_exactly(before in 0usize..8, after in 1usize..8, start in prop::collection::vec(-3f32..3., 1..6)) {
@@ -101,6 +102,7 @@ proptest! {
             let state: HashMap<_, _> = running.state().unwrap().into_iter().collect();
             let copy = Var::from_tensor(&x.copy().unwrap()).unwrap();
             let mut resumed = optimizer.build(vec![("net.x".into(), copy.clone())]).unwrap();
+            resumed.set_learning_rate(1.);
             resumed.load_state(&state).unwrap();
             descend(&mut *running, &x, after).unwrap();
             descend(&mut *resumed, &copy, after).unwrap();
@@ -121,7 +123,8 @@ fn steps_are_in_place_and_leave_other_variables_alone() -> Result<()> {
         assert_ne!(values(&x), [3., -2.]);
         assert_eq!(values(&idle), [1.]);
         let names: Vec<String> = running.state()?.into_iter().map(|(name, _)| name).collect();
-        assert!(names.iter().all(|name| name.starts_with("x.")) && names[0] == "x.step", "{names:?}");
+        assert_eq!(names[..2], ["learning_rate", "x.step"]);
+        assert!(names[1..].iter().all(|name| name.starts_with("x.")), "{names:?}");
         // A parameter that comes later begins at its own first step.
         descend(&mut *running, &idle, 1)?;
         let state: HashMap<_, _> = running.state()?.into_iter().collect();
@@ -170,8 +173,8 @@ fn candles_optimisers_and_ours_stand_in_for_each_other() -> Result<()> {
         b.backward_step(&(theirs.as_tensor() - 1.)?.sqr()?.sum_all()?)?;
     }
     descend(&mut *c, &bridged, 50)?;
-    assert_close(&ours, &theirs, 1e-9, "AdamW");
-    assert_close(&bridged, &theirs, 1e-12, "bridged");
+    check_close("AdamW", &ours, &theirs, 1e-9)?;
+    check_close("bridged", &bridged, &theirs, 1e-12)?;
     assert!(c.state().is_err());
     Ok(())
 }
@@ -188,7 +191,10 @@ fn senseless_settings_and_states_are_errors() -> Result<()> {
     assert!(message(&AdamW::new(0.1).weight_decay(-1.)).contains("weight_decay"));
     assert!(message(&RmsProp::new(0.1).eps(-1.)).contains("eps"));
     assert!(message(&Adadelta::new(0.1).rho(2.)).contains("rho"));
-    let twice = AdamW::new(0.1).build(vec![("x".into(), x.clone()), ("x".into(), x.clone())]);
+    let tied = AdamW::new(0.1).build(vec![("x".into(), x.clone()), ("y".into(), x.clone())]);
+    assert!(tied.err().unwrap().to_string().contains("y has another name already"));
+    let other = Var::new(&[0f32], &CPU)?;
+    let twice = AdamW::new(0.1).build(vec![("x".into(), x.clone()), ("x".into(), other)]);
     assert!(twice.err().unwrap().to_string().contains("two parameters are named x"));
     let whole = Var::new(&[1u32], &CPU)?;
     assert!(Sgd::new(0.1).build(vec![("x".into(), whole)]).err().unwrap().to_string().contains("U32"));
@@ -208,7 +214,7 @@ fn senseless_settings_and_states_are_errors() -> Result<()> {
     let scalar = || Tensor::new(0f32, &CPU).unwrap();
     refuse(&|s| drop(s.insert("y.step".into(), scalar())), "no parameter has: y.step");
     refuse(&|s| drop(s.remove("x.exp_avg")), "lacks x.exp_avg");
-    refuse(&|s| drop(s.remove("x.step")), "");
+    refuse(&|s| drop(s.remove("x.step")), "no parameter has: x.exp_avg, x.exp_avg_sq");
     refuse(&|s| drop(s.insert("x.exp_avg".into(), scalar())), "expected x.exp_avg [2], got []");
     refuse(&|s| drop(s.insert("x.step".into(), scalar())), "step of x");
     Ok(())

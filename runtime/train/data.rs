@@ -100,6 +100,19 @@ impl TensorDataset {
         }
     }
 
+    /// The batches of one epoch, cut as they are asked for.
+    fn into_epoch(self) -> Result<Epoch<'static>> {
+        let batches = self.batches().ok_or_else(|| Error::msg("expected a batch size above 0, got 0"))?;
+        let order = if self.shuffle { Some(self.random_order()?) } else { None };
+        Ok(Box::new((0..batches).map(move |i| self.batch(i * self.batch_size, order.as_ref()))))
+    }
+
+    /// The indices of all examples in random order, `[examples]`.
+    fn random_order(&self) -> Result<Tensor> {
+        let examples = u32::try_from(self.len()).map_err(|_| Error::msg("too many examples to shuffle"))?;
+        Ok(Tensor::from_vec(random::permutation(examples), self.len(), self.inputs.device())?)
+    }
+
     /// The examples from `start` on, of `order` if there is one.
     fn batch(&self, start: usize, order: Option<&Tensor>) -> Result<Batch> {
         let len = self.batch_size.min(self.len() - start);
@@ -120,16 +133,7 @@ fn pick(tensor: &Tensor, order: &Tensor) -> Result<Tensor> {
 
 impl Batches for TensorDataset {
     fn epoch(&self) -> Result<Epoch<'_>> {
-        let batches = self.batches().ok_or_else(|| Error::msg("expected a batch size above 0, got 0"))?;
-        let order = match self.shuffle {
-            true => {
-                let examples =
-                    u32::try_from(self.len()).map_err(|_| Error::msg("too many examples to shuffle"))?;
-                Some(Tensor::from_vec(random::permutation(examples), self.len(), self.inputs.device())?)
-            }
-            false => None,
-        };
-        Ok(Box::new((0..batches).map(move |i| self.batch(i * self.batch_size, order.as_ref()))))
+        self.clone().into_epoch()
     }
 
     fn len_hint(&self) -> Option<usize> {
@@ -139,13 +143,11 @@ impl Batches for TensorDataset {
 
 impl Batches for Batch {
     fn epoch(&self) -> Result<Epoch<'_>> {
-        let dataset = TensorDataset::new(self.0.clone(), self.1.clone())?.shuffle(true);
-        let batches = dataset.epoch()?.collect::<Vec<_>>();
-        Ok(Box::new(batches.into_iter()))
+        TensorDataset::new(self.0.clone(), self.1.clone())?.shuffle(true).into_epoch()
     }
 
     fn len_hint(&self) -> Option<usize> {
-        TensorDataset::new(self.0.clone(), self.1.clone()).ok()?.len_hint()
+        TensorDataset::new(self.0.clone(), self.1.clone()).ok()?.batches()
     }
 }
 

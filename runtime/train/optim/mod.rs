@@ -62,7 +62,8 @@ pub trait Step: Send {
     /// Sets the base rate from the next step on.
     fn set_learning_rate(&mut self, rate: f64);
 
-    /// All that a run must save to go on exactly where it stopped, by names like `conv1.weight.exp_avg`.
+    /// All that a run must save to go on exactly where it stopped, by names like `conv1.weight.exp_avg`:
+    /// the moments and step of each parameter, and the learning rate.
     /// The tensors share no storage with the optimiser.
     fn state(&self) -> Result<Vec<(String, Tensor)>>;
 

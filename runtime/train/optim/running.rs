@@ -9,6 +9,7 @@ use super::{Moment, Optimizer, Rule, Step};
 use crate::{Error, Result};
 
 const STEP: &str = "step";
+const RATE: &str = "learning_rate";
 
 /// A running optimiser of the rule `R`.
 ///
@@ -42,8 +43,11 @@ impl<R: Rule> Running<R> {
         let rate = rule.learning_rate();
         super::rule::not_negative("the learning rate", rate).map_err(|e| e.in_layer(R::NAME))?;
         rule.validate().map_err(|e| e.in_layer(R::NAME))?;
-        let mut names = HashSet::new();
+        let (mut names, mut variables) = (HashSet::new(), HashSet::new());
         for (name, var) in &parameters {
+            if !variables.insert(var.id()) {
+                return Err(Error::msg(format!("{name} has another name already")).in_layer(R::NAME));
+            }
             if !names.insert(name) {
                 return Err(Error::msg(format!("two parameters are named {name}")).in_layer(R::NAME));
             }
@@ -77,7 +81,7 @@ impl<R: Rule> Step for Running<R> {
     }
 
     fn state(&self) -> Result<Vec<(String, Tensor)>> {
-        let mut state = Vec::new();
+        let mut state = vec![(RATE.to_owned(), Tensor::new(self.rate, &Device::Cpu)?)];
         for Parameter { name, step, moments, .. } in self.parameters.iter().filter(|p| p.step > 0) {
             state.push((format!("{name}.{STEP}"), Tensor::new(*step as i64, &Device::Cpu)?));
             for (moment, tensor) in self.rule.moments().into_iter().zip(moments) {
@@ -91,9 +95,11 @@ impl<R: Rule> Step for Running<R> {
         let read = self.parameters.iter().map(|p| p.read_state(&self.rule, state));
         let read = read.collect::<Result<Vec<_>>>().map_err(|e| e.in_layer(R::NAME))?;
         let taken = read.iter().filter(|(step, _)| *step > 0).count() * (1 + self.rule.moments().len());
-        if taken != state.len() {
+        let rate = state.get(RATE).map(|rate| rate.to_dtype(DType::F64)?.to_scalar::<f64>()).transpose()?;
+        if taken + rate.iter().count() != state.len() {
             return Err(self.unexpected(state));
         }
+        self.rate = rate.unwrap_or(self.rate);
         for (parameter, (step, moments)) in self.parameters.iter_mut().zip(read) {
             (parameter.step, parameter.moments) = (step, moments);
         }
@@ -107,7 +113,9 @@ impl<R: Rule> Running<R> {
         let mut kinds = self.rule.moments();
         kinds.push(STEP);
         let of = |p: &Parameter| kinds.iter().map(|kind| format!("{}.{kind}", p.name)).collect::<Vec<_>>();
-        let known: HashSet<String> = self.parameters.iter().flat_map(of).collect();
+        // Moments without their step belong to nobody either.
+        let stepped = self.parameters.iter().filter(|p| state.contains_key(&format!("{}.{STEP}", p.name)));
+        let known: HashSet<String> = stepped.flat_map(of).chain([RATE.to_owned()]).collect();
         let mut strangers: Vec<_> = state.keys().filter(|key| !known.contains(*key)).cloned().collect();
         strangers.sort();
         Error::msg(format!("the state holds what no parameter has: {}", strangers.join(", ")))
