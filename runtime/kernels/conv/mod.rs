@@ -1,5 +1,7 @@
 //! Convolution + bias + batch norm + residual + activation, as one kernel.
 
 mod geometry;
+#[doc(hidden)]
+pub mod winograd;
 
 pub use geometry::ConvGeometry;
