@@ -3,7 +3,9 @@
 use candle_core::Tensor;
 
 use crate::kernels::activation::{self, Activation};
-use crate::module::Mode;
+use crate::kernels::pool;
+use crate::layers::{AvgPool2d, MaxPool2d, OutputSize};
+use crate::module::{Forward, Mode};
 use crate::signal::{Signal, Step};
 use crate::{Error, Result, random};
 
@@ -50,6 +52,23 @@ fn axis(dim: isize, rank: usize) -> Result<usize> {
         Some(index) if index < rank => Ok(index),
         _ => Err(Error::msg(format!("dimension {dim} of a tensor with {rank} dimensions"))),
     }
+}
+
+/// The largest value of each window: `max_pool2d(x, 2)`, or with everything a [`MaxPool2d`] can be told,
+/// `max_pool2d(x, MaxPool2d::config(3).stride(2).padding(1))`.
+pub fn max_pool2d(x: impl Into<Signal>, window: impl Into<MaxPool2d>) -> Signal {
+    window.into().call(x.into(), Mode::Eval)
+}
+
+/// The average of each window: `avg_pool2d(x, 2)`, or with everything an [`AvgPool2d`] can be told.
+pub fn avg_pool2d(x: impl Into<Signal>, window: impl Into<AvgPool2d>) -> Signal {
+    window.into().call(x.into(), Mode::Eval)
+}
+
+/// Averages to a fixed number of rows and columns.
+pub fn adaptive_avg_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSize>) -> Signal {
+    let OutputSize(size) = output_size.into();
+    x.into().apply("adaptive_avg_pool2d", |x| pool::adaptive_avg_pool2d(&x, size))
 }
 
 /// Joins all dimensions from `start_dim` on into one; `flatten(x, 1)` keeps the batch.

@@ -6,4 +6,5 @@ pub mod conv;
 pub(crate) mod element;
 pub(crate) mod elementwise;
 pub mod float;
+pub mod pool;
 pub mod simd;

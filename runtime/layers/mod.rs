@@ -5,6 +5,7 @@ mod conv;
 mod dropout;
 mod linear;
 mod pair;
+mod pool;
 mod shape;
 mod weight;
 
@@ -13,6 +14,7 @@ pub use conv::{Conv2d, Conv2dConfig};
 pub use dropout::Dropout;
 pub use linear::{Linear, LinearConfig};
 pub use pair::{Padding, Pair};
+pub use pool::{AdaptiveAvgPool2d, AvgPool2d, AvgPool2dConfig, MaxPool2d, MaxPool2dConfig, OutputSize};
 pub use shape::{Flatten, Identity};
 
 /// A layer without tensors: its registry is its name and what it prints.
