@@ -153,6 +153,7 @@ impl Walker<'_> {
 
     /// `for block in blocks`: over a layer field the loop counts, so that an error can name the element.
     fn for_loop(&mut self, each: &mut ExprForLoop) {
+        let pat = each.pat.clone();
         let mut origin = self.origin(&each.expr);
         let list = match &mut *each.expr {
             Expr::Reference(reference) if origin.is_some() => &mut reference.expr,
@@ -170,7 +171,6 @@ impl Walker<'_> {
         } else {
             self.scrutinee(&mut each.expr);
         }
-        let pat = each.pat.clone();
         let turn = self.aside(|walker| {
             walker.scopes.enter();
             walker.define(&pat, origin, false);
@@ -208,12 +208,14 @@ impl Walker<'_> {
         if !frame.moves || frame.captured.is_empty() {
             return None;
         }
-        self.events.truncate(before);
-        let copy = |(local, ident): (usize, syn::Ident)| {
-            let taken = self.take_for_closure(local, &ident);
-            quote!(let #ident = #taken;)
-        };
-        Some(frame.captured.into_iter().map(copy).collect())
+        let body = self.events.split_off(before);
+        let mut copies = TokenStream::new();
+        for (local, ident) in frame.captured {
+            let taken = self.take(local, &ident, ident.to_token_stream());
+            copies.extend(quote!(let #ident = #taken;));
+        }
+        self.events.extend(body);
+        Some(copies)
     }
 
     /// `return value` of the forward pass itself.
@@ -237,6 +239,5 @@ fn count(each: &mut ExprForLoop, index: &syn::Ident, list: TokenStream) {
     *each.expr = Expr::Verbatim(quote_spanned! {span=>
         ::core::iter::Iterator::enumerate(::core::iter::IntoIterator::into_iter(#list))
     });
-    // The pattern keeps its names for the walk: the counted form is put together as one raw pattern.
     *each.pat = Pat::Verbatim(quote!((#index, #pat)));
 }

@@ -18,6 +18,7 @@ mod tests;
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
+use syn::ext::IdentExt;
 use syn::{ExprClosure, Ident, Pat, Type};
 
 use crate::ast::{Field, last_segment};
@@ -81,4 +82,9 @@ pub fn rewrite(krate: &TokenStream, fields: &[Field], closure: &ExprClosure) -> 
     let unused = walker.unused_fields();
     let body = finish::fill(body.to_token_stream(), &walker.into_decisions());
     Rewritten { inputs, output, body, unused, misspelt, uses_mode }
+}
+
+/// The first place where `tokens` mention `name`.
+pub fn mentions(tokens: TokenStream, name: &Ident) -> Option<Ident> {
+    names::find(tokens, &name.unraw().to_string())
 }

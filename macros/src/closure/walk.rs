@@ -178,9 +178,9 @@ impl<'a> Walker<'a> {
     }
 
     /// Takes the value of a local, or of a part of it: a placeholder, or a clone where that is certain.
-    fn take(&mut self, local: Local, ident: &Ident, place: TokenStream) -> TokenStream {
+    pub fn take(&mut self, local: Local, ident: &Ident, place: TokenStream) -> TokenStream {
         if self.captures(local, ident) || self.held > 0 {
-            self.events.push(Event::Touch(local));
+            self.touch(local, ident);
             return clone_of(&place, ident.span());
         }
         let id = self.places.len();
@@ -189,15 +189,14 @@ impl<'a> Walker<'a> {
         placeholder(id, ident.span()).into_token_stream()
     }
 
-    /// A copy of a local for a `move` closure, made before it.
-    pub fn take_for_closure(&mut self, local: Local, ident: &Ident) -> TokenStream {
-        self.take(local, ident, ident.to_token_stream())
-    }
-
     /// Reads a local where it stands.
     pub fn touch(&mut self, local: Local, ident: &Ident) {
+        let depth = self.scopes.binding(local).depth;
         self.captures(local, ident);
-        self.events.push(Event::Touch(local));
+        // A `move` closure reads its own copy, which is made where the closure is.
+        if !self.frames.get(depth).is_some_and(|frame| frame.moves) {
+            self.events.push(Event::Touch(local));
+        }
     }
 
     /// Whether the local lies outside a closure around the current place; notes the capture.

@@ -1,0 +1,1 @@
+//! Rewritten closures, as text.
