@@ -73,14 +73,22 @@ impl Channels {
         term: impl Fn(usize, f64, f64) -> [f64; K] + Sync,
     ) -> Vec<[f64; K]> {
         let fold = |channel: usize, samples: Range<usize>| {
-            samples
-                .map(|sample| {
-                    let range = self.range(sample, channel);
-                    sums(&a[range.clone()], &b[range], |a, b| term(channel, a, b))
-                })
-                .fold([0.0; K], add)
+            self.fold_planes(a, b, channel, samples, |a, b| term(channel, a, b))
         };
         self.reduce(fold, add)
+    }
+
+    /// The sums of `term(a, b)` over one channel of some samples.
+    pub fn fold_planes<E: Element, const K: usize>(
+        &self,
+        a: &[E],
+        b: &[E],
+        channel: usize,
+        samples: Range<usize>,
+        term: impl Fn(f64, f64) -> [f64; K],
+    ) -> [f64; K] {
+        let planes = samples.map(|sample| self.range(sample, channel));
+        planes.map(|range| sums(&a[range.clone()], &b[range], &term)).fold([0.0; K], add)
     }
 
     /// Calls `fill(channel, range, out)` for every plane of `out`, `range` being where the plane lies.

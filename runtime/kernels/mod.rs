@@ -6,5 +6,7 @@ pub mod conv;
 pub(crate) mod element;
 pub(crate) mod elementwise;
 pub mod float;
+pub mod norm;
 pub mod pool;
 pub mod simd;
+pub mod softmax;

@@ -111,6 +111,8 @@ fn run_neon<K: Kernel>(kernel: K) -> K::Output {
 pub trait Simd: Copy + Send + Sync + 'static {
     type V: Copy;
     const LANES: usize;
+    /// Vector registers, of which a kernel's inner loop may use this many.
+    const REGISTERS: usize;
 
     fn splat(self, x: f32) -> Self::V;
     unsafe fn load(self, from: *const f32) -> Self::V;
@@ -142,6 +144,7 @@ pub struct Portable;
 impl Simd for Portable {
     type V = [f32; 8];
     const LANES: usize = 8;
+    const REGISTERS: usize = 8;
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -227,6 +230,7 @@ mod x86 {
     impl Simd for Avx2 {
         type V = __m256;
         const LANES: usize = 8;
+        const REGISTERS: usize = 16;
 
         #[inline(always)]
         fn splat(self, x: f32) -> Self::V {
@@ -296,6 +300,7 @@ mod x86 {
     impl Simd for Avx512 {
         type V = __m512;
         const LANES: usize = 16;
+        const REGISTERS: usize = 32;
 
         #[inline(always)]
         fn splat(self, x: f32) -> Self::V {
@@ -365,6 +370,7 @@ mod arm {
     impl Simd for Neon {
         type V = float32x4_t;
         const LANES: usize = 4;
+        const REGISTERS: usize = 32;
 
         #[inline(always)]
         fn splat(self, x: f32) -> Self::V {

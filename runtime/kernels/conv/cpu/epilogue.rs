@@ -2,6 +2,7 @@
 
 use super::operand::Values;
 use crate::kernels::activation::Activation;
+use crate::kernels::simd::Simd;
 use candle_core::cpu::erf;
 use std::ops::{Add, Mul};
 
@@ -67,4 +68,36 @@ impl<T: Real> Scalars<T> {
         }
         row.iter_mut().for_each(|x| *x = x.activate(activation));
     }
+}
+
+/// The activation of a vector of sums.
+#[inline(always)]
+pub(super) fn activate<S: Simd>(simd: S, activation: Activation, x: S::V) -> S::V {
+    let between = |x| simd.min(simd.splat(6.), simd.max(simd.zero(), x));
+    match activation {
+        Activation::Identity => x,
+        Activation::Relu => simd.max(simd.zero(), x),
+        Activation::Relu6 => between(x),
+        Activation::LeakyRelu { negative_slope } => {
+            let negative = simd.min(simd.zero(), x);
+            simd.fma(simd.splat(negative_slope as f32), negative, simd.max(simd.zero(), x))
+        }
+        Activation::Hardswish => {
+            simd.mul(simd.mul(x, between(simd.add(x, simd.splat(3.)))), simd.splat(1. / 6.))
+        }
+        Activation::Silu | Activation::Gelu | Activation::Sigmoid | Activation::Tanh => {
+            each(simd, activation, x)
+        }
+    }
+}
+
+/// Lane by lane, for activations that have no vector form.
+#[inline(always)]
+fn each<S: Simd>(simd: S, activation: Activation, x: S::V) -> S::V {
+    let mut lanes = [0f32; 16];
+    // SAFETY: no vector has more than 16 lanes.
+    unsafe { simd.store(lanes.as_mut_ptr(), x) };
+    lanes[..S::LANES].iter_mut().for_each(|x| *x = x.activate(activation));
+    // SAFETY: as above.
+    unsafe { simd.load(lanes.as_ptr()) }
 }

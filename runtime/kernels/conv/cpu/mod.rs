@@ -3,6 +3,7 @@
 //! [`forward`] reads the operands whatever their dtype and strides ([`operand`]) and runs the kernel
 //! that suits them: halves are widened to f32, summed there and rounded once.
 
+mod direct;
 mod epilogue;
 mod operand;
 mod packed;
@@ -13,6 +14,7 @@ pub use packed::{PackedCache, Packing};
 
 use super::{ConvShape, Epilogue};
 use crate::kernels::activation::Activation;
+use crate::kernels::simd;
 use candle_core::backend::BackendStorage;
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
@@ -70,9 +72,12 @@ fn single(
     shape: &ConvShape,
     values: &Values<'_, f32>,
     activation: Activation,
-    _packing: Option<Packing<'_>>,
+    packing: Option<Packing<'_>>,
 ) -> Result<Vec<f32>> {
-    portable::conv2d(shape, values, activation)
+    match direct::conv2d(shape, values, activation, packing, simd::isa())? {
+        Some(output) => Ok(output),
+        None => portable::conv2d(shape, values, activation),
+    }
 }
 
 /// Room for an output of `elements`, or an error where the machine has not so much memory.

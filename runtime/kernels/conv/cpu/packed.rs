@@ -17,8 +17,8 @@ type Key = (TensorId, Form);
 /// The order of a packed weight's elements; each kernel has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// `[groups][out channels / block][taps][block]`
-    Blocked { block: usize },
+    /// Of the direct kernel: blocks of output channels, chunks of input channels.
+    Blocked { block: usize, chunk: usize },
 }
 
 impl PackedCache {

@@ -1,0 +1,66 @@
+//! The direct convolution for f32: register blocks of output channels × output pixels.
+//!
+//! A [`Plan`] cuts the work into tasks, each a block of output pixels times a run of output channels.
+//! A task copies the input it reads, a few channels at a time, into a zero-padded [`tile`] that stays in
+//! cache; there every product of every tap is a vector load at a fixed offset, so that stride, padding
+//! and dilation cost the inner loop ([`micro`]) nothing. [`finish`] applies the epilogue to each register
+//! block while it is still in the first-level cache.
+
+mod cut;
+mod finish;
+mod micro;
+mod plan;
+mod scratch;
+mod strips;
+mod task;
+mod tile;
+mod weights;
+
+use super::operand::Values;
+use super::packed::{Form, Packing};
+use super::reserve;
+use crate::kernels::activation::Activation;
+use crate::kernels::conv::ConvShape;
+use crate::kernels::simd::{self, Isa};
+use candle_core::Result;
+use finish::Finish;
+use plan::Plan;
+use rayon::prelude::*;
+use task::{Output, Tasks};
+
+/// The output `[batch, out_channels, height, width]`, or `None` for a shape that this kernel is not for.
+pub(super) fn conv2d(
+    shape: &ConvShape,
+    values: &Values<'_, f32>,
+    activation: Activation,
+    packing: Option<Packing<'_>>,
+    isa: Isa,
+) -> Result<Option<Vec<f32>>> {
+    let mut output = reserve(shape.output_elements())?;
+    if output.capacity() == 0 {
+        return Ok(Some(output));
+    }
+    let Some(plan) = Plan::new(shape, isa, rayon::current_num_threads()) else { return Ok(None) };
+    let form = Form::Blocked { block: plan.block, chunk: plan.chunk_len() };
+    let weights = Packing::get(packing, form, || weights::pack(&plan, &values.weight));
+    let finish = Finish {
+        scale: values.scale.as_deref(),
+        shift: values.shift.as_deref(),
+        residual: values.residual.as_deref(),
+        activation,
+    };
+    let target = Output(output.as_mut_ptr());
+    let (tasks, grain) = (plan.tasks(), plan.grain);
+    let run = |hand_out: usize| {
+        let indices = hand_out * grain..tasks.min((hand_out + 1) * grain);
+        let (plan, input, weights) = (&plan, &*values.input, &weights[..]);
+        simd::dispatch_to(isa, Tasks { plan, indices, input, weights, finish, output: target });
+    };
+    match tasks.div_ceil(grain) {
+        1 => run(0),
+        hand_outs => (0..hand_outs).into_par_iter().for_each(run),
+    }
+    // SAFETY: every output element belongs to one of the tasks, and they have all run.
+    unsafe { output.set_len(shape.output_elements()) };
+    Ok(Some(output))
+}
