@@ -10,3 +10,4 @@ pub use crate::module::{Forward, Layer, Mode, Module};
 pub use crate::registry::Network;
 pub use crate::signal::Signal;
 pub use crate::{Error, Result, manual_seed};
+pub use sconce_macros::Module;
