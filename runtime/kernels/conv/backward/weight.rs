@@ -286,11 +286,10 @@ impl<L: Lanes> Part<'_, L> {
                 // from each column's offset on, in the input.
                 unsafe {
                     for i in (0..whole).step_by(L::LANES) {
-                        self.step(grad + i, input + i, columns, &mut sums, |from| self.lanes.load(from));
+                        self.step(grad + i, input + i, columns, &mut sums, None);
                     }
                     if whole < width {
-                        let rest = |from| self.lanes.load_partial(from, width - whole);
-                        self.step(grad + whole, input + whole, columns, &mut sums, rest);
+                        self.step(grad + whole, input + whole, columns, &mut sums, Some(width - whole));
                     }
                 }
             }
@@ -298,10 +297,10 @@ impl<L: Lanes> Part<'_, L> {
         sums
     }
 
-    /// Adds the products of one vector of pixels.
+    /// Adds the products of one vector of pixels, or of its first `count`.
     ///
     /// # Safety
-    /// `load` reads in bounds at `grad` in each of `C` planes and at `input` past each of `columns`.
+    /// So many pixels are in bounds at `grad` in each of `C` planes and at `input` past each of `columns`.
     #[inline(always)]
     unsafe fn step<const C: usize, const K: usize>(
         &self,
@@ -309,20 +308,31 @@ impl<L: Lanes> Part<'_, L> {
         input: usize,
         columns: &[usize; K],
         sums: &mut [[L::V; K]; C],
-        load: impl Fn(*const L::Real) -> L::V,
+        count: Option<usize>,
     ) {
         // SAFETY: the caller's promise.
         unsafe {
             let mut inputs = sums[0];
             for (to, &column) in inputs.iter_mut().zip(columns) {
-                *to = load(self.input.as_ptr().add(input + column));
+                *to = self.load(self.input.as_ptr().add(input + column), count);
             }
             for (c, sums) in sums.iter_mut().enumerate() {
-                let grad = load(self.grad.as_ptr().add(grad + c * self.grad_plane));
+                let grad = self.load(self.grad.as_ptr().add(grad + c * self.grad_plane), count);
                 for k in 0..K {
                     sums[k] = self.lanes.fma(grad, inputs[k], sums[k]);
                 }
             }
+        }
+    }
+
+    /// # Safety
+    /// A vector, or its first `count` numbers, is in bounds at `from`.
+    #[inline(always)]
+    unsafe fn load(&self, from: *const L::Real, count: Option<usize>) -> L::V {
+        // SAFETY: the caller's promise.
+        match count {
+            None => unsafe { self.lanes.load(from) },
+            Some(count) => unsafe { self.lanes.load_partial(from, count) },
         }
     }
 }
