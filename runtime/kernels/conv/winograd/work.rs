@@ -209,3 +209,6 @@ impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Multiply<'_, F, OUT,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
