@@ -6,7 +6,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 
 use super::data::Batches;
-use super::evaluate::{Evaluation, Tally, measure, run, scalar};
+use super::evaluate::{Evaluation, Tally, is_empty, measure, run, scalar};
 use super::history::{EpochReport, History};
 use super::loss::Loss;
 use super::optim::{Optimizer, Step};
@@ -90,15 +90,7 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
 
     fn boxed(model: &'a M, loss: Box<dyn Loss + 'a>, optimizer: Box<dyn Optimizer + 'a>) -> Self {
         let verbosity = Verbosity { bar: true, lines: true };
-        Self {
-            model,
-            loss,
-            optimizer,
-            keep_best: false,
-            allow_non_finite: false,
-            verbosity,
-            on_epoch: None,
-        }
+        Self { model, loss, optimizer, keep_best: false, allow_non_finite: false, verbosity, on_epoch: None }
     }
 
     /// What to lower: a function like `cross_entropy`, or a configured `CrossEntropyLoss::new()…`.
@@ -210,11 +202,14 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
         let mut tally = Tally::default();
         for (index, batch) in train.epoch()?.enumerate() {
             let (input, target) = batch?;
+            if is_empty(&input) {
+                continue;
+            }
             let output = run(self.trainer.model, &input, Mode::Train)?;
             let loss = self.trainer.loss.forward(&output, &target)?;
             let value = self.checked(scalar(&loss)?, index + 1)?;
             let grads = loss.backward()?;
-            if self.epoch == 1 && index == 0 {
+            if self.epoch == 1 && tally.is_new() {
                 *unreached = self.unreached(&grads)?;
             }
             optimizer.step(&grads)?;
@@ -222,10 +217,10 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
             bar.advance(tally.loss());
         }
         let trained = start.elapsed().as_secs_f64();
-        let train = tally.finish().ok_or_else(|| Error::msg("there is no example to train the network on"))?;
+        let train =
+            tally.finish().ok_or_else(|| Error::msg("there is no example to train the network on"))?;
         drop(bar);
-        let valid =
-            valid.map(|data| measure(self.trainer.model, &*self.trainer.loss, data)).transpose()?;
+        let valid = valid.map(|data| measure(self.trainer.model, &*self.trainer.loss, data)).transpose()?;
         Ok(EpochReport {
             epoch: self.epoch,
             train,
