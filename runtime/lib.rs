@@ -31,6 +31,7 @@ pub use error::{Error, Result};
 pub use module::{Forward, Layer, Mode, Module, Visitor, VisitorMut};
 pub use random::manual_seed;
 pub use registry::{Eval, Network};
+pub use sconce_macros::Module;
 pub use scope::{Launch, no_fusion, trace};
 #[cfg(feature = "serde")]
 #[doc(hidden)]

@@ -17,3 +17,4 @@ pub use crate::train::metrics::accuracy;
 pub use crate::train::optim::{Adam, AdamW, Optimizer, RmsProp, Sgd};
 pub use crate::train::{Batches, Epochs, History, TensorDataset, Trainable, Trainer, evaluate};
 pub use crate::{Error, Result, manual_seed};
+pub use sconce_macros::Module;

@@ -6,10 +6,12 @@ use candle_core::{Shape, Tensor};
 use candle_nn::VarBuilder;
 
 pub use crate::display::display;
+use crate::config::Config;
 use crate::init::Initializer;
 use crate::module::{Forward, Mode, Module};
 use crate::registry::{Kind, for_each_mut};
-pub use crate::scope::Scope;
+use crate::scope::{Path, Scope};
+use crate::signal::{Finish, Outcome, Signal};
 use crate::{Error, Result};
 
 /// Calls the field `name`: `name(input)` of a forward pass.
@@ -18,23 +20,123 @@ pub fn call<I, M: Forward<I> + ?Sized>(layer: &M, name: &'static str, input: I, 
     layer.call(input, mode)
 }
 
-/// Calls element `index` of the field `name`: `name[index](input)`.
-pub fn call_at<I, M: Forward<I> + ?Sized>(
+/// Calls an element of the field `name` that loops have gone down to: `block(input)`.
+pub fn call_in<I, M: Forward<I> + ?Sized>(
     layer: &M,
     name: &'static str,
-    index: usize,
+    indices: &[usize],
     input: I,
     mode: Mode,
 ) -> M::Output {
     let _field = Scope::enter(name);
-    let _element = Scope::index(index);
-    layer.call(input, mode)
+    within(indices, || layer.call(input, mode))
 }
 
-/// Element `index` of the repeated field `name`.
-pub fn at<'a, T>(list: &'a [T], index: usize, name: &str) -> Result<&'a T> {
-    list.get(index)
-        .ok_or_else(|| Error::msg(format!("{name}[{index}]: the network has {} of them", list.len())))
+/// Calls element `index` of a list in the field `name`: `name[index](input)`.
+pub fn call_at<I, M: Forward<I>>(
+    list: &[M],
+    name: &'static str,
+    indices: &[usize],
+    index: usize,
+    input: I,
+    mode: Mode,
+) -> M::Output
+where
+    M::Output: Outcome,
+{
+    let _field = Scope::enter(name);
+    within(indices, || {
+        let _element = Scope::index(index);
+        match list.get(index) {
+            Some(layer) => layer.call(input, mode),
+            None => M::Output::failed(out_of_range(list.len())),
+        }
+    })
+}
+
+/// Runs `f` below the elements `indices`, outermost first.
+fn within<T>(indices: &[usize], f: impl FnOnce() -> T) -> T {
+    match indices {
+        [] => f(),
+        [first, rest @ ..] => {
+            let _element = Scope::index(*first);
+            within(rest, f)
+        }
+    }
+}
+
+fn out_of_range(length: usize) -> Error {
+    Error::msg(format!("no such layer: the network has {length} of them here")).at(Path::current())
+}
+
+/// Runs the body of a forward pass; what `?` gives up becomes a failed answer.
+pub fn outcome<T: Outcome>(run: impl FnOnce() -> Result<T>) -> T {
+    run().unwrap_or_else(T::failed)
+}
+
+/// The inherent `forward` of the network called `name`.
+pub fn run<I, M: Forward<I>>(
+    network: &M,
+    name: &'static str,
+    input: I,
+    mode: Mode,
+) -> Result<<M::Output as Finish>::Finished>
+where
+    M::Output: Finish,
+{
+    let _scope = Scope::root(name);
+    network.call(input, mode).finish()
+}
+
+/// `candle_nn::ModuleT::forward_t` of the network called `name`.
+pub fn module_t<M: Forward<Signal, Output = Signal>>(
+    network: &M,
+    name: &'static str,
+    xs: &Tensor,
+    train: bool,
+) -> candle_core::Result<Tensor> {
+    Ok(run(network, name, Signal::from(xs), Mode::from(train))?)
+}
+
+/// Builds the field `name`; an error names it.
+pub fn layer<C: Config>(vb: &VarBuilder, name: &str, config: C) -> Result<C::Output> {
+    building(name, config.build(vb.pp(name)))
+}
+
+/// Builds the field `name` by a constructor of candle's convention.
+pub fn with<'a, T>(
+    vb: &VarBuilder<'a>,
+    name: &str,
+    constructor: impl FnOnce(VarBuilder<'a>) -> candle_core::Result<T>,
+) -> Result<T> {
+    building(name, constructor(vb.pp(name)))
+}
+
+/// The name of element `index` of a list.
+pub fn index(index: usize) -> String {
+    index.to_string()
+}
+
+/// A field that holds several layers: a `Vec`, or an array of as many as were built.
+pub trait Repeated<T>: Sized {
+    fn from_layers(layers: Vec<T>) -> Result<Self>;
+}
+
+impl<T> Repeated<T> for Vec<T> {
+    fn from_layers(layers: Vec<T>) -> Result<Self> {
+        Ok(layers)
+    }
+}
+
+impl<T, const N: usize> Repeated<T> for [T; N] {
+    fn from_layers(layers: Vec<T>) -> Result<Self> {
+        let got = layers.len();
+        layers.try_into().map_err(|_| Error::msg(format!("expected {N} layers, as the array holds, got {got}")))
+    }
+}
+
+pub fn repeated<T, L: Repeated<T>>(name: &str, layers: Vec<T>) -> Result<L> {
+    building(name, L::from_layers(layers))
 }
 
 /// Fields without `#[layer]`: layers that need no arguments.
@@ -65,7 +167,7 @@ pub fn building<T, E: Into<Error>>(name: &str, result: Result<T, E>) -> Result<T
 
 /// A bare parameter of a derived struct; without an initialiser `kaiming_uniform` for two or more
 /// dimensions and zeros for fewer.
-pub fn parameter(
+pub fn param(
     vb: &VarBuilder,
     name: &str,
     shape: impl Into<Shape>,
@@ -76,7 +178,7 @@ pub fn parameter(
         0 | 1 => crate::init::zeros(),
         _ => crate::init::kaiming_uniform(),
     });
-    Ok(vb.get_with_hints(shape.clone(), name, init.for_shape(shape.dims()))?)
+    building(name, vb.get_with_hints(shape.clone(), name, init.for_shape(shape.dims())))
 }
 
 /// A buffer of a derived struct; zeros without an initialiser.
@@ -88,7 +190,8 @@ pub fn buffer(
 ) -> Result<Tensor> {
     let shape = shape.into();
     let init = init.unwrap_or_else(crate::init::zeros);
-    Ok(vb.get_with_hints(shape.clone(), name, init.for_shape(shape.dims()))?.detach())
+    let tensor = building(name, vb.get_with_hints(shape.clone(), name, init.for_shape(shape.dims())))?;
+    Ok(tensor.detach())
 }
 
 /// A builder in which the parameter of the field `name` that `target` ends in, `weight`, is read from
