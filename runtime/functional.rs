@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use crate::kernels::activation::{self, Activation};
-use crate::kernels::pool;
+use crate::kernels::{pool, softmax as softmax_kernels};
 use crate::layers::{AvgPool2d, MaxPool2d, OutputSize};
 use crate::module::{Forward, Mode};
 use crate::signal::{Signal, Step};
@@ -52,6 +52,19 @@ fn axis(dim: isize, rank: usize) -> Result<usize> {
         Some(index) if index < rank => Ok(index),
         _ => Err(Error::msg(format!("dimension {dim} of a tensor with {rank} dimensions"))),
     }
+}
+
+/// `eˣ / Σ eˣ` over one dimension, counted from the end where it is negative.
+pub fn softmax(x: impl Into<Signal>, dim: isize) -> Signal {
+    x.into()
+        .apply("softmax", |x| -> Result<Tensor> { Ok(softmax_kernels::softmax(&x, axis(dim, x.rank())?)?) })
+}
+
+/// `x − log Σ eˣ` over one dimension, counted from the end where it is negative.
+pub fn log_softmax(x: impl Into<Signal>, dim: isize) -> Signal {
+    x.into().apply("log_softmax", |x| -> Result<Tensor> {
+        Ok(softmax_kernels::log_softmax(&x, axis(dim, x.rank())?)?)
+    })
 }
 
 /// The largest value of each window: `max_pool2d(x, 2)`, or with everything a [`MaxPool2d`] can be told,

@@ -57,11 +57,12 @@ fn conv2d() -> Result<()> {
             continue;
         }
         let pair = |name: &str| case.pair(name).unwrap_or([1; 2]);
-        let config = Conv2d::config(count(&case, "in_channels"), count(&case, "out_channels"), pair("kernel_size"))
-            .stride(pair("stride"))
-            .dilation(pair("dilation"))
-            .groups(count(&case, "groups"))
-            .bias(case.flag("bias") == Some(true));
+        let config =
+            Conv2d::config(count(&case, "in_channels"), count(&case, "out_channels"), pair("kernel_size"))
+                .stride(pair("stride"))
+                .dilation(pair("dilation"))
+                .groups(count(&case, "groups"))
+                .bias(case.flag("bias") == Some(true));
         let config = match case.args["padding"].as_str() {
             Some("same") => config.padding("same"),
             _ => config.padding(pair("padding")),

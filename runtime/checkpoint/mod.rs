@@ -49,7 +49,7 @@ pub fn read(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
 /// Writes `tensors` as a safetensors file, through [`write_atomically`].
 ///
 /// The file keeps their order among tensors whose elements have the same size; larger elements come
-/// first, which aligns all of them. `metadata` goes into the header, beside `format` (`pt`) and
+/// first, which aligns all of them (empty ones read back by name). `metadata` goes into the header, beside `format` (`pt`) and
 /// `sconce_version`. A tensor whose memory is not contiguous is written as it reads.
 ///
 /// # Errors

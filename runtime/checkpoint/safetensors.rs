@@ -22,12 +22,15 @@ pub(super) fn read(file: &[u8], device: &Device) -> Result<StateDict> {
     // Also checks that the tensors cover the data, one after the other.
     let (header_length, header) = SafeTensors::read_metadata(file).map_err(invalid)?;
     let data = &file[LENGTH_BYTES + header_length..];
+    let mut infos: Vec<_> = header.tensors().into_iter().collect();
+    // Empty tensors share their offset; by name they come in the same order every time.
+    infos.sort_by(|(name, info), (other, than)| {
+        info.data_offsets.cmp(&than.data_offsets).then_with(|| name.cmp(other))
+    });
     let mut state = StateDict::new();
-    for name in header.offset_keys() {
-        if let Some(info) = header.info(&name) {
-            let tensor = within(format_args!("tensor `{name}`"), stored_tensor(info, data, device))?;
-            state.insert(name, tensor);
-        }
+    for (name, info) in infos {
+        let tensor = within(format_args!("tensor `{name}`"), stored_tensor(info, data, device))?;
+        state.insert(name, tensor);
     }
     Ok(state)
 }
@@ -58,7 +61,8 @@ pub(super) fn write(
     let header = header(&tensors, metadata)?;
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header.as_bytes())?;
-    for (name, tensor) in tensors {
+    // candle panics on the bytes of some empty views; they have none to write.
+    for (name, tensor) in tensors.into_iter().filter(|(_, tensor)| tensor.elem_count() > 0) {
         // From here on `View::data`, which would panic, cannot fail: the values are on the host, in order.
         let plain = tensor.to_device(&Device::Cpu).and_then(|tensor| tensor.flatten_all());
         let plain = within(format_args!("tensor `{name}`"), plain.map_err(Error::from))?;

@@ -177,3 +177,43 @@ impl Forward for PRelu {
         x.apply("prelu", |x| kernels::prelu(&x, &self.weight))
     }
 }
+
+/// A normalisation over one dimension, counted from the end where it is negative.
+macro_rules! over_dimension {
+    ($($(#[$doc:meta])* $layer:ident $kind:literal $function:ident;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $layer {
+            dim: isize,
+        }
+
+        impl $layer {
+            /// `dim` counts from the end where it is negative.
+            pub fn config(dim: isize) -> Self {
+                Self { dim }
+            }
+
+            fn checked(self) -> Result<Self> {
+                Ok(self)
+            }
+        }
+
+        stateless!($layer, $kind, |this| format!("dim={}", this.dim));
+        own_config!($layer);
+
+        impl Forward for $layer {
+            type Output = Signal;
+
+            fn call(&self, x: Signal, _: Mode) -> Signal {
+                functional::$function(x, self.dim)
+            }
+        }
+    )*};
+}
+
+over_dimension! {
+    /// `eˣ / Σ eˣ` over one dimension.
+    Softmax "Softmax" softmax;
+    /// `x − log Σ eˣ` over one dimension.
+    LogSoftmax "LogSoftmax" log_softmax;
+}

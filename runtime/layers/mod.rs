@@ -4,17 +4,21 @@ mod activation;
 mod conv;
 mod dropout;
 mod linear;
+mod norm;
 mod pair;
 mod pool;
 mod shape;
 mod weight;
 
-pub use activation::{Gelu, Hardswish, LeakyRelu, PRelu, PReluConfig, Relu, Relu6, Sigmoid, Silu, Tanh};
+pub use activation::{
+    Gelu, Hardswish, LeakyRelu, LogSoftmax, PRelu, PReluConfig, Relu, Relu6, Sigmoid, Silu, Softmax, Tanh,
+};
 pub use conv::{Conv2d, Conv2dConfig};
 pub use dropout::Dropout;
 pub use linear::{Linear, LinearConfig};
+pub use norm::{BatchNorm, BatchNormConfig};
 pub use pair::{Padding, Pair};
-pub use pool::{AdaptiveAvgPool2d, AvgPool2d, AvgPool2dConfig, MaxPool2d, MaxPool2dConfig, OutputSize};
+pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d, OutputSize};
 pub use shape::{Flatten, Identity};
 
 /// A layer without tensors: its registry is its name and what it prints.

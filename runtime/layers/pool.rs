@@ -18,9 +18,6 @@ pub struct MaxPool2d {
     geometry: PoolGeometry,
 }
 
-/// The arguments of a [`MaxPool2d`]: itself.
-pub type MaxPool2dConfig = MaxPool2d;
-
 /// The average of each window of `[batch, channels, height, width]`.
 ///
 /// `AvgPool2d::config(kernel_size)` with the setters `stride` (the kernel size), `padding`, `ceil_mode`,
@@ -31,9 +28,6 @@ pub struct AvgPool2d {
     count_include_pad: bool,
     divisor_override: Option<usize>,
 }
-
-/// The arguments of an [`AvgPool2d`]: itself.
-pub type AvgPool2dConfig = AvgPool2d;
 
 fn geometry(kernel: Pair) -> PoolGeometry {
     let Pair(kernel) = kernel;

@@ -167,3 +167,38 @@ pub fn mish(x: &Tensor) -> Result<Tensor> {
 pub fn hardsigmoid(x: &Tensor) -> Result<Tensor> {
     if x.device().is_cpu() { elementwise::apply(Hardsigmoid, x) } else { hardsigmoid_composed(x) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+
+    /// Checks that `composed` gives the output and the gradient of the kernel `fused`.
+    fn check(
+        fused: impl Fn(&Tensor) -> Result<Tensor>,
+        composed: impl Fn(&Tensor) -> Result<Tensor>,
+    ) -> Result<()> {
+        let x = Var::from_tensor(&Tensor::rand(-8.0, 8.0, 333, &Device::Cpu)?)?;
+        let [fused, composed] = [fused(&x)?, composed(&x)?];
+        let [a, b] = [fused.sum_all()?.backward()?, composed.sum_all()?.backward()?];
+        let [a, b] = [a.get(&x).expect("a gradient"), b.get(&x).expect("a gradient")];
+        for (a, b) in [(&fused, &composed), (a, b)] {
+            let difference = a.sub(b)?.abs()?.max_all()?.to_scalar::<f64>()?;
+            assert!(difference < 1e-6, "{difference}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn composed_activations_agree_with_the_kernels() -> Result<()> {
+        let leaky = Activation::LeakyRelu { negative_slope: 0.2 };
+        for kind in [Activation::Relu, Activation::Relu6, leaky, Activation::Silu, Activation::Gelu] {
+            check(|x| apply(kind, x), |x| apply_composed(kind, x))?;
+        }
+        for kind in [Activation::Identity, Activation::Sigmoid, Activation::Tanh, Activation::Hardswish] {
+            check(|x| apply(kind, x), |x| apply_composed(kind, x))?;
+        }
+        check(|x| softplus(x, 1.0, 20.0), softplus_composed)?;
+        check(hardsigmoid, hardsigmoid_composed)
+    }
+}
