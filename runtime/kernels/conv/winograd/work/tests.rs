@@ -14,6 +14,7 @@ struct Lanes<const N: usize>;
 impl<const N: usize> Simd for Lanes<N> {
     type V = [f32; N];
     const LANES: usize = N;
+    const REGISTERS: usize = 16;
 
     fn splat(self, x: f32) -> Self::V {
         [x; N]
