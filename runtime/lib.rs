@@ -17,7 +17,7 @@ pub mod kernels;
 pub mod layers;
 mod module;
 pub mod prelude;
-mod random;
+pub mod random;
 mod registry;
 mod scope;
 mod signal;
