@@ -209,8 +209,8 @@ impl<R: Real> Work<R> for WeightTask<'_, R> {
                 let part = self.part(lanes, chunk, first);
                 match block {
                     4 => part.run::<4, 3>(to),
-                    3 => part.run::<3, 4>(to),
-                    2 => part.run::<2, 5>(to),
+                    3 => part.run::<3, 3>(to),
+                    2 => part.run::<2, 4>(to),
                     _ => part.run::<1, 9>(to),
                 }
                 (first, rest) = (first + block, next);
