@@ -7,11 +7,14 @@ use super::mask::Planes;
 use super::tasks::{TASKS, channels_per_task, run_all, split_channels};
 use crate::kernels::simd::Isa;
 use std::borrow::Cow;
+use std::ops::Range;
 
 /// Output channels that one tile computes.
 const BLOCK: usize = 4;
 /// Pixels whose gradients, of a block of channels, stay in the first cache.
 const CHUNK: usize = 1024;
+/// Columns whose pixels every block of a task meets in turn, while they stay in the second cache.
+const COLUMNS: usize = 36;
 
 /// The gradient of the weight, `[outputs, inputs of a group, height, width]`.
 ///
@@ -24,7 +27,7 @@ pub(super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R], grad: &P
     let scan = Scan::new(extent, grad, &input);
 
     let per_channel = extent.batch * extent.output_plane() * columns;
-    let per_task = channels_per_task(channels, extent.outputs, BLOCK, per_channel);
+    let per_task = channels_per_task(channels, extent.outputs, 4 * BLOCK, per_channel);
     let chunks = chunks(extent.batch, &scan);
     let wanted = ((per_channel * channels) >> 20).clamp(1, TASKS.div_ceil(channels.div_ceil(per_task)));
     let segments: Vec<&[Chunk]> = chunks.chunks(chunks.len().div_ceil(wanted)).collect();
@@ -201,25 +204,36 @@ impl<R: Real> Work<R> for WeightTask<'_, R> {
         let columns = self.input.columns.len();
         let to = std::mem::take(&mut self.to);
         for chunk in self.chunks {
-            let (mut first, mut rest) = (self.first, &mut *to);
-            while !rest.is_empty() {
-                let left = self.extent.outputs - first % self.extent.outputs;
-                let block = BLOCK.min(left).min(rest.len() / columns);
-                let (to, next) = rest.split_at_mut(block * columns);
-                let part = self.part(lanes, chunk, first);
-                match block {
-                    4 => part.run::<4, 3>(to),
-                    3 => part.run::<3, 3>(to),
-                    2 => part.run::<2, 4>(to),
-                    _ => part.run::<1, 9>(to),
-                }
-                (first, rest) = (first + block, next);
+            for start in (0..columns).step_by(COLUMNS) {
+                self.blocks(lanes, chunk, start..columns.min(start + COLUMNS), to);
             }
         }
     }
 }
 
 impl<R: Real> WeightTask<'_, R> {
+    /// Adds the products of some columns with every block of output channels.
+    #[inline(always)]
+    fn blocks<L>(&self, lanes: L, chunk: &Chunk, columns: Range<usize>, mut to: &mut [R])
+    where
+        L: Lanes<Real = R>,
+    {
+        let (size, mut first) = (self.input.columns.len(), self.first);
+        while !to.is_empty() {
+            let left = self.extent.outputs - first % self.extent.outputs;
+            let block = BLOCK.min(left).min(to.len() / size);
+            let (part, rest) = to.split_at_mut(block * size);
+            let source = self.part(lanes, chunk, first);
+            match block {
+                4 => source.run::<4, 3>(columns.clone(), part),
+                3 => source.run::<3, 3>(columns.clone(), part),
+                2 => source.run::<2, 4>(columns.clone(), part),
+                _ => source.run::<1, 9>(columns.clone(), part),
+            }
+            (first, to) = (first + block, rest);
+        }
+    }
+
     #[inline(always)]
     fn part<L: Lanes<Real = R>>(&self, lanes: L, chunk: &Chunk, first: usize) -> Part<'_, L> {
         let Self { extent, scan, grad, input, .. } = self;
@@ -256,11 +270,11 @@ struct Part<'a, L: Lanes> {
 }
 
 impl<L: Lanes> Part<'_, L> {
-    /// Adds the products of `C` output channels to `to`, `K` columns at a time.
+    /// Adds the products of `C` output channels and a range of columns to `to`, `K` of them at a time.
     #[inline(always)]
-    fn run<const C: usize, const K: usize>(self, to: &mut [L::Real]) {
-        for start in (0..self.columns.len()).step_by(K) {
-            let count = K.min(self.columns.len() - start);
+    fn run<const C: usize, const K: usize>(self, range: Range<usize>, to: &mut [L::Real]) {
+        for start in range.clone().step_by(K) {
+            let count = K.min(range.end - start);
             let mut columns = [self.columns[start]; K];
             columns[..count].copy_from_slice(&self.columns[start..start + count]);
             let sums = self.tile::<C, K>(&columns);
