@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use sconce::candle::{ModuleT, Result as CandleResult};
 use sconce::nn::{self, BatchNorm, Conv2d, Conv2dConfig, VarBuilder};
-use sconce::prelude::{Config, DType, Device, Forward, Mode, Network, Result, Tensor};
+use sconce::prelude::{DType, Device, Forward, Mode, Network, Result, Tensor};
 
 /// A convolution without bias and its batch norm.
 struct ConvNorm(Conv2d, BatchNorm);

@@ -9,7 +9,7 @@ use crate::kernels::simd::Isa;
 use rayon::prelude::*;
 
 /// Input channels that one sweep computes.
-const BLOCK: usize = 4;
+const BLOCK: usize = 6;
 
 /// The zeros around the output's gradient that the sweeps read.
 pub(super) fn margin(extent: &Extent) -> Margin {
@@ -135,10 +135,13 @@ impl<R: Real> Work<R> for InputTask<'_, R> {
                 let weight = &sweep.weight[start..start + block * size];
                 let Planes { pitch, plane: stride, .. } = *self.grad;
                 let part = Part { lanes, sweep, from, pitch, stride, outputs, weight, to, plane };
+                // As many sums as leave sixteen registers room for the factors.
                 match block {
-                    4 => part.run::<4, 3>(),
-                    3 => part.run::<3, 4>(),
-                    2 => part.run::<2, 5>(),
+                    6 => part.run::<6, 2>(),
+                    5 => part.run::<5, 2>(),
+                    4 => part.run::<4, 2>(),
+                    3 => part.run::<3, 3>(),
+                    2 => part.run::<2, 4>(),
                     _ => part.run::<1, 8>(),
                 }
             }
