@@ -1,5 +1,6 @@
 use sconce::prelude::*;
 
+#[derive(Default)]
 struct Vocabulary;
 
 #[derive(Module)]
