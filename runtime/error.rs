@@ -79,14 +79,23 @@ impl std::error::Error for Error {
 
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
-        let message = error.to_string();
+        let message = plain(&error).to_string();
         Self(Arc::new(Inner { message, source: Some(Arc::new(error)), ..Inner::default() }))
+    }
+}
+
+/// The error without the backtrace that candle prints behind it; the source still has that.
+fn plain(error: &candle_core::Error) -> &candle_core::Error {
+    match error {
+        candle_core::Error::WithBacktrace { inner, .. } => plain(inner),
+        error => error,
     }
 }
 
 impl From<Error> for candle_core::Error {
     fn from(error: Error) -> Self {
-        candle_core::Error::wrap(error)
+        // Not `Error::wrap`: it would print a backtrace of this very line.
+        candle_core::Error::Wrapped(Box::new(error))
     }
 }
 

@@ -1,5 +1,12 @@
 //! The compute kernels: the only room in which `unsafe` code lives.
 
 pub mod activation;
+pub(crate) mod channels;
 pub mod conv;
+pub(crate) mod element;
+pub(crate) mod elementwise;
+pub mod float;
+pub mod norm;
+pub mod pool;
 pub mod simd;
+pub mod softmax;

@@ -10,6 +10,8 @@ pub mod cpu;
 mod geometry;
 mod op;
 mod shape;
+#[doc(hidden)]
+pub mod winograd;
 
 pub use cpu::PackedCache;
 pub use geometry::ConvGeometry;

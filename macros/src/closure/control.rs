@@ -1,0 +1,246 @@
+//! Control flow: blocks, branches, loops, closures, and the ways out of them.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::spanned::Spanned;
+use syn::{
+    Block, Expr, ExprClosure, ExprForLoop, ExprIf, ExprMatch, ExprReturn, Item, Local as Let, Pat, Stmt,
+};
+
+use super::liveness::Event;
+use super::scope::Origin;
+use super::walk::{Frame, Walker};
+
+impl Walker<'_> {
+    /// What [`Walker::value`] leaves: expressions that contain statements or leave some.
+    pub(super) fn control(&mut self, expr: &mut Expr) {
+        match expr {
+            Expr::Block(block) => self.block(&mut block.block),
+            Expr::Unsafe(block) => self.block(&mut block.block),
+            Expr::Const(block) => self.block(&mut block.block),
+            Expr::If(branch) => self.branch(branch),
+            Expr::Match(all) => self.arms(all),
+            Expr::ForLoop(each) => self.for_loop(each),
+            Expr::While(repeat) => {
+                let turn = self.aside(|walker| {
+                    walker.scopes.enter();
+                    walker.condition(&mut repeat.cond);
+                    walker.block(&mut repeat.body);
+                    walker.scopes.leave();
+                });
+                self.events.push(Event::Loop(turn));
+            }
+            Expr::Loop(repeat) => {
+                let turn = self.aside(|walker| walker.block(&mut repeat.body));
+                self.events.push(Event::Loop(turn));
+            }
+            Expr::Closure(closure) => {
+                let moves = closure.capture.is_some();
+                let before = self.events.len();
+                let frame = self.framed(moves, |walker| walker.closure_body(closure, None));
+                if let Some(copies) = self.copies(frame, before) {
+                    *expr = Expr::Verbatim(quote!({ #copies #closure }));
+                }
+            }
+            Expr::Async(future) => {
+                let moves = future.capture.is_some();
+                let before = self.events.len();
+                let frame = self.framed(moves, |walker| walker.block(&mut future.block));
+                if let Some(copies) = self.copies(frame, before) {
+                    *expr = Expr::Verbatim(quote!({ #copies #future }));
+                }
+            }
+            Expr::Let(binding) => {
+                let origin = self.origin(&binding.expr);
+                self.scrutinee(&mut binding.expr);
+                self.define(&binding.pat, origin, false);
+            }
+            Expr::Return(leave) => self.leave(leave),
+            Expr::Break(leave) => {
+                if let Some(value) = &mut leave.expr {
+                    self.value(value);
+                }
+                self.events.push(Event::Jump);
+            }
+            Expr::Continue(_) => self.events.push(Event::Jump),
+            _ => {}
+        }
+    }
+
+    /// What `walk` records, apart from the sequence so far.
+    pub(super) fn aside(&mut self, walk: impl FnOnce(&mut Self)) -> Vec<Event> {
+        let outer = std::mem::take(&mut self.events);
+        walk(self);
+        std::mem::replace(&mut self.events, outer)
+    }
+
+    pub(super) fn block(&mut self, block: &mut Block) {
+        self.scopes.enter();
+        for stmt in &block.stmts {
+            // A function defined here is meant wherever the block calls it.
+            if let Stmt::Item(Item::Fn(function)) = stmt {
+                self.define_name(&function.sig.ident);
+            }
+        }
+        for stmt in &mut block.stmts {
+            match stmt {
+                Stmt::Local(binding) => self.binding(binding),
+                Stmt::Expr(expr, _) => self.value(expr),
+                Stmt::Macro(invocation) => self.invocation(&mut invocation.mac),
+                Stmt::Item(_) => {}
+            }
+        }
+        self.scopes.leave();
+    }
+
+    /// `let pattern = value else { … };`
+    fn binding(&mut self, binding: &mut Let) {
+        let (mut origin, mut owned) = (None, true);
+        if let Some(init) = &mut binding.init {
+            origin = self.origin(&init.expr);
+            owned = !matches!(*init.expr, Expr::Reference(_));
+            self.pin_lender(&init.expr);
+            self.value(&mut init.expr);
+            if let Some((_, diverge)) = &mut init.diverge {
+                let otherwise = self.aside(|walker| walker.value(diverge));
+                self.events.push(Event::Branch(vec![otherwise, Vec::new()]));
+            }
+        }
+        self.define(&binding.pat, origin, owned);
+    }
+
+    /// The value of `match` or `if let`: a field is looked into, not taken.
+    fn scrutinee(&mut self, expr: &mut Expr) {
+        self.pin_lender(expr);
+        self.operand(expr);
+    }
+
+    /// A condition; plain flags are read where they stand.
+    fn condition(&mut self, expr: &mut Expr) {
+        self.place(expr);
+    }
+
+    fn branch(&mut self, branch: &mut ExprIf) {
+        self.scopes.enter();
+        self.condition(&mut branch.cond);
+        let then = self.aside(|walker| walker.block(&mut branch.then_branch));
+        self.scopes.leave();
+        let otherwise = self.aside(|walker| {
+            if let Some((_, otherwise)) = &mut branch.else_branch {
+                walker.value(otherwise);
+            }
+        });
+        self.events.push(Event::Branch(vec![then, otherwise]));
+    }
+
+    fn arms(&mut self, all: &mut ExprMatch) {
+        let origin = self.origin(&all.expr);
+        self.scrutinee(&mut all.expr);
+        let mut ways = Vec::new();
+        for arm in &mut all.arms {
+            ways.push(self.aside(|walker| {
+                walker.scopes.enter();
+                walker.define(&arm.pat, origin.clone(), false);
+                if let Pat::Guard(guard) = &mut arm.pat {
+                    walker.held += 1;
+                    walker.place(&mut guard.guard);
+                    walker.held -= 1;
+                }
+                walker.value(&mut arm.body);
+                walker.scopes.leave();
+            }));
+        }
+        self.events.push(Event::Branch(ways));
+    }
+
+    /// `for block in blocks`: over a layer field the loop counts, so that an error can name the element.
+    fn for_loop(&mut self, each: &mut ExprForLoop) {
+        let pat = each.pat.clone();
+        let mut origin = self.origin(&each.expr);
+        let list = match &mut *each.expr {
+            Expr::Reference(reference) if origin.is_some() => &mut reference.expr,
+            expr => expr,
+        };
+        let bare = matches!(list, Expr::Path(_))
+            || matches!(list, Expr::Field(field) if self.self_member(field).is_some());
+        if let Some(origin) = origin.as_mut().filter(|_| bare) {
+            let index = format_ident!("_index_{}", self.loops, span = Span::mixed_site());
+            self.loops += 1;
+            let is_local = self.local_of(list).is_some();
+            self.place(list);
+            let reference = if is_local { list.to_token_stream() } else { quote!(&#list) };
+            origin.indices.push(index.to_token_stream());
+            count(each, &index, reference);
+        } else {
+            self.scrutinee(&mut each.expr);
+        }
+        let turn = self.aside(|walker| {
+            walker.scopes.enter();
+            walker.define(&pat, origin, false);
+            walker.block(&mut each.body);
+            walker.scopes.leave();
+        });
+        self.events.push(Event::Loop(turn));
+    }
+
+    /// A closure among the arguments of a method of a layer field: what it is given are layers.
+    pub(super) fn closure(&mut self, closure: &mut ExprClosure, origin: Option<Origin>) {
+        self.framed(false, |walker| walker.closure_body(closure, origin));
+    }
+
+    fn closure_body(&mut self, closure: &mut ExprClosure, origin: Option<Origin>) {
+        self.scopes.enter();
+        for pat in &closure.inputs {
+            self.define(pat, origin.clone(), false);
+        }
+        self.value(&mut closure.body);
+        self.scopes.leave();
+    }
+
+    /// Walks the body of a closure, which runs later, more than once or not at all.
+    fn framed(&mut self, moves: bool, walk: impl FnOnce(&mut Self)) -> Frame {
+        self.frames.push(Frame { moves, captured: Vec::new() });
+        let body = self.aside(walk);
+        self.events.push(Event::Branch(vec![body, Vec::new()]));
+        self.frames.pop().unwrap_or(Frame { moves, captured: Vec::new() })
+    }
+
+    /// `let x = x.clone();` before a `move` closure, for each local it takes along. The copies are made
+    /// before the closure runs, hence recorded at position `before`.
+    fn copies(&mut self, frame: Frame, before: usize) -> Option<TokenStream> {
+        if !frame.moves || frame.captured.is_empty() {
+            return None;
+        }
+        let body = self.events.split_off(before);
+        let mut copies = TokenStream::new();
+        for (local, ident) in frame.captured {
+            let taken = self.take(local, &ident, ident.to_token_stream());
+            copies.extend(quote!(let #ident = #taken;));
+        }
+        self.events.extend(body);
+        Some(copies)
+    }
+
+    /// `return value` of the forward pass itself.
+    fn leave(&mut self, leave: &mut ExprReturn) {
+        if let Some(value) = &mut leave.expr {
+            self.value(value);
+            if self.frames.is_empty() {
+                self.output.convert(value);
+                let span = Span::mixed_site().located_at(value.span());
+                **value = Expr::Verbatim(quote_spanned!(span=> ::core::result::Result::Ok(#value)));
+            }
+        }
+        self.events.push(Event::Return);
+    }
+}
+
+/// `for (index, pattern) in Iterator::enumerate(IntoIterator::into_iter(list))`
+fn count(each: &mut ExprForLoop, index: &syn::Ident, list: TokenStream) {
+    let pat = &each.pat;
+    let span = Span::mixed_site().located_at(each.expr.span());
+    *each.expr = Expr::Verbatim(quote_spanned! {span=>
+        ::core::iter::Iterator::enumerate(::core::iter::IntoIterator::into_iter(#list))
+    });
+    *each.pat = Pat::Verbatim(quote!((#index, #pat)));
+}

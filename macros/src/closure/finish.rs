@@ -1,0 +1,53 @@
+//! The last step: each use of a local, a placeholder until now, becomes a move or a clone.
+
+use std::collections::HashSet;
+
+use proc_macro2::{Group, Ident, Span, TokenStream, TokenTree};
+use quote::{format_ident, quote_spanned};
+
+use super::liveness::UseId;
+
+const PREFIX: &str = "__sconce_use_";
+
+/// What stands for a use until liveness has decided.
+pub fn placeholder(id: UseId, span: Span) -> Ident {
+    format_ident!("{PREFIX}{id}", span = span)
+}
+
+/// The place of each use, `x` or `pair.0`, and the uses that move.
+pub struct Decisions {
+    pub places: Vec<TokenStream>,
+    pub moves: HashSet<UseId>,
+}
+
+/// Replaces the placeholders.
+pub fn fill(tokens: TokenStream, decisions: &Decisions) -> TokenStream {
+    let mut filled = TokenStream::new();
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => {
+                let mut inner = Group::new(group.delimiter(), fill(group.stream(), decisions));
+                inner.set_span(group.span());
+                filled.extend([TokenTree::Group(inner)]);
+            }
+            TokenTree::Ident(ident) => match use_of(&ident, decisions) {
+                Some(tokens) => filled.extend(tokens),
+                None => filled.extend([TokenTree::Ident(ident)]),
+            },
+            other => filled.extend([other]),
+        }
+    }
+    filled
+}
+
+fn use_of(ident: &Ident, decisions: &Decisions) -> Option<TokenStream> {
+    let id: UseId = ident.to_string().strip_prefix(PREFIX)?.parse().ok()?;
+    let place = decisions.places.get(id)?.clone();
+    Some(if decisions.moves.contains(&id) { place } else { clone_of(&place, ident.span()) })
+}
+
+/// `Clone::clone(&place)`
+pub fn clone_of(place: &TokenStream, span: Span) -> TokenStream {
+    let span = Span::mixed_site().located_at(span);
+    quote_spanned!(span=> ::core::clone::Clone::clone(&#place))
+}

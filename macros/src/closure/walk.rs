@@ -1,0 +1,404 @@
+//! The walk: resolves every name and rewrites each expression for the position it stands in.
+
+use std::collections::{HashMap, HashSet};
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::ext::IdentExt;
+use syn::spanned::Spanned;
+use syn::{Expr, ExprField, ExprIndex, Ident, Member, Pat, UnOp};
+
+use super::finish::{Decisions, clone_of, placeholder};
+use super::liveness::{Event, Local, moving_uses};
+use super::scope::{Binding, Origin, Scopes, bound_names};
+use super::{Shape, names};
+use crate::ast::{Field, Role};
+use crate::suggest;
+
+/// A closure or async block between the forward pass and the place of the walk.
+pub(super) struct Frame {
+    /// `move`: takes its own copies of what it captures.
+    pub moves: bool,
+    pub captured: Vec<(Local, Ident)>,
+}
+
+pub(super) struct Walker<'a> {
+    pub krate: &'a TokenStream,
+    pub fields: &'a [Field],
+    pub output: &'a Shape,
+    pub scopes: Scopes,
+    pub events: Vec<Event>,
+    pub frames: Vec<Frame>,
+    /// Locals that are borrowed for longer than the walk can see.
+    pub pinned: HashSet<Local>,
+    /// Above zero nothing may move: in the guard of a match arm.
+    pub held: usize,
+    /// Numbers the loops over fields.
+    pub loops: usize,
+    by_name: HashMap<&'a str, usize>,
+    places: Vec<TokenStream>,
+    used: HashSet<usize>,
+    callees: Vec<Ident>,
+    whole_self: bool,
+}
+
+impl<'a> Walker<'a> {
+    pub fn new(krate: &'a TokenStream, fields: &'a [Field], output: &'a Shape) -> Self {
+        let mut scopes = Scopes::default();
+        scopes.enter();
+        Self {
+            krate,
+            fields,
+            output,
+            scopes,
+            events: Vec::new(),
+            frames: Vec::new(),
+            pinned: HashSet::new(),
+            held: 0,
+            loops: 0,
+            by_name: fields.iter().enumerate().map(|(i, field)| (field.name.as_str(), i)).collect(),
+            places: Vec::new(),
+            used: HashSet::new(),
+            callees: Vec::new(),
+            whole_self: false,
+        }
+    }
+
+    /// An expression whose value is taken.
+    pub fn value(&mut self, expr: &mut Expr) {
+        match expr {
+            Expr::Path(_) => self.name(expr),
+            Expr::Field(field) => {
+                if let Some(tokens) = self.field_value(field) {
+                    *expr = Expr::Verbatim(tokens);
+                }
+            }
+            Expr::Index(index) => {
+                if let Some(tokens) = self.index_value(index) {
+                    *expr = Expr::Verbatim(tokens);
+                }
+            }
+            Expr::Reference(reference) => {
+                if let Some(local) = self.root(&reference.expr) {
+                    self.pinned.insert(local);
+                }
+                self.place(&mut reference.expr);
+            }
+            Expr::Call(_) => self.call(expr),
+            Expr::MethodCall(_) => self.method(expr),
+            Expr::Macro(invocation) => self.invocation(&mut invocation.mac),
+            Expr::Binary(binary) => self.binary(binary),
+            Expr::Unary(unary) => match unary.op {
+                UnOp::Deref(_) | UnOp::Not(_) => self.place(&mut unary.expr),
+                _ => self.value(&mut unary.expr),
+            },
+            Expr::Cast(cast) => self.place(&mut cast.expr),
+            Expr::RawAddr(address) => self.place(&mut address.expr),
+            Expr::Array(array) => array.elems.iter_mut().for_each(|elem| self.value(elem)),
+            Expr::Tuple(tuple) => tuple.elems.iter_mut().for_each(|elem| self.value(elem)),
+            Expr::Range(range) => {
+                range.start.iter_mut().chain(&mut range.end).for_each(|bound| self.place(bound));
+            }
+            Expr::Repeat(repeat) => self.value(&mut repeat.expr),
+            Expr::Paren(paren) => self.value(&mut paren.expr),
+            Expr::Group(group) => self.value(&mut group.expr),
+            Expr::Try(attempt) => self.value(&mut attempt.expr),
+            Expr::Await(future) => self.value(&mut future.base),
+            Expr::Struct(literal) => self.struct_literal(literal),
+            Expr::Assign(assign) => self.assign(assign),
+            Expr::Verbatim(tokens) => self.touch_all(tokens.clone()),
+            _ => self.control(expr),
+        }
+    }
+
+    /// An expression that is read where it stands: compared, borrowed, indexed, cast.
+    pub fn place(&mut self, expr: &mut Expr) {
+        match expr {
+            Expr::Path(path) => {
+                let Some(ident) = path.path.get_ident().cloned() else { return };
+                if ident == "self" {
+                    self.whole_self = true;
+                } else if let Some(local) = self.scopes.find(&ident) {
+                    self.touch(local, &ident);
+                } else if let Some(field) = self.field(&ident) {
+                    *expr = Expr::Verbatim(self.fields[field].place.clone());
+                }
+            }
+            Expr::Field(field) => {
+                if let Some(index) = self.self_field(field) {
+                    *expr = Expr::Verbatim(self.fields[index].place.clone());
+                } else {
+                    self.place(&mut field.base);
+                }
+            }
+            Expr::Index(index) => {
+                self.place(&mut index.expr);
+                self.place(&mut index.index);
+            }
+            Expr::Paren(paren) => self.place(&mut paren.expr),
+            Expr::Group(group) => self.place(&mut group.expr),
+            Expr::Unary(unary) if matches!(unary.op, UnOp::Deref(_)) => self.place(&mut unary.expr),
+            _ => self.value(expr),
+        }
+    }
+
+    /// An operand or argument; a local borrowed for it (`&x`) is given back, since it has to outlive the
+    /// operands that follow.
+    pub fn operand(&mut self, expr: &mut Expr) -> Option<Local> {
+        match expr {
+            Expr::Reference(reference) => {
+                let local = self.root(&reference.expr);
+                self.place(&mut reference.expr);
+                local
+            }
+            _ => {
+                self.value(expr);
+                None
+            }
+        }
+    }
+
+    /// Operands in their order, with what they borrow held to the end.
+    pub fn operands<'e>(&mut self, operands: impl IntoIterator<Item = &'e mut Expr>) {
+        let borrowed: Vec<Local> = operands.into_iter().filter_map(|operand| self.operand(operand)).collect();
+        self.events.extend(borrowed.into_iter().map(Event::Touch));
+    }
+
+    /// A bare name in value position.
+    fn name(&mut self, expr: &mut Expr) {
+        let Expr::Path(path) = &*expr else { return };
+        let Some(ident) = path.path.get_ident().cloned() else { return };
+        if ident == "self" {
+            self.whole_self = true;
+        } else if let Some(local) = self.scopes.find(&ident) {
+            *expr = Expr::Verbatim(self.take(local, &ident, ident.to_token_stream()));
+        } else if let Some(field) = self.field(&ident) {
+            *expr = Expr::Verbatim(self.mention(field, ident.span()));
+        }
+    }
+
+    /// Takes the value of a local, or of a part of it: a placeholder, or a clone where that is certain.
+    pub fn take(&mut self, local: Local, ident: &Ident, place: TokenStream) -> TokenStream {
+        if self.captures(local, ident) || self.held > 0 {
+            self.touch(local, ident);
+            return clone_of(&place, ident.span());
+        }
+        let id = self.places.len();
+        self.places.push(place);
+        self.events.push(Event::Use(id, local));
+        placeholder(id, ident.span()).into_token_stream()
+    }
+
+    /// Reads a local where it stands.
+    pub fn touch(&mut self, local: Local, ident: &Ident) {
+        let depth = self.scopes.binding(local).depth;
+        self.captures(local, ident);
+        // A `move` closure reads its own copy, which is made where the closure is.
+        if !self.frames.get(depth).is_some_and(|frame| frame.moves) {
+            self.events.push(Event::Touch(local));
+        }
+    }
+
+    /// Whether the local lies outside a closure around the current place; notes the capture.
+    fn captures(&mut self, local: Local, ident: &Ident) -> bool {
+        let depth = self.scopes.binding(local).depth;
+        let Some(frame) = self.frames.get_mut(depth) else { return false };
+        if !frame.captured.iter().any(|(known, _)| *known == local) {
+            frame.captured.push((local, ident.clone()));
+        }
+        if !frame.moves {
+            self.pinned.insert(local);
+        }
+        true
+    }
+
+    /// Every local among the tokens of something that cannot be looked into.
+    pub fn touch_all(&mut self, tokens: TokenStream) {
+        names::all(tokens, &mut |name, ident| {
+            if let Some(local) = self.scopes.find_str(name) {
+                let ident = ident.unwrap_or_else(|| Ident::new(name, Span::call_site()));
+                self.touch(local, &ident);
+            }
+        });
+    }
+
+    /// A field in value position: layers and tensors by reference, plain data by clone.
+    fn mention(&self, field: usize, span: Span) -> TokenStream {
+        let Field { place, role, .. } = &self.fields[field];
+        match role {
+            Role::Skip(_) => clone_of(place, span),
+            _ => quote_spanned!(Span::mixed_site().located_at(span)=> &#place),
+        }
+    }
+
+    /// `self.conv1`, `pair.0`, `block.bias`
+    fn field_value(&mut self, field: &mut ExprField) -> Option<TokenStream> {
+        if let Some(index) = self.self_field(field) {
+            return Some(self.mention(index, field.member.span()));
+        }
+        let Some((local, ident)) = self.local_of(&field.base) else {
+            let root = self.root_field(&field.base);
+            self.place(&mut field.base);
+            return root.map(|root| self.part(root, field));
+        };
+        let binding = self.scopes.binding(local);
+        if binding.owned && binding.origin.is_none() {
+            return Some(self.take(local, &ident, field.to_token_stream()));
+        }
+        self.touch(local, &ident);
+        Some(clone_of(&field.to_token_stream(), ident.span()))
+    }
+
+    /// `widths[i]`, `hidden[0]`: an element leaves its list as a clone, a layer as a reference.
+    fn index_value(&mut self, index: &mut ExprIndex) -> Option<TokenStream> {
+        let (local, field) = (self.root(&index.expr), self.root_field(&index.expr));
+        let slice = matches!(*index.index, Expr::Range(_));
+        let span = index.expr.span();
+        self.place(&mut index.expr);
+        self.place(&mut index.index);
+        match (local, field) {
+            _ if slice => None,
+            (Some(_), _) => Some(clone_of(&index.to_token_stream(), span)),
+            (None, field) => field.map(|field| self.part(field, index)),
+        }
+    }
+
+    /// A part of a field in value position: by reference or clone, as the field itself.
+    fn part(&self, field: usize, part: &(impl ToTokens + Spanned)) -> TokenStream {
+        match self.fields[field].role {
+            Role::Skip(_) => clone_of(&part.to_token_stream(), part.span()),
+            _ => quote_spanned!(Span::mixed_site().located_at(part.span())=> &#part),
+        }
+    }
+
+    /// The local that a place is a part of: `hidden` of `hidden[0].1`.
+    pub fn root(&self, expr: &Expr) -> Option<Local> {
+        match expr {
+            Expr::Field(field) => self.root(&field.base),
+            Expr::Index(index) => self.root(&index.expr),
+            Expr::Paren(paren) => self.root(&paren.expr),
+            _ => self.local_of(expr).map(|(local, _)| local),
+        }
+    }
+
+    /// The field that a place is a part of.
+    fn root_field(&self, expr: &Expr) -> Option<usize> {
+        match expr {
+            Expr::Path(path) => {
+                let ident = path.path.get_ident()?;
+                if self.scopes.find(ident).is_some() { None } else { self.field_named(ident) }
+            }
+            Expr::Field(field) => self.self_member(field).or_else(|| self.root_field(&field.base)),
+            Expr::Index(index) => self.root_field(&index.expr),
+            Expr::Paren(paren) => self.root_field(&paren.expr),
+            _ => None,
+        }
+    }
+
+    /// A bare name that is a local.
+    pub fn local_of(&self, expr: &Expr) -> Option<(Local, Ident)> {
+        let Expr::Path(path) = expr else { return None };
+        let ident = path.path.get_ident()?;
+        self.scopes.find(ident).map(|local| (local, ident.clone()))
+    }
+
+    /// The field of that name, which is thereby used.
+    pub fn field(&mut self, ident: &Ident) -> Option<usize> {
+        let field = self.field_named(ident)?;
+        self.used.insert(field);
+        Some(field)
+    }
+
+    pub fn field_named(&self, ident: &Ident) -> Option<usize> {
+        self.by_name.get(ident.unraw().to_string().as_str()).copied()
+    }
+
+    /// `self.name`: the field, which is thereby used.
+    pub fn self_field(&mut self, field: &ExprField) -> Option<usize> {
+        let index = self.self_member(field)?;
+        self.used.insert(index);
+        Some(index)
+    }
+
+    pub fn self_member(&self, field: &ExprField) -> Option<usize> {
+        if !is_self(&field.base) {
+            return None;
+        }
+        let name = match &field.member {
+            Member::Named(ident) => ident.unraw().to_string(),
+            Member::Unnamed(index) => index.index.to_string(),
+        };
+        self.by_name.get(name.as_str()).copied()
+    }
+
+    /// Binds the names of a pattern.
+    pub fn define(&mut self, pat: &Pat, origin: Option<Origin>, owned: bool) {
+        for (ident, mutable) in bound_names(pat) {
+            let depth = self.frames.len();
+            let local = self.scopes.define(&ident, Binding { mutable, origin: origin.clone(), depth, owned });
+            self.events.push(Event::Define(local));
+        }
+    }
+
+    /// Binds a name that the derive itself provides.
+    pub fn define_name(&mut self, ident: &Ident) {
+        let binding = Binding { mutable: true, origin: None, depth: self.frames.len(), owned: true };
+        self.scopes.define(ident, binding);
+    }
+
+    pub fn is_local(&self, ident: &Ident) -> bool {
+        self.scopes.find(ident).is_some()
+    }
+
+    /// Notes the call of a function that is neither a local nor a field.
+    pub fn note_callee(&mut self, ident: &Ident) {
+        self.callees.push(ident.clone());
+    }
+
+    /// Notes that `self` goes somewhere the walk cannot follow.
+    pub fn note_self(&mut self) {
+        self.whole_self = true;
+    }
+
+    /// The fields that the pass never mentions and that could be called.
+    pub fn unused_fields(&self) -> Vec<usize> {
+        let idle = |&i: &usize| {
+            let Field { name, role, .. } = &self.fields[i];
+            !self.used.contains(&i)
+                && !name.starts_with('_')
+                && !matches!(role, Role::Skip(_) | Role::Buffer(_))
+        };
+        if self.whole_self { Vec::new() } else { (0..self.fields.len()).filter(idle).collect() }
+    }
+
+    /// Calls that look like a field's misspelt, each with the field that was meant.
+    pub fn misspelt(&self) -> Vec<(Ident, String)> {
+        let idle = self.unused_fields();
+        let layers = self.fields.iter().enumerate().filter(|(_, field)| field.is_layer());
+        let fields: Vec<(&str, bool)> =
+            layers.map(|(i, field)| (field.name.as_str(), idle.contains(&i))).collect();
+        let meant = |ident: &Ident| {
+            Some((ident.clone(), suggest::field(&ident.unraw().to_string(), &fields)?.to_string()))
+        };
+        self.callees.iter().filter_map(meant).collect()
+    }
+
+    /// What liveness makes of the recorded events.
+    pub fn into_decisions(self) -> Decisions {
+        Decisions { moves: moving_uses(&self.events, &self.pinned), places: self.places }
+    }
+}
+
+/// `self`, possibly in parentheses.
+pub(super) fn is_self(expr: &Expr) -> bool {
+    match expr {
+        Expr::Path(path) => path.path.is_ident("self"),
+        Expr::Paren(paren) => is_self(&paren.expr),
+        _ => false,
+    }
+}
+
+/// The runtime's support for generated code.
+pub(super) fn private(krate: &TokenStream) -> TokenStream {
+    quote!(#krate::__private)
+}

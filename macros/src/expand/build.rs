@@ -1,0 +1,209 @@
+//! The body of `Config::build`: every field in its order, then the network around them.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::Type;
+use syn::spanned::Spanned;
+
+use super::{Item, local};
+use crate::ast::{Field, Role, Variant, element, generic_argument, pointee};
+use crate::attr::{LayerAttr, Repeat, Source, TensorAttr};
+use crate::closure::mentions;
+
+// let field_conv1 = __private::layer(&vb, "conv1", <Conv2d>::config(1, 20, 5).padding(2))?;
+// let field_act = __private::default_layer::<Relu>();
+// let field_scale = __private::param(&vb, "scale", (outputs, 1), None)?;
+// Ok(Model { conv1: field_conv1, act: field_act, scale: field_scale })
+pub fn steps(item: &Item) -> TokenStream {
+    let (krate, name) = (&item.input.krate, &item.input.ident);
+    if !item.input.is_enum {
+        return variant(item, &item.input.variants[0]);
+    }
+    let (chosen, others): (Vec<_>, Vec<_>) =
+        item.input.variants.iter().partition(|variant| variant.when.is_some());
+    let tests = chosen.iter().filter_map(|chosen| {
+        let condition = &chosen.when.as_ref()?.value;
+        let (copies, body) = (copies(item, condition), variant(item, chosen));
+        Some(quote!(if { #copies #condition } { return { #body }; }))
+    });
+    let last = match others.first() {
+        Some(other) => variant(item, other),
+        None => {
+            let message = format!("{name}: no variant fits these arguments");
+            quote!(::core::result::Result::Err(#krate::Error::msg(#message)))
+        }
+    };
+    quote!(#(#tests)* #last)
+}
+
+/// Builds the fields of a struct or variant and puts them together.
+fn variant(item: &Item, variant: &Variant) -> TokenStream {
+    let ident = &item.input.ident;
+    let path = variant.ident.as_ref().map_or_else(|| quote!(#ident), |name| quote!(#ident::#name));
+    let fields = variant.fields.iter().map(|field| {
+        let (local, value) = (&field.local, value(item, field));
+        quote!(let #local = #value;)
+    });
+    let members = variant.fields.iter().map(|Field { member, local, .. }| quote!(#member: #local));
+    let network = quote!(#path { #(#members),* });
+    let ties = ties(item, variant, &network);
+    quote!(#(#fields)* #ties)
+}
+
+// let mut network = Model { … };
+// __private::tie_after(&mut network, "head", "embed.weight")?;
+// Ok(network)
+fn ties(item: &Item, variant: &Variant, network: &TokenStream) -> TokenStream {
+    let krate = &item.input.krate;
+    let this = local("network");
+    let ties = variant.fields.iter().filter_map(|field| {
+        let (key, target) = (field.key(), field.tie.as_ref()?);
+        Some(quote!(#krate::__private::tie_after(&mut #this, #key, #target)?;))
+    });
+    let ties: TokenStream = ties.collect();
+    if ties.is_empty() {
+        return quote!(::core::result::Result::Ok(#network));
+    }
+    quote!(let mut #this = #network; #ties ::core::result::Result::Ok(#this))
+}
+
+/// The value of one field.
+fn value(item: &Item, field: &Field) -> TokenStream {
+    let krate = &item.input.krate;
+    let ty = &field.ty;
+    let value = match &field.role {
+        Role::Layer(attr) => layer(item, field, attr),
+        Role::Default => quote_spanned!(ty.span()=> #krate::__private::default_layer::<#ty>()),
+        Role::Param(attr) => tensor(item, field, attr, quote!(param)),
+        Role::Buffer(attr) => tensor(item, field, attr, quote!(buffer)),
+        Role::Skip(None) => quote_spanned!(ty.span()=> <#ty as ::core::default::Default>::default()),
+        Role::Skip(Some(value)) => {
+            let copies = copies(item, value);
+            if copies.is_empty() { value.to_token_stream() } else { quote!({ #copies #value }) }
+        }
+    };
+    match &field.tie {
+        Some(target) => {
+            let (vb, key) = (local("vb"), field.key());
+            quote!({ let #vb = #krate::__private::tie(#vb.clone(), #key, #target); #value })
+        }
+        None => value,
+    }
+}
+
+/// One layer, one if a condition holds, or one for each element of a range.
+fn layer(item: &Item, field: &Field, LayerAttr { source, repeat }: &LayerAttr) -> TokenStream {
+    let (krate, vb, key) = (&item.input.krate, local("vb"), field.key());
+    let optional = generic_argument(&field.ty, &["Option"]);
+    match repeat {
+        Repeat::Once => {
+            let layer = one(item, field, source, optional.unwrap_or(&field.ty), quote!(&#vb), quote!(#key));
+            if optional.is_some() { quote!(::core::option::Option::Some(#layer)) } else { layer }
+        }
+        Repeat::If(_, condition) => {
+            let ty = optional.unwrap_or(&field.ty);
+            let layer = one(item, field, source, ty, quote!(&#vb), quote!(#key));
+            let copies = copies(item, condition);
+            let condition =
+                if copies.is_empty() { quote!(#condition) } else { quote!({ #copies #condition }) };
+            quote!(if #condition { ::core::option::Option::Some(#layer) } else { ::core::option::Option::None })
+        }
+        Repeat::For(_, pat, range) => {
+            let (list, ty) = (local("layers"), element(&field.ty).unwrap_or(&field.ty));
+            let index = quote!(&#krate::__private::index(#list.len()));
+            let layer = one(item, field, source, ty, quote!(&#vb.pp(#key)), index);
+            let copies = copies(item, range);
+            let range = if copies.is_empty() { quote!(#range) } else { quote!({ #copies #range }) };
+            quote! {{
+                let mut #list = ::std::vec::Vec::new();
+                for #pat in #range { #list.push(#layer); }
+                #krate::__private::repeated(#key, #list)?
+            }}
+        }
+    }
+}
+
+/// `__private::layer(&vb, "conv1", <Conv2d>::config(1, 20, 5).padding(2))?`, inside `Box` or `Arc` where
+/// the type says so.
+fn one(
+    item: &Item,
+    field: &Field,
+    source: &Source,
+    ty: &Type,
+    vb: TokenStream,
+    name: TokenStream,
+) -> TokenStream {
+    let krate = &item.input.krate;
+    let (pointer, ty) = pointee(ty).map_or((None, ty), |(pointer, inner)| (Some(pointer), inner));
+    let span = Span::mixed_site().located_at(field.ty.span());
+    let layer = match source {
+        Source::With(function) => {
+            let copies = copies(item, function);
+            quote!({ #copies #krate::__private::with(#vb, #name, #function)? })
+        }
+        Source::Config { args, setters } => {
+            let values: TokenStream = setters.iter().map(|(name, value)| quote!(.#name(#value))).collect();
+            let copies = copies(item, &quote!(#(#args,)* #values));
+            let config = syn::Ident::new("config", ty.span());
+            let config = quote_spanned!(ty.span()=> <#ty>::#config(#(#args),*));
+            let layer = quote_spanned!(span=> #krate::__private::layer);
+            if copies.is_empty() {
+                quote!(#layer(#vb, #name, #config #values)?)
+            } else {
+                quote!({ #copies #layer(#vb, #name, #config #values)? })
+            }
+        }
+    };
+    match pointer.map(ToString::to_string).as_deref() {
+        Some("Box") => quote!(::std::boxed::Box::new(#layer)),
+        Some(_) => quote!(::std::sync::Arc::new(#layer)),
+        None => layer,
+    }
+}
+
+/// `__private::param(&vb, "scale", (outputs, 1), Some(Into::into({ use init::*; ones })))?`
+fn tensor(item: &Item, field: &Field, attr: &TensorAttr, function: TokenStream) -> TokenStream {
+    let (krate, vb, key) = (&item.input.krate, local("vb"), field.key());
+    let TensorAttr { shape, init } = attr;
+    let copies = copies(item, &quote!(#shape, #init));
+    let init = match init {
+        None => quote!(::core::option::Option::None),
+        Some(init) => quote_spanned! {init.span()=>
+            ::core::option::Option::Some(::core::convert::Into::into({
+                #[allow(unused_imports)]
+                use #krate::init::*;
+                #init
+            }))
+        },
+    };
+    quote!({ #copies #krate::__private::#function(&#vb, #key, #shape, #init)? })
+}
+
+/// `let widths = Clone::clone(&widths);` for every argument of the network that `tokens` mention, unless
+/// its type is certainly `Copy`: each expression has its own.
+pub fn copies(item: &Item, tokens: &impl ToTokens) -> TokenStream {
+    let owned = item.input.args.iter().filter(|arg| !is_copy(&arg.ty));
+    let copy = |arg: &crate::attr::Arg| {
+        let name = mentions(tokens.to_token_stream(), &arg.name)?;
+        let original = &arg.name;
+        let name = format_ident!("{original}", span = name.span());
+        Some(quote!(let #name = ::core::clone::Clone::clone(&#original);))
+    };
+    owned.filter_map(copy).collect()
+}
+
+/// Numbers, flags, and arrays, tuples and options of them.
+fn is_copy(ty: &Type) -> bool {
+    const COPY: [&str; 16] = [
+        "usize", "isize", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "f32", "f64", "bool", "char",
+        "DType", "Mode",
+    ];
+    match ty {
+        Type::Array(array) => is_copy(&array.elem),
+        Type::Tuple(tuple) => tuple.elems.iter().all(is_copy),
+        ty => {
+            crate::ast::last_segment(ty).is_some_and(|name| COPY.iter().any(|copy| name == copy))
+                || generic_argument(ty, &["Option"]).is_some_and(is_copy)
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The arguments of a network as a builder, and the ways from it to a network.
+
+use proc_macro2::{Ident, TokenStream};
+use quote::{ToTokens, format_ident, quote};
+use syn::Type;
+use syn::ext::IdentExt;
+
+use super::{Item, build, local};
+use crate::ast::generic_argument;
+use crate::attr::Arg;
+
+pub fn expand(item: &Item) -> TokenStream {
+    if !item.input.is_built() {
+        return TokenStream::new();
+    }
+    let (config, mut code) = match &item.input.config {
+        Some(config) => (config.value.to_token_stream(), TokenStream::new()),
+        None => {
+            let name = format_ident!("{}Config", item.input.ident.unraw(), span = item.input.ident.span());
+            let (_, arguments, _) = item.input.generics.split_for_impl();
+            (quote!(#name #arguments), builder(item, &name))
+        }
+    };
+    code.extend(constructors(item, &config));
+    code.extend(implementation(item, &config));
+    code
+}
+
+// #[derive(Clone, Debug)]
+// pub struct ModelConfig { inputs: usize, stride: Option<usize> }
+//
+// impl ModelConfig {
+//     pub fn stride(mut self, stride: usize) -> Self { self.stride = Some(stride); self }
+//     pub fn build(self, vb: VarBuilder<'_>) -> Result<Model> { Config::build(self, vb) }
+//     pub fn init(self, device: &Device) -> Result<Model> { Config::init(self, device) }
+//     pub fn load(self, path: impl AsRef<Path>, device: &Device) -> Result<Model> { Config::load(self, path, device) }
+// }
+fn builder(item: &Item, name: &Ident) -> TokenStream {
+    let input = item.input;
+    let (ident, krate, vis) = (&input.ident, &input.krate, &input.vis);
+    let (generics, arguments, bounds) = input.generics.split_for_impl();
+    let fields = input.args.iter().map(field);
+    let (serde, bound) = serde(krate, !input.generics.params.is_empty());
+    let skip = bound.is_some().then(|| quote!(#[serde(skip)]));
+    let marker = (!input.generics.params.is_empty())
+        .then(|| quote!(#skip __network: ::core::marker::PhantomData<fn() -> #ident #arguments>,));
+    let setters = input.args.iter().filter(|arg| arg.default.is_some()).map(|arg| setter(item, arg));
+    let (vb, path, device) = (local("vb"), local("path"), local("device"));
+    let about = format!("The arguments of [`{ident}`], ready to be built.");
+    quote! {
+        #[doc = #about]
+        #[derive(::core::clone::Clone, ::core::fmt::Debug)]
+        #serde
+        #bound
+        #[must_use]
+        #[allow(dead_code)]
+        #vis struct #name #generics #bounds {
+            #(#fields,)*
+            #marker
+        }
+
+        #[allow(dead_code, clippy::all, clippy::pedantic)]
+        impl #generics #name #arguments #bounds {
+            #(#setters)*
+
+            /// Builds the network with the tensors of any candle `VarBuilder`.
+            #vis fn build(self, #vb: #krate::nn::VarBuilder<'_>) -> #krate::Result<#ident #arguments> {
+                #krate::Config::build(self, #vb)
+            }
+
+            /// Builds the network with fresh parameters.
+            #vis fn init(self, #device: &#krate::candle::Device) -> #krate::Result<#ident #arguments> {
+                #krate::Config::init(self, #device)
+            }
+
+            /// Builds the network with the parameters of a checkpoint.
+            #vis fn load(
+                self,
+                #path: impl ::core::convert::AsRef<::std::path::Path>,
+                #device: &#krate::candle::Device,
+            ) -> #krate::Result<#ident #arguments> {
+                #krate::Config::load(self, #path, #device)
+            }
+        }
+    }
+}
+
+/// `inputs: usize` for a required argument, `stride: Option<usize>` for one with a default: the default
+/// may look at the arguments before it, hence is worked out last.
+fn field(Arg { name, ty, default }: &Arg) -> TokenStream {
+    if default.is_none() {
+        return quote!(#name: #ty);
+    }
+    let serde = cfg!(feature = "serde")
+        .then(|| quote!(#[serde(default, skip_serializing_if = "::core::option::Option::is_none")]));
+    quote!(#serde #name: ::core::option::Option<#ty>)
+}
+
+/// The derives of serde under the feature of that name, and their bound.
+fn serde(krate: &TokenStream, generic: bool) -> (Option<TokenStream>, Option<TokenStream>) {
+    if !cfg!(feature = "serde") {
+        return (None, None);
+    }
+    let path = quote!(#krate::serde).to_string().replace(' ', "");
+    let derives = quote! {
+        #[derive(#krate::serde::Serialize, #krate::serde::Deserialize)]
+        #[serde(crate = #path)]
+    };
+    (Some(derives), generic.then(|| quote!(#[serde(bound = "")])))
+}
+
+fn setter(item: &Item, Arg { name, ty, .. }: &Arg) -> TokenStream {
+    let vis = &item.input.vis;
+    let about = format!("Sets `{}`.", name.unraw());
+    let (parameter, value) = match generic_argument(ty, &["Option"]) {
+        Some(_) => (quote!(impl ::core::convert::Into<#ty>), quote!(::core::convert::Into::into(#name))),
+        None => (quote!(#ty), quote!(#name)),
+    };
+    quote! {
+        #[doc = #about]
+        #vis fn #name(mut self, #name: #parameter) -> Self {
+            self.#name = ::core::option::Option::Some(#value);
+            self
+        }
+    }
+}
+
+// impl Model {
+//     pub fn config(inputs: usize) -> ModelConfig { ModelConfig { inputs, stride: None } }
+//     pub fn new(inputs: usize, device: &Device) -> Result<Self> { Config::init(Self::config(inputs), device) }
+// }
+fn constructors(item: &Item, config: &TokenStream) -> TokenStream {
+    let input = item.input;
+    let (ident, krate, vis) = (&input.ident, &input.krate, &input.vis);
+    let (generics, arguments, bounds) = input.generics.split_for_impl();
+    let given = local("config");
+    let (names, types): (Vec<&Ident>, Vec<&Type>) = match &input.config {
+        Some(own) => (vec![&given], vec![&own.value]),
+        None => {
+            let required = input.args.iter().filter(|arg| arg.default.is_none());
+            required.map(|arg| (&arg.name, &arg.ty)).unzip()
+        }
+    };
+    let value = match &input.config {
+        Some(_) => quote!(#given),
+        None => {
+            let name = format_ident!("{}Config", ident.unraw(), span = ident.span());
+            let optional = input.args.iter().filter(|arg| arg.default.is_some()).map(|arg| &arg.name);
+            let marker =
+                (!input.generics.params.is_empty()).then(|| quote!(__network: ::core::marker::PhantomData));
+            quote!(#name { #(#names,)* #(#optional: ::core::option::Option::None,)* #marker })
+        }
+    };
+    let device = local("device");
+    quote! {
+        #[allow(dead_code, clippy::all, clippy::pedantic)]
+        impl #generics #ident #arguments #bounds {
+            /// The arguments of the network: the required ones here, the others by its setters.
+            #vis fn config(#(#names: #types),*) -> #config {
+                #value
+            }
+
+            /// The network with fresh parameters.
+            #vis fn new(#(#names: #types,)* #device: &#krate::candle::Device) -> #krate::Result<Self> {
+                #krate::Config::init(Self::config(#(#names),*), #device)
+            }
+        }
+    }
+}
+
+// impl ::sconce::Config for ModelConfig {
+//     type Output = Model;
+//     fn build(self, vb: VarBuilder<'_>) -> Result<Model> {
+//         let inputs = self.inputs;
+//         let stride = match self.stride { Some(given) => given, None => 1 };
+//         …                                                    // build.rs
+//     }
+// }
+fn implementation(item: &Item, config: &TokenStream) -> TokenStream {
+    let input = item.input;
+    let (ident, krate) = (&input.ident, &input.krate);
+    let (generics, arguments, bounds) = input.generics.split_for_impl();
+    let vb = local("vb");
+    let scope = match &input.config {
+        Some(own) => {
+            let name = &own.key;
+            quote!(#[allow(unused_variables)] let #name = &self;)
+        }
+        None => input.args.iter().map(|arg| argument(item, arg)).collect(),
+    };
+    let steps = build::steps(item);
+    let body = item.body(quote!(#scope #steps));
+    quote! {
+        #[automatically_derived]
+        impl #generics #krate::Config for #config #bounds {
+            type Output = #ident #arguments;
+
+            fn build(self, #vb: #krate::nn::VarBuilder<'_>) -> #krate::Result<#ident #arguments> {
+                let _ = &#vb;
+                #body
+            }
+        }
+    }
+}
+
+/// `let inputs = self.inputs;`
+fn argument(item: &Item, Arg { name, default, ty }: &Arg) -> TokenStream {
+    let Some(default) = default else { return quote!(let #name: #ty = self.#name;) };
+    let copies = build::copies(item, default);
+    let given = local("given");
+    quote! {
+        let #name: #ty = match self.#name {
+            ::core::option::Option::Some(#given) => #given,
+            ::core::option::Option::None => { #copies #default }
+        };
+    }
+}

@@ -1,0 +1,211 @@
+//! `impl Forward`, and the inherent `forward` and `forward_t`: how a value goes through the network.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::Pat;
+use syn::spanned::Spanned;
+
+use super::{Item, local};
+use crate::ast::{Forward, Variant};
+use crate::closure::{Parameter, Rewritten, Shape};
+
+/// What goes in and comes out, the same for all variants.
+struct Signature {
+    inputs: Vec<Slot>,
+    output: TokenStream,
+    /// One signal in, one signal out.
+    is_layer: bool,
+}
+
+/// One input.
+struct Slot {
+    name: Ident,
+    /// The annotated type; none for a signal.
+    ty: Option<syn::Type>,
+}
+
+pub fn expand(item: &Item) -> TokenStream {
+    let signature = Signature::new(item);
+    let mut code = implementation(item, &signature);
+    code.extend(methods(item, &signature));
+    if signature.is_layer {
+        code.extend(module_t(item));
+    }
+    code
+}
+
+impl Signature {
+    fn new(item: &Item) -> Self {
+        let krate = &item.input.krate;
+        match item.rewritten.first().and_then(Option::as_ref) {
+            Some(Rewritten { inputs, output, .. }) if !inputs.is_empty() => Self {
+                inputs: inputs.iter().enumerate().map(Slot::new).collect(),
+                output: output.ty(krate),
+                is_layer: inputs.len() == 1 && inputs[0].ty.is_none() && output.is_signal(),
+            },
+            _ => Self {
+                inputs: vec![Slot { name: local("x"), ty: None }],
+                output: Shape::Signal.ty(krate),
+                is_layer: true,
+            },
+        }
+    }
+
+    /// `Signal`, or `(Signal, usize)` where there are several.
+    fn input(&self, krate: &TokenStream) -> TokenStream {
+        let types = self.inputs.iter().map(|slot| slot.ty(krate));
+        if self.inputs.len() == 1 { quote!(#(#types)*) } else { quote!((#(#types,)*)) }
+    }
+}
+
+impl Slot {
+    fn new((i, Parameter { pat, ty }): (usize, &Parameter)) -> Self {
+        let name = match pat {
+            Pat::Ident(pat) => pat.ident.clone(),
+            _ => format_ident!("input_{i}", span = Span::mixed_site()),
+        };
+        Self { name, ty: ty.clone() }
+    }
+
+    fn ty(&self, krate: &TokenStream) -> TokenStream {
+        self.ty.as_ref().map_or_else(|| quote!(#krate::Signal), ToTokens::to_token_stream)
+    }
+}
+
+// impl ::sconce::Forward<Signal> for Model {
+//     type Output = Signal;
+//     fn call(&self, input: Signal, mode: Mode) -> Signal {
+//         __private::outcome(move || -> Result<Signal> { let x = input; Ok({ … }) })
+//     }
+// }
+fn implementation(item: &Item, signature: &Signature) -> TokenStream {
+    let (ident, krate) = (&item.input.ident, &item.input.krate);
+    let (generics, arguments, bounds) = item.input.generics.split_for_impl();
+    let (input_type, output) = (signature.input(krate), &signature.output);
+    let (input, mode) = (local("input"), local("mode"));
+    let body = item.body(item.each_variant(|i| {
+        let run = match (&item.input.variants[i].forward, &item.rewritten[i]) {
+            (Forward::Closure(_), Some(rewritten)) => return closure(krate, rewritten, output),
+            (Forward::Function(function), _) => function_call(function),
+            _ => chain(krate, &item.input.variants[i]),
+        };
+        quote!(let _ = &#mode; #run)
+    }));
+    quote! {
+        #[automatically_derived]
+        impl #generics #krate::Forward<#input_type> for #ident #arguments #bounds {
+            type Output = #output;
+
+            fn call(&self, #input: #input_type, #mode: #krate::Mode) -> #output {
+                #body
+            }
+        }
+    }
+}
+
+// __private::outcome(move || -> Result<Signal> { let (x, mask) = input; let mode = mode; Ok({ … }) })
+fn closure(krate: &TokenStream, rewritten: &Rewritten, output: &TokenStream) -> TokenStream {
+    let (input, mode) = (local("input"), local("mode"));
+    let pats: Vec<&Pat> = rewritten.inputs.iter().map(|parameter| &parameter.pat).collect();
+    let pattern = if let [pat] = *pats { quote!(#pat) } else { quote!((#(#pats,)*)) };
+    let user_mode = rewritten.uses_mode.as_ref().map(|name| quote!(let #name = #mode;));
+    let body = &rewritten.body;
+    quote! {
+        let _ = &#mode;
+        #krate::__private::outcome(move || -> #krate::Result<#output> {
+            let #pattern = #input;
+            #user_mode
+            ::core::result::Result::Ok(#body)
+        })
+    }
+}
+
+// Into::into(Self::run(self, input, mode))
+fn function_call(function: &syn::Expr) -> TokenStream {
+    let (input, mode) = (local("input"), local("mode"));
+    let callee = if matches!(function, syn::Expr::Path(_)) { quote!(#function) } else { quote!((#function)) };
+    quote_spanned!(function.span()=> ::core::convert::Into::into(#callee(self, #input, #mode)))
+}
+
+// let x = __private::call(&self.conv1, "conv1", input, mode);
+// let x = __private::call(&self.act1, "act1", x, mode);
+// x
+fn chain(krate: &TokenStream, variant: &Variant) -> TokenStream {
+    let (input, x) = (local("input"), local("x"));
+    let steps = variant.fields.iter().filter(|field| field.is_layer()).map(|field| {
+        let (place, name, mode) = (&field.place, &field.name, field.mode_tokens(krate));
+        quote_spanned!(field.ty.span()=> let #x = #krate::__private::call(&#place, #name, #x, #mode);)
+    });
+    quote!(let #x = #input; #(#steps)* #x)
+}
+
+// impl Model {
+//     pub fn forward(&self, x: impl Into<Signal>) -> Result<Tensor> { __private::run(self, "Model", x.into(), Mode::Eval) }
+//     pub fn forward_t(&self, x: impl Into<Signal>, train: bool) -> Result<Tensor> { … }
+// }
+fn methods(item: &Item, signature: &Signature) -> TokenStream {
+    let input = item.input;
+    let (ident, krate, vis) = (&input.ident, &input.krate, &input.vis);
+    let (generics, arguments, bounds) = input.generics.split_for_impl();
+    let name = ident.to_string();
+    let parameters: Vec<TokenStream> = signature.inputs.iter().map(|slot| slot.parameter(krate)).collect();
+    let values = signature.inputs.iter().map(|Slot { name, ty }| match ty {
+        Some(_) => quote!(#name),
+        None => quote!(::core::convert::Into::into(#name)),
+    });
+    let values = if signature.inputs.len() == 1 { quote!(#(#values)*) } else { quote!((#(#values,)*)) };
+    let train = local("train");
+    let output = match signature.is_layer {
+        true => quote!(#krate::candle::Tensor),
+        false => {
+            let output = &signature.output;
+            quote!(<#output as #krate::Finish>::Finished)
+        }
+    };
+    quote! {
+        #[allow(dead_code, clippy::all, clippy::pedantic)]
+        impl #generics #ident #arguments #bounds {
+            /// Runs the network in evaluation mode.
+            #vis fn forward(&self, #(#parameters),*) -> #krate::Result<#output> {
+                #krate::__private::run(self, #name, #values, #krate::Mode::Eval)
+            }
+
+            /// Runs the network, in training mode where `train` says so.
+            #vis fn forward_t(&self, #(#parameters,)* #train: ::core::primitive::bool) -> #krate::Result<#output> {
+                #krate::__private::run(self, #name, #values, ::core::convert::From::from(#train))
+            }
+        }
+    }
+}
+
+impl Slot {
+    /// `x: impl Into<Signal>`, or the annotated type.
+    fn parameter(&self, krate: &TokenStream) -> TokenStream {
+        let Self { name, ty } = self;
+        match ty {
+            Some(ty) => quote!(#name: #ty),
+            None => quote!(#name: impl ::core::convert::Into<#krate::Signal>),
+        }
+    }
+}
+
+// impl ::sconce::nn::ModuleT for Model {
+//     fn forward_t(&self, xs: &Tensor, train: bool) -> candle::Result<Tensor> { __private::module_t(self, "Model", xs, train) }
+// }
+fn module_t(item: &Item) -> TokenStream {
+    let (ident, krate) = (&item.input.ident, &item.input.krate);
+    let (generics, arguments, bounds) = item.input.generics.split_for_impl();
+    let (xs, train, name) = (local("xs"), local("train"), ident.to_string());
+    quote! {
+        #[automatically_derived]
+        impl #generics #krate::nn::ModuleT for #ident #arguments #bounds {
+            fn forward_t(
+                &self,
+                #xs: &#krate::candle::Tensor,
+                #train: ::core::primitive::bool,
+            ) -> #krate::candle::Result<#krate::candle::Tensor> {
+                #krate::__private::module_t(self, #name, #xs, #train)
+            }
+        }
+    }
+}

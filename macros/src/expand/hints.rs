@@ -1,0 +1,44 @@
+//! Warnings that a derive can give on stable Rust: a deprecated item, used at the token that is meant.
+
+use proc_macro2::{Span, TokenStream};
+use quote::{format_ident, quote};
+use syn::Member;
+
+use super::Item;
+use crate::ast::Field;
+
+// const _: () = {
+//     #[deprecated(note = "field `act2` is never used in `forward`")]
+//     const act2: () = ();
+//     const _: () = act2;          // with the span of the field
+// };
+pub fn expand(item: &Item) -> TokenStream {
+    if item.stub {
+        return TokenStream::new();
+    }
+    let variants = item.input.variants.iter().zip(&item.rewritten);
+    let unused = variants.flat_map(|(variant, rewritten)| {
+        rewritten.iter().flat_map(|rewritten| &rewritten.unused).map(|&i| &variant.fields[i])
+    });
+    unused.map(hint).collect()
+}
+
+fn hint(field: &Field) -> TokenStream {
+    let note = format!("field `{}` is never used in `forward`", field.name);
+    let name = match &field.member {
+        Member::Named(ident) => ident.clone(),
+        Member::Unnamed(index) => format_ident!("field_{}", index.index, span = index.span),
+    };
+    let mut item = name.clone();
+    item.set_span(Span::mixed_site());
+    let mut usage = name;
+    usage.set_span(Span::mixed_site().located_at(usage.span()));
+    quote! {
+        const _: () = {
+            #[deprecated(note = #note)]
+            #[allow(non_upper_case_globals)]
+            const #item: () = ();
+            const _: () = #usage;
+        };
+    }
+}

@@ -1,0 +1,84 @@
+//! `impl Module`: the registry of tensors and parts, in the order of the fields.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
+
+use super::{Item, local};
+use crate::ast::{Field, Role};
+
+// impl ::sconce::Module for Model {
+//     fn kind(&self) -> Cow<'static, str> { Cow::Borrowed("Model") }
+//     fn visit<'module>(&'module self, visitor: &mut dyn Visitor<'module>) {
+//         visitor.child("conv1", &self.conv1);
+//         visitor.parameter("scale", &self.scale);
+//     }
+//     fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) { … }
+//     fn share(&self) -> Self {
+//         Self { conv1: Module::share(&self.conv1), scale: Clone::clone(&self.scale) }
+//     }
+// }
+pub fn expand(item: &Item) -> TokenStream {
+    let input = item.input;
+    let (ident, krate) = (&input.ident, &input.krate);
+    let (generics, arguments, bounds) = input.generics.split_for_impl();
+    let name = ident.to_string();
+    let name = name.strip_prefix("r#").unwrap_or(&name);
+    let visitor = local("visitor");
+    let visit = item.body(item.each_variant(|i| visits(item, i, false)));
+    let visit_mut = item.body(item.each_variant(|i| visits(item, i, true)));
+    let share = item.body(item.each_variant(|i| share(item, i)));
+    quote! {
+        #[automatically_derived]
+        impl #generics #krate::Module for #ident #arguments #bounds {
+            fn kind(&self) -> #krate::__private::Cow<'static, ::core::primitive::str> {
+                #krate::__private::Cow::Borrowed(#name)
+            }
+
+            fn visit<'module>(&'module self, #visitor: &mut dyn #krate::Visitor<'module>) {
+                let _ = &#visitor;
+                #visit
+            }
+
+            fn visit_mut(&mut self, #visitor: &mut dyn #krate::VisitorMut) {
+                let _ = &#visitor;
+                #visit_mut
+            }
+
+            fn share(&self) -> Self {
+                #share
+            }
+        }
+    }
+}
+
+/// `visitor.child("conv1", &self.conv1);` for each field that is not plain data.
+fn visits(item: &Item, variant: usize, mutable: bool) -> TokenStream {
+    let visitor = local("visitor");
+    let reference = if mutable { quote!(&mut) } else { quote!(&) };
+    let visit = |field: &Field| {
+        let (key, place) = (field.key(), &field.place);
+        let method = match field.role {
+            Role::Layer(_) | Role::Default => quote!(child),
+            Role::Param(_) => quote!(parameter),
+            Role::Buffer(_) => quote!(buffer),
+            Role::Skip(_) => return TokenStream::new(),
+        };
+        quote_spanned!(field.ty.span()=> #visitor.#method(#key, #reference #place);)
+    };
+    item.input.variants[variant].fields.iter().map(visit).collect()
+}
+
+/// `Self { conv1: Module::share(&self.conv1), … }`
+fn share(item: &Item, variant: usize) -> TokenStream {
+    let (variant, krate) = (&item.input.variants[variant], &item.input.krate);
+    let path = variant.path();
+    let fields = variant.fields.iter().map(|Field { member, place, role, ty, .. }| {
+        let copy = match role {
+            Role::Layer(_) | Role::Default => quote_spanned!(ty.span()=> #krate::Module::share(&#place)),
+            _ => quote_spanned!(ty.span()=> ::core::clone::Clone::clone(&#place)),
+        };
+        quote!(#member: #copy)
+    });
+    quote!(#path { #(#fields),* })
+}

@@ -1,0 +1,45 @@
+//! `impl Trainable`: the cost of a network and the way to lower it.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::spanned::Spanned;
+
+use super::{Item, local};
+
+// impl ::sconce::train::Trainable for Model {
+//     fn loss(&self, output: &Tensor, target: &Tensor) -> Result<Tensor> {
+//         __private::into_result(cross_entropy(output, target))
+//     }
+//     fn optimizer(&self) -> Box<dyn ::sconce::train::Optimizer> { Box::new(AdamW::new(1e-3)) }
+// }
+pub fn expand(item: &Item) -> TokenStream {
+    let input = item.input;
+    let (Some(loss), Some(optimizer)) = (&input.loss, &input.optimizer) else { return TokenStream::new() };
+    let (ident, krate) = (&input.ident, &input.krate);
+    let (generics, arguments, bounds) = input.generics.split_for_impl();
+    let (loss, optimizer) = (&loss.value, &optimizer.value);
+    let (output, target) = (local("output"), local("target"));
+    let loss = match loss {
+        syn::Expr::Path(_) => quote!(#loss),
+        _ => quote!((#loss)),
+    };
+    let cost = quote_spanned!(loss.span()=> #loss(#output, #target));
+    let loss = item.body(quote!(#krate::__private::into_result(#cost)));
+    let optimizer = item.body(quote_spanned!(optimizer.span()=> ::std::boxed::Box::new(#optimizer)));
+    quote! {
+        #[automatically_derived]
+        impl #generics #krate::train::Trainable for #ident #arguments #bounds {
+            fn loss(
+                &self,
+                #output: &#krate::candle::Tensor,
+                #target: &#krate::candle::Tensor,
+            ) -> #krate::Result<#krate::candle::Tensor> {
+                #loss
+            }
+
+            fn optimizer(&self) -> ::std::boxed::Box<dyn #krate::train::Optimizer> {
+                #optimizer
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Checks that need the whole item: names that clash, attributes that do not fit their field.
+
+use std::collections::HashMap;
+
+use syn::ext::IdentExt;
+use syn::{GenericParam, Pat, Type};
+
+use crate::ast::{Field, Forward, Input, Role, Variant, element, generic_argument, last_segment, pointee};
+use crate::attr::{LayerAttr, Repeat, Source};
+use crate::ctxt::Ctxt;
+use crate::suggest::hint;
+
+/// Reports every mistake that parsing alone could not see.
+pub fn validate(ctxt: &Ctxt, input: &Input) {
+    generics(ctxt, input);
+    args(ctxt, input);
+    for variant in &input.variants {
+        keys(ctxt, variant);
+        forward(ctxt, variant);
+        for field in &variant.fields {
+            role(ctxt, input, field);
+            tie(ctxt, variant, field);
+        }
+    }
+    inputs(ctxt, input);
+}
+
+/// A network owns its tensors.
+fn generics(ctxt: &Ctxt, input: &Input) {
+    for param in &input.generics.params {
+        if let GenericParam::Lifetime(lifetime) = param {
+            ctxt.error_on(lifetime, "a network owns what it holds: no lifetimes");
+        }
+    }
+}
+
+/// Arguments have distinct names and the required ones come first.
+fn args(ctxt: &Ctxt, input: &Input) {
+    let mut seen = HashMap::new();
+    let mut optional = None;
+    for arg in &input.args {
+        let name = arg.name.unraw().to_string();
+        if seen.insert(name.clone(), ()).is_some() {
+            ctxt.error_on(&arg.name, format!("two arguments are called `{name}`"));
+        }
+        if ["build", "init", "load"].contains(&name.as_str()) && arg.default.is_some() {
+            ctxt.error_on(&arg.name, format!("`{name}` is what a config does; call the argument otherwise"));
+        }
+        match (&arg.default, &optional) {
+            (Some(_), None) => optional = Some(name),
+            (None, Some(first)) => ctxt.error_on(
+                &arg.name,
+                format!("`{name}` has no default but follows `{first}`, which has one: required arguments come first"),
+            ),
+            _ => {}
+        }
+    }
+    if let (Some(config), false) = (&input.config, input.args.is_empty()) {
+        ctxt.error_on(&config.key, "`config` takes the place of `args`: give one of them");
+    }
+}
+
+/// No two fields have one name in checkpoints.
+fn keys(ctxt: &Ctxt, variant: &Variant) {
+    let mut seen: HashMap<String, &Field> = HashMap::new();
+    for field in variant.fields.iter().filter(|field| !matches!(field.role, Role::Skip(_))) {
+        let key = field.key();
+        if let Some(rename) = &field.rename {
+            if key.is_empty()
+                || key.split('.').any(|part| part.is_empty() || part.contains(char::is_whitespace))
+            {
+                let message = "a name in checkpoints is made of words with dots between: \"features.0\"";
+                ctxt.error_on(&rename.value, message);
+                continue;
+            }
+        }
+        if let Some(first) = seen.get(&key) {
+            let (wrong, other) = if field.rename.is_some() { (field, *first) } else { (*first, field) };
+            let message = format!("field `{}` is called {key:?} in checkpoints too", other.name);
+            match &wrong.rename {
+                Some(rename) => ctxt.error_on(&rename.value, message),
+                None => ctxt.error_on(&wrong.member, message),
+            }
+        }
+        seen.entry(key).or_insert(field);
+    }
+}
+
+/// A closure takes something.
+fn forward(ctxt: &Ctxt, variant: &Variant) {
+    let Forward::Closure(closure) = &variant.forward else { return };
+    if closure.inputs.is_empty() {
+        let span = closure.inputs_begin.spans[0];
+        ctxt.error_at(span, "a forward pass takes at least one input: `forward = |x| …`");
+    }
+    for pat in &closure.inputs {
+        if let Pat::Type(typed) = pat {
+            if let Type::Reference(reference) = &*typed.ty {
+                ctxt.error_on(
+                    reference,
+                    "a forward pass owns its inputs: take `Signal` or another type by value",
+                );
+            }
+        }
+    }
+    if let Some(token) = &closure.asyncness {
+        ctxt.error_on(token, "a forward pass is not async");
+    }
+}
+
+/// What stands above a field fits the field's type.
+fn role(ctxt: &Ctxt, input: &Input, field: &Field) {
+    match &field.role {
+        Role::Layer(attr) => layer(ctxt, field, attr),
+        Role::Param(_) | Role::Buffer(_) => {
+            let inner = last_segment(&field.ty);
+            if inner.is_none_or(|name| {
+                ["usize", "f32", "f64", "Vec", "Option", "Conv2d", "Linear"]
+                    .contains(&name.to_string().as_str())
+            }) {
+                ctxt.error_on(&field.ty, "a parameter or buffer is a bare `Tensor`");
+            }
+        }
+        Role::Default => no_layer(ctxt, input, field),
+        Role::Skip(_) => {}
+    }
+    if !field.is_layer()
+        && let Some(mode) = &field.mode
+    {
+        ctxt.error_on(mode, "only a layer has a mode");
+    }
+    if let (Role::Skip(_), Some(rename)) = (&field.role, &field.rename) {
+        ctxt.error_on(&rename.key, "a skipped field is in no checkpoint: nothing to rename");
+    }
+}
+
+/// `if` needs an `Option`, `for` a `Vec` or array, and a `Box<dyn Layer>` says which layer it is.
+fn layer(ctxt: &Ctxt, field: &Field, attr: &LayerAttr) {
+    match &attr.repeat {
+        Repeat::If(token, _) if generic_argument(&field.ty, &["Option"]).is_none() => {
+            ctxt.error_on(
+                token,
+                format!("`{}` may be absent: its type has to be an `Option<…>`", field.name),
+            );
+        }
+        Repeat::For(token, ..) if element(&field.ty).is_none() => {
+            ctxt.error_on(
+                token,
+                format!("`{}` is built many times: its type has to be a `Vec<…>` or an array", field.name),
+            );
+        }
+        Repeat::Once | Repeat::If(..) if element(&field.ty).is_some() => {
+            let message =
+                format!("`{}` holds several layers: end the attribute with `; for i in 0..n`", field.name);
+            ctxt.error_on(&field.ty, message);
+        }
+        _ => {}
+    }
+    if let (Type::TraitObject(object), Source::Config { .. }) = (field.layer_type(), &attr.source) {
+        ctxt.error_on(object, "which layer? build it with #[layer(with = |vb| …)]");
+    }
+}
+
+/// Types that certainly are no layers: one error here is clearer than the compiler's several.
+fn no_layer(ctxt: &Ctxt, input: &Input, field: &Field) {
+    const DATA: [&str; 20] = [
+        "usize", "isize", "u8", "u16", "u32", "u64", "u128", "i8", "i16", "i32", "i64", "i128", "f32", "f64",
+        "bool", "char", "String", "HashMap", "PathBuf", "Device",
+    ];
+    let bare = element(&field.ty).or(generic_argument(&field.ty, &["Option"])).unwrap_or(&field.ty);
+    let Some(name) = last_segment(bare) else { return };
+    if name == "Tensor" {
+        ctxt.error_on(
+            &field.ty,
+            "a bare tensor: mark it #[param(shape)], #[buffer(shape)] or #[module(skip)]",
+        );
+    } else if DATA.iter().any(|data| name == data) {
+        ctxt.error_on(
+            &field.ty,
+            format!("`{name}` is not a layer: mark it #[module(skip)] or #[module(skip = value)]"),
+        );
+    } else if let (true, Type::TraitObject(object)) =
+        (input.is_built(), pointee(bare).map_or(bare, |(_, inner)| inner))
+    {
+        ctxt.error_on(object, "which layer? build it with #[layer(with = |vb| …)]");
+    }
+}
+
+/// The path of a tie begins with another field that has parameters.
+fn tie(ctxt: &Ctxt, variant: &Variant, field: &Field) {
+    let Some(tie) = &field.tie else { return };
+    let target = tie.value();
+    let is_root = |other: &&Field| {
+        target == other.key() || target.strip_prefix(&other.key()).is_some_and(|rest| rest.starts_with('.'))
+    };
+    let tied = variant.fields.iter().filter(|other| !matches!(other.role, Role::Skip(_)));
+    match tied.clone().find(is_root) {
+        Some(other) if other.name == field.name => ctxt.error_on(tie, "a field cannot be tied to itself"),
+        Some(_) if matches!(field.role, Role::Skip(_) | Role::Buffer(_)) => {
+            ctxt.error_on(tie, "only a layer or a #[param(…)] can be tied");
+        }
+        Some(other) if other.is_layer() && target == other.key() => {
+            let message = format!("`{target}` is a layer; name one of its parameters: \"{target}.weight\"");
+            ctxt.error_on(tie, message);
+        }
+        Some(_) => {}
+        None => {
+            let first = target.split('.').next().unwrap_or_default();
+            let keys: Vec<String> = tied.map(Field::key).collect();
+            let hint = hint(first, keys.iter().map(String::as_str));
+            ctxt.error_on(tie, format!("no field `{first}` to tie to{hint}"));
+        }
+    }
+}
+
+/// All variants of an enum take as many inputs.
+fn inputs(ctxt: &Ctxt, input: &Input) {
+    let arity = |variant: &Variant| match &variant.forward {
+        Forward::Closure(closure) => closure.inputs.len(),
+        _ => 1,
+    };
+    let mut variants = input.variants.iter();
+    let Some(first) = variants.next() else {
+        ctxt.error_on(&input.ident, "an enum without variants is no network");
+        return;
+    };
+    for variant in variants {
+        if arity(variant) != arity(first) {
+            let message =
+                format!("this variant takes {} inputs, the first one {}", arity(variant), arity(first));
+            ctxt.error_on(&variant.ident, message);
+        }
+    }
+    for pair in [(&input.loss, &input.optimizer, "optimizer"), (&input.optimizer, &input.loss, "loss")] {
+        if let (Some(given), None, missing) = pair {
+            ctxt.error_on(
+                &given.key,
+                format!("`{}` alone is not enough to train: give `{missing}` too", given.key),
+            );
+        }
+    }
+}

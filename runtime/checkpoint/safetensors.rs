@@ -1,0 +1,140 @@
+//! The safetensors format: a JSON header of names, types, shapes and offsets, then the data.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fmt::{self, Write as _};
+use std::io::Write;
+
+use ::safetensors::tensor::{self, Dtype, SafeTensors, TensorInfo};
+use candle_core::{DType, Device, Tensor};
+
+use super::element::Element;
+use super::{StateDict, within};
+use crate::{Error, Result};
+
+/// The name under which the header keeps what is no tensor.
+const METADATA: &str = "__metadata__";
+
+/// The file begins with the header's length, as so many bytes.
+const LENGTH_BYTES: usize = size_of::<u64>();
+
+/// The tensors of a whole file, in the order of their data.
+pub(super) fn read(file: &[u8], device: &Device) -> Result<StateDict> {
+    // Also checks that the tensors cover the data, one after the other.
+    let (header_length, header) = SafeTensors::read_metadata(file).map_err(invalid)?;
+    let data = &file[LENGTH_BYTES + header_length..];
+    let mut infos: Vec<_> = header.tensors().into_iter().collect();
+    // Empty tensors share their offset; by name they come in the same order every time.
+    infos.sort_by(|(name, info), (other, than)| {
+        info.data_offsets.cmp(&than.data_offsets).then_with(|| name.cmp(other))
+    });
+    let mut state = StateDict::new();
+    for (name, info) in infos {
+        let tensor = within(format_args!("tensor `{name}`"), stored_tensor(info, data, device))?;
+        state.insert(name, tensor);
+    }
+    Ok(state)
+}
+
+fn stored_tensor(info: &TensorInfo, data: &[u8], device: &Device) -> Result<Tensor> {
+    let Some(element) = Element::from_safetensors(info.dtype) else {
+        return Err(Error::msg(format!("candle has no type for elements of type {}", info.dtype)));
+    };
+    let (begin, end) = info.data_offsets;
+    element.tensor(&data[begin..end], &info.shape, device)
+}
+
+/// Writes the header and then one tensor after the other: no more than one is held as bytes.
+pub(super) fn write(
+    file: &mut impl Write,
+    mut tensors: Vec<(&str, &Tensor)>,
+    metadata: &BTreeMap<String, String>,
+) -> Result<()> {
+    let mut names = HashSet::with_capacity(tensors.len());
+    for (name, tensor) in &tensors {
+        let checked =
+            if names.insert(*name) { storable(name, tensor) } else { Err(Error::msg("given twice")) };
+        within(format_args!("tensor `{name}`"), checked)?;
+    }
+    // Descending sizes align every tensor, as the data begins at a multiple of eight.
+    tensors.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype().size_in_bytes()));
+
+    let header = header(&tensors, metadata)?;
+    file.write_all(&(header.len() as u64).to_le_bytes())?;
+    file.write_all(header.as_bytes())?;
+    // candle panics on the bytes of some empty views; they have none to write.
+    for (name, tensor) in tensors.into_iter().filter(|(_, tensor)| tensor.elem_count() > 0) {
+        // From here on `View::data`, which would panic, cannot fail: the values are on the host, in order.
+        let plain = tensor.to_device(&Device::Cpu).and_then(|tensor| tensor.flatten_all());
+        let plain = within(format_args!("tensor `{name}`"), plain.map_err(Error::from))?;
+        file.write_all(&tensor::View::data(&plain))?;
+    }
+    Ok(())
+}
+
+/// Whether candle can hand out the tensor's bytes, and the format can take its name.
+fn storable(name: &str, tensor: &Tensor) -> Result<()> {
+    if name == METADATA {
+        return Err(Error::msg("a safetensors file keeps this name for its metadata"));
+    }
+    match tensor.dtype() {
+        DType::U8
+        | DType::U32
+        | DType::I16
+        | DType::I32
+        | DType::I64
+        | DType::BF16
+        | DType::F16
+        | DType::F32
+        | DType::F64
+        | DType::F8E4M3 => Ok(()),
+        dtype => Err(Error::msg(format!("elements of type {dtype:?} cannot be written"))),
+    }
+}
+
+/// The JSON header, filled up with spaces to a multiple of eight bytes.
+fn header(tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String>) -> Result<String> {
+    let mut pairs = BTreeMap::from([("format", "pt"), ("sconce_version", env!("CARGO_PKG_VERSION"))]);
+    pairs.extend(metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())));
+
+    let mut json = format!("{{{}:{{", Json(METADATA));
+    for (i, (key, value)) in pairs.into_iter().enumerate() {
+        let comma = if i == 0 { "" } else { "," };
+        write!(json, "{comma}{}:{}", Json(key), Json(value)).map_err(Error::msg)?;
+    }
+    json.push('}');
+
+    let mut begin = 0;
+    for (name, tensor) in tensors {
+        let dtype = Dtype::from(tensor.dtype());
+        let end = begin + tensor.elem_count() * tensor.dtype().size_in_bytes();
+        let shape = tensor.dims();
+        let name = Json(name);
+        write!(json, r#",{name}:{{"dtype":"{dtype}","shape":{shape:?},"data_offsets":[{begin},{end}]}}"#)
+            .map_err(Error::msg)?;
+        begin = end;
+    }
+    json.push('}');
+    json.extend(std::iter::repeat_n(' ', json.len().next_multiple_of(8) - json.len()));
+    Ok(json)
+}
+
+/// A string as JSON writes it.
+struct Json<'a>(&'a str);
+
+impl fmt::Display for Json<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_char('"')?;
+        for character in self.0.chars() {
+            match character {
+                '"' | '\\' => write!(f, "\\{character}")?,
+                control @ '\0'..='\x1f' => write!(f, "\\u{:04x}", u32::from(control))?,
+                other => f.write_char(other)?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
+fn invalid(error: ::safetensors::SafeTensorError) -> Error {
+    Error::msg(format!("not a valid safetensors file: {error}"))
+}

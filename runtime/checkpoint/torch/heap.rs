@@ -1,0 +1,177 @@
+//! The objects of a pickle: values that are cheap to copy, pointing into one heap.
+//!
+//! Pickled objects may contain themselves; indices instead of references make that harmless.
+
+use super::globals::Global;
+use super::strided::View;
+use crate::checkpoint::element::Element;
+use crate::{Error, Result};
+
+/// A pickled value; the numbers of tuples, lists and the like are their places on the [`Heap`].
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Value<'a> {
+    None,
+    Bool,
+    Int(i64),
+    /// An integer of more than 64 bits: two's complement, little-endian.
+    Long(&'a [u8]),
+    Str(&'a str),
+    Tuple(usize),
+    List(usize),
+    Dict(usize),
+    Storage(usize),
+    Tensor(usize),
+    Global(Global),
+    /// Something that no tensor needs: a float, bytes, a set, a device.
+    Other,
+}
+
+impl Value<'_> {
+    /// What it is, for messages.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Self::None => "None",
+            Self::Bool => "a boolean",
+            Self::Int(_) | Self::Long(_) => "an integer",
+            Self::Str(_) => "a string",
+            Self::Tuple(_) => "a tuple",
+            Self::List(_) => "a list",
+            Self::Dict(_) => "a dictionary",
+            Self::Storage(_) => "a storage",
+            Self::Tensor(_) => "a tensor",
+            Self::Global(_) => "a class or function",
+            Self::Other => "another object",
+        }
+    }
+}
+
+/// A storage as the pickle names it; its bytes are elsewhere in the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct StorageRecord<'a> {
+    pub key: &'a str,
+    pub bytes: usize,
+    /// Its element type, as the legacy format counts elements.
+    pub element: Element,
+}
+
+/// A tensor as the pickle describes it: how it looks into a storage.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct TensorRecord<'a> {
+    pub storage: StorageRecord<'a>,
+    pub element: Element,
+    pub view: View,
+}
+
+/// All objects that a pickle has made. Of the indices in [`Value`]s only its own reach it.
+#[derive(Debug, Default)]
+pub(super) struct Heap<'a> {
+    sequences: Vec<Vec<Value<'a>>>,
+    dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
+    storages: Vec<StorageRecord<'a>>,
+    tensors: Vec<TensorRecord<'a>>,
+}
+
+/// So many objects describe some hundred thousand tensors.
+const MAX_OBJECTS: usize = 1 << 22;
+
+/// Puts an object on its part of the heap and returns its place.
+fn allocate<Object>(part: &mut Vec<Object>, object: Object) -> Result<usize> {
+    if part.len() >= MAX_OBJECTS {
+        return Err(Error::msg(format!("more than {MAX_OBJECTS} objects of one kind")));
+    }
+    part.push(object);
+    Ok(part.len() - 1)
+}
+
+impl<'a> Heap<'a> {
+    pub fn tuple(&mut self, items: Vec<Value<'a>>) -> Result<Value<'a>> {
+        allocate(&mut self.sequences, items).map(Value::Tuple)
+    }
+
+    pub fn list(&mut self, items: Vec<Value<'a>>) -> Result<Value<'a>> {
+        allocate(&mut self.sequences, items).map(Value::List)
+    }
+
+    pub fn dict(&mut self) -> Result<Value<'a>> {
+        allocate(&mut self.dicts, Vec::new()).map(Value::Dict)
+    }
+
+    pub fn storage(&mut self, storage: StorageRecord<'a>) -> Result<Value<'a>> {
+        allocate(&mut self.storages, storage).map(Value::Storage)
+    }
+
+    pub fn tensor(&mut self, tensor: TensorRecord<'a>) -> Result<Value<'a>> {
+        allocate(&mut self.tensors, tensor).map(Value::Tensor)
+    }
+
+    /// The items of a tuple or a list.
+    pub fn items(&self, value: Value<'a>) -> Result<&[Value<'a>]> {
+        match value {
+            Value::Tuple(place) | Value::List(place) => Ok(&self.sequences[place]),
+            other => Err(unexpected("a tuple or a list", other)),
+        }
+    }
+
+    pub fn extend_list(&mut self, list: Value<'a>, items: &[Value<'a>]) -> Result<()> {
+        match list {
+            Value::List(place) => self.sequences[place].extend_from_slice(items),
+            // A set takes items as well.
+            Value::Other => {}
+            other => return Err(unexpected("a list", other)),
+        }
+        Ok(())
+    }
+
+    /// The keys and values of a dictionary; a key may stand there again with a later value.
+    pub fn entries(&self, value: Value<'a>) -> Result<&[(Value<'a>, Value<'a>)]> {
+        match value {
+            Value::Dict(place) => Ok(&self.dicts[place]),
+            other => Err(unexpected("a dictionary", other)),
+        }
+    }
+
+    /// Adds keys and values that follow each other in `items`.
+    pub fn extend_dict(&mut self, dict: Value<'a>, items: &[Value<'a>]) -> Result<()> {
+        let Value::Dict(place) = dict else {
+            return Err(unexpected("a dictionary", dict));
+        };
+        let (pairs, rest) = items.as_chunks::<2>();
+        if !rest.is_empty() {
+            return Err(Error::msg("a dictionary's last key has no value"));
+        }
+        self.dicts[place].extend(pairs.iter().map(|&[key, value]| (key, value)));
+        Ok(())
+    }
+
+    pub fn storage_record(&self, value: Value<'a>) -> Result<StorageRecord<'a>> {
+        match value {
+            Value::Storage(place) => Ok(self.storages[place]),
+            other => Err(unexpected("a storage", other)),
+        }
+    }
+
+    pub fn tensor_record(&self, value: Value<'a>) -> Result<&TensorRecord<'a>> {
+        match value {
+            Value::Tensor(place) => Ok(&self.tensors[place]),
+            other => Err(unexpected("a tensor", other)),
+        }
+    }
+
+    /// Every storage that the pickle names, those of tensors that nobody asks for included.
+    pub fn storages(&self) -> &[StorageRecord<'a>] {
+        &self.storages
+    }
+}
+
+pub(super) fn unexpected(expected: &str, found: Value<'_>) -> Error {
+    Error::msg(format!("expected {expected}, got {}", found.kind()))
+}
+
+/// A number of elements or bytes.
+pub(super) fn count(value: Value<'_>) -> Result<usize> {
+    match value {
+        Value::Int(number) => usize::try_from(number)
+            .map_err(|_| Error::msg(format!("expected a number that is not negative, got {number}"))),
+        other => Err(unexpected("an integer", other)),
+    }
+}

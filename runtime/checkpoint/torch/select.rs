@@ -1,0 +1,83 @@
+//! Finding the state dict among what a training script has saved beside it.
+
+use std::collections::HashMap;
+
+use super::heap::{TensorRecord, Value};
+use super::pickle::Pickle;
+use crate::{Error, Result};
+
+/// Under these names training scripts keep the state dict, in the order in which they are tried.
+const KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
+
+/// A state dict in a dictionary in a dictionary; deeper than this is a loop.
+const MAX_DEPTH: usize = 8;
+
+/// What `torch.nn.DataParallel` puts before every name.
+const PARALLEL: &str = "module.";
+
+/// The names and tensors of the state dict, in the pickle's order.
+///
+/// # Errors
+///
+/// When there is none; the message has the keys that there are.
+pub(super) fn state_dict<'p, 'a>(pickle: &'p Pickle<'a>) -> Result<Vec<(&'a str, &'p TensorRecord<'a>)>> {
+    let mut dict = pickle.root;
+    for _ in 0..MAX_DEPTH {
+        match KEYS.iter().find_map(|key| inner(pickle, dict, key)) {
+            Some(inner) => dict = inner,
+            None => return tensors(pickle, dict).map(without_parallel_prefix),
+        }
+    }
+    Err(Error::msg("the dictionaries of the file lie too deep in each other to hold a state dict"))
+}
+
+/// The dictionary under `key`, if there is one.
+fn inner<'a>(pickle: &Pickle<'a>, dict: Value<'a>, key: &str) -> Option<Value<'a>> {
+    let entries = pickle.heap.entries(dict).ok()?;
+    let entry = entries.iter().rev().find(|entry| matches!(entry.0, Value::Str(name) if name == key))?;
+    matches!(entry.1, Value::Dict(_)).then_some(entry.1)
+}
+
+fn tensors<'p, 'a>(pickle: &'p Pickle<'a>, dict: Value<'a>) -> Result<Vec<(&'a str, &'p TensorRecord<'a>)>> {
+    let entries = pickle.heap.entries(dict)?;
+    let mut tensors = Vec::new();
+    let mut places = HashMap::new();
+    for &(key, value) in entries {
+        let (Value::Str(name), Value::Tensor(_)) = (key, value) else { continue };
+        let record = pickle.heap.tensor_record(value)?;
+        // As in Python a key keeps its place and takes the later value.
+        match places.insert(name, tensors.len()) {
+            None => tensors.push((name, record)),
+            Some(place) => {
+                places.insert(name, place);
+                tensors[place] = (name, record);
+            }
+        }
+    }
+    if tensors.is_empty() && !entries.is_empty() {
+        return Err(no_tensors(entries));
+    }
+    Ok(tensors)
+}
+
+fn no_tensors(entries: &[(Value<'_>, Value<'_>)]) -> Error {
+    let described = entries.iter().take(10).map(|(key, value)| match key {
+        Value::Str(name) => format!("`{name}` ({})", value.kind()),
+        other => format!("{} ({})", other.kind(), value.kind()),
+    });
+    let found = described.collect::<Vec<_>>().join(", ");
+    let more = if entries.len() > 10 { ", …" } else { "" };
+    Error::msg(format!(
+        "expected tensors by name, at the top or under one of {KEYS:?}, got a dictionary of {found}{more}"
+    ))
+}
+
+/// Takes the prefix off if all names have it: one alone may well be a field called `module`.
+fn without_parallel_prefix<T>(mut tensors: Vec<(&str, T)>) -> Vec<(&str, T)> {
+    if tensors.iter().all(|(name, _)| name.starts_with(PARALLEL)) {
+        for (name, _) in &mut tensors {
+            *name = &name[PARALLEL.len()..];
+        }
+    }
+    tensors
+}

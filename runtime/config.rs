@@ -1,0 +1,39 @@
+//! From arguments to a network: every layer and every derived struct has a config.
+
+use std::path::Path;
+
+use candle_core::{DType, Device};
+use candle_nn::VarBuilder;
+
+use crate::Result;
+use crate::checkpoint;
+use crate::module::Module;
+use crate::source;
+
+/// The arguments of a layer or network, ready to be built.
+///
+/// `Conv2d::config(3, 64, 7).stride(2)` is one; so is what `#[derive(Module)]` makes of
+/// `#[module(args(…))]`. A type of your own joins in by a function `config` that returns its
+/// implementation of this trait.
+pub trait Config: Sized {
+    type Output: Module;
+
+    /// Builds the layer with the tensors of any candle `VarBuilder`.
+    fn build(self, vb: VarBuilder) -> Result<Self::Output>;
+
+    /// Builds it with fresh parameters, in PyTorch's default initialisation.
+    ///
+    /// [`manual_seed`](crate::manual_seed) makes them reproducible.
+    fn init(self, device: &Device) -> Result<Self::Output> {
+        self.build(source::fresh(DType::F32, device))
+    }
+
+    /// Builds it with the parameters of a checkpoint: `.safetensors`, `.pt` or `.pth`.
+    ///
+    /// Missing, unexpected and misshapen tensors are reported together, by name.
+    fn load(self, path: impl AsRef<Path>, device: &Device) -> Result<Self::Output> {
+        let path = path.as_ref();
+        source::build_from(self, checkpoint::read(path, device)?, device)
+            .map_err(|error| error.in_layer(path.display()))
+    }
+}

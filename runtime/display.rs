@@ -1,0 +1,82 @@
+//! Prints a network as PyTorch's `print(model)` does.
+
+use std::fmt;
+
+use candle_core::Tensor;
+
+use crate::module::{Module, Visitor};
+
+/// The lines of each child, by name.
+struct Children(Vec<(String, String)>);
+
+impl<'a> Visitor<'a> for Children {
+    fn parameter(&mut self, _: &str, _: &'a Tensor) {}
+
+    fn buffer(&mut self, _: &str, _: &'a Tensor) {}
+
+    fn child(&mut self, name: &str, child: &'a dyn Module) {
+        if child.is_present() {
+            self.0.push((name.to_string(), text(child)));
+        }
+    }
+}
+
+fn text(module: &dyn Module) -> String {
+    let mut children = Children(Vec::new());
+    module.visit(&mut children);
+    let (kind, extra) = (module.kind(), module.extra());
+    if children.0.is_empty() {
+        return format!("{kind}({extra})");
+    }
+    let mut out = format!("{kind}({extra}\n");
+    for (names, body) in runs(children.0) {
+        let body = body.replace('\n', "\n  ");
+        out.push_str(&format!("  {names}: {body}\n"));
+    }
+    out + ")"
+}
+
+/// Elements of a list that print alike share a line, `(0-2): 3 x Block(…)`, as in PyTorch.
+fn runs(children: Vec<(String, String)>) -> Vec<(String, String)> {
+    let mut runs: Vec<(String, String, usize, String)> = Vec::new();
+    for (name, body) in children {
+        let listed = name.bytes().all(|b| b.is_ascii_digit());
+        match runs.last_mut() {
+            Some((_, same, count, last)) if listed && *same == body => {
+                (*count, *last) = (*count + 1, name);
+            }
+            _ => runs.push((name.clone(), body, 1, name)),
+        }
+    }
+    let line = |(first, body, count, last): (String, String, usize, String)| match count {
+        1 => (format!("({first})"), body),
+        _ => (format!("({first}-{last})"), format!("{count} x {body}")),
+    };
+    runs.into_iter().map(line).collect()
+}
+
+/// What a derived `Display` prints.
+pub fn display(module: &dyn Module, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    f.write_str(&text(module))
+}
+
+/// `True` or `False`, as Python prints it.
+pub(crate) fn python_bool(value: bool) -> &'static str {
+    if value { "True" } else { "False" }
+}
+
+/// A float as Python prints it: `0.1`, `1.0`, `1e-05`.
+pub(crate) fn python_float(value: f64) -> String {
+    if value != 0. && (value.abs() < 1e-4 || value.abs() >= 1e16) {
+        let text = format!("{value:e}");
+        match text.split_once('e') {
+            Some((digits, exponent)) if exponent.trim_start_matches('-').len() == 1 => {
+                let sign = if exponent.starts_with('-') { "-" } else { "+" };
+                format!("{digits}e{sign}0{}", exponent.trim_start_matches('-'))
+            }
+            _ => text,
+        }
+    } else {
+        format!("{value:?}")
+    }
+}

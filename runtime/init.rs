@@ -1,0 +1,122 @@
+//! How fresh parameters are drawn: PyTorch's `nn.init`, by its names.
+//!
+//! ```
+//! use sconce::prelude::*;
+//!
+//! #[derive(Module)]
+//! #[module(forward = |x| x * scale + shift)]
+//! struct Affine {
+//!     #[param((8,), init = ones)]
+//!     scale: Tensor,
+//!     #[param((8,), init = normal(0., 0.02))]
+//!     shift: Tensor,
+//! }
+//! # fn main() -> Result<()> {
+//! assert_eq!(Affine::new(&Device::Cpu)?.num_parameters(), 16);
+//! # Ok(())
+//! # }
+//! ```
+
+use candle_nn::Init;
+use candle_nn::init::{FanInOut, NonLinearity, NormalOrUniform};
+
+/// A rule for fresh values that may depend on the parameter's shape.
+#[derive(Clone, Copy, Debug)]
+pub struct Initializer(fn(&[usize], f64, f64) -> Init, f64, f64);
+
+impl Initializer {
+    /// The rule for a tensor of `shape`, in candle's terms.
+    pub fn for_shape(&self, shape: &[usize]) -> Init {
+        (self.0)(shape, self.1, self.2)
+    }
+}
+
+/// A rule that takes no arguments is its own name: `init = ones`.
+impl<F: Fn() -> Initializer> From<F> for Initializer {
+    fn from(rule: F) -> Self {
+        rule()
+    }
+}
+
+/// Inputs and outputs of one unit of a weight `[outputs, inputs, …]`.
+fn fans(shape: &[usize]) -> (f64, f64) {
+    let field: usize = shape.iter().skip(2).product();
+    let outputs = shape.first().copied().unwrap_or(1);
+    let inputs = shape.get(1).copied().unwrap_or(outputs);
+    ((inputs * field).max(1) as f64, (outputs * field).max(1) as f64)
+}
+
+/// Every element `value`.
+pub fn constant(value: f64) -> Initializer {
+    Initializer(|_, value, _| Init::Const(value), value, 0.)
+}
+
+/// Evenly between `low` and `high`.
+pub fn uniform(low: f64, high: f64) -> Initializer {
+    Initializer(|_, lo, up| Init::Uniform { lo, up }, low, high)
+}
+
+/// Normal, with a mean and a standard deviation.
+pub fn normal(mean: f64, std: f64) -> Initializer {
+    Initializer(|_, mean, stdev| Init::Randn { mean, stdev }, mean, std)
+}
+
+/// Evenly within `±gain·√(3 / fan_in)` with ReLU's gain √2: He et al. 2015,
+/// <https://arxiv.org/abs/1502.01852>.
+pub fn kaiming_uniform() -> Initializer {
+    Initializer(|_, _, _| kaiming(NormalOrUniform::Uniform), 0., 0.)
+}
+
+/// Normal with the standard deviation `√(2 / fan_in)`: He et al. 2015.
+pub fn kaiming_normal() -> Initializer {
+    Initializer(|_, _, _| kaiming(NormalOrUniform::Normal), 0., 0.)
+}
+
+fn kaiming(dist: NormalOrUniform) -> Init {
+    Init::Kaiming { dist, fan: FanInOut::FanIn, non_linearity: NonLinearity::ReLU }
+}
+
+/// Evenly within `±√(6 / (fan_in + fan_out))`: Glorot and Bengio 2010.
+pub fn xavier_uniform() -> Initializer {
+    Initializer(
+        |shape, _, _| {
+            let (inputs, outputs) = fans(shape);
+            let bound = (6. / (inputs + outputs)).sqrt();
+            Init::Uniform { lo: -bound, up: bound }
+        },
+        0.,
+        0.,
+    )
+}
+
+/// Normal with the variance `2 / (fan_in + fan_out)`: Glorot and Bengio 2010.
+pub fn xavier_normal() -> Initializer {
+    Initializer(
+        |shape, _, _| {
+            let (inputs, outputs) = fans(shape);
+            Init::Randn { mean: 0., stdev: (2. / (inputs + outputs)).sqrt() }
+        },
+        0.,
+        0.,
+    )
+}
+
+/// Evenly within `±1 / √fan_in`: what PyTorch's `Linear` and `Conv2d` start from.
+pub fn fan_in_uniform() -> Initializer {
+    Initializer(|shape, _, _| within(1. / fans(shape).0.sqrt()), 0., 0.)
+}
+
+/// Evenly within `±bound`.
+pub(crate) fn within(bound: f64) -> Init {
+    Init::Uniform { lo: -bound, up: bound }
+}
+
+/// All zeros.
+pub fn zeros() -> Initializer {
+    constant(0.)
+}
+
+/// All ones.
+pub fn ones() -> Initializer {
+    constant(1.)
+}

@@ -1,0 +1,158 @@
+//! A tensor seen as `[samples, channels, plane]`: per-channel sums and per-channel maps over it.
+//!
+//! How the work is cut depends on the shape alone, and partial sums are combined in their order, so the
+//! results are the same to the last bit for every number of threads.
+
+use super::element::Element;
+use super::float::Float;
+use super::simd::{Kernel, Simd, dispatch};
+use candle_core::{Result, Tensor, bail};
+use rayon::prelude::*;
+use std::ops::Range;
+
+/// Elements that one task handles at the least; a tensor no larger runs on the caller's core.
+const TASK: usize = 1 << 14;
+
+/// The extents of a tensor whose second dimension is the channel.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Channels {
+    pub samples: usize,
+    pub channels: usize,
+    /// The product of all dimensions after the second.
+    pub plane: usize,
+}
+
+impl Channels {
+    pub fn of(op: &str, x: &Tensor) -> Result<Self> {
+        match x.dims() {
+            [samples, channels, plane @ ..] => {
+                Ok(Self { samples: *samples, channels: *channels, plane: plane.iter().product() })
+            }
+            dims => bail!("{op}: expected an input [batch, channels, ...] of rank 2 or more, got {dims:?}"),
+        }
+    }
+
+    /// The elements over which one channel's statistics go.
+    pub fn per_channel(&self) -> usize {
+        self.samples * self.plane
+    }
+
+    /// Where the elements of one sample's channel lie.
+    pub fn range(&self, sample: usize, channel: usize) -> Range<usize> {
+        let from = (sample * self.channels + channel) * self.plane;
+        from..from + self.plane
+    }
+
+    /// For each channel, `fold`s blocks of samples and `combine`s what they gave, in their order.
+    pub fn reduce<A: Send>(
+        &self,
+        fold: impl Fn(usize, Range<usize>) -> A + Sync,
+        combine: impl Fn(A, A) -> A,
+    ) -> Vec<A> {
+        let samples_per_block = (TASK / self.plane.max(1)).clamp(1, self.samples.max(1));
+        let blocks = self.samples.div_ceil(samples_per_block).max(1);
+        let part = |task: usize| {
+            let from = task % blocks * samples_per_block;
+            fold(task / blocks, from..(from + samples_per_block).min(self.samples))
+        };
+        let tasks = self.channels * blocks;
+        let parts: Vec<A> = if self.per_channel() * self.channels <= TASK {
+            (0..tasks).map(part).collect()
+        } else {
+            (0..tasks).into_par_iter().map(part).collect()
+        };
+        let mut parts = parts.into_iter();
+        (0..self.channels).filter_map(|_| parts.by_ref().take(blocks).reduce(&combine)).collect()
+    }
+
+    /// For each channel, the sums of `term(channel, a, b)` over two tensors of this shape.
+    pub fn sums<E: Element, const K: usize>(
+        &self,
+        a: &[E],
+        b: &[E],
+        term: impl Fn(usize, f64, f64) -> [f64; K] + Sync,
+    ) -> Vec<[f64; K]> {
+        let fold = |channel: usize, samples: Range<usize>| {
+            self.fold_planes(a, b, channel, samples, |a, b| term(channel, a, b))
+        };
+        self.reduce(fold, add)
+    }
+
+    /// The sums of `term(a, b)` over one channel of some samples.
+    pub fn fold_planes<E: Element, const K: usize>(
+        &self,
+        a: &[E],
+        b: &[E],
+        channel: usize,
+        samples: Range<usize>,
+        term: impl Fn(f64, f64) -> [f64; K],
+    ) -> [f64; K] {
+        let planes = samples.map(|sample| self.range(sample, channel));
+        planes.map(|range| sums(&a[range.clone()], &b[range], &term)).fold([0.0; K], add)
+    }
+
+    /// Calls `fill(channel, range, out)` for every plane of `out`, `range` being where the plane lies.
+    pub fn for_each_plane<E: Send>(
+        &self,
+        out: &mut [E],
+        fill: impl Fn(usize, Range<usize>, &mut [E]) + Sync,
+    ) {
+        let plane = self.plane.max(1);
+        let planes_per_task = TASK.div_ceil(plane);
+        let task = |(task, planes): (usize, &mut [E])| {
+            for (i, out) in planes.chunks_mut(plane).enumerate() {
+                let index = task * planes_per_task + i;
+                fill(index % self.channels, index * plane..(index + 1) * plane, out);
+            }
+        };
+        if out.len() <= TASK {
+            task((0, out));
+        } else {
+            out.par_chunks_mut(planes_per_task * plane).enumerate().for_each(task);
+        }
+    }
+}
+
+pub(crate) fn add<const K: usize>(a: [f64; K], b: [f64; K]) -> [f64; K] {
+    std::array::from_fn(|k| a[k] + b[k])
+}
+
+/// The sums of `term(a, b)` over two slices of one length, in `f64`.
+pub(crate) fn sums<E: Element, const K: usize>(
+    a: &[E],
+    b: &[E],
+    term: impl Fn(f64, f64) -> [f64; K],
+) -> [f64; K] {
+    dispatch(Sums { a, b, term })
+}
+
+struct Sums<'a, E, F> {
+    a: &'a [E],
+    b: &'a [E],
+    term: F,
+}
+
+impl<E: Element, F: Fn(f64, f64) -> [f64; K], const K: usize> Kernel for Sums<'_, E, F> {
+    type Output = [f64; K];
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> [f64; K] {
+        const LANES: usize = 8;
+        let mut lanes = [[0.0; LANES]; K];
+        let (a, b) = (self.a.chunks_exact(LANES), self.b.chunks_exact(LANES));
+        let (a_rest, b_rest) = (a.remainder(), b.remainder());
+        for (a, b) in a.zip(b) {
+            for lane in 0..LANES {
+                let term = (self.term)(a[lane].widen().to_f64(), b[lane].widen().to_f64());
+                for k in 0..K {
+                    lanes[k][lane] += term[k];
+                }
+            }
+        }
+        let mut total = lanes.map(|lanes| lanes.iter().sum::<f64>());
+        for (a, b) in a_rest.iter().zip(b_rest) {
+            total = add(total, (self.term)(a.widen().to_f64(), b.widen().to_f64()));
+        }
+        total
+    }
+}

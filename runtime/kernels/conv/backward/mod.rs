@@ -1,0 +1,165 @@
+//! The backward pass of the fused convolution.
+//!
+//! The activation's slope comes from the output, so nothing but the output is kept from the forward
+//! pass. No im2col matrix is built, nothing is multiplied with the zeros between strided pixels, and
+//! every sum is split by the shape alone: the result is bit-equal for any number of threads.
+
+mod extent;
+mod input;
+mod lanes;
+mod mask;
+mod tasks;
+mod weight;
+
+use super::ConvGeometry;
+use crate::kernels::activation::Activation;
+use crate::kernels::simd::{self, Isa};
+use candle_core::{DType, Device, Layout, Result, Storage, Tensor, bail};
+use extent::Extent;
+use lanes::Real;
+use mask::Mask;
+
+/// What [`conv2d_backward`] computes, as asked for by [`Needs`].
+#[derive(Clone, Debug, Default)]
+pub struct Gradients {
+    /// `[batch, input channels, height, width]`
+    pub input: Option<Tensor>,
+    /// `[output channels, input channels / groups, kernel height, kernel width]`
+    pub weight: Option<Tensor>,
+    /// `[output channels]`
+    pub bias: Option<Tensor>,
+    /// `[batch, output channels, height, width]`
+    pub residual: Option<Tensor>,
+}
+
+/// Which gradients are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Needs {
+    pub input: bool,
+    pub weight: bool,
+    pub bias: bool,
+    pub residual: bool,
+}
+
+/// The gradients of `output = activation(conv(input, weight) + bias + residual)`.
+///
+/// `input` is `[batch, input channels, height, width]`, `output` and `grad_output` are
+/// `[batch, output channels, height, width]`; all tensors are on the CPU, of one dtype (f32, f64, f16 or
+/// bf16) and of any strides. Halves are summed in f32 and rounded once. The activation's slope is taken
+/// from the output, as in PyTorch, NaN included.
+///
+/// # Errors
+/// Where shapes, dtypes or devices do not fit together, and for an activation whose slope does not
+/// follow from its output (SiLU, GELU, hard swish, leaky ReLU with a negative slope).
+pub fn conv2d_backward(
+    input: &Tensor,
+    weight: &Tensor,
+    output: &Tensor,
+    grad_output: &Tensor,
+    geometry: &ConvGeometry,
+    activation: Activation,
+    needs: Needs,
+) -> Result<Gradients> {
+    let tensors = [input, weight, output, grad_output];
+    backward_on(simd::isa(), tensors, geometry, activation, needs)
+}
+
+/// [`conv2d_backward`] with a given instruction set; the tensors are `[input, weight, output, grad]`.
+pub fn backward_on(
+    isa: Isa,
+    tensors: [&Tensor; 4],
+    geometry: &ConvGeometry,
+    activation: Activation,
+    needs: Needs,
+) -> Result<Gradients> {
+    let [input, weight, output, grad] = tensors;
+    let extent = Extent::new(input, weight, output, geometry)?;
+    if grad.dims() != output.dims() {
+        bail!("conv2d backward: expected a gradient of shape {:?}, got {:?}", output.shape(), grad.shape())
+    }
+    let dtype = input.dtype();
+    if let Some(other) = tensors.iter().find(|tensor| tensor.dtype() != dtype) {
+        bail!("conv2d backward: expected tensors of one dtype, got {dtype:?} and {:?}", other.dtype())
+    }
+    if let Some(other) = tensors.iter().find(|tensor| !tensor.device().is_cpu()) {
+        bail!("conv2d backward: expected tensors on the CPU, got one on {:?}", other.device().location())
+    }
+    let mask = Mask::new(activation)?;
+    match dtype {
+        DType::F32 => typed::<f32>(isa, tensors, &extent, mask, needs),
+        DType::F64 => typed::<f64>(isa, tensors, &extent, mask, needs),
+        DType::F16 | DType::BF16 => {
+            let [input, weight, output, grad] = tensors.map(|tensor| tensor.to_dtype(DType::F32));
+            let tensors = [&input?, &weight?, &output?, &grad?];
+            typed::<f32>(isa, tensors, &extent, mask, needs)?.to_dtype(dtype)
+        }
+        other => bail!("conv2d backward: expected f32, f64, f16 or bf16, got {other:?}"),
+    }
+}
+
+impl Gradients {
+    fn to_dtype(&self, dtype: DType) -> Result<Self> {
+        let convert = |tensor: &Option<Tensor>| tensor.as_ref().map(|t| t.to_dtype(dtype)).transpose();
+        Ok(Self {
+            input: convert(&self.input)?,
+            weight: convert(&self.weight)?,
+            bias: convert(&self.bias)?,
+            residual: convert(&self.residual)?,
+        })
+    }
+}
+
+fn typed<R: Real>(
+    isa: Isa,
+    tensors: [&Tensor; 4],
+    extent: &Extent,
+    mask: Mask,
+    needs: Needs,
+) -> Result<Gradients> {
+    let channels = extent.groups * extent.outputs;
+    let shapes = [tensors[0].dims(), tensors[1].dims(), &[channels], tensors[2].dims()];
+    let wanted = [needs.input, needs.weight, needs.bias, needs.residual];
+    let values = match tensors.iter().any(|tensor| tensor.elem_count() == 0) {
+        // A sum over nothing.
+        true => [0, 1, 2, 3].map(|i| wanted[i].then(|| vec![R::default(); shapes[i].iter().product()])),
+        false => with_slices(tensors, |slices| computed::<R>(isa, slices, extent, mask, needs))?,
+    };
+    let mut results = values.into_iter().zip(shapes).map(|(values, shape)| {
+        values.map(|values| Tensor::from_vec(values, shape, &Device::Cpu)).transpose()
+    });
+    let mut next = || results.next().unwrap_or(Ok(None));
+    Ok(Gradients { input: next()?, weight: next()?, bias: next()?, residual: next()? })
+}
+
+/// The gradients of input, weight, bias and residual.
+fn computed<R: Real>(
+    isa: Isa,
+    [input, weight, output, grad]: [&[R]; 4],
+    extent: &Extent,
+    mask: Mask,
+    needs: Needs,
+) -> [Option<Vec<R>>; 4] {
+    let margin = if needs.input { input::margin(extent) } else { mask::Margin::default() };
+    let (grad, sums) = mask::masked(isa, extent, mask, margin, output, grad);
+    [
+        needs.input.then(|| input::gradient(isa, extent, weight, &grad)),
+        needs.weight.then(|| weight::gradient(isa, extent, input, &grad)),
+        needs.bias.then(|| mask::bias(extent.groups * extent.outputs, &sums)),
+        needs.residual.then(|| grad.cropped(extent)),
+    ]
+}
+
+/// Calls `f` with the elements of the tensors in their logical order.
+fn with_slices<R: Real, T>(tensors: [&Tensor; 4], f: impl FnOnce([&[R]; 4]) -> T) -> Result<T> {
+    let [a, b, c, d] = tensors.map(|tensor| tensor.contiguous());
+    let (a, b, c, d) = (a?, b?, c?, d?);
+    let [a, b, c, d] = [&a, &b, &c, &d].map(|tensor| tensor.storage_and_layout());
+    Ok(f([slice(&a.0, a.1)?, slice(&b.0, b.1)?, slice(&c.0, c.1)?, slice(&d.0, d.1)?]))
+}
+
+fn slice<'a, R: Real>(storage: &'a Storage, layout: &Layout) -> Result<&'a [R]> {
+    match (storage, layout.contiguous_offsets()) {
+        (Storage::Cpu(storage), Some((start, end))) => Ok(&storage.as_slice::<R>()?[start..end]),
+        _ => bail!("conv2d backward: expected a contiguous tensor on the CPU"),
+    }
+}

@@ -1,0 +1,71 @@
+//! The tiles of a batch of outputs, numbered image by image, row by row.
+
+use std::ops::Range;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grid {
+    /// The output's size.
+    pub output: [usize; 2],
+    /// The tiles of an image on each axis.
+    tiles: [usize; 2],
+    batch: usize,
+}
+
+/// Neighbouring tiles of one row of one image.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Run {
+    /// The number of the first of them.
+    pub first: usize,
+    pub image: usize,
+    pub row: usize,
+    pub col: usize,
+    pub count: usize,
+}
+
+impl Grid {
+    pub(super) fn new(batch: usize, output: [usize; 2], tile: usize) -> Self {
+        Self { output, tiles: output.map(|n| n.div_ceil(tile)), batch }
+    }
+
+    /// The number of tiles.
+    pub(super) fn count(&self) -> usize {
+        self.batch * self.tiles[0] * self.tiles[1]
+    }
+
+    /// Splits a range of tiles into runs of at most `longest` tiles.
+    #[inline(always)]
+    pub(super) fn runs(self, tiles: Range<usize>, longest: usize) -> impl Iterator<Item = Run> {
+        let mut next = tiles.start;
+        std::iter::from_fn(move || {
+            if next >= tiles.end {
+                return None;
+            }
+            let (first, [rows, cols]) = (next, self.tiles);
+            let col = first % cols;
+            let count = longest.min(cols - col).min(tiles.end - first);
+            next += count;
+            Some(Run { first, image: first / (rows * cols), row: first / cols % rows, col, count })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_stay_in_a_row() {
+        let grid = Grid::new(2, [5, 9], 4);
+        assert_eq!(grid.count(), 12);
+        let runs: Vec<_> = grid.runs(1..11, 2).map(|r| (r.first, r.image, r.row, r.col, r.count)).collect();
+        let expected = [
+            (1, 0, 0, 1, 2),
+            (3, 0, 1, 0, 2),
+            (5, 0, 1, 2, 1),
+            (6, 1, 0, 0, 2),
+            (8, 1, 0, 2, 1),
+            (9, 1, 1, 0, 2),
+        ];
+        assert_eq!(runs, expected);
+    }
+}

@@ -1,0 +1,121 @@
+//! Winograd's convolution (Lavin & Gray, 2016) for 3×3 kernels with stride 1, in f32: fewer products
+//! than the definition has, for a few additions more.
+//!
+//! The output is cut into tiles of m×m; a tile needs (m + 2)² products a channel pair in place of 9m².
+//! Tiles go block by block through three steps, each block small enough for a core's caches:
+//!
+//! 1. `transform`: `v = Bᵀ d B`, the (m + 2)² *positions* of each tile of the input;
+//! 2. `gemm`: at each position the matrix product `m = v u` with the transformed weight (`pack`);
+//! 3. `transform` again: `y = Aᵀ m A`, then scale, shift, residual and activation, and to memory.
+//!
+//! Every sum runs in one order, whatever the number of threads and the split into blocks, so results
+//! are bit-equal for all of them. A tile's outputs all depend on all of its (m + 2)² inputs, so an
+//! infinity or NaN in one of them makes the whole tile NaN, where the definition confines it to the
+//! outputs whose kernel covers it; and an infinity becomes a NaN.
+
+mod activate;
+mod choice;
+mod gemm;
+mod grid;
+mod pack;
+mod scheme;
+mod scratch;
+mod strip;
+mod transform;
+mod transpose;
+mod work;
+
+pub use choice::choose;
+pub use pack::{PackedWinograd, Tile};
+
+use super::ConvGeometry;
+use crate::kernels::activation::Activation;
+use crate::kernels::simd::Isa;
+use grid::Grid;
+use scheme::{F2, F4, F6};
+use std::mem::MaybeUninit;
+use work::Work;
+
+/// What the convolution is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    pub batch: usize,
+    pub in_channels: usize,
+    pub out_channels: usize,
+    /// Height and width.
+    pub input: [usize; 2],
+    /// Zeros before and after the input on each axis: `[[top, bottom], [left, right]]`.
+    pub padding: [[usize; 2]; 2],
+}
+
+impl Shape {
+    /// The output's height and width, zero where the padded input is smaller than the kernel.
+    fn output(&self) -> [usize; 2] {
+        let geometry = ConvGeometry { padding: self.padding, ..ConvGeometry::default() };
+        geometry.output_size(self.input, [3, 3]).unwrap_or([0; 2])
+    }
+}
+
+/// What happens to a sum before it is stored: `activation((sum * scale[c] + shift[c]) + residual)`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Epilogue<'a> {
+    /// `[out_channels]`.
+    pub scale: Option<&'a [f32]>,
+    /// `[out_channels]`.
+    pub shift: Option<&'a [f32]>,
+    /// As the output.
+    pub residual: Option<&'a [f32]>,
+    pub activation: Activation,
+}
+
+/// Everything that the threads share.
+struct Operands<'a> {
+    shape: Shape,
+    grid: Grid,
+    input: *const f32,
+    packed: &'a PackedWinograd,
+    epilogue: Epilogue<'a>,
+    output: *mut f32,
+}
+
+// SAFETY: the input is only read, and each output belongs to one task.
+unsafe impl Sync for Operands<'_> {}
+
+/// Convolves `input` `[batch, in_channels, height, width]`, contiguous, into `output`
+/// `[batch, out_channels, height, width]`, all of which it initialises.
+///
+/// # Panics
+/// Where a slice's length does not fit the shape.
+pub fn run(
+    isa: Isa,
+    shape: &Shape,
+    input: &[f32],
+    packed: &PackedWinograd,
+    epilogue: &Epilogue<'_>,
+    output: &mut [MaybeUninit<f32>],
+) {
+    let size = shape.output();
+    let grid = Grid::new(shape.batch, size, packed.tile.outputs());
+    // The kernels' bounds all follow from these.
+    assert_eq!([packed.out_channels, packed.in_channels], [shape.out_channels, shape.in_channels]);
+    assert_eq!(input.len(), shape.batch * shape.in_channels * shape.input[0] * shape.input[1]);
+    assert_eq!(output.len(), shape.batch * shape.out_channels * size[0] * size[1]);
+    assert!(epilogue.residual.is_none_or(|r| r.len() == output.len()));
+    assert!([epilogue.scale, epilogue.shift].into_iter().flatten().all(|x| x.len() == shape.out_channels));
+    if output.is_empty() {
+        return;
+    }
+    let operands = Operands {
+        shape: *shape,
+        grid,
+        input: input.as_ptr(),
+        packed,
+        epilogue: *epilogue,
+        output: output.as_mut_ptr().cast(),
+    };
+    match packed.tile {
+        Tile::Two => Work::new(isa, F2, &operands).run(),
+        Tile::Four => Work::new(isa, F4, &operands).run(),
+        Tile::Six => Work::new(isa, F6, &operands).run(),
+    }
+}

@@ -1,0 +1,214 @@
+//! The division of the work into blocks of tiles, and of these among the threads.
+
+use super::Operands;
+use super::gemm::{Factors, multiply};
+use super::pack::{Line, PANEL};
+use super::scheme::Scheme;
+use super::scratch::with_scratch;
+use super::transform::{Products, STRIP, Transformed, transform_inputs, transform_outputs};
+use crate::kernels::simd::{Isa, Kernel, Simd, dispatch_to};
+use rayon::prelude::*;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// The most tiles of a block. With more, there are fewer passes over the weight; with fewer, `m` is nearer.
+const BLOCK_TILES: usize = 64;
+
+/// The most panels of output channels that share a pass over `v`.
+const GROUP_PANELS: usize = 2;
+
+const STRIP_LINES: usize = STRIP.div_ceil(PANEL);
+
+/// One convolution, divided.
+pub(super) struct Work<'a, F, const OUT: usize, const IN: usize> {
+    isa: Isa,
+    scheme: PhantomData<F>,
+    operands: &'a Operands<'a>,
+    blocks: usize,
+    /// The tiles of a block, of the last ones perhaps fewer.
+    block_tiles: usize,
+    panels: usize,
+    group_panels: usize,
+    /// Whether a thread takes whole blocks, or all of them share each.
+    apart: bool,
+}
+
+impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT, IN> {
+    pub(super) fn new(isa: Isa, _: F, operands: &'a Operands<'a>) -> Self {
+        let (tiles, threads) = (operands.grid.count(), rayon::current_num_threads());
+        let apart = tiles >= threads * BLOCK_TILES;
+        let blocks = tiles.div_ceil(BLOCK_TILES).next_multiple_of(if apart { threads } else { 1 });
+        let block_tiles = tiles.div_ceil(blocks);
+        let panels = operands.shape.out_channels.div_ceil(PANEL);
+        let even = (panels * blocks).div_ceil(2 * threads);
+        let group_panels = if apart { GROUP_PANELS } else { even.clamp(1, GROUP_PANELS) };
+        Self { isa, scheme: PhantomData, operands, blocks, block_tiles, panels, group_panels, apart }
+    }
+
+    pub(super) fn run(&self) {
+        if self.apart { self.run_apart() } else { self.run_together() }
+    }
+
+    /// Each block is one task: what it transforms stays near its thread.
+    fn run_apart(&self) {
+        (0..self.blocks).into_par_iter().for_each(|block| {
+            with_scratch(self.v_lines(), |v| {
+                let v = self.transformed(v);
+                self.transform(block, 0..self.operands.shape.in_channels, v);
+                self.multiply(block, 0..self.panels, v);
+            });
+        });
+    }
+
+    /// There are too few blocks for that: first the input channels are shared out, then the output's.
+    fn run_together(&self) {
+        let channels = self.operands.shape.in_channels;
+        let pieces = channels.div_ceil(PANEL);
+        let groups = self.panels.div_ceil(self.group_panels);
+        with_scratch(self.v_lines() * self.blocks, |v| {
+            let v = self.transformed(v);
+            (0..self.blocks * pieces).into_par_iter().for_each(|task| {
+                let (block, first) = (task % self.blocks, task / self.blocks * PANEL);
+                self.transform(block, first..channels.min(first + PANEL), self.block_of(v, block));
+            });
+            // Neighbouring tasks use the same weights.
+            (0..self.blocks * groups).into_par_iter().for_each(|task| {
+                let (block, first) = (task % self.blocks, task / self.blocks * self.group_panels);
+                let panels = first..self.panels.min(first + self.group_panels);
+                self.multiply(block, panels, self.block_of(v, block));
+            });
+        });
+    }
+
+    fn tiles(&self, block: usize) -> Range<usize> {
+        let bound = |block: usize| (block * self.block_tiles).min(self.operands.grid.count());
+        bound(block)..bound(block + 1)
+    }
+
+    /// The cache lines of one position. An odd number: at a multiple of the caches' period all positions
+    /// would compete for the same places.
+    fn v_stride(&self) -> usize {
+        (self.operands.shape.in_channels.div_ceil(PANEL) * self.block_tiles) | 1
+    }
+
+    fn v_lines(&self) -> usize {
+        self.v_stride() * IN * IN
+    }
+
+    fn transformed(&self, v: &mut [Line]) -> Transformed {
+        Transformed { data: v.as_mut_ptr().cast(), position_stride: self.v_stride() * PANEL }
+    }
+
+    /// The part of `v` that belongs to a block.
+    fn block_of(&self, v: Transformed, block: usize) -> Transformed {
+        Transformed { data: v.data.wrapping_add(block * self.v_lines() * PANEL), ..v }
+    }
+
+    fn transform(&self, block: usize, channels: Range<usize>, v: Transformed) {
+        with_scratch(STRIP_LINES, |strip| {
+            let strip = strip.as_mut_ptr().cast();
+            dispatch_to(self.isa, Transform { work: self, tiles: self.tiles(block), channels, strip, v });
+        });
+    }
+
+    fn multiply(&self, block: usize, panels: Range<usize>, v: Transformed) {
+        let m_stride = (self.block_tiles * self.group_panels) | 1;
+        with_scratch(m_stride * IN * IN + STRIP_LINES, |lines| {
+            let (m, strip) = lines.split_at_mut(m_stride * IN * IN);
+            let (m, strip) = (m.as_mut_ptr().cast(), strip.as_mut_ptr().cast());
+            let m_stride = m_stride * PANEL;
+            dispatch_to(
+                self.isa,
+                Multiply { work: self, tiles: self.tiles(block), panels, v, m, m_stride, strip },
+            );
+        });
+    }
+
+    /// The weight of a panel at a position; any address where there is no such panel.
+    #[inline(always)]
+    fn weight(&self, panel: usize, position: usize) -> *const f32 {
+        let packed = self.operands.packed;
+        packed.lines.as_ptr().wrapping_add((panel * IN * IN + position) * packed.in_channels).cast()
+    }
+}
+
+/// The first step, for some channels of a block's tiles.
+struct Transform<'a, F, const OUT: usize, const IN: usize> {
+    work: &'a Work<'a, F, OUT, IN>,
+    tiles: Range<usize>,
+    /// From a multiple of [`PANEL`], which every instruction set's vectors divide.
+    channels: Range<usize>,
+    strip: *mut f32,
+    v: Transformed,
+}
+
+impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Kernel for Transform<'_, F, OUT, IN> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { work, tiles, channels, strip, v } = self;
+        // SAFETY: the scratch has the sizes asked for, and no other task these channels of these tiles.
+        unsafe { transform_inputs::<S, F, OUT, IN>(simd, work.operands, tiles, channels, strip, v) }
+    }
+}
+
+/// The second and third step, for some panels of output channels of a block's tiles.
+struct Multiply<'a, F, const OUT: usize, const IN: usize> {
+    work: &'a Work<'a, F, OUT, IN>,
+    tiles: Range<usize>,
+    panels: Range<usize>,
+    v: Transformed,
+    /// `[position][panel of the group][tile][PANEL]`.
+    m: *mut f32,
+    m_stride: usize,
+    strip: *mut f32,
+}
+
+impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Kernel for Multiply<'_, F, OUT, IN> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for first in self.panels.clone().step_by(self.work.group_panels) {
+            let group = first..self.panels.end.min(first + self.work.group_panels);
+            self.products(simd, group.clone());
+            for panel in group {
+                let (operands, tiles, channel) = (self.work.operands, self.tiles.clone(), panel * PANEL);
+                let data = self.m.wrapping_add((panel - first) * self.tiles.len() * PANEL);
+                let m = Products { data, position_stride: self.m_stride };
+                // SAFETY: the scratch has the sizes asked for, and no other task these outputs.
+                unsafe { transform_outputs::<S, F, OUT, IN>(simd, operands, tiles, channel, self.strip, m) }
+            }
+        }
+    }
+}
+
+impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Multiply<'_, F, OUT, IN> {
+    /// The second step for a group of panels, position by position: `v` is read once for all of them.
+    #[inline(always)]
+    fn products<S: Simd>(&self, simd: S, panels: Range<usize>) {
+        let Self { work, v, .. } = self;
+        for position in 0..IN * IN {
+            for panel in panels.clone() {
+                let (next, next_position) = match (panel + 1 < panels.end, position + 1 < IN * IN) {
+                    (true, _) => (panel + 1, position),
+                    (false, true) => (panels.start, position + 1),
+                    (false, false) => (panels.end, 0),
+                };
+                let factors = Factors {
+                    v: v.data.wrapping_add(position * v.position_stride),
+                    u: work.weight(panel, position),
+                    next: work.weight(next, next_position),
+                    channels: work.operands.shape.in_channels,
+                };
+                let at = position * self.m_stride + (panel - panels.start) * self.tiles.len() * PANEL;
+                // SAFETY: the panel and the position exist, and the scratch has the sizes asked for.
+                unsafe { multiply(simd, factors, self.tiles.len(), self.m.add(at)) }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

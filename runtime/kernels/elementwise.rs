@@ -1,0 +1,113 @@
+//! Functions of one element, and their gradients, over whole tensors: one pass each, in parallel.
+
+use super::element::{Element, elements, with_element, with_elements, zeros};
+use super::float::Float;
+use super::simd::{Kernel, Simd, dispatch};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use rayon::prelude::*;
+
+/// Elements that one task handles; a tensor no larger runs on the caller's core.
+const CHUNK: usize = 1 << 14;
+
+/// A differentiable function of one number.
+pub(crate) trait Function: Copy + Send + Sync + 'static {
+    const NAME: &'static str;
+
+    /// Whether [`gradient`](Function::gradient) reads the function's output rather than its input.
+    fn saves_output(self) -> bool;
+
+    /// The function at `x`.
+    fn value<T: Float>(self, x: T) -> T;
+
+    /// The gradient of the input, for the `gradient` of the output and the `saved` input or output.
+    fn gradient<T: Float>(self, gradient: T, saved: T) -> T;
+}
+
+/// Applies `function` to every element of a CPU tensor.
+pub(crate) fn apply<F: Function>(function: F, x: &Tensor) -> Result<Tensor> {
+    x.contiguous()?.apply_op1(Elementwise(function))
+}
+
+struct Elementwise<F>(F);
+
+impl<F: Function> CustomOp1 for Elementwise<F> {
+    fn name(&self) -> &'static str {
+        F::NAME
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        with_element!(F::NAME, storage.dtype(), E => {
+            let y = map::<F, E>(self.0, elements(storage, layout)?);
+            Ok((candle_core::WithDType::to_cpu_storage_owned(y), layout.shape().clone()))
+        })
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let saved = if self.0.saves_output() { y } else { x };
+        with_element!(F::NAME, x.dtype(), E => {
+            let gradient = with_elements(grad, |grad| {
+                with_elements(saved, |saved| gradients::<F, E>(self.0, grad, saved))
+            })??;
+            Tensor::from_vec(gradient, x.shape(), x.device()).map(Some)
+        })
+    }
+}
+
+fn map<F: Function, E: Element>(function: F, x: &[E]) -> Vec<E> {
+    let mut y = zeros(x.len());
+    if x.len() <= CHUNK {
+        dispatch(Values { function, x, y: &mut y });
+    } else {
+        let chunks = y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
+        chunks.for_each(|(y, x)| dispatch(Values { function, x, y }));
+    }
+    y
+}
+
+fn gradients<F: Function, E: Element>(function: F, grad: &[E], saved: &[E]) -> Vec<E> {
+    let mut out = zeros(saved.len());
+    if saved.len() <= CHUNK {
+        dispatch(Gradients { function, grad, saved, out: &mut out });
+    } else {
+        let inputs = grad.par_chunks(CHUNK).zip(saved.par_chunks(CHUNK));
+        let chunks = out.par_chunks_mut(CHUNK).zip(inputs);
+        chunks.for_each(|(out, (grad, saved))| dispatch(Gradients { function, grad, saved, out }));
+    }
+    out
+}
+
+struct Values<'a, F, E> {
+    function: F,
+    x: &'a [E],
+    y: &'a mut [E],
+}
+
+impl<F: Function, E: Element> Kernel for Values<'_, F, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for (y, x) in self.y.iter_mut().zip(self.x) {
+            *y = E::narrow(self.function.value(x.widen()));
+        }
+    }
+}
+
+struct Gradients<'a, F, E> {
+    function: F,
+    grad: &'a [E],
+    saved: &'a [E],
+    out: &'a mut [E],
+}
+
+impl<F: Function, E: Element> Kernel for Gradients<'_, F, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        for ((out, grad), saved) in self.out.iter_mut().zip(self.grad).zip(self.saved) {
+            *out = E::narrow(self.function.gradient(grad.widen(), saved.widen()));
+        }
+    }
+}

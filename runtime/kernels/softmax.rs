@@ -1,0 +1,198 @@
+//! Softmax and its logarithm over one dimension, with gradients from the output.
+
+use super::channels::sums;
+use super::element::{Element, elements, with_element, with_elements, zeros};
+use super::float::Float;
+use super::simd::{Kernel, Simd, dispatch};
+use candle_core::backend::BackendStorage;
+use candle_core::shape::Dim;
+use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, WithDType, bail};
+use rayon::prelude::*;
+
+/// Elements that one task handles at the least; a tensor no larger runs on the caller's core.
+const TASK: usize = 1 << 12;
+
+/// `e^x / Σ e^x` over `dim`. Large values do not overflow; a row of -∞ alone, or with NaN or +∞, is NaN.
+///
+/// # Errors
+/// The tensor has no dimension `dim`, or is not of f32, f64, f16 or bf16.
+pub fn softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
+    over(x, dim, Softmax { log: false })
+}
+
+/// `x - ln Σ e^x` over `dim`, the logarithm of [`softmax`] without its loss of digits.
+///
+/// # Errors
+/// As those of [`softmax`].
+pub fn log_softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
+    over(x, dim, Softmax { log: true })
+}
+
+fn over<I: Dim>(x: &Tensor, dim: I, op: Softmax) -> Result<Tensor> {
+    let dim = dim.to_index(x.shape(), op.name())?;
+    if !x.device().is_cpu() {
+        return op.composed(x, dim);
+    }
+    if dim + 1 == x.rank() {
+        return x.contiguous()?.apply_op1(op);
+    }
+    x.transpose(dim, D::Minus1)?.contiguous()?.apply_op1(op)?.transpose(dim, D::Minus1)?.contiguous()
+}
+
+#[derive(Clone, Copy)]
+struct Softmax {
+    log: bool,
+}
+
+impl CustomOp1 for Softmax {
+    fn name(&self) -> &'static str {
+        if self.log { "log_softmax" } else { "softmax" }
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let row = row_length(layout.dims())?;
+        with_element!(self.name(), x.dtype(), E => {
+            let x = elements::<E>(x, layout)?;
+            let mut y = zeros::<E>(x.len());
+            for_each_row(row, &mut y, |range, y| dispatch(Forward { log: self.log, x: &x[range], y }));
+            Ok((E::to_cpu_storage_owned(y), layout.shape().clone()))
+        })
+    }
+
+    fn bwd(&self, _x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let row = row_length(y.dims())?;
+        with_element!(self.name(), y.dtype(), E => {
+            let dx = with_elements::<E, _>(y, |y| {
+                with_elements(grad, |grad| {
+                    let mut dx = zeros::<E>(y.len());
+                    for_each_row(row, &mut dx, |range, dx| {
+                        self.gradient(&y[range.clone()], &grad[range], dx);
+                    });
+                    dx
+                })
+            })??;
+            Tensor::from_vec(dx, y.shape(), y.device()).map(Some)
+        })
+    }
+}
+
+impl Softmax {
+    /// `y (grad - Σ grad y)`; of the logarithm, `grad - e^y Σ grad`.
+    fn gradient<E: Element>(&self, y: &[E], grad: &[E], dx: &mut [E]) {
+        let log = self.log;
+        let [sum] = sums(y, grad, |y, grad| [if log { grad } else { grad * y }]);
+        dispatch(Backward { log, sum: E::Compute::from_f64(sum), y, grad, dx });
+    }
+
+    /// The same from candle's own operations, for devices that this crate's loops do not reach.
+    fn composed(&self, x: &Tensor, dim: usize) -> Result<Tensor> {
+        let shifted = x.broadcast_sub(&x.detach().max_keepdim(dim)?)?;
+        let exponentials = shifted.exp()?;
+        let sum = exponentials.sum_keepdim(dim)?;
+        if self.log { shifted.broadcast_sub(&sum.log()?) } else { exponentials.broadcast_div(&sum) }
+    }
+}
+
+fn row_length(dims: &[usize]) -> Result<usize> {
+    match dims.last() {
+        Some(row) => Ok(*row),
+        None => bail!("softmax: expected a tensor of one dimension or more, got a scalar"),
+    }
+}
+
+/// Calls `fill(range, row)` for each row of `out`, `range` being where it lies.
+fn for_each_row<E: Send>(row: usize, out: &mut [E], fill: impl Fn(std::ops::Range<usize>, &mut [E]) + Sync) {
+    if row == 0 {
+        return;
+    }
+    let rows = TASK.div_ceil(row);
+    let task = |(task, out): (usize, &mut [E])| {
+        for (i, out) in out.chunks_exact_mut(row).enumerate() {
+            let from = (task * rows + i) * row;
+            fill(from..from + row, out);
+        }
+    };
+    if out.len() <= TASK {
+        task((0, out));
+    } else {
+        out.par_chunks_mut(rows * row).enumerate().for_each(task);
+    }
+}
+
+struct Forward<'a, E> {
+    log: bool,
+    x: &'a [E],
+    y: &'a mut [E],
+}
+
+impl<E: Element> Kernel for Forward<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let max = largest(self.x);
+        let sum = sum_of_exponentials(self.x, max);
+        if self.log {
+            let shift = E::Compute::from_f64(sum.ln());
+            for (y, x) in self.y.iter_mut().zip(self.x) {
+                *y = E::narrow(x.widen() - max - shift);
+            }
+        } else {
+            let sum = E::Compute::from_f64(sum);
+            for (y, x) in self.y.iter_mut().zip(self.x) {
+                *y = E::narrow((x.widen() - max).exp() / sum);
+            }
+        }
+    }
+}
+
+const LANES: usize = 16;
+
+/// The largest element. NaN may be passed over: the sum of exponentials finds it.
+#[inline(always)]
+fn largest<E: Element>(x: &[E]) -> E::Compute {
+    let mut lanes = [E::Compute::NEG_INFINITY; LANES];
+    let chunks = x.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (max, x) in lanes.iter_mut().zip(chunk) {
+            *max = x.widen().at_least(*max);
+        }
+    }
+    let rest = rest.iter().map(|x| x.widen());
+    lanes.into_iter().chain(rest).fold(E::Compute::NEG_INFINITY, |max, x| if x > max { x } else { max })
+}
+
+#[inline(always)]
+fn sum_of_exponentials<E: Element>(x: &[E], max: E::Compute) -> f64 {
+    let mut lanes = [0f64; LANES];
+    let chunks = x.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (sum, x) in lanes.iter_mut().zip(chunk) {
+            *sum += (x.widen() - max).exp().to_f64();
+        }
+    }
+    lanes.iter().sum::<f64>() + rest.iter().map(|x| (x.widen() - max).exp().to_f64()).sum::<f64>()
+}
+
+struct Backward<'a, E: Element> {
+    log: bool,
+    sum: E::Compute,
+    y: &'a [E],
+    grad: &'a [E],
+    dx: &'a mut [E],
+}
+
+impl<E: Element> Kernel for Backward<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let inputs = self.y.iter().zip(self.grad);
+        for (dx, (y, grad)) in self.dx.iter_mut().zip(inputs) {
+            let (y, grad) = (y.widen(), grad.widen());
+            *dx = E::narrow(if self.log { grad - y.exp() * self.sum } else { y * (grad - self.sum) });
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! The fully connected layer.
+
+use std::borrow::Cow;
+
+use candle_core::{Shape, Tensor};
+use candle_nn::VarBuilder;
+
+use super::printed;
+use crate::config::Config;
+use crate::display::python_bool;
+use crate::init::within;
+use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
+use crate::signal::{Deferred, Product, Signal};
+use crate::{Error, Result};
+
+/// Maps `[…, in_features]` to `[…, out_features]`: `x · weightᵀ + bias`.
+///
+/// `Linear::config(in_features, out_features)` with the setter `bias`. An activation that follows runs
+/// together with the bias.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let linear = Linear::config(4, 2).init(&Device::Cpu)?;
+/// let x = Tensor::ones((5, 3, 4), DType::F32, &Device::Cpu)?;
+/// assert_eq!(relu(linear.call(x.into(), Mode::Eval)).into_tensor()?.dims(), [5, 3, 2]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Linear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+/// The arguments of a [`Linear`].
+#[derive(Clone, Debug)]
+pub struct LinearConfig {
+    in_features: usize,
+    out_features: usize,
+    bias: bool,
+}
+
+impl Linear {
+    pub fn config(in_features: usize, out_features: usize) -> LinearConfig {
+        LinearConfig { in_features, out_features, bias: true }
+    }
+
+    /// `[out_features, in_features]`
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// `[out_features]`
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    /// `[out_features, in_features]`, which the constructor has made sure of.
+    fn features(&self) -> (usize, usize) {
+        let dims = self.weight.dims();
+        (dims[0], dims[1])
+    }
+
+    fn defer(&self, x: Signal) -> Result<Signal> {
+        let (outputs, inputs) = self.features();
+        let mut shape = x.dims()?.to_vec();
+        match shape.last_mut() {
+            Some(last) if *last == inputs => *last = outputs,
+            _ => {
+                let error = format!("expected an input […, {inputs}], got {shape:?}");
+                return Err(Error::msg(error).in_layer(format!("Linear {inputs}→{outputs}")));
+            }
+        }
+        let product = Product { input: x.into_tensor()?, weight: self.weight.clone() };
+        Ok(Signal::deferred(Deferred::product(product, self.bias.clone(), Shape::from(shape))))
+    }
+}
+
+impl Forward for Linear {
+    type Output = Signal;
+
+    fn call(&self, x: Signal, _: Mode) -> Signal {
+        self.defer(x).into()
+    }
+}
+
+impl LinearConfig {
+    pub fn bias(mut self, bias: bool) -> Self {
+        self.bias = bias;
+        self
+    }
+}
+
+impl Config for LinearConfig {
+    type Output = Linear;
+
+    fn build(self, vb: VarBuilder) -> Result<Linear> {
+        let bound = within(1. / (self.in_features.max(1) as f64).sqrt());
+        let weight = vb.get_with_hints((self.out_features, self.in_features), "weight", bound)?;
+        let bias = match self.bias {
+            true => Some(vb.get_with_hints(self.out_features, "bias", bound)?),
+            false => None,
+        };
+        Ok(Linear { weight, bias })
+    }
+}
+
+impl Module for Linear {
+    fn kind(&self) -> Cow<'static, str> {
+        "Linear".into()
+    }
+
+    fn extra(&self) -> String {
+        let (outputs, inputs) = self.features();
+        let bias = python_bool(self.bias.is_some());
+        format!("in_features={inputs}, out_features={outputs}, bias={bias}")
+    }
+
+    fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        visitor.parameter("weight", &self.weight);
+        if let Some(bias) = &self.bias {
+            visitor.parameter("bias", bias);
+        }
+    }
+
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        visitor.parameter("weight", &mut self.weight);
+        if let Some(bias) = &mut self.bias {
+            visitor.parameter("bias", bias);
+        }
+    }
+
+    fn share(&self) -> Self {
+        Self { weight: self.weight.clone(), bias: self.bias.clone() }
+    }
+}
+
+printed!(Linear);

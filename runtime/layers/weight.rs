@@ -1,0 +1,62 @@
+//! A convolution's weight, with the packed copy that the kernels want.
+
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, Storage, Tensor};
+
+use crate::kernels::conv::PackedCache;
+use crate::module::VisitorMut;
+
+/// A weight and, where nobody can change its content any more, its packed form, made at the first call.
+#[derive(Clone)]
+pub(crate) struct Weight {
+    tensor: Tensor,
+    /// None where the storage is, or may be, a trainable variable's: it changes in place.
+    packed: Option<Arc<PackedCache>>,
+}
+
+impl Weight {
+    pub(crate) fn new(tensor: Tensor) -> Self {
+        let packed = (!tensor.is_variable()).then(Arc::default);
+        Self { tensor, packed }
+    }
+
+    pub(crate) fn tensor(&self) -> &Tensor {
+        &self.tensor
+    }
+
+    pub(crate) fn packed(&self) -> Option<Arc<PackedCache>> {
+        self.packed.clone()
+    }
+
+    /// Offers the tensor to `visitor`, and forgets the packed form of one that was replaced.
+    pub(crate) fn visit_mut(&mut self, name: &str, visitor: &mut dyn VisitorMut) {
+        let before = self.tensor.clone();
+        visitor.parameter(name, &mut self.tensor);
+        if before.id() == self.tensor.id() {
+            return;
+        }
+        let live = self.packed.is_none() && same_storage(&before, &self.tensor);
+        self.packed = (!self.tensor.is_variable() && !live).then(Arc::default);
+    }
+}
+
+/// Whether two tensors read the same memory; unknown ones are taken to.
+fn same_storage(a: &Tensor, b: &Tensor) -> bool {
+    if !a.device().is_cpu() || !b.device().is_cpu() {
+        return a.device().same_device(b.device());
+    }
+    address(a) == address(b)
+}
+
+/// Where the elements begin.
+fn address(tensor: &Tensor) -> Option<usize> {
+    let (storage, _) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(CpuStorage::F32(v)) => Some(v.as_ptr() as usize),
+        Storage::Cpu(CpuStorage::F64(v)) => Some(v.as_ptr() as usize),
+        Storage::Cpu(CpuStorage::F16(v)) => Some(v.as_ptr() as usize),
+        Storage::Cpu(CpuStorage::BF16(v)) => Some(v.as_ptr() as usize),
+        _ => None,
+    }
+}

@@ -1,0 +1,228 @@
+//! Modules made of modules: lists, tuples, options, boxes and shared layers.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::{Forward, Layer, Mode, Module, Visitor, VisitorMut};
+use crate::scope::Scope;
+use crate::signal::Signal;
+
+/// The names of a list's elements, written once for the lists people build.
+fn index_name(index: usize) -> Cow<'static, str> {
+    const NAMES: [&str; 16] =
+        ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15"];
+    NAMES.get(index).map_or_else(|| Cow::Owned(index.to_string()), |name| Cow::Borrowed(*name))
+}
+
+/// Runs the layers one after another; an error names the element.
+fn in_order<'a, L: Layer + 'a>(layers: impl IntoIterator<Item = &'a L>, x: Signal, mode: Mode) -> Signal {
+    layers.into_iter().enumerate().fold(x, |x, (i, layer)| {
+        let _scope = Scope::index(i);
+        layer.call(x, mode)
+    })
+}
+
+macro_rules! list {
+    ($(<$($const:ident)?> $list:ty: |$this:ident| $share:expr;)*) => {$(
+        impl<T: Module $(, const $const: usize)?> Module for $list {
+            fn kind(&self) -> Cow<'static, str> {
+                "Sequential".into()
+            }
+
+            fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+                for (i, child) in self.iter().enumerate() {
+                    visitor.child(&index_name(i), child);
+                }
+            }
+
+            fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+                for (i, child) in self.iter_mut().enumerate() {
+                    visitor.child(&index_name(i), child);
+                }
+            }
+
+            fn share(&self) -> Self {
+                let $this = self;
+                $share
+            }
+        }
+
+        /// Runs its layers in order.
+        impl<T: Layer $(, const $const: usize)?> Forward for $list {
+            type Output = Signal;
+
+            fn call(&self, x: Signal, mode: Mode) -> Signal {
+                in_order(self, x, mode)
+            }
+        }
+    )*};
+}
+
+list! {
+    <> Vec<T>: |list| list.iter().map(T::share).collect();
+    <N> [T; N]: |list| std::array::from_fn(|i| list[i].share());
+}
+
+macro_rules! tuples {
+    ($($($name:ident $index:tt)+;)*) => {$(
+        impl<$($name: Module),+> Module for ($($name,)+) {
+            fn kind(&self) -> Cow<'static, str> {
+                "Sequential".into()
+            }
+
+            fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+                $(visitor.child(stringify!($index), &self.$index);)+
+            }
+
+            fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+                $(visitor.child(stringify!($index), &mut self.$index);)+
+            }
+
+            fn share(&self) -> Self {
+                ($(self.$index.share(),)+)
+            }
+        }
+
+        /// Runs its layers in order.
+        impl<$($name: Layer),+> Forward for ($($name,)+) {
+            type Output = Signal;
+
+            fn call(&self, x: Signal, mode: Mode) -> Signal {
+                $(let x = {
+                    let _scope = Scope::index($index);
+                    self.$index.call(x, mode)
+                };)+
+                x
+            }
+        }
+    )*};
+}
+
+tuples! {
+    A 0;
+    A 0 B 1;
+    A 0 B 1 C 2;
+    A 0 B 1 C 2 D 3;
+    A 0 B 1 C 2 D 3 E 4;
+    A 0 B 1 C 2 D 3 E 4 F 5;
+    A 0 B 1 C 2 D 3 E 4 F 5 G 6;
+    A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7;
+    A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7 I 8;
+    A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7 I 8 J 9;
+    A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7 I 8 J 9 K 10;
+    A 0 B 1 C 2 D 3 E 4 F 5 G 6 H 7 I 8 J 9 K 10 L 11;
+}
+
+impl<T: Module> Module for Option<T> {
+    fn kind(&self) -> Cow<'static, str> {
+        self.as_ref().map_or("None".into(), T::kind)
+    }
+
+    fn extra(&self) -> String {
+        self.as_ref().map_or_else(String::new, T::extra)
+    }
+
+    fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        if let Some(module) = self {
+            module.visit(visitor);
+        }
+    }
+
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        if let Some(module) = self {
+            module.visit_mut(visitor);
+        }
+    }
+
+    fn share(&self) -> Self {
+        self.as_ref().map(T::share)
+    }
+
+    fn is_present(&self) -> bool {
+        self.as_ref().is_some_and(T::is_present)
+    }
+}
+
+/// `None` is the identity.
+impl<T: Layer> Forward for Option<T> {
+    type Output = Signal;
+
+    fn call(&self, x: Signal, mode: Mode) -> Signal {
+        match self {
+            Some(layer) => layer.call(x, mode),
+            None => x,
+        }
+    }
+}
+
+/// A pointer stands for what it points to; `$target` gives it for writing.
+macro_rules! pointer {
+    ($([$($generics:tt)*] $pointer:ty: $share:expr, $target:expr;)*) => {$(
+        impl<$($generics)*> Module for $pointer {
+            fn kind(&self) -> Cow<'static, str> {
+                (**self).kind()
+            }
+
+            fn extra(&self) -> String {
+                (**self).extra()
+            }
+
+            fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+                (**self).visit(visitor)
+            }
+
+            fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+                let target: fn(&mut Self) -> &mut _ = $target;
+                target(self).visit_mut(visitor)
+            }
+
+            fn share(&self) -> Self {
+                let share: fn(&Self) -> Self = $share;
+                share(self)
+            }
+
+            fn is_present(&self) -> bool {
+                (**self).is_present()
+            }
+        }
+    )*};
+}
+
+pointer! {
+    [T: Module] Box<T>: |this| Box::new((**this).share()), |this| &mut **this;
+    [] Box<dyn Layer>: |this| this.share_boxed(), |this| &mut **this;
+    [T: Module] Arc<T>: |this| Arc::new((**this).share()), unshared;
+}
+
+/// The layer inside, for this holder alone. Two holders stay tied: tensors are replaced by identity,
+/// so that both get the same new ones.
+fn unshared<T: Module>(this: &mut Arc<T>) -> &mut T {
+    if Arc::get_mut(this).is_none() {
+        *this = Arc::new((**this).share());
+    }
+    Arc::get_mut(this).expect("this holder has just made the only reference")
+}
+
+impl<I, T: Forward<I>> Forward<I> for Box<T> {
+    type Output = T::Output;
+
+    fn call(&self, input: I, mode: Mode) -> T::Output {
+        (**self).call(input, mode)
+    }
+}
+
+impl Forward for Box<dyn Layer> {
+    type Output = Signal;
+
+    fn call(&self, x: Signal, mode: Mode) -> Signal {
+        (**self).call(x, mode)
+    }
+}
+
+impl<I, T: Forward<I>> Forward<I> for Arc<T> {
+    type Output = T::Output;
+
+    fn call(&self, input: I, mode: Mode) -> T::Output {
+        (**self).call(input, mode)
+    }
+}

@@ -1,0 +1,205 @@
+//! candle-nn's own layers as modules, so that they can be fields of a derived network.
+//!
+//! One impl a type: a blanket one would take the `train` flag away from those that need it. Types that
+//! keep their tensors to themselves (`GroupNorm`, `Sequential`) cannot be registered and are left out.
+
+use std::borrow::Cow;
+
+use candle_core::Tensor;
+
+use super::{Forward, Mode, Module, Visitor, VisitorMut};
+use crate::signal::Signal;
+
+/// A layer whose forward pass is the same in training and evaluation.
+macro_rules! same_in_both {
+    ($($layer:ident)*) => {$(
+        impl Forward for candle_nn::$layer {
+            type Output = Signal;
+
+            fn call(&self, x: Signal, _: Mode) -> Signal {
+                x.apply(stringify!($layer), |x| candle_core::Module::forward(self, &x))
+            }
+        }
+    )*};
+}
+
+/// A layer of a weight and perhaps a bias; `$rebuild` makes it anew from other tensors.
+macro_rules! weighted {
+    ($($layer:ident $kind:literal |$this:ident, $weight:ident, $bias:ident| $rebuild:expr;)*) => {$(
+        impl Module for candle_nn::$layer {
+            fn kind(&self) -> Cow<'static, str> {
+                $kind.into()
+            }
+
+            fn extra(&self) -> String {
+                format!("weight={:?}", self.weight().dims())
+            }
+
+            fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+                visitor.parameter("weight", self.weight());
+                if let Some(bias) = self.bias() {
+                    visitor.parameter("bias", bias);
+                }
+            }
+
+            fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+                let (mut $weight, mut $bias) = (self.weight().clone(), self.bias().cloned());
+                visitor.parameter("weight", &mut $weight);
+                if let Some(bias) = &mut $bias {
+                    visitor.parameter("bias", bias);
+                }
+                let $this = &*self;
+                *self = $rebuild;
+            }
+
+            fn share(&self) -> Self {
+                self.clone()
+            }
+        }
+
+        same_in_both!($layer);
+    )*};
+}
+
+weighted! {
+    Linear "Linear" |_this, weight, bias| candle_nn::Linear::new(weight, bias);
+    Conv1d "Conv1d" |this, weight, bias| candle_nn::Conv1d::new(weight, bias, *this.config());
+    Conv2d "Conv2d" |this, weight, bias| candle_nn::Conv2d::new(weight, bias, *this.config());
+    ConvTranspose1d "ConvTranspose1d" |this, weight, bias|
+        candle_nn::ConvTranspose1d::new(weight, bias, *this.config());
+    ConvTranspose2d "ConvTranspose2d" |this, weight, bias|
+        candle_nn::ConvTranspose2d::new(weight, bias, *this.config());
+    LayerNorm "LayerNorm" |this, weight, bias| match (bias, this.remove_mean()) {
+        (Some(bias), _) => candle_nn::LayerNorm::new(weight, bias, this.eps()),
+        (None, true) => candle_nn::LayerNorm::new_no_bias(weight, this.eps()),
+        (None, false) => candle_nn::LayerNorm::rms_norm(weight, this.eps()),
+    };
+}
+
+/// A layer of one tensor; `$name` is its key, `$tensor` reads it, `$rebuild` makes the layer anew.
+macro_rules! single {
+    ($($layer:ident $kind:literal $name:literal |$this:ident, $new:ident| $tensor:expr, $rebuild:expr;)*) => {$(
+        impl Module for candle_nn::$layer {
+            fn kind(&self) -> Cow<'static, str> {
+                $kind.into()
+            }
+
+            fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+                let $this = self;
+                visitor.parameter($name, $tensor);
+            }
+
+            fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+                let $this = &*self;
+                let mut $new = $tensor.clone();
+                visitor.parameter($name, &mut $new);
+                *self = $rebuild;
+            }
+
+            fn share(&self) -> Self {
+                self.clone()
+            }
+        }
+
+        same_in_both!($layer);
+    )*};
+}
+
+single! {
+    Embedding "Embedding" "weight" |this, weight| this.embeddings(),
+        candle_nn::Embedding::new(weight, this.hidden_size());
+    RmsNorm "RMSNorm" "weight" |this, weight| this.weight(), candle_nn::RmsNorm::new(weight, this.eps());
+    PReLU "PReLU" "weight" |this, weight| this.weight(), candle_nn::PReLU::new(weight, this.is_scalar());
+}
+
+/// A layer without tensors.
+macro_rules! bare {
+    ($($layer:ident $kind:literal)*) => {$(
+        impl Module for candle_nn::$layer {
+            fn kind(&self) -> Cow<'static, str> {
+                $kind.into()
+            }
+
+            fn visit<'a>(&'a self, _: &mut dyn Visitor<'a>) {}
+
+            fn visit_mut(&mut self, _: &mut dyn VisitorMut) {}
+
+            fn share(&self) -> Self {
+                self.clone()
+            }
+        }
+    )*};
+}
+
+bare! { Activation "Activation" Dropout "Dropout" }
+same_in_both! { Activation }
+
+impl Forward for candle_nn::Dropout {
+    type Output = Signal;
+
+    fn call(&self, x: Signal, mode: Mode) -> Signal {
+        x.apply("dropout", |x| candle_nn::Dropout::forward(self, &x, mode.is_train()))
+    }
+}
+
+impl Module for candle_nn::BatchNorm {
+    fn kind(&self) -> Cow<'static, str> {
+        "BatchNorm".into()
+    }
+
+    fn extra(&self) -> String {
+        self.running_mean().elem_count().to_string()
+    }
+
+    fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        if let Some((weight, bias)) = self.weight_and_bias() {
+            visitor.parameter("weight", weight);
+            visitor.parameter("bias", bias);
+        }
+        visitor.buffer("running_mean", self.running_mean());
+        visitor.buffer("running_var", self.running_var());
+    }
+
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        let mut affine = self.weight_and_bias().map(|(weight, bias)| (weight.clone(), bias.clone()));
+        let (mut mean, mut var) = (self.running_mean().clone(), self.running_var().clone());
+        if let Some((weight, bias)) = &mut affine {
+            visitor.parameter("weight", weight);
+            visitor.parameter("bias", bias);
+        }
+        visitor.buffer("running_mean", &mut mean);
+        visitor.buffer("running_var", &mut var);
+        if let Ok(rebuilt) = batch_norm(mean, var, affine, self.eps(), self.momentum()) {
+            *self = rebuilt;
+        }
+    }
+
+    fn share(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// candle's batch norm from its tensors; an error where the visitor changed their shapes.
+fn batch_norm(
+    mean: Tensor,
+    var: Tensor,
+    affine: Option<(Tensor, Tensor)>,
+    eps: f64,
+    momentum: f64,
+) -> candle_core::Result<candle_nn::BatchNorm> {
+    let features = mean.elem_count();
+    match affine {
+        Some((weight, bias)) => {
+            candle_nn::BatchNorm::new_with_momentum(features, mean, var, weight, bias, eps, momentum)
+        }
+        None => candle_nn::BatchNorm::new_no_bias_with_momentum(features, mean, var, eps, momentum),
+    }
+}
+
+impl Forward for candle_nn::BatchNorm {
+    type Output = Signal;
+
+    fn call(&self, x: Signal, mode: Mode) -> Signal {
+        x.apply("batch_norm", |x| candle_core::ModuleT::forward_t(self, &x, mode.is_train()))
+    }
+}

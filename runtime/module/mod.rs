@@ -1,0 +1,109 @@
+//! What a network is: a registry of named tensors, and a forward pass.
+
+mod containers;
+mod foreign;
+
+use std::borrow::Cow;
+
+use candle_core::Tensor;
+
+use crate::signal::Signal;
+
+/// Whether a forward pass trains: dropout drops, batch norm uses the batch's own statistics.
+///
+/// The mode is passed to every call and stored nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    Train,
+    Eval,
+}
+
+impl Mode {
+    pub fn is_train(self) -> bool {
+        self == Mode::Train
+    }
+}
+
+impl From<bool> for Mode {
+    /// `true` trains, as in candle's `forward_t`.
+    fn from(train: bool) -> Self {
+        if train { Mode::Train } else { Mode::Eval }
+    }
+}
+
+/// The registry of a layer or network: its tensors and its parts, by name, in the order of the fields.
+///
+/// `#[derive(Module)]` writes this; [`Network`](crate::Network) makes `parameters`, `state_dict` and the
+/// rest out of it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a layer",
+    label = "this type does not implement `sconce::Module`",
+    note = "a field that is plain data: mark it #[module(skip)]",
+    note = "a bare tensor: mark it #[param(shape)] or #[buffer(shape)]",
+    note = "a struct of layers: write #[derive(Module)] above it"
+)]
+pub trait Module {
+    /// The type's name as PyTorch prints it: `Conv2d`, `ReLU`; a derived struct's own name.
+    fn kind(&self) -> Cow<'static, str>;
+
+    /// What stands between the parentheses when the network is printed.
+    fn extra(&self) -> String {
+        String::new()
+    }
+
+    /// Shows every parameter, buffer and child to `visitor`, in the order of the fields.
+    fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>);
+
+    /// The same, with the right to replace each tensor.
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut);
+
+    /// A copy that shares every tensor with this one.
+    fn share(&self) -> Self
+    where
+        Self: Sized;
+
+    /// Whether there is anything here; an empty `Option` says no and is left out of every list.
+    fn is_present(&self) -> bool {
+        true
+    }
+}
+
+/// Sees the tensors and parts of one module.
+pub trait Visitor<'a> {
+    fn parameter(&mut self, name: &str, tensor: &'a Tensor);
+    fn buffer(&mut self, name: &str, tensor: &'a Tensor);
+    fn child(&mut self, name: &str, child: &'a dyn Module);
+}
+
+/// Sees the tensors and parts of one module and may replace the tensors.
+pub trait VisitorMut {
+    fn parameter(&mut self, name: &str, tensor: &mut Tensor);
+    fn buffer(&mut self, name: &str, tensor: &mut Tensor);
+    fn child(&mut self, name: &str, child: &mut dyn Module);
+}
+
+/// A module with a forward pass from `Input`: one [`Signal`], or a tuple where there are several.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be called with `{Input}`",
+    note = "`sconce::Forward<{Input}>` is its forward pass for that input"
+)]
+pub trait Forward<Input = Signal>: Module {
+    type Output;
+    fn call(&self, input: Input, mode: Mode) -> Self::Output;
+}
+
+/// A module from one signal to one signal: what `Vec<_>`, `Box<dyn Layer>` and generic networks hold.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a layer from one signal to one signal",
+    note = "`Layer` is implemented for every `Forward<Signal, Output = Signal> + Send + Sync + 'static`"
+)]
+pub trait Layer: Forward<Signal, Output = Signal> + Send + Sync {
+    #[doc(hidden)]
+    fn share_boxed(&self) -> Box<dyn Layer>;
+}
+
+impl<T: Forward<Signal, Output = Signal> + Send + Sync + 'static> Layer for T {
+    fn share_boxed(&self) -> Box<dyn Layer> {
+        Box::new(self.share())
+    }
+}

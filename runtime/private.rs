@@ -1,0 +1,248 @@
+//! What the code of `#[derive(Module)]` calls. Not part of the public interface.
+
+pub use std::borrow::Cow;
+
+use candle_core::{Shape, Tensor};
+use candle_nn::VarBuilder;
+
+use crate::config::Config;
+pub use crate::display::display;
+use crate::init::Initializer;
+use crate::module::{Forward, Mode, Module};
+use crate::registry::{Kind, for_each_mut};
+use crate::scope::{Path, Scope};
+use crate::signal::{Finish, Outcome, Signal};
+use crate::{Error, Result};
+
+/// Calls the field `name`: `name(input)` of a forward pass.
+pub fn call<I, M: Forward<I> + ?Sized>(layer: &M, name: &'static str, input: I, mode: Mode) -> M::Output {
+    let _scope = Scope::enter(name);
+    layer.call(input, mode)
+}
+
+/// Calls an element of the field `name` that loops have gone down to: `block(input)`.
+pub fn call_in<I, M: Forward<I> + ?Sized>(
+    layer: &M,
+    name: &'static str,
+    indices: &[usize],
+    input: I,
+    mode: Mode,
+) -> M::Output {
+    let _field = Scope::enter(name);
+    within(indices, || layer.call(input, mode))
+}
+
+/// Calls element `index` of a list in the field `name`: `name[index](input)`.
+pub fn call_at<I, M: Forward<I>>(
+    list: &[M],
+    name: &'static str,
+    indices: &[usize],
+    index: usize,
+    input: I,
+    mode: Mode,
+) -> M::Output
+where
+    M::Output: Outcome,
+{
+    let _field = Scope::enter(name);
+    within(indices, || {
+        let _element = Scope::index(index);
+        match list.get(index) {
+            Some(layer) => layer.call(input, mode),
+            None => M::Output::failed(out_of_range(list.len())),
+        }
+    })
+}
+
+/// Runs `f` below the elements `indices`, outermost first.
+fn within<T>(indices: &[usize], f: impl FnOnce() -> T) -> T {
+    match indices {
+        [] => f(),
+        [first, rest @ ..] => {
+            let _element = Scope::index(*first);
+            within(rest, f)
+        }
+    }
+}
+
+fn out_of_range(length: usize) -> Error {
+    Error::msg(format!("no such layer: the network has {length} of them here")).at(Path::current())
+}
+
+/// Runs the body of a forward pass; what `?` gives up becomes a failed answer.
+pub fn outcome<T: Outcome>(run: impl FnOnce() -> Result<T>) -> T {
+    run().unwrap_or_else(T::failed)
+}
+
+/// The inherent `forward` of the network called `name`.
+pub fn run<I, M: Forward<I>>(
+    network: &M,
+    name: &'static str,
+    input: I,
+    mode: Mode,
+) -> Result<<M::Output as Finish>::Finished>
+where
+    M::Output: Finish,
+{
+    let _scope = Scope::root(name);
+    network.call(input, mode).finish()
+}
+
+/// `candle_nn::ModuleT::forward_t` of the network called `name`.
+pub fn module_t<M: Forward<Signal, Output = Signal>>(
+    network: &M,
+    name: &'static str,
+    xs: &Tensor,
+    train: bool,
+) -> candle_core::Result<Tensor> {
+    Ok(run(network, name, Signal::from(xs), Mode::from(train))?)
+}
+
+/// Builds the field `name`; an error names it.
+pub fn layer<C: Config>(vb: &VarBuilder, name: &str, config: C) -> Result<C::Output> {
+    building(name, config.build(vb.pp(name)))
+}
+
+/// Builds the field `name` by a constructor of candle's convention.
+pub fn with<'a, T>(
+    vb: &VarBuilder<'a>,
+    name: &str,
+    constructor: impl FnOnce(VarBuilder<'a>) -> candle_core::Result<T>,
+) -> Result<T> {
+    building(name, constructor(vb.pp(name)))
+}
+
+/// The name of element `index` of a list.
+pub fn index(index: usize) -> String {
+    index.to_string()
+}
+
+/// A field that holds several layers: a `Vec`, or an array of as many as were built.
+pub trait Repeated<T>: Sized {
+    fn from_layers(layers: Vec<T>) -> Result<Self>;
+}
+
+impl<T> Repeated<T> for Vec<T> {
+    fn from_layers(layers: Vec<T>) -> Result<Self> {
+        Ok(layers)
+    }
+}
+
+impl<T, const N: usize> Repeated<T> for [T; N] {
+    fn from_layers(layers: Vec<T>) -> Result<Self> {
+        let got = layers.len();
+        layers
+            .try_into()
+            .map_err(|_| Error::msg(format!("expected {N} layers, as the array holds, got {got}")))
+    }
+}
+
+pub fn repeated<T, L: Repeated<T>>(name: &str, layers: Vec<T>) -> Result<L> {
+    building(name, L::from_layers(layers))
+}
+
+/// Fields without `#[layer]`: layers that need no arguments.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` needs arguments",
+    label = "write #[layer(…)] above this field, with the arguments of `{Self}::config`",
+    note = "only a layer with `Default` may stand without #[layer(…)]"
+)]
+pub trait DefaultLayer: Module {
+    fn default_layer() -> Self;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Module + Default> DefaultLayer for T {
+    fn default_layer() -> Self {
+        T::default()
+    }
+}
+
+pub fn default_layer<T: DefaultLayer>() -> T {
+    T::default_layer()
+}
+
+/// Names the field in an error of its construction.
+pub fn building<T, E: Into<Error>>(name: &str, result: Result<T, E>) -> Result<T> {
+    result.map_err(|error| error.into().at(name))
+}
+
+/// A bare parameter of a derived struct; without an initialiser `kaiming_uniform` for two or more
+/// dimensions and zeros for fewer.
+pub fn param(
+    vb: &VarBuilder,
+    name: &str,
+    shape: impl Into<Shape>,
+    init: Option<Initializer>,
+) -> Result<Tensor> {
+    let shape = shape.into();
+    let init = init.unwrap_or_else(|| match shape.rank() {
+        0 | 1 => crate::init::zeros(),
+        _ => crate::init::kaiming_uniform(),
+    });
+    building(name, vb.get_with_hints(shape.clone(), name, init.for_shape(shape.dims())))
+}
+
+/// A buffer of a derived struct; zeros without an initialiser.
+pub fn buffer(
+    vb: &VarBuilder,
+    name: &str,
+    shape: impl Into<Shape>,
+    init: Option<Initializer>,
+) -> Result<Tensor> {
+    let shape = shape.into();
+    let init = init.unwrap_or_else(crate::init::zeros);
+    let tensor = building(name, vb.get_with_hints(shape.clone(), name, init.for_shape(shape.dims())))?;
+    Ok(tensor.detach())
+}
+
+/// A builder in which the parameter of the field `name` that `target` ends in, `weight`, is read from
+/// `target`; a `#[param]` field is that tensor itself.
+pub fn tie<'a>(vb: VarBuilder<'a>, name: &str, target: &str) -> VarBuilder<'a> {
+    let prefix = vb.prefix();
+    let full = |path: &str| if prefix.is_empty() { path.to_string() } else { format!("{prefix}.{path}") };
+    let leaf = target.rsplit('.').next().unwrap_or(target);
+    let (own, tied, to) = (full(name), full(&format!("{name}.{leaf}")), full(target));
+    vb.rename_f(move |asked| if asked == tied || asked == own { to.clone() } else { asked.to_string() })
+}
+
+/// Makes the tied tensor of the field `name` the very tensor at `target`, so that it is registered once.
+pub fn tie_after<M: Module>(network: &mut M, name: &str, target: &str) -> Result<()> {
+    let leaf = target.rsplit('.').next().unwrap_or(target);
+    let tied = format!("{name}.{leaf}");
+    let mut found = None;
+    for_each_mut(network, &mut |path, kind, tensor| {
+        if path == target && kind == Kind::Parameter {
+            found = Some(tensor.clone());
+        }
+        Ok(())
+    })?;
+    let Some(found) = found else {
+        return Err(
+            Error::msg(format!("tie = {target:?}: this network has no parameter of that name")).at(name)
+        );
+    };
+    let mut done = false;
+    for_each_mut(network, &mut |path, kind, tensor| {
+        if kind == Kind::Parameter && (path == tied || path == name) {
+            if tensor.dims() != found.dims() {
+                let (expected, got) = (tensor.dims(), found.dims());
+                return Err(Error::msg(format!(
+                    "tie = {target:?}: expected shape {expected:?}, got {got:?}"
+                )));
+            }
+            (*tensor, done) = (found.clone(), true);
+        }
+        Ok(())
+    })?;
+    if done {
+        Ok(())
+    } else {
+        Err(Error::msg(format!("tie = {target:?}: this field has no {leaf}")).at(name))
+    }
+}
+
+/// What a user's function answered, as a result of sconce's.
+pub fn into_result<T, E: Into<Error>>(result: Result<T, E>) -> Result<T> {
+    result.map_err(Into::into)
+}

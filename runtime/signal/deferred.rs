@@ -1,0 +1,186 @@
+//! A convolution or matrix product that has not run, with the epilogue collected so far.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{Shape, Tensor};
+
+use super::Product;
+use crate::kernels::activation::Activation;
+use crate::kernels::conv::{self, ConvGeometry, Epilogue, PackedCache};
+use crate::scope::{self, Path};
+use crate::{Error, Result};
+
+/// What may follow a deferred operation inside the same kernel, in the order the kernel knows.
+#[derive(Clone)]
+pub(crate) enum Step {
+    /// `y * scale[c] + shift[c]`: batch norm in evaluation.
+    Affine { scale: Tensor, shift: Tensor },
+    /// `y + residual`
+    Residual(Tensor),
+    /// `activation(y)`
+    Activation(Activation),
+}
+
+/// The operands of a 2-d convolution.
+pub(crate) struct Convolution {
+    pub input: Tensor,
+    pub weight: Tensor,
+    pub geometry: ConvGeometry,
+    pub packed: Option<Arc<PackedCache>>,
+}
+
+pub(crate) enum Operation {
+    Convolution(Convolution),
+    Product(Product),
+}
+
+/// An operation on its way to becoming one launch.
+pub(crate) struct Deferred {
+    operation: Operation,
+    epilogue: Epilogue,
+    affine: bool,
+    shape: Shape,
+    path: Path,
+    result: OnceLock<Result<Tensor>>,
+}
+
+impl Deferred {
+    /// A convolution whose operands and `output` shape the layer has checked.
+    pub(crate) fn convolution(convolution: Convolution, bias: Option<Tensor>, output: Shape) -> Self {
+        Self::new(Operation::Convolution(convolution), bias, output)
+    }
+
+    /// A matrix product whose operands and `output` shape the layer has checked.
+    pub(crate) fn product(product: Product, bias: Option<Tensor>, output: Shape) -> Self {
+        Self::new(Operation::Product(product), bias, output)
+    }
+
+    fn new(operation: Operation, bias: Option<Tensor>, shape: Shape) -> Self {
+        Self {
+            operation,
+            epilogue: Epilogue { shift: bias, ..Epilogue::default() },
+            affine: false,
+            shape,
+            path: Path::current(),
+            result: OnceLock::new(),
+        }
+    }
+
+    pub(crate) fn shape(&self) -> &Shape {
+        &self.shape
+    }
+
+    /// The operand whose dtype and device the result will have.
+    pub(crate) fn input(&self) -> &Tensor {
+        match &self.operation {
+            Operation::Convolution(convolution) => &convolution.input,
+            Operation::Product(product) => &product.input,
+        }
+    }
+
+    /// Takes `step` into the epilogue, or gives both back where the kernel's order forbids it.
+    pub(crate) fn extend(mut self, step: Step) -> Result<Self, (Self, Step)> {
+        if self.result.get().is_some() || self.epilogue.activation != Activation::Identity {
+            return Err((self, step));
+        }
+        match step {
+            Step::Affine { ref scale, ref shift } => match self.with_affine(scale, shift) {
+                Some(epilogue) => (self.epilogue, self.affine) = (epilogue, true),
+                None => return Err((self, step)),
+            },
+            Step::Residual(residual) if self.takes_residual(residual.shape()) => {
+                self.epilogue.residual = Some(residual);
+            }
+            Step::Activation(activation) => self.epilogue.activation = activation,
+            step => return Err((self, step)),
+        }
+        Ok(self)
+    }
+
+    /// The epilogue with a batch norm folded into its scale and shift.
+    fn with_affine(&self, scale: &Tensor, shift: &Tensor) -> Option<Epilogue> {
+        let conv = matches!(self.operation, Operation::Convolution(_));
+        if !conv || self.affine || self.epilogue.residual.is_some() {
+            return None;
+        }
+        let shift = match &self.epilogue.shift {
+            Some(bias) => (bias * scale).and_then(|scaled| scaled + shift).ok()?,
+            None => shift.clone(),
+        };
+        Some(Epilogue { scale: Some(scale.clone()), shift: Some(shift), ..self.epilogue.clone() })
+    }
+
+    pub(crate) fn takes_residual(&self, shape: &Shape) -> bool {
+        matches!(self.operation, Operation::Convolution(_))
+            && self.epilogue.residual.is_none()
+            && self.epilogue.activation == Activation::Identity
+            && self.shape == *shape
+    }
+
+    /// Runs it: one launch.
+    pub(crate) fn run(mut self) -> Result<Tensor> {
+        self.result.take().unwrap_or_else(|| self.launch())
+    }
+
+    /// Runs it the first time it is asked; everybody who shares it gets the same tensor.
+    pub(crate) fn run_once(&self) -> Result<Tensor> {
+        self.result.get_or_init(|| self.launch()).clone()
+    }
+
+    fn launch(&self) -> Result<Tensor> {
+        scope::launched(|| self.path.clone(), || self.to_string());
+        let result = match &self.operation {
+            Operation::Convolution(Convolution { input, weight, geometry, packed }) => {
+                conv::conv2d(input, weight, geometry, &self.epilogue, packed.as_deref())
+            }
+            Operation::Product(product) => product.run(&self.epilogue),
+        };
+        result.map_err(|error| Error::from(error).in_layer(&self.operation).at(&self.path))
+    }
+}
+
+/// The layer, as errors name it.
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Convolution(Convolution { weight, geometry, .. }) => {
+                f.write_str(&conv_label(weight.dims(), geometry.groups))
+            }
+            Self::Product(product) => product.fmt(f),
+        }
+    }
+}
+
+/// `Conv2d 3→64, 7×7`, from a weight `[out_channels, in_channels / groups, height, width]`.
+pub(crate) fn conv_label(weight: &[usize], groups: usize) -> String {
+    match weight {
+        [outputs, inputs, height, width] => {
+            format!("Conv2d {}→{outputs}, {height}×{width}", inputs * groups)
+        }
+        _ => "Conv2d".to_string(),
+    }
+}
+
+/// What one launch computes, as traces name it: `conv2d + bias + relu`.
+impl fmt::Display for Deferred {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Epilogue { shift, residual, activation, .. } = &self.epilogue;
+        f.write_str(match self.operation {
+            Operation::Convolution(_) => "conv2d",
+            Operation::Product(_) => "linear",
+        })?;
+        match (self.affine, shift) {
+            (true, _) => f.write_str(" + batch_norm")?,
+            (false, Some(_)) => f.write_str(" + bias")?,
+            (false, None) => {}
+        }
+        if residual.is_some() {
+            f.write_str(" + residual")?;
+        }
+        match activation {
+            Activation::Identity => Ok(()),
+            activation => write!(f, " + {}", activation.name()),
+        }
+    }
+}

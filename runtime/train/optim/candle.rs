@@ -1,0 +1,105 @@
+//! The bridge to candle_nn's optimisers, in both directions.
+
+use std::collections::HashMap;
+use std::fmt::{self, Debug};
+
+use candle_core::backprop::GradStore;
+use candle_core::{Result as CandleResult, Tensor, Var};
+
+use super::{Optimizer, Rule, Running, Step};
+use crate::{Error, Result};
+
+/// Every optimiser of sconce in the place of one of candle_nn's: `Running::<Sgd>::new(vars, Sgd::new(0.1))`.
+impl<R: Rule> candle_nn::Optimizer for Running<R> {
+    type Config = R;
+
+    fn new(vars: Vec<Var>, rule: R) -> CandleResult<Self> {
+        let numbered = vars.into_iter().enumerate().map(|(i, var)| (i.to_string(), var));
+        Ok(Running::new(rule, numbered.collect())?)
+    }
+
+    fn step(&mut self, grads: &GradStore) -> CandleResult<()> {
+        Ok(Step::step(self, grads)?)
+    }
+
+    fn learning_rate(&self) -> f64 {
+        Step::learning_rate(self)
+    }
+
+    fn set_learning_rate(&mut self, rate: f64) {
+        Step::set_learning_rate(self, rate);
+    }
+}
+
+/// An optimiser with candle_nn's interface where one of sconce's is wanted.
+///
+/// ```
+/// use sconce::candle::{Device, Var};
+/// use sconce::nn::{AdamW, ParamsAdamW};
+/// use sconce::train::optim::{FromCandle, Optimizer};
+///
+/// let adamw = FromCandle::<AdamW>::new(ParamsAdamW { lr: 0.1, ..Default::default() });
+/// let x = Var::new(&[1f32, 2.], &Device::Cpu)?;
+/// let mut running = adamw.build(vec![("x".into(), x.clone())])?;
+/// running.step(&x.sqr()?.sum_all()?.backward()?)?;
+/// # Ok::<(), sconce::Error>(())
+/// ```
+pub struct FromCandle<O: candle_nn::Optimizer> {
+    config: O::Config,
+}
+
+impl<O: candle_nn::Optimizer> FromCandle<O> {
+    /// Describes the optimiser `O` by its own configuration.
+    pub fn new(config: O::Config) -> Self {
+        Self { config }
+    }
+}
+
+impl<O: candle_nn::Optimizer<Config: Clone>> Clone for FromCandle<O> {
+    fn clone(&self) -> Self {
+        Self::new(self.config.clone())
+    }
+}
+
+impl<O: candle_nn::Optimizer<Config: Debug>> Debug for FromCandle<O> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("FromCandle").field(&self.config).finish()
+    }
+}
+
+impl<O> Optimizer for FromCandle<O>
+where
+    O: candle_nn::Optimizer<Config: Clone + Debug + Send + Sync> + Send + 'static,
+{
+    fn build(&self, parameters: Vec<(String, Var)>) -> Result<Box<dyn Step>> {
+        let vars = parameters.into_iter().map(|(_, var)| var).collect();
+        Ok(Box::new(Candle(O::new(vars, self.config.clone())?)))
+    }
+}
+
+/// A running optimiser of candle_nn's interface, which does not show its state.
+struct Candle<O>(O);
+
+impl<O: candle_nn::Optimizer + Send> Step for Candle<O> {
+    fn step(&mut self, grads: &GradStore) -> Result<()> {
+        Ok(self.0.step(grads)?)
+    }
+
+    fn learning_rate(&self) -> f64 {
+        self.0.learning_rate()
+    }
+
+    fn set_learning_rate(&mut self, rate: f64) {
+        self.0.set_learning_rate(rate);
+    }
+
+    fn state(&self) -> Result<Vec<(String, Tensor)>> {
+        Err(Error::msg(
+            "an optimiser of candle_nn does not show its state; sconce's own of the same name does",
+        ))
+    }
+
+    fn load_state(&mut self, _state: &HashMap<String, Tensor>) -> Result<()> {
+        self.state().map(|_| ())
+    }
+}

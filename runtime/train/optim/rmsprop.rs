@@ -1,0 +1,81 @@
+//! RMSprop: steps divided by a moving average of the gradient's size.
+
+use candle_core::Tensor;
+
+use super::rule::{Moment, Rule, moving_average, not_negative, setters};
+use crate::Result;
+
+/// RMSprop, as `torch.optim.RMSprop` (Hinton, lecture 6 of "Neural Networks for Machine Learning", 2012;
+/// centred after Graves, "Generating Sequences With Recurrent Neural Networks", 2013).
+#[derive(Clone, Debug)]
+pub struct RmsProp {
+    rate: f64,
+    alpha: f64,
+    eps: f64,
+    weight_decay: f64,
+    momentum: f64,
+    centered: bool,
+}
+
+impl RmsProp {
+    /// RMSprop with the learning rate `rate`; PyTorch's default is 0.01.
+    pub fn new(rate: f64) -> Self {
+        Self { rate, alpha: 0.99, eps: 1e-8, weight_decay: 0., momentum: 0., centered: false }
+    }
+}
+
+setters!(RmsProp {
+    /// How much of the moving average each step keeps, by default 0.99.
+    alpha: f64,
+    /// What is added to the denominator, by default 1e-8.
+    eps: f64,
+    /// The factor of the L2 penalty, by default 0.
+    weight_decay: f64,
+    /// The share of the last step that is kept, by default 0.
+    momentum: f64,
+    /// Whether the gradient's variance takes the place of its square, by default not.
+    centered: bool,
+});
+
+impl Rule for RmsProp {
+    const NAME: &'static str = "RmsProp";
+
+    fn learning_rate(&self) -> f64 {
+        self.rate
+    }
+
+    fn moments(&self) -> Vec<&'static str> {
+        let optional = [("momentum_buffer", self.momentum > 0.), ("grad_avg", self.centered)];
+        let optional = optional.into_iter().filter_map(|(name, used)| used.then_some(name));
+        std::iter::once("square_avg").chain(optional).collect()
+    }
+
+    fn validate(&self) -> Result<()> {
+        not_negative("alpha", self.alpha)?;
+        not_negative("eps", self.eps)?;
+        not_negative("weight_decay", self.weight_decay)?;
+        not_negative("momentum", self.momentum)
+    }
+
+    fn update(&self, at: Moment) -> Result<Tensor> {
+        let gradient = at.decayed_gradient(self.weight_decay)?;
+        let Some((square, rest)) = at.state.split_first_mut() else { return Ok(at.parameter.clone()) };
+        *square = moving_average(square, self.alpha, &gradient.sqr()?)?;
+        let variance = match rest.last_mut().filter(|_| self.centered) {
+            Some(average) => {
+                *average = moving_average(average, self.alpha, &gradient)?;
+                (&*square - average.sqr()?)?
+            }
+            None => square.clone(),
+        };
+        let scaled = (gradient / (variance.sqrt()? + self.eps)?)?;
+        let direction = match rest.first_mut().filter(|_| self.momentum > 0.) {
+            Some(buffer) => {
+                *buffer = ((&*buffer * self.momentum)? + scaled)?;
+                buffer.clone()
+            }
+            None => scaled,
+        };
+        Ok((at.parameter - (direction * at.rate)?)?)
+    }
+}

@@ -1,0 +1,257 @@
+//! The training loop: batches, forward, loss, backward, step, and a look at the validation data.
+
+use std::time::Instant;
+
+use candle_core::backprop::GradStore;
+use candle_core::{Tensor, Var};
+
+use super::data::Batches;
+use super::evaluate::{Evaluation, Tally, is_empty, measure, run, scalar};
+use super::history::{EpochReport, History};
+use super::loss::Loss;
+use super::optim::{Optimizer, Step};
+use super::progress::Verbosity;
+use super::snapshot::Snapshot;
+use super::trainable::Trainable;
+use crate::module::{Forward, Mode};
+use crate::registry::Network;
+use crate::signal::Signal;
+use crate::{Error, Result};
+
+/// How many times a run goes through its training data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Epochs(pub usize);
+
+/// What may stand for the validation data: a reference to batches, or `&()` for none.
+pub trait Validation {
+    #[doc(hidden)]
+    fn batches(&self) -> Option<&dyn Batches>;
+}
+
+impl<B: Batches> Validation for &B {
+    fn batches(&self) -> Option<&dyn Batches> {
+        Some(*self)
+    }
+}
+
+impl Validation for &() {
+    fn batches(&self) -> Option<&dyn Batches> {
+        None
+    }
+}
+
+impl<B: Batches> Validation for Option<&B> {
+    fn batches(&self) -> Option<&dyn Batches> {
+        self.map(|batches| batches as &dyn Batches)
+    }
+}
+
+/// Trains a network: its loss, its optimiser, and how the run is to go.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// sconce::manual_seed(0);
+/// let line = Linear::config(1, 1).init(&Device::Cpu)?;
+/// let x = Tensor::arange(-4f32, 4., &Device::Cpu)?.reshape((8, 1))?;
+/// let data = (x.clone(), ((x * 3.)? + 1.)?);
+/// let history =
+///     Trainer::new(&line, mse_loss, Sgd::new(0.05)).quiet(true).fit(&data, &(), Epochs(200))?;
+/// assert!(history.best().is_some_and(|epoch| epoch.train.loss < 1e-6));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Trainer<'a, M> {
+    model: &'a M,
+    loss: Box<dyn Loss + 'a>,
+    optimizer: Box<dyn Optimizer + 'a>,
+    keep_best: bool,
+    allow_non_finite: bool,
+    verbosity: Verbosity,
+    on_epoch: Option<OnEpoch<'a>>,
+}
+
+type OnEpoch<'a> = Box<dyn FnMut(&EpochReport) + 'a>;
+
+impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
+    /// A trainer of any network from one signal to one signal.
+    pub fn new(model: &'a M, loss: impl Loss + 'a, optimizer: impl Optimizer + 'a) -> Self {
+        Self::boxed(model, Box::new(loss), Box::new(optimizer))
+    }
+
+    /// A trainer with the loss and the optimiser that the network brings along.
+    pub(super) fn of(model: &'a M) -> Self
+    where
+        M: Trainable,
+    {
+        let loss = |output: &Tensor, target: &Tensor| model.loss(output, target);
+        Self::boxed(model, Box::new(loss), model.optimizer())
+    }
+
+    fn boxed(model: &'a M, loss: Box<dyn Loss + 'a>, optimizer: Box<dyn Optimizer + 'a>) -> Self {
+        let verbosity = Verbosity { bar: true, lines: true };
+        Self { model, loss, optimizer, keep_best: false, allow_non_finite: false, verbosity, on_epoch: None }
+    }
+
+    /// What to lower: a function like `cross_entropy`, or a configured `CrossEntropyLoss::new()…`.
+    pub fn loss(mut self, loss: impl Loss + 'a) -> Self {
+        self.loss = Box::new(loss);
+        self
+    }
+
+    /// What to lower it with.
+    pub fn optimizer(mut self, optimizer: impl Optimizer + 'a) -> Self {
+        self.optimizer = Box::new(optimizer);
+        self
+    }
+
+    /// Whether the network ends as it was after its best epoch, the one with the least validation loss
+    /// (without validation: training loss), and not after its last; by default not.
+    pub fn keep_best(mut self, keep: bool) -> Self {
+        self.keep_best = keep;
+        self
+    }
+
+    /// Whether training goes on where a batch's loss is NaN or infinite, as PyTorch does; by default it
+    /// stops with an error, before the step that would have spoilt the parameters.
+    pub fn allow_non_finite(mut self, allow: bool) -> Self {
+        self.allow_non_finite = allow;
+        self
+    }
+
+    /// Whether a bar shows how far an epoch is; by default where the standard error is a terminal.
+    pub fn progress(mut self, show: bool) -> Self {
+        self.verbosity.bar = show;
+        self
+    }
+
+    /// Whether nothing at all is written; by default there is a line an epoch on the standard error.
+    pub fn quiet(mut self, quiet: bool) -> Self {
+        self.verbosity.lines = !quiet;
+        self
+    }
+
+    /// Calls `f` with the report of each epoch.
+    pub fn on_epoch(mut self, f: impl FnMut(&EpochReport) + 'a) -> Self {
+        self.on_epoch = Some(Box::new(f));
+        self
+    }
+
+    /// The loss, and the accuracy where there are classes, on `data`: in evaluation mode, without a graph.
+    pub fn evaluate(&self, data: &impl Batches) -> Result<Evaluation> {
+        measure(self.model, &*self.loss, data)
+    }
+
+    /// Trains the network on `train` and, after each epoch, measures it on `valid` (`&()`: on nothing).
+    ///
+    /// Each step is a forward pass in [`Mode::Train`], the loss, its gradients, and a step of the
+    /// optimiser over the [trainable parameters](Network::trainable_parameters); the optimiser starts
+    /// afresh at each call. Parameters and running statistics change in place, so that every twin of the
+    /// network sees them. After an error they are as the last whole step left them.
+    ///
+    /// # Errors
+    /// No trainable parameter or none that the loss reaches, no example in a set, a loss that is not a
+    /// scalar or not finite, and whatever the network, the loss, the optimiser or the data report.
+    pub fn fit(&mut self, train: &impl Batches, valid: impl Validation, epochs: Epochs) -> Result<History> {
+        let parameters = self.model.trainable_parameters();
+        if parameters.is_empty() {
+            let message = format!("this {} has no trainable parameter", self.model.kind());
+            return Err(Error::msg(message));
+        }
+        let mut optimizer = self.optimizer.build(parameters.clone())?;
+        let mut history = History::default();
+        let mut best = None;
+        for epoch in 1..=epochs.0 {
+            let pass = Pass { trainer: self, parameters: &parameters, epoch, epochs: epochs.0 };
+            let report = pass.run(&mut *optimizer, train, valid.batches(), &mut history.unreached)?;
+            if self.keep_best && report.beats(history.best()) {
+                best = Some(Snapshot::take(self.model)?);
+            }
+            history.epochs.push(report);
+            self.verbosity.line(report);
+            if let Some(on_epoch) = &mut self.on_epoch {
+                on_epoch(&report);
+            }
+        }
+        if let Some(best) = best {
+            best.restore()?;
+        }
+        Ok(history)
+    }
+}
+
+/// One pass over the training data.
+struct Pass<'t, 'a, M> {
+    trainer: &'t Trainer<'a, M>,
+    parameters: &'t [(String, Var)],
+    epoch: usize,
+    epochs: usize,
+}
+
+impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
+    /// Trains on every batch, then validates.
+    fn run(
+        &self,
+        optimizer: &mut dyn Step,
+        train: &impl Batches,
+        valid: Option<&dyn Batches>,
+        unreached: &mut Vec<String>,
+    ) -> Result<EpochReport> {
+        let start = Instant::now();
+        let bar = self.trainer.verbosity.bar(self.epoch, self.epochs, train.len_hint());
+        let mut tally = Tally::default();
+        for (index, batch) in train.epoch()?.enumerate() {
+            let (input, target) = batch?;
+            if is_empty(&input) {
+                continue;
+            }
+            let output = run(self.trainer.model, &input, Mode::Train)?;
+            let loss = self.trainer.loss.forward(&output, &target)?;
+            let value = self.checked(scalar(&loss)?, index + 1)?;
+            let grads = loss.backward()?;
+            if self.epoch == 1 && tally.is_new() {
+                *unreached = self.unreached(&grads)?;
+            }
+            optimizer.step(&grads)?;
+            tally.add(value, &output, &target)?;
+            bar.advance(tally.loss());
+        }
+        let trained = start.elapsed().as_secs_f64();
+        let train =
+            tally.finish().ok_or_else(|| Error::msg("there is no example to train the network on"))?;
+        drop(bar);
+        let valid = valid.map(|data| measure(self.trainer.model, &*self.trainer.loss, data)).transpose()?;
+        Ok(EpochReport {
+            epoch: self.epoch,
+            train,
+            valid,
+            seconds: start.elapsed().as_secs_f64(),
+            examples_per_second: train.examples as f64 / trained.max(f64::MIN_POSITIVE),
+        })
+    }
+
+    /// `loss`, unless it says that training has gone astray.
+    fn checked(&self, loss: f64, batch: usize) -> Result<f64> {
+        if loss.is_finite() || self.trainer.allow_non_finite {
+            return Ok(loss);
+        }
+        Err(Error::msg(format!(
+            "epoch {}, batch {batch}: the loss is {loss}; a lower learning rate may help",
+            self.epoch
+        )))
+    }
+
+    /// The parameters that have no gradient in `grads`, after a line that names them.
+    fn unreached(&self, grads: &GradStore) -> Result<Vec<String>> {
+        let without = self.parameters.iter().filter(|(_, var)| grads.get(var).is_none());
+        let names: Vec<String> = without.map(|(name, _)| name.clone()).collect();
+        if names.len() == self.parameters.len() {
+            return Err(Error::msg("no gradient reached any parameter: the loss does not depend on them"));
+        }
+        if !names.is_empty() {
+            let list = names.join(", ");
+            self.trainer.verbosity.line(format_args!("warning: no gradient reached {list}"));
+        }
+        Ok(names)
+    }
+}

@@ -1,0 +1,462 @@
+//! Checkpoint files: what is written reads back, PyTorch's files read to the values that PyTorch reads,
+//! and files that are damaged, hostile or half written do no harm.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use sconce::candle::{DType, Device, Tensor};
+use sconce::checkpoint::{StateDict, read, write_atomically, write_safetensors};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn golden(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(file)
+}
+
+fn names(state: &StateDict) -> Vec<&str> {
+    state.keys().collect()
+}
+
+/// The values as bytes, so that NaN equals NaN and -0 does not equal 0.
+fn bits(tensor: &Tensor) -> Vec<u8> {
+    match tensor.elem_count() {
+        0 => Vec::new(),
+        _ => safetensors::tensor::View::data(tensor).into_owned(),
+    }
+}
+
+fn assert_same(one: &Tensor, other: &Tensor, name: &str) {
+    assert_eq!((one.dtype(), one.dims()), (other.dtype(), other.dims()), "{name}");
+    assert_eq!(bits(one), bits(other), "{name}");
+}
+
+fn message<T>(outcome: sconce::Result<T>) -> String {
+    outcome.err().expect("an error").to_string()
+}
+
+#[test]
+fn published_weights_read_the_same_from_all_three_formats() -> Outcome {
+    for (network, files) in [
+        ("mtcnn_pnet", &["pnet.pt", "weights_zip.pt"][..]),
+        ("mtcnn_rnet", &["rnet.pt", "weights_zip.pt"]),
+        ("mtcnn_onet", &["onet.pt"]),
+    ] {
+        let expected = read(golden(network).join("weights.safetensors"), &Device::Cpu)?;
+        assert!(expected.len() >= 13);
+        for file in files {
+            let state = read(golden(network).join(file), &Device::Cpu)?;
+            let (mut found, mut wanted) = (names(&state), names(&expected));
+            found.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(found, wanted, "{network}/{file}");
+            for (name, tensor) in &state {
+                assert_same(tensor, expected.get(name).ok_or("missing")?, name);
+                assert!(tensor.is_contiguous());
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn tensors_come_in_the_order_of_the_file() -> Outcome {
+    let state = read(golden("mtcnn_pnet/pnet.pt"), &Device::Cpu)?;
+    assert_eq!(names(&state)[..4], ["conv1.weight", "conv1.bias", "prelu1.weight", "conv2.weight"]);
+    Ok(())
+}
+
+/// Of the tensors that `make_checkpoints.py` describes, the values.
+fn check_all_types(state: &StateDict) -> Outcome {
+    let counted = [0f64, 1., 2., 3., 4., 5.];
+    let cases: [(&str, DType, &[usize], &[f64]); 19] = [
+        ("float64", DType::F64, &[2, 3], &counted),
+        ("float32", DType::F32, &[2, 3], &counted),
+        ("float16", DType::F16, &[2, 3], &counted),
+        ("bfloat16", DType::BF16, &[2, 3], &counted),
+        ("int64", DType::I64, &[2, 3], &counted),
+        ("int32", DType::I32, &[2, 3], &counted),
+        ("int16", DType::I16, &[2, 3], &counted),
+        ("int8", DType::I64, &[2, 3], &[-3., -2., -1., 0., 1., 2.]),
+        ("uint8", DType::U8, &[2, 3], &counted),
+        ("bool", DType::U8, &[2, 3], &[0., 1., 0., 1., 0., 1.]),
+        ("uint16", DType::U32, &[2, 3], &counted),
+        ("float8", DType::F8E4M3, &[2, 3], &counted),
+        ("column_major", DType::F32, &[2, 3], &counted),
+        ("sliced", DType::F32, &[2, 2], &[1., 2., 4., 5.]),
+        ("tied", DType::F32, &[2, 3], &counted),
+        ("expanded", DType::F32, &[1, 3], &[7., 7., 7.]),
+        ("scalar", DType::F32, &[], &[7.]),
+        ("empty", DType::F32, &[0, 3], &[]),
+        ("parameter", DType::F32, &[2], &[1., 2.]),
+    ];
+    assert_eq!(names(state), cases.map(|(name, ..)| name));
+    for (name, dtype, shape, values) in cases {
+        let tensor = state.get(name).ok_or("missing")?;
+        assert_eq!((tensor.dtype(), tensor.dims()), (dtype, shape), "{name}");
+        if dtype == DType::F8E4M3 {
+            // Its conversion of zero never returns, so the bits of 0 to 5 have to do.
+            assert_eq!(bits(tensor), [0x00, 0x38, 0x40, 0x44, 0x48, 0x4a]);
+            continue;
+        }
+        let read: Vec<f64> = tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?;
+        assert_eq!(read, values, "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_element_type_and_stride_reads_in_every_protocol() -> Outcome {
+    for protocol in [2, 4, 5] {
+        for container in ["zip", "legacy"] {
+            let file = golden("checkpoints").join(format!("types_{container}_{protocol}.pt"));
+            check_all_types(&read(file, &Device::Cpu)?)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_state_dict_is_found_among_other_entries() -> Outcome {
+    for file in ["nested.pt", "nested_legacy.pt"] {
+        let state = read(golden("checkpoints").join(file), &Device::Cpu)?;
+        assert_eq!(format!("{state:?}"), r#"{"fc.weight": F32 [2, 3], "fc.bias": F32 [2]}"#);
+        assert_eq!(state.get("fc.bias").ok_or("missing")?.to_vec1::<f32>()?, [1., 2.]);
+    }
+    Ok(())
+}
+
+#[test]
+fn a_pickle_that_names_a_command_is_an_error_with_its_name() {
+    let error = message(read(golden("checkpoints/os_system.pt"), &Device::Cpu));
+    assert!(error.contains("posix.system") && error.contains("os_system.pt"), "{error}");
+}
+
+/// A legacy file whose object is the pickle `object`, and which has no storages.
+fn legacy_file(object: &[u8]) -> Vec<u8> {
+    let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+    [&magic[..], b"\x80\x02M\xe9\x03.", b"\x80\x02}.", object, b"\x80\x02]."].concat()
+}
+
+fn read_bytes(bytes: &[u8]) -> sconce::Result<StateDict> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("file");
+    fs::write(&path, bytes)?;
+    read(&path, &Device::Cpu)
+}
+
+#[test]
+fn hand_made_pickles_are_errors_that_say_why() {
+    /// `{"w": _rebuild_tensor_v2(storage of `numel` floats, …)}` with a size and a stride.
+    fn tensor(numel: &[u8], size: &[u8], stride: &[u8]) -> Vec<u8> {
+        let storage =
+            [&b"(X\x07\0\0\0storagectorch\nFloatStorage\nU\x010U\x03cpu"[..], numel, b"NtQ"].concat();
+        let arguments = [&b"("[..], &storage, b"K\0", size, b"\x85", stride, b"\x85\x89Nt"].concat();
+        [&b"\x80\x02}U\x01wctorch._utils\n_rebuild_tensor_v2\n"[..], &arguments, b"Rs."].concat()
+    }
+    let huge = b"\x8a\x08\xff\xff\xff\xff\xff\xff\xff\x7f";
+    let cases: &[(&[u8], &str)] = &[
+        (b"\x80\x02cos\nsystem\n.", "os.system"),
+        (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", "os.system"),
+        (b"\x80\x02cbuiltins\neval\n.", "builtins.eval"),
+        (b"\x80\x02ctorch\nComplexFloatStorage\n.", "torch.ComplexFloatStorage"),
+        (b"\x80\x02I1\n.", "0x49 (`I`)"),
+        (b"\x80\x02i", "0x69 (`i`)"),
+        (b"\x80\x01.", "protocol 2 to 5, got 1"),
+        (b"\x80\x02.", "empty stack"),
+        (b"\x80\x02}(0.", "empty stack"),
+        (b"\x80\x02u.", "mark it never set"),
+        (b"\x80\x02h\x07.", "value 7, which it never stored"),
+        (b"\x80\x02X\xff\xff\xff\xffab", "expected 4294967295 more bytes"),
+        (b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\xffab", "expected 18446744073709551615 more bytes"),
+        (b"\x80\x02X\x02\0\0\0\xff\xfe.", "utf-8"),
+        (b"\x80\x02}(K\x01u.", "last key has no value"),
+        (b"\x80\x02K\x05.", "expected a dictionary, got an integer"),
+        (b"\x80\x02}U\x05epochK\x03s.", "`epoch` (an integer)"),
+        (b"\x80\x02K\x01)R.", "class or function to call"),
+        (b"\x80\x02K\x01Q.", "expected a tuple or a list, got an integer"),
+        (b"\x80\x02}q\0U\x05modelh\0s.", "too deep"),
+        (&tensor(huge, huge, b"K\x01"), "larger than any memory"),
+        (&tensor(b"K\x02", b"\x8a\x01\xff", b"K\x01"), "not negative, got -1"),
+        (&tensor(b"K\x02", b"K\x02", b"K\x01"), "does not contain storage `0`"),
+    ];
+    for (pickle, expected) in cases {
+        let error = message(read_bytes(&legacy_file(pickle)));
+        assert!(error.contains(expected), "{}: {error}", pickle.escape_ascii());
+    }
+}
+
+#[test]
+fn a_view_beyond_its_storage_is_an_error_with_its_shape() {
+    let file = fs::read(golden("checkpoints/types_legacy_2.pt")).unwrap();
+    // The first tensor's size (2, 3), pickled, becomes (2, 200).
+    let size = b"K\x02K\x03\x86";
+    let position = file.windows(size.len()).position(|window| window == size).unwrap();
+    let mut changed = file.clone();
+    changed[position + 3] = 200;
+    let error = message(read_bytes(&changed));
+    assert!(error.contains("tensor `float64`") && error.contains("[2, 200]"), "{error}");
+    assert!(error.contains("6 elements"), "{error}");
+}
+
+#[test]
+fn a_pickle_that_nests_without_end_does_not_exhaust_the_stack() {
+    let nested = [&b"\x80\x02"[..], &b"]".repeat(3 << 20), b"."].concat();
+    assert!(message(read_bytes(&legacy_file(&nested))).contains("values on the pickle's stack"));
+    let wrapped = [&b"\x80\x02)"[..], &b"\x85".repeat(1 << 20), b"."].concat();
+    assert!(message(read_bytes(&legacy_file(&wrapped))).contains("got a tuple"));
+}
+
+#[test]
+fn other_files_are_told_by_their_content() {
+    for (bytes, expected) in [
+        (&b""[..], "begins with the bytes []"),
+        (b"GIF89a", "47, 49, 46"),
+        (b"\xff\xff\xff\xff\xff\xff\xff\xff{", "not a valid safetensors file"),
+        (b"PK\x03\x04", "zip"),
+    ] {
+        let error = message(read_bytes(bytes));
+        assert!(error.contains(expected), "{error}");
+    }
+    let directory = tempfile::tempdir().unwrap();
+    assert!(message(read(directory.path(), &Device::Cpu)).contains("expected a file"));
+    let missing = directory.path().join("missing.pt");
+    assert!(message(read(missing, &Device::Cpu)).contains("missing.pt"));
+}
+
+/// Reading what is damaged must return, and soon. The file is a new one each time: some file systems
+/// flush those that are written over.
+fn survives(bytes: &[u8], path: &Path) {
+    fs::write(path, bytes).unwrap();
+    let _ = read(path, &Device::Cpu);
+    fs::remove_file(path).unwrap();
+}
+
+/// On Linux, the most address space that this process has asked for, in bytes.
+fn peak() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmPeak:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
+}
+
+#[test]
+fn damaged_files_neither_panic_nor_hang_nor_ask_for_memory() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("damaged");
+    let safetensors = directory.path().join("types.safetensors");
+    let state = read(golden("checkpoints/types_zip_2.pt"), &Device::Cpu).unwrap();
+    write_safetensors(&safetensors, &state, &BTreeMap::new()).unwrap();
+    let before = peak();
+    for file in [
+        golden("checkpoints/types_zip_2.pt"),
+        golden("checkpoints/types_zip_5.pt"),
+        golden("checkpoints/types_legacy_2.pt"),
+        golden("checkpoints/types_legacy_4.pt"),
+        golden("checkpoints/nested_legacy.pt"),
+        safetensors,
+    ] {
+        let whole = fs::read(&file).unwrap();
+        for length in (0..whole.len()).step_by(3) {
+            survives(&whole[..length], &path);
+        }
+        // A fixed sequence, so that a failure comes again.
+        let mut random = 0x9e37_79b9_7f4a_7c15_u64;
+        for _ in 0..1500 {
+            let mut damaged = whole.clone();
+            for _ in 0..=(random >> 7) % 3 {
+                random =
+                    random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let place = (random >> 33) as usize % damaged.len();
+                let noise = (random >> 20) as u8;
+                damaged[place] = if random >> 63 == 0 { damaged[place] ^ (1 << (noise & 7)) } else { noise };
+            }
+            survives(&damaged, &path);
+        }
+    }
+    if let (Some(before), Some(after)) = (before, peak()) {
+        assert!(after - before < 1 << 30, "{} MiB", (after - before) >> 20);
+    }
+}
+
+#[test]
+fn a_damaged_storage_of_an_archive_is_noticed() {
+    let mut bytes = fs::read(golden("mtcnn_pnet/weights_zip.pt")).unwrap();
+    bytes[12_000] ^= 1;
+    let error = message(read_bytes(&bytes));
+    assert!(error.contains("tensor `conv3.weight`") && error.contains("checksum"), "{error}");
+}
+
+const STORED: [DType; 10] = [
+    DType::U8,
+    DType::U32,
+    DType::I16,
+    DType::I32,
+    DType::I64,
+    DType::BF16,
+    DType::F16,
+    DType::F32,
+    DType::F64,
+    DType::F8E4M3,
+];
+
+/// Tensors of every type and of up to four dimensions, as candle's views may have them.
+fn any_tensor() -> impl Strategy<Value = Tensor> {
+    let shape = prop::collection::vec(0usize..5, 0..=4);
+    (prop::sample::select(&STORED[..]), shape, any::<bool>(), any::<bool>()).prop_map(
+        |(dtype, shape, transposed, narrowed)| {
+            let elements: usize = shape.iter().product();
+            let values = (0..elements).map(|i| (i % 100) as f32).collect::<Vec<_>>();
+            let mut tensor = Tensor::from_vec(values, shape.clone(), &Device::Cpu).unwrap();
+            tensor = tensor.to_dtype(dtype).unwrap();
+            if transposed && shape.len() >= 2 {
+                tensor = tensor.transpose(0, shape.len() - 1).unwrap();
+            }
+            match tensor.dims().last() {
+                Some(&length) if narrowed && length > 1 => {
+                    tensor.narrow(tensor.rank() - 1, 1, length - 1).unwrap()
+                }
+                _ => tensor,
+            }
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_written_reads_back(
+        tensors in prop::collection::vec((any::<String>(), any_tensor()), 0..6),
+        metadata in prop::collection::btree_map(any::<String>(), any::<String>(), 0..3),
+    ) {
+        let state: StateDict = tensors.into_iter().filter(|(name, _)| name != "__metadata__").collect();
+        let directory = tempfile::tempdir()?;
+        let path = directory.path().join("state.safetensors");
+        write_safetensors(&path, &state, &metadata)?;
+
+        let again = read(&path, &Device::Cpu)?;
+        let mut order: Vec<_> = state.iter().collect();
+        order.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype().size_in_bytes()));
+        // Tensors without elements lie nowhere in particular.
+        order.retain(|(_, tensor)| tensor.elem_count() > 0);
+        let mut kept = names(&again);
+        kept.retain(|name| again.get(name).is_some_and(|tensor| tensor.elem_count() > 0));
+        prop_assert_eq!(kept, order.iter().map(|(name, _)| *name).collect::<Vec<_>>());
+        prop_assert_eq!(again.len(), state.len());
+        for (name, tensor) in &state {
+            assert_same(tensor, again.get(name).unwrap(), name);
+        }
+
+        // The crate that defines the format agrees with what we wrote.
+        let file = fs::read(&path)?;
+        let (header_length, header) = safetensors::SafeTensors::read_metadata(&file)?;
+        prop_assert_eq!(header_length % 8, 0);
+        let written = header.metadata().clone().unwrap_or_default();
+        for (key, value) in &metadata {
+            prop_assert_eq!(written.get(key), Some(value));
+        }
+        prop_assert!(written.contains_key("format") && written.contains_key("sconce_version"));
+        prop_assert_eq!(header.tensors().len(), state.len());
+    }
+}
+
+#[test]
+fn every_element_type_of_a_safetensors_file_reads() -> Outcome {
+    use safetensors::{Dtype, tensor::TensorView};
+    let signed = TensorView::new(Dtype::I8, vec![2], &[0xff, 0x7f])?;
+    let boolean = TensorView::new(Dtype::BOOL, vec![2], &[0, 1])?;
+    let unsigned = TensorView::new(Dtype::U16, vec![1], &[0x02, 0xff])?;
+    let file = safetensors::serialize([("i8", signed), ("bool", boolean), ("u16", unsigned)], None)?;
+    let state = read_bytes(&file)?;
+    assert_eq!(state.get("i8").ok_or("missing")?.to_vec1::<i64>()?, [-1, 127]);
+    assert_eq!(state.get("bool").ok_or("missing")?.to_vec1::<u8>()?, [0, 1]);
+    assert_eq!(state.get("u16").ok_or("missing")?.to_vec1::<u32>()?, [0xff02]);
+
+    let complex = TensorView::new(Dtype::C64, vec![1], &[0; 8])?;
+    let error = message(read_bytes(&safetensors::serialize([("spectrum", complex)], None)?));
+    assert!(error.contains("tensor `spectrum`") && error.contains("C64"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn names_that_cannot_be_written_are_errors() -> Outcome {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("state.safetensors");
+    let tensor = Tensor::zeros(3, DType::F32, &Device::Cpu)?;
+    let twice = [("a", &tensor), ("a", &tensor)];
+    assert!(message(write_safetensors(&path, twice, &BTreeMap::new())).contains("tensor `a`: given twice"));
+    let reserved = [("__metadata__", &tensor)];
+    assert!(message(write_safetensors(&path, reserved, &BTreeMap::new())).contains("__metadata__"));
+    assert_eq!(fs::read_dir(directory.path())?.count(), 0);
+    Ok(())
+}
+
+#[test]
+fn an_error_while_writing_leaves_the_old_file() -> Outcome {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("state");
+    fs::write(&path, "old")?;
+    let error = message(write_atomically(&path, |file| {
+        file.write_all(b"half of the new")?;
+        file.flush()?;
+        Err(sconce::Error::msg("the disk is full"))
+    }));
+    assert_eq!(error, format!("{}: the disk is full", path.display()));
+    let panicked = std::panic::catch_unwind(|| write_atomically(&path, |_| panic!("within the closure")));
+    assert!(panicked.is_err());
+    assert_eq!(fs::read_to_string(&path)?, "old");
+    assert_eq!(fs::read_dir(directory.path())?.count(), 1);
+
+    write_atomically(&path, |file| Ok(file.write_all(b"new")?))?;
+    assert_eq!(fs::read_to_string(&path)?, "new");
+    assert_eq!(fs::read_dir(directory.path())?.count(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_missing_directory_is_an_error_with_its_name() -> Outcome {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("no_such_directory/state");
+    let error = message(write_atomically(&path, |_| Ok(())));
+    assert!(error.contains("cannot write into") && error.contains("no_such_directory"), "{error}");
+    let error = message(write_atomically(directory.path(), |_| Ok(())));
+    assert!(error.contains(&directory.path().display().to_string()), "{error}");
+    assert_eq!(fs::read_dir(directory.path())?.count(), 0);
+    Ok(())
+}
+
+#[cfg(unix)]
+#[test]
+fn links_are_followed_and_permissions_kept() -> Outcome {
+    use std::os::unix::fs::PermissionsExt;
+    let directory = tempfile::tempdir()?;
+    let (path, link) = (directory.path().join("state"), directory.path().join("link"));
+    fs::write(&path, "old")?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640))?;
+    std::os::unix::fs::symlink(&path, &link)?;
+    write_atomically(&link, |file| Ok(file.write_all(b"new")?))?;
+    assert_eq!(fs::read_to_string(&path)?, "new");
+    assert_eq!(fs::metadata(&path)?.permissions().mode() & 0o777, 0o640);
+    assert!(fs::symlink_metadata(&link)?.is_symlink());
+    Ok(())
+}
+
+#[test]
+fn a_state_dict_keeps_its_order() -> Outcome {
+    let tensor = |value: f32| Tensor::new(value, &Device::Cpu);
+    let mut state = StateDict::new();
+    for (i, name) in ["c", "a", "b", "d"].into_iter().enumerate() {
+        assert!(state.insert(name, tensor(i as f32)?).is_none());
+    }
+    let replaced = state.insert("a", tensor(9.)?).ok_or("not replaced")?;
+    assert_eq!(replaced.to_scalar::<f32>()?, 1.);
+    assert!(state.remove("c").is_some() && state.remove("c").is_none());
+    assert_eq!(names(&state), ["a", "b", "d"]);
+    assert_eq!(state.get("d").ok_or("missing")?.to_scalar::<f32>()?, 3.);
+    assert!(!state.contains_key("c") && state.contains_key("b"));
+    let again: StateDict = state.clone().into_iter().collect();
+    assert_eq!(names(&again), names(&state));
+    Ok(())
+}

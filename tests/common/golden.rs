@@ -1,0 +1,76 @@
+//! PyTorch's answers, `tests/golden/layers/<kind>.{json,safetensors}`, case by case.
+
+use candle_core::{DType, Device, Result, Tensor};
+use serde_json::Value;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+/// One layer, its inputs and what PyTorch made of them.
+pub struct Case {
+    pub kind: String,
+    pub index: usize,
+    /// The constructor's arguments, by PyTorch's names.
+    pub args: Value,
+    /// `train` or `eval`.
+    pub mode: String,
+    tensors: Arc<HashMap<String, Tensor>>,
+}
+
+/// All cases of a kind of layer, or why its files could not be read.
+pub fn cases(kind: &str) -> Result<Vec<Case>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/layers");
+    let text = std::fs::read_to_string(folder.join(format!("{kind}.json")))?;
+    let list: Vec<Value> = serde_json::from_str(&text).map_err(candle_core::Error::wrap)?;
+    let tensors = candle_core::safetensors::load(folder.join(format!("{kind}.safetensors")), &Device::Cpu)?;
+    let tensors = Arc::new(tensors);
+    let case = |(index, case): (usize, &Value)| Case {
+        kind: kind.to_owned(),
+        index,
+        args: case["args"].clone(),
+        mode: case["mode"].as_str().unwrap_or_default().to_owned(),
+        tensors: tensors.clone(),
+    };
+    Ok(list.iter().enumerate().map(case).collect())
+}
+
+impl Case {
+    /// A tensor of this case by name (`input`, `param.weight`, `grad.input`, …), floats widened to f64.
+    pub fn tensor(&self, name: &str) -> Result<Tensor> {
+        match self.find(name)? {
+            Some(tensor) => Ok(tensor),
+            None => candle_core::bail!("{}: no tensor {name}", self.label()),
+        }
+    }
+
+    /// The same, or `None` where the case has no such tensor.
+    pub fn find(&self, name: &str) -> Result<Option<Tensor>> {
+        let Some(tensor) = self.tensors.get(&format!("{}/{name}", self.index)) else { return Ok(None) };
+        let widened = if tensor.dtype().is_float() { tensor.to_dtype(DType::F64)? } else { tensor.clone() };
+        Ok(Some(widened))
+    }
+
+    /// What to call this case in a failure.
+    pub fn label(&self) -> String {
+        format!("{} case {} {}", self.kind, self.index, self.args)
+    }
+
+    /// An argument that is a number.
+    pub fn number(&self, name: &str) -> Option<f64> {
+        self.args[name].as_f64()
+    }
+
+    /// An argument that is true or false.
+    pub fn flag(&self, name: &str) -> Option<bool> {
+        self.args[name].as_bool()
+    }
+
+    /// An argument that is one size, or one for each of two axes.
+    pub fn pair(&self, name: &str) -> Option<[usize; 2]> {
+        let size = |value: &Value| value.as_u64().map(|size| size as usize);
+        match &self.args[name] {
+            Value::Array(sizes) => Some([size(sizes.first()?)?, size(sizes.get(1)?)?]),
+            value => size(value).map(|size| [size; 2]),
+        }
+    }
+}

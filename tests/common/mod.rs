@@ -1,0 +1,132 @@
+//! What the test files share: gradient checks by finite differences, random tensors, PyTorch's answers.
+#![allow(dead_code)] // Each test file uses its part.
+
+pub mod golden;
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use proptest::test_runner::{Config, TestCaseError};
+
+/// How many random settings each property is tried on.
+pub fn config(cases: u32) -> Config {
+    Config { cases, failure_persistence: None, ..Config::default() }
+}
+
+/// A property's failure, from anything that prints.
+pub fn fail(error: impl std::fmt::Display) -> TestCaseError {
+    TestCaseError::fail(error.to_string())
+}
+
+/// A reproducible sequence of numbers, uniform in `[-1, 1)`.
+pub struct Numbers(u64);
+
+impl Numbers {
+    pub fn new(seed: u64) -> Self {
+        Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5851_F42D_4C95_7F2D)
+    }
+
+    pub fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 11) as f64 / (1u64 << 52) as f64 - 1.0
+    }
+
+    /// A tensor of f64 of the given shape, uniform in `[-scale, scale)`.
+    pub fn tensor(&mut self, shape: &[usize], scale: f64) -> Tensor {
+        let data: Vec<f64> = (0..shape.iter().product()).map(|_| self.uniform() * scale).collect();
+        Tensor::from_vec(data, shape, &Device::Cpu).expect("the data has the shape's length")
+    }
+
+    /// A tensor of f64 whose entries all differ by at least `gap`, in random order, around zero but none
+    /// near it: no maximum is close to a tie, no rectifier to its kink.
+    pub fn distinct(&mut self, shape: &[usize], gap: f64) -> Tensor {
+        let count: usize = shape.iter().product();
+        let mut data: Vec<f64> = (0..count).map(|i| (i as f64 - (count / 2) as f64 + 0.37) * gap).collect();
+        for i in (1..count).rev() {
+            let j = ((self.uniform() + 1.0) / 2.0 * (i + 1) as f64) as usize;
+            data.swap(i, j.min(i));
+        }
+        Tensor::from_vec(data, shape, &Device::Cpu).expect("the data has the shape's length")
+    }
+}
+
+/// The same values with other strides: the tensor lies in memory with its dimensions reversed.
+pub fn restride(x: &Tensor) -> Result<Tensor> {
+    let reversed: Vec<usize> = (0..x.rank()).rev().collect();
+    x.permute(reversed.clone())?.contiguous()?.permute(reversed)
+}
+
+/// The elements of a float tensor as f64, in row-major order.
+pub fn values(x: &Tensor) -> Result<Vec<f64>> {
+    x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
+}
+
+/// Checks that two tensors agree in shape and, entry by entry, to `tolerance · max(1, |expected|)`;
+/// NaN agrees with NaN and an infinity with itself.
+pub fn check_close(what: &str, given: &Tensor, expected: &Tensor, tolerance: f64) -> Result<()> {
+    if given.dims() != expected.dims() {
+        candle_core::bail!("{what}: expected shape {:?}, got {:?}", expected.dims(), given.dims());
+    }
+    for (i, (given, expected)) in values(given)?.into_iter().zip(values(expected)?).enumerate() {
+        let same = given == expected || given.is_nan() && expected.is_nan();
+        let close = (given - expected).abs() <= tolerance * expected.abs().max(1.0);
+        if !same && !close {
+            candle_core::bail!("{what}: entry {i}: expected {expected}, got {given}");
+        }
+    }
+    Ok(())
+}
+
+/// Checks the gradients of `f` at `inputs` against central differences in f64.
+///
+/// The output is projected on a random cotangent, and the derivative of that number with respect to
+/// every entry of every input compared with what `backward` gives. `f` must be smooth within 1e-5 of
+/// the inputs: keep them off kinks and ties (see [`Numbers::distinct`]).
+pub fn check_gradients(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor]) -> Result<()> {
+    const STEP: f64 = 1e-5;
+    const TOLERANCE: f64 = 1e-6;
+    let vars =
+        inputs.iter().map(|x| Var::from_tensor(&x.to_dtype(DType::F64)?)).collect::<Result<Vec<_>>>()?;
+    let tracked: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
+    let output = f(&tracked)?;
+    let cotangent = Numbers::new(output.elem_count() as u64).tensor(output.dims(), 1.0);
+    let project = |output: &Tensor| output.mul(&cotangent)?.sum_all();
+    let grads = project(&output)?.backward()?;
+
+    for (index, input) in inputs.iter().enumerate() {
+        let Some(grad) = grads.get(&tracked[index]) else {
+            candle_core::bail!("input {index}: no gradient arrived");
+        };
+        let at = values(input)?;
+        let mut numeric = Vec::with_capacity(at.len());
+        for entry in 0..at.len() {
+            let shifted = |step: f64| {
+                let mut data = at.clone();
+                data[entry] += step;
+                let mut inputs: Vec<Tensor> = tracked.iter().map(Tensor::detach).collect();
+                inputs[index] = Tensor::from_vec(data, input.dims(), input.device())?;
+                project(&f(&inputs)?)?.to_scalar::<f64>()
+            };
+            numeric.push((shifted(STEP)? - shifted(-STEP)?) / (2.0 * STEP));
+        }
+        let numeric = Tensor::from_vec(numeric, input.dims(), input.device())?;
+        check_close(&format!("gradient of input {index}"), grad, &numeric, TOLERANCE)?;
+    }
+    Ok(())
+}
+
+/// The gradients of `inputs` for the gradient `cotangent` of `f`'s output, together with that output.
+pub fn gradients(
+    f: impl Fn(&[Tensor]) -> Result<Tensor>,
+    inputs: &[Tensor],
+    cotangent: &Tensor,
+) -> Result<(Tensor, Vec<Tensor>)> {
+    let vars = inputs.iter().map(Var::from_tensor).collect::<Result<Vec<_>>>()?;
+    let tracked: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
+    let output = f(&tracked)?;
+    let grads = output.mul(cotangent)?.sum_all()?.backward()?;
+    let gradient = |(index, x): (usize, &Tensor)| match grads.get(x) {
+        Some(grad) => Ok(grad.clone()),
+        None => candle_core::bail!("input {index}: no gradient arrived"),
+    };
+    let gradients = tracked.iter().enumerate().map(gradient).collect::<Result<Vec<_>>>()?;
+    Ok((output, gradients))
+}

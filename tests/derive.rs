@@ -1,0 +1,103 @@
+//! `#[derive(Module)]`: the design's examples.
+use sconce::prelude::*;
+
+#[derive(Module)]
+#[module(forward = |x| {
+    let x = relu(conv1(x));
+    relu(conv2(x))
+})]
+struct Model {
+    #[layer(1, 20, 5)]
+    conv1: Conv2d,
+    #[layer(20, 20, 5)]
+    conv2: Conv2d,
+}
+
+#[derive(Module)]
+struct Chain {
+    #[layer(1, 20, 5)]
+    conv1: Conv2d,
+    act1: Relu,
+    #[layer(20, 20, 5)]
+    conv2: Conv2d,
+    act2: Relu,
+}
+
+#[derive(Module)]
+#[module(
+    args(inputs: usize, outputs: usize, stride: usize = 1),
+    forward = |x| {
+        let h = relu(bn1(conv1(x)));
+        relu(bn2(conv2(h)) + downsample(x))
+    },
+)]
+struct BasicBlock {
+    #[layer(inputs, outputs, 3, stride = stride, padding = 1, bias = false)]
+    conv1: Conv2d,
+    #[layer(outputs)]
+    bn1: BatchNorm,
+    #[layer(outputs, outputs, 3, padding = 1, bias = false)]
+    conv2: Conv2d,
+    #[layer(outputs)]
+    bn2: BatchNorm,
+    #[layer(inputs, outputs, stride; if stride != 1 || inputs != outputs)]
+    downsample: Option<Downsample>,
+}
+
+#[derive(Module)]
+#[module(args(inputs: usize, outputs: usize, stride: usize))]
+struct Downsample(
+    #[layer(inputs, outputs, 1, stride = stride, bias = false)] Conv2d,
+    #[layer(outputs)] BatchNorm,
+);
+
+#[derive(Module)]
+#[module(args(widths: [usize; 4], depths: [usize; 4], classes: usize = 1000), forward = |x| {
+    let mut x = relu(stem(x));
+    for block in layer1 {
+        x = block(x);
+    }
+    let x = layer2(x);
+    fc(mean(x, (2, 3)))
+})]
+struct ResNet {
+    #[layer(3, 64, 7, stride = 2, padding = 3)]
+    stem: Conv2d,
+    #[layer(if i == 0 { 64 } else { widths[0] }, widths[0]; for i in 0..depths[0])]
+    layer1: Vec<BasicBlock>,
+    #[layer(if i == 0 { widths[0] } else { widths[1] }, widths[1], stride = if i == 0 { 2 } else { 1 }; for i in 0..depths[1])]
+    layer2: Vec<BasicBlock>,
+    #[layer(widths[1], classes)]
+    fc: Linear,
+}
+
+fn mean(x: impl Into<Signal>, dims: (usize, usize)) -> Signal {
+    x.into().mean(dims)
+}
+
+#[test]
+fn design_examples() -> Result<()> {
+    let device = Device::Cpu;
+    let model = Model::new(&device)?;
+    let x = Tensor::ones((1, 1, 28, 28), DType::F32, &device)?;
+    let (y, launches) = sconce::trace(|| model.forward(&x));
+    assert_eq!(y?.dims(), [1, 20, 20, 20]);
+    assert_eq!(launches.len(), 2, "{launches:?}");
+    assert_eq!(launches[0].to_string(), "Model.conv1: conv2d + bias + relu");
+    let (y, launches) = sconce::trace(|| Chain::new(&device)?.forward(&x));
+    assert_eq!(y?.dims(), [1, 20, 20, 20]);
+    assert_eq!(launches.len(), 2, "{launches:?}");
+    let net = ResNet::config([8, 16, 32, 64], [2, 2, 2, 2]).classes(10).init(&device)?;
+    let x = Tensor::ones((1, 3, 64, 64), DType::F32, &device)?;
+    let (y, launches) = sconce::trace(|| net.forward(&x));
+    println!("{net}");
+    for l in &launches {
+        println!("{l}");
+    }
+    assert_eq!(y?.dims(), [1, 10]);
+    let names: Vec<_> = net.named_parameters().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names[..3], ["stem.weight", "stem.bias", "layer1.0.conv1.weight"]);
+    let error = net.forward(&x.narrow(1, 0, 1)?).unwrap_err().to_string();
+    assert_eq!(error, "");
+    Ok(())
+}

@@ -1,0 +1,13 @@
+use sconce::prelude::*;
+
+struct Vocabulary;
+
+#[derive(Module)]
+#[module(forward = |x| fc(x))]
+struct Net {
+    #[layer(10, 20)]
+    fc: Linear,
+    words: Vocabulary,
+}
+
+fn main() {}
