@@ -289,6 +289,7 @@ fn large() -> Vec<Case> {
     vec![
         case([1, 130, 20, 23], 150, 3, 1, 1, 1),
         case([2, 600, 14, 14], 37, 1, 1, 0, 1),
+        case([1, 9, 1, 17], 5, 1, 1, 0, 1),
         case([1, 70, 33, 31], 64, 3, 2, 1, 1),
         case([1, 64, 29, 28], 40, 1, 2, 0, 1),
         case([1, 3, 9, 3001], 21, 7, 2, 3, 1),
@@ -366,6 +367,22 @@ fn nan_and_infinity_as_in_pytorch() {
         text(result(&tensor(&[0.], [1, 1, 1, 1]), none, Activation::Identity)),
         "[NaN, 0.0, NaN, NaN, 0.0]"
     );
+}
+
+#[test]
+fn infinities_stay_where_they_are() {
+    let case = case([1, 64, 24, 24], 64, 3, 1, 1, 1);
+    let mut data = case.data(DType::F32);
+    let spot = |x: f32, channel: usize, y: usize, z: usize| {
+        let mut values = vec![0f32; 64 * 24 * 24];
+        values[(channel * 24 + y) * 24 + z] = x;
+        Tensor::from_vec(values, (1, 64, 24, 24), &Device::Cpu).unwrap()
+    };
+    data.input = ((data.input + spot(f32::NAN, 5, 3, 4)).unwrap() + spot(f32::INFINITY, 7, 20, 23)).unwrap();
+    let expected = reference(&data, &case.geometry);
+    let packed = PackedCache::default();
+    let got = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
+    assert_close(&got, &expected, 1e-5);
 }
 
 #[test]

@@ -108,6 +108,7 @@ fn run_neon<K: Kernel>(kernel: K) -> K::Output {
 /// # Safety
 /// Pointer methods read or write `LANES` consecutive floats (`n ≤ LANES` in the `_partial` ones) that
 /// the caller guarantees to be in bounds; no alignment is needed. Lanes beyond `n` load as zero.
+#[allow(clippy::missing_safety_doc, reason = "stated once, above")]
 pub trait Simd: Copy + Send + Sync + 'static {
     type V: Copy;
     const LANES: usize;

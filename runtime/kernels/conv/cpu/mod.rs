@@ -8,6 +8,7 @@ mod epilogue;
 mod operand;
 mod packed;
 mod portable;
+mod winograd;
 
 pub use operand::{Operand, Operands};
 pub use packed::{PackedCache, Packing};
@@ -70,6 +71,7 @@ pub(super) fn forward(
     })
 }
 
+/// In f32, by the fastest kernel that is for these operands.
 fn single(
     shape: &ConvShape,
     values: &Values<'_, f32>,
@@ -77,6 +79,9 @@ fn single(
     packing: Option<Packing<'_>>,
     isa: Isa,
 ) -> Result<Vec<f32>> {
+    if let Some(output) = winograd::conv2d(shape, values, activation, packing, isa)? {
+        return Ok(output);
+    }
     match direct::conv2d(shape, values, activation, packing, isa)? {
         Some(output) => Ok(output),
         None => portable::conv2d(shape, values, activation),

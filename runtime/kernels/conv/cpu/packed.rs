@@ -1,5 +1,6 @@
 //! What a kernel prepares from a weight, kept for the next call.
 
+use crate::kernels::conv::winograd::Tile;
 use candle_core::TensorId;
 use std::any::Any;
 use std::fmt;
@@ -21,6 +22,8 @@ type Kept = Arc<dyn Any + Send + Sync>;
 pub enum Form {
     /// Of the direct kernel: blocks of output channels, chunks of input channels.
     Blocked { block: usize, chunk: usize },
+    /// Of Winograd's kernel: transformed.
+    Winograd { tile: Tile },
 }
 
 impl PackedCache {
