@@ -5,8 +5,8 @@ pub use std::borrow::Cow;
 use candle_core::{Shape, Tensor};
 use candle_nn::VarBuilder;
 
-pub use crate::display::display;
 use crate::config::Config;
+pub use crate::display::display;
 use crate::init::Initializer;
 use crate::module::{Forward, Mode, Module};
 use crate::registry::{Kind, for_each_mut};
@@ -131,7 +131,9 @@ impl<T> Repeated<T> for Vec<T> {
 impl<T, const N: usize> Repeated<T> for [T; N] {
     fn from_layers(layers: Vec<T>) -> Result<Self> {
         let got = layers.len();
-        layers.try_into().map_err(|_| Error::msg(format!("expected {N} layers, as the array holds, got {got}")))
+        layers
+            .try_into()
+            .map_err(|_| Error::msg(format!("expected {N} layers, as the array holds, got {got}")))
     }
 }
 

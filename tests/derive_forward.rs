@@ -169,7 +169,10 @@ fn branches_and_operators() -> Result<()> {
     let net = Branches::new(&DEVICE)?;
     let x = ones(&[1, 2, 3, 3]);
     let fused = launches(|| net.forward(&x));
-    assert_eq!(fused[..2], ["Branches.conv1: conv2d + bias + relu", "Branches.conv2: conv2d + bias + residual + relu"]);
+    assert_eq!(
+        fused[..2],
+        ["Branches.conv1: conv2d + bias + relu", "Branches.conv2: conv2d + bias + residual + relu"]
+    );
     let y = net.forward(&x)?;
     let h = net.conv1.call((&x).into(), Mode::Eval).into_tensor()?.relu()?;
     let expected = ((net.conv2.call(h.into(), Mode::Eval).into_tensor()? + x)?.relu()? - 1.)?;

@@ -158,7 +158,9 @@ impl Field {
         let attrs = FieldAttrs::of_field(ctxt, &node.attrs);
         let member = match &node.ident {
             Some(ident) => Member::Named(ident.clone()),
-            None => Member::Unnamed(Index { index: index as u32, span: syn::spanned::Spanned::span(&node.ty) }),
+            None => {
+                Member::Unnamed(Index { index: index as u32, span: syn::spanned::Spanned::span(&node.ty) })
+            }
         };
         let name = match &member {
             Member::Named(ident) => ident.unraw().to_string(),
@@ -212,7 +214,11 @@ impl Role {
         roles.extend(attrs.skip.map(|skip| (skip.key, Self::Skip(skip.value))));
         let mut roles = roles.into_iter();
         let Some((first, role)) = roles.next() else {
-            return if last_segment(ty).is_some_and(|name| name == "PhantomData") { Self::Skip(None) } else { Self::Default };
+            return if last_segment(ty).is_some_and(|name| name == "PhantomData") {
+                Self::Skip(None)
+            } else {
+                Self::Default
+            };
         };
         for (key, _) in roles {
             ctxt.error_at(key.span(), format!("a field is one thing: `{first}` or `{key}`, not both"));

@@ -61,12 +61,10 @@ fn keys(ctxt: &Ctxt, variant: &Variant) {
     let mut seen: HashMap<String, &Field> = HashMap::new();
     for field in variant.fields.iter().filter(|field| !matches!(field.role, Role::Skip(_))) {
         let key = field.key();
-        if let Some(rename) = &field.rename {
-            if key.is_empty() || key.split('.').any(|part| part.is_empty() || part.contains(char::is_whitespace)) {
-                let message = "a name in checkpoints is made of words with dots between: \"features.0\"";
-                ctxt.error_on(&rename.value, message);
-                continue;
-            }
+        if let Some(rename) = field.rename.as_ref().filter(|_| !is_path(&key)) {
+            let message = "a name in checkpoints is made of words with dots between: \"features.0\"";
+            ctxt.error_on(&rename.value, message);
+            continue;
         }
         if let Some(first) = seen.get(&key) {
             let (wrong, other) = if field.rename.is_some() { (field, *first) } else { (*first, field) };
@@ -80,6 +78,11 @@ fn keys(ctxt: &Ctxt, variant: &Variant) {
     }
 }
 
+/// Words with dots between them.
+fn is_path(key: &str) -> bool {
+    key.split('.').all(|word| !word.is_empty() && !word.contains(char::is_whitespace))
+}
+
 /// A closure takes something.
 fn forward(ctxt: &Ctxt, variant: &Variant) {
     let Forward::Closure(closure) = &variant.forward else { return };
@@ -88,10 +91,12 @@ fn forward(ctxt: &Ctxt, variant: &Variant) {
         ctxt.error_at(span, "a forward pass takes at least one input: `forward = |x| …`");
     }
     for pat in &closure.inputs {
-        if let Pat::Type(typed) = pat {
-            if let Type::Reference(reference) = &*typed.ty {
-                ctxt.error_on(reference, "a forward pass owns its inputs: take `Signal` or another type by value");
-            }
+        let Pat::Type(typed) = pat else { continue };
+        if let Type::Reference(reference) = &*typed.ty {
+            ctxt.error_on(
+                reference,
+                "a forward pass owns its inputs: take `Signal` or another type by value",
+            );
         }
     }
     if let Some(token) = &closure.asyncness {
@@ -105,14 +110,19 @@ fn role(ctxt: &Ctxt, input: &Input, field: &Field) {
         Role::Layer(attr) => layer(ctxt, field, attr),
         Role::Param(_) | Role::Buffer(_) => {
             let inner = last_segment(&field.ty);
-            if inner.is_none_or(|name| ["usize", "f32", "f64", "Vec", "Option", "Conv2d", "Linear"].contains(&name.to_string().as_str())) {
+            if inner.is_none_or(|name| {
+                ["usize", "f32", "f64", "Vec", "Option", "Conv2d", "Linear"]
+                    .contains(&name.to_string().as_str())
+            }) {
                 ctxt.error_on(&field.ty, "a parameter or buffer is a bare `Tensor`");
             }
         }
         Role::Default => no_layer(ctxt, input, field),
         Role::Skip(_) => {}
     }
-    if !field.is_layer() && let Some(mode) = &field.mode {
+    if !field.is_layer()
+        && let Some(mode) = &field.mode
+    {
         ctxt.error_on(mode, "only a layer has a mode");
     }
     if let (Role::Skip(_), Some(rename)) = (&field.role, &field.rename) {
@@ -124,13 +134,20 @@ fn role(ctxt: &Ctxt, input: &Input, field: &Field) {
 fn layer(ctxt: &Ctxt, field: &Field, attr: &LayerAttr) {
     match &attr.repeat {
         Repeat::If(token, _) if generic_argument(&field.ty, &["Option"]).is_none() => {
-            ctxt.error_on(token, format!("`{}` may be absent: its type has to be an `Option<…>`", field.name));
+            ctxt.error_on(
+                token,
+                format!("`{}` may be absent: its type has to be an `Option<…>`", field.name),
+            );
         }
         Repeat::For(token, ..) if element(&field.ty).is_none() => {
-            ctxt.error_on(token, format!("`{}` is built many times: its type has to be a `Vec<…>` or an array", field.name));
+            ctxt.error_on(
+                token,
+                format!("`{}` is built many times: its type has to be a `Vec<…>` or an array", field.name),
+            );
         }
         Repeat::Once | Repeat::If(..) if element(&field.ty).is_some() => {
-            let message = format!("`{}` holds several layers: end the attribute with `; for i in 0..n`", field.name);
+            let message =
+                format!("`{}` holds several layers: end the attribute with `; for i in 0..n`", field.name);
             ctxt.error_on(&field.ty, message);
         }
         _ => {}
@@ -143,16 +160,24 @@ fn layer(ctxt: &Ctxt, field: &Field, attr: &LayerAttr) {
 /// Types that certainly are no layers: one error here is clearer than the compiler's several.
 fn no_layer(ctxt: &Ctxt, input: &Input, field: &Field) {
     const DATA: [&str; 20] = [
-        "usize", "isize", "u8", "u16", "u32", "u64", "u128", "i8", "i16", "i32", "i64", "i128", "f32", "f64", "bool",
-        "char", "String", "HashMap", "PathBuf", "Device",
+        "usize", "isize", "u8", "u16", "u32", "u64", "u128", "i8", "i16", "i32", "i64", "i128", "f32", "f64",
+        "bool", "char", "String", "HashMap", "PathBuf", "Device",
     ];
     let bare = element(&field.ty).or(generic_argument(&field.ty, &["Option"])).unwrap_or(&field.ty);
     let Some(name) = last_segment(bare) else { return };
     if name == "Tensor" {
-        ctxt.error_on(&field.ty, "a bare tensor: mark it #[param(shape)], #[buffer(shape)] or #[module(skip)]");
+        ctxt.error_on(
+            &field.ty,
+            "a bare tensor: mark it #[param(shape)], #[buffer(shape)] or #[module(skip)]",
+        );
     } else if DATA.iter().any(|data| name == data) {
-        ctxt.error_on(&field.ty, format!("`{name}` is not a layer: mark it #[module(skip)] or #[module(skip = value)]"));
-    } else if let (true, Type::TraitObject(object)) = (input.is_built(), pointee(bare).map_or(bare, |(_, inner)| inner)) {
+        ctxt.error_on(
+            &field.ty,
+            format!("`{name}` is not a layer: mark it #[module(skip)] or #[module(skip = value)]"),
+        );
+    } else if let (true, Type::TraitObject(object)) =
+        (input.is_built(), pointee(bare).map_or(bare, |(_, inner)| inner))
+    {
         ctxt.error_on(object, "which layer? build it with #[layer(with = |vb| …)]");
     }
 }
@@ -197,13 +222,17 @@ fn inputs(ctxt: &Ctxt, input: &Input) {
     };
     for variant in variants {
         if arity(variant) != arity(first) {
-            let message = format!("this variant takes {} inputs, the first one {}", arity(variant), arity(first));
+            let message =
+                format!("this variant takes {} inputs, the first one {}", arity(variant), arity(first));
             ctxt.error_on(&variant.ident, message);
         }
     }
     for pair in [(&input.loss, &input.optimizer, "optimizer"), (&input.optimizer, &input.loss, "loss")] {
         if let (Some(given), None, missing) = pair {
-            ctxt.error_on(&given.key, format!("`{}` alone is not enough to train: give `{missing}` too", given.key));
+            ctxt.error_on(
+                &given.key,
+                format!("`{}` alone is not enough to train: give `{missing}` too", given.key),
+            );
         }
     }
 }

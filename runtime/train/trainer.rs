@@ -90,15 +90,7 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
 
     fn boxed(model: &'a M, loss: Box<dyn Loss + 'a>, optimizer: Box<dyn Optimizer + 'a>) -> Self {
         let verbosity = Verbosity { bar: true, lines: true };
-        Self {
-            model,
-            loss,
-            optimizer,
-            keep_best: false,
-            allow_non_finite: false,
-            verbosity,
-            on_epoch: None,
-        }
+        Self { model, loss, optimizer, keep_best: false, allow_non_finite: false, verbosity, on_epoch: None }
     }
 
     /// What to lower: a function like `cross_entropy`, or a configured `CrossEntropyLoss::new()…`.
@@ -222,10 +214,10 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
             bar.advance(tally.loss());
         }
         let trained = start.elapsed().as_secs_f64();
-        let train = tally.finish().ok_or_else(|| Error::msg("there is no example to train the network on"))?;
+        let train =
+            tally.finish().ok_or_else(|| Error::msg("there is no example to train the network on"))?;
         drop(bar);
-        let valid =
-            valid.map(|data| measure(self.trainer.model, &*self.trainer.loss, data)).transpose()?;
+        let valid = valid.map(|data| measure(self.trainer.model, &*self.trainer.loss, data)).transpose()?;
         Ok(EpochReport {
             epoch: self.epoch,
             train,

@@ -3,7 +3,7 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Expr, ExprBinary, ExprCall, ExprMethodCall, BinOp, ExprStruct, ExprAssign, Lit, Member};
+use syn::{BinOp, Expr, ExprAssign, ExprBinary, ExprCall, ExprMethodCall, ExprStruct, Lit, Member};
 
 use super::liveness::{Event, Local};
 use super::scope::Origin;
@@ -12,18 +12,93 @@ use super::walk::{Walker, is_self, private};
 
 /// Methods that borrow their receiver, whatever it is: nobody has to clone it for them.
 const BORROWING: &[&str] = &[
-    "all", "any", "append", "as_deref", "as_mut", "as_ref", "as_slice", "as_str", "borrow", "borrow_mut", "capacity",
-    "clear", "clone", "contains", "contains_key", "device", "dim", "dims", "drain", "dtype", "elem_count", "ends_with",
-    "entry", "error", "extend", "first", "get", "get_mut", "insert", "is_empty", "is_err", "is_none", "is_ok",
-    "is_some", "is_train", "iter", "iter_mut", "keys", "last", "len", "lock", "next", "pop", "push", "rank", "read",
-    "remove", "replace", "retain", "reverse", "set", "shape", "sort", "starts_with", "swap", "tensor", "to_owned",
-    "to_string", "to_vec", "truncate", "values", "windows", "write",
+    "all",
+    "any",
+    "append",
+    "as_deref",
+    "as_mut",
+    "as_ref",
+    "as_slice",
+    "as_str",
+    "borrow",
+    "borrow_mut",
+    "capacity",
+    "clear",
+    "clone",
+    "contains",
+    "contains_key",
+    "device",
+    "dim",
+    "dims",
+    "drain",
+    "dtype",
+    "elem_count",
+    "ends_with",
+    "entry",
+    "error",
+    "extend",
+    "first",
+    "get",
+    "get_mut",
+    "insert",
+    "is_empty",
+    "is_err",
+    "is_none",
+    "is_ok",
+    "is_some",
+    "is_train",
+    "iter",
+    "iter_mut",
+    "keys",
+    "last",
+    "len",
+    "lock",
+    "next",
+    "pop",
+    "push",
+    "rank",
+    "read",
+    "remove",
+    "replace",
+    "retain",
+    "reverse",
+    "set",
+    "shape",
+    "sort",
+    "starts_with",
+    "swap",
+    "tensor",
+    "to_owned",
+    "to_string",
+    "to_vec",
+    "truncate",
+    "values",
+    "windows",
+    "write",
 ];
 
 /// Of these, the ones whose answer borrows from the receiver.
 const LENDING: &[&str] = &[
-    "as_deref", "as_mut", "as_ref", "as_slice", "as_str", "borrow", "borrow_mut", "dims", "error", "first", "get",
-    "get_mut", "iter", "iter_mut", "keys", "last", "lock", "shape", "values", "windows",
+    "as_deref",
+    "as_mut",
+    "as_ref",
+    "as_slice",
+    "as_str",
+    "borrow",
+    "borrow_mut",
+    "dims",
+    "error",
+    "first",
+    "get",
+    "get_mut",
+    "iter",
+    "iter_mut",
+    "keys",
+    "last",
+    "lock",
+    "shape",
+    "values",
+    "windows",
 ];
 
 /// A layer that is called: where it is and what it is called in errors.
@@ -75,11 +150,13 @@ impl Walker<'_> {
     pub(super) fn method(&mut self, expr: &mut Expr) {
         let Expr::MethodCall(call) = expr else { return };
         if is_self(&call.receiver) {
-            if let Some(field) = self.field_named(&call.method).filter(|&field| self.fields[field].is_layer()) {
+            if let Some(field) = self.field_named(&call.method).filter(|&field| self.fields[field].is_layer())
+            {
                 self.field(&call.method);
                 let origin = Origin { field, indices: Vec::new() };
                 let place = &self.fields[field].place;
-                let callee = Callee { layer: quote!(&#place), origin, index: None, before: TokenStream::new() };
+                let callee =
+                    Callee { layer: quote!(&#place), origin, index: None, before: TokenStream::new() };
                 let (args, span) = (std::mem::take(&mut call.args), call.method.span());
                 *expr = Expr::Verbatim(self.layer_call(callee, args, span));
                 return;
@@ -193,7 +270,9 @@ impl Walker<'_> {
         let private = private(krate);
         let call = match (index, indices.is_empty()) {
             (None, true) => quote_spanned!(span=> #private::call(#layer, #name, #input, #mode)),
-            (None, false) => quote_spanned!(span=> #private::call_in(#layer, #name, &[#(#indices),*], #input, #mode)),
+            (None, false) => {
+                quote_spanned!(span=> #private::call_in(#layer, #name, &[#(#indices),*], #input, #mode))
+            }
             (Some(i), _) => {
                 quote_spanned!(span=> #private::call_at(#layer, #name, &[#(#indices),*], #i, #input, #mode))
             }
@@ -230,7 +309,9 @@ impl Walker<'_> {
     pub(super) fn assign(&mut self, assign: &mut ExprAssign) {
         self.value(&mut assign.right);
         match self.local_of(&assign.left) {
-            Some((local, ident)) if self.scopes.binding(local).depth < self.frames.len() => self.touch(local, &ident),
+            Some((local, ident)) if self.scopes.binding(local).depth < self.frames.len() => {
+                self.touch(local, &ident)
+            }
             Some((local, _)) => self.events.push(Event::Define(local)),
             None => self.place(&mut assign.left),
         }
@@ -252,7 +333,9 @@ impl Walker<'_> {
         let lender = match expr {
             Expr::Try(attempt) => return self.pin_lender(&attempt.expr),
             Expr::Paren(paren) => return self.pin_lender(&paren.expr),
-            Expr::MethodCall(call) if LENDING.contains(&call.method.to_string().as_str()) => self.root(&call.receiver),
+            Expr::MethodCall(call) if LENDING.contains(&call.method.to_string().as_str()) => {
+                self.root(&call.receiver)
+            }
             Expr::MethodCall(call) => return self.pin_lender(&call.receiver),
             Expr::Reference(reference) => self.root(&reference.expr),
             _ => None,
@@ -290,8 +373,15 @@ fn input(arg: &Expr) -> TokenStream {
 fn is_assignment(op: &BinOp) -> bool {
     matches!(
         op,
-        BinOp::AddAssign(_) | BinOp::SubAssign(_) | BinOp::MulAssign(_) | BinOp::DivAssign(_) | BinOp::RemAssign(_)
-            | BinOp::BitAndAssign(_) | BinOp::BitOrAssign(_) | BinOp::BitXorAssign(_) | BinOp::ShlAssign(_)
+        BinOp::AddAssign(_)
+            | BinOp::SubAssign(_)
+            | BinOp::MulAssign(_)
+            | BinOp::DivAssign(_)
+            | BinOp::RemAssign(_)
+            | BinOp::BitAndAssign(_)
+            | BinOp::BitOrAssign(_)
+            | BinOp::BitXorAssign(_)
+            | BinOp::ShlAssign(_)
             | BinOp::ShrAssign(_)
     )
 }

@@ -3,7 +3,9 @@
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
-use syn::{Block, Expr, ExprClosure, ExprForLoop, ExprIf, ExprMatch, ExprReturn, Item, Local as Let, Pat, Stmt};
+use syn::{
+    Block, Expr, ExprClosure, ExprForLoop, ExprIf, ExprMatch, ExprReturn, Item, Local as Let, Pat, Stmt,
+};
 
 use super::liveness::Event;
 use super::scope::Origin;
@@ -159,7 +161,8 @@ impl Walker<'_> {
             Expr::Reference(reference) if origin.is_some() => &mut reference.expr,
             expr => expr,
         };
-        let bare = matches!(list, Expr::Path(_)) || matches!(list, Expr::Field(field) if self.self_member(field).is_some());
+        let bare = matches!(list, Expr::Path(_))
+            || matches!(list, Expr::Field(field) if self.self_member(field).is_some());
         if let Some(origin) = origin.as_mut().filter(|_| bare) {
             let index = format_ident!("_index_{}", self.loops, span = Span::mixed_site());
             self.loops += 1;

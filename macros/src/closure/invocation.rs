@@ -11,8 +11,24 @@ use crate::attr::Exprs;
 
 /// Macros whose arguments are only looked at: formatting and comparing.
 const LOOKING: &[&str] = &[
-    "assert", "assert_eq", "assert_ne", "debug_assert", "debug_assert_eq", "debug_assert_ne", "eprint", "eprintln",
-    "format", "format_args", "panic", "print", "println", "todo", "unimplemented", "unreachable", "write", "writeln",
+    "assert",
+    "assert_eq",
+    "assert_ne",
+    "debug_assert",
+    "debug_assert_eq",
+    "debug_assert_ne",
+    "eprint",
+    "eprintln",
+    "format",
+    "format_args",
+    "panic",
+    "print",
+    "println",
+    "todo",
+    "unimplemented",
+    "unreachable",
+    "write",
+    "writeln",
 ];
 
 impl Walker<'_> {

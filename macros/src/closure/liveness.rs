@@ -56,7 +56,11 @@ impl Analysis<'_> {
         match event {
             Event::Use(id, local) => {
                 let last = live.insert(*local) && !self.pinned.contains(local);
-                if last { self.moves.insert(*id) } else { self.moves.remove(id) };
+                if last {
+                    self.moves.insert(*id)
+                } else {
+                    self.moves.remove(id)
+                };
             }
             Event::Touch(local) => {
                 live.insert(*local);

@@ -12,9 +12,9 @@ mod liveness;
 mod names;
 mod scope;
 mod shape;
-mod walk;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;

@@ -65,17 +65,38 @@ fn a_value_used_twice_is_cloned_first() {
 #[test]
 fn shadowing_and_assignment_free_the_old_value() {
     check(
-        parse_quote!(|x| { let x = f(x); let mut y = g(x); for i in 0..3 { y = h(y); } y }),
-        quote!({ let x = f(x); let mut y = g(x); for i in 0..3 { y = h(y); } into(y) }),
+        parse_quote!(|x| {
+            let x = f(x);
+            let mut y = g(x);
+            for i in 0..3 {
+                y = h(y);
+            }
+            y
+        }),
+        quote!({
+            let x = f(x);
+            let mut y = g(x);
+            for i in 0..3 {
+                y = h(y);
+            }
+            into(y)
+        }),
     );
 }
 
 #[test]
 fn a_loop_over_a_field_counts() {
     check(
-        parse_quote!(|mut x| { for block in blocks { x = block(x); } x }),
+        parse_quote!(|mut x| {
+            for block in blocks {
+                x = block(x);
+            }
+            x
+        }),
         quote!({
-            for (_index_0, block) in ::core::iter::Iterator::enumerate(::core::iter::IntoIterator::into_iter(&self.blocks)) {
+            for (_index_0, block) in
+                ::core::iter::Iterator::enumerate(::core::iter::IntoIterator::into_iter(&self.blocks))
+            {
                 x = call_in(block, "blocks", &[_index_0], into(x), mode);
             }
             into(x)
@@ -86,8 +107,18 @@ fn a_loop_over_a_field_counts() {
 #[test]
 fn a_value_needed_in_every_turn_stays() {
     check(
-        parse_quote!(|x, mut h| { for i in 0..3 { h = f(x, h); } h }),
-        quote!({ for i in 0..3 { h = f(clone(&x), h); } into(h) }),
+        parse_quote!(|x, mut h| {
+            for i in 0..3 {
+                h = f(x, h);
+            }
+            h
+        }),
+        quote!({
+            for i in 0..3 {
+                h = f(clone(&x), h);
+            }
+            into(h)
+        }),
     );
 }
 
@@ -95,7 +126,14 @@ fn a_value_needed_in_every_turn_stays() {
 fn elements_are_called_by_index() {
     check(
         parse_quote!(|x| blocks[0](blocks[1 + 1](x))),
-        quote!(into(call_at(&self.blocks, "blocks", &[], 0, into(call_at(&self.blocks, "blocks", &[], 1 + 1, into(x), mode)), mode))),
+        quote!(into(call_at(
+            &self.blocks,
+            "blocks",
+            &[],
+            0,
+            into(call_at(&self.blocks, "blocks", &[], 1 + 1, into(x), mode)),
+            mode
+        ))),
     );
     check(
         parse_quote!(|x| stages[0][1](x)),
@@ -118,11 +156,21 @@ fn closures_over_a_field_call_its_elements() {
 fn each_branch_moves_for_itself() {
     check(
         parse_quote!(|x| if width > 2 { conv(x) } else { relu(x) }),
-        quote!(if self.width > 2 { into(call(&self.conv, "conv", into(x), mode)) } else { into(call(&self.relu, "relu", into(x), mode)) }),
+        quote!(if self.width > 2 {
+            into(call(&self.conv, "conv", into(x), mode))
+        } else {
+            into(call(&self.relu, "relu", into(x), mode))
+        }),
     );
     check(
-        parse_quote!(|x| match downsample { Some(d) => d(x), None => x }),
-        quote!(match &self.downsample { Some(d) => into(call(d, "downsample", into(x), mode)), None => into(x) }),
+        parse_quote!(|x| match downsample {
+            Some(d) => d(x),
+            None => x,
+        }),
+        quote!(match &self.downsample {
+            Some(d) => into(call(d, "downsample", into(x), mode)),
+            None => into(x),
+        }),
     );
 }
 
@@ -148,8 +196,14 @@ fn self_may_be_written() {
 #[test]
 fn borrowed_locals_do_not_move_under_their_borrower() {
     check(
-        parse_quote!(|x| { let [n, _] = x.dims()? else { panic!() }; f(x, n) }),
-        quote!({ let [n, _] = x.dims()? else { panic!() }; into(f(clone(&x), n)) }),
+        parse_quote!(|x| {
+            let [n, _] = x.dims()? else { panic!() };
+            f(x, n)
+        }),
+        quote!({
+            let [n, _] = x.dims()? else { panic!() };
+            into(f(clone(&x), n))
+        }),
     );
     check(parse_quote!(|x| f(&x, x)), quote!(into(f(&x, clone(&x)))));
 }
@@ -157,21 +211,43 @@ fn borrowed_locals_do_not_move_under_their_borrower() {
 #[test]
 fn closures_keep_what_they_capture() {
     check(
-        parse_quote!(|x| { let g = |y| f(x, y); g(conv(x)) }),
-        quote!({ let g = |y| f(clone(&x), y); into(g(call(&self.conv, "conv", into(clone(&x)), mode))) }),
+        parse_quote!(|x| {
+            let g = |y| f(x, y);
+            g(conv(x))
+        }),
+        quote!({
+            let g = |y| f(clone(&x), y);
+            into(g(call(&self.conv, "conv", into(clone(&x)), mode)))
+        }),
     );
     check(
-        parse_quote!(|x| { let g = move |y| f(x, y); g(x) }),
-        quote!({ let g = { let x = clone(&x); move |y| f(clone(&x), y) }; into(g(x)) }),
+        parse_quote!(|x| {
+            let g = move |y| f(x, y);
+            g(x)
+        }),
+        quote!({
+            let g = {
+                let x = clone(&x);
+                move |y| f(clone(&x), y)
+            };
+            into(g(x))
+        }),
     );
 }
 
 #[test]
 fn early_returns_are_converted() {
     check(
-        parse_quote!(|x| { if width == 0 { return x; } conv(x) }),
+        parse_quote!(|x| {
+            if width == 0 {
+                return x;
+            }
+            conv(x)
+        }),
         quote!({
-            if self.width == 0 { return ::core::result::Result::Ok(into(x)); }
+            if self.width == 0 {
+                return ::core::result::Result::Ok(into(x));
+            }
             into(call(&self.conv, "conv", into(x), mode))
         }),
     );
@@ -179,30 +255,63 @@ fn early_returns_are_converted() {
 
 #[test]
 fn tuples_are_converted_by_element() {
-    check(parse_quote!(|x, h| (conv(x), h)), quote!((into(call(&self.conv, "conv", into(x), mode)), into(h))));
+    check(
+        parse_quote!(|x, h| (conv(x), h)),
+        quote!((into(call(&self.conv, "conv", into(x), mode)), into(h))),
+    );
     check(parse_quote!(|x| -> Vec<Signal> { vec![x, x] }), quote!({ vec![clone(&x), x] }));
 }
 
 #[test]
 fn macros_look_or_take() {
     check(
-        parse_quote!(|x| { println!("{x:?} {}", width); conv(x) }),
-        quote!({ println!("{x:?} {}", self.width); into(call(&self.conv, "conv", into(x), mode)) }),
+        parse_quote!(|x| {
+            println!("{x:?} {}", width);
+            conv(x)
+        }),
+        quote!({
+            println!("{x:?} {}", self.width);
+            into(call(&self.conv, "conv", into(x), mode))
+        }),
     );
 }
 
 #[test]
 fn parts_of_a_local_leave_it_one_by_one() {
     check(
-        parse_quote!(|x| { let p = f(x); g(p.0, p.1) }),
-        quote!({ let p = f(x); into(g(clone(&p.0), p.1)) }),
+        parse_quote!(|x| {
+            let p = f(x);
+            g(p.0, p.1)
+        }),
+        quote!({
+            let p = f(x);
+            into(g(clone(&p.0), p.1))
+        }),
     );
-    check(parse_quote!(|x| { let p = f(x); p[0] + p[1] }), quote!({ let p = f(x); into(clone(&p[0]) + clone(&p[1])) }));
+    check(
+        parse_quote!(|x| {
+            let p = f(x);
+            p[0] + p[1]
+        }),
+        quote!({
+            let p = f(x);
+            into(clone(&p[0]) + clone(&p[1]))
+        }),
+    );
 }
 
 #[test]
 fn a_local_hides_a_field() {
-    check(parse_quote!(|x| { let conv = f; conv(x) }), quote!({ let conv = f; into(conv(x)) }));
+    check(
+        parse_quote!(|x| {
+            let conv = f;
+            conv(x)
+        }),
+        quote!({
+            let conv = f;
+            into(conv(x))
+        }),
+    );
 }
 
 #[test]

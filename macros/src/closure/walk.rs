@@ -364,7 +364,9 @@ impl<'a> Walker<'a> {
     pub fn unused_fields(&self) -> Vec<usize> {
         let idle = |&i: &usize| {
             let Field { name, role, .. } = &self.fields[i];
-            !self.used.contains(&i) && !name.starts_with('_') && !matches!(role, Role::Skip(_) | Role::Buffer(_))
+            !self.used.contains(&i)
+                && !name.starts_with('_')
+                && !matches!(role, Role::Skip(_) | Role::Buffer(_))
         };
         if self.whole_self { Vec::new() } else { (0..self.fields.len()).filter(idle).collect() }
     }
@@ -373,8 +375,11 @@ impl<'a> Walker<'a> {
     pub fn misspelt(&self) -> Vec<(Ident, String)> {
         let idle = self.unused_fields();
         let layers = self.fields.iter().enumerate().filter(|(_, field)| field.is_layer());
-        let fields: Vec<(&str, bool)> = layers.map(|(i, field)| (field.name.as_str(), idle.contains(&i))).collect();
-        let meant = |ident: &Ident| Some((ident.clone(), suggest::field(&ident.unraw().to_string(), &fields)?.to_string()));
+        let fields: Vec<(&str, bool)> =
+            layers.map(|(i, field)| (field.name.as_str(), idle.contains(&i))).collect();
+        let meant = |ident: &Ident| {
+            Some((ident.clone(), suggest::field(&ident.unraw().to_string(), &fields)?.to_string()))
+        };
         self.callees.iter().filter_map(meant).collect()
     }
 

@@ -146,7 +146,8 @@ fn constructors(item: &Item, config: &TokenStream) -> TokenStream {
         None => {
             let name = format_ident!("{}Config", ident.unraw(), span = ident.span());
             let optional = input.args.iter().filter(|arg| arg.default.is_some()).map(|arg| &arg.name);
-            let marker = (!input.generics.params.is_empty()).then(|| quote!(__network: ::core::marker::PhantomData));
+            let marker =
+                (!input.generics.params.is_empty()).then(|| quote!(__network: ::core::marker::PhantomData));
             quote!(#name { #(#names,)* #(#optional: ::core::option::Option::None,)* #marker })
         }
     };
