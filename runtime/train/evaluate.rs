@@ -86,6 +86,9 @@ where
     let mut tally = Tally::default();
     for batch in data.epoch()? {
         let (input, target) = batch?;
+        if is_empty(&input) {
+            continue;
+        }
         let output = run(&twin, &input, Mode::Eval)?;
         tally.add(scalar(&loss.forward(&output, &target)?)?, &output, &target)?;
     }
@@ -102,6 +105,11 @@ where
         Cow::Owned(_) => None,
     };
     model.call(input.into(), mode).into_tensor()
+}
+
+/// Whether a batch has no examples: there is nothing to learn from it, and its mean loss is NaN.
+pub(super) fn is_empty(input: &Tensor) -> bool {
+    input.dims().first() == Some(&0)
 }
 
 /// The value of a loss.
@@ -123,12 +131,9 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// Counts a batch. One of no examples counts for nothing: its mean is NaN.
+    /// Counts a batch.
     pub(super) fn add(&mut self, loss: f64, output: &Tensor, target: &Tensor) -> Result<()> {
         let examples = output.dims().first().copied().unwrap_or(1);
-        if examples == 0 {
-            return Ok(());
-        }
         self.examples += examples;
         self.loss.add(loss, examples);
         if are_classes(output, target) {
@@ -136,6 +141,11 @@ impl Tally {
             self.accuracy.add(accuracy(&output.detach(), target)?, examples);
         }
         Ok(())
+    }
+
+    /// Whether no batch has been counted yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.examples == 0
     }
 
     /// The mean loss so far.

@@ -15,7 +15,7 @@ pub(super) struct Snapshot {
 impl Snapshot {
     /// Copies what `network` holds now.
     pub(super) fn take(network: &impl Module) -> Result<Self> {
-        let copied = |tensor: &Tensor| tensor.detach().copy();
+        let copied = |tensor: &Tensor| -> Result<Tensor> { Ok(tensor.detach().copy()?) };
         let parameters = network.trainable_parameters().into_iter();
         let parameters = parameters.map(|(_, var)| Ok((var.clone(), copied(&var)?)));
         // Running statistics are written in place, which takes a contiguous tensor; any other buffer is

@@ -6,7 +6,7 @@ use candle_core::backprop::GradStore;
 use candle_core::{Tensor, Var};
 
 use super::data::Batches;
-use super::evaluate::{Evaluation, Tally, measure, run, scalar};
+use super::evaluate::{Evaluation, Tally, is_empty, measure, run, scalar};
 use super::history::{EpochReport, History};
 use super::loss::Loss;
 use super::optim::{Optimizer, Step};
@@ -202,11 +202,14 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
         let mut tally = Tally::default();
         for (index, batch) in train.epoch()?.enumerate() {
             let (input, target) = batch?;
+            if is_empty(&input) {
+                continue;
+            }
             let output = run(self.trainer.model, &input, Mode::Train)?;
             let loss = self.trainer.loss.forward(&output, &target)?;
             let value = self.checked(scalar(&loss)?, index + 1)?;
             let grads = loss.backward()?;
-            if self.epoch == 1 && index == 0 {
+            if self.epoch == 1 && tally.is_new() {
                 *unreached = self.unreached(&grads)?;
             }
             optimizer.step(&grads)?;

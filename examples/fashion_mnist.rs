@@ -1,0 +1,135 @@
+//! Trains a small convolutional network on Fashion-MNIST, saves it, and checks what it reads back.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+use sconce::prelude::*;
+
+const HELP: &str = "\
+Trains on 8,000 images of Fashion-MNIST and tests on 2,000 others.
+
+usage: cargo run --release --example fashion_mnist -- [OPTIONS]
+
+--epochs N   passes over the training images (5)
+--seed N     of the initial parameters, the order and the dropout (0)
+--out FILE   where to save the network (fashion_mnist.safetensors in the system's folder for such files)
+--short      one epoch of 512 images: only to see that it runs";
+
+#[derive(Module)]
+#[module(
+    loss = cross_entropy,
+    optimizer = AdamW::new(2e-3),
+    forward = |x| {
+        let x = max_pool2d(relu(bn1(conv1(x))), 2);
+        let x = max_pool2d(relu(bn2(conv2(x))), 2);
+        fc2(dropout(relu(fc1(flatten(x, 1)))))
+    },
+)]
+struct FashionNet {
+    #[layer(1, 32, 5, padding = 2)]
+    conv1: Conv2d,
+    #[layer(32)]
+    bn1: BatchNorm,
+    #[layer(32, 64, 3, padding = 1)]
+    conv2: Conv2d,
+    #[layer(64)]
+    bn2: BatchNorm,
+    #[layer(64 * 7 * 7, 128)]
+    fc1: Linear,
+    #[layer(0.25)]
+    dropout: Dropout,
+    #[layer(128, 10)]
+    fc2: Linear,
+}
+
+fn main() -> Result<()> {
+    let Some(Arguments { epochs, seed, out, short }) = arguments(std::env::args().skip(1))? else {
+        println!("{HELP}");
+        return Ok(());
+    };
+    let device = Device::Cpu;
+    manual_seed(seed);
+
+    let (train, test) = if short { (512, 256) } else { (8_000, 2_000) };
+    let (images, labels) = fashion_mnist(&device)?;
+    let train = TensorDataset::new(images.narrow(0, 0, train)?, labels.narrow(0, 0, train)?)?.shuffle(true);
+    let test = TensorDataset::new(images.narrow(0, 8_000, test)?, labels.narrow(0, 8_000, test)?)?;
+
+    let model = FashionNet::new(&device)?;
+    println!("{model}\n{} parameters", model.num_parameters());
+    let history = model.fit(&train, &test, Epochs(epochs))?;
+    println!("{history}");
+
+    model.save(&out)?;
+    let reloaded = FashionNet::config().load(&out, &device)?;
+    let (before, after) = (model.evaluate(&test)?, reloaded.evaluate(&test)?);
+    println!("saved to {}; read back: {after}", out.display());
+    if before != after {
+        return Err(Error::msg(format!("the network that was saved had {before}")));
+    }
+    Ok(())
+}
+
+/// The images `[10000, 1, 28, 28]`, normalised, and their classes `[10000]`.
+fn fashion_mnist(device: &Device) -> Result<(Tensor, Tensor)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data");
+    let images = read_idx(&folder.join("t10k-images-idx3-ubyte.gz"))?.to_device(device)?;
+    let labels = read_idx(&folder.join("t10k-labels-idx1-ubyte.gz"))?.to_device(device)?;
+    let (mean, std) = (0.286, 0.353);
+    let images = images.unsqueeze(1)?.to_dtype(DType::F32)?.affine(1. / (255. * std), -mean / std)?;
+    Ok((images, labels))
+}
+
+/// The bytes of a gzipped IDX file: two zeros, the type (8: bytes), the number of dimensions, each of them
+/// as a big-endian u32, and the elements.
+fn read_idx(path: &Path) -> Result<Tensor> {
+    let broken = |what: &str| Error::msg(what).in_layer(path.display());
+    let mut bytes = Vec::new();
+    GzDecoder::new(std::fs::File::open(path).map_err(|e| broken(&e.to_string()))?).read_to_end(&mut bytes)?;
+    let Some((&[0, 0, 8, rank], rest)) = bytes.split_first_chunk() else {
+        return Err(broken("expected an IDX file of bytes"));
+    };
+    let Some((header, elements)) = rest.split_at_checked(4 * usize::from(rank)) else {
+        return Err(broken("the file ends within its header"));
+    };
+    let dims: Vec<usize> = header
+        .chunks_exact(4)
+        .map(|dim| dim.iter().fold(0, |value, &byte| value << 8 | usize::from(byte)))
+        .collect();
+    if dims.iter().product::<usize>() != elements.len() {
+        return Err(broken(&format!("expected {dims:?} bytes after the header, got {}", elements.len())));
+    }
+    Ok(Tensor::from_slice(elements, dims, &Device::Cpu)?)
+}
+
+struct Arguments {
+    epochs: usize,
+    seed: u64,
+    out: PathBuf,
+    short: bool,
+}
+
+/// The command line; none where it asks for help.
+fn arguments(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>> {
+    let out = std::env::temp_dir().join("fashion_mnist.safetensors");
+    let (mut epochs, mut parsed) = (None, Arguments { epochs: 5, seed: 0, out, short: false });
+    while let Some(word) = words.next() {
+        let mut value =
+            || words.next().ok_or_else(|| Error::msg(format!("{word} needs a value; see --help")));
+        match word.as_str() {
+            "--help" | "-h" => return Ok(None),
+            "--short" => parsed.short = true,
+            "--epochs" => epochs = Some(number(&value()?)?),
+            "--seed" => parsed.seed = number(&value()?)?,
+            "--out" => parsed.out = value()?.into(),
+            _ => return Err(Error::msg(format!("unknown argument {word:?}; see --help"))),
+        }
+    }
+    parsed.epochs = epochs.unwrap_or(if parsed.short { 1 } else { 5 });
+    Ok(Some(parsed))
+}
+
+fn number<T: std::str::FromStr>(word: &str) -> Result<T> {
+    word.parse().map_err(|_| Error::msg(format!("expected a number, got {word:?}")))
+}
