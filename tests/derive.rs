@@ -1,4 +1,5 @@
-//! `#[derive(Module)]`: the design's examples.
+//! `#[derive(Module)]` on the networks of the introduction: one launch for each convolution.
+
 use sconce::prelude::*;
 
 #[derive(Module)]
@@ -76,7 +77,7 @@ fn mean(x: impl Into<Signal>, dims: (usize, usize)) -> Signal {
 }
 
 #[test]
-fn design_examples() -> Result<()> {
+fn one_launch_for_each_convolution() -> Result<()> {
     let device = Device::Cpu;
     let model = Model::new(&device)?;
     let x = Tensor::ones((1, 1, 28, 28), DType::F32, &device)?;
@@ -87,17 +88,29 @@ fn design_examples() -> Result<()> {
     let (y, launches) = sconce::trace(|| Chain::new(&device)?.forward(&x));
     assert_eq!(y?.dims(), [1, 20, 20, 20]);
     assert_eq!(launches.len(), 2, "{launches:?}");
+    Ok(())
+}
+
+#[test]
+fn residual_blocks_with_arguments() -> Result<()> {
+    let device = Device::Cpu;
     let net = ResNet::config([8, 16, 32, 64], [2, 2, 2, 2]).classes(10).init(&device)?;
     let x = Tensor::ones((1, 3, 64, 64), DType::F32, &device)?;
     let (y, launches) = sconce::trace(|| net.forward(&x));
-    println!("{net}");
-    for l in &launches {
-        println!("{l}");
-    }
     assert_eq!(y?.dims(), [1, 10]);
+    let launches: Vec<String> = launches.iter().map(ToString::to_string).collect();
+    let expected = [
+        "ResNet.stem: conv2d + bias + relu",
+        "ResNet.layer1[0].conv1: conv2d + batch_norm + relu",
+        "ResNet.layer1[0].downsample.0: conv2d + batch_norm",
+        "ResNet.layer1[0].conv2: conv2d + batch_norm + residual + relu",
+    ];
+    assert_eq!(launches[..4], expected);
     let names: Vec<_> = net.named_parameters().into_iter().map(|(name, _)| name).collect();
     assert_eq!(names[..3], ["stem.weight", "stem.bias", "layer1.0.conv1.weight"]);
     let error = net.forward(&x.narrow(1, 0, 1)?).unwrap_err().to_string();
-    assert_eq!(error, "");
+    let expected =
+        "at ResNet.stem (Conv2d 3→64, 7×7): expected 3 input channels, got 1 (input [1, 1, 64, 64])";
+    assert_eq!(error, expected);
     Ok(())
 }

@@ -218,7 +218,7 @@ fn generics() -> Result<()> {
 fn containers() -> Result<()> {
     let net = Containers::config().init(&DEVICE)?;
     assert_eq!(names(&net)[..3], ["always.weight", "always.bias", "list.0.weight"]);
-    assert_eq!(net.parameters().len(), 2 * 8);
+    assert_eq!(net.parameters().len(), 2 * 9);
     assert_eq!(net.forward(ones(&[1, 3]))?.dims(), [1, 3]);
     let net = Containers::config().deep(true).bias(false).init(&DEVICE)?;
     assert_eq!(names(&net)[..3], ["maybe.weight", "maybe.bias", "always.weight"]);

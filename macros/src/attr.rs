@@ -142,7 +142,8 @@ impl FieldAttrs {
     fn read_layer(&mut self, ctxt: &Ctxt, attr: &Attribute) {
         let Some(key) = attr.path().get_ident().cloned() else { return };
         let done = if key == "layer" {
-            LayerAttr::from_attribute(attr, key.span()).and_then(|parsed| set(ctxt, &mut self.layer, key, parsed))
+            LayerAttr::from_attribute(attr, key.span())
+                .and_then(|parsed| set(ctxt, &mut self.layer, key, parsed))
         } else if key == "param" || key == "buffer" {
             let slot = if key == "param" { &mut self.param } else { &mut self.buffer };
             parse_tensor(attr, &key).and_then(|parsed| set(ctxt, slot, key, parsed))
@@ -181,7 +182,10 @@ impl Source {
             } else {
                 let arg: Expr = input.parse()?;
                 if !setters.is_empty() {
-                    return Err(syn::Error::new_spanned(arg, "arguments without a name come before the named ones"));
+                    return Err(syn::Error::new_spanned(
+                        arg,
+                        "arguments without a name come before the named ones",
+                    ));
                 }
                 args.push(arg);
             }
@@ -217,7 +221,11 @@ impl Repeat {
             return Err(input.error("after `;` comes `if condition` or `for i in range`"));
         };
         input.parse::<Option<Token![,]>>()?;
-        if input.is_empty() { Ok(repeat) } else { Err(input.error("nothing may follow the condition or range")) }
+        if input.is_empty() {
+            Ok(repeat)
+        } else {
+            Err(input.error("nothing may follow the condition or range"))
+        }
     }
 }
 
@@ -329,7 +337,10 @@ fn parse_mode(input: ParseStream) -> Result<Ident> {
 /// `#[param((outputs, inputs), init = kaiming_uniform)]`
 fn parse_tensor(attr: &Attribute, key: &Ident) -> Result<TensorAttr> {
     let missing = |span: Span| {
-        syn::Error::new(span, format!("`{key}` needs a shape: #[{key}((outputs, inputs))] or #[{key}(features)]"))
+        syn::Error::new(
+            span,
+            format!("`{key}` needs a shape: #[{key}((outputs, inputs))] or #[{key}(features)]"),
+        )
     };
     let parse = |input: ParseStream| {
         if input.is_empty() || is_setter(input) {
@@ -339,7 +350,9 @@ fn parse_tensor(attr: &Attribute, key: &Ident) -> Result<TensorAttr> {
         let mut init = None;
         while input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
             if !is_setter(input) {
-                return Err(input.error("a shape of several dimensions stands in parentheses: (outputs, inputs)"));
+                return Err(
+                    input.error("a shape of several dimensions stands in parentheses: (outputs, inputs)")
+                );
             }
             let name: Ident = input.parse()?;
             if name != "init" {

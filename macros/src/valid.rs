@@ -61,14 +61,10 @@ fn keys(ctxt: &Ctxt, variant: &Variant) {
     let mut seen: HashMap<String, &Field> = HashMap::new();
     for field in variant.fields.iter().filter(|field| !matches!(field.role, Role::Skip(_))) {
         let key = field.key();
-        if let Some(rename) = &field.rename {
-            if key.is_empty()
-                || key.split('.').any(|part| part.is_empty() || part.contains(char::is_whitespace))
-            {
-                let message = "a name in checkpoints is made of words with dots between: \"features.0\"";
-                ctxt.error_on(&rename.value, message);
-                continue;
-            }
+        if let Some(rename) = field.rename.as_ref().filter(|_| !is_path(&key)) {
+            let message = "a name in checkpoints is made of words with dots between: \"features.0\"";
+            ctxt.error_on(&rename.value, message);
+            continue;
         }
         if let Some(first) = seen.get(&key) {
             let (wrong, other) = if field.rename.is_some() { (field, *first) } else { (*first, field) };
@@ -82,6 +78,11 @@ fn keys(ctxt: &Ctxt, variant: &Variant) {
     }
 }
 
+/// Words with dots between them.
+fn is_path(key: &str) -> bool {
+    key.split('.').all(|word| !word.is_empty() && !word.contains(char::is_whitespace))
+}
+
 /// A closure takes something.
 fn forward(ctxt: &Ctxt, variant: &Variant) {
     let Forward::Closure(closure) = &variant.forward else { return };
@@ -90,13 +91,12 @@ fn forward(ctxt: &Ctxt, variant: &Variant) {
         ctxt.error_at(span, "a forward pass takes at least one input: `forward = |x| …`");
     }
     for pat in &closure.inputs {
-        if let Pat::Type(typed) = pat {
-            if let Type::Reference(reference) = &*typed.ty {
-                ctxt.error_on(
-                    reference,
-                    "a forward pass owns its inputs: take `Signal` or another type by value",
-                );
-            }
+        let Pat::Type(typed) = pat else { continue };
+        if let Type::Reference(reference) = &*typed.ty {
+            ctxt.error_on(
+                reference,
+                "a forward pass owns its inputs: take `Signal` or another type by value",
+            );
         }
     }
     if let Some(token) = &closure.asyncness {

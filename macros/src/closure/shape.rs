@@ -11,7 +11,7 @@ pub enum Shape {
     Signal,
     Tuple(Vec<Shape>),
     /// An annotated type other than these: the body has it already.
-    Other(Type),
+    Other(Box<Type>),
 }
 
 impl Shape {
@@ -29,7 +29,7 @@ impl Shape {
                 Self::Tuple(tuple.elems.iter().map(Self::of_type).collect())
             }
             ty if last_segment(ty).is_some_and(|name| name == "Signal") => Self::Signal,
-            ty => Self::Other(ty.clone()),
+            ty => Self::Other(Box::new(ty.clone())),
         }
     }
 

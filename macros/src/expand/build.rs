@@ -104,7 +104,8 @@ fn layer(item: &Item, field: &Field, attr: &LayerAttr) -> TokenStream {
             let ty = optional.unwrap_or(&field.ty);
             let layer = one(item, attr, ty, quote!(&#vb), quote!(#key));
             let copies = copies(item, condition);
-            let condition = if copies.is_empty() { quote!(#condition) } else { quote!({ #copies #condition }) };
+            let condition =
+                if copies.is_empty() { quote!(#condition) } else { quote!({ #copies #condition }) };
             quote!(if #condition { ::core::option::Option::Some(#layer) } else { ::core::option::Option::None })
         }
         Repeat::For(_, pat, range) => {
@@ -198,8 +199,8 @@ pub fn copies(item: &Item, tokens: &impl ToTokens) -> TokenStream {
 /// Numbers, flags, and arrays, tuples and options of them.
 fn is_copy(ty: &Type) -> bool {
     const COPY: [&str; 16] = [
-        "usize", "isize", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "f32", "f64", "bool", "char", "DType",
-        "Mode",
+        "usize", "isize", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "f32", "f64", "bool", "char",
+        "DType", "Mode",
     ];
     match ty {
         Type::Array(array) => is_copy(&array.elem),
@@ -210,4 +211,3 @@ fn is_copy(ty: &Type) -> bool {
         }
     }
 }
-

@@ -55,7 +55,8 @@ pub fn expand(item: &Item) -> TokenStream {
 /// `visitor.child("conv1", …);` for each field that is not plain data.
 fn visits(item: &Item, variant: usize, mutable: bool) -> TokenStream {
     let visitor = local("visitor");
-    let (reference, show) = if mutable { (quote!(&mut), quote!(show_mut)) } else { (quote!(&), quote!(show)) };
+    let (reference, show) =
+        if mutable { (quote!(&mut), quote!(show_mut)) } else { (quote!(&), quote!(show)) };
     let visit = |field: &Field| {
         let (key, place) = (field.key(), &field.place);
         match field.role {
