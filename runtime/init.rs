@@ -32,8 +32,8 @@ impl Initializer {
 }
 
 /// A rule that takes no arguments is its own name: `init = ones`.
-impl From<fn() -> Initializer> for Initializer {
-    fn from(rule: fn() -> Initializer) -> Self {
+impl<F: Fn() -> Initializer> From<F> for Initializer {
+    fn from(rule: F) -> Self {
         rule()
     }
 }

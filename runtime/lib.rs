@@ -1,4 +1,44 @@
-//! A struct whose fields are layers becomes, through `#[derive(Module)]`, a whole neural network.
+//! A struct whose fields are layers becomes, through [`#[derive(Module)]`](macro@Module), a whole neural
+//! network on [candle](https://docs.rs/candle-core) tensors: constructor, parameter registry, forward
+//! pass, checkpoints and training, with convolution + bias + batch norm + residual + activation run as one
+//! kernel.
+//!
+//! ```
+//! use sconce::prelude::*;
+//!
+//! #[derive(Module)]
+//! #[module(forward = |x| {
+//!     let x = relu(conv1(x));
+//!     relu(conv2(x))
+//! })]
+//! struct Model {
+//!     #[layer(1, 20, 5)]
+//!     conv1: Conv2d,
+//!     #[layer(20, 20, 5)]
+//!     conv2: Conv2d,
+//! }
+//!
+//! # fn main() -> Result<()> {
+//! let device = Device::Cpu;
+//! let model = Model::new(&device)?; // PyTorch's default initialisation
+//! let x = Tensor::zeros((1, 1, 28, 28), DType::F32, &device)?;
+//! let y = model.forward(&x)?; // each conv + bias + relu is one kernel launch
+//! assert_eq!(y.dims(), [1, 20, 20, 20]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! - **Layers** take PyTorch's arguments in PyTorch's order: `#[layer(3, 64, 7, stride = 2)] conv: Conv2d`.
+//!   A derived struct is a layer too. The attributes are described at [the derive](macro@Module).
+//! - **Tensors by name**: [`Network`] gives every network `named_parameters`, `state_dict`, `save`,
+//!   `freeze("backbone.**")`, `to_dtype` and more; [`Config::load`] builds one from a checkpoint,
+//!   PyTorch's `.pt` included.
+//! - **Training**: `#[module(loss = cross_entropy, optimizer = AdamW::new(1e-3))]` and
+//!   `model.fit(&train, &valid, Epochs(5))`; see [`train`].
+//! - **Signals**: layers take and return a [`Signal`], which collects what can run as one kernel and
+//!   carries the first error, with the path of its layer, to the end.
+//! - **candle** is [`sconce::candle`](candle), candle-nn is [`sconce::nn`](nn), and its layers are fields
+//!   like any other.
 
 // The derive writes `::sconce::…`, also for the networks of this crate's own tests and examples.
 extern crate self as sconce;

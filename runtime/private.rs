@@ -141,20 +141,64 @@ pub fn repeated<T, L: Repeated<T>>(name: &str, layers: Vec<T>) -> Result<L> {
     building(name, L::from_layers(layers))
 }
 
-/// Fields without `#[layer]`: layers that need no arguments.
+/// What a field without `#[layer]` is built by.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` needs arguments",
     label = "write #[layer(…)] above this field, with the arguments of `{Self}::config`",
-    note = "only a layer with `Default` may stand without #[layer(…)]"
+    note = "only a layer with `Default` may stand without #[layer(…)]",
+    note = "if it is plain data: mark it #[module(skip = value)]"
 )]
-pub trait DefaultLayer: Module {
+pub trait DefaultLayer: Sized {
     fn default_layer() -> Self;
 }
 
 #[diagnostic::do_not_recommend]
-impl<T: Module + Default> DefaultLayer for T {
+impl<T: Default> DefaultLayer for T {
     fn default_layer() -> Self {
         T::default()
+    }
+}
+
+/// What a field that holds layers is.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a layer",
+    label = "this type does not implement `sconce::Module`",
+    note = "a field that is plain data: mark it #[module(skip)]",
+    note = "a bare tensor: mark it #[param(shape)] or #[buffer(shape)]",
+    note = "a struct of layers: write #[derive(Module)] above it"
+)]
+pub trait IsLayer: Sized {
+    const PART: Part<Self>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Module> IsLayer for T {
+    const PART: Part<Self> = Part { show: |part| part, show_mut: |part| part, share: T::share };
+}
+
+/// How the registry reaches into a field of type `T`. That `T` is a module is asked for in [`part`] and
+/// nowhere else, so that the compiler finds one mistake in a field that is none.
+pub struct Part<T> {
+    show: for<'a> fn(&'a T) -> &'a (dyn Module + 'a),
+    show_mut: for<'a> fn(&'a mut T) -> &'a mut (dyn Module + 'a),
+    share: fn(&T) -> T,
+}
+
+pub const fn part<T: IsLayer>() -> Part<T> {
+    T::PART
+}
+
+impl<T> Part<T> {
+    pub fn show<'a>(&self, part: &'a T) -> &'a (dyn Module + 'a) {
+        (self.show)(part)
+    }
+
+    pub fn show_mut<'a>(&self, part: &'a mut T) -> &'a mut (dyn Module + 'a) {
+        (self.show_mut)(part)
+    }
+
+    pub fn share(&self, part: &T) -> T {
+        (self.share)(part)
     }
 }
 

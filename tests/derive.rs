@@ -45,20 +45,6 @@ struct BasicBlock {
 }
 
 #[derive(Module)]
-#[module(args(features: usize), forward = |x| {
-    let shape = (1, (), 1, 1);
-    x * weight.reshape(shape)? + bias.reshape(shape)?
-})]
-struct BatchNorm {
-    #[param(features, init = ones)]
-    weight: Tensor,
-    #[param(features)]
-    bias: Tensor,
-    #[buffer((features,))]
-    _running_mean: Tensor,
-}
-
-#[derive(Module)]
 #[module(args(inputs: usize, outputs: usize, stride: usize))]
 struct Downsample(
     #[layer(inputs, outputs, 1, stride = stride, bias = false)] Conv2d,

@@ -204,6 +204,9 @@ impl Field {
 impl Role {
     /// The one role of a field; two at once are a mistake.
     fn new(ctxt: &Ctxt, attrs: FieldAttrs, ty: &Type) -> Self {
+        if attrs.is_broken {
+            return Self::Skip(None);
+        }
         let mut roles = Vec::new();
         roles.extend(attrs.layer.map(|layer| (layer.key, Self::Layer(layer.value))));
         roles.extend(attrs.param.map(|param| (param.key, Self::Param(param.value))));

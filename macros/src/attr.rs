@@ -45,10 +45,15 @@ pub struct FieldAttrs {
     pub rename: Option<Keyed<LitStr>>,
     pub mode: Option<Keyed<Ident>>,
     pub tie: Option<Keyed<LitStr>>,
+    /// One of the first three is there but makes no sense.
+    pub is_broken: bool,
 }
 
 /// `#[layer(…)]`
 pub struct LayerAttr {
+    /// The word `layer` and the parentheses behind it: where errors about the arguments point.
+    pub span: Span,
+    pub parentheses: Option<Span>,
     pub source: Source,
     pub repeat: Repeat,
 }
@@ -137,20 +142,33 @@ impl FieldAttrs {
     fn read_layer(&mut self, ctxt: &Ctxt, attr: &Attribute) {
         let Some(key) = attr.path().get_ident().cloned() else { return };
         let done = if key == "layer" {
-            tokens_of(attr)
-                .and_then(|tokens| LayerAttr::parse.parse2(tokens))
-                .and_then(|parsed| set(ctxt, &mut self.layer, key, parsed))
+            LayerAttr::from_attribute(attr, key.span()).and_then(|parsed| set(ctxt, &mut self.layer, key, parsed))
         } else if key == "param" || key == "buffer" {
             let slot = if key == "param" { &mut self.param } else { &mut self.buffer };
             parse_tensor(attr, &key).and_then(|parsed| set(ctxt, slot, key, parsed))
         } else {
             Ok(())
         };
-        ctxt.ok(done);
+        self.is_broken |= ctxt.ok(done).is_none();
     }
 }
 
 impl LayerAttr {
+    fn from_attribute(attr: &Attribute, span: Span) -> Result<Self> {
+        let parentheses = match &attr.meta {
+            Meta::List(list) => Some(list.delimiter.span().join()),
+            _ => None,
+        };
+        let parse = |input: ParseStream| {
+            let source = Source::parse(input)?;
+            Ok(Self { span, parentheses, source, repeat: Repeat::parse(input)? })
+        };
+        parse.parse2(tokens_of(attr)?)
+    }
+}
+
+impl Source {
+    /// Everything up to the semicolon.
     fn parse(input: ParseStream) -> Result<Self> {
         let (mut args, mut setters, mut with) = (Vec::new(), Vec::<(Ident, Expr)>::new(), None);
         while !input.is_empty() && !input.peek(Token![;]) {
@@ -163,10 +181,7 @@ impl LayerAttr {
             } else {
                 let arg: Expr = input.parse()?;
                 if !setters.is_empty() {
-                    return Err(syn::Error::new_spanned(
-                        arg,
-                        "arguments without a name come before the named ones",
-                    ));
+                    return Err(syn::Error::new_spanned(arg, "arguments without a name come before the named ones"));
                 }
                 args.push(arg);
             }
@@ -174,18 +189,14 @@ impl LayerAttr {
                 input.parse::<Token![,]>()?;
             }
         }
-        let repeat = Repeat::parse(input)?;
-        let source = match with {
-            None => Source::Config { args, setters },
-            Some((_, value)) if args.is_empty() && setters.is_empty() => Source::With(value),
+        match with {
+            None => Ok(Self::Config { args, setters }),
+            Some((_, value)) if args.is_empty() && setters.is_empty() => Ok(Self::With(value)),
             Some((name, _)) => {
-                return Err(syn::Error::new(
-                    name.span(),
-                    "`with` builds the whole layer: no other argument may stand beside it",
-                ));
+                let message = "`with` builds the whole layer: no other argument may stand beside it";
+                Err(syn::Error::new(name.span(), message))
             }
-        };
-        Ok(Self { source, repeat })
+        }
     }
 }
 
@@ -206,11 +217,7 @@ impl Repeat {
             return Err(input.error("after `;` comes `if condition` or `for i in range`"));
         };
         input.parse::<Option<Token![,]>>()?;
-        if input.is_empty() {
-            Ok(repeat)
-        } else {
-            Err(input.error("nothing may follow the condition or range"))
-        }
+        if input.is_empty() { Ok(repeat) } else { Err(input.error("nothing may follow the condition or range")) }
     }
 }
 
@@ -292,6 +299,9 @@ fn parse_args(ctxt: &Ctxt, input: ParseStream) -> Result<Vec<Arg>> {
     let mut args = Vec::new();
     while !content.is_empty() {
         match ctxt.ok(parse_arg(&content)) {
+            Some(arg) if args.iter().any(|known: &Arg| known.name == arg.name) => {
+                ctxt.error_on(&arg.name, format!("two arguments are called `{}`", arg.name));
+            }
             Some(arg) => args.push(arg),
             None => skip_to_comma(&content)?,
         }
@@ -319,10 +329,7 @@ fn parse_mode(input: ParseStream) -> Result<Ident> {
 /// `#[param((outputs, inputs), init = kaiming_uniform)]`
 fn parse_tensor(attr: &Attribute, key: &Ident) -> Result<TensorAttr> {
     let missing = |span: Span| {
-        syn::Error::new(
-            span,
-            format!("`{key}` needs a shape: #[{key}((outputs, inputs))] or #[{key}(features)]"),
-        )
+        syn::Error::new(span, format!("`{key}` needs a shape: #[{key}((outputs, inputs))] or #[{key}(features)]"))
     };
     let parse = |input: ParseStream| {
         if input.is_empty() || is_setter(input) {
@@ -332,9 +339,7 @@ fn parse_tensor(attr: &Attribute, key: &Ident) -> Result<TensorAttr> {
         let mut init = None;
         while input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
             if !is_setter(input) {
-                return Err(
-                    input.error("a shape of several dimensions stands in parentheses: (outputs, inputs)")
-                );
+                return Err(input.error("a shape of several dimensions stands in parentheses: (outputs, inputs)"));
             }
             let name: Ident = input.parse()?;
             if name != "init" {

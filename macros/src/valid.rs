@@ -34,15 +34,11 @@ fn generics(ctxt: &Ctxt, input: &Input) {
     }
 }
 
-/// Arguments have distinct names and the required ones come first.
+/// The required arguments come first, and no setter hides a method of the config.
 fn args(ctxt: &Ctxt, input: &Input) {
-    let mut seen = HashMap::new();
     let mut optional = None;
     for arg in &input.args {
         let name = arg.name.unraw().to_string();
-        if seen.insert(name.clone(), ()).is_some() {
-            ctxt.error_on(&arg.name, format!("two arguments are called `{name}`"));
-        }
         if ["build", "init", "load"].contains(&name.as_str()) && arg.default.is_some() {
             ctxt.error_on(&arg.name, format!("`{name}` is what a config does; call the argument otherwise"));
         }

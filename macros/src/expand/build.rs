@@ -1,9 +1,9 @@
 //! The body of `Config::build`: every field in its order, then the network around them.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Delimiter, Group, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::Type;
 use syn::spanned::Spanned;
+use syn::{Expr, Type};
 
 use super::{Item, local};
 use crate::ast::{Field, Role, Variant, element, generic_argument, pointee};
@@ -92,26 +92,25 @@ fn value(item: &Item, field: &Field) -> TokenStream {
 }
 
 /// One layer, one if a condition holds, or one for each element of a range.
-fn layer(item: &Item, field: &Field, LayerAttr { source, repeat }: &LayerAttr) -> TokenStream {
+fn layer(item: &Item, field: &Field, attr: &LayerAttr) -> TokenStream {
     let (krate, vb, key) = (&item.input.krate, local("vb"), field.key());
     let optional = generic_argument(&field.ty, &["Option"]);
-    match repeat {
+    match &attr.repeat {
         Repeat::Once => {
-            let layer = one(item, field, source, optional.unwrap_or(&field.ty), quote!(&#vb), quote!(#key));
+            let layer = one(item, attr, optional.unwrap_or(&field.ty), quote!(&#vb), quote!(#key));
             if optional.is_some() { quote!(::core::option::Option::Some(#layer)) } else { layer }
         }
         Repeat::If(_, condition) => {
             let ty = optional.unwrap_or(&field.ty);
-            let layer = one(item, field, source, ty, quote!(&#vb), quote!(#key));
+            let layer = one(item, attr, ty, quote!(&#vb), quote!(#key));
             let copies = copies(item, condition);
-            let condition =
-                if copies.is_empty() { quote!(#condition) } else { quote!({ #copies #condition }) };
+            let condition = if copies.is_empty() { quote!(#condition) } else { quote!({ #copies #condition }) };
             quote!(if #condition { ::core::option::Option::Some(#layer) } else { ::core::option::Option::None })
         }
         Repeat::For(_, pat, range) => {
             let (list, ty) = (local("layers"), element(&field.ty).unwrap_or(&field.ty));
             let index = quote!(&#krate::__private::index(#list.len()));
-            let layer = one(item, field, source, ty, quote!(&#vb.pp(#key)), index);
+            let layer = one(item, attr, ty, quote!(&#vb.pp(#key)), index);
             let copies = copies(item, range);
             let range = if copies.is_empty() { quote!(#range) } else { quote!({ #copies #range }) };
             quote! {{
@@ -125,18 +124,11 @@ fn layer(item: &Item, field: &Field, LayerAttr { source, repeat }: &LayerAttr) -
 
 /// `__private::layer(&vb, "conv1", <Conv2d>::config(1, 20, 5).padding(2))?`, inside `Box` or `Arc` where
 /// the type says so.
-fn one(
-    item: &Item,
-    field: &Field,
-    source: &Source,
-    ty: &Type,
-    vb: TokenStream,
-    name: TokenStream,
-) -> TokenStream {
+fn one(item: &Item, attr: &LayerAttr, ty: &Type, vb: TokenStream, name: TokenStream) -> TokenStream {
     let krate = &item.input.krate;
     let (pointer, ty) = pointee(ty).map_or((None, ty), |(pointer, inner)| (Some(pointer), inner));
-    let span = Span::mixed_site().located_at(field.ty.span());
-    let layer = match source {
+    let span = Span::mixed_site().located_at(attr.span);
+    let layer = match &attr.source {
         Source::With(function) => {
             let copies = copies(item, function);
             quote!({ #copies #krate::__private::with(#vb, #name, #function)? })
@@ -144,8 +136,7 @@ fn one(
         Source::Config { args, setters } => {
             let values: TokenStream = setters.iter().map(|(name, value)| quote!(.#name(#value))).collect();
             let copies = copies(item, &quote!(#(#args,)* #values));
-            let config = syn::Ident::new("config", ty.span());
-            let config = quote_spanned!(ty.span()=> <#ty>::#config(#(#args),*));
+            let config = config(attr, ty, args);
             let layer = quote_spanned!(span=> #krate::__private::layer);
             if copies.is_empty() {
                 quote!(#layer(#vb, #name, #config #values)?)
@@ -159,6 +150,18 @@ fn one(
         Some(_) => quote!(::std::sync::Arc::new(#layer)),
         None => layer,
     }
+}
+
+/// `<Conv2d>::config(1, 20, 5)`. To the compiler it stands where `layer(1, 20, 5)` does, so that a wrong
+/// number of arguments is shown, and mended, there.
+fn config(attr: &LayerAttr, ty: &Type, args: &[Expr]) -> TokenStream {
+    let mut list = Group::new(Delimiter::Parenthesis, quote!(#(#args),*));
+    let alone = matches!(&attr.source, Source::Config { setters, .. } if setters.is_empty());
+    match attr.parentheses {
+        Some(span) if alone && matches!(attr.repeat, Repeat::Once) => list.set_span(span),
+        _ => list.set_span(attr.span),
+    }
+    quote_spanned!(attr.span=> <#ty>::config #list)
 }
 
 /// `__private::param(&vb, "scale", (outputs, 1), Some(Into::into({ use init::*; ones })))?`
@@ -195,8 +198,8 @@ pub fn copies(item: &Item, tokens: &impl ToTokens) -> TokenStream {
 /// Numbers, flags, and arrays, tuples and options of them.
 fn is_copy(ty: &Type) -> bool {
     const COPY: [&str; 16] = [
-        "usize", "isize", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "f32", "f64", "bool", "char",
-        "DType", "Mode",
+        "usize", "isize", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "f32", "f64", "bool", "char", "DType",
+        "Mode",
     ];
     match ty {
         Type::Array(array) => is_copy(&array.elem),
@@ -207,3 +210,4 @@ fn is_copy(ty: &Type) -> bool {
         }
     }
 }
+

@@ -59,7 +59,7 @@ fn builder(item: &Item, name: &Ident) -> TokenStream {
             #marker
         }
 
-        #[allow(dead_code, clippy::all)]
+        #[allow(dead_code, clippy::all, clippy::pedantic)]
         impl #generics #name #arguments #bounds {
             #(#setters)*
 
@@ -153,7 +153,7 @@ fn constructors(item: &Item, config: &TokenStream) -> TokenStream {
     };
     let device = local("device");
     quote! {
-        #[allow(dead_code, clippy::all)]
+        #[allow(dead_code, clippy::all, clippy::pedantic)]
         impl #generics #ident #arguments #bounds {
             /// The arguments of the network: the required ones here, the others by its setters.
             #vis fn config(#(#names: #types),*) -> #config {

@@ -163,7 +163,7 @@ fn methods(item: &Item, signature: &Signature) -> TokenStream {
         }
     };
     quote! {
-        #[allow(dead_code, clippy::all)]
+        #[allow(dead_code, clippy::all, clippy::pedantic)]
         impl #generics #ident #arguments #bounds {
             /// Runs the network in evaluation mode.
             #vis fn forward(&self, #(#parameters),*) -> #krate::Result<#output> {

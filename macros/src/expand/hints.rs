@@ -29,10 +29,9 @@ fn hint(field: &Field) -> TokenStream {
         Member::Named(ident) => ident.clone(),
         Member::Unnamed(index) => format_ident!("field_{}", index.index, span = index.span),
     };
-    let mut item = name.clone();
+    // The use keeps the user's own span: rustc is silent about deprecation inside a derive.
+    let (mut item, usage) = (name.clone(), name);
     item.set_span(Span::mixed_site());
-    let mut usage = name;
-    usage.set_span(Span::mixed_site().located_at(usage.span()));
     quote! {
         const _: () = {
             #[deprecated(note = #note)]

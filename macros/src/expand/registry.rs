@@ -10,12 +10,12 @@ use crate::ast::{Field, Role};
 // impl ::sconce::Module for Model {
 //     fn kind(&self) -> Cow<'static, str> { Cow::Borrowed("Model") }
 //     fn visit<'module>(&'module self, visitor: &mut dyn Visitor<'module>) {
-//         visitor.child("conv1", &self.conv1);
+//         visitor.child("conv1", __private::part::<Conv2d>().show(&self.conv1));
 //         visitor.parameter("scale", &self.scale);
 //     }
 //     fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) { … }
 //     fn share(&self) -> Self {
-//         Self { conv1: Module::share(&self.conv1), scale: Clone::clone(&self.scale) }
+//         Self { conv1: __private::part::<Conv2d>().share(&self.conv1), scale: Clone::clone(&self.scale) }
 //     }
 // }
 pub fn expand(item: &Item) -> TokenStream {
@@ -52,30 +52,43 @@ pub fn expand(item: &Item) -> TokenStream {
     }
 }
 
-/// `visitor.child("conv1", &self.conv1);` for each field that is not plain data.
+/// `visitor.child("conv1", …);` for each field that is not plain data.
 fn visits(item: &Item, variant: usize, mutable: bool) -> TokenStream {
     let visitor = local("visitor");
-    let reference = if mutable { quote!(&mut) } else { quote!(&) };
+    let (reference, show) = if mutable { (quote!(&mut), quote!(show_mut)) } else { (quote!(&), quote!(show)) };
     let visit = |field: &Field| {
         let (key, place) = (field.key(), &field.place);
-        let method = match field.role {
-            Role::Layer(_) | Role::Default => quote!(child),
-            Role::Param(_) => quote!(parameter),
-            Role::Buffer(_) => quote!(buffer),
-            Role::Skip(_) => return TokenStream::new(),
-        };
-        quote_spanned!(field.ty.span()=> #visitor.#method(#key, #reference #place);)
+        match field.role {
+            Role::Layer(_) | Role::Default => {
+                let part = part(item, field);
+                quote!(#visitor.child(#key, #part.#show(#reference #place));)
+            }
+            Role::Param(_) => quote_spanned!(field.ty.span()=> #visitor.parameter(#key, #reference #place);),
+            Role::Buffer(_) => quote_spanned!(field.ty.span()=> #visitor.buffer(#key, #reference #place);),
+            Role::Skip(_) => TokenStream::new(),
+        }
     };
     item.input.variants[variant].fields.iter().map(visit).collect()
 }
 
+/// `__private::part::<Conv2d>()`: one spelling everywhere, so that the compiler complains once of a type
+/// that is no layer.
+fn part(item: &Item, field: &Field) -> TokenStream {
+    let (krate, ty) = (&item.input.krate, &field.ty);
+    quote_spanned!(ty.span()=> #krate::__private::part::<#ty>())
+}
+
 /// `Self { conv1: Module::share(&self.conv1), … }`
 fn share(item: &Item, variant: usize) -> TokenStream {
-    let (variant, krate) = (&item.input.variants[variant], &item.input.krate);
+    let variant = &item.input.variants[variant];
     let path = variant.path();
-    let fields = variant.fields.iter().map(|Field { member, place, role, ty, .. }| {
+    let fields = variant.fields.iter().map(|field| {
+        let Field { member, place, role, ty, .. } = field;
         let copy = match role {
-            Role::Layer(_) | Role::Default => quote_spanned!(ty.span()=> #krate::Module::share(&#place)),
+            Role::Layer(_) | Role::Default => {
+                let part = part(item, field);
+                quote!(#part.share(&#place))
+            }
             _ => quote_spanned!(ty.span()=> ::core::clone::Clone::clone(&#place)),
         };
         quote!(#member: #copy)

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value<'a> {
     None,
-    Bool(bool),
+    Bool,
     Int(i64),
     /// An integer of more than 64 bits: two's complement, little-endian.
     Long(&'a [u8]),
@@ -31,7 +31,7 @@ impl Value<'_> {
     pub fn kind(self) -> &'static str {
         match self {
             Self::None => "None",
-            Self::Bool(_) => "a boolean",
+            Self::Bool => "a boolean",
             Self::Int(_) | Self::Long(_) => "an integer",
             Self::Str(_) => "a string",
             Self::Tuple(_) => "a tuple",

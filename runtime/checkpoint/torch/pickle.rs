@@ -93,8 +93,8 @@ impl<'a> Machine<'a> {
         let input = &mut self.input;
         Ok(Some(match opcode {
             b'N' => Value::None,
-            0x88 => Value::Bool(true),
-            0x89 => Value::Bool(false),
+            0x88 => Value::Bool,
+            0x89 => Value::Bool,
             b'K' => Value::Int(input.byte()?.into()),
             b'M' => Value::Int(u16::from_le_bytes(input.array()?).into()),
             b'J' => Value::Int(i32::from_le_bytes(input.array()?).into()),

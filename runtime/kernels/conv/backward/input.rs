@@ -9,7 +9,7 @@ use crate::kernels::simd::Isa;
 use rayon::prelude::*;
 
 /// Input channels that one sweep computes.
-const BLOCK: usize = 4;
+const BLOCK: usize = 6;
 
 /// The zeros around the output's gradient that the sweeps read.
 pub(super) fn margin(extent: &Extent) -> Margin {
@@ -135,10 +135,13 @@ impl<R: Real> Work<R> for InputTask<'_, R> {
                 let weight = &sweep.weight[start..start + block * size];
                 let Planes { pitch, plane: stride, .. } = *self.grad;
                 let part = Part { lanes, sweep, from, pitch, stride, outputs, weight, to, plane };
+                // As many sums as leave sixteen registers room for the factors.
                 match block {
-                    4 => part.run::<4, 3>(),
-                    3 => part.run::<3, 4>(),
-                    2 => part.run::<2, 5>(),
+                    6 => part.run::<6, 2>(),
+                    5 => part.run::<5, 2>(),
+                    4 => part.run::<4, 2>(),
+                    3 => part.run::<3, 3>(),
+                    2 => part.run::<2, 4>(),
                     _ => part.run::<1, 8>(),
                 }
             }
@@ -216,29 +219,31 @@ impl<L: Lanes> Part<'_, L> {
                 }
             }
         }
-        for (p, &position) in positions[..count].iter().enumerate() {
-            for (c, sums) in sums.iter().enumerate() {
-                self.store(c, position, sums[p]);
+        // Through memory, in loops so small that they are unrolled and the sums stay in registers.
+        let mut values = [[[L::Real::default(); MAX_LANES]; P]; C];
+        for c in 0..C {
+            for p in 0..P {
+                // SAFETY: no vector has more than `MAX_LANES` lanes.
+                unsafe { lanes.store(values[c][p].as_mut_ptr(), sums[c][p]) };
+            }
+        }
+        for (c, values) in values.iter().enumerate() {
+            for (&position, values) in positions[..count].iter().zip(values) {
+                self.copy(c, position, &values[..L::LANES]);
             }
         }
     }
 
-    /// Stores the lanes of `sums` that lie inside the row.
+    /// Copies the lanes of a vector that lie inside the row.
     #[inline(always)]
-    fn store(&mut self, channel: usize, [row, column]: [usize; 2], sums: L::V) {
+    fn copy(&mut self, channel: usize, [row, column]: [usize; 2], values: &[L::Real]) {
         let [down, right] = self.sweep.steps;
         let to = &mut self.to[channel * self.plane + self.sweep.to + row * down + column * right..];
         let count = L::LANES.min(self.sweep.columns - column);
         if count == L::LANES && right == 1 {
-            let to = &mut to[..L::LANES];
-            // SAFETY: `to` has room for a vector.
-            return unsafe { self.lanes.store(to.as_mut_ptr(), sums) };
-        }
-        let mut values = [L::Real::default(); MAX_LANES];
-        // SAFETY: no vector has more than `MAX_LANES` lanes.
-        unsafe { self.lanes.store(values.as_mut_ptr(), sums) };
-        for (to, &value) in to.iter_mut().step_by(right).zip(&values[..count]) {
-            *to = value;
+            to[..L::LANES].copy_from_slice(values);
+        } else {
+            to.iter_mut().step_by(right).zip(&values[..count]).for_each(|(to, &value)| *to = value);
         }
     }
 }

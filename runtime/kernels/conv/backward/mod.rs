@@ -8,6 +8,7 @@ mod extent;
 mod input;
 mod lanes;
 mod mask;
+mod phases;
 mod tasks;
 mod weight;
 

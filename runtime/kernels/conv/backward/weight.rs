@@ -1,17 +1,20 @@
 //! The gradient of the weight: dot products of the output's gradient with the input under each tap,
 //! vectors along the width, several output channels and taps in registers.
 
-use super::extent::{Class, Extent};
+use super::extent::Extent;
 use super::lanes::{Lanes, Real, Work};
 use super::mask::Planes;
+use super::phases::{Phases, phases};
 use super::tasks::{TASKS, channels_per_task, run_all, split_channels};
 use crate::kernels::simd::Isa;
-use std::borrow::Cow;
+use std::ops::Range;
 
 /// Output channels that one tile computes.
 const BLOCK: usize = 4;
 /// Pixels whose gradients, of a block of channels, stay in the first cache.
 const CHUNK: usize = 1024;
+/// Columns whose pixels every block of a task meets in turn, while they stay in the second cache.
+const COLUMNS: usize = 36;
 
 /// The gradient of the weight, `[outputs, inputs of a group, height, width]`.
 ///
@@ -24,7 +27,7 @@ pub(super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R], grad: &P
     let scan = Scan::new(extent, grad, &input);
 
     let per_channel = extent.batch * extent.output_plane() * columns;
-    let per_task = channels_per_task(channels, extent.outputs, BLOCK, per_channel);
+    let per_task = channels_per_task(channels, extent.outputs, 4 * BLOCK, per_channel);
     let chunks = chunks(extent.batch, &scan);
     let wanted = ((per_channel * channels) >> 20).clamp(1, TASKS.div_ceil(channels.div_ceil(per_task)));
     let segments: Vec<&[Chunk]> = chunks.chunks(chunks.len().div_ceil(wanted)).collect();
@@ -45,99 +48,6 @@ pub(super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R], grad: &P
     }
     partial.truncate(size);
     partial
-}
-
-/// The input, padded and split into the residue classes of the stride, so that every tap meets the
-/// pixels of a row side by side.
-struct Phases<'a, R: Clone> {
-    data: Cow<'a, [R]>,
-    pitch: usize,
-    /// From one channel to the next.
-    channel: usize,
-    /// For each input channel of a group and each tap, where the first pixel meets it.
-    columns: Vec<usize>,
-}
-
-fn phases<'a, R: Real>(isa: Isa, extent: &Extent, input: &'a [R]) -> Phases<'a, R> {
-    let [y, x] = extent.axes.map(|axis| axis.classes());
-    let [rows, pitch] = extent.axes.map(|axis| axis.output + axis.max_shift());
-    let direct = extent
-        .axes
-        .iter()
-        .all(|axis| axis.stride == 1 && axis.padding == 0 && axis.output + axis.max_shift() <= axis.input);
-    let [rows, pitch] = if direct { extent.axes.map(|axis| axis.input) } else { [rows, pitch] };
-    let channel = y.len() * x.len() * rows * pitch;
-
-    let mut columns = vec![0; extent.inputs * extent.taps()];
-    for (i, y) in y.iter().enumerate() {
-        for (j, x_class) in x.iter().enumerate() {
-            let phase = (i * x.len() + j) * rows * pitch;
-            for (y, x) in y.taps.iter().flat_map(|y| x_class.taps.iter().map(move |x| (y, x))) {
-                let tap = y.index * extent.axes[1].kernel + x.index;
-                for c in 0..extent.inputs {
-                    columns[c * extent.taps() + tap] = c * channel + phase + y.shift * pitch + x.shift;
-                }
-            }
-        }
-    }
-    if direct {
-        return Phases { data: input.into(), pitch, channel, columns };
-    }
-    let channels = extent.batch * extent.groups * extent.inputs;
-    let mut data = vec![R::default(); channels * channel];
-    let step = (1usize << 14).div_ceil(channel);
-    let tasks = data
-        .chunks_mut(step * channel)
-        .zip(input.chunks(step * extent.input_plane()))
-        .map(|(to, from)| PhaseTask { extent, classes: [&y, &x], rows, pitch, to, from })
-        .collect();
-    run_all(isa, 8 * input.len(), tasks);
-    Phases { data: data.into(), pitch, channel, columns }
-}
-
-/// Some channels of the input to split into phases.
-struct PhaseTask<'a, R> {
-    extent: &'a Extent,
-    classes: [&'a [Class]; 2],
-    rows: usize,
-    pitch: usize,
-    to: &'a mut [R],
-    from: &'a [R],
-}
-
-impl<R: Real> Work<R> for PhaseTask<'_, R> {
-    #[inline(always)]
-    fn run<L: Lanes<Real = R>>(self, _: L) {
-        let [y, x] = self.classes;
-        let phase = self.rows * self.pitch;
-        let channels = self.to.chunks_exact_mut(y.len() * x.len() * phase);
-        for (to, from) in channels.zip(self.from.chunks_exact(self.extent.input_plane())) {
-            let classes = y.iter().flat_map(|y| x.iter().map(move |x| (y, x)));
-            for (to, (y, x)) in to.chunks_exact_mut(phase).zip(classes) {
-                split(self.extent, [y, x], self.pitch, from, to);
-            }
-        }
-    }
-}
-
-/// Copies the positions of one residue class from a plane.
-#[inline(always)]
-fn split<R: Real>(extent: &Extent, [y, x]: [&Class; 2], pitch: usize, from: &[R], to: &mut [R]) {
-    let [down, right] = &extent.axes;
-    if x.count == 0 || x.first >= pitch {
-        return;
-    }
-    let rows = to.chunks_exact_mut(pitch).skip(y.first).take(y.count);
-    for (row, to) in rows.enumerate() {
-        let from = &from[(y.position(down) + row * down.stride) * right.input..][..right.input];
-        let (from, to) = (&from[x.position(right)..], &mut to[x.first..]);
-        let count = x.count.min(to.len());
-        if right.stride == 1 {
-            to[..count].copy_from_slice(&from[..count]);
-        } else {
-            to.iter_mut().zip(from.iter().step_by(right.stride)).take(count).for_each(|(to, &x)| *to = x);
-        }
-    }
 }
 
 /// How to walk over the pixels of an image: rows on a pitch of their own in either tensor, several
@@ -201,25 +111,36 @@ impl<R: Real> Work<R> for WeightTask<'_, R> {
         let columns = self.input.columns.len();
         let to = std::mem::take(&mut self.to);
         for chunk in self.chunks {
-            let (mut first, mut rest) = (self.first, &mut *to);
-            while !rest.is_empty() {
-                let left = self.extent.outputs - first % self.extent.outputs;
-                let block = BLOCK.min(left).min(rest.len() / columns);
-                let (to, next) = rest.split_at_mut(block * columns);
-                let part = self.part(lanes, chunk, first);
-                match block {
-                    4 => part.run::<4, 3>(to),
-                    3 => part.run::<3, 4>(to),
-                    2 => part.run::<2, 5>(to),
-                    _ => part.run::<1, 9>(to),
-                }
-                (first, rest) = (first + block, next);
+            for start in (0..columns).step_by(COLUMNS) {
+                self.blocks(lanes, chunk, start..columns.min(start + COLUMNS), to);
             }
         }
     }
 }
 
 impl<R: Real> WeightTask<'_, R> {
+    /// Adds the products of some columns with every block of output channels.
+    #[inline(always)]
+    fn blocks<L>(&self, lanes: L, chunk: &Chunk, columns: Range<usize>, mut to: &mut [R])
+    where
+        L: Lanes<Real = R>,
+    {
+        let (size, mut first) = (self.input.columns.len(), self.first);
+        while !to.is_empty() {
+            let left = self.extent.outputs - first % self.extent.outputs;
+            let block = BLOCK.min(left).min(to.len() / size);
+            let (part, rest) = to.split_at_mut(block * size);
+            let source = self.part(lanes, chunk, first);
+            match block {
+                4 => source.run::<4, 3>(columns.clone(), part),
+                3 => source.run::<3, 3>(columns.clone(), part),
+                2 => source.run::<2, 4>(columns.clone(), part),
+                _ => source.run::<1, 9>(columns.clone(), part),
+            }
+            (first, to) = (first + block, rest);
+        }
+    }
+
     #[inline(always)]
     fn part<L: Lanes<Real = R>>(&self, lanes: L, chunk: &Chunk, first: usize) -> Part<'_, L> {
         let Self { extent, scan, grad, input, .. } = self;
@@ -256,11 +177,11 @@ struct Part<'a, L: Lanes> {
 }
 
 impl<L: Lanes> Part<'_, L> {
-    /// Adds the products of `C` output channels to `to`, `K` columns at a time.
+    /// Adds the products of `C` output channels and a range of columns to `to`, `K` of them at a time.
     #[inline(always)]
-    fn run<const C: usize, const K: usize>(self, to: &mut [L::Real]) {
-        for start in (0..self.columns.len()).step_by(K) {
-            let count = K.min(self.columns.len() - start);
+    fn run<const C: usize, const K: usize>(self, range: Range<usize>, to: &mut [L::Real]) {
+        for start in range.clone().step_by(K) {
+            let count = K.min(range.end - start);
             let mut columns = [self.columns[start]; K];
             columns[..count].copy_from_slice(&self.columns[start..start + count]);
             let sums = self.tile::<C, K>(&columns);
@@ -286,11 +207,10 @@ impl<L: Lanes> Part<'_, L> {
                 // from each column's offset on, in the input.
                 unsafe {
                     for i in (0..whole).step_by(L::LANES) {
-                        self.step(grad + i, input + i, columns, &mut sums, |from| self.lanes.load(from));
+                        self.step(grad + i, input + i, columns, &mut sums, None);
                     }
                     if whole < width {
-                        let rest = |from| self.lanes.load_partial(from, width - whole);
-                        self.step(grad + whole, input + whole, columns, &mut sums, rest);
+                        self.step(grad + whole, input + whole, columns, &mut sums, Some(width - whole));
                     }
                 }
             }
@@ -298,10 +218,10 @@ impl<L: Lanes> Part<'_, L> {
         sums
     }
 
-    /// Adds the products of one vector of pixels.
+    /// Adds the products of one vector of pixels, or of its first `count`.
     ///
     /// # Safety
-    /// `load` reads in bounds at `grad` in each of `C` planes and at `input` past each of `columns`.
+    /// So many pixels are in bounds at `grad` in each of `C` planes and at `input` past each of `columns`.
     #[inline(always)]
     unsafe fn step<const C: usize, const K: usize>(
         &self,
@@ -309,20 +229,31 @@ impl<L: Lanes> Part<'_, L> {
         input: usize,
         columns: &[usize; K],
         sums: &mut [[L::V; K]; C],
-        load: impl Fn(*const L::Real) -> L::V,
+        count: Option<usize>,
     ) {
         // SAFETY: the caller's promise.
         unsafe {
             let mut inputs = sums[0];
             for (to, &column) in inputs.iter_mut().zip(columns) {
-                *to = load(self.input.as_ptr().add(input + column));
+                *to = self.load(self.input.as_ptr().add(input + column), count);
             }
             for (c, sums) in sums.iter_mut().enumerate() {
-                let grad = load(self.grad.as_ptr().add(grad + c * self.grad_plane));
+                let grad = self.load(self.grad.as_ptr().add(grad + c * self.grad_plane), count);
                 for k in 0..K {
                     sums[k] = self.lanes.fma(grad, inputs[k], sums[k]);
                 }
             }
+        }
+    }
+
+    /// # Safety
+    /// A vector, or its first `count` numbers, is in bounds at `from`.
+    #[inline(always)]
+    unsafe fn load(&self, from: *const L::Real, count: Option<usize>) -> L::V {
+        // SAFETY: the caller's promise.
+        match count {
+            None => unsafe { self.lanes.load(from) },
+            Some(count) => unsafe { self.lanes.load_partial(from, count) },
         }
     }
 }

@@ -7,9 +7,9 @@ use super::{ConvGeometry, Shape};
 /// Measured: a transform's vectors go through the caches several times, a product's stay in registers.
 const TRANSFORM: f64 = 12.;
 
-/// What it costs to read a weight, in the same measure: a tile's weights are too many for the caches,
+/// What it costs to read a weight, in the same measure: together they are too many for the near caches,
 /// and with few tiles each is used only a few times.
-const WEIGHT: f64 = 28.;
+const WEIGHT: f64 = 12.;
 
 /// The most channels whose sums the largest tile, the least exact one, keeps well within 2·10⁻⁵.
 const EXACT_CHANNELS: usize = 768;
@@ -61,6 +61,15 @@ mod tests {
         assert_eq!(choice([512, 512], 1), None);
         assert_ne!(choice([64, 64], 56), None);
         assert_ne!(choice([512, 512], 14), None);
+    }
+
+    #[test]
+    fn larger_tiles_for_larger_images() {
+        assert_eq!(choice([512, 512], 7), Some(Tile::Two));
+        assert_eq!(choice([512, 512], 28), Some(Tile::Four));
+        assert_eq!(choice([64, 64], 224), Some(Tile::Six));
+        // The largest tile is the least exact.
+        assert_eq!(choice([1024, 64], 224), Some(Tile::Four));
     }
 
     #[test]

@@ -12,12 +12,15 @@ pub(super) struct Groups {
     count: usize,
 }
 
+/// The tiles whose sums, twelve or more, leave registers for a vector of each factor.
+const fn most_tiles<S: Simd>() -> usize {
+    if S::LANES == 16 { 12 } else { 6 }
+}
+
 impl Groups {
     #[inline(always)]
     pub(super) fn of<S: Simd>(tiles: usize) -> Self {
-        // Twelve sums and a panel's vectors fill the registers of AVX2; the other sets have more.
-        let most = if S::LANES == 16 { 12 } else { 6 };
-        Self { tiles, count: tiles.div_ceil(most) }
+        Self { tiles, count: tiles.div_ceil(most_tiles::<S>()) }
     }
 
     /// The first tile of a group, or the number of tiles for the group after the last.
@@ -85,21 +88,26 @@ unsafe fn multiply_group<S: Simd, const VECTORS: usize>(
     fetch: [usize; 2],
     m: *mut f32,
 ) {
-    // SAFETY: the caller's bounds; no group has more than twelve tiles.
+    // SAFETY: the caller's bounds; no group has more tiles than `most_tiles`.
     unsafe {
+        // Only where there are registers for so many is code made for them.
+        if S::LANES == 16 && tiles > 6 {
+            return match tiles {
+                7 => multiply_tiles::<S, VECTORS, 7>(simd, factors, fetch, m),
+                8 => multiply_tiles::<S, VECTORS, 8>(simd, factors, fetch, m),
+                9 => multiply_tiles::<S, VECTORS, 9>(simd, factors, fetch, m),
+                10 => multiply_tiles::<S, VECTORS, 10>(simd, factors, fetch, m),
+                11 => multiply_tiles::<S, VECTORS, 11>(simd, factors, fetch, m),
+                _ => multiply_tiles::<S, VECTORS, 12>(simd, factors, fetch, m),
+            };
+        }
         match tiles {
             1 => multiply_tiles::<S, VECTORS, 1>(simd, factors, fetch, m),
             2 => multiply_tiles::<S, VECTORS, 2>(simd, factors, fetch, m),
             3 => multiply_tiles::<S, VECTORS, 3>(simd, factors, fetch, m),
             4 => multiply_tiles::<S, VECTORS, 4>(simd, factors, fetch, m),
             5 => multiply_tiles::<S, VECTORS, 5>(simd, factors, fetch, m),
-            6 => multiply_tiles::<S, VECTORS, 6>(simd, factors, fetch, m),
-            7 => multiply_tiles::<S, VECTORS, 7>(simd, factors, fetch, m),
-            8 => multiply_tiles::<S, VECTORS, 8>(simd, factors, fetch, m),
-            9 => multiply_tiles::<S, VECTORS, 9>(simd, factors, fetch, m),
-            10 => multiply_tiles::<S, VECTORS, 10>(simd, factors, fetch, m),
-            11 => multiply_tiles::<S, VECTORS, 11>(simd, factors, fetch, m),
-            _ => multiply_tiles::<S, VECTORS, 12>(simd, factors, fetch, m),
+            _ => multiply_tiles::<S, VECTORS, 6>(simd, factors, fetch, m),
         }
     }
 }

@@ -65,12 +65,12 @@ pub(super) unsafe fn load_strip<S: Simd>(simd: S, window: &Window, image: *const
                 fill_zero(simd, strip, window.cols);
                 continue;
             };
-            let pixels = image.add(y * window.width).offset(window.left);
             let mut col = first;
             while col < last {
                 let here = col_or_last_whole(col, first, last, S::LANES);
                 let count = (last - here).min(S::LANES);
-                load_block(simd, window, pixels.offset(here as isize), count, strip.add(here * S::LANES));
+                let pixels = image.add((y * window.width + here).wrapping_add_signed(window.left));
+                load_block(simd, window, pixels, count, strip.add(here * S::LANES));
                 col = here + count;
             }
             fill_zero(simd, strip, first);

@@ -63,11 +63,11 @@ unsafe fn eight_by_eight(from: *const f32, from_stride: usize, to: *mut f32, to_
     unsafe {
         // Rows i and i + 4 share a register, so that what follows stays within its 128-bit halves.
         let mut halves = [[_mm256_setzero_ps(); 4]; 2];
-        for j in 0..2 {
-            for i in 0..4 {
+        for (j, half) in halves.iter_mut().enumerate() {
+            for (i, rows) in half.iter_mut().enumerate() {
                 let low = _mm_loadu_ps(from.add(i * from_stride + 4 * j));
                 let high = _mm_loadu_ps(from.add((i + 4) * from_stride + 4 * j));
-                halves[j][i] = _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high);
+                *rows = _mm256_insertf128_ps::<1>(_mm256_castps128_ps256(low), high);
             }
         }
         for (j, [a, b, c, d]) in halves.into_iter().enumerate() {

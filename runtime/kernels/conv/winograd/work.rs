@@ -11,10 +11,10 @@ use rayon::prelude::*;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// The most tiles of a block. With more, fewer passes over the weight; with fewer, `m` is nearer.
-const BLOCK_TILES: usize = 48;
+/// The most tiles of a block. With more, there are fewer passes over the weight; with fewer, `m` is nearer.
+const BLOCK_TILES: usize = 64;
 
-/// The panels of output channels that share a pass over `v`, at most.
+/// The most panels of output channels that share a pass over `v`.
 const GROUP_PANELS: usize = 2;
 
 const STRIP_LINES: usize = STRIP.div_ceil(PANEL);
@@ -209,3 +209,6 @@ impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Multiply<'_, F, OUT,
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,5 @@
 //! How large the pieces are: input channels of a chunk, output channels and pixels of a task.
 
-use super::micro::VECTORS;
 use crate::kernels::conv::ConvShape;
 
 /// Bytes of the first-level cache that the input of one strip may take.
@@ -25,8 +24,7 @@ pub(super) struct Cut {
 }
 
 impl Cut {
-    pub fn new(shape: &ConvShape, pointwise: bool, lanes: usize) -> Self {
-        let strip = VECTORS * lanes;
+    pub fn new(shape: &ConvShape, pointwise: bool, strip: usize) -> Self {
         let chunk = even(shape.group_inputs().max(1), STRIP_BYTES / strip_bytes(shape, pointwise, strip), 1);
         let channels = even(shape.group_outputs(), CHANNELS, 1);
         let phases =
@@ -40,8 +38,7 @@ impl Cut {
     }
 
     /// Halves tasks until there are `wanted`: by pixels while the patches stay large, then by channels.
-    pub fn refine(&mut self, shape: &ConvShape, lanes: usize, wanted: usize) {
-        let strip = VECTORS * lanes;
+    pub fn refine(&mut self, shape: &ConvShape, strip: usize, wanted: usize) {
         while self.tasks(shape) < wanted {
             let [rows, columns] = self.patch;
             if rows * columns >= 2 * FEW_STRIPS * strip && rows > 1 {

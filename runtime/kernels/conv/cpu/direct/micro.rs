@@ -1,22 +1,54 @@
 //! The innermost loop: one register block of output channels × vectors of output pixels.
 
-use crate::kernels::simd::Simd;
+use crate::kernels::simd::{Kernel, Simd};
 
-/// The most vectors of pixels in a register block.
-pub(super) const VECTORS: usize = 3;
+/// The most vectors of pixels in any register block.
+pub(super) const MOST_VECTORS: usize = 3;
 
-/// Output channels in a full register block: with [`VECTORS`] vectors of sums each, one vector of weights
-/// and the vectors of pixels they fill the registers (16 of them, or 32).
-pub(super) const fn block_channels(registers: usize) -> usize {
-    if registers >= 32 { 8 } else { 4 }
+/// The shape of an instruction set's register block. Its sums, a vector of pixels for each of its
+/// vectors, and one of weights have to find room in the registers, with one to spare: the compiler
+/// shuffles them about where it has none.
+#[derive(Clone, Copy)]
+pub(super) struct RegisterBlock {
+    pub channels: usize,
+    pub vectors: usize,
+    pub lanes: usize,
+}
+
+impl RegisterBlock {
+    const fn of<S: Simd>() -> Self {
+        let (channels, vectors) = match S::REGISTERS {
+            32.. => (8, 3),
+            16.. => (6, 2),
+            _ => (2, 2),
+        };
+        Self { channels, vectors, lanes: S::LANES }
+    }
+
+    /// Pixels of a block.
+    pub fn strip(self) -> usize {
+        self.vectors * self.lanes
+    }
+}
+
+/// Asks for the register block of an instruction set.
+pub(super) struct Measure;
+
+impl Kernel for Measure {
+    type Output = RegisterBlock;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> RegisterBlock {
+        RegisterBlock::of::<S>()
+    }
 }
 
 /// Adds to the sums `[channels][vectors][lanes]`, or starts them where `resume` is false, for every tap
 /// `t` its `channels` weights times the vectors of pixels at `taps[t]`.
 ///
 /// # Safety
-/// `weights` has `taps.len() * channels` floats, each of the `vectors ≤ VECTORS` inputs a vector at every
-/// offset of `taps`, and `sums` room for `channels * vectors` vectors.
+/// `weights` has `taps.len() * channels` floats, each of the inputs a vector at every
+/// offset of `taps`, and `sums` room for a vector for each channel and input.
 #[inline(always)]
 pub(super) unsafe fn accumulate<S: Simd>(
     simd: S,
@@ -27,10 +59,11 @@ pub(super) unsafe fn accumulate<S: Simd>(
     sums: *mut f32,
     resume: bool,
 ) {
+    let most = const { RegisterBlock::of::<S>() };
     macro_rules! blocks {
         ($(($m:literal, $n:literal))*) => {
             match (channels, inputs) {
-                $(($m, inputs) if inputs.len() == $n => {
+                $(($m, inputs) if $m <= most.channels && $n <= most.vectors && inputs.len() == $n => {
                     let mut fixed = [inputs[0]; $n];
                     fixed.copy_from_slice(inputs);
                     // SAFETY: the caller's promise, for this number of channels and vectors.
@@ -40,7 +73,7 @@ pub(super) unsafe fn accumulate<S: Simd>(
             }
         };
     }
-    blocks!((4, 3)(8, 3)(4, 2)(8, 2)(4, 1)(8, 1)(2, 3)(2, 2)(2, 1)(1, 3)(1, 2)(1, 1))
+    blocks!((8, 3)(8, 2)(8, 1)(6, 2)(6, 1)(4, 3)(4, 2)(4, 1)(2, 3)(2, 2)(2, 1)(1, 3)(1, 2)(1, 1))
 }
 
 #[inline(always)]

@@ -1,11 +1,11 @@
 //! How one convolution is cut into tasks, and where everything lies.
 
 use super::cut::Cut;
-use super::micro;
+use super::micro::Measure;
 use super::strips::{Grid, Strips};
 use super::tile::Layout;
 use crate::kernels::conv::{ConvGeometry, ConvShape};
-use crate::kernels::simd::{self, Isa, Kernel, Simd};
+use crate::kernels::simd::{self, Isa};
 use std::ops::Range;
 
 /// Work, in multiplications, that is not worth another thread, and that one hand-out should have.
@@ -23,6 +23,8 @@ pub(super) struct Plan {
     pub shape: ConvShape,
     /// Output channels in a register block.
     pub block: usize,
+    /// Pixels in a register block.
+    pub strip: usize,
     pub layout: Layout,
     /// Offsets of a chunk's taps in the tile.
     pub taps: Vec<u32>,
@@ -60,24 +62,25 @@ pub(super) struct Place<'a> {
 impl Plan {
     /// `None` for a shape whose tiles would be unreasonably large.
     pub fn new(shape: &ConvShape, isa: Isa, threads: usize) -> Option<Self> {
-        let Registers { lanes, count } = simd::dispatch_to(isa, Measure);
+        let registers = simd::dispatch_to(isa, Measure);
+        let (strip, lanes) = (registers.strip(), registers.lanes);
         let pointwise = is_pointwise(shape);
         let shape = if pointwise { flattened(shape) } else { *shape };
-        let block = micro::block_channels(count).min(shape.group_outputs().next_power_of_two());
-        let mut cut = Cut::new(&shape, pointwise, lanes);
+        let block = registers.channels.min(shape.group_outputs().next_power_of_two());
+        let mut cut = Cut::new(&shape, pointwise, strip);
         let work = shape.output_elements().saturating_mul(shape.taps() + OVERHEAD);
         let threads = if work < SERIAL_BELOW { 1 } else { threads };
         if threads > 1 {
-            cut.refine(&shape, lanes, (work / HAND_OUT).min(3 * threads));
+            cut.refine(&shape, strip, (work / HAND_OUT).min(3 * threads));
         }
         cut.channels = cut.channels.next_multiple_of(block);
-        let (layout, flat) = Layout::choose(&shape, pointwise, &cut, lanes);
+        let (layout, flat) = Layout::choose(&shape, pointwise, &cut, registers);
         let (patches, strips) = patches(&shape, cut.patch, |rows, columns| {
-            let grid = |pitch| Grid { rows, columns, pitch, width: shape.output[1], lanes };
+            let grid = |pitch| Grid { rows, columns, pitch, width: shape.output[1], block: registers };
             match &layout {
                 Layout::Planes(planes) if flat => Strips::flat(grid(planes.pitch)),
                 Layout::Planes(planes) => Strips::by_rows(grid(planes.pitch)),
-                Layout::Panels { .. } => Strips::panels(columns, cut.chunk, lanes),
+                Layout::Panels { .. } => Strips::panels(columns, cut.chunk, registers),
             }
         });
         let taps = layout.taps(&shape, cut.chunk, LARGEST_TILE)?;
@@ -86,14 +89,13 @@ impl Plan {
         if tile_len > LARGEST_TILE {
             return None;
         }
-        let strip = micro::VECTORS * lanes;
         let blocks = match cut.chunk < shape.group_inputs() {
             true => cut.channels / block * strips.iter().map(|strips| strips.strips.len()).max().unwrap_or(0),
             false => 1,
         };
         let sums_len = blocks * block * strip;
         let mut plan =
-            Self { shape, block, layout, taps, tile_len, sums_len, grain: 1, cut, patches, strips };
+            Self { shape, block, strip, layout, taps, tile_len, sums_len, grain: 1, cut, patches, strips };
         let pieces = (work / HAND_OUT).clamp(1, 8 * threads);
         plan.grain = plan.tasks().div_ceil(if threads > 1 { pieces } else { 1 }).max(1);
         Some(plan)
@@ -201,21 +203,4 @@ fn patches(
         }
     }
     (patches, sizes.into_iter().map(|[rows, columns]| strips(rows, columns)).collect())
-}
-
-/// What an instruction set's registers hold.
-struct Registers {
-    lanes: usize,
-    count: usize,
-}
-
-struct Measure;
-
-impl Kernel for Measure {
-    type Output = Registers;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> Registers {
-        Registers { lanes: S::LANES, count: S::REGISTERS }
-    }
 }

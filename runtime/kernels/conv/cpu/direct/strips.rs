@@ -1,6 +1,6 @@
 //! The pixels of a patch as vectors: where each lies in the tile, and where its results go.
 
-use super::micro::VECTORS;
+use super::micro::{MOST_VECTORS, RegisterBlock};
 use std::ops::Range;
 
 /// All strips of a patch.
@@ -14,7 +14,7 @@ pub(super) struct Strips {
 #[derive(Debug)]
 pub(super) struct Strip {
     /// Where the vectors of the first tap start in the tile.
-    pub inputs: [u32; VECTORS],
+    pub inputs: [u32; MOST_VECTORS],
     pub vectors: usize,
     /// Its runs in [`Strips::runs`].
     pub runs: Range<usize>,
@@ -39,16 +39,17 @@ pub(super) struct Grid {
     pub pitch: usize,
     /// In the output.
     pub width: usize,
-    pub lanes: usize,
+    pub block: RegisterBlock,
 }
 
 impl Strips {
     /// Every row starts a vector.
     pub fn by_rows(grid: Grid) -> Self {
-        let Grid { rows, columns, pitch, width, lanes } = grid;
+        let Grid { rows, columns, pitch, width, block } = grid;
+        let lanes = block.lanes;
         let starts = (0..rows).flat_map(|y| (0..columns).step_by(lanes).map(move |x| (y, x)));
         Self::collect(
-            lanes,
+            block,
             starts.map(|(y, x)| {
                 let run = Run { from: 0, to: (y * width + x) as u32, len: lanes.min(columns - x) as u32 };
                 (y * pitch + x, vec![run])
@@ -58,10 +59,11 @@ impl Strips {
 
     /// Vectors run on over the ends of rows; what they hold of the padding there is dropped.
     pub fn flat(grid: Grid) -> Self {
-        let Grid { rows, columns, pitch, width, lanes } = grid;
+        let Grid { rows, columns, pitch, width, block } = grid;
+        let lanes = block.lanes;
         let end = rows.saturating_sub(1) * pitch + columns;
         Self::collect(
-            lanes,
+            block,
             (0..end).step_by(lanes).map(|start| {
                 let rows = start / pitch..((start + lanes).div_ceil(pitch)).min(rows);
                 let run = |y: usize| {
@@ -78,20 +80,21 @@ impl Strips {
         )
     }
 
-    /// A run of pixels in panels of `VECTORS` vectors, each of `channels` channels.
-    pub fn panels(pixels: usize, channels: usize, lanes: usize) -> Self {
+    /// A run of pixels in panels, each a strip of `channels` channels.
+    pub fn panels(pixels: usize, channels: usize, block: RegisterBlock) -> Self {
+        let RegisterBlock { vectors, lanes, .. } = block;
         Self::collect(
-            lanes,
+            block,
             (0..pixels).step_by(lanes).enumerate().map(|(i, start)| {
                 let run = Run { from: 0, to: start as u32, len: lanes.min(pixels - start) as u32 };
-                (((i / VECTORS) * channels * VECTORS + i % VECTORS) * lanes, vec![run])
+                ((i / vectors * channels * vectors + i % vectors) * lanes, vec![run])
             }),
         )
     }
 
     /// The vectors of a patch for the count alone: by rows, and flat.
     pub fn counts(grid: Grid) -> (usize, usize) {
-        let Grid { rows, columns, pitch, lanes, .. } = grid;
+        let Grid { rows, columns, pitch, block: RegisterBlock { lanes, .. }, .. } = grid;
         (rows * columns.div_ceil(lanes), (rows.saturating_sub(1) * pitch + columns).div_ceil(lanes))
     }
 
@@ -101,14 +104,15 @@ impl Strips {
         starts.max().map_or(0, |start| *start as usize + lanes)
     }
 
-    fn collect(lanes: usize, vectors: impl Iterator<Item = (usize, Vec<Run>)>) -> Self {
+    fn collect(block: RegisterBlock, vectors: impl Iterator<Item = (usize, Vec<Run>)>) -> Self {
         let vectors: Vec<_> = vectors.collect();
         let mut result = Self::default();
         let mut rest = &vectors[..];
         while !rest.is_empty() {
             // A strip of one vector waits for its own sums; two of two are faster than three and one.
-            let (strip, after) = rest.split_at(if rest.len() == 4 { 2 } else { rest.len().min(VECTORS) });
-            result.push(strip, lanes);
+            let vectors = if rest.len() == 4 { 2 } else { rest.len().min(block.vectors) };
+            let (strip, after) = rest.split_at(vectors);
+            result.push(strip, block.lanes);
             rest = after;
         }
         result
@@ -116,7 +120,7 @@ impl Strips {
 
     fn push(&mut self, vectors: &[(usize, Vec<Run>)], lanes: usize) {
         let first = self.runs.len();
-        let mut inputs = [0; VECTORS];
+        let mut inputs = [0; MOST_VECTORS];
         for (n, (input, runs)) in vectors.iter().enumerate() {
             inputs[n] = *input as u32;
             for run in runs {

@@ -1,7 +1,7 @@
 //! One task: some output channels of one patch of one image.
 
 use super::finish::Finish;
-use super::micro::{self, VECTORS};
+use super::micro::{self, MOST_VECTORS};
 use super::plan::{Place, Plan};
 use super::scratch::Scratch;
 use super::strips::Strip;
@@ -73,10 +73,10 @@ impl Tasks<'_> {
         let plan = self.plan;
         let taps = &plan.taps[..plan.chunk(chunk).len() * plan.kernel_taps()];
         let weights = &self.weights[plan.weights_at(place.group, chunk)..];
-        let (block_len, last) = (plan.block * VECTORS * S::LANES, chunk + 1 == plan.chunks());
+        let (block_len, last) = (plan.block * plan.strip, chunk + 1 == plan.chunks());
         let mut next = 0;
         for strip in &place.strips.strips {
-            let mut inputs = [tile.as_ptr(); VECTORS];
+            let mut inputs = [tile.as_ptr(); MOST_VECTORS];
             for (input, offset) in inputs.iter_mut().zip(strip.inputs) {
                 *input = input.wrapping_add(offset as usize);
             }

@@ -1,7 +1,7 @@
 //! A few channels of the input a task reads, copied to where every tap is a fixed offset.
 
 use super::cut::Cut;
-use super::micro::VECTORS;
+use super::micro::RegisterBlock;
 use super::plan::Patch;
 use super::strips::{Grid, Strips};
 use crate::kernels::conv::ConvShape;
@@ -17,13 +17,13 @@ pub(super) enum Layout {
 
 impl Layout {
     /// The layout for the patches of `cut`, and whether its vectors run on over the ends of rows.
-    pub fn choose(shape: &ConvShape, pointwise: bool, cut: &Cut, lanes: usize) -> (Self, bool) {
+    pub fn choose(shape: &ConvShape, pointwise: bool, cut: &Cut, block: RegisterBlock) -> (Self, bool) {
         if pointwise {
-            return (Self::Panels { strip: VECTORS * lanes, channels: cut.chunk }, false);
+            return (Self::Panels { strip: block.strip(), channels: cut.chunk }, false);
         }
         let [rows, columns] = cut.patch;
         let dense = Planes::new(shape, cut.patch, true);
-        let grid = Grid { rows, columns, pitch: dense.pitch, width: shape.output[1], lanes };
+        let grid = Grid { rows, columns, pitch: dense.pitch, width: shape.output[1], block };
         let (by_rows, flat) = Strips::counts(grid);
         match flat < by_rows {
             true => (Self::Planes(dense), true),

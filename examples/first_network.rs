@@ -1,0 +1,62 @@
+//! The network that every PyTorch introduction starts with, in both of sconce's spellings.
+//!
+//! Shows that they are the same network, and that each convolution, with its bias and activation, is one
+//! launch of one kernel.
+
+use sconce::prelude::*;
+
+/// The forward pass written out, as in PyTorch.
+#[derive(Module)]
+#[module(forward = |x| {
+    let x = relu(conv1(x));
+    relu(conv2(x))
+})]
+struct Model {
+    #[layer(1, 20, 5)]
+    conv1: Conv2d,
+    #[layer(20, 20, 5)]
+    conv2: Conv2d,
+}
+
+/// Without a `forward`, the fields run in the order they stand.
+#[derive(Module)]
+struct InOrder {
+    #[layer(1, 20, 5)]
+    conv1: Conv2d,
+    act1: Relu,
+    #[layer(20, 20, 5)]
+    conv2: Conv2d,
+    act2: Relu,
+}
+
+fn main() -> Result<()> {
+    if std::env::args().any(|argument| argument == "--help") {
+        println!("usage: first_network\n\nBuilds the introduction's network twice and runs it on one image.");
+        return Ok(());
+    }
+    let device = Device::cuda_if_available(0)?;
+    let model = Model::new(&device)?;
+    println!("{model}\n{} parameters", model.num_parameters());
+    for (name, tensor) in model.named_parameters() {
+        println!("  {name:<13} {:?}", tensor.dims());
+    }
+
+    let x = Tensor::randn(0f32, 1., (1, 1, 28, 28), &device)?;
+    let (y, launches) = sconce::trace(|| model.forward(&x));
+    let y = y?;
+    println!("\n{:?} -> {:?} in {} launches:", x.dims(), y.dims(), launches.len());
+    for launch in &launches {
+        println!("  {launch}");
+    }
+
+    let mut in_order = InOrder::new(&device)?;
+    in_order.load_state_dict(&model.state_dict())?;
+    let difference = (in_order.forward(&x)? - y)?.abs()?.max_all()?.to_scalar::<f32>()?;
+    println!("\nwithout a forward closure, with the same parameters: largest difference {difference}");
+
+    let wrong = Tensor::zeros((1, 3, 28, 28), DType::F32, &device)?;
+    if let Err(error) = model.forward(&wrong) {
+        println!("three channels instead of one: {error}");
+    }
+    Ok(())
+}

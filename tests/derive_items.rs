@@ -1,0 +1,313 @@
+//! `#[derive(Module)]` on every kind of item, and every attribute of a field.
+
+use std::sync::Arc;
+
+use sconce::prelude::*;
+
+const DEVICE: Device = Device::Cpu;
+
+fn names(network: &impl Network) -> Vec<String> {
+    network.named_parameters().into_iter().map(|(name, _)| name).collect()
+}
+
+fn ones(shape: &[usize]) -> Tensor {
+    Tensor::ones(shape, DType::F32, &DEVICE).expect("a small tensor")
+}
+
+/// A unit struct is the identity.
+#[derive(Module)]
+struct Nothing;
+
+#[derive(Module)]
+struct Pair(#[layer(3, 4)] Linear, Relu, #[layer(4, 2, bias = false)] Linear);
+
+#[derive(Module)]
+#[module(args(width: usize))]
+struct Generic<A: Layer + Default, const N: usize>
+where
+    A: Send,
+{
+    #[layer(width, width; for _ in 0..N)]
+    blocks: [Linear; N],
+    act: A,
+}
+
+#[derive(Module)]
+#[module(args(width: usize))]
+struct Phantom<T: 'static + Send + Sync> {
+    #[layer(width, width)]
+    fc: Linear,
+    marker: std::marker::PhantomData<T>,
+}
+
+#[derive(Module)]
+#[module(args(deep: bool = false, bias: Option<bool> = None))]
+struct Containers {
+    #[layer(3, 3; if deep)]
+    maybe: Option<Linear>,
+    #[layer(3, 3, bias = bias.unwrap_or(true))]
+    always: Option<Linear>,
+    #[layer(3, 3; for _ in 0..2)]
+    list: Vec<Linear>,
+    pair: (Relu, Identity),
+    #[layer(3, 3)]
+    boxed: Box<Linear>,
+    #[layer(with = |vb| Ok(Linear::config(3, 3).build(vb)?))]
+    dynamic: Box<dyn Layer>,
+    #[layer(3, 3)]
+    shared: Arc<Linear>,
+    #[layer(3, 3; for _ in 0..2)]
+    many_shared: Vec<Arc<Linear>>,
+    #[layer(with = |vb| sconce::nn::linear(3, 3, vb))]
+    candle: sconce::nn::Linear,
+}
+
+#[derive(Module)]
+#[module(args(width: usize, deep: bool = false))]
+enum Head {
+    #[module(when = deep, forward = |x| out(relu(hidden(x))))]
+    Deep {
+        #[layer(width, width)]
+        hidden: Linear,
+        #[layer(width, 2)]
+        out: Linear,
+    },
+    Shallow(#[layer(width, 2)] Linear),
+}
+
+/// An enum around finished networks has no config.
+#[derive(Module)]
+enum Either {
+    Left(Pair),
+    Right(Nothing),
+}
+
+#[derive(Module)]
+#[module(args(depth: usize, names: Vec<String>, label: String = names.join("-")), forward = |x| {
+    assert_eq!(label, "a-b");
+    (x * scale + shift) * gain
+})]
+struct Data {
+    #[param((1, 3), init = ones)]
+    scale: Tensor,
+    #[buffer((3,), init = constant(0.5))]
+    shift: Tensor,
+    #[param(4)]
+    #[module(rename = "extra.bias")]
+    _bias: Tensor,
+    #[module(skip = depth as f64)]
+    gain: f64,
+    #[module(skip = names)]
+    _names: Vec<String>,
+    #[module(skip = label)]
+    label: String,
+    #[module(skip)]
+    _cache: Vec<usize>,
+}
+
+#[derive(Module)]
+#[module(forward = |x| head(embed(x)))]
+struct Tied {
+    #[layer(3, 3, bias = false)]
+    embed: Linear,
+    #[layer(3, 3, bias = false)]
+    #[module(tie = "embed.weight")]
+    head: Linear,
+}
+
+#[derive(Module)]
+#[module(forward = |x| x.matmul(weight.t()?) + fc(x))]
+struct TiedParam {
+    #[layer(3, 3)]
+    fc: Linear,
+    #[param((3, 3))]
+    #[module(tie = "fc.weight")]
+    weight: Tensor,
+}
+
+#[derive(Module)]
+struct TiedTooDeep {
+    #[layer(3, 3)]
+    fc: Linear,
+    #[layer(3, 3)]
+    #[module(tie = "fc.wieght")]
+    head: Linear,
+}
+
+#[derive(Clone)]
+struct Sizes {
+    inputs: usize,
+    widths: Vec<usize>,
+}
+
+#[derive(Module)]
+#[module(config = Sizes)]
+struct FromSizes {
+    #[layer(if i == 0 { config.inputs } else { config.widths[i - 1] }, config.widths[i]; for i in 0..config.widths.len())]
+    layers: Vec<Linear>,
+}
+
+#[derive(Module)]
+#[module(forward = Self::run)]
+struct Function {
+    #[layer(3, 3)]
+    fc: Linear,
+}
+
+impl Function {
+    fn run(&self, x: Signal, mode: Mode) -> Result<Signal> {
+        assert_eq!(mode, Mode::Eval);
+        Ok(self.fc.call(x, mode) * 2.0)
+    }
+}
+
+#[derive(Module)]
+struct Pinned {
+    #[layer(0.5)]
+    #[module(mode = eval)]
+    dropout: Dropout,
+}
+
+#[derive(Module)]
+#[module(forward = |x, mask: Option<Signal>, times: usize| {
+    let y = match mask {
+        Some(mask) => fc(x) * mask,
+        None => fc(x),
+    };
+    (y, y * times as f64)
+})]
+struct Several {
+    #[layer(3, 3)]
+    fc: Linear,
+}
+
+#[derive(Module)]
+#[module(forward = |x| several(x, None, 1).0)]
+struct Outer {
+    #[layer]
+    several: Inner,
+}
+
+#[derive(Module)]
+#[module(forward = |x, mask: Option<Signal>, times: usize| (several(x, mask, times).0, identity(x)))]
+struct Inner {
+    #[layer()]
+    several: Several,
+    identity: Identity,
+}
+
+#[test]
+fn unit_and_tuple_structs() -> Result<()> {
+    assert_eq!(Nothing::new(&DEVICE)?.forward(ones(&[2]))?.dims(), [2]);
+    let pair = Pair::new(&DEVICE)?;
+    assert_eq!(names(&pair), ["0.weight", "0.bias", "2.weight"]);
+    assert_eq!(pair.forward(&ones(&[5, 3]))?.dims(), [5, 2]);
+    Ok(())
+}
+
+#[test]
+fn generics() -> Result<()> {
+    let net = Generic::<Relu, 2>::new(3, &DEVICE)?;
+    assert_eq!(names(&net), ["blocks.0.weight", "blocks.0.bias", "blocks.1.weight", "blocks.1.bias"]);
+    assert_eq!(net.forward(ones(&[1, 3]))?.dims(), [1, 3]);
+    assert_eq!(Phantom::<String>::config(3).init(&DEVICE)?.forward(ones(&[1, 3]))?.dims(), [1, 3]);
+    Ok(())
+}
+
+#[test]
+fn containers() -> Result<()> {
+    let net = Containers::config().init(&DEVICE)?;
+    assert_eq!(names(&net)[..3], ["always.weight", "always.bias", "list.0.weight"]);
+    assert_eq!(net.parameters().len(), 2 * 8);
+    assert_eq!(net.forward(ones(&[1, 3]))?.dims(), [1, 3]);
+    let net = Containers::config().deep(true).bias(false).init(&DEVICE)?;
+    assert_eq!(names(&net)[..3], ["maybe.weight", "maybe.bias", "always.weight"]);
+    assert_eq!(names(&net)[3], "list.0.weight");
+    Ok(())
+}
+
+#[test]
+fn enums() -> Result<()> {
+    let deep = Head::config(3).deep(true).init(&DEVICE)?;
+    assert_eq!(names(&deep), ["hidden.weight", "hidden.bias", "out.weight", "out.bias"]);
+    let shallow = Head::new(3, &DEVICE)?;
+    assert_eq!(names(&shallow), ["0.weight", "0.bias"]);
+    for head in [deep, shallow] {
+        assert_eq!(head.forward(ones(&[1, 3]))?.dims(), [1, 2]);
+    }
+    let either = [Either::Left(Pair::new(&DEVICE)?), Either::Right(Nothing)];
+    assert_eq!(either[0].forward(ones(&[1, 3]))?.dims(), [1, 2]);
+    assert_eq!(either[1].forward(ones(&[1, 3]))?.dims(), [1, 3]);
+    Ok(())
+}
+
+#[test]
+fn tensors_and_data() -> Result<()> {
+    let net = Data::new(2, vec!["a".into(), "b".into()], &DEVICE)?;
+    assert_eq!(names(&net), ["scale", "extra.bias"]);
+    let buffers: Vec<_> = net.buffers().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(buffers, ["shift"]);
+    assert_eq!(net.forward(ones(&[1, 3]))?.to_vec2::<f32>()?, [[3., 3., 3.]]);
+    Ok(())
+}
+
+#[test]
+fn ties() -> Result<()> {
+    let net = Tied::new(&DEVICE)?;
+    assert_eq!(names(&net), ["embed.weight"]);
+    assert_eq!(net.embed.weight().id(), net.head.weight().id());
+    let net = TiedParam::new(&DEVICE)?;
+    assert_eq!(names(&net), ["fc.weight", "fc.bias"]);
+    assert_eq!(net.weight.id(), net.fc.weight().id());
+    assert_eq!(net.forward(ones(&[1, 3]))?.dims(), [1, 3]);
+    let error = TiedTooDeep::new(&DEVICE).err().expect("no parameter of that name").to_string();
+    assert!(error.contains("fc.wieght") && error.contains("head"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn own_config() -> Result<()> {
+    let net = FromSizes::new(Sizes { inputs: 3, widths: vec![4, 2] }, &DEVICE)?;
+    assert_eq!(net.forward(ones(&[1, 3]))?.dims(), [1, 2]);
+    Ok(())
+}
+
+#[test]
+fn named_function_and_pinned_mode() -> Result<()> {
+    assert_eq!(Function::new(&DEVICE)?.forward(ones(&[1, 3]))?.dims(), [1, 3]);
+    let x = ones(&[64]);
+    let y = Pinned { dropout: Dropout::config(0.5) }.forward_t(&x, true)?;
+    assert_eq!(y.to_vec1::<f32>()?, x.to_vec1::<f32>()?);
+    Ok(())
+}
+
+#[test]
+fn several_inputs_and_outputs() -> Result<()> {
+    let net = Several::new(&DEVICE)?;
+    let (y, three) = net.forward(&ones(&[1, 3]), None, 3)?;
+    assert_eq!((y * 3.)?.to_vec2::<f32>()?, three.to_vec2::<f32>()?);
+    let (y, _) = net.forward(&ones(&[1, 3]), Some(ones(&[1, 3]).into()), 3)?;
+    assert_eq!(y.dims(), [1, 3]);
+    assert_eq!(Outer::new(&DEVICE)?.forward(ones(&[1, 3]))?.dims(), [1, 3]);
+    Ok(())
+}
+
+#[test]
+fn a_network_is_candles_module_t() -> Result<()> {
+    use sconce::nn::ModuleT;
+    let pair: &dyn ModuleT = &Pair::new(&DEVICE)?;
+    assert_eq!(pair.forward_t(&ones(&[1, 3]), true)?.dims(), [1, 2]);
+    Ok(())
+}
+
+#[test]
+fn a_struct_inside_a_function() -> Result<()> {
+    #[derive(Module)]
+    #[module(args(width: usize = 3))]
+    struct Local {
+        #[layer(width, width)]
+        fc: Linear,
+    }
+    assert_eq!(Local::config().width(4).init(&DEVICE)?.num_parameters(), 20);
+    Ok(())
+}

@@ -1,0 +1,12 @@
+use sconce::prelude::*;
+
+#[derive(Module)]
+struct Net {
+    #[layer(10, 10)]
+    embed: Linear,
+    #[layer(10, 10)]
+    #[module(tie = "embed")]
+    head: Linear,
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+use sconce::prelude::*;
+
+#[derive(Module)]
+struct Net {
+    #[layer(1, 20)]
+    conv1: Conv2d,
+}
+
+fn main() {}
