@@ -1,8 +1,8 @@
 //! Convolution + batch norm or bias + residual + activation, as one kernel.
 //!
-//! [`conv2d`] checks its operands ([`shape`]) and takes one of three ways: the fused CPU kernels
-//! ([`cpu`]), the same inside a candle operation that has a gradient ([`op`]), or, on other devices,
-//! candle's own operations ([`composed`]).
+//! [`conv2d`] checks its operands (`shape`) and takes one of three ways: the fused CPU kernels
+//! (`cpu`), the same inside a candle operation that has a gradient (`op`), or, on other devices,
+//! candle's own operations (`composed`).
 
 pub mod backward;
 mod composed;

@@ -1,6 +1,6 @@
 //! The fused convolution on the CPU.
 //!
-//! [`forward`] reads the operands whatever their dtype and strides ([`operand`]) and runs the kernel
+//! `forward` reads the operands whatever their dtype and strides (`operand`) and runs the kernel
 //! that suits them: halves are widened to f32, summed there and rounded once.
 
 mod direct;
