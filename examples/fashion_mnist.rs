@@ -27,15 +27,15 @@ usage: cargo run --release --example fashion_mnist -- [OPTIONS]
     },
 )]
 struct FashionNet {
-    #[layer(1, 32, 5, padding = 2)]
+    #[layer(1, 16, 5, padding = 2)]
     conv1: Conv2d,
-    #[layer(32)]
+    #[layer(16)]
     bn1: BatchNorm,
-    #[layer(32, 64, 3, padding = 1)]
+    #[layer(16, 32, 3, padding = 1)]
     conv2: Conv2d,
-    #[layer(64)]
+    #[layer(32)]
     bn2: BatchNorm,
-    #[layer(64 * 7 * 7, 128)]
+    #[layer(32 * 7 * 7, 128)]
     fc1: Linear,
     #[layer(0.25)]
     dropout: Dropout,

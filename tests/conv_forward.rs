@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use sconce::candle::{DType, Device, Result, Tensor};
 use sconce::kernels::activation::Activation;
-use sconce::kernels::conv::{ConvGeometry, Epilogue, conv2d};
+use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache, conv2d, conv2d_with};
+use sconce::kernels::simd;
 
 /// One convolution with all its operands, in f64.
 #[derive(Clone, Debug)]
@@ -139,6 +140,14 @@ fn run(data: &Data, geometry: &ConvGeometry) -> Result<Tensor> {
     conv2d(&data.input, &data.weight, geometry, &data.epilogue, None)
 }
 
+fn on_every_isa(case: &Case, expected: &[f64]) {
+    let Data { input, weight, epilogue } = case.data(DType::F32);
+    for isa in simd::available() {
+        let got = conv2d_with(isa, &input, &weight, &case.geometry, &epilogue).unwrap();
+        assert_close(&got, expected, 1e-5);
+    }
+}
+
 fn activations() -> impl Strategy<Value = Activation> {
     prop_oneof![
         Just(Activation::Identity),
@@ -199,6 +208,7 @@ proptest! {
         prop_assert_eq!(double.dims(), &case.output());
         assert_close(&double, &expected, 1e-13);
         assert_close(&run(&case.data(DType::F32), &case.geometry).unwrap(), &expected, 1e-5);
+        on_every_isa(&case, &expected);
     }
 
     #[test]
@@ -213,4 +223,235 @@ proptest! {
             }
         }
     }
+
+    #[test]
+    fn agrees_with_candle(case in cases()) {
+        let ConvGeometry { stride, padding: [[padding, bottom], [left, right]], dilation, groups } = case.geometry;
+        let symmetric = [bottom, left, right] == [padding; 3] && stride[0] == stride[1] && dilation[0] == dilation[1];
+        let geometry = ConvGeometry {
+            stride: [stride[0]; 2],
+            padding: [[padding; 2]; 2],
+            dilation: [dilation[0]; 2],
+            groups,
+        };
+        let fits = geometry.output_size([case.input[2], case.input[3]], [case.weight[2], case.weight[3]]).is_some();
+        prop_assume!(case.input[0] > 0 && (symmetric || fits));
+        let case = Case { geometry, scale: false, shift: false, residual: false, activation: Activation::Identity, ..case };
+        let data = case.data(DType::F32);
+        let theirs = data.input.conv2d(&data.weight, padding, stride[0], dilation[0], groups).unwrap();
+        assert_close(&run(&data, &geometry).unwrap(), &flat(&theirs), 1e-5);
+    }
+
+    #[test]
+    fn any_strides_of_the_operands(case in cases()) {
+        let plain = case.data(DType::F32);
+        let data = Data {
+            input: scattered(&plain.input),
+            weight: scattered(&plain.weight),
+            epilogue: Epilogue {
+                scale: plain.epilogue.scale.as_ref().map(scattered),
+                shift: plain.epilogue.shift.as_ref().map(scattered),
+                residual: plain.epilogue.residual.as_ref().map(scattered),
+                activation: case.activation,
+            },
+        };
+        let (got, expected) = (run(&data, &case.geometry).unwrap(), run(&plain, &case.geometry).unwrap());
+        prop_assert_eq!(flat(&got), flat(&expected));
+    }
+}
+
+/// The same elements, every other one of a larger tensor with its axes in another order.
+fn scattered(tensor: &Tensor) -> Tensor {
+    let axes: Vec<usize> = (0..tensor.rank()).rev().collect();
+    let turned = tensor.permute(axes.clone()).unwrap().contiguous().unwrap();
+    let pairs = Tensor::stack(&[&turned, &turned], turned.rank()).unwrap();
+    let last = pairs.rank() - 1;
+    pairs.narrow(last, 1, 1).unwrap().squeeze(last).unwrap().permute(axes).unwrap()
+}
+
+fn case(
+    input: [usize; 4],
+    outputs: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    groups: usize,
+) -> Case {
+    let geometry =
+        ConvGeometry { stride: [stride; 2], padding: [[padding; 2]; 2], groups, ..Default::default() };
+    let weight = [outputs, input[1] / groups, kernel, kernel];
+    let (scale, shift, residual) = (true, true, true);
+    Case { input, weight, geometry, scale, shift, residual, activation: Activation::Relu, seed: 7 }
+}
+
+/// Shapes large enough for several chunks of channels, segments of output channels and patches.
+fn large() -> Vec<Case> {
+    vec![
+        case([1, 130, 20, 23], 150, 3, 1, 1, 1),
+        case([2, 600, 14, 14], 37, 1, 1, 0, 1),
+        case([1, 9, 1, 17], 5, 1, 1, 0, 1),
+        case([1, 70, 33, 31], 64, 3, 2, 1, 1),
+        case([1, 64, 29, 28], 40, 1, 2, 0, 1),
+        case([1, 3, 9, 3001], 21, 7, 2, 3, 1),
+        case([1, 96, 40, 41], 96, 3, 1, 1, 96),
+        case([1, 96, 41, 40], 192, 3, 2, 1, 96),
+        case([1, 128, 7, 7], 130, 3, 1, 1, 2),
+        case([3, 1, 60, 60], 20, 5, 1, 0, 1),
+    ]
+}
+
+#[test]
+fn large_shapes_on_every_instruction_set() {
+    for case in large() {
+        on_every_isa(&case, &flat(&run(&case.data(DType::F64), &case.geometry).unwrap()));
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    for case in large() {
+        let data = case.data(DType::F32);
+        let results = [1, 2, 3, 8].map(|threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            let output = pool.install(|| run(&data, &case.geometry)).unwrap();
+            flat(&output).into_iter().map(f64::to_bits).collect::<Vec<_>>()
+        });
+        assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{case:?}");
+    }
+}
+
+#[test]
+fn a_packed_weight_is_kept_for_its_own_tensor_only() {
+    let case = case([1, 5, 9, 9], 7, 3, 1, 1, 1);
+    let (first, second) = (case.data(DType::F32), Case { seed: 8, ..case.clone() }.data(DType::F32));
+    let packed = PackedCache::default();
+    for data in [&first, &first, &second, &first] {
+        let cached =
+            conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
+        assert_eq!(flat(&cached), flat(&run(data, &case.geometry).unwrap()));
+    }
+}
+
+#[test]
+fn nan_and_infinity_as_in_pytorch() {
+    let tensor = |values: &[f32], dims: [usize; 4]| Tensor::from_slice(values, &dims, &Device::Cpu).unwrap();
+    let (nan, inf) = (f32::NAN, f32::INFINITY);
+    let input = tensor(&[nan, 1., -inf, inf, -2.], [1, 1, 1, 5]);
+    let one = tensor(&[1.], [1, 1, 1, 1]);
+    let result = |weight: &Tensor, padding: [[usize; 2]; 2], activation| -> Vec<f32> {
+        let geometry = ConvGeometry { padding, ..Default::default() };
+        let epilogue = Epilogue { activation, ..Default::default() };
+        let results = simd::available().into_iter().map(|isa| {
+            conv2d_with(isa, &input, weight, &geometry, &epilogue)
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .to_vec1()
+                .unwrap()
+        });
+        let results: Vec<Vec<f32>> = results.collect();
+        let same = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| a == b || (a.is_nan() && b.is_nan()));
+        assert!(results.windows(2).all(|pair| same(&pair[0], &pair[1])), "{results:?}");
+        results[0].clone()
+    };
+    let none = [[0; 2]; 2];
+    let text = |values: Vec<f32>| format!("{values:?}");
+    assert_eq!(text(result(&one, none, Activation::Relu)), "[NaN, 1.0, 0.0, inf, 0.0]");
+    assert_eq!(text(result(&one, none, Activation::Relu6)), "[NaN, 1.0, 0.0, 6.0, 0.0]");
+    let leaky = Activation::LeakyRelu { negative_slope: 0.5 };
+    assert_eq!(text(result(&one, none, leaky)), "[NaN, 1.0, -inf, inf, -1.0]");
+    assert_eq!(text(result(&one, none, Activation::Tanh)), "[NaN, 0.7615942, -1.0, 1.0, -0.9640276]");
+    assert_eq!(text(result(&one, none, Activation::Sigmoid)), "[NaN, 0.7310586, 0.0, 1.0, 0.11920292]");
+    // A weight of zero times infinity is NaN; a weight of infinity times padding is nothing.
+    assert_eq!(
+        text(result(&tensor(&[0.], [1, 1, 1, 1]), none, Activation::Identity)),
+        "[NaN, 0.0, NaN, NaN, 0.0]"
+    );
+}
+
+#[test]
+fn infinities_stay_where_they_are() {
+    let case = case([1, 64, 24, 24], 64, 3, 1, 1, 1);
+    let mut data = case.data(DType::F32);
+    let spot = |x: f32, channel: usize, y: usize, z: usize| {
+        let mut values = vec![0f32; 64 * 24 * 24];
+        values[(channel * 24 + y) * 24 + z] = x;
+        Tensor::from_vec(values, (1, 64, 24, 24), &Device::Cpu).unwrap()
+    };
+    data.input = ((data.input + spot(f32::NAN, 5, 3, 4)).unwrap() + spot(f32::INFINITY, 7, 20, 23)).unwrap();
+    let expected = reference(&data, &case.geometry);
+    let packed = PackedCache::default();
+    let got = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
+    assert_close(&got, &expected, 1e-5);
+}
+
+#[test]
+fn padding_contributes_nothing_to_a_weight_of_infinity() {
+    let input = Tensor::from_slice(&[1f32, 2., 3.], (1, 1, 1, 3), &Device::Cpu).unwrap();
+    let weight = Tensor::from_slice(&[f32::INFINITY, 1., 1.], (1, 1, 1, 3), &Device::Cpu).unwrap();
+    let geometry = ConvGeometry { padding: [[0, 0], [1, 1]], ..Default::default() };
+    for isa in simd::available() {
+        let got = conv2d_with(isa, &input, &weight, &geometry, &Epilogue::default()).unwrap();
+        assert_eq!(got.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [3., f32::INFINITY, f32::INFINITY]);
+    }
+}
+
+#[test]
+fn empty_batches_and_channels() {
+    for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
+        let data = case([0, 4, 9, 9], 8, 3, 1, 1, 1).data(dtype);
+        let got = run(&data, &ConvGeometry { padding: [[1; 2]; 2], ..Default::default() }).unwrap();
+        assert_eq!((got.dims(), got.dtype()), (&[0, 8, 9, 9][..], dtype));
+    }
+    let none = case([2, 4, 9, 9], 0, 3, 1, 1, 1);
+    assert_eq!(run(&none.data(DType::F32), &none.geometry).unwrap().dims(), [2, 0, 9, 9]);
+    let no_inputs = case([1, 0, 3, 3], 5, 3, 1, 1, 1);
+    let expected = reference(&no_inputs.data(DType::F64), &no_inputs.geometry);
+    on_every_isa(&no_inputs, &expected);
+}
+
+#[test]
+fn what_does_not_fit_is_an_error() {
+    let good = case([2, 4, 9, 8], 6, 3, 1, 0, 1);
+    let data = good.data(DType::F32);
+    let zeros = |dims: &[usize]| Tensor::zeros(dims, DType::F32, &Device::Cpu).unwrap();
+    let with = |change: &dyn Fn(&mut Data, &mut ConvGeometry)| {
+        let mut geometry = good.geometry;
+        let mut data =
+            Data { input: data.input.clone(), weight: data.weight.clone(), epilogue: data.epilogue.clone() };
+        change(&mut data, &mut geometry);
+        run(&data, &geometry).unwrap_err().to_string()
+    };
+    let says = |change: &dyn Fn(&mut Data, &mut ConvGeometry), words: &[&str]| {
+        let message = with(change);
+        assert!(words.iter().all(|word| message.contains(word)), "{message}");
+    };
+    says(
+        &|d, _| d.input = zeros(&[2, 9, 8]),
+        &["expected an input [batch, channels, height, width]", "[2, 9, 8]"],
+    );
+    says(&|d, _| d.weight = zeros(&[6, 4, 3]), &["expected a weight", "[6, 4, 3]"]);
+    says(&|d, _| d.input = zeros(&[2, 1, 9, 8]), &["expected 4 input channels", "got 1"]);
+    says(&|d, _| d.weight = zeros(&[6, 4, 10, 3]), &["at least the kernel's size", "9×8", "10×3"]);
+    says(&|d, _| d.weight = zeros(&[6, 4, 0, 3]), &["kernel"]);
+    says(&|_, g| g.stride = [1, 0], &["stride of at least 1", "[1, 0]"]);
+    says(&|_, g| g.dilation = [0, 1], &["dilation of at least 1", "[0, 1]"]);
+    says(&|_, g| g.groups = 0, &["at least one group"]);
+    says(&|_, g| g.groups = 2, &["expected 8 input channels", "got 4"]);
+    says(&|d, g| (d.input, g.groups) = (zeros(&[2, 16, 9, 8]), 4), &["that 4 groups divide", "got 6"]);
+    says(&|_, g| g.padding[0] = [usize::MAX, 1], &["padding"]);
+    says(&|_, g| g.padding[0] = [1 << 60, 1], &["fits in memory"]);
+    says(&|d, _| d.weight = d.weight.to_dtype(DType::F64).unwrap(), &["weight of F32", "got F64"]);
+    says(&|d, _| d.epilogue.shift = Some(zeros(&[5])), &["shift of [6]", "[5]"]);
+    says(&|d, _| d.epilogue.scale = Some(zeros(&[6, 1])), &["scale of [6]", "[6, 1]"]);
+    says(
+        &|d, _| d.epilogue.residual = Some(zeros(&[2, 6, 9, 8])),
+        &["residual of [2, 6, 7, 6]", "[2, 6, 9, 8]"],
+    );
+    let integers = |d: &mut Data| {
+        d.input = d.input.to_dtype(DType::U8).unwrap();
+        d.weight = d.weight.to_dtype(DType::U8).unwrap();
+        d.epilogue = Epilogue::default();
+    };
+    says(&|d, _| integers(d), &["expected f32, f64, f16 or bf16", "U8"]);
 }

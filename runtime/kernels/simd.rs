@@ -104,7 +104,11 @@ fn run_neon<K: Kernel>(kernel: K) -> K::Output {
 }
 
 /// A token that proves an instruction set is there, with its vector of `f32`s.
-/// Pointers need no alignment.
+///
+/// # Safety
+/// Pointer methods read or write `LANES` consecutive floats (`n ≤ LANES` in the `_partial` ones) that
+/// the caller guarantees to be in bounds; no alignment is needed. Lanes beyond `n` load as zero.
+#[allow(clippy::missing_safety_doc, reason = "stated once, above")]
 pub trait Simd: Copy + Send + Sync + 'static {
     type V: Copy;
     const LANES: usize;
@@ -112,19 +116,9 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const REGISTERS: usize;
 
     fn splat(self, x: f32) -> Self::V;
-    /// # Safety
-    /// `LANES` floats at `from` can be read.
     unsafe fn load(self, from: *const f32) -> Self::V;
-    /// # Safety
-    /// `LANES` floats at `to` can be written.
     unsafe fn store(self, to: *mut f32, v: Self::V);
-    /// The first `n` lanes; the others are zero.
-    ///
-    /// # Safety
-    /// `n ≤ LANES`, and `n` floats at `from` can be read.
     unsafe fn load_partial(self, from: *const f32, n: usize) -> Self::V;
-    /// # Safety
-    /// `n ≤ LANES`, and `n` floats at `to` can be written.
     unsafe fn store_partial(self, to: *mut f32, n: usize, v: Self::V);
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;

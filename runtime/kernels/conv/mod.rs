@@ -18,6 +18,7 @@ pub use geometry::ConvGeometry;
 pub use shape::ConvShape;
 
 use crate::kernels::activation::Activation;
+use crate::kernels::simd::{self, Isa};
 use candle_core::{Result, Tensor};
 
 /// What happens to the sum of products before it is stored:
@@ -64,6 +65,21 @@ pub fn conv2d(
     } else if [input, weight].into_iter().chain(epilogue.tensors()).any(Tensor::track_op) {
         op::conv2d(input, weight, &shape, epilogue)
     } else {
-        cpu::conv2d(input, weight, &shape, epilogue, packed.filter(|_| !weight.is_variable()))
+        let packed = packed.filter(|_| !weight.is_variable());
+        cpu::conv2d(input, weight, &shape, epilogue, packed, simd::isa())
     }
+}
+
+/// As [`conv2d`] on the CPU, without gradients, with an instruction set other than the one in use: so that
+/// tests reach all that the machine has.
+#[doc(hidden)]
+pub fn conv2d_with(
+    isa: Isa,
+    input: &Tensor,
+    weight: &Tensor,
+    geometry: &ConvGeometry,
+    epilogue: &Epilogue,
+) -> Result<Tensor> {
+    let shape = ConvShape::of(input, weight, geometry, epilogue)?;
+    cpu::conv2d(input, weight, &shape, epilogue, None, isa)
 }

@@ -8,6 +8,7 @@ use super::backward::{Gradients, Needs, conv2d_backward};
 use super::cpu::{self, Operand, Operands};
 use super::{ConvShape, Epilogue};
 use crate::kernels::activation::{self, Activation};
+use crate::kernels::simd;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
 /// What the second and third tensor of the operation are; the first is the input.
@@ -83,12 +84,12 @@ impl FusedConv2d {
                 let shift = Some(Operand { storage, layout: &bias });
                 let operands = Operands { weight, shift, ..operands };
                 return Ok((
-                    cpu::forward(&self.shape, &operands, self.activation, None)?,
+                    cpu::forward(&self.shape, &operands, self.activation, None, simd::isa())?,
                     self.output_shape(),
                 ));
             }
         }
-        Ok((cpu::forward(&self.shape, &operands, self.activation, None)?, self.output_shape()))
+        Ok((cpu::forward(&self.shape, &operands, self.activation, None, simd::isa())?, self.output_shape()))
     }
 
     fn output_shape(&self) -> Shape {

@@ -8,13 +8,14 @@ mod epilogue;
 mod operand;
 mod packed;
 mod portable;
+mod winograd;
 
 pub use operand::{Operand, Operands};
 pub use packed::{PackedCache, Packing};
 
 use super::{ConvShape, Epilogue};
 use crate::kernels::activation::Activation;
-use crate::kernels::simd;
+use crate::kernels::simd::Isa;
 use candle_core::backend::BackendStorage;
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
@@ -28,6 +29,7 @@ pub(super) fn conv2d(
     shape: &ConvShape,
     epilogue: &Epilogue,
     packed: Option<&PackedCache>,
+    isa: Isa,
 ) -> Result<Tensor> {
     let packing = packed.map(|cache| Packing { cache, weight: weight.id() });
     let (input, weight) = (input.storage_and_layout(), weight.storage_and_layout());
@@ -40,7 +42,7 @@ pub(super) fn conv2d(
         shift: shift.as_ref().map(Operand::of).transpose()?,
         residual: residual.as_ref().map(Operand::of).transpose()?,
     };
-    let output = forward(shape, &operands, epilogue.activation, packing)?;
+    let output = forward(shape, &operands, epilogue.activation, packing, isa)?;
     Ok(Tensor::from_storage(Storage::Cpu(output), shape.output_dims().to_vec(), BackpropOp::none(), false))
 }
 
@@ -50,31 +52,37 @@ pub(super) fn forward(
     operands: &Operands<'_>,
     activation: Activation,
     packing: Option<Packing<'_>>,
+    isa: Isa,
 ) -> Result<CpuStorage> {
     Ok(match operands.input.storage {
-        CpuStorage::F32(_) => CpuStorage::F32(single(shape, &operands.values()?, activation, packing)?),
+        CpuStorage::F32(_) => CpuStorage::F32(single(shape, &operands.values()?, activation, packing, isa)?),
         CpuStorage::F64(_) => {
             CpuStorage::F64(portable::conv2d(shape, &operands.values::<f64>()?, activation)?)
         }
         CpuStorage::F16(_) => {
-            let output = single(shape, &operands.widened(f16::to_f32)?, activation, packing)?;
+            let output = single(shape, &operands.widened(f16::to_f32)?, activation, packing, isa)?;
             CpuStorage::F16(output.into_iter().map(f16::from_f32).collect())
         }
         CpuStorage::BF16(_) => {
-            let output = single(shape, &operands.widened(bf16::to_f32)?, activation, packing)?;
+            let output = single(shape, &operands.widened(bf16::to_f32)?, activation, packing, isa)?;
             CpuStorage::BF16(output.into_iter().map(bf16::from_f32).collect())
         }
         other => bail!("conv2d: expected f32, f64, f16 or bf16, got {:?}", other.dtype()),
     })
 }
 
+/// In f32, by the fastest kernel that is for these operands.
 fn single(
     shape: &ConvShape,
     values: &Values<'_, f32>,
     activation: Activation,
     packing: Option<Packing<'_>>,
+    isa: Isa,
 ) -> Result<Vec<f32>> {
-    match direct::conv2d(shape, values, activation, packing, simd::isa())? {
+    if let Some(output) = winograd::conv2d(shape, values, activation, packing, isa)? {
+        return Ok(output);
+    }
+    match direct::conv2d(shape, values, activation, packing, isa)? {
         Some(output) => Ok(output),
         None => portable::conv2d(shape, values, activation),
     }

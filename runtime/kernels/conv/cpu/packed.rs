@@ -1,6 +1,8 @@
 //! What a kernel prepares from a weight, kept for the next call.
 
+use crate::kernels::conv::winograd::Tile;
 use candle_core::TensorId;
+use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,25 +12,33 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// right only where nobody writes to the weight's storage; weights that are variables are never kept.
 /// A clone shares nothing and starts empty.
 #[derive(Default)]
-pub struct PackedCache(Mutex<Option<(Key, Arc<Vec<f32>>)>>);
+pub struct PackedCache(Mutex<Option<(Key, Kept)>>);
 
 type Key = (TensorId, Form);
+type Kept = Arc<dyn Any + Send + Sync>;
 
 /// The order of a packed weight's elements; each kernel has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// Of the direct kernel: blocks of output channels, chunks of input channels.
     Blocked { block: usize, chunk: usize },
+    /// Of Winograd's kernel: transformed.
+    Winograd { tile: Tile },
 }
 
 impl PackedCache {
-    fn get(&self, key: Key, pack: impl FnOnce() -> Vec<f32>) -> Arc<Vec<f32>> {
+    fn get<T: Any + Send + Sync>(&self, key: Key, pack: impl FnOnce() -> T) -> Arc<T> {
         // A thread that panicked while it packed has stored nothing: what is there is whole.
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*slot {
-            Some((kept, packed)) if *kept == key => packed.clone(),
-            _ => slot.insert((key, Arc::new(pack()))).1.clone(),
+        if let Some((kept, packed)) = &*slot
+            && *kept == key
+            && let Ok(packed) = packed.clone().downcast()
+        {
+            return packed;
         }
+        let packed = Arc::new(pack());
+        *slot = Some((key, packed.clone()));
+        packed
     }
 }
 
@@ -53,7 +63,11 @@ pub struct Packing<'a> {
 
 impl Packing<'_> {
     /// The kept form of the weight, or else what `pack` makes, kept where there is a cache.
-    pub(super) fn get(packing: Option<Self>, form: Form, pack: impl FnOnce() -> Vec<f32>) -> Arc<Vec<f32>> {
+    pub(super) fn get<T: Any + Send + Sync>(
+        packing: Option<Self>,
+        form: Form,
+        pack: impl FnOnce() -> T,
+    ) -> Arc<T> {
         match packing {
             Some(Packing { cache, weight }) => cache.get((weight, form), pack),
             None => Arc::new(pack()),

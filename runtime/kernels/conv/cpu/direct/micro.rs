@@ -77,6 +77,7 @@ pub(super) unsafe fn accumulate<S: Simd>(
 }
 
 #[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
 unsafe fn block<S: Simd, const M: usize, const N: usize>(
     simd: S,
     inputs: [*const f32; N],

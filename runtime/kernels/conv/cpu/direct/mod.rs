@@ -28,7 +28,8 @@ use plan::Plan;
 use rayon::prelude::*;
 use task::{Output, Tasks};
 
-/// The output `[batch, out_channels, height, width]`, or `None` for a shape that this kernel is not for.
+/// The output `[batch, out_channels, height, width]`, or `None` for operands that this kernel is not for:
+/// tiles that are unreasonably large, and weights that turn the tiles' padding into NaN.
 pub(super) fn conv2d(
     shape: &ConvShape,
     values: &Values<'_, f32>,
@@ -43,6 +44,9 @@ pub(super) fn conv2d(
     let Some(plan) = Plan::new(shape, isa, rayon::current_num_threads()) else { return Ok(None) };
     let form = Form::Blocked { block: plan.block, chunk: plan.chunk_len() };
     let weights = Packing::get(packing, form, || weights::pack(&plan, &values.weight));
+    if !weights.finite && shape.geometry.padding != [[0; 2]; 2] {
+        return Ok(None);
+    }
     let finish = Finish {
         scale: values.scale.as_deref(),
         shift: values.shift.as_deref(),
@@ -53,7 +57,7 @@ pub(super) fn conv2d(
     let (tasks, grain) = (plan.tasks(), plan.grain);
     let run = |hand_out: usize| {
         let indices = hand_out * grain..tasks.min((hand_out + 1) * grain);
-        let (plan, input, weights) = (&plan, &*values.input, &weights[..]);
+        let (plan, input, weights) = (&plan, &*values.input, &weights.floats[..]);
         simd::dispatch_to(isa, Tasks { plan, indices, input, weights, finish, output: target });
     };
     match tasks.div_ceil(grain) {

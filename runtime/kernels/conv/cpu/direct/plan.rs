@@ -85,7 +85,9 @@ impl Plan {
         });
         let taps = layout.taps(&shape, cut.chunk, LARGEST_TILE)?;
         let end = strips.iter().map(|strips| strips.end(lanes)).max().unwrap_or(0);
-        let tile_len = layout.len(cut.chunk).max(end + taps.iter().max().map_or(0, |tap| *tap as usize));
+        // One strip more than vectors reach: a panel's last strip is filled whole.
+        let tile_len =
+            layout.len(cut.chunk).max(end + taps.iter().max().map_or(0, |tap| *tap as usize)) + strip;
         if tile_len > LARGEST_TILE {
             return None;
         }

@@ -3,10 +3,23 @@
 use super::plan::Plan;
 use rayon::prelude::*;
 
+/// A packed weight.
+pub(super) struct Packed {
+    pub floats: Vec<f32>,
+    /// Whether no weight is infinite or NaN, so that a product with a padding zero is zero.
+    pub finite: bool,
+}
+
 /// `[out_channels, in_channels, kernel]` as `[groups][chunks][blocks][taps of the chunk][channels of the
 /// block]`. The last block of a group may be narrower, and ends with zeros where it is wider than the
 /// channels that are left.
-pub(super) fn pack(plan: &Plan, weight: &[f32]) -> Vec<f32> {
+pub(super) fn pack(plan: &Plan, weight: &[f32]) -> Packed {
+    let finite = weight.iter().all(|weight| weight.is_finite());
+    let floats = if weight.is_empty() { vec![] } else { blocks(plan, weight) };
+    Packed { floats, finite }
+}
+
+fn blocks(plan: &Plan, weight: &[f32]) -> Vec<f32> {
     let shape = &plan.shape;
     let mut packed = vec![0.; plan.weights_len()];
     let mut jobs = vec![];

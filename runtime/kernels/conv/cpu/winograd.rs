@@ -1,0 +1,89 @@
+//! Which convolutions go to Winograd's kernels, and what they are handed.
+
+use super::operand::Values;
+use super::packed::{Form, Packing};
+use super::reserve;
+use crate::kernels::activation::Activation;
+use crate::kernels::conv::ConvShape;
+use crate::kernels::conv::winograd::{self, Epilogue, PackedWinograd, Shape};
+use crate::kernels::simd::{self, Isa, Kernel, Simd};
+use candle_core::Result;
+use rayon::prelude::*;
+
+/// Output pixels from which on a weight is worth transforming for one call alone.
+const PIXELS_OF_ONE_CALL: usize = 2048;
+
+/// The output `[batch, out_channels, height, width]`, or `None` where the definition is cheaper, and where
+/// an operand is not finite: the transforms would spread an infinity or NaN over the whole tile.
+pub(super) fn conv2d(
+    shape: &ConvShape,
+    values: &Values<'_, f32>,
+    activation: Activation,
+    packing: Option<Packing<'_>>,
+    isa: Isa,
+) -> Result<Option<Vec<f32>>> {
+    let ConvShape { batch, in_channels, out_channels, input, .. } = *shape;
+    let sizes = Shape { batch, in_channels, out_channels, input, padding: shape.geometry.padding };
+    let pixels = batch * shape.output[0] * shape.output[1];
+    if packing.is_none() && pixels < PIXELS_OF_ONE_CALL {
+        return Ok(None);
+    }
+    let Some(tile) = winograd::choose(&sizes, shape.kernel, &shape.geometry) else { return Ok(None) };
+    if !is_finite(&values.input, isa) {
+        return Ok(None);
+    }
+    let packed = Packing::get(packing, Form::Winograd { tile }, || {
+        let finite = is_finite(&values.weight, isa);
+        finite.then(|| PackedWinograd::new(&values.weight, out_channels, in_channels, tile))
+    });
+    let Some(packed) = &*packed else { return Ok(None) };
+    let epilogue = Epilogue {
+        scale: values.scale.as_deref(),
+        shift: values.shift.as_deref(),
+        residual: values.residual.as_deref(),
+        activation,
+    };
+    let elements = shape.output_elements();
+    let mut output = reserve(elements)?;
+    winograd::run(
+        isa,
+        &sizes,
+        &values.input,
+        packed,
+        &epilogue,
+        &mut output.spare_capacity_mut()[..elements],
+    );
+    // SAFETY: `run` initialises all of the output.
+    unsafe { output.set_len(elements) };
+    Ok(Some(output))
+}
+
+fn is_finite(values: &[f32], isa: Isa) -> bool {
+    const SHARE: usize = 1 << 16;
+    match values.len() {
+        0..=SHARE => simd::dispatch_to(isa, Finite(values)),
+        _ => values.par_chunks(SHARE).all(|values| simd::dispatch_to(isa, Finite(values))),
+    }
+}
+
+/// Whether no value is infinite or NaN.
+struct Finite<'a>(&'a [f32]);
+
+impl Kernel for Finite<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> bool {
+        // Zero times a finite number is zero, and NaN times anything else.
+        let (mut sums, mut vectors) = ([simd.zero(); 4], self.0.chunks_exact(4 * S::LANES));
+        for four in &mut vectors {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: the chunk has four vectors.
+                let vector = unsafe { simd.load(four.as_ptr().add(i * S::LANES)) };
+                *sum = simd.fma(vector, simd.zero(), *sum);
+            }
+        }
+        let sum = sums.into_iter().map(|sum| simd.sum(sum)).sum::<f32>();
+        sum == 0. && vectors.remainder().iter().all(|value| value.is_finite())
+    }
+}
