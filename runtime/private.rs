@@ -141,6 +141,48 @@ pub fn repeated<T, L: Repeated<T>>(name: &str, layers: Vec<T>) -> Result<L> {
     building(name, L::from_layers(layers))
 }
 
+/// What a field of a network that runs its fields in order is.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a layer",
+    label = "this type does not implement `sconce::Layer`",
+    note = "without `forward` the fields run in order, hence each is a layer from one signal to one signal",
+    note = "a field that is plain data: mark it #[module(skip)]",
+    note = "a struct of layers: write #[derive(Module)] above it"
+)]
+pub trait IsLink: IsLayer {
+    const CALL: fn(&Self, Signal, Mode) -> Signal;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: Forward<Signal, Output = Signal>> IsLink for T {
+    const CALL: fn(&Self, Signal, Mode) -> Signal = T::call;
+}
+
+/// A [`Part`] that can be called. Like there, only [`link`] asks what `T` is.
+pub struct Link<T> {
+    part: Part<T>,
+    call: fn(&T, Signal, Mode) -> Signal,
+}
+
+pub const fn link<T: IsLink>() -> Link<T> {
+    Link { part: T::PART, call: T::CALL }
+}
+
+impl<T> Link<T> {
+    #[inline(always)]
+    pub fn call(&self, layer: &T, name: &'static str, x: Signal, mode: Mode) -> Signal {
+        let _scope = Scope::enter(name);
+        (self.call)(layer, x, mode)
+    }
+}
+
+impl<T> std::ops::Deref for Link<T> {
+    type Target = Part<T>;
+    fn deref(&self) -> &Part<T> {
+        &self.part
+    }
+}
+
 /// What a field without `#[layer]` is built by.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` needs arguments",

@@ -12,6 +12,7 @@ use ::std::option::Option::{self, None, Some};
 use ::std::result::Result::Ok;
 
 /// A function of the same name as a field.
+#[must_use]
 pub fn relu(x: ::sconce::Signal) -> ::sconce::Signal {
     x
 }

@@ -201,7 +201,7 @@ fn unit_and_tuple_structs() -> Result<()> {
     assert_eq!(Nothing::new(&DEVICE)?.forward(ones(&[2]))?.dims(), [2]);
     let pair = Pair::new(&DEVICE)?;
     assert_eq!(names(&pair), ["0.weight", "0.bias", "2.weight"]);
-    assert_eq!(pair.forward(&ones(&[5, 3]))?.dims(), [5, 2]);
+    assert_eq!(pair.forward(ones(&[5, 3]))?.dims(), [5, 2]);
     Ok(())
 }
 
@@ -284,9 +284,9 @@ fn named_function_and_pinned_mode() -> Result<()> {
 #[test]
 fn several_inputs_and_outputs() -> Result<()> {
     let net = Several::new(&DEVICE)?;
-    let (y, three) = net.forward(&ones(&[1, 3]), None, 3)?;
+    let (y, three) = net.forward(ones(&[1, 3]), None, 3)?;
     assert_eq!((y * 3.)?.to_vec2::<f32>()?, three.to_vec2::<f32>()?);
-    let (y, _) = net.forward(&ones(&[1, 3]), Some(ones(&[1, 3]).into()), 3)?;
+    let (y, _) = net.forward(ones(&[1, 3]), Some(ones(&[1, 3]).into()), 3)?;
     assert_eq!(y.dims(), [1, 3]);
     assert_eq!(Outer::new(&DEVICE)?.forward(ones(&[1, 3]))?.dims(), [1, 3]);
     Ok(())

@@ -8,7 +8,7 @@ struct Vocabulary;
 struct Net {
     #[layer(10, 20)]
     fc: Linear,
-    words: Vocabulary,
+    _words: Vocabulary,
 }
 
 fn main() {}

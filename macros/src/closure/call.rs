@@ -8,7 +8,8 @@ use syn::{BinOp, Expr, ExprAssign, ExprBinary, ExprCall, ExprMethodCall, ExprStr
 use super::liveness::{Event, Local};
 use super::scope::Origin;
 use super::shape::into;
-use super::walk::{Walker, is_self, private};
+use super::walk::{Walker, is_self};
+use crate::expand::private;
 
 /// Methods that borrow their receiver, whatever it is: nobody has to clone it for them.
 const BORROWING: &[&str] = &[
@@ -261,13 +262,13 @@ impl Walker<'_> {
         let mut args: Vec<Expr> = args.into_iter().collect();
         self.operands(&mut args);
         let inputs = args.iter().map(input);
-        let input = if args.len() == 1 { quote!(#(#inputs)*) } else { quote!((#(#inputs,)*)) };
+        let input = if args.len() == 1 { quote!(#(#inputs)*) } else { quote_spanned!(span=> (#(#inputs,)*)) };
 
         let Callee { layer, origin, index, before } = callee;
         let field = &self.fields[origin.field];
         let (name, krate, indices) = (&field.name, self.krate, &origin.indices);
         let mode = field.mode_tokens(krate);
-        let private = private(krate);
+        let private = private(krate, span);
         let call = match (index, indices.is_empty()) {
             (None, true) => quote_spanned!(span=> #private::call(#layer, #name, #input, #mode)),
             (None, false) => {

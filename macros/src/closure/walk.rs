@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use proc_macro2::{Span, TokenStream};
-use quote::{ToTokens, quote, quote_spanned};
+use quote::{ToTokens, quote_spanned};
 use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Expr, ExprField, ExprIndex, Ident, Member, Pat, UnOp};
@@ -396,9 +396,4 @@ pub(super) fn is_self(expr: &Expr) -> bool {
         Expr::Paren(paren) => is_self(&paren.expr),
         _ => false,
     }
-}
-
-/// The runtime's support for generated code.
-pub(super) fn private(krate: &TokenStream) -> TokenStream {
-    quote!(#krate::__private)
 }

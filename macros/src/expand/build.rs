@@ -5,7 +5,7 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Expr, Type};
 
-use super::{Item, local};
+use super::{Item, local, private};
 use crate::ast::{Field, Role, Variant, element, generic_argument, pointee};
 use crate::attr::{LayerAttr, Repeat, Source, TensorAttr};
 use crate::closure::mentions;
@@ -73,7 +73,10 @@ fn value(item: &Item, field: &Field) -> TokenStream {
     let ty = &field.ty;
     let value = match &field.role {
         Role::Layer(attr) => layer(item, field, attr),
-        Role::Default => quote_spanned!(ty.span()=> #krate::__private::default_layer::<#ty>()),
+        Role::Default => {
+            let private = private(krate, ty.span());
+            quote_spanned!(ty.span()=> #private::default_layer::<#ty>())
+        }
         Role::Param(attr) => tensor(item, field, attr, quote!(param)),
         Role::Buffer(attr) => tensor(item, field, attr, quote!(buffer)),
         Role::Skip(None) => quote_spanned!(ty.span()=> <#ty as ::core::default::Default>::default()),
@@ -138,7 +141,8 @@ fn one(item: &Item, attr: &LayerAttr, ty: &Type, vb: TokenStream, name: TokenStr
             let values: TokenStream = setters.iter().map(|(name, value)| quote!(.#name(#value))).collect();
             let copies = copies(item, &quote!(#(#args,)* #values));
             let config = config(attr, ty, args);
-            let layer = quote_spanned!(span=> #krate::__private::layer);
+            let private = private(krate, span);
+            let layer = quote_spanned!(span=> #private::layer);
             if copies.is_empty() {
                 quote!(#layer(#vb, #name, #config #values)?)
             } else {

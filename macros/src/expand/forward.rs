@@ -5,8 +5,9 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::Pat;
 use syn::spanned::Spanned;
 
+use super::registry::part;
 use super::{Item, local};
-use crate::ast::{Forward, Variant};
+use crate::ast::Forward;
 use crate::closure::{Parameter, Rewritten, Shape};
 
 /// What goes in and comes out, the same for all variants.
@@ -87,7 +88,7 @@ fn implementation(item: &Item, signature: &Signature) -> TokenStream {
         let run = match (&item.input.variants[i].forward, &item.rewritten[i]) {
             (Forward::Closure(_), Some(rewritten)) => return closure(krate, rewritten, output),
             (Forward::Function(function), _) => function_call(function),
-            _ => chain(krate, &item.input.variants[i]),
+            _ => chain(item, i),
         };
         quote!(let _ = &#mode; #run)
     }));
@@ -127,14 +128,16 @@ fn function_call(function: &syn::Expr) -> TokenStream {
     quote_spanned!(function.span()=> ::core::convert::Into::into(#callee(self, #input, #mode)))
 }
 
-// let x = __private::call(&self.conv1, "conv1", input, mode);
-// let x = __private::call(&self.act1, "act1", x, mode);
+// let x = __private::link::<Conv2d>().call(&self.conv1, "conv1", input, mode);
+// let x = __private::link::<Relu>().call(&self.act1, "act1", x, mode);
 // x
-fn chain(krate: &TokenStream, variant: &Variant) -> TokenStream {
+fn chain(item: &Item, variant: usize) -> TokenStream {
     let (input, x) = (local("input"), local("x"));
-    let steps = variant.fields.iter().filter(|field| field.is_layer()).map(|field| {
-        let (place, name, mode) = (&field.place, &field.name, field.mode_tokens(krate));
-        quote_spanned!(field.ty.span()=> let #x = #krate::__private::call(&#place, #name, #x, #mode);)
+    let layers = item.input.variants[variant].fields.iter().filter(|field| field.is_layer());
+    let steps = layers.map(|field| {
+        let (place, name, mode) = (&field.place, &field.name, field.mode_tokens(&item.input.krate));
+        let link = part(item, variant, field);
+        quote_spanned!(field.ty.span()=> let #x = #link.call(&#place, #name, #x, #mode);)
     });
     quote!(let #x = #input; #(#steps)* #x)
 }

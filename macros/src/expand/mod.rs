@@ -79,6 +79,16 @@ fn local(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
 }
 
+/// The runtime's support for generated code, as if written at `span`: errors about it point there.
+pub fn private(krate: &TokenStream, span: Span) -> TokenStream {
+    let mut path = TokenStream::new();
+    for mut token in quote!(#krate::__private) {
+        token.set_span(token.span().located_at(span));
+        path.extend([token]);
+    }
+    path
+}
+
 impl Field {
     /// The mode that a call of this field gets.
     pub fn mode_tokens(&self, krate: &TokenStream) -> TokenStream {

@@ -4,8 +4,8 @@ use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::spanned::Spanned;
 
-use super::{Item, local};
-use crate::ast::{Field, Role};
+use super::{Item, local, private};
+use crate::ast::{Field, Forward, Role};
 
 // impl ::sconce::Module for Model {
 //     fn kind(&self) -> Cow<'static, str> { Cow::Borrowed("Model") }
@@ -61,7 +61,7 @@ fn visits(item: &Item, variant: usize, mutable: bool) -> TokenStream {
         let (key, place) = (field.key(), &field.place);
         match field.role {
             Role::Layer(_) | Role::Default => {
-                let part = part(item, field);
+                let part = part(item, variant, field);
                 quote!(#visitor.child(#key, #part.#show(#reference #place));)
             }
             Role::Param(_) => quote_spanned!(field.ty.span()=> #visitor.parameter(#key, #reference #place);),
@@ -73,21 +73,24 @@ fn visits(item: &Item, variant: usize, mutable: bool) -> TokenStream {
 }
 
 /// `__private::part::<Conv2d>()`: one spelling everywhere, so that the compiler complains once of a type
-/// that is no layer.
-fn part(item: &Item, field: &Field) -> TokenStream {
-    let (krate, ty) = (&item.input.krate, &field.ty);
-    quote_spanned!(ty.span()=> #krate::__private::part::<#ty>())
+/// that is no layer. Where the fields run in order, each has to be a link of that chain.
+pub fn part(item: &Item, variant: usize, field: &Field) -> TokenStream {
+    let (span, ty) = (field.ty.span(), &field.ty);
+    let private = private(&item.input.krate, span);
+    match item.input.variants[variant].forward {
+        Forward::Chain => quote_spanned!(span=> #private::link::<#ty>()),
+        _ => quote_spanned!(span=> #private::part::<#ty>()),
+    }
 }
 
 /// `Self { conv1: Module::share(&self.conv1), … }`
 fn share(item: &Item, variant: usize) -> TokenStream {
-    let variant = &item.input.variants[variant];
-    let path = variant.path();
-    let fields = variant.fields.iter().map(|field| {
+    let path = item.input.variants[variant].path();
+    let fields = item.input.variants[variant].fields.iter().map(|field| {
         let Field { member, place, role, ty, .. } = field;
         let copy = match role {
             Role::Layer(_) | Role::Default => {
-                let part = part(item, field);
+                let part = part(item, variant, field);
                 quote!(#part.share(&#place))
             }
             _ => quote_spanned!(ty.span()=> ::core::clone::Clone::clone(&#place)),
