@@ -79,36 +79,33 @@ impl Deferred {
         }
     }
 
-    /// Takes `step` into the epilogue, or gives both back where the kernel's order forbids it.
-    pub(crate) fn extend(mut self, step: Step) -> Result<Self, (Self, Step)> {
-        if self.result.get().is_some() || self.epilogue.activation != Activation::Identity {
-            return Err((self, step));
-        }
-        match step {
-            Step::Affine { ref scale, ref shift } => match self.with_affine(scale, shift) {
-                Some(epilogue) => (self.epilogue, self.affine) = (epilogue, true),
-                None => return Err((self, step)),
-            },
-            Step::Residual(residual) if self.takes_residual(residual.shape()) => {
-                self.epilogue.residual = Some(residual);
+    /// Whether `step` fits behind what is collected so far, in the kernel's order.
+    pub(crate) fn takes(&self, step: &Step) -> bool {
+        let waiting = self.result.get().is_none() && self.epilogue.activation == Activation::Identity;
+        let convolution = matches!(self.operation, Operation::Convolution(_));
+        waiting
+            && match step {
+                Step::Affine { .. } => convolution && !self.affine && self.epilogue.residual.is_none(),
+                Step::Residual(residual) => self.takes_residual(residual.shape()),
+                Step::Activation(_) => true,
             }
-            Step::Activation(activation) => self.epilogue.activation = activation,
-            step => return Err((self, step)),
-        }
-        Ok(self)
     }
 
-    /// The epilogue with a batch norm folded into its scale and shift.
-    fn with_affine(&self, scale: &Tensor, shift: &Tensor) -> Option<Epilogue> {
-        let conv = matches!(self.operation, Operation::Convolution(_));
-        if !conv || self.affine || self.epilogue.residual.is_some() {
-            return None;
+    /// Takes `step`, which fits, into the epilogue.
+    pub(crate) fn extend(&mut self, step: Step) -> Result<()> {
+        match step {
+            Step::Affine { scale, shift } => {
+                let shift = match &self.epilogue.shift {
+                    Some(bias) => ((bias * &scale)? + shift)?,
+                    None => shift,
+                };
+                (self.epilogue.scale, self.epilogue.shift) = (Some(scale), Some(shift));
+                self.affine = true;
+            }
+            Step::Residual(residual) => self.epilogue.residual = Some(residual),
+            Step::Activation(activation) => self.epilogue.activation = activation,
         }
-        let shift = match &self.epilogue.shift {
-            Some(bias) => (bias * scale).and_then(|scaled| scaled + shift).ok()?,
-            None => shift.clone(),
-        };
-        Some(Epilogue { scale: Some(scale.clone()), shift: Some(shift), ..self.epilogue.clone() })
+        Ok(())
     }
 
     pub(crate) fn takes_residual(&self, shape: &Shape) -> bool {

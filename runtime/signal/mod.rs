@@ -124,13 +124,13 @@ impl Signal {
     /// Adds `step` to a deferred operation that this signal alone holds; gives the signal back where it
     /// has to be run first.
     pub(crate) fn fuse(self, step: Step) -> Result<Self, (Self, Step)> {
-        let State::Deferred(deferred) = self.0 else { return Err((self, step)) };
-        match Arc::try_unwrap(deferred) {
-            Ok(alone) => match alone.extend(step) {
-                Ok(extended) => Ok(Self(State::Deferred(Arc::new(extended)))),
-                Err((alone, step)) => Err((Self(State::Deferred(Arc::new(alone))), step)),
+        let State::Deferred(mut deferred) = self.0 else { return Err((self, step)) };
+        match Arc::get_mut(&mut deferred) {
+            Some(alone) if alone.takes(&step) => match alone.extend(step) {
+                Ok(()) => Ok(Self(State::Deferred(deferred))),
+                Err(error) => Ok(Self::fail(error)),
             },
-            Err(shared) => Err((Self(State::Deferred(shared)), step)),
+            _ => Err((Self(State::Deferred(deferred)), step)),
         }
     }
 
