@@ -21,11 +21,11 @@ use super::packed::{Form, Packing};
 use super::reserve;
 use crate::kernels::activation::Activation;
 use crate::kernels::conv::ConvShape;
+use crate::kernels::parallel;
 use crate::kernels::simd::{self, Isa};
 use candle_core::Result;
 use finish::Finish;
 use plan::Plan;
-use rayon::prelude::*;
 use task::{Output, Tasks};
 
 /// The output `[batch, out_channels, height, width]`, or `None` for operands that this kernel is not for:
@@ -60,10 +60,7 @@ pub(super) fn conv2d(
         let (plan, input, weights) = (&plan, &*values.input, &weights.floats[..]);
         simd::dispatch_to(isa, Tasks { plan, indices, input, weights, finish, output: target });
     };
-    match tasks.div_ceil(grain) {
-        1 => run(0),
-        hand_outs => (0..hand_outs).into_par_iter().for_each(run),
-    }
+    parallel::for_each(tasks.div_ceil(grain), run);
     // SAFETY: every output element belongs to one of the tasks, and they have all run.
     unsafe { output.set_len(shape.output_elements()) };
     Ok(Some(output))
