@@ -10,12 +10,13 @@ use std::time::{Duration, Instant};
 const HELP: &str = "\
 Times conv + bias + ReLU, fused and as candle's conv2d, broadcast_add and relu.
 
-usage: cargo run --release --example conv_table -- [TABLE] [--threads N] [--csv FILE]
+usage: cargo run --release --example conv_table -- [TABLE] [--threads N] [--csv FILE] [--short]
 
 TABLE: lines \"name batch in_channels height width out_channels kernel stride padding dilation groups\",
        # starts a comment; without it, a few layers of well-known networks
 --threads N: threads of both (the number of cores)
---csv FILE: also writes name, gflop, and the median milliseconds of both";
+--csv FILE: also writes name, gflop, and the median milliseconds of both
+--short: five calls of each, only to see that it runs";
 
 const LAYERS: &str = "\
 introduction_1  64   1  28  28  20 5 1 0 1   1
@@ -41,6 +42,7 @@ struct Arguments {
     table: String,
     threads: Option<usize>,
     csv: Option<String>,
+    short: bool,
 }
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
@@ -51,13 +53,14 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     if let Some(threads) = arguments.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
+    let budget = Duration::from_millis(if arguments.short { 0 } else { 700 });
     let mut csv = String::from("name,gflop,fused_ms,unfused_ms\n");
     println!(
         "{:<20}{:>10}{:>12}{:>12}{:>8}{:>10}",
         "layer", "GFLOP", "fused ms", "candle ms", "ratio", "GFLOP/s"
     );
     for layer in layers(&arguments.table)? {
-        let (fused, unfused) = layer.times()?;
+        let (fused, unfused) = layer.times(budget)?;
         let gflop = layer.gflop();
         println!(
             "{:<20}{gflop:>10.4}{fused:>12.4}{unfused:>12.4}{:>8.1}{:>10.1}",
@@ -75,13 +78,14 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
 
 /// `None` where the user asks for help.
 fn arguments() -> std::result::Result<Option<Arguments>, Box<dyn std::error::Error>> {
-    let mut result = Arguments { table: LAYERS.into(), threads: None, csv: None };
+    let mut result = Arguments { table: LAYERS.into(), threads: None, csv: None, short: false };
     let mut given = std::env::args().skip(1);
     while let Some(argument) = given.next() {
         let mut value = || given.next().ok_or(format!("{argument} needs a value"));
         match argument.as_str() {
             "-h" | "--help" => return Ok(None),
             "--threads" => result.threads = Some(value()?.parse()?),
+            "--short" => result.short = true,
             "--csv" => result.csv = Some(value()?),
             option if option.starts_with('-') => return Err(format!("unknown option {option}").into()),
             path => result.table = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?,
@@ -133,8 +137,8 @@ impl Layer {
         2e-9 * (n * pixels * self.weight.iter().product::<usize>()) as f64
     }
 
-    /// Median milliseconds, fused and not.
-    fn times(&self) -> Result<(f64, f64)> {
+    /// Median milliseconds, fused and not, of the calls that find room in the budget.
+    fn times(&self, budget: Duration) -> Result<(f64, f64)> {
         let device = Device::Cpu;
         let input = Tensor::randn(0f32, 1., &self.input, &device)?;
         let weight = Tensor::randn(0f32, 0.1, &self.weight, &device)?;
@@ -148,16 +152,15 @@ impl Layer {
             let sums = input.conv2d(&weight, self.padding, self.stride, self.dilation, self.groups)?;
             sums.broadcast_add(&bias)?.relu()
         };
-        Ok((median_ms(fused)?, median_ms(unfused)?))
+        Ok((median_ms(budget, fused)?, median_ms(budget, unfused)?))
     }
 }
 
-fn median_ms(call: impl Fn() -> Result<Tensor>) -> Result<f64> {
-    const BUDGET: Duration = Duration::from_millis(700);
+fn median_ms(budget: Duration, call: impl Fn() -> Result<Tensor>) -> Result<f64> {
     call()?;
     call()?;
     let (start, mut times) = (Instant::now(), vec![]);
-    while times.len() < 5 || (start.elapsed() < BUDGET && times.len() < 300) {
+    while times.len() < 5 || (start.elapsed() < budget && times.len() < 300) {
         let before = Instant::now();
         call()?;
         times.push(before.elapsed());
