@@ -37,7 +37,7 @@
 //!   `model.fit(&train, &valid, Epochs(5))`; see [`train`].
 //! - **Signals**: layers take and return a [`Signal`], which collects what can run as one kernel and
 //!   carries the first error, with the path of its layer, to the end.
-//! - **candle** is [`sconce::candle`](candle), candle-nn is [`sconce::nn`](nn), and its layers are fields
+//! - **candle** is `sconce::candle`, candle-nn is `sconce::nn`, and its layers are fields
 //!   like any other.
 
 // The derive writes `::sconce::…`, also for the networks of this crate's own tests and examples.

@@ -1,7 +1,7 @@
 //! The derive macro of [sconce](https://docs.rs/sconce): a struct of layers becomes a neural network.
 //!
-//! Three stages: [`ast`] and [`attr`] read the item, [`valid`] checks it, [`expand`] writes the code, with
-//! forward closures rewritten by [`closure`]. All mistakes of an item are collected in one [`ctxt::Ctxt`]
+//! Three stages: `ast` and `attr` read the item, `valid` checks it, `expand` writes the code, with
+//! forward closures rewritten by `closure`. All mistakes of an item are collected in one `Ctxt`
 //! and reported at once.
 
 mod ast;

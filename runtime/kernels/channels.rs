@@ -5,9 +5,9 @@
 
 use super::element::Element;
 use super::float::Float;
-use super::simd::{Kernel, Simd, dispatch};
+use super::parallel::for_each_chunk;
+use super::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::{Result, Tensor, bail};
-use rayon::prelude::*;
 use std::ops::Range;
 
 /// Elements that one task handles at the least; a tensor no larger runs on the caller's core.
@@ -56,12 +56,12 @@ impl Channels {
             fold(task / blocks, from..(from + samples_per_block).min(self.samples))
         };
         let tasks = self.channels * blocks;
-        let parts: Vec<A> = if self.per_channel() * self.channels <= TASK {
-            (0..tasks).map(part).collect()
-        } else {
-            (0..tasks).into_par_iter().map(part).collect()
-        };
-        let mut parts = parts.into_iter();
+        let mut parts: Vec<Option<A>> = (0..tasks).map(|_| None).collect();
+        let few = self.per_channel() * self.channels <= TASK;
+        for_each_chunk(&mut parts, if few { tasks } else { 1 }, |first, slots| {
+            slots.iter_mut().enumerate().for_each(|(i, slot)| *slot = Some(part(first + i)));
+        });
+        let mut parts = parts.into_iter().flatten();
         (0..self.channels).filter_map(|_| parts.by_ref().take(blocks).reduce(&combine)).collect()
     }
 
@@ -99,17 +99,12 @@ impl Channels {
     ) {
         let plane = self.plane.max(1);
         let planes_per_task = TASK.div_ceil(plane);
-        let task = |(task, planes): (usize, &mut [E])| {
+        for_each_chunk(out, planes_per_task * plane, |task, planes| {
             for (i, out) in planes.chunks_mut(plane).enumerate() {
                 let index = task * planes_per_task + i;
                 fill(index % self.channels, index * plane..(index + 1) * plane, out);
             }
-        };
-        if out.len() <= TASK {
-            task((0, out));
-        } else {
-            out.par_chunks_mut(planes_per_task * plane).enumerate().for_each(task);
-        }
+        });
     }
 }
 
@@ -123,7 +118,7 @@ pub(crate) fn sums<E: Element, const K: usize>(
     b: &[E],
     term: impl Fn(f64, f64) -> [f64; K],
 ) -> [f64; K] {
-    dispatch(Sums { a, b, term })
+    dispatch_loops(Sums { a, b, term })
 }
 
 struct Sums<'a, E, F> {

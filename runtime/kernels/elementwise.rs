@@ -2,10 +2,10 @@
 
 use super::element::{Element, elements, with_element, with_elements, zeros};
 use super::float::Float;
-use super::simd::{Kernel, Simd, dispatch};
+use super::parallel::for_each_chunk;
+use super::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
-use rayon::prelude::*;
 
 /// Elements that one task handles; a tensor no larger runs on the caller's core.
 const CHUNK: usize = 1 << 14;
@@ -56,24 +56,20 @@ impl<F: Function> CustomOp1 for Elementwise<F> {
 
 fn map<F: Function, E: Element>(function: F, x: &[E]) -> Vec<E> {
     let mut y = zeros(x.len());
-    if x.len() <= CHUNK {
-        dispatch(Values { function, x, y: &mut y });
-    } else {
-        let chunks = y.par_chunks_mut(CHUNK).zip(x.par_chunks(CHUNK));
-        chunks.for_each(|(y, x)| dispatch(Values { function, x, y }));
-    }
+    for_each_chunk(&mut y, CHUNK, |index, y| {
+        let x = &x[index * CHUNK..][..y.len()];
+        dispatch_loops(Values { function, x, y });
+    });
     y
 }
 
 fn gradients<F: Function, E: Element>(function: F, grad: &[E], saved: &[E]) -> Vec<E> {
     let mut out = zeros(saved.len());
-    if saved.len() <= CHUNK {
-        dispatch(Gradients { function, grad, saved, out: &mut out });
-    } else {
-        let inputs = grad.par_chunks(CHUNK).zip(saved.par_chunks(CHUNK));
-        let chunks = out.par_chunks_mut(CHUNK).zip(inputs);
-        chunks.for_each(|(out, (grad, saved))| dispatch(Gradients { function, grad, saved, out }));
-    }
+    for_each_chunk(&mut out, CHUNK, |index, out| {
+        let range = index * CHUNK..index * CHUNK + out.len();
+        let (grad, saved) = (&grad[range.clone()], &saved[range]);
+        dispatch_loops(Gradients { function, grad, saved, out });
+    });
     out
 }
 

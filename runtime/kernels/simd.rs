@@ -1,9 +1,9 @@
 //! One vector of `f32`s, under the name of each instruction set, and the choice between them.
 //!
-//! A kernel is written once, generic over [`Simd`], as a type that implements [`Kernel`]; [`dispatch`]
-//! runs it with the widest instruction set of this machine. Every method of every token is
-//! `#[inline(always)]`, so that the whole kernel is compiled inside the one function of this file that
-//! carries the `target_feature` attribute.
+//! A kernel is written once, generic over [`Simd`], as a type that implements [`Kernel`];
+//! [`dispatch_to`] runs it with one of the machine's instruction sets, as a rule [`isa`], the widest.
+//! Every method of every token is `#[inline(always)]`, so that the whole kernel is compiled inside the
+//! one function of this file that carries the `target_feature` attribute.
 
 use std::sync::OnceLock;
 
@@ -22,10 +22,8 @@ pub fn available() -> Vec<Isa> {
     #[allow(unused_mut)]
     let mut isas = vec![Isa::Portable];
     #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            isas.push(Isa::Avx2);
-        }
+    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        isas.push(Isa::Avx2);
         if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
             isas.push(Isa::Avx512);
         }
@@ -71,16 +69,13 @@ pub fn dispatch_to<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     }
 }
 
-/// Runs `kernel` with the instruction set in use.
-pub fn dispatch<K: Kernel>(kernel: K) -> K::Output {
+/// Runs a kernel of plain loops, which the compiler makes vectors of: with AVX2 where the machine has it.
+/// AVX-512 would give such loops nothing and take as long again to compile.
+pub(super) fn dispatch_loops<K: Kernel>(kernel: K) -> K::Output {
     match isa() {
-        // SAFETY (all three): `isa` answers only what `available` has found on this machine.
+        // SAFETY: `isa` answers only what `available` has found; AVX-512 here includes AVX2 and FMA.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 => unsafe { run_avx512(kernel) },
-        #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => unsafe { run_avx2(kernel) },
-        #[cfg(target_arch = "aarch64")]
-        Isa::Neon => unsafe { run_neon(kernel) },
+        Isa::Avx512 | Isa::Avx2 => unsafe { run_avx2(kernel) },
         _ => kernel.run(Portable),
     }
 }
@@ -212,7 +207,7 @@ mod x86 {
     use super::Simd;
     use std::arch::x86_64::*;
 
-    /// AVX2 and FMA. Only [`dispatch`](super::dispatch) makes one.
+    /// AVX2 and FMA. Only [`dispatch_to`](super::dispatch_to) makes one.
     #[derive(Clone, Copy)]
     pub struct Avx2(pub(super) ());
 
@@ -287,7 +282,7 @@ mod x86 {
         }
     }
 
-    /// AVX-512 F and DQ. Only [`dispatch`](super::dispatch) makes one.
+    /// AVX-512 F and DQ. Only [`dispatch_to`](super::dispatch_to) makes one.
     #[derive(Clone, Copy)]
     pub struct Avx512(pub(super) ());
 
@@ -362,7 +357,7 @@ mod arm {
     use super::Simd;
     use std::arch::aarch64::*;
 
-    /// NEON. Only [`dispatch`](super::dispatch) makes one.
+    /// NEON. Only [`dispatch_to`](super::dispatch_to) makes one.
     #[derive(Clone, Copy)]
     pub struct Neon(pub(super) ());
 

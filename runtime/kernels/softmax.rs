@@ -3,11 +3,11 @@
 use super::channels::sums;
 use super::element::{Element, elements, with_element, with_elements, zeros};
 use super::float::Float;
-use super::simd::{Kernel, Simd, dispatch};
+use super::parallel::for_each_chunk;
+use super::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
 use candle_core::shape::Dim;
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, WithDType, bail};
-use rayon::prelude::*;
 
 /// Elements that one task handles at the least; a tensor no larger runs on the caller's core.
 const TASK: usize = 1 << 12;
@@ -54,7 +54,7 @@ impl CustomOp1 for Softmax {
         with_element!(self.name(), x.dtype(), E => {
             let x = elements::<E>(x, layout)?;
             let mut y = zeros::<E>(x.len());
-            for_each_row(row, &mut y, |range, y| dispatch(Forward { log: self.log, x: &x[range], y }));
+            for_each_row(row, &mut y, |range, y| dispatch_loops(Forward { log: self.log, x: &x[range], y }));
             Ok((E::to_cpu_storage_owned(y), layout.shape().clone()))
         })
     }
@@ -81,7 +81,7 @@ impl Softmax {
     fn gradient<E: Element>(&self, y: &[E], grad: &[E], dx: &mut [E]) {
         let log = self.log;
         let [sum] = sums(y, grad, |y, grad| [if log { grad } else { grad * y }]);
-        dispatch(Backward { log, sum: E::Compute::from_f64(sum), y, grad, dx });
+        dispatch_loops(Backward { log, sum: E::Compute::from_f64(sum), y, grad, dx });
     }
 
     /// The same from candle's own operations, for devices that this crate's loops do not reach.
@@ -106,17 +106,12 @@ fn for_each_row<E: Send>(row: usize, out: &mut [E], fill: impl Fn(std::ops::Rang
         return;
     }
     let rows = TASK.div_ceil(row);
-    let task = |(task, out): (usize, &mut [E])| {
+    for_each_chunk(out, rows * row, |task, out| {
         for (i, out) in out.chunks_exact_mut(row).enumerate() {
             let from = (task * rows + i) * row;
             fill(from..from + row, out);
         }
-    };
-    if out.len() <= TASK {
-        task((0, out));
-    } else {
-        out.par_chunks_mut(rows * row).enumerate().for_each(task);
-    }
+    });
 }
 
 struct Forward<'a, E> {

@@ -3,7 +3,7 @@
 use super::{PoolGeometry, composed, input_size, map_planes, with_size};
 use crate::kernels::element::{Element, elements, with_element, with_elements};
 use crate::kernels::float::Float;
-use crate::kernels::simd::{Kernel, Simd, dispatch};
+use crate::kernels::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
 use std::ops::Range;
@@ -130,7 +130,7 @@ impl CustomOp1 for AveragePool {
         let [from, to] = [windows.input, windows.output()].map(|[h, w]| h * w);
         with_element!(NAME, x.dtype(), E => {
             let x = elements::<E>(x, layout)?;
-            let y = map_planes(x, from, to, |_, x, y| dispatch(Forward { windows, x, y }));
+            let y = map_planes(x, from, to, |_, x, y| dispatch_loops(Forward { windows, x, y }));
             Ok((E::to_cpu_storage_owned(y), with_size(layout.dims(), windows.output()).into()))
         })
     }
@@ -140,7 +140,7 @@ impl CustomOp1 for AveragePool {
         let [from, to] = [windows.input, windows.output()].map(|[h, w]| h * w);
         with_element!(NAME, x.dtype(), E => {
             let dx = with_elements::<E, _>(grad, |grad| {
-                map_planes(grad, to, from, |_, grad, dx| dispatch(Backward { windows, grad, dx }))
+                map_planes(grad, to, from, |_, grad, dx| dispatch_loops(Backward { windows, grad, dx }))
             })?;
             Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
         })

@@ -4,7 +4,7 @@
 use super::{PoolGeometry, composed, input_size, map_planes, with_size};
 use crate::kernels::element::{Element, elements, with_element, with_elements};
 use crate::kernels::float::Float;
-use crate::kernels::simd::{Kernel, Simd, dispatch};
+use crate::kernels::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
 
@@ -41,7 +41,7 @@ impl CustomOp1 for MaxPool {
         let [from, to] = [self.input, self.output].map(|[h, w]| h * w);
         with_element!(NAME, x.dtype(), E => {
             let x = elements::<E>(x, layout)?;
-            let y = map_planes(x, from, to, |_, x, y| dispatch(Forward { pool: *self, x, y }));
+            let y = map_planes(x, from, to, |_, x, y| dispatch_loops(Forward { pool: *self, x, y }));
             Ok((E::to_cpu_storage_owned(y), with_size(layout.dims(), self.output).into()))
         })
     }

@@ -10,8 +10,8 @@ pub use geometry::PoolGeometry;
 pub use max::max_pool2d;
 
 use super::element::{Element, zeros};
+use super::parallel::for_each_chunk;
 use candle_core::{Result, Tensor, bail};
-use rayon::prelude::*;
 
 /// Elements that one task handles at the least; a tensor no larger runs on the caller's core.
 const TASK: usize = 1 << 14;
@@ -41,12 +41,10 @@ fn map_planes<E: Element>(
     fill: impl Fn(usize, &[E], &mut [E]) + Sync,
 ) -> Vec<E> {
     let mut y = zeros(x.len() / from * to);
-    if x.len() <= TASK {
-        fill(0, x, &mut y);
-    } else {
-        let planes = TASK.div_ceil(from);
-        let tasks = y.par_chunks_mut(planes * to).zip(x.par_chunks(planes * from)).enumerate();
-        tasks.for_each(|(task, (y, x))| fill(task * planes, x, y));
-    }
+    let planes = TASK.div_ceil(from);
+    for_each_chunk(&mut y, planes * to, |task, y| {
+        let x = &x[task * planes * from..][..y.len() / to * from];
+        fill(task * planes, x, y);
+    });
     y
 }

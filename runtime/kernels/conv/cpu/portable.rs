@@ -8,8 +8,8 @@ use super::operand::Values;
 use super::reserve;
 use crate::kernels::activation::Activation;
 use crate::kernels::conv::ConvShape;
+use crate::kernels::parallel::for_each_chunk;
 use candle_core::Result;
-use rayon::prelude::*;
 use std::ops::Range;
 
 pub(super) fn conv2d<T: Real>(
@@ -20,7 +20,7 @@ pub(super) fn conv2d<T: Real>(
     let mut output = reserve(shape.output_elements())?;
     output.resize(shape.output_elements(), T::ZERO);
     let [height, width] = shape.output;
-    let row = |(index, row): (usize, &mut [T])| {
+    let run = |index: usize, row: &mut [T]| {
         let (plane, y) = (index / height, index % height);
         let (image, channel) = (plane / shape.out_channels, plane % shape.out_channels);
         sum_row(shape, values, image, channel, y, row);
@@ -29,9 +29,9 @@ pub(super) fn conv2d<T: Real>(
     };
     let macs = shape.output_elements().saturating_mul(shape.taps());
     if macs < SERIAL_BELOW {
-        output.chunks_exact_mut(width).enumerate().for_each(row);
+        output.chunks_exact_mut(width).enumerate().for_each(|(index, row)| run(index, row));
     } else {
-        output.par_chunks_exact_mut(width).enumerate().for_each(row);
+        for_each_chunk(&mut output, width, run);
     }
     Ok(output)
 }

@@ -6,8 +6,8 @@ use super::pack::{Line, PANEL};
 use super::scheme::Scheme;
 use super::scratch::with_scratch;
 use super::transform::{Products, STRIP, Transformed, transform_inputs, transform_outputs};
+use crate::kernels::parallel::for_each;
 use crate::kernels::simd::{Isa, Kernel, Simd, dispatch_to};
-use rayon::prelude::*;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -51,7 +51,7 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
 
     /// Each block is one task: what it transforms stays near its thread.
     fn run_apart(&self) {
-        (0..self.blocks).into_par_iter().for_each(|block| {
+        for_each(self.blocks, &|block| {
             with_scratch(self.v_lines(), |v| {
                 let v = self.transformed(v);
                 self.transform(block, 0..self.operands.shape.in_channels, v);
@@ -67,12 +67,12 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
         let groups = self.panels.div_ceil(self.group_panels);
         with_scratch(self.v_lines() * self.blocks, |v| {
             let v = self.transformed(v);
-            (0..self.blocks * pieces).into_par_iter().for_each(|task| {
+            for_each(self.blocks * pieces, &|task| {
                 let (block, first) = (task % self.blocks, task / self.blocks * PANEL);
                 self.transform(block, first..channels.min(first + PANEL), self.block_of(v, block));
             });
             // Neighbouring tasks use the same weights.
-            (0..self.blocks * groups).into_par_iter().for_each(|task| {
+            for_each(self.blocks * groups, &|task| {
                 let (block, first) = (task % self.blocks, task / self.blocks * self.group_panels);
                 let panels = first..self.panels.min(first + self.group_panels);
                 self.multiply(block, panels, self.block_of(v, block));

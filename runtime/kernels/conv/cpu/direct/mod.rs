@@ -60,7 +60,7 @@ pub(super) fn conv2d(
         let (plan, input, weights) = (&plan, &*values.input, &weights.floats[..]);
         simd::dispatch_to(isa, Tasks { plan, indices, input, weights, finish, output: target });
     };
-    parallel::for_each(tasks.div_ceil(grain), run);
+    parallel::for_each(tasks.div_ceil(grain), &run);
     // SAFETY: every output element belongs to one of the tasks, and they have all run.
     unsafe { output.set_len(shape.output_elements()) };
     Ok(Some(output))
