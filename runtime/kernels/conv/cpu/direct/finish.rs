@@ -17,6 +17,12 @@ pub(super) struct Finish<'a> {
 }
 
 impl Finish<'_> {
+    /// Whether all there is to do is to add a number a channel and, perhaps, to rectify.
+    pub fn is_bias_and_relu(&self) -> bool {
+        let simple = matches!(self.activation, Activation::Identity | Activation::Relu);
+        simple && self.scale.is_none() && self.residual.is_none()
+    }
+
     /// Turns the sums of one output channel into results, and stores them. `origin` is the place in the
     /// output that the runs count from.
     ///

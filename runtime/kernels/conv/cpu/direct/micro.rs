@@ -31,6 +31,30 @@ impl RegisterBlock {
     }
 }
 
+/// Where a register block stores results at once, instead of sums: its pixels are one whole run of the
+/// output, and all that follows is a bias and perhaps a ReLU.
+#[derive(Clone, Copy)]
+pub(super) struct Results<'a> {
+    /// The first pixel of the first channel.
+    pub output: *mut f32,
+    /// From one channel to the next.
+    pub plane: usize,
+    /// A number for each channel of the block; nothing to add where it is empty.
+    pub shift: &'a [f32],
+    pub relu: bool,
+}
+
+/// Where a register block's sums come from and go to.
+#[derive(Clone, Copy)]
+pub(super) struct Sums<'a> {
+    /// `[channels][vectors][lanes]`
+    pub at: *mut f32,
+    /// Whether the sums go on from what is there.
+    pub resume: bool,
+    /// Where the finished results go instead.
+    pub results: Option<Results<'a>>,
+}
+
 /// Asks for the register block of an instruction set.
 pub(super) struct Measure;
 
@@ -43,12 +67,13 @@ impl Kernel for Measure {
     }
 }
 
-/// Adds to the sums `[channels][vectors][lanes]`, or starts them where `resume` is false, for every tap
-/// `t` its `channels` weights times the vectors of pixels at `taps[t]`.
+/// Adds to the sums, or starts them, for every tap `t` its `channels` weights times the vectors of pixels
+/// at `taps[t]`.
 ///
 /// # Safety
 /// `weights` has `taps.len() * channels` floats, each of the inputs a vector at every
-/// offset of `taps`, and `sums` room for a vector for each channel and input.
+/// offset of `taps`, and `sums` room for a vector for each channel and input, as has every channel of
+/// `results`.
 #[inline(always)]
 pub(super) unsafe fn accumulate<S: Simd>(
     simd: S,
@@ -56,8 +81,7 @@ pub(super) unsafe fn accumulate<S: Simd>(
     inputs: &[*const f32],
     taps: &[u32],
     weights: *const f32,
-    sums: *mut f32,
-    resume: bool,
+    sums: Sums<'_>,
 ) {
     let most = const { RegisterBlock::of::<S>() };
     macro_rules! blocks {
@@ -67,7 +91,7 @@ pub(super) unsafe fn accumulate<S: Simd>(
                     let mut fixed = [inputs[0]; $n];
                     fixed.copy_from_slice(inputs);
                     // SAFETY: the caller's promise, for this number of channels and vectors.
-                    unsafe { block::<S, $m, $n>(simd, fixed, taps, weights, sums, resume) }
+                    unsafe { block::<S, $m, $n>(simd, fixed, taps, weights, sums) }
                 })*
                 _ => unreachable!("a register block of {channels} channels and {} vectors", inputs.len()),
             }
@@ -83,15 +107,14 @@ unsafe fn block<S: Simd, const M: usize, const N: usize>(
     inputs: [*const f32; N],
     taps: &[u32],
     weights: *const f32,
-    sums: *mut f32,
-    resume: bool,
+    sums: Sums<'_>,
 ) {
     let mut sum = [[simd.zero(); N]; M];
-    if resume {
+    if sums.resume {
         for m in 0..M {
             for n in 0..N {
                 // SAFETY: `sums` has `M * N` vectors.
-                sum[m][n] = unsafe { simd.load(sums.add((m * N + n) * S::LANES)) };
+                sum[m][n] = unsafe { simd.load(sums.at.add((m * N + n) * S::LANES)) };
             }
         }
     }
@@ -111,10 +134,22 @@ unsafe fn block<S: Simd, const M: usize, const N: usize>(
         }
         weights = weights.wrapping_add(M);
     }
+    if let Some(Results { output, plane, shift, relu }) = sums.results {
+        for m in 0..M {
+            let shift = simd.splat(shift.get(m).copied().unwrap_or(0.));
+            for n in 0..N {
+                let value = simd.add(sum[m][n], shift);
+                let value = if relu { simd.max(simd.zero(), value) } else { value };
+                // SAFETY: every channel of `results` has room for `N` vectors.
+                unsafe { simd.store(output.add(m * plane + n * S::LANES), value) };
+            }
+        }
+        return;
+    }
     for m in 0..M {
         for n in 0..N {
             // SAFETY: `sums` has `M * N` vectors.
-            unsafe { simd.store(sums.add((m * N + n) * S::LANES), sum[m][n]) };
+            unsafe { simd.store(sums.at.add((m * N + n) * S::LANES), sum[m][n]) };
         }
     }
 }

@@ -1,11 +1,12 @@
 //! One task: some output channels of one patch of one image.
 
 use super::finish::Finish;
-use super::micro::{self, MOST_VECTORS};
+use super::micro::{self, MOST_VECTORS, Results, Sums};
 use super::plan::{Place, Plan};
 use super::scratch::Scratch;
-use super::strips::Strip;
+use super::strips::{Run, Strip};
 use super::tile::{self, Layout};
+use crate::kernels::activation::Activation;
 use crate::kernels::simd::{Kernel, Simd};
 use std::ops::Range;
 
@@ -81,12 +82,17 @@ impl Tasks<'_> {
                 *input = input.wrapping_add(offset as usize);
             }
             let inputs = &inputs[..strip.vectors];
+            let whole = if last { self.whole_run::<S>(place, strip) } else { None };
             for channel in place.channels.clone().step_by(plan.block) {
                 let width = plan.width_of_block(channel);
                 let weights = &weights[channel * taps.len()..][..width * taps.len()];
                 let block = &mut sums[next..][..block_len];
+                let channels = channel..place.channels.end.min(channel + width);
+                let results = whole.filter(|_| channels.len() == width);
+                let results = results.map(|run| self.results(place, channels.clone(), run));
                 // SAFETY: the slices have just been cut to what the block needs, and `Plan` has made the
-                // tile long enough for a vector at every tap of every strip.
+                // tile long enough for a vector at every tap of every strip. A run that is whole has as
+                // many pixels as the block in each of its channels, and they are this task's alone.
                 unsafe {
                     micro::accumulate(
                         simd,
@@ -94,18 +100,43 @@ impl Tasks<'_> {
                         inputs,
                         taps,
                         weights.as_ptr(),
-                        block.as_mut_ptr(),
-                        chunk > 0,
+                        Sums { at: block.as_mut_ptr(), resume: chunk > 0, results },
                     )
                 }
-                if last {
-                    let channels = channel..place.channels.end.min(channel + width);
+                if last && results.is_none() {
                     self.finish_block(simd, place, channels, strip, block);
                 }
                 if plan.chunks() > 1 {
                     next += block_len;
                 }
             }
+        }
+    }
+
+    /// The place in the output of a strip whose pixels all follow one another there, where a bias and a
+    /// ReLU are all there is to do.
+    #[inline(always)]
+    fn whole_run<S: Simd>(&self, place: &Place<'_>, strip: &Strip) -> Option<usize> {
+        match place.strips.runs[strip.runs.clone()] {
+            [Run { from: 0, to, len }] if len as usize == strip.vectors * S::LANES => {
+                self.finish.is_bias_and_relu().then_some(to as usize)
+            }
+            _ => None,
+        }
+    }
+
+    /// Where a block stores the results of `channels` and the pixels from `run` on.
+    #[inline(always)]
+    fn results(&self, place: &Place<'_>, channels: Range<usize>, run: usize) -> Results<'_> {
+        let shape = &self.plan.shape;
+        let channel = place.group * shape.group_outputs() + channels.start;
+        let pixels = shape.output[0] * shape.output[1];
+        let first = (place.image * shape.out_channels + channel) * pixels + place.patch.origin(shape) + run;
+        Results {
+            output: self.output.0.wrapping_add(first),
+            plane: pixels,
+            shift: self.finish.shift.map_or(&[], |shift| &shift[channel..][..channels.len()]),
+            relu: self.finish.activation == Activation::Relu,
         }
     }
 
