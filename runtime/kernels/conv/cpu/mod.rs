@@ -4,7 +4,7 @@
 //! that suits them: halves are widened to f32, summed there and rounded once.
 
 mod direct;
-mod epilogue;
+pub(super) mod epilogue;
 mod operand;
 mod packed;
 mod portable;

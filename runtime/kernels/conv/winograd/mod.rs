@@ -13,7 +13,6 @@
 //! infinity or NaN in one of them makes the whole tile NaN, where the definition confines it to the
 //! outputs whose kernel covers it; and an infinity becomes a NaN.
 
-mod activate;
 mod choice;
 mod gemm;
 mod grid;

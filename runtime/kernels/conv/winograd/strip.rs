@@ -3,9 +3,9 @@
 //! Images keep each channel's rows together, the transforms want one pixel's channels in one vector;
 //! a strip is small enough for the innermost cache, and is written and read a square block at a time.
 
-use super::activate::activate;
 use super::transpose::transpose;
 use crate::kernels::activation::Activation;
+use crate::kernels::conv::cpu::epilogue::activate;
 use crate::kernels::simd::Simd;
 
 /// A rectangle of one image `[channels, height, width]`, as a strip `[rows][cols][LANES]` holds it.
