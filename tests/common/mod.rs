@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Each test file uses its part.
 
 pub mod golden;
+pub mod layer;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::test_runner::{Config, TestCaseError};
