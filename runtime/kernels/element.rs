@@ -3,9 +3,8 @@
 
 use super::float::Float;
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, WithDType, bail};
-use half::{bf16, f16};
 
-/// An element of a float tensor. Halves are computed in `f32` and rounded once.
+/// An element that kernels read and write. Halves are no such elements: see [`in_single`].
 pub(crate) trait Element: WithDType {
     type Compute: Float;
     fn widen(self) -> Self::Compute;
@@ -31,8 +30,6 @@ macro_rules! impl_element {
 impl_element! {
     f32, f32, std::convert::identity, std::convert::identity;
     f64, f64, std::convert::identity, std::convert::identity;
-    f16, f32, f16::to_f32, f16::from_f32;
-    bf16, f32, bf16::to_f32, bf16::from_f32;
 }
 
 /// Evaluates `$body` with `$E` standing for the element type that `$dtype` names.
@@ -48,14 +45,6 @@ macro_rules! with_element {
                 type $E = f64;
                 $body
             }
-            DType::F16 => {
-                type $E = half::f16;
-                $body
-            }
-            DType::BF16 => {
-                type $E = half::bf16;
-                $body
-            }
             other => Err($crate::kernels::element::not_a_float($op, other)),
         }
     }};
@@ -64,6 +53,27 @@ pub(crate) use with_element;
 
 pub(crate) fn not_a_float(op: &str, given: DType) -> candle_core::Error {
     candle_core::Error::msg(format!("{op}: expected a tensor of f32, f64, f16 or bf16, got {given:?}"))
+}
+
+/// Runs `op` on `x`, halves widened to `f32`, and rounds its result to the dtype of `x`: once, in one place,
+/// so that no kernel is compiled for halves as well.
+pub(crate) fn in_single(x: &Tensor, op: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    op(&widened(x)?)?.to_dtype(x.dtype())
+}
+
+/// `x`, of `f32` where it is of halves.
+pub(crate) fn widened(x: &Tensor) -> Result<Tensor> {
+    match x.dtype() {
+        DType::F16 | DType::BF16 => x.to_dtype(DType::F32),
+        _ => Ok(x.clone()),
+    }
+}
+
+/// As `Tensor::clamp`, which would compile all of candle's loops for a maximum and a minimum into this
+/// crate once more.
+pub(crate) fn clamp(x: &Tensor, min: f64, max: f64) -> Result<Tensor> {
+    let bound = |value: f64| Tensor::new(value, x.device())?.to_dtype(x.dtype());
+    x.broadcast_maximum(&bound(min)?)?.broadcast_minimum(&bound(max)?)
 }
 
 /// The dtype that elements of `dtype` are computed in.

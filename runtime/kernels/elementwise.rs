@@ -1,6 +1,6 @@
 //! Functions of one element, and their gradients, over whole tensors: one pass each, in parallel.
 
-use super::element::{Element, elements, with_element, with_elements, zeros};
+use super::element::{Element, elements, in_single, with_element, with_elements, zeros};
 use super::float::Float;
 use super::parallel::for_each_chunk;
 use super::simd::{Kernel, Simd, dispatch_loops};
@@ -26,7 +26,7 @@ pub(crate) trait Function: Copy + Send + Sync + 'static {
 
 /// Applies `function` to every element of a CPU tensor.
 pub(crate) fn apply<F: Function>(function: F, x: &Tensor) -> Result<Tensor> {
-    x.contiguous()?.apply_op1(Elementwise(function))
+    in_single(x, |x| x.contiguous()?.apply_op1(Elementwise(function)))
 }
 
 struct Elementwise<F>(F);

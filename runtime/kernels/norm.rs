@@ -3,7 +3,9 @@
 mod composed;
 
 use super::channels::Channels;
-use super::element::{Element, compute_dtype, elements, with_element, with_elements, zeros};
+use super::element::{
+    Element, compute_dtype, elements, in_single, widened, with_element, with_elements, zeros,
+};
 use super::float::Float;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, WithDType, bail};
@@ -33,15 +35,15 @@ pub fn batch_norm_train(
     if !x.device().is_cpu() {
         return composed::train(x, &weight, &bias, eps);
     }
-    let x = x.contiguous()?;
-    let moments = with_element!(NAME, x.dtype(), E => with_elements::<E, _>(&x, |x| moments(view, x)))?;
+    let wide = widened(x)?.contiguous()?;
+    let moments = with_element!(NAME, wide.dtype(), E => with_elements::<E, _>(&wide, |x| moments(view, x)))?;
     let mean: Vec<f64> = moments.iter().map(|moments| moments.mean).collect();
     let variance: Vec<f64> = moments.iter().map(|moments| moments.squares / moments.count).collect();
     // An empty batch has no variance, and nothing that would be scaled by it.
     let spread = |variance: &f64| if view.per_channel() == 0 { 1.0 } else { (variance + eps).sqrt() };
     let inv_std = variance.iter().map(|variance| 1.0 / spread(variance)).collect();
     let op = Normalize { view, mean: mean.clone(), inv_std, of_batch: true };
-    let y = x.apply_op3(&weight, &bias, op)?;
+    let y = wide.apply_op3(&weight, &bias, op)?.to_dtype(x.dtype())?;
     let statistic =
         |values| Tensor::from_vec(values, view.channels, x.device())?.to_dtype(compute_dtype(x.dtype()));
     Ok((y, statistic(mean)?, statistic(variance)?))
@@ -70,7 +72,8 @@ pub fn batch_norm_eval(
     let mean = mean.to_dtype(DType::F64)?.to_vec1::<f64>()?;
     let variance = var.to_dtype(DType::F64)?.to_vec1::<f64>()?;
     let inv_std = variance.iter().map(|variance| 1.0 / (variance + eps).sqrt()).collect();
-    x.contiguous()?.apply_op3(&weight, &bias, Normalize { view, mean, inv_std, of_batch: false })
+    let op = Normalize { view, mean, inv_std, of_batch: false };
+    in_single(x, |x| x.contiguous()?.apply_op3(&weight, &bias, op))
 }
 
 /// Weight and bias in the dtype of the computation, constants where there are none.

@@ -72,10 +72,15 @@ pub fn dispatch_to<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
 /// Runs a kernel of plain loops, which the compiler makes vectors of: with AVX2 where the machine has it.
 /// AVX-512 would give such loops nothing and take as long again to compile.
 pub(super) fn dispatch_loops<K: Kernel>(kernel: K) -> K::Output {
-    match isa() {
-        // SAFETY: `isa` answers only what `available` has found; AVX-512 here includes AVX2 and FMA.
+    dispatch_loops_to(isa(), kernel)
+}
+
+/// As [`dispatch_loops`], in an instruction set no wider than `limit`.
+pub(super) fn dispatch_loops_to<K: Kernel>(limit: Isa, kernel: K) -> K::Output {
+    match limit {
+        // SAFETY: `available` has found the features on this machine.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Avx2 => unsafe { run_avx2(kernel) },
+        Isa::Avx512 | Isa::Avx2 if available().contains(&Isa::Avx2) => unsafe { run_avx2(kernel) },
         _ => kernel.run(Portable),
     }
 }

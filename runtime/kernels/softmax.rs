@@ -1,7 +1,7 @@
 //! Softmax and its logarithm over one dimension, with gradients from the output.
 
 use super::channels::sums;
-use super::element::{Element, elements, with_element, with_elements, zeros};
+use super::element::{Element, elements, in_single, with_element, with_elements, zeros};
 use super::float::Float;
 use super::parallel::for_each_chunk;
 use super::simd::{Kernel, Simd, dispatch_loops};
@@ -33,10 +33,12 @@ fn over<I: Dim>(x: &Tensor, dim: I, op: Softmax) -> Result<Tensor> {
     if !x.device().is_cpu() {
         return op.composed(x, dim);
     }
-    if dim + 1 == x.rank() {
-        return x.contiguous()?.apply_op1(op);
-    }
-    x.transpose(dim, D::Minus1)?.contiguous()?.apply_op1(op)?.transpose(dim, D::Minus1)?.contiguous()
+    in_single(x, |x| {
+        if dim + 1 == x.rank() {
+            return x.contiguous()?.apply_op1(op);
+        }
+        x.transpose(dim, D::Minus1)?.contiguous()?.apply_op1(op)?.transpose(dim, D::Minus1)?.contiguous()
+    })
 }
 
 #[derive(Clone, Copy)]

@@ -4,6 +4,7 @@ use candle_core::shape::{Dim, Dims, ShapeWithOneHole};
 use candle_core::{DType, Tensor};
 
 use super::Signal;
+use crate::kernels::element::clamp;
 
 impl Signal {
     /// The same elements in another shape; one size may be `()`: the rest.
@@ -103,7 +104,7 @@ impl Signal {
     }
 
     pub fn clamp(self, min: f64, max: f64) -> Self {
-        self.apply("clamp", |t| t.clamp(min, max))
+        self.apply("clamp", |t| clamp(&t, min, max))
     }
 
     fn unary(self, name: &'static str, f: fn(&Tensor) -> candle_core::Result<Tensor>) -> Self {

@@ -3,6 +3,7 @@
 mod functions;
 mod prelu;
 
+use super::element::clamp;
 use super::elementwise::{self, Function};
 use super::float::Float;
 use candle_core::{Result, Tensor};
@@ -118,7 +119,7 @@ fn apply_composed(activation: Activation, x: &Tensor) -> Result<Tensor> {
     match activation {
         Activation::Identity => Ok(x.clone()),
         Activation::Relu => x.relu(),
-        Activation::Relu6 => x.clamp(0.0, 6.0),
+        Activation::Relu6 => clamp(x, 0.0, 6.0),
         // relu(x) - slope · relu(-x)
         Activation::LeakyRelu { negative_slope } => {
             x.relu()?.sub(&x.neg()?.relu()?.affine(negative_slope, 0.0)?)
@@ -137,7 +138,7 @@ fn sigmoid_composed(x: &Tensor) -> Result<Tensor> {
 }
 
 fn hardsigmoid_composed(x: &Tensor) -> Result<Tensor> {
-    x.affine(1.0, 3.0)?.clamp(0.0, 6.0)?.affine(1.0 / 6.0, 0.0)
+    clamp(&x.affine(1.0, 3.0)?, 0.0, 6.0)?.affine(1.0 / 6.0, 0.0)
 }
 
 /// `x` where positive, `alpha (e^x - 1)` elsewhere.

@@ -1,7 +1,7 @@
 //! PReLU: a leaky ReLU whose slope is learned, one for all or one a channel.
 
 use crate::kernels::channels::Channels;
-use crate::kernels::element::{Element, elements, with_element, with_elements, zeros};
+use crate::kernels::element::{Element, elements, in_single, widened, with_element, with_elements, zeros};
 use crate::kernels::float::Float;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType, bail};
@@ -21,7 +21,8 @@ pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
         bail!("{NAME}: expected a weight of the input's dtype {:?}, got {:?}", x.dtype(), weight.dtype());
     }
     if x.device().is_cpu() {
-        return x.contiguous()?.apply_op2(&weight.contiguous()?, Prelu { view });
+        let weight = widened(weight)?.contiguous()?;
+        return in_single(x, |x| x.contiguous()?.apply_op2(&weight, Prelu { view }));
     }
     let mut shape = vec![1; x.rank()];
     if view.channels > 1 {

@@ -1,7 +1,7 @@
 //! Average pooling, with windows from a geometry or of even size over the whole input.
 
 use super::{PoolGeometry, composed, input_size, map_planes, with_size};
-use crate::kernels::element::{Element, elements, with_element, with_elements};
+use crate::kernels::element::{Element, elements, in_single, with_element, with_elements};
 use crate::kernels::float::Float;
 use crate::kernels::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
@@ -110,7 +110,7 @@ impl Windows {
 
 fn average(x: &Tensor, windows: Windows) -> Result<Tensor> {
     if x.device().is_cpu() {
-        x.contiguous()?.apply_op1(AveragePool { windows: Arc::new(windows) })
+        in_single(x, |x| x.contiguous()?.apply_op1(AveragePool { windows: Arc::new(windows) }))
     } else {
         composed::average(x, &windows)
     }

@@ -18,7 +18,7 @@ pub(super) fn max(
             let indices = indices(geometry, axis, input[axis], output[axis], tap)?;
             let taken = y.index_select(&Tensor::new(indices, x.device())?, dim)?;
             max = Some(match max {
-                Some(max) => max.maximum(&taken)?,
+                Some(max) => max.broadcast_maximum(&taken)?,
                 None => taken,
             });
         }

@@ -2,7 +2,7 @@
 //! gradient, as in PyTorch.
 
 use super::{PoolGeometry, composed, input_size, map_planes, with_size};
-use crate::kernels::element::{Element, elements, with_element, with_elements};
+use crate::kernels::element::{Element, elements, in_single, with_element, with_elements};
 use crate::kernels::float::Float;
 use crate::kernels::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
@@ -19,7 +19,7 @@ pub fn max_pool2d(x: &Tensor, geometry: &PoolGeometry) -> Result<Tensor> {
     let input = input_size(NAME, x)?;
     let output = geometry.output_size(input)?;
     if x.device().is_cpu() {
-        x.contiguous()?.apply_op1(MaxPool { geometry: *geometry, input, output })
+        in_single(x, |x| x.contiguous()?.apply_op1(MaxPool { geometry: *geometry, input, output }))
     } else {
         composed::max(x, geometry, input, output)
     }

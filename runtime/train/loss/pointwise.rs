@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::{Loss, Reduction, in_full_precision};
+use crate::kernels::element::clamp;
 use crate::{Error, Result};
 
 /// The mean of `(input − target)²`; both of one shape.
@@ -207,7 +208,7 @@ fn absolute(x: &Tensor) -> Result<Tensor> {
 /// With `c` = x clamped to ±delta that is `c·(x − c/2)`, and the derivative of it is `c`: `c` itself may
 /// be held constant, because its derivative is multiplied by `x − c`, which is 0 wherever `c` moves.
 fn huber(x: &Tensor, delta: f64) -> Result<Tensor> {
-    let clamped = x.detach().clamp(-delta, delta)?;
+    let clamped = clamp(&x.detach(), -delta, delta)?;
     Ok((&clamped * (x - (&clamped * 0.5)?)?)?)
 }
 

@@ -169,7 +169,7 @@ fn adam_step(
     *square = moving_average(square, betas.1, &gradient.sqr()?)?;
     let square = match largest {
         [largest, ..] => {
-            *largest = largest.maximum(&*square)?;
+            *largest = largest.broadcast_maximum(square)?;
             largest
         }
         [] => square,
@@ -198,7 +198,7 @@ impl Rule for Adamax {
         let gradient = at.decayed_gradient(self.weight_decay)?;
         let [mean, largest] = at.state else { return Ok(at.parameter.clone()) };
         *mean = moving_average(mean, self.betas.0, &gradient)?;
-        *largest = (&*largest * self.betas.1)?.maximum(&(gradient.abs()? + self.eps)?)?;
+        *largest = (&*largest * self.betas.1)?.broadcast_maximum(&(gradient.abs()? + self.eps)?)?;
         let rate = at.rate / bias_correction(self.betas.0, at.step);
         Ok((at.parameter - ((&*mean * rate)? / &*largest)?)?)
     }

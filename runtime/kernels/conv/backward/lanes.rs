@@ -114,7 +114,7 @@ impl<W: Work<f64>> simd::Kernel for Double<W> {
 
 impl Real for f64 {
     fn dispatch<W: Work<f64>>(isa: Isa, work: W) {
-        simd::dispatch_to(isa, Double(work));
+        simd::dispatch_loops_to(isa, Double(work));
     }
 }
 
