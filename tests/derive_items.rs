@@ -62,6 +62,22 @@ struct Containers {
     candle: sconce::nn::Linear,
 }
 
+/// Tuples with arguments for each of their layers.
+#[derive(Module)]
+#[module(args(width: usize), forward = |x| {
+    let x = stem(x);
+    let x = blocks.iter().fold(x, |x, block| block(x));
+    nested(x)
+})]
+struct Tuples {
+    #[layer((3, width, bias = false), (), (width, width))]
+    stem: (Linear, Relu, Linear),
+    #[layer((width, width), (0.5); for _ in 0..2)]
+    blocks: Vec<(Linear, Dropout)>,
+    #[layer(((width, 2), ()), ())]
+    nested: Option<((Linear, Identity), Relu)>,
+}
+
 #[derive(Module)]
 #[module(args(width: usize, deep: bool = false))]
 enum Head {
@@ -223,6 +239,25 @@ fn containers() -> Result<()> {
     let net = Containers::config().deep(true).bias(false).init(&DEVICE)?;
     assert_eq!(names(&net)[..3], ["maybe.weight", "maybe.bias", "always.weight"]);
     assert_eq!(names(&net)[3], "list.0.weight");
+    Ok(())
+}
+
+#[test]
+fn tuples() -> Result<()> {
+    let net = Tuples::new(4, &DEVICE)?;
+    let expected = [
+        "stem.0.weight",
+        "stem.2.weight",
+        "stem.2.bias",
+        "blocks.0.0.weight",
+        "blocks.0.0.bias",
+        "blocks.1.0.weight",
+        "blocks.1.0.bias",
+        "nested.0.0.weight",
+        "nested.0.0.bias",
+    ];
+    assert_eq!(names(&net), expected);
+    assert_eq!(net.forward(ones(&[1, 3]))?.dims(), [1, 2]);
     Ok(())
 }
 

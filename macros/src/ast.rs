@@ -155,7 +155,7 @@ impl Forward {
 
 impl Field {
     fn from_syn(ctxt: &Ctxt, index: usize, node: &syn::Field, in_enum: bool) -> Self {
-        let attrs = FieldAttrs::of_field(ctxt, &node.attrs);
+        let attrs = FieldAttrs::of_field(ctxt, &node.attrs, &node.ty);
         let member = match &node.ident {
             Some(ident) => Member::Named(ident.clone()),
             None => {
@@ -259,4 +259,10 @@ pub fn element(ty: &Type) -> Option<&Type> {
 /// `Box` or `Arc` and the type it points to.
 pub fn pointee(ty: &Type) -> Option<(&Ident, &Type)> {
     Some((last_segment(ty)?, generic_argument(ty, &["Box", "Arc"])?))
+}
+
+/// The type inside any `Option`, `Vec`, array, `Box` or `Arc`.
+pub fn innermost(ty: &Type) -> &Type {
+    let inside = generic_argument(ty, &["Option"]).or(element(ty)).or(pointee(ty).map(|(_, inner)| inner));
+    inside.map_or(ty, innermost)
 }

@@ -4,8 +4,9 @@ use proc_macro2::{Span, TokenTree};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
-use syn::{Attribute, Expr, Ident, LitStr, Meta, Pat, Path, Result, Token, Type};
+use syn::{Attribute, Expr, Ident, LitStr, Meta, Pat, Path, Result, Token, Type, TypeTuple, token};
 
+use crate::ast::innermost;
 use crate::ctxt::Ctxt;
 use crate::suggest::hint;
 
@@ -64,6 +65,8 @@ pub enum Source {
     Config { args: Vec<Expr>, setters: Vec<(Ident, Expr)> },
     /// A constructor of candle's convention: it takes a `VarBuilder`.
     With(Expr),
+    /// The layers of a tuple, each with arguments of its own.
+    Tuple(Vec<LayerAttr>),
 }
 
 /// How often a layer is there.
@@ -120,10 +123,10 @@ impl ContainerAttrs {
 }
 
 impl FieldAttrs {
-    pub fn of_field(ctxt: &Ctxt, attrs: &[Attribute]) -> Self {
+    pub fn of_field(ctxt: &Ctxt, attrs: &[Attribute], ty: &Type) -> Self {
         let mut this = Self::default();
         for attr in attrs {
-            this.read_layer(ctxt, attr);
+            this.read_layer(ctxt, attr, ty);
             each_key(ctxt, attr, |key, input| match key.to_string().as_str() {
                 "rename" => set(ctxt, &mut this.rename, key, value(input)?),
                 "mode" => set(ctxt, &mut this.mode, key, parse_mode(input)?),
@@ -139,10 +142,10 @@ impl FieldAttrs {
     }
 
     /// Takes `#[layer]`, `#[param]` and `#[buffer]`.
-    fn read_layer(&mut self, ctxt: &Ctxt, attr: &Attribute) {
+    fn read_layer(&mut self, ctxt: &Ctxt, attr: &Attribute, ty: &Type) {
         let Some(key) = attr.path().get_ident().cloned() else { return };
         let done = if key == "layer" {
-            LayerAttr::from_attribute(attr, key.span())
+            LayerAttr::from_attribute(attr, key.span(), ty)
                 .and_then(|parsed| set(ctxt, &mut self.layer, key, parsed))
         } else if key == "param" || key == "buffer" {
             let slot = if key == "param" { &mut self.param } else { &mut self.buffer };
@@ -155,13 +158,13 @@ impl FieldAttrs {
 }
 
 impl LayerAttr {
-    fn from_attribute(attr: &Attribute, span: Span) -> Result<Self> {
+    fn from_attribute(attr: &Attribute, span: Span, ty: &Type) -> Result<Self> {
         let parentheses = match &attr.meta {
             Meta::List(list) => Some(list.delimiter.span().join()),
             _ => None,
         };
         let parse = |input: ParseStream| {
-            let source = Source::parse(input)?;
+            let source = Source::parse(input, span, ty)?;
             Ok(Self { span, parentheses, source, repeat: Repeat::parse(input)? })
         };
         parse.parse2(tokens_of(attr)?)
@@ -169,8 +172,39 @@ impl LayerAttr {
 }
 
 impl Source {
-    /// Everything up to the semicolon.
-    fn parse(input: ParseStream) -> Result<Self> {
+    /// Everything up to the semicolon, for a field of type `ty`.
+    fn parse(input: ParseStream, span: Span, ty: &Type) -> Result<Self> {
+        match innermost(ty) {
+            Type::Tuple(tuple) if !is_setter(input) => Self::parse_tuple(input, span, tuple),
+            _ => Self::parse_one(input),
+        }
+    }
+
+    /// `(args…), (args…)`: a list for each layer of a tuple.
+    fn parse_tuple(input: ParseStream, span: Span, tuple: &TypeTuple) -> Result<Self> {
+        let mut layers = Vec::new();
+        for ty in &tuple.elems {
+            if !input.peek(token::Paren) {
+                break;
+            }
+            let content;
+            let span = syn::parenthesized!(content in input).span.join();
+            let source = Self::parse(&content, span, ty)?;
+            layers.push(LayerAttr { span, parentheses: Some(span), source, repeat: Repeat::Once });
+            input.parse::<Option<Token![,]>>()?;
+        }
+        if layers.len() == tuple.elems.len() && (input.is_empty() || input.peek(Token![;])) {
+            return Ok(Self::Tuple(layers));
+        }
+        let count = tuple.elems.len();
+        let message = format!(
+            "a tuple of {count} layers takes {count} lists of arguments, each in parentheses: \
+             #[layer((…), (…))]"
+        );
+        Err(syn::Error::new(span, message))
+    }
+
+    fn parse_one(input: ParseStream) -> Result<Self> {
         let (mut args, mut setters, mut with) = (Vec::new(), Vec::<(Ident, Expr)>::new(), None);
         while !input.is_empty() && !input.peek(Token![;]) {
             if is_setter(input) {

@@ -205,6 +205,25 @@ use syn::{DeriveInput, parse_macro_input};
 /// # }
 /// ```
 ///
+/// ## `#[layer((args…), (args…))]`
+///
+/// A tuple of layers, run in order: a list of arguments for each, named `stem.0`, `stem.1`, ….
+///
+/// ```
+/// # use sconce::prelude::*;
+/// #[derive(Module)]
+/// struct Features {
+///     #[layer((3, 16, 3, padding = 1, bias = false), (16), ())]
+///     stem: (Conv2d, BatchNorm, Relu),
+/// }
+///
+/// # fn main() -> Result<()> {
+/// let y = Features::new(&Device::Cpu)?.forward(Tensor::zeros((1, 3, 8, 8), DType::F32, &Device::Cpu)?)?;
+/// assert_eq!(y.dims(), [1, 16, 8, 8]);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// ## `#[layer(with = |vb| …)]`
 ///
 /// Any constructor of candle's own convention; also the way into a `Box<dyn Layer>`.

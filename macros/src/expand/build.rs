@@ -149,12 +149,27 @@ fn one(item: &Item, attr: &LayerAttr, ty: &Type, vb: TokenStream, name: TokenStr
                 quote!({ #copies #layer(#vb, #name, #config #values)? })
             }
         }
+        Source::Tuple(layers) => tuple(item, layers, ty, vb, name),
     };
     match pointer.map(ToString::to_string).as_deref() {
         Some("Box") => quote!(::std::boxed::Box::new(#layer)),
         Some(_) => quote!(::std::sync::Arc::new(#layer)),
         None => layer,
     }
+}
+
+/// `{ let vb = vb.pp("stem"); (__private::layer(&vb, "0", …)?, __private::layer(&vb, "1", …)?,) }`
+fn tuple(item: &Item, layers: &[LayerAttr], ty: &Type, vb: TokenStream, name: TokenStream) -> TokenStream {
+    let types = match ty {
+        Type::Tuple(tuple) => tuple.elems.iter().collect(),
+        _ => Vec::new(),
+    };
+    let inner = local("vb");
+    let values = layers.iter().zip(types).enumerate().map(|(i, (attr, ty))| {
+        let index = i.to_string();
+        one(item, attr, ty, quote!(&#inner), quote!(#index))
+    });
+    quote!({ let #inner = (#vb).pp(#name); (#(#values,)*) })
 }
 
 /// `<Conv2d>::config(1, 20, 5)`. To the compiler it stands where `layer(1, 20, 5)` does, so that a wrong
