@@ -3,7 +3,9 @@
 //! The backward kernels are written once over [`Lanes`]. For `f32` it is the vector of the instruction
 //! set in use; for `f64` it is four plain numbers, compiled for that instruction set.
 
+use crate::kernels::conv::{ConvShape, cpu};
 use crate::kernels::simd::{self, Isa, Simd};
+use candle_core::Result;
 use std::ops::{Add, AddAssign, Mul, Sub};
 
 /// The most lanes of any [`Lanes`].
@@ -21,7 +23,13 @@ pub(super) trait Real:
 {
     /// Runs `work` with the vectors of `isa`.
     fn dispatch<W: Work<Self>>(isa: Isa, work: W);
+
+    /// The forward kernels, where they are the faster ones for this type.
+    const CONVOLVE: Option<Convolve<Self>>;
 }
+
+/// Convolves an input with a weight.
+pub(super) type Convolve<R> = fn(&ConvShape, &[R], &[R], Isa) -> Result<Vec<R>>;
 
 /// A piece of a gradient: one task of a parallel loop, with its part of the result.
 pub(super) trait Work<R: Real>: Send {
@@ -38,6 +46,8 @@ pub(super) trait Lanes: Copy {
     type Real: Real;
     type V: Copy;
     const LANES: usize;
+    /// Vector registers, of which an inner loop may use this many.
+    const REGISTERS: usize;
 
     fn splat(self, x: Self::Real) -> Self::V;
     unsafe fn load(self, from: *const Self::Real) -> Self::V;
@@ -64,6 +74,8 @@ impl Real for f32 {
     fn dispatch<W: Work<f32>>(isa: Isa, work: W) {
         simd::dispatch_to(isa, Single(work));
     }
+
+    const CONVOLVE: Option<Convolve<f32>> = Some(cpu::plain);
 }
 
 #[derive(Clone, Copy)]
@@ -74,6 +86,7 @@ impl<S: Simd> Lanes for Floats<S> {
     type Real = f32;
     type V = S::V;
     const LANES: usize = S::LANES;
+    const REGISTERS: usize = S::REGISTERS;
 
     #[inline(always)]
     fn splat(self, x: f32) -> S::V {
@@ -116,6 +129,8 @@ impl Real for f64 {
     fn dispatch<W: Work<f64>>(isa: Isa, work: W) {
         simd::dispatch_loops_to(isa, Double(work));
     }
+
+    const CONVOLVE: Option<Convolve<f64>> = None;
 }
 
 /// Four `f64`s in plain Rust.
@@ -126,6 +141,7 @@ impl Lanes for Doubles {
     type Real = f64;
     type V = [f64; 4];
     const LANES: usize = 4;
+    const REGISTERS: usize = 16;
 
     #[inline(always)]
     fn splat(self, x: f64) -> [f64; 4] {

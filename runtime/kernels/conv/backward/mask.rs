@@ -4,8 +4,10 @@ use super::extent::Extent;
 use super::lanes::{Lanes, MAX_LANES, Real, Work};
 use super::tasks::run_all;
 use crate::kernels::activation::Activation;
+use crate::kernels::parallel::for_each_chunk;
 use crate::kernels::simd::Isa;
 use candle_core::{Result, bail};
+use std::borrow::Cow;
 
 /// Planes `[batch, channels]` on a common pitch, with a margin of zeros where a kernel looks for them.
 pub(super) struct Planes<R> {
@@ -16,13 +18,15 @@ pub(super) struct Planes<R> {
     pub plane: usize,
     /// From the start of a plane to its first element that is no margin.
     pub origin: usize,
+    /// The sum of each plane.
+    pub sums: Vec<R>,
 }
 
 /// Zeros `[before, after]` on each axis.
 pub(super) type Margin = [[usize; 2]; 2];
 
 /// An activation whose slope follows from its output.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 pub(super) enum Mask {
     Identity,
     Relu,
@@ -48,7 +52,7 @@ impl Mask {
     }
 }
 
-/// The gradient before the activation and, a plane each, its sum.
+/// The gradient before the activation.
 pub(super) fn masked<R: Real>(
     isa: Isa,
     extent: &Extent,
@@ -56,7 +60,7 @@ pub(super) fn masked<R: Real>(
     margin: Margin,
     output: &[R],
     grad: &[R],
-) -> (Planes<R>, Vec<R>) {
+) -> Planes<R> {
     let [height, width] = [0, 1].map(|i| extent.axes[i].output);
     let pitch = margin[1][0] + width + margin[1][1];
     let plane = pitch * (margin[0][0] + height + margin[0][1]);
@@ -87,7 +91,7 @@ pub(super) fn masked<R: Real>(
         .collect();
     // An element costs about as much as eight multiply-adds: it comes from memory.
     run_all(isa, 8 * count * size, tasks);
-    (Planes { data, pitch, plane, origin }, sums)
+    Planes { data, pitch, plane, origin, sums }
 }
 
 /// Some planes of the gradient.
@@ -169,13 +173,28 @@ pub(super) fn bias<R: Real>(channels: usize, sums: &[R]) -> Vec<R> {
 
 impl<R: Real> Planes<R> {
     /// The planes without their margin.
-    pub fn cropped(&self, extent: &Extent) -> Vec<R> {
+    pub fn cropped(&self, extent: &Extent) -> Cow<'_, [R]> {
+        let (size, count) = (extent.output_plane(), extent.batch * extent.groups * extent.outputs);
+        if self.plane == size {
+            return Cow::Borrowed(&self.data[..count * size]);
+        }
         let width = extent.axes[1].output;
-        let planes = self.data.chunks_exact(self.plane).take(extent.batch * extent.groups * extent.outputs);
-        let rows = |plane: &[R]| -> Vec<R> {
-            let rows = plane[self.origin..].chunks(self.pitch).take(extent.axes[0].output);
-            rows.flat_map(|row| row[..width].iter().copied()).collect()
-        };
-        planes.flat_map(rows).collect()
+        let mut cropped = vec![R::default(); count * size];
+        let planes = (1usize << 14).div_ceil(size);
+        for_each_chunk(&mut cropped, planes * size, |task, to| {
+            let from = self.data.chunks_exact(self.plane).skip(task * planes);
+            for (to, from) in to.chunks_exact_mut(size).zip(from) {
+                let rows = from[self.origin..].chunks(self.pitch);
+                to.chunks_exact_mut(width)
+                    .zip(rows)
+                    .for_each(|(to, from)| to.copy_from_slice(&from[..width]));
+            }
+        });
+        Cow::Owned(cropped)
+    }
+
+    /// Whether no element is infinite or NaN: then neither is a sum, and where one is, an element may be.
+    pub fn is_finite(&self) -> bool {
+        self.sums.iter().all(|sum| sum.to_f64().is_finite())
     }
 }

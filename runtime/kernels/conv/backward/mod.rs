@@ -5,6 +5,8 @@
 //! every sum is split by the shape alone: the result is bit-equal for any number of threads.
 
 mod extent;
+mod finite;
+mod flipped;
 mod input;
 mod lanes;
 mod mask;
@@ -17,8 +19,10 @@ use crate::kernels::activation::Activation;
 use crate::kernels::simd::{self, Isa};
 use candle_core::{DType, Device, Layout, Result, Storage, Tensor, bail};
 use extent::Extent;
+use flipped::Flipped;
 use lanes::Real;
 use mask::Mask;
+use std::borrow::Cow;
 
 /// What [`conv2d_backward`] computes, as asked for by [`Needs`].
 #[derive(Clone, Debug, Default)]
@@ -123,7 +127,7 @@ fn typed<R: Real>(
     let values = match tensors.iter().any(|tensor| tensor.elem_count() == 0) {
         // A sum over nothing.
         true => [0, 1, 2, 3].map(|i| wanted[i].then(|| vec![R::default(); shapes[i].iter().product()])),
-        false => with_slices(tensors, |slices| computed::<R>(isa, slices, extent, mask, needs))?,
+        false => with_slices(tensors, |slices| computed::<R>(isa, slices, extent, mask, needs))??,
     };
     let mut results = values.into_iter().zip(shapes).map(|(values, shape)| {
         values.map(|values| Tensor::from_vec(values, shape, &Device::Cpu)).transpose()
@@ -139,15 +143,25 @@ fn computed<R: Real>(
     extent: &Extent,
     mask: Mask,
     needs: Needs,
-) -> [Option<Vec<R>>; 4] {
-    let margin = if needs.input { input::margin(extent) } else { mask::Margin::default() };
-    let (grad, sums) = mask::masked(isa, extent, mask, margin, output, grad);
-    [
-        needs.input.then(|| input::gradient(isa, extent, weight, &grad)),
-        needs.weight.then(|| weight::gradient(isa, extent, input, &grad)),
-        needs.bias.then(|| mask::bias(extent.groups * extent.outputs, &sums)),
-        needs.residual.then(|| grad.cropped(extent)),
-    ]
+) -> Result<[Option<Vec<R>>; 4]> {
+    let flipped = Flipped::of(extent).filter(|_| needs.input);
+    let swept = needs.input && flipped.is_none();
+    let mut margin = if swept { input::margin(extent) } else { mask::Margin::default() };
+    if needs.weight {
+        weight::widen(extent, &mut margin);
+    }
+    let masked = mask::masked(isa, extent, mask, margin, output, grad);
+    let plain = || if mask == Mask::Identity { Cow::Borrowed(grad) } else { masked.cropped(extent) };
+    let of_input = || match flipped {
+        Some(flipped) => flipped.gradient(isa, extent, weight, &plain()),
+        None => Ok(input::gradient(isa, extent, weight, &masked)),
+    };
+    Ok([
+        needs.input.then(of_input).transpose()?,
+        needs.weight.then(|| weight::gradient(isa, extent, input, &masked)),
+        needs.bias.then(|| mask::bias(extent.groups * extent.outputs, &masked.sums)),
+        needs.residual.then(|| plain().into_owned()),
+    ])
 }
 
 /// Calls `f` with the elements of the tensors in their logical order.

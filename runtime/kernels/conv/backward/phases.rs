@@ -18,14 +18,17 @@ pub(super) struct Phases<'a, R: Clone> {
 }
 
 /// Splits the input, or takes it as it is where every tap already finds its pixels side by side.
-pub(super) fn phases<'a, R: Real>(isa: Isa, extent: &Extent, input: &'a [R]) -> Phases<'a, R> {
+///
+/// Rows are on a pitch of at least `pitch`, where they are copied.
+pub(super) fn phases<'a, R: Real>(isa: Isa, extent: &Extent, input: &'a [R], pitch: usize) -> Phases<'a, R> {
+    let least = pitch;
     let [y, x] = extent.axes.map(|axis| axis.classes());
     let [rows, pitch] = extent.axes.map(|axis| axis.output + axis.max_shift());
     let direct = extent
         .axes
         .iter()
         .all(|axis| axis.stride == 1 && axis.padding == 0 && axis.output + axis.max_shift() <= axis.input);
-    let [rows, pitch] = if direct { extent.axes.map(|axis| axis.input) } else { [rows, pitch] };
+    let [rows, pitch] = if direct { extent.axes.map(|axis| axis.input) } else { [rows, pitch.max(least)] };
     let channel = y.len() * x.len() * rows * pitch;
 
     let mut columns = vec![0; extent.inputs * extent.taps()];

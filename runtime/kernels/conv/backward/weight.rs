@@ -2,8 +2,9 @@
 //! vectors along the width, several output channels and taps in registers.
 
 use super::extent::Extent;
+use super::finite::is_finite;
 use super::lanes::{Lanes, Real, Work};
-use super::mask::Planes;
+use super::mask::{Margin, Planes};
 use super::phases::{Phases, phases};
 use super::tasks::{TASKS, channels_per_task, run_all, split_channels};
 use crate::kernels::simd::Isa;
@@ -23,8 +24,9 @@ const COLUMNS: usize = 36;
 pub(super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R], grad: &Planes<R>) -> Vec<R> {
     let columns = extent.inputs * extent.taps();
     let channels = extent.groups * extent.outputs;
-    let input = phases(isa, extent, input);
-    let scan = Scan::new(extent, grad, &input);
+    let finite = grad.is_finite() && is_finite(isa, input);
+    let input = phases(isa, extent, input, grad.pitch);
+    let scan = Scan::new(extent, grad, &input, finite);
 
     let per_channel = extent.batch * extent.output_plane() * columns;
     let per_task = channels_per_task(channels, extent.outputs, 4 * BLOCK, per_channel);
@@ -50,8 +52,15 @@ pub(super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R], grad: &P
     partial
 }
 
+/// Makes room in the output's gradient for rows on the pitch of the input's, so that a scan runs on over
+/// their ends.
+pub(super) fn widen(extent: &Extent, margin: &mut Margin) {
+    let (columns, [before, after]) = (&extent.axes[1], &mut margin[1]);
+    *after = (*after).max(columns.max_shift().saturating_sub(*before));
+}
+
 /// How to walk over the pixels of an image: rows on a pitch of their own in either tensor, several
-/// merged into one where nothing lies between them.
+/// merged into one where nothing, or nothing but zeros of the gradient's margin, lies between them.
 struct Scan {
     rows: usize,
     width: usize,
@@ -60,15 +69,16 @@ struct Scan {
 }
 
 impl Scan {
-    fn new<R: Real>(extent: &Extent, grad: &Planes<R>, input: &Phases<R>) -> Self {
-        let [rows, width] = extent.axes.map(|axis| axis.output);
-        let dense = grad.pitch == width && input.pitch == width;
-        let fits = |merged: &usize| rows % merged == 0 && merged * width <= CHUNK;
-        let merged = if dense { (1..=rows).rev().find(fits).unwrap_or(1) } else { 1 };
+    /// Zeros may be multiplied with the input only where all of it is `finite`.
+    fn new<R: Real>(extent: &Extent, grad: &Planes<R>, input: &Phases<R>, finite: bool) -> Self {
+        let ([rows, width], pitch) = (extent.axes.map(|axis| axis.output), grad.pitch);
+        let one_pitch = input.pitch == pitch && (finite || pitch == width);
+        let fits = |merged: &usize| rows % merged == 0 && merged * pitch <= CHUNK;
+        let merged = if one_pitch { (1..=rows).rev().find(fits).unwrap_or(1) } else { 1 };
         Self {
             rows: rows / merged,
-            width: width * merged,
-            grad_pitch: grad.pitch * merged,
+            width: width + (merged - 1) * pitch,
+            grad_pitch: pitch * merged,
             input_pitch: input.pitch * merged,
         }
     }
@@ -132,6 +142,7 @@ impl<R: Real> WeightTask<'_, R> {
             let (part, rest) = to.split_at_mut(block * size);
             let source = self.part(lanes, chunk, first);
             match block {
+                4 if L::REGISTERS >= 32 => source.run::<4, 6>(columns.clone(), part),
                 4 => source.run::<4, 3>(columns.clone(), part),
                 3 => source.run::<3, 3>(columns.clone(), part),
                 2 => source.run::<2, 4>(columns.clone(), part),

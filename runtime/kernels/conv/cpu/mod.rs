@@ -71,6 +71,13 @@ pub(super) fn forward(
     })
 }
 
+/// The convolution of `input` with `weight` alone, in f32.
+pub(super) fn plain(shape: &ConvShape, input: &[f32], weight: &[f32], isa: Isa) -> Result<Vec<f32>> {
+    let (input, weight) = (input.into(), weight.into());
+    let values = Values { input, weight, scale: None, shift: None, residual: None };
+    single(shape, &values, Activation::Identity, None, isa)
+}
+
 /// In f32, by the fastest kernel that is for these operands.
 fn single(
     shape: &ConvShape,
