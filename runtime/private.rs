@@ -117,6 +117,11 @@ pub fn index(index: usize) -> String {
     index.to_string()
 }
 
+/// The name of a list's layer where `#[module(rename = "denselayer{1..}")]` gives it one.
+pub fn numbered(before: &str, number: usize, after: &str) -> String {
+    format!("{before}{number}{after}")
+}
+
 /// A field that holds several layers: a `Vec`, or an array of as many as were built.
 pub trait Repeated<T>: Sized {
     fn from_layers(layers: Vec<T>) -> Result<Self>;
@@ -288,6 +293,8 @@ pub fn tie<'a>(vb: VarBuilder<'a>, name: &str, target: &str) -> VarBuilder<'a> {
     let prefix = vb.prefix();
     let full = |path: &str| if prefix.is_empty() { path.to_string() } else { format!("{prefix}.{path}") };
     let leaf = target.rsplit('.').next().unwrap_or(target);
+    // PyTorch's checkpoints hold the tensor under this name as well. To ask makes the name known.
+    vb.contains_tensor(&format!("{name}.{leaf}"));
     let (own, tied, to) = (full(name), full(&format!("{name}.{leaf}")), full(target));
     vb.rename_f(move |asked| if asked == tied || asked == own { to.clone() } else { asked.to_string() })
 }

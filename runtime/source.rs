@@ -88,6 +88,8 @@ struct Checkpoint {
 #[derive(Default)]
 struct Report {
     made: std::collections::HashMap<String, Tensor>,
+    /// What the network knows of though it may not read it: a tied parameter's second name.
+    known: HashSet<String>,
     missing: Vec<String>,
     misshapen: Vec<String>,
 }
@@ -115,6 +117,7 @@ impl SimpleBackend for Shared {
     }
 
     fn contains_tensor(&self, name: &str) -> bool {
+        self.0.report.lock().unwrap_or_else(PoisonError::into_inner).known.insert(name.to_string());
         self.0.tensors.get(name).is_some()
     }
 }
@@ -145,7 +148,7 @@ impl Checkpoint {
 
     fn verdict(&self) -> Result<()> {
         let report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
-        let used: HashSet<&str> = report.made.keys().map(String::as_str).collect();
+        let used: HashSet<&str> = report.made.keys().chain(&report.known).map(String::as_str).collect();
         let unexpected: Vec<String> = self
             .tensors
             .iter()
