@@ -8,13 +8,10 @@ const GROWTH: usize = 32;
 
 /// Makes `GROWTH` channels of all those before it.
 #[derive(Module)]
-#[module(
-    args(inputs: usize),
-    forward = |x| {
-        let h = conv1(relu(norm1(x)));
-        cat([x, conv2(relu(norm2(h)))], 1)
-    },
-)]
+#[module(args(inputs: usize), forward = |x| {
+    let h = conv1(relu(norm1(x)));
+    cat([x, conv2(relu(norm2(h)))], 1)
+})]
 pub struct DenseLayer {
     #[layer(inputs)]
     norm1: BatchNorm,

@@ -32,8 +32,7 @@ pub enum Bottleneck {
 }
 
 #[derive(Module)]
-#[module(
-    args(inputs: usize, outputs: usize, stride: usize, ratio: usize),
+#[module(args(inputs: usize, outputs: usize, stride: usize, ratio: usize),
     forward = |x| if shortcut { conv(x) + x } else { conv(x) },
 )]
 pub struct InvertedResidual {
@@ -67,12 +66,10 @@ fn blocks() -> Vec<[usize; 4]> {
 
 #[derive(Module)]
 #[module(
-    args(classes: usize = 1000),
-    forward = |x| {
-        let x = head(blocks(stem(x)));
-        classifier(dropout(flatten(adaptive_avg_pool2d(x, 1), 1)))
-    },
-)]
+    args(classes: usize = 1000), forward = |x| {
+    let x = head(blocks(stem(x)));
+    classifier(dropout(flatten(adaptive_avg_pool2d(x, 1), 1)))
+})]
 pub struct MobileNetV2 {
     #[layer(3, 32, 3, stride = 2)]
     #[module(rename = "features.0")]

@@ -5,17 +5,14 @@ use sconce::prelude::*;
 
 /// Two 3×3 convolutions, or where the network is deep a 3×3 one between two 1×1; and a shortcut.
 #[derive(Module)]
-#[module(
-    args(deep: bool, inputs: usize, width: usize, stride: usize),
-    forward = |x| {
-        let h = relu(bn1(conv1(x)));
-        let mut h = bn2(conv2(h));
-        if let Some(conv3) = conv3 && let Some(bn3) = bn3 {
-            h = bn3(conv3(relu(h)));
-        }
-        relu(h + downsample(x))
-    },
-)]
+#[module(args(deep: bool, inputs: usize, width: usize, stride: usize), forward = |x| {
+    let h = relu(bn1(conv1(x)));
+    let mut h = bn2(conv2(h));
+    if let Some(conv3) = conv3 && let Some(bn3) = bn3 {
+        h = bn3(conv3(relu(h)));
+    }
+    relu(h + downsample(x))
+})]
 pub struct Block {
     #[layer(inputs, width, if deep { 1 } else { 3 }, padding = if deep { 0 } else { 1 },
         stride = if deep { 1 } else { stride }, bias = false)]
@@ -48,14 +45,11 @@ fn wide(deep: bool, width: usize) -> usize {
 }
 
 #[derive(Module)]
-#[module(
-    args(deep: bool, depths: [usize; 4], classes: usize = 1000),
-    forward = |x| {
-        let x = max_pool2d(relu(bn1(conv1(x))), MaxPool2d::config(3).stride(2).padding(1));
-        let x = layer4(layer3(layer2(layer1(x))));
-        fc(flatten(adaptive_avg_pool2d(x, 1), 1))
-    },
-)]
+#[module(args(deep: bool, depths: [usize; 4], classes: usize = 1000), forward = |x| {
+    let x = max_pool2d(relu(bn1(conv1(x))), MaxPool2d::config(3).stride(2).padding(1));
+    let x = layer4(layer3(layer2(layer1(x))));
+    fc(flatten(adaptive_avg_pool2d(x, 1), 1))
+})]
 pub struct ResNet {
     #[layer(3, 64, 7, stride = 2, padding = 3, bias = false)]
     conv1: Conv2d,

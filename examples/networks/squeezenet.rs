@@ -5,13 +5,10 @@ use sconce::prelude::*;
 
 /// Narrows, then widens by 1×1 and 3×3 convolutions side by side.
 #[derive(Module)]
-#[module(
-    args(inputs: usize, squeezed: usize, expanded: usize),
-    forward = |x| {
-        let x = relu(squeeze(x));
-        cat([relu(expand1x1(x)), relu(expand3x3(x))], 1)
-    },
-)]
+#[module(args(inputs: usize, squeezed: usize, expanded: usize), forward = |x| {
+    let x = relu(squeeze(x));
+    cat([relu(expand1x1(x)), relu(expand3x3(x))], 1)
+})]
 pub struct Fire {
     #[layer(inputs, squeezed, 1)]
     squeeze: Conv2d,
