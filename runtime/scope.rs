@@ -104,7 +104,7 @@ pub(crate) fn fusion() -> bool {
 /// One kernel that ran: where, and what it did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
-    /// The layer that began it, `Model.conv1`.
+    /// The layer that began it, `Model.conv1`; empty in a backward pass.
     pub path: String,
     /// Its operations, `conv2d + bias + relu`.
     pub operations: String,

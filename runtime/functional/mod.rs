@@ -1,12 +1,14 @@
 //! The layers without parameters as functions, under PyTorch's `torch.nn.functional` names.
 
 mod activation;
+mod conv;
 mod dropout;
 mod pool;
 mod shape;
 
 pub(crate) use activation::activate;
 pub use activation::{gelu, hardswish, leaky_relu, log_softmax, relu, relu6, sigmoid, silu, softmax, tanh};
+pub use conv::{conv_transpose1d, conv_transpose2d, conv1d, conv2d, pad};
 pub use dropout::dropout;
 pub use pool::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 pub(crate) use shape::flatten_range;

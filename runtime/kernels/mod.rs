@@ -7,6 +7,7 @@ pub(crate) mod element;
 pub(crate) mod elementwise;
 pub mod float;
 pub mod norm;
+pub mod pad;
 pub(crate) mod parallel;
 pub mod pool;
 pub mod simd;

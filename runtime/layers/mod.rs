@@ -5,25 +5,33 @@ mod conv;
 mod dropout;
 mod linear;
 mod norm;
+mod pad;
 mod pair;
 mod pool;
 mod shape;
 mod weight;
 
+pub use crate::kernels::pad::PadMode;
 pub use activation::{
     Gelu, Hardswish, LeakyRelu, LogSoftmax, PRelu, PReluConfig, Relu, Relu6, Sigmoid, Silu, Softmax, Tanh,
 };
-pub use conv::{Conv2d, Conv2dConfig};
+pub use conv::{
+    Conv1d, Conv1dConfig, Conv1dOptions, Conv2d, Conv2dConfig, Conv2dOptions, ConvTranspose1d,
+    ConvTranspose1dConfig, ConvTranspose1dOptions, ConvTranspose2d, ConvTranspose2dConfig,
+    ConvTranspose2dOptions,
+};
+pub(crate) use conv::{Plain, Transposed};
 pub use dropout::Dropout;
 pub use linear::{Linear, LinearConfig};
 pub use norm::{BatchNorm, BatchNormConfig};
-pub use pair::{Padding, Pair};
+pub use pad::{CircularPad2d, ReflectionPad2d, ReplicationPad2d, ZeroPad2d};
+pub use pair::{Padding, Pair, Sides};
 pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d, OutputSize};
 pub use shape::{Flatten, Identity};
 
 /// A layer without tensors: its registry is its name and what it prints.
 macro_rules! stateless {
-    ($layer:ty, $kind:literal $(, |$this:ident| $extra:expr)?) => {
+    ($layer:ty, $kind:expr $(, |$this:ident| $extra:expr)?) => {
         impl crate::module::Module for $layer {
             fn kind(&self) -> std::borrow::Cow<'static, str> {
                 $kind.into()

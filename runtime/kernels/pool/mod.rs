@@ -34,7 +34,7 @@ fn with_size(dims: &[usize], size: [usize; 2]) -> Vec<usize> {
 
 /// Makes a plane of `to` elements from each plane of `from` elements of `x`. `fill` gets several planes
 /// at once: which is the first, the input and the output.
-fn map_planes<E: Element>(
+pub(super) fn map_planes<E: Element>(
     x: &[E],
     from: usize,
     to: usize,

@@ -12,11 +12,14 @@ mod phases;
 mod tasks;
 mod weight;
 
-use super::ConvGeometry;
+use super::cpu::Operand;
+use super::{ConvGeometry, ConvShape};
 use crate::kernels::activation::Activation;
 use crate::kernels::simd::{self, Isa};
-use candle_core::{DType, Device, Layout, Result, Storage, Tensor, bail};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor, bail};
 use extent::Extent;
+use half::{bf16, f16};
 use lanes::Real;
 use mask::Mask;
 
@@ -74,7 +77,15 @@ pub fn backward_on(
     needs: Needs,
 ) -> Result<Gradients> {
     let [input, weight, output, grad] = tensors;
-    let extent = Extent::new(input, weight, output, geometry)?;
+    let shape = ConvShape::new(input.dims(), weight.dims(), geometry)?;
+    if output.dims() != shape.output_dims() {
+        bail!(
+            "conv2d backward: expected an output of shape {:?}, got {:?}",
+            shape.output_dims(),
+            output.shape()
+        )
+    }
+    let extent = Extent::of(&shape);
     if grad.dims() != output.dims() {
         bail!("conv2d backward: expected a gradient of shape {:?}, got {:?}", output.shape(), grad.shape())
     }
@@ -96,6 +107,34 @@ pub fn backward_on(
         }
         other => bail!("conv2d backward: expected f32, f64, f16 or bf16, got {other:?}"),
     }
+}
+
+/// The gradient of the input alone, for which the input's values are not needed: the forward pass of a
+/// transposed convolution. The operands have one dtype and the sizes that `shape` says.
+pub(super) fn input_gradient(shape: &ConvShape, weight: Operand, grad: Operand) -> Result<CpuStorage> {
+    let singles = |weight: &[f32], grad: &[f32]| input_values(shape, weight, grad);
+    Ok(match grad.storage {
+        CpuStorage::F32(_) => CpuStorage::F32(singles(&weight.values()?, &grad.values()?)),
+        CpuStorage::F64(_) => CpuStorage::F64(input_values::<f64>(shape, &weight.values()?, &grad.values()?)),
+        CpuStorage::F16(_) => {
+            let sums = singles(&weight.widened(f16::to_f32)?, &grad.widened(f16::to_f32)?);
+            CpuStorage::F16(sums.into_iter().map(f16::from_f32).collect())
+        }
+        CpuStorage::BF16(_) => {
+            let sums = singles(&weight.widened(bf16::to_f32)?, &grad.widened(bf16::to_f32)?);
+            CpuStorage::BF16(sums.into_iter().map(bf16::from_f32).collect())
+        }
+        other => bail!("conv2d backward: expected f32, f64, f16 or bf16, got {:?}", other.dtype()),
+    })
+}
+
+fn input_values<R: Real>(shape: &ConvShape, weight: &[R], grad: &[R]) -> Vec<R> {
+    let (isa, extent) = (simd::isa(), Extent::of(shape));
+    if weight.is_empty() || grad.is_empty() {
+        return vec![R::default(); shape.batch * shape.in_channels * extent.input_plane()];
+    }
+    let (grad, _) = mask::masked(isa, &extent, Mask::Identity, input::margin(&extent), grad, grad);
+    input::gradient(isa, &extent, weight, &grad)
 }
 
 impl Gradients {

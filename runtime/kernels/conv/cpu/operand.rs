@@ -19,7 +19,7 @@ impl<'a> Operand<'a> {
         }
     }
 
-    fn values<T: WithDType>(self) -> Result<Cow<'a, [T]>> {
+    pub(in crate::kernels::conv) fn values<T: WithDType>(self) -> Result<Cow<'a, [T]>> {
         let all = T::cpu_storage_as_slice(self.storage)?;
         Ok(match self.layout.contiguous_offsets() {
             Some((start, end)) => Cow::Borrowed(&all[start..end]),
@@ -27,7 +27,10 @@ impl<'a> Operand<'a> {
         })
     }
 
-    fn widened<T: WithDType>(self, widen: impl Fn(T) -> f32) -> Result<Cow<'a, [f32]>> {
+    pub(in crate::kernels::conv) fn widened<T: WithDType>(
+        self,
+        widen: impl Fn(T) -> f32,
+    ) -> Result<Cow<'a, [f32]>> {
         Ok(Cow::Owned(self.values::<T>()?.iter().map(|x| widen(*x)).collect()))
     }
 }
