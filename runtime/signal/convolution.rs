@@ -20,9 +20,13 @@ impl Convolution {
     /// The convolution with its epilogue, in one kernel.
     pub(super) fn run(&self, epilogue: &Epilogue) -> Result<Tensor> {
         let Self { axes, input, weight, geometry, packed } = self;
+        let packed = packed.as_deref();
+        if *axes == Axes::Two {
+            return conv::conv2d(input, weight, geometry, epilogue, packed);
+        }
         let residual = epilogue.residual.as_ref().map(|residual| axes.lift(residual)).transpose()?;
         let epilogue = Epilogue { residual, ..epilogue.clone() };
-        axes.lower(conv::conv2d(&axes.lift(input)?, weight, geometry, &epilogue, packed.as_deref())?)
+        axes.lower(conv::conv2d(&axes.lift(input)?, weight, geometry, &epilogue, packed)?)
     }
 
     /// What traces call it.

@@ -54,12 +54,13 @@ fn convolve(input: &Tensor, weight: &Tensor, shape: &ConvShape) -> Result<Tensor
     pick(pick(every, 0)?, 1)
 }
 
-/// As [`super::conv_transpose2d`] without a bias: the convolution of the input, its elements spread by the
+/// As [`super::conv_transpose2d`]: the convolution of the input, its elements spread by the
 /// stride, with the kernel turned around, its taps spread by the dilation. candle's own transposed
 /// convolution has one setting for both axes, no groups, and gradients for some settings only.
 pub(super) fn conv_transpose2d(
     input: &Tensor,
     weight: &Tensor,
+    bias: Option<&Tensor>,
     geometry: &TransposeGeometry,
 ) -> Result<Tensor> {
     let TransposeGeometry { stride, padding, output_padding, dilation, groups } = *geometry;
@@ -73,7 +74,11 @@ pub(super) fn conv_transpose2d(
         [before, before + output_padding[axis] as isize]
     });
     let padded = pad::pad(&input, [columns[0], columns[1], rows[0], rows[1]], PadMode::ZEROS)?;
-    padded.conv2d(&weight.contiguous()?, 0, 1, 1, groups)
+    let output = padded.conv2d(&weight.contiguous()?, 0, 1, 1, groups)?;
+    match bias {
+        Some(bias) => output.broadcast_add(&bias.reshape((1, (), 1, 1))?),
+        None => Ok(output),
+    }
 }
 
 /// Puts `step - 1` zeros between the elements along a dimension.
@@ -95,6 +100,7 @@ mod tests {
     fn the_composed_transpose_agrees_with_the_kernel() -> Result<()> {
         let random = |dims: [usize; 4]| Var::from_tensor(&Tensor::rand(-1., 1., &dims, &Device::Cpu)?);
         let (input, weight) = (random([2, 4, 5, 3])?, random([4, 3, 3, 2])?);
+        let bias = Var::from_tensor(&Tensor::rand(-1., 1., 6, &Device::Cpu)?)?;
         for (stride, padding, output_padding, dilation) in [
             ([1, 1], [0, 0], [0, 0], [1, 1]),
             ([2, 3], [1, 0], [1, 2], [1, 1]),
@@ -102,13 +108,13 @@ mod tests {
             ([1, 1], [0, 1], [3, 2], [4, 3]),
         ] {
             let geometry = TransposeGeometry { stride, padding, output_padding, dilation, groups: 2 };
-            let ours = super::super::conv_transpose2d(&input, &weight, None, &geometry)?;
-            let theirs = conv_transpose2d(&input, &weight, &geometry)?;
+            let ours = super::super::conv_transpose2d(&input, &weight, Some(&bias), &geometry)?;
+            let theirs = conv_transpose2d(&input, &weight, Some(&bias), &geometry)?;
             let cotangent = Tensor::rand(-1., 1., ours.shape(), &Device::Cpu)?;
             let mut pairs = vec![(ours.clone(), theirs.clone())];
             let [ours, theirs] = [ours, theirs].map(|y| (y * &cotangent)?.backward());
             let (ours, theirs) = (ours?, theirs?);
-            for var in [&input, &weight] {
+            for var in [&input, &weight, &bias] {
                 let gradient = |grads: &candle_core::backprop::GradStore| grads.get(var).cloned();
                 pairs.push((gradient(&ours).expect("one"), gradient(&theirs).expect("one")));
             }

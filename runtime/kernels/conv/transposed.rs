@@ -3,13 +3,16 @@
 //! Its gradients are the convolution itself, and the gradient of that one's weight.
 
 use super::backward::{self, Needs, conv2d_backward};
-use super::cpu::{self, Operand};
+use super::cpu::{self, Operand, Operands};
 use super::shape::same_kind;
 use super::{ConvGeometry, ConvShape, Epilogue, composed};
 use crate::kernels::activation::Activation;
+use crate::kernels::channels::Channels;
+use crate::kernels::element::{Element, with_element, with_elements};
+use crate::kernels::float::Float;
 use crate::kernels::simd;
 use crate::scope;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 const NAME: &str = "conv_transpose2d";
 
@@ -87,16 +90,17 @@ pub fn conv_transpose2d(
     geometry: &TransposeGeometry,
 ) -> Result<Tensor> {
     let shape = convolution(input, weight, geometry)?;
-    let output = match input.device().is_cpu() {
-        true => complete(input, &shape)?.apply_op2(weight, ConvTranspose2d { shape })?,
-        false => composed::conv_transpose2d(input, weight, geometry)?,
-    };
-    let Some(bias) = bias else { return Ok(output) };
-    same_kind(NAME, "bias", bias, input)?;
-    if bias.dims() != [shape.in_channels] {
-        bail!("{NAME}: expected a bias of [{}], got {:?}", shape.in_channels, bias.dims())
+    if let Some(bias) = bias {
+        same_kind(NAME, "bias", bias, input)?;
+        if bias.dims() != [shape.in_channels] {
+            bail!("{NAME}: expected a bias of [{}], got {:?}", shape.in_channels, bias.dims())
+        }
     }
-    output.broadcast_add(&bias.reshape((1, (), 1, 1))?)
+    match (input.device().is_cpu(), bias) {
+        (false, _) => composed::conv_transpose2d(input, weight, bias, geometry),
+        (true, None) => complete(input, &shape)?.apply_op2(weight, ConvTranspose2d { shape }),
+        (true, Some(bias)) => complete(input, &shape)?.apply_op3(weight, bias, ConvTranspose2d { shape }),
+    }
 }
 
 /// The convolution whose input has the gradient that is asked for.
@@ -146,6 +150,51 @@ struct ConvTranspose2d {
     shape: ConvShape,
 }
 
+impl ConvTranspose2d {
+    fn forward<'a>(
+        &self,
+        input: Operand<'a>,
+        weight: Operand<'a>,
+        bias: Option<Operand<'a>>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let operands = Operands { input, weight, scale: None, shift: bias, residual: None };
+        let ConvShape { batch, in_channels, input: [height, width], .. } = self.shape;
+        let output = backward::input_gradient(&self.shape, &operands)?;
+        Ok((output, (batch, in_channels, height, width).into()))
+    }
+
+    /// The gradients of input, weight and, where it is wanted, bias.
+    fn backward(
+        &self,
+        input: &Tensor,
+        weight: &Tensor,
+        bias: bool,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
+        scope::launched(scope::Path::default, || format!("{NAME} backward"));
+        let shape = &self.shape;
+        let to_input = match input.track_op() {
+            true => Some(cpu::conv2d(grad, weight, shape, &Epilogue::default(), None, simd::isa())?),
+            false => None,
+        };
+        let needs = Needs { weight: weight.track_op(), ..Needs::default() };
+        let (geometry, none) = (&shape.geometry, Activation::Identity);
+        let to_weight = conv2d_backward(grad, weight, input, input, geometry, none, needs)?.weight;
+        let to_bias = if bias { Some(channel_sums(grad)?) } else { None };
+        Ok([to_input, to_weight, to_bias])
+    }
+}
+
+/// The sum of each channel.
+fn channel_sums(grad: &Tensor) -> Result<Tensor> {
+    let channels = Channels::of(NAME, grad)?;
+    with_element!(NAME, grad.dtype(), E => {
+        let sums = with_elements::<E, _>(grad, |grad| channels.sums(grad, grad, |_, grad, _| [grad]))?;
+        let sums = sums.into_iter().map(|[sum]| E::narrow(Float::from_f64(sum))).collect::<Vec<E>>();
+        Tensor::from_vec(sums, channels.channels, grad.device())
+    })
+}
+
 impl CustomOp2 for ConvTranspose2d {
     fn name(&self) -> &'static str {
         NAME
@@ -158,10 +207,7 @@ impl CustomOp2 for ConvTranspose2d {
         s2: &CpuStorage,
         l2: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let [input, weight] = [(s1, l1), (s2, l2)].map(|(storage, layout)| Operand { storage, layout });
-        let ConvShape { batch, in_channels, input: [height, width], .. } = self.shape;
-        let output = backward::input_gradient(&self.shape, weight, input)?;
-        Ok((output, (batch, in_channels, height, width).into()))
+        self.forward(Operand { storage: s1, layout: l1 }, Operand { storage: s2, layout: l2 }, None)
     }
 
     fn bwd(
@@ -171,14 +217,39 @@ impl CustomOp2 for ConvTranspose2d {
         _output: &Tensor,
         grad: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        scope::launched(scope::Path::default, || format!("{NAME} backward"));
-        let shape = &self.shape;
-        let to_input = match input.track_op() {
-            true => Some(cpu::conv2d(grad, weight, shape, &Epilogue::default(), None, simd::isa())?),
-            false => None,
-        };
-        let needs = Needs { weight: weight.track_op(), ..Needs::default() };
-        let (geometry, none) = (&shape.geometry, Activation::Identity);
-        Ok((to_input, conv2d_backward(grad, weight, input, input, geometry, none, needs)?.weight))
+        let [input, weight, _] = self.backward(input, weight, false, grad)?;
+        Ok((input, weight))
+    }
+}
+
+impl CustomOp3 for ConvTranspose2d {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let [input, weight, bias] =
+            [(s1, l1), (s2, l2), (s3, l3)].map(|(storage, layout)| Operand { storage, layout });
+        self.forward(input, weight, Some(bias))
+    }
+
+    fn bwd(
+        &self,
+        input: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        _output: &Tensor,
+        grad: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let [input, weight, bias] = self.backward(input, weight, bias.track_op(), grad)?;
+        Ok((input, weight, bias))
     }
 }

@@ -12,9 +12,10 @@ mod phases;
 mod tasks;
 mod weight;
 
-use super::cpu::Operand;
+use super::cpu::{Operands, Values};
 use super::{ConvGeometry, ConvShape};
 use crate::kernels::activation::Activation;
+use crate::kernels::channels::Channels;
 use crate::kernels::simd::{self, Isa};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor, bail};
@@ -109,32 +110,42 @@ pub fn backward_on(
     }
 }
 
-/// The gradient of the input alone, for which the input's values are not needed: the forward pass of a
-/// transposed convolution. The operands have one dtype and the sizes that `shape` says.
-pub(super) fn input_gradient(shape: &ConvShape, weight: Operand, grad: Operand) -> Result<CpuStorage> {
-    let singles = |weight: &[f32], grad: &[f32]| input_values(shape, weight, grad);
-    Ok(match grad.storage {
-        CpuStorage::F32(_) => CpuStorage::F32(singles(&weight.values()?, &grad.values()?)),
-        CpuStorage::F64(_) => CpuStorage::F64(input_values::<f64>(shape, &weight.values()?, &grad.values()?)),
+/// The gradient of the input alone, for which the input's values are not needed, plus a bias a channel: the
+/// forward pass of a transposed convolution. Of the operands, `input` is the output's gradient and `shift`
+/// the bias `[input channels]`; their sizes are as `shape` says.
+pub(super) fn input_gradient(shape: &ConvShape, operands: &Operands) -> Result<CpuStorage> {
+    Ok(match operands.input.storage {
+        CpuStorage::F32(_) => CpuStorage::F32(input_values(shape, &operands.values()?)),
+        CpuStorage::F64(_) => CpuStorage::F64(input_values(shape, &operands.values()?)),
         CpuStorage::F16(_) => {
-            let sums = singles(&weight.widened(f16::to_f32)?, &grad.widened(f16::to_f32)?);
+            let sums = input_values(shape, &operands.widened(f16::to_f32)?);
             CpuStorage::F16(sums.into_iter().map(f16::from_f32).collect())
         }
         CpuStorage::BF16(_) => {
-            let sums = singles(&weight.widened(bf16::to_f32)?, &grad.widened(bf16::to_f32)?);
+            let sums = input_values(shape, &operands.widened(bf16::to_f32)?);
             CpuStorage::BF16(sums.into_iter().map(bf16::from_f32).collect())
         }
         other => bail!("conv2d backward: expected f32, f64, f16 or bf16, got {:?}", other.dtype()),
     })
 }
 
-fn input_values<R: Real>(shape: &ConvShape, weight: &[R], grad: &[R]) -> Vec<R> {
+fn input_values<R: Real>(shape: &ConvShape, values: &Values<R>) -> Vec<R> {
     let (isa, extent) = (simd::isa(), Extent::of(shape));
-    if weight.is_empty() || grad.is_empty() {
-        return vec![R::default(); shape.batch * shape.in_channels * extent.input_plane()];
+    let (grad, weight) = (&values.input, &values.weight);
+    let mut sums = if weight.is_empty() || grad.is_empty() {
+        vec![R::default(); shape.batch * shape.in_channels * extent.input_plane()]
+    } else {
+        let (grad, _) = mask::masked(isa, &extent, Mask::Identity, input::margin(&extent), grad, grad);
+        input::gradient(isa, &extent, weight, &grad)
+    };
+    if let Some(bias) = &values.shift {
+        let planes =
+            Channels { samples: shape.batch, channels: shape.in_channels, plane: extent.input_plane() };
+        planes.for_each_plane(&mut sums, |channel, _, plane| {
+            plane.iter_mut().for_each(|sum| *sum += bias[channel]);
+        });
     }
-    let (grad, _) = mask::masked(isa, &extent, Mask::Identity, input::margin(&extent), grad, grad);
-    input::gradient(isa, &extent, weight, &grad)
+    sums
 }
 
 impl Gradients {

@@ -19,7 +19,7 @@ impl<'a> Operand<'a> {
         }
     }
 
-    pub(in crate::kernels::conv) fn values<T: WithDType>(self) -> Result<Cow<'a, [T]>> {
+    fn values<T: WithDType>(self) -> Result<Cow<'a, [T]>> {
         let all = T::cpu_storage_as_slice(self.storage)?;
         Ok(match self.layout.contiguous_offsets() {
             Some((start, end)) => Cow::Borrowed(&all[start..end]),
@@ -27,10 +27,7 @@ impl<'a> Operand<'a> {
         })
     }
 
-    pub(in crate::kernels::conv) fn widened<T: WithDType>(
-        self,
-        widen: impl Fn(T) -> f32,
-    ) -> Result<Cow<'a, [f32]>> {
+    fn widened<T: WithDType>(self, widen: impl Fn(T) -> f32) -> Result<Cow<'a, [f32]>> {
         Ok(Cow::Owned(self.values::<T>()?.iter().map(|x| widen(*x)).collect()))
     }
 }
@@ -55,11 +52,14 @@ pub struct Operands<'a> {
 }
 
 impl<'a> Operands<'a> {
-    pub(super) fn values<T: WithDType>(&self) -> Result<Values<'a, T>> {
+    pub(in crate::kernels::conv) fn values<T: WithDType>(&self) -> Result<Values<'a, T>> {
         self.read(Operand::values)
     }
 
-    pub(super) fn widened<T: WithDType>(&self, widen: impl Fn(T) -> f32) -> Result<Values<'a, f32>> {
+    pub(in crate::kernels::conv) fn widened<T: WithDType>(
+        &self,
+        widen: impl Fn(T) -> f32,
+    ) -> Result<Values<'a, f32>> {
         self.read(|operand| operand.widened(&widen))
     }
 
@@ -75,7 +75,7 @@ impl<'a> Operands<'a> {
 }
 
 /// The operands' elements in row-major order. As long as [`ConvShape`](super::ConvShape) says.
-pub(super) struct Values<'a, T: Clone> {
+pub(in crate::kernels::conv) struct Values<'a, T: Clone> {
     pub input: Cow<'a, [T]>,
     pub weight: Cow<'a, [T]>,
     pub scale: Option<Cow<'a, [T]>>,
