@@ -8,6 +8,8 @@ pub(crate) mod elementwise;
 pub mod float;
 pub mod norm;
 pub(crate) mod parallel;
+pub(crate) mod planes;
 pub mod pool;
+pub mod resample;
 pub mod simd;
 pub mod softmax;
