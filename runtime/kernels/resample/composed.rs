@@ -43,8 +43,11 @@ mod tests {
         let (input, output) = ([5, 6], [9, 4]);
         for filter in [Filter::Nearest, Filter::NearestExact, Filter::Linear, Filter::Cubic] {
             for (scale, align_corners) in [([None; 2], true), ([Some(1.9), Some(0.7)], false)] {
-                let axis = |axis: usize| {
-                    Axis { input: input[axis], output: output[axis], scale: scale[axis], align_corners }
+                let axis = |axis: usize| Axis {
+                    input: input[axis],
+                    output: output[axis],
+                    scale: scale[axis],
+                    align_corners,
                 };
                 let [rows, columns] = [0, 1].map(|i| axis(i).taps(filter, false));
                 let fused = resample2d(&x, &Resampling { filter, output, scale, align_corners })?;

@@ -30,9 +30,9 @@ impl Axis {
         let outputs = 0..self.output;
         match filter {
             Filter::Nearest => self.nearest(single, |step, at, round| round(step * at)),
-            Filter::NearestExact => self.nearest(single, |step, at, round| {
-                round(round(step * (at + 0.5)) - 0.5).max(0.0) + 0.5
-            }),
+            Filter::NearestExact => {
+                self.nearest(single, |step, at, round| round(round(step * (at + 0.5)) - 0.5).max(0.0) + 0.5)
+            }
             Filter::Linear => Taps { count: 2, list: outputs.flat_map(|at| self.linear(at)).collect() },
             Filter::Cubic => Taps { count: 4, list: outputs.flat_map(|at| self.cubic(at)).collect() },
         }
