@@ -3,16 +3,24 @@
 mod activation;
 mod conv;
 mod dropout;
+mod elementwise;
 mod pool;
+mod resample;
 mod shape;
 
-pub(crate) use activation::activate;
 pub use activation::{gelu, hardswish, leaky_relu, log_softmax, relu, relu6, sigmoid, silu, softmax, tanh};
 pub use conv::{conv_transpose1d, conv_transpose2d, conv1d, conv2d, pad};
-pub use dropout::dropout;
-pub use pool::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
+pub use dropout::{dropout, dropout1d, dropout2d};
+pub use elementwise::{
+    celu, elu, gelu_tanh, glu, hardsigmoid, hardtanh, logsigmoid, mish, selu, softmin, softplus,
+};
+pub use pool::{
+    adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d, avg_pool1d,
+    avg_pool2d, max_pool1d, max_pool2d,
+};
+pub use resample::{interpolate, pixel_shuffle, pixel_unshuffle};
 pub(crate) use shape::flatten_range;
-pub use shape::{cat, flatten, stack};
+pub use shape::{cat, flatten, stack, unflatten};
 
 use crate::{Error, Result};
 

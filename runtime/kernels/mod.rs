@@ -9,6 +9,8 @@ pub mod float;
 pub mod norm;
 pub mod pad;
 pub(crate) mod parallel;
+pub(crate) mod planes;
 pub mod pool;
+pub mod resample;
 pub mod simd;
 pub mod softmax;

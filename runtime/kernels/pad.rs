@@ -2,7 +2,7 @@
 
 use super::element::{Element, elements, with_element, with_elements};
 use super::float::Float;
-use super::pool::map_planes;
+use super::planes::map_planes;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
 use std::ops::Range;

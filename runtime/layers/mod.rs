@@ -1,33 +1,42 @@
 //! Layers, one file a family, in PyTorch's names, defaults and argument order.
 
 mod activation;
+mod adaptive;
 mod conv;
 mod dropout;
 mod linear;
 mod norm;
 mod pad;
 mod pair;
+mod pixel_shuffle;
 mod pool;
+mod resample;
 mod shape;
+mod unflatten;
 mod weight;
 
 pub use crate::kernels::pad::PadMode;
 pub use activation::{
-    Gelu, Hardswish, LeakyRelu, LogSoftmax, PRelu, PReluConfig, Relu, Relu6, Sigmoid, Silu, Softmax, Tanh,
+    Celu, Elu, Gelu, Glu, Hardsigmoid, Hardswish, Hardtanh, LeakyRelu, LogSigmoid, LogSoftmax, Mish, PRelu,
+    PReluConfig, Relu, Relu6, Selu, Sigmoid, Silu, Softmax, Softmin, Softplus, Tanh,
 };
+pub use adaptive::{AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, OutputSize};
 pub use conv::{
     Conv1d, Conv1dConfig, Conv1dOptions, Conv2d, Conv2dConfig, Conv2dOptions, ConvTranspose1d,
     ConvTranspose1dConfig, ConvTranspose1dOptions, ConvTranspose2d, ConvTranspose2dConfig,
     ConvTranspose2dOptions,
 };
 pub(crate) use conv::{Plain, Transposed};
-pub use dropout::Dropout;
+pub use dropout::{Dropout, Dropout1d, Dropout2d};
 pub use linear::{Linear, LinearConfig};
 pub use norm::{BatchNorm, BatchNormConfig};
 pub use pad::{CircularPad2d, ReflectionPad2d, ReplicationPad2d, ZeroPad2d};
 pub use pair::{Padding, Pair, Sides};
-pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d, OutputSize};
+pub use pixel_shuffle::{PixelShuffle, PixelUnshuffle};
+pub use pool::{AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d};
+pub use resample::{Interpolation, ScaleFactor, Upsample};
 pub use shape::{Flatten, Identity};
+pub use unflatten::Unflatten;
 
 /// A layer without tensors: its registry is its name and what it prints.
 macro_rules! stateless {
