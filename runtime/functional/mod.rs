@@ -1,13 +1,22 @@
 //! The layers without parameters as functions, under PyTorch's `torch.nn.functional` names.
 
 mod activation;
+mod attention;
+mod bilinear;
 mod dropout;
+mod embedding;
+mod linear;
 mod pool;
 mod shape;
 
 pub(crate) use activation::activate;
 pub use activation::{gelu, hardswish, leaky_relu, log_softmax, relu, relu6, sigmoid, silu, softmax, tanh};
+pub use attention::{AttentionOptions, scaled_dot_product_attention};
+pub(crate) use attention::{attend, boolean_mask, causal_mask};
+pub use bilinear::bilinear;
 pub use dropout::dropout;
+pub use embedding::embedding;
+pub use linear::linear;
 pub use pool::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 pub(crate) use shape::flatten_range;
 pub use shape::{cat, flatten, stack};

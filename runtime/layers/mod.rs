@@ -1,24 +1,37 @@
 //! Layers, one file a family, in PyTorch's names, defaults and argument order.
 
 mod activation;
+mod attention;
+mod bilinear;
 mod conv;
 mod dropout;
+mod embedding;
 mod linear;
 mod norm;
 mod pair;
 mod pool;
+mod recurrent;
+mod sequential;
 mod shape;
 mod weight;
 
 pub use activation::{
     Gelu, Hardswish, LeakyRelu, LogSoftmax, PRelu, PReluConfig, Relu, Relu6, Sigmoid, Silu, Softmax, Tanh,
 };
+pub use attention::{MultiheadAttention, MultiheadAttentionConfig};
+pub use bilinear::{Bilinear, BilinearConfig};
 pub use conv::{Conv2d, Conv2dConfig};
 pub use dropout::Dropout;
+pub use embedding::{Embedding, EmbeddingConfig};
 pub use linear::{Linear, LinearConfig};
 pub use norm::{BatchNorm, BatchNormConfig};
 pub use pair::{Padding, Pair};
 pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d, OutputSize};
+pub use recurrent::{
+    GRU, GRUCell, GRUCellConfig, GRUConfig, LSTM, LSTMCell, LSTMCellConfig, LSTMConfig, Nonlinearity, RNN,
+    RNNCell, RNNCellConfig, RNNConfig,
+};
+pub use sequential::{Sequential, SequentialConfig};
 pub use shape::{Flatten, Identity};
 
 /// A layer without tensors: its registry is its name and what it prints.
