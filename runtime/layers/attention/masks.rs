@@ -70,6 +70,6 @@ fn additive(name: &str, mask: &Tensor, dtype: DType) -> Result<Tensor> {
     match mask.dtype() {
         DType::U8 => Ok(boolean_mask(mask, dtype)?),
         float if float.is_float() => Ok(mask.to_dtype(dtype)?),
-        other => Err(Error::msg(format!("expected a {name} of u8 or of floats, got {other:?}"))),
+        other => Err(Error::msg(format!("expected {name} of u8 or of floats, got {other:?}"))),
     }
 }

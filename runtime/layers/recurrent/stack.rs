@@ -123,7 +123,18 @@ impl Stack {
         let x = x.into_tensor()?;
         let state = state.map(S::into_tensors).transpose()?;
         scope::launched(Path::current, || self.arguments.kind.to_lowercase());
-        run(x, state).map_err(|error| error.in_layer(self.arguments.label()))
+        self.check_dtype(&x)
+            .and_then(|()| run(x, state))
+            .map_err(|error| error.in_layer(self.arguments.label()))
+    }
+
+    fn check_dtype(&self, x: &Tensor) -> Result<()> {
+        match self.directions.first().map(|direction| direction.weight_ih.dtype()) {
+            Some(own) if own != x.dtype() => {
+                Err(Error::msg(format!("expected an input of {own:?}, got {:?}", x.dtype())))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn run_sequence(&self, x: Tensor, state: Option<Vec<Tensor>>, mode: Mode) -> Result<Finished> {
