@@ -20,6 +20,12 @@ pub(crate) fn fresh(dtype: DType, device: &Device) -> VarBuilder<'static> {
     VarBuilder::from_backend(Box::new(Fresh::default()), dtype, device.clone())
 }
 
+/// Whether the tensor `name` of `vb` will be drawn anew, rather than read.
+pub(crate) fn is_fresh(vb: &VarBuilder, name: &str) -> bool {
+    // A fresh source has whatever it is asked for, candle's `VarMap` what it was asked for already.
+    vb.contains_tensor("a name that no checkpoint has") || !vb.contains_tensor(name)
+}
+
 fn draw(init: Init, shape: &Shape, dtype: DType, device: &Device) -> CandleResult<Tensor> {
     let tensor = match init {
         Init::Const(value) => Tensor::full(value, shape, device)?.to_dtype(dtype)?,

@@ -1,19 +1,28 @@
 //! The layers without parameters as functions, under PyTorch's `torch.nn.functional` names.
 
 mod activation;
+mod attention;
+mod bilinear;
 mod conv;
 mod dropout;
 mod elementwise;
+mod embedding;
+mod linear;
 mod pool;
 mod resample;
 mod shape;
 
 pub use activation::{gelu, hardswish, leaky_relu, log_softmax, relu, relu6, sigmoid, silu, softmax, tanh};
+pub use attention::{AttentionOptions, scaled_dot_product_attention};
+pub(crate) use attention::{attend, boolean_mask, causal_mask};
+pub use bilinear::bilinear;
 pub use conv::{conv_transpose1d, conv_transpose2d, conv1d, conv2d, pad};
 pub use dropout::{dropout, dropout1d, dropout2d};
 pub use elementwise::{
     celu, elu, gelu_tanh, glu, hardsigmoid, hardtanh, logsigmoid, mish, selu, softmin, softplus,
 };
+pub use embedding::embedding;
+pub use linear::linear;
 pub use pool::{
     adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d, avg_pool1d,
     avg_pool2d, max_pool1d, max_pool2d,

@@ -17,7 +17,15 @@ const TASK: usize = 1 << 12;
 /// # Errors
 /// The tensor has no dimension `dim`, or is not of f32, f64, f16 or bf16.
 pub fn softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
-    over(x, dim, Softmax { log: false })
+    over(x, dim, Softmax { log: false, masked: false })
+}
+
+/// [`softmax`] of scores of which some are masked by -∞: a row of -∞ alone is zeros instead of NaN.
+///
+/// # Errors
+/// As those of [`softmax`].
+pub fn masked_softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
+    over(x, dim, Softmax { log: false, masked: true })
 }
 
 /// `x - ln Σ e^x` over `dim`, the logarithm of [`softmax`] without its loss of digits.
@@ -25,7 +33,7 @@ pub fn softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
 /// # Errors
 /// As those of [`softmax`].
 pub fn log_softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
-    over(x, dim, Softmax { log: true })
+    over(x, dim, Softmax { log: true, masked: false })
 }
 
 fn over<I: Dim>(x: &Tensor, dim: I, op: Softmax) -> Result<Tensor> {
@@ -42,6 +50,8 @@ fn over<I: Dim>(x: &Tensor, dim: I, op: Softmax) -> Result<Tensor> {
 #[derive(Clone, Copy)]
 struct Softmax {
     log: bool,
+    /// Whether a row of -∞ alone is zeros.
+    masked: bool,
 }
 
 impl CustomOp1 for Softmax {
@@ -54,7 +64,12 @@ impl CustomOp1 for Softmax {
         with_element!(self.name(), x.dtype(), E => {
             let x = elements::<E>(x, layout)?;
             let mut y = zeros::<E>(x.len());
-            for_each_row(row, &mut y, |range, y| dispatch_loops(Forward { log: self.log, x: &x[range], y }));
+            for_each_row(row, &mut y, |range, y| {
+                // `y` is zeros already.
+                if !(self.masked && is_masked(&x[range.clone()])) {
+                    dispatch_loops(Forward { log: self.log, x: &x[range], y });
+                }
+            });
             Ok((E::to_cpu_storage_owned(y), layout.shape().clone()))
         })
     }
@@ -86,11 +101,24 @@ impl Softmax {
 
     /// The same from candle's own operations, for devices that this crate's loops do not reach.
     fn composed(&self, x: &Tensor, dim: usize) -> Result<Tensor> {
-        let shifted = x.broadcast_sub(&x.detach().max_keepdim(dim)?)?;
+        let mut max = x.detach().max_keepdim(dim)?;
+        if self.masked {
+            let hidden = max.eq(f64::NEG_INFINITY)?;
+            max = hidden.where_cond(&max.zeros_like()?, &max)?;
+            let exponentials = x.broadcast_sub(&max)?.exp()?;
+            let sum = (exponentials.sum_keepdim(dim)? + hidden.to_dtype(x.dtype())?)?;
+            return exponentials.broadcast_div(&sum);
+        }
+        let shifted = x.broadcast_sub(&max)?;
         let exponentials = shifted.exp()?;
         let sum = exponentials.sum_keepdim(dim)?;
         if self.log { shifted.broadcast_sub(&sum.log()?) } else { exponentials.broadcast_div(&sum) }
     }
+}
+
+/// Whether every score is -∞. The first one that is not ends the search.
+fn is_masked<E: Element>(x: &[E]) -> bool {
+    x.iter().all(|x| x.widen() == E::Compute::NEG_INFINITY)
 }
 
 fn row_length(dims: &[usize]) -> Result<usize> {

@@ -2,15 +2,20 @@
 
 mod activation;
 mod adaptive;
+mod attention;
+mod bilinear;
 mod conv;
 mod dropout;
+mod embedding;
 mod linear;
 mod norm;
 mod pad;
 mod pair;
 mod pixel_shuffle;
 mod pool;
+mod recurrent;
 mod resample;
+mod sequential;
 mod shape;
 mod unflatten;
 mod weight;
@@ -21,6 +26,8 @@ pub use activation::{
     PReluConfig, Relu, Relu6, Selu, Sigmoid, Silu, Softmax, Softmin, Softplus, Tanh,
 };
 pub use adaptive::{AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, OutputSize};
+pub use attention::{MultiheadAttention, MultiheadAttentionConfig};
+pub use bilinear::{Bilinear, BilinearConfig};
 pub use conv::{
     Conv1d, Conv1dConfig, Conv1dOptions, Conv2d, Conv2dConfig, Conv2dOptions, ConvTranspose1d,
     ConvTranspose1dConfig, ConvTranspose1dOptions, ConvTranspose2d, ConvTranspose2dConfig,
@@ -28,13 +35,19 @@ pub use conv::{
 };
 pub(crate) use conv::{Plain, Transposed};
 pub use dropout::{Dropout, Dropout1d, Dropout2d};
+pub use embedding::{Embedding, EmbeddingConfig};
 pub use linear::{Linear, LinearConfig};
 pub use norm::{BatchNorm, BatchNormConfig};
 pub use pad::{CircularPad2d, ReflectionPad2d, ReplicationPad2d, ZeroPad2d};
 pub use pair::{Padding, Pair, Sides};
 pub use pixel_shuffle::{PixelShuffle, PixelUnshuffle};
 pub use pool::{AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d};
+pub use recurrent::{
+    GRU, GRUCell, GRUCellConfig, GRUConfig, LSTM, LSTMCell, LSTMCellConfig, LSTMConfig, Nonlinearity, RNN,
+    RNNCell, RNNCellConfig, RNNConfig,
+};
 pub use resample::{Interpolation, ScaleFactor, Upsample};
+pub use sequential::{Sequential, SequentialConfig};
 pub use shape::{Flatten, Identity};
 pub use unflatten::Unflatten;
 
