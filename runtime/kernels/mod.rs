@@ -9,5 +9,6 @@ pub mod float;
 pub mod norm;
 pub(crate) mod parallel;
 pub mod pool;
+pub mod row_norm;
 pub mod simd;
 pub mod softmax;
