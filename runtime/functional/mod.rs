@@ -2,12 +2,14 @@
 
 mod activation;
 mod dropout;
+mod norm;
 mod pool;
 mod shape;
 
 pub(crate) use activation::activate;
 pub use activation::{gelu, hardswish, leaky_relu, log_softmax, relu, relu6, sigmoid, silu, softmax, tanh};
 pub use dropout::dropout;
+pub use norm::{group_norm, instance_norm, layer_norm, rms_norm};
 pub use pool::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 pub(crate) use shape::flatten_range;
 pub use shape::{cat, flatten, stack};

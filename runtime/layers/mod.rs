@@ -16,7 +16,11 @@ pub use activation::{
 pub use conv::{Conv2d, Conv2dConfig};
 pub use dropout::Dropout;
 pub use linear::{Linear, LinearConfig};
-pub use norm::{BatchNorm, BatchNormConfig};
+pub(crate) use norm::epsilon;
+pub use norm::{
+    BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNorm1d, InstanceNorm2d,
+    InstanceNorm3d, InstanceNormConfig, LayerNorm, LayerNormConfig, NormalizedShape, RmsNorm, RmsNormConfig,
+};
 pub use pair::{Padding, Pair};
 pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d, OutputSize};
 pub use shape::{Flatten, Identity};

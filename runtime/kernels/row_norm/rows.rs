@@ -32,7 +32,7 @@ impl Rows {
         let [samples, channels, plane @ ..] = x.dims() else {
             bail!("{op}: expected an input [batch, channels, ...] of rank 2 or more, got {:?}", x.dims());
         };
-        let runs = if groups == 0 { 0 } else { channels / groups };
+        let runs = channels.checked_div(groups).unwrap_or(0);
         if runs * groups != *channels {
             bail!("{op}: {channels} channels do not divide into {groups} groups (input {:?})", x.dims());
         }
