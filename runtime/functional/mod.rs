@@ -8,6 +8,7 @@ mod dropout;
 mod elementwise;
 mod embedding;
 mod linear;
+mod norm;
 mod pool;
 mod resample;
 mod shape;
@@ -23,6 +24,7 @@ pub use elementwise::{
 };
 pub use embedding::embedding;
 pub use linear::linear;
+pub use norm::{group_norm, instance_norm, layer_norm, rms_norm};
 pub use pool::{
     adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d, avg_pool1d,
     avg_pool2d, max_pool1d, max_pool2d,

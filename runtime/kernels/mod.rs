@@ -3,6 +3,7 @@
 pub mod activation;
 pub(crate) mod channels;
 pub mod conv;
+pub mod ctc;
 pub(crate) mod element;
 pub(crate) mod elementwise;
 pub mod embedding;
@@ -14,5 +15,6 @@ pub(crate) mod planes;
 pub mod pool;
 pub mod recurrent;
 pub mod resample;
+pub mod row_norm;
 pub mod simd;
 pub mod softmax;

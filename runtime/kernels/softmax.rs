@@ -3,7 +3,7 @@
 use super::channels::sums;
 use super::element::{Element, elements, with_element, with_elements, zeros};
 use super::float::Float;
-use super::parallel::for_each_chunk;
+use super::parallel::for_each_row;
 use super::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
 use candle_core::shape::Dim;
@@ -64,10 +64,11 @@ impl CustomOp1 for Softmax {
         with_element!(self.name(), x.dtype(), E => {
             let x = elements::<E>(x, layout)?;
             let mut y = zeros::<E>(x.len());
-            for_each_row(row, &mut y, |range, y| {
+            for_each_row(row, TASK, &mut y, |i, y| {
+                let x = &x[i * row..(i + 1) * row];
                 // `y` is zeros already.
-                if !(self.masked && is_masked(&x[range.clone()])) {
-                    dispatch_loops(Forward { log: self.log, x: &x[range], y });
+                if !(self.masked && is_masked(x)) {
+                    dispatch_loops(Forward { log: self.log, x, y });
                 }
             });
             Ok((E::to_cpu_storage_owned(y), layout.shape().clone()))
@@ -80,7 +81,8 @@ impl CustomOp1 for Softmax {
             let dx = with_elements::<E, _>(y, |y| {
                 with_elements(grad, |grad| {
                     let mut dx = zeros::<E>(y.len());
-                    for_each_row(row, &mut dx, |range, dx| {
+                    for_each_row(row, TASK, &mut dx, |i, dx| {
+                        let range = i * row..(i + 1) * row;
                         self.gradient(&y[range.clone()], &grad[range], dx);
                     });
                     dx
@@ -126,20 +128,6 @@ fn row_length(dims: &[usize]) -> Result<usize> {
         Some(row) => Ok(*row),
         None => bail!("softmax: expected a tensor of one dimension or more, got a scalar"),
     }
-}
-
-/// Calls `fill(range, row)` for each row of `out`, `range` being where it lies.
-fn for_each_row<E: Send>(row: usize, out: &mut [E], fill: impl Fn(std::ops::Range<usize>, &mut [E]) + Sync) {
-    if row == 0 {
-        return;
-    }
-    let rows = TASK.div_ceil(row);
-    for_each_chunk(out, rows * row, |task, out| {
-        for (i, out) in out.chunks_exact_mut(row).enumerate() {
-            let from = (task * rows + i) * row;
-            fill(from..from + row, out);
-        }
-    });
 }
 
 struct Forward<'a, E> {

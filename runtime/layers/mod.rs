@@ -37,7 +37,11 @@ pub(crate) use conv::{Plain, Transposed};
 pub use dropout::{Dropout, Dropout1d, Dropout2d};
 pub use embedding::{Embedding, EmbeddingConfig};
 pub use linear::{Linear, LinearConfig};
-pub use norm::{BatchNorm, BatchNormConfig};
+pub(crate) use norm::epsilon;
+pub use norm::{
+    BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNorm1d, InstanceNorm2d,
+    InstanceNorm3d, InstanceNormConfig, LayerNorm, LayerNormConfig, NormalizedShape, RmsNorm, RmsNormConfig,
+};
 pub use pad::{CircularPad2d, ReflectionPad2d, ReplicationPad2d, ZeroPad2d};
 pub use pair::{Padding, Pair, Sides};
 pub use pixel_shuffle::{PixelShuffle, PixelUnshuffle};
