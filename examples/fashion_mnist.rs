@@ -60,6 +60,11 @@ fn main() -> Result<()> {
     println!("{model}\n{} parameters", model.num_parameters());
     let history = model.fit(&train, &test, Epochs(epochs))?;
     println!("{history}");
+    // What `audit_gradients` found at the first step.
+    match history.unreached() {
+        [] => println!("the gradients of the first step reached every parameter"),
+        unreached => println!("the gradients of the first step did not reach {}", unreached.join(", ")),
+    }
 
     model.save(&out)?;
     let reloaded = FashionNet::config().load(&out, &device)?;

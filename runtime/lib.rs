@@ -68,7 +68,7 @@ pub use candle_core as candle;
 pub use candle_nn as nn;
 pub use config::Config;
 pub use error::{Error, Result};
-pub use module::{Forward, Layer, Mode, Module, Visitor, VisitorMut};
+pub use module::{Forward, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};
 pub use random::manual_seed;
 pub use registry::{Eval, Network};
 pub use sconce_macros::Module;

@@ -6,15 +6,22 @@ pub use crate::checkpoint::StateDict;
 pub use crate::config::Config;
 pub use crate::functional::*;
 pub use crate::layers::*;
-pub use crate::module::{Forward, Layer, Mode, Module};
+pub use crate::module::{Forward, ForwardWith, Layer, Mode, Module};
 pub use crate::registry::Network;
 pub use crate::signal::Signal;
 pub use crate::train::loss::{
-    BceWithLogitsLoss, CrossEntropyLoss, HuberLoss, L1Loss, Loss, MseLoss, NllLoss, Reduction, SmoothL1Loss,
-    bce_with_logits, cross_entropy, huber_loss, l1_loss, mse_loss, nll_loss, smooth_l1_loss,
+    BceWithLogitsLoss, CosineEmbeddingLoss, CrossEntropyLoss, CtcLoss, HuberLoss, KlDivLoss, L1Loss, Loss,
+    MseLoss, NllLoss, Reduction, SmoothL1Loss, bce_with_logits, cosine_embedding_loss, cross_entropy,
+    ctc_loss, huber_loss, kl_div, l1_loss, mse_loss, nll_loss, smooth_l1_loss,
 };
 pub use crate::train::metrics::accuracy;
 pub use crate::train::optim::{Adam, AdamW, Optimizer, RmsProp, Sgd};
-pub use crate::train::{Batches, Epochs, History, TensorDataset, Trainable, Trainer, evaluate};
+pub use crate::train::schedule::{
+    ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, Every, ExponentialLr, LinearLr, MultiStepLr,
+    OneCycleLr, PolynomialLr, Schedule, SequentialLr, StepLr,
+};
+pub use crate::train::{
+    Batches, Epochs, History, TensorDataset, Trainable, Trainer, audit_gradients, evaluate,
+};
 pub use crate::{Error, Result, manual_seed};
 pub use sconce_macros::Module;

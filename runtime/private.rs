@@ -8,7 +8,7 @@ use candle_nn::VarBuilder;
 use crate::config::Config;
 pub use crate::display::display;
 use crate::init::Initializer;
-use crate::module::{Forward, Mode, Module};
+use crate::module::{Forward, ForwardWith, Mode, Module};
 use crate::registry::{Kind, for_each_mut};
 use crate::scope::{Path, Scope};
 use crate::signal::{Finish, Outcome, Signal};
@@ -32,6 +32,19 @@ pub fn call_in<I, M: Forward<I> + ?Sized>(
     within(indices, || layer.call(input, mode))
 }
 
+/// Calls the field `name`, or an element that loops have gone down to, with several inputs:
+/// `attn(query, key, value)`.
+pub fn call_with<I, M: ForwardWith<I> + ?Sized>(
+    layer: &M,
+    name: &'static str,
+    indices: &[usize],
+    inputs: I,
+    mode: Mode,
+) -> M::Output {
+    let _field = Scope::enter(name);
+    within(indices, || layer.call_with(inputs, mode))
+}
+
 /// Calls element `index` of a list in the field `name`: `name[index](input)`.
 pub fn call_at<I, M: Forward<I>>(
     list: &[M],
@@ -44,13 +57,35 @@ pub fn call_at<I, M: Forward<I>>(
 where
     M::Output: Outcome,
 {
+    element(list, name, indices, index, |layer| layer.call(input, mode))
+}
+
+/// The same with several inputs: `name[index](query, key, value)`.
+pub fn call_with_at<I, M: ForwardWith<I>>(
+    list: &[M],
+    name: &'static str,
+    indices: &[usize],
+    index: usize,
+    inputs: I,
+    mode: Mode,
+) -> M::Output
+where
+    M::Output: Outcome,
+{
+    element(list, name, indices, index, |layer| layer.call_with(inputs, mode))
+}
+
+fn element<M, T: Outcome>(
+    list: &[M],
+    name: &'static str,
+    indices: &[usize],
+    index: usize,
+    call: impl FnOnce(&M) -> T,
+) -> T {
     let _field = Scope::enter(name);
     within(indices, || {
         let _element = Scope::index(index);
-        match list.get(index) {
-            Some(layer) => layer.call(input, mode),
-            None => M::Output::failed(out_of_range(list.len())),
-        }
+        list.get(index).map_or_else(|| T::failed(out_of_range(list.len())), call)
     })
 }
 
@@ -115,6 +150,11 @@ pub fn with<'a, T>(
 /// The name of element `index` of a list.
 pub fn index(index: usize) -> String {
     index.to_string()
+}
+
+/// The name of a list's layer where `#[module(rename = "denselayer{1..}")]` gives it one.
+pub fn numbered(before: &str, number: usize, after: &str) -> String {
+    format!("{before}{number}{after}")
 }
 
 /// A field that holds several layers: a `Vec`, or an array of as many as were built.
@@ -288,6 +328,8 @@ pub fn tie<'a>(vb: VarBuilder<'a>, name: &str, target: &str) -> VarBuilder<'a> {
     let prefix = vb.prefix();
     let full = |path: &str| if prefix.is_empty() { path.to_string() } else { format!("{prefix}.{path}") };
     let leaf = target.rsplit('.').next().unwrap_or(target);
+    // PyTorch's checkpoints hold the tensor under this name as well. To ask makes the name known.
+    vb.contains_tensor(&format!("{name}.{leaf}"));
     let (own, tied, to) = (full(name), full(&format!("{name}.{leaf}")), full(target));
     vb.rename_f(move |asked| if asked == tied || asked == own { to.clone() } else { asked.to_string() })
 }

@@ -3,11 +3,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
+use std::sync::Arc;
 
 /// One step of a path: a field, or an element of a repeated field.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Segment {
     Name(&'static str),
+    Shared(Arc<str>),
     Index(usize),
 }
 
@@ -25,6 +27,11 @@ impl Scope {
     /// Enters the field `name`.
     pub fn enter(name: &'static str) -> Self {
         Self::push(Segment::Name(name))
+    }
+
+    /// Enters a child whose name is known only at run time.
+    pub(crate) fn shared(name: Arc<str>) -> Self {
+        Self::push(Segment::Shared(name))
     }
 
     /// Enters element `index` of a repeated field.
@@ -65,6 +72,8 @@ impl fmt::Display for Path {
             match segment {
                 Segment::Name(name) if i == 0 => f.write_str(name)?,
                 Segment::Name(name) => write!(f, ".{name}")?,
+                Segment::Shared(name) if i == 0 => f.write_str(name)?,
+                Segment::Shared(name) => write!(f, ".{name}")?,
                 Segment::Index(index) => write!(f, "[{index}]")?,
             }
         }
@@ -104,7 +113,7 @@ pub(crate) fn fusion() -> bool {
 /// One kernel that ran: where, and what it did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
-    /// The layer that began it, `Model.conv1`.
+    /// The layer that began it, `Model.conv1`; empty in a backward pass.
     pub path: String,
     /// Its operations, `conv2d + bias + relu`.
     pub operations: String,

@@ -20,6 +20,12 @@ pub(crate) fn fresh(dtype: DType, device: &Device) -> VarBuilder<'static> {
     VarBuilder::from_backend(Box::new(Fresh::default()), dtype, device.clone())
 }
 
+/// Whether the tensor `name` of `vb` will be drawn anew, rather than read.
+pub(crate) fn is_fresh(vb: &VarBuilder, name: &str) -> bool {
+    // A fresh source has whatever it is asked for, candle's `VarMap` what it was asked for already.
+    vb.contains_tensor("a name that no checkpoint has") || !vb.contains_tensor(name)
+}
+
 fn draw(init: Init, shape: &Shape, dtype: DType, device: &Device) -> CandleResult<Tensor> {
     let tensor = match init {
         Init::Const(value) => Tensor::full(value, shape, device)?.to_dtype(dtype)?,
@@ -88,6 +94,8 @@ struct Checkpoint {
 #[derive(Default)]
 struct Report {
     made: std::collections::HashMap<String, Tensor>,
+    /// What the network knows of though it may not read it: a tied parameter's second name.
+    known: HashSet<String>,
     missing: Vec<String>,
     misshapen: Vec<String>,
 }
@@ -115,6 +123,7 @@ impl SimpleBackend for Shared {
     }
 
     fn contains_tensor(&self, name: &str) -> bool {
+        self.0.report.lock().unwrap_or_else(PoisonError::into_inner).known.insert(name.to_string());
         self.0.tensors.get(name).is_some()
     }
 }
@@ -145,7 +154,7 @@ impl Checkpoint {
 
     fn verdict(&self) -> Result<()> {
         let report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
-        let used: HashSet<&str> = report.made.keys().map(String::as_str).collect();
+        let used: HashSet<&str> = report.made.keys().chain(&report.known).map(String::as_str).collect();
         let unexpected: Vec<String> = self
             .tensors
             .iter()

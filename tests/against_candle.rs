@@ -1,6 +1,6 @@
 //! ResNet-18 with random weights, derived and written by hand in candle-nn, in evaluation and training.
 
-#[path = "../examples/resnet.rs"]
+#[path = "../examples/networks/resnet.rs"]
 mod resnet;
 
 use std::collections::HashMap;

@@ -78,6 +78,31 @@ struct Tuples {
     nested: Option<((Linear, Identity), Relu)>,
 }
 
+/// A list whose layers have names that count, between fields; and one built by a function.
+#[derive(Module)]
+#[module(args(depth: usize))]
+struct Numbered {
+    #[layer(3, 3, bias = false)]
+    #[module(rename = "features.0")]
+    stem: Linear,
+    #[layer(3, 3, bias = false; for i in 0..depth)]
+    #[module(rename = "features.{1..}")]
+    blocks: Vec<Linear>,
+    #[layer(3, 3, bias = false; for _ in 0..2)]
+    #[module(rename = "layer{0..}.fc")]
+    layers: [Arc<Linear>; 2],
+    #[layer(with = alternating)]
+    tail: Vec<Box<dyn Layer>>,
+    #[layer(3, 3, bias = false)]
+    #[module(tie = "layer1.fc.weight")]
+    head: Linear,
+}
+
+fn alternating(vb: sconce::nn::VarBuilder) -> sconce::candle::Result<Vec<Box<dyn Layer>>> {
+    let linear = Linear::config(3, 3).bias(false).build(vb.pp(1))?;
+    Ok(vec![Box::new(Relu), Box::new(linear)])
+}
+
 #[derive(Module)]
 #[module(args(width: usize, deep: bool = false))]
 enum Head {
@@ -344,5 +369,31 @@ fn a_struct_inside_a_function() -> Result<()> {
         fc: Linear,
     }
     assert_eq!(Local::config().width(4).init(&DEVICE)?.num_parameters(), 20);
+    Ok(())
+}
+
+#[test]
+fn names_that_count() -> Result<()> {
+    let network = Numbered::new(2, &DEVICE)?;
+    let expected = ["features.0", "features.1", "features.2", "layer0.fc", "layer1.fc", "tail.1"]
+        .map(|name| format!("{name}.weight"));
+    assert_eq!(names(&network), expected);
+    let y = network.forward(ones(&[1, 3]))?;
+    let mut state = StateDict::default();
+    for (name, tensor) in network.state_dict().iter() {
+        state.insert(name.to_string(), tensor.copy()?);
+    }
+    let mut other = Numbered::new(2, &DEVICE)?;
+    other.load_state_dict(&state)?;
+    assert_eq!(other.forward(ones(&[1, 3]))?.to_vec2::<f32>()?, y.to_vec2::<f32>()?);
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("numbered.safetensors");
+    network.save(&path)?;
+    let loaded = Numbered::config(2).load(&path, &DEVICE)?;
+    assert_eq!(loaded.inference()?.forward(ones(&[1, 3]))?.to_vec2::<f32>()?, y.to_vec2::<f32>()?);
+    let error = network.forward(ones(&[1, 4])).unwrap_err().to_string();
+    assert!(error.starts_with("at Numbered.stem"), "{error}");
+    let text = network.to_string();
+    assert!(text.contains("(features.2): Linear(in_features=3"), "{text}");
     Ok(())
 }

@@ -7,31 +7,6 @@ use common::layer::{check, count};
 use sconce::prelude::*;
 
 #[test]
-fn conv2d() -> Result<()> {
-    let mut checked = 0;
-    for case in cases("Conv2d")? {
-        if case.args["padding_mode"] != "zeros" {
-            continue;
-        }
-        let pair = |name: &str| case.pair(name).unwrap_or([1; 2]);
-        let config =
-            Conv2d::config(count(&case, "in_channels"), count(&case, "out_channels"), pair("kernel_size"))
-                .stride(pair("stride"))
-                .dilation(pair("dilation"))
-                .groups(count(&case, "groups"))
-                .bias(case.flag("bias") == Some(true));
-        let config = match case.args["padding"].as_str() {
-            Some("same") => config.padding("same"),
-            _ => config.padding(pair("padding")),
-        };
-        check(config, &case)?;
-        checked += 1;
-    }
-    assert!(checked >= 20, "only {checked} cases");
-    Ok(())
-}
-
-#[test]
 fn linear() -> Result<()> {
     cases("Linear")?.iter().try_for_each(|case| {
         let config = Linear::config(count(case, "in_features"), count(case, "out_features"));

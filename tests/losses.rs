@@ -16,14 +16,19 @@ fn values(tensor: &Tensor) -> Vec<f64> {
     common::values(tensor).unwrap()
 }
 
+fn reduction(case: &Case) -> Reduction {
+    match case.args["reduction"].as_str() {
+        Some("sum") => Reduction::Sum,
+        Some("none") => Reduction::None,
+        Some("batchmean") => Reduction::BatchMean,
+        _ => Reduction::Mean,
+    }
+}
+
 /// Runs every golden case of `kind` through the loss that `make` builds of its arguments.
 fn check_golden<L: Loss>(kind: &str, make: impl Fn(&Case, Reduction) -> Result<L>) -> Result<()> {
     for case in golden::cases(kind)? {
-        let reduction = match case.args["reduction"].as_str() {
-            Some("sum") => Reduction::Sum,
-            Some("none") => Reduction::None,
-            _ => Reduction::Mean,
-        };
+        let reduction = reduction(&case);
         let x = Var::from_tensor(&case.tensor("input.0")?)?;
         let loss = make(&case, reduction)?.forward(&x, &case.tensor("input.1")?)?;
         check_close(&case.label(), &loss, &case.tensor("output")?, 1e-6)?;
@@ -58,7 +63,24 @@ fn losses_are_pytorchs() -> Result<()> {
     })?;
     check_golden("HuberLoss", |case, reduction| {
         Ok(HuberLoss::new().delta(case.number("delta").unwrap_or(1.)).reduction(reduction))
+    })?;
+    check_golden("KLDivLoss", |case, reduction| {
+        Ok(KlDivLoss::new().log_target(case.flag("log_target") == Some(true)).reduction(reduction))
     })
+}
+
+#[test]
+fn the_cosine_embedding_loss_is_pytorchs() -> Result<()> {
+    for case in golden::cases("CosineEmbeddingLoss")? {
+        let loss = CosineEmbeddingLoss::new().margin(case.number("margin").unwrap_or(0.));
+        let x = Var::from_tensor(&case.tensor("input.0")?)?;
+        let loss = loss.reduction(reduction(&case));
+        let loss = loss.forward(&x, &case.tensor("input.1")?, &case.tensor("input.2")?)?;
+        check_close(&case.label(), &loss, &case.tensor("output")?, 1e-6)?;
+        let grads = (loss * case.tensor("grad_output")?)?.sum_all()?.backward()?;
+        check_close(&case.label(), grads.get(&x).unwrap(), &case.tensor("grad.input.0")?, 1e-6)?;
+    }
+    Ok(())
 }
 
 /// Compares the gradients of `loss` with differences.
@@ -84,7 +106,63 @@ fn spread(seed: u64, shape: &[usize]) -> Tensor {
 }
 
 fn reductions() -> impl Strategy<Value = Reduction> {
-    prop::sample::select(vec![Reduction::Mean, Reduction::Sum, Reduction::None])
+    prop::sample::select(vec![Reduction::Mean, Reduction::Sum, Reduction::None, Reduction::BatchMean])
+}
+
+proptest! {
+    #![proptest_config(config(200))]
+
+    #[test]
+    fn divergence_and_angle_have_their_gradient(
+        seed in 0u64..1000, batch in 1usize..5, features in 1usize..5, margin in -0.9..0.9f64, reduction in reductions(),
+    ) {
+        let shape = [batch, features];
+        let (x, y) = (spread(seed, &shape), spread(seed + 1, &shape));
+        check_loss(&KlDivLoss::new().reduction(reduction), &x, &y.abs().unwrap())?;
+        check_loss(&KlDivLoss::new().log_target(true).reduction(reduction), &x, &y)?;
+        let target: Vec<i64> = (0..batch as i64).map(|i| (i + seed as i64) % 3 - 1).collect();
+        let target = Tensor::from_vec(target, batch, &CPU).unwrap();
+        let loss = CosineEmbeddingLoss::new().margin(margin).reduction(reduction);
+        check_gradients(|x| Ok(loss.forward(&common::restride(&x[0])?, &x[1], &target)?), &[x.clone(), y.clone()]).map_err(fail)?;
+        for row in 0..batch {
+            let one = |x: &Tensor| x.get(row).unwrap();
+            let single = CosineEmbeddingLoss::new().margin(margin);
+            let alone = single.forward(&one(&x), &one(&y), &one(&target)).unwrap();
+            let whole = single.clone().reduction(Reduction::None).forward(&x, &y, &target).unwrap();
+            check_close("alone", &alone, &whole.get(row).unwrap(), 1e-12).map_err(fail)?;
+        }
+    }
+}
+
+#[test]
+fn a_target_probability_of_zero_costs_nothing() -> Result<()> {
+    let x = Var::new(&[[-1f64, -2.], [-0.5, f64::NEG_INFINITY]], &CPU)?;
+    let target = Tensor::new(&[[0f64, 1.], [1., 0.]], &CPU)?;
+    let loss =
+        KlDivLoss::new().reduction(Reduction::Sum).forward(&x.narrow(0, 0, 1)?, &target.narrow(0, 0, 1)?)?;
+    assert_eq!(values(&loss), [2.]);
+    let mean = kl_div(&x.narrow(0, 0, 1)?, &target.narrow(0, 0, 1)?)?;
+    assert_eq!(
+        (values(&mean), values(mean.backward()?.get(&x).unwrap())),
+        (vec![1.], vec![0., -0.5, 0., 0.])
+    );
+    let message = |loss: Result<Tensor>| loss.unwrap_err().to_string();
+    assert!(
+        message(kl_div(&x, &target.get(0)?)).starts_with("KlDivLoss: expected a target of the input's shape")
+    );
+    let one = Tensor::new(&[1i64], &CPU)?;
+    let said = message(cosine_embedding_loss(&x, &target, &one));
+    assert!(said.starts_with("CosineEmbeddingLoss: expected two inputs [batch, features]"), "{said}");
+    assert!(message(cosine_embedding_loss(&x, &target.narrow(1, 0, 1)?, &one)).contains("[2, 1]"));
+    let zeros = x.zeros_like()?;
+    let both = Tensor::new(&[1i64, -1], &CPU)?;
+    assert_eq!(values(&cosine_embedding_loss(&zeros, &zeros, &both)?), [0.5]);
+    let (none, of_none) = (Tensor::zeros((0, 2), DType::F64, &CPU)?, Tensor::zeros(0, DType::I64, &CPU)?);
+    let sum = CosineEmbeddingLoss::new().reduction(Reduction::Sum);
+    assert_eq!(values(&sum.forward(&none, &none, &of_none)?), [0.]);
+    assert_eq!(values(&KlDivLoss::new().reduction(Reduction::Sum).forward(&none, &none)?), [0.]);
+    assert!(values(&kl_div(&none, &none)?)[0].is_nan());
+    Ok(())
 }
 
 proptest! {

@@ -60,12 +60,12 @@ fn naive(
 }
 
 proptest! {
-    #![proptest_config(config(60))]
+    #![proptest_config(config(200))]
 
     #[test]
-    fn max_pool_is_the_largest_of_each_window(rows in axis(), columns in axis(), ceil: bool, n in 0..3usize, seed: u64) {
+    fn max_pool_is_the_largest_of_each_window(rows in axis(), columns in axis(), ceil: bool, n in 0..3usize, c in 1..3usize, seed: u64) {
         let geometry = geometry(rows, columns, ceil);
-        let x = Numbers::new(seed).distinct(&[n, 2, rows.4, columns.4], 0.3);
+        let x = Numbers::new(seed).distinct(&[n, c, rows.4, columns.4], 0.3);
         if let Ok(output) = geometry.output_size([rows.4, columns.4]) {
             let check = || {
                 let largest = |seen: &[f64], _| seen.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -85,10 +85,11 @@ proptest! {
 
     #[test]
     fn avg_pool_is_the_mean_of_each_window(
-        rows in axis(), columns in axis(), ceil: bool, include: bool, divisor in prop::option::of(1..9usize), seed: u64,
+        rows in axis(), columns in axis(), ceil: bool, include: bool, divisor in prop::option::of(1..9usize),
+        n in 0..3usize, c in 1..3usize, seed: u64,
     ) {
         let geometry = PoolGeometry { dilation: [1; 2], ..geometry(rows, columns, ceil) };
-        let x = Numbers::new(seed).tensor(&[2, 2, rows.4, columns.4], 1.0);
+        let x = Numbers::new(seed).tensor(&[n, c, rows.4, columns.4], 1.0);
         if let Ok(output) = geometry.output_size([rows.4, columns.4]) {
             let check = || {
                 let mean = |seen: &[f64], covered: f64| {

@@ -7,6 +7,7 @@ use syn::{Data, DeriveInput, Expr, ExprClosure, Fields, Generics, Ident, Index, 
 
 use crate::attr::{Arg, ContainerAttrs, FieldAttrs, Keyed, LayerAttr, Repeat, TensorAttr};
 use crate::ctxt::Ctxt;
+use crate::name::Numbered;
 
 /// A struct or enum that derives `Module`.
 pub struct Input {
@@ -183,6 +184,11 @@ impl Field {
     /// The name in checkpoints.
     pub fn key(&self) -> String {
         self.rename.as_ref().map_or_else(|| self.name.clone(), |rename| rename.value.value())
+    }
+
+    /// The names in checkpoints of a list's layers, where they are not the usual ones.
+    pub fn numbered(&self) -> Option<Numbered> {
+        Numbered::parse(&self.key())
     }
 
     /// Whether `name(x)` calls it.

@@ -9,6 +9,7 @@ mod attr;
 mod closure;
 mod ctxt;
 mod expand;
+mod name;
 mod suggest;
 mod valid;
 
@@ -261,7 +262,25 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// ## `#[module(rename = "features.0")]`
 ///
-/// The name in checkpoints.
+/// The name in checkpoints. A list's layers are numbered from 0 behind a dot; a name with `{1..}` in it
+/// puts the number elsewhere and says with which it begins.
+///
+/// ```
+/// # use sconce::prelude::*;
+/// #[derive(Module)]
+/// struct Numbered {
+///     #[layer(4, 4; for _ in 0..2)]
+///     #[module(rename = "encoder.layer_{1..}")]
+///     layers: Vec<Linear>,
+/// }
+///
+/// # fn main() -> Result<()> {
+/// let names: Vec<String> =
+///     Numbered::new(&Device::Cpu)?.named_parameters().into_iter().map(|(name, _)| name).collect();
+/// assert_eq!(names[..3], ["encoder.layer_1.weight", "encoder.layer_1.bias", "encoder.layer_2.weight"]);
+/// # Ok(())
+/// # }
+/// ```
 ///
 /// ## `#[module(skip)]`, `#[module(skip = value)]`
 ///

@@ -61,8 +61,9 @@ fn keys(ctxt: &Ctxt, variant: &Variant) {
     let mut seen: HashMap<String, &Field> = HashMap::new();
     for field in variant.fields.iter().filter(|field| !matches!(field.role, Role::Skip(_))) {
         let key = field.key();
-        if let Some(rename) = field.rename.as_ref().filter(|_| !is_path(&key)) {
-            let message = "a name in checkpoints is made of words with dots between: \"features.0\"";
+        if let Some(rename) = field.rename.as_ref()
+            && let Some(message) = wrong_name(field, &key)
+        {
             ctxt.error_on(&rename.value, message);
             continue;
         }
@@ -76,6 +77,19 @@ fn keys(ctxt: &Ctxt, variant: &Variant) {
         }
         seen.entry(key).or_insert(field);
     }
+}
+
+/// What is wrong with a field's name in checkpoints.
+fn wrong_name(field: &Field, key: &str) -> Option<&'static str> {
+    let numbered = field.numbered();
+    if numbered.is_some() && !matches!(&field.role, Role::Layer(LayerAttr { repeat: Repeat::For(..), .. })) {
+        return Some("this name numbers the layers of a list: end #[layer(…)] with `; for i in 0..n`");
+    }
+    let example = numbered.map_or_else(|| key.to_string(), |names| names.example());
+    if example.contains(['{', '}']) {
+        return Some("a number in a name is written {0..}, or {1..} to begin with 1");
+    }
+    (!is_path(&example)).then_some("a name in checkpoints is made of words with dots between: \"features.0\"")
 }
 
 /// Words with dots between them.
@@ -145,7 +159,9 @@ fn layer(ctxt: &Ctxt, field: &Field, attr: &LayerAttr) {
                 format!("`{}` is built many times: its type has to be a `Vec<…>` or an array", field.name),
             );
         }
-        Repeat::Once | Repeat::If(..) if element(&field.ty).is_some() => {
+        Repeat::Once | Repeat::If(..)
+            if element(&field.ty).is_some() && !matches!(attr.source, Source::With(_)) =>
+        {
             let message =
                 format!("`{}` holds several layers: end the attribute with `; for i in 0..n`", field.name);
             ctxt.error_on(&field.ty, message);
@@ -186,8 +202,12 @@ fn no_layer(ctxt: &Ctxt, input: &Input, field: &Field) {
 fn tie(ctxt: &Ctxt, variant: &Variant, field: &Field) {
     let Some(tie) = &field.tie else { return };
     let target = tie.value();
-    let is_root = |other: &&Field| {
-        target == other.key() || target.strip_prefix(&other.key()).is_some_and(|rest| rest.starts_with('.'))
+    let is_root = |other: &&Field| match other.numbered() {
+        Some(names) => target.starts_with(&names.before),
+        None => {
+            let rest = target.strip_prefix(&other.key());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        }
     };
     let tied = variant.fields.iter().filter(|other| !matches!(other.role, Role::Skip(_)));
     match tied.clone().find(is_root) {

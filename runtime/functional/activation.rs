@@ -9,7 +9,7 @@ use crate::kernels::softmax as softmax_kernels;
 use crate::signal::{Signal, Step};
 
 /// Runs an activation, inside the deferred operation before it where there is one.
-pub(crate) fn activate(activation: Activation, x: Signal) -> Signal {
+fn activate(activation: Activation, x: Signal) -> Signal {
     x.fuse(Step::Activation(activation))
         .unwrap_or_else(|(x, _)| x.apply(activation.name(), |x| activation::apply(activation, &x)))
 }

@@ -1,4 +1,4 @@
-//! Dropout.
+//! Dropout, of single elements and of whole channels.
 
 use candle_core::Tensor;
 
@@ -8,16 +8,55 @@ use crate::{Error, Result, random};
 
 /// In training, sets each element to zero with probability `p` and scales the others by `1 / (1 − p)`.
 pub fn dropout(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
-    let x = x.into();
+    drop("dropout", x.into(), p, mode, |dims| Ok(dims.to_vec()))
+}
+
+/// In training, sets each channel of `[batch, channels, length]` or `[channels, length]` to zero with
+/// probability `p` and scales the others by `1 / (1 − p)`.
+pub fn dropout1d(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
+    drop("dropout1d", x.into(), p, mode, |dims| match *dims {
+        [batch, channels, _] => Ok(vec![batch, channels, 1]),
+        [channels, _] => Ok(vec![channels, 1]),
+        _ => Err("[batch, channels, length] or [channels, length]"),
+    })
+}
+
+/// In training, sets each channel of `[batch, channels, height, width]` to zero with probability `p` and
+/// scales the others by `1 / (1 − p)`. As in PyTorch, an input of three dimensions is
+/// `[batch, channels, length]`.
+pub fn dropout2d(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
+    drop("dropout2d", x.into(), p, mode, |dims| match *dims {
+        [batch, channels, _, _] => Ok(vec![batch, channels, 1, 1]),
+        [batch, channels, _] => Ok(vec![batch, channels, 1]),
+        _ => Err("[batch, channels, height, width] or [batch, channels, length]"),
+    })
+}
+
+/// Drops what shares an element of a mask whose shape `mask` tells from the input's, or what input it
+/// expects.
+fn drop(
+    name: &'static str,
+    x: Signal,
+    p: f64,
+    mode: Mode,
+    mask: impl FnOnce(&[usize]) -> Result<Vec<usize>, &'static str>,
+) -> Signal {
+    let Ok(dims) = x.dims() else { return x };
+    let mask = match mask(dims) {
+        Ok(mask) => mask,
+        Err(expected) => {
+            return Signal::fail(Error::msg(format!("{name}: expected an input {expected}, got {dims:?}")));
+        }
+    };
     if mode == Mode::Eval || p == 0. {
         return x;
     }
-    x.apply("dropout", |x| -> Result<Tensor> {
+    x.apply(name, |x| -> Result<Tensor> {
         if !(0. ..=1.).contains(&p) {
             return Err(Error::msg(format!("expected a probability between 0 and 1, got {p}")));
         }
-        let keep = random::bernoulli(x.shape(), 1. - p, x.dtype(), x.device())?;
+        let keep = random::bernoulli(mask, 1. - p, x.dtype(), x.device())?;
         let scale = if p == 1. { 0. } else { 1. / (1. - p) };
-        Ok((x.mul(&keep)? * scale)?)
+        Ok((x.broadcast_mul(&keep)? * scale)?)
     })
 }

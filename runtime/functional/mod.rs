@@ -1,16 +1,37 @@
 //! The layers without parameters as functions, under PyTorch's `torch.nn.functional` names.
 
 mod activation;
+mod attention;
+mod bilinear;
+mod conv;
 mod dropout;
+mod elementwise;
+mod embedding;
+mod linear;
+mod norm;
 mod pool;
+mod resample;
 mod shape;
 
-pub(crate) use activation::activate;
 pub use activation::{gelu, hardswish, leaky_relu, log_softmax, relu, relu6, sigmoid, silu, softmax, tanh};
-pub use dropout::dropout;
-pub use pool::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
+pub use attention::{AttentionOptions, scaled_dot_product_attention};
+pub(crate) use attention::{attend, boolean_mask, causal_mask};
+pub use bilinear::bilinear;
+pub use conv::{conv_transpose1d, conv_transpose2d, conv1d, conv2d, pad};
+pub use dropout::{dropout, dropout1d, dropout2d};
+pub use elementwise::{
+    celu, elu, gelu_tanh, glu, hardsigmoid, hardtanh, logsigmoid, mish, selu, softmin, softplus,
+};
+pub use embedding::embedding;
+pub use linear::linear;
+pub use norm::{group_norm, instance_norm, layer_norm, rms_norm};
+pub use pool::{
+    adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d, avg_pool1d,
+    avg_pool2d, max_pool1d, max_pool2d,
+};
+pub use resample::{interpolate, pixel_shuffle, pixel_unshuffle};
 pub(crate) use shape::flatten_range;
-pub use shape::{cat, flatten, stack};
+pub use shape::{cat, flatten, stack, unflatten};
 
 use crate::{Error, Result};
 

@@ -23,6 +23,35 @@ pub(crate) fn flatten_range(x: Signal, start: isize, end: isize) -> Signal {
     })
 }
 
+/// Splits one dimension into several, of which one may be `-1`: `unflatten(x, 1, [2, -1])`.
+pub fn unflatten(x: impl Into<Signal>, dim: isize, sizes: impl IntoIterator<Item = isize>) -> Signal {
+    x.into().apply("unflatten", |x| -> Result<Tensor> {
+        let dim = axis(dim, x.rank())?;
+        let (dims, sizes) = (x.dims(), sizes.into_iter().collect::<Vec<_>>());
+        let Some(parts) = split(dims[dim], &sizes) else {
+            return Err(Error::msg(format!(
+                "unflatten: expected sizes whose product is {} (dimension {dim} of {dims:?}), got {sizes:?}",
+                dims[dim]
+            )));
+        };
+        Ok(x.reshape([&dims[..dim], &parts, &dims[dim + 1..]].concat())?)
+    })
+}
+
+/// The sizes with `-1` filled in, if their product is `total`.
+fn split(total: usize, sizes: &[isize]) -> Option<Vec<usize>> {
+    let known = sizes.iter().filter(|size| **size != -1);
+    let product = known.clone().try_fold(1usize, |product, size| {
+        usize::try_from(*size).ok().and_then(|size| product.checked_mul(size))
+    })?;
+    let rest = match sizes.len() - known.count() {
+        0 if !sizes.is_empty() && product == total => 1,
+        1 if product > 0 && total.is_multiple_of(product) => total / product,
+        _ => return None,
+    };
+    Some(sizes.iter().map(|size| usize::try_from(*size).unwrap_or(rest)).collect())
+}
+
 /// Joins signals along a dimension: `cat([a, b], 1)`.
 pub fn cat<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: isize) -> Signal {
     join("cat", signals, |tensors, first| Ok(Tensor::cat(tensors, axis(dim, first.rank())?)?))

@@ -113,21 +113,21 @@ pub(crate) fn add<const K: usize>(a: [f64; K], b: [f64; K]) -> [f64; K] {
 }
 
 /// The sums of `term(a, b)` over two slices of one length, in `f64`.
-pub(crate) fn sums<E: Element, const K: usize>(
-    a: &[E],
-    b: &[E],
+pub(crate) fn sums<A: Element, B: Element, const K: usize>(
+    a: &[A],
+    b: &[B],
     term: impl Fn(f64, f64) -> [f64; K],
 ) -> [f64; K] {
     dispatch_loops(Sums { a, b, term })
 }
 
-struct Sums<'a, E, F> {
-    a: &'a [E],
-    b: &'a [E],
+struct Sums<'a, A, B, F> {
+    a: &'a [A],
+    b: &'a [B],
     term: F,
 }
 
-impl<E: Element, F: Fn(f64, f64) -> [f64; K], const K: usize> Kernel for Sums<'_, E, F> {
+impl<A: Element, B: Element, F: Fn(f64, f64) -> [f64; K], const K: usize> Kernel for Sums<'_, A, B, F> {
     type Output = [f64; K];
 
     #[inline(always)]

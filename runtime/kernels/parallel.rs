@@ -41,6 +41,23 @@ pub(crate) fn for_each_chunk<T: Send>(data: &mut [T], len: usize, run: impl Fn(u
     });
 }
 
+/// Calls `run` with every row of `row` elements of `data` and its number; a task takes as many rows as have
+/// `least` elements.
+pub(crate) fn for_each_row<T: Send>(
+    row: usize,
+    least: usize,
+    data: &mut [T],
+    run: impl Fn(usize, &mut [T]) + Sync,
+) {
+    if row == 0 {
+        return;
+    }
+    let rows = least.div_ceil(row);
+    for_each_chunk(data, rows * row, |task, data| {
+        data.chunks_exact_mut(row).enumerate().for_each(|(i, row)| run(task * rows + i, row));
+    });
+}
+
 /// Where the data of several threads begins.
 struct Start<T>(*mut T);
 

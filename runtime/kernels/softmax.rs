@@ -3,7 +3,7 @@
 use super::channels::sums;
 use super::element::{Element, elements, in_single, with_element, with_elements, zeros};
 use super::float::Float;
-use super::parallel::for_each_chunk;
+use super::parallel::for_each_row;
 use super::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
 use candle_core::shape::Dim;
@@ -17,7 +17,15 @@ const TASK: usize = 1 << 12;
 /// # Errors
 /// The tensor has no dimension `dim`, or is not of f32, f64, f16 or bf16.
 pub fn softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
-    over(x, dim, Softmax { log: false })
+    over(x, dim, Softmax { log: false, masked: false })
+}
+
+/// [`softmax`] of scores of which some are masked by -∞: a row of -∞ alone is zeros instead of NaN.
+///
+/// # Errors
+/// As those of [`softmax`].
+pub fn masked_softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
+    over(x, dim, Softmax { log: false, masked: true })
 }
 
 /// `x - ln Σ e^x` over `dim`, the logarithm of [`softmax`] without its loss of digits.
@@ -25,7 +33,7 @@ pub fn softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
 /// # Errors
 /// As those of [`softmax`].
 pub fn log_softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
-    over(x, dim, Softmax { log: true })
+    over(x, dim, Softmax { log: true, masked: false })
 }
 
 fn over<I: Dim>(x: &Tensor, dim: I, op: Softmax) -> Result<Tensor> {
@@ -44,6 +52,8 @@ fn over<I: Dim>(x: &Tensor, dim: I, op: Softmax) -> Result<Tensor> {
 #[derive(Clone, Copy)]
 struct Softmax {
     log: bool,
+    /// Whether a row of -∞ alone is zeros.
+    masked: bool,
 }
 
 impl CustomOp1 for Softmax {
@@ -56,7 +66,13 @@ impl CustomOp1 for Softmax {
         with_element!(self.name(), x.dtype(), E => {
             let x = elements::<E>(x, layout)?;
             let mut y = zeros::<E>(x.len());
-            for_each_row(row, &mut y, |range, y| dispatch_loops(Forward { log: self.log, x: &x[range], y }));
+            for_each_row(row, TASK, &mut y, |i, y| {
+                let x = &x[i * row..(i + 1) * row];
+                // `y` is zeros already.
+                if !(self.masked && is_masked(x)) {
+                    dispatch_loops(Forward { log: self.log, x, y });
+                }
+            });
             Ok((E::to_cpu_storage_owned(y), layout.shape().clone()))
         })
     }
@@ -67,7 +83,8 @@ impl CustomOp1 for Softmax {
             let dx = with_elements::<E, _>(y, |y| {
                 with_elements(grad, |grad| {
                     let mut dx = zeros::<E>(y.len());
-                    for_each_row(row, &mut dx, |range, dx| {
+                    for_each_row(row, TASK, &mut dx, |i, dx| {
+                        let range = i * row..(i + 1) * row;
                         self.gradient(&y[range.clone()], &grad[range], dx);
                     });
                     dx
@@ -88,11 +105,24 @@ impl Softmax {
 
     /// The same from candle's own operations, for devices that this crate's loops do not reach.
     fn composed(&self, x: &Tensor, dim: usize) -> Result<Tensor> {
-        let shifted = x.broadcast_sub(&x.detach().max_keepdim(dim)?)?;
+        let mut max = x.detach().max_keepdim(dim)?;
+        if self.masked {
+            let hidden = max.eq(f64::NEG_INFINITY)?;
+            max = hidden.where_cond(&max.zeros_like()?, &max)?;
+            let exponentials = x.broadcast_sub(&max)?.exp()?;
+            let sum = (exponentials.sum_keepdim(dim)? + hidden.to_dtype(x.dtype())?)?;
+            return exponentials.broadcast_div(&sum);
+        }
+        let shifted = x.broadcast_sub(&max)?;
         let exponentials = shifted.exp()?;
         let sum = exponentials.sum_keepdim(dim)?;
         if self.log { shifted.broadcast_sub(&sum.log()?) } else { exponentials.broadcast_div(&sum) }
     }
+}
+
+/// Whether every score is -∞. The first one that is not ends the search.
+fn is_masked<E: Element>(x: &[E]) -> bool {
+    x.iter().all(|x| x.widen() == E::Compute::NEG_INFINITY)
 }
 
 fn row_length(dims: &[usize]) -> Result<usize> {
@@ -100,20 +130,6 @@ fn row_length(dims: &[usize]) -> Result<usize> {
         Some(row) => Ok(*row),
         None => bail!("softmax: expected a tensor of one dimension or more, got a scalar"),
     }
-}
-
-/// Calls `fill(range, row)` for each row of `out`, `range` being where it lies.
-fn for_each_row<E: Send>(row: usize, out: &mut [E], fill: impl Fn(std::ops::Range<usize>, &mut [E]) + Sync) {
-    if row == 0 {
-        return;
-    }
-    let rows = TASK.div_ceil(row);
-    for_each_chunk(out, rows * row, |task, out| {
-        for (i, out) in out.chunks_exact_mut(row).enumerate() {
-            let from = (task * rows + i) * row;
-            fill(from..from + row, out);
-        }
-    });
 }
 
 struct Forward<'a, E> {

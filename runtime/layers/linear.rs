@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use candle_core::{Shape, Tensor};
+use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
 use super::printed;
@@ -10,8 +10,8 @@ use crate::config::Config;
 use crate::display::python_bool;
 use crate::init::within;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
-use crate::signal::{Deferred, Product, Signal};
-use crate::{Error, Result};
+use crate::signal::Signal;
+use crate::{Result, functional};
 
 /// Maps `[…, in_features]` to `[…, out_features]`: `x · weightᵀ + bias`.
 ///
@@ -45,6 +45,11 @@ impl Linear {
         LinearConfig { in_features, out_features, bias: true }
     }
 
+    /// A layer of a weight `[out_features, in_features]` and a bias `[out_features]`.
+    pub(super) fn from_parts(weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { weight, bias }
+    }
+
     /// `[out_features, in_features]`
     pub fn weight(&self) -> &Tensor {
         &self.weight
@@ -60,27 +65,13 @@ impl Linear {
         let dims = self.weight.dims();
         (dims[0], dims[1])
     }
-
-    fn defer(&self, x: Signal) -> Result<Signal> {
-        let (outputs, inputs) = self.features();
-        let mut shape = x.dims()?.to_vec();
-        match shape.last_mut() {
-            Some(last) if *last == inputs => *last = outputs,
-            _ => {
-                let error = format!("expected an input […, {inputs}], got {shape:?}");
-                return Err(Error::msg(error).in_layer(format!("Linear {inputs}→{outputs}")));
-            }
-        }
-        let product = Product { input: x.into_tensor()?, weight: self.weight.clone() };
-        Ok(Signal::deferred(Deferred::product(product, self.bias.clone(), Shape::from(shape))))
-    }
 }
 
 impl Forward for Linear {
     type Output = Signal;
 
     fn call(&self, x: Signal, _: Mode) -> Signal {
-        self.defer(x).into()
+        functional::linear(x, &self.weight, self.bias.clone())
     }
 }
 

@@ -1,29 +1,63 @@
 //! Layers, one file a family, in PyTorch's names, defaults and argument order.
 
 mod activation;
+mod adaptive;
+mod attention;
+mod bilinear;
 mod conv;
 mod dropout;
+mod embedding;
 mod linear;
 mod norm;
+mod pad;
 mod pair;
+mod pixel_shuffle;
 mod pool;
+mod recurrent;
+mod resample;
+mod sequential;
 mod shape;
+mod unflatten;
 mod weight;
 
+pub use crate::kernels::pad::PadMode;
 pub use activation::{
-    Gelu, Hardswish, LeakyRelu, LogSoftmax, PRelu, PReluConfig, Relu, Relu6, Sigmoid, Silu, Softmax, Tanh,
+    Celu, Elu, Gelu, Glu, Hardsigmoid, Hardswish, Hardtanh, LeakyRelu, LogSigmoid, LogSoftmax, Mish, PRelu,
+    PReluConfig, Relu, Relu6, Selu, Sigmoid, Silu, Softmax, Softmin, Softplus, Tanh,
 };
-pub use conv::{Conv2d, Conv2dConfig};
-pub use dropout::Dropout;
+pub use adaptive::{AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, OutputSize};
+pub use attention::{MultiheadAttention, MultiheadAttentionConfig};
+pub use bilinear::{Bilinear, BilinearConfig};
+pub use conv::{
+    Conv1d, Conv1dConfig, Conv1dOptions, Conv2d, Conv2dConfig, Conv2dOptions, ConvTranspose1d,
+    ConvTranspose1dConfig, ConvTranspose1dOptions, ConvTranspose2d, ConvTranspose2dConfig,
+    ConvTranspose2dOptions,
+};
+pub(crate) use conv::{Plain, Transposed};
+pub use dropout::{Dropout, Dropout1d, Dropout2d};
+pub use embedding::{Embedding, EmbeddingConfig};
 pub use linear::{Linear, LinearConfig};
-pub use norm::{BatchNorm, BatchNormConfig};
-pub use pair::{Padding, Pair};
-pub use pool::{AdaptiveAvgPool2d, AvgPool2d, MaxPool2d, OutputSize};
+pub(crate) use norm::epsilon;
+pub use norm::{
+    BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNorm1d, InstanceNorm2d,
+    InstanceNorm3d, InstanceNormConfig, LayerNorm, LayerNormConfig, NormalizedShape, RmsNorm, RmsNormConfig,
+};
+pub use pad::{CircularPad2d, ReflectionPad2d, ReplicationPad2d, ZeroPad2d};
+pub use pair::{Padding, Pair, Sides};
+pub use pixel_shuffle::{PixelShuffle, PixelUnshuffle};
+pub use pool::{AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d};
+pub use recurrent::{
+    GRU, GRUCell, GRUCellConfig, GRUConfig, LSTM, LSTMCell, LSTMCellConfig, LSTMConfig, Nonlinearity, RNN,
+    RNNCell, RNNCellConfig, RNNConfig,
+};
+pub use resample::{Interpolation, ScaleFactor, Upsample};
+pub use sequential::{Sequential, SequentialConfig};
 pub use shape::{Flatten, Identity};
+pub use unflatten::Unflatten;
 
 /// A layer without tensors: its registry is its name and what it prints.
 macro_rules! stateless {
-    ($layer:ty, $kind:literal $(, |$this:ident| $extra:expr)?) => {
+    ($layer:ty, $kind:expr $(, |$this:ident| $extra:expr)?) => {
         impl crate::module::Module for $layer {
             fn kind(&self) -> std::borrow::Cow<'static, str> {
                 $kind.into()

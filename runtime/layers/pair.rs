@@ -29,28 +29,98 @@ impl std::fmt::Display for Pair {
     }
 }
 
-/// How many zeros surround a convolution's input: `1`, `(1, 2)`, `"valid"` (none) or `"same"` (as many
-/// as keep the size, at stride one).
+/// How much padding surrounds a convolution's input: `1`, `(1, 2)`, `"valid"` (none) or `"same"` (as much
+/// as keeps the size, at stride one; an odd rest goes to the right and the bottom).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Padding {
-    Zeros(Pair),
+pub enum Padding<Size = Pair> {
+    Each(Size),
     Same,
     /// A word that PyTorch does not know either; building the layer reports it.
     Unknown(&'static str),
 }
 
 impl<T: Into<Pair>> From<T> for Padding {
-    fn from(zeros: T) -> Self {
-        Self::Zeros(zeros.into())
+    fn from(each: T) -> Self {
+        Self::Each(each.into())
+    }
+}
+
+/// Along one axis.
+impl From<usize> for Padding<usize> {
+    fn from(each: usize) -> Self {
+        Self::Each(each)
     }
 }
 
 impl From<&'static str> for Padding {
     fn from(word: &'static str) -> Self {
+        Self::from_word(word, Pair([0; 2]))
+    }
+}
+
+impl From<&'static str> for Padding<usize> {
+    fn from(word: &'static str) -> Self {
+        Self::from_word(word, 0)
+    }
+}
+
+impl<Size> Padding<Size> {
+    fn from_word(word: &'static str, none: Size) -> Self {
         match word {
             "same" => Self::Same,
-            "valid" => Self::Zeros(Pair([0; 2])),
+            "valid" => Self::Each(none),
             other => Self::Unknown(other),
         }
+    }
+
+    pub(super) fn map<T>(self, f: impl FnOnce(Size) -> T) -> Padding<T> {
+        match self {
+            Self::Each(each) => Padding::Each(f(each)),
+            Self::Same => Padding::Same,
+            Self::Unknown(word) => Padding::Unknown(word),
+        }
+    }
+}
+
+/// Padding in PyTorch's order, `[left, right, top, bottom]`: from `1` for every side, from `(left, right)`,
+/// or from all four. A negative number takes elements away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sides(pub [isize; 4]);
+
+impl From<isize> for Sides {
+    fn from(every: isize) -> Self {
+        Self([every; 4])
+    }
+}
+
+impl From<(isize, isize)> for Sides {
+    fn from((left, right): (isize, isize)) -> Self {
+        Self([left, right, 0, 0])
+    }
+}
+
+impl From<[isize; 2]> for Sides {
+    fn from([left, right]: [isize; 2]) -> Self {
+        Self([left, right, 0, 0])
+    }
+}
+
+impl From<(isize, isize, isize, isize)> for Sides {
+    fn from((left, right, top, bottom): (isize, isize, isize, isize)) -> Self {
+        Self([left, right, top, bottom])
+    }
+}
+
+impl From<[isize; 4]> for Sides {
+    fn from(sides: [isize; 4]) -> Self {
+        Self(sides)
+    }
+}
+
+/// Prints as a Python tuple.
+impl std::fmt::Display for Sides {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [left, right, top, bottom] = self.0;
+        write!(f, "({left}, {right}, {top}, {bottom})")
     }
 }

@@ -1,27 +1,89 @@
-//! Pooling over windows of the image.
+//! Pooling over windows of a sequence or an image.
 
 use super::pair::Pair;
 use super::{own_config, stateless};
 use crate::Result;
 use crate::display::python_bool;
-use crate::functional;
 use crate::kernels::pool::{self, PoolGeometry};
 use crate::module::{Forward, Mode};
 use crate::signal::Signal;
 
+/// The largest value of each window of `[batch, channels, length]`.
+///
+/// `MaxPool1d::config(kernel_size)` with the setters `stride` (the kernel size), `padding`, `dilation`
+/// and `ceil_mode`. `max_pool1d(x, 2)` is the same as a function. An input `[channels, length]` stands for
+/// a batch of one.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let pool = MaxPool1d::config(3).stride(2).padding(1).init(&Device::Cpu)?;
+/// let x = Tensor::zeros((8, 4, 31), DType::F32, &Device::Cpu)?;
+/// assert_eq!(pool.call(x.into(), Mode::Eval).into_tensor()?.dims(), [8, 4, 16]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct MaxPool1d {
+    geometry: PoolGeometry<1>,
+}
+
 /// The largest value of each window of `[batch, channels, height, width]`.
 ///
 /// `MaxPool2d::config(kernel_size)` with the setters `stride` (the kernel size), `padding`, `dilation`
-/// and `ceil_mode`. `max_pool2d(x, 2)` is the same as a function.
+/// and `ceil_mode`. `max_pool2d(x, 2)` is the same as a function. An input `[channels, height, width]`
+/// stands for a batch of one.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let pool = MaxPool2d::config((3, 2)).stride(2).padding((1, 0)).init(&Device::Cpu)?;
+/// let x = Tensor::zeros((8, 4, 31, 32), DType::F32, &Device::Cpu)?;
+/// assert_eq!(pool.call(x.into(), Mode::Eval).into_tensor()?.dims(), [8, 4, 16, 16]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct MaxPool2d {
     geometry: PoolGeometry,
 }
 
+/// The average of each window of `[batch, channels, length]`.
+///
+/// `AvgPool1d::config(kernel_size)` with the setters `stride` (the kernel size), `padding`, `ceil_mode` and
+/// `count_include_pad`. `avg_pool1d(x, 2)` is the same as a function. An input `[channels, length]` stands
+/// for a batch of one.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[[1f32, 3., 5., 7., 9.]]], &Device::Cpu)?;
+/// let y = avg_pool1d(x, AvgPool1d::config(2).ceil_mode(true)).into_tensor()?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [2., 6., 9.]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct AvgPool1d {
+    geometry: PoolGeometry<1>,
+    count_include_pad: bool,
+}
+
 /// The average of each window of `[batch, channels, height, width]`.
 ///
 /// `AvgPool2d::config(kernel_size)` with the setters `stride` (the kernel size), `padding`, `ceil_mode`,
-/// `count_include_pad` and `divisor_override`. `avg_pool2d(x, 2)` is the same as a function.
+/// `count_include_pad` and `divisor_override`. `avg_pool2d(x, 2)` is the same as a function. An input
+/// `[channels, height, width]` stands for a batch of one.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let pool = AvgPool2d::config(3).stride(1).padding(1).init(&Device::Cpu)?;
+/// let x = Tensor::zeros((8, 4, 31, 32), DType::F32, &Device::Cpu)?;
+/// assert_eq!(pool.call(x.into(), Mode::Eval).into_tensor()?.dims(), [8, 4, 31, 32]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct AvgPool2d {
     geometry: PoolGeometry,
@@ -29,50 +91,23 @@ pub struct AvgPool2d {
     divisor_override: Option<usize>,
 }
 
-fn geometry(kernel: Pair) -> PoolGeometry {
-    let Pair(kernel) = kernel;
-    PoolGeometry { kernel, stride: kernel, padding: [0; 2], dilation: [1; 2], ceil_mode: false }
-}
-
-impl MaxPool2d {
-    pub fn config(kernel_size: impl Into<Pair>) -> Self {
-        Self { geometry: geometry(kernel_size.into()) }
-    }
-
-    pub fn dilation(mut self, dilation: impl Into<Pair>) -> Self {
-        self.geometry.dilation = dilation.into().0;
-        self
-    }
-}
-
-impl AvgPool2d {
-    pub fn config(kernel_size: impl Into<Pair>) -> Self {
-        Self { geometry: geometry(kernel_size.into()), count_include_pad: true, divisor_override: None }
-    }
-
-    /// Whether the padding's zeros count in the average.
-    pub fn count_include_pad(mut self, count: bool) -> Self {
-        self.count_include_pad = count;
-        self
-    }
-
-    /// Divides every window's sum by this instead of the number of its elements.
-    pub fn divisor_override(mut self, divisor: impl Into<Option<usize>>) -> Self {
-        self.divisor_override = divisor.into();
-        self
-    }
-}
-
-macro_rules! window {
-    ($($layer:ident)*) => {$(
+/// What every pooling layer has: its windows, of sizes given as `$argument`.
+macro_rules! windows {
+    ($($layer:ident($argument:ty => $sizes:expr) { $($field:ident: $default:expr),* })*) => {$(
         impl $layer {
-            pub fn stride(mut self, stride: impl Into<Pair>) -> Self {
-                self.geometry.stride = stride.into().0;
+            pub fn config(kernel_size: $argument) -> Self {
+                Self { geometry: PoolGeometry::new($sizes(kernel_size)), $($field: $default),* }
+            }
+
+            pub fn stride(mut self, stride: $argument) -> Self {
+                self.geometry.stride = $sizes(stride);
                 self
             }
 
-            pub fn padding(mut self, padding: impl Into<Pair>) -> Self {
-                self.geometry.padding = padding.into().0;
+            /// What surrounds the input on each side, at most half the kernel: for a maximum −∞, for an
+            /// average zeros.
+            pub fn padding(mut self, padding: $argument) -> Self {
+                self.geometry.padding = $sizes(padding);
                 self
             }
 
@@ -87,28 +122,108 @@ macro_rules! window {
             }
         }
 
-        impl<T: Into<Pair>> From<T> for $layer {
-            fn from(kernel_size: T) -> Self {
-                Self::config(kernel_size)
-            }
-        }
-
         own_config!($layer);
     )*};
 }
 
-window! { MaxPool2d AvgPool2d }
-
-/// The window as PyTorch prints it: one number where both axes agree.
-fn shown([height, width]: [usize; 2]) -> String {
-    if height == width { height.to_string() } else { format!("({height}, {width})") }
+fn one(size: usize) -> [usize; 1] {
+    [size]
 }
 
-stateless!(MaxPool2d, "MaxPool2d", |this| {
-    let PoolGeometry { kernel, stride, padding, dilation, ceil_mode } = this.geometry;
+fn two(sizes: impl Into<Pair>) -> [usize; 2] {
+    sizes.into().0
+}
+
+windows! {
+    MaxPool1d(usize => one) {}
+    MaxPool2d(impl Into<Pair> => two) {}
+    AvgPool1d(usize => one) { count_include_pad: true }
+    AvgPool2d(impl Into<Pair> => two) { count_include_pad: true, divisor_override: None }
+}
+
+impl From<usize> for MaxPool1d {
+    fn from(kernel_size: usize) -> Self {
+        Self::config(kernel_size)
+    }
+}
+
+impl From<usize> for AvgPool1d {
+    fn from(kernel_size: usize) -> Self {
+        Self::config(kernel_size)
+    }
+}
+
+impl<T: Into<Pair>> From<T> for MaxPool2d {
+    fn from(kernel_size: T) -> Self {
+        Self::config(kernel_size)
+    }
+}
+
+impl<T: Into<Pair>> From<T> for AvgPool2d {
+    fn from(kernel_size: T) -> Self {
+        Self::config(kernel_size)
+    }
+}
+
+impl MaxPool1d {
+    /// From one element of a window to the next.
+    pub fn dilation(mut self, dilation: usize) -> Self {
+        self.geometry.dilation = [dilation];
+        self
+    }
+}
+
+impl MaxPool2d {
+    /// From one element of a window to the next.
+    pub fn dilation(mut self, dilation: impl Into<Pair>) -> Self {
+        self.geometry.dilation = two(dilation);
+        self
+    }
+}
+
+impl AvgPool1d {
+    /// Whether the padding's zeros count in the average.
+    pub fn count_include_pad(mut self, count: bool) -> Self {
+        self.count_include_pad = count;
+        self
+    }
+}
+
+impl AvgPool2d {
+    /// Whether the padding's zeros count in the average.
+    pub fn count_include_pad(mut self, count: bool) -> Self {
+        self.count_include_pad = count;
+        self
+    }
+
+    /// Divides every window's sum by this instead of the number of its elements.
+    pub fn divisor_override(mut self, divisor: impl Into<Option<usize>>) -> Self {
+        self.divisor_override = divisor.into();
+        self
+    }
+}
+
+/// The window as PyTorch prints it: one number where all axes agree.
+fn shown<const AXES: usize>(sizes: [usize; AXES]) -> String {
+    let same = sizes.windows(2).all(|pair| pair[0] == pair[1]);
+    let sizes = sizes.map(|size| size.to_string());
+    if same { sizes[0].clone() } else { format!("({})", sizes.join(", ")) }
+}
+
+fn max_text<const AXES: usize>(geometry: &PoolGeometry<AXES>) -> String {
+    let PoolGeometry { kernel, stride, padding, dilation, ceil_mode } = *geometry;
     let (kernel, stride, padding) = (shown(kernel), shown(stride), shown(padding));
     let (dilation, ceil) = (shown(dilation), python_bool(ceil_mode));
     format!("kernel_size={kernel}, stride={stride}, padding={padding}, dilation={dilation}, ceil_mode={ceil}")
+}
+
+stateless!(MaxPool1d, "MaxPool1d", |this| max_text(&this.geometry));
+
+stateless!(MaxPool2d, "MaxPool2d", |this| max_text(&this.geometry));
+
+stateless!(AvgPool1d, "AvgPool1d", |this| {
+    let PoolGeometry { kernel: [kernel], stride: [stride], padding: [padding], .. } = this.geometry;
+    format!("kernel_size=({kernel},), stride=({stride},), padding=({padding},)")
 });
 
 stateless!(AvgPool2d, "AvgPool2d", |this| {
@@ -116,11 +231,27 @@ stateless!(AvgPool2d, "AvgPool2d", |this| {
     format!("kernel_size={}, stride={}, padding={}", shown(kernel), shown(stride), shown(padding))
 });
 
+impl Forward for MaxPool1d {
+    type Output = Signal;
+
+    fn call(&self, x: Signal, _: Mode) -> Signal {
+        x.apply("max_pool1d", |x| pool::max_pool1d(&x, &self.geometry))
+    }
+}
+
 impl Forward for MaxPool2d {
     type Output = Signal;
 
     fn call(&self, x: Signal, _: Mode) -> Signal {
         x.apply("max_pool2d", |x| pool::max_pool2d(&x, &self.geometry))
+    }
+}
+
+impl Forward for AvgPool1d {
+    type Output = Signal;
+
+    fn call(&self, x: Signal, _: Mode) -> Signal {
+        x.apply("avg_pool1d", |x| pool::avg_pool1d(&x, &self.geometry, self.count_include_pad))
     }
 }
 
@@ -131,61 +262,5 @@ impl Forward for AvgPool2d {
         x.apply("avg_pool2d", |x| {
             pool::avg_pool2d(&x, &self.geometry, self.count_include_pad, self.divisor_override)
         })
-    }
-}
-
-/// Rows and columns of an adaptive pooling's output; `None` keeps the input's size of that axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutputSize(pub [Option<usize>; 2]);
-
-impl From<usize> for OutputSize {
-    fn from(both: usize) -> Self {
-        Self([Some(both); 2])
-    }
-}
-
-impl From<(usize, usize)> for OutputSize {
-    fn from((height, width): (usize, usize)) -> Self {
-        Self([Some(height), Some(width)])
-    }
-}
-
-impl From<(Option<usize>, Option<usize>)> for OutputSize {
-    fn from((height, width): (Option<usize>, Option<usize>)) -> Self {
-        Self([height, width])
-    }
-}
-
-/// Averages `[batch, channels, height, width]` to a fixed height and width.
-#[derive(Clone, Copy, Debug)]
-pub struct AdaptiveAvgPool2d {
-    output_size: OutputSize,
-}
-
-impl AdaptiveAvgPool2d {
-    pub fn config(output_size: impl Into<OutputSize>) -> Self {
-        Self { output_size: output_size.into() }
-    }
-
-    fn checked(self) -> Result<Self> {
-        Ok(self)
-    }
-}
-
-stateless!(AdaptiveAvgPool2d, "AdaptiveAvgPool2d", |this| {
-    let show = |size: Option<usize>| size.map_or("None".to_string(), |size| size.to_string());
-    let OutputSize([height, width]) = this.output_size;
-    match height == width {
-        true => format!("output_size={}", show(height)),
-        false => format!("output_size=({}, {})", show(height), show(width)),
-    }
-});
-own_config!(AdaptiveAvgPool2d);
-
-impl Forward for AdaptiveAvgPool2d {
-    type Output = Signal;
-
-    fn call(&self, x: Signal, _: Mode) -> Signal {
-        functional::adaptive_avg_pool2d(x, self.output_size)
     }
 }

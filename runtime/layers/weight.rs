@@ -11,6 +11,9 @@ use crate::module::VisitorMut;
 #[derive(Clone)]
 pub(crate) struct Weight {
     tensor: Tensor,
+    /// The tensor as the kernels take it: that of a signal has a height of 1. Kept, because the packed form
+    /// belongs to one tensor.
+    kernel: Tensor,
     /// None where the storage is, or may be, a trainable variable's: it changes in place.
     packed: Option<Arc<PackedCache>>,
 }
@@ -18,11 +21,21 @@ pub(crate) struct Weight {
 impl Weight {
     pub(crate) fn new(tensor: Tensor) -> Self {
         let packed = (!tensor.is_variable()).then(Arc::default);
-        Self { tensor, packed }
+        Self { kernel: kernel(&tensor), tensor, packed }
+    }
+
+    /// A tensor for one call, whose packed form nobody keeps.
+    pub(crate) fn for_one_call(tensor: Tensor) -> Self {
+        Self { kernel: kernel(&tensor), tensor, packed: None }
     }
 
     pub(crate) fn tensor(&self) -> &Tensor {
         &self.tensor
+    }
+
+    /// `[outputs, inputs / groups, height, width]`
+    pub(crate) fn kernel(&self) -> &Tensor {
+        &self.kernel
     }
 
     pub(crate) fn packed(&self) -> Option<Arc<PackedCache>> {
@@ -36,8 +49,17 @@ impl Weight {
         if before.id() == self.tensor.id() {
             return;
         }
+        self.kernel = kernel(&self.tensor);
         let live = self.packed.is_none() && same_storage(&before, &self.tensor);
         self.packed = (!self.tensor.is_variable() && !live).then(Arc::default);
+    }
+}
+
+/// A weight `[…, …, length]` as `[…, …, 1, length]`; one of another rank stays what it is.
+fn kernel(tensor: &Tensor) -> Tensor {
+    match tensor.rank() {
+        3 => tensor.unsqueeze(2).unwrap_or_else(|_| tensor.clone()),
+        _ => tensor.clone(),
     }
 }
 

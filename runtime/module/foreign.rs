@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use candle_core::Tensor;
 
 use super::{Forward, Mode, Module, Visitor, VisitorMut};
+use crate::kernels::row_norm;
 use crate::signal::Signal;
 
 /// A layer whose forward pass is the same in training and evaluation.
@@ -56,8 +57,6 @@ macro_rules! weighted {
                 self.clone()
             }
         }
-
-        same_in_both!($layer);
     )*};
 }
 
@@ -74,6 +73,31 @@ weighted! {
         (None, true) => candle_nn::LayerNorm::new_no_bias(weight, this.eps()),
         (None, false) => candle_nn::LayerNorm::rms_norm(weight, this.eps()),
     };
+}
+same_in_both! { Linear Conv1d Conv2d ConvTranspose1d ConvTranspose2d }
+
+/// By this crate's kernel: candle's own has no gradient.
+impl Forward for candle_nn::LayerNorm {
+    type Output = Signal;
+
+    fn call(&self, x: Signal, _: Mode) -> Signal {
+        let (weight, bias, shape) = (Some(self.weight()), self.bias(), self.weight().dims());
+        x.apply("layer_norm", |x| match (self.remove_mean(), bias) {
+            (true, bias) => row_norm::layer_norm(&x, shape, weight, bias, self.eps()),
+            (false, None) => row_norm::rms_norm(&x, shape, weight, self.eps()),
+            (false, Some(bias)) => row_norm::rms_norm(&x, shape, weight, self.eps())?.broadcast_add(bias),
+        })
+    }
+}
+
+/// By this crate's kernel: candle's own has no gradient.
+impl Forward for candle_nn::RmsNorm {
+    type Output = Signal;
+
+    fn call(&self, x: Signal, _: Mode) -> Signal {
+        let (weight, eps) = (self.weight(), self.eps());
+        x.apply("rms_norm", |x| row_norm::rms_norm(&x, weight.dims(), Some(weight), eps))
+    }
 }
 
 /// A layer of one tensor; `$name` is its key, `$tensor` reads it, `$rebuild` makes the layer anew.
@@ -100,8 +124,6 @@ macro_rules! single {
                 self.clone()
             }
         }
-
-        same_in_both!($layer);
     )*};
 }
 
@@ -111,6 +133,7 @@ single! {
     RmsNorm "RMSNorm" "weight" |this, weight| this.weight(), candle_nn::RmsNorm::new(weight, this.eps());
     PReLU "PReLU" "weight" |this, weight| this.weight(), candle_nn::PReLU::new(weight, this.is_scalar());
 }
+same_in_both! { Embedding PReLU }
 
 /// A layer without tensors.
 macro_rules! bare {

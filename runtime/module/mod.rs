@@ -92,6 +92,34 @@ pub trait Forward<Input = Signal>: Module {
     fn call(&self, input: Input, mode: Mode) -> Self::Output;
 }
 
+/// A module that can also be called with more inputs than [`Forward`] takes: `lstm(x, (h0, c0))`.
+///
+/// Every `Forward` from a tuple is one. A type with a second way to be called implements this for it
+/// rather than a second `Forward`: with two of those, a forward closure's `lstm(x)` could mean either.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be called with `{Inputs}`",
+    note = "`sconce::Forward<{Inputs}>` is its forward pass for these inputs"
+)]
+pub trait ForwardWith<Inputs>: Module {
+    type Output;
+    fn call_with(&self, inputs: Inputs, mode: Mode) -> Self::Output;
+}
+
+macro_rules! several_inputs {
+    ($($($input:ident)+;)*) => {$(
+        #[diagnostic::do_not_recommend]
+        impl<M: Forward<($($input,)+)>, $($input),+> ForwardWith<($($input,)+)> for M {
+            type Output = M::Output;
+
+            fn call_with(&self, inputs: ($($input,)+), mode: Mode) -> M::Output {
+                self.call(inputs, mode)
+            }
+        }
+    )*};
+}
+
+several_inputs! { A B; A B C; A B C D; A B C D E; A B C D E F; A B C D E F G; A B C D E F G H; }
+
 /// A module from one signal to one signal: what `Vec<_>`, `Box<dyn Layer>` and generic networks hold.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a layer from one signal to one signal",

@@ -1,13 +1,13 @@
 //! A convolution or matrix product that has not run, with the epilogue collected so far.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use candle_core::{Shape, Tensor};
 
-use super::Product;
+use super::{Convolution, Product};
 use crate::kernels::activation::Activation;
-use crate::kernels::conv::{self, ConvGeometry, Epilogue, PackedCache};
+use crate::kernels::conv::Epilogue;
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 
@@ -20,14 +20,6 @@ pub(crate) enum Step {
     Residual(Tensor),
     /// `activation(y)`
     Activation(Activation),
-}
-
-/// The operands of a 2-d convolution.
-pub(crate) struct Convolution {
-    pub input: Tensor,
-    pub weight: Tensor,
-    pub geometry: ConvGeometry,
-    pub packed: Option<Arc<PackedCache>>,
 }
 
 pub(crate) enum Operation {
@@ -128,9 +120,7 @@ impl Deferred {
     fn launch(&self) -> Result<Tensor> {
         scope::launched(|| self.path.clone(), || self.to_string());
         let result = match &self.operation {
-            Operation::Convolution(Convolution { input, weight, geometry, packed }) => {
-                conv::conv2d(input, weight, geometry, &self.epilogue, packed.as_deref())
-            }
+            Operation::Convolution(convolution) => convolution.run(&self.epilogue),
             Operation::Product(product) => product.run(&self.epilogue),
         };
         result.map_err(|error| Error::from(error).in_layer(&self.operation).at(&self.path))
@@ -141,21 +131,9 @@ impl Deferred {
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Convolution(Convolution { weight, geometry, .. }) => {
-                f.write_str(&conv_label(weight.dims(), geometry.groups))
-            }
+            Self::Convolution(convolution) => convolution.fmt(f),
             Self::Product(product) => product.fmt(f),
         }
-    }
-}
-
-/// `Conv2d 3→64, 7×7`, from a weight `[out_channels, in_channels / groups, height, width]`.
-pub(crate) fn conv_label(weight: &[usize], groups: usize) -> String {
-    match weight {
-        [outputs, inputs, height, width] => {
-            format!("Conv2d {}→{outputs}, {height}×{width}", inputs * groups)
-        }
-        _ => "Conv2d".to_string(),
     }
 }
 
@@ -163,8 +141,8 @@ pub(crate) fn conv_label(weight: &[usize], groups: usize) -> String {
 impl fmt::Display for Deferred {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Epilogue { shift, residual, activation, .. } = &self.epilogue;
-        f.write_str(match self.operation {
-            Operation::Convolution(_) => "conv2d",
+        f.write_str(match &self.operation {
+            Operation::Convolution(convolution) => convolution.name(),
             Operation::Product(_) => "linear",
         })?;
         match (self.affine, shift) {

@@ -1,13 +1,15 @@
 //! The value that flows through a network: a tensor, a convolution that waits for what follows it, or
 //! the first error.
 
+mod convolution;
 mod deferred;
 mod linear;
 mod methods;
 mod operators;
 mod outcome;
 
-pub(crate) use deferred::{Convolution, Deferred, Step, conv_label};
+pub(crate) use convolution::{Convolution, conv_label};
+pub(crate) use deferred::{Deferred, Step};
 pub(crate) use linear::Product;
 pub use outcome::{Finish, Outcome};
 

@@ -143,11 +143,6 @@ impl Tally {
         Ok(())
     }
 
-    /// Whether no batch has been counted yet.
-    pub(super) fn is_new(&self) -> bool {
-        self.examples == 0
-    }
-
     /// The mean loss so far.
     pub(super) fn loss(&self) -> f64 {
         self.loss.value()

@@ -14,6 +14,8 @@ pub struct EpochReport {
     pub train: Evaluation,
     /// Loss and accuracy on the validation data after the epoch; none without such data.
     pub valid: Option<Evaluation>,
+    /// The learning rate of the epoch's last step.
+    pub learning_rate: f64,
     /// The duration, validation included.
     pub seconds: f64,
     /// Training examples per second, validation left out.
@@ -66,7 +68,8 @@ impl History {
         self.epochs.last()
     }
 
-    /// The trainable parameters that got no gradient in the first step.
+    /// The trainable parameters that got no gradient in the first step: see
+    /// [`audit_gradients`](super::audit_gradients).
     pub fn unreached(&self) -> &[String] {
         &self.unreached
     }

@@ -1,20 +1,25 @@
 //! Training: losses, optimisers, and the loop that ties them to a network.
 
+mod audit;
 pub mod data;
 mod evaluate;
 mod history;
 pub mod loss;
 pub mod metrics;
 pub mod optim;
+mod pass;
 mod progress;
+pub mod schedule;
 mod snapshot;
 mod trainable;
 mod trainer;
 
+pub use audit::audit_gradients;
 pub use data::{Batches, TensorDataset};
 pub use evaluate::{Evaluation, evaluate};
 pub use history::{EpochReport, History};
 pub use loss::Loss;
 pub use optim::Optimizer;
+pub use schedule::{Every, Schedule};
 pub use trainable::Trainable;
 pub use trainer::{Epochs, Trainer, Validation};

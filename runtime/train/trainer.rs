@@ -1,19 +1,18 @@
 //! The training loop: batches, forward, loss, backward, step, and a look at the validation data.
 
-use std::time::Instant;
-
-use candle_core::backprop::GradStore;
-use candle_core::{Tensor, Var};
+use candle_core::Tensor;
 
 use super::data::Batches;
-use super::evaluate::{Evaluation, Tally, is_empty, measure, run, scalar};
+use super::evaluate::{Evaluation, measure};
 use super::history::{EpochReport, History};
 use super::loss::Loss;
-use super::optim::{Optimizer, Step};
+use super::optim::Optimizer;
+use super::pass::Pass;
 use super::progress::Verbosity;
+use super::schedule::{Every, Schedule};
 use super::snapshot::Snapshot;
 use super::trainable::Trainable;
-use crate::module::{Forward, Mode};
+use crate::module::Forward;
 use crate::registry::Network;
 use crate::signal::Signal;
 use crate::{Error, Result};
@@ -62,12 +61,13 @@ impl<B: Batches> Validation for Option<&B> {
 /// # }
 /// ```
 pub struct Trainer<'a, M> {
-    model: &'a M,
-    loss: Box<dyn Loss + 'a>,
+    pub(super) model: &'a M,
+    pub(super) loss: Box<dyn Loss + 'a>,
     optimizer: Box<dyn Optimizer + 'a>,
+    pub(super) schedule: Option<(Box<dyn Schedule + 'a>, Every)>,
     keep_best: bool,
-    allow_non_finite: bool,
-    verbosity: Verbosity,
+    pub(super) allow_non_finite: bool,
+    pub(super) verbosity: Verbosity,
     on_epoch: Option<OnEpoch<'a>>,
 }
 
@@ -90,7 +90,17 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
 
     fn boxed(model: &'a M, loss: Box<dyn Loss + 'a>, optimizer: Box<dyn Optimizer + 'a>) -> Self {
         let verbosity = Verbosity { bar: true, lines: true };
-        Self { model, loss, optimizer, keep_best: false, allow_non_finite: false, verbosity, on_epoch: None }
+        let (schedule, on_epoch) = (None, None);
+        Self {
+            model,
+            loss,
+            optimizer,
+            schedule,
+            keep_best: false,
+            allow_non_finite: false,
+            verbosity,
+            on_epoch,
+        }
     }
 
     /// What to lower: a function like `cross_entropy`, or a configured `CrossEntropyLoss::new()…`.
@@ -102,6 +112,26 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
     /// What to lower it with.
     pub fn optimizer(mut self, optimizer: impl Optimizer + 'a) -> Self {
         self.optimizer = Box::new(optimizer);
+        self
+    }
+
+    /// How the learning rate changes, from batch to batch or from epoch to epoch; by default it stays.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// # let line = Linear::config(1, 1).init(&Device::Cpu)?;
+    /// # let x = Tensor::arange(-4f32, 4., &Device::Cpu)?.reshape((8, 1))?;
+    /// # let data = (x.clone(), ((x * 3.)? + 1.)?);
+    /// let mut trainer = Trainer::new(&line, mse_loss, Sgd::new(0.05)).quiet(true);
+    /// trainer = trainer.schedule(StepLr::new(10).gamma(0.5), Every::Epoch);
+    /// let history = trainer.fit(&data, &(), Epochs(20))?;
+    /// assert_eq!(history.last().map(|epoch| epoch.learning_rate), Some(0.025));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn schedule(mut self, schedule: impl Schedule + 'a, every: Every) -> Self {
+        self.schedule = Some((Box::new(schedule), every));
         self
     }
 
@@ -144,26 +174,34 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
 
     /// Trains the network on `train` and, after each epoch, measures it on `valid` (`&()`: on nothing).
     ///
-    /// Each step is a forward pass in [`Mode::Train`], the loss, its gradients, and a step of the
-    /// optimiser over the [trainable parameters](Network::trainable_parameters); the optimiser starts
-    /// afresh at each call. Parameters and running statistics change in place, so that every twin of the
+    /// Each step is a forward pass in [`Mode::Train`](crate::Mode::Train), the loss, its gradients, and a step of the
+    /// optimiser over the [trainable parameters](Network::trainable_parameters); the optimiser and the
+    /// schedule start afresh at each call. At the first step, parameters that no gradient reached are named
+    /// in a warning and in [`History::unreached`]: see [`audit_gradients`](super::audit_gradients). Parameters and running statistics change in place, so that every twin of the
     /// network sees them. After an error they are as the last whole step left them.
     ///
     /// # Errors
     /// No trainable parameter or none that the loss reaches, no example in a set, a loss that is not a
-    /// scalar or not finite, and whatever the network, the loss, the optimiser or the data report.
+    /// scalar or not finite, and whatever the network, the loss, the optimiser, the schedule or the data
+    /// report.
     pub fn fit(&mut self, train: &impl Batches, valid: impl Validation, epochs: Epochs) -> Result<History> {
         let parameters = self.model.trainable_parameters();
         if parameters.is_empty() {
             let message = format!("this {} has no trainable parameter", self.model.kind());
             return Err(Error::msg(message));
         }
-        let mut optimizer = self.optimizer.build(parameters.clone())?;
+        if let Some((schedule, _)) = &self.schedule {
+            schedule.validate()?;
+        }
+        let trainable = parameters.len();
+        let mut optimizer = self.optimizer.build(parameters)?;
+        let (base, mut steps) = (optimizer.learning_rate(), 0);
         let mut history = History::default();
         let mut best = None;
         for epoch in 1..=epochs.0 {
-            let pass = Pass { trainer: self, parameters: &parameters, epoch, epochs: epochs.0 };
-            let report = pass.run(&mut *optimizer, train, valid.batches(), &mut history.unreached)?;
+            let pass = Pass { trainer: self, trainable, base, epoch, epochs: epochs.0 };
+            let trained = pass.train(&mut *optimizer, train, &mut steps, &mut history.unreached)?;
+            let report = pass.report(trained, optimizer.learning_rate(), valid.batches())?;
             if self.keep_best && report.beats(history.best()) {
                 best = Some(Snapshot::take(self.model)?);
             }
@@ -177,81 +215,5 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
             best.restore()?;
         }
         Ok(history)
-    }
-}
-
-/// One pass over the training data.
-struct Pass<'t, 'a, M> {
-    trainer: &'t Trainer<'a, M>,
-    parameters: &'t [(String, Var)],
-    epoch: usize,
-    epochs: usize,
-}
-
-impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
-    /// Trains on every batch, then validates.
-    fn run(
-        &self,
-        optimizer: &mut dyn Step,
-        train: &impl Batches,
-        valid: Option<&dyn Batches>,
-        unreached: &mut Vec<String>,
-    ) -> Result<EpochReport> {
-        let start = Instant::now();
-        let bar = self.trainer.verbosity.bar(self.epoch, self.epochs, train.len_hint());
-        let mut tally = Tally::default();
-        for (index, batch) in train.epoch()?.enumerate() {
-            let (input, target) = batch?;
-            if is_empty(&input) {
-                continue;
-            }
-            let output = run(self.trainer.model, &input, Mode::Train)?;
-            let loss = self.trainer.loss.forward(&output, &target)?;
-            let value = self.checked(scalar(&loss)?, index + 1)?;
-            let grads = loss.backward()?;
-            if self.epoch == 1 && tally.is_new() {
-                *unreached = self.unreached(&grads)?;
-            }
-            optimizer.step(&grads)?;
-            tally.add(value, &output, &target)?;
-            bar.advance(tally.loss());
-        }
-        let trained = start.elapsed().as_secs_f64();
-        let train =
-            tally.finish().ok_or_else(|| Error::msg("there is no example to train the network on"))?;
-        drop(bar);
-        let valid = valid.map(|data| measure(self.trainer.model, &*self.trainer.loss, data)).transpose()?;
-        Ok(EpochReport {
-            epoch: self.epoch,
-            train,
-            valid,
-            seconds: start.elapsed().as_secs_f64(),
-            examples_per_second: train.examples as f64 / trained.max(f64::MIN_POSITIVE),
-        })
-    }
-
-    /// `loss`, unless it says that training has gone astray.
-    fn checked(&self, loss: f64, batch: usize) -> Result<f64> {
-        if loss.is_finite() || self.trainer.allow_non_finite {
-            return Ok(loss);
-        }
-        Err(Error::msg(format!(
-            "epoch {}, batch {batch}: the loss is {loss}; a lower learning rate may help",
-            self.epoch
-        )))
-    }
-
-    /// The parameters that have no gradient in `grads`, after a line that names them.
-    fn unreached(&self, grads: &GradStore) -> Result<Vec<String>> {
-        let without = self.parameters.iter().filter(|(_, var)| grads.get(var).is_none());
-        let names: Vec<String> = without.map(|(name, _)| name.clone()).collect();
-        if names.len() == self.parameters.len() {
-            return Err(Error::msg("no gradient reached any parameter: the loss does not depend on them"));
-        }
-        if !names.is_empty() {
-            let list = names.join(", ");
-            self.trainer.verbosity.line(format_args!("warning: no gradient reached {list}"));
-        }
-        Ok(names)
     }
 }

@@ -24,16 +24,40 @@ pub fn close(what: &str, case: &Case, got: &Tensor, expected: &Tensor) -> Result
     Ok(super::check_close(&format!("{what} of {}", case.label()), got, expected, 1e-5)?)
 }
 
-/// Output, gradients and, after training, buffers of one case.
+/// Output, gradients and, after training, buffers of one case of a layer from one signal to one signal.
 pub fn check<C: Config<Output: Forward<Signal, Output = Signal>>>(config: C, case: &Case) -> Result<()> {
+    check_with(config, case, |layer, inputs, mode| {
+        let [x] = inputs else { return Err(Error::msg("expected one input")) };
+        Ok(vec![layer.call(x.into(), mode).into_tensor()?])
+    })
+}
+
+/// The same for a layer that `run` calls with all inputs of the case, in PyTorch's order, and that answers
+/// with as many outputs as PyTorch.
+pub fn check_with<C: Config>(
+    config: C,
+    case: &Case,
+    run: impl FnOnce(&C::Output, &[Tensor], Mode) -> Result<Vec<Tensor>>,
+) -> Result<()> {
     let layer = layer(config, case)?;
-    let mode = Mode::from(case.mode == "train");
-    let x = Var::from_tensor(&case.tensor("input")?)?;
-    let y = layer.call(x.as_tensor().into(), mode).into_tensor()?;
-    close("output", case, &y, &case.tensor("output")?)?;
-    let grads = (&y * case.tensor("grad_output")?)?.sum_all()?.backward()?;
+    let inputs = numbered(case, "input")?;
+    let tracked: Vec<Tensor> = inputs.iter().map(|(_, x)| track(x)).collect::<Result<_>>()?;
+    let outputs = run(&layer, &tracked, Mode::from(case.mode == "train"))?;
+
+    let expected = numbered(case, "output")?;
+    assert_eq!(outputs.len(), expected.len(), "outputs of {}", case.label());
+    let mut loss = Tensor::zeros((), DType::F64, &Device::Cpu)?;
+    for (y, (name, expected)) in outputs.iter().zip(&expected) {
+        close(name, case, y, expected)?;
+        loss = (loss + (y * case.tensor(&name.replace("output", "grad_output"))?)?.sum_all()?)?;
+    }
+    let grads = loss.backward()?;
+
     let gradient = |tensor: &Tensor| grads.get(tensor).cloned().ok_or_else(|| Error::msg("no gradient"));
-    close("grad.input", case, &gradient(x.as_tensor())?, &case.tensor("grad.input")?)?;
+    for (x, (name, _)) in tracked.iter().zip(&inputs).filter(|(x, _)| x.is_variable()) {
+        let name = format!("grad.{name}");
+        close(&name, case, &gradient(x)?, &case.tensor(&name)?)?;
+    }
     for (name, parameter) in layer.named_parameters() {
         close(&name, case, &gradient(&parameter)?, &case.tensor(&format!("grad.{name}"))?)?;
     }
@@ -43,6 +67,24 @@ pub fn check<C: Config<Output: Forward<Signal, Output = Signal>>>(config: C, cas
         }
     }
     Ok(())
+}
+
+/// The case's tensors `name`, or `name.0`, `name.1`, …, with what each is called.
+fn numbered(case: &Case, name: &str) -> Result<Vec<(String, Tensor)>> {
+    if let Some(alone) = case.find(name)? {
+        return Ok(vec![(name.to_string(), alone)]);
+    }
+    let mut all = Vec::new();
+    while let Some(tensor) = case.find(&format!("{name}.{}", all.len()))? {
+        all.push((format!("{name}.{}", all.len()), tensor));
+    }
+    assert!(!all.is_empty(), "no {name} of {}", case.label());
+    Ok(all)
+}
+
+/// A variable of a tensor of floats; integers have no gradient.
+fn track(x: &Tensor) -> Result<Tensor> {
+    Ok(if x.dtype().is_float() { Var::from_tensor(x)?.into_inner() } else { x.clone() })
 }
 
 /// An argument that is a size; 0 where there is none.

@@ -257,7 +257,8 @@ impl Walker<'_> {
         }
     }
 
-    /// `__private::call(&self.conv1, "conv1", Into::into(x), mode)`, or its like for an element of a list.
+    /// `__private::call(&self.conv1, "conv1", Into::into(x), mode)`, or its like for an element of a list
+    /// or for several inputs.
     fn layer_call(&mut self, callee: Callee, args: crate::attr::Exprs, span: Span) -> TokenStream {
         let mut args: Vec<Expr> = args.into_iter().collect();
         self.operands(&mut args);
@@ -269,13 +270,18 @@ impl Walker<'_> {
         let (name, krate, indices) = (&field.name, self.krate, &origin.indices);
         let mode = field.mode_tokens(krate);
         let private = private(krate, span);
-        let call = match (index, indices.is_empty()) {
-            (None, true) => quote_spanned!(span=> #private::call(#layer, #name, #input, #mode)),
-            (None, false) => {
-                quote_spanned!(span=> #private::call_in(#layer, #name, &[#(#indices),*], #input, #mode))
+        let several = args.len() > 1;
+        let call = match (index, several) {
+            (None, false) if indices.is_empty() => {
+                quote_spanned!(span=> #private::call(#layer, #name, #input, #mode))
+            }
+            (None, _) => {
+                let call = format_ident!("{}", if several { "call_with" } else { "call_in" }, span = span);
+                quote_spanned!(span=> #private::#call(#layer, #name, &[#(#indices),*], #input, #mode))
             }
             (Some(i), _) => {
-                quote_spanned!(span=> #private::call_at(#layer, #name, &[#(#indices),*], #i, #input, #mode))
+                let call = format_ident!("{}", if several { "call_with_at" } else { "call_at" }, span = span);
+                quote_spanned!(span=> #private::#call(#layer, #name, &[#(#indices),*], #i, #input, #mode))
             }
         };
         if before.is_empty() { call } else { quote!({ #before #call }) }

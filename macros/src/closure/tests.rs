@@ -145,6 +145,18 @@ fn elements_are_called_by_index() {
 }
 
 #[test]
+fn several_inputs_go_in_as_a_tuple() {
+    check(
+        parse_quote!(|x, h| conv(x, h)),
+        quote!(into(call_with(&self.conv, "conv", &[], (into(x), into(h),), mode))),
+    );
+    check(
+        parse_quote!(|x, h| blocks[0](x, h)),
+        quote!(into(call_with_at(&self.blocks, "blocks", &[], 0, (into(x), into(h),), mode))),
+    );
+}
+
+#[test]
 fn closures_over_a_field_call_its_elements() {
     check(
         parse_quote!(|x| blocks.iter().fold(x, |x, block| block(x))),

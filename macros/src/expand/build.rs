@@ -5,7 +5,7 @@ use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Expr, Type};
 
-use super::{Item, local, private};
+use super::{Item, local, numbered, private};
 use crate::ast::{Field, Role, Variant, element, generic_argument, pointee};
 use crate::attr::{LayerAttr, Repeat, Source, TensorAttr};
 use crate::closure::mentions;
@@ -113,8 +113,11 @@ fn layer(item: &Item, field: &Field, attr: &LayerAttr) -> TokenStream {
         }
         Repeat::For(_, pat, range) => {
             let (list, ty) = (local("layers"), element(&field.ty).unwrap_or(&field.ty));
-            let index = quote!(&#krate::__private::index(#list.len()));
-            let layer = one(item, attr, ty, quote!(&#vb.pp(#key)), index);
+            let (vb, index) = match field.numbered() {
+                None => (quote!(&#vb.pp(#key)), quote!(&#krate::__private::index(#list.len()))),
+                Some(names) => (quote!(&#vb), numbered(krate, &names, quote!(#list.len()))),
+            };
+            let layer = one(item, attr, ty, vb, index);
             let copies = copies(item, range);
             let range = if copies.is_empty() { quote!(#range) } else { quote!({ #copies #range }) };
             quote! {{

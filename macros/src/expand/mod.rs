@@ -14,6 +14,7 @@ use quote::quote;
 use crate::ast::{Field, Input};
 use crate::closure::{self, Rewritten};
 use crate::ctxt::Ctxt;
+use crate::name::Numbered;
 
 /// Everything the derive writes. With mistakes in `ctxt` the bodies are `unimplemented!()`, so that code
 /// which uses the network draws no errors of its own.
@@ -77,6 +78,12 @@ impl<'a> Item<'a> {
 /// A local of the generated code, which no name of the user's can clash with.
 fn local(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
+}
+
+/// `&__private::numbered("denselayer", 1 + index, "")`: the name of a list's layer.
+pub fn numbered(krate: &TokenStream, names: &Numbered, index: TokenStream) -> TokenStream {
+    let Numbered { before, first, after } = names;
+    quote!(&#krate::__private::numbered(#before, #first + #index, #after))
 }
 
 /// The runtime's support for generated code, as if written at `span`: errors about it point there.

@@ -2,10 +2,12 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
+use syn::Type;
 use syn::spanned::Spanned;
 
-use super::{Item, local, private};
-use crate::ast::{Field, Forward, Role};
+use super::{Item, local, numbered, private};
+use crate::ast::{Field, Forward, Role, element};
+use crate::name::Numbered;
 
 // impl ::sconce::Module for Model {
 //     fn kind(&self) -> Cow<'static, str> { Cow::Borrowed("Model") }
@@ -62,6 +64,9 @@ fn visits(item: &Item, variant: usize, mutable: bool) -> TokenStream {
         match field.role {
             Role::Layer(_) | Role::Default => {
                 let part = part(item, variant, field);
+                if let (Some(names), Some(ty)) = (field.numbered(), element(&field.ty)) {
+                    return each_layer(item, &names, ty, quote!(#reference #place));
+                }
                 quote!(#visitor.child(#key, #part.#show(#reference #place));)
             }
             Role::Param(_) => quote_spanned!(field.ty.span()=> #visitor.parameter(#key, #reference #place);),
@@ -70,6 +75,17 @@ fn visits(item: &Item, variant: usize, mutable: bool) -> TokenStream {
         }
     };
     item.input.variants[variant].fields.iter().map(visit).collect()
+}
+
+/// `for (index, layer) in IntoIterator::into_iter(&self.layers).enumerate() { visitor.child(&…, layer); }`
+fn each_layer(item: &Item, names: &Numbered, ty: &Type, list: TokenStream) -> TokenStream {
+    let (visitor, index, layer) = (local("visitor"), local("index"), local("layer"));
+    let name = numbered(&item.input.krate, names, quote!(#index));
+    quote_spanned! {ty.span()=>
+        for (#index, #layer) in ::core::iter::Iterator::enumerate(::core::iter::IntoIterator::into_iter(#list)) {
+            #visitor.child(#name, #layer);
+        }
+    }
 }
 
 /// `__private::part::<Conv2d>()`: one spelling everywhere, so that the compiler complains once of a type

@@ -28,7 +28,19 @@ pub(crate) struct Hardsigmoid;
 #[derive(Clone, Copy)]
 pub(crate) struct Elu {
     pub alpha: f64,
+    /// What the output is multiplied by, and the input before the exponential.
+    pub scale: f64,
+    pub input_scale: f64,
 }
+#[derive(Clone, Copy)]
+pub(crate) struct GeluTanh;
+#[derive(Clone, Copy)]
+pub(crate) struct Hardtanh {
+    pub min: f64,
+    pub max: f64,
+}
+#[derive(Clone, Copy)]
+pub(crate) struct LogSigmoid;
 #[derive(Clone, Copy)]
 pub(crate) struct Softplus {
     pub beta: f64,
@@ -120,9 +132,50 @@ function!(this: Hardsigmoid, "hardsigmoid", saves_output: false,
     gradient: |grad, x| if x > c(-3.0) && x < c(3.0) { grad / c(6.0) } else { T::ZERO },
 );
 
+function!(this: Hardtanh, "hardtanh", saves_output: false,
+    value: |x| x.at_least(c(this.min)).at_most(c(this.max)),
+    gradient: |grad, x| if x <= c(this.min) || x >= c(this.max) { T::ZERO } else { grad },
+);
+
 function!(this: Elu, "elu", saves_output: false,
-    value: |x| if x > T::ZERO { x } else { x.exp_m1() * c(this.alpha) },
-    gradient: |grad, x| if x > T::ZERO { grad } else { grad * x.exp() * c(this.alpha) },
+    value: |x| {
+        if x > T::ZERO {
+            x * c(this.scale)
+        } else {
+            (x * c(this.input_scale)).exp_m1() * c(this.alpha * this.scale)
+        }
+    },
+    gradient: |grad, x| {
+        if x > T::ZERO {
+            grad * c(this.scale)
+        } else {
+            grad * (x * c(this.input_scale)).exp() * c(this.alpha * this.scale * this.input_scale)
+        }
+    },
+);
+
+function!(this: GeluTanh, "gelu", saves_output: false,
+    value: |x| x * gelu_sigmoid(x),
+    gradient: |grad, x| {
+        let s = gelu_sigmoid(x);
+        let slope = c::<T>(GELU_SLOPE) * (T::ONE + c::<T>(3.0 * GELU_CUBE) * x * x);
+        grad * (s + x * s * (T::ONE - s) * slope)
+    },
+);
+
+/// `2 √(2/π)`, and what the cube is weighted by.
+const GELU_SLOPE: f64 = 1.595_769_121_605_730_7;
+const GELU_CUBE: f64 = 0.044_715;
+
+/// `(1 + tanh u) / 2 = σ(2u)` with `u = √(2/π) (x + 0.044715 x³)`, without its cancellation for small `x`.
+#[inline(always)]
+fn gelu_sigmoid<T: Float>(x: T) -> T {
+    (c::<T>(GELU_SLOPE) * (x + c::<T>(GELU_CUBE) * x * x * x)).sigmoid()
+}
+
+function!(this: LogSigmoid, "logsigmoid", saves_output: false,
+    value: |x| x.at_most(T::ZERO) - (-x.abs()).exp().ln_1p(),
+    gradient: |grad, x| grad * (-x).sigmoid(),
 );
 
 function!(this: Softplus, "softplus", saves_output: false,

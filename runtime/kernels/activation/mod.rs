@@ -143,7 +143,43 @@ fn hardsigmoid_composed(x: &Tensor) -> Result<Tensor> {
 
 /// `x` where positive, `alpha (e^x - 1)` elsewhere.
 pub fn elu(x: &Tensor, alpha: f64) -> Result<Tensor> {
-    if x.device().is_cpu() { elementwise::apply(Elu { alpha }, x) } else { x.elu(alpha) }
+    any_elu(x, Elu { alpha, scale: 1.0, input_scale: 1.0 })
+}
+
+/// `x` where positive, `alpha (e^(x / alpha) - 1)` elsewhere.
+pub fn celu(x: &Tensor, alpha: f64) -> Result<Tensor> {
+    any_elu(x, Elu { alpha, scale: 1.0, input_scale: 1.0 / alpha })
+}
+
+/// An ELU whose two constants keep mean 0 and variance 1 from layer to layer.
+pub fn selu(x: &Tensor) -> Result<Tensor> {
+    let (alpha, scale) = (1.673_263_242_354_377_2, 1.050_700_987_355_480_5);
+    any_elu(x, Elu { alpha, scale, input_scale: 1.0 })
+}
+
+fn any_elu(x: &Tensor, elu: Elu) -> Result<Tensor> {
+    if x.device().is_cpu() { elementwise::apply(elu, x) } else { elu_composed(x, elu) }
+}
+
+fn elu_composed(x: &Tensor, Elu { alpha, scale, input_scale }: Elu) -> Result<Tensor> {
+    let weight = alpha * scale;
+    let negative = x.neg()?.relu()?.affine(-input_scale, 0.0)?.exp()?.affine(weight, -weight)?;
+    x.relu()?.affine(scale, 0.0)?.add(&negative)
+}
+
+/// `x Φ(x)` with Φ approximated by a hyperbolic tangent.
+pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() { elementwise::apply(GeluTanh, x) } else { x.gelu() }
+}
+
+/// `min(max(x, min), max)`.
+pub fn hardtanh(x: &Tensor, min: f64, max: f64) -> Result<Tensor> {
+    if x.device().is_cpu() { elementwise::apply(Hardtanh { min, max }, x) } else { x.clamp(min, max) }
+}
+
+/// `ln σ(x)`.
+pub fn logsigmoid(x: &Tensor) -> Result<Tensor> {
+    if x.device().is_cpu() { elementwise::apply(LogSigmoid, x) } else { softplus_composed(&x.neg()?)?.neg() }
 }
 
 /// `ln(1 + e^(beta x)) / beta`, and `x` itself where `beta x` exceeds `threshold`.
@@ -200,6 +236,15 @@ mod tests {
             check(|x| apply(kind, x), |x| apply_composed(kind, x))?;
         }
         check(|x| softplus(x, 1.0, 20.0), softplus_composed)?;
+        for elu in [
+            Elu { alpha: 1.3, scale: 1.0, input_scale: 1.0 },
+            Elu { alpha: 1.7, scale: 1.1, input_scale: 0.6 },
+        ] {
+            check(|x| any_elu(x, elu), |x| elu_composed(x, elu))?;
+        }
+        check(gelu_tanh, Tensor::gelu)?;
+        check(|x| hardtanh(x, -2.0, 3.0), |x| x.clamp(-2.0, 3.0))?;
+        check(logsigmoid, |x| softplus_composed(&x.neg()?)?.neg())?;
         check(hardsigmoid, hardsigmoid_composed)
     }
 }

@@ -2,20 +2,25 @@
 //!
 //! [`conv2d`] checks its operands (`shape`) and takes one of three ways: the fused CPU kernels
 //! (`cpu`), the same inside a candle operation that has a gradient (`op`), or, on other devices,
-//! candle's own operations (`composed`).
+//! candle's own operations (`composed`). [`conv_transpose2d`] is the gradient of its input as an operation of its
+//! own (`transposed`).
 
+mod axes;
 pub mod backward;
 mod composed;
 pub mod cpu;
 mod geometry;
 mod op;
 mod shape;
+mod transposed;
 #[doc(hidden)]
 pub mod winograd;
 
+pub(crate) use axes::Axes;
 pub use cpu::PackedCache;
 pub use geometry::ConvGeometry;
 pub use shape::ConvShape;
+pub use transposed::{TransposeGeometry, conv_transpose2d};
 
 use crate::kernels::activation::Activation;
 use crate::kernels::simd::{self, Isa};

@@ -9,6 +9,7 @@ use super::cpu::{self, Operand, Operands};
 use super::{ConvShape, Epilogue};
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::simd;
+use crate::scope;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
 /// What the second and third tensor of the operation are; the first is the input.
@@ -115,6 +116,7 @@ impl FusedConv2d {
         output: &Tensor,
         grad_output: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        scope::launched(scope::Path::default, || "conv2d backward".to_string());
         let third_tracks = third.is_some_and(Tensor::track_op);
         let joined = self.form == Form::JoinedResidual;
         let needs = Needs {

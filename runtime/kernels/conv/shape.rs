@@ -64,16 +64,16 @@ impl ConvShape {
         epilogue: &Epilogue,
     ) -> Result<Self> {
         let shape = Self::new(input.dims(), weight.dims(), geometry)?;
-        same_kind("weight", weight, input)?;
+        same_kind("conv2d", "weight", weight, input)?;
         for (name, vector) in [("scale", &epilogue.scale), ("shift", &epilogue.shift)] {
             let Some(vector) = vector else { continue };
-            same_kind(name, vector, input)?;
+            same_kind("conv2d", name, vector, input)?;
             if vector.dims() != [shape.out_channels] {
                 bail!("conv2d: expected a {name} of [{}], got {:?}", shape.out_channels, vector.dims())
             }
         }
         if let Some(residual) = &epilogue.residual {
-            same_kind("residual", residual, input)?;
+            same_kind("conv2d", "residual", residual, input)?;
             if residual.dims() != shape.output_dims() {
                 bail!("conv2d: expected a residual of {:?}, got {:?}", shape.output_dims(), residual.dims())
             }
@@ -124,13 +124,14 @@ fn check_geometry(geometry: &ConvGeometry) -> Result<()> {
     Ok(())
 }
 
-fn same_kind(name: &str, operand: &Tensor, input: &Tensor) -> Result<()> {
+/// Checks that an operand of `op` has the input's dtype and device.
+pub(super) fn same_kind(op: &str, name: &str, operand: &Tensor, input: &Tensor) -> Result<()> {
     if operand.dtype() != input.dtype() {
-        bail!("conv2d: expected a {name} of {:?} as the input, got {:?}", input.dtype(), operand.dtype())
+        bail!("{op}: expected a {name} of {:?} as the input, got {:?}", input.dtype(), operand.dtype())
     }
     if !operand.device().same_device(input.device()) {
         bail!(
-            "conv2d: expected the {name} on {:?} as the input, got {:?}",
+            "{op}: expected the {name} on {:?} as the input, got {:?}",
             input.device().location(),
             operand.device().location()
         )

@@ -1,8 +1,10 @@
 //! Average pooling, with windows from a geometry or of even size over the whole input.
 
-use super::{PoolGeometry, composed, input_size, map_planes, with_size};
+use super::geometry::{adaptive_ranges, adaptive_size};
+use super::{PoolGeometry, composed};
 use crate::kernels::element::{Element, elements, in_single, with_element, with_elements};
 use crate::kernels::float::Float;
+use crate::kernels::planes::{input_size, map_planes, with_size};
 use crate::kernels::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
@@ -47,7 +49,7 @@ pub(super) fn windows(
         let window = |output: usize| {
             // Counted from where the padding begins.
             let start = output * geometry.stride[axis];
-            let end = (start + kernel).min(input[axis] + 2 * padding);
+            let end = start.saturating_add(kernel).min(input[axis] + 2 * padding);
             let inside = start.saturating_sub(padding)..(end - padding).min(input[axis]);
             let count = if count_include_pad { end - start } else { inside.len() };
             Window { inside, count }
@@ -63,23 +65,18 @@ pub(super) fn windows(
 /// # Errors
 /// The input has another rank, or a size is 0.
 pub fn adaptive_avg_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tensor> {
-    let input = input_size("adaptive_avg_pool2d", x)?;
-    if size.contains(&Some(0)) {
-        bail!("adaptive_avg_pool2d: expected an output of 1 or more on each axis, got {size:?}");
-    }
-    average(x, adaptive_windows(input, size))
+    const NAME: &str = "adaptive_avg_pool2d";
+    let input = input_size(NAME, x)?;
+    average(x, adaptive_windows(input, adaptive_size(NAME, x, input, size)?))
 }
 
-pub(super) fn adaptive_windows(input: [usize; 2], size: [Option<usize>; 2]) -> Windows {
-    let along = |axis: usize| -> Vec<Window> {
-        let (from, to) = (input[axis], size[axis].unwrap_or(input[axis]));
-        let window = |output: usize| {
-            let inside = output * from / to..((output + 1) * from).div_ceil(to);
-            Window { count: inside.len(), inside }
-        };
-        (0..to).map(window).collect()
-    };
-    Windows { rows: along(0), columns: along(1), input, divisor: None }
+pub(super) fn adaptive_windows(input: [usize; 2], output: [usize; 2]) -> Windows {
+    let [rows, columns] = [0, 1].map(|axis| -> Vec<Window> {
+        adaptive_ranges(input[axis], output[axis])
+            .map(|inside| Window { count: inside.len(), inside })
+            .collect()
+    });
+    Windows { rows, columns, input, divisor: None }
 }
 
 /// What one output sees along one axis, and how many elements that counts as.

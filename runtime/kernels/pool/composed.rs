@@ -2,51 +2,37 @@
 //! separable: first along the rows, then along the columns.
 
 use super::average::{Window, Windows};
-use super::{PoolGeometry, with_size};
+use super::geometry::Taps;
+use crate::kernels::planes::with_size;
 use candle_core::{Device, Result, Tensor, bail};
 
-pub(super) fn max(
-    x: &Tensor,
-    geometry: &PoolGeometry,
-    input: [usize; 2],
-    output: [usize; 2],
-) -> Result<Tensor> {
+pub(super) fn max(x: &Tensor, [rows, columns]: [&[Taps]; 2]) -> Result<Tensor> {
     let mut y = x.contiguous()?;
-    for (axis, dim) in [(0, x.rank() - 2), (1, x.rank() - 1)] {
+    for (outputs, dim) in [(rows, x.rank() - 2), (columns, x.rank() - 1)] {
+        let longest = outputs.iter().map(|taps| taps.len()).max().unwrap_or(0);
         let mut max: Option<Tensor> = None;
-        for tap in 0..geometry.kernel[axis] {
-            let indices = indices(geometry, axis, input[axis], output[axis], tap)?;
-            let taken = y.index_select(&Tensor::new(indices, x.device())?, dim)?;
+        for tap in 0..longest.max(1) {
+            let taken = y.index_select(&Tensor::new(indices(outputs, tap)?, x.device())?, dim)?;
             max = Some(match max {
                 Some(max) => max.broadcast_maximum(&taken)?,
                 None => taken,
             });
         }
-        y = match max {
-            Some(max) => max.contiguous()?,
-            None => bail!("max_pool2d: expected a kernel of 1 or more, got {:?}", geometry.kernel),
-        };
+        if let Some(max) = max {
+            y = max.contiguous()?;
+        }
     }
     Ok(y)
 }
 
-/// Where each output's tap lies. A tap in the padding stands at another tap of its window, which leaves
-/// the maximum what it is.
-fn indices(
-    geometry: &PoolGeometry,
-    axis: usize,
-    input: usize,
-    outputs: usize,
-    tap: usize,
-) -> Result<Vec<u32>> {
-    let index = |output: usize| {
-        let taps = geometry.taps(axis, input, output);
-        match taps.clone().nth(tap).or_else(|| taps.clone().next()) {
-            Some(position) => Ok(position as u32),
-            None => bail!("max_pool2d: window {output} of {geometry:?} lies in the padding altogether"),
-        }
+/// Where each output's tap lies. Where it has none, another tap of its window stands in, which leaves the
+/// maximum what it is.
+fn indices(outputs: &[Taps], tap: usize) -> Result<Vec<u32>> {
+    let index = |(output, taps): (usize, &Taps)| match taps.clone().nth(tap).or(taps.clone().next()) {
+        Some(position) => Ok(position as u32),
+        None => bail!("max_pool2d: window {output} lies in the padding altogether"),
     };
-    (0..outputs).map(index).collect()
+    outputs.iter().enumerate().map(index).collect()
 }
 
 pub(super) fn average(x: &Tensor, windows: &Windows) -> Result<Tensor> {
@@ -75,7 +61,8 @@ fn membership(windows: &[Window], inputs: usize, device: &Device) -> Result<Tens
 
 #[cfg(test)]
 mod tests {
-    use super::super::{adaptive_avg_pool2d, avg_pool2d, max_pool2d};
+    use super::super::geometry::adaptive_ranges;
+    use super::super::{PoolGeometry, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d};
     use super::*;
     use candle_core::{DType, Var};
 
@@ -107,13 +94,19 @@ mod tests {
             ([3, 2], [1, 3], [1, 0], [2, 3], true),
         ] {
             let mut geometry = PoolGeometry { kernel, stride, padding, dilation, ceil_mode };
-            let output = geometry.output_size([9, 10])?;
-            check(&x, |x| max_pool2d(x, &geometry), |x| max(x, &geometry, [9, 10], output))?;
+            let [rows, columns] = geometry.output_size([9, 10])?;
+            let (rows, columns) = (geometry.taps(0, 9, rows), geometry.taps(1, 10, columns));
+            check(&x, |x| max_pool2d(x, &geometry), |x| max(x, [&rows, &columns]))?;
             geometry.dilation = [1; 2];
             let windows = |_: &Tensor| super::super::average::windows(&geometry, [9, 10], true, None);
             check(&x, |x| avg_pool2d(x, &geometry, true, None), |x| average(x, &windows(x)?))?;
         }
-        let windows = super::super::average::adaptive_windows([9, 10], [Some(4), None]);
-        check(&x, |x| adaptive_avg_pool2d(x, [Some(4), None]), |x| average(x, &windows))
+        let windows = super::super::average::adaptive_windows([9, 10], [4, 10]);
+        check(&x, |x| adaptive_avg_pool2d(x, [Some(4), None]), |x| average(x, &windows))?;
+        let taps = |input, outputs| -> Vec<Taps> {
+            adaptive_ranges(input, outputs).map(|range| range.step_by(1)).collect()
+        };
+        let (rows, columns) = (taps(9, 4), taps(10, 13));
+        check(&x, |x| adaptive_max_pool2d(x, [Some(4), Some(13)]), |x| max(x, [&rows, &columns]))
     }
 }

@@ -1,9 +1,11 @@
 //! Max pooling. NaN wins over every number, and of equal maxima the first of the window gets the
 //! gradient, as in PyTorch.
 
-use super::{PoolGeometry, composed, input_size, map_planes, with_size};
+use super::geometry::{Taps, adaptive_ranges, adaptive_size};
+use super::{PoolGeometry, composed};
 use crate::kernels::element::{Element, elements, in_single, with_element, with_elements};
 use crate::kernels::float::Float;
+use crate::kernels::planes::{input_size, map_planes, with_size};
 use crate::kernels::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
@@ -18,45 +20,66 @@ const NAME: &str = "max_pool2d";
 pub fn max_pool2d(x: &Tensor, geometry: &PoolGeometry) -> Result<Tensor> {
     let input = input_size(NAME, x)?;
     let output = geometry.output_size(input)?;
+    let [rows, columns] = [0, 1].map(|axis| geometry.taps(axis, input[axis], output[axis]));
+    largest(x, MaxPool { rows, columns, input, across: Across::of(geometry) })
+}
+
+/// The largest elements of `[batch, channels, height, width]` or `[channels, height, width]` in a grid of
+/// windows as even as can be; on an axis without a size, as many as the input has elements.
+///
+/// # Errors
+/// The input has another rank, or a size is 0.
+pub fn adaptive_max_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tensor> {
+    const NAME: &str = "adaptive_max_pool2d";
+    let input = input_size(NAME, x)?;
+    let output = adaptive_size(NAME, x, input, size)?;
+    let [rows, columns] = [0, 1].map(|axis| -> Vec<Taps> {
+        adaptive_ranges(input[axis], output[axis]).map(|range| range.step_by(1)).collect()
+    });
+    largest(x, MaxPool { rows, columns, input, across: None })
+}
+
+fn largest(x: &Tensor, pool: MaxPool) -> Result<Tensor> {
     if x.device().is_cpu() {
-        in_single(x, |x| x.contiguous()?.apply_op1(MaxPool { geometry: *geometry, input, output }))
+        in_single(x, |x| x.contiguous()?.apply_op1(pool))
     } else {
-        composed::max(x, geometry, input, output)
+        composed::max(x, [&pool.rows, &pool.columns])
     }
 }
 
-#[derive(Clone, Copy)]
 struct MaxPool {
-    geometry: PoolGeometry,
+    /// What each row of the output sees of the rows of the input.
+    rows: Vec<Taps>,
+    columns: Vec<Taps>,
     input: [usize; 2],
-    output: [usize; 2],
+    /// The same as `columns`, where a loop of its own is worth while.
+    across: Option<Across>,
 }
 
-impl CustomOp1 for MaxPool {
-    fn name(&self) -> &'static str {
-        NAME
-    }
+/// Windows of neighbouring columns, each a stride from the last.
+#[derive(Clone, Copy, Default)]
+struct Across {
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+}
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let [from, to] = [self.input, self.output].map(|[h, w]| h * w);
-        with_element!(NAME, x.dtype(), E => {
-            let x = elements::<E>(x, layout)?;
-            let y = map_planes(x, from, to, |_, x, y| dispatch_loops(Forward { pool: *self, x, y }));
-            Ok((E::to_cpu_storage_owned(y), with_size(layout.dims(), self.output).into()))
-        })
-    }
-
-    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        with_element!(NAME, x.dtype(), E => {
-            let dx = with_elements(x, |x| with_elements(grad, |grad| self.gradient::<E>(x, grad)))??;
-            Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
-        })
+impl Across {
+    /// The windows that networks use most.
+    fn of(geometry: &PoolGeometry) -> Option<Self> {
+        let [kernel, stride, padding] = [geometry.kernel[1], geometry.stride[1], geometry.padding[1]];
+        let common = matches!((kernel, stride), (2, 2) | (3, 2) | (3, 1)) && geometry.dilation[1] == 1;
+        common.then_some(Self { kernel, stride, padding })
     }
 }
 
 impl MaxPool {
+    fn output(&self) -> [usize; 2] {
+        [self.rows.len(), self.columns.len()]
+    }
+
     fn gradient<E: Element>(&self, x: &[E], grad: &[E]) -> Vec<E> {
-        let [from, to] = [self.input, self.output].map(|[h, w]| h * w);
+        let [from, to] = [self.input, self.output()].map(|[h, w]| h * w);
         map_planes(x, from, from, |first, x, dx| {
             let mut sums = vec![E::Compute::ZERO; from];
             let planes = x.chunks(from).zip(grad[first * to..].chunks(to)).zip(dx.chunks_mut(from));
@@ -71,23 +94,46 @@ impl MaxPool {
 
     /// Adds each output's gradient to the sum of the element that was its window's maximum.
     fn scatter<E: Element>(&self, x: &[E], grad: &[E], sums: &mut [E::Compute]) {
-        let Self { geometry, input: [h, w], output: [_, columns] } = *self;
-        for (output, grad) in grad.iter().enumerate() {
-            let rows = geometry.taps(0, h, output / columns);
-            let mut best: Option<(usize, E::Compute)> = None;
-            for row in rows {
-                for column in geometry.taps(1, w, output % columns) {
-                    let at = row * w + column;
-                    let value = x[at].widen();
-                    if best.is_none_or(|(_, max)| value > max || value.is_nan()) {
-                        best = Some((at, value));
+        let width = self.input[1];
+        for (rows, grad) in self.rows.iter().zip(grad.chunks(self.columns.len())) {
+            for (columns, grad) in self.columns.iter().zip(grad) {
+                let mut best: Option<(usize, E::Compute)> = None;
+                for row in rows.clone() {
+                    for column in columns.clone() {
+                        let at = row * width + column;
+                        let value = x[at].widen();
+                        if best.is_none_or(|(_, max)| value > max || value.is_nan()) {
+                            best = Some((at, value));
+                        }
                     }
                 }
-            }
-            if let Some((at, _)) = best {
-                sums[at] += grad.widen();
+                if let Some((at, _)) = best {
+                    sums[at] += grad.widen();
+                }
             }
         }
+    }
+}
+
+impl CustomOp1 for MaxPool {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let [from, to] = [self.input, self.output()].map(|[h, w]| h * w);
+        with_element!(NAME, x.dtype(), E => {
+            let x = elements::<E>(x, layout)?;
+            let y = map_planes(x, from, to, |_, x, y| dispatch_loops(Forward { pool: self, x, y }));
+            Ok((E::to_cpu_storage_owned(y), with_size(layout.dims(), self.output()).into()))
+        })
+    }
+
+    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        with_element!(NAME, x.dtype(), E => {
+            let dx = with_elements(x, |x| with_elements(grad, |grad| self.gradient::<E>(x, grad)))??;
+            Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
+        })
     }
 }
 
@@ -98,7 +144,7 @@ fn larger<T: Float>(max: T, value: T) -> T {
 }
 
 struct Forward<'a, E> {
-    pool: MaxPool,
+    pool: &'a MaxPool,
     x: &'a [E],
     y: &'a mut [E],
 }
@@ -110,26 +156,25 @@ impl<E: Element> Kernel for Forward<'_, E> {
     /// across: the strided part is one row long.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let MaxPool { geometry, input: [h, w], output: [rows, columns] } = self.pool;
-        let [stride, padding, dilation, kernel] =
-            [geometry.stride[1], geometry.padding[1], geometry.dilation[1], geometry.kernel[1]];
+        let MaxPool { rows, columns, input: [h, w], across: regular } = self.pool;
+        let Across { kernel, stride, padding } = regular.unwrap_or_default();
         // The columns that windows reach, padding included: what no element fills stays -∞.
-        let reach = (columns - 1) * stride + (kernel - 1) * dilation + 1;
+        let reach = (columns.len() - 1) * stride + kernel;
         let mut padded = vec![E::Compute::NEG_INFINITY; reach.max(padding + w)];
-        for (x, y) in self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(rows * columns)) {
-            for (row, y) in y.chunks_exact_mut(columns).enumerate() {
+        for (x, y) in self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(rows.len() * columns.len())) {
+            for (taps, y) in rows.iter().zip(y.chunks_exact_mut(columns.len())) {
                 let down = &mut padded[padding..padding + w];
                 down.fill(E::Compute::NEG_INFINITY);
-                for tap in geometry.taps(0, h, row) {
+                for tap in taps.clone() {
                     for (max, x) in down.iter_mut().zip(&x[tap * w..(tap + 1) * w]) {
                         *max = larger(*max, x.widen());
                     }
                 }
-                match (kernel, stride, dilation) {
-                    (2, 2, 1) => across::<E, 2, 2>(&padded, y),
-                    (3, 2, 1) => across::<E, 3, 2>(&padded, y),
-                    (3, 1, 1) => across::<E, 3, 1>(&padded, y),
-                    _ => across_any(&padded, y, kernel, stride, dilation),
+                match (kernel, stride) {
+                    (2, 2) => across::<E, 2, 2>(&padded, y),
+                    (3, 2) => across::<E, 3, 2>(&padded, y),
+                    (3, 1) => across::<E, 3, 1>(&padded, y),
+                    _ => across_any(down, columns, y),
                 }
             }
         }
@@ -148,9 +193,9 @@ fn across<E: Element, const KERNEL: usize, const STRIDE: usize>(down: &[E::Compu
 }
 
 #[inline(always)]
-fn across_any<E: Element>(down: &[E::Compute], y: &mut [E], kernel: usize, stride: usize, dilation: usize) {
-    for (column, y) in y.iter_mut().enumerate() {
-        let taps = down[column * stride..].iter().step_by(dilation).take(kernel);
-        *y = E::narrow(taps.fold(E::Compute::NEG_INFINITY, |max, value| larger(max, *value)));
+fn across_any<E: Element>(down: &[E::Compute], columns: &[Taps], y: &mut [E]) {
+    for (taps, y) in columns.iter().zip(y) {
+        let window = taps.clone().map(|column| down[column]);
+        *y = E::narrow(window.fold(E::Compute::NEG_INFINITY, larger));
     }
 }

@@ -1,9 +1,12 @@
 //! PyTorch's losses on tensors: a function with PyTorch's defaults, and a struct where there are options.
 //!
-//! Everything is composed of operations whose gradient candle knows, so `loss.backward()` reaches the
-//! logits. Half-precision inputs are summed in f32 and the result has the input's type again.
+//! Everything but [`CtcLoss`], which has a kernel of its own, is composed of operations whose gradient candle
+//! knows, so `loss.backward()` reaches the logits. Half-precision inputs are summed in f32 and the result has the input's type again.
 
 mod class;
+mod cosine;
+mod ctc;
+mod divergence;
 mod pointwise;
 
 use candle_core::{DType, Tensor};
@@ -11,6 +14,9 @@ use candle_core::{DType, Tensor};
 use crate::{Error, Result};
 
 pub use class::{CrossEntropyLoss, NllLoss, cross_entropy, nll_loss};
+pub use cosine::{CosineEmbeddingLoss, cosine_embedding_loss};
+pub use ctc::{CtcLoss, ctc_loss};
+pub use divergence::{KlDivLoss, kl_div};
 pub use pointwise::{
     BceWithLogitsLoss, HuberLoss, L1Loss, MseLoss, SmoothL1Loss, bce_with_logits, huber_loss, l1_loss,
     mse_loss, smooth_l1_loss,
@@ -52,6 +58,8 @@ pub enum Reduction {
     Sum,
     /// No reduction: the losses as they are.
     None,
+    /// Their sum divided by the size of the first dimension: what makes [`KlDivLoss`] the divergence.
+    BatchMean,
 }
 
 impl Reduction {
@@ -61,6 +69,7 @@ impl Reduction {
             Self::Mean => losses.mean_all()?,
             Self::Sum => losses.sum_all()?,
             Self::None => losses.clone(),
+            Self::BatchMean => (losses.sum_all()? / losses.dims().first().copied().unwrap_or(1) as f64)?,
         })
     }
 

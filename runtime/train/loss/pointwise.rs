@@ -179,7 +179,7 @@ impl Loss for BceWithLogitsLoss {
 }
 
 /// Checks the shapes, computes each element's loss in full precision, and reduces.
-fn pointwise(
+pub(super) fn pointwise(
     name: &str,
     input: &Tensor,
     target: &Tensor,

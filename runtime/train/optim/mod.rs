@@ -7,6 +7,9 @@
 mod adagrad;
 mod adam;
 mod candle;
+mod flat;
+mod lbfgs;
+mod nadam;
 mod rmsprop;
 mod rule;
 mod running;
@@ -23,7 +26,10 @@ use crate::Result;
 pub use adagrad::{Adadelta, Adagrad};
 pub use adam::{Adam, AdamW, Adamax, RAdam};
 pub use candle::FromCandle;
+pub use lbfgs::Lbfgs;
+pub use nadam::NAdam;
 pub use rmsprop::RmsProp;
+pub(super) use rule::setters;
 pub use rule::{Moment, Rule};
 pub use running::Running;
 pub use sgd::Sgd;
@@ -55,6 +61,14 @@ pub trait Optimizer: Debug + Send + Sync {
 pub trait Step: Send {
     /// Moves each parameter that has a gradient in `grads`, in its own storage; the others stay as they are.
     fn step(&mut self, grads: &GradStore) -> Result<()>;
+
+    /// Evaluates `loss`, steps by its gradients and returns its value before the step. An optimiser that
+    /// looks around evaluates it several times, each time at other parameters: [`Lbfgs`].
+    fn step_with(&mut self, loss: &mut dyn FnMut() -> Result<Tensor>) -> Result<Tensor> {
+        let value = loss()?;
+        self.step(&value.backward()?)?;
+        Ok(value)
+    }
 
     /// The base rate; a schedule reads it once and sets it before each step.
     fn learning_rate(&self) -> f64;

@@ -91,4 +91,4 @@ macro_rules! setters {
         }
     };
 }
-pub(super) use setters;
+pub(in crate::train) use setters;

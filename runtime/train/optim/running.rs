@@ -43,22 +43,28 @@ impl<R: Rule> Running<R> {
         let rate = rule.learning_rate();
         super::rule::not_negative("the learning rate", rate).map_err(|e| e.in_layer(R::NAME))?;
         rule.validate().map_err(|e| e.in_layer(R::NAME))?;
-        let (mut names, mut variables) = (HashSet::new(), HashSet::new());
-        for (name, var) in &parameters {
-            if !variables.insert(var.id()) {
-                return Err(Error::msg(format!("{name} has another name already")).in_layer(R::NAME));
-            }
-            if !names.insert(name) {
-                return Err(Error::msg(format!("two parameters are named {name}")).in_layer(R::NAME));
-            }
-            if !var.dtype().is_float() {
-                let message = format!("expected a floating-point parameter {name}, got {:?}", var.dtype());
-                return Err(Error::msg(message).in_layer(R::NAME));
-            }
-        }
+        check_parameters(&parameters).map_err(|e| e.in_layer(R::NAME))?;
         let start = |(name, var)| Parameter { name, var, step: 0, moments: Vec::new() };
         Ok(Self { rule, rate, parameters: parameters.into_iter().map(start).collect() })
     }
+}
+
+/// An error unless every parameter is there once, under a name of its own, and floating point.
+pub(super) fn check_parameters(parameters: &[(String, Var)]) -> Result<()> {
+    let (mut names, mut variables) = (HashSet::new(), HashSet::new());
+    for (name, var) in parameters {
+        if !variables.insert(var.id()) {
+            return Err(Error::msg(format!("{name} has another name already")));
+        }
+        if !names.insert(name) {
+            return Err(Error::msg(format!("two parameters are named {name}")));
+        }
+        if !var.dtype().is_float() {
+            let message = format!("expected a floating-point parameter {name}, got {:?}", var.dtype());
+            return Err(Error::msg(message));
+        }
+    }
+    Ok(())
 }
 
 impl<R: Rule> Step for Running<R> {
@@ -157,11 +163,12 @@ impl Parameter {
         let moment = |kind: &str| {
             let key = format!("{}.{kind}", self.name);
             let tensor = state.get(&key).ok_or_else(|| Error::msg(format!("the state lacks {key}")))?;
-            if tensor.dims() != self.var.dims() {
-                let (expected, given) = (self.var.dims(), tensor.dims());
+            let first = rule.first_moment(kind, &self.var.as_detached_tensor())?;
+            if tensor.dims() != first.dims() {
+                let (expected, given) = (first.dims(), tensor.dims());
                 return Err(Error::msg(format!("expected {key} {expected:?}, got {given:?}")));
             }
-            Ok(tensor.detach().to_device(self.var.device())?.to_dtype(self.var.dtype())?.copy()?)
+            Ok(tensor.detach().to_device(first.device())?.to_dtype(first.dtype())?.copy()?)
         };
         let moments = rule.moments().into_iter().map(moment).collect::<Result<_>>()?;
         Ok((step, moments))

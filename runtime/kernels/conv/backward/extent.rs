@@ -1,7 +1,6 @@
 //! The sizes of one convolution, and how its input positions fall into residue classes of the stride.
 
-use crate::kernels::conv::ConvGeometry;
-use candle_core::{Result, Tensor, bail};
+use crate::kernels::conv::ConvShape;
 
 /// The sizes of one convolution; channels are counted per group.
 #[derive(Clone, Copy, Debug)]
@@ -88,41 +87,23 @@ impl Class {
 }
 
 impl Extent {
-    /// Reads the sizes off the tensors and checks that they fit together.
-    pub fn new(input: &Tensor, weight: &Tensor, output: &Tensor, geometry: &ConvGeometry) -> Result<Self> {
-        let (batch, channels, height, width) = input.dims4()?;
-        let (outputs, inputs, kernel_h, kernel_w) = weight.dims4()?;
-        let groups = geometry.groups;
-        if groups == 0 || outputs % groups != 0 || Some(channels) != inputs.checked_mul(groups) {
-            bail!(
-                "conv2d backward: weight {:?} does not fit input {:?} with {groups} groups",
-                weight.shape(),
-                input.shape()
-            )
-        }
-        if geometry.stride.contains(&0) || geometry.dilation.contains(&0) {
-            bail!("conv2d backward: stride and dilation must be at least 1, got {geometry:?}")
-        }
-        let Some(size) = geometry.output_size([height, width], [kernel_h, kernel_w]) else {
-            bail!(
-                "conv2d backward: kernel {kernel_h}×{kernel_w} does not fit input {:?} with {geometry:?}",
-                input.shape()
-            )
-        };
-        let expected = [batch, outputs, size[0], size[1]];
-        if output.dims() != expected {
-            bail!("conv2d backward: expected an output of shape {expected:?}, got {:?}", output.shape())
-        }
-        let axis = |i: usize, input, kernel| Axis {
-            input,
-            kernel,
-            output: size[i],
+    pub fn of(shape: &ConvShape) -> Self {
+        let ConvShape { input, kernel, output, geometry, .. } = shape;
+        let axis = |i: usize| Axis {
+            input: input[i],
+            kernel: kernel[i],
+            output: output[i],
             stride: geometry.stride[i],
             dilation: geometry.dilation[i],
             padding: geometry.padding[i][0],
         };
-        let axes = [axis(0, height, kernel_h), axis(1, width, kernel_w)];
-        Ok(Self { batch, groups, inputs, outputs: outputs / groups, axes })
+        Self {
+            batch: shape.batch,
+            groups: geometry.groups,
+            inputs: shape.group_inputs(),
+            outputs: shape.group_outputs(),
+            axes: [axis(0), axis(1)],
+        }
     }
 
     pub fn input_plane(&self) -> usize {

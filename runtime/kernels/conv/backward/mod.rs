@@ -14,12 +14,16 @@ mod phases;
 mod tasks;
 mod weight;
 
-use super::ConvGeometry;
+use super::cpu::{Operands, Values};
+use super::{ConvGeometry, ConvShape};
 use crate::kernels::activation::Activation;
+use crate::kernels::channels::Channels;
 use crate::kernels::simd::{self, Isa};
-use candle_core::{DType, Device, Layout, Result, Storage, Tensor, bail};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor, bail};
 use extent::Extent;
 use flipped::Flipped;
+use half::{bf16, f16};
 use lanes::Real;
 use mask::Mask;
 use std::borrow::Cow;
@@ -78,7 +82,15 @@ pub fn backward_on(
     needs: Needs,
 ) -> Result<Gradients> {
     let [input, weight, output, grad] = tensors;
-    let extent = Extent::new(input, weight, output, geometry)?;
+    let shape = ConvShape::new(input.dims(), weight.dims(), geometry)?;
+    if output.dims() != shape.output_dims() {
+        bail!(
+            "conv2d backward: expected an output of shape {:?}, got {:?}",
+            shape.output_dims(),
+            output.shape()
+        )
+    }
+    let extent = Extent::of(&shape);
     if grad.dims() != output.dims() {
         bail!("conv2d backward: expected a gradient of shape {:?}, got {:?}", output.shape(), grad.shape())
     }
@@ -100,6 +112,46 @@ pub fn backward_on(
         }
         other => bail!("conv2d backward: expected f32, f64, f16 or bf16, got {other:?}"),
     }
+}
+
+/// The gradient of the input alone, for which the input's values are not needed, plus a bias a channel: the
+/// forward pass of a transposed convolution. Of the operands, `input` is the output's gradient and `shift`
+/// the bias `[input channels]`; their sizes are as `shape` says.
+pub(super) fn input_gradient(shape: &ConvShape, operands: &Operands) -> Result<CpuStorage> {
+    Ok(match operands.input.storage {
+        CpuStorage::F32(_) => CpuStorage::F32(input_values(shape, &operands.values()?)?),
+        CpuStorage::F64(_) => CpuStorage::F64(input_values(shape, &operands.values()?)?),
+        CpuStorage::F16(_) => {
+            let sums = input_values(shape, &operands.widened(f16::to_f32)?)?;
+            CpuStorage::F16(sums.into_iter().map(f16::from_f32).collect())
+        }
+        CpuStorage::BF16(_) => {
+            let sums = input_values(shape, &operands.widened(bf16::to_f32)?)?;
+            CpuStorage::BF16(sums.into_iter().map(bf16::from_f32).collect())
+        }
+        other => bail!("conv2d backward: expected f32, f64, f16 or bf16, got {:?}", other.dtype()),
+    })
+}
+
+fn input_values<R: Real>(shape: &ConvShape, values: &Values<R>) -> Result<Vec<R>> {
+    let (isa, extent) = (simd::isa(), Extent::of(shape));
+    let (grad, weight) = (&values.input, &values.weight);
+    let mut sums = if weight.is_empty() || grad.is_empty() {
+        vec![R::default(); shape.batch * shape.in_channels * extent.input_plane()]
+    } else if let Some(flipped) = Flipped::of(&extent) {
+        flipped.gradient(isa, &extent, weight, grad)?
+    } else {
+        let grad = mask::masked(isa, &extent, Mask::Identity, input::margin(&extent), grad, grad);
+        input::gradient(isa, &extent, weight, &grad)
+    };
+    if let Some(bias) = &values.shift {
+        let planes =
+            Channels { samples: shape.batch, channels: shape.in_channels, plane: extent.input_plane() };
+        planes.for_each_plane(&mut sums, |channel, _, plane| {
+            plane.iter_mut().for_each(|sum| *sum += bias[channel]);
+        });
+    }
+    Ok(sums)
 }
 
 impl Gradients {

@@ -20,7 +20,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
 use half::{bf16, f16};
-use operand::Values;
+pub(super) use operand::Values;
 
 /// As [`super::conv2d`] for operands on the CPU, none of which tracks gradients.
 pub(super) fn conv2d(

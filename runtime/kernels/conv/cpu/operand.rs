@@ -52,11 +52,14 @@ pub struct Operands<'a> {
 }
 
 impl<'a> Operands<'a> {
-    pub(super) fn values<T: WithDType>(&self) -> Result<Values<'a, T>> {
+    pub(in crate::kernels::conv) fn values<T: WithDType>(&self) -> Result<Values<'a, T>> {
         self.read(Operand::values)
     }
 
-    pub(super) fn widened<T: WithDType>(&self, widen: impl Fn(T) -> f32) -> Result<Values<'a, f32>> {
+    pub(in crate::kernels::conv) fn widened<T: WithDType>(
+        &self,
+        widen: impl Fn(T) -> f32,
+    ) -> Result<Values<'a, f32>> {
         self.read(|operand| operand.widened(&widen))
     }
 
@@ -72,7 +75,7 @@ impl<'a> Operands<'a> {
 }
 
 /// The operands' elements in row-major order. As long as [`ConvShape`](super::ConvShape) says.
-pub(super) struct Values<'a, T: Clone> {
+pub(in crate::kernels::conv) struct Values<'a, T: Clone> {
     pub input: Cow<'a, [T]>,
     pub weight: Cow<'a, [T]>,
     pub scale: Option<Cow<'a, [T]>>,

@@ -1,0 +1,88 @@
+//! DenseNet-121 with the parameter names of torchvision's checkpoints: Huang et al. 2016,
+//! <https://arxiv.org/abs/1608.06993>.
+
+use sconce::prelude::*;
+
+/// Channels that each layer adds.
+const GROWTH: usize = 32;
+
+/// Makes `GROWTH` channels of all those before it.
+#[derive(Module)]
+#[module(args(inputs: usize), forward = |x| {
+    let h = conv1(relu(norm1(x)));
+    cat([x, conv2(relu(norm2(h)))], 1)
+})]
+pub struct DenseLayer {
+    #[layer(inputs)]
+    norm1: BatchNorm,
+    #[layer(inputs, 4 * GROWTH, 1, bias = false)]
+    conv1: Conv2d,
+    #[layer(4 * GROWTH)]
+    norm2: BatchNorm,
+    #[layer(4 * GROWTH, GROWTH, 3, padding = 1, bias = false)]
+    conv2: Conv2d,
+}
+
+#[derive(Module)]
+#[module(args(inputs: usize, depth: usize))]
+pub struct DenseBlock {
+    #[layer(inputs + i * GROWTH; for i in 0..depth)]
+    #[module(rename = "denselayer{1..}")]
+    layers: Vec<DenseLayer>,
+}
+
+/// Halves channels, rows and columns.
+#[derive(Module)]
+#[module(args(inputs: usize))]
+pub struct Transition {
+    #[layer(inputs)]
+    norm: BatchNorm,
+    relu: Relu,
+    #[layer(inputs, inputs / 2, 1, bias = false)]
+    conv: Conv2d,
+    #[layer(2)]
+    pool: AvgPool2d,
+}
+
+#[derive(Module)]
+pub struct Features {
+    #[layer(3, 64, 7, stride = 2, padding = 3, bias = false)]
+    conv0: Conv2d,
+    #[layer(64)]
+    norm0: BatchNorm,
+    relu0: Relu,
+    #[layer(3, stride = 2, padding = 1)]
+    pool0: MaxPool2d,
+    #[layer(64, 6)]
+    denseblock1: DenseBlock,
+    #[layer(256)]
+    transition1: Transition,
+    #[layer(128, 12)]
+    denseblock2: DenseBlock,
+    #[layer(512)]
+    transition2: Transition,
+    #[layer(256, 24)]
+    denseblock3: DenseBlock,
+    #[layer(1024)]
+    transition3: Transition,
+    #[layer(512, 16)]
+    denseblock4: DenseBlock,
+    #[layer(1024)]
+    norm5: BatchNorm,
+}
+
+#[derive(Module)]
+#[module(
+    args(classes: usize = 1000),
+    forward = |x| classifier(flatten(adaptive_avg_pool2d(relu(features(x)), 1), 1)),
+)]
+pub struct DenseNet {
+    #[layer()]
+    features: Features,
+    #[layer(1024, classes)]
+    classifier: Linear,
+}
+
+pub fn densenet121() -> DenseNetConfig {
+    DenseNet::config()
+}

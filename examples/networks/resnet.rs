@@ -1,0 +1,76 @@
+//! ResNet-18 and ResNet-50 with the parameter names of torchvision's checkpoints: He et al. 2015,
+//! <https://arxiv.org/abs/1512.03385>.
+
+use sconce::prelude::*;
+
+/// Two 3×3 convolutions, or where the network is deep a 3×3 one between two 1×1; and a shortcut.
+#[derive(Module)]
+#[module(args(deep: bool, inputs: usize, width: usize, stride: usize), forward = |x| {
+    let h = relu(bn1(conv1(x)));
+    let mut h = bn2(conv2(h));
+    if let Some(conv3) = conv3 && let Some(bn3) = bn3 {
+        h = bn3(conv3(relu(h)));
+    }
+    relu(h + downsample(x))
+})]
+pub struct Block {
+    #[layer(inputs, width, if deep { 1 } else { 3 }, padding = if deep { 0 } else { 1 },
+        stride = if deep { 1 } else { stride }, bias = false)]
+    conv1: Conv2d,
+    #[layer(width)]
+    bn1: BatchNorm,
+    #[layer(width, width, 3, padding = 1, stride = if deep { stride } else { 1 }, bias = false)]
+    conv2: Conv2d,
+    #[layer(width)]
+    bn2: BatchNorm,
+    #[layer(width, 4 * width, 1, bias = false; if deep)]
+    conv3: Option<Conv2d>,
+    #[layer(4 * width; if deep)]
+    bn3: Option<BatchNorm>,
+    #[layer(inputs, wide(deep, width), stride; if stride != 1 || inputs != wide(deep, width))]
+    downsample: Option<Downsample>,
+}
+
+/// A 1×1 convolution and its batch norm: parameters "0.weight", "1.weight", …
+#[derive(Module)]
+#[module(args(inputs: usize, outputs: usize, stride: usize))]
+pub struct Downsample(
+    #[layer(inputs, outputs, 1, stride = stride, bias = false)] Conv2d,
+    #[layer(outputs)] BatchNorm,
+);
+
+/// Channels that leave a block.
+fn wide(deep: bool, width: usize) -> usize {
+    if deep { 4 * width } else { width }
+}
+
+#[derive(Module)]
+#[module(args(deep: bool, depths: [usize; 4], classes: usize = 1000), forward = |x| {
+    let x = max_pool2d(relu(bn1(conv1(x))), MaxPool2d::config(3).stride(2).padding(1));
+    let x = layer4(layer3(layer2(layer1(x))));
+    fc(flatten(adaptive_avg_pool2d(x, 1), 1))
+})]
+pub struct ResNet {
+    #[layer(3, 64, 7, stride = 2, padding = 3, bias = false)]
+    conv1: Conv2d,
+    #[layer(64)]
+    bn1: BatchNorm,
+    #[layer(deep, if i == 0 { 64 } else { wide(deep, 64) }, 64, 1; for i in 0..depths[0])]
+    layer1: Vec<Block>,
+    #[layer(deep, wide(deep, if i == 0 { 64 } else { 128 }), 128, if i == 0 { 2 } else { 1 }; for i in 0..depths[1])]
+    layer2: Vec<Block>,
+    #[layer(deep, wide(deep, if i == 0 { 128 } else { 256 }), 256, if i == 0 { 2 } else { 1 }; for i in 0..depths[2])]
+    layer3: Vec<Block>,
+    #[layer(deep, wide(deep, if i == 0 { 256 } else { 512 }), 512, if i == 0 { 2 } else { 1 }; for i in 0..depths[3])]
+    layer4: Vec<Block>,
+    #[layer(wide(deep, 512), classes)]
+    fc: Linear,
+}
+
+pub fn resnet18() -> ResNetConfig {
+    ResNet::config(false, [2, 2, 2, 2])
+}
+
+pub fn resnet50() -> ResNetConfig {
+    ResNet::config(true, [3, 4, 6, 3])
+}

@@ -1,0 +1,53 @@
+//! VGG-16 with batch norm, by the parameter names of torchvision's checkpoints: Simonyan and Zisserman
+//! 2014, <https://arxiv.org/abs/1409.1556>.
+
+use sconce::nn::VarBuilder;
+use sconce::prelude::*;
+
+/// The widths of the convolutions; 0 is a pooling.
+const VGG16: [usize; 18] = [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0];
+
+fn features(vb: VarBuilder) -> sconce::candle::Result<Vec<Box<dyn Layer>>> {
+    let mut layers: Vec<Box<dyn Layer>> = Vec::new();
+    let mut inputs = 3;
+    for width in VGG16 {
+        if width == 0 {
+            layers.push(Box::new(MaxPool2d::config(2)));
+            continue;
+        }
+        let at = layers.len();
+        layers.push(Box::new(Conv2d::config(inputs, width, 3).padding(1).build(vb.pp(at))?));
+        layers.push(Box::new(BatchNorm::config(width).build(vb.pp(at + 1))?));
+        layers.push(Box::new(Relu));
+        inputs = width;
+    }
+    Ok(layers)
+}
+
+#[derive(Module)]
+#[module(args(classes: usize))]
+pub struct Classifier(
+    #[layer(512 * 7 * 7, 4096)] Linear,
+    Relu,
+    Dropout,
+    #[layer(4096, 4096)] Linear,
+    Relu,
+    Dropout,
+    #[layer(4096, classes)] Linear,
+);
+
+#[derive(Module)]
+#[module(
+    args(classes: usize = 1000),
+    forward = |x| classifier(flatten(adaptive_avg_pool2d(features(x), 7), 1)),
+)]
+pub struct Vgg {
+    #[layer(with = features)]
+    features: Vec<Box<dyn Layer>>,
+    #[layer(classes)]
+    classifier: Classifier,
+}
+
+pub fn vgg16_bn() -> VggConfig {
+    Vgg::config()
+}

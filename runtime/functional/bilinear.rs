@@ -1,0 +1,64 @@
+//! The bilinear map.
+
+use candle_core::{D, Tensor};
+
+use crate::signal::Signal;
+use crate::{Error, Result};
+
+/// `x1ᵀ · weight[o] · x2 + bias[o]` for each output `o`, of `[…, in1_features]` and `[…, in2_features]`
+/// with a weight `[out_features, in1_features, in2_features]`: `[…, out_features]`.
+pub fn bilinear(
+    x1: impl Into<Signal>,
+    x2: impl Into<Signal>,
+    weight: impl Into<Signal>,
+    bias: impl Into<Option<Tensor>>,
+) -> Signal {
+    let bias = bias.into();
+    let (x2, weight) = match (x2.into().into_tensor(), weight.into().into_tensor()) {
+        (Ok(x2), Ok(weight)) => (x2, weight),
+        (Err(error), _) | (_, Err(error)) => return Signal::fail(error),
+    };
+    x1.into().apply("bilinear", |x1| map(&x1, &x2, &weight, bias.as_ref()))
+}
+
+fn map(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
+    let &[outputs, inputs1, inputs2] = weight.dims() else {
+        let got = weight.dims();
+        return Err(Error::msg(format!("expected a weight [out_features, in1, in2], got {got:?}")));
+    };
+    let wrong = |error: String| Error::msg(error).in_layer(format!("Bilinear {inputs1}×{inputs2}→{outputs}"));
+    let shape = output_shape(x1.dims(), x2.dims(), [outputs, inputs1, inputs2]).map_err(wrong)?;
+    let rows = shape.iter().rev().skip(1).product::<usize>();
+    // x1 · W, for all outputs in one product; then the inner products with x2.
+    let flat = weight.permute((1, 0, 2))?.contiguous()?.reshape((inputs1, outputs * inputs2))?;
+    let left = match rows * inputs1 {
+        0 => Tensor::zeros((rows, outputs, inputs2), x1.dtype(), x1.device())?,
+        _ => x1.reshape((rows, inputs1))?.matmul(&flat)?.reshape((rows, outputs, inputs2))?,
+    };
+    let y = left.broadcast_mul(&x2.reshape((rows, 1, inputs2))?)?.sum(D::Minus1)?;
+    let y = match bias {
+        Some(bias) if bias.dims() == [outputs] => y.broadcast_add(bias)?,
+        Some(bias) => return Err(wrong(format!("expected a bias [{outputs}], got {:?}", bias.dims()))),
+        None => y,
+    };
+    Ok(y.reshape(shape)?)
+}
+
+/// The output's shape, or what is wrong with the inputs'.
+fn output_shape(
+    x1: &[usize],
+    x2: &[usize],
+    [outputs, inputs1, inputs2]: [usize; 3],
+) -> std::result::Result<Vec<usize>, String> {
+    match (x1.split_last(), x2.split_last()) {
+        (Some((last1, batch1)), Some((last2, batch2)))
+            if *last1 == inputs1 && *last2 == inputs2 && batch1 == batch2 =>
+        {
+            Ok([batch1, &[outputs]].concat())
+        }
+        _ => Err(format!(
+            "expected inputs […, {inputs1}] and […, {inputs2}] that agree but for the last dimension, \
+             got {x1:?} and {x2:?}"
+        )),
+    }
+}

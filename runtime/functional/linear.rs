@@ -1,0 +1,31 @@
+//! The linear map.
+
+use candle_core::{Shape, Tensor};
+
+use crate::signal::{Deferred, Product, Signal};
+use crate::{Error, Result};
+
+/// `x · weightᵀ + bias` for an input `[…, in_features]`, a weight `[out_features, in_features]` and, where
+/// there is one, a bias `[out_features]`. An activation that follows runs together with the bias.
+pub fn linear(x: impl Into<Signal>, weight: impl Into<Signal>, bias: impl Into<Option<Tensor>>) -> Signal {
+    defer(x.into(), weight.into(), bias.into()).into()
+}
+
+fn defer(x: Signal, weight: Signal, bias: Option<Tensor>) -> Result<Signal> {
+    let weight = weight.into_tensor()?;
+    let &[outputs, inputs] = weight.dims() else {
+        let got = weight.dims();
+        return Err(Error::msg(format!("expected a weight [out_features, in_features], got {got:?}")));
+    };
+    let wrong = |error: String| Error::msg(error).in_layer(format!("Linear {inputs}→{outputs}"));
+    if let Some(bias) = bias.as_ref().filter(|bias| bias.dims() != [outputs]) {
+        return Err(wrong(format!("expected a bias [{outputs}], got {:?}", bias.dims())));
+    }
+    let mut shape = x.dims()?.to_vec();
+    match shape.last_mut() {
+        Some(last) if *last == inputs => *last = outputs,
+        _ => return Err(wrong(format!("expected an input […, {inputs}], got {shape:?}"))),
+    }
+    let product = Product { input: x.into_tensor()?, weight };
+    Ok(Signal::deferred(Deferred::product(product, bias, Shape::from(shape))))
+}

@@ -1,0 +1,66 @@
+//! Other sizes: interpolation, and pixels traded for channels.
+
+use candle_core::Tensor;
+
+use crate::layers::Upsample;
+use crate::module::{Forward, Mode};
+use crate::signal::Signal;
+use crate::{Error, Result};
+
+/// Another size: `interpolate(x, (32, 48))` by nearest neighbours, or with everything an [`Upsample`] can
+/// be told, `interpolate(x, Upsample::config().scale_factor(2).mode("bilinear"))`.
+pub fn interpolate(x: impl Into<Signal>, target: impl Into<Upsample>) -> Signal {
+    target.into().call(x.into(), Mode::Eval)
+}
+
+/// `[…, channels · r², height, width]` to `[…, channels, height · r, width · r]`: r² channels become the
+/// pixels of a square. Shi et al. 2016.
+pub fn pixel_shuffle(x: impl Into<Signal>, upscale_factor: usize) -> Signal {
+    x.into().apply("pixel_shuffle", |x| shuffle(&x, upscale_factor))
+}
+
+/// `[…, channels, height · r, width · r]` to `[…, channels · r², height, width]`: the inverse of
+/// [`pixel_shuffle`].
+pub fn pixel_unshuffle(x: impl Into<Signal>, downscale_factor: usize) -> Signal {
+    x.into().apply("pixel_unshuffle", |x| unshuffle(&x, downscale_factor))
+}
+
+fn shuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
+    let (lead, [channels, height, width]) = image("pixel_shuffle", x)?;
+    let outputs = match factor.checked_mul(factor) {
+        Some(square) if square > 0 && channels % square == 0 => channels / square,
+        _ => {
+            return Err(Error::msg(format!(
+                "pixel_shuffle: expected channels divisible by upscale_factor² = {factor}², got {channels} \
+                 (input {:?})",
+                x.dims()
+            )));
+        }
+    };
+    let parts = x.reshape(&[lead.iter().product(), outputs, factor, factor, height, width])?;
+    let shape = [lead, &[outputs, height * factor, width * factor]].concat();
+    Ok(parts.permute([0, 1, 4, 2, 5, 3])?.reshape(shape)?)
+}
+
+fn unshuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
+    let (lead, [channels, height, width]) = image("pixel_unshuffle", x)?;
+    if factor == 0 || height % factor != 0 || width % factor != 0 {
+        return Err(Error::msg(format!(
+            "pixel_unshuffle: expected a height and width divisible by downscale_factor = {factor}, got \
+             {height} and {width} (input {:?})",
+            x.dims()
+        )));
+    }
+    let (rows, columns) = (height / factor, width / factor);
+    let parts = x.reshape(&[lead.iter().product(), channels, rows, factor, columns, factor])?;
+    let shape = [lead, &[channels * factor * factor, rows, columns]].concat();
+    Ok(parts.permute([0, 1, 3, 5, 2, 4])?.reshape(shape)?)
+}
+
+/// The dimensions before `[channels, height, width]`, and those.
+fn image<'a>(name: &str, x: &'a Tensor) -> Result<(&'a [usize], [usize; 3])> {
+    match x.dims() {
+        [lead @ .., channels, height, width] => Ok((lead, [*channels, *height, *width])),
+        dims => Err(Error::msg(format!("{name}: expected an input [channels, height, width], got {dims:?}"))),
+    }
+}

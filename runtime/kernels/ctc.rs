@@ -1,0 +1,248 @@
+//! Connectionist temporal classification: the probability of a label sequence under all its alignments.
+//!
+//! Graves et al., "Connectionist Temporal Classification: Labelling Unsegmented Sequence Data with Recurrent
+//! Neural Networks", 2006. All sums are of logarithms in f64, so that long inputs do not underflow.
+
+use super::element::{Element, elements, in_single, with_element, with_elements, zeros};
+use super::float::Float;
+use super::parallel::for_each_chunk;
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
+
+const NAME: &str = "ctc_loss";
+
+/// What is to be found in the samples of a batch.
+#[derive(Clone, Debug)]
+pub struct Ctc {
+    /// The classes of each sample's labels, none of them the blank.
+    pub labels: Vec<Vec<usize>>,
+    /// How many time steps each sample has.
+    pub input_lengths: Vec<usize>,
+    /// The class that stands for no label.
+    pub blank: usize,
+    /// Whether a label sequence that cannot be aligned costs nothing, instead of an infinite loss.
+    pub zero_infinity: bool,
+}
+
+/// The negative log likelihood `[batch]` of each sample's labels under the log-probabilities
+/// `[time, batch, classes]`.
+///
+/// As PyTorch's, the gradient takes `log_probs` to come from a log-softmax: it is that of the logits
+/// below, `e^log_probs` minus the share of each class in all alignments, which the log-softmax hands on
+/// unchanged.
+///
+/// # Errors
+/// The rank is not 3, labels or lengths are not one a sample, a length goes beyond the time, or a label
+/// or the blank is not among the classes.
+pub fn ctc_loss(log_probs: &Tensor, ctc: Ctc) -> Result<Tensor> {
+    let [time, batch, classes] = *log_probs.dims() else {
+        bail!("{NAME}: expected log-probabilities [time, batch, classes], got {:?}", log_probs.dims());
+    };
+    let counts = (ctc.labels.len(), ctc.input_lengths.len());
+    if counts != (batch, batch) {
+        bail!("{NAME}: expected {batch} label sequences and input lengths, got {counts:?}");
+    }
+    if let Some(length) = ctc.input_lengths.iter().find(|length| **length > time) {
+        bail!("{NAME}: an input length of {length} in an input of {time} time steps");
+    }
+    let labels = ctc.labels.iter().flatten();
+    if let Some(class) = labels.chain([&ctc.blank]).find(|class| **class >= classes) {
+        bail!("{NAME}: class {class} is not among {classes} classes");
+    }
+    if ctc.labels.iter().flatten().any(|label| *label == ctc.blank) {
+        bail!("{NAME}: the blank {} cannot be a label", ctc.blank);
+    }
+    let device = log_probs.device();
+    let log_probs = log_probs.to_device(&candle_core::Device::Cpu)?;
+    in_single(&log_probs, |x| x.contiguous()?.apply_op1(ctc))?.to_device(device)
+}
+
+impl CustomOp1 for Ctc {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (_, batch, classes) = layout.shape().dims3()?;
+        with_element!(NAME, x.dtype(), E => {
+            let losses = self.losses::<E>(elements(x, layout)?, batch, classes);
+            Ok((E::to_cpu_storage_owned(losses), Shape::from(batch)))
+        })
+    }
+
+    fn bwd(&self, x: &Tensor, _losses: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let (_, batch, classes) = x.dims3()?;
+        with_element!(NAME, x.dtype(), E => {
+            let dx = with_elements::<E, _>(x, |x| {
+                with_elements::<E, _>(grad, |grad| self.gradient(x, grad, batch, classes))
+            })??;
+            Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
+        })
+    }
+}
+
+impl Ctc {
+    /// One sample of `[time, batch, classes]`.
+    fn sample<'a, E: Element>(
+        &'a self,
+        x: &'a [E],
+        batch: usize,
+        classes: usize,
+        index: usize,
+    ) -> Sample<'a, E> {
+        let (labels, time) = (&self.labels[index][..], self.input_lengths[index]);
+        Sample { x, row: batch * classes, offset: index * classes, classes, labels, blank: self.blank, time }
+    }
+
+    fn losses<E: Element>(&self, x: &[E], batch: usize, classes: usize) -> Vec<E> {
+        let mut losses = zeros::<E>(batch);
+        for_each_chunk(&mut losses, 1, |index, losses| {
+            for loss in losses {
+                let sample = self.sample(x, batch, classes, index);
+                let nll = sample.loss(&sample.forward());
+                let dropped = self.zero_infinity && nll == f64::INFINITY;
+                *loss = E::from_f64(if dropped { 0.0 } else { nll });
+            }
+        });
+        losses
+    }
+
+    fn gradient<E: Element>(&self, x: &[E], grad: &[E], batch: usize, classes: usize) -> Vec<E> {
+        let mut parts: Vec<Vec<f64>> = vec![Vec::new(); batch];
+        for_each_chunk(&mut parts, 1, |index, parts| {
+            for part in parts {
+                *part = self.sample(x, batch, classes, index).gradient(self.zero_infinity);
+            }
+        });
+        let mut dx = zeros::<E>(x.len());
+        for (index, (part, grad)) in parts.iter().zip(grad).enumerate() {
+            let grad = grad.widen().to_f64();
+            for (t, row) in part.chunks_exact(classes).enumerate() {
+                let at = (t * batch + index) * classes;
+                for (dx, g) in dx[at..at + classes].iter_mut().zip(row) {
+                    *dx = E::from_f64(g * grad);
+                }
+            }
+        }
+        dx
+    }
+}
+
+/// The log-probabilities of one sample, and the labels it is to be aligned with.
+///
+/// Its states are the labels with a blank before, between and behind them: state `s` is label `s / 2`
+/// where `s` is odd.
+struct Sample<'a, E> {
+    x: &'a [E],
+    row: usize,
+    offset: usize,
+    classes: usize,
+    labels: &'a [usize],
+    blank: usize,
+    time: usize,
+}
+
+const NEVER: f64 = f64::NEG_INFINITY;
+
+impl<E: Element> Sample<'_, E> {
+    fn states(&self) -> usize {
+        2 * self.labels.len() + 1
+    }
+
+    fn class(&self, state: usize) -> usize {
+        if state % 2 == 1 { self.labels[state / 2] } else { self.blank }
+    }
+
+    /// Whether `state` may follow on the one before the last: past a blank between two different labels.
+    fn skips(&self, state: usize) -> bool {
+        state % 2 == 1 && state >= 2 && self.class(state) != self.class(state - 2)
+    }
+
+    fn log_prob(&self, t: usize, class: usize) -> f64 {
+        self.x[t * self.row + self.offset + class].widen().to_f64()
+    }
+
+    /// For each time and state, the log-probability of all ways there.
+    fn forward(&self) -> Vec<f64> {
+        let states = self.states();
+        let mut alpha = vec![NEVER; self.time * states];
+        for t in 0..self.time {
+            let (before, now) = alpha.split_at_mut(t * states);
+            let before = before.rchunks_exact(states).next();
+            for (state, now) in now[..states].iter_mut().enumerate() {
+                let ways = match before {
+                    Some(before) => {
+                        let skip = if self.skips(state) { before[state - 2] } else { NEVER };
+                        let last = if state > 0 { before[state - 1] } else { NEVER };
+                        log_sum([before[state], last, skip])
+                    }
+                    None if state < 2 => 0.0,
+                    None => NEVER,
+                };
+                *now = ways + self.log_prob(t, self.class(state));
+            }
+        }
+        alpha
+    }
+
+    /// For each time and state, the log-probability of all ways on from there to the end.
+    fn backward(&self) -> Vec<f64> {
+        let states = self.states();
+        let mut beta = vec![NEVER; self.time * states];
+        for t in (0..self.time).rev() {
+            let (now, after) = beta.split_at_mut((t + 1) * states);
+            let onward = |state: usize| match after.get(state) {
+                Some(ways) if state < states => ways + self.log_prob(t + 1, self.class(state)),
+                _ => NEVER,
+            };
+            for (state, now) in now[t * states..].iter_mut().enumerate() {
+                *now = if t + 1 == self.time {
+                    if state + 2 >= states { 0.0 } else { NEVER }
+                } else {
+                    let skip = state + 2 < states && self.skips(state + 2);
+                    let skip = if skip { onward(state + 2) } else { NEVER };
+                    let next = if state + 1 < states { onward(state + 1) } else { NEVER };
+                    log_sum([onward(state), next, skip])
+                };
+            }
+        }
+        beta
+    }
+
+    /// The negative log-probability of all alignments.
+    fn loss(&self, alpha: &[f64]) -> f64 {
+        match alpha.rchunks_exact(self.states()).next() {
+            Some(&[.., label, blank]) => -log_sum([label, blank, NEVER]),
+            Some(&[blank]) => -blank,
+            _ if self.labels.is_empty() => 0.0,
+            _ => f64::INFINITY,
+        }
+    }
+
+    /// The gradient of the loss in this sample's time steps, `[time, classes]`.
+    fn gradient(&self, zero_infinity: bool) -> Vec<f64> {
+        let (alpha, beta, states) = (self.forward(), self.backward(), self.states());
+        let nll = self.loss(&alpha);
+        if nll == f64::INFINITY {
+            return vec![if zero_infinity { 0.0 } else { f64::NAN }; self.time * self.classes];
+        }
+        let mut gradient = Vec::with_capacity(self.time * self.classes);
+        for t in 0..self.time {
+            let mut row: Vec<f64> = (0..self.classes).map(|class| self.log_prob(t, class).exp()).collect();
+            for state in 0..states {
+                row[self.class(state)] -= (alpha[t * states + state] + beta[t * states + state] + nll).exp();
+            }
+            gradient.extend(row);
+        }
+        gradient
+    }
+}
+
+/// The logarithm of the sum of what these are the logarithms of.
+fn log_sum(terms: [f64; 3]) -> f64 {
+    let largest = terms.into_iter().fold(NEVER, f64::max);
+    if largest == NEVER {
+        return if terms.iter().any(|term| term.is_nan()) { f64::NAN } else { NEVER };
+    }
+    largest + terms.into_iter().map(|term| (term - largest).exp()).sum::<f64>().ln()
+}

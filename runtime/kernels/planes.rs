@@ -1,0 +1,68 @@
+//! Operations on the planes of an image: the last two dimensions, whatever stands before them.
+
+use super::element::{Element, zeros};
+use super::parallel::for_each_chunk;
+use candle_core::{D, Result, Tensor, bail};
+
+/// Elements that one task handles at the least; a tensor no larger runs on the caller's core.
+const TASK: usize = 1 << 14;
+
+/// The `[height, width]` of an input `[batch, channels, height, width]` or `[channels, height, width]`.
+pub(crate) fn input_size(op: &str, x: &Tensor) -> Result<[usize; 2]> {
+    match *x.dims() {
+        [_, c, h, w] | [c, h, w] if c > 0 && h > 0 && w > 0 => Ok([h, w]),
+        ref dims => bail!(
+            "{op}: expected an input [batch, channels, height, width] or [channels, height, width] with \
+             nothing but the batch empty, got {dims:?}"
+        ),
+    }
+}
+
+/// The length of an input `[batch, channels, length]` or `[channels, length]`.
+pub(crate) fn input_length(op: &str, x: &Tensor) -> Result<usize> {
+    match *x.dims() {
+        [_, c, l] | [c, l] if c > 0 && l > 0 => Ok(l),
+        ref dims => bail!(
+            "{op}: expected an input [batch, channels, length] or [channels, length] with nothing but the \
+             batch empty, got {dims:?}"
+        ),
+    }
+}
+
+/// Runs an operation on images with a sequence as an image of one row.
+pub(crate) fn as_row(x: &Tensor, operation: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+    operation(&x.unsqueeze(x.rank() - 1)?)?.squeeze(D::Minus2)
+}
+
+/// The shape `dims` with its last two extents replaced.
+pub(crate) fn with_size(dims: &[usize], size: [usize; 2]) -> Vec<usize> {
+    [&dims[..dims.len() - 2], &size].concat()
+}
+
+/// Checks that an output of the given size can be addressed at all.
+pub(crate) fn check_size(op: &str, x: &Tensor, size: [usize; 2]) -> Result<()> {
+    let dims = with_size(x.dims(), size);
+    // A plane's elements even where the batch is empty.
+    let count = dims.iter().try_fold(1usize, |count, size| count.checked_mul((*size).max(1)));
+    match count {
+        Some(count) if count <= isize::MAX as usize / 64 => Ok(()),
+        _ => bail!("{op}: an output of {dims:?} is too large"),
+    }
+}
+
+/// Makes a plane of `to` elements from each plane of `from` elements of `x`. `fill` gets several planes
+/// at once: which is the first, the input and the output.
+pub(crate) fn map_planes<E: Element>(
+    x: &[E],
+    from: usize,
+    to: usize,
+    fill: impl Fn(usize, &[E], &mut [E]) + Sync,
+) -> Vec<E> {
+    let mut y = zeros(x.len() / from * to);
+    let planes = TASK.div_ceil(from);
+    for_each_chunk(&mut y, planes * to, |task, y| {
+        let x = &x[task * planes * from..][..y.len() / to * from];
+        fill(task * planes, x, y);
+    });
+    y
+}

@@ -1,0 +1,208 @@
+//! Recurrent layers over all time steps of one layer and direction, as one operation with a gradient.
+
+mod cell;
+mod composed;
+mod fused;
+mod step;
+
+use super::element::compute_dtype;
+use candle_core::{DType, Result, Tensor, bail};
+use cell::{Cell, Gru, Lstm, RnnRelu, RnnTanh};
+
+/// What a recurrent layer does in one step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recurrence {
+    /// `h' = tanh(x + h)`; Elman 1990.
+    Tanh,
+    /// `h' = max(x + h, 0)`
+    Relu,
+    /// Long short-term memory: Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000.
+    Lstm,
+    /// Gated recurrent unit: Cho et al. 2014, with the reset gate behind the matrix product, as in PyTorch.
+    Gru,
+}
+
+/// Evaluates `$body` with `$cell` the [`Cell`] of a recurrence.
+macro_rules! with_cell {
+    ($recurrence:expr, $cell:ident => $body:expr) => {
+        match $recurrence {
+            Recurrence::Tanh => with_cell!(@ $cell, RnnTanh, $body),
+            Recurrence::Relu => with_cell!(@ $cell, RnnRelu, $body),
+            Recurrence::Lstm => with_cell!(@ $cell, Lstm, $body),
+            Recurrence::Gru => with_cell!(@ $cell, Gru, $body),
+        }
+    };
+    (@ $cell:ident, $value:expr, $body:expr) => {{
+        let $cell = $value;
+        $body
+    }};
+}
+
+impl Recurrence {
+    /// How many blocks of `hidden_size` rows the weights have.
+    pub fn gates(self) -> usize {
+        with_cell!(self, cell => gates(cell))
+    }
+
+    /// How many tensors the state consists of: hidden, and for the LSTM cell.
+    pub fn states(self) -> usize {
+        with_cell!(self, cell => states(cell))
+    }
+}
+
+fn gates<C: Cell>(_: C) -> usize {
+    C::GATES
+}
+
+fn states<C: Cell>(_: C) -> usize {
+    C::STATES
+}
+
+/// The weights that a step multiplies its state by.
+pub struct Recurrent<'a> {
+    /// `[gates · hidden, hidden]`, or `[gates · hidden, projected]` with a projection.
+    pub weight: &'a Tensor,
+    /// `[gates · hidden]`
+    pub bias: Option<&'a Tensor>,
+    /// `[projected, hidden]`: the hidden state is multiplied by this after each step; Sak et al. 2014.
+    pub projection: Option<&'a Tensor>,
+}
+
+/// Runs all steps, the last one first where `reverse` says so.
+///
+/// `inputs` is `[steps, batch, gates · hidden]`, the input's part of every gate with its bias; `state` the
+/// initial hidden state and, for the LSTM, cell, `[batch, hidden]` each. Answers with the hidden states
+/// `[steps, batch, hidden]` and the final state. Everything is differentiable.
+///
+/// # Errors
+/// The shapes or dtypes do not fit together, or there is no step.
+pub fn run(
+    recurrence: Recurrence,
+    inputs: &Tensor,
+    recurrent: &Recurrent,
+    state: &[Tensor],
+    reverse: bool,
+) -> Result<(Tensor, Vec<Tensor>)> {
+    check(recurrence, inputs, recurrent, state)?;
+    let dtype = inputs.dtype();
+    let wide = compute_dtype(dtype);
+    let inputs = inputs.to_dtype(wide)?;
+    let weights = recurrent.packed(wide)?;
+    let projection = recurrent.projection.map(|projection| projection.to_dtype(wide)).transpose()?;
+    let state = state.iter().map(|state| state.to_dtype(wide)).collect::<Result<Vec<_>>>()?;
+    let (outputs, state) = with_cell!(recurrence, cell => {
+        if inputs.device().is_cpu() && projection.is_none() {
+            fused::run(cell, &inputs, &weights, &state, reverse)
+        } else {
+            composed::run(cell, &inputs, &weights, projection.as_ref(), state, reverse)
+        }
+    })?;
+    let state = state.iter().map(|state| state.to_dtype(dtype)).collect::<Result<Vec<_>>>()?;
+    Ok((outputs.to_dtype(dtype)?, state))
+}
+
+impl Recurrent<'_> {
+    /// Weight and bias side by side, `[gates · hidden, hidden (+ 1)]`: the product of a state that ends in
+    /// a one contains the bias, and so does its gradient.
+    fn packed(&self, dtype: DType) -> Result<Tensor> {
+        let packed = match self.bias {
+            Some(bias) => Tensor::cat(&[self.weight, &bias.unsqueeze(1)?], 1)?,
+            None => self.weight.contiguous()?,
+        };
+        packed.to_dtype(dtype)
+    }
+}
+
+fn check(recurrence: Recurrence, inputs: &Tensor, recurrent: &Recurrent, state: &[Tensor]) -> Result<()> {
+    let &[steps, batch, gates] = inputs.dims() else {
+        bail!("{recurrence:?}: expected inputs [steps, batch, gates], got {:?}", inputs.dims());
+    };
+    if steps == 0 {
+        bail!("{recurrence:?}: expected a sequence of one step or more, got {:?}", inputs.dims());
+    }
+    let hidden = gates / recurrence.gates();
+    if hidden == 0 || gates != hidden * recurrence.gates() {
+        let count = recurrence.gates();
+        bail!(
+            "{recurrence:?}: expected inputs for {count} gates of one unit or more, got {:?}",
+            inputs.dims()
+        );
+    }
+    let width = recurrent.projection.map_or(Ok(hidden), |projection| projection.dim(0))?;
+    let shape = |name: &str, tensor: &Tensor, expected: &[usize]| {
+        if tensor.dims() != expected {
+            bail!("{recurrence:?}: expected a {name} of shape {expected:?}, got {:?}", tensor.dims());
+        }
+        if tensor.dtype() != inputs.dtype() {
+            bail!("{recurrence:?}: expected a {name} of {:?}, got {:?}", inputs.dtype(), tensor.dtype());
+        }
+        Ok(())
+    };
+    shape("weight", recurrent.weight, &[recurrence.gates() * hidden, width])?;
+    if let Some(bias) = recurrent.bias {
+        shape("bias", bias, &[recurrence.gates() * hidden])?;
+    }
+    if let Some(projection) = recurrent.projection {
+        shape("projection", projection, &[width, hidden])?;
+    }
+    if state.len() != recurrence.states() {
+        bail!("{recurrence:?}: expected a state of {} tensors, got {}", recurrence.states(), state.len());
+    }
+    let widths = [("hidden state", width), ("cell state", hidden)];
+    let mut parts = state.iter().zip(widths);
+    parts.try_for_each(|(part, (name, width))| shape(name, part, &[batch, width]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+
+    fn variable(shape: &[usize], seed: f64) -> Result<Var> {
+        let len = shape.iter().product::<usize>();
+        let data: Vec<f64> = (0..len).map(|i| ((i as f64 + seed) * 1.7).sin()).collect();
+        Var::from_tensor(&Tensor::from_vec(data, shape, &Device::Cpu)?)
+    }
+
+    /// Outputs and final state side by side, then every gradient.
+    fn everything(run: Result<(Tensor, Vec<Tensor>)>, vars: &[Var]) -> Result<Vec<Vec<f64>>> {
+        let (outputs, state) = run?;
+        let flat = std::iter::once(&outputs).chain(&state).map(Tensor::flatten_all);
+        let all = Tensor::cat(&flat.collect::<Result<Vec<_>>>()?, 0)?;
+        let cotangent = variable(all.dims(), 0.3)?;
+        let grads = (&all * cotangent.as_detached_tensor())?.sum_all()?.backward()?;
+        let gradient = |var: &Var| match grads.get(var) {
+            Some(grad) => grad.flatten_all()?.to_vec1::<f64>(),
+            None => bail!("no gradient"),
+        };
+        let mut lists = vec![all.to_vec1::<f64>()?];
+        for var in vars {
+            lists.push(gradient(var)?);
+        }
+        Ok(lists)
+    }
+
+    #[test]
+    fn the_composed_form_is_the_same() -> Result<()> {
+        let (steps, batch, hidden) = (4, 3, 5);
+        for recurrence in [Recurrence::Tanh, Recurrence::Relu, Recurrence::Lstm, Recurrence::Gru] {
+            let gates = recurrence.gates() * hidden;
+            let mut vars = vec![variable(&[steps, batch, gates], 0.)?, variable(&[gates, hidden + 1], 1.)?];
+            for i in 0..recurrence.states() {
+                vars.push(variable(&[batch, hidden], 2. + i as f64)?);
+            }
+            let state: Vec<Tensor> = vars[2..].iter().map(|var| var.as_tensor().clone()).collect();
+            for reverse in [false, true] {
+                let (fused, composed) = with_cell!(recurrence, cell => (
+                    fused::run(cell, &vars[0], &vars[1], &state, reverse),
+                    composed::run(cell, &vars[0], &vars[1], None, state.clone(), reverse),
+                ));
+                let (fused, composed) = (everything(fused, &vars)?, everything(composed, &vars)?);
+                for (a, b) in fused.iter().flatten().zip(composed.iter().flatten()) {
+                    assert!((a - b).abs() < 1e-12, "{recurrence:?}: {a} {b}");
+                }
+            }
+        }
+        Ok(())
+    }
+}

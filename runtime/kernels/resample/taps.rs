@@ -1,0 +1,93 @@
+//! Where along one axis the outputs of a resampling lie among its inputs: PyTorch's index arithmetic.
+
+use super::Filter;
+
+/// What each output along one axis is made of: `count` positions of the input, each with its weight.
+#[derive(Debug, PartialEq)]
+pub(super) struct Taps {
+    pub count: usize,
+    /// `count` for each output.
+    pub list: Vec<(usize, f64)>,
+}
+
+/// One axis of a resampling.
+#[derive(Clone, Copy)]
+pub(super) struct Axis {
+    pub input: usize,
+    pub output: usize,
+    /// Outputs for each input, where the ratio of the sizes is not it.
+    pub scale: Option<f64>,
+    pub align_corners: bool,
+}
+
+impl Axis {
+    /// The taps of every output. PyTorch places pixels in the tensor's own precision: where the floor of
+    /// a position is all that counts, `single` rounds as it does.
+    pub fn taps(&self, filter: Filter, single: bool) -> Taps {
+        if self.input == self.output && (self.scale.is_none() || filter == Filter::Linear) {
+            return Taps { count: 1, list: (0..self.output).map(|at| (at, 1.0)).collect() };
+        }
+        let outputs = 0..self.output;
+        match filter {
+            Filter::Nearest => self.nearest(single, |step, at, round| round(step * at)),
+            Filter::NearestExact => {
+                self.nearest(single, |step, at, round| round(round(step * (at + 0.5)) - 0.5).max(0.0) + 0.5)
+            }
+            Filter::Linear => Taps { count: 2, list: outputs.flat_map(|at| self.linear(at)).collect() },
+            Filter::Cubic => Taps { count: 4, list: outputs.flat_map(|at| self.cubic(at)).collect() },
+        }
+    }
+
+    fn nearest(&self, single: bool, position: impl Fn(f64, f64, &dyn Fn(f64) -> f64) -> f64) -> Taps {
+        let round = |x: f64| if single { f64::from(x as f32) } else { x };
+        let step = round(Axis { align_corners: false, ..*self }.step());
+        let tap = |at: usize| {
+            // PyTorch's `floorf` rounds a double first.
+            let nearest = (position(step, at as f64, &round) as f32).floor() as usize;
+            (nearest.min(self.input - 1), 1.0)
+        };
+        Taps { count: 1, list: (0..self.output).map(tap).collect() }
+    }
+
+    fn linear(&self, output: usize) -> [(usize, f64); 2] {
+        let (low, fraction) = self.split(self.position(output).max(0.0));
+        let low = low as usize;
+        [(low, 1.0 - fraction), ((low + 1).min(self.input - 1), fraction)]
+    }
+
+    /// Keys, "Cubic Convolution Interpolation for Digital Image Processing", 1981, with a = -3/4.
+    fn cubic(&self, output: usize) -> [(usize, f64); 4] {
+        const A: f64 = -0.75;
+        let near = |x: f64| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
+        let far = |x: f64| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
+        let (low, t) = self.split(self.position(output));
+        let last = self.input as i64 - 1;
+        let tap = |offset: i64, weight: f64| ((low + offset).clamp(0, last) as usize, weight);
+        [tap(-1, far(t + 1.0)), tap(0, near(t)), tap(1, near(1.0 - t)), tap(2, far(2.0 - t))]
+    }
+
+    /// The input at or before a position, and the way from there to the next.
+    fn split(&self, position: f64) -> (i64, f64) {
+        let low = (position.floor() as i64).min(self.input as i64 - 1);
+        (low, (position - low as f64).clamp(0.0, 1.0))
+    }
+
+    /// Where an output lies among the inputs. Pixels are squares, and the first and last ones' centres
+    /// coincide where the corners are aligned, else their outer edges.
+    fn position(&self, output: usize) -> f64 {
+        match self.align_corners {
+            true => self.step() * output as f64,
+            false => self.step() * (output as f64 + 0.5) - 0.5,
+        }
+    }
+
+    /// Inputs from one output to the next.
+    fn step(&self) -> f64 {
+        match (self.align_corners, self.scale) {
+            (true, _) if self.output > 1 => (self.input - 1) as f64 / (self.output - 1) as f64,
+            (true, _) => 0.0,
+            (false, Some(scale)) => 1.0 / scale,
+            (false, None) => self.input as f64 / self.output as f64,
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! GELU, exact or approximated.
+
+use crate::functional;
+use crate::layers::{own_config, stateless};
+use crate::module::{Forward, Mode};
+use crate::signal::Signal;
+use crate::{Error, Result};
+
+/// `x Φ(x)`: Hendrycks and Gimpel 2016.
+///
+/// `Gelu::config()` with the setter `approximate`: `"none"`, or `"tanh"` for
+/// `x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[-100f32, 0., 100.], &Device::Cpu)?;
+/// let y = Gelu::config().approximate("tanh").call(x.into(), Mode::Eval).into_tensor()?;
+/// assert_eq!(y.to_vec1::<f32>()?, [0., 0., 100.]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Gelu {
+    approximate: &'static str,
+}
+
+impl Default for Gelu {
+    fn default() -> Self {
+        Self { approximate: "none" }
+    }
+}
+
+impl Gelu {
+    pub fn config() -> Self {
+        Self::default()
+    }
+
+    /// `"none"` or `"tanh"`.
+    pub fn approximate(mut self, approximate: &'static str) -> Self {
+        self.approximate = approximate;
+        self
+    }
+
+    fn function(self) -> Result<fn(Signal) -> Signal> {
+        match self.approximate {
+            "none" => Ok(functional::gelu),
+            "tanh" => Ok(functional::gelu_tanh),
+            other => {
+                let error = format!("approximate = {other:?}: expected \"none\" or \"tanh\"");
+                Err(Error::msg(error).in_layer("GELU"))
+            }
+        }
+    }
+
+    fn checked(self) -> Result<Self> {
+        self.function().map(|_| self)
+    }
+}
+
+stateless!(Gelu, "GELU", |this| format!("approximate='{}'", this.approximate));
+own_config!(Gelu);
+
+impl Forward for Gelu {
+    type Output = Signal;
+
+    fn call(&self, x: Signal, _: Mode) -> Signal {
+        match self.function() {
+            Ok(function) => function(x),
+            Err(error) => Signal::fail(error),
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Attention with several heads: Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>.
+
+mod config;
+mod masks;
+
+use std::borrow::Cow;
+
+use candle_core::{D, Tensor};
+
+use super::linear::Linear;
+use super::printed;
+use crate::functional::{AttentionOptions, attend, linear};
+use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
+use crate::scope::{self, Path};
+use crate::signal::{Outcome, Signal};
+use crate::{Error, Result};
+
+pub use config::MultiheadAttentionConfig;
+use config::Settings;
+use masks::Masks;
+
+/// Queries look at keys and are answered by sums of values, in several heads of `embed_dim / num_heads`
+/// features each.
+///
+/// `MultiheadAttention::config(embed_dim, num_heads)` with the setters `dropout`, `bias`, `add_bias_kv`,
+/// `add_zero_attn`, `kdim`, `vdim` and `batch_first`, as in PyTorch, and two that are arguments of the call
+/// there: `is_causal` and `need_weights`.
+///
+/// In a forward closure `attn(query, key, value)`, or with masks
+/// `attn(query, key, value, key_padding_mask, attn_mask)`, of which either may be `None`; both answer
+/// `(output, weights)`, as in PyTorch. Shapes, `[batch, places, features]` with `batch_first`, else
+/// `[places, batch, features]`, or `[places, features]` without a batch:
+///
+/// | tensor | features | places |
+/// |---|---|---|
+/// | query, output | `embed_dim` | queries |
+/// | key, value | `kdim`, `vdim` | keys |
+///
+/// and `[batch, keys]` for `key_padding_mask`, `[queries, keys]` or `[batch · num_heads, queries, keys]`
+/// for `attn_mask`, `[batch, queries, keys]` for the weights, averaged over the heads. A mask of `u8` hides
+/// a key where it is not zero; one of floats is added to the scores. A query from which all keys are hidden
+/// is answered by the output's bias alone.
+///
+/// ```
+/// use sconce::prelude::*;
+///
+/// #[derive(Module)]
+/// #[module(forward = |x| {
+///     let h = norm(x);
+///     let (h, _) = attn(h, h, h);
+///     x + h
+/// })]
+/// struct Block {
+///     #[layer(16)]
+///     norm: BatchNorm,
+///     #[layer(16, 4, batch_first = true, is_causal = true, need_weights = false)]
+///     attn: MultiheadAttention,
+/// }
+/// # fn main() -> Result<()> {
+/// let x = Tensor::ones((2, 16, 16), DType::F32, &Device::Cpu)?;
+/// assert_eq!(Block::new(&Device::Cpu)?.forward(x)?.dims(), [2, 16, 16]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct MultiheadAttention {
+    settings: Settings,
+    in_proj: Projection,
+    in_proj_bias: Option<Tensor>,
+    /// A learned key and value behind the others, `[1, 1, embed_dim]` each.
+    bias_kv: Option<[Tensor; 2]>,
+    out_proj: OutProjection,
+}
+
+/// The weights that make queries, keys and values of `embed_dim` features.
+#[derive(Clone)]
+enum Projection {
+    /// One below the other, `[3 · embed_dim, embed_dim]`.
+    Packed(Tensor),
+    /// `[embed_dim, embed_dim]`, `[embed_dim, kdim]`, `[embed_dim, vdim]`.
+    Separate([Tensor; 3]),
+}
+
+const SEPARATE: [&str; 3] = ["q_proj_weight", "k_proj_weight", "v_proj_weight"];
+const BIAS_KV: [&str; 2] = ["bias_k", "bias_v"];
+
+/// A linear layer under the name that PyTorch prints for this one.
+struct OutProjection(Linear);
+
+/// Output and weights.
+type Answer = (Signal, Signal);
+
+impl MultiheadAttention {
+    pub fn config(embed_dim: usize, num_heads: usize) -> MultiheadAttentionConfig {
+        MultiheadAttentionConfig::new(embed_dim, num_heads)
+    }
+
+    fn answer(&self, inputs: [Signal; 3], masks: [Option<Signal>; 2], mode: Mode) -> Answer {
+        match self.run(inputs, masks, mode) {
+            Ok((output, Some(weights))) => (output.into(), weights.into()),
+            Ok((output, None)) => (output.into(), Signal::fail(Error::msg("need_weights is false"))),
+            Err(error) => Answer::failed(error),
+        }
+    }
+
+    fn run(
+        &self,
+        [query, key, value]: [Signal; 3],
+        [padding, mask]: [Option<Signal>; 2],
+        mode: Mode,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        let inputs = [query.into_tensor()?, key.into_tensor()?, value.into_tensor()?];
+        let padding = padding.map(Signal::into_tensor).transpose()?;
+        let mask = mask.map(Signal::into_tensor).transpose()?;
+        scope::launched(Path::current, || "multi_head_attention".to_string());
+        let masks = Masks { padding, attention: mask, is_causal: self.settings.is_causal };
+        self.run_tensors(&inputs, masks, mode).map_err(|error| error.in_layer(self.settings.label()))
+    }
+
+    fn run_tensors(
+        &self,
+        inputs: &[Tensor; 3],
+        masks: Masks,
+        mode: Mode,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        self.settings.check(inputs)?;
+        let batched = inputs[0].rank() == 3;
+        let [query, key, value] = self.extended(self.project(inputs)?)?;
+        let (batch, queries, _) = query.dims3()?;
+        let extra = self.settings.extra_keys();
+        let mask = masks.additive(&self.settings, batch, [queries, key.dim(1)? - extra], extra, &query)?;
+        let options = AttentionOptions::from(mask.map(Signal::from));
+        let options = options.dropout_p(self.settings.dropout, mode);
+        let [query, key, value] = [&query, &key, &value].map(|x| self.split_heads(x));
+        let (output, weights) = attend(&query?, &key?, &value?, &options)?;
+        let output = output.transpose(1, 2)?.reshape((batch, queries, self.settings.embed_dim))?;
+        let output = self.out_proj.0.call(output.into(), mode).into_tensor()?;
+        let weights = match self.settings.need_weights {
+            true => Some(weights.mean(1)?),
+            false => None,
+        };
+        let output = match (batched, self.settings.batch_first) {
+            (true, true) => output,
+            (true, false) => output.transpose(0, 1)?,
+            (false, _) => return Ok((output.squeeze(0)?, weights.map(|w| w.squeeze(0)).transpose()?)),
+        };
+        Ok((output, weights))
+    }
+
+    /// Queries, keys and values, `[batch, places, embed_dim]` each.
+    fn project(&self, inputs: &[Tensor; 3]) -> Result<[Tensor; 3]> {
+        let width = self.settings.embed_dim;
+        let same = inputs.iter().all(|input| input.id() == inputs[0].id());
+        if let (Projection::Packed(weight), true) = (&self.in_proj, same) {
+            let all =
+                linear(self.batch_first(&inputs[0])?, weight, self.in_proj_bias.clone()).into_tensor()?;
+            let part = |i: usize| all.narrow(D::Minus1, i * width, width);
+            return Ok([part(0)?, part(1)?, part(2)?]);
+        }
+        let project = |i: usize| -> Result<Tensor> {
+            let weight = match &self.in_proj {
+                Projection::Packed(weight) => weight.narrow(0, i * width, width)?,
+                Projection::Separate(weights) => weights[i].clone(),
+            };
+            let bias = self.in_proj_bias.as_ref().map(|bias| bias.narrow(0, i * width, width)).transpose()?;
+            linear(self.batch_first(&inputs[i])?, weight, bias).into_tensor()
+        };
+        Ok([project(0)?, project(1)?, project(2)?])
+    }
+
+    /// `[batch, places, features]` of an input in the order that the caller wants.
+    fn batch_first(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(match (x.rank(), self.settings.batch_first) {
+            (2, _) => x.unsqueeze(0)?,
+            (_, true) => x.clone(),
+            (_, false) => x.transpose(0, 1)?.contiguous()?,
+        })
+    }
+
+    /// Keys and values with the learned ones and the zero ones behind them.
+    fn extended(&self, [query, key, value]: [Tensor; 3]) -> Result<[Tensor; 3]> {
+        let (batch, width) = (key.dim(0)?, self.settings.embed_dim);
+        let (mut keys, mut values) = (vec![key], vec![value]);
+        if let Some(bias) = &self.bias_kv {
+            keys.push(bias[0].broadcast_as((batch, 1, width))?);
+            values.push(bias[1].broadcast_as((batch, 1, width))?);
+        }
+        if self.settings.add_zero_attn {
+            let zeros = Tensor::zeros((batch, 1, width), keys[0].dtype(), keys[0].device())?;
+            keys.push(zeros.clone());
+            values.push(zeros);
+        }
+        Ok([query, Tensor::cat(&keys, 1)?, Tensor::cat(&values, 1)?])
+    }
+
+    /// `[batch, heads, places, features]` of `[batch, places, embed_dim]`.
+    fn split_heads(&self, x: &Tensor) -> Result<Tensor> {
+        let (batch, places, width) = x.dims3()?;
+        let heads = self.settings.num_heads;
+        Ok(x.reshape((batch, places, heads, width / heads))?.transpose(1, 2)?.contiguous()?)
+    }
+}
+
+impl Forward<(Signal, Signal, Signal)> for MultiheadAttention {
+    type Output = Answer;
+
+    fn call(&self, (query, key, value): (Signal, Signal, Signal), mode: Mode) -> Answer {
+        self.answer([query, key, value], [None, None], mode)
+    }
+}
+
+impl Forward<(Signal, Signal, Signal, Option<Signal>, Option<Signal>)> for MultiheadAttention {
+    type Output = Answer;
+
+    fn call(
+        &self,
+        (query, key, value, padding, mask): (Signal, Signal, Signal, Option<Signal>, Option<Signal>),
+        mode: Mode,
+    ) -> Answer {
+        self.answer([query, key, value], [padding, mask], mode)
+    }
+}
+
+impl Module for MultiheadAttention {
+    fn kind(&self) -> Cow<'static, str> {
+        "MultiheadAttention".into()
+    }
+
+    fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        match &self.in_proj {
+            Projection::Packed(weight) => visitor.parameter("in_proj_weight", weight),
+            Projection::Separate(weights) => {
+                SEPARATE.iter().zip(weights).for_each(|(name, weight)| visitor.parameter(name, weight));
+            }
+        }
+        if let Some(bias) = &self.in_proj_bias {
+            visitor.parameter("in_proj_bias", bias);
+        }
+        if let Some(bias) = &self.bias_kv {
+            BIAS_KV.iter().zip(bias).for_each(|(name, bias)| visitor.parameter(name, bias));
+        }
+        visitor.child("out_proj", &self.out_proj);
+    }
+
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        match &mut self.in_proj {
+            Projection::Packed(weight) => visitor.parameter("in_proj_weight", weight),
+            Projection::Separate(weights) => {
+                SEPARATE.iter().zip(weights).for_each(|(name, weight)| visitor.parameter(name, weight));
+            }
+        }
+        if let Some(bias) = &mut self.in_proj_bias {
+            visitor.parameter("in_proj_bias", bias);
+        }
+        if let Some(bias) = &mut self.bias_kv {
+            BIAS_KV.iter().zip(bias).for_each(|(name, bias)| visitor.parameter(name, bias));
+        }
+        visitor.child("out_proj", &mut self.out_proj);
+    }
+
+    fn share(&self) -> Self {
+        Self {
+            settings: self.settings,
+            in_proj: self.in_proj.clone(),
+            in_proj_bias: self.in_proj_bias.clone(),
+            bias_kv: self.bias_kv.clone(),
+            out_proj: self.out_proj.share(),
+        }
+    }
+}
+
+impl Module for OutProjection {
+    fn kind(&self) -> Cow<'static, str> {
+        "NonDynamicallyQuantizableLinear".into()
+    }
+
+    fn extra(&self) -> String {
+        self.0.extra()
+    }
+
+    fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        self.0.visit(visitor);
+    }
+
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        self.0.visit_mut(visitor);
+    }
+
+    fn share(&self) -> Self {
+        Self(self.0.share())
+    }
+}
+
+printed!(MultiheadAttention);

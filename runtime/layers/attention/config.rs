@@ -1,0 +1,199 @@
+//! What a multi-head attention is made from.
+
+use candle_core::Tensor;
+use candle_nn::{Init, VarBuilder};
+
+use super::{BIAS_KV, MultiheadAttention, OutProjection, Projection, SEPARATE};
+use crate::config::Config;
+use crate::init::{within, xavier_normal, xavier_uniform};
+use crate::layers::linear::Linear;
+use crate::{Error, Result};
+
+/// The arguments of a [`MultiheadAttention`].
+#[derive(Clone, Copy, Debug)]
+pub struct MultiheadAttentionConfig {
+    settings: Settings,
+    bias: bool,
+}
+
+/// The arguments that the layer itself goes by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    pub embed_dim: usize,
+    pub num_heads: usize,
+    pub kdim: usize,
+    pub vdim: usize,
+    pub dropout: f64,
+    pub add_bias_kv: bool,
+    pub add_zero_attn: bool,
+    pub batch_first: bool,
+    pub is_causal: bool,
+    pub need_weights: bool,
+}
+
+impl MultiheadAttentionConfig {
+    pub(super) fn new(embed_dim: usize, num_heads: usize) -> Self {
+        let settings = Settings {
+            embed_dim,
+            num_heads,
+            kdim: embed_dim,
+            vdim: embed_dim,
+            dropout: 0.,
+            add_bias_kv: false,
+            add_zero_attn: false,
+            batch_first: false,
+            is_causal: false,
+            need_weights: true,
+        };
+        Self { settings, bias: true }
+    }
+
+    /// Drops weights with this probability, in training.
+    pub fn dropout(mut self, p: f64) -> Self {
+        self.settings.dropout = p;
+        self
+    }
+
+    /// Whether the projections of inputs and output have biases.
+    pub fn bias(mut self, bias: bool) -> Self {
+        self.bias = bias;
+        self
+    }
+
+    /// Puts a learned key and value behind the others.
+    pub fn add_bias_kv(mut self, add: bool) -> Self {
+        self.settings.add_bias_kv = add;
+        self
+    }
+
+    /// Puts a key and value of zeros behind the others.
+    pub fn add_zero_attn(mut self, add: bool) -> Self {
+        self.settings.add_zero_attn = add;
+        self
+    }
+
+    /// The keys' features, `embed_dim` where it is `None`.
+    pub fn kdim(mut self, features: impl Into<Option<usize>>) -> Self {
+        self.settings.kdim = features.into().unwrap_or(self.settings.embed_dim);
+        self
+    }
+
+    /// The values' features, `embed_dim` where it is `None`.
+    pub fn vdim(mut self, features: impl Into<Option<usize>>) -> Self {
+        self.settings.vdim = features.into().unwrap_or(self.settings.embed_dim);
+        self
+    }
+
+    /// `[batch, places, features]` instead of `[places, batch, features]`.
+    pub fn batch_first(mut self, first: bool) -> Self {
+        self.settings.batch_first = first;
+        self
+    }
+
+    /// Each query sees the keys up to its own place.
+    pub fn is_causal(mut self, causal: bool) -> Self {
+        self.settings.is_causal = causal;
+        self
+    }
+
+    /// Without them the second answer is a failed signal, and their average is not taken.
+    pub fn need_weights(mut self, need: bool) -> Self {
+        self.settings.need_weights = need;
+        self
+    }
+
+    fn projection(&self, vb: &VarBuilder) -> Result<Projection> {
+        let Settings { embed_dim, kdim, vdim, .. } = self.settings;
+        let weight = |name: &str, shape: [usize; 2]| {
+            vb.get_with_hints(&shape[..], name, xavier_uniform().for_shape(&shape))
+        };
+        if kdim == embed_dim && vdim == embed_dim {
+            return Ok(Projection::Packed(weight("in_proj_weight", [3 * embed_dim, embed_dim])?));
+        }
+        let [q, k, v] = SEPARATE;
+        let (q, k) = (weight(q, [embed_dim; 2])?, weight(k, [embed_dim, kdim])?);
+        Ok(Projection::Separate([q, k, weight(v, [embed_dim, vdim])?]))
+    }
+
+    fn out_projection(&self, vb: VarBuilder) -> Result<Linear> {
+        let width = self.settings.embed_dim;
+        let init = within(1. / (width as f64).sqrt());
+        let weight = vb.get_with_hints((width, width), "weight", init)?;
+        let bias = match self.bias {
+            true => Some(vb.get_with_hints(width, "bias", Init::Const(0.))?),
+            false => None,
+        };
+        Ok(Linear::from_parts(weight, bias))
+    }
+}
+
+impl Config for MultiheadAttentionConfig {
+    type Output = MultiheadAttention;
+
+    fn build(self, vb: VarBuilder) -> Result<MultiheadAttention> {
+        let settings = self.settings;
+        settings.check_arguments().map_err(|error| error.in_layer(settings.label()))?;
+        let in_proj = self.projection(&vb)?;
+        let in_proj_bias = match self.bias {
+            true => Some(vb.get_with_hints(3 * settings.embed_dim, "in_proj_bias", Init::Const(0.))?),
+            false => None,
+        };
+        let shape = [1, 1, settings.embed_dim];
+        let bias = |name: &str| vb.get_with_hints(&shape[..], name, xavier_normal().for_shape(&shape));
+        let bias_kv = match settings.add_bias_kv {
+            true => Some([bias(BIAS_KV[0])?, bias(BIAS_KV[1])?]),
+            false => None,
+        };
+        let out_proj = OutProjection(self.out_projection(vb.pp("out_proj"))?);
+        Ok(MultiheadAttention { settings, in_proj, in_proj_bias, bias_kv, out_proj })
+    }
+}
+
+impl Settings {
+    pub(super) fn label(&self) -> String {
+        format!("MultiheadAttention {}, {} heads", self.embed_dim, self.num_heads)
+    }
+
+    /// How many keys stand behind the caller's.
+    pub(super) fn extra_keys(&self) -> usize {
+        usize::from(self.add_bias_kv) + usize::from(self.add_zero_attn)
+    }
+
+    fn check_arguments(&self) -> Result<()> {
+        let Self { embed_dim, num_heads, dropout, .. } = *self;
+        if embed_dim == 0 || num_heads == 0 || embed_dim % num_heads != 0 {
+            return Err(Error::msg(format!(
+                "expected an embed_dim that num_heads divides, got {embed_dim} and {num_heads}"
+            )));
+        }
+        if !(0. ..=1.).contains(&dropout) {
+            return Err(Error::msg(format!("expected a dropout between 0 and 1, got {dropout}")));
+        }
+        Ok(())
+    }
+
+    /// Whether query, key and value fit this layer and each other.
+    pub(super) fn check(&self, inputs: &[Tensor; 3]) -> Result<()> {
+        let features = [self.embed_dim, self.kdim, self.vdim];
+        let [query, key, value] = inputs.each_ref().map(Tensor::dims);
+        let fits = match (query, key, value) {
+            ([_, q], [keys, k], [values, v]) => [*q, *k, *v] == features && keys == values,
+            ([a, b, q], [c, d, k], [e, f, v]) => {
+                let (batches, keys) =
+                    if self.batch_first { ([a, c, e], [d, f]) } else { ([b, d, f], [c, e]) };
+                let batch = batches.iter().all(|batch| *batch == batches[0]);
+                [*q, *k, *v] == features && batch && keys[0] == keys[1]
+            }
+            _ => false,
+        };
+        if fits {
+            return Ok(());
+        }
+        let [embed_dim, kdim, vdim] = features;
+        let order = if self.batch_first { "batch, places" } else { "places, batch" };
+        Err(Error::msg(format!(
+            "expected a query [{order}, {embed_dim}], a key [{order}, {kdim}] and a value [{order}, {vdim}] \
+             of one batch, or all without it, got {query:?}, {key:?} and {value:?}"
+        )))
+    }
+}

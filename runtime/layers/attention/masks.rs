@@ -1,0 +1,75 @@
+//! The masks of a multi-head attention, as one that is added to the scores.
+
+use candle_core::{DType, Tensor};
+
+use super::Settings;
+use crate::functional::{boolean_mask, causal_mask};
+use crate::{Error, Result};
+
+/// What hides keys from queries.
+pub(super) struct Masks {
+    /// `[batch, keys]`, or `[keys]` without a batch.
+    pub padding: Option<Tensor>,
+    /// `[queries, keys]`, or `[batch · heads, queries, keys]`.
+    pub attention: Option<Tensor>,
+    pub is_causal: bool,
+}
+
+impl Masks {
+    /// Their sum, which broadcasts to `[batch, heads, queries, keys + extra]`, in `like`'s dtype; none
+    /// where nothing is hidden. The `extra` keys are seen by all.
+    pub(super) fn additive(
+        &self,
+        settings: &Settings,
+        batch: usize,
+        [queries, keys]: [usize; 2],
+        extra: usize,
+        like: &Tensor,
+    ) -> Result<Option<Tensor>> {
+        let (dtype, heads) = (like.dtype(), settings.num_heads);
+        let mut masks = Vec::new();
+        if let Some(padding) = &self.padding {
+            if padding.dims() != [batch, keys] && !(batch == 1 && padding.dims() == [keys]) {
+                let got = padding.dims();
+                return Err(Error::msg(format!(
+                    "expected a key_padding_mask [{batch}, {keys}], got {got:?}"
+                )));
+            }
+            masks.push(additive("key_padding_mask", padding, dtype)?.reshape((batch, 1, 1, keys))?);
+        }
+        if let Some(mask) = &self.attention {
+            let additive = additive("attn_mask", mask, dtype)?;
+            masks.push(match *mask.dims() {
+                [q, k] if [q, k] == [queries, keys] => additive.reshape((1, 1, queries, keys))?,
+                [n, q, k] if [n, q, k] == [batch * heads, queries, keys] => {
+                    additive.reshape((batch, heads, queries, keys))?
+                }
+                _ => {
+                    return Err(Error::msg(format!(
+                        "expected an attn_mask [{queries}, {keys}] or [{}, {queries}, {keys}], got {:?}",
+                        batch * heads,
+                        mask.dims()
+                    )));
+                }
+            });
+        }
+        if self.is_causal {
+            masks.push(causal_mask(queries, keys, dtype, like.device())?.reshape((1, 1, queries, keys))?);
+        }
+        let sum = masks
+            .into_iter()
+            .map(candle_core::Result::Ok)
+            .reduce(|a, b| a?.broadcast_add(&b?))
+            .transpose()?;
+        Ok(sum.map(|mask| mask.pad_with_zeros(3, 0, extra)).transpose()?)
+    }
+}
+
+/// A mask as it is added to scores of `dtype`.
+fn additive(name: &str, mask: &Tensor, dtype: DType) -> Result<Tensor> {
+    match mask.dtype() {
+        DType::U8 => Ok(boolean_mask(mask, dtype)?),
+        float if float.is_float() => Ok(mask.to_dtype(dtype)?),
+        other => Err(Error::msg(format!("expected {name} of u8 or of floats, got {other:?}"))),
+    }
+}

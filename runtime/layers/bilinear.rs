@@ -1,0 +1,132 @@
+//! The bilinear map of two inputs.
+
+use std::borrow::Cow;
+
+use candle_core::Tensor;
+use candle_nn::VarBuilder;
+
+use super::printed;
+use crate::config::Config;
+use crate::display::python_bool;
+use crate::functional;
+use crate::init::within;
+use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
+use crate::signal::Signal;
+use crate::{Error, Result};
+
+/// Maps `[…, in1_features]` and `[…, in2_features]` to `[…, out_features]`: `x1ᵀ · weight[o] · x2 + bias[o]`.
+///
+/// `Bilinear::config(in1_features, in2_features, out_features)` with the setter `bias`. Two inputs:
+/// `bilinear(x1, x2)` in a forward closure.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let bilinear = Bilinear::config(4, 3, 2).init(&Device::Cpu)?;
+/// let x1 = Tensor::ones((5, 4), DType::F32, &Device::Cpu)?;
+/// let x2 = Tensor::ones((5, 3), DType::F32, &Device::Cpu)?;
+/// let y = bilinear.call((x1.into(), x2.into()), Mode::Eval).into_tensor()?;
+/// assert_eq!(y.dims(), [5, 2]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Bilinear {
+    weight: Tensor,
+    bias: Option<Tensor>,
+}
+
+/// The arguments of a [`Bilinear`].
+#[derive(Clone, Copy, Debug)]
+pub struct BilinearConfig {
+    in1_features: usize,
+    in2_features: usize,
+    out_features: usize,
+    bias: bool,
+}
+
+impl Bilinear {
+    pub fn config(in1_features: usize, in2_features: usize, out_features: usize) -> BilinearConfig {
+        BilinearConfig { in1_features, in2_features, out_features, bias: true }
+    }
+
+    /// `[out_features, in1_features, in2_features]`
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// `[out_features]`
+    pub fn bias(&self) -> Option<&Tensor> {
+        self.bias.as_ref()
+    }
+
+    /// `[out_features, in1_features, in2_features]`, which the constructor has made sure of.
+    fn features(&self) -> [usize; 3] {
+        let dims = self.weight.dims();
+        [dims[0], dims[1], dims[2]]
+    }
+}
+
+impl Forward<(Signal, Signal)> for Bilinear {
+    type Output = Signal;
+
+    fn call(&self, (x1, x2): (Signal, Signal), _: Mode) -> Signal {
+        functional::bilinear(x1, x2, &self.weight, self.bias.clone())
+    }
+}
+
+impl BilinearConfig {
+    pub fn bias(mut self, bias: bool) -> Self {
+        self.bias = bias;
+        self
+    }
+}
+
+impl Config for BilinearConfig {
+    type Output = Bilinear;
+
+    fn build(self, vb: VarBuilder) -> Result<Bilinear> {
+        let Self { in1_features, in2_features, out_features, bias } = self;
+        if in1_features == 0 {
+            return Err(Error::msg("expected in1_features of 1 or more, got 0").in_layer("Bilinear"));
+        }
+        let bound = within(1. / (in1_features as f64).sqrt());
+        let weight = vb.get_with_hints((out_features, in1_features, in2_features), "weight", bound)?;
+        let bias = match bias {
+            true => Some(vb.get_with_hints(out_features, "bias", bound)?),
+            false => None,
+        };
+        Ok(Bilinear { weight, bias })
+    }
+}
+
+impl Module for Bilinear {
+    fn kind(&self) -> Cow<'static, str> {
+        "Bilinear".into()
+    }
+
+    fn extra(&self) -> String {
+        let [outputs, inputs1, inputs2] = self.features();
+        let bias = python_bool(self.bias.is_some());
+        format!("in1_features={inputs1}, in2_features={inputs2}, out_features={outputs}, bias={bias}")
+    }
+
+    fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        visitor.parameter("weight", &self.weight);
+        if let Some(bias) = &self.bias {
+            visitor.parameter("bias", bias);
+        }
+    }
+
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        visitor.parameter("weight", &mut self.weight);
+        if let Some(bias) = &mut self.bias {
+            visitor.parameter("bias", bias);
+        }
+    }
+
+    fn share(&self) -> Self {
+        Self { weight: self.weight.clone(), bias: self.bias.clone() }
+    }
+}
+
+printed!(Bilinear);

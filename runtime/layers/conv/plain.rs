@@ -1,0 +1,168 @@
+//! The convolution behind [`Conv1d`](super::Conv1d), [`Conv2d`](super::Conv2d) and their functions.
+
+use candle_core::{Shape, Tensor};
+use candle_nn::VarBuilder;
+
+use super::{Arguments, at_least_one, batched, extra, input_sizes, operands, unless};
+use crate::kernels::conv::{Axes, ConvGeometry};
+use crate::kernels::pad::{self, PadMode};
+use crate::layers::pair::{Padding, Pair};
+use crate::layers::weight::Weight;
+use crate::signal::{Convolution, Deferred, Signal, conv_label};
+use crate::{Error, Result};
+
+/// How a convolution moves over its input, per axis `[height, width]`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    pub stride: [usize; 2],
+    pub padding: Padding,
+    pub dilation: [usize; 2],
+    pub groups: usize,
+    pub padding_mode: PadMode,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { stride: [1; 2], padding: 0.into(), dilation: [1; 2], groups: 1, padding_mode: PadMode::ZEROS }
+    }
+}
+
+impl Settings {
+    fn geometry(&self, axes: Axes, kernel: [usize; 2]) -> Result<ConvGeometry> {
+        let Self { stride, padding, dilation, groups, padding_mode } = *self;
+        at_least_one(axes, [("stride", stride), ("dilation", dilation)])?;
+        if let PadMode::Unknown(word) = padding_mode {
+            return Err(Error::msg(format!(
+                "padding_mode = {word:?}: expected \"zeros\", \"reflect\", \"replicate\" or \"circular\""
+            )));
+        }
+        let padding = match padding {
+            Padding::Each(Pair([rows, columns])) => [[rows; 2], [columns; 2]],
+            Padding::Same if stride == [1; 2] => [0, 1].map(|axis| {
+                let total = dilation[axis].saturating_mul(kernel[axis] - 1);
+                [total / 2, total - total / 2]
+            }),
+            Padding::Same => return Err(Error::msg("padding = \"same\" needs stride 1")),
+            Padding::Unknown(word) => {
+                return Err(Error::msg(format!(
+                    "padding = {word:?}: expected a number, \"same\" or \"valid\""
+                )));
+            }
+        };
+        Ok(ConvGeometry { stride, padding, dilation, groups })
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Plain {
+    axes: Axes,
+    pub(super) weight: Weight,
+    pub(super) bias: Option<Tensor>,
+    settings: Settings,
+    /// With the padding of every mode.
+    geometry: ConvGeometry,
+}
+
+impl Plain {
+    /// With the tensors of a `VarBuilder`.
+    pub(super) fn build(
+        axes: Axes,
+        arguments: &Arguments,
+        settings: Settings,
+        vb: &VarBuilder,
+    ) -> Result<Self> {
+        arguments.check(axes, settings.groups)?;
+        let geometry = settings.geometry(axes, arguments.kernel_size)?;
+        let channels = [arguments.out_channels, arguments.in_channels / settings.groups];
+        let (weight, bias) = arguments.parameters(axes, channels, vb)?;
+        Ok(Self { axes, weight: Weight::new(weight), bias, settings, geometry })
+    }
+
+    /// With given tensors, for one call.
+    pub(crate) fn of(axes: Axes, weight: &Tensor, bias: Option<&Tensor>, settings: Settings) -> Result<Self> {
+        let checked = || {
+            let divided = |[outputs, _]: [usize; 2]| {
+                (outputs.checked_rem(settings.groups) == Some(0)).then_some(outputs)
+            };
+            let (_, kernel) = operands(axes, weight, bias, "out_channels, in_channels / groups", divided)?;
+            settings.geometry(axes, kernel)
+        };
+        let geometry = checked().map_err(|error: Error| error.in_layer(format!("conv{}d", axes.count())))?;
+        let weight = Weight::for_one_call(weight.clone());
+        Ok(Self { axes, weight, bias: bias.cloned(), settings, geometry })
+    }
+
+    pub(super) fn weight(&self) -> &Tensor {
+        self.weight.tensor()
+    }
+
+    /// The weight's `[outputs, inputs / groups]` and `[height, width]`, which the constructor has made sure of.
+    fn sizes(&self) -> ([usize; 2], [usize; 2]) {
+        let dims = self.weight.kernel().dims();
+        ([dims[0], dims[1]], [dims[2], dims[3]])
+    }
+
+    fn label(&self) -> String {
+        conv_label(self.axes, self.weight.kernel().dims(), self.geometry.groups)
+    }
+
+    /// The shape for an input with a batch, or what is wrong with it.
+    fn output_shape(&self, input: &[usize]) -> Result<Shape> {
+        let ([outputs, inputs], kernel) = self.sizes();
+        let (batch, size) = input_sizes(self.axes, input, inputs * self.geometry.groups)?;
+        match self.geometry.output_size(size, kernel) {
+            Some(output) => Ok(Shape::from(self.axes.shape(batch, outputs, output))),
+            None => Err(Error::msg(format!(
+                "the padded input is smaller than the dilated kernel (input {input:?})"
+            ))),
+        }
+    }
+
+    pub(crate) fn call(&self, x: Signal) -> Signal {
+        batched(self.axes, x, |x| self.defer(x))
+    }
+
+    fn defer(&self, x: Signal) -> Result<Signal> {
+        let shape = self.output_shape(x.dims()?).map_err(|error| error.in_layer(self.label()))?;
+        let (x, geometry) = self.pad(x);
+        let convolution = Convolution {
+            axes: self.axes,
+            input: x.into_tensor()?,
+            weight: self.weight.kernel().clone(),
+            geometry,
+            packed: self.weight.packed(),
+        };
+        Ok(Signal::deferred(Deferred::convolution(convolution, self.bias.clone(), shape)))
+    }
+
+    /// The input with the padding that is not zeros, and the geometry with the padding that is.
+    fn pad(&self, x: Signal) -> (Signal, ConvGeometry) {
+        let mode = self.settings.padding_mode;
+        let [[top, bottom], [left, right]] = self.geometry.padding;
+        if mode == PadMode::ZEROS || [top, bottom, left, right] == [0; 4] {
+            return (x, self.geometry);
+        }
+        let sides = [left, right, top, bottom].map(|side| isize::try_from(side).unwrap_or(isize::MAX));
+        let padded = x.apply("pad", |x| {
+            pad::pad(&x, sides, mode).map_err(|error| Error::from(error).in_layer(self.label()))
+        });
+        (padded, ConvGeometry { padding: [[0; 2]; 2], ..self.geometry })
+    }
+
+    pub(super) fn extra(&self) -> String {
+        let ([outputs, inputs], kernel) = self.sizes();
+        let (axes, Settings { stride, padding, dilation, groups, padding_mode }) = (self.axes, self.settings);
+        let padding = match padding {
+            Padding::Each(Pair(sizes)) => unless(axes, sizes, 0),
+            _ => Some("same".to_string()),
+        };
+        let settings = [
+            ("padding", padding),
+            ("dilation", unless(axes, dilation, 1)),
+            ("groups", (groups != 1).then(|| groups.to_string())),
+            ("bias", self.bias.is_none().then(|| "False".to_string())),
+            ("padding_mode", (padding_mode != PadMode::ZEROS).then(|| padding_mode.to_string())),
+        ];
+        extra(axes, [inputs * groups, outputs], [kernel, stride], &settings)
+    }
+}

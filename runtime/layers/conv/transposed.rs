@@ -1,0 +1,129 @@
+//! The transposed convolution behind [`ConvTranspose1d`](super::ConvTranspose1d),
+//! [`ConvTranspose2d`](super::ConvTranspose2d) and their functions.
+
+use candle_core::Tensor;
+use candle_nn::VarBuilder;
+
+use super::{Arguments, at_least_one, batched, extra, input_sizes, operands, unless};
+use crate::kernels::conv::{Axes, TransposeGeometry, conv_transpose2d};
+use crate::layers::weight::Weight;
+use crate::signal::Signal;
+use crate::{Error, Result};
+
+#[derive(Clone)]
+pub(crate) struct Transposed {
+    axes: Axes,
+    pub(super) weight: Weight,
+    pub(super) bias: Option<Tensor>,
+    settings: TransposeGeometry,
+}
+
+impl Transposed {
+    /// With the tensors of a `VarBuilder`.
+    pub(super) fn build(
+        axes: Axes,
+        arguments: &Arguments,
+        settings: TransposeGeometry,
+        vb: &VarBuilder,
+    ) -> Result<Self> {
+        arguments.check(axes, settings.groups)?;
+        check(axes, &settings)?;
+        let channels = [arguments.in_channels, arguments.out_channels / settings.groups];
+        let (weight, bias) = arguments.parameters(axes, channels, vb)?;
+        Ok(Self { axes, weight: Weight::new(weight), bias, settings })
+    }
+
+    /// With given tensors, for one call.
+    pub(crate) fn of(
+        axes: Axes,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        settings: TransposeGeometry,
+    ) -> Result<Self> {
+        let checked = || {
+            let divided = |[inputs, outputs]: [usize; 2]| match inputs.checked_rem(settings.groups) {
+                Some(0) => outputs.checked_mul(settings.groups),
+                _ => None,
+            };
+            operands(axes, weight, bias, "in_channels, out_channels / groups", divided)?;
+            check(axes, &settings)
+        };
+        checked().map_err(|error| error.in_layer(name(axes)))?;
+        let weight = Weight::for_one_call(weight.clone());
+        Ok(Self { axes, weight, bias: bias.cloned(), settings })
+    }
+
+    pub(super) fn weight(&self) -> &Tensor {
+        self.weight.tensor()
+    }
+
+    /// Inputs and outputs, and `[height, width]` of the kernel, which the constructor has made sure of.
+    fn sizes(&self) -> ([usize; 2], [usize; 2]) {
+        let dims = self.weight.kernel().dims();
+        ([dims[0], dims[1] * self.settings.groups], [dims[2], dims[3]])
+    }
+
+    /// `ConvTranspose2d 3→64, 7×7`
+    fn label(&self) -> String {
+        let ([inputs, outputs], kernel) = self.sizes();
+        let (count, kernel) = (self.axes.count(), self.axes.product(kernel));
+        format!("ConvTranspose{count}d {inputs}→{outputs}, {kernel}")
+    }
+
+    pub(crate) fn call(&self, x: Signal) -> Signal {
+        batched(self.axes, x, |x| {
+            self.check_input(x.dims()?).map_err(|error| error.in_layer(self.label()))?;
+            Ok(x.apply(name(self.axes), |x| {
+                self.run(&x).map_err(|error| Error::from(error).in_layer(self.label()))
+            }))
+        })
+    }
+
+    fn check_input(&self, input: &[usize]) -> Result<()> {
+        let ([inputs, _], kernel) = self.sizes();
+        let (_, size) = input_sizes(self.axes, input, inputs)?;
+        match self.settings.output_size(size, kernel) {
+            Some(_) => Ok(()),
+            None => Err(Error::msg(format!("the output would be empty (input {input:?})"))),
+        }
+    }
+
+    fn run(&self, x: &Tensor) -> candle_core::Result<Tensor> {
+        let (x, weight) = (self.axes.lift(x)?, self.weight.kernel());
+        self.axes.lower(conv_transpose2d(&x, weight, self.bias.as_ref(), &self.settings)?)
+    }
+
+    pub(super) fn extra(&self) -> String {
+        let (channels, kernel) = self.sizes();
+        let (axes, TransposeGeometry { stride, padding, output_padding, dilation, groups }) =
+            (self.axes, self.settings);
+        let settings = [
+            ("padding", unless(axes, padding, 0)),
+            ("dilation", unless(axes, dilation, 1)),
+            ("output_padding", unless(axes, output_padding, 0)),
+            ("groups", (groups != 1).then(|| groups.to_string())),
+            ("bias", self.bias.is_none().then(|| "False".to_string())),
+        ];
+        extra(axes, channels, [kernel, stride], &settings)
+    }
+}
+
+/// What traces call the operation.
+fn name(axes: Axes) -> &'static str {
+    match axes {
+        Axes::One => "conv_transpose1d",
+        Axes::Two => "conv_transpose2d",
+    }
+}
+
+fn check(axes: Axes, settings: &TransposeGeometry) -> Result<()> {
+    let TransposeGeometry { stride, output_padding, dilation, .. } = *settings;
+    at_least_one(axes, [("stride", stride), ("dilation", dilation)])?;
+    if settings.check().is_ok() {
+        return Ok(());
+    }
+    let [given, stride, dilation] = [output_padding, stride, dilation].map(|sizes| axes.tuple(sizes));
+    Err(Error::msg(format!(
+        "output_padding must be smaller than stride or dilation, got output_padding = {given} with stride = {stride} and dilation = {dilation}"
+    )))
+}

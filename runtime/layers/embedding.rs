@@ -1,0 +1,128 @@
+//! Vectors for the entries of a vocabulary.
+
+use std::borrow::Cow;
+
+use candle_core::{DType, Tensor};
+use candle_nn::{Init, VarBuilder};
+
+use super::printed;
+use crate::config::Config;
+use crate::kernels::embedding;
+use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
+use crate::signal::Signal;
+use crate::{Error, Result, source};
+
+/// Maps integers of any shape `[…]` to vectors, `[…, embedding_dim]`.
+///
+/// `Embedding::config(num_embeddings, embedding_dim)` with the setter `padding_idx`. Ids are of u8, u32 or
+/// i64, and one that is no row is an error. The rows start from the standard normal distribution, the
+/// padding's from zero. PyTorch's `max_norm`, `scale_grad_by_freq` and `sparse` do not exist here.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let embedding = Embedding::config(100, 16).padding_idx(0).init(&Device::Cpu)?;
+/// let words = Tensor::new(&[[4u32, 9, 17], [3, 0, 0]], &Device::Cpu)?;
+/// let y = embedding.call(words.into(), Mode::Eval).into_tensor()?;
+/// assert_eq!(y.dims(), [2, 3, 16]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct Embedding {
+    weight: Tensor,
+    padding_idx: Option<usize>,
+}
+
+/// The arguments of an [`Embedding`].
+#[derive(Clone, Copy, Debug)]
+pub struct EmbeddingConfig {
+    num_embeddings: usize,
+    embedding_dim: usize,
+    padding_idx: Option<usize>,
+}
+
+impl Embedding {
+    pub fn config(num_embeddings: usize, embedding_dim: usize) -> EmbeddingConfig {
+        EmbeddingConfig { num_embeddings, embedding_dim, padding_idx: None }
+    }
+
+    /// `[num_embeddings, embedding_dim]`
+    pub fn weight(&self) -> &Tensor {
+        &self.weight
+    }
+
+    /// `[num_embeddings, embedding_dim]`, which the constructor has made sure of.
+    fn sizes(&self) -> (usize, usize) {
+        let dims = self.weight.dims();
+        (dims[0], dims[1])
+    }
+}
+
+impl Forward for Embedding {
+    type Output = Signal;
+
+    fn call(&self, x: Signal, _: Mode) -> Signal {
+        x.apply("embedding", |ids| {
+            let (rows, width) = self.sizes();
+            embedding::embedding(&ids, &self.weight, self.padding_idx)
+                .map_err(|error| Error::from(error).in_layer(format!("Embedding {rows}→{width}")))
+        })
+    }
+}
+
+impl EmbeddingConfig {
+    /// The row that stands for no entry: zeros at first, and never trained.
+    pub fn padding_idx(mut self, row: impl Into<Option<usize>>) -> Self {
+        self.padding_idx = row.into();
+        self
+    }
+}
+
+impl Config for EmbeddingConfig {
+    type Output = Embedding;
+
+    fn build(self, vb: VarBuilder) -> Result<Embedding> {
+        let Self { num_embeddings, embedding_dim, padding_idx } = self;
+        if let Some(row) = padding_idx.filter(|row| *row >= num_embeddings) {
+            let label = format!("Embedding {num_embeddings}→{embedding_dim}");
+            let error = format!("expected a padding_idx below {num_embeddings}, got {row}");
+            return Err(Error::msg(error).in_layer(label));
+        }
+        let init = Init::Randn { mean: 0., stdev: 1. };
+        let fresh = source::is_fresh(&vb, "weight");
+        let weight = vb.get_with_hints((num_embeddings, embedding_dim), "weight", init)?;
+        if let Some(row) = padding_idx.filter(|_| fresh) {
+            let zeros = Tensor::zeros((1, embedding_dim), DType::F32, weight.device())?;
+            weight.slice_set(&zeros.to_dtype(weight.dtype())?, 0, row)?;
+        }
+        Ok(Embedding { weight, padding_idx })
+    }
+}
+
+impl Module for Embedding {
+    fn kind(&self) -> Cow<'static, str> {
+        "Embedding".into()
+    }
+
+    fn extra(&self) -> String {
+        let (rows, width) = self.sizes();
+        match self.padding_idx {
+            Some(row) => format!("{rows}, {width}, padding_idx={row}"),
+            None => format!("{rows}, {width}"),
+        }
+    }
+
+    fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        visitor.parameter("weight", &self.weight);
+    }
+
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        visitor.parameter("weight", &mut self.weight);
+    }
+
+    fn share(&self) -> Self {
+        Self { weight: self.weight.clone(), padding_idx: self.padding_idx }
+    }
+}
+
+printed!(Embedding);

@@ -1,0 +1,201 @@
+//! What batch and instance norm share: a weight, a bias and running statistics for each channel.
+
+use candle_core::{DType, Tensor};
+use candle_nn::{Init, VarBuilder};
+
+use crate::Result;
+use crate::display::{python_bool, python_float};
+use crate::kernels::norm;
+use crate::module::{Visitor, VisitorMut};
+use crate::signal::{Signal, Step};
+
+/// The arguments of batch and instance norm.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Settings {
+    pub num_features: usize,
+    pub eps: f64,
+    pub momentum: Option<f64>,
+    pub affine: bool,
+    pub track_running_stats: bool,
+}
+
+/// The tensors of batch and instance norm, with their arguments.
+#[derive(Clone)]
+pub(super) struct Channels {
+    pub settings: Settings,
+    pub affine: Option<(Tensor, Tensor)>,
+    pub running: Option<Running>,
+}
+
+/// What training remembers of all batches.
+#[derive(Clone)]
+pub(super) struct Running {
+    mean: Tensor,
+    var: Tensor,
+    num_batches_tracked: Tensor,
+}
+
+/// The setters of a config that holds [`Settings`].
+macro_rules! setters {
+    ($($config:ty)*) => {$(
+        impl $config {
+            /// Added to the variance before the root.
+            pub fn eps(mut self, eps: f64) -> Self {
+                self.0.eps = eps;
+                self
+            }
+
+            /// The weight of the newest batch in the running statistics; `None`: of batch norm, the
+            /// average of all batches, of instance norm, none at all, as in PyTorch.
+            pub fn momentum(mut self, momentum: impl Into<Option<f64>>) -> Self {
+                self.0.momentum = momentum.into();
+                self
+            }
+
+            /// Whether there are a learned weight and bias a channel.
+            pub fn affine(mut self, affine: bool) -> Self {
+                self.0.affine = affine;
+                self
+            }
+
+            /// Whether running statistics are kept, which evaluation then uses in place of the input's own.
+            pub fn track_running_stats(mut self, track: bool) -> Self {
+                self.0.track_running_stats = track;
+                self
+            }
+        }
+    )*};
+}
+pub(super) use setters;
+
+/// A weight of ones and a bias of zeros for each channel, where they are wanted.
+pub(super) fn affine(vb: &VarBuilder, channels: usize, wanted: bool) -> Result<Option<(Tensor, Tensor)>> {
+    if !wanted {
+        return Ok(None);
+    }
+    let parameter = |name: &str, value: f64| vb.get_with_hints(channels, name, Init::Const(value));
+    Ok(Some((parameter("weight", 1.)?, parameter("bias", 0.)?)))
+}
+
+impl Channels {
+    pub fn build(settings: Settings, vb: &VarBuilder) -> Result<Self> {
+        let affine = affine(vb, settings.num_features, settings.affine)?;
+        let running = match settings.track_running_stats {
+            true => Some(Running::build(settings.num_features, vb)?),
+            false => None,
+        };
+        Ok(Self { settings, affine, running })
+    }
+
+    /// Weight and bias, where there are any.
+    pub fn parameters(&self) -> (Option<&Tensor>, Option<&Tensor>) {
+        self.affine.as_ref().map(|(weight, bias)| (weight, bias)).unzip()
+    }
+
+    /// Normalises by the running statistics, inside the kernel of a convolution before it.
+    pub fn evaluate(&self, x: Signal, running: &Running) -> Signal {
+        let (scale, shift) = match self.affine_map(running) {
+            Ok(map) => map,
+            Err(error) => return Signal::fail(error),
+        };
+        x.fuse(Step::Affine { scale, shift }).unwrap_or_else(|(x, _)| {
+            let (weight, bias) = self.parameters();
+            x.apply("batch_norm", |x| {
+                norm::batch_norm_eval(&x, &running.mean, &running.var, weight, bias, self.settings.eps)
+            })
+        })
+    }
+
+    /// `y = x * scale[c] + shift[c]` by the running statistics.
+    fn affine_map(&self, running: &Running) -> candle_core::Result<(Tensor, Tensor)> {
+        let inverse = (&running.var + self.settings.eps)?.sqrt()?.recip()?;
+        match &self.affine {
+            Some((weight, bias)) => {
+                let scale = (weight * inverse)?;
+                let shift = (bias - (&running.mean * &scale)?)?;
+                Ok((scale, shift))
+            }
+            None => {
+                let shift = (&running.mean * &inverse)?.neg()?;
+                Ok((inverse, shift))
+            }
+        }
+    }
+
+    /// What stands between the parentheses when the layer is printed.
+    pub fn extra(&self) -> String {
+        let Settings { num_features, eps, momentum, .. } = self.settings;
+        let momentum = momentum.map_or("None".to_string(), python_float);
+        let (affine, running) = (python_bool(self.affine.is_some()), python_bool(self.running.is_some()));
+        let eps = python_float(eps);
+        format!(
+            "{num_features}, eps={eps}, momentum={momentum}, affine={affine}, track_running_stats={running}"
+        )
+    }
+
+    pub fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        if let Some((weight, bias)) = &self.affine {
+            visitor.parameter("weight", weight);
+            visitor.parameter("bias", bias);
+        }
+        if let Some(running) = &self.running {
+            visitor.buffer("running_mean", &running.mean);
+            visitor.buffer("running_var", &running.var);
+            visitor.buffer("num_batches_tracked", &running.num_batches_tracked);
+        }
+    }
+
+    pub fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        if let Some((weight, bias)) = &mut self.affine {
+            visitor.parameter("weight", weight);
+            visitor.parameter("bias", bias);
+        }
+        if let Some(running) = &mut self.running {
+            visitor.buffer("running_mean", &mut running.mean);
+            visitor.buffer("running_var", &mut running.var);
+            visitor.buffer("num_batches_tracked", &mut running.num_batches_tracked);
+        }
+    }
+}
+
+impl Running {
+    fn build(channels: usize, vb: &VarBuilder) -> Result<Self> {
+        let buffer = |name: &str, value: f64| -> Result<Tensor> {
+            Ok(vb.get_with_hints(channels, name, Init::Const(value))?.detach())
+        };
+        Ok(Self {
+            mean: buffer("running_mean", 0.)?,
+            var: buffer("running_var", 1.)?,
+            num_batches_tracked: batches_tracked(vb)?,
+        })
+    }
+
+    /// Counts a batch, and says how many there were.
+    pub fn count(&self) -> Result<i64> {
+        let batches = self.num_batches_tracked.to_dtype(DType::I64)?.to_scalar::<i64>()? + 1;
+        let counted = Tensor::new(&[batches], self.num_batches_tracked.device())?;
+        let counted = counted.to_dtype(self.num_batches_tracked.dtype())?;
+        self.num_batches_tracked.reshape(1)?.slice_set(&counted, 0, 0)?;
+        Ok(batches)
+    }
+
+    /// `running = (1 − momentum) · running + momentum · batch`, in place: twins of the network see it.
+    pub fn blend(&self, mean: &Tensor, var: &Tensor, momentum: f64) -> Result<()> {
+        for (running, batch) in [(&self.mean, mean), (&self.var, var)] {
+            let batch = batch.to_dtype(running.dtype())?;
+            let blended = ((running * (1. - momentum))? + (batch * momentum)?)?;
+            running.slice_set(&blended, 0, 0)?;
+        }
+        Ok(())
+    }
+}
+
+/// The counter, which checkpoints older than PyTorch 0.4.1 and candle's own lack.
+fn batches_tracked(vb: &VarBuilder) -> candle_core::Result<Tensor> {
+    const NAME: &str = "num_batches_tracked";
+    if vb.contains_tensor(NAME) {
+        Ok(vb.get_with_hints_dtype((), NAME, Init::Const(0.), DType::I64)?.detach())
+    } else {
+        Tensor::zeros((), DType::I64, vb.device())
+    }
+}

@@ -1,0 +1,135 @@
+//! Group normalisation.
+
+use std::borrow::Cow;
+
+use candle_core::Tensor;
+use candle_nn::VarBuilder;
+
+use super::channels::affine;
+use crate::config::Config;
+use crate::display::{python_bool, python_float};
+use crate::kernels::row_norm;
+use crate::layers::printed;
+use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
+use crate::signal::Signal;
+use crate::{Error, Result};
+
+/// Normalises each of `num_groups` runs of channels of `[batch, num_channels, …]`, each example by itself:
+/// Wu and He 2018, <https://arxiv.org/abs/1803.08494>.
+///
+/// `GroupNorm::config(num_groups, num_channels)` with the setters `eps` and `affine`, as PyTorch's
+/// `GroupNorm`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let norm = GroupNorm::config(2, 6).init(&Device::Cpu)?;
+/// let x = Tensor::zeros((1, 6, 4, 4), DType::F32, &Device::Cpu)?;
+/// assert_eq!(norm.call(x.into(), Mode::Eval).into_tensor()?.dims(), [1, 6, 4, 4]);
+/// assert!(GroupNorm::config(4, 6).init(&Device::Cpu).is_err());
+/// # Ok(())
+/// # }
+/// ```
+pub struct GroupNorm {
+    affine: Option<(Tensor, Tensor)>,
+    num_groups: usize,
+    num_channels: usize,
+    eps: f64,
+}
+
+/// The arguments of a [`GroupNorm`].
+#[derive(Clone, Copy, Debug)]
+pub struct GroupNormConfig {
+    num_groups: usize,
+    num_channels: usize,
+    eps: f64,
+    affine: bool,
+}
+
+impl GroupNorm {
+    pub fn config(num_groups: usize, num_channels: usize) -> GroupNormConfig {
+        GroupNormConfig { num_groups, num_channels, eps: 1e-5, affine: true }
+    }
+}
+
+fn label(num_groups: usize, num_channels: usize) -> String {
+    format!("GroupNorm {num_channels} in {num_groups}")
+}
+
+impl Forward for GroupNorm {
+    type Output = Signal;
+
+    fn call(&self, x: Signal, _: Mode) -> Signal {
+        let Ok(dims) = x.dims() else { return x };
+        let label = label(self.num_groups, self.num_channels);
+        if dims.get(1) != Some(&self.num_channels) {
+            let error = format!("expected an input [batch, {}, …], got {dims:?}", self.num_channels);
+            return Signal::fail(Error::msg(error).in_layer(label));
+        }
+        let (weight, bias) = self.affine.as_ref().map(|(w, b)| (w, b)).unzip();
+        x.apply("group_norm", |x| {
+            row_norm::group_norm(&x, self.num_groups, weight, bias, self.eps)
+                .map_err(|error| Error::from(error).in_layer(label))
+        })
+    }
+}
+
+impl GroupNormConfig {
+    /// Added to the variance before the root.
+    pub fn eps(mut self, eps: f64) -> Self {
+        self.eps = eps;
+        self
+    }
+
+    /// Whether there are a learned weight and bias a channel.
+    pub fn affine(mut self, affine: bool) -> Self {
+        self.affine = affine;
+        self
+    }
+}
+
+impl Config for GroupNormConfig {
+    type Output = GroupNorm;
+
+    fn build(self, vb: VarBuilder) -> Result<GroupNorm> {
+        let Self { num_groups, num_channels, eps, .. } = self;
+        if num_groups == 0 || num_channels % num_groups != 0 {
+            let error = format!("{num_channels} channels do not divide into {num_groups} groups");
+            return Err(Error::msg(error).in_layer(label(num_groups, num_channels)));
+        }
+        let affine = affine(&vb, num_channels, self.affine)?;
+        Ok(GroupNorm { affine, num_groups, num_channels, eps })
+    }
+}
+
+impl Module for GroupNorm {
+    fn kind(&self) -> Cow<'static, str> {
+        "GroupNorm".into()
+    }
+
+    fn extra(&self) -> String {
+        let Self { num_groups, num_channels, .. } = self;
+        let (eps, affine) = (python_float(self.eps), python_bool(self.affine.is_some()));
+        format!("{num_groups}, {num_channels}, eps={eps}, affine={affine}")
+    }
+
+    fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        if let Some((weight, bias)) = &self.affine {
+            visitor.parameter("weight", weight);
+            visitor.parameter("bias", bias);
+        }
+    }
+
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        if let Some((weight, bias)) = &mut self.affine {
+            visitor.parameter("weight", weight);
+            visitor.parameter("bias", bias);
+        }
+    }
+
+    fn share(&self) -> Self {
+        Self { affine: self.affine.clone(), ..*self }
+    }
+}
+
+printed!(GroupNorm);

@@ -1,0 +1,155 @@
+//! Instance normalisation.
+
+use std::borrow::Cow;
+
+use candle_core::Tensor;
+use candle_nn::VarBuilder;
+
+use super::channels::{Channels, Running, Settings, setters};
+use crate::config::Config;
+use crate::kernels::row_norm;
+use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
+use crate::signal::Signal;
+use crate::{Error, Result};
+
+/// Normalises each channel of each example of `[batch, channels, …]`, with `AXES` dimensions after the
+/// channels: Ulyanov, Vedaldi and Lempitsky 2016, <https://arxiv.org/abs/1607.08022>.
+///
+/// [`InstanceNorm1d`], [`InstanceNorm2d`] and [`InstanceNorm3d`] are PyTorch's names for it:
+/// `InstanceNorm2d::config(num_features)` with the setters `eps`, `momentum`, `affine` and
+/// `track_running_stats`, the last two off unless set. One example without a batch is taken as well.
+///
+/// With running statistics, training uses the input's own and blends them, averaged over the batch, into
+/// the running ones in place; evaluation uses the running ones.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let norm = InstanceNorm2d::config(3).init(&Device::Cpu)?;
+/// let x = Tensor::zeros((2, 3, 4, 5), DType::F32, &Device::Cpu)?;
+/// assert_eq!(norm.call(x.into(), Mode::Eval).into_tensor()?.dims(), [2, 3, 4, 5]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct InstanceNorm<const AXES: usize>(Channels);
+
+/// Instance norm of `[batch, channels, length]`.
+pub type InstanceNorm1d = InstanceNorm<1>;
+
+/// Instance norm of `[batch, channels, height, width]`.
+pub type InstanceNorm2d = InstanceNorm<2>;
+
+/// Instance norm of `[batch, channels, depth, height, width]`.
+pub type InstanceNorm3d = InstanceNorm<3>;
+
+/// The arguments of an [`InstanceNorm`].
+#[derive(Clone, Copy, Debug)]
+pub struct InstanceNormConfig<const AXES: usize>(Settings);
+
+setters!(InstanceNormConfig<1> InstanceNormConfig<2> InstanceNormConfig<3>);
+
+impl<const AXES: usize> InstanceNorm<AXES> {
+    pub fn config(num_features: usize) -> InstanceNormConfig<AXES> {
+        let (eps, momentum) = (1e-5, Some(0.1));
+        InstanceNormConfig(Settings {
+            num_features,
+            eps,
+            momentum,
+            affine: false,
+            track_running_stats: false,
+        })
+    }
+
+    fn label(&self) -> String {
+        format!("InstanceNorm{AXES}d {}", self.0.settings.num_features)
+    }
+
+    /// Whether the input is a batch, and not one example alone.
+    fn is_batch(&self, dims: &[usize]) -> Result<bool> {
+        let channels = self.0.settings.num_features;
+        let axes = dims.len().checked_sub(AXES);
+        match axes.filter(|&before| (1..=2).contains(&before) && dims[before - 1] == channels) {
+            Some(before) => Ok(before == 2),
+            None => {
+                let axes = ["length", "height, width", "depth, height, width"];
+                let axes = axes.get(AXES.wrapping_sub(1)).unwrap_or(&"…");
+                Err(Error::msg(format!("expected an input [batch, {channels}, {axes}], got {dims:?}")))
+            }
+        }
+    }
+
+    /// The input's own statistics, which are blended into the running ones where there are any to train.
+    fn normalize(&self, x: &Tensor, training: Option<&Running>) -> Result<Tensor> {
+        let Settings { eps, momentum, .. } = self.0.settings;
+        let (weight, bias) = self.0.parameters();
+        let y = row_norm::instance_norm(x, weight, bias, eps)?;
+        let values: usize = x.dims().iter().skip(2).product();
+        if let (Some(running), Some(momentum)) = (training, momentum)
+            && values > 1
+            && x.dim(0)? > 0
+        {
+            let (mean, var) = row_norm::instance_moments(x)?;
+            let unbiased = (var.mean(0)? * (values as f64 / (values as f64 - 1.)))?;
+            running.blend(&mean.mean(0)?, &unbiased, momentum)?;
+        }
+        Ok(y)
+    }
+}
+
+impl<const AXES: usize> Forward for InstanceNorm<AXES> {
+    type Output = Signal;
+
+    fn call(&self, x: Signal, mode: Mode) -> Signal {
+        let is_batch = match x.dims() {
+            Ok(dims) => self.is_batch(dims),
+            Err(_) => return x,
+        };
+        match is_batch {
+            Err(error) => return Signal::fail(error.in_layer(self.label())),
+            Ok(false) => return self.call(x.unsqueeze(0), mode).squeeze(0),
+            Ok(true) => {}
+        }
+        match &self.0.running {
+            Some(running) if mode == Mode::Eval => self.0.evaluate(x, running),
+            running => x.apply("instance_norm", |x| {
+                self.normalize(&x, running.as_ref()).map_err(|error| error.in_layer(self.label()))
+            }),
+        }
+    }
+}
+
+impl<const AXES: usize> Config for InstanceNormConfig<AXES> {
+    type Output = InstanceNorm<AXES>;
+
+    fn build(self, vb: VarBuilder) -> Result<InstanceNorm<AXES>> {
+        Channels::build(self.0, &vb).map(InstanceNorm)
+    }
+}
+
+impl<const AXES: usize> Module for InstanceNorm<AXES> {
+    fn kind(&self) -> Cow<'static, str> {
+        format!("InstanceNorm{AXES}d").into()
+    }
+
+    fn extra(&self) -> String {
+        self.0.extra()
+    }
+
+    fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        self.0.visit(visitor);
+    }
+
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        self.0.visit_mut(visitor);
+    }
+
+    fn share(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<const AXES: usize> std::fmt::Display for InstanceNorm<AXES> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        crate::display::display(self, f)
+    }
+}

@@ -1,0 +1,146 @@
+//! Layer normalisation.
+
+use std::borrow::Cow;
+
+use candle_core::Tensor;
+use candle_nn::{Init, VarBuilder};
+
+use super::NormalizedShape;
+use crate::Result;
+use crate::config::Config;
+use crate::display::{python_bool, python_float};
+use crate::kernels::row_norm;
+use crate::layers::printed;
+use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
+use crate::signal::Signal;
+
+/// Normalises over the last dimensions of `[…, normalized_shape]`, each example by itself: Ba, Kiros and
+/// Hinton 2016, <https://arxiv.org/abs/1607.06450>.
+///
+/// `LayerNorm::config(normalized_shape)` with the setters `eps`, `elementwise_affine` and `bias`, as
+/// PyTorch's `LayerNorm`. The shape is a number for the last dimension, or several: `(4, 5)`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let norm = LayerNorm::config(4).init(&Device::Cpu)?;
+/// let x = Tensor::new(&[[1f32, 2., 3., 4.]], &Device::Cpu)?;
+/// let y = norm.call(x.into(), Mode::Eval).into_tensor()?;
+/// assert!(y.sum_all()?.to_scalar::<f32>()?.abs() < 1e-5);
+/// # Ok(())
+/// # }
+/// ```
+pub struct LayerNorm {
+    normalized_shape: NormalizedShape,
+    weight: Option<Tensor>,
+    bias: Option<Tensor>,
+    eps: f64,
+}
+
+/// The arguments of a [`LayerNorm`].
+#[derive(Clone, Debug)]
+pub struct LayerNormConfig {
+    normalized_shape: NormalizedShape,
+    eps: f64,
+    elementwise_affine: bool,
+    bias: bool,
+}
+
+impl LayerNorm {
+    pub fn config(normalized_shape: impl Into<NormalizedShape>) -> LayerNormConfig {
+        let normalized_shape = normalized_shape.into();
+        LayerNormConfig { normalized_shape, eps: 1e-5, elementwise_affine: true, bias: true }
+    }
+
+    fn label(&self) -> String {
+        format!("LayerNorm {}", self.normalized_shape)
+    }
+}
+
+impl Forward for LayerNorm {
+    type Output = Signal;
+
+    fn call(&self, x: Signal, _: Mode) -> Signal {
+        let checked = match x.dims() {
+            Ok(dims) => self.normalized_shape.check_input(dims),
+            Err(_) => return x,
+        };
+        if let Err(error) = checked {
+            return Signal::fail(error.in_layer(self.label()));
+        }
+        let NormalizedShape(shape) = &self.normalized_shape;
+        x.apply("layer_norm", |x| {
+            row_norm::layer_norm(&x, shape, self.weight.as_ref(), self.bias.as_ref(), self.eps)
+        })
+    }
+}
+
+impl LayerNormConfig {
+    /// Added to the variance before the root.
+    pub fn eps(mut self, eps: f64) -> Self {
+        self.eps = eps;
+        self
+    }
+
+    /// Whether there are a learned weight and bias for each element.
+    pub fn elementwise_affine(mut self, affine: bool) -> Self {
+        self.elementwise_affine = affine;
+        self
+    }
+
+    /// Whether there is a bias beside the weight.
+    pub fn bias(mut self, bias: bool) -> Self {
+        self.bias = bias;
+        self
+    }
+}
+
+impl Config for LayerNormConfig {
+    type Output = LayerNorm;
+
+    fn build(self, vb: VarBuilder) -> Result<LayerNorm> {
+        let Self { normalized_shape, eps, elementwise_affine, bias } = self;
+        normalized_shape.check().map_err(|error| error.in_layer("LayerNorm"))?;
+        let parameter = |name: &str, wanted: bool, value: f64| -> Result<Option<Tensor>> {
+            let shape = normalized_shape.0.as_slice();
+            Ok(if wanted { Some(vb.get_with_hints(shape, name, Init::Const(value))?) } else { None })
+        };
+        let weight = parameter("weight", elementwise_affine, 1.)?;
+        let bias = parameter("bias", elementwise_affine && bias, 0.)?;
+        Ok(LayerNorm { normalized_shape, weight, bias, eps })
+    }
+}
+
+impl Module for LayerNorm {
+    fn kind(&self) -> Cow<'static, str> {
+        "LayerNorm".into()
+    }
+
+    fn extra(&self) -> String {
+        let (eps, affine) = (python_float(self.eps), python_bool(self.weight.is_some()));
+        format!("{}, eps={eps}, elementwise_affine={affine}", self.normalized_shape)
+    }
+
+    fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        for (name, tensor) in [("weight", &self.weight), ("bias", &self.bias)] {
+            if let Some(tensor) = tensor {
+                visitor.parameter(name, tensor);
+            }
+        }
+    }
+
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        for (name, tensor) in [("weight", &mut self.weight), ("bias", &mut self.bias)] {
+            if let Some(tensor) = tensor {
+                visitor.parameter(name, tensor);
+            }
+        }
+    }
+
+    fn share(&self) -> Self {
+        let (normalized_shape, eps) = (self.normalized_shape.clone(), self.eps);
+        Self { normalized_shape, weight: self.weight.clone(), bias: self.bias.clone(), eps }
+    }
+}
+
+printed!(LayerNorm);

@@ -1,0 +1,144 @@
+//! Root-mean-square normalisation.
+
+use std::borrow::Cow;
+
+use candle_core::{DType, Tensor};
+use candle_nn::{Init, VarBuilder};
+
+use super::NormalizedShape;
+use crate::Result;
+use crate::config::Config;
+use crate::display::{python_bool, python_float};
+use crate::kernels::row_norm;
+use crate::layers::printed;
+use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
+use crate::signal::Signal;
+
+/// Divides by the root of the mean square over the last dimensions of `[…, normalized_shape]`: Zhang and
+/// Sennrich 2019, <https://arxiv.org/abs/1910.07467>.
+///
+/// `RmsNorm::config(normalized_shape)` with the setters `eps` and `elementwise_affine`, as PyTorch's
+/// `RMSNorm`. The shape is a number for the last dimension, or several: `(4, 5)`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let norm = RmsNorm::config(2).init(&Device::Cpu)?;
+/// let x = Tensor::new(&[[3f32, 3.], [-5., 5.]], &Device::Cpu)?;
+/// let y = norm.call(x.into(), Mode::Eval).into_tensor()?;
+/// let expected = Tensor::new(&[[1f32, 1.], [-1., 1.]], &Device::Cpu)?;
+/// assert!((y - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-6);
+/// # Ok(())
+/// # }
+/// ```
+pub struct RmsNorm {
+    normalized_shape: NormalizedShape,
+    weight: Option<Tensor>,
+    eps: Option<f64>,
+}
+
+/// The arguments of an [`RmsNorm`].
+#[derive(Clone, Debug)]
+pub struct RmsNormConfig {
+    normalized_shape: NormalizedShape,
+    eps: Option<f64>,
+    elementwise_affine: bool,
+}
+
+impl RmsNorm {
+    pub fn config(normalized_shape: impl Into<NormalizedShape>) -> RmsNormConfig {
+        RmsNormConfig { normalized_shape: normalized_shape.into(), eps: None, elementwise_affine: true }
+    }
+
+    fn label(&self) -> String {
+        format!("RMSNorm {}", self.normalized_shape)
+    }
+}
+
+/// The distance from 1 to the next number of a float type.
+pub(crate) fn epsilon(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => f64::EPSILON,
+        DType::F16 => half::f16::EPSILON.to_f64(),
+        DType::BF16 => half::bf16::EPSILON.to_f64(),
+        _ => f32::EPSILON.into(),
+    }
+}
+
+impl Forward for RmsNorm {
+    type Output = Signal;
+
+    fn call(&self, x: Signal, _: Mode) -> Signal {
+        let checked = match x.dims() {
+            Ok(dims) => self.normalized_shape.check_input(dims),
+            Err(_) => return x,
+        };
+        if let Err(error) = checked {
+            return Signal::fail(error.in_layer(self.label()));
+        }
+        let NormalizedShape(shape) = &self.normalized_shape;
+        x.apply("rms_norm", |x| {
+            let eps = self.eps.unwrap_or_else(|| epsilon(x.dtype()));
+            row_norm::rms_norm(&x, shape, self.weight.as_ref(), eps)
+        })
+    }
+}
+
+impl RmsNormConfig {
+    /// Added to the mean square before the root; `None`, as by default: the epsilon of the input's type.
+    pub fn eps(mut self, eps: impl Into<Option<f64>>) -> Self {
+        self.eps = eps.into();
+        self
+    }
+
+    /// Whether there is a learned weight for each element.
+    pub fn elementwise_affine(mut self, affine: bool) -> Self {
+        self.elementwise_affine = affine;
+        self
+    }
+}
+
+impl Config for RmsNormConfig {
+    type Output = RmsNorm;
+
+    fn build(self, vb: VarBuilder) -> Result<RmsNorm> {
+        let Self { normalized_shape, eps, elementwise_affine } = self;
+        normalized_shape.check().map_err(|error| error.in_layer("RMSNorm"))?;
+        let weight = match elementwise_affine {
+            true => Some(vb.get_with_hints(normalized_shape.0.as_slice(), "weight", Init::Const(1.))?),
+            false => None,
+        };
+        Ok(RmsNorm { normalized_shape, weight, eps })
+    }
+}
+
+impl Module for RmsNorm {
+    fn kind(&self) -> Cow<'static, str> {
+        "RMSNorm".into()
+    }
+
+    fn extra(&self) -> String {
+        let eps = self.eps.map_or("None".to_string(), python_float);
+        let affine = python_bool(self.weight.is_some());
+        format!("{}, eps={eps}, elementwise_affine={affine}", self.normalized_shape)
+    }
+
+    fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        if let Some(weight) = &self.weight {
+            visitor.parameter("weight", weight);
+        }
+    }
+
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        if let Some(weight) = &mut self.weight {
+            visitor.parameter("weight", weight);
+        }
+    }
+
+    fn share(&self) -> Self {
+        let (normalized_shape, eps) = (self.normalized_shape.clone(), self.eps);
+        Self { normalized_shape, weight: self.weight.clone(), eps }
+    }
+}
+
+printed!(RmsNorm);

@@ -1,0 +1,77 @@
+//! The shape that layer and RMS norm go over.
+
+use std::fmt;
+
+use crate::{Error, Result};
+
+/// The last dimensions of an input: `768`, `(4, 5)`, `[4, 5]` or a vector.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NormalizedShape(pub Vec<usize>);
+
+impl NormalizedShape {
+    /// An error where there is no dimension.
+    pub(super) fn check(&self) -> Result<()> {
+        match self.0.is_empty() {
+            true => Err(Error::msg("expected a normalized_shape of one dimension or more, got none")),
+            false => Ok(()),
+        }
+    }
+
+    /// An error where `dims` does not end in this shape.
+    pub(super) fn check_input(&self, dims: &[usize]) -> Result<()> {
+        if dims.ends_with(&self.0) {
+            return Ok(());
+        }
+        let sizes: Vec<String> = self.0.iter().map(usize::to_string).collect();
+        Err(Error::msg(format!("expected an input […, {}], got {dims:?}", sizes.join(", "))))
+    }
+}
+
+impl From<usize> for NormalizedShape {
+    fn from(size: usize) -> Self {
+        Self(vec![size])
+    }
+}
+
+impl From<(usize, usize)> for NormalizedShape {
+    fn from((a, b): (usize, usize)) -> Self {
+        Self(vec![a, b])
+    }
+}
+
+impl From<(usize, usize, usize)> for NormalizedShape {
+    fn from((a, b, c): (usize, usize, usize)) -> Self {
+        Self(vec![a, b, c])
+    }
+}
+
+impl<const N: usize> From<[usize; N]> for NormalizedShape {
+    fn from(sizes: [usize; N]) -> Self {
+        Self(sizes.to_vec())
+    }
+}
+
+impl From<&[usize]> for NormalizedShape {
+    fn from(sizes: &[usize]) -> Self {
+        Self(sizes.to_vec())
+    }
+}
+
+impl From<Vec<usize>> for NormalizedShape {
+    fn from(sizes: Vec<usize>) -> Self {
+        Self(sizes)
+    }
+}
+
+/// Prints as a Python tuple: `(768,)`, `(4, 5)`.
+impl fmt::Display for NormalizedShape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0[..] {
+            [one] => write!(f, "({one},)"),
+            many => {
+                let sizes: Vec<String> = many.iter().map(usize::to_string).collect();
+                write!(f, "({})", sizes.join(", "))
+            }
+        }
+    }
+}

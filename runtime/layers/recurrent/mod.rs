@@ -1,0 +1,93 @@
+//! Recurrent layers: plain, LSTM and GRU, over sequences and one step at a time.
+
+mod arguments;
+mod gru;
+mod lstm;
+mod rnn;
+mod stack;
+
+use candle_core::Tensor;
+
+use crate::Result;
+use crate::signal::{Outcome, Signal};
+
+pub use gru::{GRU, GRUCell, GRUCellConfig, GRUConfig};
+pub use lstm::{LSTM, LSTMCell, LSTMCellConfig, LSTMConfig};
+pub use rnn::{Nonlinearity, RNN, RNNCell, RNNCellConfig, RNNConfig};
+
+/// What a recurrent layer hands on from step to step: hidden, or hidden and cell.
+trait State: Outcome {
+    fn into_tensors(self) -> Result<Vec<Tensor>>;
+
+    /// Of as many tensors as the layer's recurrence has.
+    fn from_tensors(tensors: Vec<Tensor>) -> Self;
+}
+
+impl State for Signal {
+    fn into_tensors(self) -> Result<Vec<Tensor>> {
+        Ok(vec![self.into_tensor()?])
+    }
+
+    fn from_tensors(mut tensors: Vec<Tensor>) -> Self {
+        tensors.swap_remove(0).into()
+    }
+}
+
+impl State for (Signal, Signal) {
+    fn into_tensors(self) -> Result<Vec<Tensor>> {
+        Ok(vec![self.0.into_tensor()?, self.1.into_tensor()?])
+    }
+
+    fn from_tensors(mut tensors: Vec<Tensor>) -> Self {
+        let cell = tensors.swap_remove(1);
+        (tensors.swap_remove(0).into(), cell.into())
+    }
+}
+
+/// Registry, printing and both ways to be called of a layer around a `Stack`: `$answer` is the method of
+/// it that runs, `$output` what that answers with.
+macro_rules! recurrent {
+    ($layer:ident, $state:ty, $answer:ident -> $output:ty) => {
+        impl crate::module::Forward for $layer {
+            type Output = $output;
+
+            fn call(&self, x: Signal, mode: crate::module::Mode) -> $output {
+                self.0.$answer(x, None, mode)
+            }
+        }
+
+        impl crate::module::ForwardWith<(Signal, $state)> for $layer {
+            type Output = $output;
+
+            fn call_with(&self, (x, state): (Signal, $state), mode: crate::module::Mode) -> $output {
+                self.0.$answer(x, Some(state), mode)
+            }
+        }
+
+        impl crate::module::Module for $layer {
+            fn kind(&self) -> std::borrow::Cow<'static, str> {
+                stringify!($layer).into()
+            }
+
+            fn extra(&self) -> String {
+                self.0.extra()
+            }
+
+            fn visit<'a>(&'a self, visitor: &mut dyn crate::module::Visitor<'a>) {
+                self.0.visit(visitor);
+            }
+
+            fn visit_mut(&mut self, visitor: &mut dyn crate::module::VisitorMut) {
+                self.0.visit_mut(visitor);
+            }
+
+            fn share(&self) -> Self {
+                Self(self.0.clone())
+            }
+        }
+
+        crate::layers::printed!($layer);
+    };
+}
+
+use recurrent;

@@ -1,0 +1,257 @@
+//! Recurrences on top of each other and in both directions; a cell is a stack of one.
+
+use candle_core::{DType, Device, Tensor};
+use candle_nn::VarBuilder;
+
+use super::State;
+use super::arguments::Arguments;
+use crate::functional::{dropout, linear};
+use crate::init::within;
+use crate::kernels::recurrent::{Recurrent, run};
+use crate::module::{Mode, Visitor, VisitorMut};
+use crate::scope::{self, Path};
+use crate::signal::{Outcome, Signal};
+use crate::{Error, Result};
+
+#[derive(Clone)]
+pub(super) struct Stack {
+    arguments: Arguments,
+    /// Those of the first layer, forwards and perhaps backwards, then those of the next.
+    directions: Vec<Direction>,
+}
+
+/// The tensors of one layer in one direction.
+#[derive(Clone)]
+struct Direction {
+    /// What stands behind their names: `_l0`, `_l0_reverse`.
+    suffix: String,
+    weight_ih: Tensor,
+    weight_hh: Tensor,
+    bias: Option<[Tensor; 2]>,
+    weight_hr: Option<Tensor>,
+}
+
+/// Outputs of a whole sequence, and the final state.
+type Finished = (Tensor, Vec<Tensor>);
+
+impl Direction {
+    fn build(arguments: &Arguments, suffix: String, inputs: usize, vb: &VarBuilder) -> Result<Self> {
+        let bound = within(1. / (arguments.hidden_size as f64).sqrt());
+        let gates = arguments.recurrence.gates() * arguments.hidden_size;
+        let tensor =
+            |name: &str, shape: &[usize]| vb.get_with_hints(shape, &format!("{name}{suffix}"), bound);
+        let weight_ih = tensor("weight_ih", &[gates, inputs])?;
+        let weight_hh = tensor("weight_hh", &[gates, arguments.width()])?;
+        let bias = match arguments.bias {
+            true => Some([tensor("bias_ih", &[gates])?, tensor("bias_hh", &[gates])?]),
+            false => None,
+        };
+        let weight_hr = match arguments.proj_size {
+            0 => None,
+            width => Some(tensor("weight_hr", &[width, arguments.hidden_size])?),
+        };
+        Ok(Self { suffix, weight_ih, weight_hh, bias, weight_hr })
+    }
+
+    /// All steps of `x`, `[steps, batch, features]`: one product for the inputs, then the recurrence.
+    fn run(&self, arguments: &Arguments, x: &Tensor, state: &[Tensor], reverse: bool) -> Result<Finished> {
+        let bias = self.bias.as_ref();
+        let inputs = linear(x, &self.weight_ih, bias.map(|bias| bias[0].clone())).into_tensor()?;
+        let recurrent = Recurrent {
+            weight: &self.weight_hh,
+            bias: bias.map(|bias| &bias[1]),
+            projection: self.weight_hr.as_ref(),
+        };
+        Ok(run(arguments.recurrence, &inputs, &recurrent, state, reverse)?)
+    }
+
+    /// The names and tensors in PyTorch's order.
+    fn tensors(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
+        let bias = self.bias.iter().flat_map(|[ih, hh]| [("bias_ih", ih), ("bias_hh", hh)]);
+        let weights = [("weight_ih", &self.weight_ih), ("weight_hh", &self.weight_hh)];
+        weights.into_iter().chain(bias).chain(self.weight_hr.iter().map(|weight| ("weight_hr", weight)))
+    }
+
+    fn tensors_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut Tensor)> {
+        let bias = self.bias.iter_mut().flat_map(|[ih, hh]| [("bias_ih", ih), ("bias_hh", hh)]);
+        let weights = [("weight_ih", &mut self.weight_ih), ("weight_hh", &mut self.weight_hh)];
+        let projection = self.weight_hr.iter_mut().map(|weight| ("weight_hr", weight));
+        weights.into_iter().chain(bias).chain(projection)
+    }
+}
+
+impl Stack {
+    pub fn build(arguments: Arguments, vb: VarBuilder) -> Result<Self> {
+        arguments.check()?;
+        let mut directions = Vec::new();
+        for layer in 0..arguments.num_layers {
+            let inputs = match layer {
+                0 => arguments.input_size,
+                _ => arguments.width() * arguments.num_directions(),
+            };
+            for reverse in ["", "_reverse"].iter().take(arguments.num_directions()) {
+                let suffix = if arguments.is_cell { String::new() } else { format!("_l{layer}{reverse}") };
+                directions.push(Direction::build(&arguments, suffix, inputs, &vb)?);
+            }
+        }
+        Ok(Self { arguments, directions })
+    }
+
+    /// `(outputs, final state)` of a sequence.
+    pub fn sequence<S: State>(&self, x: Signal, state: Option<S>, mode: Mode) -> (Signal, S) {
+        match self.answer(x, state, |x, state| self.run_sequence(x, state, mode)) {
+            Ok((outputs, state)) => (outputs.into(), S::from_tensors(state)),
+            Err(error) => <(Signal, S)>::failed(error),
+        }
+    }
+
+    /// The next state from one step's input.
+    pub fn step<S: State>(&self, x: Signal, state: Option<S>, _: Mode) -> S {
+        match self.answer(x, state, |x, state| self.run_step(x, state)) {
+            Ok(state) => S::from_tensors(state),
+            Err(error) => S::failed(error),
+        }
+    }
+
+    /// Runs `run` on tensors; its errors name this layer.
+    fn answer<S: State, T>(
+        &self,
+        x: Signal,
+        state: Option<S>,
+        run: impl FnOnce(Tensor, Option<Vec<Tensor>>) -> Result<T>,
+    ) -> Result<T> {
+        let x = x.into_tensor()?;
+        let state = state.map(S::into_tensors).transpose()?;
+        scope::launched(Path::current, || self.arguments.kind.to_lowercase());
+        self.check_dtype(&x)
+            .and_then(|()| run(x, state))
+            .map_err(|error| error.in_layer(self.arguments.label()))
+    }
+
+    fn check_dtype(&self, x: &Tensor) -> Result<()> {
+        match self.directions.first().map(|direction| direction.weight_ih.dtype()) {
+            Some(own) if own != x.dtype() => {
+                Err(Error::msg(format!("expected an input of {own:?}, got {:?}", x.dtype())))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn run_sequence(&self, x: Tensor, state: Option<Vec<Tensor>>, mode: Mode) -> Result<Finished> {
+        let Arguments { input_size, batch_first, .. } = self.arguments;
+        let batched = x.rank() == 3;
+        let x = match x.dims() {
+            [_, _, features] if *features == input_size && batch_first => x.transpose(0, 1)?.contiguous()?,
+            [_, _, features] if *features == input_size => x,
+            [_, features] if *features == input_size => x.unsqueeze(1)?,
+            dims => {
+                let order = if batch_first { "batch, steps" } else { "steps, batch" };
+                return Err(Error::msg(format!(
+                    "expected an input [{order}, {input_size}] or [steps, {input_size}], got {dims:?}"
+                )));
+            }
+        };
+        let state = self.initial(state, x.dim(1)?, batched, x.dtype(), x.device())?;
+        let (outputs, state) = self.run_layers(x, &state, mode)?;
+        if batched {
+            let outputs = if batch_first { outputs.transpose(0, 1)?.contiguous()? } else { outputs };
+            return Ok((outputs, state));
+        }
+        let state = state.iter().map(|state| state.squeeze(1)).collect::<candle_core::Result<_>>()?;
+        Ok((outputs.squeeze(1)?, state))
+    }
+
+    /// The state `[layers · directions, batch, width]` to begin with: the caller's, or zeros.
+    fn initial(
+        &self,
+        state: Option<Vec<Tensor>>,
+        batch: usize,
+        batched: bool,
+        dtype: DType,
+        device: &Device,
+    ) -> Result<Vec<Tensor>> {
+        let parts = self.directions.len();
+        let widths = self.arguments.state_widths();
+        let Some(state) = state else {
+            let zeros = widths.iter().map(|width| Tensor::zeros((parts, batch, *width), dtype, device));
+            return Ok(zeros.collect::<candle_core::Result<_>>()?);
+        };
+        let checked = state.into_iter().zip(&widths).map(|(state, width)| {
+            let expected = if batched { vec![parts, batch, *width] } else { vec![parts, *width] };
+            if state.dims() != expected {
+                let got = state.dims();
+                return Err(Error::msg(format!("expected an initial state {expected:?}, got {got:?}")));
+            }
+            Ok(if batched { state } else { state.unsqueeze(1)? })
+        });
+        checked.collect()
+    }
+
+    /// Every layer over `x`, `[steps, batch, features]`.
+    fn run_layers(&self, mut x: Tensor, state: &[Tensor], mode: Mode) -> Result<Finished> {
+        let mut finals = vec![Vec::new(); state.len()];
+        let width = self.arguments.num_directions();
+        for (layer, directions) in self.directions.chunks(width).enumerate() {
+            if layer > 0 {
+                x = dropout(x, self.arguments.dropout, mode).into_tensor()?;
+            }
+            let mut outputs = Vec::new();
+            for (i, direction) in directions.iter().enumerate() {
+                let own = state.iter().map(|state| state.get(layer * width + i));
+                let own = own.collect::<candle_core::Result<Vec<_>>>()?;
+                let (output, last) = direction.run(&self.arguments, &x, &own, i == 1)?;
+                outputs.push(output);
+                finals.iter_mut().zip(last).for_each(|(list, last)| list.push(last));
+            }
+            x = if let [alone] = &outputs[..] { alone.clone() } else { Tensor::cat(&outputs, 2)? };
+        }
+        let finals = finals.iter().map(|list| Tensor::stack(list, 0)).collect::<candle_core::Result<_>>()?;
+        Ok((x, finals))
+    }
+
+    fn run_step(&self, x: Tensor, state: Option<Vec<Tensor>>) -> Result<Vec<Tensor>> {
+        let input_size = self.arguments.input_size;
+        let batched = x.rank() == 2;
+        let x = match x.dims() {
+            [_, features] if *features == input_size => x,
+            [features] if *features == input_size => x.unsqueeze(0)?,
+            dims => {
+                let expected = format!("expected an input [batch, {input_size}] or [{input_size}]");
+                return Err(Error::msg(format!("{expected}, got {dims:?}")));
+            }
+        };
+        let state = match state {
+            // To a stack of one, a state of one layer.
+            Some(state) => Some(state.iter().map(|s| s.unsqueeze(0)).collect::<candle_core::Result<_>>()?),
+            None => None,
+        };
+        let state = self.initial(state, x.dim(0)?, batched, x.dtype(), x.device())?;
+        let (_, state) = self.run_layers(x.unsqueeze(0)?, &state, Mode::Eval)?;
+        let unstacked = state.iter().map(|state| match batched {
+            true => state.squeeze(0),
+            false => state.squeeze(0)?.squeeze(0),
+        });
+        Ok(unstacked.collect::<candle_core::Result<_>>()?)
+    }
+
+    pub fn extra(&self) -> String {
+        self.arguments.extra()
+    }
+
+    pub fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        for direction in &self.directions {
+            for (name, tensor) in direction.tensors() {
+                visitor.parameter(&format!("{name}{}", direction.suffix), tensor);
+            }
+        }
+    }
+
+    pub fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        for direction in &mut self.directions {
+            let suffix = direction.suffix.clone();
+            for (name, tensor) in direction.tensors_mut() {
+                visitor.parameter(&format!("{name}{suffix}"), tensor);
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! Layers in a list that is put together at run time.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use candle_nn::VarBuilder;
+
+use super::printed;
+use crate::Result;
+use crate::config::Config;
+use crate::module::{Forward, Layer, Mode, Module, Visitor, VisitorMut};
+use crate::scope::Scope;
+use crate::signal::Signal;
+
+/// Runs boxed layers one after another: for networks whose structure is known only at run time. A fixed
+/// structure is better a struct, a tuple or a `Vec` of one type.
+///
+/// `Sequential::config()` collects what layers are made from, and makes and loads them together;
+/// `Sequential::new()` collects layers that exist. The layers are called "0", "1", … in checkpoints,
+/// or by the name that `push_named` gives them.
+///
+/// ```
+/// use sconce::prelude::*;
+///
+/// fn mlp(widths: &[usize]) -> SequentialConfig {
+///     widths.windows(2).fold(Sequential::config(), |layers, pair| {
+///         layers.push(Linear::config(pair[0], pair[1])).push(Relu)
+///     })
+/// }
+///
+/// #[derive(Module)]
+/// #[module(args(widths: Vec<usize>))]
+/// struct Model {
+///     #[layer(extend = mlp(&widths))]
+///     body: Sequential,
+/// }
+/// # fn main() -> Result<()> {
+/// let model = Model::new(vec![4, 8, 2], &Device::Cpu)?;
+/// assert_eq!(model.named_parameters()[2].0, "body.2.weight");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Default)]
+pub struct Sequential {
+    children: Vec<(Arc<str>, Box<dyn Layer>)>,
+}
+
+/// Makes one layer out of a builder for its tensors.
+type Constructor = Box<dyn FnOnce(VarBuilder) -> Result<Box<dyn Layer>>>;
+
+/// What a [`Sequential`] is made from.
+#[derive(Default)]
+pub struct SequentialConfig {
+    children: Vec<(Arc<str>, Constructor)>,
+}
+
+impl Sequential {
+    pub fn config() -> SequentialConfig {
+        SequentialConfig::default()
+    }
+
+    /// Without layers, the identity.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a layer under its number.
+    pub fn push(self, layer: impl Layer + 'static) -> Self {
+        let name = self.children.len().to_string();
+        self.push_named(name, layer)
+    }
+
+    /// Adds a layer under a name of its own.
+    pub fn push_named(self, name: impl Into<Arc<str>>, layer: impl Layer + 'static) -> Self {
+        self.push_boxed(name.into(), Box::new(layer))
+    }
+
+    fn push_boxed(mut self, name: Arc<str>, layer: Box<dyn Layer>) -> Self {
+        self.children.push((name, layer));
+        self
+    }
+
+    pub fn len(&self) -> usize {
+        self.children.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.children.is_empty()
+    }
+
+    /// The layers, in their order.
+    pub fn layers(&self) -> impl Iterator<Item = &dyn Layer> {
+        self.children.iter().map(|(_, layer)| &**layer)
+    }
+}
+
+impl From<Vec<Box<dyn Layer>>> for Sequential {
+    fn from(layers: Vec<Box<dyn Layer>>) -> Self {
+        layers.into_iter().collect()
+    }
+}
+
+impl FromIterator<Box<dyn Layer>> for Sequential {
+    fn from_iter<I: IntoIterator<Item = Box<dyn Layer>>>(layers: I) -> Self {
+        layers
+            .into_iter()
+            .enumerate()
+            .fold(Self::new(), |all, (i, layer)| all.push_boxed(i.to_string().into(), layer))
+    }
+}
+
+impl SequentialConfig {
+    /// Adds a layer under its number.
+    pub fn push<C>(self, layer: C) -> Self
+    where
+        C: Config<Output: Layer> + 'static,
+    {
+        let name = self.children.len().to_string();
+        self.push_named(name, layer)
+    }
+
+    /// Adds a layer under a name of its own.
+    pub fn push_named<C>(mut self, name: impl Into<Arc<str>>, layer: C) -> Self
+    where
+        C: Config<Output: Layer> + 'static,
+    {
+        let build = |vb: VarBuilder| -> Result<Box<dyn Layer>> { Ok(Box::new(layer.build(vb)?)) };
+        self.children.push((name.into(), Box::new(build)));
+        self
+    }
+
+    /// Adds the layers of `other`, those that are called by their number under their new one.
+    pub fn extend(mut self, other: SequentialConfig) -> Self {
+        for (i, (name, build)) in other.children.into_iter().enumerate() {
+            let numbered = *name == *i.to_string();
+            let name = if numbered { self.children.len().to_string().into() } else { name };
+            self.children.push((name, build));
+        }
+        self
+    }
+}
+
+impl fmt::Debug for SequentialConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.children.iter().map(|(name, _)| name)).finish()
+    }
+}
+
+impl Config for SequentialConfig {
+    type Output = Sequential;
+
+    fn build(self, vb: VarBuilder) -> Result<Sequential> {
+        self.children.into_iter().try_fold(Sequential::new(), |all, (name, build)| {
+            let layer = build(vb.pp(&name)).map_err(|error| error.at(&name))?;
+            Ok(all.push_boxed(name, layer))
+        })
+    }
+}
+
+impl Forward for Sequential {
+    type Output = Signal;
+
+    fn call(&self, x: Signal, mode: Mode) -> Signal {
+        self.children.iter().enumerate().fold(x, |x, (i, (name, layer))| {
+            let numbered = **name == *i.to_string();
+            let _scope = if numbered { Scope::index(i) } else { Scope::shared(name.clone()) };
+            layer.call(x, mode)
+        })
+    }
+}
+
+impl Module for Sequential {
+    fn kind(&self) -> Cow<'static, str> {
+        "Sequential".into()
+    }
+
+    fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        self.children.iter().for_each(|(name, layer)| visitor.child(name, layer));
+    }
+
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        self.children.iter_mut().for_each(|(name, layer)| visitor.child(name, layer));
+    }
+
+    fn share(&self) -> Self {
+        let children = self.children.iter().map(|(name, layer)| (name.clone(), (**layer).share_boxed()));
+        Self { children: children.collect() }
+    }
+}
+
+printed!(Sequential);

@@ -1,0 +1,133 @@
+//! One pass over the training data: a step for each batch, then a look at the validation data.
+
+use std::time::Instant;
+
+use candle_core::Tensor;
+
+use super::audit::audit_gradients;
+use super::data::Batches;
+use super::evaluate::{Evaluation, Tally, is_empty, measure, run, scalar};
+use super::history::EpochReport;
+use super::optim::Step;
+use super::schedule::Every;
+use super::trainer::Trainer;
+use crate::module::{Forward, Mode};
+use crate::signal::Signal;
+use crate::{Error, Result};
+
+/// One pass over the training data.
+pub(super) struct Pass<'t, 'a, M> {
+    pub trainer: &'t Trainer<'a, M>,
+    /// How many parameters there are to train.
+    pub trainable: usize,
+    /// The learning rate that the optimiser began with.
+    pub base: f64,
+    pub epoch: usize,
+    pub epochs: usize,
+}
+
+/// What a pass over the training data gave, and when it began and ended.
+pub(super) struct Trained {
+    evaluation: Evaluation,
+    start: Instant,
+    seconds: f64,
+}
+
+impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
+    /// Trains on every batch; `steps` counts those of all passes.
+    pub fn train(
+        &self,
+        optimizer: &mut dyn Step,
+        train: &impl Batches,
+        steps: &mut usize,
+        unreached: &mut Vec<String>,
+    ) -> Result<Trained> {
+        let start = Instant::now();
+        let bar = self.trainer.verbosity.bar(self.epoch, self.epochs, train.len_hint());
+        let mut tally = Tally::default();
+        for (index, batch) in train.epoch()?.enumerate() {
+            let (input, target) = batch?;
+            if is_empty(&input) {
+                continue;
+            }
+            self.set_learning_rate(optimizer, *steps)?;
+            let mut output = None;
+            let loss = optimizer.step_with(&mut || {
+                let now = run(self.trainer.model, &input, Mode::Train)?;
+                let loss = self.trainer.loss.forward(&now, &target)?;
+                self.checked(scalar(&loss)?, index + 1)?;
+                if *steps == 0 && output.is_none() {
+                    *unreached = self.audit(&loss)?;
+                }
+                output.get_or_insert(now);
+                Ok(loss)
+            })?;
+            *steps += 1;
+            if let Some(output) = output {
+                tally.add(scalar(&loss)?, &output, &target)?;
+            }
+            bar.advance(tally.loss());
+        }
+        let nothing = || Error::msg("there is no example to train the network on");
+        let evaluation = tally.finish().ok_or_else(nothing)?;
+        Ok(Trained { evaluation, start, seconds: start.elapsed().as_secs_f64() })
+    }
+
+    /// Validates, and puts together what the epoch reached.
+    pub fn report(
+        &self,
+        trained: Trained,
+        learning_rate: f64,
+        valid: Option<&dyn Batches>,
+    ) -> Result<EpochReport> {
+        let Trained { evaluation: train, start, seconds } = trained;
+        let valid = valid.map(|data| measure(self.trainer.model, &*self.trainer.loss, data)).transpose()?;
+        Ok(EpochReport {
+            epoch: self.epoch,
+            train,
+            valid,
+            learning_rate,
+            seconds: start.elapsed().as_secs_f64(),
+            examples_per_second: train.examples as f64 / seconds.max(f64::MIN_POSITIVE),
+        })
+    }
+
+    /// Sets the rate that the schedule has for the step that comes next.
+    fn set_learning_rate(&self, optimizer: &mut dyn Step, steps: usize) -> Result<()> {
+        let Some((schedule, every)) = &self.trainer.schedule else { return Ok(()) };
+        let at = match every {
+            Every::Step => steps,
+            Every::Epoch => self.epoch - 1,
+        };
+        let rate = schedule.rate(self.base, at);
+        if !(rate.is_finite() && rate >= 0.) {
+            return Err(Error::msg(format!("the schedule has the learning rate {rate} for step {at}")));
+        }
+        optimizer.set_learning_rate(rate);
+        Ok(())
+    }
+
+    /// `loss`, unless it says that training has gone astray.
+    fn checked(&self, loss: f64, batch: usize) -> Result<f64> {
+        if loss.is_finite() || self.trainer.allow_non_finite {
+            return Ok(loss);
+        }
+        Err(Error::msg(format!(
+            "epoch {}, batch {batch}: the loss is {loss}; a lower learning rate may help",
+            self.epoch
+        )))
+    }
+
+    /// The parameters that no gradient of `loss` reaches, after a line that names them.
+    fn audit(&self, loss: &Tensor) -> Result<Vec<String>> {
+        let names = audit_gradients(self.trainer.model, &loss.backward()?);
+        if names.len() == self.trainable {
+            return Err(Error::msg("no gradient reached any parameter: the loss does not depend on them"));
+        }
+        if !names.is_empty() {
+            let list = names.join(", ");
+            self.trainer.verbosity.line(format_args!("warning: no gradient reached {list}"));
+        }
+        Ok(names)
+    }
+}

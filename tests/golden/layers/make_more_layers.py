@@ -1,0 +1,101 @@
+"""PyTorch's own answers for settings of layers that the other files here lack, in the same form.
+
+usage: make_more_layers.py OUT
+
+For each kind it writes OUT/<kind>.json, a list of cases (`args`, `mode`), and OUT/<kind>.safetensors with the
+tensors i/input, i/output, i/grad_output and i/grad.input of case i, computed in float64 from float32 inputs and
+stored as float32. NearestIndices holds, for random lengths, which input each output of mode nearest and
+nearest-exact takes, in float32 and in float64: a floor follows the precision that positions are computed in.
+"""
+import json
+import random
+import sys
+
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+OUT = sys.argv[1]
+random.seed(0)
+torch.manual_seed(0)
+pick = random.choice
+
+
+def store(kind, cases, tensors):
+    save_file({name: tensor.detach().float().contiguous() for name, tensor in tensors.items()},
+              f"{OUT}/{kind}.safetensors")
+    with open(f"{OUT}/{kind}.json", "w") as file:
+        json.dump(cases, file, indent=1)
+        file.write("\n")
+
+
+def layer(kind, make, count, name=None):
+    cases, tensors = [], {}
+    while len(cases) < count:
+        args, shape, scale = make()
+        x = (torch.randn(*shape) * scale).double().requires_grad_()
+        try:
+            y = getattr(nn, kind)(**args)(x)
+        except (RuntimeError, ValueError):
+            continue
+        grad = torch.randn_like(y).float().double()
+        y.backward(grad)
+        parts = {"input": x, "output": y, "grad_output": grad, "grad.input": x.grad}
+        tensors.update({f"{len(cases)}/{part}": tensor for part, tensor in parts.items()})
+        cases.append({"args": args, "mode": "eval"})
+    store(name or kind, cases, tensors)
+
+
+def interpolation():
+    mode = pick(["nearest", "nearest-exact", "linear", "bilinear", "bicubic", "bicubic", "area"])
+    axes = {"linear": 1, "bilinear": 2, "bicubic": 2}.get(mode) or pick([1, 2])
+    args = {"mode": mode}
+    if mode in ("linear", "bilinear", "bicubic"):
+        args["align_corners"] = pick([None, False, True])
+    sizes = [random.randint(1, 9) for _ in range(axes)]
+    factors = [round(random.uniform(0.3, 3.2), 3) for _ in range(axes)]
+    if random.random() < 0.4:
+        args["size"] = pick([sizes[0], tuple(sizes)])
+    else:
+        args["scale_factor"] = pick([factors[0], tuple(factors), 2.0, 1.0])
+        args["recompute_scale_factor"] = random.random() < 0.3
+    return args, [random.randint(1, 2), random.randint(1, 3)] + [random.randint(1, 8) for _ in range(axes)], 1.0
+
+
+def nearest_indices():
+    cases, tensors = [], {}
+    for _ in range(400):
+        length = random.randint(1, 60)
+        args = {"mode": pick(["nearest", "nearest-exact"]), "dtype": pick(["float32", "float64"])}
+        if random.random() < 0.5:
+            args["size"] = random.randint(1, 90)
+        else:
+            args["scale_factor"] = round(random.uniform(0.1, 4.0), 2)
+        target = {name: args[name] for name in args if name != "dtype"}
+        x = torch.arange(length, dtype=getattr(torch, args["dtype"])).reshape(1, 1, -1)
+        try:
+            tensors[f"{len(cases)}/output"] = nn.functional.interpolate(x, **target)
+        except (RuntimeError, ValueError):
+            continue
+        cases.append({"args": {**args, "length": length}, "mode": "eval"})
+    store("NearestIndices", cases, tensors)
+
+
+layer("Upsample", interpolation, 64, name="Interpolate")
+nearest_indices()
+layer("AdaptiveMaxPool1d", lambda: ({"output_size": random.randint(1, 7)}, [2, 3, random.randint(1, 11)], 1.0), 12)
+layer("PixelUnshuffle", lambda: (lambda r: ({"downscale_factor": r}, [2, 3, 2 * r, 3 * r], 1.0))(random.randint(1, 3)), 4)
+for kind, args in [
+    ("CELU", [{}, {"alpha": 0.7}]),
+    ("ELU", [{"alpha": 0.4}, {"alpha": -1.3}]),
+    ("GELU", [{"approximate": "tanh"}]),
+    ("GLU", [{}, {"dim": 0}, {"dim": 1}]),
+    ("Hardtanh", [{}, {"min_val": -2.5, "max_val": 3.0}]),
+    ("LogSigmoid", [{}]),
+    ("SELU", [{}]),
+    ("Softmin", [{"dim": -1}, {"dim": 0}]),
+    ("Softplus", [{"beta": 2.0, "threshold": 3.0}, {"beta": 0.5}]),
+]:
+    rest = iter(args)
+    name = {"ELU": "ELUAlpha", "GELU": "GELUTanh", "Softplus": "SoftplusBeta"}.get(kind)
+    layer(kind, lambda rest=rest: (next(rest), [4, 6], 4.0), len(args), name=name)

@@ -1,0 +1,188 @@
+//! torchvision's networks with the parameter names of their checkpoints, against PyTorch's outputs and
+//! gradients.
+
+#[allow(dead_code)] // The tests take the networks without the program.
+#[path = "../examples/networks/main.rs"]
+mod networks;
+
+use std::path::Path;
+
+use networks::{densenet, googlenet, mobilenet, resnet, squeezenet, vgg};
+use sconce::checkpoint;
+use sconce::prelude::*;
+
+/// Element `i` of the `p`-th tensor that `make_networks.py` computes, uniform in ±0.5.
+fn uniform(p: u32, n: usize) -> impl Iterator<Item = f64> {
+    (0..n as u32).map(move |i| {
+        let mut h = i.wrapping_mul(0x9E37_79B1).wrapping_add(p.wrapping_mul(0x85EB_CA77));
+        h = (h ^ (h >> 15)).wrapping_mul(0x2C1B_3C6D);
+        h = (h ^ (h >> 12)).wrapping_mul(0x297A_2D39);
+        f64::from(h ^ (h >> 15)) / 2f64.powi(32) - 0.5
+    })
+}
+
+/// The value of the `p`-th entry of a state dict, by its name and shape.
+fn value(name: &str, p: u32, dims: &[usize]) -> Result<Tensor> {
+    let elements: usize = dims.iter().product();
+    if name.ends_with("num_batches_tracked") {
+        return Ok(Tensor::zeros(dims, DType::I64, &Device::Cpu)?);
+    }
+    let fan = elements as f64 / dims.first().copied().unwrap_or(1) as f64;
+    let (scale, offset) = match name.rsplit('.').next() {
+        Some("running_var") => (1., 1.),
+        Some("weight") if dims.len() >= 2 => ((24. / fan).sqrt(), 0.),
+        Some("weight") => (0.5, 1.),
+        _ => (0.2, 0.),
+    };
+    let data: Vec<f32> = uniform(p, elements).map(|u| (offset + scale * u) as f32).collect();
+    Ok(Tensor::from_vec(data, dims, &Device::Cpu)?)
+}
+
+/// A network with the weights of the formula, and PyTorch's answers for it.
+struct Published<N> {
+    network: N,
+    answers: StateDict,
+}
+
+type Run<N> = fn(&N, Tensor) -> Result<Tensor>;
+
+impl<N: Module> Published<N> {
+    /// Checks the keys and their order, and fills in the weights.
+    fn new<C: Config<Output = N>>(name: &str, config: C) -> Result<Self> {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/networks");
+        let list = std::fs::read_to_string(folder.join(format!("{name}.json")))?;
+        let list: Vec<(String, Vec<usize>)> = serde_json::from_str(&list).map_err(Error::msg)?;
+        let mut network = config.init(&Device::Cpu)?;
+        let state = network.state_dict();
+        let own: Vec<_> =
+            state.iter().map(|(name, tensor)| (name.to_string(), tensor.dims().to_vec())).collect();
+        assert_eq!(own, list);
+        let state: Result<StateDict> =
+            list.iter().zip(0..).map(|((name, dims), p)| Ok((name.clone(), value(name, p, dims)?))).collect();
+        network.load_state_dict(&state?)?;
+        let answers = checkpoint::read(folder.join(format!("{name}.safetensors")), &Device::Cpu)?;
+        Ok(Self { network, answers })
+    }
+
+    fn answer(&self, name: &str) -> Result<&Tensor> {
+        self.answers.get(name).ok_or_else(|| Error::msg(format!("no {name}")))
+    }
+
+    /// The output in evaluation, with a graph and without.
+    fn output(&self, forward: Run<N>) -> Result<()> {
+        let (input, output) = (self.answer("input")?, self.answer("output")?);
+        near("output", &forward(&self.network, input.clone())?, output, 1e-5)?;
+        near("output without a graph", &forward(&self.network.inference()?, input.clone())?, output, 1e-5)
+    }
+
+    /// A gradient for every trainable parameter, and PyTorch's for those that it tells.
+    fn gradients(&self, forward: Run<N>, dtype: DType, tolerance: f64) -> Result<()> {
+        let y = forward(&self.network, self.answer("input")?.to_dtype(dtype)?)?;
+        let grads = (y * self.answer("cotangent")?.to_dtype(dtype)?)?.sum_all()?.backward()?;
+        let mut compared = 0;
+        for (parameter, var) in self.network.trainable_parameters() {
+            let ours = grads.get(&var).ok_or_else(|| Error::msg(format!("{parameter} got no gradient")))?;
+            if let Some(theirs) = self.answers.get(&format!("grad.{parameter}")) {
+                near(&parameter, ours, theirs, tolerance)?;
+                compared += 1;
+            }
+        }
+        assert!(compared > 0);
+        Ok(())
+    }
+}
+
+/// ‖ours − theirs‖ ≤ tolerance ‖theirs‖
+fn near(what: &str, ours: &Tensor, theirs: &Tensor, tolerance: f64) -> Result<()> {
+    let norm = |t: &Tensor| -> Result<f64> { Ok(t.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt()) };
+    let (ours, theirs) = (ours.to_dtype(DType::F64)?, theirs.to_dtype(DType::F64)?);
+    let error = norm(&(ours - &theirs)?)? / norm(&theirs)?;
+    assert!(error <= tolerance, "{what}: relative error {error:e}");
+    Ok(())
+}
+
+/// Keys in order, outputs and gradients of a network, all in f32.
+fn torchvision<C: Config>(name: &str, config: C, forward: Run<C::Output>) -> Result<()> {
+    let published = Published::new(name, config)?;
+    published.output(forward)?;
+    published.gradients(forward, DType::F32, 1e-5)
+}
+
+#[test]
+fn resnet18_as_torchvision() -> Result<()> {
+    torchvision("resnet18", resnet::resnet18(), |network, x| network.forward(x))
+}
+
+#[test]
+fn resnet50_as_torchvision() -> Result<()> {
+    torchvision("resnet50", resnet::resnet50(), |network, x| network.forward(x))
+}
+
+/// Its 13 ReLUs in a row see millions of numbers: rounding to f32 turns one of them over, which shows in
+/// the first layer's gradient. Hence that gradient is held to 1e-5 in f64 and to 1e-2 in f32.
+#[test]
+fn vgg16_bn_as_torchvision() -> Result<()> {
+    let forward: Run<vgg::Vgg> = |network, x| network.forward(x);
+    let mut published = Published::new("vgg16_bn", vgg::vgg16_bn())?;
+    published.output(forward)?;
+    published.gradients(forward, DType::F32, 1e-2)?;
+    published.network.freeze("classifier.**")?; // A gigabyte less.
+    published.network.to_dtype(DType::F64)?;
+    published.gradients(forward, DType::F64, 1e-5)
+}
+
+#[test]
+fn mobilenet_v2_as_torchvision() -> Result<()> {
+    torchvision("mobilenet_v2", mobilenet::mobilenet_v2(), |network, x| network.forward(x))
+}
+
+#[test]
+fn densenet121_as_torchvision() -> Result<()> {
+    torchvision("densenet121", densenet::densenet121(), |network, x| network.forward(x))
+}
+
+#[test]
+fn squeezenet1_1_as_torchvision() -> Result<()> {
+    torchvision("squeezenet1_1", squeezenet::squeezenet1_1(), |network, x| network.forward(x))
+}
+
+#[test]
+fn googlenet_as_torchvision() -> Result<()> {
+    let config = googlenet::googlenet().aux_logits(false);
+    torchvision("googlenet", config, |network, x| Ok(network.forward(x)?.0))
+}
+
+/// The classifiers halfway answer in training only, and what they answer reaches every layer before them.
+#[test]
+fn googlenet_trains_with_its_auxiliary_classifiers() -> Result<()> {
+    let network = googlenet::googlenet().classes(7).init(&Device::Cpu)?;
+    let state = network.state_dict();
+    let keys: Vec<&str> = state.keys().collect();
+    let at =
+        |key: &str| keys.iter().position(|k| *k == key).unwrap_or_else(|| panic!("no {key} in {keys:?}"));
+    let order = ["inception5b.branch4.1.bn.num_batches_tracked", "aux1.conv.conv.weight", "aux1.fc1.weight"];
+    assert!(order.map(at).is_sorted() && at("aux2.fc2.bias") + 1 == at("fc.weight"));
+    // torchvision's network of 1000 classes has 13,004,888.
+    assert_eq!(network.num_parameters(), 13_004_888 - 993 * (1025 * 3));
+
+    let x = Tensor::randn(0f32, 1., (2, 3, 96, 64), &Device::Cpu)?;
+    let (logits, second, first) = network.forward_t(&x, true)?;
+    let (second, first) = (second.expect("aux2"), first.expect("aux1"));
+    for logits in [&logits, &second, &first] {
+        assert_eq!(logits.dims(), [2, 7]);
+    }
+    let loss = ((logits.sum_all()? + (second.sqr()?.sum_all()? * 0.3)?)? + (first.sqr()?.sum_all()? * 0.3)?)?;
+    let grads = loss.backward()?;
+    for (parameter, var) in network.trainable_parameters() {
+        assert!(grads.get(&var).is_some(), "{parameter} got no gradient");
+    }
+    let aux1 = first.sqr()?.sum_all()?.backward()?;
+    for (parameter, var) in network.trainable_parameters() {
+        let before = ["conv", "inception3", "inception4a", "aux1"].iter().any(|p| parameter.starts_with(p));
+        assert_eq!(aux1.get(&var).is_some(), before, "{parameter}");
+    }
+
+    let (logits, second, first) = network.forward(&x)?;
+    assert!(logits.dims() == [2, 7] && second.is_none() && first.is_none());
+    Ok(())
+}
