@@ -266,6 +266,39 @@ fn a_query_without_keys_is_zero_and_gives_no_gradient() -> Result<()> {
 }
 
 #[test]
+fn attention_to_oneself_is_one_product_with_the_same_answer() -> Result<()> {
+    let mut numbers = Numbers::new(6);
+    let mut attn = MultiheadAttention::config(6, 2).init(&CPU)?;
+    attn.to_dtype(DType::F64)?;
+    let x = numbers.tensor(&[4, 3, 6], 1.);
+    let run = |x: [&Tensor; 3]| -> Result<Vec<f64>> {
+        let [q, k, v] = x.map(Signal::from);
+        let y = attn.call((q, k, v), Mode::Eval).0.into_tensor()?;
+        let grads = y.sqr()?.sum_all()?.backward()?;
+        let mut all = values(&y)?;
+        for parameter in attn.parameters() {
+            all.extend(values(grads.get(&parameter).ok_or_else(|| Error::msg("no gradient"))?)?);
+        }
+        Ok(all)
+    };
+    let (one, three) = (run([&x, &x, &x])?, run([&x, &x.copy()?, &x.copy()?])?);
+    assert_eq!(one.len(), three.len());
+    assert!(one.iter().zip(&three).all(|(a, b)| (a - b).abs() < 1e-12));
+    Ok(())
+}
+
+#[test]
+fn an_empty_batch_stays_empty() -> Result<()> {
+    let attn = MultiheadAttention::config(6, 2).batch_first(true).add_bias_kv(true).init(&CPU)?;
+    let x = Tensor::zeros((0, 3, 6), DType::F32, &CPU)?;
+    let mask = Tensor::zeros((0, 3), DType::U8, &CPU)?;
+    let inputs = ((&x).into(), (&x).into(), (&x).into(), Some(mask.into()), None);
+    let (y, weights) = attn.call(inputs, Mode::Train);
+    assert_eq!((y.dims()?, weights.dims()?), (&[0, 3, 6][..], &[0, 3, 4][..]));
+    Ok(())
+}
+
+#[test]
 fn every_dtype() -> Result<()> {
     let mut numbers = Numbers::new(2);
     let x = numbers.tensor(&[2, 4, 6, 8], 1.);
@@ -397,7 +430,7 @@ fn fresh_parameters_names_and_print_are_pytorchs() -> Result<()> {
         assert!(largest <= exact && largest > 0.95 * exact, "{largest}, not {exact}");
     }
     assert_eq!((packed_bounds["in_proj_bias"], packed_bounds["out_proj.bias"]), (0., 0.));
-    assert!((0.2..0.9).contains(&packed_bounds["bias_k"]), "{}", packed_bounds["bias_k"]);
+    assert!((0.1..1.).contains(&packed_bounds["bias_k"]), "{}", packed_bounds["bias_k"]);
     assert_eq!(
         packed.to_string(),
         "MultiheadAttention(\n  (out_proj): NonDynamicallyQuantizableLinear(in_features=32, out_features=32, bias=True)\n)"
@@ -407,7 +440,6 @@ fn fresh_parameters_names_and_print_are_pytorchs() -> Result<()> {
 
 #[test]
 fn dropout_takes_weights_in_training_only() -> Result<()> {
-    sconce::manual_seed(1);
     let x = Tensor::ones((1, 50, 2), DType::F32, &CPU)?;
     let run = |mode| {
         scaled_dot_product_attention(&x, &x, &x, AttentionOptions::default().dropout_p(0.5, mode))
@@ -450,9 +482,11 @@ struct Decoder {
 
 #[test]
 fn it_learns_as_a_field() -> Result<()> {
-    sconce::manual_seed(3);
     let net = Decoder::new(&CPU)?;
     let mut numbers = Numbers::new(4);
+    for (_, parameter) in net.trainable_parameters() {
+        parameter.set(&numbers.tensor(parameter.dims(), 0.5).to_dtype(DType::F32)?)?;
+    }
     let mut random = |shape: &[usize]| numbers.tensor(shape, 1.).to_dtype(DType::F32);
     let (x, memory, target) = (random(&[2, 4, 6])?, random(&[2, 3, 4])?, random(&[2, 4, 2])?);
     let padding = Tensor::new(&[[0u8, 0, 1], [0, 0, 0]], &CPU)?;

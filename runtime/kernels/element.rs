@@ -90,6 +90,8 @@ pub(crate) fn zeros<E: Element>(len: usize) -> Vec<E> {
 pub(crate) fn elements<'a, E: Element>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [E]> {
     let data = E::cpu_storage_as_slice(storage)?;
     match layout.contiguous_offsets() {
+        // An empty view may begin behind the end of an empty storage.
+        Some((from, to)) if from == to => Ok(&[]),
         Some((from, to)) => Ok(&data[from..to]),
         None => bail!("expected a contiguous tensor, got strides {:?}", layout.stride()),
     }

@@ -97,8 +97,9 @@ pub trait Forward<Input = Signal>: Module {
 /// Every `Forward` from a tuple is one. A type with a second way to be called implements this for it
 /// rather than a second `Forward`: with two of those, a forward closure's `lstm(x)` could mean either.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot be called with `{Inputs}`",
-    note = "`sconce::Forward<{Inputs}>` is its forward pass for these inputs"
+    message = "`{Self}` cannot be called with these inputs",
+    label = "called with several inputs here",
+    note = "`sconce::Forward` of their tuple is its forward pass for several inputs"
 )]
 pub trait ForwardWith<Inputs>: Module {
     type Output;

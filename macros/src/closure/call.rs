@@ -9,7 +9,7 @@ use super::liveness::{Event, Local};
 use super::scope::Origin;
 use super::shape::into;
 use super::walk::{Walker, is_self};
-use crate::expand::private;
+use crate::expand::{located, private};
 
 /// Methods that borrow their receiver, whatever it is: nobody has to clone it for them.
 const BORROWING: &[&str] = &[
@@ -271,6 +271,8 @@ impl Walker<'_> {
         let mode = field.mode_tokens(krate);
         let private = private(krate, span);
         let several = args.len() > 1;
+        // What cannot be called with several inputs is blamed for it.
+        let layer = if several { located(layer, span) } else { layer };
         let call = match (index, several) {
             (None, false) if indices.is_empty() => {
                 quote_spanned!(span=> #private::call(#layer, #name, #input, #mode))

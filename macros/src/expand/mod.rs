@@ -8,7 +8,7 @@ mod hints;
 mod registry;
 mod train;
 
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::quote;
 
 use crate::ast::{Field, Input};
@@ -88,12 +88,16 @@ pub fn numbered(krate: &TokenStream, names: &Numbered, index: TokenStream) -> To
 
 /// The runtime's support for generated code, as if written at `span`: errors about it point there.
 pub fn private(krate: &TokenStream, span: Span) -> TokenStream {
-    let mut path = TokenStream::new();
-    for mut token in quote!(#krate::__private) {
+    located(quote!(#krate::__private), span)
+}
+
+/// The same tokens, as if written at `span`.
+pub fn located(tokens: TokenStream, span: Span) -> TokenStream {
+    let locate = |mut token: TokenTree| {
         token.set_span(token.span().located_at(span));
-        path.extend([token]);
-    }
-    path
+        token
+    };
+    tokens.into_iter().map(locate).collect()
 }
 
 impl Field {

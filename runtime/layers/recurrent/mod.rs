@@ -56,6 +56,7 @@ macro_rules! recurrent {
             }
         }
 
+        #[diagnostic::do_not_recommend]
         impl crate::module::ForwardWith<(Signal, $state)> for $layer {
             type Output = $output;
 
