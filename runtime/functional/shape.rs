@@ -46,7 +46,7 @@ fn split(total: usize, sizes: &[isize]) -> Option<Vec<usize>> {
     })?;
     let rest = match sizes.len() - known.count() {
         0 if !sizes.is_empty() && product == total => 1,
-        1 if product > 0 && total % product == 0 => total / product,
+        1 if product > 0 && total.is_multiple_of(product) => total / product,
         _ => return None,
     };
     Some(sizes.iter().map(|size| usize::try_from(*size).unwrap_or(rest)).collect())

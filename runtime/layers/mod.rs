@@ -4,6 +4,7 @@ mod activation;
 mod adaptive;
 mod conv;
 mod dropout;
+mod interpolation;
 mod linear;
 mod norm;
 mod pair;
@@ -21,12 +22,13 @@ pub use activation::{
 pub use adaptive::{AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, OutputSize};
 pub use conv::{Conv2d, Conv2dConfig};
 pub use dropout::{Dropout, Dropout1d, Dropout2d};
+pub use interpolation::{Interpolation, ScaleFactor};
 pub use linear::{Linear, LinearConfig};
 pub use norm::{BatchNorm, BatchNormConfig};
 pub use pair::{Padding, Pair};
 pub use pixel_shuffle::{PixelShuffle, PixelUnshuffle};
 pub use pool::{AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d};
-pub use resample::{Interpolation, ScaleFactor, Upsample};
+pub use resample::Upsample;
 pub use shape::{Flatten, Identity};
 pub use unflatten::Unflatten;
 
