@@ -35,7 +35,7 @@ fn ops() -> Vec<(String, Op)> {
 }
 
 proptest! {
-    #![proptest_config(config(12))]
+    #![proptest_config(config(200))]
 
     #[test]
     fn gradients_agree_with_differences(shape in prop::collection::vec(0..4usize, 0..4), seed: u64) {

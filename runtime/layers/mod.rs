@@ -7,6 +7,7 @@ mod bilinear;
 mod conv;
 mod dropout;
 mod embedding;
+mod interpolation;
 mod linear;
 mod norm;
 mod pad;
@@ -36,6 +37,7 @@ pub use conv::{
 pub(crate) use conv::{Plain, Transposed};
 pub use dropout::{Dropout, Dropout1d, Dropout2d};
 pub use embedding::{Embedding, EmbeddingConfig};
+pub use interpolation::{Interpolation, ScaleFactor};
 pub use linear::{Linear, LinearConfig};
 pub(crate) use norm::epsilon;
 pub use norm::{
@@ -52,6 +54,7 @@ pub use recurrent::{
 };
 pub use resample::{Interpolation, ScaleFactor, Upsample};
 pub use sequential::{Sequential, SequentialConfig};
+pub use resample::Upsample;
 pub use shape::{Flatten, Identity};
 pub use unflatten::Unflatten;
 
