@@ -2,6 +2,7 @@
 //! itself, then scaled and shifted by a weight and a bias for each element or for each channel.
 
 mod composed;
+mod loops;
 mod op;
 mod rows;
 
