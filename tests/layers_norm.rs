@@ -385,6 +385,8 @@ fn senseless_input_is_an_error_that_says_why() -> Result<()> {
     let weight = Tensor::zeros(2, DType::F32, &CPU)?;
     let said = message(sconce::functional::layer_norm(&x, 4, Some(&weight), None, 1e-5));
     assert!(said.contains("weight of shape [4], got [2]"), "{said}");
+    let said = message(sconce::functional::rms_norm(&x, (3, 4), None, None));
+    assert_eq!(said, "rms_norm: expected an input that ends in the normalised shape [3, 4], got [2, 4]");
     let said = message(sconce::functional::group_norm(&x, 3, None, None, 1e-5));
     assert!(said.contains("4 channels do not divide into 3 groups"), "{said}");
     assert!(message(sconce::functional::instance_norm(&x, None, None, 1e-5)).contains("rank 3"));

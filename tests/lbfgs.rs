@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use sconce::Result;
 use sconce::candle::{DType, Device, Tensor, Var};
 use sconce::prelude::{Config, Epochs, Linear, Trainer, mse_loss};
-use sconce::train::optim::{Lbfgs, Optimizer, Step};
+use sconce::train::optim::{Lbfgs, LineSearch, Optimizer, Step};
 
 const CPU: Device = Device::Cpu;
 
@@ -82,6 +82,42 @@ fn the_loss_is_evaluated_as_often_as_is_allowed() -> Result<()> {
     assert_eq!(count(Lbfgs::new(0.01).max_iter(8).max_eval(3))?, 3);
     assert_eq!(count(Lbfgs::new(0.01).max_iter(8).tolerance_grad(1e9))?, 1);
     assert_eq!(count(Lbfgs::new(0.01).max_iter(8).tolerance_change(1e9))?, 1);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(config(200))]
+
+    /// From anywhere around Rosenbrock's valley to its lowest point, in however many dimensions.
+    #[test]
+    fn a_line_search_finds_the_end_of_the_valley(size in 2..5usize, seed: u64, single: bool) {
+        let check = || -> Result<f64> {
+            let dtype = if single { DType::F32 } else { DType::F64 };
+            let x = Var::from_tensor(&Numbers::new(seed).tensor(&[size], 0.9).affine(1., 1.)?.to_dtype(dtype)?)?;
+            let mut loss = || {
+                let (a, b) = (x.narrow(0, 0, size - 1)?, x.narrow(0, 1, size - 1)?);
+                Ok((((b - a.sqr()?)?.sqr()? * 100.)? + (a - 1.)?.sqr()?)?.sum_all()?)
+            };
+            let settings = Lbfgs::new(1.).max_iter(200).max_eval(2000).tolerance_change(1e-12);
+            let mut lbfgs = build(&settings.line_search_fn(LineSearch::StrongWolfe), &[&x])?;
+            let start = values(&lbfgs.step_with(&mut loss)?)?[0];
+            let end = values(&loss()?)?[0];
+            assert!(end <= start);
+            Ok(end)
+        };
+        let end = check().map_err(fail)?;
+        prop_assert!(end < if single { 1e-5 } else { 1e-9 }, "{end}");
+    }
+}
+
+/// On a slope without curvature there is nothing to learn from, and every step goes down all the same.
+#[test]
+fn a_straight_slope_is_followed() -> Result<()> {
+    let x = Var::new(&[0f64, 0.], &CPU)?;
+    let mut lbfgs = build(&Lbfgs::new(1.).max_iter(5), &[&x])?;
+    lbfgs.step_with(&mut || Ok(x.sum_all()?))?;
+    // The first step is as long as 1 over the sum of the gradient.
+    assert_eq!(values(&x)?, [-4.5, -4.5]);
     Ok(())
 }
 

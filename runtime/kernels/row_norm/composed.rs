@@ -41,7 +41,8 @@ mod tests {
         let device = &Device::Cpu;
         let x = Var::from_tensor(&Tensor::rand(-1.0, 3.0, (3, 6, 4, 5), device)?)?;
         let of_groups = |groups| Rows::groups("group_norm", &x, groups);
-        for rows in [Rows::trailing(&x, &[4, 5])?, of_groups(1)?, of_groups(3)?, of_groups(6)?] {
+        for rows in [Rows::trailing("layer_norm", &x, &[4, 5])?, of_groups(1)?, of_groups(3)?, of_groups(6)?]
+        {
             for centred in [false, true] {
                 let op = || RowNorm { name: "norm", rows, eps: 1e-3, centred };
                 let weight = Var::from_tensor(&Tensor::rand(0.5, 1.5, rows.parameters(), device)?)?;

@@ -2,6 +2,7 @@
 //! itself, then scaled and shifted by a weight and a bias for each element or for each channel.
 
 mod composed;
+mod loops;
 mod op;
 mod rows;
 
@@ -22,7 +23,8 @@ pub fn layer_norm(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Result<Tensor> {
-    let op = RowNorm { name: "layer_norm", rows: Rows::trailing(x, normalized_shape)?, eps, centred: true };
+    let (name, centred) = ("layer_norm", true);
+    let op = RowNorm { name, rows: Rows::trailing(name, x, normalized_shape)?, eps, centred };
     normalize(x, normalized_shape, weight, bias, op)
 }
 
@@ -32,7 +34,8 @@ pub fn layer_norm(
 /// # Errors
 /// As those of [`layer_norm`].
 pub fn rms_norm(x: &Tensor, normalized_shape: &[usize], weight: Option<&Tensor>, eps: f64) -> Result<Tensor> {
-    let op = RowNorm { name: "rms_norm", rows: Rows::trailing(x, normalized_shape)?, eps, centred: false };
+    let (name, centred) = ("rms_norm", false);
+    let op = RowNorm { name, rows: Rows::trailing(name, x, normalized_shape)?, eps, centred };
     normalize(x, normalized_shape, weight, None, op)
 }
 

@@ -1,11 +1,12 @@
 //! The normalisation of rows as a candle operation with a gradient.
 
+use super::loops::{Backward, Centre, Forward, Parameters, Weigh};
 use super::rows::{Rows, mean_square, moments};
 use crate::kernels::channels::sums;
 use crate::kernels::element::{Element, elements, with_element, with_elements, zeros};
 use crate::kernels::float::Float;
 use crate::kernels::parallel::{for_each_chunk, for_each_row};
-use crate::kernels::simd::{Kernel, Simd, dispatch_loops};
+use crate::kernels::simd::dispatch_loops;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType};
 
@@ -195,132 +196,4 @@ impl RowNorm {
 struct Statistics {
     mean: f64,
     inv_std: f64,
-}
-
-/// A mean in two parts, so that the distance to it is as exact as the elements: near a mean of 10⁴, half
-/// a unit in its last place of f32 is 5·10⁻⁴.
-#[derive(Clone, Copy)]
-struct Centre<F> {
-    high: F,
-    low: F,
-}
-
-impl<F: Float> Centre<F> {
-    fn at(mean: f64) -> Self {
-        let high = F::from_f64(mean);
-        Self { high, low: F::from_f64(mean - high.to_f64()) }
-    }
-
-    /// `x - mean`
-    #[inline(always)]
-    fn of(self, x: F) -> F {
-        x - self.high - self.low
-    }
-}
-
-struct Forward<'a, E: Element> {
-    span: usize,
-    centre: Centre<E::Compute>,
-    scale: E::Compute,
-    weight: &'a [E::Compute],
-    bias: &'a [E::Compute],
-    x: &'a [E],
-    y: &'a mut [E],
-}
-
-impl<E: Element> Kernel for Forward<'_, E> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let Self { span, centre, scale, weight, bias, x, y } = self;
-        let parameters = weight.iter().zip(bias);
-        if span == 1 {
-            for ((y, x), (weight, bias)) in y.iter_mut().zip(x).zip(parameters) {
-                *y = E::narrow(centre.of(x.widen()) * scale * *weight + *bias);
-            }
-            return;
-        }
-        let runs = y.chunks_exact_mut(span).zip(x.chunks_exact(span));
-        for ((y, x), (weight, bias)) in runs.zip(parameters) {
-            let scale = scale * *weight;
-            for (y, x) in y.iter_mut().zip(x) {
-                *y = E::narrow(centre.of(x.widen()) * scale + *bias);
-            }
-        }
-    }
-}
-
-/// `grad · weight`
-struct Weigh<'a, E: Element> {
-    span: usize,
-    weight: &'a [E::Compute],
-    grad: &'a [E],
-    out: &'a mut [f64],
-}
-
-impl<E: Element> Kernel for Weigh<'_, E> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        if self.span == 1 {
-            for ((out, grad), weight) in self.out.iter_mut().zip(self.grad).zip(self.weight) {
-                *out = (grad.widen() * *weight).to_f64();
-            }
-            return;
-        }
-        let runs = self.out.chunks_exact_mut(self.span).zip(self.grad.chunks_exact(self.span));
-        for ((out, grad), weight) in runs.zip(self.weight) {
-            for (out, grad) in out.iter_mut().zip(grad) {
-                *out = (grad.widen() * *weight).to_f64();
-            }
-        }
-    }
-}
-
-struct Backward<'a, E: Element> {
-    centre: Centre<E::Compute>,
-    shift: E::Compute,
-    slope: E::Compute,
-    scale: E::Compute,
-    weighed: &'a [f64],
-    x: &'a [E],
-    dx: &'a mut [E],
-}
-
-impl<E: Element> Kernel for Backward<'_, E> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let Self { centre, shift, slope, scale, weighed, x, dx } = self;
-        for ((dx, x), g) in dx.iter_mut().zip(x).zip(weighed) {
-            *dx = E::narrow((E::Compute::from_f64(*g) - shift - centre.of(x.widen()) * slope) * scale);
-        }
-    }
-}
-
-/// The gradients of a weight and a bias for each element.
-struct Parameters<'a, E> {
-    mean: f64,
-    inv_std: f64,
-    x: &'a [E],
-    grad: &'a [E],
-    dw: &'a mut [f64],
-    db: &'a mut [f64],
-}
-
-impl<E: Element> Kernel for Parameters<'_, E> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let Self { mean, inv_std, x, grad, dw, db } = self;
-        for ((x, grad), (dw, db)) in x.iter().zip(grad).zip(dw.iter_mut().zip(db)) {
-            let grad = grad.widen().to_f64();
-            *dw += grad * (x.widen().to_f64() - mean) * inv_std;
-            *db += grad;
-        }
-    }
 }

@@ -17,10 +17,10 @@ pub(super) struct Rows {
 
 impl Rows {
     /// A row for every index of the leading dimensions, with a parameter for each of its elements.
-    pub fn trailing(x: &Tensor, shape: &[usize]) -> Result<Self> {
+    pub fn trailing(op: &str, x: &Tensor, shape: &[usize]) -> Result<Self> {
         let dims = x.dims();
         if shape.is_empty() || !dims.ends_with(shape) {
-            bail!("expected an input that ends in the normalised shape {shape:?}, got {dims:?}");
+            bail!("{op}: expected an input that ends in the normalised shape {shape:?}, got {dims:?}");
         }
         let rows = dims[..dims.len() - shape.len()].iter().product();
         Ok(Self { rows, runs: shape.iter().product(), span: 1, period: 1 })

@@ -35,6 +35,23 @@ impl Flat {
         Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?)
     }
 
+    /// The loss of the parameters as they are, and its gradient.
+    pub fn evaluate(&self, loss: &mut dyn FnMut() -> Result<Tensor>) -> Result<(Tensor, Tensor)> {
+        let loss = loss()?;
+        let gradient = self.gradient(&loss.backward()?)?;
+        Ok((loss, gradient))
+    }
+
+    /// A copy of each parameter.
+    pub fn values(&self) -> Result<Vec<Tensor>> {
+        self.parameters.iter().map(|var| Ok(var.as_detached_tensor().copy()?)).collect()
+    }
+
+    /// Puts back what [`values`](Self::values) gave.
+    pub fn set(&self, values: &[Tensor]) -> Result<()> {
+        self.parameters.iter().zip(values).try_for_each(|(var, value)| Ok(var.set(value)?))
+    }
+
     /// Adds a vector to the parameters, in their own storage.
     pub fn add(&self, step: &Tensor) -> Result<()> {
         let mut from = 0;
@@ -71,4 +88,9 @@ pub(super) fn largest(vector: &Tensor) -> Result<f64> {
         return Ok(0.);
     }
     Ok(vector.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar()?)
+}
+
+/// The value of a scalar.
+pub(super) fn number(loss: &Tensor) -> Result<f64> {
+    Ok(loss.to_dtype(DType::F64)?.to_scalar()?)
 }

@@ -3,35 +3,37 @@
 use std::collections::HashMap;
 
 use candle_core::backprop::GradStore;
-use candle_core::{DType, Device, Tensor, Var};
+use candle_core::{Device, Tensor, Var};
 
-use super::flat::{Flat, dot, largest};
+use super::curvature::Memory;
+use super::flat::{Flat, dot, largest, number};
+use super::line_search::{LineSearch, Point, Search};
 use super::rule::{not_negative, setters};
 use super::{Optimizer, Step};
 use crate::{Error, Result};
 
-/// L-BFGS, as `torch.optim.LBFGS` without a line search (Liu and Nocedal, "On the Limited Memory BFGS Method
-/// for Large Scale Optimization", 1989): for small, smooth problems whose loss is of all the data.
+/// L-BFGS, as `torch.optim.LBFGS` (Liu and Nocedal, "On the Limited Memory BFGS Method for Large Scale
+/// Optimization", 1989): for small, smooth problems whose loss is of all the data.
 ///
 /// Give it the loss by [`step_with`](Step::step_with): each such step makes up to `max_iter` iterations and
-/// evaluates the loss anew for each. [`step`](Step::step) makes one iteration of the gradients it is given.
+/// evaluates the loss anew for each. [`step`](Step::step) makes one iteration of the gradients it is given,
+/// as long as the learning rate says.
 ///
 /// ```
 /// use sconce::candle::{Device, Tensor, Var};
-/// use sconce::train::optim::{Lbfgs, Optimizer};
+/// use sconce::train::optim::{Lbfgs, LineSearch, Optimizer};
 ///
 /// let x = Var::new(&[-1.2f64, 1.], &Device::Cpu)?;
-/// let mut lbfgs = Lbfgs::new(0.3).max_iter(100).build(vec![("x".into(), x.clone())])?;
+/// let lbfgs = Lbfgs::new(1.).max_iter(100).line_search_fn(LineSearch::StrongWolfe);
+/// let mut lbfgs = lbfgs.build(vec![("x".into(), x.clone())])?;
 /// // Rosenbrock's function, whose least value is at (1, 1).
 /// let mut loss = || {
 ///     let (a, b) = (x.narrow(0, 0, 1)?, x.narrow(0, 1, 1)?);
 ///     let valley = (((b - a.sqr()?)?.sqr()? * 100.)? + (a - 1.)?.sqr()?)?;
 ///     Ok(valley.sum_all()?)
 /// };
-/// for _ in 0..5 {
-///     lbfgs.step_with(&mut loss)?;
-/// }
-/// assert!((x.as_tensor() - 1.)?.abs()?.max_all()?.to_scalar::<f64>()? < 1e-3);
+/// lbfgs.step_with(&mut loss)?;
+/// assert!((x.as_tensor() - 1.)?.abs()?.max_all()?.to_scalar::<f64>()? < 1e-4);
 /// # Ok::<(), sconce::Error>(())
 /// ```
 #[derive(Clone, Debug)]
@@ -42,18 +44,26 @@ pub struct Lbfgs {
     tolerance_grad: f64,
     tolerance_change: f64,
     history_size: usize,
+    line_search_fn: Option<LineSearch>,
 }
 
 impl Lbfgs {
     /// L-BFGS with the learning rate `rate`; PyTorch's default is 1.
     pub fn new(rate: f64) -> Self {
-        let (max_iter, max_eval, history_size) = (20, None, 100);
-        Self { rate, max_iter, max_eval, tolerance_grad: 1e-7, tolerance_change: 1e-9, history_size }
+        let (max_iter, max_eval, history_size, line_search_fn) = (20, None, 100, None);
+        let (tolerance_grad, tolerance_change) = (1e-7, 1e-9);
+        Self { rate, max_iter, max_eval, tolerance_grad, tolerance_change, history_size, line_search_fn }
     }
 
     /// The most evaluations of the loss a step, by default 5/4 of `max_iter`.
     pub fn max_eval(mut self, max_eval: impl Into<Option<usize>>) -> Self {
         self.max_eval = max_eval.into();
+        self
+    }
+
+    /// How the length of a step is found; by default it is the learning rate.
+    pub fn line_search_fn(mut self, search: impl Into<Option<LineSearch>>) -> Self {
+        self.line_search_fn = search.into();
         self
     }
 
@@ -92,70 +102,18 @@ struct Running {
     memory: Memory,
 }
 
-/// What the iterations so far have taught about the curvature.
-#[derive(Default)]
-struct Memory {
-    iterations: u64,
-    /// The gradient before the last iteration, and what that added to the parameters.
-    last: Option<(Tensor, Tensor)>,
-    pairs: Vec<Pair>,
-    /// The first guess of the inverse Hessian, a multiple of the identity.
-    scale: f64,
-}
-
-/// A change of the gradient, the change of the parameters that went with it, and 1 over their product.
-struct Pair {
-    gradient: Tensor,
-    step: Tensor,
-    inverse: f64,
-}
-
-impl Pair {
-    fn new(gradient: Tensor, step: Tensor) -> Result<Self> {
-        let inverse = 1. / dot(&gradient, &step)?;
-        Ok(Self { gradient, step, inverse })
-    }
-}
-
-impl Memory {
-    /// Learns from the gradient that the last iteration has led to.
-    fn learn(&mut self, gradient: &Tensor, history_size: usize) -> Result<()> {
-        let Some((before, step)) = self.last.take() else { return Ok(()) };
-        let pair = Pair::new((gradient - before)?, step)?;
-        if pair.inverse > 0. && pair.inverse < 1e10 {
-            self.scale = 1. / (pair.inverse * dot(&pair.gradient, &pair.gradient)?);
-            self.pairs.push(pair);
-            let surplus = self.pairs.len().saturating_sub(history_size);
-            self.pairs.drain(..surplus);
-        }
-        Ok(())
-    }
-
-    /// Minus the approximate inverse Hessian times `gradient`, by the recursion over the pairs there and back.
-    fn direction(&self, gradient: &Tensor) -> Result<Tensor> {
-        let mut direction = gradient.neg()?;
-        if self.iterations == 0 {
-            return Ok(direction);
-        }
-        let mut shares = Vec::with_capacity(self.pairs.len());
-        for pair in self.pairs.iter().rev() {
-            let share = dot(&pair.step, &direction)? * pair.inverse;
-            direction = (direction - (&pair.gradient * share)?)?;
-            shares.push(share);
-        }
-        direction = (direction * self.scale)?;
-        for (pair, share) in self.pairs.iter().zip(shares.iter().rev()) {
-            let back = dot(&pair.gradient, &direction)? * pair.inverse;
-            direction = (direction + (&pair.step * (share - back))?)?;
-        }
-        Ok(direction)
-    }
+/// Which way an iteration goes.
+struct Way {
+    direction: Tensor,
+    /// The derivative of the loss along the direction.
+    slope: f64,
+    /// How far the learning rate says to go.
+    rate: f64,
 }
 
 impl Running {
-    /// One iteration from where the gradient is `gradient`: what it added to the parameters, or nothing
-    /// where the way no longer leads down.
-    fn iterate(&mut self, gradient: &Tensor) -> Result<Option<Tensor>> {
+    /// The way down from where the gradient is `gradient`; none where it no longer leads down.
+    fn way(&mut self, gradient: &Tensor) -> Result<Option<Way>> {
         let memory = &mut self.memory;
         memory.learn(gradient, self.settings.history_size)?;
         let direction = memory.direction(gradient)?;
@@ -164,34 +122,73 @@ impl Running {
             _ => self.rate,
         };
         memory.iterations += 1;
-        let step = (&direction * rate)?;
-        memory.last = Some((gradient.clone(), step.clone()));
-        // Not `slope > …`: a slope that is NaN leads nowhere either.
-        if dot(gradient, &direction)? <= -self.settings.tolerance_change {
-            self.parameters.add(&step)?;
-            return Ok(Some(step));
-        }
-        Ok(None)
+        let slope = dot(gradient, &direction)?;
+        // A slope that is NaN leads nowhere either.
+        Ok((slope <= -self.settings.tolerance_change).then_some(Way { direction, slope, rate }))
+    }
+
+    /// Goes as far as the learning rate says: what that added to the parameters, or nothing.
+    fn iterate(&mut self, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let Some(Way { direction, rate, .. }) = self.way(gradient)? else { return Ok(None) };
+        let step = (direction * rate)?;
+        self.parameters.add(&step)?;
+        self.memory.last = Some((gradient.clone(), step.clone()));
+        Ok(Some(step))
+    }
+
+    /// Goes as far as a line search says: what that added to the parameters, or nothing, and the place it
+    /// led to, with the number of evaluations.
+    fn search(
+        &mut self,
+        (value, gradient): (f64, &Tensor),
+        loss: &mut dyn FnMut() -> Result<Tensor>,
+    ) -> Result<Option<(Tensor, Point, usize)>> {
+        let Some(Way { direction, slope, rate }) = self.way(gradient)? else { return Ok(None) };
+        let (parameters, from) = (&self.parameters, self.parameters.values()?);
+        let mut evaluate = |at: f64| {
+            parameters.set(&from)?;
+            parameters.add(&(&direction * at)?)?;
+            let (loss, gradient) = parameters.evaluate(loss)?;
+            Ok(Point { at, loss: number(&loss)?, slope: dot(&gradient, &direction)?, gradient })
+        };
+        let start = Point { at: 0., loss: value, slope, gradient: gradient.clone() };
+        let resolution = self.settings.tolerance_change / largest(&direction)?.max(f64::MIN_POSITIVE);
+        let mut search = Search { start: &start, resolution, evaluate: &mut evaluate, evaluations: 0 };
+        let (point, evaluations) = (search.run(rate)?, search.evaluations);
+        let step = (&direction * point.at)?;
+        self.parameters.set(&from)?;
+        self.parameters.add(&step)?;
+        self.memory.last = Some((gradient.clone(), step.clone()));
+        Ok(Some((step, point, evaluations)))
     }
 
     fn run(&mut self, loss: &mut dyn FnMut() -> Result<Tensor>) -> Result<Tensor> {
         let Lbfgs { max_iter, max_eval, tolerance_grad, tolerance_change, .. } = self.settings;
-        let first = loss()?;
-        let mut gradient = self.parameters.gradient(&first.backward()?)?;
+        let (first, mut gradient) = self.parameters.evaluate(loss)?;
         let (mut value, mut evaluations) = (number(&first)?, 1);
         for iteration in 1..=max_iter {
             if largest(&gradient)? <= tolerance_grad {
                 break;
             }
-            let Some(step) = self.iterate(&gradient)? else { break };
-            // The loss after the last iteration is the next step's to evaluate: it may be of another batch.
-            if iteration == max_iter {
-                break;
-            }
-            let next = loss()?;
-            gradient = self.parameters.gradient(&next.backward()?)?;
-            evaluations += 1;
-            let before = std::mem::replace(&mut value, number(&next)?);
+            let before = value;
+            let step = if self.settings.line_search_fn.is_some() {
+                let Some((step, point, looks)) = self.search((value, &gradient), loss)? else { break };
+                (value, gradient) = (point.loss, point.gradient);
+                evaluations += looks;
+                step
+            } else {
+                let Some(step) = self.iterate(&gradient)? else { break };
+                // The loss after the last iteration is the next step's to evaluate: it may be of another
+                // batch.
+                if iteration == max_iter {
+                    break;
+                }
+                let next;
+                (next, gradient) = self.parameters.evaluate(loss)?;
+                value = number(&next)?;
+                evaluations += 1;
+                step
+            };
             let still = largest(&step)? <= tolerance_change || (value - before).abs() < tolerance_change;
             if still || evaluations >= max_eval.unwrap_or(max_iter * 5 / 4) {
                 break;
@@ -199,10 +196,6 @@ impl Running {
         }
         Ok(first)
     }
-}
-
-fn number(loss: &Tensor) -> Result<f64> {
-    Ok(loss.to_dtype(DType::F64)?.to_scalar()?)
 }
 
 impl Step for Running {
@@ -227,64 +220,17 @@ impl Step for Running {
     }
 
     fn state(&self) -> Result<Vec<(String, Tensor)>> {
-        let Memory { iterations, last, pairs, scale } = &self.memory;
-        let mut state = vec![("learning_rate".to_owned(), Tensor::new(self.rate, &Device::Cpu)?)];
-        let mut put = |name: &str, tensor: Tensor| state.push((format!("lbfgs.{name}"), tensor));
-        put("n_iter", Tensor::new(*iterations as i64, &Device::Cpu)?);
-        put("H_diag", Tensor::new(*scale, &Device::Cpu)?);
-        if let Some((gradient, step)) = last {
-            put("prev_flat_grad", gradient.copy()?);
-            put("prev_step", step.copy()?);
-        }
-        if !pairs.is_empty() {
-            let stack =
-                |of: fn(&Pair) -> &Tensor| Tensor::stack(&pairs.iter().map(of).collect::<Vec<_>>(), 0);
-            put("old_dirs", stack(|pair| &pair.gradient)?);
-            put("old_stps", stack(|pair| &pair.step)?);
-        }
-        Ok(state)
+        let rate = ("learning_rate".to_owned(), Tensor::new(self.rate, &Device::Cpu)?);
+        Ok([vec![rate], self.memory.state()?].concat())
     }
 
     fn load_state(&mut self, state: &HashMap<String, Tensor>) -> Result<()> {
-        let (rate, memory) = self.read(state).map_err(|e| e.in_layer(NAME))?;
+        let read = || {
+            Ok((state.get("learning_rate").map(number).transpose()?, Memory::read(state, &self.parameters)?))
+        };
+        let (rate, memory) = read().map_err(|e: Error| e.in_layer(NAME))?;
         self.rate = rate.unwrap_or(self.rate);
         self.memory = memory;
         Ok(())
-    }
-}
-
-impl Running {
-    /// The rate and the memory that `state` describes.
-    fn read(&self, state: &HashMap<String, Tensor>) -> Result<(Option<f64>, Memory)> {
-        const KEYS: [&str; 6] = ["n_iter", "H_diag", "prev_flat_grad", "prev_step", "old_dirs", "old_stps"];
-        let known = |key: &str| key == "learning_rate" || KEYS.iter().any(|k| key == format!("lbfgs.{k}"));
-        if let Some(stranger) = state.keys().filter(|key| !known(key)).min() {
-            return Err(Error::msg(format!("the state holds what no parameter has: {stranger}")));
-        }
-        let get = |name: &str| state.get(&format!("lbfgs.{name}"));
-        let scalar = |name: &str| match get(name) {
-            Some(tensor) => number(tensor),
-            None => Err(Error::msg(format!("the state lacks lbfgs.{name}"))),
-        };
-        let last = match (get("prev_flat_grad"), get("prev_step")) {
-            (Some(gradient), Some(step)) => {
-                Some((self.parameters.fit(gradient)?, self.parameters.fit(step)?))
-            }
-            (None, None) => None,
-            _ => return Err(Error::msg("the state lacks one of lbfgs.prev_flat_grad and lbfgs.prev_step")),
-        };
-        let rows = |name: &str| -> Result<Vec<Tensor>> {
-            let Some(stack) = get(name) else { return Ok(Vec::new()) };
-            (0..stack.dim(0)?).map(|row| self.parameters.fit(&stack.get(row)?)).collect()
-        };
-        let (gradients, steps) = (rows("old_dirs")?, rows("old_stps")?);
-        if gradients.len() != steps.len() {
-            let (a, b) = (gradients.len(), steps.len());
-            return Err(Error::msg(format!("expected as many lbfgs.old_dirs as old_stps, got {a} and {b}")));
-        }
-        let pairs = gradients.into_iter().zip(steps).map(|(gradient, step)| Pair::new(gradient, step));
-        let (iterations, scale) = (scalar("n_iter")?.max(0.) as u64, scalar("H_diag")?);
-        let memory = Memory { iterations, last, pairs: pairs.collect::<Result<_>>()?, scale };
-        Ok((state.get("learning_rate").map(number).transpose()?, memory))
     }
 }

@@ -7,8 +7,10 @@
 mod adagrad;
 mod adam;
 mod candle;
+mod curvature;
 mod flat;
 mod lbfgs;
+mod line_search;
 mod nadam;
 mod rmsprop;
 mod rule;
@@ -27,6 +29,7 @@ pub use adagrad::{Adadelta, Adagrad};
 pub use adam::{Adam, AdamW, Adamax, RAdam};
 pub use candle::FromCandle;
 pub use lbfgs::Lbfgs;
+pub use line_search::LineSearch;
 pub use nadam::NAdam;
 pub use rmsprop::RmsProp;
 pub(super) use rule::setters;

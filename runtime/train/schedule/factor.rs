@@ -1,0 +1,185 @@
+//! Rates that are the base rate times a factor.
+
+use super::{Schedule, count, require, setters};
+use crate::Result;
+
+/// Times `gamma` after every `step_size` steps, as `torch.optim.lr_scheduler.StepLR`.
+#[derive(Clone, Debug)]
+pub struct StepLr {
+    step_size: usize,
+    gamma: f64,
+}
+
+impl StepLr {
+    /// A rate that falls to a tenth after every `step_size` steps.
+    pub fn new(step_size: usize) -> Self {
+        Self { step_size, gamma: 0.1 }
+    }
+}
+
+setters!(StepLr {
+    /// The factor, by default 0.1.
+    gamma: f64,
+});
+
+impl Schedule for StepLr {
+    fn rate(&self, base: f64, step: usize) -> f64 {
+        base * self.gamma.powf(count(step / self.step_size.max(1)))
+    }
+
+    fn validate(&self) -> Result<()> {
+        require(self.step_size > 0, "StepLr", "step_size cannot be 0")
+    }
+}
+
+/// Times `gamma` at each milestone, as `torch.optim.lr_scheduler.MultiStepLR`.
+#[derive(Clone, Debug)]
+pub struct MultiStepLr {
+    milestones: Vec<usize>,
+    gamma: f64,
+}
+
+impl MultiStepLr {
+    /// A rate that falls to a tenth at each of `milestones`, in any order.
+    pub fn new(milestones: impl Into<Vec<usize>>) -> Self {
+        Self { milestones: milestones.into(), gamma: 0.1 }
+    }
+}
+
+setters!(MultiStepLr {
+    /// The factor, by default 0.1.
+    gamma: f64,
+});
+
+impl Schedule for MultiStepLr {
+    fn rate(&self, base: f64, step: usize) -> f64 {
+        let passed = self.milestones.iter().filter(|&&milestone| milestone <= step).count();
+        base * self.gamma.powf(count(passed))
+    }
+}
+
+/// Times `factor` for the first `total_iters` steps, as `torch.optim.lr_scheduler.ConstantLR`.
+#[derive(Clone, Debug)]
+pub struct ConstantLr {
+    factor: f64,
+    total_iters: usize,
+}
+
+impl ConstantLr {
+    /// A third of the rate for 5 steps.
+    pub fn new() -> Self {
+        Self { factor: 1. / 3., total_iters: 5 }
+    }
+}
+
+impl Default for ConstantLr {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+setters!(ConstantLr {
+    /// The factor, by default 1/3.
+    factor: f64,
+    /// The number of steps, by default 5.
+    total_iters: usize,
+});
+
+impl Schedule for ConstantLr {
+    fn rate(&self, base: f64, step: usize) -> f64 {
+        if step < self.total_iters { base * self.factor } else { base }
+    }
+}
+
+/// From `start_factor` to `end_factor` in equal steps, as `torch.optim.lr_scheduler.LinearLR`.
+#[derive(Clone, Debug)]
+pub struct LinearLr {
+    start_factor: f64,
+    end_factor: f64,
+    total_iters: usize,
+}
+
+impl LinearLr {
+    /// From a third of the rate to the whole in 5 steps.
+    pub fn new() -> Self {
+        Self { start_factor: 1. / 3., end_factor: 1., total_iters: 5 }
+    }
+}
+
+impl Default for LinearLr {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+setters!(LinearLr {
+    /// The factor of the first step, by default 1/3.
+    start_factor: f64,
+    /// The factor from step `total_iters` on, by default 1.
+    end_factor: f64,
+    /// The number of steps, by default 5.
+    total_iters: usize,
+});
+
+impl Schedule for LinearLr {
+    fn rate(&self, base: f64, step: usize) -> f64 {
+        let share = progress(step, self.total_iters);
+        base * (self.start_factor + (self.end_factor - self.start_factor) * share)
+    }
+}
+
+/// Times `gamma` after every step, as `torch.optim.lr_scheduler.ExponentialLR`.
+#[derive(Clone, Debug)]
+pub struct ExponentialLr {
+    gamma: f64,
+}
+
+impl ExponentialLr {
+    pub fn new(gamma: f64) -> Self {
+        Self { gamma }
+    }
+}
+
+impl Schedule for ExponentialLr {
+    fn rate(&self, base: f64, step: usize) -> f64 {
+        base * self.gamma.powf(count(step))
+    }
+}
+
+/// Down to 0 as a power of what is left, as `torch.optim.lr_scheduler.PolynomialLR`.
+#[derive(Clone, Debug)]
+pub struct PolynomialLr {
+    total_iters: usize,
+    power: f64,
+}
+
+impl PolynomialLr {
+    /// In a straight line to 0 in 5 steps.
+    pub fn new() -> Self {
+        Self { total_iters: 5, power: 1. }
+    }
+}
+
+impl Default for PolynomialLr {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+setters!(PolynomialLr {
+    /// The number of steps, by default 5.
+    total_iters: usize,
+    /// The power, by default 1.
+    power: f64,
+});
+
+impl Schedule for PolynomialLr {
+    fn rate(&self, base: f64, step: usize) -> f64 {
+        base * (1. - progress(step, self.total_iters)).powf(self.power)
+    }
+}
+
+/// How far `step` is on the way to `total`, from 0 to 1.
+fn progress(step: usize, total: usize) -> f64 {
+    if step >= total { 1. } else { count(step) / count(total) }
+}
