@@ -68,7 +68,8 @@ pub fn pad(x: &Tensor, [left, right, top, bottom]: [isize; 4], mode: PadMode) ->
     };
     let rows = Axis::new(["height", "top", "bottom"], height, [top, bottom], mode)?;
     let columns = Axis::new(["width", "left", "right"], width, [left, right], mode)?;
-    let planes = x.elem_count() / (height * width);
+    // An empty batch as well: each position of an axis is written down.
+    let planes = (x.elem_count() / (height * width)).max(1);
     let elements = planes.checked_mul(rows.output).and_then(|count| count.checked_mul(columns.output));
     if elements.is_none_or(|count| count > isize::MAX as usize / 8) || x.rank() == 1 && rows.output != 1 {
         bail!("{NAME}: expected an output that fits the input {:?} and the memory", x.dims())

@@ -2,8 +2,8 @@
 //!
 //! [`conv2d`] checks its operands (`shape`) and takes one of three ways: the fused CPU kernels
 //! (`cpu`), the same inside a candle operation that has a gradient (`op`), or, on other devices,
-//! candle's own operations (`composed`). [`conv_transpose2d`] is the gradient of its input as an operation of its
-//! own (`transposed`).
+//! candle's own operations (`composed`). [`conv_transpose2d`] is the gradient of its input as an operation
+//! of its own (`transposed`).
 
 mod axes;
 pub mod backward;

@@ -68,10 +68,7 @@ impl TransposeGeometry {
 
     /// The convolution from the output's size to the input's.
     fn convolution(&self) -> ConvGeometry {
-        let padding = [0, 1].map(|i| {
-            let padding = self.padding[i];
-            [padding, padding.saturating_sub(self.output_padding[i])]
-        });
+        let padding = self.padding.map(|padding| [padding; 2]);
         ConvGeometry { stride: self.stride, padding, dilation: self.dilation, groups: self.groups }
     }
 }
@@ -138,8 +135,8 @@ fn convolution(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry) ->
     }
 }
 
-/// The input with the rows and columns of zeros that the convolution would have beyond its end, where the
-/// output padding is larger than stride and padding together.
+/// The input with the rows and columns that the convolution would have beyond its end, where the output
+/// padding is not smaller than the stride: zeros.
 fn complete(input: &Tensor, shape: &ConvShape) -> Result<Tensor> {
     let [rows, columns] = [0, 1].map(|axis| shape.output[axis].saturating_sub(input.dims()[axis + 2]));
     input.pad_with_zeros(2, 0, rows)?.pad_with_zeros(3, 0, columns)

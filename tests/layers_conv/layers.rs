@@ -1,0 +1,96 @@
+//! The layers: inputs without a batch, weights that change, fresh parameters, what they print.
+
+use sconce::prelude::*;
+
+use crate::common::{check_close, values};
+
+#[test]
+fn an_input_without_a_batch_is_a_batch_of_one() -> Result<()> {
+    let device = Device::Cpu;
+    fn check(layer: impl Layer, shape: &[usize]) -> Result<()> {
+        let x = Tensor::randn(0f32, 1., shape, &Device::Cpu)?;
+        let alone = layer.call((&x).into(), Mode::Eval).into_tensor()?;
+        let batch = layer.call(x.unsqueeze(0)?.into(), Mode::Eval).into_tensor()?;
+        Ok(check_close("output", &alone, &batch.squeeze(0)?, 0.)?)
+    }
+    check(Conv1d::config(3, 4, 3).padding_mode("reflect").padding(2).init(&device)?, &[3, 7])?;
+    check(Conv2d::config(3, 4, 3).init(&device)?, &[3, 7, 5])?;
+    check(ConvTranspose1d::config(3, 4, 3).stride(2).init(&device)?, &[3, 7])?;
+    check(ConvTranspose2d::config(3, 4, 3).stride(2).init(&device)?, &[3, 7, 5])?;
+    check(ReflectionPad2d::config(2).init(&device)?, &[3, 7, 5])
+}
+
+/// What a layer keeps of its weight follows the weight.
+#[test]
+fn a_new_weight_is_used() -> Result<()> {
+    let mut conv = Conv1d::config(2, 3, 3).init(&Device::Cpu)?;
+    let x = Tensor::randn(0f32, 1., (1, 2, 6), &Device::Cpu)?;
+    let call = |conv: &Conv1d| conv.call((&x).into(), Mode::Eval).into_tensor();
+    let (once, again) = (call(&conv)?, call(&conv)?);
+    check_close("a second call", &again, &once, 0.)?;
+    let mut state = conv.state_dict();
+    for name in ["weight", "bias"] {
+        let doubled = (state.get(name).expect("a parameter") * 2.)?;
+        state.insert(name.to_string(), doubled);
+    }
+    conv.load_state_dict(&state)?;
+    check_close("doubled", &call(&conv)?, &(&once * 2.)?, 1e-5)?;
+    conv.to_dtype(DType::F64)?;
+    let wide = conv.call(x.to_dtype(DType::F64)?.into(), Mode::Eval).into_tensor()?;
+    check_close("widened", &wide, &(&once * 2.)?, 1e-5)?;
+    Ok(())
+}
+
+#[test]
+fn fresh_parameters_are_drawn_as_in_pytorch() -> Result<()> {
+    fn check(layer: impl Module, fan_in: usize, shape: &[usize]) -> Result<()> {
+        let bound = 1. / (fan_in as f64).sqrt();
+        let parameters = layer.named_parameters();
+        let names: Vec<&str> = parameters.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["weight", "bias"]);
+        assert_eq!(parameters[0].1.dims(), shape);
+        let weight = values(&parameters[0].1)?;
+        let largest = weight.iter().fold(0f64, |max, x| max.max(x.abs()));
+        let square = weight.iter().map(|x| x * x).sum::<f64>() / weight.len() as f64;
+        assert!(largest <= bound && largest > 0.95 * bound, "{largest}, expected {bound}");
+        assert!((square / (bound * bound / 3.) - 1.).abs() < 0.2, "{square}");
+        assert!(values(&parameters[1].1)?.iter().all(|x| x.abs() <= bound));
+        Ok(())
+    }
+    sconce::manual_seed(3);
+    let device = Device::Cpu;
+    check(Conv1d::config(8, 64, 5).groups(2).init(&device)?, 4 * 5, &[64, 4, 5])?;
+    check(ConvTranspose1d::config(64, 8, 5).groups(2).init(&device)?, 4 * 5, &[64, 4, 5])?;
+    check(ConvTranspose2d::config(32, 8, (2, 3)).init(&device)?, 8 * 6, &[32, 8, 2, 3])
+}
+
+#[test]
+fn layers_print_as_in_pytorch() -> Result<()> {
+    let device = Device::Cpu;
+    let conv = Conv1d::config(4, 6, 3).stride(2).padding(1).dilation(2).groups(2).bias(false);
+    assert_eq!(
+        conv.padding_mode("reflect").init(&device)?.to_string(),
+        "Conv1d(4, 6, kernel_size=(3,), stride=(2,), padding=(1,), dilation=(2,), groups=2, bias=False, padding_mode=reflect)"
+    );
+    assert_eq!(
+        Conv2d::config(1, 2, 4).padding("same").padding_mode("circular").init(&device)?.to_string(),
+        "Conv2d(1, 2, kernel_size=(4, 4), stride=(1, 1), padding=same, padding_mode=circular)"
+    );
+    assert_eq!(
+        ConvTranspose1d::config(4, 6, 3).init(&device)?.to_string(),
+        "ConvTranspose1d(4, 6, kernel_size=(3,), stride=(1,))"
+    );
+    let up = ConvTranspose2d::config(4, 6, 3).stride(2).padding(1).output_padding((0, 1)).dilation((1, 2));
+    assert_eq!(
+        up.groups(2).init(&device)?.to_string(),
+        "ConvTranspose2d(4, 6, kernel_size=(3, 3), stride=(2, 2), padding=(1, 1), dilation=(1, 2), output_padding=(0, 1), groups=2)"
+    );
+    assert_eq!(ZeroPad2d::config(1).init(&device)?.to_string(), "ZeroPad2d((1, 1, 1, 1))");
+    assert_eq!(
+        ReflectionPad2d::config((1, 2, 3, 4)).init(&device)?.to_string(),
+        "ReflectionPad2d((1, 2, 3, 4))"
+    );
+    assert_eq!(ReplicationPad2d::config((1, 2)).init(&device)?.to_string(), "ReplicationPad2d((1, 2, 0, 0))");
+    assert_eq!(CircularPad2d::config(2).init(&device)?.to_string(), "CircularPad2d((2, 2, 2, 2))");
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! What bad settings and bad input are told.
+
+use sconce::candle;
+use sconce::prelude::*;
+
+fn message<T>(result: Result<T>) -> String {
+    result.err().map_or("no error".to_string(), |error| error.to_string())
+}
+
+#[test]
+fn bad_settings_are_named() {
+    let device = &Device::Cpu;
+    for (given, part) in [
+        (
+            message(Conv1d::config(3, 4, 0).init(device)),
+            "Conv1d 3→4: kernel_size must be at least 1, got (0,)",
+        ),
+        (message(Conv1d::config(3, 4, 2).stride(0).init(device)), "stride must be at least 1, got (0,)"),
+        (message(Conv1d::config(3, 4, 2).padding("full").init(device)), "padding = \"full\""),
+        (message(Conv1d::config(3, 4, 2).padding("same").stride(2).init(device)), "needs stride 1"),
+        (message(Conv1d::config(3, 4, 2).groups(2).init(device)), "groups = 2 must divide the 3 input"),
+        (
+            message(Conv2d::config(3, 4, 2).padding_mode("mirror").init(device)),
+            "Conv2d 3→4: padding_mode = \"mirror\": expected \"zeros\", \"reflect\", \"replicate\" or \"circular\"",
+        ),
+        (
+            message(ConvTranspose2d::config(3, 4, 2).output_padding((0, 1)).init(device)),
+            "ConvTranspose2d 3→4: output_padding must be smaller than stride or dilation, got output_padding = (0, 1) with stride = (1, 1) and dilation = (1, 1)",
+        ),
+        (
+            message(ConvTranspose1d::config(3, 4, 2).stride(2).output_padding(2).init(device)),
+            "got output_padding = (2,) with stride = (2,) and dilation = (1,)",
+        ),
+        (message(ConvTranspose1d::config(3, 4, 2).groups(0).init(device)), "groups = 0 must divide"),
+        (
+            message(ConvTranspose2d::config(3, 4, 2).dilation((1, 0)).init(device)),
+            "dilation must be at least 1, got (1, 0)",
+        ),
+    ] {
+        assert!(given.contains(part), "{given}");
+    }
+    // As in PyTorch, the dilation alone may allow it.
+    assert!(ConvTranspose1d::config(3, 4, 2).dilation(3).output_padding(2).init(device).is_ok());
+}
+
+#[test]
+fn bad_input_is_named() -> Result<()> {
+    let device = &Device::Cpu;
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, device);
+    fn told(layer: &impl Layer, x: Result<Tensor, candle::Error>) -> Result<String> {
+        Ok(message(layer.call(x?.into(), Mode::Eval).into_tensor()))
+    }
+    let conv = Conv1d::config(3, 4, 5).init(device)?;
+    let reflect = Conv2d::config(3, 4, 3).padding(4).padding_mode("reflect").init(device)?;
+    let circular = Conv1d::config(3, 4, 3).padding(4).padding_mode("circular").init(device)?;
+    let up = ConvTranspose2d::config(3, 4, 1).padding(2).init(device)?;
+    for (given, part) in [
+        (
+            told(&conv, zeros(&[1, 2, 9]))?,
+            "Conv1d 3→4, 5: expected 3 input channels, got 2 (input [1, 2, 9])",
+        ),
+        (told(&conv, zeros(&[1, 3, 9, 9]))?, "expected an input [batch, 3, length], got [1, 3, 9, 9]"),
+        (told(&conv, zeros(&[9]))?, "expected an input [batch, 3, length], got [9]"),
+        (told(&conv, zeros(&[1, 3, 4]))?, "smaller than the dilated kernel"),
+        (
+            told(&conv, zeros(&[1, 3, 9]).and_then(|x| x.to_dtype(DType::F64)))?,
+            "Conv1d 3→4, 5: conv2d: expected a weight of F64",
+        ),
+        (
+            told(&reflect, zeros(&[1, 3, 5, 4]))?,
+            "Conv2d 3→4, 3×3: pad: expected reflect padding smaller than the width 4, got 4 at the left and 4 at the right",
+        ),
+        (
+            told(&circular, zeros(&[1, 3, 3]))?,
+            "Conv1d 3→4, 3: pad: expected circular padding at most the width 3, got 4",
+        ),
+        (told(&up, zeros(&[1, 4, 9, 9]))?, "ConvTranspose2d 3→4, 1×1: expected 3 input channels, got 4"),
+        (told(&up, zeros(&[1, 3, 9, 4]))?, "the output would be empty (input [1, 3, 9, 4])"),
+        (told(&up, zeros(&[1, 3, 9, 0]))?, "the output would be empty"),
+        (told(&up, zeros(&[3, 9]))?, "expected an input [batch, 3, height, width], got [3, 9]"),
+        (
+            told(&up, zeros(&[1, 3, 9, 9]).and_then(|x| x.to_dtype(DType::F64)))?,
+            "conv_transpose2d: expected a weight of F64",
+        ),
+        (
+            told(&ReflectionPad2d::config(3), zeros(&[1, 1, 3, 9]))?,
+            "smaller than the height 3, got 3 at the top and 3 at the bottom",
+        ),
+        (
+            told(&CircularPad2d::config((0, 4, 0, 0)), zeros(&[1, 1, 3, 3]))?,
+            "at most the width 3, got 0 at the left and 4 at the right",
+        ),
+        (told(&ZeroPad2d::config(-2), zeros(&[1, 1, 9, 4]))?, "leaves something of the width 4"),
+        (told(&ZeroPad2d::config(isize::MAX), zeros(&[1, 1, 9, 4]))?, "fits"),
+        (told(&ZeroPad2d::config(isize::MAX / 4), zeros(&[0, 1, 9, 4]))?, "fits"),
+        (told(&ReplicationPad2d::config(1), zeros(&[1, 1, 0, 4]))?, "not empty, got [1, 1, 0, 4]"),
+    ] {
+        assert!(given.contains(part), "{given}\nlacks {part}");
+    }
+    Ok(())
+}
+
+#[test]
+fn bad_operands_of_functions_are_named() -> Result<()> {
+    let device = &Device::Cpu;
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, device);
+    let (x, weight, long) = (zeros(&[1, 4, 9, 9])?, zeros(&[4, 3, 3, 3])?, zeros(&[7])?);
+    let plain = Conv2dOptions::default();
+    let up = ConvTranspose2dOptions::default();
+    for (given, part) in [
+        (
+            conv2d(&x, &long, None, plain),
+            "conv2d: expected a weight [out_channels, in_channels / groups, height, width], got [7]",
+        ),
+        (conv2d(&x, &weight, Some(&long), plain), "conv2d: expected a bias [4], got [7]"),
+        (conv2d(&x, &weight, None, plain), "expected 3 input channels, got 4"),
+        (
+            conv2d(&x, &weight, None, plain.groups(3)),
+            "groups do not divide the channels of the weight [4, 3, 3, 3]",
+        ),
+        (conv2d(&x, &weight, None, plain.groups(0)), "groups do not divide"),
+        (conv2d(&x, &zeros(&[4, 4, 0, 3])?, None, plain), "kernel_size must be at least 1, got (0, 3)"),
+        (
+            conv1d(&x, &weight, None, Conv1dOptions::default()),
+            "conv1d: expected a weight [out_channels, in_channels / groups, length]",
+        ),
+        (conv_transpose2d(&x, &weight, Some(&long), up), "conv_transpose2d: expected a bias [3], got [7]"),
+        (conv_transpose2d(&x, &weight, None, up.groups(3)), "groups do not divide"),
+        (
+            conv_transpose2d(&x, &weight, None, up.output_padding(1)),
+            "output_padding must be smaller than stride or dilation",
+        ),
+        (conv_transpose2d(&x, &weight, None, up.padding(usize::MAX)), "the output would be empty"),
+        (conv_transpose2d(&x, &weight, None, up.stride(usize::MAX)), "the output would be empty"),
+        (conv_transpose2d(&x, &weight, None, up.stride(1 << 40)), "fits in memory"),
+        (
+            conv_transpose1d(&x, &long, None, ConvTranspose1dOptions::default()),
+            "conv_transpose1d: expected a weight [in_channels",
+        ),
+        (
+            pad(&x, 1, "mirror"),
+            "expected the mode \"constant\", \"reflect\", \"replicate\" or \"circular\", got \"mirror\"",
+        ),
+        (pad(zeros(&[])?, 1, "zeros"), "expected an input […, height, width] that is not empty, got []"),
+        (pad(x.to_dtype(DType::U8)?, 1, "zeros"), "got U8"),
+    ] {
+        let given = message(given.into_tensor());
+        assert!(given.contains(part), "{given}\nlacks {part}");
+    }
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! Random settings of a convolution, the layer of each, and its output by plain loops.
+
+use std::collections::HashMap;
+
+use candle_nn::VarBuilder;
+use proptest::prelude::*;
+use sconce::candle;
+use sconce::prelude::*;
+
+use crate::common::{Numbers, check_close, check_gradients, fail, gradients, restride, values};
+
+/// One axis of a convolution.
+#[derive(Clone, Copy, Debug)]
+pub struct Axis {
+    pub size: usize,
+    pub kernel: usize,
+    pub stride: usize,
+    pub dilation: usize,
+    pub padding: usize,
+    pub output_padding: usize,
+}
+
+impl Axis {
+    /// Of an image of height 1 that stands for a signal.
+    pub const FLAT: Self = Self { size: 1, kernel: 1, stride: 1, dilation: 1, padding: 0, output_padding: 0 };
+
+    pub fn reach(&self) -> usize {
+        (self.kernel - 1) * self.dilation + 1
+    }
+
+    pub fn convolved(&self) -> Option<usize> {
+        Some((self.size + 2 * self.padding).checked_sub(self.reach())? / self.stride + 1)
+    }
+
+    pub fn transposed(&self) -> Option<usize> {
+        let whole = (self.size - 1) * self.stride + self.reach() + self.output_padding;
+        whole.checked_sub(2 * self.padding).filter(|size| *size > 0)
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Setting {
+    pub batch: usize,
+    pub groups: usize,
+    /// Inputs and outputs of a group.
+    pub channels: [usize; 2],
+    pub axes: [Axis; 2],
+    pub bias: bool,
+    pub seed: u64,
+}
+
+pub fn axis() -> impl Strategy<Value = Axis> {
+    (1..=6usize, 1..=4usize, 1..=3usize, 1..=3usize, 0..=3usize, 0..=2usize).prop_map(
+        |(size, kernel, stride, dilation, padding, output_padding)| Axis {
+            size,
+            kernel,
+            stride,
+            dilation,
+            padding,
+            output_padding: output_padding.min(stride.max(dilation) - 1),
+        },
+    )
+}
+
+pub fn settings(axes: impl Strategy<Value = [Axis; 2]>) -> impl Strategy<Value = Setting> {
+    (0..=2usize, 1..=3usize, [1..=2usize, 1..=2usize], axes, any::<bool>(), any::<u64>()).prop_map(
+        |(batch, groups, channels, axes, bias, seed)| Setting { batch, groups, channels, axes, bias, seed },
+    )
+}
+
+pub fn images() -> impl Strategy<Value = Setting> {
+    settings([axis(), axis()])
+}
+
+pub fn signals() -> impl Strategy<Value = Setting> {
+    settings(axis().prop_map(|axis| [Axis::FLAT, axis]))
+}
+
+impl Setting {
+    pub fn inputs(&self) -> usize {
+        self.groups * self.channels[0]
+    }
+
+    pub fn outputs(&self) -> usize {
+        self.groups * self.channels[1]
+    }
+
+    pub fn each(&self, f: impl Fn(&Axis) -> usize) -> [usize; 2] {
+        [f(&self.axes[0]), f(&self.axes[1])]
+    }
+
+    /// Input, weight (its channels given) and, where there is one, bias; of signals or of images.
+    pub fn tensors(&self, weight: [usize; 2], rank: usize) -> Vec<Tensor> {
+        let mut numbers = Numbers::new(self.seed);
+        let shape = |first: [usize; 2], sizes: [usize; 2]| [&first[..], &sizes[4 - rank..]].concat();
+        let input = shape([self.batch, self.inputs()], self.each(|axis| axis.size));
+        let weight = shape(weight, self.each(|axis| axis.kernel));
+        let mut tensors = vec![numbers.tensor(&input, 1.), numbers.tensor(&weight, 1.)];
+        tensors.extend(self.bias.then(|| numbers.tensor(&[self.outputs()], 1.)));
+        tensors
+    }
+
+    pub fn convolution(&self, rank: usize) -> Vec<Tensor> {
+        self.tensors([self.outputs(), self.channels[0]], rank)
+    }
+
+    pub fn transposed(&self, rank: usize) -> Vec<Tensor> {
+        self.tensors([self.inputs(), self.channels[1]], rank)
+    }
+
+    pub fn conv2d(&self) -> Conv2dConfig {
+        Conv2d::config(self.inputs(), self.outputs(), self.each(|axis| axis.kernel))
+            .stride(self.each(|axis| axis.stride))
+            .padding(self.each(|axis| axis.padding))
+            .dilation(self.each(|axis| axis.dilation))
+            .groups(self.groups)
+            .bias(self.bias)
+    }
+
+    pub fn conv1d(&self) -> Conv1dConfig {
+        let axis = self.axes[1];
+        Conv1d::config(self.inputs(), self.outputs(), axis.kernel)
+            .stride(axis.stride)
+            .padding(axis.padding)
+            .dilation(axis.dilation)
+            .groups(self.groups)
+            .bias(self.bias)
+    }
+
+    pub fn conv_transpose2d(&self) -> ConvTranspose2dConfig {
+        ConvTranspose2d::config(self.inputs(), self.outputs(), self.each(|axis| axis.kernel))
+            .stride(self.each(|axis| axis.stride))
+            .padding(self.each(|axis| axis.padding))
+            .output_padding(self.each(|axis| axis.output_padding))
+            .dilation(self.each(|axis| axis.dilation))
+            .groups(self.groups)
+            .bias(self.bias)
+    }
+
+    pub fn conv_transpose1d(&self) -> ConvTranspose1dConfig {
+        let axis = self.axes[1];
+        ConvTranspose1d::config(self.inputs(), self.outputs(), axis.kernel)
+            .stride(axis.stride)
+            .padding(axis.padding)
+            .output_padding(axis.output_padding)
+            .dilation(axis.dilation)
+            .groups(self.groups)
+            .bias(self.bias)
+    }
+
+    /// Calls `f` with the offsets in the small image, the weight and the large image of every product: a
+    /// convolution goes from the large to the small one, a transposed one the other way.
+    pub fn each_product(
+        &self,
+        [small_channels, large_channels]: [usize; 2],
+        small: [usize; 2],
+        large: [usize; 2],
+        mut f: impl FnMut(usize, usize, usize),
+    ) {
+        let kernel = self.each(|axis| axis.kernel);
+        for (n, g, s, l) in (0..self.batch).flat_map(|n| {
+            (0..self.groups).flat_map(move |g| {
+                (0..small_channels).flat_map(move |s| (0..large_channels).map(move |l| (n, g, s, l)))
+            })
+        }) {
+            let s = g * small_channels + s;
+            let from = (n * self.groups * small_channels + s) * small[0] * small[1];
+            let to = (n * self.groups + g) * large_channels + l;
+            let weight = (s * large_channels + l) * kernel[0] * kernel[1];
+            for at in 0..small[0] * small[1] {
+                for tap in 0..kernel[0] * kernel[1] {
+                    let (at2, tap2) = ([at / small[1], at % small[1]], [tap / kernel[1], tap % kernel[1]]);
+                    let position = [0, 1].map(|i| {
+                        let axis = &self.axes[i];
+                        (at2[i] * axis.stride + tap2[i] * axis.dilation).wrapping_sub(axis.padding)
+                    });
+                    if position[0] < large[0] && position[1] < large[1] {
+                        f(from + at, weight + tap, (to * large[0] + position[0]) * large[1] + position[1]);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds the bias and gives the sums a shape.
+    pub fn finished(
+        &self,
+        mut sums: Vec<f64>,
+        tensors: &[Tensor],
+        size: [usize; 2],
+        rank: usize,
+    ) -> candle::Result<Tensor> {
+        if let Some(bias) = tensors.get(2) {
+            let (bias, plane) = (values(bias)?, size[0] * size[1]);
+            sums.iter_mut().enumerate().for_each(|(i, sum)| *sum += bias[i / plane % bias.len()]);
+        }
+        let shape = [&[self.batch, self.outputs()], &size[4 - rank..]].concat();
+        Tensor::from_vec(sums, shape, &Device::Cpu)
+    }
+
+    /// The convolution by plain loops, or nothing where the kernel does not fit.
+    pub fn naive(&self, tensors: &[Tensor]) -> Option<candle::Result<Tensor>> {
+        let size = [self.axes[0].convolved()?, self.axes[1].convolved()?];
+        let run = || {
+            let (input, weight) = (values(&tensors[0])?, values(&tensors[1])?);
+            let mut sums = vec![0.; self.batch * self.outputs() * size[0] * size[1]];
+            let [inputs, outputs] = self.channels;
+            let add = |small: usize, tap: usize, large: usize| sums[small] += weight[tap] * input[large];
+            self.each_product([outputs, inputs], size, self.each(|axis| axis.size), add);
+            self.finished(sums, tensors, size, tensors[0].rank())
+        };
+        Some(run())
+    }
+
+    /// The transposed convolution by plain loops, or nothing where the output would be empty.
+    pub fn naive_transposed(&self, tensors: &[Tensor]) -> Option<candle::Result<Tensor>> {
+        let size = [self.axes[0].transposed()?, self.axes[1].transposed()?];
+        let run = || {
+            let (input, weight) = (values(&tensors[0])?, values(&tensors[1])?);
+            let mut sums = vec![0.; self.batch * self.outputs() * size[0] * size[1]];
+            let add = |small: usize, tap: usize, large: usize| sums[large] += weight[tap] * input[small];
+            self.each_product(self.channels, self.each(|axis| axis.size), size, add);
+            self.finished(sums, tensors, size, tensors[0].rank())
+        };
+        Some(run())
+    }
+}
+
+/// The layer of the last tensors, called with the first.
+pub fn call<C>(config: &C, tensors: &[Tensor]) -> candle::Result<Tensor>
+where
+    C: Config<Output: Forward<Signal, Output = Signal>> + Clone,
+{
+    let names = ["weight", "bias"].map(String::from).into_iter();
+    let named: HashMap<String, Tensor> = names.zip(tensors[1..].iter().cloned()).collect();
+    let vb = VarBuilder::from_tensors(named, tensors[0].dtype(), &Device::Cpu);
+    let layer = config.clone().build(vb)?;
+    Ok(layer.call((&tensors[0]).into(), Mode::Train).into_tensor()?)
+}
+
+/// The output against `expected`, the gradients against finite differences; or, where nothing is expected,
+/// an error.
+pub fn check_layer<C>(
+    config: &C,
+    tensors: &[Tensor],
+    expected: Option<candle::Result<Tensor>>,
+) -> Result<(), TestCaseError>
+where
+    C: Config<Output: Forward<Signal, Output = Signal>> + Clone,
+{
+    let Some(expected) = expected else {
+        prop_assert!(call(config, tensors).is_err());
+        return Ok(());
+    };
+    let check = || {
+        let given = call(config, tensors)?;
+        check_close("output", &given, &expected?, 1e-12)?;
+        let strided = [&[restride(&tensors[0])?], &tensors[1..]].concat();
+        check_close("output of other strides", &call(config, &strided)?, &given, 1e-12)?;
+        check_gradients(|tensors| call(config, tensors), tensors)
+    };
+    check().map_err(fail)
+}
+
+/// Output and gradients in f32, f16 and bf16 against those of the same numbers in f64.
+pub fn check_dtypes<C>(config: &C, tensors: &[Tensor]) -> Result<(), TestCaseError>
+where
+    C: Config<Output: Forward<Signal, Output = Signal>> + Clone,
+{
+    for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 3e-3), (DType::BF16, 2e-2)] {
+        let check = || {
+            let narrow = tensors.iter().map(|t| t.to_dtype(dtype)).collect::<candle::Result<Vec<_>>>()?;
+            let wide = narrow.iter().map(|t| t.to_dtype(DType::F64)).collect::<candle::Result<Vec<_>>>()?;
+            let shape = call(config, &wide)?;
+            let cotangent = Numbers::new(7).tensor(shape.dims(), 1.).to_dtype(dtype)?;
+            let (y, grads) = gradients(|t| call(config, t), &narrow, &cotangent)?;
+            let (wide_y, wide_grads) =
+                gradients(|t| call(config, t), &wide, &cotangent.to_dtype(DType::F64)?)?;
+            assert_eq!(y.dtype(), dtype);
+            check_close("output", &y, &wide_y, tolerance)?;
+            grads.iter().zip(&wide_grads).try_for_each(|(a, b)| check_close("gradient", a, b, tolerance))
+        };
+        check().map_err(|error: candle::Error| fail(format!("{dtype:?}: {error}")))?;
+    }
+    Ok(())
+}
