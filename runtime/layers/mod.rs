@@ -52,9 +52,8 @@ pub use recurrent::{
     GRU, GRUCell, GRUCellConfig, GRUConfig, LSTM, LSTMCell, LSTMCellConfig, LSTMConfig, Nonlinearity, RNN,
     RNNCell, RNNCellConfig, RNNConfig,
 };
-pub use resample::{Interpolation, ScaleFactor, Upsample};
-pub use sequential::{Sequential, SequentialConfig};
 pub use resample::Upsample;
+pub use sequential::{Sequential, SequentialConfig};
 pub use shape::{Flatten, Identity};
 pub use unflatten::Unflatten;
 
