@@ -19,18 +19,26 @@ pub enum Isa {
 
 /// The instruction sets of this machine, the portable one first, the one in use by default last.
 pub fn available() -> Vec<Isa> {
-    #[allow(unused_mut)]
-    let mut isas = vec![Isa::Portable];
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        isas.push(Isa::Avx2);
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
-            isas.push(Isa::Avx512);
+    let all = [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512];
+    all.into_iter().filter(|isa| isa.is_available()).collect()
+}
+
+impl Isa {
+    fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            Self::Neon => cfg!(target_arch = "aarch64"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                let features = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq");
+                features && Self::Avx2.is_available()
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::Avx512 => false,
         }
     }
-    #[cfg(target_arch = "aarch64")]
-    isas.push(Isa::Neon);
-    isas
 }
 
 /// The instruction set in use: the widest of the machine that `SCONCE_ISA`
@@ -58,11 +66,11 @@ pub trait Kernel {
 /// Runs `kernel` with `isa`, or with the portable path where the machine lacks it.
 pub fn dispatch_to<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     match isa {
-        // SAFETY (all three): `available` has found the features on this machine.
+        // SAFETY (all three): the features have been found on this machine.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 if available().contains(&isa) => unsafe { run_avx512(kernel) },
+        Isa::Avx512 if isa.is_available() => unsafe { run_avx512(kernel) },
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 if available().contains(&isa) => unsafe { run_avx2(kernel) },
+        Isa::Avx2 if isa.is_available() => unsafe { run_avx2(kernel) },
         #[cfg(target_arch = "aarch64")]
         Isa::Neon => unsafe { run_neon(kernel) },
         _ => kernel.run(Portable),
