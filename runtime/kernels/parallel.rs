@@ -36,6 +36,16 @@ pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
     }
 }
 
+/// Into how many hand-outs work is best cut for the pool: at most `most`, and one alone where that is few.
+/// Every thread has the same number of them where it can.
+pub(crate) fn hand_outs(most: usize) -> usize {
+    let threads = rayon::current_num_threads();
+    match most {
+        0 | 1 => 1,
+        _ => most.next_multiple_of(threads).min(4 * threads),
+    }
+}
+
 type Run = *const (dyn Fn(usize) + Sync + 'static);
 
 /// What a call of [`for_each`] shares with its helpers, who may come when it has long returned.

@@ -58,7 +58,7 @@ pub(super) fn conv2d(
     Ok(Some(output))
 }
 
-fn is_finite(values: &[f32], isa: Isa) -> bool {
+pub(super) fn is_finite(values: &[f32], isa: Isa) -> bool {
     const SHARE: usize = 1 << 16;
     match values.len() {
         0..=SHARE => simd::dispatch_to(isa, Finite(values)),

@@ -1,5 +1,6 @@
 //! The innermost loop: one register block of output channels × vectors of output pixels.
 
+use crate::kernels::conv::cpu::finish::Finish;
 use crate::kernels::simd::{Kernel, Simd};
 
 /// The most vectors of pixels in any register block.
@@ -31,17 +32,18 @@ impl RegisterBlock {
     }
 }
 
-/// Where a register block stores results at once, instead of sums: its pixels are one whole run of the
-/// output, and all that follows is a bias and perhaps a ReLU.
+/// Where a register block stores results at once, instead of sums: its pixels are one run of the output.
 #[derive(Clone, Copy)]
 pub(super) struct Results<'a> {
-    /// The first pixel of the first channel.
+    pub finish: &'a Finish<'a>,
     pub output: *mut f32,
-    /// From one channel to the next.
+    /// The first pixel of the first channel, and from one channel to the next.
+    pub at: usize,
     pub plane: usize,
-    /// A number for each channel of the block; nothing to add where it is empty.
-    pub shift: &'a [f32],
-    pub relu: bool,
+    /// The first channel among all of the output.
+    pub channel: usize,
+    /// Lanes of the last vector that are pixels.
+    pub tail: usize,
 }
 
 /// Where a register block's sums come from and go to.
@@ -72,8 +74,8 @@ impl Kernel for Measure {
 ///
 /// # Safety
 /// `weights` has `taps.len() * channels` floats, each of the inputs a vector at every
-/// offset of `taps`, and `sums` room for a vector for each channel and input, as has every channel of
-/// `results`.
+/// offset of `taps`, and `sums` room for a vector for each channel and input. Every channel of `results`
+/// exists and has room for the pixels.
 #[inline(always)]
 pub(super) unsafe fn accumulate<S: Simd>(
     simd: S,
@@ -134,14 +136,15 @@ unsafe fn block<S: Simd, const M: usize, const N: usize>(
         }
         weights = weights.wrapping_add(M);
     }
-    if let Some(Results { output, plane, shift, relu }) = sums.results {
+    if let Some(Results { finish, output, at, plane, channel, tail }) = sums.results {
         for m in 0..M {
-            let shift = simd.splat(shift.get(m).copied().unwrap_or(0.));
+            let affine = finish.affine(simd, channel + m);
             for n in 0..N {
-                let value = simd.add(sum[m][n], shift);
-                let value = if relu { simd.max(simd.zero(), value) } else { value };
-                // SAFETY: every channel of `results` has room for `N` vectors.
-                unsafe { simd.store(output.add(m * plane + n * S::LANES), value) };
+                let lanes = if n + 1 < N { S::LANES } else { tail };
+                // SAFETY: every channel of `results` has room for these pixels.
+                unsafe {
+                    finish.store(simd, sum[m][n], affine, [at + m * plane + n * S::LANES, lanes], output)
+                };
             }
         }
         return;

@@ -104,6 +104,14 @@ impl Strips {
         starts.max().map_or(0, |start| *start as usize + lanes)
     }
 
+    /// The run that is all of a strip, beginning at its first lane and ending in its last vector.
+    pub fn one_run(&self, strip: &Strip, lanes: usize) -> Option<Run> {
+        match self.runs[strip.runs.clone()] {
+            [run] if run.from == 0 && run.len as usize > (strip.vectors - 1) * lanes => Some(run),
+            _ => None,
+        }
+    }
+
     fn collect(block: RegisterBlock, vectors: impl Iterator<Item = (usize, Vec<Run>)>) -> Self {
         let vectors: Vec<_> = vectors.collect();
         let mut result = Self::default();

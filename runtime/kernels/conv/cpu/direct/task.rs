@@ -1,22 +1,14 @@
 //! One task: some output channels of one patch of one image.
 
-use super::finish::Finish;
 use super::micro::{self, MOST_VECTORS, Results, Sums};
 use super::plan::{Place, Plan};
 use super::scratch::Scratch;
 use super::strips::{Run, Strip};
 use super::tile::{self, Layout};
-use crate::kernels::activation::Activation;
+use crate::kernels::conv::cpu::Output;
+use crate::kernels::conv::cpu::finish::Finish;
 use crate::kernels::simd::{Kernel, Simd};
 use std::ops::Range;
-
-/// The output's first element. The tasks of one plan write disjoint elements.
-#[derive(Clone, Copy)]
-pub(super) struct Output(pub *mut f32);
-
-// SAFETY: the tasks that share it write disjoint elements and read none.
-unsafe impl Send for Output {}
-unsafe impl Sync for Output {}
 
 /// Some of a plan's tasks.
 pub(super) struct Tasks<'a> {
@@ -82,17 +74,17 @@ impl Tasks<'_> {
                 *input = input.wrapping_add(offset as usize);
             }
             let inputs = &inputs[..strip.vectors];
-            let whole = if last { self.whole_run::<S>(place, strip) } else { None };
+            let run = if last { place.strips.one_run(strip, S::LANES) } else { None };
             for channel in place.channels.clone().step_by(plan.block) {
                 let width = plan.width_of_block(channel);
                 let weights = &weights[channel * taps.len()..][..width * taps.len()];
                 let block = &mut sums[next..][..block_len];
                 let channels = channel..place.channels.end.min(channel + width);
-                let results = whole.filter(|_| channels.len() == width);
-                let results = results.map(|run| self.results(place, channels.clone(), run));
+                let results = run.filter(|_| channels.len() == width);
+                let results = results.map(|run| self.results::<S>(place, channels.start, run));
                 // SAFETY: the slices have just been cut to what the block needs, and `Plan` has made the
-                // tile long enough for a vector at every tap of every strip. A run that is whole has as
-                // many pixels as the block in each of its channels, and they are this task's alone.
+                // tile long enough for a vector at every tap of every strip. A block that is one run has
+                // as many pixels in each of its channels, and they are this task's alone.
                 unsafe {
                     micro::accumulate(
                         simd,
@@ -103,8 +95,8 @@ impl Tasks<'_> {
                         Sums { at: block.as_mut_ptr(), resume: chunk > 0, results },
                     )
                 }
-                if last && results.is_none() {
-                    self.finish_block(simd, place, channels, strip, block);
+                if last {
+                    self.finish_block(simd, place, channels, strip, results.is_none().then_some(&*block));
                 }
                 if plan.chunks() > 1 {
                     next += block_len;
@@ -113,34 +105,29 @@ impl Tasks<'_> {
         }
     }
 
-    /// The place in the output of a strip whose pixels all follow one another there, where a bias and a
-    /// ReLU are all there is to do.
+    /// Where a block stores the results of the channels from `channel` on and of the pixels of `run`.
     #[inline(always)]
-    fn whole_run<S: Simd>(&self, place: &Place<'_>, strip: &Strip) -> Option<usize> {
-        match place.strips.runs[strip.runs.clone()] {
-            [Run { from: 0, to, len }] if len as usize == strip.vectors * S::LANES => {
-                self.finish.is_bias_and_relu().then_some(to as usize)
-            }
-            _ => None,
-        }
-    }
-
-    /// Where a block stores the results of `channels` and the pixels from `run` on.
-    #[inline(always)]
-    fn results(&self, place: &Place<'_>, channels: Range<usize>, run: usize) -> Results<'_> {
-        let shape = &self.plan.shape;
-        let channel = place.group * shape.group_outputs() + channels.start;
-        let pixels = shape.output[0] * shape.output[1];
-        let first = (place.image * shape.out_channels + channel) * pixels + place.patch.origin(shape) + run;
+    fn results<S: Simd>(&self, place: &Place<'_>, channel: usize, run: Run) -> Results<'_> {
+        let channel = place.group * self.plan.shape.group_outputs() + channel;
         Results {
-            output: self.output.0.wrapping_add(first),
-            plane: pixels,
-            shift: self.finish.shift.map_or(&[], |shift| &shift[channel..][..channels.len()]),
-            relu: self.finish.activation == Activation::Relu,
+            finish: &self.finish,
+            output: self.output.0,
+            at: self.plane(place, channel) + run.to as usize,
+            plane: self.plan.shape.output[0] * self.plan.shape.output[1],
+            channel,
+            tail: (run.len as usize - 1) % S::LANES + 1,
         }
     }
 
-    /// Turns the sums of one register block into results.
+    /// Where the runs of a patch count from in an output channel.
+    fn plane(&self, place: &Place<'_>, channel: usize) -> usize {
+        let shape = &self.plan.shape;
+        let plane = place.image * shape.out_channels + channel;
+        plane * shape.output[0] * shape.output[1] + place.patch.origin(shape)
+    }
+
+    /// Turns the sums of one register block into results, where they are not yet, and does what is left to
+    /// be done to results.
     #[inline(always)]
     fn finish_block<S: Simd>(
         &self,
@@ -148,18 +135,26 @@ impl Tasks<'_> {
         place: &Place<'_>,
         channels: Range<usize>,
         strip: &Strip,
-        sums: &[f32],
+        sums: Option<&[f32]>,
     ) {
-        let shape = &self.plan.shape;
-        let pixels = shape.output[0] * shape.output[1];
-        let runs = &place.strips.runs[strip.runs.clone()];
         for (m, channel) in channels.enumerate() {
-            let channel = place.group * shape.group_outputs() + channel;
-            let plane = (place.image * shape.out_channels + channel) * pixels + place.patch.origin(shape);
-            let sums = &sums[m * strip.vectors * S::LANES..];
-            // SAFETY: the runs of a strip lie within its vectors of sums and within the patch, and no
-            // other task writes this channel of this patch.
-            unsafe { self.finish.store(simd, sums.as_ptr(), runs, channel, plane, self.output.0) };
+            let channel = place.group * self.plan.shape.group_outputs() + channel;
+            let (plane, affine) = (self.plane(place, channel), self.finish.affine(simd, channel));
+            let sums = sums.map(|sums| &sums[m * strip.vectors * S::LANES..]);
+            for run in &place.strips.runs[strip.runs.clone()] {
+                let (to, len) = (plane + run.to as usize, run.len as usize);
+                // SAFETY: a strip's runs lie within its vectors of sums and within the patch, and no other
+                // task writes this channel of this patch.
+                unsafe {
+                    for done in (0..len).step_by(S::LANES) {
+                        let Some(sums) = sums else { break };
+                        let lanes = S::LANES.min(len - done);
+                        let sums = simd.load_partial(sums.as_ptr().add(run.from as usize + done), lanes);
+                        self.finish.store(simd, sums, affine, [to + done, lanes], self.output.0);
+                    }
+                    self.finish.activate(simd, [to, len], self.output.0);
+                }
+            }
         }
     }
 }
