@@ -46,9 +46,13 @@ impl Kernel for Bands<'_> {
             let bound = |band: usize| band * self.shape.output[0] / per_plane;
             let rows = bound(band % per_plane)..bound(band % per_plane + 1);
             match self.shape.geometry.stride {
-                [1, _] => plane.band::<1>(rows),
-                _ => plane.band::<2>(rows),
+                [1, _] => plane.band::<1>(rows.clone()),
+                _ => plane.band::<2>(rows.clone()),
             }
+            let width = self.shape.output[1];
+            let results = [plane.origin + rows.start * width, rows.len() * width];
+            // SAFETY: they are the band's, which has been computed.
+            unsafe { self.finish.activate(simd, results, self.output.0) }
         }
     }
 }
@@ -118,11 +122,6 @@ impl<'a, S: Simd> Plane<'a, S> {
             let at = self.origin + (y + i) * width + x;
             // SAFETY: `lanes` columns are left in the row, which belongs to this plane.
             unsafe { self.finish.store(self.simd, sum, self.affine, [at, lanes], self.output.0) }
-        }
-        for i in 0..COUNT {
-            let at = self.origin + (y + i) * width + x;
-            // SAFETY: as above.
-            unsafe { self.finish.activate(self.simd, [at, lanes], self.output.0) }
         }
     }
 
