@@ -143,6 +143,14 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// The sum of all lanes, in a fixed order.
     fn sum(self, v: Self::V) -> f32;
 
+    /// The lanes of a vector from element `first` of a row of `len` on, maybe before its start, that lie in
+    /// the row.
+    #[inline(always)]
+    fn inside(self, first: isize, len: usize) -> Self::Mask {
+        let lane = |element: usize| (element as isize - first).clamp(0, Self::LANES as isize) as usize;
+        self.mask(lane(0), lane(len))
+    }
+
     #[inline(always)]
     fn zero(self) -> Self::V {
         self.splat(0.)

@@ -16,13 +16,46 @@ pub(super) struct Finish<'a> {
     pub activation: Activation,
 }
 
-/// What the sums of one channel go through in registers: `residual + (sum · scale + shift)`, kept within
+/// What the sums of one channel go through in registers: `sum · scale + shift`, plus the residual, within
 /// bounds. An activation that is more than bounds comes after it, where the results are stored.
 #[derive(Clone, Copy)]
 pub(super) struct Affine<V> {
     scale: V,
     shift: V,
     bounds: [V; 2],
+}
+
+impl<V: Copy> Affine<V> {
+    #[inline(always)]
+    pub fn apply<S: Simd<V = V>>(self, simd: S, sums: V) -> V {
+        simd.min(self.bounds[1], simd.max(self.bounds[0], simd.fma(sums, self.scale, self.shift)))
+    }
+}
+
+/// The [`Affine`]s of some channels, found without a branch.
+#[derive(Clone, Copy)]
+pub(super) struct Affines<'a> {
+    /// A number a channel, or one for all.
+    scale: &'a [f32],
+    shift: &'a [f32],
+    /// From one channel's number to the next, in `scale` and in `shift`.
+    steps: [usize; 2],
+    bounds: [f32; 2],
+}
+
+impl Affines<'_> {
+    /// # Safety
+    /// There is a channel `index`.
+    #[inline(always)]
+    pub unsafe fn get<S: Simd>(&self, simd: S, index: usize) -> Affine<S::V> {
+        // SAFETY: the caller's promise; with a step of 0 the first number is read.
+        let number = |i: usize, of: &[f32]| unsafe { simd.splat(*of.as_ptr().add(index * self.steps[i])) };
+        Affine {
+            scale: number(0, self.scale),
+            shift: number(1, self.shift),
+            bounds: self.bounds.map(|bound| simd.splat(bound)),
+        }
+    }
 }
 
 impl<'a> Finish<'a> {
@@ -45,13 +78,19 @@ impl<'a> Finish<'a> {
         }
     }
 
+    /// Whether the activation is no more than bounds.
+    pub fn is_bounded(&self) -> bool {
+        self.bounds().is_some()
+    }
+
+    /// Of the channels from `first` on.
     #[inline(always)]
-    pub fn affine<S: Simd>(&self, simd: S, channel: usize) -> Affine<S::V> {
-        let bounds = self.bounds().unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
-        Affine {
-            scale: simd.splat(self.scale.map_or(1., |scale| scale[channel])),
-            shift: simd.splat(self.shift.map_or(0., |shift| shift[channel])),
-            bounds: bounds.map(|bound| simd.splat(bound)),
+    pub fn affines(&self, first: usize) -> Affines<'_> {
+        Affines {
+            scale: self.scale.map_or(&[1.], |scale| &scale[first..]),
+            shift: self.shift.map_or(&[0.], |shift| &shift[first..]),
+            steps: [self.scale, self.shift].map(|numbers| numbers.is_some().into()),
+            bounds: self.bounds().unwrap_or([f32::NEG_INFINITY, f32::INFINITY]),
         }
     }
 
@@ -76,6 +115,26 @@ impl<'a> Finish<'a> {
             }
             let value = simd.min(affine.bounds[1], simd.max(affine.bounds[0], value));
             store(simd, output.add(at), lanes, value);
+        }
+    }
+
+    /// As [`store`](Self::store), with any activation.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub unsafe fn store_activated<S: Simd>(
+        &self,
+        simd: S,
+        sums: S::V,
+        affine: Affine<S::V>,
+        place: [usize; 2],
+        output: *mut f32,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            self.store(simd, sums, affine, place, output);
+            self.activate(simd, place, output);
         }
     }
 

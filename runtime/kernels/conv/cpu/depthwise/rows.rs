@@ -84,7 +84,8 @@ impl<'a, S: Simd> Plane<'a, S> {
             input: &bands.input[source * input..][..input],
             weights: std::array::from_fn(|i| simd.splat(weight[i])),
             finish: bands.finish,
-            affine: bands.finish.affine(simd, channel),
+            // SAFETY: the channel is one of the output.
+            affine: unsafe { bands.finish.affines(channel).get(simd, 0) },
             output: bands.output,
             origin: index * output,
         }
@@ -174,11 +175,7 @@ impl<S: Simd, const STRIDE: usize> Columns<S, STRIDE> {
     #[inline(always)]
     fn new(simd: S, shape: &ConvShape, x: usize) -> Self {
         let first = (x * STRIDE) as isize - shape.geometry.padding[1][0] as isize;
-        let inside = Self::OFFSETS.map(|offset| {
-            let start = first + offset as isize;
-            let lane = |column: usize| (column as isize - start).clamp(0, S::LANES as isize) as usize;
-            simd.mask(lane(0), lane(shape.input[1]))
-        });
+        let inside = Self::OFFSETS.map(|offset| simd.inside(first + offset as isize, shape.input[1]));
         Self { first, inside }
     }
 
