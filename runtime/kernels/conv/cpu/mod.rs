@@ -4,6 +4,7 @@
 //! that suits them: halves are widened to f32, summed there and rounded once.
 
 mod depthwise;
+mod dilated;
 mod direct;
 pub(super) mod epilogue;
 mod finish;

@@ -1,13 +1,13 @@
 //! How large the pieces are: input channels of a chunk, output channels and pixels of a task.
 
 use super::micro::RegisterBlock;
-use super::tile::row_phases;
+use super::tile::{phases, reach};
 use crate::kernels::conv::ConvShape;
 
 /// Bytes of the first-level cache that the input of one strip may take.
-const STRIP_BYTES: usize = 48 << 10;
+const STRIP_BYTES: usize = 32 << 10;
 /// Floats of the second-level cache that a task's tile, and its sums, may take.
-const TILE_FLOATS: usize = 32 << 10;
+const TILE_FLOATS: usize = 48 << 10;
 const SUMS_FLOATS: usize = 32 << 10;
 /// Output channels of a task, at most.
 const CHANNELS: usize = 128;
@@ -36,7 +36,7 @@ impl Cut {
         let chunk = inputs.div_ceil(inputs.div_ceil((STRIP_BYTES / strip_bytes).max(1)));
         let outputs = shape.group_outputs();
         let channels = outputs.div_ceil(outputs.div_ceil(CHANNELS)).next_multiple_of(block);
-        let planes = row_phases(shape).len() * shape.kernel[1];
+        let planes = planes(shape, registers.lanes);
         let tile = if in_place { usize::MAX } else { TILE_FLOATS / (chunk * planes) };
         let sums = if chunk < inputs { SUMS_FLOATS / channels } else { usize::MAX };
         let pixels = tile.min(sums).max(strip);
@@ -90,10 +90,16 @@ impl Cut {
         let vectors = (rows * columns).div_ceil(registers.lanes).max(2);
         let channels = self.channels.min(shape.group_outputs()).next_multiple_of(block);
         let products = (vectors * channels).saturating_mul(shape.taps()) / 2;
-        let halo = (shape.kernel[0] - 1) * shape.geometry.dilation[0] / shape.geometry.stride[0];
-        let planes = row_phases(shape).len() * shape.kernel[1];
+        let halo = reach(shape, 0);
+        let planes = planes(shape, registers.lanes);
         let tile = planes * (rows + halo) * columns.div_ceil(registers.lanes);
         let copies = if in_place { vectors } else { tile.saturating_mul(COPY) };
         products.saturating_add(copies.saturating_mul(shape.group_inputs())).saturating_add(HAND_OUT)
     }
+}
+
+/// The planes of a tile for each of its channels.
+fn planes(shape: &ConvShape, lanes: usize) -> usize {
+    let columns = if shape.output[1] % lanes == 0 { phases(shape, 1).len() } else { shape.kernel[1] };
+    phases(shape, 0).len() * columns
 }

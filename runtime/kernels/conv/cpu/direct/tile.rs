@@ -1,7 +1,7 @@
 //! A few channels of the input a task reads, copied to where every tap is a fixed offset.
 
 use super::plan::Patch;
-use crate::kernels::conv::ConvShape;
+use crate::kernels::conv::{ConvGeometry, ConvShape};
 use crate::kernels::simd::Simd;
 
 /// Where a task's vectors read.
@@ -11,15 +11,17 @@ pub(super) enum Layout {
     Tile(Tile),
 }
 
-/// `[channels][row phases][kernel columns][rows][pitch]`: for each column of the kernel a plane of just the
-/// pixels that it reads, so that neighbours in the output are neighbours in the tile whatever the stride,
-/// the padding and the dilation. The rows that one row of the kernel reads (every `stride`-th of the input)
-/// lie together, a phase.
+/// `[channels][row phases][column planes][rows][pitch]`. The rows that one row of the kernel reads (every
+/// `stride`-th of the input) lie together, a phase. So do the columns that one column of the kernel reads,
+/// where the output's rows are whole vectors; else each column of the kernel has a plane of just the pixels
+/// that it reads, so that neighbours in the output are neighbours in the tile, across the ends of rows too.
 pub(super) struct Tile {
     /// The row phases that some tap reads, ascending.
     phases: Vec<usize>,
-    /// How far the last tap reaches beyond the first, in rows of its phase.
-    reach: usize,
+    /// The first column, of those that the kernel reaches, in each plane.
+    planes: Vec<usize>,
+    /// How far the last tap reaches beyond the first, in rows and columns of its plane.
+    reach: [usize; 2],
     pub pitch: usize,
     plane: usize,
     channel: usize,
@@ -35,28 +37,41 @@ impl Tile {
         lanes: usize,
         most: usize,
     ) -> Option<Self> {
-        let (stride, dilation) = (shape.geometry.stride[0], shape.geometry.dilation[0]);
-        let phases = row_phases(shape);
-        let reach = (shape.kernel[0] - 1) * dilation / stride;
-        // Where a patch is not as wide as the output, each of its rows starts a vector.
-        let whole_rows = columns == shape.output[1];
-        let pitch = if whole_rows { columns } else { columns.next_multiple_of(lanes) };
-        let plane = rows.checked_add(reach)?.checked_mul(pitch)?;
-        let lines = (phases.len() * shape.kernel[1]).checked_mul(plane)?.div_ceil(16);
+        let [reach_y, reach_x] = [0, 1].map(|axis| reach(shape, axis));
+        let (planes, pitch, reach_x) = match columns % lanes {
+            0 => (phases(shape, 1), columns.checked_add(reach_x)?, reach_x),
+            _ => {
+                let planes = (0..shape.kernel[1]).map(|k| k * shape.geometry.dilation[1]);
+                // Where a patch is not as wide as the output, each of its rows starts a vector.
+                let whole_rows = columns == shape.output[1];
+                (planes.collect(), if whole_rows { columns } else { columns.next_multiple_of(lanes) }, 0)
+            }
+        };
+        let reach = [reach_y, reach_x];
+        let plane = rows.checked_add(reach_y)?.checked_mul(pitch)?;
+        let phases = phases(shape, 0);
+        let lines = (phases.len() * planes.len()).checked_mul(plane)?.div_ceil(16);
         // An odd number of cache lines, so that the channels do not all fall on the same few sets.
         let channel = (lines | 1).checked_mul(16)?;
         let fits = channel.checked_mul(channels)? <= most;
-        fits.then_some(Self { phases, reach, pitch, plane, channel })
+        fits.then_some(Self { phases, planes, reach, pitch, plane, channel })
     }
 
     /// The offset of every tap of `channels` channels, in the weight's order.
     pub fn taps(&self, shape: &ConvShape, channels: usize) -> Vec<u32> {
         let [height, width] = shape.kernel;
+        let ConvGeometry { stride, dilation, .. } = shape.geometry;
+        let index = |of: &[usize], phase: usize| of.iter().position(|p| *p == phase);
         let offset = |channel: usize, ky: usize, kx: usize| {
-            let (stride, distance) = (shape.geometry.stride[0], ky * shape.geometry.dilation[0]);
-            let phase = self.phases.iter().position(|phase| *phase == distance % stride);
-            let plane = phase.unwrap_or_default() * width + kx;
-            (channel * self.channel + plane * self.plane + distance / stride * self.pitch) as u32
+            let [y, x] = [ky * dilation[0], kx * dilation[1]];
+            let phase = index(&self.phases, y % stride[0]).unwrap_or_default();
+            // A plane of its own, or a shift in the plane of its phase.
+            let (plane, shift) = match index(&self.planes, x) {
+                Some(plane) => (plane, 0),
+                None => (index(&self.planes, x % stride[1]).unwrap_or_default(), x / stride[1]),
+            };
+            let plane = phase * self.planes.len() + plane;
+            (channel * self.channel + plane * self.plane + y / stride[0] * self.pitch + shift) as u32
         };
         let rows = (0..channels).flat_map(|channel| (0..height).map(move |ky| (channel, ky)));
         rows.flat_map(|(channel, ky)| (0..width).map(move |kx| offset(channel, ky, kx))).collect()
@@ -80,44 +95,78 @@ impl Tile {
         input: *const f32,
         tile: *mut f32,
     ) {
-        let ([height, width], [[top, _], [left, _]]) = (shape.input, shape.geometry.padding);
-        let [stride_y, stride_x] = shape.geometry.stride;
-        let mut plane = tile;
+        let [left, _] = shape.geometry.padding[1];
+        let stride = shape.geometry.stride[1];
+        let width = patch.columns + self.reach[1];
+        let mut to = tile;
         for phase in &self.phases {
-            for kx in 0..shape.kernel[1] {
-                for x in (0..patch.columns).step_by(S::LANES) {
+            for plane in &self.planes {
+                for x in (0..width).step_by(S::LANES) {
                     // The last vector of a row ends where the row does. A row shorter than a vector is
                     // stored with what is beyond it, which the next row then overwrites.
-                    let x = x.min(patch.columns.saturating_sub(S::LANES));
-                    let first = (patch.x + x) * stride_x + kx * shape.geometry.dilation[1];
-                    let columns = Columns::new(simd, first as isize - left as isize, stride_x, width);
-                    let mut to = plane.wrapping_add(x);
-                    for r in 0..patch.rows + self.reach {
-                        let y = ((patch.y + r) * stride_y + phase).wrapping_sub(top);
-                        // SAFETY: row `y` exists, and so does row `r` of the plane.
-                        unsafe {
-                            let pixels = match y < height {
-                                true => columns.load(simd, input.add(y * width)),
-                                false => simd.zero(),
-                            };
-                            simd.store(to, pixels);
+                    let x = x.min(width.saturating_sub(S::LANES));
+                    let first = ((patch.x + x) * stride + plane) as isize - left as isize;
+                    let columns = Columns::new(simd, first, stride, shape.input[1]);
+                    let to = to.wrapping_add(x);
+                    // SAFETY: the columns, from the first on, are those of the tile's plane.
+                    unsafe {
+                        match stride {
+                            1 => self.fill_rows(shape, patch, *phase, input, to, |row, to| {
+                                simd.store(to, columns.neighbours(simd, row))
+                            }),
+                            2 => self.fill_rows(shape, patch, *phase, input, to, |row, to| {
+                                simd.store(to, columns.every_other(simd, row))
+                            }),
+                            _ => self.fill_rows(shape, patch, *phase, input, to, |row, to| {
+                                simd.store(to, columns.strided(simd, row))
+                            }),
                         }
-                        to = to.wrapping_add(self.pitch);
                     }
                 }
-                plane = plane.wrapping_add(self.plane);
+                to = to.wrapping_add(self.plane);
             }
+        }
+    }
+
+    /// Calls `copy` with every row of `input` that the phase of a patch reads, and with its place from `to`
+    /// on; for the rows of padding with a row of zeros.
+    ///
+    /// # Safety
+    /// `copy` may be called with any row of the input.
+    #[inline(always)]
+    unsafe fn fill_rows(
+        &self,
+        shape: &ConvShape,
+        patch: &Patch,
+        phase: usize,
+        input: *const f32,
+        to: *mut f32,
+        copy: impl Fn(Option<*const f32>, *mut f32),
+    ) {
+        let ([height, width], [top, _]) = (shape.input, shape.geometry.padding[0]);
+        let stride = shape.geometry.stride[0];
+        let mut y = (patch.y * stride + phase).wrapping_sub(top);
+        let mut to = to;
+        for _ in 0..patch.rows + self.reach[0] {
+            copy((y < height).then(|| input.wrapping_add(y * width)), to);
+            y = y.wrapping_add(stride);
+            to = to.wrapping_add(self.pitch);
         }
     }
 }
 
-/// The rows modulo the stride that the rows of a kernel read.
-pub(super) fn row_phases(shape: &ConvShape) -> Vec<usize> {
-    let (stride, dilation) = (shape.geometry.stride[0], shape.geometry.dilation[0]);
-    let mut phases: Vec<_> = (0..shape.kernel[0].min(stride)).map(|k| k * dilation % stride).collect();
+/// The rows (columns with `axis` 1) modulo the stride that those of a kernel read, ascending.
+pub(super) fn phases(shape: &ConvShape, axis: usize) -> Vec<usize> {
+    let (stride, dilation) = (shape.geometry.stride[axis], shape.geometry.dilation[axis]);
+    let mut phases: Vec<_> = (0..shape.kernel[axis].min(stride)).map(|k| k * dilation % stride).collect();
     phases.sort_unstable();
     phases.dedup();
     phases
+}
+
+/// How far the last row (column) of a kernel reaches beyond the first, in rows of their phases.
+pub(super) fn reach(shape: &ConvShape, axis: usize) -> usize {
+    (shape.kernel[axis] - 1) * shape.geometry.dilation[axis] / shape.geometry.stride[axis]
 }
 
 /// Every `stride`-th column of a row of the input, as many as a vector has lanes.
@@ -126,7 +175,7 @@ struct Columns<S: Simd> {
     first: isize,
     stride: usize,
     width: usize,
-    /// With a stride of 1 or 2, the lanes of one or two vectors that lie within the row.
+    /// The lanes of two vectors from the first column on that lie within the row.
     inside: [S::Mask; 2],
 }
 
@@ -137,31 +186,47 @@ impl<S: Simd> Columns<S> {
         Self { first, stride, width, inside }
     }
 
+    /// With stride 1; zeros where there is no row.
+    ///
     /// # Safety
     /// `row` is as wide as the input.
     #[inline(always)]
-    unsafe fn load(&self, simd: S, row: *const f32) -> S::V {
-        let from = row.wrapping_offset(self.first);
-        // SAFETY: the masks, and the test of each column, keep to the row.
-        unsafe {
-            match self.stride {
-                1 => simd.load_masked(from, self.inside[0]),
-                2 => {
-                    let next = from.wrapping_add(S::LANES);
-                    let [a, b] = [(from, self.inside[0]), (next, self.inside[1])];
-                    simd.deinterleave(simd.load_masked(a.0, a.1), simd.load_masked(b.0, b.1))[0]
-                }
-                _ => {
-                    let mut lanes = [0.; 16];
-                    for (i, lane) in lanes[..S::LANES].iter_mut().enumerate() {
-                        let column = self.first.wrapping_add_unsigned(i * self.stride) as usize;
-                        if column < self.width {
-                            *lane = *row.add(column);
-                        }
-                    }
-                    simd.load(lanes.as_ptr())
-                }
+    unsafe fn neighbours(&self, simd: S, row: Option<*const f32>) -> S::V {
+        let Some(row) = row else { return simd.zero() };
+        // SAFETY: the mask keeps to the row.
+        unsafe { simd.load_masked(row.wrapping_offset(self.first), self.inside[0]) }
+    }
+
+    /// With stride 2.
+    ///
+    /// # Safety
+    /// As for [`neighbours`](Self::neighbours).
+    #[inline(always)]
+    unsafe fn every_other(&self, simd: S, row: Option<*const f32>) -> S::V {
+        let Some(row) = row else { return simd.zero() };
+        let row = row.wrapping_offset(self.first);
+        // SAFETY: the masks keep to the row.
+        let [a, b] =
+            [0, 1].map(|i| unsafe { simd.load_masked(row.wrapping_add(i * S::LANES), self.inside[i]) });
+        simd.deinterleave(a, b)[0]
+    }
+
+    /// With any stride.
+    ///
+    /// # Safety
+    /// As for [`neighbours`](Self::neighbours).
+    #[inline(always)]
+    unsafe fn strided(&self, simd: S, row: Option<*const f32>) -> S::V {
+        let Some(row) = row else { return simd.zero() };
+        let mut lanes = [0.; 16];
+        for (i, lane) in lanes[..S::LANES].iter_mut().enumerate() {
+            let column = self.first.wrapping_add_unsigned(i * self.stride) as usize;
+            if column < self.width {
+                // SAFETY: the column lies within the row.
+                *lane = unsafe { *row.add(column) };
             }
         }
+        // SAFETY: no vector has more than 16 lanes.
+        unsafe { simd.load(lanes.as_ptr()) }
     }
 }
