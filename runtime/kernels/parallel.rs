@@ -1,35 +1,112 @@
 //! Sharing work among the threads of rayon's pool.
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Calls `run` with every index below `count`, on this thread and on as many of the pool as help.
 ///
 /// The calling thread begins at once, where a parallel iterator would hand everything to the pool and
 /// sleep: waking a thread takes longer than a small layer. Each thread takes the next index when it has
-/// done its last, so `run` must not care who calls it, or in which order. Behind a pointer, because a copy
-/// of rayon's machinery for every caller would take longer to compile than the kernels.
+/// done its last, so `run` must not care who calls it, or in which order. Nobody waits for a helper that
+/// comes when all is done, and the wait for those at work is an active one: it is as short as an index.
 pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
-    let next = AtomicUsize::new(0);
-    let work = || {
-        loop {
-            let index = next.fetch_add(1, Ordering::Relaxed);
-            if index >= count {
-                return;
-            }
-            run(index);
-        }
-    };
     let helpers = rayon::current_num_threads().min(count).saturating_sub(1);
     if helpers == 0 {
-        return work();
+        return (0..count).for_each(run);
     }
-    rayon::in_place_scope(|scope| {
-        for _ in 0..helpers {
-            scope.spawn(|_| work());
-        }
-        work();
-    });
+    let run: *const (dyn Fn(usize) + Sync + '_) = run;
+    // SAFETY: the same pointer; `Job` says until when it is followed.
+    let run = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Run>(run) };
+    let job =
+        Job { run, count, next: AtomicUsize::new(0), inside: AtomicUsize::new(0), panic: Mutex::default() };
+    let job = Arc::new(job);
+    for _ in 0..helpers {
+        let job = job.clone();
+        rayon::spawn(move || job.help());
+    }
+    let closing = Closing(&job);
+    // SAFETY: `run` lives until this function returns.
+    unsafe { job.work() };
+    drop(closing);
+    let panic = job.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(panic) = panic {
+        resume_unwind(panic);
+    }
 }
+
+/// Into how many hand-outs work is best cut for the pool: at most `most`, and one alone where that is few.
+/// Every thread has the same number of them where it can.
+pub(crate) fn hand_outs(most: usize) -> usize {
+    let threads = rayon::current_num_threads();
+    match most {
+        0 | 1 => 1,
+        _ => most.next_multiple_of(threads).min(4 * threads),
+    }
+}
+
+type Run = *const (dyn Fn(usize) + Sync + 'static);
+
+/// What a call of [`for_each`] shares with its helpers, who may come when it has long returned.
+struct Job {
+    /// Followed only by the caller and by helpers that came in before it closed the job; it waits for them.
+    run: Run,
+    count: usize,
+    next: AtomicUsize,
+    /// The helpers at work, and [`CLOSED`].
+    inside: AtomicUsize,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+}
+
+/// The bit of [`Job::inside`] that keeps later helpers out.
+const CLOSED: usize = 1 << (usize::BITS - 1);
+
+// SAFETY: `run` may be called by any thread, as its type says.
+unsafe impl Send for Job {}
+unsafe impl Sync for Job {}
+
+impl Job {
+    /// # Safety
+    /// `run` is alive.
+    unsafe fn work(&self) {
+        loop {
+            let index = self.next.fetch_add(1, Ordering::Relaxed);
+            if index >= self.count {
+                return;
+            }
+            // SAFETY: the caller's promise.
+            unsafe { (*self.run)(index) };
+        }
+    }
+
+    fn help(&self) {
+        if self.inside.fetch_add(1, Ordering::Acquire) & CLOSED == 0 {
+            // SAFETY: the caller of `for_each`, and with it `run`, waits from now on.
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| unsafe { self.work() })) {
+                *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
+            }
+        }
+        self.inside.fetch_sub(1, Ordering::Release);
+    }
+}
+
+/// Closes a job and waits for its helpers, also where the caller panics.
+struct Closing<'a>(&'a Job);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        let mut turns = 0;
+        self.0.inside.fetch_or(CLOSED, Ordering::Relaxed);
+        while self.0.inside.load(Ordering::Acquire) != CLOSED {
+            turns += 1;
+            if turns < ACTIVE_TURNS { std::hint::spin_loop() } else { std::thread::yield_now() }
+        }
+    }
+}
+
+/// Looks at the helpers before the waiting thread offers its core to others: some 20 microseconds.
+const ACTIVE_TURNS: usize = 1000;
 
 /// Calls `run` with every run of `len` elements of `data` and its number; the last one may be shorter.
 pub(crate) fn for_each_chunk<T: Send>(data: &mut [T], len: usize, run: impl Fn(usize, &mut [T]) + Sync) {
@@ -84,6 +161,15 @@ mod tests {
             });
             assert!(calls.iter().all(|calls| calls.load(Ordering::Relaxed) == 1));
         }
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller() {
+        for culprit in [0, 63] {
+            let call = || for_each(64, &|index| assert_ne!(index, culprit));
+            assert!(std::panic::catch_unwind(call).is_err());
+        }
+        for_each(64, &|_| for_each(3, &|_| ()));
     }
 
     #[test]

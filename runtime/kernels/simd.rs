@@ -19,18 +19,26 @@ pub enum Isa {
 
 /// The instruction sets of this machine, the portable one first, the one in use by default last.
 pub fn available() -> Vec<Isa> {
-    #[allow(unused_mut)]
-    let mut isas = vec![Isa::Portable];
-    #[cfg(target_arch = "x86_64")]
-    if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        isas.push(Isa::Avx2);
-        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
-            isas.push(Isa::Avx512);
+    let all = [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512];
+    all.into_iter().filter(|isa| isa.is_available()).collect()
+}
+
+impl Isa {
+    fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            Self::Neon => cfg!(target_arch = "aarch64"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                let features = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq");
+                features && Self::Avx2.is_available()
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::Avx512 => false,
         }
     }
-    #[cfg(target_arch = "aarch64")]
-    isas.push(Isa::Neon);
-    isas
 }
 
 /// The instruction set in use: the widest of the machine that `SCONCE_ISA`
@@ -58,11 +66,11 @@ pub trait Kernel {
 /// Runs `kernel` with `isa`, or with the portable path where the machine lacks it.
 pub fn dispatch_to<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     match isa {
-        // SAFETY (all three): `available` has found the features on this machine.
+        // SAFETY (all three): the features have been found on this machine.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 if available().contains(&isa) => unsafe { run_avx512(kernel) },
+        Isa::Avx512 if isa.is_available() => unsafe { run_avx512(kernel) },
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 if available().contains(&isa) => unsafe { run_avx2(kernel) },
+        Isa::Avx2 if isa.is_available() => unsafe { run_avx2(kernel) },
         #[cfg(target_arch = "aarch64")]
         Isa::Neon => unsafe { run_neon(kernel) },
         _ => kernel.run(Portable),
@@ -111,6 +119,8 @@ fn run_neon<K: Kernel>(kernel: K) -> K::Output {
 #[allow(clippy::missing_safety_doc, reason = "stated once, above")]
 pub trait Simd: Copy + Send + Sync + 'static {
     type V: Copy;
+    /// Some neighbouring lanes of a vector.
+    type Mask: Copy;
     const LANES: usize;
     /// Vector registers, of which a kernel's inner loop may use this many.
     const REGISTERS: usize;
@@ -120,6 +130,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn store(self, to: *mut f32, v: Self::V);
     unsafe fn load_partial(self, from: *const f32, n: usize) -> Self::V;
     unsafe fn store_partial(self, to: *mut f32, n: usize, v: Self::V);
+    /// The lanes from `first` up to `end`, which is not beyond the last.
+    fn mask(self, first: usize, end: usize) -> Self::Mask;
+    /// The floats at the lanes of the mask, zero in all others; only the former need be in bounds.
+    unsafe fn load_masked(self, from: *const f32, mask: Self::Mask) -> Self::V;
+    /// The even and the odd elements of `a` followed by `b`.
+    fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2];
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
@@ -131,6 +147,14 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn min(self, bound: Self::V, value: Self::V) -> Self::V;
     /// The sum of all lanes, in a fixed order.
     fn sum(self, v: Self::V) -> f32;
+
+    /// The lanes of a vector from element `first` of a row of `len` on, maybe before its start, that lie in
+    /// the row.
+    #[inline(always)]
+    fn inside(self, first: isize, len: usize) -> Self::Mask {
+        let lane = |element: usize| (element as isize - first).clamp(0, Self::LANES as isize) as usize;
+        self.mask(lane(0), lane(len))
+    }
 
     #[inline(always)]
     fn zero(self) -> Self::V {
@@ -144,6 +168,7 @@ pub struct Portable;
 
 impl Simd for Portable {
     type V = [f32; 8];
+    type Mask = [usize; 2];
     const LANES: usize = 8;
     const REGISTERS: usize = 8;
 
@@ -172,6 +197,21 @@ impl Simd for Portable {
             // SAFETY: `i < n`, and the caller guarantees `n` floats.
             unsafe { *to.add(i) = x }
         }
+    }
+    #[inline(always)]
+    fn mask(self, first: usize, end: usize) -> Self::Mask {
+        [first, end]
+    }
+    #[inline(always)]
+    unsafe fn load_masked(self, from: *const f32, [first, end]: Self::Mask) -> Self::V {
+        let inside = |i: usize| first <= i && i < end;
+        // SAFETY: the caller guarantees the floats of these lanes.
+        std::array::from_fn(|i| if inside(i) { unsafe { *from.wrapping_add(i) } } else { 0. })
+    }
+    #[inline(always)]
+    fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+        let all = |i: usize| if i < 8 { a[i] } else { b[i - 8] };
+        [std::array::from_fn(|i| all(2 * i)), std::array::from_fn(|i| all(2 * i + 1))]
     }
     #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
@@ -230,6 +270,7 @@ mod x86 {
     // caller's promise. `max` and `min` return their second operand where either is NaN.
     impl Simd for Avx2 {
         type V = __m256;
+        type Mask = __m256i;
         const LANES: usize = 8;
         const REGISTERS: usize = 16;
 
@@ -252,6 +293,22 @@ mod x86 {
         #[inline(always)]
         unsafe fn store_partial(self, to: *mut f32, n: usize, v: Self::V) {
             unsafe { _mm256_maskstore_ps(to, mask8(n), v) }
+        }
+        #[inline(always)]
+        fn mask(self, first: usize, end: usize) -> Self::Mask {
+            unsafe { _mm256_andnot_si256(mask8(first), mask8(end)) }
+        }
+        #[inline(always)]
+        unsafe fn load_masked(self, from: *const f32, mask: Self::Mask) -> Self::V {
+            unsafe { _mm256_maskload_ps(from, mask) }
+        }
+        #[inline(always)]
+        fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+            // Pairs of each half of `a` and `b` in turn, then the pairs in order.
+            let order =
+                |v| unsafe { _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v))) };
+            let [even, odd] = unsafe { [_mm256_shuffle_ps::<0x88>(a, b), _mm256_shuffle_ps::<0xdd>(a, b)] };
+            [order(even), order(odd)]
         }
         #[inline(always)]
         fn add(self, a: Self::V, b: Self::V) -> Self::V {
@@ -300,6 +357,7 @@ mod x86 {
     // SAFETY of every block below: as for `Avx2`.
     impl Simd for Avx512 {
         type V = __m512;
+        type Mask = __mmask16;
         const LANES: usize = 16;
         const REGISTERS: usize = 32;
 
@@ -322,6 +380,22 @@ mod x86 {
         #[inline(always)]
         unsafe fn store_partial(self, to: *mut f32, n: usize, v: Self::V) {
             unsafe { _mm512_mask_storeu_ps(to, mask16(n), v) }
+        }
+        #[inline(always)]
+        fn mask(self, first: usize, end: usize) -> Self::Mask {
+            mask16(end) & !mask16(first)
+        }
+        #[inline(always)]
+        unsafe fn load_masked(self, from: *const f32, mask: Self::Mask) -> Self::V {
+            unsafe { _mm512_maskz_loadu_ps(mask, from) }
+        }
+        #[inline(always)]
+        fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+            unsafe {
+                let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+                let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+                [_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b)]
+            }
         }
         #[inline(always)]
         fn add(self, a: Self::V, b: Self::V) -> Self::V {
@@ -370,6 +444,7 @@ mod arm {
     // `fmax` and `fmin` return NaN where either operand is NaN.
     impl Simd for Neon {
         type V = float32x4_t;
+        type Mask = [usize; 2];
         const LANES: usize = 4;
         const REGISTERS: usize = 32;
 
@@ -397,6 +472,25 @@ mod arm {
             for (i, x) in lanes.into_iter().take(n).enumerate() {
                 unsafe { *to.add(i) = x }
             }
+        }
+        #[inline(always)]
+        fn mask(self, first: usize, end: usize) -> Self::Mask {
+            [first, end]
+        }
+        #[inline(always)]
+        unsafe fn load_masked(self, from: *const f32, [first, end]: Self::Mask) -> Self::V {
+            if end - first == 4 {
+                return unsafe { vld1q_f32(from) };
+            }
+            let mut lanes = [0.; 4];
+            for (i, x) in lanes.iter_mut().enumerate().take(end).skip(first) {
+                *x = unsafe { *from.wrapping_add(i) };
+            }
+            unsafe { vld1q_f32(lanes.as_ptr()) }
+        }
+        #[inline(always)]
+        fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+            unsafe { [vuzp1q_f32(a, b), vuzp2q_f32(a, b)] }
         }
         #[inline(always)]
         fn add(self, a: Self::V, b: Self::V) -> Self::V {

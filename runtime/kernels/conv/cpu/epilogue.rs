@@ -97,7 +97,13 @@ fn each<S: Simd>(simd: S, activation: Activation, x: S::V) -> S::V {
     let mut lanes = [0f32; 16];
     // SAFETY: no vector has more than 16 lanes.
     unsafe { simd.store(lanes.as_mut_ptr(), x) };
-    lanes[..S::LANES].iter_mut().for_each(|x| *x = x.activate(activation));
+    activate_lanes(activation, &mut lanes[..S::LANES]);
     // SAFETY: as above.
     unsafe { simd.load(lanes.as_ptr()) }
+}
+
+/// Compiled once: there is nothing to gain from a copy for every instruction set and every caller.
+#[inline(never)]
+fn activate_lanes(activation: Activation, lanes: &mut [f32]) {
+    lanes.iter_mut().for_each(|x| *x = x.activate(activation));
 }

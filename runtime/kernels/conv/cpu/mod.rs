@@ -3,8 +3,11 @@
 //! `forward` reads the operands whatever their dtype and strides (`operand`) and runs the kernel
 //! that suits them: halves are widened to f32, summed there and rounded once.
 
+mod depthwise;
+mod dilated;
 mod direct;
 pub(super) mod epilogue;
+mod finish;
 mod operand;
 mod packed;
 mod portable;
@@ -86,6 +89,9 @@ fn single(
     packing: Option<Packing<'_>>,
     isa: Isa,
 ) -> Result<Vec<f32>> {
+    if let Some(output) = depthwise::conv2d(shape, values, activation, isa)? {
+        return Ok(output);
+    }
     if let Some(output) = winograd::conv2d(shape, values, activation, packing, isa)? {
         return Ok(output);
     }
@@ -103,3 +109,11 @@ fn reserve<T>(elements: usize) -> Result<Vec<T>> {
         Err(error) => bail!("conv2d: no memory for an output of {elements} elements: {error}"),
     }
 }
+
+/// The output's first element. The tasks that share it write disjoint elements.
+#[derive(Clone, Copy)]
+struct Output(*mut f32);
+
+// SAFETY: whoever has it writes elements of its own, and reads no others.
+unsafe impl Send for Output {}
+unsafe impl Sync for Output {}

@@ -1,20 +1,31 @@
-//! What a kernel prepares from a weight, kept for the next call.
+//! What a kernel prepares from a weight and a shape, kept for the next call.
 
+use crate::kernels::conv::ConvShape;
 use crate::kernels::conv::winograd::Tile;
+use crate::kernels::simd::Isa;
 use candle_core::TensorId;
 use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// The packed form of an immutable weight, which a layer keeps between its calls.
+/// The packed form of an immutable weight, and the plan of the last call, which a layer keeps between its
+/// calls.
 ///
-/// The form belongs to one tensor, by its id: another weight, or another kernel, replaces it. It is
-/// right only where nobody writes to the weight's storage; weights that are variables are never kept.
-/// A clone shares nothing and starts empty.
+/// The packed form belongs to one tensor, by its id: another weight, or another kernel, replaces it. It is
+/// right only where nobody writes to the weight's storage; weights that are variables are never kept. The
+/// plan belongs to one shape. A clone shares nothing and starts empty.
 #[derive(Default)]
-pub struct PackedCache(Mutex<Option<(Key, Kept)>>);
+pub struct PackedCache {
+    weight: Slot<(TensorId, Form)>,
+    plan: Slot<PlanKey>,
+}
 
-type Key = (TensorId, Form);
+/// What a plan depends on: the shape, the instruction set, and the number of threads.
+pub(super) type PlanKey = (ConvShape, Isa, usize);
+
+/// A value that is kept until another key is asked for.
+struct Slot<K>(Mutex<Option<(K, Kept)>>);
+
 type Kept = Arc<dyn Any + Send + Sync>;
 
 /// The order of a packed weight's elements; each kernel has its own.
@@ -26,19 +37,25 @@ pub enum Form {
     Winograd { tile: Tile },
 }
 
-impl PackedCache {
-    fn get<T: Any + Send + Sync>(&self, key: Key, pack: impl FnOnce() -> T) -> Arc<T> {
-        // A thread that panicked while it packed has stored nothing: what is there is whole.
+impl<K> Default for Slot<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: PartialEq> Slot<K> {
+    fn get<T: Any + Send + Sync>(&self, key: K, make: impl FnOnce() -> T) -> Arc<T> {
+        // A thread that panicked while it made a value has stored nothing: what is there is whole.
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((kept, packed)) = &*slot
+        if let Some((kept, value)) = &*slot
             && *kept == key
-            && let Ok(packed) = packed.clone().downcast()
+            && let Ok(value) = value.clone().downcast()
         {
-            return packed;
+            return value;
         }
-        let packed = Arc::new(pack());
-        *slot = Some((key, packed.clone()));
-        packed
+        let value = Arc::new(make());
+        *slot = Some((key, value.clone()));
+        value
     }
 }
 
@@ -69,8 +86,20 @@ impl Packing<'_> {
         pack: impl FnOnce() -> T,
     ) -> Arc<T> {
         match packing {
-            Some(Packing { cache, weight }) => cache.get((weight, form), pack),
+            Some(Packing { cache, weight }) => cache.weight.get((weight, form), pack),
             None => Arc::new(pack()),
+        }
+    }
+
+    /// The kept plan for `key`, or else what `make` makes, kept where there is a cache.
+    pub(super) fn plan<T: Any + Send + Sync>(
+        packing: Option<Self>,
+        key: PlanKey,
+        make: impl FnOnce() -> T,
+    ) -> Arc<T> {
+        match packing {
+            Some(Packing { cache, .. }) => cache.plan.get(key, make),
+            None => Arc::new(make()),
         }
     }
 }

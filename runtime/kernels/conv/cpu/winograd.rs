@@ -1,5 +1,6 @@
 //! Which convolutions go to Winograd's kernels, and what they are handed.
 
+use super::dilated::Phases;
 use super::operand::Values;
 use super::packed::{Form, Packing};
 use super::reserve;
@@ -9,6 +10,7 @@ use crate::kernels::conv::winograd::{self, Epilogue, PackedWinograd, Shape};
 use crate::kernels::simd::{self, Isa, Kernel, Simd};
 use candle_core::Result;
 use rayon::prelude::*;
+use std::sync::Arc;
 
 /// Output pixels from which on a weight is worth transforming for one call alone.
 const PIXELS_OF_ONE_CALL: usize = 2048;
@@ -22,21 +24,49 @@ pub(super) fn conv2d(
     packing: Option<Packing<'_>>,
     isa: Isa,
 ) -> Result<Option<Vec<f32>>> {
-    let ConvShape { batch, in_channels, out_channels, input, .. } = *shape;
-    let sizes = Shape { batch, in_channels, out_channels, input, padding: shape.geometry.padding };
-    let pixels = batch * shape.output[0] * shape.output[1];
-    if packing.is_none() && pixels < PIXELS_OF_ONE_CALL {
-        return Ok(None);
-    }
-    let Some(tile) = winograd::choose(&sizes, shape.kernel, &shape.geometry) else { return Ok(None) };
-    if !is_finite(&values.input, isa) {
-        return Ok(None);
-    }
-    let packed = Packing::get(packing, Form::Winograd { tile }, || {
-        let finite = is_finite(&values.weight, isa);
-        finite.then(|| PackedWinograd::new(&values.weight, out_channels, in_channels, tile))
-    });
+    let phases = Phases::of(shape);
+    let plain = phases.as_ref().map_or(shape, |phases| &phases.plain);
+    let Some(packed) = packed(plain, values, packing, isa) else { return Ok(None) };
     let Some(packed) = &*packed else { return Ok(None) };
+    Ok(Some(match &phases {
+        None => run(plain, values, activation, packed, isa)?,
+        Some(phases) => phases.join(&run(plain, &phases.split(values)?, activation, packed, isa)?)?,
+    }))
+}
+
+/// The transformed weight: `None` where that does not pay, or an operand is not finite.
+fn packed(
+    shape: &ConvShape,
+    values: &Values<'_, f32>,
+    packing: Option<Packing<'_>>,
+    isa: Isa,
+) -> Option<Arc<Option<PackedWinograd>>> {
+    let pixels = shape.batch * shape.output[0] * shape.output[1];
+    if packing.is_none() && pixels < PIXELS_OF_ONE_CALL {
+        return None;
+    }
+    let tile = winograd::choose(&sizes(shape), shape.kernel, &shape.geometry)?;
+    is_finite(&values.input, isa).then(|| {
+        Packing::get(packing, Form::Winograd { tile }, || {
+            let ConvShape { in_channels, out_channels, .. } = *shape;
+            let finite = is_finite(&values.weight, isa);
+            finite.then(|| PackedWinograd::new(&values.weight, out_channels, in_channels, tile))
+        })
+    })
+}
+
+fn sizes(shape: &ConvShape) -> Shape {
+    let ConvShape { batch, in_channels, out_channels, input, .. } = *shape;
+    Shape { batch, in_channels, out_channels, input, padding: shape.geometry.padding }
+}
+
+fn run(
+    shape: &ConvShape,
+    values: &Values<'_, f32>,
+    activation: Activation,
+    packed: &PackedWinograd,
+    isa: Isa,
+) -> Result<Vec<f32>> {
     let epilogue = Epilogue {
         scale: values.scale.as_deref(),
         shift: values.shift.as_deref(),
@@ -45,20 +75,14 @@ pub(super) fn conv2d(
     };
     let elements = shape.output_elements();
     let mut output = reserve(elements)?;
-    winograd::run(
-        isa,
-        &sizes,
-        &values.input,
-        packed,
-        &epilogue,
-        &mut output.spare_capacity_mut()[..elements],
-    );
+    let room = &mut output.spare_capacity_mut()[..elements];
+    winograd::run(isa, &sizes(shape), &values.input, packed, &epilogue, room);
     // SAFETY: `run` initialises all of the output.
     unsafe { output.set_len(elements) };
-    Ok(Some(output))
+    Ok(output)
 }
 
-fn is_finite(values: &[f32], isa: Isa) -> bool {
+pub(super) fn is_finite(values: &[f32], isa: Isa) -> bool {
     const SHARE: usize = 1 << 16;
     match values.len() {
         0..=SHARE => simd::dispatch_to(isa, Finite(values)),

@@ -2,7 +2,7 @@
 
 use super::Operands;
 use super::gemm::{Factors, multiply};
-use super::pack::{Line, PANEL};
+use super::pack::{Line, PANEL, PackedWinograd};
 use super::scheme::Scheme;
 use super::scratch::with_scratch;
 use super::transform::{Products, STRIP, Transformed, transform_inputs, transform_outputs};
@@ -112,23 +112,42 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
     }
 
     fn multiply(&self, block: usize, panels: Range<usize>, v: Transformed) {
-        let m_stride = (self.block_tiles * self.group_panels) | 1;
-        with_scratch(m_stride * IN * IN + STRIP_LINES, |lines| {
-            let (m, strip) = lines.split_at_mut(m_stride * IN * IN);
+        with_scratch(self.m_stride() * IN * IN / PANEL + STRIP_LINES, |lines| {
+            let (m, strip) = lines.split_at_mut(self.m_stride() * IN * IN / PANEL);
             let (m, strip) = (m.as_mut_ptr().cast(), strip.as_mut_ptr().cast());
-            let m_stride = m_stride * PANEL;
-            dispatch_to(
-                self.isa,
-                Multiply { work: self, tiles: self.tiles(block), panels, v, m, m_stride, strip },
-            );
+            for group in self.groups(panels) {
+                dispatch_to(self.isa, self.product(block, group.clone(), v, m));
+                dispatch_to(self.isa, self.results(block, group, m, strip));
+            }
         });
     }
 
-    /// The weight of a panel at a position; any address where there is no such panel.
-    #[inline(always)]
-    fn weight(&self, panel: usize, position: usize) -> *const f32 {
-        let packed = self.operands.packed;
-        packed.lines.as_ptr().wrapping_add((panel * IN * IN + position) * packed.in_channels).cast()
+    /// The panels that share a pass over `v`.
+    fn groups(&self, panels: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<F, OUT, IN> {
+        let size = self.group_panels;
+        panels.clone().step_by(size).map(move |first| first..panels.end.min(first + size))
+    }
+
+    /// The floats of one position's products: an odd number of cache lines, as for `v`.
+    fn m_stride(&self) -> usize {
+        ((self.block_tiles * self.group_panels) | 1) * PANEL
+    }
+
+    /// The second step, for a group of panels of a block's tiles.
+    fn product(&self, block: usize, panels: Range<usize>, v: Transformed, m: *mut f32) -> Product<'_> {
+        let (packed, tiles) = (self.operands.packed, self.tiles(block).len());
+        Product { packed, positions: IN * IN, tiles, panels, v, m, m_stride: self.m_stride() }
+    }
+
+    /// The third.
+    fn results(
+        &self,
+        block: usize,
+        panels: Range<usize>,
+        m: *mut f32,
+        strip: *mut f32,
+    ) -> Results<'_, F, OUT, IN> {
+        Results { work: self, tiles: self.tiles(block), panels, m, strip }
     }
 }
 
@@ -153,59 +172,76 @@ impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Kernel for Transform
     }
 }
 
-/// The second and third step, for some panels of output channels of a block's tiles.
-struct Multiply<'a, F, const OUT: usize, const IN: usize> {
-    work: &'a Work<'a, F, OUT, IN>,
-    tiles: Range<usize>,
+/// The second step, for some panels of output channels: the same for every scheme, so that it is compiled
+/// once.
+struct Product<'a> {
+    packed: &'a PackedWinograd,
+    positions: usize,
+    tiles: usize,
     panels: Range<usize>,
     v: Transformed,
-    /// `[position][panel of the group][tile][PANEL]`.
+    /// `[position][panel][tile][PANEL]`.
     m: *mut f32,
     m_stride: usize,
-    strip: *mut f32,
 }
 
-impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Kernel for Multiply<'_, F, OUT, IN> {
+impl Kernel for Product<'_> {
     type Output = ();
 
+    /// Position by position: `v` is read once for all panels.
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        for first in self.panels.clone().step_by(self.work.group_panels) {
-            let group = first..self.panels.end.min(first + self.work.group_panels);
-            self.products(simd, group.clone());
-            for panel in group {
-                let (operands, tiles, channel) = (self.work.operands, self.tiles.clone(), panel * PANEL);
-                let data = self.m.wrapping_add((panel - first) * self.tiles.len() * PANEL);
-                let m = Products { data, position_stride: self.m_stride };
-                // SAFETY: the scratch has the sizes asked for, and no other task these outputs.
-                unsafe { transform_outputs::<S, F, OUT, IN>(simd, operands, tiles, channel, self.strip, m) }
-            }
-        }
-    }
-}
-
-impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Multiply<'_, F, OUT, IN> {
-    /// The second step for a group of panels, position by position: `v` is read once for all of them.
-    #[inline(always)]
-    fn products<S: Simd>(&self, simd: S, panels: Range<usize>) {
-        let Self { work, v, .. } = self;
-        for position in 0..IN * IN {
+        let Self { v, positions, tiles, panels, .. } = &self;
+        for position in 0..*positions {
             for panel in panels.clone() {
-                let (next, next_position) = match (panel + 1 < panels.end, position + 1 < IN * IN) {
+                let (next, next_position) = match (panel + 1 < panels.end, position + 1 < *positions) {
                     (true, _) => (panel + 1, position),
                     (false, true) => (panels.start, position + 1),
                     (false, false) => (panels.end, 0),
                 };
                 let factors = Factors {
                     v: v.data.wrapping_add(position * v.position_stride),
-                    u: work.weight(panel, position),
-                    next: work.weight(next, next_position),
-                    channels: work.operands.shape.in_channels,
+                    u: self.weight(panel, position),
+                    next: self.weight(next, next_position),
+                    channels: self.packed.in_channels,
                 };
-                let at = position * self.m_stride + (panel - panels.start) * self.tiles.len() * PANEL;
+                let at = position * self.m_stride + (panel - panels.start) * tiles * PANEL;
                 // SAFETY: the panel and the position exist, and the scratch has the sizes asked for.
-                unsafe { multiply(simd, factors, self.tiles.len(), self.m.add(at)) }
+                unsafe { multiply(simd, factors, *tiles, self.m.add(at)) }
             }
+        }
+    }
+}
+
+impl Product<'_> {
+    /// The weight of a panel at a position; any address where there is no such panel.
+    #[inline(always)]
+    fn weight(&self, panel: usize, position: usize) -> *const f32 {
+        let line = (panel * self.positions + position) * self.packed.in_channels;
+        self.packed.lines.as_ptr().wrapping_add(line).cast()
+    }
+}
+
+/// The third step.
+struct Results<'a, F, const OUT: usize, const IN: usize> {
+    work: &'a Work<'a, F, OUT, IN>,
+    tiles: Range<usize>,
+    panels: Range<usize>,
+    m: *mut f32,
+    strip: *mut f32,
+}
+
+impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Kernel for Results<'_, F, OUT, IN> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for (i, panel) in self.panels.clone().enumerate() {
+            let (operands, tiles) = (self.work.operands, self.tiles.clone());
+            let data = self.m.wrapping_add(i * tiles.len() * PANEL);
+            let m = Products { data, position_stride: self.work.m_stride() };
+            // SAFETY: the scratch has the sizes asked for, and no other task these outputs.
+            unsafe { transform_outputs::<S, F, OUT, IN>(simd, operands, tiles, panel * PANEL, self.strip, m) }
         }
     }
 }

@@ -1,77 +1,105 @@
 //! How large the pieces are: input channels of a chunk, output channels and pixels of a task.
 
+use super::micro::RegisterBlock;
+use super::tile::{phases, reach};
 use crate::kernels::conv::ConvShape;
 
 /// Bytes of the first-level cache that the input of one strip may take.
-const STRIP_BYTES: usize = 24 << 10;
+const STRIP_BYTES: usize = 32 << 10;
 /// Floats of the second-level cache that a task's tile, and its sums, may take.
-const TILE_FLOATS: usize = 32 << 10;
+const TILE_FLOATS: usize = 48 << 10;
 const SUMS_FLOATS: usize = 32 << 10;
-/// Output channels of a task, at most; a split into fewer than `FEW_CHANNELS` copies the input too often.
+/// Output channels of a task, at most.
 const CHANNELS: usize = 128;
-const FEW_CHANNELS: usize = 32;
-/// Strips of a patch below which its halo costs too much.
-const FEW_STRIPS: usize = 4;
+/// What a task costs beside its work, in cycles of a core that finishes two vectors of multiply-adds in
+/// each; what it costs to copy a vector into a tile.
+const HAND_OUT: usize = 2000;
+const COPY: usize = 3;
 
 /// The sizes of a task's pieces.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Cut {
     /// Input channels summed at once. Independent of the number of threads, as is every sum.
     pub chunk: usize,
-    /// Output channels of a task.
+    /// Output channels of a task: whole register blocks.
     pub channels: usize,
-    /// Output rows and columns of a task.
-    pub patch: [usize; 2],
+    /// Into how many patches the output's rows and columns are cut.
+    pub patches: [usize; 2],
 }
 
 impl Cut {
-    pub fn new(shape: &ConvShape, pointwise: bool, strip: usize) -> Self {
-        let chunk = even(shape.group_inputs().max(1), STRIP_BYTES / strip_bytes(shape, pointwise, strip), 1);
-        let channels = even(shape.group_outputs(), CHANNELS, 1);
-        let phases =
-            shape.geometry.stride[0].min(shape.kernel[0]) * shape.geometry.stride[1].min(shape.kernel[1]);
-        let tile = TILE_FLOATS / (chunk * phases);
-        let sums = if chunk < shape.group_inputs() { SUMS_FLOATS / channels } else { TILE_FLOATS };
+    /// The largest pieces for the caches. `in_place` where the input is not copied.
+    pub fn new(shape: &ConvShape, in_place: bool, registers: RegisterBlock, block: usize) -> Self {
+        let strip = registers.strip();
+        let strip_bytes = shape.kernel[0] * shape.kernel[1] * strip * 4;
+        let inputs = shape.group_inputs().max(1);
+        let chunk = inputs.div_ceil(inputs.div_ceil((STRIP_BYTES / strip_bytes).max(1)));
+        let outputs = shape.group_outputs();
+        let channels = outputs.div_ceil(outputs.div_ceil(CHANNELS)).next_multiple_of(block);
+        let planes = planes(shape, registers.lanes);
+        let tile = if in_place { usize::MAX } else { TILE_FLOATS / (chunk * planes) };
+        let sums = if chunk < inputs { SUMS_FLOATS / channels } else { usize::MAX };
         let pixels = tile.min(sums).max(strip);
         let [rows, columns] = shape.output;
-        let columns = if columns > pixels { even(columns, pixels, strip) } else { columns };
-        Self { chunk, channels, patch: [even(rows, pixels / columns, 1), columns] }
+        let patches = match columns > pixels {
+            true => [rows, columns.div_ceil(pixels)],
+            false => [rows.div_ceil(pixels / columns), 1],
+        };
+        Self { chunk, channels, patches }
     }
 
-    /// Halves tasks until there are `wanted`: by pixels while the patches stay large, then by channels.
-    pub fn refine(&mut self, shape: &ConvShape, strip: usize, wanted: usize) {
-        while self.tasks(shape) < wanted {
-            let [rows, columns] = self.patch;
-            if rows * columns >= 2 * FEW_STRIPS * strip && rows > 1 {
-                self.patch[0] = rows.div_ceil(2);
-            } else if rows * columns >= 2 * FEW_STRIPS * strip {
-                self.patch[1] = columns.div_ceil(2).next_multiple_of(strip);
-            } else if self.channels >= 2 * FEW_CHANNELS {
-                self.channels = self.channels.div_ceil(2);
-            } else {
-                return;
-            }
-        }
+    /// Cuts on, into patches and runs of output channels, until `threads` threads are done soonest.
+    pub fn split(
+        self,
+        shape: &ConvShape,
+        in_place: bool,
+        registers: RegisterBlock,
+        block: usize,
+        threads: usize,
+    ) -> Self {
+        let factors = || (0..).flat_map(|i| [2 << i, 3 << i]).take_while(|n| *n <= 2 * threads);
+        let factors = || std::iter::once(1).chain(factors());
+        let segments = shape.group_outputs().div_ceil(self.channels);
+        let candidates = factors().flat_map(|pixels| factors().map(move |channels| [pixels, channels]));
+        let cuts = candidates.map(|[pixels, channels]| {
+            let [rows, columns] = self.patches;
+            let most_columns = shape.output[1].div_ceil(registers.strip());
+            let patches = match shape.output[0] {
+                1 => [1, (columns * pixels).min(most_columns.max(columns))],
+                height => [(rows * pixels).min(height), columns],
+            };
+            let channels = shape.group_outputs().div_ceil(segments * channels).next_multiple_of(block);
+            Self { channels, patches, ..self }
+        });
+        let time = |cut: &Self| {
+            let tasks = cut.tasks(shape).div_ceil(threads);
+            tasks.saturating_mul(cut.cycles(shape, in_place, registers, block))
+        };
+        cuts.min_by_key(time).unwrap_or(self)
     }
 
-    fn tasks(&self, shape: &ConvShape) -> usize {
-        let [rows, columns] = self.patch;
-        let patches = shape.output[0].div_ceil(rows) * shape.output[1].div_ceil(columns);
-        shape.batch * shape.geometry.groups * shape.group_outputs().div_ceil(self.channels) * patches
+    pub fn tasks(&self, shape: &ConvShape) -> usize {
+        let segments = shape.group_outputs().div_ceil(self.channels);
+        shape.batch * shape.geometry.groups * segments * self.patches[0] * self.patches[1]
+    }
+
+    /// What a task takes.
+    fn cycles(&self, shape: &ConvShape, in_place: bool, registers: RegisterBlock, block: usize) -> usize {
+        let rows = shape.output[0].div_ceil(self.patches[0]);
+        let columns = shape.output[1].div_ceil(self.patches[1]);
+        let vectors = (rows * columns).div_ceil(registers.lanes).max(2);
+        let channels = self.channels.min(shape.group_outputs()).next_multiple_of(block);
+        let products = (vectors * channels).saturating_mul(shape.taps()) / 2;
+        let halo = reach(shape, 0);
+        let planes = planes(shape, registers.lanes);
+        let tile = planes * (rows + halo) * columns.div_ceil(registers.lanes);
+        let copies = if in_place { vectors } else { tile.saturating_mul(COPY) };
+        products.saturating_add(copies.saturating_mul(shape.group_inputs())).saturating_add(HAND_OUT)
     }
 }
 
-/// The cache lines that one input channel's part of a strip touches, in bytes.
-fn strip_bytes(shape: &ConvShape, pointwise: bool, strip: usize) -> usize {
-    if pointwise {
-        return strip * 4;
-    }
-    let phases = shape.geometry.stride[1].min(shape.kernel[1]);
-    let reach = (shape.kernel[1] - 1) * shape.geometry.dilation[1] / shape.geometry.stride[1];
-    shape.kernel[0] * phases * ((strip + reach) * 4 + 64)
-}
-
-/// The size of pieces of at most `most` (or one), a multiple of `unit`, that cut `total` evenly.
-fn even(total: usize, most: usize, unit: usize) -> usize {
-    let pieces = total.div_ceil(most.max(1)).max(1);
-    total.div_ceil(pieces).next_multiple_of(unit)
+/// The planes of a tile for each of its channels.
+fn planes(shape: &ConvShape, lanes: usize) -> usize {
+    let columns = if shape.output[1] % lanes == 0 { phases(shape, 1).len() } else { shape.kernel[1] };
+    phases(shape, 0).len() * columns
 }

@@ -1,5 +1,6 @@
 //! The innermost loop: one register block of output channels × vectors of output pixels.
 
+use crate::kernels::conv::cpu::finish::Affines;
 use crate::kernels::simd::{Kernel, Simd};
 
 /// The most vectors of pixels in any register block.
@@ -31,17 +32,17 @@ impl RegisterBlock {
     }
 }
 
-/// Where a register block stores results at once, instead of sums: its pixels are one whole run of the
-/// output, and all that follows is a bias and perhaps a ReLU.
+/// Where a register block stores results at once, instead of sums: its vectors are all pixels, and what is
+/// done to sums is done in registers.
 #[derive(Clone, Copy)]
 pub(super) struct Results<'a> {
-    /// The first pixel of the first channel.
+    pub affines: Affines<'a>,
+    /// Where the pixels of the first channel count from.
     pub output: *mut f32,
+    /// The first pixel of each vector.
+    pub pixels: &'a [u32; MOST_VECTORS],
     /// From one channel to the next.
     pub plane: usize,
-    /// A number for each channel of the block; nothing to add where it is empty.
-    pub shift: &'a [f32],
-    pub relu: bool,
 }
 
 /// Where a register block's sums come from and go to.
@@ -72,8 +73,8 @@ impl Kernel for Measure {
 ///
 /// # Safety
 /// `weights` has `taps.len() * channels` floats, each of the inputs a vector at every
-/// offset of `taps`, and `sums` room for a vector for each channel and input, as has every channel of
-/// `results`.
+/// offset of `taps`, and `sums` room for a vector for each channel and input. Every channel of `results`
+/// exists and has a vector at each of the pixels.
 #[inline(always)]
 pub(super) unsafe fn accumulate<S: Simd>(
     simd: S,
@@ -86,10 +87,9 @@ pub(super) unsafe fn accumulate<S: Simd>(
     let most = const { RegisterBlock::of::<S>() };
     macro_rules! blocks {
         ($(($m:literal, $n:literal))*) => {
-            match (channels, inputs) {
-                $(($m, inputs) if $m <= most.channels && $n <= most.vectors && inputs.len() == $n => {
-                    let mut fixed = [inputs[0]; $n];
-                    fixed.copy_from_slice(inputs);
+            match (channels, inputs.len()) {
+                $(($m, $n) if $m <= most.channels && $n <= most.vectors => {
+                    let fixed = std::array::from_fn(|n| inputs[n]);
                     // SAFETY: the caller's promise, for this number of channels and vectors.
                     unsafe { block::<S, $m, $n>(simd, fixed, taps, weights, sums) }
                 })*
@@ -97,7 +97,11 @@ pub(super) unsafe fn accumulate<S: Simd>(
             }
         };
     }
-    blocks!((8, 3)(8, 2)(8, 1)(6, 2)(6, 1)(4, 3)(4, 2)(4, 1)(2, 3)(2, 2)(2, 1)(1, 3)(1, 2)(1, 1))
+    match S::REGISTERS {
+        32.. => blocks!((8, 3)(8, 2)(8, 1)(4, 3)(4, 2)(4, 1)(1, 3)(1, 2)(1, 1)),
+        16.. => blocks!((6, 2)(6, 1)(4, 2)(4, 1)(1, 2)(1, 1)),
+        _ => blocks!((2, 2)(2, 1)(1, 2)(1, 1)),
+    }
 }
 
 #[inline(always)]
@@ -134,14 +138,14 @@ unsafe fn block<S: Simd, const M: usize, const N: usize>(
         }
         weights = weights.wrapping_add(M);
     }
-    if let Some(Results { output, plane, shift, relu }) = sums.results {
+    if let Some(Results { affines, output, pixels, plane }) = sums.results {
         for m in 0..M {
-            let shift = simd.splat(shift.get(m).copied().unwrap_or(0.));
+            // SAFETY: every channel of `results` exists.
+            let affine = unsafe { affines.get(simd, m) };
             for n in 0..N {
-                let value = simd.add(sum[m][n], shift);
-                let value = if relu { simd.max(simd.zero(), value) } else { value };
-                // SAFETY: every channel of `results` has room for `N` vectors.
-                unsafe { simd.store(output.add(m * plane + n * S::LANES), value) };
+                let value = affine.apply(simd, sum[m][n]);
+                // SAFETY: every channel of `results` has a vector at each of `pixels`.
+                unsafe { simd.store(output.add(m * plane + pixels[n] as usize), value) };
             }
         }
         return;

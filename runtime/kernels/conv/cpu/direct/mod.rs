@@ -3,11 +3,10 @@
 //! A [`Plan`] cuts the work into tasks, each a block of output pixels times a run of output channels.
 //! A task copies the input it reads, a few channels at a time, into a zero-padded [`tile`] that stays in
 //! cache; there every product of every tap is a vector load at a fixed offset, so that stride, padding
-//! and dilation cost the inner loop ([`micro`]) nothing. [`finish`] applies the epilogue to each register
+//! and dilation cost the inner loop ([`micro`]) nothing. A pointwise convolution reads the input itself. [`Finish`] applies the epilogue to each register
 //! block while it is still in the first-level cache.
 
 mod cut;
-mod finish;
 mod micro;
 mod plan;
 mod scratch;
@@ -16,17 +15,17 @@ mod task;
 mod tile;
 mod weights;
 
+use super::finish::Finish;
 use super::operand::Values;
 use super::packed::{Form, Packing};
-use super::reserve;
+use super::{Output, reserve};
 use crate::kernels::activation::Activation;
 use crate::kernels::conv::ConvShape;
 use crate::kernels::parallel;
 use crate::kernels::simd::{self, Isa};
 use candle_core::Result;
-use finish::Finish;
 use plan::Plan;
-use task::{Output, Tasks};
+use task::Tasks;
 
 /// The output `[batch, out_channels, height, width]`, or `None` for operands that this kernel is not for:
 /// tiles that are unreasonably large, and weights that turn the tiles' padding into NaN.
@@ -41,26 +40,22 @@ pub(super) fn conv2d(
     if output.capacity() == 0 {
         return Ok(Some(output));
     }
-    let Some(plan) = Plan::new(shape, isa, rayon::current_num_threads()) else { return Ok(None) };
+    let threads = rayon::current_num_threads();
+    let plan = Packing::plan(packing, (*shape, isa, threads), || Plan::new(shape, isa, threads));
+    let Some(plan) = &*plan else { return Ok(None) };
     let form = Form::Blocked { block: plan.block, chunk: plan.chunk_len() };
-    let weights = Packing::get(packing, form, || weights::pack(&plan, &values.weight));
+    let weights = Packing::get(packing, form, || weights::pack(plan, &values.weight));
     if !weights.finite && shape.geometry.padding != [[0; 2]; 2] {
         return Ok(None);
     }
-    let finish = Finish {
-        scale: values.scale.as_deref(),
-        shift: values.shift.as_deref(),
-        residual: values.residual.as_deref(),
-        activation,
-    };
+    let finish = Finish::of(values, activation);
     let target = Output(output.as_mut_ptr());
-    let (tasks, grain) = (plan.tasks(), plan.grain);
     let run = |hand_out: usize| {
-        let indices = hand_out * grain..tasks.min((hand_out + 1) * grain);
-        let (plan, input, weights) = (&plan, &*values.input, &weights.floats[..]);
+        let (input, weights) = (&*values.input, &weights.floats[..]);
+        let indices = plan.tasks(hand_out);
         simd::dispatch_to(isa, Tasks { plan, indices, input, weights, finish, output: target });
     };
-    parallel::for_each(tasks.div_ceil(grain), &run);
+    parallel::for_each(plan.hand_outs, &run);
     // SAFETY: every output element belongs to one of the tasks, and they have all run.
     unsafe { output.set_len(shape.output_elements()) };
     Ok(Some(output))

@@ -2,8 +2,8 @@
 
 use super::cut::Cut;
 use super::micro::Measure;
-use super::strips::{Grid, Strips};
-use super::tile::Layout;
+use super::strips::{self, Strip};
+use super::tile::{Layout, Tile};
 use crate::kernels::conv::{ConvGeometry, ConvShape};
 use crate::kernels::simd::{self, Isa};
 use std::ops::Range;
@@ -30,12 +30,12 @@ pub(super) struct Plan {
     pub taps: Vec<u32>,
     pub tile_len: usize,
     pub sums_len: usize,
-    /// Tasks that a thread takes at once; all of them where a second thread would not pay.
-    pub grain: usize,
+    /// Into how many hand-outs the tasks are best grouped.
+    pub hand_outs: usize,
     cut: Cut,
     patches: Vec<Patch>,
-    /// One for each size of patch.
-    strips: Vec<Strips>,
+    /// One list for each size of patch.
+    strips: Vec<Vec<Strip>>,
 }
 
 /// A block of output pixels.
@@ -54,7 +54,7 @@ pub(super) struct Place<'a> {
     pub image: usize,
     pub group: usize,
     pub patch: &'a Patch,
-    pub strips: &'a Strips,
+    pub strips: &'a [Strip],
     /// Of the group's output channels.
     pub channels: Range<usize>,
 }
@@ -64,53 +64,60 @@ impl Plan {
     pub fn new(shape: &ConvShape, isa: Isa, threads: usize) -> Option<Self> {
         let registers = simd::dispatch_to(isa, Measure);
         let (strip, lanes) = (registers.strip(), registers.lanes);
-        let pointwise = is_pointwise(shape);
-        let shape = if pointwise { flattened(shape) } else { *shape };
-        let block = registers.channels.min(shape.group_outputs().next_power_of_two());
-        let mut cut = Cut::new(&shape, pointwise, strip);
+        let shape = if is_pointwise(shape) { flattened(shape) } else { *shape };
+        let in_place = is_pointwise(&shape) && reads_well(&shape, lanes);
+        let block = width_of_block(shape.group_outputs(), registers.channels);
         let work = shape.output_elements().saturating_mul(shape.taps() + OVERHEAD);
         let threads = if work < SERIAL_BELOW { 1 } else { threads };
-        if threads > 1 {
-            cut.refine(&shape, strip, (work / HAND_OUT).min(3 * threads));
-        }
-        cut.channels = cut.channels.next_multiple_of(block);
-        let (layout, flat) = Layout::choose(&shape, pointwise, &cut, registers);
-        let (patches, strips) = patches(&shape, cut.patch, |rows, columns| {
-            let grid = |pitch| Grid { rows, columns, pitch, width: shape.output[1], block: registers };
-            match &layout {
-                Layout::Planes(planes) if flat => Strips::flat(grid(planes.pitch)),
-                Layout::Planes(planes) => Strips::by_rows(grid(planes.pitch)),
-                Layout::Panels { .. } => Strips::panels(columns, cut.chunk, registers),
+        let cut = Cut::new(&shape, in_place, registers, block);
+        let cut = cut.split(&shape, in_place, registers, block, threads);
+        let (patches, sizes) = patches(&shape, cut.patches, lanes);
+        let largest = |axis: usize| sizes.iter().map(|size| size[axis]).max().unwrap_or(0);
+        let (layout, taps) = match in_place {
+            true => (Layout::InPlace, in_place_taps(&shape, cut.chunk)?),
+            false => {
+                let tile = Tile::new(&shape, [largest(0), largest(1)], cut.chunk, lanes, LARGEST_TILE)?;
+                let taps = tile.taps(&shape, cut.chunk);
+                (Layout::Tile(tile), taps)
             }
-        });
-        let taps = layout.taps(&shape, cut.chunk, LARGEST_TILE)?;
-        let end = strips.iter().map(|strips| strips.end(lanes)).max().unwrap_or(0);
-        // One strip more than vectors reach: a panel's last strip is filled whole.
-        let tile_len =
-            layout.len(cut.chunk).max(end + taps.iter().max().map_or(0, |tap| *tap as usize)) + strip;
-        if tile_len > LARGEST_TILE {
-            return None;
-        }
+        };
+        let strips: Vec<_> = sizes
+            .iter()
+            .map(|&[rows, columns]| match &layout {
+                Layout::Tile(tile) if tile.pitch != shape.output[1] => {
+                    strips::rows([rows, columns], tile.pitch, shape.output[1], registers)
+                }
+                _ => strips::run(rows * columns, registers),
+            })
+            .collect();
+        let end = strips.iter().flatten().map(|strip| strip.end(lanes)).max().unwrap_or(0);
+        let tile_len = match &layout {
+            Layout::InPlace => 0,
+            Layout::Tile(tile) => {
+                tile.len(cut.chunk).max(end + taps.iter().max().map_or(0, |tap| *tap as usize)) + lanes
+            }
+        };
         let blocks = match cut.chunk < shape.group_inputs() {
-            true => cut.channels / block * strips.iter().map(|strips| strips.strips.len()).max().unwrap_or(0),
+            true => cut.channels / block * strips.iter().map(Vec::len).max().unwrap_or(0),
             false => 1,
         };
+        let pieces = (work / HAND_OUT).clamp(1, 4 * threads).next_multiple_of(threads);
+        let hand_outs = pieces.min(cut.tasks(&shape));
         let sums_len = blocks * block * strip;
-        let mut plan =
-            Self { shape, block, strip, layout, taps, tile_len, sums_len, grain: 1, cut, patches, strips };
-        let pieces = (work / HAND_OUT).clamp(1, 8 * threads);
-        plan.grain = plan.tasks().div_ceil(if threads > 1 { pieces } else { 1 }).max(1);
-        Some(plan)
+        Some(Self { shape, block, strip, layout, taps, tile_len, sums_len, hand_outs, cut, patches, strips })
     }
 
-    pub fn tasks(&self) -> usize {
-        self.shape.batch * self.shape.geometry.groups * self.segments() * self.patches.len()
+    /// The tasks of one of the hand-outs.
+    pub fn tasks(&self, hand_out: usize) -> Range<usize> {
+        let bound = |hand_out: usize| hand_out * self.cut.tasks(&self.shape) / self.hand_outs;
+        bound(hand_out)..bound(hand_out + 1)
     }
 
     /// Neighbouring tasks share their weights.
     pub fn place(&self, index: usize) -> Place<'_> {
         let (index, patch) = (index / self.patches.len(), &self.patches[index % self.patches.len()]);
-        let (index, segment) = (index / self.segments(), index % self.segments());
+        let segments = self.shape.group_outputs().div_ceil(self.cut.channels);
+        let (index, segment) = (index / segments, index % segments);
         let groups = self.shape.geometry.groups;
         let first = segment * self.cut.channels;
         Place {
@@ -120,11 +127,6 @@ impl Plan {
             strips: &self.strips[patch.strips],
             channels: first..self.shape.group_outputs().min(first + self.cut.channels),
         }
-    }
-
-    /// The runs of output channels that tasks share a group in.
-    fn segments(&self) -> usize {
-        self.shape.group_outputs().div_ceil(self.cut.channels)
     }
 
     pub fn chunks(&self) -> usize {
@@ -146,10 +148,9 @@ impl Plan {
         self.shape.kernel[0] * self.shape.kernel[1]
     }
 
-    /// The width of the register block that starts at a group's output channel `first`: the last one may
-    /// be narrower, but is a power of two.
+    /// The width of the register block that starts at a group's output channel `first`.
     pub fn width_of_block(&self, first: usize) -> usize {
-        (self.shape.group_outputs() - first).next_power_of_two().min(self.block)
+        width_of_block(self.shape.group_outputs() - first, self.block)
     }
 
     /// Where the packed weights of a chunk start.
@@ -176,6 +177,16 @@ impl Patch {
     }
 }
 
+/// The width of the register block for `channels` output channels, where the widest is of `most`. There are
+/// few widths, as each is a loop of its own.
+fn width_of_block(channels: usize, most: usize) -> usize {
+    match channels {
+        0 | 1 => 1,
+        2..=4 => most.min(4),
+        _ => most,
+    }
+}
+
 fn is_pointwise(shape: &ConvShape) -> bool {
     let ConvGeometry { stride, padding, .. } = shape.geometry;
     shape.kernel == [1; 2] && stride == [1; 2] && padding == [[0; 2]; 2]
@@ -186,23 +197,35 @@ fn flattened(shape: &ConvShape) -> ConvShape {
     ConvShape { input: pixels, output: pixels, ..*shape }
 }
 
-/// All patches of the output, and the strips of each size that occurs.
-fn patches(
-    shape: &ConvShape,
-    [rows, columns]: [usize; 2],
-    strips: impl Fn(usize, usize) -> Strips,
-) -> (Vec<Patch>, Vec<Strips>) {
-    let mut sizes: Vec<[usize; 2]> = vec![];
-    let mut patches = vec![];
-    for y in (0..shape.output[0]).step_by(rows) {
-        for x in (0..shape.output[1]).step_by(columns) {
-            let size = [rows.min(shape.output[0] - y), columns.min(shape.output[1] - x)];
-            let strips = sizes.iter().position(|known| *known == size).unwrap_or_else(|| {
+/// Whether the planes of a pointwise convolution's input have a vector's pixels each, and lie so that the
+/// same pixel of many of them finds room in a cache.
+fn reads_well(shape: &ConvShape, lanes: usize) -> bool {
+    shape.output[1] >= lanes && shape.output[1] % 256 != 0
+}
+
+fn in_place_taps(shape: &ConvShape, channels: usize) -> Option<Vec<u32>> {
+    let plane = shape.input[0] * shape.input[1];
+    (0..channels).map(|channel| u32::try_from(channel.checked_mul(plane)?).ok()).collect()
+}
+
+/// All patches of the output, `counts` on each axis, and the sizes that occur. Columns are cut at multiples
+/// of `lanes`, and no patch that is cut has fewer.
+fn patches(shape: &ConvShape, counts: [usize; 2], lanes: usize) -> (Vec<Patch>, Vec<[usize; 2]>) {
+    let pieces = |axis: usize, unit: usize| {
+        let (size, count) = (shape.output[axis], counts[axis]);
+        let bound = move |i: usize| if i == count { size } else { i * size / count / unit * unit };
+        (0..count).map(move |i| bound(i)..bound(i + 1)).filter(|piece| !piece.is_empty())
+    };
+    let (mut sizes, mut patches): (Vec<[usize; 2]>, _) = (vec![], vec![]);
+    for rows in pieces(0, 1) {
+        for columns in pieces(1, lanes) {
+            let size = [rows.len(), columns.len()];
+            let strips = sizes.iter().position(|known| *known == size).unwrap_or(sizes.len());
+            if strips == sizes.len() {
                 sizes.push(size);
-                sizes.len() - 1
-            });
-            patches.push(Patch { y, x, rows: size[0], columns: size[1], strips });
+            }
+            patches.push(Patch { y: rows.start, x: columns.start, rows: size[0], columns: size[1], strips });
         }
     }
-    (patches, sizes.into_iter().map(|[rows, columns]| strips(rows, columns)).collect())
+    (patches, sizes)
 }

@@ -1,140 +1,65 @@
 //! The pixels of a patch as vectors: where each lies in the tile, and where its results go.
 
 use super::micro::{MOST_VECTORS, RegisterBlock};
-use std::ops::Range;
-
-/// All strips of a patch.
-#[derive(Debug, Default)]
-pub(super) struct Strips {
-    pub strips: Vec<Strip>,
-    pub runs: Vec<Run>,
-}
 
 /// A few vectors of pixels that are summed together.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Strip {
     /// Where the vectors of the first tap start in the tile.
     pub inputs: [u32; MOST_VECTORS],
+    /// Where their results go, from the patch's first pixel on.
+    pub outputs: [u32; MOST_VECTORS],
+    /// How many of their lanes are pixels.
+    pub lanes: [u32; MOST_VECTORS],
     pub vectors: usize,
-    /// Its runs in [`Strips::runs`].
-    pub runs: Range<usize>,
+    /// Whether all lanes are.
+    pub whole: bool,
 }
 
-/// Pixels of a strip that are neighbours in the output.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Run {
-    /// The first one's lane in the strip.
-    pub from: u32,
-    /// Its place in the output, from the patch's first pixel on.
-    pub to: u32,
-    pub len: u32,
+/// One run of `pixels` neighbours, in the tile as in the output. The last vector ends with the last of them:
+/// it sums some pixels again, but has no lanes left over.
+pub(super) fn run(pixels: usize, block: RegisterBlock) -> Vec<Strip> {
+    let lanes = block.lanes.min(pixels);
+    let starts = (0..pixels).step_by(block.lanes).map(|start| start.min(pixels - lanes));
+    collect(block, starts.map(|start| [start, start, lanes]))
 }
 
-/// The rows and columns of a patch, and the distances between rows.
-#[derive(Clone, Copy)]
-pub(super) struct Grid {
-    pub rows: usize,
-    pub columns: usize,
-    /// In the tile.
-    pub pitch: usize,
-    /// In the output.
-    pub width: usize,
-    pub block: RegisterBlock,
+/// `rows` rows of `columns` pixels, each of which starts a vector, `pitch` from row to row in the tile and
+/// `width` in the output.
+pub(super) fn rows(
+    [rows, columns]: [usize; 2],
+    pitch: usize,
+    width: usize,
+    block: RegisterBlock,
+) -> Vec<Strip> {
+    let starts = (0..rows).flat_map(|y| (0..columns).step_by(block.lanes).map(move |x| (y, x)));
+    let vectors = starts.map(|(y, x)| [y * pitch + x, y * width + x, block.lanes.min(columns - x)]);
+    collect(block, vectors)
 }
 
-impl Strips {
-    /// Every row starts a vector.
-    pub fn by_rows(grid: Grid) -> Self {
-        let Grid { rows, columns, pitch, width, block } = grid;
-        let lanes = block.lanes;
-        let starts = (0..rows).flat_map(|y| (0..columns).step_by(lanes).map(move |x| (y, x)));
-        Self::collect(
-            block,
-            starts.map(|(y, x)| {
-                let run = Run { from: 0, to: (y * width + x) as u32, len: lanes.min(columns - x) as u32 };
-                (y * pitch + x, vec![run])
-            }),
-        )
-    }
+/// Strips of nearly equally many vectors: one alone would wait for its own sums.
+fn collect(block: RegisterBlock, vectors: impl Iterator<Item = [usize; 3]>) -> Vec<Strip> {
+    let vectors: Vec<_> = vectors.collect();
+    let count = vectors.len().div_ceil(block.vectors);
+    let bound = |strip: usize| strip * vectors.len() / count;
+    (0..count).map(|strip| Strip::of(&vectors[bound(strip)..bound(strip + 1)], block.lanes)).collect()
+}
 
-    /// Vectors run on over the ends of rows; what they hold of the padding there is dropped.
-    pub fn flat(grid: Grid) -> Self {
-        let Grid { rows, columns, pitch, width, block } = grid;
-        let lanes = block.lanes;
-        let end = rows.saturating_sub(1) * pitch + columns;
-        Self::collect(
-            block,
-            (0..end).step_by(lanes).map(|start| {
-                let rows = start / pitch..((start + lanes).div_ceil(pitch)).min(rows);
-                let run = |y: usize| {
-                    let (from, to) = (start.max(y * pitch), (start + lanes).min(y * pitch + columns));
-                    let to_output = y * width + from - y * pitch;
-                    (from < to).then(|| Run {
-                        from: (from - start) as u32,
-                        to: to_output as u32,
-                        len: (to - from) as u32,
-                    })
-                };
-                (start, rows.filter_map(run).collect())
-            }),
-        )
-    }
-
-    /// A run of pixels in panels, each a strip of `channels` channels.
-    pub fn panels(pixels: usize, channels: usize, block: RegisterBlock) -> Self {
-        let RegisterBlock { vectors, lanes, .. } = block;
-        Self::collect(
-            block,
-            (0..pixels).step_by(lanes).enumerate().map(|(i, start)| {
-                let run = Run { from: 0, to: start as u32, len: lanes.min(pixels - start) as u32 };
-                ((i / vectors * channels * vectors + i % vectors) * lanes, vec![run])
-            }),
-        )
-    }
-
-    /// The vectors of a patch for the count alone: by rows, and flat.
-    pub fn counts(grid: Grid) -> (usize, usize) {
-        let Grid { rows, columns, pitch, block: RegisterBlock { lanes, .. }, .. } = grid;
-        (rows * columns.div_ceil(lanes), (rows.saturating_sub(1) * pitch + columns).div_ceil(lanes))
+impl Strip {
+    /// From each vector's place in the tile, its place in the output and its lanes.
+    fn of(vectors: &[[usize; 3]], lanes: usize) -> Self {
+        let all = |i: usize| std::array::from_fn(|n| vectors.get(n).map_or(0, |vector| vector[i] as u32));
+        Self {
+            inputs: all(0),
+            outputs: all(1),
+            lanes: all(2),
+            vectors: vectors.len(),
+            whole: vectors.iter().all(|vector| vector[2] == lanes),
+        }
     }
 
     /// The end of the last vector in the tile, without its taps.
     pub fn end(&self, lanes: usize) -> usize {
-        let starts = self.strips.iter().flat_map(|strip| &strip.inputs[..strip.vectors]);
-        starts.max().map_or(0, |start| *start as usize + lanes)
-    }
-
-    fn collect(block: RegisterBlock, vectors: impl Iterator<Item = (usize, Vec<Run>)>) -> Self {
-        let vectors: Vec<_> = vectors.collect();
-        let mut result = Self::default();
-        let mut rest = &vectors[..];
-        while !rest.is_empty() {
-            // A strip of one vector waits for its own sums; two of two are faster than three and one.
-            let vectors = if rest.len() == 4 { 2 } else { rest.len().min(block.vectors) };
-            let (strip, after) = rest.split_at(vectors);
-            result.push(strip, block.lanes);
-            rest = after;
-        }
-        result
-    }
-
-    fn push(&mut self, vectors: &[(usize, Vec<Run>)], lanes: usize) {
-        let first = self.runs.len();
-        let mut inputs = [0; MOST_VECTORS];
-        for (n, (input, runs)) in vectors.iter().enumerate() {
-            inputs[n] = *input as u32;
-            for run in runs {
-                let run = Run { from: run.from + (n * lanes) as u32, ..*run };
-                match self.runs[first..].last_mut() {
-                    Some(before)
-                        if before.from + before.len == run.from && before.to + before.len == run.to =>
-                    {
-                        before.len += run.len
-                    }
-                    _ => self.runs.push(run),
-                }
-            }
-        }
-        self.strips.push(Strip { inputs, vectors: vectors.len(), runs: first..self.runs.len() });
+        self.inputs.iter().max().map_or(0, |start| *start as usize + lanes)
     }
 }

@@ -1,177 +1,232 @@
 //! A few channels of the input a task reads, copied to where every tap is a fixed offset.
 
-use super::cut::Cut;
-use super::micro::RegisterBlock;
 use super::plan::Patch;
-use super::strips::{Grid, Strips};
-use crate::kernels::conv::ConvShape;
+use crate::kernels::conv::{ConvGeometry, ConvShape};
+use crate::kernels::simd::Simd;
 
-/// The order of a tile's elements. A tile covers the input of one patch of output pixels.
+/// Where a task's vectors read.
 pub(super) enum Layout {
-    /// `[channels][row phases][column phases][rows][pitch]`: the zero-padded input, of which the rows and
-    /// columns that one tap reads (every `stride`-th) lie together, a phase.
-    Planes(Planes),
-    /// `[strips][channels][strip]`, for a pointwise convolution, which reads each pixel once.
-    Panels { strip: usize, channels: usize },
+    /// In the input itself, as a pointwise convolution can.
+    InPlace,
+    Tile(Tile),
 }
 
-impl Layout {
-    /// The layout for the patches of `cut`, and whether its vectors run on over the ends of rows.
-    pub fn choose(shape: &ConvShape, pointwise: bool, cut: &Cut, block: RegisterBlock) -> (Self, bool) {
-        if pointwise {
-            return (Self::Panels { strip: block.strip(), channels: cut.chunk }, false);
-        }
-        let [rows, columns] = cut.patch;
-        let dense = Planes::new(shape, cut.patch, true);
-        let grid = Grid { rows, columns, pitch: dense.pitch, width: shape.output[1], block };
-        let (by_rows, flat) = Strips::counts(grid);
-        match flat < by_rows {
-            true => (Self::Planes(dense), true),
-            false => (Self::Planes(Planes::new(shape, cut.patch, false)), false),
-        }
-    }
-
-    /// The offset of every tap of `channels` channels, in the weight's order; `None` where they reach
-    /// beyond `most`.
-    pub fn taps(&self, shape: &ConvShape, channels: usize, most: usize) -> Option<Vec<u32>> {
-        let Self::Planes(planes) = self else {
-            return (0..channels).map(|c| u32::try_from(c * self.channel()).ok()).collect();
-        };
-        if self.len(channels) > most {
-            return None;
-        }
-        let [height, width] = shape.kernel;
-        let kernel = (0..height).flat_map(|ky| (0..width).map(move |kx| [ky, kx]));
-        let kernel: Vec<_> = kernel.map(|tap| planes.offset(shape, tap)).collect();
-        let taps = (0..channels).flat_map(|c| kernel.iter().map(move |tap| c * planes.channel + tap));
-        taps.map(|tap| u32::try_from(tap).ok()).collect()
-    }
-
-    /// Floats of a tile of `channels` channels, without what vectors reach beyond its end.
-    pub fn len(&self, channels: usize) -> usize {
-        channels.saturating_mul(self.channel())
-    }
-
-    /// From one channel to the next.
-    fn channel(&self) -> usize {
-        match self {
-            Self::Planes(planes) => planes.channel,
-            Self::Panels { strip, .. } => *strip,
-        }
-    }
-}
-
-pub(super) struct Planes {
-    /// The phases on each axis that some tap reads, ascending.
-    phases: [Vec<usize>; 2],
-    /// How far the last tap reaches beyond the first, in rows and columns of its phase.
+/// `[channels][row phases][column planes][rows][pitch]`. The rows that one row of the kernel reads (every
+/// `stride`-th of the input) lie together, a phase. So do the columns that one column of the kernel reads,
+/// where the output's rows are whole vectors; else each column of the kernel has a plane of just the pixels
+/// that it reads, so that neighbours in the output are neighbours in the tile, across the ends of rows too.
+pub(super) struct Tile {
+    /// The row phases that some tap reads, ascending.
+    phases: Vec<usize>,
+    /// The first column, of those that the kernel reaches, in each plane.
+    planes: Vec<usize>,
+    /// How far the last tap reaches beyond the first, in rows and columns of its plane.
     reach: [usize; 2],
-    /// Padding columns at the end of a row that are the next row's first.
-    shared: usize,
     pub pitch: usize,
     plane: usize,
     channel: usize,
 }
 
-impl Planes {
-    /// For patches of `patch` rows and columns. With `flat`, vectors run on over the ends of rows, so
-    /// that rows are packed as densely as can be.
-    pub fn new(shape: &ConvShape, patch: [usize; 2], flat: bool) -> Self {
-        let axis = |i: usize| {
-            let (stride, dilation) = (shape.geometry.stride[i], shape.geometry.dilation[i]);
-            let mut phases: Vec<_> =
-                (0..shape.kernel[i].min(stride)).map(|k| k * dilation % stride).collect();
-            phases.sort_unstable();
-            phases.dedup();
-            (phases, (shape.kernel[i] - 1) * dilation / stride)
+impl Tile {
+    /// For patches of at most `rows` rows and `columns` columns. `None` where it would have more than `most`
+    /// floats for `channels` channels.
+    pub fn new(
+        shape: &ConvShape,
+        [rows, columns]: [usize; 2],
+        channels: usize,
+        lanes: usize,
+        most: usize,
+    ) -> Option<Self> {
+        let [reach_y, reach_x] = [0, 1].map(|axis| reach(shape, axis));
+        let (planes, pitch, reach_x) = match columns % lanes {
+            0 => (phases(shape, 1), columns.checked_add(reach_x)?, reach_x),
+            _ => {
+                let planes = (0..shape.kernel[1]).map(|k| k * shape.geometry.dilation[1]);
+                // Where a patch is not as wide as the output, each of its rows starts a vector.
+                let whole_rows = columns == shape.output[1];
+                (planes.collect(), if whole_rows { columns } else { columns.next_multiple_of(lanes) }, 0)
+            }
         };
-        let ((row_phases, rows), (column_phases, columns)) = (axis(0), axis(1));
-        let [before, after] = shape.geometry.padding[1];
-        let whole_rows = patch[1] == shape.output[1] && shape.geometry.stride[1] == 1;
-        let shared = if flat && whole_rows { before.min(after).min(columns) } else { 0 };
-        let pitch = patch[1] + columns - shared;
-        let plane = (patch[0] + rows) * pitch + shared;
-        let lines = (row_phases.len() * column_phases.len() * plane).div_ceil(16);
+        let reach = [reach_y, reach_x];
+        let plane = rows.checked_add(reach_y)?.checked_mul(pitch)?;
+        let phases = phases(shape, 0);
+        let lines = (phases.len() * planes.len()).checked_mul(plane)?.div_ceil(16);
         // An odd number of cache lines, so that the channels do not all fall on the same few sets.
-        let channel = (lines | 1) * 16;
-        Self { phases: [row_phases, column_phases], reach: [rows, columns], shared, pitch, plane, channel }
+        let channel = (lines | 1).checked_mul(16)?;
+        let fits = channel.checked_mul(channels)? <= most;
+        fits.then_some(Self { phases, planes, reach, pitch, plane, channel })
     }
 
-    /// Where tap `(ky, kx)` of a channel starts.
-    pub fn offset(&self, shape: &ConvShape, [ky, kx]: [usize; 2]) -> usize {
-        let axis = |i: usize, k: usize| {
-            let (stride, distance) = (shape.geometry.stride[i], k * shape.geometry.dilation[i]);
-            let phase = self.phases[i].iter().position(|phase| *phase == distance % stride);
-            (phase.unwrap_or_default(), distance / stride)
+    /// The offset of every tap of `channels` channels, in the weight's order.
+    pub fn taps(&self, shape: &ConvShape, channels: usize) -> Vec<u32> {
+        let [height, width] = shape.kernel;
+        let ConvGeometry { stride, dilation, .. } = shape.geometry;
+        let index = |of: &[usize], phase: usize| of.iter().position(|p| *p == phase);
+        let offset = |channel: usize, ky: usize, kx: usize| {
+            let [y, x] = [ky * dilation[0], kx * dilation[1]];
+            let phase = index(&self.phases, y % stride[0]).unwrap_or_default();
+            // A plane of its own, or a shift in the plane of its phase.
+            let (plane, shift) = match index(&self.planes, x) {
+                Some(plane) => (plane, 0),
+                None => (index(&self.planes, x % stride[1]).unwrap_or_default(), x / stride[1]),
+            };
+            let plane = phase * self.planes.len() + plane;
+            (channel * self.channel + plane * self.plane + y / stride[0] * self.pitch + shift) as u32
         };
-        let ((row_phase, row), (column_phase, column)) = (axis(0, ky), axis(1, kx));
-        (row_phase * self.phases[1].len() + column_phase) * self.plane + row * self.pitch + column
+        let rows = (0..channels).flat_map(|channel| (0..height).map(move |ky| (channel, ky)));
+        rows.flat_map(|(channel, ky)| (0..width).map(move |kx| offset(channel, ky, kx))).collect()
     }
 
-    /// Copies one channel's part of the input that `patch` reads to where the channel starts in the tile.
-    pub fn fill(&self, shape: &ConvShape, patch: &Patch, input: &[f32], tile: &mut [f32]) {
-        let mut planes = tile.chunks_exact_mut(self.plane);
-        for row_phase in &self.phases[0] {
-            for column_phase in &self.phases[1] {
-                let Some(plane) = planes.next() else { return };
-                self.fill_phase(shape, patch, [*row_phase, *column_phase], input, plane);
+    /// Floats of `channels` channels.
+    pub fn len(&self, channels: usize) -> usize {
+        channels * self.channel
+    }
+
+    /// Copies one channel's part of the input that `patch` reads to `tile`, zeros where it leaves the input.
+    ///
+    /// # Safety
+    /// `input` is one channel; `tile` has room for one, and for a vector after it.
+    #[inline(always)]
+    pub unsafe fn fill<S: Simd>(
+        &self,
+        simd: S,
+        shape: &ConvShape,
+        patch: &Patch,
+        input: *const f32,
+        tile: *mut f32,
+    ) {
+        let [left, _] = shape.geometry.padding[1];
+        let stride = shape.geometry.stride[1];
+        let width = patch.columns + self.reach[1];
+        let mut to = tile;
+        for phase in &self.phases {
+            for plane in &self.planes {
+                for x in (0..width).step_by(S::LANES) {
+                    // The last vector of a row ends where the row does. A row shorter than a vector is
+                    // stored with what is beyond it, which the next row then overwrites.
+                    let x = x.min(width.saturating_sub(S::LANES));
+                    let first = ((patch.x + x) * stride + plane) as isize - left as isize;
+                    let columns = Columns::new(simd, first, stride, shape.input[1]);
+                    let to = to.wrapping_add(x);
+                    // SAFETY: the columns, from the first on, are those of the tile's plane.
+                    unsafe {
+                        match stride {
+                            1 => self.fill_rows(shape, patch, *phase, input, to, |row, to| {
+                                simd.store(to, columns.neighbours(simd, row))
+                            }),
+                            2 => self.fill_rows(shape, patch, *phase, input, to, |row, to| {
+                                simd.store(to, columns.every_other(simd, row))
+                            }),
+                            _ => self.fill_rows(shape, patch, *phase, input, to, |row, to| {
+                                simd.store(to, columns.strided(simd, row))
+                            }),
+                        }
+                    }
+                }
+                to = to.wrapping_add(self.plane);
             }
         }
     }
 
-    fn fill_phase(
+    /// Calls `copy` with every row of `input` that the phase of a patch reads, and with its place from `to`
+    /// on; for the rows of padding with a row of zeros.
+    ///
+    /// # Safety
+    /// `copy` may be called with any row of the input.
+    #[inline(always)]
+    unsafe fn fill_rows(
         &self,
         shape: &ConvShape,
         patch: &Patch,
-        phase: [usize; 2],
-        input: &[f32],
-        plane: &mut [f32],
+        phase: usize,
+        input: *const f32,
+        to: *mut f32,
+        copy: impl Fn(Option<*const f32>, *mut f32),
     ) {
-        let [height, width] = shape.input;
-        let [stride_y, stride_x] = shape.geometry.stride;
-        let [[top, _], [left, _]] = shape.geometry.padding;
-        let columns = (patch.columns + self.reach[1]).min(self.pitch);
-        // The first column within the input, and the first beyond it.
-        let column =
-            |x: usize| (x + left).saturating_sub(phase[1]).div_ceil(stride_x).saturating_sub(patch.x);
-        let (start, end) = (column(0).min(columns), column(width).min(columns));
-        let first = ((patch.x + start) * stride_x + phase[1]).wrapping_sub(left);
-        let rows = patch.rows + self.reach[0];
-        for (r, row) in plane.chunks_exact_mut(self.pitch).take(rows).enumerate() {
-            let y = ((patch.y + r) * stride_y + phase[0]).wrapping_sub(top);
-            if y >= height || start >= end {
-                row[..columns].fill(0.);
-                continue;
-            }
-            row[..start].fill(0.);
-            let from = &input[y * width..][..width][first..];
-            match stride_x {
-                1 => row[start..end].copy_from_slice(&from[..end - start]),
-                2 => pick::<2>(&mut row[start..end], from),
-                _ => {
-                    row[start..end].iter_mut().zip(from.iter().step_by(stride_x)).for_each(|(to, x)| *to = *x)
-                }
-            }
-            row[end..columns].fill(0.);
+        let ([height, width], [top, _]) = (shape.input, shape.geometry.padding[0]);
+        let stride = shape.geometry.stride[0];
+        let mut y = (patch.y * stride + phase).wrapping_sub(top);
+        let mut to = to;
+        for _ in 0..patch.rows + self.reach[0] {
+            copy((y < height).then(|| input.wrapping_add(y * width)), to);
+            y = y.wrapping_add(stride);
+            to = to.wrapping_add(self.pitch);
         }
-        plane[rows * self.pitch..][..self.shared].fill(0.);
     }
 }
 
-/// Every `STRIDE`-th element; the constant lets the compiler use vectors.
-fn pick<const STRIDE: usize>(to: &mut [f32], from: &[f32]) {
-    let whole = from.len() / STRIDE;
-    let (head, tail) = to.split_at_mut(whole.min(to.len()));
-    head.iter_mut().zip(from.chunks_exact(STRIDE)).for_each(|(to, x)| *to = x[0]);
-    if let [last] = tail {
-        *last = from[whole * STRIDE];
-    }
+/// The rows (columns with `axis` 1) modulo the stride that those of a kernel read, ascending.
+pub(super) fn phases(shape: &ConvShape, axis: usize) -> Vec<usize> {
+    let (stride, dilation) = (shape.geometry.stride[axis], shape.geometry.dilation[axis]);
+    let mut phases: Vec<_> = (0..shape.kernel[axis].min(stride)).map(|k| k * dilation % stride).collect();
+    phases.sort_unstable();
+    phases.dedup();
+    phases
 }
 
-/// Copies one channel of a pointwise convolution's patch, a run of pixels, into its place in each panel.
-pub(super) fn fill_panels(strip: usize, panel: usize, pixels: &[f32], tile: &mut [f32]) {
-    for (pixels, panel) in pixels.chunks(strip).zip(tile.chunks_mut(panel)) {
-        panel[..pixels.len()].copy_from_slice(pixels);
-        panel[pixels.len()..strip].fill(0.);
+/// How far the last row (column) of a kernel reaches beyond the first, in rows of their phases.
+pub(super) fn reach(shape: &ConvShape, axis: usize) -> usize {
+    (shape.kernel[axis] - 1) * shape.geometry.dilation[axis] / shape.geometry.stride[axis]
+}
+
+/// Every `stride`-th column of a row of the input, as many as a vector has lanes.
+struct Columns<S: Simd> {
+    /// The first, which may lie before the row.
+    first: isize,
+    stride: usize,
+    width: usize,
+    /// The lanes of two vectors from the first column on that lie within the row.
+    inside: [S::Mask; 2],
+}
+
+impl<S: Simd> Columns<S> {
+    #[inline(always)]
+    fn new(simd: S, first: isize, stride: usize, width: usize) -> Self {
+        let inside = [0, S::LANES].map(|offset| simd.inside(first + offset as isize, width));
+        Self { first, stride, width, inside }
+    }
+
+    /// With stride 1; zeros where there is no row.
+    ///
+    /// # Safety
+    /// `row` is as wide as the input.
+    #[inline(always)]
+    unsafe fn neighbours(&self, simd: S, row: Option<*const f32>) -> S::V {
+        let Some(row) = row else { return simd.zero() };
+        // SAFETY: the mask keeps to the row.
+        unsafe { simd.load_masked(row.wrapping_offset(self.first), self.inside[0]) }
+    }
+
+    /// With stride 2.
+    ///
+    /// # Safety
+    /// As for [`neighbours`](Self::neighbours).
+    #[inline(always)]
+    unsafe fn every_other(&self, simd: S, row: Option<*const f32>) -> S::V {
+        let Some(row) = row else { return simd.zero() };
+        let row = row.wrapping_offset(self.first);
+        // SAFETY: the masks keep to the row.
+        let [a, b] =
+            [0, 1].map(|i| unsafe { simd.load_masked(row.wrapping_add(i * S::LANES), self.inside[i]) });
+        simd.deinterleave(a, b)[0]
+    }
+
+    /// With any stride.
+    ///
+    /// # Safety
+    /// As for [`neighbours`](Self::neighbours).
+    #[inline(always)]
+    unsafe fn strided(&self, simd: S, row: Option<*const f32>) -> S::V {
+        let Some(row) = row else { return simd.zero() };
+        let mut lanes = [0.; 16];
+        for (i, lane) in lanes[..S::LANES].iter_mut().enumerate() {
+            let column = self.first.wrapping_add_unsigned(i * self.stride) as usize;
+            if column < self.width {
+                // SAFETY: the column lies within the row.
+                *lane = unsafe { *row.add(column) };
+            }
+        }
+        // SAFETY: no vector has more than 16 lanes.
+        unsafe { simd.load(lanes.as_ptr()) }
     }
 }

@@ -13,6 +13,7 @@ struct Lanes<const N: usize>;
 // SAFETY of every block: pointers are the caller's promise.
 impl<const N: usize> Simd for Lanes<N> {
     type V = [f32; N];
+    type Mask = [usize; 2];
     const LANES: usize = N;
     const REGISTERS: usize = 16;
 
@@ -30,6 +31,17 @@ impl<const N: usize> Simd for Lanes<N> {
     }
     unsafe fn store_partial(self, to: *mut f32, n: usize, v: Self::V) {
         unsafe { std::ptr::copy_nonoverlapping(v.as_ptr(), to, n) }
+    }
+    fn mask(self, first: usize, end: usize) -> Self::Mask {
+        [first, end]
+    }
+    unsafe fn load_masked(self, from: *const f32, [first, end]: Self::Mask) -> Self::V {
+        let inside = |i: usize| first <= i && i < end;
+        std::array::from_fn(|i| if inside(i) { unsafe { *from.wrapping_add(i) } } else { 0. })
+    }
+    fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+        let all = |i: usize| if i < N { a[i] } else { b[i - N] };
+        [std::array::from_fn(|i| all(2 * i)), std::array::from_fn(|i| all(2 * i + 1))]
     }
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         std::array::from_fn(|i| a[i] + b[i])
@@ -64,11 +76,12 @@ impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'_, F, OUT, IN>
             let mut strip = vec![Line([f32::NAN; PANEL]); STRIP_LINES];
             let strip = strip.as_mut_ptr().cast();
             Transform { work, tiles: self.tiles(block), channels: channels.clone(), strip, v }.run(simd);
-            let m_stride = (self.block_tiles * self.group_panels) | 1;
-            let mut m = vec![Line([f32::NAN; PANEL]); m_stride * IN * IN];
-            let (m, m_stride) = (m.as_mut_ptr().cast(), m_stride * PANEL);
-            Multiply { work, tiles: self.tiles(block), panels: 0..self.panels, v, m, m_stride, strip }
-                .run(simd);
+            let mut m = vec![Line([f32::NAN; PANEL]); self.m_stride() * IN * IN / PANEL];
+            let m = m.as_mut_ptr().cast();
+            for group in self.groups(0..self.panels) {
+                self.product(block, group.clone(), v, m).run(simd);
+                self.results(block, group, m, strip).run(simd);
+            }
         }
     }
 }

@@ -1,0 +1,184 @@
+//! Times convolution + bias + ReLU on a table of layers: fused in one kernel, and as candle's three
+//! operations.
+
+use sconce::candle::{Device, Result, Tensor};
+use sconce::kernels::activation::Activation;
+use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache, conv2d};
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
+const HELP: &str = "\
+Times conv + bias + ReLU, fused and as candle's conv2d, broadcast_add and relu.
+
+usage: cargo run --release --example conv_table -- [TABLE] [--threads N] [--csv FILE] [--short]
+
+TABLE: lines \"name batch in_channels height width out_channels kernel stride padding dilation groups\",
+       # starts a comment; without it, a few layers of well-known networks
+--threads N: threads of both (the number of cores)
+--csv FILE: also writes name, gflop, and the median milliseconds of both
+--short: five calls of each, only to see that it runs";
+
+const LAYERS: &str = "\
+introduction_1  64   1  28  28  20 5 1 0 1   1
+introduction_2  64  20  24  24  20 5 1 0 1   1
+vgg_1_2          1  64 224 224  64 3 1 1 1   1
+resnet_stem      1   3 224 224  64 7 2 3 1   1
+resnet_2_1x1     1  64  56  56 256 1 1 0 1   1
+resnet_3_stride  1 128  56  56 128 3 2 1 1   1
+mobilenet_14     1 512  14  14 512 3 1 1 1 512";
+
+struct Layer {
+    name: String,
+    input: [usize; 4],
+    weight: [usize; 4],
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    dilation: usize,
+    groups: usize,
+}
+
+struct Arguments {
+    table: String,
+    threads: Option<usize>,
+    csv: Option<String>,
+    short: bool,
+}
+
+fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
+    let Some(arguments) = arguments()? else {
+        println!("{HELP}");
+        return Ok(());
+    };
+    if let Some(threads) = arguments.threads {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
+    }
+    let budget = Duration::from_millis(if arguments.short { 0 } else { 700 });
+    let mut csv = String::from("name,gflop,fused_ms,unfused_ms\n");
+    println!(
+        "{:<20}{:>10}{:>12}{:>12}{:>8}{:>10}",
+        "layer", "GFLOP", "fused ms", "candle ms", "ratio", "GFLOP/s"
+    );
+    for layer in layers(&arguments.table)? {
+        if let Ok(only) = std::env::var("ONLY") {
+            if !only.split(",").any(|o| layer.name.contains(o)) {
+                continue;
+            }
+        }
+        let (fused, unfused) = layer.times(budget)?;
+        let gflop = layer.gflop();
+        println!(
+            "{:<20}{gflop:>10.4}{fused:>12.4}{unfused:>12.4}{:>8.1}{:>10.1}",
+            layer.name,
+            unfused / fused,
+            gflop / fused * 1e3
+        );
+        writeln!(csv, "{},{gflop:.4},{fused:.4},{unfused:.4}", layer.name)?;
+    }
+    if let Some(path) = arguments.csv {
+        std::fs::write(path, csv)?;
+    }
+    Ok(())
+}
+
+/// `None` where the user asks for help.
+fn arguments() -> std::result::Result<Option<Arguments>, Box<dyn std::error::Error>> {
+    let mut result = Arguments { table: LAYERS.into(), threads: None, csv: None, short: false };
+    let mut given = std::env::args().skip(1);
+    while let Some(argument) = given.next() {
+        let mut value = || given.next().ok_or(format!("{argument} needs a value"));
+        match argument.as_str() {
+            "-h" | "--help" => return Ok(None),
+            "--threads" => result.threads = Some(value()?.parse()?),
+            "--short" => result.short = true,
+            "--csv" => result.csv = Some(value()?),
+            option if option.starts_with('-') => return Err(format!("unknown option {option}").into()),
+            path => result.table = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?,
+        }
+    }
+    Ok(Some(result))
+}
+
+fn layers(table: &str) -> std::result::Result<Vec<Layer>, String> {
+    let lines = table.lines().map(|line| line.split('#').next().unwrap_or("").trim());
+    lines
+        .filter(|line| !line.is_empty())
+        .map(|line| Layer::parse(line).ok_or(format!("not a layer: {line}")))
+        .collect()
+}
+
+impl Layer {
+    fn parse(line: &str) -> Option<Self> {
+        let (name, numbers) = line.split_once(char::is_whitespace)?;
+        let numbers = numbers.split_whitespace().map(|n| n.parse().ok()).collect::<Option<Vec<usize>>>()?;
+        let &[n, inputs, h, w, outputs, kernel, stride, padding, dilation, groups] = &numbers[..] else {
+            return None;
+        };
+        let weight = [outputs, inputs.checked_div(groups)?, kernel, kernel];
+        Some(Self {
+            name: name.into(),
+            input: [n, inputs, h, w],
+            weight,
+            kernel,
+            stride,
+            padding,
+            dilation,
+            groups,
+        })
+    }
+
+    fn geometry(&self) -> ConvGeometry {
+        ConvGeometry {
+            stride: [self.stride; 2],
+            padding: [[self.padding; 2]; 2],
+            dilation: [self.dilation; 2],
+            groups: self.groups,
+        }
+    }
+
+    fn gflop(&self) -> f64 {
+        let [n, _, h, w] = self.input;
+        let pixels = self.geometry().output_size([h, w], [self.kernel; 2]).map_or(0, |[h, w]| h * w);
+        2e-9 * (n * pixels * self.weight.iter().product::<usize>()) as f64
+    }
+
+    /// Median milliseconds, fused and not, of the calls that find room in the budget.
+    fn times(&self, budget: Duration) -> Result<(f64, f64)> {
+        let device = Device::Cpu;
+        let input = Tensor::randn(0f32, 1., &self.input, &device)?;
+        let weight = Tensor::randn(0f32, 0.1, &self.weight, &device)?;
+        let bias = Tensor::randn(0f32, 1., self.weight[0], &device)?;
+        let (geometry, packed) = (self.geometry(), PackedCache::default());
+        let epilogue =
+            Epilogue { shift: Some(bias.clone()), activation: Activation::Relu, ..Default::default() };
+        let bias = bias.reshape((1, (), 1, 1))?;
+        let fused = || conv2d(&input, &weight, &geometry, &epilogue, Some(&packed));
+        let unfused = || {
+            let sums = input.conv2d(&weight, self.padding, self.stride, self.dilation, self.groups)?;
+            sums.broadcast_add(&bias)?.relu()
+        };
+        if std::env::var("FUSED").is_ok() {
+            let m = median_ms(budget, fused)?;
+            return Ok((m, m));
+        }
+        Ok((median_ms(budget, fused)?, median_ms(budget, unfused)?))
+    }
+}
+
+fn median_ms(budget: Duration, call: impl Fn() -> Result<Tensor>) -> Result<f64> {
+    call()?;
+    call()?;
+    let (start, mut times) = (Instant::now(), vec![]);
+    while times.len() < 5 || (start.elapsed() < budget && times.len() < 300) {
+        let before = Instant::now();
+        call()?;
+        times.push(before.elapsed());
+    }
+    times.sort();
+    eprint!(
+        " least {:.4} p10 {:.4}",
+        times[0].as_secs_f64() * 1e3,
+        times[times.len() / 10].as_secs_f64() * 1e3
+    );
+    Ok(times[times.len() / 2].as_secs_f64() * 1e3)
+}

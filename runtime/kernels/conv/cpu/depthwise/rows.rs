@@ -1,0 +1,197 @@
+//! A few output rows at a time, of one vector of columns: what neighbouring rows read of the input is
+//! loaded once for all of them.
+
+use crate::kernels::conv::ConvShape;
+use crate::kernels::conv::cpu::Output;
+use crate::kernels::conv::cpu::finish::{Affine, Finish};
+use crate::kernels::simd::{Kernel, Simd};
+use std::ops::Range;
+
+/// Output rows that are summed together.
+const ROWS: usize = 4;
+/// Output rows of a band, at most: its input stays in the first-level cache from one column to the next.
+const BAND: usize = 16;
+
+/// Some of the bands of rows that the planes of an output are cut into.
+#[derive(Clone)]
+pub(super) struct Bands<'a> {
+    pub shape: &'a ConvShape,
+    pub input: &'a [f32],
+    pub weight: &'a [f32],
+    pub finish: Finish<'a>,
+    pub output: Output,
+    /// The bands to compute, by their number among all.
+    pub bands: Range<usize>,
+}
+
+impl Bands<'_> {
+    /// How many bands there are.
+    pub fn count(shape: &ConvShape) -> usize {
+        shape.batch * shape.out_channels * Self::of_plane(shape)
+    }
+
+    fn of_plane(shape: &ConvShape) -> usize {
+        shape.output[0].div_ceil(BAND)
+    }
+}
+
+impl Kernel for Bands<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let per_plane = Self::of_plane(self.shape);
+        for band in self.bands.clone() {
+            let plane = Plane::new(&self, simd, band / per_plane);
+            let bound = |band: usize| band * self.shape.output[0] / per_plane;
+            let rows = bound(band % per_plane)..bound(band % per_plane + 1);
+            match self.shape.geometry.stride {
+                [1, _] => plane.band::<1>(rows.clone()),
+                _ => plane.band::<2>(rows.clone()),
+            }
+            let width = self.shape.output[1];
+            let results = [plane.origin + rows.start * width, rows.len() * width];
+            // SAFETY: they are the band's, which has been computed.
+            unsafe { self.finish.activate(simd, results, self.output.0) }
+        }
+    }
+}
+
+/// One plane of the output, and what it is computed from.
+struct Plane<'a, S: Simd> {
+    simd: S,
+    shape: &'a ConvShape,
+    input: &'a [f32],
+    weights: [S::V; 9],
+    finish: Finish<'a>,
+    affine: Affine<S::V>,
+    output: Output,
+    /// Where the plane begins in the output.
+    origin: usize,
+}
+
+impl<'a, S: Simd> Plane<'a, S> {
+    #[inline(always)]
+    fn new(bands: &Bands<'a>, simd: S, index: usize) -> Self {
+        let shape = bands.shape;
+        let (image, channel) = (index / shape.out_channels, index % shape.out_channels);
+        let [input, output] = [shape.input, shape.output].map(|[height, width]| height * width);
+        let source = image * shape.in_channels + channel / shape.group_outputs();
+        let weight = &bands.weight[channel * 9..][..9];
+        Self {
+            simd,
+            shape,
+            input: &bands.input[source * input..][..input],
+            weights: std::array::from_fn(|i| simd.splat(weight[i])),
+            finish: bands.finish,
+            // SAFETY: the channel is one of the output.
+            affine: unsafe { bands.finish.affines(channel).get(simd, 0) },
+            output: bands.output,
+            origin: index * output,
+        }
+    }
+
+    #[inline(always)]
+    fn band<const STRIDE: usize>(&self, rows: Range<usize>) {
+        let width = self.shape.output[1];
+        for x in (0..width).step_by(S::LANES) {
+            let columns = Columns::<S, STRIDE>::new(self.simd, self.shape, x);
+            let lanes = S::LANES.min(width - x);
+            if rows.len() < ROWS {
+                rows.clone().for_each(|y| self.block::<STRIDE, 1>(&columns, y, x, lanes));
+                continue;
+            }
+            // The last block ends where the band does, and may compute rows again.
+            for y in rows.clone().step_by(ROWS) {
+                self.block::<STRIDE, ROWS>(&columns, y.min(rows.end - ROWS), x, lanes);
+            }
+        }
+    }
+
+    /// Computes `COUNT` output rows from `y` on, `lanes` columns from `x` on.
+    #[inline(always)]
+    fn block<const STRIDE: usize, const COUNT: usize>(
+        &self,
+        columns: &Columns<S, STRIDE>,
+        y: usize,
+        x: usize,
+        lanes: usize,
+    ) {
+        let sums = self.sums::<STRIDE, COUNT>(columns, y);
+        let width = self.shape.output[1];
+        for (i, sum) in sums.into_iter().enumerate() {
+            let at = self.origin + (y + i) * width + x;
+            // SAFETY: `lanes` columns are left in the row, which belongs to this plane.
+            unsafe { self.finish.store(self.simd, sum, self.affine, [at, lanes], self.output.0) }
+        }
+    }
+
+    /// The sums of products, tap by tap in the weight's order for each row.
+    #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
+    fn sums<const STRIDE: usize, const COUNT: usize>(
+        &self,
+        columns: &Columns<S, STRIDE>,
+        y: usize,
+    ) -> [S::V; COUNT] {
+        let ([height, width], top) = (self.shape.input, self.shape.geometry.padding[0][0]);
+        let mut sums = [self.simd.zero(); COUNT];
+        for i in 0..(COUNT - 1) * STRIDE + 3 {
+            let row = (y * STRIDE + i).wrapping_sub(top);
+            if row >= height {
+                continue;
+            }
+            // SAFETY: the row lies within the plane.
+            let pixels = unsafe { columns.load(self.simd, self.input.as_ptr().add(row * width)) };
+            for n in 0..COUNT {
+                if (n * STRIDE..n * STRIDE + 3).contains(&i) {
+                    for k in 0..3 {
+                        let weight = self.weights[(i - n * STRIDE) * 3 + k];
+                        sums[n] = self.simd.fma(pixels[k], weight, sums[n]);
+                    }
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// The input columns that a vector of output columns reads.
+struct Columns<S: Simd, const STRIDE: usize> {
+    /// The first, which may lie before the row.
+    first: isize,
+    /// Which lanes of the vectors at each of [`Self::OFFSETS`] lie within the row.
+    inside: [S::Mask; 4],
+}
+
+impl<S: Simd, const STRIDE: usize> Columns<S, STRIDE> {
+    /// From the first column on: a vector a tap, or with stride 2 the vectors that it takes to pick every
+    /// other column from.
+    const OFFSETS: [usize; 4] = match STRIDE {
+        1 => [0, 1, 2, 2],
+        _ => [0, S::LANES, 2, 2 + S::LANES],
+    };
+
+    #[inline(always)]
+    fn new(simd: S, shape: &ConvShape, x: usize) -> Self {
+        let first = (x * STRIDE) as isize - shape.geometry.padding[1][0] as isize;
+        let inside = Self::OFFSETS.map(|offset| simd.inside(first + offset as isize, shape.input[1]));
+        Self { first, inside }
+    }
+
+    /// What each tap of a row of the kernel reads of the input's row.
+    ///
+    /// # Safety
+    /// `row` is as wide as the input.
+    #[inline(always)]
+    unsafe fn load(&self, simd: S, row: *const f32) -> [S::V; 3] {
+        let row = row.wrapping_offset(self.first);
+        // SAFETY: the masks keep to the row.
+        let load = |i: usize| unsafe { simd.load_masked(row.wrapping_add(Self::OFFSETS[i]), self.inside[i]) };
+        if STRIDE == 1 {
+            return [load(0), load(1), load(2)];
+        }
+        let [even, odd] = simd.deinterleave(load(0), load(1));
+        [even, odd, simd.deinterleave(load(2), load(3))[0]]
+    }
+}
