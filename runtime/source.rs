@@ -114,7 +114,14 @@ pub(crate) fn build_from<C: Config>(
 struct Shared(Arc<Checkpoint>);
 
 impl SimpleBackend for Shared {
-    fn get(&self, shape: Shape, name: &str, init: Init, dtype: DType, device: &Device) -> CandleResult<Tensor> {
+    fn get(
+        &self,
+        shape: Shape,
+        name: &str,
+        init: Init,
+        dtype: DType,
+        device: &Device,
+    ) -> CandleResult<Tensor> {
         self.0.serve(shape, name, init, dtype, device)
     }
 

@@ -130,6 +130,31 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(config(1000))]
+
+    #[test]
+    fn flipped_bytes_of_an_index_do_no_harm(
+        changes in prop::collection::vec((0. ..1_f64, any::<u8>()), 1..4),
+        cut in 0.5..1.5_f64,
+    ) {
+        let _turn = turn();
+        let directory = tempfile::tempdir()?;
+        let (_, shard) = &FILES[FILES.len() - 1];
+        fs::write(directory.path().join("a.safetensors"), shard)?;
+        let whole = br#"{"metadata":{"total_size":3},"weight_map":{"float32":"a.safetensors"}}"#;
+        prop_assert!(readers::index(whole, directory.path()).is_ok());
+        let mut index = whole.to_vec();
+        for (place, noise) in changes {
+            let at = (place * index.len() as f64) as usize;
+            index[at] = noise;
+        }
+        index.truncate((cut * index.len() as f64) as usize);
+        let (_, peak) = measured(|| readers::index(&index, directory.path()).is_ok());
+        prop_assert!(peak <= 2 * (index.len() + shard.len()) + ANYWAY, "{}", peak);
+    }
+}
+
 /// An archive like those of torch.save, of the pickle and a storage `0`.
 fn torch_zip(pickle: &[u8], storage: Entry) -> Vec<u8> {
     archive(&[Entry::stored("archive/data.pkl", pickle), storage])
@@ -167,29 +192,34 @@ fn assert_frugal(name: &str, file: &[u8]) {
 #[test]
 fn files_of_nothing_but_description_take_no_more_memory_than_others() {
     let _turn = turn();
-    let pickle = |body: Vec<u8>| torch_zip(&[&b"\x80\x02"[..], &body].concat(), Entry::stored("archive/x", b""));
+    let pickle =
+        |body: Vec<u8>| torch_zip(&[&b"\x80\x02"[..], &body].concat(), Entry::stored("archive/x", b""));
     let millions = 4 << 20;
     assert_frugal("lists", &pickle(b"]".repeat(millions)));
     assert_frugal("marks", &pickle(b"(".repeat(millions)));
     assert_frugal("nested tuples", &pickle([&b")"[..], &b"\x85".repeat(millions)].concat()));
     assert_frugal("duplicates", &pickle([&b"]"[..], &b"2".repeat(millions)].concat()));
-    let memo: Vec<u8> = (0..millions as u32 / 5).flat_map(|i| [&b"r"[..], &i.to_le_bytes()].concat()).collect();
+    let memo: Vec<u8> =
+        (0..millions as u32 / 5).flat_map(|i| [&b"r"[..], &i.to_le_bytes()].concat()).collect();
     assert_frugal("memo", &pickle([&b"]"[..], &memo].concat()));
     assert_frugal("dictionary", &pickle([&b"}("[..], &b"K\x01K\x02".repeat(millions / 4), b"u."].concat()));
     assert_frugal("log", &pickle([&b"}X\x03\0\0\0log]("[..], &b"K\x01".repeat(1 << 16), b"es."].concat()));
 
-    let mut header = String::from("{");
-    for i in 0..60_000 {
-        let comma = if i == 0 { "" } else { "," };
-        write!(header, r#"{comma}"{i}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#).unwrap();
+    for tensors in [2_500, 10_000, 60_000] {
+        let mut header = String::from("{");
+        for i in 0..tensors {
+            let comma = if i == 0 { "" } else { "," };
+            write!(header, r#"{comma}"{i}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#).unwrap();
+        }
+        header.push('}');
+        assert_frugal("header of empty tensors", &safetensors(&header, 0));
     }
-    header.push('}');
-    assert_frugal("header of empty tensors", &safetensors(&header, 0));
     assert_frugal("header of nothing", &safetensors(&format!("{{{}}}", " ".repeat(millions)), 0));
     assert_frugal("header of text", &safetensors(&format!("{{\"a\":{}}}", "[".repeat(millions)), 0));
     let many: Vec<_> = (0..60_000).map(|i| Entry::stored(&i.to_string(), b"")).collect();
     assert_frugal("entries", &archive(&many));
-    let many: Vec<_> = (0..20_000).map(|i| Entry::stored(&format!("{i}.npy"), &npy("|u1", "(0,)", 0))).collect();
+    let many: Vec<_> =
+        (0..20_000).map(|i| Entry::stored(&format!("{i}.npy"), &npy("|u1", "(0,)", 0))).collect();
     assert_frugal("empty arrays", &archive(&many));
 }
 

@@ -2,14 +2,13 @@
 //! none of our tensors can hold.
 
 #[path = "common/archive.rs"]
-#[allow(dead_code)]
 mod archive;
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use archive::{Entry, archive, npy};
+use archive::{Entry, archive, archive_64, npy};
 use sconce::Load;
 use sconce::candle::{DType, Device, Tensor};
 use sconce::checkpoint::{StateDict, metadata, read, write_safetensors};
@@ -148,6 +147,38 @@ fn archives_that_deceive_are_errors() {
     // Nothing is ever written by name, so a name that climbs is only a name.
     let climbing = archive(&[Entry::stored("../../a.npy", &npy("<f4", "(6,)", 24))]);
     assert_eq!(read_bytes(&climbing).unwrap().keys().collect::<Vec<_>>(), ["../../a"]);
+}
+
+#[test]
+fn archives_of_64_bits_read_as_others() -> Outcome {
+    let entries =
+        [Entry::stored("a.npy", &npy("<f4", "(6,)", 24)), Entry::deflated("b.npy", &npy("<i2", "(3,)", 6))];
+    let whole = archive_64(&entries);
+    let state = read_bytes(&whole)?;
+    assert_eq!((values(&state, "a")?, values(&state, "b")?), (vec![0.; 6], vec![0.; 3]));
+    for missing in ["PK\x06\x06", "PK\x06\x07"] {
+        let mut damaged = whole.clone();
+        let position =
+            damaged.windows(4).rposition(|window| window == missing.as_bytes()).ok_or("missing")?;
+        damaged[position] = 0;
+        assert!(message(read_bytes(&damaged)).contains("64-bit record"));
+    }
+    Ok(())
+}
+
+#[test]
+fn the_limit_of_memory_is_the_users_to_choose() -> Outcome {
+    let zeros = npy("<f4", "(4194304,)", 16 << 20);
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("zeros.npz");
+    fs::write(&path, archive(&[Entry::deflated("a.npy", &zeros)]))?;
+    assert!(message(read(&path, &Device::Cpu)).contains("`Load::limit` allows it"));
+    let state = Load::new(&path).limit(20 << 20).read(&Device::Cpu)?;
+    assert_eq!(state.get("a").ok_or("missing")?.dims(), [4 << 20]);
+    assert!(
+        message(Load::new(golden("nested.pt")).limit(100).read(&Device::Cpu)).contains("at most 100 bytes")
+    );
+    Ok(())
 }
 
 /// Two shards and their index in a new directory.

@@ -134,14 +134,17 @@ fn a_partial_load_leaves_the_rest_freshly_initialised() -> Outcome {
     assert_eq!((report.loaded.len(), report.missing.len(), report.unexpected.len()), (2, 6, 7));
     assert_eq!(parameter(&fresh, "backbone.bn.weight"), [1.; 4]);
     assert_eq!(parameter(&fresh, "backbone.bn.running_var"), [1.; 4]);
-    assert!(parameter(&fresh, "backbone.conv.weight").iter().all(|value| *value != 0. && value.abs() <= 1. / 3.));
+    assert!(
+        parameter(&fresh, "backbone.conv.weight").iter().all(|value| *value != 0. && value.abs() <= 1. / 3.)
+    );
     Ok(())
 }
 
 #[test]
 fn a_prefix_selects_a_part_of_the_file() -> Outcome {
     let (_directory, path, net) = saved()?;
-    let (backbone, report) = Backbone::config().load_with(Load::new(&path).prefix("backbone."), &Device::Cpu)?;
+    let (backbone, report) =
+        Backbone::config().load_with(Load::new(&path).prefix("backbone."), &Device::Cpu)?;
     assert_eq!(report.loaded.len(), 7);
     assert_equal(&net.backbone, &backbone, &["conv.weight", "bn.running_mean"]);
     let error = message(Backbone::config().load_with(Load::new(&path).prefix("trunk."), &Device::Cpu));

@@ -1,7 +1,6 @@
 //! Loading a file of N bytes takes the parameters, N bytes and at most a tenth more.
 
 #[path = "common/archive.rs"]
-#[allow(dead_code)]
 mod archive;
 
 use std::path::Path;
@@ -102,8 +101,16 @@ fn loading_takes_the_parameters_and_the_file_and_little_more() -> Result<()> {
     npz_file(&at("deflated.npz"), &net, true)?;
     let state = net.state_dict();
     let large = |name: &str| name.starts_with("large");
-    write_safetensors(at("a.safetensors"), state.iter().filter(|(name, _)| large(name)), &Default::default())?;
-    write_safetensors(at("b.safetensors"), state.iter().filter(|(name, _)| !large(name)), &Default::default())?;
+    write_safetensors(
+        at("a.safetensors"),
+        state.iter().filter(|(name, _)| large(name)),
+        &Default::default(),
+    )?;
+    write_safetensors(
+        at("b.safetensors"),
+        state.iter().filter(|(name, _)| !large(name)),
+        &Default::default(),
+    )?;
     let shard = |name: &str| if large(name) { "a.safetensors" } else { "b.safetensors" };
     let entries: Vec<_> = state.keys().map(|name| format!("{name:?}: {:?}", shard(name))).collect();
     let index = format!(r#"{{"weight_map": {{{}}}}}"#, entries.join(","));
@@ -135,7 +142,8 @@ fn loading_takes_the_parameters_and_the_file_and_little_more() -> Result<()> {
         // The parameters are there already.
         assert!(reloading <= allowed, "{name}: {reloading} beyond {allowed}");
         let tolerance = if name.starts_with("F16") { 1e-4 } else { 0. };
-        let values = net.large.state_dict().get("weight").expect("a weight").flatten_all()?.to_vec1::<f32>()?;
+        let values =
+            net.large.state_dict().get("weight").expect("a weight").flatten_all()?.to_vec1::<f32>()?;
         assert!(values.iter().zip(&expected).all(|(value, expected)| (value - expected).abs() <= tolerance));
         net.load_with(Load::new(at("f32.safetensors")))?;
     }

@@ -82,7 +82,9 @@ fn shard_path(name: &str) -> Result<&Path> {
     let path = Path::new(name);
     let mut components = path.components();
     match (components.next(), components.next()) {
-        (Some(Component::Normal(only)), None) if only == name && !name.contains(['\\', ':', '\0']) => Ok(path),
+        (Some(Component::Normal(only)), None) if only == name && !name.contains(['\\', ':', '\0']) => {
+            Ok(path)
+        }
         _ => Err(Error::msg("expected the name of a file beside the index, got a path that leads elsewhere")),
     }
 }

@@ -1,4 +1,5 @@
 //! Zip archives as one likes them, lies included.
+#![allow(dead_code)] // Each test file uses its part.
 
 use std::io::Write;
 
@@ -56,6 +57,29 @@ pub fn archive(entries: &[Entry]) -> Vec<u8> {
     let place = [directory.len() as u32, file.len() as u32].map(u32::to_le_bytes).concat();
     let end = [&b"PK\x05\x06\0\0\0\0"[..], &count, &count, &place, &[0, 0]].concat();
     [file, directory, end].concat()
+}
+
+/// The same with every size and position in 64 bits, as PyTorch writes files of more than 4 GiB.
+pub fn archive_64(entries: &[Entry]) -> Vec<u8> {
+    let (mut file, mut directory) = (Vec::new(), Vec::new());
+    let elsewhere = u32::MAX.to_le_bytes();
+    for entry in entries {
+        let mut common = entry.common();
+        let sizes =
+            [entry.size as usize, entry.data.len(), file.len()].map(|size| (size as u64).to_le_bytes());
+        file.extend([b"PK\x03\x04", &common[..], entry.name.as_bytes(), &entry.data].concat());
+        common[14..22].copy_from_slice(&[elsewhere, elsewhere].concat());
+        common[24..26].copy_from_slice(&28_u16.to_le_bytes());
+        let rest = [&[0; 10][..], &elsewhere].concat();
+        let extra = [&[1, 0, 24, 0], &sizes.concat()[..]].concat();
+        directory.extend([b"PK\x01\x02\0\0", &common[..], &rest, entry.name.as_bytes(), &extra].concat());
+    }
+    let number = |number: usize| (number as u64).to_le_bytes();
+    let (count, start) = (number(entries.len()), number(file.len()));
+    let end = [&b"PK\x06\x06"[..], &number(44), &[0; 12], &count, &count, &number(directory.len()), &start];
+    let locator = [&b"PK\x06\x07\0\0\0\0"[..], &number(file.len() + directory.len()), &[1, 0, 0, 0]];
+    let last = [&b"PK\x05\x06\0\0\0\0"[..], &[0xff; 12], &[0, 0]];
+    [file, directory, end.concat(), locator.concat(), last.concat()].concat()
 }
 
 /// A `.npy` file of zeros with the given header entries.
