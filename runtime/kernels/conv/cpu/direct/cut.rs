@@ -100,6 +100,7 @@ impl Cut {
 
 /// The planes of a tile for each of its channels.
 fn planes(shape: &ConvShape, lanes: usize) -> usize {
-    let columns = if shape.output[1] % lanes == 0 { phases(shape, 1).len() } else { shape.kernel[1] };
+    let columns =
+        if shape.output[1].is_multiple_of(lanes) { phases(shape, 1).len() } else { shape.kernel[1] };
     phases(shape, 0).len() * columns
 }
