@@ -4,7 +4,6 @@
 //! results are the same to the last bit for every number of threads.
 
 use super::element::Element;
-use super::float::Float;
 use super::parallel::for_each_chunk;
 use super::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::{Result, Tensor, bail};
@@ -138,7 +137,7 @@ impl<A: Element, B: Element, F: Fn(f64, f64) -> [f64; K], const K: usize> Kernel
         let (a_rest, b_rest) = (a.remainder(), b.remainder());
         for (a, b) in a.zip(b) {
             for lane in 0..LANES {
-                let term = (self.term)(a[lane].widen().to_f64(), b[lane].widen().to_f64());
+                let term = (self.term)(a[lane].to_f64(), b[lane].to_f64());
                 for k in 0..K {
                     lanes[k][lane] += term[k];
                 }
@@ -146,7 +145,7 @@ impl<A: Element, B: Element, F: Fn(f64, f64) -> [f64; K], const K: usize> Kernel
         }
         let mut total = lanes.map(|lanes| lanes.iter().sum::<f64>());
         for (a, b) in a_rest.iter().zip(b_rest) {
-            total = add(total, (self.term)(a.widen().to_f64(), b.widen().to_f64()));
+            total = add(total, (self.term)(a.to_f64(), b.to_f64()));
         }
         total
     }

@@ -4,7 +4,6 @@
 //! Neural Networks", 2006. All sums are of logarithms in f64, so that long inputs do not underflow.
 
 use super::element::{Element, elements, in_single, with_element, with_elements, zeros};
-use super::float::Float;
 use super::parallel::for_each_chunk;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
@@ -116,7 +115,7 @@ impl Ctc {
         });
         let mut dx = zeros::<E>(x.len());
         for (index, (part, grad)) in parts.iter().zip(grad).enumerate() {
-            let grad = grad.widen().to_f64();
+            let grad = grad.to_f64();
             for (t, row) in part.chunks_exact(classes).enumerate() {
                 let at = (t * batch + index) * classes;
                 for (dx, g) in dx[at..at + classes].iter_mut().zip(row) {
@@ -159,7 +158,7 @@ impl<E: Element> Sample<'_, E> {
     }
 
     fn log_prob(&self, t: usize, class: usize) -> f64 {
-        self.x[t * self.row + self.offset + class].widen().to_f64()
+        self.x[t * self.row + self.offset + class].to_f64()
     }
 
     /// For each time and state, the log-probability of all ways there.

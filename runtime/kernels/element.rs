@@ -2,35 +2,29 @@
 //! tensor's elements as a slice.
 
 use super::float::Float;
-use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, WithDType, bail};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
 
-/// An element that kernels read and write. Halves are no such elements: see [`in_single`].
-pub(crate) trait Element: WithDType {
-    type Compute: Float;
-    fn widen(self) -> Self::Compute;
-    fn narrow(x: Self::Compute) -> Self;
+/// An element that kernels read, compute in and write. Halves are no such elements: see [`in_single`].
+pub(crate) trait Element: Float {
+    /// The elements of a storage of this type.
+    fn slice_mut(storage: &mut CpuStorage) -> Result<&mut [Self]>;
 }
 
 macro_rules! impl_element {
-    ($($element:ty, $compute:ty, $widen:expr, $narrow:expr;)*) => {$(
+    ($($element:ident $variant:ident)*) => {$(
         impl Element for $element {
-            type Compute = $compute;
-            #[inline(always)]
-            fn widen(self) -> $compute {
-                $widen(self)
-            }
-            #[inline(always)]
-            fn narrow(x: $compute) -> Self {
-                $narrow(x)
+            fn slice_mut(storage: &mut CpuStorage) -> Result<&mut [Self]> {
+                match storage {
+                    CpuStorage::$variant(elements) => Ok(elements),
+                    other => bail!("expected {}, got {:?}", stringify!($element), other.dtype()),
+                }
             }
         }
     )*};
 }
 
-impl_element! {
-    f32, f32, std::convert::identity, std::convert::identity;
-    f64, f64, std::convert::identity, std::convert::identity;
-}
+impl_element! { f32 F32 f64 F64 }
 
 /// Evaluates `$body` with `$E` standing for the element type that `$dtype` names.
 macro_rules! with_element {

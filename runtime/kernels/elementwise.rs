@@ -85,7 +85,7 @@ impl<F: Function, E: Element> Kernel for Values<'_, F, E> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         for (y, x) in self.y.iter_mut().zip(self.x) {
-            *y = E::narrow(self.function.value(x.widen()));
+            *y = self.function.value(*x);
         }
     }
 }
@@ -103,7 +103,7 @@ impl<F: Function, E: Element> Kernel for Gradients<'_, F, E> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         for ((out, grad), saved) in self.out.iter_mut().zip(self.grad).zip(self.saved) {
-            *out = E::narrow(self.function.gradient(grad.widen(), saved.widen()));
+            *out = self.function.gradient(*grad, *saved);
         }
     }
 }

@@ -1,7 +1,6 @@
 //! Rows of a table by their numbers, with a gradient that adds up where a row is read twice.
 
 use super::element::{Element, compute_dtype, elements, in_single, with_element, with_elements, zeros};
-use super::float::Float;
 use super::parallel::for_each_chunk;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, WithDType, bail};
@@ -98,16 +97,16 @@ impl Gather {
 
     /// The gradient of a weight of `len` elements, summed in the dtype of the computation.
     fn scatter<E: Element>(&self, grad: &[E], len: usize) -> Vec<E> {
-        let mut sums = vec![E::Compute::ZERO; len];
+        let mut sums = vec![E::ZERO; len];
         for (grad, id) in grad.chunks_exact(self.width.max(1)).zip(&self.ids) {
             if Some(*id) == self.padding {
                 continue;
             }
             for (sum, grad) in sums[id * self.width..].iter_mut().zip(grad) {
-                *sum += grad.widen();
+                *sum += *grad;
             }
         }
-        sums.into_iter().map(E::narrow).collect()
+        sums.into_iter().collect()
     }
 }
 

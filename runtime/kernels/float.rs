@@ -3,29 +3,15 @@
 //! The `f32` versions are branch-free sums and products, so that a loop over them becomes vector code
 //! under every instruction set; none uses a fused multiply-add, so all sets agree to the last bit.
 
-use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
+use candle_core::WithDType;
+use std::ops::Neg;
 
 /// A number that kernels compute in.
-pub trait Float:
-    Copy
-    + PartialOrd
-    + Send
-    + Sync
-    + 'static
-    + Add<Output = Self>
-    + Sub<Output = Self>
-    + Mul<Output = Self>
-    + Div<Output = Self>
-    + Neg<Output = Self>
-    + AddAssign
-    + MulAssign
-{
+pub trait Float: WithDType + Neg<Output = Self> {
     const ZERO: Self;
     const ONE: Self;
     const NEG_INFINITY: Self;
 
-    fn from_f64(x: f64) -> Self;
-    fn to_f64(self) -> f64;
     fn exp(self) -> Self;
     /// `e^x - 1`, exact to the last digits near zero as well.
     fn exp_m1(self) -> Self;
@@ -34,6 +20,7 @@ pub trait Float:
     fn ln_1p(self) -> Self;
     fn tanh(self) -> Self;
     fn abs(self) -> Self;
+    fn sqrt(self) -> Self;
     /// Φ, the standard normal distribution function, `(1 + erf(x / √2)) / 2`, with a small *relative*
     /// error in the left tail too, where the formula with `erf` cancels.
     fn normal_cdf(self) -> Self;
@@ -76,14 +63,6 @@ impl Float for f64 {
     const NEG_INFINITY: Self = f64::NEG_INFINITY;
 
     #[inline(always)]
-    fn from_f64(x: f64) -> Self {
-        x
-    }
-    #[inline(always)]
-    fn to_f64(self) -> f64 {
-        self
-    }
-    #[inline(always)]
     fn exp(self) -> Self {
         f64::exp(self)
     }
@@ -108,6 +87,10 @@ impl Float for f64 {
         f64::abs(self)
     }
     #[inline(always)]
+    fn sqrt(self) -> Self {
+        f64::sqrt(self)
+    }
+    #[inline(always)]
     fn normal_cdf(self) -> Self {
         0.5 * candle_core::cpu::erf::erfc_f64(-self * std::f64::consts::FRAC_1_SQRT_2)
     }
@@ -118,14 +101,6 @@ impl Float for f32 {
     const ONE: Self = 1.0;
     const NEG_INFINITY: Self = f32::NEG_INFINITY;
 
-    #[inline(always)]
-    fn from_f64(x: f64) -> Self {
-        x as f32
-    }
-    #[inline(always)]
-    fn to_f64(self) -> f64 {
-        self.into()
-    }
     #[inline(always)]
     fn exp(self) -> Self {
         let Reduced { excess, half, rest } = reduce(self);
@@ -155,6 +130,10 @@ impl Float for f32 {
     #[inline(always)]
     fn abs(self) -> Self {
         f32::abs(self)
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        f32::sqrt(self)
     }
     #[inline(always)]
     fn normal_cdf(self) -> Self {

@@ -6,7 +6,6 @@ use super::channels::Channels;
 use super::element::{
     Element, compute_dtype, elements, in_single, widened, with_element, with_elements, zeros,
 };
-use super::float::Float;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, WithDType, bail};
 
@@ -153,8 +152,8 @@ impl CustomOp3 for Normalize {
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         with_element!(NAME, x.dtype(), E => {
-            let weight = elements::<<E as Element>::Compute>(weight, weight_layout)?;
-            let bias = elements::<<E as Element>::Compute>(bias, bias_layout)?;
+            let weight = elements::<E>(weight, weight_layout)?;
+            let bias = elements::<E>(bias, bias_layout)?;
             let y = self.normalize::<E>(elements(x, x_layout)?, weight, bias);
             Ok((E::to_cpu_storage_owned(y), x_layout.shape().clone()))
         })
@@ -189,13 +188,13 @@ impl CustomOp3 for Normalize {
 }
 
 impl Normalize {
-    fn normalize<E: Element>(&self, x: &[E], weight: &[E::Compute], bias: &[E::Compute]) -> Vec<E> {
+    fn normalize<E: Element>(&self, x: &[E], weight: &[E], bias: &[E]) -> Vec<E> {
         let mut y = zeros::<E>(x.len());
         self.view.for_each_plane(&mut y, |channel, range, y| {
-            let mean = E::Compute::from_f64(self.mean[channel]);
-            let scale = E::Compute::from_f64(self.inv_std[channel]) * weight[channel];
+            let mean = E::from_f64(self.mean[channel]);
+            let scale = E::from_f64(self.inv_std[channel]) * weight[channel];
             for (y, x) in y.iter_mut().zip(&x[range]) {
-                *y = E::narrow((x.widen() - mean) * scale + bias[channel]);
+                *y = (*x - mean) * scale + bias[channel];
             }
         });
         y
@@ -214,12 +213,12 @@ impl Normalize {
         self.view.for_each_plane(&mut dx, |channel, range, dx| {
             let [sum, product] = if self.of_batch { sums[channel] } else { [0.0; 2] };
             let inv_std = self.inv_std[channel];
-            let scale = E::Compute::from_f64(weight[channel] * inv_std);
-            let mean = E::Compute::from_f64(self.mean[channel]);
-            let shift = E::Compute::from_f64(sum / count);
-            let slope = E::Compute::from_f64(product * inv_std * inv_std / count);
+            let scale = E::from_f64(weight[channel] * inv_std);
+            let mean = E::from_f64(self.mean[channel]);
+            let shift = E::from_f64(sum / count);
+            let slope = E::from_f64(product * inv_std * inv_std / count);
             for ((dx, x), grad) in dx.iter_mut().zip(&x[range.clone()]).zip(&grad[range]) {
-                *dx = E::narrow((grad.widen() - shift - (x.widen() - mean) * slope) * scale);
+                *dx = (*grad - shift - (*x - mean) * slope) * scale;
             }
         });
         dx

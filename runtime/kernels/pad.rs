@@ -205,11 +205,11 @@ impl CustomOp1 for Pad {
         with_element!(NAME, x.dtype(), E => {
             let dx = with_elements::<E, _>(grad, |grad| {
                 map_planes(grad, from, to, |_, grad, dx| {
-                    let mut sums = vec![<E as Element>::Compute::ZERO; to];
+                    let mut sums = vec![E::ZERO; to];
                     for (grad, dx) in grad.chunks_exact(from).zip(dx.chunks_exact_mut(to)) {
                         self.backward(grad, &mut sums);
                         let sums = sums.iter_mut().map(|sum| std::mem::replace(sum, Float::ZERO));
-                        dx.iter_mut().zip(sums).for_each(|(dx, sum)| *dx = E::narrow(sum));
+                        dx.iter_mut().zip(sums).for_each(|(dx, sum)| *dx = sum);
                     }
                 })
             })?;
@@ -226,7 +226,7 @@ impl Pad {
 
     fn forward<E: Element>(&self, x: &[E], y: &mut [E]) {
         let columns = &*self.columns;
-        let value = E::narrow(Float::from_f64(self.value));
+        let value = E::from_f64(self.value);
         for (row, y) in self.rows.all.iter().zip(y.chunks_exact_mut(columns.all.len())) {
             let Some(row) = row else {
                 y.fill(value);
@@ -242,17 +242,17 @@ impl Pad {
     }
 
     /// Adds the gradient of each output to the element that it came from.
-    fn backward<E: Element>(&self, grad: &[E], sums: &mut [E::Compute]) {
+    fn backward<E: Element>(&self, grad: &[E], sums: &mut [E]) {
         let columns = &*self.columns;
         for (row, grad) in self.rows.all.iter().zip(grad.chunks_exact(columns.all.len())) {
             let Some(row) = row else { continue };
             let sums = &mut sums[row * columns.input..][..columns.input];
             let plain = &grad[columns.plain.clone()];
             let kept = &mut sums[columns.first..][..plain.len()];
-            kept.iter_mut().zip(plain).for_each(|(sum, grad)| *sum += grad.widen());
+            kept.iter_mut().zip(plain).for_each(|(sum, grad)| *sum += *grad);
             for (position, source) in columns.around() {
                 if let Some(source) = source {
-                    sums[source] += grad[position].widen();
+                    sums[source] += grad[position];
                 }
             }
         }

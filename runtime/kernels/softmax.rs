@@ -2,7 +2,6 @@
 
 use super::channels::sums;
 use super::element::{Element, elements, in_single, with_element, with_elements, zeros};
-use super::float::Float;
 use super::parallel::for_each_row;
 use super::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
@@ -100,7 +99,7 @@ impl Softmax {
     fn gradient<E: Element>(&self, y: &[E], grad: &[E], dx: &mut [E]) {
         let log = self.log;
         let [sum] = sums(y, grad, |y, grad| [if log { grad } else { grad * y }]);
-        dispatch_loops(Backward { log, sum: E::Compute::from_f64(sum), y, grad, dx });
+        dispatch_loops(Backward { log, sum: E::from_f64(sum), y, grad, dx });
     }
 
     /// The same from candle's own operations, for devices that this crate's loops do not reach.
@@ -122,7 +121,7 @@ impl Softmax {
 
 /// Whether every score is -∞. The first one that is not ends the search.
 fn is_masked<E: Element>(x: &[E]) -> bool {
-    x.iter().all(|x| x.widen() == E::Compute::NEG_INFINITY)
+    x.iter().all(|x| *x == E::NEG_INFINITY)
 }
 
 fn row_length(dims: &[usize]) -> Result<usize> {
@@ -146,14 +145,14 @@ impl<E: Element> Kernel for Forward<'_, E> {
         let max = largest(self.x);
         let sum = sum_of_exponentials(self.x, max);
         if self.log {
-            let shift = E::Compute::from_f64(sum.ln());
+            let shift = E::from_f64(sum.ln());
             for (y, x) in self.y.iter_mut().zip(self.x) {
-                *y = E::narrow(x.widen() - max - shift);
+                *y = *x - max - shift;
             }
         } else {
-            let sum = E::Compute::from_f64(sum);
+            let sum = E::from_f64(sum);
             for (y, x) in self.y.iter_mut().zip(self.x) {
-                *y = E::narrow((x.widen() - max).exp() / sum);
+                *y = (*x - max).exp() / sum;
             }
         }
     }
@@ -163,35 +162,35 @@ const LANES: usize = 16;
 
 /// The largest element. NaN may be passed over: the sum of exponentials finds it.
 #[inline(always)]
-fn largest<E: Element>(x: &[E]) -> E::Compute {
-    let mut lanes = [E::Compute::NEG_INFINITY; LANES];
+fn largest<E: Element>(x: &[E]) -> E {
+    let mut lanes = [E::NEG_INFINITY; LANES];
     let chunks = x.chunks_exact(LANES);
     let rest = chunks.remainder();
     for chunk in chunks {
         for (max, x) in lanes.iter_mut().zip(chunk) {
-            *max = x.widen().at_least(*max);
+            *max = x.at_least(*max);
         }
     }
-    let rest = rest.iter().map(|x| x.widen());
-    lanes.into_iter().chain(rest).fold(E::Compute::NEG_INFINITY, |max, x| if x > max { x } else { max })
+    let rest = rest.iter().copied();
+    lanes.into_iter().chain(rest).fold(E::NEG_INFINITY, |max, x| if x > max { x } else { max })
 }
 
 #[inline(always)]
-fn sum_of_exponentials<E: Element>(x: &[E], max: E::Compute) -> f64 {
+fn sum_of_exponentials<E: Element>(x: &[E], max: E) -> f64 {
     let mut lanes = [0f64; LANES];
     let chunks = x.chunks_exact(LANES);
     let rest = chunks.remainder();
     for chunk in chunks {
         for (sum, x) in lanes.iter_mut().zip(chunk) {
-            *sum += (x.widen() - max).exp().to_f64();
+            *sum += (*x - max).exp().to_f64();
         }
     }
-    lanes.iter().sum::<f64>() + rest.iter().map(|x| (x.widen() - max).exp().to_f64()).sum::<f64>()
+    lanes.iter().sum::<f64>() + rest.iter().map(|x| (*x - max).exp().to_f64()).sum::<f64>()
 }
 
 struct Backward<'a, E: Element> {
     log: bool,
-    sum: E::Compute,
+    sum: E,
     y: &'a [E],
     grad: &'a [E],
     dx: &'a mut [E],
@@ -204,8 +203,8 @@ impl<E: Element> Kernel for Backward<'_, E> {
     fn run<S: Simd>(self, _: S) {
         let inputs = self.y.iter().zip(self.grad);
         for (dx, (y, grad)) in self.dx.iter_mut().zip(inputs) {
-            let (y, grad) = (y.widen(), grad.widen());
-            *dx = E::narrow(if self.log { grad - y.exp() * self.sum } else { y * (grad - self.sum) });
+            let (y, grad) = (*y, *grad);
+            *dx = if self.log { grad - y.exp() * self.sum } else { y * (grad - self.sum) };
         }
     }
 }

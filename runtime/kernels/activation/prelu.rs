@@ -74,9 +74,9 @@ impl CustomOp2 for Prelu {
             let (x, weight) = (elements::<E>(x, x_layout)?, elements::<E>(weight, weight_layout)?);
             let mut y = zeros::<E>(x.len());
             self.view.for_each_plane(&mut y, |channel, range, y| {
-                let slope = weight[channel].widen();
+                let slope = weight[channel];
                 for (y, x) in y.iter_mut().zip(&x[range]) {
-                    *y = if x.widen() > Float::ZERO { *x } else { E::narrow(x.widen() * slope) };
+                    *y = if *x > E::ZERO { *x } else { *x * slope };
                 }
             });
             Ok((E::to_cpu_storage_owned(y), x_layout.shape().clone()))
@@ -106,11 +106,11 @@ impl CustomOp2 for Prelu {
 fn gradients<E: Element>(view: Channels, x: &[E], grad: &[E], weight: &[E]) -> (Vec<E>, Vec<E>) {
     let mut dx = zeros::<E>(x.len());
     view.for_each_plane(&mut dx, |channel, range, dx| {
-        let slope = weight[channel].widen();
+        let slope = weight[channel];
         for ((dx, x), grad) in dx.iter_mut().zip(&x[range.clone()]).zip(&grad[range]) {
-            *dx = if x.widen() > Float::ZERO { *grad } else { E::narrow(grad.widen() * slope) };
+            *dx = if *x > E::ZERO { *grad } else { *grad * slope };
         }
     });
     let sums = view.sums(x, grad, |_, x, grad| [if x > 0.0 { 0.0 } else { x * grad }]);
-    (dx, sums.into_iter().map(|[sum]| E::narrow(Float::from_f64(sum))).collect())
+    (dx, sums.into_iter().map(|[sum]| E::from_f64(sum)).collect())
 }

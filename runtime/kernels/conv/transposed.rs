@@ -8,8 +8,7 @@ use super::shape::same_kind;
 use super::{ConvGeometry, ConvShape, Epilogue, composed};
 use crate::kernels::activation::Activation;
 use crate::kernels::channels::Channels;
-use crate::kernels::element::{Element, in_single, with_element, with_elements};
-use crate::kernels::float::Float;
+use crate::kernels::element::{widened, with_element, with_elements};
 use crate::kernels::simd;
 use crate::scope;
 use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
@@ -185,13 +184,12 @@ impl ConvTranspose2d {
 /// The sum of each channel.
 fn channel_sums(grad: &Tensor) -> Result<Tensor> {
     let channels = Channels::of(NAME, grad)?;
-    in_single(grad, |grad| {
-        with_element!(NAME, grad.dtype(), E => {
-            let sums = with_elements::<E, _>(grad, |grad| channels.sums(grad, grad, |_, grad, _| [grad]))?;
-            let sums = sums.into_iter().map(|[sum]| E::narrow(Float::from_f64(sum))).collect::<Vec<E>>();
-            Tensor::from_vec(sums, channels.channels, grad.device())
-        })
-    })
+    let wide = widened(grad)?;
+    let sums = with_element!(NAME, wide.dtype(), E => {
+        with_elements::<E, _>(&wide, |grad| channels.sums(grad, grad, |_, grad, _| [grad]))
+    })?;
+    let sums: Vec<f64> = sums.into_iter().map(|[sum]| sum).collect();
+    Tensor::from_vec(sums, channels.channels, grad.device())?.to_dtype(grad.dtype())
 }
 
 impl CustomOp2 for ConvTranspose2d {

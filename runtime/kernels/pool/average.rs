@@ -158,19 +158,19 @@ impl<E: Element> Kernel for Forward<'_, E> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Windows { rows, columns, input: [h, w], .. } = self.windows;
-        let mut down = vec![E::Compute::ZERO; *w];
+        let mut down = vec![E::ZERO; *w];
         for (x, y) in self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(rows.len() * columns.len())) {
             for (row, y) in rows.iter().zip(y.chunks_exact_mut(columns.len())) {
                 down.fill(Float::ZERO);
                 for x in x[row.inside.start * w..row.inside.end * w].chunks_exact(*w) {
                     for (sum, x) in down.iter_mut().zip(x) {
-                        *sum += x.widen();
+                        *sum += *x;
                     }
                 }
                 for (column, y) in columns.iter().zip(y) {
-                    let sum = down[column.inside.clone()].iter().fold(E::Compute::ZERO, |sum, x| sum + *x);
+                    let sum = down[column.inside.clone()].iter().fold(E::ZERO, |sum, x| sum + *x);
                     let divisor = self.windows.divisor(row, column);
-                    *y = E::narrow(sum / Float::from_f64(divisor as f64));
+                    *y = sum / E::from_f64(divisor as f64);
                 }
             }
         }
@@ -190,15 +190,15 @@ impl<E: Element> Kernel for Backward<'_, E> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Windows { rows, columns, input: [h, w], .. } = self.windows;
-        let mut across = vec![E::Compute::ZERO; *w];
-        let mut sums = vec![E::Compute::ZERO; h * w];
+        let mut across = vec![E::ZERO; *w];
+        let mut sums = vec![E::ZERO; h * w];
         let planes = self.grad.chunks_exact(rows.len() * columns.len()).zip(self.dx.chunks_exact_mut(h * w));
         for (grad, dx) in planes {
             for (row, grad) in rows.iter().zip(grad.chunks_exact(columns.len())) {
                 across.fill(Float::ZERO);
                 for (column, grad) in columns.iter().zip(grad) {
                     let divisor = self.windows.divisor(row, column);
-                    let share = grad.widen() / Float::from_f64(divisor as f64);
+                    let share = *grad / E::from_f64(divisor as f64);
                     across[column.inside.clone()].iter_mut().for_each(|sum| *sum += share);
                 }
                 for sums in sums[row.inside.start * w..row.inside.end * w].chunks_exact_mut(*w) {
@@ -206,7 +206,7 @@ impl<E: Element> Kernel for Backward<'_, E> {
                 }
             }
             for (dx, sum) in dx.iter_mut().zip(&mut sums) {
-                *dx = E::narrow(std::mem::replace(sum, Float::ZERO));
+                *dx = std::mem::replace(sum, Float::ZERO);
             }
         }
     }

@@ -81,37 +81,61 @@ impl MaxPool {
     fn gradient<E: Element>(&self, x: &[E], grad: &[E]) -> Vec<E> {
         let [from, to] = [self.input, self.output()].map(|[h, w]| h * w);
         map_planes(x, from, from, |first, x, dx| {
-            let mut sums = vec![E::Compute::ZERO; from];
+            let mut sums = vec![E::ZERO; from];
             let planes = x.chunks(from).zip(grad[first * to..].chunks(to)).zip(dx.chunks_mut(from));
             for ((x, grad), dx) in planes {
                 self.scatter(x, grad, &mut sums);
                 for (dx, sum) in dx.iter_mut().zip(&mut sums) {
-                    *dx = E::narrow(std::mem::replace(sum, Float::ZERO));
+                    *dx = std::mem::replace(sum, Float::ZERO);
                 }
             }
         })
     }
 
     /// Adds each output's gradient to the sum of the element that was its window's maximum.
-    fn scatter<E: Element>(&self, x: &[E], grad: &[E], sums: &mut [E::Compute]) {
+    fn scatter<E: Element>(&self, x: &[E], grad: &[E], sums: &mut [E]) {
+        let columns: Vec<Option<Run>> = self.columns.iter().map(Run::of).collect();
+        for (rows, grad) in self.rows.iter().zip(grad.chunks(columns.len())) {
+            let rows = Run::of(rows);
+            for (columns, grad) in columns.iter().zip(grad) {
+                // A window without an element has no maximum.
+                let (Some(rows), Some(columns)) = (rows, *columns) else { continue };
+                sums[self.largest_of(x, rows, columns)] += *grad;
+            }
+        }
+    }
+
+    /// Where the maximum of a window lies.
+    #[inline(always)]
+    fn largest_of<E: Element>(&self, x: &[E], rows: Run, columns: Run) -> usize {
         let width = self.input[1];
-        for (rows, grad) in self.rows.iter().zip(grad.chunks(self.columns.len())) {
-            for (columns, grad) in self.columns.iter().zip(grad) {
-                let mut best: Option<(usize, E::Compute)> = None;
-                for row in rows.clone() {
-                    for column in columns.clone() {
-                        let at = row * width + column;
-                        let value = x[at].widen();
-                        if best.is_none_or(|(_, max)| value > max || value.is_nan()) {
-                            best = Some((at, value));
-                        }
-                    }
-                }
-                if let Some((at, _)) = best {
-                    sums[at] += grad.widen();
+        let mut best = rows.first * width + columns.first;
+        let mut max = x[best];
+        for row in 0..rows.count {
+            let start = (rows.first + row * rows.step) * width + columns.first;
+            let row = &x[start..][..(columns.count - 1) * columns.step + 1];
+            for (i, value) in row.iter().step_by(columns.step).enumerate() {
+                if *value > max || value.is_nan() {
+                    (best, max) = (start + i * columns.step, *value);
                 }
             }
         }
+        best
+    }
+}
+
+/// The taps of a window along one axis, at least one.
+#[derive(Clone, Copy)]
+struct Run {
+    first: usize,
+    step: usize,
+    count: usize,
+}
+
+impl Run {
+    fn of(taps: &Taps) -> Option<Self> {
+        let (first, second) = (taps.clone().next()?, taps.clone().nth(1));
+        Some(Self { first, step: second.map_or(1, |second| second - first), count: taps.len() })
     }
 }
 
@@ -160,14 +184,14 @@ impl<E: Element> Kernel for Forward<'_, E> {
         let Across { kernel, stride, padding } = regular.unwrap_or_default();
         // The columns that windows reach, padding included: what no element fills stays -∞.
         let reach = (columns.len() - 1) * stride + kernel;
-        let mut padded = vec![E::Compute::NEG_INFINITY; reach.max(padding + w)];
+        let mut padded = vec![E::NEG_INFINITY; reach.max(padding + w)];
         for (x, y) in self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(rows.len() * columns.len())) {
             for (taps, y) in rows.iter().zip(y.chunks_exact_mut(columns.len())) {
                 let down = &mut padded[padding..padding + w];
-                down.fill(E::Compute::NEG_INFINITY);
+                down.fill(E::NEG_INFINITY);
                 for tap in taps.clone() {
                     for (max, x) in down.iter_mut().zip(&x[tap * w..(tap + 1) * w]) {
-                        *max = larger(*max, x.widen());
+                        *max = larger(*max, *x);
                     }
                 }
                 match (kernel, stride) {
@@ -183,19 +207,19 @@ impl<E: Element> Kernel for Forward<'_, E> {
 
 /// The maximum of each `KERNEL` columns, `STRIDE` apart.
 #[inline(always)]
-fn across<E: Element, const KERNEL: usize, const STRIDE: usize>(down: &[E::Compute], y: &mut [E]) {
+fn across<E: Element, const KERNEL: usize, const STRIDE: usize>(down: &[E], y: &mut [E]) {
     let reach = (y.len() - 1) * STRIDE + KERNEL;
     let down = &down[..reach];
     for (column, y) in y.iter_mut().enumerate() {
         let window = &down[column * STRIDE..column * STRIDE + KERNEL];
-        *y = E::narrow(window[1..].iter().fold(window[0], |max, value| larger(max, *value)));
+        *y = window[1..].iter().fold(window[0], |max, value| larger(max, *value));
     }
 }
 
 #[inline(always)]
-fn across_any<E: Element>(down: &[E::Compute], columns: &[Taps], y: &mut [E]) {
+fn across_any<E: Element>(down: &[E], columns: &[Taps], y: &mut [E]) {
     for (taps, y) in columns.iter().zip(y) {
         let window = taps.clone().map(|column| down[column]);
-        *y = E::narrow(window.fold(E::Compute::NEG_INFINITY, larger));
+        *y = window.fold(E::NEG_INFINITY, larger);
     }
 }

@@ -8,7 +8,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Layout, Result};
 
 /// A number that recurrences are computed in: `f32` or `f64`.
-pub(super) trait Number: Element<Compute = Self> + Float {}
+pub(super) trait Number: Element {}
 
 impl Number for f32 {}
 impl Number for f64 {}

@@ -133,19 +133,19 @@ impl<E: Element> Kernel for Forward<'_, E> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Resample { rows, columns, input: [h, w], output: [to_h, to_w] } = self.op;
-        let (down_taps, across_taps) = (weighted::<E::Compute>(rows), weighted::<E::Compute>(columns));
-        let mut down = vec![E::Compute::ZERO; *w];
+        let (down_taps, across_taps) = (weighted::<E>(rows), weighted::<E>(columns));
+        let mut down = vec![E::ZERO; *w];
         for (x, y) in self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(to_h * to_w)) {
             for (taps, y) in down_taps.chunks_exact(rows.count).zip(y.chunks_exact_mut(*to_w)) {
                 down.fill(Float::ZERO);
                 for (row, weight) in taps {
                     for (sum, x) in down.iter_mut().zip(&x[row * w..][..*w]) {
-                        *sum += x.widen() * *weight;
+                        *sum += *x * *weight;
                     }
                 }
                 for (taps, y) in across_taps.chunks_exact(columns.count).zip(y) {
                     let parts = taps.iter().map(|(column, weight)| down[*column] * *weight);
-                    *y = E::narrow(parts.fold(E::Compute::ZERO, |sum, part| sum + part));
+                    *y = parts.fold(E::ZERO, |sum, part| sum + part);
                 }
             }
         }
@@ -165,14 +165,14 @@ impl<E: Element> Kernel for Backward<'_, E> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Resample { rows, columns, input: [h, w], output: [to_h, to_w] } = self.op;
-        let (down_taps, across_taps) = (weighted::<E::Compute>(rows), weighted::<E::Compute>(columns));
-        let mut across = vec![E::Compute::ZERO; *w];
-        let mut sums = vec![E::Compute::ZERO; h * w];
+        let (down_taps, across_taps) = (weighted::<E>(rows), weighted::<E>(columns));
+        let mut across = vec![E::ZERO; *w];
+        let mut sums = vec![E::ZERO; h * w];
         for (grad, dx) in self.grad.chunks_exact(to_h * to_w).zip(self.dx.chunks_exact_mut(h * w)) {
             for (taps, grad) in down_taps.chunks_exact(rows.count).zip(grad.chunks_exact(*to_w)) {
                 across.fill(Float::ZERO);
                 for (taps, grad) in across_taps.chunks_exact(columns.count).zip(grad) {
-                    taps.iter().for_each(|(column, weight)| across[*column] += grad.widen() * *weight);
+                    taps.iter().for_each(|(column, weight)| across[*column] += *grad * *weight);
                 }
                 for (row, weight) in taps {
                     let sums = sums[row * w..][..*w].iter_mut();
@@ -180,7 +180,7 @@ impl<E: Element> Kernel for Backward<'_, E> {
                 }
             }
             for (dx, sum) in dx.iter_mut().zip(&mut sums) {
-                *dx = E::narrow(std::mem::replace(sum, Float::ZERO));
+                *dx = std::mem::replace(sum, Float::ZERO);
             }
         }
     }

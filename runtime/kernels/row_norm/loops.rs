@@ -28,10 +28,10 @@ impl<F: Float> Centre<F> {
 /// `(x - mean) · scale · weight + bias`
 pub(super) struct Forward<'a, E: Element> {
     pub span: usize,
-    pub centre: Centre<E::Compute>,
-    pub scale: E::Compute,
-    pub weight: &'a [E::Compute],
-    pub bias: &'a [E::Compute],
+    pub centre: Centre<E>,
+    pub scale: E,
+    pub weight: &'a [E],
+    pub bias: &'a [E],
     pub x: &'a [E],
     pub y: &'a mut [E],
 }
@@ -45,7 +45,7 @@ impl<E: Element> Kernel for Forward<'_, E> {
         let parameters = weight.iter().zip(bias);
         if span == 1 {
             for ((y, x), (weight, bias)) in y.iter_mut().zip(x).zip(parameters) {
-                *y = E::narrow(centre.of(x.widen()) * scale * *weight + *bias);
+                *y = centre.of(*x) * scale * *weight + *bias;
             }
             return;
         }
@@ -53,7 +53,7 @@ impl<E: Element> Kernel for Forward<'_, E> {
         for ((y, x), (weight, bias)) in runs.zip(parameters) {
             let scale = scale * *weight;
             for (y, x) in y.iter_mut().zip(x) {
-                *y = E::narrow(centre.of(x.widen()) * scale + *bias);
+                *y = centre.of(*x) * scale + *bias;
             }
         }
     }
@@ -62,7 +62,7 @@ impl<E: Element> Kernel for Forward<'_, E> {
 /// `grad · weight`
 pub(super) struct Weigh<'a, E: Element> {
     pub span: usize,
-    pub weight: &'a [E::Compute],
+    pub weight: &'a [E],
     pub grad: &'a [E],
     pub out: &'a mut [f64],
 }
@@ -74,14 +74,14 @@ impl<E: Element> Kernel for Weigh<'_, E> {
     fn run<S: Simd>(self, _: S) {
         if self.span == 1 {
             for ((out, grad), weight) in self.out.iter_mut().zip(self.grad).zip(self.weight) {
-                *out = (grad.widen() * *weight).to_f64();
+                *out = (*grad * *weight).to_f64();
             }
             return;
         }
         let runs = self.out.chunks_exact_mut(self.span).zip(self.grad.chunks_exact(self.span));
         for ((out, grad), weight) in runs.zip(self.weight) {
             for (out, grad) in out.iter_mut().zip(grad) {
-                *out = (grad.widen() * *weight).to_f64();
+                *out = (*grad * *weight).to_f64();
             }
         }
     }
@@ -89,10 +89,10 @@ impl<E: Element> Kernel for Weigh<'_, E> {
 
 /// `(g - shift - (x - mean) · slope) · scale`
 pub(super) struct Backward<'a, E: Element> {
-    pub centre: Centre<E::Compute>,
-    pub shift: E::Compute,
-    pub slope: E::Compute,
-    pub scale: E::Compute,
+    pub centre: Centre<E>,
+    pub shift: E,
+    pub slope: E,
+    pub scale: E,
     pub weighed: &'a [f64],
     pub x: &'a [E],
     pub dx: &'a mut [E],
@@ -105,7 +105,7 @@ impl<E: Element> Kernel for Backward<'_, E> {
     fn run<S: Simd>(self, _: S) {
         let Self { centre, shift, slope, scale, weighed, x, dx } = self;
         for ((dx, x), g) in dx.iter_mut().zip(x).zip(weighed) {
-            *dx = E::narrow((E::Compute::from_f64(*g) - shift - centre.of(x.widen()) * slope) * scale);
+            *dx = (E::from_f64(*g) - shift - centre.of(*x) * slope) * scale;
         }
     }
 }
@@ -127,8 +127,8 @@ impl<E: Element> Kernel for Parameters<'_, E> {
     fn run<S: Simd>(self, _: S) {
         let Self { mean, inv_std, x, grad, dw, db } = self;
         for ((x, grad), (dw, db)) in x.iter().zip(grad).zip(dw.iter_mut().zip(db)) {
-            let grad = grad.widen().to_f64();
-            *dw += grad * (x.widen().to_f64() - mean) * inv_std;
+            let grad = grad.to_f64();
+            *dw += grad * (x.to_f64() - mean) * inv_std;
             *db += grad;
         }
     }

@@ -4,7 +4,6 @@ use super::loops::{Backward, Centre, Forward, Parameters, Weigh};
 use super::rows::{Rows, mean_square, moments};
 use crate::kernels::channels::sums;
 use crate::kernels::element::{Element, elements, with_element, with_elements, zeros};
-use crate::kernels::float::Float;
 use crate::kernels::parallel::{for_each_chunk, for_each_row};
 use crate::kernels::simd::dispatch_loops;
 use candle_core::backend::BackendStorage;
@@ -40,8 +39,8 @@ impl CustomOp3 for RowNorm {
         bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         with_element!(self.name, x.dtype(), E => {
-            let weight = elements::<<E as Element>::Compute>(weight, weight_layout)?;
-            let bias = elements::<<E as Element>::Compute>(bias, bias_layout)?;
+            let weight = elements::<E>(weight, weight_layout)?;
+            let bias = elements::<E>(bias, bias_layout)?;
             let y = self.normalize::<E>(elements(x, x_layout)?, weight, bias);
             Ok((E::to_cpu_storage_owned(y), x_layout.shape().clone()))
         })
@@ -76,14 +75,14 @@ impl CustomOp3 for RowNorm {
 }
 
 impl RowNorm {
-    fn normalize<E: Element>(&self, x: &[E], weight: &[E::Compute], bias: &[E::Compute]) -> Vec<E> {
+    fn normalize<E: Element>(&self, x: &[E], weight: &[E], bias: &[E]) -> Vec<E> {
         let mut y = zeros::<E>(x.len());
         for_each_row(self.rows.elements(), TASK, &mut y, |row, y| {
             let x = &x[self.rows.range(row)];
             let parameters = self.rows.parameters_of(row);
             let (weight, bias) = (&weight[parameters.clone()], &bias[parameters]);
             let Statistics { mean, inv_std } = self.statistics(x);
-            let (centre, scale) = (Centre::at(mean), E::Compute::from_f64(inv_std));
+            let (centre, scale) = (Centre::at(mean), E::from_f64(inv_std));
             dispatch_loops(Forward { span: self.rows.span, centre, scale, weight, bias, x, y });
         });
         y
@@ -100,7 +99,7 @@ impl RowNorm {
         &self,
         x: &[E],
         grad: &[E],
-        weight: &[E::Compute],
+        weight: &[E],
         learned: bool,
     ) -> (Vec<E>, [Vec<f64>; 2]) {
         let (elements, parameters) = (self.rows.elements(), self.rows.parameters());
@@ -135,7 +134,7 @@ impl RowNorm {
         first: usize,
         x: &[E],
         grad: &[E],
-        weight: &[E::Compute],
+        weight: &[E],
         dx: &mut [E],
         sums: &mut [Vec<f64>; 2],
     ) {
@@ -164,9 +163,9 @@ impl RowNorm {
     fn row_gradient<E: Element>(&self, at: &Statistics, x: &[E], weighed: &[f64], dx: &mut [E]) {
         let (mean, count) = (at.mean, x.len() as f64);
         let [sum, product] = sums(x, weighed, |x, g| [g, g * (x - mean)]);
-        let shift = E::Compute::from_f64(if self.centred { sum / count } else { 0.0 });
-        let slope = E::Compute::from_f64(product * at.inv_std * at.inv_std / count);
-        let (centre, scale) = (Centre::at(mean), E::Compute::from_f64(at.inv_std));
+        let shift = E::from_f64(if self.centred { sum / count } else { 0.0 });
+        let slope = E::from_f64(product * at.inv_std * at.inv_std / count);
+        let (centre, scale) = (Centre::at(mean), E::from_f64(at.inv_std));
         dispatch_loops(Backward { centre, shift, slope, scale, weighed, x, dx });
     }
 

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::rule::{Moment, Rule, bias_correction, fraction, moving_average, not_negative, setters};
 use crate::Result;
+use crate::kernels::descent::{Adaptive, Blend};
 
 /// Adam, as `torch.optim.Adam` (Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015;
 /// AMSGrad after Reddi et al., "On the Convergence of Adam and Beyond", 2018). Weight decay is an L2 penalty.
@@ -126,6 +127,13 @@ impl Rule for Adam {
         let Moment { state, step, rate, parameter, .. } = at;
         Ok((parameter - adam_step(self.betas, self.eps, &gradient, state, step, rate)?)?)
     }
+
+    fn update_in_place(&self, at: &Moment) -> Result<bool> {
+        if self.weight_decay != 0. {
+            return Ok(false);
+        }
+        adam_step_in_place(self.betas, self.eps, 1., at)
+    }
 }
 
 impl Rule for AdamW {
@@ -147,6 +155,10 @@ impl Rule for AdamW {
         let Moment { state, step, rate, parameter, gradient } = at;
         let decayed = (parameter * (1. - rate * self.weight_decay))?;
         Ok((decayed - adam_step(self.betas, self.eps, gradient, state, step, rate)?)?)
+    }
+
+    fn update_in_place(&self, at: &Moment) -> Result<bool> {
+        adam_step_in_place(self.betas, self.eps, 1. - at.rate * self.weight_decay, at)
     }
 }
 
@@ -177,6 +189,20 @@ fn adam_step(
     let root = (square.sqrt()? / bias_correction(betas.1, step).sqrt())?;
     let rate = rate / bias_correction(betas.0, step);
     Ok(((&*mean * rate)? / (root + eps)?)?)
+}
+
+/// [`adam_step`] and what follows it, in place: the parameter keeps `keep` of itself.
+fn adam_step_in_place(betas: (f64, f64), eps: f64, keep: f64, at: &Moment) -> Result<bool> {
+    let [mean, square] = &*at.state else { return Ok(false) };
+    if !at.is_for_kernels() {
+        return Ok(false);
+    }
+    Blend::average(betas.0).apply(mean, at.gradient)?;
+    Blend { squared: true, ..Blend::average(betas.1) }.apply(square, at.gradient)?;
+    let rate = at.rate / bias_correction(betas.0, at.step);
+    let correction = bias_correction(betas.1, at.step).sqrt();
+    Adaptive { keep, rate, correction, eps }.apply(at.parameter, mean, square)?;
+    Ok(true)
 }
 
 impl Rule for Adamax {

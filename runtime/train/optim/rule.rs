@@ -4,6 +4,7 @@ use std::fmt::Debug;
 
 use candle_core::Tensor;
 
+use crate::kernels::descent;
 use crate::{Error, Result};
 
 /// The update rule of an optimiser. Implement it for an optimiser of your own, and it is an
@@ -28,6 +29,12 @@ pub trait Rule: Clone + Debug + Send + Sync + 'static {
 
     /// The parameter's value after this step; also brings the moments up to date.
     fn update(&self, moment: Moment) -> Result<Tensor>;
+
+    /// Makes the same step in the parameter's and the moments' own memory, where the rule has a kernel for
+    /// them; false where it has none, and nothing has changed.
+    fn update_in_place(&self, _moment: &Moment) -> Result<bool> {
+        Ok(false)
+    }
 }
 
 /// One parameter at the moment of its update.
@@ -45,6 +52,12 @@ pub struct Moment<'a> {
 }
 
 impl Moment<'_> {
+    /// Whether the kernels that step in place can take these tensors.
+    pub(super) fn is_for_kernels(&self) -> bool {
+        let tensors = self.state.iter().chain([self.parameter, self.gradient]);
+        descent::takes(&tensors.collect::<Vec<_>>())
+    }
+
     /// The gradient with `decay · parameter` added: weight decay as an L2 penalty.
     pub(super) fn decayed_gradient(&self, decay: f64) -> Result<Tensor> {
         if decay == 0. {

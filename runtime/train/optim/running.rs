@@ -143,9 +143,12 @@ impl Parameter {
             self.moments = first.collect::<Result<_>>()?;
         }
         let (parameter, gradient, step) = (&value, &gradient.detach(), self.step + 1);
-        let next = rule.update(Moment { parameter, gradient, state: &mut self.moments, step, rate })?;
+        let moment = Moment { parameter, gradient, state: &mut self.moments, step, rate };
+        if !rule.update_in_place(&moment)? {
+            self.var.set(&rule.update(moment)?)?;
+        }
         self.step = step;
-        Ok(self.var.set(&next)?)
+        Ok(())
     }
 
     /// What `state` says of this parameter: its step and its moments.

@@ -3,6 +3,7 @@
 use candle_core::Tensor;
 
 use super::rule::{Moment, Rule, not_negative, setters};
+use crate::kernels::descent::Blend;
 use crate::{Error, Result};
 
 /// Stochastic gradient descent, as `torch.optim.SGD`.
@@ -70,5 +71,21 @@ impl Rule for Sgd {
             }
         };
         Ok((at.parameter - (direction * at.rate)?)?)
+    }
+
+    fn update_in_place(&self, at: &Moment) -> Result<bool> {
+        if self.weight_decay != 0. || self.nesterov || !at.is_for_kernels() {
+            return Ok(false);
+        }
+        let direction = match &*at.state {
+            [] => at.gradient,
+            [buffer, ..] => {
+                let share = if at.step == 1 { 1. } else { 1. - self.dampening };
+                Blend { keep: self.momentum, share, squared: false }.apply(buffer, at.gradient)?;
+                buffer
+            }
+        };
+        Blend { keep: 1., share: -at.rate, squared: false }.apply(at.parameter, direction)?;
+        Ok(true)
     }
 }
