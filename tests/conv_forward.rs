@@ -136,6 +136,17 @@ fn assert_close(got: &Tensor, expected: &[f64], tolerance: f64) {
     }
 }
 
+/// As [`assert_close`] where Winograd's transforms may be at work, which round more: by the norm of the
+/// difference, and less strictly element by element.
+fn assert_near(got: &Tensor, expected: &[f64]) {
+    assert_close(got, expected, 2e-4);
+    let got = flat(got);
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+    let difference = norm(&mut got.iter().zip(expected).map(|(g, e)| g - e));
+    let scale = norm(&mut expected.iter().copied()).max((got.len() as f64).sqrt());
+    assert!(difference <= 2e-5 * scale, "the difference's norm is {difference}, the result's {scale}");
+}
+
 fn run(data: &Data, geometry: &ConvGeometry) -> Result<Tensor> {
     conv2d(&data.input, &data.weight, geometry, &data.epilogue, None)
 }
@@ -198,6 +209,55 @@ prop_compose! {
     }
 }
 
+/// An input that fits the kernel, with `extra` rows and columns.
+fn fitted(
+    case: Case,
+    kernel: usize,
+    dilation: usize,
+    stride: usize,
+    channels: [usize; 3],
+    extra: [usize; 2],
+) -> Case {
+    let [groups, group_inputs, group_outputs] = channels;
+    let padding = case.geometry.padding;
+    let geometry = ConvGeometry { stride: [stride; 2], dilation: [dilation; 2], groups, padding };
+    let size =
+        |i: usize| (dilation * (kernel - 1) + 1).saturating_sub(padding[i].iter().sum()).max(1) + extra[i];
+    let input = [case.input[0], groups * group_inputs, size(0), size(1)];
+    Case { input, weight: [groups * group_outputs, group_inputs, kernel, kernel], geometry, ..case }
+}
+
+prop_compose! {
+    /// 3×3 kernels that see one input channel each.
+    fn depthwise()(
+        case in cases(), stride in 1usize..3, groups in 1usize..20, outputs in 1usize..4, extra in [0usize..40, 0..70],
+    ) -> Case {
+        fitted(case, 3, 1, stride, [groups, 1, outputs], extra)
+    }
+}
+
+prop_compose! {
+    /// 3×3 kernels on so many channels and pixels that Winograd's way pays.
+    fn dilated()(
+        case in cases(), dilation in 2usize..5, channels in [16usize..40, 16..40], extra in [8usize..40, 8..40],
+    ) -> Case {
+        fitted(case, 3, dilation, 1, [1, channels[0], channels[1]], extra)
+    }
+}
+
+prop_compose! {
+    /// Kernels of one pixel, on more channels than are summed at once.
+    fn pointwise()(
+        case in cases(), channels in [1usize..400, 1..70], extra in [0usize..12, 0..40], plain in any::<bool>(),
+    ) -> Case {
+        let mut case = case;
+        if plain {
+            case.geometry.padding = Default::default();
+        }
+        fitted(case, 1, 1, 1, [1, channels[0], channels[1]], extra)
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -209,6 +269,22 @@ proptest! {
         assert_close(&double, &expected, 1e-13);
         assert_close(&run(&case.data(DType::F32), &case.geometry).unwrap(), &expected, 1e-5);
         on_every_isa(&case, &expected);
+    }
+
+    #[test]
+    fn every_kernel_agrees_with_the_definition(case in prop_oneof![depthwise(), dilated(), pointwise()]) {
+        let data = case.data(DType::F32);
+        let expected = flat(&run(&case.data(DType::F64), &case.geometry).unwrap());
+        for isa in simd::available() {
+            let got = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
+            assert_near(&got, &expected);
+        }
+        // Twice: what is kept is used as well as what is made.
+        let packed = PackedCache::default();
+        for _ in 0..2 {
+            let got = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
+            assert_near(&got, &expected);
+        }
     }
 
     #[test]
@@ -284,6 +360,11 @@ fn case(
     Case { input, weight, geometry, scale, shift, residual, activation: Activation::Relu, seed: 7 }
 }
 
+fn dilation(case: Case, dilation: usize) -> Case {
+    let geometry = ConvGeometry { dilation: [dilation; 2], ..case.geometry };
+    Case { geometry, ..case }
+}
+
 /// Shapes large enough for several chunks of channels, segments of output channels and patches.
 fn large() -> Vec<Case> {
     vec![
@@ -297,13 +378,24 @@ fn large() -> Vec<Case> {
         case([1, 96, 41, 40], 192, 3, 2, 1, 96),
         case([1, 128, 7, 7], 130, 3, 1, 1, 2),
         case([3, 1, 60, 60], 20, 5, 1, 0, 1),
+        case([1, 300, 16, 32], 40, 1, 1, 0, 1),
+        case([1, 5, 7, 2048], 9, 3, 1, 1, 1),
+        Case { activation: Activation::Silu, ..case([2, 40, 33, 33], 80, 3, 1, 1, 40) },
+        Case { activation: Activation::Silu, ..case([1, 9, 13, 13], 20, 3, 1, 1, 1) },
+        dilation(case([1, 64, 56, 55], 48, 3, 1, 2, 1), 2),
+        dilation(case([1, 32, 40, 47], 40, 3, 1, 1, 1), 3),
     ]
 }
 
 #[test]
 fn large_shapes_on_every_instruction_set() {
     for case in large() {
-        on_every_isa(&case, &flat(&run(&case.data(DType::F64), &case.geometry).unwrap()));
+        let expected = flat(&run(&case.data(DType::F64), &case.geometry).unwrap());
+        let data = case.data(DType::F32);
+        for isa in simd::available() {
+            let got = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
+            assert_near(&got, &expected);
+        }
     }
 }
 

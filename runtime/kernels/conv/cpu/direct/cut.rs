@@ -8,7 +8,7 @@ use crate::kernels::conv::ConvShape;
 const STRIP_BYTES: usize = 32 << 10;
 /// Floats of the second-level cache that a task's tile, and its sums, may take.
 const TILE_FLOATS: usize = 48 << 10;
-const SUMS_FLOATS: usize = 32 << 10;
+const SUMS_FLOATS: usize = 48 << 10;
 /// Output channels of a task, at most.
 const CHANNELS: usize = 128;
 /// What a task costs beside its work, in cycles of a core that finishes two vectors of multiply-adds in
@@ -57,25 +57,39 @@ impl Cut {
         block: usize,
         threads: usize,
     ) -> Self {
-        let factors = || (0..).flat_map(|i| [2 << i, 3 << i]).take_while(|n| *n <= 2 * threads);
-        let factors = || std::iter::once(1).chain(factors());
         let segments = shape.group_outputs().div_ceil(self.channels);
-        let candidates = factors().flat_map(|pixels| factors().map(move |channels| [pixels, channels]));
-        let cuts = candidates.map(|[pixels, channels]| {
-            let [rows, columns] = self.patches;
-            let most_columns = shape.output[1].div_ceil(registers.strip());
-            let patches = match shape.output[0] {
-                1 => [1, (columns * pixels).min(most_columns.max(columns))],
-                height => [(rows * pixels).min(height), columns],
-            };
-            let channels = shape.group_outputs().div_ceil(segments * channels).next_multiple_of(block);
-            Self { channels, patches, ..self }
+        let (patches, factors) = (self.finer_patches(shape, registers, threads), factors(threads));
+        let cuts = patches.iter().flat_map(|patches| {
+            factors.iter().map(|factor| {
+                let channels = shape.group_outputs().div_ceil(segments * factor).next_multiple_of(block);
+                Self { channels, patches: *patches, ..self }
+            })
         });
         let time = |cut: &Self| {
-            let tasks = cut.tasks(shape).div_ceil(threads);
-            tasks.saturating_mul(cut.cycles(shape, in_place, registers, block))
+            let patches = cut.patches[0] * cut.patches[1];
+            let tasks = cut.tasks(shape);
+            // All patches together take so long, and tasks are dealt out one by one.
+            let cycles = cut.cycles(shape, in_place, registers, block).saturating_mul(tasks / patches);
+            cycles.saturating_mul(tasks.next_multiple_of(threads) / threads) / tasks
         };
         cuts.min_by_key(time).unwrap_or(self)
+    }
+
+    /// Counts of patches on each axis, from as few as the caches allow on.
+    fn finer_patches(&self, shape: &ConvShape, registers: RegisterBlock, threads: usize) -> Vec<[usize; 2]> {
+        let [rows, columns] = self.patches;
+        let counts = |count: usize, most: usize| {
+            let finer =
+                factors(threads).into_iter().flat_map(move |factor| (0..4).map(move |i| count * factor + i));
+            finer.filter(move |finer| *finer <= most)
+        };
+        let most_columns = shape.output[1].div_ceil(registers.strip());
+        let mut patches = match shape.output[0] {
+            1 => counts(columns, most_columns).map(|columns| [1, columns]).collect(),
+            height => counts(rows, height).map(|rows| [rows, columns]).collect::<Vec<_>>(),
+        };
+        patches.push(self.patches);
+        patches
     }
 
     pub fn tasks(&self, shape: &ConvShape) -> usize {
@@ -83,19 +97,29 @@ impl Cut {
         shape.batch * shape.geometry.groups * segments * self.patches[0] * self.patches[1]
     }
 
-    /// What a task takes.
+    /// What one task for each of the patches of an image takes.
     fn cycles(&self, shape: &ConvShape, in_place: bool, registers: RegisterBlock, block: usize) -> usize {
-        let rows = shape.output[0].div_ceil(self.patches[0]);
-        let columns = shape.output[1].div_ceil(self.patches[1]);
-        let vectors = (rows * columns).div_ceil(registers.lanes).max(2);
         let channels = self.channels.min(shape.group_outputs()).next_multiple_of(block);
-        let products = (vectors * channels).saturating_mul(shape.taps()) / 2;
-        let halo = reach(shape, 0);
         let planes = planes(shape, registers.lanes);
-        let tile = planes * (rows + halo) * columns.div_ceil(registers.lanes);
-        let copies = if in_place { vectors } else { tile.saturating_mul(COPY) };
-        products.saturating_add(copies.saturating_mul(shape.group_inputs())).saturating_add(HAND_OUT)
+        let [patch_rows, patch_columns] = self.patches;
+        let columns = shape.output[1].div_ceil(patch_columns);
+        let bound = |i: usize| i * shape.output[0] / patch_rows;
+        let patches = (0..patch_rows).map(|i| {
+            let rows = bound(i + 1) - bound(i);
+            let vectors = (rows * columns).div_ceil(registers.lanes).max(2);
+            let tile = planes * (rows + reach(shape, 0)) * columns.div_ceil(registers.lanes);
+            let copies = if in_place { vectors } else { tile.saturating_mul(COPY) };
+            let products = (vectors * channels).saturating_mul(shape.taps()) / 2;
+            products.saturating_add(copies.saturating_mul(shape.group_inputs())).saturating_add(HAND_OUT)
+        });
+        patches.fold(0, usize::saturating_add).saturating_mul(patch_columns)
     }
+}
+
+/// By which numbers it is tried to multiply a count of pieces, to busy so many threads.
+fn factors(threads: usize) -> Vec<usize> {
+    let factors = (0..usize::BITS - 2).flat_map(|i| [2 << i, 3 << i]);
+    std::iter::once(1).chain(factors.take_while(|factor| *factor <= 2 * threads)).collect()
 }
 
 /// The planes of a tile for each of its channels.
