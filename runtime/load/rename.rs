@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use candle_core::Tensor;
 use regex::Regex;
 
 use crate::checkpoint::StateDict;
@@ -54,10 +55,7 @@ impl Renaming {
 }
 
 /// The tensors by their new names, unless two have one.
-fn distinct<T>(renamed: impl Iterator<Item = (String, String, T)>) -> Result<StateDict>
-where
-    StateDict: FromIterator<(String, T)>,
-{
+fn distinct(renamed: impl Iterator<Item = (String, String, Tensor)>) -> Result<StateDict> {
     let mut origins = HashMap::<String, String>::new();
     let mut clashes = Vec::new();
     let mut kept = Vec::new();
