@@ -36,4 +36,14 @@ pub trait Config: Sized {
         source::build_from(self, checkpoint::read(path, device)?, device)
             .map_err(|error| error.in_layer(path.display()))
     }
+
+    /// Builds it with the parameters of a checkpoint on the Hugging Face hub: `"owner/name"`, or a
+    /// [`Hub`](crate::hub::Hub) that says revision and file. Under the feature `hub`.
+    ///
+    /// What was downloaded before is read from the cache; [`hub`](crate::hub) says where that is.
+    #[cfg(feature = "hub")]
+    #[allow(clippy::wrong_self_convention)] // The name it has wherever there is a hub.
+    fn from_pretrained(self, hub: impl Into<crate::hub::Hub>, device: &Device) -> Result<Self::Output> {
+        self.load(hub.into().download()?, device)
+    }
 }
