@@ -1,12 +1,13 @@
 //! From arguments to a network: every layer and every derived struct has a config.
 
+use std::borrow::Borrow;
 use std::path::Path;
 
 use candle_core::{DType, Device};
 use candle_nn::VarBuilder;
 
 use crate::Result;
-use crate::checkpoint;
+use crate::load::{Load, LoadReport};
 use crate::module::Module;
 use crate::source;
 
@@ -28,19 +29,28 @@ pub trait Config: Sized {
         self.build(source::fresh(DType::F32, device))
     }
 
-    /// Builds it with the parameters of a checkpoint: `.safetensors`, `.pt` or `.pth`.
+    /// Builds it with the parameters of a checkpoint: whatever [`checkpoint::read`](crate::checkpoint::read)
+    /// takes.
     ///
     /// Missing, unexpected and misshapen tensors are reported together, by name.
     fn load(self, path: impl AsRef<Path>, device: &Device) -> Result<Self::Output> {
-        let path = path.as_ref();
-        source::build_from(self, checkpoint::read(path, device)?, device)
-            .map_err(|error| error.in_layer(path.display()))
+        self.load_with(Load::new(path), device).map(|(network, _)| network)
+    }
+
+    /// Builds it with the parameters of a checkpoint, as [`Load`] says, and reports what was loaded.
+    ///
+    /// With [`Load::partial`], what the checkpoint lacks keeps its fresh initialisation.
+    fn load_with(self, load: impl Borrow<Load>, device: &Device) -> Result<(Self::Output, LoadReport)> {
+        let load = load.borrow();
+        let tensors = load.read(device)?;
+        source::build_from(self, tensors, load, device).map_err(|error| error.in_layer(load.path().display()))
     }
 
     /// Builds it with the parameters of a checkpoint on the Hugging Face hub: `"owner/name"`, or a
     /// [`Hub`](crate::hub::Hub) that says revision and file. Under the feature `hub`.
     ///
-    /// What was downloaded before is read from the cache; [`hub`](crate::hub) says where that is.
+    /// What was downloaded before is read from the cache; [`hub`](crate::hub) says where that is. For the
+    /// options of [`Load`], call `load_with(Load::new(hub.download()?), device)`.
     #[cfg(feature = "hub")]
     #[allow(clippy::wrong_self_convention)] // The name it has wherever there is a hub.
     fn from_pretrained(self, hub: impl Into<crate::hub::Hub>, device: &Device) -> Result<Self::Output> {

@@ -6,6 +6,7 @@ pub use crate::checkpoint::StateDict;
 pub use crate::config::Config;
 pub use crate::functional::*;
 pub use crate::layers::*;
+pub use crate::load::{Load, LoadReport};
 pub use crate::module::{Forward, Layer, Mode, Module};
 pub use crate::registry::Network;
 pub use crate::signal::Signal;

@@ -1,5 +1,6 @@
 //! What every network can do with its named tensors.
 
+use std::borrow::{Borrow, Cow};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
@@ -7,9 +8,9 @@ use candle_core::{DType, Device, Tensor, TensorId, Var};
 
 use crate::checkpoint::{self, StateDict};
 use crate::glob::Glob;
+use crate::load::{Load, LoadReport};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
-use crate::source::mismatch;
 use crate::{Error, Result};
 
 /// The calls on a network's tensors and parts; every [`Module`] has them.
@@ -62,18 +63,31 @@ pub trait Network: Module {
 
     /// Copies the tensors of `state` into this network, all of them or, where one does not fit, none.
     fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
-        let own: Vec<(String, Tensor)> = self.state_dict().into_iter().collect();
-        compare(&own, state)?;
-        let mut ready = HashMap::new();
-        for (name, tensor) in &own {
-            if let Some(new) = state.get(name) {
-                ready.insert(name.clone(), new.to_dtype(tensor.dtype())?.to_device(tensor.device())?);
-            }
+        let report = compare(self, state);
+        report.check()?;
+        assign_all(self, state, &report)
+    }
+
+    /// Copies the tensors of a checkpoint into this network, as [`Load`] says, and reports what was loaded.
+    ///
+    /// With [`Load::partial`], what the checkpoint lacks keeps its values; else, where a tensor does not
+    /// fit, nothing changes. With [`Load::dtype`], the network's float tensors become of that type first.
+    fn load_with(&mut self, load: impl Borrow<Load>) -> Result<LoadReport>
+    where
+        Self: Sized,
+    {
+        let load = load.borrow();
+        let dtype = load.float_dtype()?;
+        let state = load.read(&Device::Cpu)?;
+        let report = compare(self, &state);
+        if !load.is_partial() {
+            report.check().map_err(|error| error.in_layer(load.path().display()))?;
         }
-        for_each_mut(self, &mut |name, _, tensor| match ready.get(name) {
-            Some(new) => assign(tensor, new),
-            None => Ok(()),
-        })
+        if let Some(dtype) = dtype {
+            self.to_dtype(dtype)?;
+        }
+        assign_all(self, &state, &report)?;
+        Ok(report)
     }
 
     /// Writes every tensor to a `.safetensors` file. The file appears whole or not at all: a crash, or a
@@ -82,8 +96,16 @@ pub trait Network: Module {
     where
         Self: Sized,
     {
-        let metadata = BTreeMap::from([("network".to_string(), self.kind().into_owned())]);
-        checkpoint::write_safetensors(path, &self.state_dict(), &metadata)
+        self.save_with(path, &[])
+    }
+
+    /// The same, with metadata of your own: `&[("epoch", "3")]`. [`checkpoint::metadata`] reads them back,
+    /// beside `network`, this network's type, and `sconce_version`.
+    fn save_with(&self, path: impl AsRef<Path>, metadata: &[(&str, &str)]) -> Result<()>
+    where
+        Self: Sized,
+    {
+        checkpoint::write_safetensors(path, &self.state_dict(), &with_own(metadata, self.kind())?)
     }
 
     /// Moves every tensor to `device`; trainable parameters become new variables there.
@@ -337,25 +359,46 @@ fn select<M: Module + ?Sized>(
     Ok(())
 }
 
-/// Whether `state` has exactly the tensors of `own`, by name and shape.
-fn compare(own: &[(String, Tensor)], state: &StateDict) -> Result<()> {
-    let (mut missing, mut misshapen) = (Vec::new(), Vec::new());
-    for (name, tensor) in own {
-        match state.get(name) {
-            None => missing.push(format!("{name} {:?}", tensor.dims())),
-            Some(new) if new.dims() != tensor.dims() => {
-                misshapen.push(format!("{name}: expected {:?}, found {:?}", tensor.dims(), new.dims()));
-            }
-            Some(_) => {}
+/// What of `state` a network has, by name and shape.
+fn compare<M: Module + ?Sized>(network: &M, state: &StateDict) -> LoadReport {
+    let mut lister = Lister { shared: true, ..Lister::default() };
+    network.visit(&mut lister);
+    let mut report = LoadReport::default();
+    let mut names = HashSet::new();
+    for (name, _, tensor) in &lister.found {
+        report.note(name, tensor.dims(), state.get(name));
+        names.insert(name.as_str());
+    }
+    report.note_unexpected(state, |name| names.contains(name));
+    report
+}
+
+/// Copies into the network what `report` says can be loaded: what can fail happens before the first copy.
+fn assign_all<M: Module + ?Sized>(network: &mut M, state: &StateDict, report: &LoadReport) -> Result<()> {
+    let mut ready = HashMap::new();
+    let fits: HashSet<&str> = report.loaded.iter().map(String::as_str).collect();
+    for_each_mut(network, &mut |name, _, tensor| {
+        if let Some(new) = state.get(name).filter(|_| fits.contains(name)) {
+            ready.insert(name.to_string(), new.to_dtype(tensor.dtype())?.to_device(tensor.device())?);
+        }
+        Ok(())
+    })?;
+    for_each_mut(network, &mut |name, _, tensor| match ready.get(name) {
+        Some(new) => assign(tensor, new),
+        None => Ok(()),
+    })
+}
+
+/// The user's metadata and the network's type.
+fn with_own(metadata: &[(&str, &str)], kind: Cow<str>) -> Result<BTreeMap<String, String>> {
+    let mut all = BTreeMap::from([("network".to_string(), kind.into_owned())]);
+    for &(key, value) in metadata {
+        let reserved = ["format", "sconce_version"].contains(&key);
+        if reserved || all.insert(key.to_string(), value.to_string()).is_some() {
+            return Err(Error::msg(format!("the metadata's key `{key}` is given twice or kept by sconce")));
         }
     }
-    let names: HashSet<&str> = own.iter().map(|(name, _)| name.as_str()).collect();
-    let unexpected: Vec<String> = state
-        .iter()
-        .filter(|(name, _)| !names.contains(name))
-        .map(|(name, tensor)| format!("{name} {:?}", tensor.dims()))
-        .collect();
-    mismatch(&missing, &unexpected, &misshapen)
+    Ok(all)
 }
 
 /// Puts the content of `new` into `tensor`: in place where it trains, since an optimiser and twins hold

@@ -1,6 +1,6 @@
 //! Where a network's tensors come from while it is built: fresh, or out of a checkpoint.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use candle_core::{DType, Device, Result as CandleResult, Shape, Tensor, Var};
@@ -9,11 +9,12 @@ use candle_nn::{Init, VarBuilder};
 
 use crate::checkpoint::StateDict;
 use crate::config::Config;
-use crate::{Error, Result, random};
+use crate::load::{Load, LoadReport};
+use crate::{Result, random};
 
 /// Draws every tensor anew; a name asked twice gives the same tensor, so that parameters can be tied.
 #[derive(Default)]
-struct Fresh(Mutex<std::collections::HashMap<String, Tensor>>);
+struct Fresh(Mutex<HashMap<String, Tensor>>);
 
 /// A builder of fresh trainable parameters.
 pub(crate) fn fresh(dtype: DType, device: &Device) -> VarBuilder<'static> {
@@ -82,34 +83,44 @@ fn same_shape(tensor: &Tensor, shape: &Shape, name: &str) -> CandleResult<Tensor
 /// Serves the tensors of a state dict and notes everything that does not fit.
 struct Checkpoint {
     tensors: StateDict,
-    report: Mutex<Report>,
+    partial: bool,
+    served: Mutex<Served>,
 }
 
 #[derive(Default)]
-struct Report {
-    made: std::collections::HashMap<String, Tensor>,
-    missing: Vec<String>,
-    misshapen: Vec<String>,
+struct Served {
+    made: HashMap<String, Tensor>,
+    report: LoadReport,
 }
 
-/// Builds `config` with the tensors of a checkpoint, all of them and no others.
-pub(crate) fn build_from<C: Config>(config: C, tensors: StateDict, device: &Device) -> Result<C::Output> {
-    let source = Arc::new(Checkpoint { tensors, report: Mutex::default() });
+/// Builds `config` with the tensors of a checkpoint: all of them and no others, unless `load` says else.
+pub(crate) fn build_from<C: Config>(
+    config: C,
+    tensors: StateDict,
+    load: &Load,
+    device: &Device,
+) -> Result<(C::Output, LoadReport)> {
+    let dtype = load.float_dtype()?.unwrap_or(DType::F32);
+    let source = Arc::new(Checkpoint { tensors, partial: load.is_partial(), served: Mutex::default() });
     let shared = Box::new(Shared(source.clone()));
-    let network = config.build(VarBuilder::from_backend(shared, DType::F32, device.clone()))?;
-    source.verdict().map(|()| network)
+    let network = config.build(VarBuilder::from_backend(shared, dtype, device.clone()))?;
+    let report = source.report();
+    if !source.partial {
+        report.check()?;
+    }
+    Ok((network, report))
 }
 
 struct Shared(Arc<Checkpoint>);
 
 impl SimpleBackend for Shared {
-    fn get(&self, shape: Shape, name: &str, _: Init, dtype: DType, device: &Device) -> CandleResult<Tensor> {
-        self.0.serve(shape, name, dtype, device)
+    fn get(&self, shape: Shape, name: &str, init: Init, dtype: DType, device: &Device) -> CandleResult<Tensor> {
+        self.0.serve(shape, name, init, dtype, device)
     }
 
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> CandleResult<Tensor> {
         match self.0.tensors.get(name) {
-            Some(tensor) => self.0.serve(tensor.shape().clone(), name, dtype, device),
+            Some(tensor) => self.0.serve(tensor.shape().clone(), name, Init::Const(0.), dtype, device),
             None => candle_core::bail!("the checkpoint has no tensor {name}"),
         }
     }
@@ -120,52 +131,57 @@ impl SimpleBackend for Shared {
 }
 
 impl Checkpoint {
-    /// The tensor `name`; zeros where it does not fit, so that the build goes on and finds the rest.
-    fn serve(&self, shape: Shape, name: &str, dtype: DType, device: &Device) -> CandleResult<Tensor> {
-        let mut report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(made) = report.made.get(name) {
+    /// The tensor `name`. Where none fits, a fresh one if that may be; else zeros, so that the build goes
+    /// on and finds the rest.
+    fn serve(
+        &self,
+        shape: Shape,
+        name: &str,
+        init: Init,
+        dtype: DType,
+        device: &Device,
+    ) -> CandleResult<Tensor> {
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = served.made.get(name) {
             return same_shape(made, &shape, name);
         }
-        let tensor = match self.tensors.get(name) {
-            Some(tensor) if *tensor.shape() == shape => tensor.to_dtype(dtype)?.to_device(device)?,
-            Some(tensor) => {
-                let (expected, found) = (shape.dims(), tensor.dims());
-                report.misshapen.push(format!("{name}: expected {expected:?}, found {found:?}"));
-                Tensor::zeros(&shape, dtype, device)?
-            }
-            None => {
-                report.missing.push(format!("{name} {:?}", shape.dims()));
-                Tensor::zeros(&shape, dtype, device)?
-            }
+        let found = self.tensors.get(name);
+        let tensor = match found.filter(|_| served.report.note(name, shape.dims(), found)) {
+            Some(tensor) => loaded(tensor, dtype, device)?,
+            None if self.partial => draw(init, &shape, dtype, device)?,
+            None => Tensor::zeros(&shape, dtype, device)?,
         };
-        let tensor = trainable(tensor)?;
-        report.made.insert(name.to_string(), tensor.clone());
+        served.made.insert(name.to_string(), tensor.clone());
         Ok(tensor)
     }
 
-    fn verdict(&self) -> Result<()> {
-        let report = self.report.lock().unwrap_or_else(PoisonError::into_inner);
-        let used: HashSet<&str> = report.made.keys().map(String::as_str).collect();
-        let unexpected: Vec<String> = self
-            .tensors
-            .iter()
-            .filter(|(name, _)| !used.contains(name))
-            .map(|(name, tensor)| format!("{name} {:?}", tensor.dims()))
-            .collect();
-        mismatch(&report.missing, &unexpected, &report.misshapen)
+    fn report(&self) -> LoadReport {
+        let mut served = self.served.lock().unwrap_or_else(PoisonError::into_inner);
+        let Served { made, report } = &mut *served;
+        let mut report = std::mem::take(report);
+        report.note_unexpected(&self.tensors, |name| made.contains_key(name));
+        report
     }
 }
 
-/// One error for every tensor that does not fit, or none.
-pub(crate) fn mismatch(missing: &[String], unexpected: &[String], misshapen: &[String]) -> Result<()> {
-    let lists = [("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen)];
-    let parts: Vec<String> = lists
-        .iter()
-        .filter(|(_, names)| !names.is_empty())
-        .map(|(what, names)| format!("{} {what}:\n  {}", names.len(), names.join("\n  ")))
-        .collect();
-    if parts.is_empty() {
-        return Ok(());
+/// Elements converted at once.
+const PIECE: usize = 1 << 16;
+
+/// A network's own tensor with the values of a file's, trainable if it is one of floats.
+///
+/// A conversion goes piece by piece: three copies of a large tensor at once are one too many.
+fn loaded(tensor: &Tensor, dtype: DType, device: &Device) -> CandleResult<Tensor> {
+    if !dtype.is_float() {
+        return tensor.to_dtype(dtype)?.to_device(device);
     }
-    Err(Error::msg(format!("the checkpoint does not fit the network; {}", parts.join("\n"))))
+    if tensor.dtype() == dtype && tensor.device().same_device(device) {
+        return trainable(tensor.clone());
+    }
+    let variable = Var::zeros(tensor.shape(), dtype, device)?.into_inner();
+    let (from, to) = (tensor.flatten_all()?, variable.detach().flatten_all()?);
+    for start in (0..tensor.elem_count()).step_by(PIECE) {
+        let piece = from.narrow(0, start, PIECE.min(tensor.elem_count() - start))?;
+        to.slice_set(&piece.to_device(device)?.to_dtype(dtype)?, 0, start)?;
+    }
+    Ok(variable)
 }

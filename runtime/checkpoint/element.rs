@@ -1,9 +1,12 @@
 //! The element types of checkpoint files and the candle types that they become.
 
-use candle_core::{DType, Device, Tensor};
-use safetensors::Dtype;
+use std::io::Read;
 
-use crate::Result;
+use candle_core::{DType, Device, Tensor};
+use half::{bf16, f16};
+
+use super::input::fill;
+use crate::{Error, Result};
 
 /// The type of a stored tensor's elements, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -24,26 +27,6 @@ pub(super) enum Element {
 }
 
 impl Element {
-    /// The type of that name in a safetensors header, where candle has one that holds its values.
-    pub fn from_safetensors(dtype: Dtype) -> Option<Self> {
-        Some(match dtype {
-            Dtype::BOOL => Self::Bool,
-            Dtype::U8 => Self::U8,
-            Dtype::I8 => Self::I8,
-            Dtype::I16 => Self::I16,
-            Dtype::U16 => Self::U16,
-            Dtype::I32 => Self::I32,
-            Dtype::U32 => Self::U32,
-            Dtype::I64 => Self::I64,
-            Dtype::F8_E4M3 => Self::F8E4M3,
-            Dtype::F16 => Self::F16,
-            Dtype::BF16 => Self::BF16,
-            Dtype::F32 => Self::F32,
-            Dtype::F64 => Self::F64,
-            _ => return None,
-        })
-    }
-
     /// Bytes of one element in the file.
     pub fn size(self) -> usize {
         match self {
@@ -54,14 +37,14 @@ impl Element {
         }
     }
 
-    /// The type of the tensor that is read.
+    /// The type of the tensor that is read: the smallest of candle's that has all values.
     pub fn dtype(self) -> DType {
         match self {
             Self::Bool | Self::U8 => DType::U8,
-            Self::I16 => DType::I16,
-            Self::I32 => DType::I32,
+            Self::I8 | Self::I16 => DType::I16,
             Self::U16 | Self::U32 => DType::U32,
-            Self::I8 | Self::I64 => DType::I64,
+            Self::I32 => DType::I32,
+            Self::I64 => DType::I64,
             Self::F8E4M3 => DType::F8E4M3,
             Self::F16 => DType::F16,
             Self::BF16 => DType::BF16,
@@ -70,19 +53,74 @@ impl Element {
         }
     }
 
-    /// A tensor of `shape` from its elements' bytes in row-major order.
-    pub fn tensor(self, bytes: &[u8], shape: &[usize], device: &Device) -> Result<Tensor> {
+    /// Whether candle has the type only in a larger size.
+    pub fn is_widened(self) -> bool {
+        self.dtype().size_in_bytes() > self.size()
+    }
+
+    /// The bytes of a tensor in memory; none where they cannot be counted.
+    pub fn tensor_bytes(self, elements: usize) -> Option<usize> {
+        elements.checked_mul(self.dtype().size_in_bytes())
+    }
+
+    /// A tensor of `shape`, whose elements `source` hands out.
+    pub fn tensor(self, mut source: impl Elements, shape: &[usize], device: &Device) -> Result<Tensor> {
         let tensor = match self {
-            Self::I8 => {
-                let values = bytes.iter().map(|&byte| i64::from(byte.cast_signed())).collect();
+            Self::Bool => Tensor::from_vec(source.decode(|[byte]| u8::from(byte != 0))?, shape, device),
+            Self::U8 => Tensor::from_vec(source.decode(|[byte]| byte)?, shape, device),
+            Self::I8 => Tensor::from_vec(source.decode(|[byte]| i16::from(byte as i8))?, shape, device),
+            Self::I16 => Tensor::from_vec(source.decode(i16::from_le_bytes)?, shape, device),
+            Self::U16 => {
+                let values = source.decode(|pair| u32::from(u16::from_le_bytes(pair)))?;
                 Tensor::from_vec(values, shape, device)
             }
-            Self::U16 => {
-                let values = bytes.chunks_exact(2).map(|pair| u32::from(pair[0]) | u32::from(pair[1]) << 8);
-                Tensor::from_vec(values.collect(), shape, device)
+            Self::I32 => Tensor::from_vec(source.decode(i32::from_le_bytes)?, shape, device),
+            Self::U32 => Tensor::from_vec(source.decode(u32::from_le_bytes)?, shape, device),
+            Self::I64 => Tensor::from_vec(source.decode(i64::from_le_bytes)?, shape, device),
+            Self::F8E4M3 => {
+                Tensor::from_raw_buffer(&source.decode(|[byte]| byte)?, DType::F8E4M3, shape, device)
             }
-            _ => Tensor::from_raw_buffer(bytes, self.dtype(), shape, device),
+            Self::F16 => Tensor::from_vec(source.decode(f16::from_le_bytes)?, shape, device),
+            Self::BF16 => Tensor::from_vec(source.decode(bf16::from_le_bytes)?, shape, device),
+            Self::F32 => Tensor::from_vec(source.decode(f32::from_le_bytes)?, shape, device),
+            Self::F64 => Tensor::from_vec(source.decode(f64::from_le_bytes)?, shape, device),
         };
         Ok(tensor?)
     }
+}
+
+/// Elements in row-major order, as bytes that become values.
+pub(super) trait Elements {
+    fn decode<const SIZE: usize, T>(&mut self, decode: impl Fn([u8; SIZE]) -> T) -> Result<Vec<T>>;
+}
+
+/// The next `count` elements of a reader. They go through one small buffer into the tensor's own memory.
+pub(super) struct Stream<'r> {
+    pub reader: &'r mut dyn Read,
+    pub count: usize,
+}
+
+/// Bytes decoded at once; a multiple of every element's size.
+const BLOCK: usize = 1 << 16;
+
+impl Elements for Stream<'_> {
+    fn decode<const SIZE: usize, T>(&mut self, decode: impl Fn([u8; SIZE]) -> T) -> Result<Vec<T>> {
+        let bytes = self.count.checked_mul(SIZE).ok_or_else(|| Error::msg("more elements than memory"))?;
+        let mut values = Vec::with_capacity(self.count);
+        let mut block = vec![0; bytes.min(BLOCK)];
+        let mut left = bytes;
+        while left > 0 {
+            let part = &mut block[..left.min(BLOCK)];
+            fill(self.reader, part)?;
+            values.extend(part.as_chunks::<SIZE>().0.iter().map(|&bytes| decode(bytes)));
+            left -= part.len();
+        }
+        Ok(values)
+    }
+}
+
+/// The number of elements of a shape; none where it, or a stride of it, is beyond counting.
+pub(super) fn element_count(shape: &[usize]) -> Option<usize> {
+    let product = shape.iter().try_fold(1_usize, |product, &length| product.checked_mul(length.max(1)))?;
+    Some(if shape.contains(&0) { 0 } else { product })
 }

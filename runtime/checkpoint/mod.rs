@@ -1,18 +1,39 @@
 //! Checkpoints: reading and writing the tensors of a network by their names.
 //!
-//! [`read`] takes safetensors files and both formats that `torch.save` has had; [`write_safetensors`]
-//! writes the first of them, so that at any moment the path holds either the old file or the new one.
+//! [`read`] takes safetensors files, single and sharded, both formats that `torch.save` has had, and
+//! NumPy's `.npz`; [`write_safetensors`] writes the first of them, so that at any moment the path holds
+//! either the old file or the new one. [`Load`](crate::Load) adds what a network needs to take over the
+//! checkpoint of another: a key, a prefix, other names, parts that are missing.
+//!
+//! # Memory
+//!
+//! Tensors are read one after the other through a small buffer into their own memory; no file is ever in
+//! memory as a whole. Building a network from a file of N bytes therefore takes the network's parameters,
+//! the tensors read (N bytes) and some kilobytes more.
+//!
+//! A damaged or hostile file can ask for no more than twice its length and 8 MiB; what asks for more is an
+//! error before it is allocated. Tensors of `int8` and `uint16` are the exception: candle has them only in
+//! twice the size, so that transposed or shared ones take three times their length. An `.npz` that is
+//! compressed to less than half, or tensors that overlap each other, can need more for good reason;
+//! [`Load::limit`](crate::Load::limit) allows it.
 
+mod archive;
 mod atomic;
+mod budget;
 mod element;
+mod input;
+mod npz;
+mod open;
+#[doc(hidden)]
+pub mod readers;
 mod safetensors;
+mod sharded;
 mod state_dict;
+mod strided;
 mod torch;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
-use std::fs::File;
-use std::io::{Read, Seek};
 use std::path::Path;
 
 use candle_core::{Device, Tensor};
@@ -20,6 +41,10 @@ use candle_core::{Device, Tensor};
 use crate::{Error, Result};
 
 pub use atomic::write_atomically;
+pub(crate) use open::ReadOptions;
+use open::open_regular;
+#[cfg(feature = "hub")]
+pub(crate) use sharded::for_each_shard;
 pub use state_dict::StateDict;
 
 /// Reads the tensors of a checkpoint onto `device`, in the file's order.
@@ -27,23 +52,38 @@ pub use state_dict::StateDict;
 /// The content, not the extension, tells the format:
 ///
 /// - `.safetensors`;
+/// - `model.safetensors.index.json`, the index of a checkpoint in several safetensors files beside it, or
+///   the directory that holds such an index or a `model.safetensors`;
 /// - `.pt`, `.pth`, `.bin` as `torch.save` writes them today, a zip archive of a pickle and storages;
-/// - the same extensions as it wrote them before PyTorch 1.6, pickles followed by storages.
+/// - the same extensions as it wrote them before PyTorch 1.6, pickles followed by storages;
+/// - `.npz`, compressed or not, of arrays in either order.
 ///
 /// A PyTorch file may hold the state dict itself or, beside epochs and optimiser states, under the
-/// key `state_dict`, `model_state_dict` or `model`; entries that are no tensors are passed over, and
-/// a `module.` that all names begin with (what `DataParallel` adds) is taken off. Pickled code is
-/// never run: a name outside the few that tensors need is an error.
+/// key `state_dict`, `model_state_dict` or `model`, or as the only dictionary of tensors in it; entries
+/// that are no tensors are passed over, and a `module.` that all names begin with (what `DataParallel`
+/// adds) is taken off. Pickled code is never run: a name outside the few that tensors need is an error.
 ///
-/// Element types that candle lacks are widened: `bool` to `U8`, `int8` to `I64`, `uint16` to `U32`.
+/// Element types that candle lacks become the smallest that has all their values: `bool` `U8`, `int8`
+/// `I16`, `uint16` `U32`. Complex, quantised and sparse tensors, `uint64` and NumPy's objects and strings are
+/// errors that name them.
 ///
 /// # Errors
 ///
 /// When the file cannot be read, is cut short or damaged, or holds something that is no tensor where
 /// one is due. The message begins with the path.
 pub fn read(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
+    ReadOptions::default().read(path.as_ref(), device)
+}
+
+/// What a safetensors file says beside its tensors: what [`write_safetensors`] and
+/// [`Network::save_with`](crate::Network::save_with) put there. None of the tensors is read.
+///
+/// # Errors
+///
+/// When the file cannot be read or is no safetensors file. The message begins with the path.
+pub fn metadata(path: impl AsRef<Path>) -> Result<BTreeMap<String, String>> {
     let path = path.as_ref();
-    within(path.display(), read_file(path, device))
+    within(path.display(), open::metadata(path))
 }
 
 /// Writes `tensors` as a safetensors file, through [`write_atomically`].
@@ -66,58 +106,6 @@ where
 {
     let tensors: Vec<_> = tensors.into_iter().collect();
     write_atomically(path, |file| safetensors::write(file, tensors, metadata))
-}
-
-fn read_file(path: &Path, device: &Device) -> Result<StateDict> {
-    let mut file = File::open(path)?;
-    let length = regular_length(&file)?;
-    match Format::of(&mut file)? {
-        Format::Safetensors => safetensors::read(&whole(file, length)?, device),
-        Format::TorchZip => torch::read_zip(file, length, device),
-        Format::TorchLegacy => torch::read_legacy(&whole(file, length)?, device),
-    }
-}
-
-/// The length of a file; directories, pipes and devices have none to rely on.
-fn regular_length(file: &File) -> Result<usize> {
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(Error::msg("expected a file, got a directory or a device"));
-    }
-    usize::try_from(metadata.len()).map_err(|_| Error::msg("the file does not fit into memory"))
-}
-
-fn whole(mut file: File, length: usize) -> Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(length);
-    file.read_to_end(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// What a file is, as its first bytes tell.
-enum Format {
-    Safetensors,
-    TorchZip,
-    TorchLegacy,
-}
-
-impl Format {
-    /// Leaves the file where it found it, at its start.
-    fn of(file: &mut File) -> Result<Self> {
-        let mut head = Vec::with_capacity(9);
-        file.take(9).read_to_end(&mut head)?;
-        file.rewind()?;
-        match head[..] {
-            // Eight bytes of the header's length, then the header. No archive and no pickle has a
-            // brace there, whereas a length may look like the beginning of either.
-            [_, _, _, _, _, _, _, _, b'{'] => Ok(Self::Safetensors),
-            [b'P', b'K', 3, 4, ..] => Ok(Self::TorchZip),
-            [0x80, 2..=5, ..] => Ok(Self::TorchLegacy),
-            _ => Err(Error::msg(format!(
-                "expected a safetensors file or one of torch.save (zip or legacy), got a file that begins \
-                 with the bytes {head:02x?}"
-            ))),
-        }
-    }
 }
 
 /// Says of an error where it happened: the file, the tensor, the byte.

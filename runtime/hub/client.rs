@@ -29,7 +29,7 @@ impl<'a> Client<'a> {
     }
 
     /// What was asked for, for messages.
-    pub fn place(&self, file: Option<&'a str>) -> Place<'a> {
+    pub fn place<'p>(&'p self, file: Option<&'p str>) -> Place<'p> {
         Place { repository: self.repository, revision: self.revision, file, settings: self.settings }
     }
 
@@ -50,7 +50,7 @@ impl<'a> Client<'a> {
     }
 
     /// The path of a file, which is downloaded if need be.
-    pub fn get(&self, file: &'a str) -> Result<PathBuf> {
+    pub fn get(&self, file: &str) -> Result<PathBuf> {
         names::check_path("file", file)?;
         match self.cached(file) {
             Some(path) => Ok(path),
@@ -58,7 +58,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    fn download(&self, file: &'a str) -> Result<PathBuf> {
+    fn download(&self, file: &str) -> Result<PathBuf> {
         let place = self.place(Some(file));
         let size = Cell::new(0);
         let fetch = |remote: &ApiRepo| remote.download_with_progress(file, self.progress(&size));

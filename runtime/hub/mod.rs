@@ -135,10 +135,7 @@ impl Hub {
         if shards::is_index(file) {
             // The branch may move on between two downloads: all files are of the index's commit.
             let commit = client::commit(&path, file)?;
-            let client = Client::new(&settings, &self.repository, &commit);
-            for shard in shards::listed(&path, file)? {
-                client.get(&shard)?;
-            }
+            shards::download(&Client::new(&settings, &self.repository, &commit), &path, file)?;
         }
         Ok(path)
     }

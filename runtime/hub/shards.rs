@@ -1,13 +1,11 @@
-//! Checkpoints in several files: the index that lists them.
+//! Checkpoints in several files: those that an index lists come with it.
 
-use std::collections::BTreeSet;
-use std::fmt;
+use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
-use serde_json::Value;
-
-use super::names;
+use super::client::Client;
+use crate::checkpoint::for_each_shard;
 use crate::{Error, Result};
 
 pub(super) const DEFAULT_INDEX: &str = "model.safetensors.index.json";
@@ -16,21 +14,15 @@ pub(super) fn is_index(file: &str) -> bool {
     file.ends_with(".index.json")
 }
 
-/// The paths in the repository of the files that the index lists; it lies at `path`, and in the
-/// repository it is `file`.
-pub(super) fn listed(path: &Path, file: &str) -> Result<BTreeSet<String>> {
-    let invalid = |problem: &dyn fmt::Display| {
-        Error::msg(format!("{}: not an index of a sharded checkpoint: {problem}", path.display()))
-    };
-    let index: Value = serde_json::from_slice(&fs::read(path)?).map_err(|error| invalid(&error))?;
-    let Some(map) = index.get("weight_map").and_then(Value::as_object) else {
-        return Err(invalid(&"it has no `weight_map`"));
-    };
+/// Downloads the files beside the index; it lies at `path`, and in the repository it is `file`.
+pub(super) fn download(client: &Client, path: &Path, file: &str) -> Result<()> {
     let directory = file.rfind('/').map_or("", |slash| &file[..=slash]);
-    let shards = map.values().map(|shard| {
-        let shard = shard.as_str().ok_or_else(|| invalid(&"a tensor's file is no string"))?;
-        names::check_path("file", shard)?;
-        Ok(format!("{directory}{shard}"))
+    let mut seen = HashSet::new();
+    let fetched = for_each_shard(&fs::read(path)?, &mut |shard| {
+        if seen.insert(shard.to_owned()) {
+            client.get(&format!("{directory}{shard}"))?;
+        }
+        Ok(())
     });
-    shards.collect()
+    fetched.map_err(|error| Error::msg(format!("{}: {error}", path.display())))
 }

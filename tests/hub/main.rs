@@ -168,7 +168,8 @@ fn the_files_of_an_index_come_with_it() {
 
     drop(server);
     let offline = Hub::new(REPOSITORY).cache(cache.path()).endpoint("http://127.0.0.1:1");
-    assert_eq!(offline.download().unwrap(), index);
+    assert_eq!(offline.clone().download().unwrap(), index);
+    assert_loaded(&load(offline).unwrap(), 5.);
 }
 
 #[test]
@@ -177,7 +178,10 @@ fn an_index_cannot_name_files_elsewhere() {
         let map = serde_json::json!({ "fc.weight": shard }).to_string();
         let (server, outer) = (Server::new(sharded(&map)), directory());
         let error = message(hub(&server, &outer).cache(outer.path().join("cache")).download());
-        assert_says(&error, &["expected a file", shard]);
+        assert_says(
+            &error,
+            &["a file beside the index", &format!("`{shard}`"), "model.safetensors.index.json"],
+        );
         assert!(files(outer.path()).iter().all(|path| !path.ends_with("escaped")));
     }
     for map in ["[]", r#"{"fc.weight": 3}"#] {

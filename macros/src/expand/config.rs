@@ -81,6 +81,15 @@ fn builder(item: &Item, name: &Ident) -> TokenStream {
             ) -> #krate::Result<#ident #arguments> {
                 #krate::Config::load(self, #path, #device)
             }
+
+            /// Builds the network with the parameters of a checkpoint, as the options say.
+            #vis fn load_with(
+                self,
+                #path: impl ::core::borrow::Borrow<#krate::Load>,
+                #device: &#krate::candle::Device,
+            ) -> #krate::Result<(#ident #arguments, #krate::LoadReport)> {
+                #krate::Config::load_with(self, #path, #device)
+            }
         }
     }
 }

@@ -3,8 +3,8 @@
 //! Python would import and run whatever a pickle names. Here a name is one of this list or an error.
 
 use super::heap::{Heap, StorageRecord, TensorRecord, Value, count, unexpected};
-use super::strided::View;
 use crate::checkpoint::element::Element;
+use crate::checkpoint::strided::View;
 use crate::{Error, Result};
 
 /// A class or function of the list.
@@ -43,7 +43,12 @@ pub(super) fn resolve(module: &str, name: &str) -> Result<Global> {
         ("torch", "device" | "Tensor")
         | ("torch.nn.parameter", "Parameter")
         | ("builtins" | "__builtin__", "set" | "frozenset" | "bytearray")
-        | ("_codecs", "encode") => Some(Global::Inert),
+        | ("_codecs", "encode")
+        | ("collections", "Counter" | "defaultdict")
+        | ("numpy", "dtype" | "ndarray")
+        | ("numpy.core.multiarray" | "numpy._core.multiarray", "scalar" | "_reconstruct") => {
+            Some(Global::Inert)
+        }
         ("torch" | "torch.cuda" | "torch.storage", name) if name.ends_with("Storage") => {
             storage_element(name).map(Global::Storage)
         }
@@ -51,10 +56,27 @@ pub(super) fn resolve(module: &str, name: &str) -> Result<Global> {
         _ => None,
     };
     global.ok_or_else(|| {
-        Error::msg(format!(
-            "the pickle names `{module}.{name}`, which is not among what tensors need; it was not run \
-             (save the state dict alone: `torch.save(model.state_dict(), path)`)"
-        ))
+        let reason = beyond_us(name).unwrap_or(
+            "which is not among what tensors need (save the state dict alone: \
+             `torch.save(model.state_dict(), path)`)",
+        );
+        Error::msg(format!("the pickle names `{module}.{name}`, {reason}; it was not run"))
+    })
+}
+
+/// Why tensors of that kind cannot be read, where the name tells a kind.
+fn beyond_us(name: &str) -> Option<&'static str> {
+    let lowercase = name.to_ascii_lowercase();
+    Some(match lowercase.trim_start_matches("_rebuild_") {
+        kind if kind.starts_with("complex") => "for complex numbers, and candle has no type for them",
+        kind if kind.starts_with("qint") || kind.starts_with("quint") || kind == "qtensor" => {
+            "for quantised tensors, which have to be saved after `dequantize()`"
+        }
+        kind if kind.starts_with("sparse") => "for sparse tensors, which have to be saved after `to_dense()`",
+        kind if kind.starts_with("uint") || kind.starts_with("float") => {
+            "for elements of a type that candle lacks"
+        }
+        _ => return None,
     })
 }
 
@@ -120,9 +142,15 @@ fn call_plain<'a>(heap: &mut Heap<'a>, function: Global, arguments: Value<'a>) -
     match function {
         Global::OrderedDict => ordered_dict(heap, arguments),
         Global::Size => argument(heap, arguments, 0),
-        Global::RebuildTensor => rebuild_tensor(heap, arguments, None),
+        Global::RebuildTensor => {
+            check_metadata(heap, arguments, 6)?;
+            rebuild_tensor(heap, arguments, None)
+        }
         Global::RebuildTensorOfType => match argument(heap, arguments, 6)? {
-            Value::Global(Global::Type(element)) => rebuild_tensor(heap, arguments, Some(element)),
+            Value::Global(Global::Type(element)) => {
+                check_metadata(heap, arguments, 7)?;
+                rebuild_tensor(heap, arguments, Some(element))
+            }
             other => Err(unexpected("an element type", other)),
         },
         Global::RebuildParameter => {
@@ -157,9 +185,19 @@ fn ordered_dict<'a>(heap: &mut Heap<'a>, arguments: Value<'a>) -> Result<Value<'
             }
         }
     }
-    let dict = heap.dict()?;
+    let dict = heap.dict();
     heap.extend_dict(dict, &flat)?;
     Ok(dict)
+}
+
+/// PyTorch may note in the argument at `index` that the stored values are to be negated when they are used.
+fn check_metadata<'a>(heap: &Heap<'a>, arguments: Value<'a>, index: usize) -> Result<()> {
+    let Some(&metadata @ Value::Dict(_)) = heap.items(arguments)?.get(index) else { return Ok(()) };
+    let lazy = |(key, _): &(Value, Value)| matches!(key, Value::Str("neg" | "conj"));
+    if heap.entries(metadata)?.iter().any(lazy) {
+        return Err(Error::msg("a tensor that is negated lazily has to be saved after `resolve_neg()`"));
+    }
+    Ok(())
 }
 
 /// `(storage, offset, size, stride, …)`; without `element` it has the type of its storage.
@@ -174,7 +212,7 @@ fn rebuild_tensor<'a>(
         shape: counts(heap, argument(heap, arguments, 2)?)?,
         strides: counts(heap, argument(heap, arguments, 3)?)?,
     };
-    heap.tensor(TensorRecord { storage, element: element.unwrap_or(storage.element), view })
+    Ok(heap.tensor(TensorRecord { storage, element: element.unwrap_or(storage.element), view }))
 }
 
 fn counts<'a>(heap: &Heap<'a>, values: Value<'a>) -> Result<Vec<usize>> {
@@ -205,5 +243,5 @@ pub(super) fn storage<'a>(heap: &mut Heap<'a>, id: Value<'a>) -> Result<Value<'a
     let bytes = elements.checked_mul(element.size()).ok_or_else(|| {
         Error::msg(format!("storage `{key}` of {elements} elements is larger than any memory"))
     })?;
-    heap.storage(StorageRecord { key, bytes, element })
+    Ok(heap.storage(StorageRecord { key, bytes, element }))
 }

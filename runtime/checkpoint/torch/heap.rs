@@ -3,8 +3,8 @@
 //! Pickled objects may contain themselves; indices instead of references make that harmless.
 
 use super::globals::Global;
-use super::strided::View;
 use crate::checkpoint::element::Element;
+use crate::checkpoint::strided::View;
 use crate::{Error, Result};
 
 /// A pickled value; the numbers of tuples, lists and the like are their places on the [`Heap`].
@@ -69,39 +69,54 @@ pub(super) struct Heap<'a> {
     dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
     storages: Vec<StorageRecord<'a>>,
     tensors: Vec<TensorRecord<'a>>,
+    /// Bytes of what the objects point to.
+    owned: usize,
 }
 
-/// So many objects describe some hundred thousand tensors.
-const MAX_OBJECTS: usize = 1 << 22;
+/// What a storage or tensor takes in the tables by which it is found.
+const LOOKED_UP: usize = 256;
 
 /// Puts an object on its part of the heap and returns its place.
-fn allocate<Object>(part: &mut Vec<Object>, object: Object) -> Result<usize> {
-    if part.len() >= MAX_OBJECTS {
-        return Err(Error::msg(format!("more than {MAX_OBJECTS} objects of one kind")));
-    }
+fn allocate<Object>(part: &mut Vec<Object>, object: Object) -> usize {
     part.push(object);
-    Ok(part.len() - 1)
+    part.len() - 1
 }
 
 impl<'a> Heap<'a> {
-    pub fn tuple(&mut self, items: Vec<Value<'a>>) -> Result<Value<'a>> {
-        allocate(&mut self.sequences, items).map(Value::Tuple)
+    pub fn tuple(&mut self, items: Vec<Value<'a>>) -> Value<'a> {
+        Value::Tuple(self.sequence(items))
     }
 
-    pub fn list(&mut self, items: Vec<Value<'a>>) -> Result<Value<'a>> {
-        allocate(&mut self.sequences, items).map(Value::List)
+    pub fn list(&mut self, items: Vec<Value<'a>>) -> Value<'a> {
+        Value::List(self.sequence(items))
     }
 
-    pub fn dict(&mut self) -> Result<Value<'a>> {
-        allocate(&mut self.dicts, Vec::new()).map(Value::Dict)
+    fn sequence(&mut self, items: Vec<Value<'a>>) -> usize {
+        self.owned += items.capacity() * size_of::<Value>();
+        allocate(&mut self.sequences, items)
     }
 
-    pub fn storage(&mut self, storage: StorageRecord<'a>) -> Result<Value<'a>> {
-        allocate(&mut self.storages, storage).map(Value::Storage)
+    pub fn dict(&mut self) -> Value<'a> {
+        Value::Dict(allocate(&mut self.dicts, Vec::new()))
     }
 
-    pub fn tensor(&mut self, tensor: TensorRecord<'a>) -> Result<Value<'a>> {
-        allocate(&mut self.tensors, tensor).map(Value::Tensor)
+    pub fn storage(&mut self, storage: StorageRecord<'a>) -> Value<'a> {
+        self.owned += LOOKED_UP;
+        Value::Storage(allocate(&mut self.storages, storage))
+    }
+
+    pub fn tensor(&mut self, tensor: TensorRecord<'a>) -> Value<'a> {
+        self.owned += LOOKED_UP + 2 * tensor.view.shape.capacity() * size_of::<usize>();
+        Value::Tensor(allocate(&mut self.tensors, tensor))
+    }
+
+    /// Bytes that the objects take, about.
+    pub fn memory(&self) -> usize {
+        self.owned
+            + self.sequences.capacity() * size_of::<Vec<Value>>()
+            + self.dicts.capacity() * size_of::<Vec<(Value, Value)>>()
+            + self.storages.capacity() * size_of::<StorageRecord>()
+            + self.tensors.capacity() * size_of::<TensorRecord>()
     }
 
     /// The items of a tuple or a list.
@@ -114,7 +129,12 @@ impl<'a> Heap<'a> {
 
     pub fn extend_list(&mut self, list: Value<'a>, items: &[Value<'a>]) -> Result<()> {
         match list {
-            Value::List(place) => self.sequences[place].extend_from_slice(items),
+            Value::List(place) => {
+                let list = &mut self.sequences[place];
+                let before = list.capacity();
+                list.extend_from_slice(items);
+                self.owned += (list.capacity() - before) * size_of::<Value>();
+            }
             // A set takes items as well.
             Value::Other => {}
             other => return Err(unexpected("a list", other)),
@@ -132,14 +152,20 @@ impl<'a> Heap<'a> {
 
     /// Adds keys and values that follow each other in `items`.
     pub fn extend_dict(&mut self, dict: Value<'a>, items: &[Value<'a>]) -> Result<()> {
-        let Value::Dict(place) = dict else {
-            return Err(unexpected("a dictionary", dict));
+        let place = match dict {
+            Value::Dict(place) => place,
+            // A dictionary of some other class, such as a counter.
+            Value::Other => return Ok(()),
+            other => return Err(unexpected("a dictionary", other)),
         };
         let (pairs, rest) = items.as_chunks::<2>();
         if !rest.is_empty() {
             return Err(Error::msg("a dictionary's last key has no value"));
         }
-        self.dicts[place].extend(pairs.iter().map(|&[key, value]| (key, value)));
+        let dict = &mut self.dicts[place];
+        let before = dict.capacity();
+        dict.extend(pairs.iter().map(|&[key, value]| (key, value)));
+        self.owned += (dict.capacity() - before) * size_of::<(Value, Value)>();
         Ok(())
     }
 

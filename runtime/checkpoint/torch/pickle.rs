@@ -7,6 +7,8 @@ use std::collections::HashMap;
 
 use super::globals;
 use super::heap::{Heap, Value, unexpected};
+use super::read::{Input, integer, text_or_bytes};
+use crate::checkpoint::budget::Budget;
 use crate::checkpoint::within;
 use crate::{Error, Result};
 
@@ -21,23 +23,28 @@ pub(super) struct Pickle<'a> {
 
 impl<'a> Pickle<'a> {
     /// Runs the pickle that `bytes` begins with.
-    pub fn load(bytes: &'a [u8]) -> Result<Self> {
+    pub fn load(bytes: &'a [u8], budget: &mut Budget) -> Result<Self> {
         let mut machine = Machine::new(bytes);
+        // A vector that grows holds its old memory and the double until it has moved.
+        let most = budget.left() / 3;
         loop {
             let position = machine.input.position;
             let opcode = within(format_args!("byte {position}"), machine.input.byte())?;
             if opcode == b'.' {
                 let root = within(format_args!("byte {position}"), machine.pop())?;
+                budget.spend(Some(machine.heap.memory()))?;
                 return Ok(Self { heap: machine.heap, root, length: machine.input.position });
             }
             within(format_args!("byte {position}"), machine.step(opcode))?;
+            if machine.memory() > most {
+                return Err(Error::msg(format!(
+                    "byte {position}: the objects of the pickle take more memory than the file's length \
+                     allows, {most} bytes (`Load::limit` allows it)"
+                )));
+            }
         }
     }
 }
-
-/// More than a thousand values between two marks is rare.
-const MAX_STACK: usize = 1 << 20;
-const MAX_MEMO: usize = 1 << 22;
 
 struct Machine<'a> {
     input: Input<'a>,
@@ -59,20 +66,33 @@ impl<'a> Machine<'a> {
         }
     }
 
+    /// Bytes that its objects take, about.
+    fn memory(&self) -> usize {
+        let stack = self.stack.capacity() * size_of::<Value>() + self.marks.capacity() * size_of::<usize>();
+        // A hash map fills seven eighths of its places, each with a byte of its own.
+        let memo = self.memo.capacity() * (size_of::<(u32, Value)>() + 1) / 7 * 8;
+        stack + memo + self.heap.memory()
+    }
+
     fn step(&mut self, opcode: u8) -> Result<()> {
         if let Some(value) = self.atom(opcode)? {
-            return self.push(value);
+            self.push(value);
+            return Ok(());
         }
         if let Some(value) = self.compound(opcode)? {
-            return self.push(value);
+            self.push(value);
+            return Ok(());
         }
         match opcode {
             0x80 => self.protocol(),
             0x95 => self.input.take(8).map(drop),
-            b'(' => self.mark(),
+            b'(' => {
+                self.marks.push(self.stack.len());
+                Ok(())
+            }
             b'0' => self.pop().map(drop),
             b'1' => self.pop_mark().map(drop),
-            b'2' => self.top().and_then(|value| self.push(value)),
+            b'2' => self.top().map(|value| self.push(value)),
             b'q' => self.input.byte().and_then(|place| self.remember(place.into())),
             b'r' => self.input.u32().and_then(|place| self.remember(place)),
             0x94 => self.remember(self.memo.len() as u32),
@@ -119,15 +139,15 @@ impl<'a> Machine<'a> {
         Ok(Some(match opcode {
             b'h' => self.input.byte().and_then(|place| self.recall(place.into()))?,
             b'j' => self.input.u32().and_then(|place| self.recall(place))?,
-            b')' => self.heap.tuple(Vec::new())?,
+            b')' => self.heap.tuple(Vec::new()),
             0x85..=0x87 => {
                 let items = self.pop_last(usize::from(opcode - 0x84))?;
-                self.heap.tuple(items)?
+                self.heap.tuple(items)
             }
-            b't' => self.pop_mark().and_then(|items| self.heap.tuple(items))?,
-            b']' => self.heap.list(Vec::new())?,
-            b'l' => self.pop_mark().and_then(|items| self.heap.list(items))?,
-            b'}' => self.heap.dict()?,
+            b't' => self.pop_mark().map(|items| self.heap.tuple(items))?,
+            b']' => self.heap.list(Vec::new()),
+            b'l' => self.pop_mark().map(|items| self.heap.list(items))?,
+            b'}' => self.heap.dict(),
             b'd' => self.dict_from_mark()?,
             0x8f => Value::Other,
             0x91 => self.pop_mark().map(|_| Value::Other)?,
@@ -152,12 +172,8 @@ impl<'a> Machine<'a> {
         }
     }
 
-    fn push(&mut self, value: Value<'a>) -> Result<()> {
-        if self.stack.len() >= MAX_STACK {
-            return Err(Error::msg(format!("more than {MAX_STACK} values on the pickle's stack")));
-        }
+    fn push(&mut self, value: Value<'a>) {
         self.stack.push(value);
-        Ok(())
     }
 
     /// What lies below the last mark is out of reach.
@@ -180,14 +196,6 @@ impl<'a> Machine<'a> {
         Ok(values)
     }
 
-    fn mark(&mut self) -> Result<()> {
-        if self.marks.len() >= MAX_STACK {
-            return Err(Error::msg(format!("more than {MAX_STACK} marks on the pickle's stack")));
-        }
-        self.marks.push(self.stack.len());
-        Ok(())
-    }
-
     fn pop_mark(&mut self) -> Result<Vec<Value<'a>>> {
         let height =
             self.marks.pop().ok_or_else(|| Error::msg("the pickle goes back to a mark it never set"))?;
@@ -196,9 +204,6 @@ impl<'a> Machine<'a> {
 
     fn remember(&mut self, place: u32) -> Result<()> {
         let value = self.top()?;
-        if self.memo.len() >= MAX_MEMO {
-            return Err(Error::msg(format!("more than {MAX_MEMO} values in the pickle's memo")));
-        }
         self.memo.insert(place, value);
         Ok(())
     }
@@ -237,7 +242,7 @@ impl<'a> Machine<'a> {
 
     fn dict_from_mark(&mut self) -> Result<Value<'a>> {
         let items = self.pop_mark()?;
-        let dict = self.heap.dict()?;
+        let dict = self.heap.dict();
         self.heap.extend_dict(dict, &items)?;
         Ok(dict)
     }
@@ -250,74 +255,4 @@ impl<'a> Machine<'a> {
             other => Err(unexpected("an object with attributes", other)),
         }
     }
-}
-
-/// Where the machine reads; every access beyond the end is an error.
-struct Input<'a> {
-    bytes: &'a [u8],
-    position: usize,
-}
-
-impl<'a> Input<'a> {
-    fn take(&mut self, length: u64) -> Result<&'a [u8]> {
-        let rest = &self.bytes[self.position..];
-        let taken = usize::try_from(length).ok().and_then(|length| rest.get(..length)).ok_or_else(|| {
-            Error::msg(format!(
-                "expected {length} more bytes of the pickle, got its end after {}",
-                rest.len()
-            ))
-        })?;
-        self.position += taken.len();
-        Ok(taken)
-    }
-
-    fn array<const LENGTH: usize>(&mut self) -> Result<[u8; LENGTH]> {
-        let mut array = [0; LENGTH];
-        array.copy_from_slice(self.take(LENGTH as u64)?);
-        Ok(array)
-    }
-
-    fn byte(&mut self) -> Result<u8> {
-        self.array().map(|[byte]| byte)
-    }
-
-    fn u32(&mut self) -> Result<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
-
-    fn u64(&mut self) -> Result<u64> {
-        self.array().map(u64::from_le_bytes)
-    }
-
-    fn text(&mut self, length: u64) -> Result<Value<'a>> {
-        self.take(length).and_then(utf8).map(Value::Str)
-    }
-
-    /// Up to the end of the line, which is passed over.
-    fn line(&mut self) -> Result<&'a str> {
-        let rest = &self.bytes[self.position..];
-        let length = rest.iter().position(|&byte| byte == b'\n');
-        let length = length.ok_or_else(|| Error::msg("the pickle ends within a name"))?;
-        self.position += length + 1;
-        utf8(&rest[..length])
-    }
-}
-
-fn utf8(bytes: &[u8]) -> Result<&str> {
-    std::str::from_utf8(bytes).map_err(|error| Error::msg(format!("a string of the pickle: {error}")))
-}
-
-fn text_or_bytes(bytes: &[u8]) -> Value<'_> {
-    std::str::from_utf8(bytes).map_or(Value::Other, Value::Str)
-}
-
-/// A two's complement integer; no bytes at all are zero.
-fn integer(bytes: &[u8]) -> Value<'_> {
-    if bytes.len() > 8 {
-        return Value::Long(bytes);
-    }
-    let negative = bytes.last().is_some_and(|&byte| byte >= 0x80);
-    let mut extended = [if negative { 0xff } else { 0 }; 8];
-    extended[..bytes.len()].copy_from_slice(bytes);
-    Value::Int(i64::from_le_bytes(extended))
 }

@@ -1,50 +1,18 @@
-//! The safetensors format: a JSON header of names, types, shapes and offsets, then the data.
+//! Writing: the header, then one tensor after the other.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Write as _};
 use std::io::Write;
 
-use ::safetensors::tensor::{self, Dtype, SafeTensors, TensorInfo};
+use ::safetensors::tensor::{self, Dtype};
 use candle_core::{DType, Device, Tensor};
 
-use super::element::Element;
-use super::{StateDict, within};
+use super::super::within;
+use super::METADATA;
 use crate::{Error, Result};
 
-/// The name under which the header keeps what is no tensor.
-const METADATA: &str = "__metadata__";
-
-/// The file begins with the header's length, as so many bytes.
-const LENGTH_BYTES: usize = size_of::<u64>();
-
-/// The tensors of a whole file, in the order of their data.
-pub(super) fn read(file: &[u8], device: &Device) -> Result<StateDict> {
-    // Also checks that the tensors cover the data, one after the other.
-    let (header_length, header) = SafeTensors::read_metadata(file).map_err(invalid)?;
-    let data = &file[LENGTH_BYTES + header_length..];
-    let mut infos: Vec<_> = header.tensors().into_iter().collect();
-    // Empty tensors share their offset; by name they come in the same order every time.
-    infos.sort_by(|(name, info), (other, than)| {
-        info.data_offsets.cmp(&than.data_offsets).then_with(|| name.cmp(other))
-    });
-    let mut state = StateDict::new();
-    for (name, info) in infos {
-        let tensor = within(format_args!("tensor `{name}`"), stored_tensor(info, data, device))?;
-        state.insert(name, tensor);
-    }
-    Ok(state)
-}
-
-fn stored_tensor(info: &TensorInfo, data: &[u8], device: &Device) -> Result<Tensor> {
-    let Some(element) = Element::from_safetensors(info.dtype) else {
-        return Err(Error::msg(format!("candle has no type for elements of type {}", info.dtype)));
-    };
-    let (begin, end) = info.data_offsets;
-    element.tensor(&data[begin..end], &info.shape, device)
-}
-
 /// Writes the header and then one tensor after the other: no more than one is held as bytes.
-pub(super) fn write(
+pub(in super::super) fn write(
     file: &mut impl Write,
     mut tensors: Vec<(&str, &Tensor)>,
     metadata: &BTreeMap<String, String>,
@@ -133,8 +101,4 @@ impl fmt::Display for Json<'_> {
         }
         f.write_char('"')
     }
-}
-
-fn invalid(error: ::safetensors::SafeTensorError) -> Error {
-    Error::msg(format!("not a valid safetensors file: {error}"))
 }

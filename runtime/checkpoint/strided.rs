@@ -1,8 +1,8 @@
 //! How a tensor looks into a storage, and its elements in row-major order.
 
-use std::borrow::Cow;
 use std::iter::zip;
 
+use super::element::{Elements, element_count};
 use crate::{Error, Result};
 
 /// Offset, shape and strides, all in elements.
@@ -14,7 +14,7 @@ pub(super) struct View {
 }
 
 /// As many as PyTorch's own tensors may have.
-const MAX_DIMENSIONS: usize = 64;
+pub(super) const MAX_DIMENSIONS: usize = 64;
 
 impl View {
     /// The number of its elements.
@@ -26,10 +26,10 @@ impl View {
         if self.shape.len() != self.strides.len() || self.shape.len() > MAX_DIMENSIONS {
             return Err(self.invalid(available));
         }
-        if self.shape.contains(&0) {
+        let elements = element_count(&self.shape);
+        if elements == Some(0) {
             return Ok(0);
         }
-        let elements = self.shape.iter().try_fold(1, |product: usize, &length| product.checked_mul(length));
         let last = zip(&self.shape, &self.strides).try_fold(self.offset, |last, (&length, &stride)| {
             last.checked_add((length - 1).checked_mul(stride)?)
         });
@@ -47,61 +47,52 @@ impl View {
         ))
     }
 
-    /// The bytes of its elements, each of `size` bytes, in row-major order.
-    ///
-    /// # Errors
-    ///
-    /// When one of them lies outside the storage.
-    pub fn row_major<'s>(&self, storage: &'s [u8], size: usize) -> Result<Cow<'s, [u8]>> {
-        let available = storage.len() / size;
-        let elements = self.elements(available)?;
-        if elements == 0 {
-            return Ok(Cow::Borrowed(&[]));
-        }
-        if self.is_row_major() {
-            return Ok(Cow::Borrowed(&storage[self.offset * size..(self.offset + elements) * size]));
-        }
-        Ok(Cow::Owned(match size {
-            1 => self.gather::<1>(storage, elements),
-            2 => self.gather::<2>(storage, elements),
-            4 => self.gather::<4>(storage, elements),
-            _ => self.gather::<8>(storage, elements),
-        }))
-    }
-
-    fn is_row_major(&self) -> bool {
-        let mut expected = 1;
+    /// Whether its elements follow each other in the storage.
+    pub fn is_row_major(&self) -> bool {
+        let mut expected = 1_usize;
         zip(&self.shape, &self.strides).rev().all(|(&length, &stride)| {
             let fits = length == 1 || stride == expected;
-            expected *= length;
+            expected = expected.saturating_mul(length);
             fits
         })
     }
+}
 
-    /// Copies element by element. The view must lie within the storage and not be empty.
-    fn gather<const SIZE: usize>(&self, storage: &[u8], elements: usize) -> Vec<u8> {
+/// The elements of a view that lies within `storage`, where nothing else is assured of them.
+pub(super) struct Strided<'s> {
+    pub storage: &'s [u8],
+    pub view: &'s View,
+}
+
+impl Elements for Strided<'_> {
+    fn decode<const SIZE: usize, T>(&mut self, decode: impl Fn([u8; SIZE]) -> T) -> Result<Vec<T>> {
+        let Self { storage, view } = *self;
         let (storage, _) = storage.as_chunks::<SIZE>();
-        let (row_length, row_stride) = match (self.shape.last(), self.strides.last()) {
+        let elements = view.elements(storage.len())?;
+        let mut values = Vec::with_capacity(elements);
+        if elements == 0 {
+            return Ok(values);
+        }
+        let (row_length, row_stride) = match (view.shape.last(), view.strides.last()) {
             (Some(&length), Some(&stride)) => (length, stride),
             _ => (1, 0),
         };
-        let outer = self.shape.len().saturating_sub(1);
+        let outer = view.shape.len().saturating_sub(1);
         let mut index = vec![0; outer];
-        let mut row = self.offset;
-        let mut bytes = Vec::with_capacity(elements * SIZE);
+        let mut row = view.offset;
         loop {
-            bytes.extend((0..row_length).flat_map(|i| storage[row + i * row_stride]));
+            values.extend((0..row_length).map(|i| decode(storage[row + i * row_stride])));
             // Counts like an odometer: the last of the outer dimensions turns fastest.
-            let Some(turned) = (0..outer).rev().find(|&axis| index[axis] + 1 < self.shape[axis]) else {
-                return bytes;
+            let Some(turned) = (0..outer).rev().find(|&axis| index[axis] + 1 < view.shape[axis]) else {
+                return Ok(values);
             };
             let turned_over = turned + 1..outer;
-            for (digit, stride) in zip(&mut index[turned_over.clone()], &self.strides[turned_over]) {
+            for (digit, stride) in zip(&mut index[turned_over.clone()], &view.strides[turned_over]) {
                 row -= *digit * stride;
                 *digit = 0;
             }
             index[turned] += 1;
-            row += self.strides[turned];
+            row += view.strides[turned];
         }
     }
 }

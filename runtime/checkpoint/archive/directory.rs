@@ -1,0 +1,165 @@
+//! The directory of a zip archive: where it is, and its records.
+
+use super::super::input::Input;
+use crate::{Error, Result};
+
+/// Where the directory lies in the file.
+pub(super) struct Place {
+    pub start: u64,
+    pub length: u64,
+}
+
+const END: &[u8] = b"PK\x05\x06";
+const END_LENGTH: usize = 22;
+const END_64: &[u8] = b"PK\x06\x06";
+const END_64_LENGTH: u64 = 56;
+const LOCATOR_64: &[u8] = b"PK\x06\x07";
+const LOCATOR_64_LENGTH: u64 = 20;
+const RECORD: &[u8] = b"PK\x01\x02";
+const RECORD_LENGTH: usize = 46;
+
+/// Of an entry's own header, before its name.
+pub(super) const HEADER_LENGTH: u64 = 30;
+
+/// A 32-bit field that says that its value does not fit and follows as 64 bits elsewhere.
+const ELSEWHERE: u64 = u32::MAX as u64;
+
+/// Finds the directory from the record that ends the file.
+pub(super) fn locate(input: &mut Input) -> Result<Place> {
+    let tail_length = input.length().min((END_LENGTH + usize::from(u16::MAX)) as u64);
+    let tail_start = input.length() - tail_length;
+    let tail = input.bytes(tail_start, tail_length)?;
+    let ends_file = |at: &usize| {
+        let end = &tail[*at..];
+        end.starts_with(END) && END_LENGTH + number(end, 20, 2) as usize == end.len()
+    };
+    let last = tail.len().checked_sub(END_LENGTH);
+    let position = last.and_then(|last| (0..=last).rev().find(ends_file));
+    let position = position.ok_or_else(|| invalid("it has no directory at its end"))?;
+    let end = &tail[position..];
+    let end_start = tail_start + position as u64;
+    let place = match (number(end, 12, 4), number(end, 16, 4)) {
+        (length, start) if length == ELSEWHERE || start == ELSEWHERE => locate_64(input, end_start)?,
+        (length, start) => Place { start, length },
+    };
+    match place.start.checked_add(place.length) {
+        Some(directory_end) if directory_end <= end_start => Ok(place),
+        _ => Err(invalid("its directory lies outside the file")),
+    }
+}
+
+/// The same for archives that are larger than 32 bits can say.
+fn locate_64(input: &mut Input, end_start: u64) -> Result<Place> {
+    let missing = || invalid("it has no 64-bit record of its directory");
+    let locator_start = end_start.checked_sub(LOCATOR_64_LENGTH).ok_or_else(missing)?;
+    let locator = input.bytes(locator_start, LOCATOR_64_LENGTH)?;
+    if !locator.starts_with(LOCATOR_64) {
+        return Err(missing());
+    }
+    let end = input.bytes(number(&locator, 8, 8), END_64_LENGTH)?;
+    if !end.starts_with(END_64) {
+        return Err(missing());
+    }
+    Ok(Place { start: number(&end, 48, 8), length: number(&end, 40, 8) })
+}
+
+/// The positions of all records, ordered by name.
+///
+/// # Errors
+///
+/// When a record is damaged, two have one name, or the data of two overlap.
+pub(super) fn records(directory: &[u8], end_of_data: u64) -> Result<Vec<usize>> {
+    let mut positions = Vec::with_capacity(directory.len() / (RECORD_LENGTH + 1));
+    let mut extents = Vec::with_capacity(positions.capacity());
+    let mut position = 0;
+    while position < directory.len() {
+        let (record, next) = Record::read(directory, position)?;
+        positions.push(position);
+        extents.push((record.header, record.compressed.saturating_add(HEADER_LENGTH)));
+        position = next;
+    }
+    extents.sort_unstable();
+    let mut ends = extents.iter().skip(1).map(|&(header, _)| header).chain([end_of_data]);
+    let fits = |&(header, length): &(u64, u64)| {
+        let end = header.checked_add(length);
+        end.is_some() && end <= ends.next()
+    };
+    if !extents.iter().all(fits) {
+        return Err(invalid("two of its entries overlap"));
+    }
+    positions.sort_unstable_by_key(|&position| name(directory, position));
+    let names = positions.iter().map(|&position| name(directory, position));
+    if let Some((twice, _)) = names.clone().zip(names.skip(1)).find(|(one, next)| one == next) {
+        return Err(invalid(&format!("it has two entries `{}`", twice.escape_ascii())));
+    }
+    Ok(positions)
+}
+
+/// What the directory says of an entry.
+pub(super) struct Record {
+    pub flags: u64,
+    pub method: u64,
+    pub checksum: u32,
+    pub compressed: u64,
+    pub size: u64,
+    /// Where the entry's own header begins.
+    pub header: u64,
+}
+
+impl Record {
+    /// The record at `position`, and where the next begins.
+    pub fn read(directory: &[u8], position: usize) -> Result<(Self, usize)> {
+        let cut = || invalid("its directory is damaged");
+        let record = directory.get(position..).filter(|rest| rest.len() >= RECORD_LENGTH).ok_or_else(cut)?;
+        if !record.starts_with(RECORD) {
+            return Err(cut());
+        }
+        let [name, extra, comment] = [28, 30, 32].map(|at| number(record, at, 2) as usize);
+        let next = position + RECORD_LENGTH + name + extra + comment;
+        if next > directory.len() {
+            return Err(cut());
+        }
+        let mut entry = Self {
+            flags: number(record, 8, 2),
+            method: number(record, 10, 2),
+            checksum: number(record, 16, 4) as u32,
+            compressed: number(record, 20, 4),
+            size: number(record, 24, 4),
+            header: number(record, 42, 4),
+        };
+        entry.widen(&record[RECORD_LENGTH + name..][..extra]);
+        Ok((entry, next))
+    }
+
+    /// Takes the fields that do not fit into 32 bits from the extra field of kind 1.
+    fn widen(&mut self, mut extra: &[u8]) {
+        while let Some((head, rest)) = extra.split_first_chunk::<4>() {
+            let (kind, length) = (number(head, 0, 2), number(head, 2, 2) as usize);
+            let (data, rest) = rest.split_at(length.min(rest.len()));
+            if kind == 1 {
+                let mut values = data.as_chunks::<8>().0.iter().map(|&value| u64::from_le_bytes(value));
+                for field in [&mut self.size, &mut self.compressed, &mut self.header] {
+                    if *field == ELSEWHERE {
+                        *field = values.next().unwrap_or(ELSEWHERE);
+                    }
+                }
+            }
+            extra = rest;
+        }
+    }
+}
+
+/// The name in a record that has been read before.
+pub(super) fn name(directory: &[u8], position: usize) -> &[u8] {
+    let record = &directory[position..];
+    &record[RECORD_LENGTH..][..number(record, 28, 2) as usize]
+}
+
+/// The little-endian number in the `length` bytes at `at`, which must be there.
+pub(super) fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
+    bytes[at..at + length].iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
+}
+
+pub(super) fn invalid(what: &str) -> Error {
+    Error::msg(format!("not a valid zip archive: {what}"))
+}

@@ -1,0 +1,97 @@
+//! The content of an entry, inflated where it is deflated, with its length and checksum checked.
+
+use std::io::{self, Read, Take};
+
+use flate2::Crc;
+use flate2::read::DeflateDecoder;
+
+use super::super::input::{Input, ReadSeek};
+use super::directory::{HEADER_LENGTH, Record, invalid, number};
+use crate::{Error, Result};
+
+const HEADER: &[u8] = b"PK\x03\x04";
+
+const STORED: u64 = 0;
+const DEFLATED: u64 = 8;
+const ENCRYPTED: u64 = 1;
+
+/// Reads exactly as many bytes as the directory says, and checks them at the end.
+pub(crate) struct EntryReader<'a> {
+    data: Data<'a>,
+    left: u64,
+    seen: Crc,
+    checksum: u32,
+}
+
+type Section<'a> = Take<&'a mut (dyn ReadSeek + 'a)>;
+
+enum Data<'a> {
+    Stored(Section<'a>),
+    Deflated(Box<DeflateDecoder<Section<'a>>>),
+}
+
+impl<'a> EntryReader<'a> {
+    /// Opens the entry of `record`, whose data must end before `end_of_data`.
+    pub(super) fn open(input: &'a mut Input<'_>, record: &Record, end_of_data: u64) -> Result<Self> {
+        if record.flags & ENCRYPTED != 0 {
+            return Err(invalid("the entry is encrypted"));
+        }
+        let header = input.bytes(record.header, HEADER_LENGTH)?;
+        if !header.starts_with(HEADER) {
+            return Err(invalid("the entry has no header where the directory says"));
+        }
+        let start = record.header + HEADER_LENGTH + number(&header, 26, 2) + number(&header, 28, 2);
+        if start.checked_add(record.compressed).is_none_or(|end| end > end_of_data) {
+            return Err(invalid("the entry's data reach into the directory"));
+        }
+        let section = input.section(start, record.compressed)?;
+        let data = match record.method {
+            STORED if record.size == record.compressed => Data::Stored(section),
+            STORED => return Err(invalid("the entry is not compressed, yet has two sizes")),
+            DEFLATED => Data::Deflated(Box::new(DeflateDecoder::new(section))),
+            other => return Err(Error::msg(format!("compression method {other} is not known here"))),
+        };
+        Ok(Self { data, left: record.size, seen: Crc::new(), checksum: record.checksum })
+    }
+
+    fn check(&mut self) -> io::Result<()> {
+        let longer = match &mut self.data {
+            Data::Stored(_) => false,
+            Data::Deflated(data) => data.read(&mut [0])? > 0,
+        };
+        if longer {
+            return Err(damaged("there is more data than the directory says"));
+        }
+        if self.seen.sum() != self.checksum {
+            return Err(damaged("the checksum does not match"));
+        }
+        Ok(())
+    }
+}
+
+impl Read for EntryReader<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        if wanted == 0 {
+            return Ok(0);
+        }
+        let buffer = &mut buffer[..wanted];
+        let count = match &mut self.data {
+            Data::Stored(data) => data.read(buffer)?,
+            Data::Deflated(data) => data.read(buffer)?,
+        };
+        if count == 0 {
+            return Err(damaged("there is less data than the directory says"));
+        }
+        self.seen.update(&buffer[..count]);
+        self.left -= count as u64;
+        if self.left == 0 {
+            self.check()?;
+        }
+        Ok(count)
+    }
+}
+
+fn damaged(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the entry is damaged: {what}"))
+}

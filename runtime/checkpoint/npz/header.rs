@@ -1,0 +1,156 @@
+//! The header of a `.npy` file: a Python dictionary of three entries, written as Python prints it.
+
+use std::io::Read;
+
+use super::super::element::Element;
+use super::super::input::fill;
+use super::super::strided::MAX_DIMENSIONS;
+use crate::{Error, Result};
+
+const MAGIC: &[u8; 6] = b"\x93NUMPY";
+
+/// NumPy itself refuses longer ones by default.
+const MAX_LENGTH: u32 = 10_000;
+
+#[derive(Debug)]
+pub(super) struct Header {
+    pub element: Element,
+    pub shape: Vec<usize>,
+    pub column_major: bool,
+    /// Bytes before the elements.
+    pub length: u64,
+}
+
+/// Reads the header that `reader` begins with.
+pub(super) fn read(reader: &mut dyn Read) -> Result<Header> {
+    let (mut magic, mut version) = ([0; 6], [0; 2]);
+    fill(reader, &mut magic)?;
+    if magic != *MAGIC {
+        return Err(Error::msg("expected the header of a .npy file"));
+    }
+    fill(reader, &mut version)?;
+    let length_bytes = match version[0] {
+        1 => 2,
+        2 | 3 => 4,
+        other => return Err(Error::msg(format!("version {other} of the .npy format is not known here"))),
+    };
+    let mut length = [0; 4];
+    fill(reader, &mut length[..length_bytes])?;
+    let length = u32::from_le_bytes(length);
+    if length > MAX_LENGTH {
+        return Err(Error::msg(format!("expected a header of at most {MAX_LENGTH} bytes, got {length}")));
+    }
+    let mut text = vec![0; length as usize];
+    fill(reader, &mut text)?;
+    let text = std::str::from_utf8(&text).map_err(|_| malformed("it is no text"))?;
+    let before = (MAGIC.len() + 2 + length_bytes) as u64;
+    parse(text).map(|header| Header { length: before + u64::from(length), ..header })
+}
+
+/// `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`
+fn parse(text: &str) -> Result<Header> {
+    let mut rest = Tokens(text.trim());
+    let (mut element, mut column_major, mut shape) = (None, None, None);
+    rest.expect("{")?;
+    while !rest.take("}") {
+        let key = rest.string()?;
+        rest.expect(":")?;
+        match key {
+            "descr" if rest.0.starts_with('[') => {
+                return Err(Error::msg("records (structured arrays) are no tensors"));
+            }
+            "descr" => element = Some(element_of(rest.string()?)?),
+            "fortran_order" => column_major = Some(rest.truth()?),
+            "shape" => shape = Some(rest.tuple()?),
+            other => return Err(malformed(&format!("it has the entry `{}`", other.escape_default()))),
+        }
+        if !rest.take(",") && !rest.0.starts_with('}') {
+            return Err(malformed("a comma is missing"));
+        }
+    }
+    match (element, column_major, shape) {
+        (Some(element), Some(column_major), Some(shape)) if rest.0.is_empty() => {
+            Ok(Header { element, shape, column_major, length: 0 })
+        }
+        _ => Err(malformed("expected `descr`, `fortran_order` and `shape`, and nothing after them")),
+    }
+}
+
+/// The element type that NumPy writes as `<f4`: byte order, kind, bytes.
+fn element_of(descr: &str) -> Result<Element> {
+    let kind = descr.trim_start_matches(['<', '=', '|']);
+    Ok(match kind {
+        "b1" => Element::Bool,
+        "u1" => Element::U8,
+        "i1" => Element::I8,
+        "i2" => Element::I16,
+        "u2" => Element::U16,
+        "i4" => Element::I32,
+        "u4" => Element::U32,
+        "i8" => Element::I64,
+        "f2" => Element::F16,
+        "f4" => Element::F32,
+        "f8" => Element::F64,
+        kind if kind.starts_with('O') => {
+            return Err(Error::msg("arrays of Python objects are pickles, which are not read"));
+        }
+        kind if kind.starts_with('>') => {
+            return Err(Error::msg(format!("expected little-endian elements, got `{}`", kind.escape_default())));
+        }
+        _ => {
+            let descr = descr.escape_default();
+            return Err(Error::msg(format!("candle has no type for elements of type `{descr}`")));
+        }
+    })
+}
+
+/// What is left of the text.
+struct Tokens<'a>(&'a str);
+
+impl<'a> Tokens<'a> {
+    fn take(&mut self, token: &str) -> bool {
+        let rest = self.0.strip_prefix(token);
+        self.0 = rest.unwrap_or(self.0).trim_start();
+        rest.is_some()
+    }
+
+    fn expect(&mut self, token: &str) -> Result<()> {
+        if self.take(token) { Ok(()) } else { Err(malformed(&format!("a `{token}` is missing"))) }
+    }
+
+    fn string(&mut self) -> Result<&'a str> {
+        let quote = if self.0.starts_with('"') { '"' } else { '\'' };
+        let inner = self.0.strip_prefix(quote).and_then(|rest| rest.split_once(quote));
+        let (string, rest) = inner.ok_or_else(|| malformed("a string is missing"))?;
+        self.0 = rest.trim_start();
+        Ok(string)
+    }
+
+    fn truth(&mut self) -> Result<bool> {
+        let truth = self.take("True");
+        if truth || self.take("False") { Ok(truth) } else { Err(malformed("True or False is missing")) }
+    }
+
+    fn tuple(&mut self) -> Result<Vec<usize>> {
+        let mut lengths = Vec::new();
+        self.expect("(")?;
+        while !self.take(")") {
+            let digits = self.0.bytes().take_while(u8::is_ascii_digit).count();
+            let (number, rest) = self.0.split_at(digits);
+            lengths.push(number.parse().map_err(|error| malformed(&format!("its shape: {error}")))?);
+            // Python 2 marks long integers.
+            self.0 = rest.strip_prefix('L').unwrap_or(rest).trim_start();
+            if !self.take(",") && !self.0.starts_with(')') {
+                return Err(malformed("a comma is missing in its shape"));
+            }
+        }
+        if lengths.len() > MAX_DIMENSIONS {
+            return Err(malformed("its shape has too many dimensions"));
+        }
+        Ok(lengths)
+    }
+}
+
+fn malformed(what: &str) -> Error {
+    Error::msg(format!("not a valid .npy header: {what}"))
+}

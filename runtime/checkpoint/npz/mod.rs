@@ -1,0 +1,79 @@
+//! NumPy's `.npz`: a zip archive of `.npy` files, as `numpy.savez` and `numpy.savez_compressed` write it.
+
+mod header;
+
+use std::io::Read;
+
+use candle_core::{Device, Tensor};
+
+use super::archive::Archive;
+use super::budget::Budget;
+use super::element::{Stream, element_count};
+use super::input::cut_short;
+use super::strided::{Strided, View};
+use super::{StateDict, within};
+use crate::{Error, Result};
+use header::Header;
+
+const EXTENSION: &str = ".npy";
+
+/// Whether the archive holds arrays of NumPy.
+pub(super) fn is_npz(archive: &Archive) -> bool {
+    archive.names().any(|name| name.ends_with(EXTENSION))
+}
+
+/// The arrays of the archive, ordered by name.
+pub(super) fn read(mut archive: Archive, mut budget: Budget, device: &Device) -> Result<StateDict> {
+    let names: Vec<String> = archive.names().map(str::to_owned).collect();
+    let mut state = StateDict::new();
+    for entry in names {
+        let Some(name) = entry.strip_suffix(EXTENSION) else {
+            return Err(Error::msg(format!("expected arrays (`.npy`) in the archive, got `{entry}`")));
+        };
+        let size = archive.size(&entry)?.unwrap_or_default();
+        let array = match archive.entry(&entry) {
+            Ok(Some(mut reader)) => array(&mut reader, size, &mut budget, device),
+            Ok(None) => continue,
+            Err(error) => Err(error),
+        };
+        state.insert(name, within(format_args!("array `{name}`"), array)?);
+    }
+    Ok(state)
+}
+
+/// The array in a `.npy` file of `size` bytes.
+fn array(reader: &mut dyn Read, size: u64, budget: &mut Budget, device: &Device) -> Result<Tensor> {
+    let Header { element, shape, column_major, length } = header::read(reader)?;
+    let too_large = || Error::msg(format!("shape {shape:?} is larger than any memory"));
+    let count = element_count(&shape).ok_or_else(too_large)?;
+    let bytes = count.checked_mul(element.size()).ok_or_else(too_large)?;
+    if size.checked_sub(length) != Some(bytes as u64) {
+        let found = size.saturating_sub(length);
+        return Err(Error::msg(format!("expected {bytes} bytes for the shape {shape:?}, got {found}")));
+    }
+    // So much is inflated before the checksum tells whether it was worth it.
+    budget.spend_tensor(element.tensor_bytes(count))?;
+    if !column_major || shape.len() < 2 {
+        return element.tensor(Stream { reader, count }, &shape, device);
+    }
+    if !element.is_widened() {
+        budget.spend(Some(bytes))?;
+    }
+    let mut storage = Vec::with_capacity(bytes);
+    reader.read_to_end(&mut storage)?;
+    if storage.len() != bytes {
+        return Err(cut_short());
+    }
+    let view = View { offset: 0, strides: column_major_strides(&shape), shape };
+    element.tensor(Strided { storage: &storage, view: &view }, &view.shape, device)
+}
+
+fn column_major_strides(shape: &[usize]) -> Vec<usize> {
+    let mut stride = 1;
+    let next = |&length| {
+        let this = stride;
+        stride *= length;
+        this
+    };
+    shape.iter().map(next).collect()
+}

@@ -1,0 +1,144 @@
+//! From a path to the reader of what lies there.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use candle_core::Device;
+
+use super::archive::Archive;
+use super::budget::Budget;
+use super::input::{Input, ReadSeek};
+use super::{StateDict, npz, safetensors, sharded, torch, within};
+use crate::{Error, Result};
+
+/// What a caller may choose about reading a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ReadOptions {
+    /// In a file of PyTorch, the key under which the state dict is to be found.
+    pub key: Option<String>,
+    /// Bytes of memory that the content may take, instead of what the file's length allows.
+    pub limit: Option<usize>,
+}
+
+impl ReadOptions {
+    pub fn read(&self, path: &Path, device: &Device) -> Result<StateDict> {
+        within(path.display(), self.read_path(path, device))
+    }
+
+    fn read_path(&self, path: &Path, device: &Device) -> Result<StateDict> {
+        if path.is_dir() {
+            let inside = in_directory(path)?;
+            let name = inside.file_name().unwrap_or_default().display();
+            return within(name, self.read_path(&inside, device));
+        }
+        let (mut file, length) = open_regular(path)?;
+        let directory = path.parent().unwrap_or(Path::new(""));
+        self.read_file(&mut file, length, Some(directory), device)
+    }
+
+    /// Reads a file of `length` bytes; an index only where its directory is known.
+    pub(super) fn read_file(
+        &self,
+        file: &mut dyn ReadSeek,
+        length: u64,
+        directory: Option<&Path>,
+        device: &Device,
+    ) -> Result<StateDict> {
+        let format = Format::of(file)?;
+        let input = Input::new(file, length);
+        let mut budget = Budget::new(input.size(), self.limit);
+        let key = self.key.as_deref();
+        match (format, directory) {
+            (Format::TorchLegacy, _) => torch::read_legacy(input, key, budget, device),
+            (Format::Zip, _) => {
+                let archive = Archive::open(input, &mut budget)?;
+                match torch::prefix(&archive) {
+                    Some(prefix) => torch::read_zip(archive, prefix, key, budget, device),
+                    None if npz::is_npz(&archive) => {
+                        self.check_keyless()?;
+                        npz::read(archive, budget, device)
+                    }
+                    None => Err(Error::msg(
+                        "expected a zip archive of torch.save or of NumPy, got one without `data.pkl` or \
+                         `.npy` files",
+                    )),
+                }
+            }
+            (Format::Safetensors, _) => {
+                self.check_keyless()?;
+                safetensors::read(input, &mut budget, device)
+            }
+            (Format::Index, Some(directory)) => {
+                self.check_keyless()?;
+                sharded::read(input, directory, self.limit, device)
+            }
+            (Format::Index, None) => Err(Error::msg("the shards of an index are files beside it")),
+        }
+    }
+
+    fn check_keyless(&self) -> Result<()> {
+        match &self.key {
+            None => Ok(()),
+            Some(key) => Err(Error::msg(format!(
+                "expected a file of torch.save, in which to look under the key `{key}`, got one without keys"
+            ))),
+        }
+    }
+}
+
+/// The metadata of a safetensors file.
+pub(super) fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
+    let (mut file, length) = open_regular(path)?;
+    let input = Input::new(&mut file, length);
+    let budget = Budget::new(input.size(), None);
+    safetensors::metadata(input, budget)
+}
+
+/// The files of a directory that hold a checkpoint, as those of the Hugging Face hub have them.
+fn in_directory(directory: &Path) -> Result<PathBuf> {
+    let names = ["model.safetensors.index.json", "model.safetensors"];
+    let found = names.iter().map(|name| directory.join(name)).find(|path| path.is_file());
+    found.ok_or_else(|| Error::msg(format!("expected a file, got a directory without any of {names:?}")))
+}
+
+/// A file and its length; directories, pipes and devices have none to rely on.
+pub(super) fn open_regular(path: &Path) -> Result<(File, u64)> {
+    // Opening a pipe would wait for somebody to write into it.
+    if !fs::metadata(path)?.is_file() {
+        return Err(Error::msg("expected a file, got a directory or a device"));
+    }
+    let file = File::open(path)?;
+    let length = file.metadata()?.len();
+    Ok((file, length))
+}
+
+/// What a file is, as its first bytes tell.
+enum Format {
+    Safetensors,
+    Zip,
+    TorchLegacy,
+    Index,
+}
+
+impl Format {
+    /// Leaves the file where it found it, at its start.
+    fn of(file: &mut dyn ReadSeek) -> Result<Self> {
+        let mut head = Vec::with_capacity(9);
+        Read::take(&mut *file, 9).read_to_end(&mut head)?;
+        file.rewind()?;
+        match head[..] {
+            // Eight bytes of the header's length, then the header. No archive, no pickle and no text has
+            // zeros and a brace there, whereas a length may look like the beginning of the first two.
+            [.., 0, b'{'] if head.len() == 9 => Ok(Self::Safetensors),
+            [b'P', b'K', 3, 4, ..] => Ok(Self::Zip),
+            [0x80, 2..=5, ..] => Ok(Self::TorchLegacy),
+            [b'{', ..] => Ok(Self::Index),
+            _ => Err(Error::msg(format!(
+                "expected a safetensors file or its index, an .npz, or a file of torch.save (zip or legacy), \
+                 got a file that begins with the bytes {head:02x?}"
+            ))),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! A safetensors checkpoint in several files, with an index that says which tensor lies where.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs::File;
+use std::path::{Component, Path};
+
+use candle_core::Device;
+use serde_core::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+
+use super::budget::Budget;
+use super::input::Input;
+use super::{StateDict, open_regular, safetensors, within};
+use crate::{Error, Result};
+
+/// A real one has about a hundred bytes for each tensor.
+const MAX_INDEX: u64 = 100_000_000;
+
+/// The tensors of the shards that lie in `directory`: shard by shard in the order of their names, in each
+/// by the order of its data.
+pub(super) fn read(
+    mut index: Input,
+    directory: &Path,
+    limit: Option<usize>,
+    device: &Device,
+) -> Result<StateDict> {
+    if index.length() > MAX_INDEX {
+        return Err(Error::msg(format!("expected an index of at most {MAX_INDEX} bytes, got a longer one")));
+    }
+    let index = index.bytes(0, index.length())?;
+    let shards = open_shards(&index, directory)?;
+    let length = shards.values().fold(index.len() as u64, |sum, (_, length)| sum.saturating_add(*length));
+    let mut budget = Budget::new(usize::try_from(length).unwrap_or(usize::MAX), limit);
+    budget.spend(Some(index.len()))?;
+
+    let mut state = StateDict::new();
+    for (shard, (mut file, length)) in shards {
+        let tensors = safetensors::read(Input::new(&mut file, length), &mut budget, device);
+        for (name, tensor) in within(format_args!("shard `{shard}`"), tensors)? {
+            if state.contains_key(&name) {
+                return Err(Error::msg(format!("tensor `{name}` lies in `{shard}` and in a shard before")));
+            }
+            state.insert(name, tensor);
+        }
+    }
+    check_complete(&index, &state).map(|()| state)
+}
+
+/// Whether the shards had every tensor that the index names.
+fn check_complete(index: &[u8], state: &StateDict) -> Result<()> {
+    let mut missing = Vec::new();
+    for_each_entry(index, &mut |name, shard| {
+        if !state.contains_key(name) && missing.len() < 10 {
+            missing.push(format!("`{name}` (in `{shard}`)"));
+        }
+        Ok(())
+    })?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::msg(format!("the shards lack tensors that the index names: {}", missing.join(", "))))
+}
+
+type Shards = BTreeMap<String, (File, u64)>;
+
+/// Opens every shard that the index names.
+fn open_shards(index: &[u8], directory: &Path) -> Result<Shards> {
+    let mut shards = Shards::new();
+    for_each_shard(index, &mut |shard| {
+        if !shards.contains_key(shard) {
+            shards.insert(shard.to_owned(), open_regular(&directory.join(shard))?);
+        }
+        Ok(())
+    })?;
+    Ok(shards)
+}
+
+/// Calls `on_shard` for each tensor with the name of its shard, a plain one of a file beside the index.
+pub(crate) fn for_each_shard(index: &[u8], on_shard: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
+    for_each_entry(index, &mut |_, shard| {
+        within(format_args!("shard `{shard}`"), check_shard(shard).and_then(|()| on_shard(shard)))
+    })
+}
+
+/// A shard's name must be a plain file name: an index that could name `../../secret` or `/etc/passwd` would
+/// read what its user did not choose.
+fn check_shard(name: &str) -> Result<()> {
+    let mut components = Path::new(name).components();
+    match (components.next(), components.next()) {
+        (Some(Component::Normal(only)), None) if only == name && !name.contains(['\\', ':', '\0']) => Ok(()),
+        _ => Err(Error::msg("expected the name of a file beside the index, got a path that leads elsewhere")),
+    }
+}
+
+type OnEntry<'a> = &'a mut dyn FnMut(&str, &str) -> Result<()>;
+
+/// Calls `on_entry` with each tensor's name and shard. No table of them is ever in memory.
+fn for_each_entry(index: &[u8], on_entry: OnEntry) -> Result<()> {
+    let mut json = serde_json::Deserializer::from_slice(index);
+    let mut outcome = Ok(());
+    let walked = Index { on_entry, outcome: &mut outcome }.deserialize(&mut json);
+    outcome?;
+    let found = walked.and_then(|found| json.end().map(|()| found));
+    match found.map_err(|error| Error::msg(format!("not a valid index of shards: {error}")))? {
+        true => Ok(()),
+        false => Err(Error::msg("expected the index of a sharded checkpoint, got JSON without `weight_map`")),
+    }
+}
+
+/// The index: an object that has `weight_map`, from names to shards, among other things.
+struct Index<'a> {
+    on_entry: OnEntry<'a>,
+    /// Where an error of `on_entry` waits, as a deserialiser knows only its own.
+    outcome: &'a mut Result<()>,
+}
+
+impl<'de> DeserializeSeed<'de> for Index<'_> {
+    /// Whether there was a `weight_map`.
+    type Value = bool;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Index<'_> {
+    type Value = bool;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object with `weight_map`")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<bool, A::Error> {
+        let mut found = false;
+        while let Some(key) = map.next_key::<String>()? {
+            if key == "weight_map" {
+                found = true;
+                map.next_value_seed(WeightMap(&mut self))?;
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
+}
+
+struct WeightMap<'a, 'b>(&'a mut Index<'b>);
+
+impl<'de> DeserializeSeed<'de> for WeightMap<'_, '_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for WeightMap<'_, '_> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object from tensors' names to files")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        while let Some((name, shard)) = map.next_entry::<String, String>()? {
+            if let Err(error) = (self.0.on_entry)(&name, &shard) {
+                *self.0.outcome = Err(error);
+                return Err(A::Error::custom("stopped"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,65 @@
+//! Today's container: a zip archive of `data.pkl`, `data/<key>` for each storage, and `byteorder`.
+
+use std::io::Read;
+
+use super::{Storages, wrong_size};
+use crate::checkpoint::archive::Archive;
+use crate::checkpoint::budget::Budget;
+use crate::checkpoint::within;
+use crate::{Error, Result};
+
+const DESCRIPTION: &str = "data.pkl";
+
+/// The archive and what stands before the names of its entries.
+pub(super) struct TorchArchive<'f> {
+    archive: Archive<'f>,
+    /// The file's name when it was saved, and a slash.
+    prefix: String,
+}
+
+/// What stands before `data.pkl`, if the archive is one of torch.save.
+pub(in super::super) fn prefix(archive: &Archive) -> Option<String> {
+    let prefixes = archive.names().filter_map(|name| name.strip_suffix(DESCRIPTION));
+    let prefixes = prefixes.filter(|prefix| prefix.is_empty() || prefix.ends_with('/'));
+    prefixes.min_by_key(|prefix| prefix.len()).map(str::to_owned)
+}
+
+impl<'f> TorchArchive<'f> {
+    pub fn new(archive: Archive<'f>, prefix: String, budget: &mut Budget) -> Result<Self> {
+        let mut archive = Self { archive, prefix };
+        archive.check_byte_order(budget)?;
+        Ok(archive)
+    }
+
+    /// The pickle that describes the tensors.
+    pub fn description(&mut self, budget: &mut Budget) -> Result<Vec<u8>> {
+        let bytes = self.archive.bytes(&format!("{}{DESCRIPTION}", self.prefix), budget)?;
+        bytes.ok_or_else(|| Error::msg(format!("the archive has no `{DESCRIPTION}`")))
+    }
+
+    /// Files from before PyTorch 2.1 do not say their byte order; it is that of all machines in use.
+    fn check_byte_order(&mut self, budget: &mut Budget) -> Result<()> {
+        match self.archive.bytes(&format!("{}byteorder", self.prefix), budget)?.as_deref() {
+            None | Some(b"little") => Ok(()),
+            Some(other) => Err(Error::msg(format!(
+                "expected elements in the byte order `little`, got `{}`",
+                other[..other.len().min(16)].escape_ascii()
+            ))),
+        }
+    }
+}
+
+impl Storages for TorchArchive<'_> {
+    fn open(&mut self, key: &str, expected: usize) -> Result<Box<dyn Read + '_>> {
+        let name = format!("{}data/{key}", self.prefix);
+        match self.archive.size(&name)? {
+            Some(size) if size == expected as u64 => {}
+            Some(size) => return Err(wrong_size(key, expected, size)),
+            None => return Err(Error::msg(format!("the archive has no entry for storage `{key}`"))),
+        }
+        match within(format_args!("entry `{name}`"), self.archive.entry(&name))? {
+            Some(reader) => Ok(Box::new(reader)),
+            None => Err(Error::msg(format!("the archive has no entry for storage `{key}`"))),
+        }
+    }
+}

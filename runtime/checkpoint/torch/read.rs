@@ -1,0 +1,99 @@
+//! The bytes of a pickle: opcodes' arguments, and where a pickle ends.
+
+use super::heap::Value;
+use crate::{Error, Result};
+
+/// Where the machine reads; every access beyond the end is an error.
+pub(super) struct Input<'a> {
+    pub bytes: &'a [u8],
+    pub position: usize,
+}
+
+impl<'a> Input<'a> {
+    pub fn take(&mut self, length: u64) -> Result<&'a [u8]> {
+        let rest = &self.bytes[self.position..];
+        let taken = usize::try_from(length).ok().and_then(|length| rest.get(..length)).ok_or_else(|| {
+            Error::msg(format!(
+                "expected {length} more bytes of the pickle, got its end after {}",
+                rest.len()
+            ))
+        })?;
+        self.position += taken.len();
+        Ok(taken)
+    }
+
+    pub fn array<const LENGTH: usize>(&mut self) -> Result<[u8; LENGTH]> {
+        let mut array = [0; LENGTH];
+        array.copy_from_slice(self.take(LENGTH as u64)?);
+        Ok(array)
+    }
+
+    pub fn byte(&mut self) -> Result<u8> {
+        self.array().map(|[byte]| byte)
+    }
+
+    pub fn u32(&mut self) -> Result<u32> {
+        self.array().map(u32::from_le_bytes)
+    }
+
+    pub fn u64(&mut self) -> Result<u64> {
+        self.array().map(u64::from_le_bytes)
+    }
+
+    pub fn text(&mut self, length: u64) -> Result<Value<'a>> {
+        self.take(length).and_then(utf8).map(Value::Str)
+    }
+
+    /// Up to the end of the line, which is passed over.
+    pub fn line(&mut self) -> Result<&'a str> {
+        let rest = &self.bytes[self.position..];
+        let length = rest.iter().position(|&byte| byte == b'\n');
+        let length = length.ok_or_else(|| Error::msg("the pickle ends within a name"))?;
+        self.position += length + 1;
+        utf8(&rest[..length])
+    }
+}
+
+fn utf8(bytes: &[u8]) -> Result<&str> {
+    std::str::from_utf8(bytes).map_err(|error| Error::msg(format!("a string of the pickle: {error}")))
+}
+
+pub(super) fn text_or_bytes(bytes: &[u8]) -> Value<'_> {
+    std::str::from_utf8(bytes).map_or(Value::Other, Value::Str)
+}
+
+/// A two's complement integer; no bytes at all are zero.
+pub(super) fn integer(bytes: &[u8]) -> Value<'_> {
+    if bytes.len() > 8 {
+        return Value::Long(bytes);
+    }
+    let negative = bytes.last().is_some_and(|&byte| byte >= 0x80);
+    let mut extended = [if negative { 0xff } else { 0 }; 8];
+    extended[..bytes.len()].copy_from_slice(bytes);
+    Value::Int(i64::from_le_bytes(extended))
+}
+
+/// How many bytes the pickle takes that `bytes` begins with; none where `bytes` ends before it.
+///
+/// An unknown opcode ends it as well: who runs it will not get further.
+pub(super) fn length(bytes: &[u8]) -> Option<usize> {
+    let mut input = Input { bytes, position: 0 };
+    loop {
+        let skipped = match input.byte().ok()? {
+            b'.' => return Some(input.position),
+            b'N' | 0x81 | 0x85..=0x89 | 0x8f..=0x91 | 0x93 | 0x94 => Ok(()),
+            b')' | b']' | b'}' | b'(' | b'0'..=b'2' | b't' | b'l' | b'd' => Ok(()),
+            b'R' | b'Q' | b'a' | b'e' | b's' | b'u' | b'b' => Ok(()),
+            0x80 | b'K' | b'q' | b'h' => input.take(1).map(drop),
+            b'M' => input.take(2).map(drop),
+            b'J' | b'r' | b'j' => input.take(4).map(drop),
+            b'G' | 0x95 => input.take(8).map(drop),
+            0x8a | 0x8c | b'U' | b'C' => input.byte().and_then(|length| input.take(length.into())).map(drop),
+            0x8b | b'X' | b'T' | b'B' => input.u32().and_then(|length| input.take(length.into())).map(drop),
+            0x8d | 0x8e | 0x96 => input.u64().and_then(|length| input.take(length)).map(drop),
+            b'c' => input.line().and_then(|_| input.line()).map(drop),
+            _ => return Some(input.position),
+        };
+        skipped.ok()?;
+    }
+}
