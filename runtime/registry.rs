@@ -11,6 +11,7 @@ use crate::glob::Glob;
 use crate::load::{Load, LoadReport};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
+use crate::source::{converted, fill};
 use crate::{Error, Result};
 
 /// The calls on a network's tensors and parts; every [`Module`] has them.
@@ -373,20 +374,18 @@ fn compare<M: Module + ?Sized>(network: &M, state: &StateDict) -> LoadReport {
     report
 }
 
-/// Copies into the network what `report` says can be loaded: what can fail happens before the first copy.
+/// Copies into the network what `report` says can be loaded. What can fail is tried before the first copy.
 fn assign_all<M: Module + ?Sized>(network: &mut M, state: &StateDict, report: &LoadReport) -> Result<()> {
-    let mut ready = HashMap::new();
-    let fits: HashSet<&str> = report.loaded.iter().map(String::as_str).collect();
+    let loaded: HashSet<&str> = report.loaded.iter().map(String::as_str).collect();
+    let new = |name: &str| state.get(name).filter(|_| loaded.contains(name));
     for_each_mut(network, &mut |name, _, tensor| {
-        if let Some(new) = state.get(name).filter(|_| fits.contains(name)) {
-            ready.insert(name.to_string(), new.to_dtype(tensor.dtype())?.to_device(tensor.device())?);
+        if let Some(new) = new(name) {
+            let one = new.flatten_all()?;
+            converted(&one.narrow(0, 0, one.elem_count().min(1))?, tensor)?;
         }
         Ok(())
     })?;
-    for_each_mut(network, &mut |name, _, tensor| match ready.get(name) {
-        Some(new) => assign(tensor, new),
-        None => Ok(()),
-    })
+    for_each_mut(network, &mut |name, _, tensor| new(name).map_or(Ok(()), |new| assign(tensor, new)))
 }
 
 /// The user's metadata and the network's type.
@@ -405,9 +404,9 @@ fn with_own(metadata: &[(&str, &str)], kind: Cow<str>) -> Result<BTreeMap<String
 /// the same storage; as a new tensor where it does not, since packed copies of it must not go stale.
 fn assign(tensor: &mut Tensor, new: &Tensor) -> Result<()> {
     if tensor.is_variable() {
-        Var::from_tensor(tensor)?.set(&new.copy()?)?;
+        fill(tensor, new)?;
     } else {
-        *tensor = new.copy()?.detach();
+        *tensor = converted(new, tensor)?.copy()?.detach();
     }
     Ok(())
 }

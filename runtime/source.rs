@@ -114,7 +114,14 @@ pub(crate) fn build_from<C: Config>(
 struct Shared(Arc<Checkpoint>);
 
 impl SimpleBackend for Shared {
-    fn get(&self, shape: Shape, name: &str, init: Init, dtype: DType, device: &Device) -> CandleResult<Tensor> {
+    fn get(
+        &self,
+        shape: Shape,
+        name: &str,
+        init: Init,
+        dtype: DType,
+        device: &Device,
+    ) -> CandleResult<Tensor> {
         self.0.serve(shape, name, init, dtype, device)
     }
 
@@ -146,10 +153,11 @@ impl Checkpoint {
             return same_shape(made, &shape, name);
         }
         let found = self.tensors.get(name);
-        let tensor = match found.filter(|_| served.report.note(name, shape.dims(), found)) {
-            Some(tensor) => loaded(tensor, dtype, device)?,
-            None if self.partial => draw(init, &shape, dtype, device)?,
-            None => Tensor::zeros(&shape, dtype, device)?,
+        let fits = served.report.note(name, shape.dims(), found);
+        let tensor = match found {
+            Some(tensor) if fits => loaded(tensor, dtype, device)?,
+            _ if self.partial => draw(init, &shape, dtype, device)?,
+            _ => trainable(Tensor::zeros(&shape, dtype, device)?)?,
         };
         served.made.insert(name.to_string(), tensor.clone());
         Ok(tensor)
@@ -164,24 +172,35 @@ impl Checkpoint {
     }
 }
 
-/// Elements converted at once.
-const PIECE: usize = 1 << 16;
-
 /// A network's own tensor with the values of a file's, trainable if it is one of floats.
-///
-/// A conversion goes piece by piece: three copies of a large tensor at once are one too many.
 fn loaded(tensor: &Tensor, dtype: DType, device: &Device) -> CandleResult<Tensor> {
     if !dtype.is_float() {
         return tensor.to_dtype(dtype)?.to_device(device);
     }
-    if tensor.dtype() == dtype && tensor.device().same_device(device) {
-        return trainable(tensor.clone());
-    }
     let variable = Var::zeros(tensor.shape(), dtype, device)?.into_inner();
-    let (from, to) = (tensor.flatten_all()?, variable.detach().flatten_all()?);
-    for start in (0..tensor.elem_count()).step_by(PIECE) {
-        let piece = from.narrow(0, start, PIECE.min(tensor.elem_count() - start))?;
-        to.slice_set(&piece.to_device(device)?.to_dtype(dtype)?, 0, start)?;
-    }
+    fill(&variable, tensor)?;
     Ok(variable)
+}
+
+/// Elements that are copied at once.
+const PIECE: usize = 1 << 16;
+
+/// Copies the values of `from` into `to`, a contiguous tensor of the same shape, in its type and on its
+/// device.
+///
+/// It goes piece by piece: large tensors are in memory twice, in the file's type and in the network's, and
+/// a third copy would be one too many.
+pub(crate) fn fill(to: &Tensor, from: &Tensor) -> CandleResult<()> {
+    let (to, from) = (to.detach().flatten_all()?, from.flatten_all()?);
+    for start in (0..to.elem_count()).step_by(PIECE) {
+        let piece = from.narrow(0, start, PIECE.min(to.elem_count() - start))?;
+        // A copy, as `from` may be `to`. (`copy` would copy the storage that the piece looks into.)
+        to.slice_set(&converted(&piece.force_contiguous()?, &to)?, 0, start)?;
+    }
+    Ok(())
+}
+
+/// `tensor` in the type and on the device of `like`.
+pub(crate) fn converted(tensor: &Tensor, like: &Tensor) -> CandleResult<Tensor> {
+    tensor.to_device(like.device())?.to_dtype(like.dtype())
 }

@@ -1,13 +1,7 @@
 //! The safetensors reader.
 #![no_main]
 
-use libfuzzer_sys::{Corpus, fuzz_target};
+use libfuzzer_sys::fuzz_target;
+use sconce::checkpoint::readers;
 
-fuzz_target!(|bytes: &[u8]| -> Corpus {
-    // What tells the format; other files are other targets' business.
-    if bytes.get(8) != Some(&b'{') {
-        return Corpus::Reject;
-    }
-    sconce_fuzz::read(bytes);
-    Corpus::Keep
-});
+fuzz_target!(|bytes: &[u8]| sconce_fuzz::check(readers::safetensors(bytes), bytes.len()));

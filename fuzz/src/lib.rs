@@ -1,34 +1,21 @@
-//! What the fuzz targets share: reading bytes as a file, and what must hold of the tensors.
+//! What the fuzz targets share: what must hold of tensors that were read, and archives around an input.
 
 use std::collections::HashSet;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
+use std::io::{Cursor, Write};
 
-use sconce::candle::{DType, Device};
-use sconce::checkpoint::{self, StateDict};
+use sconce::Result;
+use sconce::candle::DType;
+use sconce::checkpoint::StateDict;
+use zip::result::ZipResult;
+use zip::write::{SimpleFileOptions, ZipWriter};
 
-/// A file of this process, in memory where the system has such a place.
-static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
-    let memory = Path::new("/dev/shm");
-    let directory = if memory.is_dir() { memory.to_path_buf() } else { std::env::temp_dir() };
-    directory.join(format!("sconce-fuzz-{}", std::process::id()))
-});
-
-/// Reads `bytes` as a checkpoint. An error is as good an answer as tensors; these must be sound.
-pub fn read(bytes: &[u8]) {
-    fs::write(&*FILE, bytes).expect("the file can be written");
-    if let Ok(state) = checkpoint::read(&*FILE, &Device::Cpu) {
-        check(&state, bytes.len());
-    }
-}
-
-/// Every value is there to be read, and there are not more of them than a file of `length` bytes may
-/// ask for: the reader's limit is sixteen bytes for each of the file's, and a mebibyte.
-fn check(state: &StateDict, length: usize) {
+/// Of a file of `length` bytes an error is as good an answer as tensors; these must be sound: every value
+/// is there to be read, and there are not more of them than the reader allows such a file.
+pub fn check(read: Result<StateDict>, length: usize) {
+    let Ok(state) = read else { return };
     let mut seen = HashSet::new();
     let mut total = 0;
-    for (name, tensor) in state {
+    for (name, tensor) in &state {
         // Tied parameters are one tensor.
         if tensor.elem_count() == 0 || !seen.insert(tensor.id()) {
             continue;
@@ -40,5 +27,25 @@ fn check(state: &StateDict, length: usize) {
             sum.unwrap_or_else(|error| panic!("{name}: {error}"));
         }
     }
-    assert!(total <= 16 * length + (1 << 20), "{total} bytes of tensors from a file of {length}");
+    assert!(total <= 2 * length + (8 << 20), "{total} bytes of tensors from a file of {length}");
+}
+
+/// Whether the input is to be read as an archive as it is.
+pub fn is_archive(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"PK\x03\x04")
+}
+
+/// A valid archive of these entries. Their checksums are right, which those of a changed archive are not.
+pub fn archive(entries: &[(&str, &[u8])]) -> Vec<u8> {
+    pack(entries).expect("an archive in memory can be written")
+}
+
+fn pack(entries: &[(&str, &[u8])]) -> ZipResult<Vec<u8>> {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let stored = SimpleFileOptions::default().compression_method(zip::CompressionMethod::Stored);
+    for (name, content) in entries {
+        zip.start_file(*name, stored)?;
+        zip.write_all(content)?;
+    }
+    Ok(zip.finish()?.into_inner())
 }

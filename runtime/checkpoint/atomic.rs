@@ -1,11 +1,10 @@
 //! Writing a file so that a crash, a full disk or an error leaves the old one whole.
 
-use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{BufWriter, ErrorKind, Write};
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
 
+use super::temporary::Temporary;
 use super::within;
 use crate::{Error, Result};
 
@@ -18,7 +17,9 @@ use crate::{Error, Result};
 /// # Errors
 ///
 /// Whatever `write` returns, and every error of the file system; the message begins with the path.
-/// The old file is then as it was and no temporary file stays. One error comes after the replacement:
+/// The old file is then as it was and no temporary file stays. (A process that is killed while it writes
+/// leaves one, `.name.tmp`, which the next save of the same file overwrites; saves of one file from several
+/// threads or processes wait for each other.) One error comes after the replacement:
 /// that the directory could not be flushed, and it says so.
 pub fn write_atomically(
     path: impl AsRef<Path>,
@@ -37,15 +38,16 @@ fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) 
     let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty());
     let directory = Directory::open(directory.unwrap_or(Path::new(".")))?;
 
-    let (temporary, file) = Temporary::create(directory.path, name.to_os_string())?;
+    let (temporary, file) = Temporary::create(directory.path, name)?;
     if let Ok(old) = fs::metadata(&target) {
         file.set_permissions(old.permissions())?;
     }
     let mut writer = BufWriter::with_capacity(1 << 20, file);
+    // Dropped before the writer, whose file is locked: until its name is gone nobody else may take it.
+    let temporary = temporary;
     write(&mut writer)?;
     writer.flush()?;
     writer.get_ref().sync_all()?;
-    drop(writer);
     temporary.rename(&target)?;
     directory.sync()
 }
@@ -83,47 +85,5 @@ impl<'a> Directory<'a> {
             )));
         }
         Ok(())
-    }
-}
-
-/// A file that is removed when dropped, unless it was renamed before.
-struct Temporary {
-    path: Option<PathBuf>,
-}
-
-impl Temporary {
-    /// A new file `.name.<process>-<count>.tmp`, hidden and never one that exists.
-    fn create(directory: &Path, name: OsString) -> Result<(Self, File)> {
-        static COUNT: AtomicU64 = AtomicU64::new(0);
-        loop {
-            let mut hidden = OsString::from(".");
-            hidden.push(&name);
-            let count = COUNT.fetch_add(1, Ordering::Relaxed);
-            hidden.push(format!(".{}-{count}.tmp", std::process::id()));
-            let path = directory.join(hidden);
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
-                Ok(file) => return Ok((Self { path: Some(path) }, file)),
-                // Left by a process of the same number that was killed.
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-
-    fn rename(mut self, target: &Path) -> Result<()> {
-        if let Some(path) = &self.path {
-            fs::rename(path, target)?;
-        }
-        self.path = None;
-        Ok(())
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if let Some(path) = &self.path {
-            // Nobody is left to hear of a failure: the error that brought us here goes first.
-            let _ = fs::remove_file(path);
-        }
     }
 }

@@ -30,6 +30,7 @@ mod safetensors;
 mod sharded;
 mod state_dict;
 mod strided;
+mod temporary;
 mod torch;
 
 use std::collections::BTreeMap;

@@ -129,9 +129,11 @@ impl Format {
         Read::take(&mut *file, 9).read_to_end(&mut head)?;
         file.rewind()?;
         match head[..] {
-            // Eight bytes of the header's length, then the header. No archive, no pickle and no text has
-            // zeros and a brace there, whereas a length may look like the beginning of the first two.
-            [.., 0, b'{'] if head.len() == 9 => Ok(Self::Safetensors),
+            // Eight bytes of the header's length, then the header. No archive and no pickle has a brace
+            // there, whereas a length may look like the beginning of either; and no text has a zero.
+            [first, .., highest, b'{'] if head.len() == 9 && (first != b'{' || highest == 0) => {
+                Ok(Self::Safetensors)
+            }
             [b'P', b'K', 3, 4, ..] => Ok(Self::Zip),
             [0x80, 2..=5, ..] => Ok(Self::TorchLegacy),
             [b'{', ..] => Ok(Self::Index),

@@ -27,7 +27,8 @@ impl Renaming {
             return Ok(selected);
         }
         let renamed = selected.into_iter().map(|(old, tensor)| {
-            let rename = |name: String, (regex, new): &(Regex, &str)| regex.replace_all(&name, *new).into_owned();
+            let rename =
+                |name: String, (regex, new): &(Regex, &str)| regex.replace_all(&name, *new).into_owned();
             let new = maps.iter().fold(old.clone(), rename);
             (old, new, tensor)
         });

@@ -95,7 +95,10 @@ fn element_of(descr: &str) -> Result<Element> {
             return Err(Error::msg("arrays of Python objects are pickles, which are not read"));
         }
         kind if kind.starts_with('>') => {
-            return Err(Error::msg(format!("expected little-endian elements, got `{}`", kind.escape_default())));
+            return Err(Error::msg(format!(
+                "expected little-endian elements, got `{}`",
+                kind.escape_default()
+            )));
         }
         _ => {
             let descr = descr.escape_default();

@@ -15,8 +15,8 @@ use crate::{Error, Result};
 /// As the format's definition has it.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// What a byte of the header takes in memory at most: itself, and its part of a name, a shape, a table.
-const PER_HEADER_BYTE: usize = 10;
+/// What a byte of the header takes in memory at most, by measurement: names and shapes in tables that grow.
+const PER_HEADER_BYTE: usize = 16;
 
 /// The tensors of a file, in the order of their data.
 pub(in super::super) fn read(mut input: Input, budget: &mut Budget, device: &Device) -> Result<StateDict> {

@@ -27,6 +27,11 @@ pub(super) enum Value<'a> {
 }
 
 impl Value<'_> {
+    /// Whether a long list of such values can have to do with tensors.
+    fn may_matter(self) -> bool {
+        !matches!(self, Self::None | Self::Bool | Self::Int(_) | Self::Long(_) | Self::Other)
+    }
+
     /// What it is, for messages.
     pub fn kind(self) -> &'static str {
         match self {
@@ -72,6 +77,9 @@ pub(super) struct Heap<'a> {
     /// Bytes of what the objects point to.
     owned: usize,
 }
+
+/// No shape is longer than this; beyond it, a list of numbers is a training script's log.
+const LONG_LIST: usize = 64;
 
 /// What a storage or tensor takes in the tables by which it is found.
 const LOOKED_UP: usize = 256;
@@ -132,7 +140,10 @@ impl<'a> Heap<'a> {
             Value::List(place) => {
                 let list = &mut self.sequences[place];
                 let before = list.capacity();
-                list.extend_from_slice(items);
+                let short = LONG_LIST.saturating_sub(list.len()).min(items.len());
+                let (kept, sifted) = items.split_at(short);
+                list.extend_from_slice(kept);
+                list.extend(sifted.iter().copied().filter(|item| item.may_matter()));
                 self.owned += (list.capacity() - before) * size_of::<Value>();
             }
             // A set takes items as well.

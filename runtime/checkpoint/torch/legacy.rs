@@ -21,8 +21,7 @@ const COUNT_BYTES: u64 = size_of::<u64>() as u64;
 /// So much of a file is looked through for its pickles at first.
 const HEAD: usize = 1 << 16;
 
-const PARTS: [&str; 5] =
-    ["magic number", "protocol version", "system information", "object", "storage keys"];
+const PARTS: [&str; 5] = ["magic number", "protocol version", "system information", "object", "storage keys"];
 
 /// The bytes that the file begins with, as far as the end of its last pickle or beyond.
 ///

@@ -12,6 +12,7 @@ Each `types_*.pt` holds, for every element type, the tensor [[0, 1, 2], [3, 4, 5
 - `scalar`: 7, `empty`: shape [0, 3], `parameter`: [1, 2]
 
 `nested.pt` has the state dict of a data-parallel module among a training script's other entries.
+`alone.pt` has it under a key that no reader could know, `choices.pt` two of them.
 `os_system.pt` would run a command if it were unpickled.
 """
 
@@ -183,10 +184,17 @@ def nested():
     }
 
 
+def linear(value):
+    weight = tensor(Storage("float32", [value] * 6), (2, 3), (3, 1))
+    return collections.OrderedDict([("fc.weight", weight), ("fc.bias", tensor(Storage("int8", [1, 2]), (2,), (1,)))])
+
+
 if __name__ == "__main__":
     for protocol in (2, 4, 5):
         save_zip(f"types_zip_{protocol}.pt", all_types(), protocol)
         save_legacy(f"types_legacy_{protocol}.pt", all_types(), protocol)
     save_zip("nested.pt", nested())
     save_legacy("nested_legacy.pt", nested(), protocol=4)
+    save_zip("alone.pt", {"log": [0.5] * 3000, "weights": linear(1)})
+    save_legacy("choices.pt", {"epoch": 3, "generator": linear(1), "ema": {"state_dict": linear(2)}, "critic": linear(3)})
     save_zip("os_system.pt", {"weight": Call(os.system, "echo unpickled")})

@@ -1,0 +1,247 @@
+//! `Load`: what of a checkpoint goes into a network under which name, and the report of it.
+
+use sconce::checkpoint::{metadata, write_safetensors};
+use sconce::prelude::*;
+
+type Outcome = std::result::Result<(), Box<dyn std::error::Error>>;
+
+#[derive(Module)]
+struct Backbone {
+    #[layer(1, 4, 3)]
+    conv: Conv2d,
+    #[layer(4)]
+    bn: BatchNorm,
+}
+
+#[derive(Module)]
+#[module(args(classes: usize), forward = |x| head(backbone(x)))]
+struct Net {
+    #[layer()]
+    backbone: Backbone,
+    #[layer(4, classes)]
+    head: Linear,
+}
+
+const NAMES: [&str; 9] = [
+    "backbone.conv.weight",
+    "backbone.conv.bias",
+    "backbone.bn.weight",
+    "backbone.bn.bias",
+    "backbone.bn.running_mean",
+    "backbone.bn.running_var",
+    "backbone.bn.num_batches_tracked",
+    "head.weight",
+    "head.bias",
+];
+
+/// A saved network of 10 classes in a directory of its own, and the network.
+fn saved() -> Result<(tempfile::TempDir, std::path::PathBuf, Net)> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("net.safetensors");
+    let net = Net::new(10, &Device::Cpu)?;
+    net.save(&path)?;
+    Ok((directory, path, net))
+}
+
+fn parameter(net: &impl Network, name: &str) -> Vec<f32> {
+    let tensor = net.state_dict().get(name).unwrap().to_dtype(DType::F32).unwrap();
+    tensor.flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn assert_equal(one: &impl Network, other: &impl Network, names: &[&str]) {
+    for name in names {
+        assert_eq!(parameter(one, name), parameter(other, name), "{name}");
+    }
+}
+
+fn message<T>(outcome: Result<T>) -> String {
+    outcome.err().expect("an error").to_string()
+}
+
+#[test]
+fn a_strict_load_reports_everything_loaded() -> Outcome {
+    let (_directory, path, net) = saved()?;
+    let (again, report) = Net::config(10).load_with(Load::new(&path).strict(), &Device::Cpu)?;
+    assert_eq!(report.loaded, NAMES);
+    assert_eq!(report.to_string(), "loaded 9, missing 0, unexpected 0, misshapen 0");
+    assert_equal(&net, &again, &NAMES);
+    assert_eq!(again.trainable_parameters().len(), 6);
+
+    let mut third = Net::new(10, &Device::Cpu)?;
+    let held = third.trainable_parameters();
+    assert_eq!(third.load_with(Load::new(&path))?, report);
+    assert_equal(&net, &third, &NAMES);
+    // In place: whoever holds the parameters, as an optimiser does, sees the new values.
+    assert_eq!(held[0].1.flatten_all()?.to_vec1::<f32>()?, parameter(&net, NAMES[0]));
+    Ok(())
+}
+
+#[test]
+fn a_strict_load_that_does_not_fit_is_one_error_and_changes_nothing() -> Outcome {
+    let (_directory, path, _) = saved()?;
+    for error in [
+        message(Net::config(7).load_with(Load::new(&path).map("bn.bias", "bn.shift"), &Device::Cpu)),
+        message(Net::new(7, &Device::Cpu)?.load_with(Load::new(&path).map("bn.bias", "bn.shift"))),
+    ] {
+        for expected in [
+            "1 missing:\n  backbone.bn.bias [4]",
+            "1 unexpected:\n  backbone.bn.shift [4]",
+            "2 misshapen:\n  head.weight: expected [7, 4], found [10, 4]\n  head.bias: expected [7], found [10]",
+            "net.safetensors",
+        ] {
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+    let mut net = Net::new(7, &Device::Cpu)?;
+    let before = net.state_dict().get(NAMES[0]).unwrap().copy()?;
+    assert!(net.load_with(Load::new(&path).dtype(DType::F64)).is_err());
+    assert_eq!(parameter(&net, NAMES[0]), before.flatten_all()?.to_vec1::<f32>()?);
+    assert_eq!(net.parameters()[0].dtype(), DType::F32);
+    Ok(())
+}
+
+#[test]
+fn a_partial_load_leaves_the_rest_freshly_initialised() -> Outcome {
+    let (_directory, path, net) = saved()?;
+    let (other, report) = Net::config(7).load_with(Load::new(&path).partial(), &Device::Cpu)?;
+    assert_equal(&net, &other, &NAMES[..7]);
+    assert_eq!(report.loaded, NAMES[..7]);
+    assert_eq!(
+        report.to_string(),
+        "loaded 7, missing 0, unexpected 0, misshapen 2\n\
+         misshapen  head.weight  [7, 4], found [10, 4]\n\
+         misshapen  head.bias    [7], found [10]"
+    );
+    // PyTorch's initialisation of Linear(4, 7): uniform within 1 / sqrt(4).
+    for name in ["head.weight", "head.bias"] {
+        let values = parameter(&other, name);
+        assert!(values.iter().all(|value| value.abs() <= 0.5 && *value != 0.), "{values:?}");
+        assert!(values.iter().any(|value| *value != values[0]));
+    }
+    assert_eq!(other.trainable_parameters().len(), 6);
+
+    // A network that there was before keeps its own values.
+    let mut third = Net::new(7, &Device::Cpu)?;
+    let own = parameter(&third, "head.weight");
+    assert_eq!(third.load_with(Load::new(&path).partial())?, report);
+    assert_eq!(parameter(&third, "head.weight"), own);
+    assert_equal(&net, &third, &NAMES[..7]);
+
+    // Missing layers of other kinds have the initial values of their kinds, not zeros.
+    let (fresh, report) =
+        Net::config(10).load_with(Load::new(&path).map("backbone", "trunk").partial(), &Device::Cpu)?;
+    // Checkpoints from before PyTorch 0.4.1 have no `num_batches_tracked`, which a batch norm may lack.
+    assert_eq!((report.loaded.len(), report.missing.len(), report.unexpected.len()), (2, 6, 7));
+    assert_eq!(parameter(&fresh, "backbone.bn.weight"), [1.; 4]);
+    assert_eq!(parameter(&fresh, "backbone.bn.running_var"), [1.; 4]);
+    assert!(
+        parameter(&fresh, "backbone.conv.weight").iter().all(|value| *value != 0. && value.abs() <= 1. / 3.)
+    );
+    Ok(())
+}
+
+#[test]
+fn a_prefix_selects_a_part_of_the_file() -> Outcome {
+    let (_directory, path, net) = saved()?;
+    let (backbone, report) =
+        Backbone::config().load_with(Load::new(&path).prefix("backbone."), &Device::Cpu)?;
+    assert_eq!(report.loaded.len(), 7);
+    assert_equal(&net.backbone, &backbone, &["conv.weight", "bn.running_mean"]);
+    let error = message(Backbone::config().load_with(Load::new(&path).prefix("trunk."), &Device::Cpu));
+    assert!(error.contains("begin with `trunk.`") && error.contains("first name is `backbone."), "{error}");
+    Ok(())
+}
+
+#[test]
+fn names_are_mapped_by_regular_expressions_one_after_the_other() -> Outcome {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("old.safetensors");
+    let net = Net::new(10, &Device::Cpu)?;
+    let old = |name: &str| name.replace("backbone.conv", "features.0").replace("backbone.bn", "features.1");
+    let state: StateDict = net.state_dict().into_iter().map(|(name, tensor)| (old(&name), tensor)).collect();
+    write_safetensors(&path, &state, &Default::default())?;
+    let load = Load::new(&path)
+        .map(r"^features\.(\d+)\.", "backbone.part$1.")
+        .map("part0", "conv")
+        .map("part1", "bn");
+    let (again, _) = Net::config(10).load_with(&load, &Device::Cpu)?;
+    assert_equal(&net, &again, &NAMES);
+    // Adding a prefix.
+    let (_directory, path, _) = saved()?;
+    let names = Load::new(path).map("^", "net.").read(&Device::Cpu)?;
+    assert!(names.keys().all(|name| name.starts_with("net.")));
+
+    let error = message(Load::new(directory.path().join("old.safetensors")).map("(", "").read(&Device::Cpu));
+    assert!(error.contains("map: ") && error.contains("old.safetensors"), "{error}");
+    let error = message(load.clone().map(r"\d|weight|bias", "x").map("running.*", "x").read(&Device::Cpu));
+    for clash in ["`features.0.weight` and `features.0.bias` both become `backbone.conv.x`", "`head.x`"] {
+        assert!(error.contains(clash) || error.contains("both become"), "{error}");
+    }
+    assert!(error.lines().count() >= 2, "{error}");
+    Ok(())
+}
+
+#[test]
+fn the_type_of_the_floats_can_be_chosen() -> Outcome {
+    let (_directory, path, net) = saved()?;
+    let load = Load::new(&path).dtype(DType::F16);
+    let (half, _) = Net::config(10).load_with(&load, &Device::Cpu)?;
+    let mut later = Net::new(10, &Device::Cpu)?;
+    later.load_with(&load)?;
+    for network in [&half, &later] {
+        for (name, tensor) in network.named_parameters() {
+            assert_eq!(tensor.dtype(), DType::F16, "{name}");
+        }
+        assert_eq!(network.buffers()[2].1.dtype(), DType::I64);
+        assert_eq!(network.trainable_parameters().len(), 6);
+        let rounded = Tensor::new(parameter(&net, NAMES[0]), &Device::Cpu)?.to_dtype(DType::F16)?;
+        assert_eq!(parameter(network, NAMES[0]), rounded.to_dtype(DType::F32)?.to_vec1::<f32>()?);
+    }
+    // A file of halves goes into a network of singles by default.
+    let halves = path.with_file_name("half.safetensors");
+    half.save(&halves)?;
+    let single = Net::config(10).load(&halves, &Device::Cpu)?;
+    assert_eq!(single.parameters()[0].dtype(), DType::F32);
+    assert_equal(&half, &single, &NAMES);
+    let error = message(Net::config(10).load_with(load.dtype(DType::I64), &Device::Cpu));
+    assert!(error.contains("a type of floats for a network, got I64"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_long_report_is_cut() -> Outcome {
+    let (directory, path, _) = saved()?;
+    let many = directory.path().join("many.safetensors");
+    let tensor = Tensor::zeros(2, DType::F32, &Device::Cpu)?;
+    let names: Vec<String> = (0..100).map(|i| format!("layer{i:03}")).collect();
+    write_safetensors(&many, names.iter().map(|name| (name.as_str(), &tensor)), &Default::default())?;
+    let report = Net::new(10, &Device::Cpu)?.load_with(Load::new(many).partial())?;
+    assert_eq!((report.missing.len(), report.unexpected.len()), (9, 100));
+    let table = report.to_string();
+    assert_eq!(table.lines().count(), 42);
+    assert!(table.ends_with("… and 69 more"), "{table}");
+    assert!(path.exists());
+    Ok(())
+}
+
+#[test]
+fn metadata_is_saved_with_the_network() -> Outcome {
+    let (_directory, path, net) = saved()?;
+    net.save_with(&path, &[("epoch", "3"), ("note", "\"best\"\n")])?;
+    let found = metadata(&path)?;
+    for (key, value) in [
+        ("epoch", "3"),
+        ("note", "\"best\"\n"),
+        ("network", "Net"),
+        ("sconce_version", env!("CARGO_PKG_VERSION")),
+        ("format", "pt"),
+    ] {
+        assert_eq!(found.get(key).map(String::as_str), Some(value));
+    }
+    for twice in ["network", "format", "sconce_version"] {
+        assert!(message(net.save_with(&path, &[(twice, "x")])).contains(twice));
+    }
+    assert!(message(net.save_with(&path, &[("a", "1"), ("a", "2")])).contains("`a`"));
+    assert_eq!(metadata(&path)?, found);
+    Ok(())
+}
