@@ -94,6 +94,6 @@ fn notes_that_all_tensors_share_are_not_gone_through_for_each() {
     let arguments = [&b"("[..], storage, b"K\0))\x89Nh\x01t"].concat();
     let function = b"ctorch._utils\n_rebuild_tensor_v2\n";
     let object = [&b"\x80\x02"[..], &dictionary, function, &arguments, b"R."].concat();
-    let error = readers::torch_legacy(&legacy_file(&object)).err().expect("an error").to_string();
+    let error = readers::torch_legacy(&legacy_file(&object)).expect_err("an error").to_string();
     assert!(error.contains("at most 64 notes on a tensor"), "{error}");
 }
