@@ -45,4 +45,15 @@ pub trait Config: Sized {
         let tensors = load.read(device)?;
         source::build_from(self, tensors, load, device).map_err(|error| error.in_layer(load.path().display()))
     }
+
+    /// Builds it with the parameters of a checkpoint on the Hugging Face hub: `"owner/name"`, or a
+    /// [`Hub`](crate::hub::Hub) that says revision and file. Under the feature `hub`.
+    ///
+    /// What was downloaded before is read from the cache; [`hub`](crate::hub) says where that is. For the
+    /// options of [`Load`], call `load_with(Load::new(hub.download()?), device)`.
+    #[cfg(feature = "hub")]
+    #[allow(clippy::wrong_self_convention)] // The name it has wherever there is a hub.
+    fn from_pretrained(self, hub: impl Into<crate::hub::Hub>, device: &Device) -> Result<Self::Output> {
+        self.load(hub.into().download()?, device)
+    }
 }

@@ -52,6 +52,8 @@ mod display;
 mod error;
 pub mod functional;
 mod glob;
+#[cfg(feature = "hub")]
+pub mod hub;
 pub mod init;
 pub mod kernels;
 pub mod layers;

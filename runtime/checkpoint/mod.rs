@@ -44,6 +44,8 @@ use crate::{Error, Result};
 pub use atomic::write_atomically;
 pub(crate) use open::ReadOptions;
 use open::open_regular;
+#[cfg(feature = "hub")]
+pub(crate) use sharded::for_each_shard;
 pub use state_dict::StateDict;
 
 /// Reads the tensors of a checkpoint onto `device`, in the file's order.

@@ -66,25 +66,28 @@ type Shards = BTreeMap<String, (File, u64)>;
 /// Opens every shard that the index names.
 fn open_shards(index: &[u8], directory: &Path) -> Result<Shards> {
     let mut shards = Shards::new();
-    for_each_entry(index, &mut |_, shard| {
+    for_each_shard(index, &mut |shard| {
         if !shards.contains_key(shard) {
-            let opened = shard_path(shard).and_then(|name| open_regular(&directory.join(name)));
-            shards.insert(shard.to_owned(), within(format_args!("shard `{shard}`"), opened)?);
+            shards.insert(shard.to_owned(), open_regular(&directory.join(shard))?);
         }
         Ok(())
     })?;
     Ok(shards)
 }
 
-/// The path of a shard beside the index, which must be a plain file name: an index that could name
-/// `../../secret` or `/etc/passwd` would read what its user did not choose.
-fn shard_path(name: &str) -> Result<&Path> {
-    let path = Path::new(name);
-    let mut components = path.components();
+/// Calls `on_shard` for each tensor with the name of its shard, a plain one of a file beside the index.
+pub(crate) fn for_each_shard(index: &[u8], on_shard: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
+    for_each_entry(index, &mut |_, shard| {
+        within(format_args!("shard `{shard}`"), check_shard(shard).and_then(|()| on_shard(shard)))
+    })
+}
+
+/// A shard's name must be a plain file name: an index that could name `../../secret` or `/etc/passwd` would
+/// read what its user did not choose.
+fn check_shard(name: &str) -> Result<()> {
+    let mut components = Path::new(name).components();
     match (components.next(), components.next()) {
-        (Some(Component::Normal(only)), None) if only == name && !name.contains(['\\', ':', '\0']) => {
-            Ok(path)
-        }
+        (Some(Component::Normal(only)), None) if only == name && !name.contains(['\\', ':', '\0']) => Ok(()),
         _ => Err(Error::msg("expected the name of a file beside the index, got a path that leads elsewhere")),
     }
 }

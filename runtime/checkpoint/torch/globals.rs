@@ -190,11 +190,19 @@ fn ordered_dict<'a>(heap: &mut Heap<'a>, arguments: Value<'a>) -> Result<Value<'
     Ok(dict)
 }
 
+/// PyTorch writes two.
+const MAX_METADATA: usize = 64;
+
 /// PyTorch may note in the argument at `index` that the stored values are to be negated when they are used.
 fn check_metadata<'a>(heap: &Heap<'a>, arguments: Value<'a>, index: usize) -> Result<()> {
     let Some(&metadata @ Value::Dict(_)) = heap.items(arguments)?.get(index) else { return Ok(()) };
+    let entries = heap.entries(metadata)?;
+    // Every tensor of a file may name one and the same dictionary, which must not be gone through for long.
+    if entries.len() > MAX_METADATA {
+        return Err(Error::msg(format!("expected at most {MAX_METADATA} notes on a tensor, got more")));
+    }
     let lazy = |(key, _): &(Value, Value)| matches!(key, Value::Str("neg" | "conj"));
-    if heap.entries(metadata)?.iter().any(lazy) {
+    if entries.iter().any(lazy) {
         return Err(Error::msg("a tensor that is negated lazily has to be saved after `resolve_neg()`"));
     }
     Ok(())

@@ -1,0 +1,26 @@
+//! The index of a checkpoint in several files, of which there are two: `one` and `types`.
+#![no_main]
+
+use std::fs;
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use libfuzzer_sys::fuzz_target;
+use sconce::checkpoint::readers;
+
+const ONE: &[u8] = include_bytes!("../seeds/safetensors/one");
+const TYPES: &[u8] = include_bytes!("../seeds/safetensors/types");
+
+/// Where the shards lie; the same for every run.
+static SHARDS: LazyLock<PathBuf> = LazyLock::new(|| {
+    let directory = std::env::temp_dir().join("sconce-fuzz-shards");
+    fs::create_dir_all(&directory).expect("a temporary directory can be made");
+    for (name, content) in [("one", ONE), ("types", TYPES)] {
+        fs::write(directory.join(name), content).expect("a temporary file can be written");
+    }
+    directory
+});
+
+fuzz_target!(|bytes: &[u8]| {
+    sconce_fuzz::check(readers::index(bytes, &SHARDS), bytes.len() + ONE.len() + TYPES.len());
+});

@@ -1,0 +1,16 @@
+//! NumPy's archives of arrays.
+//!
+//! Bytes that begin as an archive are read as they are, others as the one array of a valid archive.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use sconce::checkpoint::readers;
+use sconce_fuzz::{archive, check, is_archive};
+
+fuzz_target!(|bytes: &[u8]| {
+    if is_archive(bytes) {
+        return check(readers::npz(bytes), bytes.len());
+    }
+    let packed = archive(&[("array.npy", bytes)]);
+    check(readers::npz(&packed), packed.len());
+});

@@ -1,0 +1,7 @@
+//! The safetensors reader.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use sconce::checkpoint::readers;
+
+fuzz_target!(|bytes: &[u8]| sconce_fuzz::check(readers::safetensors(bytes), bytes.len()));

@@ -1,0 +1,7 @@
+//! The pickle machine and the container that `torch.save` wrote before PyTorch 1.6.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use sconce::checkpoint::readers;
+
+fuzz_target!(|bytes: &[u8]| sconce_fuzz::check(readers::torch_legacy(bytes), bytes.len()));

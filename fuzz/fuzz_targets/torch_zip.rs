@@ -1,0 +1,25 @@
+//! The zip container of today's `torch.save`.
+//!
+//! Bytes that begin as an archive are read as they are, which tries the archive's own structure. Others are
+//! packed into a valid one first: two bytes with the length of the pickle, the pickle, and what is left as
+//! storage `0`.
+#![no_main]
+
+use libfuzzer_sys::{Corpus, fuzz_target};
+use sconce::checkpoint::readers;
+use sconce_fuzz::{archive, check, is_archive};
+
+fuzz_target!(|bytes: &[u8]| -> Corpus {
+    if is_archive(bytes) {
+        check(readers::torch_zip(bytes), bytes.len());
+        return Corpus::Keep;
+    }
+    let Some((&length, rest)) = bytes.split_first_chunk() else {
+        return Corpus::Reject;
+    };
+    let length = usize::from(u16::from_le_bytes(length)).min(rest.len());
+    let (pickle, storage) = rest.split_at(length);
+    let packed = archive(&[("archive/data.pkl", pickle), ("archive/data/0", storage)]);
+    check(readers::torch_zip(&packed), packed.len());
+    Corpus::Keep
+});

@@ -1,0 +1,28 @@
+//! Checkpoints in several files: those that an index lists come with it.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+
+use super::client::Client;
+use crate::checkpoint::for_each_shard;
+use crate::{Error, Result};
+
+pub(super) const DEFAULT_INDEX: &str = "model.safetensors.index.json";
+
+pub(super) fn is_index(file: &str) -> bool {
+    file.ends_with(".index.json")
+}
+
+/// Downloads the files beside the index; it lies at `path`, and in the repository it is `file`.
+pub(super) fn download(client: &Client, path: &Path, file: &str) -> Result<()> {
+    let directory = file.rfind('/').map_or("", |slash| &file[..=slash]);
+    let mut seen = HashSet::new();
+    let fetched = for_each_shard(&fs::read(path)?, &mut |shard| {
+        if seen.insert(shard.to_owned()) {
+            client.get(&format!("{directory}{shard}"))?;
+        }
+        Ok(())
+    });
+    fetched.map_err(|error| Error::msg(format!("{}: {error}", path.display())))
+}
