@@ -70,7 +70,7 @@ impl Cut {
             let tasks = cut.tasks(shape);
             // All patches together take so long, and tasks are dealt out one by one.
             let cycles = cut.cycles(shape, in_place, registers, block).saturating_mul(tasks / patches);
-            cycles.saturating_mul(tasks.next_multiple_of(threads) / threads) / tasks
+            cycles.saturating_mul(tasks.div_ceil(threads)) / tasks
         };
         cuts.min_by_key(time).unwrap_or(self)
     }
