@@ -78,49 +78,51 @@ impl MaxPool {
         [self.rows.len(), self.columns.len()]
     }
 
-    fn gradient<E: Element>(&self, x: &[E], grad: &[E]) -> Vec<E> {
+    fn gradient<E: Element>(&self, x: &[E], y: &[E], grad: &[E]) -> Vec<E> {
         let [from, to] = [self.input, self.output()].map(|[h, w]| h * w);
         map_planes(x, from, from, |first, x, dx| {
-            let mut sums = vec![E::ZERO; from];
-            let planes = x.chunks(from).zip(grad[first * to..].chunks(to)).zip(dx.chunks_mut(from));
-            for ((x, grad), dx) in planes {
-                self.scatter(x, grad, &mut sums);
-                for (dx, sum) in dx.iter_mut().zip(&mut sums) {
-                    *dx = std::mem::replace(sum, Float::ZERO);
-                }
+            let outputs = y[first * to..].chunks(to).zip(grad[first * to..].chunks(to));
+            for ((x, dx), (y, grad)) in x.chunks(from).zip(dx.chunks_mut(from)).zip(outputs) {
+                self.scatter(x, y, grad, dx);
             }
         })
     }
 
-    /// Adds each output's gradient to the sum of the element that was its window's maximum.
-    fn scatter<E: Element>(&self, x: &[E], grad: &[E], sums: &mut [E]) {
+    /// Adds each output's gradient to that of the element that was its window's maximum.
+    fn scatter<E: Element>(&self, x: &[E], y: &[E], grad: &[E], dx: &mut [E]) {
         let columns: Vec<Option<Run>> = self.columns.iter().map(Run::of).collect();
-        for (rows, grad) in self.rows.iter().zip(grad.chunks(columns.len())) {
+        let outputs = y.chunks(columns.len()).zip(grad.chunks(columns.len()));
+        for (rows, (y, grad)) in self.rows.iter().zip(outputs) {
             let rows = Run::of(rows);
-            for (columns, grad) in columns.iter().zip(grad) {
+            for (columns, (y, grad)) in columns.iter().zip(y.iter().zip(grad)) {
                 // A window without an element has no maximum.
                 let (Some(rows), Some(columns)) = (rows, *columns) else { continue };
-                sums[self.largest_of(x, rows, columns)] += *grad;
+                dx[self.place_of(*y, x, rows, columns)] += *grad;
             }
         }
     }
 
-    /// Where the maximum of a window lies.
+    /// Where in a window its maximum lies: the first that equals it, or the last NaN. Every tap is looked at
+    /// and none is branched on, since nobody could predict the branch.
     #[inline(always)]
-    fn largest_of<E: Element>(&self, x: &[E], rows: Run, columns: Run) -> usize {
+    fn place_of<E: Element>(&self, max: E, x: &[E], rows: Run, columns: Run) -> usize {
         let width = self.input[1];
-        let mut best = rows.first * width + columns.first;
-        let mut max = x[best];
-        for row in 0..rows.count {
+        let mut place = rows.first * width + columns.first;
+        for row in (0..rows.count).rev() {
             let start = (rows.first + row * rows.step) * width + columns.first;
-            let row = &x[start..][..(columns.count - 1) * columns.step + 1];
-            for (i, value) in row.iter().step_by(columns.step).enumerate() {
-                if *value > max || value.is_nan() {
-                    (best, max) = (start + i * columns.step, *value);
-                }
+            let x = &x[start..][..(columns.count - 1) * columns.step + 1];
+            for column in (0..columns.count).rev() {
+                let at = column * columns.step;
+                place = if x[at] == max { start + at } else { place };
             }
         }
-        best
+        if max.is_nan() { self.last_nan(x, rows, columns).unwrap_or(place) } else { place }
+    }
+
+    #[cold]
+    fn last_nan<E: Element>(&self, x: &[E], rows: Run, columns: Run) -> Option<usize> {
+        let places = rows.positions().flat_map(|row| columns.positions().map(move |column| (row, column)));
+        places.map(|(row, column)| row * self.input[1] + column).filter(|place| x[*place].is_nan()).last()
     }
 }
 
@@ -136,6 +138,10 @@ impl Run {
     fn of(taps: &Taps) -> Option<Self> {
         let (first, second) = (taps.clone().next()?, taps.clone().nth(1));
         Some(Self { first, step: second.map_or(1, |second| second - first), count: taps.len() })
+    }
+
+    fn positions(self) -> impl Iterator<Item = usize> + Clone {
+        (0..self.count).map(move |i| self.first + i * self.step)
     }
 }
 
@@ -153,9 +159,11 @@ impl CustomOp1 for MaxPool {
         })
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+    fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         with_element!(NAME, x.dtype(), E => {
-            let dx = with_elements(x, |x| with_elements(grad, |grad| self.gradient::<E>(x, grad)))??;
+            let dx = with_elements(x, |x| {
+                with_elements(y, |y| with_elements(grad, |grad| self.gradient::<E>(x, y, grad)))
+            })???;
             Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
         })
     }
