@@ -5,10 +5,13 @@
 
 pub mod densenet;
 pub mod googlenet;
+pub mod gpt;
 pub mod mobilenet;
 pub mod resnet;
 pub mod squeezenet;
+pub mod unet;
 pub mod vgg;
+pub mod vit;
 
 use std::path::Path;
 use std::time::Instant;
