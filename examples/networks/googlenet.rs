@@ -65,15 +65,16 @@ pub struct Auxiliary {
 #[module(
     args(classes: usize = 1000, aux_logits: bool = true),
     forward = |x| -> (Signal, Option<Signal>, Option<Signal>) {
-    let x = maxpool1(conv1(x));
-    let x = maxpool2(conv3(conv2(x)));
-    let x = inception4a(maxpool3(inception3b(inception3a(x))));
-    let first = if mode.is_train() { aux1.as_ref().map(|aux1| aux1(x)) } else { None };
-    let x = inception4d(inception4c(inception4b(x)));
-    let second = if mode.is_train() { aux2.as_ref().map(|aux2| aux2(x)) } else { None };
-    let x = inception5b(inception5a(maxpool4(inception4e(x))));
-    (fc(dropout(flatten(adaptive_avg_pool2d(x, 1), 1))), second, first)
-})]
+        let x = maxpool1(conv1(x));
+        let x = maxpool2(conv3(conv2(x)));
+        let x = inception4a(maxpool3(inception3b(inception3a(x))));
+        let first = if mode.is_train() { aux1.as_ref().map(|aux1| aux1(x)) } else { None };
+        let x = inception4d(inception4c(inception4b(x)));
+        let second = if mode.is_train() { aux2.as_ref().map(|aux2| aux2(x)) } else { None };
+        let x = inception5b(inception5a(maxpool4(inception4e(x))));
+        (fc(dropout(flatten(adaptive_avg_pool2d(x, 1), 1))), second, first)
+    },
+)]
 pub struct GoogLeNet {
     #[layer(3, 64, 7, stride = 2)]
     conv1: BasicConv,

@@ -1,14 +1,33 @@
 //! Published networks with the parameter names of their published checkpoints, each a file of this folder.
 //!
-//! `cargo run --release --example networks -- mobilenet_v2` prints the network, times it and, given a
-//! checkpoint, reads that.
+//! `cargo run --release --example networks -- mobilenet_v2` prints the network's size, times it and, given
+//! a checkpoint, reads that.
+//!
+//! | network | lines here | lines in candle-transformers |
+//! |---|---|---|
+//! | ResNet-18 and -50 | 64 | 200 (`resnet.rs`) |
+//! | VGG-16 | 41, with batch norm | 154 (`vgg.rs`), without |
+//! | ViT | 69 | 337 (`vit.rs`) |
+//! | GPT-2 | 77 | 255 (`bigcode.rs`: the same blocks, with a cache for decoding) |
+//! | DenseNet-121 | 75 | |
+//! | GoogLeNet | 109 | |
+//! | MobileNetV2 | 80 | |
+//! | SqueezeNet 1.1 | 50 | |
+//! | U-Net | 64 | |
+//!
+//! Counted are the lines of the network's definition that are neither blank nor comments: the file here
+//! without what only uses the network (`greedy`), there (version 0.11.0) without the functions that only
+//! other sizes of the network need.
 
 pub mod densenet;
 pub mod googlenet;
+pub mod gpt;
 pub mod mobilenet;
 pub mod resnet;
 pub mod squeezenet;
+pub mod unet;
 pub mod vgg;
+pub mod vit;
 
 use std::path::Path;
 use std::time::Instant;
@@ -17,10 +36,10 @@ use sconce::prelude::*;
 
 const USAGE: &str = "usage: networks [--short] [NAME] [CHECKPOINT]
 
-Prints a network (all of them without NAME), runs it on one image of noise and times it. A checkpoint is
-torchvision's .pth, or .safetensors with the same names.
+Builds a network (all of them without NAME), runs it on one image of noise, GPT-2 on 64 words, and times it.
+A checkpoint is the published .pth, or .safetensors with the same names.
 
-names: densenet121 googlenet mobilenet_v2 resnet18 resnet50 squeezenet1_1 vgg16_bn";
+names: densenet121 googlenet gpt2 mobilenet_v2 resnet18 resnet50 squeezenet1_1 unet vgg16_bn vit_b_16";
 
 /// What the program does with a network, whatever its type.
 struct Report<'a> {
@@ -38,14 +57,23 @@ impl Report<'_> {
         }
     }
 
-    /// Runs a network on images `[1, 3, 224, 224]`.
-    fn images<C: Config>(
+    /// Runs a network on an image `[1, 3, side, side]`.
+    fn image<C: Config>(
         &self,
         config: C,
+        side: usize,
         forward: impl Fn(&C::Output, Tensor) -> Result<Tensor>,
     ) -> Result<()> {
-        let side = if self.short { 64 } else { 224 };
         let x = Tensor::randn(0f32, 1., (1, 3, side, side), &self.device)?;
+        self.time(config, x, forward)
+    }
+
+    fn time<C: Config>(
+        &self,
+        config: C,
+        x: Tensor,
+        forward: impl Fn(&C::Output, Tensor) -> Result<Tensor>,
+    ) -> Result<()> {
         let network = self.build(config)?.inference()?;
         let (y, launches) = sconce::trace(|| forward(&network, x.clone()));
         let (parameters, launches) = (network.num_parameters(), launches.len());
@@ -62,19 +90,36 @@ impl Report<'_> {
     }
 }
 
-const NAMES: [&str; 7] =
-    ["densenet121", "googlenet", "mobilenet_v2", "resnet18", "resnet50", "squeezenet1_1", "vgg16_bn"];
+const NAMES: [&str; 10] = [
+    "densenet121",
+    "googlenet",
+    "gpt2",
+    "mobilenet_v2",
+    "resnet18",
+    "resnet50",
+    "squeezenet1_1",
+    "unet",
+    "vgg16_bn",
+    "vit_b_16",
+];
 
-/// A published network by its name in torchvision.
+/// A published network by its usual name.
 fn run(report: &Report) -> Result<()> {
+    let side = if report.short { 64 } else { 224 };
     match report.name {
-        "densenet121" => report.images(densenet::densenet121(), |network, x| network.forward(x)),
-        "googlenet" => report.images(googlenet::googlenet(), |network, x| Ok(network.forward(x)?.0)),
-        "mobilenet_v2" => report.images(mobilenet::mobilenet_v2(), |network, x| network.forward(x)),
-        "resnet18" => report.images(resnet::resnet18(), |network, x| network.forward(x)),
-        "resnet50" => report.images(resnet::resnet50(), |network, x| network.forward(x)),
-        "squeezenet1_1" => report.images(squeezenet::squeezenet1_1(), |network, x| network.forward(x)),
-        "vgg16_bn" => report.images(vgg::vgg16_bn(), |network, x| network.forward(x)),
+        "densenet121" => report.image(densenet::densenet121(), side, |network, x| network.forward(x)),
+        "googlenet" => report.image(googlenet::googlenet(), side, |network, x| Ok(network.forward(x)?.0)),
+        "gpt2" => {
+            let ids = Tensor::arange(0u32, 64, &report.device)?.unsqueeze(0)?;
+            report.time(gpt::gpt2(), ids, |network, ids| network.forward(ids))
+        }
+        "mobilenet_v2" => report.image(mobilenet::mobilenet_v2(), side, |network, x| network.forward(x)),
+        "resnet18" => report.image(resnet::resnet18(), side, |network, x| network.forward(x)),
+        "resnet50" => report.image(resnet::resnet50(), side, |network, x| network.forward(x)),
+        "squeezenet1_1" => report.image(squeezenet::squeezenet1_1(), side, |network, x| network.forward(x)),
+        "unet" => report.image(unet::unet(3, 2), side, |network, x| network.forward(x)),
+        "vgg16_bn" => report.image(vgg::vgg16_bn(), side, |network, x| network.forward(x)),
+        "vit_b_16" => report.image(vit::vit_b_16(), 224, |network, x| network.forward(x)),
         other => Err(Error::msg(format!("no network {other:?}\n\n{USAGE}"))),
     }
 }

@@ -1,27 +1,24 @@
 //! VGG-16 with batch norm, by the parameter names of torchvision's checkpoints: Simonyan and Zisserman
 //! 2014, <https://arxiv.org/abs/1409.1556>.
 
-use sconce::nn::VarBuilder;
 use sconce::prelude::*;
 
 /// The widths of the convolutions; 0 is a pooling.
 const VGG16: [usize; 18] = [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0];
 
-fn features(vb: VarBuilder) -> sconce::candle::Result<Vec<Box<dyn Layer>>> {
-    let mut layers: Vec<Box<dyn Layer>> = Vec::new();
+fn features() -> SequentialConfig {
+    let mut layers = Sequential::config();
     let mut inputs = 3;
     for width in VGG16 {
         if width == 0 {
-            layers.push(Box::new(MaxPool2d::config(2)));
+            layers = layers.push(MaxPool2d::config(2));
             continue;
         }
-        let at = layers.len();
-        layers.push(Box::new(Conv2d::config(inputs, width, 3).padding(1).build(vb.pp(at))?));
-        layers.push(Box::new(BatchNorm::config(width).build(vb.pp(at + 1))?));
-        layers.push(Box::new(Relu));
+        layers = layers.push(Conv2d::config(inputs, width, 3).padding(1));
+        layers = layers.push(BatchNorm::config(width)).push(Relu);
         inputs = width;
     }
-    Ok(layers)
+    layers
 }
 
 #[derive(Module)]
@@ -42,8 +39,8 @@ pub struct Classifier(
     forward = |x| classifier(flatten(adaptive_avg_pool2d(features(x), 7), 1)),
 )]
 pub struct Vgg {
-    #[layer(with = features)]
-    features: Vec<Box<dyn Layer>>,
+    #[layer(extend = self::features())]
+    features: Sequential,
     #[layer(classes)]
     classifier: Classifier,
 }

@@ -2,7 +2,11 @@
 //! <https://arxiv.org/abs/1604.02878>; weights of facenet-pytorch 2.6.0, MIT.
 //!
 //! Reads the original `.pt` files, runs each network on its part of a photograph (NASA's astronaut
-//! picture, public domain) and compares the answers with PyTorch's.
+//! picture, public domain) and compares the answers with PyTorch's. Then fine-tunes R-Net for 20 steps on
+//! crops of the photograph that P-Net has found the face in.
+
+pub mod crops;
+pub mod fine_tune;
 
 use std::path::{Path, PathBuf};
 
@@ -124,7 +128,6 @@ pub fn golden(network: &str, file: &str) -> PathBuf {
 }
 
 /// PyTorch's answer `head` for the photograph, and how far `ours` is from it.
-#[allow(dead_code)] // The tests take the networks without the program.
 fn difference(network: &str, head: &str, ours: &Tensor) -> Result<f32> {
     let answers = checkpoint::read(golden(network, "output.safetensors"), &Device::Cpu)?;
     let name = format!("image.{head}");
@@ -132,13 +135,12 @@ fn difference(network: &str, head: &str, ours: &Tensor) -> Result<f32> {
     Ok((ours - theirs)?.abs()?.max_all()?.to_scalar()?)
 }
 
-#[allow(dead_code)]
-fn photograph(network: &str) -> Result<Tensor> {
+/// The part of the photograph that a network gets.
+pub fn photograph(network: &str) -> Result<Tensor> {
     let inputs = checkpoint::read(golden(network, "input.safetensors"), &Device::Cpu)?;
     inputs.get("image").cloned().ok_or_else(|| Error::msg(format!("{network}: no photograph")))
 }
 
-#[allow(dead_code)]
 fn report(network: &str, heads: &[(&str, &Tensor)]) -> Result<()> {
     for (head, tensor) in heads {
         let difference = difference(network, head, tensor)?;
@@ -147,11 +149,11 @@ fn report(network: &str, heads: &[(&str, &Tensor)]) -> Result<()> {
     Ok(())
 }
 
-#[allow(dead_code)]
 fn main() -> Result<()> {
     if std::env::args().any(|argument| argument == "--help") {
         println!(
-            "usage: face_detection\n\nRuns MTCNN's networks with their published weights on a photograph."
+            "usage: face_detection\n\nRuns MTCNN's networks with their published weights on a photograph and \
+             fine-tunes one of them on crops of it."
         );
         return Ok(());
     }
@@ -172,5 +174,13 @@ fn main() -> Result<()> {
     let onet = ONet::config().load(golden("mtcnn_onet", "onet.pt"), &device)?;
     let (probability, boxes, landmarks) = onet.forward(photograph("mtcnn_onet")?)?;
     println!("O-Net: a face with probability {:.4}", probability.to_vec2::<f32>()?[0][1]);
-    report("mtcnn_onet", &[("prob", &probability), ("reg", &boxes), ("landmarks", &landmarks)])
+    report("mtcnn_onet", &[("prob", &probability), ("reg", &boxes), ("landmarks", &landmarks)])?;
+
+    let photograph = photograph("mtcnn_pnet")?;
+    let crops = crops::crops(&photograph, &crops::face(&pnet, &photograph)?)?;
+    let faces = crops.is_face.sum_all()?.to_scalar::<u32>()?;
+    let losses = fine_tune::fine_tune(&rnet, &crops, 20)?;
+    println!("R-Net, fine-tuned on {} crops, {faces} of them with the face:", crops.images.dim(0)?);
+    println!("  loss {:.4} before, {:.4} after {} steps", losses[0], losses[19], losses.len());
+    Ok(())
 }

@@ -1,13 +1,10 @@
 //! torchvision's networks with the parameter names of their checkpoints, against PyTorch's outputs and
 //! gradients.
 
-#[allow(dead_code)] // The tests take the networks without the program.
-#[path = "../examples/networks/main.rs"]
-mod networks;
-
 use std::path::Path;
 
-use networks::{densenet, googlenet, mobilenet, resnet, squeezenet, vgg};
+use crate::near;
+use crate::networks::{densenet, googlenet, mobilenet, resnet, squeezenet, vgg};
 use sconce::checkpoint;
 use sconce::prelude::*;
 
@@ -92,15 +89,6 @@ impl<N: Module> Published<N> {
     }
 }
 
-/// ‖ours − theirs‖ ≤ tolerance ‖theirs‖
-fn near(what: &str, ours: &Tensor, theirs: &Tensor, tolerance: f64) -> Result<()> {
-    let norm = |t: &Tensor| -> Result<f64> { Ok(t.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt()) };
-    let (ours, theirs) = (ours.to_dtype(DType::F64)?, theirs.to_dtype(DType::F64)?);
-    let error = norm(&(ours - &theirs)?)? / norm(&theirs)?;
-    assert!(error <= tolerance, "{what}: relative error {error:e}");
-    Ok(())
-}
-
 /// Keys in order, outputs and gradients of a network, all in f32.
 fn torchvision<C: Config>(name: &str, config: C, forward: Run<C::Output>) -> Result<()> {
     let published = Published::new(name, config)?;
@@ -173,9 +161,7 @@ fn googlenet_trains_with_its_auxiliary_classifiers() -> Result<()> {
     }
     let loss = ((logits.sum_all()? + (second.sqr()?.sum_all()? * 0.3)?)? + (first.sqr()?.sum_all()? * 0.3)?)?;
     let grads = loss.backward()?;
-    for (parameter, var) in network.trainable_parameters() {
-        assert!(grads.get(&var).is_some(), "{parameter} got no gradient");
-    }
+    assert_eq!(audit_gradients(&network, &grads), [""; 0]);
     let aux1 = first.sqr()?.sum_all()?.backward()?;
     for (parameter, var) in network.trainable_parameters() {
         let before = ["conv", "inception3", "inception4a", "aux1"].iter().any(|p| parameter.starts_with(p));

@@ -1,0 +1,69 @@
+//! Crops of a photograph for R-Net, labelled by how much of the detected face they hold.
+
+use sconce::prelude::*;
+
+use super::PNet;
+
+/// Left, top, right and bottom, in pixels.
+pub type Frame = [f64; 4];
+
+/// Crops `[crops, 3, 24, 24]`, 1 where they show the face `[crops]`, how the face's frame lies in theirs
+/// `[crops, 4]`, and 1 where that is to be learned `[crops, 1]`.
+pub struct Crops {
+    pub images: Tensor,
+    pub is_face: Tensor,
+    pub offsets: Tensor,
+    pub framed: Tensor,
+}
+
+/// Intersection over union.
+fn iou(a: &Frame, b: &Frame) -> f64 {
+    let area = |f: &Frame| (f[2] - f[0]).max(0.) * (f[3] - f[1]).max(0.);
+    let common = area(&[a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])]);
+    common / (area(a) + area(b) - common)
+}
+
+/// The frame of the window that P-Net is surest of, moved as P-Net says. Its windows have 12 pixels, one
+/// every 2 pixels.
+pub fn face(pnet: &PNet, photograph: &Tensor) -> Result<Frame> {
+    let (probability, offsets) = pnet.forward(photograph)?;
+    let columns = probability.dim(3)?;
+    let best = probability.narrow(1, 1, 1)?.flatten_all()?.argmax(0)?.to_scalar::<u32>()? as usize;
+    let (top, left) = (2. * (best / columns) as f64, 2. * (best % columns) as f64);
+    let offsets = offsets.flatten_from(2)?.narrow(2, best, 1)?.flatten_all()?.to_vec1::<f32>()?;
+    let window = [left, top, left + 12., top + 12.];
+    Ok(std::array::from_fn(|i| window[i] + 12. * f64::from(offsets[i])))
+}
+
+/// Square windows about as large as the face, all those that hold it or hardly any of it: as in MTCNN's
+/// paper, a face from an overlap of 0.65 on, none below 0.3.
+pub fn crops(photograph: &Tensor, face: &Frame) -> Result<Crops> {
+    let (_, _, rows, columns) = photograph.dims4()?;
+    let side = ((face[2] - face[0]) * (face[3] - face[1])).sqrt();
+    let (mut images, mut is_face, mut offsets) = (Vec::new(), Vec::new(), Vec::new());
+    for size in [0.85, 1., 1.2].map(|scale| (scale * side).round() as usize) {
+        for top in 0..(rows + 1).saturating_sub(size) {
+            for left in 0..(columns + 1).saturating_sub(size) {
+                let [l, t, s] = [left, top, size].map(|n| n as f64);
+                let window = [l, t, l + s, t + s];
+                let overlap = iou(&window, face);
+                // Of what is no face, every sixth place is enough.
+                if overlap < 0.65 && !(overlap < 0.3 && top % 6 == 0 && left % 6 == 0) {
+                    continue;
+                }
+                let crop = photograph.narrow(2, top, size)?.narrow(3, left, size)?;
+                images.push(interpolate(crop, Upsample::config().size(24).mode("bilinear")).into_tensor()?);
+                is_face.push(u32::from(overlap >= 0.65));
+                offsets.extend((0..4).map(|i| ((face[i] - window[i]) / s) as f32));
+            }
+        }
+    }
+    let device = photograph.device();
+    let is_face = Tensor::new(is_face, device)?;
+    Ok(Crops {
+        images: Tensor::cat(&images, 0)?,
+        offsets: Tensor::from_vec(offsets, (images.len(), 4), device)?,
+        framed: is_face.to_dtype(DType::F32)?.unsqueeze(1)?,
+        is_face,
+    })
+}

@@ -1,0 +1,35 @@
+//! Fine-tuning of R-Net on crops of a photograph.
+
+use sconce::prelude::*;
+use sconce::train::optim::Step;
+
+use super::RNet;
+use super::crops::Crops;
+
+/// What the published network was trained to lower: the cross-entropy of "face or not", and half of the
+/// squared error of the frame where there is a face.
+fn loss(network: &RNet, crops: &Crops) -> Result<Tensor> {
+    let (probability, offsets) = network.forward_t(&crops.images, true)?;
+    let class = nll_loss(&probability.log()?, &crops.is_face)?;
+    let error = (offsets - &crops.offsets)?.broadcast_mul(&crops.framed)?;
+    let frame = (error.sqr()?.sum_all()? / crops.framed.sum_all()?)?;
+    Ok((class + (frame * 0.5)?)?)
+}
+
+/// Lowers the loss of `network` on `crops` and returns it before each step; a parameter that the first
+/// step does not reach is an error.
+pub fn fine_tune(network: &RNet, crops: &Crops, steps: usize) -> Result<Vec<f32>> {
+    let mut optimizer: Box<dyn Step> = Adam::new(1e-4).build(network.trainable_parameters())?;
+    let mut losses = Vec::new();
+    for step in 0..steps {
+        let loss = loss(network, crops)?;
+        let grads = loss.backward()?;
+        let unreached = audit_gradients(network, &grads);
+        if step == 0 && !unreached.is_empty() {
+            return Err(Error::msg(format!("no gradient for {}", unreached.join(", "))));
+        }
+        optimizer.step(&grads)?;
+        losses.push(loss.to_scalar()?);
+    }
+    Ok(losses)
+}

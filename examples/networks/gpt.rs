@@ -1,0 +1,101 @@
+//! GPT-2 with the parameter names of Hugging Face's checkpoints: Radford et al. 2019, "Language Models are
+//! Unsupervised Multitask Learners".
+
+use sconce::prelude::*;
+
+/// `x · weight + bias`: GPT-2 stores a linear layer's weight as `[inputs, outputs]`.
+#[derive(Module)]
+#[module(args(inputs: usize, outputs: usize), forward = |x| x.matmul(weight) + bias)]
+pub struct Conv1D {
+    #[param((inputs, outputs), init = normal(0., 0.02))]
+    weight: Tensor,
+    #[param(outputs)]
+    bias: Tensor,
+}
+
+#[derive(Module)]
+#[module(args(width: usize, heads: usize), forward = |x| {
+    let (batch, places, width) = (x.dim(0)?, x.dim(1)?, x.dim(2)?);
+    let split = |x: Signal| x.reshape((batch, places, heads, width / heads)).transpose(1, 2);
+    let [query, key, value] = [0, 1, 2].map(|i| split(c_attn(x).narrow(2, i * width, width)));
+    let y = scaled_dot_product_attention(query, key, value, AttentionOptions::default().is_causal(true));
+    c_proj(y.transpose(1, 2).reshape((batch, places, width)))
+})]
+pub struct Attention {
+    #[layer(width, 3 * width)]
+    c_attn: Conv1D,
+    #[layer(width, width)]
+    c_proj: Conv1D,
+    #[module(skip = heads)]
+    heads: usize,
+}
+
+#[derive(Module)]
+#[module(args(width: usize), forward = |x| c_proj(gelu_tanh(c_fc(x))))]
+pub struct Mlp {
+    #[layer(width, 4 * width)]
+    c_fc: Conv1D,
+    #[layer(4 * width, width)]
+    c_proj: Conv1D,
+}
+
+#[derive(Module)]
+#[module(args(width: usize, heads: usize), forward = |x| {
+    let x = attn(ln_1(x)) + x;
+    mlp(ln_2(x)) + x
+})]
+pub struct Block {
+    #[layer(width)]
+    ln_1: LayerNorm,
+    #[layer(width, heads)]
+    attn: Attention,
+    #[layer(width)]
+    ln_2: LayerNorm,
+    #[layer(width)]
+    mlp: Mlp,
+}
+
+#[derive(Module)]
+#[module(args(words: usize, places: usize, width: usize, heads: usize, depth: usize), forward = |ids| {
+    let places = Tensor::arange(0u32, ids.dim(1)? as u32, &ids.device()?)?;
+    ln_f(h(wte(ids) + wpe(places)))
+})]
+pub struct Transformer {
+    #[layer(words, width)]
+    wte: Embedding,
+    #[layer(places, width)]
+    wpe: Embedding,
+    #[layer(width, heads; for _ in 0..depth)]
+    h: Vec<Block>,
+    #[layer(width)]
+    ln_f: LayerNorm,
+}
+
+/// Maps ids `[batch, places]` to logits of the next id, `[batch, places, words]`.
+#[derive(Module)]
+#[module(
+    args(words: usize = 50257, places: usize = 1024, width: usize = 768, heads: usize = 12, depth: usize = 12),
+    forward = |ids| lm_head(transformer(ids)),
+)]
+pub struct Gpt {
+    #[layer(words, places, width, heads, depth)]
+    transformer: Transformer,
+    #[layer(width, words, bias = false)]
+    #[module(tie = "transformer.wte.weight")]
+    lm_head: Linear,
+}
+
+pub fn gpt2() -> GptConfig {
+    Gpt::config()
+}
+
+/// The most likely continuation of `ids`, word by word.
+pub fn greedy(network: &Gpt, ids: &[u32], words: usize) -> Result<Vec<u32>> {
+    let mut ids = ids.to_vec();
+    for _ in 0..words {
+        let logits = network.forward(Tensor::new(&ids[..], &Device::Cpu)?.unsqueeze(0)?)?;
+        let last = logits.narrow(1, ids.len() - 1, 1)?.flatten_all()?;
+        ids.push(last.argmax(0)?.to_scalar()?);
+    }
+    Ok(ids)
+}

@@ -1,0 +1,75 @@
+//! U-Net with the parameter names of github.com/milesial/Pytorch-UNet's checkpoints: Ronneberger et al.
+//! 2015, <https://arxiv.org/abs/1505.04597>.
+
+use sconce::prelude::*;
+
+#[derive(Module)]
+#[module(args(inputs: usize, outputs: usize, between: usize = outputs))]
+pub struct DoubleConv(
+    #[layer(inputs, between, 3, padding = 1, bias = false)] Conv2d,
+    #[layer(between)] BatchNorm,
+    Relu,
+    #[layer(between, outputs, 3, padding = 1, bias = false)] Conv2d,
+    #[layer(outputs)] BatchNorm,
+    Relu,
+);
+
+/// Doubles rows and columns and joins what the way down left at that size.
+#[derive(Module)]
+#[module(args(inputs: usize, outputs: usize, bilinear: bool), forward = |x, skip| {
+    let x = up(upsample(x));
+    let (rows, columns) = (missing(&x, &skip, 2)?, missing(&x, &skip, 3)?);
+    let x = pad(x, [columns / 2, columns - columns / 2, rows / 2, rows - rows / 2], "zeros");
+    conv(cat([skip, x], 1))
+})]
+pub struct Up {
+    #[layer(scale_factor = 2, mode = "bilinear", align_corners = true; if bilinear)]
+    upsample: Option<Upsample>,
+    #[layer(inputs, inputs / 2, 2, stride = 2; if !bilinear)]
+    up: Option<ConvTranspose2d>,
+    #[layer(inputs, outputs, between = if bilinear { inputs / 2 } else { outputs })]
+    #[module(rename = "conv.double_conv")]
+    conv: DoubleConv,
+}
+
+/// What `x` lacks of the size of `skip`, where a pooling has rounded down.
+fn missing(x: &Signal, skip: &Signal, dim: usize) -> Result<isize> {
+    Ok(skip.dim(dim)? as isize - x.dim(dim)? as isize)
+}
+
+/// Maps images `[batch, channels, height, width]` to logits `[batch, classes, height, width]`.
+#[derive(Module)]
+#[module(
+    args(channels: usize, classes: usize, bilinear: bool = false, width: usize = 64),
+    forward = |x| {
+        let mut x = inc(x);
+        let mut skips = Vec::new();
+        for down in downs {
+            skips.push(x);
+            x = down(max_pool2d(x, 2));
+        }
+        for (up, skip) in ups.iter().zip(skips.into_iter().rev()) {
+            x = up(x, skip);
+        }
+        outc(x)
+    },
+)]
+pub struct UNet {
+    #[layer(channels, width)]
+    #[module(rename = "inc.double_conv")]
+    inc: DoubleConv,
+    #[layer(width << i, if bilinear && i == 3 { width << i } else { width << (i + 1) }; for i in 0..4)]
+    #[module(rename = "down{1..}.maxpool_conv.1.double_conv")]
+    downs: Vec<DoubleConv>,
+    #[layer(width << (i + 1), if bilinear && i > 0 { width << (i - 1) } else { width << i }, bilinear;
+        for i in (0..4).rev())]
+    #[module(rename = "up{1..}")]
+    ups: Vec<Up>,
+    #[layer(width, classes, 1)]
+    #[module(rename = "outc.conv")]
+    outc: Conv2d,
+}
+
+pub fn unet(channels: usize, classes: usize) -> UNetConfig {
+    UNet::config(channels, classes)
+}

@@ -1,0 +1,78 @@
+//! The vision transformer with the parameter names of torchvision's checkpoints: Dosovitskiy et al. 2020,
+//! <https://arxiv.org/abs/2010.11929>.
+
+use sconce::prelude::*;
+
+#[derive(Module)]
+#[module(args(width: usize, hidden: usize, p: f64))]
+pub struct Mlp(
+    #[layer(width, hidden)] Linear,
+    Gelu,
+    #[layer(p)] Dropout,
+    #[layer(hidden, width)] Linear,
+    #[layer(p)] Dropout,
+);
+
+#[derive(Module)]
+#[module(args(width: usize, heads: usize, hidden: usize, p: f64), forward = |x| {
+    let h = ln_1(x);
+    let (h, _) = self_attention(h, h, h);
+    let x = dropout(h) + x;
+    mlp(ln_2(x)) + x
+})]
+pub struct EncoderBlock {
+    #[layer(width, eps = 1e-6)]
+    ln_1: LayerNorm,
+    #[layer(width, heads, batch_first = true, need_weights = false)]
+    self_attention: MultiheadAttention,
+    #[layer(p)]
+    dropout: Dropout,
+    #[layer(width, eps = 1e-6)]
+    ln_2: LayerNorm,
+    #[layer(width, hidden, p)]
+    mlp: Mlp,
+}
+
+#[derive(Module)]
+#[module(
+    args(places: usize, depth: usize, width: usize, heads: usize, hidden: usize, p: f64),
+    forward = |x| ln(layers(dropout(x + pos_embedding))),
+)]
+pub struct Encoder {
+    #[param((1, places, width), init = normal(0., 0.02))]
+    pos_embedding: Tensor,
+    #[layer(p)]
+    dropout: Dropout,
+    #[layer(width, heads, hidden, p; for _ in 0..depth)]
+    #[module(rename = "layers.encoder_layer_{0..}")]
+    layers: Vec<EncoderBlock>,
+    #[layer(width, eps = 1e-6)]
+    ln: LayerNorm,
+}
+
+/// Maps images `[batch, 3, image, image]` to logits `[batch, classes]`.
+#[derive(Module)]
+#[module(
+    args(image: usize, patch: usize, depth: usize, heads: usize, width: usize, hidden: usize,
+        classes: usize = 1000, dropout: f64 = 0.),
+    forward = |x| {
+        let patches = conv_proj(x).flatten(2, 3).transpose(1, 2);
+        let class = Signal::from(class_token.repeat((patches.dim(0)?, 1, 1)));
+        head(encoder(cat([class, patches], 1)).narrow(1, 0, 1).squeeze(1))
+    },
+)]
+pub struct VisionTransformer {
+    #[param((1, 1, width), init = zeros)]
+    class_token: Tensor,
+    #[layer(3, width, patch, stride = patch)]
+    conv_proj: Conv2d,
+    #[layer((image / patch).pow(2) + 1, depth, width, heads, hidden, dropout)]
+    encoder: Encoder,
+    #[layer(width, classes)]
+    #[module(rename = "heads.head")]
+    head: Linear,
+}
+
+pub fn vit_b_16() -> VisionTransformerConfig {
+    VisionTransformer::config(224, 16, 12, 12, 768, 3072)
+}

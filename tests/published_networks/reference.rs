@@ -1,0 +1,128 @@
+//! What the networks are compared with: candle's own operations on the same tensors.
+
+use std::collections::HashMap;
+
+use sconce::prelude::*;
+
+use crate::near;
+
+/// A network's tensors by name, and candle's layers made of them.
+pub struct Weights(HashMap<String, Tensor>);
+
+impl Weights {
+    pub fn of(network: &impl Network) -> Self {
+        Self(network.named_parameters().into_iter().chain(network.buffers()).collect())
+    }
+
+    pub fn get(&self, name: &str) -> Tensor {
+        self.0.get(name).unwrap_or_else(|| panic!("no tensor {name}")).clone()
+    }
+
+    /// `x · weightᵀ + bias`
+    pub fn linear(&self, name: &str, x: &Tensor) -> Result<Tensor> {
+        let weight = self.get(&format!("{name}.weight")).t()?;
+        Ok(x.broadcast_matmul(&weight)?.broadcast_add(&self.get(&format!("{name}.bias")))?)
+    }
+
+    /// Over the last dimension, in single steps: candle's own has no gradient.
+    pub fn layer_norm(&self, name: &str, x: &Tensor, eps: f64) -> Result<Tensor> {
+        let x = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
+        let std = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
+        let x = x.broadcast_div(&std)?.broadcast_mul(&self.get(&format!("{name}.weight")))?;
+        Ok(x.broadcast_add(&self.get(&format!("{name}.bias")))?)
+    }
+
+    /// In evaluation.
+    pub fn batch_norm(&self, name: &str, x: &Tensor) -> Result<Tensor> {
+        let get = |part: &str| self.get(&format!("{name}.{part}")).reshape((1, (), 1, 1));
+        let scale = (get("weight")? / (get("running_var")? + 1e-5)?.sqrt()?)?;
+        let x = x.broadcast_sub(&get("running_mean")?)?.broadcast_mul(&scale)?;
+        Ok(x.broadcast_add(&get("bias")?)?)
+    }
+}
+
+/// Softmax of the scaled products of queries and keys, plus a mask, times the values; all
+/// `[batch, heads, places, features]`.
+pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
+    let scale = 1. / (q.dim(D::Minus1)? as f64).sqrt();
+    let (q, k, v) = (q.contiguous()?, k.t()?.contiguous()?, v.contiguous()?);
+    let scores = (q.matmul(&k)? * scale)?;
+    let scores = match mask {
+        Some(mask) => scores.broadcast_add(mask)?,
+        None => scores,
+    };
+    Ok(sconce::nn::ops::softmax(&scores, D::Minus1)?.matmul(&v)?)
+}
+
+/// `x Φ(x)` in single steps: the gradient of candle's own has constants of six digits.
+pub fn gelu(x: &Tensor) -> Result<Tensor> {
+    let sign = ((x / 2f64.sqrt())?.erf()? + 1.)?;
+    Ok(((x * 0.5)? * sign)?)
+}
+
+/// Its approximation by the hyperbolic tangent.
+pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
+    let inner = ((x + (x.sqr()?.mul(x)? * 0.044715)?)? * (2. / std::f64::consts::PI).sqrt())?;
+    Ok(((x * 0.5)? * (inner.tanh()? + 1.)?)?)
+}
+
+/// `[batch, heads, places, features]` of `[batch, places, heads · features]`.
+pub fn heads(x: &Tensor, heads: usize) -> Result<Tensor> {
+    let (batch, places, width) = x.dims3()?;
+    Ok(x.reshape((batch, places, heads, width / heads))?.transpose(1, 2)?)
+}
+
+/// The way back.
+pub fn joined(x: &Tensor) -> Result<Tensor> {
+    let (batch, heads, places, features) = x.dims4()?;
+    Ok(x.transpose(1, 2)?.reshape((batch, places, heads * features))?)
+}
+
+/// Every parameter and buffer drawn anew, so that none has a value that hides a mistake.
+pub fn randomise(network: &mut impl Network) -> Result<()> {
+    sconce::manual_seed(3);
+    let mut state = StateDict::default();
+    for (name, tensor) in network.state_dict().iter() {
+        let noise = sconce::random::uniform(tensor.shape(), -0.2, 0.2, DType::F32, &Device::Cpu)?;
+        let noise = match name.rsplit('.').next() {
+            Some("running_var") => (noise + 1.)?,
+            Some("weight") if tensor.rank() == 1 => (noise + 1.)?,
+            _ => noise,
+        };
+        state.insert(name.to_string(), noise.to_dtype(tensor.dtype())?);
+    }
+    network.load_state_dict(&state)
+}
+
+/// The outputs within 1e-5 in f32 and far closer in f64; there, where `gradients` says so, also each
+/// parameter's gradient; and a gradient for each parameter.
+pub fn agree<N: Network>(
+    mut network: N,
+    input: &Tensor,
+    gradients: bool,
+    ours: impl Fn(&N, &Tensor) -> Result<Tensor>,
+    theirs: impl Fn(&Weights, &Tensor) -> Result<Tensor>,
+) -> Result<()> {
+    randomise(&mut network)?;
+    for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F64, 1e-9)] {
+        network.to_dtype(dtype)?;
+        let input = if input.dtype().is_float() { input.to_dtype(dtype)? } else { input.clone() };
+        let y = ours(&network, &input)?;
+        let reference = theirs(&Weights::of(&network), &input)?;
+        assert_eq!(y.dims(), reference.dims());
+        near(&format!("output in {dtype:?}"), &y, &reference, tolerance)?;
+        let grads = y.sqr()?.sum_all()?.backward()?;
+        assert_eq!(audit_gradients(&network, &grads), [""; 0]);
+        if !(gradients && dtype == DType::F64) {
+            continue;
+        }
+        let expected = reference.sqr()?.sum_all()?.backward()?;
+        for (name, var) in network.trainable_parameters() {
+            let (Some(ours), Some(theirs)) = (grads.get(&var), expected.get(&var)) else {
+                panic!("{name} has no gradient");
+            };
+            near(&name, ours, theirs, 1e-8)?;
+        }
+    }
+    Ok(())
+}
