@@ -70,7 +70,7 @@ impl Cut {
             let tasks = cut.tasks(shape);
             // All patches together take so long, and tasks are dealt out one by one.
             let cycles = cut.cycles(shape, in_place, registers, block).saturating_mul(tasks / patches);
-            cycles.saturating_mul(tasks.next_multiple_of(threads) / threads) / tasks
+            cycles.saturating_mul(tasks.div_ceil(threads)) / tasks
         };
         cuts.min_by_key(time).unwrap_or(self)
     }
@@ -124,6 +124,7 @@ fn factors(threads: usize) -> Vec<usize> {
 
 /// The planes of a tile for each of its channels.
 fn planes(shape: &ConvShape, lanes: usize) -> usize {
-    let columns = if shape.output[1] % lanes == 0 { phases(shape, 1).len() } else { shape.kernel[1] };
+    let columns =
+        if shape.output[1].is_multiple_of(lanes) { phases(shape, 1).len() } else { shape.kernel[1] };
     phases(shape, 0).len() * columns
 }

@@ -200,7 +200,7 @@ fn flattened(shape: &ConvShape) -> ConvShape {
 /// Whether the planes of a pointwise convolution's input have a vector's pixels each, and lie so that the
 /// same pixel of many of them finds room in a cache.
 fn reads_well(shape: &ConvShape, lanes: usize) -> bool {
-    shape.output[1] >= lanes && shape.output[1] % 256 != 0
+    shape.output[1] >= lanes && !shape.output[1].is_multiple_of(256)
 }
 
 fn in_place_taps(shape: &ConvShape, channels: usize) -> Option<Vec<u32>> {
