@@ -3,7 +3,8 @@
 //! A kernel is written once, generic over [`Simd`], as a type that implements [`Kernel`];
 //! [`dispatch_to`] runs it with one of the machine's instruction sets, as a rule [`isa`], the widest.
 //! Every method of every token is `#[inline(always)]`, so that the whole kernel is compiled inside the
-//! one function of this file that carries the `target_feature` attribute.
+//! one function of this file that carries the `target_feature` attribute. What is not compiled there calls
+//! a function for every instruction: no token's methods in closures that go to `map` or `from_fn`.
 
 use std::sync::OnceLock;
 

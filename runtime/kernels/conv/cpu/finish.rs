@@ -53,7 +53,7 @@ impl Affines<'_> {
         Affine {
             scale: number(0, self.scale),
             shift: number(1, self.shift),
-            bounds: self.bounds.map(|bound| simd.splat(bound)),
+            bounds: [simd.splat(self.bounds[0]), simd.splat(self.bounds[1])],
         }
     }
 }

@@ -7,8 +7,14 @@ use crate::kernels::conv::cpu::finish::{Affine, Finish};
 use crate::kernels::simd::{Kernel, Simd};
 use std::ops::Range;
 
-/// Output rows that are summed together.
-const ROWS: usize = 4;
+/// Output rows that are summed together: as many as leave registers for the weights and pixels.
+const fn rows_together<S: Simd>() -> usize {
+    match S::REGISTERS {
+        32.. => 4,
+        _ => 2,
+    }
+}
+
 /// Output rows of a band, at most: its input stays in the first-level cache from one column to the next.
 const BAND: usize = 16;
 
@@ -77,12 +83,15 @@ impl<'a, S: Simd> Plane<'a, S> {
         let (image, channel) = (index / shape.out_channels, index % shape.out_channels);
         let [input, output] = [shape.input, shape.output].map(|[height, width]| height * width);
         let source = image * shape.in_channels + channel / shape.group_outputs();
-        let weight = &bands.weight[channel * 9..][..9];
+        let mut weights = [simd.zero(); 9];
+        for (weight, number) in weights.iter_mut().zip(&bands.weight[channel * 9..][..9]) {
+            *weight = simd.splat(*number);
+        }
         Self {
             simd,
             shape,
             input: &bands.input[source * input..][..input],
-            weights: std::array::from_fn(|i| simd.splat(weight[i])),
+            weights,
             finish: bands.finish,
             // SAFETY: the channel is one of the output.
             affine: unsafe { bands.finish.affines(channel).get(simd, 0) },
@@ -97,13 +106,16 @@ impl<'a, S: Simd> Plane<'a, S> {
         for x in (0..width).step_by(S::LANES) {
             let columns = Columns::<S, STRIDE>::new(self.simd, self.shape, x);
             let lanes = S::LANES.min(width - x);
-            if rows.len() < ROWS {
-                rows.clone().for_each(|y| self.block::<STRIDE, 1>(&columns, y, x, lanes));
-                continue;
-            }
+            let together = const { rows_together::<S>() };
+            let together = if rows.len() < together { 1 } else { together };
             // The last block ends where the band does, and may compute rows again.
-            for y in rows.clone().step_by(ROWS) {
-                self.block::<STRIDE, ROWS>(&columns, y.min(rows.end - ROWS), x, lanes);
+            for y in rows.clone().step_by(together) {
+                let y = y.min(rows.end - together);
+                match together {
+                    4 => self.block::<STRIDE, 4>(&columns, y, x, lanes),
+                    2 => self.block::<STRIDE, 2>(&columns, y, x, lanes),
+                    _ => self.block::<STRIDE, 1>(&columns, y, x, lanes),
+                }
             }
         }
     }
@@ -175,7 +187,10 @@ impl<S: Simd, const STRIDE: usize> Columns<S, STRIDE> {
     #[inline(always)]
     fn new(simd: S, shape: &ConvShape, x: usize) -> Self {
         let first = (x * STRIDE) as isize - shape.geometry.padding[1][0] as isize;
-        let inside = Self::OFFSETS.map(|offset| simd.inside(first + offset as isize, shape.input[1]));
+        let mut inside = [simd.mask(0, 0); 4];
+        for (mask, offset) in inside.iter_mut().zip(Self::OFFSETS) {
+            *mask = simd.inside(first + offset as isize, shape.input[1]);
+        }
         Self { first, inside }
     }
 

@@ -100,7 +100,10 @@ impl Tile {
         let width = patch.columns + self.reach[1];
         let mut to = tile;
         for phase in &self.phases {
-            for plane in &self.planes {
+            let mut planes = &self.planes[..];
+            while let [plane, others @ ..] = planes {
+                // With stride 2 a plane's neighbour has the columns between its own.
+                let pair = stride == 2 && others.first() == Some(&(plane + 1)) && width >= S::LANES;
                 for x in (0..width).step_by(S::LANES) {
                     // The last vector of a row ends where the row does. A row shorter than a vector is
                     // stored with what is beyond it, which the next row then overwrites.
@@ -115,7 +118,11 @@ impl Tile {
                                 simd.store(to, columns.neighbours(simd, row))
                             }),
                             2 => self.fill_rows(shape, patch, *phase, input, to, |row, to| {
-                                simd.store(to, columns.every_other(simd, row))
+                                let [own, between] = columns.every_other(simd, row);
+                                simd.store(to, own);
+                                if pair {
+                                    simd.store(to.wrapping_add(self.plane), between);
+                                }
                             }),
                             _ => self.fill_rows(shape, patch, *phase, input, to, |row, to| {
                                 simd.store(to, columns.strided(simd, row))
@@ -123,7 +130,9 @@ impl Tile {
                         }
                     }
                 }
-                to = to.wrapping_add(self.plane);
+                let done = 1 + usize::from(pair);
+                planes = &planes[done..];
+                to = to.wrapping_add(done * self.plane);
             }
         }
     }
@@ -182,7 +191,7 @@ struct Columns<S: Simd> {
 impl<S: Simd> Columns<S> {
     #[inline(always)]
     fn new(simd: S, first: isize, stride: usize, width: usize) -> Self {
-        let inside = [0, S::LANES].map(|offset| simd.inside(first + offset as isize, width));
+        let inside = [simd.inside(first, width), simd.inside(first + S::LANES as isize, width)];
         Self { first, stride, width, inside }
     }
 
@@ -197,18 +206,19 @@ impl<S: Simd> Columns<S> {
         unsafe { simd.load_masked(row.wrapping_offset(self.first), self.inside[0]) }
     }
 
-    /// With stride 2.
+    /// With stride 2, and the columns between them.
     ///
     /// # Safety
     /// As for [`neighbours`](Self::neighbours).
     #[inline(always)]
-    unsafe fn every_other(&self, simd: S, row: Option<*const f32>) -> S::V {
-        let Some(row) = row else { return simd.zero() };
+    unsafe fn every_other(&self, simd: S, row: Option<*const f32>) -> [S::V; 2] {
+        let Some(row) = row else { return [simd.zero(); 2] };
         let row = row.wrapping_offset(self.first);
-        // SAFETY: the masks keep to the row.
-        let [a, b] =
-            [0, 1].map(|i| unsafe { simd.load_masked(row.wrapping_add(i * S::LANES), self.inside[i]) });
-        simd.deinterleave(a, b)[0]
+        // SAFETY: the mask keeps to the row.
+        let a = unsafe { simd.load_masked(row, self.inside[0]) };
+        // SAFETY: as above.
+        let b = unsafe { simd.load_masked(row.wrapping_add(S::LANES), self.inside[1]) };
+        simd.deinterleave(a, b)
     }
 
     /// With any stride.
