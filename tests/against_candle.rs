@@ -1,5 +1,6 @@
 //! ResNet-18 with random weights, derived and written by hand in candle-nn, in evaluation and training.
 
+#[allow(dead_code)] // One of its networks is enough here.
 #[path = "../examples/networks/resnet.rs"]
 mod resnet;
 

@@ -11,7 +11,7 @@
 //! | GPT-2 | 77 | 255 (`bigcode.rs`: the same blocks, with a cache for decoding) |
 //! | DenseNet-121 | 75 | |
 //! | GoogLeNet | 109 | |
-//! | MobileNetV2 | 80 | |
+//! | MobileNetV2 | 81 | |
 //! | SqueezeNet 1.1 | 50 | |
 //! | U-Net | 64 | |
 //!

@@ -16,6 +16,7 @@ pub struct ConvBnRelu6(
 /// Widens (not in the first block), filters each channel on its own, narrows.
 #[derive(Module)]
 #[module(args(inputs: usize, hidden: usize, outputs: usize, stride: usize))]
+#[allow(clippy::large_enum_variant)] // A network has few of them.
 pub enum Bottleneck {
     #[module(when = hidden == inputs)]
     Plain(
