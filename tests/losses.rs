@@ -166,7 +166,7 @@ fn a_target_probability_of_zero_costs_nothing() -> Result<()> {
 }
 
 proptest! {
-    #![proptest_config(config(40))]
+    #![proptest_config(config(200))]
 
     #[test]
     fn class_losses_have_their_gradient(

@@ -22,7 +22,7 @@ fn shape() -> impl Strategy<Value = Vec<usize>> {
 }
 
 proptest! {
-    #![proptest_config(config(40))]
+    #![proptest_config(config(200))]
 
     #[test]
     fn batch_norm_agrees_with_differences(shape in shape(), affine: bool, shift in -9.0..9.0f64, seed: u64) {

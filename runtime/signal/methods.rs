@@ -68,7 +68,7 @@ impl Signal {
     /// The matrix product, broadcast over the leading dimensions.
     pub fn matmul(self, other: impl Into<Signal>) -> Self {
         match other.into().into_tensor() {
-            Ok(other) => self.apply("matmul", |t| t.broadcast_matmul(&other)),
+            Ok(other) => self.apply("matmul", |t| matrices(&t)?.broadcast_matmul(&matrices(&other)?)),
             Err(error) => Self::fail(error),
         }
     }
@@ -110,4 +110,10 @@ impl Signal {
     fn unary(self, name: &'static str, f: fn(&Tensor) -> candle_core::Result<Tensor>) -> Self {
         self.apply(name, |t| f(&t))
     }
+}
+
+/// The same matrices, row by row or column by column in memory: candle multiplies no others.
+fn matrices(x: &Tensor) -> candle_core::Result<Tensor> {
+    let by_columns = x.rank() >= 2 && x.t()?.is_contiguous();
+    if by_columns { Ok(x.clone()) } else { x.contiguous() }
 }
