@@ -2,15 +2,20 @@
 //! reads them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-/// The text of every test file but this one.
+/// The text of every test file of a folder and those below it, but not of this one.
 fn sources(folder: &Path) -> String {
-    let files = fs::read_dir(folder).expect("the tests' folder").map(|entry| entry.expect("a file").path());
+    let paths = fs::read_dir(folder).expect("the tests' folder").map(|entry| entry.expect("a file").path());
     let ours = Path::new(file!()).file_name();
-    let files =
-        files.filter(|path| path.extension().is_some_and(|end| end == "rs") && path.file_name() != ours);
-    files.map(|path| fs::read_to_string(path).expect("a test file")).collect()
+    let text = |path: PathBuf| match path.extension() {
+        _ if path.is_dir() => sources(&path),
+        Some(end) if end == "rs" && path.file_name() != ours => {
+            fs::read_to_string(path).expect("a test file")
+        }
+        _ => String::new(),
+    };
+    paths.map(text).collect()
 }
 
 #[test]
