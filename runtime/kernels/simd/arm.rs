@@ -1,0 +1,90 @@
+//! NEON.
+
+use super::Simd;
+use std::arch::aarch64::*;
+
+/// NEON. Only [`dispatch_to`](super::dispatch_to) makes one.
+#[derive(Clone, Copy)]
+pub struct Neon(pub(super) ());
+
+// SAFETY of every block below: NEON is part of aarch64, and pointers are the caller's promise.
+// `fmax` and `fmin` return NaN where either operand is NaN.
+impl Simd for Neon {
+    type V = float32x4_t;
+    type Mask = [usize; 2];
+    const LANES: usize = 4;
+    const REGISTERS: usize = 32;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        unsafe { vdupq_n_f32(x) }
+    }
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> Self::V {
+        unsafe { vld1q_f32(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, v: Self::V) {
+        unsafe { vst1q_f32(to, v) }
+    }
+    #[inline(always)]
+    unsafe fn load_partial(self, from: *const f32, n: usize) -> Self::V {
+        let lanes: [f32; 4] = std::array::from_fn(|i| if i < n { unsafe { *from.add(i) } } else { 0. });
+        unsafe { vld1q_f32(lanes.as_ptr()) }
+    }
+    #[inline(always)]
+    unsafe fn store_partial(self, to: *mut f32, n: usize, v: Self::V) {
+        let mut lanes = [0.; 4];
+        unsafe { vst1q_f32(lanes.as_mut_ptr(), v) };
+        for (i, x) in lanes.into_iter().take(n).enumerate() {
+            unsafe { *to.add(i) = x }
+        }
+    }
+    #[inline(always)]
+    fn mask(self, first: usize, end: usize) -> Self::Mask {
+        [first, end]
+    }
+    #[inline(always)]
+    unsafe fn load_masked(self, from: *const f32, [first, end]: Self::Mask) -> Self::V {
+        if end - first == 4 {
+            return unsafe { vld1q_f32(from) };
+        }
+        let mut lanes = [0.; 4];
+        for (i, x) in lanes.iter_mut().enumerate().take(end).skip(first) {
+            *x = unsafe { *from.wrapping_add(i) };
+        }
+        unsafe { vld1q_f32(lanes.as_ptr()) }
+    }
+    #[inline(always)]
+    fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+        unsafe { [vuzp1q_f32(a, b), vuzp2q_f32(a, b)] }
+    }
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        unsafe { vaddq_f32(a, b) }
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        unsafe { vsubq_f32(a, b) }
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        unsafe { vmulq_f32(a, b) }
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        unsafe { vfmaq_f32(c, a, b) }
+    }
+    #[inline(always)]
+    fn max(self, bound: Self::V, value: Self::V) -> Self::V {
+        unsafe { vmaxq_f32(bound, value) }
+    }
+    #[inline(always)]
+    fn min(self, bound: Self::V, value: Self::V) -> Self::V {
+        unsafe { vminq_f32(bound, value) }
+    }
+    #[inline(always)]
+    fn sum(self, v: Self::V) -> f32 {
+        unsafe { vaddvq_f32(v) }
+    }
+}

@@ -1,0 +1,176 @@
+//! One vector of `f32`s, under the name of each instruction set, and the choice between them.
+//!
+//! A kernel is written once, generic over [`Simd`], as a type that implements [`Kernel`];
+//! [`dispatch_to`] runs it with one of the machine's instruction sets, as a rule [`isa`], the widest.
+//! Every method of every token is `#[inline(always)]`, so that the whole kernel is compiled inside the
+//! one function of this file that carries the `target_feature` attribute. What is not compiled there calls
+//! a function for every instruction: no token's methods in closures that go to `map` or `from_fn`.
+
+#[cfg(target_arch = "aarch64")]
+mod arm;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+#[cfg(target_arch = "aarch64")]
+pub use arm::Neon;
+pub use portable::Portable;
+#[cfg(target_arch = "x86_64")]
+pub use x86::{Avx2, Avx512};
+
+use std::sync::OnceLock;
+
+/// An instruction set a kernel can run on, from the narrowest to the widest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Isa {
+    /// Plain Rust, eight lanes that the compiler vectorises as it can.
+    Portable,
+    Neon,
+    Avx2,
+    Avx512,
+}
+
+/// The instruction sets of this machine, the portable one first, the one in use by default last.
+pub fn available() -> Vec<Isa> {
+    let all = [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512];
+    all.into_iter().filter(|isa| isa.is_available()).collect()
+}
+
+impl Isa {
+    fn is_available(self) -> bool {
+        match self {
+            Self::Portable => true,
+            Self::Neon => cfg!(target_arch = "aarch64"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => {
+                let features = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq");
+                features && Self::Avx2.is_available()
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Avx2 | Self::Avx512 => false,
+        }
+    }
+}
+
+/// The instruction set in use: the widest of the machine that `SCONCE_ISA`
+/// (`portable`, `neon`, `avx2` or `avx512`, read once) does not rule out.
+pub fn isa() -> Isa {
+    static ISA: OnceLock<Isa> = OnceLock::new();
+    *ISA.get_or_init(|| {
+        let limit = match std::env::var("SCONCE_ISA").as_deref() {
+            Ok("portable") => Isa::Portable,
+            Ok("neon") => Isa::Neon,
+            Ok("avx2") => Isa::Avx2,
+            _ => Isa::Avx512,
+        };
+        available().into_iter().filter(|isa| *isa <= limit).max().unwrap_or(Isa::Portable)
+    })
+}
+
+/// Work that is written once for every instruction set.
+pub trait Kernel {
+    type Output;
+    /// Must be `#[inline(always)]`, as must be everything it calls in its inner loops.
+    fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Runs `kernel` with `isa`, or with the portable path where the machine lacks it.
+pub fn dispatch_to<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
+    match isa {
+        // SAFETY (all three): the features have been found on this machine.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 if isa.is_available() => unsafe { run_avx512(kernel) },
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 if isa.is_available() => unsafe { run_avx2(kernel) },
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => unsafe { run_neon(kernel) },
+        _ => kernel.run(Portable),
+    }
+}
+
+/// Runs a kernel of plain loops, which the compiler makes vectors of: with AVX2 where the machine has it.
+/// AVX-512 would give such loops nothing and take as long again to compile.
+pub(super) fn dispatch_loops<K: Kernel>(kernel: K) -> K::Output {
+    dispatch_loops_to(isa(), kernel)
+}
+
+/// As [`dispatch_loops`], in an instruction set no wider than `limit`.
+pub(super) fn dispatch_loops_to<K: Kernel>(limit: Isa, kernel: K) -> K::Output {
+    match limit {
+        // SAFETY: `available` has found the features on this machine.
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 | Isa::Avx2 if available().contains(&Isa::Avx2) => unsafe { run_avx2(kernel) },
+        _ => kernel.run(Portable),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512dq,avx2,fma")]
+fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512(()))
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx2(()))
+}
+
+#[cfg(target_arch = "aarch64")]
+#[target_feature(enable = "neon")]
+fn run_neon<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Neon(()))
+}
+
+/// A token that proves an instruction set is there, with its vector of `f32`s.
+///
+/// # Safety
+/// Pointer methods read or write `LANES` consecutive floats (`n ≤ LANES` in the `_partial` ones) that
+/// the caller guarantees to be in bounds; no alignment is needed. Lanes beyond `n` load as zero.
+#[allow(clippy::missing_safety_doc, reason = "stated once, above")]
+pub trait Simd: Copy + Send + Sync + 'static {
+    type V: Copy;
+    /// Some neighbouring lanes of a vector.
+    type Mask: Copy;
+    const LANES: usize;
+    /// Vector registers, of which a kernel's inner loop may use this many.
+    const REGISTERS: usize;
+
+    fn splat(self, x: f32) -> Self::V;
+    unsafe fn load(self, from: *const f32) -> Self::V;
+    unsafe fn store(self, to: *mut f32, v: Self::V);
+    unsafe fn load_partial(self, from: *const f32, n: usize) -> Self::V;
+    unsafe fn store_partial(self, to: *mut f32, n: usize, v: Self::V);
+    /// The lanes from `first` up to `end`, which is not beyond the last.
+    fn mask(self, first: usize, end: usize) -> Self::Mask;
+    /// The floats at the lanes of the mask, zero in all others; only the former need be in bounds.
+    unsafe fn load_masked(self, from: *const f32, mask: Self::Mask) -> Self::V;
+    /// The even and the odd elements of `a` followed by `b`.
+    fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2];
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V;
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`, rounded once where the instruction set can.
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The larger of a bound and a value; NaN where `value` is NaN.
+    fn max(self, bound: Self::V, value: Self::V) -> Self::V;
+    /// The smaller of a bound and a value; NaN where `value` is NaN.
+    fn min(self, bound: Self::V, value: Self::V) -> Self::V;
+    /// The sum of all lanes, in a fixed order.
+    fn sum(self, v: Self::V) -> f32;
+
+    /// The lanes of a vector from element `first` of a row of `len` on, maybe before its start, that lie in
+    /// the row.
+    #[inline(always)]
+    fn inside(self, first: isize, len: usize) -> Self::Mask {
+        let lane = |element: usize| (element as isize - first).clamp(0, Self::LANES as isize) as usize;
+        self.mask(lane(0), lane(len))
+    }
+
+    #[inline(always)]
+    fn zero(self) -> Self::V {
+        self.splat(0.)
+    }
+}

@@ -1,0 +1,85 @@
+//! Plain Rust, eight lanes that the compiler makes vectors of as it can.
+
+use super::Simd;
+
+/// Plain Rust.
+#[derive(Clone, Copy)]
+pub struct Portable;
+
+impl Simd for Portable {
+    type V = [f32; 8];
+    type Mask = [usize; 2];
+    const LANES: usize = 8;
+    const REGISTERS: usize = 8;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        [x; 8]
+    }
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> Self::V {
+        // SAFETY: the caller guarantees eight floats; an array of floats needs no more alignment.
+        unsafe { from.cast::<[f32; 8]>().read() }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, v: Self::V) {
+        // SAFETY: as in `load`.
+        unsafe { to.cast::<[f32; 8]>().write(v) }
+    }
+    #[inline(always)]
+    unsafe fn load_partial(self, from: *const f32, n: usize) -> Self::V {
+        // SAFETY: the caller guarantees `n ≤ 8` floats.
+        std::array::from_fn(|i| if i < n { unsafe { *from.add(i) } } else { 0. })
+    }
+    #[inline(always)]
+    unsafe fn store_partial(self, to: *mut f32, n: usize, v: Self::V) {
+        for (i, x) in v.into_iter().take(n).enumerate() {
+            // SAFETY: `i < n`, and the caller guarantees `n` floats.
+            unsafe { *to.add(i) = x }
+        }
+    }
+    #[inline(always)]
+    fn mask(self, first: usize, end: usize) -> Self::Mask {
+        [first, end]
+    }
+    #[inline(always)]
+    unsafe fn load_masked(self, from: *const f32, [first, end]: Self::Mask) -> Self::V {
+        let inside = |i: usize| first <= i && i < end;
+        // SAFETY: the caller guarantees the floats of these lanes.
+        std::array::from_fn(|i| if inside(i) { unsafe { *from.wrapping_add(i) } } else { 0. })
+    }
+    #[inline(always)]
+    fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+        let all = |i: usize| if i < 8 { a[i] } else { b[i - 8] };
+        [std::array::from_fn(|i| all(2 * i)), std::array::from_fn(|i| all(2 * i + 1))]
+    }
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] - b[i])
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] * b[i])
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        // Not `mul_add`: without the instruction it is a library call a lane.
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+    #[inline(always)]
+    fn max(self, bound: Self::V, value: Self::V) -> Self::V {
+        std::array::from_fn(|i| if bound[i] > value[i] { bound[i] } else { value[i] })
+    }
+    #[inline(always)]
+    fn min(self, bound: Self::V, value: Self::V) -> Self::V {
+        std::array::from_fn(|i| if bound[i] < value[i] { bound[i] } else { value[i] })
+    }
+    #[inline(always)]
+    fn sum(self, v: Self::V) -> f32 {
+        ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
+    }
+}

@@ -1,0 +1,179 @@
+//! AVX2 and AVX-512.
+
+use super::Simd;
+use std::arch::x86_64::*;
+
+/// AVX2 and FMA. Only [`dispatch_to`](super::dispatch_to) makes one.
+#[derive(Clone, Copy)]
+pub struct Avx2(pub(super) ());
+
+/// The first `n` of eight lanes.
+#[inline(always)]
+fn mask8(n: usize) -> __m256i {
+    // SAFETY: an `Avx2` token is at hand wherever this is called.
+    unsafe {
+        let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+        _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lanes)
+    }
+}
+
+// SAFETY of every block below: the token exists only where the features do, and pointers are the
+// caller's promise. `max` and `min` return their second operand where either is NaN.
+impl Simd for Avx2 {
+    type V = __m256;
+    type Mask = __m256i;
+    const LANES: usize = 8;
+    const REGISTERS: usize = 16;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        unsafe { _mm256_set1_ps(x) }
+    }
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> Self::V {
+        unsafe { _mm256_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, v: Self::V) {
+        unsafe { _mm256_storeu_ps(to, v) }
+    }
+    #[inline(always)]
+    unsafe fn load_partial(self, from: *const f32, n: usize) -> Self::V {
+        unsafe { _mm256_maskload_ps(from, mask8(n)) }
+    }
+    #[inline(always)]
+    unsafe fn store_partial(self, to: *mut f32, n: usize, v: Self::V) {
+        unsafe { _mm256_maskstore_ps(to, mask8(n), v) }
+    }
+    #[inline(always)]
+    fn mask(self, first: usize, end: usize) -> Self::Mask {
+        unsafe { _mm256_andnot_si256(mask8(first), mask8(end)) }
+    }
+    #[inline(always)]
+    unsafe fn load_masked(self, from: *const f32, mask: Self::Mask) -> Self::V {
+        unsafe { _mm256_maskload_ps(from, mask) }
+    }
+    #[inline(always)]
+    fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+        // Pairs of each half of `a` and `b` in turn, then the pairs in order.
+        let order =
+            |v| unsafe { _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v))) };
+        let [even, odd] = unsafe { [_mm256_shuffle_ps::<0x88>(a, b), _mm256_shuffle_ps::<0xdd>(a, b)] };
+        [order(even), order(odd)]
+    }
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        unsafe { _mm256_add_ps(a, b) }
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        unsafe { _mm256_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn max(self, bound: Self::V, value: Self::V) -> Self::V {
+        unsafe { _mm256_max_ps(bound, value) }
+    }
+    #[inline(always)]
+    fn min(self, bound: Self::V, value: Self::V) -> Self::V {
+        unsafe { _mm256_min_ps(bound, value) }
+    }
+    #[inline(always)]
+    fn sum(self, v: Self::V) -> f32 {
+        unsafe {
+            let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+            let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+            _mm_cvtss_f32(_mm_add_ss(v, _mm_shuffle_ps::<1>(v, v)))
+        }
+    }
+}
+
+/// AVX-512 F and DQ. Only [`dispatch_to`](super::dispatch_to) makes one.
+#[derive(Clone, Copy)]
+pub struct Avx512(pub(super) ());
+
+/// The first `n` of sixteen lanes.
+#[inline(always)]
+fn mask16(n: usize) -> __mmask16 {
+    ((1u32 << n) - 1) as __mmask16
+}
+
+// SAFETY of every block below: as for `Avx2`.
+impl Simd for Avx512 {
+    type V = __m512;
+    type Mask = __mmask16;
+    const LANES: usize = 16;
+    const REGISTERS: usize = 32;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        unsafe { _mm512_set1_ps(x) }
+    }
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> Self::V {
+        unsafe { _mm512_loadu_ps(from) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, v: Self::V) {
+        unsafe { _mm512_storeu_ps(to, v) }
+    }
+    #[inline(always)]
+    unsafe fn load_partial(self, from: *const f32, n: usize) -> Self::V {
+        unsafe { _mm512_maskz_loadu_ps(mask16(n), from) }
+    }
+    #[inline(always)]
+    unsafe fn store_partial(self, to: *mut f32, n: usize, v: Self::V) {
+        unsafe { _mm512_mask_storeu_ps(to, mask16(n), v) }
+    }
+    #[inline(always)]
+    fn mask(self, first: usize, end: usize) -> Self::Mask {
+        mask16(end) & !mask16(first)
+    }
+    #[inline(always)]
+    unsafe fn load_masked(self, from: *const f32, mask: Self::Mask) -> Self::V {
+        unsafe { _mm512_maskz_loadu_ps(mask, from) }
+    }
+    #[inline(always)]
+    fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+        unsafe {
+            let even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+            let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
+            [_mm512_permutex2var_ps(a, even, b), _mm512_permutex2var_ps(a, odd, b)]
+        }
+    }
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        unsafe { _mm512_add_ps(a, b) }
+    }
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+    #[inline(always)]
+    fn max(self, bound: Self::V, value: Self::V) -> Self::V {
+        unsafe { _mm512_max_ps(bound, value) }
+    }
+    #[inline(always)]
+    fn min(self, bound: Self::V, value: Self::V) -> Self::V {
+        unsafe { _mm512_min_ps(bound, value) }
+    }
+    #[inline(always)]
+    fn sum(self, v: Self::V) -> f32 {
+        unsafe { _mm512_reduce_add_ps(v) }
+    }
+}
