@@ -21,7 +21,7 @@ use sconce::checkpoint::{StateDict, read, readers, write_safetensors};
 static MEMORY: PeakAlloc = PeakAlloc;
 
 /// What `sconce::checkpoint` promises beyond twice the file, and room for the allocator's own threads.
-const ANYWAY: usize = (1 << 20) + (1 << 18);
+const ANYWAY: usize = (8 << 20) + (1 << 18);
 
 /// No file here is so large that it may take longer.
 const PATIENCE: Duration = Duration::from_secs(10);

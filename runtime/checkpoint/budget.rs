@@ -16,7 +16,7 @@ impl Budget {
     const PER_BYTE: usize = 2;
 
     /// Small files may repeat what they have: an expanded mask, say.
-    const ANYWAY: usize = 1 << 20;
+    const ANYWAY: usize = 8 << 20;
 
     /// Names, shapes and reference counts of one tensor.
     const PER_TENSOR: usize = 1 << 10;

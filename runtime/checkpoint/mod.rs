@@ -11,7 +11,7 @@
 //! memory as a whole. Building a network from a file of N bytes therefore takes the network's parameters,
 //! the tensors read (N bytes) and some kilobytes more.
 //!
-//! A damaged or hostile file can ask for no more than twice its length and 1 MiB; what asks for more is an
+//! A damaged or hostile file can ask for no more than twice its length and 8 MiB; what asks for more is an
 //! error before it is allocated. Tensors of `int8` and `uint16` are the exception: candle has them only in
 //! twice the size, so that transposed or shared ones take three times their length. An `.npz` that is
 //! compressed to less than half, or tensors that overlap each other, can need more for good reason;
