@@ -1,0 +1,176 @@
+//! Times whole networks, and steps of training, as rows of comma-separated values.
+
+#[allow(dead_code)] // Some of its networks, and not its program.
+#[path = "networks/main.rs"]
+mod networks;
+
+use std::time::{Duration, Instant};
+
+use networks::{mobilenet, resnet, vgg};
+use sconce::prelude::*;
+
+const HELP: &str = "\
+Times networks with packed weights, and steps of training: forward, backward and AdamW. Medians, milliseconds.
+
+usage: cargo run --release --example net_table -- [OPTIONS]
+
+--nets A,B     of seed, lenet, resnet18, resnet50, vgg16_bn, mobilenet_v2 (all of them)
+--batch N      images at once (1)
+--train A:N,…  the networks to train, with the images of a step (lenet:64,resnet18:8)
+--short        one network, one step, three calls each: only to see that it runs";
+
+/// The network of the introduction.
+#[derive(Module)]
+#[module(forward = |x| relu(conv2(relu(conv1(x)))))]
+struct Seed {
+    #[layer(1, 20, 5)]
+    conv1: Conv2d,
+    #[layer(20, 20, 5)]
+    conv2: Conv2d,
+}
+
+#[derive(Module)]
+#[module(forward = |x| {
+    let x = max_pool2d(relu(conv1(x)), 2);
+    let x = max_pool2d(relu(conv2(x)), 2);
+    fc2(relu(fc1(flatten(x, 1))))
+})]
+struct LeNet {
+    #[layer(1, 32, 5)]
+    conv1: Conv2d,
+    #[layer(32, 64, 5)]
+    conv2: Conv2d,
+    #[layer(1024, 256)]
+    fc1: Linear,
+    #[layer(256, 10)]
+    fc2: Linear,
+}
+
+fn main() -> Result<()> {
+    let Some(Arguments { nets, batch, train, short }) = Arguments::parse(std::env::args().skip(1))? else {
+        println!("{HELP}");
+        return Ok(());
+    };
+    let clock = Clock { budget: Duration::from_secs(2), least: 3, most: if short { 3 } else { 300 } };
+    println!("net,batch,sconce");
+    for name in &nets {
+        println!("{name},{batch},{:.3}", with_network(name, Inference { batch, clock })?);
+    }
+    println!("train step,batch,sconce");
+    for (name, batch) in &train {
+        println!("{name},{batch},{:.3}", with_network(name, Training { batch: *batch, clock })?);
+    }
+    Ok(())
+}
+
+/// Something to be timed on any network.
+trait Job {
+    /// The median of a call, for a network that takes images `[batch, channels, side, side]`.
+    fn time<C: Config<Output: Layer>>(&self, config: C, channels: usize, side: usize) -> Result<f64>;
+}
+
+fn with_network(name: &str, job: impl Job) -> Result<f64> {
+    match name {
+        "seed" => job.time(Seed::config(), 1, 28),
+        "lenet" => job.time(LeNet::config(), 1, 28),
+        "resnet18" => job.time(resnet::resnet18(), 3, 224),
+        "resnet50" => job.time(resnet::resnet50(), 3, 224),
+        "vgg16_bn" => job.time(vgg::vgg16_bn(), 3, 224),
+        "mobilenet_v2" => job.time(mobilenet::mobilenet_v2(), 3, 224),
+        _ => Err(Error::msg(format!("no network {name:?}; see --help"))),
+    }
+}
+
+struct Inference {
+    batch: usize,
+    clock: Clock,
+}
+
+impl Job for Inference {
+    fn time<C: Config<Output: Layer>>(&self, config: C, channels: usize, side: usize) -> Result<f64> {
+        let network = config.init(&Device::Cpu)?.inference()?;
+        let x = Tensor::randn(0f32, 1., (self.batch, channels, side, side), &Device::Cpu)?;
+        self.clock.median_ms(|| network.call((&x).into(), Mode::Eval).into_tensor().map(drop))
+    }
+}
+
+struct Training {
+    batch: usize,
+    clock: Clock,
+}
+
+impl Job for Training {
+    fn time<C: Config<Output: Layer>>(&self, config: C, channels: usize, side: usize) -> Result<f64> {
+        let network = config.init(&Device::Cpu)?;
+        let mut optimizer = AdamW::new(1e-3).build(network.trainable_parameters())?;
+        let x = Tensor::randn(0f32, 1., (self.batch, channels, side, side), &Device::Cpu)?;
+        let y =
+            Tensor::arange(0u32, self.batch as u32, &Device::Cpu)?.affine(0.1, 0.)?.to_dtype(DType::U32)?;
+        self.clock.median_ms(|| {
+            let output = network.call((&x).into(), Mode::Train).into_tensor()?;
+            optimizer.step(&cross_entropy(&output, &y)?.backward()?)
+        })
+    }
+}
+
+/// How many calls a median is of.
+#[derive(Clone, Copy)]
+struct Clock {
+    budget: Duration,
+    least: usize,
+    most: usize,
+}
+
+impl Clock {
+    fn median_ms(&self, mut call: impl FnMut() -> Result<()>) -> Result<f64> {
+        call()?;
+        call()?;
+        let (start, mut times) = (Instant::now(), Vec::new());
+        while times.len() < self.least || (start.elapsed() < self.budget && times.len() < self.most) {
+            let before = Instant::now();
+            call()?;
+            times.push(before.elapsed().as_secs_f64());
+        }
+        times.sort_by(f64::total_cmp);
+        Ok(1e3 * times[times.len() / 2])
+    }
+}
+
+struct Arguments {
+    nets: Vec<String>,
+    batch: usize,
+    train: Vec<(String, usize)>,
+    short: bool,
+}
+
+impl Arguments {
+    /// The command line; none where it asks for help.
+    fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Self>> {
+        let mut nets = "seed,lenet,resnet18,resnet50,vgg16_bn,mobilenet_v2".to_string();
+        let (mut batch, mut train, mut short) = (1, "lenet:64,resnet18:8".to_string(), false);
+        while let Some(word) = words.next() {
+            let mut value =
+                || words.next().ok_or_else(|| Error::msg(format!("{word} needs a value; see --help")));
+            match word.as_str() {
+                "--help" | "-h" => return Ok(None),
+                "--nets" => nets = value()?,
+                "--batch" => batch = number(&value()?)?,
+                "--train" => train = value()?,
+                "--short" => (nets, train, short) = ("lenet".into(), "lenet:8".into(), true),
+                _ => return Err(Error::msg(format!("unknown argument {word:?}; see --help"))),
+            }
+        }
+        let list = |words: &str| -> Vec<String> {
+            words.split(',').filter(|word| !word.is_empty()).map(str::to_string).collect()
+        };
+        let train = list(&train).into_iter().map(|item| match item.split_once(':') {
+            Some((name, batch)) => Ok((name.to_string(), number(batch)?)),
+            None => Err(Error::msg(format!("expected NETWORK:BATCH, got {item:?}"))),
+        });
+        Ok(Some(Self { nets: list(&nets), batch, train: train.collect::<Result<_>>()?, short }))
+    }
+}
+
+fn number(word: &str) -> Result<usize> {
+    word.parse().map_err(|_| Error::msg(format!("expected a number, got {word:?}")))
+}
