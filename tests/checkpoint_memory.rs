@@ -136,11 +136,13 @@ fn loading_takes_the_parameters_and_the_file_and_little_more() -> Result<()> {
         let length = if name == "deflated.npz" { length.max(PARAMETERS) } else { length };
         let loading = peak(|| Net::config().load(at(name), &Device::Cpu))?;
         let reloading = peak(|| net.load_with(Load::new(at(name))))?;
+        let mapping = peak(|| net.load_with(Load::new(at(name)).mapped()))?;
         let allowed = length + length / 10;
         println!("{name}: N = {length}, built with {loading}, reloaded with {reloading}");
         assert!(loading <= PARAMETERS + allowed, "{name}: {loading} beyond {PARAMETERS} + {allowed}");
         // The parameters are there already.
         assert!(reloading <= allowed, "{name}: {reloading} beyond {allowed}");
+        assert!(mapping <= allowed, "{name}, mapped: {mapping} beyond {allowed}");
         let tolerance = if name.starts_with("F16") { 1e-4 } else { 0. };
         let values =
             net.large.state_dict().get("weight").expect("a weight").flatten_all()?.to_vec1::<f32>()?;

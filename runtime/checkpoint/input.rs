@@ -1,8 +1,8 @@
 //! The file being read: sections of it, by position, and never the whole.
 //!
-//! Files are read through a small buffer into the tensors themselves, not mapped into memory: that needs
-//! no more memory than a mapping would, and a file that shrinks meanwhile is an error and not a signal
-//! that ends the process.
+//! Files are read through a small buffer into the tensors themselves, and mapped into memory only where the
+//! caller asks for it: a mapping saves a copy and no memory, and a file that shrinks meanwhile is then not an
+//! error but a signal that ends the process.
 
 use std::io::{Read, Seek, SeekFrom, Take};
 

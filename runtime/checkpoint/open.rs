@@ -11,6 +11,7 @@ use super::archive::Archive;
 use super::budget::Budget;
 use super::input::{Input, ReadSeek};
 use super::{StateDict, npz, safetensors, sharded, torch, within};
+use crate::kernels::mapped::Mapped;
 use crate::{Error, Result};
 
 /// What a caller may choose about reading a file.
@@ -20,6 +21,8 @@ pub(crate) struct ReadOptions {
     pub key: Option<String>,
     /// Bytes of memory that the content may take, instead of what the file's length allows.
     pub limit: Option<usize>,
+    /// Whether files are mapped into memory, not read through a buffer.
+    pub mapped: bool,
 }
 
 impl ReadOptions {
@@ -33,9 +36,14 @@ impl ReadOptions {
             let name = inside.file_name().unwrap_or_default().display();
             return within(name, self.read_path(&inside, device));
         }
-        let (mut file, length) = open_regular(path)?;
+        let (file, length) = open_regular(path)?;
         let directory = path.parent().unwrap_or(Path::new(""));
-        self.read_file(&mut file, length, Some(directory), device)
+        self.read_file(&mut *self.source(file)?, length, Some(directory), device)
+    }
+
+    /// The file as readers take it.
+    pub(super) fn source(&self, file: File) -> Result<Box<dyn ReadSeek>> {
+        Ok(if self.mapped { Box::new(Mapped::new(&file)?) } else { Box::new(file) })
     }
 
     /// Reads a file of `length` bytes; an index only where its directory is known.
@@ -72,7 +80,7 @@ impl ReadOptions {
             }
             (Format::Index, Some(directory)) => {
                 self.check_keyless()?;
-                sharded::read(input, directory, self.limit, device)
+                sharded::read(input, directory, self, device)
             }
             (Format::Index, None) => Err(Error::msg("the shards of an index are files beside it")),
         }

@@ -52,5 +52,7 @@ pub fn pickle(bytes: &[u8]) -> Option<Error> {
 
 /// The index of a sharded checkpoint whose shards lie in `directory`.
 pub fn index(bytes: &[u8], directory: &std::path::Path) -> Result<StateDict> {
-    from_bytes(bytes, |input, _| super::sharded::read(input, directory, None, &Device::Cpu))
+    from_bytes(bytes, |input, _| {
+        super::sharded::read(input, directory, &ReadOptions::default(), &Device::Cpu)
+    })
 }

@@ -10,7 +10,7 @@ use serde_core::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapA
 
 use super::budget::Budget;
 use super::input::Input;
-use super::{StateDict, open_regular, safetensors, within};
+use super::{ReadOptions, StateDict, open_regular, safetensors, within};
 use crate::{Error, Result};
 
 /// A real one has about a hundred bytes for each tensor.
@@ -21,7 +21,7 @@ const MAX_INDEX: u64 = 100_000_000;
 pub(super) fn read(
     mut index: Input,
     directory: &Path,
-    limit: Option<usize>,
+    options: &ReadOptions,
     device: &Device,
 ) -> Result<StateDict> {
     if index.length() > MAX_INDEX {
@@ -30,12 +30,13 @@ pub(super) fn read(
     let index = index.bytes(0, index.length())?;
     let shards = open_shards(&index, directory)?;
     let length = shards.values().fold(index.len() as u64, |sum, (_, length)| sum.saturating_add(*length));
-    let mut budget = Budget::new(usize::try_from(length).unwrap_or(usize::MAX), limit);
+    let mut budget = Budget::new(usize::try_from(length).unwrap_or(usize::MAX), options.limit);
     budget.spend(Some(index.len()))?;
 
     let mut state = StateDict::new();
-    for (shard, (mut file, length)) in shards {
-        let tensors = safetensors::read(Input::new(&mut file, length), &mut budget, device);
+    for (shard, (file, length)) in shards {
+        let mut file = options.source(file)?;
+        let tensors = safetensors::read(Input::new(&mut *file, length), &mut budget, device);
         for (name, tensor) in within(format_args!("shard `{shard}`"), tensors)? {
             if state.contains_key(&name) {
                 return Err(Error::msg(format!("tensor `{name}` lies in `{shard}` and in a shard before")));

@@ -9,6 +9,7 @@ pub(crate) mod element;
 pub(crate) mod elementwise;
 pub mod embedding;
 pub mod float;
+pub(crate) mod mapped;
 pub mod norm;
 pub mod pad;
 pub(crate) mod parallel;

@@ -116,6 +116,14 @@ impl Load {
         self
     }
 
+    /// Maps the file into memory instead of reading it through a buffer: fewer copies, and processes that load
+    /// one file share the system's cache of it. A file that somebody shortens meanwhile ends the process,
+    /// where otherwise it is an error.
+    pub fn mapped(mut self) -> Self {
+        self.reading.mapped = true;
+        self
+    }
+
     /// How many bytes of memory the file's content may take, instead of
     /// [what its length allows](crate::checkpoint#memory).
     pub fn limit(mut self, bytes: usize) -> Self {
