@@ -295,6 +295,9 @@ fn an_empty_batch_stays_empty() -> Result<()> {
     let inputs = ((&x).into(), (&x).into(), (&x).into(), Some(mask.into()), None);
     let (y, weights) = attn.call(inputs, Mode::Train);
     assert_eq!((y.dims()?, weights.dims()?), (&[0, 3, 6][..], &[0, 3, 4][..]));
+    // Every parameter has a gradient of zeros, as in PyTorch.
+    let grads = y.into_tensor()?.sum_all()?.backward()?;
+    assert_eq!(audit_gradients(&attn, &grads), [""; 0]);
     Ok(())
 }
 

@@ -322,9 +322,16 @@ fn an_empty_batch_stays_empty() -> Result<()> {
         let width = if project > 0 { project } else { 5 };
         assert_eq!(y.dims()?, [4, 0, 2 * width]);
         assert_eq!((h.dims()?, c.dims()?), (&[4, 0, width][..], &[4, 0, 5][..]));
+        // Every parameter has a gradient of zeros, as in PyTorch.
+        let grads = y.into_tensor()?.sum_all()?.backward()?;
+        assert_eq!(audit_gradients(&lstm, &grads), [""; 0]);
     }
     let (y, h) = GRU::config(3, 5).init(&CPU)?.call((&x).into(), Mode::Train);
     assert_eq!((y.dims()?, h.dims()?), (&[4, 0, 5][..], &[1, 0, 5][..]));
+    let bilinear = Bilinear::config(3, 2, 4).init(&CPU)?;
+    let [a, b] = [3, 2].map(|width| Signal::from(Tensor::zeros((0, width), DType::F32, &CPU)));
+    let y = bilinear.call((a, b), Mode::Train).into_tensor()?;
+    assert_eq!(audit_gradients(&bilinear, &y.sum_all()?.backward()?), [""; 0]);
     Ok(())
 }
 

@@ -104,7 +104,7 @@ pub(crate) fn attend(
     let Shapes { batch, queries, keys, features } = Shapes::of(query.dims(), key.dims(), value.dims())?;
     let shape = |rows: usize, columns: usize| [&batch[..], &[rows, columns]].concat();
     let scale = options.scale.unwrap_or(1. / (features.max(1) as f64).sqrt());
-    let scores = product(&matrices(&(query * scale)?, &batch)?, &matrices(key, &batch)?.t()?)?;
+    let scores = matrices(&(query * scale)?, &batch)?.matmul(&matrices(key, &batch)?.t()?)?;
     let scores = scores.reshape(shape(queries, keys))?;
     let weights = match options.additive_mask(&scores, [queries, keys])? {
         Some(mask) => masked_softmax(&scores.broadcast_add(&mask)?, D::Minus1)?,
@@ -114,7 +114,7 @@ pub(crate) fn attend(
         Some((p, mode)) => dropout(weights, p, mode).into_tensor()?,
         None => weights,
     };
-    let output = product(&matrices(&weights, &batch)?, &matrices(value, &batch)?)?;
+    let output = matrices(&weights, &batch)?.matmul(&matrices(value, &batch)?)?;
     Ok((output.reshape(shape(queries, value.dim(D::Minus1)?))?, weights))
 }
 
@@ -155,15 +155,6 @@ fn matrices(x: &Tensor, batch: &[usize]) -> candle_core::Result<Tensor> {
     let shape = [batch, &[rows, columns]].concat();
     let x = if x.dims() == shape { x.contiguous()? } else { x.broadcast_as(shape)?.contiguous()? };
     x.reshape((batch.iter().product::<usize>(), rows, columns))
-}
-
-/// The products of two lists of matrices, also where there is nothing to multiply.
-fn product(left: &Tensor, right: &Tensor) -> candle_core::Result<Tensor> {
-    let ((count, rows, inner), columns) = (left.dims3()?, right.dim(2)?);
-    if count * rows * columns * inner == 0 {
-        return Tensor::zeros((count, rows, columns), left.dtype(), left.device());
-    }
-    left.matmul(right)
 }
 
 impl AttentionOptions {

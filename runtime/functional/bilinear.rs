@@ -2,6 +2,7 @@
 
 use candle_core::{D, Tensor};
 
+use crate::kernels::empty::nothing;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
@@ -29,18 +30,18 @@ fn map(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
     let wrong = |error: String| Error::msg(error).in_layer(format!("Bilinear {inputs1}×{inputs2}→{outputs}"));
     let shape = output_shape(x1.dims(), x2.dims(), [outputs, inputs1, inputs2]).map_err(wrong)?;
     let rows = shape.iter().rev().skip(1).product::<usize>();
+    if let Some(bias) = bias.filter(|bias| bias.dims() != [outputs]) {
+        return Err(wrong(format!("expected a bias [{outputs}], got {:?}", bias.dims())));
+    }
+    if shape.contains(&0) {
+        let operands = [Some(x1), Some(x2), Some(weight), bias];
+        return Ok(nothing(&operands.into_iter().flatten().collect::<Vec<_>>(), shape)?);
+    }
     // x1 · W, for all outputs in one product; then the inner products with x2.
     let flat = weight.permute((1, 0, 2))?.contiguous()?.reshape((inputs1, outputs * inputs2))?;
-    let left = match rows * inputs1 {
-        0 => Tensor::zeros((rows, outputs, inputs2), x1.dtype(), x1.device())?,
-        _ => x1.reshape((rows, inputs1))?.matmul(&flat)?.reshape((rows, outputs, inputs2))?,
-    };
+    let left = x1.reshape((rows, inputs1))?.matmul(&flat)?.reshape((rows, outputs, inputs2))?;
     let y = left.broadcast_mul(&x2.reshape((rows, 1, inputs2))?)?.sum(D::Minus1)?;
-    let y = match bias {
-        Some(bias) if bias.dims() == [outputs] => y.broadcast_add(bias)?,
-        Some(bias) => return Err(wrong(format!("expected a bias [{outputs}], got {:?}", bias.dims()))),
-        None => y,
-    };
+    let y = if let Some(bias) = bias { y.broadcast_add(bias)? } else { y };
     Ok(y.reshape(shape)?)
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod descent;
 pub(crate) mod element;
 pub(crate) mod elementwise;
 pub mod embedding;
+pub(crate) mod empty;
 pub mod float;
 pub(crate) mod mapped;
 pub mod norm;

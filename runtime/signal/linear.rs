@@ -6,6 +6,7 @@ use candle_core::{Result, Tensor};
 
 use crate::kernels::activation;
 use crate::kernels::conv::Epilogue;
+use crate::kernels::empty::nothing;
 
 /// `input · weightᵀ` for an input `[…, in_features]` and a weight `[out_features, in_features]`.
 pub(crate) struct Product {
@@ -16,19 +17,16 @@ pub(crate) struct Product {
 impl Product {
     /// The product with the epilogue's shift and activation.
     pub(super) fn run(&self, epilogue: &Epilogue) -> Result<Tensor> {
-        let mut output = match self.is_empty() {
-            true => self.zeros(epilogue.shift.as_ref())?,
-            false => self.product()?,
-        };
+        let shape = self.shape()?;
+        if shape.contains(&0) {
+            let operands = [Some(&self.input), Some(&self.weight), epilogue.shift.as_ref()];
+            return nothing(&operands.into_iter().flatten().collect::<Vec<_>>(), shape);
+        }
+        let mut output = self.product(shape)?;
         if let Some(bias) = &epilogue.shift {
             output = output.broadcast_add(bias)?;
         }
         activation::apply(epilogue.activation, &output)
-    }
-
-    /// Whether there is nothing to multiply.
-    fn is_empty(&self) -> bool {
-        self.input.elem_count() == 0
     }
 
     /// `[…, out_features]`
@@ -41,23 +39,9 @@ impl Product {
     }
 
     /// One matrix product over all leading dimensions.
-    fn product(&self) -> Result<Tensor> {
-        let inputs = self.weight.dim(1)?;
-        let rows = self.input.elem_count() / inputs;
-        self.input.reshape((rows, inputs))?.matmul(&self.weight.t()?)?.reshape(self.shape()?)
-    }
-
-    /// The sums over nothing, from which a gradient of zeros reaches every operand, as in PyTorch: candle's
-    /// own operations let go of one operand where a tensor is empty.
-    fn zeros(&self, bias: Option<&Tensor>) -> Result<Tensor> {
-        let shape = self.shape()?;
-        let mut sum = (self.input.sum_all()? + self.weight.sum_all()?)?;
-        // Where there are rows, the bias is added to each of them.
-        if let Some(bias) = bias.filter(|_| shape.contains(&0)) {
-            sum = (sum + bias.sum_all()?)?;
-        }
-        // By a tensor, as candle takes a factor of zero for the end of the graph.
-        sum.mul(&sum.zeros_like()?)?.broadcast_as(shape)?.contiguous()
+    fn product(&self, shape: Vec<usize>) -> Result<Tensor> {
+        let rows = shape.iter().rev().skip(1).product::<usize>();
+        self.input.reshape((rows, self.weight.dim(1)?))?.matmul(&self.weight.t()?)?.reshape(shape)
     }
 }
 
