@@ -97,7 +97,7 @@ impl Gather {
 
     /// The gradient of a weight of `len` elements, summed in the dtype of the computation.
     fn scatter<E: Element>(&self, grad: &[E], len: usize) -> Vec<E> {
-        let mut sums = vec![E::ZERO; len];
+        let mut sums = zeros::<E>(len);
         for (grad, id) in grad.chunks_exact(self.width.max(1)).zip(&self.ids) {
             if Some(*id) == self.padding {
                 continue;
@@ -106,7 +106,7 @@ impl Gather {
                 *sum += *grad;
             }
         }
-        sums.into_iter().collect()
+        sums
     }
 }
 

@@ -1,7 +1,6 @@
 //! Padding of the last two dimensions, with a constant or with the input's own elements.
 
 use super::element::{Element, elements, in_single, with_element, with_elements};
-use super::float::Float;
 use super::planes::map_planes;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
@@ -205,12 +204,8 @@ impl CustomOp1 for Pad {
         with_element!(NAME, x.dtype(), E => {
             let dx = with_elements::<E, _>(grad, |grad| {
                 map_planes(grad, from, to, |_, grad, dx| {
-                    let mut sums = vec![E::ZERO; to];
-                    for (grad, dx) in grad.chunks_exact(from).zip(dx.chunks_exact_mut(to)) {
-                        self.backward(grad, &mut sums);
-                        let sums = sums.iter_mut().map(|sum| std::mem::replace(sum, Float::ZERO));
-                        dx.iter_mut().zip(sums).for_each(|(dx, sum)| *dx = sum);
-                    }
+                    let planes = grad.chunks_exact(from).zip(dx.chunks_exact_mut(to));
+                    planes.for_each(|(grad, dx)| self.backward(grad, dx));
                 })
             })?;
             Tensor::from_vec(dx, x.shape(), x.device()).map(Some)

@@ -51,7 +51,7 @@ pub(crate) fn check_size(op: &str, x: &Tensor, size: [usize; 2]) -> Result<()> {
 }
 
 /// Makes a plane of `to` elements from each plane of `from` elements of `x`. `fill` gets several planes
-/// at once: which is the first, the input and the output.
+/// at once: which is the first, the input and the output, which is zeros.
 pub(crate) fn map_planes<E: Element>(
     x: &[E],
     from: usize,

@@ -191,7 +191,6 @@ impl<E: Element> Kernel for Backward<'_, E> {
     fn run<S: Simd>(self, _: S) {
         let Windows { rows, columns, input: [h, w], .. } = self.windows;
         let mut across = vec![E::ZERO; *w];
-        let mut sums = vec![E::ZERO; h * w];
         let planes = self.grad.chunks_exact(rows.len() * columns.len()).zip(self.dx.chunks_exact_mut(h * w));
         for (grad, dx) in planes {
             for (row, grad) in rows.iter().zip(grad.chunks_exact(columns.len())) {
@@ -201,12 +200,9 @@ impl<E: Element> Kernel for Backward<'_, E> {
                     let share = *grad / E::from_f64(divisor as f64);
                     across[column.inside.clone()].iter_mut().for_each(|sum| *sum += share);
                 }
-                for sums in sums[row.inside.start * w..row.inside.end * w].chunks_exact_mut(*w) {
-                    sums.iter_mut().zip(&across).for_each(|(sum, share)| *sum += *share);
+                for dx in dx[row.inside.start * w..row.inside.end * w].chunks_exact_mut(*w) {
+                    dx.iter_mut().zip(&across).for_each(|(sum, share)| *sum += *share);
                 }
-            }
-            for (dx, sum) in dx.iter_mut().zip(&mut sums) {
-                *dx = std::mem::replace(sum, Float::ZERO);
             }
         }
     }

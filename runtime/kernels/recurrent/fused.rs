@@ -2,8 +2,8 @@
 //! goes back through time the same way, with one matrix product for the weights of all steps.
 
 use super::cell::Cell;
-use super::step::{Gradients, Number, Values, product};
-use crate::kernels::element::{elements, not_a_float, with_elements};
+use super::step::{Gradients, Values, product};
+use crate::kernels::element::{Element, elements, not_a_float, with_elements};
 use crate::kernels::simd::dispatch_loops;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor, bail};
@@ -54,7 +54,7 @@ impl Sizes {
     }
 
     /// Hidden states as the weights want them: rows that end in a one where there is a bias.
-    fn augmented<T: Number>(self, hidden: &[T]) -> Vec<T> {
+    fn augmented<T: Element>(self, hidden: &[T]) -> Vec<T> {
         if self.columns == self.hidden {
             return hidden.to_vec();
         }
@@ -79,7 +79,7 @@ fn parts<T>(state: &mut [T], len: usize) -> [&mut [T]; 2] {
 
 impl<C: Cell> Fused<C> {
     /// The output and what the gradient needs.
-    fn forward<T: Number>(
+    fn forward<T: Element>(
         &self,
         inputs: &[T],
         weights: (&CpuStorage, &Layout),
@@ -110,7 +110,7 @@ impl<C: Cell> Fused<C> {
         Ok((out, saved))
     }
 
-    fn forward_storage<T: Number>(
+    fn forward_storage<T: Element>(
         &self,
         (inputs, inputs_layout): (&CpuStorage, &Layout),
         weights: (&CpuStorage, &Layout),
@@ -126,7 +126,7 @@ impl<C: Cell> Fused<C> {
     }
 
     /// The gradients of the gates' two parts and of the initial state, from that of the output.
-    fn through_time<T: Number>(
+    fn through_time<T: Element>(
         &self,
         saved: &[T],
         grad: &[T],
@@ -161,7 +161,7 @@ impl<C: Cell> Fused<C> {
     }
 
     /// `dhᵀ · h`: the gradient of the packed weights, over all steps at once.
-    fn weight_gradient<T: Number>(&self, dgates: &[T], out: &[T], initial: &[T]) -> Result<Vec<T>> {
+    fn weight_gradient<T: Element>(&self, dgates: &[T], out: &[T], initial: &[T]) -> Result<Vec<T>> {
         let Sizes { steps, batch, hidden, columns, .. } = self.sizes;
         let len = self.sizes.state();
         let mut before = vec![T::ZERO; steps * len];
@@ -178,7 +178,7 @@ impl<C: Cell> Fused<C> {
         product(dgates.to_vec(), &dgates_layout, &before, &Layout::contiguous((rows, columns)))
     }
 
-    fn backward<T: Number>(&self, [inputs, weights, state, out, grad]: [&Tensor; 5]) -> Result<[Tensor; 3]> {
+    fn backward<T: Element>(&self, [inputs, weights, state, out, grad]: [&Tensor; 5]) -> Result<[Tensor; 3]> {
         let Some(saved) = self.saved.as_ref().and_then(OnceLock::get) else {
             bail!("{}: the forward pass kept nothing for a gradient", C::NAME);
         };
@@ -204,7 +204,7 @@ struct Backward<T> {
     state: Vec<T>,
 }
 
-fn add<T: Number>(to: &mut [T], from: &[T]) {
+fn add<T: Element>(to: &mut [T], from: &[T]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
 }
 

@@ -7,12 +7,6 @@ use crate::kernels::simd::{Kernel, Simd};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Layout, Result};
 
-/// A number that recurrences are computed in: `f32` or `f64`.
-pub(super) trait Number: Element {}
-
-impl Number for f32 {}
-impl Number for f64 {}
-
 /// The new state of every unit of a step; rows are the batch.
 pub(super) struct Values<'a, C, T> {
     pub cell: C,
@@ -38,7 +32,7 @@ pub(super) struct Gradients<'a, C, T> {
     pub dh: &'a mut [T],
 }
 
-impl<C: Cell, T: Number> Kernel for Values<'_, C, T> {
+impl<C: Cell, T: Element> Kernel for Values<'_, C, T> {
     type Output = ();
 
     #[inline(always)]
@@ -65,7 +59,7 @@ impl<C: Cell, T: Number> Kernel for Values<'_, C, T> {
     }
 }
 
-impl<C: Cell, T: Number> Kernel for Gradients<'_, C, T> {
+impl<C: Cell, T: Element> Kernel for Gradients<'_, C, T> {
     type Output = ();
 
     #[inline(always)]
@@ -124,7 +118,7 @@ fn at<const N: usize, T: Float>(blocks: &[&[T]; N], used: usize, j: usize) -> [T
 }
 
 /// `left · right`, `[m, k] · [k, n]`, the right one in any layout.
-pub(super) fn product<T: Number>(
+pub(super) fn product<T: Element>(
     left: Vec<T>,
     left_layout: &Layout,
     right: &CpuStorage,

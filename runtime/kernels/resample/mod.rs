@@ -167,7 +167,6 @@ impl<E: Element> Kernel for Backward<'_, E> {
         let Resample { rows, columns, input: [h, w], output: [to_h, to_w] } = self.op;
         let (down_taps, across_taps) = (weighted::<E>(rows), weighted::<E>(columns));
         let mut across = vec![E::ZERO; *w];
-        let mut sums = vec![E::ZERO; h * w];
         for (grad, dx) in self.grad.chunks_exact(to_h * to_w).zip(self.dx.chunks_exact_mut(h * w)) {
             for (taps, grad) in down_taps.chunks_exact(rows.count).zip(grad.chunks_exact(*to_w)) {
                 across.fill(Float::ZERO);
@@ -175,12 +174,9 @@ impl<E: Element> Kernel for Backward<'_, E> {
                     taps.iter().for_each(|(column, weight)| across[*column] += *grad * *weight);
                 }
                 for (row, weight) in taps {
-                    let sums = sums[row * w..][..*w].iter_mut();
+                    let sums = dx[row * w..][..*w].iter_mut();
                     sums.zip(&across).for_each(|(sum, part)| *sum += *part * *weight);
                 }
-            }
-            for (dx, sum) in dx.iter_mut().zip(&mut sums) {
-                *dx = std::mem::replace(sum, Float::ZERO);
             }
         }
     }

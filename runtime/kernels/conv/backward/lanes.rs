@@ -24,6 +24,9 @@ pub(super) trait Real:
     /// Runs `work` with the vectors of `isa`.
     fn dispatch<W: Work<Self>>(isa: Isa, work: W);
 
+    /// Whether no number is infinite or NaN.
+    fn are_finite(numbers: &[Self], isa: Isa) -> bool;
+
     /// The forward kernels, where they are the faster ones for this type.
     const CONVOLVE: Option<Convolve<Self>>;
 }
@@ -73,6 +76,10 @@ impl<W: Work<f32>> simd::Kernel for Single<W> {
 impl Real for f32 {
     fn dispatch<W: Work<f32>>(isa: Isa, work: W) {
         simd::dispatch_to(isa, Single(work));
+    }
+
+    fn are_finite(numbers: &[f32], isa: Isa) -> bool {
+        cpu::is_finite(numbers, isa)
     }
 
     const CONVOLVE: Option<Convolve<f32>> = Some(cpu::plain);
@@ -128,6 +135,10 @@ impl<W: Work<f64>> simd::Kernel for Double<W> {
 impl Real for f64 {
     fn dispatch<W: Work<f64>>(isa: Isa, work: W) {
         simd::dispatch_loops_to(isa, Double(work));
+    }
+
+    fn are_finite(numbers: &[f64], _: Isa) -> bool {
+        numbers.iter().all(|number| number.is_finite())
     }
 
     const CONVOLVE: Option<Convolve<f64>> = None;

@@ -5,7 +5,6 @@
 //! every sum is split by the shape alone: the result is bit-equal for any number of threads.
 
 mod extent;
-mod finite;
 mod flipped;
 mod input;
 mod lanes;

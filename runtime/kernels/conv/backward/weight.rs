@@ -2,7 +2,6 @@
 //! vectors along the width, several output channels and taps in registers.
 
 use super::extent::Extent;
-use super::finite::is_finite;
 use super::lanes::{Lanes, Real, Work};
 use super::mask::{Margin, Planes};
 use super::phases::{Phases, phases};
@@ -24,7 +23,7 @@ const COLUMNS: usize = 36;
 pub(super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R], grad: &Planes<R>) -> Vec<R> {
     let columns = extent.inputs * extent.taps();
     let channels = extent.groups * extent.outputs;
-    let finite = grad.is_finite() && is_finite(isa, input);
+    let finite = grad.is_finite() && R::are_finite(input, isa);
     let input = phases(isa, extent, input, grad.pitch);
     let scan = Scan::new(extent, grad, &input, finite);
 

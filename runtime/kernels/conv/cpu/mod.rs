@@ -8,6 +8,7 @@ mod dilated;
 mod direct;
 pub(super) mod epilogue;
 mod finish;
+mod finite;
 mod operand;
 mod packed;
 mod portable;
@@ -22,6 +23,7 @@ use crate::kernels::simd::Isa;
 use candle_core::backend::BackendStorage;
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
+pub(super) use finite::is_finite;
 use half::{bf16, f16};
 pub(super) use operand::Values;
 

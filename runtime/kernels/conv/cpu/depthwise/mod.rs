@@ -6,8 +6,8 @@
 mod rows;
 
 use super::finish::Finish;
+use super::finite::is_finite;
 use super::operand::Values;
-use super::winograd::is_finite;
 use super::{Output, reserve};
 use crate::kernels::activation::Activation;
 use crate::kernels::conv::ConvShape;

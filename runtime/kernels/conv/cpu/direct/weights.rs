@@ -1,6 +1,8 @@
 //! The order in which the micro-kernel reads the weights.
 
 use super::plan::Plan;
+use crate::kernels::conv::cpu::finite::is_finite;
+use crate::kernels::simd::Isa;
 use rayon::prelude::*;
 
 /// A packed weight.
@@ -13,8 +15,8 @@ pub(super) struct Packed {
 /// `[out_channels, in_channels, kernel]` as `[groups][chunks][blocks][taps of the chunk][channels of the
 /// block]`. The last block of a group may be narrower, and ends with zeros where it is wider than the
 /// channels that are left.
-pub(super) fn pack(plan: &Plan, weight: &[f32]) -> Packed {
-    let finite = weight.iter().all(|weight| weight.is_finite());
+pub(super) fn pack(plan: &Plan, weight: &[f32], isa: Isa) -> Packed {
+    let finite = is_finite(weight, isa);
     let floats = if weight.is_empty() { vec![] } else { blocks(plan, weight) };
     Packed { floats, finite }
 }
