@@ -4,6 +4,7 @@ pub mod activation;
 pub(crate) mod channels;
 pub mod conv;
 pub mod ctc;
+pub mod cuda;
 pub(crate) mod descent;
 pub(crate) mod element;
 pub(crate) mod elementwise;
