@@ -1,5 +1,7 @@
 //! The convolution's gradients against plain loops, finite differences and candle's own backward pass.
 
+mod common;
+
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
@@ -223,7 +225,7 @@ const ACTIVATIONS: [Activation; 6] = [
 ];
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 192, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(common::config(192))]
 
     #[test]
     fn agrees_with_plain_loops(case in cases(), activation in proptest::sample::select(&ACTIVATIONS[..])) {

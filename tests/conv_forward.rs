@@ -1,5 +1,7 @@
 //! The fused convolution's forward pass against a plain loop in f64 and against candle's own operations.
 
+mod common;
+
 use proptest::prelude::*;
 use sconce::candle::{DType, Device, Result, Tensor};
 use sconce::kernels::activation::Activation;
@@ -259,7 +261,7 @@ prop_compose! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(common::config(200))]
 
     #[test]
     fn agrees_with_the_definition(case in cases()) {

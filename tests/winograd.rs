@@ -1,5 +1,7 @@
 //! Winograd's convolution against the definition in double precision.
 
+mod common;
+
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::winograd::{Epilogue, PackedWinograd, Shape, Tile, run};
@@ -167,7 +169,7 @@ fn shapes() -> impl Strategy<Value = Shape> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(common::config(48))]
 
     #[test]
     fn agrees_with_the_definition(

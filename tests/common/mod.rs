@@ -7,9 +7,11 @@ pub mod layer;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::test_runner::{Config, TestCaseError};
 
-/// How many random settings each property is tried on.
+/// How many random settings each property is tried on: `cases`, or as many times that as the environment's
+/// `SCONCE_TEST_FACTOR` says.
 pub fn config(cases: u32) -> Config {
-    Config { cases, failure_persistence: None, ..Config::default() }
+    let factor = std::env::var("SCONCE_TEST_FACTOR").map_or(1, |factor| factor.parse().expect("a number"));
+    Config { cases: cases * factor, failure_persistence: None, ..Config::default() }
 }
 
 /// A property's failure, from anything that prints.
