@@ -1,11 +1,29 @@
 //! NEON.
+//!
+//! Unit tests compile it on other machines too, over intrinsics in plain Rust (`emulated`).
+
+#[cfg(not(target_arch = "aarch64"))]
+mod emulated;
+
+#[cfg(test)]
+mod tests;
 
 use super::Simd;
+#[cfg(not(target_arch = "aarch64"))]
+use emulated::*;
+#[cfg(target_arch = "aarch64")]
 use std::arch::aarch64::*;
 
 /// NEON. Only [`dispatch_to`](super::dispatch_to) makes one.
 #[derive(Clone, Copy)]
 pub struct Neon(pub(super) ());
+
+#[cfg(not(target_arch = "aarch64"))]
+impl Neon {
+    pub(super) fn emulated() -> Self {
+        Self(())
+    }
+}
 
 // SAFETY of every block below: NEON is part of aarch64, and pointers are the caller's promise.
 // `fmax` and `fmin` return NaN where either operand is NaN.

@@ -1,0 +1,70 @@
+//! The NEON intrinsics that the kernels use, in plain Rust, under `std::arch::aarch64`'s names and types: so that
+//! what is written for NEON is compiled and tested on machines without it.
+#![allow(non_camel_case_types, reason = "the names are the architecture's")]
+#![allow(clippy::missing_safety_doc, reason = "as the intrinsics: pointers to four floats")]
+
+use std::array::from_fn;
+
+/// Four lanes of a register.
+#[derive(Clone, Copy)]
+pub struct float32x4_t([f32; 4]);
+
+fn lanewise(f: impl Fn(usize) -> f32) -> float32x4_t {
+    float32x4_t(from_fn(f))
+}
+
+pub unsafe fn vdupq_n_f32(x: f32) -> float32x4_t {
+    float32x4_t([x; 4])
+}
+
+pub unsafe fn vld1q_f32(from: *const f32) -> float32x4_t {
+    // SAFETY: the caller's promise of four floats; an array of floats needs no more alignment.
+    float32x4_t(unsafe { from.cast::<[f32; 4]>().read() })
+}
+
+pub unsafe fn vst1q_f32(to: *mut f32, v: float32x4_t) {
+    // SAFETY: as in `vld1q_f32`.
+    unsafe { to.cast::<[f32; 4]>().write(v.0) }
+}
+
+/// The even elements of `a` followed by `b`.
+pub unsafe fn vuzp1q_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    float32x4_t([a.0[0], a.0[2], b.0[0], b.0[2]])
+}
+
+/// The odd elements of `a` followed by `b`.
+pub unsafe fn vuzp2q_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    float32x4_t([a.0[1], a.0[3], b.0[1], b.0[3]])
+}
+
+pub unsafe fn vaddq_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    lanewise(|i| a.0[i] + b.0[i])
+}
+
+pub unsafe fn vsubq_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    lanewise(|i| a.0[i] - b.0[i])
+}
+
+pub unsafe fn vmulq_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    lanewise(|i| a.0[i] * b.0[i])
+}
+
+/// `a + b · c`, rounded once.
+pub unsafe fn vfmaq_f32(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+    lanewise(|i| b.0[i].mul_add(c.0[i], a.0[i]))
+}
+
+/// NaN where either operand is.
+pub unsafe fn vmaxq_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    lanewise(|i| if a.0[i] > b.0[i] || a.0[i].is_nan() { a.0[i] } else { b.0[i] })
+}
+
+/// NaN where either operand is.
+pub unsafe fn vminq_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    lanewise(|i| if a.0[i] < b.0[i] || a.0[i].is_nan() { a.0[i] } else { b.0[i] })
+}
+
+/// In pairs, as the instruction adds.
+pub unsafe fn vaddvq_f32(v: float32x4_t) -> f32 {
+    (v.0[0] + v.0[1]) + (v.0[2] + v.0[3])
+}
