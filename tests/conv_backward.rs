@@ -358,7 +358,7 @@ fn is_bit_equal_for_any_number_of_threads() -> Result<()> {
             all(&pool.install(|| run(&tensors, &case.geometry, Activation::Relu)).unwrap())
         };
         let one = with(1);
-        for threads in [2, 3, 8] {
+        for threads in common::THREADS {
             assert!(one == with(threads), "{threads} threads differ from one");
         }
     }

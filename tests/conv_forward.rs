@@ -405,7 +405,7 @@ fn large_shapes_on_every_instruction_set() {
 fn any_number_of_threads_gives_the_same_bits() {
     for case in large() {
         let data = case.data(DType::F32);
-        let results = [1, 2, 3, 8].map(|threads| {
+        let results = common::THREADS.map(|threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let output = pool.install(|| run(&data, &case.geometry)).unwrap();
             flat(&output).into_iter().map(f64::to_bits).collect::<Vec<_>>()

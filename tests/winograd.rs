@@ -220,7 +220,7 @@ fn threads_do_not_change_a_bit() {
                 pool.install(|| convolve(isa, tile, &shape, &problem.input, &problem.weight, &epilogue))
             };
             let one: Vec<u32> = with(1).into_iter().map(f32::to_bits).collect();
-            for threads in [2, 3, 7] {
+            for threads in common::THREADS {
                 assert!(
                     with(threads).into_iter().map(f32::to_bits).eq(one.iter().copied()),
                     "{isa:?} {tile:?}"

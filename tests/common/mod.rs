@@ -7,12 +7,16 @@ pub mod layer;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::test_runner::{Config, TestCaseError};
 
-/// How many random settings each property is tried on: `cases`, or as many times that as the environment's
-/// `SCONCE_TEST_FACTOR` says.
+/// How many random settings each property is tried on: `cases`, or as many percent of that as the environment's
+/// `SCONCE_TEST_PERCENT` says.
 pub fn config(cases: u32) -> Config {
-    let factor = std::env::var("SCONCE_TEST_FACTOR").map_or(1, |factor| factor.parse().expect("a number"));
-    Config { cases: cases * factor, failure_persistence: None, ..Config::default() }
+    let percent =
+        std::env::var("SCONCE_TEST_PERCENT").map_or(100, |percent| percent.parse().expect("a number"));
+    Config { cases: (cases * percent).div_ceil(100), failure_persistence: None, ..Config::default() }
 }
+
+/// Numbers of threads that must all give the same bits.
+pub const THREADS: [usize; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 13, 16, 33, 64];
 
 /// A property's failure, from anything that prints.
 pub fn fail(error: impl std::fmt::Display) -> TestCaseError {
