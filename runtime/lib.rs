@@ -71,6 +71,7 @@ pub use candle_core as candle;
 pub use candle_nn as nn;
 pub use config::Config;
 pub use error::{Error, Result};
+pub use kernels::cuda::set_tf32;
 pub use load::{Load, LoadReport, Misshapen};
 pub use module::{Forward, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};
 pub use random::manual_seed;
