@@ -18,8 +18,7 @@ pub struct Target {
 
 impl Target {
     /// An A100 without TF32: what a plan is made for where there is no device.
-    pub const A100: Self =
-        Self { capability: (8, 0), multiprocessors: 108, shared: 163 << 10, tf32: false };
+    pub const A100: Self = Self { capability: (8, 0), multiprocessors: 108, shared: 163 << 10, tf32: false };
 
     /// Whether the device has tensor cores for f16, bf16 and TF32, and copies into shared memory that run
     /// beside the arithmetic.
