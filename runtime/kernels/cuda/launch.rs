@@ -33,9 +33,8 @@ pub(crate) fn launch<S: Into<Shape>>(
         }
     }
     let outputs = run(op, &plan, &storages)?.into_iter().zip(shapes);
-    let tensor = |(storage, shape)| {
-        Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false)
-    };
+    let tensor =
+        |(storage, shape)| Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false);
     Ok(outputs.map(tensor).collect())
 }
 

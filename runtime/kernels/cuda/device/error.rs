@@ -64,7 +64,10 @@ pub fn allocating(op: &str, device: &CudaDevice, buffer: Buffer, error: Error) -
         Some(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => {
             let bytes = buffer.elements.saturating_mul(buffer.dtype.size_in_bytes());
             let location = device.location();
-            Error::msg(format!("{op}: out of memory, expected {bytes} bytes on {location:?} ({})", free(device)))
+            Error::msg(format!(
+                "{op}: out of memory, expected {bytes} bytes on {location:?} ({})",
+                free(device)
+            ))
         }
         _ => Error::msg(format!("{op}: {error}")),
     }

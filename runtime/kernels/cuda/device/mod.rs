@@ -64,8 +64,9 @@ pub(crate) fn run(
 
     let stream = device.cuda_stream();
     let operands = dense.iter().map(|operand| operand.address(&stream)).collect::<Result<Vec<_>>>()?;
-    let [written, between] = [&outputs, &scratch]
-        .map(|buffers| buffers.iter().map(|buffer| Address::of(buffer, 0, &stream)).collect::<Result<Vec<_>>>());
+    let [written, between] = [&outputs, &scratch].map(|buffers| {
+        buffers.iter().map(|buffer| Address::of(buffer, 0, &stream)).collect::<Result<Vec<_>>>()
+    });
     let memory = Memory { operands, outputs: written?, scratch: between? };
     for launch in &program.launches {
         submit(op, &device, &stream, launch, &memory)?;
@@ -134,7 +135,13 @@ impl Value {
     }
 }
 
-fn submit(op: &str, device: &CudaDevice, stream: &CudaStream, launch: &Launch, memory: &Memory) -> Result<()> {
+fn submit(
+    op: &str,
+    device: &CudaDevice,
+    stream: &CudaStream,
+    launch: &Launch,
+    memory: &Memory,
+) -> Result<()> {
     let Launch { module, kernel, grid, block, shared, args } = launch;
     if grid.contains(&0) {
         return Ok(());
