@@ -1,0 +1,154 @@
+//! Runs a [`Program`] on candle's CUDA device: on its stream, in order with candle's own kernels, and without
+//! waiting for any of them.
+
+mod error;
+mod graph;
+mod modules;
+mod operand;
+
+pub(crate) use graph::Graph;
+
+use super::{Arg, Launch, Operand, Program, Target};
+use candle_core::backend::{BackendDevice, BackendStorage};
+use candle_core::cuda::cudarc::driver::{
+    CudaStream, LaunchArgs, LaunchConfig, PushKernelArg, sys::CUdevice_attribute,
+};
+use candle_core::{CudaDevice, CudaStorage, Result, Shape, bail};
+use operand::{Address, Dense};
+
+/// The device of `ordinal`, with a stream of its own: the one that a graph can be captured from and any thread
+/// may use.
+pub(crate) fn open(ordinal: usize) -> Result<CudaDevice> {
+    CudaDevice::new_with_stream(ordinal).map_err(|error| error::opening(ordinal, error))
+}
+
+/// What a plan for `device` has to know.
+pub(crate) fn target(device: &CudaDevice) -> Result<Target> {
+    use CUdevice_attribute::{
+        CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN as SHARED,
+        CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as MULTIPROCESSORS,
+    };
+    let stream = device.cuda_stream();
+    let attribute = |attribute| -> Result<u32> {
+        let value = stream.context().attribute(attribute).map_err(error::driver)?;
+        Ok(u32::try_from(value).unwrap_or(0))
+    };
+    Ok(Target {
+        capability: error::capability(device)?.min(modules::capability()),
+        multiprocessors: attribute(MULTIPROCESSORS)?,
+        shared: attribute(SHARED)?,
+        tf32: super::tf32(),
+    })
+}
+
+/// Runs the program that `plan` makes for the operands' device, and returns its outputs. `op` names the
+/// operation in errors.
+pub(crate) fn run(
+    op: &'static str,
+    plan: &dyn Fn(&Target) -> Result<Program>,
+    operands: &[Operand],
+) -> Result<Vec<CudaStorage>> {
+    let Some((first, _)) = operands.first() else { bail!("{op}: expected an operand, got none") };
+    let device = first.device().clone();
+    for (i, (operand, _)) in operands.iter().enumerate() {
+        if !operand.device().same_device(&device) {
+            let [expected, given] = [&device, operand.device()].map(|device| device.location());
+            bail!("{op}: expected operand {i} on {expected:?} as the first, got one on {given:?}")
+        }
+    }
+    let program = plan(&target(&device)?)?;
+    let dense = operands.iter().map(|operand| Dense::of(*operand)).collect::<Result<Vec<_>>>();
+    let dense = dense.map_err(|error| error::at(op, &device, error))?;
+    let outputs = allocate(op, &device, &program.outputs)?;
+    let scratch = allocate(op, &device, &program.scratch)?;
+
+    let stream = device.cuda_stream();
+    let operands = dense.iter().map(|operand| operand.address(&stream)).collect::<Result<Vec<_>>>()?;
+    let [written, between] = [&outputs, &scratch]
+        .map(|buffers| buffers.iter().map(|buffer| Address::of(buffer, 0, &stream)).collect::<Result<Vec<_>>>());
+    let memory = Memory { operands, outputs: written?, scratch: between? };
+    for launch in &program.launches {
+        submit(op, &device, &stream, launch, &memory)?;
+    }
+    drop(memory);
+    Ok(outputs)
+}
+
+/// Memory as it comes; the program's launches write all of it that anything reads.
+fn allocate(op: &str, device: &CudaDevice, buffers: &[super::Buffer]) -> Result<Vec<CudaStorage>> {
+    let allocate = |buffer: &super::Buffer| {
+        // The driver hands out nothing for no bytes.
+        let shape = Shape::from(buffer.elements.max(1));
+        // SAFETY: nothing reads the memory before the program's launches, which write it; they run on the
+        // stream that it is allocated on.
+        let storage = unsafe { device.alloc_uninit(&shape, buffer.dtype) };
+        storage.map_err(|error| error::allocating(op, device, *buffer, error))
+    };
+    buffers.iter().map(allocate).collect()
+}
+
+/// Where a program's buffers lie.
+struct Memory<'a> {
+    operands: Vec<Address<'a>>,
+    outputs: Vec<Address<'a>>,
+    scratch: Vec<Address<'a>>,
+}
+
+/// An argument as the driver takes it: by the address of a value of the parameter's type.
+enum Value {
+    Pointer(u64),
+    Int(i32),
+    Float(f32),
+    Double(f64),
+    /// As long as the longest structure: the driver reads as much as the kernel's own has.
+    Ints(Box<[i32; Arg::MOST_INTS]>),
+}
+
+impl Value {
+    fn of(arg: &Arg, memory: &Memory) -> Option<Self> {
+        let pointer = |addresses: &[Address], i: usize| Some(Value::Pointer(addresses.get(i)?.pointer));
+        match arg {
+            Arg::Operand(i) => pointer(&memory.operands, *i),
+            Arg::Output(i) => pointer(&memory.outputs, *i),
+            Arg::Scratch(i) => pointer(&memory.scratch, *i),
+            Arg::Absent => Some(Value::Pointer(0)),
+            Arg::Int(value) => Some(Value::Int(*value)),
+            Arg::Float(value) => Some(Value::Float(*value)),
+            Arg::Double(value) => Some(Value::Double(*value)),
+            Arg::Ints(values) => {
+                let mut all = Box::new([0; Arg::MOST_INTS]);
+                all.get_mut(..values.len())?.copy_from_slice(values);
+                Some(Value::Ints(all))
+            }
+        }
+    }
+
+    fn push<'a>(&'a self, args: &mut LaunchArgs<'a>) {
+        match self {
+            Value::Pointer(value) => args.arg(value),
+            Value::Int(value) => args.arg(value),
+            Value::Float(value) => args.arg(value),
+            Value::Double(value) => args.arg(value),
+            Value::Ints(values) => args.arg(&values[0]),
+        };
+    }
+}
+
+fn submit(op: &str, device: &CudaDevice, stream: &CudaStream, launch: &Launch, memory: &Memory) -> Result<()> {
+    let Launch { module, kernel, grid, block, shared, args } = launch;
+    if grid.contains(&0) {
+        return Ok(());
+    }
+    let function = modules::function(op, device, module, kernel, *shared)?;
+    let values: Option<Vec<Value>> = args.iter().map(|arg| Value::of(arg, memory)).collect();
+    let Some(values) = values else { bail!("{op}: {kernel} is launched with an argument that is not there") };
+    let mut builder = stream.launch_builder(&function);
+    values.iter().for_each(|value| value.push(&mut builder));
+    let [grid_dim, block_dim] = [grid, block].map(|[x, y, z]| (*x, *y, *z));
+    let config = LaunchConfig { grid_dim, block_dim, shared_mem_bytes: *shared };
+    // SAFETY: the program's arguments are the kernel's parameters, and its buffers as long as the kernel's
+    // accesses; that is what the plans are tested for, by the emulator with guarded memory. All of them live
+    // until they are freed on this same stream, behind this launch.
+    unsafe { builder.launch(config) }.map_err(|error| error::launching(op, launch, error))?;
+    Ok(())
+}
