@@ -4,6 +4,7 @@
 //! Plans are therefore the same code on every machine, whether a GPU runs them (`device`, under the feature
 //! `cuda`) or, in tests, the emulator that runs the `.cu` sources on the CPU.
 
+mod activation;
 mod program;
 mod target;
 
