@@ -1,0 +1,121 @@
+//! Which kernels compute the gradients: the written rule.
+
+use super::input::Grid;
+use crate::kernels::conv::ConvShape;
+use crate::kernels::cuda::Target;
+use candle_core::DType;
+
+/// How a gradient is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Directly, for one input channel a group.
+    Depthwise,
+    /// As an implicit GEMM with multiply-adds, in the dtype's accumulator.
+    Cores(Tile),
+    /// As an implicit GEMM on tensor cores: f16, bf16, or f32 rounded to TF32.
+    TensorCores(Tile),
+}
+
+/// The part of the result that one block computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tile {
+    /// For few channels.
+    Narrow,
+    /// For little work, so that it fills the device.
+    Medium,
+    /// For much work: the fewest loads for each product.
+    Large,
+}
+
+/// How the gradients of input and weight are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Methods {
+    pub input: Method,
+    pub weight: Method,
+}
+
+/// Channels of a group from which tensor cores pay for what padding wastes.
+const TENSOR_CHANNELS: usize = 16;
+/// Multiply-adds from which they pay for the launches that pack their operands, some 10 µs.
+const TENSOR_WORK: usize = 1 << 26;
+/// Rows up to which the narrow tile wastes less than the others.
+const NARROW: usize = 32;
+/// Rows and columns from which a large tile is full enough.
+const LARGE: usize = 96;
+/// Pixels of each block of a large tile, where the sum over the pixels is cut until it fills a device, and
+/// blocks that do.
+const LARGE_PIXELS: usize = 512;
+const LARGE_BLOCKS: usize = 128;
+
+impl Methods {
+    /// - One input channel a group: directly.
+    /// - Tensor cores, where the device has them, the dtype is theirs (f32: where TF32 is allowed), a group has
+    ///   at least 16 channels on both sides and the work is worth the packing; else multiply-adds.
+    /// - The large tile where the result fills it and there are enough blocks for every multiprocessor. For the
+    ///   weight, enough is a constant: how its sums are cut depends on the shape and the dtype alone.
+    pub fn choose(shape: &ConvShape, dtype: DType, target: &Target) -> Self {
+        if shape.group_inputs() == 1 {
+            return Self { input: Method::Depthwise, weight: Method::Depthwise };
+        }
+        let tensor = on_tensor_cores(shape, dtype, target);
+        let method = |tile| if tensor { Method::TensorCores(tile) } else { Method::Cores(tile) };
+        // Its sums would not fit into a thread's registers.
+        let large = tensor || dtype != DType::F64;
+        Self {
+            input: method(tile_of_input(shape, large, target)),
+            weight: method(tile_of_weight(shape, large)),
+        }
+    }
+}
+
+fn on_tensor_cores(shape: &ConvShape, dtype: DType, target: &Target) -> bool {
+    let theirs = match dtype {
+        DType::F16 | DType::BF16 => true,
+        DType::F32 => target.tf32,
+        _ => false,
+    };
+    let channels = shape.group_inputs().min(shape.group_outputs());
+    let work = shape.output_elements().saturating_mul(shape.taps());
+    target.has_tensor_cores() && theirs && channels >= TENSOR_CHANNELS && work >= TENSOR_WORK
+}
+
+fn tile_of_input(shape: &ConvShape, large: bool, target: &Target) -> Tile {
+    let enough = || Grid::new(shape, Tile::Large.on_cores()).blocks >= target.multiprocessors as usize;
+    match shape.group_inputs() {
+        ..=NARROW => Tile::Narrow,
+        LARGE.. if large && enough() => Tile::Large,
+        _ => Tile::Medium,
+    }
+}
+
+fn tile_of_weight(shape: &ConvShape, large: bool) -> Tile {
+    let (rows, columns) = (shape.group_outputs(), shape.taps());
+    let pixels = shape.batch * shape.output[0] * shape.output[1];
+    let [high, wide] = Tile::Large.on_cores();
+    let tiles = rows.div_ceil(high) * columns.div_ceil(wide) * shape.geometry.groups;
+    match rows {
+        ..=NARROW => Tile::Narrow,
+        LARGE.. if large && columns >= LARGE && tiles * pixels >= LARGE_BLOCKS * LARGE_PIXELS => Tile::Large,
+        _ => Tile::Medium,
+    }
+}
+
+impl Tile {
+    /// Rows and columns, where multiply-adds compute it.
+    pub(super) fn on_cores(self) -> [usize; 2] {
+        match self {
+            Self::Narrow => [16, 128],
+            Self::Medium => [64, 64],
+            Self::Large => [128, 128],
+        }
+    }
+
+    /// Rows and columns, where tensor cores do.
+    pub(super) fn on_tensor_cores(self) -> [usize; 2] {
+        match self {
+            Self::Narrow => [32, 128],
+            Self::Medium => [64, 64],
+            Self::Large => [128, 128],
+        }
+    }
+}
