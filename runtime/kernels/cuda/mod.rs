@@ -18,6 +18,8 @@ mod target;
 pub(crate) use device::{Graph, run};
 pub(crate) use launch::{Operand, launch, launch_in_place, runs_on};
 pub use program::{Arg, Buffer, Launch, Program};
+#[doc(hidden)]
+pub use target::poison;
 pub use target::{Target, set_tf32, tf32};
 
 use candle_core::Device;

@@ -8,10 +8,10 @@ mod operand;
 
 pub(crate) use graph::Graph;
 
-use super::{Arg, Launch, Operand, Program, Target};
+use super::{Arg, Launch, Operand, Program, Target, target};
 use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::cuda::cudarc::driver::{
-    CudaStream, LaunchArgs, LaunchConfig, PushKernelArg, sys::CUdevice_attribute,
+    CudaStream, LaunchArgs, LaunchConfig, PushKernelArg, result::memset_d8_async, sys::CUdevice_attribute,
 };
 use candle_core::{CudaDevice, CudaStorage, Result, Shape, bail};
 use operand::{Address, Dense};
@@ -23,7 +23,7 @@ pub(crate) fn open(ordinal: usize) -> Result<CudaDevice> {
 }
 
 /// What a plan for `device` has to know.
-pub(crate) fn target(device: &CudaDevice) -> Result<Target> {
+fn facts(device: &CudaDevice) -> Result<Target> {
     use CUdevice_attribute::{
         CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN as SHARED,
         CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as MULTIPROCESSORS,
@@ -56,7 +56,7 @@ pub(crate) fn run(
             bail!("{op}: expected operand {i} on {expected:?} as the first, got one on {given:?}")
         }
     }
-    let program = plan(&target(&device)?)?;
+    let program = plan(&facts(&device)?)?;
     let dense = operands.iter().map(|operand| Dense::of(*operand)).collect::<Result<Vec<_>>>();
     let dense = dense.map_err(|error| error::at(op, &device, error))?;
     let outputs = allocate(op, &device, &program.outputs)?;
@@ -68,6 +68,10 @@ pub(crate) fn run(
         buffers.iter().map(|buffer| Address::of(buffer, 0, &stream)).collect::<Result<Vec<_>>>()
     });
     let memory = Memory { operands, outputs: written?, scratch: between? };
+    if target::poisons() {
+        poison(&stream, &program.outputs, &memory.outputs)?;
+        poison(&stream, &program.scratch, &memory.scratch)?;
+    }
     for launch in &program.launches {
         submit(op, &device, &stream, launch, &memory)?;
     }
@@ -86,6 +90,20 @@ fn allocate(op: &str, device: &CudaDevice, buffers: &[super::Buffer]) -> Result<
         storage.map_err(|error| error::allocating(op, device, *buffer, error))
     };
     buffers.iter().map(allocate).collect()
+}
+
+/// Fills buffers with ones, of which every float is a NaN.
+fn poison(stream: &CudaStream, buffers: &[super::Buffer], addresses: &[Address]) -> Result<()> {
+    for (buffer, address) in buffers.iter().zip(addresses) {
+        let bytes = buffer.elements * buffer.dtype.size_in_bytes();
+        if bytes > 0 {
+            // SAFETY: the buffer is so long, and nothing but later work on this stream uses it.
+            let filled =
+                unsafe { memset_d8_async(address.pointer, u8::MAX, bytes, stream.cu_stream()) };
+            filled.map_err(error::driver)?;
+        }
+    }
+    Ok(())
 }
 
 /// Where a program's buffers lie.
