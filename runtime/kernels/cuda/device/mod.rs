@@ -98,8 +98,7 @@ fn poison(stream: &CudaStream, buffers: &[super::Buffer], addresses: &[Address])
         let bytes = buffer.elements * buffer.dtype.size_in_bytes();
         if bytes > 0 {
             // SAFETY: the buffer is so long, and nothing but later work on this stream uses it.
-            let filled =
-                unsafe { memset_d8_async(address.pointer, u8::MAX, bytes, stream.cu_stream()) };
+            let filled = unsafe { memset_d8_async(address.pointer, u8::MAX, bytes, stream.cu_stream()) };
             filled.map_err(error::driver)?;
         }
     }
