@@ -9,6 +9,7 @@ mod axes;
 pub mod backward;
 mod composed;
 pub mod cpu;
+pub mod cuda;
 mod geometry;
 mod op;
 mod shape;
