@@ -151,9 +151,8 @@ fn settings(
 
 fn random(cases: u32, settings: impl Strategy<Value = Setting>, check: impl Fn(&Setting) -> Result<()>) {
     let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
-    let outcome = runner.run(&settings, |setting| {
-        check(&setting).map_err(|error| TestCaseError::fail(error.to_string()))
-    });
+    let outcome = runner
+        .run(&settings, |setting| check(&setting).map_err(|error| TestCaseError::fail(error.to_string())));
     outcome.unwrap_or_else(|error| panic!("{error}"));
 }
 
@@ -177,7 +176,8 @@ fn what_the_rule_chooses_is_right() {
             let case = setting.case(dtype)?;
             let chosen = program(&case.shape, dtype, &case.options, &TARGET)?;
             let same = |variant: &&Variant| {
-                program_with(&case.shape, dtype, &case.options, **variant).is_ok_and(|program| program == chosen)
+                program_with(&case.shape, dtype, &case.options, **variant)
+                    .is_ok_and(|program| program == chosen)
             };
             let all = variants(&case.shape, dtype, &TARGET);
             let variant = all.iter().find(same).ok_or_else(|| candle_core::Error::msg("no such variant"))?;

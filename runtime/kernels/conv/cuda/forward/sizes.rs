@@ -20,7 +20,8 @@ pub fn sizes(shape: &ConvShape) -> Result<Arg> {
     let ConvShape { batch, in_channels, out_channels, input, kernel, output, geometry } = *shape;
     let plane = output[0] * output[1];
     // What nobody steps over may be of any size: it is cut.
-    let [stride, dilation] = [geometry.stride, geometry.dilation].map(|pair| pair.map(|n| n.min(MOST_PLACES)));
+    let [stride, dilation] =
+        [geometry.stride, geometry.dilation].map(|pair| pair.map(|n| n.min(MOST_PLACES)));
     let fields = [
         &[batch, in_channels, out_channels][..],
         &input,
@@ -45,7 +46,11 @@ fn check(shape: &ConvShape) -> Result<()> {
         ("rows with padding", padded(0), MOST_PLACES),
         ("columns with padding", padded(1), MOST_PLACES),
         ("elements in an input's group", group.saturating_add(reach), MOST_ELEMENTS),
-        ("elements in an image's output", product(&[shape.out_channels, output[0], output[1]]), MOST_ELEMENTS),
+        (
+            "elements in an image's output",
+            product(&[shape.out_channels, output[0], output[1]]),
+            MOST_ELEMENTS,
+        ),
         ("output pixels in a batch", product(&[batch, output[0], output[1]]), MOST_ELEMENTS),
         ("products in a sum", shape.taps(), MOST_DEPTH),
     ] {
