@@ -15,7 +15,7 @@ mod launch;
 mod program;
 mod target;
 
-pub(crate) use device::{Graph, run, run_in_place};
+pub(crate) use device::{Graph, run};
 pub(crate) use launch::{Operand, launch, launch_in_place, runs_on};
 pub use program::{Arg, Buffer, Launch, Program};
 #[doc(hidden)]
