@@ -7,9 +7,7 @@ use rand::{Rng, SeedableRng};
 use sconce::candle::{DType, Device, Tensor, Var};
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::backward::{Needs, conv2d_backward};
-use sconce::kernels::conv::{
-    ConvGeometry, Epilogue, TransposeGeometry, conv_transpose2d, conv2d,
-};
+use sconce::kernels::conv::{ConvGeometry, Epilogue, TransposeGeometry, conv_transpose2d, conv2d};
 use sconce::kernels::norm::batch_norm_train;
 use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d};
 use sconce::train::optim::{AdamW, Optimizer, Sgd};
@@ -225,7 +223,8 @@ fn transposed(case: &mut Case) -> Result<Vec<Pair>> {
         groups,
     };
     let size = [2 + case.below(9), 2 + case.below(9)];
-    let (x, x_ref) = case.tensor(&[case.rng.random_range(1..4), inputs, size[0], size[1]])?;
+    let batch = 1 + case.below(3);
+    let (x, x_ref) = case.tensor(&[batch, inputs, size[0], size[1]])?;
     let (w, w_ref) = case.tensor(&[inputs, outputs, kernel[0], kernel[1]])?;
     let (b, b_ref) = case.tensor(&[outputs * groups])?;
     let run = |leaves: &[Var]| {
@@ -310,7 +309,8 @@ fn normalized(case: &mut Case) -> Result<Vec<Pair>> {
 }
 
 fn stepped(case: &mut Case) -> Result<Vec<Pair>> {
-    let (x, x_ref) = case.tensor(&[1 + case.below(3000)])?;
+    let elements = 1 + case.below(3000);
+    let (x, x_ref) = case.tensor(&[elements])?;
     let optimizer: Box<dyn Optimizer> = match case.below(3) {
         0 => Box::new(Sgd::new(0.1)),
         1 => Box::new(Sgd::new(0.1).momentum(0.9).nesterov(true).weight_decay(0.01)),

@@ -71,7 +71,8 @@ pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
     let mut csv = String::from("name,batch,format,ours_ms,candle_ms,floor_ms\n");
     let mut rows = Vec::new();
     let (layers, batches) = if arguments.short { (2, 1) } else { (LAYERS.len(), BATCHES.len()) };
-    for (layer, batch) in LAYERS[..layers].iter().flat_map(|l| BATCHES[..batches].iter().map(move |b| (l, b))) {
+    for (layer, batch) in LAYERS[..layers].iter().flat_map(|l| BATCHES[..batches].iter().map(move |b| (l, b)))
+    {
         let layer = Layer::of(*layer);
         for (i, format) in FORMATS.into_iter().enumerate() {
             format.choose();

@@ -167,6 +167,13 @@ impl Tally {
         output: &Tensor,
         target: &Tensor,
     ) -> Result<Vec<BatchLoss>> {
+        self.note(batch, loss, output, target)?;
+        // The first at once: it shows whether training begins well.
+        let due = self.examples == 0 || self.unread.len() == Self::BATCHES || loss.device().is_cpu();
+        if due { self.read() } else { Ok(Vec::new()) }
+    }
+
+    fn note(&mut self, batch: usize, loss: &Tensor, output: &Tensor, target: &Tensor) -> Result<()> {
         let examples = output.dims().first().copied().unwrap_or(1);
         let accuracy = match are_classes(output, target) {
             // Of no elements there is no mean to compute.
@@ -175,9 +182,7 @@ impl Tally {
             false => None,
         };
         self.unread.push(Unread { batch, examples, loss: unread(loss)?, accuracy });
-        // The first at once: it shows whether training begins well.
-        let due = self.examples == 0 || self.unread.len() == Self::BATCHES || loss.device().is_cpu();
-        if due { self.read() } else { Ok(Vec::new()) }
+        Ok(())
     }
 
     /// Reads what waits.
@@ -221,4 +226,31 @@ fn are_classes(logits: &Tensor, target: &Tensor) -> bool {
     let (logits, dims) = (logits.dims(), target.dims());
     let fits = logits.len() >= 2 && dims.len() + 1 == logits.len();
     fits && target.dtype().is_int() && dims[0] == logits[0] && dims[1..] == logits[2..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn numbers_read_together_are_those_read_one_by_one() -> Result<()> {
+        let logits = Tensor::new(&[[2f32, 1., 0.], [0., 1., 2.], [1., 2., 0.]], &Device::Cpu)?;
+        let (mut together, mut one_by_one) = (Tally::default(), Tally::default());
+        let mut losses = Vec::new();
+        for (batch, loss, target, rows) in
+            [(1, 0.5, vec![0u32, 1, 1], 3), (2, f64::INFINITY, vec![], 0), (4, 0.25, vec![1, 2], 2)]
+        {
+            let target = Tensor::from_vec(target, rows, &Device::Cpu)?;
+            let (loss, logits) = (Tensor::new(loss, &Device::Cpu)?, logits.narrow(0, 0, rows)?);
+            together.note(batch, &loss, &logits, &target)?;
+            losses.extend(one_by_one.add(batch, &loss, &logits, &target)?);
+        }
+        let read: Vec<_> = together.read()?.into_iter().map(|read| (read.batch, read.loss)).collect();
+        assert_eq!(read, losses.into_iter().map(|read| (read.batch, read.loss)).collect::<Vec<_>>());
+        assert_eq!(read, [(1, 0.5), (2, f64::INFINITY), (4, 0.25)]);
+        assert_eq!(together.examples, 5);
+        assert_eq!(together.accuracy.value().to_bits(), one_by_one.accuracy.value().to_bits());
+        Ok(())
+    }
 }

@@ -16,6 +16,15 @@ pub(crate) fn run(
     bail!("{op}: sconce was compiled without its feature `cuda`")
 }
 
+pub(crate) fn run_in_place(
+    op: &'static str,
+    plan: &dyn Fn(&Target) -> Result<Program>,
+    operands: &[Operand],
+    _targets: usize,
+) -> Result<()> {
+    run(op, plan, operands).map(|_| ())
+}
+
 /// There is none.
 pub(crate) struct Graph(Infallible);
 

@@ -1,6 +1,6 @@
 //! Operations on tensors that run a [`Program`].
 
-use super::device::run;
+use super::device::{run, run_in_place};
 use super::{Program, Target};
 use candle_core::op::BackpropOp;
 use candle_core::{CudaStorage, Device, Layout, Result, Shape, Storage, Tensor, bail};
@@ -21,7 +21,31 @@ pub(crate) fn launch<S: Into<Shape>>(
     shapes: impl IntoIterator<Item = S>,
     plan: impl Fn(&Target) -> Result<Program>,
 ) -> Result<Vec<Tensor>> {
-    let guards: Vec<_> = operands.iter().map(|tensor| tensor.storage_and_layout()).collect();
+    let outputs = with_storages(op, operands, |operands| run(op, &plan, operands))?.into_iter().zip(shapes);
+    let tensor =
+        |(storage, shape)| Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false);
+    Ok(outputs.map(tensor).collect())
+}
+
+/// Runs the program that `plan` makes, which changes its first operands, the `targets`, where they lie:
+/// contiguous, and from the start of their storage.
+pub(crate) fn launch_in_place(
+    op: &'static str,
+    targets: &[&Tensor],
+    operands: &[&Tensor],
+    plan: impl Fn(&Target) -> Result<Program>,
+) -> Result<()> {
+    let all = [targets, operands].concat();
+    with_storages(op, &all, |operands| run_in_place(op, &plan, operands, targets.len()))
+}
+
+/// Calls `f` with the storages of `tensors`.
+fn with_storages<T>(
+    op: &'static str,
+    tensors: &[&Tensor],
+    f: impl FnOnce(&[Operand]) -> Result<T>,
+) -> Result<T> {
+    let guards: Vec<_> = tensors.iter().map(|tensor| tensor.storage_and_layout()).collect();
     let mut storages = Vec::with_capacity(guards.len());
     for (storage, layout) in &guards {
         match &**storage {
@@ -32,17 +56,5 @@ pub(crate) fn launch<S: Into<Shape>>(
             }
         }
     }
-    let outputs = run(op, &plan, &storages)?.into_iter().zip(shapes);
-    let tensor =
-        |(storage, shape)| Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false);
-    Ok(outputs.map(tensor).collect())
-}
-
-/// Runs the program, which writes to its operands: it has no outputs.
-pub(crate) fn launch_in_place(
-    op: &'static str,
-    operands: &[&Tensor],
-    plan: impl Fn(&Target) -> Result<Program>,
-) -> Result<()> {
-    launch(op, operands, [(); 0], plan).map(|_| ())
+    f(&storages)
 }

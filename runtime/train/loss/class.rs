@@ -236,11 +236,11 @@ fn log_softmax(logits: &Tensor) -> Result<Tensor> {
 }
 
 /// An error that names the first of `index` that is no class. Where it is not on the CPU, nobody waits for it
-/// to be read: those that are no class become 0, and where they are is told, for their losses to be NaN.
+/// to be read: see [`without_strangers`].
 fn check_indices(index: Tensor, classes: usize) -> Result<(Tensor, Option<Tensor>)> {
     if !index.device().is_cpu() {
-        let strangers = (index.lt(0i64)? + index.ge(classes as i64)?)?;
-        return Ok((strangers.where_cond(&index.zeros_like()?, &index)?, Some(strangers)));
+        let (index, strangers) = without_strangers(&index, classes)?;
+        return Ok((index, Some(strangers)));
     }
     let indices = index.flatten_all()?.to_vec1::<i64>()?;
     match indices.iter().position(|&i| i < 0 || i as u64 >= classes as u64) {
@@ -250,5 +250,26 @@ fn check_indices(index: Tensor, classes: usize) -> Result<(Tensor, Option<Tensor
             Err(Error::msg(message))
         }
         None => Ok((index, None)),
+    }
+}
+
+/// The index with 0 for whatever is no class, and where that was: those losses are to be NaN.
+fn without_strangers(index: &Tensor, classes: usize) -> Result<(Tensor, Tensor)> {
+    let strangers = (index.lt(0i64)? + index.ge(classes as i64)?)?;
+    Ok((strangers.where_cond(&index.zeros_like()?, index)?, strangers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn what_is_no_class_is_found_without_reading_it() -> Result<()> {
+        let index = Tensor::new(&[[0i64, 2, 3], [-1, 1, i64::MAX]], &Device::Cpu)?;
+        let (index, strangers) = without_strangers(&index, 3)?;
+        assert_eq!(index.to_vec2::<i64>()?, [[0, 2, 0], [0, 1, 0]]);
+        assert_eq!(strangers.to_vec2::<u8>()?, [[0, 0, 1], [1, 0, 1]]);
+        Ok(())
     }
 }

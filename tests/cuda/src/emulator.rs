@@ -34,6 +34,8 @@ struct Session<'a> {
     operands: &'a [&'a Tensor],
     dtypes: Vec<DType>,
     arena: Arena,
+    /// Outputs that a launch has taken.
+    written: Vec<usize>,
 }
 
 impl<'a> Session<'a> {
@@ -54,14 +56,16 @@ impl<'a> Session<'a> {
         for (i, operand) in operands.iter().enumerate() {
             arena.bytes_mut(i).copy_from_slice(&tensor_bytes(operand)?);
         }
-        Ok(Self { program, operands, dtypes, arena })
+        Ok(Self { program, operands, dtypes, arena, written: vec![] })
     }
 
     fn launch(&mut self, launch: &Launch, order: u32) -> Result<()> {
         check_limits(launch)?;
         let kernel = Kernel::find(launch)?;
         let mut values = launch.args.iter().map(|arg| self.value(arg)).collect::<Result<Vec<_>>>()?;
-        kernel.check(launch, &values)?;
+        kernel.check(launch, &values, &self.written)?;
+        let output = |arg: &Arg| if let Arg::Output(i) = arg { Some(*i) } else { None };
+        self.written.extend(launch.args.iter().filter_map(output));
         self.arena.bind();
         self.arena.guarded(|| kernel.launch(launch, &mut values, order))?;
         self.arena.check()

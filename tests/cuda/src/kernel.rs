@@ -98,8 +98,9 @@ impl Kernel {
         unsafe { std::slice::from_raw_parts(self.parameters, self.parameter_count) }
     }
 
-    /// Checks each argument against its parameter's type.
-    pub fn check(&self, launch: &Launch, values: &[Value]) -> Result<()> {
+    /// Checks each argument against its parameter's type. Only outputs that an earlier launch has `written`
+    /// are read.
+    pub fn check(&self, launch: &Launch, values: &[Value], written: &[usize]) -> Result<()> {
         let (kernel, parameters) = (launch.kernel, self.parameters());
         if parameters.len() != values.len() {
             bail!("{kernel} takes {} arguments, got {}", parameters.len(), values.len());
@@ -107,7 +108,8 @@ impl Kernel {
         for (i, (parameter, (value, arg))) in
             parameters.iter().zip(values.iter().zip(&launch.args)).enumerate()
         {
-            if !fits(parameter, value) || (matches!(arg, Arg::Output(_)) && parameter.constant) {
+            let unwritten = matches!(arg, Arg::Output(i) if !written.contains(i));
+            if !fits(parameter, value) || (unwritten && parameter.constant) {
                 bail!("{kernel}: argument {i} is to be {parameter:?}, got {value:?}");
             }
         }

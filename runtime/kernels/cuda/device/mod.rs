@@ -4,26 +4,22 @@
 mod error;
 mod graph;
 mod modules;
+mod open;
 mod operand;
 
 pub(crate) use graph::Graph;
+pub(crate) use open::open;
 
-use super::{Arg, Launch, Operand, Program, Target};
+use super::{Arg, Launch, Operand, Program, Target, target};
 use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::cuda::cudarc::driver::{
-    CudaStream, LaunchArgs, LaunchConfig, PushKernelArg, sys::CUdevice_attribute,
+    CudaStream, LaunchArgs, LaunchConfig, PushKernelArg, result::memset_d8_async, sys::CUdevice_attribute,
 };
 use candle_core::{CudaDevice, CudaStorage, Result, Shape, bail};
 use operand::{Address, Dense};
 
-/// The device of `ordinal`, with a stream of its own: the one that a graph can be captured from and any thread
-/// may use.
-pub(crate) fn open(ordinal: usize) -> Result<CudaDevice> {
-    CudaDevice::new_with_stream(ordinal).map_err(|error| error::opening(ordinal, error))
-}
-
 /// What a plan for `device` has to know.
-pub(crate) fn target(device: &CudaDevice) -> Result<Target> {
+fn facts(device: &CudaDevice) -> Result<Target> {
     use CUdevice_attribute::{
         CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN as SHARED,
         CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as MULTIPROCESSORS,
@@ -48,31 +44,65 @@ pub(crate) fn run(
     plan: &dyn Fn(&Target) -> Result<Program>,
     operands: &[Operand],
 ) -> Result<Vec<CudaStorage>> {
+    let device = device_of(op, operands)?;
+    let dense = operands.iter().map(|operand| Dense::of(*operand)).collect::<Result<Vec<_>>>();
+    let dense = dense.map_err(|error| error::at(op, &device, error))?;
+    execute(op, &device, &plan(&facts(&device)?)?, &dense)
+}
+
+/// The same for a program that changes the first `targets` of its operands where they lie.
+pub(crate) fn run_in_place(
+    op: &'static str,
+    plan: &dyn Fn(&Target) -> Result<Program>,
+    operands: &[Operand],
+    targets: usize,
+) -> Result<()> {
+    let device = device_of(op, operands)?;
+    let mut dense = Vec::with_capacity(operands.len());
+    for (i, operand) in operands.iter().enumerate() {
+        dense.push(Dense::of(*operand).map_err(|error| error::at(op, &device, error))?);
+        if i < targets && matches!(dense.last(), Some(Dense::Copied(_))) {
+            bail!("{op}: expected a contiguous tensor to change, got {:?}", operand.1)
+        }
+    }
+    execute(op, &device, &plan(&facts(&device)?)?, &dense).map(|_| ())
+}
+
+/// The one device of all operands.
+fn device_of(op: &str, operands: &[Operand]) -> Result<CudaDevice> {
     let Some((first, _)) = operands.first() else { bail!("{op}: expected an operand, got none") };
-    let device = first.device().clone();
+    let device = first.device();
     for (i, (operand, _)) in operands.iter().enumerate() {
-        if !operand.device().same_device(&device) {
-            let [expected, given] = [&device, operand.device()].map(|device| device.location());
+        if !operand.device().same_device(device) {
+            let [expected, given] = [device, operand.device()].map(|device| device.location());
             bail!("{op}: expected operand {i} on {expected:?} as the first, got one on {given:?}")
         }
     }
-    let program = plan(&target(&device)?)?;
-    let dense = operands.iter().map(|operand| Dense::of(*operand)).collect::<Result<Vec<_>>>();
-    let dense = dense.map_err(|error| error::at(op, &device, error))?;
-    let outputs = allocate(op, &device, &program.outputs)?;
-    let scratch = allocate(op, &device, &program.scratch)?;
+    Ok(device.clone())
+}
 
+fn execute(op: &str, device: &CudaDevice, program: &Program, operands: &[Dense]) -> Result<Vec<CudaStorage>> {
+    let outputs = allocate(op, device, &program.outputs)?;
+    let scratch = allocate(op, device, &program.scratch)?;
     let stream = device.cuda_stream();
-    let operands = dense.iter().map(|operand| operand.address(&stream)).collect::<Result<Vec<_>>>()?;
-    let [written, between] = [&outputs, &scratch].map(|buffers| {
-        buffers.iter().map(|buffer| Address::of(buffer, 0, &stream)).collect::<Result<Vec<_>>>()
-    });
-    let memory = Memory { operands, outputs: written?, scratch: between? };
+    let memory = Memory {
+        operands: operands.iter().map(|operand| operand.address(&stream)).collect::<Result<_>>()?,
+        outputs: addresses(&outputs, &stream)?,
+        scratch: addresses(&scratch, &stream)?,
+    };
+    if target::poisons() {
+        poison(&stream, &program.outputs, &memory.outputs)?;
+        poison(&stream, &program.scratch, &memory.scratch)?;
+    }
     for launch in &program.launches {
-        submit(op, &device, &stream, launch, &memory)?;
+        submit(op, device, &stream, launch, &memory)?;
     }
     drop(memory);
     Ok(outputs)
+}
+
+fn addresses<'a>(buffers: &'a [CudaStorage], stream: &'a CudaStream) -> Result<Vec<Address<'a>>> {
+    buffers.iter().map(|buffer| Address::of(buffer, 0, stream)).collect()
 }
 
 /// Memory as it comes; the program's launches write all of it that anything reads.
@@ -86,6 +116,19 @@ fn allocate(op: &str, device: &CudaDevice, buffers: &[super::Buffer]) -> Result<
         storage.map_err(|error| error::allocating(op, device, *buffer, error))
     };
     buffers.iter().map(allocate).collect()
+}
+
+/// Fills buffers with ones, of which every float is a NaN.
+fn poison(stream: &CudaStream, buffers: &[super::Buffer], addresses: &[Address]) -> Result<()> {
+    for (buffer, address) in buffers.iter().zip(addresses) {
+        let bytes = buffer.elements * buffer.dtype.size_in_bytes();
+        if bytes > 0 {
+            // SAFETY: the buffer is so long, and nothing but later work on this stream uses it.
+            let filled = unsafe { memset_d8_async(address.pointer, u8::MAX, bytes, stream.cu_stream()) };
+            filled.map_err(error::driver)?;
+        }
+    }
+    Ok(())
 }
 
 /// Where a program's buffers lie.

@@ -52,6 +52,7 @@ pub(super) fn gradient(
 }
 
 fn cores(plan: &mut Launches, tile: Tile, weight: Arg, bias: Arg, result: Arg) -> Result<()> {
+    plan.check_tile(tile)?;
     let kernel = match tile {
         Tile::Narrow => named!(plan.dtype, "conv_backward_input_narrow"),
         Tile::Medium => named!(plan.dtype, "conv_backward_input_medium"),

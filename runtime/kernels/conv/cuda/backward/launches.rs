@@ -1,5 +1,6 @@
 //! A program in the making: its launches and their memory.
 
+use super::choice::Tile;
 use super::sizes::{conv, int};
 use crate::kernels::activation::Activation;
 use crate::kernels::conv::ConvShape;
@@ -94,6 +95,15 @@ impl<'a> Launches<'a> {
     /// The dtype that sums are made in.
     pub fn accumulator(&self) -> DType {
         if self.dtype == DType::F64 { DType::F64 } else { DType::F32 }
+    }
+
+    /// # Errors
+    /// The dtype's sums of a large tile do not fit into a thread's registers.
+    pub fn check_tile(&self, tile: Tile) -> Result<()> {
+        if tile == Tile::Large && self.dtype == DType::F64 {
+            bail!("conv2d backward: expected a smaller tile than {tile:?} for f64")
+        }
+        Ok(())
     }
 
     /// Adds a launch of `blocks` blocks; none where there is nothing to compute.

@@ -22,6 +22,7 @@ pub(super) fn gradient(plan: &mut Launches, method: Method, input: Arg, result: 
 }
 
 fn cores(plan: &mut Launches, tile: Tile, input: Arg, result: Arg) -> Result<()> {
+    plan.check_tile(tile)?;
     let kernel = match tile {
         Tile::Narrow => named!(plan.dtype, "conv_backward_weight_narrow"),
         Tile::Medium => named!(plan.dtype, "conv_backward_weight_medium"),

@@ -2,7 +2,7 @@
 #pragma once
 #include "sizes.cuh"
 
-// In the order of `sizes.rs`.
+// In the order of `sizes.rs` beside this file.
 struct Cut {
     int channel_tiles, pixel_tiles;
     int slices;       // parts of the depth, whose sums are added by a second launch

@@ -1,7 +1,7 @@
 // What happens to the sums before they are stored: y = activation((sum · scale + shift) + residual).
 #pragma once
-#include "../../cuda/activation.cuh"
-#include "../../cuda/element.cuh"
+#include "../../../cuda/activation.cuh"
+#include "../../../cuda/element.cuh"
 #include "sizes.cuh"
 
 // Neighbouring pixels that one thread stores.

@@ -8,7 +8,7 @@
 // copies as well. There are no such copies of 2 bytes: those elements wait in registers while a stage is
 // multiplied, two pixels side by side, and are stored as one word.
 #pragma once
-#include "../../cuda/mma.cuh"
+#include "../../../cuda/mma.cuh"
 #include "finish.cuh"
 #include "gather.cuh"
 #include "tiles.cuh"

@@ -1,7 +1,7 @@
 // The sizes of a convolution as its kernels are given them.
 #pragma once
 
-// In the order of `sizes.rs`. Every one is an `int`, and so are the offsets within one group of one image.
+// In the order of `sizes.rs` beside this file. Every one is an `int`, and so are the offsets within one group of one image.
 struct ConvSizes {
     int batch, in_channels, out_channels;
     int height, width;          // of the input

@@ -3,13 +3,13 @@
 // neighbouring elements and each row that the thread reads serves all the outputs it reaches.
 #include "finish.cuh"
 
-// One thread's outputs: ROWS pixels of one column, in one channel of one image.
-struct Column {
+// One thread's outputs: adjacent rows of one column, in one channel of one image.
+struct Strip {
     int channel, row, column;
     bool exists;
 
     // Of the threads of one image, in the order [channel, strip, column].
-    __device__ __forceinline__ Column(const ConvSizes &s, int rows) {
+    __device__ __forceinline__ Strip(const ConvSizes &s, int rows) {
         const unsigned strips = (unsigned)(s.out_height + rows - 1) / rows, index = blockIdx.x * blockDim.x + threadIdx.x;
         const unsigned line = index / s.out_width, plane = line / strips;
         column = index - line * s.out_width;
@@ -24,7 +24,7 @@ template <class T, int K, int STRIDE, int ROWS>
 __device__ __forceinline__ void square(const T *__restrict__ input, const T *__restrict__ weight, const Finish<T> &f,
                                        const ConvSizes &s) {
     using A = Accumulator<T>;
-    const Column place(s, ROWS);
+    const Strip place(s, ROWS);
     if (!place.exists) return;
     A weights[K * K];
 #pragma unroll
@@ -65,7 +65,7 @@ template <class T>
 __device__ __forceinline__ void any(const T *__restrict__ input, const T *__restrict__ weight, const Finish<T> &f,
                                     const ConvSizes &s) {
     using A = Accumulator<T>;
-    const Column place(s, 1);
+    const Strip place(s, 1);
     if (!place.exists) return;
     const int y = place.row * s.stride_down - s.pad_top, x = place.column * s.stride_right - s.pad_left;
     const T *weights = weight + (size_t)place.channel * s.depth;
