@@ -7,11 +7,8 @@ use candle_core::{DType, Result, Tensor, Var};
 use common::{DTYPES, Numbers, check_close};
 use proptest::prelude::*;
 use sconce::kernels::pool::cuda::{Divisor, Pool, average, average_backward, max, max_backward};
-use sconce::kernels::pool::{
-    PoolGeometry, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d,
-};
+use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d};
 use sconce_cuda_tests::run;
-
 
 /// What the CPU makes of an input and its output's gradient, in f64.
 struct Reference {
