@@ -6,12 +6,12 @@ use candle_core::{DType, Result, bail};
 
 /// A name for each dtype: `named!(dtype, "kernel")` is `"kernel_f32"` for f32.
 macro_rules! named {
-    ($dtype:expr, $name:literal) => {
+    ($dtype:expr, $($name:literal),+) => {
         match $dtype {
-            candle_core::DType::F64 => concat!($name, "_f64"),
-            candle_core::DType::F16 => concat!($name, "_f16"),
-            candle_core::DType::BF16 => concat!($name, "_bf16"),
-            _ => concat!($name, "_f32"),
+            candle_core::DType::F64 => concat!($($name,)+ "_f64"),
+            candle_core::DType::F16 => concat!($($name,)+ "_f16"),
+            candle_core::DType::BF16 => concat!($($name,)+ "_bf16"),
+            _ => concat!($($name,)+ "_f32"),
         }
     };
 }
@@ -22,7 +22,7 @@ pub(crate) struct Plan {
     op: &'static str,
     module: &'static str,
     /// Of the tensors that the operation is on.
-    pub dtype: DType,
+    dtype: DType,
     program: Program,
 }
 
