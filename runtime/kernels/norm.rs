@@ -1,6 +1,7 @@
 //! Batch normalisation, with the statistics of the batch (training) or with given ones (evaluation).
 
 mod composed;
+pub mod cuda;
 
 use super::channels::Channels;
 use super::element::{

@@ -12,11 +12,13 @@ mod device;
 
 mod activation;
 mod launch;
+mod plan;
 mod program;
 mod target;
 
 pub(crate) use device::{Graph, run};
 pub(crate) use launch::{Operand, launch, launch_in_place, runs_on};
+pub(crate) use plan::{Plan, int, named};
 pub use program::{Arg, Buffer, Launch, Program};
 #[doc(hidden)]
 pub use target::poison;
