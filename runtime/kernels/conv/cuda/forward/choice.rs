@@ -4,8 +4,9 @@
 //! included, of the instructions that gather the input, of how little a multiprocessor with one block has to
 //! hide its waiting behind, and of the whole number of blocks that the busiest multiprocessor gets.
 
-use super::tiles::{Depthwise, Direct, Tile, Units, depthwises, directs, tiles};
-use super::{Cut, Variant};
+use super::Variant;
+use super::launches::Cut;
+use super::tiles::{Depthwise, Direct, Input, Tile, Units, depthwises, directs, tiles};
 use crate::kernels::conv::ConvShape;
 use crate::kernels::cuda::Target;
 use candle_core::DType;
@@ -24,15 +25,16 @@ const SHORTEST: usize = 4;
 const SCALAR_RATE: f64 = 128.0;
 const TF32_RATE: f64 = 512.0;
 const HALF_RATE: f64 = 1024.0;
-/// Instructions a cycle of all 32 lanes.
+/// Instructions a cycle of all 32 lanes, and bytes a cycle from or to shared memory.
 const LANES: f64 = 128.0;
+const SHARED: f64 = 128.0;
 /// Instructions to gather one element and to finish one output.
 const GATHER: f64 = 7.0;
 const FINISH: f64 = 10.0;
 /// The first loads and the last stores of a block, which nothing hides.
 const BLOCK: f64 = 1500.0;
-/// A second launch, and the bytes a cycle that all multiprocessors together read and write.
-const LAUNCH: f64 = 3000.0;
+/// A further launch, and the bytes a cycle that all multiprocessors together read and write.
+const LAUNCH: f64 = 2500.0;
 const BANDWIDTH: f64 = 1500.0;
 
 pub fn best(shape: &ConvShape, dtype: DType, target: &Target) -> Option<Variant> {
@@ -69,7 +71,7 @@ pub fn all(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<Variant> {
     let short = |direct: &Direct| direct.shared(shape.taps()) <= DIRECT_SHARED;
     variants.extend(directs(dtype).filter(short).map(Variant::Direct));
     for tile in tiles(dtype).filter(|tile| takes(tile, shape, dtype, target)) {
-        let steps = shape.taps().div_ceil(tile.step);
+        let steps = tile.steps(shape);
         let cuts = SLICES.into_iter().filter(|slices| *slices == 1 || slices * SHORTEST <= steps);
         variants.extend(cuts.map(|slices| Variant::Product { tile, slices }));
     }
@@ -81,15 +83,16 @@ fn is_square(shape: &ConvShape, [size, stride]: [usize; 2]) -> bool {
 }
 
 fn takes(tile: &Tile, shape: &ConvShape, dtype: DType, target: &Target) -> bool {
-    match tile.units {
-        Units::Scalar => true,
-        Units::Matrix { dense } => {
-            target.has_tensor_cores()
-                && (dtype != DType::F32 || target.tf32)
-                && tile.shared <= target.shared as usize
-                && dense == is_dense(shape)
-        }
-    }
+    let Units::TensorCores(input) = tile.units else {
+        return true;
+    };
+    let reads = match input {
+        Input::Gathered => !is_dense(shape),
+        Input::Dense => is_dense(shape),
+        Input::Packed => shape.group_inputs() > 0,
+    };
+    let allowed = target.has_tensor_cores() && (dtype != DType::F32 || target.tf32);
+    reads && allowed && tile.shared <= target.shared as usize
 }
 
 /// Whether every output pixel is an input pixel, and planes can be read four pixels at a time.
@@ -106,37 +109,57 @@ fn cycles(shape: &ConvShape, variant: &Variant, target: &Target) -> f64 {
     match *variant {
         Variant::Depthwise(kernel) => outputs * shape.taps() as f64 / kernel.rows as f64,
         Variant::Direct(direct) => {
-            let cut = Cut::of(shape, direct.channels, Direct::PIXELS, 1, 1);
-            // Two pixels a thread: a multiplication for each channel, a quarter of a read of shared memory.
+            let cut = Cut::of(shape, [direct.channels, Direct::PIXELS], 1, 1);
+            // Two pixels a thread: two products for each channel, a quarter of a read of shared memory.
             let one = 2.25 * direct.channels as f64 + 2.0 * GATHER;
             let product = one * shape.taps() as f64 * Direct::THREADS as f64 / LANES;
             let block = product + finish(direct.channels * Direct::PIXELS);
             on_all(shape, &cut, block, 4, target)
         }
         Variant::Product { tile, slices } => {
-            let cut = Cut::of(shape, tile.channels, tile.pixels, shape.taps().div_ceil(tile.step), slices);
+            let cut = Cut::of_tile(shape, &tile, slices);
             let block = step(&tile) * cut.slice_steps as f64 + finish(tile.channels * tile.pixels);
-            let resident = 512usize.div_ceil(tile.threads);
-            let product = on_all(shape, &cut, block, resident, target);
-            if cut.slices == 1 {
-                return product;
-            }
-            product + LAUNCH + (cut.slices as f64 + 1.0) * outputs * 4.0 / BANDWIDTH
+            let product = on_all(shape, &cut, block, 512usize.div_ceil(tile.threads), target);
+            let slicing = if cut.slices == 1 {
+                0.0
+            } else {
+                LAUNCH + (cut.slices as f64 + 1.0) * outputs * 4.0 / BANDWIDTH
+            };
+            product + slicing + packing(shape, &tile)
         }
     }
 }
 
-/// One step of a tile's loop: half of the gathering is taken to be hidden behind the multiplication.
+/// The two launches that make the packed layout: they read and write; the weight is read in small pieces.
+fn packing(shape: &ConvShape, tile: &Tile) -> f64 {
+    if !tile.is_packed() {
+        return 0.0;
+    }
+    let [input, weight] = tile.packed_elements(shape).map(|n| (n * tile.dtype.size_in_bytes()) as f64);
+    2.0 * LAUNCH + (2.0 * input + 4.0 * weight) / BANDWIDTH
+}
+
+/// One step of a tile's loop.
 fn step(tile: &Tile) -> f64 {
     let products = (tile.channels * tile.pixels * tile.step) as f64;
-    let gathered = (tile.step * tile.pixels) as f64 * GATHER / LANES;
-    // Of its multiplications, a thread with few accumulators reads more from shared memory.
-    let reads = if tile.channels * tile.pixels >= 128 * 128 { 1.25 } else { 1.5 };
+    let elements = (tile.step * tile.pixels) as f64;
+    let gathering = elements * GATHER / LANES;
     match tile.units {
-        Units::Scalar => products / SCALAR_RATE * reads + gathered,
-        Units::Matrix { dense } => {
+        // A thread with few sums reads more from shared memory for each.
+        Units::Scalar if tile.part == [8, 8] => products / SCALAR_RATE * 1.25 + gathering,
+        Units::Scalar => products / SCALAR_RATE * 1.5 + gathering,
+        // Tensor cores wait for shared memory: for what is written to it, 64 bytes of each channel and pixel, and
+        // for what each warp reads of it.
+        Units::TensorCores(input) => {
             let rate = if tile.dtype == DType::F32 { TF32_RATE } else { HALF_RATE };
-            products / rate * reads + if dense { gathered / 8.0 } else { gathered / 2.0 }
+            let warps = (tile.threads / 32 * (tile.part[0] + tile.part[1])) as f64;
+            let traffic = (warps + (tile.channels + tile.pixels) as f64) * 64.0 / SHARED;
+            // Gathered, elements of 2 bytes are loaded and stored by instructions of their own.
+            let single = if tile.dtype == DType::F32 { 1.0 } else { 2.0 } * elements / 32.0;
+            match input {
+                Input::Gathered => (products / rate).max(traffic + single) + gathering / 2.0,
+                Input::Dense | Input::Packed => (products / rate).max(traffic),
+            }
         }
     }
 }

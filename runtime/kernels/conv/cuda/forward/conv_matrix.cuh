@@ -1,24 +1,23 @@
 // Convolution as an implicit matrix product on tensor cores, by `mma.sync`: TF32 (of f32 operands), f16 and bf16,
 // all summed in f32.
 //
-// A ring of stages in shared memory is filled asynchronously while earlier stages are multiplied. The weight
-// comes in 16-byte copies along the depth. The input comes in one of two ways: DENSE, where every output pixel
-// is an input pixel (1×1, stride 1), in copies of four pixels; else gathered, one element at a time, a thread
-// keeping its pixel and reading the rows' taps from shared memory. 4-byte elements are gathered by asynchronous
-// copies as well. There are no such copies of 2 bytes: those elements wait in registers while a stage is
-// multiplied, two pixels side by side, and are stored as one word.
+// A ring of stages in shared memory is filled asynchronously while earlier stages are multiplied: `weight_rows.cuh`
+// and `input_rows.cuh` say how.
 #pragma once
 #include "../../../cuda/mma.cuh"
 #include "finish.cuh"
 #include "gather.cuh"
+#include "input_rows.cuh"
 #include "tiles.cuh"
+#include "weight_rows.cuh"
 
 // A block's tile of CHANNELS × PIXELS, of which each of its WARPS_DOWN × WARPS_ACROSS warps has an equal part.
-template <class Element, int CHANNELS_, int PIXELS_, int WARPS_DOWN_, int WARPS_ACROSS_, bool DENSE_>
+template <class Element, int CHANNELS_, int PIXELS_, int WARPS_DOWN_, int WARPS_ACROSS_, Input INPUT_>
 struct MatrixTile {
     using T = Element;
     static constexpr int CHANNELS = CHANNELS_, PIXELS = PIXELS_;
-    static constexpr bool DENSE = DENSE_, HALF = sizeof(T) == 2;
+    static constexpr Input INPUT = INPUT_;
+    static constexpr bool HALF = sizeof(T) == 2, IS_PACKED = INPUT == Input::PACKED;
     static constexpr int STAGES = 3;
     static constexpr int STEP = 64 / sizeof(T);  // the rows in one stage: 64 bytes of each channel's weight
     static constexpr int THREADS = WARPS_DOWN_ * WARPS_ACROSS_ * 32;
@@ -26,142 +25,26 @@ struct MatrixTile {
     static constexpr int WARP_CHANNELS = CHANNELS / WARPS_DOWN_, WARP_PIXELS = PIXELS / WARPS_ACROSS_;
     // Accumulators are 16×8 fragments, four values a lane.
     static constexpr int TALL = WARP_CHANNELS / 16, WIDE = WARP_PIXELS / 8;
-    // Rows are padded so that the eight rows which a warp reads at once lie in different banks.
+    // Rows are padded so that the eight rows which a warp reads at once lie in different banks. A packed input
+    // lies as the weight does, [PIXELS, STEP]; any other [STEP, PIXELS].
     static constexpr int WEIGHT_ROW = STEP + 16 / sizeof(T), INPUT_ROW = PIXELS + 8;
-    static_assert(WIDE % 2 == 0 && THREADS % PIXELS * (HALF ? 0 : 1) == 0 && THREADS % (PIXELS / 2) == 0, "no rest");
+    static constexpr int TAPS = IS_PACKED ? STEP * sizeof(T) / 16 : STEP;  // those that one step meets
+    static_assert(WIDE % 2 == 0, "fragments of the input are read in pairs");
 
     struct __align__(16) Stage {
         T weight[CHANNELS * WEIGHT_ROW];
-        T input[STEP * INPUT_ROW];
+        T input[IS_PACKED ? PIXELS * WEIGHT_ROW : STEP * INPUT_ROW];
     };
     union Memory {
-        struct { Stage stages[STAGES]; Tap taps[STAGES][STEP]; } loop;
+        struct { Stage stages[STAGES]; Tap taps[STAGES][TAPS]; } loop;
         float sums[WARP_CHANNELS * (PIXELS + FINISH_PAD)];  // one row of warps at a time, on its way out
     };
 };
 
-// One block's view of the weight: [channels of the tile, depth].
-template <class T> struct WeightRows {
-    const T *rows;
-    int channels, depth;
-};
-
-template <int BYTES> __device__ __forceinline__ void copy_async(void *to, const void *from, bool valid) {
-    if constexpr (BYTES == 16) cp_async16(to, from, valid);
-    else if constexpr (BYTES == 8) cp_async8(to, from, valid);
-    else cp_async4(to, from, valid);
+template <int N> __device__ __forceinline__ void round_to_tf32(uint32_t (&values)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; i++) values[i] = to_tf32(__uint_as_float(values[i]));
 }
-
-// Brings STEP columns of the weight from `k` on to a stage, BYTES at a time.
-template <class Tile, int BYTES>
-__device__ __forceinline__ void copy_weight(const WeightRows<typename Tile::T> &w, int k, typename Tile::T *to) {
-    using T = typename Tile::T;
-    constexpr int EACH = BYTES / sizeof(T), PARTS = Tile::STEP / EACH;
-    constexpr int COPIES = Tile::CHANNELS * PARTS / Tile::THREADS;
-    static_assert(Tile::THREADS % PARTS == 0 && COPIES * Tile::THREADS == Tile::CHANNELS * PARTS, "no rest");
-    const int column = threadIdx.x % PARTS * EACH;
-#pragma unroll(COPIES <= 4 ? COPIES : 1)
-    for (int i = 0; i < COPIES; i++) {
-        const int row = threadIdx.x / PARTS + i * (Tile::THREADS / PARTS);
-        const bool valid = row < w.channels && k + column < w.depth;
-        T *place = to + row * Tile::WEIGHT_ROW + column;
-        if constexpr (BYTES >= 4) {
-            copy_async<BYTES>(place, valid ? w.rows + row * w.depth + k + column : w.rows, valid);
-        } else {
-            *place = valid ? w.rows[row * w.depth + k + column] : narrow<T>(0.f);
-        }
-    }
-}
-
-// The same, by the widest copies that every channel's row is aligned to.
-template <class Tile>
-__device__ __forceinline__ void copy_weight(const WeightRows<typename Tile::T> &w, int k, typename Tile::T *to) {
-    const int row_bytes = w.depth * (int)sizeof(typename Tile::T);
-    if (row_bytes % 16 == 0) return copy_weight<Tile, 16>(w, k, to);
-    if constexpr (Tile::HALF) {
-        if (row_bytes % 8 == 0) return copy_weight<Tile, 8>(w, k, to);
-        if (row_bytes % 4 == 0) return copy_weight<Tile, 4>(w, k, to);
-        return copy_weight<Tile, 2>(w, k, to);
-    }
-    copy_weight<Tile, 4>(w, k, to);
-}
-
-// Brings rows of the input matrix to a stage. `begin` sets off what can go on by itself; `end`, after the
-// multiplication in between, stores what had to wait in registers.
-template <class Tile, bool DENSE = Tile::DENSE, bool HALF = Tile::HALF> struct InputRows;
-
-// 1×1, stride 1, no padding, planes of a multiple of four pixels: four at a time.
-template <class Tile, bool HALF> struct InputRows<Tile, true, HALF> {
-    using T = typename Tile::T;
-    static constexpr int EACH = 4, PARTS = Tile::PIXELS / EACH, COPIES = Tile::STEP * PARTS / Tile::THREADS;
-    static_assert(COPIES * Tile::THREADS == Tile::STEP * PARTS, "no rest");
-    const T *pixels;  // in the group's first channel
-    int row, column;
-    bool exists;
-
-    __device__ __forceinline__ InputRows(const T *input, const ConvSizes &s, int group, int n)
-        : pixels(input), row(threadIdx.x / PARTS), column(threadIdx.x % PARTS * EACH), exists(n + column < s.pixels) {
-        const int image = (n + column) / s.plane;
-        const size_t channel = (size_t)image * s.in_channels + (size_t)group * s.group_inputs;
-        if (exists) pixels += channel * s.plane + (n + column - image * s.plane);
-    }
-    __device__ __forceinline__ void begin(const ConvSizes &s, const T *input, const Tap *, int k, T *to) {
-#pragma unroll
-        for (int i = 0; i < COPIES; i++) {
-            const int r = row + i * (Tile::THREADS / PARTS);
-            const bool valid = exists && k + r < s.depth;
-            const T *from = valid ? pixels + (k + r) * s.plane : input;
-            copy_async<EACH * sizeof(T)>(to + r * Tile::INPUT_ROW + column, from, valid);
-        }
-    }
-    __device__ __forceinline__ void end(T *) {}
-};
-
-// Elements of 4 bytes: a thread copies several rows of one pixel.
-template <class Tile> struct InputRows<Tile, false, false> {
-    using T = typename Tile::T;
-    static constexpr int ROWS = Tile::STEP * Tile::PIXELS / Tile::THREADS, APART = Tile::THREADS / Tile::PIXELS;
-    Pixel<T> pixel;
-
-    __device__ __forceinline__ InputRows(const T *input, const ConvSizes &s, int group, int n)
-        : pixel(input, s, group, n + threadIdx.x % Tile::PIXELS) {}
-    __device__ __forceinline__ void begin(const ConvSizes &s, const T *input, const Tap *taps, int, T *to) {
-        const int column = threadIdx.x % Tile::PIXELS, row = threadIdx.x / Tile::PIXELS;
-#pragma unroll
-        for (int i = 0; i < ROWS; i++) {
-            const Tap tap = taps[row + i * APART];
-            const bool valid = pixel.meets(tap, s);
-            cp_async4(to + (row + i * APART) * Tile::INPUT_ROW + column, valid ? pixel.at(tap) : input, valid);
-        }
-    }
-    __device__ __forceinline__ void end(T *) {}
-};
-
-// Elements of 2 bytes: a thread holds several rows of two neighbouring pixels.
-template <class Tile> struct InputRows<Tile, false, true> {
-    using T = typename Tile::T;
-    static constexpr int PAIRS = Tile::PIXELS / 2, ROWS = Tile::STEP * PAIRS / Tile::THREADS;
-    static constexpr int APART = Tile::THREADS / PAIRS;
-    Pixel<T> left, right;
-    Vector<T, 2> held[ROWS];
-
-    __device__ __forceinline__ InputRows(const T *input, const ConvSizes &s, int group, int n)
-        : left(input, s, group, n + threadIdx.x % PAIRS * 2), right(input, s, group, n + threadIdx.x % PAIRS * 2 + 1) {}
-    __device__ __forceinline__ void begin(const ConvSizes &s, const T *, const Tap *taps, int, T *) {
-        const T zero = narrow<T>(0.f);
-#pragma unroll
-        for (int i = 0; i < ROWS; i++) {
-            const Tap tap = taps[threadIdx.x / PAIRS + i * APART];
-            held[i].at[0] = left.meets(tap, s) ? *left.at(tap) : zero;
-            held[i].at[1] = right.meets(tap, s) ? *right.at(tap) : zero;
-        }
-    }
-    __device__ __forceinline__ void end(T *to) {
-        const int column = threadIdx.x % PAIRS * 2, row = threadIdx.x / PAIRS;
-#pragma unroll
-        for (int i = 0; i < ROWS; i++) store_vector(to + (row + i * APART) * Tile::INPUT_ROW + column, held[i]);
-    }
-};
 
 // Adds one stage's product to a warp's accumulators. `channel` and `pixel` are the warp's first in the tile.
 template <class Tile>
@@ -179,7 +62,16 @@ __device__ __forceinline__ void multiply(const typename Tile::Stage &stage, int 
             const int row = channel + i * 16 + lane % 16;
             ldmatrix_x4(a[i], &stage.weight[row * Tile::WEIGHT_ROW + k + lane / 16 * ACROSS]);
         }
-        if constexpr (Tile::HALF) {
+        if constexpr (Tile::IS_PACKED) {
+            // Two fragments: the matrices are pixels 0-7 at two places along the depth, then pixels 8-15.
+#pragma unroll
+            for (int j = 0; j < Tile::WIDE; j += 2) {
+                uint32_t two[4];
+                const int column = pixel + j * 8 + lane / 16 * 8 + lane % 8;
+                ldmatrix_x4(two, &stage.input[column * Tile::WEIGHT_ROW + k + lane / 8 % 2 * ACROSS]);
+                b[j][0] = two[0], b[j][1] = two[1], b[j + 1][0] = two[2], b[j + 1][1] = two[3];
+            }
+        } else if constexpr (Tile::HALF) {
             // Transposed: matrices of 8 rows of the depth by 8 pixels; two fragments of 16×8 at a time.
 #pragma unroll
             for (int j = 0; j < Tile::WIDE; j += 2) {
@@ -189,15 +81,17 @@ __device__ __forceinline__ void multiply(const typename Tile::Stage &stage, int 
             }
         } else {
 #pragma unroll
-            for (int i = 0; i < Tile::TALL; i++)
-#pragma unroll
-                for (int r = 0; r < 4; r++) a[i][r] = to_tf32(__uint_as_float(a[i][r]));
-#pragma unroll
             for (int j = 0; j < Tile::WIDE; j++) {
                 const auto *column = &stage.input[(k + lane % 4) * Tile::INPUT_ROW + pixel + j * 8 + lane / 4];
-                b[j][0] = to_tf32(column[0]);
-                b[j][1] = to_tf32(column[4 * Tile::INPUT_ROW]);
+                b[j][0] = __float_as_uint(column[0]);
+                b[j][1] = __float_as_uint(column[4 * Tile::INPUT_ROW]);
             }
+        }
+        if constexpr (!Tile::HALF) {
+#pragma unroll
+            for (int i = 0; i < Tile::TALL; i++) round_to_tf32(a[i]);
+#pragma unroll
+            for (int j = 0; j < Tile::WIDE; j++) round_to_tf32(b[j]);
         }
 #pragma unroll
         for (int i = 0; i < Tile::TALL; i++)
@@ -220,15 +114,18 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
 
     const Place place(cut, Tile::CHANNELS, Tile::PIXELS);
     const int first = place.slice * cut.slice_steps;
-    const int steps = min(cut.slice_steps, (s.depth + STEP - 1) / STEP - first);
+    const int channels = packed_channels<T>(s);
+    const int depth = Tile::IS_PACKED ? s.kernel_height * s.kernel_width * channels : s.depth;
+    const int steps = min(cut.slice_steps, (depth + STEP - 1) / STEP - first);
     const size_t row = (size_t)place.group * s.group_outputs + place.channel;
-    const WeightRows<T> weight_rows{weight + row * s.depth, s.group_outputs - place.channel, s.depth};
+    const WeightRows<T> weight_rows{weight + row * depth, s.group_outputs - place.channel, depth};
     InputRows<Tile> input_rows(input, s, place.group, place.pixel);
 
     // A ring of as many taps as stages: those of a step are written while the step before it is set off.
     const auto write_taps = [&](int step) {
-        if (!Tile::DENSE && threadIdx.x < STEP)
-            loop.taps[step % STAGES][threadIdx.x] = tap_at(s, (first + step) * STEP + threadIdx.x);
+        if (Tile::INPUT == Input::DENSE || threadIdx.x >= Tile::TAPS) return;
+        const int k = (first + step) * STEP + threadIdx.x * (STEP / Tile::TAPS);
+        loop.taps[step % STAGES][threadIdx.x] = Tile::IS_PACKED ? packed_tap_at(s, channels, k) : tap_at(s, k);
     };
     const auto begin = [&](int step) {
         auto &stage = loop.stages[step % STAGES];
@@ -295,11 +192,13 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     }                                                                                                            \
     EXPORT_KERNEL(NAME)
 
-// The tiles of each type: channels, pixels, warps down and across, whether the input is dense.
-#define CONV_MATRIX_TILES(NAME, T)                                   \
-    CONV_MATRIX(NAME##_128x128, T, 2, 128, 128, 2, 4, false)         \
-    CONV_MATRIX(NAME##_128x128_dense, T, 2, 128, 128, 2, 4, true)    \
-    CONV_MATRIX(NAME##_64x64, T, 4, 64, 64, 2, 2, false)             \
-    CONV_MATRIX(NAME##_64x64_dense, T, 4, 64, 64, 2, 2, true)        \
-    CONV_MATRIX(NAME##_32x128, T, 4, 32, 128, 1, 4, false)           \
-    CONV_MATRIX(NAME##_32x128_dense, T, 4, 32, 128, 1, 4, true)
+// The tiles of each type: channels, pixels, warps down and across, the input.
+#define CONV_MATRIX_TILES(NAME, T)                                              \
+    CONV_MATRIX(NAME##_128x128, T, 2, 128, 128, 2, 4, Input::GATHERED)          \
+    CONV_MATRIX(NAME##_64x64, T, 4, 64, 64, 2, 2, Input::GATHERED)              \
+    CONV_MATRIX(NAME##_32x128, T, 4, 32, 128, 1, 4, Input::GATHERED)            \
+    CONV_MATRIX(NAME##_128x128_dense, T, 2, 128, 128, 2, 2, Input::DENSE)       \
+    CONV_MATRIX(NAME##_64x64_dense, T, 4, 64, 64, 2, 2, Input::DENSE)           \
+    CONV_MATRIX(NAME##_32x128_dense, T, 4, 32, 128, 1, 4, Input::DENSE)         \
+    CONV_MATRIX(NAME##_128x128_packed, T, 2, 128, 128, 2, 2, Input::PACKED)     \
+    CONV_MATRIX(NAME##_64x128_packed, T, 3, 64, 128, 2, 2, Input::PACKED)

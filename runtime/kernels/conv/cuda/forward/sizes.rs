@@ -8,6 +8,8 @@ use candle_core::{Result, bail};
 const MOST_PLACES: usize = 1 << 29;
 /// Pixels and elements that one `int` counts, with room for a last tile beyond them.
 const MOST_ELEMENTS: usize = 1 << 30;
+/// The most that a packed layout rounds channels up to.
+const PACKED: usize = 8;
 /// Products in one sum: so that the offsets within a tile of the weight are `int`s.
 const MOST_DEPTH: usize = 1 << 23;
 
@@ -40,12 +42,13 @@ fn check(shape: &ConvShape) -> Result<()> {
     let ConvShape { batch, input, kernel, output, geometry, .. } = *shape;
     let product = |factors: &[usize]| factors.iter().fold(1usize, |product, n| product.saturating_mul(*n));
     let padded = |i: usize| geometry.padding[i].into_iter().fold(input[i], usize::saturating_add);
-    let reach = (kernel[0] - 1).saturating_mul(geometry.dilation[0]).saturating_mul(input[1]);
-    let group = product(&[shape.group_inputs(), input[0], input[1]]);
+    // With channels as a packed layout has them.
+    let channels = shape.group_inputs().next_multiple_of(PACKED);
+    let rows = (kernel[0] - 1).saturating_mul(geometry.dilation[0]).saturating_add(input[0]);
     for (what, count, most) in [
         ("rows with padding", padded(0), MOST_PLACES),
         ("columns with padding", padded(1), MOST_PLACES),
-        ("elements in an input's group", group.saturating_add(reach), MOST_ELEMENTS),
+        ("elements in an input's group", product(&[channels, rows, input[1]]), MOST_ELEMENTS),
         (
             "elements in an image's output",
             product(&[shape.out_channels, output[0], output[1]]),

@@ -1,6 +1,7 @@
 //! The kernels there are: the tiles that they cut a convolution into, as the `.cu` files beside this one have
 //! them.
 
+use crate::kernels::conv::ConvShape;
 use candle_core::DType;
 
 /// A tile of an implicit matrix product: so many output channels by so many pixels.
@@ -14,6 +15,8 @@ pub struct Tile {
     /// Products of each sum that one step of the loop adds.
     pub step: usize,
     pub threads: usize,
+    /// The channels and pixels of one warp's part (of one thread's on ordinary units).
+    pub part: [usize; 2],
     pub units: Units,
     /// Bytes of shared memory of a block.
     pub shared: usize,
@@ -23,15 +26,45 @@ pub struct Tile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Units {
     Scalar,
-    /// Tensor cores. A `dense` input has a pixel for each output pixel, and planes of a multiple of four.
-    Matrix {
-        dense: bool,
-    },
+    TensorCores(Input),
 }
 
-impl Units {
-    pub fn are_tensor_cores(self) -> bool {
-        self != Self::Scalar
+/// How tensor cores' kernels read the input: the `Input` of `input_rows.cuh`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Element by element.
+    Gathered,
+    /// Four pixels at a time, where each output pixel is an input pixel and four divides the plane.
+    Dense,
+    /// 16 bytes of channels at a time, from a layout that two launches make of the input and the weight.
+    Packed,
+}
+
+impl Tile {
+    pub fn is_packed(&self) -> bool {
+        self.units == Units::TensorCores(Input::Packed)
+    }
+
+    /// The channels of a packed group: filled up to whole 16 bytes.
+    pub fn packed_channels(&self, shape: &ConvShape) -> usize {
+        shape.group_inputs().next_multiple_of(16 / self.dtype.size_in_bytes())
+    }
+
+    /// The products in each sum, those with what a packed layout is filled up with included.
+    pub fn depth(&self, shape: &ConvShape) -> usize {
+        let channels = if self.is_packed() { self.packed_channels(shape) } else { shape.group_inputs() };
+        channels * shape.kernel[0] * shape.kernel[1]
+    }
+
+    /// The elements of a packed input and of a packed weight.
+    pub fn packed_elements(&self, shape: &ConvShape) -> [usize; 2] {
+        let pixels = shape.batch * shape.input[0] * shape.input[1];
+        [pixels * shape.geometry.groups * self.packed_channels(shape), shape.out_channels * self.depth(shape)]
+    }
+
+    /// The steps along the whole depth.
+    pub fn steps(&self, shape: &ConvShape) -> usize {
+        self.depth(shape).div_ceil(self.step)
     }
 }
 
@@ -60,6 +93,7 @@ const fn scalar(kernel: &'static str, dtype: DType, tile: [usize; 3], each: [usi
         pixels,
         step,
         threads: down * (pixels / each[1]),
+        part: each,
         units: Units::Scalar,
         shared: if operands > sums { operands } else { sums },
     }
@@ -71,14 +105,19 @@ const fn matrix(
     dtype: DType,
     [channels, pixels]: [usize; 2],
     warps: [usize; 2],
-    dense: bool,
+    input: Input,
 ) -> Tile {
     const STAGES: usize = 3;
     let bytes = if matches!(dtype, DType::F32) { 4 } else { 2 };
     let step = 64 / bytes;
-    let stage = (channels * (step + 16 / bytes) + step * (pixels + 8)) * bytes;
-    let operands = STAGES * (stage + step * TAP);
-    let sums = channels / warps[0] * (pixels + FINISH_PAD) * 4;
+    let weight_row = step + 16 / bytes;
+    let (input_rows, taps) = match input {
+        Input::Packed => (pixels * weight_row, 4),
+        _ => (step * (pixels + 8), step),
+    };
+    let operands = STAGES * ((channels * weight_row + input_rows) * bytes + taps * TAP);
+    let part = [channels / warps[0], pixels / warps[1]];
+    let sums = part[0] * (pixels + FINISH_PAD) * 4;
     Tile {
         module,
         kernel,
@@ -87,21 +126,24 @@ const fn matrix(
         pixels,
         step,
         threads: warps[0] * warps[1] * 32,
-        units: Units::Matrix { dense },
+        part,
+        units: Units::TensorCores(input),
         shared: if operands > sums { operands } else { sums },
     }
 }
 
-/// The six tiles of one of the files `conv_matrix_….cu`.
+/// The eight tiles of one of the files `conv_matrix_….cu`.
 macro_rules! matrix_tiles {
     ($module:literal, $dtype:expr) => {
         [
-            matrix([$module, concat!($module, "_128x128")], $dtype, [128, 128], [2, 4], false),
-            matrix([$module, concat!($module, "_128x128_dense")], $dtype, [128, 128], [2, 4], true),
-            matrix([$module, concat!($module, "_64x64")], $dtype, [64, 64], [2, 2], false),
-            matrix([$module, concat!($module, "_64x64_dense")], $dtype, [64, 64], [2, 2], true),
-            matrix([$module, concat!($module, "_32x128")], $dtype, [32, 128], [1, 4], false),
-            matrix([$module, concat!($module, "_32x128_dense")], $dtype, [32, 128], [1, 4], true),
+            matrix([$module, concat!($module, "_128x128")], $dtype, [128, 128], [2, 4], Input::Gathered),
+            matrix([$module, concat!($module, "_64x64")], $dtype, [64, 64], [2, 2], Input::Gathered),
+            matrix([$module, concat!($module, "_32x128")], $dtype, [32, 128], [1, 4], Input::Gathered),
+            matrix([$module, concat!($module, "_128x128_dense")], $dtype, [128, 128], [2, 2], Input::Dense),
+            matrix([$module, concat!($module, "_64x64_dense")], $dtype, [64, 64], [2, 2], Input::Dense),
+            matrix([$module, concat!($module, "_32x128_dense")], $dtype, [32, 128], [1, 4], Input::Dense),
+            matrix([$module, concat!($module, "_128x128_packed")], $dtype, [128, 128], [2, 2], Input::Packed),
+            matrix([$module, concat!($module, "_64x128_packed")], $dtype, [64, 128], [2, 2], Input::Packed),
         ]
     };
 }
@@ -114,13 +156,14 @@ const SCALAR: [Tile; 6] = [
     scalar("conv_scalar_f16_64x64", DType::F16, [64, 64, 16], [4, 4]),
     scalar("conv_scalar_bf16_64x64", DType::BF16, [64, 64, 16], [4, 4]),
 ];
-const TF32: [Tile; 6] = matrix_tiles!("conv_matrix_tf32", DType::F32);
-const F16: [Tile; 6] = matrix_tiles!("conv_matrix_f16", DType::F16);
-const BF16: [Tile; 6] = matrix_tiles!("conv_matrix_bf16", DType::BF16);
+const TF32: [Tile; 8] = matrix_tiles!("conv_matrix_tf32", DType::F32);
+const F16: [Tile; 8] = matrix_tiles!("conv_matrix_f16", DType::F16);
+const BF16: [Tile; 8] = matrix_tiles!("conv_matrix_bf16", DType::BF16);
 
 /// All tiles for `dtype`.
 pub fn tiles(dtype: DType) -> impl Iterator<Item = Tile> {
-    [SCALAR, TF32, F16, BF16].into_iter().flatten().filter(move |tile| tile.dtype == dtype)
+    let matrix = [TF32, F16, BF16].into_iter().flatten();
+    SCALAR.into_iter().chain(matrix).filter(move |tile| tile.dtype == dtype)
 }
 
 /// The kernels of `conv_direct.cu`: a block keeps all weights of some channels, and 256 pixels of them.
@@ -201,6 +244,20 @@ const ANY: [&str; 4] =
 pub fn depthwises(dtype: DType) -> impl Iterator<Item = Depthwise> {
     let any = by_dtype(ANY, dtype).map(|kernel| Depthwise { kernel, dtype, square: None, rows: 1 });
     SQUARES.into_iter().flatten().filter(move |kernel| kernel.dtype == dtype).chain(any)
+}
+
+/// The pixels and the channels of a tile of `conv_pack.cu`, and its threads.
+pub const PACK_TILE: usize = 64;
+pub const PACK_THREADS: usize = 256;
+
+/// The kernels of `conv_pack.cu`, of the input and of the weight.
+pub fn packs(dtype: DType) -> Option<[&'static str; 2]> {
+    match dtype {
+        DType::F32 => Some(["conv_pack_input_f32", "conv_pack_weight_f32"]),
+        DType::F16 => Some(["conv_pack_input_f16", "conv_pack_weight_f16"]),
+        DType::BF16 => Some(["conv_pack_input_bf16", "conv_pack_weight_bf16"]),
+        _ => None,
+    }
 }
 
 /// The kernel of `conv_slices.cu`.
