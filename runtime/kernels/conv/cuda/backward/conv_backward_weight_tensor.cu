@@ -87,10 +87,11 @@ __device__ void weight_gradient(const T *grad, const T *input, float *parts, con
     for (int i = 0; i < Tile::HIGH * 2; i++) {
         const int channel = at.channel + Tile::row(i / 2, i % 2 * 2);
         #pragma unroll
-        for (int j = 0; j < Tile::WIDE * 2; j++) {
-            const int column = at.column + Tile::column(j / 2, j % 2);
-            if (channel >= conv.outputs || column >= width) continue;
-            parts[(size_t)channel * width + column] = tile.sums[i / 2][j / 2][i % 2 * 2 + j % 2];
+        for (int j = 0; j < Tile::WIDE; j++) {
+            const int column = at.column + Tile::column(j, 0);
+            if (channel >= conv.outputs || column >= width) continue;      // both columns, for the width is even
+            const float(&sum)[4] = tile.sums[i / 2][j];
+            store_vector<2, float>(parts + (size_t)channel * width + column, {sum[i % 2 * 2], sum[i % 2 * 2 + 1]});
         }
     }
 }
@@ -122,6 +123,7 @@ __device__ void sum(const float *parts, T *result, int filters, int taps, int ch
 #define WEIGHT_KERNELS(name, T)                                                                                        \
     WEIGHT_KERNEL(narrow_##name, T, NarrowTensor)                                                                      \
     WEIGHT_KERNEL(medium_##name, T, MediumTensor)                                                                      \
+    WEIGHT_KERNEL(wide_##name, T, WideTensor)                                                                          \
     WEIGHT_KERNEL(large_##name, T, LargeTensor)                                                                        \
     extern "C" __global__ void __launch_bounds__(256) conv_backward_weight_tensor_sum_##name(                          \
         const float *parts, T *result, int filters, int taps, int channels, int padded, int number) {                  \
