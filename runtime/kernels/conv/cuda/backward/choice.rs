@@ -36,8 +36,9 @@ pub struct Methods {
     pub weight: Method,
 }
 
-/// Channels of a group from which tensor cores pay for what padding wastes.
-const TENSOR_CHANNELS: usize = 16;
+/// Input and output channels of a group from which tensor cores pay for what padding wastes. An image's three
+/// are enough: multiply-adds waste as much of a tile, and are slower.
+const TENSOR_CHANNELS: [usize; 2] = [3, 16];
 /// Multiply-adds from which they pay for the launches that pack their operands, some 10 µs.
 const TENSOR_WORK: usize = 1 << 26;
 /// Rows up to which the narrow tile wastes less than the others.
@@ -51,7 +52,7 @@ const BLOCKS: usize = 128;
 impl Methods {
     /// - One input channel a group: directly.
     /// - Tensor cores, where the device has them, the dtype is theirs (f32: where TF32 is allowed), a group has
-    ///   at least 16 channels on both sides and the work is worth the packing; else multiply-adds.
+    ///   at least 3 input and 16 output channels and the work is worth the packing; else multiply-adds.
     /// - The largest tile that the result fills and that leaves a block to every multiprocessor, two of the wide
     ///   one. For the weight, enough is a constant: how its sums are cut depends on the shape and the dtype alone.
     pub fn choose(shape: &ConvShape, dtype: DType, target: &Target) -> Self {
@@ -75,9 +76,10 @@ fn on_tensor_cores(shape: &ConvShape, dtype: DType, target: &Target) -> bool {
         DType::F32 => target.tf32,
         _ => false,
     };
-    let channels = shape.group_inputs().min(shape.group_outputs());
+    let channels = [shape.group_inputs(), shape.group_outputs()];
+    let enough = channels.iter().zip(TENSOR_CHANNELS).all(|(given, least)| *given >= least);
     let work = shape.output_elements().saturating_mul(shape.taps());
-    target.has_tensor_cores() && theirs && channels >= TENSOR_CHANNELS && work >= TENSOR_WORK
+    target.has_tensor_cores() && theirs && enough && work >= TENSOR_WORK
 }
 
 fn tile_of_input(shape: &ConvShape, large: bool, target: &Target) -> Tile {

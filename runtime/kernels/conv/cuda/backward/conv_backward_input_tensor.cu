@@ -118,7 +118,7 @@ __device__ void input_gradient(const T *grad, const T *weight, const T *bias, T 
 
 // Without tensor cores (below compute capability 8.0) the plan does not ask for these kernels.
 #define INPUT_KERNEL(name, T, Tile)                                                                                    \
-    extern "C" __global__ void __launch_bounds__(Tile<T>::THREADS) conv_backward_input_tensor_##name(                  \
+    extern "C" __global__ void __launch_bounds__(Tile<T>::THREADS, 2) conv_backward_input_tensor_##name(               \
         const T *grad, const T *weight, const T *bias, T *result, Conv conv, int chunks, int channel_tiles,            \
         int pixel_tiles) {                                                                                             \
         input_gradient<Tile<T>>(grad, weight, bias, result, conv, chunks, channel_tiles, pixel_tiles);                 \

@@ -8,7 +8,7 @@ use super::choice::Tile;
 use super::input::Grid;
 use super::launches::{Gradient, Launches, THREADS, named};
 use super::sizes::int;
-use super::sums::Parts;
+use super::sums::{Parts, WIDTH};
 use super::weight::{pixels, weights};
 use crate::kernels::activation::Activation;
 use crate::kernels::cuda::Arg;
@@ -88,7 +88,7 @@ pub(super) fn weight(plan: &mut Launches, tile: Tile, input: Arg, result: Arg) -
         args.push(Arg::Int(int(size)?));
     }
     let kernel = named!(plan.dtype, "conv_backward_weight_tensor_sum");
-    plan.launch([MODULE, kernel], weights(plan).div_ceil(THREADS as usize), THREADS, 0, args)
+    plan.launch([MODULE, kernel], weights(plan).div_ceil(WIDTH), THREADS, 0, args)
 }
 
 /// The masked gradient, packed.
