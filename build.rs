@@ -94,7 +94,7 @@ mod cuda {
         capability: usize,
     ) -> Result<String, Box<dyn Error>> {
         let mut table =
-            format!("pub const CAPABILITY: i32 = {capability};\npub const MODULES: &[Module] = &[\n");
+            format!("pub const CAPABILITY: u32 = {capability};\npub const MODULES: &[Module] = &[\n");
         for stem in modules.keys() {
             let ptx = out.join(stem).with_extension("ptx");
             let name = format!("sconce_{stem}_{:016x}", hash(&fs::read(&ptx)?));

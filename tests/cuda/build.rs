@@ -6,10 +6,11 @@ use std::{env, error::Error, fs, io};
 const KERNELS: &str = "../../runtime/kernels";
 
 fn main() -> Result<(), Box<dyn Error>> {
-    println!("cargo::rustc-check-cfg=cfg(emulator)");
+    println!("cargo::rustc-check-cfg=cfg(emulator, emulator_asan)");
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=emu");
     println!("cargo::rerun-if-env-changed=CXX");
+    println!("cargo::rerun-if-env-changed=CUDA_CPU_ASAN");
     let (mut sources, mut headers) = (Vec::new(), Vec::new());
     find(Path::new(KERNELS), &mut sources, &mut headers)?;
     find(Path::new("emu/kernels"), &mut sources, &mut headers)?;
@@ -28,9 +29,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::warning=no C++ compiler was found: the tests of the CUDA kernels are ignored");
         return Ok(());
     }
-    let under_asan = env::var("CARGO_CFG_SANITIZE").is_ok_and(|sanitizers| sanitizers.contains("address"));
+    let under_asan = env::var_os("CUDA_CPU_ASAN").is_some();
     if under_asan {
+        // As a static library, so that it takes the place of the allocator before anything is allocated.
         build.flag("-fsanitize=address");
+        println!("cargo::rustc-cfg=emulator_asan");
+        println!("cargo::rustc-link-arg-tests=-Wl,--whole-archive,-l:libasan.a,--no-whole-archive");
     }
     build.clone().files(["emu/engine.cpp", "emu/memory.cpp", "emu/registry.cpp"]).try_compile("engine")?;
     if !under_asan {

@@ -44,3 +44,16 @@ pub fn set_tf32(allow: bool) {
 pub fn tf32() -> bool {
     TF32.load(Ordering::Relaxed)
 }
+
+static POISON: AtomicBool = AtomicBool::new(false);
+
+/// Whether results and scratch memory on a device are full of NaN before the kernels write them: for checks.
+#[doc(hidden)]
+pub fn poison(on: bool) {
+    POISON.store(on, Ordering::Relaxed);
+}
+
+#[cfg(feature = "cuda")]
+pub(super) fn poisons() -> bool {
+    POISON.load(Ordering::Relaxed)
+}

@@ -12,11 +12,11 @@
 //!
 //! Not seen here: `__launch_bounds__`, the time of anything, and what only a GPU's compiler does.
 //!
-//! Under AddressSanitizer, which takes the place of the first and third check:
+//! Under AddressSanitizer, which takes the place of the emulator's own checks of each access (and sees what
+//! goes beyond a local array, which they do not):
 //!
 //! ```sh
-//! RUSTC_BOOTSTRAP=1 RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 \
-//!     cargo test -p sconce-cuda-tests --target x86_64-unknown-linux-gnu --target-dir target/asan
+//! CUDA_CPU_ASAN=1 ASAN_OPTIONS=detect_leaks=0 cargo test -p sconce-cuda-tests
 //! ```
 
 #[cfg(emulator)]

@@ -1,0 +1,214 @@
+//! The kernels there are: the tiles that they cut a convolution into, as the `.cu` files beside this one have
+//! them.
+
+use candle_core::DType;
+
+/// A tile of an implicit matrix product: so many output channels by so many pixels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tile {
+    pub module: &'static str,
+    pub kernel: &'static str,
+    pub dtype: DType,
+    pub channels: usize,
+    pub pixels: usize,
+    /// Products of each sum that one step of the loop adds.
+    pub step: usize,
+    pub threads: usize,
+    pub units: Units,
+    /// Bytes of shared memory of a block.
+    pub shared: usize,
+}
+
+/// What a tile is multiplied by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Units {
+    Scalar,
+    /// Tensor cores. A `dense` input has a pixel for each output pixel, and planes of a multiple of four.
+    Matrix {
+        dense: bool,
+    },
+}
+
+impl Units {
+    pub fn are_tensor_cores(self) -> bool {
+        self != Self::Scalar
+    }
+}
+
+/// What a row of sums in shared memory is longer than its tile: `FINISH_PAD` in `finish.cuh`.
+const FINISH_PAD: usize = 8;
+/// The bytes of a `Tap` in `gather.cuh`.
+pub const TAP: usize = 16;
+
+/// Bytes of the type that sums of `dtype` are made in.
+pub fn accumulator_bytes(dtype: DType) -> usize {
+    if dtype == DType::F64 { 8 } else { 4 }
+}
+
+/// A tile of `conv_scalar.cu`; `each` is a thread's part.
+const fn scalar(kernel: &'static str, dtype: DType, tile: [usize; 3], each: [usize; 2]) -> Tile {
+    let [channels, pixels, step] = tile;
+    let down = channels / each[0];
+    let bytes = if matches!(dtype, DType::F64) { 8 } else { 4 };
+    let operands = 2 * step * (channels + 4 + pixels) * bytes + 2 * step * TAP;
+    let sums = 4 * down * (pixels + FINISH_PAD) * bytes;
+    Tile {
+        module: "conv_scalar",
+        kernel,
+        dtype,
+        channels,
+        pixels,
+        step,
+        threads: down * (pixels / each[1]),
+        units: Units::Scalar,
+        shared: if operands > sums { operands } else { sums },
+    }
+}
+
+/// A tile of `conv_matrix.cuh`; `warps` are those down and across.
+const fn matrix(
+    [module, kernel]: [&'static str; 2],
+    dtype: DType,
+    [channels, pixels]: [usize; 2],
+    warps: [usize; 2],
+    dense: bool,
+) -> Tile {
+    const STAGES: usize = 3;
+    let bytes = if matches!(dtype, DType::F32) { 4 } else { 2 };
+    let step = 64 / bytes;
+    let stage = (channels * (step + 16 / bytes) + step * (pixels + 8)) * bytes;
+    let operands = STAGES * (stage + step * TAP);
+    let sums = channels / warps[0] * (pixels + FINISH_PAD) * 4;
+    Tile {
+        module,
+        kernel,
+        dtype,
+        channels,
+        pixels,
+        step,
+        threads: warps[0] * warps[1] * 32,
+        units: Units::Matrix { dense },
+        shared: if operands > sums { operands } else { sums },
+    }
+}
+
+/// The six tiles of one of the files `conv_matrix_….cu`.
+macro_rules! matrix_tiles {
+    ($module:literal, $dtype:expr) => {
+        [
+            matrix([$module, concat!($module, "_128x128")], $dtype, [128, 128], [2, 4], false),
+            matrix([$module, concat!($module, "_128x128_dense")], $dtype, [128, 128], [2, 4], true),
+            matrix([$module, concat!($module, "_64x64")], $dtype, [64, 64], [2, 2], false),
+            matrix([$module, concat!($module, "_64x64_dense")], $dtype, [64, 64], [2, 2], true),
+            matrix([$module, concat!($module, "_32x128")], $dtype, [32, 128], [1, 4], false),
+            matrix([$module, concat!($module, "_32x128_dense")], $dtype, [32, 128], [1, 4], true),
+        ]
+    };
+}
+
+const SCALAR: [Tile; 6] = [
+    scalar("conv_scalar_f32_128x128", DType::F32, [128, 128, 8], [8, 8]),
+    scalar("conv_scalar_f32_64x64", DType::F32, [64, 64, 16], [4, 4]),
+    scalar("conv_scalar_f32_32x128", DType::F32, [32, 128, 16], [4, 4]),
+    scalar("conv_scalar_f64_64x64", DType::F64, [64, 64, 8], [4, 4]),
+    scalar("conv_scalar_f16_64x64", DType::F16, [64, 64, 16], [4, 4]),
+    scalar("conv_scalar_bf16_64x64", DType::BF16, [64, 64, 16], [4, 4]),
+];
+const TF32: [Tile; 6] = matrix_tiles!("conv_matrix_tf32", DType::F32);
+const F16: [Tile; 6] = matrix_tiles!("conv_matrix_f16", DType::F16);
+const BF16: [Tile; 6] = matrix_tiles!("conv_matrix_bf16", DType::BF16);
+
+/// All tiles for `dtype`.
+pub fn tiles(dtype: DType) -> impl Iterator<Item = Tile> {
+    [SCALAR, TF32, F16, BF16].into_iter().flatten().filter(move |tile| tile.dtype == dtype)
+}
+
+/// The kernels of `conv_direct.cu`: a block keeps all weights of some channels, and 256 pixels of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Direct {
+    pub kernel: &'static str,
+    pub dtype: DType,
+    pub channels: usize,
+}
+
+impl Direct {
+    pub const THREADS: usize = 128;
+    pub const PIXELS: usize = 256;
+
+    /// Bytes of shared memory for sums of `depth` products.
+    pub fn shared(&self, depth: usize) -> usize {
+        let bytes = accumulator_bytes(self.dtype);
+        let weights = depth * (self.channels * bytes + TAP);
+        weights.max(self.channels * (Self::PIXELS + FINISH_PAD) * bytes)
+    }
+}
+
+macro_rules! directs {
+    ($($name:literal: $dtype:ident [$($channels:literal),*]),*) => {
+        [$($(Direct {
+            kernel: concat!("conv_direct_", $name, "_", $channels),
+            dtype: DType::$dtype,
+            channels: $channels,
+        }),*),*]
+    };
+}
+
+const DIRECTS: [Direct; 14] = directs!(
+    "f32": F32 [4, 8, 16, 32], "f64": F64 [4, 8], "f16": F16 [4, 8, 16, 32], "bf16": BF16 [4, 8, 16, 32]
+);
+
+pub fn directs(dtype: DType) -> impl Iterator<Item = Direct> {
+    DIRECTS.into_iter().filter(move |direct| direct.dtype == dtype)
+}
+
+/// The kernels of `conv_depthwise.cu`: a thread makes `rows` output pixels of one column.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Depthwise {
+    pub kernel: &'static str,
+    pub dtype: DType,
+    /// The kernel's size and the stride, both ways, of those without dilation; `None` for one that takes any.
+    pub square: Option<[usize; 2]>,
+    pub rows: usize,
+}
+
+impl Depthwise {
+    pub const THREADS: usize = 128;
+}
+
+macro_rules! depthwise_squares {
+    ($name:literal, $dtype:ident, $([$size:literal, $stride:literal, $rows:literal]),*) => {
+        [$(Depthwise {
+            kernel: concat!("conv_depthwise_", $name, "_", $size, "_", $stride, "_", $rows),
+            dtype: DType::$dtype,
+            square: Some([$size, $stride]),
+            rows: $rows,
+        }),*]
+    };
+    ($name:literal, $dtype:ident) => {
+        depthwise_squares!(
+            $name, $dtype, [3, 1, 8], [3, 1, 2], [3, 2, 4], [3, 2, 1], [5, 1, 4], [5, 2, 2], [7, 1, 4]
+        )
+    };
+}
+
+const SQUARES: [[Depthwise; 7]; 3] =
+    [depthwise_squares!("f32", F32), depthwise_squares!("f16", F16), depthwise_squares!("bf16", BF16)];
+
+const ANY: [&str; 4] =
+    ["conv_depthwise_f32", "conv_depthwise_f64", "conv_depthwise_f16", "conv_depthwise_bf16"];
+
+/// All kernels for `dtype`, of each size and stride the one of the most rows first, those for any size last.
+pub fn depthwises(dtype: DType) -> impl Iterator<Item = Depthwise> {
+    let any = by_dtype(ANY, dtype).map(|kernel| Depthwise { kernel, dtype, square: None, rows: 1 });
+    SQUARES.into_iter().flatten().filter(move |kernel| kernel.dtype == dtype).chain(any)
+}
+
+/// The kernel of `conv_slices.cu`.
+pub fn slices(dtype: DType) -> Option<&'static str> {
+    by_dtype(["conv_slices_f32", "conv_slices_f64", "conv_slices_f16", "conv_slices_bf16"], dtype)
+}
+
+fn by_dtype(kernels: [&'static str; 4], dtype: DType) -> Option<&'static str> {
+    let i = [DType::F32, DType::F64, DType::F16, DType::BF16].iter().position(|known| *known == dtype)?;
+    Some(kernels[i])
+}
