@@ -23,6 +23,8 @@ pub enum Tile {
     Narrow,
     /// For little work, so that it fills the device.
     Medium,
+    /// For few more channels than that, and much work.
+    Wide,
     /// For much work: the fewest loads for each product.
     Large,
 }
@@ -34,33 +36,33 @@ pub struct Methods {
     pub weight: Method,
 }
 
-/// Channels of a group from which tensor cores pay for what padding wastes.
-const TENSOR_CHANNELS: usize = 16;
+/// Input and output channels of a group from which tensor cores pay for what padding wastes. An image's three
+/// are enough: multiply-adds waste as much of a tile, and are slower.
+const TENSOR_CHANNELS: [usize; 2] = [3, 16];
 /// Multiply-adds from which they pay for the launches that pack their operands, some 10 µs.
 const TENSOR_WORK: usize = 1 << 26;
 /// Rows up to which the narrow tile wastes less than the others.
 const NARROW: usize = 32;
-/// Rows and columns from which a large tile is full enough.
+/// Rows and columns from which a large tile is full enough, and columns for a wide one.
 const LARGE: usize = 96;
-/// Pixels of each block of a large tile, where the sum over the pixels is cut until it fills a device, and
-/// blocks that do.
-const LARGE_PIXELS: usize = 512;
-const LARGE_BLOCKS: usize = 128;
+/// Where the sum over the pixels is cut until it fills a device: pixels of each block, and blocks that do.
+const BLOCK_PIXELS: usize = 512;
+const BLOCKS: usize = 128;
 
 impl Methods {
     /// - One input channel a group: directly.
     /// - Tensor cores, where the device has them, the dtype is theirs (f32: where TF32 is allowed), a group has
-    ///   at least 16 channels on both sides and the work is worth the packing; else multiply-adds.
-    /// - The large tile where the result fills it and there are enough blocks for every multiprocessor. For the
-    ///   weight, enough is a constant: how its sums are cut depends on the shape and the dtype alone.
+    ///   at least 3 input and 16 output channels and the work is worth the packing; else multiply-adds.
+    /// - The largest tile that the result fills and that leaves a block to every multiprocessor, two of the wide
+    ///   one. For the weight, enough is a constant: how its sums are cut depends on the shape and the dtype alone.
     pub fn choose(shape: &ConvShape, dtype: DType, target: &Target) -> Self {
         if shape.group_inputs() == 1 {
             return Self { input: Method::Depthwise, weight: Method::Depthwise };
         }
         let tensor = on_tensor_cores(shape, dtype, target);
         let method = |tile| if tensor { Method::TensorCores(tile) } else { Method::Cores(tile) };
-        // Its sums would not fit into a thread's registers.
-        let large = tensor || dtype != DType::F64;
+        // Else a thread's sums would not fit into its registers.
+        let large = dtype != DType::F64;
         Self {
             input: method(tile_of_input(shape, large, target)),
             weight: method(tile_of_weight(shape, large)),
@@ -74,16 +76,19 @@ fn on_tensor_cores(shape: &ConvShape, dtype: DType, target: &Target) -> bool {
         DType::F32 => target.tf32,
         _ => false,
     };
-    let channels = shape.group_inputs().min(shape.group_outputs());
+    let channels = [shape.group_inputs(), shape.group_outputs()];
+    let enough = channels.iter().zip(TENSOR_CHANNELS).all(|(given, least)| *given >= least);
     let work = shape.output_elements().saturating_mul(shape.taps());
-    target.has_tensor_cores() && theirs && channels >= TENSOR_CHANNELS && work >= TENSOR_WORK
+    target.has_tensor_cores() && theirs && enough && work >= TENSOR_WORK
 }
 
 fn tile_of_input(shape: &ConvShape, large: bool, target: &Target) -> Tile {
-    let enough = || Grid::new(shape, Tile::Large.on_cores()).blocks >= target.multiprocessors as usize;
+    let blocks = |tile: Tile| Grid::new(shape, tile.on_cores()).blocks;
+    let processors = target.multiprocessors as usize;
     match shape.group_inputs() {
         ..=NARROW => Tile::Narrow,
-        LARGE.. if large && enough() => Tile::Large,
+        LARGE.. if large && blocks(Tile::Large) >= processors => Tile::Large,
+        _ if large && blocks(Tile::Wide) >= 2 * processors => Tile::Wide,
         _ => Tile::Medium,
     }
 }
@@ -91,11 +96,15 @@ fn tile_of_input(shape: &ConvShape, large: bool, target: &Target) -> Tile {
 fn tile_of_weight(shape: &ConvShape, large: bool) -> Tile {
     let (rows, columns) = (shape.group_outputs(), shape.taps());
     let pixels = shape.batch * shape.output[0] * shape.output[1];
-    let [high, wide] = Tile::Large.on_cores();
-    let tiles = rows.div_ceil(high) * columns.div_ceil(wide) * shape.geometry.groups;
+    let blocks = |tile: Tile| {
+        let [high, wide] = tile.on_cores();
+        rows.div_ceil(high) * columns.div_ceil(wide) * shape.geometry.groups * (pixels / BLOCK_PIXELS)
+    };
+    let large = large && columns >= LARGE;
     match rows {
         ..=NARROW => Tile::Narrow,
-        LARGE.. if large && columns >= LARGE && tiles * pixels >= LARGE_BLOCKS * LARGE_PIXELS => Tile::Large,
+        LARGE.. if large && blocks(Tile::Large) >= BLOCKS => Tile::Large,
+        _ if large && blocks(Tile::Wide) >= 2 * BLOCKS => Tile::Wide,
         _ => Tile::Medium,
     }
 }
@@ -106,6 +115,7 @@ impl Tile {
         match self {
             Self::Narrow => [16, 128],
             Self::Medium => [64, 64],
+            Self::Wide => [64, 128],
             Self::Large => [128, 128],
         }
     }
@@ -115,6 +125,7 @@ impl Tile {
         match self {
             Self::Narrow => [32, 128],
             Self::Medium => [64, 64],
+            Self::Wide => [64, 128],
             Self::Large => [128, 128],
         }
     }

@@ -2,7 +2,9 @@
 #include "block_sum.cuh"
 #include "conv_backward.cuh"
 
-static const int TAPS = 9;         // whose sums a thread keeps in registers
+namespace {
+
+const int TAPS = 9;         // whose sums a thread keeps in registers
 
 // The outputs at which the taps of one axis meet an input position, from the last tap to the first:
 // `STRIDE` is the stride where it is known as the kernel is compiled, else 0.
@@ -87,11 +89,13 @@ __device__ void depthwise_weight(Masked<T> grad, const T *input, Accumulator<T> 
     }
 }
 
+}  // namespace
+
 #define DEPTHWISE_INPUT(name, T, STRIDE)                                                                               \
     extern "C" __global__ void __launch_bounds__(SUM_THREADS) conv_backward_depthwise_input_##name(                    \
         const T *grad, const T *output, const T *weight, const T *bias, T *result, Conv conv, int activation,          \
         double parameter, int pixel_tiles) {                                                                           \
-        const Masked<T> masked = {grad, output, activation, (Accumulator<T>)parameter};                                        \
+        const Masked<T> masked = {grad, output, activation, (Accumulator<T>)parameter};                                \
         depthwise_input<T, STRIDE>(masked, weight, bias, result, conv, pixel_tiles);                                   \
     }                                                                                                                  \
     EXPORT_KERNEL(conv_backward_depthwise_input_##name)
@@ -101,9 +105,9 @@ __device__ void depthwise_weight(Masked<T> grad, const T *input, Accumulator<T> 
     DEPTHWISE_INPUT(s2_##name, T, 2)                                                                                   \
     DEPTHWISE_INPUT(any_##name, T, 0)                                                                                  \
     extern "C" __global__ void __launch_bounds__(SUM_THREADS) conv_backward_depthwise_weight_##name(                   \
-        const T *grad, const T *output, const T *input, Accumulator<T> *parts, Conv conv, int activation, double parameter,    \
+        const T *grad, const T *output, const T *input, Accumulator<T> *parts, Conv conv, int activation, double parameter,\
         int part_pixels) {                                                                                             \
-        const Masked<T> masked = {grad, output, activation, (Accumulator<T>)parameter};                                        \
+        const Masked<T> masked = {grad, output, activation, (Accumulator<T>)parameter};                                \
         depthwise_weight<T>(masked, input, parts, conv, part_pixels);                                                  \
     }                                                                                                                  \
     EXPORT_KERNEL(conv_backward_depthwise_weight_##name)

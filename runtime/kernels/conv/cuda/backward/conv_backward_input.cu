@@ -4,7 +4,9 @@
 #include "conv_backward.cuh"
 #include "register_tile.cuh"
 
-static const int DEPTH = 8;        // output channels a step
+namespace {
+
+const int DEPTH = 8;        // output channels a step
 
 // The taps and output channels in the order in which the steps take them.
 struct InputSteps {
@@ -122,11 +124,13 @@ __device__ void input_gradient(Masked<T> grad, const T *weight, const T *bias, T
     }
 }
 
+}  // namespace
+
 #define INPUT_KERNEL(name, T, Tile)                                                                                    \
-    extern "C" __global__ void __launch_bounds__(Tile::THREADS) conv_backward_input_##name(                            \
+    extern "C" __global__ void __launch_bounds__(Tile::THREADS, 2) conv_backward_input_##name(                         \
         const T *grad, const T *output, const T *weight, const T *bias, T *result, Conv conv, int activation,          \
         double parameter, int channel_tiles, int pixel_tiles) {                                                        \
-        const Masked<T> masked = {grad, output, activation, (Accumulator<T>)parameter};                                        \
+        const Masked<T> masked = {grad, output, activation, (Accumulator<T>)parameter};                                \
         input_gradient<T, Tile>(masked, weight, bias, result, conv, channel_tiles, pixel_tiles);                       \
     }                                                                                                                  \
     EXPORT_KERNEL(conv_backward_input_##name)
@@ -139,6 +143,9 @@ INPUT_KERNEL(medium_f32, float, Medium<float>)
 INPUT_KERNEL(medium_f64, double, Medium<double>)
 INPUT_KERNEL(medium_f16, __half, Medium<float>)
 INPUT_KERNEL(medium_bf16, __nv_bfloat16, Medium<float>)
+INPUT_KERNEL(wide_f32, float, Wide<float>)
+INPUT_KERNEL(wide_f16, __half, Wide<float>)
+INPUT_KERNEL(wide_bf16, __nv_bfloat16, Wide<float>)
 INPUT_KERNEL(large_f32, float, Large<float>)
 INPUT_KERNEL(large_f16, __half, Large<float>)
 INPUT_KERNEL(large_bf16, __nv_bfloat16, Large<float>)

@@ -22,12 +22,17 @@ __device__ void pack(Masked<T> from, Packed *to, int rows, int columns, int padd
         tile[c][r] = valid ? from[((size_t)matrix * rows + row + r) * columns + column + c] : 0.f;
     }
     __syncthreads();
+    // A thread writes one chunk.
+    constexpr int CHUNK = WIDEST<Packed>, CHUNKS = ROWS / CHUNK;
     to += ((size_t)matrix % groups * matrices + matrix / groups) * columns * padded;
-    for (int i = threadIdx.x; i < ROWS * COLUMNS; i += THREADS) {
-        const int r = i % ROWS, c = column + i / ROWS;
+    for (int i = threadIdx.x; i < CHUNKS * COLUMNS; i += THREADS) {
+        const int r = i % CHUNKS * CHUNK, c = column + i / CHUNKS;
         if (row + r >= padded || c >= columns) continue;
-        const int place = c % taps * (columns / taps) + c / taps;
-        to[(size_t)place * padded + row + r] = rounded<Packed>(tile[i / ROWS][r]);
+        const int place = taps == 1 ? c : c % taps * (columns / taps) + c / taps;
+        Vector<Packed, CHUNK> chunk;
+        #pragma unroll
+        for (int k = 0; k < CHUNK; k++) chunk.at[k] = rounded<Packed>(tile[i / CHUNKS][r + k]);
+        store_vector(to + (size_t)place * padded + row + r, chunk);
     }
 }
 

@@ -2,6 +2,8 @@
 #include "block_sum.cuh"
 #include "conv_backward.cuh"
 
+namespace {
+
 // One block masks a part of the batch's pixels in one channel. `residual` receives the masked gradient and
 // `parts`, [part, channel], its sum; either may be missing.
 template <class T>
@@ -24,23 +26,24 @@ __device__ void mask(Masked<T> grad, T *residual, Accumulator<T> *parts, int cha
 
 // Adds up `count` sums, each of `number` parts, in the order of the parts.
 template <class T> __device__ void sum_parts(const Accumulator<T> *parts, T *result, int count, int number) {
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count) return;
-    Accumulator<T> sum = 0;
-    for (int part = 0; part < number; part++) sum += parts[(size_t)part * count + i];
-    store(result + i, sum);
+    __shared__ Accumulator<T> scratch[SUM_HEIGHT][SUM_WIDTH];
+    const int i = blockIdx.x * SUM_WIDTH + threadIdx.x % SUM_WIDTH;
+    const Accumulator<T> sum = sum_of_parts(parts + min(i, count - 1), count, number, scratch);
+    if (threadIdx.x < SUM_WIDTH && i < count) store(result + i, sum);
 }
+
+}  // namespace
 
 #define SUM_KERNELS(name, T)                                                                                           \
     extern "C" __global__ void __launch_bounds__(SUM_THREADS) conv_backward_mask_##name(                               \
-        const T *grad, const T *output, T *residual, Accumulator<T> *parts, int activation, double parameter, int channels,    \
+        const T *grad, const T *output, T *residual, Accumulator<T> *parts, int activation, double parameter, int channels,\
         int plane, int pixels, int part_pixels) {                                                                      \
-        const Masked<T> masked = {grad, output, activation, (Accumulator<T>)parameter};                                        \
+        const Masked<T> masked = {grad, output, activation, (Accumulator<T>)parameter};                                \
         mask<T>(masked, residual, parts, channels, plane, pixels, part_pixels);                                        \
     }                                                                                                                  \
     EXPORT_KERNEL(conv_backward_mask_##name)                                                                           \
     extern "C" __global__ void __launch_bounds__(SUM_THREADS) conv_backward_sum_##name(                                \
-        const Accumulator<T> *parts, T *result, int count, int number) {                                                       \
+        const Accumulator<T> *parts, T *result, int count, int number) {                                               \
         sum_parts<T>(parts, result, count, number);                                                                    \
     }                                                                                                                  \
     EXPORT_KERNEL(conv_backward_sum_##name)

@@ -4,8 +4,10 @@
 #include "conv_backward.cuh"
 #include "register_tile.cuh"
 
-static const int DEPTH = 16;       // pixels a step
-static const int PAD = 4;          // keeps the threads of a column from one bank, and vectors aligned
+namespace {
+
+const int DEPTH = 16;       // pixels a step
+const int PAD = 4;          // keeps the threads of a column from one bank, and vectors aligned
 
 // One column of the input's matrix: an input channel under a tap, relative to the pixel (0, 0).
 struct Column {
@@ -116,23 +118,29 @@ __device__ void weight_gradient(Masked<T> grad, const T *input, Accumulator<T> *
     }
 }
 
-#define WEIGHT_KERNEL(name, T, Tile)                                                                                   \
-    extern "C" __global__ void __launch_bounds__(Tile::THREADS) conv_backward_weight_##name(                           \
-        const T *grad, const T *output, const T *input, Accumulator<T> *parts, T *result, Conv conv, int activation,           \
+}  // namespace
+
+#define WEIGHT_KERNEL(name, T, Tile, BLOCKS)                                                                           \
+    extern "C" __global__ void __launch_bounds__(Tile::THREADS, BLOCKS) conv_backward_weight_##name(                   \
+        const T *grad, const T *output, const T *input, Accumulator<T> *parts, T *result, Conv conv, int activation,   \
         double parameter, int part_pixels, int channel_tiles, int column_tiles) {                                      \
-        const Masked<T> masked = {grad, output, activation, (Accumulator<T>)parameter};                                        \
+        const Masked<T> masked = {grad, output, activation, (Accumulator<T>)parameter};                                \
         weight_gradient<T, Tile>(masked, input, parts, result, conv, part_pixels, channel_tiles, column_tiles);        \
     }                                                                                                                  \
     EXPORT_KERNEL(conv_backward_weight_##name)
 
-WEIGHT_KERNEL(narrow_f32, float, Narrow<float>)
-WEIGHT_KERNEL(narrow_f64, double, Narrow<double>)
-WEIGHT_KERNEL(narrow_f16, __half, Narrow<float>)
-WEIGHT_KERNEL(narrow_bf16, __nv_bfloat16, Narrow<float>)
-WEIGHT_KERNEL(medium_f32, float, Medium<float>)
-WEIGHT_KERNEL(medium_f64, double, Medium<double>)
-WEIGHT_KERNEL(medium_f16, __half, Medium<float>)
-WEIGHT_KERNEL(medium_bf16, __nv_bfloat16, Medium<float>)
-WEIGHT_KERNEL(large_f32, float, Large<float>)
-WEIGHT_KERNEL(large_f16, __half, Large<float>)
-WEIGHT_KERNEL(large_bf16, __nv_bfloat16, Large<float>)
+// The last is how many blocks a multiprocessor has room for: two large ones would spill registers.
+WEIGHT_KERNEL(narrow_f32, float, Narrow<float>, 2)
+WEIGHT_KERNEL(narrow_f64, double, Narrow<double>, 2)
+WEIGHT_KERNEL(narrow_f16, __half, Narrow<float>, 2)
+WEIGHT_KERNEL(narrow_bf16, __nv_bfloat16, Narrow<float>, 2)
+WEIGHT_KERNEL(medium_f32, float, Medium<float>, 2)
+WEIGHT_KERNEL(medium_f64, double, Medium<double>, 2)
+WEIGHT_KERNEL(medium_f16, __half, Medium<float>, 2)
+WEIGHT_KERNEL(medium_bf16, __nv_bfloat16, Medium<float>, 2)
+WEIGHT_KERNEL(wide_f32, float, Wide<float>, 2)
+WEIGHT_KERNEL(wide_f16, __half, Wide<float>, 2)
+WEIGHT_KERNEL(wide_bf16, __nv_bfloat16, Wide<float>, 2)
+WEIGHT_KERNEL(large_f32, float, Large<float>, 1)
+WEIGHT_KERNEL(large_f16, __half, Large<float>, 1)
+WEIGHT_KERNEL(large_bf16, __nv_bfloat16, Large<float>, 1)

@@ -1,5 +1,6 @@
 // The gradient of the weight on tensor cores, of packed operands: an implicit GEMM over the pixels of the batch,
 // cut into parts, as in conv_backward_weight.cu. The columns are taps of all input channels each, padded.
+#include "block_sum.cuh"
 #include "conv_backward.cuh"
 #include "tensor_tile.cuh"
 
@@ -87,10 +88,11 @@ __device__ void weight_gradient(const T *grad, const T *input, float *parts, con
     for (int i = 0; i < Tile::HIGH * 2; i++) {
         const int channel = at.channel + Tile::row(i / 2, i % 2 * 2);
         #pragma unroll
-        for (int j = 0; j < Tile::WIDE * 2; j++) {
-            const int column = at.column + Tile::column(j / 2, j % 2);
-            if (channel >= conv.outputs || column >= width) continue;
-            parts[(size_t)channel * width + column] = tile.sums[i / 2][j / 2][i % 2 * 2 + j % 2];
+        for (int j = 0; j < Tile::WIDE; j++) {
+            const int column = at.column + Tile::column(j, 0);
+            if (channel >= conv.outputs || column >= width) continue;      // both columns, for the width is even
+            const float(&sum)[4] = tile.sums[i / 2][j];
+            store_vector<2, float>(parts + (size_t)channel * width + column, {sum[i % 2 * 2], sum[i % 2 * 2 + 1]});
         }
     }
 }
@@ -98,20 +100,19 @@ __device__ void weight_gradient(const T *grad, const T *input, float *parts, con
 // Adds up the parts of each weight, in their order, and brings its channels and taps into the weight's order.
 template <class T>
 __device__ void sum(const float *parts, T *result, int filters, int taps, int channels, int padded, int number) {
-    const int i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= filters * taps * channels) return;
-    const int channel = i % channels, tap = i / channels % taps, filter = i / channels / taps;
+    __shared__ float scratch[SUM_HEIGHT][SUM_WIDTH];
+    const int count = filters * taps * channels, i = blockIdx.x * SUM_WIDTH + threadIdx.x % SUM_WIDTH;
+    const int at = min(i, count - 1), channel = at % channels, tap = at / channels % taps, filter = at / channels / taps;
     const size_t width = (size_t)taps * padded;
-    float sum = 0;
-    for (int part = 0; part < number; part++)
-        sum += parts[((size_t)part * filters + filter) * width + tap * padded + channel];
-    store(result + ((size_t)filter * channels + channel) * taps + tap, sum);
+    const float *first = parts + filter * width + tap * padded + channel;
+    const float sum = sum_of_parts(first, filters * width, number, scratch);
+    if (threadIdx.x < SUM_WIDTH && i < count) store(result + ((size_t)filter * channels + channel) * taps + tap, sum);
 }
 
 }  // namespace
 
 #define WEIGHT_KERNEL(name, T, Tile)                                                                                   \
-    extern "C" __global__ void __launch_bounds__(Tile<T>::THREADS) conv_backward_weight_tensor_##name(                 \
+    extern "C" __global__ void __launch_bounds__(Tile<T>::THREADS, 2) conv_backward_weight_tensor_##name(              \
         const T *grad, const T *input, float *parts, Conv conv, int grad_channels, int input_channels,                 \
         int part_pixels, int channel_tiles, int column_tiles) {                                                        \
         weight_gradient<Tile<T>>(grad, input, parts, conv, grad_channels, input_channels, part_pixels, channel_tiles,  \
@@ -122,8 +123,9 @@ __device__ void sum(const float *parts, T *result, int filters, int taps, int ch
 #define WEIGHT_KERNELS(name, T)                                                                                        \
     WEIGHT_KERNEL(narrow_##name, T, NarrowTensor)                                                                      \
     WEIGHT_KERNEL(medium_##name, T, MediumTensor)                                                                      \
+    WEIGHT_KERNEL(wide_##name, T, WideTensor)                                                                          \
     WEIGHT_KERNEL(large_##name, T, LargeTensor)                                                                        \
-    extern "C" __global__ void __launch_bounds__(256) conv_backward_weight_tensor_sum_##name(                          \
+    extern "C" __global__ void __launch_bounds__(SUM_THREADS) conv_backward_weight_tensor_sum_##name(                  \
         const float *parts, T *result, int filters, int taps, int channels, int padded, int number) {                  \
         sum<T>(parts, result, filters, taps, channels, padded, number);                                                \
     }                                                                                                                  \

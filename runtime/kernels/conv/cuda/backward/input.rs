@@ -56,6 +56,7 @@ fn cores(plan: &mut Launches, tile: Tile, weight: Arg, bias: Arg, result: Arg) -
     let kernel = match tile {
         Tile::Narrow => named!(plan.dtype, "conv_backward_input_narrow"),
         Tile::Medium => named!(plan.dtype, "conv_backward_input_medium"),
+        Tile::Wide => named!(plan.dtype, "conv_backward_input_wide"),
         Tile::Large => named!(plan.dtype, "conv_backward_input_large"),
     };
     let grid = Grid::new(plan.shape, tile.on_cores());

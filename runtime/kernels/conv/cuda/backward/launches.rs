@@ -98,9 +98,9 @@ impl<'a> Launches<'a> {
     }
 
     /// # Errors
-    /// The dtype's sums of a large tile do not fit into a thread's registers.
+    /// The dtype's sums of a wide or large tile do not fit into a thread's registers.
     pub fn check_tile(&self, tile: Tile) -> Result<()> {
-        if tile == Tile::Large && self.dtype == DType::F64 {
+        if matches!(tile, Tile::Wide | Tile::Large) && self.dtype == DType::F64 {
             bail!("conv2d backward: expected a smaller tile than {tile:?} for f64")
         }
         Ok(())

@@ -45,7 +45,8 @@ template <class A, int ROWS_, int COLUMNS_, int HIGH_, int WIDE_> struct Registe
     }
 };
 
-// For matrices of few rows, for few blocks, for much work.
+// For matrices of few rows, for few blocks, for rows enough for no more, for much work.
 template <class A> using Narrow = RegisterTile<A, 16, 128, 2, 4>;
 template <class A> using Medium = RegisterTile<A, 64, 64, 4, 4>;
+template <class A> using Wide = RegisterTile<A, 64, 128, 4, 8>;
 template <class A> using Large = RegisterTile<A, 128, 128, 8, 8>;

@@ -6,6 +6,8 @@ use crate::kernels::cuda::Arg;
 use candle_core::Result;
 
 const MODULE: &str = "conv_backward_sum";
+/// Sums that one block adds up the parts of.
+pub(super) const WIDTH: usize = 32;
 /// Blocks that a sum is spread over, where it has the work.
 const BLOCKS: usize = 512;
 
@@ -63,5 +65,5 @@ pub(super) fn mask(plan: &mut Launches, residual: Option<Arg>, bias: Option<Arg>
 pub(super) fn sum(plan: &mut Launches, sums: Arg, result: Arg, count: usize, parts: usize) -> Result<()> {
     let args = vec![sums, result, Arg::Int(int(count)?), Arg::Int(int(parts)?)];
     let kernel = named!(plan.dtype, "conv_backward_sum");
-    plan.launch([MODULE, kernel], count.div_ceil(THREADS as usize), THREADS, 0, args)
+    plan.launch([MODULE, kernel], count.div_ceil(WIDTH), THREADS, 0, args)
 }

@@ -8,7 +8,7 @@ use super::choice::Tile;
 use super::input::Grid;
 use super::launches::{Gradient, Launches, THREADS, named};
 use super::sizes::int;
-use super::sums::Parts;
+use super::sums::{Parts, WIDTH};
 use super::weight::{pixels, weights};
 use crate::kernels::activation::Activation;
 use crate::kernels::cuda::Arg;
@@ -37,6 +37,7 @@ pub(super) fn input(plan: &mut Launches, tile: Tile, weight: Arg, bias: Arg, res
     let kernel = match tile {
         Tile::Narrow => named!(plan.dtype, "conv_backward_input_tensor_narrow"),
         Tile::Medium => named!(plan.dtype, "conv_backward_input_tensor_medium"),
+        Tile::Wide => named!(plan.dtype, "conv_backward_input_tensor_wide"),
         Tile::Large => named!(plan.dtype, "conv_backward_input_tensor_large"),
     };
     let shape = plan.shape;
@@ -57,6 +58,7 @@ pub(super) fn weight(plan: &mut Launches, tile: Tile, input: Arg, result: Arg) -
     let kernel = match tile {
         Tile::Narrow => named!(plan.dtype, "conv_backward_weight_tensor_narrow"),
         Tile::Medium => named!(plan.dtype, "conv_backward_weight_tensor_medium"),
+        Tile::Wide => named!(plan.dtype, "conv_backward_weight_tensor_wide"),
         Tile::Large => named!(plan.dtype, "conv_backward_weight_tensor_large"),
     };
     let shape = plan.shape;
@@ -86,7 +88,7 @@ pub(super) fn weight(plan: &mut Launches, tile: Tile, input: Arg, result: Arg) -
         args.push(Arg::Int(int(size)?));
     }
     let kernel = named!(plan.dtype, "conv_backward_weight_tensor_sum");
-    plan.launch([MODULE, kernel], weights(plan).div_ceil(THREADS as usize), THREADS, 0, args)
+    plan.launch([MODULE, kernel], weights(plan).div_ceil(WIDTH), THREADS, 0, args)
 }
 
 /// The masked gradient, packed.
@@ -117,7 +119,11 @@ fn pack(plan: &mut Launches, matrices: Matrices, from: Gradient) -> Result<Arg> 
     let Matrices { count, rows, columns, taps } = matrices;
     let groups = plan.shape.geometry.groups;
     let padded = padded(plan.dtype, rows);
-    let packed = plan.scratch(count * groups * columns * padded, plan.dtype);
+    let elements = count * groups * columns * padded;
+    if elements.saturating_mul(plan.dtype.size_in_bytes()) / CHUNK > u32::MAX as usize {
+        bail!("conv2d backward: expected at most 64 GiB for tensor cores, got {elements} elements")
+    }
+    let packed = plan.scratch(elements, plan.dtype);
     let [kind, parameter] = from.activation;
     let mut args = vec![from.gradient, from.output, packed.clone(), kind, parameter];
     for size in [rows, columns, padded, count, groups, taps] {

@@ -75,6 +75,33 @@ template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> st
         }
     }
 
+    // Calls `take(row, sum)` for every row of the tile, with the sum in the thread's own column: `threadIdx.x` modulo
+    // COLUMNS, so that a warp has 32 neighbours. They go through the stages' shared memory, some fragments at a time.
+    template <class Take> __device__ __forceinline__ void hand_out(Chunk *stages, Take take) const {
+        constexpr int PASS = HIGH < 2 ? HIGH : 2, PASS_ROWS = PASS * 16;     // of each warp
+        constexpr int PITCH = COLUMNS + 8;                                   // a fragment's rows in different banks
+        static_assert(ROWS / WARP_ROWS * PASS_ROWS * PITCH * 4 <= STAGES * STAGE * 16, "the stages have room");
+        static_assert(THREADS % COLUMNS == 0, "a thread keeps its column");
+        float *shared = reinterpret_cast<float *>(stages);
+        #pragma unroll
+        for (int first = 0; first < HIGH; first += PASS) {
+            __syncthreads();       // nobody reads the last stage, or the last pass
+            #pragma unroll
+            for (int i = 0; i < PASS * 2; i++)
+                #pragma unroll
+                for (int j = 0; j < WIDE; j++) {
+                    const int row = warp_row() / WARP_ROWS * PASS_ROWS + i * 8 + threadIdx.x % 32 / 4;
+                    const float(&sum)[4] = sums[first + i / 2][j];
+                    store_vector<2, float>(shared + row * PITCH + column(j, 0), {sum[i % 2 * 2], sum[i % 2 * 2 + 1]});
+                }
+            __syncthreads();
+            for (int row = threadIdx.x / COLUMNS; row < ROWS / WARP_ROWS * PASS_ROWS; row += THREADS / COLUMNS) {
+                const int tile_row = row / PASS_ROWS * WARP_ROWS + first * 16 + row % PASS_ROWS;
+                take(tile_row, shared[row * PITCH + threadIdx.x % COLUMNS]);
+            }
+        }
+    }
+
   private:
     template <class Layout> __device__ __forceinline__ void stage(const Chunk *left, const Chunk *right) {
         #pragma unroll
@@ -169,7 +196,8 @@ template <> struct DepthInColumns<float> {
     }
 };
 
-// For matrices of few rows, for few blocks, for much work.
+// For matrices of few rows, for few blocks, for rows enough for no more, for much work.
 template <class T> using NarrowTensor = TensorTile<T, 32, 128, 32, 32>;
 template <class T> using MediumTensor = TensorTile<T, 64, 64, 32, 32>;
+template <class T> using WideTensor = TensorTile<T, 64, 128, 32, 64>;
 template <class T> using LargeTensor = TensorTile<T, 128, 128, 64, 32>;

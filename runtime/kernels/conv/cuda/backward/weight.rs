@@ -26,6 +26,7 @@ fn cores(plan: &mut Launches, tile: Tile, input: Arg, result: Arg) -> Result<()>
     let kernel = match tile {
         Tile::Narrow => named!(plan.dtype, "conv_backward_weight_narrow"),
         Tile::Medium => named!(plan.dtype, "conv_backward_weight_medium"),
+        Tile::Wide => named!(plan.dtype, "conv_backward_weight_wide"),
         Tile::Large => named!(plan.dtype, "conv_backward_weight_large"),
     };
     let [rows, columns] = tile.on_cores();
