@@ -17,7 +17,7 @@ pub(crate) fn takes(targets: &[&Tensor]) -> bool {
         float
             && layout.is_contiguous()
             && layout.start_offset() == 0
-            && i32::try_from(tensor.elem_count()).is_ok()
+            && int(NAME, tensor.elem_count()).is_ok()
     };
     targets.iter().all(|target| runs_on(target.device()) && fits(target))
 }
