@@ -406,7 +406,8 @@ fn the_rule_knows_its_shapes() -> Result<()> {
         assert_eq!(slices(&large, dtype)?, 1);
     }
     // First layers without tensor cores.
-    for row in [row([64, 1, 28, 20, 5, 1], 1), row([32, 3, 224, 64, 3, 1], 1), row([32, 3, 224, 64, 7, 2], 1)] {
+    for row in [row([64, 1, 28, 20, 5, 1], 1), row([32, 3, 224, 64, 3, 1], 1), row([32, 3, 224, 64, 7, 2], 1)]
+    {
         assert!(kernel(&row, DType::F32)?.contains("direct"));
     }
     assert!(kernel(&row([32, 256, 56, 256, 3, 1], 1), DType::BF16)?.ends_with("packed"));
