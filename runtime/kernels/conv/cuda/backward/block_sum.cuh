@@ -23,7 +23,8 @@ static const int SUM_WIDTH = 32, SUM_HEIGHT = SUM_THREADS / SUM_WIDTH;
 // The sum of `number` parts that lie `step` apart, from `parts` on; for the block's sum `threadIdx.x % SUM_WIDTH`, in
 // the first of its threads. Every thread of the block has to call it.
 template <class A>
-static __device__ __forceinline__ A sum_of_parts(const A *parts, size_t step, int number, A (&scratch)[SUM_HEIGHT][SUM_WIDTH]) {
+static __device__ __forceinline__ A sum_of_parts(const A *parts, size_t step, int number,
+                                                 A (&scratch)[SUM_HEIGHT][SUM_WIDTH]) {
     const int column = threadIdx.x % SUM_WIDTH, row = threadIdx.x / SUM_WIDTH;
     A sum = 0;
     #pragma unroll 4

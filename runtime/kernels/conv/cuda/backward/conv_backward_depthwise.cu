@@ -55,7 +55,8 @@ __device__ void depthwise_input(Masked<T> grad, const T *weight, const T *bias, 
 // One block sums a part of the batch's pixels for one output channel, some taps at a time. `parts` is
 // [part, output channel, tap].
 template <class T>
-__device__ void depthwise_weight(Masked<T> grad, const T *input, Accumulator<T> *parts, const Conv &conv, int part_pixels) {
+__device__ void depthwise_weight(Masked<T> grad, const T *input, Accumulator<T> *parts, const Conv &conv,
+                                 int part_pixels) {
     __shared__ Accumulator<T> scratch[TAPS][SUM_THREADS / 32];
     const int channels = conv.groups * conv.outputs;
     const int channel = blockIdx.x % channels, part = blockIdx.x / channels;

@@ -74,12 +74,14 @@ template <class Tile> class InputSource {
         #pragma unroll
         for (int i = 0; i < LEFT; i++) {
             const bool any = valid >> i & 1;
-            cp_async16(left + DepthInRows::at(first_row() + i * SWEEP, thread_chunk), weight + (any ? filters[i] : 0), any);
+            Chunk *to = left + DepthInRows::at(first_row() + i * SWEEP, thread_chunk);
+            cp_async16(to, weight + (any ? filters[i] : 0), any);
         }
         #pragma unroll
         for (int i = 0; i < RIGHT; i++) {
             const bool any = valid >> (LEFT + i) & 1;
-            cp_async16(right + DepthInRows::at(first_row() + i * SWEEP, thread_chunk), grad + (any ? pixels[i] : 0), any);
+            Chunk *to = right + DepthInRows::at(first_row() + i * SWEEP, thread_chunk);
+            cp_async16(to, grad + (any ? pixels[i] : 0), any);
         }
         chunk += DEPTH_CHUNKS;
         if (chunk >= chunks) return locate();
@@ -105,7 +107,8 @@ __device__ void input_gradient(const T *grad, const T *weight, const T *bias, T 
     const int pixel = at.pixel + threadIdx.x % Tile::COLUMNS;
     const bool inside = pixel < phase.pixels(conv);
     const PhasePixel it(phase, pixel);
-    T *to = result + ((size_t)it.image * conv.groups + at.group) * conv.inputs * conv.plane() + it.position(conv, phase);
+    T *to = result + ((size_t)it.image * conv.groups + at.group) * conv.inputs * conv.plane() +
+            it.position(conv, phase);
     tile.hand_out(shared, [&](int row, float sum) {
         const int channel = at.channel + row;
         if (!inside || channel >= conv.inputs) return;

@@ -10,7 +10,8 @@ const int ROWS = 32, COLUMNS = 64, THREADS = 256;   // of a tile
 // Transposes matrices [rows, columns] into [columns, padded rows]. They come as [matrices, groups] and go as
 // [groups, matrices]. A column is `taps` numbers side by side; in the result the taps come first.
 template <class T, class Packed>
-__device__ void pack(Masked<T> from, Packed *to, int rows, int columns, int padded, int matrices, int groups, int taps) {
+__device__ void pack(Masked<T> from, Packed *to, int rows, int columns, int padded, int matrices, int groups,
+                     int taps) {
     __shared__ float tile[COLUMNS][ROWS + 1];
     const int column_tiles = (columns + COLUMNS - 1) / COLUMNS, row_tiles = (padded + ROWS - 1) / ROWS;
     const int column = blockIdx.x % column_tiles * COLUMNS, row = blockIdx.x / column_tiles % row_tiles * ROWS;

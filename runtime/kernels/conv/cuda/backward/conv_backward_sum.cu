@@ -7,7 +7,8 @@ namespace {
 // One block masks a part of the batch's pixels in one channel. `residual` receives the masked gradient and
 // `parts`, [part, channel], its sum; either may be missing.
 template <class T>
-__device__ void mask(Masked<T> grad, T *residual, Accumulator<T> *parts, int channels, int plane, int pixels, int part_pixels) {
+__device__ void mask(Masked<T> grad, T *residual, Accumulator<T> *parts, int channels, int plane, int pixels,
+                     int part_pixels) {
     __shared__ Accumulator<T> scratch[SUM_THREADS / 32];
     const int channel = blockIdx.x % channels, part = blockIdx.x / channels;
     const int first = part * part_pixels, end = min(first + part_pixels, pixels);
@@ -36,8 +37,8 @@ template <class T> __device__ void sum_parts(const Accumulator<T> *parts, T *res
 
 #define SUM_KERNELS(name, T)                                                                                           \
     extern "C" __global__ void __launch_bounds__(SUM_THREADS) conv_backward_mask_##name(                               \
-        const T *grad, const T *output, T *residual, Accumulator<T> *parts, int activation, double parameter, int channels,\
-        int plane, int pixels, int part_pixels) {                                                                      \
+        const T *grad, const T *output, T *residual, Accumulator<T> *parts, int activation, double parameter,          \
+        int channels, int plane, int pixels, int part_pixels) {                                                        \
         const Masked<T> masked = {grad, output, activation, (Accumulator<T>)parameter};                                \
         mask<T>(masked, residual, parts, channels, plane, pixels, part_pixels);                                        \
     }                                                                                                                  \

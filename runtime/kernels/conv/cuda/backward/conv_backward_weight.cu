@@ -67,7 +67,8 @@ template <class T, class Tile> class WeightGradient {
     }
 
     // Hands them to the block.
-    __device__ void store(Accumulator<T> (&a)[DEPTH][Tile::ROWS + PAD], Accumulator<T> (&b)[DEPTH][Tile::COLUMNS + PAD]) const {
+    __device__ void store(Accumulator<T> (&a)[DEPTH][Tile::ROWS + PAD],
+                          Accumulator<T> (&b)[DEPTH][Tile::COLUMNS + PAD]) const {
         #pragma unroll
         for (int i = 0; i < GRADS; i++) {
             const int row = threadIdx.x / DEPTH + i * SWEEP;

@@ -62,7 +62,8 @@ template <class Tile> class WeightSource {
             const bool valid = right_valid && met && pixel + right_pixel(i) < end;
             const size_t place = (size_t)at.image * conv.plane() + y * conv.width + x;
             const T *from = valid ? input + place * input_channels : input;
-            cp_async16(right + Layout::template at<Tile::COLUMNS>(right_pixel(i), threadIdx.x % RIGHT_CHUNKS), from, valid);
+            Chunk *to = right + Layout::template at<Tile::COLUMNS>(right_pixel(i), threadIdx.x % RIGHT_CHUNKS);
+            cp_async16(to, from, valid);
             at.advance(conv);
         }
         pixel += Tile::DEPTH;
@@ -102,7 +103,7 @@ template <class T>
 __device__ void sum(const float *parts, T *result, int filters, int taps, int channels, int padded, int number) {
     __shared__ float scratch[SUM_HEIGHT][SUM_WIDTH];
     const int count = filters * taps * channels, i = blockIdx.x * SUM_WIDTH + threadIdx.x % SUM_WIDTH;
-    const int at = min(i, count - 1), channel = at % channels, tap = at / channels % taps, filter = at / channels / taps;
+    const int at = min(i, count - 1), channel = at % channels, row = at / channels, tap = row % taps, filter = row / taps;
     const size_t width = (size_t)taps * padded;
     const float *first = parts + filter * width + tap * padded + channel;
     const float sum = sum_of_parts(first, filters * width, number, scratch);

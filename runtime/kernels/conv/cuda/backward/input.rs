@@ -1,11 +1,11 @@
 //! The gradient of the input.
 
 use super::choice::{Method, Tile};
-use super::launches::{Launches, THREADS, named};
+use super::launches::{Launches, THREADS};
 use super::sizes::int;
 use super::tensor_cores;
 use crate::kernels::conv::ConvShape;
-use crate::kernels::cuda::Arg;
+use crate::kernels::cuda::{Arg, named};
 use candle_core::Result;
 
 /// The tiles of an input gradient.

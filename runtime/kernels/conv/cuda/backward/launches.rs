@@ -11,19 +11,6 @@ use candle_core::{DType, Result, bail};
 /// Threads of a block, in every kernel but the smaller ones on tensor cores.
 pub(super) const THREADS: u32 = 256;
 
-/// A name for each dtype: `named!(dtype, "kernel")` is `"kernel_f32"` for f32.
-macro_rules! named {
-    ($dtype:expr, $name:literal) => {
-        match $dtype {
-            candle_core::DType::F64 => concat!($name, "_f64"),
-            candle_core::DType::F16 => concat!($name, "_f16"),
-            candle_core::DType::BF16 => concat!($name, "_bf16"),
-            _ => concat!($name, "_f32"),
-        }
-    };
-}
-pub(super) use named;
-
 pub(super) struct Launches<'a> {
     pub shape: &'a ConvShape,
     /// Its sizes, as a kernel's argument.

@@ -1,8 +1,8 @@
 //! The gradients of residual and bias, and sums that are cut into parts.
 
-use super::launches::{Launches, THREADS, named};
+use super::launches::{Launches, THREADS};
 use super::sizes::int;
-use crate::kernels::cuda::Arg;
+use crate::kernels::cuda::{Arg, named};
 use candle_core::Result;
 
 const MODULE: &str = "conv_backward_sum";

@@ -6,12 +6,12 @@
 
 use super::choice::Tile;
 use super::input::Grid;
-use super::launches::{Gradient, Launches, THREADS, named};
+use super::launches::{Gradient, Launches, THREADS};
 use super::sizes::int;
 use super::sums::{Parts, WIDTH};
 use super::weight::{pixels, weights};
 use crate::kernels::activation::Activation;
-use crate::kernels::cuda::Arg;
+use crate::kernels::cuda::{Arg, named};
 use candle_core::{DType, Result, bail};
 
 /// Rows and columns that one block packs.

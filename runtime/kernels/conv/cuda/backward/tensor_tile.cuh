@@ -58,7 +58,8 @@ template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> st
 
     // Multiplies `steps` stages. `source.copy(left, right)` starts the copies of the next one; `Layout` reads
     // fragments from them.
-    template <class Layout, class Source> __device__ __forceinline__ void multiply(Chunk *shared, Source &source, int steps) {
+    template <class Layout, class Source>
+    __device__ __forceinline__ void multiply(Chunk *shared, Source &source, int steps) {
         #pragma unroll
         for (int i = 0; i < STAGES - 1; i++) {
             if (i < steps) source.copy(shared + i * STAGE, shared + i * STAGE + LEFT);
@@ -133,7 +134,8 @@ struct DepthInRows {
     }
 
     template <int>
-    static __device__ __forceinline__ void right(uint32_t (&b)[2], uint32_t (&c)[2], const Chunk *from, int row, int chunk) {
+    static __device__ __forceinline__ void right(uint32_t (&b)[2], uint32_t (&c)[2], const Chunk *from, int row,
+                                                 int chunk) {
         const int lane = threadIdx.x % 32;
         uint32_t both[4];
         ldmatrix_x4(both, from + at(row + lane / 16 * 8 + lane % 8, chunk + lane / 8 % 2));
@@ -156,7 +158,8 @@ template <class T> struct DepthInColumns {
     }
 
     template <int ROWS>
-    static __device__ __forceinline__ void right(uint32_t (&b)[2], uint32_t (&c)[2], const Chunk *from, int row, int chunk) {
+    static __device__ __forceinline__ void right(uint32_t (&b)[2], uint32_t (&c)[2], const Chunk *from, int row,
+                                                 int chunk) {
         const int lane = threadIdx.x % 32, depth = chunk * CHUNK + lane % 16;
         uint32_t both[4];
         ldmatrix_x4_trans(both, from + at<ROWS>(depth, row / CHUNK + lane / 16));
@@ -184,7 +187,8 @@ template <> struct DepthInColumns<float> {
     }
 
     template <int ROWS>
-    static __device__ __forceinline__ void right(uint32_t (&b)[2], uint32_t (&c)[2], const Chunk *from, int row, int chunk) {
+    static __device__ __forceinline__ void right(uint32_t (&b)[2], uint32_t (&c)[2], const Chunk *from, int row,
+                                                 int chunk) {
         const int depth = chunk * 4 + threadIdx.x % 4, at_row = row + threadIdx.x % 32 / 4;
         b[0] = word<ROWS>(from, depth, at_row), b[1] = word<ROWS>(from, depth + 4, at_row);
         c[0] = word<ROWS>(from, depth, at_row + 8), c[1] = word<ROWS>(from, depth + 4, at_row + 8);

@@ -1,11 +1,11 @@
 //! The gradient of the weight.
 
 use super::choice::{Method, Tile};
-use super::launches::{Launches, THREADS, named};
+use super::launches::{Launches, THREADS};
 use super::sizes::int;
 use super::sums::{self, Parts};
 use super::tensor_cores;
-use crate::kernels::cuda::Arg;
+use crate::kernels::cuda::{Arg, named};
 use candle_core::Result;
 
 /// Pixels that a step takes, and that a part has at least.
