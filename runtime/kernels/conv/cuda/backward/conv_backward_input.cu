@@ -126,8 +126,10 @@ __device__ void input_gradient(Masked<T> grad, const T *weight, const T *bias, T
 
 }  // namespace
 
+// With 64 sums a thread, two blocks side by side would leave too few registers for the rest.
 #define INPUT_KERNEL(name, T, Tile)                                                                                    \
-    extern "C" __global__ void __launch_bounds__(Tile::THREADS, 2) conv_backward_input_##name(                         \
+    extern "C" __global__ void __launch_bounds__(Tile::THREADS, Tile::HIGH * Tile::WIDE < 64 ? 2 : 1)                  \
+    conv_backward_input_##name(                                                                                        \
         const T *grad, const T *output, const T *weight, const T *bias, T *result, Conv conv, int activation,          \
         double parameter, int channel_tiles, int pixel_tiles) {                                                        \
         const Masked<T> masked = {grad, output, activation, (Accumulator<T>)parameter};                                \
