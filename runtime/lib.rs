@@ -46,6 +46,7 @@ extern crate self as sconce;
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
+mod capture;
 pub mod checkpoint;
 mod config;
 mod display;
@@ -69,8 +70,10 @@ pub mod train;
 
 pub use candle_core as candle;
 pub use candle_nn as nn;
+pub use capture::Captured;
 pub use config::Config;
 pub use error::{Error, Result};
+pub use kernels::cuda::{cuda, set_tf32};
 pub use load::{Load, LoadReport, Misshapen};
 pub use module::{Forward, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};
 pub use random::manual_seed;

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, TensorId, Var};
 
+use crate::capture::Captured;
 use crate::checkpoint::{self, StateDict};
 use crate::glob::Glob;
 use crate::load::{Load, LoadReport};
@@ -172,6 +173,20 @@ pub trait Network: Module {
         Self: Sized,
     {
         Eval(self)
+    }
+
+    /// Records the evaluation forward pass of an input like `x` as a CUDA graph, to be replayed with the numbers
+    /// of other inputs: the whole network in one submission, which pays for networks of many small launches.
+    /// See [`Captured`].
+    ///
+    /// # Errors
+    /// `x` is not on a CUDA device, the device is on the legacy default stream, the forward pass fails, or it
+    /// does what cannot be recorded: reads a number back, or copies more than a few from the host.
+    fn capture(&self, x: &Tensor) -> Result<Captured<Self>>
+    where
+        Self: Forward<Signal, Output = Signal> + Sized,
+    {
+        Captured::new(self.detached(), x)
     }
 }
 

@@ -1,5 +1,8 @@
 //! The steps of optimisers, in place: each tensor goes through memory once, and none is made.
 
+#[doc(hidden)]
+pub mod cuda;
+
 use super::element::{Element, with_element};
 use super::float::Float;
 use super::parallel::for_each_chunk;

@@ -5,7 +5,8 @@ pub(crate) mod channels;
 pub mod conv;
 pub mod ctc;
 pub mod cuda;
-pub(crate) mod descent;
+#[doc(hidden)]
+pub mod descent;
 pub(crate) mod element;
 pub(crate) mod elementwise;
 pub mod embedding;

@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 
 use super::data::Batches;
 use super::loss::Loss;
-use super::metrics::{Mean, accuracy};
+use super::metrics::{Mean, share_found};
 use super::trainable::Trainable;
 use crate::module::{Forward, Mode};
 use crate::registry::Network;
@@ -84,14 +84,15 @@ where
 {
     let twin = model.detached();
     let mut tally = Tally::default();
-    for batch in data.epoch()? {
+    for (index, batch) in data.epoch()?.enumerate() {
         let (input, target) = batch?;
         if is_empty(&input) {
             continue;
         }
         let output = run(&twin, &input, Mode::Eval)?;
-        tally.add(scalar(&loss.forward(&output, &target)?)?, &output, &target)?;
+        tally.add(index + 1, &loss.forward(&output, &target)?, &output, &target)?;
     }
+    tally.read()?;
     tally.finish().ok_or_else(|| Error::msg("there is no example to evaluate the network on"))
 }
 
@@ -114,41 +115,105 @@ pub(super) fn is_empty(input: &Tensor) -> bool {
 
 /// The value of a loss.
 pub(super) fn scalar(loss: &Tensor) -> Result<f64> {
+    Ok(unread(loss)?.to_scalar()?)
+}
+
+/// A loss as a scalar of f64, still on its device.
+fn unread(loss: &Tensor) -> Result<Tensor> {
     if loss.rank() > 0 {
         let message = format!("expected a scalar loss, got one {:?}: reduce it to a mean", loss.dims());
         return Err(Error::msg(message));
     }
-    Ok(loss.detach().to_dtype(DType::F64)?.to_scalar()?)
+    Ok(loss.detach().to_dtype(DType::F64)?)
 }
 
 /// Losses and accuracies of the batches so far.
+///
+/// To read a number from a GPU is to wait for all that it has to do, and then to let it wait in turn. So there
+/// the numbers of many batches are read at once; on the CPU each batch's at once.
 #[derive(Default)]
 pub(super) struct Tally {
     loss: Mean,
     accuracy: Mean,
     examples: usize,
     classes: bool,
+    unread: Vec<Unread>,
+}
+
+/// The numbers of one batch, on their device.
+struct Unread {
+    batch: usize,
+    examples: usize,
+    loss: Tensor,
+    accuracy: Option<Tensor>,
+}
+
+/// A batch's loss.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct BatchLoss {
+    pub batch: usize,
+    pub loss: f64,
 }
 
 impl Tally {
-    /// Counts a batch.
-    pub(super) fn add(&mut self, loss: f64, output: &Tensor, target: &Tensor) -> Result<()> {
+    /// Batches whose numbers wait on a device to be read together.
+    const BATCHES: usize = 32;
+
+    /// Counts batch number `batch`; what of the losses could be read now, in order.
+    pub(super) fn add(
+        &mut self,
+        batch: usize,
+        loss: &Tensor,
+        output: &Tensor,
+        target: &Tensor,
+    ) -> Result<Vec<BatchLoss>> {
+        self.note(batch, loss, output, target)?;
+        // The first at once: it shows whether training begins well.
+        let due = self.examples == 0 || self.unread.len() == Self::BATCHES || loss.device().is_cpu();
+        if due { self.read() } else { Ok(Vec::new()) }
+    }
+
+    fn note(&mut self, batch: usize, loss: &Tensor, output: &Tensor, target: &Tensor) -> Result<()> {
         let examples = output.dims().first().copied().unwrap_or(1);
-        self.examples += examples;
-        self.loss.add(loss, examples);
-        if are_classes(output, target) {
-            self.classes = true;
-            self.accuracy.add(accuracy(&output.detach(), target)?, examples);
-        }
+        let accuracy = match are_classes(output, target) {
+            // Of no elements there is no mean to compute.
+            true if target.elem_count() == 0 => Some(Tensor::new(f64::NAN, loss.device())?),
+            true => Some(share_found(&output.detach(), target)?),
+            false => None,
+        };
+        self.unread.push(Unread { batch, examples, loss: unread(loss)?, accuracy });
         Ok(())
     }
 
-    /// The mean loss so far.
+    /// Reads what waits.
+    pub(super) fn read(&mut self) -> Result<Vec<BatchLoss>> {
+        let unread = std::mem::take(&mut self.unread);
+        let numbers = unread.iter().flat_map(|batch| [Some(&batch.loss), batch.accuracy.as_ref()]);
+        let numbers: Vec<&Tensor> = numbers.flatten().collect();
+        if numbers.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut numbers = Tensor::stack(&numbers, 0)?.to_vec1::<f64>()?.into_iter();
+        let mut losses = Vec::with_capacity(unread.len());
+        for Unread { batch, examples, accuracy, .. } in unread {
+            let Some(loss) = numbers.next() else { break };
+            self.examples += examples;
+            self.loss.add(loss, examples);
+            if let Some(accuracy) = accuracy.and_then(|_| numbers.next()) {
+                self.classes = true;
+                self.accuracy.add(accuracy, examples);
+            }
+            losses.push(BatchLoss { batch, loss });
+        }
+        Ok(losses)
+    }
+
+    /// The mean of the losses read so far.
     pub(super) fn loss(&self) -> f64 {
         self.loss.value()
     }
 
-    /// The means, unless there was no example.
+    /// The means of what is read, unless there was no example.
     pub(super) fn finish(&self) -> Option<Evaluation> {
         let accuracy = self.classes.then(|| self.accuracy.value());
         let (loss, examples) = (self.loss.value(), self.examples);
@@ -161,4 +226,31 @@ fn are_classes(logits: &Tensor, target: &Tensor) -> bool {
     let (logits, dims) = (logits.dims(), target.dims());
     let fits = logits.len() >= 2 && dims.len() + 1 == logits.len();
     fits && target.dtype().is_int() && dims[0] == logits[0] && dims[1..] == logits[2..]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn numbers_read_together_are_those_read_one_by_one() -> Result<()> {
+        let logits = Tensor::new(&[[2f32, 1., 0.], [0., 1., 2.], [1., 2., 0.]], &Device::Cpu)?;
+        let (mut together, mut one_by_one) = (Tally::default(), Tally::default());
+        let mut losses = Vec::new();
+        for (batch, loss, target, rows) in
+            [(1, 0.5, vec![0u32, 1, 1], 3), (2, f64::INFINITY, vec![], 0), (4, 0.25, vec![1, 2], 2)]
+        {
+            let target = Tensor::from_vec(target, rows, &Device::Cpu)?;
+            let (loss, logits) = (Tensor::new(loss, &Device::Cpu)?, logits.narrow(0, 0, rows)?);
+            together.note(batch, &loss, &logits, &target)?;
+            losses.extend(one_by_one.add(batch, &loss, &logits, &target)?);
+        }
+        let read: Vec<_> = together.read()?.into_iter().map(|read| (read.batch, read.loss)).collect();
+        assert_eq!(read, losses.into_iter().map(|read| (read.batch, read.loss)).collect::<Vec<_>>());
+        assert_eq!(read, [(1, 0.5), (2, f64::INFINITY), (4, 0.25)]);
+        assert_eq!(together.examples, 5);
+        assert_eq!(together.accuracy.value().to_bits(), one_by_one.accuracy.value().to_bits());
+        Ok(())
+    }
 }

@@ -11,7 +11,14 @@ pub fn accuracy(logits: &Tensor, target: &Tensor) -> Result<f64> {
     if target.elem_count() == 0 {
         return Ok(f64::NAN);
     }
-    mean(&logits.argmax(1)?.to_dtype(DType::I64)?.eq(&target.to_dtype(DType::I64)?)?)
+    Ok(share_found(logits, target)?.to_scalar()?)
+}
+
+/// The accuracy as a scalar of f64 on the device of the logits, not read yet. Their shapes fit, and there are
+/// elements.
+pub(super) fn share_found(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
+    let found = logits.argmax(1)?.to_dtype(DType::I64)?.eq(&target.to_dtype(DType::I64)?)?;
+    Ok(found.to_dtype(DType::F64)?.mean_all()?)
 }
 
 /// The share of the elements whose class is among the `k` with the largest logits: logits

@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use super::audit::audit_gradients;
 use super::data::Batches;
-use super::evaluate::{Evaluation, Tally, is_empty, measure, run, scalar};
+use super::evaluate::{BatchLoss, Evaluation, Tally, is_empty, measure, run, scalar};
 use super::history::EpochReport;
 use super::optim::Step;
 use super::schedule::Every;
@@ -57,7 +57,10 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
                 let loss = self.trainer.loss.forward(&now, &target)?;
                 // What an optimiser sees when it looks around is its own affair.
                 if output.is_none() {
-                    self.check(scalar(&loss)?, index + 1)?;
+                    // Elsewhere the device would have to come to an end first: its losses are read later.
+                    if loss.device().is_cpu() {
+                        self.check(BatchLoss { batch: index + 1, loss: scalar(&loss)? })?;
+                    }
                     if *steps == 0 {
                         *unreached = self.audit(&loss)?;
                     }
@@ -67,10 +70,11 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
             })?;
             *steps += 1;
             if let Some(output) = output {
-                tally.add(scalar(&loss)?, &output, &target)?;
+                self.check_all(tally.add(index + 1, &loss, &output, &target)?)?;
             }
             bar.advance(tally.loss());
         }
+        self.check_all(tally.read()?)?;
         let nothing = || Error::msg("there is no example to train the network on");
         let evaluation = tally.finish().ok_or_else(nothing)?;
         Ok(Trained { evaluation, start, seconds: start.elapsed().as_secs_f64() })
@@ -110,8 +114,8 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
         Ok(())
     }
 
-    /// An error where the loss says that training has gone astray.
-    fn check(&self, loss: f64, batch: usize) -> Result<()> {
+    /// An error where a loss says that training has gone astray.
+    fn check(&self, BatchLoss { batch, loss }: BatchLoss) -> Result<()> {
         if loss.is_finite() || self.trainer.allow_non_finite {
             return Ok(());
         }
@@ -119,6 +123,10 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
             "epoch {}, batch {batch}: the loss is {loss}; a lower learning rate may help",
             self.epoch
         )))
+    }
+
+    fn check_all(&self, losses: Vec<BatchLoss>) -> Result<()> {
+        losses.into_iter().try_for_each(|loss| self.check(loss))
     }
 
     /// The parameters that no gradient of `loss` reaches, after a line that names them.

@@ -143,7 +143,8 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
     }
 
     /// Whether training goes on where a batch's loss is NaN or infinite, as PyTorch does; by default it
-    /// stops with an error, before the step that would have spoilt the parameters.
+    /// stops with an error: on the CPU before the step that would have spoilt the parameters; on a GPU, where
+    /// losses are read every 32 batches so that it never waits, up to so many steps after it.
     pub fn allow_non_finite(mut self, allow: bool) -> Self {
         self.allow_non_finite = allow;
         self

@@ -1,14 +1,15 @@
 //! Convolution + batch norm or bias + residual + activation, as one kernel.
 //!
-//! [`conv2d`] checks its operands (`shape`) and takes one of three ways: the fused CPU kernels
-//! (`cpu`), the same inside a candle operation that has a gradient (`op`), or, on other devices,
-//! candle's own operations (`composed`). [`conv_transpose2d`] is the gradient of its input as an operation
+//! [`conv2d`] checks its operands (`shape`) and takes one of four ways: the fused kernels of the CPU (`cpu`) or
+//! of a GPU (`cuda`), both inside a candle operation where there is to be a gradient (`op`), or, on other
+//! devices, candle's own operations (`composed`). [`conv_transpose2d`] is the gradient of its input as an operation
 //! of its own (`transposed`).
 
 mod axes;
 pub mod backward;
 mod composed;
 pub mod cpu;
+pub mod cuda;
 mod geometry;
 mod op;
 mod shape;
@@ -23,6 +24,7 @@ pub use shape::ConvShape;
 pub use transposed::{TransposeGeometry, conv_transpose2d};
 
 use crate::kernels::activation::Activation;
+use crate::kernels::cuda::runs_on;
 use crate::kernels::simd::{self, Isa};
 use candle_core::{Result, Tensor};
 
@@ -65,10 +67,13 @@ pub fn conv2d(
     packed: Option<&PackedCache>,
 ) -> Result<Tensor> {
     let shape = ConvShape::of(input, weight, geometry, epilogue)?;
-    if !input.device().is_cpu() {
+    let on_cuda = runs_on(input.device());
+    if !on_cuda && !input.device().is_cpu() {
         composed::conv2d(input, weight, &shape, epilogue)
     } else if [input, weight].into_iter().chain(epilogue.tensors()).any(Tensor::track_op) {
         op::conv2d(input, weight, &shape, epilogue)
+    } else if on_cuda {
+        cuda::conv2d(input, weight, &shape, epilogue)
     } else {
         let packed = packed.filter(|_| !weight.is_variable());
         cpu::conv2d(input, weight, &shape, epilogue, packed, simd::isa())

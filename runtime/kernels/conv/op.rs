@@ -6,11 +6,13 @@
 
 use super::backward::{Gradients, Needs, conv2d_backward};
 use super::cpu::{self, Operand, Operands};
-use super::{ConvShape, Epilogue};
+use super::cuda::forward::Options;
+use super::{ConvShape, Epilogue, cuda};
 use crate::kernels::activation::{self, Activation};
+use crate::kernels::cuda::Operand as CudaOperand;
 use crate::kernels::simd;
 use crate::scope;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
 /// What the second and third tensor of the operation are; the first is the input.
 #[derive(Clone, Copy, PartialEq)]
@@ -28,7 +30,7 @@ struct FusedConv2d {
     form: Form,
 }
 
-/// As [`super::conv2d`] for operands on the CPU, at least one of which tracks gradients.
+/// As [`super::conv2d`] for operands on the CPU or a CUDA device, at least one of which tracks gradients.
 pub(super) fn conv2d(
     input: &Tensor,
     weight: &Tensor,
@@ -91,6 +93,25 @@ impl FusedConv2d {
             }
         }
         Ok((cpu::forward(&self.shape, &operands, self.activation, None, simd::isa())?, self.output_shape()))
+    }
+
+    /// The same on a CUDA device, of input, second and third tensor.
+    fn forward_on_cuda(&self, operands: &[CudaOperand]) -> Result<(CudaStorage, Shape)> {
+        let options = Options {
+            scale: false,
+            shift: matches!(self.form, Form::WeightBias | Form::JoinedResidual),
+            residual: matches!(self.form, Form::WeightResidual | Form::JoinedResidual),
+            activation: self.activation,
+        };
+        let output = match *operands {
+            [input, (joined, layout), residual] if self.form == Form::JoinedResidual => {
+                let (weight, bias) = self.split(layout)?;
+                let operands = [input, (joined, &weight), (joined, &bias), residual];
+                cuda::conv2d_storage(&self.shape, &options, &operands)?
+            }
+            _ => cuda::conv2d_storage(&self.shape, &options, operands)?,
+        };
+        Ok((output, self.output_shape()))
     }
 
     fn output_shape(&self) -> Shape {
@@ -161,6 +182,16 @@ impl CustomOp2 for FusedConv2d {
         self.forward(Operand { storage: s1, layout: l1 }, Operand { storage: s2, layout: l2 }, None)
     }
 
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.forward_on_cuda(&[(s1, l1), (s2, l2)])
+    }
+
     fn bwd(
         &self,
         input: &Tensor,
@@ -190,6 +221,18 @@ impl CustomOp3 for FusedConv2d {
         let [input, second, third] =
             [(s1, l1), (s2, l2), (s3, l3)].map(|(storage, layout)| Operand { storage, layout });
         self.forward(input, second, Some(third))
+    }
+
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.forward_on_cuda(&[(s1, l1), (s2, l2), (s3, l3)])
     }
 
     fn bwd(

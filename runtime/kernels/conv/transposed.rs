@@ -5,13 +5,14 @@
 use super::backward::{self, Needs, conv2d_backward};
 use super::cpu::{self, Operand, Operands};
 use super::shape::same_kind;
-use super::{ConvGeometry, ConvShape, Epilogue, composed};
+use super::{ConvGeometry, ConvShape, Epilogue, composed, cuda};
 use crate::kernels::activation::Activation;
 use crate::kernels::channels::Channels;
+use crate::kernels::cuda::runs_on;
 use crate::kernels::element::{widened, with_element, with_elements};
 use crate::kernels::simd;
 use crate::scope;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CudaStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
 
 const NAME: &str = "conv_transpose2d";
 
@@ -92,7 +93,8 @@ pub fn conv_transpose2d(
             bail!("{NAME}: expected a bias of [{}], got {:?}", shape.in_channels, bias.dims())
         }
     }
-    match (input.device().is_cpu(), bias) {
+    let fused = input.device().is_cpu() || runs_on(input.device());
+    match (fused, bias) {
         (false, _) => composed::conv_transpose2d(input, weight, bias, geometry),
         (true, None) => complete(input, &shape)?.apply_op2(weight, ConvTranspose2d { shape }),
         (true, Some(bias)) => complete(input, &shape)?.apply_op3(weight, bias, ConvTranspose2d { shape }),
@@ -154,9 +156,12 @@ impl ConvTranspose2d {
         bias: Option<Operand<'a>>,
     ) -> Result<(CpuStorage, Shape)> {
         let operands = Operands { input, weight, scale: None, shift: bias, residual: None };
+        Ok((backward::input_gradient(&self.shape, &operands)?, self.output_shape()))
+    }
+
+    fn output_shape(&self) -> Shape {
         let ConvShape { batch, in_channels, input: [height, width], .. } = self.shape;
-        let output = backward::input_gradient(&self.shape, &operands)?;
-        Ok((output, (batch, in_channels, height, width).into()))
+        (batch, in_channels, height, width).into()
     }
 
     /// The gradients of input, weight and, where it is wanted, bias.
@@ -169,8 +174,10 @@ impl ConvTranspose2d {
     ) -> Result<[Option<Tensor>; 3]> {
         scope::launched(scope::Path::default, || format!("{NAME} backward"));
         let shape = &self.shape;
+        let plain = Epilogue::default();
         let to_input = match input.track_op() {
-            true => Some(cpu::conv2d(grad, weight, shape, &Epilogue::default(), None, simd::isa())?),
+            true if runs_on(grad.device()) => Some(cuda::conv2d(grad, weight, shape, &plain)?),
+            true => Some(cpu::conv2d(grad, weight, shape, &plain, None, simd::isa())?),
             false => None,
         };
         let needs = Needs { weight: weight.track_op(), ..Needs::default() };
@@ -185,6 +192,9 @@ impl ConvTranspose2d {
 fn channel_sums(grad: &Tensor) -> Result<Tensor> {
     let channels = Channels::of(NAME, grad)?;
     let wide = widened(grad)?;
+    if !grad.device().is_cpu() {
+        return wide.sum((0, 2, 3))?.to_dtype(grad.dtype());
+    }
     let sums = with_element!(NAME, wide.dtype(), E => {
         with_elements::<E, _>(&wide, |grad| channels.sums(grad, grad, |_, grad, _| [grad]))
     })?;
@@ -205,6 +215,16 @@ impl CustomOp2 for ConvTranspose2d {
         l2: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         self.forward(Operand { storage: s1, layout: l1 }, Operand { storage: s2, layout: l2 }, None)
+    }
+
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        Ok((cuda::conv_transpose2d(&self.shape, &[(s1, l1), (s2, l2)])?, self.output_shape()))
     }
 
     fn bwd(
@@ -236,6 +256,18 @@ impl CustomOp3 for ConvTranspose2d {
         let [input, weight, bias] =
             [(s1, l1), (s2, l2), (s3, l3)].map(|(storage, layout)| Operand { storage, layout });
         self.forward(input, weight, Some(bias))
+    }
+
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        Ok((cuda::conv_transpose2d(&self.shape, &[(s1, l1), (s2, l2), (s3, l3)])?, self.output_shape()))
     }
 
     fn bwd(

@@ -1,9 +1,50 @@
 //! The kernels' way to a CUDA device.
 //!
 //! An operation's plan is a [`Program`]: its results, its scratch memory and its launches, as plain data.
-//! Plans are therefore the same code on every machine, whether a GPU runs them or, in tests, the emulator
-//! that runs the `.cu` sources on the CPU.
+//! Plans are therefore the same code on every machine, whether a GPU runs them (`device`, under the feature
+//! `cuda`) or, in tests, the emulator that runs the `.cu` sources on the CPU.
 
+#[cfg(not(feature = "cuda"))]
+#[path = "absent.rs"]
+mod device;
+#[cfg(feature = "cuda")]
+mod device;
+
+mod activation;
+mod launch;
+mod plan;
 mod program;
+mod target;
 
+pub(crate) use device::{Graph, run};
+pub(crate) use launch::{Operand, launch, launch_in_place, runs_on, with_storages};
+pub(crate) use plan::{Plan, int, named};
 pub use program::{Arg, Buffer, Launch, Program};
+#[doc(hidden)]
+pub use target::poison;
+pub use target::{Target, set_tf32, tf32};
+
+use candle_core::Device;
+
+/// The CUDA device of number `ordinal`, the same one at each call, with a stream of its own: any thread may use
+/// it, and [`Network::capture`] can record from it. candle's `Device::new_cuda`, which works as well, has a stream
+/// for each thread, which do not wait for one another.
+///
+/// Where the machine has no second GPU, tensors on it are not tracked by events, which are there to order several
+/// streams and cost time at each launch. A tensor that is to go to another `Device` for the same GPU then has to
+/// wait for `device.synchronize()`.
+///
+/// ```no_run
+/// # fn main() -> sconce::Result<()> {
+/// let device = sconce::cuda(0)?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+/// There is no driver, no device of that number, or no feature `cuda` in this build: the error says which.
+///
+/// [`Network::capture`]: crate::Network::capture
+pub fn cuda(ordinal: usize) -> crate::Result<Device> {
+    Ok(Device::Cuda(device::open(ordinal)?))
+}

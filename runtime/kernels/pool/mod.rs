@@ -3,6 +3,7 @@
 
 mod average;
 mod composed;
+pub mod cuda;
 mod geometry;
 mod line;
 mod max;

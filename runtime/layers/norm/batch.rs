@@ -61,8 +61,9 @@ impl BatchNorm {
             && values > 1
         {
             let unbiased = (var * (values as f64 / (values as f64 - 1.)))?;
-            let batches = running.count()?;
-            running.blend(&mean, &unbiased, momentum.unwrap_or(1. / batches as f64))?;
+            running.count()?;
+            let momentum = momentum.map_or_else(|| Ok(1. / running.batches()?), Ok::<_, Error>)?;
+            running.blend(&mean, &unbiased, momentum)?;
         }
         Ok(y)
     }

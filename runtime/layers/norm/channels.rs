@@ -170,13 +170,15 @@ impl Running {
         })
     }
 
-    /// Counts a batch, and says how many there were.
-    pub fn count(&self) -> Result<i64> {
-        let batches = self.num_batches_tracked.to_dtype(DType::I64)?.to_scalar::<i64>()? + 1;
-        let counted = Tensor::new(&[batches], self.num_batches_tracked.device())?;
-        let counted = counted.to_dtype(self.num_batches_tracked.dtype())?;
-        self.num_batches_tracked.reshape(1)?.slice_set(&counted, 0, 0)?;
-        Ok(batches)
+    /// Counts a batch.
+    pub fn count(&self) -> Result<()> {
+        let counted = (&self.num_batches_tracked + self.num_batches_tracked.ones_like()?)?.reshape(1)?;
+        Ok(self.num_batches_tracked.reshape(1)?.slice_set(&counted, 0, 0)?)
+    }
+
+    /// How many batches there were: read back from the device, which has to come to an end with them first.
+    pub fn batches(&self) -> Result<f64> {
+        Ok(self.num_batches_tracked.to_dtype(DType::F64)?.to_scalar()?)
     }
 
     /// `running = (1 − momentum) · running + momentum · batch`, in place: twins of the network see it.

@@ -1,6 +1,6 @@
 //! Losses over classes: cross entropy and negative log likelihood.
 
-use candle_core::{D, DType, Tensor};
+use candle_core::{DType, Tensor};
 
 use super::{Loss, Reduction, in_full_precision};
 use crate::{Error, Result};
@@ -172,9 +172,13 @@ impl Classes {
         let target = target.to_dtype(DType::I64)?.contiguous()?;
         let keep = target.ne(self.ignore_index)?;
         let index = keep.where_cond(&target, &target.zeros_like()?)?;
-        check_indices(&index, classes)?;
+        let (index, strangers) = check_indices(index, classes)?;
 
         let losses = log_probabilities.contiguous()?.gather(&index.unsqueeze(1)?, 1)?.squeeze(1)?.neg()?;
+        let losses = match strangers {
+            Some(strangers) => strangers.where_cond(&(losses.ones_like()? * f64::NAN)?, &losses)?,
+            None => losses,
+        };
         let zeros = losses.zeros_like()?;
         let weights = match self.class_weights(log_probabilities)? {
             Some(weight) => weight.index_select(&index.flatten_all()?, 0)?.reshape(index.shape())?,
@@ -231,14 +235,41 @@ fn log_softmax(logits: &Tensor) -> Result<Tensor> {
     Ok(shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(1)?.log()?)?)
 }
 
-/// An error that names the first of `index` that is no class.
-fn check_indices(index: &Tensor, classes: usize) -> Result<()> {
-    let index = index.flatten_to(D::Minus1)?.to_vec1::<i64>()?;
-    match index.iter().position(|&i| i < 0 || i as u64 >= classes as u64) {
+/// An error that names the first of `index` that is no class. Where it is not on the CPU, nobody waits for it
+/// to be read: see [`without_strangers`].
+fn check_indices(index: Tensor, classes: usize) -> Result<(Tensor, Option<Tensor>)> {
+    if !index.device().is_cpu() {
+        let (index, strangers) = without_strangers(&index, classes)?;
+        return Ok((index, Some(strangers)));
+    }
+    let indices = index.flatten_all()?.to_vec1::<i64>()?;
+    match indices.iter().position(|&i| i < 0 || i as u64 >= classes as u64) {
         Some(at) => {
-            let message = format!("class index {} of element {at} is not among {classes} classes", index[at]);
+            let message =
+                format!("class index {} of element {at} is not among {classes} classes", indices[at]);
             Err(Error::msg(message))
         }
-        None => Ok(()),
+        None => Ok((index, None)),
+    }
+}
+
+/// The index with 0 for whatever is no class, and where that was: those losses are to be NaN.
+fn without_strangers(index: &Tensor, classes: usize) -> Result<(Tensor, Tensor)> {
+    let strangers = (index.lt(0i64)? + index.ge(classes as i64)?)?;
+    Ok((strangers.where_cond(&index.zeros_like()?, index)?, strangers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn what_is_no_class_is_found_without_reading_it() -> Result<()> {
+        let index = Tensor::new(&[[0i64, 2, 3], [-1, 1, i64::MAX]], &Device::Cpu)?;
+        let (index, strangers) = without_strangers(&index, 3)?;
+        assert_eq!(index.to_vec2::<i64>()?, [[0, 2, 0], [0, 1, 0]]);
+        assert_eq!(strangers.to_vec2::<u8>()?, [[0, 0, 1], [1, 0, 1]]);
+        Ok(())
     }
 }

@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::rule::{Moment, Rule, bias_correction, fraction, moving_average, not_negative, setters};
 use crate::Result;
+use crate::kernels::descent::cuda::AdamStep;
 use crate::kernels::descent::{Adaptive, Blend};
 
 /// Adam, as `torch.optim.Adam` (Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015;
@@ -129,10 +130,7 @@ impl Rule for Adam {
     }
 
     fn update_in_place(&self, at: &Moment) -> Result<bool> {
-        if self.weight_decay != 0. {
-            return Ok(false);
-        }
-        adam_step_in_place(self.betas, self.eps, 1., at)
+        adam_step_in_place(self.betas, self.eps, 1., self.weight_decay, at)
     }
 }
 
@@ -158,7 +156,7 @@ impl Rule for AdamW {
     }
 
     fn update_in_place(&self, at: &Moment) -> Result<bool> {
-        adam_step_in_place(self.betas, self.eps, 1. - at.rate * self.weight_decay, at)
+        adam_step_in_place(self.betas, self.eps, 1. - at.rate * self.weight_decay, 0., at)
     }
 }
 
@@ -191,16 +189,23 @@ fn adam_step(
     Ok(((&*mean * rate)? / (root + eps)?)?)
 }
 
-/// [`adam_step`] and what follows it, in place: the parameter keeps `keep` of itself.
-fn adam_step_in_place(betas: (f64, f64), eps: f64, keep: f64, at: &Moment) -> Result<bool> {
+/// [`adam_step`] and what follows it, in place: the parameter keeps `keep` of itself; of it, `decay` is added to
+/// the gradient.
+fn adam_step_in_place(betas: (f64, f64), eps: f64, keep: f64, decay: f64, at: &Moment) -> Result<bool> {
     let [mean, square] = &*at.state else { return Ok(false) };
-    if !at.is_for_kernels() {
+    let rate = at.rate / bias_correction(betas.0, at.step);
+    let correction = bias_correction(betas.1, at.step).sqrt();
+    if at.is_for_cuda() {
+        let ((keep_mean, keep_square), correction) = (betas, 1. / correction);
+        let step = AdamStep { rate, keep_mean, keep_square, correction, eps, keep, decay };
+        step.apply([at.parameter, mean, square], at.gradient)?;
+        return Ok(true);
+    }
+    if decay != 0. || !at.is_for_kernels() {
         return Ok(false);
     }
     Blend::average(betas.0).apply(mean, at.gradient)?;
     Blend { squared: true, ..Blend::average(betas.1) }.apply(square, at.gradient)?;
-    let rate = at.rate / bias_correction(betas.0, at.step);
-    let correction = bias_correction(betas.1, at.step).sqrt();
     Adaptive { keep, rate, correction, eps }.apply(at.parameter, mean, square)?;
     Ok(true)
 }

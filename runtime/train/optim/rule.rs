@@ -58,6 +58,13 @@ impl Moment<'_> {
         descent::takes(&tensors.collect::<Vec<_>>())
     }
 
+    /// Whether the kernels of a CUDA device can.
+    pub(super) fn is_for_cuda(&self) -> bool {
+        let fits = |tensor: &Tensor| tensor.dtype() == self.parameter.dtype();
+        let targets: Vec<_> = self.state.iter().chain([self.parameter]).collect();
+        fits(self.gradient) && targets.iter().all(|target| fits(target)) && descent::cuda::takes(&targets)
+    }
+
     /// The gradient with `decay · parameter` added: weight decay as an L2 penalty.
     pub(super) fn decayed_gradient(&self, decay: f64) -> Result<Tensor> {
         if decay == 0. {

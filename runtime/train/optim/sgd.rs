@@ -4,6 +4,7 @@ use candle_core::Tensor;
 
 use super::rule::{Moment, Rule, not_negative, setters};
 use crate::kernels::descent::Blend;
+use crate::kernels::descent::cuda::SgdStep;
 use crate::{Error, Result};
 
 /// Stochastic gradient descent, as `torch.optim.SGD`.
@@ -74,13 +75,21 @@ impl Rule for Sgd {
     }
 
     fn update_in_place(&self, at: &Moment) -> Result<bool> {
+        // The first gradient enters whole: there is no earlier one to dampen it against.
+        let share = if at.step == 1 { 1. } else { 1. - self.dampening };
+        if at.is_for_cuda() {
+            let (rate, momentum, decay, nesterov) =
+                (at.rate, self.momentum, self.weight_decay, self.nesterov);
+            let step = SgdStep { rate, momentum, share, decay, nesterov };
+            step.apply(at.parameter, at.gradient, at.state.first())?;
+            return Ok(true);
+        }
         if self.weight_decay != 0. || self.nesterov || !at.is_for_kernels() {
             return Ok(false);
         }
         let direction = match &*at.state {
             [] => at.gradient,
             [buffer, ..] => {
-                let share = if at.step == 1 { 1. } else { 1. - self.dampening };
                 Blend { keep: self.momentum, share, squared: false }.apply(buffer, at.gradient)?;
                 buffer
             }

@@ -14,9 +14,10 @@ mod tasks;
 mod weight;
 
 use super::cpu::{Operands, Values};
-use super::{ConvGeometry, ConvShape};
+use super::{ConvGeometry, ConvShape, cuda};
 use crate::kernels::activation::Activation;
 use crate::kernels::channels::Channels;
+use crate::kernels::cuda::runs_on;
 use crate::kernels::simd::{self, Isa};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor, bail};
@@ -52,8 +53,8 @@ pub struct Needs {
 /// The gradients of `output = activation(conv(input, weight) + bias + residual)`.
 ///
 /// `input` is `[batch, input channels, height, width]`, `output` and `grad_output` are
-/// `[batch, output channels, height, width]`; all tensors are on the CPU, of one dtype (f32, f64, f16 or
-/// bf16) and of any strides. Halves are summed in f32 and rounded once. The activation's slope is taken
+/// `[batch, output channels, height, width]`; all tensors are on the CPU or, under the feature `cuda`, on one
+/// CUDA device, of one dtype (f32, f64, f16 or bf16) and of any strides. Halves are summed in f32 and rounded once. The activation's slope is taken
 /// from the output, as in PyTorch, NaN included.
 ///
 /// # Errors
@@ -96,6 +97,9 @@ pub fn backward_on(
     let dtype = input.dtype();
     if let Some(other) = tensors.iter().find(|tensor| tensor.dtype() != dtype) {
         bail!("conv2d backward: expected tensors of one dtype, got {dtype:?} and {:?}", other.dtype())
+    }
+    if runs_on(input.device()) {
+        return cuda::conv2d_backward(tensors, &shape, activation, needs);
     }
     if let Some(other) = tensors.iter().find(|tensor| !tensor.device().is_cpu()) {
         bail!("conv2d backward: expected tensors on the CPU, got one on {:?}", other.device().location())

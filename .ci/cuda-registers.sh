@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# What each CUDA kernel needs of a multiprocessor: registers, shared memory and spills, by NVIDIA's assembler for
+# an sm_90. Fails where a kernel spills, uses local memory, or is above its bound in cuda-bounds.txt.
+#
+#   cuda-registers.sh [FILE.cu ...]      by default every one below runtime/kernels; nvcc is $NVCC or on the PATH
+set -euo pipefail
+cd "$(dirname -- "$0")/.."
+
+nvcc=${NVCC:-nvcc}
+[ $# -gt 0 ] || mapfile -t files < <(find runtime/kernels -name '*.cu' | sort)
+[ $# -eq 0 ] || files=("$@")
+
+# As many files at a time as there are cores.
+printf '%s\0' "${files[@]}" | xargs -0 -P "$(nproc)" -I{} bash -c '
+  log=$("$0" -cubin -arch=sm_90 -std=c++17 -O3 --expt-relaxed-constexpr -Xptxas -v "$1" -o /dev/null 2>&1) ||
+    { printf "%s\n" "$log" >&2; exit 255; }
+  printf "== %s\n%s\n" "$1" "$log"
+' "$nvcc" {} | awk -v bounds=.ci/cuda-bounds.txt '
+  function number(pattern) { return match($0, pattern) ? substr($0, RSTART, RLENGTH) + 0 : 0 }
+  BEGIN {
+    while ((getline line < bounds) > 0)
+      if (line !~ /^ *(#|$)/) { split(line, field, " "); patterns[++count] = field[1]; bound[count] = field[2] }
+    printf "%-52s%10s%10s%10s%8s\n", "kernel", "registers", "shared", "spills", "bound"
+  }
+  /Compiling entry function/ { split($0, quoted, "\x27"); kernel = quoted[2] }
+  /bytes stack frame/ { stack = number("[0-9]+ bytes stack"); spills = number("[0-9]+ bytes spill stores") }
+  /Used [0-9]+ registers/ {
+    registers = substr($0, index($0, "Used ") + 5) + 0
+    shared = number("[0-9]+ bytes smem")
+    # The first pattern that fits.
+    most = 0
+    for (i = 1; i <= count && !most; i++) if (kernel ~ ("^" patterns[i] "$")) most = bound[i]
+    bad = spills > 0 || stack > 0 || registers > most
+    failed += bad
+    printf "%-52s%10d%10d%10d%8d%s\n", kernel, registers, shared, spills + stack, most, bad ? "  ABOVE" : ""
+    seen++
+  }
+  END {
+    printf "%d kernels, %d above their bounds\n", seen, failed
+    exit failed > 0 || seen == 0
+  }
+'

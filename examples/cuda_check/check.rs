@@ -1,0 +1,328 @@
+//! Every kernel against the CPU, over random settings, with memory that is full of NaN before a kernel writes
+//! its results there.
+
+use crate::arguments::Arguments;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use sconce::candle::{DType, Device, Tensor, Var};
+use sconce::kernels::activation::Activation;
+use sconce::kernels::conv::backward::{Needs, conv2d_backward};
+use sconce::kernels::conv::{ConvGeometry, Epilogue, TransposeGeometry, conv_transpose2d, conv2d};
+use sconce::kernels::norm::batch_norm_train;
+use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d};
+use sconce::train::optim::{AdamW, Optimizer, Sgd};
+use sconce::{Error, Result};
+
+/// A dtype, whether TF32 is allowed, and the relative error ‖y − ref‖ / ‖ref‖ that is.
+const FORMATS: [(&str, DType, bool, f64); 5] = [
+    ("f64", DType::F64, false, 1e-12),
+    ("f32", DType::F32, false, 1e-5),
+    ("tf32", DType::F32, true, 1e-3),
+    ("f16", DType::F16, false, 1e-2),
+    ("bf16", DType::BF16, false, 1e-2),
+];
+
+/// Random settings, and where the kernels run that are to be checked.
+struct Case<'a> {
+    rng: StdRng,
+    device: &'a Device,
+    dtype: DType,
+}
+
+/// A tensor of the device with what it ought to be.
+type Pair = (Tensor, Tensor);
+
+type Operation = fn(&mut Case) -> Result<Vec<Pair>>;
+
+const OPERATIONS: [(&str, Operation); 7] = [
+    ("conv2d", convolution),
+    ("conv2d backward", gradients),
+    ("conv_transpose2d", transposed),
+    ("max_pool2d", largest),
+    ("avg_pool2d", average),
+    ("batch_norm", normalized),
+    ("optimiser steps", stepped),
+];
+
+/// Whether every error is within its bound.
+pub fn all(arguments: &Arguments, device: &Device) -> Result<bool> {
+    sconce::kernels::cuda::poison(true);
+    let mut well = true;
+    println!("largest relative errors over {} random settings each", arguments.cases);
+    for (name, operation) in OPERATIONS {
+        print!("{name:<18}");
+        for (format, dtype, tf32, bound) in FORMATS {
+            sconce::set_tf32(tf32);
+            let mut worst = 0f64;
+            for case in 0..arguments.cases {
+                let seed = arguments.seed ^ (case as u64) << 8;
+                let mut case = Case { rng: StdRng::seed_from_u64(seed), device, dtype };
+                for (given, expected) in operation(&mut case)? {
+                    // A NaN is the largest of errors.
+                    let error = error(&given, &expected)?;
+                    worst = if error.is_nan() { f64::INFINITY } else { worst.max(error) };
+                }
+            }
+            well &= worst <= bound;
+            print!("  {format} {worst:.1e}{}", if worst <= bound { "" } else { " FAILED" });
+        }
+        println!();
+    }
+    sconce::set_tf32(false);
+    well &= repeats(arguments, device)?;
+    sconce::kernels::cuda::poison(false);
+    println!();
+    Ok(well)
+}
+
+/// Whether the gradients of the same numbers are the same, bit by bit.
+fn repeats(arguments: &Arguments, device: &Device) -> Result<bool> {
+    for case in 0..arguments.cases as u64 {
+        let run = || -> Result<Vec<Pair>> {
+            let rng = StdRng::seed_from_u64(arguments.seed ^ case << 8);
+            gradients(&mut Case { rng, device, dtype: DType::F32 })
+        };
+        for ((first, _), (second, _)) in run()?.into_iter().zip(run()?) {
+            if first.flatten_all()?.to_vec1::<f32>()? != second.flatten_all()?.to_vec1::<f32>()? {
+                println!("conv2d backward: two runs differ, case {case}: FAILED");
+                return Ok(false);
+            }
+        }
+    }
+    println!("conv2d backward gives the same bits again");
+    Ok(true)
+}
+
+/// ‖given − expected‖ / ‖expected‖; the largest difference where nothing is expected.
+fn error(given: &Tensor, expected: &Tensor) -> Result<f64> {
+    if given.dims() != expected.dims() {
+        return Err(Error::msg(format!("expected a shape {:?}, got {:?}", expected.dims(), given.dims())));
+    }
+    let wide = |x: &Tensor| x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
+    let (given, expected) = (wide(given)?, wide(expected)?);
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
+    let difference = norm(&mut given.iter().zip(&expected).map(|(a, b)| a - b));
+    let scale = norm(&mut expected.into_iter());
+    Ok(if scale > 0. { difference / scale } else { difference })
+}
+
+impl Case<'_> {
+    fn below(&mut self, bound: usize) -> usize {
+        self.rng.random_range(0..bound)
+    }
+
+    fn among<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.rng.random_range(0..choices.len())]
+    }
+
+    /// Random numbers, on the device in the dtype that is checked, and the same in f64 on the CPU.
+    fn tensor(&mut self, shape: &[usize]) -> Result<Pair> {
+        let count = shape.iter().product::<usize>();
+        let values: Vec<f64> = (0..count).map(|_| self.rng.random_range(-1.0..1.0)).collect();
+        let rounded = Tensor::from_vec(values, shape, &Device::Cpu)?.to_dtype(self.dtype)?;
+        Ok((rounded.to_device(self.device)?, rounded.to_dtype(DType::F64)?))
+    }
+
+    fn maybe(&mut self, shape: &[usize]) -> Result<[Option<Tensor>; 2]> {
+        if self.rng.random() {
+            return Ok([None, None]);
+        }
+        let (device, cpu) = self.tensor(shape)?;
+        Ok([Some(device), Some(cpu)])
+    }
+
+    /// Shapes of input and weight, with the geometry.
+    fn geometry(&mut self) -> ([usize; 4], [usize; 4], ConvGeometry) {
+        loop {
+            let groups = self.among(&[1, 1, 1, 2, 3, 16]);
+            let depthwise = groups > 1 && self.rng.random();
+            let inputs = if depthwise { 1 } else { self.among(&[1, 3, 4, 16, 33, 64]) };
+            let outputs = if depthwise { 1 } else { self.among(&[1, 5, 8, 32, 48, 130]) };
+            let kernel = [self.among(&[1, 1, 2, 3, 3, 5, 7]), self.among(&[1, 2, 3, 3, 5])];
+            let geometry = ConvGeometry {
+                stride: [self.among(&[1, 1, 2, 3]), self.among(&[1, 1, 2])],
+                padding: [[self.below(4), self.below(4)], [self.below(4), self.below(4)]],
+                dilation: [self.among(&[1, 1, 2, 3]), self.among(&[1, 1, 2])],
+                groups,
+            };
+            let size = [1 + self.below(30), 1 + self.below(40)];
+            if geometry.output_size(size, kernel).is_some() {
+                let batch = self.among(&[1, 1, 2, 3, 7]);
+                let input = [batch, inputs * groups, size[0], size[1]];
+                return (input, [outputs * groups, inputs, kernel[0], kernel[1]], geometry);
+            }
+        }
+    }
+}
+
+const ACTIVATIONS: [Activation; 9] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::Relu6,
+    Activation::LeakyRelu { negative_slope: 0.1 },
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Silu,
+    Activation::Gelu,
+    Activation::Hardswish,
+];
+
+/// Those whose slope follows from the output.
+const INVERTIBLE: usize = 6;
+
+fn output_dims(input: [usize; 4], weight: [usize; 4], geometry: &ConvGeometry) -> Result<[usize; 4]> {
+    let size = geometry.output_size([input[2], input[3]], [weight[2], weight[3]]);
+    let [height, width] = size.ok_or_else(|| Error::msg("an empty output"))?;
+    Ok([input[0], weight[0], height, width])
+}
+
+fn convolution(case: &mut Case) -> Result<Vec<Pair>> {
+    let (input, weight, geometry) = case.geometry();
+    let output = output_dims(input, weight, &geometry)?;
+    let (x, x_ref) = case.tensor(&input)?;
+    let (w, w_ref) = case.tensor(&weight)?;
+    let [scale, scale_ref] = case.maybe(&weight[..1])?;
+    let [shift, shift_ref] = case.maybe(&weight[..1])?;
+    let [residual, residual_ref] = case.maybe(&output)?;
+    let activation = case.among(&ACTIVATIONS);
+    let epilogue = Epilogue { scale, shift, residual, activation };
+    let epilogue_ref = Epilogue { scale: scale_ref, shift: shift_ref, residual: residual_ref, activation };
+    let y = conv2d(&x, &w, &geometry, &epilogue, None)?;
+    Ok(vec![(y, conv2d(&x_ref, &w_ref, &geometry, &epilogue_ref, None)?)])
+}
+
+fn gradients(case: &mut Case) -> Result<Vec<Pair>> {
+    let (input, weight, geometry) = case.geometry();
+    let output = output_dims(input, weight, &geometry)?;
+    let activation = case.among(&ACTIVATIONS[..INVERTIBLE]);
+    let needs = Needs { input: true, weight: true, bias: true, residual: case.rng.random() };
+    let tensors = [&input, &weight, &output, &output].map(|shape| case.tensor(shape));
+    let [x, w, y, grad] = tensors;
+    let ((x, x_ref), (w, w_ref), (y, y_ref), (grad, grad_ref)) = (x?, w?, y?, grad?);
+    let ours = conv2d_backward(&x, &w, &y, &grad, &geometry, activation, needs)?;
+    let theirs = conv2d_backward(&x_ref, &w_ref, &y_ref, &grad_ref, &geometry, activation, needs)?;
+    let all = [
+        (ours.input, theirs.input),
+        (ours.weight, theirs.weight),
+        (ours.bias, theirs.bias),
+        (ours.residual, theirs.residual),
+    ];
+    Ok(all.into_iter().filter_map(|(ours, theirs)| ours.zip(theirs)).collect())
+}
+
+fn transposed(case: &mut Case) -> Result<Vec<Pair>> {
+    let groups = case.among(&[1, 1, 2, 8]);
+    let (inputs, outputs) = (groups * case.among(&[1, 3, 16]), case.among(&[1, 5, 16]));
+    let stride = [case.among(&[1, 2, 3]), case.among(&[1, 2])];
+    let kernel = [3 + case.below(3), 3 + case.below(2)];
+    let geometry = TransposeGeometry {
+        stride,
+        padding: [case.below(2), case.below(2)],
+        output_padding: stride.map(|stride| case.below(stride)),
+        dilation: [case.among(&[1, 2]), 1],
+        groups,
+    };
+    let size = [2 + case.below(9), 2 + case.below(9)];
+    let batch = 1 + case.below(3);
+    let (x, x_ref) = case.tensor(&[batch, inputs, size[0], size[1]])?;
+    let (w, w_ref) = case.tensor(&[inputs, outputs, kernel[0], kernel[1]])?;
+    let (b, b_ref) = case.tensor(&[outputs * groups])?;
+    let run = |leaves: &[Var]| {
+        let [x, w, b] = leaves else { return Err(Error::msg("expected three tensors")) };
+        Ok(conv_transpose2d(x, w, Some(b), &geometry)?)
+    };
+    with_gradients(case, [x, w, b], [x_ref, w_ref, b_ref], run)
+}
+
+/// The results of `run`, and the gradients of a sum of them, on the device and in f64.
+fn with_gradients<const N: usize>(
+    case: &mut Case,
+    ours: [Tensor; N],
+    theirs: [Tensor; N],
+    run: impl Fn(&[Var]) -> Result<Tensor>,
+) -> Result<Vec<Pair>> {
+    let leaves = |tensors: &[Tensor]| tensors.iter().map(Var::from_tensor).collect::<Result<Vec<_>, _>>();
+    let (ours, theirs) = (leaves(&ours)?, leaves(&theirs)?);
+    let (y, y_ref) = (run(&ours)?, run(&theirs)?);
+    let (grad, grad_ref) = case.tensor(y.dims())?;
+    let (grads, grads_ref) = ((&y * grad)?.backward()?, (&y_ref * grad_ref)?.backward()?);
+    let mut pairs = vec![(y.detach(), y_ref.detach())];
+    for (leaf, leaf_ref) in ours.iter().zip(&theirs) {
+        match (grads.get(leaf), grads_ref.get(leaf_ref)) {
+            (Some(ours), Some(theirs)) => pairs.push((ours.clone(), theirs.clone())),
+            _ => return Err(Error::msg("a gradient is missing")),
+        }
+    }
+    Ok(pairs)
+}
+
+fn pooled(case: &mut Case) -> Result<(Pair, PoolGeometry)> {
+    loop {
+        let kernel = [1 + case.below(3), 1 + case.below(3)];
+        let geometry = PoolGeometry {
+            stride: [1 + case.below(3), 1 + case.below(3)],
+            padding: kernel.map(|size| case.below(size / 2 + 1)),
+            ceil_mode: case.rng.random(),
+            ..PoolGeometry::new(kernel)
+        };
+        let size = [1 + case.below(20), 1 + case.below(20)];
+        if geometry.output_size(size).is_ok() {
+            let shape = [1 + case.below(3), 1 + case.below(9), size[0], size[1]];
+            return Ok((case.tensor(&shape)?, geometry));
+        }
+    }
+}
+
+fn largest(case: &mut Case) -> Result<Vec<Pair>> {
+    let ((x, x_ref), geometry) = pooled(case)?;
+    let size = [Some(1 + case.below(5)), Some(1 + case.below(5))];
+    let adaptive = case.rng.random();
+    with_gradients(case, [x], [x_ref], |leaves| {
+        Ok(if adaptive { adaptive_max_pool2d(&leaves[0], size)? } else { max_pool2d(&leaves[0], &geometry)? })
+    })
+}
+
+fn average(case: &mut Case) -> Result<Vec<Pair>> {
+    let ((x, x_ref), geometry) = pooled(case)?;
+    let size = [Some(1 + case.below(5)), Some(1 + case.below(5))];
+    let (adaptive, with_padding) = (case.rng.random(), case.rng.random());
+    with_gradients(case, [x], [x_ref], |leaves| {
+        Ok(match adaptive {
+            true => adaptive_avg_pool2d(&leaves[0], size)?,
+            false => avg_pool2d(&leaves[0], &geometry, with_padding, None)?,
+        })
+    })
+}
+
+fn normalized(case: &mut Case) -> Result<Vec<Pair>> {
+    let channels = 1 + case.below(40);
+    let shape = [2 + case.below(6), channels, 1 + case.below(20), 1 + case.below(20)];
+    let (x, x_ref) = case.tensor(&shape)?;
+    let (w, w_ref) = case.tensor(&[channels])?;
+    let (b, b_ref) = case.tensor(&[channels])?;
+    let (_, mean, variance) = batch_norm_train(&x, Some(&w), Some(&b), 1e-5)?;
+    let (_, mean_ref, variance_ref) = batch_norm_train(&x_ref, Some(&w_ref), Some(&b_ref), 1e-5)?;
+    let run = |leaves: &[Var]| Ok(batch_norm_train(&leaves[0], Some(&leaves[1]), Some(&leaves[2]), 1e-5)?.0);
+    let mut pairs = with_gradients(case, [x, w, b], [x_ref, w_ref, b_ref], run)?;
+    pairs.extend([(mean, mean_ref), (variance, variance_ref)]);
+    Ok(pairs)
+}
+
+fn stepped(case: &mut Case) -> Result<Vec<Pair>> {
+    let elements = 1 + case.below(3000);
+    let (x, x_ref) = case.tensor(&[elements])?;
+    let optimizer: Box<dyn Optimizer> = match case.below(3) {
+        0 => Box::new(Sgd::new(0.1)),
+        1 => Box::new(Sgd::new(0.1).momentum(0.9).nesterov(true).weight_decay(0.01)),
+        _ => Box::new(AdamW::new(1e-2)),
+    };
+    let run = |x: &Tensor| -> Result<Tensor> {
+        let x = Var::from_tensor(x)?;
+        let mut step = optimizer.build(vec![("x".into(), x.clone())])?;
+        for _ in 0..4 {
+            step.step(&((x.as_tensor() + 0.5)?.sqr()? * 0.5)?.backward()?)?;
+        }
+        Ok(x.as_detached_tensor())
+    };
+    Ok(vec![(run(&x)?, run(&x_ref)?)])
+}

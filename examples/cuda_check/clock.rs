@@ -1,0 +1,94 @@
+//! The device's own clock, and what the device can do at best.
+
+use sconce::Result;
+use sconce::candle::backend::BackendDevice;
+use sconce::candle::cuda::cudarc::driver::{DriverError, sys::CUevent_flags};
+use sconce::candle::cuda::set_gemm_reduced_precision_f32;
+use sconce::candle::{DType, Device, Error, Tensor};
+use std::time::{Duration, Instant};
+
+/// Calls between two events: where one is shorter than its submission, many keep the device busy.
+const CALLS: usize = 10;
+
+fn wrap(error: DriverError) -> Error {
+    Error::Cuda(Box::new(error))
+}
+
+/// The GPU's name, compute capability and memory.
+pub fn describe(device: &Device) -> Result<String> {
+    let stream = device.as_cuda_device()?.cuda_stream();
+    let context = stream.context();
+    let (major, minor) = context.compute_capability().map_err(wrap)?;
+    let (name, memory) = (context.name().map_err(wrap)?, context.total_mem().map_err(wrap)?);
+    Ok(format!("{name}, compute capability {major}.{minor}, {} MiB", memory >> 20))
+}
+
+/// The median of the milliseconds that a call takes on the device, by its events.
+pub fn milliseconds(device: &Device, budget: Duration, call: &dyn Fn() -> Result<Tensor>) -> Result<f64> {
+    let device = device.as_cuda_device()?;
+    let stream = device.cuda_stream();
+    let event = || stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).map_err(wrap);
+    call()?;
+    call()?;
+    device.synchronize()?;
+    let (begin, mut times) = (Instant::now(), Vec::new());
+    while times.len() < 5 || (begin.elapsed() < budget && times.len() < 100) {
+        let start = event()?;
+        for _ in 0..CALLS {
+            call()?;
+        }
+        let end = event()?;
+        end.synchronize().map_err(wrap)?;
+        times.push(f64::from(start.elapsed_ms(&end).map_err(wrap)?) / CALLS as f64);
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(times[times.len() / 2])
+}
+
+/// A number format, and whether f32 is multiplied as TF32.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Format {
+    pub name: &'static str,
+    pub dtype: DType,
+    pub tf32: bool,
+}
+
+pub const FORMATS: [Format; 4] = [
+    Format { name: "f32", dtype: DType::F32, tf32: false },
+    Format { name: "tf32", dtype: DType::F32, tf32: true },
+    Format { name: "f16", dtype: DType::F16, tf32: false },
+    Format { name: "bf16", dtype: DType::BF16, tf32: false },
+];
+
+impl Format {
+    /// Has sconce and candle compute so.
+    pub fn choose(self) {
+        sconce::set_tf32(self.tf32);
+        set_gemm_reduced_precision_f32(self.tf32);
+    }
+}
+
+/// What the device reached: the floor of every layer's time is made of it.
+pub struct Peaks {
+    /// Operations a millisecond, by format: of a large matrix product by cuBLAS.
+    pub operations: [f64; 4],
+    /// Bytes read and written a millisecond, by a copy of 256 MiB.
+    pub bytes: f64,
+}
+
+impl Peaks {
+    pub fn measure(device: &Device, budget: Duration) -> Result<Self> {
+        const SIZE: usize = 8192;
+        let mut operations = [0.; 4];
+        for (peak, format) in operations.iter_mut().zip(FORMATS) {
+            format.choose();
+            let matrix = Tensor::randn(0f32, 1., (SIZE, SIZE), device)?.to_dtype(format.dtype)?;
+            let time = milliseconds(device, budget, &|| Ok(matrix.matmul(&matrix)?))?;
+            *peak = 2. * (SIZE as f64).powi(3) / time;
+        }
+        const BYTES: usize = 256 << 20;
+        let bytes = Tensor::zeros(BYTES / 4, DType::F32, device)?;
+        let time = milliseconds(device, budget, &|| Ok(bytes.copy()?))?;
+        Ok(Self { operations, bytes: 2. * BYTES as f64 / time })
+    }
+}

@@ -1,0 +1,98 @@
+"""Times the layers of cuda_check in PyTorch, by cuDNN and by torch.compile, on the GPU at hand.
+
+usage: python peers.py [--sconce cuda_check.csv] [--csv FILE] [--short]
+
+--sconce FILE  what `cuda_check --csv FILE` wrote on the same machine: its times are printed beside PyTorch's,
+               with the geometric mean of the ratios to the faster of cuDNN and torch.compile
+--short        the first two layers at batch 1
+"""
+import argparse, csv, math, pathlib, re, statistics, sys
+import torch
+import torch.nn.functional as F
+
+BATCHES = (1, 32, 256)
+FORMATS = {"f32": (torch.float32, False), "tf32": (torch.float32, True), "f16": (torch.float16, False), "bf16": (torch.bfloat16, False)}
+CALLS = 10
+
+
+def layers():
+    """Name and numbers of each layer, from the table in table.rs."""
+    source = (pathlib.Path(__file__).parent / "table.rs").read_text()
+    for name, numbers in re.findall(r'\("(\w+)", \[([\d, ]+)\]\)', source):
+        yield name, [int(number) for number in numbers.split(",")]
+
+
+def milliseconds(call, short):
+    """The median over device events, each around CALLS calls."""
+    for _ in range(3):
+        call()
+    torch.cuda.synchronize()
+    times = []
+    for _ in range(5 if short else 50):
+        start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+        start.record()
+        for _ in range(CALLS):
+            call()
+        end.record()
+        end.synchronize()
+        times.append(start.elapsed_time(end) / CALLS)
+    return statistics.median(times)
+
+
+def time_row(numbers, batch, dtype, short):
+    """Milliseconds of cuDNN and of torch.compile; NaN where there is no room for it."""
+    inputs, height, width, outputs, kernel, stride, padding, dilation, groups = numbers
+    random = lambda *shape: (torch.randn(*shape, device="cuda") * 0.1).to(dtype)
+    x, w, b = random(batch, inputs, height, width), random(outputs, inputs // groups, kernel, kernel), random(outputs)
+    layer = lambda x: F.relu(F.conv2d(x, w, b, stride, padding, dilation, groups))
+    compiled = torch.compile(layer)
+    results = []
+    for call in (layer, compiled):
+        try:
+            results.append(milliseconds(lambda: call(x), short))
+        except torch.cuda.OutOfMemoryError:
+            results.append(math.nan)
+    torch._dynamo.reset()
+    return results
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sconce")
+    parser.add_argument("--csv")
+    parser.add_argument("--short", action="store_true")
+    given = parser.parse_args()
+    if not torch.cuda.is_available():
+        print("nothing was timed: PyTorch finds no CUDA device")
+        sys.exit(0 if given.short else 2)
+    torch.backends.cudnn.benchmark = True
+    ours = {}
+    if given.sconce:
+        with open(given.sconce) as file:
+            ours = {(row["name"], row["batch"], row["format"]): float(row["ours_ms"]) for row in csv.DictReader(file)}
+    print(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}")
+    print(f"{'layer':<12}{'batch':>6}{'':>6}{'cuDNN ms':>12}{'compile ms':>12}{'sconce ms':>12}{'ratio':>8}")
+    rows, ratios = [], []
+    table = list(layers())
+    for name, numbers in table[:2] if given.short else table:
+        for batch in BATCHES[:1] if given.short else BATCHES:
+            for label, (dtype, tf32) in FORMATS.items():
+                torch.backends.cudnn.allow_tf32 = tf32
+                with torch.no_grad():
+                    cudnn, compiled = time_row(numbers, batch, dtype, given.short)
+                mine = ours.get((name, str(batch), label), math.nan)
+                ratio = mine / min(t for t in (cudnn, compiled, math.inf) if t == t)
+                if ratio == ratio and ratio > 0:
+                    ratios.append(ratio)
+                print(f"{name:<12}{batch:>6}{label:>6}{cudnn:>12.4f}{compiled:>12.4f}{mine:>12.4f}{ratio:>8.2f}", flush=True)
+                rows.append([name, batch, label, cudnn, compiled])
+    if ratios:
+        mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
+        print(f"geometric mean of sconce's ratios to the faster of both {mean:.3f}, ahead on {sum(r <= 1 for r in ratios)} of {len(ratios)}")
+    if given.csv:
+        with open(given.csv, "w", newline="") as file:
+            csv.writer(file).writerows([["name", "batch", "format", "cudnn_ms", "compile_ms"], *rows])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+//! The times of a table of layers, each against candle's three operations and against the floor that the
+//! device's own peaks set.
+
+use crate::arguments::Arguments;
+use crate::clock::{FORMATS, Format, Peaks, milliseconds};
+use sconce::candle::{Device, Tensor};
+use sconce::kernels::activation::Activation;
+use sconce::kernels::conv::{ConvGeometry, Epilogue, conv2d};
+use sconce::{Error, Result};
+use std::fmt::Write as _;
+use std::time::Duration;
+
+/// Name, input channels, height, width, output channels, kernel, stride, padding, dilation, groups.
+const LAYERS: [(&str, [usize; 9]); 20] = [
+    ("intro_1", [1, 28, 28, 20, 5, 1, 0, 1, 1]),
+    ("intro_2", [20, 24, 24, 20, 5, 1, 0, 1, 1]),
+    ("vgg_1_1", [3, 224, 224, 64, 3, 1, 1, 1, 1]),
+    ("vgg_1_2", [64, 224, 224, 64, 3, 1, 1, 1, 1]),
+    ("vgg_2_2", [128, 112, 112, 128, 3, 1, 1, 1, 1]),
+    ("vgg_3_3", [256, 56, 56, 256, 3, 1, 1, 1, 1]),
+    ("vgg_4_3", [512, 28, 28, 512, 3, 1, 1, 1, 1]),
+    ("vgg_5_3", [512, 14, 14, 512, 3, 1, 1, 1, 1]),
+    ("rn_stem", [3, 224, 224, 64, 7, 2, 3, 1, 1]),
+    ("rn_2_3x3", [64, 56, 56, 64, 3, 1, 1, 1, 1]),
+    ("rn_2_1x1", [64, 56, 56, 256, 1, 1, 0, 1, 1]),
+    ("rn_3_3x3", [128, 28, 28, 128, 3, 1, 1, 1, 1]),
+    ("rn_3_s2", [128, 56, 56, 128, 3, 2, 1, 1, 1]),
+    ("rn_4_3x3", [256, 14, 14, 256, 3, 1, 1, 1, 1]),
+    ("rn_4_1x1", [1024, 14, 14, 256, 1, 1, 0, 1, 1]),
+    ("rn_5_3x3", [512, 7, 7, 512, 3, 1, 1, 1, 1]),
+    ("mb_dw_112", [32, 112, 112, 32, 3, 1, 1, 1, 32]),
+    ("mb_dw_56_s2", [128, 56, 56, 128, 3, 2, 1, 1, 128]),
+    ("mb_dw_14", [512, 14, 14, 512, 3, 1, 1, 1, 512]),
+    ("dil2", [128, 56, 56, 128, 3, 1, 2, 2, 1]),
+];
+
+const BATCHES: [usize; 3] = [1, 32, 256];
+
+struct Layer {
+    name: &'static str,
+    channels: [usize; 2],
+    size: [usize; 2],
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    dilation: usize,
+    groups: usize,
+}
+
+/// Milliseconds of one layer.
+struct Row {
+    ours: f64,
+    /// None where candle could not.
+    candle: Option<f64>,
+    floor: f64,
+}
+
+pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
+    let budget = Duration::from_millis(if arguments.short { 0 } else { 200 });
+    let peaks = Peaks::measure(device, budget)?;
+    for (format, peak) in FORMATS.iter().zip(peaks.operations) {
+        println!("peak of {}: {:.1} TFLOP/s (cuBLAS, 8192³)", format.name, peak * 1e-9);
+    }
+    println!("copy bandwidth: {:.0} GB/s\n", peaks.bytes * 1e-6);
+    let with = if cfg!(feature = "cudnn") { "candle with cuDNN" } else { "candle without cuDNN" };
+    println!("milliseconds of conv + bias + ReLU, ours and {with}");
+    println!(
+        "{:<12}{:>6}{:>6}{:>12}{:>12}{:>8}{:>12}{:>10}",
+        "layer", "batch", "", "ours", "candle", "ratio", "floor", "of floor"
+    );
+    let mut csv = String::from("name,batch,format,ours_ms,candle_ms,floor_ms\n");
+    let mut rows = Vec::new();
+    let (layers, batches) = if arguments.short { (2, 1) } else { (LAYERS.len(), BATCHES.len()) };
+    for (layer, batch) in LAYERS[..layers].iter().flat_map(|l| BATCHES[..batches].iter().map(move |b| (l, b)))
+    {
+        let layer = Layer::of(*layer);
+        for (i, format) in FORMATS.into_iter().enumerate() {
+            format.choose();
+            let row = layer.times(*batch, format, (peaks.operations[i], peaks.bytes), budget, device)?;
+            row.print(layer.name, *batch, format);
+            let candle = row.candle.map_or_else(String::new, |time| time.to_string());
+            let Row { ours, floor, .. } = row;
+            // Writing to a string cannot fail.
+            let _ = writeln!(csv, "{},{batch},{},{ours},{candle},{floor}", layer.name, format.name);
+            rows.push((layer.channels, *batch, format, row));
+        }
+    }
+    summarize(&rows);
+    if let Some(path) = &arguments.csv {
+        std::fs::write(path, csv).map_err(|error| Error::msg(format!("{path}: {error}")))?;
+    }
+    Ok(())
+}
+
+/// What the goals are about.
+fn summarize(rows: &[([usize; 2], usize, Format, Row)]) {
+    let ratios: Vec<f64> =
+        rows.iter().filter_map(|(.., row)| row.candle.map(|candle| row.ours / candle)).collect();
+    let ahead = ratios.iter().filter(|ratio| **ratio < 1.).count();
+    let mean = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
+    println!("\nahead of candle on {ahead} of {} rows, geometric mean of the ratios {mean:.3}", ratios.len());
+    let wide = rows.iter().filter(|([inputs, outputs], batch, format, _)| {
+        inputs.min(outputs) >= &128 && *batch == 32 && format.name == "bf16"
+    });
+    let shares: Vec<f64> = wide.map(|(.., row)| row.floor / row.ours).collect();
+    let near = shares.iter().filter(|share| **share >= 0.7).count();
+    println!("at 70 % of the floor or more: {near} of {} rows of 128 channels, batch 32, bf16", shares.len());
+}
+
+impl Row {
+    fn print(&self, name: &str, batch: usize, format: Format) {
+        let (candle, ratio) = match self.candle {
+            Some(candle) => (format!("{candle:.4}"), format!("{:.2}", self.ours / candle)),
+            None => ("-".into(), "-".into()),
+        };
+        println!(
+            "{name:<12}{batch:>6}{:>6}{:>12.4}{candle:>12}{ratio:>8}{:>12.4}{:>9.0}%",
+            format.name,
+            self.ours,
+            self.floor,
+            100. * self.floor / self.ours
+        );
+    }
+}
+
+impl Layer {
+    fn of((name, numbers): (&'static str, [usize; 9])) -> Self {
+        let [inputs, height, width, outputs, kernel, stride, padding, dilation, groups] = numbers;
+        let (channels, size) = ([inputs, outputs], [height, width]);
+        Self { name, channels, size, kernel, stride, padding, dilation, groups }
+    }
+
+    fn geometry(&self) -> ConvGeometry {
+        ConvGeometry {
+            stride: [self.stride; 2],
+            padding: [[self.padding; 2]; 2],
+            dilation: [self.dilation; 2],
+            groups: self.groups,
+        }
+    }
+
+    fn times(
+        &self,
+        batch: usize,
+        format: Format,
+        (operations, bytes): (f64, f64),
+        budget: Duration,
+        device: &Device,
+    ) -> Result<Row> {
+        let ([inputs, outputs], [height, width]) = (self.channels, self.size);
+        let random = |shape: &[usize]| -> Result<Tensor> {
+            Ok(Tensor::randn(0f32, 0.1, shape, device)?.to_dtype(format.dtype)?)
+        };
+        let input = random(&[batch, inputs, height, width])?;
+        let weight = random(&[outputs, inputs / self.groups, self.kernel, self.kernel])?;
+        let bias = random(&[outputs])?;
+        let (geometry, activation) = (self.geometry(), Activation::Relu);
+        let epilogue = Epilogue { shift: Some(bias.clone()), activation, ..Epilogue::default() };
+        let ours = || Ok(conv2d(&input, &weight, &geometry, &epilogue, None)?);
+        let bias = bias.reshape((1, (), 1, 1))?;
+        let candle = || -> Result<Tensor> {
+            let sums = input.conv2d(&weight, self.padding, self.stride, self.dilation, self.groups)?;
+            Ok(sums.broadcast_add(&bias)?.relu()?)
+        };
+        let elements = ours()?.elem_count();
+        let work = 2. * (elements * weight.elem_count() / outputs) as f64;
+        let traffic = (input.elem_count() + weight.elem_count() + elements) * format.dtype.size_in_bytes();
+        Ok(Row {
+            ours: milliseconds(device, budget, &ours)?,
+            // It may want more memory than there is.
+            candle: milliseconds(device, budget, &candle).ok(),
+            floor: (work / operations).max(traffic as f64 / bytes),
+        })
+    }
+}

@@ -1,0 +1,103 @@
+//! Trains one network on Fashion-MNIST, on the CPU and on the GPU.
+
+use std::io::Read;
+
+use flate2::read::GzDecoder;
+use sconce::prelude::*;
+
+const IMAGES: &[u8] = include_bytes!("../data/t10k-images-idx3-ubyte.gz");
+const LABELS: &[u8] = include_bytes!("../data/t10k-labels-idx1-ubyte.gz");
+
+/// How much less of the test images the GPU's network may find: the order of sums differs, and with it, after
+/// hundreds of steps, every parameter.
+const MARGIN: f64 = 0.015;
+
+#[derive(Module)]
+#[module(
+    loss = cross_entropy,
+    optimizer = AdamW::new(2e-3),
+    forward = |x| {
+        let x = max_pool2d(relu(bn1(conv1(x))), 2);
+        let x = max_pool2d(relu(bn2(conv2(x))), 2);
+        fc2(dropout(relu(fc1(flatten(x, 1)))))
+    },
+)]
+struct FashionNet {
+    #[layer(1, 16, 5, padding = 2)]
+    conv1: Conv2d,
+    #[layer(16)]
+    bn1: BatchNorm,
+    #[layer(16, 32, 3, padding = 1)]
+    conv2: Conv2d,
+    #[layer(32)]
+    bn2: BatchNorm,
+    #[layer(32 * 7 * 7, 128)]
+    fc1: Linear,
+    #[layer(0.25)]
+    dropout: Dropout,
+    #[layer(128, 10)]
+    fc2: Linear,
+}
+
+/// Whether the GPU's network is as good as the CPU's, and its recorded forward pass as good as itself.
+pub fn compare(short: bool, device: &Device) -> Result<bool> {
+    let on_cpu = train(short, &Device::Cpu)?;
+    let on_gpu = train(short, device)?;
+    let well = short || on_gpu >= on_cpu - MARGIN;
+    let verdict = if well { "well" } else { "FAILED" };
+    println!("fashion_mnist: accuracy {on_cpu:.4} on the CPU, {on_gpu:.4} on the GPU: {verdict}\n");
+    Ok(well)
+}
+
+fn train(short: bool, device: &Device) -> Result<f64> {
+    manual_seed(0);
+    let (train, test, epochs) = if short { (512, 256, 1) } else { (8_000, 2_000, 5) };
+    let images = read_idx(IMAGES)?.to_device(device)?.unsqueeze(1)?.to_dtype(DType::F32)?;
+    let (mean, std) = (0.286, 0.353);
+    let images = images.affine(1. / (255. * std), -mean / std)?;
+    let labels = read_idx(LABELS)?.to_device(device)?;
+    let part = |start, len| -> Result<TensorDataset> {
+        TensorDataset::new(images.narrow(0, start, len)?, labels.narrow(0, start, len)?)
+    };
+    let (train, test) = (part(0, train)?.shuffle(true), part(8_000, test)?);
+    let model = FashionNet::new(device)?;
+    let history = model.fit(&train, &test, Epochs(epochs))?;
+    let last = history.last().ok_or_else(|| Error::msg("no epoch was trained"))?;
+    println!("{:?}: {last}", device.location());
+    if device.is_cuda() {
+        replay(&model, &images.narrow(0, 8_000, 64)?)?;
+    }
+    last.valid.and_then(|valid| valid.accuracy).ok_or_else(|| Error::msg("no accuracy was measured"))
+}
+
+/// An error unless the recorded forward pass gives what the network itself does.
+fn replay(model: &FashionNet, images: &Tensor) -> Result<()> {
+    let captured = model.capture(&images.zeros_like()?)?;
+    let (expected, given) = (model.eval_on(images)?, captured.replay(images)?);
+    let difference = (expected - given)?.abs()?.max_all()?.to_scalar::<f32>()?;
+    if difference > 0. {
+        return Err(Error::msg(format!("the recorded network's output is {difference:e} off its own")));
+    }
+    println!("its recorded forward pass gives the same, bit by bit");
+    Ok(())
+}
+
+impl FashionNet {
+    fn eval_on(&self, images: &Tensor) -> Result<Tensor> {
+        self.detached().call(images.into(), Mode::Eval).into_tensor()
+    }
+}
+
+/// The bytes of a gzipped IDX file: two zeros, the type (8: bytes), the number of dimensions, each of them
+/// as a big-endian u32, and the elements.
+fn read_idx(file: &[u8]) -> Result<Tensor> {
+    let mut bytes = Vec::new();
+    GzDecoder::new(file).read_to_end(&mut bytes)?;
+    let rank = usize::from(bytes[3]);
+    let (header, elements) = bytes[4..].split_at(4 * rank);
+    let dims: Vec<usize> = header
+        .chunks_exact(4)
+        .map(|dim| dim.iter().fold(0, |value, &byte| value << 8 | usize::from(byte)))
+        .collect();
+    Ok(Tensor::from_slice(elements, dims, &Device::Cpu)?)
+}

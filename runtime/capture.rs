@@ -1,0 +1,88 @@
+//! A network's forward pass as one CUDA graph.
+
+use candle_core::{DType, Shape, Tensor, Var};
+
+use crate::kernels::cuda::Graph;
+use crate::module::{Forward, Mode};
+use crate::signal::Signal;
+use crate::{Error, Result};
+
+/// The evaluation forward pass of a network, recorded on a CUDA device: [`Network::capture`] makes it.
+///
+/// ```no_run
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let device = sconce::cuda(0)?;
+/// let layer = Conv2d::config(3, 16, 3).init(&device)?;
+/// let captured = layer.capture(&Tensor::zeros((1, 3, 8, 8), DType::F32, &device)?)?;
+/// let y = captured.replay(&Tensor::ones((1, 3, 8, 8), DType::F32, &device)?)?;
+/// assert_eq!(y.dims(), [1, 16, 6, 6]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// It shares its tensors with the network, as they were at the recording: training in place changes what a
+/// replay computes with, `to_dtype` and `to_device` do not. While it is being recorded, nothing else should use
+/// the device.
+///
+/// [`Network::capture`]: crate::Network::capture
+pub struct Captured<M> {
+    graph: Graph,
+    /// Where the recorded kernels read the input.
+    input: Var,
+    /// Where they leave the output.
+    output: Var,
+    /// Keeps the tensors alive that the kernels read.
+    _network: M,
+}
+
+impl<M: Forward<Signal, Output = Signal>> Captured<M> {
+    pub(crate) fn new(network: M, x: &Tensor) -> Result<Self> {
+        let device = x.device();
+        let input = Var::from_tensor(&x.detach().contiguous()?)?;
+        let forward = || network.call(input.as_detached_tensor().into(), Mode::Eval).into_tensor();
+        let mut output = None;
+        let graph = Graph::capture(device, || {
+            let y = forward()?.detach();
+            match &output {
+                // At the first run, which is not recorded.
+                None => output = Some(Var::from_tensor(&y.contiguous()?)?),
+                Some(output) => output.set(&y)?,
+            }
+            Ok(())
+        })?;
+        match output {
+            Some(output) => Ok(Self { graph, input, output, _network: network }),
+            None => Err(Error::msg("capture: the forward pass did not run")),
+        }
+    }
+
+    /// The network's output for `x`, which is like the input that was recorded.
+    ///
+    /// # Errors
+    /// `x` has another shape, dtype or device than the input that was recorded.
+    pub fn replay(&self, x: &Tensor) -> Result<Tensor> {
+        self.check(x)?;
+        self.input.set(&x.detach())?;
+        self.graph.launch()?;
+        Ok(self.output.as_detached_tensor().copy()?)
+    }
+
+    fn check(&self, x: &Tensor) -> Result<()> {
+        let kind = |tensor: &Tensor| -> (Shape, DType) { (tensor.shape().clone(), tensor.dtype()) };
+        let (expected, given) = (kind(&self.input), kind(x));
+        if expected != given {
+            let ((expected, dtype), (given, other)) = (expected, given);
+            return Err(Error::msg(format!(
+                "replay: expected an input of {expected:?} and {dtype:?}, as the recorded one, got {given:?} and {other:?}"
+            )));
+        }
+        if !x.device().same_device(self.input.device()) {
+            let (expected, given) = (self.input.device().location(), x.device().location());
+            return Err(Error::msg(format!(
+                "replay: expected an input on the device of the recording, {expected:?}, got one on {given:?}"
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,38 @@
+// Sums over a block of 256 threads and over parts, always in the same order.
+#pragma once
+#include "../../../cuda/portable.cuh"
+
+static const int SUM_THREADS = 256;
+
+// The sum of every thread's `value`, in the first thread. `scratch` is one number a warp, and may be written
+// again after the next barrier.
+template <class A> static __device__ __forceinline__ A block_sum(A value, A (&scratch)[SUM_THREADS / 32]) {
+    #pragma unroll
+    for (int lanes = 16; lanes > 0; lanes >>= 1) value += __shfl_xor_sync(0xffffffffu, value, lanes);
+    if (threadIdx.x % 32 == 0) scratch[threadIdx.x / 32] = value;
+    __syncthreads();
+    A sum = scratch[0];
+    #pragma unroll
+    for (int warp = 1; warp < SUM_THREADS / 32; warp++) sum += scratch[warp];
+    return sum;
+}
+
+// How a block adds up parts: so many sums side by side, each by so many threads.
+static const int SUM_WIDTH = 32, SUM_HEIGHT = SUM_THREADS / SUM_WIDTH;
+
+// The sum of `number` parts that lie `step` apart, from `parts` on; for the block's sum `threadIdx.x % SUM_WIDTH`, in
+// the first of its threads. Every thread of the block has to call it.
+template <class A>
+static __device__ __forceinline__ A sum_of_parts(const A *parts, size_t step, int number,
+                                                 A (&scratch)[SUM_HEIGHT][SUM_WIDTH]) {
+    const int column = threadIdx.x % SUM_WIDTH, row = threadIdx.x / SUM_WIDTH;
+    A sum = 0;
+    #pragma unroll 4
+    for (int part = row; part < number; part += SUM_HEIGHT) sum += parts[part * step];
+    scratch[row][column] = sum;
+    __syncthreads();
+    sum = scratch[0][column];
+    #pragma unroll
+    for (int share = 1; share < SUM_HEIGHT; share++) sum += scratch[share][column];
+    return sum;
+}

@@ -1,0 +1,144 @@
+// What the kernels of the convolution's backward pass share: its sizes, the activation's mask, and where
+// the phases of a strided convolution lie.
+#pragma once
+#include "../../../cuda/activation.cuh"
+#include "../../../cuda/element.cuh"
+#include "../../../cuda/portable.cuh"
+
+// The sizes of one convolution; channels are counted per group. The plan passes them in this order.
+struct Conv {
+    int batch, groups, inputs, outputs;
+    int height, width;             // of the input
+    int kernel_y, kernel_x;
+    int out_height, out_width;     // of the output
+    int stride_y, stride_x;
+    int dilation_y, dilation_x;
+    int padding_y, padding_x;      // zeros before the input
+    int step_y, step_x;            // between taps that meet the same input position: stride / gcd(stride, dilation)
+
+    __device__ int taps() const { return kernel_y * kernel_x; }
+    __device__ int plane() const { return height * width; }
+    __device__ int out_plane() const { return out_height * out_width; }
+};
+
+// The gradient before the activation, `grad · slope(output)`, as it is read.
+template <class T> struct Masked {
+    const T *grad, *output;        // no output: no activation
+    int activation;
+    Accumulator<T> parameter;
+
+    __device__ Accumulator<T> operator[](size_t i) const {
+        const Accumulator<T> g = load(grad + i);
+        return output ? activation_gradient(activation, parameter, g, load(output + i)) : g;
+    }
+};
+
+// One axis of a phase: the input positions `start + stride·a` for `a` below `count`. The taps
+// `first + step·j`, `j` below `taps`, meet them, at the output `base + a - back·j`.
+struct PhaseAxis {
+    int start, count, first, step, taps, base, back;
+};
+
+static __device__ __forceinline__ PhaseAxis phase_axis(int start, int size, int kernel, int stride, int dilation,
+                                                       int padding, int step) {
+    const int reach = start + padding, residue = reach % stride;
+    int first = 0;
+    while (first < min(step, kernel) && first * dilation % stride != residue) first++;
+    const bool met = first < min(step, kernel);
+    PhaseAxis axis;
+    axis.start = start;
+    axis.count = (size - start + stride - 1) / stride;
+    axis.first = first;
+    axis.step = step;
+    axis.taps = met ? (kernel - first + step - 1) / step : 0;
+    axis.base = met ? (reach - first * dilation) / stride : 0;
+    axis.back = step * dilation / stride;
+    return axis;
+}
+
+// The input positions of one residue class of the stride in both axes: of a convolution's input gradient,
+// the part that is a convolution of stride 1.
+struct Phase {
+    PhaseAxis y, x;
+
+    __device__ Phase(const Conv &conv, int number) {
+        const int across = min(conv.stride_x, conv.width);
+        y = phase_axis(number / across, conv.height, conv.kernel_y, conv.stride_y, conv.dilation_y, conv.padding_y,
+                       conv.step_y);
+        x = phase_axis(number % across, conv.width, conv.kernel_x, conv.stride_x, conv.dilation_x, conv.padding_x,
+                       conv.step_x);
+    }
+
+    __device__ int pixels(const Conv &conv) const { return conv.batch * y.count * x.count; }
+    __device__ int taps() const { return y.taps * x.taps; }
+};
+
+// A pixel of a phase: its image and its row and column among the phase's positions.
+struct PhasePixel {
+    int image, row, column;
+
+    __device__ PhasePixel(const Phase &phase, int pixel) {
+        const int rows = pixel / phase.x.count;
+        column = pixel - rows * phase.x.count;
+        image = rows / phase.y.count;
+        row = rows - image * phase.y.count;
+    }
+
+    // Where it is in a plane of the input.
+    __device__ int position(const Conv &conv, const Phase &phase) const {
+        return (phase.y.start + row * conv.stride_y) * conv.width + phase.x.start + column * conv.stride_x;
+    }
+};
+
+// What one block of an input gradient computes: a tile of channels and of pixels, in one group and phase.
+// Blocks that share pixels are neighbours, so that they share them in the second-level cache.
+struct InputTile {
+    int channel, pixel, group, phase;
+
+    __device__ InputTile(const Conv &conv, int channels, int pixels, int channel_tiles, int pixel_tiles) {
+        unsigned block = blockIdx.x;
+        channel = block % channel_tiles * channels;
+        block /= channel_tiles;
+        pixel = block % pixel_tiles * pixels;
+        block /= pixel_tiles;
+        group = block % conv.groups;
+        phase = block / conv.groups;
+    }
+};
+
+// What one block of a weight gradient computes: a tile of output channels and of columns (input channel and
+// tap), in one group, summed over one part of the pixels of the batch.
+struct WeightTile {
+    int channel, column, group, part;
+
+    __device__ WeightTile(const Conv &conv, int channels, int columns, int channel_tiles, int column_tiles) {
+        unsigned block = blockIdx.x;
+        channel = block % channel_tiles * channels;
+        block /= channel_tiles;
+        column = block % column_tiles * columns;
+        block /= column_tiles;
+        group = block % conv.groups;
+        part = block / conv.groups;
+    }
+};
+
+// A pixel of the output that moves on by a fixed number of pixels, without a division.
+struct Cursor {
+    int image, row, column;
+    int images, rows, columns;     // one step, taken apart
+
+    Cursor() = default;
+    __device__ Cursor(const Conv &conv, int pixel, int step) {
+        const int plane = conv.out_plane();
+        image = pixel / plane, row = pixel % plane / conv.out_width, column = pixel % conv.out_width;
+        images = step / plane, rows = step % plane / conv.out_width, columns = step % conv.out_width;
+    }
+
+    __device__ void advance(const Conv &conv) {
+        column += columns;
+        if (column >= conv.out_width) column -= conv.out_width, row++;
+        row += rows;
+        if (row >= conv.out_height) row -= conv.out_height, image++;
+        image += images;
+    }
+};

@@ -1,0 +1,153 @@
+// The gradient of the input on CUDA cores: for each phase of the stride, an implicit GEMM of the weight,
+// [input channels × (taps · output channels)], with the masked gradient, [(taps · output channels) × pixels].
+// With a bias and without a mask it is the forward pass of a transposed convolution.
+#include "conv_backward.cuh"
+#include "register_tile.cuh"
+
+namespace {
+
+const int DEPTH = 8;        // output channels a step
+
+// The taps and output channels in the order in which the steps take them.
+struct InputSteps {
+    int tap_y = 0, tap_x = 0, output = 0;
+
+    __device__ void advance(const Conv &conv, const Phase &phase) {
+        output += DEPTH;
+        if (output < conv.outputs) return;
+        output = 0;
+        if (++tap_x < phase.x.taps) return;
+        tap_x = 0, tap_y++;
+    }
+};
+
+template <class T, class Tile> class InputGradient {
+    static constexpr int WEIGHTS = (Tile::ROWS * DEPTH + Tile::THREADS - 1) / Tile::THREADS;
+    static constexpr int GRADS = Tile::COLUMNS * DEPTH / Tile::THREADS;
+    static constexpr int GRAD_ROWS = Tile::THREADS / Tile::COLUMNS;   // rows of the gradient's tile a sweep
+    static_assert(Tile::THREADS % Tile::COLUMNS == 0 && GRADS * GRAD_ROWS == DEPTH, "whole sweeps");
+
+    const Conv &conv;
+    const Phase &phase;
+    const InputTile &at;
+    Masked<T> grad;
+    const T *weight;
+    int row, column;               // of this thread's pixel where a tap with j = 0 meets it
+    bool inside;                   // whether there is such a pixel
+    size_t image;                  // where its image and group begin in the gradient
+    Accumulator<T> weights[WEIGHTS], grads[GRADS];
+
+  public:
+    __device__ InputGradient(const Conv &conv, const Phase &phase, const InputTile &at, Masked<T> grad, const T *weight)
+        : conv(conv), phase(phase), at(at), grad(grad), weight(weight) {
+        const int pixel = at.pixel + threadIdx.x % Tile::COLUMNS;
+        const PhasePixel it(phase, pixel);
+        inside = pixel < phase.pixels(conv);
+        row = phase.y.base + it.row, column = phase.x.base + it.column;
+        image = ((size_t)it.image * conv.groups + at.group) * conv.outputs * conv.out_plane();
+    }
+
+    // Reads what one step multiplies, into registers.
+    __device__ void fetch(const InputSteps &step) {
+        const int tap = (phase.y.first + step.tap_y * phase.y.step) * conv.kernel_x +
+                        phase.x.first + step.tap_x * phase.x.step;
+        #pragma unroll
+        for (int i = 0; i < WEIGHTS; i++) {
+            const int element = threadIdx.x + i * Tile::THREADS;
+            const int channel = at.channel + element % Tile::ROWS, output = step.output + element / Tile::ROWS;
+            const bool valid = element < Tile::ROWS * DEPTH && channel < conv.inputs && output < conv.outputs;
+            const size_t filter = (size_t)(at.group * conv.outputs + output) * conv.inputs + channel;
+            weights[i] = valid ? load(weight + filter * conv.taps() + tap) : Accumulator<T>(0);
+        }
+        const int y = row - step.tap_y * phase.y.back, x = column - step.tap_x * phase.x.back;
+        const bool met = inside && y >= 0 && y < conv.out_height && x >= 0 && x < conv.out_width;
+        #pragma unroll
+        for (int i = 0; i < GRADS; i++) {
+            const int output = step.output + threadIdx.x / Tile::COLUMNS + i * GRAD_ROWS;
+            const size_t pixel = image + (size_t)output * conv.out_plane() + y * conv.out_width + x;
+            grads[i] = met && output < conv.outputs ? grad[pixel] : Accumulator<T>(0);
+        }
+    }
+
+    // Hands them to the block.
+    __device__ void store(Accumulator<T> (&a)[DEPTH][Tile::ROWS], Accumulator<T> (&b)[DEPTH][Tile::COLUMNS]) const {
+        #pragma unroll
+        for (int i = 0; i < WEIGHTS; i++) {
+            const int element = threadIdx.x + i * Tile::THREADS;
+            if (element < Tile::ROWS * DEPTH) a[element / Tile::ROWS][element % Tile::ROWS] = weights[i];
+        }
+        #pragma unroll
+        for (int i = 0; i < GRADS; i++)
+            b[threadIdx.x / Tile::COLUMNS + i * GRAD_ROWS][threadIdx.x % Tile::COLUMNS] = grads[i];
+    }
+};
+
+template <class T, class Tile>
+__device__ void input_gradient(Masked<T> grad, const T *weight, const T *bias, T *result, const Conv &conv,
+                               int channel_tiles, int pixel_tiles) {
+    __shared__ __align__(16) Accumulator<T> a[2][DEPTH][Tile::ROWS];
+    __shared__ __align__(16) Accumulator<T> b[2][DEPTH][Tile::COLUMNS];
+    const InputTile at(conv, Tile::ROWS, Tile::COLUMNS, channel_tiles, pixel_tiles);
+    const Phase phase(conv, at.phase);
+    if (at.pixel >= phase.pixels(conv)) return;        // the whole block: other phases have more pixels
+
+    Tile tile;
+    InputGradient<T, Tile> operands(conv, phase, at, grad, weight);
+    InputSteps step;
+    const int steps = phase.taps() * ((conv.outputs + DEPTH - 1) / DEPTH);
+    if (steps) {
+        operands.fetch(step);
+        operands.store(a[0], b[0]);
+    }
+    for (int i = 0; i < steps; i++) {
+        __syncthreads();
+        step.advance(conv, phase);
+        if (i + 1 < steps) operands.fetch(step);
+        tile.multiply(a[i % 2], b[i % 2]);
+        if (i + 1 < steps) operands.store(a[(i + 1) % 2], b[(i + 1) % 2]);
+    }
+
+    #pragma unroll
+    for (int j = 0; j < Tile::WIDE; j++) {
+        const int pixel = at.pixel + Tile::column(j);
+        if (pixel >= phase.pixels(conv)) continue;
+        const PhasePixel it(phase, pixel);
+        T *to = result + ((size_t)it.image * conv.groups + at.group) * conv.inputs * conv.plane() +
+                it.position(conv, phase);
+        #pragma unroll
+        for (int i = 0; i < Tile::HIGH; i++) {
+            const int channel = at.channel + Tile::row(i);
+            if (channel >= conv.inputs) continue;
+            const Accumulator<T> shift = bias ? load(bias + at.group * conv.inputs + channel) : Accumulator<T>(0);
+            store(to + (size_t)channel * conv.plane(), tile.sums[i][j] + shift);
+        }
+    }
+}
+
+}  // namespace
+
+// With 64 sums a thread, two blocks side by side would leave too few registers for the rest.
+#define INPUT_KERNEL(name, T, Tile)                                                                                    \
+    extern "C" __global__ void __launch_bounds__(Tile::THREADS, Tile::HIGH * Tile::WIDE < 64 ? 2 : 1)                  \
+    conv_backward_input_##name(                                                                                        \
+        const T *grad, const T *output, const T *weight, const T *bias, T *result, Conv conv, int activation,          \
+        double parameter, int channel_tiles, int pixel_tiles) {                                                        \
+        const Masked<T> masked = {grad, output, activation, (Accumulator<T>)parameter};                                \
+        input_gradient<T, Tile>(masked, weight, bias, result, conv, channel_tiles, pixel_tiles);                       \
+    }                                                                                                                  \
+    EXPORT_KERNEL(conv_backward_input_##name)
+
+INPUT_KERNEL(narrow_f32, float, Narrow<float>)
+INPUT_KERNEL(narrow_f64, double, Narrow<double>)
+INPUT_KERNEL(narrow_f16, __half, Narrow<float>)
+INPUT_KERNEL(narrow_bf16, __nv_bfloat16, Narrow<float>)
+INPUT_KERNEL(medium_f32, float, Medium<float>)
+INPUT_KERNEL(medium_f64, double, Medium<double>)
+INPUT_KERNEL(medium_f16, __half, Medium<float>)
+INPUT_KERNEL(medium_bf16, __nv_bfloat16, Medium<float>)
+INPUT_KERNEL(wide_f32, float, Wide<float>)
+INPUT_KERNEL(wide_f16, __half, Wide<float>)
+INPUT_KERNEL(wide_bf16, __nv_bfloat16, Wide<float>)
+INPUT_KERNEL(large_f32, float, Large<float>)
+INPUT_KERNEL(large_f16, __half, Large<float>)
+INPUT_KERNEL(large_bf16, __nv_bfloat16, Large<float>)

@@ -1,0 +1,142 @@
+// The gradient of the input on tensor cores, of packed operands: for each phase of the stride an implicit GEMM,
+// as in conv_backward_input.cu.
+#include "conv_backward.cuh"
+#include "tensor_tile.cuh"
+
+namespace {
+
+// Copies the stages of the weight, [group][tap][input channel][output channels], and of the gradient,
+// [group][image][pixel][output channels]. The depth is made of taps of `chunks` chunks each; a thread keeps to one
+// chunk of the four of a stage, and to some rows. Places are counted in chunks.
+template <class Tile> class InputSource {
+    static constexpr int SWEEP = Tile::THREADS / DEPTH_CHUNKS;
+    static constexpr int LEFT = Tile::ROWS / SWEEP, RIGHT = Tile::COLUMNS / SWEEP;
+    static_assert(LEFT * SWEEP == Tile::ROWS && RIGHT * SWEEP == Tile::COLUMNS, "whole sweeps");
+
+    const Conv &conv;
+    const Phase &phase;
+    const InputTile &at;
+    const Chunk *weight, *grad;
+    const int chunks;
+    int chunk, tap_y = 0, tap_x = 0;           // where in the depth
+    int rows[RIGHT], columns[RIGHT];           // of the pixels where a tap with j = 0 meets them
+    unsigned images[RIGHT];                    // where theirs begin in the gradient
+    unsigned filters[LEFT], pixels[RIGHT];     // where the next chunks are
+    unsigned valid;                            // whether they are anywhere: a bit each
+
+    // A thread's first row in either tile.
+    static __device__ __forceinline__ int first_row() { return threadIdx.x / DEPTH_CHUNKS; }
+
+    // Finds the chunks of a tap.
+    __device__ __forceinline__ void locate() {
+        while (chunk >= chunks) {
+            chunk -= chunks;
+            if (++tap_x == phase.x.taps) tap_x = 0, tap_y++;
+        }
+        valid = 0;
+        const bool any = tap_y < phase.y.taps;
+        const int tap = (phase.y.first + tap_y * phase.y.step) * conv.kernel_x + phase.x.first + tap_x * phase.x.step;
+        #pragma unroll
+        for (int i = 0; i < LEFT; i++) {
+            const int channel = at.channel + first_row() + i * SWEEP;
+            valid |= unsigned(any && channel < conv.inputs) << i;
+            filters[i] = ((unsigned)(at.group * conv.taps() + tap) * conv.inputs + channel) * chunks + chunk;
+        }
+        #pragma unroll
+        for (int i = 0; i < RIGHT; i++) {
+            const int y = rows[i] - tap_y * phase.y.back, x = columns[i] - tap_x * phase.x.back;
+            const bool met = any && y >= 0 && y < conv.out_height && x >= 0 && x < conv.out_width;
+            valid |= unsigned(met) << (LEFT + i);
+            pixels[i] = images[i] + (unsigned)(y * conv.out_width + x) * chunks + chunk;
+        }
+    }
+
+  public:
+    __device__ InputSource(const Conv &conv, const Phase &phase, const InputTile &at, const void *weight,
+                           const void *grad, int chunks)
+        : conv(conv), phase(phase), at(at), weight(static_cast<const Chunk *>(weight)),
+          grad(static_cast<const Chunk *>(grad)), chunks(chunks), chunk(threadIdx.x % DEPTH_CHUNKS) {
+        if (phase.taps() * chunks == 0) return;        // there is nothing to copy
+        #pragma unroll
+        for (int i = 0; i < RIGHT; i++) {
+            const int pixel = at.pixel + first_row() + i * SWEEP;
+            const PhasePixel it(phase, pixel);
+            // From a row before the first, no tap leads anywhere.
+            rows[i] = pixel < phase.pixels(conv) ? phase.y.base + it.row : -1;
+            columns[i] = phase.x.base + it.column;
+            images[i] = (unsigned)(at.group * conv.batch + it.image) * conv.out_plane() * chunks;
+        }
+        locate();
+    }
+
+    __device__ __forceinline__ void copy(Chunk *left, Chunk *right) {
+        const int thread_chunk = threadIdx.x % DEPTH_CHUNKS;
+        #pragma unroll
+        for (int i = 0; i < LEFT; i++) {
+            const bool any = valid >> i & 1;
+            Chunk *to = left + DepthInRows::at(first_row() + i * SWEEP, thread_chunk);
+            cp_async16(to, weight + (any ? filters[i] : 0), any);
+        }
+        #pragma unroll
+        for (int i = 0; i < RIGHT; i++) {
+            const bool any = valid >> (LEFT + i) & 1;
+            Chunk *to = right + DepthInRows::at(first_row() + i * SWEEP, thread_chunk);
+            cp_async16(to, grad + (any ? pixels[i] : 0), any);
+        }
+        chunk += DEPTH_CHUNKS;
+        if (chunk >= chunks) return locate();
+        #pragma unroll
+        for (int i = 0; i < LEFT; i++) filters[i] += DEPTH_CHUNKS;
+        #pragma unroll
+        for (int i = 0; i < RIGHT; i++) pixels[i] += DEPTH_CHUNKS;
+    }
+};
+
+template <class Tile, class T>
+__device__ void input_gradient(const T *grad, const T *weight, const T *bias, T *result, const Conv &conv, int chunks,
+                               int channel_tiles, int pixel_tiles) {
+    DYN_SHARED(Chunk, shared);
+    const InputTile at(conv, Tile::ROWS, Tile::COLUMNS, channel_tiles, pixel_tiles);
+    const Phase phase(conv, at.phase);
+    if (at.pixel >= phase.pixels(conv)) return;        // the whole block: other phases have more pixels
+
+    Tile tile;
+    InputSource<Tile> source(conv, phase, at, weight, grad, chunks);
+    tile.template multiply<DepthInRows>(shared, source, (phase.taps() * chunks + DEPTH_CHUNKS - 1) / DEPTH_CHUNKS);
+
+    const int pixel = at.pixel + threadIdx.x % Tile::COLUMNS;
+    const bool inside = pixel < phase.pixels(conv);
+    const PhasePixel it(phase, pixel);
+    T *to = result + ((size_t)it.image * conv.groups + at.group) * conv.inputs * conv.plane() +
+            it.position(conv, phase);
+    tile.hand_out(shared, [&](int row, float sum) {
+        const int channel = at.channel + row;
+        if (!inside || channel >= conv.inputs) return;
+        const float shift = bias ? load(bias + at.group * conv.inputs + channel) : 0.f;
+        store(to + (size_t)channel * conv.plane(), sum + shift);
+    });
+}
+
+}  // namespace
+
+// Without tensor cores (below compute capability 8.0) the plan does not ask for these kernels.
+#define INPUT_KERNEL(name, T, Tile)                                                                                    \
+    extern "C" __global__ void __launch_bounds__(Tile<T>::THREADS, 2) conv_backward_input_tensor_##name(               \
+        const T *grad, const T *weight, const T *bias, T *result, Conv conv, int chunks, int channel_tiles,            \
+        int pixel_tiles) {                                                                                             \
+        input_gradient<Tile<T>>(grad, weight, bias, result, conv, chunks, channel_tiles, pixel_tiles);                 \
+    }                                                                                                                  \
+    EXPORT_KERNEL(conv_backward_input_tensor_##name)
+
+INPUT_KERNEL(narrow_f32, float, NarrowTensor)
+INPUT_KERNEL(narrow_f16, __half, NarrowTensor)
+INPUT_KERNEL(narrow_bf16, __nv_bfloat16, NarrowTensor)
+INPUT_KERNEL(medium_f32, float, MediumTensor)
+INPUT_KERNEL(medium_f16, __half, MediumTensor)
+INPUT_KERNEL(medium_bf16, __nv_bfloat16, MediumTensor)
+INPUT_KERNEL(wide_f32, float, WideTensor)
+INPUT_KERNEL(wide_f16, __half, WideTensor)
+INPUT_KERNEL(wide_bf16, __nv_bfloat16, WideTensor)
+INPUT_KERNEL(large_f32, float, LargeTensor)
+INPUT_KERNEL(large_f16, __half, LargeTensor)
+INPUT_KERNEL(large_bf16, __nv_bfloat16, LargeTensor)

@@ -1,0 +1,53 @@
+// Brings the operands of the tensor cores' kernels into the layout that those copy in chunks of 16 bytes: the
+// channels of a group side by side, padded by zeros to whole chunks. The gradient is masked on its way.
+#include "conv_backward.cuh"
+#include "tensor_tile.cuh"
+
+namespace {
+
+const int ROWS = 32, COLUMNS = 64, THREADS = 256;   // of a tile
+
+// Transposes matrices [rows, columns] into [columns, padded rows]. They come as [matrices, groups] and go as
+// [groups, matrices]. A column is `taps` numbers side by side; in the result the taps come first.
+template <class T, class Packed>
+__device__ void pack(Masked<T> from, Packed *to, int rows, int columns, int padded, int matrices, int groups,
+                     int taps) {
+    __shared__ float tile[COLUMNS][ROWS + 1];
+    const int column_tiles = (columns + COLUMNS - 1) / COLUMNS, row_tiles = (padded + ROWS - 1) / ROWS;
+    const int column = blockIdx.x % column_tiles * COLUMNS, row = blockIdx.x / column_tiles % row_tiles * ROWS;
+    const int matrix = blockIdx.x / column_tiles / row_tiles;
+
+    for (int i = threadIdx.x; i < ROWS * COLUMNS; i += THREADS) {
+        const int r = i / COLUMNS, c = i % COLUMNS;
+        const bool valid = row + r < rows && column + c < columns;
+        tile[c][r] = valid ? from[((size_t)matrix * rows + row + r) * columns + column + c] : 0.f;
+    }
+    __syncthreads();
+    // A thread writes one chunk.
+    constexpr int CHUNK = WIDEST<Packed>, CHUNKS = ROWS / CHUNK;
+    to += ((size_t)matrix % groups * matrices + matrix / groups) * columns * padded;
+    for (int i = threadIdx.x; i < CHUNKS * COLUMNS; i += THREADS) {
+        const int r = i % CHUNKS * CHUNK, c = column + i / CHUNKS;
+        if (row + r >= padded || c >= columns) continue;
+        const int place = taps == 1 ? c : c % taps * (columns / taps) + c / taps;
+        Vector<Packed, CHUNK> chunk;
+        #pragma unroll
+        for (int k = 0; k < CHUNK; k++) chunk.at[k] = rounded<Packed>(tile[i / CHUNKS][r + k]);
+        store_vector(to + (size_t)place * padded + row + r, chunk);
+    }
+}
+
+}  // namespace
+
+#define PACK_KERNEL(name, T)                                                                                           \
+    extern "C" __global__ void __launch_bounds__(THREADS) conv_backward_pack_##name(                                   \
+        const T *from, const T *output, T *to, int activation, double parameter, int rows, int columns, int padded,    \
+        int matrices, int groups, int taps) {                                                                          \
+        const Masked<T> masked = {from, output, activation, (Accumulator<T>)parameter};                                \
+        pack<T, T>(masked, to, rows, columns, padded, matrices, groups, taps);                                         \
+    }                                                                                                                  \
+    EXPORT_KERNEL(conv_backward_pack_##name)
+
+PACK_KERNEL(f32, float)
+PACK_KERNEL(f16, __half)
+PACK_KERNEL(bf16, __nv_bfloat16)

@@ -1,0 +1,147 @@
+// The gradient of the weight on CUDA cores: an implicit GEMM of the masked gradient, [output channels ×
+// pixels], with the input under each tap, [pixels × (input channels · taps)]. The pixels of the batch are cut
+// into parts by the shape alone; `conv_backward_sum` adds the parts in their order.
+#include "conv_backward.cuh"
+#include "register_tile.cuh"
+
+namespace {
+
+const int DEPTH = 16;       // pixels a step
+const int PAD = 4;          // keeps the threads of a column from one bank, and vectors aligned
+
+// One column of the input's matrix: an input channel under a tap, relative to the pixel (0, 0).
+struct Column {
+    int y, x, channel;
+};
+
+template <class T, class Tile> class WeightGradient {
+    static constexpr int SWEEP = Tile::THREADS / DEPTH;        // rows or columns that the block reads at once
+    static constexpr int GRADS = (Tile::ROWS + SWEEP - 1) / SWEEP, INPUTS = Tile::COLUMNS / SWEEP;
+    static_assert(Tile::COLUMNS % SWEEP == 0, "whole sweeps");
+
+    const Conv &conv;
+    const WeightTile &at;
+    Masked<T> grad;
+    const T *input;
+    Column (&columns)[Tile::COLUMNS];
+    Cursor cursor;                 // this thread's pixel
+    int end;                       // of the part
+    int pixel;
+    Accumulator<T> grads[GRADS], inputs[INPUTS];
+
+  public:
+    __device__ WeightGradient(const Conv &conv, const WeightTile &at, Masked<T> grad, const T *input, int first,
+                              int end, Column (&columns)[Tile::COLUMNS])
+        : conv(conv), at(at), grad(grad), input(input), columns(columns),
+          cursor(conv, first + threadIdx.x % DEPTH, DEPTH), end(end), pixel(first + threadIdx.x % DEPTH) {
+        for (int i = threadIdx.x; i < Tile::COLUMNS; i += Tile::THREADS) {
+            const int column = at.column + i, tap = column % conv.taps();
+            columns[i].channel = column / conv.taps();
+            columns[i].y = tap / conv.kernel_x * conv.dilation_y - conv.padding_y;
+            columns[i].x = tap % conv.kernel_x * conv.dilation_x - conv.padding_x;
+        }
+    }
+
+    // Reads what one step multiplies, into registers, and moves on.
+    __device__ void fetch() {
+        const size_t image = (size_t)cursor.image * conv.groups + at.group;
+        const size_t out = image * conv.outputs * conv.out_plane() + cursor.row * conv.out_width + cursor.column;
+        #pragma unroll
+        for (int i = 0; i < GRADS; i++) {
+            const int channel = at.channel + threadIdx.x / DEPTH + i * SWEEP;
+            const bool valid = pixel < end && channel < conv.outputs;
+            grads[i] = valid ? grad[out + (size_t)channel * conv.out_plane()] : Accumulator<T>(0);
+        }
+        const size_t in = image * conv.inputs * conv.plane();
+        #pragma unroll
+        for (int i = 0; i < INPUTS; i++) {
+            const Column column = columns[threadIdx.x / DEPTH + i * SWEEP];
+            const int y = cursor.row * conv.stride_y + column.y, x = cursor.column * conv.stride_x + column.x;
+            const bool met = y >= 0 && y < conv.height && x >= 0 && x < conv.width;
+            const bool valid = pixel < end && column.channel < conv.inputs && met;
+            inputs[i] = valid ? load(input + in + (size_t)column.channel * conv.plane() + y * conv.width + x)
+                              : Accumulator<T>(0);
+        }
+        pixel += DEPTH;
+        cursor.advance(conv);
+    }
+
+    // Hands them to the block.
+    __device__ void store(Accumulator<T> (&a)[DEPTH][Tile::ROWS + PAD],
+                          Accumulator<T> (&b)[DEPTH][Tile::COLUMNS + PAD]) const {
+        #pragma unroll
+        for (int i = 0; i < GRADS; i++) {
+            const int row = threadIdx.x / DEPTH + i * SWEEP;
+            if (row < Tile::ROWS) a[threadIdx.x % DEPTH][row] = grads[i];
+        }
+        #pragma unroll
+        for (int i = 0; i < INPUTS; i++) b[threadIdx.x % DEPTH][threadIdx.x / DEPTH + i * SWEEP] = inputs[i];
+    }
+};
+
+// `parts` is [part, output channel, input channel, tap]; without it there is one part, and it is the result.
+template <class T, class Tile>
+__device__ void weight_gradient(Masked<T> grad, const T *input, Accumulator<T> *parts, T *result, const Conv &conv,
+                                int part_pixels, int channel_tiles, int column_tiles) {
+    __shared__ __align__(16) Accumulator<T> a[2][DEPTH][Tile::ROWS + PAD];
+    __shared__ __align__(16) Accumulator<T> b[2][DEPTH][Tile::COLUMNS + PAD];
+    __shared__ Column columns[Tile::COLUMNS];
+    const WeightTile at(conv, Tile::ROWS, Tile::COLUMNS, channel_tiles, column_tiles);
+    const int first = at.part * part_pixels;
+    const int end = min(first + part_pixels, conv.batch * conv.out_plane());
+
+    Tile tile;
+    WeightGradient<T, Tile> operands(conv, at, grad, input, first, end, columns);
+    const int steps = (end - first + DEPTH - 1) / DEPTH;
+    __syncthreads();
+    operands.fetch();
+    operands.store(a[0], b[0]);
+    for (int i = 0; i < steps; i++) {
+        __syncthreads();
+        if (i + 1 < steps) operands.fetch();
+        tile.multiply(a[i % 2], b[i % 2]);
+        if (i + 1 < steps) operands.store(a[(i + 1) % 2], b[(i + 1) % 2]);
+    }
+
+    const int width = conv.inputs * conv.taps();
+    const size_t part = (size_t)at.part * conv.groups * conv.outputs * width;
+    #pragma unroll
+    for (int i = 0; i < Tile::HIGH; i++) {
+        const int channel = at.channel + Tile::row(i);
+        #pragma unroll
+        for (int j = 0; j < Tile::WIDE; j++) {
+            const int column = at.column + Tile::column(j);
+            if (channel >= conv.outputs || column >= width) continue;
+            const size_t to = (size_t)(at.group * conv.outputs + channel) * width + column;
+            if (parts) parts[part + to] = tile.sums[i][j];
+            else store(result + to, tile.sums[i][j]);
+        }
+    }
+}
+
+}  // namespace
+
+#define WEIGHT_KERNEL(name, T, Tile, BLOCKS)                                                                           \
+    extern "C" __global__ void __launch_bounds__(Tile::THREADS, BLOCKS) conv_backward_weight_##name(                   \
+        const T *grad, const T *output, const T *input, Accumulator<T> *parts, T *result, Conv conv, int activation,   \
+        double parameter, int part_pixels, int channel_tiles, int column_tiles) {                                      \
+        const Masked<T> masked = {grad, output, activation, (Accumulator<T>)parameter};                                \
+        weight_gradient<T, Tile>(masked, input, parts, result, conv, part_pixels, channel_tiles, column_tiles);        \
+    }                                                                                                                  \
+    EXPORT_KERNEL(conv_backward_weight_##name)
+
+// The last is how many blocks a multiprocessor has room for: two large ones would spill registers.
+WEIGHT_KERNEL(narrow_f32, float, Narrow<float>, 2)
+WEIGHT_KERNEL(narrow_f64, double, Narrow<double>, 2)
+WEIGHT_KERNEL(narrow_f16, __half, Narrow<float>, 2)
+WEIGHT_KERNEL(narrow_bf16, __nv_bfloat16, Narrow<float>, 2)
+WEIGHT_KERNEL(medium_f32, float, Medium<float>, 2)
+WEIGHT_KERNEL(medium_f64, double, Medium<double>, 2)
+WEIGHT_KERNEL(medium_f16, __half, Medium<float>, 2)
+WEIGHT_KERNEL(medium_bf16, __nv_bfloat16, Medium<float>, 2)
+WEIGHT_KERNEL(wide_f32, float, Wide<float>, 2)
+WEIGHT_KERNEL(wide_f16, __half, Wide<float>, 2)
+WEIGHT_KERNEL(wide_bf16, __nv_bfloat16, Wide<float>, 2)
+WEIGHT_KERNEL(large_f32, float, Large<float>, 1)
+WEIGHT_KERNEL(large_f16, __half, Large<float>, 1)
+WEIGHT_KERNEL(large_bf16, __nv_bfloat16, Large<float>, 1)

@@ -1,0 +1,115 @@
+// Depthwise convolution: each output channel sees one input channel. The time goes into reading the input and
+// writing the output. A thread makes a column of several output pixels, so that neighbouring threads read
+// neighbouring elements and each row that the thread reads serves all the outputs it reaches.
+#include "finish.cuh"
+
+// One thread's outputs: adjacent rows of one column, in one channel of one image.
+struct Strip {
+    int channel, row, column;
+    bool exists;
+
+    // Of the threads of one image, in the order [channel, strip, column].
+    __device__ __forceinline__ Strip(const ConvSizes &s, int rows) {
+        const unsigned strips = (unsigned)(s.out_height + rows - 1) / rows, index = blockIdx.x * blockDim.x + threadIdx.x;
+        const unsigned line = index / s.out_width, plane = line / strips;
+        column = index - line * s.out_width;
+        row = (line - plane * strips) * rows;
+        channel = plane;
+        exists = plane < (unsigned)s.out_channels;
+    }
+};
+
+// A K×K kernel without dilation, of the same stride both ways.
+template <class T, int K, int STRIDE, int ROWS>
+__device__ __forceinline__ void square(const T *__restrict__ input, const T *__restrict__ weight, const Finish<T> &f,
+                                       const ConvSizes &s) {
+    using A = Accumulator<T>;
+    const Strip place(s, ROWS);
+    if (!place.exists) return;
+    A weights[K * K];
+#pragma unroll
+    for (int i = 0; i < K * K; i++) weights[i] = load(weight + place.channel * (K * K) + i);
+    const int y = place.row * STRIDE - s.pad_top, x = place.column * STRIDE - s.pad_left;
+    bool inside[K];
+#pragma unroll
+    for (int c = 0; c < K; c++) inside[c] = (unsigned)(x + c) < (unsigned)s.width;
+
+    for (int image = blockIdx.y; image < s.batch; image += gridDim.y) {
+        const size_t channel = (size_t)image * s.in_channels + place.channel / s.group_outputs;
+        const T *from = input + channel * s.height * s.width + (ptrdiff_t)y * s.width + x;
+        A sums[ROWS] = {};
+#pragma unroll
+        for (int i = 0; i < (ROWS - 1) * STRIDE + K; i++) {
+            const bool row_inside = (unsigned)(y + i) < (unsigned)s.height;
+            A values[K];
+#pragma unroll
+            for (int c = 0; c < K; c++) values[c] = row_inside && inside[c] ? load(from + c) : A(0);
+            from += s.width;
+#pragma unroll
+            for (int r = 0; r < ROWS; r++) {
+                const int k = i - r * STRIDE;  // The row of the kernel by which output row r sees input row i.
+                if (k < 0 || k >= K) continue;
+#pragma unroll
+                for (int c = 0; c < K; c++) sums[r] += values[c] * weights[k * K + c];
+            }
+        }
+        const size_t at = ((size_t)image * s.out_channels + place.channel) * s.plane + place.row * s.out_width + place.column;
+#pragma unroll
+        for (int r = 0; r < ROWS; r++)
+            if (place.row + r < s.out_height) finish_one(f, place.channel, at + r * s.out_width, 0, sums[r]);
+    }
+}
+
+// Any kernel: one output pixel a thread.
+template <class T>
+__device__ __forceinline__ void any(const T *__restrict__ input, const T *__restrict__ weight, const Finish<T> &f,
+                                    const ConvSizes &s) {
+    using A = Accumulator<T>;
+    const Strip place(s, 1);
+    if (!place.exists) return;
+    const int y = place.row * s.stride_down - s.pad_top, x = place.column * s.stride_right - s.pad_left;
+    const T *weights = weight + (size_t)place.channel * s.depth;
+    for (int image = blockIdx.y; image < s.batch; image += gridDim.y) {
+        const size_t channel = (size_t)image * s.in_channels + place.channel / s.group_outputs;
+        const T *plane = input + channel * s.height * s.width;
+        A sum = A(0);
+        for (int r = 0; r < s.kernel_height; r++) {
+            const int row = y + r * s.dilation_down;
+            if ((unsigned)row >= (unsigned)s.height) continue;
+            for (int c = 0; c < s.kernel_width; c++) {
+                const int column = x + c * s.dilation_right;
+                if ((unsigned)column < (unsigned)s.width)
+                    sum += load(plane + row * s.width + column) * load(weights + r * s.kernel_width + c);
+            }
+        }
+        const size_t at = ((size_t)image * s.out_channels + place.channel) * s.plane + place.row * s.out_width + place.column;
+        finish_one(f, place.channel, at, 0, sum);
+    }
+}
+
+#define CONV_DEPTHWISE(NAME, T, BLOCKS, FUNCTION)                                                                \
+    extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                    \
+        NAME(const T *input, const T *weight, const T *scale, const T *shift, const T *residual, T *output,      \
+             ConvSizes sizes, int activation, double parameter) {                                                \
+        const Finish<T> f{scale, shift, residual, output, nullptr, activation, (Accumulator<T>)parameter};       \
+        FUNCTION(input, weight, f, sizes);                                                                       \
+    }                                                                                                            \
+    EXPORT_KERNEL(NAME)
+
+// The kernel's size, the stride, and the rows a thread makes: many where there is work for all multiprocessors.
+#define CONV_DEPTHWISE_SQUARES(NAME, T)                          \
+    CONV_DEPTHWISE(NAME##_3_1_8, T, 4, (square<T, 3, 1, 8>))        \
+    CONV_DEPTHWISE(NAME##_3_1_2, T, 4, (square<T, 3, 1, 2>))        \
+    CONV_DEPTHWISE(NAME##_3_2_4, T, 4, (square<T, 3, 2, 4>))        \
+    CONV_DEPTHWISE(NAME##_3_2_1, T, 4, (square<T, 3, 2, 1>))        \
+    CONV_DEPTHWISE(NAME##_5_1_4, T, 4, (square<T, 5, 1, 4>))        \
+    CONV_DEPTHWISE(NAME##_5_2_2, T, 4, (square<T, 5, 2, 2>))        \
+    CONV_DEPTHWISE(NAME##_7_1_4, T, 3, (square<T, 7, 1, 4>))
+
+CONV_DEPTHWISE_SQUARES(conv_depthwise_f32, float)
+CONV_DEPTHWISE_SQUARES(conv_depthwise_f16, __half)
+CONV_DEPTHWISE_SQUARES(conv_depthwise_bf16, __nv_bfloat16)
+CONV_DEPTHWISE(conv_depthwise_f32, float, 8, any)
+CONV_DEPTHWISE(conv_depthwise_f64, double, 8, any)
+CONV_DEPTHWISE(conv_depthwise_f16, __half, 8, any)
+CONV_DEPTHWISE(conv_depthwise_bf16, __nv_bfloat16, 8, any)

@@ -1,0 +1,162 @@
+// Convolution as an implicit matrix product on the ordinary arithmetic units: f32 and f64, and the 16-bit types
+// for devices whose tensor cores are not used. Each thread keeps a tile of accumulators; two buffers of shared
+// memory alternate, the next step's elements waiting in registers while this step is multiplied.
+#include "finish.cuh"
+#include "gather.cuh"
+#include "tiles.cuh"
+
+// A block's tile of CHANNELS × PIXELS accumulators, made of quads of 4×4; each step goes STEP rows deep.
+template <class Element, int CHANNELS_, int PIXELS_, int STEP_, int THREAD_CHANNELS, int THREAD_PIXELS>
+struct ScalarTile {
+    using T = Element;
+    using A = Accumulator<T>;
+    static constexpr int CHANNELS = CHANNELS_, PIXELS = PIXELS_, STEP = STEP_;
+    static constexpr int TALL = THREAD_CHANNELS / 4, WIDE = THREAD_PIXELS / 4;  // a thread's quads
+    static constexpr int ACROSS = PIXELS / THREAD_PIXELS, DOWN = CHANNELS / THREAD_CHANNELS;
+    static constexpr int THREADS = ACROSS * DOWN;
+    // Rows of the weight's tile, [STEP, CHANNELS]: the pad spreads a column's stores over the banks.
+    static constexpr int WEIGHT_ROW = CHANNELS + 4;
+    static constexpr int WEIGHTS = STEP * CHANNELS / THREADS, INPUTS = STEP * PIXELS / THREADS;
+    static_assert(THREADS % STEP == 0 && THREADS % PIXELS == 0, "a thread keeps its row and its pixel");
+    static_assert(WEIGHTS * THREADS == STEP * CHANNELS && INPUTS * THREADS == STEP * PIXELS, "no rest");
+
+    // One buffer of operands in shared memory.
+    struct Operands {
+        A weight[STEP * WEIGHT_ROW];
+        A input[STEP * PIXELS];
+    };
+    // After the last step the same memory takes a quad of each thread's rows, on its way out.
+    static constexpr int PASS_ROWS = DOWN * 4;
+    union Memory {
+        struct { Operands operands[2]; Tap taps[2][STEP]; } loop;
+        A sums[PASS_ROWS * (PIXELS + FINISH_PAD)];
+    };
+};
+
+template <class Tile>
+__device__ __forceinline__ void multiply(const typename Tile::Operands &o, int x, int y,
+                                         typename Tile::A (&sums)[Tile::TALL * 4][Tile::WIDE * 4]) {
+    using A = typename Tile::A;
+#pragma unroll
+    for (int k = 0; k < Tile::STEP; k++) {
+        Run<A> weight[Tile::TALL], input[Tile::WIDE];
+#pragma unroll
+        for (int i = 0; i < Tile::TALL; i++)
+            weight[i] = *reinterpret_cast<const Run<A> *>(&o.weight[k * Tile::WEIGHT_ROW + (i * Tile::DOWN + y) * 4]);
+#pragma unroll
+        for (int j = 0; j < Tile::WIDE; j++)
+            input[j] = *reinterpret_cast<const Run<A> *>(&o.input[k * Tile::PIXELS + (j * Tile::ACROSS + x) * 4]);
+#pragma unroll
+        for (int i = 0; i < Tile::TALL * 4; i++)
+#pragma unroll
+            for (int j = 0; j < Tile::WIDE * 4; j++)
+                sums[i][j] += weight[i / 4].at[i % 4] * input[j / 4].at[j % 4];
+    }
+}
+
+template <class Tile>
+__device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ input,
+                                         const typename Tile::T *__restrict__ weight,
+                                         const Finish<typename Tile::T> &f, const ConvSizes &s, const Cut &cut) {
+    using T = typename Tile::T;
+    using A = typename Tile::A;
+    constexpr int STEP = Tile::STEP;
+    DYN_SHARED(typename Tile::Memory, memory);
+    auto &loop = memory->loop;
+
+    const int thread = threadIdx.x;
+    const Place place(cut, Tile::CHANNELS, Tile::PIXELS);
+    const int first = place.slice * cut.slice_steps;
+    const int all = (s.depth + STEP - 1) / STEP;
+    const int steps = min(cut.slice_steps, all - first);
+
+    // What this thread brings in: of the weight, one column of several rows; of the input, one pixel.
+    const int weight_k = thread % STEP, weight_m = thread / STEP;
+    const int input_n = thread % Tile::PIXELS, input_k = thread / Tile::PIXELS;
+    const Pixel<T> pixel(input, s, place.group, place.pixel + input_n);
+    const T *rows = weight + ((size_t)place.group * s.group_outputs + place.channel) * s.depth;
+    const int channels = s.group_outputs - place.channel;  // that are left for this tile
+    T held_weight[Tile::WEIGHTS], held_input[Tile::INPUTS];
+
+    const auto write_taps = [&](int step) {
+        if (thread < STEP) loop.taps[step & 1][thread] = tap_at(s, (first + step) * STEP + thread);
+    };
+    const auto fetch = [&](int step) {
+        const int k = (first + step) * STEP + weight_k;
+#pragma unroll
+        for (int i = 0; i < Tile::WEIGHTS; i++) {
+            const int m = weight_m + i * (Tile::THREADS / STEP);
+            held_weight[i] = k < s.depth && m < channels ? rows[m * s.depth + k] : narrow<T>(A(0));
+        }
+#pragma unroll
+        for (int i = 0; i < Tile::INPUTS; i++) {
+            const Tap tap = loop.taps[step & 1][input_k + i * (Tile::THREADS / Tile::PIXELS)];
+            held_input[i] = pixel.meets(tap, s) ? *pixel.at(tap) : narrow<T>(A(0));
+        }
+    };
+    const auto keep = [&](typename Tile::Operands &o) {
+#pragma unroll
+        for (int i = 0; i < Tile::WEIGHTS; i++)
+            o.weight[weight_k * Tile::WEIGHT_ROW + weight_m + i * (Tile::THREADS / STEP)] = widen(held_weight[i]);
+#pragma unroll
+        for (int i = 0; i < Tile::INPUTS; i++)
+            o.input[(input_k + i * (Tile::THREADS / Tile::PIXELS)) * Tile::PIXELS + input_n] = widen(held_input[i]);
+    };
+
+    const int x = thread % Tile::ACROSS, y = thread / Tile::ACROSS;
+    A sums[Tile::TALL * 4][Tile::WIDE * 4] = {};
+    write_taps(0);
+    write_taps(1);
+    __syncthreads();
+    if (steps > 0) {
+        fetch(0);
+        keep(loop.operands[0]);
+    }
+    __syncthreads();
+    for (int step = 0; step < steps; step++) {
+        // This step's taps were read before the last barrier: their place is free for the step after the next.
+        write_taps(step + 2);
+        if (step + 1 < steps) fetch(step + 1);
+        multiply<Tile>(loop.operands[step & 1], x, y, sums);
+        if (step + 1 < steps) keep(loop.operands[(step + 1) & 1]);
+        __syncthreads();
+    }
+
+#pragma unroll
+    for (int i = 0; i < Tile::TALL; i++) {
+#pragma unroll
+        for (int r = 0; r < 4; r++)
+#pragma unroll
+            for (int j = 0; j < Tile::WIDE; j++) {
+                Run<A> run;
+#pragma unroll
+                for (int c = 0; c < 4; c++) run.at[c] = sums[i * 4 + r][j * 4 + c];
+                const int row = y * 4 + r, column = (j * Tile::ACROSS + x) * 4;
+                *reinterpret_cast<Run<A> *>(&memory->sums[row * (Tile::PIXELS + FINISH_PAD) + column]) = run;
+            }
+        __syncthreads();
+        const int start = place.group * s.group_outputs;
+        finish_tile<T, Tile::PASS_ROWS, Tile::PIXELS, Tile::THREADS>(
+            f, s, memory->sums, start + place.channel + i * Tile::PASS_ROWS, start + s.group_outputs, place.pixel,
+            place.slice);
+        __syncthreads();
+    }
+}
+
+#define CONV_SCALAR(NAME, T, BLOCKS, ...)                                                                        \
+    extern "C" __global__ void __launch_bounds__((ScalarTile<T, __VA_ARGS__>::THREADS), BLOCKS)                  \
+        NAME(const T *input, const T *weight, const T *scale, const T *shift, const T *residual, T *output,      \
+             Accumulator<T> *partial, ConvSizes sizes, Cut cut, int activation, double parameter) {              \
+        const Finish<T> f{scale, shift, residual, output, partial, activation, (Accumulator<T>)parameter};       \
+        convolve<ScalarTile<T, __VA_ARGS__>>(input, weight, f, sizes, cut);                                      \
+    }                                                                                                            \
+    EXPORT_KERNEL(NAME)
+
+//                                                      channels, pixels, step, a thread's channels and pixels
+CONV_SCALAR(conv_scalar_f32_128x128, float, 2, 128, 128, 8, 8, 8)
+CONV_SCALAR(conv_scalar_f32_64x128, float, 2, 64, 128, 16, 4, 8)
+CONV_SCALAR(conv_scalar_f32_64x64, float, 3, 64, 64, 16, 4, 4)
+CONV_SCALAR(conv_scalar_f32_32x128, float, 3, 32, 128, 16, 4, 4)
+CONV_SCALAR(conv_scalar_f64_64x64, double, 2, 64, 64, 8, 4, 4)
+CONV_SCALAR(conv_scalar_f16_64x64, __half, 3, 64, 64, 16, 4, 4)
+CONV_SCALAR(conv_scalar_bf16_64x64, __nv_bfloat16, 3, 64, 64, 16, 4, 4)

@@ -1,0 +1,120 @@
+// What happens to the sums before they are stored: y = activation((sum · scale + shift) + residual).
+#pragma once
+#include "../../../cuda/activation.cuh"
+#include "../../../cuda/element.cuh"
+#include "sizes.cuh"
+
+// Neighbouring pixels that one thread stores.
+constexpr int RUN = 4;
+
+// A tile's row of accumulators in shared memory is this much longer than the tile is wide: so that the eight
+// rows of a tensor core's fragment begin in different banks.
+constexpr int FINISH_PAD = 8;
+
+template <class T> struct Finish {
+    const T *scale, *shift, *residual;  // each may be null
+    T *output;
+    Accumulator<T> *partial;  // not null: the bare sums go here, [slice, batch, out channels, plane]
+    int activation;
+    Accumulator<T> parameter;
+};
+
+// `RUN` accumulators in shared memory.
+template <class T> struct __align__(16) Run { T at[RUN]; };
+
+// The finished values of pixels of one channel. `places` are their indices in the output.
+template <class T, int N>
+__device__ __forceinline__ void finish(const Finish<T> &f, int channel, const Accumulator<T> (&residual)[N],
+                                       Accumulator<T> (&v)[N]) {
+    using A = Accumulator<T>;
+    const A scale = f.scale ? load(f.scale + channel) : A(1), shift = f.shift ? load(f.shift + channel) : A(0);
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        if (f.scale) v[i] = v[i] * scale;
+        if (f.shift) v[i] = v[i] + shift;
+        if (f.residual) v[i] = v[i] + residual[i];
+        v[i] = activate(f.activation, f.parameter, v[i]);
+    }
+}
+
+// Copies `RUN` adjacent elements by as wide accesses as there are.
+template <class T> __device__ __forceinline__ void load_run(const T *from, Accumulator<T> (&to)[RUN]) {
+    constexpr int N = WIDEST<T> < RUN ? WIDEST<T> : RUN;
+#pragma unroll
+    for (int i = 0; i < RUN; i += N) {
+        const Vector<T, N> part = load_vector<N>(from + i);
+#pragma unroll
+        for (int j = 0; j < N; j++) to[i + j] = widen(part.at[j]);
+    }
+}
+template <class T> __device__ __forceinline__ void store_run(T *to, const Accumulator<T> (&from)[RUN]) {
+    constexpr int N = WIDEST<T> < RUN ? WIDEST<T> : RUN;
+#pragma unroll
+    for (int i = 0; i < RUN; i += N) {
+        Vector<T, N> part;
+#pragma unroll
+        for (int j = 0; j < N; j++) part.at[j] = narrow<T>(from[i + j]);
+        store_vector<N>(to + i, part);
+    }
+}
+
+// Finishes and stores a run of pixels of one channel that lie side by side at index `at` of the output.
+template <class T>
+__device__ __forceinline__ void finish_run(const Finish<T> &f, int channel, size_t at, size_t slice_start,
+                                           Accumulator<T> (&v)[RUN]) {
+    if (f.partial) return store_run(f.partial + slice_start + at, v);
+    Accumulator<T> residual[RUN] = {};
+    if (f.residual) load_run(f.residual + at, residual);
+    finish<T, RUN>(f, channel, residual, v);
+    store_run(f.output + at, v);
+}
+
+// The same for one pixel.
+template <class T>
+__device__ __forceinline__ void finish_one(const Finish<T> &f, int channel, size_t at, size_t slice_start,
+                                           Accumulator<T> value) {
+    if (f.partial) return store(f.partial + slice_start + at, value);
+    const Accumulator<T> residual[1] = {f.residual ? load(f.residual + at) : Accumulator<T>(0)};
+    Accumulator<T> v[1] = {value};
+    finish<T, 1>(f, channel, residual, v);
+    store(f.output + at, v[0]);
+}
+
+// Finishes and stores the tile of accumulators at `tile` in shared memory, [ROWS, COLUMNS + FINISH_PAD]: output
+// channels `channel` up to `channel_end`, the pixels of the batch from `pixel` on.
+template <class T, int ROWS, int COLUMNS, int THREADS>
+__device__ void finish_tile(const Finish<T> &f, const ConvSizes &s, const Accumulator<T> *tile, int channel,
+                            int channel_end, int pixel, int slice) {
+    using A = Accumulator<T>;
+    constexpr int RUNS = COLUMNS / RUN;
+    static_assert(THREADS % RUNS == 0 && COLUMNS % RUN == 0, "a thread keeps its columns");
+    const int column = threadIdx.x % RUNS * RUN, n = pixel + column;
+    if (n >= s.pixels) return;
+    // Where each pixel lies in the first channel. Pixels of one image are neighbours; where 4 divides the
+    // plane, a run never leaves its image and starts at a multiple of 4.
+    const bool whole = s.plane % RUN == 0;
+    size_t at[RUN];
+#pragma unroll
+    for (int i = 0; i < RUN; i++) {
+        const int image = (n + i) / s.plane;
+        at[i] = (size_t)image * s.out_channels * s.plane + (n + i - image * s.plane);
+    }
+    const size_t slice_start = (size_t)slice * s.batch * s.out_channels * s.plane;
+#pragma unroll 1
+    for (int row = threadIdx.x / RUNS; row < ROWS; row += THREADS / RUNS) {
+        const int m = channel + row;
+        if (m >= channel_end) return;
+        const Run<A> sums = *reinterpret_cast<const Run<A> *>(tile + row * (COLUMNS + FINISH_PAD) + column);
+        A v[RUN];
+#pragma unroll
+        for (int i = 0; i < RUN; i++) v[i] = sums.at[i];
+        const size_t start = (size_t)m * s.plane;
+        if (whole) {
+            finish_run(f, m, start + at[0], slice_start, v);
+        } else {
+#pragma unroll
+            for (int i = 0; i < RUN; i++)
+                if (n + i < s.pixels) finish_one(f, m, start + at[i], slice_start, v[i]);
+        }
+    }
+}

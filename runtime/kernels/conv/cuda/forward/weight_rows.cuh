@@ -1,0 +1,43 @@
+// Bringing the weight to shared memory, for `conv_matrix.cuh`.
+#pragma once
+#include "../../../cuda/element.cuh"
+#include "../../../cuda/mma.cuh"
+
+// One block's view of the weight: the tile's channels, each a row of `length` elements.
+template <class T> struct WeightRows {
+    const T *rows;
+    int channels, length;
+};
+
+template <int BYTES> __device__ __forceinline__ void copy_async(void *to, const void *from, bool valid) {
+    if constexpr (BYTES == 16) cp_async16(to, from, valid);
+    else if constexpr (BYTES == 8) cp_async8(to, from, valid);
+    else cp_async4(to, from, valid);
+}
+
+// Brings STEP columns of the weight from `k` on to a stage, BYTES at a time.
+template <class Tile, int BYTES>
+__device__ __forceinline__ void copy_weight(const WeightRows<typename Tile::T> &w, int k, typename Tile::T *to) {
+    using T = typename Tile::T;
+    constexpr int EACH = BYTES / sizeof(T), PARTS = Tile::STEP / EACH;
+    constexpr int COPIES = Tile::CHANNELS * PARTS / Tile::THREADS;
+    static_assert(Tile::THREADS % PARTS == 0 && COPIES * Tile::THREADS == Tile::CHANNELS * PARTS, "no rest");
+    const int column = threadIdx.x % PARTS * EACH;
+#pragma unroll(COPIES <= 4 ? COPIES : 1)
+    for (int i = 0; i < COPIES; i++) {
+        const int row = threadIdx.x / PARTS + i * (Tile::THREADS / PARTS);
+        const bool valid = row < w.channels && k + column < w.length;
+        const T *from = valid ? w.rows + row * w.length + k + column : w.rows;
+        copy_async<BYTES>(to + row * Tile::WEIGHT_ROW + column, from, valid);
+    }
+}
+
+// The same, by the widest copies that every channel's row is aligned to. Rows of an odd number of 2-byte elements
+// are none that come here: `pad_rows` in `conv_pack.cu` has filled them up.
+template <class Tile>
+__device__ __forceinline__ void copy_weight(const WeightRows<typename Tile::T> &w, int k, typename Tile::T *to) {
+    const int row_bytes = w.length * (int)sizeof(typename Tile::T);
+    if (row_bytes % 16 == 0) return copy_weight<Tile, 16>(w, k, to);
+    if (Tile::HALF && row_bytes % 8 == 0) return copy_weight<Tile, 8>(w, k, to);
+    copy_weight<Tile, 4>(w, k, to);
+}

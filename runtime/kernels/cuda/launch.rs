@@ -1,0 +1,60 @@
+//! Operations on tensors that run a [`Program`].
+
+use super::device::{run, run_in_place};
+use super::{Program, Target};
+use candle_core::op::BackpropOp;
+use candle_core::{CudaStorage, Device, Layout, Result, Shape, Storage, Tensor, bail};
+
+/// A tensor on a CUDA device, as candle shows it to an operation; of any strides.
+pub(crate) type Operand<'a> = (&'a CudaStorage, &'a Layout);
+
+/// Whether this crate's CUDA kernels run on `device`.
+pub(crate) fn runs_on(device: &Device) -> bool {
+    cfg!(feature = "cuda") && device.is_cuda()
+}
+
+/// Runs the program that `plan` makes for the operands' device. Its outputs, of the given shapes, carry no
+/// gradients. `op` names the operation in errors.
+pub(crate) fn launch<S: Into<Shape>>(
+    op: &'static str,
+    operands: &[&Tensor],
+    shapes: impl IntoIterator<Item = S>,
+    plan: impl Fn(&Target) -> Result<Program>,
+) -> Result<Vec<Tensor>> {
+    let outputs = with_storages(op, operands, |operands| run(op, &plan, operands))?.into_iter().zip(shapes);
+    let tensor =
+        |(storage, shape)| Tensor::from_storage(Storage::Cuda(storage), shape, BackpropOp::none(), false);
+    Ok(outputs.map(tensor).collect())
+}
+
+/// Runs the program that `plan` makes, which changes its first operands, the `targets`, where they lie:
+/// contiguous, and from the start of their storage.
+pub(crate) fn launch_in_place(
+    op: &'static str,
+    targets: &[&Tensor],
+    operands: &[&Tensor],
+    plan: impl Fn(&Target) -> Result<Program>,
+) -> Result<()> {
+    let all = [targets, operands].concat();
+    with_storages(op, &all, |operands| run_in_place(op, &plan, operands, targets.len()))
+}
+
+/// Calls `f` with the storages of `tensors`.
+pub(crate) fn with_storages<T>(
+    op: &'static str,
+    tensors: &[&Tensor],
+    f: impl FnOnce(&[Operand]) -> Result<T>,
+) -> Result<T> {
+    let guards: Vec<_> = tensors.iter().map(|tensor| tensor.storage_and_layout()).collect();
+    let mut storages = Vec::with_capacity(guards.len());
+    for (storage, layout) in &guards {
+        match &**storage {
+            Storage::Cuda(storage) => storages.push((storage, *layout)),
+            other => {
+                let given = other.device().location();
+                bail!("{op}: expected operands on one CUDA device, got one on {given:?}")
+            }
+        }
+    }
+    f(&storages)
+}

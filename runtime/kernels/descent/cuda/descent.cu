@@ -1,0 +1,68 @@
+// The steps of optimisers in place: one launch reads and writes each tensor of a parameter once.
+#include "../../cuda/element.cuh"
+
+// How SGD goes on. Without a momentum there is no buffer.
+struct Sgd {
+    double rate, momentum, share, decay;
+    int nesterov;
+};
+
+template <class T>
+__device__ __forceinline__ void sgd(T *parameter, const T *gradient, T *buffer, int elements, const Sgd &how) {
+    using A = Accumulator<T>;
+    const A rate = how.rate, momentum = how.momentum, share = how.share, decay = how.decay;
+    const size_t stride = (size_t)gridDim.x * blockDim.x;
+    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < (size_t)elements; i += stride) {
+        const A value = load(parameter + i), slope = load(gradient + i) + decay * value;
+        A direction = slope;
+        if (buffer != nullptr) {
+            const A moved = momentum * load(buffer + i) + share * slope;
+            store(buffer + i, moved);
+            direction = how.nesterov ? slope + momentum * moved : moved;
+        }
+        store(parameter + i, value - rate * direction);
+    }
+}
+
+// How Adam goes on: the parameter keeps `keep` of itself, the root of `square` is multiplied by `correction`.
+struct Adam {
+    double rate, keep_mean, keep_square, correction, eps, keep, decay;
+};
+
+template <class T>
+__device__ __forceinline__ void adam(T *parameter, const T *gradient, T *mean, T *square, int elements,
+                                     const Adam &how) {
+    using A = Accumulator<T>;
+    const A rate = how.rate, keep_mean = how.keep_mean, keep_square = how.keep_square, eps = how.eps;
+    const A share_mean = 1 - how.keep_mean, share_square = 1 - how.keep_square;
+    const A correction = how.correction, keep = how.keep, decay = how.decay;
+    const size_t stride = (size_t)gridDim.x * blockDim.x;
+    for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < (size_t)elements; i += stride) {
+        const A value = load(parameter + i), slope = load(gradient + i) + decay * value;
+        const A first = keep_mean * load(mean + i) + share_mean * slope;
+        const A second = keep_square * load(square + i) + share_square * slope * slope;
+        store(mean + i, first);
+        store(square + i, second);
+        store(parameter + i, keep * value - rate * first / (sqrt(second) * correction + eps));
+    }
+}
+
+#define DESCENT(SGD, ADAM, T)                                                                                     \
+    extern "C" __global__ void __launch_bounds__(256)                                                             \
+        SGD(T *parameter, const T *gradient, T *buffer, int elements, double rate, double momentum, double share, \
+            double decay, int nesterov) {                                                                         \
+        sgd(parameter, gradient, buffer, elements, {rate, momentum, share, decay, nesterov});                     \
+    }                                                                                                             \
+    EXPORT_KERNEL(SGD)                                                                                            \
+    extern "C" __global__ void __launch_bounds__(256)                                                             \
+        ADAM(T *parameter, const T *gradient, T *mean, T *square, int elements, double rate, double keep_mean,    \
+             double keep_square, double correction, double eps, double keep, double decay) {                      \
+        adam(parameter, gradient, mean, square, elements,                                                         \
+             {rate, keep_mean, keep_square, correction, eps, keep, decay});                                       \
+    }                                                                                                             \
+    EXPORT_KERNEL(ADAM)
+
+DESCENT(descent_sgd_f32, descent_adam_f32, float)
+DESCENT(descent_sgd_f64, descent_adam_f64, double)
+DESCENT(descent_sgd_f16, descent_adam_f16, __half)
+DESCENT(descent_sgd_bf16, descent_adam_bf16, __nv_bfloat16)

@@ -1,0 +1,43 @@
+//! What CUDA answers where there is none, and, where there is, that a recorded network computes what it did.
+
+use sconce::prelude::*;
+
+#[derive(Module)]
+#[module(forward = |x| flatten(relu(conv(x)), 1))]
+struct Net {
+    #[layer(2, 3, 3)]
+    conv: Conv2d,
+}
+
+#[test]
+fn a_device_that_is_not_there_is_an_error_that_says_so() {
+    // No machine has so many.
+    let error = sconce::cuda(4096).expect_err("there is no such device").to_string();
+    assert!(error.contains("expected the CUDA device 4096"), "{error}");
+    assert!(cfg!(feature = "cuda") || error.contains("feature `cuda`"), "{error}");
+}
+
+#[test]
+fn a_network_on_the_cpu_cannot_be_recorded() -> Result<()> {
+    let layer = Conv2d::config(2, 3, 3).init(&Device::Cpu)?;
+    let x = Tensor::zeros((1, 2, 5, 5), DType::F32, &Device::Cpu)?;
+    let error = layer.capture(&x).map(|_| ()).expect_err("nothing to record on").to_string();
+    assert!(error.contains("on a CUDA device") && error.contains("Cpu"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn a_recorded_network_computes_what_it_did() -> Result<()> {
+    let Ok(device) = sconce::cuda(0) else { return Ok(()) };
+    let net = Net::new(&device)?;
+    let captured = net.capture(&Tensor::zeros((1, 2, 5, 5), DType::F32, &device)?)?;
+    let x = Tensor::randn(0f32, 1., (1, 2, 5, 5), &device)?;
+    let expected = net.call(x.clone().into(), Mode::Eval).into_tensor()?;
+    for _ in 0..3 {
+        let difference = (captured.replay(&x)? - &expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        assert_eq!(difference, 0.);
+    }
+    let error = captured.replay(&x.narrow(2, 0, 4)?).map(|_| ()).expect_err("another shape").to_string();
+    assert!(error.contains("expected an input of [1, 2, 5, 5]"), "{error}");
+    Ok(())
+}

@@ -1,0 +1,65 @@
+//! Compiles every `.cu` file of the library for the CPU, against the header in `emu/`.
+
+use std::path::{Path, PathBuf};
+use std::{env, error::Error, fs, io};
+
+const KERNELS: &str = "../../runtime/kernels";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo::rustc-check-cfg=cfg(emulator, emulator_asan)");
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=emu");
+    println!("cargo::rerun-if-env-changed=CXX");
+    println!("cargo::rerun-if-env-changed=CUDA_CPU_ASAN");
+    let (mut sources, mut headers) = (Vec::new(), Vec::new());
+    find(Path::new(KERNELS), &mut sources, &mut headers)?;
+    find(Path::new("emu/kernels"), &mut sources, &mut headers)?;
+    sources.sort();
+    for file in sources.iter().chain(&headers) {
+        println!("cargo::rerun-if-changed={}", file.display());
+    }
+    let mut build = cc::Build::new();
+    build.cpp(true).std("c++17").opt_level(1).debug(false).flag("-g1").pic(true);
+    build.include("emu").include(Path::new(KERNELS).join("cuda"));
+    // Contraction would make results depend on the machine. CUDA's own pragmas mean nothing here.
+    build.flag("-ffp-contract=off").flag("-fno-strict-aliasing").warnings(true);
+    build.flag_if_supported("-Wno-unknown-pragmas").flag_if_supported("-Wno-unused-function");
+    build.flag_if_supported("-Wno-deprecated-declarations").flag_if_supported("-Wno-psabi");
+    if build.try_get_compiler().is_err() {
+        println!("cargo::warning=no C++ compiler was found: the tests of the CUDA kernels are ignored");
+        return Ok(());
+    }
+    let under_asan = env::var_os("CUDA_CPU_ASAN").is_some();
+    if under_asan {
+        // As a static library, so that it takes the place of the allocator before anything is allocated.
+        build.flag("-fsanitize=address");
+        println!("cargo::rustc-cfg=emulator_asan");
+        println!("cargo::rustc-link-arg-tests=-Wl,--whole-archive,-l:libasan.a,--no-whole-archive");
+    }
+    build.clone().files(["emu/engine.cpp", "emu/memory.cpp", "emu/registry.cpp"]).try_compile("engine")?;
+    if !under_asan {
+        // Only for the calls at every load and store, and at every misaligned one: emu/memory.cpp answers them.
+        build.flag_if_supported("-fsanitize=thread").flag_if_supported("-fsanitize=alignment");
+    }
+    build.flag("-x").flag("c++").flag("-include").flag("emu/cuda_cpu.h");
+    // Kernels register themselves when the program starts, which nothing else would link them for.
+    build.cargo_metadata(false).files(&sources).try_compile("kernels")?;
+    println!("cargo::rustc-link-search=native={}", env::var("OUT_DIR")?);
+    println!("cargo::rustc-link-lib=static:+whole-archive=kernels");
+    println!("cargo::rustc-cfg=emulator");
+    Ok(())
+}
+
+fn find(folder: &Path, sources: &mut Vec<PathBuf>, headers: &mut Vec<PathBuf>) -> io::Result<()> {
+    println!("cargo::rerun-if-changed={}", folder.display());
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        match path.extension().and_then(|extension| extension.to_str()) {
+            _ if path.is_dir() => find(&path, sources, headers)?,
+            Some("cu") => sources.push(path),
+            Some("cuh") => headers.push(path),
+            _ => {}
+        }
+    }
+    Ok(())
+}

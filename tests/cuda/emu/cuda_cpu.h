@@ -1,0 +1,16 @@
+// Runs CUDA C++ kernels on the CPU: compiled with `-include cuda_cpu.h`, a `.cu` file is plain C++.
+//
+// Each CUDA thread is a fiber of one OS thread, and blocks run one after another (engine.h). Loads and
+// stores are checked against the launch's buffers, against other threads' accesses since the last barrier
+// and for alignment (memory.h). Kernels are found by name (registry.h).
+#pragma once
+#define CUDA_CPU_EMU 1
+
+#include "types.h"
+#include "half.h"
+#include "engine.h"
+#include "memory.h"
+#include "registry.h"
+#include "builtins.h"
+#include "tensor_core.h"
+#include "keywords.h"

@@ -1,0 +1,317 @@
+// The scheduler: the threads of a block are fibers, which take turns at barriers.
+#include "engine.h"
+#include "fiber.h"
+#include "launch.h"
+#include "memory.h"
+#include <cstdarg>
+#include <memory>
+#include <string>
+#include <vector>
+
+__thread uint3 threadIdx, blockIdx;
+__thread dim3 blockDim, gridDim;
+
+namespace cuda_cpu {
+namespace {
+constexpr size_t STACK = 256 << 10;
+constexpr size_t SHARED_GUARD = 1024;
+constexpr unsigned char POISON = 0xff, GUARD = 0xa5;
+
+enum class State : uint8_t { Ready, AtBlock, AtWarp, Done };
+
+struct Copy {
+    void *to;
+    const void *from;
+    unsigned bytes;
+    bool valid;
+};
+
+struct Fiber {
+    Context context;
+    State state;
+    bool fence;
+    unsigned mask;
+    std::vector<std::vector<Copy>> copies;  // the last group is open
+};
+
+/// The order in which warps, lanes and blocks take their turns.
+class Turns {
+  public:
+    explicit Turns(unsigned order) : order_(order), random_(0x9e3779b97f4a7c15ull * (order + 1)) {}
+
+    bool shuffled() const { return order_ > REVERSED; }
+
+    void fill(std::vector<unsigned> &turns, unsigned count) {
+        if (!shuffled() && turns.size() == count) return;
+        turns.resize(count);
+        for (unsigned i = 0; i < count; i++) turns[i] = order_ == REVERSED ? count - 1 - i : i;
+        for (unsigned i = count; shuffled() && i > 1; i--) std::swap(turns[i - 1], turns[next() % i]);
+    }
+
+  private:
+    uint64_t next() {
+        random_ ^= random_ << 13, random_ ^= random_ >> 7, random_ ^= random_ << 17;
+        return random_ >> 11;
+    }
+
+    unsigned order_;
+    uint64_t random_;
+};
+
+class Engine {
+  public:
+    const char *launch(const Kernel &kernel, dim3 grid, dim3 block, size_t shared, void **args, unsigned order);
+
+    unsigned current = 0;
+    int brought = 0, sum = 0;
+    std::vector<Fiber> fibers;
+    std::vector<Slot> given, taken;
+    std::vector<unsigned char> shared;
+    std::string error;
+
+    void call() { kernel_->call(kernel_->function, args_); }
+    void pause(State state) {
+        fibers[current].state = state;
+        fibers[current].context.go_to(scheduler_);
+    }
+    void describe(const char *format, va_list list);
+
+  private:
+    bool run_block(Turns &turns);
+    bool turn_warp(unsigned warp, Turns &turns);
+    bool open_warp(unsigned warp);
+    void run(unsigned thread);
+    void start(unsigned thread);
+    bool shared_guards_hold() const;
+    void forbid_guards(bool forbidden) const {
+        forbid(&shared[0], SHARED_GUARD, forbidden);
+        forbid(&shared[SHARED_GUARD] + shared_bytes_, SHARED_GUARD, forbidden);
+    }
+    char *stack(unsigned thread) { return stacks_.get() + thread * STACK; }
+
+    Context scheduler_;
+    std::unique_ptr<char[]> stacks_;
+    std::vector<unsigned> warps_, lanes_;
+    const Kernel *kernel_ = nullptr;
+    void **args_ = nullptr;
+    size_t shared_bytes_ = 0;
+};
+
+/// One for each of the host's threads. (`__thread`, not `thread_local`: read without a call.)
+__thread Engine *engine;
+thread_local std::unique_ptr<Engine> owned_engine;
+
+void entry() {
+    engine->call();
+    engine->pause(State::Done);
+}
+
+/// The bits of a warp's lanes that exist.
+unsigned lanes_of(unsigned warp, size_t threads) {
+    const size_t lanes = std::min<size_t>(32, threads - warp * 32);
+    return lanes == 32 ? ~0u : (1u << lanes) - 1;
+}
+
+void Engine::describe(const char *format, va_list list) {
+    char text[512], where[256];
+    vsnprintf(text, sizeof text, format, list);
+    snprintf(where, sizeof where, "%s, block (%u, %u, %u), thread (%u, %u, %u): ", kernel_->name, blockIdx.x, blockIdx.y,
+             blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z);
+    if (error.empty()) error = std::string(where) + text;
+}
+
+void Engine::start(unsigned thread) {
+    Fiber &fiber = fibers[thread];
+    fiber.state = State::Ready;
+    fiber.copies.assign(1, {});
+    forbid(stack(thread), STACK, false);  // what a thread that was given up left behind
+    // Tops at different distances from a page's begin, lest all of them fall on the same lines of the cache.
+    fiber.context.start(stack(thread), STACK - 192 * (thread % 32), entry);
+}
+
+void Engine::run(unsigned thread) {
+    current = thread;
+    threadIdx = {thread % blockDim.x, thread / blockDim.x % blockDim.y, thread / (blockDim.x * blockDim.y)};
+    begin_thread(thread, stack(thread), STACK);
+    scheduler_.go_to(fibers[thread].context);
+}
+
+/// Lets every ready lane of the warp run to its next barrier. Whether any ran.
+bool Engine::turn_warp(unsigned warp, Turns &turns) {
+    const unsigned first = warp * 32, count = std::min<unsigned>(32, fibers.size() - first);
+    bool ran = false;
+    turns.fill(lanes_, count);
+    for (unsigned lane : lanes_) {
+        if (fibers[first + lane].state != State::Ready) continue;
+        ran = true;
+        run(first + lane);
+        if (!error.empty()) return false;
+    }
+    return open_warp(warp) || ran;
+}
+
+/// Opens the warp's barriers at which every lane of the mask waits or has returned. Whether there was one.
+bool Engine::open_warp(unsigned warp) {
+    const unsigned first = warp * 32, existing = lanes_of(warp, fibers.size());
+    bool opened = false;
+    for (unsigned lane = 0; lane < 32 && first + lane < fibers.size(); lane++) {
+        if (fibers[first + lane].state != State::AtWarp) continue;
+        const unsigned mask = fibers[first + lane].mask;
+        unsigned waiting = 0, done = 0;
+        for (unsigned i = 0; i < 32; i++) {
+            if (!((mask & existing) >> i & 1)) continue;
+            const Fiber &fiber = fibers[first + i];
+            waiting |= unsigned(fiber.state == State::AtWarp && fiber.mask == mask) << i;
+            done |= unsigned(fiber.state == State::Done) << i;
+        }
+        if ((waiting | done) != (mask & existing)) continue;
+        opened = true;
+        if (fibers[first + lane].fence) passed_warp_barrier(warp, waiting);
+        for (unsigned i = 0; i < 32; i++) {
+            if (!(waiting >> i & 1)) continue;
+            // Each waiting lane gets what the waiting lanes gave, and poison from the others.
+            fibers[first + i].state = State::Ready;
+            Slot *taken = &this->taken[(first + i) * 32];
+            for (unsigned j = 0; j < 32; j++) {
+                if (waiting >> j & 1) taken[j] = given[first + j];
+                else memset(&taken[j], POISON, sizeof(Slot));
+            }
+        }
+    }
+    return opened;
+}
+
+bool Engine::run_block(Turns &turns) {
+    const unsigned threads = fibers.size(), warps = (threads + 31) / 32;
+    for (unsigned i = 0; i < threads; i++) start(i);
+    begin_block();
+    for (;;) {
+        bool ran;
+        do {
+            ran = false;
+            turns.fill(warps_, warps);
+            for (unsigned warp : warps_) {
+                // In the plain orders, a warp runs as far as it can before the next one.
+                while (turn_warp(warp, turns)) {
+                    ran = true;
+                    if (turns.shuffled()) break;
+                }
+                if (!error.empty()) return false;
+            }
+        } while (ran);
+        unsigned done = 0, at_block = 0;
+        for (const Fiber &fiber : fibers) {
+            done += fiber.state == State::Done;
+            at_block += fiber.state == State::AtBlock;
+        }
+        if (done == threads) return true;
+        if (done + at_block < threads) error = "a warp-level call that not every lane of its mask reaches";
+        else if (done) error = "a __syncthreads() after some threads of the block have returned";
+        if (!error.empty()) return false;
+        sum = brought, brought = 0;
+        passed_block_barrier();
+        for (Fiber &fiber : fibers) fiber.state = State::Ready;
+    }
+}
+
+bool Engine::shared_guards_hold() const {
+    for (size_t i = 0; i < SHARED_GUARD; i++)
+        if (shared[i] != GUARD || shared[SHARED_GUARD + shared_bytes_ + i] != GUARD) return false;
+    return true;
+}
+
+const char *Engine::launch(const Kernel &kernel, dim3 grid, dim3 block, size_t bytes, void **args, unsigned order) {
+    Turns turns(order);
+    warps_.clear(), lanes_.clear();
+    kernel_ = &kernel, args_ = args, shared_bytes_ = bytes, error.clear(), brought = 0;
+    gridDim = grid, blockDim = block;
+    fibers.resize(block.x * block.y * block.z);
+    given.resize(fibers.size() + 31), taken.resize(fibers.size() * 32);
+    if (!stacks_) stacks_.reset(new char[1024 * STACK]);  // untouched pages cost nothing
+    // A fixed place, 16-byte aligned as on the device and no better.
+    shared.reserve(SHARED_GUARD * 2 + (256 << 10) + 64);
+    shared.assign(SHARED_GUARD * 2 + bytes, GUARD);
+    std::vector<unsigned> blocks;
+    turns.fill(blocks, unsigned(size_t(grid.x) * grid.y * grid.z));
+    begin_launch(&shared[SHARED_GUARD], bytes);
+    forbid_guards(true);
+    for (unsigned i : blocks) {
+        blockIdx = {i % grid.x, i / grid.x % grid.y, i / (grid.x * grid.y)};
+        memset(&shared[SHARED_GUARD], POISON, bytes);
+        const bool ran = run_block(turns);
+        forbid_guards(false);
+        const bool held = shared_guards_hold();
+        forbid_guards(true);
+        if (ran && held) continue;
+        if (ran) error = "a write beyond the dynamic shared memory";
+        if (error.find(kernel.name) == std::string::npos) error = std::string(kernel.name) + ": " + error;
+        break;
+    }
+    end_launch();
+    forbid_guards(false);
+    return error.empty() ? nullptr : error.c_str();
+}
+}  // namespace
+
+unsigned thread() { return engine->current; }
+
+int wait_block(int brought) {
+    engine->brought += brought;
+    engine->pause(State::AtBlock);
+    return engine->sum;
+}
+
+void wait_warp(unsigned mask, bool fence) {
+    Fiber &me = engine->fibers[engine->current];
+    if (!(mask >> lane() & 1)) fail("lane %u takes part in a warp-level call whose mask 0x%x leaves it out", lane(), mask);
+    me.mask = mask, me.fence = fence;
+    engine->pause(State::AtWarp);
+}
+
+const Slot *exchange(unsigned mask, const void *brought, size_t bytes) {
+    memcpy(&engine->given[engine->current], brought, bytes);
+    wait_warp(mask, false);
+    return &engine->taken[engine->current * 32];
+}
+
+void *dynamic_shared() { return &engine->shared[SHARED_GUARD]; }
+
+void copy_async(void *shared, const void *global, unsigned bytes, bool valid) {
+    if (uintptr_t(shared) % bytes) fail("cp.async of %u bytes to a misaligned shared address", bytes);
+    if (uintptr_t(global) % bytes) fail("cp.async of %u bytes from a misaligned global address", bytes);
+    if (valid) touch(global, bytes, false);
+    touch(shared, bytes, true);
+    memset(shared, POISON, bytes);
+    engine->fibers[engine->current].copies.back().push_back({shared, global, bytes, valid});
+}
+
+void commit_copies() { engine->fibers[engine->current].copies.emplace_back(); }
+
+void wait_copies(unsigned pending) {
+    auto &groups = engine->fibers[engine->current].copies;
+    while (groups.size() > pending + 1) {
+        for (const Copy &copy : groups.front()) {
+            touch(copy.to, copy.bytes, true);
+            if (copy.valid) memcpy(copy.to, copy.from, copy.bytes);
+            else memset(copy.to, 0, copy.bytes);
+        }
+        groups.erase(groups.begin());
+    }
+}
+
+void fail(const char *format, ...) {
+    va_list list;
+    va_start(list, format);
+    engine->describe(format, list);
+    va_end(list);
+    engine->pause(State::Done);
+    abort();  // nobody goes back to a thread that is done
+}
+}  // namespace cuda_cpu
+
+extern "C" const char *cuda_cpu_launch(const cuda_cpu::Kernel *kernel, const unsigned *grid, const unsigned *block,
+                                       size_t shared, void **args, unsigned order) {
+    if (!cuda_cpu::engine) cuda_cpu::owned_engine.reset(cuda_cpu::engine = new cuda_cpu::Engine);
+    return cuda_cpu::engine->launch(*kernel, {grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]}, shared, args,
+                                   order);
+}

@@ -1,0 +1,37 @@
+// What the running kernel asks of the scheduler: barriers, exchanges between lanes, asynchronous copies.
+#pragma once
+#include "types.h"
+
+// The coordinates of the thread that runs. (`__thread`, not `thread_local`: read without a call.)
+extern __thread uint3 threadIdx, blockIdx;
+extern __thread dim3 blockDim, gridDim;
+static const int warpSize = 32;
+
+namespace cuda_cpu {
+/// What one lane gives the others of its warp: at most the fragments of one `mma`.
+struct Slot { unsigned char bytes[32]; };
+
+/// The number of the running thread within its block.
+unsigned thread();
+inline unsigned lane() { return thread() & 31u; }
+
+/// Waits for every thread of the block; the sum of what each brought.
+int wait_block(int brought = 0);
+/// Waits for the lanes of `mask`, and orders their memory accesses where `fence` says so.
+void wait_warp(unsigned mask, bool fence);
+/// Waits for the lanes of `mask`; what each lane of the warp brought, until this lane's next call. A lane
+/// that is not in the mask, or has returned, shows the bytes 0xff.
+const Slot *exchange(unsigned mask, const void *brought, size_t bytes);
+
+/// The block's dynamic shared memory.
+void *dynamic_shared();
+
+/// An asynchronous copy to shared memory: it destroys what was there at once and lands at its wait.
+void copy_async(void *shared, const void *global, unsigned bytes, bool valid);
+void commit_copies();
+/// Lands all groups but the newest `pending`.
+void wait_copies(unsigned pending);
+
+/// Ends the launch with this message.
+[[noreturn]] void fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+}  // namespace cuda_cpu

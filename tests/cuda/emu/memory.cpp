@@ -1,0 +1,289 @@
+// Kernels are compiled with `-fsanitize=thread,alignment`, but linked with neither's library: the compiler
+// then calls a function at every load and store, and at every misaligned one. These are those functions.
+#include "memory.h"
+#include "engine.h"
+#include <dlfcn.h>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace cuda_cpu {
+namespace {
+constexpr uint16_t NOBODY = 0xfffe, SEVERAL_WARPS = 0xffff, SEVERAL_OF_WARP = 0x8000;
+
+/// Who touched two neighbouring bytes last, and at which of the scheduler's ticks.
+struct Record {
+    uint32_t written, read;
+    uint16_t writer, reader;
+};
+
+constexpr Record UNTOUCHED = {0, 0, NOBODY, NOBODY};
+
+/// Shadow of memory whose bounds nobody tells: static shared arrays.
+struct Page {
+    Record records[2048];
+};
+
+/// Two bytes of it that a block has written.
+struct Written {
+    Record *record;
+    void *bytes;
+};
+
+class Memory {
+  public:
+    void bind(unsigned char *arena, size_t bytes, const Region *regions, size_t count) {
+        arena_ = arena, arena_bytes_ = bytes;
+        regions_.assign(regions, regions + count);
+        global_.assign(bytes / 2 + 1, UNTOUCHED);
+        last_ = nullptr;
+    }
+
+    void begin_launch(const unsigned char *shared, size_t bytes) {
+        shared_ = shared, shared_bytes_ = bytes, active_ = true;
+        dynamic_.resize(std::max(dynamic_.size(), bytes / 2 + 1), UNTOUCHED);
+        launch_ = block_ = barrier_ = ++now_;
+    }
+
+    void begin_block() {
+        block_ = barrier_ = ++now_;
+        clocks_.assign(1024, now_);
+        poison_written();
+    }
+
+    void end_launch() { active_ = false; }
+
+    void begin_thread(unsigned thread, const char *stack, size_t bytes) {
+        thread_ = thread, stack_ = stack, stack_bytes_ = bytes;
+    }
+
+    void passed_block_barrier() {
+        barrier_ = ++now_;
+        clocks_.assign(1024, now_);
+    }
+
+    void passed_warp_barrier(unsigned warp, unsigned mask) {
+        ++now_;
+        for (unsigned lane = 0; lane < 32; lane++)
+            if (mask >> lane & 1) clocks_[warp * 32 + lane] = now_;
+    }
+
+    /// Checks one access; a wrong one ends the launch.
+    void access(const void *address, size_t bytes, bool write, const void *pc) {
+        if (!active_) return;
+        const unsigned char *at = static_cast<const unsigned char *>(address);
+        if (size_t(at - reinterpret_cast<const unsigned char *>(stack_)) < stack_bytes_) return;
+        if (size_t(at - shared_) < shared_bytes_) {
+            const size_t from = at - shared_;
+            if (from + bytes > shared_bytes_) outside("the dynamic shared memory", from, shared_bytes_, bytes, write, pc);
+            record(&dynamic_[from / 2], from, bytes, write, false, "the dynamic shared memory", pc);
+        } else if (size_t(at - arena_) < arena_bytes_) {
+            const Region &region = find(at, bytes, write, pc);
+            record(&global_[(at - arena_) / 2], at - region.begin, bytes, write, true, region.name, pc);
+        } else if (size_t(at - shared_ + NEAR) < shared_bytes_ + 2 * NEAR) {
+            outside("the dynamic shared memory", at - shared_, shared_bytes_, bytes, write, pc);
+        } else {
+            elsewhere(at, bytes, write, pc);
+        }
+    }
+
+  private:
+    static constexpr size_t NEAR = 1024;
+
+    const Region &find(const unsigned char *at, size_t bytes, bool write, const void *pc) {
+        if (last_ && at >= last_->begin && at + bytes <= last_->begin + last_->bytes) return *last_;
+        const Region *nearest = nullptr;
+        ptrdiff_t least = 0;
+        for (const Region &region : regions_) {
+            const unsigned char *end = region.begin + region.bytes;
+            if (at >= region.begin && at + bytes <= end) return *(last_ = &region);
+            const ptrdiff_t distance = at < region.begin ? region.begin - at : at - end;
+            if (!nearest || distance < least) nearest = &region, least = distance;
+        }
+        outside(nearest ? nearest->name : "no buffer at all", nearest ? at - nearest->begin : 0,
+                nearest ? nearest->bytes : 0, bytes, write, pc);
+    }
+
+    void elsewhere(const unsigned char *at, size_t bytes, bool write, const void *pc) {
+        const uintptr_t number = uintptr_t(at) >> 12;
+        if (number != page_number_ || !page_) {
+            std::unique_ptr<Page> &page = pages_[number];
+            if (!page) {
+                page.reset(new Page);
+                std::fill(std::begin(page->records), std::end(page->records), UNTOUCHED);
+            }
+            page_ = page.get(), page_number_ = number;
+        }
+        const size_t from = uintptr_t(at) & 4095;
+        bytes = std::min<size_t>(bytes, 4096 - from);
+        for (size_t i = from & ~size_t(1); write && i < from + bytes; i += 2) {
+            Record &it = page_->records[i / 2];
+            if (it.writer == NOBODY) written_.push_back({&it, reinterpret_cast<void *>(number << 12 | i)});
+        }
+        record(&page_->records[from / 2], from, bytes, write, false, "static memory", pc);
+    }
+
+    /// What the last block wrote to its static shared arrays, the next one does not find there.
+    void poison_written() {
+        for (const Written &it : written_) {
+            *it.record = UNTOUCHED;
+            memset(it.bytes, 0xff, 2);
+        }
+        written_.clear();
+    }
+
+    void record(Record *record, size_t from, size_t bytes, bool write, bool global, const char *name, const void *pc) {
+        const uint32_t now = clocks_[thread_];
+        const uint16_t me = uint16_t(thread_);
+        for (size_t i = from & ~size_t(1); i < from + bytes; i += 2, record++) {
+            Record &it = *record;
+            if (unordered(it.written, it.writer, global)) race(name, i, write, true, it.writer, it.written, pc);
+            if (write) {
+                if (unordered(it.read, it.reader, global)) race(name, i, true, false, it.reader, it.read, pc);
+                it.written = now, it.writer = me;
+            } else {
+                it.reader = unordered(it.read, it.reader, false) ? together(it.reader, me) : me;
+                it.read = now;
+            }
+        }
+    }
+
+    /// The readers of one interval: one, several of a warp, or more.
+    static uint16_t together(uint16_t reader, uint16_t me) {
+        const uint16_t warp = SEVERAL_OF_WARP | me / 32;
+        if (reader == warp || (reader < SEVERAL_OF_WARP && reader / 32 == me / 32)) return warp;
+        return SEVERAL_WARPS;
+    }
+
+    /// Whether nothing orders an access at that tick by that thread before the running one's.
+    bool unordered(uint32_t tick, uint16_t who, bool global) const {
+        if (who == NOBODY || tick < launch_) return false;
+        if (tick < block_) return global;  // by another block
+        if (tick < barrier_ || who == thread_) return false;
+        const bool same_warp = who != SEVERAL_WARPS && (who & SEVERAL_OF_WARP ? who & 31u : who / 32u) == thread_ / 32;
+        return !(same_warp && tick < clocks_[thread_]);
+    }
+
+    [[noreturn]] void race(const char *name, size_t at, bool write, bool wrote, uint16_t who, uint32_t tick, const void *pc) {
+        std::string other = "several threads";
+        if (tick < block_) other = "a thread of another block";
+        else if (who < SEVERAL_OF_WARP) other = "thread " + std::to_string(who);
+        fail("%s byte %zu of %s, which %s %s with no barrier in between%s", write ? "writes" : "reads", at, name,
+             other.c_str(), wrote ? "wrote" : "read", place(pc).c_str());
+    }
+
+    [[noreturn]] void outside(const char *name, ptrdiff_t at, size_t size, size_t bytes, bool write, const void *pc) {
+        fail("out of bounds: %s %zu bytes at byte %td of %s, which has %zu%s", write ? "writes" : "reads", bytes, at, name,
+             size, place(pc).c_str());
+    }
+
+    static std::string place(const void *pc) {
+        Dl_info info;
+        if (!pc || !dladdr(pc, &info) || !info.dli_fbase) return "";
+        char text[512];
+        snprintf(text, sizeof text, " (addr2line -Cfpie %s 0x%zx)", info.dli_fname,
+                 size_t(static_cast<const char *>(pc) - static_cast<const char *>(info.dli_fbase)) - 1);
+        return text;
+    }
+
+    bool active_ = false;
+    unsigned char *arena_ = nullptr;
+    size_t arena_bytes_ = 0;
+    std::vector<Region> regions_;
+    const Region *last_ = nullptr;
+    const unsigned char *shared_ = nullptr;
+    size_t shared_bytes_ = 0;
+    const char *stack_ = nullptr;
+    size_t stack_bytes_ = 0;
+    unsigned thread_ = 0;
+
+    std::vector<Record> global_, dynamic_;
+    std::unordered_map<uintptr_t, std::unique_ptr<Page>> pages_;
+    std::vector<Written> written_;
+    Page *page_ = nullptr;
+    uintptr_t page_number_ = 0;
+
+    /// Ticks: of the launch's, the block's and the last barrier's begin, and each thread's last barrier.
+    uint32_t now_ = 0, launch_ = 0, block_ = 0, barrier_ = 0;
+    std::vector<uint32_t> clocks_ = std::vector<uint32_t>(1024);
+};
+
+/// One for each of the host's threads. (`__thread`, not `thread_local`: read without a call.)
+__thread Memory *memory;
+thread_local std::unique_ptr<Memory> owned_memory;
+
+/// Where there is no launch, there is nothing to check.
+inline void check(const void *address, size_t bytes, bool write, const void *pc) {
+    if (memory) memory->access(address, bytes, write, pc);
+}
+}  // namespace
+
+void bind(unsigned char *arena, size_t bytes, const Region *regions, size_t count) {
+    if (!memory) owned_memory.reset(memory = new Memory);
+    memory->bind(arena, bytes, regions, count);
+}
+void touch(const void *address, size_t bytes, bool write) { check(address, bytes, write, nullptr); }
+void begin_launch(const unsigned char *shared, size_t bytes) { memory->begin_launch(shared, bytes); }
+void begin_block() { memory->begin_block(); }
+void end_launch() { memory->end_launch(); }
+void begin_thread(unsigned thread, const char *stack, size_t bytes) { memory->begin_thread(thread, stack, bytes); }
+void passed_block_barrier() { memory->passed_block_barrier(); }
+void passed_warp_barrier(unsigned warp, unsigned mask) { memory->passed_warp_barrier(warp, mask); }
+
+void forbid(const void *address, size_t bytes, bool forbidden) {
+#ifdef __SANITIZE_ADDRESS__
+    if (forbidden) ASAN_POISON_MEMORY_REGION(address, bytes);
+    else ASAN_UNPOISON_MEMORY_REGION(address, bytes);
+#else
+    (void)address, (void)bytes, (void)forbidden;
+#endif
+}
+}  // namespace cuda_cpu
+
+extern "C" {
+void cuda_cpu_bind(unsigned char *arena, size_t bytes, const cuda_cpu::Region *regions, size_t count) {
+    cuda_cpu::bind(arena, bytes, regions, count);
+}
+void cuda_cpu_forbid(const void *address, size_t bytes, int forbidden) {
+    cuda_cpu::forbid(address, bytes, forbidden != 0);
+}
+
+// What `-fsanitize=thread` calls.
+#define CUDA_CPU_ACCESS(bytes)                                                                                        \
+    void __tsan_read##bytes(void *p) { cuda_cpu::check(p, bytes, false, __builtin_return_address(0)); }       \
+    void __tsan_write##bytes(void *p) { cuda_cpu::check(p, bytes, true, __builtin_return_address(0)); }       \
+    void __tsan_volatile_read##bytes(void *p) { cuda_cpu::check(p, bytes, false, nullptr); }                  \
+    void __tsan_volatile_write##bytes(void *p) { cuda_cpu::check(p, bytes, true, nullptr); }
+#define CUDA_CPU_UNALIGNED(bytes)                                                                                     \
+    CUDA_CPU_ACCESS(bytes)                                                                                            \
+    void __tsan_unaligned_read##bytes(void *p) { cuda_cpu::check(p, bytes, false, nullptr); }                 \
+    void __tsan_unaligned_write##bytes(void *p) { cuda_cpu::check(p, bytes, true, nullptr); }
+CUDA_CPU_ACCESS(1)
+CUDA_CPU_UNALIGNED(2)
+CUDA_CPU_UNALIGNED(4)
+CUDA_CPU_UNALIGNED(8)
+CUDA_CPU_UNALIGNED(16)
+void __tsan_read_range(void *p, size_t bytes) { cuda_cpu::check(p, bytes, false, __builtin_return_address(0)); }
+void __tsan_write_range(void *p, size_t bytes) { cuda_cpu::check(p, bytes, true, __builtin_return_address(0)); }
+void __tsan_init() {}
+void __tsan_func_entry(void *) {}
+void __tsan_func_exit() {}
+void __tsan_vptr_update(void **, void *) {}
+void __tsan_vptr_read(void **) {}
+
+// What `-fsanitize=alignment` calls: where, what was expected, and the address.
+struct Misaligned {
+    const char *file;
+    uint32_t line, column;
+    const void *type;
+    unsigned char log_alignment, kind;
+};
+void __ubsan_handle_type_mismatch_v1(Misaligned *what, uintptr_t address) {
+    cuda_cpu::fail("misaligned access at %s:%u: an address that ends in 0x%02x, expected a multiple of %u", what->file,
+                   what->line, unsigned(address & 0xff), 1u << what->log_alignment);
+}
+}

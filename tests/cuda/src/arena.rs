@@ -1,0 +1,145 @@
+//! The device's memory: buffers with forbidden zones between them.
+
+use candle_core::{DType, Result, Tensor, bail};
+use std::ffi::{CString, c_char};
+use std::ops::Range;
+
+/// Before, between and after the buffers.
+const GUARD: usize = 4096;
+const GUARDED: u8 = 0xa5;
+/// What nobody has written: NaN in every floating-point type.
+const POISON: u8 = 0xff;
+/// What a device's allocations begin at a multiple of.
+const ALIGNMENT: usize = 256;
+
+/// One buffer within the arena.
+struct Place {
+    name: CString,
+    range: Range<usize>,
+}
+
+pub struct Arena {
+    memory: Vec<Line>,
+    places: Vec<Place>,
+    end: usize,
+}
+
+/// Memory by the alignment of its beginning.
+#[derive(Clone, Copy)]
+#[repr(align(256))]
+struct Line(#[allow(dead_code, reason = "read as bytes")] [u8; ALIGNMENT]);
+
+/// As `cuda_cpu::Region`.
+#[repr(C)]
+struct Region {
+    name: *const c_char,
+    begin: *mut u8,
+    bytes: usize,
+}
+
+unsafe extern "C" {
+    fn cuda_cpu_bind(arena: *mut u8, bytes: usize, regions: *const Region, count: usize);
+    fn cuda_cpu_forbid(address: *const u8, bytes: usize, forbidden: i32);
+}
+
+impl Arena {
+    /// An arena of buffers with these names and lengths in bytes, all poisoned.
+    pub fn new(buffers: impl IntoIterator<Item = (String, usize)>) -> Result<Self> {
+        let (mut places, mut end) = (Vec::new(), GUARD);
+        for (name, bytes) in buffers {
+            let name = CString::new(name).map_err(candle_core::Error::wrap)?;
+            places.push(Place { name, range: end..end + bytes });
+            end = (end + bytes + GUARD).next_multiple_of(ALIGNMENT);
+        }
+        let memory = vec![Line([GUARDED; ALIGNMENT]); end.div_ceil(ALIGNMENT)];
+        let mut arena = Self { memory, places, end };
+        for buffer in 0..arena.places.len() {
+            arena.bytes_mut(buffer).fill(POISON);
+        }
+        Ok(arena)
+    }
+
+    pub fn pointer(&mut self, buffer: usize) -> *mut u8 {
+        self.bytes_mut(buffer).as_mut_ptr()
+    }
+
+    pub fn bytes(&self, buffer: usize) -> &[u8] {
+        &self.whole()[self.places[buffer].range.clone()]
+    }
+
+    pub fn bytes_mut(&mut self, buffer: usize) -> &mut [u8] {
+        let range = self.places[buffer].range.clone();
+        let start = self.memory.as_mut_ptr().cast();
+        // SAFETY: lines are bytes without padding, `end` of them at least.
+        let whole: &mut [u8] = unsafe { std::slice::from_raw_parts_mut(start, self.end) };
+        &mut whole[range]
+    }
+
+    fn whole(&self) -> &[u8] {
+        // SAFETY: lines are bytes without padding, `end` of them at least.
+        unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast(), self.end) }
+    }
+
+    /// Tells the emulator, which runs on this thread, of the buffers.
+    pub fn bind(&mut self) {
+        let begin = self.memory.as_mut_ptr().cast::<u8>();
+        let region = |place: &Place| Region {
+            name: place.name.as_ptr(),
+            begin: begin.wrapping_add(place.range.start),
+            bytes: place.range.len(),
+        };
+        let regions: Vec<Region> = self.places.iter().map(region).collect();
+        // SAFETY: the regions lie within the arena. The emulator looks at names and bounds only in launches,
+        // in which the arena is borrowed.
+        unsafe { cuda_cpu_bind(begin, self.end, regions.as_ptr(), regions.len()) }
+    }
+
+    /// Has AddressSanitizer, where it runs, watch the guard zones during `launch`.
+    pub fn guarded<T>(&mut self, launch: impl FnOnce() -> T) -> T {
+        self.forbid(true);
+        let answer = launch();
+        self.forbid(false);
+        answer
+    }
+
+    fn forbid(&self, forbidden: bool) {
+        for zone in self.guards() {
+            // SAFETY: marks bytes of the arena, which nobody touches before they are unmarked.
+            unsafe { cuda_cpu_forbid(self.whole()[zone.clone()].as_ptr(), zone.len(), forbidden.into()) }
+        }
+    }
+
+    fn guards(&self) -> impl Iterator<Item = Range<usize>> {
+        let starts = std::iter::once(0).chain(self.places.iter().map(|place| place.range.end));
+        let ends = self.places.iter().map(|place| place.range.start).chain([self.end]);
+        starts.zip(ends).map(|(start, end)| start..end)
+    }
+
+    /// Which buffer a write next to it went beyond.
+    pub fn check(&self) -> Result<()> {
+        for (i, zone) in self.guards().enumerate() {
+            if self.whole()[zone].iter().any(|byte| *byte != GUARDED) {
+                bail!("a write between {:?} and {:?}", self.name(i.wrapping_sub(1)), self.name(i));
+            }
+        }
+        Ok(())
+    }
+
+    fn name(&self, buffer: usize) -> String {
+        self.places.get(buffer).map_or("the end".into(), |place| place.name.to_string_lossy().into_owned())
+    }
+}
+
+/// The elements of a tensor in order, as bytes.
+pub fn tensor_bytes(tensor: &Tensor) -> Result<Vec<u8>> {
+    let flat = tensor.to_device(&candle_core::Device::Cpu)?.flatten_all()?;
+    macro_rules! bytes {
+        ($($dtype:ident: $T:ty),*) => {
+            match flat.dtype() {
+                $(DType::$dtype => flat.to_vec1::<$T>()?.into_iter().flat_map(|x| x.to_ne_bytes()).collect(),)*
+                dtype => bail!("no kernel takes {dtype:?}"),
+            }
+        };
+    }
+    Ok(bytes!(U8: u8, U32: u32, I64: i64, F16: half::f16, BF16: half::bf16, F32: f32, F64: f64))
+}

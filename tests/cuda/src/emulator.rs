@@ -1,0 +1,120 @@
+//! A program from its operands to its outputs.
+
+use crate::Outcome;
+use crate::arena::{Arena, tensor_bytes};
+use crate::kernel::{Kernel, Value, check_limits};
+use candle_core::{DType, Device, Result, Tensor, bail};
+use sconce::kernels::cuda::{Arg, Launch, Program};
+
+/// Forward, reversed, and the seed of a shuffle.
+const ORDERS: [u32; 3] = [0, 1, 77];
+
+pub fn run(program: &Program, operands: &[&Tensor]) -> Result<Outcome> {
+    let mut first: Option<Session> = None;
+    for order in ORDERS {
+        let mut session = Session::new(program, operands)?;
+        for launch in &program.launches {
+            session.launch(launch, order)?;
+        }
+        match &first {
+            None => first = Some(session),
+            Some(first) if *first.results() == *session.results() => {}
+            Some(first) => bail!("the order of turns changes the results: {}", first.difference(&session)),
+        }
+    }
+    match first {
+        Some(session) => session.outcome(),
+        None => bail!("no order of turns"),
+    }
+}
+
+/// One run of a program: its buffers are operands, outputs and scratch, in this order.
+struct Session<'a> {
+    program: &'a Program,
+    operands: &'a [&'a Tensor],
+    dtypes: Vec<DType>,
+    arena: Arena,
+    /// Outputs that a launch has taken.
+    written: Vec<usize>,
+}
+
+impl<'a> Session<'a> {
+    fn new(program: &'a Program, operands: &'a [&'a Tensor]) -> Result<Self> {
+        let mut buffers = Vec::new();
+        let mut dtypes = Vec::new();
+        for (i, operand) in operands.iter().enumerate() {
+            buffers.push((format!("operand {i}"), operand.elem_count() * operand.dtype().size_in_bytes()));
+            dtypes.push(operand.dtype());
+        }
+        for (name, given) in [("output", &program.outputs), ("scratch", &program.scratch)] {
+            for (i, buffer) in given.iter().enumerate() {
+                buffers.push((format!("{name} {i}"), buffer.elements * buffer.dtype.size_in_bytes()));
+                dtypes.push(buffer.dtype);
+            }
+        }
+        let mut arena = Arena::new(buffers)?;
+        for (i, operand) in operands.iter().enumerate() {
+            arena.bytes_mut(i).copy_from_slice(&tensor_bytes(operand)?);
+        }
+        Ok(Self { program, operands, dtypes, arena, written: vec![] })
+    }
+
+    fn launch(&mut self, launch: &Launch, order: u32) -> Result<()> {
+        check_limits(launch)?;
+        let kernel = Kernel::find(launch)?;
+        let mut values = launch.args.iter().map(|arg| self.value(arg)).collect::<Result<Vec<_>>>()?;
+        kernel.check(launch, &values, &self.written)?;
+        let output = |arg: &Arg| if let Arg::Output(i) = arg { Some(*i) } else { None };
+        self.written.extend(launch.args.iter().filter_map(output));
+        self.arena.bind();
+        self.arena.guarded(|| kernel.launch(launch, &mut values, order))?;
+        self.arena.check()
+    }
+
+    fn value(&mut self, arg: &Arg) -> Result<Value> {
+        let outputs = self.operands.len();
+        let scratch = outputs + self.program.outputs.len();
+        let (kind, first, end, i) = match arg {
+            Arg::Operand(i) => ("operand", 0, outputs, *i),
+            Arg::Output(i) => ("output", outputs, scratch, *i),
+            Arg::Scratch(i) => ("scratch buffer", scratch, self.dtypes.len(), *i),
+            Arg::Absent => return Ok(Value::Pointer(std::ptr::null_mut(), None)),
+            Arg::Int(int) => return Ok(Value::Int(*int)),
+            Arg::Float(float) => return Ok(Value::Float(*float)),
+            Arg::Double(double) => return Ok(Value::Double(*double)),
+            Arg::Ints(ints) => return Ok(Value::Ints(ints.clone())),
+        };
+        if first + i >= end {
+            bail!("there is no {kind} {i}");
+        }
+        Ok(Value::Pointer(self.arena.pointer(first + i), Some(self.dtypes[first + i])))
+    }
+
+    /// The bytes of operands and outputs.
+    fn results(&self) -> Vec<&[u8]> {
+        (0..self.operands.len() + self.program.outputs.len()).map(|i| self.arena.bytes(i)).collect()
+    }
+
+    fn difference(&self, other: &Self) -> String {
+        for (i, (a, b)) in self.results().into_iter().zip(other.results()).enumerate() {
+            if let Some(byte) = a.iter().zip(b).position(|(a, b)| a != b) {
+                let element = byte / self.dtypes[i].size_in_bytes();
+                return match i.checked_sub(self.operands.len()) {
+                    Some(output) => format!("output {output}, element {element}"),
+                    None => format!("operand {i}, element {element}"),
+                };
+            }
+        }
+        "in length".into()
+    }
+
+    fn outcome(&self) -> Result<Outcome> {
+        let tensor = |i: usize, shape: &[usize]| {
+            Tensor::from_raw_buffer(self.arena.bytes(i), self.dtypes[i], shape, &Device::Cpu)
+        };
+        let operands = self.operands.iter().enumerate().map(|(i, operand)| tensor(i, operand.dims()));
+        let outputs = self.program.outputs.iter().enumerate();
+        let outputs = outputs.map(|(i, buffer)| tensor(self.operands.len() + i, &[buffer.elements]));
+        Ok(Outcome { operands: operands.collect::<Result<_>>()?, outputs: outputs.collect::<Result<_>>()? })
+    }
+}

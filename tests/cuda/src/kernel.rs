@@ -1,0 +1,187 @@
+//! Kernels by name, and whether a launch fits one.
+
+use candle_core::{DType, Result, bail};
+use sconce::kernels::cuda::{Arg, Launch};
+use std::ffi::{CStr, CString, c_char, c_void};
+use std::path::Path;
+
+/// As `cuda_cpu::Kind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[allow(dead_code, reason = "C++ makes them")]
+enum Kind {
+    Pointer,
+    Int,
+    Float,
+    Double,
+    Struct,
+    Other,
+}
+
+/// As `cuda_cpu::Pointee`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[allow(dead_code, reason = "C++ makes them")]
+enum Pointee {
+    None,
+    F32,
+    F64,
+    F16,
+    BF16,
+    U8,
+    U32,
+    I32,
+    I64,
+    Other,
+}
+
+/// As `cuda_cpu::Parameter`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+struct Parameter {
+    kind: Kind,
+    pointee: Pointee,
+    constant: bool,
+    bytes: u32,
+}
+
+/// As `cuda_cpu::Kernel`.
+#[repr(C)]
+pub struct Kernel {
+    name: *const c_char,
+    file: *const c_char,
+    parameters: *const Parameter,
+    parameter_count: usize,
+    function: *const c_void,
+    call: *const c_void,
+}
+
+unsafe extern "C" {
+    fn cuda_cpu_find(name: *const c_char) -> *const Kernel;
+    fn cuda_cpu_launch(
+        kernel: *const Kernel,
+        grid: *const u32,
+        block: *const u32,
+        shared: usize,
+        args: *mut *mut c_void,
+        order: u32,
+    ) -> *const c_char;
+}
+
+/// A launch's argument, with a pointer's element type.
+#[derive(Debug)]
+pub enum Value {
+    Pointer(*mut u8, Option<DType>),
+    Int(i32),
+    Float(f32),
+    Double(f64),
+    Ints(Vec<i32>),
+}
+
+impl Kernel {
+    pub fn find(launch: &Launch) -> Result<&'static Self> {
+        let name = CString::new(launch.kernel).map_err(candle_core::Error::wrap)?;
+        // SAFETY: a kernel, once found, stays where it is.
+        let Some(kernel) = (unsafe { cuda_cpu_find(name.as_ptr()).as_ref() }) else {
+            bail!("no kernel is exported as {}", launch.kernel);
+        };
+        // SAFETY: the C++ file's `__FILE__`.
+        let file = unsafe { CStr::from_ptr(kernel.file) }.to_string_lossy();
+        if Path::new(&*file).file_stem().is_none_or(|stem| stem != launch.module) {
+            bail!("{} is of {file}, not of the module {}", launch.kernel, launch.module);
+        }
+        Ok(kernel)
+    }
+
+    fn parameters(&self) -> &[Parameter] {
+        // SAFETY: a static array of that many.
+        unsafe { std::slice::from_raw_parts(self.parameters, self.parameter_count) }
+    }
+
+    /// Checks each argument against its parameter's type. Only outputs that an earlier launch has `written`
+    /// are read.
+    pub fn check(&self, launch: &Launch, values: &[Value], written: &[usize]) -> Result<()> {
+        let (kernel, parameters) = (launch.kernel, self.parameters());
+        if parameters.len() != values.len() {
+            bail!("{kernel} takes {} arguments, got {}", parameters.len(), values.len());
+        }
+        for (i, (parameter, (value, arg))) in
+            parameters.iter().zip(values.iter().zip(&launch.args)).enumerate()
+        {
+            let unwritten = matches!(arg, Arg::Output(i) if !written.contains(i));
+            if !fits(parameter, value) || (unwritten && parameter.constant) {
+                bail!("{kernel}: argument {i} is to be {parameter:?}, got {value:?}");
+            }
+        }
+        Ok(())
+    }
+
+    pub fn launch(&self, launch: &Launch, values: &mut [Value], order: u32) -> Result<()> {
+        let address = |value: &mut Value| -> *mut c_void {
+            match value {
+                Value::Pointer(pointer, _) => std::ptr::from_mut(pointer).cast(),
+                Value::Int(int) => std::ptr::from_mut(int).cast(),
+                Value::Float(float) => std::ptr::from_mut(float).cast(),
+                Value::Double(double) => std::ptr::from_mut(double).cast(),
+                Value::Ints(ints) => ints.as_mut_ptr().cast(),
+            }
+        };
+        let mut args: Vec<*mut c_void> = values.iter_mut().map(address).collect();
+        let (grid, block) = (launch.grid.as_ptr(), launch.block.as_ptr());
+        // SAFETY: `check` has compared the arguments with the parameters, one by one.
+        let error =
+            unsafe { cuda_cpu_launch(self, grid, block, launch.shared as usize, args.as_mut_ptr(), order) };
+        if error.is_null() {
+            return Ok(());
+        }
+        // SAFETY: a string that stays until the next launch.
+        bail!("{}", unsafe { CStr::from_ptr(error) }.to_string_lossy())
+    }
+}
+
+fn fits(parameter: &Parameter, value: &Value) -> bool {
+    match value {
+        Value::Pointer(_, dtype) => {
+            parameter.kind == Kind::Pointer && dtype.is_none_or(|dtype| parameter.pointee == pointee(dtype))
+        }
+        Value::Int(_) => parameter.kind == Kind::Int,
+        Value::Float(_) => parameter.kind == Kind::Float,
+        Value::Double(_) => parameter.kind == Kind::Double,
+        Value::Ints(ints) => {
+            parameter.kind == Kind::Struct
+                && parameter.bytes as usize == ints.len() * 4
+                && ints.len() <= Arg::MOST_INTS
+        }
+    }
+}
+
+fn pointee(dtype: DType) -> Pointee {
+    match dtype {
+        DType::F32 => Pointee::F32,
+        DType::F64 => Pointee::F64,
+        DType::F16 => Pointee::F16,
+        DType::BF16 => Pointee::BF16,
+        DType::U8 => Pointee::U8,
+        DType::U32 => Pointee::U32,
+        DType::I64 => Pointee::I64,
+        _ => Pointee::Other,
+    }
+}
+
+/// What a device of compute capability 9.0 allows.
+pub fn check_limits(launch: &Launch) -> Result<()> {
+    let Launch { kernel, grid, block, shared, .. } = launch;
+    let threads: u64 = block.iter().map(|size| u64::from(*size)).product();
+    let inside =
+        |size: &[u32; 3], most: [u32; 3]| size.iter().zip(most).all(|(size, most)| (1..=most).contains(size));
+    if !inside(grid, [i32::MAX as u32, 65_535, 65_535]) {
+        bail!("{kernel}: a grid of {grid:?} blocks");
+    }
+    if !inside(block, [1024, 1024, 64]) || threads > 1024 {
+        bail!("{kernel}: a block of {block:?} threads");
+    }
+    if *shared > 227 << 10 {
+        bail!("{kernel}: {shared} bytes of shared memory");
+    }
+    Ok(())
+}

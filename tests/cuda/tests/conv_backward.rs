@@ -1,0 +1,399 @@
+//! The gradients of the fused convolution: the CUDA kernels against the CPU's in f64.
+#![cfg_attr(not(emulator), allow(dead_code, unused_imports))]
+
+mod common;
+
+use candle_core::{DType, Device, Result, Tensor};
+use common::{Numbers, check_close, values};
+use proptest::prelude::*;
+use sconce::kernels::activation::Activation;
+use sconce::kernels::conv::backward::{Needs, conv2d_backward};
+use sconce::kernels::conv::cuda::backward::{
+    Method, Methods, Tile, program, program_by, transposed_by, transposed_program,
+};
+use sconce::kernels::conv::{ConvGeometry, ConvShape, TransposeGeometry, conv_transpose2d};
+use sconce::kernels::cuda::Target;
+use sconce_cuda_tests::run;
+
+const ALL: Needs = Needs { input: true, weight: true, bias: true, residual: true };
+
+const ACTIVATIONS: [Activation; 6] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::Relu6,
+    Activation::LeakyRelu { negative_slope: 0.1 },
+    Activation::Sigmoid,
+    Activation::Tanh,
+];
+
+const TILES: [Tile; 4] = [Tile::Narrow, Tile::Medium, Tile::Wide, Tile::Large];
+const DTYPES: [DType; 4] = [DType::F32, DType::F64, DType::F16, DType::BF16];
+
+/// A convolution: its settings and the sizes of its tensors.
+#[derive(Clone, Debug)]
+struct Case {
+    batch: usize,
+    /// Input and output channels of a group.
+    channels: [usize; 2],
+    size: [usize; 2],
+    kernel: [usize; 2],
+    geometry: ConvGeometry,
+}
+
+impl Case {
+    fn square(
+        batch: usize,
+        channels: [usize; 2],
+        size: usize,
+        kernel: usize,
+        stride: usize,
+        pad: usize,
+    ) -> Self {
+        let geometry =
+            ConvGeometry { stride: [stride; 2], padding: [[pad; 2]; 2], ..ConvGeometry::default() };
+        Self { batch, channels, size: [size; 2], kernel: [kernel; 2], geometry }
+    }
+
+    fn shape(&self) -> Result<ConvShape> {
+        let ([inputs, outputs], [height, width]) = (self.channels, self.size);
+        let groups = self.geometry.groups;
+        let weight = [groups * outputs, inputs, self.kernel[0], self.kernel[1]];
+        ConvShape::new(&[self.batch, groups * inputs, height, width], &weight, &self.geometry)
+    }
+}
+
+/// Settings of every kind, for up to so many channels a group.
+fn cases(channels: usize) -> impl Strategy<Value = Case> {
+    let pair = |range: std::ops::RangeInclusive<usize>| [range.clone(), range];
+    let geometry = (pair(1..=3), pair(1..=3), [pair(0..=4), pair(0..=4)], 1usize..=3)
+        .prop_map(|(stride, dilation, padding, groups)| ConvGeometry { stride, dilation, padding, groups });
+    (0usize..=3, pair(1..=channels), pair(1..=12), pair(1..=4), geometry)
+        .prop_map(|(batch, channels, size, kernel, geometry)| Case {
+            batch,
+            channels,
+            size,
+            kernel,
+            geometry,
+        })
+        .prop_filter("the kernel fits", |case| case.shape().is_ok())
+}
+
+fn needs() -> impl Strategy<Value = Needs> {
+    proptest::array::uniform4(any::<bool>()).prop_map(|[input, weight, bias, residual]| Needs {
+        input,
+        weight,
+        bias,
+        residual,
+    })
+}
+
+/// `[input, weight, output, grad]`. Outputs lie on both sides of every kink.
+fn tensors(shape: &ConvShape, dtype: DType, activation: Activation) -> Result<[Tensor; 4]> {
+    let input = [shape.batch, shape.in_channels, shape.input[0], shape.input[1]];
+    let scale = if activation == Activation::Relu6 { 8. } else { 1. };
+    let mut numbers = Numbers(1);
+    Ok([
+        numbers.even(&input, dtype)?,
+        numbers.even(&shape.weight_dims(), dtype)?,
+        (numbers.even(&shape.output_dims(), dtype)? * scale)?,
+        numbers.even(&shape.output_dims(), dtype)?,
+    ])
+}
+
+/// The error allowed, relative to the result's norm.
+fn tolerance(dtype: DType, method: Method) -> f64 {
+    match (dtype, method) {
+        (DType::F64, _) => 1e-13,
+        (DType::F32, Method::TensorCores(_)) => 1e-3,
+        (DType::F32, _) => 1e-5,
+        _ => 1e-2,
+    }
+}
+
+/// Close on the whole, and no number far off.
+fn assert_close(given: &Tensor, expected: &Tensor, tolerance: f64, what: &str) -> Result<()> {
+    check_close(what, given, expected, tolerance)?;
+    let (given, expected) = (values(given)?, values(expected)?);
+    let most = given.iter().zip(&expected).fold(0., |most: f64, (x, y)| most.max((x - y).abs()));
+    let scale = expected.iter().fold(0., |most: f64, y| most.max(y.abs()));
+    assert!(most <= 8. * tolerance * scale, "{what}: {most} off where the largest is {scale}");
+    Ok(())
+}
+
+/// Runs the kernels of `methods`, or those chosen, and compares what is needed.
+fn check(case: &Case, dtype: DType, activation: Activation, needs: Needs, methods: Option<Methods>) {
+    let what = format!("{case:?} {dtype:?} {activation:?} {needs:?} {methods:?}");
+    compare(case, dtype, activation, needs, methods, &what).unwrap_or_else(|error| panic!("{what}: {error}"));
+}
+
+fn compare(
+    case: &Case,
+    dtype: DType,
+    activation: Activation,
+    needs: Needs,
+    methods: Option<Methods>,
+    what: &str,
+) -> Result<()> {
+    let shape = case.shape()?;
+    let operands = tensors(&shape, dtype, activation)?;
+    let [input, weight, output, grad] = [0, 1, 2, 3].map(|i| operands[i].to_dtype(DType::F64));
+    let (input, weight, output, grad) = (input?, weight?, output?, grad?);
+    let expected = conv2d_backward(&input, &weight, &output, &grad, &case.geometry, activation, needs)?;
+    let chosen = methods.unwrap_or_else(|| Methods::choose(&shape, dtype, &Target::A100));
+    let program = match methods {
+        Some(methods) => program_by(&shape, dtype, activation, needs, methods)?,
+        None => program(&shape, dtype, activation, needs, &Target::A100)?,
+    };
+    let [a, b, c, d] = &operands;
+    let given = run(&program, &[a, b, c, d])?.outputs;
+
+    let plain = Method::Cores(Tile::Medium);
+    let expected = [
+        ("input", expected.input, chosen.input),
+        ("weight", expected.weight, chosen.weight),
+        ("bias", expected.bias, plain),
+        ("residual", expected.residual, plain),
+    ];
+    let expected = expected.into_iter().filter_map(|(name, tensor, by)| Some((name, tensor?, by)));
+    let expected: Vec<_> = expected.collect();
+    assert_eq!(given.len(), expected.len(), "{what}");
+    for (given, (name, expected, method)) in given.iter().zip(expected) {
+        assert_close(given, &expected, tolerance(dtype, method), &format!("{name} of {what}"))?;
+    }
+    Ok(())
+}
+
+fn both(method: Method) -> Option<Methods> {
+    Some(Methods { input: method, weight: method })
+}
+
+fn dtypes(tensor_cores: bool) -> impl Strategy<Value = DType> {
+    let dtypes: Vec<DType> =
+        DTYPES.into_iter().filter(|dtype| !tensor_cores || *dtype != DType::F64).collect();
+    proptest::sample::select(dtypes)
+}
+
+fn activations() -> impl Strategy<Value = Activation> {
+    proptest::sample::select(&ACTIVATIONS[..])
+}
+
+fn tiles() -> impl Strategy<Value = Tile> {
+    proptest::sample::select(&TILES[..])
+}
+
+/// The tile, or a smaller one where its sums would not fit.
+fn allowed(tile: Tile, dtype: DType) -> Tile {
+    let fits = dtype != DType::F64 || matches!(tile, Tile::Narrow | Tile::Medium);
+    if fits { tile } else { Tile::Medium }
+}
+
+#[cfg(emulator)]
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn cores_agree_with_the_cpu(case in cases(9), dtype in dtypes(false), activation in activations(),
+                                needs in needs(), tile in tiles()) {
+        let tile = allowed(tile, dtype);
+        check(&case, dtype, activation, needs, both(Method::Cores(tile)));
+    }
+
+    #[test]
+    fn tensor_cores_agree_with_the_cpu(case in cases(12), dtype in dtypes(true), activation in activations(),
+                                       needs in needs(), tile in tiles()) {
+        check(&case, dtype, activation, needs, both(Method::TensorCores(tile)));
+    }
+
+    #[test]
+    fn depthwise_agrees_with_the_cpu(case in cases(9), dtype in dtypes(false), activation in activations(),
+                                     needs in needs(), multiplier in 1usize..=3, groups in 1usize..=9) {
+        let geometry = ConvGeometry { groups, ..case.geometry };
+        let case = Case { channels: [1, multiplier], geometry, ..case };
+        check(&case, dtype, activation, needs, None);
+    }
+
+    #[test]
+    fn transposed_agrees_with_the_cpu(case in cases(12), dtype in dtypes(false), bias: bool, tile in tiles(),
+                                      extra in [0usize..=2, 0usize..=2], tensor: bool) {
+        let method = match dtype {
+            DType::F64 => Method::Cores(allowed(tile, dtype)),
+            _ if tensor => Method::TensorCores(tile),
+            _ => Method::Cores(tile),
+        };
+        transposed(&case, dtype, bias, extra, method).unwrap();
+    }
+}
+
+#[cfg(emulator)]
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_choice_agrees_with_the_cpu(case in cases(40), dtype in dtypes(false), activation in activations()) {
+        check(&Case { batch: case.batch.min(1), ..case }, dtype, activation, ALL, None);
+    }
+}
+
+/// A transposed convolution with the case's settings and some output padding.
+fn transposed(case: &Case, dtype: DType, bias: bool, extra: [usize; 2], method: Method) -> Result<()> {
+    let what = format!("{case:?} {dtype:?} {bias} {extra:?} {method:?}");
+    let ConvGeometry { stride, dilation, groups, .. } = case.geometry;
+    let [output_padding, padding] = [0, 1].map(|setting| {
+        [0, 1].map(|i| match setting {
+            0 => extra[i].min(stride[i].max(dilation[i]) - 1),
+            _ => case.geometry.padding[i][0] / 2,
+        })
+    });
+    let geometry = TransposeGeometry { stride, padding, output_padding, dilation, groups };
+    let Some(size) = geometry.output_size(case.size, case.kernel) else { return Ok(()) };
+    let [inputs, outputs] = case.channels;
+    let mut numbers = Numbers(1);
+    let input = numbers.even(&[case.batch, groups * inputs, case.size[0], case.size[1]], dtype)?;
+    let weight = numbers.even(&[groups * inputs, outputs, case.kernel[0], case.kernel[1]], dtype)?;
+    let shift = numbers.even(&[groups * outputs], dtype)?;
+    let wide = |tensor: &Tensor| tensor.to_dtype(DType::F64);
+    let wide_shift = wide(&shift)?;
+    let expected = conv_transpose2d(&wide(&input)?, &wide(&weight)?, bias.then_some(&wide_shift), &geometry)?;
+
+    let padding = padding.map(|padding| [padding; 2]);
+    let convolution = ConvGeometry { stride, padding, dilation, groups };
+    let shape =
+        ConvShape::new(&[case.batch, groups * outputs, size[0], size[1]], weight.dims(), &convolution)?;
+    let program = transposed_by(&shape, case.size, dtype, bias, method)?;
+    let operands = if bias { vec![&input, &weight, &shift] } else { vec![&input, &weight] };
+    let given = run(&program, &operands)?.outputs;
+    assert_close(&given[0], &expected, tolerance(dtype, method), &what)
+}
+
+/// Sizes that take several tiles, steps and parts.
+#[cfg(emulator)]
+#[test]
+fn large_ones_agree_with_the_cpu() {
+    let relu = Activation::Relu;
+    let groups = |groups, case: Case| Case { geometry: ConvGeometry { groups, ..case.geometry }, ..case };
+    let needs = Needs { input: true, weight: true, ..Needs::default() };
+    for tile in TILES {
+        for (case, dtype) in [
+            (Case::square(2, [7, 5], 24, 3, 1, 1), DType::F16),
+            (Case::square(1, [33, 70], 9, 3, 2, 1), DType::F32),
+            (Case::square(1, [130, 131], 5, 1, 1, 0), DType::BF16),
+            (groups(4, Case::square(1, [4, 4], 12, 3, 1, 1)), DType::F32),
+        ] {
+            check(&case, DType::F32, relu, needs, both(Method::Cores(tile)));
+            check(&case, dtype, relu, needs, both(Method::TensorCores(tile)));
+        }
+    }
+    let depthwise = groups(3, Case::square(2, [1, 1], 34, 5, 1, 2));
+    check(&depthwise, DType::F32, relu, ALL, None);
+    check(&Case::square(1, [1, 1], 96, 1, 1, 0), DType::F32, relu, ALL, None);
+    // A stride beyond the input: most phases have no positions.
+    check(&Case::square(1, [2, 3], 4, 3, 7, 2), DType::F32, relu, ALL, both(Method::Cores(Tile::Medium)));
+}
+
+/// PyTorch's slopes for the outputs -1, 0, 6, 7 and NaN, and none where the gradient is infinite.
+#[cfg(emulator)]
+#[test]
+fn masks_as_pytorch_does() -> Result<()> {
+    let nan = f32::NAN;
+    let expected: [(Activation, [f32; 5]); 6] = [
+        (Activation::Identity, [2., 2., 2., 2., 2.]),
+        (Activation::Relu, [0., 0., 2., 2., 2.]),
+        (Activation::Relu6, [0., 0., 0., 0., 2.]),
+        (Activation::LeakyRelu { negative_slope: 0.5 }, [1., 1., 2., 2., 1.]),
+        (Activation::Sigmoid, [-4., 0., -60., -84., nan]),
+        (Activation::Tanh, [0., 2., -70., -96., nan]),
+    ];
+    let row = |values: [f32; 5]| Tensor::from_slice(&values, (1, 1, 1, 5), &Device::Cpu);
+    let one = Tensor::ones((1, 1, 1, 1), DType::F32, &Device::Cpu)?;
+    let shape = ConvShape::new(&[1, 1, 1, 5], &[1, 1, 1, 1], &ConvGeometry::default())?;
+    let needs = Needs { input: true, residual: true, ..Needs::default() };
+    for (activation, expected) in expected {
+        for method in [Method::Depthwise, Method::Cores(Tile::Narrow), Method::TensorCores(Tile::Narrow)] {
+            let methods = Methods { input: method, weight: method };
+            for needs in [needs, Needs { residual: false, ..needs }] {
+                let program = program_by(&shape, DType::F32, activation, needs, methods)?;
+                let output = row([-1., 0., 6., 7., nan])?;
+                for given in run(&program, &[&row([1.; 5])?, &one, &output, &row([2.; 5])?])?.outputs {
+                    for (x, y) in given.to_vec1::<f32>()?.into_iter().zip(expected) {
+                        assert!(x == y || x.is_nan() && y.is_nan(), "{activation:?}: {x}, expected {y}");
+                    }
+                }
+            }
+        }
+    }
+    let program = program(&shape, DType::F32, Activation::Relu, needs, &Target::A100)?;
+    let outputs = run(&program, &[&row([1.; 5])?, &one, &row([0.; 5])?, &row([f32::INFINITY; 5])?])?.outputs;
+    assert!(outputs.iter().all(|given| given.to_vec1::<f32>().unwrap() == [0.; 5]));
+    Ok(())
+}
+
+/// What the rule chooses, for layers of known networks.
+#[test]
+fn chooses_by_the_rule() -> Result<()> {
+    let a100 = Target::A100;
+    let tf32 = Target { tf32: true, ..a100 };
+    let old = Target { capability: (7, 5), ..tf32 };
+    let resnet = Case::square(32, [128, 128], 28, 3, 1, 1);
+    let [cores, tensor] = [Method::Cores, Method::TensorCores].map(|by| by(Tile::Large));
+    for (case, dtype, target, [input, weight]) in [
+        (&resnet, DType::F32, a100, [cores, cores]),
+        (&resnet, DType::F32, tf32, [tensor, tensor]),
+        (&resnet, DType::BF16, a100, [tensor, tensor]),
+        (&resnet, DType::F16, a100, [tensor, tensor]),
+        (&resnet, DType::BF16, old, [cores, cores]),
+        (&resnet, DType::F64, tf32, [Method::Cores(Tile::Medium); 2]),
+        // Too little work to pack for, and one image that does not fill the device.
+        (&Case::square(1, [64, 64], 14, 3, 1, 1), DType::BF16, a100, [Method::Cores(Tile::Medium); 2]),
+        (&Case::square(16, [64, 64], 56, 3, 1, 1), DType::F32, a100, [Method::Cores(Tile::Wide); 2]),
+        (&Case::square(64, [3, 20], 28, 5, 1, 0), DType::F32, a100, [Method::Cores(Tile::Narrow); 2]),
+        (&Case::square(64, [1, 20], 28, 5, 1, 0), DType::F32, tf32, [Method::Depthwise; 2]),
+    ] {
+        let expected = Methods { input, weight };
+        assert_eq!(
+            Methods::choose(&case.shape()?, dtype, &target),
+            expected,
+            "{case:?} {dtype:?} {target:?}"
+        );
+    }
+    Ok(())
+}
+
+/// How the weight's sums are cut does not depend on the device.
+#[test]
+fn cuts_sums_by_the_shape_alone() -> Result<()> {
+    let few = Target { multiprocessors: 1, ..Target::A100 };
+    let many = Target { multiprocessors: 1000, ..few };
+    let needs = Needs { weight: true, bias: true, ..Needs::default() };
+    for case in [
+        Case::square(32, [128, 128], 28, 3, 1, 1),
+        Case::square(64, [3, 64], 224, 7, 2, 3),
+        Case::square(256, [512, 512], 7, 3, 1, 1),
+    ] {
+        for dtype in DTYPES {
+            let [a, b] = [few, many]
+                .map(|target| program(&case.shape().unwrap(), dtype, Activation::Relu, needs, &target));
+            assert_eq!(a?, b?);
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn refuses_what_it_cannot_do() -> Result<()> {
+    let case = Case::square(1, [2, 2], 5, 3, 1, 1);
+    let refused = |case: &Case, dtype, activation| {
+        let shape = case.shape().unwrap();
+        program(&shape, dtype, activation, ALL, &Target::A100).err().map(|error| error.to_string())
+    };
+    let told = refused(&case, DType::F32, Activation::Silu);
+    assert!(told.is_some_and(|told| told.contains("the slope of Silu does not follow from its output")));
+    let told = refused(&case, DType::U8, Activation::Relu);
+    assert!(told.is_some_and(|told| told.contains("expected f32, f64, f16 or bf16, got U8")));
+    let told = refused(&Case { batch: 1 << 30, ..case.clone() }, DType::F32, Activation::Relu);
+    assert!(told.is_some_and(|told| told.contains("pixels in a batch's inputs on a CUDA device")));
+    let shape = case.shape()?;
+    assert!(transposed_program(&shape, shape.output, DType::U8, false, &Target::A100).is_err());
+    let large = Methods { input: Method::Cores(Tile::Large), weight: Method::Cores(Tile::Large) };
+    assert!(program_by(&shape, DType::F64, Activation::Relu, ALL, large).is_err());
+    Ok(())
+}

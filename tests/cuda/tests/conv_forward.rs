@@ -1,0 +1,441 @@
+//! The fused convolution's kernels against the CPU's in f64: every tile, over random settings.
+#![cfg(emulator)]
+
+use candle_core::{DType, Device, Result, Tensor};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use sconce::kernels::activation::Activation;
+use sconce::kernels::conv::cuda::forward::{Options, Tile, Units, Variant, program, program_with, variants};
+use sconce::kernels::conv::{ConvGeometry, ConvShape, Epilogue, conv2d};
+use sconce::kernels::cuda::Target;
+use sconce_cuda_tests::run;
+
+const DTYPES: [DType; 4] = [DType::F32, DType::F64, DType::F16, DType::BF16];
+const TARGET: Target = Target { tf32: true, ..Target::A100 };
+const ACTIVATIONS: [Activation; 9] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::Relu6,
+    Activation::LeakyRelu { negative_slope: 0.2 },
+    Activation::Silu,
+    Activation::Gelu,
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Hardswish,
+];
+
+/// A convolution's setting.
+#[derive(Clone, Debug)]
+struct Setting {
+    input: [usize; 4],
+    weight: [usize; 4],
+    geometry: ConvGeometry,
+    options: Options,
+}
+
+impl Setting {
+    /// Without padding, dilation or an epilogue.
+    fn plain(input: [usize; 4], weight: [usize; 4]) -> Self {
+        Self { input, weight, geometry: ConvGeometry::default(), options: Options::default() }
+    }
+
+    fn shape(&self) -> Result<ConvShape> {
+        ConvShape::new(&self.input, &self.weight, &self.geometry)
+    }
+
+    /// Random operands for a variant, and what comes of them.
+    fn case(&self, dtype: DType, variant: Variant) -> Result<Case> {
+        let (shape, device) = (self.shape()?, Device::Cpu);
+        // Sums of about 1, whatever their length.
+        let spread = 1.0 / (shape.taps().max(1) as f64).sqrt();
+        let random = |dims: &[usize], spread: f64| Tensor::randn(0.0, spread, dims, &device)?.to_dtype(dtype);
+        // The factors as TF32 has them, so that their products are those of f32.
+        let factor = |dims: &[usize], spread: f64| match (dtype, on_tensor_cores(&variant)) {
+            (DType::F32, true) => rounded_to_tf32(&random(dims, spread)?),
+            _ => random(dims, spread),
+        };
+        let given = |is: bool, dims: &[usize]| is.then(|| random(dims, 1.0)).transpose();
+        let channels = [shape.out_channels];
+        let epilogue = Epilogue {
+            scale: given(self.options.scale, &channels)?,
+            shift: given(self.options.shift, &channels)?,
+            residual: given(self.options.residual, &shape.output_dims())?,
+            activation: self.options.activation,
+        };
+        let (input, weight) = (factor(&self.input, 1.0)?, factor(&self.weight, spread)?);
+        let wide = |tensor: &Tensor| tensor.to_dtype(DType::F64);
+        let wide_given = |tensor: &Option<Tensor>| tensor.as_ref().map(wide).transpose();
+        let exact = Epilogue {
+            scale: wide_given(&epilogue.scale)?,
+            shift: wide_given(&epilogue.shift)?,
+            residual: wide_given(&epilogue.residual)?,
+            activation: epilogue.activation,
+        };
+        let want = conv2d(&wide(&input)?, &wide(&weight)?, &self.geometry, &exact, None)?.flatten_all()?;
+        let mut operands = vec![input, weight];
+        operands.extend([epilogue.scale, epilogue.shift, epilogue.residual].into_iter().flatten());
+        Ok(Case { shape, dtype, options: self.options, variant, operands, want })
+    }
+
+    /// Runs a variant on random operands.
+    fn check(&self, dtype: DType, variant: Variant) -> Result<()> {
+        self.case(dtype, variant)?.check()
+    }
+}
+
+/// A setting with its operands and what comes of them.
+struct Case {
+    shape: ConvShape,
+    dtype: DType,
+    options: Options,
+    variant: Variant,
+    operands: Vec<Tensor>,
+    /// In f64.
+    want: Tensor,
+}
+
+impl Case {
+    /// The outputs in f64.
+    fn run(&self) -> Result<Tensor> {
+        let program = program_with(&self.shape, self.dtype, &self.options, self.variant)?;
+        if self.want.elem_count() == 0 {
+            assert!(program.launches.is_empty());
+            return Ok(self.want.clone());
+        }
+        let operands: Vec<&Tensor> = self.operands.iter().collect();
+        run(&program, &operands)?.outputs[0].to_dtype(DType::F64)
+    }
+
+    fn check(&self) -> Result<()> {
+        let got = self.run()?;
+        if got.elem_count() == 0 {
+            return Ok(());
+        }
+        let error = got.sub(&self.want)?.abs()?.max_all()?.to_scalar::<f64>()?;
+        let scale = self.want.abs()?.max_all()?.to_scalar::<f64>()?.max(1.0);
+        let tolerance = match self.dtype {
+            DType::F64 => 1e-12,
+            DType::F32 => 1e-5,
+            DType::F16 => 1e-3,
+            _ => 8e-3,
+        };
+        // NaN, which is what nobody wrote, is not within it either.
+        if error <= tolerance * scale {
+            return Ok(());
+        }
+        candle_core::bail!("{:?}: an error of {error}, of values up to {scale}", self.variant)
+    }
+}
+
+fn on_tensor_cores(variant: &Variant) -> bool {
+    matches!(variant, Variant::Product { tile: Tile { units: Units::TensorCores(_), .. }, .. })
+}
+
+/// To 10 bits behind the point, ties away from zero.
+fn rounded_to_tf32(tensor: &Tensor) -> Result<Tensor> {
+    let round = |x: f32| f32::from_bits((x.to_bits() + 0x1000) & !0x1fff);
+    let values: Vec<f32> = tensor.flatten_all()?.to_vec1::<f32>()?.into_iter().map(round).collect();
+    Tensor::from_vec(values, tensor.shape(), &Device::Cpu)
+}
+
+fn name(variant: &Variant) -> &'static str {
+    match variant {
+        Variant::Depthwise(kernel) => kernel.kernel,
+        Variant::Direct(kernel) => kernel.kernel,
+        Variant::Product { tile, .. } => tile.kernel,
+    }
+}
+
+fn geometries() -> impl Strategy<Value = ConvGeometry> {
+    let axis = || (1usize..4, (0usize..4, 0usize..4), 1usize..4);
+    (axis(), axis()).prop_map(|((sh, (top, bottom), dh), (sw, (left, right), dw))| ConvGeometry {
+        stride: [sh, sw],
+        padding: [[top, bottom], [left, right]],
+        dilation: [dh, dw],
+        groups: 1,
+    })
+}
+
+fn options() -> impl Strategy<Value = Options> {
+    (any::<[bool; 3]>(), prop::sample::select(ACTIVATIONS.to_vec()))
+        .prop_map(|([scale, shift, residual], activation)| Options { scale, shift, residual, activation })
+}
+
+/// Settings whose output has a pixel at least. `channels` are those of a group, in and out.
+fn settings(
+    groups: std::ops::Range<usize>,
+    channels: [std::ops::Range<usize>; 2],
+) -> impl Strategy<Value = Setting> {
+    let [inputs, outputs] = channels;
+    let sizes = ((1usize..14, 1usize..14), (1usize..5, 1usize..5));
+    (0usize..4, (groups, inputs, outputs), sizes, geometries(), options()).prop_filter_map(
+        "an empty output",
+        |(batch, (groups, inputs, outputs), ((h, w), (kh, kw)), geometry, options)| {
+            let geometry = ConvGeometry { groups, ..geometry };
+            geometry.output_size([h, w], [kh, kw])?;
+            let (input, weight) = ([batch, groups * inputs, h, w], [groups * outputs, inputs, kh, kw]);
+            Some(Setting { input, weight, geometry, options })
+        },
+    )
+}
+
+fn random(cases: u32, settings: impl Strategy<Value = Setting>, check: impl Fn(&Setting) -> Result<()>) {
+    let mut runner = TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() });
+    let outcome = runner
+        .run(&settings, |setting| check(&setting).map_err(|error| TestCaseError::fail(error.to_string())));
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// Runs one of the setting's variants that `wanted` asks for, another one for each setting.
+fn one_of(setting: &Setting, dtypes: &[DType], wanted: impl Fn(&Variant) -> bool) -> Result<()> {
+    for dtype in dtypes {
+        let all: Vec<_> = variants(&setting.shape()?, *dtype, &TARGET).into_iter().filter(&wanted).collect();
+        let pick: usize = setting.input.iter().chain(&setting.weight).sum();
+        if let Some(variant) = all.get(pick % all.len().max(1)) {
+            setting.check(*dtype, *variant)?;
+        }
+    }
+    Ok(())
+}
+
+/// The variant that the rule chooses.
+fn chosen(setting: &Setting, dtype: DType, target: &Target) -> Result<Variant> {
+    let shape = setting.shape()?;
+    let chosen = program(&shape, dtype, &setting.options, target)?;
+    for variant in variants(&shape, dtype, target) {
+        if program_with(&shape, dtype, &setting.options, variant)? == chosen {
+            return Ok(variant);
+        }
+    }
+    candle_core::bail!("the rule chose none of the variants for {setting:?}")
+}
+
+#[test]
+fn what_the_rule_chooses_is_right() {
+    random(60, settings(1..4, [1..6, 1..6]), |setting| {
+        DTYPES.into_iter().try_for_each(|dtype| setting.check(dtype, chosen(setting, dtype, &TARGET)?))
+    });
+}
+
+#[test]
+fn scalar_tiles_are_right() {
+    random(200, settings(1..3, [1..8, 1..70]), |setting| {
+        one_of(setting, &[DType::F32], |variant| name(variant).starts_with("conv_scalar"))
+    });
+    random(40, settings(1..3, [1..8, 1..70]), |setting| {
+        one_of(setting, &DTYPES[1..], |variant| name(variant).starts_with("conv_scalar"))
+    });
+}
+
+#[test]
+fn tensor_core_tiles_are_right() {
+    let matrix = |variant: &Variant| name(variant).starts_with("conv_matrix");
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        random(70, settings(1..3, [1..12, 1..70]), |setting| one_of(setting, &[dtype], matrix));
+    }
+}
+
+/// 1×1, where the input is read four pixels at a time.
+#[test]
+fn dense_tiles_are_right() {
+    let sizes = (1usize..3, 1usize..40, 1usize..70, 1usize..10, 1usize..3);
+    let settings = (sizes, options()).prop_map(|((groups, inputs, outputs, width, batch), options)| {
+        let geometry = ConvGeometry { groups, ..ConvGeometry::default() };
+        let (input, weight) = ([batch, groups * inputs, 4, width], [groups * outputs, inputs, 1, 1]);
+        Setting { input, weight, geometry, options }
+    });
+    let dense = |variant: &Variant| name(variant).ends_with("dense");
+    random(70, settings, |setting| one_of(setting, &[DType::F32, DType::F16, DType::BF16], dense));
+}
+
+#[test]
+fn direct_kernels_are_right() {
+    random(200, settings(1..4, [1..4, 1..40]), |setting| {
+        one_of(setting, &DTYPES, |variant| matches!(variant, Variant::Direct(_)))
+    });
+}
+
+#[test]
+fn depthwise_kernels_are_right() {
+    let depthwise = |variant: &Variant| matches!(variant, Variant::Depthwise(_));
+    random(200, settings(1..7, [1..2, 1..3]), |setting| one_of(setting, &DTYPES, depthwise));
+    let sizes =
+        (1usize..4, 1usize..6, (1usize..24, 1usize..24), prop::sample::select(vec![3usize, 5, 7]), 1usize..3);
+    let squares = (sizes, geometries(), options()).prop_filter_map(
+        "an empty output",
+        |((batch, groups, (h, w), size, stride), geometry, options)| {
+            let geometry = ConvGeometry { groups, stride: [stride; 2], dilation: [1; 2], ..geometry };
+            geometry.output_size([h, w], [size; 2])?;
+            Some(Setting { input: [batch, groups, h, w], weight: [groups, 1, size, size], geometry, options })
+        },
+    );
+    random(200, squares, |setting| one_of(setting, &DTYPES, depthwise));
+}
+
+/// The depth in up to 32 slices, which a second launch adds.
+#[test]
+fn slices_are_right() {
+    let deep = settings(1..3, [20..60, 1..20]);
+    random(30, deep, |setting| {
+        one_of(setting, &DTYPES, |variant| matches!(variant, Variant::Product { slices: 2.., .. }))
+    });
+}
+
+/// Each kernel there is with each activation, and what random settings hardly meet.
+#[test]
+fn every_kernel_takes_every_activation() -> Result<()> {
+    let padded = ConvGeometry { padding: [[1; 2]; 2], ..ConvGeometry::default() };
+    let plain = Setting::plain([2, 3, 6, 5], [5, 3, 3, 3]);
+    let mut settings =
+        vec![Setting { geometry: padded, ..plain }, Setting::plain([1, 4, 4, 4], [5, 4, 1, 1])];
+    for (size, stride) in [(3, 1), (3, 2), (5, 1), (5, 2), (7, 1)] {
+        let geometry =
+            ConvGeometry { groups: 2, stride: [stride; 2], padding: [[2; 2]; 2], dilation: [1; 2] };
+        settings.push(Setting { geometry, ..Setting::plain([1, 2, 9, 7], [2, 1, size, size]) });
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for setting in settings {
+        for dtype in DTYPES {
+            for variant in variants(&setting.shape()?, dtype, &TARGET) {
+                if seen.insert(name(&variant)) {
+                    for activation in ACTIVATIONS {
+                        let options = Options { scale: true, shift: true, residual: true, activation };
+                        Setting { options, ..setting.clone() }.check(dtype, variant)?;
+                    }
+                }
+            }
+        }
+    }
+    // 7 scalar tiles, 3 × 8 of tensor cores, 14 direct ones, 3 × 7 + 4 depthwise ones.
+    assert_eq!(seen.len(), 70, "{seen:?}");
+    Ok(())
+}
+
+#[test]
+fn extreme_settings_are_right() -> Result<()> {
+    let geometry = ConvGeometry::default();
+    let wide = ConvGeometry { stride: [9, 7], dilation: [5, 11], padding: [[40, 3], [0, 25]], groups: 1 };
+    let settings = [
+        Setting::plain([1, 1, 1, 1], [1, 1, 1, 1]),
+        // Longer than a word has bits.
+        Setting::plain([1, 2, 1, 90], [3, 2, 1, 70]),
+        Setting::plain([2, 1, 67, 1], [1, 1, 67, 1]),
+        // Nothing but padding.
+        Setting {
+            geometry: ConvGeometry { padding: [[9, 9], [9, 9]], ..geometry },
+            ..Setting::plain([1, 2, 1, 1], [2, 2, 2, 2])
+        },
+        Setting { geometry: wide, ..Setting::plain([2, 3, 8, 9], [4, 3, 4, 3]) },
+        // Steps of any length, which nobody takes.
+        Setting {
+            geometry: ConvGeometry { stride: [usize::MAX; 2], dilation: [usize::MAX; 2], ..geometry },
+            ..Setting::plain([1, 3, 3, 3], [2, 3, 1, 1])
+        },
+        // Sums of no products, and outputs of no channels.
+        Setting {
+            options: Options { shift: true, ..Options::default() },
+            ..Setting::plain([1, 0, 3, 3], [2, 0, 1, 1])
+        },
+        Setting::plain([1, 3, 3, 3], [0, 3, 1, 1]),
+    ];
+    for setting in settings {
+        for dtype in DTYPES {
+            for variant in variants(&setting.shape()?, dtype, &TARGET) {
+                setting.check(dtype, variant)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What the hardware does to factors that TF32 does not have.
+#[test]
+fn tf32_rounds_as_it_says() -> Result<()> {
+    let setting = Setting::plain([1, 40, 12, 12], [40, 40, 3, 3]);
+    let mut tried = 0;
+    for variant in variants(&setting.shape()?, DType::F32, &TARGET).into_iter().filter(on_tensor_cores) {
+        let mut case = setting.case(DType::F32, variant)?;
+        let [input, weight] =
+            [Tensor::randn(0f32, 1., &setting.input, &Device::Cpu)?, case.operands[1].clone()];
+        let exact = [&input, &weight].map(|tensor| tensor.to_dtype(DType::F64));
+        let [exact_input, exact_weight] = exact;
+        let epilogue = Epilogue::default();
+        let want =
+            conv2d(&exact_input?, &exact_weight?, &setting.geometry, &epilogue, None)?.flatten_all()?;
+        case.operands = vec![input, weight];
+        let norm = |tensor: &Tensor| tensor.sqr()?.sum_all()?.to_scalar::<f64>().map(f64::sqrt);
+        let error = norm(&case.run()?.sub(&want)?)? / norm(&want)?;
+        // Not f32, and no worse than rounding to 10 bits.
+        assert!((1e-5..1e-3).contains(&error), "{variant:?}: {error}");
+        tried += 1;
+    }
+    assert!(tried > 5);
+    Ok(())
+}
+
+/// The rows of a few known networks on an H100.
+#[test]
+fn the_rule_knows_its_shapes() -> Result<()> {
+    let target = Target { capability: (9, 0), multiprocessors: 132, shared: 227 << 10, tf32: false };
+    let row = |[batch, inputs, size, outputs, kernel, stride]: [usize; 6], groups: usize| {
+        let geometry =
+            ConvGeometry { stride: [stride; 2], padding: [[kernel / 2; 2]; 2], dilation: [1; 2], groups };
+        let (input, weight) = ([batch, inputs, size, size], [outputs, inputs / groups, kernel, kernel]);
+        Setting { geometry, ..Setting::plain(input, weight) }
+    };
+    let kernel = |setting: &Setting, dtype| chosen(setting, dtype, &target).map(|variant| name(&variant));
+    let slices = |setting: &Setting, dtype| {
+        chosen(setting, dtype, &target).map(|variant| match variant {
+            Variant::Product { slices, .. } => slices,
+            _ => 1,
+        })
+    };
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        // Depthwise: many rows a thread where there are many threads.
+        assert!(kernel(&row([32, 32, 112, 32, 3, 1], 32), dtype)?.ends_with("_3_1_8"));
+        assert!(kernel(&row([1, 512, 14, 512, 3, 1], 512), dtype)?.ends_with("_3_1_2"));
+        assert!(kernel(&row([32, 128, 56, 128, 3, 2], 128), dtype)?.ends_with("_3_2_4"));
+        // Narrow groups, and short sums in few blocks.
+        assert!(kernel(&row([32, 256, 28, 256, 3, 1], 64), dtype)?.contains("direct"));
+        assert!(kernel(&row([1, 1, 28, 20, 5, 1], 1), dtype)?.contains("direct"));
+        // Deep and small: too few tiles for the device.
+        assert!(slices(&row([1, 512, 7, 512, 3, 1], 1), dtype)? > 1);
+        // Large: big tiles, whole.
+        let large = row([32, 256, 56, 256, 3, 1], 1);
+        assert!(kernel(&large, dtype)?.contains("128x128"));
+        assert_eq!(slices(&large, dtype)?, 1);
+    }
+    // First layers without tensor cores.
+    for row in [row([64, 1, 28, 20, 5, 1], 1), row([32, 3, 224, 64, 3, 1], 1), row([32, 3, 224, 64, 7, 2], 1)]
+    {
+        assert!(kernel(&row, DType::F32)?.contains("direct"));
+    }
+    assert!(kernel(&row([32, 256, 56, 256, 3, 1], 1), DType::BF16)?.ends_with("packed"));
+    assert!(kernel(&row([32, 64, 56, 256, 1, 1], 1), DType::BF16)?.ends_with("dense"));
+    // Without tensor cores, and f32 where TF32 is not allowed.
+    let old = Target { capability: (7, 5), ..target };
+    let large = row([32, 256, 56, 256, 3, 1], 1);
+    for (target, dtype) in [(old, DType::F32), (old, DType::BF16), (target, DType::F32), (target, DType::F64)]
+    {
+        assert!(!on_tensor_cores(&chosen(&large, dtype, &target)?));
+    }
+    Ok(())
+}
+
+#[test]
+fn what_no_kernel_takes_is_refused() -> Result<()> {
+    let refused =
+        |setting: &Setting, dtype| match program(&setting.shape()?, dtype, &setting.options, &TARGET) {
+            Err(error) => Ok(error.to_string()),
+            Ok(program) => candle_core::bail!("{program:?}"),
+        };
+    let plain = Setting::plain([1, 3, 8, 8], [4, 3, 3, 3]);
+    assert!(refused(&plain, DType::U8)?.contains("expected f32, f64, f16 or bf16"));
+    let tall = Setting::plain([1, 1, 1 << 30, 1], [1, 1, 1, 1]);
+    assert!(refused(&tall, DType::F32)?.contains("rows with padding"));
+    let many = Setting::plain([1 << 16, 1, 1 << 10, 1 << 10], [1, 1, 1, 1]);
+    assert!(refused(&many, DType::F32)?.contains("output pixels in a batch"));
+    let deep = Setting::plain([1, 1 << 24, 1, 1], [1, 1 << 24, 1, 1]);
+    assert!(refused(&deep, DType::F32)?.contains("products in a sum"));
+    Ok(())
+}
