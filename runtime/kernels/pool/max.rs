@@ -2,6 +2,7 @@
 //! gradient, as in PyTorch.
 
 use super::geometry::{Taps, adaptive_ranges, adaptive_size};
+use super::neighbours::Neighbours;
 use super::{PoolGeometry, composed};
 use crate::kernels::element::{Element, elements, in_single, with_element, with_elements};
 use crate::kernels::float::Float;
@@ -47,21 +48,21 @@ fn largest(x: &Tensor, pool: MaxPool) -> Result<Tensor> {
     }
 }
 
-struct MaxPool {
+pub(super) struct MaxPool {
     /// What each row of the output sees of the rows of the input.
-    rows: Vec<Taps>,
-    columns: Vec<Taps>,
-    input: [usize; 2],
+    pub rows: Vec<Taps>,
+    pub columns: Vec<Taps>,
+    pub input: [usize; 2],
     /// The same as `columns`, where a loop of its own is worth while.
     across: Option<Across>,
 }
 
 /// Windows of neighbouring columns, each a stride from the last.
 #[derive(Clone, Copy, Default)]
-struct Across {
-    kernel: usize,
-    stride: usize,
-    padding: usize,
+pub(super) struct Across {
+    pub kernel: usize,
+    pub stride: usize,
+    pub padding: usize,
 }
 
 impl Across {
@@ -81,7 +82,12 @@ impl MaxPool {
     fn gradient<E: Element>(&self, x: &[E], y: &[E], grad: &[E]) -> Vec<E> {
         let [from, to] = [self.input, self.output()].map(|[h, w]| h * w);
         map_planes(x, from, from, |first, x, dx| {
-            let outputs = y[first * to..].chunks(to).zip(grad[first * to..].chunks(to));
+            let range = first * to..first * to + x.len() / from * to;
+            let (y, grad) = (&y[range.clone()], &grad[range]);
+            if let Some(across) = self.across {
+                return dispatch_loops(Neighbours { pool: self, across, x, y, grad, dx });
+            }
+            let outputs = y.chunks(to).zip(grad.chunks(to));
             for ((x, dx), (y, grad)) in x.chunks(from).zip(dx.chunks_mut(from)).zip(outputs) {
                 self.scatter(x, y, grad, dx);
             }
@@ -89,7 +95,7 @@ impl MaxPool {
     }
 
     /// Adds each output's gradient to that of the element that was its window's maximum.
-    fn scatter<E: Element>(&self, x: &[E], y: &[E], grad: &[E], dx: &mut [E]) {
+    pub(super) fn scatter<E: Element>(&self, x: &[E], y: &[E], grad: &[E], dx: &mut [E]) {
         let columns: Vec<Option<Run>> = self.columns.iter().map(Run::of).collect();
         let outputs = y.chunks(columns.len()).zip(grad.chunks(columns.len()));
         for (rows, (y, grad)) in self.rows.iter().zip(outputs) {

@@ -6,6 +6,7 @@ mod composed;
 mod geometry;
 mod line;
 mod max;
+mod neighbours;
 
 pub use average::{adaptive_avg_pool2d, avg_pool2d};
 pub use geometry::PoolGeometry;
