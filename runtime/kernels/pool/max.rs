@@ -22,7 +22,8 @@ pub fn max_pool2d(x: &Tensor, geometry: &PoolGeometry) -> Result<Tensor> {
     let input = input_size(NAME, x)?;
     let output = geometry.output_size(input)?;
     let [rows, columns] = [0, 1].map(|axis| geometry.taps(axis, input[axis], output[axis]));
-    largest(x, MaxPool { rows, columns, input, across: Across::of(geometry) })
+    let [down, across] = [0, 1].map(|axis| Across::of(geometry, axis));
+    largest(x, MaxPool { rows, columns, input, across: across.filter(Across::is_common), down })
 }
 
 /// The largest elements of `[batch, channels, height, width]` or `[channels, height, width]` in a grid of
@@ -37,7 +38,7 @@ pub fn adaptive_max_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tenso
     let [rows, columns] = [0, 1].map(|axis| -> Vec<Taps> {
         adaptive_ranges(input[axis], output[axis]).map(|range| range.step_by(1)).collect()
     });
-    largest(x, MaxPool { rows, columns, input, across: None })
+    largest(x, MaxPool { rows, columns, input, across: None, down: None })
 }
 
 fn largest(x: &Tensor, pool: MaxPool) -> Result<Tensor> {
@@ -55,9 +56,11 @@ pub(super) struct MaxPool {
     pub input: [usize; 2],
     /// The same as `columns`, where a loop of its own is worth while.
     across: Option<Across>,
+    /// The same as `rows`, where windows are small and leave no gap.
+    down: Option<Across>,
 }
 
-/// Windows of neighbouring columns, each a stride from the last.
+/// Windows of neighbouring columns, or rows, each a stride from the last.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Across {
     pub kernel: usize,
@@ -66,16 +69,20 @@ pub(super) struct Across {
 }
 
 impl Across {
-    /// The windows that networks use most.
-    fn of(geometry: &PoolGeometry) -> Option<Self> {
-        let [kernel, stride, padding] = [geometry.kernel[1], geometry.stride[1], geometry.padding[1]];
-        let common = matches!((kernel, stride), (2, 2) | (3, 2) | (3, 1)) && geometry.dilation[1] == 1;
-        common.then_some(Self { kernel, stride, padding })
+    fn of(geometry: &PoolGeometry, axis: usize) -> Option<Self> {
+        let PoolGeometry { kernel, stride, padding, dilation, .. } = geometry;
+        let windows = Self { kernel: kernel[axis], stride: stride[axis], padding: padding[axis] };
+        (dilation[axis] == 1 && windows.kernel <= 8 && windows.stride <= windows.kernel).then_some(windows)
+    }
+
+    /// Whether these are windows that networks use most.
+    fn is_common(&self) -> bool {
+        matches!((self.kernel, self.stride), (2, 2) | (3, 2) | (3, 1))
     }
 }
 
 impl MaxPool {
-    fn output(&self) -> [usize; 2] {
+    pub(super) fn output(&self) -> [usize; 2] {
         [self.rows.len(), self.columns.len()]
     }
 
@@ -84,8 +91,8 @@ impl MaxPool {
         map_planes(x, from, from, |first, x, dx| {
             let range = first * to..first * to + x.len() / from * to;
             let (y, grad) = (&y[range.clone()], &grad[range]);
-            if let Some(across) = self.across {
-                return dispatch_loops(Neighbours { pool: self, across, x, y, grad, dx });
+            if let (Some(down), Some(across)) = (self.down, self.across) {
+                return dispatch_loops(Neighbours { pool: self, windows: [down, across], x, y, grad, dx });
             }
             let outputs = y.chunks(to).zip(grad.chunks(to));
             for ((x, dx), (y, grad)) in x.chunks(from).zip(dx.chunks_mut(from)).zip(outputs) {
@@ -194,7 +201,7 @@ impl<E: Element> Kernel for Forward<'_, E> {
     /// across: the strided part is one row long.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let MaxPool { rows, columns, input: [h, w], across: regular } = self.pool;
+        let MaxPool { rows, columns, input: [h, w], across: regular, .. } = self.pool;
         let Across { kernel, stride, padding } = regular.unwrap_or_default();
         // The columns that windows reach, padding included: what no element fills stays -∞.
         let reach = (columns.len() - 1) * stride + kernel;
