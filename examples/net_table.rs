@@ -56,6 +56,7 @@ fn main() -> Result<()> {
     for name in &nets {
         println!("{name},{batch},{:.3}", with_network(name, Inference { batch, clock })?);
     }
+    sconce::train::keep_memory();
     println!("train step,batch,sconce");
     for (name, batch) in &train {
         println!("{name},{batch},{:.3}", with_network(name, Training { batch: *batch, clock })?);

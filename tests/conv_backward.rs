@@ -238,6 +238,13 @@ proptest! {
         check(&Case { channels: [1, multiplier], geometry, ..case }, Activation::Relu);
     }
 
+    /// So many output channels that the weight's gradient takes vectors of them, in blocks of every width.
+    #[test]
+    fn agrees_with_plain_loops_with_many_channels(case in cases(), inputs in 1usize..=3, outputs in 8usize..=140) {
+        let geometry = ConvGeometry { groups: if outputs < 24 { case.geometry.groups } else { 1 }, ..case.geometry };
+        check(&Case { channels: [inputs, outputs], geometry, ..case }, Activation::Relu);
+    }
+
     #[test]
     fn agrees_with_candle(batch in 1usize..=3, channels in [1usize..=8, 1usize..=8], size in 3usize..=20,
                           kernel in 1usize..=3, stride in 1usize..=3, padding in 0usize..=2) {
@@ -343,6 +350,7 @@ fn agrees_with_plain_loops_at_size() {
         Case::new(2, [30, 70], 13, 1, 1, 0),
         Case::new(2, [30, 70], 13, 1, 2, 0),
         Case::new(1, [2, 5], 70, 1, 1, 0),
+        Case::new(5, [70, 64], 7, 3, 1, 1),
         depthwise,
     ] {
         check(&case, Activation::Relu);
@@ -351,7 +359,12 @@ fn agrees_with_plain_loops_at_size() {
 
 #[test]
 fn is_bit_equal_for_any_number_of_threads() -> Result<()> {
-    for case in [Case::new(16, [1, 8], 28, 5, 1, 0), Case::new(5, [20, 20], 24, 5, 2, 2)] {
+    for case in [
+        Case::new(16, [1, 6], 28, 5, 1, 0),
+        Case::new(16, [1, 8], 28, 5, 1, 0),
+        Case::new(5, [20, 20], 24, 5, 2, 2),
+        Case::new(3, [40, 130], 14, 3, 1, 1),
+    ] {
         let tensors = tensors(&case, DType::F32)?;
         let with = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -154,6 +154,41 @@ fn nan_wins_and_the_first_of_equal_maxima_gets_the_gradient() -> Result<()> {
     Ok(())
 }
 
+/// Of equal maxima, which are many after a ReLU, the first in a window gets the gradient.
+#[test]
+fn many_equal_maxima() -> Result<()> {
+    let mut numbers = Numbers::new(7);
+    for (kernel, stride, padding) in [(2, 2, 0), (3, 2, 1), (3, 1, 1), (3, 2, 0)] {
+        let geometry =
+            PoolGeometry { stride: [stride; 2], padding: [padding; 2], ..PoolGeometry::new([kernel; 2]) };
+        for [h, w] in [[5, 4], [9, 23], [16, 16]] {
+            let x = numbers.tensor(&[2, h, w], 2.0).round()?.relu()?;
+            let output = geometry.output_size([h, w])?;
+            let cotangent = numbers.tensor(&[2, output[0], output[1]], 1.0);
+            let (_, dx) = gradients(|x| max_pool2d(&x[0], &geometry), &[x.clone()], &cotangent)?;
+            let (at, grad) = (values(&x)?, values(&cotangent)?);
+            let mut expected = vec![0.0; at.len()];
+            for (i, grad) in grad.iter().enumerate() {
+                let (plane, row, column) =
+                    (i / output[1] / output[0], i / output[1] % output[0], i % output[1]);
+                let taps = (0..kernel).flat_map(|y| (0..kernel).map(move |x| (y, x)));
+                let inside = taps.filter_map(|(y, x)| {
+                    let (y, x) = (
+                        (row * stride + y).checked_sub(padding)?,
+                        (column * stride + x).checked_sub(padding)?,
+                    );
+                    (y < h && x < w).then_some((plane * h + y) * w + x)
+                });
+                let first = inside.reduce(|best, place| if at[place] > at[best] { place } else { best });
+                expected[first.expect("a window of elements")] += grad;
+            }
+            let expected = Tensor::from_vec(expected, x.shape(), x.device())?;
+            check_close("gradient", &dx[0], &expected, 1e-12)?;
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn bad_input_is_named() -> Result<()> {
     let x = Tensor::zeros((1, 2, 4, 5), DType::F32, &Device::Cpu)?;

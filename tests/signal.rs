@@ -31,6 +31,16 @@ fn a_sole_holder_extends_the_convolution() -> Result<()> {
 }
 
 #[test]
+fn a_batch_norm_in_training_takes_what_follows() -> Result<()> {
+    let conv = Conv2d::config(3, 4, 3).padding(1).bias(false).init(&Device::Cpu)?;
+    let norm = BatchNorm::config(4).init(&Device::Cpu)?;
+    let (x, r) = (image(3)?, image(4)?);
+    let run = || relu(norm.call(conv.call((&x).into(), Mode::Train), Mode::Train) + &r).into_tensor();
+    assert_eq!(operations(run)?, ["conv2d", "batch_norm + residual + relu"]);
+    close(&run()?, &sconce::no_fusion(run)?)
+}
+
+#[test]
 fn no_fusion_runs_each_operation_alone() -> Result<()> {
     let conv = Conv2d::config(3, 4, 3).init(&Device::Cpu)?;
     let x = image(3)?;

@@ -4,6 +4,7 @@
 use super::float::Float;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
+use std::mem::MaybeUninit;
 
 /// An element that kernels read, compute in and write. Halves are no such elements: see [`in_single`].
 pub(crate) trait Element: Float {
@@ -78,6 +79,18 @@ pub(crate) fn compute_dtype(dtype: DType) -> DType {
 /// `len` zeros; fresh pages from the system where the type allows it.
 pub(crate) fn zeros<E: Element>(len: usize) -> Vec<E> {
     vec![E::zero(); len]
+}
+
+/// A vector of `len` elements, without a pass that clears it first.
+///
+/// # Safety
+/// `fill` initialises every element it is given.
+pub(crate) unsafe fn written<E>(len: usize, fill: impl FnOnce(&mut [MaybeUninit<E>])) -> Vec<E> {
+    let mut elements = Vec::with_capacity(len);
+    fill(&mut elements.spare_capacity_mut()[..len]);
+    // SAFETY: there is room for `len` elements, and the caller promises that they are initialised.
+    unsafe { elements.set_len(len) };
+    elements
 }
 
 /// The elements of a contiguous layout, in row-major order.

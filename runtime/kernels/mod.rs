@@ -13,6 +13,7 @@ pub mod embedding;
 pub(crate) mod empty;
 pub mod float;
 pub(crate) mod mapped;
+pub(crate) mod memory;
 pub mod norm;
 pub mod pad;
 pub(crate) mod parallel;

@@ -2,14 +2,15 @@
 
 mod composed;
 pub mod cuda;
+mod loops;
+mod op;
 
+use super::activation::{self, Activation};
 use super::channels::Channels;
 use super::cuda::runs_on;
-use super::element::{
-    Element, compute_dtype, elements, in_single, widened, with_element, with_elements, zeros,
-};
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, WithDType, bail};
+use super::element::{Element, compute_dtype, in_single, widened, with_element, with_elements};
+use candle_core::{DType, Result, Tensor, bail};
+use op::Normalize;
 
 const NAME: &str = "batch_norm";
 
@@ -28,30 +29,99 @@ pub fn batch_norm_train(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Result<(Tensor, Tensor, Tensor)> {
+    if !x.device().is_cpu() {
+        let view = several_values(x)?;
+        let [weight, bias] = affine(x, view, weight, bias)?;
+        // An empty batch has no statistics, and nothing that would be normalised by them.
+        if runs_on(x.device()) && view.per_channel() > 0 {
+            return cuda::batch_norm_train(x, view, &[weight, bias], eps);
+        }
+        return composed::train(x, &weight, &bias, eps);
+    }
+    let wide = widened(x)?.contiguous()?;
+    let norm = BatchNorm::of(&wide, weight, bias, eps)?;
+    let y = norm.apply(&wide, None, Activation::Identity)?.to_dtype(x.dtype())?;
+    let [mean, variance] = norm.statistics()?;
+    Ok((y, mean, variance))
+}
+
+/// What a channel can be normalised by: a view of an input with more than one value a channel, or none.
+fn several_values(x: &Tensor) -> Result<Channels> {
     let view = Channels::of(NAME, x)?;
     if view.per_channel() == 1 {
         bail!("{NAME}: expected more than one value a channel to train on, got an input {:?}", x.dims());
     }
-    let [weight, bias] = affine(x, view, weight, bias)?;
-    // An empty batch has no statistics, and nothing that would be normalised by them.
-    if runs_on(x.device()) && view.per_channel() > 0 {
-        return cuda::batch_norm_train(x, view, &[weight, bias], eps);
+    Ok(view)
+}
+
+/// A batch's own statistics and an affine map, ready to normalise it.
+pub(crate) struct BatchNorm {
+    view: Channels,
+    mean: Vec<f64>,
+    variance: Vec<f64>,
+    eps: f64,
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl BatchNorm {
+    /// Whether [`BatchNorm::of`] is for this input: on the CPU, of f32 or f64.
+    pub fn takes(x: &Tensor) -> bool {
+        x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64)
     }
-    if !x.device().is_cpu() {
-        return composed::train(x, &weight, &bias, eps);
+
+    /// The statistics of `x`, one pass over memory.
+    ///
+    /// # Errors
+    /// As of [`batch_norm_train`].
+    pub fn of(x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Result<Self> {
+        let view = several_values(x)?;
+        let [weight, bias] = affine(x, view, weight, bias)?;
+        let moments = with_element!(NAME, x.dtype(), E => with_elements::<E, _>(x, |x| moments(view, x)))?;
+        let mean = moments.iter().map(|moments| moments.mean).collect();
+        let variance = moments.iter().map(|moments| moments.squares / moments.count).collect();
+        Ok(Self { view, mean, variance, eps, weight, bias })
     }
-    let wide = widened(x)?.contiguous()?;
-    let moments = with_element!(NAME, wide.dtype(), E => with_elements::<E, _>(&wide, |x| moments(view, x)))?;
-    let mean: Vec<f64> = moments.iter().map(|moments| moments.mean).collect();
-    let variance: Vec<f64> = moments.iter().map(|moments| moments.squares / moments.count).collect();
-    // An empty batch has no variance, and nothing that would be scaled by it.
-    let spread = |variance: &f64| if view.per_channel() == 0 { 1.0 } else { (variance + eps).sqrt() };
-    let inv_std = variance.iter().map(|variance| 1.0 / spread(variance)).collect();
-    let op = Normalize { view, mean: mean.clone(), inv_std, of_batch: true };
-    let y = wide.apply_op3(&weight, &bias, op)?.to_dtype(x.dtype())?;
-    let statistic =
-        |values| Tensor::from_vec(values, view.channels, x.device())?.to_dtype(compute_dtype(x.dtype()));
-    Ok((y, statistic(mean)?, statistic(variance)?))
+
+    pub fn channels(&self) -> usize {
+        self.view.channels
+    }
+
+    /// Mean and biased variance, `[channels]`.
+    pub fn statistics(&self) -> Result<[Tensor; 2]> {
+        let tensor = |values: &Vec<f64>| {
+            Tensor::from_slice(values, self.view.channels, self.weight.device())?
+                .to_dtype(self.weight.dtype())
+        };
+        Ok([tensor(&self.mean)?, tensor(&self.variance)?])
+    }
+
+    /// `activation(norm(x) + residual)` of the `x` that the statistics are of, in one pass where the
+    /// activation's slope can be told from its output.
+    pub fn apply(&self, x: &Tensor, residual: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
+        // An empty batch has no variance, and nothing that would be scaled by it.
+        let empty = self.view.per_channel() == 0;
+        let spread = |variance: &f64| if empty { 1.0 } else { (variance + self.eps).sqrt() };
+        let fused = activation.saves_output();
+        let op = Normalize {
+            view: self.view,
+            mean: self.mean.clone(),
+            inv_std: self.variance.iter().map(|variance| 1.0 / spread(variance)).collect(),
+            of_batch: true,
+            activation: if fused { activation } else { Activation::Identity },
+            residual: residual.is_some(),
+        };
+        let x = x.contiguous()?;
+        let y = match residual {
+            // An operation has three tensors at most.
+            Some(residual) => {
+                let affine = Tensor::cat(&[&self.weight, &self.bias], 0)?;
+                x.apply_op3(&affine, &residual.contiguous()?, op)?
+            }
+            None => x.apply_op3(&self.weight, &self.bias, op)?,
+        };
+        if fused { Ok(y) } else { activation::apply(activation, &y) }
+    }
 }
 
 /// Normalises each channel of `[batch, channels, ...]` by the given `mean` and `var`, then applies
@@ -80,7 +150,8 @@ pub fn batch_norm_eval(
     let mean = mean.to_dtype(DType::F64)?.to_vec1::<f64>()?;
     let variance = var.to_dtype(DType::F64)?.to_vec1::<f64>()?;
     let inv_std = variance.iter().map(|variance| 1.0 / (variance + eps).sqrt()).collect();
-    let op = Normalize { view, mean, inv_std, of_batch: false };
+    let activation = Activation::Identity;
+    let op = Normalize { view, mean, inv_std, of_batch: false, activation, residual: false };
     in_single(x, |x| x.contiguous()?.apply_op3(&weight, &bias, op))
 }
 
@@ -135,101 +206,4 @@ fn moments<E: Element>(view: Channels, x: &[E]) -> Vec<Moments> {
         Moments { count, mean, squares }
     };
     view.reduce(fold, Moments::join)
-}
-
-/// `(x - mean) · inv_std · weight + bias`.
-struct Normalize {
-    view: Channels,
-    mean: Vec<f64>,
-    inv_std: Vec<f64>,
-    /// Whether the statistics are those of `x` itself, and so depend on it.
-    of_batch: bool,
-}
-
-impl CustomOp3 for Normalize {
-    fn name(&self) -> &'static str {
-        NAME
-    }
-
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        with_element!(NAME, x.dtype(), E => {
-            let weight = elements::<E>(weight, weight_layout)?;
-            let bias = elements::<E>(bias, bias_layout)?;
-            let y = self.normalize::<E>(elements(x, x_layout)?, weight, bias);
-            Ok((E::to_cpu_storage_owned(y), x_layout.shape().clone()))
-        })
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let (dx, sums) = with_element!(NAME, x.dtype(), E => {
-            let weight = weight.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-            let (dx, sums) = with_elements::<E, _>(x, |x| {
-                with_elements(grad, |grad| {
-                    let sums = self.sums::<E>(x, grad);
-                    (self.gradient(x, grad, &weight, &sums), sums)
-                })
-            })??;
-            Ok::<_, candle_core::Error>((Tensor::from_vec(dx, x.shape(), x.device())?, sums))
-        })?;
-        let parameter = |tensor: &Tensor, values: Vec<f64>| {
-            Tensor::from_vec(values, tensor.shape(), tensor.device())?.to_dtype(tensor.dtype())
-        };
-        let scaled = sums.iter().zip(&self.inv_std).map(|([_, product], inv_std)| product * inv_std);
-        let dw = parameter(weight, scaled.collect())?;
-        let db = parameter(bias, sums.iter().map(|[sum, _]| *sum).collect())?;
-        Ok((Some(dx), weight.track_op().then_some(dw), bias.track_op().then_some(db)))
-    }
-}
-
-impl Normalize {
-    fn normalize<E: Element>(&self, x: &[E], weight: &[E], bias: &[E]) -> Vec<E> {
-        let mut y = zeros::<E>(x.len());
-        self.view.for_each_plane(&mut y, |channel, range, y| {
-            let mean = E::from_f64(self.mean[channel]);
-            let scale = E::from_f64(self.inv_std[channel]) * weight[channel];
-            for (y, x) in y.iter_mut().zip(&x[range]) {
-                *y = (*x - mean) * scale + bias[channel];
-            }
-        });
-        y
-    }
-
-    /// For each channel, the sum of the gradient and that of its product with `x - mean`.
-    fn sums<E: Element>(&self, x: &[E], grad: &[E]) -> Vec<[f64; 2]> {
-        self.view.sums(x, grad, |channel, x, grad| [grad, grad * (x - self.mean[channel])])
-    }
-
-    /// `weight · inv_std · (grad - mean(grad) - x̂ · mean(grad · x̂))`, without the means where the
-    /// statistics are constants.
-    fn gradient<E: Element>(&self, x: &[E], grad: &[E], weight: &[f64], sums: &[[f64; 2]]) -> Vec<E> {
-        let count = self.view.per_channel() as f64;
-        let mut dx = zeros::<E>(x.len());
-        self.view.for_each_plane(&mut dx, |channel, range, dx| {
-            let [sum, product] = if self.of_batch { sums[channel] } else { [0.0; 2] };
-            let inv_std = self.inv_std[channel];
-            let scale = E::from_f64(weight[channel] * inv_std);
-            let mean = E::from_f64(self.mean[channel]);
-            let shift = E::from_f64(sum / count);
-            let slope = E::from_f64(product * inv_std * inv_std / count);
-            for ((dx, x), grad) in dx.iter_mut().zip(&x[range.clone()]).zip(&grad[range]) {
-                *dx = (*grad - shift - (*x - mean) * slope) * scale;
-            }
-        });
-        dx
-    }
 }

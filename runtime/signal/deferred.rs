@@ -1,11 +1,11 @@
-//! A convolution or matrix product that has not run, with the epilogue collected so far.
+//! A convolution, matrix product or normalisation that has not run, with the epilogue collected so far.
 
 use std::fmt;
 use std::sync::OnceLock;
 
 use candle_core::{Shape, Tensor};
 
-use super::{Convolution, Product};
+use super::{Convolution, Normalization, Product};
 use crate::kernels::activation::Activation;
 use crate::kernels::conv::Epilogue;
 use crate::scope::{self, Path};
@@ -25,6 +25,7 @@ pub(crate) enum Step {
 pub(crate) enum Operation {
     Convolution(Convolution),
     Product(Product),
+    Normalization(Normalization),
 }
 
 /// An operation on its way to becoming one launch.
@@ -48,6 +49,12 @@ impl Deferred {
         Self::new(Operation::Product(product), bias, output)
     }
 
+    /// A batch that its own statistics will normalise.
+    pub(crate) fn normalization(normalization: Normalization) -> Self {
+        let shape = normalization.input.shape().clone();
+        Self::new(Operation::Normalization(normalization), None, shape)
+    }
+
     fn new(operation: Operation, bias: Option<Tensor>, shape: Shape) -> Self {
         Self {
             operation,
@@ -68,6 +75,7 @@ impl Deferred {
         match &self.operation {
             Operation::Convolution(convolution) => &convolution.input,
             Operation::Product(product) => &product.input,
+            Operation::Normalization(normalization) => &normalization.input,
         }
     }
 
@@ -101,7 +109,7 @@ impl Deferred {
     }
 
     pub(crate) fn takes_residual(&self, shape: &Shape) -> bool {
-        matches!(self.operation, Operation::Convolution(_))
+        !matches!(self.operation, Operation::Product(_))
             && self.epilogue.residual.is_none()
             && self.epilogue.activation == Activation::Identity
             && self.shape == *shape
@@ -122,6 +130,7 @@ impl Deferred {
         let result = match &self.operation {
             Operation::Convolution(convolution) => convolution.run(&self.epilogue),
             Operation::Product(product) => product.run(&self.epilogue),
+            Operation::Normalization(normalization) => normalization.run(&self.epilogue),
         };
         result.map_err(|error| Error::from(error).in_layer(&self.operation).at(&self.path))
     }
@@ -133,6 +142,7 @@ impl fmt::Display for Operation {
         match self {
             Self::Convolution(convolution) => convolution.fmt(f),
             Self::Product(product) => product.fmt(f),
+            Self::Normalization(normalization) => normalization.fmt(f),
         }
     }
 }
@@ -144,6 +154,7 @@ impl fmt::Display for Deferred {
         f.write_str(match &self.operation {
             Operation::Convolution(convolution) => convolution.name(),
             Operation::Product(_) => "linear",
+            Operation::Normalization(_) => "batch_norm",
         })?;
         match (self.affine, shift) {
             (true, _) => f.write_str(" + batch_norm")?,

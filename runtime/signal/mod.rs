@@ -5,12 +5,14 @@ mod convolution;
 mod deferred;
 mod linear;
 mod methods;
+mod normalization;
 mod operators;
 mod outcome;
 
 pub(crate) use convolution::{Convolution, conv_label};
 pub(crate) use deferred::{Deferred, Step};
 pub(crate) use linear::Product;
+pub(crate) use normalization::Normalization;
 pub use outcome::{Finish, Outcome};
 
 use std::sync::Arc;

@@ -3,6 +3,7 @@
 
 use super::cuda::{self, Kind};
 use super::geometry::{Taps, adaptive_ranges, adaptive_size};
+use super::neighbours::Neighbours;
 use super::{PoolGeometry, composed};
 use crate::kernels::cuda::runs_on;
 use crate::kernels::element::{Element, elements, in_single, with_element, with_elements};
@@ -26,7 +27,8 @@ pub fn max_pool2d(x: &Tensor, geometry: &PoolGeometry) -> Result<Tensor> {
         return cuda::pool(x, [input, output], Some(*geometry), Kind::Max);
     }
     let [rows, columns] = [0, 1].map(|axis| geometry.taps(axis, input[axis], output[axis]));
-    largest(x, MaxPool { rows, columns, input, across: Across::of(geometry) })
+    let [down, across] = [0, 1].map(|axis| Across::of(geometry, axis));
+    largest(x, MaxPool { rows, columns, input, across: across.filter(Across::is_common), down })
 }
 
 /// The largest elements of `[batch, channels, height, width]` or `[channels, height, width]` in a grid of
@@ -44,7 +46,7 @@ pub fn adaptive_max_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tenso
     let [rows, columns] = [0, 1].map(|axis| -> Vec<Taps> {
         adaptive_ranges(input[axis], output[axis]).map(|range| range.step_by(1)).collect()
     });
-    largest(x, MaxPool { rows, columns, input, across: None })
+    largest(x, MaxPool { rows, columns, input, across: None, down: None })
 }
 
 fn largest(x: &Tensor, pool: MaxPool) -> Result<Tensor> {
@@ -55,41 +57,52 @@ fn largest(x: &Tensor, pool: MaxPool) -> Result<Tensor> {
     }
 }
 
-struct MaxPool {
+pub(super) struct MaxPool {
     /// What each row of the output sees of the rows of the input.
-    rows: Vec<Taps>,
-    columns: Vec<Taps>,
-    input: [usize; 2],
+    pub rows: Vec<Taps>,
+    pub columns: Vec<Taps>,
+    pub input: [usize; 2],
     /// The same as `columns`, where a loop of its own is worth while.
     across: Option<Across>,
+    /// The same as `rows`, where windows are small and leave no gap.
+    down: Option<Across>,
 }
 
-/// Windows of neighbouring columns, each a stride from the last.
+/// Windows of neighbouring columns, or rows, each a stride from the last.
 #[derive(Clone, Copy, Default)]
-struct Across {
-    kernel: usize,
-    stride: usize,
-    padding: usize,
+pub(super) struct Across {
+    pub kernel: usize,
+    pub stride: usize,
+    pub padding: usize,
 }
 
 impl Across {
-    /// The windows that networks use most.
-    fn of(geometry: &PoolGeometry) -> Option<Self> {
-        let [kernel, stride, padding] = [geometry.kernel[1], geometry.stride[1], geometry.padding[1]];
-        let common = matches!((kernel, stride), (2, 2) | (3, 2) | (3, 1)) && geometry.dilation[1] == 1;
-        common.then_some(Self { kernel, stride, padding })
+    fn of(geometry: &PoolGeometry, axis: usize) -> Option<Self> {
+        let PoolGeometry { kernel, stride, padding, dilation, .. } = geometry;
+        let windows = Self { kernel: kernel[axis], stride: stride[axis], padding: padding[axis] };
+        (dilation[axis] == 1 && windows.kernel <= 8 && windows.stride <= windows.kernel).then_some(windows)
+    }
+
+    /// Whether these are windows that networks use most.
+    fn is_common(&self) -> bool {
+        matches!((self.kernel, self.stride), (2, 2) | (3, 2) | (3, 1))
     }
 }
 
 impl MaxPool {
-    fn output(&self) -> [usize; 2] {
+    pub(super) fn output(&self) -> [usize; 2] {
         [self.rows.len(), self.columns.len()]
     }
 
     fn gradient<E: Element>(&self, x: &[E], y: &[E], grad: &[E]) -> Vec<E> {
         let [from, to] = [self.input, self.output()].map(|[h, w]| h * w);
         map_planes(x, from, from, |first, x, dx| {
-            let outputs = y[first * to..].chunks(to).zip(grad[first * to..].chunks(to));
+            let range = first * to..first * to + x.len() / from * to;
+            let (y, grad) = (&y[range.clone()], &grad[range]);
+            if let (Some(down), Some(across)) = (self.down, self.across) {
+                return dispatch_loops(Neighbours { pool: self, windows: [down, across], x, y, grad, dx });
+            }
+            let outputs = y.chunks(to).zip(grad.chunks(to));
             for ((x, dx), (y, grad)) in x.chunks(from).zip(dx.chunks_mut(from)).zip(outputs) {
                 self.scatter(x, y, grad, dx);
             }
@@ -97,7 +110,7 @@ impl MaxPool {
     }
 
     /// Adds each output's gradient to that of the element that was its window's maximum.
-    fn scatter<E: Element>(&self, x: &[E], y: &[E], grad: &[E], dx: &mut [E]) {
+    pub(super) fn scatter<E: Element>(&self, x: &[E], y: &[E], grad: &[E], dx: &mut [E]) {
         let columns: Vec<Option<Run>> = self.columns.iter().map(Run::of).collect();
         let outputs = y.chunks(columns.len()).zip(grad.chunks(columns.len()));
         for (rows, (y, grad)) in self.rows.iter().zip(outputs) {
@@ -196,7 +209,7 @@ impl<E: Element> Kernel for Forward<'_, E> {
     /// across: the strided part is one row long.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let MaxPool { rows, columns, input: [h, w], across: regular } = self.pool;
+        let MaxPool { rows, columns, input: [h, w], across: regular, .. } = self.pool;
         let Across { kernel, stride, padding } = regular.unwrap_or_default();
         // The columns that windows reach, padding included: what no element fills stays -∞.
         let reach = (columns.len() - 1) * stride + kernel;

@@ -7,6 +7,7 @@ pub mod cuda;
 mod geometry;
 mod line;
 mod max;
+mod neighbours;
 
 pub use average::{adaptive_avg_pool2d, avg_pool2d};
 pub use geometry::PoolGeometry;

@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::kernels::norm;
 use crate::layers::printed;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
-use crate::signal::Signal;
+use crate::signal::{Deferred, Normalization, Signal};
 use crate::{Error, Result};
 
 /// Normalises each channel of `[batch, channels, …]`: Ioffe and Szegedy 2015.
@@ -45,10 +45,11 @@ impl BatchNorm {
         Err(Error::msg(format!("expected an input [batch, {channels}, …], got {dims:?}")))
     }
 
-    /// The batch's own statistics, which training blends into the running ones.
-    fn train(&self, x: &Tensor) -> Result<Tensor> {
-        let Settings { num_features, eps, momentum, .. } = self.0.settings;
-        let values = x.elem_count() / num_features.max(1);
+    /// Normalises by the batch's own statistics, which training blends into the running ones; a residual and
+    /// an activation that follow run together with it.
+    fn train(&self, x: Tensor) -> Result<Signal> {
+        let eps = self.0.settings.eps;
+        let values = x.elem_count() / self.0.settings.num_features.max(1);
         if values == 1 {
             let shape = x.dims();
             return Err(Error::msg(format!(
@@ -56,16 +57,30 @@ impl BatchNorm {
             )));
         }
         let (weight, bias) = self.0.parameters();
-        let (y, mean, var) = norm::batch_norm_train(x, weight, bias, eps)?;
+        if norm::BatchNorm::takes(&x) {
+            let norm = norm::BatchNorm::of(&x, weight, bias, eps)?;
+            self.remember(values, norm.statistics()?)?;
+            return Ok(Signal::deferred(Deferred::normalization(Normalization { input: x, norm })));
+        }
+        let (y, mean, var) = norm::batch_norm_train(&x, weight, bias, eps)?;
+        self.remember(values, [mean, var])?;
+        Ok(y.into())
+    }
+
+    /// Blends the mean and the biased variance of `values` numbers a channel into the running statistics.
+    fn remember(&self, values: usize, [mean, var]: [Tensor; 2]) -> Result<()> {
         if let Some(running) = &self.0.running
             && values > 1
         {
             let unbiased = (var * (values as f64 / (values as f64 - 1.)))?;
             running.count()?;
-            let momentum = momentum.map_or_else(|| Ok(1. / running.batches()?), Ok::<_, Error>)?;
+            let momentum = match self.0.settings.momentum {
+                Some(momentum) => momentum,
+                None => 1. / running.batches()?,
+            };
             running.blend(&mean, &unbiased, momentum)?;
         }
-        Ok(y)
+        Ok(())
     }
 }
 
@@ -82,7 +97,10 @@ impl Forward for BatchNorm {
         }
         match &self.0.running {
             Some(running) if mode == Mode::Eval => self.0.evaluate(x, running),
-            _ => x.apply("batch_norm", |x| self.train(&x).map_err(|error| error.in_layer(self.label()))),
+            _ => {
+                let trained = x.into_tensor().map(|x| self.train(x));
+                trained.map_or_else(Signal::fail, |y| y.map_err(|error| error.in_layer(self.label())).into())
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //! The backward kernels are written once over [`Lanes`]. For `f32` it is the vector of the instruction
 //! set in use; for `f64` it is four plain numbers, compiled for that instruction set.
 
+use crate::kernels::conv::winograd::transpose::transpose;
 use crate::kernels::conv::{ConvShape, cpu};
 use crate::kernels::simd::{self, Isa, Simd};
 use candle_core::Result;
@@ -43,8 +44,8 @@ pub(super) trait Work<R: Real>: Send {
 /// A token for a vector of `R`s.
 ///
 /// # Safety
-/// Pointer methods read or write `LANES` consecutive numbers (`n < LANES` in `load_partial`) that the
-/// caller guarantees to be in bounds; no alignment is needed. Lanes beyond `n` load as zero.
+/// Pointer methods read or write `LANES` consecutive numbers (`n < LANES` in `load_partial`, `LANES` times
+/// `LANES` in `transpose`) that the caller guarantees to be in bounds; no alignment is needed. Lanes beyond `n` load as zero.
 pub(super) trait Lanes: Copy {
     type Real: Real;
     type V: Copy;
@@ -56,6 +57,14 @@ pub(super) trait Lanes: Copy {
     unsafe fn load(self, from: *const Self::Real) -> Self::V;
     unsafe fn load_partial(self, from: *const Self::Real, n: usize) -> Self::V;
     unsafe fn store(self, to: *mut Self::Real, v: Self::V);
+    /// Writes row `i` of a square block of `LANES` rows, `stride` apart, as column `i` of another.
+    unsafe fn transpose(
+        self,
+        from: *const Self::Real,
+        from_stride: usize,
+        to: *mut Self::Real,
+        to_stride: usize,
+    );
     /// `a * b + c`
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The sum of all lanes, in a fixed order.
@@ -110,6 +119,10 @@ impl<S: Simd> Lanes for Floats<S> {
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, v: S::V) {
         unsafe { self.0.store(to, v) }
+    }
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+        unsafe { transpose(self.0, from, from_stride, to, to_stride) }
     }
     #[inline(always)]
     fn fma(self, a: S::V, b: S::V, c: S::V) -> S::V {
@@ -172,6 +185,13 @@ impl Lanes for Doubles {
     unsafe fn store(self, to: *mut f64, v: [f64; 4]) {
         // SAFETY: as in `load`.
         unsafe { to.cast::<[f64; 4]>().write(v) }
+    }
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f64, from_stride: usize, to: *mut f64, to_stride: usize) {
+        for (i, j) in (0..4).flat_map(|i| (0..4).map(move |j| (i, j))) {
+            // SAFETY: the caller guarantees four rows of four numbers on either side.
+            unsafe { *to.add(j * to_stride + i) = *from.add(i * from_stride + j) }
+        }
     }
     #[inline(always)]
     fn fma(self, a: [f64; 4], b: [f64; 4], c: [f64; 4]) -> [f64; 4] {

@@ -10,6 +10,7 @@ use candle_core::{Result, bail};
 use std::borrow::Cow;
 
 /// Planes `[batch, channels]` on a common pitch, with a margin of zeros where a kernel looks for them.
+#[derive(Default)]
 pub(super) struct Planes<R> {
     pub data: Vec<R>,
     /// From one row to the next.

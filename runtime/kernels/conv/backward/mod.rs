@@ -25,7 +25,7 @@ use extent::Extent;
 use flipped::Flipped;
 use half::{bf16, f16};
 use lanes::Real;
-use mask::Mask;
+use mask::{Mask, Planes};
 use std::borrow::Cow;
 
 /// What [`conv2d_backward`] computes, as asked for by [`Needs`].
@@ -201,21 +201,30 @@ fn computed<R: Real>(
 ) -> Result<[Option<Vec<R>>; 4]> {
     let flipped = Flipped::of(extent).filter(|_| needs.input);
     let swept = needs.input && flipped.is_none();
+    let outer = weight::by_outer_products(extent);
     let mut margin = if swept { input::margin(extent) } else { mask::Margin::default() };
-    if needs.weight {
-        weight::widen(extent, &mut margin);
+    if needs.weight && !outer {
+        weight::dots::widen(extent, &mut margin);
     }
-    let masked = mask::masked(isa, extent, mask, margin, output, grad);
-    let plain = || if mask == Mask::Identity { Cow::Borrowed(grad) } else { masked.cropped(extent) };
+    let unused = mask == Mask::Identity && !swept && !needs.bias && (outer || !needs.weight);
+    let masked = match unused {
+        true => Planes::default(),
+        false => mask::masked(isa, extent, mask, margin, output, grad),
+    };
+    let plain = if mask == Mask::Identity { Cow::Borrowed(grad) } else { masked.cropped(extent) };
     let of_input = || match flipped {
-        Some(flipped) => flipped.gradient(isa, extent, weight, &plain()),
+        Some(flipped) => flipped.gradient(isa, extent, weight, &plain),
         None => Ok(input::gradient(isa, extent, weight, &masked)),
+    };
+    let of_weight = || match outer {
+        true => weight::outer::gradient(isa, extent, input, &plain),
+        false => weight::dots::gradient(isa, extent, input, &masked),
     };
     Ok([
         needs.input.then(of_input).transpose()?,
-        needs.weight.then(|| weight::gradient(isa, extent, input, &masked)),
+        needs.weight.then(of_weight),
         needs.bias.then(|| mask::bias(extent.groups * extent.outputs, &masked.sums)),
-        needs.residual.then(|| plain().into_owned()),
+        needs.residual.then(|| plain.clone().into_owned()),
     ])
 }
 

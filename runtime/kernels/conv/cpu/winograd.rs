@@ -12,9 +12,6 @@ use crate::kernels::simd::Isa;
 use candle_core::Result;
 use std::sync::Arc;
 
-/// Output pixels from which on a weight is worth transforming for one call alone.
-const PIXELS_OF_ONE_CALL: usize = 2048;
-
 /// The output `[batch, out_channels, height, width]`, or `None` where the definition is cheaper, and where
 /// an operand is not finite: the transforms would spread an infinity or NaN over the whole tile.
 pub(super) fn conv2d(
@@ -41,11 +38,8 @@ fn packed(
     packing: Option<Packing<'_>>,
     isa: Isa,
 ) -> Option<Arc<Option<PackedWinograd>>> {
-    let pixels = shape.batch * shape.output[0] * shape.output[1];
-    if packing.is_none() && pixels < PIXELS_OF_ONE_CALL {
-        return None;
-    }
-    let tile = winograd::choose(&sizes(shape), shape.kernel, &shape.geometry)?;
+    let choose = if packing.is_some() { winograd::choose } else { winograd::choose_for_one_call };
+    let tile = choose(&sizes(shape), shape.kernel, &shape.geometry)?;
     is_finite(&values.input, isa).then(|| {
         Packing::get(packing, Form::Winograd { tile }, || {
             let ConvShape { in_channels, out_channels, .. } = *shape;

@@ -11,6 +11,9 @@ const TRANSFORM: f64 = 12.;
 /// and with few tiles each is used only a few times.
 const WEIGHT: f64 = 12.;
 
+/// What it costs to transform a weight, in the same measure.
+const PACK: f64 = 30.;
+
 /// The most channels whose sums the largest tile, the least exact one, keeps well within 2·10⁻⁵.
 const EXACT_CHANNELS: usize = 768;
 
@@ -19,24 +22,34 @@ const EXACT_CHANNELS: usize = 768;
 ///
 /// `geometry`'s padding is not looked at: the shape has it.
 pub fn choose(shape: &Shape, kernel: [usize; 2], geometry: &ConvGeometry) -> Option<Tile> {
+    cheapest(shape, kernel, geometry, WEIGHT)
+}
+
+/// As [`choose`], where the weight has to be transformed for this call alone.
+pub fn choose_for_one_call(shape: &Shape, kernel: [usize; 2], geometry: &ConvGeometry) -> Option<Tile> {
+    cheapest(shape, kernel, geometry, WEIGHT + PACK)
+}
+
+fn cheapest(shape: &Shape, kernel: [usize; 2], geometry: &ConvGeometry, weight: f64) -> Option<Tile> {
     if kernel != [3, 3] || geometry.stride != [1; 2] || geometry.dilation != [1; 2] || geometry.groups != 1 {
         return None;
     }
     let tiles = [Tile::Two, Tile::Four, Tile::Six];
     let exact = |tile: &Tile| *tile != Tile::Six || shape.in_channels <= EXACT_CHANNELS;
-    let best = tiles.into_iter().filter(exact).min_by(|a, b| cost(shape, *a).total_cmp(&cost(shape, *b)))?;
-    (cost(shape, best) < direct_cost(shape)).then_some(best)
+    let cost = |tile: Tile| cost(shape, tile, weight);
+    let best = tiles.into_iter().filter(exact).min_by(|a, b| cost(*a).total_cmp(&cost(*b)))?;
+    (cost(best) < direct_cost(shape)).then_some(best)
 }
 
 fn pairs(shape: &Shape) -> f64 {
     shape.in_channels as f64 * shape.out_channels as f64
 }
 
-fn cost(shape: &Shape, tile: Tile) -> f64 {
+fn cost(shape: &Shape, tile: Tile, weight: f64) -> f64 {
     let [rows, cols] = shape.output().map(|n| n.div_ceil(tile.outputs()));
     let tiles = (shape.batch * rows * cols) as f64;
     let transforms = TRANSFORM * (shape.in_channels + shape.out_channels) as f64;
-    tile.positions() as f64 * (tiles * (pairs(shape) + transforms) + WEIGHT * pairs(shape))
+    tile.positions() as f64 * (tiles * (pairs(shape) + transforms) + weight * pairs(shape))
 }
 
 fn direct_cost(shape: &Shape) -> f64 {

@@ -21,10 +21,10 @@ mod scheme;
 mod scratch;
 mod strip;
 mod transform;
-mod transpose;
+pub(super) mod transpose;
 mod work;
 
-pub use choice::choose;
+pub use choice::{choose, choose_for_one_call};
 pub use pack::{PackedWinograd, Tile};
 
 use super::ConvGeometry;

@@ -1,7 +1,9 @@
 //! The weight, transformed by `G` on both sides and laid out as the matrix product reads it.
 
 use super::scheme::{F2, F4, F6, Scheme};
-use rayon::prelude::*;
+use crate::kernels::parallel::for_each_chunk;
+use crate::kernels::simd::{Kernel, Simd, dispatch_loops};
+use std::mem::MaybeUninit;
 
 /// The floats of a cache line, and the output channels that one step of the product handles.
 pub(super) const PANEL: usize = 16;
@@ -55,18 +57,16 @@ impl PackedWinograd {
     /// Where `weight` has another number of elements.
     pub fn new(weight: &[f32], out_channels: usize, in_channels: usize, tile: Tile) -> Self {
         assert_eq!(weight.len(), out_channels * in_channels * 9, "weight is not [out, in, 3, 3]");
-        let panels = out_channels.div_ceil(PANEL);
-        let mut lines = vec![Line([0.; PANEL]); panels * tile.positions() * in_channels];
-        if !lines.is_empty() {
-            let panel_lines = tile.positions() * in_channels;
-            lines.par_chunks_mut(panel_lines).zip(weight.par_chunks(PANEL * in_channels * 9)).for_each(
-                |(panel, weight)| match tile {
-                    Tile::Two => pack_panel::<F2, 2, 4>(weight, in_channels, panel),
-                    Tile::Four => pack_panel::<F4, 4, 6>(weight, in_channels, panel),
-                    Tile::Six => pack_panel::<F6, 6, 8>(weight, in_channels, panel),
-                },
-            );
-        }
+        let panel_lines = tile.positions() * in_channels;
+        let count = out_channels.div_ceil(PANEL) * panel_lines;
+        let mut lines = Vec::with_capacity(count);
+        for_each_chunk(&mut lines.spare_capacity_mut()[..count], panel_lines, |panel, lines| {
+            let from = panel * PANEL * in_channels * 9;
+            let weight = &weight[from..weight.len().min(from + PANEL * in_channels * 9)];
+            dispatch_loops(Panel { tile, weight, in_channels, lines });
+        });
+        // SAFETY: each panel has initialised all of its lines.
+        unsafe { lines.set_len(count) };
         Self { tile, out_channels, in_channels, lines }
     }
 
@@ -76,27 +76,65 @@ impl PackedWinograd {
     }
 }
 
-fn pack_panel<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
-    weight: &[f32],
+/// Up to [`PANEL`] output channels to transform side by side.
+struct Panel<'a> {
+    tile: Tile,
+    weight: &'a [f32],
     in_channels: usize,
-    panel: &mut [Line],
-) {
-    for (lane, filters) in weight.chunks_exact(in_channels * 9).enumerate() {
-        for (channel, filter) in filters.chunks_exact(9).enumerate() {
-            let transformed = transform_filter::<F, OUT, IN>(filter);
-            for (position, value) in transformed.as_flattened().iter().enumerate() {
-                panel[position * in_channels + channel].0[lane] = *value as f32;
+    lines: &'a mut [MaybeUninit<Line>],
+}
+
+/// A number of each output channel of a panel.
+type Lanes = [f64; PANEL];
+
+impl Kernel for Panel<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        match self.tile {
+            Tile::Two => self.pack::<F2, 2, 4>(),
+            Tile::Four => self.pack::<F4, 4, 6>(),
+            Tile::Six => self.pack::<F6, 6, 8>(),
+        }
+    }
+}
+
+impl Panel<'_> {
+    /// Initialises every line: each is a position of an input channel.
+    #[inline(always)]
+    fn pack<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(self) {
+        let Self { weight, in_channels, lines, .. } = self;
+        let mut filters = [[0.; PANEL]; 9];
+        for channel in 0..in_channels {
+            for (lane, weight) in weight.chunks_exact(in_channels * 9).enumerate() {
+                for tap in 0..9 {
+                    filters[tap][lane] = f64::from(weight[channel * 9 + tap]);
+                }
+            }
+            // `G g`, and from it `G g Gᵀ`.
+            let mut rows = [[[0.; PANEL]; 3]; IN];
+            for (row, factors) in rows.iter_mut().zip(&F::FILTER) {
+                for x in 0..3 {
+                    row[x] = dot(factors, [&filters[x], &filters[3 + x], &filters[6 + x]]);
+                }
+            }
+            for (y, [a, b, c]) in rows.iter().enumerate() {
+                for (x, factors) in F::FILTER.iter().enumerate() {
+                    let sums = dot(factors, [a, b, c]);
+                    let line = lines[(y * IN + x) * in_channels + channel].write(Line([0.; PANEL]));
+                    line.0.iter_mut().zip(&sums).for_each(|(to, sum)| *to = *sum as f32);
+                }
             }
         }
     }
 }
 
-/// `G g Gᵀ`.
-fn transform_filter<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
-    filter: &[f32],
-) -> [[f64; IN]; IN] {
-    let dot = |g: [f64; 3], x: [f64; 3]| g[0] * x[0] + g[1] * x[1] + g[2] * x[2];
-    let columns: [[f64; 3]; IN] = F::FILTER
-        .map(|g| std::array::from_fn(|x| dot(g, std::array::from_fn(|y| f64::from(filter[y * 3 + x])))));
-    columns.map(|row| F::FILTER.map(|g| dot(g, row)))
+#[inline(always)]
+fn dot(factors: &[f64; 3], [a, b, c]: [&Lanes; 3]) -> Lanes {
+    let mut sums = [0.; PANEL];
+    for (lane, sum) in sums.iter_mut().enumerate() {
+        *sum = factors[0] * a[lane] + factors[1] * b[lane] + factors[2] * c[lane];
+    }
+    sums
 }

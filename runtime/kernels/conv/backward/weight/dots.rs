@@ -1,11 +1,11 @@
-//! The gradient of the weight: dot products of the output's gradient with the input under each tap,
+//! The gradient of the weight as dot products of the output's gradient with the input under each tap:
 //! vectors along the width, several output channels and taps in registers.
 
-use super::extent::Extent;
-use super::lanes::{Lanes, Real, Work};
-use super::mask::{Margin, Planes};
-use super::phases::{Phases, phases};
-use super::tasks::{TASKS, channels_per_task, run_all, split_channels};
+use super::super::extent::Extent;
+use super::super::lanes::{Lanes, Real, Work};
+use super::super::mask::{Margin, Planes};
+use super::super::phases::{Phases, phases};
+use super::super::tasks::{TASKS, channels_per_task, run_all, split_channels};
 use crate::kernels::simd::Isa;
 use std::ops::Range;
 
@@ -20,7 +20,12 @@ const COLUMNS: usize = 36;
 ///
 /// The sum over the batch is cut into segments by the shape alone and added in their order, so that it
 /// is bit-equal for any number of threads.
-pub(super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R], grad: &Planes<R>) -> Vec<R> {
+pub(in super::super) fn gradient<R: Real>(
+    isa: Isa,
+    extent: &Extent,
+    input: &[R],
+    grad: &Planes<R>,
+) -> Vec<R> {
     let columns = extent.inputs * extent.taps();
     let channels = extent.groups * extent.outputs;
     let finite = grad.is_finite() && R::are_finite(input, isa);
@@ -53,7 +58,7 @@ pub(super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R], grad: &P
 
 /// Makes room in the output's gradient for rows on the pitch of the input's, so that a scan runs on over
 /// their ends.
-pub(super) fn widen(extent: &Extent, margin: &mut Margin) {
+pub(in super::super) fn widen(extent: &Extent, margin: &mut Margin) {
     let (columns, [before, after]) = (&extent.axes[1], &mut margin[1]);
     *after = (*after).max(columns.max_shift().saturating_sub(*before));
 }
@@ -141,7 +146,6 @@ impl<R: Real> WeightTask<'_, R> {
             let (part, rest) = to.split_at_mut(block * size);
             let source = self.part(lanes, chunk, first);
             match block {
-                4 if L::REGISTERS >= 32 => source.run::<4, 6>(columns.clone(), part),
                 4 => source.run::<4, 3>(columns.clone(), part),
                 3 => source.run::<3, 3>(columns.clone(), part),
                 2 => source.run::<2, 4>(columns.clone(), part),
