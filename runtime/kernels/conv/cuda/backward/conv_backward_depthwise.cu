@@ -106,8 +106,8 @@ __device__ void depthwise_weight(Masked<T> grad, const T *input, Accumulator<T> 
     DEPTHWISE_INPUT(s2_##name, T, 2)                                                                                   \
     DEPTHWISE_INPUT(any_##name, T, 0)                                                                                  \
     extern "C" __global__ void __launch_bounds__(SUM_THREADS) conv_backward_depthwise_weight_##name(                   \
-        const T *grad, const T *output, const T *input, Accumulator<T> *parts, Conv conv, int activation, double parameter,\
-        int part_pixels) {                                                                                             \
+        const T *grad, const T *output, const T *input, Accumulator<T> *parts, Conv conv, int activation,              \
+        double parameter, int part_pixels) {                                                                           \
         const Masked<T> masked = {grad, output, activation, (Accumulator<T>)parameter};                                \
         depthwise_weight<T>(masked, input, parts, conv, part_pixels);                                                  \
     }                                                                                                                  \

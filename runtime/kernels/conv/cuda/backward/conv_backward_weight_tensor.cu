@@ -103,7 +103,8 @@ template <class T>
 __device__ void sum(const float *parts, T *result, int filters, int taps, int channels, int padded, int number) {
     __shared__ float scratch[SUM_HEIGHT][SUM_WIDTH];
     const int count = filters * taps * channels, i = blockIdx.x * SUM_WIDTH + threadIdx.x % SUM_WIDTH;
-    const int at = min(i, count - 1), channel = at % channels, row = at / channels, tap = row % taps, filter = row / taps;
+    const int at = min(i, count - 1), channel = at % channels;
+    const int tap = at / channels % taps, filter = at / channels / taps;
     const size_t width = (size_t)taps * padded;
     const float *first = parts + filter * width + tap * padded + channel;
     const float sum = sum_of_parts(first, filters * width, number, scratch);

@@ -128,7 +128,8 @@ struct DepthInRows {
         return row * DEPTH_CHUNKS + (chunk ^ (row / 2 % DEPTH_CHUNKS));
     }
 
-    template <int> static __device__ __forceinline__ void left(uint32_t (&a)[4], const Chunk *from, int row, int chunk) {
+    template <int>
+    static __device__ __forceinline__ void left(uint32_t (&a)[4], const Chunk *from, int row, int chunk) {
         const int lane = threadIdx.x % 32;
         ldmatrix_x4(a, from + at(row + lane % 16, chunk + lane / 16));
     }
