@@ -53,7 +53,7 @@ impl Tile {
     /// Whether the weight's rows have to be filled up: tensor cores' kernels copy it by words.
     pub fn pads_weight(&self, shape: &ConvShape) -> bool {
         let copied = self.units != Units::Scalar && !self.is_packed();
-        copied && shape.taps() * self.dtype.size_in_bytes() % 4 != 0
+        copied && !(shape.taps() * self.dtype.size_in_bytes()).is_multiple_of(4)
     }
 
     /// The length of each output channel's weight as the kernel reads it.
@@ -196,7 +196,8 @@ impl Direct {
     /// Bytes of shared memory for sums of `depth` products.
     pub fn shared(&self, depth: usize) -> usize {
         let bytes = accumulator_bytes(self.dtype);
-        let weights = depth * (self.channels * bytes + TAP);
+        // A row of weights is four longer than it has channels.
+        let weights = depth * ((self.channels + 4) * bytes + TAP);
         weights.max(self.channels * (Self::PIXELS + FINISH_PAD) * bytes)
     }
 }
