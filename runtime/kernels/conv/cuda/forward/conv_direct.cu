@@ -70,7 +70,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
 }
 
 #define CONV_DIRECT(NAME, T, CHANNELS)                                                                           \
-    extern "C" __global__ void __launch_bounds__(128, 4)                                                          \
+    extern "C" __global__ void __launch_bounds__(128, 3)                                                          \
         NAME(const T *input, const T *weight, const T *scale, const T *shift, const T *residual, T *output,      \
              ConvSizes sizes, Cut cut, int activation, double parameter) {                                       \
         const Finish<T> f{scale, shift, residual, output, nullptr, activation, (Accumulator<T>)parameter};       \
