@@ -31,7 +31,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     const int channels = s.group_outputs - place.channel;  // that are left for this tile
     const T *rows = weight + ((size_t)place.group * s.group_outputs + place.channel) * s.depth;
     for (int k = thread; k < s.depth; k += THREADS) {
-        taps[k] = tap_at(s, k);
+        taps[k] = tap_of(s, Row(k, s.kernel_height, s.kernel_width));
 #pragma unroll
         for (int m = 0; m < CHANNELS; m++)
             weights[k * Tile::ROW + m] = m < channels ? load(rows + m * s.depth + k) : A(0);
@@ -70,7 +70,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
 }
 
 #define CONV_DIRECT(NAME, T, CHANNELS)                                                                           \
-    extern "C" __global__ void __launch_bounds__(128)                                                            \
+    extern "C" __global__ void __launch_bounds__(128, 3)                                                          \
         NAME(const T *input, const T *weight, const T *scale, const T *shift, const T *residual, T *output,      \
              ConvSizes sizes, Cut cut, int activation, double parameter) {                                       \
         const Finish<T> f{scale, shift, residual, output, nullptr, activation, (Accumulator<T>)parameter};       \

@@ -76,6 +76,14 @@ impl Tile {
         ]
     }
 
+    /// The step of the loop as the digits of a row's number: the structure `RowStep` of `tiles.cuh`.
+    pub fn row_step(&self, shape: &ConvShape) -> [usize; 3] {
+        let [height, width] = shape.kernel;
+        let (middle, low) =
+            if self.is_packed() { (width, self.packed_channels(shape)) } else { (height, width) };
+        [self.step / low / middle, self.step / low % middle, self.step % low]
+    }
+
     /// The steps along the whole depth.
     pub fn steps(&self, shape: &ConvShape) -> usize {
         self.weight_row(shape).div_ceil(self.step)
@@ -86,6 +94,8 @@ impl Tile {
 const FINISH_PAD: usize = 8;
 /// The bytes of a `Tap` in `gather.cuh`.
 pub const TAP: usize = 16;
+/// The bytes of a `Row` there.
+const ROW: usize = 12;
 
 /// Bytes of the type that sums of `dtype` are made in.
 pub fn accumulator_bytes(dtype: DType) -> usize {
@@ -97,7 +107,7 @@ const fn scalar(kernel: &'static str, dtype: DType, tile: [usize; 3], each: [usi
     let [channels, pixels, step] = tile;
     let down = channels / each[0];
     let bytes = if matches!(dtype, DType::F64) { 8 } else { 4 };
-    let operands = 2 * step * (channels + 4 + pixels) * bytes + 2 * step * TAP;
+    let operands = 2 * step * (channels + 4 + pixels) * bytes + 2 * step * TAP + step * ROW;
     let sums = 4 * down * (pixels + FINISH_PAD) * bytes;
     Tile {
         module: "conv_scalar",
