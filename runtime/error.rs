@@ -85,7 +85,7 @@ impl From<candle_core::Error> for Error {
 }
 
 /// The error without the backtrace that candle prints behind it; the source still has that.
-fn plain(error: &candle_core::Error) -> &candle_core::Error {
+pub(crate) fn plain(error: &candle_core::Error) -> &candle_core::Error {
     match error {
         candle_core::Error::WithBacktrace { inner, .. } => plain(inner),
         error => error,

@@ -3,6 +3,14 @@
 //! An operation's plan is a [`Program`]: its results, its scratch memory and its launches, as plain data.
 //! Plans are therefore the same code on every machine, whether a GPU runs them (`device`, under the feature
 //! `cuda`) or, in tests, the emulator that runs the `.cu` sources on the CPU.
+//!
+//! # What waits for the device
+//!
+//! Work is submitted to the device and not waited for, by forward and backward passes, losses and optimisers
+//! alike; a step of training has nothing of its own to wait for. These do, as they read numbers: the losses and
+//! accuracies of a [`Trainer`](crate::train::Trainer), every 32 batches; a metric, at each call; `Embedding`, which
+//! checks its indices; the CTC loss, which runs on the CPU; a batch norm without a momentum, which needs the count
+//! of its batches; and L-BFGS, whose steps depend on losses.
 
 #[cfg(not(feature = "cuda"))]
 #[path = "absent.rs"]

@@ -5,7 +5,7 @@ use candle_nn::{Init, VarBuilder};
 
 use crate::Result;
 use crate::display::{python_bool, python_float};
-use crate::kernels::norm;
+use crate::kernels::{descent, norm};
 use crate::module::{Visitor, VisitorMut};
 use crate::signal::{Signal, Step};
 
@@ -185,6 +185,10 @@ impl Running {
     pub fn blend(&self, mean: &Tensor, var: &Tensor, momentum: f64) -> Result<()> {
         for (running, batch) in [(&self.mean, mean), (&self.var, var)] {
             let batch = batch.to_dtype(running.dtype())?;
+            if descent::cuda::takes(&[running]) {
+                descent::cuda::blend(running, &batch, momentum)?;
+                continue;
+            }
             let blended = ((running * (1. - momentum))? + (batch * momentum)?)?;
             running.slice_set(&blended, 0, 0)?;
         }

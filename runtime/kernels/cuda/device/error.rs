@@ -1,6 +1,7 @@
 //! What the driver's errors mean: what was expected, what the machine has, and where.
 
 use super::modules;
+use crate::error::plain;
 use crate::kernels::cuda::{Buffer, Launch};
 use candle_core::backend::BackendDevice;
 use candle_core::cuda::CudaError;
@@ -20,8 +21,8 @@ pub fn capability(device: &CudaDevice) -> Result<(u32, u32)> {
 
 /// The driver's code in an error that candle made of it.
 fn code(error: &Error) -> Option<CUresult> {
-    match error {
-        Error::WithBacktrace { inner, .. } | Error::Context { inner, .. } => code(inner),
+    match plain(error) {
+        Error::Context { inner, .. } => code(inner),
         Error::Cuda(source) => match source.downcast_ref::<CudaError>() {
             Some(CudaError::Cuda(DriverError(code)) | CudaError::Load { cuda: DriverError(code), .. }) => {
                 Some(*code)
@@ -45,7 +46,7 @@ pub fn opening(ordinal: usize, error: Error) -> Error {
         Some(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => "its memory is full",
         _ => "it could not be opened",
     };
-    Error::msg(format!("expected the CUDA device {ordinal} and its driver, but {given}: {error}"))
+    Error::msg(format!("expected the CUDA device {ordinal} and its driver, but {given}: {}", plain(&error)))
 }
 
 /// An error on the way of `op` to the device.
@@ -54,7 +55,7 @@ pub fn at(op: &str, device: &CudaDevice, error: Error) -> Error {
         Some(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => {
             Error::msg(format!("{op}: out of memory on {:?} ({})", device.location(), free(device)))
         }
-        _ => Error::msg(format!("{op}: {error}")),
+        _ => Error::msg(format!("{op}: {}", plain(&error))),
     }
 }
 
@@ -69,7 +70,7 @@ pub fn allocating(op: &str, device: &CudaDevice, buffer: Buffer, error: Error) -
                 free(device)
             ))
         }
-        _ => Error::msg(format!("{op}: {error}")),
+        _ => Error::msg(format!("{op}: {}", plain(&error))),
     }
 }
 
@@ -102,7 +103,7 @@ pub fn loading(op: &str, device: &CudaDevice, kernel: &str, error: Error) -> Err
         Some(CUresult::CUDA_ERROR_INVALID_IMAGE) => "what was compiled is no code for a GPU",
         _ => "it could not be loaded",
     };
-    Error::msg(format!("{op}: kernel {kernel} on {location:?}: {meaning} ({error})"))
+    Error::msg(format!("{op}: kernel {kernel} on {location:?}: {meaning} ({})", plain(&error)))
 }
 
 /// A kernel asks for more shared memory than a block can have.

@@ -1,6 +1,7 @@
 //! Work on a device, recorded once and then submitted as a whole.
 
 use super::error;
+use crate::error::plain;
 use candle_core::backend::BackendDevice;
 use candle_core::cuda::cudarc::driver::{
     CudaGraph, CudaStream,
@@ -27,7 +28,8 @@ impl Graph {
         // each such constant on the device from the first run on.
         let _constants = device.enable_cuda_graph_htod_cache();
         work()?;
-        Self::record(&stream, work).map_err(|error| candle_core::Error::msg(format!("capture: {error}")))
+        let recorded = Self::record(&stream, work);
+        recorded.map_err(|error| candle_core::Error::msg(format!("capture: {}", plain(&error))))
     }
 
     fn record(stream: &Arc<CudaStream>, mut work: impl FnMut() -> Result<()>) -> Result<Self> {

@@ -9,7 +9,7 @@ const THREADS: u32 = 256;
 /// Blocks for each multiprocessor, which has eight side by side: enough to even out.
 const BLOCKS: u32 = 32;
 
-/// Whether these kernels are for a parameter and its moments, which they change where they lie.
+/// Whether these kernels are for a parameter and its moments, or an average, which they change where they lie.
 pub(crate) fn takes(targets: &[&Tensor]) -> bool {
     let fits = |tensor: &&Tensor| {
         let float = matches!(tensor.dtype(), DType::F32 | DType::F64 | DType::F16 | DType::BF16);
@@ -58,6 +58,12 @@ impl SgdStep {
         args.push(Arg::Int(nesterov.into()));
         program(named!(dtype, "descent_sgd"), elements, dtype, args, target)
     }
+}
+
+/// `target = (1 - share) · target + share · x`: a step of the rate `share` down the slope `target - x`.
+pub(crate) fn blend(target: &Tensor, x: &Tensor, share: f64) -> Result<()> {
+    let step = SgdStep { rate: -share, momentum: 0., share: 1., decay: -1., nesterov: false };
+    step.apply(target, x, None)
 }
 
 /// `gradient += decay · parameter`, the moving averages `mean` and `square` of it and its square, and

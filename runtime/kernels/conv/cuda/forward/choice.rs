@@ -41,26 +41,28 @@ const BANDWIDTH: f64 = 1500.0;
 
 pub fn best(shape: &ConvShape, dtype: DType, target: &Target) -> Option<Variant> {
     let all = all(shape, dtype, target);
-    if let Some(depthwise) = depthwise(&all, shape, target) {
-        return Some(depthwise);
-    }
     let cycles = |variant: &Variant| cycles(shape, variant, target);
-    all.into_iter().min_by(|a, b| cycles(a).total_cmp(&cycles(b)))
+    let fastest = |all: Vec<Variant>| all.into_iter().min_by(|a, b| cycles(a).total_cmp(&cycles(b)));
+    depthwise(&all, shape, target).or_else(|| fastest(all))
 }
 
 /// Of the kernels for depthwise convolution, the one of the most rows that still keeps the device busy; where
 /// none does, the one of the fewest.
 fn depthwise(all: &[Variant], shape: &ConvShape, target: &Target) -> Option<Variant> {
-    let kernels = all.iter().filter_map(|variant| match variant {
-        Variant::Depthwise(kernel) => Some(*kernel),
-        _ => None,
-    });
-    let threads =
-        |rows: usize| shape.batch * shape.out_channels * shape.output[1] * shape.output[0].div_ceil(rows);
+    let mut squares = Vec::new();
+    let mut any = None;
+    for variant in all {
+        match variant {
+            Variant::Depthwise(kernel) if kernel.square.is_some() => squares.push(*kernel),
+            Variant::Depthwise(kernel) => any = Some(*kernel),
+            _ => {}
+        }
+    }
+    let columns = shape.batch * shape.out_channels * shape.output[1];
+    let threads = |kernel: &Depthwise| columns * shape.output[0].div_ceil(kernel.rows);
     let enough = BUSY_THREADS * target.multiprocessors as usize;
-    let squares: Vec<_> = kernels.clone().filter(|kernel| kernel.square.is_some()).collect();
-    let busy = squares.iter().find(|kernel| threads(kernel.rows) >= enough).copied();
-    busy.or(squares.last().copied()).or(kernels.last()).map(Variant::Depthwise)
+    let busy = squares.iter().find(|kernel| threads(kernel) >= enough).copied();
+    busy.or(squares.last().copied()).or(any).map(Variant::Depthwise)
 }
 
 /// Every kernel that takes the convolution.
@@ -109,7 +111,8 @@ fn is_dense(shape: &ConvShape) -> bool {
 fn cycles(shape: &ConvShape, variant: &Variant, target: &Target) -> f64 {
     let outputs = shape.output_elements() as f64;
     match *variant {
-        Variant::Depthwise(kernel) => outputs * shape.taps() as f64 / kernel.rows as f64,
+        // Chosen before, by its rows.
+        Variant::Depthwise(_) => 0.0,
         Variant::Direct(direct) => {
             let cut = Cut::of(shape, [direct.channels, Direct::PIXELS], 1, 1);
             // Two pixels a thread: two products for each channel, a quarter of a read of shared memory.

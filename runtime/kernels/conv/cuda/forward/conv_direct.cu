@@ -10,6 +10,9 @@ template <class Element, int CHANNELS_> struct DirectTile {
     using T = Element;
     static constexpr int CHANNELS = CHANNELS_, THREADS = 128, EACH = 2, PIXELS = THREADS * EACH;
     static constexpr int QUADS = CHANNELS / 4;
+    // A row of the weights in shared memory: the pad spreads a channel's column, which is stored by the threads of a
+    // warp at a time, over the banks.
+    static constexpr int ROW = CHANNELS + 4;
 };
 
 template <class Tile>
@@ -19,18 +22,19 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     using T = typename Tile::T;
     using A = Accumulator<T>;
     constexpr int CHANNELS = Tile::CHANNELS, THREADS = Tile::THREADS, EACH = Tile::EACH;
-    // The weights [depth, CHANNELS] and the taps [depth]; after the loop, the tile of sums.
+    // The weights [depth, ROW] and the taps [depth]; after the loop, the tile of sums.
     DYN_SHARED(A, weights);
-    Tap *taps = reinterpret_cast<Tap *>(weights + s.depth * CHANNELS);
+    Tap *taps = reinterpret_cast<Tap *>(weights + s.depth * Tile::ROW);
 
     const int thread = threadIdx.x;
     const Place place(cut, CHANNELS, Tile::PIXELS);
     const int channels = s.group_outputs - place.channel;  // that are left for this tile
     const T *rows = weight + ((size_t)place.group * s.group_outputs + place.channel) * s.depth;
     for (int k = thread; k < s.depth; k += THREADS) {
-        taps[k] = tap_at(s, k);
+        taps[k] = tap_of(s, Row(k, s.kernel_height, s.kernel_width));
+#pragma unroll
         for (int m = 0; m < CHANNELS; m++)
-            weights[k * CHANNELS + m] = m < channels ? load(rows + m * s.depth + k) : A(0);
+            weights[k * Tile::ROW + m] = m < channels ? load(rows + m * s.depth + k) : A(0);
     }
     __syncthreads();
 
@@ -45,7 +49,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
         for (int e = 0; e < EACH; e++) value[e] = pixels[e].meets(tap, s) ? load(pixels[e].at(tap)) : A(0);
 #pragma unroll
         for (int q = 0; q < Tile::QUADS; q++) {
-            const Run<A> w = *reinterpret_cast<const Run<A> *>(weights + k * CHANNELS + q * 4);
+            const Run<A> w = *reinterpret_cast<const Run<A> *>(weights + k * Tile::ROW + q * 4);
 #pragma unroll
             for (int m = 0; m < 4; m++)
 #pragma unroll
@@ -66,7 +70,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
 }
 
 #define CONV_DIRECT(NAME, T, CHANNELS)                                                                           \
-    extern "C" __global__ void __launch_bounds__(128)                                                            \
+    extern "C" __global__ void __launch_bounds__(128, 3)                                                          \
         NAME(const T *input, const T *weight, const T *scale, const T *shift, const T *residual, T *output,      \
              ConvSizes sizes, Cut cut, int activation, double parameter) {                                       \
         const Finish<T> f{scale, shift, residual, output, nullptr, activation, (Accumulator<T>)parameter};       \

@@ -108,7 +108,7 @@ template <class Tile>
 __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ input,
                                          const typename Tile::T *__restrict__ weight,
                                          int weight_row, const Finish<typename Tile::T> &f, const ConvSizes &s,
-                                         const Cut &cut) {
+                                         const Cut &cut, const RowStep &row_step) {
     using T = typename Tile::T;
     constexpr int STEP = Tile::STEP, STAGES = Tile::STAGES;
     DYN_SHARED(typename Tile::Memory, memory);
@@ -122,11 +122,16 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     const WeightRows<T> weight_rows{weight + row * weight_row, s.group_outputs - place.channel, weight_row};
     InputRows<Tile> input_rows(input, s, place.group, place.pixel);
 
-    // A ring of as many taps as stages: those of a step are written while the step before it is set off.
+    // A ring of as many taps as stages: those of a step are written while the step before it is set off, one step
+    // after the other.
+    const int middle = Tile::IS_PACKED ? s.kernel_width : s.kernel_height;
+    const int low = Tile::IS_PACKED ? channels : s.kernel_width;
+    Row tap_row(first * STEP + threadIdx.x * (STEP / Tile::TAPS), middle, low);
     const auto write_taps = [&](int step) {
         if (Tile::INPUT == Input::DENSE || threadIdx.x >= Tile::TAPS) return;
-        const int k = (first + step) * STEP + threadIdx.x * (STEP / Tile::TAPS);
-        loop.taps[step % STAGES][threadIdx.x] = Tile::IS_PACKED ? packed_tap_at(s, channels, k) : tap_at(s, k);
+        loop.taps[step % STAGES][threadIdx.x] =
+            Tile::IS_PACKED ? packed_tap_of(s, channels, tap_row) : tap_of(s, tap_row);
+        tap_row.advance(row_step, middle, low);
     };
     const auto begin = [&](int step) {
         auto &stage = loop.stages[step % STAGES];
@@ -187,9 +192,10 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
 #define CONV_MATRIX(NAME, T, BLOCKS, ...)                                                                        \
     extern "C" __global__ void __launch_bounds__((MatrixTile<T, __VA_ARGS__>::THREADS), BLOCKS)                  \
         NAME(const T *input, const T *weight, const T *scale, const T *shift, const T *residual, T *output,      \
-             float *partial, ConvSizes sizes, Cut cut, int weight_row, int activation, double parameter) {       \
+             float *partial, ConvSizes sizes, Cut cut, RowStep step, int weight_row, int activation,             \
+             double parameter) {                                                                                 \
         const Finish<T> f{scale, shift, residual, output, partial, activation, (float)parameter};                \
-        convolve<MatrixTile<T, __VA_ARGS__>>(input, weight, weight_row, f, sizes, cut);                          \
+        convolve<MatrixTile<T, __VA_ARGS__>>(input, weight, weight_row, f, sizes, cut, step);                    \
     }                                                                                                            \
     EXPORT_KERNEL(NAME)
 

@@ -28,7 +28,7 @@ struct ScalarTile {
     // After the last step the same memory takes a quad of each thread's rows, on its way out.
     static constexpr int PASS_ROWS = DOWN * 4;
     union Memory {
-        struct { Operands operands[2]; Tap taps[2][STEP]; } loop;
+        struct { Operands operands[2]; Tap taps[2][STEP]; Row rows[STEP]; } loop;
         A sums[PASS_ROWS * (PIXELS + FINISH_PAD)];
     };
 };
@@ -57,7 +57,8 @@ __device__ __forceinline__ void multiply(const typename Tile::Operands &o, int x
 template <class Tile>
 __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ input,
                                          const typename Tile::T *__restrict__ weight,
-                                         const Finish<typename Tile::T> &f, const ConvSizes &s, const Cut &cut) {
+                                         const Finish<typename Tile::T> &f, const ConvSizes &s, const Cut &cut,
+                                         const RowStep &row_step) {
     using T = typename Tile::T;
     using A = typename Tile::A;
     constexpr int STEP = Tile::STEP;
@@ -78,8 +79,14 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     const int channels = s.group_outputs - place.channel;  // that are left for this tile
     T held_weight[Tile::WEIGHTS], held_input[Tile::INPUTS];
 
+    // The taps of one step after the other. A thread's row waits in shared memory: registers are for the sums.
+    if (thread < STEP) loop.rows[thread] = Row(first * STEP + thread, s.kernel_height, s.kernel_width);
     const auto write_taps = [&](int step) {
-        if (thread < STEP) loop.taps[step & 1][thread] = tap_at(s, (first + step) * STEP + thread);
+        if (thread >= STEP) return;
+        Row row = loop.rows[thread];
+        loop.taps[step & 1][thread] = tap_of(s, row);
+        row.advance(row_step, s.kernel_height, s.kernel_width);
+        loop.rows[thread] = row;
     };
     const auto fetch = [&](int step) {
         const int k = (first + step) * STEP + weight_k;
@@ -146,9 +153,9 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
 #define CONV_SCALAR(NAME, T, BLOCKS, ...)                                                                        \
     extern "C" __global__ void __launch_bounds__((ScalarTile<T, __VA_ARGS__>::THREADS), BLOCKS)                  \
         NAME(const T *input, const T *weight, const T *scale, const T *shift, const T *residual, T *output,      \
-             Accumulator<T> *partial, ConvSizes sizes, Cut cut, int activation, double parameter) {              \
+             Accumulator<T> *partial, ConvSizes sizes, Cut cut, RowStep step, int activation, double parameter) { \
         const Finish<T> f{scale, shift, residual, output, partial, activation, (Accumulator<T>)parameter};       \
-        convolve<ScalarTile<T, __VA_ARGS__>>(input, weight, f, sizes, cut);                                      \
+        convolve<ScalarTile<T, __VA_ARGS__>>(input, weight, f, sizes, cut, step);                                \
     }                                                                                                            \
     EXPORT_KERNEL(NAME)
 

@@ -5,6 +5,7 @@
 // `Pixel`, kept in registers. Bringing the two together takes two additions and two comparisons.
 #pragma once
 #include "sizes.cuh"
+#include "tiles.cuh"
 
 // A place that no input reaches, from wherever one starts: sizes and distances stay below half of it.
 constexpr int OUTSIDE = 1 << 30;
@@ -16,24 +17,38 @@ struct __align__(16) Tap {
     int unused;
 };
 
-// The tap of row `k`, its channels each in a plane of their own.
-__device__ __forceinline__ Tap tap_at(const ConvSizes &s, int k) {
-    if (k >= s.depth) return {0, OUTSIDE, OUTSIDE, 0};
-    const int taps = s.kernel_height * s.kernel_width;
-    const int channel = k / taps, tap = k - channel * taps;
-    const int row = tap / s.kernel_width, column = tap - row * s.kernel_width;
-    const int down = row * s.dilation_down, right = column * s.dilation_right;
-    return {(channel * s.height + down) * s.width + right, down, right, 0};
+// A row as the digits of its number, in the order of the weight's dimensions.
+struct Row {
+    int high, middle, low;
+
+    __device__ __forceinline__ Row(int k, int middle_size, int low_size) {
+        const int above = k / low_size;
+        low = k - above * low_size;
+        high = above / middle_size;
+        middle = above - high * middle_size;
+    }
+
+    // Goes on by as many rows as `by` stands for: additions and carries in place of divisions.
+    __device__ __forceinline__ void advance(const RowStep &by, int middle_size, int low_size) {
+        low += by.low, middle += by.middle, high += by.high;
+        if (low >= low_size) low -= low_size, middle++;
+        if (middle >= middle_size) middle -= middle_size, high++;
+    }
+};
+
+// The tap of a row [channel, kernel row, kernel column], the channels each in a plane of their own.
+__device__ __forceinline__ Tap tap_of(const ConvSizes &s, const Row &row) {
+    if (row.high >= s.group_inputs) return {0, OUTSIDE, OUTSIDE, 0};
+    const int down = row.middle * s.dilation_down, right = row.low * s.dilation_right;
+    return {(row.high * s.height + down) * s.width + right, down, right, 0};
 }
 
-// The tap of row `k` of a packed input: `channels` of each pixel side by side, and rows in the order
-// [kernel_height, kernel_width, channels].
-__device__ __forceinline__ Tap packed_tap_at(const ConvSizes &s, int channels, int k) {
-    const int tap = k / channels, channel = k - tap * channels;
-    const int row = tap / s.kernel_width, column = tap - row * s.kernel_width;
-    if (row >= s.kernel_height) return {0, OUTSIDE, OUTSIDE, 0};
-    const int down = row * s.dilation_down, right = column * s.dilation_right;
-    return {(down * s.width + right) * channels + channel, down, right, 0};
+// The tap of a row [kernel row, kernel column, channel] of a packed input, with `channels` of each pixel side by
+// side.
+__device__ __forceinline__ Tap packed_tap_of(const ConvSizes &s, int channels, const Row &row) {
+    if (row.high >= s.kernel_height) return {0, OUTSIDE, OUTSIDE, 0};
+    const int down = row.high * s.dilation_down, right = row.middle * s.dilation_right;
+    return {(down * s.width + right) * channels + row.low, down, right, 0};
 }
 
 template <class T> struct Pixel {

@@ -69,14 +69,15 @@ impl Call<'_> {
         } else {
             Arg::Absent
         };
+        let step = tile.row_step(self.shape).into_iter().map(int).collect::<Result<_>>().map(Arg::Ints)?;
+        let settings = [partial.clone(), self.sizes.clone(), cut.arg()?, step];
         program.launches.push(Launch {
             module: tile.module,
             kernel: tile.kernel,
             grid: cut.grid(self.shape)?,
             block: [unsigned(tile.threads)?, 1, 1],
             shared: unsigned(tile.shared)?,
-            args: self
-                .args(operands, [partial.clone(), self.sizes.clone(), cut.arg()?].into_iter().chain(row)),
+            args: self.args(operands, settings.into_iter().chain(row)),
         });
         if sliced {
             program.launches.push(self.add_slices(partial, cut.slices)?);

@@ -18,7 +18,7 @@ use crate::kernels::conv::{ConvShape, Epilogue};
 use crate::kernels::cuda::{Arg, Buffer, Program, Target};
 use candle_core::{DType, Result, bail};
 use launches::Call;
-use sizes::sizes;
+use sizes::{check, sizes};
 
 /// Which operands follow the input and the weight, in this order, and what is applied in the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -67,6 +67,10 @@ pub enum Variant {
 /// # Errors
 /// The dtype is none that convolutions take, or a size is beyond what the kernels count.
 pub fn program(shape: &ConvShape, dtype: DType, options: &Options, target: &Target) -> Result<Program> {
+    if shape.output_elements() == 0 {
+        return Ok(nothing(dtype));
+    }
+    check(shape)?;
     let Some(variant) = choice::best(shape, dtype, target) else {
         bail!("conv2d: expected f32, f64, f16 or bf16 on a CUDA device, got {dtype:?}")
     };
@@ -84,10 +88,11 @@ pub fn variants(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<Variant
 /// As [`program`].
 pub fn program_with(shape: &ConvShape, dtype: DType, options: &Options, variant: Variant) -> Result<Program> {
     let output = Buffer { elements: shape.output_elements(), dtype };
-    let mut program = Program { outputs: vec![output], ..Program::default() };
     if output.elements == 0 {
-        return Ok(program);
+        return Ok(nothing(dtype));
     }
+    check(shape)?;
+    let mut program = Program { outputs: vec![output], ..Program::default() };
     let call = Call { shape, dtype, options, sizes: sizes(shape)? };
     match variant {
         Variant::Depthwise(kernel) => program.launches.push(call.depthwise(kernel)?),
@@ -95,4 +100,9 @@ pub fn program_with(shape: &ConvShape, dtype: DType, options: &Options, variant:
         Variant::Product { tile, slices } => call.product(tile, slices, &mut program)?,
     }
     Ok(program)
+}
+
+/// The program for an output of no elements.
+fn nothing(dtype: DType) -> Program {
+    Program { outputs: vec![Buffer { elements: 0, dtype }], ..Program::default() }
 }

@@ -13,12 +13,8 @@ const PACKED: usize = 8;
 /// Products in one sum: so that the offsets within a tile of the weight are `int`s.
 const MOST_DEPTH: usize = 1 << 23;
 
-/// The structure `ConvSizes`.
-///
-/// # Errors
-/// A size is beyond what the kernels count.
+/// The structure `ConvSizes` of a shape that `check` has let pass.
 pub fn sizes(shape: &ConvShape) -> Result<Arg> {
-    check(shape)?;
     let ConvShape { batch, in_channels, out_channels, input, kernel, output, geometry } = *shape;
     let plane = output[0] * output[1];
     // What nobody steps over may be of any size: it is cut.
@@ -38,7 +34,8 @@ pub fn sizes(shape: &ConvShape) -> Result<Arg> {
     fields.concat().into_iter().map(int).collect::<Result<_>>().map(Arg::Ints)
 }
 
-fn check(shape: &ConvShape) -> Result<()> {
+/// Checks that the kernels can count all sizes of a convolution with outputs.
+pub fn check(shape: &ConvShape) -> Result<()> {
     let ConvShape { batch, input, kernel, output, geometry, .. } = *shape;
     let product = |factors: &[usize]| factors.iter().fold(1usize, |product, n| product.saturating_mul(*n));
     let padded = |i: usize| geometry.padding[i].into_iter().fold(input[i], usize::saturating_add);

@@ -2,11 +2,17 @@
 #pragma once
 #include "sizes.cuh"
 
-// In the order of `sizes.rs` beside this file.
+// In the order of `launches.rs` beside this file.
 struct Cut {
     int channel_tiles, pixel_tiles;
     int slices;       // parts of the depth, whose sums are added by a second launch
     int slice_steps;  // steps along the depth in one slice
+};
+
+// The step of a tile's loop as the digits of a row's number, see `Row` in `gather.cuh`: so that no kernel divides
+// for it. In the order of `launches.rs`.
+struct RowStep {
+    int high, middle, low;
 };
 
 // One block's part.

@@ -53,7 +53,7 @@ impl Tile {
     /// Whether the weight's rows have to be filled up: tensor cores' kernels copy it by words.
     pub fn pads_weight(&self, shape: &ConvShape) -> bool {
         let copied = self.units != Units::Scalar && !self.is_packed();
-        copied && shape.taps() * self.dtype.size_in_bytes() % 4 != 0
+        copied && !(shape.taps() * self.dtype.size_in_bytes()).is_multiple_of(4)
     }
 
     /// The length of each output channel's weight as the kernel reads it.
@@ -76,6 +76,14 @@ impl Tile {
         ]
     }
 
+    /// The step of the loop as the digits of a row's number: the structure `RowStep` of `tiles.cuh`.
+    pub fn row_step(&self, shape: &ConvShape) -> [usize; 3] {
+        let [height, width] = shape.kernel;
+        let (middle, low) =
+            if self.is_packed() { (width, self.packed_channels(shape)) } else { (height, width) };
+        [self.step / low / middle, self.step / low % middle, self.step % low]
+    }
+
     /// The steps along the whole depth.
     pub fn steps(&self, shape: &ConvShape) -> usize {
         self.weight_row(shape).div_ceil(self.step)
@@ -86,6 +94,8 @@ impl Tile {
 const FINISH_PAD: usize = 8;
 /// The bytes of a `Tap` in `gather.cuh`.
 pub const TAP: usize = 16;
+/// The bytes of a `Row` there.
+const ROW: usize = 12;
 
 /// Bytes of the type that sums of `dtype` are made in.
 pub fn accumulator_bytes(dtype: DType) -> usize {
@@ -97,7 +107,7 @@ const fn scalar(kernel: &'static str, dtype: DType, tile: [usize; 3], each: [usi
     let [channels, pixels, step] = tile;
     let down = channels / each[0];
     let bytes = if matches!(dtype, DType::F64) { 8 } else { 4 };
-    let operands = 2 * step * (channels + 4 + pixels) * bytes + 2 * step * TAP;
+    let operands = 2 * step * (channels + 4 + pixels) * bytes + 2 * step * TAP + step * ROW;
     let sums = 4 * down * (pixels + FINISH_PAD) * bytes;
     Tile {
         module: "conv_scalar",
@@ -196,7 +206,8 @@ impl Direct {
     /// Bytes of shared memory for sums of `depth` products.
     pub fn shared(&self, depth: usize) -> usize {
         let bytes = accumulator_bytes(self.dtype);
-        let weights = depth * (self.channels * bytes + TAP);
+        // A row of weights is four longer than it has channels.
+        let weights = depth * ((self.channels + 4) * bytes + TAP);
         weights.max(self.channels * (Self::PIXELS + FINISH_PAD) * bytes)
     }
 }
