@@ -40,7 +40,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     build
         .clone()
         .opt_level(2)
-        .files(["emu/engine.cpp", "emu/memory.cpp", "emu/registry.cpp"])
+        .files(["emu/engine.cpp", "emu/memory.cpp", "emu/registry.cpp", "emu/tensor_core.cpp"])
         .try_compile("engine")?;
     if !under_asan {
         // Only for the calls at every load and store, and at every misaligned one: emu/memory.cpp answers them.

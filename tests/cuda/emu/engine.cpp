@@ -8,10 +8,9 @@
 #include <string>
 #include <vector>
 
-__thread uint3 threadIdx, blockIdx;
-__thread dim3 blockDim, gridDim;
-
 namespace cuda_cpu {
+__thread Coordinates here;
+
 namespace {
 constexpr size_t STACK = 256 << 10;
 constexpr size_t SHARED_GUARD = 1024;
@@ -115,8 +114,8 @@ unsigned lanes_of(unsigned warp, size_t threads) {
 void Engine::describe(const char *format, va_list list) {
     char text[512], where[256];
     vsnprintf(text, sizeof text, format, list);
-    snprintf(where, sizeof where, "%s, block (%u, %u, %u), thread (%u, %u, %u): ", kernel_->name, blockIdx.x, blockIdx.y,
-             blockIdx.z, threadIdx.x, threadIdx.y, threadIdx.z);
+    snprintf(where, sizeof where, "%s, block (%u, %u, %u), thread (%u, %u, %u): ", kernel_->name, here.blockIdx.x, here.blockIdx.y,
+             here.blockIdx.z, here.threadIdx.x, here.threadIdx.y, here.threadIdx.z);
     if (error.empty()) error = std::string(where) + text;
 }
 
@@ -131,7 +130,7 @@ void Engine::start(unsigned thread) {
 
 void Engine::run(unsigned thread) {
     current = thread;
-    threadIdx = {thread % blockDim.x, thread / blockDim.x % blockDim.y, thread / (blockDim.x * blockDim.y)};
+    here.threadIdx = {thread % here.blockDim.x, thread / here.blockDim.x % here.blockDim.y, thread / (here.blockDim.x * here.blockDim.y)};
     begin_thread(thread, stack(thread), STACK);
     scheduler_.go_to(fibers[thread].context);
 }
@@ -224,7 +223,7 @@ const char *Engine::launch(const Kernel &kernel, dim3 grid, dim3 block, size_t b
     Turns turns(order);
     warps_.clear(), lanes_.clear();
     kernel_ = &kernel, args_ = args, shared_bytes_ = bytes, error.clear(), brought = 0;
-    gridDim = grid, blockDim = block;
+    here.gridDim = grid, here.blockDim = block;
     fibers.resize(block.x * block.y * block.z);
     given.resize(fibers.size() + 31), taken.resize(fibers.size() * 32);
     if (!stacks_) stacks_.reset(new char[1024 * STACK]);  // untouched pages cost nothing
@@ -236,7 +235,7 @@ const char *Engine::launch(const Kernel &kernel, dim3 grid, dim3 block, size_t b
     begin_launch(&shared[SHARED_GUARD], bytes);
     forbid_guards(true);
     for (unsigned i : blocks) {
-        blockIdx = {i % grid.x, i / grid.x % grid.y, i / (grid.x * grid.y)};
+        here.blockIdx = {i % grid.x, i / grid.x % grid.y, i / (grid.x * grid.y)};
         memset(&shared[SHARED_GUARD], POISON, bytes);
         const bool ran = run_block(turns);
         forbid_guards(false);

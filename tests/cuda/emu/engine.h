@@ -2,14 +2,17 @@
 #pragma once
 #include "types.h"
 
-// The coordinates of the thread that runs. (`__thread`, not `thread_local`: read without a call.)
-extern __thread uint3 threadIdx, blockIdx;
-extern __thread dim3 blockDim, gridDim;
-static const int warpSize = 32;
-
 namespace cuda_cpu {
+/// Where the running thread is: CUDA's variables of these names (keywords.h).
+struct Coordinates {
+    uint3 threadIdx, blockIdx;
+    dim3 blockDim, gridDim;
+};
+/// One for each of the host's threads. (`__thread`, not `thread_local`: read without a call.)
+extern __thread Coordinates here;
+
 /// What one lane gives the others of its warp: at most the fragments of one `mma`.
-struct Slot { unsigned char bytes[32]; };
+struct alignas(8) Slot { unsigned char bytes[32]; };
 
 /// The number of the running thread within its block.
 unsigned thread();
@@ -22,6 +25,14 @@ void wait_warp(unsigned mask, bool fence);
 /// Waits for the lanes of `mask`; what each lane of the warp brought, until this lane's next call. A lane
 /// that is not in the mask, or has returned, shows the bytes 0xff.
 const Slot *exchange(unsigned mask, const void *brought, size_t bytes);
+
+/// What tensor cores multiply.
+enum class Factor { Tf32, F16, BF16 };
+/// D += A·B over the whole warp (tensor_core.cpp).
+void multiply(Factor factor, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
+/// Loads `count` matrices of 8×8 16-bit elements from shared memory; lanes 8i to 8i + 7 give the addresses of the
+/// i-th one's rows.
+void load_matrices(uint32_t *registers, unsigned count, bool transposed, const void *row);
 
 /// The block's dynamic shared memory.
 void *dynamic_shared();

@@ -12,3 +12,9 @@
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 #define __grid_constant__
+
+#define threadIdx cuda_cpu::here.threadIdx
+#define blockIdx cuda_cpu::here.blockIdx
+#define blockDim cuda_cpu::here.blockDim
+#define gridDim cuda_cpu::here.gridDim
+static const int warpSize = 32;

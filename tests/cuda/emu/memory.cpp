@@ -76,6 +76,7 @@ class Memory {
     void access(const void *address, size_t bytes, bool write, const void *pc) {
         if (!active_) return;
         const unsigned char *at = static_cast<const unsigned char *>(address);
+        if (size_t(at - reinterpret_cast<const unsigned char *>(&here)) < sizeof here) return;
         if (size_t(at - reinterpret_cast<const unsigned char *>(stack_)) < stack_bytes_) return;
         if (size_t(at - shared_) < shared_bytes_) {
             const size_t from = at - shared_;
@@ -108,23 +109,27 @@ class Memory {
                 nearest ? nearest->bytes : 0, bytes, write, pc);
     }
 
+    /// Static shared arrays, among all that is not told here. Nobody reads what nobody ever wrote but constants.
     void elsewhere(const unsigned char *at, size_t bytes, bool write, const void *pc) {
         const uintptr_t number = uintptr_t(at) >> 12;
-        if (number != page_number_ || !page_) {
-            std::unique_ptr<Page> &page = pages_[number];
-            if (!page) {
-                page.reset(new Page);
-                std::fill(std::begin(page->records), std::end(page->records), UNTOUCHED);
-            }
-            page_ = page.get(), page_number_ = number;
+        Known &known = known_[number % KNOWN];
+        if (known.number != number) {
+            const auto found = pages_.find(number);
+            known = {number, found == pages_.end() ? nullptr : found->second.get()};
         }
+        if (!known.page) {
+            if (!write) return;
+            known.page = (pages_[number] = std::make_unique<Page>()).get();
+            std::fill(std::begin(known.page->records), std::end(known.page->records), UNTOUCHED);
+        }
+        Page *page = known.page;
         const size_t from = uintptr_t(at) & 4095;
         bytes = std::min<size_t>(bytes, 4096 - from);
         for (size_t i = from & ~size_t(1); write && i < from + bytes; i += 2) {
-            Record &it = page_->records[i / 2];
+            Record &it = page->records[i / 2];
             if (it.writer == NOBODY) written_.push_back({&it, reinterpret_cast<void *>(number << 12 | i)});
         }
-        record(&page_->records[from / 2], from, bytes, write, false, "static memory", pc);
+        record(&page->records[from / 2], from, bytes, write, false, "static memory", pc);
     }
 
     /// What the last block wrote to its static shared arrays, the next one does not find there.
@@ -204,8 +209,13 @@ class Memory {
     std::vector<Record> global_, dynamic_;
     std::unordered_map<uintptr_t, std::unique_ptr<Page>> pages_;
     std::vector<Written> written_;
-    Page *page_ = nullptr;
-    uintptr_t page_number_ = 0;
+    /// The pages that were asked for last, null for those without records.
+    struct Known {
+        uintptr_t number;
+        Page *page;
+    };
+    static constexpr size_t KNOWN = 64;
+    Known known_[KNOWN] = {};
 
     /// Ticks: of the launch's, the block's and the last barrier's begin, and each thread's last barrier.
     uint32_t now_ = 0, launch_ = 0, block_ = 0, barrier_ = 0;

@@ -52,7 +52,7 @@ impl Case {
             activation,
         };
         // Neighbours apart, so that no variance is so small that f32 cannot hold it beside the mean.
-        let side = |i: usize| if (i / (channels * plane) + i % plane) % 2 == 0 { -0.5 } else { 1.5 };
+        let side = |i: usize| if (i / (channels * plane) + i % plane).is_multiple_of(2) { -0.5 } else { 1.5 };
         let sides: Vec<f64> = (0..samples * channels * plane).map(side).collect();
         let sides = Tensor::from_vec(sides, &shape, &Device::Cpu)?;
         let x = (numbers.even(&shape, DType::F64)?.affine(0.5, 0.)? + sides)?.to_dtype(dtype)?;

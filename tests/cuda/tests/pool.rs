@@ -65,7 +65,7 @@ fn windows([rows, columns]: [[usize; 5]; 2], ceil_mode: bool) -> (PoolGeometry, 
 fn inputs(shape: &[usize], output: [usize; 2], seed: u64, dtype: DType) -> Result<(Tensor, Tensor)> {
     let mut numbers = Numbers(seed);
     // Equal maxima in half of the cases.
-    let x = if seed % 2 == 0 { numbers.whole(shape, dtype)? } else { numbers.even(shape, dtype)? };
+    let x = if seed.is_multiple_of(2) { numbers.whole(shape, dtype)? } else { numbers.even(shape, dtype)? };
     let grad = numbers.even(&[&shape[..2], &output].concat(), dtype)?;
     Ok((x, grad))
 }

@@ -1,0 +1,80 @@
+// Warp-wide matrix instructions, by the fragment layouts of the PTX ISA ("Matrix Fragments for mma.m16n8k8" and its
+// neighbours): with `group` the lane over 4 and `member` the rest, a lane holds rows `group` and `group + 8` of A
+// and D, and column `group` of B.
+#include "tensor_core.h"
+#include "memory.h"
+
+namespace cuda_cpu {
+namespace {
+struct Fragments {
+    uint32_t a[4], b[2];
+};
+
+/// m16n8k8. A's registers are (row, k), (row + 8, k), (row, k + 4), (row + 8, k + 4); B's (k), (k + 4). Tensor
+/// cores see the upper 10 bits of the mantissa.
+struct Tf32 {
+    static constexpr unsigned K = 8;
+    static float value(uint32_t bits) { return bit_cast<float>(bits & 0xffffe000u); }
+    static float a(const Fragments *lanes, unsigned row, unsigned k) {
+        return value(lanes[row % 8 * 4 + k % 4].a[row / 8 + k / 4 * 2]);
+    }
+    static float b(const Fragments *lanes, unsigned k, unsigned column) {
+        return value(lanes[column * 4 + k % 4].b[k / 4]);
+    }
+};
+
+/// m16n8k16: as above with two neighbours along k in a register, the lower one in the lower half.
+template <class T> struct Half {
+    static constexpr unsigned K = 16;
+    static float value(uint32_t pair, unsigned k) { return bit_cast<T>(uint16_t(pair >> k % 2 * 16)); }
+    static float a(const Fragments *lanes, unsigned row, unsigned k) {
+        return value(lanes[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2], k);
+    }
+    static float b(const Fragments *lanes, unsigned k, unsigned column) {
+        return value(lanes[column * 4 + k % 8 / 2].b[k / 8], k);
+    }
+};
+
+template <class Layout> void multiply_as(float (&d)[4], const Fragments *lanes) {
+    const unsigned group = lane() / 4, member = lane() % 4;
+    float sums[4] = {0.f, 0.f, 0.f, 0.f};
+    for (unsigned k = 0; k < Layout::K; k++) {
+        const float a[2] = {Layout::a(lanes, group, k), Layout::a(lanes, group + 8, k)};
+        const float b[2] = {Layout::b(lanes, k, member * 2), Layout::b(lanes, k, member * 2 + 1)};
+        for (unsigned i = 0; i < 4; i++) sums[i] += a[i / 2] * b[i % 2];
+    }
+    for (unsigned i = 0; i < 4; i++) d[i] += sums[i];
+}
+}  // namespace
+
+void multiply(Factor factor, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    Fragments mine, lanes[32];
+    memcpy(mine.a, a, sizeof a), memcpy(mine.b, b, sizeof b);
+    const Slot *slots = exchange(~0u, &mine, sizeof mine);
+    for (unsigned i = 0; i < 32; i++) memcpy(&lanes[i], slots[i].bytes, sizeof mine);
+    switch (factor) {
+        case Factor::Tf32: return multiply_as<Tf32>(d, lanes);
+        case Factor::F16: return multiply_as<Half<__half>>(d, lanes);
+        case Factor::BF16: return multiply_as<Half<__nv_bfloat16>>(d, lanes);
+    }
+}
+
+void load_matrices(uint32_t *registers, unsigned count, bool transposed, const void *row) {
+    if (lane() < 8 * count) {
+        if (uintptr_t(row) % 16) fail("ldmatrix of a row at a misaligned address");
+        touch(row, 16, false);
+    }
+    const Slot *rows = exchange(~0u, &row, sizeof row);
+    for (unsigned i = 0; i < count; i++) {
+        uint16_t pair[2];
+        for (unsigned half = 0; half < 2; half++) {
+            unsigned down = lane() / 4, along = lane() % 4 * 2 + half;
+            if (transposed) std::swap(down, along);
+            const unsigned char *from;
+            memcpy(&from, rows[i * 8 + down].bytes, sizeof from);
+            memcpy(&pair[half], from + along * 2, 2);
+        }
+        registers[i] = pair[0] | uint32_t(pair[1]) << 16;
+    }
+}
+}  // namespace cuda_cpu
