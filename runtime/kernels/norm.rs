@@ -4,6 +4,7 @@ mod composed;
 pub mod cuda;
 
 use super::channels::Channels;
+use super::cuda::runs_on;
 use super::element::{
     Element, compute_dtype, elements, in_single, widened, with_element, with_elements, zeros,
 };
@@ -32,6 +33,10 @@ pub fn batch_norm_train(
         bail!("{NAME}: expected more than one value a channel to train on, got an input {:?}", x.dims());
     }
     let [weight, bias] = affine(x, view, weight, bias)?;
+    // An empty batch has no statistics, and nothing that would be normalised by them.
+    if runs_on(x.device()) && view.per_channel() > 0 {
+        return cuda::batch_norm_train(x, view, &[weight, bias], eps);
+    }
     if !x.device().is_cpu() {
         return composed::train(x, &weight, &bias, eps);
     }
@@ -66,6 +71,9 @@ pub fn batch_norm_eval(
     let [weight, bias] = affine(x, view, weight, bias)?;
     check("mean", mean, view)?;
     check("variance", var, view)?;
+    if runs_on(x.device()) {
+        return cuda::batch_norm_eval(x, view, [mean, var], &[weight, bias], eps);
+    }
     if !x.device().is_cpu() {
         return composed::eval(x, [mean, var], &weight, &bias, eps);
     }

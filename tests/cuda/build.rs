@@ -36,7 +36,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rustc-cfg=emulator_asan");
         println!("cargo::rustc-link-arg-tests=-Wl,--whole-archive,-l:libasan.a,--no-whole-archive");
     }
-    build.clone().files(["emu/engine.cpp", "emu/memory.cpp", "emu/registry.cpp"]).try_compile("engine")?;
+    // The scheduler and its checks are the same for all kernels, and most of the time goes there.
+    build
+        .clone()
+        .opt_level(2)
+        .files(["emu/engine.cpp", "emu/memory.cpp", "emu/registry.cpp"])
+        .try_compile("engine")?;
     if !under_asan {
         // Only for the calls at every load and store, and at every misaligned one: emu/memory.cpp answers them.
         build.flag_if_supported("-fsanitize=thread").flag_if_supported("-fsanitize=alignment");

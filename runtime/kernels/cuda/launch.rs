@@ -40,7 +40,7 @@ pub(crate) fn launch_in_place(
 }
 
 /// Calls `f` with the storages of `tensors`.
-fn with_storages<T>(
+pub(crate) fn with_storages<T>(
     op: &'static str,
     tensors: &[&Tensor],
     f: impl FnOnce(&[Operand]) -> Result<T>,

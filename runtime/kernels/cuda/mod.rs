@@ -17,7 +17,7 @@ mod program;
 mod target;
 
 pub(crate) use device::{Graph, run};
-pub(crate) use launch::{Operand, launch, launch_in_place, runs_on};
+pub(crate) use launch::{Operand, launch, launch_in_place, runs_on, with_storages};
 pub(crate) use plan::{Plan, int, named};
 pub use program::{Arg, Buffer, Launch, Program};
 #[doc(hidden)]

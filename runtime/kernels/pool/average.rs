@@ -1,7 +1,9 @@
 //! Average pooling, with windows from a geometry or of even size over the whole input.
 
+use super::cuda::{self, Divisor, Kind};
 use super::geometry::{adaptive_ranges, adaptive_size};
 use super::{PoolGeometry, composed};
+use crate::kernels::cuda::runs_on;
 use crate::kernels::element::{Element, elements, in_single, with_element, with_elements};
 use crate::kernels::float::Float;
 use crate::kernels::planes::{input_size, map_planes, with_size};
@@ -28,6 +30,15 @@ pub fn avg_pool2d(
     divisor_override: Option<usize>,
 ) -> Result<Tensor> {
     let input = input_size(NAME, x)?;
+    if runs_on(x.device()) {
+        let divisor = match (divisor_override, count_include_pad) {
+            (Some(divisor), _) => Divisor::Fixed(divisor),
+            (None, true) => Divisor::ElementsAndPadding,
+            (None, false) => Divisor::Elements,
+        };
+        let output = geometry.output_size(input)?;
+        return cuda::pool(x, [input, output], Some(*geometry), Kind::Average(divisor));
+    }
     average(x, windows(geometry, input, count_include_pad, divisor_override)?)
 }
 
@@ -67,7 +78,11 @@ pub(super) fn windows(
 pub fn adaptive_avg_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tensor> {
     const NAME: &str = "adaptive_avg_pool2d";
     let input = input_size(NAME, x)?;
-    average(x, adaptive_windows(input, adaptive_size(NAME, x, input, size)?))
+    let output = adaptive_size(NAME, x, input, size)?;
+    if runs_on(x.device()) {
+        return cuda::pool(x, [input, output], None, Kind::Average(Divisor::Elements));
+    }
+    average(x, adaptive_windows(input, output))
 }
 
 pub(super) fn adaptive_windows(input: [usize; 2], output: [usize; 2]) -> Windows {

@@ -1,8 +1,10 @@
 //! Max pooling. NaN wins over every number, and of equal maxima the first of the window gets the
 //! gradient, as in PyTorch.
 
+use super::cuda::{self, Kind};
 use super::geometry::{Taps, adaptive_ranges, adaptive_size};
 use super::{PoolGeometry, composed};
+use crate::kernels::cuda::runs_on;
 use crate::kernels::element::{Element, elements, in_single, with_element, with_elements};
 use crate::kernels::float::Float;
 use crate::kernels::planes::{input_size, map_planes, with_size};
@@ -20,6 +22,9 @@ const NAME: &str = "max_pool2d";
 pub fn max_pool2d(x: &Tensor, geometry: &PoolGeometry) -> Result<Tensor> {
     let input = input_size(NAME, x)?;
     let output = geometry.output_size(input)?;
+    if runs_on(x.device()) {
+        return cuda::pool(x, [input, output], Some(*geometry), Kind::Max);
+    }
     let [rows, columns] = [0, 1].map(|axis| geometry.taps(axis, input[axis], output[axis]));
     largest(x, MaxPool { rows, columns, input, across: Across::of(geometry) })
 }
@@ -33,6 +38,9 @@ pub fn adaptive_max_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tenso
     const NAME: &str = "adaptive_max_pool2d";
     let input = input_size(NAME, x)?;
     let output = adaptive_size(NAME, x, input, size)?;
+    if runs_on(x.device()) {
+        return cuda::pool(x, [input, output], None, Kind::Max);
+    }
     let [rows, columns] = [0, 1].map(|axis| -> Vec<Taps> {
         adaptive_ranges(input[axis], output[axis]).map(|range| range.step_by(1)).collect()
     });

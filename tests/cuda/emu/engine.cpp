@@ -42,6 +42,7 @@ class Turns {
     bool shuffled() const { return order_ > REVERSED; }
 
     void fill(std::vector<unsigned> &turns, unsigned count) {
+        if (!shuffled() && turns.size() == count) return;
         turns.resize(count);
         for (unsigned i = 0; i < count; i++) turns[i] = order_ == REVERSED ? count - 1 - i : i;
         for (unsigned i = count; shuffled() && i > 1; i--) std::swap(turns[i - 1], turns[next() % i]);
@@ -96,11 +97,13 @@ class Engine {
     size_t shared_bytes_ = 0;
 };
 
-thread_local Engine engine;
+/// One for each of the host's threads. (`__thread`, not `thread_local`: read without a call.)
+__thread Engine *engine;
+thread_local std::unique_ptr<Engine> owned_engine;
 
 void entry() {
-    engine.call();
-    engine.pause(State::Done);
+    engine->call();
+    engine->pause(State::Done);
 }
 
 /// The bits of a warp's lanes that exist.
@@ -219,6 +222,7 @@ bool Engine::shared_guards_hold() const {
 
 const char *Engine::launch(const Kernel &kernel, dim3 grid, dim3 block, size_t bytes, void **args, unsigned order) {
     Turns turns(order);
+    warps_.clear(), lanes_.clear();
     kernel_ = &kernel, args_ = args, shared_bytes_ = bytes, error.clear(), brought = 0;
     gridDim = grid, blockDim = block;
     fibers.resize(block.x * block.y * block.z);
@@ -249,28 +253,28 @@ const char *Engine::launch(const Kernel &kernel, dim3 grid, dim3 block, size_t b
 }
 }  // namespace
 
-unsigned thread() { return engine.current; }
+unsigned thread() { return engine->current; }
 
 int wait_block(int brought) {
-    engine.brought += brought;
-    engine.pause(State::AtBlock);
-    return engine.sum;
+    engine->brought += brought;
+    engine->pause(State::AtBlock);
+    return engine->sum;
 }
 
 void wait_warp(unsigned mask, bool fence) {
-    Fiber &me = engine.fibers[engine.current];
+    Fiber &me = engine->fibers[engine->current];
     if (!(mask >> lane() & 1)) fail("lane %u takes part in a warp-level call whose mask 0x%x leaves it out", lane(), mask);
     me.mask = mask, me.fence = fence;
-    engine.pause(State::AtWarp);
+    engine->pause(State::AtWarp);
 }
 
 const Slot *exchange(unsigned mask, const void *brought, size_t bytes) {
-    memcpy(&engine.given[engine.current], brought, bytes);
+    memcpy(&engine->given[engine->current], brought, bytes);
     wait_warp(mask, false);
-    return &engine.taken[engine.current * 32];
+    return &engine->taken[engine->current * 32];
 }
 
-void *dynamic_shared() { return &engine.shared[SHARED_GUARD]; }
+void *dynamic_shared() { return &engine->shared[SHARED_GUARD]; }
 
 void copy_async(void *shared, const void *global, unsigned bytes, bool valid) {
     if (uintptr_t(shared) % bytes) fail("cp.async of %u bytes to a misaligned shared address", bytes);
@@ -278,13 +282,13 @@ void copy_async(void *shared, const void *global, unsigned bytes, bool valid) {
     if (valid) touch(global, bytes, false);
     touch(shared, bytes, true);
     memset(shared, POISON, bytes);
-    engine.fibers[engine.current].copies.back().push_back({shared, global, bytes, valid});
+    engine->fibers[engine->current].copies.back().push_back({shared, global, bytes, valid});
 }
 
-void commit_copies() { engine.fibers[engine.current].copies.emplace_back(); }
+void commit_copies() { engine->fibers[engine->current].copies.emplace_back(); }
 
 void wait_copies(unsigned pending) {
-    auto &groups = engine.fibers[engine.current].copies;
+    auto &groups = engine->fibers[engine->current].copies;
     while (groups.size() > pending + 1) {
         for (const Copy &copy : groups.front()) {
             touch(copy.to, copy.bytes, true);
@@ -298,15 +302,16 @@ void wait_copies(unsigned pending) {
 void fail(const char *format, ...) {
     va_list list;
     va_start(list, format);
-    engine.describe(format, list);
+    engine->describe(format, list);
     va_end(list);
-    engine.pause(State::Done);
+    engine->pause(State::Done);
     abort();  // nobody goes back to a thread that is done
 }
 }  // namespace cuda_cpu
 
 extern "C" const char *cuda_cpu_launch(const cuda_cpu::Kernel *kernel, const unsigned *grid, const unsigned *block,
                                        size_t shared, void **args, unsigned order) {
-    return cuda_cpu::engine.launch(*kernel, {grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]}, shared, args,
+    if (!cuda_cpu::engine) cuda_cpu::owned_engine.reset(cuda_cpu::engine = new cuda_cpu::Engine);
+    return cuda_cpu::engine->launch(*kernel, {grid[0], grid[1], grid[2]}, {block[0], block[1], block[2]}, shared, args,
                                    order);
 }

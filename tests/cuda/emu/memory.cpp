@@ -28,6 +28,12 @@ struct Page {
     Record records[2048];
 };
 
+/// Two bytes of it that a block has written.
+struct Written {
+    Record *record;
+    void *bytes;
+};
+
 class Memory {
   public:
     void bind(unsigned char *arena, size_t bytes, const Region *regions, size_t count) {
@@ -46,7 +52,7 @@ class Memory {
     void begin_block() {
         block_ = barrier_ = ++now_;
         clocks_.assign(1024, now_);
-        for (auto &[address, page] : pages_) poison_written(address, *page);
+        poison_written();
     }
 
     void end_launch() { active_ = false; }
@@ -113,16 +119,21 @@ class Memory {
             page_ = page.get(), page_number_ = number;
         }
         const size_t from = uintptr_t(at) & 4095;
-        record(&page_->records[from / 2], from, std::min<size_t>(bytes, 4096 - from), write, false, "static memory", pc);
+        bytes = std::min<size_t>(bytes, 4096 - from);
+        for (size_t i = from & ~size_t(1); write && i < from + bytes; i += 2) {
+            Record &it = page_->records[i / 2];
+            if (it.writer == NOBODY) written_.push_back({&it, reinterpret_cast<void *>(number << 12 | i)});
+        }
+        record(&page_->records[from / 2], from, bytes, write, false, "static memory", pc);
     }
 
     /// What the last block wrote to its static shared arrays, the next one does not find there.
-    void poison_written(uintptr_t number, Page &page) {
-        for (size_t i = 0; i < 2048; i++) {
-            if (page.records[i].writer == NOBODY) continue;
-            page.records[i] = UNTOUCHED;
-            memset(reinterpret_cast<void *>((number << 12) + i * 2), 0xff, 2);
+    void poison_written() {
+        for (const Written &it : written_) {
+            *it.record = UNTOUCHED;
+            memset(it.bytes, 0xff, 2);
         }
+        written_.clear();
     }
 
     void record(Record *record, size_t from, size_t bytes, bool write, bool global, const char *name, const void *pc) {
@@ -192,6 +203,7 @@ class Memory {
 
     std::vector<Record> global_, dynamic_;
     std::unordered_map<uintptr_t, std::unique_ptr<Page>> pages_;
+    std::vector<Written> written_;
     Page *page_ = nullptr;
     uintptr_t page_number_ = 0;
 
@@ -200,19 +212,27 @@ class Memory {
     std::vector<uint32_t> clocks_ = std::vector<uint32_t>(1024);
 };
 
-thread_local Memory memory;
+/// One for each of the host's threads. (`__thread`, not `thread_local`: read without a call.)
+__thread Memory *memory;
+thread_local std::unique_ptr<Memory> owned_memory;
+
+/// Where there is no launch, there is nothing to check.
+inline void check(const void *address, size_t bytes, bool write, const void *pc) {
+    if (memory) memory->access(address, bytes, write, pc);
+}
 }  // namespace
 
 void bind(unsigned char *arena, size_t bytes, const Region *regions, size_t count) {
-    memory.bind(arena, bytes, regions, count);
+    if (!memory) owned_memory.reset(memory = new Memory);
+    memory->bind(arena, bytes, regions, count);
 }
-void touch(const void *address, size_t bytes, bool write) { memory.access(address, bytes, write, nullptr); }
-void begin_launch(const unsigned char *shared, size_t bytes) { memory.begin_launch(shared, bytes); }
-void begin_block() { memory.begin_block(); }
-void end_launch() { memory.end_launch(); }
-void begin_thread(unsigned thread, const char *stack, size_t bytes) { memory.begin_thread(thread, stack, bytes); }
-void passed_block_barrier() { memory.passed_block_barrier(); }
-void passed_warp_barrier(unsigned warp, unsigned mask) { memory.passed_warp_barrier(warp, mask); }
+void touch(const void *address, size_t bytes, bool write) { check(address, bytes, write, nullptr); }
+void begin_launch(const unsigned char *shared, size_t bytes) { memory->begin_launch(shared, bytes); }
+void begin_block() { memory->begin_block(); }
+void end_launch() { memory->end_launch(); }
+void begin_thread(unsigned thread, const char *stack, size_t bytes) { memory->begin_thread(thread, stack, bytes); }
+void passed_block_barrier() { memory->passed_block_barrier(); }
+void passed_warp_barrier(unsigned warp, unsigned mask) { memory->passed_warp_barrier(warp, mask); }
 
 void forbid(const void *address, size_t bytes, bool forbidden) {
 #ifdef __SANITIZE_ADDRESS__
@@ -234,21 +254,21 @@ void cuda_cpu_forbid(const void *address, size_t bytes, int forbidden) {
 
 // What `-fsanitize=thread` calls.
 #define CUDA_CPU_ACCESS(bytes)                                                                                        \
-    void __tsan_read##bytes(void *p) { cuda_cpu::memory.access(p, bytes, false, __builtin_return_address(0)); }       \
-    void __tsan_write##bytes(void *p) { cuda_cpu::memory.access(p, bytes, true, __builtin_return_address(0)); }       \
-    void __tsan_volatile_read##bytes(void *p) { cuda_cpu::memory.access(p, bytes, false, nullptr); }                  \
-    void __tsan_volatile_write##bytes(void *p) { cuda_cpu::memory.access(p, bytes, true, nullptr); }
+    void __tsan_read##bytes(void *p) { cuda_cpu::check(p, bytes, false, __builtin_return_address(0)); }       \
+    void __tsan_write##bytes(void *p) { cuda_cpu::check(p, bytes, true, __builtin_return_address(0)); }       \
+    void __tsan_volatile_read##bytes(void *p) { cuda_cpu::check(p, bytes, false, nullptr); }                  \
+    void __tsan_volatile_write##bytes(void *p) { cuda_cpu::check(p, bytes, true, nullptr); }
 #define CUDA_CPU_UNALIGNED(bytes)                                                                                     \
     CUDA_CPU_ACCESS(bytes)                                                                                            \
-    void __tsan_unaligned_read##bytes(void *p) { cuda_cpu::memory.access(p, bytes, false, nullptr); }                 \
-    void __tsan_unaligned_write##bytes(void *p) { cuda_cpu::memory.access(p, bytes, true, nullptr); }
+    void __tsan_unaligned_read##bytes(void *p) { cuda_cpu::check(p, bytes, false, nullptr); }                 \
+    void __tsan_unaligned_write##bytes(void *p) { cuda_cpu::check(p, bytes, true, nullptr); }
 CUDA_CPU_ACCESS(1)
 CUDA_CPU_UNALIGNED(2)
 CUDA_CPU_UNALIGNED(4)
 CUDA_CPU_UNALIGNED(8)
 CUDA_CPU_UNALIGNED(16)
-void __tsan_read_range(void *p, size_t bytes) { cuda_cpu::memory.access(p, bytes, false, __builtin_return_address(0)); }
-void __tsan_write_range(void *p, size_t bytes) { cuda_cpu::memory.access(p, bytes, true, __builtin_return_address(0)); }
+void __tsan_read_range(void *p, size_t bytes) { cuda_cpu::check(p, bytes, false, __builtin_return_address(0)); }
+void __tsan_write_range(void *p, size_t bytes) { cuda_cpu::check(p, bytes, true, __builtin_return_address(0)); }
 void __tsan_init() {}
 void __tsan_func_entry(void *) {}
 void __tsan_func_exit() {}

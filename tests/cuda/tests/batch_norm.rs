@@ -51,8 +51,11 @@ impl Case {
             eps,
             activation,
         };
-        // Away from 0, where a variance by sums of squares would go wrong.
-        let x = numbers.even(&shape, DType::F64)?.affine(1., 3.)?.to_dtype(dtype)?;
+        // Neighbours apart, so that no variance is so small that f32 cannot hold it beside the mean.
+        let side = |i: usize| if (i / (channels * plane) + i % plane) % 2 == 0 { -0.5 } else { 1.5 };
+        let sides: Vec<f64> = (0..samples * channels * plane).map(side).collect();
+        let sides = Tensor::from_vec(sides, &shape, &Device::Cpu)?;
+        let x = (numbers.even(&shape, DType::F64)?.affine(0.5, 0.)? + sides)?.to_dtype(dtype)?;
         let grad = numbers.even(&shape, dtype)?;
         Ok(Self { norm, x, grad, weight, bias, mean, variance })
     }

@@ -1,12 +1,12 @@
 //! The steps of optimisers on a CUDA device: one launch a parameter.
 
-use crate::kernels::cuda::{Arg, Launch, Program, Target, launch_in_place, runs_on};
-use candle_core::{DType, Result, Tensor, bail};
+use crate::kernels::cuda::{Arg, Plan, Program, Target, int, launch_in_place, named, runs_on};
+use candle_core::{DType, Result, Tensor};
 
 const NAME: &str = "optimizer step";
 const MODULE: &str = "descent";
 const THREADS: u32 = 256;
-/// Blocks for each multiprocessor: each has its eight side by side, and enough of them to even out.
+/// Blocks for each multiprocessor, which has eight side by side: enough to even out.
 const BLOCKS: u32 = 32;
 
 /// Whether these kernels are for a parameter and its moments, which they change where they lie.
@@ -17,7 +17,7 @@ pub(crate) fn takes(targets: &[&Tensor]) -> bool {
         float
             && layout.is_contiguous()
             && layout.start_offset() == 0
-            && i32::try_from(tensor.elem_count()).is_ok()
+            && int(NAME, tensor.elem_count()).is_ok()
     };
     targets.iter().all(|target| runs_on(target.device()) && fits(target))
 }
@@ -48,22 +48,15 @@ impl SgdStep {
     /// The dtype is none of f32, f64, f16 and bf16, or there are too many elements to count.
     pub fn program(&self, elements: usize, dtype: DType, buffer: bool, target: &Target) -> Result<Program> {
         let Self { rate, momentum, share, decay, nesterov } = *self;
-        let kernel = match dtype {
-            DType::F32 => "descent_sgd_f32",
-            DType::F64 => "descent_sgd_f64",
-            DType::F16 => "descent_sgd_f16",
-            DType::BF16 => "descent_sgd_bf16",
-            other => bail!("{NAME}: expected f32, f64, f16 or bf16, got {other:?}"),
-        };
         let operands = match buffer {
             true => [Arg::Operand(0), Arg::Operand(2), Arg::Operand(1)],
             false => [Arg::Operand(0), Arg::Operand(1), Arg::Absent],
         };
         let mut args = operands.to_vec();
-        args.push(count(elements)?);
+        args.push(Arg::Int(int(NAME, elements)?));
         args.extend([rate, momentum, share, decay].map(Arg::Double));
         args.push(Arg::Int(nesterov.into()));
-        Ok(program(kernel, elements, args, target))
+        program(named!(dtype, "descent_sgd"), elements, dtype, args, target)
     }
 }
 
@@ -94,33 +87,22 @@ impl AdamStep {
     /// As [`SgdStep::program`].
     pub fn program(&self, elements: usize, dtype: DType, target: &Target) -> Result<Program> {
         let Self { rate, keep_mean, keep_square, correction, eps, keep, decay } = *self;
-        let kernel = match dtype {
-            DType::F32 => "descent_adam_f32",
-            DType::F64 => "descent_adam_f64",
-            DType::F16 => "descent_adam_f16",
-            DType::BF16 => "descent_adam_bf16",
-            other => bail!("{NAME}: expected f32, f64, f16 or bf16, got {other:?}"),
-        };
         let mut args = [0, 3, 1, 2].map(Arg::Operand).to_vec();
-        args.push(count(elements)?);
+        args.push(Arg::Int(int(NAME, elements)?));
         args.extend([rate, keep_mean, keep_square, correction, eps, keep, decay].map(Arg::Double));
-        Ok(program(kernel, elements, args, target))
+        program(named!(dtype, "descent_adam"), elements, dtype, args, target)
     }
 }
 
-fn count(elements: usize) -> Result<Arg> {
-    match i32::try_from(elements) {
-        Ok(count) => Ok(Arg::Int(count)),
-        Err(_) => bail!("{NAME}: expected fewer than 2³¹ elements, got {elements}"),
-    }
-}
-
-fn program(kernel: &'static str, elements: usize, args: Vec<Arg>, target: &Target) -> Program {
-    if elements == 0 {
-        return Program::default();
-    }
+fn program(
+    kernel: &'static str,
+    elements: usize,
+    dtype: DType,
+    args: Vec<Arg>,
+    target: &Target,
+) -> Result<Program> {
+    let mut plan = Plan::new(NAME, MODULE, dtype)?;
     let blocks = elements.div_ceil(THREADS as usize).min((target.multiprocessors * BLOCKS) as usize);
-    let grid = [blocks as u32, 1, 1];
-    let launch = Launch { module: MODULE, kernel, grid, block: [THREADS, 1, 1], shared: 0, args };
-    Program { launches: vec![launch], ..Program::default() }
+    plan.launch(kernel, blocks, THREADS, args)?;
+    Ok(plan.finish())
 }

@@ -11,7 +11,7 @@ template <class A> struct Moments {
     __device__ __forceinline__ void add(A x) {
         count += 1;
         const A apart = x - mean;
-        mean += apart / count;
+        mean += apart * (A(1) / count);
         squares += apart * (x - mean);
     }
 };

@@ -1,5 +1,9 @@
 //! Batch normalisation on a CUDA device: plans of the forward and backward passes, an activation included.
 
+mod op;
+
+pub(super) use op::{batch_norm_eval, batch_norm_train};
+
 use crate::kernels::activation::Activation;
 use crate::kernels::cuda::{Arg, Plan, Program, int, named};
 use candle_core::{DType, Result};

@@ -1,5 +1,9 @@
 //! Pooling on a CUDA device: plans of the forward and backward passes.
 
+mod op;
+
+pub(super) use op::{Kind, pool};
+
 use super::PoolGeometry;
 use crate::kernels::cuda::{Arg, Plan, Program, int, named};
 use candle_core::{DType, Result, bail};

@@ -31,6 +31,8 @@ const SHARED: f64 = 128.0;
 /// Instructions to gather one element and to finish one output.
 const GATHER: f64 = 7.0;
 const FINISH: f64 = 10.0;
+/// What a direct kernel takes longer because nothing is loaded ahead of its products.
+const WAITING: f64 = 1.15;
 /// The first loads and the last stores of a block, which nothing hides.
 const BLOCK: f64 = 1500.0;
 /// A further launch, and the bytes a cycle that all multiprocessors together read and write.
@@ -113,7 +115,7 @@ fn cycles(shape: &ConvShape, variant: &Variant, target: &Target) -> f64 {
             // Two pixels a thread: two products for each channel, a quarter of a read of shared memory.
             let one = 2.25 * direct.channels as f64 + 2.0 * GATHER;
             let product = one * shape.taps() as f64 * Direct::THREADS as f64 / LANES;
-            let block = product + finish(direct.channels * Direct::PIXELS);
+            let block = WAITING * product + finish(direct.channels * Direct::PIXELS);
             on_all(shape, &cut, block, 4, target)
         }
         Variant::Product { tile, slices } => {
@@ -130,10 +132,11 @@ fn cycles(shape: &ConvShape, variant: &Variant, target: &Target) -> f64 {
     }
 }
 
-/// The two launches that make the packed layout: they read and write; the weight is read in small pieces.
+/// The launches before: two that make the packed layout, which read and write, the weight in small pieces; or a
+/// short one that fills up the weight's rows.
 fn packing(shape: &ConvShape, tile: &Tile) -> f64 {
     if !tile.is_packed() {
-        return 0.0;
+        return if tile.pads_weight(shape) { LAUNCH } else { 0.0 };
     }
     let [input, weight] = tile.packed_elements(shape).map(|n| (n * tile.dtype.size_in_bytes()) as f64);
     2.0 * LAUNCH + (2.0 * input + 4.0 * weight) / BANDWIDTH
@@ -146,8 +149,10 @@ fn step(tile: &Tile) -> f64 {
     let gathering = elements * GATHER / LANES;
     match tile.units {
         // A thread with few sums reads more from shared memory for each.
-        Units::Scalar if tile.part == [8, 8] => products / SCALAR_RATE * 1.25 + gathering,
-        Units::Scalar => products / SCALAR_RATE * 1.5 + gathering,
+        Units::Scalar => {
+            let reads = (tile.part[0] + tile.part[1]) as f64 / (tile.part[0] * tile.part[1]) as f64;
+            products / SCALAR_RATE * (1.0 + reads) + gathering
+        }
         // Tensor cores wait for shared memory: for what is written to it, 64 bytes of each channel and pixel, and
         // for what each warp reads of it.
         Units::TensorCores(input) => {

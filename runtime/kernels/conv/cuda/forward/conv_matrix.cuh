@@ -103,10 +103,12 @@ __device__ __forceinline__ void multiply(const typename Tile::Stage &stage, int 
     }
 }
 
+// `weight_row` is the length of a channel's weight as it lies in memory, filled up or not.
 template <class Tile>
 __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ input,
                                          const typename Tile::T *__restrict__ weight,
-                                         const Finish<typename Tile::T> &f, const ConvSizes &s, const Cut &cut) {
+                                         int weight_row, const Finish<typename Tile::T> &f, const ConvSizes &s,
+                                         const Cut &cut) {
     using T = typename Tile::T;
     constexpr int STEP = Tile::STEP, STAGES = Tile::STAGES;
     DYN_SHARED(typename Tile::Memory, memory);
@@ -115,10 +117,9 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     const Place place(cut, Tile::CHANNELS, Tile::PIXELS);
     const int first = place.slice * cut.slice_steps;
     const int channels = packed_channels<T>(s);
-    const int depth = Tile::IS_PACKED ? s.kernel_height * s.kernel_width * channels : s.depth;
-    const int steps = min(cut.slice_steps, (depth + STEP - 1) / STEP - first);
+    const int steps = min(cut.slice_steps, (weight_row + STEP - 1) / STEP - first);
     const size_t row = (size_t)place.group * s.group_outputs + place.channel;
-    const WeightRows<T> weight_rows{weight + row * depth, s.group_outputs - place.channel, depth};
+    const WeightRows<T> weight_rows{weight + row * weight_row, s.group_outputs - place.channel, weight_row};
     InputRows<Tile> input_rows(input, s, place.group, place.pixel);
 
     // A ring of as many taps as stages: those of a step are written while the step before it is set off.
@@ -186,9 +187,9 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
 #define CONV_MATRIX(NAME, T, BLOCKS, ...)                                                                        \
     extern "C" __global__ void __launch_bounds__((MatrixTile<T, __VA_ARGS__>::THREADS), BLOCKS)                  \
         NAME(const T *input, const T *weight, const T *scale, const T *shift, const T *residual, T *output,      \
-             float *partial, ConvSizes sizes, Cut cut, int activation, double parameter) {                       \
+             float *partial, ConvSizes sizes, Cut cut, int weight_row, int activation, double parameter) {       \
         const Finish<T> f{scale, shift, residual, output, partial, activation, (float)parameter};                \
-        convolve<MatrixTile<T, __VA_ARGS__>>(input, weight, f, sizes, cut);                                      \
+        convolve<MatrixTile<T, __VA_ARGS__>>(input, weight, weight_row, f, sizes, cut);                          \
     }                                                                                                            \
     EXPORT_KERNEL(NAME)
 

@@ -1,5 +1,5 @@
 // Lays out a convolution's input and weight for the kernels that read the channels of a pixel side by side: those
-// of each group are filled up with zeros to whole 16 bytes.
+// of each group are filled up with zeros to whole 16 bytes. Or fills up the rows of the weight alone.
 #include "input_rows.cuh"
 #include "../../../cuda/portable.cuh"
 
@@ -55,6 +55,16 @@ __device__ __forceinline__ void pack_weight(const T *__restrict__ weight, T *__r
     }
 }
 
+// [out_channels, depth] to [out_channels, row]: rows of an odd number of 2-byte elements cannot be copied by words.
+template <class T>
+__device__ __forceinline__ void pad_rows(const T *__restrict__ weight, T *__restrict__ padded, const ConvSizes &s,
+                                         int row) {
+    const int k = blockIdx.x * blockDim.x + threadIdx.x;
+    if (k >= row) return;
+    for (int out = blockIdx.y; out < s.out_channels; out += gridDim.y)
+        padded[(size_t)out * row + k] = k < s.depth ? weight[(size_t)out * s.depth + k] : narrow<T>(0.f);
+}
+
 #define CONV_PACK(NAME, T)                                                                        \
     extern "C" __global__ void __launch_bounds__(PACK_THREADS)                                    \
         conv_pack_input_##NAME(const T *input, T *packed, ConvSizes sizes) {                      \
@@ -70,3 +80,13 @@ __device__ __forceinline__ void pack_weight(const T *__restrict__ weight, T *__r
 CONV_PACK(f32, float)
 CONV_PACK(f16, __half)
 CONV_PACK(bf16, __nv_bfloat16)
+
+#define CONV_PAD(NAME, T)                                                                         \
+    extern "C" __global__ void __launch_bounds__(PACK_THREADS)                                    \
+        conv_pad_weight_##NAME(const T *weight, T *padded, ConvSizes sizes, int row) {            \
+        pad_rows(weight, padded, sizes, row);                                                     \
+    }                                                                                             \
+    EXPORT_KERNEL(conv_pad_weight_##NAME)
+
+CONV_PAD(f16, __half)
+CONV_PAD(bf16, __nv_bfloat16)

@@ -154,6 +154,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
 
 //                                                      channels, pixels, step, a thread's channels and pixels
 CONV_SCALAR(conv_scalar_f32_128x128, float, 2, 128, 128, 8, 8, 8)
+CONV_SCALAR(conv_scalar_f32_64x128, float, 2, 64, 128, 16, 4, 8)
 CONV_SCALAR(conv_scalar_f32_64x64, float, 3, 64, 64, 16, 4, 4)
 CONV_SCALAR(conv_scalar_f32_32x128, float, 3, 32, 128, 16, 4, 4)
 CONV_SCALAR(conv_scalar_f64_64x64, double, 2, 64, 64, 8, 4, 4)

@@ -2,7 +2,7 @@
 
 use super::Options;
 use super::sizes::int;
-use super::tiles::{self, Depthwise, Direct, Tile};
+use super::tiles::{self, Depthwise, Direct, Tile, Units};
 use crate::kernels::conv::ConvShape;
 use crate::kernels::cuda::{Arg, Buffer, Launch, Program};
 use candle_core::{DType, Result, bail};
@@ -50,8 +50,17 @@ impl Call<'_> {
             let packed = elements.map(|elements| scratch(program, elements, self.dtype));
             program.launches.extend(self.pack(&tile, &packed)?);
             packed
+        } else if tile.pads_weight(self.shape) {
+            let elements = self.shape.out_channels * tile.weight_row(self.shape);
+            let padded = scratch(program, elements, self.dtype);
+            program.launches.push(self.pad_weight(&tile, &padded)?);
+            [Arg::Operand(0), padded]
         } else {
             [Arg::Operand(0), Arg::Operand(1)]
+        };
+        let row = match tile.units {
+            Units::Scalar => None,
+            Units::TensorCores(_) => Some(Arg::Int(int(tile.weight_row(self.shape))?)),
         };
         let sliced = cut.slices > 1;
         let partial = if sliced {
@@ -66,7 +75,8 @@ impl Call<'_> {
             grid: cut.grid(self.shape)?,
             block: [unsigned(tile.threads)?, 1, 1],
             shared: unsigned(tile.shared)?,
-            args: self.args(operands, [partial.clone(), self.sizes.clone(), cut.arg()?]),
+            args: self
+                .args(operands, [partial.clone(), self.sizes.clone(), cut.arg()?].into_iter().chain(row)),
         });
         if sliced {
             program.launches.push(self.add_slices(partial, cut.slices)?);
@@ -98,6 +108,22 @@ impl Call<'_> {
         Ok([launch(0), launch(1)])
     }
 
+    fn pad_weight(&self, tile: &Tile, padded: &Arg) -> Result<Launch> {
+        let Some(kernel) = tiles::pad(self.dtype) else {
+            bail!("conv2d: expected f16 or bf16 for rows of half words, got {:?}", self.dtype)
+        };
+        let row = tile.weight_row(self.shape);
+        let blocks = unsigned(row.div_ceil(tiles::PACK_THREADS))?;
+        Ok(Launch {
+            module: "conv_pack",
+            kernel,
+            grid: [blocks, highest(self.shape.out_channels), 1],
+            block: [tiles::PACK_THREADS as u32, 1, 1],
+            shared: 0,
+            args: vec![Arg::Operand(1), padded.clone(), self.sizes.clone(), Arg::Int(int(row)?)],
+        })
+    }
+
     fn add_slices(&self, partial: Arg, slices: usize) -> Result<Launch> {
         let Some(kernel) = tiles::slices(self.dtype) else {
             bail!("conv2d: expected f32, f64, f16 or bf16 on a CUDA device, got {:?}", self.dtype)
@@ -114,7 +140,11 @@ impl Call<'_> {
     }
 
     /// The parameters of a kernel that finishes its sums.
-    fn args<const N: usize, const M: usize>(&self, operands: [Arg; N], settings: [Arg; M]) -> Vec<Arg> {
+    fn args(
+        &self,
+        operands: impl IntoIterator<Item = Arg>,
+        settings: impl IntoIterator<Item = Arg>,
+    ) -> Vec<Arg> {
         let finish = self.options.operands().into_iter().chain([Arg::Output(0)]);
         let activation = self.options.activation.arguments();
         operands.into_iter().chain(finish).chain(settings).chain(activation).collect()

@@ -50,21 +50,35 @@ impl Tile {
         shape.group_inputs().next_multiple_of(16 / self.dtype.size_in_bytes())
     }
 
-    /// The products in each sum, those with what a packed layout is filled up with included.
-    pub fn depth(&self, shape: &ConvShape) -> usize {
-        let channels = if self.is_packed() { self.packed_channels(shape) } else { shape.group_inputs() };
-        channels * shape.kernel[0] * shape.kernel[1]
+    /// Whether the weight's rows have to be filled up: tensor cores' kernels copy it by words.
+    pub fn pads_weight(&self, shape: &ConvShape) -> bool {
+        let copied = self.units != Units::Scalar && !self.is_packed();
+        copied && shape.taps() * self.dtype.size_in_bytes() % 4 != 0
+    }
+
+    /// The length of each output channel's weight as the kernel reads it.
+    pub fn weight_row(&self, shape: &ConvShape) -> usize {
+        if self.is_packed() {
+            self.packed_channels(shape) * shape.kernel[0] * shape.kernel[1]
+        } else if self.pads_weight(shape) {
+            shape.taps().next_multiple_of(16 / self.dtype.size_in_bytes())
+        } else {
+            shape.taps()
+        }
     }
 
     /// The elements of a packed input and of a packed weight.
     pub fn packed_elements(&self, shape: &ConvShape) -> [usize; 2] {
         let pixels = shape.batch * shape.input[0] * shape.input[1];
-        [pixels * shape.geometry.groups * self.packed_channels(shape), shape.out_channels * self.depth(shape)]
+        [
+            pixels * shape.geometry.groups * self.packed_channels(shape),
+            shape.out_channels * self.weight_row(shape),
+        ]
     }
 
     /// The steps along the whole depth.
     pub fn steps(&self, shape: &ConvShape) -> usize {
-        self.depth(shape).div_ceil(self.step)
+        self.weight_row(shape).div_ceil(self.step)
     }
 }
 
@@ -148,8 +162,9 @@ macro_rules! matrix_tiles {
     };
 }
 
-const SCALAR: [Tile; 6] = [
+const SCALAR: [Tile; 7] = [
     scalar("conv_scalar_f32_128x128", DType::F32, [128, 128, 8], [8, 8]),
+    scalar("conv_scalar_f32_64x128", DType::F32, [64, 128, 16], [4, 8]),
     scalar("conv_scalar_f32_64x64", DType::F32, [64, 64, 16], [4, 4]),
     scalar("conv_scalar_f32_32x128", DType::F32, [32, 128, 16], [4, 4]),
     scalar("conv_scalar_f64_64x64", DType::F64, [64, 64, 8], [4, 4]),
@@ -256,6 +271,15 @@ pub fn packs(dtype: DType) -> Option<[&'static str; 2]> {
         DType::F32 => Some(["conv_pack_input_f32", "conv_pack_weight_f32"]),
         DType::F16 => Some(["conv_pack_input_f16", "conv_pack_weight_f16"]),
         DType::BF16 => Some(["conv_pack_input_bf16", "conv_pack_weight_bf16"]),
+        _ => None,
+    }
+}
+
+/// The kernel of `conv_pack.cu` that fills up the weight's rows.
+pub fn pad(dtype: DType) -> Option<&'static str> {
+    match dtype {
+        DType::F16 => Some("conv_pad_weight_f16"),
+        DType::BF16 => Some("conv_pad_weight_bf16"),
         _ => None,
     }
 }

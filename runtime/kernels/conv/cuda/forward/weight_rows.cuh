@@ -1,12 +1,12 @@
-// Bringing the weight [group_outputs, depth] to shared memory, for `conv_matrix.cuh`.
+// Bringing the weight to shared memory, for `conv_matrix.cuh`.
 #pragma once
 #include "../../../cuda/element.cuh"
 #include "../../../cuda/mma.cuh"
 
-// One block's view of the weight: [channels of the tile, depth].
+// One block's view of the weight: the tile's channels, each a row of `length` elements.
 template <class T> struct WeightRows {
     const T *rows;
-    int channels, depth;
+    int channels, length;
 };
 
 template <int BYTES> __device__ __forceinline__ void copy_async(void *to, const void *from, bool valid) {
@@ -26,25 +26,18 @@ __device__ __forceinline__ void copy_weight(const WeightRows<typename Tile::T> &
 #pragma unroll(COPIES <= 4 ? COPIES : 1)
     for (int i = 0; i < COPIES; i++) {
         const int row = threadIdx.x / PARTS + i * (Tile::THREADS / PARTS);
-        const bool valid = row < w.channels && k + column < w.depth;
-        T *place = to + row * Tile::WEIGHT_ROW + column;
-        if constexpr (BYTES >= 4) {
-            copy_async<BYTES>(place, valid ? w.rows + row * w.depth + k + column : w.rows, valid);
-        } else {
-            *place = valid ? w.rows[row * w.depth + k + column] : narrow<T>(0.f);
-        }
+        const bool valid = row < w.channels && k + column < w.length;
+        const T *from = valid ? w.rows + row * w.length + k + column : w.rows;
+        copy_async<BYTES>(to + row * Tile::WEIGHT_ROW + column, from, valid);
     }
 }
 
-// The same, by the widest copies that every channel's row is aligned to.
+// The same, by the widest copies that every channel's row is aligned to. Rows of an odd number of 2-byte elements
+// are none that come here: `pad_rows` in `conv_pack.cu` has filled them up.
 template <class Tile>
 __device__ __forceinline__ void copy_weight(const WeightRows<typename Tile::T> &w, int k, typename Tile::T *to) {
-    const int row_bytes = w.depth * (int)sizeof(typename Tile::T);
+    const int row_bytes = w.length * (int)sizeof(typename Tile::T);
     if (row_bytes % 16 == 0) return copy_weight<Tile, 16>(w, k, to);
-    if constexpr (Tile::HALF) {
-        if (row_bytes % 8 == 0) return copy_weight<Tile, 8>(w, k, to);
-        if (row_bytes % 4 == 0) return copy_weight<Tile, 4>(w, k, to);
-        return copy_weight<Tile, 2>(w, k, to);
-    }
+    if (Tile::HALF && row_bytes % 8 == 0) return copy_weight<Tile, 8>(w, k, to);
     copy_weight<Tile, 4>(w, k, to);
 }

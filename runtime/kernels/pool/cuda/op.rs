@@ -1,0 +1,72 @@
+//! Pooling on a CUDA device as a candle operation with a gradient.
+
+use super::{Divisor, Pool, average, average_backward, max, max_backward};
+use crate::kernels::cuda::{launch, run};
+use crate::kernels::planes::with_size;
+use crate::kernels::pool::PoolGeometry;
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+
+/// What becomes of a window.
+#[derive(Clone, Copy)]
+pub(in crate::kernels::pool) enum Kind {
+    Max,
+    Average(Divisor),
+}
+
+struct Pooling {
+    pool: Pool,
+    kind: Kind,
+}
+
+/// The windows of `geometry`, or as many as `output` says and as even as can be, of an input whose planes are of
+/// the size `input`.
+pub(in crate::kernels::pool) fn pool(
+    x: &Tensor,
+    [input, output]: [[usize; 2]; 2],
+    geometry: Option<PoolGeometry>,
+    kind: Kind,
+) -> Result<Tensor> {
+    let planes = x.dims()[..x.rank() - 2].iter().product();
+    x.apply_op1(Pooling { pool: Pool { planes, input, output, geometry }, kind })
+}
+
+impl CustomOp1 for Pooling {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Max => "max_pool2d",
+            Kind::Average(_) => "avg_pool2d",
+        }
+    }
+
+    fn cpu_fwd(&self, _x: &CpuStorage, _layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        bail!("{}: expected a tensor on a CUDA device, got one on the CPU", self.name())
+    }
+
+    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+        let Self { pool, kind } = self;
+        let outputs = run(
+            self.name(),
+            &|_| match kind {
+                Kind::Max => max(pool, x.dtype()),
+                Kind::Average(divisor) => average(pool, *divisor, x.dtype()),
+            },
+            &[(x, layout)],
+        )?;
+        match outputs.into_iter().next() {
+            Some(y) => Ok((y, with_size(layout.dims(), pool.output).into())),
+            None => bail!("{}: the program has no output", self.name()),
+        }
+    }
+
+    fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        let Self { pool, kind } = self;
+        let gradients = match kind {
+            Kind::Max => launch(self.name(), &[x, y, grad], [x.shape()], |_| max_backward(pool, x.dtype())),
+            Kind::Average(divisor) => {
+                launch(self.name(), &[grad], [x.shape()], |_| average_backward(pool, *divisor, x.dtype()))
+            }
+        };
+        Ok(gradients?.into_iter().next())
+    }
+}
