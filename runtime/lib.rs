@@ -50,6 +50,7 @@ pub mod checkpoint;
 mod config;
 mod display;
 mod error;
+mod exact;
 pub mod functional;
 mod glob;
 #[cfg(feature = "hub")]
@@ -71,6 +72,7 @@ pub use candle_core as candle;
 pub use candle_nn as nn;
 pub use config::Config;
 pub use error::{Error, Result};
+pub use exact::{is_exact, set_exact};
 pub use load::{Load, LoadReport, Misshapen};
 pub use module::{Forward, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};
 pub use random::manual_seed;

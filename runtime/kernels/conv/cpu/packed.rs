@@ -31,8 +31,8 @@ type Kept = Arc<dyn Any + Send + Sync>;
 /// The order of a packed weight's elements; each kernel has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Of the direct kernel: blocks of output channels, chunks of input channels.
-    Blocked { block: usize, chunk: usize },
+    /// Of the direct kernel: in each group blocks of output channels, chunks of input channels.
+    Blocked { groups: usize, block: usize, chunk: usize },
     /// Of Winograd's kernel: transformed.
     Winograd { tile: Tile },
 }

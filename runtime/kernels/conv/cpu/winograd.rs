@@ -5,6 +5,7 @@ use super::finite::is_finite;
 use super::operand::Values;
 use super::packed::{Form, Packing};
 use super::reserve;
+use crate::exact::is_exact;
 use crate::kernels::activation::Activation;
 use crate::kernels::conv::ConvShape;
 use crate::kernels::conv::winograd::{self, Epilogue, PackedWinograd, Shape};
@@ -15,8 +16,9 @@ use std::sync::Arc;
 /// Output pixels from which on a weight is worth transforming for one call alone.
 const PIXELS_OF_ONE_CALL: usize = 2048;
 
-/// The output `[batch, out_channels, height, width]`, or `None` where the definition is cheaper, and where
-/// an operand is not finite: the transforms would spread an infinity or NaN over the whole tile.
+/// The output `[batch, out_channels, height, width]`, or `None` where the definition is cheaper or
+/// [asked for](crate::set_exact), and where an operand is not finite: the transforms would spread an infinity
+/// or NaN over the whole tile.
 pub(super) fn conv2d(
     shape: &ConvShape,
     values: &Values<'_, f32>,
@@ -24,6 +26,9 @@ pub(super) fn conv2d(
     packing: Option<Packing<'_>>,
     isa: Isa,
 ) -> Result<Option<Vec<f32>>> {
+    if is_exact() {
+        return Ok(None);
+    }
     let phases = Phases::of(shape);
     let plain = phases.as_ref().map_or(shape, |phases| &phases.plain);
     let Some(packed) = packed(plain, values, packing, isa) else { return Ok(None) };

@@ -11,8 +11,17 @@ const TRANSFORM: f64 = 12.;
 /// and with few tiles each is used only a few times.
 const WEIGHT: f64 = 12.;
 
-/// The most channels whose sums the largest tile, the least exact one, keeps well within 2·10⁻⁵.
-const EXACT_CHANNELS: usize = 768;
+impl Tile {
+    /// The most channels whose sums stay well within 2·10⁻⁵ of the exact ones: the larger the tile, the less
+    /// exact it is.
+    pub const fn most_channels(self) -> usize {
+        match self {
+            Self::Two => 1 << 15,
+            Self::Four => 1 << 12,
+            Self::Six => 768,
+        }
+    }
+}
 
 /// The size of tile with which the transform pays for this shape, or `None` where the definition is
 /// cheaper or another kernel, stride, dilation or number of groups is asked for.
@@ -23,7 +32,7 @@ pub fn choose(shape: &Shape, kernel: [usize; 2], geometry: &ConvGeometry) -> Opt
         return None;
     }
     let tiles = [Tile::Two, Tile::Four, Tile::Six];
-    let exact = |tile: &Tile| *tile != Tile::Six || shape.in_channels <= EXACT_CHANNELS;
+    let exact = |tile: &Tile| shape.in_channels <= tile.most_channels();
     let best = tiles.into_iter().filter(exact).min_by(|a, b| cost(shape, *a).total_cmp(&cost(shape, *b)))?;
     (cost(shape, best) < direct_cost(shape)).then_some(best)
 }

@@ -43,7 +43,8 @@ pub(super) fn conv2d(
     let threads = rayon::current_num_threads();
     let plan = Packing::plan(packing, (*shape, isa, threads), || Plan::new(shape, isa, threads));
     let Some(plan) = &*plan else { return Ok(None) };
-    let form = Form::Blocked { block: plan.block, chunk: plan.chunk_len() };
+    let groups = shape.geometry.groups;
+    let form = Form::Blocked { groups, block: plan.block, chunk: plan.chunk_len() };
     let weights = Packing::get(packing, form, || weights::pack(plan, &values.weight, isa));
     if !weights.finite && shape.geometry.padding != [[0; 2]; 2] {
         return Ok(None);
