@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
-use sconce::kernels::conv::winograd::{Epilogue, PackedWinograd, Shape, Tile, run};
+use sconce::kernels::conv::winograd::{Epilogue, PackedWinograd, Pixels, Shape, Tile, run};
 use sconce::kernels::simd::{self, Isa};
 use std::mem::MaybeUninit;
 
@@ -43,6 +43,10 @@ fn output_size(shape: &Shape) -> [usize; 2] {
 /// The sums before the activation.
 fn reference(shape: &Shape, input: &[f32], weight: &[f32], epilogue: &Epilogue) -> Vec<f64> {
     let ([height, width], [out_height, out_width]) = (shape.input, output_size(shape));
+    let residual = match epilogue.residual {
+        Some(Pixels::Single(residual)) => Some(residual),
+        _ => None,
+    };
     let mut output = Vec::new();
     for (n, o) in (0..shape.batch).flat_map(|n| (0..shape.out_channels).map(move |o| (n, o))) {
         for (y, x) in (0..out_height).flat_map(|y| (0..out_width).map(move |x| (y, x))) {
@@ -58,7 +62,7 @@ fn reference(shape: &Shape, input: &[f32], weight: &[f32], epilogue: &Epilogue) 
             let at =
                 |values: Option<&[f32]>, i: usize, absent: f64| values.map_or(absent, |v| f64::from(v[i]));
             let sum = sum * at(epilogue.scale, o, 1.) + at(epilogue.shift, o, 0.);
-            output.push(sum + at(epilogue.residual, output.len(), 0.));
+            output.push(sum + at(residual, output.len(), 0.));
         }
     }
     output
@@ -137,7 +141,7 @@ impl Problem {
         Epilogue {
             scale: parts[0].then_some(&self.scale),
             shift: parts[1].then_some(&self.shift),
-            residual: parts[2].then_some(&self.residual),
+            residual: parts[2].then_some(self.residual[..].into()),
             activation,
         }
     }

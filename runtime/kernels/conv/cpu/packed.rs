@@ -1,5 +1,6 @@
 //! What a kernel prepares from a weight and a shape, kept for the next call.
 
+use super::direct::Words;
 use crate::kernels::conv::ConvShape;
 use crate::kernels::conv::winograd::Tile;
 use crate::kernels::simd::Isa;
@@ -20,8 +21,8 @@ pub struct PackedCache {
     plan: Slot<PlanKey>,
 }
 
-/// What a plan depends on: the shape, the instruction set, and the number of threads.
-pub(super) type PlanKey = (ConvShape, Isa, usize);
+/// What a plan depends on: the shape, the instruction set, the number of threads, and what a tile holds.
+pub(super) type PlanKey = (ConvShape, Isa, usize, Words);
 
 /// A value that is kept until another key is asked for.
 struct Slot<K>(Mutex<Option<(K, Kept)>>);
@@ -32,7 +33,7 @@ type Kept = Arc<dyn Any + Send + Sync>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
     /// Of the direct kernel: in each group blocks of output channels, chunks of input channels.
-    Blocked { groups: usize, block: usize, chunk: usize },
+    Blocked { groups: usize, block: usize, chunk: usize, pairs: bool },
     /// Of Winograd's kernel: transformed.
     Winograd { tile: Tile },
 }

@@ -28,6 +28,8 @@ pub use choice::choose;
 pub use pack::{PackedWinograd, Tile};
 
 use super::ConvGeometry;
+pub use super::cpu::Pixels;
+use super::cpu::{Output, Source};
 use crate::kernels::activation::Activation;
 use crate::kernels::simd::Isa;
 use grid::Grid;
@@ -63,7 +65,7 @@ pub struct Epilogue<'a> {
     /// `[out_channels]`.
     pub shift: Option<&'a [f32]>,
     /// As the output.
-    pub residual: Option<&'a [f32]>,
+    pub residual: Option<Pixels<'a>>,
     pub activation: Activation,
 }
 
@@ -71,13 +73,13 @@ pub struct Epilogue<'a> {
 struct Operands<'a> {
     shape: Shape,
     grid: Grid,
-    input: *const f32,
+    input: Source,
     packed: &'a PackedWinograd,
     epilogue: Epilogue<'a>,
-    output: *mut f32,
+    output: Output,
 }
 
-// SAFETY: the input is only read, and each output belongs to one task.
+// SAFETY: the input and the residual are only read, and each output belongs to one task.
 unsafe impl Sync for Operands<'_> {}
 
 /// Convolves `input` `[batch, in_channels, height, width]`, contiguous, into `output`
@@ -93,25 +95,38 @@ pub fn run(
     epilogue: &Epilogue<'_>,
     output: &mut [MaybeUninit<f32>],
 ) {
+    let [height, width] = shape.output();
+    assert_eq!(output.len(), shape.batch * shape.out_channels * height * width);
+    let output = Output::Single(output.as_mut_ptr().cast());
+    // SAFETY: the output has just been measured, and is borrowed.
+    unsafe { run_to(isa, shape, input.into(), packed, epilogue, output) }
+}
+
+/// As [`run`], with images of any elements.
+///
+/// # Safety
+/// `output` has the elements of the shape's output, and nothing else refers to them.
+pub(super) unsafe fn run_to(
+    isa: Isa,
+    shape: &Shape,
+    input: Pixels<'_>,
+    packed: &PackedWinograd,
+    epilogue: &Epilogue<'_>,
+    output: Output,
+) {
     let size = shape.output();
     let grid = Grid::new(shape.batch, size, packed.tile.outputs());
+    let elements = shape.batch * shape.out_channels * size[0] * size[1];
     // The kernels' bounds all follow from these.
     assert_eq!([packed.out_channels, packed.in_channels], [shape.out_channels, shape.in_channels]);
     assert_eq!(input.len(), shape.batch * shape.in_channels * shape.input[0] * shape.input[1]);
-    assert_eq!(output.len(), shape.batch * shape.out_channels * size[0] * size[1]);
-    assert!(epilogue.residual.is_none_or(|r| r.len() == output.len()));
+    assert!(epilogue.residual.is_none_or(|r| r.len() == elements));
     assert!([epilogue.scale, epilogue.shift].into_iter().flatten().all(|x| x.len() == shape.out_channels));
-    if output.is_empty() {
+    if elements == 0 {
         return;
     }
-    let operands = Operands {
-        shape: *shape,
-        grid,
-        input: input.as_ptr(),
-        packed,
-        epilogue: *epilogue,
-        output: output.as_mut_ptr().cast(),
-    };
+    let input = input.source();
+    let operands = Operands { shape: *shape, grid, input, packed, epilogue: *epilogue, output };
     match packed.tile {
         Tile::Two => Work::new(isa, F2, &operands).run(),
         Tile::Four => Work::new(isa, F4, &operands).run(),

@@ -61,7 +61,7 @@ pub(super) unsafe fn transform_inputs<S: Simd, F: Scheme<OUT, IN>, const OUT: us
             // `STRIP_TILES` tiles; `v` covers the run.
             unsafe {
                 let plane = (run.image * in_channels + channel) * height * width;
-                load_strip(simd, &window, operands.input.add(plane), strip);
+                load_strip(simd, &window, operands.input.at(plane), strip);
                 transform_columns::<S, F, OUT, IN>(simd, strip, window.cols);
                 for tile in 0..run.count {
                     let tile_in_block = run.first - tiles.start + tile;
@@ -262,8 +262,8 @@ unsafe fn store_run<S: Simd, const OUT: usize>(
         channels: channels.len(),
     };
     let plane = (run.image * operands.shape.out_channels + channels.start) * height * width;
-    let residual = operands.epilogue.residual.map_or(std::ptr::null(), |r| r[plane..].as_ptr());
+    let residual = operands.epilogue.residual.map(|residual| residual.source().at(plane));
     let finish = Finish { residual, activation: operands.epilogue.activation };
     // SAFETY: the planes are inside the output, and the window inside a plane.
-    unsafe { store_strip(simd, &window, strip, run.count * OUT, operands.output.add(plane), finish) }
+    unsafe { store_strip(simd, &window, strip, run.count * OUT, operands.output.at(plane), finish) }
 }

@@ -1,6 +1,7 @@
 //! A few channels of the input a task reads, copied to where every tap is a fixed offset.
 
 use super::plan::Patch;
+use super::words::{Rows, Window};
 use crate::kernels::conv::{ConvGeometry, ConvShape};
 use crate::kernels::simd::Simd;
 
@@ -82,17 +83,34 @@ impl Tile {
         channels * self.channel
     }
 
+    /// The rows and columns of the input that [`fill`](Self::fill) reads.
+    pub fn window(&self, shape: &ConvShape, patch: &Patch, lanes: usize) -> Window {
+        let ConvGeometry { stride, padding, .. } = shape.geometry;
+        let inside = |axis: usize, first: usize, steps: usize, last: usize| {
+            let at = |i: usize| (first + i).saturating_sub(padding[axis][0]).min(shape.input[axis]);
+            at(0)..at(steps * stride[axis] + last + 1)
+        };
+        let last = |of: &[usize]| of.last().copied().unwrap_or(0);
+        // A row shorter than a vector is read as one.
+        let columns = (patch.columns + self.reach[1]).max(lanes);
+        Window {
+            rows: inside(0, patch.y * stride[0], patch.rows + self.reach[0], last(&self.phases)),
+            columns: inside(1, patch.x * stride[1], columns, last(&self.planes)),
+        }
+    }
+
     /// Copies one channel's part of the input that `patch` reads to `tile`, zeros where it leaves the input.
     ///
     /// # Safety
-    /// `input` is one channel; `tile` has room for one, and for a vector after it.
+    /// `input` has the patch's [`window`](Self::window) of one channel; `tile` has room for one, and for a
+    /// vector after it.
     #[inline(always)]
     pub unsafe fn fill<S: Simd>(
         &self,
         simd: S,
         shape: &ConvShape,
         patch: &Patch,
-        input: *const f32,
+        input: Rows,
         tile: *mut f32,
     ) {
         let [left, _] = shape.geometry.padding[1];
@@ -148,16 +166,16 @@ impl Tile {
         shape: &ConvShape,
         patch: &Patch,
         phase: usize,
-        input: *const f32,
+        input: Rows,
         to: *mut f32,
         copy: impl Fn(Option<*const f32>, *mut f32),
     ) {
-        let ([height, width], [top, _]) = (shape.input, shape.geometry.padding[0]);
+        let ([height, _], [top, _]) = (shape.input, shape.geometry.padding[0]);
         let stride = shape.geometry.stride[0];
         let mut y = (patch.y * stride + phase).wrapping_sub(top);
         let mut to = to;
         for _ in 0..patch.rows + self.reach[0] {
-            copy((y < height).then(|| input.wrapping_add(y * width)), to);
+            copy((y < height).then(|| input.first.wrapping_add(y * input.pitch)), to);
             y = y.wrapping_add(stride);
             to = to.wrapping_add(self.pitch);
         }

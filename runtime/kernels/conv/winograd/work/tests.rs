@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::kernels::activation::Activation;
+use crate::kernels::conv::cpu::{Output, Source};
 use crate::kernels::conv::winograd::grid::Grid;
 use crate::kernels::conv::winograd::scheme::{F2, F4, F6};
 use crate::kernels::conv::winograd::{Epilogue, PackedWinograd, Shape, Tile};
@@ -100,7 +101,7 @@ fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(scheme: F, tile:
     let packed = PackedWinograd::new(&weight, shape.out_channels, shape.in_channels, tile);
     let epilogue = Epilogue {
         shift: Some(&shift),
-        residual: Some(&residual),
+        residual: Some(residual[..].into()),
         activation: Activation::Silu,
         ..Epilogue::default()
     };
@@ -109,10 +110,10 @@ fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(scheme: F, tile:
         let operands = Operands {
             shape,
             grid: Grid::new(shape.batch, [height, width], OUT),
-            input: input.as_ptr(),
+            input: Source::Single(input.as_ptr()),
             packed: &packed,
             epilogue,
-            output: output.as_mut_ptr(),
+            output: Output::Single(output.as_mut_ptr()),
         };
         run(&Work::new(Isa::Portable, scheme, &operands));
         output
