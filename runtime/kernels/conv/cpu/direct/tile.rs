@@ -128,23 +128,14 @@ impl Tile {
                     let x = x.min(width.saturating_sub(S::LANES));
                     let first = ((patch.x + x) * stride + plane) as isize - left as isize;
                     let columns = Columns::new(simd, first, stride, shape.input[1]);
-                    let to = to.wrapping_add(x);
+                    let (to, between) = (to.wrapping_add(x), pair.then_some(self.plane));
+                    let rows = self.rows(shape, patch, *phase);
                     // SAFETY: the columns, from the first on, are those of the tile's plane.
                     unsafe {
                         match stride {
-                            1 => self.fill_rows(shape, patch, *phase, input, to, |row, to| {
-                                simd.store(to, columns.neighbours(simd, row))
-                            }),
-                            2 => self.fill_rows(shape, patch, *phase, input, to, |row, to| {
-                                let [own, between] = columns.every_other(simd, row);
-                                simd.store(to, own);
-                                if pair {
-                                    simd.store(to.wrapping_add(self.plane), between);
-                                }
-                            }),
-                            _ => self.fill_rows(shape, patch, *phase, input, to, |row, to| {
-                                simd.store(to, columns.strided(simd, row))
-                            }),
+                            1 => columns.fill::<1>(simd, rows, input, to, between),
+                            2 => columns.fill::<2>(simd, rows, input, to, between),
+                            _ => columns.fill::<0>(simd, rows, input, to, between),
                         }
                     }
                 }
@@ -155,31 +146,29 @@ impl Tile {
         }
     }
 
-    /// Calls `copy` with every row of `input` that the phase of a patch reads, and with its place from `to`
-    /// on; for the rows of padding with a row of zeros.
-    ///
-    /// # Safety
-    /// `copy` may be called with any row of the input.
+    /// The rows of the input that one phase of a patch reads.
     #[inline(always)]
-    unsafe fn fill_rows(
-        &self,
-        shape: &ConvShape,
-        patch: &Patch,
-        phase: usize,
-        input: Rows,
-        to: *mut f32,
-        copy: impl Fn(Option<*const f32>, *mut f32),
-    ) {
-        let ([height, _], [top, _]) = (shape.input, shape.geometry.padding[0]);
-        let stride = shape.geometry.stride[0];
-        let mut y = (patch.y * stride + phase).wrapping_sub(top);
-        let mut to = to;
-        for _ in 0..patch.rows + self.reach[0] {
-            copy((y < height).then(|| input.first.wrapping_add(y * input.pitch)), to);
-            y = y.wrapping_add(stride);
-            to = to.wrapping_add(self.pitch);
+    fn rows(&self, shape: &ConvShape, patch: &Patch, phase: usize) -> RowsOfPhase {
+        let (stride, [top, _]) = (shape.geometry.stride[0], shape.geometry.padding[0]);
+        RowsOfPhase {
+            first: (patch.y * stride + phase).wrapping_sub(top),
+            step: stride,
+            count: patch.rows + self.reach[0],
+            height: shape.input[0],
+            pitch: self.pitch,
         }
     }
+}
+
+/// Some rows of the input, and where they go in the tile.
+struct RowsOfPhase {
+    /// Where it wraps around, the row lies before the input.
+    first: usize,
+    step: usize,
+    count: usize,
+    height: usize,
+    /// From one row to the next in the tile.
+    pitch: usize,
 }
 
 /// The rows (columns with `axis` 1) modulo the stride that those of a kernel read, ascending.
@@ -211,6 +200,42 @@ impl<S: Simd> Columns<S> {
     fn new(simd: S, first: isize, stride: usize, width: usize) -> Self {
         let inside = [simd.inside(first, width), simd.inside(first + S::LANES as isize, width)];
         Self { first, stride, width, inside }
+    }
+
+    /// Copies a vector of columns of every row to the tile, zeros where there is no row; the columns between
+    /// them, of stride 2, so far `between` them as given. A `STRIDE` of 0 is any.
+    ///
+    /// # Safety
+    /// `input` has these columns, where they lie within the row; `to` has room for a vector in every row.
+    #[inline(always)]
+    unsafe fn fill<const STRIDE: usize>(
+        &self,
+        simd: S,
+        rows: RowsOfPhase,
+        input: Rows,
+        to: *mut f32,
+        between: Option<usize>,
+    ) {
+        let (mut y, mut to) = (rows.first, to);
+        for _ in 0..rows.count {
+            let row = (y < rows.height).then_some(input.first.wrapping_add(y.wrapping_mul(input.pitch)));
+            // SAFETY: the caller's promise.
+            unsafe {
+                match STRIDE {
+                    1 => simd.store(to, self.neighbours(simd, row)),
+                    2 => {
+                        let [own, others] = self.every_other(simd, row);
+                        simd.store(to, own);
+                        if let Some(plane) = between {
+                            simd.store(to.wrapping_add(plane), others);
+                        }
+                    }
+                    _ => simd.store(to, self.strided(simd, row)),
+                }
+            }
+            y = y.wrapping_add(rows.step);
+            to = to.wrapping_add(rows.pitch);
+        }
     }
 
     /// With stride 1; zeros where there is no row.
