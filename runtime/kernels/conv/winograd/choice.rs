@@ -16,8 +16,8 @@ impl Tile {
     /// exact it is.
     pub const fn most_channels(self) -> usize {
         match self {
-            Self::Two => 1 << 15,
-            Self::Four => 1 << 12,
+            Self::Two | Self::StridedTwo => 1 << 15,
+            Self::Four | Self::StridedFour => 1 << 12,
             Self::Six => 768,
         }
     }
@@ -28,13 +28,14 @@ impl Tile {
 ///
 /// `geometry`'s padding is not looked at: the shape has it.
 pub fn choose(shape: &Shape, kernel: [usize; 2], geometry: &ConvGeometry) -> Option<Tile> {
-    if kernel != [3, 3] || geometry.stride != [1; 2] || geometry.dilation != [1; 2] || geometry.groups != 1 {
+    if kernel != [3, 3] || geometry.dilation != [1; 2] || geometry.groups != 1 {
         return None;
     }
-    let tiles = [Tile::Two, Tile::Four, Tile::Six];
-    let exact = |tile: &Tile| shape.in_channels <= tile.most_channels();
-    let best = tiles.into_iter().filter(exact).min_by(|a, b| cost(shape, *a).total_cmp(&cost(shape, *b)))?;
-    (cost(shape, best) < direct_cost(shape)).then_some(best)
+    let fits =
+        |tile: &Tile| geometry.stride == [tile.stride(); 2] && shape.in_channels <= tile.most_channels();
+    let best =
+        Tile::ALL.into_iter().filter(fits).min_by(|a, b| cost(shape, *a).total_cmp(&cost(shape, *b)))?;
+    (cost(shape, best) < direct_cost(shape, best.stride())).then_some(best)
 }
 
 fn pairs(shape: &Shape) -> f64 {
@@ -42,14 +43,14 @@ fn pairs(shape: &Shape) -> f64 {
 }
 
 fn cost(shape: &Shape, tile: Tile) -> f64 {
-    let [rows, cols] = shape.output().map(|n| n.div_ceil(tile.outputs()));
+    let [rows, cols] = shape.output(tile.stride()).map(|n| n.div_ceil(tile.outputs()));
     let tiles = (shape.batch * rows * cols) as f64;
     let transforms = TRANSFORM * (shape.in_channels + shape.out_channels) as f64;
     tile.positions() as f64 * (tiles * (pairs(shape) + transforms) + WEIGHT * pairs(shape))
 }
 
-fn direct_cost(shape: &Shape) -> f64 {
-    let [height, width] = shape.output();
+fn direct_cost(shape: &Shape, stride: usize) -> f64 {
+    let [height, width] = shape.output(stride);
     9. * ((shape.batch * height * width) as f64 + WEIGHT) * pairs(shape)
 }
 
@@ -58,9 +59,20 @@ mod tests {
     use super::*;
 
     fn choice(channels: [usize; 2], size: usize) -> Option<Tile> {
+        strided(channels, size, 1)
+    }
+
+    fn strided(channels: [usize; 2], size: usize, stride: usize) -> Option<Tile> {
         let [in_channels, out_channels] = channels;
         let shape = Shape { batch: 1, in_channels, out_channels, input: [size; 2], padding: [[1; 2]; 2] };
-        choose(&shape, [3, 3], &ConvGeometry::default())
+        choose(&shape, [3, 3], &ConvGeometry { stride: [stride; 2], ..ConvGeometry::default() })
+    }
+
+    #[test]
+    fn stride_two_pays_for_many_channels() {
+        assert_eq!(strided([3, 64], 224, 2), None);
+        assert_eq!(strided([128, 128], 56, 2), Some(Tile::StridedFour));
+        assert_eq!(strided([128, 128], 56, 3), None);
     }
 
     #[test]

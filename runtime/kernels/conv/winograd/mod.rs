@@ -1,7 +1,8 @@
-//! Winograd's convolution (Lavin & Gray, 2016) for 3×3 kernels with stride 1, in f32: fewer products
+//! Winograd's convolution (Lavin & Gray, 2016) for 3×3 kernels with stride 1 or 2, in f32: fewer products
 //! than the definition has, for a few additions more.
 //!
-//! The output is cut into tiles of m×m; a tile needs (m + 2)² products a channel pair in place of 9m².
+//! The output is cut into tiles of m×m; a tile needs (m + 2)² products a channel pair in place of 9m², with
+//! stride 2 (2m + 1)².
 //! Tiles go block by block through three steps, each block small enough for a core's caches:
 //!
 //! 1. `transform`: `v = Bᵀ d B`, the (m + 2)² *positions* of each tile of the input;
@@ -33,7 +34,7 @@ use super::cpu::{Output, Source};
 use crate::kernels::activation::Activation;
 use crate::kernels::simd::Isa;
 use grid::Grid;
-use scheme::{F2, F4, F6};
+use scheme::{F2, F4, F6, Strided2, Strided4};
 use std::mem::MaybeUninit;
 use work::Work;
 
@@ -51,8 +52,8 @@ pub struct Shape {
 
 impl Shape {
     /// The output's height and width, zero where the padded input is smaller than the kernel.
-    fn output(&self) -> [usize; 2] {
-        let geometry = ConvGeometry { padding: self.padding, ..ConvGeometry::default() };
+    fn output(&self, stride: usize) -> [usize; 2] {
+        let geometry = ConvGeometry { padding: self.padding, stride: [stride; 2], ..ConvGeometry::default() };
         geometry.output_size(self.input, [3, 3]).unwrap_or([0; 2])
     }
 }
@@ -95,7 +96,7 @@ pub fn run(
     epilogue: &Epilogue<'_>,
     output: &mut [MaybeUninit<f32>],
 ) {
-    let [height, width] = shape.output();
+    let [height, width] = shape.output(packed.tile.stride());
     assert_eq!(output.len(), shape.batch * shape.out_channels * height * width);
     let output = Output::Single(output.as_mut_ptr().cast());
     // SAFETY: the output has just been measured, and is borrowed.
@@ -114,7 +115,7 @@ pub(super) unsafe fn run_to(
     epilogue: &Epilogue<'_>,
     output: Output,
 ) {
-    let size = shape.output();
+    let size = shape.output(packed.tile.stride());
     let grid = Grid::new(shape.batch, size, packed.tile.outputs());
     let elements = shape.batch * shape.out_channels * size[0] * size[1];
     // The kernels' bounds all follow from these.
@@ -131,5 +132,7 @@ pub(super) unsafe fn run_to(
         Tile::Two => Work::new(isa, F2, &operands).run(),
         Tile::Four => Work::new(isa, F4, &operands).run(),
         Tile::Six => Work::new(isa, F6, &operands).run(),
+        Tile::StridedTwo => Work::new(isa, Strided2, &operands).run(),
+        Tile::StridedFour => Work::new(isa, Strided4, &operands).run(),
     }
 }

@@ -1,6 +1,6 @@
 //! The weight, transformed by `G` on both sides and laid out as the matrix product reads it.
 
-use super::scheme::{F2, F4, F6, Scheme};
+use super::scheme::{F2, F4, F6, Scheme, Strided2, Strided4};
 use rayon::prelude::*;
 
 /// The floats of a cache line, and the output channels that one step of the product handles.
@@ -20,21 +20,35 @@ pub enum Tile {
     Four,
     /// 6×6 outputs from 64 products.
     Six,
+    /// 2×2 outputs, of stride 2, from 25 products.
+    StridedTwo,
+    /// 4×4 outputs, of stride 2, from 81 products.
+    StridedFour,
 }
 
 impl Tile {
+    pub const ALL: [Self; 5] = [Self::Two, Self::Four, Self::Six, Self::StridedTwo, Self::StridedFour];
+
     /// The rows, or columns, of outputs.
     pub const fn outputs(self) -> usize {
         match self {
-            Self::Two => 2,
-            Self::Four => 4,
+            Self::Two | Self::StridedTwo => 2,
+            Self::Four | Self::StridedFour => 4,
             Self::Six => 6,
         }
     }
 
-    /// The products a channel pair takes.
+    /// The stride, on both axes.
+    pub const fn stride(self) -> usize {
+        match self {
+            Self::Two | Self::Four | Self::Six => 1,
+            Self::StridedTwo | Self::StridedFour => 2,
+        }
+    }
+
+    /// The products a channel pair takes: as many as a tile reads pixels.
     pub const fn positions(self) -> usize {
-        (self.outputs() + 2).pow(2)
+        ((self.outputs() - 1) * self.stride() + 3).pow(2)
     }
 }
 
@@ -64,6 +78,8 @@ impl PackedWinograd {
                     Tile::Two => pack_panel::<F2, 2, 4>(weight, in_channels, panel),
                     Tile::Four => pack_panel::<F4, 4, 6>(weight, in_channels, panel),
                     Tile::Six => pack_panel::<F6, 6, 8>(weight, in_channels, panel),
+                    Tile::StridedTwo => pack_panel::<Strided2, 2, 5>(weight, in_channels, panel),
+                    Tile::StridedFour => pack_panel::<Strided4, 4, 9>(weight, in_channels, panel),
                 },
             );
         }

@@ -13,10 +13,12 @@ use crate::kernels::simd::Simd;
 use std::ops::Range;
 
 /// The tiles of a strip: it stays in the innermost cache.
-const STRIP_TILES: usize = 16;
+const fn strip_tiles(stride: usize) -> usize {
+    16 / stride
+}
 
 /// The floats a strip takes with any scheme and any instruction set.
-pub(super) const STRIP: usize = strip_len(8, STRIP_TILES * 6 + 2, 16);
+pub(super) const STRIP: usize = strip_len(8, strip_tiles(1) * 6 + 2, 16);
 
 /// The transformed inputs of a block of tiles, at each position as [`Groups::offset`] has them.
 #[derive(Clone, Copy)]
@@ -46,19 +48,19 @@ pub(super) unsafe fn transform_inputs<S: Simd, F: Scheme<OUT, IN>, const OUT: us
 ) {
     let Shape { in_channels, input: [height, width], padding, .. } = operands.shape;
     let groups = Groups::of::<S>(tiles.len());
-    for run in operands.grid.runs(tiles.clone(), STRIP_TILES) {
+    for run in operands.grid.runs(tiles.clone(), strip_tiles(F::STRIDE)) {
         for channel in channels.clone().step_by(S::LANES) {
             let window = Window {
                 height,
                 width,
-                top: (run.row * OUT) as isize - padding[0][0] as isize,
-                left: (run.col * OUT) as isize - padding[1][0] as isize,
+                top: (run.row * OUT * F::STRIDE) as isize - padding[0][0] as isize,
+                left: (run.col * OUT * F::STRIDE) as isize - padding[1][0] as isize,
                 rows: IN,
-                cols: run.count * OUT + 2,
+                cols: (run.count * OUT - 1) * F::STRIDE + 3,
                 channels: (channels.end - channel).min(S::LANES),
             };
             // SAFETY: the run is inside the grid, so the channel's planes exist; a run has at most
-            // `STRIP_TILES` tiles; `v` covers the run.
+            // `strip_tiles` tiles; `v` covers the run.
             unsafe {
                 let plane = (run.image * in_channels + channel) * height * width;
                 load_strip(simd, &window, operands.input.at(plane), strip);
@@ -67,7 +69,12 @@ pub(super) unsafe fn transform_inputs<S: Simd, F: Scheme<OUT, IN>, const OUT: us
                     let tile_in_block = run.first - tiles.start + tile;
                     let v_at = groups.offset(tile_in_block, channel, in_channels, S::LANES);
                     let v = Transformed { data: v.data.add(v_at), ..v };
-                    transform_rows::<S, F, OUT, IN>(simd, strip.add(tile * OUT * S::LANES), window.cols, v);
+                    transform_rows::<S, F, OUT, IN>(
+                        simd,
+                        strip.add(tile * OUT * F::STRIDE * S::LANES),
+                        window.cols,
+                        v,
+                    );
                 }
             }
         }
@@ -148,7 +155,7 @@ pub(super) unsafe fn transform_outputs<S: Simd, F: Scheme<OUT, IN>, const OUT: u
     for channel in (first..last).step_by(S::LANES) {
         let channels = (last - channel).min(S::LANES);
         let affine = Affine::of(simd, operands, channel, channels);
-        for run in operands.grid.runs(tiles.clone(), STRIP_TILES) {
+        for run in operands.grid.runs(tiles.clone(), strip_tiles(F::STRIDE)) {
             // SAFETY: the run is inside the tiles, which `m` covers.
             unsafe {
                 let m_at = (run.first - tiles.start) * PANEL + channel - first;
