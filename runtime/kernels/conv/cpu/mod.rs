@@ -3,6 +3,7 @@
 //! `forward` reads the operands whatever their dtype and strides (`operand`) and runs the kernel
 //! that suits them. Halves are widened to f32 a piece at a time, summed there and rounded once (`pixels`).
 
+mod choice;
 mod depthwise;
 mod dilated;
 mod direct;
@@ -16,6 +17,7 @@ mod portable;
 mod scratch;
 mod winograd;
 
+pub use choice::{Question, Way};
 pub use operand::{Operand, Operands};
 pub use packed::{PackedCache, Packing};
 
@@ -31,6 +33,7 @@ use operand::Call;
 pub(super) use operand::Values;
 use pixels::Element;
 pub use pixels::Pixels;
+pub use pixels::Stored;
 pub(super) use pixels::{Output, Source};
 
 /// As [`super::conv2d`] for operands on the CPU, none of which tracks gradients.
@@ -42,7 +45,19 @@ pub(super) fn conv2d(
     packed: Option<&PackedCache>,
     isa: Isa,
 ) -> Result<Tensor> {
-    let packing = packed.map(|cache| Packing { cache, weight: weight.id() });
+    let packing = packed.map(|cache| Packing { cache, weight: weight.id(), way: None });
+    conv2d_by(input, weight, shape, epilogue, packing, isa)
+}
+
+/// As [`conv2d`], by a given way where `packing` says which.
+pub(super) fn conv2d_by(
+    input: &Tensor,
+    weight: &Tensor,
+    shape: &ConvShape,
+    epilogue: &Epilogue,
+    packing: Option<Packing<'_>>,
+    isa: Isa,
+) -> Result<Tensor> {
     let (input, weight) = (input.storage_and_layout(), weight.storage_and_layout());
     let [scale, shift, residual] = [&epilogue.scale, &epilogue.shift, &epilogue.residual]
         .map(|tensor| tensor.as_ref().map(Tensor::storage_and_layout));
@@ -97,7 +112,9 @@ fn fused<E: Element>(
 ) -> Result<Vec<E>> {
     let elements = shape.output_elements();
     let mut output = reserve(elements)?;
-    if run(shape, &Call::of(values, activation), packing, isa, Output::of::<E>(output.as_mut_ptr()))? {
+    let target = Output::of::<E>(output.as_mut_ptr());
+    let question = Question { shape: *shape, stored: E::STORED, kept: packing.is_some(), isa };
+    if run(&question, &Call::of(values, activation), packing, target)? {
         // SAFETY: the kernel has initialised all of the output.
         unsafe { output.set_len(elements) };
         return Ok(output);
@@ -108,17 +125,18 @@ fn fused<E: Element>(
 }
 
 /// Writes all of the output, or answers that no kernel is for these operands.
-fn run(
-    shape: &ConvShape,
-    call: &Call<'_>,
-    packing: Option<Packing<'_>>,
-    isa: Isa,
-    output: Output,
-) -> Result<bool> {
-    Ok(shape.output_elements() == 0
-        || depthwise::conv2d(shape, call, isa, output)
-        || winograd::conv2d(shape, call, packing, isa, output)?
-        || direct::conv2d(shape, call, packing, isa, output))
+fn run(question: &Question, call: &Call<'_>, packing: Option<Packing<'_>>, output: Output) -> Result<bool> {
+    let Question { shape, isa, .. } = question;
+    if shape.output_elements() == 0 {
+        return Ok(true);
+    }
+    let way = packing.and_then(|packing| packing.way).unwrap_or_else(|| question.answer());
+    let done = match way {
+        Way::Depthwise => depthwise::conv2d(shape, call, *isa, output),
+        Way::Winograd(tile) => winograd::conv2d(shape, tile, call, packing, *isa, output)?,
+        Way::Direct | Way::InPlace => false,
+    };
+    Ok(done || direct::conv2d(shape, way == Way::InPlace, call, packing, *isa, output))
 }
 
 /// Room for an output of `elements`, or an error where the machine has not so much memory.

@@ -1,5 +1,6 @@
 //! What a kernel prepares from a weight and a shape, kept for the next call.
 
+use super::Way;
 use super::direct::Words;
 use crate::kernels::conv::ConvShape;
 use crate::kernels::conv::winograd::Tile;
@@ -21,8 +22,9 @@ pub struct PackedCache {
     plan: Slot<PlanKey>,
 }
 
-/// What a plan depends on: the shape, the instruction set, the number of threads, and what a tile holds.
-pub(super) type PlanKey = (ConvShape, Isa, usize, Words);
+/// What a plan depends on: the shape, the instruction set, the number of threads, what a tile holds, and whether
+/// there is one.
+pub(super) type PlanKey = (ConvShape, Isa, usize, Words, bool);
 
 /// A value that is kept until another key is asked for.
 struct Slot<K>(Mutex<Option<(K, Kept)>>);
@@ -77,9 +79,16 @@ impl fmt::Debug for PackedCache {
 pub struct Packing<'a> {
     pub(super) cache: &'a PackedCache,
     pub(super) weight: TensorId,
+    /// How the convolution is to be computed, where it is not to be chosen.
+    pub(super) way: Option<Way>,
 }
 
-impl Packing<'_> {
+impl<'a> Packing<'a> {
+    /// Of the way that is asked for.
+    pub fn by(way: Way, cache: &'a PackedCache, weight: TensorId) -> Self {
+        Self { cache, weight, way: Some(way) }
+    }
+
     /// The kept form of the weight, or else what `pack` makes, kept where there is a cache.
     pub(super) fn get<T: Any + Send + Sync>(
         packing: Option<Self>,
@@ -87,7 +96,7 @@ impl Packing<'_> {
         pack: impl FnOnce() -> T,
     ) -> Arc<T> {
         match packing {
-            Some(Packing { cache, weight }) => cache.weight.get((weight, form), pack),
+            Some(Packing { cache, weight, .. }) => cache.weight.get((weight, form), pack),
             None => Arc::new(pack()),
         }
     }

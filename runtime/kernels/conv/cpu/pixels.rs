@@ -89,6 +89,13 @@ impl<'a> Pixels<'a> {
         }
     }
 
+    pub fn stored(self) -> Stored {
+        match self {
+            Self::Single(_) => Stored::Single,
+            Self::Half(half, _) => Stored::Half(half),
+        }
+    }
+
     /// Where they begin.
     pub(in crate::kernels::conv) fn source(self) -> Source {
         match self {

@@ -14,7 +14,6 @@
 //! infinity or NaN in one of them makes the whole tile NaN, where the definition confines it to the
 //! outputs whose kernel covers it; and an infinity becomes a NaN.
 
-mod choice;
 mod gemm;
 mod grid;
 mod pack;
@@ -25,7 +24,6 @@ mod transform;
 mod transpose;
 mod work;
 
-pub use choice::choose;
 pub use pack::{PackedWinograd, Tile};
 
 use super::ConvGeometry;
@@ -36,6 +34,8 @@ use crate::kernels::simd::Isa;
 use grid::Grid;
 use scheme::{F2, F4, F6, Strided2, Strided4};
 use std::mem::MaybeUninit;
+pub(super) use transform::strip_tiles;
+pub(super) use work::BLOCK_TILES;
 use work::Work;
 
 /// What the convolution is of.

@@ -13,7 +13,7 @@ use crate::kernels::simd::Simd;
 use std::ops::Range;
 
 /// The tiles of a strip: it stays in the innermost cache.
-const fn strip_tiles(stride: usize) -> usize {
+pub(in crate::kernels::conv) const fn strip_tiles(stride: usize) -> usize {
     16 / stride
 }
 

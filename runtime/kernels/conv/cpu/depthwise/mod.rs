@@ -17,12 +17,9 @@ use rows::Bands;
 /// Elements, of the input or the output, that one hand-out to a thread should have.
 const HAND_OUT: usize = 1 << 15;
 
-/// Writes the output `[batch, out_channels, height, width]`, unless the operands are not for this kernel: other
-/// kernels and strides, and weights that turn padding into NaN.
+/// Writes the output `[batch, out_channels, height, width]` of a [suitable](is_suitable) convolution, unless the
+/// weight turns padding into NaN.
 pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: Output) -> bool {
-    if !is_suitable(shape) {
-        return false;
-    }
     let weight = call.weight.widened();
     if !is_finite(&weight, isa) {
         return false;
@@ -44,7 +41,8 @@ pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: Outpu
     true
 }
 
-fn is_suitable(shape: &ConvShape) -> bool {
+/// Whether it is a convolution that this kernel is for.
+pub(super) fn is_suitable(shape: &ConvShape) -> bool {
     let geometry = &shape.geometry;
     let strides = [[1; 2], [2; 2]];
     shape.group_inputs() == 1

@@ -23,22 +23,27 @@ use super::packed::{Form, Packing};
 use crate::kernels::conv::ConvShape;
 use crate::kernels::parallel;
 use crate::kernels::simd::{self, Isa};
+use micro::{Measure, RegisterBlock};
 use plan::Plan;
+pub(super) use plan::can_be_in_place;
 use task::{Pairs, Tasks};
 pub(super) use words::Words;
 
 /// Writes the output `[batch, out_channels, height, width]`, unless the operands are not for this kernel: tiles
-/// that are unreasonably large, and weights that turn the tiles' padding into NaN.
+/// that are unreasonably large, and weights that turn the tiles' padding into NaN. `in_place` is for f32 that
+/// [can be](can_be_in_place) read so.
 pub(super) fn conv2d(
     shape: &ConvShape,
+    in_place: bool,
     call: &Call<'_>,
     packing: Option<Packing<'_>>,
     isa: Isa,
     output: Output,
 ) -> bool {
-    let (threads, words) = (rayon::current_num_threads(), Words::of(call.input, shape, isa));
-    let key = (*shape, isa, threads, words);
-    let plan = Packing::plan(packing, key, || Plan::new(shape, isa, threads, words));
+    let (threads, words) = (rayon::current_num_threads(), Words::of(call.input.stored(), shape, isa));
+    let in_place = in_place && words == Words::Singles && can_be_in_place(shape, isa);
+    let key = (*shape, isa, threads, words, in_place);
+    let plan = Packing::plan(packing, key, || Plan::new(shape, isa, threads, words, in_place));
     let Some(plan) = &*plan else { return false };
     let weights = Packing::get(packing, form(plan), || weights::pack(plan, shape, call.weight, isa));
     if !weights.finite && shape.geometry.padding != [[0; 2]; 2] {
@@ -60,4 +65,28 @@ pub(super) fn conv2d(
 fn form(plan: &Plan) -> Form {
     let pairs = plan.words == Words::Pairs;
     Form::Blocked { groups: plan.shape.geometry.groups, block: plan.block, chunk: plan.chunk_len(), pairs }
+}
+
+/// Lanes of a vector of this instruction set.
+pub(super) fn lanes(isa: Isa) -> usize {
+    registers(isa).lanes
+}
+
+/// Output channels of a group with those that its last register block leaves over.
+pub(super) fn padded_outputs(outputs: usize, isa: Isa) -> usize {
+    plan::padded(outputs, plan::width_of_block(outputs, registers(isa).channels))
+}
+
+/// Into how many chunks the input channels of a group are cut.
+pub(super) fn chunks(shape: &ConvShape, isa: Isa) -> usize {
+    cut::chunks(shape, registers(isa))
+}
+
+/// Floats that are copied into tiles for each input channel, all patches and tasks together.
+pub(super) fn copied(shape: &ConvShape, isa: Isa) -> usize {
+    cut::copied(shape, registers(isa).lanes)
+}
+
+fn registers(isa: Isa) -> RegisterBlock {
+    simd::dispatch_to(isa, Measure)
 }

@@ -67,12 +67,11 @@ pub(super) struct Place<'a> {
 
 impl Plan {
     /// `None` for a shape whose tiles would be unreasonably large.
-    pub fn new(shape: &ConvShape, isa: Isa, threads: usize, words: Words) -> Option<Self> {
+    pub fn new(shape: &ConvShape, isa: Isa, threads: usize, words: Words, in_place: bool) -> Option<Self> {
         let registers = simd::dispatch_to(isa, Measure);
         let (strip, lanes) = (registers.strip(), registers.lanes);
         let group_inputs = shape.group_inputs();
         let shape = words.shape(&if is_pointwise(shape) { flattened(shape) } else { *shape });
-        let in_place = words == Words::Singles && is_pointwise(&shape) && reads_well(&shape, lanes);
         let block = width_of_block(shape.group_outputs(), registers.channels);
         let work = shape.output_elements().saturating_mul(shape.taps() + OVERHEAD);
         let threads = if work < SERIAL_BELOW { 1 } else { threads };
@@ -192,9 +191,7 @@ impl Plan {
     }
 
     fn padded_outputs(&self) -> usize {
-        let outputs = self.shape.group_outputs();
-        let full = outputs / self.block * self.block;
-        if full < outputs { full + self.width_of_block(full) } else { full }
+        padded(self.shape.group_outputs(), self.block)
     }
 }
 
@@ -205,9 +202,15 @@ impl Patch {
     }
 }
 
+/// The output channels of a group with those that its last register block leaves over.
+pub(super) fn padded(outputs: usize, block: usize) -> usize {
+    let full = outputs / block * block;
+    if full < outputs { full + width_of_block(outputs - full, block) } else { full }
+}
+
 /// The width of the register block for `channels` output channels, where the widest is of `most`. There are
 /// few widths, as each is a loop of its own.
-fn width_of_block(channels: usize, most: usize) -> usize {
+pub(super) fn width_of_block(channels: usize, most: usize) -> usize {
     match channels {
         0 | 1 => 1,
         2..=4 => most.min(4),
@@ -215,7 +218,7 @@ fn width_of_block(channels: usize, most: usize) -> usize {
     }
 }
 
-fn is_pointwise(shape: &ConvShape) -> bool {
+pub(super) fn is_pointwise(shape: &ConvShape) -> bool {
     let ConvGeometry { stride, padding, .. } = shape.geometry;
     shape.kernel == [1; 2] && stride == [1; 2] && padding == [[0; 2]; 2]
 }
@@ -225,10 +228,10 @@ fn flattened(shape: &ConvShape) -> ConvShape {
     ConvShape { input: pixels, output: pixels, ..*shape }
 }
 
-/// Whether the planes of a pointwise convolution's input have a vector's pixels each, and lie so that the
-/// same pixel of many of them finds room in a cache.
-fn reads_well(shape: &ConvShape, lanes: usize) -> bool {
-    shape.output[1] >= lanes && !shape.output[1].is_multiple_of(256)
+/// Whether it is a pointwise convolution whose planes have a vector's pixels each, so that it can be computed from
+/// the input where it lies.
+pub(in crate::kernels::conv::cpu) fn can_be_in_place(shape: &ConvShape, isa: Isa) -> bool {
+    is_pointwise(shape) && shape.output[0] * shape.output[1] >= simd::dispatch_to(isa, Measure).lanes
 }
 
 fn in_place_taps(shape: &ConvShape, channels: usize) -> Option<Vec<u32>> {

@@ -2,7 +2,7 @@
 //! adds. Halves become words channel by channel, in a buffer that stays in cache.
 
 use crate::kernels::conv::ConvShape;
-use crate::kernels::conv::cpu::{Pixels, Source};
+use crate::kernels::conv::cpu::{Pixels, Source, Stored};
 use crate::kernels::simd::{self, Half, Isa, Simd};
 use std::borrow::Cow;
 use std::ops::Range;
@@ -19,11 +19,11 @@ pub(in crate::kernels::conv::cpu) enum Words {
 
 impl Words {
     /// Pairs where the machine and the operands have them.
-    pub fn of(input: Pixels<'_>, shape: &ConvShape, isa: Isa) -> Self {
-        match input {
-            Pixels::Single(_) => Self::Singles,
-            Pixels::Half(Half::Bf16, _) if shape.group_inputs() > 1 && simd::has_pairs(isa) => Self::Pairs,
-            Pixels::Half(..) => Self::Widened,
+    pub fn of(stored: Stored, shape: &ConvShape, isa: Isa) -> Self {
+        match stored {
+            Stored::Single => Self::Singles,
+            Stored::Half(Half::Bf16) if shape.group_inputs() > 1 && simd::has_pairs(isa) => Self::Pairs,
+            Stored::Half(_) => Self::Widened,
         }
     }
 
