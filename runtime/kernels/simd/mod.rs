@@ -63,8 +63,7 @@ impl Isa {
     }
 }
 
-/// Whether this machine multiplies pairs of bf16 with one instruction beside those of `isa`; then
-/// [`dispatch_pairs`] may be called.
+/// Whether this machine multiplies pairs of bf16 with one instruction beside those of `isa`.
 pub fn has_pairs(isa: Isa) -> bool {
     #[cfg(target_arch = "x86_64")]
     return isa == Isa::Avx512 && isa.is_available() && is_x86_feature_detected!("avx512bf16");

@@ -82,14 +82,14 @@ impl<'a> From<&'a [f32]> for Pixels<'a> {
 }
 
 impl<'a> Pixels<'a> {
-    pub fn len(self) -> usize {
+    pub(in crate::kernels::conv) fn len(self) -> usize {
         match self {
             Self::Single(elements) => elements.len(),
             Self::Half(_, elements) => elements.len(),
         }
     }
 
-    pub fn stored(self) -> Stored {
+    pub(in crate::kernels::conv) fn stored(self) -> Stored {
         match self {
             Self::Single(_) => Stored::Single,
             Self::Half(half, _) => Stored::Half(half),

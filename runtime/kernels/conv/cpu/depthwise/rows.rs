@@ -6,6 +6,7 @@ use crate::kernels::conv::cpu::finish::{Affine, Finish};
 use crate::kernels::conv::cpu::pixels::{round_all, widen_all};
 use crate::kernels::conv::cpu::scratch::Scratch;
 use crate::kernels::conv::cpu::{Output, Pixels};
+use crate::kernels::conv::winograd::prefetch;
 use crate::kernels::simd::{Kernel, Simd};
 use std::ops::Range;
 
@@ -19,6 +20,11 @@ const fn rows_together<S: Simd>() -> usize {
 
 /// Output rows of a band, at most: its input stays in the first-level cache from one column to the next.
 const BAND: usize = 16;
+
+/// Floats of a cache line.
+const LINE: usize = 16;
+/// Floats of an input that, with the output, is more than a core's share of the last cache.
+const FAR: usize = 1 << 21;
 
 /// Some of the bands of rows that the planes of an output are cut into.
 #[derive(Clone)]
@@ -60,6 +66,7 @@ impl Kernel for Bands<'_> {
                 Output::Single(output) => output,
                 Output::Half(..) => output.as_mut_ptr().wrapping_sub(results.start),
             };
+            self.fetch_next(index, &rows);
             let plane = Plane::new(&self, simd, index, self.rows(simd, index, &rows, input), target);
             match self.shape.geometry.stride {
                 [1, _] => plane.band::<1>(rows),
@@ -94,6 +101,25 @@ impl Bands<'_> {
         let [height, width] = self.shape.output;
         let first = index * height + rows.start;
         first * width..(first + rows.len()) * width
+    }
+
+    /// Asks for what the next band reads and writes of f32, which follows what this one does: a band goes column
+    /// by column, in steps that the machine does not foresee.
+    #[inline(always)]
+    fn fetch_next(&self, index: usize, rows: &Range<usize>) {
+        let (Pixels::Single(input), Output::Single(output)) = (self.input, self.output) else { return };
+        if input.len() < FAR || self.shape.in_channels != self.shape.out_channels {
+            return;
+        }
+        let ([height, width], stride) = (self.shape.input, self.shape.geometry.stride[0]);
+        let next = (index * height + rows.end * stride) * width;
+        for line in (0..rows.len() * stride * width).step_by(LINE) {
+            prefetch(input.as_ptr().wrapping_add(next + line));
+        }
+        let results = self.results(index, rows);
+        for line in (0..results.len()).step_by(LINE) {
+            prefetch(output.wrapping_add(results.end + line));
+        }
     }
 
     /// Where the first row of an input plane would be, of which there are those that `rows` of the output
