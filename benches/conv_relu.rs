@@ -1,46 +1,88 @@
-//! Convolution + bias + ReLU: fused in one kernel, and as candle's three operations.
+//! Convolution + bias + ReLU on layers of well-known networks, in multiply-adds a second: fused in one kernel,
+//! as sconce's three operations, and as candle's.
+//!
+//! `cargo bench --bench conv_relu -- rn_3` runs those whose name has `rn_3` in it.
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sconce::candle::{Device, Result, Tensor, Var};
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache, conv2d};
 use std::hint::black_box;
+use std::time::Duration;
 
 struct Layer {
     name: &'static str,
+    /// `[batch, in_channels, height, width]`
     input: [usize; 4],
     outputs: usize,
     kernel: usize,
     stride: usize,
     padding: usize,
+    dilation: usize,
     groups: usize,
 }
 
-#[rustfmt::skip]
-const LAYERS: [Layer; 5] = [
-    Layer { name: "introduction", input: [64, 20, 24, 24], outputs: 20, kernel: 5, stride: 1, padding: 0, groups: 1 },
-    Layer { name: "stem", input: [1, 3, 224, 224], outputs: 64, kernel: 7, stride: 2, padding: 3, groups: 1 },
-    Layer { name: "3x3", input: [1, 128, 28, 28], outputs: 128, kernel: 3, stride: 1, padding: 1, groups: 1 },
-    Layer { name: "1x1", input: [1, 64, 56, 56], outputs: 256, kernel: 1, stride: 1, padding: 0, groups: 1 },
-    Layer { name: "depthwise", input: [1, 512, 14, 14], outputs: 512, kernel: 3, stride: 1, padding: 1, groups: 512 },
+const fn layer(name: &'static str, input: [usize; 4], outputs: usize, settings: [usize; 5]) -> Layer {
+    let [kernel, stride, padding, dilation, groups] = settings;
+    Layer { name, input, outputs, kernel, stride, padding, dilation, groups }
+}
+
+/// Of the introduction's network, VGG-16, ResNet-50 and MobileNet, and a dilated one.
+const LAYERS: [Layer; 23] = [
+    layer("seed_conv1_b1", [1, 1, 28, 28], 20, [5, 1, 0, 1, 1]),
+    layer("seed_conv2_b1", [1, 20, 24, 24], 20, [5, 1, 0, 1, 1]),
+    layer("seed_conv1_b64", [64, 1, 28, 28], 20, [5, 1, 0, 1, 1]),
+    layer("seed_conv2_b64", [64, 20, 24, 24], 20, [5, 1, 0, 1, 1]),
+    layer("vgg_1_1", [1, 3, 224, 224], 64, [3, 1, 1, 1, 1]),
+    layer("vgg_1_2", [1, 64, 224, 224], 64, [3, 1, 1, 1, 1]),
+    layer("vgg_2_2", [1, 128, 112, 112], 128, [3, 1, 1, 1, 1]),
+    layer("vgg_3_3", [1, 256, 56, 56], 256, [3, 1, 1, 1, 1]),
+    layer("vgg_4_3", [1, 512, 28, 28], 512, [3, 1, 1, 1, 1]),
+    layer("vgg_5_3", [1, 512, 14, 14], 512, [3, 1, 1, 1, 1]),
+    layer("rn_stem", [1, 3, 224, 224], 64, [7, 2, 3, 1, 1]),
+    layer("rn_2_3x3", [1, 64, 56, 56], 64, [3, 1, 1, 1, 1]),
+    layer("rn_2_1x1", [1, 64, 56, 56], 256, [1, 1, 0, 1, 1]),
+    layer("rn_3_3x3", [1, 128, 28, 28], 128, [3, 1, 1, 1, 1]),
+    layer("rn_3_s2", [1, 128, 56, 56], 128, [3, 2, 1, 1, 1]),
+    layer("rn_4_3x3", [1, 256, 14, 14], 256, [3, 1, 1, 1, 1]),
+    layer("rn_4_1x1", [1, 1024, 14, 14], 256, [1, 1, 0, 1, 1]),
+    layer("rn_5_3x3", [1, 512, 7, 7], 512, [3, 1, 1, 1, 1]),
+    layer("rn_2_3x3_b16", [16, 64, 56, 56], 64, [3, 1, 1, 1, 1]),
+    layer("mb_dw_112", [1, 32, 112, 112], 32, [3, 1, 1, 1, 32]),
+    layer("mb_dw_56_s2", [1, 128, 56, 56], 128, [3, 2, 1, 1, 128]),
+    layer("mb_dw_14", [1, 512, 14, 14], 512, [3, 1, 1, 1, 512]),
+    layer("dil2", [1, 128, 56, 56], 128, [3, 1, 2, 2, 1]),
 ];
+
+/// Those whose gradients are timed too: a kernel of its own for each.
+const TRAINED: [&str; 6] = ["seed_conv2_b64", "rn_stem", "rn_3_3x3", "rn_2_1x1", "rn_3_s2", "mb_dw_14"];
 
 impl Layer {
     fn geometry(&self) -> ConvGeometry {
         ConvGeometry {
             stride: [self.stride; 2],
             padding: [[self.padding; 2]; 2],
+            dilation: [self.dilation; 2],
             groups: self.groups,
-            ..Default::default()
         }
+    }
+
+    fn weight(&self) -> [usize; 4] {
+        [self.outputs, self.input[1] / self.groups, self.kernel, self.kernel]
+    }
+
+    fn multiply_adds(&self) -> Throughput {
+        let [batch, _, height, width] = self.input;
+        let output = self.geometry().output_size([height, width], [self.kernel; 2]).unwrap();
+        let pixels = batch * output[0] * output[1];
+        Throughput::Elements((pixels * self.weight().iter().product::<usize>()) as u64)
     }
 
     /// Input, weight and bias.
     fn tensors(&self) -> Result<[Tensor; 3]> {
-        let weight = [self.outputs, self.input[1] / self.groups, self.kernel, self.kernel];
         Ok([
             Tensor::randn(0f32, 1., &self.input, &Device::Cpu)?,
-            Tensor::randn(0f32, 0.1, &weight, &Device::Cpu)?,
+            Tensor::randn(0f32, 0.1, &self.weight(), &Device::Cpu)?,
             Tensor::randn(0f32, 1., self.outputs, &Device::Cpu)?,
         ])
     }
@@ -51,38 +93,59 @@ impl Layer {
         conv2d(input, weight, &self.geometry(), &epilogue, Some(packed))
     }
 
-    fn unfused(&self, input: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-        let sums = input.conv2d(weight, self.padding, self.stride, 1, self.groups)?;
+    /// The same kernel, with a pass over the results for each operation after it.
+    fn unfused(
+        &self,
+        input: &Tensor,
+        weight: &Tensor,
+        bias: &Tensor,
+        packed: &PackedCache,
+    ) -> Result<Tensor> {
+        let sums = conv2d(input, weight, &self.geometry(), &Epilogue::default(), Some(packed))?;
+        sums.broadcast_add(&bias.reshape((1, (), 1, 1))?)?.relu()
+    }
+
+    fn candle(&self, input: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+        let sums = input.conv2d(weight, self.padding, self.stride, self.dilation, self.groups)?;
         sums.broadcast_add(&bias.reshape((1, (), 1, 1))?)?.relu()
     }
 }
 
 fn forward(c: &mut Criterion) {
     let mut group = c.benchmark_group("forward");
+    group.sample_size(20).warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
     for layer in &LAYERS {
         let [input, weight, bias] = layer.tensors().unwrap();
         let packed = PackedCache::default();
+        group.throughput(layer.multiply_adds());
         group.bench_function(BenchmarkId::new("fused", layer.name), |b| {
             b.iter(|| black_box(layer.fused(&input, &weight, &bias, &packed).unwrap()))
         });
+        group.bench_function(BenchmarkId::new("unfused", layer.name), |b| {
+            b.iter(|| black_box(layer.unfused(&input, &weight, &bias, &packed).unwrap()))
+        });
         group.bench_function(BenchmarkId::new("candle", layer.name), |b| {
-            b.iter(|| black_box(layer.unfused(&input, &weight, &bias).unwrap()))
+            b.iter(|| black_box(layer.candle(&input, &weight, &bias).unwrap()))
         });
     }
 }
 
-/// A training step's share: forward, and the gradients of input, weight and bias.
+/// A training step's share: forward, and the gradients of input, weight and bias, with three times the
+/// multiply-adds.
 fn backward(c: &mut Criterion) {
     let mut group = c.benchmark_group("forward and backward");
     group.sample_size(10);
-    for layer in &LAYERS {
+    for layer in LAYERS.iter().filter(|layer| TRAINED.contains(&layer.name)) {
         let [input, weight, bias] = layer.tensors().unwrap().map(|tensor| Var::from_tensor(&tensor).unwrap());
         let packed = PackedCache::default();
+        if let Throughput::Elements(forward) = layer.multiply_adds() {
+            group.throughput(Throughput::Elements(3 * forward));
+        }
         group.bench_function(BenchmarkId::new("fused", layer.name), |b| {
             b.iter(|| layer.fused(&input, &weight, &bias, &packed).unwrap().backward().unwrap())
         });
         group.bench_function(BenchmarkId::new("candle", layer.name), |b| {
-            b.iter(|| layer.unfused(&input, &weight, &bias).unwrap().backward().unwrap())
+            b.iter(|| layer.candle(&input, &weight, &bias).unwrap().backward().unwrap())
         });
     }
 }

@@ -20,6 +20,9 @@ pub trait Config: Sized {
     type Output: Module;
 
     /// Builds the layer with the tensors of any candle `VarBuilder`.
+    ///
+    /// It shares their storage, and so follows whoever writes to it. To run fast, a network that nobody
+    /// changes any more needs tensors of its own: [`inference`](crate::Network::inference) copies them.
     fn build(self, vb: VarBuilder) -> Result<Self::Output>;
 
     /// Builds it with fresh parameters, in PyTorch's default initialisation.

@@ -51,6 +51,7 @@ pub mod checkpoint;
 mod config;
 mod display;
 mod error;
+mod exact;
 pub mod functional;
 mod glob;
 #[cfg(feature = "hub")]
@@ -73,6 +74,7 @@ pub use candle_nn as nn;
 pub use capture::Captured;
 pub use config::Config;
 pub use error::{Error, Result};
+pub use exact::{is_exact, set_exact};
 pub use kernels::cuda::{cuda, set_tf32};
 pub use load::{Load, LoadReport, Misshapen};
 pub use module::{Forward, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};

@@ -138,6 +138,17 @@ fn assert_close(got: &Tensor, expected: &[f64], tolerance: f64) {
     }
 }
 
+/// Rounded to the nearest half, from sums of f32 that Winograd's transforms may have been at.
+fn assert_rounded(got: &Tensor, expected: &[f64]) {
+    let half_step = if got.dtype() == DType::F16 { 0.5 / 1024. } else { 0.5 / 128. };
+    let largest = expected.iter().fold(1f64, |m, x| m.max(x.abs()));
+    let got = flat(got);
+    assert_eq!(got.len(), expected.len());
+    for (g, e) in got.iter().zip(expected) {
+        assert!((g - e).abs() <= e.abs() * half_step * 1.01 + 5e-4 * largest, "got {g}, expected {e}");
+    }
+}
+
 /// As [`assert_close`] where Winograd's transforms may be at work, which round more: by the norm of the
 /// difference, and less strictly element by element.
 fn assert_near(got: &Tensor, expected: &[f64]) {
@@ -248,6 +259,15 @@ prop_compose! {
 }
 
 prop_compose! {
+    /// Plain 3×3 kernels on so many channels and pixels that Winograd's way pays.
+    fn squares()(
+        case in cases(), channels in [16usize..70, 16..50], extra in [8usize..50, 8..50],
+    ) -> Case {
+        fitted(case, 3, 1, 1, [1, channels[0], channels[1]], extra)
+    }
+}
+
+prop_compose! {
     /// Kernels of one pixel, on more channels than are summed at once.
     fn pointwise()(
         case in cases(), channels in [1usize..400, 1..70], extra in [0usize..12, 0..40], plain in any::<bool>(),
@@ -299,6 +319,31 @@ proptest! {
             for (g, e) in flat(&got).iter().zip(&expected) {
                 prop_assert!((g - e).abs() <= e.abs() * half_step * 1.01 + 1e-4, "got {}, expected {}", g, e);
             }
+        }
+    }
+
+    #[test]
+    fn every_kernel_takes_halves(
+        case in prop_oneof![cases(), depthwise(), dilated(), pointwise(), squares()],
+        dtype in prop::sample::select(vec![DType::F16, DType::BF16]),
+    ) {
+        let data = case.data(dtype);
+        let double = |tensor: &Tensor| tensor.to_dtype(DType::F64).unwrap();
+        let wide = Data { input: double(&data.input), weight: double(&data.weight), epilogue: Epilogue {
+            scale: data.epilogue.scale.as_ref().map(double),
+            shift: data.epilogue.shift.as_ref().map(double),
+            residual: data.epilogue.residual.as_ref().map(double),
+            activation: case.activation,
+        } };
+        let expected = flat(&run(&wide, &case.geometry).unwrap());
+        for isa in simd::available() {
+            let got = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
+            assert_rounded(&got, &expected);
+        }
+        let packed = PackedCache::default();
+        for _ in 0..2 {
+            let got = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
+            assert_rounded(&got, &expected);
         }
     }
 
@@ -403,8 +448,9 @@ fn large_shapes_on_every_instruction_set() {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    for case in large() {
-        let data = case.data(DType::F32);
+    let halves = [DType::F32, DType::F16, DType::BF16];
+    for (case, dtype) in large().into_iter().flat_map(|case| halves.map(|dtype| (case.clone(), dtype))) {
+        let data = case.data(dtype);
         let results = common::THREADS.map(|threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let output = pool.install(|| run(&data, &case.geometry)).unwrap();
@@ -473,10 +519,14 @@ fn infinities_stay_where_they_are() {
         Tensor::from_vec(values, (1, 64, 24, 24), &Device::Cpu).unwrap()
     };
     data.input = ((data.input + spot(f32::NAN, 5, 3, 4)).unwrap() + spot(f32::INFINITY, 7, 20, 23)).unwrap();
-    let expected = reference(&data, &case.geometry);
-    let packed = PackedCache::default();
-    let got = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
-    assert_close(&got, &expected, 1e-5);
+    for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 2e-3), (DType::BF16, 1e-2)] {
+        let (input, weight) = (data.input.to_dtype(dtype).unwrap(), data.weight.to_dtype(dtype).unwrap());
+        let data = Data { input, weight, epilogue: Epilogue::default() };
+        let expected = reference(&data, &case.geometry);
+        let packed = PackedCache::default();
+        let got = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
+        assert_close(&got, &expected, tolerance);
+    }
 }
 
 #[test]
@@ -484,9 +534,11 @@ fn padding_contributes_nothing_to_a_weight_of_infinity() {
     let input = Tensor::from_slice(&[1f32, 2., 3.], (1, 1, 1, 3), &Device::Cpu).unwrap();
     let weight = Tensor::from_slice(&[f32::INFINITY, 1., 1.], (1, 1, 1, 3), &Device::Cpu).unwrap();
     let geometry = ConvGeometry { padding: [[0, 0], [1, 1]], ..Default::default() };
-    for isa in simd::available() {
+    let dtypes = [DType::F32, DType::F16, DType::BF16];
+    for (isa, dtype) in simd::available().into_iter().flat_map(|isa| dtypes.map(|dtype| (isa, dtype))) {
+        let [input, weight] = [&input, &weight].map(|tensor| tensor.to_dtype(dtype).unwrap());
         let got = conv2d_with(isa, &input, &weight, &geometry, &Epilogue::default()).unwrap();
-        assert_eq!(got.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [3., f32::INFINITY, f32::INFINITY]);
+        assert_eq!(flat(&got), [3., f64::INFINITY, f64::INFINITY]);
     }
 }
 

@@ -4,11 +4,11 @@ mod common;
 
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
-use sconce::kernels::conv::winograd::{Epilogue, PackedWinograd, Shape, Tile, run};
+use sconce::kernels::conv::winograd::{Epilogue, PackedWinograd, Pixels, Shape, Tile, run};
 use sconce::kernels::simd::{self, Isa};
 use std::mem::MaybeUninit;
 
-const TILES: [Tile; 3] = [Tile::Two, Tile::Four, Tile::Six];
+const TILES: [Tile; 5] = Tile::ALL;
 
 const ACTIVATIONS: [Activation; 9] = [
     Activation::Identity,
@@ -35,23 +35,27 @@ fn normal(seed: u64, count: usize) -> Vec<f32> {
     (0..count).map(|_| one() as f32).collect()
 }
 
-fn output_size(shape: &Shape) -> [usize; 2] {
+fn output_size(shape: &Shape, stride: usize) -> [usize; 2] {
     std::array::from_fn(|i| {
         let padded = shape.input[i] + shape.padding[i][0] + shape.padding[i][1];
-        padded.saturating_sub(2)
+        if padded < 3 { 0 } else { (padded - 3) / stride + 1 }
     })
 }
 
 /// The sums before the activation.
-fn reference(shape: &Shape, input: &[f32], weight: &[f32], epilogue: &Epilogue) -> Vec<f64> {
-    let ([height, width], [out_height, out_width]) = (shape.input, output_size(shape));
+fn reference(shape: &Shape, stride: usize, input: &[f32], weight: &[f32], epilogue: &Epilogue) -> Vec<f64> {
+    let ([height, width], [out_height, out_width]) = (shape.input, output_size(shape, stride));
+    let residual = match epilogue.residual {
+        Some(Pixels::Single(residual)) => Some(residual),
+        _ => None,
+    };
     let mut output = Vec::new();
     for (n, o) in (0..shape.batch).flat_map(|n| (0..shape.out_channels).map(move |o| (n, o))) {
         for (y, x) in (0..out_height).flat_map(|y| (0..out_width).map(move |x| (y, x))) {
             let mut sum = 0.;
             for (c, tap) in (0..shape.in_channels).flat_map(|c| (0..9).map(move |tap| (c, tap))) {
-                let row = (y + tap / 3).wrapping_sub(shape.padding[0][0]);
-                let col = (x + tap % 3).wrapping_sub(shape.padding[1][0]);
+                let row = (y * stride + tap / 3).wrapping_sub(shape.padding[0][0]);
+                let col = (x * stride + tap % 3).wrapping_sub(shape.padding[1][0]);
                 if row < height && col < width {
                     let pixel = input[((n * shape.in_channels + c) * height + row) * width + col];
                     sum += f64::from(pixel) * f64::from(weight[(o * shape.in_channels + c) * 9 + tap]);
@@ -60,7 +64,7 @@ fn reference(shape: &Shape, input: &[f32], weight: &[f32], epilogue: &Epilogue) 
             let at =
                 |values: Option<&[f32]>, i: usize, absent: f64| values.map_or(absent, |v| f64::from(v[i]));
             let sum = sum * at(epilogue.scale, o, 1.) + at(epilogue.shift, o, 0.);
-            output.push(sum + at(epilogue.residual, output.len(), 0.));
+            output.push(sum + at(residual, output.len(), 0.));
         }
     }
     output
@@ -91,7 +95,7 @@ fn convolve(
     epilogue: &Epilogue,
 ) -> Vec<f32> {
     let packed = PackedWinograd::new(weight, shape.out_channels, shape.in_channels, tile);
-    let size = output_size(shape);
+    let size = output_size(shape, tile.stride());
     let mut output = vec![f32::NAN; shape.batch * shape.out_channels * size[0] * size[1]];
     // SAFETY: an initialised float is a possibly uninitialised one, and only floats are written.
     let slots = unsafe { &mut *(output.as_mut_slice() as *mut [f32] as *mut [MaybeUninit<f32>]) };
@@ -122,7 +126,7 @@ struct Problem {
 
 impl Problem {
     fn new(shape: Shape, seed: u64) -> Self {
-        let [height, width] = output_size(&shape);
+        let [height, width] = output_size(&shape, 1);
         let outputs = shape.batch * shape.out_channels * height * width;
         Self {
             shape,
@@ -134,22 +138,30 @@ impl Problem {
         }
     }
 
-    /// Which of scale, shift and residual take part.
-    fn epilogue(&self, parts: [bool; 3], activation: Activation) -> Epilogue<'_> {
+    /// Which of scale, shift and residual take part, for an output of a stride.
+    fn epilogue(&self, parts: [bool; 3], activation: Activation, stride: usize) -> Epilogue<'_> {
+        let [height, width] = output_size(&self.shape, stride);
+        let outputs = self.shape.batch * self.shape.out_channels * height * width;
         Epilogue {
             scale: parts[0].then_some(&self.scale),
             shift: parts[1].then_some(&self.shift),
-            residual: parts[2].then_some(&self.residual),
+            residual: parts[2].then_some(self.residual[..outputs].into()),
             activation,
         }
     }
 
-    fn check(&self, epilogue: &Epilogue) {
-        let sums = reference(&self.shape, &self.input, &self.weight, epilogue);
-        for (isa, tile) in simd::available().into_iter().flat_map(|isa| TILES.map(|tile| (isa, tile))) {
-            let output = convolve(isa, tile, &self.shape, &self.input, &self.weight, epilogue);
-            let error = relative_error(&output, &sums, epilogue.activation);
-            assert!(error <= 2e-5, "{isa:?} {tile:?} {:?} {epilogue:?}: {error:e}", self.shape);
+    fn check(&self, parts: [bool; 3], activation: Activation) {
+        for stride in [1, 2] {
+            let epilogue = self.epilogue(parts, activation, stride);
+            let sums = reference(&self.shape, stride, &self.input, &self.weight, &epilogue);
+            let tiles = TILES.into_iter().filter(|tile| tile.stride() == stride);
+            for (tile, isa) in
+                tiles.flat_map(|tile| simd::available().into_iter().map(move |isa| (tile, isa)))
+            {
+                let output = convolve(isa, tile, &self.shape, &self.input, &self.weight, &epilogue);
+                let error = relative_error(&output, &sums, activation);
+                assert!(error <= 2e-5, "{isa:?} {tile:?} {:?} {epilogue:?}: {error:e}", self.shape);
+            }
         }
     }
 }
@@ -179,7 +191,7 @@ proptest! {
         seed in 0..1u64 << 32,
     ) {
         let problem = Problem::new(shape, seed);
-        problem.check(&problem.epilogue(parts, activation));
+        problem.check(parts, activation);
     }
 }
 
@@ -190,16 +202,29 @@ fn every_activation_and_epilogue() {
     let problem = Problem::new(shape, 7);
     for activation in ACTIVATIONS {
         for parts in 0..8 {
-            problem.check(&problem.epilogue([parts & 1 != 0, parts & 2 != 0, parts & 4 != 0], activation));
+            problem.check([parts & 1 != 0, parts & 2 != 0, parts & 4 != 0], activation);
         }
     }
 }
 
+/// The error on normal data stays within the documented 2·10⁻⁵ up to the most channels a tile is chosen for.
 #[test]
 fn many_channels_stay_exact() {
-    let shape = Shape { batch: 1, in_channels: 768, out_channels: 16, input: [8, 8], padding: [[1; 2]; 2] };
-    let problem = Problem::new(shape, 3);
-    problem.check(&problem.epilogue([false; 3], Activation::Identity));
+    for (seed, tile) in TILES.into_iter().enumerate() {
+        let most = tile.most_channels();
+        for in_channels in [1, 16, 64, 256, most / 2, most] {
+            let shape = Shape { batch: 1, in_channels, out_channels: 8, input: [7; 2], padding: [[1; 2]; 2] };
+            let problem = Problem::new(shape, 3 + seed as u64);
+            let epilogue = problem.epilogue([false; 3], Activation::Identity, tile.stride());
+            let sums = reference(&shape, tile.stride(), &problem.input, &problem.weight, &epilogue);
+            for isa in simd::available() {
+                let output = convolve(isa, tile, &shape, &problem.input, &problem.weight, &epilogue);
+                let error = relative_error(&output, &sums, Activation::Identity);
+                println!("{tile:?} {isa:?} {in_channels}: {error:e}");
+                assert!(error <= 2e-5, "{isa:?} {tile:?} {in_channels} channels: {error:e}");
+            }
+        }
+    }
 }
 
 #[test]
@@ -213,8 +238,8 @@ fn threads_do_not_change_a_bit() {
             padding: [[1; 2]; 2],
         };
         let problem = Problem::new(shape, 11);
-        let epilogue = problem.epilogue([true; 3], Activation::Relu);
         for (isa, tile) in simd::available().into_iter().flat_map(|isa| TILES.map(|tile| (isa, tile))) {
+            let epilogue = problem.epilogue([true; 3], Activation::Relu, tile.stride());
             let with = |threads| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 pool.install(|| convolve(isa, tile, &shape, &problem.input, &problem.weight, &epilogue))
@@ -236,8 +261,9 @@ fn a_nan_spoils_its_tiles_and_passes_through_activations() {
     let mut problem = Problem::new(shape, 5);
     problem.input[24 * 10 + 11] = f32::NAN;
     for activation in ACTIVATIONS {
-        let epilogue = problem.epilogue([true, true, false], activation);
-        for (isa, tile) in simd::available().into_iter().flat_map(|isa| TILES.map(|tile| (isa, tile))) {
+        let epilogue = problem.epilogue([true, true, false], activation, 1);
+        let tiles = [Tile::Two, Tile::Four, Tile::Six];
+        for (isa, tile) in simd::available().into_iter().flat_map(|isa| tiles.map(|tile| (isa, tile))) {
             let output = convolve(isa, tile, &shape, &problem.input, &problem.weight, &epilogue);
             let nan = |y: usize, x: usize| output[24 * y + x].is_nan();
             for (y, x) in (9..=11).flat_map(|y| (10..=12).map(move |x| (y, x))) {

@@ -7,25 +7,23 @@ use candle_core::{CpuStorage, Storage, Tensor};
 use crate::kernels::conv::PackedCache;
 use crate::module::VisitorMut;
 
-/// A weight and, where nobody can change its content any more, its packed form, made at the first call.
+/// A weight and, where nobody else can change its content, its packed form, made at the first call.
+///
+/// A tensor does not tell who else holds its storage: one that a `VarBuilder` gives may be a variable's in
+/// another network. So only the storage that this network has been given for itself is packed, by
+/// [`inference`](crate::Network::inference), `load_state_dict` or `to_dtype`.
 #[derive(Clone)]
 pub(crate) struct Weight {
     tensor: Tensor,
     /// The tensor as the kernels take it: that of a signal has a height of 1. Kept, because the packed form
     /// belongs to one tensor.
     kernel: Tensor,
-    /// None where the storage is, or may be, a trainable variable's: it changes in place.
+    /// None where the storage is, or may be, a trainable variable's, which changes in place.
     packed: Option<Arc<PackedCache>>,
 }
 
 impl Weight {
     pub(crate) fn new(tensor: Tensor) -> Self {
-        let packed = (!tensor.is_variable()).then(Arc::default);
-        Self { kernel: kernel(&tensor), tensor, packed }
-    }
-
-    /// A tensor for one call, whose packed form nobody keeps.
-    pub(crate) fn for_one_call(tensor: Tensor) -> Self {
         Self { kernel: kernel(&tensor), tensor, packed: None }
     }
 

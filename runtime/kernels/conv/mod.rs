@@ -19,6 +19,9 @@ pub mod winograd;
 
 pub(crate) use axes::Axes;
 pub use cpu::PackedCache;
+#[doc(hidden)]
+pub use cpu::Way;
+use cpu::{Packing, Question, Stored};
 pub use geometry::ConvGeometry;
 pub use shape::ConvShape;
 pub use transposed::{TransposeGeometry, conv_transpose2d};
@@ -78,6 +81,32 @@ pub fn conv2d(
         let packed = packed.filter(|_| !weight.is_variable());
         cpu::conv2d(input, weight, &shape, epilogue, packed, simd::isa())
     }
+}
+
+/// As [`conv2d`] on the CPU, without gradients, by one of the [ways](ways_of) that there are: so that they can be
+/// timed.
+#[doc(hidden)]
+pub fn conv2d_by(
+    way: Way,
+    input: &Tensor,
+    weight: &Tensor,
+    geometry: &ConvGeometry,
+    epilogue: &Epilogue,
+    packed: &PackedCache,
+) -> Result<Tensor> {
+    let shape = ConvShape::of(input, weight, geometry, epilogue)?;
+    let packing = Packing::by(way, packed, weight.id());
+    cpu::conv2d_by(input, weight, &shape, epilogue, Some(packing), simd::isa())
+}
+
+/// The ways in which a convolution of f32 whose weight is kept packed can be computed on the CPU, each with what
+/// it is taken to cost, and the one that is chosen.
+#[doc(hidden)]
+pub fn ways_of(input: &Tensor, weight: &Tensor, geometry: &ConvGeometry) -> Result<(Vec<(Way, f64)>, Way)> {
+    let shape = ConvShape::new(input.dims(), weight.dims(), geometry)?;
+    let question = Question { shape, stored: Stored::Single, kept: true, isa: simd::isa() };
+    let ways = question.ways().map(|way| (way, question.cost(way))).collect();
+    Ok((ways, question.answer()))
 }
 
 /// As [`conv2d`] on the CPU, without gradients, with an instruction set other than the one in use: so that

@@ -8,12 +8,14 @@
 
 #[cfg(any(target_arch = "aarch64", test))]
 mod arm;
+mod half;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
 #[cfg(any(target_arch = "aarch64", test))]
 pub use arm::Neon;
+pub use half::Half;
 pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
@@ -42,16 +44,31 @@ impl Isa {
             Self::Portable => true,
             Self::Neon => cfg!(target_arch = "aarch64"),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("f16c")
+            }
             #[cfg(target_arch = "x86_64")]
             Self::Avx512 => {
-                let features = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq");
-                features && Self::Avx2.is_available()
+                is_x86_feature_detected!("avx512f")
+                    && is_x86_feature_detected!("avx512dq")
+                    && is_x86_feature_detected!("avx512bw")
+                    && is_x86_feature_detected!("avx512vl")
+                    && Self::Avx2.is_available()
             }
             #[cfg(not(target_arch = "x86_64"))]
             Self::Avx2 | Self::Avx512 => false,
         }
     }
+}
+
+/// Whether this machine multiplies pairs of bf16 with one instruction beside those of `isa`.
+pub fn has_pairs(isa: Isa) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return isa == Isa::Avx512 && isa.is_available() && is_x86_feature_detected!("avx512bf16");
+    #[cfg(not(target_arch = "x86_64"))]
+    return false;
 }
 
 /// The instruction set in use: the widest of the machine that `SCONCE_ISA`
@@ -93,6 +110,16 @@ pub fn dispatch_to<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     }
 }
 
+/// Runs a kernel that may call [`Simd::dot_pairs`], where [`has_pairs`] says that it can.
+#[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
+pub(super) fn dispatch_pairs<K: Kernel>(isa: Isa, kernel: K) -> Option<K::Output> {
+    // SAFETY: the features have been found on this machine.
+    #[cfg(target_arch = "x86_64")]
+    return has_pairs(isa).then(|| unsafe { run_avx512_pairs(kernel) });
+    #[cfg(not(target_arch = "x86_64"))]
+    return None;
+}
+
 /// Runs a kernel of plain loops, which the compiler makes vectors of: with AVX2 where the machine has it.
 /// AVX-512 would give such loops nothing and take as long again to compile.
 pub(super) fn dispatch_loops<K: Kernel>(kernel: K) -> K::Output {
@@ -110,13 +137,19 @@ pub(super) fn dispatch_loops_to<K: Kernel>(limit: Isa, kernel: K) -> K::Output {
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512dq,avx2,fma")]
+#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c")]
 fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512(()))
 }
 
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
+#[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,avx2,fma,f16c")]
+fn run_avx512_pairs<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run(Avx512(()))
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
 fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx2(()))
 }
@@ -163,6 +196,41 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn min(self, bound: Self::V, value: Self::V) -> Self::V;
     /// The sum of all lanes, in a fixed order.
     fn sum(self, v: Self::V) -> f32;
+
+    /// `n` halves, widened; zero in all lanes after them.
+    #[inline(always)]
+    unsafe fn load_half(self, half: Half, from: *const u16, n: usize) -> Self::V {
+        // SAFETY: the caller's promise.
+        unsafe { half::load_lanes(self, half, from, n) }
+    }
+    /// The first `n` lanes, rounded to the nearest halves.
+    #[inline(always)]
+    unsafe fn store_half(self, half: Half, to: *mut u16, n: usize, v: Self::V) {
+        // SAFETY: the caller's promise.
+        unsafe { half::store_lanes(self, half, to, n, v) }
+    }
+    /// A pair of bf16 in each lane, the upper halves of its `even` and of its `odd`.
+    #[inline(always)]
+    fn pair(self, even: Self::V, odd: Self::V) -> Self::V {
+        let (mut a, mut b) = ([0f32; 16], [0f32; 16]);
+        // SAFETY: no vector has more than 16 lanes.
+        unsafe {
+            self.store(a.as_mut_ptr(), even);
+            self.store(b.as_mut_ptr(), odd);
+            for (a, b) in a.iter_mut().zip(b) {
+                *a = f32::from_bits(a.to_bits() >> 16 | b.to_bits() & 0xffff_0000);
+            }
+            self.load(a.as_ptr())
+        }
+    }
+    /// `a · b + c` for [pairs](Self::pair) `a` and `b` in each lane. Denormal numbers may count as zero.
+    ///
+    /// # Safety
+    /// The kernel has been run by `dispatch_pairs`.
+    #[inline(always)]
+    unsafe fn dot_pairs(self, _a: Self::V, _b: Self::V, _c: Self::V) -> Self::V {
+        unreachable!("only an instruction set with pairs is asked for them")
+    }
 
     /// The lanes of a vector from element `first` of a row of `len` on, maybe before its start, that lie in
     /// the row.

@@ -1,6 +1,6 @@
 //! AVX2 and AVX-512.
 
-use super::Simd;
+use super::{Half, Simd};
 use std::arch::x86_64::*;
 
 /// AVX2 and FMA. Only [`dispatch_to`](super::dispatch_to) makes one.
@@ -93,9 +93,51 @@ impl Simd for Avx2 {
             _mm_cvtss_f32(_mm_add_ss(v, _mm_shuffle_ps::<1>(v, v)))
         }
     }
+    #[inline(always)]
+    unsafe fn load_half(self, half: Half, from: *const u16, n: usize) -> Self::V {
+        unsafe {
+            let halves = if n == 8 {
+                _mm_loadu_si128(from.cast())
+            } else {
+                let mut lanes = [0u16; 8];
+                std::ptr::copy_nonoverlapping(from, lanes.as_mut_ptr(), n);
+                _mm_loadu_si128(lanes.as_ptr().cast())
+            };
+            match half {
+                Half::F16 => _mm256_cvtph_ps(halves),
+                Half::Bf16 => _mm256_castsi256_ps(_mm256_slli_epi32::<16>(_mm256_cvtepu16_epi32(halves))),
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_half(self, half: Half, to: *mut u16, n: usize, v: Self::V) {
+        unsafe {
+            let halves = match half {
+                Half::F16 => _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v),
+                Half::Bf16 => {
+                    let bits = _mm256_castps_si256(v);
+                    let upper = _mm256_srli_epi32::<16>(bits);
+                    // The carry of a half and, where the number is odd, the least bit: to the even one.
+                    let even = _mm256_and_si256(upper, _mm256_set1_epi32(1));
+                    let bias = _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff));
+                    let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, bias));
+                    let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(v, v));
+                    let quiet = _mm256_or_si256(upper, _mm256_set1_epi32(0x40));
+                    let words = _mm256_blendv_epi8(rounded, quiet, nan);
+                    _mm_packus_epi32(_mm256_castsi256_si128(words), _mm256_extracti128_si256::<1>(words))
+                }
+            };
+            if n == 8 {
+                return _mm_storeu_si128(to.cast(), halves);
+            }
+            let mut lanes = [0u16; 8];
+            _mm_storeu_si128(lanes.as_mut_ptr().cast(), halves);
+            std::ptr::copy_nonoverlapping(lanes.as_ptr(), to, n);
+        }
+    }
 }
 
-/// AVX-512 F and DQ. Only [`dispatch_to`](super::dispatch_to) makes one.
+/// AVX-512 F, DQ, BW and VL. Only [`dispatch_to`](super::dispatch_to) makes one.
 #[derive(Clone, Copy)]
 pub struct Avx512(pub(super) ());
 
@@ -175,5 +217,53 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {
         unsafe { _mm512_reduce_add_ps(v) }
+    }
+    #[inline(always)]
+    unsafe fn load_half(self, half: Half, from: *const u16, n: usize) -> Self::V {
+        unsafe {
+            let halves = _mm256_maskz_loadu_epi16(mask16(n), from.cast());
+            match half {
+                Half::F16 => _mm512_cvtph_ps(halves),
+                Half::Bf16 => _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves))),
+            }
+        }
+    }
+    #[inline(always)]
+    unsafe fn store_half(self, half: Half, to: *mut u16, n: usize, v: Self::V) {
+        unsafe {
+            let halves = match half {
+                Half::F16 => _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v),
+                Half::Bf16 => {
+                    // As for `Avx2`. The machine's own conversion would take denormal numbers for zero.
+                    let bits = _mm512_castps_si512(v);
+                    let upper = _mm512_srli_epi32::<16>(bits);
+                    let even = _mm512_and_si512(upper, _mm512_set1_epi32(1));
+                    let bias = _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff));
+                    let rounded = _mm512_srli_epi32::<16>(_mm512_add_epi32(bits, bias));
+                    let nan = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v);
+                    let words = _mm512_mask_or_epi32(rounded, nan, upper, _mm512_set1_epi32(0x40));
+                    _mm512_cvtepi32_epi16(words)
+                }
+            };
+            _mm256_mask_storeu_epi16(to.cast(), mask16(n), halves);
+        }
+    }
+    #[inline(always)]
+    fn pair(self, even: Self::V, odd: Self::V) -> Self::V {
+        unsafe {
+            let low = _mm512_srli_epi32::<16>(_mm512_castps_si512(even));
+            // The upper half of each lane from `odd`.
+            _mm512_castsi512_ps(_mm512_mask_blend_epi16(0xaaaa_aaaa, low, _mm512_castps_si512(odd)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn dot_pairs(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        unsafe {
+            _mm512_dpbf16_ps(
+                c,
+                std::mem::transmute::<__m512, __m512bh>(a),
+                std::mem::transmute::<__m512, __m512bh>(b),
+            )
+        }
     }
 }

@@ -88,7 +88,7 @@ impl Plain {
             settings.geometry(axes, kernel)
         };
         let geometry = checked().map_err(|error: Error| error.in_layer(format!("conv{}d", axes.count())))?;
-        let weight = Weight::for_one_call(weight.clone());
+        let weight = Weight::new(weight.clone());
         Ok(Self { axes, weight, bias: bias.cloned(), settings, geometry })
     }
 

@@ -49,7 +49,7 @@ impl Transposed {
             check(axes, &settings)
         };
         checked().map_err(|error| error.in_layer(name(axes)))?;
-        let weight = Weight::for_one_call(weight.clone());
+        let weight = Weight::new(weight.clone());
         Ok(Self { axes, weight, bias: bias.cloned(), settings })
     }
 

@@ -1,12 +1,13 @@
 //! A dilated convolution as several plain ones: every `dilation`-th pixel on each axis, from one of the
 //! first on, is an image of its own, which the kernel reads without a gap.
 
-use super::operand::Values;
-use super::reserve;
+use super::operand::Call;
+use super::{Output, Pixels, reserve};
 use crate::kernels::conv::{ConvGeometry, ConvShape};
 use crate::kernels::parallel::for_each_chunk;
+use crate::kernels::simd::Half;
 use candle_core::Result;
-use std::borrow::Cow;
+use std::mem::MaybeUninit;
 
 /// The images that a dilated convolution's are split into: `[image][row phase][column phase]`.
 pub(super) struct Phases {
@@ -33,37 +34,78 @@ impl Phases {
         Some(Self { shape: *shape, dilation, plain })
     }
 
-    /// The operands of the plain convolution.
-    pub fn split<'a>(&self, values: &'a Values<'_, f32>) -> Result<Values<'a, f32>> {
-        let Self { shape, plain, .. } = self;
+    /// Calls `plain` with the images and the residual of the plain convolution, and writes what it gives to the
+    /// output's places.
+    ///
+    /// # Safety
+    /// `output` has the elements of the shape's output, and nothing else refers to them.
+    pub unsafe fn run(
+        &self,
+        call: &Call<'_>,
+        output: Output,
+        plain: impl FnOnce(Pixels<'_>, Option<Pixels<'_>>, Output),
+    ) -> Result<()> {
+        let shape = &self.shape;
         let before = shape.geometry.padding.map(|[before, _]| before);
-        let input = self.split_images(&values.input, shape.in_channels, shape.input, before, plain.input)?;
-        let residual = values.residual.as_deref().map(|residual| {
-            self.split_images(residual, shape.out_channels, shape.output, [0; 2], plain.output)
+        let input = self.split(call.input, shape.in_channels, shape.input, before, self.plain.input)?;
+        let residual = call.residual.map(|residual| {
+            self.split(residual, shape.out_channels, shape.output, [0; 2], self.plain.output)
         });
-        Ok(Values {
-            input: Cow::Owned(input),
-            weight: Cow::Borrowed(&values.weight),
-            scale: values.scale.as_deref().map(Cow::Borrowed),
-            shift: values.shift.as_deref().map(Cow::Borrowed),
-            residual: residual.transpose()?.map(Cow::Owned),
+        let (residual, elements) = (residual.transpose()?, self.plain.output_elements());
+        // SAFETY: `plain` writes all elements; those of the output are the caller's promise.
+        match output {
+            Output::Single(to) => unsafe {
+                let mut parts = reserve(elements)?;
+                plain(
+                    input.pixels(),
+                    residual.as_ref().map(Parts::pixels),
+                    Output::Single(parts.as_mut_ptr()),
+                );
+                parts.set_len(elements);
+                self.join(&parts, to);
+            },
+            Output::Half(half, to) => unsafe {
+                let mut parts = reserve(elements)?;
+                let target = Output::Half(half, parts.as_mut_ptr());
+                plain(input.pixels(), residual.as_ref().map(Parts::pixels), target);
+                parts.set_len(elements);
+                self.join(&parts, to);
+            },
+        }
+        Ok(())
+    }
+
+    /// As [`split_images`](Self::split_images), of images of any elements.
+    fn split(
+        &self,
+        images: Pixels<'_>,
+        channels: usize,
+        size: [usize; 2],
+        before: [usize; 2],
+        part: [usize; 2],
+    ) -> Result<Parts> {
+        Ok(match images {
+            Pixels::Single(images) => Parts::Single(self.split_images(images, channels, size, before, part)?),
+            Pixels::Half(half, images) => {
+                Parts::Half(half, self.split_images(images, channels, size, before, part)?)
+            }
         })
     }
 
     /// Splits images `[image][channel]` of `size`, with so many zeros `before` each axis, into phases of
     /// `part` rows and columns, zeros after their ends.
-    fn split_images(
+    fn split_images<T: Copy + Default + Send + Sync>(
         &self,
-        images: &[f32],
+        images: &[T],
         channels: usize,
         size: [usize; 2],
         before: [usize; 2],
         part: [usize; 2],
-    ) -> Result<Vec<f32>> {
+    ) -> Result<Vec<T>> {
         let (dilation, [height, width]) = (self.dilation, size);
         let elements = self.plain.batch * channels * part[0] * part[1];
         let mut parts = reserve(elements)?;
-        parts.resize(elements, 0.);
+        parts.resize(elements, T::default());
         for_each_chunk(&mut parts, part[0] * part[1], |index, plane| {
             let (index, channel) = (index / channels, index % channels);
             let (image, [row_phase, column_phase]) = self.phase(index);
@@ -82,29 +124,49 @@ impl Phases {
         Ok(parts)
     }
 
-    /// The output of the convolution from that of the plain one.
-    pub fn join(&self, parts: &[f32]) -> Result<Vec<f32>> {
+    /// Writes the output of the convolution from that of the plain one.
+    ///
+    /// # Safety
+    /// `output` has the elements of the shape's output, and nothing else refers to them.
+    unsafe fn join<T: Copy + Send + Sync>(&self, parts: &[T], output: *mut T) {
         let (dilation, channels) = (self.dilation, self.shape.out_channels);
         let ([height, width], [rows, columns]) = (self.shape.output, self.plain.output);
-        let mut output = reserve(self.shape.output_elements())?;
-        output.resize(self.shape.output_elements(), 0.);
-        for_each_chunk(&mut output, height * width, |index, plane| {
+        let output = output.cast::<MaybeUninit<T>>();
+        // SAFETY: the caller's promise.
+        let output = unsafe { std::slice::from_raw_parts_mut(output, self.shape.output_elements()) };
+        for_each_chunk(output, height * width, |index, plane| {
             let (image, channel) = (index / channels, index % channels);
             for (y, row) in plane.chunks_exact_mut(width).enumerate() {
                 for phase in 0..dilation.min(width) {
                     let part = (image * dilation + y % dilation) * dilation + phase;
                     let from = ((part * channels + channel) * rows + y / dilation) * columns;
                     let pixels = parts[from..][..columns].iter();
-                    row[phase..].iter_mut().step_by(dilation).zip(pixels).for_each(|(to, x)| *to = *x);
+                    row[phase..].iter_mut().step_by(dilation).zip(pixels).for_each(|(to, x)| {
+                        to.write(*x);
+                    });
                 }
             }
         });
-        Ok(output)
     }
 
     /// The image and the phases of a part.
     fn phase(&self, part: usize) -> (usize, [usize; 2]) {
         let (rest, column) = (part / self.dilation, part % self.dilation);
         (rest / self.dilation, [rest % self.dilation, column])
+    }
+}
+
+/// The images of the plain convolution.
+enum Parts {
+    Single(Vec<f32>),
+    Half(Half, Vec<u16>),
+}
+
+impl Parts {
+    fn pixels(&self) -> Pixels<'_> {
+        match self {
+            Self::Single(parts) => Pixels::Single(parts),
+            Self::Half(half, parts) => Pixels::Half(*half, parts),
+        }
     }
 }

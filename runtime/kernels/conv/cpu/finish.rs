@@ -1,7 +1,8 @@
 //! From sums to results: batch norm or bias, residual, activation, and the store.
 
 use super::epilogue::activate;
-use super::operand::Values;
+use super::operand::Call;
+use super::pixels::{Output, Pixels, Source};
 use crate::kernels::activation::Activation;
 use crate::kernels::simd::Simd;
 
@@ -12,9 +13,13 @@ pub(super) struct Finish<'a> {
     pub scale: Option<&'a [f32]>,
     pub shift: Option<&'a [f32]>,
     /// An element for each of the output.
-    pub residual: Option<&'a [f32]>,
+    pub residual: Option<Source>,
     pub activation: Activation,
 }
+
+// SAFETY: the residual is only read.
+unsafe impl Send for Finish<'_> {}
+unsafe impl Sync for Finish<'_> {}
 
 /// What the sums of one channel go through in registers: `sum · scale + shift`, plus the residual, within
 /// bounds. An activation that is more than bounds comes after it, where the results are stored.
@@ -59,12 +64,12 @@ impl Affines<'_> {
 }
 
 impl<'a> Finish<'a> {
-    pub fn of(values: &'a Values<'_, f32>, activation: Activation) -> Self {
+    pub fn of(call: &'a Call<'_>) -> Self {
         Self {
-            scale: values.scale.as_deref(),
-            shift: values.shift.as_deref(),
-            residual: values.residual.as_deref(),
-            activation,
+            scale: call.scale.as_deref(),
+            shift: call.shift.as_deref(),
+            residual: call.residual.map(Pixels::source),
+            activation: call.activation,
         }
     }
 
@@ -94,7 +99,8 @@ impl<'a> Finish<'a> {
         }
     }
 
-    /// Stores the results of the first `lanes` sums from `at` on in the output.
+    /// Stores the results of the first `lanes` sums from `at` on in an output of f32, but for an activation
+    /// that is more than bounds.
     ///
     /// # Safety
     /// The output, and with it the residual, has `lanes` elements from `at` on.
@@ -107,18 +113,32 @@ impl<'a> Finish<'a> {
         [at, lanes]: [usize; 2],
         output: *mut f32,
     ) {
-        let mut value = simd.fma(sums, affine.scale, affine.shift);
         // SAFETY: the caller's promise.
         unsafe {
-            if let Some(residual) = self.residual {
-                value = simd.add(value, load(simd, residual.as_ptr().add(at), lanes));
-            }
-            let value = simd.min(affine.bounds[1], simd.max(affine.bounds[0], value));
-            store(simd, output.add(at), lanes, value);
+            let value = self.bounded(simd, sums, affine, [at, lanes]);
+            store(simd, output.wrapping_add(at), lanes, value);
         }
     }
 
-    /// As [`store`](Self::store), with any activation.
+    /// # Safety
+    /// The residual has `lanes` elements from `at` on.
+    #[inline(always)]
+    unsafe fn bounded<S: Simd>(
+        &self,
+        simd: S,
+        sums: S::V,
+        affine: Affine<S::V>,
+        [at, lanes]: [usize; 2],
+    ) -> S::V {
+        let mut value = simd.fma(sums, affine.scale, affine.shift);
+        if let Some(residual) = self.residual {
+            // SAFETY: the caller's promise.
+            value = simd.add(value, unsafe { residual.at(at).load(simd, lanes) });
+        }
+        simd.min(affine.bounds[1], simd.max(affine.bounds[0], value))
+    }
+
+    /// As [`store`](Self::store), with any activation and in an output of any elements.
     ///
     /// # Safety
     /// As there.
@@ -128,13 +148,16 @@ impl<'a> Finish<'a> {
         simd: S,
         sums: S::V,
         affine: Affine<S::V>,
-        place: [usize; 2],
-        output: *mut f32,
+        [at, lanes]: [usize; 2],
+        output: Output,
     ) {
         // SAFETY: the caller's promise.
         unsafe {
-            self.store(simd, sums, affine, place, output);
-            self.activate(simd, place, output);
+            let mut value = self.bounded(simd, sums, affine, [at, lanes]);
+            if !self.is_bounded() {
+                value = activate(simd, self.activation, value);
+            }
+            output.at(at).store(simd, lanes, value);
         }
     }
 
@@ -151,7 +174,7 @@ impl<'a> Finish<'a> {
             let lanes = S::LANES.min(len - done);
             // SAFETY: `done + lanes ≤ len`.
             unsafe {
-                let place = output.add(at + done);
+                let place = output.wrapping_add(at + done);
                 store(simd, place, lanes, activate(simd, self.activation, load(simd, place, lanes)));
             }
         }

@@ -1,14 +1,24 @@
 //! Whether all numbers are finite, so that a product with a zero of the padding is zero.
 
-use crate::kernels::simd::{self, Isa, Kernel, Simd};
+use crate::kernels::simd::{self, Half, Isa, Kernel, Simd};
 use rayon::prelude::*;
+
+/// Numbers that a thread looks at in one go.
+const SHARE: usize = 1 << 16;
 
 /// Whether no value is infinite or NaN.
 pub(in crate::kernels::conv) fn is_finite(values: &[f32], isa: Isa) -> bool {
-    const SHARE: usize = 1 << 16;
     match values.len() {
         0..=SHARE => simd::dispatch_to(isa, Finite(values)),
         _ => values.par_chunks(SHARE).all(|values| simd::dispatch_to(isa, Finite(values))),
+    }
+}
+
+/// Whether none of these halves is infinite or NaN.
+pub(super) fn are_finite(half: Half, values: &[u16]) -> bool {
+    match values.len() {
+        0..=SHARE => simd::dispatch_loops(FiniteHalves(half, values)),
+        _ => values.par_chunks(SHARE).all(|values| simd::dispatch_loops(FiniteHalves(half, values))),
     }
 }
 
@@ -30,5 +40,22 @@ impl Kernel for Finite<'_> {
         }
         let sum = sums.into_iter().map(|sum| simd.sum(sum)).sum::<f32>();
         sum == 0. && vectors.remainder().iter().all(|value| value.is_finite())
+    }
+}
+
+struct FiniteHalves<'a>(Half, &'a [u16]);
+
+impl Kernel for FiniteHalves<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> bool {
+        // All bits of the exponent are set in an infinity or NaN, and adding the least one carries into the sign.
+        let (exponent, least) = match self.0 {
+            Half::F16 => (0x7c00, 0x0400),
+            Half::Bf16 => (0x7f80, 0x0080),
+        };
+        let carries = self.1.iter().fold(0, |carries, bits| carries | ((bits & exponent) + least));
+        carries & 0x8000 == 0
     }
 }

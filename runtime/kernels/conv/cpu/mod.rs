@@ -1,8 +1,9 @@
 //! The fused convolution on the CPU.
 //!
 //! `forward` reads the operands whatever their dtype and strides (`operand`) and runs the kernel
-//! that suits them: halves are widened to f32, summed there and rounded once.
+//! that suits them. Halves are widened to f32 a piece at a time, summed there and rounded once (`pixels`).
 
+mod choice;
 mod depthwise;
 mod dilated;
 mod direct;
@@ -11,9 +12,12 @@ mod finish;
 mod finite;
 mod operand;
 mod packed;
+mod pixels;
 mod portable;
+mod scratch;
 mod winograd;
 
+pub use choice::{Question, Way};
 pub use operand::{Operand, Operands};
 pub use packed::{PackedCache, Packing};
 
@@ -25,7 +29,12 @@ use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
 pub(super) use finite::is_finite;
 use half::{bf16, f16};
+use operand::Call;
 pub(super) use operand::Values;
+use pixels::Element;
+pub use pixels::Pixels;
+pub use pixels::Stored;
+pub(super) use pixels::{Output, Source};
 
 /// As [`super::conv2d`] for operands on the CPU, none of which tracks gradients.
 pub(super) fn conv2d(
@@ -36,7 +45,19 @@ pub(super) fn conv2d(
     packed: Option<&PackedCache>,
     isa: Isa,
 ) -> Result<Tensor> {
-    let packing = packed.map(|cache| Packing { cache, weight: weight.id() });
+    let packing = packed.map(|cache| Packing { cache, weight: weight.id(), way: None });
+    conv2d_by(input, weight, shape, epilogue, packing, isa)
+}
+
+/// As [`conv2d`], by a given way where `packing` says which.
+pub(super) fn conv2d_by(
+    input: &Tensor,
+    weight: &Tensor,
+    shape: &ConvShape,
+    epilogue: &Epilogue,
+    packing: Option<Packing<'_>>,
+    isa: Isa,
+) -> Result<Tensor> {
     let (input, weight) = (input.storage_and_layout(), weight.storage_and_layout());
     let [scale, shift, residual] = [&epilogue.scale, &epilogue.shift, &epilogue.residual]
         .map(|tensor| tensor.as_ref().map(Tensor::storage_and_layout));
@@ -60,17 +81,15 @@ pub(super) fn forward(
     isa: Isa,
 ) -> Result<CpuStorage> {
     Ok(match operands.input.storage {
-        CpuStorage::F32(_) => CpuStorage::F32(single(shape, &operands.values()?, activation, packing, isa)?),
+        CpuStorage::F32(_) => CpuStorage::F32(fused(shape, &operands.values()?, activation, packing, isa)?),
         CpuStorage::F64(_) => {
             CpuStorage::F64(portable::conv2d(shape, &operands.values::<f64>()?, activation)?)
         }
         CpuStorage::F16(_) => {
-            let output = single(shape, &operands.widened(f16::to_f32)?, activation, packing, isa)?;
-            CpuStorage::F16(output.into_iter().map(f16::from_f32).collect())
+            CpuStorage::F16(fused::<f16>(shape, &operands.values()?, activation, packing, isa)?)
         }
         CpuStorage::BF16(_) => {
-            let output = single(shape, &operands.widened(bf16::to_f32)?, activation, packing, isa)?;
-            CpuStorage::BF16(output.into_iter().map(bf16::from_f32).collect())
+            CpuStorage::BF16(fused::<bf16>(shape, &operands.values()?, activation, packing, isa)?)
         }
         other => bail!("conv2d: expected f32, f64, f16 or bf16, got {:?}", other.dtype()),
     })
@@ -80,27 +99,44 @@ pub(super) fn forward(
 pub(super) fn plain(shape: &ConvShape, input: &[f32], weight: &[f32], isa: Isa) -> Result<Vec<f32>> {
     let (input, weight) = (input.into(), weight.into());
     let values = Values { input, weight, scale: None, shift: None, residual: None };
-    single(shape, &values, Activation::Identity, None, isa)
+    fused(shape, &values, Activation::Identity, None, isa)
 }
 
-/// In f32, by the fastest kernel that is for these operands.
-fn single(
+/// By the fastest kernel that is for these operands, computed in f32.
+fn fused<E: Element>(
     shape: &ConvShape,
-    values: &Values<'_, f32>,
+    values: &Values<'_, E>,
     activation: Activation,
     packing: Option<Packing<'_>>,
     isa: Isa,
-) -> Result<Vec<f32>> {
-    if let Some(output) = depthwise::conv2d(shape, values, activation, isa)? {
+) -> Result<Vec<E>> {
+    let elements = shape.output_elements();
+    let mut output = reserve(elements)?;
+    let target = Output::of::<E>(output.as_mut_ptr());
+    let question = Question { shape: *shape, stored: E::STORED, kept: packing.is_some(), isa };
+    if run(&question, &Call::of(values, activation), packing, target)? {
+        // SAFETY: the kernel has initialised all of the output.
+        unsafe { output.set_len(elements) };
         return Ok(output);
     }
-    if let Some(output) = winograd::conv2d(shape, values, activation, packing, isa)? {
-        return Ok(output);
+    let single = portable::conv2d(shape, &values.widened(), activation)?;
+    output.extend(single.into_iter().map(E::round));
+    Ok(output)
+}
+
+/// Writes all of the output, or answers that no kernel is for these operands.
+fn run(question: &Question, call: &Call<'_>, packing: Option<Packing<'_>>, output: Output) -> Result<bool> {
+    let Question { shape, isa, .. } = question;
+    if shape.output_elements() == 0 {
+        return Ok(true);
     }
-    match direct::conv2d(shape, values, activation, packing, isa)? {
-        Some(output) => Ok(output),
-        None => portable::conv2d(shape, values, activation),
-    }
+    let way = packing.and_then(|packing| packing.way).unwrap_or_else(|| question.answer());
+    let done = match way {
+        Way::Depthwise => depthwise::conv2d(shape, call, *isa, output),
+        Way::Winograd(tile) => winograd::conv2d(shape, tile, call, packing, *isa, output)?,
+        Way::Direct | Way::InPlace => false,
+    };
+    Ok(done || direct::conv2d(shape, way == Way::InPlace, call, packing, *isa, output))
 }
 
 /// Room for an output of `elements`, or an error where the machine has not so much memory.
@@ -111,11 +147,3 @@ fn reserve<T>(elements: usize) -> Result<Vec<T>> {
         Err(error) => bail!("conv2d: no memory for an output of {elements} elements: {error}"),
     }
 }
-
-/// The output's first element. The tasks that share it write disjoint elements.
-#[derive(Clone, Copy)]
-struct Output(*mut f32);
-
-// SAFETY: whoever has it writes elements of its own, and reads no others.
-unsafe impl Send for Output {}
-unsafe impl Sync for Output {}

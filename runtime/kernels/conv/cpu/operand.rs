@@ -1,5 +1,7 @@
 //! The operands as a kernel reads them: contiguous slices, copied only where they lie otherwise.
 
+use super::pixels::{Element, Pixels};
+use crate::kernels::activation::Activation;
 use candle_core::{CpuStorage, Layout, Result, Storage, WithDType, bail};
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -81,4 +83,41 @@ pub(in crate::kernels::conv) struct Values<'a, T: Clone> {
     pub scale: Option<Cow<'a, [T]>>,
     pub shift: Option<Cow<'a, [T]>>,
     pub residual: Option<Cow<'a, [T]>>,
+}
+
+impl<E: Element> Values<'_, E> {
+    /// All of them in f32.
+    pub(super) fn widened(&self) -> Values<'_, f32> {
+        Values {
+            input: E::widened(&self.input),
+            weight: E::widened(&self.weight),
+            scale: self.scale.as_deref().map(E::widened),
+            shift: self.shift.as_deref().map(E::widened),
+            residual: self.residual.as_deref().map(E::widened),
+        }
+    }
+}
+
+/// One call of a kernel that computes in f32: images and weight as they are stored, a channel's numbers
+/// widened.
+pub(super) struct Call<'a> {
+    pub input: Pixels<'a>,
+    pub weight: Pixels<'a>,
+    pub scale: Option<Cow<'a, [f32]>>,
+    pub shift: Option<Cow<'a, [f32]>>,
+    pub residual: Option<Pixels<'a>>,
+    pub activation: Activation,
+}
+
+impl<'a> Call<'a> {
+    pub fn of<E: Element>(values: &'a Values<'_, E>, activation: Activation) -> Self {
+        Self {
+            input: E::pixels(&values.input),
+            weight: E::pixels(&values.weight),
+            scale: values.scale.as_deref().map(E::widened),
+            shift: values.shift.as_deref().map(E::widened),
+            residual: values.residual.as_deref().map(E::pixels),
+            activation,
+        }
+    }
 }

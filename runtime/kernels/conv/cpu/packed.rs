@@ -1,5 +1,7 @@
 //! What a kernel prepares from a weight and a shape, kept for the next call.
 
+use super::Way;
+use super::direct::Words;
 use crate::kernels::conv::ConvShape;
 use crate::kernels::conv::winograd::Tile;
 use crate::kernels::simd::Isa;
@@ -20,8 +22,9 @@ pub struct PackedCache {
     plan: Slot<PlanKey>,
 }
 
-/// What a plan depends on: the shape, the instruction set, and the number of threads.
-pub(super) type PlanKey = (ConvShape, Isa, usize);
+/// What a plan depends on: the shape, the instruction set, the number of threads, what a tile holds, and whether
+/// there is one.
+pub(super) type PlanKey = (ConvShape, Isa, usize, Words, bool);
 
 /// A value that is kept until another key is asked for.
 struct Slot<K>(Mutex<Option<(K, Kept)>>);
@@ -31,8 +34,8 @@ type Kept = Arc<dyn Any + Send + Sync>;
 /// The order of a packed weight's elements; each kernel has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Form {
-    /// Of the direct kernel: blocks of output channels, chunks of input channels.
-    Blocked { block: usize, chunk: usize },
+    /// Of the direct kernel: in each group blocks of output channels, chunks of input channels.
+    Blocked { groups: usize, block: usize, chunk: usize, pairs: bool },
     /// Of Winograd's kernel: transformed.
     Winograd { tile: Tile },
 }
@@ -76,9 +79,16 @@ impl fmt::Debug for PackedCache {
 pub struct Packing<'a> {
     pub(super) cache: &'a PackedCache,
     pub(super) weight: TensorId,
+    /// How the convolution is to be computed, where it is not to be chosen.
+    pub(super) way: Option<Way>,
 }
 
-impl Packing<'_> {
+impl<'a> Packing<'a> {
+    /// Of the way that is asked for.
+    pub fn by(way: Way, cache: &'a PackedCache, weight: TensorId) -> Self {
+        Self { cache, weight, way: Some(way) }
+    }
+
     /// The kept form of the weight, or else what `pack` makes, kept where there is a cache.
     pub(super) fn get<T: Any + Send + Sync>(
         packing: Option<Self>,
@@ -86,7 +96,7 @@ impl Packing<'_> {
         pack: impl FnOnce() -> T,
     ) -> Arc<T> {
         match packing {
-            Some(Packing { cache, weight }) => cache.weight.get((weight, form), pack),
+            Some(Packing { cache, weight, .. }) => cache.weight.get((weight, form), pack),
             None => Arc::new(pack()),
         }
     }

@@ -1,52 +1,44 @@
-//! Which convolutions go to Winograd's kernels, and what they are handed.
+//! What Winograd's kernels are handed.
 
 use super::dilated::Phases;
-use super::finite::is_finite;
-use super::operand::Values;
+use super::operand::Call;
 use super::packed::{Form, Packing};
-use super::reserve;
-use crate::kernels::activation::Activation;
+use super::{Output, Pixels};
 use crate::kernels::conv::ConvShape;
-use crate::kernels::conv::winograd::{self, Epilogue, PackedWinograd, Shape};
+use crate::kernels::conv::winograd::{self, Epilogue, PackedWinograd, Shape, Tile};
 use crate::kernels::simd::Isa;
 use candle_core::Result;
-use std::sync::Arc;
 
-/// The output `[batch, out_channels, height, width]`, or `None` where the definition is cheaper, and where
-/// an operand is not finite: the transforms would spread an infinity or NaN over the whole tile.
+/// Writes the output `[batch, out_channels, height, width]`, unless an operand is not finite: the transforms would
+/// spread an infinity or NaN over the whole tile.
 pub(super) fn conv2d(
     shape: &ConvShape,
-    values: &Values<'_, f32>,
-    activation: Activation,
+    tile: Tile,
+    call: &Call<'_>,
     packing: Option<Packing<'_>>,
     isa: Isa,
-) -> Result<Option<Vec<f32>>> {
-    let phases = Phases::of(shape);
-    let plain = phases.as_ref().map_or(shape, |phases| &phases.plain);
-    let Some(packed) = packed(plain, values, packing, isa) else { return Ok(None) };
-    let Some(packed) = &*packed else { return Ok(None) };
-    Ok(Some(match &phases {
-        None => run(plain, values, activation, packed, isa)?,
-        Some(phases) => phases.join(&run(plain, &phases.split(values)?, activation, packed, isa)?)?,
-    }))
-}
-
-/// The transformed weight: `None` where that does not pay, or an operand is not finite.
-fn packed(
-    shape: &ConvShape,
-    values: &Values<'_, f32>,
-    packing: Option<Packing<'_>>,
-    isa: Isa,
-) -> Option<Arc<Option<PackedWinograd>>> {
-    let choose = if packing.is_some() { winograd::choose } else { winograd::choose_for_one_call };
-    let tile = choose(&sizes(shape), shape.kernel, &shape.geometry)?;
-    is_finite(&values.input, isa).then(|| {
-        Packing::get(packing, Form::Winograd { tile }, || {
-            let ConvShape { in_channels, out_channels, .. } = *shape;
-            let finite = is_finite(&values.weight, isa);
-            finite.then(|| PackedWinograd::new(&values.weight, out_channels, in_channels, tile))
-        })
-    })
+    output: Output,
+) -> Result<bool> {
+    if !call.input.is_finite(isa) {
+        return Ok(false);
+    }
+    let packed = Packing::get(packing, Form::Winograd { tile }, || {
+        let ConvShape { in_channels, out_channels, .. } = *shape;
+        let finite = call.weight.is_finite(isa);
+        finite.then(|| PackedWinograd::new(&call.weight.widened(), out_channels, in_channels, tile))
+    });
+    let Some(packed) = &*packed else { return Ok(false) };
+    match &Phases::of(shape) {
+        // SAFETY: the output is as the shape says.
+        None => unsafe { run(shape, call, call.input, call.residual, packed, isa, output) },
+        // SAFETY: as above, and with the plain shape.
+        Some(phases) => unsafe {
+            phases.run(call, output, |input, residual, output| {
+                run(&phases.plain, call, input, residual, packed, isa, output)
+            })?
+        },
+    }
+    Ok(true)
 }
 
 fn sizes(shape: &ConvShape) -> Shape {
@@ -54,24 +46,23 @@ fn sizes(shape: &ConvShape) -> Shape {
     Shape { batch, in_channels, out_channels, input, padding: shape.geometry.padding }
 }
 
-fn run(
+/// # Safety
+/// `output` has the elements of the shape's output, and nothing else refers to them.
+unsafe fn run(
     shape: &ConvShape,
-    values: &Values<'_, f32>,
-    activation: Activation,
+    call: &Call<'_>,
+    input: Pixels<'_>,
+    residual: Option<Pixels<'_>>,
     packed: &PackedWinograd,
     isa: Isa,
-) -> Result<Vec<f32>> {
+    output: Output,
+) {
     let epilogue = Epilogue {
-        scale: values.scale.as_deref(),
-        shift: values.shift.as_deref(),
-        residual: values.residual.as_deref(),
-        activation,
+        scale: call.scale.as_deref(),
+        shift: call.shift.as_deref(),
+        residual,
+        activation: call.activation,
     };
-    let elements = shape.output_elements();
-    let mut output = reserve(elements)?;
-    let room = &mut output.spare_capacity_mut()[..elements];
-    winograd::run(isa, &sizes(shape), &values.input, packed, &epilogue, room);
-    // SAFETY: `run` initialises all of the output.
-    unsafe { output.set_len(elements) };
-    Ok(output)
+    // SAFETY: the caller's promise.
+    unsafe { winograd::run_to(isa, &sizes(shape), input, packed, &epilogue, output) }
 }

@@ -175,7 +175,7 @@ unsafe fn accumulate<S: Simd, const VECTORS: usize, const TILES: usize>(
 
 /// Asks for a cache line ahead of its use.
 #[inline(always)]
-fn prefetch(_line: *const f32) {
+pub(in crate::kernels::conv) fn prefetch(_line: *const f32) {
     // SAFETY: a prefetch reads nothing and cannot fault; SSE is part of x86-64.
     #[cfg(target_arch = "x86_64")]
     unsafe {

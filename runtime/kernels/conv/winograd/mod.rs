@@ -1,7 +1,8 @@
-//! Winograd's convolution (Lavin & Gray, 2016) for 3×3 kernels with stride 1, in f32: fewer products
+//! Winograd's convolution (Lavin & Gray, 2016) for 3×3 kernels with stride 1 or 2, in f32: fewer products
 //! than the definition has, for a few additions more.
 //!
-//! The output is cut into tiles of m×m; a tile needs (m + 2)² products a channel pair in place of 9m².
+//! The output is cut into tiles of m×m; a tile needs (m + 2)² products a channel pair in place of 9m², with
+//! stride 2 (2m + 1)².
 //! Tiles go block by block through three steps, each block small enough for a core's caches:
 //!
 //! 1. `transform`: `v = Bᵀ d B`, the (m + 2)² *positions* of each tile of the input;
@@ -13,7 +14,6 @@
 //! infinity or NaN in one of them makes the whole tile NaN, where the definition confines it to the
 //! outputs whose kernel covers it; and an infinity becomes a NaN.
 
-mod choice;
 mod gemm;
 mod grid;
 mod pack;
@@ -24,15 +24,19 @@ mod transform;
 pub(super) mod transpose;
 mod work;
 
-pub use choice::{choose, choose_for_one_call};
 pub use pack::{PackedWinograd, Tile};
 
 use super::ConvGeometry;
+pub use super::cpu::Pixels;
+use super::cpu::{Output, Source};
 use crate::kernels::activation::Activation;
 use crate::kernels::simd::Isa;
+pub(super) use gemm::prefetch;
 use grid::Grid;
-use scheme::{F2, F4, F6};
+use scheme::{F2, F4, F6, Strided2, Strided4};
 use std::mem::MaybeUninit;
+pub(super) use transform::strip_tiles;
+pub(super) use work::BLOCK_TILES;
 use work::Work;
 
 /// What the convolution is of.
@@ -49,8 +53,8 @@ pub struct Shape {
 
 impl Shape {
     /// The output's height and width, zero where the padded input is smaller than the kernel.
-    fn output(&self) -> [usize; 2] {
-        let geometry = ConvGeometry { padding: self.padding, ..ConvGeometry::default() };
+    fn output(&self, stride: usize) -> [usize; 2] {
+        let geometry = ConvGeometry { padding: self.padding, stride: [stride; 2], ..ConvGeometry::default() };
         geometry.output_size(self.input, [3, 3]).unwrap_or([0; 2])
     }
 }
@@ -63,7 +67,7 @@ pub struct Epilogue<'a> {
     /// `[out_channels]`.
     pub shift: Option<&'a [f32]>,
     /// As the output.
-    pub residual: Option<&'a [f32]>,
+    pub residual: Option<Pixels<'a>>,
     pub activation: Activation,
 }
 
@@ -71,13 +75,13 @@ pub struct Epilogue<'a> {
 struct Operands<'a> {
     shape: Shape,
     grid: Grid,
-    input: *const f32,
+    input: Source,
     packed: &'a PackedWinograd,
     epilogue: Epilogue<'a>,
-    output: *mut f32,
+    output: Output,
 }
 
-// SAFETY: the input is only read, and each output belongs to one task.
+// SAFETY: the input and the residual are only read, and each output belongs to one task.
 unsafe impl Sync for Operands<'_> {}
 
 /// Convolves `input` `[batch, in_channels, height, width]`, contiguous, into `output`
@@ -93,28 +97,43 @@ pub fn run(
     epilogue: &Epilogue<'_>,
     output: &mut [MaybeUninit<f32>],
 ) {
-    let size = shape.output();
+    let [height, width] = shape.output(packed.tile.stride());
+    assert_eq!(output.len(), shape.batch * shape.out_channels * height * width);
+    let output = Output::Single(output.as_mut_ptr().cast());
+    // SAFETY: the output has just been measured, and is borrowed.
+    unsafe { run_to(isa, shape, input.into(), packed, epilogue, output) }
+}
+
+/// As [`run`], with images of any elements.
+///
+/// # Safety
+/// `output` has the elements of the shape's output, and nothing else refers to them.
+pub(super) unsafe fn run_to(
+    isa: Isa,
+    shape: &Shape,
+    input: Pixels<'_>,
+    packed: &PackedWinograd,
+    epilogue: &Epilogue<'_>,
+    output: Output,
+) {
+    let size = shape.output(packed.tile.stride());
     let grid = Grid::new(shape.batch, size, packed.tile.outputs());
+    let elements = shape.batch * shape.out_channels * size[0] * size[1];
     // The kernels' bounds all follow from these.
     assert_eq!([packed.out_channels, packed.in_channels], [shape.out_channels, shape.in_channels]);
     assert_eq!(input.len(), shape.batch * shape.in_channels * shape.input[0] * shape.input[1]);
-    assert_eq!(output.len(), shape.batch * shape.out_channels * size[0] * size[1]);
-    assert!(epilogue.residual.is_none_or(|r| r.len() == output.len()));
+    assert!(epilogue.residual.is_none_or(|r| r.len() == elements));
     assert!([epilogue.scale, epilogue.shift].into_iter().flatten().all(|x| x.len() == shape.out_channels));
-    if output.is_empty() {
+    if elements == 0 {
         return;
     }
-    let operands = Operands {
-        shape: *shape,
-        grid,
-        input: input.as_ptr(),
-        packed,
-        epilogue: *epilogue,
-        output: output.as_mut_ptr().cast(),
-    };
+    let input = input.source();
+    let operands = Operands { shape: *shape, grid, input, packed, epilogue: *epilogue, output };
     match packed.tile {
         Tile::Two => Work::new(isa, F2, &operands).run(),
         Tile::Four => Work::new(isa, F4, &operands).run(),
         Tile::Six => Work::new(isa, F6, &operands).run(),
+        Tile::StridedTwo => Work::new(isa, Strided2, &operands).run(),
+        Tile::StridedFour => Work::new(isa, Strided4, &operands).run(),
     }
 }

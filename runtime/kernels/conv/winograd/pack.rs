@@ -1,6 +1,6 @@
 //! The weight, transformed by `G` on both sides and laid out as the matrix product reads it.
 
-use super::scheme::{F2, F4, F6, Scheme};
+use super::scheme::{F2, F4, F6, Scheme, Strided2, Strided4};
 use crate::kernels::parallel::for_each_chunk;
 use crate::kernels::simd::{Kernel, Simd, dispatch_loops};
 use std::mem::MaybeUninit;
@@ -22,21 +22,45 @@ pub enum Tile {
     Four,
     /// 6×6 outputs from 64 products.
     Six,
+    /// 2×2 outputs, of stride 2, from 25 products.
+    StridedTwo,
+    /// 4×4 outputs, of stride 2, from 81 products.
+    StridedFour,
 }
 
 impl Tile {
+    pub const ALL: [Self; 5] = [Self::Two, Self::Four, Self::Six, Self::StridedTwo, Self::StridedFour];
+
     /// The rows, or columns, of outputs.
     pub const fn outputs(self) -> usize {
         match self {
-            Self::Two => 2,
-            Self::Four => 4,
+            Self::Two | Self::StridedTwo => 2,
+            Self::Four | Self::StridedFour => 4,
             Self::Six => 6,
         }
     }
 
-    /// The products a channel pair takes.
+    /// The stride, on both axes.
+    pub const fn stride(self) -> usize {
+        match self {
+            Self::Two | Self::Four | Self::Six => 1,
+            Self::StridedTwo | Self::StridedFour => 2,
+        }
+    }
+
+    /// The most channels whose sums stay well within 2·10⁻⁵ of the exact ones: the larger the tile, the less
+    /// exact it is.
+    pub const fn most_channels(self) -> usize {
+        match self {
+            Self::Two | Self::StridedTwo => 1 << 15,
+            Self::Four | Self::StridedFour => 1 << 12,
+            Self::Six => 768,
+        }
+    }
+
+    /// The products a channel pair takes: as many as a tile reads pixels.
     pub const fn positions(self) -> usize {
-        (self.outputs() + 2).pow(2)
+        ((self.outputs() - 1) * self.stride() + 3).pow(2)
     }
 }
 
@@ -96,6 +120,8 @@ impl Kernel for Panel<'_> {
             Tile::Two => self.pack::<F2, 2, 4>(),
             Tile::Four => self.pack::<F4, 4, 6>(),
             Tile::Six => self.pack::<F6, 6, 8>(),
+            Tile::StridedTwo => self.pack::<Strided2, 2, 5>(),
+            Tile::StridedFour => self.pack::<Strided4, 4, 9>(),
         }
     }
 }

@@ -1,12 +1,14 @@
-//! The one-dimensional algorithms F(m, 3): `m` outputs of a three-tap filter from `m + 2` products.
+//! The one-dimensional algorithms F(m, 3): `m` outputs of a three-tap filter from `m + 2` products, and those
+//! with stride 2, from `2m + 1`: the outer taps read every other number, F(m, 2), the middle one those between.
 //!
 //! Each is `y = Aᵀ [(G g) ⊙ (Bᵀ d)]` (Lavin & Gray, 2016), from Toom-Cook interpolation at the points
 //! named at the type. The two-dimensional tile applies it to the rows and to the columns.
 
 use crate::kernels::simd::Simd;
 
-/// F(`OUT`, 3), over `IN = OUT + 2` points.
+/// F(`OUT`, 3), from `IN` numbers and as many products.
 pub(super) trait Scheme<const OUT: usize, const IN: usize>: Copy + Send + Sync + 'static {
+    const STRIDE: usize;
     /// `G`, the transform of the filter.
     const FILTER: [[f64; 3]; IN];
     /// `Bᵀ d`.
@@ -32,6 +34,7 @@ impl<S: Simd> Times<S> {
 pub(super) struct F2;
 
 impl Scheme<2, 4> for F2 {
+    const STRIDE: usize = 1;
     const FILTER: [[f64; 3]; 4] = [[1., 0., 0.], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0., 0., 1.]];
 
     #[inline(always)]
@@ -50,6 +53,7 @@ impl Scheme<2, 4> for F2 {
 pub(super) struct F4;
 
 impl Scheme<4, 6> for F4 {
+    const STRIDE: usize = 1;
     const FILTER: [[f64; 3]; 6] = [
         [1. / 4., 0., 0.],
         [-1. / 6., -1. / 6., -1. / 6.],
@@ -96,6 +100,7 @@ impl Scheme<4, 6> for F4 {
 pub(super) struct F6;
 
 impl Scheme<6, 8> for F6 {
+    const STRIDE: usize = 1;
     const FILTER: [[f64; 3]; 8] = [
         [1., 0., 0.],
         [-2. / 9., -2. / 9., -2. / 9.],
@@ -141,6 +146,69 @@ impl Scheme<6, 8> for F6 {
             times.add(8., odd_2, times.add(0.125, odd_half, odd_1)),
             times.add(16., even_2, times.add(0.0625, even_half, even_1)),
             simd.add(times.add(32., odd_2, times.add(0.03125, odd_half, odd_1)), m[7]),
+        ]
+    }
+}
+
+/// Stride 2. Points 0, 1, ∞ for the outer taps.
+#[derive(Clone, Copy)]
+pub(super) struct Strided2;
+
+impl Scheme<2, 5> for Strided2 {
+    const STRIDE: usize = 2;
+    const FILTER: [[f64; 3]; 5] = [[1., 0., 0.], [0., 1., 0.], [1., 0., 1.], [0., 1., 0.], [0., 0., 1.]];
+
+    #[inline(always)]
+    fn input<S: Simd>(simd: S, d: [S::V; 5]) -> [S::V; 5] {
+        [simd.sub(d[0], d[2]), d[1], d[2], d[3], simd.sub(d[4], d[2])]
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(simd: S, m: [S::V; 5]) -> [S::V; 2] {
+        [simd.add(m[1], simd.add(m[0], m[2])), simd.add(m[3], simd.add(m[2], m[4]))]
+    }
+}
+
+/// Stride 2. Points 0, ±1, 2, ∞ for the outer taps.
+#[derive(Clone, Copy)]
+pub(super) struct Strided4;
+
+impl Scheme<4, 9> for Strided4 {
+    const STRIDE: usize = 2;
+    const FILTER: [[f64; 3]; 9] = [
+        [1. / 2., 0., 0.],
+        [0., 1., 0.],
+        [-1. / 2., 0., -1. / 2.],
+        [0., 1., 0.],
+        [-1. / 6., 0., 1. / 6.],
+        [0., 1., 0.],
+        [1. / 6., 0., 1. / 3.],
+        [0., 1., 0.],
+        [0., 0., 1.],
+    ];
+
+    #[inline(always)]
+    fn input<S: Simd>(simd: S, d: [S::V; 9]) -> [S::V; 9] {
+        let times = Times(simd);
+        let [a, b, c, e, f] = [d[0], d[2], d[4], d[6], d[8]];
+        let (half, whole) = (simd.sub(e, b), simd.sub(f, c));
+        // The products of the differences to all points but one.
+        let at_0 = times.add(-2., simd.sub(c, a), half);
+        let at_1 = times.add(-2., b, simd.sub(e, c));
+        let at_minus_1 = times.add(2., b, times.add(-3., c, e));
+        let at_infinity = times.add(-2., half, whole);
+        [at_0, d[1], at_1, d[3], at_minus_1, d[5], half, d[7], at_infinity]
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(simd: S, m: [S::V; 9]) -> [S::V; 4] {
+        let times = Times(simd);
+        let (even, odd) = (simd.add(m[2], m[4]), simd.sub(m[2], m[4]));
+        [
+            simd.add(simd.add(m[0], m[1]), simd.add(even, m[6])),
+            times.add(2., m[6], simd.add(odd, m[3])),
+            times.add(4., m[6], simd.add(even, m[5])),
+            times.add(8., m[6], simd.add(odd, simd.add(m[7], m[8]))),
         ]
     }
 }

@@ -6,6 +6,7 @@
 use super::transpose::transpose;
 use crate::kernels::activation::Activation;
 use crate::kernels::conv::cpu::epilogue::activate;
+use crate::kernels::conv::cpu::{Output, Source};
 use crate::kernels::simd::Simd;
 
 /// A rectangle of one image `[channels, height, width]`, as a strip `[rows][cols][LANES]` holds it.
@@ -54,7 +55,7 @@ const BLOCK: usize = 16 * 16;
 /// `image` points to the window's first channel, of as many as the window says; `strip` has
 /// [`strip_len`] floats.
 #[inline(always)]
-pub(super) unsafe fn load_strip<S: Simd>(simd: S, window: &Window, image: *const f32, strip: *mut f32) {
+pub(super) unsafe fn load_strip<S: Simd>(simd: S, window: &Window, image: Source, strip: *mut f32) {
     let (first, last) = window.columns_inside();
     for row in 0..window.rows {
         // SAFETY: the row's pixels from `first` to `last` are inside the image. A block may reach beyond
@@ -69,7 +70,7 @@ pub(super) unsafe fn load_strip<S: Simd>(simd: S, window: &Window, image: *const
             while col < last {
                 let here = col_or_last_whole(col, first, last, S::LANES);
                 let count = (last - here).min(S::LANES);
-                let pixels = image.add((y * window.width + here).wrapping_add_signed(window.left));
+                let pixels = image.at((y * window.width + here).wrapping_add_signed(window.left));
                 load_block(simd, window, pixels, count, strip.add(here * S::LANES));
                 col = here + count;
             }
@@ -98,16 +99,19 @@ unsafe fn fill_zero<S: Simd>(simd: S, strip: *mut f32, cols: usize) {
 /// # Safety
 /// `pixels` points to `count` pixels in each of the window's channels, `strip` to `LANES` pixels.
 #[inline(always)]
-unsafe fn load_block<S: Simd>(simd: S, window: &Window, pixels: *const f32, count: usize, strip: *mut f32) {
+unsafe fn load_block<S: Simd>(simd: S, window: &Window, pixels: Source, count: usize, strip: *mut f32) {
     let plane = window.height * window.width;
     // SAFETY: the caller's bounds; the block is the largest there is.
     unsafe {
-        if count == S::LANES && window.channels == S::LANES {
+        if let Source::Single(pixels) = pixels
+            && count == S::LANES
+            && window.channels == S::LANES
+        {
             return transpose(simd, pixels, plane, strip, S::LANES);
         }
         let mut block = [0.; BLOCK];
         for channel in 0..window.channels {
-            let row = simd.load_partial(pixels.add(channel * plane), count);
+            let row = pixels.at(channel * plane).load(simd, count);
             simd.store(block.as_mut_ptr().add(channel * S::LANES), row);
         }
         transpose(simd, block.as_ptr(), S::LANES, strip, S::LANES);
@@ -117,8 +121,8 @@ unsafe fn load_block<S: Simd>(simd: S, window: &Window, pixels: *const f32, coun
 /// What is done to the results on their way out of a strip.
 #[derive(Clone, Copy)]
 pub(super) struct Finish {
-    /// Added first: the same place of an image as the output's, or null.
-    pub residual: *const f32,
+    /// Added first: the same place of an image as the output's.
+    pub residual: Option<Source>,
     pub activation: Activation,
 }
 
@@ -133,7 +137,7 @@ pub(super) unsafe fn store_strip<S: Simd>(
     window: &Window,
     strip: *const f32,
     strip_cols: usize,
-    image: *mut f32,
+    image: Output,
     finish: Finish,
 ) {
     for row in 0..window.rows {
@@ -146,7 +150,7 @@ pub(super) unsafe fn store_strip<S: Simd>(
             unsafe {
                 let strip = strip.add((row * strip_cols + here) * S::LANES);
                 let at = (window.top as usize + row) * window.width + window.left as usize + here;
-                store_block(simd, window, strip, count, image.add(at), finish.at(at));
+                store_block(simd, window, strip, count, image.at(at), finish.at(at));
             }
             col = here + count;
         }
@@ -156,8 +160,7 @@ pub(super) unsafe fn store_strip<S: Simd>(
 impl Finish {
     #[inline(always)]
     fn at(self, offset: usize) -> Self {
-        let residual =
-            if self.residual.is_null() { self.residual } else { self.residual.wrapping_add(offset) };
+        let residual = self.residual.map(|residual| residual.at(offset));
         Self { residual, ..self }
     }
 }
@@ -170,7 +173,7 @@ unsafe fn store_block<S: Simd>(
     window: &Window,
     strip: *const f32,
     count: usize,
-    pixels: *mut f32,
+    pixels: Output,
     finish: Finish,
 ) {
     let plane = window.height * window.width;
@@ -181,17 +184,10 @@ unsafe fn store_block<S: Simd>(
         transpose(simd, strip, S::LANES, block, S::LANES);
         for channel in 0..window.channels {
             let mut x = simd.load(block.add(channel * S::LANES));
-            if count == S::LANES {
-                if !finish.residual.is_null() {
-                    x = simd.add(x, simd.load(finish.residual.add(channel * plane)));
-                }
-                simd.store(pixels.add(channel * plane), activate(simd, finish.activation, x));
-            } else {
-                if !finish.residual.is_null() {
-                    x = simd.add(x, simd.load_partial(finish.residual.add(channel * plane), count));
-                }
-                simd.store_partial(pixels.add(channel * plane), count, activate(simd, finish.activation, x));
+            if let Some(residual) = finish.residual {
+                x = simd.add(x, residual.at(channel * plane).load(simd, count));
             }
+            pixels.at(channel * plane).store(simd, count, activate(simd, finish.activation, x));
         }
     }
 }

@@ -13,10 +13,12 @@ use crate::kernels::simd::Simd;
 use std::ops::Range;
 
 /// The tiles of a strip: it stays in the innermost cache.
-const STRIP_TILES: usize = 16;
+pub(in crate::kernels::conv) const fn strip_tiles(stride: usize) -> usize {
+    16 / stride
+}
 
 /// The floats a strip takes with any scheme and any instruction set.
-pub(super) const STRIP: usize = strip_len(8, STRIP_TILES * 6 + 2, 16);
+pub(super) const STRIP: usize = strip_len(8, strip_tiles(1) * 6 + 2, 16);
 
 /// The transformed inputs of a block of tiles, at each position as [`Groups::offset`] has them.
 #[derive(Clone, Copy)]
@@ -46,28 +48,33 @@ pub(super) unsafe fn transform_inputs<S: Simd, F: Scheme<OUT, IN>, const OUT: us
 ) {
     let Shape { in_channels, input: [height, width], padding, .. } = operands.shape;
     let groups = Groups::of::<S>(tiles.len());
-    for run in operands.grid.runs(tiles.clone(), STRIP_TILES) {
+    for run in operands.grid.runs(tiles.clone(), strip_tiles(F::STRIDE)) {
         for channel in channels.clone().step_by(S::LANES) {
             let window = Window {
                 height,
                 width,
-                top: (run.row * OUT) as isize - padding[0][0] as isize,
-                left: (run.col * OUT) as isize - padding[1][0] as isize,
+                top: (run.row * OUT * F::STRIDE) as isize - padding[0][0] as isize,
+                left: (run.col * OUT * F::STRIDE) as isize - padding[1][0] as isize,
                 rows: IN,
-                cols: run.count * OUT + 2,
+                cols: (run.count * OUT - 1) * F::STRIDE + 3,
                 channels: (channels.end - channel).min(S::LANES),
             };
             // SAFETY: the run is inside the grid, so the channel's planes exist; a run has at most
-            // `STRIP_TILES` tiles; `v` covers the run.
+            // `strip_tiles` tiles; `v` covers the run.
             unsafe {
                 let plane = (run.image * in_channels + channel) * height * width;
-                load_strip(simd, &window, operands.input.add(plane), strip);
+                load_strip(simd, &window, operands.input.at(plane), strip);
                 transform_columns::<S, F, OUT, IN>(simd, strip, window.cols);
                 for tile in 0..run.count {
                     let tile_in_block = run.first - tiles.start + tile;
                     let v_at = groups.offset(tile_in_block, channel, in_channels, S::LANES);
                     let v = Transformed { data: v.data.add(v_at), ..v };
-                    transform_rows::<S, F, OUT, IN>(simd, strip.add(tile * OUT * S::LANES), window.cols, v);
+                    transform_rows::<S, F, OUT, IN>(
+                        simd,
+                        strip.add(tile * OUT * F::STRIDE * S::LANES),
+                        window.cols,
+                        v,
+                    );
                 }
             }
         }
@@ -148,7 +155,7 @@ pub(super) unsafe fn transform_outputs<S: Simd, F: Scheme<OUT, IN>, const OUT: u
     for channel in (first..last).step_by(S::LANES) {
         let channels = (last - channel).min(S::LANES);
         let affine = Affine::of(simd, operands, channel, channels);
-        for run in operands.grid.runs(tiles.clone(), STRIP_TILES) {
+        for run in operands.grid.runs(tiles.clone(), strip_tiles(F::STRIDE)) {
             // SAFETY: the run is inside the tiles, which `m` covers.
             unsafe {
                 let m_at = (run.first - tiles.start) * PANEL + channel - first;
@@ -262,8 +269,8 @@ unsafe fn store_run<S: Simd, const OUT: usize>(
         channels: channels.len(),
     };
     let plane = (run.image * operands.shape.out_channels + channels.start) * height * width;
-    let residual = operands.epilogue.residual.map_or(std::ptr::null(), |r| r[plane..].as_ptr());
+    let residual = operands.epilogue.residual.map(|residual| residual.source().at(plane));
     let finish = Finish { residual, activation: operands.epilogue.activation };
     // SAFETY: the planes are inside the output, and the window inside a plane.
-    unsafe { store_strip(simd, &window, strip, run.count * OUT, operands.output.add(plane), finish) }
+    unsafe { store_strip(simd, &window, strip, run.count * OUT, operands.output.at(plane), finish) }
 }

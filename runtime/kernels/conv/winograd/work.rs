@@ -12,7 +12,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 /// The most tiles of a block. With more, there are fewer passes over the weight; with fewer, `m` is nearer.
-const BLOCK_TILES: usize = 64;
+pub(in crate::kernels::conv) const BLOCK_TILES: usize = 64;
 
 /// The most panels of output channels that share a pass over `v`.
 const GROUP_PANELS: usize = 2;

@@ -2,8 +2,11 @@
 //! loaded once for all of them.
 
 use crate::kernels::conv::ConvShape;
-use crate::kernels::conv::cpu::Output;
 use crate::kernels::conv::cpu::finish::{Affine, Finish};
+use crate::kernels::conv::cpu::pixels::{round_all, widen_all};
+use crate::kernels::conv::cpu::scratch::Scratch;
+use crate::kernels::conv::cpu::{Output, Pixels};
+use crate::kernels::conv::winograd::prefetch;
 use crate::kernels::simd::{Kernel, Simd};
 use std::ops::Range;
 
@@ -18,11 +21,16 @@ const fn rows_together<S: Simd>() -> usize {
 /// Output rows of a band, at most: its input stays in the first-level cache from one column to the next.
 const BAND: usize = 16;
 
+/// Floats of a cache line.
+const LINE: usize = 16;
+/// Floats of an input that, with the output, is more than a core's share of the last cache.
+const FAR: usize = 1 << 21;
+
 /// Some of the bands of rows that the planes of an output are cut into.
 #[derive(Clone)]
 pub(super) struct Bands<'a> {
     pub shape: &'a ConvShape,
-    pub input: &'a [f32],
+    pub input: Pixels<'a>,
     pub weight: &'a [f32],
     pub finish: Finish<'a>,
     pub output: Output,
@@ -47,18 +55,92 @@ impl Kernel for Bands<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let per_plane = Self::of_plane(self.shape);
+        let mut scratch = Scratch::take();
+        let [input, output, _] = scratch.parts(self.scratch(S::LANES));
         for band in self.bands.clone() {
-            let plane = Plane::new(&self, simd, band / per_plane);
+            let index = band / per_plane;
             let bound = |band: usize| band * self.shape.output[0] / per_plane;
             let rows = bound(band % per_plane)..bound(band % per_plane + 1);
+            let results = self.results(index, &rows);
+            let target = match self.output {
+                Output::Single(output) => output,
+                Output::Half(..) => output.as_mut_ptr().wrapping_sub(results.start),
+            };
+            self.fetch_next(index, &rows);
+            let plane = Plane::new(&self, simd, index, self.rows(simd, index, &rows, input), target);
             match self.shape.geometry.stride {
-                [1, _] => plane.band::<1>(rows.clone()),
-                _ => plane.band::<2>(rows.clone()),
+                [1, _] => plane.band::<1>(rows),
+                _ => plane.band::<2>(rows),
             }
-            let width = self.shape.output[1];
-            let results = [plane.origin + rows.start * width, rows.len() * width];
             // SAFETY: they are the band's, which has been computed.
-            unsafe { self.finish.activate(simd, results, self.output.0) }
+            unsafe { self.finish.activate(simd, [results.start, results.len()], target) }
+            if let Output::Half(half, to) = self.output {
+                // SAFETY: as above; no other task writes them.
+                unsafe {
+                    round_all(simd, half, output.as_ptr(), results.len(), to.wrapping_add(results.start))
+                }
+            }
+        }
+        scratch.put_back();
+    }
+}
+
+impl Bands<'_> {
+    /// Floats for a band of the input, and for one of the output, of halves.
+    fn scratch(&self, lanes: usize) -> [usize; 3] {
+        let ([_, width], stride) = (self.shape.input, self.shape.geometry.stride[0]);
+        match self.input {
+            Pixels::Single(_) => [0; 3],
+            Pixels::Half(..) => [((BAND - 1) * stride + 3) * width + lanes, BAND * self.shape.output[1], 0],
+        }
+    }
+
+    /// The output's elements in some rows of a plane.
+    #[inline(always)]
+    fn results(&self, index: usize, rows: &Range<usize>) -> Range<usize> {
+        let [height, width] = self.shape.output;
+        let first = index * height + rows.start;
+        first * width..(first + rows.len()) * width
+    }
+
+    /// Asks for what the next band reads and writes of f32, which follows what this one does: a band goes column
+    /// by column, in steps that the machine does not foresee.
+    #[inline(always)]
+    fn fetch_next(&self, index: usize, rows: &Range<usize>) {
+        let (Pixels::Single(input), Output::Single(output)) = (self.input, self.output) else { return };
+        if input.len() < FAR || self.shape.in_channels != self.shape.out_channels {
+            return;
+        }
+        let ([height, width], stride) = (self.shape.input, self.shape.geometry.stride[0]);
+        let next = (index * height + rows.end * stride) * width;
+        for line in (0..rows.len() * stride * width).step_by(LINE) {
+            prefetch(input.as_ptr().wrapping_add(next + line));
+        }
+        let results = self.results(index, rows);
+        for line in (0..results.len()).step_by(LINE) {
+            prefetch(output.wrapping_add(results.end + line));
+        }
+    }
+
+    /// Where the first row of an input plane would be, of which there are those that `rows` of the output
+    /// read: in the input, or widened in `scratch`.
+    #[inline(always)]
+    fn rows<S: Simd>(&self, simd: S, index: usize, rows: &Range<usize>, scratch: &mut [f32]) -> *const f32 {
+        let shape = self.shape;
+        let ([height, width], top) = (shape.input, shape.geometry.padding[0][0]);
+        let (image, channel) = (index / shape.out_channels, index % shape.out_channels);
+        let first = (image * shape.in_channels + channel / shape.group_outputs()) * height * width;
+        match self.input {
+            Pixels::Single(input) => input[first..][..height * width].as_ptr(),
+            Pixels::Half(half, input) => {
+                let row = |y: usize| y.saturating_sub(top).min(height) * width;
+                let stride = shape.geometry.stride[0];
+                let read = row(rows.start * stride)..row((rows.end - 1) * stride + 3);
+                let (from, to) = (&input[first..][read.clone()], &mut scratch[..read.len() + S::LANES]);
+                // SAFETY: `to` has a vector more than `from`.
+                unsafe { widen_all(simd, half, from.as_ptr(), from.len(), to.as_mut_ptr()) }
+                scratch.as_ptr().wrapping_sub(read.start)
+            }
         }
     }
 }
@@ -67,22 +149,22 @@ impl Kernel for Bands<'_> {
 struct Plane<'a, S: Simd> {
     simd: S,
     shape: &'a ConvShape,
-    input: &'a [f32],
+    /// Where its first row would be.
+    input: *const f32,
     weights: [S::V; 9],
     finish: Finish<'a>,
     affine: Affine<S::V>,
-    output: Output,
+    /// Where the output's first element would be.
+    output: *mut f32,
     /// Where the plane begins in the output.
     origin: usize,
 }
 
 impl<'a, S: Simd> Plane<'a, S> {
     #[inline(always)]
-    fn new(bands: &Bands<'a>, simd: S, index: usize) -> Self {
+    fn new(bands: &Bands<'a>, simd: S, index: usize, input: *const f32, output: *mut f32) -> Self {
         let shape = bands.shape;
-        let (image, channel) = (index / shape.out_channels, index % shape.out_channels);
-        let [input, output] = [shape.input, shape.output].map(|[height, width]| height * width);
-        let source = image * shape.in_channels + channel / shape.group_outputs();
+        let channel = index % shape.out_channels;
         let mut weights = [simd.zero(); 9];
         for (weight, number) in weights.iter_mut().zip(&bands.weight[channel * 9..][..9]) {
             *weight = simd.splat(*number);
@@ -90,13 +172,13 @@ impl<'a, S: Simd> Plane<'a, S> {
         Self {
             simd,
             shape,
-            input: &bands.input[source * input..][..input],
+            input,
             weights,
             finish: bands.finish,
             // SAFETY: the channel is one of the output.
             affine: unsafe { bands.finish.affines(channel).get(simd, 0) },
-            output: bands.output,
-            origin: index * output,
+            output,
+            origin: index * shape.output[0] * shape.output[1],
         }
     }
 
@@ -134,7 +216,7 @@ impl<'a, S: Simd> Plane<'a, S> {
         for (i, sum) in sums.into_iter().enumerate() {
             let at = self.origin + (y + i) * width + x;
             // SAFETY: `lanes` columns are left in the row, which belongs to this plane.
-            unsafe { self.finish.store(self.simd, sum, self.affine, [at, lanes], self.output.0) }
+            unsafe { self.finish.store(self.simd, sum, self.affine, [at, lanes], self.output) }
         }
     }
 
@@ -154,7 +236,7 @@ impl<'a, S: Simd> Plane<'a, S> {
                 continue;
             }
             // SAFETY: the row lies within the plane.
-            let pixels = unsafe { columns.load(self.simd, self.input.as_ptr().add(row * width)) };
+            let pixels = unsafe { columns.load(self.simd, self.input.wrapping_add(row * width)) };
             for n in 0..COUNT {
                 if (n * STRIDE..n * STRIDE + 3).contains(&i) {
                     for k in 0..3 {

@@ -1,6 +1,7 @@
 //! How large the pieces are: input channels of a chunk, output channels and pixels of a task.
 
 use super::micro::RegisterBlock;
+use super::plan::is_pointwise;
 use super::tile::{phases, reach};
 use crate::kernels::conv::ConvShape;
 
@@ -31,11 +32,10 @@ impl Cut {
     /// The largest pieces for the caches. `in_place` where the input is not copied.
     pub fn new(shape: &ConvShape, in_place: bool, registers: RegisterBlock, block: usize) -> Self {
         let strip = registers.strip();
-        let strip_bytes = shape.kernel[0] * shape.kernel[1] * strip * 4;
         let inputs = shape.group_inputs().max(1);
-        let chunk = inputs.div_ceil(inputs.div_ceil((STRIP_BYTES / strip_bytes).max(1)));
+        let chunk = inputs.div_ceil(chunks(shape, registers));
         let outputs = shape.group_outputs();
-        let channels = outputs.div_ceil(outputs.div_ceil(CHANNELS)).next_multiple_of(block);
+        let channels = outputs.div_ceil(segments(outputs)).next_multiple_of(block);
         let planes = planes(shape, registers.lanes);
         let tile = if in_place { usize::MAX } else { TILE_FLOATS / (chunk * planes) };
         let sums = if chunk < inputs { SUMS_FLOATS / channels } else { usize::MAX };
@@ -114,6 +114,30 @@ impl Cut {
         });
         patches.fold(0, usize::saturating_add).saturating_mul(patch_columns)
     }
+}
+
+/// Into how many chunks the input channels are cut: the pixels of a strip stay in the first-level cache.
+pub(super) fn chunks(shape: &ConvShape, registers: RegisterBlock) -> usize {
+    let strip_bytes = shape.kernel[0] * shape.kernel[1] * registers.strip() * 4;
+    shape.group_inputs().max(1).div_ceil((STRIP_BYTES / strip_bytes).max(1))
+}
+
+/// Into how many runs, at least, the output channels of a group are cut.
+fn segments(outputs: usize) -> usize {
+    outputs.div_ceil(CHANNELS)
+}
+
+/// Floats that are copied for each input channel, where the output is one patch: once for each run of output
+/// channels.
+pub(super) fn copied(shape: &ConvShape, lanes: usize) -> usize {
+    let [rows, columns] = shape.output;
+    let floats = if is_pointwise(shape) {
+        (rows * columns).next_multiple_of(lanes)
+    } else {
+        let width = if columns.is_multiple_of(lanes) { columns + reach(shape, 1) } else { columns };
+        planes(shape, lanes) * (rows + reach(shape, 0)) * width.next_multiple_of(lanes)
+    };
+    floats * segments(shape.group_outputs())
 }
 
 /// By which numbers it is tried to multiply a count of pieces, to busy so many threads.

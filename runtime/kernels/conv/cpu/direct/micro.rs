@@ -69,14 +69,15 @@ impl Kernel for Measure {
 }
 
 /// Adds to the sums, or starts them, for every tap `t` its `channels` weights times the vectors of pixels
-/// at `taps[t]`.
+/// at `taps[t]`. With `PAIRS` weights and pixels are pairs of bf16, else they are floats.
 ///
 /// # Safety
+/// With `PAIRS` the kernel has been run by `dispatch_pairs`.
 /// `weights` has `taps.len() * channels` floats, each of the inputs a vector at every
 /// offset of `taps`, and `sums` room for a vector for each channel and input. Every channel of `results`
 /// exists and has a vector at each of the pixels.
 #[inline(always)]
-pub(super) unsafe fn accumulate<S: Simd>(
+pub(super) unsafe fn accumulate<S: Simd, const PAIRS: bool>(
     simd: S,
     channels: usize,
     inputs: &[*const f32],
@@ -91,7 +92,7 @@ pub(super) unsafe fn accumulate<S: Simd>(
                 $(($m, $n) if $m <= most.channels && $n <= most.vectors => {
                     let fixed = std::array::from_fn(|n| inputs[n]);
                     // SAFETY: the caller's promise, for this number of channels and vectors.
-                    unsafe { block::<S, $m, $n>(simd, fixed, taps, weights, sums) }
+                    unsafe { block::<S, PAIRS, $m, $n>(simd, fixed, taps, weights, sums) }
                 })*
                 _ => unreachable!("a register block of {channels} channels and {} vectors", inputs.len()),
             }
@@ -106,7 +107,7 @@ pub(super) unsafe fn accumulate<S: Simd>(
 
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
-unsafe fn block<S: Simd, const M: usize, const N: usize>(
+unsafe fn block<S: Simd, const PAIRS: bool, const M: usize, const N: usize>(
     simd: S,
     inputs: [*const f32; N],
     taps: &[u32],
@@ -133,7 +134,12 @@ unsafe fn block<S: Simd, const M: usize, const N: usize>(
             // SAFETY: `weights` has moved on by `M` for each of the taps before.
             let weight = simd.splat(unsafe { *weights.add(m) });
             for n in 0..N {
-                sum[m][n] = simd.fma(weight, pixels[n], sum[m][n]);
+                sum[m][n] = if PAIRS {
+                    // SAFETY: the caller's promise.
+                    unsafe { simd.dot_pairs(weight, pixels[n], sum[m][n]) }
+                } else {
+                    simd.fma(weight, pixels[n], sum[m][n])
+                };
             }
         }
         weights = weights.wrapping_add(M);

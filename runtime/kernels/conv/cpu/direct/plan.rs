@@ -4,6 +4,7 @@ use super::cut::Cut;
 use super::micro::Measure;
 use super::strips::{self, Strip};
 use super::tile::{Layout, Tile};
+use super::words::Words;
 use crate::kernels::conv::{ConvGeometry, ConvShape};
 use crate::kernels::simd::{self, Isa};
 use std::ops::Range;
@@ -19,8 +20,11 @@ const LARGEST_TILE: usize = 1 << 26;
 /// The decisions for one shape on one instruction set. The sum of an output element is the same whatever
 /// the number of threads: only the size of the tasks depends on it, never the order of a sum.
 pub(super) struct Plan {
-    /// A pointwise convolution is flattened to one row.
+    /// Its channels are of words. A pointwise convolution is flattened to one row.
     pub shape: ConvShape,
+    pub words: Words,
+    /// Input channels of a group, in elements.
+    pub group_inputs: usize,
     /// Output channels in a register block.
     pub block: usize,
     /// Pixels in a register block.
@@ -30,6 +34,8 @@ pub(super) struct Plan {
     pub taps: Vec<u32>,
     pub tile_len: usize,
     pub sums_len: usize,
+    /// Words of the largest window of a channel that a task reads.
+    pub rows_len: usize,
     /// Into how many hand-outs the tasks are best grouped.
     pub hand_outs: usize,
     cut: Cut,
@@ -61,11 +67,11 @@ pub(super) struct Place<'a> {
 
 impl Plan {
     /// `None` for a shape whose tiles would be unreasonably large.
-    pub fn new(shape: &ConvShape, isa: Isa, threads: usize) -> Option<Self> {
+    pub fn new(shape: &ConvShape, isa: Isa, threads: usize, words: Words, in_place: bool) -> Option<Self> {
         let registers = simd::dispatch_to(isa, Measure);
         let (strip, lanes) = (registers.strip(), registers.lanes);
-        let shape = if is_pointwise(shape) { flattened(shape) } else { *shape };
-        let in_place = is_pointwise(&shape) && reads_well(&shape, lanes);
+        let group_inputs = shape.group_inputs();
+        let shape = words.shape(&if is_pointwise(shape) { flattened(shape) } else { *shape });
         let block = width_of_block(shape.group_outputs(), registers.channels);
         let work = shape.output_elements().saturating_mul(shape.taps() + OVERHEAD);
         let threads = if work < SERIAL_BELOW { 1 } else { threads };
@@ -97,6 +103,12 @@ impl Plan {
                 tile.len(cut.chunk).max(end + taps.iter().max().map_or(0, |tap| *tap as usize)) + lanes
             }
         };
+        let rows_len = match &layout {
+            Layout::Tile(tile) if words != Words::Singles => {
+                patches.iter().map(|patch| tile.window(&shape, patch, lanes).words(lanes)).max().unwrap_or(0)
+            }
+            _ => 0,
+        };
         let blocks = match cut.chunk < shape.group_inputs() {
             true => cut.channels / block * strips.iter().map(Vec::len).max().unwrap_or(0),
             false => 1,
@@ -104,7 +116,22 @@ impl Plan {
         let pieces = (work / HAND_OUT).clamp(1, 4 * threads).next_multiple_of(threads);
         let hand_outs = pieces.min(cut.tasks(&shape));
         let sums_len = blocks * block * strip;
-        Some(Self { shape, block, strip, layout, taps, tile_len, sums_len, hand_outs, cut, patches, strips })
+        Some(Self {
+            shape,
+            words,
+            group_inputs,
+            block,
+            strip,
+            layout,
+            taps,
+            tile_len,
+            sums_len,
+            rows_len,
+            hand_outs,
+            cut,
+            patches,
+            strips,
+        })
     }
 
     /// The tasks of one of the hand-outs.
@@ -164,9 +191,7 @@ impl Plan {
     }
 
     fn padded_outputs(&self) -> usize {
-        let outputs = self.shape.group_outputs();
-        let full = outputs / self.block * self.block;
-        if full < outputs { full + self.width_of_block(full) } else { full }
+        padded(self.shape.group_outputs(), self.block)
     }
 }
 
@@ -177,9 +202,15 @@ impl Patch {
     }
 }
 
+/// The output channels of a group with those that its last register block leaves over.
+pub(super) fn padded(outputs: usize, block: usize) -> usize {
+    let full = outputs / block * block;
+    if full < outputs { full + width_of_block(outputs - full, block) } else { full }
+}
+
 /// The width of the register block for `channels` output channels, where the widest is of `most`. There are
 /// few widths, as each is a loop of its own.
-fn width_of_block(channels: usize, most: usize) -> usize {
+pub(super) fn width_of_block(channels: usize, most: usize) -> usize {
     match channels {
         0 | 1 => 1,
         2..=4 => most.min(4),
@@ -187,7 +218,7 @@ fn width_of_block(channels: usize, most: usize) -> usize {
     }
 }
 
-fn is_pointwise(shape: &ConvShape) -> bool {
+pub(super) fn is_pointwise(shape: &ConvShape) -> bool {
     let ConvGeometry { stride, padding, .. } = shape.geometry;
     shape.kernel == [1; 2] && stride == [1; 2] && padding == [[0; 2]; 2]
 }
@@ -197,10 +228,10 @@ fn flattened(shape: &ConvShape) -> ConvShape {
     ConvShape { input: pixels, output: pixels, ..*shape }
 }
 
-/// Whether the planes of a pointwise convolution's input have a vector's pixels each, and lie so that the
-/// same pixel of many of them finds room in a cache.
-fn reads_well(shape: &ConvShape, lanes: usize) -> bool {
-    shape.output[1] >= lanes && !shape.output[1].is_multiple_of(256)
+/// Whether it is a pointwise convolution whose planes have a vector's pixels each, so that it can be computed from
+/// the input where it lies.
+pub(in crate::kernels::conv::cpu) fn can_be_in_place(shape: &ConvShape, isa: Isa) -> bool {
+    is_pointwise(shape) && shape.output[0] * shape.output[1] >= simd::dispatch_to(isa, Measure).lanes
 }
 
 fn in_place_taps(shape: &ConvShape, channels: usize) -> Option<Vec<u32>> {

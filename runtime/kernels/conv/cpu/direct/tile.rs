@@ -1,6 +1,7 @@
 //! A few channels of the input a task reads, copied to where every tap is a fixed offset.
 
 use super::plan::Patch;
+use super::words::{Rows, Window};
 use crate::kernels::conv::{ConvGeometry, ConvShape};
 use crate::kernels::simd::Simd;
 
@@ -82,17 +83,34 @@ impl Tile {
         channels * self.channel
     }
 
+    /// The rows and columns of the input that [`fill`](Self::fill) reads.
+    pub fn window(&self, shape: &ConvShape, patch: &Patch, lanes: usize) -> Window {
+        let ConvGeometry { stride, padding, .. } = shape.geometry;
+        let inside = |axis: usize, first: usize, steps: usize, last: usize| {
+            let at = |i: usize| (first + i).saturating_sub(padding[axis][0]).min(shape.input[axis]);
+            at(0)..at(steps * stride[axis] + last + 1)
+        };
+        let last = |of: &[usize]| of.last().copied().unwrap_or(0);
+        // A row shorter than a vector is read as one.
+        let columns = (patch.columns + self.reach[1]).max(lanes);
+        Window {
+            rows: inside(0, patch.y * stride[0], patch.rows + self.reach[0], last(&self.phases)),
+            columns: inside(1, patch.x * stride[1], columns, last(&self.planes)),
+        }
+    }
+
     /// Copies one channel's part of the input that `patch` reads to `tile`, zeros where it leaves the input.
     ///
     /// # Safety
-    /// `input` is one channel; `tile` has room for one, and for a vector after it.
+    /// `input` has the patch's [`window`](Self::window) of one channel; `tile` has room for one, and for a
+    /// vector after it.
     #[inline(always)]
     pub unsafe fn fill<S: Simd>(
         &self,
         simd: S,
         shape: &ConvShape,
         patch: &Patch,
-        input: *const f32,
+        input: Rows,
         tile: *mut f32,
     ) {
         let [left, _] = shape.geometry.padding[1];
@@ -110,23 +128,14 @@ impl Tile {
                     let x = x.min(width.saturating_sub(S::LANES));
                     let first = ((patch.x + x) * stride + plane) as isize - left as isize;
                     let columns = Columns::new(simd, first, stride, shape.input[1]);
-                    let to = to.wrapping_add(x);
+                    let (to, between) = (to.wrapping_add(x), pair.then_some(self.plane));
+                    let rows = self.rows(shape, patch, *phase);
                     // SAFETY: the columns, from the first on, are those of the tile's plane.
                     unsafe {
                         match stride {
-                            1 => self.fill_rows(shape, patch, *phase, input, to, |row, to| {
-                                simd.store(to, columns.neighbours(simd, row))
-                            }),
-                            2 => self.fill_rows(shape, patch, *phase, input, to, |row, to| {
-                                let [own, between] = columns.every_other(simd, row);
-                                simd.store(to, own);
-                                if pair {
-                                    simd.store(to.wrapping_add(self.plane), between);
-                                }
-                            }),
-                            _ => self.fill_rows(shape, patch, *phase, input, to, |row, to| {
-                                simd.store(to, columns.strided(simd, row))
-                            }),
+                            1 => columns.fill::<1>(simd, rows, input, to, between),
+                            2 => columns.fill::<2>(simd, rows, input, to, between),
+                            _ => columns.fill::<0>(simd, rows, input, to, between),
                         }
                     }
                 }
@@ -137,31 +146,29 @@ impl Tile {
         }
     }
 
-    /// Calls `copy` with every row of `input` that the phase of a patch reads, and with its place from `to`
-    /// on; for the rows of padding with a row of zeros.
-    ///
-    /// # Safety
-    /// `copy` may be called with any row of the input.
+    /// The rows of the input that one phase of a patch reads.
     #[inline(always)]
-    unsafe fn fill_rows(
-        &self,
-        shape: &ConvShape,
-        patch: &Patch,
-        phase: usize,
-        input: *const f32,
-        to: *mut f32,
-        copy: impl Fn(Option<*const f32>, *mut f32),
-    ) {
-        let ([height, width], [top, _]) = (shape.input, shape.geometry.padding[0]);
-        let stride = shape.geometry.stride[0];
-        let mut y = (patch.y * stride + phase).wrapping_sub(top);
-        let mut to = to;
-        for _ in 0..patch.rows + self.reach[0] {
-            copy((y < height).then(|| input.wrapping_add(y * width)), to);
-            y = y.wrapping_add(stride);
-            to = to.wrapping_add(self.pitch);
+    fn rows(&self, shape: &ConvShape, patch: &Patch, phase: usize) -> RowsOfPhase {
+        let (stride, [top, _]) = (shape.geometry.stride[0], shape.geometry.padding[0]);
+        RowsOfPhase {
+            first: (patch.y * stride + phase).wrapping_sub(top),
+            step: stride,
+            count: patch.rows + self.reach[0],
+            height: shape.input[0],
+            pitch: self.pitch,
         }
     }
+}
+
+/// Some rows of the input, and where they go in the tile.
+struct RowsOfPhase {
+    /// Where it wraps around, the row lies before the input.
+    first: usize,
+    step: usize,
+    count: usize,
+    height: usize,
+    /// From one row to the next in the tile.
+    pitch: usize,
 }
 
 /// The rows (columns with `axis` 1) modulo the stride that those of a kernel read, ascending.
@@ -193,6 +200,42 @@ impl<S: Simd> Columns<S> {
     fn new(simd: S, first: isize, stride: usize, width: usize) -> Self {
         let inside = [simd.inside(first, width), simd.inside(first + S::LANES as isize, width)];
         Self { first, stride, width, inside }
+    }
+
+    /// Copies a vector of columns of every row to the tile, zeros where there is no row; the columns between
+    /// them, of stride 2, so far `between` them as given. A `STRIDE` of 0 is any.
+    ///
+    /// # Safety
+    /// `input` has these columns, where they lie within the row; `to` has room for a vector in every row.
+    #[inline(always)]
+    unsafe fn fill<const STRIDE: usize>(
+        &self,
+        simd: S,
+        rows: RowsOfPhase,
+        input: Rows,
+        to: *mut f32,
+        between: Option<usize>,
+    ) {
+        let (mut y, mut to) = (rows.first, to);
+        for _ in 0..rows.count {
+            let row = (y < rows.height).then_some(input.first.wrapping_add(y.wrapping_mul(input.pitch)));
+            // SAFETY: the caller's promise.
+            unsafe {
+                match STRIDE {
+                    1 => simd.store(to, self.neighbours(simd, row)),
+                    2 => {
+                        let [own, others] = self.every_other(simd, row);
+                        simd.store(to, own);
+                        if let Some(plane) = between {
+                            simd.store(to.wrapping_add(plane), others);
+                        }
+                    }
+                    _ => simd.store(to, self.strided(simd, row)),
+                }
+            }
+            y = y.wrapping_add(rows.step);
+            to = to.wrapping_add(rows.pitch);
+        }
     }
 
     /// With stride 1; zeros where there is no row.

@@ -1,12 +1,14 @@
 //! The order in which the micro-kernel reads the weights.
 
 use super::plan::Plan;
-use crate::kernels::conv::cpu::finite::is_finite;
+use crate::kernels::conv::ConvShape;
+use crate::kernels::conv::cpu::Pixels;
 use crate::kernels::simd::Isa;
 use rayon::prelude::*;
 
 /// A packed weight.
 pub(super) struct Packed {
+    /// Words as the tile's.
     pub floats: Vec<f32>,
     /// Whether no weight is infinite or NaN, so that a product with a padding zero is zero.
     pub finite: bool,
@@ -15,10 +17,10 @@ pub(super) struct Packed {
 /// `[out_channels, in_channels, kernel]` as `[groups][chunks][blocks][taps of the chunk][channels of the
 /// block]`. The last block of a group may be narrower, and ends with zeros where it is wider than the
 /// channels that are left.
-pub(super) fn pack(plan: &Plan, weight: &[f32], isa: Isa) -> Packed {
-    let finite = is_finite(weight, isa);
-    let floats = if weight.is_empty() { vec![] } else { blocks(plan, weight) };
-    Packed { floats, finite }
+pub(super) fn pack(plan: &Plan, shape: &ConvShape, weight: Pixels<'_>, isa: Isa) -> Packed {
+    let words = plan.words.of_weight(shape, weight);
+    let floats = if words.is_empty() { vec![] } else { blocks(plan, &words) };
+    Packed { floats, finite: weight.is_finite(isa) }
 }
 
 fn blocks(plan: &Plan, weight: &[f32]) -> Vec<f32> {

@@ -2,8 +2,9 @@
 
 use super::*;
 use crate::kernels::activation::Activation;
+use crate::kernels::conv::cpu::{Output, Source};
 use crate::kernels::conv::winograd::grid::Grid;
-use crate::kernels::conv::winograd::scheme::{F2, F4, F6};
+use crate::kernels::conv::winograd::scheme::{F2, F4, F6, Strided2, Strided4};
 use crate::kernels::conv::winograd::{Epilogue, PackedWinograd, Shape, Tile};
 
 /// Vectors of `N` lanes in plain Rust, rounding as [`Portable`](crate::kernels::simd::Portable) does.
@@ -92,7 +93,7 @@ fn numbers(count: usize, step: f32) -> Vec<f32> {
 }
 
 fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(scheme: F, tile: Tile, shape: Shape) {
-    let [height, width] = shape.output();
+    let [height, width] = shape.output(tile.stride());
     let outputs = shape.batch * shape.out_channels * height * width;
     let input = numbers(shape.batch * shape.in_channels * shape.input[0] * shape.input[1], 1.7);
     let weight = numbers(shape.out_channels * shape.in_channels * 9, 2.3);
@@ -100,7 +101,7 @@ fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(scheme: F, tile:
     let packed = PackedWinograd::new(&weight, shape.out_channels, shape.in_channels, tile);
     let epilogue = Epilogue {
         shift: Some(&shift),
-        residual: Some(&residual),
+        residual: Some(residual[..].into()),
         activation: Activation::Silu,
         ..Epilogue::default()
     };
@@ -109,10 +110,10 @@ fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(scheme: F, tile:
         let operands = Operands {
             shape,
             grid: Grid::new(shape.batch, [height, width], OUT),
-            input: input.as_ptr(),
+            input: Source::Single(input.as_ptr()),
             packed: &packed,
             epilogue,
-            output: output.as_mut_ptr(),
+            output: Output::Single(output.as_mut_ptr()),
         };
         run(&Work::new(Isa::Portable, scheme, &operands));
         output
@@ -133,5 +134,7 @@ fn every_width_of_vector_gives_the_same() {
         check(F2, Tile::Two, shape);
         check(F4, Tile::Four, shape);
         check(F6, Tile::Six, shape);
+        check(Strided2, Tile::StridedTwo, shape);
+        check(Strided4, Tile::StridedFour, shape);
     }
 }

@@ -1,4 +1,4 @@
-//! Memory that a thread keeps for its tiles and sums from one task to the next.
+//! Memory that a thread keeps for its tiles, sums and widened rows from one task to the next.
 
 use std::cell::RefCell;
 
@@ -11,6 +11,7 @@ struct Line([f32; 16]);
 pub(super) struct Scratch {
     tile: Vec<Line>,
     sums: Vec<Line>,
+    rows: Vec<Line>,
 }
 
 thread_local! {
@@ -27,10 +28,10 @@ impl Scratch {
         SCRATCH.set(self);
     }
 
-    /// A tile and room for sums of so many floats, aligned to cache lines. They hold whatever the task
-    /// before has left.
-    pub fn parts(&mut self, tile: usize, sums: usize) -> (&mut [f32], &mut [f32]) {
-        (floats(&mut self.tile, tile), floats(&mut self.sums, sums))
+    /// A tile, room for sums and for rows of so many floats, aligned to cache lines. They hold whatever the
+    /// task before has left.
+    pub fn parts(&mut self, [tile, sums, rows]: [usize; 3]) -> [&mut [f32]; 3] {
+        [floats(&mut self.tile, tile), floats(&mut self.sums, sums), floats(&mut self.rows, rows)]
     }
 }
 
