@@ -126,8 +126,8 @@ __device__ void input_gradient(Masked<T> grad, const T *weight, const T *bias, T
 
 }  // namespace
 
-#define INPUT_KERNEL(name, T, Tile, BLOCKS)                                                                            \
-    extern "C" __global__ void __launch_bounds__(Tile::THREADS, BLOCKS) conv_backward_input_##name(                    \
+#define INPUT_KERNEL(name, T, Tile)                                                                                    \
+    extern "C" __global__ void __launch_bounds__(Tile::THREADS, Tile::BLOCKS) conv_backward_input_##name(              \
         const T *grad, const T *output, const T *weight, const T *bias, T *result, Conv conv, int activation,          \
         double parameter, int channel_tiles, int pixel_tiles) {                                                        \
         const Masked<T> masked = {grad, output, activation, (Accumulator<T>)parameter};                                \
@@ -135,18 +135,17 @@ __device__ void input_gradient(Masked<T> grad, const T *weight, const T *bias, T
     }                                                                                                                  \
     EXPORT_KERNEL(conv_backward_input_##name)
 
-// The last is how many blocks a multiprocessor has room for: two large ones would spill registers.
-INPUT_KERNEL(narrow_f32, float, Narrow<float>, 2)
-INPUT_KERNEL(narrow_f64, double, Narrow<double>, 2)
-INPUT_KERNEL(narrow_f16, __half, Narrow<float>, 2)
-INPUT_KERNEL(narrow_bf16, __nv_bfloat16, Narrow<float>, 2)
-INPUT_KERNEL(medium_f32, float, Medium<float>, 2)
-INPUT_KERNEL(medium_f64, double, Medium<double>, 2)
-INPUT_KERNEL(medium_f16, __half, Medium<float>, 2)
-INPUT_KERNEL(medium_bf16, __nv_bfloat16, Medium<float>, 2)
-INPUT_KERNEL(wide_f32, float, Wide<float>, 2)
-INPUT_KERNEL(wide_f16, __half, Wide<float>, 2)
-INPUT_KERNEL(wide_bf16, __nv_bfloat16, Wide<float>, 2)
-INPUT_KERNEL(large_f32, float, Large<float>, 1)
-INPUT_KERNEL(large_f16, __half, Large<float>, 1)
-INPUT_KERNEL(large_bf16, __nv_bfloat16, Large<float>, 1)
+INPUT_KERNEL(narrow_f32, float, Narrow<float>)
+INPUT_KERNEL(narrow_f64, double, Narrow<double>)
+INPUT_KERNEL(narrow_f16, __half, Narrow<float>)
+INPUT_KERNEL(narrow_bf16, __nv_bfloat16, Narrow<float>)
+INPUT_KERNEL(medium_f32, float, Medium<float>)
+INPUT_KERNEL(medium_f64, double, Medium<double>)
+INPUT_KERNEL(medium_f16, __half, Medium<float>)
+INPUT_KERNEL(medium_bf16, __nv_bfloat16, Medium<float>)
+INPUT_KERNEL(wide_f32, float, Wide<float>)
+INPUT_KERNEL(wide_f16, __half, Wide<float>)
+INPUT_KERNEL(wide_bf16, __nv_bfloat16, Wide<float>)
+INPUT_KERNEL(large_f32, float, Large<float>)
+INPUT_KERNEL(large_f16, __half, Large<float>)
+INPUT_KERNEL(large_bf16, __nv_bfloat16, Large<float>)

@@ -121,8 +121,8 @@ __device__ void weight_gradient(Masked<T> grad, const T *input, Accumulator<T> *
 
 }  // namespace
 
-#define WEIGHT_KERNEL(name, T, Tile, BLOCKS)                                                                           \
-    extern "C" __global__ void __launch_bounds__(Tile::THREADS, BLOCKS) conv_backward_weight_##name(                   \
+#define WEIGHT_KERNEL(name, T, Tile)                                                                                   \
+    extern "C" __global__ void __launch_bounds__(Tile::THREADS, Tile::BLOCKS) conv_backward_weight_##name(             \
         const T *grad, const T *output, const T *input, Accumulator<T> *parts, T *result, Conv conv, int activation,   \
         double parameter, int part_pixels, int channel_tiles, int column_tiles) {                                      \
         const Masked<T> masked = {grad, output, activation, (Accumulator<T>)parameter};                                \
@@ -130,18 +130,17 @@ __device__ void weight_gradient(Masked<T> grad, const T *input, Accumulator<T> *
     }                                                                                                                  \
     EXPORT_KERNEL(conv_backward_weight_##name)
 
-// The last is how many blocks a multiprocessor has room for: two large ones would spill registers.
-WEIGHT_KERNEL(narrow_f32, float, Narrow<float>, 2)
-WEIGHT_KERNEL(narrow_f64, double, Narrow<double>, 2)
-WEIGHT_KERNEL(narrow_f16, __half, Narrow<float>, 2)
-WEIGHT_KERNEL(narrow_bf16, __nv_bfloat16, Narrow<float>, 2)
-WEIGHT_KERNEL(medium_f32, float, Medium<float>, 2)
-WEIGHT_KERNEL(medium_f64, double, Medium<double>, 2)
-WEIGHT_KERNEL(medium_f16, __half, Medium<float>, 2)
-WEIGHT_KERNEL(medium_bf16, __nv_bfloat16, Medium<float>, 2)
-WEIGHT_KERNEL(wide_f32, float, Wide<float>, 2)
-WEIGHT_KERNEL(wide_f16, __half, Wide<float>, 2)
-WEIGHT_KERNEL(wide_bf16, __nv_bfloat16, Wide<float>, 2)
-WEIGHT_KERNEL(large_f32, float, Large<float>, 1)
-WEIGHT_KERNEL(large_f16, __half, Large<float>, 1)
-WEIGHT_KERNEL(large_bf16, __nv_bfloat16, Large<float>, 1)
+WEIGHT_KERNEL(narrow_f32, float, Narrow<float>)
+WEIGHT_KERNEL(narrow_f64, double, Narrow<double>)
+WEIGHT_KERNEL(narrow_f16, __half, Narrow<float>)
+WEIGHT_KERNEL(narrow_bf16, __nv_bfloat16, Narrow<float>)
+WEIGHT_KERNEL(medium_f32, float, Medium<float>)
+WEIGHT_KERNEL(medium_f64, double, Medium<double>)
+WEIGHT_KERNEL(medium_f16, __half, Medium<float>)
+WEIGHT_KERNEL(medium_bf16, __nv_bfloat16, Medium<float>)
+WEIGHT_KERNEL(wide_f32, float, Wide<float>)
+WEIGHT_KERNEL(wide_f16, __half, Wide<float>)
+WEIGHT_KERNEL(wide_bf16, __nv_bfloat16, Wide<float>)
+WEIGHT_KERNEL(large_f32, float, Large<float>)
+WEIGHT_KERNEL(large_f16, __half, Large<float>)
+WEIGHT_KERNEL(large_bf16, __nv_bfloat16, Large<float>)

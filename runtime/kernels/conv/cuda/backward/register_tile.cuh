@@ -9,6 +9,9 @@ template <class A, int ROWS_, int COLUMNS_, int HIGH_, int WIDE_> struct Registe
     static constexpr int ACROSS = COLUMNS / WIDE, DOWN = ROWS / HIGH, THREADS = ACROSS * DOWN;
     static constexpr int VECTOR_ROWS = HIGH < 4 ? HIGH : 4, VECTOR_COLUMNS = WIDE < 4 ? WIDE : 4;
 
+    // Side by side on a multiprocessor: with 64 sums a thread, two would leave too few registers for the rest.
+    static constexpr int BLOCKS = HIGH * WIDE < 64 ? 2 : 1;
+
     A sums[HIGH][WIDE];
 
     __device__ RegisterTile() {
