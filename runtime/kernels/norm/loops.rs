@@ -72,22 +72,26 @@ impl<E: Element> Kernel for Sums<'_, E> {
         let whole = count - count % LANES;
         let mut lanes = [[0.0; LANES]; 2];
         specialized!(self.activation, activation => {
-            let term = |x: E, y: E, grad: E| {
-                let grad = activation.gradient(grad, y).to_f64();
-                [grad, grad * (x.to_f64() - mean)]
-            };
             let eights = x.chunks_exact(LANES).zip(y.chunks_exact(LANES)).zip(grad.chunks_exact(LANES));
             for ((x, y), grad) in eights {
                 for lane in 0..LANES {
-                    let [sum, product] = term(x[lane], y[lane], grad[lane]);
+                    let [sum, product] = term(activation, mean, [x[lane], y[lane], grad[lane]]);
                     lanes[0][lane] += sum;
                     lanes[1][lane] += product;
                 }
             }
             let total = lanes.map(|lanes| lanes.iter().sum::<f64>());
-            (whole..count).fold(total, |total, i| add(total, term(x[i], y[i], grad[i])))
+            (whole..count).fold(total, |total, i| add(total, term(activation, mean, [x[i], y[i], grad[i]])))
         })
     }
+}
+
+/// What an element adds to the sums. No closure: those are not always compiled where they are called, with
+/// the instruction set of that place.
+#[inline(always)]
+fn term<E: Element>(activation: Activation, mean: f64, [x, y, grad]: [E; 3]) -> [f64; 2] {
+    let before = activation.gradient(grad, y).to_f64();
+    [before, before * (x.to_f64() - mean)]
 }
 
 /// The gradient before the activation; initialises all of `before`, as long as the other two.
