@@ -1,7 +1,6 @@
 //! The loops of batch normalisation over one plane, each compiled for the activations that follow it most.
 
 use crate::kernels::activation::Activation;
-use crate::kernels::channels::add;
 use crate::kernels::element::Element;
 use crate::kernels::simd::{Kernel, Simd};
 use std::mem::MaybeUninit;
@@ -64,29 +63,41 @@ pub(super) struct Sums<'a, E> {
 impl<E: Element> Kernel for Sums<'_, E> {
     type Output = [f64; 2];
 
+    /// In blocks that go through small arrays: of the steps in one loop, no compiler makes vectors.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> [f64; 2] {
-        const LANES: usize = 8;
+        const BLOCK: usize = 64;
         let Self { mean, x, y, grad, .. } = self;
-        let count = x.len().min(y.len()).min(grad.len());
-        let whole = count - count % LANES;
-        let mut lanes = [[0.0; LANES]; 2];
+        let (mut before, mut products) = ([0.0; BLOCK], [0.0; BLOCK]);
+        let mut sums = [[0.0; LANES]; 2];
         specialized!(self.activation, activation => {
-            let term = |x: E, y: E, grad: E| {
-                let grad = activation.gradient(grad, y).to_f64();
-                [grad, grad * (x.to_f64() - mean)]
-            };
-            let eights = x.chunks_exact(LANES).zip(y.chunks_exact(LANES)).zip(grad.chunks_exact(LANES));
-            for ((x, y), grad) in eights {
-                for lane in 0..LANES {
-                    let [sum, product] = term(x[lane], y[lane], grad[lane]);
-                    lanes[0][lane] += sum;
-                    lanes[1][lane] += product;
+            for ((x, y), grad) in x.chunks(BLOCK).zip(y.chunks(BLOCK)).zip(grad.chunks(BLOCK)) {
+                let (before, products) = (&mut before[..x.len()], &mut products[..x.len()]);
+                for (before, (y, grad)) in before.iter_mut().zip(y.iter().zip(grad)) {
+                    *before = activation.gradient(*grad, *y).to_f64();
                 }
+                for ((product, x), before) in products.iter_mut().zip(x).zip(before.iter()) {
+                    *product = *before * (x.to_f64() - mean);
+                }
+                add_up(&mut sums[0], before);
+                add_up(&mut sums[1], products);
             }
-            let total = lanes.map(|lanes| lanes.iter().sum::<f64>());
-            (whole..count).fold(total, |total, i| add(total, term(x[i], y[i], grad[i])))
-        })
+        });
+        sums.map(|lanes| lanes.iter().sum())
+    }
+}
+
+const LANES: usize = 8;
+
+/// Adds numbers to sums that a vector unit can run side by side.
+#[inline(always)]
+fn add_up(sums: &mut [f64; LANES], numbers: &[f64]) {
+    let eights = numbers.chunks_exact(LANES);
+    sums.iter_mut().zip(eights.remainder()).for_each(|(sum, x)| *sum += x);
+    for eight in eights {
+        for lane in 0..LANES {
+            sums[lane] += eight[lane];
+        }
     }
 }
 

@@ -129,9 +129,9 @@ pub(super) fn dispatch_loops<K: Kernel>(kernel: K) -> K::Output {
 /// As [`dispatch_loops`], in an instruction set no wider than `limit`.
 pub(super) fn dispatch_loops_to<K: Kernel>(limit: Isa, kernel: K) -> K::Output {
     match limit {
-        // SAFETY: `available` has found the features on this machine.
+        // SAFETY: the features have been found on this machine.
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512 | Isa::Avx2 if available().contains(&Isa::Avx2) => unsafe { run_avx2(kernel) },
+        Isa::Avx512 | Isa::Avx2 if Isa::Avx2.is_available() => unsafe { run_avx2(kernel) },
         _ => kernel.run(Portable),
     }
 }

@@ -228,17 +228,17 @@ impl<L: Lanes> Part<'_, L> {
         let (lanes, width) = (self.lanes, self.task.width);
         let mut sums = [[lanes.splat(L::Real::default()); V]; K];
         for (sums, to) in sums.iter_mut().zip(to.chunks_exact(width)) {
-            for v in 0..V {
+            for (v, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: `first` and the lanes of `V` vectors are within the width.
-                sums[v] = unsafe { lanes.load(to.as_ptr().add(first + v * L::LANES)) };
+                *sum = unsafe { lanes.load(to.as_ptr().add(first + v * L::LANES)) };
             }
         }
         let columns: [usize; K] = std::array::from_fn(|k| columns[k.min(columns.len() - 1)]);
         self.pixels(first, &columns, &mut sums);
         for (sums, to) in sums.iter().zip(to.chunks_exact_mut(width)) {
-            for v in 0..V {
+            for (v, sum) in sums.iter().enumerate() {
                 // SAFETY: as above.
-                unsafe { lanes.store(to.as_mut_ptr().add(first + v * L::LANES), sums[v]) };
+                unsafe { lanes.store(to.as_mut_ptr().add(first + v * L::LANES), *sum) };
             }
         }
     }
@@ -269,8 +269,8 @@ impl<L: Lanes> Part<'_, L> {
                 // each tap, the padded input of a group has a number for every output pixel.
                 unsafe {
                     let mut grads = sums[0];
-                    for v in 0..V {
-                        grads[v] = lanes.load(grad.add(v * L::LANES));
+                    for (v, to) in grads.iter_mut().enumerate() {
+                        *to = lanes.load(grad.add(v * L::LANES));
                     }
                     for k in 0..K {
                         let x = lanes.splat(*inputs[k].add(pixel));
