@@ -11,6 +11,7 @@ pub(crate) mod elementwise;
 pub mod embedding;
 pub(crate) mod empty;
 pub mod float;
+pub mod linear;
 pub(crate) mod mapped;
 pub mod norm;
 pub mod pad;

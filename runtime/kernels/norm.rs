@@ -1,6 +1,9 @@
 //! Batch normalisation, with the statistics of the batch (training) or with given ones (evaluation).
 
 mod composed;
+mod fold;
+
+pub use fold::batch_norm_fold;
 
 use super::channels::Channels;
 use super::element::{

@@ -18,6 +18,7 @@ pub mod winograd;
 
 pub(crate) use axes::Axes;
 pub use cpu::PackedCache;
+pub(super) use cpu::activate;
 pub use geometry::ConvGeometry;
 pub use shape::ConvShape;
 pub use transposed::{TransposeGeometry, conv_transpose2d};

@@ -14,6 +14,7 @@ mod packed;
 mod portable;
 mod winograd;
 
+pub(in crate::kernels) use epilogue::activate;
 pub use operand::{Operand, Operands};
 pub use packed::{PackedCache, Packing};
 
