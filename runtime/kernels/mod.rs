@@ -1,6 +1,7 @@
 //! The compute kernels: the only room in which `unsafe` code lives.
 
 pub mod activation;
+pub mod blocked;
 pub(crate) mod channels;
 pub mod conv;
 pub mod ctc;

@@ -37,6 +37,11 @@ pub fn available() -> Vec<Isa> {
 }
 
 impl Isa {
+    /// The `f32`s of a vector.
+    pub fn lanes(self) -> usize {
+        dispatch_to(self, Lanes)
+    }
+
     fn is_available(self) -> bool {
         match self {
             Self::Portable => true,
@@ -74,6 +79,18 @@ pub trait Kernel {
     type Output;
     /// Must be `#[inline(always)]`, as must be everything it calls in its inner loops.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Counts the lanes of a vector.
+struct Lanes;
+
+impl Kernel for Lanes {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> usize {
+        S::LANES
+    }
 }
 
 /// Runs `kernel` with `isa`, or with the portable path where the machine lacks it.

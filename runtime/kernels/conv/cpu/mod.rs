@@ -37,7 +37,7 @@ pub(super) fn conv2d(
     packed: Option<&PackedCache>,
     isa: Isa,
 ) -> Result<Tensor> {
-    let packing = packed.map(|cache| Packing { cache, weight: weight.id() });
+    let packing = packed.map(|cache| Packing::new(cache, weight.id()));
     let (input, weight) = (input.storage_and_layout(), weight.storage_and_layout());
     let [scale, shift, residual] = [&epilogue.scale, &epilogue.shift, &epilogue.residual]
         .map(|tensor| tensor.as_ref().map(Tensor::storage_and_layout));

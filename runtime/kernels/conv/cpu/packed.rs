@@ -78,7 +78,12 @@ pub struct Packing<'a> {
     pub(super) weight: TensorId,
 }
 
-impl Packing<'_> {
+impl<'a> Packing<'a> {
+    /// For a weight that nobody writes to.
+    pub(crate) fn new(cache: &'a PackedCache, weight: TensorId) -> Self {
+        Self { cache, weight }
+    }
+
     /// The kept form of the weight, or else what `pack` makes, kept where there is a cache.
     pub(super) fn get<T: Any + Send + Sync>(
         packing: Option<Self>,

@@ -1,0 +1,85 @@
+//! Convolution + batch norm or bias + residual + activation into the blocked layout.
+//!
+//! A vector holds one pixel of as many output channels as it has lanes, so that no lane is lost to the width
+//! of an image, and what a layer writes is what the next one reads.
+
+mod plain;
+
+pub use crate::kernels::conv::winograd::Epilogue;
+
+use crate::kernels::conv::ConvShape;
+use crate::kernels::conv::cpu::Packing;
+use crate::kernels::simd::Isa;
+
+/// An activation as a kernel reads it.
+#[derive(Clone, Copy, Debug)]
+pub enum Input<'a> {
+    /// `[batch, channels, height, width]`.
+    Planes(&'a [f32]),
+    /// `[batch, ⌈channels / lanes⌉, height, width, lanes]`.
+    Blocked(&'a [f32]),
+}
+
+/// A weight `[out_channels, in_channels / groups, kernel height, kernel width]`.
+#[derive(Clone, Copy)]
+pub struct Weight<'a> {
+    pub values: &'a [f32],
+    /// Where its packed form is kept from call to call, if it is.
+    pub packing: Option<Packing<'a>>,
+}
+
+/// The floats of a blocked activation `[batch, channels, height, width]`.
+pub fn blocked_len(batch: usize, channels: usize, [height, width]: [usize; 2], lanes: usize) -> usize {
+    batch * channels.next_multiple_of(lanes) * height * width
+}
+
+/// Whether there is a kernel for this shape: one group, or one for each channel, input and output alike. The
+/// latter reads blocks only.
+pub fn supports(shape: &ConvShape) -> bool {
+    shape.geometry.groups == 1 || is_depthwise(shape)
+}
+
+fn is_depthwise(shape: &ConvShape) -> bool {
+    shape.group_inputs() == 1 && shape.group_outputs() == 1
+}
+
+/// Convolves `input` into `output`, which is blocked by the lanes of `isa` as the residual is, and all of
+/// which it writes.
+///
+/// # Panics
+/// Where a slice's length does not fit the shape.
+pub fn conv2d(
+    shape: &ConvShape,
+    input: Input<'_>,
+    weight: Weight<'_>,
+    epilogue: &Epilogue<'_>,
+    output: &mut [f32],
+    isa: Isa,
+) {
+    check(shape, input, weight, epilogue, output, isa.lanes());
+    if !output.is_empty() {
+        plain::conv2d(shape, input, weight.values, epilogue, output, isa.lanes());
+    }
+}
+
+/// The kernels' bounds all follow from these.
+fn check(
+    shape: &ConvShape,
+    input: Input<'_>,
+    weight: Weight<'_>,
+    epilogue: &Epilogue<'_>,
+    output: &[f32],
+    lanes: usize,
+) {
+    let ConvShape { batch, in_channels, out_channels, .. } = *shape;
+    match input {
+        Input::Planes(input) => {
+            assert_eq!(input.len(), batch * in_channels * shape.input[0] * shape.input[1])
+        }
+        Input::Blocked(input) => assert_eq!(input.len(), blocked_len(batch, in_channels, shape.input, lanes)),
+    }
+    assert_eq!(weight.values.len(), shape.weight_dims().iter().product::<usize>());
+    assert_eq!(output.len(), blocked_len(batch, out_channels, shape.output, lanes));
+    assert!(epilogue.residual.is_none_or(|residual| residual.len() == output.len()));
+    assert!([epilogue.scale, epilogue.shift].into_iter().flatten().all(|x| x.len() == out_channels));
+}
