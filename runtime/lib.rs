@@ -71,6 +71,7 @@ pub use candle_core as candle;
 pub use candle_nn as nn;
 pub use config::Config;
 pub use error::{Error, Result};
+pub use kernels::blocked::{ActivationMemory, activation_memory};
 pub use load::{Load, LoadReport, Misshapen};
 pub use module::{Forward, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};
 pub use random::manual_seed;

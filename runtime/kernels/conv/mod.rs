@@ -17,8 +17,8 @@ mod transposed;
 pub mod winograd;
 
 pub(crate) use axes::Axes;
-pub use cpu::PackedCache;
 pub(super) use cpu::activate;
+pub use cpu::{PackedCache, Packing};
 pub use geometry::ConvGeometry;
 pub use shape::ConvShape;
 pub use transposed::{TransposeGeometry, conv_transpose2d};

@@ -32,7 +32,7 @@ pub fn max_pool2d(x: &Tensor, geometry: &PoolGeometry) -> Result<Tensor> {
 pub fn adaptive_max_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tensor> {
     const NAME: &str = "adaptive_max_pool2d";
     let input = input_size(NAME, x)?;
-    let output = adaptive_size(NAME, x, input, size)?;
+    let output = adaptive_size(NAME, x.dims(), input, size)?;
     let [rows, columns] = [0, 1].map(|axis| -> Vec<Taps> {
         adaptive_ranges(input[axis], output[axis]).map(|range| range.step_by(1)).collect()
     });

@@ -100,10 +100,12 @@ impl Channels {
             Ok(folded) => folded,
             Err(error) => return Signal::fail(error),
         };
-        x.fuse(Step::Affine { scale, shift }).unwrap_or_else(|(x, _)| {
+        x.fuse(Step::Affine { scale, shift }).unwrap_or_else(|(x, step)| {
             let (weight, bias) = self.parameters();
-            x.apply("batch_norm", |x| {
-                norm::batch_norm_eval(&x, &running.mean, &running.var, weight, bias, self.settings.eps)
+            x.norm_of_image(step).unwrap_or_else(|x| {
+                x.apply("batch_norm", |x| {
+                    norm::batch_norm_eval(&x, &running.mean, &running.var, weight, bias, self.settings.eps)
+                })
             })
         })
     }

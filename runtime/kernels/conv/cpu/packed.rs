@@ -1,12 +1,13 @@
 //! What a kernel prepares from a weight and a shape, kept for the next call.
 
+use crate::kernels::blocked::Arena;
 use crate::kernels::conv::ConvShape;
 use crate::kernels::conv::winograd::Tile;
 use crate::kernels::simd::Isa;
 use candle_core::TensorId;
 use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The packed form of an immutable weight, and the plan of the last call, which a layer keeps between its
 /// calls.
@@ -18,6 +19,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct PackedCache {
     weight: Slot<(TensorId, Form)>,
     plan: Slot<PlanKey>,
+    /// Where the layer's results lie; kept, because an arena lives as long as a layer that uses it.
+    arena: OnceLock<Arc<Arena>>,
+}
+
+impl PackedCache {
+    pub(crate) fn arena(&self) -> Arc<Arena> {
+        self.arena.get_or_init(Arena::shared).clone()
+    }
 }
 
 /// What a plan depends on: the shape, the instruction set, and the number of threads.
