@@ -6,8 +6,8 @@
 mod depthwise;
 mod dilated;
 mod direct;
-pub(super) mod epilogue;
-mod finish;
+pub(crate) mod epilogue;
+pub(crate) mod finish;
 mod finite;
 mod operand;
 mod packed;
@@ -15,6 +15,7 @@ mod portable;
 mod winograd;
 
 pub use operand::{Operand, Operands};
+pub(crate) use packed::Form;
 pub use packed::{PackedCache, Packing};
 
 use super::{ConvShape, Epilogue};
@@ -23,7 +24,7 @@ use crate::kernels::simd::Isa;
 use candle_core::backend::BackendStorage;
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
-pub(super) use finite::is_finite;
+pub(crate) use finite::is_finite;
 use half::{bf16, f16};
 pub(super) use operand::Values;
 

@@ -18,7 +18,7 @@ mod gemm;
 mod grid;
 mod pack;
 mod scheme;
-mod scratch;
+pub(crate) mod scratch;
 mod strip;
 mod transform;
 mod transpose;
