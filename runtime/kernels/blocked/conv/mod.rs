@@ -7,6 +7,7 @@ mod depthwise;
 mod direct;
 mod finish;
 mod plain;
+mod winograd;
 
 pub use crate::kernels::conv::winograd::Epilogue;
 
@@ -64,6 +65,7 @@ pub fn conv2d(
         return;
     }
     let done = match input {
+        Input::Blocked(input) if winograd::conv2d(shape, input, weight, epilogue, output, isa) => true,
         _ if shape.geometry.groups == 1 => direct::conv2d(shape, input, weight, epilogue, output, isa),
         Input::Blocked(input) if is_depthwise(shape) => {
             depthwise::conv2d(shape, input, weight, epilogue, output, isa);

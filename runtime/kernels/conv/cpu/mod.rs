@@ -12,7 +12,7 @@ mod finite;
 mod operand;
 mod packed;
 mod portable;
-mod winograd;
+pub(crate) mod winograd;
 
 pub use operand::{Operand, Operands};
 pub(crate) use packed::Form;
