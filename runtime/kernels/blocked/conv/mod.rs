@@ -3,7 +3,11 @@
 //! A vector holds one pixel of as many output channels as it has lanes, so that no lane is lost to the width
 //! of an image, and what a layer writes is what the next one reads.
 
+mod depthwise;
+mod direct;
+mod finish;
 mod plain;
+mod winograd;
 
 pub use crate::kernels::conv::winograd::Epilogue;
 
@@ -57,10 +61,31 @@ pub fn conv2d(
     isa: Isa,
 ) {
     check(shape, input, weight, epilogue, output, isa.lanes());
-    if !output.is_empty() {
+    if output.is_empty() {
+        return;
+    }
+    let done = match input {
+        Input::Blocked(input) if winograd::conv2d(shape, input, weight, epilogue, output, isa) => true,
+        _ if shape.geometry.groups == 1 => direct::conv2d(shape, input, weight, epilogue, output, isa),
+        Input::Blocked(input) if is_depthwise(shape) => {
+            depthwise::conv2d(shape, input, weight, epilogue, output, isa);
+            true
+        }
+        _ => false,
+    };
+    if !done {
         plain::conv2d(shape, input, weight.values, epilogue, output, isa.lanes());
     }
 }
+
+/// The output's first element. The tasks that share it write disjoint elements.
+#[derive(Clone, Copy)]
+struct Output(*mut f32);
+
+// SAFETY: whoever has it writes elements of its own, and reads no others.
+unsafe impl Send for Output {}
+// SAFETY: as above.
+unsafe impl Sync for Output {}
 
 /// The kernels' bounds all follow from these.
 fn check(

@@ -4,7 +4,7 @@ use crate::kernels::simd::{self, Isa, Kernel, Simd};
 use rayon::prelude::*;
 
 /// Whether no value is infinite or NaN.
-pub(in crate::kernels::conv) fn is_finite(values: &[f32], isa: Isa) -> bool {
+pub(crate) fn is_finite(values: &[f32], isa: Isa) -> bool {
     const SHARE: usize = 1 << 16;
     match values.len() {
         0..=SHARE => simd::dispatch_to(isa, Finite(values)),

@@ -6,16 +6,17 @@
 mod depthwise;
 mod dilated;
 mod direct;
-pub(super) mod epilogue;
-mod finish;
+pub(crate) mod epilogue;
+pub(crate) mod finish;
 mod finite;
 mod operand;
 mod packed;
 mod portable;
-mod winograd;
+pub(crate) mod winograd;
 
 pub(in crate::kernels) use epilogue::activate;
 pub use operand::{Operand, Operands};
+pub(crate) use packed::Form;
 pub use packed::{PackedCache, Packing};
 
 use super::{ConvShape, Epilogue};
@@ -24,7 +25,7 @@ use crate::kernels::simd::Isa;
 use candle_core::backend::BackendStorage;
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
-pub(super) use finite::is_finite;
+pub(crate) use finite::is_finite;
 use half::{bf16, f16};
 pub(super) use operand::Values;
 

@@ -30,7 +30,7 @@ impl PackedCache {
 }
 
 /// What a plan depends on: the shape, the instruction set, and the number of threads.
-pub(super) type PlanKey = (ConvShape, Isa, usize);
+pub(crate) type PlanKey = (ConvShape, Isa, usize);
 
 /// A value that is kept until another key is asked for.
 struct Slot<K>(Mutex<Option<(K, Kept)>>);
@@ -42,6 +42,10 @@ type Kept = Arc<dyn Any + Send + Sync>;
 pub enum Form {
     /// Of the direct kernel: blocks of output channels, chunks of input channels.
     Blocked { block: usize, chunk: usize },
+    /// Of the direct kernel for blocked activations: vectors of output channels, chunks of input channels.
+    Lanes { lanes: usize, chunk: usize },
+    /// Of the depthwise kernel for blocked activations.
+    Depthwise { lanes: usize },
     /// Of Winograd's kernel: transformed.
     Winograd { tile: Tile },
 }
@@ -89,12 +93,12 @@ pub struct Packing<'a> {
 
 impl<'a> Packing<'a> {
     /// For a weight that nobody writes to.
-    pub(crate) fn new(cache: &'a PackedCache, weight: TensorId) -> Self {
+    pub fn new(cache: &'a PackedCache, weight: TensorId) -> Self {
         Self { cache, weight }
     }
 
     /// The kept form of the weight, or else what `pack` makes, kept where there is a cache.
-    pub(super) fn get<T: Any + Send + Sync>(
+    pub(crate) fn get<T: Any + Send + Sync>(
         packing: Option<Self>,
         form: Form,
         pack: impl FnOnce() -> T,
@@ -106,7 +110,7 @@ impl<'a> Packing<'a> {
     }
 
     /// The kept plan for `key`, or else what `make` makes, kept where there is a cache.
-    pub(super) fn plan<T: Any + Send + Sync>(
+    pub(crate) fn plan<T: Any + Send + Sync>(
         packing: Option<Self>,
         key: PlanKey,
         make: impl FnOnce() -> T,

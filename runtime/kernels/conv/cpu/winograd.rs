@@ -26,7 +26,7 @@ pub(super) fn conv2d(
 ) -> Result<Option<Vec<f32>>> {
     let phases = Phases::of(shape);
     let plain = phases.as_ref().map_or(shape, |phases| &phases.plain);
-    let Some(packed) = packed(plain, values, packing, isa) else { return Ok(None) };
+    let Some(packed) = packed(plain, &values.input, &values.weight, packing, isa) else { return Ok(None) };
     let Some(packed) = &*packed else { return Ok(None) };
     Ok(Some(match &phases {
         None => run(plain, values, activation, packed, isa)?,
@@ -35,9 +35,10 @@ pub(super) fn conv2d(
 }
 
 /// The transformed weight: `None` where that does not pay, or an operand is not finite.
-fn packed(
+pub(crate) fn packed(
     shape: &ConvShape,
-    values: &Values<'_, f32>,
+    input: &[f32],
+    weight: &[f32],
     packing: Option<Packing<'_>>,
     isa: Isa,
 ) -> Option<Arc<Option<PackedWinograd>>> {
@@ -46,16 +47,16 @@ fn packed(
         return None;
     }
     let tile = winograd::choose(&sizes(shape), shape.kernel, &shape.geometry)?;
-    is_finite(&values.input, isa).then(|| {
+    is_finite(input, isa).then(|| {
         Packing::get(packing, Form::Winograd { tile }, || {
             let ConvShape { in_channels, out_channels, .. } = *shape;
-            let finite = is_finite(&values.weight, isa);
-            finite.then(|| PackedWinograd::new(&values.weight, out_channels, in_channels, tile))
+            let finite = is_finite(weight, isa);
+            finite.then(|| PackedWinograd::new(weight, out_channels, in_channels, tile))
         })
     })
 }
 
-fn sizes(shape: &ConvShape) -> Shape {
+pub(crate) fn sizes(shape: &ConvShape) -> Shape {
     let ConvShape { batch, in_channels, out_channels, input, .. } = *shape;
     Shape { batch, in_channels, out_channels, input, padding: shape.geometry.padding }
 }

@@ -13,12 +13,13 @@
 //! infinity or NaN in one of them makes the whole tile NaN, where the definition confines it to the
 //! outputs whose kernel covers it; and an infinity becomes a NaN.
 
+mod blocked;
 mod choice;
 mod gemm;
 mod grid;
 mod pack;
 mod scheme;
-mod scratch;
+pub(crate) mod scratch;
 mod strip;
 mod transform;
 mod transpose;
@@ -75,6 +76,9 @@ struct Operands<'a> {
     packed: &'a PackedWinograd,
     epilogue: Epilogue<'a>,
     output: *mut f32,
+    /// Whether the images keep the channels of a vector together: `[batch, ⌈channels / lanes⌉, height, width,
+    /// lanes]`, zeros in the lanes after the last channel.
+    blocked: bool,
 }
 
 // SAFETY: the input is only read, and each output belongs to one task.
@@ -93,25 +97,62 @@ pub fn run(
     epilogue: &Epilogue<'_>,
     output: &mut [MaybeUninit<f32>],
 ) {
-    let size = shape.output();
-    let grid = Grid::new(shape.batch, size, packed.tile.outputs());
-    // The kernels' bounds all follow from these.
+    check(shape, input, packed, epilogue, output.len(), 1);
+    start(isa, shape, input, packed, epilogue, output.as_mut_ptr().cast(), false);
+}
+
+/// As [`run`], of an input in blocks of as many channels as a vector of `isa` has lanes,
+/// `[batch, ⌈in_channels / lanes⌉, height, width, lanes]`, into such an output, which the residual is like.
+/// Lanes after the last channel become zero.
+///
+/// # Panics
+/// Where a slice's length does not fit the shape.
+pub fn run_blocked(
+    isa: Isa,
+    shape: &Shape,
+    input: &[f32],
+    packed: &PackedWinograd,
+    epilogue: &Epilogue<'_>,
+    output: &mut [f32],
+) {
+    check(shape, input, packed, epilogue, output.len(), isa.lanes());
+    start(isa, shape, input, packed, epilogue, output.as_mut_ptr(), true);
+}
+
+/// The kernels' bounds all follow from these: channels come in blocks of `lanes`.
+fn check(
+    shape: &Shape,
+    input: &[f32],
+    packed: &PackedWinograd,
+    epilogue: &Epilogue<'_>,
+    output: usize,
+    lanes: usize,
+) {
+    let len = |channels: usize, [height, width]: [usize; 2]| {
+        shape.batch * channels.next_multiple_of(lanes) * height * width
+    };
     assert_eq!([packed.out_channels, packed.in_channels], [shape.out_channels, shape.in_channels]);
-    assert_eq!(input.len(), shape.batch * shape.in_channels * shape.input[0] * shape.input[1]);
-    assert_eq!(output.len(), shape.batch * shape.out_channels * size[0] * size[1]);
-    assert!(epilogue.residual.is_none_or(|r| r.len() == output.len()));
+    assert_eq!(input.len(), len(shape.in_channels, shape.input));
+    assert_eq!(output, len(shape.out_channels, shape.output()));
+    assert!(epilogue.residual.is_none_or(|r| r.len() == output));
     assert!([epilogue.scale, epilogue.shift].into_iter().flatten().all(|x| x.len() == shape.out_channels));
-    if output.is_empty() {
+}
+
+fn start(
+    isa: Isa,
+    shape: &Shape,
+    input: &[f32],
+    packed: &PackedWinograd,
+    epilogue: &Epilogue<'_>,
+    output: *mut f32,
+    blocked: bool,
+) {
+    let grid = Grid::new(shape.batch, shape.output(), packed.tile.outputs());
+    if grid.count() * shape.out_channels == 0 {
         return;
     }
-    let operands = Operands {
-        shape: *shape,
-        grid,
-        input: input.as_ptr(),
-        packed,
-        epilogue: *epilogue,
-        output: output.as_mut_ptr().cast(),
-    };
+    let (input, epilogue) = (input.as_ptr(), *epilogue);
+    let operands = Operands { shape: *shape, grid, input, packed, epilogue, output, blocked };
     match packed.tile {
         Tile::Two => Work::new(isa, F2, &operands).run(),
         Tile::Four => Work::new(isa, F4, &operands).run(),
