@@ -80,10 +80,10 @@ impl Rows<'_> {
         let affine: Affine<S, 1> = self.finish.affine(simd, block * S::LANES);
         let [[top, _], [left, _]] = geometry.padding;
         let taps = inside(y * geometry.stride[0], top, *height, geometry.dilation[0], kernel[0]);
-        let first = (y * geometry.stride[0] + taps.start * geometry.dilation[0]).wrapping_sub(top);
+        let first = (y * geometry.stride[0] + taps.start * geometry.dilation[0]).saturating_sub(top);
         let reads = Reads {
             simd,
-            input: self.input.as_ptr().wrapping_add((plane * height).wrapping_add(first) * width * S::LANES),
+            input: self.input.as_ptr().wrapping_add((plane * height + first) * width * S::LANES),
             row_step: geometry.dilation[0] * width * S::LANES,
             weights: self
                 .weights
