@@ -121,7 +121,12 @@ impl Task<'_> {
             let ends = Ends { resume: chunk > 0, finish: finish.filter(|_| last), spot };
             // SAFETY: the tile, or the input, has the pixels at every tap, and the panel all their weights.
             // The pixels lie in the patch, and no other task writes these channels of it.
-            unsafe { micro::multiply::<S, VECTORS, PLANES>(simd, pixels.count, factors, &affine, ends) }
+            unsafe {
+                micro::multiply::<S, VECTORS, PLANES>(simd, pixels.count, factors, &affine, ends);
+                if last {
+                    self.finish.activate(simd, &affine, spot, pixels.count);
+                }
+            }
         }
     }
 
