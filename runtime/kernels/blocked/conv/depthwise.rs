@@ -80,10 +80,10 @@ impl Rows<'_> {
         let affine: Affine<S, 1> = self.finish.affine(simd, block * S::LANES);
         let [[top, _], [left, _]] = geometry.padding;
         let taps = inside(y * geometry.stride[0], top, *height, geometry.dilation[0], kernel[0]);
-        let first = (y * geometry.stride[0] + taps.start * geometry.dilation[0]).wrapping_sub(top);
+        let first = (y * geometry.stride[0] + taps.start * geometry.dilation[0]).saturating_sub(top);
         let reads = Reads {
             simd,
-            input: self.input.as_ptr().wrapping_add((plane * height).wrapping_add(first) * width * S::LANES),
+            input: self.input.as_ptr().wrapping_add((plane * height + first) * width * S::LANES),
             row_step: geometry.dilation[0] * width * S::LANES,
             weights: self
                 .weights
@@ -93,33 +93,34 @@ impl Rows<'_> {
             tap_step: geometry.dilation[1],
             stride: if STRIDE == 0 { geometry.stride[1] } else { STRIDE },
         };
-        let whole = self.whole_columns();
+        let spot =
+            |x: usize| Spot { output: self.output.0, at: (index * output[1] + x) * S::LANES, block: 0 };
+        let (whole, all) = (self.whole_columns(), 0..kernel[1]);
         let mut x = 0;
         while x < output[1] {
-            let at = (index * output[1] + x) * S::LANES;
-            let spot = Spot { output: self.output.0, at, block: 0 };
             let column = (x * reads.stride).wrapping_sub(left);
             let count = if whole.start <= x { whole.end.saturating_sub(x) } else { 0 };
-            let all = 0..kernel[1];
             // SAFETY: the taps lie within the image; the pixels are of this row, which no other task writes.
             x += unsafe {
                 match count {
                     8.. => {
-                        self.finish.store(simd, reads.sums::<8>(column, all), &affine, spot);
+                        self.finish.store(simd, reads.sums::<8>(column, all.clone()), &affine, spot(x));
                         8
                     }
                     4.. => {
-                        self.finish.store(simd, reads.sums::<4>(column, all), &affine, spot);
+                        self.finish.store(simd, reads.sums::<4>(column, all.clone()), &affine, spot(x));
                         4
                     }
                     _ => {
                         let taps = inside(x * reads.stride, left, *width, geometry.dilation[1], kernel[1]);
-                        self.finish.store(simd, reads.sums::<1>(column, taps), &affine, spot);
+                        self.finish.store(simd, reads.sums::<1>(column, taps), &affine, spot(x));
                         1
                     }
                 }
             };
         }
+        // SAFETY: as above.
+        unsafe { self.finish.activate(simd, &affine, spot(0), output[1]) }
     }
 
     /// The columns whose taps all lie within the image.

@@ -69,7 +69,7 @@ impl<'a> Finish<'a> {
         affine
     }
 
-    /// Stores the results of sums.
+    /// Stores the results of sums, for [`activate`](Self::activate).
     ///
     /// # Safety
     /// The spot, for `PIXELS` pixels and `VECTORS` blocks, is in the output, which the residual is as long as.
@@ -108,26 +108,25 @@ impl<'a> Finish<'a> {
             }
         }
         // SAFETY: the caller's promise.
-        unsafe {
-            spot.store(simd, sums);
-            if self.bounds.is_none() {
-                self.activate(simd, affine, spot, PIXELS);
-            }
-        }
+        unsafe { spot.store(simd, sums) }
     }
 
-    /// Applies an activation that is more than bounds to stored results.
+    /// Applies an activation that is more than bounds to the stored results of `pixels` pixels: apart from
+    /// [`store`](Self::store), of which there is a copy for every register tile.
     ///
     /// # Safety
-    /// As for [`store`](Self::store).
+    /// As there.
     #[inline(always)]
-    unsafe fn activate<S: Simd, const VECTORS: usize>(
+    pub unsafe fn activate<S: Simd, const VECTORS: usize>(
         &self,
         simd: S,
         affine: &Affine<S, VECTORS>,
         spot: Spot,
         pixels: usize,
     ) {
+        if self.bounds.is_some() {
+            return;
+        }
         for (v, p) in (0..VECTORS).flat_map(|v| (0..pixels).map(move |p| (v, p))) {
             let place = spot.output.wrapping_add(spot.at + v * spot.block + p * S::LANES);
             // SAFETY: the caller's promise.

@@ -16,8 +16,7 @@ pub(super) fn conv2d(
     output: &mut [f32],
     isa: Isa,
 ) -> bool {
-    let Some(packed) = packed(shape, input, weight.values, weight.packing, isa) else { return false };
+    let Some(packed) = packed(shape, weight.values, weight.packing, isa) else { return false };
     let Some(packed) = &*packed else { return false };
-    run_blocked(isa, &sizes(shape), input, packed, epilogue, output);
-    true
+    run_blocked(isa, &sizes(shape), input, packed, epilogue, output)
 }

@@ -42,8 +42,9 @@ type Kept = Arc<dyn Any + Send + Sync>;
 pub enum Form {
     /// Of the direct kernel: blocks of output channels, chunks of input channels.
     Blocked { block: usize, chunk: usize },
-    /// Of the direct kernel for blocked activations: vectors of output channels, chunks of input channels.
-    Lanes { lanes: usize, chunk: usize },
+    /// Of the direct kernel for blocked activations: vectors of output channels, chunks and blocks of input
+    /// channels.
+    Lanes { lanes: usize, block: usize, chunk: usize },
     /// Of the depthwise kernel for blocked activations.
     Depthwise { lanes: usize },
     /// Of Winograd's kernel: transformed.

@@ -26,18 +26,19 @@ pub(super) fn conv2d(
 ) -> Result<Option<Vec<f32>>> {
     let phases = Phases::of(shape);
     let plain = phases.as_ref().map_or(shape, |phases| &phases.plain);
-    let Some(packed) = packed(plain, &values.input, &values.weight, packing, isa) else { return Ok(None) };
-    let Some(packed) = &*packed else { return Ok(None) };
+    let Some(packed) = packed(plain, &values.weight, packing, isa) else { return Ok(None) };
+    let Some(packed) = packed.as_ref().as_ref().filter(|_| is_finite(&values.input, isa)) else {
+        return Ok(None);
+    };
     Ok(Some(match &phases {
         None => run(plain, values, activation, packed, isa)?,
         Some(phases) => phases.join(&run(plain, &phases.split(values)?, activation, packed, isa)?)?,
     }))
 }
 
-/// The transformed weight: `None` where that does not pay, or an operand is not finite.
+/// The transformed weight: `None` where that does not pay, or it is not finite.
 pub(crate) fn packed(
     shape: &ConvShape,
-    input: &[f32],
     weight: &[f32],
     packing: Option<Packing<'_>>,
     isa: Isa,
@@ -47,13 +48,11 @@ pub(crate) fn packed(
         return None;
     }
     let tile = winograd::choose(&sizes(shape), shape.kernel, &shape.geometry)?;
-    is_finite(input, isa).then(|| {
-        Packing::get(packing, Form::Winograd { tile }, || {
-            let ConvShape { in_channels, out_channels, .. } = *shape;
-            let finite = is_finite(weight, isa);
-            finite.then(|| PackedWinograd::new(weight, out_channels, in_channels, tile))
-        })
-    })
+    Some(Packing::get(packing, Form::Winograd { tile }, || {
+        let ConvShape { in_channels, out_channels, .. } = *shape;
+        let finite = is_finite(weight, isa);
+        finite.then(|| PackedWinograd::new(weight, out_channels, in_channels, tile))
+    }))
 }
 
 pub(crate) fn sizes(shape: &ConvShape) -> Shape {

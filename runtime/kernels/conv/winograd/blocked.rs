@@ -9,6 +9,7 @@ use super::transform::Affine;
 use crate::kernels::conv::cpu::epilogue::activate;
 use crate::kernels::simd::Simd;
 use std::ops::Range;
+use std::sync::atomic::Ordering;
 
 /// `Bᵀ d` for every column of a window, zeros where it leaves the image, into a strip.
 ///
@@ -60,6 +61,8 @@ pub(super) unsafe fn combine_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usi
     let blocks = operands.shape.out_channels.div_ceil(S::LANES);
     let plane = (run.image * blocks + channels.start / S::LANES) * height * width;
     let existing = (channels.len() < S::LANES).then(|| simd.mask(0, channels.len()));
+    // Zero times a finite number is zero, and NaN times anything else.
+    let mut zero = simd.zero();
     for col in 0..(run.count * OUT).min(width - left) {
         let mut d = [simd.zero(); IN];
         for (row, d) in d.iter_mut().enumerate() {
@@ -71,6 +74,7 @@ pub(super) unsafe fn combine_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usi
                 continue;
             }
             let at = (plane + (top + row) * width + left + col) * S::LANES;
+            zero = simd.fma(y, simd.zero(), zero);
             let mut y = simd.fma(y, affine.scale, affine.shift);
             if let Some(residual) = operands.epilogue.residual {
                 // SAFETY: the residual is as long as the output.
@@ -83,5 +87,8 @@ pub(super) unsafe fn combine_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usi
             // SAFETY: the row and the column lie within the output.
             unsafe { simd.store(operands.output.add(at), y) }
         }
+    }
+    if simd.sum(zero) != 0. {
+        operands.infinite.store(true, Ordering::Relaxed);
     }
 }

@@ -34,6 +34,7 @@ use crate::kernels::simd::Isa;
 use grid::Grid;
 use scheme::{F2, F4, F6};
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, Ordering};
 use work::Work;
 
 /// What the convolution is of.
@@ -79,6 +80,8 @@ struct Operands<'a> {
     /// Whether the images keep the channels of a vector together: `[batch, ⌈channels / lanes⌉, height, width,
     /// lanes]`, zeros in the lanes after the last channel.
     blocked: bool,
+    /// Whether some sum in a blocked output is not finite.
+    infinite: AtomicBool,
 }
 
 // SAFETY: the input is only read, and each output belongs to one task.
@@ -105,6 +108,10 @@ pub fn run(
 /// `[batch, ⌈in_channels / lanes⌉, height, width, lanes]`, into such an output, which the residual is like.
 /// Lanes after the last channel become zero.
 ///
+/// Returns whether all sums are finite. Where they are not, operands that are not finite may have spread
+/// further than the definition has it: every number of the input that a sum depends on is in it with a factor
+/// that is not zero.
+///
 /// # Panics
 /// Where a slice's length does not fit the shape.
 pub fn run_blocked(
@@ -114,9 +121,9 @@ pub fn run_blocked(
     packed: &PackedWinograd,
     epilogue: &Epilogue<'_>,
     output: &mut [f32],
-) {
+) -> bool {
     check(shape, input, packed, epilogue, output.len(), isa.lanes());
-    start(isa, shape, input, packed, epilogue, output.as_mut_ptr(), true);
+    start(isa, shape, input, packed, epilogue, output.as_mut_ptr(), true)
 }
 
 /// The kernels' bounds all follow from these: channels come in blocks of `lanes`.
@@ -146,16 +153,18 @@ fn start(
     epilogue: &Epilogue<'_>,
     output: *mut f32,
     blocked: bool,
-) {
+) -> bool {
     let grid = Grid::new(shape.batch, shape.output(), packed.tile.outputs());
     if grid.count() * shape.out_channels == 0 {
-        return;
+        return true;
     }
     let (input, epilogue) = (input.as_ptr(), *epilogue);
-    let operands = Operands { shape: *shape, grid, input, packed, epilogue, output, blocked };
+    let infinite = AtomicBool::new(false);
+    let operands = Operands { shape: *shape, grid, input, packed, epilogue, output, blocked, infinite };
     match packed.tile {
         Tile::Two => Work::new(isa, F2, &operands).run(),
         Tile::Four => Work::new(isa, F4, &operands).run(),
         Tile::Six => Work::new(isa, F6, &operands).run(),
     }
+    !operands.infinite.load(Ordering::Relaxed)
 }

@@ -30,6 +30,8 @@ pub(super) struct Cut {
 struct Sizes<'a> {
     shape: &'a ConvShape,
     channels: &'a Channels,
+    /// The channels of a block of the input.
+    block: usize,
     in_place: bool,
     /// Of a register tile.
     pixels: usize,
@@ -40,11 +42,12 @@ impl Cut {
     pub fn best(
         shape: &ConvShape,
         channels: &Channels,
+        block: usize,
         in_place: bool,
         pixels: usize,
         threads: usize,
     ) -> Self {
-        let sizes = Sizes { shape, channels, in_place, pixels };
+        let sizes = Sizes { shape, channels, block, in_place, pixels };
         let work = shape.output_elements().saturating_mul(shape.taps());
         let threads = if work < SERIAL_BELOW { 1 } else { threads };
         let fewest = sizes.fewest_patches();
@@ -68,7 +71,7 @@ impl Sizes<'_> {
     /// As few patches as the caches allow.
     fn fewest_patches(&self) -> [usize; 2] {
         let [height, width] = self.shape.output;
-        let fits = |patches: &[usize; 2]| self.input_vectors(patches) <= INPUT_FLOATS / self.channels.lanes;
+        let fits = |patches: &[usize; 2]| self.input_floats(patches) <= INPUT_FLOATS;
         let rows = (1..=height).map(|rows| [rows, 1]).find(fits);
         let columns = || (1..=width).map(|columns| [height, columns]).find(fits);
         rows.or_else(columns).unwrap_or([height, width])
@@ -79,14 +82,14 @@ impl Sizes<'_> {
         [0, 1].map(|axis| self.shape.output[axis].div_ceil(patches[axis]))
     }
 
-    /// The vectors that a task reads of the input in one go.
-    fn input_vectors(&self, patches: &[usize; 2]) -> usize {
+    /// The floats that a task reads of the input in one go.
+    fn input_floats(&self, patches: &[usize; 2]) -> usize {
         let [rows, columns] = self.patch(patches);
-        let block = match self.in_place {
+        let pixels = match self.in_place {
             true => rows * columns,
-            false => Tile::new(self.shape, [rows, columns]).vectors(),
+            false => Tile::new(self.shape, [rows, columns]).pixels(),
         };
-        block.saturating_mul(self.channels.chunk_blocks())
+        pixels.saturating_mul(self.channels.chunk(0).len().next_multiple_of(self.block))
     }
 
     /// The cycles that `threads` threads take for all tasks.
@@ -106,8 +109,11 @@ impl Sizes<'_> {
         };
         let sums = (run * PANEL_VECTORS).max(run.div_ceil(self.pixels) * SUMS) * runs;
         let products = (sums * panels).saturating_mul(self.shape.taps()) / 2;
-        let copies =
-            if self.in_place { 0 } else { self.input_vectors(&cut.patches) * self.channels.chunks() };
+        let copies = if self.in_place {
+            0
+        } else {
+            self.input_floats(&cut.patches) / self.channels.lanes * self.channels.chunks()
+        };
         let outputs = rows * columns * panels * PANEL_VECTORS * self.channels.chunks();
         let lines = (panels * PANEL_VECTORS).saturating_mul(self.shape.taps());
         let moved = copies.saturating_add(outputs).saturating_mul(COPY);

@@ -9,7 +9,7 @@ use crate::kernels::simd::Simd;
 pub(super) struct Tap {
     /// Where it finds its first channel, from that of the first tap on.
     pub offset: usize,
-    /// The channels that exist, the next neighbours of the first.
+    /// The channels that exist, the next neighbours of the first; in a tile of planes one.
     pub channels: usize,
 }
 
@@ -18,10 +18,16 @@ pub(super) const fn most_pixels<S: Simd>() -> usize {
     (S::REGISTERS - PANEL_VECTORS - 1) / PANEL_VECTORS
 }
 
+/// From a pixel to the next where the taps read.
+pub(super) const fn pixel_step<S: Simd>(planes: bool) -> usize {
+    if planes { 1 } else { S::LANES }
+}
+
 /// What a register tile reads.
 #[derive(Clone, Copy)]
 pub(super) struct Factors<'a> {
-    /// The first pixel's place for the first tap; the others follow it, a vector apart.
+    /// The first pixel's place for the first tap; the others follow it, a vector apart, or in a tile of
+    /// planes a number.
     pub input: *const f32,
     pub taps: &'a [Tap],
     /// A vector, or two, for every channel of every tap.
@@ -47,7 +53,7 @@ pub(super) struct Ends<'a> {
 /// # Safety
 /// `factors` has all that it says; `ends.spot` is in the output, for `pixels` pixels and `VECTORS` blocks.
 #[inline(always)]
-pub(super) unsafe fn multiply<S: Simd, const VECTORS: usize>(
+pub(super) unsafe fn multiply<S: Simd, const VECTORS: usize, const PLANES: bool>(
     simd: S,
     pixels: usize,
     factors: Factors<'_>,
@@ -58,7 +64,7 @@ pub(super) unsafe fn multiply<S: Simd, const VECTORS: usize>(
         ($($count:literal)*) => {
             match pixels {
                 // SAFETY: the caller's promise.
-                $($count => unsafe { tile::<S, VECTORS, $count>(simd, factors, affine, ends) },)*
+                $($count => unsafe { tile::<S, VECTORS, $count, PLANES>(simd, factors, affine, ends) },)*
                 _ => unreachable!("a register tile of {pixels} pixels"),
             }
         };
@@ -77,7 +83,7 @@ pub(super) unsafe fn multiply<S: Simd, const VECTORS: usize>(
 /// As [`multiply`], for `PIXELS` pixels.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
-unsafe fn tile<S: Simd, const VECTORS: usize, const PIXELS: usize>(
+unsafe fn tile<S: Simd, const VECTORS: usize, const PIXELS: usize, const PLANES: bool>(
     simd: S,
     factors: Factors<'_>,
     affine: &Affine<S, VECTORS>,
@@ -101,8 +107,8 @@ unsafe fn tile<S: Simd, const VECTORS: usize, const PIXELS: usize>(
                 panel[v] = unsafe { simd.load(weights.add(v * S::LANES)) };
             }
             for p in 0..PIXELS {
-                // SAFETY: the pixels are a vector apart, and the tap has this channel of each.
-                let x = simd.splat(unsafe { *pixel.add(p * S::LANES) });
+                // SAFETY: the pixels are so far apart, and the tap has this channel of each.
+                let x = simd.splat(unsafe { *pixel.add(p * pixel_step::<S>(PLANES)) });
                 for v in 0..VECTORS {
                     sums[p][v] = simd.fma(x, panel[v], sums[p][v]);
                 }

@@ -39,9 +39,11 @@ pub(super) fn conv2d(
     if plan.planes != planes {
         plan = Arc::new(new());
     }
-    let form = Form::Lanes { lanes: plan.channels.lanes, chunk: plan.channels.chunk_len() };
-    let packed =
-        Packing::get(weight.packing, form, || weights::pack(&plan.shape, &plan.channels, weight.values, isa));
+    let form =
+        Form::Lanes { lanes: plan.channels.lanes, block: plan.block(), chunk: plan.channels.chunk_len() };
+    let packed = Packing::get(weight.packing, form, || {
+        weights::pack(&plan.shape, &plan.channels, plan.block(), weight.values, isa)
+    });
     if !packed.finite && shape.geometry.padding != [[0; 2]; 2] {
         return false;
     }

@@ -73,7 +73,8 @@ impl Plan {
         let in_place = is_pointwise(shape) && !planes;
         let shape = if in_place { flattened(shape) } else { *shape };
         let channels = Channels::new(&shape, lanes);
-        let cut = Cut::best(&shape, &channels, in_place, pixels, threads);
+        let block = if planes { 1 } else { lanes };
+        let cut = Cut::best(&shape, &channels, block, in_place, pixels, threads);
         let patches = patches(&shape, cut.patches);
         let largest = |size: fn(&Patch) -> usize| patches.iter().map(size).max().unwrap_or(0);
         let tile = (!in_place)
@@ -81,7 +82,7 @@ impl Plan {
         let taps = (0..channels.chunks()).map(|chunk| {
             let inputs = channels.chunk(chunk);
             match &tile {
-                Some(tile) => tile.taps(&shape, inputs, lanes),
+                Some(tile) => tile.taps(&shape, inputs, block),
                 None => in_place_taps(&shape, inputs, lanes),
             }
         });
@@ -94,8 +95,17 @@ impl Plan {
 
     /// The lines of the tile with a chunk's blocks.
     pub fn scratch_lines(&self) -> usize {
-        let vectors = self.tile.as_ref().map_or(0, Tile::vectors) * self.channels.chunk_blocks();
-        (vectors * self.channels.lanes).div_ceil(LINE)
+        (self.tile_block() * self.channels.chunk(0).len().div_ceil(self.block())).div_ceil(LINE)
+    }
+
+    /// The channels of a block of the input.
+    pub fn block(&self) -> usize {
+        if self.planes { 1 } else { self.channels.lanes }
+    }
+
+    /// The floats of the tile with a block of channels.
+    pub fn tile_block(&self) -> usize {
+        self.tile.as_ref().map_or(0, Tile::pixels) * self.block()
     }
 
     /// Neighbouring tasks share their weights.
@@ -126,11 +136,7 @@ impl Channels {
         first..self.inputs.min(first + self.chunk)
     }
 
-    /// The blocks of input channels in the largest chunk.
-    pub fn chunk_blocks(&self) -> usize {
-        self.chunk / self.lanes
-    }
-
+    /// The input channels of the largest chunk, in whole vectors.
     pub fn chunk_len(&self) -> usize {
         self.chunk
     }

@@ -1,6 +1,6 @@
 //! The work of one task: a patch of output pixels × a run of panels.
 
-use super::micro::{self, Ends, Factors, LINE, most_pixels};
+use super::micro::{self, Ends, Factors, LINE, most_pixels, pixel_step};
 use super::plan::{Place, Plan};
 use super::tile::Tile;
 use super::weights::PANEL_VECTORS;
@@ -63,8 +63,8 @@ impl Task<'_> {
     /// Copies a chunk's blocks to the tile.
     #[inline(always)]
     fn fill<S: Simd>(&self, simd: S, place: &Place<'_>, tile: &Tile, chunk: usize, floats: &mut [f32]) {
-        let blocks = floats.chunks_exact_mut(tile.vectors() * S::LANES);
-        for (block, channel) in blocks.zip(self.plan.channels.chunk(chunk).step_by(S::LANES)) {
+        let blocks = floats.chunks_exact_mut(self.plan.tile_block());
+        for (block, channel) in blocks.zip(self.plan.channels.chunk(chunk).step_by(self.plan.block())) {
             // SAFETY: the image and the channel are those of a task; the block is as long as one.
             unsafe {
                 let (shape, to) = (&self.plan.shape, block.as_mut_ptr());
@@ -78,15 +78,17 @@ impl Task<'_> {
     #[inline(always)]
     fn multiply<S: Simd>(&self, simd: S, place: &Place<'_>, chunk: usize, input: *const f32) {
         for panel in place.panels.clone() {
-            match self.plan.channels.vectors(panel) {
-                1 => self.panel::<S, 1>(simd, place, chunk, panel, input),
-                _ => self.panel::<S, PANEL_VECTORS>(simd, place, chunk, panel, input),
+            match (self.plan.channels.vectors(panel), self.plan.planes) {
+                (1, false) => self.panel::<S, 1, false>(simd, place, chunk, panel, input),
+                (1, true) => self.panel::<S, 1, true>(simd, place, chunk, panel, input),
+                (_, false) => self.panel::<S, PANEL_VECTORS, false>(simd, place, chunk, panel, input),
+                (_, true) => self.panel::<S, PANEL_VECTORS, true>(simd, place, chunk, panel, input),
             }
         }
     }
 
     #[inline(always)]
-    fn panel<S: Simd, const VECTORS: usize>(
+    fn panel<S: Simd, const VECTORS: usize, const PLANES: bool>(
         &self,
         simd: S,
         place: &Place<'_>,
@@ -104,11 +106,12 @@ impl Task<'_> {
         let weights = weights[..len].as_ptr();
         let (last, finish) = (chunk + 1 == channels.chunks(), Some(&self.finish));
         let tiles = self.tiles::<S>(place);
-        let lines = VECTORS * S::LANES * S::LANES / LINE;
+        // The weights of a tile of planes are few, and near.
+        let lines = if PLANES { 0 } else { VECTORS * S::LANES * S::LANES / LINE };
         for index in 0..tiles.count {
             let pixels = tiles.get(index);
             let factors = Factors {
-                input: input.wrapping_add(pixels.input * S::LANES),
+                input: input.wrapping_add(pixels.input * pixel_step::<S>(PLANES)),
                 taps: &taps[chunk],
                 weights,
                 next: weights.wrapping_add(len),
@@ -118,7 +121,12 @@ impl Task<'_> {
             let ends = Ends { resume: chunk > 0, finish: finish.filter(|_| last), spot };
             // SAFETY: the tile, or the input, has the pixels at every tap, and the panel all their weights.
             // The pixels lie in the patch, and no other task writes these channels of it.
-            unsafe { micro::multiply::<S, VECTORS>(simd, pixels.count, factors, &affine, ends) }
+            unsafe {
+                micro::multiply::<S, VECTORS, PLANES>(simd, pixels.count, factors, &affine, ends);
+                if last {
+                    self.finish.activate(simd, &affine, spot, pixels.count);
+                }
+            }
         }
     }
 

@@ -1,13 +1,14 @@
 //! Some blocks of the input that a task reads, copied to where every tap is a fixed offset, and the pixels of
 //! a row are neighbours whatever the stride.
 
-use super::micro::Tap;
+use super::micro::{Tap, pixel_step};
 use super::plan::Patch;
 use crate::kernels::blocked::conv::Input;
 use crate::kernels::conv::{ConvGeometry, ConvShape};
 use crate::kernels::simd::Simd;
+use std::ops::Range;
 
-/// `[block of channels][row phases][planes][rows][pitch][lanes]`. The rows that one row of the kernel reads
+/// `[block of channels][row phases][planes][rows][pitch][channels of a block]`. The rows that one row of the kernel reads
 /// (every `stride`-th of the input) lie together, a phase; so do the columns of one, a plane.
 #[derive(Clone)]
 pub(super) struct Tile {
@@ -16,7 +17,7 @@ pub(super) struct Tile {
     /// The column, of those that the kernel reaches, which each plane starts with.
     planes: Vec<usize>,
     rows: usize,
-    /// The vectors from a row of pixels to the next.
+    /// From a row of pixels to the next.
     pub pitch: usize,
 }
 
@@ -48,17 +49,18 @@ impl Tile {
         Self { phases: phases(shape, 0), planes, rows, pitch: columns.saturating_add(reach_x) }
     }
 
-    /// The vectors of a block.
-    pub fn vectors(&self) -> usize {
+    /// The pixels of a block.
+    pub fn pixels(&self) -> usize {
         let sizes = [self.phases.len(), self.rows, self.planes.len(), self.pitch];
         sizes.into_iter().fold(1, usize::saturating_mul)
     }
 
-    /// Every tap of the blocks of the input channels `channels`, of whom the first starts a block.
-    pub fn taps(&self, shape: &ConvShape, channels: std::ops::Range<usize>, lanes: usize) -> Vec<Tap> {
+    /// Every tap of the blocks, of `width` channels, of the input channels `channels`, of whom the first starts
+    /// a block.
+    pub fn taps(&self, shape: &ConvShape, channels: Range<usize>, width: usize) -> Vec<Tap> {
         let ConvGeometry { stride, dilation, .. } = shape.geometry;
         let index = |of: &[usize], phase: usize| of.iter().position(|p| *p == phase);
-        let vector = |ky: usize, kx: usize| {
+        let pixel = |ky: usize, kx: usize| {
             let [y, x] = [ky * dilation[0], kx * dilation[1]];
             let phase = index(&self.phases, y % stride[0]).unwrap_or_default();
             // A plane of its own, or a shift in the plane of its phase.
@@ -69,17 +71,17 @@ impl Tile {
             ((phase * self.planes.len() + plane) * self.rows + y / stride[0]) * self.pitch + shift
         };
         let mut taps = vec![];
-        for (block, first) in channels.clone().step_by(lanes).enumerate() {
+        for (block, first) in channels.clone().step_by(width).enumerate() {
             for (ky, kx) in (0..shape.kernel[0]).flat_map(|ky| (0..shape.kernel[1]).map(move |kx| (ky, kx))) {
-                let offset = (block * self.vectors() + vector(ky, kx)) * lanes;
-                taps.push(Tap { offset, channels: lanes.min(channels.end - first) });
+                let offset = (block * self.pixels() + pixel(ky, kx)) * width;
+                taps.push(Tap { offset, channels: width.min(channels.end - first) });
             }
         }
         taps
     }
 
     /// Copies what `patch` reads of the block that starts with `channel` to `tile`, zeros where it leaves the
-    /// image. Lanes that are no channels are left as they are where the input is planes.
+    /// image. Where the input is planes, a block is one channel.
     ///
     /// # Safety
     /// The image and the channel exist; `tile` has room for a block.
@@ -95,6 +97,7 @@ impl Tile {
     ) {
         let ([height, width], [[top, _], [left, _]]) = (shape.input, shape.geometry.padding);
         let [stride_y, stride] = shape.geometry.stride;
+        let step = pixel_step::<S>(matches!(input, Input::Planes(_)));
         let mut to = tile;
         for phase in &self.phases {
             for plane in &self.planes {
@@ -106,11 +109,11 @@ impl Tile {
                     let y = ((patch.y + row) * stride_y + phase).wrapping_sub(top);
                     let (start, end) = if y < height && start < end { (start, end) } else { (0, 0) };
                     let at = y.wrapping_mul(width).wrapping_add((first + start * stride).wrapping_sub(left));
-                    let copy = Row { to: to.wrapping_add(start * S::LANES), pixels: end - start, at, stride };
+                    let copy = Row { to: to.wrapping_add(start * step), pixels: end - start, at, stride };
                     // SAFETY: the row has `pitch` pixels, of which those from `start` to `end` lie in the image.
                     unsafe {
-                        zero(simd, to, start);
-                        zero(simd, to.add(end * S::LANES), self.pitch - end);
+                        zero(simd, to, start * step);
+                        zero(simd, to.add(end * step), (self.pitch - end) * step);
                         match input {
                             _ if start == end => {}
                             Input::Blocked(input) => {
@@ -119,13 +122,12 @@ impl Tile {
                                 copy.vectors(simd, input.as_ptr().add(block * S::LANES));
                             }
                             Input::Planes(input) => {
-                                let channels = S::LANES.min(shape.in_channels - channel);
                                 let plane = (image * shape.in_channels + channel) * height * width;
-                                copy.floats(simd, input.as_ptr().add(plane), height * width, channels);
+                                copy.floats(simd, input.as_ptr().add(plane));
                             }
                         }
                     }
-                    to = to.wrapping_add(self.pitch * S::LANES);
+                    to = to.wrapping_add(self.pitch * step);
                 }
             }
         }
@@ -156,27 +158,41 @@ impl Row {
     }
 
     /// # Safety
-    /// `planes` has the pixels in `channels` planes, `plane` apart; the tile has room for them.
+    /// `plane` has the pixels, the tile room for them.
     #[inline(always)]
-    unsafe fn floats<S: Simd>(&self, _: S, planes: *const f32, plane: usize, channels: usize) {
-        for channel in 0..channels {
-            for i in 0..self.pixels {
-                // SAFETY: the caller's promise.
-                unsafe {
-                    let pixel = *planes.add(channel * plane + self.at + i * self.stride);
-                    *self.to.add(i * S::LANES + channel) = pixel;
+    unsafe fn floats<S: Simd>(&self, simd: S, plane: *const f32) {
+        let mut done = 0;
+        // A vector at a time, where what lies between its pixels lies in the plane too.
+        while self.stride <= 2 && self.pixels - done > S::LANES {
+            let from = plane.wrapping_add(self.at + done * self.stride);
+            // SAFETY: a vector's pixels and one more are left, and the caller's promise.
+            unsafe {
+                let mut pixels = simd.load(from);
+                if self.stride == 2 {
+                    pixels = simd.deinterleave(pixels, simd.load(from.add(S::LANES)))[0];
                 }
+                simd.store(self.to.add(done), pixels);
             }
+            done += S::LANES;
+        }
+        for i in done..self.pixels {
+            // SAFETY: the caller's promise.
+            unsafe { *self.to.add(i) = *plane.add(self.at + i * self.stride) };
         }
     }
 }
 
 /// # Safety
-/// `to` has room for so many vectors.
+/// `to` has room for so many floats.
 #[inline(always)]
-unsafe fn zero<S: Simd>(simd: S, to: *mut f32, vectors: usize) {
-    for i in 0..vectors {
+unsafe fn zero<S: Simd>(simd: S, to: *mut f32, floats: usize) {
+    for i in (0..floats).step_by(S::LANES) {
         // SAFETY: the caller's promise.
-        unsafe { simd.store(to.add(i * S::LANES), simd.zero()) }
+        unsafe {
+            match floats - i {
+                left if left < S::LANES => simd.store_partial(to.add(i), left, simd.zero()),
+                _ => simd.store(to.add(i), simd.zero()),
+            }
+        }
     }
 }

@@ -19,7 +19,9 @@ pub(super) struct Packed {
 
 /// `[out_channels, in_channels, kernel]` as `[chunk of input channels][panel][block of input
 /// channels][tap][channel][output channels of the panel]`, zeros after the last output channel.
-pub(super) fn pack(shape: &ConvShape, channels: &Channels, weight: &[f32], isa: Isa) -> Packed {
+///
+/// A block has `block` channels.
+pub(super) fn pack(shape: &ConvShape, channels: &Channels, block: usize, weight: &[f32], isa: Isa) -> Packed {
     let lines = channels.weights_len(shape).div_ceil(size_of::<Line>() / size_of::<f32>());
     let mut packed = Packed { lines: vec![Line::ZERO; lines], finite: is_finite(weight, isa) };
     let mut rest = packed.floats_mut();
@@ -35,7 +37,7 @@ pub(super) fn pack(shape: &ConvShape, channels: &Channels, weight: &[f32], isa: 
             for output in first..shape.out_channels.min(first + width) {
                 let from = &weight[output * shape.taps()..][..shape.taps()];
                 let to = panel[output - first..].iter_mut().step_by(width);
-                to.zip(order(shape, channels.lanes, inputs.clone())).for_each(|(to, at)| *to = from[at]);
+                to.zip(order(shape, block, inputs.clone())).for_each(|(to, at)| *to = from[at]);
             }
         });
     }
@@ -45,13 +47,13 @@ pub(super) fn pack(shape: &ConvShape, channels: &Channels, weight: &[f32], isa: 
 /// The weights of one output channel in the order of the packed ones.
 fn order(
     shape: &ConvShape,
-    lanes: usize,
+    block: usize,
     inputs: std::ops::Range<usize>,
 ) -> impl Iterator<Item = usize> + use<> {
     let taps = shape.kernel[0] * shape.kernel[1];
     let end = inputs.end;
-    inputs.step_by(lanes).flat_map(move |first| {
-        let channels = first..end.min(first + lanes);
+    inputs.step_by(block).flat_map(move |first| {
+        let channels = first..end.min(first + block);
         (0..taps).flat_map(move |tap| channels.clone().map(move |channel| channel * taps + tap))
     })
 }
