@@ -57,13 +57,16 @@ fn check<C: Config>(
         let x = Tensor::randn(0f32, 1., (batch, 3, *height, *width), &Device::Cpu)?;
         let (given, launches) = sconce::trace(|| forward(&inference, &x));
         let (expected, in_rows) = sconce::trace(|| forward(&twin, &x));
-        let worst = difference(&given?, &expected?)?;
+        let (given, expected) = (given?, expected?);
+        let worst = difference(&given, &expected)?;
         assert!(worst < 1e-5, "{name}, {:?}: differs by {worst}", x.dims());
         changes = launches.iter().filter(|launch| launch.changes_layout()).count();
         assert!(in_rows.iter().all(|launch| !launch.changes_layout()));
         assert!(launches.len() - changes <= in_rows.len(), "{name}");
-        let alone = sconce::no_fusion(|| forward(&inference, &x))?;
-        assert!(difference(&alone, &forward(&twin, &x)?)? < 1e-5);
+        if batch == 1 {
+            let alone = sconce::no_fusion(|| forward(&inference, &x))?;
+            assert!(difference(&alone, &expected)? < 1e-5);
+        }
     }
     Ok(changes)
 }
@@ -74,19 +77,30 @@ const ODD: [[usize; 2]; 3] = [[64, 64], [67, 75], [97, 65]];
 fn networks_agree() -> Result<()> {
     let changes = [
         check("resnet18", resnet::resnet18(), &ODD, |network, x| network.forward(x))?,
-        check("resnet50", resnet::resnet50(), &ODD, |network, x| network.forward(x))?,
         check("mobilenet_v2", mobilenet::mobilenet_v2(), &ODD, |network, x| network.forward(x))?,
-        check("densenet121", densenet::densenet121(), &ODD, |network, x| network.forward(x))?,
-        check("googlenet", googlenet::googlenet(), &ODD, |network, x| Ok(network.forward(x)?.0))?,
+        check("densenet121", densenet::densenet121(), &[[64, 64], [51, 33]], |network, x| {
+            network.forward(x)
+        })?,
         check("squeezenet1_1", squeezenet::squeezenet1_1(), &ODD, |network, x| network.forward(x))?,
-        check("vgg16_bn", vgg::vgg16_bn(), &[[33, 47]], |network, x| network.forward(x))?,
-        check("unet", unet::unet(3, 2), &[[32, 43]], |network, x| network.forward(x))?,
+    ];
+    assert_eq!(changes, [0; 4]);
+    Ok(())
+}
+
+#[test]
+fn large_networks_agree() -> Result<()> {
+    let changes = [
+        check("resnet50", resnet::resnet50(), &[[64, 64], [67, 35]], |network, x| network.forward(x))?,
+        check("googlenet", googlenet::googlenet(), &[[64, 64], [67, 75]], |network, x| {
+            Ok(network.forward(x)?.0)
+        })?,
+        // What goes into the first linear layer lies in rows.
+        check("vgg16_bn", vgg::vgg16_bn(), &[[65, 33]], |network, x| network.forward(x))?,
         check("vit_b_16", vit::vit_b_16(), &[[224, 224]], |network, x| network.forward(x))?,
     ];
-    println!("layout changes: {changes:?}");
-    let [resnet18, resnet50, mobilenet, densenet, googlenet, squeezenet, vgg, unet, vit] = changes;
-    assert!([resnet18, resnet50, mobilenet, densenet, googlenet, squeezenet].iter().all(|n| *n <= 1));
-    assert!(vgg <= 2 && unet <= 12 && vit == 0);
+    assert_eq!(changes, [0, 0, 1, 0]);
+    // Each of the four transposed convolutions reads and writes rows.
+    assert!(check("unet", unet::unet(3, 2), &[[32, 43]], |network, x| network.forward(x))? <= 9);
     Ok(())
 }
 
