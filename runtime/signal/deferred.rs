@@ -32,6 +32,7 @@ pub(crate) struct Deferred {
     stage: Mutex<Stage>,
 }
 
+#[allow(clippy::large_enum_variant, reason = "it lies on the heap, with the deferred operation")]
 enum Stage {
     /// Its operands live no longer than it waits.
     Waiting(Work),

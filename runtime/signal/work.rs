@@ -21,6 +21,7 @@ pub(super) struct Work {
     affine: bool,
 }
 
+#[allow(clippy::large_enum_variant, reason = "most of them are convolutions")]
 enum Operation {
     Convolution(Convolution),
     Product(Product),
