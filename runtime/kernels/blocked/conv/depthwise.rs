@@ -74,25 +74,11 @@ impl Rows<'_> {
     /// One row of one block, with stride `STRIDE`, or with any where it is 0.
     #[inline(always)]
     fn row<S: Simd, const STRIDE: usize>(&self, simd: S, index: usize) {
-        let ConvShape { input: [height, width], output, kernel, geometry, .. } = self.shape;
-        let (plane, y) = (index / output[0], index % output[0]);
-        let block = plane % self.shape.out_channels.div_ceil(S::LANES);
-        let affine: Affine<S, 1> = self.finish.affine(simd, block * S::LANES);
-        let [[top, _], [left, _]] = geometry.padding;
-        let taps = inside(y * geometry.stride[0], top, *height, geometry.dilation[0], kernel[0]);
-        let first = (y * geometry.stride[0] + taps.start * geometry.dilation[0]).saturating_sub(top);
-        let reads = Reads {
-            simd,
-            input: self.input.as_ptr().wrapping_add((plane * height + first) * width * S::LANES),
-            row_step: geometry.dilation[0] * width * S::LANES,
-            weights: self
-                .weights
-                .as_ptr()
-                .wrapping_add((block * kernel[0] + taps.start) * kernel[1] * S::LANES),
-            kernel: [taps.len(), kernel[1]],
-            tap_step: geometry.dilation[1],
-            stride: if STRIDE == 0 { geometry.stride[1] } else { STRIDE },
-        };
+        let ConvShape { output, kernel, geometry, .. } = self.shape;
+        let blocks = self.shape.out_channels.div_ceil(S::LANES);
+        let affine: Affine<S, 1> = self.finish.affine(simd, index / output[0] % blocks * S::LANES);
+        let reads = self.reads::<S, STRIDE>(simd, index);
+        let left = geometry.padding[1][0];
         let spot =
             |x: usize| Spot { output: self.output.0, at: (index * output[1] + x) * S::LANES, block: 0 };
         let (whole, all) = (self.whole_columns(), 0..kernel[1]);
@@ -112,7 +98,8 @@ impl Rows<'_> {
                         4
                     }
                     _ => {
-                        let taps = inside(x * reads.stride, left, *width, geometry.dilation[1], kernel[1]);
+                        let [first, width] = [x * reads.stride, self.shape.input[1]];
+                        let taps = inside(first, left, width, geometry.dilation[1], kernel[1]);
                         self.finish.store(simd, reads.sums::<1>(column, taps), &affine, spot(x));
                         1
                     }
@@ -121,6 +108,28 @@ impl Rows<'_> {
         }
         // SAFETY: as above.
         unsafe { self.finish.activate(simd, &affine, spot(0), output[1]) }
+    }
+
+    /// What a row reads: the rows of the kernel that lie within the image.
+    #[inline(always)]
+    fn reads<S: Simd, const STRIDE: usize>(&self, simd: S, index: usize) -> Reads<S> {
+        let ConvShape { input: [height, width], output, kernel, geometry, .. } = self.shape;
+        let (plane, y) = (index / output[0], index % output[0]);
+        let block = plane % self.shape.out_channels.div_ceil(S::LANES);
+        let ([stride, _], [dilation, _], [[top, _], _]) =
+            (geometry.stride, geometry.dilation, geometry.padding);
+        let taps = inside(y * stride, top, *height, dilation, kernel[0]);
+        let first = (y * stride + taps.start * dilation).saturating_sub(top);
+        let weights = (block * kernel[0] + taps.start) * kernel[1] * S::LANES;
+        Reads {
+            simd,
+            input: self.input.as_ptr().wrapping_add((plane * height + first) * width * S::LANES),
+            row_step: dilation * width * S::LANES,
+            weights: self.weights.as_ptr().wrapping_add(weights),
+            kernel: [taps.len(), kernel[1]],
+            tap_step: geometry.dilation[1],
+            stride: if STRIDE == 0 { geometry.stride[1] } else { STRIDE },
+        }
     }
 
     /// The columns whose taps all lie within the image.

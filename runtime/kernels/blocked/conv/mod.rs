@@ -37,8 +37,8 @@ pub fn blocked_len(batch: usize, channels: usize, [height, width]: [usize; 2], l
     batch * channels.next_multiple_of(lanes) * height * width
 }
 
-/// Whether there is a kernel for this shape: one group, or one for each channel, input and output alike. The
-/// latter reads blocks only.
+/// Whether there is a fast kernel for a blocked input of this shape: one group, or one for each channel, input
+/// and output alike. Planes have one where there is one group. The rest is summed as the definition has it.
 pub fn supports(shape: &ConvShape) -> bool {
     shape.geometry.groups == 1 || is_depthwise(shape)
 }
