@@ -10,12 +10,14 @@ use networks::{mobilenet, resnet, vgg};
 use sconce::prelude::*;
 
 const HELP: &str = "\
-Times networks with packed weights, and steps of training: forward, backward and AdamW. Medians, milliseconds.
+Times networks with packed weights, and steps of training: forward, backward and AdamW. Milliseconds: the median
+of many calls and the least; of networks also the launches of a pass, how many of them only changed the layout of
+an activation, and the most memory (MiB) that activations in the kernels' own layout had at once.
 
 usage: cargo run --release --example net_table -- [OPTIONS]
 
 --nets A,B     of seed, lenet, resnet18, resnet50, vgg16_bn, mobilenet_v2 (all of them)
---batch N      images at once (1)
+--batch N,…    images at once (1,16)
 --train A:N,…  the networks to train, with the images of a step (lenet:64,resnet18:8)
 --short        one network, one step, three calls each: only to see that it runs";
 
@@ -47,30 +49,32 @@ struct LeNet {
 }
 
 fn main() -> Result<()> {
-    let Some(Arguments { nets, batch, train, short }) = Arguments::parse(std::env::args().skip(1))? else {
+    let Some(Arguments { nets, batches, train, short }) = Arguments::parse(std::env::args().skip(1))? else {
         println!("{HELP}");
         return Ok(());
     };
     let clock = Clock { budget: Duration::from_secs(2), least: 3, most: if short { 3 } else { 300 } };
-    println!("net,batch,sconce");
-    for name in &nets {
-        println!("{name},{batch},{:.3}", with_network(name, Inference { batch, clock })?);
+    println!("net,batch,sconce,least,launches,layout changes,activations");
+    for batch in batches {
+        for name in &nets {
+            println!("{name},{batch},{}", with_network(name, Inference { batch, clock })?);
+        }
     }
     sconce::train::keep_memory();
-    println!("train step,batch,sconce");
+    println!("train step,batch,sconce,least");
     for (name, batch) in &train {
-        println!("{name},{batch},{:.3}", with_network(name, Training { batch: *batch, clock })?);
+        println!("{name},{batch},{}", with_network(name, Training { batch: *batch, clock })?);
     }
     Ok(())
 }
 
 /// Something to be timed on any network.
 trait Job {
-    /// The median of a call, for a network that takes images `[batch, channels, side, side]`.
-    fn time<C: Config<Output: Layer>>(&self, config: C, channels: usize, side: usize) -> Result<f64>;
+    /// The columns of a row, for a network that takes images `[batch, channels, side, side]`.
+    fn time<C: Config<Output: Layer>>(&self, config: C, channels: usize, side: usize) -> Result<String>;
 }
 
-fn with_network(name: &str, job: impl Job) -> Result<f64> {
+fn with_network(name: &str, job: impl Job) -> Result<String> {
     match name {
         "seed" => job.time(Seed::config(), 1, 28),
         "lenet" => job.time(LeNet::config(), 1, 28),
@@ -88,10 +92,16 @@ struct Inference {
 }
 
 impl Job for Inference {
-    fn time<C: Config<Output: Layer>>(&self, config: C, channels: usize, side: usize) -> Result<f64> {
+    fn time<C: Config<Output: Layer>>(&self, config: C, channels: usize, side: usize) -> Result<String> {
         let network = config.init(&Device::Cpu)?.inference()?;
         let x = Tensor::randn(0f32, 1., (self.batch, channels, side, side), &Device::Cpu)?;
-        self.clock.median_ms(|| network.call((&x).into(), Mode::Eval).into_tensor().map(drop))
+        let call = || network.call((&x).into(), Mode::Eval).into_tensor();
+        let times = self.clock.times(|| call().map(drop))?;
+        let (result, launches) = sconce::trace(call);
+        result?;
+        let changes = launches.iter().filter(|launch| launch.changes_layout()).count();
+        let memory = sconce::activation_memory().peak as f64 / (1 << 20) as f64;
+        Ok(format!("{times},{},{changes},{memory:.2}", launches.len()))
     }
 }
 
@@ -101,13 +111,13 @@ struct Training {
 }
 
 impl Job for Training {
-    fn time<C: Config<Output: Layer>>(&self, config: C, channels: usize, side: usize) -> Result<f64> {
+    fn time<C: Config<Output: Layer>>(&self, config: C, channels: usize, side: usize) -> Result<String> {
         let network = config.init(&Device::Cpu)?;
         let mut optimizer = AdamW::new(1e-3).build(network.trainable_parameters())?;
         let x = Tensor::randn(0f32, 1., (self.batch, channels, side, side), &Device::Cpu)?;
         let y =
             Tensor::arange(0u32, self.batch as u32, &Device::Cpu)?.affine(0.1, 0.)?.to_dtype(DType::U32)?;
-        self.clock.median_ms(|| {
+        self.clock.times(|| {
             let output = network.call((&x).into(), Mode::Train).into_tensor()?;
             optimizer.step(&cross_entropy(&output, &y)?.backward()?)
         })
@@ -123,7 +133,8 @@ struct Clock {
 }
 
 impl Clock {
-    fn median_ms(&self, mut call: impl FnMut() -> Result<()>) -> Result<f64> {
+    /// The median and the least.
+    fn times(&self, mut call: impl FnMut() -> Result<()>) -> Result<String> {
         call()?;
         call()?;
         let (start, mut times) = (Instant::now(), Vec::new());
@@ -133,13 +144,13 @@ impl Clock {
             times.push(before.elapsed().as_secs_f64());
         }
         times.sort_by(f64::total_cmp);
-        Ok(1e3 * times[times.len() / 2])
+        Ok(format!("{:.3},{:.3}", 1e3 * times[times.len() / 2], 1e3 * times[0]))
     }
 }
 
 struct Arguments {
     nets: Vec<String>,
-    batch: usize,
+    batches: Vec<usize>,
     train: Vec<(String, usize)>,
     short: bool,
 }
@@ -148,16 +159,20 @@ impl Arguments {
     /// The command line; none where it asks for help.
     fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Self>> {
         let mut nets = "seed,lenet,resnet18,resnet50,vgg16_bn,mobilenet_v2".to_string();
-        let (mut batch, mut train, mut short) = (1, "lenet:64,resnet18:8".to_string(), false);
+        let (mut batches, mut train) = ("1,16".to_string(), "lenet:64,resnet18:8".to_string());
+        let mut short = false;
         while let Some(word) = words.next() {
             let mut value =
                 || words.next().ok_or_else(|| Error::msg(format!("{word} needs a value; see --help")));
             match word.as_str() {
                 "--help" | "-h" => return Ok(None),
                 "--nets" => nets = value()?,
-                "--batch" => batch = number(&value()?)?,
+                "--batch" => batches = value()?,
                 "--train" => train = value()?,
-                "--short" => (nets, train, short) = ("lenet".into(), "lenet:8".into(), true),
+                "--short" => {
+                    (nets, batches, train) = ("lenet".into(), "1".into(), "lenet:8".into());
+                    short = true;
+                }
                 _ => return Err(Error::msg(format!("unknown argument {word:?}; see --help"))),
             }
         }
@@ -168,7 +183,8 @@ impl Arguments {
             Some((name, batch)) => Ok((name.to_string(), number(batch)?)),
             None => Err(Error::msg(format!("expected NETWORK:BATCH, got {item:?}"))),
         });
-        Ok(Some(Self { nets: list(&nets), batch, train: train.collect::<Result<_>>()?, short }))
+        let batches = list(&batches).iter().map(|batch| number(batch)).collect::<Result<_>>()?;
+        Ok(Some(Self { nets: list(&nets), batches, train: train.collect::<Result<_>>()?, short }))
     }
 }
 

@@ -75,6 +75,7 @@ pub use capture::Captured;
 pub use config::Config;
 pub use error::{Error, Result};
 pub use exact::{is_exact, set_exact};
+pub use kernels::blocked::{ActivationMemory, activation_memory};
 pub use kernels::cuda::{cuda, set_tf32};
 pub use load::{Load, LoadReport, Misshapen};
 pub use module::{Forward, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};

@@ -119,6 +119,18 @@ pub struct Launch {
     pub operations: String,
 }
 
+/// What traces call a pass over memory that only puts an activation into the kernels' own layout, or out of
+/// it.
+pub(crate) const TO_BLOCKS: &str = "to_blocks";
+pub(crate) const TO_PLANES: &str = "to_planes";
+
+impl Launch {
+    /// Whether it computed nothing, and only put an activation into the kernels' own layout or out of it.
+    pub fn changes_layout(&self) -> bool {
+        [TO_BLOCKS, TO_PLANES].contains(&self.operations.as_str())
+    }
+}
+
 impl fmt::Display for Launch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.operations)

@@ -96,13 +96,22 @@ fn names_in_the_order_of_the_fields() -> Result<()> {
     Ok(())
 }
 
+/// The same but for rounding: kernels with gradients and those without add up in another order.
+fn same(given: &[Vec<f32>], expected: &[Vec<f32>]) {
+    let pairs = given.iter().flatten().zip(expected.iter().flatten());
+    assert!(
+        given.len() == expected.len() && pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-6),
+        "{given:?}"
+    );
+}
+
 #[test]
 fn a_detached_twin_sees_training_and_an_inference_copy_does_not() -> Result<()> {
     let tower = Tower::new()?;
     let (x, twin, copy) = (input()?, tower.detached(), tower.inference()?);
     let before = run(&tower, &x)?;
-    assert_eq!(run(&twin, &x)?, before);
-    assert_eq!(run(&copy, &x)?, before);
+    same(&run(&twin, &x)?, &before);
+    same(&run(&copy, &x)?, &before);
     assert!(twin.trainable_parameters().is_empty() && copy.trainable_parameters().is_empty());
     assert!(!twin.call((&x).into(), Mode::Eval).into_tensor()?.track_op());
     for (_, var) in tower.trainable_parameters() {
@@ -110,8 +119,8 @@ fn a_detached_twin_sees_training_and_an_inference_copy_does_not() -> Result<()> 
     }
     let after = run(&tower, &x)?;
     assert_ne!(after, before);
-    assert_eq!(run(&twin, &x)?, after);
-    assert_eq!(run(&copy, &x)?, before);
+    same(&run(&twin, &x)?, &after);
+    same(&run(&copy, &x)?, &before);
     Ok(())
 }
 
@@ -123,11 +132,11 @@ fn a_packed_weight_is_never_stale() -> Result<()> {
     let mut copy = tower.inference()?;
     run(&copy, &x)?;
     copy.load_state_dict(&other.state_dict())?;
-    assert_eq!(run(&copy, &x)?, run(&other, &x)?);
+    same(&run(&copy, &x)?, &run(&other, &x)?);
     tower.freeze("first.**")?;
     run(&tower, &x)?;
     tower.load_state_dict(&other.state_dict())?;
-    assert_eq!(run(&tower, &x)?, run(&other, &x)?);
+    same(&run(&tower, &x)?, &run(&other, &x)?);
     Ok(())
 }
 

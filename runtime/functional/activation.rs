@@ -5,13 +5,16 @@ use candle_core::Tensor;
 use super::axis;
 use crate::Result;
 use crate::kernels::activation::{self, Activation};
+use crate::kernels::blocked::{self, Image};
 use crate::kernels::softmax as softmax_kernels;
 use crate::signal::{Signal, Step};
 
 /// Runs an activation, inside the deferred operation before it where there is one.
 fn activate(activation: Activation, x: Signal) -> Signal {
-    x.fuse(Step::Activation(activation))
-        .unwrap_or_else(|(x, _)| x.apply(activation.name(), |x| activation::apply(activation, &x)))
+    x.fuse(Step::Activation(activation)).unwrap_or_else(|(x, _)| {
+        let on_image = |x: &Image| blocked::activated(x, activation);
+        x.apply_either(activation.name(), false, on_image, |x| activation::apply(activation, &x))
+    })
 }
 
 macro_rules! activations {

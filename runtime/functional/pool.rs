@@ -1,5 +1,6 @@
 //! Pooling.
 
+use crate::kernels::blocked::{self, Image};
 use crate::kernels::pool;
 use crate::layers::{AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d, OutputSize};
 use crate::module::{Forward, Mode};
@@ -36,7 +37,8 @@ pub fn adaptive_avg_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
 /// Averages to a fixed number of rows and columns.
 pub fn adaptive_avg_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSize>) -> Signal {
     let OutputSize(size) = output_size.into();
-    x.into().apply("adaptive_avg_pool2d", |x| pool::adaptive_avg_pool2d(&x, size))
+    let on_image = |x: &Image| blocked::adaptive_avg_pool2d(x, size);
+    x.into().apply_either("adaptive_avg_pool2d", true, on_image, |x| pool::adaptive_avg_pool2d(&x, size))
 }
 
 /// The largest values of a sequence, in a fixed number of windows.
@@ -47,5 +49,6 @@ pub fn adaptive_max_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
 /// The largest values, in a grid of windows of fixed height and width.
 pub fn adaptive_max_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSize>) -> Signal {
     let OutputSize(size) = output_size.into();
-    x.into().apply("adaptive_max_pool2d", |x| pool::adaptive_max_pool2d(&x, size))
+    let on_image = |x: &Image| blocked::adaptive_max_pool2d(x, size);
+    x.into().apply_either("adaptive_max_pool2d", true, on_image, |x| pool::adaptive_max_pool2d(&x, size))
 }

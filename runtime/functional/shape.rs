@@ -3,7 +3,9 @@
 use candle_core::Tensor;
 
 use super::axis;
-use crate::signal::Signal;
+use crate::kernels::blocked;
+use crate::scope::{self, Path};
+use crate::signal::{Signal, Value, alike};
 use crate::{Error, Result};
 
 /// Joins all dimensions from `start_dim` on into one; `flatten(x, 1)` keeps the batch.
@@ -54,7 +56,27 @@ fn split(total: usize, sizes: &[isize]) -> Option<Vec<usize>> {
 
 /// Joins signals along a dimension: `cat([a, b], 1)`.
 pub fn cat<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: isize) -> Signal {
+    let signals: Vec<Signal> = signals.into_iter().map(Into::into).collect();
+    if [1, -3].contains(&dim) && alike(&signals) {
+        return cat_images(signals).into();
+    }
     join("cat", signals, |tensors, first| Ok(Tensor::cat(tensors, axis(dim, first.rank())?)?))
+}
+
+/// Joins the channels of images that are alike.
+fn cat_images(signals: Vec<Signal>) -> Result<Signal> {
+    let values = signals.into_iter().map(Signal::into_blocks).collect::<Result<Vec<_>>>()?;
+    let images = values.iter().map(|value| match value {
+        Value::Blocked(image) => Some(image.clone()),
+        Value::Tensor(_) => None,
+    });
+    match images.collect::<Option<Vec<_>>>() {
+        Some(images) => {
+            scope::launched(Path::current, || "cat".to_string());
+            Ok(Signal::image(blocked::cat_channels(&images)?))
+        }
+        None => Ok(join("cat", values, |tensors, _| Ok(Tensor::cat(tensors, 1)?))),
+    }
 }
 
 /// Joins signals of one shape along a new dimension.

@@ -1,6 +1,7 @@
 //! The compute kernels: the only room in which `unsafe` code lives.
 
 pub mod activation;
+pub mod blocked;
 pub(crate) mod channels;
 pub mod conv;
 pub mod ctc;
@@ -12,6 +13,7 @@ pub(crate) mod elementwise;
 pub mod embedding;
 pub(crate) mod empty;
 pub mod float;
+pub mod linear;
 pub(crate) mod mapped;
 pub(crate) mod memory;
 pub mod norm;

@@ -2,8 +2,11 @@
 
 mod composed;
 pub mod cuda;
+mod fold;
 mod loops;
 mod op;
+
+pub use fold::batch_norm_fold;
 
 use super::activation::{self, Activation};
 use super::channels::Channels;

@@ -110,7 +110,7 @@ const ACTIVE_TURNS: usize = 1000;
 
 /// Calls `run` with every run of `len` elements of `data` and its number; the last one may be shorter.
 pub(crate) fn for_each_chunk<T: Send>(data: &mut [T], len: usize, run: impl Fn(usize, &mut [T]) + Sync) {
-    let (start, total) = (Start(data.as_mut_ptr()), data.len());
+    let (start, total) = (Start::of(data), data.len());
     for_each(total.div_ceil(len.max(1)), &|index| {
         let from = index * len;
         // SAFETY: `from < total`, and no two indices share an element; `data` is borrowed until all are done.
@@ -136,10 +136,14 @@ pub(crate) fn for_each_row<T: Send>(
 }
 
 /// Where the data of several threads begins.
-struct Start<T>(*mut T);
+pub(crate) struct Start<T>(*mut T);
 
 impl<T> Start<T> {
-    fn at(&self, offset: usize) -> *mut T {
+    pub(crate) fn of(data: &mut [T]) -> Self {
+        Self(data.as_mut_ptr())
+    }
+
+    pub(crate) fn at(&self, offset: usize) -> *mut T {
         self.0.wrapping_add(offset)
     }
 }

@@ -39,9 +39,9 @@ pub(crate) fn with_size(dims: &[usize], size: [usize; 2]) -> Vec<usize> {
     [&dims[..dims.len() - 2], &size].concat()
 }
 
-/// Checks that an output of the given size can be addressed at all.
-pub(crate) fn check_size(op: &str, x: &Tensor, size: [usize; 2]) -> Result<()> {
-    let dims = with_size(x.dims(), size);
+/// Checks that an output of the given size, from an input of shape `dims`, can be addressed at all.
+pub(crate) fn check_size(op: &str, dims: &[usize], size: [usize; 2]) -> Result<()> {
+    let dims = with_size(dims, size);
     // A plane's elements even where the batch is empty.
     let count = dims.iter().try_fold(1usize, |count, size| count.checked_mul((*size).max(1)));
     match count {

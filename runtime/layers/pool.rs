@@ -4,6 +4,7 @@ use super::pair::Pair;
 use super::{own_config, stateless};
 use crate::Result;
 use crate::display::python_bool;
+use crate::kernels::blocked::{self, Image};
 use crate::kernels::pool::{self, PoolGeometry};
 use crate::module::{Forward, Mode};
 use crate::signal::Signal;
@@ -243,7 +244,8 @@ impl Forward for MaxPool2d {
     type Output = Signal;
 
     fn call(&self, x: Signal, _: Mode) -> Signal {
-        x.apply("max_pool2d", |x| pool::max_pool2d(&x, &self.geometry))
+        let on_image = |x: &Image| blocked::max_pool2d(x, &self.geometry);
+        x.apply_either("max_pool2d", true, on_image, |x| pool::max_pool2d(&x, &self.geometry))
     }
 }
 
@@ -259,8 +261,12 @@ impl Forward for AvgPool2d {
     type Output = Signal;
 
     fn call(&self, x: Signal, _: Mode) -> Signal {
-        x.apply("avg_pool2d", |x| {
-            pool::avg_pool2d(&x, &self.geometry, self.count_include_pad, self.divisor_override)
-        })
+        let Self { geometry, count_include_pad, divisor_override } = self;
+        x.apply_either(
+            "avg_pool2d",
+            true,
+            |x| blocked::avg_pool2d(x, geometry, *count_include_pad, *divisor_override),
+            |x| pool::avg_pool2d(&x, geometry, *count_include_pad, *divisor_override),
+        )
     }
 }

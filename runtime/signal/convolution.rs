@@ -3,30 +3,92 @@
 use std::fmt;
 use std::sync::Arc;
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Result, Tensor};
 
-use crate::kernels::conv::{self, Axes, ConvGeometry, Epilogue, PackedCache};
+use super::Value;
+use crate::kernels::blocked::{self, Image};
+use crate::kernels::conv::{self, Axes, ConvGeometry, ConvShape, Epilogue, PackedCache, Packing};
+use crate::kernels::element::with_elements;
 
 /// The operands of a convolution; the weight always as the kernels take it, with a height and a width.
 pub(crate) struct Convolution {
     pub axes: Axes,
-    pub input: Tensor,
+    /// In blocks only where `blocked` says so.
+    pub input: Value,
     pub weight: Tensor,
     pub geometry: ConvGeometry,
     pub packed: Option<Arc<PackedCache>>,
+    /// The sizes, where this convolution may run into blocks.
+    pub blocked: Option<ConvShape>,
 }
 
 impl Convolution {
-    /// The convolution with its epilogue, in one kernel.
+    /// The convolution with its epilogue, in one kernel, to rows.
     pub(super) fn run(&self, epilogue: &Epilogue) -> Result<Tensor> {
-        let Self { axes, input, weight, geometry, packed } = self;
-        let packed = packed.as_deref();
+        let Self { axes, input, weight, geometry, packed, .. } = self;
+        let (input, packed) = (input.tensor()?, packed.as_deref());
         if *axes == Axes::Two {
-            return conv::conv2d(input, weight, geometry, epilogue, packed);
+            return conv::conv2d(&input, weight, geometry, epilogue, packed);
         }
         let residual = epilogue.residual.as_ref().map(|residual| axes.lift(residual)).transpose()?;
         let epilogue = Epilogue { residual, ..epilogue.clone() };
-        axes.lower(conv::conv2d(&axes.lift(input)?, weight, geometry, &epilogue, packed)?)
+        axes.lower(conv::conv2d(&axes.lift(&input)?, weight, geometry, &epilogue, packed)?)
+    }
+
+    /// Whether [`run_blocked`](Self::run_blocked) is for an epilogue of these vectors.
+    pub(super) fn runs_blocked(&self, epilogue: &Epilogue) -> bool {
+        self.blocked.is_some_and(|shape| {
+            let vectors = [&epilogue.scale, &epilogue.shift].into_iter().flatten();
+            vectors.into_iter().all(|x| is_plain(x) && x.dims() == [shape.out_channels])
+        })
+    }
+
+    /// The same in blocks, where the shape says that there is a kernel.
+    pub(super) fn run_blocked(
+        &self,
+        shape: &ConvShape,
+        epilogue: &Epilogue,
+        residual: Option<&Value>,
+    ) -> Result<Image> {
+        let arena = match (&self.input, &self.packed) {
+            (Value::Blocked(image), _) => image.arena().clone(),
+            (_, Some(packed)) => packed.arena(),
+            (_, None) => blocked::Arena::shared(),
+        };
+        let residual = residual.map(|residual| residual.image(&arena)).transpose()?;
+        let mut output = Image::new(&arena, shape.output_dims())?;
+        with_vector(epilogue.scale.as_ref(), |scale| {
+            with_vector(epilogue.shift.as_ref(), |shift| {
+                let residual = residual.as_deref().map(Image::blocks);
+                let activation = epilogue.activation;
+                let epilogue = blocked::conv::Epilogue { scale, shift, residual, activation };
+                self.convolve(shape, &epilogue, &mut output)
+            })
+        })???;
+        Ok(output)
+    }
+
+    fn convolve(
+        &self,
+        shape: &ConvShape,
+        epilogue: &blocked::conv::Epilogue<'_>,
+        output: &mut Image,
+    ) -> Result<()> {
+        let packing = self.packed.as_deref().map(|cache| Packing::new(cache, self.weight.id()));
+        with_elements(&self.weight, |values| {
+            let weight = blocked::conv::Weight { values, packing };
+            let isa = output.isa();
+            let mut run = |input: blocked::conv::Input<'_>| {
+                blocked::conv::conv2d(shape, input, weight, epilogue, output.blocks_mut(), isa);
+            };
+            match &self.input {
+                Value::Blocked(image) => {
+                    run(blocked::conv::Input::Blocked(image.blocks()));
+                    Ok(())
+                }
+                Value::Tensor(tensor) => with_elements(tensor, |x| run(blocked::conv::Input::Planes(x))),
+            }
+        })?
     }
 
     /// What traces call it.
@@ -35,6 +97,18 @@ impl Convolution {
             Axes::One => "conv1d",
             Axes::Two => "conv2d",
         }
+    }
+}
+
+/// f32 on the CPU, and no gradient is asked of it.
+pub(crate) fn is_plain(x: &Tensor) -> bool {
+    x.dtype() == DType::F32 && x.device().is_cpu() && !x.track_op()
+}
+
+fn with_vector<R>(vector: Option<&Tensor>, f: impl FnOnce(Option<&[f32]>) -> R) -> Result<R> {
+    match vector {
+        Some(vector) => with_elements(vector, |vector| f(Some(vector))),
+        None => Ok(f(None)),
     }
 }
 

@@ -1,14 +1,15 @@
-//! A convolution, matrix product or normalisation that has not run, with the epilogue collected so far.
+//! An operation that has not run, with the epilogue collected so far.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use candle_core::{Shape, Tensor};
+use candle_core::{DType, Device, Shape, Tensor};
 
-use super::{Convolution, Normalization, Product};
+use super::work::Work;
+use super::{Convolution, Form, Normalization, Product, Value};
 use crate::kernels::activation::Activation;
-use crate::kernels::conv::Epilogue;
-use crate::scope::{self, Path};
+use crate::kernels::blocked::Image;
+use crate::scope::Path;
 use crate::{Error, Result};
 
 /// What may follow a deferred operation inside the same kernel, in the order the kernel knows.
@@ -17,156 +18,133 @@ pub(crate) enum Step {
     /// `y * scale[c] + shift[c]`: batch norm in evaluation.
     Affine { scale: Tensor, shift: Tensor },
     /// `y + residual`
-    Residual(Tensor),
+    Residual(Value),
     /// `activation(y)`
     Activation(Activation),
 }
 
-pub(crate) enum Operation {
-    Convolution(Convolution),
-    Product(Product),
-    Normalization(Normalization),
-}
-
 /// An operation on its way to becoming one launch.
 pub(crate) struct Deferred {
-    operation: Operation,
-    epilogue: Epilogue,
-    affine: bool,
     shape: Shape,
+    dtype: DType,
+    device: Device,
     path: Path,
-    result: OnceLock<Result<Tensor>>,
+    stage: Mutex<Stage>,
+}
+
+#[allow(clippy::large_enum_variant, reason = "it lies on the heap, with the deferred operation")]
+enum Stage {
+    /// Its operands live no longer than it waits.
+    Waiting(Work),
+    Done(Result<Value>),
 }
 
 impl Deferred {
     /// A convolution whose operands and `output` shape the layer has checked.
     pub(crate) fn convolution(convolution: Convolution, bias: Option<Tensor>, output: Shape) -> Self {
-        Self::new(Operation::Convolution(convolution), bias, output)
+        let (dtype, device) = (convolution.input.dtype(), convolution.input.device());
+        Self::new(Work::convolution(convolution, bias), output, dtype, device)
     }
 
     /// A matrix product whose operands and `output` shape the layer has checked.
     pub(crate) fn product(product: Product, bias: Option<Tensor>, output: Shape) -> Self {
-        Self::new(Operation::Product(product), bias, output)
+        let (dtype, device) = (product.input.dtype(), product.input.device().clone());
+        Self::new(Work::product(product, bias), output, dtype, device)
     }
 
     /// A batch that its own statistics will normalise.
     pub(crate) fn normalization(normalization: Normalization) -> Self {
-        let shape = normalization.input.shape().clone();
-        Self::new(Operation::Normalization(normalization), None, shape)
+        let input = &normalization.input;
+        let (shape, dtype, device) = (input.shape().clone(), input.dtype(), input.device().clone());
+        Self::new(Work::normalization(normalization), shape, dtype, device)
     }
 
-    fn new(operation: Operation, bias: Option<Tensor>, shape: Shape) -> Self {
-        Self {
-            operation,
-            epilogue: Epilogue { shift: bias, ..Epilogue::default() },
-            affine: false,
-            shape,
-            path: Path::current(),
-            result: OnceLock::new(),
-        }
+    /// Batch norm of an image that no convolution before it takes: `scale` and `shift` of its channels.
+    pub(crate) fn norm(image: Arc<Image>, scale: Tensor, shift: Tensor) -> Self {
+        let shape = image.shape().clone();
+        Self::new(Work::norm(image, scale, shift), shape, DType::F32, Device::Cpu)
+    }
+
+    fn new(work: Work, shape: Shape, dtype: DType, device: Device) -> Self {
+        Self { shape, dtype, device, path: Path::current(), stage: Mutex::new(Stage::Waiting(work)) }
     }
 
     pub(crate) fn shape(&self) -> &Shape {
         &self.shape
     }
 
-    /// The operand whose dtype and device the result will have.
-    pub(crate) fn input(&self) -> &Tensor {
-        match &self.operation {
-            Operation::Convolution(convolution) => &convolution.input,
-            Operation::Product(product) => &product.input,
-            Operation::Normalization(normalization) => &normalization.input,
-        }
+    pub(crate) fn dtype(&self) -> DType {
+        self.dtype
     }
 
-    /// Whether `step` fits behind what is collected so far, in the kernel's order.
-    pub(crate) fn takes(&self, step: &Step) -> bool {
-        let waiting = self.result.get().is_none() && self.epilogue.activation == Activation::Identity;
-        let convolution = matches!(self.operation, Operation::Convolution(_));
-        waiting
-            && match step {
-                Step::Affine { .. } => convolution && !self.affine && self.epilogue.residual.is_none(),
-                Step::Residual(residual) => self.takes_residual(residual.shape()),
-                Step::Activation(_) => true,
-            }
+    pub(crate) fn device(&self) -> &Device {
+        &self.device
     }
 
-    /// Takes `step`, which fits, into the epilogue.
-    pub(crate) fn extend(&mut self, step: Step) -> Result<()> {
-        match step {
-            Step::Affine { scale, shift } => {
-                let shift = match &self.epilogue.shift {
-                    Some(bias) => ((bias * &scale)? + shift)?,
-                    None => shift,
-                };
-                (self.epilogue.scale, self.epilogue.shift) = (Some(scale), Some(shift));
-                self.affine = true;
-            }
-            Step::Residual(residual) => self.epilogue.residual = Some(residual),
-            Step::Activation(activation) => self.epilogue.activation = activation,
+    /// Takes `step` into the epilogue, if it fits behind what is collected so far.
+    pub(crate) fn extend(&mut self, step: Step) -> Result<Result<()>, Step> {
+        let shape = &self.shape;
+        match self.stage.get_mut().unwrap_or_else(PoisonError::into_inner) {
+            Stage::Waiting(work) if work.takes(&step, shape) => Ok(work.extend(step)),
+            _ => Err(step),
         }
-        Ok(())
     }
 
     pub(crate) fn takes_residual(&self, shape: &Shape) -> bool {
-        !matches!(self.operation, Operation::Product(_))
-            && self.epilogue.residual.is_none()
-            && self.epilogue.activation == Activation::Identity
-            && self.shape == *shape
+        match &*self.stage() {
+            Stage::Waiting(work) => self.shape == *shape && work.takes_residual(),
+            Stage::Done(_) => false,
+        }
+    }
+
+    /// Whether it has a result in blocks, or can make one.
+    pub(crate) fn can_block(&self) -> bool {
+        match &*self.stage() {
+            Stage::Waiting(work) => work.can_block(),
+            Stage::Done(result) => result.as_ref().is_ok_and(Value::is_blocked),
+        }
+    }
+
+    /// Whether blocks are what it would make anyway.
+    pub(crate) fn is_blocked(&self) -> bool {
+        match &*self.stage() {
+            Stage::Waiting(work) => work.reads_blocks(),
+            Stage::Done(result) => result.as_ref().is_ok_and(Value::is_blocked),
+        }
     }
 
     /// Runs it: one launch.
-    pub(crate) fn run(mut self) -> Result<Tensor> {
-        self.result.take().unwrap_or_else(|| self.launch())
-    }
-
-    /// Runs it the first time it is asked; everybody who shares it gets the same tensor.
-    pub(crate) fn run_once(&self) -> Result<Tensor> {
-        self.result.get_or_init(|| self.launch()).clone()
-    }
-
-    fn launch(&self) -> Result<Tensor> {
-        scope::launched(|| self.path.clone(), || self.to_string());
-        let result = match &self.operation {
-            Operation::Convolution(convolution) => convolution.run(&self.epilogue),
-            Operation::Product(product) => product.run(&self.epilogue),
-            Operation::Normalization(normalization) => normalization.run(&self.epilogue),
-        };
-        result.map_err(|error| Error::from(error).in_layer(&self.operation).at(&self.path))
-    }
-}
-
-/// The layer, as errors name it.
-impl fmt::Display for Operation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Convolution(convolution) => convolution.fmt(f),
-            Self::Product(product) => product.fmt(f),
-            Self::Normalization(normalization) => normalization.fmt(f),
+    pub(crate) fn run(self, form: Form) -> Result<Value> {
+        match self.stage.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Stage::Waiting(work) => work.run(form, &self.path),
+            Stage::Done(result) => result,
         }
+    }
+
+    /// Runs it the first time it is asked; everybody who shares it gets the same numbers, in the form that was
+    /// asked for first.
+    pub(crate) fn run_once(&self, form: Form) -> Result<Value> {
+        let mut stage = self.stage();
+        let unfinished = Stage::Done(Err(Error::msg("the kernel of this layer panicked").at(&self.path)));
+        let result = match std::mem::replace(&mut *stage, unfinished) {
+            Stage::Waiting(work) => work.run(form, &self.path),
+            Stage::Done(result) => result,
+        };
+        *stage = Stage::Done(result.clone());
+        result
+    }
+
+    fn stage(&self) -> MutexGuard<'_, Stage> {
+        self.stage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// What one launch computes, as traces name it: `conv2d + bias + relu`.
 impl fmt::Display for Deferred {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Epilogue { shift, residual, activation, .. } = &self.epilogue;
-        f.write_str(match &self.operation {
-            Operation::Convolution(convolution) => convolution.name(),
-            Operation::Product(_) => "linear",
-            Operation::Normalization(_) => "batch_norm",
-        })?;
-        match (self.affine, shift) {
-            (true, _) => f.write_str(" + batch_norm")?,
-            (false, Some(_)) => f.write_str(" + bias")?,
-            (false, None) => {}
-        }
-        if residual.is_some() {
-            f.write_str(" + residual")?;
-        }
-        match activation {
-            Activation::Identity => Ok(()),
-            activation => write!(f, " + {}", activation.name()),
+        match &*self.stage() {
+            Stage::Waiting(work) => work.fmt(f),
+            Stage::Done(_) => f.write_str("done"),
         }
     }
 }

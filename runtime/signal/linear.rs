@@ -7,6 +7,7 @@ use candle_core::{Result, Tensor};
 use crate::kernels::activation;
 use crate::kernels::conv::Epilogue;
 use crate::kernels::empty::nothing;
+use crate::kernels::linear;
 
 /// `input · weightᵀ` for an input `[…, in_features]` and a weight `[out_features, in_features]`.
 pub(crate) struct Product {
@@ -22,7 +23,12 @@ impl Product {
             let operands = [Some(&self.input), Some(&self.weight), epilogue.shift.as_ref()];
             return nothing(&operands.into_iter().flatten().collect::<Vec<_>>(), shape);
         }
-        let mut output = self.product(shape)?;
+        let operands = [&self.input, &self.weight].into_iter().chain(&epilogue.shift);
+        if linear::takes(operands) {
+            let (weight, bias) = (&self.weight, epilogue.shift.as_ref());
+            return linear::linear(&self.rows()?, weight, bias, epilogue.activation)?.reshape(shape);
+        }
+        let mut output = self.rows()?.matmul(&self.weight.t()?)?.reshape(shape)?;
         if let Some(bias) = &epilogue.shift {
             output = output.broadcast_add(bias)?;
         }
@@ -38,10 +44,10 @@ impl Product {
         Ok(shape)
     }
 
-    /// One matrix product over all leading dimensions.
-    fn product(&self, shape: Vec<usize>) -> Result<Tensor> {
-        let rows = shape.iter().rev().skip(1).product::<usize>();
-        self.input.reshape((rows, self.weight.dim(1)?))?.matmul(&self.weight.t()?)?.reshape(shape)
+    /// The input as one matrix `[rows, in_features]` of all leading dimensions.
+    fn rows(&self) -> Result<Tensor> {
+        let rows = self.input.dims().iter().rev().skip(1).product::<usize>();
+        self.input.reshape((rows, self.weight.dim(1)?))
     }
 }
 

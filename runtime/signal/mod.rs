@@ -1,6 +1,7 @@
 //! The value that flows through a network: a tensor, a convolution that waits for what follows it, or
 //! the first error.
 
+mod blocked;
 mod convolution;
 mod deferred;
 mod linear;
@@ -8,36 +9,43 @@ mod methods;
 mod normalization;
 mod operators;
 mod outcome;
+mod value;
+mod work;
 
-pub(crate) use convolution::{Convolution, conv_label};
+pub(crate) use blocked::{alike, reads_planes, takes_blocks};
+pub(crate) use convolution::{Convolution, conv_label, is_plain};
 pub(crate) use deferred::{Deferred, Step};
 pub(crate) use linear::Product;
 pub(crate) use normalization::Normalization;
 pub use outcome::{Finish, Outcome};
+pub(crate) use value::{Form, Value};
 
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Shape, Tensor};
 
+use crate::kernels::blocked::Image;
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 
 /// What layers take and return.
 ///
 /// A signal is *ready* (a tensor), *deferred* (a convolution or linear layer that has not run, with the
-/// bias, batch norm, residual and activation collected so far) or *failed* (the first error, with the
-/// path of the layer it came from). An operation that holds the only reference to a deferred signal
+/// bias, batch norm, residual and activation collected so far), *blocked* (the result of one in the kernels'
+/// own layout, as long as the next layer reads that) or *failed* (the first error, with the path of the layer
+/// it came from). An operation that holds the only reference to a deferred signal
 /// extends it; where somebody else holds one too, it is run once and both share the result. A failed
 /// signal passes through every operation, so that a forward pass needs no `?`.
 #[derive(Clone)]
 pub struct Signal(State);
 
-/// Two more states are to come: a blocked one (the kernels' own memory layout) and a symbolic one (a
-/// shape alone). Code outside this folder therefore asks a signal for its shape or its tensor only.
+/// One more state is to come: a symbolic one (a shape alone). Code outside this folder therefore asks a signal
+/// for its shape, its tensor or its image only.
 #[derive(Clone)]
 enum State {
     Ready(Tensor),
     Deferred(Arc<Deferred>),
+    Blocked(Arc<Image>),
     Failed(Error),
 }
 
@@ -52,7 +60,10 @@ impl Signal {
     }
 
     pub(crate) fn deferred(deferred: Deferred) -> Self {
-        if scope::fusion() { Self(State::Deferred(Arc::new(deferred))) } else { deferred.run().into() }
+        match scope::fusion() {
+            true => Self(State::Deferred(Arc::new(deferred))),
+            false => deferred.run(Form::Planes).and_then(|value| Ok(value.tensor()?)).into(),
+        }
     }
 
     /// The error, where the signal failed.
@@ -65,22 +76,24 @@ impl Signal {
 
     /// The tensor; runs what was deferred.
     pub fn into_tensor(self) -> Result<Tensor> {
-        match self.0 {
-            State::Ready(tensor) => Ok(tensor),
-            State::Failed(error) => Err(error),
-            State::Deferred(deferred) => match Arc::try_unwrap(deferred) {
-                Ok(alone) => alone.run(),
-                Err(shared) => shared.run_once(),
-            },
-        }
+        Ok(self.into_value(Form::Planes)?.tensor()?)
     }
 
     /// The tensor; what was deferred is run once, however many ask.
     pub fn tensor(&self) -> Result<Tensor> {
-        match &self.0 {
-            State::Ready(tensor) => Ok(tensor.clone()),
-            State::Failed(error) => Err(error.clone()),
-            State::Deferred(deferred) => deferred.run_once(),
+        self.clone().into_tensor()
+    }
+
+    /// The numbers; runs what was deferred, into the form that is asked for if it can.
+    fn into_value(self, form: Form) -> Result<Value> {
+        match self.0 {
+            State::Ready(tensor) => Ok(Value::Tensor(tensor)),
+            State::Blocked(image) => Ok(Value::Blocked(image)),
+            State::Failed(error) => Err(error),
+            State::Deferred(deferred) => match Arc::try_unwrap(deferred) {
+                Ok(alone) => alone.run(form),
+                Err(shared) => shared.run_once(form),
+            },
         }
     }
 
@@ -89,6 +102,7 @@ impl Signal {
         match &self.0 {
             State::Ready(tensor) => Ok(tensor.shape()),
             State::Deferred(deferred) => Ok(deferred.shape()),
+            State::Blocked(image) => Ok(image.shape()),
             State::Failed(error) => Err(error.clone()),
         }
     }
@@ -109,18 +123,19 @@ impl Signal {
     }
 
     pub fn dtype(&self) -> Result<DType> {
-        self.probe().map(Tensor::dtype)
+        match &self.0 {
+            State::Ready(tensor) => Ok(tensor.dtype()),
+            State::Deferred(deferred) => Ok(deferred.dtype()),
+            State::Blocked(_) => Ok(DType::F32),
+            State::Failed(error) => Err(error.clone()),
+        }
     }
 
     pub fn device(&self) -> Result<Device> {
-        self.probe().map(|tensor| tensor.device().clone())
-    }
-
-    /// A tensor at hand that has this signal's dtype and device.
-    fn probe(&self) -> Result<&Tensor> {
         match &self.0 {
-            State::Ready(tensor) => Ok(tensor),
-            State::Deferred(deferred) => Ok(deferred.input()),
+            State::Ready(tensor) => Ok(tensor.device().clone()),
+            State::Deferred(deferred) => Ok(deferred.device().clone()),
+            State::Blocked(_) => Ok(Device::Cpu),
             State::Failed(error) => Err(error.clone()),
         }
     }
@@ -129,12 +144,14 @@ impl Signal {
     /// has to be run first.
     pub(crate) fn fuse(self, step: Step) -> Result<Self, (Self, Step)> {
         let State::Deferred(mut deferred) = self.0 else { return Err((self, step)) };
-        match Arc::get_mut(&mut deferred) {
-            Some(alone) if alone.takes(&step) => match alone.extend(step) {
-                Ok(()) => Ok(Self(State::Deferred(deferred))),
-                Err(error) => Ok(Self::fail(error)),
-            },
-            _ => Err((Self(State::Deferred(deferred)), step)),
+        let taken = match Arc::get_mut(&mut deferred) {
+            Some(alone) => alone.extend(step),
+            None => Err(step),
+        };
+        match taken {
+            Ok(Ok(())) => Ok(Self(State::Deferred(deferred))),
+            Ok(Err(error)) => Ok(Self::fail(error)),
+            Err(step) => Err((Self(State::Deferred(deferred)), step)),
         }
     }
 
@@ -172,6 +189,15 @@ impl From<Tensor> for Signal {
     }
 }
 
+impl From<Value> for Signal {
+    fn from(value: Value) -> Self {
+        Self(match value {
+            Value::Tensor(tensor) => State::Ready(tensor),
+            Value::Blocked(image) => State::Blocked(image),
+        })
+    }
+}
+
 impl From<&Tensor> for Signal {
     fn from(tensor: &Tensor) -> Self {
         Self(State::Ready(tensor.clone()))
@@ -195,6 +221,7 @@ impl std::fmt::Debug for Signal {
         match &self.0 {
             State::Ready(tensor) => write!(f, "Signal::Ready({:?})", tensor.dims()),
             State::Deferred(deferred) => write!(f, "Signal::Deferred({deferred})"),
+            State::Blocked(image) => write!(f, "Signal::Blocked({:?})", image.dims()),
             State::Failed(error) => write!(f, "Signal::Failed({error})"),
         }
     }

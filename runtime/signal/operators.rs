@@ -4,7 +4,9 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use candle_core::Tensor;
 
-use super::{Signal, Step};
+use super::{Signal, Step, Value};
+use crate::kernels::blocked;
+use crate::scope::{self, Path};
 use crate::{Error, Result};
 
 /// Adds; a convolution that waits takes the other operand as its residual.
@@ -12,9 +14,15 @@ fn add(a: Signal, b: Signal) -> Signal {
     let (waiting, other) = match (a.shape(), b.shape()) {
         (Ok(_), Ok(shape)) if a.takes_residual(shape) => (a, b),
         (Ok(shape), Ok(_)) if b.takes_residual(shape) => (b, a),
-        _ => return broadcast("add", a, b, Tensor::broadcast_add),
+        _ => {
+            return add_images(&a, &b).unwrap_or_else(|| broadcast("add", a, b, Tensor::broadcast_add));
+        }
     };
-    let residual = match other.into_tensor() {
+    let residual = match waiting.is_blocked() {
+        true => other.into_blocks(),
+        false => other.into_tensor().map(Value::Tensor),
+    };
+    let residual = match residual {
         Ok(residual) => residual,
         Err(error) => return Signal::fail(error),
     };
@@ -25,6 +33,21 @@ fn add(a: Signal, b: Signal) -> Signal {
         }
         Err((signal, _)) => signal,
     }
+}
+
+/// The sum of two images of one shape; none where they are no such.
+fn add_images(a: &Signal, b: &Signal) -> Option<Signal> {
+    let alike = a.dims().ok()? == b.dims().ok()?;
+    if !(alike && (a.is_blocked() && b.can_block() || b.is_blocked() && a.can_block())) {
+        return None;
+    }
+    let (Value::Blocked(a), Value::Blocked(b)) =
+        (a.clone().into_blocks().ok()?, b.clone().into_blocks().ok()?)
+    else {
+        return None;
+    };
+    scope::launched(Path::current, || "add".to_string());
+    Some(blocked::add(&a, &b).map_or_else(Signal::fail, Signal::image))
 }
 
 /// A binary operation on tensors of shapes that broadcast to one another.

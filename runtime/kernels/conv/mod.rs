@@ -18,10 +18,11 @@ mod transposed;
 pub mod winograd;
 
 pub(crate) use axes::Axes;
-pub use cpu::PackedCache;
 #[doc(hidden)]
 pub use cpu::Way;
-use cpu::{Packing, Question, Stored};
+pub(super) use cpu::activate;
+pub use cpu::{PackedCache, Packing};
+use cpu::{Question, Stored};
 pub use geometry::ConvGeometry;
 pub use shape::ConvShape;
 pub use transposed::{TransposeGeometry, conv_transpose2d};

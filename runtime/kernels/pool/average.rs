@@ -42,7 +42,7 @@ pub fn avg_pool2d(
     average(x, windows(geometry, input, count_include_pad, divisor_override)?)
 }
 
-pub(super) fn windows(
+pub(in crate::kernels) fn windows(
     geometry: &PoolGeometry,
     input: [usize; 2],
     count_include_pad: bool,
@@ -78,14 +78,14 @@ pub(super) fn windows(
 pub fn adaptive_avg_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tensor> {
     const NAME: &str = "adaptive_avg_pool2d";
     let input = input_size(NAME, x)?;
-    let output = adaptive_size(NAME, x, input, size)?;
+    let output = adaptive_size(NAME, x.dims(), input, size)?;
     if runs_on(x.device()) {
         return cuda::pool(x, [input, output], None, Kind::Average(Divisor::Elements));
     }
     average(x, adaptive_windows(input, output))
 }
 
-pub(super) fn adaptive_windows(input: [usize; 2], output: [usize; 2]) -> Windows {
+pub(in crate::kernels) fn adaptive_windows(input: [usize; 2], output: [usize; 2]) -> Windows {
     let [rows, columns] = [0, 1].map(|axis| -> Vec<Window> {
         adaptive_ranges(input[axis], output[axis])
             .map(|inside| Window { count: inside.len(), inside })
@@ -95,13 +95,13 @@ pub(super) fn adaptive_windows(input: [usize; 2], output: [usize; 2]) -> Windows
 }
 
 /// What one output sees along one axis, and how many elements that counts as.
-pub(super) struct Window {
+pub(in crate::kernels) struct Window {
     pub inside: Range<usize>,
     pub count: usize,
 }
 
 /// The windows of every output row and column.
-pub(super) struct Windows {
+pub(in crate::kernels) struct Windows {
     pub rows: Vec<Window>,
     pub columns: Vec<Window>,
     pub input: [usize; 2],

@@ -1,7 +1,7 @@
 //! What a pooling window does to its input's size, and what each output sees of the input.
 
 use crate::kernels::planes::check_size;
-use candle_core::{Result, Tensor, bail};
+use candle_core::{Result, bail};
 use std::iter::StepBy;
 use std::ops::Range;
 
@@ -19,7 +19,7 @@ pub struct PoolGeometry<const AXES: usize = 2> {
 }
 
 /// The positions of the input that one output sees along an axis.
-pub(super) type Taps = StepBy<Range<usize>>;
+pub(in crate::kernels) type Taps = StepBy<Range<usize>>;
 
 impl<const AXES: usize> PoolGeometry<AXES> {
     /// Windows side by side, as PyTorch's defaults: the stride is the kernel, no padding.
@@ -65,7 +65,7 @@ impl<const AXES: usize> PoolGeometry<AXES> {
     }
 
     /// What each of `outputs` sees of the positions `0..input` of one axis.
-    pub(super) fn taps(&self, axis: usize, input: usize, outputs: usize) -> Vec<Taps> {
+    pub(in crate::kernels) fn taps(&self, axis: usize, input: usize, outputs: usize) -> Vec<Taps> {
         let (dilation, padding) = (self.dilation[axis], self.padding[axis]);
         let reach = dilation.saturating_mul(self.kernel[axis] - 1).saturating_add(1);
         let taps = |output: usize| {
@@ -95,10 +95,10 @@ impl PoolGeometry<1> {
     }
 }
 
-/// The extents of an adaptive pooling's output: those of `size`, and of the input where it names none.
-pub(super) fn adaptive_size(
+/// The extents of an adaptive pooling's output for an input of shape `dims`: those of `size`, and of the input where it names none.
+pub(in crate::kernels) fn adaptive_size(
     op: &str,
-    x: &Tensor,
+    dims: &[usize],
     input: [usize; 2],
     size: [Option<usize>; 2],
 ) -> Result<[usize; 2]> {
@@ -106,12 +106,15 @@ pub(super) fn adaptive_size(
         bail!("{op}: expected an output of 1 or more on each axis, got {size:?}");
     }
     let output = [0, 1].map(|axis| size[axis].unwrap_or(input[axis]));
-    check_size(op, x, output)?;
+    check_size(op, dims, output)?;
     Ok(output)
 }
 
 /// As many windows as there are outputs, as even as can be, over the positions `0..input`; neighbours may
 /// share a position.
-pub(super) fn adaptive_ranges(input: usize, outputs: usize) -> impl Iterator<Item = Range<usize>> {
+pub(in crate::kernels) fn adaptive_ranges(
+    input: usize,
+    outputs: usize,
+) -> impl Iterator<Item = Range<usize>> {
     (0..outputs).map(move |output| output * input / outputs..((output + 1) * input).div_ceil(outputs))
 }

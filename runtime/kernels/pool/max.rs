@@ -39,7 +39,7 @@ pub fn max_pool2d(x: &Tensor, geometry: &PoolGeometry) -> Result<Tensor> {
 pub fn adaptive_max_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tensor> {
     const NAME: &str = "adaptive_max_pool2d";
     let input = input_size(NAME, x)?;
-    let output = adaptive_size(NAME, x, input, size)?;
+    let output = adaptive_size(NAME, x.dims(), input, size)?;
     if runs_on(x.device()) {
         return cuda::pool(x, [input, output], None, Kind::Max);
     }

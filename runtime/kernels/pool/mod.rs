@@ -9,7 +9,9 @@ mod line;
 mod max;
 mod neighbours;
 
+pub(in crate::kernels) use average::{Window, Windows, adaptive_windows, windows};
 pub use average::{adaptive_avg_pool2d, avg_pool2d};
 pub use geometry::PoolGeometry;
+pub(in crate::kernels) use geometry::{Taps, adaptive_ranges, adaptive_size};
 pub use line::{adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, max_pool1d};
 pub use max::{adaptive_max_pool2d, max_pool2d};

@@ -57,7 +57,7 @@ impl<const AXES: usize> Resampling<AXES> {
 pub fn resample2d(x: &Tensor, resampling: &Resampling) -> Result<Tensor> {
     let input = input_size(NAME, x)?;
     resampling.check()?;
-    check_size(NAME, x, resampling.output)?;
+    check_size(NAME, x.dims(), resampling.output)?;
     let Resampling { filter, output, scale, align_corners } = *resampling;
     let [rows, columns] = [0, 1].map(|axis| {
         let axis = Axis { input: input[axis], output: output[axis], scale: scale[axis], align_corners };

@@ -39,6 +39,11 @@ pub fn available() -> Vec<Isa> {
 }
 
 impl Isa {
+    /// The `f32`s of a vector.
+    pub fn lanes(self) -> usize {
+        dispatch_to(self, Lanes)
+    }
+
     fn is_available(self) -> bool {
         match self {
             Self::Portable => true,
@@ -91,6 +96,18 @@ pub trait Kernel {
     type Output;
     /// Must be `#[inline(always)]`, as must be everything it calls in its inner loops.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
+}
+
+/// Counts the lanes of a vector.
+struct Lanes;
+
+impl Kernel for Lanes {
+    type Output = usize;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> usize {
+        S::LANES
+    }
 }
 
 /// Runs `kernel` with `isa`, or with the portable path where the machine lacks it.
@@ -194,6 +211,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn max(self, bound: Self::V, value: Self::V) -> Self::V;
     /// The smaller of a bound and a value; NaN where `value` is NaN.
     fn min(self, bound: Self::V, value: Self::V) -> Self::V;
+    /// The lanes of the mask as they are, zero in all others.
+    fn keep(self, v: Self::V, mask: Self::Mask) -> Self::V;
     /// The sum of all lanes, in a fixed order.
     fn sum(self, v: Self::V) -> f32;
 

@@ -49,6 +49,10 @@ impl Simd for Portable {
         std::array::from_fn(|i| if inside(i) { unsafe { *from.wrapping_add(i) } } else { 0. })
     }
     #[inline(always)]
+    fn keep(self, v: Self::V, [first, end]: Self::Mask) -> Self::V {
+        std::array::from_fn(|i| if first <= i && i < end { v[i] } else { 0. })
+    }
+    #[inline(always)]
     fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
         let all = |i: usize| if i < 8 { a[i] } else { b[i - 8] };
         [std::array::from_fn(|i| all(2 * i)), std::array::from_fn(|i| all(2 * i + 1))]

@@ -54,6 +54,10 @@ impl Simd for Avx2 {
         unsafe { _mm256_maskload_ps(from, mask) }
     }
     #[inline(always)]
+    fn keep(self, v: Self::V, mask: Self::Mask) -> Self::V {
+        unsafe { _mm256_and_ps(v, _mm256_castsi256_ps(mask)) }
+    }
+    #[inline(always)]
     fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
         // Pairs of each half of `a` and `b` in turn, then the pairs in order.
         let order =
@@ -181,6 +185,10 @@ impl Simd for Avx512 {
     #[inline(always)]
     unsafe fn load_masked(self, from: *const f32, mask: Self::Mask) -> Self::V {
         unsafe { _mm512_maskz_loadu_ps(mask, from) }
+    }
+    #[inline(always)]
+    fn keep(self, v: Self::V, mask: Self::Mask) -> Self::V {
+        unsafe { _mm512_maskz_mov_ps(mask, v) }
     }
     #[inline(always)]
     fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {

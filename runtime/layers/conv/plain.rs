@@ -4,11 +4,11 @@ use candle_core::{Shape, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{Arguments, at_least_one, batched, extra, input_sizes, operands, unless};
-use crate::kernels::conv::{Axes, ConvGeometry};
+use crate::kernels::conv::{Axes, ConvGeometry, ConvShape};
 use crate::kernels::pad::{self, PadMode};
 use crate::layers::pair::{Padding, Pair};
 use crate::layers::weight::Weight;
-use crate::signal::{Convolution, Deferred, Signal, conv_label};
+use crate::signal::{Convolution, Deferred, Signal, Value, conv_label, reads_planes, takes_blocks};
 use crate::{Error, Result};
 
 /// How a convolution moves over its input, per axis `[height, width]`.
@@ -125,14 +125,32 @@ impl Plain {
     fn defer(&self, x: Signal) -> Result<Signal> {
         let shape = self.output_shape(x.dims()?).map_err(|error| error.in_layer(self.label()))?;
         let (x, geometry) = self.pad(x);
+        let (input, blocked) = self.operand(x, &geometry)?;
         let convolution = Convolution {
             axes: self.axes,
-            input: x.into_tensor()?,
+            input,
             weight: self.weight.kernel().clone(),
             geometry,
             packed: self.weight.packed(),
+            blocked,
         };
         Ok(Signal::deferred(Deferred::convolution(convolution, self.bias.clone(), shape)))
+    }
+
+    /// The input, in blocks where it is so and this convolution reads them; and its sizes, where it may run
+    /// into blocks.
+    fn operand(&self, x: Signal, geometry: &ConvGeometry) -> Result<(Value, Option<ConvShape>)> {
+        let weight = self.weight.kernel();
+        if self.axes == Axes::Two && takes_blocks(weight, self.bias.as_ref(), self.weight.packed().as_deref())
+        {
+            let shape = ConvShape::new(x.dims()?, weight.dims(), geometry)?;
+            if x.feeds_blocked(&shape) {
+                let input = x.into_blocks()?;
+                let blocked = (input.is_blocked() || reads_planes(&shape)).then_some(shape);
+                return Ok((input, blocked));
+            }
+        }
+        Ok((Value::Tensor(x.into_tensor()?), None))
     }
 
     /// The input with the padding that is not zeros, and the geometry with the padding that is.

@@ -94,32 +94,20 @@ impl Channels {
 
     /// Normalises by the running statistics, inside the kernel of a convolution before it.
     pub fn evaluate(&self, x: Signal, running: &Running) -> Signal {
-        let (scale, shift) = match self.affine_map(running) {
-            Ok(map) => map,
+        let statistics = [&running.mean, &running.var];
+        let folded = norm::batch_norm_fold(statistics, self.affine.as_ref(), self.settings.eps);
+        let (scale, shift) = match folded {
+            Ok(folded) => folded,
             Err(error) => return Signal::fail(error),
         };
-        x.fuse(Step::Affine { scale, shift }).unwrap_or_else(|(x, _)| {
+        x.fuse(Step::Affine { scale, shift }).unwrap_or_else(|(x, step)| {
             let (weight, bias) = self.parameters();
-            x.apply("batch_norm", |x| {
-                norm::batch_norm_eval(&x, &running.mean, &running.var, weight, bias, self.settings.eps)
+            x.norm_of_image(step).unwrap_or_else(|x| {
+                x.apply("batch_norm", |x| {
+                    norm::batch_norm_eval(&x, &running.mean, &running.var, weight, bias, self.settings.eps)
+                })
             })
         })
-    }
-
-    /// `y = x * scale[c] + shift[c]` by the running statistics.
-    fn affine_map(&self, running: &Running) -> candle_core::Result<(Tensor, Tensor)> {
-        let inverse = (&running.var + self.settings.eps)?.sqrt()?.recip()?;
-        match &self.affine {
-            Some((weight, bias)) => {
-                let scale = (weight * inverse)?;
-                let shift = (bias - (&running.mean * &scale)?)?;
-                Ok((scale, shift))
-            }
-            None => {
-                let shift = (&running.mean * &inverse)?.neg()?;
-                Ok((inverse, shift))
-            }
-        }
     }
 
     /// What stands between the parentheses when the layer is printed.

@@ -72,7 +72,7 @@ impl<T: Real> Scalars<T> {
 
 /// The activation of a vector of sums.
 #[inline(always)]
-pub(in crate::kernels::conv) fn activate<S: Simd>(simd: S, activation: Activation, x: S::V) -> S::V {
+pub(crate) fn activate<S: Simd>(simd: S, activation: Activation, x: S::V) -> S::V {
     let between = |x| simd.min(simd.splat(6.), simd.max(simd.zero(), x));
     match activation {
         Activation::Identity => x,

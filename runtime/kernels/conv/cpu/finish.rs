@@ -21,6 +21,16 @@ pub(super) struct Finish<'a> {
 unsafe impl Send for Finish<'_> {}
 unsafe impl Sync for Finish<'_> {}
 
+/// The bounds that are all an activation does to a number.
+pub(crate) fn bounds(activation: Activation) -> Option<[f32; 2]> {
+    match activation {
+        Activation::Identity => Some([f32::NEG_INFINITY, f32::INFINITY]),
+        Activation::Relu => Some([0., f32::INFINITY]),
+        Activation::Relu6 => Some([0., 6.]),
+        _ => None,
+    }
+}
+
 /// What the sums of one channel go through in registers: `sum · scale + shift`, plus the residual, within
 /// bounds. An activation that is more than bounds comes after it, where the results are stored.
 #[derive(Clone, Copy)]
@@ -73,14 +83,8 @@ impl<'a> Finish<'a> {
         }
     }
 
-    /// The bounds that are all the activation does to a number.
     fn bounds(&self) -> Option<[f32; 2]> {
-        match self.activation {
-            Activation::Identity => Some([f32::NEG_INFINITY, f32::INFINITY]),
-            Activation::Relu => Some([0., f32::INFINITY]),
-            Activation::Relu6 => Some([0., 6.]),
-            _ => None,
-        }
+        bounds(self.activation)
     }
 
     /// Whether the activation is no more than bounds.

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 const SHARE: usize = 1 << 16;
 
 /// Whether no value is infinite or NaN.
-pub(in crate::kernels::conv) fn is_finite(values: &[f32], isa: Isa) -> bool {
+pub(crate) fn is_finite(values: &[f32], isa: Isa) -> bool {
     match values.len() {
         0..=SHARE => simd::dispatch_to(isa, Finite(values)),
         _ => values.par_chunks(SHARE).all(|values| simd::dispatch_to(isa, Finite(values))),

@@ -7,18 +7,20 @@ mod choice;
 mod depthwise;
 mod dilated;
 mod direct;
-pub(super) mod epilogue;
-mod finish;
+pub(crate) mod epilogue;
+pub(crate) mod finish;
 mod finite;
 mod operand;
 mod packed;
 mod pixels;
 mod portable;
 mod scratch;
-mod winograd;
+pub(crate) mod winograd;
 
 pub use choice::{Question, Way};
+pub(in crate::kernels) use epilogue::activate;
 pub use operand::{Operand, Operands};
+pub(crate) use packed::{Form, Planned};
 pub use packed::{PackedCache, Packing};
 
 use super::{ConvShape, Epilogue};
@@ -27,7 +29,7 @@ use crate::kernels::simd::Isa;
 use candle_core::backend::BackendStorage;
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
-pub(super) use finite::is_finite;
+pub(crate) use finite::is_finite;
 use half::{bf16, f16};
 use operand::Call;
 pub(super) use operand::Values;
@@ -45,7 +47,7 @@ pub(super) fn conv2d(
     packed: Option<&PackedCache>,
     isa: Isa,
 ) -> Result<Tensor> {
-    let packing = packed.map(|cache| Packing { cache, weight: weight.id(), way: None });
+    let packing = packed.map(|cache| Packing::new(cache, weight.id()));
     conv2d_by(input, weight, shape, epilogue, packing, isa)
 }
 

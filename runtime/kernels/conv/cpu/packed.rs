@@ -2,13 +2,14 @@
 
 use super::Way;
 use super::direct::Words;
+use crate::kernels::blocked::Arena;
 use crate::kernels::conv::ConvShape;
 use crate::kernels::conv::winograd::Tile;
 use crate::kernels::simd::Isa;
 use candle_core::TensorId;
 use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The packed form of an immutable weight, and the plan of the last call, which a layer keeps between its
 /// calls.
@@ -20,11 +21,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct PackedCache {
     weight: Slot<(TensorId, Form)>,
     plan: Slot<PlanKey>,
+    /// Where the layer's results lie; kept, because an arena lives as long as a layer that uses it.
+    arena: OnceLock<Arc<Arena>>,
 }
 
-/// What a plan depends on: the shape, the instruction set, the number of threads, what a tile holds, and whether
-/// there is one.
-pub(super) type PlanKey = (ConvShape, Isa, usize, Words, bool);
+impl PackedCache {
+    pub(crate) fn arena(&self) -> Arc<Arena> {
+        self.arena.get_or_init(Arena::shared).clone()
+    }
+}
+
+/// What a plan depends on: the shape, the instruction set, the number of threads, and the kernel.
+pub(crate) type PlanKey = (ConvShape, Isa, usize, Planned);
+
+/// Which kernel a plan is of.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Planned {
+    /// Of tiles of such words, or of pixels where they lie.
+    Direct { words: Words, in_place: bool },
+    /// Into blocks, from planes or from blocks.
+    Blocked { planes: bool },
+}
 
 /// A value that is kept until another key is asked for.
 struct Slot<K>(Mutex<Option<(K, Kept)>>);
@@ -36,6 +53,11 @@ type Kept = Arc<dyn Any + Send + Sync>;
 pub enum Form {
     /// Of the direct kernel: in each group blocks of output channels, chunks of input channels.
     Blocked { groups: usize, block: usize, chunk: usize, pairs: bool },
+    /// Of the direct kernel for blocked activations: vectors of output channels, chunks and blocks of input
+    /// channels.
+    Lanes { lanes: usize, block: usize, chunk: usize },
+    /// Of the depthwise kernel for blocked activations.
+    Depthwise { lanes: usize },
     /// Of Winograd's kernel: transformed.
     Winograd { tile: Tile },
 }
@@ -84,13 +106,18 @@ pub struct Packing<'a> {
 }
 
 impl<'a> Packing<'a> {
+    /// For a weight that nobody writes to.
+    pub fn new(cache: &'a PackedCache, weight: TensorId) -> Self {
+        Self { cache, weight, way: None }
+    }
+
     /// Of the way that is asked for.
     pub fn by(way: Way, cache: &'a PackedCache, weight: TensorId) -> Self {
         Self { cache, weight, way: Some(way) }
     }
 
     /// The kept form of the weight, or else what `pack` makes, kept where there is a cache.
-    pub(super) fn get<T: Any + Send + Sync>(
+    pub(crate) fn get<T: Any + Send + Sync>(
         packing: Option<Self>,
         form: Form,
         pack: impl FnOnce() -> T,
@@ -102,7 +129,7 @@ impl<'a> Packing<'a> {
     }
 
     /// The kept plan for `key`, or else what `make` makes, kept where there is a cache.
-    pub(super) fn plan<T: Any + Send + Sync>(
+    pub(crate) fn plan<T: Any + Send + Sync>(
         packing: Option<Self>,
         key: PlanKey,
         make: impl FnOnce() -> T,

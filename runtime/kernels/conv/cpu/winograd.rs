@@ -8,6 +8,7 @@ use crate::kernels::conv::ConvShape;
 use crate::kernels::conv::winograd::{self, Epilogue, PackedWinograd, Shape, Tile};
 use crate::kernels::simd::Isa;
 use candle_core::Result;
+use std::sync::Arc;
 
 /// Writes the output `[batch, out_channels, height, width]`, unless an operand is not finite: the transforms would
 /// spread an infinity or NaN over the whole tile.
@@ -22,11 +23,7 @@ pub(super) fn conv2d(
     if !call.input.is_finite(isa) {
         return Ok(false);
     }
-    let packed = Packing::get(packing, Form::Winograd { tile }, || {
-        let ConvShape { in_channels, out_channels, .. } = *shape;
-        let finite = call.weight.is_finite(isa);
-        finite.then(|| PackedWinograd::new(&call.weight.widened(), out_channels, in_channels, tile))
-    });
+    let packed = packed(shape, tile, call.weight, packing, isa);
     let Some(packed) = &*packed else { return Ok(false) };
     match &Phases::of(shape) {
         // SAFETY: the output is as the shape says.
@@ -41,7 +38,22 @@ pub(super) fn conv2d(
     Ok(true)
 }
 
-fn sizes(shape: &ConvShape) -> Shape {
+/// The transformed weight, or `None` where it is not finite.
+pub(crate) fn packed(
+    shape: &ConvShape,
+    tile: Tile,
+    weight: Pixels<'_>,
+    packing: Option<Packing<'_>>,
+    isa: Isa,
+) -> Arc<Option<PackedWinograd>> {
+    Packing::get(packing, Form::Winograd { tile }, || {
+        let ConvShape { in_channels, out_channels, .. } = *shape;
+        let finite = weight.is_finite(isa);
+        finite.then(|| PackedWinograd::new(&weight.widened(), out_channels, in_channels, tile))
+    })
+}
+
+pub(crate) fn sizes(shape: &ConvShape) -> Shape {
     let ConvShape { batch, in_channels, out_channels, input, .. } = *shape;
     Shape { batch, in_channels, out_channels, input, padding: shape.geometry.padding }
 }

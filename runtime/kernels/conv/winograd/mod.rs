@@ -14,11 +14,12 @@
 //! infinity or NaN in one of them makes the whole tile NaN, where the definition confines it to the
 //! outputs whose kernel covers it; and an infinity becomes a NaN.
 
+mod blocked;
 mod gemm;
 mod grid;
 mod pack;
 mod scheme;
-mod scratch;
+pub(crate) mod scratch;
 mod strip;
 mod transform;
 pub(super) mod transpose;
@@ -35,6 +36,7 @@ pub(super) use gemm::prefetch;
 use grid::Grid;
 use scheme::{F2, F4, F6, Strided2, Strided4};
 use std::mem::MaybeUninit;
+use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) use transform::strip_tiles;
 pub(super) use work::BLOCK_TILES;
 use work::Work;
@@ -79,6 +81,11 @@ struct Operands<'a> {
     packed: &'a PackedWinograd,
     epilogue: Epilogue<'a>,
     output: Output,
+    /// Whether the images keep the channels of a vector together: `[batch, ⌈channels / lanes⌉, height, width,
+    /// lanes]`, zeros in the lanes after the last channel.
+    blocked: bool,
+    /// Whether some sum in a blocked output is not finite.
+    infinite: AtomicBool,
 }
 
 // SAFETY: the input and the residual are only read, and each output belongs to one task.
@@ -116,19 +123,72 @@ pub(super) unsafe fn run_to(
     epilogue: &Epilogue<'_>,
     output: Output,
 ) {
-    let size = shape.output(packed.tile.stride());
-    let grid = Grid::new(shape.batch, size, packed.tile.outputs());
-    let elements = shape.batch * shape.out_channels * size[0] * size[1];
-    // The kernels' bounds all follow from these.
+    check(shape, input, packed, epilogue, elements(shape, packed.tile, 1), 1);
+    start(isa, shape, input, packed, epilogue, output, false);
+}
+
+/// As [`run`], of an input in blocks of as many channels as a vector of `isa` has lanes,
+/// `[batch, ⌈in_channels / lanes⌉, height, width, lanes]`, into such an output, which the residual is like.
+/// Lanes after the last channel become zero.
+///
+/// Returns whether all sums are finite. Where they are not, operands that are not finite may have spread
+/// further than the definition has it: every number of the input that a sum depends on is in it with a factor
+/// that is not zero.
+///
+/// # Panics
+/// Where a slice's length does not fit the shape.
+pub(in crate::kernels) fn run_blocked(
+    isa: Isa,
+    shape: &Shape,
+    input: &[f32],
+    packed: &PackedWinograd,
+    epilogue: &Epilogue<'_>,
+    output: &mut [f32],
+) -> bool {
+    check(shape, input.into(), packed, epilogue, output.len(), isa.lanes());
+    start(isa, shape, input.into(), packed, epilogue, Output::Single(output.as_mut_ptr()), true)
+}
+
+/// The elements of an output whose channels come in blocks of `lanes`.
+fn elements(shape: &Shape, tile: Tile, lanes: usize) -> usize {
+    let [height, width] = shape.output(tile.stride());
+    shape.batch * shape.out_channels.next_multiple_of(lanes) * height * width
+}
+
+/// The kernels' bounds all follow from these: channels come in blocks of `lanes`.
+fn check(
+    shape: &Shape,
+    input: Pixels<'_>,
+    packed: &PackedWinograd,
+    epilogue: &Epilogue<'_>,
+    output: usize,
+    lanes: usize,
+) {
+    let inputs = shape.in_channels.next_multiple_of(lanes);
     assert_eq!([packed.out_channels, packed.in_channels], [shape.out_channels, shape.in_channels]);
-    assert_eq!(input.len(), shape.batch * shape.in_channels * shape.input[0] * shape.input[1]);
-    assert!(epilogue.residual.is_none_or(|r| r.len() == elements));
+    assert_eq!(input.len(), shape.batch * inputs * shape.input[0] * shape.input[1]);
+    assert_eq!(output, elements(shape, packed.tile, lanes));
+    assert!(epilogue.residual.is_none_or(|r| r.len() == output));
     assert!([epilogue.scale, epilogue.shift].into_iter().flatten().all(|x| x.len() == shape.out_channels));
-    if elements == 0 {
-        return;
+}
+
+fn start(
+    isa: Isa,
+    shape: &Shape,
+    input: Pixels<'_>,
+    packed: &PackedWinograd,
+    epilogue: &Epilogue<'_>,
+    output: Output,
+    blocked: bool,
+) -> bool {
+    let tile = packed.tile;
+    let grid = Grid::new(shape.batch, shape.output(tile.stride()), tile.outputs());
+    if grid.count() * shape.out_channels == 0 {
+        return true;
     }
-    let input = input.source();
-    let operands = Operands { shape: *shape, grid, input, packed, epilogue: *epilogue, output };
+    let (input, epilogue) = (input.source(), *epilogue);
+    let infinite = AtomicBool::new(false);
+    let operands = Operands { shape: *shape, grid, input, packed, epilogue, output, blocked, infinite };
     match packed.tile {
         Tile::Two => Work::new(isa, F2, &operands).run(),
         Tile::Four => Work::new(isa, F4, &operands).run(),
@@ -136,4 +196,5 @@ pub(super) unsafe fn run_to(
         Tile::StridedTwo => Work::new(isa, Strided2, &operands).run(),
         Tile::StridedFour => Work::new(isa, Strided4, &operands).run(),
     }
+    !operands.infinite.load(Ordering::Relaxed)
 }

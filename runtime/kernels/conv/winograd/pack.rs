@@ -11,7 +11,21 @@ pub(super) const PANEL: usize = 16;
 /// A cache line of floats.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
-pub(super) struct Line(pub [f32; PANEL]);
+pub(crate) struct Line(pub [f32; PANEL]);
+
+impl Line {
+    pub const ZERO: Self = Self([0.; PANEL]);
+
+    pub fn floats(lines: &[Self]) -> &[f32] {
+        // SAFETY: a line is `PANEL` floats without padding.
+        unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * PANEL) }
+    }
+
+    pub fn floats_mut(lines: &mut [Self]) -> &mut [f32] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * PANEL) }
+    }
+}
 
 /// The size of a tile of outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

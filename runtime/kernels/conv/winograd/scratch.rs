@@ -1,6 +1,7 @@
 //! Working memory that outlives a call: fresh memory costs a page fault for every page of it.
 
-use super::pack::{Line, PANEL};
+pub(crate) use super::pack::Line;
+use super::pack::PANEL;
 use std::cell::RefCell;
 
 thread_local! {
@@ -13,7 +14,7 @@ const KEPT: usize = 64 << 20;
 /// Calls `f` with `lines` cache lines of memory, of any content.
 ///
 /// It may call this again, also by way of another task that its thread takes up while it waits.
-pub(super) fn with_scratch<R>(lines: usize, f: impl FnOnce(&mut [Line]) -> R) -> R {
+pub(crate) fn with_scratch<R>(lines: usize, f: impl FnOnce(&mut [Line]) -> R) -> R {
     let mut scratch = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
     if scratch.len() < lines {
         drop(std::mem::take(&mut scratch));

@@ -27,7 +27,7 @@ pub(super) struct Window {
 impl Window {
     /// The part of the columns `[first, last)` that lies within the image.
     #[inline(always)]
-    fn columns_inside(&self) -> (usize, usize) {
+    pub(super) fn columns_inside(&self) -> (usize, usize) {
         let first = (-self.left).clamp(0, self.cols as isize);
         let last = (self.width as isize - self.left).clamp(first, self.cols as isize);
         (first as usize, last as usize)

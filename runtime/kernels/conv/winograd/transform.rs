@@ -3,6 +3,7 @@
 //! Both work on one strip of `LANES` channels at a time. Columns are transformed for the whole strip,
 //! so that what neighbouring tiles share is transformed once.
 
+use super::blocked;
 use super::gemm::Groups;
 use super::grid::{Grid, Run};
 use super::pack::PANEL;
@@ -62,9 +63,15 @@ pub(super) unsafe fn transform_inputs<S: Simd, F: Scheme<OUT, IN>, const OUT: us
             // SAFETY: the run is inside the grid, so the channel's planes exist; a run has at most
             // `strip_tiles` tiles; `v` covers the run.
             unsafe {
-                let plane = (run.image * in_channels + channel) * height * width;
-                load_strip(simd, &window, operands.input.at(plane), strip);
-                transform_columns::<S, F, OUT, IN>(simd, strip, window.cols);
+                if operands.blocked {
+                    let block = run.image * in_channels.div_ceil(S::LANES) + channel / S::LANES;
+                    let image = operands.input.at(block * height * width * S::LANES);
+                    blocked::transform_columns::<S, F, OUT, IN>(simd, &window, image, strip);
+                } else {
+                    let plane = (run.image * in_channels + channel) * height * width;
+                    load_strip(simd, &window, operands.input.at(plane), strip);
+                    transform_columns::<S, F, OUT, IN>(simd, strip, window.cols);
+                }
                 for tile in 0..run.count {
                     let tile_in_block = run.first - tiles.start + tile;
                     let v_at = groups.offset(tile_in_block, channel, in_channels, S::LANES);
@@ -161,8 +168,13 @@ pub(super) unsafe fn transform_outputs<S: Simd, F: Scheme<OUT, IN>, const OUT: u
                 let m_at = (run.first - tiles.start) * PANEL + channel - first;
                 let m = Products { data: m.data.add(m_at), ..m };
                 combine_rows::<S, F, OUT, IN>(simd, m, run.count, strip);
-                combine_columns::<S, F, OUT, IN>(simd, strip, run.count * OUT, affine);
-                store_run::<S, OUT>(simd, operands, &run, channel..channel + channels, strip);
+                let channels = channel..channel + channels;
+                if operands.blocked {
+                    blocked::combine_columns::<S, F, OUT, IN>(simd, operands, &run, channels, strip, affine);
+                } else {
+                    combine_columns::<S, F, OUT, IN>(simd, strip, run.count * OUT, affine);
+                    store_run::<S, OUT>(simd, operands, &run, channels, strip);
+                }
             }
         }
     }
@@ -170,9 +182,9 @@ pub(super) unsafe fn transform_outputs<S: Simd, F: Scheme<OUT, IN>, const OUT: u
 
 /// A factor and a summand for each of a vector of output channels.
 #[derive(Clone, Copy)]
-struct Affine<V> {
-    scale: V,
-    shift: V,
+pub(super) struct Affine<V> {
+    pub scale: V,
+    pub shift: V,
 }
 
 impl<V> Affine<V> {

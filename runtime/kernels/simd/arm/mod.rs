@@ -74,6 +74,14 @@ impl Simd for Neon {
         unsafe { vld1q_f32(lanes.as_ptr()) }
     }
     #[inline(always)]
+    fn keep(self, v: Self::V, [first, end]: Self::Mask) -> Self::V {
+        let mut lanes = [0.; 4];
+        unsafe { vst1q_f32(lanes.as_mut_ptr(), v) };
+        lanes[..first].fill(0.);
+        lanes[end..].fill(0.);
+        unsafe { vld1q_f32(lanes.as_ptr()) }
+    }
+    #[inline(always)]
     fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
         unsafe { [vuzp1q_f32(a, b), vuzp2q_f32(a, b)] }
     }

@@ -19,7 +19,7 @@ mod words;
 use super::Output;
 use super::finish::Finish;
 use super::operand::Call;
-use super::packed::{Form, Packing};
+use super::packed::{Form, Packing, Planned};
 use crate::kernels::conv::ConvShape;
 use crate::kernels::parallel;
 use crate::kernels::simd::{self, Isa};
@@ -42,7 +42,7 @@ pub(super) fn conv2d(
 ) -> bool {
     let (threads, words) = (rayon::current_num_threads(), Words::of(call.input.stored(), shape, isa));
     let in_place = in_place && words == Words::Singles && can_be_in_place(shape, isa);
-    let key = (*shape, isa, threads, words, in_place);
+    let key = (*shape, isa, threads, Planned::Direct { words, in_place });
     let plan = Packing::plan(packing, key, || Plan::new(shape, isa, threads, words, in_place));
     let Some(plan) = &*plan else { return false };
     let weights = Packing::get(packing, form(plan), || weights::pack(plan, shape, call.weight, isa));

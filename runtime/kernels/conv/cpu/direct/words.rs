@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::kernels::conv::cpu) enum Words {
+pub(crate) enum Words {
     /// Of the input as it is.
     Singles,
     /// Halves, widened.

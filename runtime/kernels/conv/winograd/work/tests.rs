@@ -40,6 +40,9 @@ impl<const N: usize> Simd for Lanes<N> {
         let inside = |i: usize| first <= i && i < end;
         std::array::from_fn(|i| if inside(i) { unsafe { *from.wrapping_add(i) } } else { 0. })
     }
+    fn keep(self, v: Self::V, [first, end]: Self::Mask) -> Self::V {
+        std::array::from_fn(|i| if first <= i && i < end { v[i] } else { 0. })
+    }
     fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
         let all = |i: usize| if i < N { a[i] } else { b[i - N] };
         [std::array::from_fn(|i| all(2 * i)), std::array::from_fn(|i| all(2 * i + 1))]
@@ -114,6 +117,8 @@ fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(scheme: F, tile:
             packed: &packed,
             epilogue,
             output: Output::Single(output.as_mut_ptr()),
+            blocked: false,
+            infinite: false.into(),
         };
         run(&Work::new(Isa::Portable, scheme, &operands));
         output

@@ -1,0 +1,193 @@
+//! Kernels that each see one channel: a vector of channels at a time, tap by tap.
+//!
+//! A tap outside of the image is left out. The columns whose taps all lie within are summed several at once.
+
+use super::finish::{Affine, Finish, Spot};
+use super::{Epilogue, Output, Weight};
+use crate::kernels::conv::ConvShape;
+use crate::kernels::conv::cpu::{Form, Packing};
+use crate::kernels::parallel;
+use crate::kernels::simd::{self, Isa, Kernel, Simd};
+use std::ops::Range;
+
+/// Elements, of the input or the output, that one hand-out to a thread should have.
+const HAND_OUT: usize = 1 << 15;
+
+pub(super) fn conv2d(
+    shape: &ConvShape,
+    input: &[f32],
+    weight: Weight<'_>,
+    epilogue: &Epilogue<'_>,
+    output: &mut [f32],
+    isa: Isa,
+) {
+    let lanes = isa.lanes();
+    let form = Form::Depthwise { lanes };
+    let weights = Packing::get(weight.packing, form, || pack(shape, weight.values, lanes));
+    let rows = output.len() / (shape.output[1] * lanes);
+    let hand_outs = parallel::hand_outs(output.len().max(input.len()) / HAND_OUT).min(rows);
+    let bound = |hand_out: usize| hand_out * rows / hand_outs;
+    let (finish, output) = (Finish::new(epilogue, shape.out_channels), Output(output.as_mut_ptr()));
+    parallel::for_each(hand_outs, &|hand_out| {
+        let rows = bound(hand_out)..bound(hand_out + 1);
+        simd::dispatch_to(isa, Rows { shape, input, weights: &weights, finish, output, rows });
+    });
+}
+
+/// `[channels, 1, kernel]` as `[channels / lanes][taps][lanes]`, zeros after the last channel.
+fn pack(shape: &ConvShape, weight: &[f32], lanes: usize) -> Vec<f32> {
+    let taps = shape.taps();
+    let mut packed = vec![0.; shape.out_channels.next_multiple_of(lanes) * taps];
+    for (channel, weight) in weight.chunks_exact(taps).enumerate() {
+        let block = &mut packed[channel / lanes * lanes * taps + channel % lanes..];
+        block.iter_mut().step_by(lanes).zip(weight).for_each(|(to, from)| *to = *from);
+    }
+    packed
+}
+
+/// Some of the output's rows, numbered through all blocks of channels of all images.
+struct Rows<'a> {
+    shape: &'a ConvShape,
+    input: &'a [f32],
+    weights: &'a [f32],
+    finish: Finish<'a>,
+    output: Output,
+    rows: Range<usize>,
+}
+
+impl Kernel for Rows<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        for index in self.rows.clone() {
+            match self.shape.geometry.stride[1] {
+                1 => self.row::<S, 1>(simd, index),
+                2 => self.row::<S, 2>(simd, index),
+                _ => self.row::<S, 0>(simd, index),
+            }
+        }
+    }
+}
+
+impl Rows<'_> {
+    /// One row of one block, with stride `STRIDE`, or with any where it is 0.
+    #[inline(always)]
+    fn row<S: Simd, const STRIDE: usize>(&self, simd: S, index: usize) {
+        let ConvShape { output, kernel, geometry, .. } = self.shape;
+        let blocks = self.shape.out_channels.div_ceil(S::LANES);
+        let affine: Affine<S, 1> = self.finish.affine(simd, index / output[0] % blocks * S::LANES);
+        let reads = self.reads::<S, STRIDE>(simd, index);
+        let left = geometry.padding[1][0];
+        let spot =
+            |x: usize| Spot { output: self.output.0, at: (index * output[1] + x) * S::LANES, block: 0 };
+        let (whole, all) = (self.whole_columns(), 0..kernel[1]);
+        let mut x = 0;
+        while x < output[1] {
+            let column = (x * reads.stride).wrapping_sub(left);
+            let count = if whole.start <= x { whole.end.saturating_sub(x) } else { 0 };
+            // SAFETY: the taps lie within the image; the pixels are of this row, which no other task writes.
+            x += unsafe {
+                match count {
+                    8.. => {
+                        self.finish.store(simd, reads.sums::<8>(column, all.clone()), &affine, spot(x));
+                        8
+                    }
+                    4.. => {
+                        self.finish.store(simd, reads.sums::<4>(column, all.clone()), &affine, spot(x));
+                        4
+                    }
+                    _ => {
+                        let [first, width] = [x * reads.stride, self.shape.input[1]];
+                        let taps = inside(first, left, width, geometry.dilation[1], kernel[1]);
+                        self.finish.store(simd, reads.sums::<1>(column, taps), &affine, spot(x));
+                        1
+                    }
+                }
+            };
+        }
+        // SAFETY: as above.
+        unsafe { self.finish.activate(simd, &affine, spot(0), output[1]) }
+    }
+
+    /// What a row reads: the rows of the kernel that lie within the image.
+    #[inline(always)]
+    fn reads<S: Simd, const STRIDE: usize>(&self, simd: S, index: usize) -> Reads<S> {
+        let ConvShape { input: [height, width], output, kernel, geometry, .. } = self.shape;
+        let (plane, y) = (index / output[0], index % output[0]);
+        let block = plane % self.shape.out_channels.div_ceil(S::LANES);
+        let ([stride, _], [dilation, _], [[top, _], _]) =
+            (geometry.stride, geometry.dilation, geometry.padding);
+        let taps = inside(y * stride, top, *height, dilation, kernel[0]);
+        let first = (y * stride + taps.start * dilation).saturating_sub(top);
+        let weights = (block * kernel[0] + taps.start) * kernel[1] * S::LANES;
+        Reads {
+            simd,
+            input: self.input.as_ptr().wrapping_add((plane * height + first) * width * S::LANES),
+            row_step: dilation * width * S::LANES,
+            weights: self.weights.as_ptr().wrapping_add(weights),
+            kernel: [taps.len(), kernel[1]],
+            tap_step: geometry.dilation[1],
+            stride: if STRIDE == 0 { geometry.stride[1] } else { STRIDE },
+        }
+    }
+
+    /// The columns whose taps all lie within the image.
+    #[inline(always)]
+    fn whole_columns(&self) -> Range<usize> {
+        let ConvShape { input: [_, width], output, kernel, geometry, .. } = self.shape;
+        let (stride, left) = (geometry.stride[1], geometry.padding[1][0]);
+        let reach = (kernel[1] - 1) * geometry.dilation[1];
+        let start = left.div_ceil(stride);
+        let end = (width + left).saturating_sub(reach).div_ceil(stride).min(output[1]);
+        start..end.max(start)
+    }
+}
+
+/// The taps, `dilation` apart from `first` on, that lie within `padding..padding + size`.
+#[inline(always)]
+fn inside(first: usize, padding: usize, size: usize, dilation: usize, taps: usize) -> Range<usize> {
+    let start = padding.saturating_sub(first).div_ceil(dilation).min(taps);
+    let end = (size + padding).saturating_sub(first).div_ceil(dilation).min(taps);
+    start..end.max(start)
+}
+
+/// What the pixels of a row read: the taps of some rows of the kernel.
+struct Reads<S: Simd> {
+    simd: S,
+    /// The start of the input's row for the first of the kernel's rows, and from one to the next.
+    input: *const f32,
+    row_step: usize,
+    weights: *const f32,
+    kernel: [usize; 2],
+    /// From tap to tap, and from pixel to pixel.
+    tap_step: usize,
+    stride: usize,
+}
+
+impl<S: Simd> Reads<S> {
+    /// The sums for `COUNT` pixels, the first of whose first tap is at `column`, of the taps `taps` of each row.
+    ///
+    /// # Safety
+    /// All of these taps lie within the image.
+    #[inline(always)]
+    unsafe fn sums<const COUNT: usize>(&self, column: usize, taps: Range<usize>) -> [[S::V; 1]; COUNT] {
+        let mut sums = [[self.simd.zero()]; COUNT];
+        for ky in 0..self.kernel[0] {
+            let row = self.input.wrapping_add(ky * self.row_step);
+            for kx in taps.clone() {
+                let column = column.wrapping_add(kx * self.tap_step);
+                let first = row.wrapping_add(column.wrapping_mul(S::LANES));
+                // SAFETY: the weights have every tap.
+                let weight =
+                    unsafe { self.simd.load(self.weights.add((ky * self.kernel[1] + kx) * S::LANES)) };
+                for (p, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: the caller's promise.
+                    let pixel = unsafe { self.simd.load(first.add(p * self.stride * S::LANES)) };
+                    sum[0] = self.simd.fma(pixel, weight, sum[0]);
+                }
+            }
+        }
+        sums
+    }
+}

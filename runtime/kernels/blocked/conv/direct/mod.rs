@@ -1,0 +1,55 @@
+//! The direct convolution: register tiles of some pixels × two vectors of output channels.
+//!
+//! A [`Plan`] cuts the work into tasks, each a patch of output pixels times a run of output channels. A task
+//! copies what it reads of the input, a chunk of its channels at a time, into a zero-padded [`tile`]; a
+//! pointwise convolution reads the input itself. Then the inner loop ([`micro`]) multiplies one number of a
+//! pixel after another with the vectors of weights for its channel, and the epilogue takes the sums as they
+//! are, in registers.
+
+mod cut;
+mod micro;
+mod plan;
+mod task;
+mod tile;
+mod weights;
+
+use super::finish::Finish;
+use super::{Epilogue, Input, Output, Weight};
+use crate::kernels::conv::ConvShape;
+use crate::kernels::conv::cpu::{Form, Packing, Planned};
+use crate::kernels::conv::winograd::scratch::{Line, with_scratch};
+use crate::kernels::parallel;
+use crate::kernels::simd::{self, Isa};
+use plan::Plan;
+use task::Task;
+
+/// Whether the convolution was this kernel's: not where the weight turns a tile's padding into NaN.
+pub(super) fn conv2d(
+    shape: &ConvShape,
+    input: Input<'_>,
+    weight: Weight<'_>,
+    epilogue: &Epilogue<'_>,
+    output: &mut [f32],
+    isa: Isa,
+) -> bool {
+    let (threads, planes) = (rayon::current_num_threads(), matches!(input, Input::Planes(_)));
+    let new = || Plan::new(shape, planes, isa, threads);
+    let plan = Packing::plan(weight.packing, (*shape, isa, threads, Planned::Blocked { planes }), new);
+    let form =
+        Form::Lanes { lanes: plan.channels.lanes, block: plan.block(), chunk: plan.channels.chunk_len() };
+    let packed = Packing::get(weight.packing, form, || {
+        weights::pack(&plan.shape, &plan.channels, plan.block(), weight.values, isa)
+    });
+    if !packed.finite && shape.geometry.padding != [[0; 2]; 2] {
+        return false;
+    }
+    let finish = Finish::new(epilogue, shape.out_channels);
+    let (weights, output) = (packed.floats(), Output(output.as_mut_ptr()));
+    parallel::for_each(plan.tasks(), &|index| {
+        with_scratch(plan.scratch_lines(), |lines| {
+            let (plan, scratch) = (&*plan, Line::floats_mut(lines));
+            simd::dispatch_to(isa, Task { plan, index, input, weights, finish, output, scratch });
+        });
+    });
+    true
+}

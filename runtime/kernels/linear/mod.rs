@@ -1,0 +1,160 @@
+//! The linear map `x · weightᵀ + bias` with its activation, in one launch, for f32 on the CPU.
+
+mod tile;
+
+use super::activation::Activation;
+use super::conv::activate;
+use super::element::{with_elements, zeros};
+use super::parallel::{Start, for_each};
+use super::simd::{Isa, Kernel, Simd, dispatch_to, isa};
+use candle_core::{DType, Result, Tensor, bail};
+use tile::{OUTPUTS, ROWS, dots};
+
+/// Multiply-adds that one task does at the least; a map with no more runs on the caller's core.
+const TASK: usize = 1 << 17;
+
+/// Elements of a row that are summed in one go: those of some rows and weights fit a near cache together.
+/// It decides the order of additions, so it depends on nothing.
+const CHUNK: usize = 2048;
+
+/// Whether [`linear`] takes these operands: f32 on the CPU, of which none tracks gradients.
+pub(crate) fn takes<'a>(operands: impl IntoIterator<Item = &'a Tensor>) -> bool {
+    operands.into_iter().all(|x| x.dtype() == DType::F32 && x.device().is_cpu() && !x.track_op())
+}
+
+/// Maps `[rows, inputs]` by a weight `[outputs, inputs]` and a bias `[outputs]` to `[rows, outputs]`.
+pub(crate) fn linear(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Activation,
+) -> Result<Tensor> {
+    linear_with(isa(), x, weight, bias, activation)
+}
+
+/// As `linear`, with an instruction set other than the one in use: so that tests reach all that the machine
+/// has.
+#[doc(hidden)]
+pub fn linear_with(
+    isa: Isa,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Activation,
+) -> Result<Tensor> {
+    let (rows, inputs) = x.dims2()?;
+    let (outputs, columns) = weight.dims2()?;
+    if columns != inputs || bias.is_some_and(|bias| bias.dims() != [outputs]) {
+        bail!("linear: expected a weight [outputs, {inputs}] and a bias [outputs], got {:?}", weight.dims());
+    }
+    let mut y = zeros::<f32>(rows * outputs);
+    let mut run = |bias: Option<&[f32]>| {
+        with_elements(x, |x| {
+            with_elements(weight, |weight| {
+                Map { x, weight, bias, activation, inputs, outputs, rows }.run(isa, &mut y);
+            })
+        })?
+    };
+    match bias {
+        Some(bias) => with_elements(bias, |bias| run(Some(bias)))??,
+        None => run(None)?,
+    }
+    Tensor::from_vec(y, (rows, outputs), x.device())
+}
+
+#[derive(Clone, Copy)]
+struct Map<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    bias: Option<&'a [f32]>,
+    activation: Activation,
+    inputs: usize,
+    outputs: usize,
+    rows: usize,
+}
+
+impl Map<'_> {
+    /// Fills `y`, which is zeros. A task has some outputs of all rows, so that each weight is read once.
+    fn run(self, isa: Isa, y: &mut [f32]) {
+        let work = self.rows * self.inputs;
+        let most = TASK.div_ceil(work.max(1)).next_multiple_of(OUTPUTS);
+        let y = Start::of(y);
+        for_each(self.outputs.div_ceil(most), &|task| {
+            let outputs = [task * most, self.outputs.min((task + 1) * most)];
+            dispatch_to(isa, Task { map: self, outputs, y: &y });
+        });
+    }
+}
+
+/// The outputs from the first up to the second, of every row.
+struct Task<'a> {
+    map: Map<'a>,
+    outputs: [usize; 2],
+    y: &'a Start<f32>,
+}
+
+impl Kernel for Task<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let inputs = self.map.inputs;
+        for from in (0..inputs).step_by(CHUNK) {
+            self.add(simd, [from, inputs.min(from + CHUNK)]);
+        }
+        for row in 0..self.map.rows {
+            self.finish(simd, row);
+        }
+    }
+}
+
+impl Task<'_> {
+    /// Adds the products of the inputs from the first up to the second.
+    #[inline(always)]
+    fn add<S: Simd>(&self, simd: S, [from, to]: [usize; 2]) {
+        let Map { x, weight, inputs, outputs, rows, .. } = self.map;
+        for output in (self.outputs[0]..self.outputs[1]).step_by(OUTPUTS) {
+            let some = OUTPUTS.min(self.outputs[1] - output);
+            for row in (0..rows).step_by(ROWS) {
+                let count = ROWS.min(rows - row);
+                // Beyond the last weight or row, the last one once more: its sums are left where they are.
+                let mut at = [&[][..]; OUTPUTS];
+                for (i, at) in at.iter_mut().enumerate() {
+                    let start = (output + i.min(some - 1)) * inputs;
+                    *at = &weight[start + from..start + to];
+                }
+                let mut of = [&[][..]; ROWS];
+                for (i, of) in of.iter_mut().enumerate() {
+                    let start = (row + i.min(count - 1)) * inputs;
+                    *of = &x[start + from..start + to];
+                }
+                let sums = dots(simd, of, at, count);
+                for (i, sums) in sums.iter().take(count).enumerate() {
+                    let place = self.y.at((row + i) * outputs + output);
+                    for (j, sum) in sums.iter().take(some).enumerate() {
+                        // SAFETY: an element of `y`, of an output that is this task's alone.
+                        unsafe { *place.add(j) += sum };
+                    }
+                }
+            }
+        }
+    }
+
+    /// Adds the bias to a row and applies the activation.
+    #[inline(always)]
+    fn finish<S: Simd>(&self, simd: S, row: usize) {
+        let Map { bias, activation, outputs, .. } = self.map;
+        for output in (self.outputs[0]..self.outputs[1]).step_by(S::LANES) {
+            let lanes = S::LANES.min(self.outputs[1] - output);
+            let place = self.y.at(row * outputs + output);
+            // SAFETY: `lanes` elements of `y` that are this task's alone, and as many of the bias.
+            unsafe {
+                let mut value = simd.load_partial(place, lanes);
+                if let Some(bias) = bias {
+                    value = simd.add(value, simd.load_partial(bias[output..].as_ptr(), lanes));
+                }
+                simd.store_partial(place, lanes, activate(simd, activation, value));
+            }
+        }
+    }
+}

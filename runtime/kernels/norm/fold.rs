@@ -1,0 +1,60 @@
+//! Batch norm in evaluation as one product and one sum a channel, which a convolution's epilogue takes.
+
+use candle_core::{DType, Result, Tensor};
+
+/// `scale` and `shift`, `[channels]` each, of `y = x · scale + shift`: batch norm by the statistics `mean` and
+/// `var`, then `affine`, a weight and a bias. Made anew at every call, since training writes to all of them.
+pub fn batch_norm_fold(
+    [mean, var]: [&Tensor; 2],
+    affine: Option<&(Tensor, Tensor)>,
+    eps: f64,
+) -> Result<(Tensor, Tensor)> {
+    let (weight, bias) = affine.map(|(weight, bias)| (weight, bias)).unzip();
+    let operands = [Some(mean), Some(var), weight, bias].into_iter().flatten();
+    let plain = |x: &Tensor| x.dtype() == DType::F32 && x.device().is_cpu() && !x.track_op();
+    let lengths = operands.clone().all(|x| x.dims() == mean.dims());
+    match operands.clone().all(plain) && lengths {
+        true => loops([mean, var], weight, bias, eps as f32),
+        false => composed([mean, var], weight, bias, eps),
+    }
+}
+
+/// In two passes over vectors that stay in the nearest cache.
+fn loops(
+    [mean, var]: [&Tensor; 2],
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f32,
+) -> Result<(Tensor, Tensor)> {
+    let mut scale = var.to_vec1::<f32>()?;
+    scale.iter_mut().for_each(|x| *x = 1. / (*x + eps).sqrt());
+    if let Some(weight) = weight {
+        scale.iter_mut().zip(weight.to_vec1::<f32>()?).for_each(|(x, weight)| *x *= weight);
+    }
+    let mut shift = mean.to_vec1::<f32>()?;
+    shift.iter_mut().zip(&scale).for_each(|(x, scale)| *x *= -scale);
+    if let Some(bias) = bias {
+        shift.iter_mut().zip(bias.to_vec1::<f32>()?).for_each(|(x, bias)| *x += bias);
+    }
+    let vector = |values| Tensor::from_vec(values, mean.dims(), mean.device());
+    Ok((vector(scale)?, vector(shift)?))
+}
+
+/// Out of operations that have gradients, for every device.
+fn composed(
+    [mean, var]: [&Tensor; 2],
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f64,
+) -> Result<(Tensor, Tensor)> {
+    let mut scale = (var + eps)?.sqrt()?.recip()?;
+    if let Some(weight) = weight {
+        scale = (weight * scale)?;
+    }
+    let shift = (mean * &scale)?;
+    let shift = match bias {
+        Some(bias) => (bias - shift)?,
+        None => shift.neg()?,
+    };
+    Ok((scale, shift))
+}

@@ -1,0 +1,193 @@
+//! What one launch computes: an operation and its epilogue.
+
+use std::fmt;
+use std::sync::Arc;
+
+use candle_core::{Shape, Tensor};
+
+use super::{Convolution, Form, Normalization, Product, Step, Value};
+use crate::kernels::activation::Activation;
+use crate::kernels::blocked::{self, Image};
+use crate::kernels::conv::Epilogue;
+use crate::kernels::element::with_elements;
+use crate::scope::{self, Path};
+use crate::{Error, Result};
+
+pub(super) struct Work {
+    operation: Operation,
+    /// Without the residual, which may be in blocks.
+    epilogue: Epilogue,
+    residual: Option<Value>,
+    affine: bool,
+}
+
+#[allow(clippy::large_enum_variant, reason = "most of them are convolutions")]
+enum Operation {
+    Convolution(Convolution),
+    Product(Product),
+    /// Batch norm alone, its scale and shift in the epilogue.
+    Norm(Arc<Image>),
+    /// Batch norm in training.
+    Normalization(Normalization),
+}
+
+impl Work {
+    pub fn convolution(convolution: Convolution, bias: Option<Tensor>) -> Self {
+        Self::new(Operation::Convolution(convolution), None, bias, false)
+    }
+
+    pub fn product(product: Product, bias: Option<Tensor>) -> Self {
+        Self::new(Operation::Product(product), None, bias, false)
+    }
+
+    /// For vectors of f32 on the CPU.
+    pub fn norm(image: Arc<Image>, scale: Tensor, shift: Tensor) -> Self {
+        Self::new(Operation::Norm(image), Some(scale), Some(shift), true)
+    }
+
+    pub fn normalization(normalization: Normalization) -> Self {
+        Self::new(Operation::Normalization(normalization), None, None, false)
+    }
+
+    fn new(operation: Operation, scale: Option<Tensor>, shift: Option<Tensor>, affine: bool) -> Self {
+        Self { operation, epilogue: Epilogue { scale, shift, ..Epilogue::default() }, residual: None, affine }
+    }
+
+    /// Whether `step` fits behind what is collected so far, in the kernel's order; the output has a `shape`.
+    pub fn takes(&self, step: &Step, shape: &Shape) -> bool {
+        self.epilogue.activation == Activation::Identity
+            && match step {
+                Step::Affine { .. } => self.is_convolution() && !self.affine && self.residual.is_none(),
+                Step::Residual(residual) => residual.shape() == shape && self.takes_residual(),
+                Step::Activation(_) => true,
+            }
+    }
+
+    pub fn takes_residual(&self) -> bool {
+        let waiting = self.residual.is_none() && self.epilogue.activation == Activation::Identity;
+        waiting && matches!(self.operation, Operation::Convolution(_) | Operation::Normalization(_))
+    }
+
+    fn is_convolution(&self) -> bool {
+        matches!(self.operation, Operation::Convolution(_))
+    }
+
+    /// Takes `step`, which fits, into the epilogue.
+    pub fn extend(&mut self, step: Step) -> Result<()> {
+        match step {
+            Step::Affine { scale, shift } => {
+                let shift = match &self.epilogue.shift {
+                    Some(bias) => ((bias * &scale)? + shift)?,
+                    None => shift,
+                };
+                (self.epilogue.scale, self.epilogue.shift) = (Some(scale), Some(shift));
+                self.affine = true;
+            }
+            Step::Residual(residual) => self.residual = Some(residual),
+            Step::Activation(activation) => self.epilogue.activation = activation,
+        }
+        Ok(())
+    }
+
+    /// Whether it can run into blocks without putting an operand in blocks first.
+    pub fn can_block(&self) -> bool {
+        match &self.operation {
+            Operation::Convolution(convolution) => {
+                convolution.runs_blocked(&self.epilogue)
+                    && self.residual.as_ref().is_none_or(Value::is_blocked)
+            }
+            Operation::Product(_) | Operation::Normalization(_) => false,
+            Operation::Norm(_) => true,
+        }
+    }
+
+    /// Whether its input is in blocks, and so will be its output.
+    pub fn reads_blocks(&self) -> bool {
+        match &self.operation {
+            Operation::Convolution(convolution) => {
+                convolution.input.is_blocked() && convolution.runs_blocked(&self.epilogue)
+            }
+            Operation::Product(_) | Operation::Normalization(_) => false,
+            Operation::Norm(_) => true,
+        }
+    }
+
+    /// Runs it, into blocks where they are asked for and it can.
+    pub fn run(self, form: Form, path: &Path) -> Result<Value> {
+        let blocks = self.reads_blocks() || form == Form::Blocks && self.can_block();
+        scope::launched(|| path.clone(), || self.to_string());
+        let result = if blocks { self.blocked() } else { self.planes().map(Value::Tensor) };
+        let in_form = result.and_then(|value| match form {
+            Form::Planes => value.tensor().map(Value::Tensor),
+            Form::Blocks => Ok(value),
+        });
+        in_form.map_err(|error| Error::from(error).in_layer(&self.operation).at(path))
+    }
+
+    fn planes(&self) -> candle_core::Result<Tensor> {
+        let residual = self.residual.as_ref().map(Value::tensor).transpose()?;
+        let epilogue = Epilogue { residual, ..self.epilogue.clone() };
+        match &self.operation {
+            Operation::Convolution(convolution) => convolution.run(&epilogue),
+            Operation::Product(product) => product.run(&epilogue),
+            Operation::Norm(image) => Value::Blocked(image.clone()).tensor(),
+            Operation::Normalization(normalization) => normalization.run(&epilogue),
+        }
+    }
+
+    fn blocked(&self) -> candle_core::Result<Value> {
+        let image = match &self.operation {
+            Operation::Convolution(convolution) => match &convolution.blocked {
+                Some(shape) => convolution.run_blocked(shape, &self.epilogue, self.residual.as_ref())?,
+                None => return self.planes().map(Value::Tensor),
+            },
+            Operation::Product(_) | Operation::Normalization(_) => return self.planes().map(Value::Tensor),
+            Operation::Norm(image) => self.normalized(image)?,
+        };
+        Ok(Value::Blocked(Arc::new(image)))
+    }
+
+    fn normalized(&self, image: &Image) -> candle_core::Result<Image> {
+        let Epilogue { scale: Some(scale), shift: Some(shift), activation, .. } = &self.epilogue else {
+            return blocked::activated(image, self.epilogue.activation);
+        };
+        with_elements(scale, |scale| {
+            with_elements(shift, |shift| blocked::affine(image, scale, shift, *activation))
+        })??
+    }
+}
+
+/// The layer, as errors name it.
+impl fmt::Display for Operation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Convolution(convolution) => convolution.fmt(f),
+            Self::Product(product) => product.fmt(f),
+            Self::Norm(image) => write!(f, "BatchNorm {}", image.dims()[1]),
+            Self::Normalization(normalization) => normalization.fmt(f),
+        }
+    }
+}
+
+/// What one launch computes, as traces name it: `conv2d + bias + relu`.
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.operation {
+            Operation::Convolution(convolution) => convolution.name(),
+            Operation::Product(_) => "linear",
+            Operation::Norm(_) | Operation::Normalization(_) => "batch_norm",
+        })?;
+        match (&self.operation, self.affine, &self.epilogue.shift) {
+            (Operation::Norm(_) | Operation::Normalization(_), ..) | (_, false, None) => {}
+            (_, true, _) => f.write_str(" + batch_norm")?,
+            (_, false, Some(_)) => f.write_str(" + bias")?,
+        }
+        if self.residual.is_some() {
+            f.write_str(" + residual")?;
+        }
+        match self.epilogue.activation {
+            Activation::Identity => Ok(()),
+            activation => write!(f, " + {}", activation.name()),
+        }
+    }
+}
