@@ -50,7 +50,7 @@ impl Slot {
     ///
     /// # Safety
     /// The pages are those of a living buffer at `address`.
-    unsafe fn rest(&self, address: usize, layout: Layout) -> [&mut [u8]; 2] {
+    unsafe fn rest<'a>(self, address: usize, layout: Layout) -> [&'a mut [u8]; 2] {
         let end = address + layout.size();
         let [before, after] = [(self.pages, address), (end, self.pages + self.length)];
         // SAFETY: both lie in the slot's pages, and neither in the buffer.

@@ -5,6 +5,7 @@
 //! with a pattern, and looked at when the buffer is freed, so that a write there shows too.
 
 #![cfg(unix)]
+#![allow(clippy::duplicate_mod, reason = "each of the tests brings what it shares with the others")]
 
 mod allocator;
 
@@ -13,12 +14,16 @@ use std::os::unix::process::ExitStatusExt;
 #[global_allocator]
 static GUARDED: allocator::Guarded = allocator::Guarded;
 
+#[path = "../blocked_conv.rs"]
+mod blocked_conv;
 #[path = "../conv_backward.rs"]
 mod conv_backward;
 #[path = "../conv_forward.rs"]
 mod conv_forward;
 #[path = "../ops_activation.rs"]
 mod ops_activation;
+#[path = "../ops_linear.rs"]
+mod ops_linear;
 #[path = "../ops_norm.rs"]
 mod ops_norm;
 #[path = "../ops_pool.rs"]
