@@ -280,7 +280,7 @@ mod tests {
         let mut second = arena.lease(KIB)?;
         first.fill(1.);
         second.fill(2.);
-        assert!(first.iter().all(|x| *x == 1.) && first.as_ptr() as usize % 64 == 0);
+        assert!(first.iter().all(|x| *x == 1.) && (first.as_ptr() as usize).is_multiple_of(64));
         drop(first);
         let mut third = arena.lease(KIB)?;
         third.fill(3.);
