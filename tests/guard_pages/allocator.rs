@@ -35,6 +35,7 @@ fn may_be_numbers(layout: Layout) -> bool {
 }
 
 /// The pages of a buffer, and its place in them.
+#[derive(Clone, Copy)]
 struct Slot {
     pages: usize,
     length: usize,
