@@ -390,7 +390,7 @@ fn names_that_count() -> Result<()> {
     let path = folder.path().join("numbered.safetensors");
     network.save(&path)?;
     let loaded = Numbered::config(2).load(&path, &DEVICE)?;
-    assert_eq!(loaded.inference()?.forward(ones(&[1, 3]))?.to_vec2::<f32>()?, y.to_vec2::<f32>()?);
+    assert_eq!(loaded.forward(ones(&[1, 3]))?.to_vec2::<f32>()?, y.to_vec2::<f32>()?);
     let error = network.forward(ones(&[1, 4])).unwrap_err().to_string();
     assert!(error.starts_with("at Numbered.stem"), "{error}");
     let text = network.to_string();
