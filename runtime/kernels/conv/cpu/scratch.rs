@@ -1,11 +1,7 @@
 //! Memory that a thread keeps for its tiles, sums and widened rows from one task to the next.
 
+use crate::kernels::conv::winograd::scratch::Line;
 use std::cell::RefCell;
-
-/// A cache line.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-struct Line([f32; 16]);
 
 #[derive(Default)]
 pub(super) struct Scratch {
@@ -36,10 +32,9 @@ impl Scratch {
 }
 
 fn floats(lines: &mut Vec<Line>, count: usize) -> &mut [f32] {
-    let needed = count.div_ceil(16);
+    let needed = count.div_ceil(Line::ZERO.0.len());
     if lines.len() < needed {
-        lines.resize(needed, Line([0.; 16]));
+        lines.resize(needed, Line::ZERO);
     }
-    // SAFETY: a line is 16 floats without padding, and `lines` has at least `count / 16` of them.
-    unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), count) }
+    &mut Line::floats_mut(lines)[..count]
 }

@@ -104,8 +104,7 @@ pub fn run(
     epilogue: &Epilogue<'_>,
     output: &mut [MaybeUninit<f32>],
 ) {
-    let [height, width] = shape.output(packed.tile.stride());
-    assert_eq!(output.len(), shape.batch * shape.out_channels * height * width);
+    assert_eq!(output.len(), elements(shape, packed.tile, 1));
     let output = Output::Single(output.as_mut_ptr().cast());
     // SAFETY: the output has just been measured, and is borrowed.
     unsafe { run_to(isa, shape, input.into(), packed, epilogue, output) }
