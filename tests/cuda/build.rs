@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::{env, error::Error, fs, io};
 
 const KERNELS: &str = "../../runtime/kernels";
+const ENGINE: [&str; 6] = ["engine", "memory", "barriers", "registry", "tensor_core", "hopper"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rustc-check-cfg=cfg(emulator, emulator_asan)");
@@ -37,11 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rustc-link-arg-tests=-Wl,--whole-archive,-l:libasan.a,--no-whole-archive");
     }
     // The scheduler and its checks are the same for all kernels, and most of the time goes there.
-    build
-        .clone()
-        .opt_level(2)
-        .files(["emu/engine.cpp", "emu/memory.cpp", "emu/registry.cpp", "emu/tensor_core.cpp"])
-        .try_compile("engine")?;
+    build.clone().opt_level(2).files(ENGINE.map(|name| format!("emu/{name}.cpp"))).try_compile("engine")?;
     if !under_asan {
         // Only for the calls at every load and store, and at every misaligned one: emu/memory.cpp answers them.
         build.flag_if_supported("-fsanitize=thread").flag_if_supported("-fsanitize=alignment");

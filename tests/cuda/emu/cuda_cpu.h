@@ -13,4 +13,6 @@
 #include "registry.h"
 #include "builtins.h"
 #include "tensor_core.h"
+#include "barriers.h"
+#include "hopper.h"
 #include "keywords.h"

@@ -1,6 +1,8 @@
 // The scheduler: the threads of a block are fibers, which take turns at barriers.
 #include "engine.h"
+#include "barriers.h"
 #include "fiber.h"
+#include "hopper.h"
 #include "launch.h"
 #include "memory.h"
 #include <cstdarg>
@@ -16,7 +18,7 @@ constexpr size_t STACK = 256 << 10;
 constexpr size_t SHARED_GUARD = 1024;
 constexpr unsigned char POISON = 0xff, GUARD = 0xa5;
 
-enum class State : uint8_t { Ready, AtBlock, AtWarp, Done };
+enum class State : uint8_t { Ready, AtBlock, AtWarp, Asleep, Done };
 
 struct Copy {
     void *to;
@@ -47,6 +49,9 @@ class Turns {
         for (unsigned i = count; shuffled() && i > 1; i--) std::swap(turns[i - 1], turns[next() % i]);
     }
 
+    /// Whose turn it is among so many that come one by one.
+    unsigned pick(unsigned count) { return shuffled() ? next() % count : order_ == REVERSED ? count - 1 : 0; }
+
   private:
     uint64_t next() {
         random_ ^= random_ << 13, random_ ^= random_ >> 7, random_ ^= random_ << 17;
@@ -74,6 +79,7 @@ class Engine {
         fibers[current].context.go_to(scheduler_);
     }
     void describe(const char *format, va_list list);
+    size_t shared_bytes() const { return shared_bytes_; }
 
   private:
     bool run_block(Turns &turns);
@@ -165,7 +171,7 @@ bool Engine::open_warp(unsigned warp) {
         }
         if ((waiting | done) != (mask & existing)) continue;
         opened = true;
-        if (fibers[first + lane].fence) passed_warp_barrier(warp, waiting);
+        if (fibers[first + lane].fence) order().passed_warp_barrier(warp, waiting);
         for (unsigned i = 0; i < 32; i++) {
             if (!(waiting >> i & 1)) continue;
             // Each waiting lane gets what the waiting lanes gave, and poison from the others.
@@ -184,6 +190,8 @@ bool Engine::run_block(Turns &turns) {
     const unsigned threads = fibers.size(), warps = (threads + 31) / 32;
     for (unsigned i = 0; i < threads; i++) start(i);
     begin_block();
+    begin_barriers();
+    begin_products(threads);
     for (;;) {
         bool ran;
         do {
@@ -203,12 +211,22 @@ bool Engine::run_block(Turns &turns) {
             done += fiber.state == State::Done;
             at_block += fiber.state == State::AtBlock;
         }
-        if (done == threads) return true;
+        if (done == threads) {
+            error = left_barriers() + left_products();
+            return error.empty();
+        }
+        // Copies land as late as they can: when nobody goes on without.
+        if (const unsigned copies = copies_under_way()) {
+            land_copy(turns.pick(copies));
+            continue;
+        }
+        error = deadlock();
+        if (!error.empty()) return false;
         if (done + at_block < threads) error = "a warp-level call that not every lane of its mask reaches";
         else if (done) error = "a __syncthreads() after some threads of the block have returned";
         if (!error.empty()) return false;
         sum = brought, brought = 0;
-        passed_block_barrier();
+        order().passed_block_barrier();
         for (Fiber &fiber : fibers) fiber.state = State::Ready;
     }
 }
@@ -232,7 +250,7 @@ const char *Engine::launch(const Kernel &kernel, dim3 grid, dim3 block, size_t b
     shared.assign(SHARED_GUARD * 2 + bytes, GUARD);
     std::vector<unsigned> blocks;
     turns.fill(blocks, unsigned(size_t(grid.x) * grid.y * grid.z));
-    begin_launch(&shared[SHARED_GUARD], bytes);
+    begin_launch(&shared[SHARED_GUARD], bytes, fibers.size());
     forbid_guards(true);
     for (unsigned i : blocks) {
         here.blockIdx = {i % grid.x, i / grid.x % grid.y, i / (grid.x * grid.y)};
@@ -271,6 +289,15 @@ const Slot *exchange(unsigned mask, const void *brought, size_t bytes) {
     memcpy(&engine->given[engine->current], brought, bytes);
     wait_warp(mask, false);
     return &engine->taken[engine->current * 32];
+}
+
+void sleep() { engine->pause(State::Asleep); }
+void wake(unsigned thread) { engine->fibers[thread].state = State::Ready; }
+
+size_t shared_offset(const void *place) {
+    const size_t offset = static_cast<const unsigned char *>(place) - &engine->shared[SHARED_GUARD];
+    if (offset >= engine->shared_bytes()) fail("an address outside the dynamic shared memory");
+    return offset;
 }
 
 void *dynamic_shared() { return &engine->shared[SHARED_GUARD]; }

@@ -26,6 +26,10 @@ void wait_warp(unsigned mask, bool fence);
 /// that is not in the mask, or has returned, shows the bytes 0xff.
 const Slot *exchange(unsigned mask, const void *brought, size_t bytes);
 
+/// Pauses the running thread until another one wakes it.
+void sleep();
+void wake(unsigned thread);
+
 /// What tensor cores multiply.
 enum class Factor { Tf32, F16, BF16 };
 /// D += A·B over the whole warp (tensor_core.cpp).
@@ -36,6 +40,8 @@ void load_matrices(uint32_t *registers, unsigned count, bool transposed, const v
 
 /// The block's dynamic shared memory.
 void *dynamic_shared();
+/// The distance of a place in it from its beginning; anything else is an error.
+size_t shared_offset(const void *place);
 
 /// An asynchronous copy to shared memory: it destroys what was there at once and lands at its wait.
 void copy_async(void *shared, const void *global, unsigned bytes, bool valid);

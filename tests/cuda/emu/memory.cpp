@@ -13,9 +13,9 @@
 
 namespace cuda_cpu {
 namespace {
-constexpr uint16_t NOBODY = 0xfffe, SEVERAL_WARPS = 0xffff, SEVERAL_OF_WARP = 0x8000;
+constexpr uint16_t NOBODY = Order::NOBODY, SEVERAL_WARPS = Order::SEVERAL_WARPS, SEVERAL_OF_WARP = Order::SEVERAL_OF_WARP;
 
-/// Who touched two neighbouring bytes last, and at which of the scheduler's ticks.
+/// Who touched two neighbouring bytes last (order.h: an author), and at which of the scheduler's ticks.
 struct Record {
     uint32_t written, read;
     uint16_t writer, reader;
@@ -43,15 +43,14 @@ class Memory {
         last_ = nullptr;
     }
 
-    void begin_launch(const unsigned char *shared, size_t bytes) {
-        shared_ = shared, shared_bytes_ = bytes, active_ = true;
+    void begin_launch(const unsigned char *shared, size_t bytes, unsigned threads) {
+        shared_ = shared, shared_bytes_ = bytes, active_ = true, started_ = 0;
         dynamic_.resize(std::max(dynamic_.size(), bytes / 2 + 1), UNTOUCHED);
-        launch_ = block_ = barrier_ = ++now_;
+        order.begin_launch(threads);
     }
 
     void begin_block() {
-        block_ = barrier_ = ++now_;
-        clocks_.assign(1024, now_);
+        order.begin_block();
         poison_written();
     }
 
@@ -61,16 +60,14 @@ class Memory {
         thread_ = thread, stack_ = stack, stack_bytes_ = bytes;
     }
 
-    void passed_block_barrier() {
-        barrier_ = ++now_;
-        clocks_.assign(1024, now_);
+    /// An access by what the running thread's warp started at that tick.
+    void access_started(const void *address, size_t bytes, bool write, uint32_t tick) {
+        started_ = tick;
+        access(address, bytes, write, nullptr);
+        started_ = 0;
     }
 
-    void passed_warp_barrier(unsigned warp, unsigned mask) {
-        ++now_;
-        for (unsigned lane = 0; lane < 32; lane++)
-            if (mask >> lane & 1) clocks_[warp * 32 + lane] = now_;
-    }
+    Order order;
 
     /// Checks one access; a wrong one ends the launch.
     void access(const void *address, size_t bytes, bool write, const void *pc) {
@@ -142,8 +139,8 @@ class Memory {
     }
 
     void record(Record *record, size_t from, size_t bytes, bool write, bool global, const char *name, const void *pc) {
-        const uint32_t now = clocks_[thread_];
-        const uint16_t me = uint16_t(thread_);
+        const uint32_t now = started_ ? started_ : order.clock(thread_);
+        const uint16_t me = uint16_t(started_ ? order.started_by(thread_ / 32) : thread_);
         for (size_t i = from & ~size_t(1); i < from + bytes; i += 2, record++) {
             Record &it = *record;
             if (unordered(it.written, it.writer, global)) race(name, i, write, true, it.writer, it.written, pc);
@@ -151,7 +148,9 @@ class Memory {
                 if (unordered(it.read, it.reader, global)) race(name, i, true, false, it.reader, it.read, pc);
                 it.written = now, it.writer = me;
             } else {
-                it.reader = unordered(it.read, it.reader, false) ? together(it.reader, me) : me;
+                if (started_ && order.unfenced(thread_, it.written, it.writer)) unfenced(name, i, it.writer);
+                // Where threads know of each other one by one, the last reader stands for all: turns have several orders.
+                it.reader = !order.knows() && unordered(it.read, it.reader, false) ? together(it.reader, me) : me;
                 it.read = now;
             }
         }
@@ -164,21 +163,24 @@ class Memory {
         return SEVERAL_WARPS;
     }
 
-    /// Whether nothing orders an access at that tick by that thread before the running one's.
+    /// Whether nothing orders an access at that tick by that author before the running one's.
     bool unordered(uint32_t tick, uint16_t who, bool global) const {
-        if (who == NOBODY || tick < launch_) return false;
-        if (tick < block_) return global;  // by another block
-        if (tick < barrier_ || who == thread_) return false;
-        const bool same_warp = who != SEVERAL_WARPS && (who & SEVERAL_OF_WARP ? who & 31u : who / 32u) == thread_ / 32;
-        return !(same_warp && tick < clocks_[thread_]);
+        if (who == NOBODY || !order.of_launch(tick)) return false;
+        if (!order.of_block(tick)) return global;  // by another block
+        return order.unordered(thread_, tick, who);
     }
 
     [[noreturn]] void race(const char *name, size_t at, bool write, bool wrote, uint16_t who, uint32_t tick, const void *pc) {
         std::string other = "several threads";
-        if (tick < block_) other = "a thread of another block";
-        else if (who < SEVERAL_OF_WARP) other = "thread " + std::to_string(who);
+        if (!order.of_block(tick)) other = "a thread of another block";
+        else if (order.is_thread(who)) other = "thread " + std::to_string(who);
+        else if (who < SEVERAL_OF_WARP) other = (wrote ? "a copy by warp " : "a product by warp ") + std::to_string(who - order.started_by(0));
         fail("%s byte %zu of %s, which %s %s with no barrier in between%s", write ? "writes" : "reads", at, name,
              other.c_str(), wrote ? "wrote" : "read", place(pc).c_str());
+    }
+
+    [[noreturn]] void unfenced(const char *name, size_t at, unsigned writer) {
+        fail("a product reads byte %zu of %s, which thread %u wrote with no fence_for_async() in between", at, name, writer);
     }
 
     [[noreturn]] void outside(const char *name, ptrdiff_t at, size_t size, size_t bytes, bool write, const void *pc) {
@@ -205,6 +207,8 @@ class Memory {
     const char *stack_ = nullptr;
     size_t stack_bytes_ = 0;
     unsigned thread_ = 0;
+    /// The tick at which the access in hand was started, if it is one that a thread does not make itself.
+    uint32_t started_ = 0;
 
     std::vector<Record> global_, dynamic_;
     std::unordered_map<uintptr_t, std::unique_ptr<Page>> pages_;
@@ -216,10 +220,6 @@ class Memory {
     };
     static constexpr size_t KNOWN = 64;
     Known known_[KNOWN] = {};
-
-    /// Ticks: of the launch's, the block's and the last barrier's begin, and each thread's last barrier.
-    uint32_t now_ = 0, launch_ = 0, block_ = 0, barrier_ = 0;
-    std::vector<uint32_t> clocks_ = std::vector<uint32_t>(1024);
 };
 
 /// One for each of the host's threads. (`__thread`, not `thread_local`: read without a call.)
@@ -237,12 +237,16 @@ void bind(unsigned char *arena, size_t bytes, const Region *regions, size_t coun
     memory->bind(arena, bytes, regions, count);
 }
 void touch(const void *address, size_t bytes, bool write) { check(address, bytes, write, nullptr); }
-void begin_launch(const unsigned char *shared, size_t bytes) { memory->begin_launch(shared, bytes); }
+void touch_started(const void *address, size_t bytes, bool write, uint32_t tick) {
+    if (memory) memory->access_started(address, bytes, write, tick);
+}
+Order &order() { return memory->order; }
+void begin_launch(const unsigned char *shared, size_t bytes, unsigned threads) {
+    memory->begin_launch(shared, bytes, threads);
+}
 void begin_block() { memory->begin_block(); }
 void end_launch() { memory->end_launch(); }
 void begin_thread(unsigned thread, const char *stack, size_t bytes) { memory->begin_thread(thread, stack, bytes); }
-void passed_block_barrier() { memory->passed_block_barrier(); }
-void passed_warp_barrier(unsigned warp, unsigned mask) { memory->passed_warp_barrier(warp, mask); }
 
 void forbid(const void *address, size_t bytes, bool forbidden) {
 #ifdef __SANITIZE_ADDRESS__

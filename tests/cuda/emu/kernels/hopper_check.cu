@@ -1,0 +1,121 @@
+// A ring of warps that hand each other tiles, as kernels for compute capability 9.0 do, right and wrong.
+#include "hopper.cuh"
+
+namespace {
+constexpr int ROWS = 128, COLUMNS = 128, STEP_BYTES = 64, STAGES = 2;
+constexpr int CONSUMERS = 256, SPREADERS = 128, THREADS = CONSUMERS + SPREADERS + 32;
+constexpr int BRICK = 128, TILE = ROWS * STEP_BYTES;
+/// The bricks of A lie row by row, those of B column by column.
+constexpr int A_DEEPER = BRICK, A_FURTHER = BRICK * STEP_BYTES / 16, B_DEEPER = BRICK * COLUMNS / 8, B_FURTHER = BRICK;
+
+enum Fault {
+    NONE, NO_WAIT_FOR_FULL, NO_WAIT_FOR_EMPTY, NO_ARRIVAL, MISALIGNED, NO_FENCE, NO_WAIT_FOR_COPY, NO_SYNC_WARP,
+    ONE_ARRIVAL_MORE, NOT_MADE, NO_WAIT_FOR_SUMS, OTHER_MATRIX, NOT_ALL_MEET, NO_WAIT_TO_COPY, NOT_READY, BEYOND,
+    LEFT_UNDER_WAY, RELEASED_EARLY
+};
+
+struct Ring {
+    unsigned char raw[STAGES][TILE], a[STAGES][TILE], b[STAGES][TILE];
+    Barrier copied[STAGES], spread[STAGES], full[STAGES], empty[STAGES];
+};
+
+/// Brings `x`, `[depth, ROWS]`, as it is, and `w` in the order of B's bricks.
+template <class T> __device__ void bring(Ring *ring, const T *x, const T *w, int steps, int fault) {
+    if (threadIdx.x % 32 != 0) return;
+    for (int step = 0; step < steps; step++) {
+        const int stage = step % STAGES, turn = step / STAGES & 1;
+        if (fault != NO_WAIT_TO_COPY) barrier_wait(&ring->spread[stage], turn ^ 1);
+        barrier_expect(&ring->copied[stage], TILE);
+        const T *from = x + (size_t)step * (TILE / sizeof(T)) + (fault == MISALIGNED);
+        bulk_copy(ring->raw[stage], from, fault == BEYOND && step == steps - 1 ? TILE + 16 : TILE, &ring->copied[stage]);
+        barrier_wait(&ring->empty[stage], turn ^ 1);
+        barrier_expect(&ring->full[stage], TILE);
+        bulk_copy(ring->b[stage], w + (size_t)step * (TILE / sizeof(T)), TILE, &ring->full[stage]);
+    }
+    if (fault == ONE_ARRIVAL_MORE) {
+        barrier_expect(&ring->copied[0], 16);
+        barrier_arrive(&ring->copied[0]);
+    }
+    if (fault == LEFT_UNDER_WAY) {
+        barrier_wait(&ring->empty[(steps - 1) % STAGES], (steps - 1) / STAGES & 1);
+        barrier_expect(&ring->copied[0], 16);
+        bulk_copy(ring->b[(steps - 1) % STAGES], x, 16, &ring->copied[0]);
+    }
+}
+
+/// Makes bricks of `x`.
+template <class T> __device__ void spread(Ring *ring, int steps, int fault) {
+    const int row = threadIdx.x - CONSUMERS;
+    for (int step = 0; step < steps; step++) {
+        const int stage = step % STAGES, turn = step / STAGES & 1;
+        if (fault != NO_WAIT_FOR_COPY) barrier_wait(&ring->copied[stage], turn);
+        if (fault != NO_WAIT_FOR_EMPTY) barrier_wait(&ring->empty[stage], turn ^ 1);
+        const T *raw = reinterpret_cast<const T *>(ring->raw[stage]);
+        for (int k = 0; k < STEP_BYTES / (int)sizeof(T); k++) {
+            const int deep = k * sizeof(T);
+            const int at = row / 8 * A_FURTHER + deep / 16 * A_DEEPER + row % 8 * 16 + deep % 16;
+            *reinterpret_cast<T *>(ring->a[stage] + at) = raw[k * ROWS + row];
+        }
+        if (fault != NO_SYNC_WARP) __syncwarp();
+        if (threadIdx.x % 32 == 0) barrier_arrive(&ring->spread[stage]);
+        if (fault != NO_FENCE) fence_for_async();
+        if (fault != NOT_ALL_MEET || row != 5) sync_threads_of<1, SPREADERS>();
+        if (row == 0) barrier_arrive(&ring->full[stage]);
+    }
+}
+
+template <class T> __device__ void multiply(Ring *ring, float *y, int steps, int fault) {
+    const int group = threadIdx.x / 128, t = threadIdx.x % 128;
+    float sums[COLUMNS / 2] = {};
+    for (int step = 0; step < steps; step++) {
+        const int stage = step % STAGES, turn = step / STAGES & 1;
+        if (fault != NO_WAIT_FOR_FULL) barrier_wait(&ring->full[stage], turn);
+        wgmma_fence();
+        for (int k = 0; k < STEP_BYTES / 32; k++) {
+            const int other = fault == OTHER_MATRIX && t == 77;
+            wgmma<T, COLUMNS>(sums, matrix_of(ring->a[stage] + group * 8 * A_FURTHER + k * 2 * A_DEEPER, A_DEEPER, A_FURTHER),
+                              matrix_of(ring->b[other ? 0 : stage] + k * 2 * B_DEEPER, B_DEEPER, B_FURTHER));
+        }
+        wgmma_commit();
+        if (fault == RELEASED_EARLY && t == 0) barrier_arrive(&ring->empty[stage]);
+        if (fault != NO_WAIT_FOR_SUMS || step < steps - 1) wgmma_wait<0>();
+        if (fault != RELEASED_EARLY && fault != NO_ARRIVAL && t == 0) barrier_arrive(&ring->empty[stage]);
+    }
+    const int row = group * 64 + t / 32 * 16 + t % 32 / 4;
+    for (int i = 0; i < COLUMNS / 2; i++)
+        y[(row + i / 2 % 2 * 8) * COLUMNS + i / 4 * 8 + t % 4 * 2 + i % 2] = sums[i];
+    if (fault == NO_WAIT_FOR_SUMS) wgmma_wait<0>();
+}
+
+/// `y` = `x`ᵀ·`w`.
+template <class T> __device__ void ring_product(const T *x, const T *w, float *y, int steps, int fault) {
+    DYN_SHARED(Ring, ring);
+    if (threadIdx.x == 0) {
+        for (int i = 0; i < STAGES; i++) {
+            if (fault != NOT_MADE) barrier_init(&ring->copied[i], 1);
+            barrier_init(&ring->spread[i], SPREADERS / 32);
+            barrier_init(&ring->full[i], 2);
+            barrier_init(&ring->empty[i], CONSUMERS / 128);
+        }
+        if (fault != NOT_READY) barriers_ready();
+    }
+    __syncthreads();
+    if (threadIdx.x < CONSUMERS) {
+        take_registers<160>();
+        multiply<T>(ring, y, steps, fault);
+    } else {
+        give_registers<40>();
+        if (threadIdx.x < CONSUMERS + SPREADERS) spread<T>(ring, steps, fault);
+        else bring(ring, x, w, steps, fault);
+    }
+}
+}  // namespace
+
+#define CHECK_RING(name, T)                                                                                              \
+    extern "C" __global__ void __launch_bounds__(THREADS) name(const T *x, const T *w, float *y, int steps, int fault) { \
+        ring_product(x, w, y, steps, fault);                                                                             \
+    }                                                                                                                    \
+    EXPORT_KERNEL(name)
+CHECK_RING(check_ring_f16, __half)
+CHECK_RING(check_ring_bf16, __nv_bfloat16)
+CHECK_RING(check_ring_tf32, float)
