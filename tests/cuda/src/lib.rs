@@ -7,6 +7,8 @@
 //! - outputs, scratch and shared memory begin as NaN, so that what a kernel forgot to write shows;
 //! - threads touch nothing that another one wrote (or writes what it read) without a barrier in between, and
 //!   blocks of a launch share nothing that one of them writes;
+//! - barriers in shared memory, bulk copies and `wgmma` (compute capability 9.0) order what they order on the device:
+//!   copies land and products are made as late as they may, and a deadlock is an error;
 //! - threads, warps and blocks take their turns forwards, backwards and shuffled, to bit-equal results;
 //! - arguments are of the parameters' types, and launches within a real device's limits.
 //!
