@@ -55,6 +55,24 @@ template <class T> __device__ __forceinline__ T activate(int kind, T parameter, 
     }
 }
 
+// The same of several values: with one branch for all of them.
+template <int KIND, class T, int N> __device__ __forceinline__ void activate_as(T parameter, T (&v)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; i++) v[i] = activate(KIND, parameter, v[i]);
+}
+template <class T, int N> __device__ __forceinline__ void activate(int kind, T parameter, T (&v)[N]) {
+    switch (kind) {
+        case ACTIVATION_RELU: return activate_as<ACTIVATION_RELU>(parameter, v);
+        case ACTIVATION_RELU6: return activate_as<ACTIVATION_RELU6>(parameter, v);
+        case ACTIVATION_LEAKY_RELU: return activate_as<ACTIVATION_LEAKY_RELU>(parameter, v);
+        case ACTIVATION_SILU: return activate_as<ACTIVATION_SILU>(parameter, v);
+        case ACTIVATION_GELU: return activate_as<ACTIVATION_GELU>(parameter, v);
+        case ACTIVATION_SIGMOID: return activate_as<ACTIVATION_SIGMOID>(parameter, v);
+        case ACTIVATION_TANH: return activate_as<ACTIVATION_TANH>(parameter, v);
+        case ACTIVATION_HARDSWISH: return activate_as<ACTIVATION_HARDSWISH>(parameter, v);
+    }
+}
+
 // The gradient of the input for the gradient of the output and what was saved: the output where
 // `Activation::saves_output` says so, else the input.
 template <class T>

@@ -33,8 +33,8 @@ __device__ __forceinline__ void finish(const Finish<T> &f, int channel, const Ac
         if (f.scale) v[i] = v[i] * scale;
         if (f.shift) v[i] = v[i] + shift;
         if (f.residual) v[i] = v[i] + residual[i];
-        v[i] = activate(f.activation, f.parameter, v[i]);
     }
+    activate(f.activation, f.parameter, v);
 }
 
 // Copies `RUN` adjacent elements by as wide accesses as there are.
@@ -78,6 +78,30 @@ __device__ __forceinline__ void finish_one(const Finish<T> &f, int channel, size
     Accumulator<T> v[1] = {value};
     finish<T, 1>(f, channel, residual, v);
     store(f.output + at, v[0]);
+}
+
+// The same for N channels of one pixel, `channel` and every STEP-th after it. `at` is the pixel's index in channel 0.
+template <int N, int STEP, class T>
+__device__ __forceinline__ void finish_column(const Finish<T> &f, int channel, size_t at, int plane,
+                                              Accumulator<T> (&v)[N]) {
+    using A = Accumulator<T>;
+    A scale[N], shift[N], residual[N];
+    const size_t first = at + (size_t)channel * plane, next = (size_t)STEP * plane;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        scale[i] = f.scale ? load(f.scale + channel + i * STEP) : A(1);
+        shift[i] = f.shift ? load(f.shift + channel + i * STEP) : A(0);
+        residual[i] = f.residual ? load(f.residual + first + i * next) : A(0);
+    }
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        if (f.scale) v[i] = v[i] * scale[i];
+        if (f.shift) v[i] = v[i] + shift[i];
+        if (f.residual) v[i] = v[i] + residual[i];
+    }
+    activate(f.activation, f.parameter, v);
+#pragma unroll
+    for (int i = 0; i < N; i++) store(f.output + first + i * next, v[i]);
 }
 
 // Finishes and stores the tile of accumulators at `tile` in shared memory, [ROWS, COLUMNS + FINISH_PAD]: output
