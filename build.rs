@@ -31,6 +31,10 @@ mod cuda {
     /// Not 9.0 on an H100: that would become `sm_90a`, whose PTX runs on that one generation alone.
     const CAPABILITY: usize = 80;
 
+    /// Kernels for compute capability 9.0 alone, by the names of their files: they are compiled for `sm_90a`, and
+    /// loaded on no other device.
+    const HOPPER: (&str, usize) = ("conv_hopper*.cu", 90);
+
     pub fn build() -> Result<(), Box<dyn Error>> {
         let out = PathBuf::from(env::var("OUT_DIR")?);
         let modules = modules()?;
@@ -43,6 +47,7 @@ mod cuda {
             .source_files(modules.values())
             .watch(&headers)
             .compute_cap(capability)
+            .with_compute_override(HOPPER.0, HOPPER.1)
             .args(["-std=c++17", "-O3", "--expt-relaxed-constexpr"])
             // cudaforge takes PTX for up to date whoever wrote it, but knows the arguments it had.
             .arg(&format!("-DCOMPILED_BY={:016x}", compiler()?))

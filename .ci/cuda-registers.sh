@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What each CUDA kernel needs of a multiprocessor: registers, shared memory and spills, by NVIDIA's assembler for
-# an sm_90. Fails where a kernel spills, uses local memory, or is above its bound in cuda-bounds.txt.
+# an sm_90 (an sm_90a where a kernel is for that alone). Fails where a kernel spills, uses local memory, or is above its bound in cuda-bounds.txt.
 #
 #   cuda-registers.sh [FILE.cu ...]      by default every one below runtime/kernels; nvcc is $NVCC or on the PATH
 set -euo pipefail
@@ -12,7 +12,8 @@ nvcc=${NVCC:-nvcc}
 
 # As many files at a time as there are cores.
 printf '%s\0' "${files[@]}" | xargs -0 -P "$(nproc)" -I{} bash -c '
-  log=$("$0" -cubin -arch=sm_90 -std=c++17 -O3 --expt-relaxed-constexpr -Xptxas -v "$1" -o /dev/null 2>&1) ||
+  case $1 in */conv_hopper*) arch=-gencode=arch=compute_90a,code=sm_90a ;; *) arch=-arch=sm_90 ;; esac
+  log=$("$0" -cubin "$arch" -std=c++17 -O3 --expt-relaxed-constexpr -Xptxas -v "$1" -o /dev/null 2>&1) ||
     { printf "%s\n" "$log" >&2; exit 255; }
   printf "== %s\n%s\n" "$1" "$log"
 ' "$nvcc" {} | awk -v bounds=.ci/cuda-bounds.txt '

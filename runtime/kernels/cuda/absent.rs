@@ -16,6 +16,10 @@ pub(crate) fn run(
     bail!("{op}: sconce was compiled without its feature `cuda`")
 }
 
+pub(crate) fn target_of(device: &Device) -> Result<Target> {
+    bail!("expected a CUDA device and sconce with its feature `cuda`, got {:?} without it", device.location())
+}
+
 pub(crate) fn run_in_place(
     op: &'static str,
     plan: &dyn Fn(&Target) -> Result<Program>,

@@ -24,7 +24,7 @@ mod plan;
 mod program;
 mod target;
 
-pub(crate) use device::{Graph, run};
+pub(crate) use device::{Graph, run, target_of};
 pub(crate) use launch::{Operand, launch, launch_in_place, runs_on, with_storages};
 pub(crate) use plan::{Plan, int, named};
 pub use program::{Arg, Buffer, Launch, Program};

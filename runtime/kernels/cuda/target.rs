@@ -3,11 +3,13 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A CUDA device, and what the user allows on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
     /// Of the device and of the kernels as they were compiled, the lower compute capability, `(major, minor)`:
     /// tensor cores for all dtypes and asynchronous copies from `(8, 0)` on.
     pub capability: (u32, u32),
+    /// Whether the device is of compute capability 9.0, which has kernels of its own (`sm_90a`).
+    pub hopper: bool,
     /// How many blocks run side by side at the least.
     pub multiprocessors: u32,
     /// The most bytes of shared memory that one block may ask for.
@@ -18,7 +20,11 @@ pub struct Target {
 
 impl Target {
     /// An A100 without TF32: what a plan is made for where there is no device.
-    pub const A100: Self = Self { capability: (8, 0), multiprocessors: 108, shared: 163 << 10, tf32: false };
+    pub const A100: Self =
+        Self { capability: (8, 0), hopper: false, multiprocessors: 108, shared: 163 << 10, tf32: false };
+    /// An H100 without TF32.
+    pub const H100: Self =
+        Self { capability: (8, 0), hopper: true, multiprocessors: 132, shared: 227 << 10, tf32: false };
 
     /// Whether the device has tensor cores for f16, bf16 and TF32, and copies into shared memory that run
     /// beside the arithmetic.

@@ -87,6 +87,13 @@ static inline float __saturatef(float x) { return x > 0.f ? (x < 1.f ? x : 1.f) 
 static inline int __popc(unsigned x) { return __builtin_popcount(x); }
 static inline int __clz(int x) { return x ? __builtin_clz(x) : 32; }
 static inline int __ffs(int x) { return __builtin_ffs(x); }
+/// Four of the eight bytes of `x` and `y`, each by a digit of `which`.
+static inline unsigned __byte_perm(unsigned x, unsigned y, unsigned which) {
+    const uint64_t bytes = uint64_t(y) << 32 | x;
+    unsigned picked = 0;
+    for (unsigned i = 0; i < 4; i++) picked |= unsigned(bytes >> (which >> i * 4 & 7) * 8 & 0xff) << i * 8;
+    return picked;
+}
 static inline unsigned __umulhi(unsigned a, unsigned b) { return unsigned(uint64_t(a) * b >> 32); }
 static inline float __int_as_float(int x) { return cuda_cpu::bit_cast<float>(x); }
 static inline int __float_as_int(float x) { return cuda_cpu::bit_cast<int>(x); }

@@ -11,7 +11,8 @@ use sconce::kernels::cuda::Target;
 use sconce_cuda_tests::run;
 
 const DTYPES: [DType; 4] = [DType::F32, DType::F64, DType::F16, DType::BF16];
-const TARGET: Target = Target { tf32: true, ..Target::A100 };
+/// With every kernel there is.
+const TARGET: Target = Target { tf32: true, ..Target::H100 };
 const ACTIVATIONS: [Activation; 9] = [
     Activation::Identity,
     Activation::Relu,
@@ -128,7 +129,10 @@ impl Case {
 }
 
 fn on_tensor_cores(variant: &Variant) -> bool {
-    matches!(variant, Variant::Product { tile: Tile { units: Units::TensorCores(_), .. }, .. })
+    matches!(
+        variant,
+        Variant::Hopper(_) | Variant::Product { tile: Tile { units: Units::TensorCores(_), .. }, .. }
+    )
 }
 
 /// To 10 bits behind the point, ties away from zero.
@@ -142,6 +146,7 @@ fn name(variant: &Variant) -> &'static str {
     match variant {
         Variant::Depthwise(kernel) => kernel.kernel,
         Variant::Direct(kernel) => kernel.kernel,
+        Variant::Hopper(kernel) => kernel.kernel,
         Variant::Product { tile, .. } => tile.kernel,
     }
 }
@@ -235,6 +240,24 @@ fn tensor_core_tiles_are_right() {
     }
 }
 
+#[test]
+fn kernels_of_warpgroups_are_right() {
+    let hopper = |variant: &Variant| matches!(variant, Variant::Hopper(_));
+    for dtype in [DType::F32, DType::F16, DType::BF16] {
+        random(24, settings(1..3, [1..12, 1..12]), |setting| one_of(setting, &[dtype], hopper));
+        // Several chunks of the depth, and several tiles.
+        let sizes =
+            (60usize..150, 120usize..140, prop::sample::select(vec![4usize, 6, 7, 9]), 1usize..3, 1usize..4);
+        let wide = (sizes, options()).prop_map(|((inputs, outputs, size, stride, kernel), options)| {
+            let (padding, dilation) = ([[kernel / 2; 2]; 2], [1; 2]);
+            let geometry = ConvGeometry { stride: [stride; 2], padding, dilation, groups: 1 };
+            let (input, weight) = ([3, inputs, size, size], [outputs, inputs, kernel, kernel]);
+            Setting { input, weight, geometry, options }
+        });
+        random(6, wide, |setting| one_of(setting, &[dtype], hopper));
+    }
+}
+
 /// 1×1, where the input is read four pixels at a time.
 #[test]
 fn dense_tiles_are_right() {
@@ -306,8 +329,8 @@ fn every_kernel_takes_every_activation() -> Result<()> {
             }
         }
     }
-    // 7 scalar tiles, 3 × 8 of tensor cores, 14 direct ones, 3 × 7 + 4 depthwise ones.
-    assert_eq!(seen.len(), 70, "{seen:?}");
+    // 7 scalar tiles, 3 × 8 of tensor cores, 3 × 2 of warpgroups, 14 direct ones, 3 × 7 + 4 depthwise ones.
+    assert_eq!(seen.len(), 76, "{seen:?}");
     Ok(())
 }
 
@@ -378,7 +401,7 @@ fn tf32_rounds_as_it_says() -> Result<()> {
 /// The rows of a few known networks on an H100.
 #[test]
 fn the_rule_knows_its_shapes() -> Result<()> {
-    let target = Target { capability: (9, 0), multiprocessors: 132, shared: 227 << 10, tf32: false };
+    let target = Target::H100;
     let row = |[batch, inputs, size, outputs, kernel, stride]: [usize; 6], groups: usize| {
         let geometry =
             ConvGeometry { stride: [stride; 2], padding: [[kernel / 2; 2]; 2], dilation: [1; 2], groups };
@@ -404,7 +427,8 @@ fn the_rule_knows_its_shapes() -> Result<()> {
         assert!(slices(&row([1, 512, 7, 512, 3, 1], 1), dtype)? > 1);
         // Large: big tiles, whole.
         let large = row([32, 256, 56, 256, 3, 1], 1);
-        assert!(kernel(&large, dtype)?.contains("128x128"));
+        assert!(kernel(&large, dtype)?.contains(if dtype == DType::F32 { "128x128" } else { "hopper" }));
+        assert!(name(&chosen(&large, dtype, &Target::A100)?).contains("128x128"));
         assert_eq!(slices(&large, dtype)?, 1);
     }
     // First layers without tensor cores.
@@ -412,10 +436,12 @@ fn the_rule_knows_its_shapes() -> Result<()> {
     {
         assert!(kernel(&row, DType::F32)?.contains("direct"));
     }
-    assert!(kernel(&row([32, 256, 56, 256, 3, 1], 1), DType::BF16)?.ends_with("packed"));
+    assert!(
+        name(&chosen(&row([32, 256, 56, 256, 3, 1], 1), DType::BF16, &Target::A100)?).ends_with("packed")
+    );
     assert!(kernel(&row([32, 64, 56, 256, 1, 1], 1), DType::BF16)?.ends_with("dense"));
     // Without tensor cores, and f32 where TF32 is not allowed.
-    let old = Target { capability: (7, 5), ..target };
+    let old = Target { capability: (7, 5), ..Target::A100 };
     let large = row([32, 256, 56, 256, 3, 1], 1);
     for (target, dtype) in [(old, DType::F32), (old, DType::BF16), (target, DType::F32), (target, DType::F64)]
     {

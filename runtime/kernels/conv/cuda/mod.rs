@@ -5,3 +5,5 @@ pub mod forward;
 mod run;
 
 pub(super) use run::{conv_transpose2d, conv2d, conv2d_backward, conv2d_storage};
+#[doc(hidden)]
+pub use run::{conv2d_by, variants_on};

@@ -3,8 +3,8 @@
 use super::{backward, forward};
 use crate::kernels::activation::Activation;
 use crate::kernels::conv::backward::{Gradients, Needs};
-use crate::kernels::conv::{ConvShape, Epilogue};
-use crate::kernels::cuda::{Operand, launch, run};
+use crate::kernels::conv::{ConvGeometry, ConvShape, Epilogue};
+use crate::kernels::cuda::{Operand, launch, run, target_of};
 use candle_core::backend::BackendStorage;
 use candle_core::{CudaStorage, Result, Tensor, bail};
 use forward::Options;
@@ -82,4 +82,35 @@ fn first<T>(op: &str, outputs: Vec<T>) -> Result<T> {
         Some(output) => Ok(output),
         None => bail!("{op}: the program has no output"),
     }
+}
+
+/// As [`conv2d`], in one of the [variants](forward::variants) that there are: so that they can be timed.
+#[doc(hidden)]
+pub fn conv2d_by(
+    variant: forward::Variant,
+    input: &Tensor,
+    weight: &Tensor,
+    geometry: &ConvGeometry,
+    epilogue: &Epilogue,
+) -> Result<Tensor> {
+    let shape = ConvShape::of(input, weight, geometry, epilogue)?;
+    let operands: Vec<&Tensor> = [input, weight].into_iter().chain(epilogue.tensors()).collect();
+    let options = Options::of(epilogue);
+    let outputs = launch("conv2d", &operands, [&shape.output_dims()], |_| {
+        forward::program_with(&shape, input.dtype(), &options, variant)
+    })?;
+    first("conv2d", outputs)
+}
+
+/// The variants for operands on a CUDA device, the one that is chosen first, each with the cycles that the choice
+/// expects of it.
+#[doc(hidden)]
+pub fn variants_on(
+    input: &Tensor,
+    weight: &Tensor,
+    geometry: &ConvGeometry,
+) -> Result<Vec<(forward::Variant, f64)>> {
+    let shape = ConvShape::of(input, weight, geometry, &Epilogue::default())?;
+    let target = target_of(input.device())?;
+    Ok(forward::ranked(&shape, input.dtype(), &target))
 }

@@ -15,7 +15,7 @@ use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::cuda::cudarc::driver::{
     CudaStream, LaunchArgs, LaunchConfig, PushKernelArg, result::memset_d8_async, sys::CUdevice_attribute,
 };
-use candle_core::{CudaDevice, CudaStorage, Result, Shape, bail};
+use candle_core::{CudaDevice, CudaStorage, Device, Result, Shape, bail};
 use operand::{Address, Dense};
 
 /// What a plan for `device` has to know.
@@ -29,12 +29,22 @@ fn facts(device: &CudaDevice) -> Result<Target> {
         let value = stream.context().attribute(attribute).map_err(error::driver)?;
         Ok(u32::try_from(value).unwrap_or(0))
     };
+    let capability = error::capability(device)?;
     Ok(Target {
-        capability: error::capability(device)?.min(modules::capability()),
+        capability: capability.min(modules::capability()),
+        hopper: capability == (9, 0),
         multiprocessors: attribute(MULTIPROCESSORS)?,
         shared: attribute(SHARED)?,
         tf32: super::tf32(),
     })
+}
+
+/// What a plan for a device has to know.
+pub(crate) fn target_of(device: &Device) -> Result<Target> {
+    match device {
+        Device::Cuda(device) => facts(device),
+        other => bail!("expected a CUDA device, got {:?}", other.location()),
+    }
 }
 
 /// Runs the program that `plan` makes for the operands' device, and returns its outputs. `op` names the

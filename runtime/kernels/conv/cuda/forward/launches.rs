@@ -1,6 +1,7 @@
 //! The launches of each way to run a convolution.
 
 use super::Options;
+use super::hopper::{Hopper, Planes};
 use super::sizes::int;
 use super::tiles::{self, Depthwise, Direct, Tile, Units};
 use crate::kernels::conv::ConvShape;
@@ -82,6 +83,38 @@ impl Call<'_> {
         if sliced {
             program.launches.push(self.add_slices(partial, cut.slices)?);
         }
+        Ok(())
+    }
+
+    /// Adds the launches of a kernel for compute capability 9.0, and the packed weight, to the program.
+    pub fn hopper(&self, kernel: Hopper, program: &mut Program) -> Result<()> {
+        let Some(planes) = Planes::of(self.shape, &kernel) else {
+            bail!("conv2d: {} does not take this convolution", kernel.kernel)
+        };
+        let packed = scratch(program, kernel.packed_elements(self.shape, &planes), self.dtype);
+        let vectors =
+            kernel.packed_elements(self.shape, &planes) / kernel.each() / self.shape.geometry.groups;
+        program.launches.push(Launch {
+            module: "conv_hopper_pack",
+            kernel: kernel.pack(),
+            grid: [unsigned(vectors.div_ceil(Hopper::PACK_THREADS))?, highest(self.shape.geometry.groups), 1],
+            block: [Hopper::PACK_THREADS as u32, 1, 1],
+            shared: 0,
+            args: vec![Arg::Operand(1), packed.clone(), self.sizes.clone(), planes.arg()?],
+        });
+        program.launches.push(Launch {
+            module: kernel.module,
+            kernel: kernel.kernel,
+            grid: [
+                block_count(&[planes.channel_tiles, planes.place_tiles, self.shape.geometry.groups])?,
+                1,
+                1,
+            ],
+            block: [Hopper::THREADS as u32, 1, 1],
+            shared: unsigned(kernel.shared(&planes))?,
+            args: self
+                .args([Arg::Operand(0), packed], [self.sizes.clone(), planes.arg()?, planes.taps_arg()?]),
+        });
         Ok(())
     }
 
@@ -185,6 +218,10 @@ impl Cut {
     fn arg(&self) -> Result<Arg> {
         let fields = [self.channel_tiles, self.pixel_tiles, self.slices, self.slice_steps];
         fields.into_iter().map(int).collect::<Result<_>>().map(Arg::Ints)
+    }
+
+    pub fn blocks(&self, shape: &ConvShape) -> usize {
+        self.channel_tiles * self.pixel_tiles * self.slices * shape.geometry.groups
     }
 
     fn grid(&self, shape: &ConvShape) -> Result<[u32; 3]> {

@@ -7,10 +7,13 @@
 //! rule that picks one.
 
 mod choice;
+mod chosen;
+mod hopper;
 mod launches;
 mod sizes;
 mod tiles;
 
+pub use hopper::Hopper;
 pub use tiles::{Depthwise, Direct, Input, Tile, Units};
 
 use crate::kernels::activation::Activation;
@@ -54,11 +57,24 @@ impl Options {
 pub enum Variant {
     Depthwise(Depthwise),
     Direct(Direct),
+    Hopper(Hopper),
     /// An implicit matrix product, its depth cut into so many slices.
     Product {
         tile: Tile,
         slices: usize,
     },
+}
+
+impl Variant {
+    /// The kernel, and in how many slices.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Depthwise(kernel) => format!("{} of {} rows", kernel.kernel, kernel.rows),
+            Self::Direct(kernel) => kernel.kernel.into(),
+            Self::Hopper(kernel) => kernel.kernel.into(),
+            Self::Product { tile, slices } => format!("{} in {slices}", tile.kernel),
+        }
+    }
 }
 
 /// The program for a convolution of `dtype` on the target. Its operands are the input, the weight and what
@@ -71,7 +87,7 @@ pub fn program(shape: &ConvShape, dtype: DType, options: &Options, target: &Targ
         return Ok(nothing(dtype));
     }
     check(shape)?;
-    let Some(variant) = choice::best(shape, dtype, target) else {
+    let Some(variant) = chosen::best(shape, dtype, target) else {
         bail!("conv2d: expected f32, f64, f16 or bf16 on a CUDA device, got {dtype:?}")
     };
     program_with(shape, dtype, options, variant)
@@ -80,6 +96,11 @@ pub fn program(shape: &ConvShape, dtype: DType, options: &Options, target: &Targ
 /// All ways to run a convolution of `dtype` on the target: so that tests reach each of them.
 pub fn variants(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<Variant> {
     choice::all(shape, dtype, target)
+}
+
+/// The same with the cycles that are expected of each, the one that is chosen first.
+pub fn ranked(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<(Variant, f64)> {
+    choice::ranked(shape, dtype, target)
 }
 
 /// As [`program`], in one of the [`variants`].
@@ -97,6 +118,7 @@ pub fn program_with(shape: &ConvShape, dtype: DType, options: &Options, variant:
     match variant {
         Variant::Depthwise(kernel) => program.launches.push(call.depthwise(kernel)?),
         Variant::Direct(kernel) => program.launches.push(call.direct(kernel)?),
+        Variant::Hopper(kernel) => call.hopper(kernel, &mut program)?,
         Variant::Product { tile, slices } => call.product(tile, slices, &mut program)?,
     }
     Ok(program)

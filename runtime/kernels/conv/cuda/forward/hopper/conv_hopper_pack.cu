@@ -1,0 +1,46 @@
+// Lays out a convolution's weight for `conv_hopper.cuh`: for each group, tile of channels, chunk of the depth and tap
+// what one stage holds, [columns, channels, 16 bytes]; zeros where there is no weight.
+#include "load.cuh"
+
+constexpr int PACK_THREADS = 256;
+
+// A thread packs 16 bytes; neighbours the taps of one channel, which lie side by side in the weight.
+template <class T>
+__device__ __forceinline__ void pack(const T *__restrict__ weight, T *__restrict__ packed, const ConvSizes &s,
+                                     const Planes &p) {
+    using Stages = Staged<T, 128>;
+    constexpr int EACH = Stages::EACH;
+    const int taps = s.kernel_height * s.kernel_width, columns = p.chunks * Stages::COLUMNS;
+    const int of_channel = columns * taps;
+    const int i = blockIdx.x * PACK_THREADS + threadIdx.x;
+    if (i >= p.channel_tiles * Stages::CHANNELS * of_channel) return;
+    const int row_of_all = i / of_channel, rest = i - row_of_all * of_channel;
+    const int column = rest / taps, tap = rest - column * taps;
+    const int tile = row_of_all / Stages::CHANNELS, row = row_of_all % Stages::CHANNELS;
+    for (int group = blockIdx.y; group < s.groups; group += gridDim.y) {
+        Vector<T, EACH> together;
+#pragma unroll
+        for (int e = 0; e < EACH; e++) {
+            const int channel = column * EACH + e;
+            const bool inside = row_of_all < s.group_outputs && channel < s.group_inputs;
+            const size_t out = (size_t)group * s.group_outputs + row_of_all;
+            together.at[e] = inside ? as_factor(weight[out * s.depth + channel * taps + tap]) : narrow<T>(0.f);
+        }
+        const size_t chunk = (size_t)(group * p.channel_tiles + tile) * p.chunks + column / Stages::COLUMNS;
+        const size_t stage = chunk * taps + tap;
+        const size_t at = (stage * Stages::COLUMNS + column % Stages::COLUMNS) * Stages::CHANNELS + row;
+        store_vector(packed + at * EACH, together);
+    }
+}
+
+#define CONV_HOPPER_PACK(NAME, T)                                                                  \
+    extern "C" __global__ void __launch_bounds__(PACK_THREADS)                                     \
+        conv_hopper_pack_##NAME(const T *weight, T *packed, const __grid_constant__ ConvSizes sizes, \
+                                const __grid_constant__ Planes planes) {                           \
+        pack(weight, packed, sizes, planes);                                                       \
+    }                                                                                              \
+    EXPORT_KERNEL(conv_hopper_pack_##NAME)
+
+CONV_HOPPER_PACK(tf32, float)
+CONV_HOPPER_PACK(f16, __half)
+CONV_HOPPER_PACK(bf16, __nv_bfloat16)

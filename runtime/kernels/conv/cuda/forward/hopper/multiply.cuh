@@ -1,0 +1,59 @@
+// The products: the work of a block's MULTIPLIERS, two warpgroups that multiply what is staged, each half of the tile's
+// channels. Their first thread has the weight copied as well, as soon as both are done with what lay there.
+#pragma once
+#include "load.cuh"
+
+// The weight's way into its ring: `packed` holds, for each chunk and tap, what one stage does.
+template <class Stages> struct WeightCopies {
+    const Stages &stages;
+    const typename Stages::T *packed;
+    int left;      // stages to be copied
+    Ring<Stages::WEIGHTS> ring;
+
+    __device__ __forceinline__ void begin() {
+        if (left-- <= 0) return;
+        Barrier *full = &stages.barriers->weight_full[ring.stage];
+        barrier_wait(&stages.barriers->weight_free[ring.stage], ring.parity ^ 1);
+        barrier_expect(full, Stages::WEIGHT_BYTES);
+        bulk_copy(stages.weight(ring.stage), packed, Stages::WEIGHT_BYTES, full);
+        packed += Stages::WEIGHT_BYTES / sizeof(*packed);
+        ring.next();
+    }
+};
+
+template <class Stages>
+__device__ __forceinline__ void multiply(const Stages &stages, const Planes &p, const Taps &taps, int tap_count,
+                                         const typename Stages::T *packed, float (&sums)[Stages::PIXELS / 2]) {
+    using T = typename Stages::T;
+    const int half = threadIdx.x / 128;
+    const bool first = threadIdx.x % 128 == 0;
+    const int column = stages.places * 16;
+    WeightCopies<Stages> copies{stages, packed, p.chunks * tap_count, {}};
+    if (threadIdx.x == 0)
+        for (int i = 0; i < Stages::WEIGHTS; i++) copies.begin();
+    Ring<Stages::INPUTS> inputs;
+    Ring<Stages::WEIGHTS> weights;
+    Barrier *before = nullptr;  // of the weight that the products before read
+    for (int chunk = 0; chunk < p.chunks; chunk++, inputs.next()) {
+        barrier_wait(&stages.barriers->input_full[inputs.stage], inputs.parity);
+        const unsigned char *input = stages.input(inputs.stage);
+        for (int tap = 0; tap < tap_count; tap++, weights.next()) {
+            barrier_wait(&stages.barriers->weight_full[weights.stage], weights.parity);
+            const unsigned char *a = stages.weight(weights.stage) + half * Stages::CHANNELS / 2 * 16;
+            const unsigned char *b = input + taps.at[tap] * 16;
+            wgmma_fence();
+#pragma unroll
+            for (int k = 0; k < Stages::COLUMNS; k += 2)
+                wgmma<T, Stages::PIXELS>(sums, matrix_of(a + k * Stages::CHANNELS * 16, Stages::CHANNELS * 16, 128),
+                                         matrix_of(b + k * column, column, 128));
+            wgmma_commit();
+            // The products before these are made.
+            wgmma_wait<1>();
+            if (before && first) barrier_arrive(before);
+            if (before && threadIdx.x == 0) copies.begin();
+            before = &stages.barriers->weight_free[weights.stage];
+        }
+        wgmma_wait<0>();
+        if (first) barrier_arrive(&stages.barriers->input_free[inputs.stage]);
+    }
+}

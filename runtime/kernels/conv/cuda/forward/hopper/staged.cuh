@@ -1,0 +1,65 @@
+// The stages of a tile in shared memory, and who waits for whom.
+//
+// A chunk of the depth is 128 bytes of each pixel's channels: eight columns of 16 bytes. Both factors lie column after
+// column, as bricks of `wgmma` (`matrix_of`) do, so that a tap's factor begins at any pixel.
+#pragma once
+#include "../../../../cuda/hopper.cuh"
+#include "planes.cuh"
+
+template <class Element, int PIXELS_> struct Staged {
+    using T = Element;
+    static constexpr int CHANNELS = 128, PIXELS = PIXELS_;
+    static constexpr int BLOCKS = 2;  // that share a multiprocessor, where there is the memory
+    static constexpr int EACH = 16 / sizeof(T), COLUMNS = 8, CHUNK = COLUMNS * EACH;
+    static constexpr int WEIGHTS = 3, INPUTS = 2;  // stages of each; of one chunk the input has one
+    static constexpr int WEIGHT_BYTES = CHANNELS * COLUMNS * 16;
+    static constexpr int MULTIPLIERS = 256;  // threads: two warpgroups, of half the channels each
+    static constexpr int LOADERS = 64;       // threads after them, which lay out the input
+    static constexpr int THREADS = MULTIPLIERS + LOADERS;
+
+    struct Barriers {
+        Barrier input_full[INPUTS], input_free[INPUTS], weight_full[WEIGHTS], weight_free[WEIGHTS];
+    };
+
+    unsigned char *weights, *inputs;
+    Barriers *barriers;
+    PixelRun *runs;
+    int *outputs;
+    int places;  // of all phases: the length of a column
+    int input_stages;
+
+    // In the order of `Hopper::shared` in `hopper.rs`. The stages come last: where they lie, sums will.
+    __device__ __forceinline__ Staged(unsigned char *memory, const Planes &p)
+        : places(p.phases * p.reach), input_stages(p.chunks < INPUTS ? p.chunks : INPUTS) {
+        barriers = reinterpret_cast<Barriers *>(memory);
+        outputs = reinterpret_cast<int *>(barriers + 1);
+        runs = reinterpret_cast<PixelRun *>(outputs + PIXELS);
+        const int run_bytes = p.phases * p.rows * p.runs_across * sizeof(PixelRun);
+        const int tables = sizeof(Barriers) + PIXELS * sizeof(int) + run_bytes;
+        weights = memory + (tables + 127) / 128 * 128;
+        inputs = weights + WEIGHTS * WEIGHT_BYTES;
+    }
+    __device__ __forceinline__ int input_bytes() const { return places * COLUMNS * 16; }
+    __device__ __forceinline__ unsigned char *weight(int stage) const { return weights + stage * WEIGHT_BYTES; }
+    __device__ __forceinline__ unsigned char *input(int stage) const { return inputs + stage * input_bytes(); }
+
+    __device__ __forceinline__ void make_barriers() const {
+        for (int i = 0; i < INPUTS; i++) {
+            barrier_init(&barriers->input_full[i], LOADERS);
+            barrier_init(&barriers->input_free[i], MULTIPLIERS / 128);
+        }
+        for (int i = 0; i < WEIGHTS; i++) {
+            barrier_init(&barriers->weight_full[i], 1);
+            barrier_init(&barriers->weight_free[i], MULTIPLIERS / 128);
+        }
+        barriers_ready();
+    }
+};
+
+// A stage of a ring, and which time around it is.
+template <int STAGES> struct Ring {
+    int stage = 0, parity = 0;
+    __device__ __forceinline__ void next() {
+        if (++stage == STAGES) stage = 0, parity ^= 1;
+    }
+};
