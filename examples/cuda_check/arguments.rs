@@ -1,6 +1,7 @@
 //! The command line.
 
 use sconce::{Error, Result};
+use std::time::Duration;
 
 pub struct Arguments {
     pub device: usize,
@@ -9,18 +10,38 @@ pub struct Arguments {
     pub seed: u64,
     pub csv: Option<String>,
     pub short: bool,
+    pub budget: Duration,
+    batches: Option<Vec<usize>>,
+    formats: Option<Vec<String>>,
 }
 
 impl Arguments {
     /// Whether a part is asked for.
     pub fn runs(&self, part: &str) -> bool {
-        self.only.as_deref().is_none_or(|only| only == part)
+        // Plans are only timed where they are asked for.
+        self.only.as_deref().map_or(part != "plans", |only| only == part)
+    }
+
+    /// Whether layers are timed at that batch size, and in that format.
+    pub fn times(&self, batch: usize, format: &str) -> bool {
+        let batches = self.batches.as_ref().is_none_or(|batches| batches.contains(&batch));
+        batches && self.formats.as_ref().is_none_or(|formats| formats.iter().any(|one| one == format))
     }
 }
 
 /// None where it asks for help.
 pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>> {
-    let mut parsed = Arguments { device: 0, only: None, cases: 200, seed: 0, csv: None, short: false };
+    let mut parsed = Arguments {
+        device: 0,
+        only: None,
+        cases: 200,
+        seed: 0,
+        csv: None,
+        short: false,
+        budget: Duration::from_millis(200),
+        batches: None,
+        formats: None,
+    };
     while let Some(word) = words.next() {
         let mut value =
             || words.next().ok_or_else(|| Error::msg(format!("{word} needs a value; see --help")));
@@ -31,7 +52,10 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments
             "--cases" => parsed.cases = number(&value()?)?,
             "--seed" => parsed.seed = number(&value()?)?,
             "--csv" => parsed.csv = Some(value()?),
-            "--short" => (parsed.short, parsed.cases) = (true, 5),
+            "--short" => (parsed.short, parsed.cases, parsed.budget) = (true, 5, Duration::ZERO),
+            "--budget" => parsed.budget = Duration::from_millis(number(&value()?)?),
+            "--batches" => parsed.batches = Some(value()?.split(',').map(number).collect::<Result<_>>()?),
+            "--formats" => parsed.formats = Some(value()?.split(',').map(str::to_string).collect()),
             _ => return Err(Error::msg(format!("unknown argument {word:?}; see --help"))),
         }
     }
@@ -40,8 +64,8 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments
 
 fn part(word: String) -> Result<String> {
     match word.as_str() {
-        "check" | "train" | "time" => Ok(word),
-        _ => Err(Error::msg(format!("expected check, train or time, got {word:?}"))),
+        "check" | "train" | "time" | "plans" => Ok(word),
+        _ => Err(Error::msg(format!("expected check, train, time or plans, got {word:?}"))),
     }
 }
 

@@ -7,8 +7,10 @@ use sconce::candle::cuda::set_gemm_reduced_precision_f32;
 use sconce::candle::{DType, Device, Error, Tensor};
 use std::time::{Duration, Instant};
 
-/// Calls between two events: where one is shorter than its submission, many keep the device busy.
+/// Calls between two events at the most: where one is shorter than its submission, many keep the device busy.
 const CALLS: usize = 10;
+/// Milliseconds between two events that are enough.
+const ENOUGH: f64 = 2.;
 
 fn wrap(error: DriverError) -> Error {
     Error::Cuda(Box::new(error))
@@ -28,18 +30,22 @@ pub fn milliseconds(device: &Device, budget: Duration, call: &dyn Fn() -> Result
     let device = device.as_cuda_device()?;
     let stream = device.cuda_stream();
     let event = || stream.record_event(Some(CUevent_flags::CU_EVENT_DEFAULT)).map_err(wrap);
-    call()?;
-    call()?;
-    device.synchronize()?;
-    let (begin, mut times) = (Instant::now(), Vec::new());
-    while times.len() < 5 || (begin.elapsed() < budget && times.len() < 100) {
+    let mean_of = |calls: usize| -> Result<f64> {
         let start = event()?;
-        for _ in 0..CALLS {
+        for _ in 0..calls {
             call()?;
         }
         let end = event()?;
         end.synchronize().map_err(wrap)?;
-        times.push(f64::from(start.elapsed_ms(&end).map_err(wrap)?) / CALLS as f64);
+        Ok(f64::from(start.elapsed_ms(&end).map_err(wrap)?) / calls as f64)
+    };
+    // The first call loads the kernels.
+    call()?;
+    device.synchronize()?;
+    let calls = (ENOUGH / mean_of(1)?).clamp(1., CALLS as f64) as usize;
+    let (begin, mut times) = (Instant::now(), Vec::new());
+    while times.len() < 5 || (begin.elapsed() < budget && times.len() < 100) {
+        times.push(mean_of(calls)?);
     }
     times.sort_by(f64::total_cmp);
     Ok(times[times.len() / 2])

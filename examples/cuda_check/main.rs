@@ -8,6 +8,8 @@ mod check;
 #[cfg(feature = "cuda")]
 mod clock;
 #[cfg(feature = "cuda")]
+mod plans;
+#[cfg(feature = "cuda")]
 mod table;
 #[cfg(feature = "cuda")]
 mod train;
@@ -20,9 +22,12 @@ Checks every CUDA kernel against the CPU, trains Fashion-MNIST on both, and time
 usage: cargo run --release --features cuda --example cuda_check -- [OPTIONS]
 
 --device N   which GPU (0)
---only PART  check, train or time, and nothing else
+--only PART  check, train or time, and nothing else; or plans: the time of every kernel that a layer can have
 --cases N    random settings an operation (200)
 --seed N     of the random settings (0)
+--budget MS  milliseconds for the time of one layer (200)
+--batches N  the batch sizes that are timed, by commas (1,32,256)
+--formats F  the formats that are timed (f32,tf32,f16,bf16)
 --csv FILE   also writes the times, for peers.py
 --short      a few cases of everything, only to see that it runs; without a GPU, success
 
@@ -83,6 +88,9 @@ fn run(arguments: &arguments::Arguments, device: &sconce::candle::Device) -> sco
     }
     if arguments.runs("time") {
         table::print(arguments, device)?;
+    }
+    if arguments.runs("plans") {
+        plans::print(arguments, device)?;
     }
     Ok(well)
 }

@@ -1,18 +1,21 @@
 """Times the layers of cuda_check in PyTorch, by cuDNN and by torch.compile, on the GPU at hand.
 
-usage: python peers.py [--sconce cuda_check.csv] [--csv FILE] [--short]
+usage: python peers.py [--sconce cuda_check.csv] [--csv FILE] [--batches 1,32,256] [--formats f32,tf32,f16,bf16]
+                       [--no-compile] [--short]
 
 --sconce FILE  what `cuda_check --csv FILE` wrote on the same machine: its times are printed beside PyTorch's,
                with the geometric mean of the ratios to the faster of cuDNN and torch.compile
+--batches, --formats  those that are timed, all of them without it
+--no-compile   cuDNN alone: torch.compile takes seconds for each layer
 --short        the first two layers at batch 1
 """
-import argparse, csv, math, pathlib, re, statistics, sys
+import argparse, csv, math, pathlib, re, statistics, sys, time
 import torch
 import torch.nn.functional as F
 
-BATCHES = (1, 32, 256)
 FORMATS = {"f32": (torch.float32, False), "tf32": (torch.float32, True), "f16": (torch.float16, False), "bf16": (torch.bfloat16, False)}
 CALLS = 10
+BUDGET = 0.1  # seconds for the time of one layer
 
 
 def layers():
@@ -27,8 +30,8 @@ def milliseconds(call, short):
     for _ in range(3):
         call()
     torch.cuda.synchronize()
-    times = []
-    for _ in range(5 if short else 50):
+    times, begin = [], time.monotonic()
+    while len(times) < 5 or (not short and len(times) < 50 and time.monotonic() - begin < BUDGET):
         start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
         start.record()
         for _ in range(CALLS):
@@ -39,17 +42,16 @@ def milliseconds(call, short):
     return statistics.median(times)
 
 
-def time_row(numbers, batch, dtype, short):
+def time_row(numbers, batch, dtype, given):
     """Milliseconds of cuDNN and of torch.compile; NaN where there is no room for it."""
     inputs, height, width, outputs, kernel, stride, padding, dilation, groups = numbers
     random = lambda *shape: (torch.randn(*shape, device="cuda") * 0.1).to(dtype)
     x, w, b = random(batch, inputs, height, width), random(outputs, inputs // groups, kernel, kernel), random(outputs)
     layer = lambda x: F.relu(F.conv2d(x, w, b, stride, padding, dilation, groups))
-    compiled = torch.compile(layer)
     results = []
-    for call in (layer, compiled):
+    for call in (layer, None if given.no_compile else torch.compile(layer)):
         try:
-            results.append(milliseconds(lambda: call(x), short))
+            results.append(milliseconds(lambda: call(x), given.short) if call else math.nan)
         except torch.cuda.OutOfMemoryError:
             results.append(math.nan)
     torch._dynamo.reset()
@@ -60,6 +62,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sconce")
     parser.add_argument("--csv")
+    parser.add_argument("--batches", default="1,32,256")
+    parser.add_argument("--formats", default=",".join(FORMATS))
+    parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--short", action="store_true")
     given = parser.parse_args()
     if not torch.cuda.is_available():
@@ -75,11 +80,12 @@ def main():
     rows, ratios = [], []
     table = list(layers())
     for name, numbers in table[:2] if given.short else table:
-        for batch in BATCHES[:1] if given.short else BATCHES:
-            for label, (dtype, tf32) in FORMATS.items():
+        for batch in map(int, given.batches.split(",")[:1] if given.short else given.batches.split(",")):
+            for label in given.formats.split(","):
+                dtype, tf32 = FORMATS[label]
                 torch.backends.cudnn.allow_tf32 = tf32
                 with torch.no_grad():
-                    cudnn, compiled = time_row(numbers, batch, dtype, given.short)
+                    cudnn, compiled = time_row(numbers, batch, dtype, given)
                 mine = ours.get((name, str(batch), label), math.nan)
                 ratio = mine / min(t for t in (cudnn, compiled, math.inf) if t == t)
                 if ratio == ratio and ratio > 0:

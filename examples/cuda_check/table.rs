@@ -36,8 +36,14 @@ const LAYERS: [(&str, [usize; 9]); 20] = [
 
 const BATCHES: [usize; 3] = [1, 32, 256];
 
-struct Layer {
-    name: &'static str,
+/// All layers at all batch sizes, or a few.
+pub fn layers(short: bool) -> impl Iterator<Item = (Layer, usize)> {
+    let (layers, batches) = if short { (2, 1) } else { (LAYERS.len(), BATCHES.len()) };
+    LAYERS[..layers].iter().flat_map(move |l| BATCHES[..batches].iter().map(|b| (Layer::of(*l), *b)))
+}
+
+pub struct Layer {
+    pub name: &'static str,
     channels: [usize; 2],
     size: [usize; 2],
     kernel: usize,
@@ -56,7 +62,7 @@ struct Row {
 }
 
 pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
-    let budget = Duration::from_millis(if arguments.short { 0 } else { 200 });
+    let budget = arguments.budget;
     let peaks = Peaks::measure(device, budget)?;
     for (format, peak) in FORMATS.iter().zip(peaks.operations) {
         println!("peak of {}: {:.1} TFLOP/s (cuBLAS, 8192³)", format.name, peak * 1e-9);
@@ -70,19 +76,19 @@ pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
     );
     let mut csv = String::from("name,batch,format,ours_ms,candle_ms,floor_ms\n");
     let mut rows = Vec::new();
-    let (layers, batches) = if arguments.short { (2, 1) } else { (LAYERS.len(), BATCHES.len()) };
-    for (layer, batch) in LAYERS[..layers].iter().flat_map(|l| BATCHES[..batches].iter().map(move |b| (l, b)))
-    {
-        let layer = Layer::of(*layer);
+    for (layer, batch) in layers(arguments.short) {
         for (i, format) in FORMATS.into_iter().enumerate() {
+            if !arguments.times(batch, format.name) {
+                continue;
+            }
             format.choose();
-            let row = layer.times(*batch, format, (peaks.operations[i], peaks.bytes), budget, device)?;
-            row.print(layer.name, *batch, format);
+            let row = layer.times(batch, format, (peaks.operations[i], peaks.bytes), budget, device)?;
+            row.print(layer.name, batch, format);
             let candle = row.candle.map_or_else(String::new, |time| time.to_string());
             let Row { ours, floor, .. } = row;
             // Writing to a string cannot fail.
             let _ = writeln!(csv, "{},{batch},{},{ours},{candle},{floor}", layer.name, format.name);
-            rows.push((layer.channels, *batch, format, row));
+            rows.push((layer.channels, batch, format, row));
         }
     }
     summarize(&rows);
@@ -130,7 +136,18 @@ impl Layer {
         Self { name, channels, size, kernel, stride, padding, dilation, groups }
     }
 
-    fn geometry(&self) -> ConvGeometry {
+    /// Input, weight and bias.
+    pub fn operands(&self, batch: usize, format: Format, device: &Device) -> Result<[Tensor; 3]> {
+        let ([inputs, outputs], [height, width]) = (self.channels, self.size);
+        let random = |shape: &[usize]| -> Result<Tensor> {
+            Ok(Tensor::randn(0f32, 0.1, shape, device)?.to_dtype(format.dtype)?)
+        };
+        let input = random(&[batch, inputs, height, width])?;
+        let weight = random(&[outputs, inputs / self.groups, self.kernel, self.kernel])?;
+        Ok([input, weight, random(&[outputs])?])
+    }
+
+    pub fn geometry(&self) -> ConvGeometry {
         ConvGeometry {
             stride: [self.stride; 2],
             padding: [[self.padding; 2]; 2],
@@ -147,13 +164,8 @@ impl Layer {
         budget: Duration,
         device: &Device,
     ) -> Result<Row> {
-        let ([inputs, outputs], [height, width]) = (self.channels, self.size);
-        let random = |shape: &[usize]| -> Result<Tensor> {
-            Ok(Tensor::randn(0f32, 0.1, shape, device)?.to_dtype(format.dtype)?)
-        };
-        let input = random(&[batch, inputs, height, width])?;
-        let weight = random(&[outputs, inputs / self.groups, self.kernel, self.kernel])?;
-        let bias = random(&[outputs])?;
+        let [input, weight, bias] = self.operands(batch, format, device)?;
+        let outputs = self.channels[1];
         let (geometry, activation) = (self.geometry(), Activation::Relu);
         let epilogue = Epilogue { shift: Some(bias.clone()), activation, ..Epilogue::default() };
         let ours = || Ok(conv2d(&input, &weight, &geometry, &epilogue, None)?);

@@ -1,0 +1,45 @@
+//! The time of every kernel that a layer can have, against that of the one that is chosen.
+
+use crate::arguments::Arguments;
+use crate::clock::{FORMATS, milliseconds};
+use crate::table::layers;
+use sconce::Result;
+use sconce::candle::Device;
+use sconce::kernels::activation::Activation;
+use sconce::kernels::conv::Epilogue;
+use sconce::kernels::conv::cuda::{conv2d_by, variants_on};
+
+/// How much longer than the fastest the choice may take to count as right.
+const MARGIN: f64 = 1.1;
+
+pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
+    let (mut right, mut all) = (0, 0);
+    for (layer, batch) in layers(arguments.short) {
+        for format in FORMATS.into_iter().filter(|format| arguments.times(batch, format.name)) {
+            format.choose();
+            let [input, weight, bias] = layer.operands(batch, format, device)?;
+            let geometry = layer.geometry();
+            let epilogue =
+                Epilogue { shift: Some(bias), activation: Activation::Relu, ..Epilogue::default() };
+            let mut times = Vec::new();
+            for (variant, cycles) in variants_on(&input, &weight, &geometry)? {
+                let call = || Ok(conv2d_by(variant, &input, &weight, &geometry, &epilogue)?);
+                let time = milliseconds(device, arguments.budget, &call)?;
+                println!(
+                    "{:<12}{batch:>6}{:>6}{time:>10.4}{cycles:>12.0}  {}",
+                    layer.name,
+                    format.name,
+                    variant.name()
+                );
+                times.push(time);
+            }
+            let best = times.iter().copied().fold(f64::INFINITY, f64::min);
+            all += 1;
+            right += usize::from(times.first().is_some_and(|chosen| *chosen <= MARGIN * best));
+        }
+    }
+    println!(
+        "the first of each, which is chosen, is the fastest, or slower by less than a tenth, in {right} of {all}"
+    );
+    Ok(())
+}
