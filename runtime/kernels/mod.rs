@@ -18,6 +18,7 @@ pub(crate) mod mapped;
 pub(crate) mod memory;
 pub mod norm;
 pub mod pad;
+pub(crate) mod pages;
 pub(crate) mod parallel;
 pub(crate) mod planes;
 pub mod pool;

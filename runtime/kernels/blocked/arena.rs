@@ -5,6 +5,7 @@
 //! the last lease of a pass has come back, its strip is made as long as the pass would have needed. There are
 //! as many strips as there were passes at the same time. The arena lives as long as a layer that has used it.
 
+use crate::kernels::pages::ask_for_large;
 use candle_core::{Result, bail};
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut, Range};
@@ -31,6 +32,7 @@ impl Memory {
         if let Err(error) = memory.try_reserve_exact(lines) {
             bail!("no memory for an activation of {} elements: {error}", lines * LINE)
         }
+        ask_for_large(memory.spare_capacity_mut());
         memory.resize_with(lines, || UnsafeCell::new(Line([0.; LINE])));
         Ok(Arc::new(Self(memory.into_boxed_slice())))
     }

@@ -1,6 +1,7 @@
 //! The weight, transformed by `G` on both sides and laid out as the matrix product reads it.
 
 use super::scheme::{F2, F4, F6, Scheme, Strided2, Strided4};
+use crate::kernels::pages::ask_for_large;
 use crate::kernels::parallel::for_each_chunk;
 use crate::kernels::simd::{Kernel, Simd, dispatch_loops};
 use std::mem::MaybeUninit;
@@ -15,6 +16,14 @@ pub(crate) struct Line(pub [f32; PANEL]);
 
 impl Line {
     pub const ZERO: Self = Self([0.; PANEL]);
+
+    /// For long: on large pages.
+    pub fn zeros(count: usize) -> Vec<Self> {
+        let mut lines = Vec::with_capacity(count);
+        ask_for_large(lines.spare_capacity_mut());
+        lines.resize(count, Self::ZERO);
+        lines
+    }
 
     pub fn floats(lines: &[Self]) -> &[f32] {
         // SAFETY: a line is `PANEL` floats without padding.
@@ -98,6 +107,7 @@ impl PackedWinograd {
         let panel_lines = tile.positions() * in_channels;
         let count = out_channels.div_ceil(PANEL) * panel_lines;
         let mut lines = Vec::with_capacity(count);
+        ask_for_large(lines.spare_capacity_mut());
         for_each_chunk(&mut lines.spare_capacity_mut()[..count], panel_lines, |panel, lines| {
             let from = panel * PANEL * in_channels * 9;
             let weight = &weight[from..weight.len().min(from + PANEL * in_channels * 9)];

@@ -1,7 +1,6 @@
 //! Working memory that outlives a call: fresh memory costs a page fault for every page of it.
 
 pub(crate) use super::pack::Line;
-use super::pack::PANEL;
 use std::cell::RefCell;
 
 thread_local! {
@@ -18,7 +17,7 @@ pub(crate) fn with_scratch<R>(lines: usize, f: impl FnOnce(&mut [Line]) -> R) ->
     let mut scratch = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
     if scratch.len() < lines {
         drop(std::mem::take(&mut scratch));
-        scratch = vec![Line([0.; PANEL]); lines];
+        scratch = Line::zeros(lines);
     }
     let result = f(&mut scratch[..lines]);
     if scratch.len() * size_of::<Line>() <= KEPT {

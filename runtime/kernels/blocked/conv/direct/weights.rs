@@ -23,7 +23,7 @@ pub(super) struct Packed {
 /// A block has `block` channels.
 pub(super) fn pack(shape: &ConvShape, channels: &Channels, block: usize, weight: &[f32], isa: Isa) -> Packed {
     let lines = channels.weights_len(shape).div_ceil(size_of::<Line>() / size_of::<f32>());
-    let mut packed = Packed { lines: vec![Line::ZERO; lines], finite: is_finite(weight, isa) };
+    let mut packed = Packed { lines: Line::zeros(lines), finite: is_finite(weight, isa) };
     let mut rest = packed.floats_mut();
     for chunk in 0..channels.chunks() {
         let inputs = channels.chunk(chunk);
