@@ -83,7 +83,8 @@ impl<'a> Finish<'a> {
         }
     }
 
-    fn bounds(&self) -> Option<[f32; 2]> {
+    /// The bounds that are all that the activation does, if it does no more.
+    pub fn bounds(&self) -> Option<[f32; 2]> {
         bounds(self.activation)
     }
 
@@ -103,24 +104,21 @@ impl<'a> Finish<'a> {
         }
     }
 
-    /// Stores the results of the first `lanes` sums from `at` on in an output of f32, but for an activation
-    /// that is more than bounds.
+    /// Adds the residual to rows of sums that have been scaled and shifted, `width` elements apart from `at` on.
     ///
     /// # Safety
-    /// The output, and with it the residual, has `lanes` elements from `at` on.
+    /// The residual has `lanes` elements for each row.
     #[inline(always)]
-    pub unsafe fn store<S: Simd>(
+    pub unsafe fn add_residual<S: Simd, const ROWS: usize>(
         &self,
         simd: S,
-        sums: S::V,
-        affine: Affine<S::V>,
-        [at, lanes]: [usize; 2],
-        output: *mut f32,
+        sums: &mut [S::V; ROWS],
+        [at, width, lanes]: [usize; 3],
     ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let value = self.bounded(simd, sums, affine, [at, lanes]);
-            store(simd, output.wrapping_add(at), lanes, value);
+        let Some(residual) = self.residual else { return };
+        for (n, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: the caller's promise.
+            *sum = simd.add(*sum, unsafe { residual.at(at + n * width).load(simd, lanes) });
         }
     }
 
@@ -142,10 +140,10 @@ impl<'a> Finish<'a> {
         simd.min(affine.bounds[1], simd.max(affine.bounds[0], value))
     }
 
-    /// As [`store`](Self::store), with any activation and in an output of any elements.
+    /// Stores the results of the first `lanes` sums from `at` on.
     ///
     /// # Safety
-    /// As there.
+    /// The output, and with it the residual, has `lanes` elements from `at` on.
     #[inline(always)]
     pub unsafe fn store_activated<S: Simd>(
         &self,
