@@ -83,8 +83,7 @@ impl<'a> Finish<'a> {
         }
     }
 
-    /// The bounds that are all that the activation does, if it does no more.
-    pub fn bounds(&self) -> Option<[f32; 2]> {
+    fn bounds(&self) -> Option<[f32; 2]> {
         bounds(self.activation)
     }
 
@@ -104,21 +103,24 @@ impl<'a> Finish<'a> {
         }
     }
 
-    /// Adds the residual to rows of sums that have been scaled and shifted, `width` elements apart from `at` on.
+    /// Stores the results of the first `lanes` sums from `at` on in an output of f32, but for an activation
+    /// that is more than bounds.
     ///
     /// # Safety
-    /// The residual has `lanes` elements for each row.
+    /// The output, and with it the residual, has `lanes` elements from `at` on.
     #[inline(always)]
-    pub unsafe fn add_residual<S: Simd, const ROWS: usize>(
+    pub unsafe fn store<S: Simd>(
         &self,
         simd: S,
-        sums: &mut [S::V; ROWS],
-        [at, width, lanes]: [usize; 3],
+        sums: S::V,
+        affine: Affine<S::V>,
+        [at, lanes]: [usize; 2],
+        output: *mut f32,
     ) {
-        let Some(residual) = self.residual else { return };
-        for (n, sum) in sums.iter_mut().enumerate() {
-            // SAFETY: the caller's promise.
-            *sum = simd.add(*sum, unsafe { residual.at(at + n * width).load(simd, lanes) });
+        // SAFETY: the caller's promise.
+        unsafe {
+            let value = self.bounded(simd, sums, affine, [at, lanes]);
+            store(simd, output.wrapping_add(at), lanes, value);
         }
     }
 
@@ -140,10 +142,10 @@ impl<'a> Finish<'a> {
         simd.min(affine.bounds[1], simd.max(affine.bounds[0], value))
     }
 
-    /// Stores the results of the first `lanes` sums from `at` on.
+    /// As [`store`](Self::store), with any activation and in an output of any elements.
     ///
     /// # Safety
-    /// The output, and with it the residual, has `lanes` elements from `at` on.
+    /// As there.
     #[inline(always)]
     pub unsafe fn store_activated<S: Simd>(
         &self,

@@ -13,7 +13,6 @@ use crate::kernels::conv::ConvShape;
 use crate::kernels::parallel;
 use crate::kernels::simd::{self, Isa};
 use rows::Bands;
-use std::borrow::Cow;
 
 /// Elements, of the input or the output, that one hand-out to a thread should have.
 const HAND_OUT: usize = 1 << 15;
@@ -21,7 +20,7 @@ const HAND_OUT: usize = 1 << 15;
 /// Writes the output `[batch, out_channels, height, width]` of a [suitable](is_suitable) convolution, unless the
 /// weight turns padding into NaN.
 pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: Output) -> bool {
-    let weight = scaled(call.weight.widened(), call.scale.as_deref());
+    let weight = call.weight.widened();
     if !is_finite(&weight, isa) {
         return false;
     }
@@ -29,7 +28,7 @@ pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: Outpu
         shape,
         input: call.input,
         weight: &weight,
-        finish: Finish { scale: None, ..Finish::of(call) },
+        finish: Finish::of(call),
         output,
         bands: 0..Bands::count(shape),
     };
@@ -40,13 +39,6 @@ pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: Outpu
         simd::dispatch_to(isa, Bands { bands: bound(hand_out)..bound(hand_out + 1), ..bands.clone() });
     });
     true
-}
-
-/// A weight that needs no scale after it.
-fn scaled<'a>(weight: Cow<'a, [f32]>, scale: Option<&[f32]>) -> Cow<'a, [f32]> {
-    let Some(scale) = scale else { return weight };
-    let channels = weight.chunks_exact(9).zip(scale);
-    channels.flat_map(|(weight, scale)| weight.iter().map(move |x| x * scale)).collect()
 }
 
 /// Whether it is a convolution that this kernel is for.

@@ -2,7 +2,7 @@
 //! loaded once for all of them.
 
 use crate::kernels::conv::ConvShape;
-use crate::kernels::conv::cpu::finish::Finish;
+use crate::kernels::conv::cpu::finish::{Affine, Finish};
 use crate::kernels::conv::cpu::pixels::{round_all, widen_all};
 use crate::kernels::conv::cpu::scratch::Scratch;
 use crate::kernels::conv::cpu::{Output, Pixels};
@@ -10,12 +10,10 @@ use crate::kernels::conv::winograd::prefetch;
 use crate::kernels::simd::{Kernel, Simd};
 use std::ops::Range;
 
-/// Output rows that are summed together, at most: as many as leave registers for the weights and pixels, and as a
-/// compiler unrolls.
-const fn rows_together<S: Simd, const STRIDE: usize>() -> usize {
-    match (S::REGISTERS, STRIDE) {
-        (32.., 1) => 8,
-        (32.., _) => 4,
+/// Output rows that are summed together: as many as leave registers for the weights and pixels.
+const fn rows_together<S: Simd>() -> usize {
+    match S::REGISTERS {
+        32.. => 4,
         _ => 2,
     }
 }
@@ -33,7 +31,6 @@ const FAR: usize = 1 << 21;
 pub(super) struct Bands<'a> {
     pub shape: &'a ConvShape,
     pub input: Pixels<'a>,
-    /// With the channels' scales in it.
     pub weight: &'a [f32],
     pub finish: Finish<'a>,
     pub output: Output,
@@ -57,21 +54,7 @@ impl Kernel for Bands<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        match self.shape.geometry.stride {
-            [1, _] => self.with_stride::<S, 1>(simd),
-            _ => self.with_stride::<S, 2>(simd),
-        }
-    }
-}
-
-impl Bands<'_> {
-    #[inline(always)]
-    fn with_stride<S: Simd, const STRIDE: usize>(&self, simd: S) {
         let per_plane = Self::of_plane(self.shape);
-        let mut columns = Vec::with_capacity(self.shape.output[1].div_ceil(S::LANES));
-        for x in (0..self.shape.output[1]).step_by(S::LANES) {
-            columns.push(Columns::<S, STRIDE>::new(simd, self.shape, x));
-        }
         let mut scratch = Scratch::take();
         let [input, output, _] = scratch.parts(self.scratch(S::LANES));
         for band in self.bands.clone() {
@@ -84,9 +67,10 @@ impl Bands<'_> {
                 Output::Half(..) => output.as_mut_ptr().wrapping_sub(results.start),
             };
             self.fetch_next(index, &rows);
-            let plane = Plane::new(self, simd, index, self.rows(simd, index, &rows, input), target);
-            for columns in &columns {
-                plane.column(columns, rows.clone());
+            let plane = Plane::new(&self, simd, index, self.rows(simd, index, &rows, input), target);
+            match self.shape.geometry.stride {
+                [1, _] => plane.band::<1>(rows),
+                _ => plane.band::<2>(rows),
             }
             // SAFETY: they are the band's, which has been computed.
             unsafe { self.finish.activate(simd, [results.start, results.len()], target) }
@@ -99,7 +83,9 @@ impl Bands<'_> {
         }
         scratch.put_back();
     }
+}
 
+impl Bands<'_> {
     /// Floats for a band of the input, and for one of the output, of halves.
     fn scratch(&self, lanes: usize) -> [usize; 3] {
         let ([_, width], stride) = (self.shape.input, self.shape.geometry.stride[0]);
@@ -166,11 +152,8 @@ struct Plane<'a, S: Simd> {
     /// Where its first row would be.
     input: *const f32,
     weights: [S::V; 9],
-    shift: S::V,
-    bounds: [S::V; 2],
-    /// Whether the upper bound is one.
-    is_topped: bool,
     finish: Finish<'a>,
+    affine: Affine<S::V>,
     /// Where the output's first element would be.
     output: *mut f32,
     /// Where the plane begins in the output.
@@ -186,83 +169,58 @@ impl<'a, S: Simd> Plane<'a, S> {
         for (weight, number) in weights.iter_mut().zip(&bands.weight[channel * 9..][..9]) {
             *weight = simd.splat(*number);
         }
-        let [lower, upper] = bands.finish.bounds().unwrap_or([f32::NEG_INFINITY, f32::INFINITY]);
         Self {
             simd,
             shape,
             input,
             weights,
-            bounds: [simd.splat(lower), simd.splat(upper)],
-            is_topped: upper < f32::INFINITY,
-            shift: simd.splat(bands.finish.shift.map_or(0., |shift| shift[channel])),
             finish: bands.finish,
+            // SAFETY: the channel is one of the output.
+            affine: unsafe { bands.finish.affines(channel).get(simd, 0) },
             output,
             origin: index * shape.output[0] * shape.output[1],
         }
     }
 
-    /// Computes some rows of a vector of columns, in nearly equal blocks.
     #[inline(always)]
-    fn column<const STRIDE: usize>(&self, columns: &Columns<S, STRIDE>, rows: Range<usize>) {
-        let blocks = rows.len().div_ceil(const { rows_together::<S, STRIDE>() });
-        let bound = |block: usize| rows.start + block * rows.len() / blocks;
-        for block in 0..blocks {
-            let y = bound(block);
-            macro_rules! blocks {
-                ($($count:literal)*) => {
-                    match bound(block + 1) - y {
-                        $($count => self.block::<STRIDE, $count>(columns, y),)*
-                        count => unreachable!("a block of {count} rows"),
-                    }
-                };
-            }
-            // Only where there are registers for so many is code made for them.
-            if const { rows_together::<S, STRIDE>() >= 8 } {
-                blocks!(1 2 3 4 5 6 7 8)
-            } else if const { rows_together::<S, STRIDE>() >= 4 } {
-                blocks!(1 2 3 4)
-            } else {
-                blocks!(1 2)
-            }
-        }
-    }
-
-    /// Computes `COUNT` output rows from `y` on.
-    #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
-    fn block<const STRIDE: usize, const COUNT: usize>(&self, columns: &Columns<S, STRIDE>, y: usize) {
-        let mut sums = self.sums::<STRIDE, COUNT>(columns, y);
-        let (width, lanes) = (self.shape.output[1], columns.lanes);
-        let at = self.origin + y * width + columns.x;
-        // SAFETY: `lanes` columns are left in each row, which belongs to this plane.
-        unsafe {
-            self.finish.add_residual(self.simd, &mut sums, [at, width, lanes]);
-            self.bound(&mut sums);
-            for n in 0..COUNT {
-                let to = self.output.wrapping_add(at + n * width);
-                if lanes == S::LANES {
-                    self.simd.store(to, sums[n]);
-                } else {
-                    self.simd.store_partial(to, lanes, sums[n]);
+    fn band<const STRIDE: usize>(&self, rows: Range<usize>) {
+        let width = self.shape.output[1];
+        for x in (0..width).step_by(S::LANES) {
+            let columns = Columns::<S, STRIDE>::new(self.simd, self.shape, x);
+            let lanes = S::LANES.min(width - x);
+            let together = const { rows_together::<S>() };
+            let together = if rows.len() < together { 1 } else { together };
+            // The last block ends where the band does, and may compute rows again.
+            for y in rows.clone().step_by(together) {
+                let y = y.min(rows.end - together);
+                match together {
+                    4 => self.block::<STRIDE, 4>(&columns, y, x, lanes),
+                    2 => self.block::<STRIDE, 2>(&columns, y, x, lanes),
+                    _ => self.block::<STRIDE, 1>(&columns, y, x, lanes),
                 }
             }
         }
     }
 
-    /// Keeps sums within the activation's bounds, of which most have no upper one.
+    /// Computes `COUNT` output rows from `y` on, `lanes` columns from `x` on.
     #[inline(always)]
-    fn bound<const COUNT: usize>(&self, sums: &mut [S::V; COUNT]) {
-        for sum in sums.iter_mut() {
-            *sum = self.simd.max(self.bounds[0], *sum);
-        }
-        if self.is_topped {
-            for sum in sums.iter_mut() {
-                *sum = self.simd.min(self.bounds[1], *sum);
-            }
+    fn block<const STRIDE: usize, const COUNT: usize>(
+        &self,
+        columns: &Columns<S, STRIDE>,
+        y: usize,
+        x: usize,
+        lanes: usize,
+    ) {
+        let sums = self.sums::<STRIDE, COUNT>(columns, y);
+        let width = self.shape.output[1];
+        for (i, sum) in sums.into_iter().enumerate() {
+            let at = self.origin + (y + i) * width + x;
+            // SAFETY: `lanes` columns are left in the row, which belongs to this plane.
+            unsafe { self.finish.store(self.simd, sum, self.affine, [at, lanes], self.output) }
         }
     }
 
-    /// The shift and the products, tap by tap in the weight's order for each row.
+    /// The sums of products, tap by tap in the weight's order for each row.
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
     fn sums<const STRIDE: usize, const COUNT: usize>(
@@ -271,7 +229,7 @@ impl<'a, S: Simd> Plane<'a, S> {
         y: usize,
     ) -> [S::V; COUNT] {
         let ([height, width], top) = (self.shape.input, self.shape.geometry.padding[0][0]);
-        let mut sums = [self.shift; COUNT];
+        let mut sums = [self.simd.zero(); COUNT];
         for i in 0..(COUNT - 1) * STRIDE + 3 {
             let row = (y * STRIDE + i).wrapping_sub(top);
             if row >= height {
@@ -279,11 +237,11 @@ impl<'a, S: Simd> Plane<'a, S> {
             }
             // SAFETY: the row lies within the plane.
             let pixels = unsafe { columns.load(self.simd, self.input.wrapping_add(row * width)) };
-            for k in 0..3 {
-                for tap in 0..3 {
-                    if i >= tap && (i - tap) % STRIDE == 0 && (i - tap) / STRIDE < COUNT {
-                        let sum = &mut sums[(i - tap) / STRIDE];
-                        *sum = self.simd.fma(pixels[k], self.weights[tap * 3 + k], *sum);
+            for n in 0..COUNT {
+                if (n * STRIDE..n * STRIDE + 3).contains(&i) {
+                    for k in 0..3 {
+                        let weight = self.weights[(i - n * STRIDE) * 3 + k];
+                        sums[n] = self.simd.fma(pixels[k], weight, sums[n]);
                     }
                 }
             }
@@ -292,11 +250,8 @@ impl<'a, S: Simd> Plane<'a, S> {
     }
 }
 
-/// A vector of output columns, and the input columns that it reads.
+/// The input columns that a vector of output columns reads.
 struct Columns<S: Simd, const STRIDE: usize> {
-    /// The first of the output, and how many there are.
-    x: usize,
-    lanes: usize,
     /// The first, which may lie before the row.
     first: isize,
     /// Which lanes of the vectors at each of [`Self::OFFSETS`] lie within the row.
@@ -318,7 +273,7 @@ impl<S: Simd, const STRIDE: usize> Columns<S, STRIDE> {
         for (mask, offset) in inside.iter_mut().zip(Self::OFFSETS) {
             *mask = simd.inside(first + offset as isize, shape.input[1]);
         }
-        Self { x, lanes: S::LANES.min(shape.output[1] - x), first, inside }
+        Self { first, inside }
     }
 
     /// What each tap of a row of the kernel reads of the input's row.
