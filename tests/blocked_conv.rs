@@ -247,11 +247,37 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    /// 3×3 kernels that each see one channel, as mobile networks have them.
+    fn mobile(sizes: usize, widest: usize)(
+        setting in settings(sizes, widest),
+        stride in 1..=2usize,
+        columns in prop::array::uniform2(0..=1usize),
+    ) -> Setting {
+        let ConvShape { batch, out_channels: channels, mut input, geometry, .. } = setting.shape;
+        let padding = [geometry.padding[0], columns];
+        let geometry = ConvGeometry { stride: [stride; 2], dilation: [1; 2], padding, groups: channels };
+        for axis in 0..2 {
+            input[axis] = input[axis].max(3usize.saturating_sub(padding[axis].iter().sum()));
+        }
+        let kernel = [3; 2];
+        let output = geometry.output_size(input, kernel).unwrap_or([1; 2]);
+        let shape =
+            ConvShape { batch, in_channels: channels, out_channels: channels, input, kernel, output, geometry };
+        Setting { shape, ..setting }
+    }
+}
+
 proptest! {
     #![proptest_config(common::config(300))]
 
     #[test]
     fn agrees_with_the_kernels_for_planes(setting in settings(12, 40)) {
+        Problem::new(setting).and_then(|problem| problem.check()).map_err(common::fail)?;
+    }
+
+    #[test]
+    fn agrees_on_mobile_networks_layers(setting in mobile(40, 40)) {
         Problem::new(setting).and_then(|problem| problem.check()).map_err(common::fail)?;
     }
 }
@@ -277,7 +303,7 @@ fn layer([inputs, outputs, size, kernel, stride, padding, groups]: [usize; 7]) -
     Setting { shape, activation: Activation::Hardswish, parts: [true; 3], seed: 5 }
 }
 
-const LAYERS: [[usize; 7]; 8] = [
+const LAYERS: [[usize; 7]; 9] = [
     [3, 64, 61, 7, 2, 3, 1],
     [64, 96, 28, 1, 1, 0, 1],
     [300, 72, 7, 1, 1, 0, 1],
@@ -285,12 +311,26 @@ const LAYERS: [[usize; 7]; 8] = [
     [200, 136, 14, 3, 2, 1, 1],
     [64, 64, 28, 3, 1, 1, 1],
     [96, 96, 30, 3, 2, 1, 96],
+    [72, 72, 31, 3, 1, 1, 72],
     [40, 40, 56, 5, 1, 2, 40],
 ];
 
 #[test]
 fn layers_of_networks() -> Result<()> {
     LAYERS.into_iter().try_for_each(|sizes| Problem::new(layer(sizes))?.check())
+}
+
+/// The weights times the scales are infinite, what the definition says is not.
+#[test]
+fn a_scale_that_only_a_sum_can_bear() -> Result<()> {
+    for stride in [1, 2] {
+        let setting = Setting { activation: Activation::Relu, ..layer([20, 20, 9, 3, stride, 1, 20]) };
+        let Problem { input, weight, epilogue, .. } = Problem::new(setting)?;
+        let scale = epilogue.scale.map(|scale| scale * 1e30).transpose()?;
+        let epilogue = Epilogue { scale, ..epilogue };
+        Problem { setting, input: (input * 1e-30)?, weight: (weight * 1e30)?, epilogue }.check()?;
+    }
+    Ok(())
 }
 
 #[test]
@@ -317,7 +357,7 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
 prop_compose! {
     /// A setting whose input or weight has an infinity or NaN in it.
     fn infinite()(
-        setting in settings(7, 20),
+        setting in prop_oneof![settings(7, 20), mobile(7, 20)],
         value in prop::sample::select(&[f32::INFINITY, f32::NEG_INFINITY, f32::NAN][..]),
         in_weight in any::<bool>(),
         place in 0..1usize << 20,

@@ -31,8 +31,8 @@ pub(super) struct Spot {
 /// What the sums of some blocks of channels go through.
 #[derive(Clone, Copy)]
 pub(super) struct Affine<S: Simd, const VECTORS: usize> {
-    scale: [S::V; VECTORS],
-    shift: [S::V; VECTORS],
+    pub scale: [S::V; VECTORS],
+    pub shift: [S::V; VECTORS],
     bounds: [S::V; 2],
     /// The lanes of the last block that are channels, where not all are.
     channels: Option<S::Mask>,
@@ -87,6 +87,23 @@ impl<'a> Finish<'a> {
                 sums[p][v] = simd.fma(sums[p][v], affine.scale[v], affine.shift[v]);
             }
         }
+        // SAFETY: the caller's promise.
+        unsafe { self.store_shifted(simd, sums, affine, spot) }
+    }
+
+    /// As [`store`](Self::store), of sums that have been scaled and shifted.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
+    pub unsafe fn store_shifted<S: Simd, const VECTORS: usize, const PIXELS: usize>(
+        &self,
+        simd: S,
+        mut sums: [[S::V; VECTORS]; PIXELS],
+        affine: &Affine<S, VECTORS>,
+        spot: Spot,
+    ) {
         if let Some(residual) = self.residual {
             let residual = residual.as_ptr().wrapping_add(spot.at);
             for p in 0..PIXELS {

@@ -1,79 +1,17 @@
-//! Kernels that each see one channel: a vector of channels at a time, tap by tap.
+//! Kernels of any size, stride and dilation, a row at a time.
 //!
 //! A tap outside of the image is left out. The columns whose taps all lie within are summed several at once.
 
-use super::finish::{Affine, Finish, Spot};
-use super::{Epilogue, Output, Weight};
+use super::{Planes, inside};
+use crate::kernels::blocked::conv::finish::{Affine, Spot};
 use crate::kernels::conv::ConvShape;
-use crate::kernels::conv::cpu::{Form, Packing};
-use crate::kernels::parallel;
-use crate::kernels::simd::{self, Isa, Kernel, Simd};
+use crate::kernels::simd::Simd;
 use std::ops::Range;
 
-/// Elements, of the input or the output, that one hand-out to a thread should have.
-const HAND_OUT: usize = 1 << 15;
-
-pub(super) fn conv2d(
-    shape: &ConvShape,
-    input: &[f32],
-    weight: Weight<'_>,
-    epilogue: &Epilogue<'_>,
-    output: &mut [f32],
-    isa: Isa,
-) {
-    let lanes = isa.lanes();
-    let form = Form::Depthwise { lanes };
-    let weights = Packing::get(weight.packing, form, || pack(shape, weight.values, lanes));
-    let rows = output.len() / (shape.output[1] * lanes);
-    let hand_outs = parallel::hand_outs(output.len().max(input.len()) / HAND_OUT).min(rows);
-    let bound = |hand_out: usize| hand_out * rows / hand_outs;
-    let (finish, output) = (Finish::new(epilogue, shape.out_channels), Output(output.as_mut_ptr()));
-    parallel::for_each(hand_outs, &|hand_out| {
-        let rows = bound(hand_out)..bound(hand_out + 1);
-        simd::dispatch_to(isa, Rows { shape, input, weights: &weights, finish, output, rows });
-    });
-}
-
-/// `[channels, 1, kernel]` as `[channels / lanes][taps][lanes]`, zeros after the last channel.
-fn pack(shape: &ConvShape, weight: &[f32], lanes: usize) -> Vec<f32> {
-    let taps = shape.taps();
-    let mut packed = vec![0.; shape.out_channels.next_multiple_of(lanes) * taps];
-    for (channel, weight) in weight.chunks_exact(taps).enumerate() {
-        let block = &mut packed[channel / lanes * lanes * taps + channel % lanes..];
-        block.iter_mut().step_by(lanes).zip(weight).for_each(|(to, from)| *to = *from);
-    }
-    packed
-}
-
-/// Some of the output's rows, numbered through all blocks of channels of all images.
-struct Rows<'a> {
-    shape: &'a ConvShape,
-    input: &'a [f32],
-    weights: &'a [f32],
-    finish: Finish<'a>,
-    output: Output,
-    rows: Range<usize>,
-}
-
-impl Kernel for Rows<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        for index in self.rows.clone() {
-            match self.shape.geometry.stride[1] {
-                1 => self.row::<S, 1>(simd, index),
-                2 => self.row::<S, 2>(simd, index),
-                _ => self.row::<S, 0>(simd, index),
-            }
-        }
-    }
-}
-
-impl Rows<'_> {
+impl Planes<'_> {
     /// One row of one block, with stride `STRIDE`, or with any where it is 0.
     #[inline(always)]
-    fn row<S: Simd, const STRIDE: usize>(&self, simd: S, index: usize) {
+    pub(super) fn row<S: Simd, const STRIDE: usize>(&self, simd: S, index: usize) {
         let ConvShape { output, kernel, geometry, .. } = self.shape;
         let blocks = self.shape.out_channels.div_ceil(S::LANES);
         let affine: Affine<S, 1> = self.finish.affine(simd, index / output[0] % blocks * S::LANES);
@@ -142,14 +80,6 @@ impl Rows<'_> {
         let end = (width + left).saturating_sub(reach).div_ceil(stride).min(output[1]);
         start..end.max(start)
     }
-}
-
-/// The taps, `dilation` apart from `first` on, that lie within `padding..padding + size`.
-#[inline(always)]
-fn inside(first: usize, padding: usize, size: usize, dilation: usize, taps: usize) -> Range<usize> {
-    let start = padding.saturating_sub(first).div_ceil(dilation).min(taps);
-    let end = (size + padding).saturating_sub(first).div_ceil(dilation).min(taps);
-    start..end.max(start)
 }
 
 /// What the pixels of a row read: the taps of some rows of the kernel.
