@@ -93,6 +93,13 @@ pub(crate) unsafe fn written<E>(len: usize, fill: impl FnOnce(&mut [MaybeUninit<
     elements
 }
 
+/// The same elements, as zeros.
+pub(crate) fn cleared<E: Element>(elements: &mut [MaybeUninit<E>]) -> &mut [E] {
+    elements.fill(MaybeUninit::new(E::zero()));
+    // SAFETY: the same memory, of which every element has just been initialised.
+    unsafe { &mut *(std::ptr::from_mut(elements) as *mut [E]) }
+}
+
 /// The elements of a contiguous layout, in row-major order.
 pub(crate) fn elements<'a, E: Element>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [E]> {
     let data = E::cpu_storage_as_slice(storage)?;
