@@ -1,8 +1,9 @@
 //! What stands in candle's graph.
 
 use super::operation::Operation;
-use super::{Locker, links, locked};
+use super::{Link, Locker, links, locked};
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex};
 
 /// An operation as it stands in candle's graph.
@@ -125,8 +126,27 @@ impl CustomOp1 for Output {
 
 impl Drop for Output {
     fn drop(&mut self) {
-        // Not dropped while the links are locked: there may be another output at the end of it.
         let link = self.locker.id.get().and_then(|id| links().remove(id));
+        if let Some(link) = link {
+            release(link);
+        }
+    }
+}
+
+/// Drops links one after another. At the end of one may be the output before it, and of a long chain of operations
+/// each would be dropped inside the last, on a stack that is not so deep.
+fn release(link: Link) {
+    thread_local! {
+        static WAITING: RefCell<Vec<Link>> = const { RefCell::new(Vec::new()) };
+        static BUSY: Cell<bool> = const { Cell::new(false) };
+    }
+    // A thread that comes to its end no longer has a list; there the link has just been dropped.
+    let listed = WAITING.try_with(|waiting| waiting.borrow_mut().push(link));
+    if listed.is_err() || BUSY.replace(true) {
+        return;
+    }
+    while let Some(link) = WAITING.with_borrow_mut(Vec::pop) {
         drop(link);
     }
+    BUSY.set(false);
 }

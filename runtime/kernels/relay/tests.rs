@@ -70,6 +70,19 @@ fn nothing_is_kept_of_an_output_that_is_gone() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn a_long_chain_needs_no_deep_stack() -> Result<()> {
+    let run = || -> Result<()> {
+        let mut y = variable()?.as_tensor().clone();
+        for _ in 0..20_000 {
+            y = apply(Activation::Tanh, &y)?;
+        }
+        Ok(())
+    };
+    let builder = thread::Builder::new().stack_size(1 << 18);
+    thread::scope(|scope| builder.spawn_scoped(scope, run)?.join().expect("no panic"))
+}
+
 /// Has a gradient from the second backward pass on.
 struct Late(AtomicBool);
 
