@@ -232,10 +232,10 @@ impl<L: Lanes> Part<'_, L> {
                 for (v, to) in weights.iter_mut().enumerate() {
                     *to = lanes.load(panel.add(v * L::LANES));
                 }
-                for k in 0..PIXELS {
+                for (k, sums) in sums.iter_mut().enumerate() {
                     let x = lanes.splat(*grad.add(k));
                     for v in 0..V {
-                        sums[k][v] = lanes.fma(x, weights[v], sums[k][v]);
+                        sums[v] = lanes.fma(x, weights[v], sums[v]);
                     }
                 }
             }
