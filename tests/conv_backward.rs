@@ -245,6 +245,19 @@ proptest! {
         check(&Case { channels: [inputs, outputs], geometry, ..case }, Activation::Relu);
     }
 
+    /// So many channels on both sides that the input's gradient is scattered: strides, and large kernels on small
+    /// images.
+    #[test]
+    fn agrees_with_plain_loops_with_vectors_of_inputs(case in cases(), inputs in 12usize..=34,
+                                                      outputs in 16usize..=70, kernel in 3usize..=5) {
+        let batch = case.batch.min(2);
+        let case = Case { batch, channels: [inputs, outputs], kernel: [kernel; 2], ..case };
+        let geometry = ConvGeometry { groups: 1, ..case.geometry };
+        if case.shapes().is_some() {
+            check(&Case { geometry, ..case }, Activation::Relu);
+        }
+    }
+
     #[test]
     fn agrees_with_candle(batch in 1usize..=3, channels in [1usize..=8, 1usize..=8], size in 3usize..=20,
                           kernel in 1usize..=3, stride in 1usize..=3, padding in 0usize..=2) {
@@ -351,6 +364,12 @@ fn agrees_with_plain_loops_at_size() {
         Case::new(2, [30, 70], 13, 1, 2, 0),
         Case::new(1, [2, 5], 70, 1, 1, 0),
         Case::new(5, [70, 64], 7, 3, 1, 1),
+        Case::new(2, [32, 64], 12, 5, 1, 0),
+        Case::new(2, [64, 130], 15, 3, 2, 1),
+        Case {
+            geometry: ConvGeometry { groups: 2, stride: [2; 2], ..Default::default() },
+            ..Case::new(2, [70, 20], 12, 2, 2, 0)
+        },
         depthwise,
     ] {
         check(&case, Activation::Relu);
@@ -363,6 +382,7 @@ fn is_bit_equal_for_any_number_of_threads() -> Result<()> {
         Case::new(16, [1, 6], 28, 5, 1, 0),
         Case::new(16, [1, 8], 28, 5, 1, 0),
         Case::new(5, [20, 20], 24, 5, 2, 2),
+        Case::new(5, [32, 70], 12, 5, 1, 0),
         Case::new(3, [40, 130], 14, 3, 1, 1),
     ] {
         let tensors = tensors(&case, DType::F32)?;

@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
 use std::mem::MaybeUninit;
 
 /// An element that kernels read, compute in and write. Halves are no such elements: see [`in_single`].
-pub(crate) trait Element: Float {
+pub(crate) trait Element: Float + Default {
     /// The elements of a storage of this type.
     fn slice_mut(storage: &mut CpuStorage) -> Result<&mut [Self]>;
 }
@@ -91,6 +91,13 @@ pub(crate) unsafe fn written<E>(len: usize, fill: impl FnOnce(&mut [MaybeUninit<
     // SAFETY: there is room for `len` elements, and the caller promises that they are initialised.
     unsafe { elements.set_len(len) };
     elements
+}
+
+/// The same elements, as zeros.
+pub(crate) fn cleared<E: Copy + Default>(elements: &mut [MaybeUninit<E>]) -> &mut [E] {
+    elements.fill(MaybeUninit::new(E::default()));
+    // SAFETY: the same memory, of which every element has just been initialised.
+    unsafe { &mut *(std::ptr::from_mut(elements) as *mut [E]) }
 }
 
 /// The elements of a contiguous layout, in row-major order.

@@ -1,11 +1,14 @@
 //! Functions of one element, and their gradients, over whole tensors: one pass each, in parallel.
 
-use super::element::{Element, elements, in_single, with_element, with_elements, zeros};
+use super::element::{Element, elements, in_single, with_element, with_elements, written};
 use super::float::Float;
 use super::parallel::for_each_chunk;
+use super::relay;
 use super::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use std::mem::MaybeUninit;
+use std::ops::Range;
 
 /// Elements that one task handles; a tensor no larger runs on the caller's core.
 const CHUNK: usize = 1 << 14;
@@ -26,7 +29,7 @@ pub(crate) trait Function: Copy + Send + Sync + 'static {
 
 /// Applies `function` to every element of a CPU tensor.
 pub(crate) fn apply<F: Function>(function: F, x: &Tensor) -> Result<Tensor> {
-    in_single(x, |x| x.contiguous()?.apply_op1(Elementwise(function)))
+    in_single(x, |x| relay::apply1(&x.contiguous()?, Elementwise(function)))
 }
 
 struct Elementwise<F>(F);
@@ -45,38 +48,57 @@ impl<F: Function> CustomOp1 for Elementwise<F> {
 
     fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
         let saved = if self.0.saves_output() { y } else { x };
-        with_element!(F::NAME, x.dtype(), E => {
-            let gradient = with_elements(grad, |grad| {
-                with_elements(saved, |saved| gradients::<F, E>(self.0, grad, saved))
-            })??;
-            Tensor::from_vec(gradient, x.shape(), x.device()).map(Some)
-        })
+        gradient(self.0, grad, saved).map(Some)
     }
 }
 
+/// The gradient of a function's input, from that of its output and what the function [saves](Function::saves_output).
+pub(crate) fn gradient<F: Function>(function: F, grad: &Tensor, saved: &Tensor) -> Result<Tensor> {
+    with_element!(F::NAME, saved.dtype(), E => {
+        let gradient = with_elements(grad, |grad| {
+            with_elements(saved, |saved| gradients::<F, E>(function, grad, saved))
+        })??;
+        Tensor::from_vec(gradient, saved.shape(), saved.device())
+    })
+}
+
 fn map<F: Function, E: Element>(function: F, x: &[E]) -> Vec<E> {
-    let mut y = zeros(x.len());
-    for_each_chunk(&mut y, CHUNK, |index, y| {
-        let x = &x[index * CHUNK..][..y.len()];
-        dispatch_loops(Values { function, x, y });
-    });
-    y
+    filled(x.len(), |range, y| dispatch_loops(Values { function, x: &x[range], y }))
 }
 
 fn gradients<F: Function, E: Element>(function: F, grad: &[E], saved: &[E]) -> Vec<E> {
-    let mut out = zeros(saved.len());
-    for_each_chunk(&mut out, CHUNK, |index, out| {
-        let range = index * CHUNK..index * CHUNK + out.len();
+    filled(saved.len(), |range, out| {
         let (grad, saved) = (&grad[range.clone()], &saved[range]);
         dispatch_loops(Gradients { function, grad, saved, out });
-    });
-    out
+    })
+}
+
+/// The sum of two CPU tensors of one shape; no gradient goes through it.
+pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
+    if !matches!(a.dtype(), DType::F32 | DType::F64) {
+        return a.detach().add(&b.detach());
+    }
+    with_element!("sum", a.dtype(), E => {
+        let sums = with_elements::<E, _>(a, |a| with_elements(b, |b| {
+            filled(a.len(), |range, sums| dispatch_loops(Sums { a: &a[range.clone()], b: &b[range], sums }))
+        }))??;
+        Tensor::from_vec(sums, a.shape(), a.device())
+    })
+}
+
+/// `len` elements that `fill` gives, a chunk at a time: each of those it is given.
+fn filled<E: Element>(len: usize, fill: impl Fn(Range<usize>, &mut [MaybeUninit<E>]) + Sync) -> Vec<E> {
+    let chunks = |out: &mut [_]| {
+        for_each_chunk(out, CHUNK, |index, out| fill(index * CHUNK..index * CHUNK + out.len(), out));
+    };
+    // SAFETY: the chunks are all of the output, and the kernels of this file write each to its end.
+    unsafe { written(len, chunks) }
 }
 
 struct Values<'a, F, E> {
     function: F,
     x: &'a [E],
-    y: &'a mut [E],
+    y: &'a mut [MaybeUninit<E>],
 }
 
 impl<F: Function, E: Element> Kernel for Values<'_, F, E> {
@@ -84,8 +106,9 @@ impl<F: Function, E: Element> Kernel for Values<'_, F, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
+        assert_eq!(self.x.len(), self.y.len());
         for (y, x) in self.y.iter_mut().zip(self.x) {
-            *y = self.function.value(*x);
+            y.write(self.function.value(*x));
         }
     }
 }
@@ -94,7 +117,7 @@ struct Gradients<'a, F, E> {
     function: F,
     grad: &'a [E],
     saved: &'a [E],
-    out: &'a mut [E],
+    out: &'a mut [MaybeUninit<E>],
 }
 
 impl<F: Function, E: Element> Kernel for Gradients<'_, F, E> {
@@ -102,8 +125,27 @@ impl<F: Function, E: Element> Kernel for Gradients<'_, F, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
+        assert!(self.grad.len() == self.out.len() && self.saved.len() == self.out.len());
         for ((out, grad), saved) in self.out.iter_mut().zip(self.grad).zip(self.saved) {
-            *out = self.function.gradient(*grad, *saved);
+            out.write(self.function.gradient(*grad, *saved));
+        }
+    }
+}
+
+struct Sums<'a, E> {
+    a: &'a [E],
+    b: &'a [E],
+    sums: &'a mut [MaybeUninit<E>],
+}
+
+impl<E: Element> Kernel for Sums<'_, E> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        assert!(self.a.len() == self.sums.len() && self.b.len() == self.sums.len());
+        for ((sum, a), b) in self.sums.iter_mut().zip(self.a).zip(self.b) {
+            sum.write(*a + *b);
         }
     }
 }

@@ -23,6 +23,7 @@ pub(crate) mod parallel;
 pub(crate) mod planes;
 pub mod pool;
 pub mod recurrent;
+pub(crate) mod relay;
 pub mod resample;
 pub mod row_norm;
 pub mod simd;

@@ -2,6 +2,7 @@
 
 use super::element::{Element, elements, in_single, with_element, with_elements};
 use super::planes::map_planes;
+use super::relay;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
 use std::ops::Range;
@@ -79,7 +80,7 @@ pub fn pad(x: &Tensor, [left, right, top, bottom]: [isize; 4], mode: PadMode) ->
     } else if x.device().is_cpu() {
         let [rows, columns] = [rows, columns].map(Sources::of);
         let op = Pad { rows: Arc::new(rows), columns: Arc::new(columns), value };
-        in_single(x, |x| x.contiguous()?.apply_op1(op))
+        in_single(x, |x| relay::apply1(&x.contiguous()?, op))
     } else {
         composed(x, &[columns, rows], value)
     }

@@ -1,6 +1,6 @@
 //! Operations on the planes of an image: the last two dimensions, whatever stands before them.
 
-use super::element::{Element, zeros};
+use super::element::{Element, cleared, written};
 use super::parallel::for_each_chunk;
 use candle_core::{D, Result, Tensor, bail};
 
@@ -58,11 +58,13 @@ pub(crate) fn map_planes<E: Element>(
     to: usize,
     fill: impl Fn(usize, &[E], &mut [E]) + Sync,
 ) -> Vec<E> {
-    let mut y = zeros(x.len() / from * to);
     let planes = TASK.div_ceil(from);
-    for_each_chunk(&mut y, planes * to, |task, y| {
-        let x = &x[task * planes * from..][..y.len() / to * from];
-        fill(task * planes, x, y);
-    });
-    y
+    let tasks = |y: &mut [_]| {
+        for_each_chunk(y, planes * to, |task, y| {
+            let x = &x[task * planes * from..][..y.len() / to * from];
+            fill(task * planes, x, cleared(y));
+        });
+    };
+    // SAFETY: the chunks are all of the output, and each is cleared before anything else.
+    unsafe { written(x.len() / from * to, tasks) }
 }

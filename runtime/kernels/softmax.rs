@@ -3,6 +3,7 @@
 use super::channels::sums;
 use super::element::{Element, elements, in_single, with_element, with_elements, zeros};
 use super::parallel::for_each_row;
+use super::relay;
 use super::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
 use candle_core::shape::Dim;
@@ -42,9 +43,10 @@ fn over<I: Dim>(x: &Tensor, dim: I, op: Softmax) -> Result<Tensor> {
     }
     in_single(x, |x| {
         if dim + 1 == x.rank() {
-            return x.contiguous()?.apply_op1(op);
+            return relay::apply1(&x.contiguous()?, op);
         }
-        x.transpose(dim, D::Minus1)?.contiguous()?.apply_op1(op)?.transpose(dim, D::Minus1)?.contiguous()
+        let last = x.transpose(dim, D::Minus1)?.contiguous()?;
+        relay::apply1(&last, op)?.transpose(dim, D::Minus1)?.contiguous()
     })
 }
 

@@ -114,7 +114,12 @@ pub fn apply(activation: Activation, x: &Tensor) -> Result<Tensor> {
     with_function!(activation, f => elementwise::apply(f, x), identity => Ok(x.clone()))
 }
 
-/// The same from candle's own operations, for devices that this crate's loops do not reach.
+/// The gradient of the input of an activation that [saves its output](Activation::saves_output), on the CPU.
+pub(super) fn gradient(activation: Activation, grad: &Tensor, output: &Tensor) -> Result<Tensor> {
+    with_function!(activation, f => elementwise::gradient(f, grad, output), identity => Ok(grad.clone()))
+}
+
+/// [`apply`] from candle's own operations, for devices that this crate's loops do not reach.
 fn apply_composed(activation: Activation, x: &Tensor) -> Result<Tensor> {
     match activation {
         Activation::Identity => Ok(x.clone()),

@@ -3,6 +3,7 @@
 use crate::kernels::channels::Channels;
 use crate::kernels::element::{Element, elements, in_single, widened, with_element, with_elements, zeros};
 use crate::kernels::float::Float;
+use crate::kernels::relay;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType, bail};
 
@@ -22,7 +23,7 @@ pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     }
     if x.device().is_cpu() {
         let weight = widened(weight)?.contiguous()?;
-        return in_single(x, |x| x.contiguous()?.apply_op2(&weight, Prelu { view }));
+        return in_single(x, |x| relay::apply2(&x.contiguous()?, &weight, Prelu { view }));
     }
     let mut shape = vec![1; x.rank()];
     if view.channels > 1 {

@@ -10,6 +10,7 @@ use super::cuda::forward::Options;
 use super::{ConvShape, Epilogue, cuda};
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::cuda::Operand as CudaOperand;
+use crate::kernels::relay;
 use crate::kernels::simd;
 use crate::scope;
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
@@ -45,12 +46,12 @@ pub(super) fn conv2d(
     };
     let op = |form| FusedConv2d { shape: *shape, activation, form };
     let output = match (&epilogue.shift, &epilogue.residual) {
-        (None, None) => input.apply_op2(&weight, op(Form::Weight))?,
-        (Some(bias), None) => input.apply_op3(&weight, bias, op(Form::WeightBias))?,
-        (None, Some(residual)) => input.apply_op3(&weight, residual, op(Form::WeightResidual))?,
+        (None, None) => relay::apply2(input, &weight, op(Form::Weight))?,
+        (Some(bias), None) => relay::apply3(input, &weight, bias, op(Form::WeightBias))?,
+        (None, Some(residual)) => relay::apply3(input, &weight, residual, op(Form::WeightResidual))?,
         (Some(bias), Some(residual)) => {
             let joined = Tensor::cat(&[&weight.flatten_all()?, bias], 0)?;
-            input.apply_op3(&joined, residual, op(Form::JoinedResidual))?
+            relay::apply3(input, &joined, residual, op(Form::JoinedResidual))?
         }
     };
     if fused { Ok(output) } else { activation::apply(epilogue.activation, &output) }

@@ -10,6 +10,7 @@ use crate::kernels::activation::Activation;
 use crate::kernels::channels::Channels;
 use crate::kernels::cuda::runs_on;
 use crate::kernels::element::{widened, with_element, with_elements};
+use crate::kernels::relay;
 use crate::kernels::simd;
 use crate::scope;
 use candle_core::{CpuStorage, CudaStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
@@ -96,8 +97,10 @@ pub fn conv_transpose2d(
     let fused = input.device().is_cpu() || runs_on(input.device());
     match (fused, bias) {
         (false, _) => composed::conv_transpose2d(input, weight, bias, geometry),
-        (true, None) => complete(input, &shape)?.apply_op2(weight, ConvTranspose2d { shape }),
-        (true, Some(bias)) => complete(input, &shape)?.apply_op3(weight, bias, ConvTranspose2d { shape }),
+        (true, None) => relay::apply2(&complete(input, &shape)?, weight, ConvTranspose2d { shape }),
+        (true, Some(bias)) => {
+            relay::apply3(&complete(input, &shape)?, weight, bias, ConvTranspose2d { shape })
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! The linear map `x · weightᵀ + bias` with its activation, in one launch, for f32 on the CPU.
 
+mod op;
 mod tile;
 
 use super::activation::Activation;
@@ -17,23 +18,27 @@ const TASK: usize = 1 << 17;
 /// It decides the order of additions, so it depends on nothing.
 const CHUNK: usize = 2048;
 
-/// Whether [`linear`] takes these operands: f32 on the CPU, of which none tracks gradients.
+/// Whether [`linear`] takes these operands: f32 on the CPU.
 pub(crate) fn takes<'a>(operands: impl IntoIterator<Item = &'a Tensor>) -> bool {
-    operands.into_iter().all(|x| x.dtype() == DType::F32 && x.device().is_cpu() && !x.track_op())
+    operands.into_iter().all(|x| x.dtype() == DType::F32 && x.device().is_cpu())
 }
 
-/// Maps `[rows, inputs]` by a weight `[outputs, inputs]` and a bias `[outputs]` to `[rows, outputs]`.
+/// Maps `[rows, inputs]` by a weight `[outputs, inputs]` and a bias `[outputs]` to `[rows, outputs]`. Where one of
+/// them tracks gradients, so does the result.
 pub(crate) fn linear(
     x: &Tensor,
     weight: &Tensor,
     bias: Option<&Tensor>,
     activation: Activation,
 ) -> Result<Tensor> {
-    linear_with(isa(), x, weight, bias, activation)
+    match [x, weight].into_iter().chain(bias).any(Tensor::track_op) {
+        true => op::linear(x, weight, bias, activation),
+        false => linear_with(isa(), x, weight, bias, activation),
+    }
 }
 
-/// As `linear`, with an instruction set other than the one in use: so that tests reach all that the machine
-/// has.
+/// As `linear`, without gradients, with an instruction set other than the one in use: so that tests reach all that
+/// the machine has.
 #[doc(hidden)]
 pub fn linear_with(
     isa: Isa,
@@ -42,24 +47,50 @@ pub fn linear_with(
     bias: Option<&Tensor>,
     activation: Activation,
 ) -> Result<Tensor> {
-    let (rows, inputs) = x.dims2()?;
-    let (outputs, columns) = weight.dims2()?;
-    if columns != inputs || bias.is_some_and(|bias| bias.dims() != [outputs]) {
-        bail!("linear: expected a weight [outputs, {inputs}] and a bias [outputs], got {:?}", weight.dims());
-    }
-    let mut y = zeros::<f32>(rows * outputs);
-    let mut run = |bias: Option<&[f32]>| {
-        with_elements(x, |x| {
-            with_elements(weight, |weight| {
-                Map { x, weight, bias, activation, inputs, outputs, rows }.run(isa, &mut y);
-            })
-        })?
+    let shape = shape(x.dims(), weight.dims(), bias.map(Tensor::dims))?;
+    let run = |bias: Option<&[f32]>| {
+        with_elements(x, |x| with_elements(weight, |weight| mapped(isa, shape, x, weight, bias, activation)))?
     };
-    match bias {
+    let y = match bias {
         Some(bias) => with_elements(bias, |bias| run(Some(bias)))??,
         None => run(None)?,
+    };
+    Tensor::from_vec(y, (shape.rows, shape.outputs), x.device())
+}
+
+/// The sizes of a linear map.
+#[derive(Clone, Copy)]
+struct Sizes {
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+}
+
+fn shape(x: &[usize], weight: &[usize], bias: Option<&[usize]>) -> Result<Sizes> {
+    match (x, weight) {
+        (&[rows, inputs], &[outputs, columns])
+            if columns == inputs && bias.is_none_or(|bias| *bias == [outputs]) =>
+        {
+            Ok(Sizes { rows, inputs, outputs })
+        }
+        _ => bail!(
+            "linear: expected an input [rows, inputs], a weight [outputs, inputs] and a bias [outputs], \
+             got {x:?}, {weight:?} and {bias:?}"
+        ),
     }
-    Tensor::from_vec(y, (rows, outputs), x.device())
+}
+
+fn mapped(
+    isa: Isa,
+    Sizes { rows, inputs, outputs }: Sizes,
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    activation: Activation,
+) -> Vec<f32> {
+    let mut y = zeros(rows * outputs);
+    Map { x, weight, bias, activation, inputs, outputs, rows }.run(isa, &mut y);
+    y
 }
 
 #[derive(Clone, Copy)]

@@ -101,29 +101,6 @@ fn add_up(sums: &mut [f64; LANES], numbers: &[f64]) {
     }
 }
 
-/// The gradient before the activation; initialises all of `before`, as long as the other two.
-pub(super) struct Before<'a, E> {
-    pub activation: Activation,
-    pub y: &'a [E],
-    pub grad: &'a [E],
-    pub before: &'a mut [MaybeUninit<E>],
-}
-
-impl<E: Element> Kernel for Before<'_, E> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) {
-        let Self { y, grad, before, .. } = self;
-        assert_eq!([y.len(), grad.len()], [before.len(); 2]);
-        specialized!(self.activation, activation => {
-            for (before, (y, grad)) in before.iter_mut().zip(y.iter().zip(grad)) {
-                before.write(activation.gradient(*grad, *y));
-            }
-        });
-    }
-}
-
 /// `dx = (grad - shift - (x - mean) · slope) · scale`, `grad` taken back through the activation;
 /// initialises all of `dx`, as long as the other three.
 pub(super) struct Gradient<'a, E> {

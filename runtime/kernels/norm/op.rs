@@ -1,18 +1,14 @@
 //! The normalisation with what follows it, as a candle operation with a gradient.
 
 use super::NAME;
-use super::loops::{Before, Gradient, Sums, Values};
-use crate::kernels::activation::Activation;
+use super::loops::{Gradient, Sums, Values};
+use crate::kernels::activation::{self, Activation};
 use crate::kernels::channels::{Channels, add};
 use crate::kernels::element::{Element, elements, with_element, with_elements, written};
-use crate::kernels::parallel::for_each_chunk;
 use crate::kernels::simd::dispatch_loops;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, WithDType};
 use std::ops::Range;
-
-/// Elements that one task handles; a tensor no larger runs on the caller's core.
-const CHUNK: usize = 1 << 14;
 
 /// `activation((x - mean) · inv_std · weight + bias + residual)`.
 ///
@@ -65,7 +61,7 @@ impl CustomOp3 for Normalize {
         let weight = second.narrow(0, 0, self.view.channels)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
         // A residual's gradient is what the sum before the activation has.
         let masked = self.residual && self.activation != Activation::Identity;
-        let before = if masked { self.before_activation(y, grad)? } else { grad.clone() };
+        let before = if masked { activation::gradient(self.activation, grad, y)? } else { grad.clone() };
         let activation = if masked { Activation::Identity } else { self.activation };
         let (dx, sums) = with_element!(NAME, x.dtype(), E => {
             let (dx, sums) = with_elements::<E, _>(x, |x| {
@@ -107,22 +103,6 @@ impl Normalize {
         };
         // SAFETY: the planes are all of the output, and each is written to its end.
         unsafe { written(x.len(), fill) }
-    }
-
-    /// The gradient before the activation.
-    fn before_activation(&self, y: &Tensor, grad: &Tensor) -> Result<Tensor> {
-        with_element!(NAME, y.dtype(), E => {
-            let before = with_elements::<E, _>(y, |y| with_elements(grad, |grad| {
-                let fill = |before: &mut [_]| for_each_chunk(before, CHUNK, |index, before| {
-                    let range = index * CHUNK..index * CHUNK + before.len();
-                    let (y, grad) = (&y[range.clone()], &grad[range]);
-                    dispatch_loops(Before { activation: self.activation, y, grad, before });
-                });
-                // SAFETY: the chunks are all of the output, and each is written to its end.
-                unsafe { written(y.len(), fill) }
-            }))??;
-            Tensor::from_vec(before, y.shape(), y.device())
-        })
     }
 
     /// For each channel, the sum of the gradient and that of its product with `x - mean`.

@@ -7,6 +7,7 @@ use crate::kernels::cuda::runs_on;
 use crate::kernels::element::{Element, elements, in_single, with_element, with_elements};
 use crate::kernels::float::Float;
 use crate::kernels::planes::{input_size, map_planes, with_size};
+use crate::kernels::relay;
 use crate::kernels::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
@@ -122,7 +123,7 @@ impl Windows {
 
 fn average(x: &Tensor, windows: Windows) -> Result<Tensor> {
     if x.device().is_cpu() {
-        in_single(x, |x| x.contiguous()?.apply_op1(AveragePool { windows: Arc::new(windows) }))
+        in_single(x, |x| relay::apply1(&x.contiguous()?, AveragePool { windows: Arc::new(windows) }))
     } else {
         composed::average(x, &windows)
     }

@@ -9,6 +9,7 @@ use crate::kernels::cuda::runs_on;
 use crate::kernels::element::{Element, elements, in_single, with_element, with_elements};
 use crate::kernels::float::Float;
 use crate::kernels::planes::{input_size, map_planes, with_size};
+use crate::kernels::relay;
 use crate::kernels::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
@@ -51,7 +52,7 @@ pub fn adaptive_max_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tenso
 
 fn largest(x: &Tensor, pool: MaxPool) -> Result<Tensor> {
     if x.device().is_cpu() {
-        in_single(x, |x| x.contiguous()?.apply_op1(pool))
+        in_single(x, |x| relay::apply1(&x.contiguous()?, pool))
     } else {
         composed::max(x, [&pool.rows, &pool.columns])
     }

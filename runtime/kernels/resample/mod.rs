@@ -6,6 +6,7 @@ mod taps;
 use super::element::{Element, elements, in_single, with_element, with_elements};
 use super::float::Float;
 use super::planes::{as_row, check_size, input_length, input_size, map_planes, with_size};
+use super::relay;
 use super::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, WithDType, bail};
@@ -65,7 +66,7 @@ pub fn resample2d(x: &Tensor, resampling: &Resampling) -> Result<Tensor> {
     });
     let op = Resample { rows, columns, input, output };
     match x.device().is_cpu() {
-        true => in_single(x, |x| x.contiguous()?.apply_op1(op)),
+        true => in_single(x, |x| relay::apply1(&x.contiguous()?, op)),
         false => composed::resample(x, &op),
     }
 }

@@ -9,6 +9,7 @@ mod rows;
 use self::op::RowNorm;
 use self::rows::Rows;
 use super::element::{compute_dtype, in_single, widened, with_element, with_elements};
+use super::relay;
 use candle_core::{Result, Shape, Tensor, bail};
 
 /// Normalises over the last dimensions, which are `normalized_shape`, by their mean and variance, then
@@ -127,5 +128,5 @@ fn normalize(
     if !x.device().is_cpu() {
         return composed::normalize(x, &weight, &bias, &op);
     }
-    in_single(x, |x| x.contiguous()?.apply_op3(&weight, &bias, op))
+    in_single(x, |x| relay::apply3(&x.contiguous()?, &weight, &bias, op))
 }

@@ -3,6 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::{Loss, Reduction, in_full_precision};
+use crate::kernels::softmax::log_softmax;
 use crate::{Error, Result};
 
 /// [`CrossEntropyLoss`] with its defaults: the mean cross entropy of `logits` `[batch, classes, …]` and
@@ -130,7 +131,7 @@ impl Loss for CrossEntropyLoss {
             return Err(Error::msg(message).in_layer("CrossEntropyLoss"));
         }
         let loss = batched(logits, target, self.classes.reduction, |logits, target| {
-            let log_probabilities = log_softmax(logits)?;
+            let log_probabilities = log_softmax(logits, 1)?;
             match target.dtype().is_float() {
                 true => self.with_probabilities(&log_probabilities, target),
                 false => self.with_indices(&log_probabilities, target),
@@ -224,15 +225,6 @@ fn batched(
         }
         _ => loss(input, target),
     })
-}
-
-/// The logarithm of the softmax over dimension 1, in operations that all have a gradient.
-fn log_softmax(logits: &Tensor) -> Result<Tensor> {
-    if logits.elem_count() == 0 {
-        return Ok(logits.clone());
-    }
-    let shifted = logits.broadcast_sub(&logits.detach().max_keepdim(1)?)?;
-    Ok(shifted.broadcast_sub(&shifted.exp()?.sum_keepdim(1)?.log()?)?)
 }
 
 /// An error that names the first of `index` that is no class. Where it is not on the CPU, nobody waits for it

@@ -1,7 +1,7 @@
 //! PyTorch's losses on tensors: a function with PyTorch's defaults, and a struct where there are options.
 //!
-//! Everything but [`CtcLoss`], which has a kernel of its own, is composed of operations whose gradient candle
-//! knows, so `loss.backward()` reaches the logits. Half-precision inputs are summed in f32 and the result has the input's type again.
+//! Everything but [`CtcLoss`] and the log-softmax, which have kernels of their own, is composed of operations whose
+//! gradient candle knows, so `loss.backward()` reaches the logits. Half-precision inputs are summed in f32 and the result has the input's type again.
 
 mod class;
 mod cosine;

@@ -5,8 +5,8 @@ use super::extent::{Class, Extent};
 use super::lanes::{Lanes, MAX_LANES, Real, Work};
 use super::mask::{Margin, Planes};
 use super::tasks::{channels_per_task, run_all, split_channels};
+use crate::kernels::parallel::for_each_chunk;
 use crate::kernels::simd::Isa;
-use rayon::prelude::*;
 
 /// Input channels that one sweep computes.
 const BLOCK: usize = 6;
@@ -88,8 +88,8 @@ fn packed<R: Real>(extent: &Extent, weight: &[R], indices: &[usize]) -> Vec<R> {
     let (taps, channels) = (extent.taps(), extent.groups * inputs);
     let mut packed = vec![R::default(); channels * outputs * indices.len()];
     let size = outputs * indices.len();
-    let fill = |(first, to): (usize, &mut [R])| {
-        let (group, first, block) = (first / inputs, first % inputs, to.len() / size);
+    let fill = |(first, to): &mut (usize, &mut [R])| {
+        let (group, first, block) = (*first / inputs, *first % inputs, to.len() / size);
         for (output, to) in to.chunks_exact_mut(indices.len() * block).enumerate() {
             let from = ((group * outputs + output) * inputs + first) * taps;
             for (channel, from) in weight[from..from + block * taps].chunks_exact(taps).enumerate() {
@@ -99,12 +99,9 @@ fn packed<R: Real>(extent: &Extent, weight: &[R], indices: &[usize]) -> Vec<R> {
             }
         }
     };
-    let blocks = split_channels(&mut packed, size, inputs, BLOCK.min(inputs));
-    if channels * size < 1 << 17 {
-        blocks.into_iter().for_each(fill);
-    } else {
-        blocks.into_par_iter().for_each(fill);
-    }
+    let mut blocks = split_channels(&mut packed, size, inputs, BLOCK.min(inputs));
+    let each = (1usize << 16).div_ceil(size * BLOCK);
+    for_each_chunk(&mut blocks, each, |_, blocks| blocks.iter_mut().for_each(fill));
     packed
 }
 

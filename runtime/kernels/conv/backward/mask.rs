@@ -4,10 +4,12 @@ use super::extent::Extent;
 use super::lanes::{Lanes, MAX_LANES, Real, Work};
 use super::tasks::run_all;
 use crate::kernels::activation::Activation;
+use crate::kernels::element::{cleared, written};
 use crate::kernels::parallel::for_each_chunk;
 use crate::kernels::simd::Isa;
 use candle_core::{Result, bail};
 use std::borrow::Cow;
+use std::mem::MaybeUninit;
 
 /// Planes `[batch, channels]` on a common pitch, with a margin of zeros where a kernel looks for them.
 #[derive(Default)]
@@ -66,18 +68,17 @@ pub(super) fn masked<R: Real>(
     let pitch = margin[1][0] + width + margin[1][1];
     let plane = pitch * (margin[0][0] + height + margin[0][1]);
     let count = extent.batch * extent.groups * extent.outputs;
-    // A whole vector may be read where the last row ends.
-    let mut data = vec![R::default(); count * plane + MAX_LANES];
     let mut sums = vec![R::default(); count];
     let origin = margin[0][0] * pitch + margin[1][0];
 
     let size = height * width;
     let step = (1usize << 14).div_ceil(size);
-    let tasks = data[..count * plane]
-        .chunks_mut(step * plane)
-        .zip(sums.chunks_mut(step))
-        .zip(output.chunks(step * size).zip(grad.chunks(step * size)))
-        .map(|((to, sums), (output, grad))| MaskTask {
+    let fill = |data: &mut [MaybeUninit<R>]| {
+        let (data, slack) = data.split_at_mut(count * plane);
+        cleared(slack);
+        let parts = data.chunks_mut(step * plane).zip(sums.chunks_mut(step));
+        let parts = parts.zip(output.chunks(step * size).zip(grad.chunks(step * size)));
+        let tasks = parts.map(|((to, sums), (output, grad))| MaskTask {
             mask,
             width,
             size,
@@ -88,10 +89,13 @@ pub(super) fn masked<R: Real>(
             sums,
             output,
             grad,
-        })
-        .collect();
-    // An element costs about as much as eight multiply-adds: it comes from memory.
-    run_all(isa, 8 * count * size, tasks);
+        });
+        // An element costs about as much as eight multiply-adds: it comes from memory.
+        run_all(isa, 8 * count * size, tasks.collect());
+    };
+    // A whole vector may be read where the last row ends.
+    // SAFETY: the slack and the tasks' parts are all of the data; each is cleared before anything else.
+    let data = unsafe { written(count * plane + MAX_LANES, fill) };
     Planes { data, pitch, plane, origin, sums }
 }
 
@@ -103,7 +107,7 @@ struct MaskTask<'a, R> {
     pitch: usize,
     plane: usize,
     origin: usize,
-    to: &'a mut [R],
+    to: &'a mut [MaybeUninit<R>],
     sums: &'a mut [R],
     output: &'a [R],
     grad: &'a [R],
@@ -136,7 +140,7 @@ impl<R: Real> MaskTask<'_, R> {
     #[inline(always)]
     fn planes(self, apply: impl Fn(R, R) -> R) {
         let planes = self.output.chunks(self.size).zip(self.grad.chunks(self.size));
-        let results = self.to.chunks_mut(self.plane).zip(self.sums);
+        let results = cleared(self.to).chunks_mut(self.plane).zip(self.sums);
         for ((to, sum), (output, grad)) in results.zip(planes) {
             let rows = output.chunks(self.width).zip(grad.chunks(self.width));
             let mut partial = [R::default(); 8];

@@ -10,6 +10,7 @@ mod input;
 mod lanes;
 mod mask;
 mod phases;
+mod scatter;
 mod tasks;
 mod weight;
 
@@ -26,6 +27,7 @@ use flipped::Flipped;
 use half::{bf16, f16};
 use lanes::Real;
 use mask::{Mask, Planes};
+use scatter::Scatter;
 use std::borrow::Cow;
 
 /// What [`conv2d_backward`] computes, as asked for by [`Needs`].
@@ -141,8 +143,8 @@ fn input_values<R: Real>(shape: &ConvShape, values: &Values<R>) -> Result<Vec<R>
     let (grad, weight) = (&values.input, &values.weight);
     let mut sums = if weight.is_empty() || grad.is_empty() {
         vec![R::default(); shape.batch * shape.in_channels * extent.input_plane()]
-    } else if let Some(flipped) = Flipped::of(&extent) {
-        flipped.gradient(isa, &extent, weight, grad)?
+    } else if let Some(whole) = Whole::of(&extent) {
+        whole.gradient(isa, &extent, weight, grad)?
     } else {
         let grad = mask::masked(isa, &extent, Mask::Identity, input::margin(&extent), grad, grad);
         input::gradient(isa, &extent, weight, &grad)
@@ -155,6 +157,26 @@ fn input_values<R: Real>(shape: &ConvShape, values: &Values<R>) -> Result<Vec<R>
         });
     }
     Ok(sums)
+}
+
+/// A way to the gradient of the input that takes the output's gradient as it is, without a margin.
+enum Whole<R: Real> {
+    Scatter(Scatter),
+    Flipped(Flipped<R>),
+}
+
+impl<R: Real> Whole<R> {
+    fn of(extent: &Extent) -> Option<Self> {
+        let flipped = || Flipped::of(extent).map(Self::Flipped);
+        Scatter::of(extent).map(Self::Scatter).or_else(flipped)
+    }
+
+    fn gradient(&self, isa: Isa, extent: &Extent, weight: &[R], grad: &[R]) -> Result<Vec<R>> {
+        match self {
+            Self::Scatter(scatter) => Ok(scatter.gradient(isa, extent, weight, grad)),
+            Self::Flipped(flipped) => flipped.gradient(isa, extent, weight, grad),
+        }
+    }
 }
 
 impl Gradients {
@@ -199,8 +221,8 @@ fn computed<R: Real>(
     mask: Mask,
     needs: Needs,
 ) -> Result<[Option<Vec<R>>; 4]> {
-    let flipped = Flipped::of(extent).filter(|_| needs.input);
-    let swept = needs.input && flipped.is_none();
+    let whole = Whole::of(extent).filter(|_| needs.input);
+    let swept = needs.input && whole.is_none();
     let outer = weight::by_outer_products(extent);
     let mut margin = if swept { input::margin(extent) } else { mask::Margin::default() };
     if needs.weight && !outer {
@@ -212,8 +234,8 @@ fn computed<R: Real>(
         false => mask::masked(isa, extent, mask, margin, output, grad),
     };
     let plain = if mask == Mask::Identity { Cow::Borrowed(grad) } else { masked.cropped(extent) };
-    let of_input = || match flipped {
-        Some(flipped) => flipped.gradient(isa, extent, weight, &plain),
+    let of_input = || match whole {
+        Some(whole) => whole.gradient(isa, extent, weight, &plain),
         None => Ok(input::gradient(isa, extent, weight, &masked)),
     };
     let of_weight = || match outer {

@@ -3,8 +3,10 @@
 use super::extent::{Class, Extent};
 use super::lanes::{Lanes, Real, Work};
 use super::tasks::run_all;
+use crate::kernels::element::{cleared, written};
 use crate::kernels::simd::Isa;
 use std::borrow::Cow;
+use std::mem::MaybeUninit;
 
 /// The input, padded and split into the residue classes of the stride, so that every tap meets the
 /// pixels of a row side by side.
@@ -47,14 +49,15 @@ pub(super) fn phases<'a, R: Real>(isa: Isa, extent: &Extent, input: &'a [R], pit
         return Phases { data: input.into(), pitch, channel, columns };
     }
     let channels = extent.batch * extent.groups * extent.inputs;
-    let mut data = vec![R::default(); channels * channel];
     let step = (1usize << 14).div_ceil(channel);
-    let tasks = data
-        .chunks_mut(step * channel)
-        .zip(input.chunks(step * extent.input_plane()))
-        .map(|(to, from)| PhaseTask { extent, classes: [&y, &x], rows, pitch, to, from })
-        .collect();
-    run_all(isa, 8 * input.len(), tasks);
+    let fill = |data: &mut [_]| {
+        let parts = data.chunks_mut(step * channel).zip(input.chunks(step * extent.input_plane()));
+        let classes = [&y[..], &x[..]];
+        let tasks = parts.map(|(to, from)| PhaseTask { extent, classes, rows, pitch, to, from });
+        run_all(isa, 8 * input.len(), tasks.collect());
+    };
+    // SAFETY: the tasks' parts are all of the data, and each is cleared before anything else.
+    let data = unsafe { written(channels * channel, fill) };
     Phases { data: data.into(), pitch, channel, columns }
 }
 
@@ -64,7 +67,7 @@ struct PhaseTask<'a, R> {
     classes: [&'a [Class]; 2],
     rows: usize,
     pitch: usize,
-    to: &'a mut [R],
+    to: &'a mut [MaybeUninit<R>],
     from: &'a [R],
 }
 
@@ -73,7 +76,7 @@ impl<R: Real> Work<R> for PhaseTask<'_, R> {
     fn run<L: Lanes<Real = R>>(self, _: L) {
         let [y, x] = self.classes;
         let phase = self.rows * self.pitch;
-        let channels = self.to.chunks_exact_mut(y.len() * x.len() * phase);
+        let channels = cleared(self.to).chunks_exact_mut(y.len() * x.len() * phase);
         for (to, from) in channels.zip(self.from.chunks_exact(self.extent.input_plane())) {
             let classes = y.iter().flat_map(|y| x.iter().map(move |x| (y, x)));
             for (to, (y, x)) in to.chunks_exact_mut(phase).zip(classes) {

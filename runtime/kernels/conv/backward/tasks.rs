@@ -1,8 +1,8 @@
 //! Splits a result into tasks by its shape alone, so that it is bit-equal for any number of threads.
 
 use super::lanes::{Real, Work};
+use crate::kernels::parallel::for_each_chunk;
 use crate::kernels::simd::Isa;
-use rayon::prelude::*;
 
 /// Multiply-adds below which threads cost more than they save (some 100 µs).
 const SERIAL_WORK: usize = 2 << 20;
@@ -16,7 +16,10 @@ pub(super) fn run_all<R: Real, W: Work<R>>(isa: Isa, work: usize, tasks: Vec<W>)
     if work < SERIAL_WORK || tasks.len() < 2 {
         tasks.into_iter().for_each(|task| R::dispatch(isa, task));
     } else {
-        tasks.into_par_iter().with_max_len(1).for_each(|task| R::dispatch(isa, task));
+        let mut tasks: Vec<Option<W>> = tasks.into_iter().map(Some).collect();
+        for_each_chunk(&mut tasks, 1, |_, task| {
+            task.iter_mut().filter_map(Option::take).for_each(|task| R::dispatch(isa, task));
+        });
     }
 }
 

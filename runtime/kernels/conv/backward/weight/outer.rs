@@ -12,7 +12,7 @@ use crate::kernels::simd::Isa;
 /// Output channels of a block: that many numbers of a pixel lie side by side.
 const WIDTHS: [usize; 3] = [64, 32, 16];
 /// Pixels of which a block's gradients stay in the first cache.
-const PIXELS: usize = 128;
+const PIXELS: usize = 64;
 /// Pixels for which a segment's sums are worth their way through memory.
 const SEGMENT_PIXELS: usize = 512;
 /// Columns for which a block's gradients are worth arranging.
@@ -168,7 +168,7 @@ impl<R: Real> OuterTask<'_, R> {
 /// Writes rows as columns: `rows` of them, `columns` long, `pitch` apart in `from`, into `to`, whose rows
 /// are `width` apart.
 #[inline(always)]
-fn transposed<L: Lanes>(
+pub(in super::super) fn transposed<L: Lanes>(
     lanes: L,
     [rows, columns]: [usize; 2],
     from: &[L::Real],
