@@ -105,7 +105,8 @@ pub fn conv2d_by(
 #[doc(hidden)]
 pub fn ways_of(input: &Tensor, weight: &Tensor, geometry: &ConvGeometry) -> Result<(Vec<(Way, f64)>, Way)> {
     let shape = ConvShape::new(input.dims(), weight.dims(), geometry)?;
-    let question = Question { shape, stored: Stored::Single, kept: true, isa: simd::isa() };
+    let question =
+        Question { shape, stored: Stored::Single, kept: true, isa: simd::isa(), maker: simd::maker() };
     let ways = question.ways().map(|way| (way, question.cost(way))).collect();
     Ok((ways, question.answer()))
 }

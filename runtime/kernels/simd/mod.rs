@@ -9,6 +9,7 @@
 #[cfg(any(target_arch = "aarch64", test))]
 mod arm;
 mod half;
+mod maker;
 mod portable;
 #[cfg(target_arch = "x86_64")]
 mod x86;
@@ -16,6 +17,7 @@ mod x86;
 #[cfg(any(target_arch = "aarch64", test))]
 pub use arm::Neon;
 pub use half::Half;
+pub use maker::{Maker, maker};
 pub use portable::Portable;
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};

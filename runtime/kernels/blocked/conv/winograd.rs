@@ -5,7 +5,7 @@ use crate::kernels::conv::ConvShape;
 use crate::kernels::conv::cpu::winograd::{packed, sizes};
 use crate::kernels::conv::cpu::{Question, Stored, Way};
 use crate::kernels::conv::winograd::{self, run_blocked};
-use crate::kernels::simd::Isa;
+use crate::kernels::simd::{Isa, maker};
 
 /// Whether the convolution was this kernel's: not where the definition is cheaper, nor where an operand is
 /// not finite, as the transforms would spread an infinity or NaN over the whole tile.
@@ -17,7 +17,13 @@ pub(super) fn conv2d(
     output: &mut [f32],
     isa: Isa,
 ) -> bool {
-    let question = Question { shape: *shape, stored: Stored::Single, kept: weight.packing.is_some(), isa };
+    let question = Question {
+        shape: *shape,
+        stored: Stored::Single,
+        kept: weight.packing.is_some(),
+        isa,
+        maker: maker(),
+    };
     let Way::Winograd(tile) = question.answer() else { return false };
     // Only planes are split where the kernel is dilated.
     if shape.geometry.dilation != [1; 2] {

@@ -18,7 +18,7 @@ use super::{depthwise, direct};
 use crate::exact::is_exact;
 use crate::kernels::conv::ConvShape;
 use crate::kernels::conv::winograd::{self, Tile};
-use crate::kernels::simd::Isa;
+use crate::kernels::simd::{Isa, Maker};
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,11 +40,12 @@ pub struct Question {
     /// Whether the packed weight is kept from call to call.
     pub kept: bool,
     pub isa: Isa,
+    pub maker: Maker,
 }
 
 /// What an element costs, in multiply-adds.
 mod unit {
-    use super::Tile;
+    use super::{Maker, Tile};
 
     /// A product of a block of one channel, which waits for its loads; of up to four; of more.
     pub const PRODUCT: [f64; 3] = [4.5, 1.03, 0.91];
@@ -81,6 +82,15 @@ mod unit {
     /// Turned from tiles of channels into a result; a channel of a run of tiles.
     pub const TURNED: f64 = 27.1;
     pub const RUN: f64 = 253.;
+    /// What Winograd's convolution costs more on a processor of another maker, plain and strided: these are a Zen 5's.
+    pub const fn elsewhere(maker: Maker, tile: Tile) -> f64 {
+        match (maker, tile) {
+            (Maker::Other, _) => 1.,
+            // Of an Emerald Rapids.
+            (Maker::Intel, Tile::StridedTwo | Tile::StridedFour) => 1.35,
+            (Maker::Intel, _) => 1.05,
+        }
+    }
     /// Split from a dilated image or joined into one; each plane that is.
     pub const SPLIT: f64 = 40.;
     pub const SPLIT_PLANE: f64 = 1240.;
@@ -123,7 +133,7 @@ impl Question {
                 let crowded = if (height * width).is_multiple_of(256) { unit::CROWDED } else { 0. };
                 self.direct(crowded * (self.shape.batch * self.shape.in_channels * height * width) as f64)
             }
-            Way::Winograd(tile) => self.winograd(tile),
+            Way::Winograd(tile) => unit::elsewhere(self.maker, tile) * self.winograd(tile),
         }
     }
 
@@ -215,7 +225,7 @@ mod tests {
         let weight = [channels[1], channels[0] / geometry.groups, kernel, kernel];
         let shape =
             ConvShape::new(&[1, channels[0], size, size], &weight, &geometry).expect("sizes that fit");
-        Question { shape, stored: Stored::Single, kept: true, isa: Isa::Portable }
+        Question { shape, stored: Stored::Single, kept: true, isa: Isa::Portable, maker: Maker::Other }
     }
 
     fn answer(channels: [usize; 2], size: usize) -> Way {

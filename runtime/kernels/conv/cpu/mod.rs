@@ -25,7 +25,7 @@ pub use packed::{PackedCache, Packing};
 
 use super::{ConvShape, Epilogue};
 use crate::kernels::activation::Activation;
-use crate::kernels::simd::Isa;
+use crate::kernels::simd::{Isa, maker};
 use candle_core::backend::BackendStorage;
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
@@ -115,7 +115,8 @@ fn fused<E: Element>(
     let elements = shape.output_elements();
     let mut output = reserve(elements)?;
     let target = Output::of::<E>(output.as_mut_ptr());
-    let question = Question { shape: *shape, stored: E::STORED, kept: packing.is_some(), isa };
+    let question =
+        Question { shape: *shape, stored: E::STORED, kept: packing.is_some(), isa, maker: maker() };
     if run(&question, &Call::of(values, activation), packing, target)? {
         // SAFETY: the kernel has initialised all of the output.
         unsafe { output.set_len(elements) };
