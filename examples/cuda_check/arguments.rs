@@ -1,5 +1,7 @@
 //! The command line.
 
+use crate::clock::FORMATS;
+use crate::table::BATCHES;
 use sconce::{Error, Result};
 use std::time::Duration;
 
@@ -54,8 +56,8 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments
             "--csv" => parsed.csv = Some(value()?),
             "--short" => (parsed.short, parsed.cases, parsed.budget) = (true, 5, Duration::ZERO),
             "--budget" => parsed.budget = Duration::from_millis(number(&value()?)?),
-            "--batches" => parsed.batches = Some(value()?.split(',').map(number).collect::<Result<_>>()?),
-            "--formats" => parsed.formats = Some(value()?.split(',').map(str::to_string).collect()),
+            "--batches" => parsed.batches = Some(value()?.split(',').map(batch).collect::<Result<_>>()?),
+            "--formats" => parsed.formats = Some(value()?.split(',').map(format).collect::<Result<_>>()?),
             _ => return Err(Error::msg(format!("unknown argument {word:?}; see --help"))),
         }
     }
@@ -66,6 +68,21 @@ fn part(word: String) -> Result<String> {
     match word.as_str() {
         "check" | "train" | "time" | "plans" => Ok(word),
         _ => Err(Error::msg(format!("expected check, train, time or plans, got {word:?}"))),
+    }
+}
+
+fn batch(word: &str) -> Result<usize> {
+    let batch = number(word)?;
+    match BATCHES.contains(&batch) {
+        true => Ok(batch),
+        false => Err(Error::msg(format!("expected batch sizes of {BATCHES:?}, got {batch}"))),
+    }
+}
+
+fn format(word: &str) -> Result<String> {
+    match FORMATS.iter().any(|format| format.name == word) {
+        true => Ok(word.into()),
+        false => Err(Error::msg(format!("expected formats of {:?}, got {word:?}", FORMATS.map(|f| f.name)))),
     }
 }
 

@@ -34,7 +34,7 @@ const LAYERS: [(&str, [usize; 9]); 20] = [
     ("dil2", [128, 56, 56, 128, 3, 1, 2, 2, 1]),
 ];
 
-const BATCHES: [usize; 3] = [1, 32, 256];
+pub const BATCHES: [usize; 3] = [1, 32, 256];
 
 /// All layers at all batch sizes, or a few.
 pub fn layers(short: bool) -> impl Iterator<Item = (Layer, usize)> {
