@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What each CUDA kernel needs of a multiprocessor: registers, shared memory and spills, by NVIDIA's assembler for
-# an sm_90 (an sm_90a where a kernel is for that alone). Fails where a kernel spills, uses local memory, or is above its bound in cuda-bounds.txt.
+# an sm_90 (an sm_90a where a kernel is for that alone). Fails where a kernel spills, uses local memory, or is above
+# its bound in cuda-bounds.txt.
 #
 #   cuda-registers.sh [FILE.cu ...]      by default every one below runtime/kernels; nvcc is $NVCC or on the PATH
 set -euo pipefail

@@ -18,7 +18,7 @@ pub fn maker() -> Maker {
 #[cfg(target_arch = "x86_64")]
 fn is_intel() -> bool {
     use std::arch::x86_64::__cpuid;
-    // Safe since Rust 1.94.
+    // Safe by itself in later versions of Rust than the oldest that this crate takes.
     #[allow(unused_unsafe)]
     // SAFETY: every x86-64 processor has the instruction, and its leaf 0.
     let leaf = unsafe { __cpuid(0) };

@@ -142,15 +142,6 @@ fn rounded_to_tf32(tensor: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, tensor.shape(), &Device::Cpu)
 }
 
-fn name(variant: &Variant) -> &'static str {
-    match variant {
-        Variant::Depthwise(kernel) => kernel.kernel,
-        Variant::Direct(kernel) => kernel.kernel,
-        Variant::Hopper(kernel) => kernel.kernel,
-        Variant::Product { tile, .. } => tile.kernel,
-    }
-}
-
 fn geometries() -> impl Strategy<Value = ConvGeometry> {
     let axis = || (1usize..4, (0usize..4, 0usize..4), 1usize..4);
     (axis(), axis()).prop_map(|((sh, (top, bottom), dh), (sw, (left, right), dw))| ConvGeometry {
@@ -225,16 +216,16 @@ fn what_the_rule_chooses_is_right() {
 #[test]
 fn scalar_tiles_are_right() {
     random(200, settings(1..3, [1..8, 1..70]), |setting| {
-        one_of(setting, &[DType::F32], |variant| name(variant).starts_with("conv_scalar"))
+        one_of(setting, &[DType::F32], |variant| variant.kernel().starts_with("conv_scalar"))
     });
     random(40, settings(1..3, [1..8, 1..70]), |setting| {
-        one_of(setting, &DTYPES[1..], |variant| name(variant).starts_with("conv_scalar"))
+        one_of(setting, &DTYPES[1..], |variant| variant.kernel().starts_with("conv_scalar"))
     });
 }
 
 #[test]
 fn tensor_core_tiles_are_right() {
-    let matrix = |variant: &Variant| name(variant).starts_with("conv_matrix");
+    let matrix = |variant: &Variant| variant.kernel().starts_with("conv_matrix");
     for dtype in [DType::F32, DType::F16, DType::BF16] {
         random(60, settings(1..3, [1..12, 1..70]), |setting| one_of(setting, &[dtype], matrix));
     }
@@ -267,7 +258,7 @@ fn dense_tiles_are_right() {
         let (input, weight) = ([batch, groups * inputs, 4, width], [groups * outputs, inputs, 1, 1]);
         Setting { input, weight, geometry, options }
     });
-    let dense = |variant: &Variant| name(variant).ends_with("dense");
+    let dense = |variant: &Variant| variant.kernel().ends_with("dense");
     random(50, settings, |setting| one_of(setting, &[DType::F32, DType::F16, DType::BF16], dense));
 }
 
@@ -320,7 +311,7 @@ fn every_kernel_takes_every_activation() -> Result<()> {
     for setting in settings {
         for dtype in DTYPES {
             for variant in variants(&setting.shape()?, dtype, &TARGET) {
-                if seen.insert(name(&variant)) {
+                if seen.insert(variant.kernel()) {
                     for activation in ACTIVATIONS {
                         let options = Options { scale: true, shift: true, residual: true, activation };
                         Setting { options, ..setting.clone() }.check(dtype, variant)?;
@@ -408,7 +399,7 @@ fn the_rule_knows_its_shapes() -> Result<()> {
         let (input, weight) = ([batch, inputs, size, size], [outputs, inputs / groups, kernel, kernel]);
         Setting { geometry, ..Setting::plain(input, weight) }
     };
-    let kernel = |setting: &Setting, dtype| chosen(setting, dtype, &target).map(|variant| name(&variant));
+    let kernel = |setting: &Setting, dtype| chosen(setting, dtype, &target).map(|variant| variant.kernel());
     let slices = |setting: &Setting, dtype| {
         chosen(setting, dtype, &target).map(|variant| match variant {
             Variant::Product { slices, .. } => slices,
@@ -428,7 +419,7 @@ fn the_rule_knows_its_shapes() -> Result<()> {
         // Large: big tiles, whole.
         let large = row([32, 256, 56, 256, 3, 1], 1);
         assert!(kernel(&large, dtype)?.contains(if dtype == DType::F32 { "128x128" } else { "hopper" }));
-        assert!(name(&chosen(&large, dtype, &Target::A100)?).contains("128x128"));
+        assert!(chosen(&large, dtype, &Target::A100)?.kernel().contains("128x128"));
         assert_eq!(slices(&large, dtype)?, 1);
     }
     // First layers without tensor cores.
@@ -437,7 +428,7 @@ fn the_rule_knows_its_shapes() -> Result<()> {
         assert!(kernel(&row, DType::F32)?.contains("direct"));
     }
     assert!(
-        name(&chosen(&row([32, 256, 56, 256, 3, 1], 1), DType::BF16, &Target::A100)?).ends_with("packed")
+        chosen(&row([32, 256, 56, 256, 3, 1], 1), DType::BF16, &Target::A100)?.kernel().ends_with("packed")
     );
     assert!(kernel(&row([32, 64, 56, 256, 1, 1], 1), DType::BF16)?.ends_with("dense"));
     // Without tensor cores, and f32 where TF32 is not allowed.

@@ -4,7 +4,7 @@ use super::{backward, forward};
 use crate::kernels::activation::Activation;
 use crate::kernels::conv::backward::{Gradients, Needs};
 use crate::kernels::conv::{ConvGeometry, ConvShape, Epilogue};
-use crate::kernels::cuda::{Operand, launch, run, target_of};
+use crate::kernels::cuda::{Operand, Program, Target, launch, run, target_of};
 use candle_core::backend::BackendStorage;
 use candle_core::{CudaStorage, Result, Tensor, bail};
 use forward::Options;
@@ -16,15 +16,26 @@ pub(in crate::kernels::conv) fn conv2d(
     shape: &ConvShape,
     epilogue: &Epilogue,
 ) -> Result<Tensor> {
+    launched(input, weight, shape, epilogue, |options, target| {
+        forward::program(shape, input.dtype(), options, target)
+    })
+}
+
+/// Runs the forward pass that `plan` makes.
+fn launched(
+    input: &Tensor,
+    weight: &Tensor,
+    shape: &ConvShape,
+    epilogue: &Epilogue,
+    plan: impl Fn(&Options, &Target) -> Result<Program>,
+) -> Result<Tensor> {
     let operands: Vec<&Tensor> = [input, weight].into_iter().chain(epilogue.tensors()).collect();
     let options = Options::of(epilogue);
-    let outputs = launch("conv2d", &operands, [&shape.output_dims()], |target| {
-        forward::program(shape, input.dtype(), &options, target)
-    })?;
+    let outputs = launch("conv2d", &operands, [&shape.output_dims()], |target| plan(&options, target))?;
     first("conv2d", outputs)
 }
 
-/// The same for the storages that candle hands to an operation: input, weight, and what `options` says.
+/// As [`conv2d`] for the storages that candle hands to an operation: input, weight, and what `options` says.
 pub(in crate::kernels::conv) fn conv2d_storage(
     shape: &ConvShape,
     options: &Options,
@@ -94,12 +105,9 @@ pub fn conv2d_by(
     epilogue: &Epilogue,
 ) -> Result<Tensor> {
     let shape = ConvShape::of(input, weight, geometry, epilogue)?;
-    let operands: Vec<&Tensor> = [input, weight].into_iter().chain(epilogue.tensors()).collect();
-    let options = Options::of(epilogue);
-    let outputs = launch("conv2d", &operands, [&shape.output_dims()], |_| {
-        forward::program_with(&shape, input.dtype(), &options, variant)
-    })?;
-    first("conv2d", outputs)
+    launched(input, weight, &shape, epilogue, |options, _| {
+        forward::program_with(&shape, input.dtype(), options, variant)
+    })
 }
 
 /// The variants for operands on a CUDA device, the one that is chosen first, each with the cycles that the choice

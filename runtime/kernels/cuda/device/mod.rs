@@ -39,7 +39,7 @@ fn facts(device: &CudaDevice) -> Result<Target> {
     })
 }
 
-/// What a plan for a device has to know.
+/// [`facts`] of a device that may be none of CUDA's.
 pub(crate) fn target_of(device: &Device) -> Result<Target> {
     match device {
         Device::Cuda(device) => facts(device),

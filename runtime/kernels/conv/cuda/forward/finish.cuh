@@ -22,19 +22,30 @@ template <class T> struct Finish {
 // `RUN` accumulators in shared memory.
 template <class T> struct __align__(16) Run { T at[RUN]; };
 
-// The finished values of pixels of one channel. `places` are their indices in the output.
+// The finished values: what each is scaled and shifted by, and its residual, are read where `f` has them alone.
+template <class T, int N>
+__device__ __forceinline__ void finish(const Finish<T> &f, const Accumulator<T> (&scale)[N],
+                                       const Accumulator<T> (&shift)[N], const Accumulator<T> (&residual)[N],
+                                       Accumulator<T> (&v)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+        if (f.scale) v[i] = v[i] * scale[i];
+        if (f.shift) v[i] = v[i] + shift[i];
+        if (f.residual) v[i] = v[i] + residual[i];
+    }
+    activate(f.activation, f.parameter, v);
+}
+
+// The same for pixels of one channel.
 template <class T, int N>
 __device__ __forceinline__ void finish(const Finish<T> &f, int channel, const Accumulator<T> (&residual)[N],
                                        Accumulator<T> (&v)[N]) {
     using A = Accumulator<T>;
-    const A scale = f.scale ? load(f.scale + channel) : A(1), shift = f.shift ? load(f.shift + channel) : A(0);
+    const A one_scale = f.scale ? load(f.scale + channel) : A(1), one_shift = f.shift ? load(f.shift + channel) : A(0);
+    A scale[N], shift[N];
 #pragma unroll
-    for (int i = 0; i < N; i++) {
-        if (f.scale) v[i] = v[i] * scale;
-        if (f.shift) v[i] = v[i] + shift;
-        if (f.residual) v[i] = v[i] + residual[i];
-    }
-    activate(f.activation, f.parameter, v);
+    for (int i = 0; i < N; i++) scale[i] = one_scale, shift[i] = one_shift;
+    finish<T, N>(f, scale, shift, residual, v);
 }
 
 // Copies `RUN` adjacent elements by as wide accesses as there are.
@@ -93,13 +104,7 @@ __device__ __forceinline__ void finish_column(const Finish<T> &f, int channel, s
         shift[i] = f.shift ? load(f.shift + channel + i * STEP) : A(0);
         residual[i] = f.residual ? load(f.residual + first + i * next) : A(0);
     }
-#pragma unroll
-    for (int i = 0; i < N; i++) {
-        if (f.scale) v[i] = v[i] * scale[i];
-        if (f.shift) v[i] = v[i] + shift[i];
-        if (f.residual) v[i] = v[i] + residual[i];
-    }
-    activate(f.activation, f.parameter, v);
+    finish<T, N>(f, scale, shift, residual, v);
 #pragma unroll
     for (int i = 0; i < N; i++) store(f.output + first + i * next, v[i]);
 }

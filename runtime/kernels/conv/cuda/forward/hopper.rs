@@ -2,6 +2,7 @@
 //! `planes.cuh` says why.
 
 use super::sizes::int;
+use super::tiles::FINISH_PAD;
 use crate::kernels::conv::ConvShape;
 use crate::kernels::cuda::Arg;
 use candle_core::{DType, Result};
@@ -26,8 +27,6 @@ const MOST_TAPS: usize = 49;
 const COLUMN: usize = 16;
 const BARRIERS: usize = 8 * 2 * (WEIGHTS + INPUTS);
 const RUN: usize = 8;
-/// `FINISH_PAD` in `finish.cuh`.
-const FINISH_PAD: usize = 8;
 /// Places and elements that an `int` counts, with room for a last tile beyond them.
 const MOST: usize = 1 << 30;
 
@@ -101,7 +100,7 @@ pub struct Planes {
     pitch: usize,
     image: usize,
     first: isize,
-    pub reach: usize,
+    reach: usize,
     phases: Vec<[usize; 2]>,
     run: usize,
     runs_across: usize,

@@ -91,13 +91,13 @@ impl Call<'_> {
         let Some(planes) = Planes::of(self.shape, &kernel) else {
             bail!("conv2d: {} does not take this convolution", kernel.kernel)
         };
-        let packed = scratch(program, kernel.packed_elements(self.shape, &planes), self.dtype);
-        let vectors =
-            kernel.packed_elements(self.shape, &planes) / kernel.each() / self.shape.geometry.groups;
+        let (elements, groups) = (kernel.packed_elements(self.shape, &planes), self.shape.geometry.groups);
+        let packed = scratch(program, elements, self.dtype);
+        let vectors = elements / kernel.each() / groups;
         program.launches.push(Launch {
             module: "conv_hopper_pack",
             kernel: kernel.pack(),
-            grid: [unsigned(vectors.div_ceil(Hopper::PACK_THREADS))?, highest(self.shape.geometry.groups), 1],
+            grid: [unsigned(vectors.div_ceil(Hopper::PACK_THREADS))?, highest(groups), 1],
             block: [Hopper::PACK_THREADS as u32, 1, 1],
             shared: 0,
             args: vec![Arg::Operand(1), packed.clone(), self.sizes.clone(), planes.arg()?],
@@ -105,11 +105,7 @@ impl Call<'_> {
         program.launches.push(Launch {
             module: kernel.module,
             kernel: kernel.kernel,
-            grid: [
-                block_count(&[planes.channel_tiles, planes.place_tiles, self.shape.geometry.groups])?,
-                1,
-                1,
-            ],
+            grid: [block_count(&[planes.channel_tiles, planes.place_tiles, groups])?, 1, 1],
             block: [Hopper::THREADS as u32, 1, 1],
             shared: unsigned(kernel.shared(&planes))?,
             args: self

@@ -1,10 +1,11 @@
 //! The forward pass: `y = activation((conv(x, w) · scale + shift) + residual)`.
 //!
-//! There are four ways (`tiles`): depthwise kernels; direct ones for short sums; implicit matrix products on the
-//! ordinary arithmetic units; the same on tensor cores. Each is one launch, with two exceptions. A matrix product
-//! with few tiles may be cut along the depth; a further launch then adds the slices in their order and finishes
-//! them. And large ones on tensor cores may read a packed layout that two launches make before. `choice` is the
-//! rule that picks one.
+//! There are five ways (`tiles`, `hopper`): depthwise kernels; direct ones for short sums; implicit matrix products
+//! on the ordinary arithmetic units; the same on tensor cores; and by warpgroups, on compute capability 9.0. Each is
+//! one launch, with three exceptions. A matrix product with few tiles may be cut along the depth; a further launch
+//! then adds the slices in their order and finishes them. Large ones on tensor cores may read a packed layout that two
+//! launches make before. And for warpgroups a launch packs the weight. `choice` is the rule that picks one, and
+//! `chosen` remembers what it picked.
 
 mod choice;
 mod chosen;
@@ -66,13 +67,21 @@ pub enum Variant {
 }
 
 impl Variant {
+    /// The kernel that makes the sums.
+    pub fn kernel(&self) -> &'static str {
+        match self {
+            Self::Depthwise(kernel) => kernel.kernel,
+            Self::Direct(kernel) => kernel.kernel,
+            Self::Hopper(kernel) => kernel.kernel,
+            Self::Product { tile, .. } => tile.kernel,
+        }
+    }
+
     /// The kernel, and in how many slices.
     pub fn name(&self) -> String {
         match self {
-            Self::Depthwise(kernel) => format!("{} of {} rows", kernel.kernel, kernel.rows),
-            Self::Direct(kernel) => kernel.kernel.into(),
-            Self::Hopper(kernel) => kernel.kernel.into(),
-            Self::Product { tile, slices } => format!("{} in {slices}", tile.kernel),
+            Self::Product { slices, .. } => format!("{} in {slices}", self.kernel()),
+            _ => self.kernel().into(),
         }
     }
 }

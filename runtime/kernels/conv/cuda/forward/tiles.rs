@@ -91,7 +91,7 @@ impl Tile {
 }
 
 /// What a row of sums in shared memory is longer than its tile: `FINISH_PAD` in `finish.cuh`.
-const FINISH_PAD: usize = 8;
+pub const FINISH_PAD: usize = 8;
 /// The bytes of a `Tap` in `gather.cuh`.
 pub const TAP: usize = 16;
 /// The bytes of a `Row` there.

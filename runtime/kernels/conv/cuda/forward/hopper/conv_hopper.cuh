@@ -6,20 +6,15 @@
 // tap after tap: a tap reads the same pixels, some places further.
 #pragma once
 #include "../finish.cuh"
+#include "../tiles.cuh"
 #include "multiply.cuh"
 
-// One block's part.
-struct BlockOfPlaces {
-    int group, channel, place, image;  // the first channel of the group, the first place, and the image it lies in
+// One block's part, of places in place of pixels, and the image that the first of them lies in.
+struct BlockOfPlaces : Place {
+    int image;
 
-    __device__ __forceinline__ BlockOfPlaces(const Planes &p, int tile_channels, int tile_places) {
-        int block = blockIdx.x;
-        channel = block % p.channel_tiles * tile_channels;
-        block /= p.channel_tiles;
-        place = block % p.place_tiles * tile_places;
-        group = block / p.place_tiles;
-        image = place / p.image;
-    }
+    __device__ __forceinline__ BlockOfPlaces(const Planes &p, int tile_channels, int tile_places)
+        : Place(Cut{p.channel_tiles, p.place_tiles, 1, 0}, tile_channels, tile_places), image(pixel / p.image) {}
 };
 
 template <class Stages>
@@ -27,9 +22,9 @@ __device__ __forceinline__ void prepare(const Stages &stages, const Planes &p, c
                                         const BlockOfPlaces &block) {
     if (threadIdx.x == 0) stages.make_barriers();
     for (int i = threadIdx.x; i < p.phases * p.rows * p.runs_across; i += Stages::THREADS)
-        stages.runs[i] = run_of(p, s, block.place, block.image, i);
+        stages.runs[i] = run_of(p, s, block.pixel, block.image, i);
     for (int i = threadIdx.x; i < Stages::PIXELS; i += Stages::THREADS)
-        stages.outputs[i] = output_of(p, s, block.place + i, block.image);
+        stages.outputs[i] = output_of(p, s, block.pixel + i, block.image);
     // Nobody writes the places between the planes again.
     const int zeros = stages.input_stages * stages.input_bytes() / 16;
     for (int i = threadIdx.x; i < zeros; i += Stages::THREADS)
