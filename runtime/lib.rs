@@ -40,6 +40,9 @@
 //! - **candle** is `sconce::candle`, candle-nn is `sconce::nn`, and its layers are fields
 //!   like any other.
 
+// But in the kernels.
+#![deny(unsafe_code)]
+
 // The derive writes `::sconce::…`, also for the networks of this crate's own tests and examples.
 extern crate self as sconce;
 

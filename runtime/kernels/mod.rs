@@ -1,5 +1,8 @@
 //! The compute kernels: the only room in which `unsafe` code lives.
 
+#![allow(unsafe_code)]
+#![warn(clippy::undocumented_unsafe_blocks)]
+
 pub mod activation;
 pub mod blocked;
 pub(crate) mod channels;

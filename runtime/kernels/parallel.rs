@@ -64,6 +64,7 @@ const CLOSED: usize = 1 << (usize::BITS - 1);
 
 // SAFETY: `run` may be called by any thread, as its type says.
 unsafe impl Send for Job {}
+// SAFETY: as above.
 unsafe impl Sync for Job {}
 
 impl Job {

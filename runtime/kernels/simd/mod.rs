@@ -115,12 +115,14 @@ impl Kernel for Lanes {
 /// Runs `kernel` with `isa`, or with the portable path where the machine lacks it.
 pub fn dispatch_to<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     match isa {
-        // SAFETY (all three): the features have been found on this machine.
         #[cfg(target_arch = "x86_64")]
+        // SAFETY: the features have been found on this machine.
         Isa::Avx512 if isa.is_available() => unsafe { run_avx512(kernel) },
         #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
         Isa::Avx2 if isa.is_available() => unsafe { run_avx2(kernel) },
         #[cfg(target_arch = "aarch64")]
+        // SAFETY: every such machine has NEON.
         Isa::Neon => unsafe { run_neon(kernel) },
         // On other machines unit tests run what is written for NEON, without its instructions.
         #[cfg(all(test, not(target_arch = "aarch64")))]

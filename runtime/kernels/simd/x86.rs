@@ -19,6 +19,7 @@ fn mask8(n: usize) -> __m256i {
 
 // SAFETY of every block below: the token exists only where the features do, and pointers are the
 // caller's promise. `max` and `min` return their second operand where either is NaN.
+#[expect(clippy::undocumented_unsafe_blocks, reason = "the one above is for all")]
 impl Simd for Avx2 {
     type V = __m256;
     type Mask = __m256i;
@@ -152,6 +153,7 @@ fn mask16(n: usize) -> __mmask16 {
 }
 
 // SAFETY of every block below: as for `Avx2`.
+#[expect(clippy::undocumented_unsafe_blocks, reason = "the one above is for all")]
 impl Simd for Avx512 {
     type V = __m512;
     type Mask = __mmask16;

@@ -98,6 +98,7 @@ impl Real for f32 {
 struct Floats<S>(S);
 
 // SAFETY of every block below: the caller's promise is the one `Simd` asks for.
+#[expect(clippy::undocumented_unsafe_blocks, reason = "the one above is for all")]
 impl<S: Simd> Lanes for Floats<S> {
     type Real = f32;
     type V = S::V;

@@ -52,8 +52,8 @@ impl Phases {
             self.split(residual, shape.out_channels, shape.output, [0; 2], self.plain.output)
         });
         let (residual, elements) = (residual.transpose()?, self.plain.output_elements());
-        // SAFETY: `plain` writes all elements; those of the output are the caller's promise.
         match output {
+            // SAFETY: `plain` writes all elements; those of the output are the caller's promise.
             Output::Single(to) => unsafe {
                 let mut parts = reserve(elements)?;
                 plain(
@@ -64,6 +64,7 @@ impl Phases {
                 parts.set_len(elements);
                 self.join(&parts, to);
             },
+            // SAFETY: as above.
             Output::Half(half, to) => unsafe {
                 let mut parts = reserve(elements)?;
                 let target = Output::Half(half, parts.as_mut_ptr());

@@ -19,6 +19,7 @@ pub(super) struct Finish<'a> {
 
 // SAFETY: the residual is only read.
 unsafe impl Send for Finish<'_> {}
+// SAFETY: as above.
 unsafe impl Sync for Finish<'_> {}
 
 /// The bounds that are all an activation does to a number.

@@ -164,6 +164,7 @@ pub(in crate::kernels::conv) enum Output {
 
 // SAFETY: whoever has it writes elements of its own, and reads no others.
 unsafe impl Send for Output {}
+// SAFETY: as above.
 unsafe impl Sync for Output {}
 
 impl Output {

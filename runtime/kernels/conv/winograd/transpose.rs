@@ -23,14 +23,15 @@ pub(in crate::kernels::conv) unsafe fn transpose<S: Simd>(
     to: *mut f32,
     to_stride: usize,
 ) {
-    // SAFETY of all blocks: the caller's bounds; the token proves the instruction set. AVX-512 has AVX2.
     #[cfg(target_arch = "x86_64")]
     if TypeId::of::<S>() == TypeId::of::<Avx2>() {
+        // SAFETY: the caller's bounds; the token proves the instruction set.
         return unsafe { eight_by_eight(from, from_stride, to, to_stride) };
     }
     #[cfg(target_arch = "x86_64")]
     if TypeId::of::<S>() == TypeId::of::<Avx512>() {
         for (i, j) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
+            // SAFETY: as above; AVX-512 has AVX2.
             unsafe {
                 eight_by_eight(
                     from.add(i * from_stride + j),
@@ -44,10 +45,12 @@ pub(in crate::kernels::conv) unsafe fn transpose<S: Simd>(
     }
     #[cfg(target_arch = "aarch64")]
     if TypeId::of::<S>() == TypeId::of::<Neon>() {
+        // SAFETY: as above.
         return unsafe { four_by_four(from, from_stride, to, to_stride) };
     }
     for i in 0..S::LANES {
         for j in 0..S::LANES {
+            // SAFETY: the caller's bounds.
             unsafe { *to.add(j * to_stride + i) = *from.add(i * from_stride + j) }
         }
     }

@@ -27,6 +27,7 @@ impl Neon {
 
 // SAFETY of every block below: NEON is part of aarch64, and pointers are the caller's promise.
 // `fmax` and `fmin` return NaN where either operand is NaN.
+#[expect(clippy::undocumented_unsafe_blocks, reason = "the one above is for all")]
 impl Simd for Neon {
     type V = float32x4_t;
     type Mask = [usize; 2];

@@ -265,9 +265,11 @@ impl<L: Lanes> Part<'_, L> {
     #[inline(always)]
     unsafe fn load(&self, from: *const L::Real, count: Option<usize>) -> L::V {
         // SAFETY: the caller's promise.
-        match count {
-            None => unsafe { self.lanes.load(from) },
-            Some(count) => unsafe { self.lanes.load_partial(from, count) },
+        unsafe {
+            match count {
+                None => self.lanes.load(from),
+                Some(count) => self.lanes.load_partial(from, count),
+            }
         }
     }
 }

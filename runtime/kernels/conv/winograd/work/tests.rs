@@ -12,6 +12,7 @@ use crate::kernels::conv::winograd::{Epilogue, PackedWinograd, Shape, Tile};
 struct Lanes<const N: usize>;
 
 // SAFETY of every block: pointers are the caller's promise.
+#[expect(clippy::undocumented_unsafe_blocks, reason = "the one above is for all")]
 impl<const N: usize> Simd for Lanes<N> {
     type V = [f32; N];
     type Mask = [usize; 2];
