@@ -64,7 +64,7 @@ pub fn linear_with(
 /// in use: so that tests reach all that the machine has.
 #[doc(hidden)]
 pub fn gradients_with(isa: Isa, x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
-    let Sizes { rows, inputs, outputs } = shape(x.dims(), weight.dims(), None)?;
+    let Sizes { rows, outputs, .. } = shape(x.dims(), weight.dims(), None)?;
     if grad.dims() != [rows, outputs] {
         bail!("linear: expected a gradient {:?}, got {:?}", [rows, outputs], grad.dims());
     }
