@@ -8,8 +8,10 @@ use super::extent::{Axis, Extent};
 use super::lanes::{Lanes, MAX_LANES, Real, Work};
 use super::tasks::{run_all, split_channels};
 use super::weight::outer::transposed;
+use crate::kernels::element::{cleared, written};
 use crate::kernels::parallel::for_each_chunk;
 use crate::kernels::simd::Isa;
+use std::mem::MaybeUninit;
 
 /// Input channels of a block.
 const WIDTHS: [usize; 3] = [64, 32, 16];
@@ -53,16 +55,18 @@ impl Scatter {
     pub fn gradient<R: Real>(&self, isa: Isa, extent: &Extent, weight: &[R], grad: &[R]) -> Vec<R> {
         let channels = extent.groups * extent.inputs;
         let plane = extent.input_plane();
-        let mut result = vec![R::default(); extent.batch * channels * plane];
         let panels = self.panels(extent, weight);
         let (pixels, columns) = (self.pixels(extent), self.columns(extent));
-        let tasks = split_channels(&mut result, plane, extent.inputs, self.width.min(extent.inputs));
-        let tasks = tasks.into_iter().map(|(first, to)| {
-            let (pixels, columns, panels) = (&pixels, &columns, &panels);
-            ScatterTask { scatter: self, extent, pixels, columns, panels, grad, first, to }
-        });
-        run_all(isa, extent.work(), tasks.collect());
-        result
+        let fill = |to: &mut [MaybeUninit<R>]| {
+            let tasks = split_channels(to, plane, extent.inputs, self.width.min(extent.inputs));
+            let tasks = tasks.into_iter().map(|(first, to)| {
+                let (pixels, columns, panels) = (&pixels, &columns, &panels);
+                ScatterTask { scatter: self, extent, pixels, columns, panels, grad, first, to }
+            });
+            run_all(isa, extent.work(), tasks.collect());
+        };
+        // SAFETY: the tasks have all of the result between them, and each clears its part before anything else.
+        unsafe { written(extent.batch * channels * plane, fill) }
     }
 
     /// Where the first tap meets each output pixel.
@@ -122,7 +126,7 @@ struct ScatterTask<'a, R> {
     grad: &'a [R],
     /// The number of its first channel in the batch.
     first: usize,
-    to: &'a mut [R],
+    to: &'a mut [MaybeUninit<R>],
 }
 
 impl<R: Real> Work<R> for ScatterTask<'_, R> {
@@ -168,14 +172,15 @@ impl<R: Real> ScatterTask<'_, R> {
     fn crop<L: Lanes<Real = R>>(self, lanes: L, image: &[R]) {
         let Scatter { width, reach: [rows, pitch], .. } = *self.scatter;
         let ([down, right], plane) = (&self.extent.axes, self.extent.input_plane());
-        let channels = self.to.len() / plane;
+        let to = cleared(self.to);
+        let channels = to.len() / plane;
         let count = right.input.min(pitch.saturating_sub(right.padding));
         if count == 0 {
             return;
         }
         for row in 0..down.input.min(rows.saturating_sub(down.padding)) {
             let from = &image[((row + down.padding) * pitch + right.padding) * width..];
-            let to = &mut self.to[row * right.input..];
+            let to = &mut to[row * right.input..];
             transposed(lanes, [count, channels], from, width, to, plane);
         }
     }
@@ -208,8 +213,12 @@ impl<L: Lanes> Part<'_, L> {
             let sums = self.tile::<V>(start);
             for (pixel, sums) in self.pixels[start..start + PIXELS].iter().zip(&sums).skip(first - start) {
                 for (place, sums) in places[..vectors].iter().zip(sums) {
-                    let to = &mut image[pixel + place..][..L::LANES];
-                    to.iter_mut().zip(sums).for_each(|(to, sum)| *to += *sum);
+                    let to = image[pixel + place..][..L::LANES].as_mut_ptr();
+                    // SAFETY: so many numbers of the image, and no vector has more than the sums have room for.
+                    unsafe {
+                        self.lanes
+                            .store(to, self.lanes.add(self.lanes.load(to), self.lanes.load(sums.as_ptr())))
+                    };
                 }
             }
         }
