@@ -4,6 +4,7 @@
 //! A pixel is multiplied once with each weight and no zero around the image is: where a stride or a large kernel on
 //! a small image leaves most of a convolution to zeros, this is a half or less of its products.
 
+use super::aligned::Aligned;
 use super::extent::{Axis, Extent};
 use super::lanes::{Lanes, MAX_LANES, Real, Work};
 use super::tasks::{run_all, split_channels};
@@ -90,11 +91,11 @@ impl Scatter {
     }
 
     /// `[group, block][panel][output channel][column]`; what no channel fills stays zero.
-    fn panels<R: Real>(&self, extent: &Extent, weight: &[R]) -> Vec<R> {
+    fn panels<R: Real>(&self, extent: &Extent, weight: &[R]) -> Aligned<R> {
         let Extent { groups, inputs, outputs, .. } = *extent;
         let (taps, blocks) = (extent.taps(), inputs.div_ceil(self.width));
         let (count, size) = (self.count(extent), outputs * PANEL);
-        let mut panels = vec![R::default(); groups * blocks * count * size];
+        let mut panels = Aligned::zeros(groups * blocks * count * size);
         for_each_chunk(&mut panels, size, |index, panel| {
             let (block, first) = (index / count, index % count * PANEL);
             let (group, channel) = (block / blocks, block % blocks * self.width);
@@ -133,7 +134,7 @@ impl<R: Real> Work<R> for ScatterTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(self, lanes: L) {
         let Scatter { width, reach, .. } = *self.scatter;
-        let mut image = vec![R::default(); reach[0] * reach[1] * width];
+        let mut image = Aligned::zeros(reach[0] * reach[1] * width);
         // As many sums as the registers hold beside the factors.
         match PANEL / L::LANES {
             4 if L::REGISTERS >= 32 => self.add::<L, 4>(lanes, &mut image),
