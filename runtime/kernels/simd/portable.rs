@@ -59,7 +59,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
-        let turn = |i: usize| if i % 2 == 0 { a[i / 2] } else { b[i / 2] };
+        let turn = |i: usize| if i.is_multiple_of(2) { a[i / 2] } else { b[i / 2] };
         [std::array::from_fn(turn), std::array::from_fn(|i| turn(i + 8))]
     }
     #[inline(always)]
