@@ -2,11 +2,11 @@
 
 mod common;
 
-use candle_core::{D, DType, Result, Tensor};
+use candle_core::{D, DType, Result, Tensor, Var};
 use common::{Numbers, check_close, config, fail, restride, values};
 use proptest::prelude::*;
 use sconce::kernels::activation::{self, Activation};
-use sconce::kernels::linear::linear_with;
+use sconce::kernels::linear::{gradients_with, linear_with};
 use sconce::kernels::simd::{available, isa};
 
 const ACTIVATIONS: [Activation; 5] = [
@@ -56,6 +56,72 @@ proptest! {
             check_close(&format!("{isa:?}"), &given, &expected, 2e-5 * (inputs as f64).sqrt()).map_err(fail)?;
         }
     }
+}
+
+/// Candle's gradients of its own product in f64.
+fn candle_gradients(x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
+    let [x, weight] = [x, weight].map(|x| Var::from_tensor(&x.to_dtype(DType::F64)?));
+    let (x, weight) = (x?, weight?);
+    let loss = (x.matmul(&weight.t()?)? * grad.to_dtype(DType::F64)?)?.sum_all()?;
+    let grads = loss.backward()?;
+    Ok([&x, &weight].map(|x| grads.get(x).expect("a gradient").clone()))
+}
+
+proptest! {
+    #![proptest_config(config(200))]
+
+    #[test]
+    fn gradients_of_random_sizes(
+        rows in prop_oneof![1usize..9, 1usize..150],
+        inputs in prop_oneof![1usize..70, 1usize..300],
+        outputs in prop_oneof![1usize..9, 1usize..200],
+        strided: bool,
+        seed: u64,
+    ) {
+        let [mut x, mut weight, _] = operands([rows, inputs, outputs], seed);
+        let [mut grad, ..] = operands([rows, outputs, 1], seed ^ 1);
+        let expected = candle_gradients(&x, &weight, &grad).map_err(fail)?;
+        if strided {
+            for tensor in [&mut x, &mut weight, &mut grad] {
+                *tensor = restride(tensor).map_err(fail)?;
+            }
+        }
+        for isa in available() {
+            let given = gradients_with(isa, &x, &weight, &grad).map_err(fail)?;
+            for (given, expected) in given.iter().zip(&expected) {
+                check_close(&format!("{isa:?}"), given, expected, 2e-5 * 14.).map_err(fail)?;
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_do_not_depend_on_threads() -> Result<()> {
+    let [x, weight, _] = operands([130, 300, 210], 4);
+    let [grad, ..] = operands([130, 210, 1], 5);
+    let run = || -> Result<Vec<f64>> {
+        let [of_x, of_weight] = gradients_with(isa(), &x, &weight, &grad)?;
+        Ok([values(&of_x)?, values(&of_weight)?].concat())
+    };
+    let with = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.map_err(candle_core::Error::wrap)?.install(run)
+    };
+    let one = with(1)?;
+    assert!(common::THREADS.into_iter().all(|threads| with(threads).is_ok_and(|other| other == one)));
+    Ok(())
+}
+
+#[test]
+fn gradients_of_nothing_are_zeros() -> Result<()> {
+    for sizes in [[0, 3, 2], [3, 0, 2], [3, 2, 0]] {
+        let ([x, weight, _], [grad, ..]) = (operands(sizes, 1), operands([sizes[0], sizes[2], 1], 1));
+        let [of_x, of_weight] = gradients_with(isa(), &x, &weight, &grad)?;
+        assert_eq!((of_x.dims(), of_weight.dims()), (x.dims(), weight.dims()));
+        let all = [values(&of_x)?, values(&of_weight)?].concat();
+        assert!(all.iter().all(|x| *x == 0.));
+    }
+    Ok(())
 }
 
 #[test]

@@ -5,7 +5,8 @@ mod common;
 use candle_core::{DType, Device, Result, Tensor};
 use common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
 use proptest::prelude::*;
-use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, avg_pool2d, max_pool2d};
+use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, avg_pool2d, max_pool2d, max_pool2d_with};
+use sconce::kernels::simd::available;
 
 /// One axis of a pooling: kernel, stride, padding, dilation, input size.
 type Axis = (usize, usize, usize, usize, usize);
@@ -184,6 +185,30 @@ fn many_equal_maxima() -> Result<()> {
             }
             let expected = Tensor::from_vec(expected, x.shape(), x.device())?;
             check_close("gradient", &dx[0], &expected, 1e-12)?;
+        }
+    }
+    Ok(())
+}
+
+/// The kernels for windows of two by two, held to those for f64, which take any window; with ties and NaN.
+#[test]
+fn windows_of_two_by_two_on_every_instruction_set() -> Result<()> {
+    let mut numbers = Numbers::new(9);
+    for [planes, h, w] in [[3, 2, 2], [2, 5, 9], [40, 24, 24], [5, 8, 8], [2, 7, 67], [1, 4, 34]] {
+        let x = numbers.tensor(&[planes, h, w], 2.0).round()?.relu()?;
+        let nan = numbers.tensor(&[planes, h, w], 1.0).gt(0.9)?;
+        for x in [x.clone(), nan.where_cond(&(&x * f64::NAN)?, &x)?, (&x - f64::INFINITY)?] {
+            let cotangent = numbers.tensor(&[planes, h / 2, w / 2], 1.0).to_dtype(DType::F32)?;
+            let pool = |x: &[Tensor]| max_pool2d(&x[0], &PoolGeometry::new([2, 2]));
+            let (y, dx) = gradients(pool, std::slice::from_ref(&x), &cotangent.to_dtype(DType::F64)?)?;
+            for isa in available() {
+                let given = max_pool2d_with(isa, &x.to_dtype(DType::F32)?, &cotangent)?;
+                for (given, expected) in given.iter().zip([&y, &dx[0]]) {
+                    let mut pairs = values(given)?.into_iter().zip(values(expected)?);
+                    let same = pairs.all(|(a, b)| a == b || a.is_nan() && b.is_nan());
+                    assert!(same, "{isa:?}, {planes} of {h}×{w}");
+                }
+            }
         }
     }
     Ok(())

@@ -3,6 +3,7 @@
 use super::element::{Element, cleared, written};
 use super::parallel::for_each_chunk;
 use candle_core::{D, Result, Tensor, bail};
+use std::mem::MaybeUninit;
 
 /// Elements that one task handles at the least; a tensor no larger runs on the caller's core.
 const TASK: usize = 1 << 14;
@@ -58,13 +59,27 @@ pub(crate) fn map_planes<E: Element>(
     to: usize,
     fill: impl Fn(usize, &[E], &mut [E]) + Sync,
 ) -> Vec<E> {
+    // SAFETY: all of it is cleared before anything else.
+    unsafe { write_planes(x, from, to, |first, x, y| fill(first, x, cleared(y))) }
+}
+
+/// As [`map_planes`], without a pass that clears the output.
+///
+/// # Safety
+/// `fill` initialises every element it is given.
+pub(crate) unsafe fn write_planes<E: Element>(
+    x: &[E],
+    from: usize,
+    to: usize,
+    fill: impl Fn(usize, &[E], &mut [MaybeUninit<E>]) + Sync,
+) -> Vec<E> {
     let planes = TASK.div_ceil(from);
     let tasks = |y: &mut [_]| {
         for_each_chunk(y, planes * to, |task, y| {
             let x = &x[task * planes * from..][..y.len() / to * from];
-            fill(task * planes, x, cleared(y));
+            fill(task * planes, x, y);
         });
     };
-    // SAFETY: the chunks are all of the output, and each is cleared before anything else.
+    // SAFETY: the chunks are all of the output, and the caller promises to initialise each.
     unsafe { written(x.len() / from * to, tasks) }
 }

@@ -1,6 +1,7 @@
 //! The linear map `x · weightᵀ + bias` with its activation, in one launch, for f32 on the CPU.
 
 mod op;
+mod product;
 mod tile;
 
 use super::activation::Activation;
@@ -9,6 +10,7 @@ use super::element::{with_elements, zeros};
 use super::parallel::{Start, for_each};
 use super::simd::{Isa, Kernel, Simd, dispatch_to, isa};
 use candle_core::{DType, Result, Tensor, bail};
+use product::{Left, product};
 use tile::{OUTPUTS, ROWS, dots};
 
 /// Multiply-adds that one task does at the least; a map with no more runs on the caller's core.
@@ -56,6 +58,37 @@ pub fn linear_with(
         None => run(None)?,
     };
     Tensor::from_vec(y, (shape.rows, shape.outputs), x.device())
+}
+
+/// The gradients of `x` and `weight` from that of the product `x · weightᵀ`, with an instruction set other than the one
+/// in use: so that tests reach all that the machine has.
+#[doc(hidden)]
+pub fn gradients_with(isa: Isa, x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
+    let Sizes { rows, outputs, .. } = shape(x.dims(), weight.dims(), None)?;
+    if grad.dims() != [rows, outputs] {
+        bail!("linear: expected a gradient {:?}, got {:?}", [rows, outputs], grad.dims());
+    }
+    Ok([of_x(isa, weight, grad)?, of_weight(isa, x, grad)?])
+}
+
+/// `grad · weight`
+fn of_x(isa: Isa, weight: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    let ((rows, outputs), inputs) = (grad.dims2()?, weight.dim(1)?);
+    let values = with_elements(grad, |values| {
+        let left = Left { values, steps: [outputs, 1] };
+        with_elements(weight, |weight| product(isa, left, weight, [rows, outputs, inputs]))
+    })??;
+    Tensor::from_vec(values, (rows, inputs), grad.device())
+}
+
+/// `gradᵀ · x`
+fn of_weight(isa: Isa, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    let ((rows, outputs), inputs) = (grad.dims2()?, x.dim(1)?);
+    let values = with_elements(grad, |values| {
+        let left = Left { values, steps: [1, outputs] };
+        with_elements(x, |x| product(isa, left, x, [outputs, rows, inputs]))
+    })??;
+    Tensor::from_vec(values, (outputs, inputs), grad.device())
 }
 
 /// The sizes of a linear map.

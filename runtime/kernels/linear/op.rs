@@ -1,6 +1,6 @@
 //! The linear map as a candle operation with a gradient.
 
-use super::{mapped, shape};
+use super::{mapped, of_weight, of_x, shape};
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::element::{elements, with_elements};
 use crate::kernels::relay;
@@ -54,9 +54,8 @@ impl Linear {
         grad: &Tensor,
     ) -> Result<([Option<Tensor>; 2], Tensor)> {
         let grad = activation::gradient(self.activation, grad, y)?;
-        // Detached, so that no graph is made of the gradients.
-        let of_x = x.track_op().then(|| grad.matmul(&weight.detach())).transpose()?;
-        let of_weight = weight.track_op().then(|| grad.t()?.matmul(&x.detach())).transpose()?;
+        let of_x = x.track_op().then(|| of_x(isa(), weight, &grad)).transpose()?;
+        let of_weight = weight.track_op().then(|| of_weight(isa(), x, &grad)).transpose()?;
         Ok(([of_x, of_weight], grad))
     }
 }

@@ -2,6 +2,7 @@
 //! gradient, as in PyTorch.
 
 use super::cuda::{self, Kind};
+use super::fours;
 use super::geometry::{Taps, adaptive_ranges, adaptive_size};
 use super::neighbours::Neighbours;
 use super::{PoolGeometry, composed};
@@ -10,9 +11,9 @@ use crate::kernels::element::{Element, elements, in_single, with_element, with_e
 use crate::kernels::float::Float;
 use crate::kernels::planes::{input_size, map_planes, with_size};
 use crate::kernels::relay;
-use crate::kernels::simd::{Kernel, Simd, dispatch_loops};
+use crate::kernels::simd::{Isa, Kernel, Simd, dispatch_loops, isa};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, WithDType};
 
 const NAME: &str = "max_pool2d";
 
@@ -29,7 +30,30 @@ pub fn max_pool2d(x: &Tensor, geometry: &PoolGeometry) -> Result<Tensor> {
     }
     let [rows, columns] = [0, 1].map(|axis| geometry.taps(axis, input[axis], output[axis]));
     let [down, across] = [0, 1].map(|axis| Across::of(geometry, axis));
-    largest(x, MaxPool { rows, columns, input, across: across.filter(Across::is_common), down })
+    let across = across.filter(Across::is_common);
+    let fours = of_fours(geometry, input, output).then(isa);
+    largest(x, MaxPool { rows, columns, input, across, down, fours })
+}
+
+/// The largest of each two by two elements, and the gradient of `x`, of f32 on the CPU, with an instruction set
+/// other than the one in use: so that tests reach all that the machine has.
+#[doc(hidden)]
+pub fn max_pool2d_with(isa: Isa, x: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
+    let (geometry, input) = (PoolGeometry::new([2, 2]), input_size(NAME, x)?);
+    let output = geometry.output_size(input)?;
+    let [rows, columns] = [0, 1].map(|axis| geometry.taps(axis, input[axis], output[axis]));
+    let pool = MaxPool { rows, columns, input, across: None, down: None, fours: Some(isa) };
+    let y = with_elements(x, |x| fours::largest(isa, &pool, x))?;
+    let y = Tensor::from_vec(y, with_size(x.dims(), output), x.device())?;
+    let dx = pool.gradient_of_fours(isa, [x, &y, grad])?;
+    Ok([y, dx])
+}
+
+/// Whether windows of two by two elements lie side by side, and whole.
+fn of_fours(geometry: &PoolGeometry, input: [usize; 2], output: [usize; 2]) -> bool {
+    let PoolGeometry { kernel, stride, padding, dilation, .. } = *geometry;
+    [kernel, stride, padding, dilation] == [[2; 2], [2; 2], [0; 2], [1; 2]]
+        && (0..2).all(|axis| 2 * output[axis] <= input[axis])
 }
 
 /// The largest elements of `[batch, channels, height, width]` or `[channels, height, width]` in a grid of
@@ -47,7 +71,7 @@ pub fn adaptive_max_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tenso
     let [rows, columns] = [0, 1].map(|axis| -> Vec<Taps> {
         adaptive_ranges(input[axis], output[axis]).map(|range| range.step_by(1)).collect()
     });
-    largest(x, MaxPool { rows, columns, input, across: None, down: None })
+    largest(x, MaxPool { rows, columns, input, across: None, down: None, fours: None })
 }
 
 fn largest(x: &Tensor, pool: MaxPool) -> Result<Tensor> {
@@ -67,6 +91,8 @@ pub(super) struct MaxPool {
     across: Option<Across>,
     /// The same as `rows`, where windows are small and leave no gap.
     down: Option<Across>,
+    /// What to run the kernels for windows of two by two on, where these are such.
+    fours: Option<Isa>,
 }
 
 /// Windows of neighbouring columns, or rows, each a stride from the last.
@@ -108,6 +134,13 @@ impl MaxPool {
                 self.scatter(x, y, grad, dx);
             }
         })
+    }
+
+    fn gradient_of_fours(&self, isa: Isa, [x, y, grad]: [&Tensor; 3]) -> Result<Tensor> {
+        let dx = with_elements(x, |x| {
+            with_elements(y, |y| with_elements(grad, |grad| fours::gradient(isa, self, [x, y, grad])))
+        })???;
+        Tensor::from_vec(dx, x.shape(), x.device())
     }
 
     /// Adds each output's gradient to that of the element that was its window's maximum.
@@ -174,14 +207,21 @@ impl CustomOp1 for MaxPool {
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let [from, to] = [self.input, self.output()].map(|[h, w]| h * w);
+        let shape = with_size(layout.dims(), self.output()).into();
+        if let (Some(isa), CpuStorage::F32(_)) = (self.fours, x) {
+            return Ok((CpuStorage::F32(fours::largest(isa, self, elements(x, layout)?)), shape));
+        }
         with_element!(NAME, x.dtype(), E => {
             let x = elements::<E>(x, layout)?;
             let y = map_planes(x, from, to, |_, x, y| dispatch_loops(Forward { pool: self, x, y }));
-            Ok((E::to_cpu_storage_owned(y), with_size(layout.dims(), self.output()).into()))
+            Ok((E::to_cpu_storage_owned(y), shape))
         })
     }
 
     fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+        if let (Some(isa), DType::F32) = (self.fours, x.dtype()) {
+            return self.gradient_of_fours(isa, [x, y, grad]).map(Some);
+        }
         with_element!(NAME, x.dtype(), E => {
             let dx = with_elements(x, |x| {
                 with_elements(y, |y| with_elements(grad, |grad| self.gradient::<E>(x, y, grad)))

@@ -4,6 +4,7 @@
 mod average;
 mod composed;
 pub mod cuda;
+mod fours;
 mod geometry;
 mod line;
 mod max;
@@ -14,4 +15,4 @@ pub use average::{adaptive_avg_pool2d, avg_pool2d};
 pub use geometry::PoolGeometry;
 pub(in crate::kernels) use geometry::{Taps, adaptive_ranges, adaptive_size};
 pub use line::{adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, max_pool1d};
-pub use max::{adaptive_max_pool2d, max_pool2d};
+pub use max::{adaptive_max_pool2d, max_pool2d, max_pool2d_with};

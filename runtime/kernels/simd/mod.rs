@@ -206,6 +206,10 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn load_masked(self, from: *const f32, mask: Self::Mask) -> Self::V;
     /// The even and the odd elements of `a` followed by `b`.
     fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2];
+    /// The lanes of `a` and `b` in turns: what [`deinterleave`](Self::deinterleave) takes apart.
+    fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2];
+    /// The lanes of `same` where those of both `equal` are, which NaN never is, and of `other` elsewhere.
+    fn pick(self, equal: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;

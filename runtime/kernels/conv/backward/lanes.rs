@@ -65,6 +65,7 @@ pub(super) trait Lanes: Copy {
         to: *mut Self::Real,
         to_stride: usize,
     );
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// The sum of all lanes, in a fixed order.
@@ -124,6 +125,10 @@ impl<S: Simd> Lanes for Floats<S> {
     #[inline(always)]
     unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
         unsafe { transpose(self.0, from, from_stride, to, to_stride) }
+    }
+    #[inline(always)]
+    fn add(self, a: S::V, b: S::V) -> S::V {
+        self.0.add(a, b)
     }
     #[inline(always)]
     fn fma(self, a: S::V, b: S::V, c: S::V) -> S::V {
@@ -193,6 +198,10 @@ impl Lanes for Doubles {
             // SAFETY: the caller guarantees four rows of four numbers on either side.
             unsafe { *to.add(j * to_stride + i) = *from.add(i * from_stride + j) }
         }
+    }
+    #[inline(always)]
+    fn add(self, a: [f64; 4], b: [f64; 4]) -> [f64; 4] {
+        std::array::from_fn(|i| a[i] + b[i])
     }
     #[inline(always)]
     fn fma(self, a: [f64; 4], b: [f64; 4], c: [f64; 4]) -> [f64; 4] {

@@ -94,7 +94,7 @@ pub(super) fn masked<R: Real>(
         run_all(isa, 8 * count * size, tasks.collect());
     };
     // A whole vector may be read where the last row ends.
-    // SAFETY: the slack and the tasks' parts are all of the data; each is cleared before anything else.
+    // SAFETY: the slack and the tasks' planes are all of the data; each is cleared, or written from end to end.
     let data = unsafe { written(count * plane + MAX_LANES, fill) };
     Planes { data, pitch, plane, origin, sums }
 }
@@ -140,20 +140,38 @@ impl<R: Real> MaskTask<'_, R> {
     #[inline(always)]
     fn planes(self, apply: impl Fn(R, R) -> R) {
         let planes = self.output.chunks(self.size).zip(self.grad.chunks(self.size));
-        let results = cleared(self.to).chunks_mut(self.plane).zip(self.sums);
+        let results = self.to.chunks_mut(self.plane).zip(self.sums);
         for ((to, sum), (output, grad)) in results.zip(planes) {
-            let rows = output.chunks(self.width).zip(grad.chunks(self.width));
             let mut partial = [R::default(); 8];
-            for (to, (output, grad)) in to[self.origin..].chunks_mut(self.pitch).zip(rows) {
-                let to = &mut to[..self.width];
-                for (to, (&y, &grad)) in to.iter_mut().zip(output.iter().zip(grad)) {
-                    *to = apply(y, grad);
+            if self.plane == self.size {
+                add_up(&mut partial, applied(&apply, to, output, grad));
+            } else {
+                cleared(to);
+                let rows = output.chunks(self.width).zip(grad.chunks(self.width));
+                for (to, (output, grad)) in to[self.origin..].chunks_mut(self.pitch).zip(rows) {
+                    add_up(&mut partial, applied(&apply, to, output, grad));
                 }
-                add_up(&mut partial, to);
             }
             *sum = partial.into_iter().fold(R::default(), |a, b| a + b);
         }
     }
+}
+
+/// Fills the front of `to` with the gradients before the activation, and gives that part.
+#[inline(always)]
+fn applied<'a, R: Real>(
+    apply: impl Fn(R, R) -> R,
+    to: &'a mut [MaybeUninit<R>],
+    output: &[R],
+    grad: &[R],
+) -> &'a [R] {
+    let to = &mut to[..output.len()];
+    assert_eq!(to.len(), grad.len());
+    for (to, (&y, &grad)) in to.iter_mut().zip(output.iter().zip(grad)) {
+        to.write(apply(y, grad));
+    }
+    // SAFETY: each has just been written: there are as many outputs and gradients.
+    unsafe { &*(std::ptr::from_mut(to) as *const [R]) }
 }
 
 /// Adds `row` to eight sums that a vector unit can run side by side.

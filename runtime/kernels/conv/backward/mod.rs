@@ -4,6 +4,7 @@
 //! pass. No im2col matrix is built, nothing is multiplied with the zeros between strided pixels, and
 //! every sum is split by the shape alone: the result is bit-equal for any number of threads.
 
+mod aligned;
 mod extent;
 mod flipped;
 mod input;

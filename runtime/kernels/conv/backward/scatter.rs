@@ -4,12 +4,15 @@
 //! A pixel is multiplied once with each weight and no zero around the image is: where a stride or a large kernel on
 //! a small image leaves most of a convolution to zeros, this is a half or less of its products.
 
+use super::aligned::Aligned;
 use super::extent::{Axis, Extent};
 use super::lanes::{Lanes, MAX_LANES, Real, Work};
 use super::tasks::{run_all, split_channels};
 use super::weight::outer::transposed;
+use crate::kernels::element::{cleared, written};
 use crate::kernels::parallel::for_each_chunk;
 use crate::kernels::simd::Isa;
+use std::mem::MaybeUninit;
 
 /// Input channels of a block.
 const WIDTHS: [usize; 3] = [64, 32, 16];
@@ -53,16 +56,18 @@ impl Scatter {
     pub fn gradient<R: Real>(&self, isa: Isa, extent: &Extent, weight: &[R], grad: &[R]) -> Vec<R> {
         let channels = extent.groups * extent.inputs;
         let plane = extent.input_plane();
-        let mut result = vec![R::default(); extent.batch * channels * plane];
         let panels = self.panels(extent, weight);
         let (pixels, columns) = (self.pixels(extent), self.columns(extent));
-        let tasks = split_channels(&mut result, plane, extent.inputs, self.width.min(extent.inputs));
-        let tasks = tasks.into_iter().map(|(first, to)| {
-            let (pixels, columns, panels) = (&pixels, &columns, &panels);
-            ScatterTask { scatter: self, extent, pixels, columns, panels, grad, first, to }
-        });
-        run_all(isa, extent.work(), tasks.collect());
-        result
+        let fill = |to: &mut [MaybeUninit<R>]| {
+            let tasks = split_channels(to, plane, extent.inputs, self.width.min(extent.inputs));
+            let tasks = tasks.into_iter().map(|(first, to)| {
+                let (pixels, columns, panels) = (&pixels, &columns, &panels);
+                ScatterTask { scatter: self, extent, pixels, columns, panels, grad, first, to }
+            });
+            run_all(isa, extent.work(), tasks.collect());
+        };
+        // SAFETY: the tasks have all of the result between them, and each clears its part before anything else.
+        unsafe { written(extent.batch * channels * plane, fill) }
     }
 
     /// Where the first tap meets each output pixel.
@@ -86,11 +91,11 @@ impl Scatter {
     }
 
     /// `[group, block][panel][output channel][column]`; what no channel fills stays zero.
-    fn panels<R: Real>(&self, extent: &Extent, weight: &[R]) -> Vec<R> {
+    fn panels<R: Real>(&self, extent: &Extent, weight: &[R]) -> Aligned<R> {
         let Extent { groups, inputs, outputs, .. } = *extent;
         let (taps, blocks) = (extent.taps(), inputs.div_ceil(self.width));
         let (count, size) = (self.count(extent), outputs * PANEL);
-        let mut panels = vec![R::default(); groups * blocks * count * size];
+        let mut panels = Aligned::zeros(groups * blocks * count * size);
         for_each_chunk(&mut panels, size, |index, panel| {
             let (block, first) = (index / count, index % count * PANEL);
             let (group, channel) = (block / blocks, block % blocks * self.width);
@@ -122,14 +127,14 @@ struct ScatterTask<'a, R> {
     grad: &'a [R],
     /// The number of its first channel in the batch.
     first: usize,
-    to: &'a mut [R],
+    to: &'a mut [MaybeUninit<R>],
 }
 
 impl<R: Real> Work<R> for ScatterTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(self, lanes: L) {
         let Scatter { width, reach, .. } = *self.scatter;
-        let mut image = vec![R::default(); reach[0] * reach[1] * width];
+        let mut image = Aligned::zeros(reach[0] * reach[1] * width);
         // As many sums as the registers hold beside the factors.
         match PANEL / L::LANES {
             4 if L::REGISTERS >= 32 => self.add::<L, 4>(lanes, &mut image),
@@ -168,14 +173,15 @@ impl<R: Real> ScatterTask<'_, R> {
     fn crop<L: Lanes<Real = R>>(self, lanes: L, image: &[R]) {
         let Scatter { width, reach: [rows, pitch], .. } = *self.scatter;
         let ([down, right], plane) = (&self.extent.axes, self.extent.input_plane());
-        let channels = self.to.len() / plane;
+        let to = cleared(self.to);
+        let channels = to.len() / plane;
         let count = right.input.min(pitch.saturating_sub(right.padding));
         if count == 0 {
             return;
         }
         for row in 0..down.input.min(rows.saturating_sub(down.padding)) {
             let from = &image[((row + down.padding) * pitch + right.padding) * width..];
-            let to = &mut self.to[row * right.input..];
+            let to = &mut to[row * right.input..];
             transposed(lanes, [count, channels], from, width, to, plane);
         }
     }
@@ -208,8 +214,12 @@ impl<L: Lanes> Part<'_, L> {
             let sums = self.tile::<V>(start);
             for (pixel, sums) in self.pixels[start..start + PIXELS].iter().zip(&sums).skip(first - start) {
                 for (place, sums) in places[..vectors].iter().zip(sums) {
-                    let to = &mut image[pixel + place..][..L::LANES];
-                    to.iter_mut().zip(sums).for_each(|(to, sum)| *to += *sum);
+                    let to = image[pixel + place..][..L::LANES].as_mut_ptr();
+                    // SAFETY: so many numbers of the image, and no vector has more than the sums have room for.
+                    unsafe {
+                        self.lanes
+                            .store(to, self.lanes.add(self.lanes.load(to), self.lanes.load(sums.as_ptr())))
+                    };
                 }
             }
         }

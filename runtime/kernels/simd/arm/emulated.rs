@@ -9,6 +9,10 @@ use std::array::from_fn;
 #[derive(Clone, Copy)]
 pub struct float32x4_t([f32; 4]);
 
+/// As `float32x4_t`, of all bits or none.
+#[derive(Clone, Copy)]
+pub struct uint32x4_t([u32; 4]);
+
 fn lanewise(f: impl Fn(usize) -> f32) -> float32x4_t {
     float32x4_t(from_fn(f))
 }
@@ -35,6 +39,26 @@ pub unsafe fn vuzp1q_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
 /// The odd elements of `a` followed by `b`.
 pub unsafe fn vuzp2q_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
     float32x4_t([a.0[1], a.0[3], b.0[1], b.0[3]])
+}
+
+/// The first halves of `a` and `b` in turns.
+pub unsafe fn vzip1q_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    float32x4_t([a.0[0], b.0[0], a.0[1], b.0[1]])
+}
+
+/// The second halves of `a` and `b` in turns.
+pub unsafe fn vzip2q_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    float32x4_t([a.0[2], b.0[2], a.0[3], b.0[3]])
+}
+
+/// All bits where `a` and `b` are equal.
+pub unsafe fn vceqq_f32(a: float32x4_t, b: float32x4_t) -> uint32x4_t {
+    uint32x4_t(from_fn(|i| if a.0[i] == b.0[i] { u32::MAX } else { 0 }))
+}
+
+/// The bits of `a` where the mask has any, of `b` elsewhere.
+pub unsafe fn vbslq_f32(mask: uint32x4_t, a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    lanewise(|i| f32::from_bits(mask.0[i] & a.0[i].to_bits() | !mask.0[i] & b.0[i].to_bits()))
 }
 
 pub unsafe fn vaddq_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {

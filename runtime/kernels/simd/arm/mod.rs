@@ -87,6 +87,14 @@ impl Simd for Neon {
         unsafe { [vuzp1q_f32(a, b), vuzp2q_f32(a, b)] }
     }
     #[inline(always)]
+    fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+        unsafe { [vzip1q_f32(a, b), vzip2q_f32(a, b)] }
+    }
+    #[inline(always)]
+    fn pick(self, [a, b]: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V {
+        unsafe { vbslq_f32(vceqq_f32(a, b), same, other) }
+    }
+    #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         unsafe { vaddq_f32(a, b) }
     }

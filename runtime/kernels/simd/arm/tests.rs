@@ -1,8 +1,10 @@
-//! The convolution's kernels as written for NEON, held to the portable ones.
+//! Kernels as written for NEON, held to the portable ones.
 
 use crate::kernels::activation::Activation;
 use crate::kernels::conv::backward::{Needs, backward_on};
 use crate::kernels::conv::{ConvGeometry, Epilogue, conv2d_with};
+use crate::kernels::linear::gradients_with;
+use crate::kernels::pool::max_pool2d_with;
 use crate::kernels::simd::Isa;
 use candle_core::{Device, Result, Tensor};
 
@@ -73,6 +75,29 @@ fn backward_as_the_portable_kernels() -> Result<()> {
             let apart = distance(&got.expect("asked for"), &expected.expect("asked for"))?;
             assert!(apart < 2e-5, "input {input:?}, weight {weight:?}, {settings:?}: {apart}");
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn pooling_as_the_portable_kernels() -> Result<()> {
+    for [h, w] in [[2, 2], [7, 13], [24, 24]] {
+        // Small whole numbers, of which many are equal.
+        let (x, grad) = ((random(&[3, h, w])? * 2.)?.round()?, random(&[3, h / 2, w / 2])?);
+        let on = |isa| max_pool2d_with(isa, &x, &grad);
+        for (got, expected) in on(Isa::Neon)?.iter().zip(&on(Isa::Portable)?) {
+            assert_eq!(distance(got, expected)?, 0., "{h}×{w}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn linear_gradients_as_the_portable_kernels() -> Result<()> {
+    let (x, weight, grad) = (random(&[13, 70])?, random(&[33, 70])?, random(&[13, 33])?);
+    let on = |isa| gradients_with(isa, &x, &weight, &grad);
+    for (got, expected) in on(Isa::Neon)?.iter().zip(&on(Isa::Portable)?) {
+        assert!(distance(got, expected)? < 2e-5);
     }
     Ok(())
 }

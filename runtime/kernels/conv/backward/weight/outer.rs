@@ -7,7 +7,9 @@ use super::super::extent::Extent;
 use super::super::lanes::{Lanes, Real, Work};
 use super::super::phases::{Phases, phases};
 use super::super::tasks::{TASKS, run_all, split_channels};
+use crate::kernels::element::{cleared, written};
 use crate::kernels::simd::Isa;
+use std::mem::MaybeUninit;
 
 /// Output channels of a block: that many numbers of a pixel lie side by side.
 const WIDTHS: [usize; 3] = [64, 32, 16];
@@ -15,6 +17,8 @@ const WIDTHS: [usize; 3] = [64, 32, 16];
 const PIXELS: usize = 64;
 /// Pixels for which a segment's sums are worth their way through memory.
 const SEGMENT_PIXELS: usize = 512;
+/// Sums that one task adds up over all segments.
+const SUMS: usize = 1 << 13;
 /// Columns for which a block's gradients are worth arranging.
 const RANGE_COLUMNS: usize = 256;
 
@@ -31,24 +35,35 @@ pub(in super::super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R]
     let cut = Cut::new(extent, columns, groups * outputs.div_ceil(width));
 
     let size = columns * width;
-    let mut partial = vec![R::default(); cut.blocks * cut.segments.len() * size];
-    let mut tasks = Vec::new();
-    for (index, to) in partial.chunks_mut(size).enumerate() {
-        let (block, segment) = (index / cut.segments.len(), index % cut.segments.len());
-        for (range, to) in to.chunks_mut(cut.range * width).enumerate() {
-            let columns = &input.columns[range * cut.range..][..to.len() / width];
-            let chunks = &cut.segments[segment];
-            let (input, pixels) = (&input, &pixels);
-            tasks.push(OuterTask { extent, input, grad, pixels, width, block, chunks, columns, to });
+    let segments = cut.segments.len();
+    let fill = |partial: &mut [MaybeUninit<R>]| {
+        let mut tasks = Vec::new();
+        for (index, to) in partial.chunks_mut(size).enumerate() {
+            let (block, chunks) = (index / segments, &cut.segments[index % segments]);
+            for (range, to) in to.chunks_mut(cut.range * width).enumerate() {
+                let columns = &input.columns[range * cut.range..][..to.len() / width];
+                let (input, pixels) = (&input, &pixels);
+                tasks.push(OuterTask { extent, input, grad, pixels, width, block, chunks, columns, to });
+            }
         }
+        run_all(isa, extent.work(), tasks);
+    };
+    // SAFETY: the tasks have all of it between them, and each clears its part before anything else.
+    let mut partial: Vec<R> = unsafe { written(cut.blocks * segments * size, fill) };
+
+    let (mut sums, work) = (Vec::new(), 8 * partial.len());
+    for block in partial.chunks_mut(segments * size) {
+        let (to, from) = block.split_at_mut(size);
+        let parts = to.chunks_mut(SUMS).enumerate();
+        sums.extend(parts.map(|(index, to)| Sum { size, first: index * SUMS, from, to }));
     }
-    run_all(isa, extent.work(), tasks);
+    run_all(isa, work, sums);
 
     let mut result = vec![R::default(); groups * outputs * columns];
     let rows = split_channels(&mut result, columns, outputs, width.min(outputs));
-    let blocks = rows.into_iter().zip(partial.chunks_mut(cut.segments.len() * size));
-    let joins = blocks.map(|((_, to), from)| Join { width, columns, from, to }).collect();
-    run_all(isa, 8 * cut.blocks * cut.segments.len() * size, joins);
+    let blocks = rows.into_iter().zip(partial.chunks(segments * size));
+    let joins = blocks.map(|((_, to), from)| Join { width, columns, from: &from[..size], to }).collect();
+    run_all(isa, 8 * cut.blocks * size, joins);
     result
 }
 
@@ -120,13 +135,13 @@ struct OuterTask<'a, R: Real> {
     chunks: &'a [Chunk],
     columns: &'a [usize],
     /// `[column][width]`
-    to: &'a mut [R],
+    to: &'a mut [MaybeUninit<R>],
 }
 
 impl<R: Real> Work<R> for OuterTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(mut self, lanes: L) {
-        let to = std::mem::take(&mut self.to);
+        let to = cleared(std::mem::take(&mut self.to));
         let mut panel = vec![R::default(); PIXELS * self.width];
         for chunk in self.chunks {
             self.arrange(lanes, chunk, &mut panel);
@@ -285,12 +300,33 @@ impl<L: Lanes> Part<'_, L> {
     }
 }
 
-/// The segments of one block of output channels, to be added and put in their place.
+/// Some sums of a block's first segment, to which those of all others are added in their order.
+struct Sum<'a, R> {
+    /// Numbers of a segment.
+    size: usize,
+    /// In each segment, that of the first sum.
+    first: usize,
+    /// The other segments.
+    from: &'a [R],
+    to: &'a mut [R],
+}
+
+impl<R: Real> Work<R> for Sum<'_, R> {
+    #[inline(always)]
+    fn run<L: Lanes<Real = R>>(self, _: L) {
+        let Self { size, first, from, to } = self;
+        for segment in from.chunks_exact(size) {
+            to.iter_mut().zip(&segment[first..]).for_each(|(sum, x)| *sum += *x);
+        }
+    }
+}
+
+/// The sums of one block of output channels, to be put in their place.
 struct Join<'a, R> {
     width: usize,
     columns: usize,
-    /// `[segment][column][width]`
-    from: &'a mut [R],
+    /// `[column][width]`
+    from: &'a [R],
     /// `[output channel][column]`
     to: &'a mut [R],
 }
@@ -299,10 +335,6 @@ impl<R: Real> Work<R> for Join<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(self, lanes: L) {
         let Self { width, columns, from, to } = self;
-        let (sums, rest) = from.split_at_mut(columns * width);
-        for segment in rest.chunks_exact(columns * width) {
-            sums.iter_mut().zip(segment).for_each(|(sum, x)| *sum += *x);
-        }
-        transposed(lanes, [columns, to.len() / columns], sums, width, to, columns);
+        transposed(lanes, [columns, to.len() / columns], from, width, to, columns);
     }
 }

@@ -48,6 +48,13 @@ impl<const N: usize> Simd for Lanes<N> {
         let all = |i: usize| if i < N { a[i] } else { b[i - N] };
         [std::array::from_fn(|i| all(2 * i)), std::array::from_fn(|i| all(2 * i + 1))]
     }
+    fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
+        let turn = |i: usize| if i.is_multiple_of(2) { a[i / 2] } else { b[i / 2] };
+        [std::array::from_fn(turn), std::array::from_fn(|i| turn(i + N))]
+    }
+    fn pick(self, [a, b]: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] == b[i] { same[i] } else { other[i] })
+    }
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         std::array::from_fn(|i| a[i] + b[i])
     }

@@ -1,0 +1,159 @@
+//! The product of two matrices, as both gradients of a linear map are one.
+
+use crate::kernels::conv::winograd::scratch::{Line, with_scratch};
+use crate::kernels::element::written;
+use crate::kernels::parallel::{Start, for_each};
+use crate::kernels::simd::{Isa, Kernel, Simd, dispatch_to};
+use std::mem::MaybeUninit;
+
+/// Columns of a panel, that is as many elements of some rows of the right matrix.
+const PANEL: usize = 64;
+/// Rows of a panel: one stays in the first cache.
+const DEPTH: usize = 64;
+/// Rows of the result whose sums are in registers at once.
+const ROWS: usize = 6;
+/// Multiply-adds that one task does at the least; a product with no more runs on the caller's core.
+const TASK: usize = 1 << 19;
+
+/// A matrix that is read number by number.
+#[derive(Clone, Copy)]
+pub(super) struct Left<'a> {
+    pub values: &'a [f32],
+    /// From one row to the next, and from one column to the next.
+    pub steps: [usize; 2],
+}
+
+/// `left · right`, where `left` is `[rows, depth]` and `right` lies as `[depth, columns]`.
+///
+/// Each sum takes the same additions whatever stands beside it.
+pub(super) fn product(isa: Isa, left: Left, right: &[f32], [rows, depth, columns]: [usize; 3]) -> Vec<f32> {
+    if rows * depth * columns == 0 {
+        return vec![0.; rows * columns];
+    }
+    assert!((rows - 1) * left.steps[0] + (depth - 1) * left.steps[1] < left.values.len());
+    assert!(right.len() >= depth * columns);
+    let most = TASK.div_ceil(depth * PANEL.min(columns)).next_multiple_of(ROWS);
+    let (blocks, panels) = (rows.div_ceil(most), columns.div_ceil(PANEL));
+    let fill = |to: &mut [MaybeUninit<f32>]| {
+        let to = Start::of(to);
+        for_each(blocks * panels, &|task| {
+            let (block, panel) = (task % blocks, task / blocks);
+            let rows = [block * most, rows.min((block + 1) * most)];
+            let first = panel * PANEL;
+            with_scratch(DEPTH * PANEL / 16, |panel| {
+                let panel = Line::floats_mut(panel);
+                dispatch_to(isa, Task { left, right, depth, columns, rows, first, panel, to: &to });
+            });
+        });
+    };
+    // SAFETY: the tasks have every row and every column between them, and each writes all of its sums.
+    unsafe { written(rows * columns, fill) }
+}
+
+/// The rows from the first up to the second, of a panel's columns.
+struct Task<'a> {
+    left: Left<'a>,
+    right: &'a [f32],
+    depth: usize,
+    columns: usize,
+    rows: [usize; 2],
+    first: usize,
+    panel: &'a mut [f32],
+    to: &'a Start<MaybeUninit<f32>>,
+}
+
+impl Kernel for Task<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        for from in (0..self.depth).step_by(DEPTH) {
+            let depth = [from, self.depth.min(from + DEPTH)];
+            self.fill(depth);
+            for row in (self.rows[0]..self.rows[1]).step_by(ROWS) {
+                // As many sums as the registers hold beside the factors.
+                match S::REGISTERS {
+                    32.. => self.tiles::<S, 4>(simd, row, depth),
+                    _ => self.tiles::<S, 2>(simd, row, depth),
+                }
+            }
+        }
+    }
+}
+
+impl Task<'_> {
+    /// Columns of this task.
+    fn width(&self) -> usize {
+        PANEL.min(self.columns - self.first)
+    }
+
+    /// Copies the part of the right matrix; what no column fills holds any number.
+    fn fill(&mut self, [from, to]: [usize; 2]) {
+        let width = self.width();
+        let rows = self.right[from * self.columns..to * self.columns].chunks_exact(self.columns);
+        for (to, row) in self.panel.chunks_exact_mut(PANEL).zip(rows) {
+            to[..width].copy_from_slice(&row[self.first..][..width]);
+        }
+    }
+
+    /// Adds the products of a panel's rows to the sums of some rows, `V` vectors at a time.
+    #[inline(always)]
+    fn tiles<S: Simd, const V: usize>(&self, simd: S, row: usize, depth: [usize; 2]) {
+        for column in (0..self.width()).step_by(V * S::LANES) {
+            self.tile::<S, V>(simd, row, column, depth);
+        }
+    }
+
+    #[inline(always)]
+    fn tile<S: Simd, const V: usize>(&self, simd: S, row: usize, column: usize, [from, end]: [usize; 2]) {
+        let Left { values, steps } = self.left;
+        let count = ROWS.min(self.rows[1] - row);
+        let mut lanes = [0; V];
+        for (v, lanes) in lanes.iter_mut().enumerate() {
+            *lanes = self.width().saturating_sub(column + v * S::LANES).min(S::LANES);
+        }
+        let place = |i: usize, v: usize| {
+            self.to.at((row + i) * self.columns + self.first + column + v * S::LANES).cast::<f32>()
+        };
+        let mut sums = [[simd.zero(); V]; ROWS];
+        if from > 0 {
+            for (i, sums) in sums.iter_mut().enumerate().take(count) {
+                for (v, sum) in sums.iter_mut().enumerate() {
+                    // SAFETY: as many elements of the result, which this task has written before.
+                    *sum = unsafe { simd.load_partial(place(i, v), lanes[v]) };
+                }
+            }
+        }
+        let mut left = [values.as_ptr(); ROWS];
+        for (i, left) in left.iter_mut().enumerate() {
+            // Beyond the last row, the last one once more: its sums are left where they are.
+            *left = left.wrapping_add((row + i.min(count - 1)) * steps[0] + from * steps[1]);
+        }
+        let mut right = self.panel[column..].as_ptr();
+        assert!(column + V * S::LANES <= PANEL && (end - from) * PANEL <= self.panel.len());
+        for _ in from..end {
+            // SAFETY: a row of the panel has `V` vectors from `column` on, as asserted above, and the left matrix
+            // an element for every row and every step, as asserted in `product`.
+            unsafe {
+                let mut some = sums[0];
+                for (v, to) in some.iter_mut().enumerate() {
+                    *to = simd.load(right.add(v * S::LANES));
+                }
+                for (left, sums) in left.iter_mut().zip(&mut sums) {
+                    let x = simd.splat(**left);
+                    for v in 0..V {
+                        sums[v] = simd.fma(x, some[v], sums[v]);
+                    }
+                    *left = left.wrapping_add(steps[1]);
+                }
+            }
+            right = right.wrapping_add(PANEL);
+        }
+        for (i, sums) in sums.iter().enumerate().take(count) {
+            for (v, sum) in sums.iter().enumerate() {
+                // SAFETY: as many elements of the result that are this task's alone.
+                unsafe { simd.store_partial(place(i, v), lanes[v], *sum) };
+            }
+        }
+    }
+}
