@@ -136,9 +136,12 @@ fn fours<S: Simd>(simd: S, x: &[f32], w: usize, column: usize, columns: usize) -
 #[inline(always)]
 fn load<S: Simd>(simd: S, from: &[f32]) -> S::V {
     // SAFETY: no more elements than the slice has.
-    match from.len() >= S::LANES {
-        true => unsafe { simd.load(from.as_ptr()) },
-        false => unsafe { simd.load_partial(from.as_ptr(), from.len()) },
+    unsafe {
+        if from.len() >= S::LANES {
+            simd.load(from.as_ptr())
+        } else {
+            simd.load_partial(from.as_ptr(), from.len())
+        }
     }
 }
 
@@ -147,8 +150,7 @@ fn load<S: Simd>(simd: S, from: &[f32]) -> S::V {
 fn store<S: Simd>(simd: S, to: &mut [MaybeUninit<f32>], v: S::V) {
     let start = to.as_mut_ptr().cast();
     // SAFETY: no more elements than the slice has.
-    match to.len() >= S::LANES {
-        true => unsafe { simd.store(start, v) },
-        false => unsafe { simd.store_partial(start, to.len(), v) },
+    unsafe {
+        if to.len() >= S::LANES { simd.store(start, v) } else { simd.store_partial(start, to.len(), v) }
     }
 }
