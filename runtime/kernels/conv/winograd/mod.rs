@@ -32,7 +32,6 @@ pub use super::cpu::Pixels;
 use super::cpu::{Output, Source};
 use crate::kernels::activation::Activation;
 use crate::kernels::simd::Isa;
-pub(super) use gemm::prefetch;
 use grid::Grid;
 use scheme::{F2, F4, F6, Strided2, Strided4};
 use std::mem::MaybeUninit;
