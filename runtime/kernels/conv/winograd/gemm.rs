@@ -69,48 +69,67 @@ pub(super) struct Factors {
 #[inline(always)]
 pub(super) unsafe fn multiply<S: Simd>(simd: S, factors: Factors, m: *mut f32) {
     let groups = Groups::of::<S>(factors.tiles);
-    for group in 0..groups.count {
-        let (start, end) = (groups.start(group), groups.start(group + 1));
-        // SAFETY: `end ≤ tiles`.
-        unsafe {
-            let v = factors.v.add(start * factors.channels.next_multiple_of(S::LANES));
-            let factors = Factors { v, tiles: end - start, ..factors };
-            let m = m.add(start * PANEL);
-            match (S::LANES, factors.panels) {
-                (4, _) => multiply_group::<S, 4>(simd, factors, m),
-                (16, 1) => multiply_group::<S, 1>(simd, factors, m),
-                _ => multiply_group::<S, 2>(simd, factors, m),
+    let channels = factors.channels;
+    let step = if FEW_GROUPS.contains(&groups.count) { NEAR_CHANNELS } else { usize::MAX };
+    for first in (0..channels.max(1)).step_by(step) {
+        for group in 0..groups.count {
+            let (start, end) = (groups.start(group), groups.start(group + 1));
+            let tiles = end - start;
+            // SAFETY: `end ≤ tiles`, and `first`, a multiple of `LANES` where it is not 0, below `channels`.
+            unsafe {
+                let v = factors.v.add(start * channels.next_multiple_of(S::LANES) + first * tiles);
+                let (u, channels) = (factors.u.add(first * PANEL), step.min(channels - first));
+                let factors = Factors { v, u, channels, tiles, ..factors };
+                let sums = Sums { at: m.add(start * PANEL), resume: first > 0 };
+                match (S::LANES, factors.panels) {
+                    (4, _) => multiply_group::<S, 4>(simd, factors, sums),
+                    (16, 1) => multiply_group::<S, 1>(simd, factors, sums),
+                    _ => multiply_group::<S, 2>(simd, factors, sums),
+                }
             }
         }
     }
 }
 
+/// Where sums go.
+#[derive(Clone, Copy)]
+struct Sums {
+    at: *mut f32,
+    /// Whether they go on from what is there.
+    resume: bool,
+}
+
+/// Where so many groups follow one another, each reads a panel's next channels while the first-level cache still has
+/// them from the group before. With one there is none before, with more the weights matter less than the sums.
+const FEW_GROUPS: std::ops::RangeInclusive<usize> = 2..=3;
+const NEAR_CHANNELS: usize = 64;
+
 /// # Safety
 /// As [`multiply`], for one group and `VECTORS` vectors of outputs.
 #[inline(always)]
-unsafe fn multiply_group<S: Simd, const VECTORS: usize>(simd: S, factors: Factors, m: *mut f32) {
+unsafe fn multiply_group<S: Simd, const VECTORS: usize>(simd: S, factors: Factors, sums: Sums) {
     // SAFETY: the caller's bounds; no group has more tiles than `most_tiles`.
     unsafe {
         // Only where there are registers for so many is code made for them.
         if S::LANES == 16 && factors.tiles > 6 {
             return match factors.tiles {
-                7 => multiply_tiles::<S, VECTORS, 7>(simd, factors, m),
-                8 => multiply_tiles::<S, VECTORS, 8>(simd, factors, m),
-                9 => multiply_tiles::<S, VECTORS, 9>(simd, factors, m),
-                10 => multiply_tiles::<S, VECTORS, 10>(simd, factors, m),
-                11 => multiply_tiles::<S, VECTORS, 11>(simd, factors, m),
-                12 => multiply_tiles::<S, VECTORS, 12>(simd, factors, m),
-                13 => multiply_tiles::<S, VECTORS, 13>(simd, factors, m),
-                _ => multiply_tiles::<S, VECTORS, 14>(simd, factors, m),
+                7 => multiply_tiles::<S, VECTORS, 7>(simd, factors, sums),
+                8 => multiply_tiles::<S, VECTORS, 8>(simd, factors, sums),
+                9 => multiply_tiles::<S, VECTORS, 9>(simd, factors, sums),
+                10 => multiply_tiles::<S, VECTORS, 10>(simd, factors, sums),
+                11 => multiply_tiles::<S, VECTORS, 11>(simd, factors, sums),
+                12 => multiply_tiles::<S, VECTORS, 12>(simd, factors, sums),
+                13 => multiply_tiles::<S, VECTORS, 13>(simd, factors, sums),
+                _ => multiply_tiles::<S, VECTORS, 14>(simd, factors, sums),
             };
         }
         match factors.tiles {
-            1 => multiply_tiles::<S, VECTORS, 1>(simd, factors, m),
-            2 => multiply_tiles::<S, VECTORS, 2>(simd, factors, m),
-            3 => multiply_tiles::<S, VECTORS, 3>(simd, factors, m),
-            4 => multiply_tiles::<S, VECTORS, 4>(simd, factors, m),
-            5 => multiply_tiles::<S, VECTORS, 5>(simd, factors, m),
-            _ => multiply_tiles::<S, VECTORS, 6>(simd, factors, m),
+            1 => multiply_tiles::<S, VECTORS, 1>(simd, factors, sums),
+            2 => multiply_tiles::<S, VECTORS, 2>(simd, factors, sums),
+            3 => multiply_tiles::<S, VECTORS, 3>(simd, factors, sums),
+            4 => multiply_tiles::<S, VECTORS, 4>(simd, factors, sums),
+            5 => multiply_tiles::<S, VECTORS, 5>(simd, factors, sums),
+            _ => multiply_tiles::<S, VECTORS, 6>(simd, factors, sums),
         }
     }
 }
@@ -121,13 +140,20 @@ unsafe fn multiply_group<S: Simd, const VECTORS: usize>(simd: S, factors: Factor
 unsafe fn multiply_tiles<S: Simd, const VECTORS: usize, const TILES: usize>(
     simd: S,
     factors: Factors,
-    m: *mut f32,
+    Sums { at, resume }: Sums,
 ) {
     let Factors { mut v, mut u, channels, strides, .. } = factors;
     let [offsets, places] = strides.map(|stride| offsets::<S, VECTORS>(stride));
     let mut sums = [[simd.zero(); VECTORS]; TILES];
     // SAFETY: each step of `LANES` channels takes `LANES` of every tile and as many lines of the panels.
     unsafe {
+        if resume {
+            for (tile, sums) in sums.iter_mut().enumerate() {
+                for (place, sum) in places.into_iter().zip(sums) {
+                    *sum = simd.load(at.add(tile * PANEL + place));
+                }
+            }
+        }
         for _ in 0..channels / S::LANES {
             for lane in 0..S::LANES {
                 accumulate(simd, &mut sums, v.add(lane), u.add(lane * PANEL), offsets);
@@ -140,7 +166,7 @@ unsafe fn multiply_tiles<S: Simd, const VECTORS: usize, const TILES: usize>(
         }
         for (tile, sums) in sums.into_iter().enumerate() {
             for (place, sum) in places.into_iter().zip(sums) {
-                simd.store(m.add(tile * PANEL + place), sum);
+                simd.store(at.add(tile * PANEL + place), sum);
             }
         }
     }
