@@ -37,8 +37,8 @@ use scheme::{F2, F4, F6, Strided2, Strided4};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) use transform::strip_tiles;
-pub(super) use work::BLOCK_TILES;
 use work::Work;
+pub(super) use work::{BLOCK_TILES, GROUP_OUTPUTS};
 
 /// What the convolution is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,6 +17,9 @@ pub(in crate::kernels::conv) const BLOCK_TILES: usize = 64;
 /// The most panels of output channels that share a pass over `v`.
 const GROUP_PANELS: usize = 2;
 
+/// The output channels of so many.
+pub(in crate::kernels::conv) const GROUP_OUTPUTS: usize = GROUP_PANELS * PANEL;
+
 const STRIP_LINES: usize = STRIP.div_ceil(PANEL);
 
 /// One convolution, divided.
