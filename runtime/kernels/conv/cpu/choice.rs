@@ -4,7 +4,7 @@
 //! timings and the load of the machine play no part, so the same call always runs the same way. A cost is a sum
 //! of counts (vectors summed, copied, transformed, stored, weights read), each times what one of its elements was
 //! measured to cost, in multiply-adds of f32. `examples/plan_check.rs` times all ways on random shapes and tells in
-//! how many of them the choice is the fastest, or within a tenth of it; the constants are fitted to such a list.
+//! how many of them the choice is the fastest, or within a tenth of it; the [`Units`] are fitted to such a list.
 //!
 //! - **Direct**, in tiles: the products, with the lanes and channels that blocks leave over; copying the input
 //!   into tiles; storing results, and sums between chunks of input channels.
@@ -14,6 +14,7 @@
 //!   on the way out, and a weight that is larger by positions over taps.
 
 use super::pixels::Stored;
+use super::units::{MOST_POSITIONS, NEAR_POSITIONS, NEAR_WEIGHTS, PACKED, Units};
 use super::{depthwise, direct};
 use crate::exact::is_exact;
 use crate::kernels::conv::ConvShape;
@@ -41,59 +42,6 @@ pub struct Question {
     pub kept: bool,
     pub isa: Isa,
     pub maker: Maker,
-}
-
-/// What an element costs, in multiply-adds.
-mod unit {
-    use super::{Maker, Tile};
-
-    /// A product of a block of one channel, which waits for its loads; of up to four; of more.
-    pub const PRODUCT: [f64; 3] = [4.5, 1.03, 0.91];
-    /// Copied into a tile.
-    pub const COPIED: f64 = 11.;
-    /// Stored as a result, and as a sum that goes on with the next chunk of channels.
-    pub const STORED: f64 = 4.6;
-    pub const SUM: f64 = 3.4;
-    /// Read in place from planes that lie a multiple of a kibibyte apart, and so in the same few sets of a cache.
-    pub const CROWDED: f64 = 7.;
-    /// A call of the direct kernel.
-    pub const CALL: f64 = 27e3;
-    /// Of a depthwise convolution: read, stored with its sum; and each of its planes.
-    pub const DEPTHWISE: [f64; 3] = [4., 16.2, 1800.];
-    /// A product of transformed elements.
-    pub const TRANSFORMED_PRODUCT: f64 = 1.04;
-    /// A transformed weight, and what one costs more beyond those that the last cache keeps for a core.
-    pub const TRANSFORMED_WEIGHT: [f64; 2] = [5., 7.5];
-    pub const NEAR_WEIGHTS: f64 = 2e6;
-    /// A weight to transform, where it is for one call alone.
-    pub const PACKED: f64 = 30.;
-    /// A position of a tile on its way in, and what it costs more where a block's are too many for the second
-    /// cache; on its way out.
-    pub const fn position_in(tile: Tile) -> f64 {
-        match tile {
-            Tile::Two | Tile::StridedTwo | Tile::StridedFour => 11.9,
-            Tile::Four => 13.3,
-            Tile::Six => 15.3,
-        }
-    }
-    pub const FAR_POSITION: f64 = 4.;
-    pub const NEAR_POSITIONS: usize = 130_000;
-    pub const POSITION_OUT: f64 = 4.4;
-    /// Turned from tiles of channels into a result; a channel of a run of tiles.
-    pub const TURNED: f64 = 27.1;
-    pub const RUN: f64 = 253.;
-    /// What Winograd's convolution costs more on a processor of another maker, plain and strided: these are a Zen 5's.
-    pub const fn elsewhere(maker: Maker, tile: Tile) -> f64 {
-        match (maker, tile) {
-            (Maker::Other, _) => 1.,
-            // Of an Emerald Rapids.
-            (Maker::Intel, Tile::StridedTwo | Tile::StridedFour) => 1.35,
-            (Maker::Intel, _) => 1.05,
-        }
-    }
-    /// Split from a dilated image or joined into one; each plane that is.
-    pub const SPLIT: f64 = 40.;
-    pub const SPLIT_PLANE: f64 = 1240.;
 }
 
 impl Question {
@@ -127,19 +75,23 @@ impl Question {
     pub fn cost(&self, way: Way) -> f64 {
         match way {
             Way::Depthwise => self.depthwise(),
-            Way::Direct => self.direct(self.copied() * unit::COPIED),
+            Way::Direct => self.direct(self.copied() * self.units().copied),
             Way::InPlace => {
                 let [height, width] = self.shape.output;
-                let crowded = if (height * width).is_multiple_of(256) { unit::CROWDED } else { 0. };
+                let crowded = if (height * width).is_multiple_of(256) { self.units().crowded } else { 0. };
                 self.direct(crowded * (self.shape.batch * self.shape.in_channels * height * width) as f64)
             }
-            Way::Winograd(tile) => unit::elsewhere(self.maker, tile) * self.winograd(tile),
+            Way::Winograd(tile) => self.winograd(tile),
         }
+    }
+
+    fn units(&self) -> &'static Units {
+        Units::of(self.maker)
     }
 
     fn depthwise(&self) -> f64 {
         let ConvShape { batch, in_channels, out_channels, input, output, .. } = self.shape;
-        let [read, stored, plane] = unit::DEPTHWISE;
+        let [read, stored, plane] = self.units().depthwise;
         let planes = (batch * out_channels) as f64;
         let results = planes * (output[0] * output[1].next_multiple_of(self.lanes())) as f64;
         read * (batch * in_channels * input[0] * input[1]) as f64 + stored * results + plane * planes
@@ -147,20 +99,19 @@ impl Question {
 
     /// `reading` is what it costs to get at the pixels.
     fn direct(&self, reading: f64) -> f64 {
-        let shape = self.words().shape(&self.shape);
+        let (shape, units) = (self.words().shape(&self.shape), self.units());
         let outputs = shape.group_outputs();
         let (channels, product) = match outputs {
-            1 => (1, unit::PRODUCT[0]),
-            2..=4 => (4, unit::PRODUCT[1]),
-            _ => (direct::padded_outputs(outputs, self.isa), unit::PRODUCT[2]),
+            1 => (1, units.product[0]),
+            2..=4 => (4, units.product[1]),
+            _ => (direct::padded_outputs(outputs, self.isa), units.product[2]),
         };
-        // One vector alone is no faster than two: it waits for its own sums.
-        let vectors = (shape.output[0] * shape.output[1]).div_ceil(self.lanes()).max(2);
+        let vectors = (shape.output[0] * shape.output[1]).div_ceil(self.lanes()).max(units.least_vectors);
         let pixels = vectors * self.lanes();
         let results = (shape.batch * shape.geometry.groups * pixels * channels) as f64;
         let chunks = direct::chunks(&shape, self.isa);
-        let sums = unit::STORED + unit::SUM * (chunks - 1) as f64;
-        results * (product * shape.taps() as f64 + sums) + reading + unit::CALL
+        let sums = units.stored + units.sum * (chunks - 1) as f64;
+        results * (product * shape.taps() as f64 + sums) + reading + units.call
     }
 
     /// Elements of tiles.
@@ -171,25 +122,33 @@ impl Question {
 
     fn winograd(&self, tile: Tile) -> f64 {
         let ConvShape { batch, in_channels, out_channels, output, geometry, .. } = self.shape;
-        let dilation = geometry.dilation[0];
+        let (dilation, units) = (geometry.dilation[0], self.units());
         let parts = batch * dilation * dilation;
         let [rows, columns] = output.map(|n| n.div_ceil(dilation).div_ceil(tile.outputs()));
         let (tiles, positions) = (parts * rows * columns, tile.positions() as f64);
         let [inputs, outputs] = [in_channels, out_channels].map(|n| n.next_multiple_of(16));
         let (pairs, count) = ((in_channels * outputs) as f64, tiles as f64);
-        let far = tile.positions() * inputs * tiles.div_ceil(tiles.div_ceil(winograd::BLOCK_TILES).max(1));
-        let far = if far > unit::NEAR_POSITIONS { unit::FAR_POSITION } else { 0. };
-        let into = (unit::position_in(tile) + far) * inputs as f64;
-        let out = unit::POSITION_OUT * outputs as f64 + unit::TRANSFORMED_PRODUCT * pairs;
-        let [near, more] = unit::TRANSFORMED_WEIGHT;
+        let into = (units.position_in(tile) + self.far(tile, tiles)) * inputs as f64;
+        let out = units.position_out * outputs as f64 + units.transformed_product * pairs;
+        let [near, more] = units.transformed_weight;
         let weights = positions * pairs;
         let runs = parts * rows * columns.div_ceil(winograd::strip_tiles(tile.stride()));
         count * positions * (into + out)
-            + (near + if self.kept { 0. } else { unit::PACKED }) * weights
-            + more * (weights - unit::NEAR_WEIGHTS).max(0.)
-            + unit::TURNED * count * (tile.outputs().pow(2) * outputs) as f64
-            + unit::RUN * (runs * (inputs + outputs)) as f64
+            + (near + if self.kept { 0. } else { PACKED }) * weights
+            + more * (weights - NEAR_WEIGHTS).max(0.)
+            + units.turned * count * (tile.outputs().pow(2) * outputs) as f64
+            + units.run * (runs * (inputs + outputs)) as f64
             + self.split(parts)
+    }
+
+    /// What a position of so many tiles costs more, as it is not in a near cache when it is multiplied.
+    fn far(&self, tile: Tile, tiles: usize) -> f64 {
+        let inputs = self.shape.in_channels.next_multiple_of(16);
+        let groups = self.shape.out_channels.next_multiple_of(16).div_ceil(winograd::GROUP_OUTPUTS);
+        let block = tile.positions() * inputs * tiles.div_ceil(tiles.div_ceil(winograd::BLOCK_TILES).max(1));
+        let far = if block > NEAR_POSITIONS { self.units().far_position } else { 0. };
+        let farther = if block > MOST_POSITIONS { self.units().farther_position } else { 0. };
+        far + farther * groups as f64
     }
 
     /// Of a dilated convolution: its images' elements and planes, split into so many parts.
@@ -202,7 +161,7 @@ impl Question {
         let [rows, columns] = output.map(|n| n.div_ceil(dilation));
         let elements = batch * in_channels * input[0] * input[1] + parts * out_channels * rows * columns;
         let planes = parts * (in_channels + out_channels);
-        unit::SPLIT * elements as f64 + unit::SPLIT_PLANE * planes as f64
+        self.units().split * elements as f64 + self.units().split_plane * planes as f64
     }
 
     fn lanes(&self) -> usize {

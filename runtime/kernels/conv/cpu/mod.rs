@@ -15,6 +15,7 @@ mod packed;
 mod pixels;
 mod portable;
 mod scratch;
+mod units;
 pub(crate) mod winograd;
 
 pub use choice::{Question, Way};

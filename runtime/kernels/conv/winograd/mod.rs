@@ -32,14 +32,13 @@ pub use super::cpu::Pixels;
 use super::cpu::{Output, Source};
 use crate::kernels::activation::Activation;
 use crate::kernels::simd::Isa;
-pub(super) use gemm::prefetch;
 use grid::Grid;
 use scheme::{F2, F4, F6, Strided2, Strided4};
 use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) use transform::strip_tiles;
-pub(super) use work::BLOCK_TILES;
 use work::Work;
+pub(super) use work::{BLOCK_TILES, GROUP_OUTPUTS};
 
 /// What the convolution is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! The division of the work into blocks of tiles, and of these among the threads.
 
 use super::Operands;
-use super::gemm::{Factors, multiply};
+use super::gemm::{Factors, multiply, panels_at_once};
 use super::pack::{Line, PANEL, PackedWinograd};
 use super::scheme::Scheme;
 use super::scratch::with_scratch;
@@ -16,6 +16,9 @@ pub(in crate::kernels::conv) const BLOCK_TILES: usize = 64;
 
 /// The most panels of output channels that share a pass over `v`.
 const GROUP_PANELS: usize = 2;
+
+/// The output channels of so many.
+pub(in crate::kernels::conv) const GROUP_OUTPUTS: usize = GROUP_PANELS * PANEL;
 
 const STRIP_LINES: usize = STRIP.div_ceil(PANEL);
 
@@ -40,7 +43,7 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
         let blocks = tiles.div_ceil(BLOCK_TILES).next_multiple_of(if apart { threads } else { 1 });
         let block_tiles = tiles.div_ceil(blocks);
         let panels = operands.shape.out_channels.div_ceil(PANEL);
-        let even = (panels * blocks).div_ceil(2 * threads);
+        let even = (panels * blocks).div_ceil(threads);
         let group_panels = if apart { GROUP_PANELS } else { even.clamp(1, GROUP_PANELS) };
         Self { isa, scheme: PhantomData, operands, blocks, block_tiles, panels, group_panels, apart }
     }
@@ -191,34 +194,25 @@ impl Kernel for Product<'_> {
     /// Position by position: `v` is read once for all panels.
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { v, positions, tiles, panels, .. } = &self;
-        for position in 0..*positions {
-            for panel in panels.clone() {
-                let (next, next_position) = match (panel + 1 < panels.end, position + 1 < *positions) {
-                    (true, _) => (panel + 1, position),
-                    (false, true) => (panels.start, position + 1),
-                    (false, false) => (panels.end, 0),
-                };
+        let Self { packed, positions, tiles, panels, v, m, m_stride } = self;
+        let channels = packed.in_channels;
+        let strides = [positions * channels * PANEL, tiles * PANEL];
+        for position in 0..positions {
+            for panel in panels.clone().step_by(panels_at_once::<S>()) {
+                let line = (panel * positions + position) * channels;
                 let factors = Factors {
                     v: v.data.wrapping_add(position * v.position_stride),
-                    u: self.weight(panel, position),
-                    next: self.weight(next, next_position),
-                    channels: self.packed.in_channels,
+                    u: packed.lines[line..].as_ptr().cast(),
+                    channels,
+                    tiles,
+                    panels: panels_at_once::<S>().min(panels.end - panel),
+                    strides,
                 };
-                let at = position * self.m_stride + (panel - panels.start) * tiles * PANEL;
-                // SAFETY: the panel and the position exist, and the scratch has the sizes asked for.
-                unsafe { multiply(simd, factors, *tiles, self.m.add(at)) }
+                let at = position * m_stride + (panel - panels.start) * strides[1];
+                // SAFETY: the panels and the position exist, and the scratch has the sizes asked for.
+                unsafe { multiply(simd, factors, m.add(at)) }
             }
         }
-    }
-}
-
-impl Product<'_> {
-    /// The weight of a panel at a position; any address where there is no such panel.
-    #[inline(always)]
-    fn weight(&self, panel: usize, position: usize) -> *const f32 {
-        let line = (panel * self.positions + position) * self.packed.in_channels;
-        self.packed.lines.as_ptr().wrapping_add(line).cast()
     }
 }
 

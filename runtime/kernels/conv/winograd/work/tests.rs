@@ -139,9 +139,15 @@ fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(scheme: F, tile:
 
 #[test]
 fn every_width_of_vector_gives_the_same() {
-    for (batch, channels, input) in
-        [(1, [3, 5], [1, 1]), (2, [16, 33], [13, 30]), (1, [21, 16], [40, 37]), (3, [37, 20], [7, 7])]
-    {
+    let shapes = [
+        (1, [3, 5], [1, 1]),
+        (2, [16, 33], [13, 30]),
+        (1, [21, 16], [40, 37]),
+        (3, [37, 20], [7, 7]),
+        // Sums that go on after so many channels, two panels and one.
+        (1, [131, 40], [7, 7]),
+    ];
+    for (batch, channels, input) in shapes {
         let [in_channels, out_channels] = channels;
         let shape = Shape { batch, in_channels, out_channels, input, padding: [[1, 2], [2, 1]] };
         check(F2, Tile::Two, shape);
