@@ -107,8 +107,9 @@ fn random(numbers: &mut Numbers, mut channels: usize, mut size: [usize; 2]) -> R
             5 | 6 => Op::Norm(BatchNorm::config(channels).init(&Device::Cpu)?),
             7 | 8 => Op::Activation(below(ACTIVATIONS.len())),
             9 if smallest > 3 => {
-                size = size.map(|size| (size + 2 - 3) / 2 + 1);
-                Op::Max(MaxPool2d::config(3).stride(2).padding(1))
+                let (kernel, padding) = [(3, 1), (2, 0)][below(2)];
+                size = size.map(|size| (size + 2 * padding - kernel) / 2 + 1);
+                Op::Max(MaxPool2d::config(kernel).stride(2).padding(padding))
             }
             10 if smallest > 3 => {
                 size = size.map(|size| (size + 2 - 3) / 2 + 1);
@@ -223,6 +224,31 @@ fn a_trace_shows_every_change_of_layout() -> Result<()> {
     assert_eq!(added, ["conv2d + bias", "conv2d + bias + residual", "to_blocks", "to_planes"]);
     let alone = sconce::no_fusion(|| run(Mode::Eval))?;
     assert_eq!(alone, ["conv2d + bias", "conv2d + bias", "relu"]);
+    Ok(())
+}
+
+#[test]
+fn what_alone_reads_a_convolution_runs_behind_it() -> Result<()> {
+    let layers = convs(&[3, 32])?;
+    let depthwise = Conv2d::config(32, 32, 3).stride(2).groups(32).init(&Device::Cpu)?.inference()?;
+    let x = Tensor::randn(0f32, 1., (2, 3, 9, 11), &Device::Cpu)?;
+    let conv = || relu(layers.call((&x).into(), Mode::Eval));
+    let pooled = || max_pool2d(conv(), 2).into_tensor();
+    assert_eq!(operations(pooled)?, ["conv2d + bias + relu + max_pool2d", "to_planes"]);
+    let convolved = || relu6(depthwise.call(conv(), Mode::Eval)).into_tensor();
+    assert_eq!(operations(convolved)?, ["conv2d + bias + relu + conv2d + bias + relu6", "to_planes"]);
+    // What somebody else holds too is computed once.
+    let shared = operations(|| {
+        let y = conv();
+        let pooled = max_pool2d(&y, 2).into_tensor()?;
+        y.into_tensor()?;
+        Ok(pooled)
+    })?;
+    assert_eq!(shared, ["conv2d + bias + relu", "max_pool2d", "to_planes", "to_planes"]);
+    for f in [&pooled as &dyn Fn() -> Result<Tensor>, &convolved] {
+        let (given, expected) = (f()?, sconce::no_fusion(f)?);
+        assert!((given - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-5);
+    }
     Ok(())
 }
 

@@ -8,8 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// Calls `run` with every index below `count`, on this thread and on as many of the pool as help.
 ///
 /// The calling thread begins at once, where a parallel iterator would hand everything to the pool and
-/// sleep: waking a thread takes longer than a small layer. Each thread takes the next index when it has
-/// done its last, so `run` must not care who calls it, or in which order. Nobody waits for a helper that
+/// sleep: waking a thread takes longer than a small layer. Each thread has a share of neighbouring indices, so
+/// that it finds in its own cache what the same share of the call before has written; it takes the next index
+/// when it has done its last, at the end out of the others' shares. So `run` must not care who calls it, or in
+/// which order. Nobody waits for a helper that
 /// comes when all is done, and the wait for those at work is an active one: it is as short as an index.
 pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
     let helpers = rayon::current_num_threads().min(count).saturating_sub(1);
@@ -19,8 +21,8 @@ pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
     let run: *const (dyn Fn(usize) + Sync + '_) = run;
     // SAFETY: the same pointer; `Job` says until when it is followed.
     let run = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Run>(run) };
-    let job =
-        Job { run, count, next: AtomicUsize::new(0), inside: AtomicUsize::new(0), panic: Mutex::default() };
+    let done = (0..=helpers).map(|_| Taken::default()).collect();
+    let job = Job { run, count, done, inside: AtomicUsize::new(0), panic: Mutex::default() };
     let job = Arc::new(job);
     for _ in 0..helpers {
         let job = job.clone();
@@ -28,7 +30,7 @@ pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
     }
     let closing = Closing(&job);
     // SAFETY: `run` lives until this function returns.
-    unsafe { job.work() };
+    unsafe { job.work(0) };
     drop(closing);
     let panic = job.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(panic) = panic {
@@ -53,11 +55,17 @@ struct Job {
     /// Followed only by the caller and by helpers that came in before it closed the job; it waits for them.
     run: Run,
     count: usize,
-    next: AtomicUsize,
+    /// Of every thread's share, the indices that somebody has taken.
+    done: Box<[Taken]>,
     /// The helpers at work, and [`CLOSED`].
     inside: AtomicUsize,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
+
+/// A count on a cache line of its own, which stays with the thread whose share it is.
+#[derive(Default)]
+#[repr(align(64))]
+struct Taken(AtomicUsize);
 
 /// The bit of [`Job::inside`] that keeps later helpers out.
 const CLOSED: usize = 1 << (usize::BITS - 1);
@@ -68,23 +76,34 @@ unsafe impl Send for Job {}
 unsafe impl Sync for Job {}
 
 impl Job {
+    /// Takes indices, first those of a share of one's own.
+    ///
     /// # Safety
     /// `run` is alive.
-    unsafe fn work(&self) {
-        loop {
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
-            if index >= self.count {
-                return;
+    unsafe fn work(&self, own: usize) {
+        let shares = self.done.len();
+        for share in (own..shares).chain(0..own) {
+            let [start, end] = [share, share + 1].map(|share| share * self.count / shares);
+            loop {
+                let index = start + self.done[share].0.fetch_add(1, Ordering::Relaxed);
+                if index >= end {
+                    break;
+                }
+                // SAFETY: the caller's promise.
+                unsafe { (*self.run)(index) };
             }
-            // SAFETY: the caller's promise.
-            unsafe { (*self.run)(index) };
         }
+    }
+
+    /// The share that a helper starts with: mostly another one for each, and the same from call to call.
+    fn share(&self) -> usize {
+        1 + rayon::current_thread_index().unwrap_or(0) % (self.done.len() - 1)
     }
 
     fn help(&self) {
         if self.inside.fetch_add(1, Ordering::Acquire) & CLOSED == 0 {
             // SAFETY: the caller of `for_each`, and with it `run`, waits from now on.
-            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| unsafe { self.work() })) {
+            if let Err(panic) = catch_unwind(AssertUnwindSafe(|| unsafe { self.work(self.share()) })) {
                 *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
             }
         }

@@ -245,7 +245,10 @@ impl Forward for MaxPool2d {
 
     fn call(&self, x: Signal, _: Mode) -> Signal {
         let on_image = |x: &Image| blocked::max_pool2d(x, &self.geometry);
-        x.apply_either("max_pool2d", true, on_image, |x| pool::max_pool2d(&x, &self.geometry))
+        match x.max_pool_behind(self.geometry) {
+            Ok(pooled) => pooled,
+            Err(x) => x.apply_either("max_pool2d", true, on_image, |x| pool::max_pool2d(&x, &self.geometry)),
+        }
     }
 }
 

@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::{Deferred, Form, Signal, State, Step, Value, is_plain};
+use super::{Before, Couple, Deferred, Form, Signal, State, Step, Tail, Value, is_plain};
 use crate::kernels::blocked::{self, Image};
 use crate::kernels::conv::{ConvShape, PackedCache};
+use crate::kernels::pool::PoolGeometry;
 use crate::kernels::simd::isa;
 use crate::scope::{self, Path};
 use crate::{Error, Result};
@@ -36,6 +37,33 @@ impl Signal {
             State::Deferred(deferred) => deferred.can_block(),
             State::Ready(_) | State::Failed(_) => false,
         }
+    }
+
+    /// The convolution that it alone holds, for another operation to run behind; gives it back where it is none.
+    pub(crate) fn into_before(self) -> Result<Before, Self> {
+        match self.0 {
+            State::Deferred(deferred) => match Arc::try_unwrap(deferred) {
+                Ok(alone) => {
+                    alone.into_before().map_err(|deferred| Self(State::Deferred(Arc::from(deferred))))
+                }
+                Err(shared) => Err(Self(State::Deferred(shared))),
+            },
+            state => Err(Self(state)),
+        }
+    }
+
+    /// Defers the largest elements of windows over a convolution that it alone holds; gives it back where it is none.
+    pub(crate) fn max_pool_behind(self, geometry: PoolGeometry) -> Result<Self, Self> {
+        let dims = self.dims().map(<[usize]>::to_vec);
+        let Ok(&[batch, channels, height, width]) = dims.as_deref() else { return Err(self) };
+        let before = self.into_before()?;
+        Ok(match geometry.output_size([height, width]) {
+            Ok([height, width]) => {
+                let couple = Couple { before, tail: Tail::MaxPool(geometry) };
+                Self::deferred(Deferred::couple(couple, None, (batch, channels, height, width).into()))
+            }
+            Err(error) => Self::fail(error),
+        })
     }
 
     /// An image; one of a single pixel is a tensor already.

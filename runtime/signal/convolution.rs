@@ -6,7 +6,8 @@ use std::sync::Arc;
 use candle_core::{DType, Result, Tensor};
 
 use super::Value;
-use crate::kernels::blocked::{self, Image};
+use crate::kernels::blocked::conv::{Behind, Input};
+use crate::kernels::blocked::{self, Arena, Image};
 use crate::kernels::conv::{self, Axes, ConvGeometry, ConvShape, Epilogue, PackedCache, Packing};
 use crate::kernels::element::with_elements;
 
@@ -50,45 +51,52 @@ impl Convolution {
         epilogue: &Epilogue,
         residual: Option<&Value>,
     ) -> Result<Image> {
-        let arena = match (&self.input, &self.packed) {
-            (Value::Blocked(image), _) => image.arena().clone(),
-            (_, Some(packed)) => packed.arena(),
-            (_, None) => blocked::Arena::shared(),
-        };
+        let arena = self.arena();
         let residual = residual.map(|residual| residual.image(&arena)).transpose()?;
         let mut output = Image::new(&arena, shape.output_dims())?;
-        with_vector(epilogue.scale.as_ref(), |scale| {
-            with_vector(epilogue.shift.as_ref(), |shift| {
-                let residual = residual.as_deref().map(Image::blocks);
-                let activation = epilogue.activation;
-                let epilogue = blocked::conv::Epilogue { scale, shift, residual, activation };
-                self.convolve(shape, &epilogue, &mut output)
+        let isa = output.isa();
+        self.parameters().with(epilogue, residual.as_deref(), |weight, epilogue| {
+            self.with_input(|input| {
+                blocked::conv::conv2d(shape, input, weight, epilogue, output.blocks_mut(), isa)
             })
-        })???;
+        })??;
         Ok(output)
     }
 
-    fn convolve(
+    /// The same with `behind` behind it, into `output`; whether there is a kernel for both.
+    pub(super) fn run_then(
         &self,
         shape: &ConvShape,
-        epilogue: &blocked::conv::Epilogue<'_>,
+        epilogue: &Epilogue,
+        behind: &Behind<'_>,
         output: &mut Image,
-    ) -> Result<()> {
-        let packing = self.packed.as_deref().map(|cache| Packing::new(cache, self.weight.id()));
-        with_elements(&self.weight, |values| {
-            let weight = blocked::conv::Weight { values, packing };
-            let isa = output.isa();
-            let mut run = |input: blocked::conv::Input<'_>| {
-                blocked::conv::conv2d(shape, input, weight, epilogue, output.blocks_mut(), isa);
-            };
-            match &self.input {
-                Value::Blocked(image) => {
-                    run(blocked::conv::Input::Blocked(image.blocks()));
-                    Ok(())
-                }
-                Value::Tensor(tensor) => with_elements(tensor, |x| run(blocked::conv::Input::Planes(x))),
-            }
+    ) -> Result<bool> {
+        let isa = output.isa();
+        self.parameters().with(epilogue, None, |weight, epilogue| {
+            self.with_input(|input| {
+                blocked::conv::conv2d_then(shape, input, weight, epilogue, behind, output.blocks_mut(), isa)
+            })
         })?
+    }
+
+    /// Where results in blocks lie.
+    pub(super) fn arena(&self) -> Arc<Arena> {
+        match (&self.input, &self.packed) {
+            (Value::Blocked(image), _) => image.arena().clone(),
+            (_, Some(packed)) => packed.arena(),
+            (_, None) => Arena::shared(),
+        }
+    }
+
+    fn parameters(&self) -> Parameters<'_> {
+        Parameters { weight: &self.weight, packed: self.packed.as_deref() }
+    }
+
+    fn with_input<R>(&self, f: impl FnOnce(Input<'_>) -> R) -> Result<R> {
+        match &self.input {
+            Value::Blocked(image) => Ok(f(Input::Blocked(image.blocks()))),
+            Value::Tensor(tensor) => with_elements(tensor, |x| f(Input::Planes(x))),
+        }
     }
 
     /// What traces call it.
@@ -103,6 +111,32 @@ impl Convolution {
 /// f32 on the CPU, and no gradient is asked of it.
 pub(crate) fn is_plain(x: &Tensor) -> bool {
     x.dtype() == DType::F32 && x.device().is_cpu() && !x.track_op()
+}
+
+/// What a layer has learnt, as the kernels into blocks read it.
+pub(super) struct Parameters<'a> {
+    pub weight: &'a Tensor,
+    pub packed: Option<&'a PackedCache>,
+}
+
+impl Parameters<'_> {
+    pub fn with<R>(
+        &self,
+        epilogue: &Epilogue,
+        residual: Option<&Image>,
+        f: impl FnOnce(blocked::conv::Weight<'_>, &blocked::conv::Epilogue<'_>) -> R,
+    ) -> Result<R> {
+        let packing = self.packed.map(|cache| Packing::new(cache, self.weight.id()));
+        let (residual, activation) = (residual.map(Image::blocks), epilogue.activation);
+        with_elements(self.weight, |values| {
+            with_vector(epilogue.scale.as_ref(), |scale| {
+                with_vector(epilogue.shift.as_ref(), |shift| {
+                    let epilogue = blocked::conv::Epilogue { scale, shift, residual, activation };
+                    f(blocked::conv::Weight { values, packing }, &epilogue)
+                })
+            })
+        })??
+    }
 }
 
 fn with_vector<R>(vector: Option<&Tensor>, f: impl FnOnce(Option<&[f32]>) -> R) -> Result<R> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use candle_core::{DType, Device, Shape, Tensor};
 
 use super::work::Work;
-use super::{Convolution, Form, Normalization, Product, Value};
+use super::{Before, Convolution, Couple, Form, Normalization, Product, Value};
 use crate::kernels::activation::Activation;
 use crate::kernels::blocked::Image;
 use crate::scope::Path;
@@ -65,6 +65,11 @@ impl Deferred {
         Self::new(Work::norm(image, scale, shift), shape, DType::F32, Device::Cpu)
     }
 
+    /// A convolution that has not run, and what is behind it, of this `output` shape, with its bias.
+    pub(crate) fn couple(couple: Couple, bias: Option<Tensor>, output: Shape) -> Self {
+        Self::new(Work::couple(couple, bias), output, DType::F32, Device::Cpu)
+    }
+
     fn new(work: Work, shape: Shape, dtype: DType, device: Device) -> Self {
         Self { shape, dtype, device, path: Path::current(), stage: Mutex::new(Stage::Waiting(work)) }
     }
@@ -110,6 +115,16 @@ impl Deferred {
         match &*self.stage() {
             Stage::Waiting(work) => work.reads_blocks(),
             Stage::Done(result) => result.as_ref().is_ok_and(Value::is_blocked),
+        }
+    }
+
+    /// The convolution for another operation to run behind, where it has not run and there may be kernels for both.
+    pub(super) fn into_before(self) -> std::result::Result<Before, Box<Self>> {
+        match self.stage.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Stage::Waiting(work) if work.leader().is_some() => {
+                Ok(Before { work: Box::new(work), path: self.path })
+            }
+            stage => Err(Box::new(Self { stage: Mutex::new(stage), ..self })),
         }
     }
 

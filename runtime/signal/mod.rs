@@ -3,6 +3,7 @@
 
 mod blocked;
 mod convolution;
+mod couple;
 mod deferred;
 mod linear;
 mod methods;
@@ -14,6 +15,7 @@ mod work;
 
 pub(crate) use blocked::{alike, reads_planes, takes_blocks};
 pub(crate) use convolution::{Convolution, conv_label, is_plain};
+pub(crate) use couple::{Before, Couple, Depthwise, Tail};
 pub(crate) use deferred::{Deferred, Step};
 pub(crate) use linear::Product;
 pub(crate) use normalization::Normalization;

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use candle_core::{Shape, Tensor};
+use candle_core::{Shape, Tensor, bail};
 
-use super::{Convolution, Form, Normalization, Product, Step, Value};
+use super::{Convolution, Couple, Form, Normalization, Product, Step, Tail, Value};
 use crate::kernels::activation::Activation;
 use crate::kernels::blocked::{self, Image};
-use crate::kernels::conv::Epilogue;
+use crate::kernels::conv::{ConvShape, Epilogue};
 use crate::kernels::element::with_elements;
+use crate::kernels::pool::{self, PoolGeometry};
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 
@@ -24,6 +25,10 @@ pub(super) struct Work {
 #[allow(clippy::large_enum_variant, reason = "most of them are convolutions")]
 enum Operation {
     Convolution(Convolution),
+    /// A convolution and what is behind it, which the epilogue belongs to.
+    Couple(Couple),
+    /// What is left of a couple without a kernel for both.
+    MaxPool(Value, PoolGeometry),
     Product(Product),
     /// Batch norm alone, its scale and shift in the epilogue.
     Norm(Arc<Image>),
@@ -34,6 +39,10 @@ enum Operation {
 impl Work {
     pub fn convolution(convolution: Convolution, bias: Option<Tensor>) -> Self {
         Self::new(Operation::Convolution(convolution), None, bias, false)
+    }
+
+    pub fn couple(couple: Couple, bias: Option<Tensor>) -> Self {
+        Self::new(Operation::Couple(couple), None, bias, false)
     }
 
     pub fn product(product: Product, bias: Option<Tensor>) -> Self {
@@ -59,17 +68,29 @@ impl Work {
             && match step {
                 Step::Affine { .. } => self.is_convolution() && !self.affine && self.residual.is_none(),
                 Step::Residual(residual) => residual.shape() == shape && self.takes_residual(),
-                Step::Activation(_) => true,
+                Step::Activation(_) => !self.is_pool(),
             }
     }
 
     pub fn takes_residual(&self) -> bool {
         let waiting = self.residual.is_none() && self.epilogue.activation == Activation::Identity;
-        waiting && matches!(self.operation, Operation::Convolution(_) | Operation::Normalization(_))
+        waiting && (self.is_convolution() || matches!(self.operation, Operation::Normalization(_)))
     }
 
     fn is_convolution(&self) -> bool {
-        matches!(self.operation, Operation::Convolution(_))
+        matches!(self.operation, Operation::Convolution(_) | Operation::Couple(_)) && !self.is_pool()
+    }
+
+    fn is_pool(&self) -> bool {
+        matches!(&self.operation, Operation::Couple(Couple { tail: Tail::MaxPool(_), .. }))
+    }
+
+    /// A convolution into blocks that others may run behind, with its sizes and its epilogue.
+    pub fn leader(&self) -> Option<(&Convolution, &ConvShape, &Epilogue)> {
+        let Operation::Convolution(convolution) = &self.operation else { return None };
+        let shape = convolution.blocked.as_ref().filter(|shape| shape.geometry.groups == 1)?;
+        let leads = convolution.runs_blocked(&self.epilogue) && self.residual.is_none();
+        leads.then_some((convolution, shape, &self.epilogue))
     }
 
     /// Takes `step`, which fits, into the epilogue.
@@ -97,6 +118,8 @@ impl Work {
                     && self.residual.as_ref().is_none_or(Value::is_blocked)
             }
             Operation::Product(_) | Operation::Normalization(_) => false,
+            Operation::Couple(_) => self.residual.as_ref().is_none_or(Value::is_blocked),
+            Operation::MaxPool(input, _) => input.is_blocked(),
             Operation::Norm(_) => true,
         }
     }
@@ -108,20 +131,39 @@ impl Work {
                 convolution.input.is_blocked() && convolution.runs_blocked(&self.epilogue)
             }
             Operation::Product(_) | Operation::Normalization(_) => false,
-            Operation::Norm(_) => true,
+            Operation::MaxPool(input, _) => input.is_blocked(),
+            Operation::Couple(_) | Operation::Norm(_) => true,
         }
     }
 
     /// Runs it, into blocks where they are asked for and it can.
     pub fn run(self, form: Form, path: &Path) -> Result<Value> {
+        let wrong = |error| Error::from(error).in_layer(&self.operation).at(path);
+        if let Operation::Couple(couple) = &self.operation {
+            let image = couple.run(&self.epilogue, self.residual.as_ref()).map_err(wrong)?;
+            let Some(image) = image else { return self.apart()?.run(form, path) };
+            scope::launched(|| couple.before.path.clone(), || format!("{} + {self}", couple.before.work));
+            return in_form(Value::Blocked(Arc::new(image)), form).map_err(wrong);
+        }
         let blocks = self.reads_blocks() || form == Form::Blocks && self.can_block();
         scope::launched(|| path.clone(), || self.to_string());
         let result = if blocks { self.blocked() } else { self.planes().map(Value::Tensor) };
-        let in_form = result.and_then(|value| match form {
-            Form::Planes => value.tensor().map(Value::Tensor),
-            Form::Blocks => Ok(value),
-        });
-        in_form.map_err(|error| Error::from(error).in_layer(&self.operation).at(path))
+        result.and_then(|value| in_form(value, form)).map_err(wrong)
+    }
+
+    /// Runs the first of a couple by itself, and leaves the second.
+    fn apart(self) -> Result<Self> {
+        let operation = match self.operation {
+            Operation::Couple(Couple { before, tail }) => {
+                let input = before.work.run(Form::Blocks, &before.path)?;
+                match tail {
+                    Tail::Depthwise(depthwise) => Operation::Convolution(depthwise.of(input)),
+                    Tail::MaxPool(geometry) => Operation::MaxPool(input, geometry),
+                }
+            }
+            operation => operation,
+        };
+        Ok(Self { operation, ..self })
     }
 
     fn planes(&self) -> candle_core::Result<Tensor> {
@@ -129,6 +171,8 @@ impl Work {
         let epilogue = Epilogue { residual, ..self.epilogue.clone() };
         match &self.operation {
             Operation::Convolution(convolution) => convolution.run(&epilogue),
+            Operation::Couple(_) => bail!("there is no kernel for both"),
+            Operation::MaxPool(input, geometry) => pool::max_pool2d(&input.tensor()?, geometry),
             Operation::Product(product) => product.run(&epilogue),
             Operation::Norm(image) => Value::Blocked(image.clone()).tensor(),
             Operation::Normalization(normalization) => normalization.run(&epilogue),
@@ -141,8 +185,9 @@ impl Work {
                 Some(shape) => convolution.run_blocked(shape, &self.epilogue, self.residual.as_ref())?,
                 None => return self.planes().map(Value::Tensor),
             },
-            Operation::Product(_) | Operation::Normalization(_) => return self.planes().map(Value::Tensor),
+            Operation::MaxPool(Value::Blocked(image), geometry) => blocked::max_pool2d(image, geometry)?,
             Operation::Norm(image) => self.normalized(image)?,
+            _ => return self.planes().map(Value::Tensor),
         };
         Ok(Value::Blocked(Arc::new(image)))
     }
@@ -162,6 +207,8 @@ impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Convolution(convolution) => convolution.fmt(f),
+            Self::Couple(Couple { tail: Tail::Depthwise(depthwise), .. }) => depthwise.fmt(f),
+            Self::Couple(_) | Self::MaxPool(..) => f.write_str("MaxPool2d"),
             Self::Product(product) => product.fmt(f),
             Self::Norm(image) => write!(f, "BatchNorm {}", image.dims()[1]),
             Self::Normalization(normalization) => normalization.fmt(f),
@@ -174,6 +221,8 @@ impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.operation {
             Operation::Convolution(convolution) => convolution.name(),
+            Operation::Couple(Couple { tail: Tail::Depthwise(_), .. }) => "conv2d",
+            Operation::Couple(_) | Operation::MaxPool(..) => "max_pool2d",
             Operation::Product(_) => "linear",
             Operation::Norm(_) | Operation::Normalization(_) => "batch_norm",
         })?;
@@ -189,5 +238,12 @@ impl fmt::Display for Work {
             Activation::Identity => Ok(()),
             activation => write!(f, " + {}", activation.name()),
         }
+    }
+}
+
+fn in_form(value: Value, form: Form) -> candle_core::Result<Value> {
+    match form {
+        Form::Planes => value.tensor().map(Value::Tensor),
+        Form::Blocks => Ok(value),
     }
 }

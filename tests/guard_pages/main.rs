@@ -14,6 +14,8 @@ use std::os::unix::process::ExitStatusExt;
 #[global_allocator]
 static GUARDED: allocator::Guarded = allocator::Guarded;
 
+#[path = "../blocked_behind.rs"]
+mod blocked_behind;
 #[path = "../blocked_conv.rs"]
 mod blocked_conv;
 #[path = "../conv_backward.rs"]

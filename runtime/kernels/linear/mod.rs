@@ -18,7 +18,7 @@ const TASK: usize = 1 << 17;
 
 /// Elements of a row that are summed in one go: those of some rows and weights fit a near cache together.
 /// It decides the order of additions, so it depends on nothing.
-const CHUNK: usize = 2048;
+const CHUNK: usize = 512;
 
 /// Whether [`linear`] takes these operands: f32 on the CPU.
 pub(crate) fn takes<'a>(operands: impl IntoIterator<Item = &'a Tensor>) -> bool {
@@ -141,7 +141,9 @@ impl Map<'_> {
     /// Fills `y`, which is zeros. A task has some outputs of all rows, so that each weight is read once.
     fn run(self, isa: Isa, y: &mut [f32]) {
         let work = self.rows * self.inputs;
-        let most = TASK.div_ceil(work.max(1)).next_multiple_of(OUTPUTS);
+        // Every task reads all rows.
+        let fair = self.outputs.div_ceil(4 * rayon::current_num_threads());
+        let most = TASK.div_ceil(work.max(1)).max(fair).next_multiple_of(OUTPUTS);
         let y = Start::of(y);
         for_each(self.outputs.div_ceil(most), &|task| {
             let outputs = [task * most, self.outputs.min((task + 1) * most)];

@@ -219,6 +219,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn max(self, bound: Self::V, value: Self::V) -> Self::V;
     /// The smaller of a bound and a value; NaN where `value` is NaN.
     fn min(self, bound: Self::V, value: Self::V) -> Self::V;
+    /// The larger of two values; NaN where either is.
+    fn larger(self, a: Self::V, b: Self::V) -> Self::V;
     /// The lanes of the mask as they are, zero in all others.
     fn keep(self, v: Self::V, mask: Self::Mask) -> Self::V;
     /// The sum of all lanes, in a fixed order.

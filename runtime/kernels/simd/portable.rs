@@ -92,6 +92,10 @@ impl Simd for Portable {
         std::array::from_fn(|i| if bound[i] < value[i] { bound[i] } else { value[i] })
     }
     #[inline(always)]
+    fn larger(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| if b[i] > a[i] || b[i].is_nan() { b[i] } else { a[i] })
+    }
+    #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {
         ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
     }

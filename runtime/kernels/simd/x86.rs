@@ -103,6 +103,11 @@ impl Simd for Avx2 {
         unsafe { _mm256_min_ps(bound, value) }
     }
     #[inline(always)]
+    fn larger(self, a: Self::V, b: Self::V) -> Self::V {
+        // `a` where `b` is NaN, and `b` itself there.
+        unsafe { _mm256_blendv_ps(_mm256_max_ps(b, a), b, _mm256_cmp_ps::<_CMP_UNORD_Q>(b, b)) }
+    }
+    #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {
         unsafe {
             let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
@@ -247,6 +252,11 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn min(self, bound: Self::V, value: Self::V) -> Self::V {
         unsafe { _mm512_min_ps(bound, value) }
+    }
+    #[inline(always)]
+    fn larger(self, a: Self::V, b: Self::V) -> Self::V {
+        // `a` where `b` is NaN, and `b` itself there.
+        unsafe { _mm512_mask_mov_ps(_mm512_max_ps(b, a), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(b, b), b) }
     }
     #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {

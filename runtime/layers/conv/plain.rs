@@ -4,11 +4,14 @@ use candle_core::{Shape, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{Arguments, at_least_one, batched, extra, input_sizes, operands, unless};
+use crate::kernels::blocked;
 use crate::kernels::conv::{Axes, ConvGeometry, ConvShape};
 use crate::kernels::pad::{self, PadMode};
 use crate::layers::pair::{Padding, Pair};
 use crate::layers::weight::Weight;
-use crate::signal::{Convolution, Deferred, Signal, Value, conv_label, reads_planes, takes_blocks};
+use crate::signal::{
+    Convolution, Couple, Deferred, Depthwise, Signal, Tail, Value, conv_label, reads_planes, takes_blocks,
+};
 use crate::{Error, Result};
 
 /// How a convolution moves over its input, per axis `[height, width]`.
@@ -125,6 +128,10 @@ impl Plain {
     fn defer(&self, x: Signal) -> Result<Signal> {
         let shape = self.output_shape(x.dims()?).map_err(|error| error.in_layer(self.label()))?;
         let (x, geometry) = self.pad(x);
+        let x = match self.behind(x, &geometry)? {
+            Ok(couple) => return Ok(Signal::deferred(Deferred::couple(couple, self.bias.clone(), shape))),
+            Err(x) => x,
+        };
         let (input, blocked) = self.operand(x, &geometry)?;
         let convolution = Convolution {
             axes: self.axes,
@@ -135,6 +142,23 @@ impl Plain {
             blocked,
         };
         Ok(Signal::deferred(Deferred::convolution(convolution, self.bias.clone(), shape)))
+    }
+
+    /// This convolution behind the one that it reads, where that waits for it alone; the input where there is no such
+    /// thing.
+    fn behind(&self, x: Signal, geometry: &ConvGeometry) -> Result<Result<Couple, Signal>> {
+        let (weight, packed) = (self.weight.kernel(), self.weight.packed());
+        if self.axes != Axes::Two || !takes_blocks(weight, self.bias.as_ref(), packed.as_deref()) {
+            return Ok(Err(x));
+        }
+        let shape = ConvShape::new(x.dims()?, weight.dims(), geometry)?;
+        if !blocked::conv::reads_behind(&shape) || !x.feeds_blocked(&shape) {
+            return Ok(Err(x));
+        }
+        Ok(x.into_before().map(|before| {
+            let tail = Tail::Depthwise(Depthwise { shape, weight: weight.clone(), packed });
+            Couple { before, tail }
+        }))
     }
 
     /// The input, in blocks where it is so and this convolution reads them; and its sizes, where it may run

@@ -3,16 +3,22 @@
 //! A vector holds one pixel of as many output channels as it has lanes, so that no lane is lost to the width
 //! of an image, and what a layer writes is what the next one reads.
 
+mod behind;
 mod depthwise;
 mod direct;
 mod finish;
 mod plain;
 mod winograd;
 
+pub use behind::Behind;
+pub(crate) use behind::Windows;
+
 use crate::kernels::activation::Activation;
 use crate::kernels::conv::ConvShape;
 use crate::kernels::conv::cpu::Packing;
 use crate::kernels::simd::Isa;
+use behind::Follower;
+use direct::Target;
 
 /// An activation as a kernel reads it.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +60,11 @@ pub fn supports(shape: &ConvShape) -> bool {
     shape.geometry.groups == 1 || is_depthwise(shape)
 }
 
+/// Whether a convolution of this shape may run behind the one that makes its input.
+pub fn reads_behind(shape: &ConvShape) -> bool {
+    shape.geometry.groups > 1 && is_depthwise(shape)
+}
+
 fn is_depthwise(shape: &ConvShape) -> bool {
     shape.group_inputs() == 1 && shape.group_outputs() == 1
 }
@@ -77,7 +88,10 @@ pub fn conv2d(
     }
     let done = match input {
         Input::Blocked(input) if winograd::conv2d(shape, input, weight, epilogue, output, isa) => true,
-        _ if shape.geometry.groups == 1 => direct::conv2d(shape, input, weight, epilogue, output, isa),
+        _ if shape.geometry.groups == 1 => {
+            let target = Target::Output(Output(output.as_mut_ptr()));
+            direct::conv2d(shape, input, weight, epilogue, target, isa)
+        }
         Input::Blocked(input) if is_depthwise(shape) => {
             depthwise::conv2d(shape, input, weight, epilogue, output, isa);
             true
@@ -87,6 +101,33 @@ pub fn conv2d(
     if !done {
         plain::conv2d(shape, input, weight.values, epilogue, output, isa.lanes());
     }
+}
+
+/// Convolves `input`, and runs `behind` on each piece of the results while that is in a near cache: the same
+/// numbers as one after the other. Whether it was done; if not, `output` is as it was.
+///
+/// # Panics
+/// Where a slice's length does not fit the shapes.
+pub fn conv2d_then(
+    shape: &ConvShape,
+    input: Input<'_>,
+    weight: Weight<'_>,
+    epilogue: &Epilogue<'_>,
+    behind: &Behind<'_>,
+    output: &mut [f32],
+    isa: Isa,
+) -> bool {
+    check_operands(shape, input, weight, epilogue, isa.lanes());
+    assert_eq!(Some(output.len()), behind.output_len(shape, isa.lanes()));
+    let transformed = matches!(input, Input::Blocked(_)) && winograd::tile(shape, weight, isa).is_some();
+    if output.is_empty() || shape.geometry.groups != 1 || epilogue.residual.is_some() || transformed {
+        return false;
+    }
+    let Some(windows) = behind.windows(shape.output) else { return false };
+    let packed = behind.packed(isa);
+    let follower = Follower::new(behind, packed.as_deref(), shape.output, Output(output.as_mut_ptr()));
+    let Some(follower) = &follower else { return false };
+    direct::conv2d(shape, input, weight, epilogue, Target::Behind { windows, follower }, isa)
 }
 
 /// The output's first element. The tasks that share it write disjoint elements.
@@ -107,6 +148,18 @@ fn check(
     output: &[f32],
     lanes: usize,
 ) {
+    check_operands(shape, input, weight, epilogue, lanes);
+    assert_eq!(output.len(), blocked_len(shape.batch, shape.out_channels, shape.output, lanes));
+    assert!(epilogue.residual.is_none_or(|residual| residual.len() == output.len()));
+}
+
+fn check_operands(
+    shape: &ConvShape,
+    input: Input<'_>,
+    weight: Weight<'_>,
+    epilogue: &Epilogue<'_>,
+    lanes: usize,
+) {
     let ConvShape { batch, in_channels, out_channels, .. } = *shape;
     match input {
         Input::Planes(input) => {
@@ -115,7 +168,5 @@ fn check(
         Input::Blocked(input) => assert_eq!(input.len(), blocked_len(batch, in_channels, shape.input, lanes)),
     }
     assert_eq!(weight.values.len(), shape.weight_dims().iter().product::<usize>());
-    assert_eq!(output.len(), blocked_len(batch, out_channels, shape.output, lanes));
-    assert!(epilogue.residual.is_none_or(|residual| residual.len() == output.len()));
     assert!([epilogue.scale, epilogue.shift].into_iter().flatten().all(|x| x.len() == out_channels));
 }

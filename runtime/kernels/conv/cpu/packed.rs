@@ -3,6 +3,7 @@
 use super::Way;
 use super::direct::Words;
 use crate::kernels::blocked::Arena;
+use crate::kernels::blocked::conv::Windows;
 use crate::kernels::conv::ConvShape;
 use crate::kernels::conv::winograd::Tile;
 use crate::kernels::simd::Isa;
@@ -39,8 +40,8 @@ pub(crate) type PlanKey = (ConvShape, Isa, usize, Planned);
 pub(crate) enum Planned {
     /// Of tiles of such words, or of pixels where they lie.
     Direct { words: Words, in_place: bool },
-    /// Into blocks, from planes or from blocks.
-    Blocked { planes: bool },
+    /// Into blocks, from planes or from blocks; or through windows over them.
+    Blocked { planes: bool, windows: Option<Windows> },
 }
 
 /// A value that is kept until another key is asked for.

@@ -119,6 +119,10 @@ impl Simd for Neon {
         unsafe { vminq_f32(bound, value) }
     }
     #[inline(always)]
+    fn larger(self, a: Self::V, b: Self::V) -> Self::V {
+        unsafe { vmaxq_f32(a, b) }
+    }
+    #[inline(always)]
     fn sum(self, v: Self::V) -> f32 {
         unsafe { vaddvq_f32(v) }
     }

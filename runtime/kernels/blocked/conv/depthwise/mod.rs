@@ -10,6 +10,7 @@ use crate::kernels::conv::cpu::{Form, Packing};
 use crate::kernels::parallel;
 use crate::kernels::simd::{self, Isa, Kernel, Simd};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Elements, of the input or the output, that one hand-out to a thread should have.
 const HAND_OUT: usize = 1 << 14;
@@ -23,35 +24,29 @@ pub(super) fn conv2d(
     isa: Isa,
 ) {
     let lanes = isa.lanes();
-    let form = Form::Depthwise { lanes };
-    let weights = Packing::get(weight.packing, form, || Packed::new(shape, weight.values, lanes));
-    // Then no zero in place of a pixel outside of the image becomes NaN.
-    let finite = (weights.largest * largest(epilogue.scale.unwrap_or(&[1.]))).is_finite();
+    let packed = Packed::get(shape, weight, isa);
     let rows = output.len() / (shape.output[1] * lanes);
     let hand_outs = parallel::hand_outs(output.len().max(input.len()) / HAND_OUT).min(rows);
     let bound = |hand_out: usize| hand_out * rows / hand_outs;
-    let planes = Planes {
-        shape,
-        input,
-        weights: &weights.vectors,
-        finish: Finish::new(epilogue, shape.out_channels),
-        output: Output(output.as_mut_ptr()),
-        three: finite && three::is_suitable(shape),
-        rows: 0..rows,
-    };
+    let planes = Planes::new(shape, input, &packed, epilogue, Output(output.as_mut_ptr()));
     parallel::for_each(hand_outs, &|hand_out| {
         simd::dispatch_to(isa, Planes { rows: bound(hand_out)..bound(hand_out + 1), ..planes.clone() });
     });
 }
 
 /// A packed weight.
-struct Packed {
+pub(super) struct Packed {
     /// `[channels / lanes][taps][lanes]`, zeros after the last channel.
     vectors: Vec<f32>,
     largest: f32,
 }
 
 impl Packed {
+    pub fn get(shape: &ConvShape, weight: Weight<'_>, isa: Isa) -> Arc<Self> {
+        let lanes = isa.lanes();
+        Packing::get(weight.packing, Form::Depthwise { lanes }, || Self::new(shape, weight.values, lanes))
+    }
+
     /// Of `[channels, 1, kernel]`.
     fn new(shape: &ConvShape, weight: &[f32], lanes: usize) -> Self {
         let taps = shape.taps();
@@ -71,7 +66,7 @@ fn largest(numbers: &[f32]) -> f32 {
 
 /// Some of the output's rows, numbered through all blocks of channels of all images.
 #[derive(Clone)]
-struct Planes<'a> {
+pub(super) struct Planes<'a> {
     shape: &'a ConvShape,
     input: &'a [f32],
     weights: &'a [f32],
@@ -97,7 +92,41 @@ impl Kernel for Planes<'_> {
     }
 }
 
-impl Planes<'_> {
+impl<'a> Planes<'a> {
+    pub fn new(
+        shape: &'a ConvShape,
+        input: &'a [f32],
+        packed: &'a Packed,
+        epilogue: &Epilogue<'a>,
+        output: Output,
+    ) -> Self {
+        // Then no zero in place of a pixel outside of the image becomes NaN.
+        let finite = (packed.largest * largest(epilogue.scale.unwrap_or(&[1.]))).is_finite();
+        let (weights, finish) = (&packed.vectors, Finish::new(epilogue, shape.out_channels));
+        Self { shape, input, weights, finish, output, three: finite && three::is_suitable(shape), rows: 0..0 }
+    }
+
+    /// Whether each row of an input by itself will do: see [`rows_of`](Self::rows_of).
+    pub fn takes_rows(&self) -> bool {
+        self.three
+    }
+
+    /// Computes some rows of the block of channels with this number among those of all images.
+    ///
+    /// # Safety
+    /// `plane` is where the block's pixels would begin, of which the rows are there that the results read. The
+    /// results are nobody else's.
+    #[inline(always)]
+    pub unsafe fn rows_of<S: Simd>(&self, simd: S, index: usize, plane: *const f32, rows: Range<usize>) {
+        let plane = three::Plane::new(self, simd, index, plane);
+        for row in rows {
+            match self.shape.geometry.stride[1] {
+                1 => plane.row::<1>(row),
+                _ => plane.row::<2>(row),
+            }
+        }
+    }
+
     #[inline(always)]
     fn three<S: Simd, const STRIDE: usize>(&self, simd: S) {
         let height = self.shape.output[0];
@@ -105,7 +134,9 @@ impl Planes<'_> {
         while !rows.is_empty() {
             let index = rows.start / height;
             let end = rows.end.min((index + 1) * height);
-            let plane = three::Plane::new(self, simd, index);
+            let [input_height, width] = self.shape.input;
+            let input = self.input.as_ptr().wrapping_add(index * input_height * width * S::LANES);
+            let plane = three::Plane::new(self, simd, index, input);
             for row in rows.start..end {
                 plane.row::<STRIDE>(row - index * height);
             }

@@ -35,11 +35,13 @@ pub(super) struct Plane<'a, S: Simd> {
     affine: Affine<S, 1>,
     /// Its number among the blocks of all images.
     index: usize,
+    /// Its pixels in the input.
+    input: *const f32,
 }
 
 impl<'a, S: Simd> Plane<'a, S> {
     #[inline(always)]
-    pub fn new(planes: &'a Planes<'a>, simd: S, index: usize) -> Self {
+    pub fn new(planes: &'a Planes<'a>, simd: S, index: usize, input: *const f32) -> Self {
         let block = index % planes.shape.out_channels.div_ceil(S::LANES);
         let affine: Affine<S, 1> = planes.finish.affine(simd, block * S::LANES);
         let mut weights = [simd.zero(); 9];
@@ -48,16 +50,16 @@ impl<'a, S: Simd> Plane<'a, S> {
             // SAFETY: the weights have every tap of every block.
             *weight = simd.mul(unsafe { simd.load(planes.weights.as_ptr().add(at)) }, affine.scale[0]);
         }
-        Self { simd, planes, weights, affine, index }
+        Self { simd, planes, weights, affine, index, input }
     }
 
     /// Computes a row, in blocks of nearly as many pixels each.
     #[inline(always)]
     pub fn row<const STRIDE: usize>(&self, y: usize) {
-        let ConvShape { input: [height, width], output, geometry, .. } = self.planes.shape;
+        let ConvShape { input: [height, _], output, geometry, .. } = self.planes.shape;
         let first = (y * geometry.stride[0]).wrapping_sub(geometry.padding[0][0]);
         let row = Row {
-            input: self.planes.input.as_ptr().wrapping_add(self.index * height * width * S::LANES),
+            input: self.input,
             first,
             taps: inside(y * geometry.stride[0], geometry.padding[0][0], *height, 1, 3),
             output: (self.index * output[0] + y) * output[1],

@@ -3,10 +3,13 @@
 use super::plan::Channels;
 use super::tile::Tile;
 use super::weights::PANEL_VECTORS;
+use crate::kernels::blocked::conv::Windows;
 use crate::kernels::conv::ConvShape;
 
 /// Floats of the second-level cache that what a task reads of the input may take.
 const INPUT_FLOATS: usize = 96 << 10;
+/// Floats of the same cache that a patch's results in a panel may take, where somebody else reads them.
+const RESULT_FLOATS: usize = 64 << 10;
 /// Work, in multiplications, that is not worth another thread.
 const SERIAL_BELOW: usize = 2 << 20;
 /// In cycles of a core that finishes two vectors of multiply-adds in each: what a task costs beside its work,
@@ -14,47 +17,44 @@ const SERIAL_BELOW: usize = 2 << 20;
 const HAND_OUT: usize = 2000;
 const COPY: usize = 3;
 const LINE: usize = 2;
+/// In the same cycles, what a vector does that another core has written, or will read.
+const FOREIGN: usize = 25;
 /// The sums that a core needs at once in order not to wait for the last one.
 const SUMS: usize = 8;
 
 /// The counts of pieces.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Cut {
-    /// Of rows and of columns.
+    /// Of rows and of columns; of what is behind the convolution, where there is something.
     pub patches: [usize; 2],
     /// Of output channels.
     pub segments: usize,
 }
 
 /// What the choice depends on.
-struct Sizes<'a> {
-    shape: &'a ConvShape,
-    channels: &'a Channels,
+pub(super) struct Sizes<'a> {
+    pub shape: &'a ConvShape,
+    pub channels: &'a Channels,
     /// The channels of a block of the input.
-    block: usize,
-    in_place: bool,
+    pub block: usize,
+    pub in_place: bool,
     /// Of a register tile.
-    pixels: usize,
+    pub pixels: usize,
+    /// Through which the results are read.
+    pub windows: Option<Windows>,
 }
 
 impl Cut {
     /// The cut with which `threads` threads are done soonest.
-    pub fn best(
-        shape: &ConvShape,
-        channels: &Channels,
-        block: usize,
-        in_place: bool,
-        pixels: usize,
-        threads: usize,
-    ) -> Self {
-        let sizes = Sizes { shape, channels, block, in_place, pixels };
+    pub fn best(sizes: &Sizes<'_>, threads: usize) -> Self {
+        let Sizes { shape, channels, .. } = *sizes;
         let work = shape.output_elements().saturating_mul(shape.taps());
         let threads = if work < SERIAL_BELOW { 1 } else { threads };
         let fewest = sizes.fewest_patches();
-        let axis = if shape.output[0] == 1 { 1 } else { 0 };
+        let (axis, most) = sizes.finest();
         let finer = (0..4 * threads).map(|more| {
             let mut patches = fewest;
-            patches[axis] = (patches[axis] + more).min(shape.output[axis]);
+            patches[axis] = (patches[axis] + more).min(most);
             patches
         });
         let segments = 1..=channels.panels().min(4 * threads);
@@ -68,10 +68,23 @@ impl Cut {
 }
 
 impl Sizes<'_> {
+    /// The axis along which there may be more patches, and the most of them.
+    fn finest(&self) -> (usize, usize) {
+        match (&self.windows, self.shape.output) {
+            (Some(windows), _) => (0, windows.rows),
+            (None, [1, width]) => (1, width),
+            (None, [height, _]) => (0, height),
+        }
+    }
+
     /// As few patches as the caches allow.
     fn fewest_patches(&self) -> [usize; 2] {
         let [height, width] = self.shape.output;
         let fits = |patches: &[usize; 2]| self.input_floats(patches) <= INPUT_FLOATS;
+        if let Some(windows) = &self.windows {
+            let near = |bands: &[usize; 2]| fits(bands) && self.result_floats(bands) <= RESULT_FLOATS;
+            return (1..windows.rows).map(|bands| [bands, 1]).find(near).unwrap_or([windows.rows, 1]);
+        }
         let rows = (1..=height).map(|rows| [rows, 1]).find(fits);
         let columns = || (1..=width).map(|columns| [height, columns]).find(fits);
         rows.or_else(columns).unwrap_or([height, width])
@@ -79,6 +92,10 @@ impl Sizes<'_> {
 
     /// The largest patch's rows and columns.
     fn patch(&self, patches: &[usize; 2]) -> [usize; 2] {
+        if let Some(windows) = &self.windows {
+            let (rows, width) = (windows.most(windows.rows.div_ceil(patches[0])), windows.size[1]);
+            return if self.shape.output == windows.size { [rows, width] } else { [1, rows * width] };
+        }
         [0, 1].map(|axis| self.shape.output[axis].div_ceil(patches[axis]))
     }
 
@@ -92,10 +109,28 @@ impl Sizes<'_> {
         pixels.saturating_mul(self.channels.chunk(0).len().next_multiple_of(self.block))
     }
 
+    /// The floats of a patch's results in a panel.
+    fn result_floats(&self, patches: &[usize; 2]) -> usize {
+        let [rows, columns] = self.patch(patches);
+        rows * columns * PANEL_VECTORS * self.channels.lanes
+    }
+
     /// The cycles that `threads` threads take for all tasks.
     fn time(&self, cut: &Cut, threads: usize) -> usize {
         let rounds = cut.tasks(self.shape).div_ceil(threads);
-        rounds.saturating_mul(self.cycles(cut))
+        rounds.saturating_mul(self.cycles(cut).saturating_add(self.foreign(cut, threads) * FOREIGN))
+    }
+
+    /// The vectors of the largest task that are another core's in the layers before and behind, if each thread has
+    /// its own pixels there; none where that is so here.
+    fn foreign(&self, cut: &Cut, threads: usize) -> usize {
+        if (self.shape.batch * cut.patches[0] * cut.patches[1]).is_multiple_of(threads) {
+            return 0;
+        }
+        let [rows, columns] = self.patch(&cut.patches);
+        let outputs = rows * columns * self.channels.panels().div_ceil(cut.segments) * PANEL_VECTORS;
+        let inputs = self.input_floats(&cut.patches) / self.channels.lanes * self.channels.chunks();
+        (inputs + outputs) * (threads - 1) / threads
     }
 
     /// The cycles of the largest task.

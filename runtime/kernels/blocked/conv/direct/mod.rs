@@ -13,6 +13,7 @@ mod task;
 mod tile;
 mod weights;
 
+use super::behind::{Follower, Windows};
 use super::finish::Finish;
 use super::{Epilogue, Input, Output, Weight};
 use crate::kernels::conv::ConvShape;
@@ -23,18 +24,38 @@ use crate::kernels::simd::{self, Isa};
 use plan::Plan;
 use task::Task;
 
-/// Whether the convolution was this kernel's: not where the weight turns a tile's padding into NaN.
+/// Where the results go.
+#[derive(Clone, Copy)]
+pub(super) enum Target<'a> {
+    Output(Output),
+    /// Nowhere but through these windows.
+    Behind {
+        windows: Windows,
+        follower: &'a Follower<'a>,
+    },
+}
+
+/// Whether the convolution was this kernel's: not where the weight turns a tile's padding into NaN, nor where
+/// sums that others are to read would not stay in a near cache until they are whole.
 pub(super) fn conv2d(
     shape: &ConvShape,
     input: Input<'_>,
     weight: Weight<'_>,
     epilogue: &Epilogue<'_>,
-    output: &mut [f32],
+    target: Target<'_>,
     isa: Isa,
 ) -> bool {
     let (threads, planes) = (rayon::current_num_threads(), matches!(input, Input::Planes(_)));
-    let new = || Plan::new(shape, planes, isa, threads);
-    let plan = Packing::plan(weight.packing, (*shape, isa, threads, Planned::Blocked { planes }), new);
+    let windows = match target {
+        Target::Output(_) => None,
+        Target::Behind { windows, .. } => Some(windows),
+    };
+    let new = || Plan::new(shape, planes, windows, isa, threads);
+    let key = (*shape, isa, threads, Planned::Blocked { planes, windows });
+    let plan = Packing::plan(weight.packing, key, new);
+    if windows.is_some() && plan.channels.chunks() > 1 {
+        return false;
+    }
     let form =
         Form::Lanes { lanes: plan.channels.lanes, block: plan.block(), chunk: plan.channels.chunk_len() };
     let packed = Packing::get(weight.packing, form, || {
@@ -44,11 +65,11 @@ pub(super) fn conv2d(
         return false;
     }
     let finish = Finish::new(epilogue, shape.out_channels);
-    let (weights, output) = (packed.floats(), Output(output.as_mut_ptr()));
+    let weights = packed.floats();
     parallel::for_each(plan.tasks(), &|index| {
         with_scratch(plan.scratch_lines(), |lines| {
             let (plan, scratch) = (&*plan, Line::floats_mut(lines));
-            simd::dispatch_to(isa, Task { plan, index, input, weights, finish, output, scratch });
+            simd::dispatch_to(isa, Task { plan, index, input, weights, finish, target, scratch });
         });
     });
     true

@@ -1,9 +1,10 @@
 //! How one convolution is cut into tasks, and where everything lies.
 
-use super::cut::Cut;
+use super::cut::{Cut, Sizes};
 use super::micro::{LINE, Tap};
 use super::tile::Tile;
 use super::weights::PANEL_VECTORS;
+use crate::kernels::blocked::conv::Windows;
 use crate::kernels::conv::{ConvGeometry, ConvShape};
 use crate::kernels::simd::{Isa, Kernel, Simd, dispatch_to};
 use std::ops::Range;
@@ -24,6 +25,8 @@ pub(super) struct Plan {
     /// Whether it is for an input of planes.
     pub planes: bool,
     patches: Vec<Patch>,
+    /// The floats of a patch's results in a panel, where somebody else reads them.
+    results: usize,
     /// Into how many runs of panels the output channels are cut.
     segments: usize,
 }
@@ -40,12 +43,14 @@ pub(super) struct Channels {
 }
 
 /// A block of output pixels.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Patch {
     pub y: usize,
     pub x: usize,
     pub rows: usize,
     pub columns: usize,
+    /// The rows behind the convolution that the patch is for.
+    pub behind: Range<usize>,
 }
 
 /// What a task computes.
@@ -68,14 +73,18 @@ impl Kernel for Measure {
 }
 
 impl Plan {
-    pub fn new(shape: &ConvShape, planes: bool, isa: Isa, threads: usize) -> Self {
+    pub fn new(shape: &ConvShape, planes: bool, windows: Option<Windows>, isa: Isa, threads: usize) -> Self {
         let [pixels, lanes] = dispatch_to(isa, Measure);
         let in_place = is_pointwise(shape) && !planes;
         let shape = if in_place { flattened(shape) } else { *shape };
         let channels = Channels::new(&shape, lanes);
         let block = if planes { 1 } else { lanes };
-        let cut = Cut::best(&shape, &channels, block, in_place, pixels, threads);
-        let patches = patches(&shape, cut.patches);
+        let sizes = Sizes { shape: &shape, channels: &channels, block, in_place, pixels, windows };
+        let cut = Cut::best(&sizes, threads);
+        let patches = match &windows {
+            Some(windows) => bands(&shape, windows, cut.patches[0]),
+            None => patches(&shape, cut.patches),
+        };
         let largest = |size: fn(&Patch) -> usize| patches.iter().map(size).max().unwrap_or(0);
         let tile = (!in_place)
             .then(|| Tile::new(&shape, [largest(|patch| patch.rows), largest(|patch| patch.columns)]));
@@ -86,16 +95,24 @@ impl Plan {
                 None => in_place_taps(&shape, inputs, lanes),
             }
         });
-        Self { shape, channels, taps: taps.collect(), tile, planes, patches, segments: cut.segments }
+        let taps = taps.collect();
+        let results =
+            windows.map_or(0, |_| largest(|patch| patch.rows * patch.columns) * PANEL_VECTORS * lanes);
+        Self { shape, channels, taps, tile, planes, patches, results, segments: cut.segments }
     }
 
     pub fn tasks(&self) -> usize {
         self.shape.batch * self.patches.len() * self.segments
     }
 
-    /// The lines of the tile with a chunk's blocks.
+    /// The lines of the tile, and of the results that somebody else reads.
     pub fn scratch_lines(&self) -> usize {
-        (self.tile_block() * self.channels.chunk(0).len().div_ceil(self.block())).div_ceil(LINE)
+        self.tile_floats() / LINE + self.results.div_ceil(LINE)
+    }
+
+    /// The floats, in whole lines, of the tile with a chunk's blocks.
+    pub fn tile_floats(&self) -> usize {
+        (self.tile_block() * self.channels.chunk(0).len().div_ceil(self.block())).next_multiple_of(LINE)
     }
 
     /// The channels of a block of the input.
@@ -108,10 +125,15 @@ impl Plan {
         self.tile.as_ref().map_or(0, Tile::pixels) * self.block()
     }
 
-    /// Neighbouring tasks share their weights.
+    /// Neighbouring tasks share their weights; where there is one image, their pixels, so that a thread reads what
+    /// itself has written.
     pub fn place(&self, index: usize) -> Place<'_> {
-        let (index, patch) = (index / self.patches.len(), &self.patches[index % self.patches.len()]);
-        let (segment, image) = (index / self.shape.batch, index % self.shape.batch);
+        let patches = self.patches.len();
+        let (segment, image, patch) = match self.shape.batch {
+            1 => (index % self.segments, 0, index / self.segments),
+            batch => (index / patches / batch, index / patches % batch, index % patches),
+        };
+        let patch = &self.patches[patch];
         let bound = |segment: usize| segment * self.channels.panels() / self.segments;
         Place { image, patch, panels: bound(segment)..bound(segment + 1) }
     }
@@ -191,6 +213,22 @@ fn patches(shape: &ConvShape, counts: [usize; 2]) -> Vec<Patch> {
         x: columns.start,
         rows: rows.len(),
         columns: columns.len(),
+        behind: 0..0,
     };
     pieces(0).flat_map(|rows| pieces(1).map(move |columns| whole(rows.clone(), columns))).collect()
+}
+
+/// What each of `count` runs of rows behind the convolution reads: whole rows, which a flattened shape has side
+/// by side.
+fn bands(shape: &ConvShape, windows: &Windows, count: usize) -> Vec<Patch> {
+    let [height, width] = windows.size;
+    let band = |i: usize| {
+        let behind = i * windows.rows / count..(i + 1) * windows.rows / count;
+        let Range { start, end } = windows.reads(behind.clone());
+        match shape.output == [height, width] {
+            true => Patch { y: start, x: 0, rows: end - start, columns: width, behind },
+            false => Patch { y: 0, x: start * width, rows: 1, columns: (end - start) * width, behind },
+        }
+    };
+    (0..count).map(band).collect()
 }

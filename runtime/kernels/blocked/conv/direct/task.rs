@@ -1,11 +1,12 @@
 //! The work of one task: a patch of output pixels × a run of panels.
 
+use super::Target;
 use super::micro::{self, Ends, Factors, LINE, most_pixels, pixel_step};
 use super::plan::{Place, Plan};
 use super::tile::Tile;
 use super::weights::PANEL_VECTORS;
+use crate::kernels::blocked::conv::Input;
 use crate::kernels::blocked::conv::finish::{Affine, Finish, Spot};
-use crate::kernels::blocked::conv::{Input, Output};
 use crate::kernels::simd::{Kernel, Simd};
 
 /// One of a plan's tasks.
@@ -15,7 +16,7 @@ pub(super) struct Task<'a> {
     pub input: Input<'a>,
     pub weights: &'a [f32],
     pub finish: Finish<'a>,
-    pub output: Output,
+    pub target: Target<'a>,
     /// As long as the plan says.
     pub scratch: &'a mut [f32],
 }
@@ -35,16 +36,18 @@ impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let place = self.plan.place(self.index);
-        let Some(tile) = &self.plan.tile else {
-            for chunk in 0..self.plan.channels.chunks() {
-                self.multiply(simd, &place, chunk, self.in_place::<S>(&place, chunk));
-            }
-            return;
-        };
         let scratch = std::mem::take(&mut self.scratch);
+        let (floats, results) = scratch.split_at_mut(self.plan.tile_floats());
+        let results = results.as_mut_ptr();
         for chunk in 0..self.plan.channels.chunks() {
-            self.fill(simd, &place, tile, chunk, scratch);
-            self.multiply(simd, &place, chunk, scratch.as_ptr());
+            let input = match &self.plan.tile {
+                None => self.in_place::<S>(&place, chunk),
+                Some(tile) => {
+                    self.fill(simd, &place, tile, chunk, floats);
+                    floats.as_ptr()
+                }
+            };
+            self.multiply(simd, &place, chunk, input, results);
         }
     }
 }
@@ -76,14 +79,55 @@ impl Task<'_> {
     /// Adds the products of a chunk's channels to the sums in the output; makes results of them after the
     /// last one.
     #[inline(always)]
-    fn multiply<S: Simd>(&self, simd: S, place: &Place<'_>, chunk: usize, input: *const f32) {
+    fn multiply<S: Simd>(
+        &self,
+        simd: S,
+        place: &Place<'_>,
+        chunk: usize,
+        input: *const f32,
+        results: *mut f32,
+    ) {
         for panel in place.panels.clone() {
+            let spot = self.spot::<S>(place, panel, results);
             match (self.plan.channels.vectors(panel), self.plan.planes) {
-                (1, false) => self.panel::<S, 1, false>(simd, place, chunk, panel, input),
-                (1, true) => self.panel::<S, 1, true>(simd, place, chunk, panel, input),
-                (_, false) => self.panel::<S, PANEL_VECTORS, false>(simd, place, chunk, panel, input),
-                (_, true) => self.panel::<S, PANEL_VECTORS, true>(simd, place, chunk, panel, input),
+                (1, false) => self.panel::<S, 1, false>(simd, place, chunk, panel, input, spot),
+                (1, true) => self.panel::<S, 1, true>(simd, place, chunk, panel, input, spot),
+                (_, false) => self.panel::<S, PANEL_VECTORS, false>(simd, place, chunk, panel, input, spot),
+                (_, true) => self.panel::<S, PANEL_VECTORS, true>(simd, place, chunk, panel, input, spot),
             }
+            self.follow(simd, place, panel, spot);
+        }
+    }
+
+    /// Where the first pixel of a panel's plane is, or would be: of what somebody else reads there is the patch
+    /// alone.
+    #[inline(always)]
+    fn spot<S: Simd>(&self, place: &Place<'_>, panel: usize, results: *mut f32) -> Spot {
+        let (shape, patch) = (&self.plan.shape, place.patch);
+        let block = shape.output[0] * shape.output[1] * S::LANES;
+        match self.target {
+            Target::Output(output) => {
+                let first = place.image * shape.out_channels.div_ceil(S::LANES) + panel * PANEL_VECTORS;
+                Spot { output: output.0, at: first * block, block }
+            }
+            Target::Behind { .. } => {
+                let before = (patch.y * shape.output[1] + patch.x) * S::LANES;
+                let block = patch.rows * patch.columns * S::LANES;
+                Spot { output: results, at: 0usize.wrapping_sub(before), block }
+            }
+        }
+    }
+
+    /// Hands a panel's results, which are whole, to whom they are for.
+    #[inline(always)]
+    fn follow<S: Simd>(&self, simd: S, place: &Place<'_>, panel: usize, spot: Spot) {
+        let Target::Behind { follower, .. } = self.target else { return };
+        let blocks = self.plan.shape.out_channels.div_ceil(S::LANES);
+        for vector in 0..self.plan.channels.vectors(panel) {
+            let index = place.image * blocks + panel * PANEL_VECTORS + vector;
+            let plane = spot.output.wrapping_add(spot.at).wrapping_add(vector * spot.block);
+            // SAFETY: the patch is what these rows read, and no other task has them in these channels.
+            unsafe { follower.rows(simd, index, plane, place.patch.behind.clone()) }
         }
     }
 
@@ -95,12 +139,10 @@ impl Task<'_> {
         chunk: usize,
         panel: usize,
         input: *const f32,
+        plane: Spot,
     ) {
         let Plan { shape, channels, taps, .. } = self.plan;
-        let block = shape.output[0] * shape.output[1] * S::LANES;
-        let first = panel * PANEL_VECTORS;
-        let origin = (place.image * shape.out_channels.div_ceil(S::LANES) + first) * block;
-        let affine: Affine<S, VECTORS> = self.finish.affine(simd, first * S::LANES);
+        let affine: Affine<S, VECTORS> = self.finish.affine(simd, panel * PANEL_VECTORS * S::LANES);
         let weights = &self.weights[channels.weights_at(shape, chunk, panel)..];
         let len = channels.chunk(chunk).len() * shape.kernel[0] * shape.kernel[1] * VECTORS * S::LANES;
         let weights = weights[..len].as_ptr();
@@ -117,7 +159,7 @@ impl Task<'_> {
                 next: weights.wrapping_add(len),
                 fetch: [index * lines / tiles.count, (index + 1) * lines / tiles.count],
             };
-            let spot = Spot { output: self.output.0, at: origin + pixels.output * S::LANES, block };
+            let spot = Spot { at: plane.at.wrapping_add(pixels.output * S::LANES), ..plane };
             let ends = Ends { resume: chunk > 0, finish: finish.filter(|_| last), spot };
             // SAFETY: the tile, or the input, has the pixels at every tap, and the panel all their weights.
             // The pixels lie in the patch, and no other task writes these channels of it.

@@ -73,6 +73,9 @@ impl<const N: usize> Simd for Lanes<N> {
     fn min(self, bound: Self::V, value: Self::V) -> Self::V {
         std::array::from_fn(|i| if bound[i] < value[i] { bound[i] } else { value[i] })
     }
+    fn larger(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| if b[i] > a[i] || b[i].is_nan() { b[i] } else { a[i] })
+    }
     fn sum(self, v: Self::V) -> f32 {
         v.iter().sum()
     }
