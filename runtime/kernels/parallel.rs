@@ -11,8 +11,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// sleep: waking a thread takes longer than a small layer. Each thread has a share of neighbouring indices, so
 /// that it finds in its own cache what the same share of the call before has written; it takes the next index
 /// when it has done its last, at the end out of the others' shares. So `run` must not care who calls it, or in
-/// which order. Nobody waits for a helper that
-/// comes when all is done, and the wait for those at work is an active one: it is as short as an index.
+/// which order. Nobody waits for a helper that comes when all is done, and the wait for those at work is an active
+/// one: it is as short as an index.
 pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
     let helpers = rayon::current_num_threads().min(count).saturating_sub(1);
     if helpers == 0 {
