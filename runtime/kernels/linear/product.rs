@@ -10,6 +10,8 @@ use std::mem::MaybeUninit;
 const PANEL: usize = 64;
 /// Rows of a panel: one stays in the first cache.
 const DEPTH: usize = 64;
+/// Rows of the left matrix that meet a panel while both are in the first cache.
+const BLOCK: usize = 96;
 /// Rows of the result whose sums are in registers at once.
 const ROWS: usize = 6;
 /// Multiply-adds that one task does at the least; a product with no more runs on the caller's core.
@@ -30,9 +32,9 @@ pub(super) fn product(isa: Isa, left: Left, right: &[f32], [rows, depth, columns
     if rows * depth * columns == 0 {
         return vec![0.; rows * columns];
     }
-    assert!((rows - 1) * left.steps[0] + (depth - 1) * left.steps[1] < left.values.len());
+    assert!(left.values.len() >= rows * depth);
     assert!(right.len() >= depth * columns);
-    let most = TASK.div_ceil(depth * PANEL.min(columns)).next_multiple_of(ROWS);
+    let most = TASK.div_ceil(depth * PANEL.min(columns)).next_multiple_of(BLOCK);
     let (blocks, panels) = (rows.div_ceil(most), columns.div_ceil(PANEL));
     let fill = |to: &mut [MaybeUninit<f32>]| {
         let to = Start::of(to);
@@ -40,9 +42,9 @@ pub(super) fn product(isa: Isa, left: Left, right: &[f32], [rows, depth, columns
             let (block, panel) = (task % blocks, task / blocks);
             let rows = [block * most, rows.min((block + 1) * most)];
             let first = panel * PANEL;
-            with_scratch(DEPTH * PANEL / 16, |panel| {
-                let panel = Line::floats_mut(panel);
-                dispatch_to(isa, Task { left, right, depth, columns, rows, first, panel, to: &to });
+            with_scratch(DEPTH * (PANEL + BLOCK) / 16, |scratch| {
+                let (panel, block) = Line::floats_mut(scratch).split_at_mut(DEPTH * PANEL);
+                dispatch_to(isa, Task { left, right, depth, columns, rows, first, panel, block, to: &to });
             });
         });
     };
@@ -58,7 +60,10 @@ struct Task<'a> {
     columns: usize,
     rows: [usize; 2],
     first: usize,
+    /// `[DEPTH][PANEL]` of the right matrix.
     panel: &'a mut [f32],
+    /// `[DEPTH][BLOCK]` of the left one, where that lies by columns: so many are in few sets of a cache.
+    block: &'a mut [f32],
     to: &'a Start<MaybeUninit<f32>>,
 }
 
@@ -70,11 +75,15 @@ impl Kernel for Task<'_> {
         for from in (0..self.depth).step_by(DEPTH) {
             let depth = [from, self.depth.min(from + DEPTH)];
             self.fill(depth);
-            for row in (self.rows[0]..self.rows[1]).step_by(ROWS) {
-                // As many sums as the registers hold beside the factors.
-                match S::REGISTERS {
-                    32.. => self.tiles::<S, 4>(simd, row, depth),
-                    _ => self.tiles::<S, 2>(simd, row, depth),
+            for row in (self.rows[0]..self.rows[1]).step_by(BLOCK) {
+                let rows = [row, self.rows[1].min(row + BLOCK)];
+                self.gather(rows, depth);
+                for row in (rows[0]..rows[1]).step_by(ROWS) {
+                    // As many sums as the registers hold beside the factors.
+                    match S::REGISTERS {
+                        32.. => self.tiles::<S, 4>(simd, row, depth),
+                        _ => self.tiles::<S, 2>(simd, row, depth),
+                    }
                 }
             }
         }
@@ -96,6 +105,30 @@ impl Task<'_> {
         }
     }
 
+    /// Whether the left matrix lies by columns.
+    fn by_columns(&self) -> bool {
+        self.left.steps[0] == 1
+    }
+
+    /// Copies a part of a left matrix that lies by columns.
+    fn gather(&mut self, [row, end]: [usize; 2], [from, to]: [usize; 2]) {
+        if self.by_columns() {
+            for (to, column) in self.block.chunks_exact_mut(BLOCK).zip(from..to) {
+                let column = &self.left.values[column * self.left.steps[1]..];
+                to[..end - row].copy_from_slice(&column[row..end]);
+            }
+        }
+    }
+
+    /// The left matrix from a row and a column on, the first of a block that has been gathered.
+    fn left(&self, row: usize, column: usize) -> Left<'_> {
+        let Left { values, steps } = self.left;
+        match self.by_columns() {
+            true => Left { values: &self.block[(row - self.rows[0]) % BLOCK..], steps: [1, BLOCK] },
+            false => Left { values: &values[row * steps[0] + column * steps[1]..], steps },
+        }
+    }
+
     /// Adds the products of a panel's rows to the sums of some rows, `V` vectors at a time.
     #[inline(always)]
     fn tiles<S: Simd, const V: usize>(&self, simd: S, row: usize, depth: [usize; 2]) {
@@ -106,8 +139,9 @@ impl Task<'_> {
 
     #[inline(always)]
     fn tile<S: Simd, const V: usize>(&self, simd: S, row: usize, column: usize, [from, end]: [usize; 2]) {
-        let Left { values, steps } = self.left;
+        let Left { values, steps } = self.left(row, from);
         let count = ROWS.min(self.rows[1] - row);
+        assert!((count - 1) * steps[0] + (end - from - 1) * steps[1] < values.len());
         let mut lanes = [0; V];
         for (v, lanes) in lanes.iter_mut().enumerate() {
             *lanes = self.width().saturating_sub(column + v * S::LANES).min(S::LANES);
@@ -127,13 +161,13 @@ impl Task<'_> {
         let mut left = [values.as_ptr(); ROWS];
         for (i, left) in left.iter_mut().enumerate() {
             // Beyond the last row, the last one once more: its sums are left where they are.
-            *left = left.wrapping_add((row + i.min(count - 1)) * steps[0] + from * steps[1]);
+            *left = left.wrapping_add(i.min(count - 1) * steps[0]);
         }
         let mut right = self.panel[column..].as_ptr();
         assert!(column + V * S::LANES <= PANEL && (end - from) * PANEL <= self.panel.len());
         for _ in from..end {
-            // SAFETY: a row of the panel has `V` vectors from `column` on, as asserted above, and the left matrix
-            // an element for every row and every step, as asserted in `product`.
+            // SAFETY: a row of the panel has `V` vectors from `column` on, and the left matrix an element for every
+            // row and every step, both as asserted above.
             unsafe {
                 let mut some = sums[0];
                 for (v, to) in some.iter_mut().enumerate() {
