@@ -89,12 +89,14 @@ fn resnet18_agrees_in_evaluation_and_training() -> Result<()> {
         fresh.state_dict().into_iter().map(|(name, tensor)| Ok((name, tensor.copy()?))).collect();
     let vb = VarBuilder::from_tensors(copied?, DType::F32, &device);
     let x = Tensor::randn(0f32, 1., (2, 3, 64, 64), &device)?;
-    for train in [false, true] {
+    // In training the last batch norms divide by the deviation of eight pixels: sums in another order alone make up to
+    // 7e-6 of difference, and products by Winograd's way a little more.
+    for (train, bound) in [(false, 1e-5), (true, 2e-5)] {
         let ours = fresh.call((&x).into(), Mode::from(train)).into_tensor()?;
         let theirs = by_hand(&vb, &x, train)?;
         let worst = (&ours - &theirs)?.abs()?.max_all()?.to_scalar::<f32>()?;
         let scale = theirs.abs()?.max_all()?.to_scalar::<f32>()?.max(1.);
-        assert!(worst <= 1e-5 * scale, "train = {train}: differs by {worst} of {scale}");
+        assert!(worst <= bound * scale, "train = {train}: differs by {worst} of {scale}");
     }
     Ok(())
 }
