@@ -298,10 +298,7 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
         layers().into_iter().flat_map(|setting| simd::available().into_iter().map(move |i| (setting, i)))
     {
         let problem = Problem::new(setting)?;
-        let with = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            pool.map_err(candle_core::Error::wrap)?.install(|| problem.blocked(isa, false, true))
-        };
+        let with = |threads| common::on_threads(threads, || problem.blocked(isa, false, true));
         let one = with(1)?;
         assert!(one.is_some());
         for threads in common::THREADS {

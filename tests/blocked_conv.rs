@@ -340,11 +340,7 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
     {
         let problem = Problem::new(layer(sizes))?;
         for planes in [false, true] {
-            let with = |threads| {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-                let pool = pool.map_err(candle_core::Error::wrap)?;
-                pool.install(|| problem.blocked(isa, planes, None))
-            };
+            let with = |threads| common::on_threads(threads, || problem.blocked(isa, planes, None));
             let one = with(1)?;
             for threads in [2, 3, 7] {
                 assert!(one == with(threads)?, "{sizes:?} {isa:?} planes: {planes}, {threads} threads");

@@ -387,8 +387,8 @@ fn is_bit_equal_for_any_number_of_threads() -> Result<()> {
     ] {
         let tensors = tensors(&case, DType::F32)?;
         let with = |threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            all(&pool.install(|| run(&tensors, &case.geometry, Activation::Relu)).unwrap())
+            let run = || run(&tensors, &case.geometry, Activation::Relu);
+            all(&common::on_threads(threads, run).unwrap())
         };
         let one = with(1);
         for threads in common::THREADS {

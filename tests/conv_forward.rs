@@ -452,8 +452,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     for (case, dtype) in large().into_iter().flat_map(|case| halves.map(|dtype| (case.clone(), dtype))) {
         let data = case.data(dtype);
         let results = common::THREADS.map(|threads| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let output = pool.install(|| run(&data, &case.geometry)).unwrap();
+            let output = common::on_threads(threads, || run(&data, &case.geometry)).unwrap();
             flat(&output).into_iter().map(f64::to_bits).collect::<Vec<_>>()
         });
         assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{case:?}");

@@ -103,10 +103,7 @@ fn gradients_do_not_depend_on_threads() -> Result<()> {
         let [of_x, of_weight] = gradients_with(isa(), &x, &weight, &grad)?;
         Ok([values(&of_x)?, values(&of_weight)?].concat())
     };
-    let with = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        pool.map_err(candle_core::Error::wrap)?.install(run)
-    };
+    let with = |threads| common::on_threads(threads, run);
     let one = with(1)?;
     assert!(common::THREADS.into_iter().all(|threads| with(threads).is_ok_and(|other| other == one)));
     Ok(())
@@ -128,10 +125,7 @@ fn gradients_of_nothing_are_zeros() -> Result<()> {
 fn results_do_not_depend_on_threads_or_on_other_rows() -> Result<()> {
     let [x, weight, bias] = operands([7, 2500, 300], 3);
     let run = |x: &Tensor| linear_with(isa(), x, &weight, Some(&bias), Activation::Relu);
-    let with = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        pool.map_err(candle_core::Error::wrap)?.install(|| values(&run(&x)?))
-    };
+    let with = |threads| common::on_threads(threads, || values(&run(&x)?));
     let one = with(1)?;
     assert!([2, 5].into_iter().all(|threads| with(threads).is_ok_and(|other| other == one)));
     for row in 0..7 {

@@ -40,10 +40,7 @@ fn answers() -> Result<Vec<Vec<f64>>> {
 
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
-    let with = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-        pool.map_err(candle_core::Error::wrap)?.install(answers)
-    };
+    let with = |threads| common::on_threads(threads, answers);
     let one = with(1)?;
     for threads in common::THREADS {
         assert!(one == with(threads)?, "{threads} threads differ from one");

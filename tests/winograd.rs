@@ -240,10 +240,8 @@ fn threads_do_not_change_a_bit() {
         let problem = Problem::new(shape, 11);
         for (isa, tile) in simd::available().into_iter().flat_map(|isa| TILES.map(|tile| (isa, tile))) {
             let epilogue = problem.epilogue([true; 3], Activation::Relu, tile.stride());
-            let with = |threads| {
-                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-                pool.install(|| convolve(isa, tile, &shape, &problem.input, &problem.weight, &epilogue))
-            };
+            let run = || convolve(isa, tile, &shape, &problem.input, &problem.weight, &epilogue);
+            let with = |threads| common::on_threads(threads, run);
             let one: Vec<u32> = with(1).into_iter().map(f32::to_bits).collect();
             for threads in common::THREADS {
                 assert!(

@@ -18,6 +18,12 @@ pub fn config(cases: u32) -> Config {
 /// Numbers of threads that must all give the same bits.
 pub const THREADS: [usize; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 13, 16, 33, 64];
 
+/// What `run` gives with so many threads.
+pub fn on_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    pool.expect("so many threads").install(run)
+}
+
 /// A property's failure, from anything that prints.
 pub fn fail(error: impl std::fmt::Display) -> TestCaseError {
     TestCaseError::fail(error.to_string())

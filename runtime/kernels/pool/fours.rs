@@ -47,11 +47,9 @@ impl Kernel for Largest<'_> {
             for (x, y) in x.chunks_exact(2 * w).zip(y.chunks_exact_mut(columns)) {
                 for column in (0..columns).step_by(S::LANES) {
                     let mut elements = fours(simd, x, w, column, columns).into_iter();
-                    let first = elements.next().unwrap_or(simd.zero());
-                    let mut largest = first;
+                    let mut largest = elements.next().unwrap_or(simd.zero());
                     for x in elements {
-                        // The first of equal ones, and NaN where either is.
-                        largest = simd.pick([x, x], simd.max(x, largest), x);
+                        largest = simd.larger(largest, x);
                     }
                     store(simd, &mut y[column..], largest);
                 }

@@ -28,11 +28,7 @@ pub fn max_pool2d(x: &Tensor, geometry: &PoolGeometry) -> Result<Tensor> {
     if runs_on(x.device()) {
         return cuda::pool(x, [input, output], Some(*geometry), Kind::Max);
     }
-    let [rows, columns] = [0, 1].map(|axis| geometry.taps(axis, input[axis], output[axis]));
-    let [down, across] = [0, 1].map(|axis| Across::of(geometry, axis));
-    let across = across.filter(Across::is_common);
-    let fours = of_fours(geometry, input, output).then(isa);
-    largest(x, MaxPool { rows, columns, input, across, down, fours })
+    largest(x, MaxPool::new(geometry, [input, output], isa()))
 }
 
 /// The largest of each two by two elements, and the gradient of `x`, of f32 on the CPU, with an instruction set
@@ -41,8 +37,7 @@ pub fn max_pool2d(x: &Tensor, geometry: &PoolGeometry) -> Result<Tensor> {
 pub fn max_pool2d_with(isa: Isa, x: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
     let (geometry, input) = (PoolGeometry::new([2, 2]), input_size(NAME, x)?);
     let output = geometry.output_size(input)?;
-    let [rows, columns] = [0, 1].map(|axis| geometry.taps(axis, input[axis], output[axis]));
-    let pool = MaxPool { rows, columns, input, across: None, down: None, fours: Some(isa) };
+    let pool = MaxPool::new(&geometry, [input, output], isa);
     let y = with_elements(x, |x| fours::largest(isa, &pool, x))?;
     let y = Tensor::from_vec(y, with_size(x.dims(), output), x.device())?;
     let dx = pool.gradient_of_fours(isa, [x, &y, grad])?;
@@ -117,6 +112,14 @@ impl Across {
 }
 
 impl MaxPool {
+    fn new(geometry: &PoolGeometry, [input, output]: [[usize; 2]; 2], isa: Isa) -> Self {
+        let [rows, columns] = [0, 1].map(|axis| geometry.taps(axis, input[axis], output[axis]));
+        let [down, across] = [0, 1].map(|axis| Across::of(geometry, axis));
+        let across = across.filter(Across::is_common);
+        let fours = of_fours(geometry, input, output).then_some(isa);
+        Self { rows, columns, input, across, down, fours }
+    }
+
     pub(super) fn output(&self) -> [usize; 2] {
         [self.rows.len(), self.columns.len()]
     }

@@ -11,6 +11,7 @@ mod arm;
 mod half;
 mod maker;
 mod portable;
+mod prefetch;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -19,6 +20,7 @@ pub use arm::Neon;
 pub use half::Half;
 pub use maker::{Maker, maker};
 pub use portable::Portable;
+pub(crate) use prefetch::prefetch;
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
 

@@ -1,7 +1,7 @@
 //! The matrix product of one position: `m[tile][o] = Σ_c v[c][tile] · u[c][o]` for a panel of outputs or two.
 
 use super::pack::PANEL;
-use crate::kernels::simd::Simd;
+use crate::kernels::simd::{Simd, prefetch};
 
 /// The split of a block's tiles into groups that have their sums in registers at once.
 ///
@@ -195,7 +195,7 @@ unsafe fn accumulate<S: Simd, const VECTORS: usize, const TILES: usize>(
         // SAFETY: the caller's bounds.
         *vector = unsafe { simd.load(u.add(offsets[i])) };
         if i * S::LANES % PANEL == 0 {
-            prefetch(u.wrapping_add(offsets[i] + AHEAD * PANEL));
+            prefetch::<1>(u.wrapping_add(offsets[i] + AHEAD * PANEL));
         }
     }
     for (tile, sums) in sums.iter_mut().enumerate() {
@@ -210,14 +210,3 @@ unsafe fn accumulate<S: Simd, const VECTORS: usize, const TILES: usize>(
 /// How many lines of a panel are asked for ahead of their use: those of the next position follow those of the last,
 /// and all together are larger than the near caches.
 const AHEAD: usize = 32;
-
-/// Asks for a cache line ahead of its use. Any address will do.
-#[inline(always)]
-fn prefetch(_line: *const f32) {
-    // SAFETY: a prefetch reads nothing and cannot fault; SSE is part of x86-64.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(_line.cast());
-    }
-}

@@ -2,7 +2,7 @@
 
 use super::weights::PANEL_VECTORS;
 use crate::kernels::blocked::conv::finish::{Affine, Finish, Spot};
-use crate::kernels::simd::Simd;
+use crate::kernels::simd::{Simd, prefetch};
 
 /// One tap of the kernel in one block of input channels.
 #[derive(Clone, Copy, Debug)]
@@ -97,7 +97,7 @@ unsafe fn tile<S: Simd, const VECTORS: usize, const PIXELS: usize, const PLANES:
     let Factors { mut weights, mut next, fetch, .. } = factors;
     for tap in factors.taps {
         for line in fetch[0]..fetch[1] {
-            prefetch(next.wrapping_add(line * LINE));
+            prefetch::<2>(next.wrapping_add(line * LINE));
         }
         let mut pixel = factors.input.wrapping_add(tap.offset);
         for _ in 0..tap.channels {
@@ -129,14 +129,3 @@ unsafe fn tile<S: Simd, const VECTORS: usize, const PIXELS: usize, const PLANES:
 
 /// The floats of a cache line.
 pub(super) const LINE: usize = 16;
-
-/// Asks for a cache line ahead of its use.
-#[inline(always)]
-fn prefetch(_line: *const f32) {
-    // SAFETY: a prefetch reads nothing and cannot fault; SSE is part of x86-64.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T1>(_line.cast());
-    }
-}

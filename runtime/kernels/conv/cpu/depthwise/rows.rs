@@ -6,7 +6,7 @@ use crate::kernels::conv::cpu::finish::{Affine, Finish};
 use crate::kernels::conv::cpu::pixels::{round_all, widen_all};
 use crate::kernels::conv::cpu::scratch::Scratch;
 use crate::kernels::conv::cpu::{Output, Pixels};
-use crate::kernels::simd::{Kernel, Simd};
+use crate::kernels::simd::{Kernel, Simd, prefetch};
 use std::ops::Range;
 
 /// Output rows that are summed together: as many as leave registers for the weights and pixels.
@@ -113,11 +113,11 @@ impl Bands<'_> {
         let ([height, width], stride) = (self.shape.input, self.shape.geometry.stride[0]);
         let next = (index * height + rows.end * stride) * width;
         for line in (0..rows.len() * stride * width).step_by(LINE) {
-            prefetch(input.as_ptr().wrapping_add(next + line));
+            prefetch::<2>(input.as_ptr().wrapping_add(next + line));
         }
         let results = self.results(index, rows);
         for line in (0..results.len()).step_by(LINE) {
-            prefetch(output.wrapping_add(results.end + line));
+            prefetch::<2>(output.wrapping_add(results.end + line));
         }
     }
 
@@ -289,16 +289,5 @@ impl<S: Simd, const STRIDE: usize> Columns<S, STRIDE> {
         }
         let [even, odd] = simd.deinterleave(load(0), load(1));
         [even, odd, simd.deinterleave(load(2), load(3))[0]]
-    }
-}
-
-/// Asks for a cache line ahead of its use. Any address will do.
-#[inline(always)]
-fn prefetch(_line: *const f32) {
-    // SAFETY: a prefetch reads nothing and cannot fault; SSE is part of x86-64.
-    #[cfg(target_arch = "x86_64")]
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T1>(_line.cast());
     }
 }
