@@ -548,6 +548,11 @@ fn empty_batches_and_channels() {
         let got = run(&data, &ConvGeometry { padding: [[1; 2]; 2], ..Default::default() }).unwrap();
         assert_eq!((got.dims(), got.dtype()), (&[0, 8, 9, 9][..], dtype));
     }
+    // A view of nothing that begins behind the end of its storage.
+    let one = case([0, 1, 1, 1], 1, 1, 1, 0, 1);
+    let mut data = one.data(DType::F32);
+    data.input = scattered(&data.input);
+    assert_eq!(run(&data, &one.geometry).unwrap().dims(), [0, 1, 1, 1]);
     let none = case([2, 4, 9, 9], 0, 3, 1, 1, 1);
     assert_eq!(run(&none.data(DType::F32), &none.geometry).unwrap().dims(), [2, 0, 9, 9]);
     let no_inputs = case([1, 0, 3, 3], 5, 3, 1, 1, 1);

@@ -3,7 +3,7 @@
 #[doc(hidden)]
 pub mod cuda;
 
-use super::element::{Element, with_element};
+use super::element::{self, Element, with_element};
 use super::float::Float;
 use super::parallel::for_each_chunk;
 use super::simd::{Kernel, Simd, dispatch_loops};
@@ -102,12 +102,12 @@ impl InplaceOp3 for Adaptive {
 }
 
 fn whole<'a, E: Element>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [E]> {
-    super::element::elements(storage, layout)
+    element::elements(storage, layout)
 }
 
 fn whole_mut<'a, E: Element>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [E]> {
-    match layout.contiguous_offsets() {
-        Some((start, end)) => Ok(&mut E::slice_mut(storage)?[start..end]),
+    match element::span(layout) {
+        Some(span) => Ok(&mut E::slice_mut(storage)?[span]),
         None => bail!("{NAME}: expected a contiguous tensor, got strides {:?}", layout.stride()),
     }
 }

@@ -5,6 +5,7 @@ use super::float::Float;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 /// An element that kernels read, compute in and write. Halves are no such elements: see [`in_single`].
 pub(crate) trait Element: Float + Default {
@@ -102,13 +103,17 @@ pub(crate) fn cleared<E: Copy + Default>(elements: &mut [MaybeUninit<E>]) -> &mu
 
 /// The elements of a contiguous layout, in row-major order.
 pub(crate) fn elements<'a, E: Element>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [E]> {
-    let data = E::cpu_storage_as_slice(storage)?;
-    match layout.contiguous_offsets() {
-        // An empty view may begin behind the end of an empty storage.
-        Some((from, to)) if from == to => Ok(&[]),
-        Some((from, to)) => Ok(&data[from..to]),
+    match span(layout) {
+        Some(span) => Ok(&E::cpu_storage_as_slice(storage)?[span]),
         None => bail!("expected a contiguous tensor, got strides {:?}", layout.stride()),
     }
+}
+
+/// Where the elements of a contiguous layout lie in its storage; `None` for one that is not.
+pub(crate) fn span(layout: &Layout) -> Option<Range<usize>> {
+    let (start, end) = layout.contiguous_offsets()?;
+    // An empty view may begin behind the end of its storage.
+    Some(if start == end { 0..0 } else { start..end })
 }
 
 /// Calls `f` with the elements of a CPU tensor of any strides, in row-major order.

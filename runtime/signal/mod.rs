@@ -27,6 +27,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Shape, Tensor};
 
 use crate::kernels::blocked::Image;
+use crate::kernels::empty::settled;
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 
@@ -187,7 +188,7 @@ impl Signal {
 
 impl From<Tensor> for Signal {
     fn from(tensor: Tensor) -> Self {
-        Self(State::Ready(tensor))
+        settled(tensor).map_or_else(Self::fail, |tensor| Self(State::Ready(tensor)))
     }
 }
 
@@ -202,7 +203,7 @@ impl From<Value> for Signal {
 
 impl From<&Tensor> for Signal {
     fn from(tensor: &Tensor) -> Self {
-        Self(State::Ready(tensor.clone()))
+        tensor.clone().into()
     }
 }
 

@@ -20,6 +20,7 @@ use super::{ConvGeometry, ConvShape, cuda};
 use crate::kernels::activation::Activation;
 use crate::kernels::channels::Channels;
 use crate::kernels::cuda::runs_on;
+use crate::kernels::element;
 use crate::kernels::simd::{self, Isa};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor, bail};
@@ -260,8 +261,8 @@ fn with_slices<R: Real, T>(tensors: [&Tensor; 4], f: impl FnOnce([&[R]; 4]) -> T
 }
 
 fn slice<'a, R: Real>(storage: &'a Storage, layout: &Layout) -> Result<&'a [R]> {
-    match (storage, layout.contiguous_offsets()) {
-        (Storage::Cpu(storage), Some((start, end))) => Ok(&storage.as_slice::<R>()?[start..end]),
+    match (storage, element::span(layout)) {
+        (Storage::Cpu(storage), Some(span)) => Ok(&storage.as_slice::<R>()?[span]),
         _ => bail!("conv2d backward: expected a contiguous tensor on the CPU"),
     }
 }

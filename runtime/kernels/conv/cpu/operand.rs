@@ -2,6 +2,7 @@
 
 use super::pixels::{Element, Pixels};
 use crate::kernels::activation::Activation;
+use crate::kernels::element;
 use candle_core::{CpuStorage, Layout, Result, Storage, WithDType, bail};
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -23,8 +24,8 @@ impl<'a> Operand<'a> {
 
     fn values<T: WithDType>(self) -> Result<Cow<'a, [T]>> {
         let all = T::cpu_storage_as_slice(self.storage)?;
-        Ok(match self.layout.contiguous_offsets() {
-            Some((start, end)) => Cow::Borrowed(&all[start..end]),
+        Ok(match element::span(self.layout) {
+            Some(span) => Cow::Borrowed(&all[span]),
             None => Cow::Owned(gather(all, self.layout)),
         })
     }

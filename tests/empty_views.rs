@@ -1,0 +1,66 @@
+//! Batches of no images that are views: such a view may begin behind the end of its storage.
+
+use candle_core::{DType, Device, Tensor, Var};
+use sconce::functional::cat;
+use sconce::prelude::*;
+
+/// Every variable of the view `[0, features…]` and the view itself, which begins `features` numbers behind the
+/// end of nothing.
+fn view(features: &[usize], dtype: DType) -> Result<(Var, Tensor)> {
+    let whole = Var::zeros([&[0, 2], features].concat(), dtype, &Device::Cpu)?;
+    let view = whole.narrow(1, 1, 1)?.squeeze(1)?;
+    assert!(view.layout().start_offset() > 0 && view.is_contiguous());
+    Ok((whole, view))
+}
+
+/// Runs a layer on the view in both modes, and backwards.
+fn check<C>(name: &str, config: impl Fn() -> C, features: &[usize]) -> Result<()>
+where
+    C: Config<Output: Forward<Signal, Output = Signal>>,
+{
+    for (dtype, mode) in [(DType::F32, Mode::Train), (DType::F32, Mode::Eval), (DType::F64, Mode::Train)] {
+        let mut layer = config().init(&Device::Cpu)?;
+        layer.to_dtype(dtype)?;
+        let (whole, view) = view(features, dtype)?;
+        let y = layer.call((&view).into(), mode).into_tensor()?;
+        assert_eq!(y.dim(0)?, 0, "{name}");
+        let grads = y.sum_all()?.backward()?;
+        let grad = grads.get(&whole).unwrap_or_else(|| panic!("{name}: no gradient"));
+        assert_eq!(grad.dims(), whole.dims(), "{name}");
+    }
+    Ok(())
+}
+
+#[test]
+fn every_kind_of_layer_passes_them_through() -> Result<()> {
+    let image = &[4, 6, 6];
+    check("Conv2d", || Conv2d::config(4, 3, 3), image)?;
+    check("Conv2d of 1", || Conv2d::config(4, 3, 1), image)?;
+    check("ConvTranspose2d", || ConvTranspose2d::config(4, 3, 3), image)?;
+    check("Conv1d", || Conv1d::config(4, 3, 3), &[4, 6])?;
+    check("Linear", || Linear::config(6, 3), &[6])?;
+    check("BatchNorm", || BatchNorm::config(4), image)?;
+    check("GroupNorm", || GroupNorm::config(2, 4), image)?;
+    check("LayerNorm", || LayerNorm::config(6), image)?;
+    check("MaxPool2d", || MaxPool2d::config(2), image)?;
+    check("AvgPool2d", || AvgPool2d::config(2), image)?;
+    check("AdaptiveAvgPool2d", || AdaptiveAvgPool2d::config(1), image)?;
+    check("Upsample", || Upsample::config().scale_factor(2.), image)?;
+    check("Relu", Relu::config, image)?;
+    check("Gelu", Gelu::config, image)?;
+    check("Softmax", || Softmax::config(1), image)?;
+    Ok(())
+}
+
+/// The halves of an empty batch's channels are such views.
+#[test]
+fn halves_of_channels_meet_again() -> Result<()> {
+    let conv = Conv2d::config(2, 2, 3).padding(1).init(&Device::Cpu)?;
+    let x = Var::zeros((0, 4, 6, 6), DType::F32, &Device::Cpu)?;
+    let halves = Signal::from(x.as_tensor()).chunk(2, 1)?;
+    let halves = halves.into_iter().map(|half| conv.call(half, Mode::Train) + 1.);
+    let y = cat(halves, 1).into_tensor()?;
+    assert_eq!(y.dims(), [0, 4, 6, 6]);
+    assert!(y.sum_all()?.backward()?.get(&x).is_some());
+    Ok(())
+}
