@@ -4,9 +4,10 @@
 //! Neural Networks", 2006. All sums are of logarithms in f64, so that long inputs do not underflow.
 
 use super::element::{Element, elements, in_single, with_element, with_elements, zeros};
+use super::operation::{self, CpuOperand, Operation};
 use super::parallel::for_each_chunk;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
 
 const NAME: &str = "ctc_loss";
 
@@ -53,15 +54,15 @@ pub fn ctc_loss(log_probs: &Tensor, ctc: Ctc) -> Result<Tensor> {
     }
     let device = log_probs.device();
     let log_probs = log_probs.to_device(&candle_core::Device::Cpu)?;
-    in_single(&log_probs, |x| x.contiguous()?.apply_op1(ctc))?.to_device(device)
+    in_single(&log_probs, |x| operation::apply([&x.contiguous()?], ctc))?.to_device(device)
 }
 
-impl CustomOp1 for Ctc {
+impl Operation<1> for Ctc {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn forward(&self, [(x, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
         let (_, batch, classes) = layout.shape().dims3()?;
         with_element!(NAME, x.dtype(), E => {
             let losses = self.losses::<E>(elements(x, layout)?, batch, classes);
@@ -69,13 +70,13 @@ impl CustomOp1 for Ctc {
         })
     }
 
-    fn bwd(&self, x: &Tensor, _losses: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+    fn backward(&self, [x]: [&Tensor; 1], _losses: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let (_, batch, classes) = x.dims3()?;
         with_element!(NAME, x.dtype(), E => {
             let dx = with_elements::<E, _>(x, |x| {
                 with_elements::<E, _>(grad, |grad| self.gradient(x, grad, batch, classes))
             })??;
-            Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
+            Tensor::from_vec(dx, x.shape(), x.device()).map(|dx| [Some(dx)])
         })
     }
 }

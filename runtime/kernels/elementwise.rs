@@ -2,11 +2,12 @@
 
 use super::element::{Element, elements, in_single, with_element, with_elements, written};
 use super::float::Float;
+use super::operation::{CpuOperand, Operation};
 use super::parallel::for_each_chunk;
 use super::relay;
 use super::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, DType, Result, Shape, Tensor};
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
@@ -29,26 +30,26 @@ pub(crate) trait Function: Copy + Send + Sync + 'static {
 
 /// Applies `function` to every element of a CPU tensor.
 pub(crate) fn apply<F: Function>(function: F, x: &Tensor) -> Result<Tensor> {
-    in_single(x, |x| relay::apply1(&x.contiguous()?, Elementwise(function)))
+    in_single(x, |x| relay::apply([&x.contiguous()?], Elementwise(function)))
 }
 
 struct Elementwise<F>(F);
 
-impl<F: Function> CustomOp1 for Elementwise<F> {
+impl<F: Function> Operation<1> for Elementwise<F> {
     fn name(&self) -> &'static str {
         F::NAME
     }
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn forward(&self, [(storage, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
         with_element!(F::NAME, storage.dtype(), E => {
             let y = map::<F, E>(self.0, elements(storage, layout)?);
             Ok((candle_core::WithDType::to_cpu_storage_owned(y), layout.shape().clone()))
         })
     }
 
-    fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+    fn backward(&self, [x]: [&Tensor; 1], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let saved = if self.0.saves_output() { y } else { x };
-        gradient(self.0, grad, saved).map(Some)
+        Ok([Some(gradient(self.0, grad, saved)?)])
     }
 }
 

@@ -1,9 +1,10 @@
 //! Rows of a table by their numbers, with a gradient that adds up where a row is read twice.
 
 use super::element::{Element, compute_dtype, elements, in_single, with_element, with_elements, zeros};
+use super::operation::{self, CpuOperand, Operation};
 use super::parallel::for_each_chunk;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType, bail};
 
 const NAME: &str = "embedding";
 
@@ -28,7 +29,7 @@ pub fn embedding(ids: &Tensor, weight: &Tensor, padding: Option<usize>) -> Resul
         return composed(&ids, weight, padding)?.reshape(shape);
     }
     let gather = Gather { ids, width, padding };
-    in_single(weight, |weight| weight.contiguous()?.apply_op1(gather))?.reshape(shape)
+    in_single(weight, |weight| operation::apply([&weight.contiguous()?], gather))?.reshape(shape)
 }
 
 /// The ids as row numbers, all of them below `rows`.
@@ -61,22 +62,22 @@ struct Gather {
     padding: Option<usize>,
 }
 
-impl CustomOp1 for Gather {
+impl Operation<1> for Gather {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(&self, weight: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn forward(&self, [(weight, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
         with_element!(NAME, weight.dtype(), E => {
             let rows = self.gather::<E>(elements(weight, layout)?);
             Ok((E::to_cpu_storage_owned(rows), Shape::from((self.ids.len(), self.width))))
         })
     }
 
-    fn bwd(&self, weight: &Tensor, _rows: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+    fn backward(&self, [weight]: [&Tensor; 1], _rows: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
         with_element!(NAME, weight.dtype(), E => {
             let dw = with_elements::<E, _>(grad, |grad| self.scatter(grad, weight.elem_count()))?;
-            Tensor::from_vec(dw, weight.shape(), weight.device()).map(Some)
+            Tensor::from_vec(dw, weight.shape(), weight.device()).map(|dw| [Some(dw)])
         })
     }
 }

@@ -1,7 +1,9 @@
 //! Tensors of no elements: sums over nothing, and views that begin behind the end of their storage.
 
+use super::cuda::Operand as CudaOperand;
+use super::operation::{self, CpuOperand, Operation};
 use candle_core::backend::{BackendDevice, BackendStorage};
-use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CudaStorage, Result, Shape, Tensor};
 
 /// An empty tensor of the given shape, from which a gradient of zeros reaches every one of `operands`, as in
 /// PyTorch: candle's own operations on two tensors let go of the second where the result is empty.
@@ -16,7 +18,7 @@ pub(crate) fn nothing(operands: &[&Tensor], shape: impl Into<Shape>) -> Result<T
 /// operations panic at it, and `chunk` on an empty batch gives such views.
 pub(crate) fn settled(tensor: Tensor) -> Result<Tensor> {
     match tensor.layout().start_offset() > 0 && tensor.elem_count() == 0 {
-        true => tensor.apply_op1(Settle),
+        true => operation::apply([&tensor], Settle),
         false => Ok(tensor),
     }
 }
@@ -24,22 +26,22 @@ pub(crate) fn settled(tensor: Tensor) -> Result<Tensor> {
 /// An empty tensor in a storage of its own.
 struct Settle;
 
-impl CustomOp1 for Settle {
+impl Operation<1> for Settle {
     fn name(&self) -> &'static str {
         "settle"
     }
 
-    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn forward(&self, [(storage, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
         let shape = layout.shape().clone();
         Ok((storage.device().zeros_impl(&shape, storage.dtype())?, shape))
     }
 
-    fn cuda_fwd(&self, storage: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+    fn forward_on_cuda(&self, [(storage, layout)]: [CudaOperand; 1]) -> Result<(CudaStorage, Shape)> {
         let shape = layout.shape().clone();
         Ok((storage.device().zeros_impl(&shape, storage.dtype())?, shape))
     }
 
-    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(grad.clone()))
+    fn backward(&self, _: [&Tensor; 1], _: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        Ok([Some(grad.clone())])
     }
 }

@@ -20,6 +20,7 @@ pub mod linear;
 pub(crate) mod mapped;
 pub(crate) mod memory;
 pub mod norm;
+pub(crate) mod operation;
 pub mod pad;
 pub(crate) mod pages;
 pub(crate) mod parallel;

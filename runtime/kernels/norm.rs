@@ -120,9 +120,9 @@ impl BatchNorm {
             // An operation has three tensors at most.
             Some(residual) => {
                 let affine = Tensor::cat(&[&self.weight, &self.bias], 0)?;
-                relay::apply3(&x, &affine, &residual.contiguous()?, op)?
+                relay::apply([&x, &affine, &residual.contiguous()?], op)?
             }
-            None => relay::apply3(&x, &self.weight, &self.bias, op)?,
+            None => relay::apply([&x, &self.weight, &self.bias], op)?,
         };
         if fused { Ok(y) } else { activation::apply(activation, &y) }
     }
@@ -156,7 +156,7 @@ pub fn batch_norm_eval(
     let inv_std = variance.iter().map(|variance| 1.0 / (variance + eps).sqrt()).collect();
     let activation = Activation::Identity;
     let op = Normalize { view, mean, inv_std, of_batch: false, activation, residual: false };
-    in_single(x, |x| relay::apply3(&x.contiguous()?, &weight, &bias, op))
+    in_single(x, |x| relay::apply([&x.contiguous()?, &weight, &bias], op))
 }
 
 /// Weight and bias in the dtype of the computation, constants where there are none.

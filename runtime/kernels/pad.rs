@@ -1,10 +1,11 @@
 //! Padding of the last two dimensions, with a constant or with the input's own elements.
 
 use super::element::{Element, elements, in_single, with_element, with_elements};
+use super::operation::{CpuOperand, Operation};
 use super::planes::map_planes;
 use super::relay;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -80,7 +81,7 @@ pub fn pad(x: &Tensor, [left, right, top, bottom]: [isize; 4], mode: PadMode) ->
     } else if x.device().is_cpu() {
         let [rows, columns] = [rows, columns].map(Sources::of);
         let op = Pad { rows: Arc::new(rows), columns: Arc::new(columns), value };
-        in_single(x, |x| relay::apply1(&x.contiguous()?, op))
+        in_single(x, |x| relay::apply([&x.contiguous()?], op))
     } else {
         composed(x, &[columns, rows], value)
     }
@@ -181,12 +182,12 @@ struct Pad {
     value: f64,
 }
 
-impl CustomOp1 for Pad {
+impl Operation<1> for Pad {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn forward(&self, [(x, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
         let (from, to) = self.planes();
         let mut dims = layout.dims().to_vec();
         let sizes = [self.columns.all.len(), self.rows.all.len()];
@@ -200,7 +201,7 @@ impl CustomOp1 for Pad {
         })
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+    fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let (to, from) = self.planes();
         with_element!(NAME, x.dtype(), E => {
             let dx = with_elements::<E, _>(grad, |grad| {
@@ -209,7 +210,7 @@ impl CustomOp1 for Pad {
                     planes.for_each(|(grad, dx)| self.backward(grad, dx));
                 })
             })?;
-            Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
+            Tensor::from_vec(dx, x.shape(), x.device()).map(|dx| [Some(dx)])
         })
     }
 }

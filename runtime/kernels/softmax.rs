@@ -2,12 +2,13 @@
 
 use super::channels::sums;
 use super::element::{Element, elements, in_single, with_element, with_elements, zeros};
+use super::operation::{CpuOperand, Operation};
 use super::parallel::for_each_row;
 use super::relay;
 use super::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
 use candle_core::shape::Dim;
-use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, D, Result, Shape, Tensor, WithDType, bail};
 
 /// Elements that one task handles at the least; a tensor no larger runs on the caller's core.
 const TASK: usize = 1 << 12;
@@ -43,10 +44,10 @@ fn over<I: Dim>(x: &Tensor, dim: I, op: Softmax) -> Result<Tensor> {
     }
     in_single(x, |x| {
         if dim + 1 == x.rank() {
-            return relay::apply1(&x.contiguous()?, op);
+            return relay::apply([&x.contiguous()?], op);
         }
         let last = x.transpose(dim, D::Minus1)?.contiguous()?;
-        relay::apply1(&last, op)?.transpose(dim, D::Minus1)?.contiguous()
+        relay::apply([&last], op)?.transpose(dim, D::Minus1)?.contiguous()
     })
 }
 
@@ -57,12 +58,12 @@ struct Softmax {
     masked: bool,
 }
 
-impl CustomOp1 for Softmax {
+impl Operation<1> for Softmax {
     fn name(&self) -> &'static str {
         if self.log { "log_softmax" } else { "softmax" }
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn forward(&self, [(x, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
         let row = row_length(layout.dims())?;
         with_element!(self.name(), x.dtype(), E => {
             let x = elements::<E>(x, layout)?;
@@ -78,7 +79,7 @@ impl CustomOp1 for Softmax {
         })
     }
 
-    fn bwd(&self, _x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+    fn backward(&self, _: [&Tensor; 1], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let row = row_length(y.dims())?;
         with_element!(self.name(), y.dtype(), E => {
             let dx = with_elements::<E, _>(y, |y| {
@@ -91,7 +92,7 @@ impl CustomOp1 for Softmax {
                     dx
                 })
             })??;
-            Tensor::from_vec(dx, y.shape(), y.device()).map(Some)
+            Tensor::from_vec(dx, y.shape(), y.device()).map(|dx| [Some(dx)])
         })
     }
 }

@@ -3,9 +3,10 @@
 use crate::kernels::channels::Channels;
 use crate::kernels::element::{Element, elements, in_single, widened, with_element, with_elements, zeros};
 use crate::kernels::float::Float;
+use crate::kernels::operation::{CpuOperand, Operation};
 use crate::kernels::relay;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
 
 const NAME: &str = "prelu";
 
@@ -23,7 +24,7 @@ pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     }
     if x.device().is_cpu() {
         let weight = widened(weight)?.contiguous()?;
-        return in_single(x, |x| relay::apply2(&x.contiguous()?, &weight, Prelu { view }));
+        return in_single(x, |x| relay::apply([&x.contiguous()?, &weight], Prelu { view }));
     }
     let mut shape = vec![1; x.rank()];
     if view.channels > 1 {
@@ -59,17 +60,14 @@ struct Prelu {
     view: Channels,
 }
 
-impl CustomOp2 for Prelu {
+impl Operation<2> for Prelu {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(
+    fn forward(
         &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
+        [(x, x_layout), (weight, weight_layout)]: [CpuOperand; 2],
     ) -> Result<(CpuStorage, Shape)> {
         with_element!(NAME, x.dtype(), E => {
             let (x, weight) = (elements::<E>(x, x_layout)?, elements::<E>(weight, weight_layout)?);
@@ -84,13 +82,7 @@ impl CustomOp2 for Prelu {
         })
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        _y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn backward(&self, [x, weight]: [&Tensor; 2], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 2]> {
         with_element!(NAME, x.dtype(), E => {
             let (dx, dw) = with_elements(x, |x| {
                 with_elements(grad, |grad| {
@@ -99,7 +91,7 @@ impl CustomOp2 for Prelu {
             })???;
             let dx = Tensor::from_vec(dx, x.shape(), x.device())?;
             let dw = Tensor::from_vec(dw, weight.shape(), weight.device())?;
-            Ok((Some(dx), Some(dw)))
+            Ok([Some(dx), Some(dw)])
         })
     }
 }

@@ -10,10 +10,13 @@ use super::cuda::forward::Options;
 use super::{ConvShape, Epilogue, cuda};
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::cuda::Operand as CudaOperand;
+use crate::kernels::operation::{CpuOperand, Operation};
 use crate::kernels::relay;
 use crate::kernels::simd;
 use crate::scope;
-use candle_core::{CpuStorage, CudaStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CudaStorage, Layout, Result, Shape, Tensor};
+
+const NAME: &str = "fused-conv2d";
 
 /// What the second and third tensor of the operation are; the first is the input.
 #[derive(Clone, Copy, PartialEq)]
@@ -46,12 +49,12 @@ pub(super) fn conv2d(
     };
     let op = |form| FusedConv2d { shape: *shape, activation, form };
     let output = match (&epilogue.shift, &epilogue.residual) {
-        (None, None) => relay::apply2(input, &weight, op(Form::Weight))?,
-        (Some(bias), None) => relay::apply3(input, &weight, bias, op(Form::WeightBias))?,
-        (None, Some(residual)) => relay::apply3(input, &weight, residual, op(Form::WeightResidual))?,
+        (None, None) => relay::apply([input, &weight], op(Form::Weight))?,
+        (Some(bias), None) => relay::apply([input, &weight, bias], op(Form::WeightBias))?,
+        (None, Some(residual)) => relay::apply([input, &weight, residual], op(Form::WeightResidual))?,
         (Some(bias), Some(residual)) => {
             let joined = Tensor::cat(&[&weight.flatten_all()?, bias], 0)?;
-            relay::apply3(input, &joined, residual, op(Form::JoinedResidual))?
+            relay::apply([input, &joined, residual], op(Form::JoinedResidual))?
         }
     };
     if fused { Ok(output) } else { activation::apply(epilogue.activation, &output) }
@@ -69,7 +72,7 @@ fn slope_from_output(activation: Activation) -> bool {
 }
 
 impl FusedConv2d {
-    fn forward<'a>(
+    fn convolve<'a>(
         &self,
         input: Operand<'a>,
         second: Operand<'a>,
@@ -97,7 +100,7 @@ impl FusedConv2d {
     }
 
     /// The same on a CUDA device, of input, second and third tensor.
-    fn forward_on_cuda(&self, operands: &[CudaOperand]) -> Result<(CudaStorage, Shape)> {
+    fn convolve_on_cuda(&self, operands: &[CudaOperand]) -> Result<(CudaStorage, Shape)> {
         let options = Options {
             scale: false,
             shift: matches!(self.form, Form::WeightBias | Form::JoinedResidual),
@@ -130,14 +133,13 @@ impl FusedConv2d {
         ))
     }
 
-    fn backward(
+    fn gradients(
         &self,
-        input: &Tensor,
-        second: &Tensor,
+        [input, second]: [&Tensor; 2],
         third: Option<&Tensor>,
         output: &Tensor,
         grad_output: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    ) -> Result<[Option<Tensor>; 3]> {
         scope::launched(scope::Path::default, || "conv2d backward".to_string());
         let third_tracks = third.is_some_and(Tensor::track_op);
         let joined = self.form == Form::JoinedResidual;
@@ -156,9 +158,9 @@ impl FusedConv2d {
         let Gradients { input, weight, bias, residual } =
             conv2d_backward(input, &weight, output, grad_output, geometry, self.activation, needs)?;
         Ok(match self.form {
-            Form::Weight | Form::WeightBias => (input, weight, bias),
-            Form::WeightResidual => (input, weight, residual),
-            Form::JoinedResidual => (input, join(weight, bias)?, residual),
+            Form::Weight | Form::WeightBias => [input, weight, bias],
+            Form::WeightResidual => [input, weight, residual],
+            Form::JoinedResidual => [input, join(weight, bias)?, residual],
         })
     }
 }
@@ -168,82 +170,49 @@ fn join(weight: Option<Tensor>, bias: Option<Tensor>) -> Result<Option<Tensor>> 
     Tensor::cat(&[weight.flatten_all()?, bias], 0).map(Some)
 }
 
-impl CustomOp2 for FusedConv2d {
+impl Operation<2> for FusedConv2d {
     fn name(&self) -> &'static str {
-        "fused-conv2d"
+        NAME
     }
 
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.forward(Operand { storage: s1, layout: l1 }, Operand { storage: s2, layout: l2 }, None)
+    fn forward(&self, [input, weight]: [CpuOperand; 2]) -> Result<(CpuStorage, Shape)> {
+        self.convolve(input.into(), weight.into(), None)
     }
 
-    fn cuda_fwd(
-        &self,
-        s1: &CudaStorage,
-        l1: &Layout,
-        s2: &CudaStorage,
-        l2: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        self.forward_on_cuda(&[(s1, l1), (s2, l2)])
+    fn forward_on_cuda(&self, operands: [CudaOperand; 2]) -> Result<(CudaStorage, Shape)> {
+        self.convolve_on_cuda(&operands)
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        input: &Tensor,
-        weight: &Tensor,
+        [input, weight]: [&Tensor; 2],
         output: &Tensor,
         grad_output: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let (input, weight, _) = self.backward(input, weight, None, output, grad_output)?;
-        Ok((input, weight))
+    ) -> Result<[Option<Tensor>; 2]> {
+        let [input, weight, _] = self.gradients([input, weight], None, output, grad_output)?;
+        Ok([input, weight])
     }
 }
 
-impl CustomOp3 for FusedConv2d {
+impl Operation<3> for FusedConv2d {
     fn name(&self) -> &'static str {
-        "fused-conv2d"
+        NAME
     }
 
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let [input, second, third] =
-            [(s1, l1), (s2, l2), (s3, l3)].map(|(storage, layout)| Operand { storage, layout });
-        self.forward(input, second, Some(third))
+    fn forward(&self, [input, second, third]: [CpuOperand; 3]) -> Result<(CpuStorage, Shape)> {
+        self.convolve(input.into(), second.into(), Some(third.into()))
     }
 
-    fn cuda_fwd(
-        &self,
-        s1: &CudaStorage,
-        l1: &Layout,
-        s2: &CudaStorage,
-        l2: &Layout,
-        s3: &CudaStorage,
-        l3: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        self.forward_on_cuda(&[(s1, l1), (s2, l2), (s3, l3)])
+    fn forward_on_cuda(&self, operands: [CudaOperand; 3]) -> Result<(CudaStorage, Shape)> {
+        self.convolve_on_cuda(&operands)
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        input: &Tensor,
-        second: &Tensor,
-        third: &Tensor,
+        [input, second, third]: [&Tensor; 3],
         output: &Tensor,
         grad_output: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        self.backward(input, second, Some(third), output, grad_output)
+    ) -> Result<[Option<Tensor>; 3]> {
+        self.gradients([input, second], Some(third), output, grad_output)
     }
 }

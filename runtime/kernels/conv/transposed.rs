@@ -8,12 +8,13 @@ use super::shape::same_kind;
 use super::{ConvGeometry, ConvShape, Epilogue, composed, cuda};
 use crate::kernels::activation::Activation;
 use crate::kernels::channels::Channels;
-use crate::kernels::cuda::runs_on;
+use crate::kernels::cuda::{Operand as CudaOperand, runs_on};
 use crate::kernels::element::{widened, with_element, with_elements};
+use crate::kernels::operation::{CpuOperand, Operation};
 use crate::kernels::relay;
 use crate::kernels::simd;
 use crate::scope;
-use candle_core::{CpuStorage, CudaStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CudaStorage, Result, Shape, Tensor, bail};
 
 const NAME: &str = "conv_transpose2d";
 
@@ -97,9 +98,9 @@ pub fn conv_transpose2d(
     let fused = input.device().is_cpu() || runs_on(input.device());
     match (fused, bias) {
         (false, _) => composed::conv_transpose2d(input, weight, bias, geometry),
-        (true, None) => relay::apply2(&complete(input, &shape)?, weight, ConvTranspose2d { shape }),
+        (true, None) => relay::apply([&complete(input, &shape)?, weight], ConvTranspose2d { shape }),
         (true, Some(bias)) => {
-            relay::apply3(&complete(input, &shape)?, weight, bias, ConvTranspose2d { shape })
+            relay::apply([&complete(input, &shape)?, weight, bias], ConvTranspose2d { shape })
         }
     }
 }
@@ -152,7 +153,7 @@ struct ConvTranspose2d {
 }
 
 impl ConvTranspose2d {
-    fn forward<'a>(
+    fn convolve<'a>(
         &self,
         input: Operand<'a>,
         weight: Operand<'a>,
@@ -168,7 +169,7 @@ impl ConvTranspose2d {
     }
 
     /// The gradients of input, weight and, where it is wanted, bias.
-    fn backward(
+    fn gradients(
         &self,
         input: &Tensor,
         weight: &Tensor,
@@ -205,83 +206,49 @@ fn channel_sums(grad: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(sums, channels.channels, grad.device())?.to_dtype(grad.dtype())
 }
 
-impl CustomOp2 for ConvTranspose2d {
+impl Operation<2> for ConvTranspose2d {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.forward(Operand { storage: s1, layout: l1 }, Operand { storage: s2, layout: l2 }, None)
+    fn forward(&self, [input, weight]: [CpuOperand; 2]) -> Result<(CpuStorage, Shape)> {
+        self.convolve(input.into(), weight.into(), None)
     }
 
-    fn cuda_fwd(
-        &self,
-        s1: &CudaStorage,
-        l1: &Layout,
-        s2: &CudaStorage,
-        l2: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        Ok((cuda::conv_transpose2d(&self.shape, &[(s1, l1), (s2, l2)])?, self.output_shape()))
+    fn forward_on_cuda(&self, operands: [CudaOperand; 2]) -> Result<(CudaStorage, Shape)> {
+        Ok((cuda::conv_transpose2d(&self.shape, &operands)?, self.output_shape()))
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        input: &Tensor,
-        weight: &Tensor,
-        _output: &Tensor,
+        [input, weight]: [&Tensor; 2],
+        _: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let [input, weight, _] = self.backward(input, weight, false, grad)?;
-        Ok((input, weight))
+    ) -> Result<[Option<Tensor>; 2]> {
+        let [input, weight, _] = self.gradients(input, weight, false, grad)?;
+        Ok([input, weight])
     }
 }
 
-impl CustomOp3 for ConvTranspose2d {
+impl Operation<3> for ConvTranspose2d {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(
-        &self,
-        s1: &CpuStorage,
-        l1: &Layout,
-        s2: &CpuStorage,
-        l2: &Layout,
-        s3: &CpuStorage,
-        l3: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let [input, weight, bias] =
-            [(s1, l1), (s2, l2), (s3, l3)].map(|(storage, layout)| Operand { storage, layout });
-        self.forward(input, weight, Some(bias))
+    fn forward(&self, [input, weight, bias]: [CpuOperand; 3]) -> Result<(CpuStorage, Shape)> {
+        self.convolve(input.into(), weight.into(), Some(bias.into()))
     }
 
-    fn cuda_fwd(
-        &self,
-        s1: &CudaStorage,
-        l1: &Layout,
-        s2: &CudaStorage,
-        l2: &Layout,
-        s3: &CudaStorage,
-        l3: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        Ok((cuda::conv_transpose2d(&self.shape, &[(s1, l1), (s2, l2), (s3, l3)])?, self.output_shape()))
+    fn forward_on_cuda(&self, operands: [CudaOperand; 3]) -> Result<(CudaStorage, Shape)> {
+        Ok((cuda::conv_transpose2d(&self.shape, &operands)?, self.output_shape()))
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        input: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
-        _output: &Tensor,
+        [input, weight, bias]: [&Tensor; 3],
+        _: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let [input, weight, bias] = self.backward(input, weight, bias.track_op(), grad)?;
-        Ok((input, weight, bias))
+    ) -> Result<[Option<Tensor>; 3]> {
+        self.gradients(input, weight, bias.track_op(), grad)
     }
 }

@@ -3,9 +3,10 @@
 use super::{mapped, of_weight, of_x, shape};
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::element::{elements, with_elements};
+use crate::kernels::operation::{CpuOperand, Operation};
 use crate::kernels::relay;
 use crate::kernels::simd::isa;
-use candle_core::{CpuStorage, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, Result, Shape, Tensor};
 
 const NAME: &str = "linear";
 
@@ -25,18 +26,18 @@ pub(super) fn linear(
     let op = Linear { activation: if fused { activation } else { Activation::Identity } };
     let (x, weight) = (x.contiguous()?, weight.contiguous()?);
     let y = match bias {
-        Some(bias) => relay::apply3(&x, &weight, &bias.contiguous()?, op)?,
-        None => relay::apply2(&x, &weight, op)?,
+        Some(bias) => relay::apply([&x, &weight, &bias.contiguous()?], op)?,
+        None => relay::apply([&x, &weight], op)?,
     };
     if fused { Ok(y) } else { activation::apply(activation, &y) }
 }
 
 impl Linear {
-    fn forward(
+    fn map(
         &self,
-        (x, x_layout): (&CpuStorage, &Layout),
-        (weight, weight_layout): (&CpuStorage, &Layout),
-        bias: Option<(&CpuStorage, &Layout)>,
+        (x, x_layout): CpuOperand,
+        (weight, weight_layout): CpuOperand,
+        bias: Option<CpuOperand>,
     ) -> Result<(CpuStorage, Shape)> {
         let sizes = shape(x_layout.dims(), weight_layout.dims(), bias.map(|(_, layout)| layout.dims()))?;
         let (x, weight) = (elements(x, x_layout)?, elements(weight, weight_layout)?);
@@ -46,7 +47,7 @@ impl Linear {
     }
 
     /// The gradients of input and weight, and that of the output before the activation.
-    fn backward(
+    fn gradients(
         &self,
         x: &Tensor,
         weight: &Tensor,
@@ -73,60 +74,37 @@ fn sum_of_rows(grad: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(sums, outputs, grad.device())
 }
 
-impl CustomOp2 for Linear {
+impl Operation<2> for Linear {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.forward((x, x_layout), (weight, weight_layout), None)
+    fn forward(&self, [x, weight]: [CpuOperand; 2]) -> Result<(CpuStorage, Shape)> {
+        self.map(x, weight, None)
     }
 
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        y: &Tensor,
-        grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let ([of_x, of_weight], _) = self.backward(x, weight, y, grad)?;
-        Ok((of_x, of_weight))
+    fn backward(&self, [x, weight]: [&Tensor; 2], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 2]> {
+        Ok(self.gradients(x, weight, y, grad)?.0)
     }
 }
 
-impl CustomOp3 for Linear {
+impl Operation<3> for Linear {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.forward((x, x_layout), (weight, weight_layout), Some((bias, bias_layout)))
+    fn forward(&self, [x, weight, bias]: [CpuOperand; 3]) -> Result<(CpuStorage, Shape)> {
+        self.map(x, weight, Some(bias))
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
+        [x, weight, bias]: [&Tensor; 3],
         y: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        let ([of_x, of_weight], before) = self.backward(x, weight, y, grad)?;
+    ) -> Result<[Option<Tensor>; 3]> {
+        let ([of_x, of_weight], before) = self.gradients(x, weight, y, grad)?;
         let of_bias = bias.track_op().then(|| sum_of_rows(&before)).transpose()?;
-        Ok((of_x, of_weight, of_bias))
+        Ok([of_x, of_weight, of_bias])
     }
 }

@@ -5,9 +5,10 @@ use super::loops::{Gradient, Sums, Values};
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::channels::{Channels, add};
 use crate::kernels::element::{Element, elements, with_element, with_elements, written};
+use crate::kernels::operation::{CpuOperand, Operation};
 use crate::kernels::simd::dispatch_loops;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType};
 use std::ops::Range;
 
 /// `activation((x - mean) · inv_std · weight + bias + residual)`.
@@ -24,40 +25,29 @@ pub(super) struct Normalize {
     pub residual: bool,
 }
 
-impl CustomOp3 for Normalize {
+impl Operation<3> for Normalize {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        second: &CpuStorage,
-        second_layout: &Layout,
-        third: &CpuStorage,
-        third_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
+    fn forward(&self, [(x, layout), second, third]: [CpuOperand; 3]) -> Result<(CpuStorage, Shape)> {
         with_element!(NAME, x.dtype(), E => {
-            let second = elements::<E>(second, second_layout)?;
-            let third = elements::<E>(third, third_layout)?;
+            let (second, third) = (elements::<E>(second.0, second.1)?, elements::<E>(third.0, third.1)?);
             let (weight, bias, residual) = match self.residual {
                 true => (&second[..self.view.channels], &second[self.view.channels..], Some(third)),
                 false => (second, third, None),
             };
-            let y = self.normalize::<E>(elements(x, x_layout)?, weight, bias, residual);
-            Ok((E::to_cpu_storage_owned(y), x_layout.shape().clone()))
+            let y = self.normalize::<E>(elements(x, layout)?, weight, bias, residual);
+            Ok((E::to_cpu_storage_owned(y), layout.shape().clone()))
         })
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        x: &Tensor,
-        second: &Tensor,
-        third: &Tensor,
+        [x, second, third]: [&Tensor; 3],
         y: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    ) -> Result<[Option<Tensor>; 3]> {
         let weight = second.narrow(0, 0, self.view.channels)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
         // A residual's gradient is what the sum before the activation has.
         let masked = self.residual && self.activation != Activation::Identity;
@@ -82,7 +72,7 @@ impl CustomOp3 for Normalize {
             true => (Tensor::cat(&[&dw, &db], 0)?, before),
             false => (dw, db),
         };
-        Ok((Some(dx), second.track_op().then_some(second_grad), third.track_op().then_some(third_grad)))
+        Ok([Some(dx), second.track_op().then_some(second_grad), third.track_op().then_some(third_grad)])
     }
 }
 

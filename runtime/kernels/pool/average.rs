@@ -6,11 +6,12 @@ use super::{PoolGeometry, composed};
 use crate::kernels::cuda::runs_on;
 use crate::kernels::element::{Element, elements, in_single, with_element, with_elements};
 use crate::kernels::float::Float;
+use crate::kernels::operation::{CpuOperand, Operation};
 use crate::kernels::planes::{input_size, map_planes, with_size};
 use crate::kernels::relay;
 use crate::kernels::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -123,7 +124,7 @@ impl Windows {
 
 fn average(x: &Tensor, windows: Windows) -> Result<Tensor> {
     if x.device().is_cpu() {
-        in_single(x, |x| relay::apply1(&x.contiguous()?, AveragePool { windows: Arc::new(windows) }))
+        in_single(x, |x| relay::apply([&x.contiguous()?], AveragePool { windows: Arc::new(windows) }))
     } else {
         composed::average(x, &windows)
     }
@@ -133,12 +134,12 @@ struct AveragePool {
     windows: Arc<Windows>,
 }
 
-impl CustomOp1 for AveragePool {
+impl Operation<1> for AveragePool {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn forward(&self, [(x, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
         let windows = &*self.windows;
         let [from, to] = [windows.input, windows.output()].map(|[h, w]| h * w);
         with_element!(NAME, x.dtype(), E => {
@@ -148,14 +149,14 @@ impl CustomOp1 for AveragePool {
         })
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+    fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let windows = &*self.windows;
         let [from, to] = [windows.input, windows.output()].map(|[h, w]| h * w);
         with_element!(NAME, x.dtype(), E => {
             let dx = with_elements::<E, _>(grad, |grad| {
                 map_planes(grad, to, from, |_, grad, dx| dispatch_loops(Backward { windows, grad, dx }))
             })?;
-            Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
+            Tensor::from_vec(dx, x.shape(), x.device()).map(|dx| [Some(dx)])
         })
     }
 }

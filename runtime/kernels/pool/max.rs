@@ -9,11 +9,12 @@ use super::{PoolGeometry, composed};
 use crate::kernels::cuda::runs_on;
 use crate::kernels::element::{Element, elements, in_single, with_element, with_elements};
 use crate::kernels::float::Float;
+use crate::kernels::operation::{CpuOperand, Operation};
 use crate::kernels::planes::{input_size, map_planes, with_size};
 use crate::kernels::relay;
 use crate::kernels::simd::{Isa, Kernel, Simd, dispatch_loops, isa};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType};
 
 const NAME: &str = "max_pool2d";
 
@@ -71,7 +72,7 @@ pub fn adaptive_max_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tenso
 
 fn largest(x: &Tensor, pool: MaxPool) -> Result<Tensor> {
     if x.device().is_cpu() {
-        in_single(x, |x| relay::apply1(&x.contiguous()?, pool))
+        in_single(x, |x| relay::apply([&x.contiguous()?], pool))
     } else {
         composed::max(x, [&pool.rows, &pool.columns])
     }
@@ -203,12 +204,12 @@ impl Run {
     }
 }
 
-impl CustomOp1 for MaxPool {
+impl Operation<1> for MaxPool {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn forward(&self, [(x, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
         let [from, to] = [self.input, self.output()].map(|[h, w]| h * w);
         let shape = with_size(layout.dims(), self.output()).into();
         if let (Some(isa), CpuStorage::F32(_)) = (self.fours, x) {
@@ -221,15 +222,15 @@ impl CustomOp1 for MaxPool {
         })
     }
 
-    fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+    fn backward(&self, [x]: [&Tensor; 1], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
         if let (Some(isa), DType::F32) = (self.fours, x.dtype()) {
-            return self.gradient_of_fours(isa, [x, y, grad]).map(Some);
+            return Ok([Some(self.gradient_of_fours(isa, [x, y, grad])?)]);
         }
         with_element!(NAME, x.dtype(), E => {
             let dx = with_elements(x, |x| {
                 with_elements(y, |y| with_elements(grad, |grad| self.gradient::<E>(x, y, grad)))
             })???;
-            Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
+            Tensor::from_vec(dx, x.shape(), x.device()).map(|dx| [Some(dx)])
         })
     }
 }

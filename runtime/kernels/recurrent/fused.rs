@@ -4,9 +4,10 @@
 use super::cell::Cell;
 use super::step::{Gradients, Values, product};
 use crate::kernels::element::{Element, elements, not_a_float, with_elements};
+use crate::kernels::operation::{self, CpuOperand, Operation};
 use crate::kernels::simd::dispatch_loops;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, DType, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, bail};
 use std::sync::OnceLock;
 
 /// See [`super::run`]; `weights` is the packed matrix, everything of f32 or f64.
@@ -23,7 +24,7 @@ pub(super) fn run<C: Cell>(
     let state = Tensor::stack(state, 0)?;
     let tracked = inputs.track_op() || weights.track_op() || state.track_op();
     let op = Fused { cell, sizes, saved: tracked.then(OnceLock::new) };
-    let all = inputs.apply_op3(&weights.contiguous()?, &state, op)?;
+    let all = operation::apply([&inputs, &weights.contiguous()?, &state], op)?;
     let outputs = all.narrow(0, 0, steps)?;
     let mut state = vec![outputs.get(sizes.time(steps - 1))?];
     for extra in 0..C::STATES - 1 {
@@ -79,12 +80,7 @@ fn parts<T>(state: &mut [T], len: usize) -> [&mut [T]; 2] {
 
 impl<C: Cell> Fused<C> {
     /// The output and what the gradient needs.
-    fn forward<T: Element>(
-        &self,
-        inputs: &[T],
-        weights: (&CpuStorage, &Layout),
-        state: &[T],
-    ) -> Result<(Vec<T>, Vec<T>)> {
+    fn steps<T: Element>(&self, inputs: &[T], weights: CpuOperand, state: &[T]) -> Result<(Vec<T>, Vec<T>)> {
         let Sizes { steps, batch, hidden, columns, .. } = self.sizes;
         let (len, gates) = (self.sizes.state(), C::GATES * self.sizes.state());
         let kept = C::SAVED * len;
@@ -112,12 +108,10 @@ impl<C: Cell> Fused<C> {
 
     fn forward_storage<T: Element>(
         &self,
-        (inputs, inputs_layout): (&CpuStorage, &Layout),
-        weights: (&CpuStorage, &Layout),
-        (state, state_layout): (&CpuStorage, &Layout),
+        [(inputs, inputs_layout), weights, (state, state_layout)]: [CpuOperand; 3],
     ) -> Result<CpuStorage> {
         let (inputs, state) = (elements(inputs, inputs_layout)?, elements(state, state_layout)?);
-        let (out, saved) = self.forward::<T>(inputs, weights, state)?;
+        let (out, saved) = self.steps::<T>(inputs, weights, state)?;
         if let Some(place) = &self.saved {
             // An operation runs forward once.
             let _ = place.set(T::to_cpu_storage_owned(saved));
@@ -126,12 +120,7 @@ impl<C: Cell> Fused<C> {
     }
 
     /// The gradients of the gates' two parts and of the initial state, from that of the output.
-    fn through_time<T: Element>(
-        &self,
-        saved: &[T],
-        grad: &[T],
-        weights: (&CpuStorage, &Layout),
-    ) -> Result<Backward<T>> {
+    fn through_time<T: Element>(&self, saved: &[T], grad: &[T], weights: CpuOperand) -> Result<Backward<T>> {
         let Sizes { steps, batch, hidden, columns, .. } = self.sizes;
         let (len, gates, kept) =
             (self.sizes.state(), C::GATES * self.sizes.state(), C::SAVED * self.sizes.state());
@@ -178,7 +167,10 @@ impl<C: Cell> Fused<C> {
         product(dgates.to_vec(), &dgates_layout, &before, &Layout::contiguous((rows, columns)))
     }
 
-    fn backward<T: Element>(&self, [inputs, weights, state, out, grad]: [&Tensor; 5]) -> Result<[Tensor; 3]> {
+    fn gradients<T: Element>(
+        &self,
+        [inputs, weights, state, out, grad]: [&Tensor; 5],
+    ) -> Result<[Tensor; 3]> {
         let Some(saved) = self.saved.as_ref().and_then(OnceLock::get) else {
             bail!("{}: the forward pass kept nothing for a gradient", C::NAME);
         };
@@ -208,45 +200,34 @@ fn add<T: Element>(to: &mut [T], from: &[T]) {
     to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
 }
 
-impl<C: Cell> CustomOp3 for Fused<C> {
+impl<C: Cell> Operation<3> for Fused<C> {
     fn name(&self) -> &'static str {
         C::NAME
     }
 
-    fn cpu_fwd(
-        &self,
-        inputs: &CpuStorage,
-        inputs_layout: &Layout,
-        weights: &CpuStorage,
-        weights_layout: &Layout,
-        state: &CpuStorage,
-        state_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        let (inputs, weights) = ((inputs, inputs_layout), (weights, weights_layout));
-        let state = (state, state_layout);
-        let out = match inputs.0.dtype() {
-            DType::F32 => self.forward_storage::<f32>(inputs, weights, state),
-            DType::F64 => self.forward_storage::<f64>(inputs, weights, state),
+    fn forward(&self, operands: [CpuOperand; 3]) -> Result<(CpuStorage, Shape)> {
+        let [(inputs, _), ..] = operands;
+        let out = match inputs.dtype() {
+            DType::F32 => self.forward_storage::<f32>(operands),
+            DType::F64 => self.forward_storage::<f64>(operands),
             other => Err(not_a_float(C::NAME, other)),
         }?;
         let Sizes { steps, batch, hidden, .. } = self.sizes;
         Ok((out, Shape::from((steps + C::STATES - 1, batch, hidden))))
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        inputs: &Tensor,
-        weights: &Tensor,
-        state: &Tensor,
+        [inputs, weights, state]: [&Tensor; 3],
         out: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    ) -> Result<[Option<Tensor>; 3]> {
         let tensors = [inputs, weights, state, out, grad];
-        let [dx, dw, dstate] = match inputs.dtype() {
-            DType::F32 => self.backward::<f32>(tensors),
-            DType::F64 => self.backward::<f64>(tensors),
+        let gradients = match inputs.dtype() {
+            DType::F32 => self.gradients::<f32>(tensors),
+            DType::F64 => self.gradients::<f64>(tensors),
             other => Err(not_a_float(C::NAME, other)),
         }?;
-        Ok((Some(dx), Some(dw), Some(dstate)))
+        Ok(gradients.map(Some))
     }
 }

@@ -6,85 +6,65 @@
 //! goes by the graph, comes to it. The output is a tensor like any other, an operation on the station for whoever
 //! else computes with it.
 
-mod operation;
 mod station;
 #[cfg(test)]
 mod tests;
 
 use super::elementwise::sum;
-use candle_core::{CustomOp1, CustomOp2, CustomOp3, Device, Result, Tensor, TensorId, bail};
-use operation::{One, Operation, Three, Two};
+use super::operation::{self, AnyOperation, CpuOperand, Fixed, Operation, enter};
+use candle_core::{CpuStorage, Device, Result, Shape, Storage, Tensor, TensorId, bail};
 use station::{Output, Station};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
 
-/// `x.apply_op1(op)`
-pub(crate) fn apply1(x: &Tensor, op: impl CustomOp1 + Send + Sync + 'static) -> Result<Tensor> {
-    if !is_for_relay(&[x]) {
-        return x.apply_op1(op);
+/// As [`operation::apply`]; on the CPU and where gradients are wanted, by way of a station.
+pub(crate) fn apply<const N: usize>(operands: [&Tensor; N], operation: impl Operation<N>) -> Result<Tensor> {
+    let on_cpu = operands.iter().all(|x| x.device().is_cpu());
+    match on_cpu && operands.iter().any(|x| x.track_op()) {
+        true => relayed(operands, Fixed(operation)),
+        false => operation::apply(operands, operation),
     }
-    let [station] = stations([x]);
-    relayed(One { op, operands: [x.clone()] }, |op| station.apply_op1(op))
 }
 
-/// `x.apply_op2(second, op)`
-pub(crate) fn apply2(
-    x: &Tensor,
-    second: &Tensor,
-    op: impl CustomOp2 + Send + Sync + 'static,
-) -> Result<Tensor> {
-    if !is_for_relay(&[x, second]) {
-        return x.apply_op2(second, op);
-    }
-    let [x_station, second_station] = stations([x, second]);
-    let operands = [x, second].map(Tensor::clone);
-    relayed(Two { op, operands }, |op| x_station.apply_op2(&second_station, op))
-}
-
-/// `x.apply_op3(second, third, op)`
-pub(crate) fn apply3(
-    x: &Tensor,
-    second: &Tensor,
-    third: &Tensor,
-    op: impl CustomOp3 + Send + Sync + 'static,
-) -> Result<Tensor> {
-    if !is_for_relay(&[x, second, third]) {
-        return x.apply_op3(second, third, op);
-    }
-    let [x_station, second_station, third_station] = stations([x, second, third]);
-    let operands = [x, second, third].map(Tensor::clone);
-    relayed(Three { op, operands }, |op| x_station.apply_op3(&second_station, &third_station, op))
-}
-
-fn is_for_relay(operands: &[&Tensor]) -> bool {
-    operands.iter().all(|x| x.device().is_cpu()) && operands.iter().any(|x| x.track_op())
-}
-
-/// What stands in candle's graph for each operand: its station, where it has one.
-fn stations<const N: usize>(operands: [&Tensor; N]) -> [Tensor; N] {
-    operands.map(|x| links().get(&x.id()).map_or_else(|| x.clone(), |link| link.station.clone()))
-}
-
-/// Runs an operation; `enter` puts its station into candle's graph.
-fn relayed(
-    operation: impl Operation + 'static,
-    enter: impl FnOnce(Station) -> Result<Tensor>,
-) -> Result<Tensor> {
-    let (storage, shape) = operation.forward()?;
-    let before = operation.operands().iter().map(|x| links().get(&x.id()).map(|link| link.locker.clone()));
-    let (before, locker) = (before.collect(), Arc::new(Locker::default()));
-    let station = enter(Station { operation: Box::new(operation), before, locker: locker.clone() })?;
+fn relayed<const N: usize>(operands: [&Tensor; N], operation: impl AnyOperation + 'static) -> Result<Tensor> {
+    let (storage, shape) = forward(operands, &operation)?;
+    let links = operands.map(|x| links().get(&x.id()).cloned());
+    let locker = Arc::new(Locker::default());
+    let station = Station {
+        operation: Box::new(operation),
+        operands: operands.map(Tensor::clone).into(),
+        before: links.iter().map(|link| Some(link.as_ref()?.locker.clone())).collect(),
+        locker: locker.clone(),
+    };
+    // An operand that has a station is in candle's graph as that.
+    let in_graph: [&Tensor; N] =
+        std::array::from_fn(|i| links[i].as_ref().map_or(operands[i], |link| &link.station));
+    let station = enter(&in_graph, station)?;
     let output = Output { storage: Mutex::new(Some(storage)), shape, locker: locker.clone() };
-    let tensor = station.apply_op1(output)?;
+    let tensor = enter(&[&station], output)?;
     // Neither fails: nobody else has seen the locker.
     let _ = locker.output.set(tensor.detach());
     let _ = locker.id.set(tensor.id());
-    links().insert(tensor.id(), Link { station, locker });
+    self::links().insert(tensor.id(), Link { station, locker });
     Ok(tensor)
 }
 
+/// Runs an operation on the CPU, outside of candle's graph.
+fn forward<const N: usize>(
+    operands: [&Tensor; N],
+    operation: &impl AnyOperation,
+) -> Result<(CpuStorage, Shape)> {
+    let stored = operands.map(Tensor::storage_and_layout);
+    let operands = stored.iter().map(|(storage, layout)| match &**storage {
+        Storage::Cpu(storage) => Ok((storage, *layout)),
+        _ => bail!("{}: expected a tensor on the CPU", operation.name()),
+    });
+    operation.forward(&operands.collect::<Result<Vec<CpuOperand>>>()?)
+}
+
 /// How to reach the operation that made a tensor.
+#[derive(Clone)]
 struct Link {
     station: Tensor,
     locker: Arc<Locker>,

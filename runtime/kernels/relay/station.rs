@@ -1,101 +1,43 @@
 //! What stands in candle's graph.
 
-use super::operation::Operation;
 use super::{Link, Locker, links, locked};
-use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail};
+use crate::kernels::cuda::Operand as CudaOperand;
+use crate::kernels::operation::{AnyOperation, CpuOperand};
+use candle_core::{CpuStorage, CudaStorage, Result, Shape, Tensor, bail};
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex};
 
-/// An operation as it stands in candle's graph.
+/// An operation that stands in candle's graph as a single number.
 pub(super) struct Station {
-    pub operation: Box<dyn Operation>,
+    pub operation: Box<dyn AnyOperation>,
+    pub operands: Vec<Tensor>,
     /// The lockers of those operands that are outputs of such operations.
     pub before: Vec<Option<Arc<Locker>>>,
     pub locker: Arc<Locker>,
 }
 
-impl Station {
-    fn forward(&self) -> Result<(CpuStorage, Shape)> {
+impl AnyOperation for Station {
+    fn name(&self) -> &'static str {
+        self.operation.name()
+    }
+
+    fn forward(&self, _: &[CpuOperand]) -> Result<(CpuStorage, Shape)> {
         Ok((CpuStorage::F32(vec![0.]), Shape::from(())))
     }
 
-    fn backward<const N: usize>(&self, count: &Tensor) -> Result<[Option<Tensor>; N]> {
+    fn forward_on_cuda(&self, _: &[CudaOperand]) -> Result<(CudaStorage, Shape)> {
+        bail!("{}: a station is on the CPU", self.name())
+    }
+
+    fn backward(&self, _: &[&Tensor], _: &Tensor, count: &Tensor) -> Result<Vec<Option<Tensor>>> {
         let (output, gradient) = self.locker.take(count.to_scalar::<f32>()? as usize)?;
-        let mut gradients = self.operation.backward(output, &gradient)?.into_iter();
-        let mut before = self.before.iter();
-        let mut next = || match (gradients.next().flatten(), before.next()) {
-            (Some(gradient), Some(Some(locker))) => locker.leave(gradient).map(Some),
+        let operands: Vec<&Tensor> = self.operands.iter().collect();
+        let gradients = self.operation.backward(&operands, output, &gradient)?;
+        let hand_on = |(gradient, before): (Option<Tensor>, &Option<Arc<Locker>>)| match (gradient, before) {
+            (Some(gradient), Some(locker)) => locker.leave(gradient).map(Some),
             (gradient, _) => Ok(gradient),
         };
-        let mut results = [const { None }; N];
-        for result in &mut results {
-            *result = next()?;
-        }
-        Ok(results)
-    }
-}
-
-impl CustomOp1 for Station {
-    fn name(&self) -> &'static str {
-        self.operation.name()
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.forward()
-    }
-
-    fn bwd(&self, _: &Tensor, _: &Tensor, count: &Tensor) -> Result<Option<Tensor>> {
-        let [gradient] = self.backward(count)?;
-        Ok(gradient)
-    }
-}
-
-impl CustomOp2 for Station {
-    fn name(&self) -> &'static str {
-        self.operation.name()
-    }
-
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
-        self.forward()
-    }
-
-    fn bwd(
-        &self,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        count: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        Ok(self.backward::<2>(count)?.into())
-    }
-}
-
-impl CustomOp3 for Station {
-    fn name(&self) -> &'static str {
-        self.operation.name()
-    }
-
-    fn cpu_fwd(
-        &self,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        self.forward()
-    }
-
-    fn bwd(
-        &self,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        _: &Tensor,
-        count: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
-        Ok(self.backward::<3>(count)?.into())
+        gradients.into_iter().zip(&self.before).map(hand_on).collect()
     }
 }
 
@@ -107,20 +49,24 @@ pub(super) struct Output {
     pub locker: Arc<Locker>,
 }
 
-impl CustomOp1 for Output {
+impl AnyOperation for Output {
     fn name(&self) -> &'static str {
         "output"
     }
 
-    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn forward(&self, _: &[CpuOperand]) -> Result<(CpuStorage, Shape)> {
         match locked(&self.storage).take() {
             Some(storage) => Ok((storage, self.shape.clone())),
             None => bail!("the output of an operation is there once"),
         }
     }
 
-    fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        self.locker.leave(gradient.clone()).map(Some)
+    fn forward_on_cuda(&self, _: &[CudaOperand]) -> Result<(CudaStorage, Shape)> {
+        bail!("the output of a station is on the CPU")
+    }
+
+    fn backward(&self, _: &[&Tensor], _: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
+        Ok(vec![Some(self.locker.leave(gradient.clone())?)])
     }
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::kernels::activation::{Activation, apply};
-use candle_core::{CpuStorage, Layout, Shape, Var};
+use candle_core::{CpuStorage, Shape, Var};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 fn variable() -> Result<Var> {
@@ -86,18 +86,18 @@ fn a_long_chain_needs_no_deep_stack() -> Result<()> {
 /// Has a gradient from the second backward pass on.
 struct Late(AtomicBool);
 
-impl CustomOp1 for Late {
+impl Operation<1> for Late {
     fn name(&self) -> &'static str {
         "late"
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn forward(&self, [(x, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
         Ok((x.clone(), layout.shape().clone()))
     }
 
-    fn bwd(&self, _: &Tensor, _: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+    fn backward(&self, _: [&Tensor; 1], _: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
         match self.0.swap(true, Ordering::Relaxed) {
-            true => Ok(Some(grad.clone())),
+            true => Ok([Some(grad.clone())]),
             false => bail!("not yet"),
         }
     }
@@ -111,8 +111,10 @@ fn what_a_failed_pass_left_is_in_no_gradient() -> Result<()> {
     let mut refused = 0;
     for late_first in [false, true] {
         let y = apply(Activation::Tanh, &x)?;
-        let mut terms =
-            [apply1(&y, Late(false.into()))?, apply(Activation::LeakyRelu { negative_slope: 1. }, &y)?];
+        let mut terms = [
+            super::apply([&y], Late(false.into()))?,
+            apply(Activation::LeakyRelu { negative_slope: 1. }, &y)?,
+        ];
         if late_first {
             terms.reverse();
         }

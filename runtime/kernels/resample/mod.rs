@@ -8,8 +8,9 @@ use super::float::Float;
 use super::planes::{as_row, check_size, input_length, input_size, map_planes, with_size};
 use super::relay;
 use super::simd::{Kernel, Simd, dispatch_loops};
+use crate::kernels::operation::{CpuOperand, Operation};
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor, WithDType, bail};
+use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType, bail};
 use taps::{Axis, Taps};
 
 const NAME: &str = "resample";
@@ -66,7 +67,7 @@ pub fn resample2d(x: &Tensor, resampling: &Resampling) -> Result<Tensor> {
     });
     let op = Resample { rows, columns, input, output };
     match x.device().is_cpu() {
-        true => in_single(x, |x| relay::apply1(&x.contiguous()?, op)),
+        true => in_single(x, |x| relay::apply([&x.contiguous()?], op)),
         false => composed::resample(x, &op),
     }
 }
@@ -90,12 +91,12 @@ struct Resample {
     output: [usize; 2],
 }
 
-impl CustomOp1 for Resample {
+impl Operation<1> for Resample {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+    fn forward(&self, [(x, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
         let [from, to] = [self.input, self.output].map(|[h, w]| h * w);
         with_element!(NAME, x.dtype(), E => {
             let x = elements::<E>(x, layout)?;
@@ -104,13 +105,13 @@ impl CustomOp1 for Resample {
         })
     }
 
-    fn bwd(&self, x: &Tensor, _y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+    fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let [from, to] = [self.input, self.output].map(|[h, w]| h * w);
         with_element!(NAME, x.dtype(), E => {
             let dx = with_elements::<E, _>(grad, |grad| {
                 map_planes(grad, to, from, |_, grad, dx| dispatch_loops(Backward { op: self, grad, dx }))
             })?;
-            Tensor::from_vec(dx, x.shape(), x.device()).map(Some)
+            Tensor::from_vec(dx, x.shape(), x.device()).map(|dx| [Some(dx)])
         })
     }
 }

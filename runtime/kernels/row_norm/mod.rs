@@ -128,5 +128,5 @@ fn normalize(
     if !x.device().is_cpu() {
         return composed::normalize(x, &weight, &bias, &op);
     }
-    in_single(x, |x| relay::apply3(&x.contiguous()?, &weight, &bias, op))
+    in_single(x, |x| relay::apply([&x.contiguous()?, &weight, &bias], op))
 }

@@ -4,10 +4,11 @@ use super::loops::{Backward, Centre, Forward, Parameters, Weigh};
 use super::rows::{Rows, mean_square, moments};
 use crate::kernels::channels::sums;
 use crate::kernels::element::{Element, elements, with_element, with_elements, zeros};
+use crate::kernels::operation::{CpuOperand, Operation};
 use crate::kernels::parallel::{for_each_chunk, for_each_row};
 use crate::kernels::simd::dispatch_loops;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, WithDType};
+use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType};
 
 /// Elements that one task handles at the least; a tensor no larger runs on the caller's core.
 const TASK: usize = 1 << 13;
@@ -24,36 +25,25 @@ pub(super) struct RowNorm {
     pub centred: bool,
 }
 
-impl CustomOp3 for RowNorm {
+impl Operation<3> for RowNorm {
     fn name(&self) -> &'static str {
         self.name
     }
 
-    fn cpu_fwd(
-        &self,
-        x: &CpuStorage,
-        x_layout: &Layout,
-        weight: &CpuStorage,
-        weight_layout: &Layout,
-        bias: &CpuStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
+    fn forward(&self, [(x, layout), weight, bias]: [CpuOperand; 3]) -> Result<(CpuStorage, Shape)> {
         with_element!(self.name, x.dtype(), E => {
-            let weight = elements::<E>(weight, weight_layout)?;
-            let bias = elements::<E>(bias, bias_layout)?;
-            let y = self.normalize::<E>(elements(x, x_layout)?, weight, bias);
-            Ok((E::to_cpu_storage_owned(y), x_layout.shape().clone()))
+            let (weight, bias) = (elements::<E>(weight.0, weight.1)?, elements::<E>(bias.0, bias.1)?);
+            let y = self.normalize::<E>(elements(x, layout)?, weight, bias);
+            Ok((E::to_cpu_storage_owned(y), layout.shape().clone()))
         })
     }
 
-    fn bwd(
+    fn backward(
         &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
+        [x, weight, bias]: [&Tensor; 3],
         _y: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    ) -> Result<[Option<Tensor>; 3]> {
         let learned = weight.track_op() || bias.track_op();
         let (dx, [dw, db]) = with_element!(self.name, x.dtype(), E => {
             let gradients = with_elements::<E, _>(x, |x| {
@@ -70,7 +60,7 @@ impl CustomOp3 for RowNorm {
             }
             false => Ok(None),
         };
-        Ok((Some(dx), parameter(weight, dw)?, parameter(bias, db)?))
+        Ok([Some(dx), parameter(weight, dw)?, parameter(bias, db)?])
     }
 }
 

@@ -3,6 +3,7 @@
 use super::pixels::{Element, Pixels};
 use crate::kernels::activation::Activation;
 use crate::kernels::element;
+use crate::kernels::operation::CpuOperand;
 use candle_core::{CpuStorage, Layout, Result, Storage, WithDType, bail};
 use std::borrow::Cow;
 use std::ops::Deref;
@@ -32,6 +33,12 @@ impl<'a> Operand<'a> {
 
     fn widened<T: WithDType>(self, widen: impl Fn(T) -> f32) -> Result<Cow<'a, [f32]>> {
         Ok(Cow::Owned(self.values::<T>()?.iter().map(|x| widen(*x)).collect()))
+    }
+}
+
+impl<'a> From<CpuOperand<'a>> for Operand<'a> {
+    fn from((storage, layout): CpuOperand<'a>) -> Self {
+        Self { storage, layout }
     }
 }
 

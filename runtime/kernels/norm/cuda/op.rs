@@ -4,9 +4,10 @@ use super::{BatchNorm, backward, eval, train};
 use crate::kernels::activation::Activation;
 use crate::kernels::channels::Channels;
 use crate::kernels::cuda::{Operand, launch, run, with_storages};
+use crate::kernels::operation::{self, Operation};
 use candle_core::backend::BackendStorage;
 use candle_core::op::BackpropOp;
-use candle_core::{CpuStorage, CudaStorage, CustomOp3, Layout, Result, Shape, Storage, Tensor, bail};
+use candle_core::{CudaStorage, Result, Shape, Storage, Tensor, bail};
 use std::sync::{Arc, OnceLock};
 
 const NAME: &str = "batch_norm";
@@ -33,7 +34,7 @@ pub(in crate::kernels::norm) fn batch_norm_train(
 ) -> Result<(Tensor, Tensor, Tensor)> {
     let found = Arc::new(OnceLock::new());
     let statistics = Statistics::OfBatch(found.clone());
-    let y = x.apply_op3(weight, bias, Normalize { norm: of(view, eps), statistics })?;
+    let y = operation::apply([x, weight, bias], Normalize { norm: of(view, eps), statistics })?;
     match found.get() {
         Some([mean, variance]) => Ok((y, mean.clone(), variance.clone())),
         None => bail!("{NAME}: the forward pass found no statistics"),
@@ -50,7 +51,7 @@ pub(in crate::kernels::norm) fn batch_norm_eval(
 ) -> Result<Tensor> {
     let statistic = |given: &Tensor| given.detach().to_dtype(weight.dtype());
     let statistics = Statistics::Given([statistic(mean)?, statistic(variance)?]);
-    x.apply_op3(weight, bias, Normalize { norm: of(view, eps), statistics })
+    operation::apply([x, weight, bias], Normalize { norm: of(view, eps), statistics })
 }
 
 fn of(view: Channels, eps: f64) -> BatchNorm {
@@ -71,7 +72,7 @@ impl Normalize {
     }
 
     /// Of input, weight and bias.
-    fn forward(&self, [x, weight, bias]: [Operand; 3]) -> Result<CudaStorage> {
+    fn normalize(&self, [x, weight, bias]: [Operand; 3]) -> Result<CudaStorage> {
         let dtype = x.0.dtype();
         let outputs = match &self.statistics {
             Statistics::OfBatch(_) => run(NAME, &|_| train(&self.norm, None, dtype), &[x, weight, bias])?,
@@ -96,44 +97,22 @@ impl Normalize {
     }
 }
 
-impl CustomOp3 for Normalize {
+impl Operation<3> for Normalize {
     fn name(&self) -> &'static str {
         NAME
     }
 
-    fn cpu_fwd(
-        &self,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-        _: &CpuStorage,
-        _: &Layout,
-    ) -> Result<(CpuStorage, Shape)> {
-        bail!("{NAME}: expected a tensor on a CUDA device, got one on the CPU")
+    fn forward_on_cuda(&self, operands: [Operand; 3]) -> Result<(CudaStorage, Shape)> {
+        let [(_, layout), ..] = operands;
+        Ok((self.normalize(operands)?, layout.shape().clone()))
     }
 
-    fn cuda_fwd(
+    fn backward(
         &self,
-        x: &CudaStorage,
-        x_layout: &Layout,
-        weight: &CudaStorage,
-        weight_layout: &Layout,
-        bias: &CudaStorage,
-        bias_layout: &Layout,
-    ) -> Result<(CudaStorage, Shape)> {
-        let y = self.forward([(x, x_layout), (weight, weight_layout), (bias, bias_layout)])?;
-        Ok((y, x_layout.shape().clone()))
-    }
-
-    fn bwd(
-        &self,
-        x: &Tensor,
-        weight: &Tensor,
-        bias: &Tensor,
+        [x, weight, bias]: [&Tensor; 3],
         _y: &Tensor,
         grad: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+    ) -> Result<[Option<Tensor>; 3]> {
         let [mean, variance] = self.statistics()?;
         let of_batch = matches!(self.statistics, Statistics::OfBatch(_));
         let shapes = [x.shape(), weight.shape(), bias.shape()];
@@ -142,6 +121,6 @@ impl CustomOp3 for Normalize {
         })?;
         let mut gradients = gradients.into_iter();
         let (dx, dw, db) = (gradients.next(), gradients.next(), gradients.next());
-        Ok((dx, dw.filter(|_| weight.track_op()), db.filter(|_| bias.track_op())))
+        Ok([dx, dw.filter(|_| weight.track_op()), db.filter(|_| bias.track_op())])
     }
 }

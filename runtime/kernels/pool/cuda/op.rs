@@ -1,11 +1,12 @@
 //! Pooling on a CUDA device as a candle operation with a gradient.
 
 use super::{Divisor, Pool, average, average_backward, max, max_backward};
-use crate::kernels::cuda::{launch, run};
+use crate::kernels::cuda::{Operand as CudaOperand, launch, run};
+use crate::kernels::operation::{self, Operation};
 use crate::kernels::planes::with_size;
 use crate::kernels::pool::PoolGeometry;
 use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, CudaStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CudaStorage, Result, Shape, Tensor, bail};
 
 /// What becomes of a window.
 #[derive(Clone, Copy)]
@@ -28,10 +29,10 @@ pub(in crate::kernels::pool) fn pool(
     kind: Kind,
 ) -> Result<Tensor> {
     let planes = x.dims()[..x.rank() - 2].iter().product();
-    x.apply_op1(Pooling { pool: Pool { planes, input, output, geometry }, kind })
+    operation::apply([x], Pooling { pool: Pool { planes, input, output, geometry }, kind })
 }
 
-impl CustomOp1 for Pooling {
+impl Operation<1> for Pooling {
     fn name(&self) -> &'static str {
         match self.kind {
             Kind::Max => "max_pool2d",
@@ -39,11 +40,7 @@ impl CustomOp1 for Pooling {
         }
     }
 
-    fn cpu_fwd(&self, _x: &CpuStorage, _layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        bail!("{}: expected a tensor on a CUDA device, got one on the CPU", self.name())
-    }
-
-    fn cuda_fwd(&self, x: &CudaStorage, layout: &Layout) -> Result<(CudaStorage, Shape)> {
+    fn forward_on_cuda(&self, [(x, layout)]: [CudaOperand; 1]) -> Result<(CudaStorage, Shape)> {
         let Self { pool, kind } = self;
         let outputs = run(
             self.name(),
@@ -59,7 +56,7 @@ impl CustomOp1 for Pooling {
         }
     }
 
-    fn bwd(&self, x: &Tensor, y: &Tensor, grad: &Tensor) -> Result<Option<Tensor>> {
+    fn backward(&self, [x]: [&Tensor; 1], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let Self { pool, kind } = self;
         let gradients = match kind {
             Kind::Max => launch(self.name(), &[x, y, grad], [x.shape()], |_| max_backward(pool, x.dtype())),
@@ -67,6 +64,6 @@ impl CustomOp1 for Pooling {
                 launch(self.name(), &[grad], [x.shape()], |_| average_backward(pool, *divisor, x.dtype()))
             }
         };
-        Ok(gradients?.into_iter().next())
+        Ok([gradients?.into_iter().next()])
     }
 }
