@@ -217,6 +217,12 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     /// `a * b + c`, rounded once where the instruction set can.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// `a * b + c` at the lanes of the mask, and `c` in all others, where `b` is finite; a zero may lose its sign
+    /// there.
+    #[inline(always)]
+    fn fma_masked(self, a: Self::V, b: Self::V, c: Self::V, mask: Self::Mask) -> Self::V {
+        self.fma(self.keep(a, mask), b, c)
+    }
     /// The larger of a bound and a value; NaN where `value` is NaN.
     fn max(self, bound: Self::V, value: Self::V) -> Self::V;
     /// The smaller of a bound and a value; NaN where `value` is NaN.

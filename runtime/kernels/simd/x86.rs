@@ -206,6 +206,10 @@ impl Simd for Avx512 {
         unsafe { _mm512_maskz_loadu_ps(mask, from) }
     }
     #[inline(always)]
+    fn fma_masked(self, a: Self::V, b: Self::V, c: Self::V, mask: Self::Mask) -> Self::V {
+        unsafe { _mm512_mask3_fmadd_ps(a, b, c, mask) }
+    }
+    #[inline(always)]
     fn keep(self, v: Self::V, mask: Self::Mask) -> Self::V {
         unsafe { _mm512_maskz_mov_ps(mask, v) }
     }

@@ -37,7 +37,7 @@ pub(crate) fn bounds(activation: Activation) -> Option<[f32; 2]> {
 #[derive(Clone, Copy)]
 pub(super) struct Affine<V> {
     scale: V,
-    shift: V,
+    pub shift: V,
     bounds: [V; 2],
 }
 
@@ -104,8 +104,8 @@ impl<'a> Finish<'a> {
         }
     }
 
-    /// Stores the results of the first `lanes` sums from `at` on in an output of f32, but for an activation
-    /// that is more than bounds.
+    /// Stores the results of the first `lanes` sums, scaled and shifted, from `at` on in an output of f32, but for
+    /// an activation that is more than bounds.
     ///
     /// # Safety
     /// The output, and with it the residual, has `lanes` elements from `at` on.
@@ -120,7 +120,7 @@ impl<'a> Finish<'a> {
     ) {
         // SAFETY: the caller's promise.
         unsafe {
-            let value = self.bounded(simd, sums, affine, [at, lanes]);
+            let value = self.limited(simd, sums, affine, [at, lanes]);
             store(simd, output.wrapping_add(at), lanes, value);
         }
     }
@@ -128,14 +128,21 @@ impl<'a> Finish<'a> {
     /// # Safety
     /// The residual has `lanes` elements from `at` on.
     #[inline(always)]
-    unsafe fn bounded<S: Simd>(
+    unsafe fn bounded<S: Simd>(&self, simd: S, sums: S::V, affine: Affine<S::V>, place: [usize; 2]) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe { self.limited(simd, simd.fma(sums, affine.scale, affine.shift), affine, place) }
+    }
+
+    /// # Safety
+    /// As that of [`bounded`](Self::bounded).
+    #[inline(always)]
+    unsafe fn limited<S: Simd>(
         &self,
         simd: S,
-        sums: S::V,
+        mut value: S::V,
         affine: Affine<S::V>,
         [at, lanes]: [usize; 2],
     ) -> S::V {
-        let mut value = simd.fma(sums, affine.scale, affine.shift);
         if let Some(residual) = self.residual {
             // SAFETY: the caller's promise.
             value = simd.add(value, unsafe { residual.at(at).load(simd, lanes) });
@@ -143,7 +150,7 @@ impl<'a> Finish<'a> {
         simd.min(affine.bounds[1], simd.max(affine.bounds[0], value))
     }
 
-    /// As [`store`](Self::store), with any activation and in an output of any elements.
+    /// As [`store`](Self::store), of sums that are neither, with any activation and in an output of any elements.
     ///
     /// # Safety
     /// As there.

@@ -13,6 +13,7 @@ use crate::kernels::conv::ConvShape;
 use crate::kernels::parallel;
 use crate::kernels::simd::{self, Isa};
 use rows::Bands;
+use std::borrow::Cow;
 
 /// Elements, of the input or the output, that one hand-out to a thread should have.
 const HAND_OUT: usize = 1 << 15;
@@ -20,7 +21,7 @@ const HAND_OUT: usize = 1 << 15;
 /// Writes the output `[batch, out_channels, height, width]` of a [suitable](is_suitable) convolution, unless the
 /// weight turns padding into NaN.
 pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: Output) -> bool {
-    let weight = call.weight.widened();
+    let weight = scaled(call);
     if !is_finite(&weight, isa) {
         return false;
     }
@@ -39,6 +40,18 @@ pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: Outpu
         simd::dispatch_to(isa, Bands { bands: bound(hand_out)..bound(hand_out + 1), ..bands.clone() });
     });
     true
+}
+
+/// The weight times the scale of its channel.
+fn scaled<'a>(call: &'a Call<'_>) -> Cow<'a, [f32]> {
+    let weight = call.weight.widened();
+    match &call.scale {
+        Some(scale) => {
+            let channels = weight.chunks_exact(9).zip(scale.iter());
+            Cow::Owned(channels.flat_map(|(taps, scale)| taps.iter().map(move |tap| tap * scale)).collect())
+        }
+        None => weight,
+    }
 }
 
 /// Whether it is a convolution that this kernel is for.
