@@ -132,10 +132,11 @@ impl ConvShape {
     }
 }
 
-/// Whether a tensor has no more elements; one that is empty counts as one along its other dimensions.
+/// Whether a tensor has no more elements, or, where it is empty, no more behind its last dimension of 0: strides are
+/// made of those.
 fn at_most(elements: usize, dims: [usize; 4]) -> bool {
-    let count = dims.into_iter().try_fold(1usize, |count, size| count.checked_mul(size.max(1)));
-    count.is_some_and(|count| count <= elements)
+    let mut sizes = dims.into_iter().rev().take_while(|size| *size > 0);
+    sizes.try_fold(1usize, |count, size| count.checked_mul(size)).is_some_and(|count| count <= elements)
 }
 
 fn check_geometry(geometry: &ConvGeometry) -> Result<()> {
