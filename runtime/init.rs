@@ -40,10 +40,11 @@ impl<F: Fn() -> Initializer> From<F> for Initializer {
 
 /// Inputs and outputs of one unit of a weight `[outputs, inputs, …]`.
 fn fans(shape: &[usize]) -> (f64, f64) {
-    let field: usize = shape.iter().skip(2).product();
+    // In floats, as the sizes are anybody's.
+    let field: f64 = shape.iter().skip(2).map(|size| *size as f64).product();
     let outputs = shape.first().copied().unwrap_or(1);
     let inputs = shape.get(1).copied().unwrap_or(outputs);
-    ((inputs * field).max(1) as f64, (outputs * field).max(1) as f64)
+    ((inputs as f64 * field).max(1.), (outputs as f64 * field).max(1.))
 }
 
 /// Every element `value`.

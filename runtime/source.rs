@@ -9,6 +9,7 @@ use candle_nn::{Init, VarBuilder};
 
 use crate::checkpoint::StateDict;
 use crate::config::Config;
+use crate::kernels::memory::has_room;
 use crate::load::{Load, LoadReport};
 use crate::{Result, random};
 
@@ -27,7 +28,8 @@ pub(crate) fn is_fresh(vb: &VarBuilder, name: &str) -> bool {
     vb.contains_tensor("a name that no checkpoint has") || !vb.contains_tensor(name)
 }
 
-fn draw(init: Init, shape: &Shape, dtype: DType, device: &Device) -> CandleResult<Tensor> {
+fn draw(init: Init, shape: &Shape, name: &str, dtype: DType, device: &Device) -> CandleResult<Tensor> {
+    check_room(shape, name)?;
     let tensor = match init {
         Init::Const(value) => Tensor::full(value, shape, device)?.to_dtype(dtype)?,
         Init::Uniform { lo, up } => random::uniform(shape, lo, up, dtype, device)?,
@@ -44,6 +46,14 @@ fn draw(init: Init, shape: &Shape, dtype: DType, device: &Device) -> CandleResul
         }
     };
     trainable(tensor)
+}
+
+/// Refuses a tensor that there is no memory for, as numbers of f64 on the CPU: asking for it would end the program.
+fn check_room(shape: &Shape, name: &str) -> CandleResult<()> {
+    match has_room::<f64>(shape.dims()) {
+        true => Ok(()),
+        false => candle_core::bail!("{name}: there is no memory for a tensor of shape {:?}", shape.dims()),
+    }
 }
 
 /// A variable of a float tensor; an integer one stays as it is.
@@ -64,7 +74,7 @@ impl SimpleBackend for Fresh {
         if let Some(tensor) = made.get(name) {
             return same_shape(tensor, &shape, name);
         }
-        let tensor = draw(init, &shape, dtype, device)?;
+        let tensor = draw(init, &shape, name, dtype, device)?;
         made.insert(name.to_string(), tensor.clone());
         Ok(tensor)
     }
@@ -165,8 +175,11 @@ impl Checkpoint {
         let fits = served.report.note(name, shape.dims(), found);
         let tensor = match found {
             Some(tensor) if fits => loaded(tensor, dtype, device)?,
-            _ if self.partial => draw(init, &shape, dtype, device)?,
-            _ => trainable(Tensor::zeros(&shape, dtype, device)?)?,
+            _ if self.partial => draw(init, &shape, name, dtype, device)?,
+            _ => {
+                check_room(&shape, name)?;
+                trainable(Tensor::zeros(&shape, dtype, device)?)?
+            }
         };
         served.made.insert(name.to_string(), tensor.clone());
         Ok(tensor)

@@ -176,7 +176,9 @@ proptest! {
             }
             let scale = expected.abs()?.max_all()?.to_scalar::<f32>()?.max(0.1);
             let worst = (given - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
-            match worst / scale < 1e-5 {
+            // By Winograd's way, a convolution may differ by so much: see `set_exact`.
+            let convolutions = ops.iter().filter(|op| matches!(op, Op::Conv(_))).count();
+            match worst / scale < 2e-5 * convolutions.max(1) as f32 {
                 true => Ok(()),
                 false => Err(Error::msg(format!("differs by {worst} of {scale}"))),
             }

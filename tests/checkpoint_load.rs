@@ -248,3 +248,69 @@ fn metadata_is_saved_with_the_network() -> Outcome {
     assert_eq!(metadata(&path)?, found);
     Ok(())
 }
+
+/// A copy of all values.
+fn snapshot(net: &impl Network) -> Vec<Vec<f32>> {
+    NAMES.iter().map(|name| parameter(net, name)).collect()
+}
+
+#[test]
+fn a_shortened_file_leaves_the_network_as_it_was() -> Outcome {
+    let (_directory, path, _) = saved()?;
+    let whole = std::fs::read(&path)?;
+    let mut net = Net::new(10, &Device::Cpu)?;
+    let before = snapshot(&net);
+    for len in (0..whole.len()).step_by(13).chain([whole.len() - 1]) {
+        std::fs::write(&path, &whole[..len])?;
+        for load in [Load::new(&path), Load::new(&path).partial(), Load::new(&path).mapped()] {
+            let error = message(net.load_with(load));
+            assert!(error.contains("net.safetensors"), "{len} bytes: {error}");
+            assert!(snapshot(&net) == before, "{len} bytes");
+        }
+    }
+    Ok(())
+}
+
+/// The state of a network with one tensor in place of its own.
+fn with_one(net: &Net, path: &std::path::Path, name: &str, tensor: Tensor) -> Result<()> {
+    let mut state = net.state_dict();
+    state.insert(name, tensor);
+    write_safetensors(path, &state, &Default::default())
+}
+
+#[test]
+fn statistics_of_another_shape_are_named_and_leave_all_others_as_they_were() -> Outcome {
+    let (_directory, path, other) = saved()?;
+    let mut net = Net::new(10, &Device::Cpu)?;
+    let before = snapshot(&net);
+    let zeros = |shape: &[usize], dtype| Tensor::zeros(shape, dtype, &Device::Cpu);
+    for (name, tensor, expected) in [
+        (NAMES[5], zeros(&[5], DType::F32)?, "backbone.bn.running_var: expected [4], found [5]"),
+        (NAMES[4], zeros(&[1, 4], DType::F32)?, "backbone.bn.running_mean: expected [4], found [1, 4]"),
+        (NAMES[6], zeros(&[1], DType::I64)?, "backbone.bn.num_batches_tracked: expected [], found [1]"),
+    ] {
+        with_one(&other, &path, name, tensor)?;
+        let error = message(net.load_with(Load::new(&path)));
+        assert!(error.contains(expected), "{error}");
+        assert!(snapshot(&net) == before, "{name}");
+        assert!(message(Net::config(10).load(&path, &Device::Cpu)).contains(expected));
+    }
+    Ok(())
+}
+
+/// As in PyTorch: numbers are converted, and NaN is one. It stays in its channel.
+#[test]
+fn statistics_of_another_type_and_nan_are_loaded() -> Outcome {
+    let (_directory, path, other) = saved()?;
+    with_one(&other, &path, NAMES[5], Tensor::new(&[1i64, 2, 3, 4], &Device::Cpu)?)?;
+    let mut net = Net::config(10).load(&path, &Device::Cpu)?;
+    assert_eq!(parameter(&net, NAMES[5]), [1., 2., 3., 4.]);
+
+    with_one(&other, &path, NAMES[5], Tensor::new(&[1f32, f32::NAN, 3., 4.], &Device::Cpu)?)?;
+    net.load_with(Load::new(&path))?;
+    let x = Tensor::ones((1, 1, 5, 5), DType::F32, &Device::Cpu)?;
+    let y = net.inference()?.backbone.call((&x).into(), Mode::Eval).into_tensor()?;
+    let channels = y.sum((0, 2, 3))?.to_vec1::<f32>()?;
+    assert_eq!(channels.iter().map(|sum| sum.is_nan()).collect::<Vec<_>>(), [false, true, false, false]);
+    Ok(())
+}

@@ -138,7 +138,8 @@ fn assert_close(got: &Tensor, expected: &[f64], tolerance: f64) {
     }
 }
 
-/// Rounded to the nearest half, from sums of f32 that Winograd's transforms may have been at.
+/// Rounded to the nearest half, from sums of f32 that Winograd's transforms may have been at. The rounding takes most of
+/// the bound, and never more.
 fn assert_rounded(got: &Tensor, expected: &[f64]) {
     let half_step = if got.dtype() == DType::F16 { 0.5 / 1024. } else { 0.5 / 128. };
     let largest = expected.iter().fold(1f64, |m, x| m.max(x.abs()));

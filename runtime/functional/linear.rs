@@ -26,6 +26,12 @@ fn defer(x: Signal, weight: Signal, bias: Option<Tensor>) -> Result<Signal> {
         Some(last) if *last == inputs => *last = outputs,
         _ => return Err(wrong(format!("expected an input […, {inputs}], got {shape:?}"))),
     }
+    let dtype = x.dtype()?;
+    for (name, given) in [("weight", Some(&weight)), ("bias", bias.as_ref())] {
+        if let Some(other) = given.map(Tensor::dtype).filter(|given| *given != dtype) {
+            return Err(wrong(format!("expected a {name} of {dtype:?} as the input, got {other:?}")));
+        }
+    }
     let product = Product { input: x.into_tensor()?, weight };
     Ok(Signal::deferred(Deferred::product(product, bias, Shape::from(shape))))
 }

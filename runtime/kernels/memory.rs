@@ -1,4 +1,20 @@
-//! What becomes of freed memory.
+//! What becomes of freed memory, and whether there is enough.
+
+/// Elements that memory is taken to be there for.
+const MUCH: usize = 1 << 28;
+
+/// Whether there is memory for a tensor of this shape, which the system is asked where that is large: an allocation
+/// that fails would end the program.
+pub(crate) fn has_room<T>(dims: &[usize]) -> bool {
+    let elements = dims.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
+    elements.is_some_and(|elements| {
+        let mut room = Vec::<T>::new();
+        let there = elements <= MUCH || room.try_reserve_exact(elements).is_ok();
+        // The compiler may leave out what nobody looks at.
+        std::hint::black_box(&room);
+        there
+    })
+}
 
 /// Asks the C library to keep what the program frees for what it allocates next, and says whether it will.
 ///

@@ -7,6 +7,7 @@ mod loops;
 mod op;
 
 pub use fold::batch_norm_fold;
+pub(crate) use fold::is_finite;
 
 use super::activation::{self, Activation};
 use super::channels::Channels;

@@ -1,6 +1,7 @@
 //! Operations on the planes of an image: the last two dimensions, whatever stands before them.
 
 use super::element::{Element, cleared, written};
+use super::memory::has_room;
 use super::parallel::for_each_chunk;
 use candle_core::{D, Result, Tensor, bail};
 use std::mem::MaybeUninit;
@@ -48,6 +49,15 @@ pub(crate) fn check_size(op: &str, dims: &[usize], size: [usize; 2]) -> Result<(
     match count {
         Some(count) if count <= isize::MAX as usize / 64 => Ok(()),
         _ => bail!("{op}: an output of {dims:?} is too large"),
+    }
+}
+
+/// Checks that the machine has the memory for such an output.
+pub(crate) fn check_room(op: &str, dims: &[usize], size: [usize; 2]) -> Result<()> {
+    let dims = with_size(dims, size);
+    match has_room::<f64>(&dims) {
+        true => Ok(()),
+        false => bail!("{op}: there is no memory for an output of {dims:?}"),
     }
 }
 

@@ -90,8 +90,8 @@ impl Deferred {
     pub(crate) fn extend(&mut self, step: Step) -> Result<Result<()>, Step> {
         let shape = &self.shape;
         match self.stage.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            Stage::Waiting(work) if work.takes(&step, shape) => Ok(work.extend(step)),
-            _ => Err(step),
+            Stage::Waiting(work) => work.extend(step, shape),
+            Stage::Done(_) => Err(step),
         }
     }
 

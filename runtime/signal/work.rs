@@ -10,6 +10,7 @@ use crate::kernels::activation::Activation;
 use crate::kernels::blocked::{self, Image};
 use crate::kernels::conv::{ConvShape, Epilogue};
 use crate::kernels::element::with_elements;
+use crate::kernels::norm::is_finite;
 use crate::kernels::pool::{self, PoolGeometry};
 use crate::scope::{self, Path};
 use crate::{Error, Result};
@@ -63,7 +64,7 @@ impl Work {
     }
 
     /// Whether `step` fits behind what is collected so far, in the kernel's order; the output has a `shape`.
-    pub fn takes(&self, step: &Step, shape: &Shape) -> bool {
+    fn takes(&self, step: &Step, shape: &Shape) -> bool {
         self.epilogue.activation == Activation::Identity
             && match step {
                 Step::Affine { .. } => self.is_convolution() && !self.affine && self.residual.is_none(),
@@ -93,21 +94,31 @@ impl Work {
         leads.then_some((convolution, shape, &self.epilogue))
     }
 
-    /// Takes `step`, which fits, into the epilogue.
-    pub fn extend(&mut self, step: Step) -> Result<()> {
+    /// Takes `step` into the epilogue, or gives it back where it does not fit.
+    pub fn extend(&mut self, step: Step, shape: &Shape) -> Result<Result<()>, Step> {
+        if !self.takes(&step, shape) {
+            return Err(step);
+        }
         match step {
-            Step::Affine { scale, shift } => {
-                let shift = match &self.epilogue.shift {
-                    Some(bias) => ((bias * &scale)? + shift)?,
-                    None => shift,
-                };
-                (self.epilogue.scale, self.epilogue.shift) = (Some(scale), Some(shift));
-                self.affine = true;
-            }
+            Step::Affine { scale, shift } => match self.shifted(&scale, &shift) {
+                Ok(Some(sum)) => {
+                    (self.epilogue.scale, self.epilogue.shift) = (Some(scale), Some(sum));
+                    self.affine = true;
+                }
+                Ok(None) => return Err(Step::Affine { scale, shift }),
+                Err(error) => return Ok(Err(error.into())),
+            },
             Step::Residual(residual) => self.residual = Some(residual),
             Step::Activation(activation) => self.epilogue.activation = activation,
         }
-        Ok(())
+        Ok(Ok(()))
+    }
+
+    /// The shift of a batch norm behind the bias, where it is finite: a half may not hold the two together.
+    fn shifted(&self, scale: &Tensor, shift: &Tensor) -> candle_core::Result<Option<Tensor>> {
+        let Some(bias) = &self.epilogue.shift else { return Ok(Some(shift.clone())) };
+        let sum = ((bias * scale)? + shift)?;
+        Ok(if is_finite(&sum)? { Some(sum) } else { None })
     }
 
     /// Whether it can run into blocks without putting an operand in blocks first.

@@ -2,6 +2,7 @@
 
 use super::Image;
 use crate::kernels::parallel::for_each_chunk;
+use crate::kernels::planes::check_room;
 use crate::kernels::pool::{
     PoolGeometry, Taps, Window, Windows, adaptive_ranges, adaptive_size, adaptive_windows, windows,
 };
@@ -18,7 +19,7 @@ pub fn max_pool2d(x: &Image, geometry: &PoolGeometry) -> Result<Image> {
 /// As [`adaptive_max_pool2d`](crate::kernels::pool::adaptive_max_pool2d).
 pub fn adaptive_max_pool2d(x: &Image, size: [Option<usize>; 2]) -> Result<Image> {
     let [_, _, height, width] = x.dims();
-    let [rows, columns] = adaptive_size("adaptive_max_pool2d", &x.dims(), [height, width], size)?;
+    let [rows, columns] = output("adaptive_max_pool2d", x, size)?;
     let taps = |input, output| adaptive_ranges(input, output).map(|range| range.step_by(1)).collect();
     pool(x, Max { rows: taps(height, rows), columns: taps(width, columns) })
 }
@@ -37,8 +38,16 @@ pub fn avg_pool2d(
 /// As [`adaptive_avg_pool2d`](crate::kernels::pool::adaptive_avg_pool2d).
 pub fn adaptive_avg_pool2d(x: &Image, size: [Option<usize>; 2]) -> Result<Image> {
     let [_, _, height, width] = x.dims();
-    let size = adaptive_size("adaptive_avg_pool2d", &x.dims(), [height, width], size)?;
+    let size = output("adaptive_avg_pool2d", x, size)?;
     pool(x, Mean(adaptive_windows([height, width], size)))
+}
+
+/// The output's size, which there is memory for.
+fn output(op: &str, x: &Image, size: [Option<usize>; 2]) -> Result<[usize; 2]> {
+    let [_, _, height, width] = x.dims();
+    let output = adaptive_size(op, &x.dims(), [height, width], size)?;
+    check_room(op, &x.dims(), output)?;
+    Ok(output)
 }
 
 /// What a window's pixels come to.

@@ -17,6 +17,16 @@ impl Default for ConvGeometry {
 }
 
 impl ConvGeometry {
+    /// The same in numbers that no product of the kernels' overflows with: no stride is longer than the padded input,
+    /// which one window is in then either way, and a single tap has no neighbour to be apart from.
+    pub(super) fn bounded(self, input: [usize; 2], kernel: [usize; 2]) -> Self {
+        let padded =
+            |axis: usize| self.padding[axis].iter().fold(input[axis], |size, n| size.saturating_add(*n));
+        let stride = [0, 1].map(|axis| self.stride[axis].min(padded(axis).max(1)));
+        let dilation = [0, 1].map(|axis| if kernel[axis] == 1 { 1 } else { self.dilation[axis] });
+        Self { stride, dilation, ..self }
+    }
+
     /// The rows and columns of the output for an input and a kernel of the given size, or `None`
     /// where the padded input is smaller than the dilated kernel (or a stride is zero).
     pub fn output_size(&self, input: [usize; 2], kernel: [usize; 2]) -> Option<[usize; 2]> {

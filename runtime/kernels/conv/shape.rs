@@ -3,6 +3,10 @@
 use super::{ConvGeometry, Epilogue};
 use candle_core::{Result, Tensor, bail};
 
+/// The most elements of an input with its padding: more than there is memory for, and so few that no kernel's count of
+/// pixels, taps and channels overflows.
+const LARGEST_INPUT: usize = 1 << 40;
+
 /// All sizes of a convolution. One that exists fits together: the groups divide both channel counts,
 /// strides and dilations are positive, and the output has at least one row and one column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,10 +52,13 @@ impl ConvShape {
             )
         };
         let (input, kernel) = ([height, width], [kernel_height, kernel_width]);
-        let shape = Self { batch, in_channels, out_channels, input, kernel, output, geometry: *geometry };
-        let elements = shape.output_dims().iter().try_fold(1usize, |n, d| n.checked_mul(*d));
-        if elements.is_none_or(|n| n > isize::MAX as usize / 8) {
+        let geometry = geometry.bounded(input, kernel);
+        let shape = Self { batch, in_channels, out_channels, input, kernel, output, geometry };
+        if !at_most(isize::MAX as usize / 8, shape.output_dims()) {
             bail!("conv2d: expected an output that fits in memory, got {:?}", shape.output_dims())
+        }
+        if !at_most(LARGEST_INPUT, shape.padded_dims()) {
+            bail!("conv2d: expected a padded input that fits in memory, got {:?}", shape.padded_dims())
         }
         Ok(shape)
     }
@@ -86,6 +93,21 @@ impl ConvShape {
         [self.batch, self.out_channels, self.output[0], self.output[1]]
     }
 
+    /// The elements of input and output, each as large as the padded input.
+    pub(super) fn padded_elements(&self) -> usize {
+        let [batch, _, height, width] = self.padded_dims();
+        [batch, self.in_channels.saturating_add(self.out_channels), height, width]
+            .into_iter()
+            .fold(1, usize::saturating_mul)
+    }
+
+    /// As the input, with its padding.
+    fn padded_dims(&self) -> [usize; 4] {
+        let [height, width] =
+            [0, 1].map(|axis| self.input[axis] + self.geometry.padding[axis].iter().sum::<usize>());
+        [self.batch, self.in_channels, height, width]
+    }
+
     pub fn weight_dims(&self) -> [usize; 4] {
         [self.out_channels, self.in_channels / self.geometry.groups, self.kernel[0], self.kernel[1]]
     }
@@ -108,6 +130,13 @@ impl ConvShape {
     pub fn taps(&self) -> usize {
         self.group_inputs() * self.kernel[0] * self.kernel[1]
     }
+}
+
+/// Whether a tensor has no more elements, or, where it is empty, no more behind its last dimension of 0: strides are
+/// made of those.
+fn at_most(elements: usize, dims: [usize; 4]) -> bool {
+    let mut sizes = dims.into_iter().rev().take_while(|size| *size > 0);
+    sizes.try_fold(1usize, |count, size| count.checked_mul(size)).is_some_and(|count| count <= elements)
 }
 
 fn check_geometry(geometry: &ConvGeometry) -> Result<()> {

@@ -1,5 +1,6 @@
 //! Batch norm in evaluation as one product and one sum a channel, which a convolution's epilogue takes.
 
+use crate::kernels::element::with_elements;
 use candle_core::{DType, Result, Tensor};
 
 /// `scale` and `shift`, `[channels]` each, of `y = x · scale + shift`: batch norm by the statistics `mean` and
@@ -57,4 +58,16 @@ fn composed(
         None => shift.neg()?,
     };
     Ok((scale, shift))
+}
+
+/// Whether all elements of a vector on the CPU are finite. On other devices, which would have to come to an end with
+/// their work before they could tell, they are taken to be.
+pub(crate) fn is_finite(x: &Tensor) -> Result<bool> {
+    if !x.device().is_cpu() {
+        return Ok(true);
+    }
+    match x.dtype() {
+        DType::F32 => with_elements::<f32, _>(x, |x| x.iter().all(|x| x.is_finite())),
+        _ => with_elements::<f64, _>(&x.to_dtype(DType::F64)?, |x| x.iter().all(|x| x.is_finite())),
+    }
 }

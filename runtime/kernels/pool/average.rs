@@ -7,7 +7,7 @@ use crate::kernels::cuda::runs_on;
 use crate::kernels::element::{Element, elements, in_single, with_element, with_elements};
 use crate::kernels::float::Float;
 use crate::kernels::operation::{CpuOperand, Operation};
-use crate::kernels::planes::{input_size, map_planes, with_size};
+use crate::kernels::planes::{check_room, input_size, map_planes, with_size};
 use crate::kernels::relay;
 use crate::kernels::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
@@ -84,6 +84,7 @@ pub fn adaptive_avg_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tenso
     if runs_on(x.device()) {
         return cuda::pool(x, [input, output], None, Kind::Average(Divisor::Elements));
     }
+    check_room(NAME, x.dims(), output)?;
     average(x, adaptive_windows(input, output))
 }
 

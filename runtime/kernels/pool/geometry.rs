@@ -5,6 +5,9 @@ use candle_core::{Result, bail};
 use std::iter::StepBy;
 use std::ops::Range;
 
+/// The most elements of a plane with its padding.
+const LARGEST: usize = isize::MAX as usize / 8;
+
 /// The settings of a pooling, per axis: `[height, width]`, or `[length]` where there is one axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PoolGeometry<const AXES: usize = 2> {
@@ -30,7 +33,7 @@ impl<const AXES: usize> PoolGeometry<AXES> {
     /// The extents of the output for an input of the given size.
     ///
     /// # Errors
-    /// A kernel, stride or dilation of 0, padding of more than half the kernel, or an empty output.
+    /// A kernel, stride or dilation of 0, padding of more than half the kernel or beyond all memory, or an empty output.
     pub fn output_size(&self, input: [usize; AXES]) -> Result<[usize; AXES]> {
         let Self { kernel, stride, padding, dilation, .. } = *self;
         for (name, sizes) in [("kernel", kernel), ("stride", stride), ("dilation", dilation)] {
@@ -40,6 +43,12 @@ impl<const AXES: usize> PoolGeometry<AXES> {
         }
         if padding.iter().zip(kernel).any(|(padding, kernel)| *padding > kernel / 2) {
             bail!("pooling: expected padding of at most half the kernel {kernel:?}, got {padding:?}");
+        }
+        let padded = std::array::from_fn::<_, AXES, _>(|axis| input[axis].saturating_add(2 * padding[axis]));
+        // Then neither does a window's count of elements overflow, nor where it ends.
+        if padded.iter().try_fold(1usize, |count, size| count.checked_mul(*size)).is_none_or(|n| n > LARGEST)
+        {
+            bail!("pooling: expected a padded input that fits in memory, got one of {padded:?}");
         }
         let output = std::array::from_fn(|axis| self.outputs(axis, input[axis]));
         if output.contains(&0) {

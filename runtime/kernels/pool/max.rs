@@ -10,7 +10,7 @@ use crate::kernels::cuda::runs_on;
 use crate::kernels::element::{Element, elements, in_single, with_element, with_elements};
 use crate::kernels::float::Float;
 use crate::kernels::operation::{CpuOperand, Operation};
-use crate::kernels::planes::{input_size, map_planes, with_size};
+use crate::kernels::planes::{check_room, input_size, map_planes, with_size};
 use crate::kernels::relay;
 use crate::kernels::simd::{Isa, Kernel, Simd, dispatch_loops, isa};
 use candle_core::backend::BackendStorage;
@@ -64,6 +64,7 @@ pub fn adaptive_max_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tenso
     if runs_on(x.device()) {
         return cuda::pool(x, [input, output], None, Kind::Max);
     }
+    check_room(NAME, x.dims(), output)?;
     let [rows, columns] = [0, 1].map(|axis| -> Vec<Taps> {
         adaptive_ranges(input[axis], output[axis]).map(|range| range.step_by(1)).collect()
     });

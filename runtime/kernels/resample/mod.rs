@@ -5,7 +5,7 @@ mod taps;
 
 use super::element::{Element, elements, in_single, with_element, with_elements};
 use super::float::Float;
-use super::planes::{as_row, check_size, input_length, input_size, map_planes, with_size};
+use super::planes::{as_row, check_room, check_size, input_length, input_size, map_planes, with_size};
 use super::relay;
 use super::simd::{Kernel, Simd, dispatch_loops};
 use crate::kernels::operation::{CpuOperand, Operation};
@@ -60,6 +60,9 @@ pub fn resample2d(x: &Tensor, resampling: &Resampling) -> Result<Tensor> {
     let input = input_size(NAME, x)?;
     resampling.check()?;
     check_size(NAME, x.dims(), resampling.output)?;
+    if x.device().is_cpu() {
+        check_room(NAME, x.dims(), resampling.output)?;
+    }
     let Resampling { filter, output, scale, align_corners } = *resampling;
     let [rows, columns] = [0, 1].map(|axis| {
         let axis = Axis { input: input[axis], output: output[axis], scale: scale[axis], align_corners };

@@ -108,7 +108,10 @@ impl MultiheadAttentionConfig {
             vb.get_with_hints(&shape[..], name, xavier_uniform().for_shape(&shape))
         };
         if kdim == embed_dim && vdim == embed_dim {
-            return Ok(Projection::Packed(weight("in_proj_weight", [3 * embed_dim, embed_dim])?));
+            return Ok(Projection::Packed(weight(
+                "in_proj_weight",
+                [embed_dim.saturating_mul(3), embed_dim],
+            )?));
         }
         let [q, k, v] = SEPARATE;
         let (q, k) = (weight(q, [embed_dim; 2])?, weight(k, [embed_dim, kdim])?);
@@ -135,7 +138,11 @@ impl Config for MultiheadAttentionConfig {
         settings.check_arguments().map_err(|error| error.in_layer(settings.label()))?;
         let in_proj = self.projection(&vb)?;
         let in_proj_bias = match self.bias {
-            true => Some(vb.get_with_hints(3 * settings.embed_dim, "in_proj_bias", Init::Const(0.))?),
+            true => Some(vb.get_with_hints(
+                settings.embed_dim.saturating_mul(3),
+                "in_proj_bias",
+                Init::Const(0.),
+            )?),
             false => None,
         };
         let shape = [1, 1, settings.embed_dim];

@@ -63,8 +63,9 @@ impl Arguments {
         channels: [usize; 2],
         vb: &VarBuilder,
     ) -> Result<(Tensor, Option<Tensor>)> {
-        let fan_in = channels[1] * self.kernel_size.iter().product::<usize>();
-        let bound = within(1. / (fan_in.max(1) as f64).sqrt());
+        // In floats, as the sizes are anybody's.
+        let fan_in = self.kernel_size.iter().fold(channels[1] as f64, |count, size| count * *size as f64);
+        let bound = within(1. / fan_in.max(1.).sqrt());
         let shape = axes.shape(channels[0], channels[1], self.kernel_size);
         let weight = vb.get_with_hints(shape, "weight", bound)?;
         let bias = match self.bias {

@@ -94,20 +94,26 @@ impl Channels {
 
     /// Normalises by the running statistics, inside the kernel of a convolution before it.
     pub fn evaluate(&self, x: Signal, running: &Running) -> Signal {
-        let statistics = [&running.mean, &running.var];
-        let folded = norm::batch_norm_fold(statistics, self.affine.as_ref(), self.settings.eps);
-        let (scale, shift) = match folded {
-            Ok(folded) => folded,
-            Err(error) => return Signal::fail(error),
+        let normalized = match self.folded(&x, running) {
+            Ok(Some(step)) => x.fuse(step).or_else(|(x, step)| x.norm_of_image(step)),
+            Ok(None) => Err(x),
+            Err(error) => Ok(Signal::fail(error)),
         };
-        x.fuse(Step::Affine { scale, shift }).unwrap_or_else(|(x, step)| {
+        normalized.unwrap_or_else(|x| {
             let (weight, bias) = self.parameters();
-            x.norm_of_image(step).unwrap_or_else(|x| {
-                x.apply("batch_norm", |x| {
-                    norm::batch_norm_eval(&x, &running.mean, &running.var, weight, bias, self.settings.eps)
-                })
+            x.apply("batch_norm", |x| {
+                norm::batch_norm_eval(&x, &running.mean, &running.var, weight, bias, self.settings.eps)
             })
         })
+    }
+
+    /// As one product and one sum, which a convolution takes in its own type and which are to be finite: infinite
+    /// statistics, or ones whose product a half cannot hold, would make NaN of numbers that have a norm.
+    fn folded(&self, x: &Signal, running: &Running) -> Result<Option<Step>> {
+        let statistics = [&running.mean, &running.var];
+        let (scale, shift) = norm::batch_norm_fold(statistics, self.affine.as_ref(), self.settings.eps)?;
+        let fits = x.dtype()? == scale.dtype() && norm::is_finite(&scale)? && norm::is_finite(&shift)?;
+        Ok(fits.then_some(Step::Affine { scale, shift }))
     }
 
     /// What stands between the parentheses when the layer is printed.

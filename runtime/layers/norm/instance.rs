@@ -86,7 +86,7 @@ impl<const AXES: usize> InstanceNorm<AXES> {
         let values: usize = x.dims().iter().skip(2).product();
         if let (Some(running), Some(momentum)) = (training, momentum)
             && values > 1
-            && x.dim(0)? > 0
+            && x.elem_count() > 0
         {
             let (mean, var) = row_norm::instance_moments(x)?;
             let unbiased = (var.mean(0)? * (values as f64 / (values as f64 - 1.)))?;

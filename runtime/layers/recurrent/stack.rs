@@ -37,7 +37,7 @@ type Finished = (Tensor, Vec<Tensor>);
 impl Direction {
     fn build(arguments: &Arguments, suffix: String, inputs: usize, vb: &VarBuilder) -> Result<Self> {
         let bound = within(1. / (arguments.hidden_size as f64).sqrt());
-        let gates = arguments.recurrence.gates() * arguments.hidden_size;
+        let gates = arguments.hidden_size.saturating_mul(arguments.recurrence.gates());
         let tensor =
             |name: &str, shape: &[usize]| vb.get_with_hints(shape, &format!("{name}{suffix}"), bound);
         let weight_ih = tensor("weight_ih", &[gates, inputs])?;

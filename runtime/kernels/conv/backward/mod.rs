@@ -21,6 +21,7 @@ use crate::kernels::activation::Activation;
 use crate::kernels::channels::Channels;
 use crate::kernels::cuda::runs_on;
 use crate::kernels::element;
+use crate::kernels::memory::has_room;
 use crate::kernels::simd::{self, Isa};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor, bail};
@@ -109,6 +110,7 @@ pub fn backward_on(
         bail!("conv2d backward: expected tensors on the CPU, got one on {:?}", other.device().location())
     }
     let mask = Mask::new(activation)?;
+    check_room(&shape)?;
     match dtype {
         DType::F32 => typed::<f32>(isa, tensors, &extent, mask, needs),
         DType::F64 => typed::<f64>(isa, tensors, &extent, mask, needs),
@@ -118,6 +120,14 @@ pub fn backward_on(
             typed::<f32>(isa, tensors, &extent, mask, needs)?.to_dtype(dtype)
         }
         other => bail!("conv2d backward: expected f32, f64, f16 or bf16, got {other:?}"),
+    }
+}
+
+/// Refuses what there is no memory for: there are copies with the padding in them.
+fn check_room(shape: &ConvShape) -> Result<()> {
+    match has_room::<f64>(&[shape.padded_elements()]) {
+        true => Ok(()),
+        false => bail!("conv2d backward: there is no memory for the padding of {:?}", shape.geometry),
     }
 }
 
@@ -141,6 +151,7 @@ pub(super) fn input_gradient(shape: &ConvShape, operands: &Operands) -> Result<C
 }
 
 fn input_values<R: Real>(shape: &ConvShape, values: &Values<R>) -> Result<Vec<R>> {
+    check_room(shape)?;
     let (isa, extent) = (simd::isa(), Extent::of(shape));
     let (grad, weight) = (&values.input, &values.weight);
     let mut sums = if weight.is_empty() || grad.is_empty() {
