@@ -3,7 +3,7 @@
 
 use super::pixels::Element;
 use candle_core::op::BackpropOp;
-use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, Result, Shape, Storage, Tensor, bail};
 
 /// Where an output begins in its storage.
 #[derive(Clone, Copy, PartialEq)]
@@ -51,6 +51,49 @@ pub(super) fn last(storage: CpuStorage, dims: [usize; 4]) -> Result<Tensor> {
         CpuStorage::BF16(all) => all.len(),
         _ => elements,
     };
-    let tensor = Tensor::from_storage(Storage::Cpu(storage), all, BackpropOp::none(), false);
-    tensor.narrow(0, all - elements, elements)?.reshape(dims.to_vec())
+    let whole = |shape: Shape| Tensor::from_storage(Storage::Cpu(storage), shape, BackpropOp::none(), false);
+    match all - elements {
+        0 => Ok(whole(dims.to_vec().into())),
+        before => whole(all.into()).narrow(0, before, elements)?.reshape(dims.to_vec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An output that is numbered, and its place in its storage.
+    fn output(start: Start, dims: [usize; 4]) -> Result<(Tensor, usize)> {
+        let elements = dims.iter().product::<usize>();
+        let mut all = start.reserve::<f32>(elements)?;
+        let before = all.len();
+        all.extend((0..elements).map(|i| i as f32));
+        let tensor = last(CpuStorage::F32(all), dims)?;
+        assert_eq!(tensor.dims(), dims);
+        assert!(tensor.is_contiguous());
+        assert!(tensor.flatten_all()?.to_vec1::<f32>()?.into_iter().eq((0..elements).map(|i| i as f32)));
+        Ok((tensor, before))
+    }
+
+    #[test]
+    fn a_large_output_begins_at_a_line() -> Result<()> {
+        let dims = [1, 4, 64, LARGE / 256];
+        // Other allocations between them, so that not all begin at one place.
+        let outputs = (0..8).map(|i| Ok((output(Start::Line, dims)?, vec![0u8; 16 * i + 16])));
+        for ((tensor, before), _) in outputs.collect::<Result<Vec<_>>>()? {
+            let (storage, layout) = tensor.storage_and_layout();
+            let Storage::Cpu(CpuStorage::F32(all)) = &*storage else { bail!("not f32 on the CPU") };
+            assert_eq!(layout.start_offset(), before);
+            assert!(all[before..].as_ptr().addr().is_multiple_of(LINE));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn others_begin_with_their_storage() -> Result<()> {
+        assert_eq!(output(Start::First, [1, 4, 64, LARGE / 256])?.1, 0);
+        assert_eq!(output(Start::Line, [1, 1, 1, LARGE - 1])?.1, 0);
+        assert_eq!(output(Start::Line, [0, 4, 8, 8])?.1, 0);
+        Ok(())
+    }
 }
