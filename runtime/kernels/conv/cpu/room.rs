@@ -24,7 +24,7 @@ impl Start {
     /// memory.
     pub fn reserve<E: Element>(self, elements: usize) -> Result<Vec<E>> {
         let most = if self == Self::Line && elements >= LARGE { LINE / size_of::<E>() - 1 } else { 0 };
-        let mut all = reserve::<E>(elements + most)?;
+        let mut all = reserve::<E>(elements.saturating_add(most))?;
         // An element lies at a multiple of its size: so many of them reach the line.
         let before = all.as_ptr().align_offset(LINE).min(most);
         all.resize(before, E::zero());
