@@ -5,7 +5,7 @@
 //! is an operation of candle's own, which carries the gradient on.
 
 use super::backward::{Gradients, Needs, conv2d_backward};
-use super::cpu::{self, Operand, Operands};
+use super::cpu::{self, Operand, Operands, Start};
 use super::cuda::forward::Options;
 use super::{ConvShape, Epilogue, cuda};
 use crate::kernels::activation::{self, Activation};
@@ -91,12 +91,15 @@ impl FusedConv2d {
                 let shift = Some(Operand { storage, layout: &bias });
                 let operands = Operands { weight, shift, ..operands };
                 return Ok((
-                    cpu::forward(&self.shape, &operands, self.activation, None, simd::isa())?,
+                    cpu::forward(&self.shape, &operands, self.activation, None, simd::isa(), Start::First)?,
                     self.output_shape(),
                 ));
             }
         }
-        Ok((cpu::forward(&self.shape, &operands, self.activation, None, simd::isa())?, self.output_shape()))
+        Ok((
+            cpu::forward(&self.shape, &operands, self.activation, None, simd::isa(), Start::First)?,
+            self.output_shape(),
+        ))
     }
 
     /// The same on a CUDA device, of input, second and third tensor.

@@ -2,7 +2,8 @@
 //! first on, is an image of its own, which the kernel reads without a gap.
 
 use super::operand::Call;
-use super::{Output, Pixels, reserve};
+use super::room::reserve;
+use super::{Output, Pixels};
 use crate::kernels::conv::{ConvGeometry, ConvShape};
 use crate::kernels::parallel::for_each_chunk;
 use crate::kernels::simd::Half;

@@ -14,6 +14,7 @@ mod operand;
 mod packed;
 mod pixels;
 mod portable;
+mod room;
 mod scratch;
 mod units;
 pub(crate) mod winograd;
@@ -28,8 +29,7 @@ use super::{ConvShape, Epilogue};
 use crate::kernels::activation::Activation;
 use crate::kernels::simd::{Isa, maker};
 use candle_core::backend::BackendStorage;
-use candle_core::op::BackpropOp;
-use candle_core::{CpuStorage, Result, Storage, Tensor, bail};
+use candle_core::{CpuStorage, Result, Tensor, bail};
 pub(crate) use finite::is_finite;
 use half::{bf16, f16};
 use operand::Call;
@@ -38,6 +38,7 @@ use pixels::Element;
 pub use pixels::Pixels;
 pub use pixels::Stored;
 pub(super) use pixels::{Output, Source};
+pub(super) use room::Start;
 
 /// As [`super::conv2d`] for operands on the CPU, none of which tracks gradients.
 pub(super) fn conv2d(
@@ -71,28 +72,31 @@ pub(super) fn conv2d_by(
         shift: shift.as_ref().map(Operand::of).transpose()?,
         residual: residual.as_ref().map(Operand::of).transpose()?,
     };
-    let output = forward(shape, &operands, epilogue.activation, packing, isa)?;
-    Ok(Tensor::from_storage(Storage::Cpu(output), shape.output_dims().to_vec(), BackpropOp::none(), false))
+    let storage = forward(shape, &operands, epilogue.activation, packing, isa, Start::Line)?;
+    room::last(storage, shape.output_dims())
 }
 
-/// The output `[batch, out_channels, height, width]`, contiguous, in the operands' dtype.
+/// A storage that ends with the output `[batch, out_channels, height, width]`, contiguous, in the operands' dtype.
 pub(super) fn forward(
     shape: &ConvShape,
     operands: &Operands<'_>,
     activation: Activation,
     packing: Option<Packing<'_>>,
     isa: Isa,
+    start: Start,
 ) -> Result<CpuStorage> {
     Ok(match operands.input.storage {
-        CpuStorage::F32(_) => CpuStorage::F32(fused(shape, &operands.values()?, activation, packing, isa)?),
+        CpuStorage::F32(_) => {
+            CpuStorage::F32(fused(shape, &operands.values()?, activation, packing, isa, start)?)
+        }
         CpuStorage::F64(_) => {
             CpuStorage::F64(portable::conv2d(shape, &operands.values::<f64>()?, activation)?)
         }
         CpuStorage::F16(_) => {
-            CpuStorage::F16(fused::<f16>(shape, &operands.values()?, activation, packing, isa)?)
+            CpuStorage::F16(fused::<f16>(shape, &operands.values()?, activation, packing, isa, start)?)
         }
         CpuStorage::BF16(_) => {
-            CpuStorage::BF16(fused::<bf16>(shape, &operands.values()?, activation, packing, isa)?)
+            CpuStorage::BF16(fused::<bf16>(shape, &operands.values()?, activation, packing, isa, start)?)
         }
         other => bail!("conv2d: expected f32, f64, f16 or bf16, got {:?}", other.dtype()),
     })
@@ -102,7 +106,7 @@ pub(super) fn forward(
 pub(super) fn plain(shape: &ConvShape, input: &[f32], weight: &[f32], isa: Isa) -> Result<Vec<f32>> {
     let (input, weight) = (input.into(), weight.into());
     let values = Values { input, weight, scale: None, shift: None, residual: None };
-    fused(shape, &values, Activation::Identity, None, isa)
+    fused(shape, &values, Activation::Identity, None, isa, Start::First)
 }
 
 /// By the fastest kernel that is for these operands, computed in f32.
@@ -112,15 +116,17 @@ fn fused<E: Element>(
     activation: Activation,
     packing: Option<Packing<'_>>,
     isa: Isa,
+    start: Start,
 ) -> Result<Vec<E>> {
     let elements = shape.output_elements();
-    let mut output = reserve(elements)?;
-    let target = Output::of::<E>(output.as_mut_ptr());
+    let mut output = start.reserve(elements)?;
+    let first = output.len();
+    let target = Output::of::<E>(output.spare_capacity_mut().as_mut_ptr().cast());
     let question =
         Question { shape: *shape, stored: E::STORED, kept: packing.is_some(), isa, maker: maker() };
     if run(&question, &Call::of(values, activation), packing, target)? {
-        // SAFETY: the kernel has initialised all of the output.
-        unsafe { output.set_len(elements) };
+        // SAFETY: there is room for it, and the kernel has initialised all of the output.
+        unsafe { output.set_len(first + elements) };
         return Ok(output);
     }
     let single = portable::conv2d(shape, &values.widened(), activation)?;
@@ -141,13 +147,4 @@ fn run(question: &Question, call: &Call<'_>, packing: Option<Packing<'_>>, outpu
         Way::Direct | Way::InPlace => false,
     };
     Ok(done || direct::conv2d(shape, way == Way::InPlace, call, packing, *isa, output))
-}
-
-/// Room for an output of `elements`, or an error where the machine has not so much memory.
-fn reserve<T>(elements: usize) -> Result<Vec<T>> {
-    let mut output = Vec::new();
-    match output.try_reserve_exact(elements) {
-        Ok(()) => Ok(output),
-        Err(error) => bail!("conv2d: no memory for an output of {elements} elements: {error}"),
-    }
 }

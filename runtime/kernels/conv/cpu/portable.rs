@@ -5,7 +5,7 @@
 
 use super::epilogue::{Real, Scalars};
 use super::operand::Values;
-use super::reserve;
+use super::room::reserve;
 use crate::kernels::activation::Activation;
 use crate::kernels::conv::ConvShape;
 use crate::kernels::parallel::for_each_chunk;

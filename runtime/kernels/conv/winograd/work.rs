@@ -20,6 +20,11 @@ const GROUP_PANELS: usize = 2;
 /// The output channels of so many.
 pub(in crate::kernels::conv) const GROUP_OUTPUTS: usize = GROUP_PANELS * PANEL;
 
+/// From so many panels of output channels on a block's transform is little beside its products, and so many lines of
+/// it leave half of the second-level cache for the weights.
+const LEAST_PANELS: usize = 4;
+const MOST_LINES: usize = 1 << 14;
+
 const STRIP_LINES: usize = STRIP.div_ceil(PANEL);
 
 /// One convolution, divided.
@@ -32,8 +37,18 @@ pub(super) struct Work<'a, F, const OUT: usize, const IN: usize> {
     block_tiles: usize,
     panels: usize,
     group_panels: usize,
-    /// Whether a thread takes whole blocks, or all of them share each.
-    apart: bool,
+    shared: Shared,
+}
+
+/// How threads share the work.
+#[derive(Clone, Copy, PartialEq)]
+enum Shared {
+    /// A thread takes whole blocks.
+    Blocks,
+    /// A thread takes a part of the output channels of the only block, and transforms that for itself.
+    Outputs,
+    /// All take channels of each block, first of the input, then of the output.
+    Channels,
 }
 
 impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT, IN> {
@@ -45,11 +60,20 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
         let panels = operands.shape.out_channels.div_ceil(PANEL);
         let even = (panels * blocks).div_ceil(threads);
         let group_panels = if apart { GROUP_PANELS } else { even.clamp(1, GROUP_PANELS) };
-        Self { isa, scheme: PhantomData, operands, blocks, block_tiles, panels, group_panels, apart }
+        let shared = if apart { Shared::Blocks } else { Shared::Channels };
+        let work =
+            Self { isa, scheme: PhantomData, operands, blocks, block_tiles, panels, group_panels, shared };
+        let is_small = work.v_lines() <= MOST_LINES && panels >= LEAST_PANELS;
+        let shared = if threads == 2 && blocks == 1 && is_small { Shared::Outputs } else { shared };
+        Self { shared, ..work }
     }
 
     pub(super) fn run(&self) {
-        if self.apart { self.run_apart() } else { self.run_together() }
+        match self.shared {
+            Shared::Blocks => self.run_apart(),
+            Shared::Outputs => self.run_for_itself(),
+            Shared::Channels => self.run_together(),
+        }
     }
 
     /// Each block is one task: what it transforms stays near its thread.
@@ -59,6 +83,19 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
                 let v = self.transformed(v);
                 self.transform(block, 0..self.operands.shape.in_channels, v);
                 self.multiply(block, 0..self.panels, v);
+            });
+        });
+    }
+
+    /// Two threads are done sooner when each transforms all that it multiplies: to write to lines that the other has
+    /// read in the call before, and to read the other's, takes as long as to transform them again.
+    fn run_for_itself(&self) {
+        for_each(2, &|half| {
+            let bound = |half: usize| half * self.panels / 2;
+            with_scratch(self.v_lines(), |v| {
+                let v = self.transformed(v);
+                self.transform(0, 0..self.operands.shape.in_channels, v);
+                self.multiply(0, bound(half)..bound(half + 1), v);
             });
         });
     }
