@@ -23,7 +23,7 @@ const TASK: usize = 1 << 17;
 const CHUNK: usize = 512;
 
 /// From so many rows and outputs on a map is a product of panels: to turn a weight is dearer than a few sums.
-const PRODUCT: [usize; 2] = [24, 16];
+const PRODUCT: [usize; 2] = [64, 16];
 
 /// Whether [`linear`] takes these operands: f32 on the CPU.
 pub(crate) fn takes<'a>(operands: impl IntoIterator<Item = &'a Tensor>) -> bool {
@@ -134,7 +134,7 @@ fn mapped(
     activation: Activation,
 ) -> Vec<f32> {
     let finish = Finish { bias, activation };
-    if rows >= std::env::var("PR").map_or(PRODUCT[0], |x| x.parse().unwrap()) && outputs >= PRODUCT[1] && inputs > 0 {
+    if rows >= PRODUCT[0] && outputs >= PRODUCT[1] && inputs > 0 {
         let left = Left { values: x, steps: [inputs, 1] };
         return product(isa, left, Right::Columns(weight), [rows, inputs, outputs], finish);
     }
@@ -161,7 +161,7 @@ impl Map<'_> {
         let fair = self.outputs.div_ceil(4 * rayon::current_num_threads());
         let most = TASK.div_ceil(work.max(1)).max(fair).next_multiple_of(OUTPUTS);
         let y = Start::of(y);
-        let near = if self.rows > ROWS { self.rows * CHUNK } else { 0 };
+        let near = if (ROWS + 1..PRODUCT[0]).contains(&self.rows) { self.rows * CHUNK } else { 0 };
         for_each(self.outputs.div_ceil(most), &|task| {
             let outputs = [task * most, self.outputs.min((task + 1) * most)];
             with_scratch(near / 16, |near| {

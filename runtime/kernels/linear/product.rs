@@ -212,14 +212,6 @@ impl Task<'_> {
             self.to.at((row + i) * self.columns + self.first + column + v * S::LANES).cast::<f32>()
         };
         let mut sums = [[simd.zero(); V]; ROWS];
-        if from > 0 {
-            for (i, sums) in sums.iter_mut().enumerate().take(count) {
-                for (v, sum) in sums.iter_mut().enumerate() {
-                    // SAFETY: as many elements of the result, which this task has written before.
-                    *sum = unsafe { simd.load_partial(place(i, v), lanes[v]) };
-                }
-            }
-        }
         let mut left = [values.as_ptr(); ROWS];
         for (i, left) in left.iter_mut().enumerate() {
             // Beyond the last row, the last one once more: its sums are left where they are.
@@ -247,8 +239,13 @@ impl Task<'_> {
         }
         for (i, sums) in sums.iter().enumerate().take(count) {
             for (v, sum) in sums.iter().enumerate() {
-                // SAFETY: as many elements of the result that are this task's alone.
-                unsafe { simd.store_partial(place(i, v), lanes[v], *sum) };
+                let (place, lanes) = (place(i, v), lanes[v]);
+                // SAFETY: as many elements of the result that are this task's alone, and were written with the first
+                // rows of the panel.
+                unsafe {
+                    let sum = if from > 0 { simd.add(*sum, simd.load_partial(place, lanes)) } else { *sum };
+                    simd.store_partial(place, lanes, sum);
+                }
             }
         }
     }
