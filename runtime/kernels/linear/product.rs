@@ -59,7 +59,10 @@ pub(super) fn product(
             let first = panel * PANEL;
             with_scratch(DEPTH * (PANEL + BLOCK) / 16, |scratch| {
                 let (panel, block) = Line::floats_mut(scratch).split_at_mut(DEPTH * PANEL);
-                dispatch_to(isa, Task { left, right, depth, columns, rows, first, panel, block, finish, to: &to });
+                dispatch_to(
+                    isa,
+                    Task { left, right, depth, columns, rows, first, panel, block, finish, to: &to },
+                );
             });
         });
     };
