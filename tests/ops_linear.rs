@@ -37,9 +37,9 @@ proptest! {
 
     #[test]
     fn random_sizes(
-        rows in prop_oneof![Just(1usize), 1usize..9, 1usize..40],
+        rows in prop_oneof![Just(1usize), 1usize..9, 1usize..40, 64usize..150],
         inputs in prop_oneof![1usize..70, 2000usize..4200],
-        outputs in prop_oneof![1usize..9, 1usize..70],
+        outputs in prop_oneof![1usize..9, 1usize..150],
         biased: bool,
         strided: bool,
         activation in prop::sample::select(&ACTIVATIONS[..]),

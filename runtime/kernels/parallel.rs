@@ -1,5 +1,7 @@
 //! Sharing work among the threads of rayon's pool.
 
+mod waiting;
+
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -24,9 +26,12 @@ pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
     let done = (0..=helpers).map(|_| Taken::default()).collect();
     let job = Job { run, count, done, inside: AtomicUsize::new(0), panic: Mutex::default() };
     let job = Arc::new(job);
-    for _ in 0..helpers {
+    for _ in waiting::offer(&job, helpers)..helpers {
         let job = job.clone();
-        rayon::spawn(move || job.help());
+        rayon::spawn(move || {
+            job.help();
+            waiting::help_on();
+        });
     }
     let closing = Closing(&job);
     // SAFETY: `run` lives until this function returns.

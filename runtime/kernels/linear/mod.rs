@@ -1,16 +1,18 @@
 //! The linear map `x · weightᵀ + bias` with its activation, in one launch, for f32 on the CPU.
 
+mod finish;
 mod op;
 mod product;
 mod tile;
 
 use super::activation::Activation;
-use super::conv::activate;
+use super::conv::winograd::scratch::{Line, with_scratch};
 use super::element::{with_elements, zeros};
 use super::parallel::{Start, for_each};
 use super::simd::{Isa, Kernel, Simd, dispatch_to, isa};
 use candle_core::{DType, Result, Tensor, bail};
-use product::{Left, product};
+use finish::Finish;
+use product::{Left, Right, product};
 use tile::{OUTPUTS, ROWS, dots};
 
 /// Multiply-adds that one task does at the least; a map with no more runs on the caller's core.
@@ -19,6 +21,9 @@ const TASK: usize = 1 << 17;
 /// Elements of a row that are summed in one go: those of some rows and weights fit a near cache together.
 /// It decides the order of additions, so it depends on nothing.
 const CHUNK: usize = 512;
+
+/// From so many rows and outputs on a map is a product of panels: to turn a weight is dearer than a few sums.
+const PRODUCT: [usize; 2] = [64, 16];
 
 /// Whether [`linear`] takes these operands: f32 on the CPU.
 pub(crate) fn takes<'a>(operands: impl IntoIterator<Item = &'a Tensor>) -> bool {
@@ -76,7 +81,7 @@ fn of_x(isa: Isa, weight: &Tensor, grad: &Tensor) -> Result<Tensor> {
     let ((rows, outputs), inputs) = (grad.dims2()?, weight.dim(1)?);
     let values = with_elements(grad, |values| {
         let left = Left { values, steps: [outputs, 1] };
-        with_elements(weight, |weight| product(isa, left, weight, [rows, outputs, inputs]))
+        with_elements(weight, |weight| gradient(isa, left, weight, [rows, outputs, inputs]))
     })??;
     Tensor::from_vec(values, (rows, inputs), grad.device())
 }
@@ -86,9 +91,16 @@ fn of_weight(isa: Isa, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
     let ((rows, outputs), inputs) = (grad.dims2()?, x.dim(1)?);
     let values = with_elements(grad, |values| {
         let left = Left { values, steps: [1, outputs] };
-        with_elements(x, |x| product(isa, left, x, [outputs, rows, inputs]))
+        with_elements(x, |x| gradient(isa, left, x, [outputs, rows, inputs]))
     })??;
     Tensor::from_vec(values, (outputs, inputs), grad.device())
+}
+
+fn gradient(isa: Isa, left: Left<'_>, right: &[f32], sizes: [usize; 3]) -> Vec<f32> {
+    match sizes {
+        [rows, depth, columns] if rows * depth * columns == 0 => zeros(rows * columns),
+        _ => product(isa, left, Right::Rows(right), sizes, Finish::NOTHING),
+    }
 }
 
 /// The sizes of a linear map.
@@ -121,8 +133,13 @@ fn mapped(
     bias: Option<&[f32]>,
     activation: Activation,
 ) -> Vec<f32> {
+    let finish = Finish { bias, activation };
+    if rows >= PRODUCT[0] && outputs >= PRODUCT[1] && inputs > 0 {
+        let left = Left { values: x, steps: [inputs, 1] };
+        return product(isa, left, Right::Columns(weight), [rows, inputs, outputs], finish);
+    }
     let mut y = zeros(rows * outputs);
-    Map { x, weight, bias, activation, inputs, outputs, rows }.run(isa, &mut y);
+    Map { x, weight, finish, inputs, outputs, rows }.run(isa, &mut y);
     y
 }
 
@@ -130,8 +147,7 @@ fn mapped(
 struct Map<'a> {
     x: &'a [f32],
     weight: &'a [f32],
-    bias: Option<&'a [f32]>,
-    activation: Activation,
+    finish: Finish<'a>,
     inputs: usize,
     outputs: usize,
     rows: usize,
@@ -145,9 +161,12 @@ impl Map<'_> {
         let fair = self.outputs.div_ceil(4 * rayon::current_num_threads());
         let most = TASK.div_ceil(work.max(1)).max(fair).next_multiple_of(OUTPUTS);
         let y = Start::of(y);
+        let near = if (ROWS + 1..PRODUCT[0]).contains(&self.rows) { self.rows * CHUNK } else { 0 };
         for_each(self.outputs.div_ceil(most), &|task| {
             let outputs = [task * most, self.outputs.min((task + 1) * most)];
-            dispatch_to(isa, Task { map: self, outputs, y: &y });
+            with_scratch(near / 16, |near| {
+                dispatch_to(isa, Task { map: self, outputs, y: &y, near: Line::floats_mut(near) });
+            });
         });
     }
 }
@@ -157,28 +176,51 @@ struct Task<'a> {
     map: Map<'a>,
     outputs: [usize; 2],
     y: &'a Start<f32>,
+    /// `[rows][CHUNK]` of the inputs, if those of many rows are to stay in the first cache, where rows that are a power of
+    /// two apart would push each other out. Empty for few rows.
+    near: &'a mut [f32],
 }
 
 impl Kernel for Task<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let inputs = self.map.inputs;
+    fn run<S: Simd>(mut self, simd: S) {
+        let Map { inputs, outputs, rows, finish, .. } = self.map;
         for from in (0..inputs).step_by(CHUNK) {
-            self.add(simd, [from, inputs.min(from + CHUNK)]);
+            let chunk = [from, inputs.min(from + CHUNK)];
+            self.gather(chunk);
+            self.add(simd, chunk);
         }
-        for row in 0..self.map.rows {
-            self.finish(simd, row);
+        for row in 0..rows {
+            // SAFETY: a row of `y`, of which these outputs are this task's alone.
+            unsafe { finish.apply(simd, self.y.at(row * outputs), self.outputs) }
         }
     }
 }
 
 impl Task<'_> {
+    /// Copies the inputs from the first up to the second.
+    fn gather(&mut self, [from, to]: [usize; 2]) {
+        let rows = self.map.x.chunks_exact(self.map.inputs);
+        for (near, row) in self.near.chunks_exact_mut(CHUNK).zip(rows) {
+            near[..to - from].copy_from_slice(&row[from..to]);
+        }
+    }
+
+    /// A row's inputs from the first up to the second.
+    #[inline(always)]
+    fn row(&self, row: usize, [from, to]: [usize; 2]) -> &[f32] {
+        match self.near.is_empty() {
+            true => &self.map.x[row * self.map.inputs..][from..to],
+            false => &self.near[row * CHUNK..][..to - from],
+        }
+    }
+
     /// Adds the products of the inputs from the first up to the second.
     #[inline(always)]
-    fn add<S: Simd>(&self, simd: S, [from, to]: [usize; 2]) {
-        let Map { x, weight, inputs, outputs, rows, .. } = self.map;
+    fn add<S: Simd>(&self, simd: S, chunk: [usize; 2]) {
+        let (Map { weight, inputs, outputs, rows, .. }, [from, to]) = (self.map, chunk);
         for output in (self.outputs[0]..self.outputs[1]).step_by(OUTPUTS) {
             let some = OUTPUTS.min(self.outputs[1] - output);
             for row in (0..rows).step_by(ROWS) {
@@ -191,8 +233,7 @@ impl Task<'_> {
                 }
                 let mut of = [&[][..]; ROWS];
                 for (i, of) in of.iter_mut().enumerate() {
-                    let start = (row + i.min(count - 1)) * inputs;
-                    *of = &x[start + from..start + to];
+                    *of = self.row(row + i.min(count - 1), chunk);
                 }
                 let sums = dots(simd, of, at, count);
                 for (i, sums) in sums.iter().take(count).enumerate() {
@@ -202,24 +243,6 @@ impl Task<'_> {
                         unsafe { *place.add(j) += sum };
                     }
                 }
-            }
-        }
-    }
-
-    /// Adds the bias to a row and applies the activation.
-    #[inline(always)]
-    fn finish<S: Simd>(&self, simd: S, row: usize) {
-        let Map { bias, activation, outputs, .. } = self.map;
-        for output in (self.outputs[0]..self.outputs[1]).step_by(S::LANES) {
-            let lanes = S::LANES.min(self.outputs[1] - output);
-            let place = self.y.at(row * outputs + output);
-            // SAFETY: `lanes` elements of `y` that are this task's alone, and as many of the bias.
-            unsafe {
-                let mut value = simd.load_partial(place, lanes);
-                if let Some(bias) = bias {
-                    value = simd.add(value, simd.load_partial(bias[output..].as_ptr(), lanes));
-                }
-                simd.store_partial(place, lanes, activate(simd, activation, value));
             }
         }
     }

@@ -1,6 +1,8 @@
-//! The product of two matrices, as both gradients of a linear map are one.
+//! The product of two matrices, as a linear map of many rows and both its gradients are one.
 
+use super::finish::Finish;
 use crate::kernels::conv::winograd::scratch::{Line, with_scratch};
+use crate::kernels::conv::winograd::transpose::transpose;
 use crate::kernels::element::written;
 use crate::kernels::parallel::{Start, for_each};
 use crate::kernels::simd::{Isa, Kernel, Simd, dispatch_to};
@@ -25,15 +27,28 @@ pub(super) struct Left<'a> {
     pub steps: [usize; 2],
 }
 
-/// `left · right`, where `left` is `[rows, depth]` and `right` lies as `[depth, columns]`.
+/// A matrix of which panels are copied.
+#[derive(Clone, Copy)]
+pub(super) enum Right<'a> {
+    /// It lies as `[depth, columns]`,
+    Rows(&'a [f32]),
+    /// or as `[columns, depth]`.
+    Columns(&'a [f32]),
+}
+
+/// `left · right`, where `left` is `[rows, depth]` and `right` `[depth, columns]`, and what `finish` makes of it.
 ///
-/// Each sum takes the same additions whatever stands beside it.
-pub(super) fn product(isa: Isa, left: Left, right: &[f32], [rows, depth, columns]: [usize; 3]) -> Vec<f32> {
-    if rows * depth * columns == 0 {
-        return vec![0.; rows * columns];
-    }
+/// Each sum takes the same additions whatever stands beside it. None of the three sizes is 0.
+pub(super) fn product(
+    isa: Isa,
+    left: Left<'_>,
+    right: Right<'_>,
+    [rows, depth, columns]: [usize; 3],
+    finish: Finish<'_>,
+) -> Vec<f32> {
     assert!(left.values.len() >= rows * depth);
-    assert!(right.len() >= depth * columns);
+    let (Right::Rows(values) | Right::Columns(values)) = right;
+    assert!(values.len() >= depth * columns);
     let most = TASK.div_ceil(depth * PANEL.min(columns)).next_multiple_of(BLOCK);
     let (blocks, panels) = (rows.div_ceil(most), columns.div_ceil(PANEL));
     let fill = |to: &mut [MaybeUninit<f32>]| {
@@ -44,7 +59,10 @@ pub(super) fn product(isa: Isa, left: Left, right: &[f32], [rows, depth, columns
             let first = panel * PANEL;
             with_scratch(DEPTH * (PANEL + BLOCK) / 16, |scratch| {
                 let (panel, block) = Line::floats_mut(scratch).split_at_mut(DEPTH * PANEL);
-                dispatch_to(isa, Task { left, right, depth, columns, rows, first, panel, block, to: &to });
+                dispatch_to(
+                    isa,
+                    Task { left, right, depth, columns, rows, first, panel, block, finish, to: &to },
+                );
             });
         });
     };
@@ -55,7 +73,7 @@ pub(super) fn product(isa: Isa, left: Left, right: &[f32], [rows, depth, columns
 /// The rows from the first up to the second, of a panel's columns.
 struct Task<'a> {
     left: Left<'a>,
-    right: &'a [f32],
+    right: Right<'a>,
     depth: usize,
     columns: usize,
     rows: [usize; 2],
@@ -64,6 +82,7 @@ struct Task<'a> {
     panel: &'a mut [f32],
     /// `[DEPTH][BLOCK]` of the left one, where that lies by columns: so many are in few sets of a cache.
     block: &'a mut [f32],
+    finish: Finish<'a>,
     to: &'a Start<MaybeUninit<f32>>,
 }
 
@@ -74,7 +93,7 @@ impl Kernel for Task<'_> {
     fn run<S: Simd>(mut self, simd: S) {
         for from in (0..self.depth).step_by(DEPTH) {
             let depth = [from, self.depth.min(from + DEPTH)];
-            self.fill(depth);
+            self.fill(simd, depth);
             for row in (self.rows[0]..self.rows[1]).step_by(BLOCK) {
                 let rows = [row, self.rows[1].min(row + BLOCK)];
                 self.gather(rows, depth);
@@ -87,6 +106,11 @@ impl Kernel for Task<'_> {
                 }
             }
         }
+        for row in self.rows[0]..self.rows[1] {
+            let row = self.to.at(row * self.columns).cast::<f32>();
+            // SAFETY: a row of the result, in whose columns this task has written all sums.
+            unsafe { self.finish.apply(simd, row, [self.first, self.first + self.width()]) }
+        }
     }
 }
 
@@ -97,11 +121,52 @@ impl Task<'_> {
     }
 
     /// Copies the part of the right matrix; what no column fills holds any number.
-    fn fill(&mut self, [from, to]: [usize; 2]) {
+    #[inline(always)]
+    fn fill<S: Simd>(&mut self, simd: S, [from, to]: [usize; 2]) {
         let width = self.width();
-        let rows = self.right[from * self.columns..to * self.columns].chunks_exact(self.columns);
-        for (to, row) in self.panel.chunks_exact_mut(PANEL).zip(rows) {
-            to[..width].copy_from_slice(&row[self.first..][..width]);
+        match self.right {
+            Right::Rows(values) => {
+                let rows = values[from * self.columns..to * self.columns].chunks_exact(self.columns);
+                for (to, row) in self.panel.chunks_exact_mut(PANEL).zip(rows) {
+                    to[..width].copy_from_slice(&row[self.first..][..width]);
+                }
+            }
+            Right::Columns(values) => {
+                let columns = &values[self.first * self.depth..][..width * self.depth];
+                for column in (0..width).step_by(S::LANES) {
+                    for row in (from..to).step_by(S::LANES) {
+                        self.turn(simd, columns, [row, to], [column, width], from);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Copies a square of as many columns and rows as a vector has lanes, or what there is of one, to where a panel
+    /// whose first row is `from` has it.
+    #[inline(always)]
+    fn turn<S: Simd>(
+        &mut self,
+        simd: S,
+        columns: &[f32],
+        [row, rows]: [usize; 2],
+        [column, width]: [usize; 2],
+        from: usize,
+    ) {
+        let columns = &columns[column * self.depth + row..];
+        let panel = &mut self.panel[(row - from) * PANEL + column..];
+        let (height, width) = (S::LANES.min(rows - row), S::LANES.min(width - column));
+        if height == S::LANES && width == S::LANES {
+            assert!((S::LANES - 1) * self.depth + S::LANES <= columns.len());
+            assert!((S::LANES - 1) * PANEL + S::LANES <= panel.len());
+            // SAFETY: as asserted.
+            unsafe { transpose(simd, columns.as_ptr(), self.depth, panel.as_mut_ptr(), PANEL) }
+        } else {
+            for (i, column) in columns.chunks(self.depth).take(width).enumerate() {
+                for (j, value) in column[..height].iter().enumerate() {
+                    panel[j * PANEL + i] = *value;
+                }
+            }
         }
     }
 
@@ -150,14 +215,6 @@ impl Task<'_> {
             self.to.at((row + i) * self.columns + self.first + column + v * S::LANES).cast::<f32>()
         };
         let mut sums = [[simd.zero(); V]; ROWS];
-        if from > 0 {
-            for (i, sums) in sums.iter_mut().enumerate().take(count) {
-                for (v, sum) in sums.iter_mut().enumerate() {
-                    // SAFETY: as many elements of the result, which this task has written before.
-                    *sum = unsafe { simd.load_partial(place(i, v), lanes[v]) };
-                }
-            }
-        }
         let mut left = [values.as_ptr(); ROWS];
         for (i, left) in left.iter_mut().enumerate() {
             // Beyond the last row, the last one once more: its sums are left where they are.
@@ -185,8 +242,13 @@ impl Task<'_> {
         }
         for (i, sums) in sums.iter().enumerate().take(count) {
             for (v, sum) in sums.iter().enumerate() {
-                // SAFETY: as many elements of the result that are this task's alone.
-                unsafe { simd.store_partial(place(i, v), lanes[v], *sum) };
+                let (place, lanes) = (place(i, v), lanes[v]);
+                // SAFETY: as many elements of the result that are this task's alone, and were written with the first
+                // rows of the panel.
+                unsafe {
+                    let sum = if from > 0 { simd.add(*sum, simd.load_partial(place, lanes)) } else { *sum };
+                    simd.store_partial(place, lanes, sum);
+                }
             }
         }
     }

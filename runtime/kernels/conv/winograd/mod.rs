@@ -22,7 +22,7 @@ mod scheme;
 pub(crate) mod scratch;
 mod strip;
 mod transform;
-pub(super) mod transpose;
+pub(crate) mod transpose;
 mod work;
 
 pub use pack::{PackedWinograd, Tile};

@@ -16,7 +16,7 @@ use std::any::TypeId;
 /// # Safety
 /// Both blocks have `LANES` rows of `LANES` floats, `stride` floats apart, in bounds; they are disjoint.
 #[inline(always)]
-pub(in crate::kernels::conv) unsafe fn transpose<S: Simd>(
+pub(crate) unsafe fn transpose<S: Simd>(
     _simd: S,
     from: *const f32,
     from_stride: usize,

@@ -61,7 +61,9 @@ impl Packed {
 
 /// The largest magnitude, NaN counted as an infinity.
 fn largest(numbers: &[f32]) -> f32 {
-    numbers.iter().fold(0., |largest: f32, x| if x.is_nan() { f32::INFINITY } else { largest.max(x.abs()) })
+    // Magnitudes are in the order of their bits, NaN the last; unlike floats, whole numbers compare in vectors.
+    let bits = numbers.iter().fold(0, |largest: i32, x| largest.max(x.abs().to_bits() as i32));
+    f32::from_bits(bits as u32).min(f32::INFINITY)
 }
 
 /// Some of the output's rows, numbered through all blocks of channels of all images.

@@ -11,7 +11,7 @@ const INPUT_FLOATS: usize = 96 << 10;
 /// Floats of the same cache that a patch's results in a panel may take, where somebody else reads them.
 const RESULT_FLOATS: usize = 64 << 10;
 /// Work, in multiplications, that is not worth another thread.
-const SERIAL_BELOW: usize = 2 << 20;
+const SERIAL_BELOW: usize = 1 << 18;
 /// In cycles of a core that finishes two vectors of multiply-adds in each: what a task costs beside its work,
 /// what a vector that is copied or stored does, and what a line of weights does to a task.
 const HAND_OUT: usize = 2000;

@@ -10,7 +10,7 @@ use crate::kernels::simd::{self, Isa};
 use std::ops::Range;
 
 /// Work, in multiplications, that is not worth another thread, and that one hand-out should have.
-const SERIAL_BELOW: usize = 2 << 20;
+const SERIAL_BELOW: usize = 1 << 18;
 const HAND_OUT: usize = 1 << 20;
 /// What an output element costs beside its multiplications, in multiplications.
 const OVERHEAD: usize = 16;
