@@ -60,7 +60,8 @@ pub struct Needs {
 /// `input` is `[batch, input channels, height, width]`, `output` and `grad_output` are
 /// `[batch, output channels, height, width]`; all tensors are on the CPU or, under the feature `cuda`, on one
 /// CUDA device, of one dtype (f32, f64, f16 or bf16) and of any strides. Halves are summed in f32 and rounded once. The activation's slope is taken
-/// from the output, as in PyTorch, NaN included.
+/// from the output, as in PyTorch, NaN included. What is infinite or NaN in `grad_output` may reach neighbours of the
+/// elements that read it: it is multiplied with the zeros of paddings and strides.
 ///
 /// # Errors
 /// Where shapes, dtypes or devices do not fit together, and for an activation whose slope does not
