@@ -1,6 +1,8 @@
 //! Batch norm in evaluation as one product and one sum a channel, which a convolution's epilogue takes.
 
+use crate::kernels::conv;
 use crate::kernels::element::with_elements;
+use crate::kernels::simd;
 use candle_core::{DType, Result, Tensor};
 
 /// `scale` and `shift`, `[channels]` each, of `y = x · scale + shift`: batch norm by the statistics `mean` and
@@ -67,7 +69,7 @@ pub(crate) fn is_finite(x: &Tensor) -> Result<bool> {
         return Ok(true);
     }
     match x.dtype() {
-        DType::F32 => with_elements::<f32, _>(x, |x| x.iter().all(|x| x.is_finite())),
+        DType::F32 => with_elements(x, |x| conv::cpu::is_finite(x, simd::isa())),
         _ => with_elements::<f64, _>(&x.to_dtype(DType::F64)?, |x| x.iter().all(|x| x.is_finite())),
     }
 }
