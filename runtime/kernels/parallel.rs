@@ -53,6 +53,12 @@ pub(crate) fn hand_outs(most: usize) -> usize {
     }
 }
 
+/// How many of `threads` so many multiplications are worth.
+pub(crate) fn worthwhile(threads: usize, multiplications: usize) -> usize {
+    const SERIAL_BELOW: usize = 1 << 18;
+    if multiplications < SERIAL_BELOW { 1 } else { threads }
+}
+
 type Run = *const (dyn Fn(usize) + Sync + 'static);
 
 /// What a call of [`for_each`] shares with its helpers, who may come when it has long returned.

@@ -5,13 +5,12 @@ use super::tile::Tile;
 use super::weights::PANEL_VECTORS;
 use crate::kernels::blocked::conv::Windows;
 use crate::kernels::conv::ConvShape;
+use crate::kernels::parallel;
 
 /// Floats of the second-level cache that what a task reads of the input may take.
 const INPUT_FLOATS: usize = 96 << 10;
 /// Floats of the same cache that a patch's results in a panel may take, where somebody else reads them.
 const RESULT_FLOATS: usize = 64 << 10;
-/// Work, in multiplications, that is not worth another thread.
-const SERIAL_BELOW: usize = 1 << 18;
 /// In cycles of a core that finishes two vectors of multiply-adds in each: what a task costs beside its work,
 /// what a vector that is copied or stored does, and what a line of weights does to a task.
 const HAND_OUT: usize = 2000;
@@ -49,7 +48,7 @@ impl Cut {
     pub fn best(sizes: &Sizes<'_>, threads: usize) -> Self {
         let Sizes { shape, channels, .. } = *sizes;
         let work = shape.output_elements().saturating_mul(shape.taps());
-        let threads = if work < SERIAL_BELOW { 1 } else { threads };
+        let threads = parallel::worthwhile(threads, work);
         let fewest = sizes.fewest_patches();
         let (axis, most) = sizes.finest();
         let finer = (0..4 * threads).map(|more| {

@@ -6,11 +6,11 @@ use super::strips::{self, Strip};
 use super::tile::{Layout, Tile};
 use super::words::Words;
 use crate::kernels::conv::{ConvGeometry, ConvShape};
+use crate::kernels::parallel;
 use crate::kernels::simd::{self, Isa};
 use std::ops::Range;
 
-/// Work, in multiplications, that is not worth another thread, and that one hand-out should have.
-const SERIAL_BELOW: usize = 1 << 18;
+/// Work, in multiplications, that one hand-out should have.
 const HAND_OUT: usize = 1 << 20;
 /// What an output element costs beside its multiplications, in multiplications.
 const OVERHEAD: usize = 16;
@@ -74,7 +74,7 @@ impl Plan {
         let shape = words.shape(&if is_pointwise(shape) { flattened(shape) } else { *shape });
         let block = width_of_block(shape.group_outputs(), registers.channels);
         let work = shape.output_elements().saturating_mul(shape.taps() + OVERHEAD);
-        let threads = if work < SERIAL_BELOW { 1 } else { threads };
+        let threads = parallel::worthwhile(threads, work);
         let cut = Cut::new(&shape, in_place, registers, block);
         let cut = cut.split(&shape, in_place, registers, block, threads);
         let (patches, sizes) = patches(&shape, cut.patches, lanes);
