@@ -32,13 +32,8 @@ pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
 
 /// Runs an operation, which becomes a node of candle's graph where an operand has a gradient.
 pub(crate) fn apply<const N: usize>(operands: [&Tensor; N], operation: impl Operation<N>) -> Result<Tensor> {
-    enter(&operands, Fixed(operation))
-}
-
-/// The same for an operation that knows the number of its operands by itself.
-pub(super) fn enter(operands: &[&Tensor], operation: impl AnyOperation + 'static) -> Result<Tensor> {
-    let node = Node(Box::new(operation));
-    match operands {
+    let node = Node(Box::new(Fixed(operation)));
+    match operands.as_slice() {
         [x] => x.apply_op1(node),
         [x, second] => x.apply_op2(second, node),
         [x, second, third] => x.apply_op3(second, third, node),
@@ -51,7 +46,7 @@ pub(super) fn enter(operands: &[&Tensor], operation: impl AnyOperation + 'static
 }
 
 /// An operation with its number of operands forgotten.
-pub(super) trait AnyOperation: Send + Sync {
+trait AnyOperation: Send + Sync {
     fn name(&self) -> &'static str;
     fn forward(&self, operands: &[CpuOperand]) -> Result<(CpuStorage, Shape)>;
     fn forward_on_cuda(&self, operands: &[CudaOperand]) -> Result<(CudaStorage, Shape)>;
@@ -63,7 +58,7 @@ pub(super) trait AnyOperation: Send + Sync {
     ) -> Result<Vec<Option<Tensor>>>;
 }
 
-pub(super) struct Fixed<O, const N: usize>(pub O);
+struct Fixed<O, const N: usize>(O);
 
 impl<const N: usize, O: Operation<N>> AnyOperation for Fixed<O, N> {
     fn name(&self) -> &'static str {
@@ -88,7 +83,8 @@ impl<const N: usize, O: Operation<N>> AnyOperation for Fixed<O, N> {
     }
 }
 
-fn all<T: Copy, const N: usize>(name: &str, operands: &[T]) -> Result<[T; N]> {
+/// Operands as an operation takes them, where they are as many as it has.
+pub(super) fn all<T: Copy, const N: usize>(name: &str, operands: &[T]) -> Result<[T; N]> {
     match operands.try_into() {
         Ok(operands) => Ok(operands),
         Err(_) => bail!("{name}: expected {N} tensors, got {}", operands.len()),

@@ -11,7 +11,7 @@ mod station;
 mod tests;
 
 use super::elementwise::sum;
-use super::operation::{self, AnyOperation, CpuOperand, Fixed, Operation, enter};
+use super::operation::{self, CpuOperand, Operation, all};
 use candle_core::{CpuStorage, Device, Result, Shape, Storage, Tensor, TensorId, bail};
 use station::{Output, Station};
 use std::collections::HashMap;
@@ -22,27 +22,27 @@ use std::thread::{self, ThreadId};
 pub(crate) fn apply<const N: usize>(operands: [&Tensor; N], operation: impl Operation<N>) -> Result<Tensor> {
     let on_cpu = operands.iter().all(|x| x.device().is_cpu());
     match on_cpu && operands.iter().any(|x| x.track_op()) {
-        true => relayed(operands, Fixed(operation)),
+        true => relayed(operands, operation),
         false => operation::apply(operands, operation),
     }
 }
 
-fn relayed<const N: usize>(operands: [&Tensor; N], operation: impl AnyOperation + 'static) -> Result<Tensor> {
+fn relayed<const N: usize>(operands: [&Tensor; N], operation: impl Operation<N>) -> Result<Tensor> {
     let (storage, shape) = forward(operands, &operation)?;
     let links = operands.map(|x| links().get(&x.id()).cloned());
     let locker = Arc::new(Locker::default());
     let station = Station {
-        operation: Box::new(operation),
-        operands: operands.map(Tensor::clone).into(),
-        before: links.iter().map(|link| Some(link.as_ref()?.locker.clone())).collect(),
+        operation,
+        operands: operands.map(Tensor::clone),
+        before: links.each_ref().map(|link| Some(link.as_ref()?.locker.clone())),
         locker: locker.clone(),
     };
     // An operand that has a station is in candle's graph as that.
     let in_graph: [&Tensor; N] =
         std::array::from_fn(|i| links[i].as_ref().map_or(operands[i], |link| &link.station));
-    let station = enter(&in_graph, station)?;
+    let station = operation::apply(in_graph, station)?;
     let output = Output { storage: Mutex::new(Some(storage)), shape, locker: locker.clone() };
-    let tensor = enter(&[&station], output)?;
+    let tensor = operation::apply([&station], output)?;
     // Neither fails: nobody else has seen the locker.
     let _ = locker.output.set(tensor.detach());
     let _ = locker.id.set(tensor.id());
@@ -53,14 +53,14 @@ fn relayed<const N: usize>(operands: [&Tensor; N], operation: impl AnyOperation 
 /// Runs an operation on the CPU, outside of candle's graph.
 fn forward<const N: usize>(
     operands: [&Tensor; N],
-    operation: &impl AnyOperation,
+    operation: &impl Operation<N>,
 ) -> Result<(CpuStorage, Shape)> {
     let stored = operands.map(Tensor::storage_and_layout);
     let operands = stored.iter().map(|(storage, layout)| match &**storage {
         Storage::Cpu(storage) => Ok((storage, *layout)),
         _ => bail!("{}: expected a tensor on the CPU", operation.name()),
     });
-    operation.forward(&operands.collect::<Result<Vec<CpuOperand>>>()?)
+    operation.forward(all(operation.name(), &operands.collect::<Result<Vec<CpuOperand>>>()?)?)
 }
 
 /// How to reach the operation that made a tensor.

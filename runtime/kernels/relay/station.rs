@@ -1,43 +1,38 @@
 //! What stands in candle's graph.
 
 use super::{Link, Locker, links, locked};
-use crate::kernels::cuda::Operand as CudaOperand;
-use crate::kernels::operation::{AnyOperation, CpuOperand};
-use candle_core::{CpuStorage, CudaStorage, Result, Shape, Tensor, bail};
+use crate::kernels::operation::{CpuOperand, Operation};
+use candle_core::{CpuStorage, Result, Shape, Tensor, bail};
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex};
 
 /// An operation that stands in candle's graph as a single number.
-pub(super) struct Station {
-    pub operation: Box<dyn AnyOperation>,
-    pub operands: Vec<Tensor>,
+pub(super) struct Station<O, const N: usize> {
+    pub operation: O,
+    pub operands: [Tensor; N],
     /// The lockers of those operands that are outputs of such operations.
-    pub before: Vec<Option<Arc<Locker>>>,
+    pub before: [Option<Arc<Locker>>; N],
     pub locker: Arc<Locker>,
 }
 
-impl AnyOperation for Station {
+impl<const N: usize, O: Operation<N>> Operation<N> for Station<O, N> {
     fn name(&self) -> &'static str {
         self.operation.name()
     }
 
-    fn forward(&self, _: &[CpuOperand]) -> Result<(CpuStorage, Shape)> {
+    fn forward(&self, _: [CpuOperand; N]) -> Result<(CpuStorage, Shape)> {
         Ok((CpuStorage::F32(vec![0.]), Shape::from(())))
     }
 
-    fn forward_on_cuda(&self, _: &[CudaOperand]) -> Result<(CudaStorage, Shape)> {
-        bail!("{}: a station is on the CPU", self.name())
-    }
-
-    fn backward(&self, _: &[&Tensor], _: &Tensor, count: &Tensor) -> Result<Vec<Option<Tensor>>> {
+    fn backward(&self, _: [&Tensor; N], _: &Tensor, count: &Tensor) -> Result<[Option<Tensor>; N]> {
         let (output, gradient) = self.locker.take(count.to_scalar::<f32>()? as usize)?;
-        let operands: Vec<&Tensor> = self.operands.iter().collect();
-        let gradients = self.operation.backward(&operands, output, &gradient)?;
-        let hand_on = |(gradient, before): (Option<Tensor>, &Option<Arc<Locker>>)| match (gradient, before) {
-            (Some(gradient), Some(locker)) => locker.leave(gradient).map(Some),
-            (gradient, _) => Ok(gradient),
-        };
-        gradients.into_iter().zip(&self.before).map(hand_on).collect()
+        let mut gradients = self.operation.backward(self.operands.each_ref(), output, &gradient)?;
+        for (gradient, before) in gradients.iter_mut().zip(&self.before) {
+            if let Some(locker) = before {
+                *gradient = gradient.take().map(|gradient| locker.leave(gradient)).transpose()?;
+            }
+        }
+        Ok(gradients)
     }
 }
 
@@ -49,24 +44,20 @@ pub(super) struct Output {
     pub locker: Arc<Locker>,
 }
 
-impl AnyOperation for Output {
+impl Operation<1> for Output {
     fn name(&self) -> &'static str {
         "output"
     }
 
-    fn forward(&self, _: &[CpuOperand]) -> Result<(CpuStorage, Shape)> {
+    fn forward(&self, _: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
         match locked(&self.storage).take() {
             Some(storage) => Ok((storage, self.shape.clone())),
             None => bail!("the output of an operation is there once"),
         }
     }
 
-    fn forward_on_cuda(&self, _: &[CudaOperand]) -> Result<(CudaStorage, Shape)> {
-        bail!("the output of a station is on the CPU")
-    }
-
-    fn backward(&self, _: &[&Tensor], _: &Tensor, gradient: &Tensor) -> Result<Vec<Option<Tensor>>> {
-        Ok(vec![Some(self.locker.leave(gradient.clone())?)])
+    fn backward(&self, _: [&Tensor; 1], _: &Tensor, gradient: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        Ok([Some(self.locker.leave(gradient.clone())?)])
     }
 }
 
