@@ -3,12 +3,12 @@
 # an sm_90 (an sm_90a where a kernel is for that alone). Fails where a kernel spills, uses local memory, or is above
 # its bound in cuda-bounds.txt.
 #
-#   cuda-registers.sh [FILE.cu ...]      by default every one below runtime/kernels; nvcc is $NVCC or on the PATH
+#   cuda-registers.sh [FILE.cu ...]      by default every one below runtime/kernels/src; nvcc is $NVCC or on the PATH
 set -euo pipefail
 cd "$(dirname -- "$0")/.."
 
 nvcc=${NVCC:-nvcc}
-[ $# -gt 0 ] || mapfile -t files < <(find runtime/kernels -name '*.cu' | sort)
+[ $# -gt 0 ] || mapfile -t files < <(find runtime/kernels/src -name '*.cu' | sort)
 [ $# -eq 0 ] || files=("$@")
 
 # As many files at a time as there are cores.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::kernels::error::plain;
+
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error with the place it comes from.
@@ -81,14 +83,6 @@ impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
         let message = plain(&error).to_string();
         Self(Arc::new(Inner { message, source: Some(Arc::new(error)), ..Inner::default() }))
-    }
-}
-
-/// The error without the backtrace that candle prints behind it; the source still has that.
-pub(crate) fn plain(error: &candle_core::Error) -> &candle_core::Error {
-    match error {
-        candle_core::Error::WithBacktrace { inner, .. } => plain(inner),
-        error => error,
     }
 }
 

@@ -40,8 +40,8 @@
 //! - **candle** is `sconce::candle`, candle-nn is `sconce::nn`, and its layers are fields
 //!   like any other.
 
-// But in the kernels.
-#![deny(unsafe_code)]
+// `unsafe` is confined to the crate sconce-kernels.
+#![forbid(unsafe_code)]
 
 // The derive writes `::sconce::…`, also for the networks of this crate's own tests and examples.
 extern crate self as sconce;
@@ -54,13 +54,11 @@ pub mod checkpoint;
 mod config;
 mod display;
 mod error;
-mod exact;
 pub mod functional;
 mod glob;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod init;
-pub mod kernels;
 pub mod layers;
 mod load;
 mod module;
@@ -77,15 +75,37 @@ pub use candle_nn as nn;
 pub use capture::Captured;
 pub use config::Config;
 pub use error::{Error, Result};
-pub use exact::{is_exact, set_exact};
-pub use kernels::blocked::{ActivationMemory, activation_memory};
+pub use kernels::blocked::ActivationMemory;
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let layers = vec![
+///     Conv2d::config(3, 32, 3).padding(1).init(&Device::Cpu)?,
+///     Conv2d::config(32, 32, 3).padding(1).init(&Device::Cpu)?,
+///     Conv2d::config(32, 32, 3).padding(1).init(&Device::Cpu)?,
+/// ];
+/// let network = layers.inference()?;
+/// let x = Tensor::zeros((1, 3, 20, 20), DType::F32, &Device::Cpu)?;
+/// network.call(x.into(), Mode::Eval).into_tensor()?;
+/// // Of three activations of 32 channels, no more than two are alive at once.
+/// assert_eq!(sconce::activation_memory().peak, 2 * 32 * 20 * 20 * 4);
+/// drop(network);
+/// assert_eq!(sconce::activation_memory().held, 0);
+/// # Ok(())
+/// # }
+/// ```
+pub use kernels::blocked::activation_memory;
 pub use kernels::cuda::{cuda, set_tf32};
+pub use kernels::exact::{is_exact, set_exact};
+pub use kernels::trace::{Launch, trace};
 pub use load::{Load, LoadReport, Misshapen};
 pub use module::{Forward, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};
 pub use random::manual_seed;
 pub use registry::{Eval, Network};
+/// The kernels, for use without a derive.
+pub use sconce_kernels as kernels;
 pub use sconce_macros::Module;
-pub use scope::{Launch, no_fusion, trace};
+pub use scope::no_fusion;
 #[cfg(feature = "serde")]
 #[doc(hidden)]
 pub use serde;

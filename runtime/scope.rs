@@ -1,9 +1,11 @@
-//! Where in the network the current thread is: the path that errors and launches carry, and the
-//! switches that hold for the length of a closure.
+//! The current thread's position in the network: the path that errors and launches carry, and whether
+//! operations may be fused.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
+
+use crate::kernels::trace;
 
 /// One step of a path: a field, or an element of a repeated field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,7 +18,6 @@ enum Segment {
 thread_local! {
     static PATH: RefCell<Vec<Segment>> = const { RefCell::new(Vec::new()) };
     static FUSION: Cell<bool> = const { Cell::new(true) };
-    static TRACE: RefCell<Option<Vec<Launch>>> = const { RefCell::new(None) };
 }
 
 /// A layer being called; leaving it takes it off the path, also when the call panics.
@@ -110,64 +111,7 @@ pub(crate) fn fusion() -> bool {
     FUSION.get()
 }
 
-/// One kernel that ran: where, and what it did.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Launch {
-    /// The layer that began it, `Model.conv1`; empty in a backward pass.
-    pub path: String,
-    /// Its operations, `conv2d + bias + relu`.
-    pub operations: String,
-}
-
-/// What traces call a pass over memory that only puts an activation into the kernels' own layout, or out of
-/// it.
-pub(crate) const TO_BLOCKS: &str = "to_blocks";
-pub(crate) const TO_PLANES: &str = "to_planes";
-
-impl Launch {
-    /// Whether it computed nothing, and only put an activation into the kernels' own layout or out of it.
-    pub fn changes_layout(&self) -> bool {
-        [TO_BLOCKS, TO_PLANES].contains(&self.operations.as_str())
-    }
-}
-
-impl fmt::Display for Launch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.operations)
-    }
-}
-
-/// Runs `f` and lists the kernels that its layers ran on this thread, in their order.
-///
-/// ```
-/// use sconce::prelude::*;
-/// # fn main() -> Result<()> {
-/// let conv = Conv2d::config(3, 8, 3).init(&Device::Cpu)?;
-/// let x = Tensor::ones((1, 3, 8, 8), DType::F32, &Device::Cpu)?;
-/// let (y, launches) = sconce::trace(|| relu(conv.call(x.into(), Mode::Eval)).into_tensor());
-/// assert_eq!(y?.dims(), [1, 8, 6, 6]);
-/// assert_eq!(launches[0].operations, "conv2d + bias + relu");
-/// # Ok(())
-/// # }
-/// ```
-pub fn trace<T>(f: impl FnOnce() -> T) -> (T, Vec<Launch>) {
-    struct Restore(Option<Vec<Launch>>);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            TRACE.set(self.0.take());
-        }
-    }
-    let _restore = Restore(TRACE.replace(Some(Vec::new())));
-    let result = f();
-    let launches = TRACE.take().unwrap_or_default();
-    (result, launches)
-}
-
-/// Notes a launch where somebody traces; neither closure is asked otherwise.
+/// Records a launch if the thread is being traced; calls neither closure otherwise.
 pub(crate) fn launched(path: impl FnOnce() -> Path, operations: impl FnOnce() -> String) {
-    TRACE.with_borrow_mut(|trace| {
-        if let Some(launches) = trace {
-            launches.push(Launch { path: path().to_string(), operations: operations() });
-        }
-    });
+    trace::record(|| path().to_string(), operations);
 }

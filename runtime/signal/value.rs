@@ -5,6 +5,7 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Shape, Tensor};
 
 use crate::kernels::blocked::{Arena, Image};
+use crate::kernels::trace;
 use crate::scope::{self, Path};
 
 /// Which of the two layouts somebody asks for.
@@ -54,7 +55,7 @@ impl Value {
             Self::Blocked(image) if image.pixels() == 1 => image.pixel_tensor(),
             Self::Blocked(image) => {
                 if !image.has_planes() {
-                    scope::launched(Path::current, || scope::TO_PLANES.to_string());
+                    scope::launched(Path::current, || trace::TO_PLANES.to_string());
                 }
                 image.to_tensor()
             }
@@ -66,7 +67,7 @@ impl Value {
         match self {
             Self::Blocked(image) => Ok(image.clone()),
             Self::Tensor(tensor) => {
-                scope::launched(Path::current, || scope::TO_BLOCKS.to_string());
+                scope::launched(Path::current, || trace::TO_BLOCKS.to_string());
                 Image::from_tensor(arena, tensor).map(Arc::new)
             }
         }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::{env, error::Error, fs, io};
 
-const KERNELS: &str = "../../runtime/kernels";
+const KERNELS: &str = "../../runtime/kernels/src";
 const ENGINE: [&str; 6] = ["engine", "memory", "barriers", "registry", "tensor_core", "hopper"];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -1,0 +1,168 @@
+//! Pooling of blocked images: every lane is a channel, so a window's elements are whole vectors.
+
+use super::Image;
+use crate::parallel::for_each_chunk;
+use crate::planes::check_room;
+use crate::pool::{
+    PoolGeometry, Taps, Window, Windows, adaptive_ranges, adaptive_size, adaptive_windows, windows,
+};
+use crate::simd::{Kernel, Simd, dispatch_loops};
+use candle_core::Result;
+
+/// The largest element of each window, as [`max_pool2d`](crate::pool::max_pool2d).
+pub fn max_pool2d(x: &Image, geometry: &PoolGeometry) -> Result<Image> {
+    let [_, _, height, width] = x.dims();
+    let [rows, columns] = geometry.output_size([height, width])?;
+    pool(x, Max { rows: geometry.taps(0, height, rows), columns: geometry.taps(1, width, columns) })
+}
+
+/// As [`adaptive_max_pool2d`](crate::pool::adaptive_max_pool2d).
+pub fn adaptive_max_pool2d(x: &Image, size: [Option<usize>; 2]) -> Result<Image> {
+    let [_, _, height, width] = x.dims();
+    let [rows, columns] = output("adaptive_max_pool2d", x, size)?;
+    let taps = |input, output| adaptive_ranges(input, output).map(|range| range.step_by(1)).collect();
+    pool(x, Max { rows: taps(height, rows), columns: taps(width, columns) })
+}
+
+/// The mean of each window, as [`avg_pool2d`](crate::pool::avg_pool2d).
+pub fn avg_pool2d(
+    x: &Image,
+    geometry: &PoolGeometry,
+    count_include_pad: bool,
+    divisor: Option<usize>,
+) -> Result<Image> {
+    let [_, _, height, width] = x.dims();
+    pool(x, Mean(windows(geometry, [height, width], count_include_pad, divisor)?))
+}
+
+/// As [`adaptive_avg_pool2d`](crate::pool::adaptive_avg_pool2d).
+pub fn adaptive_avg_pool2d(x: &Image, size: [Option<usize>; 2]) -> Result<Image> {
+    let [_, _, height, width] = x.dims();
+    let size = output("adaptive_avg_pool2d", x, size)?;
+    pool(x, Mean(adaptive_windows([height, width], size)))
+}
+
+/// The output's size, which there is memory for.
+fn output(op: &str, x: &Image, size: [Option<usize>; 2]) -> Result<[usize; 2]> {
+    let [_, _, height, width] = x.dims();
+    let output = adaptive_size(op, &x.dims(), [height, width], size)?;
+    check_room(op, &x.dims(), output)?;
+    Ok(output)
+}
+
+/// What a window's pixels come to.
+trait Pool: Sync {
+    fn output(&self) -> [usize; 2];
+
+    /// The pixel `[row, column]` of an output, of an image whose rows are `width` pixels long.
+    fn pixel<const LANES: usize>(&self, x: &[[f32; LANES]], width: usize, at: [usize; 2]) -> [f32; LANES];
+}
+
+struct Max {
+    rows: Vec<Taps>,
+    columns: Vec<Taps>,
+}
+
+impl Pool for Max {
+    fn output(&self) -> [usize; 2] {
+        [self.rows.len(), self.columns.len()]
+    }
+
+    #[inline(always)]
+    fn pixel<const LANES: usize>(
+        &self,
+        x: &[[f32; LANES]],
+        width: usize,
+        [row, column]: [usize; 2],
+    ) -> [f32; LANES] {
+        let mut max = [f32::NEG_INFINITY; LANES];
+        for y in self.rows[row].clone() {
+            for x in self.columns[column].clone().map(|column| &x[y * width + column]) {
+                for (max, x) in max.iter_mut().zip(x) {
+                    *max = if *x > *max || x.is_nan() { *x } else { *max };
+                }
+            }
+        }
+        max
+    }
+}
+
+struct Mean(Windows);
+
+impl Pool for Mean {
+    fn output(&self) -> [usize; 2] {
+        self.0.output()
+    }
+
+    #[inline(always)]
+    fn pixel<const LANES: usize>(
+        &self,
+        x: &[[f32; LANES]],
+        width: usize,
+        [row, column]: [usize; 2],
+    ) -> [f32; LANES] {
+        let (row, column): (&Window, &Window) = (&self.0.rows[row], &self.0.columns[column]);
+        let mut sum = [0.; LANES];
+        for y in row.inside.clone() {
+            for x in &x[y * width..][column.inside.clone()] {
+                sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
+            }
+        }
+        let factor = 1. / self.0.divisor(row, column) as f32;
+        sum.map(|sum| sum * factor)
+    }
+}
+
+/// Elements of the input that one task reads at the least; an image no larger is done on the caller's core.
+const TASK: usize = 1 << 14;
+
+fn pool(x: &Image, pool: impl Pool) -> Result<Image> {
+    let [batch, channels, ..] = x.dims();
+    let [rows, columns] = pool.output();
+    let mut y = Image::new(x.arena(), [batch, channels, rows, columns])?;
+    let (lanes, from, to) = (x.lanes(), x.pixels() * x.lanes(), rows * columns * x.lanes());
+    let blocks = (TASK / from.max(1)).max(1);
+    for_each_chunk(y.blocks_mut(), blocks * to, |task, y| {
+        for (i, y) in y.chunks_mut(to).enumerate() {
+            let x_block = &x.blocks()[(task * blocks + i) * from..][..from];
+            dispatch_loops(Block { pool: &pool, x: x_block, y, width: x.dims()[3], lanes });
+        }
+    });
+    Ok(y)
+}
+
+/// One block of channels of one image.
+struct Block<'a, P> {
+    pool: &'a P,
+    x: &'a [f32],
+    y: &'a mut [f32],
+    width: usize,
+    lanes: usize,
+}
+
+impl<P: Pool> Kernel for Block<'_, P> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        match self.lanes {
+            4 => self.rows::<4>(),
+            8 => self.rows::<8>(),
+            _ => self.rows::<16>(),
+        }
+    }
+}
+
+impl<P: Pool> Block<'_, P> {
+    #[inline(always)]
+    fn rows<const LANES: usize>(self) {
+        let columns = self.pool.output()[1];
+        let (x, _) = self.x.as_chunks::<LANES>();
+        let (y, _) = self.y.as_chunks_mut::<LANES>();
+        for (row, y) in y.chunks_mut(columns).enumerate() {
+            for (column, y) in y.iter_mut().enumerate() {
+                *y = self.pool.pixel(x, self.width, [row, column]);
+            }
+        }
+    }
+}

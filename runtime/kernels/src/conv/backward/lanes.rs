@@ -1,0 +1,214 @@
+//! The two numbers a gradient is computed in, `f32` and `f64`, and a vector of each.
+//!
+//! The backward kernels are written once over [`Lanes`]. For `f32` it is the vector of the instruction
+//! set in use; for `f64` it is four plain numbers, compiled for that instruction set.
+
+use crate::conv::winograd::transpose::transpose;
+use crate::conv::{ConvShape, cpu};
+use crate::simd::{self, Isa, Simd};
+use candle_core::Result;
+use std::ops::{Add, AddAssign, Mul, Sub};
+
+/// The most lanes of any [`Lanes`].
+pub(super) const MAX_LANES: usize = 16;
+
+/// A floating-point number with a vector type.
+pub(super) trait Real:
+    candle_core::WithDType
+    + Default
+    + PartialOrd
+    + Add<Output = Self>
+    + AddAssign
+    + Mul<Output = Self>
+    + Sub<Output = Self>
+{
+    /// Runs `work` with the vectors of `isa`.
+    fn dispatch<W: Work<Self>>(isa: Isa, work: W);
+
+    /// Whether no number is infinite or NaN.
+    fn are_finite(numbers: &[Self], isa: Isa) -> bool;
+
+    /// The forward kernels, where they are the faster ones for this type.
+    const CONVOLVE: Option<Convolve<Self>>;
+}
+
+/// Convolves an input with a weight.
+pub(super) type Convolve<R> = fn(&ConvShape, &[R], &[R], Isa) -> Result<Vec<R>>;
+
+/// A piece of a gradient: one task of a parallel loop, with its part of the result.
+pub(super) trait Work<R: Real>: Send {
+    /// Must be `#[inline(always)]`, as must be everything it calls in its inner loops.
+    fn run<L: Lanes<Real = R>>(self, lanes: L);
+}
+
+/// A token for a vector of `R`s.
+///
+/// # Safety
+/// Pointer methods read or write `LANES` consecutive numbers (`n < LANES` in `load_partial`, `LANES` times
+/// `LANES` in `transpose`) that the caller guarantees to be in bounds; no alignment is needed. Lanes beyond `n` load as zero.
+pub(super) trait Lanes: Copy {
+    type Real: Real;
+    type V: Copy;
+    const LANES: usize;
+    /// Vector registers, of which an inner loop may use this many.
+    const REGISTERS: usize;
+
+    fn splat(self, x: Self::Real) -> Self::V;
+    unsafe fn load(self, from: *const Self::Real) -> Self::V;
+    unsafe fn load_partial(self, from: *const Self::Real, n: usize) -> Self::V;
+    unsafe fn store(self, to: *mut Self::Real, v: Self::V);
+    /// Writes row `i` of a square block of `LANES` rows, `stride` apart, as column `i` of another.
+    unsafe fn transpose(
+        self,
+        from: *const Self::Real,
+        from_stride: usize,
+        to: *mut Self::Real,
+        to_stride: usize,
+    );
+    fn add(self, a: Self::V, b: Self::V) -> Self::V;
+    /// `a * b + c`
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
+    /// The sum of all lanes, in a fixed order.
+    fn sum(self, v: Self::V) -> Self::Real;
+}
+
+/// Work on `f32`s, as `simd` takes it.
+struct Single<W>(W);
+
+impl<W: Work<f32>> simd::Kernel for Single<W> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.0.run(Floats(simd));
+    }
+}
+
+impl Real for f32 {
+    fn dispatch<W: Work<f32>>(isa: Isa, work: W) {
+        simd::dispatch_to(isa, Single(work));
+    }
+
+    fn are_finite(numbers: &[f32], isa: Isa) -> bool {
+        cpu::is_finite(numbers, isa)
+    }
+
+    const CONVOLVE: Option<Convolve<f32>> = Some(cpu::plain);
+}
+
+#[derive(Clone, Copy)]
+struct Floats<S>(S);
+
+// SAFETY of every block below: the caller's promise is the one `Simd` asks for.
+#[expect(clippy::undocumented_unsafe_blocks, reason = "the one above is for all")]
+impl<S: Simd> Lanes for Floats<S> {
+    type Real = f32;
+    type V = S::V;
+    const LANES: usize = S::LANES;
+    const REGISTERS: usize = S::REGISTERS;
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> S::V {
+        self.0.splat(x)
+    }
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> S::V {
+        unsafe { self.0.load(from) }
+    }
+    #[inline(always)]
+    unsafe fn load_partial(self, from: *const f32, n: usize) -> S::V {
+        unsafe { self.0.load_partial(from, n) }
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, v: S::V) {
+        unsafe { self.0.store(to, v) }
+    }
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
+        unsafe { transpose(self.0, from, from_stride, to, to_stride) }
+    }
+    #[inline(always)]
+    fn add(self, a: S::V, b: S::V) -> S::V {
+        self.0.add(a, b)
+    }
+    #[inline(always)]
+    fn fma(self, a: S::V, b: S::V, c: S::V) -> S::V {
+        self.0.fma(a, b, c)
+    }
+    #[inline(always)]
+    fn sum(self, v: S::V) -> f32 {
+        self.0.sum(v)
+    }
+}
+
+/// Work on `f64`s, as `simd` takes it.
+struct Double<W>(W);
+
+impl<W: Work<f64>> simd::Kernel for Double<W> {
+    type Output = ();
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        self.0.run(Doubles);
+    }
+}
+
+impl Real for f64 {
+    fn dispatch<W: Work<f64>>(isa: Isa, work: W) {
+        simd::dispatch_loops_to(isa, Double(work));
+    }
+
+    fn are_finite(numbers: &[f64], _: Isa) -> bool {
+        numbers.iter().all(|number| number.is_finite())
+    }
+
+    const CONVOLVE: Option<Convolve<f64>> = None;
+}
+
+/// Four `f64`s in plain Rust.
+#[derive(Clone, Copy)]
+struct Doubles;
+
+impl Lanes for Doubles {
+    type Real = f64;
+    type V = [f64; 4];
+    const LANES: usize = 4;
+    const REGISTERS: usize = 16;
+
+    #[inline(always)]
+    fn splat(self, x: f64) -> [f64; 4] {
+        [x; 4]
+    }
+    #[inline(always)]
+    unsafe fn load(self, from: *const f64) -> [f64; 4] {
+        // SAFETY: the caller guarantees four numbers; an array of them needs no more alignment.
+        unsafe { from.cast::<[f64; 4]>().read() }
+    }
+    #[inline(always)]
+    unsafe fn load_partial(self, from: *const f64, n: usize) -> [f64; 4] {
+        // SAFETY: `i < n`, and the caller guarantees `n` numbers.
+        std::array::from_fn(|i| if i < n { unsafe { *from.add(i) } } else { 0. })
+    }
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f64, v: [f64; 4]) {
+        // SAFETY: as in `load`.
+        unsafe { to.cast::<[f64; 4]>().write(v) }
+    }
+    #[inline(always)]
+    unsafe fn transpose(self, from: *const f64, from_stride: usize, to: *mut f64, to_stride: usize) {
+        for (i, j) in (0..4).flat_map(|i| (0..4).map(move |j| (i, j))) {
+            // SAFETY: the caller guarantees four rows of four numbers on either side.
+            unsafe { *to.add(j * to_stride + i) = *from.add(i * from_stride + j) }
+        }
+    }
+    #[inline(always)]
+    fn add(self, a: [f64; 4], b: [f64; 4]) -> [f64; 4] {
+        std::array::from_fn(|i| a[i] + b[i])
+    }
+    #[inline(always)]
+    fn fma(self, a: [f64; 4], b: [f64; 4], c: [f64; 4]) -> [f64; 4] {
+        std::array::from_fn(|i| a[i] * b[i] + c[i])
+    }
+    #[inline(always)]
+    fn sum(self, v: [f64; 4]) -> f64 {
+        (v[0] + v[2]) + (v[1] + v[3])
+    }
+}

@@ -1,0 +1,107 @@
+//! The input as the weight's gradient reads it: padded, one plane for each residue class of the stride.
+
+use super::extent::{Class, Extent};
+use super::lanes::{Lanes, Real, Work};
+use super::tasks::run_all;
+use crate::element::{cleared, written};
+use crate::simd::Isa;
+use std::borrow::Cow;
+use std::mem::MaybeUninit;
+
+/// The input, padded and split into the residue classes of the stride, so that every tap meets the
+/// pixels of a row side by side.
+pub(super) struct Phases<'a, R: Clone> {
+    pub data: Cow<'a, [R]>,
+    pub pitch: usize,
+    /// From one channel to the next.
+    pub channel: usize,
+    /// For each input channel of a group and each tap, where the first pixel meets it.
+    pub columns: Vec<usize>,
+}
+
+/// Splits the input, or takes it as it is where every tap already finds its pixels side by side.
+///
+/// Rows are on a pitch of at least `pitch`, where they are copied.
+pub(super) fn phases<'a, R: Real>(isa: Isa, extent: &Extent, input: &'a [R], pitch: usize) -> Phases<'a, R> {
+    let least = pitch;
+    let [y, x] = extent.axes.map(|axis| axis.classes());
+    let [rows, pitch] = extent.axes.map(|axis| axis.output + axis.max_shift());
+    let direct = extent
+        .axes
+        .iter()
+        .all(|axis| axis.stride == 1 && axis.padding == 0 && axis.output + axis.max_shift() <= axis.input);
+    let [rows, pitch] = if direct { extent.axes.map(|axis| axis.input) } else { [rows, pitch.max(least)] };
+    let channel = y.len() * x.len() * rows * pitch;
+
+    let mut columns = vec![0; extent.inputs * extent.taps()];
+    for (i, y) in y.iter().enumerate() {
+        for (j, x_class) in x.iter().enumerate() {
+            let phase = (i * x.len() + j) * rows * pitch;
+            for (y, x) in y.taps.iter().flat_map(|y| x_class.taps.iter().map(move |x| (y, x))) {
+                let tap = y.index * extent.axes[1].kernel + x.index;
+                for c in 0..extent.inputs {
+                    columns[c * extent.taps() + tap] = c * channel + phase + y.shift * pitch + x.shift;
+                }
+            }
+        }
+    }
+    if direct {
+        return Phases { data: input.into(), pitch, channel, columns };
+    }
+    let channels = extent.batch * extent.groups * extent.inputs;
+    let step = (1usize << 14).div_ceil(channel);
+    let fill = |data: &mut [_]| {
+        let parts = data.chunks_mut(step * channel).zip(input.chunks(step * extent.input_plane()));
+        let classes = [&y[..], &x[..]];
+        let tasks = parts.map(|(to, from)| PhaseTask { extent, classes, rows, pitch, to, from });
+        run_all(isa, 8 * input.len(), tasks.collect());
+    };
+    // SAFETY: the tasks' parts are all of the data, and each is cleared before anything else.
+    let data = unsafe { written(channels * channel, fill) };
+    Phases { data: data.into(), pitch, channel, columns }
+}
+
+/// Some channels of the input to split into phases.
+struct PhaseTask<'a, R> {
+    extent: &'a Extent,
+    classes: [&'a [Class]; 2],
+    rows: usize,
+    pitch: usize,
+    to: &'a mut [MaybeUninit<R>],
+    from: &'a [R],
+}
+
+impl<R: Real> Work<R> for PhaseTask<'_, R> {
+    #[inline(always)]
+    fn run<L: Lanes<Real = R>>(self, _: L) {
+        let [y, x] = self.classes;
+        let phase = self.rows * self.pitch;
+        let channels = cleared(self.to).chunks_exact_mut(y.len() * x.len() * phase);
+        for (to, from) in channels.zip(self.from.chunks_exact(self.extent.input_plane())) {
+            let classes = y.iter().flat_map(|y| x.iter().map(move |x| (y, x)));
+            for (to, (y, x)) in to.chunks_exact_mut(phase).zip(classes) {
+                split(self.extent, [y, x], self.pitch, from, to);
+            }
+        }
+    }
+}
+
+/// Copies the positions of one residue class from a plane.
+#[inline(always)]
+fn split<R: Real>(extent: &Extent, [y, x]: [&Class; 2], pitch: usize, from: &[R], to: &mut [R]) {
+    let [down, right] = &extent.axes;
+    if x.count == 0 || x.first >= pitch {
+        return;
+    }
+    let rows = to.chunks_exact_mut(pitch).skip(y.first).take(y.count);
+    for (row, to) in rows.enumerate() {
+        let from = &from[(y.position(down) + row * down.stride) * right.input..][..right.input];
+        let (from, to) = (&from[x.position(right)..], &mut to[x.first..]);
+        let count = x.count.min(to.len());
+        if right.stride == 1 {
+            to[..count].copy_from_slice(&from[..count]);
+        } else {
+            to.iter_mut().zip(from.iter().step_by(right.stride)).take(count).for_each(|(to, &x)| *to = x);
+        }
+    }
+}

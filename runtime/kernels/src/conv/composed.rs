@@ -1,0 +1,127 @@
+//! The convolutions out of candle's own operations, for devices that have no fused kernel.
+
+use super::{ConvGeometry, ConvShape, Epilogue, TransposeGeometry};
+use crate::activation;
+use crate::pad::{self, PadMode};
+use candle_core::{Result, Tensor, bail};
+
+/// As [`super::conv2d`]; candle's operations carry the gradients.
+pub(super) fn conv2d(
+    input: &Tensor,
+    weight: &Tensor,
+    shape: &ConvShape,
+    epilogue: &Epilogue,
+) -> Result<Tensor> {
+    let per_channel = |vector: &Tensor| vector.reshape((1, (), 1, 1));
+    let mut output = convolve(input, weight, shape)?;
+    if let Some(scale) = &epilogue.scale {
+        output = output.broadcast_mul(&per_channel(scale)?)?;
+    }
+    if let Some(shift) = &epilogue.shift {
+        output = output.broadcast_add(&per_channel(shift)?)?;
+    }
+    if let Some(residual) = &epilogue.residual {
+        output = (output + residual)?;
+    }
+    activation::apply(epilogue.activation, &output)
+}
+
+/// candle's convolution has one padding, one stride and one dilation for both axes: what goes beyond is
+/// padded before it, and a stride that differs by axis is a stride of one, of which rows and columns
+/// are then picked.
+fn convolve(input: &Tensor, weight: &Tensor, shape: &ConvShape) -> Result<Tensor> {
+    let ConvGeometry { stride, padding: [[top, bottom], [left, right]], dilation, groups } = shape.geometry;
+    if dilation[0] != dilation[1] && shape.kernel.iter().all(|size| *size > 1) {
+        bail!(
+            "conv2d: candle's convolution on {:?} takes one dilation for both axes, got {dilation:?}",
+            input.device().location()
+        )
+    }
+    let dilation = if shape.kernel[0] > 1 { dilation[0] } else { dilation[1] };
+    let symmetric = [bottom, left, right].iter().all(|padding| *padding == top);
+    let (input, padding) = match symmetric {
+        true => (input.clone(), top),
+        false => (input.pad_with_zeros(2, top, bottom)?.pad_with_zeros(3, left, right)?, 0),
+    };
+    if stride[0] == stride[1] {
+        return input.conv2d(weight, padding, stride[0], dilation, groups);
+    }
+    let every = input.conv2d(weight, padding, 1, dilation, groups)?;
+    let pick = |tensor: Tensor, axis: usize| -> Result<Tensor> {
+        let rows = (0..shape.output[axis]).map(|i| (i * stride[axis]) as u32).collect::<Vec<_>>();
+        tensor.index_select(&Tensor::new(rows, input.device())?, axis + 2)
+    };
+    pick(pick(every, 0)?, 1)
+}
+
+/// As [`super::conv_transpose2d`]: the convolution of the input, its elements spread by the
+/// stride, with the kernel turned around, its taps spread by the dilation. candle's own transposed
+/// convolution has one setting for both axes, no groups, and gradients for some settings only.
+pub(super) fn conv_transpose2d(
+    input: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    geometry: &TransposeGeometry,
+) -> Result<Tensor> {
+    let TransposeGeometry { stride, padding, output_padding, dilation, groups } = *geometry;
+    let (inputs, outputs, height, width) = weight.dims4()?;
+    let by_group = weight.reshape((groups, inputs / groups, outputs, height, width))?;
+    let turned = by_group.transpose(1, 2)?.flatten(0, 1)?.flip(&[2, 3])?;
+    let weight = spread(&spread(&turned, 2, dilation[0])?, 3, dilation[1])?;
+    let input = spread(&spread(input, 2, stride[0])?, 3, stride[1])?;
+    let [rows, columns] = [0, 1].map(|axis| {
+        let before = weight.dims()[axis + 2] as isize - 1 - padding[axis] as isize;
+        [before, before + output_padding[axis] as isize]
+    });
+    let padded = pad::pad(&input, [columns[0], columns[1], rows[0], rows[1]], PadMode::ZEROS)?;
+    let output = padded.conv2d(&weight.contiguous()?, 0, 1, 1, groups)?;
+    match bias {
+        Some(bias) => output.broadcast_add(&bias.reshape((1, (), 1, 1))?),
+        None => Ok(output),
+    }
+}
+
+/// Puts `step - 1` zeros between the elements along a dimension.
+fn spread(x: &Tensor, dim: usize, step: usize) -> Result<Tensor> {
+    let size = x.dim(dim)?;
+    if step == 1 || size < 2 {
+        return Ok(x.clone());
+    }
+    let apart = x.unsqueeze(dim + 1)?.pad_with_zeros(dim + 1, 0, step - 1)?.flatten(dim, dim + 1)?;
+    apart.narrow(dim, 0, (size - 1) * step + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::{Device, Var};
+
+    #[test]
+    fn the_composed_transpose_agrees_with_the_kernel() -> Result<()> {
+        let random = |dims: [usize; 4]| Var::from_tensor(&Tensor::rand(-1., 1., &dims, &Device::Cpu)?);
+        let (input, weight) = (random([2, 4, 5, 3])?, random([4, 3, 3, 2])?);
+        let bias = Var::from_tensor(&Tensor::rand(-1., 1., 6, &Device::Cpu)?)?;
+        for (stride, padding, output_padding, dilation) in [
+            ([1, 1], [0, 0], [0, 0], [1, 1]),
+            ([2, 3], [1, 0], [1, 2], [1, 1]),
+            ([1, 2], [3, 1], [1, 0], [2, 3]),
+            ([1, 1], [0, 1], [3, 2], [4, 3]),
+        ] {
+            let geometry = TransposeGeometry { stride, padding, output_padding, dilation, groups: 2 };
+            let ours = super::super::conv_transpose2d(&input, &weight, Some(&bias), &geometry)?;
+            let theirs = conv_transpose2d(&input, &weight, Some(&bias), &geometry)?;
+            let cotangent = Tensor::rand(-1., 1., ours.shape(), &Device::Cpu)?;
+            let mut pairs = vec![(ours.clone(), theirs.clone())];
+            let [ours, theirs] = [ours, theirs].map(|y| (y * &cotangent)?.backward());
+            let (ours, theirs) = (ours?, theirs?);
+            for var in [&input, &weight, &bias] {
+                let gradient = |grads: &candle_core::backprop::GradStore| grads.get(var).cloned();
+                pairs.push((gradient(&ours).expect("one"), gradient(&theirs).expect("one")));
+            }
+            for (a, b) in pairs {
+                assert!((a - b)?.abs()?.max_all()?.to_scalar::<f64>()? < 1e-12, "{geometry:?}");
+            }
+        }
+        Ok(())
+    }
+}

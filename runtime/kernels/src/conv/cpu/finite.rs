@@ -1,0 +1,61 @@
+//! Whether all numbers are finite, so that a product with a zero of the padding is zero.
+
+use crate::simd::{self, Half, Isa, Kernel, Simd};
+use rayon::prelude::*;
+
+/// Numbers that a thread looks at in one go.
+const SHARE: usize = 1 << 16;
+
+/// Whether no value is infinite or NaN.
+pub(crate) fn is_finite(values: &[f32], isa: Isa) -> bool {
+    match values.len() {
+        0..=SHARE => simd::dispatch_to(isa, Finite(values)),
+        _ => values.par_chunks(SHARE).all(|values| simd::dispatch_to(isa, Finite(values))),
+    }
+}
+
+/// Whether none of these halves is infinite or NaN.
+pub(super) fn are_finite(half: Half, values: &[u16]) -> bool {
+    match values.len() {
+        0..=SHARE => simd::dispatch_loops(FiniteHalves(half, values)),
+        _ => values.par_chunks(SHARE).all(|values| simd::dispatch_loops(FiniteHalves(half, values))),
+    }
+}
+
+struct Finite<'a>(&'a [f32]);
+
+impl Kernel for Finite<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) -> bool {
+        // Zero times a finite number is zero, and NaN times anything else.
+        let (mut sums, mut vectors) = ([simd.zero(); 4], self.0.chunks_exact(4 * S::LANES));
+        for four in &mut vectors {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: the chunk has four vectors.
+                let vector = unsafe { simd.load(four.as_ptr().add(i * S::LANES)) };
+                *sum = simd.fma(vector, simd.zero(), *sum);
+            }
+        }
+        let sum = sums.into_iter().map(|sum| simd.sum(sum)).sum::<f32>();
+        sum == 0. && vectors.remainder().iter().all(|value| value.is_finite())
+    }
+}
+
+struct FiniteHalves<'a>(Half, &'a [u16]);
+
+impl Kernel for FiniteHalves<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> bool {
+        // All bits of the exponent are set in an infinity or NaN, and adding the least one carries into the sign.
+        let (exponent, least) = match self.0 {
+            Half::F16 => (0x7c00, 0x0400),
+            Half::Bf16 => (0x7f80, 0x0080),
+        };
+        let carries = self.1.iter().fold(0, |carries, bits| carries | ((bits & exponent) + least));
+        carries & 0x8000 == 0
+    }
+}

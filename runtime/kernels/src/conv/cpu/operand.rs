@@ -1,0 +1,128 @@
+//! The operands as a kernel reads them: contiguous slices, copied only where they lie otherwise.
+
+use super::pixels::{Element, Pixels};
+use crate::activation::Activation;
+use crate::element;
+use crate::operation::CpuOperand;
+use candle_core::{CpuStorage, Layout, Result, Storage, WithDType, bail};
+use std::borrow::Cow;
+use std::ops::Deref;
+
+/// A tensor on the CPU: its storage and its place in it.
+#[derive(Clone, Copy)]
+pub struct Operand<'a> {
+    pub storage: &'a CpuStorage,
+    pub layout: &'a Layout,
+}
+
+impl<'a> Operand<'a> {
+    pub(super) fn of<S: Deref<Target = Storage>>((storage, layout): &'a (S, &'a Layout)) -> Result<Self> {
+        match &**storage {
+            Storage::Cpu(storage) => Ok(Self { storage, layout }),
+            _ => bail!("conv2d: expected every operand on the CPU"),
+        }
+    }
+
+    fn values<T: WithDType>(self) -> Result<Cow<'a, [T]>> {
+        let all = T::cpu_storage_as_slice(self.storage)?;
+        Ok(match element::span(self.layout) {
+            Some(span) => Cow::Borrowed(&all[span]),
+            None => Cow::Owned(gather(all, self.layout)),
+        })
+    }
+
+    fn widened<T: WithDType>(self, widen: impl Fn(T) -> f32) -> Result<Cow<'a, [f32]>> {
+        Ok(Cow::Owned(self.values::<T>()?.iter().map(|x| widen(*x)).collect()))
+    }
+}
+
+impl<'a> From<CpuOperand<'a>> for Operand<'a> {
+    fn from((storage, layout): CpuOperand<'a>) -> Self {
+        Self { storage, layout }
+    }
+}
+
+/// The elements of a tensor of any strides in row-major order.
+fn gather<T: Copy>(all: &[T], layout: &Layout) -> Vec<T> {
+    let mut offsets = vec![layout.start_offset()];
+    for (size, stride) in layout.dims().iter().zip(layout.stride()) {
+        offsets = offsets.iter().flat_map(|start| (0..*size).map(move |i| start + i * stride)).collect();
+    }
+    offsets.into_iter().map(|offset| all[offset]).collect()
+}
+
+/// Everything one call of the kernel reads.
+#[derive(Clone, Copy)]
+pub struct Operands<'a> {
+    pub input: Operand<'a>,
+    pub weight: Operand<'a>,
+    pub scale: Option<Operand<'a>>,
+    pub shift: Option<Operand<'a>>,
+    pub residual: Option<Operand<'a>>,
+}
+
+impl<'a> Operands<'a> {
+    pub(in crate::conv) fn values<T: WithDType>(&self) -> Result<Values<'a, T>> {
+        self.read(Operand::values)
+    }
+
+    pub(in crate::conv) fn widened<T: WithDType>(&self, widen: impl Fn(T) -> f32) -> Result<Values<'a, f32>> {
+        self.read(|operand| operand.widened(&widen))
+    }
+
+    fn read<T: Clone>(&self, read: impl Fn(Operand<'a>) -> Result<Cow<'a, [T]>>) -> Result<Values<'a, T>> {
+        Ok(Values {
+            input: read(self.input)?,
+            weight: read(self.weight)?,
+            scale: self.scale.map(&read).transpose()?,
+            shift: self.shift.map(&read).transpose()?,
+            residual: self.residual.map(&read).transpose()?,
+        })
+    }
+}
+
+/// The operands' elements in row-major order. As long as [`ConvShape`](super::ConvShape) says.
+pub(in crate::conv) struct Values<'a, T: Clone> {
+    pub input: Cow<'a, [T]>,
+    pub weight: Cow<'a, [T]>,
+    pub scale: Option<Cow<'a, [T]>>,
+    pub shift: Option<Cow<'a, [T]>>,
+    pub residual: Option<Cow<'a, [T]>>,
+}
+
+impl<E: Element> Values<'_, E> {
+    /// All of them in f32.
+    pub(super) fn widened(&self) -> Values<'_, f32> {
+        Values {
+            input: E::widened(&self.input),
+            weight: E::widened(&self.weight),
+            scale: self.scale.as_deref().map(E::widened),
+            shift: self.shift.as_deref().map(E::widened),
+            residual: self.residual.as_deref().map(E::widened),
+        }
+    }
+}
+
+/// One call of a kernel that computes in f32: images and weight as they are stored, a channel's numbers
+/// widened.
+pub(super) struct Call<'a> {
+    pub input: Pixels<'a>,
+    pub weight: Pixels<'a>,
+    pub scale: Option<Cow<'a, [f32]>>,
+    pub shift: Option<Cow<'a, [f32]>>,
+    pub residual: Option<Pixels<'a>>,
+    pub activation: Activation,
+}
+
+impl<'a> Call<'a> {
+    pub fn of<E: Element>(values: &'a Values<'_, E>, activation: Activation) -> Self {
+        Self {
+            input: E::pixels(&values.input),
+            weight: E::pixels(&values.weight),
+            scale: values.scale.as_deref().map(E::widened),
+            shift: values.shift.as_deref().map(E::widened),
+            residual: values.residual.as_deref().map(E::pixels),
+            activation,
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! What a kernel prepares from a weight and a shape, kept for the next call.
+
+use super::Way;
+use super::direct::Words;
+use crate::blocked::Arena;
+use crate::blocked::conv::Windows;
+use crate::conv::ConvShape;
+use crate::conv::winograd::Tile;
+use crate::simd::Isa;
+use candle_core::TensorId;
+use std::any::Any;
+use std::fmt;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+/// The packed form of an immutable weight, and the plan of the last call, which a layer keeps between its
+/// calls.
+///
+/// The packed form belongs to one tensor, by its id: another weight, or another kernel, replaces it. It is
+/// right only where nobody writes to the weight's storage; weights that are variables are never kept. The
+/// plan belongs to one shape. A clone shares nothing and starts empty.
+#[derive(Default)]
+pub struct PackedCache {
+    weight: Slot<(TensorId, Form)>,
+    plan: Slot<PlanKey>,
+    /// Where the layer's results lie; kept, because an arena lives as long as a layer that uses it.
+    arena: OnceLock<Arc<Arena>>,
+}
+
+impl PackedCache {
+    pub fn arena(&self) -> Arc<Arena> {
+        self.arena.get_or_init(Arena::shared).clone()
+    }
+}
+
+/// What a plan depends on: the shape, the instruction set, the number of threads, and the kernel.
+pub(crate) type PlanKey = (ConvShape, Isa, usize, Planned);
+
+/// Which kernel a plan is of.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Planned {
+    /// Of tiles of such words, or of pixels where they lie.
+    Direct { words: Words, in_place: bool },
+    /// Into blocks, from planes or from blocks; or through windows over them.
+    Blocked { planes: bool, windows: Option<Windows> },
+}
+
+/// A value that is kept until another key is asked for.
+struct Slot<K>(Mutex<Option<(K, Kept)>>);
+
+type Kept = Arc<dyn Any + Send + Sync>;
+
+/// The order of a packed weight's elements; each kernel has its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    /// Of the direct kernel: in each group blocks of output channels, chunks of input channels.
+    Blocked { groups: usize, block: usize, chunk: usize, pairs: bool },
+    /// Of the direct kernel for blocked activations: vectors of output channels, chunks and blocks of input
+    /// channels.
+    Lanes { lanes: usize, block: usize, chunk: usize },
+    /// Of the depthwise kernel for blocked activations.
+    Depthwise { lanes: usize },
+    /// Of Winograd's kernel: transformed.
+    Winograd { tile: Tile },
+}
+
+impl<K> Default for Slot<K> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: PartialEq> Slot<K> {
+    fn get<T: Any + Send + Sync>(&self, key: K, make: impl FnOnce() -> T) -> Arc<T> {
+        // A thread that panicked while it made a value has stored nothing: what is there is whole.
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((kept, value)) = &*slot
+            && *kept == key
+            && let Ok(value) = value.clone().downcast()
+        {
+            return value;
+        }
+        let value = Arc::new(make());
+        *slot = Some((key, value.clone()));
+        value
+    }
+}
+
+impl Clone for PackedCache {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl fmt::Debug for PackedCache {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PackedCache")
+    }
+}
+
+/// A cache together with the weight that a call reads.
+#[derive(Clone, Copy)]
+pub struct Packing<'a> {
+    pub(super) cache: &'a PackedCache,
+    pub(super) weight: TensorId,
+    /// How the convolution is to be computed, where it is not to be chosen.
+    pub(super) way: Option<Way>,
+}
+
+impl<'a> Packing<'a> {
+    /// For a weight that nobody writes to.
+    pub fn new(cache: &'a PackedCache, weight: TensorId) -> Self {
+        Self { cache, weight, way: None }
+    }
+
+    /// Of the way that is asked for.
+    pub fn by(way: Way, cache: &'a PackedCache, weight: TensorId) -> Self {
+        Self { cache, weight, way: Some(way) }
+    }
+
+    /// The kept form of the weight, or else what `pack` makes, kept where there is a cache.
+    pub(crate) fn get<T: Any + Send + Sync>(
+        packing: Option<Self>,
+        form: Form,
+        pack: impl FnOnce() -> T,
+    ) -> Arc<T> {
+        match packing {
+            Some(Packing { cache, weight, .. }) => cache.weight.get((weight, form), pack),
+            None => Arc::new(pack()),
+        }
+    }
+
+    /// The kept plan for `key`, or else what `make` makes, kept where there is a cache.
+    pub(crate) fn plan<T: Any + Send + Sync>(
+        packing: Option<Self>,
+        key: PlanKey,
+        make: impl FnOnce() -> T,
+    ) -> Arc<T> {
+        match packing {
+            Some(Packing { cache, .. }) => cache.plan.get(key, make),
+            None => Arc::new(make()),
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The sizes of a convolution as the kernels take them.
+
+use crate::conv::ConvShape;
+use crate::cuda::Arg;
+use candle_core::{Result, bail};
+
+/// What the kernels count in an `int`, with room for the last tile and part.
+const MOST: usize = 1 << 30;
+
+/// The structure `Conv` of `conv_backward.cuh`.
+pub(super) fn conv(shape: &ConvShape) -> Result<Arg> {
+    let ConvShape { batch, input, kernel, output, geometry, .. } = *shape;
+    let plane = |size: [usize; 2]| size[0].saturating_mul(size[1]).saturating_mul(batch.max(1));
+    let weights = shape.weight_dims().into_iter().fold(1, usize::saturating_mul);
+    let reach = |i: usize| input[i].saturating_add(geometry.padding[i][0].max(geometry.padding[i][1]));
+    for (what, count) in [
+        ("pixels in a batch's inputs", plane(input)),
+        ("pixels in a batch's outputs", plane(output)),
+        ("weights", weights),
+        ("input rows with padding", reach(0)),
+        ("input columns with padding", reach(1)),
+    ] {
+        if count > MOST {
+            bail!("conv2d backward: expected at most {MOST} {what} on a CUDA device, got {count}")
+        }
+    }
+    let padding = geometry.padding.map(|padding| padding[0]);
+    let step = [0, 1].map(|i| geometry.stride[i] / common_divisor(geometry.stride[i], geometry.dilation[i]));
+    let sizes = [batch, geometry.groups, shape.group_inputs(), shape.group_outputs()];
+    let axes = [input, kernel, output, geometry.stride, geometry.dilation, padding, step];
+    sizes.into_iter().chain(axes.into_iter().flatten()).map(int).collect::<Result<_>>().map(Arg::Ints)
+}
+
+/// A kernel's `int`.
+pub(super) fn int(value: usize) -> Result<i32> {
+    match i32::try_from(value) {
+        Ok(value) => Ok(value),
+        Err(_) => {
+            bail!("conv2d backward: expected a size of at most {} on a CUDA device, got {value}", i32::MAX)
+        }
+    }
+}
+
+fn common_divisor(a: usize, b: usize) -> usize {
+    if b == 0 { a } else { common_divisor(b, a % b) }
+}

@@ -1,0 +1,245 @@
+//! The launches of each way to run a convolution.
+
+use super::Options;
+use super::hopper::{Hopper, Planes};
+use super::sizes::int;
+use super::tiles::{self, Depthwise, Direct, Tile, Units};
+use crate::conv::ConvShape;
+use crate::cuda::{Arg, Buffer, Launch, Program};
+use candle_core::{DType, Result, bail};
+
+/// What all launches of a convolution are given.
+pub struct Call<'a> {
+    pub shape: &'a ConvShape,
+    pub dtype: DType,
+    pub options: &'a Options,
+    /// The structure `ConvSizes`.
+    pub sizes: Arg,
+}
+
+impl Call<'_> {
+    pub fn depthwise(&self, kernel: Depthwise) -> Result<Launch> {
+        let shape = self.shape;
+        let strips = shape.output[0].div_ceil(kernel.rows);
+        Ok(Launch {
+            module: "conv_depthwise",
+            kernel: kernel.kernel,
+            grid: image_grid(shape, shape.out_channels * strips * shape.output[1])?,
+            block: [Depthwise::THREADS as u32, 1, 1],
+            shared: 0,
+            args: self.args([Arg::Operand(0), Arg::Operand(1)], [self.sizes.clone()]),
+        })
+    }
+
+    pub fn direct(&self, kernel: Direct) -> Result<Launch> {
+        let cut = Cut::of(self.shape, [kernel.channels, Direct::PIXELS], 1, 1);
+        Ok(Launch {
+            module: "conv_direct",
+            kernel: kernel.kernel,
+            grid: cut.grid(self.shape)?,
+            block: [Direct::THREADS as u32, 1, 1],
+            shared: unsigned(kernel.shared(self.shape.taps()))?,
+            args: self.args([Arg::Operand(0), Arg::Operand(1)], [self.sizes.clone(), cut.arg()?]),
+        })
+    }
+
+    /// Adds the launches of a matrix product, and their scratch memory, to the program.
+    pub fn product(&self, tile: Tile, slices: usize, program: &mut Program) -> Result<()> {
+        let cut = Cut::of_tile(self.shape, &tile, slices);
+        let operands = if tile.is_packed() {
+            let elements = tile.packed_elements(self.shape);
+            let packed = elements.map(|elements| scratch(program, elements, self.dtype));
+            program.launches.extend(self.pack(&tile, &packed)?);
+            packed
+        } else if tile.pads_weight(self.shape) {
+            let elements = self.shape.out_channels * tile.weight_row(self.shape);
+            let padded = scratch(program, elements, self.dtype);
+            program.launches.push(self.pad_weight(&tile, &padded)?);
+            [Arg::Operand(0), padded]
+        } else {
+            [Arg::Operand(0), Arg::Operand(1)]
+        };
+        let row = match tile.units {
+            Units::Scalar => None,
+            Units::TensorCores(_) => Some(Arg::Int(int(tile.weight_row(self.shape))?)),
+        };
+        let sliced = cut.slices > 1;
+        let partial = if sliced {
+            let dtype = if self.dtype == DType::F64 { DType::F64 } else { DType::F32 };
+            scratch(program, cut.slices * self.shape.output_elements(), dtype)
+        } else {
+            Arg::Absent
+        };
+        let step = tile.row_step(self.shape).into_iter().map(int).collect::<Result<_>>().map(Arg::Ints)?;
+        let settings = [partial.clone(), self.sizes.clone(), cut.arg()?, step];
+        program.launches.push(Launch {
+            module: tile.module,
+            kernel: tile.kernel,
+            grid: cut.grid(self.shape)?,
+            block: [unsigned(tile.threads)?, 1, 1],
+            shared: unsigned(tile.shared)?,
+            args: self.args(operands, settings.into_iter().chain(row)),
+        });
+        if sliced {
+            program.launches.push(self.add_slices(partial, cut.slices)?);
+        }
+        Ok(())
+    }
+
+    /// Adds the launches of a kernel for compute capability 9.0, and the packed weight, to the program.
+    pub fn hopper(&self, kernel: Hopper, program: &mut Program) -> Result<()> {
+        let Some(planes) = Planes::of(self.shape, &kernel) else {
+            bail!("conv2d: {} does not take this convolution", kernel.kernel)
+        };
+        let (elements, groups) = (kernel.packed_elements(self.shape, &planes), self.shape.geometry.groups);
+        let packed = scratch(program, elements, self.dtype);
+        let vectors = elements / kernel.each() / groups;
+        program.launches.push(Launch {
+            module: "conv_hopper_pack",
+            kernel: kernel.pack(),
+            grid: [unsigned(vectors.div_ceil(Hopper::PACK_THREADS))?, highest(groups), 1],
+            block: [Hopper::PACK_THREADS as u32, 1, 1],
+            shared: 0,
+            args: vec![Arg::Operand(1), packed.clone(), self.sizes.clone(), planes.arg()?],
+        });
+        program.launches.push(Launch {
+            module: kernel.module,
+            kernel: kernel.kernel,
+            grid: [block_count(&[planes.channel_tiles, planes.place_tiles, groups])?, 1, 1],
+            block: [Hopper::THREADS as u32, 1, 1],
+            shared: unsigned(kernel.shared(&planes))?,
+            args: self
+                .args([Arg::Operand(0), packed], [self.sizes.clone(), planes.arg()?, planes.taps_arg()?]),
+        });
+        Ok(())
+    }
+
+    /// Lays out the input and the weight for `tile`.
+    fn pack(&self, tile: &Tile, packed: &[Arg; 2]) -> Result<[Launch; 2]> {
+        let Some(kernels) = tiles::packs(self.dtype) else {
+            bail!("conv2d: expected f32, f16 or bf16 for tensor cores, got {:?}", self.dtype)
+        };
+        let ConvShape { batch, out_channels, input, kernel, geometry, .. } = *self.shape;
+        let channels = tile.packed_channels(self.shape);
+        let pixel_tiles = (input[0] * input[1]).div_ceil(tiles::PACK_TILE);
+        let blocks = [batch, geometry.groups, pixel_tiles, channels.div_ceil(tiles::PACK_TILE)];
+        let rows = (kernel[0] * kernel[1] * channels).div_ceil(tiles::PACK_THREADS);
+        // A row of the tile is a word longer than it has pixels.
+        let shared = [unsigned(tiles::PACK_TILE * (tiles::PACK_TILE * self.dtype.size_in_bytes() + 4))?, 0];
+        let grids = [[block_count(&blocks)?, 1, 1], [unsigned(rows)?, highest(out_channels), 1]];
+        let launch = |i: usize| Launch {
+            module: "conv_pack",
+            kernel: kernels[i],
+            grid: grids[i],
+            block: [tiles::PACK_THREADS as u32, 1, 1],
+            shared: shared[i],
+            args: vec![Arg::Operand(i), packed[i].clone(), self.sizes.clone()],
+        };
+        Ok([launch(0), launch(1)])
+    }
+
+    fn pad_weight(&self, tile: &Tile, padded: &Arg) -> Result<Launch> {
+        let Some(kernel) = tiles::pad(self.dtype) else {
+            bail!("conv2d: expected f16 or bf16 for rows of half words, got {:?}", self.dtype)
+        };
+        let row = tile.weight_row(self.shape);
+        let blocks = unsigned(row.div_ceil(tiles::PACK_THREADS))?;
+        Ok(Launch {
+            module: "conv_pack",
+            kernel,
+            grid: [blocks, highest(self.shape.out_channels), 1],
+            block: [tiles::PACK_THREADS as u32, 1, 1],
+            shared: 0,
+            args: vec![Arg::Operand(1), padded.clone(), self.sizes.clone(), Arg::Int(int(row)?)],
+        })
+    }
+
+    fn add_slices(&self, partial: Arg, slices: usize) -> Result<Launch> {
+        let Some(kernel) = tiles::slices(self.dtype) else {
+            bail!("conv2d: expected f32, f64, f16 or bf16 on a CUDA device, got {:?}", self.dtype)
+        };
+        let shape = self.shape;
+        Ok(Launch {
+            module: "conv_slices",
+            kernel,
+            grid: image_grid(shape, shape.out_channels * shape.output[0] * shape.output[1])?,
+            block: [Depthwise::THREADS as u32, 1, 1],
+            shared: 0,
+            args: self.args([partial], [self.sizes.clone(), Arg::Int(int(slices)?)]),
+        })
+    }
+
+    /// The parameters of a kernel that finishes its sums.
+    fn args(
+        &self,
+        operands: impl IntoIterator<Item = Arg>,
+        settings: impl IntoIterator<Item = Arg>,
+    ) -> Vec<Arg> {
+        let finish = self.options.operands().into_iter().chain([Arg::Output(0)]);
+        let activation = self.options.activation.arguments();
+        operands.into_iter().chain(finish).chain(settings).chain(activation).collect()
+    }
+}
+
+fn scratch(program: &mut Program, elements: usize, dtype: DType) -> Arg {
+    program.scratch.push(Buffer { elements, dtype });
+    Arg::Scratch(program.scratch.len() - 1)
+}
+
+/// How a matrix product is cut into blocks: the structure `Cut` of `tiles.cuh`.
+pub struct Cut {
+    pub channel_tiles: usize,
+    pub pixel_tiles: usize,
+    pub slices: usize,
+    pub slice_steps: usize,
+}
+
+impl Cut {
+    pub fn of_tile(shape: &ConvShape, tile: &Tile, slices: usize) -> Self {
+        Self::of(shape, [tile.channels, tile.pixels], tile.steps(shape), slices)
+    }
+
+    /// Into tiles of so many channels and pixels. `steps` are those along the whole depth; there are as many
+    /// slices of it as asked for where each has a step.
+    pub fn of(shape: &ConvShape, [channels, pixels]: [usize; 2], steps: usize, slices: usize) -> Self {
+        let slice_steps = steps.div_ceil(slices.max(1)).max(1);
+        Self {
+            channel_tiles: shape.group_outputs().div_ceil(channels),
+            pixel_tiles: (shape.batch * shape.output[0] * shape.output[1]).div_ceil(pixels),
+            slices: steps.div_ceil(slice_steps).max(1),
+            slice_steps,
+        }
+    }
+
+    fn arg(&self) -> Result<Arg> {
+        let fields = [self.channel_tiles, self.pixel_tiles, self.slices, self.slice_steps];
+        fields.into_iter().map(int).collect::<Result<_>>().map(Arg::Ints)
+    }
+
+    pub fn blocks(&self, shape: &ConvShape) -> usize {
+        self.channel_tiles * self.pixel_tiles * self.slices * shape.geometry.groups
+    }
+
+    fn grid(&self, shape: &ConvShape) -> Result<[u32; 3]> {
+        let factors = [self.channel_tiles, self.pixel_tiles, self.slices, shape.geometry.groups];
+        Ok([block_count(&factors)?, 1, 1])
+    }
+}
+
+/// Blocks of 128 threads for each image.
+fn image_grid(shape: &ConvShape, threads: usize) -> Result<[u32; 3]> {
+    Ok([unsigned(threads.div_ceil(Depthwise::THREADS))?, highest(shape.batch), 1])
+}
+
+/// A grid's height; its blocks go on to further rows where there are more than a grid can have.
+fn highest(rows: usize) -> u32 {
+    rows.min(65_535) as u32
+}
+
+fn block_count(factors: &[usize]) -> Result<u32> {
+    unsigned(factors.iter().fold(1usize, |product, n| product.saturating_mul(*n)))
+}
+
+fn unsigned(value: usize) -> Result<u32> {
+    int(value).map(i32::unsigned_abs)
+}

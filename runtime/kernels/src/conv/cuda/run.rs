@@ -1,0 +1,121 @@
+//! The programs on tensors.
+
+use super::{backward, forward};
+use crate::activation::Activation;
+use crate::conv::backward::{Gradients, Needs};
+use crate::conv::{ConvGeometry, ConvShape, Epilogue};
+use crate::cuda::{Operand, Program, Target, launch, run, target_of};
+use candle_core::backend::BackendStorage;
+use candle_core::{CudaStorage, Result, Tensor, bail};
+use forward::Options;
+
+/// As [`crate::conv::conv2d`] for operands on a CUDA device, without gradients.
+pub(in crate::conv) fn conv2d(
+    input: &Tensor,
+    weight: &Tensor,
+    shape: &ConvShape,
+    epilogue: &Epilogue,
+) -> Result<Tensor> {
+    launched(input, weight, shape, epilogue, |options, target| {
+        forward::program(shape, input.dtype(), options, target)
+    })
+}
+
+/// Runs the forward pass that `plan` makes.
+fn launched(
+    input: &Tensor,
+    weight: &Tensor,
+    shape: &ConvShape,
+    epilogue: &Epilogue,
+    plan: impl Fn(&Options, &Target) -> Result<Program>,
+) -> Result<Tensor> {
+    let operands: Vec<&Tensor> = [input, weight].into_iter().chain(epilogue.tensors()).collect();
+    let options = Options::of(epilogue);
+    let outputs = launch("conv2d", &operands, [&shape.output_dims()], |target| plan(&options, target))?;
+    first("conv2d", outputs)
+}
+
+/// As [`conv2d`] for the storages that candle hands to an operation: input, weight, and what `options` says.
+pub(in crate::conv) fn conv2d_storage(
+    shape: &ConvShape,
+    options: &Options,
+    operands: &[Operand],
+) -> Result<CudaStorage> {
+    let [(input, _), ..] = operands else { bail!("conv2d: expected an input and a weight") };
+    let plan = |target: &_| forward::program(shape, input.dtype(), options, target);
+    first("conv2d", run("conv2d", &plan, operands)?)
+}
+
+/// As [`crate::conv::backward::conv2d_backward`]; the tensors are `[input, weight, output, grad]`.
+pub(in crate::conv) fn conv2d_backward(
+    tensors: [&Tensor; 4],
+    shape: &ConvShape,
+    activation: Activation,
+    needs: Needs,
+) -> Result<Gradients> {
+    let [input, weight, output, _] = tensors;
+    let shapes = [input.dims(), weight.dims(), &[shape.out_channels], output.dims()];
+    let wanted = [needs.input, needs.weight, needs.bias, needs.residual];
+    let chosen = || shapes.into_iter().zip(wanted).filter_map(|(shape, wanted)| wanted.then_some(shape));
+    let results = if !wanted.contains(&true) {
+        Vec::new()
+    } else if tensors.iter().any(|tensor| tensor.elem_count() == 0) {
+        // A sum over nothing.
+        chosen().map(|shape| Tensor::zeros(shape, input.dtype(), input.device())).collect::<Result<_>>()?
+    } else {
+        launch("conv2d backward", &tensors, chosen(), |target| {
+            backward::program(shape, input.dtype(), activation, needs, target)
+        })?
+    };
+    let mut results = results.into_iter();
+    let [input, weight, bias, residual] = wanted.map(|wanted| if wanted { results.next() } else { None });
+    Ok(Gradients { input, weight, bias, residual })
+}
+
+/// The transposed convolution of an input with a weight, plus a bias where there is a third operand; `shape` is
+/// that of the convolution from its output to its input.
+pub(in crate::conv) fn conv_transpose2d(shape: &ConvShape, operands: &[Operand]) -> Result<CudaStorage> {
+    const NAME: &str = "conv_transpose2d";
+    let [(input, layout), _, bias @ ..] = operands else { bail!("{NAME}: expected an input and a weight") };
+    let (_, _, height, width) = layout.shape().dims4()?;
+    let plan = |target: &_| {
+        backward::transposed_program(shape, [height, width], input.dtype(), !bias.is_empty(), target)
+    };
+    first(NAME, run(NAME, &plan, operands)?)
+}
+
+/// The one output of a program.
+fn first<T>(op: &str, outputs: Vec<T>) -> Result<T> {
+    match outputs.into_iter().next() {
+        Some(output) => Ok(output),
+        None => bail!("{op}: the program has no output"),
+    }
+}
+
+/// As [`conv2d`], in one of the [variants](forward::variants) that there are: so that they can be timed.
+#[doc(hidden)]
+pub fn conv2d_by(
+    variant: forward::Variant,
+    input: &Tensor,
+    weight: &Tensor,
+    geometry: &ConvGeometry,
+    epilogue: &Epilogue,
+) -> Result<Tensor> {
+    let shape = ConvShape::of(input, weight, geometry, epilogue)?;
+    launched(input, weight, &shape, epilogue, |options, _| {
+        forward::program_with(&shape, input.dtype(), options, variant)
+    })
+}
+
+/// The variants for operands on a CUDA device, the one that is chosen first, each with the cycles that the choice
+/// expects of it.
+#[doc(hidden)]
+pub fn variants_on(
+    input: &Tensor,
+    weight: &Tensor,
+    geometry: &ConvGeometry,
+) -> Result<Vec<(forward::Variant, f64)>> {
+    let shape = ConvShape::of(input, weight, geometry, &Epilogue::default())?;
+    let target = target_of(input.device())?;
+    Ok(forward::ranked(&shape, input.dtype(), &target))
+}

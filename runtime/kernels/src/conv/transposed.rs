@@ -1,0 +1,254 @@
+//! The transposed convolution: the gradient of a convolution's input as a forward pass of its own.
+//!
+//! Its gradients are the convolution itself, and the gradient of that one's weight.
+
+use super::backward::{self, Needs, conv2d_backward};
+use super::cpu::{self, Operand, Operands};
+use super::shape::same_kind;
+use super::{ConvGeometry, ConvShape, Epilogue, composed, cuda};
+use crate::activation::Activation;
+use crate::channels::Channels;
+use crate::cuda::{Operand as CudaOperand, runs_on};
+use crate::element::{widened, with_element, with_elements};
+use crate::operation::{CpuOperand, Operation};
+use crate::relay;
+use crate::simd;
+use crate::trace;
+use candle_core::{CpuStorage, CudaStorage, Result, Shape, Tensor, bail};
+
+const NAME: &str = "conv_transpose2d";
+
+/// The settings of a transposed 2-d convolution, per axis `[height, width]`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TransposeGeometry {
+    pub stride: [usize; 2],
+    /// What is left out of the output at both ends.
+    pub padding: [usize; 2],
+    /// What the output has beyond that at its end; smaller than the stride or the dilation.
+    pub output_padding: [usize; 2],
+    pub dilation: [usize; 2],
+    pub groups: usize,
+}
+
+impl Default for TransposeGeometry {
+    fn default() -> Self {
+        Self { stride: [1; 2], padding: [0; 2], output_padding: [0; 2], dilation: [1; 2], groups: 1 }
+    }
+}
+
+impl TransposeGeometry {
+    /// The rows and columns of the output, or `None` where there would be none.
+    pub fn output_size(&self, input: [usize; 2], kernel: [usize; 2]) -> Option<[usize; 2]> {
+        let axis = |i: usize| {
+            let steps = input[i].checked_sub(1)?.checked_mul(self.stride[i])?;
+            let reach = kernel[i].checked_sub(1)?.checked_mul(self.dilation[i])?;
+            let whole = steps.checked_add(reach)?.checked_add(self.output_padding[i])?.checked_add(1)?;
+            whole.checked_sub(self.padding[i].checked_mul(2)?).filter(|size| *size > 0)
+        };
+        Some([axis(0)?, axis(1)?])
+    }
+
+    /// # Errors
+    /// A stride, dilation or number of groups of 0, and output padding that is too large.
+    pub fn check(&self) -> Result<()> {
+        let Self { stride, output_padding, dilation, groups, .. } = self;
+        for (name, sizes) in [("stride", stride), ("dilation", dilation)] {
+            if sizes.contains(&0) {
+                bail!("{NAME}: expected a {name} of at least 1, got {sizes:?}")
+            }
+        }
+        if *groups == 0 {
+            bail!("{NAME}: expected at least one group, got 0")
+        }
+        if (0..2).any(|i| output_padding[i] >= stride[i].max(dilation[i])) {
+            bail!(
+                "{NAME}: expected output padding smaller than the stride {stride:?} or the dilation {dilation:?}, got {output_padding:?}"
+            )
+        }
+        Ok(())
+    }
+
+    /// The convolution from the output's size to the input's.
+    fn convolution(&self) -> ConvGeometry {
+        let padding = self.padding.map(|padding| [padding; 2]);
+        ConvGeometry { stride: self.stride, padding, dilation: self.dilation, groups: self.groups }
+    }
+}
+
+/// The transposed convolution of an input `[batch, in_channels, height, width]` with a weight
+/// `[in_channels, out_channels / groups, kernel height, kernel width]`, plus a bias `[out_channels]`, as
+/// PyTorch's `conv_transpose2d`. f32, f64, f16 and bf16 (halves are summed in f32), of any strides.
+///
+/// # Errors
+/// Where shapes, dtypes or devices do not fit, where the output would be empty, and as
+/// [`TransposeGeometry::check`].
+pub fn conv_transpose2d(
+    input: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    geometry: &TransposeGeometry,
+) -> Result<Tensor> {
+    let shape = convolution(input, weight, geometry)?;
+    if let Some(bias) = bias {
+        same_kind(NAME, "bias", bias, input)?;
+        if bias.dims() != [shape.in_channels] {
+            bail!("{NAME}: expected a bias of [{}], got {:?}", shape.in_channels, bias.dims())
+        }
+    }
+    let fused = input.device().is_cpu() || runs_on(input.device());
+    match (fused, bias) {
+        (false, _) => composed::conv_transpose2d(input, weight, bias, geometry),
+        (true, None) => relay::apply([&complete(input, &shape)?, weight], ConvTranspose2d { shape }),
+        (true, Some(bias)) => {
+            relay::apply([&complete(input, &shape)?, weight, bias], ConvTranspose2d { shape })
+        }
+    }
+}
+
+/// The convolution whose input has the gradient that is asked for.
+fn convolution(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry) -> Result<ConvShape> {
+    geometry.check()?;
+    let &[batch, channels, height, width] = input.dims() else {
+        bail!("{NAME}: expected an input [batch, channels, height, width], got {:?}", input.dims())
+    };
+    let &[in_channels, group_outputs, kernel_height, kernel_width] = weight.dims() else {
+        bail!(
+            "{NAME}: expected a weight [in channels, out channels / groups, height, width], got {:?}",
+            weight.dims()
+        )
+    };
+    same_kind(NAME, "weight", weight, input)?;
+    let groups = geometry.groups;
+    if channels != in_channels || channels % groups != 0 {
+        bail!(
+            "{NAME}: expected {in_channels} input channels, which {groups} groups divide, got {channels} (input {:?}, weight {:?})",
+            input.dims(),
+            weight.dims()
+        )
+    }
+    let size = geometry.output_size([height, width], [kernel_height, kernel_width]);
+    let output = size.and_then(|[rows, columns]| {
+        let dims = [batch, group_outputs.checked_mul(groups)?, rows, columns];
+        let elements = dims.iter().try_fold(1usize, |n, d| n.checked_mul(*d))?;
+        (elements <= isize::MAX as usize / 8).then_some(dims)
+    });
+    match output {
+        Some(output) => ConvShape::new(&output, weight.dims(), &geometry.convolution()),
+        None => bail!(
+            "{NAME}: expected an output that is not empty and fits in memory, got {height}×{width} with {geometry:?} for a {kernel_height}×{kernel_width} kernel"
+        ),
+    }
+}
+
+/// The input with the rows and columns that the convolution would have beyond its end, where the output
+/// padding is not smaller than the stride: zeros.
+fn complete(input: &Tensor, shape: &ConvShape) -> Result<Tensor> {
+    let [rows, columns] = [0, 1].map(|axis| shape.output[axis].saturating_sub(input.dims()[axis + 2]));
+    input.pad_with_zeros(2, 0, rows)?.pad_with_zeros(3, 0, columns)
+}
+
+struct ConvTranspose2d {
+    /// The convolution whose output has the size of this operation's input.
+    shape: ConvShape,
+}
+
+impl ConvTranspose2d {
+    fn convolve<'a>(
+        &self,
+        input: Operand<'a>,
+        weight: Operand<'a>,
+        bias: Option<Operand<'a>>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let operands = Operands { input, weight, scale: None, shift: bias, residual: None };
+        Ok((backward::input_gradient(&self.shape, &operands)?, self.output_shape()))
+    }
+
+    fn output_shape(&self) -> Shape {
+        let ConvShape { batch, in_channels, input: [height, width], .. } = self.shape;
+        (batch, in_channels, height, width).into()
+    }
+
+    /// The gradients of input, weight and, where it is wanted, bias.
+    fn gradients(
+        &self,
+        input: &Tensor,
+        weight: &Tensor,
+        bias: bool,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
+        trace::record(String::new, || format!("{NAME} backward"));
+        let shape = &self.shape;
+        let plain = Epilogue::default();
+        let to_input = match input.track_op() {
+            true if runs_on(grad.device()) => Some(cuda::conv2d(grad, weight, shape, &plain)?),
+            true => Some(cpu::conv2d(grad, weight, shape, &plain, None, simd::isa())?),
+            false => None,
+        };
+        let needs = Needs { weight: weight.track_op(), ..Needs::default() };
+        let (geometry, none) = (&shape.geometry, Activation::Identity);
+        let to_weight = conv2d_backward(grad, weight, input, input, geometry, none, needs)?.weight;
+        let to_bias = if bias { Some(channel_sums(grad)?) } else { None };
+        Ok([to_input, to_weight, to_bias])
+    }
+}
+
+/// The sum of each channel.
+fn channel_sums(grad: &Tensor) -> Result<Tensor> {
+    let channels = Channels::of(NAME, grad)?;
+    let wide = widened(grad)?;
+    if !grad.device().is_cpu() {
+        return wide.sum((0, 2, 3))?.to_dtype(grad.dtype());
+    }
+    let sums = with_element!(NAME, wide.dtype(), E => {
+        with_elements::<E, _>(&wide, |grad| channels.sums(grad, grad, |_, grad, _| [grad]))
+    })?;
+    let sums: Vec<f64> = sums.into_iter().map(|[sum]| sum).collect();
+    Tensor::from_vec(sums, channels.channels, grad.device())?.to_dtype(grad.dtype())
+}
+
+impl Operation<2> for ConvTranspose2d {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn forward(&self, [input, weight]: [CpuOperand; 2]) -> Result<(CpuStorage, Shape)> {
+        self.convolve(input.into(), weight.into(), None)
+    }
+
+    fn forward_on_cuda(&self, operands: [CudaOperand; 2]) -> Result<(CudaStorage, Shape)> {
+        Ok((cuda::conv_transpose2d(&self.shape, &operands)?, self.output_shape()))
+    }
+
+    fn backward(
+        &self,
+        [input, weight]: [&Tensor; 2],
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; 2]> {
+        let [input, weight, _] = self.gradients(input, weight, false, grad)?;
+        Ok([input, weight])
+    }
+}
+
+impl Operation<3> for ConvTranspose2d {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn forward(&self, [input, weight, bias]: [CpuOperand; 3]) -> Result<(CpuStorage, Shape)> {
+        self.convolve(input.into(), weight.into(), Some(bias.into()))
+    }
+
+    fn forward_on_cuda(&self, operands: [CudaOperand; 3]) -> Result<(CudaStorage, Shape)> {
+        Ok((cuda::conv_transpose2d(&self.shape, &operands)?, self.output_shape()))
+    }
+
+    fn backward(
+        &self,
+        [input, weight, bias]: [&Tensor; 3],
+        _: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
+        self.gradients(input, weight, bias.track_op(), grad)
+    }
+}

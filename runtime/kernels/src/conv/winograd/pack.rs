@@ -1,0 +1,190 @@
+//! The weight, transformed by `G` on both sides and laid out as the matrix product reads it.
+
+use super::scheme::{F2, F4, F6, Scheme, Strided2, Strided4};
+use crate::pages::ask_for_large;
+use crate::parallel::for_each_chunk;
+use crate::simd::{Kernel, Simd, dispatch_loops};
+use std::mem::MaybeUninit;
+
+/// The floats of a cache line, and the output channels that one step of the product handles.
+pub(super) const PANEL: usize = 16;
+
+/// A cache line of floats.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(64))]
+pub(crate) struct Line(pub [f32; PANEL]);
+
+impl Line {
+    pub const ZERO: Self = Self([0.; PANEL]);
+
+    /// For long: on large pages.
+    pub fn zeros(count: usize) -> Vec<Self> {
+        let mut lines = Vec::with_capacity(count);
+        ask_for_large(lines.spare_capacity_mut());
+        lines.resize(count, Self::ZERO);
+        lines
+    }
+
+    pub fn floats(lines: &[Self]) -> &[f32] {
+        // SAFETY: a line is `PANEL` floats without padding.
+        unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * PANEL) }
+    }
+
+    pub fn floats_mut(lines: &mut [Self]) -> &mut [f32] {
+        // SAFETY: as above.
+        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * PANEL) }
+    }
+}
+
+/// The size of a tile of outputs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Tile {
+    /// 2×2 outputs from 16 products.
+    Two,
+    /// 4×4 outputs from 36 products.
+    Four,
+    /// 6×6 outputs from 64 products.
+    Six,
+    /// 2×2 outputs, of stride 2, from 25 products.
+    StridedTwo,
+    /// 4×4 outputs, of stride 2, from 81 products.
+    StridedFour,
+}
+
+impl Tile {
+    pub const ALL: [Self; 5] = [Self::Two, Self::Four, Self::Six, Self::StridedTwo, Self::StridedFour];
+
+    /// The rows, or columns, of outputs.
+    pub const fn outputs(self) -> usize {
+        match self {
+            Self::Two | Self::StridedTwo => 2,
+            Self::Four | Self::StridedFour => 4,
+            Self::Six => 6,
+        }
+    }
+
+    /// The stride, on both axes.
+    pub const fn stride(self) -> usize {
+        match self {
+            Self::Two | Self::Four | Self::Six => 1,
+            Self::StridedTwo | Self::StridedFour => 2,
+        }
+    }
+
+    /// The most channels whose sums stay well within 2·10⁻⁵ of the exact ones: the larger the tile, the less
+    /// exact it is.
+    pub const fn most_channels(self) -> usize {
+        match self {
+            Self::Two | Self::StridedTwo => 1 << 15,
+            Self::Four | Self::StridedFour => 1 << 12,
+            Self::Six => 768,
+        }
+    }
+
+    /// The products a channel pair takes: as many as a tile reads pixels.
+    pub const fn positions(self) -> usize {
+        ((self.outputs() - 1) * self.stride() + 3).pow(2)
+    }
+}
+
+/// A weight `[out_channels, in_channels, 3, 3]`, transformed and packed as
+/// `[out_channels / PANEL][position][in_channel][PANEL]`, zeros after the last output channel.
+#[derive(Clone, Debug)]
+pub struct PackedWinograd {
+    pub(super) tile: Tile,
+    pub(super) out_channels: usize,
+    pub(super) in_channels: usize,
+    pub(super) lines: Vec<Line>,
+}
+
+impl PackedWinograd {
+    /// Transforms `weight` `[out_channels, in_channels, 3, 3]`, contiguous, in double precision.
+    ///
+    /// # Panics
+    /// Where `weight` has another number of elements.
+    pub fn new(weight: &[f32], out_channels: usize, in_channels: usize, tile: Tile) -> Self {
+        assert_eq!(weight.len(), out_channels * in_channels * 9, "weight is not [out, in, 3, 3]");
+        let panel_lines = tile.positions() * in_channels;
+        let count = out_channels.div_ceil(PANEL) * panel_lines;
+        let mut lines = Vec::with_capacity(count);
+        ask_for_large(lines.spare_capacity_mut());
+        for_each_chunk(&mut lines.spare_capacity_mut()[..count], panel_lines, |panel, lines| {
+            let from = panel * PANEL * in_channels * 9;
+            let weight = &weight[from..weight.len().min(from + PANEL * in_channels * 9)];
+            dispatch_loops(Panel { tile, weight, in_channels, lines });
+        });
+        // SAFETY: each panel has initialised all of its lines.
+        unsafe { lines.set_len(count) };
+        Self { tile, out_channels, in_channels, lines }
+    }
+
+    /// The size of the tiles it was made for.
+    pub fn tile(&self) -> Tile {
+        self.tile
+    }
+}
+
+/// Up to [`PANEL`] output channels to transform side by side.
+struct Panel<'a> {
+    tile: Tile,
+    weight: &'a [f32],
+    in_channels: usize,
+    lines: &'a mut [MaybeUninit<Line>],
+}
+
+/// A number of each output channel of a panel.
+type Lanes = [f64; PANEL];
+
+impl Kernel for Panel<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        match self.tile {
+            Tile::Two => self.pack::<F2, 2, 4>(),
+            Tile::Four => self.pack::<F4, 4, 6>(),
+            Tile::Six => self.pack::<F6, 6, 8>(),
+            Tile::StridedTwo => self.pack::<Strided2, 2, 5>(),
+            Tile::StridedFour => self.pack::<Strided4, 4, 9>(),
+        }
+    }
+}
+
+impl Panel<'_> {
+    /// Initialises every line: each is a position of an input channel.
+    #[inline(always)]
+    fn pack<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(self) {
+        let Self { weight, in_channels, lines, .. } = self;
+        let mut filters = [[0.; PANEL]; 9];
+        for channel in 0..in_channels {
+            for (lane, weight) in weight.chunks_exact(in_channels * 9).enumerate() {
+                for tap in 0..9 {
+                    filters[tap][lane] = f64::from(weight[channel * 9 + tap]);
+                }
+            }
+            // `G g`, and from it `G g Gᵀ`.
+            let mut rows = [[[0.; PANEL]; 3]; IN];
+            for (row, factors) in rows.iter_mut().zip(&F::FILTER) {
+                for x in 0..3 {
+                    row[x] = dot(factors, [&filters[x], &filters[3 + x], &filters[6 + x]]);
+                }
+            }
+            for (y, [a, b, c]) in rows.iter().enumerate() {
+                for (x, factors) in F::FILTER.iter().enumerate() {
+                    let sums = dot(factors, [a, b, c]);
+                    let line = lines[(y * IN + x) * in_channels + channel].write(Line([0.; PANEL]));
+                    line.0.iter_mut().zip(&sums).for_each(|(to, sum)| *to = *sum as f32);
+                }
+            }
+        }
+    }
+}
+
+#[inline(always)]
+fn dot(factors: &[f64; 3], [a, b, c]: [&Lanes; 3]) -> Lanes {
+    let mut sums = [0.; PANEL];
+    for (lane, sum) in sums.iter_mut().enumerate() {
+        *sum = factors[0] * a[lane] + factors[1] * b[lane] + factors[2] * c[lane];
+    }
+    sums
+}

@@ -1,0 +1,214 @@
+//! The one-dimensional algorithms F(m, 3): `m` outputs of a three-tap filter from `m + 2` products, and those
+//! with stride 2, from `2m + 1`: the outer taps read every other number, F(m, 2), the middle one those between.
+//!
+//! Each is `y = Aᵀ [(G g) ⊙ (Bᵀ d)]` (Lavin & Gray, 2016), from Toom-Cook interpolation at the points
+//! named at the type. The two-dimensional tile applies it to the rows and to the columns.
+
+use crate::simd::Simd;
+
+/// F(`OUT`, 3), from `IN` numbers and as many products.
+pub(super) trait Scheme<const OUT: usize, const IN: usize>: Copy + Send + Sync + 'static {
+    const STRIDE: usize;
+    /// `G`, the transform of the filter.
+    const FILTER: [[f64; 3]; IN];
+    /// `Bᵀ d`.
+    fn input<S: Simd>(simd: S, d: [S::V; IN]) -> [S::V; IN];
+    /// `Aᵀ m`.
+    fn output<S: Simd>(simd: S, m: [S::V; IN]) -> [S::V; OUT];
+}
+
+/// Multiples of vectors by constants.
+#[derive(Clone, Copy)]
+struct Times<S>(S);
+
+impl<S: Simd> Times<S> {
+    /// `k x + y`.
+    #[inline(always)]
+    fn add(self, k: f32, x: S::V, y: S::V) -> S::V {
+        self.0.fma(self.0.splat(k), x, y)
+    }
+}
+
+/// Points 0, ±1, ∞.
+#[derive(Clone, Copy)]
+pub(super) struct F2;
+
+impl Scheme<2, 4> for F2 {
+    const STRIDE: usize = 1;
+    const FILTER: [[f64; 3]; 4] = [[1., 0., 0.], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0., 0., 1.]];
+
+    #[inline(always)]
+    fn input<S: Simd>(simd: S, d: [S::V; 4]) -> [S::V; 4] {
+        [simd.sub(d[0], d[2]), simd.add(d[1], d[2]), simd.sub(d[2], d[1]), simd.sub(d[3], d[1])]
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(simd: S, m: [S::V; 4]) -> [S::V; 2] {
+        [simd.add(m[0], simd.add(m[1], m[2])), simd.add(simd.sub(m[1], m[2]), m[3])]
+    }
+}
+
+/// Points 0, ±1, ±2, ∞.
+#[derive(Clone, Copy)]
+pub(super) struct F4;
+
+impl Scheme<4, 6> for F4 {
+    const STRIDE: usize = 1;
+    const FILTER: [[f64; 3]; 6] = [
+        [1. / 4., 0., 0.],
+        [-1. / 6., -1. / 6., -1. / 6.],
+        [-1. / 6., 1. / 6., -1. / 6.],
+        [1. / 24., 1. / 12., 1. / 6.],
+        [1. / 24., -1. / 12., 1. / 6.],
+        [0., 0., 1.],
+    ];
+
+    #[inline(always)]
+    fn input<S: Simd>(simd: S, d: [S::V; 6]) -> [S::V; 6] {
+        let [two, four, minus_five] = [simd.splat(2.), simd.splat(4.), simd.splat(-5.)];
+        let minus_four = simd.splat(-4.);
+        // A point and its negative share the even and the odd half of their polynomial.
+        let even_1 = simd.fma(minus_four, d[2], d[4]);
+        let odd_1 = simd.fma(minus_four, d[1], d[3]);
+        let even_2 = simd.sub(d[4], d[2]);
+        let odd_2 = simd.mul(two, simd.sub(d[3], d[1]));
+        [
+            simd.fma(four, d[0], simd.fma(minus_five, d[2], d[4])),
+            simd.add(even_1, odd_1),
+            simd.sub(even_1, odd_1),
+            simd.add(even_2, odd_2),
+            simd.sub(even_2, odd_2),
+            simd.fma(four, d[1], simd.fma(minus_five, d[3], d[5])),
+        ]
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(simd: S, m: [S::V; 6]) -> [S::V; 4] {
+        let (even_1, odd_1) = (simd.add(m[1], m[2]), simd.sub(m[1], m[2]));
+        let (even_2, odd_2) = (simd.add(m[3], m[4]), simd.sub(m[3], m[4]));
+        [
+            simd.add(m[0], simd.add(even_1, even_2)),
+            simd.fma(simd.splat(2.), odd_2, odd_1),
+            simd.fma(simd.splat(4.), even_2, even_1),
+            simd.add(simd.fma(simd.splat(8.), odd_2, odd_1), m[5]),
+        ]
+    }
+}
+
+/// Points 0, ±1, ±2, ±½, ∞.
+#[derive(Clone, Copy)]
+pub(super) struct F6;
+
+impl Scheme<6, 8> for F6 {
+    const STRIDE: usize = 1;
+    const FILTER: [[f64; 3]; 8] = [
+        [1., 0., 0.],
+        [-2. / 9., -2. / 9., -2. / 9.],
+        [-2. / 9., 2. / 9., -2. / 9.],
+        [1. / 90., 1. / 45., 2. / 45.],
+        [1. / 90., -1. / 45., 2. / 45.],
+        [32. / 45., 16. / 45., 8. / 45.],
+        [32. / 45., -16. / 45., 8. / 45.],
+        [0., 0., 1.],
+    ];
+
+    #[inline(always)]
+    fn input<S: Simd>(simd: S, d: [S::V; 8]) -> [S::V; 8] {
+        let times = Times(simd);
+        let even_1 = times.add(-4.25, d[4], simd.add(d[2], d[6]));
+        let odd_1 = times.add(-4.25, d[3], simd.add(d[1], d[5]));
+        let even_2 = times.add(0.25, d[2], times.add(-1.25, d[4], d[6]));
+        let odd_2 = times.add(0.5, d[1], times.add(-2.5, d[3], simd.add(d[5], d[5])));
+        let even_half = times.add(4., d[2], times.add(-5., d[4], d[6]));
+        let odd_half = times.add(2., d[1], times.add(-2.5, d[3], simd.mul(simd.splat(0.5), d[5])));
+        [
+            times.add(5.25, simd.sub(d[4], d[2]), simd.sub(d[0], d[6])),
+            simd.add(even_1, odd_1),
+            simd.sub(even_1, odd_1),
+            simd.add(even_2, odd_2),
+            simd.sub(even_2, odd_2),
+            simd.add(even_half, odd_half),
+            simd.sub(even_half, odd_half),
+            times.add(5.25, simd.sub(d[3], d[5]), simd.sub(d[7], d[1])),
+        ]
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(simd: S, m: [S::V; 8]) -> [S::V; 6] {
+        let times = Times(simd);
+        let (even_1, odd_1) = (simd.add(m[1], m[2]), simd.sub(m[1], m[2]));
+        let (even_2, odd_2) = (simd.add(m[3], m[4]), simd.sub(m[3], m[4]));
+        let (even_half, odd_half) = (simd.add(m[5], m[6]), simd.sub(m[5], m[6]));
+        [
+            simd.add(simd.add(m[0], even_1), simd.add(even_2, even_half)),
+            times.add(2., odd_2, times.add(0.5, odd_half, odd_1)),
+            times.add(4., even_2, times.add(0.25, even_half, even_1)),
+            times.add(8., odd_2, times.add(0.125, odd_half, odd_1)),
+            times.add(16., even_2, times.add(0.0625, even_half, even_1)),
+            simd.add(times.add(32., odd_2, times.add(0.03125, odd_half, odd_1)), m[7]),
+        ]
+    }
+}
+
+/// Stride 2. Points 0, 1, ∞ for the outer taps.
+#[derive(Clone, Copy)]
+pub(super) struct Strided2;
+
+impl Scheme<2, 5> for Strided2 {
+    const STRIDE: usize = 2;
+    const FILTER: [[f64; 3]; 5] = [[1., 0., 0.], [0., 1., 0.], [1., 0., 1.], [0., 1., 0.], [0., 0., 1.]];
+
+    #[inline(always)]
+    fn input<S: Simd>(simd: S, d: [S::V; 5]) -> [S::V; 5] {
+        [simd.sub(d[0], d[2]), d[1], d[2], d[3], simd.sub(d[4], d[2])]
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(simd: S, m: [S::V; 5]) -> [S::V; 2] {
+        [simd.add(m[1], simd.add(m[0], m[2])), simd.add(m[3], simd.add(m[2], m[4]))]
+    }
+}
+
+/// Stride 2. Points 0, ±1, 2, ∞ for the outer taps.
+#[derive(Clone, Copy)]
+pub(super) struct Strided4;
+
+impl Scheme<4, 9> for Strided4 {
+    const STRIDE: usize = 2;
+    const FILTER: [[f64; 3]; 9] = [
+        [1. / 2., 0., 0.],
+        [0., 1., 0.],
+        [-1. / 2., 0., -1. / 2.],
+        [0., 1., 0.],
+        [-1. / 6., 0., 1. / 6.],
+        [0., 1., 0.],
+        [1. / 6., 0., 1. / 3.],
+        [0., 1., 0.],
+        [0., 0., 1.],
+    ];
+
+    #[inline(always)]
+    fn input<S: Simd>(simd: S, d: [S::V; 9]) -> [S::V; 9] {
+        let times = Times(simd);
+        let [a, b, c, e, f] = [d[0], d[2], d[4], d[6], d[8]];
+        let (half, whole) = (simd.sub(e, b), simd.sub(f, c));
+        // The products of the differences to all points but one.
+        let at_0 = times.add(-2., simd.sub(c, a), half);
+        let at_1 = times.add(-2., b, simd.sub(e, c));
+        let at_minus_1 = times.add(2., b, times.add(-3., c, e));
+        let at_infinity = times.add(-2., half, whole);
+        [at_0, d[1], at_1, d[3], at_minus_1, d[5], half, d[7], at_infinity]
+    }
+
+    #[inline(always)]
+    fn output<S: Simd>(simd: S, m: [S::V; 9]) -> [S::V; 4] {
+        let times = Times(simd);
+        let (even, odd) = (simd.add(m[2], m[4]), simd.sub(m[2], m[4]));
+        [
+            simd.add(simd.add(m[0], m[1]), simd.add(even, m[6])),
+            times.add(2., m[6], simd.add(odd, m[3])),
+            times.add(4., m[6], simd.add(even, m[5])),
+            times.add(8., m[6], simd.add(odd, simd.add(m[7], m[8]))),
+        ]
+    }
+}

@@ -1,0 +1,46 @@
+//! What stands for `device` where the feature `cuda` is off: errors that say so.
+
+use super::{Operand, Program, Target};
+use candle_core::{CudaDevice, CudaStorage, Device, Result, bail};
+use std::convert::Infallible;
+
+pub(crate) fn open(ordinal: usize) -> Result<CudaDevice> {
+    bail!("expected the CUDA device {ordinal}, but sconce was compiled without its feature `cuda`")
+}
+
+pub(crate) fn run(
+    op: &'static str,
+    _plan: &dyn Fn(&Target) -> Result<Program>,
+    _operands: &[Operand],
+) -> Result<Vec<CudaStorage>> {
+    bail!("{op}: sconce was compiled without its feature `cuda`")
+}
+
+pub(crate) fn target_of(device: &Device) -> Result<Target> {
+    bail!("expected a CUDA device and sconce with its feature `cuda`, got {:?} without it", device.location())
+}
+
+pub(crate) fn run_in_place(
+    op: &'static str,
+    plan: &dyn Fn(&Target) -> Result<Program>,
+    operands: &[Operand],
+    _targets: usize,
+) -> Result<()> {
+    run(op, plan, operands).map(|_| ())
+}
+
+/// There is none.
+pub struct Graph(Infallible);
+
+impl Graph {
+    pub fn capture(device: &Device, _work: impl FnMut() -> Result<()>) -> Result<Self> {
+        let given = device.location();
+        bail!(
+            "capture: expected a network on a CUDA device and sconce with its feature `cuda`, got {given:?} without it"
+        )
+    }
+
+    pub fn launch(&self) -> Result<()> {
+        match self.0 {}
+    }
+}

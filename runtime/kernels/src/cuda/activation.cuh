@@ -1,0 +1,102 @@
+// The activations of a kernel's epilogue and their gradients, as `runtime/kernels/src/activation` defines them:
+// NaN passes through, and a gradient on a flat piece is 0 whatever comes in, infinities included.
+#pragma once
+
+// In the order of `activation.rs` beside this file.
+enum ActivationKind : int {
+    ACTIVATION_IDENTITY,
+    ACTIVATION_RELU,
+    ACTIVATION_RELU6,
+    ACTIVATION_LEAKY_RELU,  // its parameter is the negative slope
+    ACTIVATION_SILU,
+    ACTIVATION_GELU,        // the exact form, x Φ(x)
+    ACTIVATION_SIGMOID,
+    ACTIVATION_TANH,
+    ACTIVATION_HARDSWISH,
+};
+
+namespace activation {
+
+__device__ __forceinline__ float exponential(float x) { return expf(x); }
+__device__ __forceinline__ double exponential(double x) { return exp(x); }
+__device__ __forceinline__ float hyperbolic_tangent(float x) { return tanhf(x); }
+__device__ __forceinline__ double hyperbolic_tangent(double x) { return tanh(x); }
+__device__ __forceinline__ float complementary_error(float x) { return erfcf(x); }
+__device__ __forceinline__ double complementary_error(double x) { return erfc(x); }
+
+// These keep a NaN, which `max` and `min` would drop.
+template <class T> __device__ __forceinline__ T at_least(T x, T bound) { return x < bound ? bound : x; }
+template <class T> __device__ __forceinline__ T at_most(T x, T bound) { return x > bound ? bound : x; }
+
+template <class T> __device__ __forceinline__ T sigmoid(T x) { return T(1) / (T(1) + exponential(-x)); }
+// Φ and its slope. The complement has a small relative error in the left tail, where 1 + erf cancels.
+template <class T> __device__ __forceinline__ T normal_cdf(T x) {
+    return T(0.5) * complementary_error(-x * T(0.70710678118654752440));
+}
+template <class T> __device__ __forceinline__ T normal_pdf(T x) {
+    return exponential(x * x * T(-0.5)) * T(0.39894228040143267794);
+}
+
+}  // namespace activation
+
+// The activation of `v`, a float or a double. `kind` is one for the whole launch: the branch is uniform.
+template <class T> __device__ __forceinline__ T activate(int kind, T parameter, T v) {
+    using namespace activation;
+    switch (kind) {
+        case ACTIVATION_RELU: return at_least(v, T(0));
+        case ACTIVATION_RELU6: return at_most(at_least(v, T(0)), T(6));
+        case ACTIVATION_LEAKY_RELU: return v > T(0) ? v : v * parameter;
+        case ACTIVATION_SILU: return v * sigmoid(v);
+        case ACTIVATION_GELU: return v * normal_cdf(v);
+        case ACTIVATION_SIGMOID: return sigmoid(v);
+        case ACTIVATION_TANH: return hyperbolic_tangent(v);
+        case ACTIVATION_HARDSWISH: return v * at_most(at_least(v + T(3), T(0)), T(6)) / T(6);
+        default: return v;
+    }
+}
+
+// The same of several values: with one branch for all of them.
+template <int KIND, class T, int N> __device__ __forceinline__ void activate_as(T parameter, T (&v)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; i++) v[i] = activate(KIND, parameter, v[i]);
+}
+template <class T, int N> __device__ __forceinline__ void activate(int kind, T parameter, T (&v)[N]) {
+    switch (kind) {
+        case ACTIVATION_RELU: return activate_as<ACTIVATION_RELU>(parameter, v);
+        case ACTIVATION_RELU6: return activate_as<ACTIVATION_RELU6>(parameter, v);
+        case ACTIVATION_LEAKY_RELU: return activate_as<ACTIVATION_LEAKY_RELU>(parameter, v);
+        case ACTIVATION_SILU: return activate_as<ACTIVATION_SILU>(parameter, v);
+        case ACTIVATION_GELU: return activate_as<ACTIVATION_GELU>(parameter, v);
+        case ACTIVATION_SIGMOID: return activate_as<ACTIVATION_SIGMOID>(parameter, v);
+        case ACTIVATION_TANH: return activate_as<ACTIVATION_TANH>(parameter, v);
+        case ACTIVATION_HARDSWISH: return activate_as<ACTIVATION_HARDSWISH>(parameter, v);
+    }
+}
+
+// The gradient of the input for the gradient of the output and what was saved: the output where
+// `Activation::saves_output` says so, else the input.
+template <class T>
+__device__ __forceinline__ T activation_gradient(int kind, T parameter, T gradient, T saved) {
+    using namespace activation;
+    switch (kind) {
+        case ACTIVATION_RELU: return saved <= T(0) ? T(0) : gradient;
+        case ACTIVATION_RELU6: return saved <= T(0) || saved >= T(6) ? T(0) : gradient;
+        case ACTIVATION_LEAKY_RELU: return saved > T(0) ? gradient : gradient * parameter;
+        case ACTIVATION_SILU: {
+            const T s = sigmoid(saved);
+            return gradient * (s * (T(1) + saved * (T(1) - s)));
+        }
+        case ACTIVATION_GELU: return gradient * (normal_cdf(saved) + saved * normal_pdf(saved));
+        case ACTIVATION_SIGMOID: return gradient * (T(1) - saved) * saved;
+        case ACTIVATION_TANH: return gradient * (T(1) - saved * saved);
+        case ACTIVATION_HARDSWISH:
+            if (saved <= T(-3)) return T(0);
+            return saved < T(3) ? gradient * (saved / T(3) + T(0.5)) : gradient;
+        default: return gradient;
+    }
+}
+
+// The slope where the saved value is `saved`, see `activation_gradient`.
+template <class T> __device__ __forceinline__ T slope(int kind, T parameter, T saved) {
+    return activation_gradient(kind, parameter, T(1), saved);
+}

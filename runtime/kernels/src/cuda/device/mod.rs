@@ -1,0 +1,214 @@
+//! Runs a [`Program`] on candle's CUDA device: on its stream, in order with candle's own kernels, and without
+//! waiting for any of them.
+
+mod error;
+mod graph;
+mod modules;
+mod open;
+mod operand;
+
+pub use graph::Graph;
+pub(crate) use open::open;
+
+use super::{Arg, Launch, Operand, Program, Target, target};
+use candle_core::backend::{BackendDevice, BackendStorage};
+use candle_core::cuda::cudarc::driver::{
+    CudaStream, LaunchArgs, LaunchConfig, PushKernelArg, result::memset_d8_async, sys::CUdevice_attribute,
+};
+use candle_core::{CudaDevice, CudaStorage, Device, Result, Shape, bail};
+use operand::{Address, Dense};
+
+/// What a plan for `device` has to know.
+fn facts(device: &CudaDevice) -> Result<Target> {
+    use CUdevice_attribute::{
+        CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN as SHARED,
+        CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as MULTIPROCESSORS,
+    };
+    let stream = device.cuda_stream();
+    let attribute = |attribute| -> Result<u32> {
+        let value = stream.context().attribute(attribute).map_err(error::driver)?;
+        Ok(u32::try_from(value).unwrap_or(0))
+    };
+    let capability = error::capability(device)?;
+    Ok(Target {
+        capability: capability.min(modules::capability()),
+        hopper: capability == (9, 0),
+        multiprocessors: attribute(MULTIPROCESSORS)?,
+        shared: attribute(SHARED)?,
+        tf32: super::tf32(),
+    })
+}
+
+/// [`facts`] of a device that may be none of CUDA's.
+pub(crate) fn target_of(device: &Device) -> Result<Target> {
+    match device {
+        Device::Cuda(device) => facts(device),
+        other => bail!("expected a CUDA device, got {:?}", other.location()),
+    }
+}
+
+/// Runs the program that `plan` makes for the operands' device, and returns its outputs. `op` names the
+/// operation in errors.
+pub(crate) fn run(
+    op: &'static str,
+    plan: &dyn Fn(&Target) -> Result<Program>,
+    operands: &[Operand],
+) -> Result<Vec<CudaStorage>> {
+    let device = device_of(op, operands)?;
+    let dense = operands.iter().map(|operand| Dense::of(*operand)).collect::<Result<Vec<_>>>();
+    let dense = dense.map_err(|error| error::at(op, &device, error))?;
+    execute(op, &device, &plan(&facts(&device)?)?, &dense)
+}
+
+/// The same for a program that changes the first `targets` of its operands where they lie.
+pub(crate) fn run_in_place(
+    op: &'static str,
+    plan: &dyn Fn(&Target) -> Result<Program>,
+    operands: &[Operand],
+    targets: usize,
+) -> Result<()> {
+    let device = device_of(op, operands)?;
+    let mut dense = Vec::with_capacity(operands.len());
+    for (i, operand) in operands.iter().enumerate() {
+        dense.push(Dense::of(*operand).map_err(|error| error::at(op, &device, error))?);
+        if i < targets && matches!(dense.last(), Some(Dense::Copied(_))) {
+            bail!("{op}: expected a contiguous tensor to change, got {:?}", operand.1)
+        }
+    }
+    execute(op, &device, &plan(&facts(&device)?)?, &dense).map(|_| ())
+}
+
+/// The one device of all operands.
+fn device_of(op: &str, operands: &[Operand]) -> Result<CudaDevice> {
+    let Some((first, _)) = operands.first() else { bail!("{op}: expected an operand, got none") };
+    let device = first.device();
+    for (i, (operand, _)) in operands.iter().enumerate() {
+        if !operand.device().same_device(device) {
+            let [expected, given] = [device, operand.device()].map(|device| device.location());
+            bail!("{op}: expected operand {i} on {expected:?} as the first, got one on {given:?}")
+        }
+    }
+    Ok(device.clone())
+}
+
+fn execute(op: &str, device: &CudaDevice, program: &Program, operands: &[Dense]) -> Result<Vec<CudaStorage>> {
+    let outputs = allocate(op, device, &program.outputs)?;
+    let scratch = allocate(op, device, &program.scratch)?;
+    let stream = device.cuda_stream();
+    let memory = Memory {
+        operands: operands.iter().map(|operand| operand.address(&stream)).collect::<Result<_>>()?,
+        outputs: addresses(&outputs, &stream)?,
+        scratch: addresses(&scratch, &stream)?,
+    };
+    if target::poisons() {
+        poison(&stream, &program.outputs, &memory.outputs)?;
+        poison(&stream, &program.scratch, &memory.scratch)?;
+    }
+    for launch in &program.launches {
+        submit(op, device, &stream, launch, &memory)?;
+    }
+    drop(memory);
+    Ok(outputs)
+}
+
+fn addresses<'a>(buffers: &'a [CudaStorage], stream: &'a CudaStream) -> Result<Vec<Address<'a>>> {
+    buffers.iter().map(|buffer| Address::of(buffer, 0, stream)).collect()
+}
+
+/// Memory as it comes; the program's launches write all of it that anything reads.
+fn allocate(op: &str, device: &CudaDevice, buffers: &[super::Buffer]) -> Result<Vec<CudaStorage>> {
+    let allocate = |buffer: &super::Buffer| {
+        // The driver hands out nothing for no bytes.
+        let shape = Shape::from(buffer.elements.max(1));
+        // SAFETY: nothing reads the memory before the program's launches, which write it; they run on the
+        // stream that it is allocated on.
+        let storage = unsafe { device.alloc_uninit(&shape, buffer.dtype) };
+        storage.map_err(|error| error::allocating(op, device, *buffer, error))
+    };
+    buffers.iter().map(allocate).collect()
+}
+
+/// Fills buffers with ones, of which every float is a NaN.
+fn poison(stream: &CudaStream, buffers: &[super::Buffer], addresses: &[Address]) -> Result<()> {
+    for (buffer, address) in buffers.iter().zip(addresses) {
+        let bytes = buffer.elements * buffer.dtype.size_in_bytes();
+        if bytes > 0 {
+            // SAFETY: the buffer is so long, and nothing but later work on this stream uses it.
+            let filled = unsafe { memset_d8_async(address.pointer, u8::MAX, bytes, stream.cu_stream()) };
+            filled.map_err(error::driver)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where a program's buffers lie.
+struct Memory<'a> {
+    operands: Vec<Address<'a>>,
+    outputs: Vec<Address<'a>>,
+    scratch: Vec<Address<'a>>,
+}
+
+/// An argument as the driver takes it: by the address of a value of the parameter's type.
+enum Value {
+    Pointer(u64),
+    Int(i32),
+    Float(f32),
+    Double(f64),
+    /// As long as the longest structure: the driver reads as much as the kernel's own has.
+    Ints(Box<[i32; Arg::MOST_INTS]>),
+}
+
+impl Value {
+    fn of(arg: &Arg, memory: &Memory) -> Option<Self> {
+        let pointer = |addresses: &[Address], i: usize| Some(Value::Pointer(addresses.get(i)?.pointer));
+        match arg {
+            Arg::Operand(i) => pointer(&memory.operands, *i),
+            Arg::Output(i) => pointer(&memory.outputs, *i),
+            Arg::Scratch(i) => pointer(&memory.scratch, *i),
+            Arg::Absent => Some(Value::Pointer(0)),
+            Arg::Int(value) => Some(Value::Int(*value)),
+            Arg::Float(value) => Some(Value::Float(*value)),
+            Arg::Double(value) => Some(Value::Double(*value)),
+            Arg::Ints(values) => {
+                let mut all = Box::new([0; Arg::MOST_INTS]);
+                all.get_mut(..values.len())?.copy_from_slice(values);
+                Some(Value::Ints(all))
+            }
+        }
+    }
+
+    fn push<'a>(&'a self, args: &mut LaunchArgs<'a>) {
+        match self {
+            Value::Pointer(value) => args.arg(value),
+            Value::Int(value) => args.arg(value),
+            Value::Float(value) => args.arg(value),
+            Value::Double(value) => args.arg(value),
+            Value::Ints(values) => args.arg(&values[0]),
+        };
+    }
+}
+
+fn submit(
+    op: &str,
+    device: &CudaDevice,
+    stream: &CudaStream,
+    launch: &Launch,
+    memory: &Memory,
+) -> Result<()> {
+    let Launch { module, kernel, grid, block, shared, args } = launch;
+    if grid.contains(&0) {
+        return Ok(());
+    }
+    let function = modules::function(op, device, module, kernel, *shared)?;
+    let values: Option<Vec<Value>> = args.iter().map(|arg| Value::of(arg, memory)).collect();
+    let Some(values) = values else { bail!("{op}: {kernel} is launched with an argument that is not there") };
+    let mut builder = stream.launch_builder(&function);
+    values.iter().for_each(|value| value.push(&mut builder));
+    let [grid_dim, block_dim] = [grid, block].map(|[x, y, z]| (*x, *y, *z));
+    let config = LaunchConfig { grid_dim, block_dim, shared_mem_bytes: *shared };
+    // SAFETY: the program's arguments are the kernel's parameters, and its buffers as long as the kernel's
+    // accesses; that is what the plans are tested for, by the emulator with guarded memory. All of them live
+    // until they are freed on this same stream, behind this launch.
+    unsafe { builder.launch(config) }.map_err(|error| error::launching(op, launch, error))?;
+    Ok(())
+}

@@ -1,0 +1,244 @@
+//! The linear map `x · weightᵀ + bias` with its activation, in one launch, for f32 on the CPU.
+
+mod finish;
+mod op;
+mod product;
+mod tile;
+
+use super::activation::Activation;
+use super::conv::winograd::scratch::{Line, with_scratch};
+use super::element::{with_elements, zeros};
+use super::parallel::{Start, for_each};
+use super::simd::{Isa, Kernel, Simd, dispatch_to, isa};
+use candle_core::{DType, Result, Tensor, bail};
+use finish::Finish;
+use product::{Left, Right, product};
+use tile::{OUTPUTS, ROWS, dots};
+
+/// Multiply-adds that one task does at the least; a map with no more runs on the caller's core.
+const TASK: usize = 1 << 17;
+
+/// Elements of a row that are summed in one go: those of some rows and weights fit a near cache together.
+/// It decides the order of additions, so it depends on nothing.
+const CHUNK: usize = 512;
+
+/// From so many rows and outputs on a map is a product of panels: to turn a weight is dearer than a few sums.
+const PRODUCT: [usize; 2] = [64, 16];
+
+/// Whether [`linear`] takes these operands: f32 on the CPU.
+pub fn takes<'a>(operands: impl IntoIterator<Item = &'a Tensor>) -> bool {
+    operands.into_iter().all(|x| x.dtype() == DType::F32 && x.device().is_cpu())
+}
+
+/// Maps `[rows, inputs]` by a weight `[outputs, inputs]` and a bias `[outputs]` to `[rows, outputs]`. Where one of
+/// them tracks gradients, so does the result.
+pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
+    match [x, weight].into_iter().chain(bias).any(Tensor::track_op) {
+        true => op::linear(x, weight, bias, activation),
+        false => linear_with(isa(), x, weight, bias, activation),
+    }
+}
+
+/// As `linear`, without gradients, with an instruction set other than the one in use: so that tests reach all that
+/// the machine has.
+#[doc(hidden)]
+pub fn linear_with(
+    isa: Isa,
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Activation,
+) -> Result<Tensor> {
+    let shape = shape(x.dims(), weight.dims(), bias.map(Tensor::dims))?;
+    let run = |bias: Option<&[f32]>| {
+        with_elements(x, |x| with_elements(weight, |weight| mapped(isa, shape, x, weight, bias, activation)))?
+    };
+    let y = match bias {
+        Some(bias) => with_elements(bias, |bias| run(Some(bias)))??,
+        None => run(None)?,
+    };
+    Tensor::from_vec(y, (shape.rows, shape.outputs), x.device())
+}
+
+/// The gradients of `x` and `weight` from that of the product `x · weightᵀ`, with an instruction set other than the one
+/// in use: so that tests reach all that the machine has.
+#[doc(hidden)]
+pub fn gradients_with(isa: Isa, x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
+    let Sizes { rows, outputs, .. } = shape(x.dims(), weight.dims(), None)?;
+    if grad.dims() != [rows, outputs] {
+        bail!("linear: expected a gradient {:?}, got {:?}", [rows, outputs], grad.dims());
+    }
+    Ok([of_x(isa, weight, grad)?, of_weight(isa, x, grad)?])
+}
+
+/// `grad · weight`
+fn of_x(isa: Isa, weight: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    let ((rows, outputs), inputs) = (grad.dims2()?, weight.dim(1)?);
+    let values = with_elements(grad, |values| {
+        let left = Left { values, steps: [outputs, 1] };
+        with_elements(weight, |weight| gradient(isa, left, weight, [rows, outputs, inputs]))
+    })??;
+    Tensor::from_vec(values, (rows, inputs), grad.device())
+}
+
+/// `gradᵀ · x`
+fn of_weight(isa: Isa, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+    let ((rows, outputs), inputs) = (grad.dims2()?, x.dim(1)?);
+    let values = with_elements(grad, |values| {
+        let left = Left { values, steps: [1, outputs] };
+        with_elements(x, |x| gradient(isa, left, x, [outputs, rows, inputs]))
+    })??;
+    Tensor::from_vec(values, (outputs, inputs), grad.device())
+}
+
+fn gradient(isa: Isa, left: Left<'_>, right: &[f32], sizes: [usize; 3]) -> Vec<f32> {
+    match sizes {
+        [rows, depth, columns] if rows * depth * columns == 0 => zeros(rows * columns),
+        _ => product(isa, left, Right::Rows(right), sizes, Finish::NOTHING),
+    }
+}
+
+/// The sizes of a linear map.
+#[derive(Clone, Copy)]
+struct Sizes {
+    rows: usize,
+    inputs: usize,
+    outputs: usize,
+}
+
+fn shape(x: &[usize], weight: &[usize], bias: Option<&[usize]>) -> Result<Sizes> {
+    match (x, weight) {
+        (&[rows, inputs], &[outputs, columns])
+            if columns == inputs && bias.is_none_or(|bias| *bias == [outputs]) =>
+        {
+            Ok(Sizes { rows, inputs, outputs })
+        }
+        _ => bail!(
+            "linear: expected an input [rows, inputs], a weight [outputs, inputs] and a bias [outputs], \
+             got {x:?}, {weight:?} and {bias:?}"
+        ),
+    }
+}
+
+fn mapped(
+    isa: Isa,
+    Sizes { rows, inputs, outputs }: Sizes,
+    x: &[f32],
+    weight: &[f32],
+    bias: Option<&[f32]>,
+    activation: Activation,
+) -> Vec<f32> {
+    let finish = Finish { bias, activation };
+    if rows >= PRODUCT[0] && outputs >= PRODUCT[1] && inputs > 0 {
+        let left = Left { values: x, steps: [inputs, 1] };
+        return product(isa, left, Right::Columns(weight), [rows, inputs, outputs], finish);
+    }
+    let mut y = zeros(rows * outputs);
+    Map { x, weight, finish, inputs, outputs, rows }.run(isa, &mut y);
+    y
+}
+
+#[derive(Clone, Copy)]
+struct Map<'a> {
+    x: &'a [f32],
+    weight: &'a [f32],
+    finish: Finish<'a>,
+    inputs: usize,
+    outputs: usize,
+    rows: usize,
+}
+
+impl Map<'_> {
+    /// Fills `y`, which is zeros. A task has some outputs of all rows, so that each weight is read once.
+    fn run(self, isa: Isa, y: &mut [f32]) {
+        let work = self.rows * self.inputs;
+        // Every task reads all rows.
+        let fair = self.outputs.div_ceil(4 * rayon::current_num_threads());
+        let most = TASK.div_ceil(work.max(1)).max(fair).next_multiple_of(OUTPUTS);
+        let y = Start::of(y);
+        let near = if (ROWS + 1..PRODUCT[0]).contains(&self.rows) { self.rows * CHUNK } else { 0 };
+        for_each(self.outputs.div_ceil(most), &|task| {
+            let outputs = [task * most, self.outputs.min((task + 1) * most)];
+            with_scratch(near / 16, |near| {
+                dispatch_to(isa, Task { map: self, outputs, y: &y, near: Line::floats_mut(near) });
+            });
+        });
+    }
+}
+
+/// The outputs from the first up to the second, of every row.
+struct Task<'a> {
+    map: Map<'a>,
+    outputs: [usize; 2],
+    y: &'a Start<f32>,
+    /// `[rows][CHUNK]` of the inputs, if those of many rows are to stay in the first cache, where rows that are a power of
+    /// two apart would push each other out. Empty for few rows.
+    near: &'a mut [f32],
+}
+
+impl Kernel for Task<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let Map { inputs, outputs, rows, finish, .. } = self.map;
+        for from in (0..inputs).step_by(CHUNK) {
+            let chunk = [from, inputs.min(from + CHUNK)];
+            self.gather(chunk);
+            self.add(simd, chunk);
+        }
+        for row in 0..rows {
+            // SAFETY: a row of `y`, of which these outputs are this task's alone.
+            unsafe { finish.apply(simd, self.y.at(row * outputs), self.outputs) }
+        }
+    }
+}
+
+impl Task<'_> {
+    /// Copies the inputs from the first up to the second.
+    fn gather(&mut self, [from, to]: [usize; 2]) {
+        let rows = self.map.x.chunks_exact(self.map.inputs);
+        for (near, row) in self.near.chunks_exact_mut(CHUNK).zip(rows) {
+            near[..to - from].copy_from_slice(&row[from..to]);
+        }
+    }
+
+    /// A row's inputs from the first up to the second.
+    #[inline(always)]
+    fn row(&self, row: usize, [from, to]: [usize; 2]) -> &[f32] {
+        match self.near.is_empty() {
+            true => &self.map.x[row * self.map.inputs..][from..to],
+            false => &self.near[row * CHUNK..][..to - from],
+        }
+    }
+
+    /// Adds the products of the inputs from the first up to the second.
+    #[inline(always)]
+    fn add<S: Simd>(&self, simd: S, chunk: [usize; 2]) {
+        let (Map { weight, inputs, outputs, rows, .. }, [from, to]) = (self.map, chunk);
+        for output in (self.outputs[0]..self.outputs[1]).step_by(OUTPUTS) {
+            let some = OUTPUTS.min(self.outputs[1] - output);
+            for row in (0..rows).step_by(ROWS) {
+                let count = ROWS.min(rows - row);
+                // Beyond the last weight or row, the last one once more: its sums are left where they are.
+                let mut at = [&[][..]; OUTPUTS];
+                for (i, at) in at.iter_mut().enumerate() {
+                    let start = (output + i.min(some - 1)) * inputs;
+                    *at = &weight[start + from..start + to];
+                }
+                let mut of = [&[][..]; ROWS];
+                for (i, of) in of.iter_mut().enumerate() {
+                    *of = self.row(row + i.min(count - 1), chunk);
+                }
+                let sums = dots(simd, of, at, count);
+                for (i, sums) in sums.iter().take(count).enumerate() {
+                    let place = self.y.at((row + i) * outputs + output);
+                    for (j, sum) in sums.iter().take(some).enumerate() {
+                        // SAFETY: an element of `y`, of an output that is this task's alone.
+                        unsafe { *place.add(j) += sum };
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The linear map as a candle operation with a gradient.
+
+use super::{mapped, of_weight, of_x, shape};
+use crate::activation::{self, Activation};
+use crate::element::{elements, with_elements};
+use crate::operation::{CpuOperand, Operation};
+use crate::relay;
+use crate::simd::isa;
+use candle_core::{CpuStorage, Result, Shape, Tensor};
+
+const NAME: &str = "linear";
+
+struct Linear {
+    /// Its slope can be told from its output.
+    activation: Activation,
+}
+
+/// As [`super::linear`], for operands of which at least one tracks gradients.
+pub(super) fn linear(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    activation: Activation,
+) -> Result<Tensor> {
+    let fused = activation.saves_output();
+    let op = Linear { activation: if fused { activation } else { Activation::Identity } };
+    let (x, weight) = (x.contiguous()?, weight.contiguous()?);
+    let y = match bias {
+        Some(bias) => relay::apply([&x, &weight, &bias.contiguous()?], op)?,
+        None => relay::apply([&x, &weight], op)?,
+    };
+    if fused { Ok(y) } else { activation::apply(activation, &y) }
+}
+
+impl Linear {
+    fn map(
+        &self,
+        (x, x_layout): CpuOperand,
+        (weight, weight_layout): CpuOperand,
+        bias: Option<CpuOperand>,
+    ) -> Result<(CpuStorage, Shape)> {
+        let sizes = shape(x_layout.dims(), weight_layout.dims(), bias.map(|(_, layout)| layout.dims()))?;
+        let (x, weight) = (elements(x, x_layout)?, elements(weight, weight_layout)?);
+        let bias = bias.map(|(bias, layout)| elements(bias, layout)).transpose()?;
+        let y = mapped(isa(), sizes, x, weight, bias, self.activation);
+        Ok((CpuStorage::F32(y), (sizes.rows, sizes.outputs).into()))
+    }
+
+    /// The gradients of input and weight, and that of the output before the activation.
+    fn gradients(
+        &self,
+        x: &Tensor,
+        weight: &Tensor,
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<([Option<Tensor>; 2], Tensor)> {
+        let grad = activation::gradient(self.activation, grad, y)?;
+        let of_x = x.track_op().then(|| of_x(isa(), weight, &grad)).transpose()?;
+        let of_weight = weight.track_op().then(|| of_weight(isa(), x, &grad)).transpose()?;
+        Ok(([of_x, of_weight], grad))
+    }
+}
+
+/// The sum of all rows of `[rows, outputs]`, added up in `f64`.
+fn sum_of_rows(grad: &Tensor) -> Result<Tensor> {
+    let outputs = grad.dim(1)?;
+    let sums = with_elements::<f32, _>(grad, |grad| {
+        let mut sums = vec![0f64; outputs];
+        for row in grad.chunks_exact(outputs.max(1)) {
+            sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
+        }
+        sums.into_iter().map(|sum| sum as f32).collect::<Vec<_>>()
+    })?;
+    Tensor::from_vec(sums, outputs, grad.device())
+}
+
+impl Operation<2> for Linear {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn forward(&self, [x, weight]: [CpuOperand; 2]) -> Result<(CpuStorage, Shape)> {
+        self.map(x, weight, None)
+    }
+
+    fn backward(&self, [x, weight]: [&Tensor; 2], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 2]> {
+        Ok(self.gradients(x, weight, y, grad)?.0)
+    }
+}
+
+impl Operation<3> for Linear {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn forward(&self, [x, weight, bias]: [CpuOperand; 3]) -> Result<(CpuStorage, Shape)> {
+        self.map(x, weight, Some(bias))
+    }
+
+    fn backward(
+        &self,
+        [x, weight, bias]: [&Tensor; 3],
+        y: &Tensor,
+        grad: &Tensor,
+    ) -> Result<[Option<Tensor>; 3]> {
+        let ([of_x, of_weight], before) = self.gradients(x, weight, y, grad)?;
+        let of_bias = bias.track_op().then(|| sum_of_rows(&before)).transpose()?;
+        Ok([of_x, of_weight, of_bias])
+    }
+}

@@ -1,0 +1,214 @@
+//! Batch normalisation, with the statistics of the batch (training) or with given ones (evaluation).
+
+mod composed;
+pub mod cuda;
+mod fold;
+mod loops;
+mod op;
+
+pub use fold::batch_norm_fold;
+pub use fold::is_finite;
+
+use super::activation::{self, Activation};
+use super::channels::Channels;
+use super::cuda::runs_on;
+use super::element::{Element, compute_dtype, in_single, widened, with_element, with_elements};
+use super::relay;
+use candle_core::{DType, Result, Tensor, bail};
+use op::Normalize;
+
+const NAME: &str = "batch_norm";
+
+/// Normalises each channel of `[batch, channels, ...]` by its own mean and variance over the batch and
+/// all further dimensions, then applies `weight` and `bias` (`[channels]` each).
+///
+/// Returns the output, differentiable in `x`, `weight` and `bias`, and the `[channels]` mean and biased
+/// variance, detached, in f32 (f64 for an input of f64). For an empty batch both are NaN: running
+/// statistics should then stay as they are.
+///
+/// # Errors
+/// The rank is below 2, a channel has a single value, or a parameter does not have one entry a channel.
+pub fn batch_norm_train(
+    x: &Tensor,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f64,
+) -> Result<(Tensor, Tensor, Tensor)> {
+    if !x.device().is_cpu() {
+        let view = several_values(x)?;
+        let [weight, bias] = affine(x, view, weight, bias)?;
+        // An empty batch has no statistics, and nothing that would be normalised by them.
+        if runs_on(x.device()) && view.per_channel() > 0 {
+            return cuda::batch_norm_train(x, view, &[weight, bias], eps);
+        }
+        return composed::train(x, &weight, &bias, eps);
+    }
+    let wide = widened(x)?.contiguous()?;
+    let norm = BatchNorm::of(&wide, weight, bias, eps)?;
+    let y = norm.apply(&wide, None, Activation::Identity)?.to_dtype(x.dtype())?;
+    let [mean, variance] = norm.statistics()?;
+    Ok((y, mean, variance))
+}
+
+/// What a channel can be normalised by: a view of an input with more than one value a channel, or none.
+fn several_values(x: &Tensor) -> Result<Channels> {
+    let view = Channels::of(NAME, x)?;
+    if view.per_channel() == 1 {
+        bail!("{NAME}: expected more than one value a channel to train on, got an input {:?}", x.dims());
+    }
+    Ok(view)
+}
+
+/// A batch's own statistics and an affine map, ready to normalise it.
+pub struct BatchNorm {
+    view: Channels,
+    mean: Vec<f64>,
+    variance: Vec<f64>,
+    eps: f64,
+    weight: Tensor,
+    bias: Tensor,
+}
+
+impl BatchNorm {
+    /// Whether [`BatchNorm::of`] is for this input: on the CPU, of f32 or f64.
+    pub fn takes(x: &Tensor) -> bool {
+        x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64)
+    }
+
+    /// The statistics of `x`, one pass over memory.
+    ///
+    /// # Errors
+    /// As of [`batch_norm_train`].
+    pub fn of(x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Result<Self> {
+        let view = several_values(x)?;
+        let [weight, bias] = affine(x, view, weight, bias)?;
+        let moments = with_element!(NAME, x.dtype(), E => with_elements::<E, _>(x, |x| moments(view, x)))?;
+        let mean = moments.iter().map(|moments| moments.mean).collect();
+        let variance = moments.iter().map(|moments| moments.squares / moments.count).collect();
+        Ok(Self { view, mean, variance, eps, weight, bias })
+    }
+
+    pub fn channels(&self) -> usize {
+        self.view.channels
+    }
+
+    /// Mean and biased variance, `[channels]`.
+    pub fn statistics(&self) -> Result<[Tensor; 2]> {
+        let tensor = |values: &Vec<f64>| {
+            Tensor::from_slice(values, self.view.channels, self.weight.device())?
+                .to_dtype(self.weight.dtype())
+        };
+        Ok([tensor(&self.mean)?, tensor(&self.variance)?])
+    }
+
+    /// `activation(norm(x) + residual)` of the `x` that the statistics are of, in one pass where the
+    /// activation's slope can be told from its output.
+    pub fn apply(&self, x: &Tensor, residual: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
+        // An empty batch has no variance, and nothing that would be scaled by it.
+        let empty = self.view.per_channel() == 0;
+        let spread = |variance: &f64| if empty { 1.0 } else { (variance + self.eps).sqrt() };
+        let fused = activation.saves_output();
+        let op = Normalize {
+            view: self.view,
+            mean: self.mean.clone(),
+            inv_std: self.variance.iter().map(|variance| 1.0 / spread(variance)).collect(),
+            of_batch: true,
+            activation: if fused { activation } else { Activation::Identity },
+            residual: residual.is_some(),
+        };
+        let x = x.contiguous()?;
+        let y = match residual {
+            // An operation has three tensors at most.
+            Some(residual) => {
+                let affine = Tensor::cat(&[&self.weight, &self.bias], 0)?;
+                relay::apply([&x, &affine, &residual.contiguous()?], op)?
+            }
+            None => relay::apply([&x, &self.weight, &self.bias], op)?,
+        };
+        if fused { Ok(y) } else { activation::apply(activation, &y) }
+    }
+}
+
+/// Normalises each channel of `[batch, channels, ...]` by the given `mean` and `var`, then applies
+/// `weight` and `bias` (`[channels]` each). Differentiable in `x`, `weight` and `bias`.
+///
+/// # Errors
+/// The rank is below 2, or a parameter or statistic does not have one entry a channel.
+pub fn batch_norm_eval(
+    x: &Tensor,
+    mean: &Tensor,
+    var: &Tensor,
+    weight: Option<&Tensor>,
+    bias: Option<&Tensor>,
+    eps: f64,
+) -> Result<Tensor> {
+    let view = Channels::of(NAME, x)?;
+    let [weight, bias] = affine(x, view, weight, bias)?;
+    check("mean", mean, view)?;
+    check("variance", var, view)?;
+    if runs_on(x.device()) {
+        return cuda::batch_norm_eval(x, view, [mean, var], &[weight, bias], eps);
+    }
+    if !x.device().is_cpu() {
+        return composed::eval(x, [mean, var], &weight, &bias, eps);
+    }
+    let mean = mean.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+    let variance = var.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+    let inv_std = variance.iter().map(|variance| 1.0 / (variance + eps).sqrt()).collect();
+    let activation = Activation::Identity;
+    let op = Normalize { view, mean, inv_std, of_batch: false, activation, residual: false };
+    in_single(x, |x| relay::apply([&x.contiguous()?, &weight, &bias], op))
+}
+
+/// Weight and bias in the dtype of the computation, constants where there are none.
+fn affine(x: &Tensor, view: Channels, weight: Option<&Tensor>, bias: Option<&Tensor>) -> Result<[Tensor; 2]> {
+    let dtype = compute_dtype(x.dtype());
+    let parameter = |name, given: Option<&Tensor>, default: f64| match given {
+        Some(given) => {
+            check(name, given, view)?;
+            given.to_dtype(dtype)?.contiguous()
+        }
+        None => Tensor::full(default, view.channels, x.device())?.to_dtype(dtype),
+    };
+    Ok([parameter("weight", weight, 1.0)?, parameter("bias", bias, 0.0)?])
+}
+
+fn check(name: &str, given: &Tensor, view: Channels) -> Result<()> {
+    if given.dims() != [view.channels] {
+        bail!("{NAME}: expected a {name} of shape [{}], got {:?}", view.channels, given.dims());
+    }
+    Ok(())
+}
+
+/// Count, mean and sum of squared deviations of a set of numbers.
+#[derive(Clone, Copy)]
+struct Moments {
+    count: f64,
+    mean: f64,
+    squares: f64,
+}
+
+impl Moments {
+    /// The moments of two sets together, by the pairwise update of Chan, Golub and LeVeque (1979).
+    fn join(self, other: Self) -> Self {
+        let count = self.count + other.count;
+        let apart = other.mean - self.mean;
+        Self {
+            count,
+            mean: self.mean + apart * other.count / count,
+            squares: self.squares + other.squares + apart * apart * self.count * other.count / count,
+        }
+    }
+}
+
+/// Each channel's moments, in one pass over memory: each block is read twice while it is in cache.
+fn moments<E: Element>(view: Channels, x: &[E]) -> Vec<Moments> {
+    let fold = |channel: usize, samples: std::ops::Range<usize>| {
+        let count = (samples.len() * view.plane) as f64;
+        let [sum] = view.fold_planes(x, x, channel, samples.clone(), |x, _| [x]);
+        let mean = sum / count;
+        let [squares] = view.fold_planes(x, x, channel, samples, |x, _| [(x - mean) * (x - mean)]);
+        Moments { count, mean, squares }
+    };
+    view.reduce(fold, Moments::join)
+}

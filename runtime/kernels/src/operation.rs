@@ -1,0 +1,207 @@
+//! Operations with gradients. A kernel has an array of operands, whatever their number; candle, which has a trait
+//! for each number and a long list of arguments in it, sees a [`Node`].
+
+use crate::cuda::Operand as CudaOperand;
+use candle_core::{
+    CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
+};
+
+/// A tensor on the CPU: its storage and its place in it.
+pub(crate) type CpuOperand<'a> = (&'a CpuStorage, &'a Layout);
+
+/// A differentiable operation of `N` tensors, on the CPU, on a CUDA device or on both.
+pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
+    fn name(&self) -> &'static str;
+
+    fn forward(&self, operands: [CpuOperand; N]) -> Result<(CpuStorage, Shape)> {
+        bail!("{}: expected tensors on a CUDA device, got {} on the CPU", self.name(), operands.len())
+    }
+
+    fn forward_on_cuda(&self, operands: [CudaOperand; N]) -> Result<(CudaStorage, Shape)> {
+        bail!("{}: expected tensors on the CPU, got {} on a CUDA device", self.name(), operands.len())
+    }
+
+    /// The gradients of the operands, from that of the output; none where nobody wants it.
+    fn backward(
+        &self,
+        operands: [&Tensor; N],
+        output: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<[Option<Tensor>; N]>;
+}
+
+/// Runs an operation, which becomes a node of candle's graph where an operand has a gradient.
+pub(crate) fn apply<const N: usize>(operands: [&Tensor; N], operation: impl Operation<N>) -> Result<Tensor> {
+    let node = Node(Box::new(Fixed(operation)));
+    match operands.as_slice() {
+        [x] => x.apply_op1(node),
+        [x, second] => x.apply_op2(second, node),
+        [x, second, third] => x.apply_op3(second, third, node),
+        _ => bail!(
+            "{}: candle has operations of one to three tensors, not of {}",
+            node.0.name(),
+            operands.len()
+        ),
+    }
+}
+
+/// An operation with its number of operands forgotten.
+trait AnyOperation: Send + Sync {
+    fn name(&self) -> &'static str;
+    fn forward(&self, operands: &[CpuOperand]) -> Result<(CpuStorage, Shape)>;
+    fn forward_on_cuda(&self, operands: &[CudaOperand]) -> Result<(CudaStorage, Shape)>;
+    fn backward(
+        &self,
+        operands: &[&Tensor],
+        output: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<Vec<Option<Tensor>>>;
+}
+
+struct Fixed<O, const N: usize>(O);
+
+impl<const N: usize, O: Operation<N>> AnyOperation for Fixed<O, N> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn forward(&self, operands: &[CpuOperand]) -> Result<(CpuStorage, Shape)> {
+        self.0.forward(all(self.name(), operands)?)
+    }
+
+    fn forward_on_cuda(&self, operands: &[CudaOperand]) -> Result<(CudaStorage, Shape)> {
+        self.0.forward_on_cuda(all(self.name(), operands)?)
+    }
+
+    fn backward(
+        &self,
+        operands: &[&Tensor],
+        output: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<Vec<Option<Tensor>>> {
+        Ok(self.0.backward(all(self.name(), operands)?, output, gradient)?.into())
+    }
+}
+
+/// Operands as an operation takes them, where they are as many as it has.
+pub(super) fn all<T: Copy, const N: usize>(name: &str, operands: &[T]) -> Result<[T; N]> {
+    match operands.try_into() {
+        Ok(operands) => Ok(operands),
+        Err(_) => bail!("{name}: expected {N} tensors, got {}", operands.len()),
+    }
+}
+
+/// An operation as candle's graph has it.
+struct Node(Box<dyn AnyOperation>);
+
+impl Node {
+    fn gradients<const N: usize>(
+        &self,
+        operands: [&Tensor; N],
+        output: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<[Option<Tensor>; N]> {
+        let gradients = self.0.backward(&operands, output, gradient)?;
+        let count = gradients.len();
+        match gradients.try_into() {
+            Ok(gradients) => Ok(gradients),
+            Err(_) => bail!("{}: expected {N} gradients, got {count}", self.0.name()),
+        }
+    }
+}
+
+impl CustomOp1 for Node {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn cpu_fwd(&self, s1: &CpuStorage, l1: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.0.forward(&[(s1, l1)])
+    }
+
+    fn cuda_fwd(&self, s1: &CudaStorage, l1: &Layout) -> Result<(CudaStorage, Shape)> {
+        self.0.forward_on_cuda(&[(s1, l1)])
+    }
+
+    fn bwd(&self, x1: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let [of_x1] = self.gradients([x1], output, gradient)?;
+        Ok(of_x1)
+    }
+}
+
+impl CustomOp2 for Node {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.0.forward(&[(s1, l1), (s2, l2)])
+    }
+
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.0.forward_on_cuda(&[(s1, l1), (s2, l2)])
+    }
+
+    fn bwd(
+        &self,
+        x1: &Tensor,
+        x2: &Tensor,
+        output: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok(self.gradients([x1, x2], output, gradient)?.into())
+    }
+}
+
+impl CustomOp3 for Node {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn cpu_fwd(
+        &self,
+        s1: &CpuStorage,
+        l1: &Layout,
+        s2: &CpuStorage,
+        l2: &Layout,
+        s3: &CpuStorage,
+        l3: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        self.0.forward(&[(s1, l1), (s2, l2), (s3, l3)])
+    }
+
+    fn cuda_fwd(
+        &self,
+        s1: &CudaStorage,
+        l1: &Layout,
+        s2: &CudaStorage,
+        l2: &Layout,
+        s3: &CudaStorage,
+        l3: &Layout,
+    ) -> Result<(CudaStorage, Shape)> {
+        self.0.forward_on_cuda(&[(s1, l1), (s2, l2), (s3, l3)])
+    }
+
+    fn bwd(
+        &self,
+        x1: &Tensor,
+        x2: &Tensor,
+        x3: &Tensor,
+        output: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        Ok(self.gradients([x1, x2, x3], output, gradient)?.into())
+    }
+}

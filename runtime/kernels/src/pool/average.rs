@@ -1,0 +1,227 @@
+//! Average pooling, with windows from a geometry or of even size over the whole input.
+
+use super::cuda::{self, Divisor, Kind};
+use super::geometry::{adaptive_ranges, adaptive_size};
+use super::{PoolGeometry, composed};
+use crate::cuda::runs_on;
+use crate::element::{Element, elements, in_single, with_element, with_elements};
+use crate::float::Float;
+use crate::operation::{CpuOperand, Operation};
+use crate::planes::{check_room, input_size, map_planes, with_size};
+use crate::relay;
+use crate::simd::{Kernel, Simd, dispatch_loops};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
+use std::ops::Range;
+use std::sync::Arc;
+
+const NAME: &str = "avg_pool2d";
+
+/// The mean of each window of `[batch, channels, height, width]` or `[channels, height, width]`.
+///
+/// The sum is divided by `divisor_override` where given, else by the elements of the window, those of
+/// the padding among them where `count_include_pad` says so.
+///
+/// # Errors
+/// The input has another rank, [`PoolGeometry::output_size`] has no answer, the dilation is not 1 or the
+/// divisor 0.
+pub fn avg_pool2d(
+    x: &Tensor,
+    geometry: &PoolGeometry,
+    count_include_pad: bool,
+    divisor_override: Option<usize>,
+) -> Result<Tensor> {
+    let input = input_size(NAME, x)?;
+    if runs_on(x.device()) {
+        let divisor = match (divisor_override, count_include_pad) {
+            (Some(divisor), _) => Divisor::Fixed(divisor),
+            (None, true) => Divisor::ElementsAndPadding,
+            (None, false) => Divisor::Elements,
+        };
+        let output = geometry.output_size(input)?;
+        return cuda::pool(x, [input, output], Some(*geometry), Kind::Average(divisor));
+    }
+    average(x, windows(geometry, input, count_include_pad, divisor_override)?)
+}
+
+pub(crate) fn windows(
+    geometry: &PoolGeometry,
+    input: [usize; 2],
+    count_include_pad: bool,
+    divisor: Option<usize>,
+) -> Result<Windows> {
+    let output = geometry.output_size(input)?;
+    if geometry.dilation != [1; 2] {
+        bail!("{NAME}: expected a dilation of 1, got {:?}", geometry.dilation);
+    }
+    if divisor == Some(0) {
+        bail!("{NAME}: expected a divisor other than 0, got 0");
+    }
+    let along = |axis: usize| -> Vec<Window> {
+        let (kernel, padding) = (geometry.kernel[axis], geometry.padding[axis]);
+        let window = |output: usize| {
+            // Counted from where the padding begins.
+            let start = output * geometry.stride[axis];
+            let end = start.saturating_add(kernel).min(input[axis] + 2 * padding);
+            let inside = start.saturating_sub(padding)..(end - padding).min(input[axis]);
+            let count = if count_include_pad { end - start } else { inside.len() };
+            Window { inside, count }
+        };
+        (0..output[axis]).map(window).collect()
+    };
+    Ok(Windows { rows: along(0), columns: along(1), input, divisor })
+}
+
+/// The means of `[batch, channels, height, width]` or `[channels, height, width]` over a grid of windows
+/// as even as can be; on an axis without a size, that of the input.
+///
+/// # Errors
+/// The input has another rank, or a size is 0.
+pub fn adaptive_avg_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tensor> {
+    const NAME: &str = "adaptive_avg_pool2d";
+    let input = input_size(NAME, x)?;
+    let output = adaptive_size(NAME, x.dims(), input, size)?;
+    if runs_on(x.device()) {
+        return cuda::pool(x, [input, output], None, Kind::Average(Divisor::Elements));
+    }
+    check_room(NAME, x.dims(), output)?;
+    average(x, adaptive_windows(input, output))
+}
+
+pub(crate) fn adaptive_windows(input: [usize; 2], output: [usize; 2]) -> Windows {
+    let [rows, columns] = [0, 1].map(|axis| -> Vec<Window> {
+        adaptive_ranges(input[axis], output[axis])
+            .map(|inside| Window { count: inside.len(), inside })
+            .collect()
+    });
+    Windows { rows, columns, input, divisor: None }
+}
+
+/// What one output sees along one axis, and how many elements that counts as.
+pub(crate) struct Window {
+    pub inside: Range<usize>,
+    pub count: usize,
+}
+
+/// The windows of every output row and column.
+pub(crate) struct Windows {
+    pub rows: Vec<Window>,
+    pub columns: Vec<Window>,
+    pub input: [usize; 2],
+    /// What to divide by instead of the counts.
+    pub divisor: Option<usize>,
+}
+
+impl Windows {
+    pub fn output(&self) -> [usize; 2] {
+        [self.rows.len(), self.columns.len()]
+    }
+
+    #[inline(always)]
+    pub fn divisor(&self, row: &Window, column: &Window) -> usize {
+        self.divisor.unwrap_or(row.count * column.count)
+    }
+}
+
+fn average(x: &Tensor, windows: Windows) -> Result<Tensor> {
+    if x.device().is_cpu() {
+        in_single(x, |x| relay::apply([&x.contiguous()?], AveragePool { windows: Arc::new(windows) }))
+    } else {
+        composed::average(x, &windows)
+    }
+}
+
+struct AveragePool {
+    windows: Arc<Windows>,
+}
+
+impl Operation<1> for AveragePool {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn forward(&self, [(x, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
+        let windows = &*self.windows;
+        let [from, to] = [windows.input, windows.output()].map(|[h, w]| h * w);
+        with_element!(NAME, x.dtype(), E => {
+            let x = elements::<E>(x, layout)?;
+            let y = map_planes(x, from, to, |_, x, y| dispatch_loops(Forward { windows, x, y }));
+            Ok((E::to_cpu_storage_owned(y), with_size(layout.dims(), windows.output()).into()))
+        })
+    }
+
+    fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let windows = &*self.windows;
+        let [from, to] = [windows.input, windows.output()].map(|[h, w]| h * w);
+        with_element!(NAME, x.dtype(), E => {
+            let dx = with_elements::<E, _>(grad, |grad| {
+                map_planes(grad, to, from, |_, grad, dx| dispatch_loops(Backward { windows, grad, dx }))
+            })?;
+            Tensor::from_vec(dx, x.shape(), x.device()).map(|dx| [Some(dx)])
+        })
+    }
+}
+
+struct Forward<'a, E> {
+    windows: &'a Windows,
+    x: &'a [E],
+    y: &'a mut [E],
+}
+
+impl<E: Element> Kernel for Forward<'_, E> {
+    type Output = ();
+
+    /// For each output row, first the sum down its rows, one vector of columns after another, then
+    /// across.
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Windows { rows, columns, input: [h, w], .. } = self.windows;
+        let mut down = vec![E::ZERO; *w];
+        for (x, y) in self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(rows.len() * columns.len())) {
+            for (row, y) in rows.iter().zip(y.chunks_exact_mut(columns.len())) {
+                down.fill(Float::ZERO);
+                for x in x[row.inside.start * w..row.inside.end * w].chunks_exact(*w) {
+                    for (sum, x) in down.iter_mut().zip(x) {
+                        *sum += *x;
+                    }
+                }
+                for (column, y) in columns.iter().zip(y) {
+                    let sum = down[column.inside.clone()].iter().fold(E::ZERO, |sum, x| sum + *x);
+                    let divisor = self.windows.divisor(row, column);
+                    *y = sum / E::from_f64(divisor as f64);
+                }
+            }
+        }
+    }
+}
+
+struct Backward<'a, E> {
+    windows: &'a Windows,
+    grad: &'a [E],
+    dx: &'a mut [E],
+}
+
+impl<E: Element> Kernel for Backward<'_, E> {
+    type Output = ();
+
+    /// The forward pass backwards: each output row's gradients are spread across, then added to its rows.
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) {
+        let Windows { rows, columns, input: [h, w], .. } = self.windows;
+        let mut across = vec![E::ZERO; *w];
+        let planes = self.grad.chunks_exact(rows.len() * columns.len()).zip(self.dx.chunks_exact_mut(h * w));
+        for (grad, dx) in planes {
+            for (row, grad) in rows.iter().zip(grad.chunks_exact(columns.len())) {
+                across.fill(Float::ZERO);
+                for (column, grad) in columns.iter().zip(grad) {
+                    let divisor = self.windows.divisor(row, column);
+                    let share = *grad / E::from_f64(divisor as f64);
+                    across[column.inside.clone()].iter_mut().for_each(|sum| *sum += share);
+                }
+                for dx in dx[row.inside.start * w..row.inside.end * w].chunks_exact_mut(*w) {
+                    dx.iter_mut().zip(&across).for_each(|(sum, share)| *sum += *share);
+                }
+            }
+        }
+    }
+}

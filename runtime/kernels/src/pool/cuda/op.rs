@@ -1,0 +1,69 @@
+//! Pooling on a CUDA device as a candle operation with a gradient.
+
+use super::{Divisor, Pool, average, average_backward, max, max_backward};
+use crate::cuda::{Operand as CudaOperand, launch, run};
+use crate::operation::{self, Operation};
+use crate::planes::with_size;
+use crate::pool::PoolGeometry;
+use candle_core::backend::BackendStorage;
+use candle_core::{CudaStorage, Result, Shape, Tensor, bail};
+
+/// What becomes of a window.
+#[derive(Clone, Copy)]
+pub(in crate::pool) enum Kind {
+    Max,
+    Average(Divisor),
+}
+
+struct Pooling {
+    pool: Pool,
+    kind: Kind,
+}
+
+/// The windows of `geometry`, or as many as `output` says and as even as can be, of an input whose planes are of
+/// the size `input`.
+pub(in crate::pool) fn pool(
+    x: &Tensor,
+    [input, output]: [[usize; 2]; 2],
+    geometry: Option<PoolGeometry>,
+    kind: Kind,
+) -> Result<Tensor> {
+    let planes = x.dims()[..x.rank() - 2].iter().product();
+    operation::apply([x], Pooling { pool: Pool { planes, input, output, geometry }, kind })
+}
+
+impl Operation<1> for Pooling {
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Max => "max_pool2d",
+            Kind::Average(_) => "avg_pool2d",
+        }
+    }
+
+    fn forward_on_cuda(&self, [(x, layout)]: [CudaOperand; 1]) -> Result<(CudaStorage, Shape)> {
+        let Self { pool, kind } = self;
+        let outputs = run(
+            self.name(),
+            &|_| match kind {
+                Kind::Max => max(pool, x.dtype()),
+                Kind::Average(divisor) => average(pool, *divisor, x.dtype()),
+            },
+            &[(x, layout)],
+        )?;
+        match outputs.into_iter().next() {
+            Some(y) => Ok((y, with_size(layout.dims(), pool.output).into())),
+            None => bail!("{}: the program has no output", self.name()),
+        }
+    }
+
+    fn backward(&self, [x]: [&Tensor; 1], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        let Self { pool, kind } = self;
+        let gradients = match kind {
+            Kind::Max => launch(self.name(), &[x, y, grad], [x.shape()], |_| max_backward(pool, x.dtype())),
+            Kind::Average(divisor) => {
+                launch(self.name(), &[grad], [x.shape()], |_| average_backward(pool, *divisor, x.dtype()))
+            }
+        };
+        Ok([gradients?.into_iter().next()])
+    }
+}

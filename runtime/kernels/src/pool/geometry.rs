@@ -1,0 +1,126 @@
+//! What a pooling window does to its input's size, and what each output sees of the input.
+
+use crate::planes::check_size;
+use candle_core::{Result, bail};
+use std::iter::StepBy;
+use std::ops::Range;
+
+/// The most elements of a plane with its padding.
+const LARGEST: usize = isize::MAX as usize / 8;
+
+/// The settings of a pooling, per axis: `[height, width]`, or `[length]` where there is one axis.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoolGeometry<const AXES: usize = 2> {
+    pub kernel: [usize; AXES],
+    pub stride: [usize; AXES],
+    /// Before and after the input alike; at most half the kernel.
+    pub padding: [usize; AXES],
+    pub dilation: [usize; AXES],
+    /// Whether a last window that reaches beyond the padded input counts, so long as it starts before
+    /// the input's end.
+    pub ceil_mode: bool,
+}
+
+/// The positions of the input that one output sees along an axis.
+pub(crate) type Taps = StepBy<Range<usize>>;
+
+impl<const AXES: usize> PoolGeometry<AXES> {
+    /// Windows side by side, as PyTorch's defaults: the stride is the kernel, no padding.
+    pub fn new(kernel: [usize; AXES]) -> Self {
+        Self { kernel, stride: kernel, padding: [0; AXES], dilation: [1; AXES], ceil_mode: false }
+    }
+
+    /// The extents of the output for an input of the given size.
+    ///
+    /// # Errors
+    /// A kernel, stride or dilation of 0, padding of more than half the kernel or beyond all memory, or an empty output.
+    pub fn output_size(&self, input: [usize; AXES]) -> Result<[usize; AXES]> {
+        let Self { kernel, stride, padding, dilation, .. } = *self;
+        for (name, sizes) in [("kernel", kernel), ("stride", stride), ("dilation", dilation)] {
+            if sizes.contains(&0) {
+                bail!("pooling: expected a {name} of 1 or more on each axis, got {sizes:?}");
+            }
+        }
+        if padding.iter().zip(kernel).any(|(padding, kernel)| *padding > kernel / 2) {
+            bail!("pooling: expected padding of at most half the kernel {kernel:?}, got {padding:?}");
+        }
+        let padded = std::array::from_fn::<_, AXES, _>(|axis| input[axis].saturating_add(2 * padding[axis]));
+        // Then neither does a window's count of elements overflow, nor where it ends.
+        if padded.iter().try_fold(1usize, |count, size| count.checked_mul(*size)).is_none_or(|n| n > LARGEST)
+        {
+            bail!("pooling: expected a padded input that fits in memory, got one of {padded:?}");
+        }
+        let output = std::array::from_fn(|axis| self.outputs(axis, input[axis]));
+        if output.contains(&0) {
+            bail!(
+                "pooling: expected an input that the kernel {kernel:?} (dilation {dilation:?}) fits into \
+                 with padding {padding:?}, got one of {input:?}: the output would be empty"
+            );
+        }
+        Ok(output)
+    }
+
+    /// The outputs along one axis.
+    fn outputs(&self, axis: usize, input: usize) -> usize {
+        let wide = |sizes: [usize; AXES]| sizes[axis] as i128;
+        let (stride, padding, input) = (wide(self.stride), wide(self.padding), input as i128);
+        let reach = wide(self.dilation) * (wide(self.kernel) - 1) + 1;
+        let round = if self.ceil_mode { stride - 1 } else { 0 };
+        let mut outputs = (input + 2 * padding - reach + round).div_euclid(stride) + 1;
+        if self.ceil_mode && (outputs - 1) * stride >= input + padding {
+            outputs -= 1;
+        }
+        usize::try_from(outputs).unwrap_or(0)
+    }
+
+    /// What each of `outputs` sees of the positions `0..input` of one axis.
+    pub(crate) fn taps(&self, axis: usize, input: usize, outputs: usize) -> Vec<Taps> {
+        let (dilation, padding) = (self.dilation[axis], self.padding[axis]);
+        let reach = dilation.saturating_mul(self.kernel[axis] - 1).saturating_add(1);
+        let taps = |output: usize| {
+            // Counted from where the padding begins.
+            let start = output * self.stride[axis];
+            let skipped = padding.saturating_sub(start).div_ceil(dilation);
+            let first = start.saturating_add(skipped.saturating_mul(dilation)) - padding;
+            let end = start.saturating_add(reach).saturating_sub(padding).min(input);
+            (first..end).step_by(dilation)
+        };
+        (0..outputs).map(taps).collect()
+    }
+}
+
+impl PoolGeometry<1> {
+    /// The same for an image of one row.
+    pub(super) fn of_a_row(&self) -> PoolGeometry {
+        let Self { kernel: [kernel], stride: [stride], padding: [padding], dilation: [dilation], ceil_mode } =
+            *self;
+        PoolGeometry {
+            kernel: [1, kernel],
+            stride: [1, stride],
+            padding: [0, padding],
+            dilation: [1, dilation],
+            ceil_mode,
+        }
+    }
+}
+
+/// The extents of an adaptive pooling's output for an input of shape `dims`: those of `size`, and of the input where it names none.
+pub(crate) fn adaptive_size(
+    op: &str,
+    dims: &[usize],
+    input: [usize; 2],
+    size: [Option<usize>; 2],
+) -> Result<[usize; 2]> {
+    if size.contains(&Some(0)) {
+        bail!("{op}: expected an output of 1 or more on each axis, got {size:?}");
+    }
+    let output = [0, 1].map(|axis| size[axis].unwrap_or(input[axis]));
+    check_size(op, dims, output)?;
+    Ok(output)
+}
+
+/// As many windows as there are outputs, as even as can be, over the positions `0..input`; neighbours may
+/// share a position.
+pub(crate) fn adaptive_ranges(input: usize, outputs: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..outputs).map(move |output| output * input / outputs..((output + 1) * input).div_ceil(outputs))
+}

@@ -1,0 +1,47 @@
+//! A recurrence from candle's own operations, for devices that this crate's loops do not reach and for
+//! projected hidden states.
+
+use super::cell::Cell;
+use crate::empty::nothing;
+use candle_core::{Result, Tensor};
+
+pub(super) fn run<C: Cell>(
+    cell: C,
+    inputs: &Tensor,
+    weights: &Tensor,
+    projection: Option<&Tensor>,
+    mut state: Vec<Tensor>,
+    reverse: bool,
+) -> Result<(Tensor, Vec<Tensor>)> {
+    let steps = inputs.dim(0)?;
+    let width = projection.map_or(inputs.dim(2)? / C::GATES, |projection| projection.dims()[0]);
+    if inputs.dim(1)? == 0 {
+        let mut operands: Vec<&Tensor> = [inputs, weights].into_iter().chain(projection).collect();
+        operands.extend(&state);
+        let last = state.iter().map(|state| nothing(&operands, state.dims())).collect::<Result<_>>()?;
+        return Ok((nothing(&operands, (steps, 0, width))?, last));
+    }
+    let weight = weights.narrow(1, 0, width)?.contiguous()?.t()?;
+    let bias = match weights.dim(1)? > width {
+        true => Some(weights.narrow(1, width, 1)?.squeeze(1)?),
+        false => None,
+    };
+    let projection = projection.map(Tensor::t).transpose()?;
+    let mut outputs = Vec::with_capacity(steps);
+    for step in 0..steps {
+        let x = inputs.get(if reverse { steps - 1 - step } else { step })?;
+        let mut h = state[0].contiguous()?.matmul(&weight)?;
+        if let Some(bias) = &bias {
+            h = h.broadcast_add(bias)?;
+        }
+        state = cell.compose(&x.chunk(C::GATES, 1)?, &h.chunk(C::GATES, 1)?, &state)?;
+        if let Some(projection) = &projection {
+            state[0] = state[0].contiguous()?.matmul(projection)?;
+        }
+        outputs.push(state[0].clone());
+    }
+    if reverse {
+        outputs.reverse();
+    }
+    Ok((Tensor::stack(&outputs, 0)?, state))
+}

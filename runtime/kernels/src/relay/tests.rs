@@ -1,0 +1,133 @@
+use super::*;
+use crate::activation::{Activation, apply};
+use candle_core::{CpuStorage, Shape, Var};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+fn variable() -> Result<Var> {
+    Var::from_tensor(&Tensor::rand(-2f64, 2., (3, 5), &Device::Cpu)?)
+}
+
+fn gradient(loss: &Tensor, x: &Var) -> Result<Vec<f64>> {
+    loss.backward()?.get(x).expect("a gradient").flatten_all()?.to_vec1()
+}
+
+fn assert_close(a: &[f64], b: &[f64]) {
+    assert_eq!(a.len(), b.len());
+    assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12), "{a:?} is not {b:?}");
+}
+
+/// Operations of ours and of candle's in turns, of which some outputs have several readers.
+fn network(
+    x: &Tensor,
+    silu: impl Fn(&Tensor) -> Result<Tensor>,
+    tanh: impl Fn(&Tensor) -> Result<Tensor>,
+) -> Result<Tensor> {
+    let a = silu(x)?;
+    let b = tanh(&a)?;
+    let c = silu(&(&a * &b)?)?;
+    ((tanh(&c)? + (silu(&b)? * silu(&a)?)?)? + &a)?.sum_all()
+}
+
+fn ours(x: &Tensor) -> Result<Tensor> {
+    network(x, |x| apply(Activation::Silu, x), |x| apply(Activation::Tanh, x))
+}
+
+#[test]
+fn gradients_are_those_of_candle() -> Result<()> {
+    let x = variable()?;
+    let candle = gradient(&network(&x, Tensor::silu, Tensor::tanh)?, &x)?;
+    let loss = ours(&x)?;
+    // A graph may be gone through as often as one likes, and by several threads at once.
+    assert_close(&gradient(&loss, &x)?, &candle);
+    assert_close(&gradient(&loss, &x)?, &candle);
+    thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| gradient(&loss, &x))).collect();
+        threads.into_iter().try_for_each(|thread| {
+            assert_close(&thread.join().expect("no panic")?, &candle);
+            Ok(())
+        })
+    })
+}
+
+#[test]
+fn an_output_may_be_the_loss() -> Result<()> {
+    let x = Var::new(0.5f64, &Device::Cpu)?;
+    let slope = 1. - 0.5f64.tanh().powi(2);
+    assert_close(&gradient(&apply(Activation::Tanh, &x)?, &x)?, &[slope]);
+    Ok(())
+}
+
+#[test]
+fn nothing_is_kept_of_an_output_that_is_gone() -> Result<()> {
+    let x = variable()?;
+    let y = apply(Activation::Tanh, &x)?;
+    let z = apply(Activation::Tanh, &y)?;
+    let ids = [y.id(), z.id()];
+    drop(y);
+    assert!(ids.iter().all(|id| links().contains_key(id)));
+    drop(z);
+    assert!(ids.iter().all(|id| !links().contains_key(id)));
+    Ok(())
+}
+
+#[test]
+fn a_long_chain_needs_no_deep_stack() -> Result<()> {
+    let run = || -> Result<()> {
+        let mut y = variable()?.as_tensor().clone();
+        for _ in 0..20_000 {
+            y = apply(Activation::Tanh, &y)?;
+        }
+        Ok(())
+    };
+    let builder = thread::Builder::new().stack_size(1 << 18);
+    thread::scope(|scope| builder.spawn_scoped(scope, run)?.join().expect("no panic"))
+}
+
+/// Has a gradient from the second backward pass on.
+struct Late(AtomicBool);
+
+impl Operation<1> for Late {
+    fn name(&self) -> &'static str {
+        "late"
+    }
+
+    fn forward(&self, [(x, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
+        Ok((x.clone(), layout.shape().clone()))
+    }
+
+    fn backward(&self, _: [&Tensor; 1], _: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        match self.0.swap(true, Ordering::Relaxed) {
+            true => Ok([Some(grad.clone())]),
+            false => bail!("not yet"),
+        }
+    }
+}
+
+#[test]
+fn what_a_failed_pass_left_is_in_no_gradient() -> Result<()> {
+    let x = variable()?;
+    let once = gradient(&apply(Activation::Tanh, &x)?.sum_all()?, &x)?;
+    let twice: Vec<f64> = once.iter().map(|x| 2. * x).collect();
+    let mut refused = 0;
+    for late_first in [false, true] {
+        let y = apply(Activation::Tanh, &x)?;
+        let mut terms = [
+            super::apply([&y], Late(false.into()))?,
+            apply(Activation::LeakyRelu { negative_slope: 1. }, &y)?,
+        ];
+        if late_first {
+            terms.reverse();
+        }
+        let loss = (&terms[0] + &terms[1])?.sum_all()?;
+        assert!(loss.backward().is_err());
+        match gradient(&loss, &x) {
+            Ok(gradient) => assert_close(&gradient, &twice),
+            Err(error) => {
+                assert!(error.to_string().contains("an earlier pass"), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0, "no pass left anything");
+    Ok(())
+}

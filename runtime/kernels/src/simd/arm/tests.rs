@@ -1,0 +1,103 @@
+//! Kernels as written for NEON, held to the portable ones.
+
+use crate::activation::Activation;
+use crate::conv::backward::{Needs, backward_on};
+use crate::conv::{ConvGeometry, Epilogue, conv2d_with};
+use crate::linear::gradients_with;
+use crate::pool::max_pool2d_with;
+use crate::simd::Isa;
+use candle_core::{Device, Result, Tensor};
+
+/// The shapes of input and weight, and the stride, padding and dilation of both axes, with the groups.
+type Case = ([usize; 4], [usize; 4], [usize; 4]);
+
+/// One for each of the forward kernels at least (3×3 on many channels is Winograd's), with odd sizes.
+const CASES: [Case; 9] = [
+    ([2, 3, 17, 19], [21, 3, 5, 5], [1, 0, 1, 1]),
+    ([1, 3, 23, 25], [8, 3, 7, 7], [2, 3, 1, 1]),
+    ([2, 40, 9, 11], [37, 40, 1, 1], [1, 0, 1, 1]),
+    ([1, 20, 12, 14], [19, 20, 3, 3], [2, 1, 1, 1]),
+    ([1, 64, 21, 26], [70, 64, 3, 3], [1, 1, 1, 1]),
+    ([1, 32, 22, 22], [32, 32, 3, 3], [1, 2, 2, 1]),
+    ([2, 11, 15, 18], [22, 1, 3, 3], [1, 1, 1, 11]),
+    ([1, 11, 15, 18], [11, 1, 3, 3], [2, 1, 1, 11]),
+    ([2, 12, 7, 9], [18, 4, 3, 2], [1, 1, 1, 3]),
+];
+
+fn geometry([stride, padding, dilation, groups]: [usize; 4]) -> ConvGeometry {
+    ConvGeometry { stride: [stride; 2], padding: [[padding; 2]; 2], dilation: [dilation; 2], groups }
+}
+
+fn random(dims: &[usize]) -> Result<Tensor> {
+    Tensor::randn(0f32, 1., dims, &Device::Cpu)
+}
+
+/// The norm of the difference, relative to the norm of what is expected.
+fn distance(got: &Tensor, expected: &Tensor) -> Result<f32> {
+    let norm = |x: Tensor| x.sqr()?.sum_all()?.sqrt()?.to_scalar::<f32>();
+    Ok(norm((got - expected)?)? / norm(expected.clone())?)
+}
+
+#[test]
+fn forward_as_the_portable_kernels() -> Result<()> {
+    for (input, weight, settings) in CASES {
+        let (x, w) = (random(&input)?, random(&weight)?);
+        let channels = [weight[0]];
+        let epilogue = Epilogue {
+            scale: Some(random(&channels)?),
+            shift: Some(random(&channels)?),
+            residual: None,
+            activation: Activation::Relu,
+        };
+        let on = |isa| conv2d_with(isa, &x, &w, &geometry(settings), &epilogue);
+        let apart = distance(&on(Isa::Neon)?, &on(Isa::Portable)?)?;
+        assert!(apart < 2e-5, "input {input:?}, weight {weight:?}, {settings:?}: {apart}");
+    }
+    Ok(())
+}
+
+#[test]
+fn backward_as_the_portable_kernels() -> Result<()> {
+    let needs = Needs { input: true, weight: true, bias: true, residual: true };
+    for (input, weight, settings) in CASES {
+        let (x, w, geometry) = (random(&input)?, random(&weight)?, geometry(settings));
+        let y = conv2d_with(Isa::Portable, &x, &w, &geometry, &Epilogue::default())?.relu()?;
+        let g = random(y.dims())?;
+        let on = |isa| backward_on(isa, [&x, &w, &y, &g], &geometry, Activation::Relu, needs);
+        let (got, expected) = (on(Isa::Neon)?, on(Isa::Portable)?);
+        let pairs = [
+            (got.input, expected.input),
+            (got.weight, expected.weight),
+            (got.bias, expected.bias),
+            (got.residual, expected.residual),
+        ];
+        for (got, expected) in pairs {
+            let apart = distance(&got.expect("asked for"), &expected.expect("asked for"))?;
+            assert!(apart < 2e-5, "input {input:?}, weight {weight:?}, {settings:?}: {apart}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn pooling_as_the_portable_kernels() -> Result<()> {
+    for [h, w] in [[2, 2], [7, 13], [24, 24]] {
+        // Small whole numbers, of which many are equal.
+        let (x, grad) = ((random(&[3, h, w])? * 2.)?.round()?, random(&[3, h / 2, w / 2])?);
+        let on = |isa| max_pool2d_with(isa, &x, &grad);
+        for (got, expected) in on(Isa::Neon)?.iter().zip(&on(Isa::Portable)?) {
+            assert_eq!(distance(got, expected)?, 0., "{h}×{w}");
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn linear_gradients_as_the_portable_kernels() -> Result<()> {
+    let (x, weight, grad) = (random(&[13, 70])?, random(&[33, 70])?, random(&[13, 33])?);
+    let on = |isa| gradients_with(isa, &x, &weight, &grad);
+    for (got, expected) in on(Isa::Neon)?.iter().zip(&on(Isa::Portable)?) {
+        assert!(distance(got, expected)? < 2e-5);
+    }
+    Ok(())
+}
