@@ -1,0 +1,28 @@
+//! Copies of a network in which nothing is trainable.
+
+use super::replace::{Replacements, for_each_mut};
+use crate::Result;
+use crate::module::Module;
+
+/// Returns a copy that shares the network's storage.
+pub(super) fn detached<M: Module>(network: &M) -> M {
+    let mut copy = network.share();
+    let mut replacements = Replacements::default();
+    let result = for_each_mut(&mut copy, &mut |_, _, tensor| {
+        *tensor = replacements.get_or_make(tensor, |tensor| Ok(tensor.detach()))?;
+        Ok(())
+    });
+    debug_assert!(result.is_ok(), "detaching a tensor does not fail");
+    copy
+}
+
+/// Returns a copy with storage of its own.
+pub(super) fn inference<M: Module>(network: &M) -> Result<M> {
+    let mut copy = network.share();
+    let mut replacements = Replacements::default();
+    for_each_mut(&mut copy, &mut |_, _, tensor| {
+        *tensor = replacements.get_or_make(tensor, |tensor| Ok(tensor.copy()?.detach()))?;
+        Ok(())
+    })?;
+    Ok(copy)
+}

@@ -1,0 +1,99 @@
+//! Lists of a network's tensors and modules, with dotted paths.
+
+use std::collections::HashSet;
+
+use candle_core::{Tensor, TensorId};
+
+use crate::module::{Module, Visitor};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Parameter,
+    Buffer,
+}
+
+/// A tensor of a network.
+pub(super) struct Entry<'a> {
+    pub path: String,
+    pub kind: Kind,
+    pub tensor: &'a Tensor,
+}
+
+/// Lists every tensor once for each name that it has.
+pub(super) fn all_names<M: Module + ?Sized>(network: &M) -> Vec<Entry<'_>> {
+    let mut lister = Tensors::default();
+    network.visit(&mut lister);
+    lister.found
+}
+
+/// Lists every tensor of one kind under the first of its names.
+pub(super) fn first_names<M: Module + ?Sized>(network: &M, kind: Kind) -> Vec<(String, Tensor)> {
+    let mut seen = HashSet::<TensorId>::new();
+    let mut entries = all_names(network);
+    entries.retain(|entry| seen.insert(entry.tensor.id()));
+    let of_kind = entries.into_iter().filter(|entry| entry.kind == kind);
+    of_kind.map(|entry| (entry.path, entry.tensor.clone())).collect()
+}
+
+/// Lists the network under the empty path, then each of its modules, outer ones first.
+pub(super) fn modules(network: &dyn Module) -> Vec<(String, &dyn Module)> {
+    let mut lister = Modules { path: String::new(), found: vec![(String::new(), network)] };
+    network.visit(&mut lister);
+    lister.found
+}
+
+/// Returns `prefix.name`, or `name` if the prefix is empty.
+pub(super) fn join(prefix: &str, name: &str) -> String {
+    if prefix.is_empty() { name.to_string() } else { format!("{prefix}.{name}") }
+}
+
+#[derive(Default)]
+struct Tensors<'a> {
+    path: String,
+    found: Vec<Entry<'a>>,
+}
+
+impl<'a> Tensors<'a> {
+    fn note(&mut self, name: &str, kind: Kind, tensor: &'a Tensor) {
+        self.found.push(Entry { path: join(&self.path, name), kind, tensor });
+    }
+}
+
+impl<'a> Visitor<'a> for Tensors<'a> {
+    fn parameter(&mut self, name: &str, tensor: &'a Tensor) {
+        self.note(name, Kind::Parameter, tensor);
+    }
+
+    fn buffer(&mut self, name: &str, tensor: &'a Tensor) {
+        self.note(name, Kind::Buffer, tensor);
+    }
+
+    fn child(&mut self, name: &str, child: &'a dyn Module) {
+        let path = join(&self.path, name);
+        let outer = std::mem::replace(&mut self.path, path);
+        child.visit(self);
+        self.path = outer;
+    }
+}
+
+struct Modules<'a> {
+    path: String,
+    found: Vec<(String, &'a dyn Module)>,
+}
+
+impl<'a> Visitor<'a> for Modules<'a> {
+    fn parameter(&mut self, _: &str, _: &'a Tensor) {}
+
+    fn buffer(&mut self, _: &str, _: &'a Tensor) {}
+
+    fn child(&mut self, name: &str, child: &'a dyn Module) {
+        if !child.is_present() {
+            return;
+        }
+        let path = join(&self.path, name);
+        self.found.push((path.clone(), child));
+        let outer = std::mem::replace(&mut self.path, path);
+        child.visit(self);
+        self.path = outer;
+    }
+}

@@ -1,0 +1,82 @@
+//! Replaces a network's tensors.
+
+use std::collections::HashMap;
+
+use candle_core::{Tensor, TensorId};
+
+use super::list::{Kind, join};
+use crate::Result;
+use crate::module::{Module, VisitorMut};
+
+/// What replaces a tensor, given its path and kind.
+type Change<'a> = &'a mut dyn FnMut(&str, Kind, &mut Tensor) -> Result<()>;
+
+/// Passes every tensor to `change`, once for each of its names, until `change` fails.
+///
+/// # Errors
+/// The error of `change`, with the tensor's path.
+pub(crate) fn for_each_mut<M: Module + ?Sized>(network: &mut M, change: Change<'_>) -> Result<()> {
+    let mut changer = Changer { path: String::new(), change, result: Ok(()) };
+    network.visit_mut(&mut changer);
+    changer.result
+}
+
+/// New tensors by the old ones, so that a tensor with several names is replaced by one tensor.
+#[derive(Default)]
+pub(super) struct Replacements(HashMap<TensorId, Tensor>);
+
+impl Replacements {
+    /// Returns the replacement of `old`, made by `make` at the first call for `old`.
+    pub fn get_or_make(
+        &mut self,
+        old: &Tensor,
+        make: impl FnOnce(&Tensor) -> Result<Tensor>,
+    ) -> Result<Tensor> {
+        if let Some(new) = self.get(old) {
+            return Ok(new.clone());
+        }
+        let new = make(old)?;
+        self.0.insert(old.id(), new.clone());
+        Ok(new)
+    }
+
+    pub fn get(&self, old: &Tensor) -> Option<&Tensor> {
+        self.0.get(&old.id())
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+struct Changer<'a> {
+    path: String,
+    change: Change<'a>,
+    result: Result<()>,
+}
+
+impl Changer<'_> {
+    fn offer(&mut self, name: &str, kind: Kind, tensor: &mut Tensor) {
+        if self.result.is_ok() {
+            let path = join(&self.path, name);
+            self.result = (self.change)(&path, kind, tensor).map_err(|error| error.at(&path));
+        }
+    }
+}
+
+impl VisitorMut for Changer<'_> {
+    fn parameter(&mut self, name: &str, tensor: &mut Tensor) {
+        self.offer(name, Kind::Parameter, tensor);
+    }
+
+    fn buffer(&mut self, name: &str, tensor: &mut Tensor) {
+        self.offer(name, Kind::Buffer, tensor);
+    }
+
+    fn child(&mut self, name: &str, child: &mut dyn Module) {
+        let path = join(&self.path, name);
+        let outer = std::mem::replace(&mut self.path, path);
+        child.visit_mut(self);
+        self.path = outer;
+    }
+}
