@@ -111,12 +111,13 @@ function!(this: Gelu, "gelu", saves_output: false,
 
 function!(this: Sigmoid, "sigmoid", saves_output: true,
     value: |x| x.sigmoid(),
-    gradient: |grad, y| grad * (T::ONE - y) * y,
+    gradient: |grad, y| grad * ((T::ONE - y) * y),
 );
 
 function!(this: Tanh, "tanh", saves_output: true,
     value: |x| x.tanh(),
-    gradient: |grad, y| grad * (T::ONE - y * y),
+    // Not `1 - y²`, which cancels where `y` is near one.
+    gradient: |grad, y| grad * ((T::ONE - y) * (T::ONE + y)),
 );
 
 function!(this: Hardswish, "hardswish", saves_output: false,

@@ -1,7 +1,8 @@
 //! The activations: those that a kernel's epilogue can apply, and those that stand alone.
 
-mod functions;
+pub(crate) mod functions;
 mod prelu;
+mod simd;
 
 use super::element::clamp;
 use super::elementwise::{self, Function};
@@ -10,6 +11,7 @@ use candle_core::{Result, Tensor};
 use functions::*;
 
 pub use prelu::prelu;
+pub(crate) use simd::{activate, bounds};
 
 /// An elementwise activation, in PyTorch's definitions.
 ///
@@ -33,24 +35,28 @@ pub enum Activation {
 
 /// Evaluates `$body` with `$f` the [`Function`] of an activation, or `$identity` where it is none.
 macro_rules! with_function {
-    ($activation:expr, $f:ident => $body:expr, identity => $identity:expr) => {
+    ($activation:expr, $f:ident => $body:expr, identity => $identity:expr) => {{
+        use $crate::activation::functions;
         match $activation {
             Activation::Identity => $identity,
-            Activation::Relu => with_function!(@ $f, Relu, $body),
-            Activation::Relu6 => with_function!(@ $f, Relu6, $body),
-            Activation::LeakyRelu { negative_slope } => with_function!(@ $f, LeakyRelu(negative_slope), $body),
-            Activation::Silu => with_function!(@ $f, Silu, $body),
-            Activation::Gelu => with_function!(@ $f, Gelu, $body),
-            Activation::Sigmoid => with_function!(@ $f, Sigmoid, $body),
-            Activation::Tanh => with_function!(@ $f, Tanh, $body),
-            Activation::Hardswish => with_function!(@ $f, Hardswish, $body),
+            Activation::Relu => with_function!(@ $f, functions::Relu, $body),
+            Activation::Relu6 => with_function!(@ $f, functions::Relu6, $body),
+            Activation::LeakyRelu { negative_slope } => {
+                with_function!(@ $f, functions::LeakyRelu(negative_slope), $body)
+            }
+            Activation::Silu => with_function!(@ $f, functions::Silu, $body),
+            Activation::Gelu => with_function!(@ $f, functions::Gelu, $body),
+            Activation::Sigmoid => with_function!(@ $f, functions::Sigmoid, $body),
+            Activation::Tanh => with_function!(@ $f, functions::Tanh, $body),
+            Activation::Hardswish => with_function!(@ $f, functions::Hardswish, $body),
         }
-    };
+    }};
     (@ $f:ident, $function:expr, $body:expr) => {{
         let $f = $function;
         $body
     }};
 }
+pub(crate) use with_function;
 
 impl Activation {
     /// Its function's name: `relu`, `leaky_relu`.

@@ -1,8 +1,7 @@
 //! Batch norm, activations and sums of blocked images: a pass each.
 
 use super::Image;
-use crate::activation::Activation;
-use crate::conv::activate;
+use crate::activation::{Activation, activate};
 use crate::parallel::for_each_chunk;
 use crate::simd::{Kernel, Simd, dispatch_loops, dispatch_to};
 use candle_core::Result;

@@ -20,7 +20,6 @@ pub mod winograd;
 pub use axes::Axes;
 #[doc(hidden)]
 pub use cpu::Way;
-pub(super) use cpu::activate;
 pub use cpu::{PackedCache, Packing};
 use cpu::{Question, Stored};
 pub use geometry::ConvGeometry;

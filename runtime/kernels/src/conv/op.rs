@@ -41,7 +41,7 @@ pub(super) fn conv2d(
     shape: &ConvShape,
     epilogue: &Epilogue,
 ) -> Result<Tensor> {
-    let fused = slope_from_output(epilogue.activation);
+    let fused = epilogue.activation.saves_output();
     let activation = if fused { epilogue.activation } else { Activation::Identity };
     let weight = match &epilogue.scale {
         Some(scale) => weight.broadcast_mul(&scale.reshape(((), 1, 1, 1))?)?,
@@ -58,17 +58,6 @@ pub(super) fn conv2d(
         }
     };
     if fused { Ok(output) } else { activation::apply(epilogue.activation, &output) }
-}
-
-/// Whether an activation's slope can be told from its output alone, so that the backward pass needs no
-/// more than the result.
-fn slope_from_output(activation: Activation) -> bool {
-    match activation {
-        Activation::Identity | Activation::Relu | Activation::Relu6 => true,
-        Activation::Sigmoid | Activation::Tanh => true,
-        Activation::LeakyRelu { negative_slope } => negative_slope > 0.,
-        Activation::Silu | Activation::Gelu | Activation::Hardswish => false,
-    }
 }
 
 impl FusedConv2d {

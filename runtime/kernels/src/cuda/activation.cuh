@@ -87,8 +87,8 @@ __device__ __forceinline__ T activation_gradient(int kind, T parameter, T gradie
             return gradient * (s * (T(1) + saved * (T(1) - s)));
         }
         case ACTIVATION_GELU: return gradient * (normal_cdf(saved) + saved * normal_pdf(saved));
-        case ACTIVATION_SIGMOID: return gradient * (T(1) - saved) * saved;
-        case ACTIVATION_TANH: return gradient * (T(1) - saved * saved);
+        case ACTIVATION_SIGMOID: return gradient * ((T(1) - saved) * saved);
+        case ACTIVATION_TANH: return gradient * ((T(1) - saved) * (T(1) + saved));
         case ACTIVATION_HARDSWISH:
             if (saved <= T(-3)) return T(0);
             return saved < T(3) ? gradient * (saved / T(3) + T(0.5)) : gradient;

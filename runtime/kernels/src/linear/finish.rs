@@ -1,7 +1,6 @@
 //! What is done to a map's sums: bias and activation.
 
-use crate::activation::Activation;
-use crate::conv::activate;
+use crate::activation::{Activation, activate};
 use crate::simd::Simd;
 
 #[derive(Clone, Copy)]

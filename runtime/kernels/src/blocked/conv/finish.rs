@@ -1,9 +1,7 @@
 //! From sums to results: batch norm or bias, residual, activation, and the store.
 
 use super::Epilogue;
-use crate::activation::Activation;
-use crate::conv::cpu::epilogue::activate;
-use crate::conv::cpu::finish::bounds;
+use crate::activation::{Activation, activate, bounds};
 use crate::simd::Simd;
 
 /// The epilogue of a blocked output.

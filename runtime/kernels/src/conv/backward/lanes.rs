@@ -5,23 +5,15 @@
 
 use crate::conv::winograd::transpose::transpose;
 use crate::conv::{ConvShape, cpu};
+use crate::element::Element;
 use crate::simd::{self, Isa, Simd};
 use candle_core::Result;
-use std::ops::{Add, AddAssign, Mul, Sub};
 
 /// The most lanes of any [`Lanes`].
 pub(super) const MAX_LANES: usize = 16;
 
 /// A floating-point number with a vector type.
-pub(super) trait Real:
-    candle_core::WithDType
-    + Default
-    + PartialOrd
-    + Add<Output = Self>
-    + AddAssign
-    + Mul<Output = Self>
-    + Sub<Output = Self>
-{
+pub(super) trait Real: Element {
     /// Runs `work` with the vectors of `isa`.
     fn dispatch<W: Work<Self>>(isa: Isa, work: W);
 

@@ -3,11 +3,11 @@
 use super::extent::Extent;
 use super::lanes::{Lanes, MAX_LANES, Real, Work};
 use super::tasks::run_all;
-use crate::activation::Activation;
+use crate::activation::{Activation, with_function};
 use crate::element::{cleared, written};
+use crate::elementwise::Function;
 use crate::parallel::for_each_chunk;
 use crate::simd::Isa;
-use candle_core::{Result, bail};
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
@@ -28,38 +28,11 @@ pub(super) struct Planes<R> {
 /// Zeros `[before, after]` on each axis.
 pub(super) type Margin = [[usize; 2]; 2];
 
-/// An activation whose slope follows from its output.
-#[derive(Clone, Copy, PartialEq)]
-pub(super) enum Mask {
-    Identity,
-    Relu,
-    Relu6,
-    LeakyRelu(f64),
-    Sigmoid,
-    Tanh,
-}
-
-impl Mask {
-    pub fn new(activation: Activation) -> Result<Self> {
-        Ok(match activation {
-            Activation::Identity => Self::Identity,
-            Activation::Relu => Self::Relu,
-            Activation::Relu6 => Self::Relu6,
-            Activation::LeakyRelu { negative_slope } if negative_slope >= 0. => {
-                Self::LeakyRelu(negative_slope)
-            }
-            Activation::Sigmoid => Self::Sigmoid,
-            Activation::Tanh => Self::Tanh,
-            other => bail!("conv2d backward: the slope of {other:?} does not follow from its output"),
-        })
-    }
-}
-
 /// The gradient before the activation.
 pub(super) fn masked<R: Real>(
     isa: Isa,
     extent: &Extent,
-    mask: Mask,
+    activation: Activation,
     margin: Margin,
     output: &[R],
     grad: &[R],
@@ -79,7 +52,7 @@ pub(super) fn masked<R: Real>(
         let parts = data.chunks_mut(step * plane).zip(sums.chunks_mut(step));
         let parts = parts.zip(output.chunks(step * size).zip(grad.chunks(step * size)));
         let tasks = parts.map(|((to, sums), (output, grad))| MaskTask {
-            mask,
+            activation,
             width,
             size,
             pitch,
@@ -101,7 +74,7 @@ pub(super) fn masked<R: Real>(
 
 /// Some planes of the gradient.
 struct MaskTask<'a, R> {
-    mask: Mask,
+    activation: Activation,
     width: usize,
     size: usize,
     pitch: usize,
@@ -116,23 +89,11 @@ struct MaskTask<'a, R> {
 impl<R: Real> Work<R> for MaskTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(self, _: L) {
-        let (zero, one) = (R::default(), R::from_f64(1.));
-        // The comparisons let a NaN take the side it takes in PyTorch.
-        match self.mask {
-            Mask::Identity => self.planes(|_, grad| grad),
-            Mask::Relu => self.planes(|y, grad| if y <= zero { zero } else { grad }),
-            Mask::Relu6 => {
-                let six = R::from_f64(6.);
-                self.planes(|y, grad| if y <= zero || y >= six { zero } else { grad })
-            }
-            Mask::LeakyRelu(slope) => {
-                let slope = R::from_f64(slope);
-                self.planes(|y, grad| if y > zero { grad } else { grad * slope })
-            }
-            Mask::Sigmoid => self.planes(|y, grad| grad * ((one - y) * y)),
-            // Not `1 - y²`, which cancels where `y` is near one.
-            Mask::Tanh => self.planes(|y, grad| grad * ((one - y) * (one + y))),
-        }
+        with_function!(
+            self.activation,
+            f => self.planes(|y, grad| f.gradient(grad, y)),
+            identity => self.planes(|_, grad| grad)
+        )
     }
 }
 

@@ -29,7 +29,7 @@ use extent::Extent;
 use flipped::Flipped;
 use half::{bf16, f16};
 use lanes::Real;
-use mask::{Mask, Planes};
+use mask::Planes;
 use scatter::Scatter;
 use std::borrow::Cow;
 
@@ -110,15 +110,17 @@ pub fn backward_on(
     if let Some(other) = tensors.iter().find(|tensor| !tensor.device().is_cpu()) {
         bail!("conv2d backward: expected tensors on the CPU, got one on {:?}", other.device().location())
     }
-    let mask = Mask::new(activation)?;
+    if !activation.saves_output() {
+        bail!("conv2d backward: the slope of {activation:?} does not follow from its output");
+    }
     check_room(&shape)?;
     match dtype {
-        DType::F32 => typed::<f32>(isa, tensors, &extent, mask, needs),
-        DType::F64 => typed::<f64>(isa, tensors, &extent, mask, needs),
+        DType::F32 => typed::<f32>(isa, tensors, &extent, activation, needs),
+        DType::F64 => typed::<f64>(isa, tensors, &extent, activation, needs),
         DType::F16 | DType::BF16 => {
             let [input, weight, output, grad] = tensors.map(|tensor| tensor.to_dtype(DType::F32));
             let tensors = [&input?, &weight?, &output?, &grad?];
-            typed::<f32>(isa, tensors, &extent, mask, needs)?.to_dtype(dtype)
+            typed::<f32>(isa, tensors, &extent, activation, needs)?.to_dtype(dtype)
         }
         other => bail!("conv2d backward: expected f32, f64, f16 or bf16, got {other:?}"),
     }
@@ -160,7 +162,7 @@ fn input_values<R: Real>(shape: &ConvShape, values: &Values<R>) -> Result<Vec<R>
     } else if let Some(whole) = Whole::of(&extent) {
         whole.gradient(isa, &extent, weight, grad)?
     } else {
-        let grad = mask::masked(isa, &extent, Mask::Identity, input::margin(&extent), grad, grad);
+        let grad = mask::masked(isa, &extent, Activation::Identity, input::margin(&extent), grad, grad);
         input::gradient(isa, &extent, weight, &grad)
     };
     if let Some(bias) = &values.shift {
@@ -209,7 +211,7 @@ fn typed<R: Real>(
     isa: Isa,
     tensors: [&Tensor; 4],
     extent: &Extent,
-    mask: Mask,
+    activation: Activation,
     needs: Needs,
 ) -> Result<Gradients> {
     let channels = extent.groups * extent.outputs;
@@ -218,7 +220,7 @@ fn typed<R: Real>(
     let values = match tensors.iter().any(|tensor| tensor.elem_count() == 0) {
         // A sum over nothing.
         true => [0, 1, 2, 3].map(|i| wanted[i].then(|| vec![R::default(); shapes[i].iter().product()])),
-        false => with_slices(tensors, |slices| computed::<R>(isa, slices, extent, mask, needs))??,
+        false => with_slices(tensors, |slices| computed::<R>(isa, slices, extent, activation, needs))??,
     };
     let mut results = values.into_iter().zip(shapes).map(|(values, shape)| {
         values.map(|values| Tensor::from_vec(values, shape, &Device::Cpu)).transpose()
@@ -232,7 +234,7 @@ fn computed<R: Real>(
     isa: Isa,
     [input, weight, output, grad]: [&[R]; 4],
     extent: &Extent,
-    mask: Mask,
+    activation: Activation,
     needs: Needs,
 ) -> Result<[Option<Vec<R>>; 4]> {
     let whole = Whole::of(extent).filter(|_| needs.input);
@@ -242,12 +244,12 @@ fn computed<R: Real>(
     if needs.weight && !outer {
         weight::dots::widen(extent, &mut margin);
     }
-    let unused = mask == Mask::Identity && !swept && !needs.bias && (outer || !needs.weight);
+    let unused = activation == Activation::Identity && !swept && !needs.bias && (outer || !needs.weight);
     let masked = match unused {
         true => Planes::default(),
-        false => mask::masked(isa, extent, mask, margin, output, grad),
+        false => mask::masked(isa, extent, activation, margin, output, grad),
     };
-    let plain = if mask == Mask::Identity { Cow::Borrowed(grad) } else { masked.cropped(extent) };
+    let plain = if activation == Activation::Identity { Cow::Borrowed(grad) } else { masked.cropped(extent) };
     let of_input = || match whole {
         Some(whole) => whole.gradient(isa, extent, weight, &plain),
         None => Ok(input::gradient(isa, extent, weight, &masked)),

@@ -1,9 +1,8 @@
 //! From sums to results: batch norm or bias, residual, activation, and the store.
 
-use super::epilogue::activate;
 use super::operand::Call;
 use super::pixels::{Output, Pixels, Source};
-use crate::activation::Activation;
+use crate::activation::{Activation, activate, bounds};
 use crate::simd::Simd;
 
 /// The epilogue's operands.
@@ -21,16 +20,6 @@ pub(super) struct Finish<'a> {
 unsafe impl Send for Finish<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Finish<'_> {}
-
-/// The bounds that are all an activation does to a number.
-pub(crate) fn bounds(activation: Activation) -> Option<[f32; 2]> {
-    match activation {
-        Activation::Identity => Some([f32::NEG_INFINITY, f32::INFINITY]),
-        Activation::Relu => Some([0., f32::INFINITY]),
-        Activation::Relu6 => Some([0., 6.]),
-        _ => None,
-    }
-}
 
 /// What the sums of one channel go through in registers: `sum · scale + shift`, plus the residual, within
 /// bounds. An activation that is more than bounds comes after it, where the results are stored.

@@ -7,8 +7,8 @@ mod choice;
 mod depthwise;
 mod dilated;
 mod direct;
-pub(crate) mod epilogue;
-pub(crate) mod finish;
+mod epilogue;
+mod finish;
 mod finite;
 mod operand;
 mod packed;
@@ -20,7 +20,6 @@ mod units;
 pub(crate) mod winograd;
 
 pub use choice::{Question, Way};
-pub(crate) use epilogue::activate;
 pub use operand::{Operand, Operands};
 pub(crate) use packed::{Form, Planned};
 pub use packed::{PackedCache, Packing};

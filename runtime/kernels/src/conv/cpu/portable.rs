@@ -3,16 +3,17 @@
 //! One output row at a time: every tap adds its multiple of an input row, over the columns that the
 //! tap reaches, so that padding costs nothing and contributes nothing.
 
-use super::epilogue::{Real, Scalars};
+use super::epilogue::Scalars;
 use super::operand::Values;
 use super::room::reserve;
 use crate::activation::Activation;
 use crate::conv::ConvShape;
+use crate::float::Float;
 use crate::parallel::for_each_chunk;
 use candle_core::Result;
 use std::ops::Range;
 
-pub(super) fn conv2d<T: Real>(
+pub(super) fn conv2d<T: Float>(
     shape: &ConvShape,
     values: &Values<'_, T>,
     activation: Activation,
@@ -40,7 +41,7 @@ pub(super) fn conv2d<T: Real>(
 const SERIAL_BELOW: usize = 1 << 16;
 
 /// Adds to `row`, row `y` of an output channel, the products of all its taps.
-fn sum_row<T: Real>(
+fn sum_row<T: Float>(
     shape: &ConvShape,
     values: &Values<'_, T>,
     image: usize,
@@ -85,10 +86,10 @@ fn columns_inside(shape: &ConvShape, kx: usize) -> Range<usize> {
     start..end
 }
 
-fn add_multiple<T: Real>(row: &mut [T], tap: T, input: &[T], stride: usize) {
+fn add_multiple<T: Float>(row: &mut [T], tap: T, input: &[T], stride: usize) {
     if stride == 1 {
-        row.iter_mut().zip(input).for_each(|(sum, x)| *sum = *sum + tap * *x);
+        row.iter_mut().zip(input).for_each(|(sum, x)| *sum += tap * *x);
     } else {
-        row.iter_mut().zip(input.iter().step_by(stride)).for_each(|(sum, x)| *sum = *sum + tap * *x);
+        row.iter_mut().zip(input.iter().step_by(stride)).for_each(|(sum, x)| *sum += tap * *x);
     }
 }

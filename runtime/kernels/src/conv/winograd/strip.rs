@@ -5,7 +5,7 @@
 
 use super::transpose::transpose;
 use crate::activation::Activation;
-use crate::conv::cpu::epilogue::activate;
+use crate::activation::activate;
 use crate::conv::cpu::{Output, Source};
 use crate::simd::Simd;
 
