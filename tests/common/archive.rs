@@ -1,5 +1,4 @@
 //! Zip archives as one likes them, lies included.
-#![allow(dead_code)] // Each test file uses its part.
 
 use std::io::Write;
 

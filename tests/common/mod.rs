@@ -1,6 +1,7 @@
 //! What the test files share: gradient checks by finite differences, random tensors, PyTorch's answers.
 #![allow(dead_code)] // Each test file uses its part.
 
+pub mod archive;
 pub mod golden;
 pub mod layer;
 

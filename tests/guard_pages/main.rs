@@ -5,34 +5,35 @@
 //! with a pattern, and looked at when the buffer is freed, so that a write there shows too.
 
 #![cfg(unix)]
-#![allow(clippy::duplicate_mod, reason = "each of the tests brings what it shares with the others")]
 
 mod allocator;
+#[path = "../common/mod.rs"]
+mod common;
 
 use std::os::unix::process::ExitStatusExt;
 
 #[global_allocator]
 static GUARDED: allocator::Guarded = allocator::Guarded;
 
-#[path = "../blocked_behind.rs"]
+#[path = "../kernels/activation.rs"]
+mod activation;
+#[path = "../kernels/blocked_behind.rs"]
 mod blocked_behind;
-#[path = "../blocked_conv.rs"]
+#[path = "../kernels/blocked_conv.rs"]
 mod blocked_conv;
-#[path = "../conv_backward.rs"]
+#[path = "../kernels/conv_backward.rs"]
 mod conv_backward;
-#[path = "../conv_forward.rs"]
+#[path = "../kernels/conv_forward.rs"]
 mod conv_forward;
-#[path = "../ops_activation.rs"]
-mod ops_activation;
-#[path = "../ops_linear.rs"]
-mod ops_linear;
-#[path = "../ops_norm.rs"]
-mod ops_norm;
-#[path = "../ops_pool.rs"]
-mod ops_pool;
-#[path = "../ops_threads.rs"]
-mod ops_threads;
-#[path = "../winograd.rs"]
+#[path = "../kernels/linear.rs"]
+mod linear;
+#[path = "../kernels/norm.rs"]
+mod norm;
+#[path = "../kernels/pool.rs"]
+mod pool;
+#[path = "../kernels/threads.rs"]
+mod threads;
+#[path = "../kernels/winograd.rs"]
 mod winograd;
 
 /// Reads one element too far. Run by the next test alone.

@@ -1,10 +1,8 @@
 //! Batch normalisation: the CUDA kernels against the CPU's, in f64, over random shapes.
 #![cfg_attr(not(emulator), allow(dead_code, unused_imports))]
 
-mod common;
-
+use crate::common::{DTYPES, Numbers, check_close};
 use candle_core::{DType, Device, Result, Tensor, Var};
-use common::{DTYPES, Numbers, check_close};
 use proptest::prelude::*;
 use sconce::kernels::activation::{Activation, apply};
 use sconce::kernels::norm::cuda::{BatchNorm, backward, eval, train};

@@ -1,10 +1,8 @@
 //! The gradients of the fused convolution: the CUDA kernels against the CPU's in f64.
 #![cfg_attr(not(emulator), allow(dead_code, unused_imports))]
 
-mod common;
-
+use crate::common::{Numbers, check_close, values};
 use candle_core::{DType, Device, Result, Tensor};
-use common::{Numbers, check_close, values};
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::backward::{Needs, conv2d_backward};

@@ -1,5 +1,4 @@
 //! The fused convolution's kernels against the CPU's in f64: every tile, over random settings.
-#![cfg(emulator)]
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;

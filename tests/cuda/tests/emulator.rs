@@ -1,5 +1,4 @@
 //! The emulator itself: it runs what is right, and tells what is wrong.
-#![cfg(emulator)]
 
 use candle_core::{DType, Device, Result, Tensor};
 use sconce::kernels::cuda::{Arg, Buffer, Launch, Program};

@@ -1,10 +1,7 @@
 //! What the emulator has of compute capability 9.0: it runs what is right, and tells what is wrong.
-#![cfg(emulator)]
 
-mod common;
-
+use crate::common::{Numbers, check_close};
 use candle_core::{DType, Result, Tensor};
-use common::{Numbers, check_close};
 use sconce::kernels::cuda::{Arg, Buffer, Launch, Program};
 use sconce_cuda_tests::run;
 

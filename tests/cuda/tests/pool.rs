@@ -1,10 +1,8 @@
 //! Pooling: the CUDA kernels against the CPU's, in f64, over random windows.
 #![cfg_attr(not(emulator), allow(dead_code, unused_imports))]
 
-mod common;
-
+use crate::common::{DTYPES, Numbers, check_close};
 use candle_core::{DType, Result, Tensor, Var};
-use common::{DTYPES, Numbers, check_close};
 use proptest::prelude::*;
 use sconce::kernels::pool::cuda::{Divisor, Pool, average, average_backward, max, max_backward};
 use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d};

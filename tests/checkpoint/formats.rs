@@ -1,0 +1,294 @@
+//! Checkpoints of other programs: NumPy's archives, sharded files, PyTorch's nested dictionaries, and what
+//! none of our tensors can hold.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::common::archive::{Entry, archive, archive_64, npy};
+use sconce::Load;
+use sconce::candle::{DType, Device, Tensor};
+use sconce::checkpoint::{StateDict, metadata, read, write_safetensors};
+
+type Outcome = Result<(), Box<dyn std::error::Error>>;
+
+fn golden(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints").join(file)
+}
+
+fn message<T>(outcome: sconce::Result<T>) -> String {
+    outcome.err().expect("an error").to_string()
+}
+
+fn read_bytes(bytes: &[u8]) -> sconce::Result<StateDict> {
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("file");
+    fs::write(&path, bytes)?;
+    read(&path, &Device::Cpu)
+}
+
+fn values(state: &StateDict, name: &str) -> Result<Vec<f64>, Box<dyn std::error::Error>> {
+    let tensor = state.get(name).ok_or(format!("no tensor {name}"))?;
+    Ok(tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
+}
+
+#[test]
+fn arrays_of_numpy_read_in_every_type_and_order() -> Outcome {
+    let types: [(&str, DType); 11] = [
+        ("float64", DType::F64),
+        ("float32", DType::F32),
+        ("float16", DType::F16),
+        ("int64", DType::I64),
+        ("int32", DType::I32),
+        ("int16", DType::I16),
+        ("int8", DType::I16),
+        ("uint32", DType::U32),
+        ("uint16", DType::U32),
+        ("uint8", DType::U8),
+        ("bool", DType::U8),
+    ];
+    for file in ["arrays.npz", "arrays_compressed.npz"] {
+        let state = read(golden(file), &Device::Cpu)?;
+        assert_eq!(state.len(), types.len() + 4);
+        for (name, dtype) in types {
+            let tensor = state.get(name).ok_or(name)?;
+            assert_eq!((tensor.dtype(), tensor.dims()), (dtype, &[2, 3][..]), "{name}");
+            let expected = if name == "bool" { [0., 1., 1., 1., 1., 1.] } else { [0., 1., 2., 3., 4., 5.] };
+            assert_eq!(values(&state, name)?, expected, "{file}: {name}");
+        }
+        assert_eq!(values(&state, "column_major")?, [0., 1., 2., 3., 4., 5.]);
+        assert_eq!(state.get("column_major_3d").ok_or("missing")?.dims(), [2, 3, 4]);
+        assert_eq!(values(&state, "column_major_3d")?, (0..24).map(f64::from).collect::<Vec<_>>());
+        assert_eq!(state.get("scalar").ok_or("missing")?.to_scalar::<f32>()?, 7.);
+        assert_eq!(state.get("empty").ok_or("missing")?.dims(), [0, 3]);
+    }
+    Ok(())
+}
+
+#[test]
+fn arrays_that_are_no_tensors_are_errors_with_their_names() {
+    for (file, expected) in [
+        ("objects.npz", "array `weights`: arrays of Python objects"),
+        ("complex.npz", "array `spectrum`: candle has no type for elements of type `<c8`"),
+        ("big_endian.npz", "little-endian elements, got `>f4`"),
+    ] {
+        let error = message(read(golden(file), &Device::Cpu));
+        assert!(error.contains(expected) && error.contains(file), "{error}");
+    }
+}
+
+#[test]
+fn damaged_numpy_headers_are_errors_that_say_why() {
+    let with = |header: &str| {
+        let length = (header.len() as u16).to_le_bytes();
+        [&b"\x93NUMPY\x01\0"[..], &length, header.as_bytes(), &[0; 24]].concat()
+    };
+    let fields = |shape: &str| with(&format!("{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}"));
+    let cases: &[(Vec<u8>, &str)] = &[
+        (b"nothing".to_vec(), "header of a .npy file"),
+        (b"\x93NUMPY\x09\0\0\0".to_vec(), "version 9"),
+        (b"\x93NUMPY\x02\0\xff\xff\xff\xff".to_vec(), "at most 10000 bytes"),
+        (b"\x93NUMPY\x01\0\x40\0{".to_vec(), "the data ends before its declared length"),
+        (with(""), "a `{` is missing"),
+        (with("{'descr': '<f4'}"), "expected `descr`, `fortran_order` and `shape`"),
+        (with("{'descr': [('a', '<f4')]}"), "structured arrays"),
+        (with("{'descr': '<f4' 'shape': ()}"), "a comma is missing"),
+        (with("{'fortran_order': Maybe}"), "True or False"),
+        (with("{'code': 'x'}"), "the entry `code`"),
+        (fields("(2, 3) + (4,)"), "not a valid .npy header"),
+        (fields("(-1,)"), "its shape"),
+        (fields("(99999999999999999999,)"), "its shape"),
+        (fields("(4294967296, 4294967296, 4294967296)"), "larger than any memory"),
+        (fields("(0, 4294967296, 4294967296, 4294967296)"), "larger than any memory"),
+        (fields("(2, 4)"), "expected 32 bytes for the shape [2, 4], got 24"),
+        (npy("<u8", "(3,)", 24), "elements of type `<u8`"),
+        (npy("<U3", "(2,)", 24), "elements of type `<U3`"),
+    ];
+    for (file, expected) in cases {
+        let error = message(read_bytes(&archive(&[Entry::stored("a.npy", file)])));
+        assert!(error.contains("a") && error.contains(expected), "{expected}: {error}");
+    }
+}
+
+#[test]
+fn archives_that_deceive_are_errors() {
+    let good = || Entry::stored("a.npy", &npy("<f4", "(6,)", 24));
+    let changed = |change: &dyn Fn(&mut Entry)| {
+        let mut entry = good();
+        change(&mut entry);
+        entry
+    };
+    let cases: Vec<(Vec<Entry>, &str)> = vec![
+        (vec![good(), good()], "two entries `a.npy`"),
+        (vec![good(), changed(&|entry| (entry.name, entry.header) = ("b.npy".into(), Some(0)))], "overlap"),
+        (vec![changed(&|entry| entry.header = Some(1 << 30))], "overlap"),
+        (vec![changed(&|entry| entry.header = Some(3))], "no header where the directory says"),
+        (vec![changed(&|entry| entry.checksum ^= 1)], "checksum"),
+        (vec![changed(&|entry| entry.size += 1)], "two sizes"),
+        (vec![changed(&|entry| entry.method = 12)], "method 12"),
+        (vec![changed(&|entry| entry.method = 8)], "array `a`"),
+        (vec![Entry::stored("readme.txt", b"hello")], "without `data.pkl` or `.npy`"),
+        (vec![good(), Entry::stored("readme.txt", b"hello")], "got `readme.txt`"),
+    ];
+    for (entries, expected) in cases {
+        let error = message(read_bytes(&archive(&entries)));
+        assert!(error.contains(expected), "{expected}: {error}");
+    }
+    // An entry that inflates to more, or to less, than the directory says.
+    for (difference, expected) in [(1, "more data than"), (-1, "less data than")] {
+        let mut entry = Entry::deflated("a.npy", &npy("<f4", "(6,)", (24 + difference) as usize));
+        entry.size = (i64::from(entry.size) - difference) as u32;
+        let error = message(read_bytes(&archive(&[entry])));
+        assert!(error.contains(expected), "{error}");
+    }
+    // Nothing is ever written by name, so a name that climbs is only a name.
+    let climbing = archive(&[Entry::stored("../../a.npy", &npy("<f4", "(6,)", 24))]);
+    assert_eq!(read_bytes(&climbing).unwrap().keys().collect::<Vec<_>>(), ["../../a"]);
+}
+
+#[test]
+fn archives_of_64_bits_read_as_others() -> Outcome {
+    let entries =
+        [Entry::stored("a.npy", &npy("<f4", "(6,)", 24)), Entry::deflated("b.npy", &npy("<i2", "(3,)", 6))];
+    let whole = archive_64(&entries);
+    let state = read_bytes(&whole)?;
+    assert_eq!((values(&state, "a")?, values(&state, "b")?), (vec![0.; 6], vec![0.; 3]));
+    for missing in ["PK\x06\x06", "PK\x06\x07"] {
+        let mut damaged = whole.clone();
+        let position =
+            damaged.windows(4).rposition(|window| window == missing.as_bytes()).ok_or("missing")?;
+        damaged[position] = 0;
+        assert!(message(read_bytes(&damaged)).contains("64-bit record"));
+    }
+    Ok(())
+}
+
+#[test]
+fn the_limit_of_memory_is_the_users_to_choose() -> Outcome {
+    let zeros = npy("<f4", "(4194304,)", 16 << 20);
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("zeros.npz");
+    fs::write(&path, archive(&[Entry::deflated("a.npy", &zeros)]))?;
+    assert!(message(read(&path, &Device::Cpu)).contains("`Load::limit` allows it"));
+    let state = Load::new(&path).limit(20 << 20).read(&Device::Cpu)?;
+    assert_eq!(state.get("a").ok_or("missing")?.dims(), [4 << 20]);
+    assert!(
+        message(Load::new(golden("nested.pt")).limit(100).read(&Device::Cpu)).contains("at most 100 bytes")
+    );
+    Ok(())
+}
+
+/// Two shards and their index in a new directory.
+fn sharded() -> Result<tempfile::TempDir, Box<dyn std::error::Error>> {
+    let directory = tempfile::tempdir()?;
+    let tensor = |value: f32| Tensor::full(value, 3, &Device::Cpu);
+    let (one, two, three) = (tensor(1.)?, tensor(2.)?, tensor(3.)?);
+    let path = |name: &str| directory.path().join(name);
+    write_safetensors(path("model-1.safetensors"), [("a", &one), ("b", &two)], &BTreeMap::new())?;
+    write_safetensors(path("model-2.safetensors"), [("c", &three)], &BTreeMap::new())?;
+    fs::write(
+        path("model.safetensors.index.json"),
+        r#"{"metadata": {"total_size": 36}, "weight_map": {
+            "a": "model-1.safetensors", "b": "model-1.safetensors", "c": "model-2.safetensors"}}"#,
+    )?;
+    Ok(directory)
+}
+
+#[test]
+fn shards_are_read_by_their_index_or_its_directory() -> Outcome {
+    let directory = sharded()?;
+    for path in [directory.path().to_path_buf(), directory.path().join("model.safetensors.index.json")] {
+        let state = read(path, &Device::Cpu)?;
+        assert_eq!(state.keys().collect::<Vec<_>>(), ["a", "b", "c"]);
+        assert_eq!(values(&state, "c")?, [3.; 3]);
+    }
+    fs::remove_file(directory.path().join("model.safetensors.index.json"))?;
+    fs::rename(directory.path().join("model-1.safetensors"), directory.path().join("model.safetensors"))?;
+    let state = read(directory.path(), &Device::Cpu)?;
+    assert_eq!(state.keys().collect::<Vec<_>>(), ["a", "b"]);
+    Ok(())
+}
+
+#[test]
+fn an_index_that_is_wrong_is_an_error_that_says_why() -> Outcome {
+    let directory = sharded()?;
+    let outside = tempfile::tempdir()?;
+    let secret = outside.path().join("model-3.safetensors");
+    fs::copy(directory.path().join("model-2.safetensors"), &secret)?;
+    let index = directory.path().join("model.safetensors.index.json");
+    let climbing = format!("../{}/model-3.safetensors", outside.path().file_name().unwrap().display());
+    let absolute = secret.display().to_string();
+    let map = |shard: &str| format!(r#"{{"weight_map": {{"c": "{shard}"}}}}"#);
+    for (json, expected) in [
+        (map("model-9.safetensors"), "shard `model-9.safetensors`"),
+        (map(&climbing), "a path that leads elsewhere"),
+        (map(&absolute), "a path that leads elsewhere"),
+        (map("./model-2.safetensors"), "a path that leads elsewhere"),
+        (map(".."), "a path that leads elsewhere"),
+        (map(""), "a path that leads elsewhere"),
+        (map("a\\\\b"), "a path that leads elsewhere"),
+        (map("model.safetensors.index.json"), "not a valid safetensors file"),
+        (r#"{"weight_map": {"z": "model-2.safetensors"}}"#.into(), "`z` (in `model-2.safetensors`)"),
+        (r#"{"weight_map": {"a": 3}}"#.into(), "not a valid index"),
+        (r#"{"weight_map": {"#.into(), "not a valid index"),
+        (r#"{"metadata": {}}"#.into(), "without `weight_map`"),
+    ] {
+        fs::write(&index, &json)?;
+        let error = message(read(&index, &Device::Cpu));
+        assert!(error.contains(expected), "{json}: {error}");
+        assert!(error.contains("model.safetensors.index.json"), "{error}");
+    }
+    fs::copy(directory.path().join("model-2.safetensors"), directory.path().join("model-1.safetensors"))?;
+    fs::write(&index, r#"{"weight_map": {"c": "model-1.safetensors", "d": "model-2.safetensors"}}"#)?;
+    assert!(message(read(&index, &Device::Cpu)).contains("tensor `c` lies in `model-2.safetensors`"));
+    Ok(())
+}
+
+#[test]
+fn the_state_dict_is_chosen_by_its_key_or_found_where_it_is_the_only_one() -> Outcome {
+    let state = read(golden("alone.pt"), &Device::Cpu)?;
+    assert_eq!(values(&state, "fc.bias")?, [1., 2.]);
+
+    let choices = golden("choices.pt");
+    let error = message(read(&choices, &Device::Cpu));
+    assert!(error.contains("`Load::key`"), "{error}");
+    assert!(error.contains("`generator` (a dictionary), `critic` (a dictionary)"), "{error}");
+    for (key, value) in [("generator", 1.), ("ema", 2.), ("critic", 3.)] {
+        let state = Load::new(&choices).key(key).read(&Device::Cpu)?;
+        assert_eq!(values(&state, "fc.weight")?, [value; 6], "{key}");
+    }
+    let error = message(Load::new(&choices).key("generater").read(&Device::Cpu));
+    assert!(error.contains("under the key `generater`"), "{error}");
+    assert!(error.contains("`epoch` (an integer), `generator` (a dictionary)"), "{error}");
+    let error = message(Load::new(golden("arrays.npz")).key("ema").read(&Device::Cpu));
+    assert!(error.contains("one without keys"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn tensors_that_candle_cannot_hold_are_errors_that_name_their_kind() {
+    for (module, name, expected) in [
+        ("torch", "ComplexFloatStorage", "for complex numbers"),
+        ("torch", "complex64", "for complex numbers"),
+        ("torch", "QInt8Storage", "for quantised tensors"),
+        ("torch._utils", "_rebuild_qtensor", "after `dequantize()`"),
+        ("torch._utils", "_rebuild_sparse_tensor", "after `to_dense()`"),
+        ("torch", "uint64", "a type that candle lacks"),
+        ("torch", "float8_e5m2", "a type that candle lacks"),
+        ("torch._utils", "_rebuild_wrapper_subclass", "not among what tensors need"),
+        ("os", "system", "it was not run"),
+    ] {
+        let pickle = format!("\u{80}\u{2}c{module}\n{name}\n.").chars().map(|c| c as u8).collect::<Vec<_>>();
+        let error = sconce::checkpoint::readers::pickle(&pickle).expect("an error").to_string();
+        assert!(error.contains(expected) && error.contains(&format!("`{module}.{name}`")), "{error}");
+    }
+}
+
+#[test]
+fn metadata_is_that_of_a_safetensors_file() -> Outcome {
+    let directory = sharded()?;
+    let found = metadata(directory.path().join("model-1.safetensors"))?;
+    assert_eq!(found.get("format").map(String::as_str), Some("pt"));
+    assert!(message(metadata(golden("choices.pt"))).contains("choices.pt: not a valid safetensors file"));
+    Ok(())
+}

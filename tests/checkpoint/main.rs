@@ -1,0 +1,9 @@
+//! Checkpoint files: every format read and written, loading into networks, a fuzzer's files, killed processes.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod corpus;
+mod files;
+mod formats;
+mod kill;
+mod load;

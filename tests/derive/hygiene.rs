@@ -1,0 +1,83 @@
+//! The generated code minds its own names: no prelude needed, no warnings given, nobody's names taken.
+
+#![no_implicit_prelude]
+#![deny(warnings, unused, missing_docs, clippy::all, clippy::pedantic)]
+#![allow(clippy::many_single_char_names, clippy::used_underscore_binding)]
+
+// What a user may import beside the derive.
+use ::candle_nn::Module;
+use ::sconce::layers::{Conv2d, Linear, Relu};
+use ::std::assert_eq;
+use ::std::option::Option::{self, None, Some};
+use ::std::result::Result::Ok;
+
+/// A function of the same name as a field.
+#[must_use]
+pub fn relu(x: ::sconce::Signal) -> ::sconce::Signal {
+    x
+}
+
+mod framework {
+    //! A crate that re-exports sconce.
+    pub use ::sconce as inner;
+}
+
+/// A network.
+#[derive(::sconce::Module)]
+#[module(args(r#type: usize, vb: usize = 3, device: usize = 3, self_: usize = 1), forward = |input| {
+    let x = relu(r#match(input));
+    let network = fc(x);
+    relu(network)
+})]
+pub struct Net {
+    /// Named as a keyword.
+    #[layer(r#type, vb)]
+    pub r#match: Linear,
+    /// Named as a function.
+    pub(crate) relu: Relu,
+    #[layer(vb, device * self_)]
+    fc: Linear,
+}
+
+#[derive(::sconce::Module)]
+#[module(crate = crate::hygiene::framework::inner, args(channels: usize), forward = |x, mask: Option<framework::inner::Signal>| {
+    let x = match mask {
+        Some(mask) => conv(x) * mask,
+        None => conv(x),
+    };
+    relu(x)
+})]
+struct Private<A: ::sconce::Layer + ::std::default::Default>
+where
+    A: ::std::marker::Send,
+{
+    #[layer(channels, channels, 1)]
+    conv: Conv2d,
+    relu: A,
+}
+
+mod inner {
+    //! Visibility in between.
+    use ::sconce::layers::Linear;
+
+    /// Seen by the parent module.
+    #[derive(::sconce::Module)]
+    #[module(args(width: usize))]
+    pub(super) struct Inner(#[layer(width, width)] pub(super) Linear);
+}
+
+#[test]
+fn generated_code_keeps_to_itself() -> ::sconce::Result<()> {
+    let cpu = ::sconce::candle::Device::Cpu;
+    let x = ::sconce::candle::Tensor::ones((1, 3), ::sconce::candle::DType::F32, &cpu)?;
+    let net = Net::config(3).device(2).init(&cpu)?;
+    assert_eq!(net.forward(&x)?.dims(), [1, 2]);
+    let names = ::sconce::Network::named_parameters(&net);
+    assert_eq!(names[0].0, "match.weight");
+    assert_eq!(inner::Inner::new(3, &cpu)?.forward(&x)?.dims(), [1, 3]);
+    assert_eq!(inner::Inner::new(3, &cpu)?.0.weight().dims(), [3, 3]);
+    assert_eq!(::candle_nn::Linear::new(x, None).forward(net.fc.weight())?.dims(), [2, 1]);
+    let image = ::sconce::candle::Tensor::ones((1, 2, 4, 4), ::sconce::candle::DType::F32, &cpu)?;
+    assert_eq!(Private::<Relu>::new(2, &cpu)?.forward(&image, None)?.dims(), [1, 2, 4, 4]);
+    Ok(())
+}

@@ -1,0 +1,351 @@
+//! Checkpoints from a hub, under the feature `hub`: what is asked of it, what the cache keeps, and what
+//! happens when the connection does not hold.
+
+mod server;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use self::server::{Fault, REPOSITORY, Server};
+use sconce::checkpoint::{StateDict, write_safetensors};
+use sconce::hub::Hub;
+use sconce::prelude::*;
+use tempfile::TempDir;
+
+#[derive(Module)]
+struct Net {
+    #[layer(3, 4)]
+    fc: Linear,
+    #[layer(4, 2, bias = false)]
+    head: Linear,
+}
+
+const MODEL: &str = "model.safetensors";
+
+fn directory() -> TempDir {
+    tempfile::tempdir().expect("a directory for temporary files")
+}
+
+/// Parameters whose values all differ, from `first` on.
+fn state(first: f32) -> StateDict {
+    let shapes = [("fc.weight", &[4, 3][..]), ("fc.bias", &[4]), ("head.weight", &[2, 4])];
+    let mut next = first;
+    let tensors = shapes.map(|(name, shape)| {
+        let values: Vec<f32> = (0..shape.iter().product()).map(|i: usize| next + i as f32).collect();
+        next += values.len() as f32;
+        (name, Tensor::from_vec(values, shape, &Device::Cpu).unwrap())
+    });
+    tensors.into_iter().collect()
+}
+
+fn safetensors<'a>(tensors: impl IntoIterator<Item = (&'a str, &'a Tensor)>) -> Vec<u8> {
+    let directory = directory();
+    let path = directory.path().join("file");
+    write_safetensors(&path, tensors, &BTreeMap::new()).unwrap();
+    fs::read(path).unwrap()
+}
+
+fn checkpoint(first: f32) -> Vec<u8> {
+    safetensors(&state(first))
+}
+
+fn hub(server: &Server, cache: &TempDir) -> Hub {
+    Hub::new(REPOSITORY).endpoint(server.address()).cache(cache.path())
+}
+
+fn load(hub: Hub) -> Result<Net> {
+    Net::config().from_pretrained(hub, &Device::Cpu)
+}
+
+/// The parameters are those of `state(first)`.
+fn assert_loaded(net: &Net, first: f32) {
+    let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
+    let expected = state(first);
+    let found = net.named_parameters();
+    assert_eq!(found.len(), expected.len());
+    for (name, tensor) in found {
+        assert_eq!(values(&tensor), values(expected.get(&name).unwrap()), "{name}");
+    }
+}
+
+fn message<T>(outcome: Result<T>) -> String {
+    outcome.err().expect("an error").to_string()
+}
+
+fn assert_says(message: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(message.contains(part), "`{part}` is not in: {message}");
+    }
+}
+
+/// Every file below the directory; links are not followed.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.flat_map(|path| if path.is_dir() { files(&path) } else { vec![path] }).collect()
+}
+
+#[test]
+fn a_network_loads_and_the_second_time_from_the_cache() {
+    let (server, cache) = (Server::new([(MODEL, checkpoint(0.)), ("README.md", vec![1])]), directory());
+    let hub = hub(&server, &cache);
+    assert_loaded(&load(hub.clone()).unwrap(), 0.);
+    let asked = server.requests();
+    assert!(asked.iter().any(|request| request.path == "/owner/name/resolve/main/model.safetensors"));
+    assert!(!asked.iter().any(|request| request.path.contains("README")), "only what is needed");
+
+    assert_loaded(&load(hub.clone()).unwrap(), 0.);
+    assert!(server.requests().is_empty());
+    drop(server);
+    assert_loaded(&load(hub).unwrap(), 0.);
+}
+
+#[test]
+fn revision_and_file_can_be_chosen() {
+    let commits = [
+        ("aaaa", [(MODEL, checkpoint(0.))].into()),
+        ("bbbb", [(MODEL, checkpoint(100.)), ("old/epoch_3.bin", checkpoint(200.))].into()),
+    ];
+    let branches = [("main", "aaaa"), ("refs/pr/1", "bbbb")];
+    let (server, cache) = (Server::with_revisions(&branches, commits.into(), None), directory());
+    let hub = hub(&server, &cache);
+    assert_loaded(&load(hub.clone()).unwrap(), 0.);
+    assert_loaded(&load(hub.clone().revision("refs/pr/1")).unwrap(), 100.);
+    assert_loaded(&load(hub.clone().revision("refs/pr/1").file("old/epoch_3.bin")).unwrap(), 200.);
+    server.requests();
+    // A commit that a branch has brought along is there under its own name.
+    assert_loaded(&load(hub.clone().revision("bbbb")).unwrap(), 100.);
+    assert_loaded(&load(hub).unwrap(), 0.);
+    assert!(server.requests().is_empty());
+}
+
+#[test]
+fn without_a_name_the_usual_files_are_tried() {
+    let (server, cache) = (Server::new([("pytorch_model.bin", checkpoint(7.))]), directory());
+    assert_loaded(&load(hub(&server, &cache)).unwrap(), 7.);
+    server.requests();
+    assert_loaded(&load(hub(&server, &cache)).unwrap(), 7.);
+    assert!(server.requests().is_empty());
+
+    let (server, cache) = (Server::new([("weights.onnx", vec![1]), ("README.md", vec![1])]), directory());
+    let error = message(load(hub(&server, &cache)));
+    assert_says(&error, &[REPOSITORY, "main", server.address(), MODEL, "weights.onnx", "Hub::file"]);
+}
+
+/// Two files and the index that lists them, `weight_map` as it stands in the JSON.
+fn sharded(weight_map: &str) -> [(&'static str, Vec<u8>); 3] {
+    let state = state(5.);
+    let shard = |names: &[&str]| safetensors(state.iter().filter(|(name, _)| names.contains(name)));
+    [
+        ("model.safetensors.index.json", format!(r#"{{"metadata":{{}},"weight_map":{weight_map}}}"#).into()),
+        ("model-00001-of-00002.safetensors", shard(&["fc.weight", "fc.bias"])),
+        ("model-00002-of-00002.safetensors", shard(&["head.weight"])),
+    ]
+}
+
+const WEIGHT_MAP: &str = r#"{
+    "fc.weight": "model-00001-of-00002.safetensors",
+    "fc.bias": "model-00001-of-00002.safetensors",
+    "head.weight": "model-00002-of-00002.safetensors"
+}"#;
+
+#[test]
+fn the_files_of_an_index_come_with_it() {
+    let (server, cache) = (Server::new(sharded(WEIGHT_MAP)), directory());
+    let index = hub(&server, &cache).download().unwrap();
+    assert_eq!(index.file_name().unwrap(), "model.safetensors.index.json");
+    let [_, (first, content), (second, rest)] = sharded(WEIGHT_MAP);
+    assert_eq!(fs::read(index.with_file_name(first)).unwrap(), content);
+    assert_eq!(fs::read(index.with_file_name(second)).unwrap(), rest);
+    // The branch may move on meanwhile, so the commit is asked for.
+    let asked = server.requests();
+    assert!(asked.iter().any(|request| {
+        request.path.ends_with(&format!("/resolve/0123456789abcdef0123456789abcdef01234567/{second}"))
+    }));
+
+    drop(server);
+    let offline = Hub::new(REPOSITORY).cache(cache.path()).endpoint("http://127.0.0.1:1");
+    assert_eq!(offline.clone().download().unwrap(), index);
+    assert_loaded(&load(offline).unwrap(), 5.);
+}
+
+#[test]
+fn an_index_cannot_name_files_elsewhere() {
+    for shard in ["../../../../escaped", "/escaped", "a/../../escaped", "..\\escaped", "c:escaped", ""] {
+        let map = serde_json::json!({ "fc.weight": shard }).to_string();
+        let (server, outer) = (Server::new(sharded(&map)), directory());
+        let error = message(hub(&server, &outer).cache(outer.path().join("cache")).download());
+        assert_says(
+            &error,
+            &["a file beside the index", &format!("`{shard}`"), "model.safetensors.index.json"],
+        );
+        assert!(files(outer.path()).iter().all(|path| !path.ends_with("escaped")));
+    }
+    for map in ["[]", r#"{"fc.weight": 3}"#] {
+        let (server, cache) = (Server::new(sharded(map)), directory());
+        assert_says(&message(hub(&server, &cache).download()), &["index", "model.safetensors.index.json"]);
+    }
+}
+
+#[test]
+fn names_that_are_none_are_errors_before_anything_is_asked() {
+    let (server, cache) = (Server::new([(MODEL, checkpoint(0.))]), directory());
+    for name in ["", "a/b/c", "../b", "a/", "a b/c", "a--b/c", "a/b?c"] {
+        let hub = Hub::new(name).endpoint(server.address()).cache(cache.path());
+        assert_says(&message(hub.download()), &["owner/name", &format!("`{name}`")]);
+    }
+    for name in ["", "../x", "a//b", "a b", "x?y", "/x"] {
+        assert_says(
+            &message(hub(&server, &cache).revision(name).download()),
+            &["revision", &format!("`{name}`")],
+        );
+        assert_says(&message(hub(&server, &cache).file(name).download()), &["file", &format!("`{name}`")]);
+    }
+    assert!(server.requests().is_empty());
+    assert!(files(cache.path()).is_empty());
+}
+
+#[test]
+fn what_does_not_exist_is_not_found() {
+    let (server, cache) = (Server::new([(MODEL, checkpoint(0.))]), directory());
+    let hub = hub(&server, &cache);
+    let error = message(load(hub.clone().file("missing.pt")));
+    assert_says(&error, &["not found", REPOSITORY, "missing.pt", "main", server.address()]);
+    let error = message(load(hub.clone().revision("v9")));
+    assert_says(&error, &["not found", REPOSITORY, "v9", server.address()]);
+    let error = message(load(Hub::new("nobody/nothing").endpoint(server.address()).cache(cache.path())));
+    assert_says(&error, &["not found", "nobody/nothing", "main", server.address()]);
+    assert_loaded(&load(hub).unwrap(), 0.);
+}
+
+#[test]
+fn a_token_opens_what_is_private() {
+    let commits = [("aaaa", [(MODEL, checkpoint(0.))].into())];
+    let server = Server::with_revisions(&[("main", "aaaa")], commits.into(), Some("hf_secret"));
+    let cache = directory();
+    // Whatever the environment of this test has, this token is none.
+    let error = message(load(hub(&server, &cache).token("hf_wrong")));
+    assert_says(&error, &["not authorised", "403", REPOSITORY, "main", server.address(), "token"]);
+    assert!(!error.contains("hf_wrong"), "{error}");
+
+    let private = hub(&server, &cache).token("hf_secret");
+    assert!(!format!("{private:?}").contains("hf_secret"));
+    assert_loaded(&load(private).unwrap(), 0.);
+}
+
+#[test]
+fn an_interrupted_download_is_an_error_and_goes_on_in_the_next_call() {
+    let (server, cache) = (Server::new([(MODEL, checkpoint(0.))]), directory());
+    let hub = hub(&server, &cache).file(MODEL);
+    server.set_fault(Fault::Cut(100));
+    let error = message(load(hub.clone()));
+    assert_says(&error, &["interrupted", REPOSITORY, MODEL, "main", server.address()]);
+    assert!(!files(cache.path()).iter().any(|path| path.ends_with(MODEL)), "taken as whole");
+
+    server.set_fault(Fault::None);
+    server.requests();
+    assert_loaded(&load(hub).unwrap(), 0.);
+    let ranges: Vec<_> =
+        server.requests().into_iter().filter_map(|request| request.headers.get("range").cloned()).collect();
+    assert!(ranges.iter().any(|range| range == "bytes=100-"), "{ranges:?}");
+}
+
+#[test]
+fn an_end_without_a_length_is_not_taken_for_the_files_end() {
+    let (server, cache) = (Server::new([(MODEL, checkpoint(0.))]), directory());
+    let hub = hub(&server, &cache).file(MODEL);
+    server.set_fault(Fault::CutSilently(100));
+    let error = message(load(hub.clone()));
+    assert_says(&error, &["interrupted", "got 100", REPOSITORY, MODEL, "main", server.address()]);
+    assert!(!files(cache.path()).iter().any(|path| path.ends_with(MODEL)), "taken as whole");
+    assert_says(&message(load(hub.clone())), &["interrupted", "got 100"]);
+
+    server.set_fault(Fault::None);
+    assert_loaded(&load(hub).unwrap(), 0.);
+}
+
+#[test]
+fn what_a_killed_process_has_left_is_no_obstacle() {
+    let (server, cache) = (Server::new([(MODEL, checkpoint(0.))]), directory());
+    let hub = hub(&server, &cache).file(MODEL);
+    server.set_fault(Fault::Cut(100));
+    load(hub.clone()).err().expect("an error");
+    let part =
+        files(cache.path()).into_iter().find(|path| path.extension().is_some_and(|name| name == "part"));
+    server.set_fault(Fault::None);
+    for left in [checkpoint(0.), [checkpoint(0.), vec![0; 50]].concat()] {
+        fs::write(part.as_ref().unwrap(), left).unwrap();
+        assert_loaded(&load(hub.clone()).unwrap(), 0.);
+        fs::remove_dir_all(cache.path().join("models--owner--name/snapshots")).unwrap();
+    }
+}
+
+#[test]
+fn answers_that_no_hub_gives_are_errors() {
+    let (server, cache) = (Server::new([(MODEL, checkpoint(0.))]), directory());
+    server.set_fault(Fault::NoLocation);
+    let error = message(load(hub(&server, &cache).file(MODEL)));
+    assert_says(&error, &["an answer that a hub does not give", REPOSITORY, MODEL, server.address()]);
+}
+
+#[test]
+fn no_connection_is_an_error_with_the_address() {
+    let cache = directory();
+    let address = Server::new([]).address().to_owned();
+    let nobody = Hub::new(REPOSITORY).endpoint(&address).cache(cache.path());
+    assert_says(&message(load(nobody.clone())), &["no connection", REPOSITORY, "main", &address]);
+    assert_says(&message(load(nobody.file(MODEL))), &["no connection", REPOSITORY, MODEL, "main", &address]);
+}
+
+/// Runs the test below in a process with these variables and none of the user's own; its standard error.
+fn with_environment(variables: &[(&str, &str)]) -> (bool, String) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "hub::loads_by_the_environment_alone", "--ignored", "--nocapture"]);
+    for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("HF_") || key.starts_with("XDG_")) {
+        command.env_remove(key);
+    }
+    let output = command.envs(variables.iter().copied()).output().unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[test]
+#[ignore = "the test of the environment runs it"]
+fn loads_by_the_environment_alone() {
+    let net = Net::config().from_pretrained(REPOSITORY, &Device::Cpu);
+    assert_loaded(&net.unwrap_or_else(|error| panic!("{error}")), 0.);
+}
+
+#[test]
+fn the_environment_is_honoured() {
+    let commits = [("aaaa", [(MODEL, checkpoint(0.))].into())];
+    let server = Server::with_revisions(&[("main", "aaaa")], commits.into(), Some("hf_secret"));
+    let (first, second) = (directory(), directory());
+    let home = |directory: &TempDir| directory.path().to_str().unwrap().to_owned();
+    let at_server = ("HF_ENDPOINT", server.address());
+
+    let (loaded, error) = with_environment(&[at_server, ("HF_HOME", &home(&first))]);
+    assert!(!loaded);
+    let token_file = first.path().join("token").display().to_string();
+    assert_says(&error, &["not authorised", "401", "HF_TOKEN", &token_file, "Hub::token"]);
+
+    let (loaded, error) =
+        with_environment(&[at_server, ("HF_HOME", &home(&first)), ("HF_TOKEN", "hf_secret")]);
+    assert!(loaded, "{error}");
+    assert!(first.path().join("hub/models--owner--name/refs/main").is_file());
+
+    fs::write(second.path().join("token"), "hf_secret\n").unwrap();
+    let (loaded, error) = with_environment(&[at_server, ("HF_HOME", &home(&second))]);
+    assert!(loaded, "{error}");
+
+    let offline = ("HF_HUB_OFFLINE", "1");
+    server.requests();
+    let (loaded, error) = with_environment(&[at_server, offline, ("HF_HOME", &home(&first))]);
+    assert!(loaded, "{error}");
+    let empty = directory();
+    let (loaded, error) = with_environment(&[at_server, offline, ("HF_HOME", &home(&empty))]);
+    assert!(!loaded);
+    assert_says(&error, &["HF_HUB_OFFLINE", REPOSITORY, "main", &home(&empty)]);
+    assert!(server.requests().is_empty());
+}

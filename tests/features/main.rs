@@ -1,0 +1,4 @@
+//! What the features `hub` and `serde` add.
+
+mod hub;
+mod serde;

@@ -1,0 +1,42 @@
+//! Configs as data, under the feature `serde`: what a hub's `config.json` holds.
+
+use sconce::prelude::*;
+
+#[derive(Module)]
+#[module(
+    args(channels: usize, widths: [usize; 2], stride: usize = 2, classes: usize = 4 * widths[1]),
+    forward = |x| head(flatten(conv2(relu(conv1(x))), 1)),
+)]
+struct Small {
+    #[layer(channels, widths[0], 3, stride = stride)]
+    conv1: Conv2d,
+    #[layer(widths[0], widths[1], 3)]
+    conv2: Conv2d,
+    #[layer(widths[1] * 25, classes)]
+    head: Linear,
+}
+
+#[test]
+fn a_config_survives_json() -> Result<()> {
+    let config = Small::config(3, [4, 8]).classes(7);
+    let json = serde_json::to_string(&config).map_err(Error::msg)?;
+    let read: SmallConfig = serde_json::from_str(&json).map_err(Error::msg)?;
+    let network = read.init(&Device::Cpu)?;
+    let x = Tensor::zeros((1, 3, 15, 15), DType::F32, &Device::Cpu)?;
+    assert_eq!(network.forward(&x)?.dims(), [1, 7]);
+    Ok(())
+}
+
+#[test]
+fn what_json_leaves_out_is_the_default() -> Result<()> {
+    let read: SmallConfig =
+        serde_json::from_str(r#"{"channels": 1, "widths": [2, 5]}"#).map_err(Error::msg)?;
+    assert_eq!(read.init(&Device::Cpu)?.named_parameters()[4].1.dims(), [20, 125]);
+    Ok(())
+}
+
+#[test]
+fn a_missing_argument_is_named() {
+    let error = serde_json::from_str::<SmallConfig>(r#"{"channels": 1}"#).map(|_| ()).unwrap_err();
+    assert!(error.to_string().contains("widths"), "{error}");
+}

@@ -1,0 +1,400 @@
+//! Convolutions of blocked activations against those of planes, in double precision, with every instruction
+//! set of the machine.
+
+use crate::common::Numbers;
+use candle_core::{DType, Device, Result, Tensor};
+use proptest::prelude::*;
+use sconce::kernels::activation::Activation;
+use sconce::kernels::blocked::conv::{self, Input, Weight, blocked_len};
+use sconce::kernels::conv::cpu::Packing;
+use sconce::kernels::conv::{ConvGeometry, ConvShape, Epilogue, PackedCache, conv2d_with};
+use sconce::kernels::simd::{self, Isa};
+
+const ACTIVATIONS: [Activation; 9] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::Relu6,
+    Activation::LeakyRelu { negative_slope: 0.1 },
+    Activation::Silu,
+    Activation::Gelu,
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Hardswish,
+];
+
+#[derive(Clone, Copy, Debug)]
+struct Setting {
+    shape: ConvShape,
+    activation: Activation,
+    /// Whether there are a scale, a shift and a residual.
+    parts: [bool; 3],
+    seed: u64,
+}
+
+/// All operands, in f32.
+struct Problem {
+    setting: Setting,
+    input: Tensor,
+    weight: Tensor,
+    epilogue: Epilogue,
+}
+
+impl Problem {
+    fn new(setting: Setting) -> Result<Self> {
+        let shape = &setting.shape;
+        let mut numbers = Numbers::new(setting.seed);
+        let mut tensor = |shape: &[usize]| numbers.tensor(shape, 1.).to_dtype(DType::F32);
+        let [height, width] = shape.input;
+        let input = tensor(&[shape.batch, shape.in_channels, height, width])?;
+        let weight = tensor(&shape.weight_dims())?;
+        let [scale, shift] = [tensor(&[shape.out_channels])?, tensor(&[shape.out_channels])?];
+        let residual = tensor(&shape.output_dims())?;
+        let [has_scale, has_shift, has_residual] = setting.parts;
+        let epilogue = Epilogue {
+            scale: has_scale.then_some(scale),
+            shift: has_shift.then_some(shift),
+            residual: has_residual.then_some(residual),
+            activation: setting.activation,
+        };
+        Ok(Self { setting, input, weight, epilogue })
+    }
+
+    /// By the kernels for planes.
+    fn expected(&self, isa: Isa, dtype: DType) -> Result<Vec<f64>> {
+        let cast = |tensor: &Option<Tensor>| tensor.as_ref().map(|t| t.to_dtype(dtype)).transpose();
+        let epilogue = Epilogue {
+            scale: cast(&self.epilogue.scale)?,
+            shift: cast(&self.epilogue.shift)?,
+            residual: cast(&self.epilogue.residual)?,
+            activation: self.epilogue.activation,
+        };
+        let (input, weight) = (self.input.to_dtype(dtype)?, self.weight.to_dtype(dtype)?);
+        let output = conv2d_with(isa, &input, &weight, &self.setting.shape.geometry, &epilogue)?;
+        crate::common::values(&output)
+    }
+
+    /// By the kernels for blocks: the output in blocks. Every buffer lies between NaNs.
+    fn blocked(&self, isa: Isa, planes: bool, cache: Option<&PackedCache>) -> Result<Vec<f32>> {
+        let (shape, lanes) = (&self.setting.shape, isa.lanes());
+        let flat = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
+        let input = match planes {
+            true => Fenced::new(&flat(&self.input)?),
+            false => Fenced::new(&to_blocks(&flat(&self.input)?, shape.in_channels, shape.input, lanes)),
+        };
+        let weight = Fenced::new(&flat(&self.weight)?);
+        let part = |tensor: &Option<Tensor>| -> Result<Option<Fenced>> {
+            tensor.as_ref().map(|t| Ok(Fenced::new(&flat(t)?))).transpose()
+        };
+        let [scale, shift] = [part(&self.epilogue.scale)?, part(&self.epilogue.shift)?];
+        let residual = match &self.epilogue.residual {
+            Some(r) => Some(Fenced::new(&to_blocks(&flat(r)?, shape.out_channels, shape.output, lanes))),
+            None => None,
+        };
+        let len = blocked_len(shape.batch, shape.out_channels, shape.output, lanes);
+        let mut output = Fenced::new(&vec![f32::NAN; len]);
+        let packing = cache.map(|cache| Packing::new(cache, self.weight.id()));
+        conv::conv2d(
+            shape,
+            if planes { Input::Planes(input.floats()) } else { Input::Blocked(input.floats()) },
+            Weight { values: weight.floats(), packing },
+            &conv::Epilogue {
+                scale: scale.as_ref().map(Fenced::floats),
+                shift: shift.as_ref().map(Fenced::floats),
+                residual: residual.as_ref().map(Fenced::floats),
+                activation: self.setting.activation,
+            },
+            output.floats_mut(),
+            isa,
+        );
+        assert!(output.is_intact(), "{isa:?} {:?}: written beyond the output", self.setting);
+        Ok(output.floats().to_vec())
+    }
+
+    /// The output's elements as `[batch, channels, height, width]`; asserts that all others are zero.
+    fn planes(&self, output: &[f32], lanes: usize) -> Vec<f32> {
+        let shape = &self.setting.shape;
+        let (channels, pixels) = (shape.out_channels, shape.output[0] * shape.output[1]);
+        let mut planes = vec![f32::NAN; shape.output_elements()];
+        for (i, value) in output.iter().enumerate() {
+            let (vector, lane) = (i / lanes, i % lanes);
+            let (block, pixel) = (vector / pixels, vector % pixels);
+            let blocks = channels.div_ceil(lanes);
+            let (image, channel) = (block / blocks, block % blocks * lanes + lane);
+            match channel < channels {
+                true => planes[(image * channels + channel) * pixels + pixel] = *value,
+                false => assert!(*value == 0., "{:?}: {value} in a lane that is no channel", self.setting),
+            }
+        }
+        planes
+    }
+
+    fn check(&self) -> Result<()> {
+        let setting = &self.setting;
+        let exact = self.expected(Isa::Portable, DType::F64)?;
+        for isa in simd::available() {
+            let single = self.expected(isa, DType::F32)?;
+            let cache = PackedCache::default();
+            for planes in [false, true] {
+                let blocks = self.blocked(isa, planes, None)?;
+                let output = self.planes(&blocks, isa.lanes());
+                for expected in [&exact, &single] {
+                    let error = relative_error(&output, expected);
+                    assert!(error < 1e-5, "{isa:?} planes: {planes} {setting:?}: {error:e}");
+                }
+                // With a cache, small layers may go to Winograd's kernels.
+                for _ in 0..2 {
+                    let kept = self.planes(&self.blocked(isa, planes, Some(&cache))?, isa.lanes());
+                    let error = relative_error(&kept, &exact);
+                    assert!(error < 1e-5, "{isa:?} kept, planes: {planes} {setting:?}: {error:e}");
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Floats between NaNs.
+struct Fenced(Vec<f32>);
+
+impl Fenced {
+    const FENCE: usize = 64;
+
+    fn new(floats: &[f32]) -> Self {
+        let fence = [f32::NAN; Self::FENCE];
+        Self([&fence[..], floats, &fence[..]].concat())
+    }
+
+    fn floats(&self) -> &[f32] {
+        &self.0[Self::FENCE..self.0.len() - Self::FENCE]
+    }
+
+    fn floats_mut(&mut self) -> &mut [f32] {
+        let end = self.0.len() - Self::FENCE;
+        &mut self.0[Self::FENCE..end]
+    }
+
+    fn is_intact(&self) -> bool {
+        let fences = [&self.0[..Self::FENCE], &self.0[self.0.len() - Self::FENCE..]];
+        fences.into_iter().flatten().all(|x| x.is_nan())
+    }
+}
+
+fn to_blocks(planes: &[f32], channels: usize, [height, width]: [usize; 2], lanes: usize) -> Vec<f32> {
+    let pixels = height * width;
+    let images = planes.len().checked_div(channels * pixels).unwrap_or(0);
+    let mut blocks = vec![0.; images * channels.next_multiple_of(lanes) * pixels];
+    for (i, value) in planes.iter().enumerate() {
+        let (plane, pixel) = (i / pixels, i % pixels);
+        let (image, channel) = (plane / channels, plane % channels);
+        let block = image * channels.div_ceil(lanes) + channel / lanes;
+        blocks[(block * pixels + pixel) * lanes + channel % lanes] = *value;
+    }
+    blocks
+}
+
+fn relative_error(output: &[f32], expected: &[f64]) -> f64 {
+    assert_eq!(output.len(), expected.len());
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+    let error = norm(&mut output.iter().zip(expected).map(|(y, x)| f64::from(*y) - x));
+    error / (norm(&mut expected.iter().copied()) + 1e-2)
+}
+
+prop_compose! {
+    /// One group, or one for each channel.
+    fn geometries()(
+        stride in prop::array::uniform2(1..=3usize),
+        dilation in prop::array::uniform2(1..=3usize),
+        padding in prop::array::uniform2(prop::array::uniform2(0..=3usize)),
+        plain in any::<bool>(),
+    ) -> ConvGeometry {
+        match plain {
+            true => ConvGeometry { padding, ..ConvGeometry::default() },
+            false => ConvGeometry { stride, dilation, padding, groups: 1 },
+        }
+    }
+}
+
+prop_compose! {
+    fn settings(sizes: usize, widest: usize)(
+        batch in 0..=2usize,
+        channels in prop::array::uniform2(1..=widest),
+        mut geometry in geometries(),
+        kernel in prop::array::uniform2(prop::sample::select(&[1usize, 1, 2, 3, 3, 5][..])),
+        pointwise in prop::bool::weighted(0.2),
+        depthwise in prop::bool::weighted(0.3),
+        mut input in prop::array::uniform2(1..=sizes),
+        activation in prop::sample::select(&ACTIVATIONS[..]),
+        parts in prop::array::uniform3(any::<bool>()),
+        seed in 0..1u64 << 32,
+    ) -> Setting {
+        let kernel = if pointwise { [1; 2] } else { kernel };
+        if pointwise {
+            geometry = ConvGeometry { stride: geometry.stride, ..ConvGeometry::default() };
+        }
+        // The kernel finds room in the padded input.
+        for axis in 0..2 {
+            let reach = (kernel[axis] - 1) * geometry.dilation[axis] + 1;
+            input[axis] = input[axis].max(reach.saturating_sub(geometry.padding[axis].iter().sum()));
+        }
+        let [inputs, outputs] = if depthwise { [channels[0]; 2] } else { channels };
+        geometry.groups = if depthwise { inputs } else { 1 };
+        let output = geometry.output_size(input, kernel).unwrap_or([1; 2]);
+        let shape =
+            ConvShape { batch, in_channels: inputs, out_channels: outputs, input, kernel, output, geometry };
+        Setting { shape, activation, parts, seed }
+    }
+}
+
+prop_compose! {
+    /// 3×3 kernels that each see one channel, as mobile networks have them.
+    fn mobile(sizes: usize, widest: usize)(
+        setting in settings(sizes, widest),
+        stride in 1..=2usize,
+        columns in prop::array::uniform2(0..=1usize),
+    ) -> Setting {
+        let ConvShape { batch, out_channels: channels, mut input, geometry, .. } = setting.shape;
+        let padding = [geometry.padding[0], columns];
+        let geometry = ConvGeometry { stride: [stride; 2], dilation: [1; 2], padding, groups: channels };
+        for axis in 0..2 {
+            input[axis] = input[axis].max(3usize.saturating_sub(padding[axis].iter().sum()));
+        }
+        let kernel = [3; 2];
+        let output = geometry.output_size(input, kernel).unwrap_or([1; 2]);
+        let shape =
+            ConvShape { batch, in_channels: channels, out_channels: channels, input, kernel, output, geometry };
+        Setting { shape, ..setting }
+    }
+}
+
+proptest! {
+    #![proptest_config(crate::common::config(300))]
+
+    #[test]
+    fn agrees_with_the_kernels_for_planes(setting in settings(12, 40)) {
+        Problem::new(setting).and_then(|problem| problem.check()).map_err(crate::common::fail)?;
+    }
+
+    #[test]
+    fn agrees_on_mobile_networks_layers(setting in mobile(40, 40)) {
+        Problem::new(setting).and_then(|problem| problem.check()).map_err(crate::common::fail)?;
+    }
+}
+
+proptest! {
+    #![proptest_config(crate::common::config(24))]
+
+    /// With several chunks, patches and panels.
+    #[test]
+    fn agrees_on_larger_ones(setting in settings(40, 150)) {
+        Problem::new(setting).and_then(|problem| problem.check()).map_err(crate::common::fail)?;
+    }
+}
+
+/// A layer `[inputs, outputs, size, kernel, stride, padding, groups]`.
+fn layer([inputs, outputs, size, kernel, stride, padding, groups]: [usize; 7]) -> Setting {
+    let geometry =
+        ConvGeometry { stride: [stride; 2], padding: [[padding; 2]; 2], groups, ..ConvGeometry::default() };
+    let (input, kernel) = ([size; 2], [kernel; 2]);
+    let output = geometry.output_size(input, kernel).unwrap_or([1; 2]);
+    let shape =
+        ConvShape { batch: 2, in_channels: inputs, out_channels: outputs, input, kernel, output, geometry };
+    Setting { shape, activation: Activation::Hardswish, parts: [true; 3], seed: 5 }
+}
+
+const LAYERS: [[usize; 7]; 9] = [
+    [3, 64, 61, 7, 2, 3, 1],
+    [64, 96, 28, 1, 1, 0, 1],
+    [300, 72, 7, 1, 1, 0, 1],
+    [64, 128, 29, 1, 2, 0, 1],
+    [200, 136, 14, 3, 2, 1, 1],
+    [64, 64, 28, 3, 1, 1, 1],
+    [96, 96, 30, 3, 2, 1, 96],
+    [72, 72, 31, 3, 1, 1, 72],
+    [40, 40, 56, 5, 1, 2, 40],
+];
+
+#[test]
+fn layers_of_networks() -> Result<()> {
+    LAYERS.into_iter().try_for_each(|sizes| Problem::new(layer(sizes))?.check())
+}
+
+/// The weights times the scales are infinite, what the definition says is not.
+#[test]
+fn a_scale_that_only_a_sum_can_bear() -> Result<()> {
+    for stride in [1, 2] {
+        let setting = Setting { activation: Activation::Relu, ..layer([20, 20, 9, 3, stride, 1, 20]) };
+        let Problem { input, weight, epilogue, .. } = Problem::new(setting)?;
+        let scale = epilogue.scale.map(|scale| scale * 1e30).transpose()?;
+        let epilogue = Epilogue { scale, ..epilogue };
+        Problem { setting, input: (input * 1e-30)?, weight: (weight * 1e30)?, epilogue }.check()?;
+    }
+    Ok(())
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
+    for (sizes, isa) in
+        LAYERS.into_iter().flat_map(|sizes| simd::available().into_iter().map(move |i| (sizes, i)))
+    {
+        let problem = Problem::new(layer(sizes))?;
+        for planes in [false, true] {
+            let with = |threads| crate::common::on_threads(threads, || problem.blocked(isa, planes, None));
+            let one = with(1)?;
+            for threads in [2, 3, 7] {
+                assert!(one == with(threads)?, "{sizes:?} {isa:?} planes: {planes}, {threads} threads");
+            }
+        }
+    }
+    Ok(())
+}
+
+prop_compose! {
+    /// A setting whose input or weight has an infinity or NaN in it.
+    fn infinite()(
+        setting in prop_oneof![settings(7, 20), mobile(7, 20)],
+        value in prop::sample::select(&[f32::INFINITY, f32::NEG_INFINITY, f32::NAN][..]),
+        in_weight in any::<bool>(),
+        place in 0..1usize << 20,
+    ) -> (Setting, f32, bool, usize) {
+        let activation = if place % 2 == 0 { Activation::Identity } else { Activation::Relu };
+        (Setting { activation, parts: [false, setting.parts[1], setting.parts[2]], ..setting }, value, in_weight, place)
+    }
+}
+
+fn spoil(tensor: &Tensor, value: f32, place: usize) -> Result<Tensor> {
+    let mut values = tensor.flatten_all()?.to_vec1::<f32>()?;
+    let place = place.checked_rem(values.len()).unwrap_or(0);
+    if let Some(slot) = values.get_mut(place) {
+        *slot = value;
+    }
+    Tensor::from_vec(values, tensor.shape(), &Device::Cpu)
+}
+
+proptest! {
+    #![proptest_config(crate::common::config(200))]
+
+    /// An infinity or NaN reaches the outputs that the definition says, and no others.
+    #[test]
+    fn what_is_not_finite_stays_where_it_belongs((setting, value, in_weight, place) in infinite()) {
+        let check = || -> Result<()> {
+            let mut problem = Problem::new(setting)?;
+            let operand = if in_weight { &mut problem.weight } else { &mut problem.input };
+            *operand = spoil(operand, value, place)?;
+            let expected = problem.expected(Isa::Portable, DType::F64)?;
+            for (isa, planes) in simd::available().into_iter().flat_map(|isa| [(isa, false), (isa, true)]) {
+                for cache in [None, Some(PackedCache::default())] {
+                    let output = problem.planes(&problem.blocked(isa, planes, cache.as_ref())?, isa.lanes());
+                    for (y, x) in output.iter().zip(&expected) {
+                        let same = match x.is_finite() {
+                            true => (f64::from(*y) - x).abs() < 1e-3 * (1. + x.abs()),
+                            false => f64::from(*y).to_bits() == x.to_bits() || (x.is_nan() && y.is_nan()),
+                        };
+                        assert!(same, "{isa:?} planes: {planes} {setting:?}: {y} in place of {x}");
+                    }
+                }
+            }
+            Ok(())
+        };
+        check().map_err(crate::common::fail)?;
+    }
+}

@@ -1,0 +1,606 @@
+//! The fused convolution's forward pass against a plain loop in f64 and against candle's own operations.
+
+use proptest::prelude::*;
+use sconce::candle::{DType, Device, Result, Tensor};
+use sconce::kernels::activation::Activation;
+use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache, conv2d, conv2d_with};
+use sconce::kernels::simd;
+
+/// One convolution with all its operands, in f64.
+#[derive(Clone, Debug)]
+struct Case {
+    input: [usize; 4],
+    weight: [usize; 4],
+    geometry: ConvGeometry,
+    scale: bool,
+    shift: bool,
+    residual: bool,
+    activation: Activation,
+    seed: u64,
+}
+
+/// A case's operands.
+struct Data {
+    input: Tensor,
+    weight: Tensor,
+    epilogue: Epilogue,
+}
+
+impl Case {
+    fn output(&self) -> [usize; 4] {
+        let [n, _, h, w] = self.input;
+        let [cout, _, kh, kw] = self.weight;
+        let [oh, ow] = self.geometry.output_size([h, w], [kh, kw]).unwrap();
+        [n, cout, oh, ow]
+    }
+
+    fn data(&self, dtype: DType) -> Data {
+        let mut state = self.seed;
+        let mut random = |dims: &[usize]| {
+            let values: Vec<f64> = (0..dims.iter().product()).map(|_| uniform(&mut state)).collect();
+            Tensor::from_vec(values, dims, &Device::Cpu).unwrap().to_dtype(dtype).unwrap()
+        };
+        let channels = [self.weight[0]];
+        let (input, weight) = (random(&self.input), random(&self.weight));
+        let epilogue = Epilogue {
+            scale: self.scale.then(|| random(&channels)),
+            shift: self.shift.then(|| random(&channels)),
+            residual: self.residual.then(|| random(&self.output())),
+            activation: self.activation,
+        };
+        Data { input, weight, epilogue }
+    }
+}
+
+/// A number in [-1, 1) (splitmix64).
+fn uniform(state: &mut u64) -> f64 {
+    *state = state.wrapping_add(0x9e3779b97f4a7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58476d1ce4e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d049bb133111eb);
+    ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 52) as f64 - 1.
+}
+
+fn flat(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
+}
+
+fn activate(activation: Activation, x: f64) -> f64 {
+    if x.is_nan() {
+        return x;
+    }
+    match activation {
+        Activation::Identity => x,
+        Activation::Relu => x.max(0.),
+        Activation::Relu6 => x.clamp(0., 6.),
+        Activation::LeakyRelu { negative_slope } => {
+            if x > 0. {
+                x
+            } else {
+                x * negative_slope
+            }
+        }
+        Activation::Silu => x / (1. + (-x).exp()),
+        Activation::Gelu => 0.5 * x * (1. + sconce::candle::cpu::erf::erf_f64(x / 2f64.sqrt())),
+        Activation::Sigmoid => 1. / (1. + (-x).exp()),
+        Activation::Tanh => x.tanh(),
+        Activation::Hardswish => x * (x + 3.).clamp(0., 6.) / 6.,
+    }
+}
+
+/// The definition, one loop an index.
+fn reference(data: &Data, geometry: &ConvGeometry) -> Vec<f64> {
+    let (x, w) = (flat(&data.input), flat(&data.weight));
+    let (n, cin, h, wd) = data.input.dims4().unwrap();
+    let (cout, cg, kh, kw) = data.weight.dims4().unwrap();
+    let [oh, ow] = geometry.output_size([h, wd], [kh, kw]).unwrap();
+    let vector = |t: &Option<Tensor>| t.as_ref().map(flat);
+    let (scale, shift) = (vector(&data.epilogue.scale), vector(&data.epilogue.shift));
+    let residual = vector(&data.epilogue.residual);
+    let mut output = vec![];
+    for (i, co, y, z) in itertools(n, cout, oh, ow) {
+        let mut sum = 0.;
+        for (c, ky, kx, _) in itertools(cg, kh, kw, 1) {
+            let iy = (y * geometry.stride[0] + ky * geometry.dilation[0]) as isize
+                - geometry.padding[0][0] as isize;
+            let ix = (z * geometry.stride[1] + kx * geometry.dilation[1]) as isize
+                - geometry.padding[1][0] as isize;
+            if (0..h as isize).contains(&iy) && (0..wd as isize).contains(&ix) {
+                let ci = co / (cout / geometry.groups) * cg + c;
+                sum += x[((i * cin + ci) * h + iy as usize) * wd + ix as usize]
+                    * w[((co * cg + c) * kh + ky) * kw + kx];
+            }
+        }
+        sum *= scale.as_ref().map_or(1., |s| s[co]);
+        sum += shift.as_ref().map_or(0., |s| s[co]);
+        sum += residual.as_ref().map_or(0., |r| r[output.len()]);
+        output.push(activate(data.epilogue.activation, sum));
+    }
+    output
+}
+
+fn itertools(a: usize, b: usize, c: usize, d: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+    (0..a).flat_map(move |i| {
+        (0..b).flat_map(move |j| (0..c).flat_map(move |k| (0..d).map(move |l| (i, j, k, l))))
+    })
+}
+
+/// Equal within `tolerance` of the largest magnitude, NaN and infinities in the same places.
+fn assert_close(got: &Tensor, expected: &[f64], tolerance: f64) {
+    let got = flat(got);
+    assert_eq!(got.len(), expected.len());
+    let largest = expected.iter().filter(|x| x.is_finite()).fold(1f64, |m, x| m.max(x.abs()));
+    for (i, (g, e)) in got.iter().zip(expected).enumerate() {
+        let same = g == e || (g.is_nan() && e.is_nan()) || (g - e).abs() <= tolerance * largest;
+        assert!(same, "element {i}: got {g}, expected {e}");
+    }
+}
+
+/// Rounded to the nearest half, from sums of f32 that Winograd's transforms may have been at. The rounding takes most of
+/// the bound, and never more.
+fn assert_rounded(got: &Tensor, expected: &[f64]) {
+    let half_step = if got.dtype() == DType::F16 { 0.5 / 1024. } else { 0.5 / 128. };
+    let largest = expected.iter().fold(1f64, |m, x| m.max(x.abs()));
+    let got = flat(got);
+    assert_eq!(got.len(), expected.len());
+    for (g, e) in got.iter().zip(expected) {
+        assert!((g - e).abs() <= e.abs() * half_step * 1.01 + 5e-4 * largest, "got {g}, expected {e}");
+    }
+}
+
+/// As [`assert_close`] where Winograd's transforms may be at work, which round more: by the norm of the
+/// difference, and less strictly element by element.
+fn assert_near(got: &Tensor, expected: &[f64]) {
+    assert_close(got, expected, 2e-4);
+    let got = flat(got);
+    let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+    let difference = norm(&mut got.iter().zip(expected).map(|(g, e)| g - e));
+    let scale = norm(&mut expected.iter().copied()).max((got.len() as f64).sqrt());
+    assert!(difference <= 2e-5 * scale, "the difference's norm is {difference}, the result's {scale}");
+}
+
+fn run(data: &Data, geometry: &ConvGeometry) -> Result<Tensor> {
+    conv2d(&data.input, &data.weight, geometry, &data.epilogue, None)
+}
+
+fn on_every_isa(case: &Case, expected: &[f64]) {
+    let Data { input, weight, epilogue } = case.data(DType::F32);
+    for isa in simd::available() {
+        let got = conv2d_with(isa, &input, &weight, &case.geometry, &epilogue).unwrap();
+        assert_close(&got, expected, 1e-5);
+    }
+}
+
+fn activations() -> impl Strategy<Value = Activation> {
+    prop_oneof![
+        Just(Activation::Identity),
+        Just(Activation::Relu),
+        Just(Activation::Relu6),
+        (-0.5..1.5).prop_map(|negative_slope| Activation::LeakyRelu { negative_slope }),
+        Just(Activation::Silu),
+        Just(Activation::Gelu),
+        Just(Activation::Sigmoid),
+        Just(Activation::Tanh),
+        Just(Activation::Hardswish),
+    ]
+}
+
+prop_compose! {
+    fn geometries()(
+        stride in [1usize..4, 1..4],
+        padding in [[0usize..4, 0..4], [0..4, 0..4]],
+        dilation in [1usize..4, 1..4],
+        groups in prop_oneof![3 => Just(1usize), 1 => 2usize..5],
+    ) -> ConvGeometry {
+        ConvGeometry { stride, padding, dilation, groups }
+    }
+}
+
+prop_compose! {
+    fn cases()(
+        geometry in geometries(),
+        batch in 0usize..4,
+        group_inputs in prop_oneof![Just(1usize), 1usize..20],
+        group_outputs in prop_oneof![Just(1usize), 1usize..20],
+        kernel in [1usize..6, 1..6],
+        extra in [0usize..30, 0..40],
+        epilogue in any::<[bool; 3]>(),
+        activation in activations(),
+        seed in any::<u64>(),
+    ) -> Case {
+        let reach = |i: usize| {
+            let padding: usize = geometry.padding[i].iter().sum();
+            (geometry.dilation[i] * (kernel[i] - 1) + 1).saturating_sub(padding).max(1)
+        };
+        let [scale, shift, residual] = epilogue;
+        Case {
+            input: [batch, group_inputs * geometry.groups, reach(0) + extra[0], reach(1) + extra[1]],
+            weight: [group_outputs * geometry.groups, group_inputs, kernel[0], kernel[1]],
+            geometry, scale, shift, residual, activation, seed,
+        }
+    }
+}
+
+/// An input that fits the kernel, with `extra` rows and columns.
+fn fitted(
+    case: Case,
+    kernel: usize,
+    dilation: usize,
+    stride: usize,
+    channels: [usize; 3],
+    extra: [usize; 2],
+) -> Case {
+    let [groups, group_inputs, group_outputs] = channels;
+    let padding = case.geometry.padding;
+    let geometry = ConvGeometry { stride: [stride; 2], dilation: [dilation; 2], groups, padding };
+    let size =
+        |i: usize| (dilation * (kernel - 1) + 1).saturating_sub(padding[i].iter().sum()).max(1) + extra[i];
+    let input = [case.input[0], groups * group_inputs, size(0), size(1)];
+    Case { input, weight: [groups * group_outputs, group_inputs, kernel, kernel], geometry, ..case }
+}
+
+prop_compose! {
+    /// 3×3 kernels that see one input channel each.
+    fn depthwise()(
+        case in cases(), stride in 1usize..3, groups in 1usize..20, outputs in 1usize..4, extra in [0usize..40, 0..70],
+    ) -> Case {
+        fitted(case, 3, 1, stride, [groups, 1, outputs], extra)
+    }
+}
+
+prop_compose! {
+    /// 3×3 kernels on so many channels and pixels that Winograd's way pays.
+    fn dilated()(
+        case in cases(), dilation in 2usize..5, channels in [16usize..40, 16..40], extra in [8usize..40, 8..40],
+    ) -> Case {
+        fitted(case, 3, dilation, 1, [1, channels[0], channels[1]], extra)
+    }
+}
+
+prop_compose! {
+    /// Plain 3×3 kernels on so many channels and pixels that Winograd's way pays.
+    fn squares()(
+        case in cases(), channels in [16usize..70, 16..50], extra in [8usize..50, 8..50],
+    ) -> Case {
+        fitted(case, 3, 1, 1, [1, channels[0], channels[1]], extra)
+    }
+}
+
+prop_compose! {
+    /// Kernels of one pixel, on more channels than are summed at once.
+    fn pointwise()(
+        case in cases(), channels in [1usize..400, 1..70], extra in [0usize..12, 0..40], plain in any::<bool>(),
+    ) -> Case {
+        let mut case = case;
+        if plain {
+            case.geometry.padding = Default::default();
+        }
+        fitted(case, 1, 1, 1, [1, channels[0], channels[1]], extra)
+    }
+}
+
+proptest! {
+    #![proptest_config(crate::common::config(200))]
+
+    #[test]
+    fn agrees_with_the_definition(case in cases()) {
+        let expected = reference(&case.data(DType::F64), &case.geometry);
+        let double = run(&case.data(DType::F64), &case.geometry).unwrap();
+        prop_assert_eq!(double.dims(), &case.output());
+        assert_close(&double, &expected, 1e-13);
+        assert_close(&run(&case.data(DType::F32), &case.geometry).unwrap(), &expected, 1e-5);
+        on_every_isa(&case, &expected);
+    }
+
+    #[test]
+    fn every_kernel_agrees_with_the_definition(case in prop_oneof![depthwise(), dilated(), pointwise()]) {
+        let data = case.data(DType::F32);
+        let expected = flat(&run(&case.data(DType::F64), &case.geometry).unwrap());
+        for isa in simd::available() {
+            let got = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
+            assert_near(&got, &expected);
+        }
+        // Twice: what is kept is used as well as what is made.
+        let packed = PackedCache::default();
+        for _ in 0..2 {
+            let got = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
+            assert_near(&got, &expected);
+        }
+    }
+
+    #[test]
+    fn halves_are_rounded_once(case in cases()) {
+        for (dtype, half_step) in [(DType::F16, 0.5 / 1024.), (DType::BF16, 0.5 / 128.)] {
+            let data = case.data(dtype);
+            let expected = reference(&data, &case.geometry);
+            let got = run(&data, &case.geometry).unwrap();
+            prop_assert_eq!(got.dtype(), dtype);
+            for (g, e) in flat(&got).iter().zip(&expected) {
+                prop_assert!((g - e).abs() <= e.abs() * half_step * 1.01 + 1e-4, "got {}, expected {}", g, e);
+            }
+        }
+    }
+
+    #[test]
+    fn every_kernel_takes_halves(
+        case in prop_oneof![cases(), depthwise(), dilated(), pointwise(), squares()],
+        dtype in prop::sample::select(vec![DType::F16, DType::BF16]),
+    ) {
+        let data = case.data(dtype);
+        let double = |tensor: &Tensor| tensor.to_dtype(DType::F64).unwrap();
+        let wide = Data { input: double(&data.input), weight: double(&data.weight), epilogue: Epilogue {
+            scale: data.epilogue.scale.as_ref().map(double),
+            shift: data.epilogue.shift.as_ref().map(double),
+            residual: data.epilogue.residual.as_ref().map(double),
+            activation: case.activation,
+        } };
+        let expected = flat(&run(&wide, &case.geometry).unwrap());
+        for isa in simd::available() {
+            let got = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
+            assert_rounded(&got, &expected);
+        }
+        let packed = PackedCache::default();
+        for _ in 0..2 {
+            let got = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
+            assert_rounded(&got, &expected);
+        }
+    }
+
+    #[test]
+    fn agrees_with_candle(case in cases()) {
+        let ConvGeometry { stride, padding: [[padding, bottom], [left, right]], dilation, groups } = case.geometry;
+        let symmetric = [bottom, left, right] == [padding; 3] && stride[0] == stride[1] && dilation[0] == dilation[1];
+        let geometry = ConvGeometry {
+            stride: [stride[0]; 2],
+            padding: [[padding; 2]; 2],
+            dilation: [dilation[0]; 2],
+            groups,
+        };
+        let fits = geometry.output_size([case.input[2], case.input[3]], [case.weight[2], case.weight[3]]).is_some();
+        prop_assume!(case.input[0] > 0 && (symmetric || fits));
+        let case = Case { geometry, scale: false, shift: false, residual: false, activation: Activation::Identity, ..case };
+        let data = case.data(DType::F32);
+        let theirs = data.input.conv2d(&data.weight, padding, stride[0], dilation[0], groups).unwrap();
+        assert_close(&run(&data, &geometry).unwrap(), &flat(&theirs), 1e-5);
+    }
+
+    #[test]
+    fn any_strides_of_the_operands(case in cases()) {
+        let plain = case.data(DType::F32);
+        let data = Data {
+            input: scattered(&plain.input),
+            weight: scattered(&plain.weight),
+            epilogue: Epilogue {
+                scale: plain.epilogue.scale.as_ref().map(scattered),
+                shift: plain.epilogue.shift.as_ref().map(scattered),
+                residual: plain.epilogue.residual.as_ref().map(scattered),
+                activation: case.activation,
+            },
+        };
+        let (got, expected) = (run(&data, &case.geometry).unwrap(), run(&plain, &case.geometry).unwrap());
+        prop_assert_eq!(flat(&got), flat(&expected));
+    }
+}
+
+/// The same elements, every other one of a larger tensor with its axes in another order.
+fn scattered(tensor: &Tensor) -> Tensor {
+    let axes: Vec<usize> = (0..tensor.rank()).rev().collect();
+    let turned = tensor.permute(axes.clone()).unwrap().contiguous().unwrap();
+    let pairs = Tensor::stack(&[&turned, &turned], turned.rank()).unwrap();
+    let last = pairs.rank() - 1;
+    pairs.narrow(last, 1, 1).unwrap().squeeze(last).unwrap().permute(axes).unwrap()
+}
+
+fn case(
+    input: [usize; 4],
+    outputs: usize,
+    kernel: usize,
+    stride: usize,
+    padding: usize,
+    groups: usize,
+) -> Case {
+    let geometry =
+        ConvGeometry { stride: [stride; 2], padding: [[padding; 2]; 2], groups, ..Default::default() };
+    let weight = [outputs, input[1] / groups, kernel, kernel];
+    let (scale, shift, residual) = (true, true, true);
+    Case { input, weight, geometry, scale, shift, residual, activation: Activation::Relu, seed: 7 }
+}
+
+fn dilation(case: Case, dilation: usize) -> Case {
+    let geometry = ConvGeometry { dilation: [dilation; 2], ..case.geometry };
+    Case { geometry, ..case }
+}
+
+/// Shapes large enough for several chunks of channels, segments of output channels and patches.
+fn large() -> Vec<Case> {
+    vec![
+        case([1, 130, 20, 23], 150, 3, 1, 1, 1),
+        case([2, 600, 14, 14], 37, 1, 1, 0, 1),
+        case([1, 9, 1, 17], 5, 1, 1, 0, 1),
+        case([1, 70, 33, 31], 64, 3, 2, 1, 1),
+        case([1, 64, 29, 28], 40, 1, 2, 0, 1),
+        case([1, 3, 9, 3001], 21, 7, 2, 3, 1),
+        case([1, 96, 40, 41], 96, 3, 1, 1, 96),
+        case([1, 96, 41, 40], 192, 3, 2, 1, 96),
+        case([1, 128, 7, 7], 130, 3, 1, 1, 2),
+        case([3, 1, 60, 60], 20, 5, 1, 0, 1),
+        case([1, 300, 16, 32], 40, 1, 1, 0, 1),
+        case([1, 5, 7, 2048], 9, 3, 1, 1, 1),
+        Case { activation: Activation::Silu, ..case([2, 40, 33, 33], 80, 3, 1, 1, 40) },
+        Case { activation: Activation::Silu, ..case([1, 9, 13, 13], 20, 3, 1, 1, 1) },
+        dilation(case([1, 64, 56, 55], 48, 3, 1, 2, 1), 2),
+        dilation(case([1, 32, 40, 47], 40, 3, 1, 1, 1), 3),
+    ]
+}
+
+#[test]
+fn large_shapes_on_every_instruction_set() {
+    for case in large() {
+        let expected = flat(&run(&case.data(DType::F64), &case.geometry).unwrap());
+        let data = case.data(DType::F32);
+        for isa in simd::available() {
+            let got = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
+            assert_near(&got, &expected);
+        }
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let halves = [DType::F32, DType::F16, DType::BF16];
+    for (case, dtype) in large().into_iter().flat_map(|case| halves.map(|dtype| (case.clone(), dtype))) {
+        let data = case.data(dtype);
+        let results = crate::common::THREADS.map(|threads| {
+            let output = crate::common::on_threads(threads, || run(&data, &case.geometry)).unwrap();
+            flat(&output).into_iter().map(f64::to_bits).collect::<Vec<_>>()
+        });
+        assert!(results.windows(2).all(|pair| pair[0] == pair[1]), "{case:?}");
+    }
+}
+
+#[test]
+fn a_packed_weight_is_kept_for_its_own_tensor_only() {
+    let case = case([1, 5, 9, 9], 7, 3, 1, 1, 1);
+    let (first, second) = (case.data(DType::F32), Case { seed: 8, ..case.clone() }.data(DType::F32));
+    let packed = PackedCache::default();
+    for data in [&first, &first, &second, &first] {
+        let cached =
+            conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
+        assert_eq!(flat(&cached), flat(&run(data, &case.geometry).unwrap()));
+    }
+}
+
+#[test]
+fn nan_and_infinity_as_in_pytorch() {
+    let tensor = |values: &[f32], dims: [usize; 4]| Tensor::from_slice(values, &dims, &Device::Cpu).unwrap();
+    let (nan, inf) = (f32::NAN, f32::INFINITY);
+    let input = tensor(&[nan, 1., -inf, inf, -2.], [1, 1, 1, 5]);
+    let one = tensor(&[1.], [1, 1, 1, 1]);
+    let result = |weight: &Tensor, padding: [[usize; 2]; 2], activation| -> Vec<f32> {
+        let geometry = ConvGeometry { padding, ..Default::default() };
+        let epilogue = Epilogue { activation, ..Default::default() };
+        let results = simd::available().into_iter().map(|isa| {
+            conv2d_with(isa, &input, weight, &geometry, &epilogue)
+                .unwrap()
+                .flatten_all()
+                .unwrap()
+                .to_vec1()
+                .unwrap()
+        });
+        let results: Vec<Vec<f32>> = results.collect();
+        let same = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| a == b || (a.is_nan() && b.is_nan()));
+        assert!(results.windows(2).all(|pair| same(&pair[0], &pair[1])), "{results:?}");
+        results[0].clone()
+    };
+    let none = [[0; 2]; 2];
+    let text = |values: Vec<f32>| format!("{values:?}");
+    assert_eq!(text(result(&one, none, Activation::Relu)), "[NaN, 1.0, 0.0, inf, 0.0]");
+    assert_eq!(text(result(&one, none, Activation::Relu6)), "[NaN, 1.0, 0.0, 6.0, 0.0]");
+    let leaky = Activation::LeakyRelu { negative_slope: 0.5 };
+    assert_eq!(text(result(&one, none, leaky)), "[NaN, 1.0, -inf, inf, -1.0]");
+    assert_eq!(text(result(&one, none, Activation::Tanh)), "[NaN, 0.7615942, -1.0, 1.0, -0.9640276]");
+    assert_eq!(text(result(&one, none, Activation::Sigmoid)), "[NaN, 0.7310586, 0.0, 1.0, 0.11920292]");
+    // A weight of zero times infinity is NaN; a weight of infinity times padding is nothing.
+    assert_eq!(
+        text(result(&tensor(&[0.], [1, 1, 1, 1]), none, Activation::Identity)),
+        "[NaN, 0.0, NaN, NaN, 0.0]"
+    );
+}
+
+#[test]
+fn infinities_stay_where_they_are() {
+    let case = case([1, 64, 24, 24], 64, 3, 1, 1, 1);
+    let mut data = case.data(DType::F32);
+    let spot = |x: f32, channel: usize, y: usize, z: usize| {
+        let mut values = vec![0f32; 64 * 24 * 24];
+        values[(channel * 24 + y) * 24 + z] = x;
+        Tensor::from_vec(values, (1, 64, 24, 24), &Device::Cpu).unwrap()
+    };
+    data.input = ((data.input + spot(f32::NAN, 5, 3, 4)).unwrap() + spot(f32::INFINITY, 7, 20, 23)).unwrap();
+    for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 2e-3), (DType::BF16, 1e-2)] {
+        let (input, weight) = (data.input.to_dtype(dtype).unwrap(), data.weight.to_dtype(dtype).unwrap());
+        let data = Data { input, weight, epilogue: Epilogue::default() };
+        let expected = reference(&data, &case.geometry);
+        let packed = PackedCache::default();
+        let got = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
+        assert_close(&got, &expected, tolerance);
+    }
+}
+
+#[test]
+fn padding_contributes_nothing_to_a_weight_of_infinity() {
+    let input = Tensor::from_slice(&[1f32, 2., 3.], (1, 1, 1, 3), &Device::Cpu).unwrap();
+    let weight = Tensor::from_slice(&[f32::INFINITY, 1., 1.], (1, 1, 1, 3), &Device::Cpu).unwrap();
+    let geometry = ConvGeometry { padding: [[0, 0], [1, 1]], ..Default::default() };
+    let dtypes = [DType::F32, DType::F16, DType::BF16];
+    for (isa, dtype) in simd::available().into_iter().flat_map(|isa| dtypes.map(|dtype| (isa, dtype))) {
+        let [input, weight] = [&input, &weight].map(|tensor| tensor.to_dtype(dtype).unwrap());
+        let got = conv2d_with(isa, &input, &weight, &geometry, &Epilogue::default()).unwrap();
+        assert_eq!(flat(&got), [3., f64::INFINITY, f64::INFINITY]);
+    }
+}
+
+#[test]
+fn empty_batches_and_channels() {
+    for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
+        let data = case([0, 4, 9, 9], 8, 3, 1, 1, 1).data(dtype);
+        let got = run(&data, &ConvGeometry { padding: [[1; 2]; 2], ..Default::default() }).unwrap();
+        assert_eq!((got.dims(), got.dtype()), (&[0, 8, 9, 9][..], dtype));
+    }
+    // A view of nothing that begins behind the end of its storage.
+    let one = case([0, 1, 1, 1], 1, 1, 1, 0, 1);
+    let mut data = one.data(DType::F32);
+    data.input = scattered(&data.input);
+    assert_eq!(run(&data, &one.geometry).unwrap().dims(), [0, 1, 1, 1]);
+    let none = case([2, 4, 9, 9], 0, 3, 1, 1, 1);
+    assert_eq!(run(&none.data(DType::F32), &none.geometry).unwrap().dims(), [2, 0, 9, 9]);
+    let no_inputs = case([1, 0, 3, 3], 5, 3, 1, 1, 1);
+    let expected = reference(&no_inputs.data(DType::F64), &no_inputs.geometry);
+    on_every_isa(&no_inputs, &expected);
+}
+
+#[test]
+fn what_does_not_fit_is_an_error() {
+    let good = case([2, 4, 9, 8], 6, 3, 1, 0, 1);
+    let data = good.data(DType::F32);
+    let zeros = |dims: &[usize]| Tensor::zeros(dims, DType::F32, &Device::Cpu).unwrap();
+    let with = |change: &dyn Fn(&mut Data, &mut ConvGeometry)| {
+        let mut geometry = good.geometry;
+        let mut data =
+            Data { input: data.input.clone(), weight: data.weight.clone(), epilogue: data.epilogue.clone() };
+        change(&mut data, &mut geometry);
+        run(&data, &geometry).unwrap_err().to_string()
+    };
+    let says = |change: &dyn Fn(&mut Data, &mut ConvGeometry), words: &[&str]| {
+        let message = with(change);
+        assert!(words.iter().all(|word| message.contains(word)), "{message}");
+    };
+    says(
+        &|d, _| d.input = zeros(&[2, 9, 8]),
+        &["expected an input [batch, channels, height, width]", "[2, 9, 8]"],
+    );
+    says(&|d, _| d.weight = zeros(&[6, 4, 3]), &["expected a weight", "[6, 4, 3]"]);
+    says(&|d, _| d.input = zeros(&[2, 1, 9, 8]), &["expected 4 input channels", "got 1"]);
+    says(&|d, _| d.weight = zeros(&[6, 4, 10, 3]), &["at least the kernel's size", "9×8", "10×3"]);
+    says(&|d, _| d.weight = zeros(&[6, 4, 0, 3]), &["kernel"]);
+    says(&|_, g| g.stride = [1, 0], &["stride of at least 1", "[1, 0]"]);
+    says(&|_, g| g.dilation = [0, 1], &["dilation of at least 1", "[0, 1]"]);
+    says(&|_, g| g.groups = 0, &["at least one group"]);
+    says(&|_, g| g.groups = 2, &["expected 8 input channels", "got 4"]);
+    says(&|d, g| (d.input, g.groups) = (zeros(&[2, 16, 9, 8]), 4), &["that 4 groups divide", "got 6"]);
+    says(&|_, g| g.padding[0] = [usize::MAX, 1], &["padding"]);
+    says(&|_, g| g.padding[0] = [1 << 60, 1], &["fits in memory"]);
+    says(&|d, _| d.weight = d.weight.to_dtype(DType::F64).unwrap(), &["weight of F32", "got F64"]);
+    says(&|d, _| d.epilogue.shift = Some(zeros(&[5])), &["shift of [6]", "[5]"]);
+    says(&|d, _| d.epilogue.scale = Some(zeros(&[6, 1])), &["scale of [6]", "[6, 1]"]);
+    says(
+        &|d, _| d.epilogue.residual = Some(zeros(&[2, 6, 9, 8])),
+        &["residual of [2, 6, 7, 6]", "[2, 6, 9, 8]"],
+    );
+    let integers = |d: &mut Data| {
+        d.input = d.input.to_dtype(DType::U8).unwrap();
+        d.weight = d.weight.to_dtype(DType::U8).unwrap();
+        d.epilogue = Epilogue::default();
+    };
+    says(&|d, _| integers(d), &["expected f32, f64, f16 or bf16", "U8"]);
+}

@@ -1,0 +1,144 @@
+//! The fused linear kernel against a sum in f64, with every instruction set and number of threads.
+
+use crate::common::{Numbers, check_close, config, fail, restride, values};
+use candle_core::{D, DType, Result, Tensor, Var};
+use proptest::prelude::*;
+use sconce::kernels::activation::{self, Activation};
+use sconce::kernels::linear::{gradients_with, linear_with};
+use sconce::kernels::simd::{available, isa};
+
+const ACTIVATIONS: [Activation; 5] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::LeakyRelu { negative_slope: 0.1 },
+    Activation::Gelu,
+    Activation::Sigmoid,
+];
+
+fn operands(sizes: [usize; 3], seed: u64) -> [Tensor; 3] {
+    let [rows, inputs, outputs] = sizes;
+    let mut numbers = Numbers::new(seed);
+    let mut tensor = |shape: &[usize]| numbers.tensor(shape, 1.).to_dtype(DType::F32).expect("a cast");
+    [tensor(&[rows, inputs]), tensor(&[outputs, inputs]), tensor(&[outputs])]
+}
+
+/// The same in f64, out of products and sums.
+fn reference([x, weight, bias]: &[Tensor; 3], biased: bool, activation: Activation) -> Result<Tensor> {
+    let [x, weight, bias] = [x, weight, bias].map(|x| x.to_dtype(DType::F64));
+    let y = x?.unsqueeze(1)?.broadcast_mul(&weight?.unsqueeze(0)?)?.sum(D::Minus1)?;
+    let y = if biased { y.broadcast_add(&bias?)? } else { y };
+    activation::apply(activation, &y)
+}
+
+proptest! {
+    #![proptest_config(config(300))]
+
+    #[test]
+    fn random_sizes(
+        rows in prop_oneof![Just(1usize), 1usize..9, 1usize..40, 64usize..150],
+        inputs in prop_oneof![1usize..70, 2000usize..4200],
+        outputs in prop_oneof![1usize..9, 1usize..150],
+        biased: bool,
+        strided: bool,
+        activation in prop::sample::select(&ACTIVATIONS[..]),
+        seed: u64,
+    ) {
+        let mut all = operands([rows, inputs, outputs], seed);
+        let expected = reference(&all, biased, activation).map_err(fail)?;
+        if strided {
+            all = [restride(&all[0]).map_err(fail)?, restride(&all[1]).map_err(fail)?, all[2].clone()];
+        }
+        let [x, weight, bias] = &all;
+        for isa in available() {
+            let given = linear_with(isa, x, weight, biased.then_some(bias), activation).map_err(fail)?;
+            check_close(&format!("{isa:?}"), &given, &expected, 2e-5 * (inputs as f64).sqrt()).map_err(fail)?;
+        }
+    }
+}
+
+/// Candle's gradients of its own product in f64.
+fn candle_gradients(x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
+    let [x, weight] = [x, weight].map(|x| Var::from_tensor(&x.to_dtype(DType::F64)?));
+    let (x, weight) = (x?, weight?);
+    let loss = (x.matmul(&weight.t()?)? * grad.to_dtype(DType::F64)?)?.sum_all()?;
+    let grads = loss.backward()?;
+    Ok([&x, &weight].map(|x| grads.get(x).expect("a gradient").clone()))
+}
+
+proptest! {
+    #![proptest_config(config(200))]
+
+    #[test]
+    fn gradients_of_random_sizes(
+        rows in prop_oneof![1usize..9, 1usize..150],
+        inputs in prop_oneof![1usize..70, 1usize..300],
+        outputs in prop_oneof![1usize..9, 1usize..200],
+        strided: bool,
+        seed: u64,
+    ) {
+        let [mut x, mut weight, _] = operands([rows, inputs, outputs], seed);
+        let [mut grad, ..] = operands([rows, outputs, 1], seed ^ 1);
+        let expected = candle_gradients(&x, &weight, &grad).map_err(fail)?;
+        if strided {
+            for tensor in [&mut x, &mut weight, &mut grad] {
+                *tensor = restride(tensor).map_err(fail)?;
+            }
+        }
+        for isa in available() {
+            let given = gradients_with(isa, &x, &weight, &grad).map_err(fail)?;
+            for (given, expected) in given.iter().zip(&expected) {
+                check_close(&format!("{isa:?}"), given, expected, 2e-5 * 14.).map_err(fail)?;
+            }
+        }
+    }
+}
+
+#[test]
+fn gradients_do_not_depend_on_threads() -> Result<()> {
+    let [x, weight, _] = operands([130, 300, 210], 4);
+    let [grad, ..] = operands([130, 210, 1], 5);
+    let run = || -> Result<Vec<f64>> {
+        let [of_x, of_weight] = gradients_with(isa(), &x, &weight, &grad)?;
+        Ok([values(&of_x)?, values(&of_weight)?].concat())
+    };
+    let with = |threads| crate::common::on_threads(threads, run);
+    let one = with(1)?;
+    assert!(crate::common::THREADS.into_iter().all(|threads| with(threads).is_ok_and(|other| other == one)));
+    Ok(())
+}
+
+#[test]
+fn gradients_of_nothing_are_zeros() -> Result<()> {
+    for sizes in [[0, 3, 2], [3, 0, 2], [3, 2, 0]] {
+        let ([x, weight, _], [grad, ..]) = (operands(sizes, 1), operands([sizes[0], sizes[2], 1], 1));
+        let [of_x, of_weight] = gradients_with(isa(), &x, &weight, &grad)?;
+        assert_eq!((of_x.dims(), of_weight.dims()), (x.dims(), weight.dims()));
+        let all = [values(&of_x)?, values(&of_weight)?].concat();
+        assert!(all.iter().all(|x| *x == 0.));
+    }
+    Ok(())
+}
+
+#[test]
+fn results_do_not_depend_on_threads_or_on_other_rows() -> Result<()> {
+    let [x, weight, bias] = operands([7, 2500, 300], 3);
+    let run = |x: &Tensor| linear_with(isa(), x, &weight, Some(&bias), Activation::Relu);
+    let with = |threads| crate::common::on_threads(threads, || values(&run(&x)?));
+    let one = with(1)?;
+    assert!([2, 5].into_iter().all(|threads| with(threads).is_ok_and(|other| other == one)));
+    for row in 0..7 {
+        assert_eq!(values(&run(&x.narrow(0, row, 1)?)?)?, one[row * 300..(row + 1) * 300]);
+    }
+    Ok(())
+}
+
+#[test]
+fn what_is_not_a_number_stays() -> Result<()> {
+    let [x, weight, _] = operands([2, 33, 9], 1);
+    let x = Tensor::cat(&[&x.narrow(0, 0, 1)?, &(x.narrow(0, 1, 1)? * f64::NAN)?], 0)?;
+    for isa in available() {
+        let y = values(&linear_with(isa, &x, &weight, None, Activation::Relu)?)?;
+        assert!(y[..9].iter().all(|y| *y >= 0.) && y[9..].iter().all(|y| y.is_nan()), "{isa:?}: {y:?}");
+    }
+    Ok(())
+}

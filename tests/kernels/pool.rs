@@ -1,0 +1,241 @@
+//! Pooling against loops over every window, its gradients by finite differences, NaN, ties, bad input.
+
+use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
+use candle_core::{DType, Device, Result, Tensor};
+use proptest::prelude::*;
+use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, avg_pool2d, max_pool2d, max_pool2d_with};
+use sconce::kernels::simd::available;
+
+/// One axis of a pooling: kernel, stride, padding, dilation, input size.
+type Axis = (usize, usize, usize, usize, usize);
+
+fn axis() -> impl Strategy<Value = Axis> {
+    (1..5usize, 1..5usize, 1..3usize, 1..12usize).prop_flat_map(|(kernel, stride, dilation, input)| {
+        (Just(kernel), Just(stride), 0..=kernel / 2, Just(dilation), Just(input))
+    })
+}
+
+fn geometry(rows: Axis, columns: Axis, ceil_mode: bool) -> PoolGeometry {
+    PoolGeometry {
+        kernel: [rows.0, columns.0],
+        stride: [rows.1, columns.1],
+        padding: [rows.2, columns.2],
+        dilation: [rows.3, columns.3],
+        ceil_mode,
+    }
+}
+
+/// What a window of the output sees of one plane, and how many positions of the padded input it covers.
+fn naive(
+    x: &Tensor,
+    geometry: &PoolGeometry,
+    output: [usize; 2],
+    reduce: impl Fn(&[f64], f64) -> f64,
+) -> Result<Tensor> {
+    let (n, c, h, w) = x.dims4()?;
+    let x = values(x)?;
+    let mut y = Vec::new();
+    for plane in 0..n * c {
+        for at in 0..output[0] * output[1] {
+            let at = [at / output[1], at % output[1]];
+            let (mut seen, mut covered) = (Vec::new(), 0.0);
+            for i in 0..geometry.kernel[0] * geometry.kernel[1] {
+                let tap = [i / geometry.kernel[1], i % geometry.kernel[1]];
+                let position =
+                    [0, 1].map(|a| (at[a] * geometry.stride[a] + tap[a] * geometry.dilation[a]) as isize);
+                let position = [0, 1].map(|a| position[a] - geometry.padding[a] as isize);
+                let limit = [h + geometry.padding[0], w + geometry.padding[1]].map(|l| l as isize);
+                if position[0] < limit[0] && position[1] < limit[1] {
+                    covered += 1.0;
+                }
+                if (0..h as isize).contains(&position[0]) && (0..w as isize).contains(&position[1]) {
+                    seen.push(x[(plane * h + position[0] as usize) * w + position[1] as usize]);
+                }
+            }
+            y.push(reduce(&seen, covered));
+        }
+    }
+    Tensor::from_vec(y, (n, c, output[0], output[1]), &Device::Cpu)
+}
+
+proptest! {
+    #![proptest_config(config(200))]
+
+    #[test]
+    fn max_pool_is_the_largest_of_each_window(rows in axis(), columns in axis(), ceil: bool, n in 0..3usize, c in 1..3usize, seed: u64) {
+        let geometry = geometry(rows, columns, ceil);
+        let x = Numbers::new(seed).distinct(&[n, c, rows.4, columns.4], 0.3);
+        if let Ok(output) = geometry.output_size([rows.4, columns.4]) {
+            let check = || {
+                let largest = |seen: &[f64], _| seen.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let y = max_pool2d(&restride(&x)?, &geometry)?;
+                check_close("output", &y, &naive(&x, &geometry, output, largest)?, 0.0)
+            };
+            check().map_err(fail)?;
+            // A window that lies in the padding altogether is -∞, which differences cannot see.
+            let finite = max_pool2d(&x, &geometry).and_then(|y| values(&y)).map_err(fail)?;
+            if finite.iter().all(|y| y.is_finite()) {
+                check_gradients(|x| max_pool2d(&restride(&x[0])?, &geometry), &[x]).map_err(fail)?;
+            }
+        } else {
+            prop_assert!(max_pool2d(&x, &geometry).is_err());
+        }
+    }
+
+    #[test]
+    fn avg_pool_is_the_mean_of_each_window(
+        rows in axis(), columns in axis(), ceil: bool, include: bool, divisor in prop::option::of(1..9usize),
+        n in 0..3usize, c in 1..3usize, seed: u64,
+    ) {
+        let geometry = PoolGeometry { dilation: [1; 2], ..geometry(rows, columns, ceil) };
+        let x = Numbers::new(seed).tensor(&[n, c, rows.4, columns.4], 1.0);
+        if let Ok(output) = geometry.output_size([rows.4, columns.4]) {
+            let check = || {
+                let mean = |seen: &[f64], covered: f64| {
+                    let count = if include { covered } else { seen.len() as f64 };
+                    seen.iter().sum::<f64>() / divisor.map_or(count, |divisor| divisor as f64)
+                };
+                let y = avg_pool2d(&restride(&x)?, &geometry, include, divisor)?;
+                check_close("output", &y, &naive(&x, &geometry, output, mean)?, 1e-12)?;
+                check_gradients(|x| avg_pool2d(&x[0], &geometry, include, divisor), std::slice::from_ref(&x))
+            };
+            check().map_err(fail)?;
+        }
+    }
+
+    #[test]
+    fn adaptive_windows_cover_the_input(h in 1..9usize, w in 1..9usize, size in (1..9usize, prop::option::of(1..9usize)), seed: u64) {
+        let x = Numbers::new(seed).tensor(&[2, h, w], 1.0);
+        let size = [Some(size.0), size.1];
+        let y = adaptive_avg_pool2d(&x, size).map_err(fail)?;
+        prop_assert_eq!(y.dims(), &[2, size[0].unwrap_or(h), size[1].unwrap_or(w)]);
+        check_gradients(|x| adaptive_avg_pool2d(&restride(&x[0])?, size), &[x]).map_err(fail)?;
+    }
+
+    #[test]
+    fn every_dtype_and_size_of_batch(seed: u64, n in 0..20usize) {
+        // Up to 20 · 8 planes of 24 × 30: several tasks.
+        let x = Numbers::new(seed).tensor(&[n, 8, 24, 30], 4.0);
+        let geometry = PoolGeometry { kernel: [3; 2], stride: [2; 2], padding: [1; 2], dilation: [1; 2], ceil_mode: false };
+        for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 1e-3), (DType::BF16, 8e-3)] {
+            let check = |op: &dyn Fn(&Tensor) -> Result<Tensor>, tolerance| {
+                let x = x.to_dtype(dtype)?;
+                let cotangent = Numbers::new(seed ^ 1).tensor(&[n, 8, 12, 15], 1.0).to_dtype(dtype)?;
+                let (y, dx) = gradients(|x| op(&x[0]), std::slice::from_ref(&x), &cotangent)?;
+                let wide = [x.to_dtype(DType::F64)?];
+                let (wide_y, wide_dx) = gradients(|x| op(&x[0]), &wide, &cotangent.to_dtype(DType::F64)?)?;
+                check_close("output", &y, &wide_y, tolerance)?;
+                check_close("gradient", &dx[0], &wide_dx[0], tolerance)
+            };
+            check(&|x| max_pool2d(x, &geometry), tolerance).map_err(fail)?;
+            check(&|x| avg_pool2d(x, &geometry, true, None), tolerance).map_err(fail)?;
+            check(&|x| adaptive_avg_pool2d(x, [Some(12), Some(15)]), tolerance).map_err(fail)?;
+        }
+    }
+}
+
+#[test]
+fn nan_wins_and_the_first_of_equal_maxima_gets_the_gradient() -> Result<()> {
+    let device = &Device::Cpu;
+    let x = Tensor::new(&[[[1f32, 3.0, f32::NAN, 0.0], [3.0, 2.0, 9.0, f32::NEG_INFINITY]]], device)?;
+    let cotangent = Tensor::new(&[[[10f32, 20.0]]], device)?;
+    let geometry = PoolGeometry::new([2, 2]);
+    let (y, dx) = gradients(|x| max_pool2d(&x[0], &geometry), &[x], &cotangent)?;
+    let y = values(&y)?;
+    assert!(y[0] == 3.0 && y[1].is_nan());
+    assert_eq!(values(&dx[0])?, [0.0, 10.0, 20.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+
+    let low = Tensor::full(f64::NEG_INFINITY, (1, 2, 2), device)?;
+    let (y, dx) =
+        gradients(|x| max_pool2d(&x[0], &geometry), &[low], &Tensor::ones((1, 1, 1), DType::F64, device)?)?;
+    assert_eq!(values(&y)?, [f64::NEG_INFINITY]);
+    assert_eq!(values(&dx[0])?, [1.0, 0.0, 0.0, 0.0]);
+    Ok(())
+}
+
+/// Of equal maxima, which are many after a ReLU, the first in a window gets the gradient.
+#[test]
+fn many_equal_maxima() -> Result<()> {
+    let mut numbers = Numbers::new(7);
+    for (kernel, stride, padding) in [(2, 2, 0), (3, 2, 1), (3, 1, 1), (3, 2, 0)] {
+        let geometry =
+            PoolGeometry { stride: [stride; 2], padding: [padding; 2], ..PoolGeometry::new([kernel; 2]) };
+        for [h, w] in [[5, 4], [9, 23], [16, 16]] {
+            let x = numbers.tensor(&[2, h, w], 2.0).round()?.relu()?;
+            let output = geometry.output_size([h, w])?;
+            let cotangent = numbers.tensor(&[2, output[0], output[1]], 1.0);
+            let (_, dx) = gradients(|x| max_pool2d(&x[0], &geometry), std::slice::from_ref(&x), &cotangent)?;
+            let (at, grad) = (values(&x)?, values(&cotangent)?);
+            let mut expected = vec![0.0; at.len()];
+            for (i, grad) in grad.iter().enumerate() {
+                let (plane, row, column) =
+                    (i / output[1] / output[0], i / output[1] % output[0], i % output[1]);
+                let taps = (0..kernel).flat_map(|y| (0..kernel).map(move |x| (y, x)));
+                let inside = taps.filter_map(|(y, x)| {
+                    let (y, x) = (
+                        (row * stride + y).checked_sub(padding)?,
+                        (column * stride + x).checked_sub(padding)?,
+                    );
+                    (y < h && x < w).then_some((plane * h + y) * w + x)
+                });
+                let first = inside.reduce(|best, place| if at[place] > at[best] { place } else { best });
+                expected[first.expect("a window of elements")] += grad;
+            }
+            let expected = Tensor::from_vec(expected, x.shape(), x.device())?;
+            check_close("gradient", &dx[0], &expected, 1e-12)?;
+        }
+    }
+    Ok(())
+}
+
+/// The kernels for windows of two by two, held to those for f64, which take any window; with ties and NaN.
+#[test]
+fn windows_of_two_by_two_on_every_instruction_set() -> Result<()> {
+    let mut numbers = Numbers::new(9);
+    for [planes, h, w] in [[3, 2, 2], [2, 5, 9], [40, 24, 24], [5, 8, 8], [2, 7, 67], [1, 4, 34]] {
+        let x = numbers.tensor(&[planes, h, w], 2.0).round()?.relu()?;
+        let nan = numbers.tensor(&[planes, h, w], 1.0).gt(0.9)?;
+        for x in [x.clone(), nan.where_cond(&(&x * f64::NAN)?, &x)?, (&x - f64::INFINITY)?] {
+            let cotangent = numbers.tensor(&[planes, h / 2, w / 2], 1.0).to_dtype(DType::F32)?;
+            let pool = |x: &[Tensor]| max_pool2d(&x[0], &PoolGeometry::new([2, 2]));
+            let (y, dx) = gradients(pool, std::slice::from_ref(&x), &cotangent.to_dtype(DType::F64)?)?;
+            for isa in available() {
+                let given = max_pool2d_with(isa, &x.to_dtype(DType::F32)?, &cotangent)?;
+                for (given, expected) in given.iter().zip([&y, &dx[0]]) {
+                    let mut pairs = values(given)?.into_iter().zip(values(expected)?);
+                    let same = pairs.all(|(a, b)| a == b || a.is_nan() && b.is_nan());
+                    assert!(same, "{isa:?}, {planes} of {h}×{w}");
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn bad_input_is_named() -> Result<()> {
+    let x = Tensor::zeros((1, 2, 4, 5), DType::F32, &Device::Cpu)?;
+    let good = PoolGeometry::new([2, 2]);
+    let message = |x: &Tensor, geometry: PoolGeometry| match max_pool2d(x, &geometry) {
+        Ok(y) => format!("no error but {:?}", y.dims()),
+        Err(error) => error.to_string(),
+    };
+    for (geometry, part) in [
+        (PoolGeometry { kernel: [0, 2], ..good }, "kernel of 1 or more on each axis, got [0, 2]"),
+        (PoolGeometry { stride: [1, 0], ..good }, "stride of 1 or more on each axis, got [1, 0]"),
+        (PoolGeometry { dilation: [0, 0], ..good }, "dilation of 1 or more"),
+        (PoolGeometry { padding: [2, 0], ..good }, "at most half the kernel [2, 2], got [2, 0]"),
+        (PoolGeometry { kernel: [5, 5], ..good }, "the output would be empty"),
+        (PoolGeometry { kernel: [usize::MAX, 5], ..good }, "the output would be empty"),
+    ] {
+        let message = message(&x, geometry);
+        assert!(message.contains(part), "{message}");
+    }
+    let flat = message(&Tensor::zeros((4, 5), DType::F32, &Device::Cpu)?, good);
+    assert!(flat.contains("got [4, 5]"), "{flat}");
+    assert!(message(&x.to_dtype(DType::U8)?, good).contains("got U8"));
+    assert!(adaptive_avg_pool2d(&x, [Some(0), None]).is_err());
+    assert!(avg_pool2d(&x, &PoolGeometry { dilation: [2; 2], ..good }, true, None).is_err());
+    assert!(avg_pool2d(&x, &good, true, Some(0)).is_err());
+    Ok(())
+}

@@ -1,0 +1,47 @@
+//! Every operation gives the same bits, forward and backward, on one core and on several.
+
+use crate::common::{Numbers, gradients, values};
+use candle_core::{D, DType, Result, Tensor};
+use sconce::kernels::activation::{self, Activation};
+use sconce::kernels::norm::{batch_norm_eval, batch_norm_train};
+use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, avg_pool2d, max_pool2d};
+use sconce::kernels::softmax::softmax;
+
+fn answers() -> Result<Vec<Vec<f64>>> {
+    let mut numbers = Numbers::new(11);
+    let mut tensor = |shape: &[usize]| numbers.tensor(shape, 2.0).to_dtype(DType::F32);
+    let inputs = [tensor(&[7, 6, 33, 35])?, tensor(&[6])?, tensor(&[6])?];
+    let windows = PoolGeometry { stride: [2; 2], padding: [1; 2], ..PoolGeometry::new([3; 2]) };
+    type Op<'a> = Box<dyn Fn(&[Tensor]) -> Result<Tensor> + 'a>;
+    let ops: Vec<(usize, Op)> = vec![
+        (1, Box::new(|x| activation::apply(Activation::Gelu, &x[0]))),
+        (2, Box::new(|x| activation::prelu(&x[0], &x[1]))),
+        (1, Box::new(|x| max_pool2d(&x[0], &windows))),
+        (1, Box::new(|x| avg_pool2d(&x[0], &windows, true, None))),
+        (1, Box::new(|x| adaptive_avg_pool2d(&x[0], [Some(5), Some(4)]))),
+        (3, Box::new(|x| Ok(batch_norm_train(&x[0], Some(&x[1]), Some(&x[2]), 1e-5)?.0))),
+        (2, Box::new(|x| batch_norm_eval(&x[0], &inputs[2], &inputs[1].sqr()?, Some(&x[1]), None, 1e-5))),
+        (1, Box::new(|x| softmax(&x[0], 1))),
+        (1, Box::new(|x| softmax(&x[0], D::Minus1))),
+    ];
+    let mut answers = Vec::new();
+    for (count, op) in ops {
+        let cotangent = Numbers::new(5).tensor(op(&inputs)?.dims(), 1.0).to_dtype(DType::F32)?;
+        let (output, grads) = gradients(op, &inputs[..count], &cotangent)?;
+        answers.push(values(&output)?);
+        for grad in &grads {
+            answers.push(values(grad)?);
+        }
+    }
+    Ok(answers)
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
+    let with = |threads| crate::common::on_threads(threads, answers);
+    let one = with(1)?;
+    for threads in crate::common::THREADS {
+        assert!(one == with(threads)?, "{threads} threads differ from one");
+    }
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! Winograd's convolution against the definition in double precision.
+
+use proptest::prelude::*;
+use sconce::kernels::activation::Activation;
+use sconce::kernels::conv::winograd::{Epilogue, PackedWinograd, Pixels, Shape, Tile, run};
+use sconce::kernels::simd::{self, Isa};
+use std::mem::MaybeUninit;
+
+const TILES: [Tile; 5] = Tile::ALL;
+
+const ACTIVATIONS: [Activation; 9] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::Relu6,
+    Activation::LeakyRelu { negative_slope: 0.1 },
+    Activation::Silu,
+    Activation::Gelu,
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Hardswish,
+];
+
+/// Normally distributed numbers, by Box and Muller.
+fn normal(seed: u64, count: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut uniform = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        ((state >> 11) as f64 + 0.5) / (1u64 << 53) as f64
+    };
+    let mut one = || (-2. * uniform().ln()).sqrt() * (std::f64::consts::TAU * uniform()).cos();
+    (0..count).map(|_| one() as f32).collect()
+}
+
+fn output_size(shape: &Shape, stride: usize) -> [usize; 2] {
+    std::array::from_fn(|i| {
+        let padded = shape.input[i] + shape.padding[i][0] + shape.padding[i][1];
+        if padded < 3 { 0 } else { (padded - 3) / stride + 1 }
+    })
+}
+
+/// The sums before the activation.
+fn reference(shape: &Shape, stride: usize, input: &[f32], weight: &[f32], epilogue: &Epilogue) -> Vec<f64> {
+    let ([height, width], [out_height, out_width]) = (shape.input, output_size(shape, stride));
+    let residual = match epilogue.residual {
+        Some(Pixels::Single(residual)) => Some(residual),
+        _ => None,
+    };
+    let mut output = Vec::new();
+    for (n, o) in (0..shape.batch).flat_map(|n| (0..shape.out_channels).map(move |o| (n, o))) {
+        for (y, x) in (0..out_height).flat_map(|y| (0..out_width).map(move |x| (y, x))) {
+            let mut sum = 0.;
+            for (c, tap) in (0..shape.in_channels).flat_map(|c| (0..9).map(move |tap| (c, tap))) {
+                let row = (y * stride + tap / 3).wrapping_sub(shape.padding[0][0]);
+                let col = (x * stride + tap % 3).wrapping_sub(shape.padding[1][0]);
+                if row < height && col < width {
+                    let pixel = input[((n * shape.in_channels + c) * height + row) * width + col];
+                    sum += f64::from(pixel) * f64::from(weight[(o * shape.in_channels + c) * 9 + tap]);
+                }
+            }
+            let at =
+                |values: Option<&[f32]>, i: usize, absent: f64| values.map_or(absent, |v| f64::from(v[i]));
+            let sum = sum * at(epilogue.scale, o, 1.) + at(epilogue.shift, o, 0.);
+            output.push(sum + at(residual, output.len(), 0.));
+        }
+    }
+    output
+}
+
+fn activate(activation: Activation, x: f64) -> f64 {
+    match activation {
+        Activation::Identity => x,
+        Activation::Relu => x.max(0.),
+        Activation::Relu6 => x.clamp(0., 6.),
+        Activation::LeakyRelu { negative_slope } => x.max(0.) + negative_slope * x.min(0.),
+        Activation::Silu => x / (1. + (-x).exp()),
+        Activation::Gelu => {
+            0.5 * x * (1. + candle_core::cpu::erf::erf_f64(x * std::f64::consts::FRAC_1_SQRT_2))
+        }
+        Activation::Sigmoid => 1. / (1. + (-x).exp()),
+        Activation::Tanh => x.tanh(),
+        Activation::Hardswish => x * (x + 3.).clamp(0., 6.) / 6.,
+    }
+}
+
+fn convolve(
+    isa: Isa,
+    tile: Tile,
+    shape: &Shape,
+    input: &[f32],
+    weight: &[f32],
+    epilogue: &Epilogue,
+) -> Vec<f32> {
+    let packed = PackedWinograd::new(weight, shape.out_channels, shape.in_channels, tile);
+    let size = output_size(shape, tile.stride());
+    let mut output = vec![f32::NAN; shape.batch * shape.out_channels * size[0] * size[1]];
+    // SAFETY: an initialised float is a possibly uninitialised one, and only floats are written.
+    let slots = unsafe { &mut *(output.as_mut_slice() as *mut [f32] as *mut [MaybeUninit<f32>]) };
+    run(isa, shape, input, &packed, epilogue, slots);
+    output
+}
+
+fn norm(values: impl Iterator<Item = f64>) -> f64 {
+    values.map(|x| x * x).sum::<f64>().sqrt()
+}
+
+/// ‖actual − expected‖ against ‖sums‖: no activation here is steeper than 1.13.
+fn relative_error(actual: &[f32], sums: &[f64], activation: Activation) -> f64 {
+    assert_eq!(actual.len(), sums.len());
+    let error = norm(actual.iter().zip(sums).map(|(y, x)| f64::from(*y) - activate(activation, *x)));
+    let size = norm(sums.iter().copied());
+    if size == 0. { error } else { error / size }
+}
+
+struct Problem {
+    shape: Shape,
+    input: Vec<f32>,
+    weight: Vec<f32>,
+    scale: Vec<f32>,
+    shift: Vec<f32>,
+    residual: Vec<f32>,
+}
+
+impl Problem {
+    fn new(shape: Shape, seed: u64) -> Self {
+        let [height, width] = output_size(&shape, 1);
+        let outputs = shape.batch * shape.out_channels * height * width;
+        Self {
+            shape,
+            input: normal(seed, shape.batch * shape.in_channels * shape.input[0] * shape.input[1]),
+            weight: normal(seed + 1, shape.out_channels * shape.in_channels * 9),
+            scale: normal(seed + 2, shape.out_channels),
+            shift: normal(seed + 3, shape.out_channels),
+            residual: normal(seed + 4, outputs),
+        }
+    }
+
+    /// Which of scale, shift and residual take part, for an output of a stride.
+    fn epilogue(&self, parts: [bool; 3], activation: Activation, stride: usize) -> Epilogue<'_> {
+        let [height, width] = output_size(&self.shape, stride);
+        let outputs = self.shape.batch * self.shape.out_channels * height * width;
+        Epilogue {
+            scale: parts[0].then_some(&self.scale),
+            shift: parts[1].then_some(&self.shift),
+            residual: parts[2].then_some(self.residual[..outputs].into()),
+            activation,
+        }
+    }
+
+    fn check(&self, parts: [bool; 3], activation: Activation) {
+        for stride in [1, 2] {
+            let epilogue = self.epilogue(parts, activation, stride);
+            let sums = reference(&self.shape, stride, &self.input, &self.weight, &epilogue);
+            let tiles = TILES.into_iter().filter(|tile| tile.stride() == stride);
+            for (tile, isa) in
+                tiles.flat_map(|tile| simd::available().into_iter().map(move |isa| (tile, isa)))
+            {
+                let output = convolve(isa, tile, &self.shape, &self.input, &self.weight, &epilogue);
+                let error = relative_error(&output, &sums, activation);
+                assert!(error <= 2e-5, "{isa:?} {tile:?} {:?} {epilogue:?}: {error:e}", self.shape);
+            }
+        }
+    }
+}
+
+fn shapes() -> impl Strategy<Value = Shape> {
+    let channels = (1..=40usize, 1..=40usize);
+    let paddings = prop::array::uniform2(prop::array::uniform2(0..=2usize));
+    (0..=3usize, channels, prop::array::uniform2(1..=40usize), paddings).prop_map(
+        |(batch, (in_channels, out_channels), input, padding)| Shape {
+            batch,
+            in_channels,
+            out_channels,
+            input,
+            padding,
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(crate::common::config(48))]
+
+    #[test]
+    fn agrees_with_the_definition(
+        shape in shapes(),
+        activation in prop::sample::select(&ACTIVATIONS[..]),
+        parts in prop::array::uniform3(any::<bool>()),
+        seed in 0..1u64 << 32,
+    ) {
+        let problem = Problem::new(shape, seed);
+        problem.check(parts, activation);
+    }
+}
+
+#[test]
+fn every_activation_and_epilogue() {
+    let shape =
+        Shape { batch: 2, in_channels: 5, out_channels: 19, input: [9, 13], padding: [[1, 0], [2, 1]] };
+    let problem = Problem::new(shape, 7);
+    for activation in ACTIVATIONS {
+        for parts in 0..8 {
+            problem.check([parts & 1 != 0, parts & 2 != 0, parts & 4 != 0], activation);
+        }
+    }
+}
+
+/// The error on normal data stays within the documented 2·10⁻⁵ up to the most channels a tile is chosen for.
+#[test]
+fn many_channels_stay_exact() {
+    for (seed, tile) in TILES.into_iter().enumerate() {
+        let most = tile.most_channels();
+        for in_channels in [1, 16, 64, 256, most / 2, most] {
+            let shape = Shape { batch: 1, in_channels, out_channels: 8, input: [7; 2], padding: [[1; 2]; 2] };
+            let problem = Problem::new(shape, 3 + seed as u64);
+            let epilogue = problem.epilogue([false; 3], Activation::Identity, tile.stride());
+            let sums = reference(&shape, tile.stride(), &problem.input, &problem.weight, &epilogue);
+            for isa in simd::available() {
+                let output = convolve(isa, tile, &shape, &problem.input, &problem.weight, &epilogue);
+                let error = relative_error(&output, &sums, Activation::Identity);
+                println!("{tile:?} {isa:?} {in_channels}: {error:e}");
+                assert!(error <= 2e-5, "{isa:?} {tile:?} {in_channels} channels: {error:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_change_a_bit() {
+    for (channels, size) in [(48, 18), (20, 90)] {
+        let shape = Shape {
+            batch: 2,
+            in_channels: channels,
+            out_channels: channels + 3,
+            input: [size, size + 3],
+            padding: [[1; 2]; 2],
+        };
+        let problem = Problem::new(shape, 11);
+        for (isa, tile) in simd::available().into_iter().flat_map(|isa| TILES.map(|tile| (isa, tile))) {
+            let epilogue = problem.epilogue([true; 3], Activation::Relu, tile.stride());
+            let run = || convolve(isa, tile, &shape, &problem.input, &problem.weight, &epilogue);
+            let with = |threads| crate::common::on_threads(threads, run);
+            let one: Vec<u32> = with(1).into_iter().map(f32::to_bits).collect();
+            for threads in crate::common::THREADS {
+                assert!(
+                    with(threads).into_iter().map(f32::to_bits).eq(one.iter().copied()),
+                    "{isa:?} {tile:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_nan_spoils_its_tiles_and_passes_through_activations() {
+    let shape = Shape { batch: 1, in_channels: 3, out_channels: 4, input: [24, 24], padding: [[1; 2]; 2] };
+    let mut problem = Problem::new(shape, 5);
+    problem.input[24 * 10 + 11] = f32::NAN;
+    for activation in ACTIVATIONS {
+        let epilogue = problem.epilogue([true, true, false], activation, 1);
+        let tiles = [Tile::Two, Tile::Four, Tile::Six];
+        for (isa, tile) in simd::available().into_iter().flat_map(|isa| tiles.map(|tile| (isa, tile))) {
+            let output = convolve(isa, tile, &shape, &problem.input, &problem.weight, &epilogue);
+            let nan = |y: usize, x: usize| output[24 * y + x].is_nan();
+            for (y, x) in (9..=11).flat_map(|y| (10..=12).map(move |x| (y, x))) {
+                assert!(nan(y, x), "{isa:?} {tile:?} {activation:?} lost the NaN at {y}, {x}");
+            }
+            assert!(!nan(0, 0) && !nan(23, 23) && !nan(0, 11) && !nan(10, 0), "{isa:?} {tile:?}");
+        }
+    }
+}

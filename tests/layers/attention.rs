@@ -1,0 +1,517 @@
+//! Attention, against PyTorch's answers, sums written out, and finite differences; masks, bad input, and
+//! as a field of a derived network.
+
+use crate::common::golden::cases;
+use crate::common::layer::{check_with, count};
+use crate::common::{Numbers, check_close, check_gradients, config, fail, restride, values};
+use proptest::prelude::*;
+use sconce::candle;
+use sconce::nn::VarBuilder;
+use sconce::prelude::*;
+use std::collections::HashMap;
+
+const CPU: Device = Device::Cpu;
+
+#[test]
+fn multihead_attention_as_pytorch() -> Result<()> {
+    let all = cases("MultiheadAttention")?;
+    assert_eq!(all.len(), 16);
+    all.iter().try_for_each(|case| {
+        let config = MultiheadAttention::config(count(case, "embed_dim"), count(case, "num_heads"))
+            .batch_first(case.flag("batch_first") == Some(true))
+            .bias(case.flag("bias") == Some(true));
+        check_with(config, case, |attn, x, mode| {
+            let [q, k, v] = [0, 1, 2].map(|i| Signal::from(&x[i]));
+            let (y, weights) = attn.call((q, k, v), mode);
+            Ok(vec![y.into_tensor()?, weights.into_tensor()?])
+        })
+    })
+}
+
+/// What the tests hide keys by.
+#[derive(Clone, Copy, Debug)]
+enum Hide {
+    Nothing,
+    Causal,
+    Bool,
+    Float,
+}
+
+fn hide() -> impl Strategy<Value = Hide> {
+    prop_oneof![Just(Hide::Nothing), Just(Hide::Causal), Just(Hide::Bool), Just(Hide::Float)]
+}
+
+/// One matrix of attention, sum by sum: the answers and the weights. `bias` is added to the scores.
+fn naive(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, bias: &[f64]) -> Result<(Tensor, Tensor)> {
+    let ((l, e), (s, d)) = (q.dims2()?, v.dims2()?);
+    let (q, k, v) = (values(q)?, values(k)?, values(v)?);
+    let (mut answers, mut weights) = (Vec::new(), Vec::new());
+    for i in 0..l {
+        let score =
+            |j: usize| (0..e).map(|f| q[i * e + f] * k[j * e + f]).sum::<f64>() * scale + bias[i * s + j];
+        let exponentials: Vec<f64> = (0..s).map(|j| score(j).exp()).collect();
+        let sum: f64 = exponentials.iter().sum();
+        let row: Vec<f64> = exponentials.iter().map(|x| if sum > 0. { x / sum } else { 0. }).collect();
+        answers.extend((0..d).map(|f| (0..s).map(|j| row[j] * v[j * d + f]).sum::<f64>()));
+        weights.extend(row);
+    }
+    Ok((Tensor::from_vec(answers, (l, d), &CPU)?, Tensor::from_vec(weights, (l, s), &CPU)?))
+}
+
+/// A mask of `u8`, ones about as often as zeros.
+fn coin(numbers: &mut Numbers, shape: &[usize]) -> Result<Tensor> {
+    Ok(numbers.tensor(shape, 1.).gt(0.)?)
+}
+
+/// What a hidden key's score gets.
+fn penalty(hidden: bool) -> f64 {
+    if hidden { f64::NEG_INFINITY } else { 0. }
+}
+
+proptest! {
+    #![proptest_config(config(250))]
+
+    #[test]
+    fn dot_product_attention_is_a_weighted_sum(
+        sizes in (0..4usize, 0..4usize, 1..4usize, 1..4usize), batch in prop::collection::vec(1..3usize, 0..4),
+        hide in hide(), scale in prop::option::of(0.1..2f64), shared: bool, seed: u64,
+    ) {
+        let (l, s, e, d) = sizes;
+        let check = || -> Result<()> {
+            let mut numbers = Numbers::new(seed);
+            let count: usize = batch.iter().product();
+            let shape = |rows: usize, columns: usize| [&batch[..], &[rows, columns]].concat();
+            let q = numbers.tensor(&shape(l, e), 2.);
+            // The keys of one for all, or of each its own.
+            let k = numbers.tensor(&if shared { vec![s, e] } else { shape(s, e) }, 2.);
+            let v = numbers.tensor(&shape(s, d), 2.);
+            let (mask, bias) = match hide {
+                Hide::Nothing => (None, vec![0.; l * s]),
+                Hide::Causal => (None, (0..l * s).map(|i| penalty(i % s > i / s)).collect()),
+                Hide::Bool => {
+                    let mask = coin(&mut numbers, &[l, s])?;
+                    let bias = values_of_bool(&mask)?.into_iter().map(|seen| penalty(!seen)).collect();
+                    (Some(mask), bias)
+                }
+                Hide::Float => {
+                    let mask = numbers.tensor(&[l, s], 2.);
+                    let bias = values(&mask)?;
+                    (Some(mask), bias)
+                }
+            };
+            let options = || {
+                let options = AttentionOptions::default().scale(scale).is_causal(matches!(hide, Hide::Causal));
+                match &mask {
+                    Some(mask) => options.mask(mask),
+                    None => options,
+                }
+            };
+            let y = scaled_dot_product_attention(restride(&q)?, restride(&k)?, restride(&v)?, options()).into_tensor()?;
+            assert_eq!(y.dims(), shape(l, d));
+            let each = |x: &Tensor, rows: usize, columns: usize| x.broadcast_as(shape(rows, columns))?.reshape((count, rows, columns));
+            let (qs, ks, vs, ys) = (each(&q, l, e)?, each(&k, s, e)?, each(&v, s, d)?, y.reshape((count, l, d))?);
+            let scale = scale.unwrap_or(1. / (e as f64).sqrt());
+            for i in 0..count {
+                let (expected, _) = naive(&qs.get(i)?, &ks.get(i)?, &vs.get(i)?, scale, &bias)?;
+                check_close("output", &ys.get(i)?, &expected, 1e-12)?;
+            }
+            if l * s == 0 {
+                return Ok(());
+            }
+            let mut tensors = vec![q, k, v];
+            // A mask of floats learns too.
+            let learns = matches!(hide, Hide::Float);
+            tensors.extend(mask.clone().filter(|_| learns));
+            let run = |x: &[Tensor]| -> candle::Result<Tensor> {
+                let options = if learns { options().mask(&x[3]) } else { options() };
+                Ok(scaled_dot_product_attention(&x[0], &x[1], &x[2], options).into_tensor()?)
+            };
+            Ok(check_gradients(run, &tensors)?)
+        };
+        check().map_err(fail)?;
+    }
+
+    #[test]
+    fn multihead_attention_is_its_heads(
+        sizes in (1..3usize, 1..3usize, 1..4usize, 1..4usize, prop::option::of(1..3usize)),
+        widths in (prop::option::of(1..4usize), prop::option::of(1..4usize)),
+        flags in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
+        padding: bool, hide in hide(), per_head: bool, seed: u64,
+    ) {
+        let (heads, width, l, s, batch) = sizes;
+        let (bias, bias_kv, zero, first) = flags;
+        let check = || -> Result<()> {
+            let mut numbers = Numbers::new(seed);
+            let (e, n) = (heads * width, batch.unwrap_or(1));
+            let (kdim, vdim) = (widths.0.unwrap_or(e), widths.1.unwrap_or(e));
+            let config = MultiheadAttention::config(e, heads).kdim(kdim).vdim(vdim).bias(bias).add_bias_kv(bias_kv)
+                .add_zero_attn(zero).batch_first(first).is_causal(matches!(hide, Hide::Causal));
+            let shape = |places: usize, features: usize| match batch {
+                Some(n) if first => vec![n, places, features],
+                Some(n) => vec![places, n, features],
+                None => vec![places, features],
+            };
+            let inputs = [(l, e), (s, kdim), (s, vdim)].map(|(places, features)| numbers.tensor(&shape(places, features), 1.));
+            let padding = if padding { Some(coin(&mut numbers, &if batch.is_some() { vec![n, s] } else { vec![s] })?) } else { None };
+            let shape = if per_head { vec![n * heads, l, s] } else { vec![l, s] };
+            let mask = match hide {
+                Hide::Nothing | Hide::Causal => None,
+                Hide::Bool => Some(coin(&mut numbers, &shape)?),
+                Hide::Float => Some(numbers.tensor(&shape, 1.)),
+            };
+            let names = config.init(&CPU)?.named_parameters();
+            let parameters: Vec<Tensor> = names.iter().map(|(_, t)| numbers.tensor(t.dims(), 0.8)).collect();
+            let build = |tensors: &[Tensor]| {
+                let map: HashMap<String, Tensor> =
+                    names.iter().map(|(name, _)| name.clone()).zip(tensors.iter().cloned()).collect();
+                config.build(VarBuilder::from_tensors(map, DType::F64, &CPU))
+            };
+            let run = |tensors: &[Tensor]| -> Result<(Tensor, Tensor)> {
+                let [q, k, v] = [0, 1, 2].map(|i| Signal::from(&tensors[i]));
+                let (padding, mask) = (padding.as_ref().map(Signal::from), mask.as_ref().map(Signal::from));
+                let (y, weights) = build(&tensors[3..])?.call((q, k, v, padding, mask), Mode::Eval);
+                Ok((y.into_tensor()?, weights.into_tensor()?))
+            };
+            let all = [&inputs[..], &parameters].concat();
+            let (y, weights) = run(&all)?;
+            assert_eq!(y.dims(), inputs[0].dims());
+
+            // The same from the parameters by name, one batch and head at a time.
+            let of: HashMap<&str, &Tensor> = names.iter().map(|(name, _)| name.as_str()).zip(&parameters).collect();
+            let one = |x: &Tensor, i: usize| match batch {
+                Some(_) => x.get_on_dim(if first { 0 } else { 1 }, i),
+                None => Ok(x.clone()),
+            };
+            let weight = |i: usize| match of.get("in_proj_weight") {
+                Some(all) => all.narrow(0, i * e, e),
+                None => Ok(of[["q_proj_weight", "k_proj_weight", "v_proj_weight"][i]].clone()),
+            };
+            for b in 0..n {
+                let mut projected = Vec::new();
+                for (i, input) in inputs.iter().enumerate() {
+                    let mut x = one(input, b)?.matmul(&weight(i)?.t()?)?;
+                    if bias {
+                        x = x.broadcast_add(&of["in_proj_bias"].narrow(0, i * e, e)?)?;
+                    }
+                    if i > 0 && bias_kv {
+                        x = Tensor::cat(&[x, of[["bias_k", "bias_v"][i - 1]].reshape((1, e))?], 0)?;
+                    }
+                    if i > 0 && zero {
+                        x = x.pad_with_zeros(0, 0, 1)?;
+                    }
+                    projected.push(x);
+                }
+                let keys = projected[1].dim(0)?;
+                let mut mean = Tensor::zeros((l, keys), DType::F64, &CPU)?;
+                let mut answers = Vec::new();
+                for h in 0..heads {
+                    let mut scores = vec![0.; l * keys];
+                    for (i, j) in (0..l * s).map(|at| (at / s, at % s)) {
+                        let score = &mut scores[i * keys + j];
+                        if let Some(padding) = &padding {
+                            *score += penalty(values_of_bool(padding)?[if batch.is_some() { b * s + j } else { j }]);
+                        }
+                        let at = if per_head { ((b * heads + h) * l + i) * s + j } else { i * s + j };
+                        *score += match hide {
+                            Hide::Nothing => 0.,
+                            Hide::Causal => penalty(j > i),
+                            Hide::Bool => penalty(mask.as_ref().map(values_of_bool).transpose()?.unwrap_or_default()[at]),
+                            Hide::Float => mask.as_ref().map(values).transpose()?.unwrap_or_default()[at],
+                        };
+                    }
+                    let head = |x: &Tensor| x.narrow(1, h * width, width);
+                    let scale = 1. / (width as f64).sqrt();
+                    let (answer, own) =
+                        naive(&head(&projected[0])?, &head(&projected[1])?, &head(&projected[2])?, scale, &scores)?;
+                    answers.push(answer);
+                    mean = (mean + (own / heads as f64)?)?;
+                }
+                let mut expected = Tensor::cat(&answers, 1)?.matmul(&of["out_proj.weight"].t()?)?;
+                if bias {
+                    expected = expected.broadcast_add(of["out_proj.bias"])?;
+                }
+                check_close("output", &one(&y, b)?, &expected, 1e-12)?;
+                let weights = if batch.is_some() { weights.get(b)? } else { weights.clone() };
+                check_close("weights", &weights, &mean, 1e-12)?;
+            }
+
+            let both = |tensors: &[Tensor]| -> candle::Result<Tensor> {
+                let (y, weights) = run(tensors)?;
+                Tensor::cat(&[y.flatten_all()?, weights.flatten_all()?], 0)
+            };
+            Ok(check_gradients(both, &all)?)
+        };
+        check().map_err(fail)?;
+    }
+}
+
+fn values_of_bool(mask: &Tensor) -> Result<Vec<bool>> {
+    Ok(mask.flatten_all()?.to_vec1::<u8>()?.into_iter().map(|bit| bit != 0).collect())
+}
+
+#[test]
+fn a_query_without_keys_is_zero_and_gives_no_gradient() -> Result<()> {
+    let mut numbers = Numbers::new(1);
+    let x = candle::Var::from_tensor(&numbers.tensor(&[3, 2], 1.))?;
+    let mask = Tensor::new(&[[1u8, 1, 1], [0, 0, 0], [0, 1, 0]], &CPU)?;
+    let y = scaled_dot_product_attention(x.as_tensor(), x.as_tensor(), x.as_tensor(), mask).into_tensor()?;
+    assert_eq!(values(&y.get(1)?)?, [0., 0.]);
+    check_close("one key", &y.get(2)?, &x.get(1)?, 1e-15)?;
+    let grads = y.get(1)?.sum_all()?.backward()?;
+    let grad = grads.get(&x).ok_or_else(|| Error::msg("no gradient"))?;
+    assert_eq!(values(grad)?, [0.; 6]);
+    Ok(())
+}
+
+#[test]
+fn attention_to_oneself_is_one_product_with_the_same_answer() -> Result<()> {
+    let mut numbers = Numbers::new(6);
+    let mut attn = MultiheadAttention::config(6, 2).init(&CPU)?;
+    attn.to_dtype(DType::F64)?;
+    let x = numbers.tensor(&[4, 3, 6], 1.);
+    let run = |x: [&Tensor; 3]| -> Result<Vec<f64>> {
+        let [q, k, v] = x.map(Signal::from);
+        let y = attn.call((q, k, v), Mode::Eval).0.into_tensor()?;
+        let grads = y.sqr()?.sum_all()?.backward()?;
+        let mut all = values(&y)?;
+        for parameter in attn.parameters() {
+            all.extend(values(grads.get(&parameter).ok_or_else(|| Error::msg("no gradient"))?)?);
+        }
+        Ok(all)
+    };
+    let (one, three) = (run([&x, &x, &x])?, run([&x, &x.copy()?, &x.copy()?])?);
+    assert_eq!(one.len(), three.len());
+    assert!(one.iter().zip(&three).all(|(a, b)| (a - b).abs() < 1e-12));
+    Ok(())
+}
+
+#[test]
+fn an_empty_batch_stays_empty() -> Result<()> {
+    let attn = MultiheadAttention::config(6, 2).batch_first(true).add_bias_kv(true).init(&CPU)?;
+    let x = Tensor::zeros((0, 3, 6), DType::F32, &CPU)?;
+    let mask = Tensor::zeros((0, 3), DType::U8, &CPU)?;
+    let inputs = ((&x).into(), (&x).into(), (&x).into(), Some(mask.into()), None);
+    let (y, weights) = attn.call(inputs, Mode::Train);
+    assert_eq!((y.dims()?, weights.dims()?), (&[0, 3, 6][..], &[0, 3, 4][..]));
+    // Every parameter has a gradient of zeros, as in PyTorch.
+    let grads = y.into_tensor()?.sum_all()?.backward()?;
+    assert_eq!(audit_gradients(&attn, &grads), [""; 0]);
+    Ok(())
+}
+
+#[test]
+fn every_dtype() -> Result<()> {
+    let mut numbers = Numbers::new(2);
+    let x = numbers.tensor(&[2, 4, 6, 8], 1.);
+    let wide = scaled_dot_product_attention(&x, &x, &x, AttentionOptions::default().is_causal(true))
+        .into_tensor()?;
+    for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 4e-3), (DType::BF16, 3e-2)] {
+        let x = candle::Var::from_tensor(&x.to_dtype(dtype)?)?;
+        let x = x.as_tensor();
+        let y = scaled_dot_product_attention(x, x, x, AttentionOptions::default().is_causal(true))
+            .into_tensor()?;
+        assert_eq!(y.dtype(), dtype);
+        check_close("attention", &y, &wide, tolerance)?;
+        assert!(y.sum_all()?.backward()?.get(x).is_some());
+
+        let mut attn = MultiheadAttention::config(8, 2).init(&CPU)?;
+        attn.to_dtype(dtype)?;
+        let x = x.get(0)?;
+        let (y, _) = attn.call(((&x).into(), (&x).into(), (&x).into()), Mode::Eval);
+        let y = y.into_tensor()?;
+        attn.to_dtype(DType::F64)?;
+        let x = x.to_dtype(DType::F64)?;
+        let (expected, _) = attn.call(((&x).into(), (&x).into(), (&x).into()), Mode::Eval);
+        check_close("layer", &y, &expected.into_tensor()?, tolerance)?;
+    }
+    Ok(())
+}
+
+/// What the error says.
+fn message<T: std::fmt::Debug>(result: Result<T>) -> String {
+    match result {
+        Ok(value) => format!("no error but {value:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn bad_input_is_named() -> Result<()> {
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &CPU);
+    let dot = |q: &[usize], k: &[usize], v: &[usize], options: AttentionOptions| -> Result<String> {
+        Ok(message(scaled_dot_product_attention(zeros(q)?, zeros(k)?, zeros(v)?, options).into_tensor()))
+    };
+    let none = AttentionOptions::default;
+    for (q, k, v) in
+        [(&[3, 2][..], &[4, 1][..], &[4, 1][..]), (&[3, 2], &[4, 2], &[3, 1]), (&[2], &[4, 2], &[4, 2])]
+    {
+        let error = dot(q, k, v, none())?;
+        assert!(error.contains(&format!("got {q:?}, {k:?} and {v:?}")), "{error}");
+    }
+    assert!(dot(&[2, 3, 2], &[3, 4, 2], &[4, 1], none())?.contains("got [2, 3, 2], [3, 4, 2] and [4, 1]"));
+    let square = &[3, 3][..];
+    let error = dot(square, square, square, zeros(&[2, 3])?.into())?;
+    assert_eq!(error, "expected a mask that broadcasts to [3, 3], got [2, 3]");
+    let error = dot(square, square, square, zeros(square)?.to_dtype(DType::U32)?.into())?;
+    assert_eq!(error, "expected a mask of u8 or of floats, got U32");
+    let error = dot(square, square, square, none().is_causal(true).mask(zeros(square)?))?;
+    assert_eq!(error, "expected a mask or is_causal, got both");
+    assert!(
+        dot(square, square, square, none().dropout_p(2., Mode::Train))?.contains("between 0 and 1, got 2")
+    );
+
+    let attn = MultiheadAttention::config(4, 2).init(&CPU)?;
+    let run = |shapes: [&[usize]; 3], padding: Option<Tensor>, mask: Option<Tensor>| -> Result<String> {
+        let [q, k, v] = shapes.map(zeros);
+        let inputs = (q?.into(), k?.into(), v?.into(), padding.map(Signal::from), mask.map(Signal::from));
+        Ok(message(attn.call(inputs, Mode::Eval).0.into_tensor()))
+    };
+    let good: [&[usize]; 3] = [&[5, 2, 4], &[3, 2, 4], &[3, 2, 4]];
+    for shapes in
+        [[&[5, 2, 3][..], good[1], good[2]], [good[0], &[3, 1, 4], good[2]], [good[0], good[1], &[3, 4]]]
+    {
+        let error = run(shapes, None, None)?;
+        let [q, k, v] = shapes;
+        assert!(
+            error.starts_with("MultiheadAttention 4, 2 heads: expected a query [places, batch, 4]"),
+            "{error}"
+        );
+        assert!(error.ends_with(&format!("got {q:?}, {k:?} and {v:?}")), "{error}");
+    }
+    let error = run(good, Some(zeros(&[3, 2])?), None)?;
+    assert!(error.ends_with("expected a key_padding_mask [2, 3], got [3, 2]"), "{error}");
+    let error = run(good, None, Some(zeros(&[2, 5, 3])?))?;
+    assert!(error.ends_with("expected an attn_mask [5, 3] or [4, 5, 3], got [2, 5, 3]"), "{error}");
+    let error = run(good, None, Some(zeros(&[5, 3])?.to_dtype(DType::I64)?))?;
+    assert!(error.ends_with("expected attn_mask of u8 or of floats, got I64"), "{error}");
+    for (config, part) in [
+        (MultiheadAttention::config(4, 3), "expected an embed_dim that num_heads divides, got 4 and 3"),
+        (MultiheadAttention::config(4, 0), "got 4 and 0"),
+        (MultiheadAttention::config(4, 2).dropout(-1.), "expected a dropout between 0 and 1, got -1"),
+    ] {
+        let error = message(config.init(&CPU).map(drop));
+        assert!(error.contains(part), "{error}");
+    }
+    let failed = Signal::from(Err::<Tensor, _>(Error::msg("broken before")));
+    let y = scaled_dot_product_attention(zeros(square)?, failed, zeros(square)?, None);
+    assert_eq!(message(y.into_tensor()), "broken before");
+    Ok(())
+}
+
+#[test]
+fn fresh_parameters_names_and_print_are_pytorchs() -> Result<()> {
+    let names = |attn: &MultiheadAttention| -> Vec<String> {
+        attn.named_parameters().into_iter().map(|(name, _)| name).collect()
+    };
+    let packed = MultiheadAttention::config(32, 4).add_bias_kv(true).init(&CPU)?;
+    let own = ["in_proj_bias", "bias_k", "bias_v", "out_proj.weight", "out_proj.bias"];
+    assert_eq!(names(&packed), [&["in_proj_weight"], &own[..]].concat());
+    let separate = MultiheadAttention::config(32, 4).kdim(8).add_bias_kv(true).init(&CPU)?;
+    let weights = ["q_proj_weight", "k_proj_weight", "v_proj_weight"];
+    assert_eq!(names(&separate), [&weights[..], &own].concat());
+    assert_eq!(
+        names(&MultiheadAttention::config(4, 2).bias(false).init(&CPU)?),
+        ["in_proj_weight", "out_proj.weight"]
+    );
+
+    let bounds = |attn: &MultiheadAttention| -> Result<HashMap<String, f64>> {
+        let bound = |(name, tensor): (String, Tensor)| {
+            let largest = values(&tensor)?.into_iter().map(f64::abs).fold(0., f64::max);
+            Ok((name, largest))
+        };
+        attn.named_parameters().into_iter().map(bound).collect()
+    };
+    let (packed_bounds, separate_bounds) = (bounds(&packed)?, bounds(&separate)?);
+    for (largest, exact) in [
+        (packed_bounds["in_proj_weight"], (6f64 / 128.).sqrt()),
+        (packed_bounds["out_proj.weight"], 1. / 32f64.sqrt()),
+        (separate_bounds["q_proj_weight"], (6f64 / 64.).sqrt()),
+        (separate_bounds["k_proj_weight"], (6f64 / 40.).sqrt()),
+    ] {
+        assert!(largest <= exact && largest > 0.95 * exact, "{largest}, not {exact}");
+    }
+    assert_eq!((packed_bounds["in_proj_bias"], packed_bounds["out_proj.bias"]), (0., 0.));
+    assert!((0.1..1.).contains(&packed_bounds["bias_k"]), "{}", packed_bounds["bias_k"]);
+    assert_eq!(
+        packed.to_string(),
+        "MultiheadAttention(\n  (out_proj): NonDynamicallyQuantizableLinear(in_features=32, out_features=32, bias=True)\n)"
+    );
+    Ok(())
+}
+
+#[test]
+fn dropout_takes_weights_in_training_only() -> Result<()> {
+    let x = Tensor::ones((1, 50, 2), DType::F32, &CPU)?;
+    let run = |mode| {
+        scaled_dot_product_attention(&x, &x, &x, AttentionOptions::default().dropout_p(0.5, mode))
+            .into_tensor()
+    };
+    assert!(values(&run(Mode::Eval)?)?.iter().all(|y| (y - 1.).abs() < 1e-5));
+    let dropped = values(&run(Mode::Train)?)?;
+    assert!(dropped.iter().any(|y| (y - 1.).abs() > 0.05));
+    assert!((dropped.iter().sum::<f64>() / 100. - 1.).abs() < 0.1);
+
+    let attn = MultiheadAttention::config(2, 1).dropout(1.).batch_first(true).init(&CPU)?;
+    let (y, weights) = attn.call(((&x).into(), (&x).into(), (&x).into()), Mode::Train);
+    assert!(values(&weights.into_tensor()?)?.iter().all(|w| *w == 0.));
+    assert!(values(&y.into_tensor()?)?.iter().all(|y| *y == 0.));
+    Ok(())
+}
+
+/// A decoder's block: causal attention to itself, attention to a memory of which a part is padding, and
+/// attention from functions alone.
+#[derive(Module)]
+#[module(forward = |x, memory, padding| {
+    let (h, _) = own(x, x, x);
+    let x = x + h;
+    let (h, weights) = cross(x, memory, memory, padding, None);
+    let x = x + h;
+    let query = to_query(x);
+    let x = x + scaled_dot_product_attention(query, x, x, None);
+    (linear(x, weight, None), weights)
+})]
+struct Decoder {
+    #[layer(6, 3, is_causal = true, batch_first = true, need_weights = false, add_bias_kv = true)]
+    own: MultiheadAttention,
+    #[layer(6, 2, kdim = 4, vdim = 4, batch_first = true, add_zero_attn = true)]
+    cross: MultiheadAttention,
+    #[layer(6, 6)]
+    to_query: Linear,
+    #[param((2, 6))]
+    weight: Tensor,
+}
+
+#[test]
+fn it_learns_as_a_field() -> Result<()> {
+    let net = Decoder::new(&CPU)?;
+    let mut numbers = Numbers::new(4);
+    for (_, parameter) in net.trainable_parameters() {
+        parameter.set(&numbers.tensor(parameter.dims(), 0.5).to_dtype(DType::F32)?)?;
+    }
+    let mut random = |shape: &[usize]| numbers.tensor(shape, 1.).to_dtype(DType::F32);
+    let (x, memory, target) = (random(&[2, 4, 6])?, random(&[2, 3, 4])?, random(&[2, 4, 2])?);
+    let padding = Tensor::new(&[[0u8, 0, 1], [0, 0, 0]], &CPU)?;
+    let mut losses = Vec::new();
+    for _ in 0..300 {
+        let (y, weights) = net.forward_t(&x, &memory, &padding, true)?;
+        assert_eq!(weights.dims(), [2, 4, 4]);
+        assert!(values(&weights.get(0)?.narrow(1, 2, 1)?)?.iter().all(|weight| *weight == 0.));
+        let loss = (y - &target)?.sqr()?.mean_all()?;
+        let grads = loss.backward()?;
+        for (name, parameter) in net.trainable_parameters() {
+            let grad = grads.get(&parameter).ok_or_else(|| Error::msg(format!("{name}: no gradient")))?;
+            parameter.set(&(parameter.as_tensor() - (grad * 0.1)?)?)?;
+        }
+        losses.extend(values(&loss)?);
+    }
+    assert!(losses[299] < losses[0] / 4., "{losses:?}");
+
+    let (_, weights) = net.own.call(((&x).into(), (&x).into(), (&x).into()), Mode::Eval);
+    assert!(message(weights.into_tensor()).contains("need_weights is false"));
+    let error = message(net.forward(&x, &x, &padding).map(drop));
+    assert!(
+        error.starts_with("at Decoder.cross (MultiheadAttention 6, 2 heads): expected a query"),
+        "{error}"
+    );
+    Ok(())
+}

@@ -1,0 +1,10 @@
+//! Convolutions, transposed convolutions and padding: PyTorch's answers, plain loops, finite differences,
+//! what runs as one kernel, and what bad input is told.
+
+mod golden;
+mod launches;
+mod layers;
+mod messages;
+mod padding;
+mod random;
+mod setting;

@@ -1,0 +1,205 @@
+//! Padding, alone and before a convolution.
+
+use proptest::prelude::*;
+use sconce::candle;
+use sconce::prelude::*;
+
+use super::setting::{Axis, Setting, call, check_layer, images, signals};
+use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
+
+const MODES: [&str; 4] = ["zeros", "reflect", "replicate", "circular"];
+
+/// The element at a position beyond `0..size`, or none where that is zero.
+fn source(mode: &str, at: isize, size: isize) -> Option<usize> {
+    let at = match mode {
+        "reflect" if at < 0 => -at,
+        "reflect" if at >= size => 2 * size - 2 - at,
+        "replicate" => at.max(0).min(size - 1),
+        "circular" => (at + size) % size,
+        _ => at,
+    };
+    (0..size).contains(&at).then_some(at as usize)
+}
+
+/// Padding by the definition of each mode; negative sides are taken away first.
+fn naive_pad(x: &Tensor, sides: [isize; 4], mode: &str) -> candle::Result<Tensor> {
+    let [left, right, top, bottom] = sides;
+    let kept = |x: &Tensor, dim: usize, [before, after]: [isize; 2]| {
+        let (before, after) = ((-before).max(0) as usize, (-after).max(0) as usize);
+        x.narrow(dim, before, x.dim(dim)? - before - after)
+    };
+    let x = kept(&kept(x, 2, [top, bottom])?, 3, [left, right])?;
+    let (n, c, h, w) = x.dims4()?;
+    let x = values(&x)?;
+    let [left, right, top, bottom] = sides.map(|side| side.max(0));
+    let (rows, columns) = (h as isize + top + bottom, w as isize + left + right);
+    let mut y = Vec::new();
+    for plane in 0..n * c {
+        for (row, column) in (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column))) {
+            let row = source(mode, row - top, h as isize);
+            let column = source(mode, column - left, w as isize);
+            let element = row.zip(column).map(|(row, column)| x[(plane * h + row) * w + column]);
+            y.push(element.unwrap_or(0.));
+        }
+    }
+    Tensor::from_vec(y, (n, c, rows as usize, columns as usize), &Device::Cpu)
+}
+
+/// Sides that the mode allows for a size.
+fn sides(mode: &'static str, size: usize) -> impl Strategy<Value = [isize; 2]> {
+    let most = match mode {
+        "reflect" => size as isize - 1,
+        "circular" => size as isize,
+        _ => 4,
+    };
+    [0..=most, 0..=most]
+}
+
+fn padded() -> impl Strategy<Value = (usize, usize, [usize; 2], &'static str, [isize; 4], u64)> {
+    (0..=2usize, 1..=2usize, [1..=6usize, 1..=6usize], prop::sample::select(&MODES[..]), any::<u64>())
+        .prop_flat_map(|(n, c, size, mode, seed)| {
+            let sides = (sides(mode, size[1]), sides(mode, size[0]))
+                .prop_map(|([left, right], [top, bottom])| [left, right, top, bottom]);
+            (Just(n), Just(c), Just(size), Just(mode), sides, Just(seed))
+        })
+}
+
+/// Calls the layer of a mode.
+fn pad_layer(x: &Tensor, sides: [isize; 4], mode: &str) -> Result<Tensor> {
+    let x = Signal::from(x);
+    match mode {
+        "zeros" => ZeroPad2d::config(sides).init(&Device::Cpu)?.call(x, Mode::Eval),
+        "reflect" => ReflectionPad2d::config(sides).init(&Device::Cpu)?.call(x, Mode::Eval),
+        "replicate" => ReplicationPad2d::config(sides).init(&Device::Cpu)?.call(x, Mode::Eval),
+        _ => CircularPad2d::config(sides).init(&Device::Cpu)?.call(x, Mode::Eval),
+    }
+    .into_tensor()
+}
+
+proptest! {
+    #![proptest_config(config(256))]
+
+    #[test]
+    fn padding_of_any_setting((n, c, [h, w], mode, sides, seed) in padded()) {
+        let x = Numbers::new(seed).tensor(&[n, c, h, w], 1.);
+        let check = || -> candle::Result<()> {
+            let expected = naive_pad(&x, sides, mode)?;
+            check_close("output", &pad_layer(&x, sides, mode)?, &expected, 0.)?;
+            check_close("strided", &pad_layer(&restride(&x)?, sides, mode)?, &expected, 0.)?;
+            let pad = |x: &[Tensor]| Ok(pad(&x[0], sides, mode).into_tensor()?);
+            check_gradients(pad, std::slice::from_ref(&x))?;
+            for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 2e-3), (DType::BF16, 2e-2)] {
+                let narrow = [x.to_dtype(dtype)?];
+                let cotangent = Numbers::new(seed ^ 1).tensor(expected.dims(), 1.).to_dtype(dtype)?;
+                let (y, dx) = gradients(pad, &narrow, &cotangent)?;
+                let (wide_y, wide_dx) =
+                    gradients(pad, &[narrow[0].to_dtype(DType::F64)?], &cotangent.to_dtype(DType::F64)?)?;
+                check_close("output", &y, &wide_y, 0.)?;
+                check_close("gradient", &dx[0], &wide_dx[0], tolerance)?;
+            }
+            Ok(())
+        };
+        check().map_err(fail)?;
+    }
+
+    #[test]
+    fn negative_padding_takes_away(
+        (h, w) in (1..=5usize, 1..=5usize), sides in [-5..=3isize, -5..=3isize, -5..=3isize, -5..=3isize],
+        mode in prop::sample::select(&MODES[..]), seed: u64,
+    ) {
+        let x = Numbers::new(seed).tensor(&[2, 1, h, w], 1.);
+        let [left, right, top, bottom] = sides;
+        let fits = |size: usize, [before, after]: [isize; 2]| {
+            let kept = size as isize + before.min(0) + after.min(0);
+            let most = before.max(after);
+            kept > 0 && match mode {
+                "reflect" => most < kept || most <= 0,
+                "circular" => most <= kept,
+                _ => true,
+            }
+        };
+        if fits(h, [top, bottom]) && fits(w, [left, right]) {
+            let check = || {
+                let given = pad(&x, sides, mode).into_tensor()?;
+                check_close("output", &given, &naive_pad(&x, sides, mode)?, 0.)?;
+                check_gradients(|x| Ok(pad(&x[0], sides, mode).into_tensor()?), std::slice::from_ref(&x))
+            };
+            check().map_err(fail)?;
+        } else {
+            // Zeros may stand where nothing of the input is left.
+            let given = pad(&x, sides, mode).into_tensor();
+            prop_assert!(given.is_err() || mode == "zeros" && values(&given.map_err(fail)?).map_err(fail)?.iter().all(|y| *y == 0.));
+        }
+    }
+
+    /// A convolution with a padding mode is a convolution of the padded input.
+    #[test]
+    fn padding_modes_of_any_convolution(setting in images(), mode in prop::sample::select(&MODES[..])) {
+        let tensors = setting.convolution(4);
+        let config = setting.conv2d().padding_mode(mode);
+        let fits = setting.axes.iter().all(|axis| match mode {
+            "reflect" => axis.padding < axis.size,
+            "circular" => axis.padding <= axis.size,
+            _ => true,
+        });
+        let expected = || {
+            let [top, left] = setting.each(|axis| axis.padding).map(|padding| padding as isize);
+            let padded = naive_pad(&tensors[0], [left, left, top, top], mode).map_err(fail)?;
+            let tensors = [&[padded], &tensors[1..]].concat();
+            let axes = setting.axes.map(|axis| Axis { size: axis.size + 2 * axis.padding, padding: 0, ..axis });
+            Ok::<_, TestCaseError>(Setting { axes, ..setting.clone() }.naive(&tensors))
+        };
+        check_layer(&config, &tensors, if fits { expected()? } else { None })?;
+    }
+
+    #[test]
+    fn padding_modes_of_any_signal(setting in signals(), mode in prop::sample::select(&MODES[..])) {
+        let tensors = setting.convolution(3);
+        let axis = setting.axes[1];
+        let fits = match mode {
+            "reflect" => axis.padding < axis.size,
+            "circular" => axis.padding <= axis.size,
+            _ => true,
+        };
+        let expected = || {
+            let side = axis.padding as isize;
+            let padded = naive_pad(&tensors[0].unsqueeze(2)?, [side, side, 0, 0], mode)?.squeeze(2)?;
+            let tensors = [&[padded], &tensors[1..]].concat();
+            let padded = Axis { size: axis.size + 2 * axis.padding, padding: 0, ..axis };
+            Ok::<_, candle::Error>(Setting { axes: [Axis::FLAT, padded], ..setting.clone() }.naive(&tensors))
+        };
+        let expected = if fits { expected().map_err(fail)? } else { None };
+        check_layer(&setting.conv1d().padding_mode(mode), &tensors, expected)?;
+    }
+}
+
+#[test]
+fn constants_and_single_axes() -> Result<()> {
+    let x = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+    let padded = |x: &Tensor, sides: [isize; 2], mode: PadMode| pad(x, sides, mode).into_tensor();
+    assert_eq!(padded(&x, [1, 2], PadMode::Constant(-7.))?.to_vec1::<f32>()?, [-7., 1., 2., 3., -7., -7.]);
+    assert_eq!(padded(&x, [2, 0], "circular".into())?.to_vec1::<f32>()?, [2., 3., 1., 2., 3.]);
+    assert_eq!(padded(&x, [-1, 1], "replicate".into())?.to_vec1::<f32>()?, [2., 3., 3.]);
+    // Padding that crops more than there is, and an infinity that must not meet a factor of zero.
+    assert_eq!(padded(&x, [-4, 3], "zeros".into())?.to_vec1::<f32>()?, [0., 0.]);
+    let infinite = Tensor::new(&[[f32::INFINITY, f32::NEG_INFINITY]], &Device::Cpu)?;
+    let y = padded(&infinite, [1, 1], "zeros".into())?.to_vec2::<f32>()?;
+    assert_eq!(y, [[0., f32::INFINITY, f32::NEG_INFINITY, 0.]]);
+    Ok(())
+}
+
+/// PyTorch pads an even kernel more at the right and the bottom.
+#[test]
+fn same_padding_of_even_kernels() -> Result<()> {
+    let x = Tensor::new(&[[1f64, 2., 3., 4.]], &Device::Cpu)?.unsqueeze(0)?;
+    let weight = Tensor::ones((1, 1, 4), DType::F64, &Device::Cpu)?;
+    let y = conv1d(&x, &weight, None, Conv1dOptions::default().padding("same")).into_tensor()?;
+    assert_eq!(values(&y)?, [6., 10., 9., 7.]);
+    for (mode, expected) in
+        [("reflect", [8., 10., 12., 12.]), ("replicate", [7., 10., 13., 15.]), ("circular", [10.; 4])]
+    {
+        let config = Conv1d::config(1, 1, 4).padding("same").padding_mode(mode).bias(false);
+        assert_eq!(values(&call(&config, &[x.clone(), weight.clone()])?)?, expected, "{mode}");
+    }
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! Random settings against plain loops, finite differences and, for halves, the same numbers in f64.
+
+use proptest::prelude::*;
+use sconce::prelude::*;
+
+use super::setting::{check_dtypes, check_layer, images, signals};
+use crate::common::{check_close, config};
+
+proptest! {
+    // About two thirds of them have an output.
+    #![proptest_config(config(400))]
+
+    #[test]
+    fn conv1d_of_any_setting(setting in signals()) {
+        let tensors = setting.convolution(3);
+        check_layer(&setting.conv1d(), &tensors, setting.naive(&tensors))?;
+    }
+
+    #[test]
+    fn conv2d_of_any_setting(setting in images()) {
+        let tensors = setting.convolution(4);
+        check_layer(&setting.conv2d(), &tensors, setting.naive(&tensors))?;
+    }
+
+    #[test]
+    fn conv_transpose1d_of_any_setting(setting in signals()) {
+        let tensors = setting.transposed(3);
+        check_layer(&setting.conv_transpose1d(), &tensors, setting.naive_transposed(&tensors))?;
+    }
+
+    #[test]
+    fn conv_transpose2d_of_any_setting(setting in images()) {
+        let tensors = setting.transposed(4);
+        check_layer(&setting.conv_transpose2d(), &tensors, setting.naive_transposed(&tensors))?;
+    }
+
+    #[test]
+    fn every_dtype(setting in images()) {
+        if setting.axes.iter().all(|axis| axis.convolved().is_some()) {
+            check_dtypes(&setting.conv2d(), &setting.convolution(4))?;
+            check_dtypes(&setting.conv2d().padding_mode("replicate"), &setting.convolution(4))?;
+        }
+        if setting.axes.iter().all(|axis| axis.transposed().is_some()) {
+            check_dtypes(&setting.conv_transpose2d(), &setting.transposed(4))?;
+        }
+    }
+
+    #[test]
+    fn every_dtype_of_signals(setting in signals()) {
+        if setting.axes[1].convolved().is_some() {
+            check_dtypes(&setting.conv1d(), &setting.convolution(3))?;
+        }
+        if setting.axes[1].transposed().is_some() {
+            check_dtypes(&setting.conv_transpose1d(), &setting.transposed(3))?;
+        }
+    }
+}
+
+/// Sizes that take several tasks and threads, against candle's own operation.
+#[test]
+fn large_transposed_convolutions_agree_with_candle() -> Result<()> {
+    let random = |shape: &[usize]| Tensor::rand(-1f32, 1., shape, &Device::Cpu);
+    for (inputs, outputs, size, kernel, stride) in [(33, 18, 14, 3, 2), (8, 40, 25, 4, 2), (24, 7, 30, 5, 1)]
+    {
+        let (x, weight) =
+            (random(&[3, inputs, size, size + 1])?, random(&[inputs, outputs, kernel, kernel])?);
+        let bias = random(&[outputs])?;
+        let options = ConvTranspose2dOptions::default().stride(stride).padding(1).output_padding(stride - 1);
+        let ours = conv_transpose2d(&x, &weight, Some(&bias), options).into_tensor()?;
+        let theirs = x.conv_transpose2d(&weight, 1, stride - 1, stride, 1)?;
+        let theirs = theirs.broadcast_add(&bias.reshape((1, (), 1, 1))?)?;
+        check_close("output", &ours, &theirs, 1e-4)?;
+    }
+    Ok(())
+}

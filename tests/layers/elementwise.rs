@@ -1,0 +1,237 @@
+//! Activations and dropout as layers: PyTorch's answers, finite differences, dtypes, what is dropped, bad
+//! input.
+
+use crate::common::golden::{Case, cases};
+use crate::common::layer::check;
+use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
+use proptest::prelude::*;
+use sconce::candle;
+use sconce::prelude::*;
+
+/// Every case of `kind` by the layer that `config` makes of it; there are `number` of them.
+fn golden<C: Config<Output: Forward<Signal, Output = Signal>>>(
+    kind: &str,
+    number: usize,
+    config: impl Fn(&Case) -> C,
+) -> Result<()> {
+    let cases = cases(kind)?;
+    assert_eq!(cases.len(), number, "{kind}");
+    cases.iter().try_for_each(|case| check(config(case), case))
+}
+
+#[test]
+fn pytorchs_activations() -> Result<()> {
+    let number = |case: &Case, name: &str, default: f64| case.number(name).unwrap_or(default);
+    let dim = |case: &Case| number(case, "dim", -1.) as isize;
+    golden("ELU", 2, |_| Elu::config())?;
+    golden("ELUAlpha", 2, |case| Elu::config().alpha(number(case, "alpha", 1.)))?;
+    golden("CELU", 2, |case| Celu::config().alpha(number(case, "alpha", 1.)))?;
+    golden("SELU", 1, |_| Selu::config())?;
+    golden("Mish", 2, |_| Mish::config())?;
+    golden("Softplus", 2, |_| Softplus::config())?;
+    golden("SoftplusBeta", 2, |case| {
+        Softplus::config().beta(number(case, "beta", 1.)).threshold(number(case, "threshold", 20.))
+    })?;
+    golden("Hardsigmoid", 2, |_| Hardsigmoid::config())?;
+    golden("Hardtanh", 2, |case| {
+        Hardtanh::config().min_val(number(case, "min_val", -1.)).max_val(number(case, "max_val", 1.))
+    })?;
+    golden("LogSigmoid", 1, |_| LogSigmoid::config())?;
+    golden("GELU", 2, |_| Gelu::config())?;
+    golden("GELUTanh", 1, |_| Gelu::config().approximate("tanh"))?;
+    golden("GLU", 3, |case| Glu::config(dim(case)))?;
+    golden("Softmin", 2, |case| Softmin::config(dim(case)))?;
+    golden("LeakyReLU", 2, |case| LeakyRelu::config().negative_slope(number(case, "negative_slope", 0.01)))
+}
+
+type Function = fn(Signal) -> Signal;
+
+const FUNCTIONS: [(&str, Function); 12] = [
+    ("elu", |x| elu(x, 1.3)),
+    ("elu, falling", |x| elu(x, -0.8)),
+    ("celu", |x| celu(x, 0.6)),
+    ("selu", |x| selu(x)),
+    ("mish", |x| mish(x)),
+    ("softplus", |x| softplus(x, 2., 5.)),
+    ("hardsigmoid", |x| hardsigmoid(x)),
+    ("hardtanh", |x| hardtanh(x, -1.5, 2.)),
+    ("logsigmoid", |x| logsigmoid(x)),
+    ("gelu_tanh", |x| gelu_tanh(x)),
+    ("glu", |x| glu(x, -1)),
+    ("softmin", |x| softmin(x, 1)),
+];
+
+/// An operation on signals as one on tensors.
+fn on(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Result<Tensor> {
+    move |x| Ok(op(restride(&x[0])?.into()).into_tensor()?)
+}
+
+proptest! {
+    #![proptest_config(config(200))]
+
+    #[test]
+    fn gradients_agree_with_differences(n in 0..3usize, c in 1..4usize, half in 1..4usize, seed: u64) {
+        for (name, function) in FUNCTIONS {
+            // No entry is near a kink: they are 0.417 (k + 0.37) for whole k.
+            let x = Numbers::new(seed).distinct(&[n, c, 2 * half], 0.417);
+            check_gradients(on(function), &[x]).map_err(|error| fail(format!("{name}: {error}")))?;
+        }
+    }
+
+    #[test]
+    fn halves_and_singles_round_the_doubles(n in 0..3usize, c in 1..4usize, half in 1..9usize, seed: u64) {
+        for (name, function) in FUNCTIONS {
+            for (dtype, tolerance) in [(DType::F32, 2e-6), (DType::F16, 2e-3), (DType::BF16, 1.6e-2)] {
+                let check = || -> Result<()> {
+                    let x = Numbers::new(seed).tensor(&[n, c, 2 * half], 6.).to_dtype(dtype)?;
+                    let op = on(function);
+                    let y = op(std::slice::from_ref(&x))?;
+                    let cotangent = Numbers::new(seed ^ 1).tensor(y.dims(), 1.).to_dtype(dtype)?;
+                    let (y, dx) = gradients(&op, std::slice::from_ref(&x), &cotangent)?;
+                    let wide = [x.to_dtype(DType::F64)?];
+                    let (wide_y, wide_dx) = gradients(&op, &wide, &cotangent.to_dtype(DType::F64)?)?;
+                    assert_eq!((y.dtype(), dx[0].dtype()), (dtype, dtype));
+                    check_close("output", &y, &wide_y, tolerance)?;
+                    Ok(check_close("gradient", &dx[0], &wide_dx[0], 2. * tolerance)?)
+                };
+                check().map_err(|error| fail(format!("{name} {dtype:?}: {error}")))?;
+            }
+        }
+    }
+
+    #[test]
+    fn dropout_takes_whole_channels(n in 0..4usize, c in 1..5usize, (h, w) in (1..4usize, 1..4usize), p in 0.0..1.0f64, seed: u64) {
+        type Dropper = fn(Signal, f64) -> Signal;
+        let cases: [(Vec<usize>, usize, Dropper); 4] = [
+            (vec![n, c, h, w], h * w, |x, p| dropout2d(x, p, Mode::Train)),
+            (vec![n, c, w], w, |x, p| dropout2d(x, p, Mode::Train)),
+            (vec![n, c, w], w, |x, p| dropout1d(x, p, Mode::Train)),
+            (vec![c, w], w, |x, p| dropout1d(x, p, Mode::Train)),
+        ];
+        for (shape, channel, dropper) in cases {
+            let check = || -> Result<()> {
+                let x = Numbers::new(seed).distinct(&shape, 0.3);
+                let cotangent = Numbers::new(seed ^ 1).tensor(&shape, 1.);
+                let (y, dx) = gradients(on(|x| dropper(x, p)), std::slice::from_ref(&x), &cotangent)?;
+                let kept = values(&y.ne(0.)?)?;
+                assert!(kept.chunks(channel).all(|channel| channel.iter().all(|kept| *kept == channel[0])));
+                let kept = (Tensor::from_vec(kept, shape.as_slice(), &Device::Cpu)? / (1. - p))?;
+                check_close("output", &y, &x.mul(&kept)?, 1e-12)?;
+                Ok(check_close("gradient", &dx[0], &cotangent.mul(&kept)?, 1e-12)?)
+            };
+            check().map_err(fail)?;
+        }
+    }
+}
+
+#[test]
+fn channels_are_dropped_as_often_as_asked() -> Result<()> {
+    sconce::manual_seed(11);
+    let x = Tensor::ones((200, 100, 2, 2), DType::F32, &Device::Cpu)?;
+    let y = Dropout2d::config(0.3).call((&x).into(), Mode::Train).into_tensor()?;
+    let kept = y.ne(0.)?.to_dtype(DType::F32)?.mean_all()?.to_scalar::<f32>()?;
+    assert!((kept - 0.7).abs() < 0.02, "{kept}"); // Six standard deviations of 20,000 draws.
+    for (p, mode, expected) in [(0.3, Mode::Eval, 1.), (0., Mode::Train, 1.), (1., Mode::Train, 0.)] {
+        let y = Dropout2d::config(p).call((&x).into(), mode).into_tensor()?;
+        check_close("output", &y, &(x.ones_like()? * expected)?, 0.)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn ends_are_pytorchs() -> Result<()> {
+    const INF: f64 = f64::INFINITY;
+    let ends = [f64::NAN, -INF, INF, 1000., -1000., 0.];
+    let expected: [(Function, [f64; 6]); 6] = [
+        (|x| elu(x, 2.), [f64::NAN, -2., INF, 1000., -2., 0.]),
+        (|x| celu(x, 2.), [f64::NAN, -2., INF, 1000., -2., 0.]),
+        (|x| softplus(x, 1., 20.), [f64::NAN, 0., INF, 1000., 0., 2f64.ln()]),
+        (|x| logsigmoid(x), [f64::NAN, -INF, 0., 0., -1000., -(2f64.ln())]),
+        (|x| hardtanh(x, -1., 1.), [f64::NAN, -1., 1., 1., -1., 0.]),
+        (|x| hardsigmoid(x), [f64::NAN, 0., 1., 1., 0., 0.5]),
+    ];
+    for dtype in [DType::F32, DType::F64] {
+        let x = Tensor::new(&ends, &Device::Cpu)?.to_dtype(dtype)?;
+        for (i, (function, expected)) in expected.iter().enumerate() {
+            let y = function((&x).into()).into_tensor()?;
+            check_close(&format!("{i} {dtype:?}"), &y, &Tensor::new(expected, &Device::Cpu)?, 1e-6)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn bad_input_is_named() -> Result<()> {
+    let x = |dims: &[usize]| Signal::from(Tensor::zeros(dims, DType::F32, &Device::Cpu));
+    let gelu = Gelu::config().approximate("sigmoid");
+    for (signal, part) in [
+        (glu(x(&[2, 3]), 1), "expected an even size to halve, got 3 (dimension 1 of [2, 3])"),
+        (glu(x(&[2, 3]), 2), "dimension 2 of a tensor with 2 dimensions"),
+        (softmin(x(&[2, 3]), -3), "dimension -3"),
+        (celu(x(&[2]), 0.), "an alpha other than 0"),
+        (hardtanh(x(&[2]), 1., -1.), "a min_val of at most max_val, got 1 and -1"),
+        (hardtanh(x(&[2]), f64::NAN, 1.), "a min_val of at most max_val"),
+        (gelu.call(x(&[2]), Mode::Eval), "approximate = \"sigmoid\": expected \"none\" or \"tanh\""),
+        (dropout2d(x(&[2, 3]), 0.5, Mode::Eval), "expected an input [batch, channels, height, width]"),
+        (
+            dropout1d(x(&[2, 3, 4, 5]), 0.5, Mode::Train),
+            "[batch, channels, length] or [channels, length], got [2, 3, 4, 5]",
+        ),
+        (dropout2d(x(&[2, 3, 4]), 1.5, Mode::Train), "a probability between 0 and 1, got 1.5"),
+    ] {
+        let message = signal.error().map(ToString::to_string).unwrap_or_default();
+        assert!(message.contains(part), "{message:?} lacks {part:?}");
+    }
+    let error = mish(Tensor::zeros(3, DType::U8, &Device::Cpu)?).into_tensor().unwrap_err();
+    assert!(error.to_string().contains("got U8"), "{error}");
+    assert!(gelu.init(&Device::Cpu).is_err() && Dropout2d::config(-0.1).init(&Device::Cpu).is_err());
+    Ok(())
+}
+
+#[derive(Module)]
+struct Activations {
+    elu: Elu,
+    #[layer(alpha = 0.5)]
+    celu: Celu,
+    selu: Selu,
+    mish: Mish,
+    #[layer(beta = 2.)]
+    softplus: Softplus,
+    hardsigmoid: Hardsigmoid,
+    hardtanh: Hardtanh,
+    log: LogSigmoid,
+    #[layer(approximate = "tanh")]
+    tanh: Gelu,
+    exact: Gelu,
+    gate: Glu,
+    #[layer(-1)]
+    least: Softmin,
+    #[layer(0.2)]
+    channels: Dropout2d,
+    #[layer(0.2)]
+    line: Dropout1d,
+}
+
+#[test]
+fn layers_are_fields_and_print_as_pytorchs() -> Result<()> {
+    let net = Activations::new(&Device::Cpu)?;
+    assert_eq!(net.forward(&Tensor::zeros((2, 3, 8), DType::F32, &Device::Cpu)?)?.dims(), [2, 3, 4]);
+    let expected = "Activations(
+  (elu): ELU(alpha=1.0)
+  (celu): CELU(alpha=0.5)
+  (selu): SELU()
+  (mish): Mish()
+  (softplus): Softplus(beta=2.0, threshold=20.0)
+  (hardsigmoid): Hardsigmoid()
+  (hardtanh): Hardtanh(min_val=-1.0, max_val=1.0)
+  (log): LogSigmoid()
+  (tanh): GELU(approximate='tanh')
+  (exact): GELU(approximate='none')
+  (gate): GLU(dim=-1)
+  (least): Softmin(dim=-1)
+  (channels): Dropout2d(p=0.2, inplace=False)
+  (line): Dropout1d(p=0.2, inplace=False)
+)";
+    assert_eq!(net.to_string(), expected);
+    Ok(())
+}

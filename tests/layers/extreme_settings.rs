@@ -1,0 +1,213 @@
+//! Settings beyond any image and any memory, and sizes of nothing: a result or an error that says why, and no panic.
+
+use crate::common::{Numbers, config, values};
+use candle_core::{DType, Device, Tensor, Var};
+use proptest::prelude::*;
+use sconce::prelude::*;
+
+/// More than any memory holds, whatever it is multiplied with.
+const HUGE: [usize; 6] = [1 << 45, 1 << 62, usize::MAX / 4, usize::MAX / 2, usize::MAX / 2 + 1, usize::MAX];
+
+fn image() -> Tensor {
+    Numbers::new(3).tensor(&[1, 4, 6, 6], 1.).to_dtype(DType::F32).expect("a cast")
+}
+
+/// Output and gradient of a layer in training, and the output of its twin for inference.
+fn run<L>(layer: &L, x: &Tensor) -> Result<[Tensor; 3]>
+where
+    L: Forward<Signal, Output = Signal> + Network,
+{
+    let x = Var::from_tensor(x)?;
+    let y = layer.call(x.as_tensor().into(), Mode::Train).into_tensor()?;
+    let gradient = y.sum_all()?.backward()?.get(&x).cloned().unwrap_or(x.zeros_like()?);
+    let inferred = relu(layer.inference()?.call(x.as_detached_tensor().into(), Mode::Eval)).into_tensor()?;
+    Ok([y, gradient, inferred])
+}
+
+/// The layer in all its types, on an input of the given shape: whatever comes of it, but no panic.
+fn survives<C>(config: impl Fn() -> C, dims: &[usize]) -> Result<()>
+where
+    C: Config<Output: Forward<Signal, Output = Signal>>,
+{
+    for dtype in [DType::F32, DType::F64, DType::BF16] {
+        let Ok(mut layer) = config().init(&Device::Cpu) else { continue };
+        layer.to_dtype(dtype)?;
+        let _ = run(&layer, &Tensor::ones(dims, dtype, &Device::Cpu)?);
+    }
+    Ok(())
+}
+
+/// A pointwise convolution and what is behind it: in inference one launch.
+fn behind<C: Config<Output: Layer + 'static>>(second: C) -> Result<Sequential> {
+    let first = Conv2d::config(4, 16, 1).init(&Device::Cpu)?;
+    Ok(Sequential::new().push(first).push(second.init(&Device::Cpu)?))
+}
+
+/// A stride with one window, and a dilation with one tap, are the same as none.
+#[test]
+fn what_has_no_effect_may_be_of_any_size() -> Result<()> {
+    for huge in HUGE {
+        for (kernel, outputs, groups, dtype) in
+            [(1, 16, 1, DType::F32), (3, 16, 1, DType::F32), (3, 4, 4, DType::F32), (3, 16, 1, DType::F64)]
+        {
+            let conv = |stride: usize, dilation: usize| -> Result<[Vec<f64>; 3]> {
+                let conv =
+                    Conv2d::config(4, outputs, kernel).groups(groups).stride(stride).dilation(dilation);
+                let mut conv = conv.init(&Device::Cpu)?;
+                let (mut numbers, mut state) = (Numbers::new(5), conv.state_dict());
+                for (name, tensor) in conv.named_parameters() {
+                    state.insert(name, numbers.tensor(tensor.dims(), 1.));
+                }
+                conv.load_state_dict(&state)?;
+                conv.to_dtype(dtype)?;
+                let [y, gradient, inferred] = run(&conv, &image().to_dtype(dtype)?)?;
+                Ok([values(&y)?, values(&gradient)?, values(&inferred)?])
+            };
+            assert_eq!(conv(huge, 1)?, conv(7, 1)?, "{kernel} of {groups}");
+            if kernel == 1 {
+                assert_eq!(conv(1, huge)?, conv(1, 1)?, "{kernel} of {groups}");
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn what_no_memory_holds_is_an_error() -> Result<()> {
+    let x = image();
+    let pixel = || Tensor::ones((1, 4, 1, 1), DType::F32, &Device::Cpu);
+    let options = Conv2dOptions::default;
+    for huge in HUGE {
+        let built = |error: Option<Error>| error.map(|error| error.to_string()).unwrap_or_default();
+        let fresh = [
+            built(Conv2d::config(huge, 4, 3).init(&Device::Cpu).err()),
+            built(Conv2d::config(4, huge, 3).init(&Device::Cpu).err()),
+            built(Conv2d::config(4, 4, huge).init(&Device::Cpu).err()),
+            built(ConvTranspose2d::config(huge, 4, 3).init(&Device::Cpu).err()),
+            built(Linear::config(huge, 4).init(&Device::Cpu).err()),
+            built(BatchNorm::config(huge).init(&Device::Cpu).err()),
+            built(LayerNorm::config([huge, huge]).init(&Device::Cpu).err()),
+            built(Embedding::config(huge, huge).init(&Device::Cpu).err()),
+            built(MultiheadAttention::config(huge, 1).init(&Device::Cpu).err()),
+            built(LSTM::config(4, huge).init(&Device::Cpu).err()),
+        ];
+        for message in fresh {
+            assert!(message.contains("there is no memory for a tensor of shape"), "{huge}: {message:?}");
+        }
+        let weight = Tensor::ones((16, 4, 3, 3), DType::F32, &Device::Cpu)?;
+        for signal in [
+            conv2d(&x, &weight, None, options().padding(huge)),
+            conv2d(&x, &weight, None, options().padding((huge, 0)).stride((huge, 1))),
+            conv2d(&x, &weight, None, options().padding((huge / 2, 0)).dilation((huge / 2, 1))),
+            conv2d(&x, &weight, None, options().padding("same").dilation(huge)),
+            conv2d(&x, &weight, None, options().dilation(huge)),
+            conv_transpose2d(
+                &x,
+                &weight.transpose(0, 1)?,
+                None,
+                ConvTranspose2dOptions::default().stride(huge),
+            ),
+            pad(&x, isize::try_from(huge).unwrap_or(isize::MAX), "replicate"),
+            interpolate(&x, huge),
+            interpolate(&x, (huge, 1)),
+            adaptive_avg_pool2d(&x, (huge, 1)),
+            adaptive_max_pool2d(&x, (huge, 1)),
+            max_pool2d(&x, MaxPool2d::config(huge).stride(1).padding(huge / 2)),
+            avg_pool2d(&x, AvgPool2d::config(huge).stride(1).padding(huge / 2)),
+            max_pool2d(pixel()?, huge),
+        ] {
+            let message = signal.into_tensor().unwrap_err().to_string();
+            let reasons = ["memory", "too large", "smaller than the dilated kernel", "would be empty"];
+            assert!(reasons.iter().any(|reason| message.contains(reason)), "{huge}: {message}");
+        }
+    }
+    Ok(())
+}
+
+/// As sizes and settings, small ones and huge ones.
+fn numbers() -> impl Strategy<Value = usize> {
+    prop_oneof![16 => 1..9usize, 1 => Just(0), 1 => prop::sample::select(&HUGE[..])]
+}
+
+fn pairs() -> impl Strategy<Value = (usize, usize)> {
+    (numbers(), numbers())
+}
+
+proptest! {
+    #![proptest_config(config(600))]
+
+    #[test]
+    fn convolutions_survive_any_setting(
+        channels in prop::array::uniform2(prop::sample::select(&[0usize, 1, 4, 16, 33][..])),
+        size in prop::array::uniform2(0..12usize),
+        batch in 0..3usize,
+        kernel in prop::array::uniform2(prop_oneof![9 => 1..5usize, 1 => Just(0)]),
+        (stride, padding, dilation) in (pairs(), pairs(), pairs()),
+        groups in prop_oneof![3 => Just(1usize), 1 => numbers()],
+        depthwise: bool,
+    ) {
+        let [inputs, outputs] = channels;
+        let (outputs, groups) = if depthwise { (inputs, inputs) } else { (outputs, groups) };
+        let dims = [batch, inputs, size[0], size[1]];
+        let plain = || {
+            Conv2d::config(inputs, outputs, kernel).stride(stride).padding(padding).dilation(dilation).groups(groups)
+        };
+        survives(plain, &dims).map_err(crate::common::fail)?;
+        let transposed = || {
+            let conv = ConvTranspose2d::config(inputs, outputs, kernel).stride(stride).padding(padding);
+            conv.dilation(dilation).groups(groups)
+        };
+        survives(transposed, &dims).map_err(crate::common::fail)?;
+        if let Ok(network) = behind(Conv2d::config(16, 16, kernel).groups(16).stride(stride).padding(padding)) {
+            let _ = run(&network, &Tensor::ones(&[batch, 4, size[0], size[1]], DType::F32, &Device::Cpu).expect("ones"));
+        }
+    }
+
+    #[test]
+    fn poolings_survive_any_setting(
+        dims in prop::array::uniform4(0..8usize),
+        (kernel, stride, padding) in (pairs(), pairs(), pairs()),
+        most: bool,
+        ceil_mode: bool,
+        count_include_pad: bool,
+    ) {
+        let padding = if most { (kernel.0 / 2, kernel.1 / 2) } else { padding };
+        let max = || MaxPool2d::config(kernel).stride(stride).padding(padding).ceil_mode(ceil_mode);
+        let mean = || {
+            let pool = AvgPool2d::config(kernel).stride(stride).padding(padding).ceil_mode(ceil_mode);
+            pool.count_include_pad(count_include_pad)
+        };
+        survives(max, &dims).map_err(crate::common::fail)?;
+        survives(mean, &dims).map_err(crate::common::fail)?;
+        for network in [behind(max()), behind(mean())].into_iter().flatten() {
+            let _ = run(&network, &Tensor::ones(&[1, 4, dims[2], dims[3]], DType::F32, &Device::Cpu).expect("ones"));
+        }
+    }
+}
+
+#[test]
+fn nothing_is_normalised() -> Result<()> {
+    for dims in [[2, 0, 6, 6], [0, 4, 6, 6], [2, 4, 0, 6]] {
+        let norm =
+            InstanceNorm2d::config(dims[1]).affine(true).track_running_stats(true).init(&Device::Cpu)?;
+        let x = Tensor::ones(&dims, DType::F32, &Device::Cpu)?;
+        assert_eq!(norm.call((&x).into(), Mode::Train).into_tensor()?.dims(), dims);
+        assert!(
+            norm.buffers().iter().all(|(_, buffer)| values(buffer).is_ok_and(|x| x.iter().all(|x| *x < 2.)))
+        );
+    }
+    Ok(())
+}
+
+/// Also of an input of nothing.
+#[test]
+fn a_linear_map_names_the_operand_of_another_type() -> Result<()> {
+    let weight = Tensor::ones((3, 6), DType::F32, &Device::Cpu)?;
+    for (rows, dtype) in [(0, DType::I64), (2, DType::U8), (2, DType::F64)] {
+        let x = Tensor::ones((rows, 6), dtype, &Device::Cpu)?;
+        let error = linear(&x, &weight, None).into_tensor().unwrap_err();
+        let expected = format!("Linear 6→3: expected a weight of {dtype:?} as the input, got F32");
+        assert_eq!(error.to_string(), expected);
+    }
+    Ok(())
+}

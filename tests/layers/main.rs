@@ -1,0 +1,14 @@
+//! The layers: their definitions, gradients, messages, extreme settings and special values.
+
+mod attention;
+#[path = "../common/mod.rs"]
+mod common;
+mod conv;
+mod elementwise;
+mod empty_views;
+mod extreme_settings;
+mod norm;
+mod pool;
+mod resample;
+mod sequence;
+mod special_values;

@@ -1,0 +1,426 @@
+//! Layer, RMS, group and instance norm: against PyTorch's answers, their formulas in f64, finite
+//! differences, and input that makes no sense.
+
+use crate::common::golden::{Case, cases};
+use crate::common::layer::{check, count};
+use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
+use proptest::prelude::*;
+use sconce::Result;
+use sconce::candle::Result as CandleResult;
+use sconce::kernels::row_norm;
+use sconce::prelude::{
+    Config, D, DType, Device, Forward, GroupNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, LayerNorm,
+    Mode, Module, Network, RmsNorm, Signal, Tensor, Trainer, cross_entropy,
+};
+
+const CPU: Device = Device::Cpu;
+
+fn sizes(case: &Case) -> Vec<usize> {
+    let list = case.args["normalized_shape"].as_array().expect("a case names its shape");
+    list.iter().map(|size| size.as_u64().expect("a size") as usize).collect()
+}
+
+fn eps(case: &Case) -> f64 {
+    case.number("eps").expect("a case names its eps")
+}
+
+#[test]
+fn layers_are_pytorchs() -> Result<()> {
+    for case in cases("LayerNorm")? {
+        let affine = case.flag("elementwise_affine") == Some(true);
+        check(LayerNorm::config(sizes(&case)).eps(eps(&case)).elementwise_affine(affine), &case)?;
+    }
+    for case in cases("RMSNorm")? {
+        let affine = case.flag("elementwise_affine") == Some(true);
+        check(RmsNorm::config(sizes(&case)).eps(eps(&case)).elementwise_affine(affine), &case)?;
+    }
+    for case in cases("GroupNorm")? {
+        let config = GroupNorm::config(count(&case, "num_groups"), count(&case, "num_channels"));
+        check(config.affine(case.flag("affine") == Some(true)), &case)?;
+    }
+    for case in cases("InstanceNorm2d")? {
+        let config = InstanceNorm2d::config(count(&case, "num_features"));
+        check(config.affine(case.flag("affine") == Some(true)), &case)?;
+    }
+    Ok(())
+}
+
+/// `[rows, elements]` normalised by the definition.
+fn by_definition(rows: &Tensor, eps: f64, centred: bool) -> CandleResult<Tensor> {
+    let rows = if centred { rows.broadcast_sub(&rows.mean_keepdim(1)?)? } else { rows.clone() };
+    rows.broadcast_div(&(rows.sqr()?.mean_keepdim(1)? + eps)?.sqrt()?)
+}
+
+/// One of the four operations on an input, with as many parameters as `x` has beside it.
+#[derive(Clone, Debug)]
+enum Norm {
+    Layer(Vec<usize>),
+    Rms(Vec<usize>),
+    Group(usize),
+    Instance,
+}
+
+impl Norm {
+    fn run(&self, x: &[Tensor], eps: f64) -> CandleResult<Tensor> {
+        let (weight, bias) = (x.get(1), x.get(2));
+        match self {
+            Self::Layer(shape) => row_norm::layer_norm(&x[0], shape, weight, bias, eps),
+            Self::Rms(shape) => row_norm::rms_norm(&x[0], shape, weight, eps),
+            Self::Group(groups) => row_norm::group_norm(&x[0], *groups, weight, bias, eps),
+            Self::Instance => row_norm::instance_norm(&x[0], weight, bias, eps),
+        }
+    }
+
+    /// The shape of weight and bias.
+    fn parameters(&self, dims: &[usize]) -> Vec<usize> {
+        match self {
+            Self::Layer(shape) | Self::Rms(shape) => shape.clone(),
+            Self::Group(_) | Self::Instance => vec![dims[1]],
+        }
+    }
+
+    fn by_definition(&self, x: &[Tensor], eps: f64) -> CandleResult<Tensor> {
+        let dims = x[0].dims();
+        let rows = match self {
+            Self::Layer(shape) | Self::Rms(shape) => dims[..dims.len() - shape.len()].iter().product(),
+            Self::Group(groups) => dims[0] * groups,
+            Self::Instance => dims[0] * dims[1],
+        };
+        let elements = x[0].elem_count() / rows;
+        let rows = x[0].reshape((rows, elements))?;
+        let mut y = by_definition(&rows, eps, !matches!(self, Self::Rms(_)))?.reshape(dims)?;
+        let fit = |parameter: &Tensor| match self {
+            Self::Layer(_) | Self::Rms(_) => Ok(parameter.clone()),
+            Self::Group(_) | Self::Instance => {
+                let mut shape = vec![1; dims.len() - 1];
+                shape[0] = dims[1];
+                parameter.reshape(shape)
+            }
+        };
+        if let Some(weight) = x.get(1) {
+            y = y.broadcast_mul(&fit(weight)?)?;
+        }
+        match x.get(2) {
+            Some(bias) => y.broadcast_add(&fit(bias)?),
+            None => Ok(y),
+        }
+    }
+}
+
+/// An operation, the shape of its input, and how many parameters it gets.
+fn settings() -> impl Strategy<Value = (Norm, Vec<usize>, usize)> {
+    let trailing = || (prop::collection::vec(1..4usize, 0..3), prop::collection::vec(1..5usize, 1..3));
+    let whole = |(leading, shape): &(Vec<usize>, Vec<usize>)| [&leading[..], shape].concat();
+    let layer = trailing().prop_map(move |x| (Norm::Layer(x.1.clone()), whole(&x)));
+    let rms = trailing().prop_map(move |x| (Norm::Rms(x.1.clone()), whole(&x)));
+    let plane = || prop::collection::vec(1..4usize, 0..3);
+    let group = (1..4usize, 1..4usize, 1..4usize, plane()).prop_map(|(n, groups, per_group, plane)| {
+        (Norm::Group(groups), [vec![n, groups * per_group], plane].concat())
+    });
+    let instance = (1..4usize, 1..4usize, prop::collection::vec(1..4usize, 1..3))
+        .prop_map(|(n, c, plane)| (Norm::Instance, [vec![n, c], plane].concat()));
+    let any = prop_oneof![layer, rms, group, instance];
+    (any, 0..3usize).prop_map(|((norm, dims), parameters)| {
+        let most = if matches!(norm, Norm::Rms(_)) { 1 } else { 2 };
+        (norm, dims, parameters.min(most))
+    })
+}
+
+/// Whether PyTorch refuses to normalise an input of this shape: what it goes over is a single value.
+fn refused(norm: &Norm, dims: &[usize]) -> bool {
+    match norm {
+        Norm::Layer(_) | Norm::Rms(_) => false,
+        Norm::Group(groups) => dims[0] == 1 && dims[1] == *groups && dims[2..].iter().product::<usize>() == 1,
+        Norm::Instance => dims[2..].iter().product::<usize>() == 1,
+    }
+}
+
+proptest! {
+    // Four operations: some 250 settings each.
+    #![proptest_config(config(1000))]
+
+    #[test]
+    fn values_and_gradients_are_those_of_the_formula(
+        (norm, dims, parameters) in settings(), shift in -9.0..9.0f64, seed: u64,
+    ) {
+        let mut numbers = Numbers::new(seed);
+        let x = numbers.tensor(&dims, 2.0).affine(1.0, shift).map_err(fail)?;
+        let mut inputs = vec![x];
+        for _ in 0..parameters {
+            inputs.push(numbers.tensor(&norm.parameters(&dims), 1.0));
+        }
+        if refused(&norm, &dims) {
+            prop_assert!(norm.run(&inputs, 0.1).is_err());
+            return Ok(());
+        }
+        let check = || {
+            let expected = norm.by_definition(&inputs, 0.1)?;
+            check_close("output", &norm.run(&inputs, 0.1)?, &expected, 1e-12)?;
+            check_gradients(|x| {
+                let x = x.iter().map(restride).collect::<CandleResult<Vec<_>>>()?;
+                norm.run(&x, 0.1)
+            }, &inputs)
+        };
+        check().map_err(|e| fail(format!("{norm:?} {dims:?}: {e}")))?;
+    }
+}
+
+proptest! {
+    #![proptest_config(config(200))]
+
+    /// Sizes that are cut into several tasks and blocks as well.
+    #[test]
+    fn every_dtype(seed: u64, rows in 0..300usize, row in 1..200usize, which in 0..4usize) {
+        let (norm, dims) = match which {
+            0 => (Norm::Layer(vec![row]), vec![rows, row]),
+            1 => (Norm::Rms(vec![row]), vec![rows, row]),
+            2 => (Norm::Group(3), vec![rows / 6, 6, row + 1]),
+            _ => (Norm::Instance, vec![rows / 6, 6, row + 1]),
+        };
+        let parameters = norm.parameters(&dims);
+        let mut numbers = Numbers::new(seed);
+        let mut inputs = vec![numbers.tensor(&dims, 4.0), numbers.tensor(&parameters, 1.0)];
+        if which != 1 {
+            inputs.push(numbers.tensor(&parameters, 1.0));
+        }
+        let cotangent = numbers.tensor(&dims, 0.02);
+        // The gradient of a parameter sums over all rows.
+        for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 1e-2), (DType::BF16, 8e-2)] {
+            let check = || {
+                let narrow = inputs.iter().map(|x| x.to_dtype(dtype)).collect::<CandleResult<Vec<_>>>()?;
+                let wide = narrow.iter().map(|x| x.to_dtype(DType::F64)).collect::<CandleResult<Vec<_>>>()?;
+                let cotangent = cotangent.to_dtype(dtype)?;
+                let (y, grads) = gradients(|x| norm.run(x, 1e-2), &narrow, &cotangent)?;
+                let (wide_y, wide_grads) = gradients(|x| norm.run(x, 1e-2), &wide, &cotangent.to_dtype(DType::F64)?)?;
+                assert_eq!(y.dtype(), dtype);
+                check_close("output", &y, &wide_y, tolerance)?;
+                grads.iter().zip(&wide_grads).try_for_each(|(a, b)| check_close("gradient", a, b, tolerance))
+            };
+            check().map_err(|e| fail(format!("{norm:?} {dtype:?}: {e}")))?;
+        }
+    }
+}
+
+/// The values of four rows, normalised, where the statistics are easily lost in rounding.
+#[test]
+fn rows_far_from_zero_and_constant_rows_stay_exact() -> Result<()> {
+    for (dtype, mean, tolerance) in
+        [(DType::F32, 1e4, 2e-6), (DType::F32, -1e6, 2e-6), (DType::F64, 1e9, 1e-6)]
+    {
+        let x = Numbers::new(7).tensor(&[4, 60], 1.0).affine(2.0, mean)?.to_dtype(dtype)?;
+        // What the rounded elements are, about their mean: exact in f64.
+        let exact = by_definition(&(x.to_dtype(DType::F64)? - mean)?, 1e-5, true)?;
+        let y = row_norm::layer_norm(&x, &[60], None, None, 1e-5)?;
+        check_close("layer norm", &y, &exact, tolerance)?;
+        let channels = x.reshape((1, 4, 60))?;
+        let exact = exact.reshape((1, 4, 60))?;
+        check_close("group norm", &row_norm::group_norm(&channels, 4, None, None, 1e-5)?, &exact, tolerance)?;
+        check_close("instance", &row_norm::instance_norm(&channels, None, None, 1e-5)?, &exact, tolerance)?;
+    }
+    for value in [0.0, 0.1, 1e4, -3e30f64] {
+        let x = Tensor::full(value, (2, 3, 7), &CPU)?;
+        for dtype in [DType::F32, DType::F64] {
+            let inputs = [x.to_dtype(dtype)?];
+            let ones = inputs[0].ones_like()?;
+            for norm in [Norm::Layer(vec![7]), Norm::Group(3), Norm::Instance] {
+                let (y, grads) = gradients(|x| norm.run(x, 1e-5), &inputs, &ones)?;
+                let limit = if dtype == DType::F64 { value.abs() * 1e-12 } else { 0.0 };
+                assert!(values(&y)?.iter().all(|y| y.abs() <= limit), "{norm:?} of {value}: {y}");
+                assert!(values(&grads[0])?.iter().all(|g| g.is_finite()), "{norm:?} of {value}");
+            }
+            let rms = values(&row_norm::rms_norm(&inputs[0], &[7], None, 1e-12)?)?;
+            assert!(rms.iter().all(|y| (y - value.signum()).abs() < 1e-6 || value == 0.0 && *y == 0.0));
+        }
+    }
+    let x = Tensor::new(&[[1f32, f32::NAN], [1., f32::INFINITY], [1., 3.]], &CPU)?;
+    let y = values(&row_norm::layer_norm(&x, &[2], None, None, 1e-5)?)?;
+    assert!(y[..4].iter().all(|y| y.is_nan()) && y[4..].iter().all(|y| y.is_finite()), "{y:?}");
+    Ok(())
+}
+
+#[test]
+fn empty_inputs_pass_through() -> Result<()> {
+    let empty = Tensor::zeros((0, 4, 5), DType::F32, &CPU)?;
+    let four = Tensor::ones(4, DType::F32, &CPU)?;
+    let five = Tensor::ones(5, DType::F32, &CPU)?;
+    let inputs = |p: &Tensor| [empty.clone(), p.clone(), p.clone()];
+    for (norm, parameter) in [(Norm::Layer(vec![5]), &five), (Norm::Group(2), &four), (Norm::Instance, &four)]
+    {
+        let (y, grads) = gradients(|x| norm.run(x, 1e-5), &inputs(parameter), &empty)?;
+        assert_eq!(y.dims(), [0, 4, 5]);
+        assert!(values(&grads[1])?.iter().chain(&values(&grads[2])?).all(|g| *g == 0.0));
+    }
+    let flat = Tensor::zeros((2, 4, 0), DType::F32, &CPU)?;
+    assert_eq!(row_norm::instance_norm(&flat, Some(&four), None, 1e-5)?.dims(), [2, 4, 0]);
+    assert_eq!(row_norm::layer_norm(&flat, &[4, 0], None, None, 1e-5)?.dims(), [2, 4, 0]);
+    let tracking = InstanceNorm1d::config(4).track_running_stats(true).init(&CPU)?;
+    assert_eq!(tracking.call((&empty).into(), Mode::Train).into_tensor()?.dims(), [0, 4, 5]);
+    assert_eq!(values(&tracking.buffers()[1].1)?, [1.0; 4]);
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(config(200))]
+
+    /// `running = (1 − momentum) · running + momentum · statistic`, averaged over the batch, with the
+    /// unbiased variance; then evaluation by them.
+    #[test]
+    fn instance_norm_keeps_running_statistics(
+        n in 1..4usize, c in 1..4usize, plane in (2..4usize, 1..4usize), momentum in 0.0..1.0f64, affine: bool, seed: u64,
+    ) {
+        let check = || -> Result<()> {
+            let mut norm = InstanceNorm2d::config(c).momentum(momentum).affine(affine).track_running_stats(true).init(&CPU)?;
+            norm.to_dtype(DType::F64)?;
+            let mut numbers = Numbers::new(seed);
+            let (mut mean, mut var) = (Tensor::zeros(c, DType::F64, &CPU)?, Tensor::ones(c, DType::F64, &CPU)?);
+            for _ in 0..2 {
+                let x = numbers.tensor(&[n, c, plane.0, plane.1], 2.0);
+                let y = norm.call((&x).into(), Mode::Train).into_tensor()?;
+                check_close("by its own", &y, &row_norm::instance_norm(&x, None, None, 1e-5)?, 1e-12)?;
+                let rows = x.flatten_from(2)?;
+                let means = rows.mean_keepdim(2)?;
+                let squares = rows.broadcast_sub(&means)?.sqr()?.sum(2)?;
+                let unbiased = (squares / (plane.0 * plane.1 - 1) as f64)?.mean(0)?;
+                mean = ((mean * (1. - momentum))? + (means.squeeze(2)?.mean(0)? * momentum)?)?;
+                var = ((var * (1. - momentum))? + (unbiased * momentum)?)?;
+            }
+            let buffers = norm.buffers();
+            check_close("running_mean", &buffers[0].1, &mean, 1e-12)?;
+            check_close("running_var", &buffers[1].1, &var, 1e-12)?;
+            let x = numbers.tensor(&[n, c, 1, 1], 2.0);
+            let per_channel = |t: &Tensor| t.reshape((1, c, 1, 1));
+            let expected = x.broadcast_sub(&per_channel(&mean)?)?.broadcast_div(&per_channel(&(var + 1e-5)?.sqrt()?)?)?;
+            let y = norm.call((&x).into(), Mode::Eval).into_tensor()?;
+            Ok(check_close("evaluation", &y, &expected, 1e-10)?)
+        };
+        check().map_err(fail)?;
+    }
+}
+
+fn print<M: Module + std::fmt::Display>(config: impl Config<Output = M>) -> Result<String> {
+    Ok(config.init(&CPU)?.to_string())
+}
+
+#[test]
+fn they_print_and_name_their_tensors_as_pytorch() -> Result<()> {
+    assert_eq!(print(LayerNorm::config(6))?, "LayerNorm((6,), eps=1e-05, elementwise_affine=True)");
+    let two = LayerNorm::config((6, 5)).eps(1e-6).elementwise_affine(false);
+    assert_eq!(print(two)?, "LayerNorm((6, 5), eps=1e-06, elementwise_affine=False)");
+    assert_eq!(print(RmsNorm::config([2]))?, "RMSNorm((2,), eps=None, elementwise_affine=True)");
+    assert_eq!(print(GroupNorm::config(3, 6))?, "GroupNorm(3, 6, eps=1e-05, affine=True)");
+    let printed = "InstanceNorm2d(3, eps=1e-05, momentum=0.1, affine=False, track_running_stats=False)";
+    assert_eq!(print(InstanceNorm2d::config(3))?, printed);
+    let norm = InstanceNorm1d::config(3).affine(true).track_running_stats(true).init(&CPU)?;
+    let names: Vec<String> = norm.state_dict().keys().map(String::from).collect();
+    assert_eq!(names, ["weight", "bias", "running_mean", "running_var", "num_batches_tracked"]);
+    let names = |config: sconce::layers::LayerNormConfig| -> Result<Vec<String>> {
+        Ok(config.init(&CPU)?.named_parameters().into_iter().map(|(name, _)| name).collect())
+    };
+    assert_eq!(names(LayerNorm::config((2, 3)))?, ["weight", "bias"]);
+    assert_eq!(names(LayerNorm::config((2, 3)).bias(false))?, ["weight"]);
+    assert!(names(LayerNorm::config((2, 3)).elementwise_affine(false))?.is_empty());
+    Ok(())
+}
+
+#[test]
+fn one_example_is_taken_without_a_batch() -> Result<()> {
+    let x = Numbers::new(3).tensor(&[2, 3, 4, 5], 1.0);
+    let norm = InstanceNorm2d::config(3).init(&CPU)?;
+    let whole = norm.call((&x).into(), Mode::Eval).into_tensor()?;
+    let one = norm.call(x.get(1)?.into(), Mode::Eval).into_tensor()?;
+    check_close("one of two", &one, &whole.get(1)?, 1e-12)?;
+    let cube = InstanceNorm3d::config(2).init(&CPU)?.call((&x).into(), Mode::Eval).into_tensor()?;
+    assert_eq!(cube.dims(), [2, 3, 4, 5]);
+    Ok(())
+}
+
+#[test]
+fn the_default_eps_of_rms_norm_is_the_inputs() -> Result<()> {
+    let norm = RmsNorm::config(2).elementwise_affine(false).init(&CPU)?;
+    for (dtype, epsilon) in
+        [(DType::F64, f64::EPSILON), (DType::F16, 0.000_976_562_5), (DType::BF16, 0.007_812_5)]
+    {
+        let x = Tensor::new(&[[1e-2, 2e-2]], &CPU)?.to_dtype(dtype)?;
+        let y = norm.call((&x).into(), Mode::Eval).into_tensor()?;
+        let expected = by_definition(&x.to_dtype(DType::F64)?, epsilon, false)?;
+        check_close("eps", &y, &expected, if dtype == DType::F64 { 1e-12 } else { 5e-3 })?;
+        let y = sconce::functional::rms_norm(&x, 2, None, None).into_tensor()?;
+        check_close("functional", &y, &expected, if dtype == DType::F64 { 1e-12 } else { 5e-3 })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn senseless_input_is_an_error_that_says_why() -> Result<()> {
+    let zeros = |dims: &[usize]| Tensor::zeros(dims, DType::F32, &CPU).map(Signal::from);
+    let message = |y: Signal| y.into_tensor().expect_err("an error").to_string();
+    let layer = LayerNorm::config((4, 5)).init(&CPU)?;
+    let said = message(layer.call(zeros(&[2, 5, 4])?, Mode::Eval));
+    assert_eq!(said, "LayerNorm (4, 5): expected an input […, 4, 5], got [2, 5, 4]");
+    let rms = RmsNorm::config(4).init(&CPU)?;
+    assert_eq!(message(rms.call(zeros(&[])?, Mode::Eval)), "RMSNorm (4,): expected an input […, 4], got []");
+    let group = GroupNorm::config(2, 4).init(&CPU)?;
+    let said = message(group.call(zeros(&[2, 3, 4])?, Mode::Eval));
+    assert_eq!(said, "GroupNorm 4 in 2: expected an input [batch, 4, …], got [2, 3, 4]");
+    assert!(message(group.call(zeros(&[4])?, Mode::Eval)).contains("got [4]"));
+    let alone = GroupNorm::config(4, 4).init(&CPU)?;
+    assert!(message(alone.call(zeros(&[1, 4, 1])?, Mode::Train)).contains("more than one value a group"));
+    let instance = InstanceNorm2d::config(3).init(&CPU)?;
+    let said = message(instance.call(zeros(&[2, 4, 5, 5])?, Mode::Eval));
+    assert_eq!(said, "InstanceNorm2d 3: expected an input [batch, 3, height, width], got [2, 4, 5, 5]");
+    assert!(message(instance.call(zeros(&[2, 3])?, Mode::Eval)).contains("got [2, 3]"));
+    let said = message(instance.call(zeros(&[2, 3, 1, 1])?, Mode::Train));
+    assert!(said.contains("InstanceNorm2d 3") && said.contains("more than one value a channel"), "{said}");
+
+    let built = |error: Option<sconce::Error>| error.expect("an error").to_string();
+    assert!(
+        built(GroupNorm::config(4, 6).init(&CPU).err()).contains("6 channels do not divide into 4 groups")
+    );
+    assert!(built(GroupNorm::config(0, 6).init(&CPU).err()).contains("0 groups"));
+    assert!(built(LayerNorm::config([]).init(&CPU).err()).contains("one dimension or more"));
+
+    let x = Tensor::zeros((2, 4), DType::F32, &CPU)?;
+    let weight = Tensor::zeros(2, DType::F32, &CPU)?;
+    let said = message(sconce::functional::layer_norm(&x, 4, Some(&weight), None, 1e-5));
+    assert!(said.contains("weight of shape [4], got [2]"), "{said}");
+    let said = message(sconce::functional::rms_norm(&x, (3, 4), None, None));
+    assert_eq!(said, "rms_norm: expected an input that ends in the normalised shape [3, 4], got [2, 4]");
+    let said = message(sconce::functional::group_norm(&x, 3, None, None, 1e-5));
+    assert!(said.contains("4 channels do not divide into 3 groups"), "{said}");
+    assert!(message(sconce::functional::instance_norm(&x, None, None, 1e-5)).contains("rank 3"));
+    let whole = Tensor::zeros((2, 4), DType::U32, &CPU)?;
+    assert!(message(rms.call(whole.into(), Mode::Eval)).contains("U32"));
+    Ok(())
+}
+
+/// candle's own layers are fields like any other, and learn: their kernels by themselves have no gradient.
+#[test]
+fn candles_norms_learn() -> Result<()> {
+    let vb = sconce::nn::VarMap::new();
+    let builder = sconce::nn::VarBuilder::from_varmap(&vb, DType::F32, &CPU);
+    let x = Numbers::new(1).tensor(&[6, 8], 1.0).to_dtype(DType::F32)?;
+    let target = Tensor::new(&[0u32, 1, 2, 3, 4, 5], &CPU)?;
+    let layer = sconce::nn::layer_norm(8, 1e-5, builder.pp("layer"))?;
+    let rms = sconce::nn::rms_norm(8, 1e-5, builder.pp("rms"))?;
+    let shifted = sconce::nn::LayerNormConfig { eps: 1e-5, remove_mean: false, affine: true };
+    let shifted = sconce::nn::layer_norm(8, shifted, builder.pp("shifted"))?;
+    let data = (x.clone(), target);
+    let expected = by_definition(&x.to_dtype(DType::F64)?, 1e-5, true)?;
+    check_close("layer", &layer.call((&x).into(), Mode::Eval).into_tensor()?, &expected, 1e-5)?;
+    let expected = by_definition(&x.to_dtype(DType::F64)?, 1e-5, false)?;
+    for norm in [rms.call((&x).into(), Mode::Eval), shifted.call((&x).into(), Mode::Eval)] {
+        check_close("rms", &norm.into_tensor()?, &expected, 1e-5)?;
+    }
+    let sgd = || sconce::train::optim::Sgd::new(0.5);
+    let histories = [
+        Trainer::new(&layer, cross_entropy, sgd()).quiet(true).fit(&data, &(), sconce::train::Epochs(5))?,
+        Trainer::new(&rms, cross_entropy, sgd()).quiet(true).fit(&data, &(), sconce::train::Epochs(5))?,
+    ];
+    for history in histories {
+        assert!(history.unreached().is_empty());
+        let losses: Vec<f64> = history.epochs().iter().map(|epoch| epoch.train.loss).collect();
+        assert!(losses[4] < losses[0] - 0.05, "{losses:?}");
+    }
+    assert_eq!(x.dim(D::Minus1)?, 8);
+    Ok(())
+}

@@ -1,0 +1,348 @@
+//! The pooling layers: PyTorch's answers, loops over every window, gradients by finite differences, dtypes,
+//! NaN, bad input.
+
+use crate::common::golden::{Case, cases};
+use crate::common::layer::{check, count};
+use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
+use proptest::prelude::*;
+use sconce::candle;
+use sconce::prelude::*;
+
+fn pair(case: &Case, name: &str) -> (usize, usize) {
+    let [height, width] = case.pair(name).expect("a case names its sizes");
+    (height, width)
+}
+
+/// Every case of `kind` by the layer that `config` makes of it; there are at least `least`.
+fn golden<C: Config<Output: Forward<Signal, Output = Signal>>>(
+    kind: &str,
+    least: usize,
+    config: impl Fn(&Case) -> C,
+) -> Result<()> {
+    let cases = cases(kind)?;
+    assert!(cases.len() >= least, "{kind}: only {} cases", cases.len());
+    cases.iter().try_for_each(|case| check(config(case), case))
+}
+
+#[test]
+fn pytorchs_windows() -> Result<()> {
+    let ceil = |case: &Case| case.flag("ceil_mode") == Some(true);
+    let include = |case: &Case| case.flag("count_include_pad") == Some(true);
+    golden("MaxPool1d", 32, |case| {
+        MaxPool1d::config(count(case, "kernel_size"))
+            .stride(count(case, "stride"))
+            .padding(count(case, "padding"))
+            .dilation(count(case, "dilation"))
+            .ceil_mode(ceil(case))
+    })?;
+    golden("AvgPool1d", 16, |case| {
+        AvgPool1d::config(count(case, "kernel_size"))
+            .stride(count(case, "stride"))
+            .padding(count(case, "padding"))
+            .ceil_mode(ceil(case))
+            .count_include_pad(include(case))
+    })?;
+    golden("MaxPool2d", 32, |case| {
+        MaxPool2d::config(pair(case, "kernel_size"))
+            .stride(pair(case, "stride"))
+            .padding(pair(case, "padding"))
+            .dilation(pair(case, "dilation"))
+            .ceil_mode(ceil(case))
+    })?;
+    golden("AvgPool2d", 16, |case| {
+        AvgPool2d::config(pair(case, "kernel_size"))
+            .stride(pair(case, "stride"))
+            .padding(pair(case, "padding"))
+            .ceil_mode(ceil(case))
+            .count_include_pad(include(case))
+    })
+}
+
+#[test]
+fn pytorchs_adaptive_windows() -> Result<()> {
+    golden("AdaptiveAvgPool1d", 16, |case| AdaptiveAvgPool1d::config(count(case, "output_size")))?;
+    golden("AdaptiveAvgPool2d", 16, |case| AdaptiveAvgPool2d::config(pair(case, "output_size")))?;
+    golden("AdaptiveMaxPool1d", 12, |case| AdaptiveMaxPool1d::config(count(case, "output_size")))?;
+    golden("AdaptiveMaxPool2d", 16, |case| AdaptiveMaxPool2d::config(pair(case, "output_size")))
+}
+
+/// What a window sees of one row, and how many positions of the padded row it covers.
+type Reduce = fn(&[f64], f64) -> f64;
+
+fn largest(seen: &[f64], _: f64) -> f64 {
+    seen.iter().copied().fold(f64::NEG_INFINITY, f64::max)
+}
+
+/// Pooling of `[batch, channels, length]` row by row, window by window, until none begins inside.
+fn naive1d(
+    x: &Tensor,
+    [kernel, stride, padding, dilation]: [usize; 4],
+    ceil: bool,
+    reduce: Reduce,
+) -> Result<Tensor> {
+    let (n, c, length) = x.dims3()?;
+    let mut y = Vec::new();
+    for row in values(x)?.chunks(length) {
+        for start in (0..).step_by(stride) {
+            let fits = start + (kernel - 1) * dilation < length + 2 * padding;
+            // With `ceil`, a window may hang over the end by less than a stride, if it starts before it.
+            let hangs = start + (kernel - 1) * dilation < length + 2 * padding + stride - 1;
+            if !(fits || ceil && hangs && start < length + padding) {
+                break;
+            }
+            let taps = (0..kernel).map(|tap| start + tap * dilation).filter(|at| *at < length + 2 * padding);
+            let inside = taps.clone().filter(|at| (padding..padding + length).contains(at));
+            y.push(reduce(&inside.map(|at| row[at - padding]).collect::<Vec<_>>(), taps.count() as f64));
+        }
+    }
+    let outputs = y.len() / (n * c).max(1);
+    Ok(Tensor::from_vec(y, (n, c, outputs), &Device::Cpu)?)
+}
+
+/// Adaptive max pooling of `[batch, channels, height, width]`, window by window.
+fn naive_adaptive_max(x: &Tensor, [rows, columns]: [usize; 2]) -> Result<Tensor> {
+    let (n, c, h, w) = x.dims4()?;
+    let window = |i: usize, input: usize, output: usize| {
+        let start = (i as f64 * input as f64 / output as f64).floor() as usize;
+        start..((i + 1) as f64 * input as f64 / output as f64).ceil() as usize
+    };
+    let mut y = Vec::new();
+    for plane in values(x)?.chunks(h * w) {
+        for (i, j) in (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))) {
+            let seen = window(i, h, rows).flat_map(|i| window(j, w, columns).map(move |j| plane[i * w + j]));
+            y.push(largest(&seen.collect::<Vec<_>>(), 0.));
+        }
+    }
+    Ok(Tensor::from_vec(y, (n, c, rows, columns), &Device::Cpu)?)
+}
+
+/// An operation on signals as one on tensors.
+fn on(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Result<Tensor> {
+    move |x| Ok(op(restride(&x[0])?.into()).into_tensor()?)
+}
+
+/// Checks outputs against loops and gradients against differences; windows altogether in the padding are
+/// -∞, which differences cannot see.
+fn agrees(op: impl Fn(Signal) -> Signal, x: Tensor, expected: Tensor, tolerance: f64) -> Result<()> {
+    let op = on(op);
+    let y = op(std::slice::from_ref(&x))?;
+    check_close("output", &y, &expected, tolerance)?;
+    if values(&y)?.iter().all(|y| y.is_finite()) {
+        check_gradients(op, &[x])?;
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(config(256))]
+
+    #[test]
+    fn one_dimensional_windows(
+        (kernel, stride, dilation, n, c, length) in (1..5usize, 1..7usize, 1..4usize, 0..3usize, 1..4usize, 1..13usize),
+        padding in 0..3usize, ceil: bool, include: bool, seed: u64,
+    ) {
+        let padding = padding.min(kernel / 2);
+        let mut numbers = Numbers::new(seed);
+        let x = numbers.distinct(&[n, c, length], 0.3);
+        let max = MaxPool1d::config(kernel).stride(stride).padding(padding).dilation(dilation).ceil_mode(ceil);
+        let avg = AvgPool1d::config(kernel).stride(stride).padding(padding).ceil_mode(ceil).count_include_pad(include);
+        let mean: Reduce = if include {
+            |seen, covered| seen.iter().sum::<f64>() / covered
+        } else {
+            |seen, _| seen.iter().sum::<f64>() / seen.len() as f64
+        };
+        let check = |settings, reduce, pool: &dyn Fn(Signal) -> Signal, tolerance| -> Result<()> {
+            let row = Tensor::zeros((1, 1, length), DType::F64, &Device::Cpu)?;
+            if naive1d(&row, settings, ceil, reduce)?.dim(2)? == 0 {
+                assert!(pool((&row).into()).error().is_some(), "an empty output");
+            } else if n > 0 {
+                agrees(pool, x.clone(), naive1d(&x, settings, ceil, reduce)?, tolerance)?;
+            }
+            Ok(())
+        };
+        check([kernel, stride, padding, dilation], largest, &|x| max_pool1d(x, max), 0.).map_err(fail)?;
+        check([kernel, stride, padding, 1], mean, &|x| avg_pool1d(x, avg), 1e-12).map_err(fail)?;
+        // An empty batch has the shape of a full one.
+        let empty = Tensor::zeros((0, c, length), DType::F64, &Device::Cpu).map_err(fail)?;
+        let full = Tensor::zeros((1, c, length), DType::F64, &Device::Cpu).map_err(fail)?;
+        for pool in [&|x| max_pool1d(x, max), &|x| avg_pool1d(x, avg)] as [&dyn Fn(Tensor) -> Signal; 2] {
+            match (pool(empty.clone()).into_tensor(), pool(full.clone()).into_tensor()) {
+                (Ok(empty), Ok(full)) => prop_assert_eq!(&empty.dims()[1..], &full.dims()[1..]),
+                (Err(_), Err(_)) => {}
+                _ => prop_assert!(false, "a batch of 0 and of 1 differ"),
+            }
+        }
+    }
+
+    #[test]
+    fn adaptive_windows(
+        (n, c, h, w) in (0..3usize, 1..4usize, 1..9usize, 1..9usize),
+        (rows, columns) in (1..10usize, 1..10usize), seed: u64,
+    ) {
+        let x = Numbers::new(seed).distinct(&[n, c, h, w], 0.3);
+        let check = || -> Result<()> {
+            let expected = naive_adaptive_max(&x, [rows, columns])?;
+            agrees(|x| adaptive_max_pool2d(x, (rows, columns)), x.clone(), expected.clone(), 0.)?;
+            if n > 0 {
+                let single = |x: &Tensor| x.narrow(0, 0, 1)?.squeeze(0);
+                let pool = |x| adaptive_max_pool2d(x, (rows, columns));
+                agrees(pool, single(&x)?, single(&expected)?, 0.)?;
+            }
+            // One row is a sequence.
+            let (row, expected) = (x.narrow(2, 0, 1)?, naive_adaptive_max(&x.narrow(2, 0, 1)?, [1, columns])?);
+            agrees(|x| adaptive_max_pool1d(x, columns), row.squeeze(2)?, expected.squeeze(2)?, 0.)?;
+            let mean = adaptive_avg_pool2d(&row, (1, columns)).into_tensor()?;
+            agrees(|x| adaptive_avg_pool1d(x, columns), row.squeeze(2)?, mean.squeeze(2)?, 1e-12)
+        };
+        check().map_err(fail)?;
+    }
+
+    #[test]
+    fn every_dtype(n in 0..3usize, c in 1..4usize, h in 1..12usize, w in 3..12usize, seed: u64) {
+        type Pool = fn(Signal) -> Signal;
+        let pools: [(Pool, bool); 6] = [
+            (|x| max_pool1d(x, MaxPool1d::config(3).stride(1).padding(1)), true),
+            (|x| avg_pool1d(x, AvgPool1d::config(3).stride(1).padding(1)), true),
+            (|x| adaptive_avg_pool1d(x, 5), true),
+            (|x| adaptive_max_pool1d(x, 5), true),
+            (|x| adaptive_max_pool2d(x, (4, 5)), false),
+            (|x| max_pool2d(x, MaxPool2d::config((1, 3)).stride((2, 1)).dilation((3, 1))), false),
+        ];
+        for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 1e-3), (DType::BF16, 8e-3)] {
+            for (pool, sequence) in pools {
+                let check = || -> Result<()> {
+                    let shape = if sequence { vec![n, c, w] } else { vec![n, c, h, w] };
+                    let x = Numbers::new(seed).tensor(&shape, 4.).to_dtype(dtype)?;
+                    let shape = pool((&x).into()).into_tensor()?.dims().to_vec();
+                    let cotangent = Numbers::new(seed ^ 1).tensor(&shape, 1.).to_dtype(dtype)?;
+                    let (y, dx) = gradients(on(pool), std::slice::from_ref(&x), &cotangent)?;
+                    let wide = [x.to_dtype(DType::F64)?];
+                    let (wide_y, wide_dx) = gradients(on(pool), &wide, &cotangent.to_dtype(DType::F64)?)?;
+                    assert_eq!((y.dtype(), dx[0].dtype()), (dtype, dtype));
+                    check_close("output", &y, &wide_y, tolerance)?;
+                    Ok(check_close("gradient", &dx[0], &wide_dx[0], tolerance)?)
+                };
+                check().map_err(|error| fail(format!("{dtype:?} {error}")))?;
+            }
+        }
+    }
+}
+
+#[test]
+fn nan_wins_and_the_first_of_equal_maxima_gets_the_gradient() -> Result<()> {
+    const NAN: f64 = f64::NAN;
+    let x = Tensor::new(&[[[1., NAN, 2., 5., 5., 3., NAN, NAN, 1.]]], &Device::Cpu)?;
+    let ones = Tensor::ones((1, 1, 3), DType::F64, &Device::Cpu)?;
+    for pool in [|x| max_pool1d(x, 3), |x| adaptive_max_pool1d(x, 3)] as [fn(Signal) -> Signal; 2] {
+        let (y, dx) = gradients(on(pool), std::slice::from_ref(&x), &ones)?;
+        let y = values(&y)?;
+        assert!(y[0].is_nan() && y[1] == 5. && y[2].is_nan(), "{y:?}");
+        // PyTorch gives the gradient to the last NaN of a window.
+        assert_eq!(values(&dx[0])?, [0., 1., 0., 1., 0., 0., 0., 1., 0.]);
+    }
+    let low = Tensor::full(f64::NEG_INFINITY, (1, 2, 3), &Device::Cpu)?;
+    let (y, dx) =
+        gradients(on(|x| adaptive_max_pool1d(x, 1)), &[low], &ones.narrow(2, 0, 2)?.reshape((1, 2, 1))?)?;
+    assert_eq!(values(&y)?, [f64::NEG_INFINITY; 2]);
+    assert_eq!(values(&dx[0])?, [1., 0., 0., 1., 0., 0.]);
+    Ok(())
+}
+
+#[test]
+fn overlapping_bins_add_their_gradients() -> Result<()> {
+    // The windows of 5 to 3 are 0..2, 1..4 and 3..5: 9 is the largest of two of them.
+    let x = Tensor::new(&[[[1., 9., 2., 3., 4.]]], &Device::Cpu)?;
+    let cotangent = Tensor::new(&[[[10., 20., 40.]]], &Device::Cpu)?;
+    let (y, dx) = gradients(on(|x| adaptive_max_pool1d(x, 3)), &[x], &cotangent)?;
+    assert_eq!(values(&y)?, [9., 9., 4.]);
+    assert_eq!(values(&dx[0])?, [0., 30., 0., 0., 40.]);
+    Ok(())
+}
+
+#[test]
+fn bad_input_is_named() -> Result<()> {
+    let x = |dims: &[usize]| Signal::from(Tensor::zeros(dims, DType::F32, &Device::Cpu));
+    let huge = usize::MAX;
+    for (signal, part) in [
+        (
+            max_pool1d(x(&[1, 2, 4]), 5),
+            "the kernel [5] (dilation [1]) fits into with padding [0], got one of [4]",
+        ),
+        (max_pool1d(x(&[1, 2, 4]), MaxPool1d::config(2).padding(2)), "at most half the kernel [2], got [2]"),
+        (max_pool1d(x(&[1, 2, 4]), MaxPool1d::config(2).dilation(4)), "(dilation [4]) fits into"),
+        (max_pool1d(x(&[1, 2, 4]), MaxPool1d::config(2).dilation(0)), "dilation of 1 or more"),
+        (max_pool1d(x(&[1, 2, 4]), MaxPool1d::config(2).stride(0)), "stride of 1 or more"),
+        (max_pool1d(x(&[1, 2, 4]), 0), "kernel of 1 or more"),
+        (max_pool1d(x(&[1, 2, 4]), huge), "the output would be empty"),
+        (max_pool1d(x(&[1, 2, 3, 4]), 2), "[batch, channels, length] or [channels, length]"),
+        (max_pool1d(x(&[4]), 2), "got [4]"),
+        (max_pool1d(x(&[1, 0, 4]), 2), "nothing but the batch empty, got [1, 0, 4]"),
+        (avg_pool1d(x(&[1, 2, 4]), 5), "got one of [4]: the output would be empty"),
+        (avg_pool1d(x(&[1, 2, 4]), AvgPool1d::config(3).padding(2)), "at most half the kernel [3], got [2]"),
+        (avg_pool1d(x(&[1, 2, 3, 4]), 2), "avg_pool1d: expected an input [batch, channels, length]"),
+        (adaptive_avg_pool1d(x(&[1, 2, 4]), 0), "an output of 1 or more"),
+        (adaptive_max_pool1d(x(&[1, 2, 4]), 0), "an output of 1 or more"),
+        (adaptive_max_pool1d(x(&[1, 2, 4]), huge), "is too large"),
+        (adaptive_max_pool1d(x(&[2, 2, 4, 4]), 3), "adaptive_max_pool1d: expected an input"),
+        (adaptive_max_pool2d(x(&[2, 2, 4, 4]), (0, 3)), "an output of 1 or more"),
+        (adaptive_max_pool2d(x(&[2, 2, 4, 4]), (huge, huge)), "is too large"),
+        (adaptive_avg_pool2d(x(&[2, 2, 4, 4]), (huge, 2)), "is too large"),
+        (adaptive_max_pool2d(x(&[4, 4]), 3), "got [4, 4]"),
+        (adaptive_max_pool2d(x(&[1, 2, 4, 0]), 3), "got [1, 2, 4, 0]"),
+    ] {
+        let message = signal.error().map(ToString::to_string).unwrap_or_default();
+        assert!(message.contains(part), "{message:?} lacks {part:?}");
+    }
+    let integers = Tensor::zeros((1, 2, 4, 4), DType::U8, &Device::Cpu)?;
+    let error = adaptive_max_pool2d(integers, 2).into_tensor().unwrap_err();
+    assert!(error.to_string().contains("got U8"), "{error}");
+    // A window as long as its stride may hang over the end, however long.
+    let giant = MaxPool2d::config(1 << 60).stride(1 << 60).ceil_mode(true);
+    assert_eq!(max_pool2d(x(&[1, 2, 4, 4]), giant).dims()?, [1, 2, 1, 1]);
+    let giant = AvgPool1d::config(huge).stride(huge).ceil_mode(true);
+    assert_eq!(avg_pool1d(x(&[1, 2, 4]), giant).dims()?, [1, 2, 1]);
+    Ok(())
+}
+
+#[derive(Module)]
+struct Pools {
+    #[layer(3, stride = 2, padding = 1)]
+    max: MaxPool1d,
+    #[layer(2, count_include_pad = false)]
+    avg: AvgPool1d,
+    #[layer(6)]
+    adaptive_max: AdaptiveMaxPool1d,
+    #[layer(5)]
+    adaptive_avg: AdaptiveAvgPool1d,
+}
+
+#[derive(Module)]
+struct Grid {
+    #[layer((4, 2))]
+    max: AdaptiveMaxPool2d,
+    #[layer((None, Some(7)))]
+    avg: AdaptiveAvgPool2d,
+}
+
+#[test]
+fn layers_are_fields_and_print_as_pytorchs() -> Result<()> {
+    let pools = Pools::new(&Device::Cpu)?;
+    let x = Tensor::zeros((2, 3, 40), DType::F32, &Device::Cpu)?;
+    assert_eq!(pools.forward(&x)?.dims(), [2, 3, 5]);
+    let expected = "Pools(
+  (max): MaxPool1d(kernel_size=3, stride=2, padding=1, dilation=1, ceil_mode=False)
+  (avg): AvgPool1d(kernel_size=(2,), stride=(2,), padding=(0,))
+  (adaptive_max): AdaptiveMaxPool1d(output_size=6)
+  (adaptive_avg): AdaptiveAvgPool1d(output_size=5)
+)";
+    assert_eq!(pools.to_string(), expected);
+    let grid = Grid::new(&Device::Cpu)?;
+    let expected = "Grid(
+  (max): AdaptiveMaxPool2d(output_size=(4, 2))
+  (avg): AdaptiveAvgPool2d(output_size=(None, 7))
+)";
+    assert_eq!(grid.to_string(), expected);
+    let x = Tensor::zeros((2, 3, 9, 8), DType::F32, &Device::Cpu)?;
+    assert_eq!(grid.forward(&x)?.dims(), [2, 3, 4, 7]);
+    Ok(())
+}

@@ -1,0 +1,351 @@
+//! Interpolation and pixel shuffling: PyTorch's answers, a loop over every output, gradients by finite
+//! differences, dtypes, bad input.
+
+use crate::common::golden::{Case, cases};
+use crate::common::layer::{check, count};
+use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
+use proptest::prelude::*;
+use sconce::candle;
+use sconce::prelude::*;
+
+/// The word of a mode as the `&'static str` that the setter takes.
+fn mode(case: &Case) -> &'static str {
+    let words = ["nearest", "nearest-exact", "linear", "bilinear", "bicubic", "area"];
+    words.into_iter().find(|word| case.args["mode"] == *word).expect("a case names its mode")
+}
+
+fn upsample(case: &Case) -> Upsample {
+    let mut config = Upsample::config().mode(mode(case)).align_corners(case.flag("align_corners"));
+    let axes = |name: &str| match &case.args[name] {
+        serde_json::Value::Array(axes) => axes.iter().filter_map(|axis| axis.as_f64()).collect(),
+        both => both.as_f64().into_iter().collect::<Vec<_>>(),
+    };
+    config = match axes("size")[..] {
+        [both] => config.size(both as usize),
+        [height, width] => config.size((height as usize, width as usize)),
+        _ => config,
+    };
+    config = match axes("scale_factor")[..] {
+        [both] => config.scale_factor(both),
+        [height, width] => config.scale_factor((height, width)),
+        _ => config,
+    };
+    config.recompute_scale_factor(case.flag("recompute_scale_factor") == Some(true))
+}
+
+#[test]
+fn pytorchs_interpolation() -> Result<()> {
+    let (cases, more) = (cases("Upsample")?, cases("Interpolate")?);
+    assert!(cases.len() >= 16 && more.len() >= 64);
+    cases.iter().chain(&more).try_for_each(|case| check(upsample(case), case))
+}
+
+#[test]
+fn pytorchs_nearest_neighbours_in_either_precision() -> Result<()> {
+    let cases = cases("NearestIndices")?;
+    assert!(cases.len() >= 300);
+    for case in cases {
+        let dtype = if case.args["dtype"] == "float32" { DType::F32 } else { DType::F64 };
+        let positions = Tensor::arange(0., count(&case, "length") as f64, &Device::Cpu)?;
+        let y =
+            interpolate(positions.to_dtype(dtype)?.reshape((1, 1, ()))?, upsample(&case)).into_tensor()?;
+        check_close(&case.label(), &y, &case.tensor("output")?, 0.)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn pytorchs_pixel_shuffles() -> Result<()> {
+    let (up, down) = (cases("PixelShuffle")?, cases("PixelUnshuffle")?);
+    assert!(up.len() >= 4 && down.len() >= 4);
+    up.iter().try_for_each(|case| check(PixelShuffle::config(count(case, "upscale_factor")), case))?;
+    down.iter().try_for_each(|case| check(PixelUnshuffle::config(count(case, "downscale_factor")), case))
+}
+
+/// An operation on signals as one on tensors.
+fn on(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Result<Tensor> {
+    move |x| Ok(op(restride(&x[0])?.into()).into_tensor()?)
+}
+
+/// The weight of the input at a distance from an output: a tent, or Keys' cubic with a = -3/4.
+fn weight(mode: &str, distance: f64) -> f64 {
+    let d = distance.abs();
+    match mode {
+        "bicubic" if d <= 1. => 1.25 * d * d * d - 2.25 * d * d + 1.,
+        "bicubic" if d < 2. => -0.75 * (d * d * d - 5. * d * d + 8. * d - 4.),
+        "bicubic" => 0.,
+        _ => (1. - d).max(0.),
+    }
+}
+
+/// One axis of a naive interpolation, as a matrix of `outputs` rows: every position far outside stands at
+/// the edge.
+fn axis(mode: &str, inputs: usize, outputs: usize, scale: Option<f64>, align: bool) -> Vec<Vec<f64>> {
+    let step = match (align, scale) {
+        (true, _) => (inputs as f64 - 1.) / (outputs as f64 - 1.).max(1.),
+        (false, Some(scale)) => 1. / scale,
+        (false, None) => inputs as f64 / outputs as f64,
+    };
+    let row = |output: usize| {
+        let place = if align { step * output as f64 } else { step * (output as f64 + 0.5) - 0.5 };
+        let mut row = vec![0.; inputs];
+        // The cubic's weights reach beyond the edge, the tent's position does not.
+        let place = if mode == "bicubic" { place } else { place.clamp(0., inputs as f64 - 1.) };
+        let reach = place.floor() as i64 - 2..place.floor() as i64 + 4;
+        for position in reach {
+            let inside = position.clamp(0, inputs as i64 - 1) as usize;
+            row[inside] += weight(mode, place - position as f64);
+        }
+        row
+    };
+    (0..outputs).map(row).collect()
+}
+
+fn naive(x: &Tensor, rows: &[Vec<f64>], columns: &[Vec<f64>]) -> Result<Tensor> {
+    let (n, c, h, w) = x.dims4()?;
+    let mut y: Vec<f64> = Vec::new();
+    for plane in values(x)?.chunks(h * w) {
+        for (row, column) in rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column))) {
+            let of_row = |i: usize| (0..w).map(|j| plane[i * w + j] * column[j]).sum::<f64>();
+            y.push((0..h).map(|i| row[i] * of_row(i)).sum());
+        }
+    }
+    Ok(Tensor::from_vec(y, (n, c, rows.len(), columns.len()), &Device::Cpu)?)
+}
+
+proptest! {
+    #![proptest_config(config(256))]
+
+    #[test]
+    fn images(
+        cubic: bool, align: bool, (n, c) in (0..3usize, 1..4usize), (h, w) in (1..8usize, 1..8usize),
+        size in (1..10usize, 1..10usize), factor in prop::option::of((0.3..3.2f64, 0.3..3.2f64)), seed: u64,
+    ) {
+        let mode = if cubic { "bicubic" } else { "bilinear" };
+        let x = Numbers::new(seed).tensor(&[n, c, h, w], 1.);
+        let to = Upsample::config().mode(mode).align_corners(align);
+        let of = |input: usize, factor: f64| (input as f64 * factor).floor() as usize;
+        let (to, (rows, columns), scales) = match factor {
+            None => (to.size(size), size, [None; 2]),
+            Some((a, b)) => (to.scale_factor((a, b)), (of(h, a), of(w, b)), [Some(a), Some(b)]),
+        };
+        if rows == 0 || columns == 0 {
+            prop_assert!(interpolate(&x, to).error().is_some());
+            return Ok(());
+        }
+        // PyTorch copies along an axis whose size stays, whatever the factor, where two inputs are blended.
+        let scale = |input: usize, output: usize, scale: Option<f64>| scale.filter(|_| cubic || input != output);
+        let check = || -> Result<()> {
+            let rows = axis(mode, h, rows, scale(h, rows, scales[0]), align);
+            let columns = axis(mode, w, columns, scale(w, columns, scales[1]), align);
+            let op = on(|x| interpolate(x, to));
+            check_close("output", &op(std::slice::from_ref(&x))?, &naive(&x, &rows, &columns)?, 1e-12)?;
+            Ok(check_gradients(op, std::slice::from_ref(&x))?)
+        };
+        check().map_err(|error| fail(format!("{to:?} of {:?}: {error}", x.dims())))?;
+    }
+
+    #[test]
+    fn sequences_and_neighbours(
+        mode in prop::sample::select(vec!["nearest", "nearest-exact", "linear", "area"]),
+        (n, c, length) in (0..3usize, 1..4usize, 1..12usize), target in prop_oneof![
+            (1..20usize).prop_map(|size| Upsample::config().size(size)),
+            (0.2..4f64).prop_map(|factor| Upsample::config().scale_factor(factor)),
+        ], seed: u64,
+    ) {
+        let x = Numbers::new(seed).tensor(&[n, c, length], 1.);
+        let op = on(|x| interpolate(x, target.mode(mode)));
+        let Ok(y) = op(std::slice::from_ref(&x)) else {
+            // A factor so small that nothing is left.
+            let one = Tensor::zeros((1, 1, length), DType::F64, &Device::Cpu).map_err(fail)?;
+            prop_assert!(interpolate(one, target.mode(mode)).error().is_some());
+            return Ok(());
+        };
+        prop_assert_eq!(&y.dims()[..2], &[n, c]);
+        check_gradients(&op, std::slice::from_ref(&x)).map_err(fail)?;
+        // A constant stays what it is, and an image of equal rows is a sequence.
+        let ones = op(&[x.ones_like().map_err(fail)?]).map_err(fail)?;
+        check_close("of ones", &ones, &ones.ones_like().map_err(fail)?, 1e-12).map_err(fail)?;
+        if mode != "linear" {
+            let image = x.unsqueeze(2).and_then(|x| x.broadcast_as((n, c, length, length))).map_err(fail)?;
+            let y2 = op(&[image]).map_err(fail)?;
+            let row = y2.narrow(2, 0, 1).and_then(|row| row.squeeze(2)).map_err(fail)?;
+            check_close("row", &row, &y, 1e-12).map_err(fail)?;
+        }
+    }
+
+    #[test]
+    fn shuffles_undo_each_other(
+        lead in prop::collection::vec(0..3usize, 0..3), (c, h, w, r) in (1..4usize, 1..4usize, 1..4usize, 1..4usize), seed: u64,
+    ) {
+        let x = Numbers::new(seed).tensor(&[lead.clone(), vec![c * r * r, h, w]].concat(), 1.);
+        let check = || -> Result<()> {
+            let (up, down) = (on(|x| pixel_shuffle(x, r)), on(|x| pixel_unshuffle(x, r)));
+            let y = up(std::slice::from_ref(&x))?;
+            assert_eq!(y.dims(), [lead.clone(), vec![c, h * r, w * r]].concat());
+            check_close("back", &down(std::slice::from_ref(&y))?, &x, 0.)?;
+            check_gradients(down, &[y])?;
+            Ok(check_gradients(up, std::slice::from_ref(&x))?)
+        };
+        check().map_err(fail)?;
+    }
+
+    #[test]
+    fn every_dtype(n in 0..3usize, c in 1..4usize, (h, w) in (1..9usize, 1..9usize), (rows, columns) in (1..15usize, 1..15usize), seed: u64) {
+        let targets = [
+            Upsample::config().scale_factor(2).mode("nearest"),
+            Upsample::config().scale_factor(2.).mode("nearest-exact"),
+            Upsample::config().size((rows, columns)).mode("bilinear"),
+            Upsample::config().size((rows, columns)).mode("bicubic").align_corners(true),
+            Upsample::config().size((rows, columns)).mode("area"),
+        ];
+        for (dtype, tolerance) in [(DType::F32, 2e-6), (DType::F16, 1e-3), (DType::BF16, 8e-3)] {
+            for target in targets {
+                let check = || -> Result<()> {
+                    let x = Numbers::new(seed).tensor(&[n, c, h, w], 4.).to_dtype(dtype)?;
+                    let op = on(|x| interpolate(x, target));
+                    let shape = op(std::slice::from_ref(&x))?.dims().to_vec();
+                    let cotangent = Numbers::new(seed ^ 1).tensor(&shape, 1.).to_dtype(dtype)?;
+                    let (y, dx) = gradients(&op, std::slice::from_ref(&x), &cotangent)?;
+                    let wide = [x.to_dtype(DType::F64)?];
+                    let (wide_y, wide_dx) = gradients(&op, &wide, &cotangent.to_dtype(DType::F64)?)?;
+                    assert_eq!((y.dtype(), dx[0].dtype()), (dtype, dtype));
+                    check_close("output", &y, &wide_y, tolerance)?;
+                    Ok(check_close("gradient", &dx[0], &wide_dx[0], tolerance)?)
+                };
+                check().map_err(|error| fail(format!("{dtype:?} {target}: {error}")))?;
+            }
+        }
+    }
+}
+
+#[test]
+fn several_tasks_share_a_large_tensor() -> Result<()> {
+    let x = Numbers::new(1).tensor(&[5, 7, 40, 50], 1.);
+    let op = |x: &Tensor| interpolate(x, Upsample::config().scale_factor(1.7).mode("bilinear")).into_tensor();
+    let (whole, last) = (op(&x)?, op(&x.narrow(0, 4, 1)?)?);
+    check_close("the last of five", &whole.narrow(0, 4, 1)?, &last, 0.)?;
+    let cotangent = Numbers::new(2).tensor(whole.dims(), 1.);
+    let op = |x: &[Tensor]| -> candle::Result<Tensor> { Ok(op(&x[0])?) };
+    let (_, whole) = gradients(op, std::slice::from_ref(&x), &cotangent)?;
+    let (_, last) = gradients(op, &[x.narrow(0, 4, 1)?.contiguous()?], &cotangent.narrow(0, 4, 1)?)?;
+    Ok(check_close("its gradient", &whole[0].narrow(0, 4, 1)?, &last[0], 0.)?)
+}
+
+#[test]
+fn nan_stays_where_it_is() -> Result<()> {
+    let x = Tensor::new(&[[[1., f64::NAN, 3., 4.]]], &Device::Cpu)?;
+    let y = values(&interpolate(&x, Upsample::config().scale_factor(2)).into_tensor()?)?;
+    assert_eq!(
+        y.iter().map(|y| y.is_nan()).collect::<Vec<_>>(),
+        [0, 0, 1, 1, 0, 0, 0, 0].map(|nan| nan == 1)
+    );
+    let y = values(&interpolate(&x, Upsample::config().scale_factor(2).mode("linear")).into_tensor()?)?;
+    assert_eq!(
+        y.iter().map(|y| y.is_nan()).collect::<Vec<_>>(),
+        [1, 1, 1, 1, 1, 0, 0, 0].map(|nan| nan == 1)
+    );
+    Ok(())
+}
+
+#[test]
+fn bad_input_is_named() -> Result<()> {
+    let x = |dims: &[usize]| Signal::from(Tensor::zeros(dims, DType::F32, &Device::Cpu));
+    let image = || x(&[1, 2, 4, 5]);
+    let to = Upsample::config;
+    for (signal, part) in [
+        (
+            interpolate(image(), to().scale_factor(0.)),
+            "expected a scale_factor greater than 0, got [0.0, 0.0]",
+        ),
+        (interpolate(image(), to().scale_factor(-1.5)), "expected a scale_factor greater than 0"),
+        (interpolate(image(), to().scale_factor(f64::NAN)), "expected a scale_factor greater than 0"),
+        (interpolate(image(), to().scale_factor(f64::INFINITY)), "expected a scale_factor greater than 0"),
+        (interpolate(image(), to().scale_factor(1e30)), "is too large"),
+        (interpolate(image(), to().scale_factor(0.1)), "an output of 1 or more on each axis, got [0, 0]"),
+        (interpolate(image(), (0, 3)), "expected a size of 1 or more on each axis, got [0, 3]"),
+        (interpolate(image(), usize::MAX), "is too large"),
+        (interpolate(image(), to()), "either size or scale_factor, got neither"),
+        (interpolate(image(), to().size(3).scale_factor(2)), "either size or scale_factor, got both"),
+        (interpolate(image(), to().size(3).recompute_scale_factor(true)), "needs a scale_factor"),
+        (interpolate(image(), to().size(3).mode("cubic")), "mode = \"cubic\": expected \"nearest\""),
+        (
+            interpolate(image(), to().size(3).align_corners(true)),
+            "align_corners means nothing to mode = \"nearest\"",
+        ),
+        (
+            interpolate(image(), to().size(3).mode("linear")),
+            "[batch, channels, length] for mode = \"linear\", got [1, 2, 4, 5]",
+        ),
+        (
+            interpolate(x(&[1, 2, 4]), to().size(3).mode("bilinear")),
+            "[batch, channels, height, width] for mode",
+        ),
+        (interpolate(x(&[1, 2, 4]), (3, 4)), "a sequence has one size"),
+        (interpolate(x(&[2, 4]), 3), "[batch, channels, length] or [batch, channels, height, width]"),
+        (interpolate(x(&[1, 0, 4, 4]), 3), "nothing but the batch empty"),
+        (pixel_shuffle(x(&[1, 6, 2, 2]), 2), "channels divisible by upscale_factor² = 2², got 6"),
+        (pixel_shuffle(x(&[1, 6, 2, 2]), 0), "upscale_factor² = 0²"),
+        (pixel_shuffle(x(&[1, 6, 2, 2]), usize::MAX), "channels divisible"),
+        (pixel_shuffle(x(&[4, 2]), 2), "expected an input [channels, height, width], got [4, 2]"),
+        (pixel_unshuffle(x(&[1, 3, 4, 5]), 2), "divisible by downscale_factor = 2, got 4 and 5"),
+        (pixel_unshuffle(x(&[1, 3, 4, 5]), 0), "downscale_factor = 0"),
+        (
+            unflatten(x(&[2, 12]), 1, [5, -1]),
+            "sizes whose product is 12 (dimension 1 of [2, 12]), got [5, -1]",
+        ),
+        (unflatten(x(&[2, 12]), 1, [-1, -1]), "sizes whose product is 12"),
+        (unflatten(x(&[2, 12]), 1, [0, -1]), "sizes whose product is 12"),
+        (unflatten(x(&[2, 12]), 1, [-3, -4]), "sizes whose product is 12"),
+        (unflatten(x(&[2, 12]), 1, [isize::MAX, isize::MAX, 7]), "sizes whose product is 12"),
+        (unflatten(x(&[2, 1]), 1, []), "sizes whose product is 1"),
+        (unflatten(x(&[2, 12]), 2, [12]), "dimension 2 of a tensor with 2 dimensions"),
+    ] {
+        let message = signal.error().map(ToString::to_string).unwrap_or_default();
+        assert!(message.contains(part), "{message:?} lacks {part:?}");
+    }
+    for error in [
+        to().scale_factor(-1.).init(&Device::Cpu).err(),
+        to().init(&Device::Cpu).err(),
+        PixelShuffle::config(0).init(&Device::Cpu).err(),
+        PixelUnshuffle::config(0).init(&Device::Cpu).err(),
+    ] {
+        assert!(error.is_some(), "building finds it");
+    }
+    Ok(())
+}
+
+#[derive(Module)]
+struct Decoder {
+    #[layer(1, [3, -1])]
+    split: Unflatten,
+    #[layer(scale_factor = 2, mode = "bilinear", align_corners = true)]
+    up: Upsample,
+    #[layer(size = (6, 9))]
+    to: Upsample,
+    #[layer(3)]
+    fold: PixelUnshuffle,
+    #[layer(3)]
+    spread: PixelShuffle,
+}
+
+#[test]
+fn layers_are_fields_and_print_as_pytorchs() -> Result<()> {
+    let decoder = Decoder::new(&Device::Cpu)?;
+    let x = Tensor::zeros((2, 12, 4, 5), DType::F32, &Device::Cpu)?;
+    assert!(decoder.forward(&x).is_err());
+    let unflattened = unflatten(x.flatten_from(1)?, -1, [12, 4, -1]).into_tensor()?;
+    assert_eq!(unflattened.dims(), [2, 12, 4, 5]);
+    let y = decoder.up.call((&x).into(), Mode::Eval);
+    let y = decoder.spread.call(decoder.fold.call(decoder.to.call(y, Mode::Eval), Mode::Eval), Mode::Eval);
+    assert_eq!(y.dims()?, [2, 12, 6, 9]);
+    let expected = "Decoder(
+  (split): Unflatten(dim=1, unflattened_size=(3, -1))
+  (up): Upsample(scale_factor=2.0, mode='bilinear')
+  (to): Upsample(size=(6, 9), mode='nearest')
+  (fold): PixelUnshuffle(downscale_factor=3)
+  (spread): PixelShuffle(upscale_factor=3)
+)";
+    assert_eq!(decoder.to_string(), expected);
+    Ok(())
+}

@@ -1,0 +1,704 @@
+//! Layers over sequences and of several inputs, and lists of boxed layers: against PyTorch's answers,
+//! candle's own layers and finite differences, with bad input, and as fields of derived networks.
+
+use crate::common::golden::cases;
+use crate::common::layer::{check, check_with, count};
+use crate::common::{Numbers, check_close, check_gradients, config, fail, restride, values};
+use proptest::prelude::*;
+use sconce::candle::{self, Var};
+use sconce::nn::{self, RNN as _, VarBuilder};
+use sconce::prelude::*;
+use std::collections::HashMap;
+
+const CPU: Device = Device::Cpu;
+
+#[test]
+fn embedding_as_pytorch() -> Result<()> {
+    let all = cases("Embedding")?;
+    assert_eq!(all.len(), 6);
+    all.iter().try_for_each(|case| {
+        let config = Embedding::config(count(case, "num_embeddings"), count(case, "embedding_dim"));
+        let padding = case.number("padding_idx").map(|row| row as usize);
+        check(config.padding_idx(padding), case)
+    })
+}
+
+#[test]
+fn bilinear_as_pytorch() -> Result<()> {
+    let all = cases("Bilinear")?;
+    assert_eq!(all.len(), 16);
+    all.iter().try_for_each(|case| {
+        let size = |name| count(case, name);
+        let config = Bilinear::config(size("in1_features"), size("in2_features"), size("out_features"));
+        check_with(config, case, |layer, x, mode| {
+            Ok(vec![layer.call(((&x[0]).into(), (&x[1]).into()), mode).into_tensor()?])
+        })
+    })
+}
+
+/// The setters that LSTM and GRU share.
+macro_rules! sequence_config {
+    ($layer:ident, $case:expr) => {{
+        let case = $case;
+        $layer::config(count(case, "input_size"), count(case, "hidden_size"))
+            .num_layers(count(case, "num_layers"))
+            .bias(case.flag("bias") == Some(true))
+            .batch_first(case.flag("batch_first") == Some(true))
+            .bidirectional(case.flag("bidirectional") == Some(true))
+    }};
+}
+
+#[test]
+fn lstm_as_pytorch() -> Result<()> {
+    let all = cases("LSTM")?;
+    assert_eq!(all.len(), 16);
+    all.iter().try_for_each(|case| {
+        check_with(sequence_config!(LSTM, case), case, |lstm, x, mode| {
+            let (y, (h, c)) = lstm.call((&x[0]).into(), mode);
+            Ok(vec![y.into_tensor()?, h.into_tensor()?, c.into_tensor()?])
+        })
+    })
+}
+
+#[test]
+fn gru_as_pytorch() -> Result<()> {
+    let all = cases("GRU")?;
+    assert_eq!(all.len(), 16);
+    all.iter().try_for_each(|case| {
+        check_with(sequence_config!(GRU, case), case, |gru, x, mode| {
+            let (y, h) = gru.call((&x[0]).into(), mode);
+            Ok(vec![y.into_tensor()?, h.into_tensor()?])
+        })
+    })
+}
+
+/// The tensors of a layer that one test gives it, by name, in the order of its parameters.
+fn parameters(layer: &impl Network, numbers: &mut Numbers) -> Vec<(String, Tensor)> {
+    let named = layer.named_parameters().into_iter();
+    named.map(|(name, tensor)| (name, numbers.tensor(tensor.dims(), 0.8))).collect()
+}
+
+/// The layer of `config` with these tensors, which keep their gradients.
+fn with_parameters<C: Config>(
+    config: C,
+    names: &[(String, Tensor)],
+    tensors: &[Tensor],
+) -> Result<C::Output> {
+    let map: HashMap<String, Tensor> =
+        names.iter().map(|(name, _)| name.clone()).zip(tensors.iter().cloned()).collect();
+    config.build(VarBuilder::from_tensors(map, DType::F64, &CPU))
+}
+
+/// All entries of several tensors in a row.
+fn joined(tensors: &[Tensor]) -> candle::Result<Tensor> {
+    Tensor::cat(&tensors.iter().map(Tensor::flatten_all).collect::<candle::Result<Vec<_>>>()?, 0)
+}
+
+/// Checks the gradients of all `inputs` and parameters of a layer.
+fn check_layer<C: Config + Clone>(
+    config: &C,
+    inputs: &[Tensor],
+    numbers: &mut Numbers,
+    run: impl Fn(&C::Output, &[Tensor]) -> Result<Vec<Tensor>>,
+) -> Result<()> {
+    let names = parameters(&config.clone().init(&CPU)?, numbers);
+    let all: Vec<Tensor> = inputs.iter().cloned().chain(names.iter().map(|(_, t)| t.clone())).collect();
+    let f = |tensors: &[Tensor]| -> candle::Result<Tensor> {
+        let (inputs, parameters) = tensors.split_at(inputs.len());
+        let layer = with_parameters(config.clone(), &names, parameters)?;
+        joined(&run(&layer, inputs)?)
+    };
+    Ok(check_gradients(f, &all)?)
+}
+
+proptest! {
+    #![proptest_config(config(200))]
+
+    #[test]
+    fn embedding_reads_rows(
+        rows in 1..7usize, width in 1..5usize, shape in prop::collection::vec(0..4usize, 0..4),
+        padding in prop::option::of(0..7usize), kind in 0..3usize, seed: u64,
+    ) {
+        let check = || -> Result<()> {
+            let mut numbers = Numbers::new(seed);
+            let ids: Vec<u32> =
+                (0..shape.iter().product()).map(|_| ((numbers.uniform() + 1.) / 2. * rows as f64) as u32).collect();
+            let ids = Tensor::from_vec(ids, &shape[..], &CPU)?.to_dtype([DType::U8, DType::U32, DType::I64][kind])?;
+            let weight = numbers.tensor(&[width, rows], 1.).t()?;
+            let expected: Vec<f64> = ids.flatten_all()?.to_dtype(DType::I64)?.to_vec1::<i64>()?.iter()
+                .map(|id| Ok(weight.get(*id as usize)?.to_vec1::<f64>()?))
+                .collect::<Result<Vec<_>>>()?.concat();
+            let y = embedding(&restride(&ids)?, &weight).into_tensor()?;
+            assert_eq!(y.dims(), [&shape[..], &[width]].concat());
+            assert_eq!(values(&y)?, expected);
+            check_gradients(|w| Ok(embedding(&ids, &w[0]).into_tensor()?), &[weight])?;
+
+            // The padding's row is read and does not learn; all others learn as before.
+            let padding = padding.filter(|row| *row < rows);
+            let config = Embedding::config(rows, width).padding_idx(padding);
+            let layer = config.init(&CPU)?;
+            let y = layer.call((&ids).into(), Mode::Train).into_tensor()?;
+            let grads = y.sum_all()?.backward()?;
+            let grad = grads.get(layer.weight()).ok_or_else(|| Error::msg("no gradient"))?.to_vec2::<f32>()?;
+            let ids = ids.flatten_all()?.to_dtype(DType::I64)?.to_vec1::<i64>()?;
+            for (row, grad) in grad.iter().enumerate() {
+                let times = ids.iter().filter(|id| **id == row as i64).count();
+                let expected = if padding == Some(row) { 0. } else { times as f32 };
+                assert!(grad.iter().all(|grad| *grad == expected), "row {row}: {grad:?}, not {expected}");
+            }
+            Ok(())
+        };
+        check().map_err(fail)?;
+    }
+
+    #[test]
+    fn bilinear_is_a_sum_of_products(
+        sizes in (1..4usize, 1..4usize, 1..4usize), batch in prop::collection::vec(0..3usize, 0..3), bias: bool, seed: u64,
+    ) {
+        let (a, b, o) = sizes;
+        let check = || -> Result<()> {
+            let mut numbers = Numbers::new(seed);
+            let shape = |last: usize| [&batch[..], &[last]].concat();
+            let (x1, x2) = (numbers.tensor(&shape(a), 1.), numbers.tensor(&shape(b), 1.));
+            let (weight, shift) = (numbers.tensor(&[o, a, b], 1.), numbers.tensor(&[o], 1.));
+            let y = bilinear(restride(&x1)?, restride(&x2)?, &weight, bias.then(|| shift.clone())).into_tensor()?;
+            assert_eq!(y.dims(), shape(o));
+            let (w, s, u, v) = (values(&weight)?, values(&shift)?, values(&x1)?, values(&x2)?);
+            let entry = |row: usize, k: usize| {
+                let sum: f64 = (0..a * b).map(|i| u[row * a + i / b] * w[k * a * b + i] * v[row * b + i % b]).sum();
+                sum + if bias { s[k] } else { 0. }
+            };
+            let expected = (0..y.elem_count()).map(|i| entry(i / o, i % o)).collect();
+            check_close("output", &y, &Tensor::from_vec(expected, y.shape(), &CPU)?, 1e-12)?;
+            if y.elem_count() == 0 {
+                return Ok(());
+            }
+            let config = Bilinear::config(a, b, o).bias(bias);
+            check_layer(&config, &[x1, x2], &mut numbers, |layer, x| {
+                Ok(vec![layer.call(((&x[0]).into(), (&x[1]).into()), Mode::Eval).into_tensor()?])
+            })
+        };
+        check().map_err(fail)?;
+    }
+
+    #[test]
+    fn lstm_learns_through_time(
+        sizes in (1..4usize, 2..4usize), steps in 1..4usize, batch in prop::option::of(1..3usize), layers in 1..3usize,
+        flags in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()), seed: u64,
+    ) {
+        let ((inputs, hidden), (bias, first, both, project)) = (sizes, flags);
+        let check = || -> Result<()> {
+            let mut numbers = Numbers::new(seed);
+            let width = if project { hidden - 1 } else { hidden };
+            let config = LSTM::config(inputs, hidden).num_layers(layers).bias(bias).batch_first(first)
+                .bidirectional(both).proj_size(if project { width } else { 0 });
+            let parts = layers * if both { 2 } else { 1 };
+            let (x, h, c) = match batch {
+                Some(n) if first => ([n, steps, inputs].to_vec(), [parts, n, width].to_vec(), [parts, n, hidden].to_vec()),
+                Some(n) => ([steps, n, inputs].to_vec(), [parts, n, width].to_vec(), [parts, n, hidden].to_vec()),
+                None => ([steps, inputs].to_vec(), [parts, width].to_vec(), [parts, hidden].to_vec()),
+            };
+            let inputs = [x, h, c].map(|shape| numbers.tensor(&shape, 1.));
+            check_layer(&config, &inputs, &mut numbers, |lstm, x| {
+                let state = ((&x[1]).into(), (&x[2]).into());
+                let (y, (h, c)) = lstm.call_with((restride(&x[0])?.into(), state), Mode::Train);
+                assert_eq!(h.dims()?, x[1].dims());
+                Ok(vec![y.into_tensor()?, h.into_tensor()?, c.into_tensor()?])
+            })
+        };
+        check().map_err(fail)?;
+    }
+
+    #[test]
+    fn gru_and_rnn_learn_through_time(
+        inputs in 1..4usize, hidden in 1..4usize, steps in 1..4usize, batch in prop::option::of(1..3usize),
+        layers in 1..3usize, flags in (any::<bool>(), any::<bool>(), any::<bool>()), seed: u64,
+    ) {
+        let (bias, first, both) = flags;
+        let check = || -> Result<()> {
+            let mut numbers = Numbers::new(seed);
+            let parts = layers * if both { 2 } else { 1 };
+            let (x, h) = match batch {
+                Some(n) if first => ([n, steps, inputs].to_vec(), [parts, n, hidden].to_vec()),
+                Some(n) => ([steps, n, inputs].to_vec(), [parts, n, hidden].to_vec()),
+                None => ([steps, inputs].to_vec(), [parts, hidden].to_vec()),
+            };
+            let tensors = [x, h].map(|shape| numbers.tensor(&shape, 1.));
+            macro_rules! check_gradients_of {
+                ($layer:ident) => {{
+                    let config = $layer::config(inputs, hidden).num_layers(layers).bias(bias).batch_first(first);
+                    check_layer(&config.bidirectional(both), &tensors, &mut numbers, |layer, x| {
+                        let (y, h) = layer.call_with(((&x[0]).into(), (&x[1]).into()), Mode::Train);
+                        Ok(vec![y.into_tensor()?, h.into_tensor()?])
+                    })?;
+                }};
+            }
+            check_gradients_of!(GRU);
+            check_gradients_of!(RNN);
+            Ok(())
+        };
+        check().map_err(fail)?;
+    }
+
+    #[test]
+    fn recurrences_are_candles(
+        inputs in 1..6usize, hidden in 1..20usize, steps in 1..6usize, batch in 1..4usize, seed: u64,
+    ) {
+        let check = || -> Result<()> {
+            let mut numbers = Numbers::new(seed);
+            let x = numbers.tensor(&[batch, steps, inputs], 1.);
+            let lstm = LSTM::config(inputs, hidden).batch_first(true);
+            let names = parameters(&lstm.init(&CPU)?, &mut numbers);
+            let vb = VarBuilder::from_tensors(names.iter().cloned().collect(), DType::F64, &CPU);
+            let reference = nn::lstm(inputs, hidden, Default::default(), vb.clone())?;
+            let states = reference.seq(&x)?;
+            let (y, (_, c)) = lstm.build(vb)?.call((&x).into(), Mode::Eval);
+            check_close("lstm", &y.into_tensor()?, &reference.states_to_tensor(&states)?, 1e-12)?;
+            check_close("cell", &c.into_tensor()?.get(0)?, states[steps - 1].c(), 1e-12)?;
+
+            let gru = GRU::config(inputs, hidden).batch_first(true);
+            let names = parameters(&gru.init(&CPU)?, &mut numbers);
+            let vb = VarBuilder::from_tensors(names.iter().cloned().collect(), DType::F64, &CPU);
+            let reference = nn::gru(inputs, hidden, Default::default(), vb.clone())?;
+            let states = reference.seq(&x)?;
+            let (y, _) = gru.build(vb)?.call((&x).into(), Mode::Eval);
+            // candle joins the steps' features.
+            let y = y.into_tensor()?.flatten_from(1)?;
+            check_close("gru", &y, &reference.states_to_tensor(&states)?, 1e-12)?;
+            Ok(())
+        };
+        check().map_err(fail)?;
+    }
+
+    #[test]
+    fn cells_are_one_step_of_their_layers(inputs in 1..4usize, hidden in 1..4usize, n in 0..3usize, bias: bool, seed: u64) {
+        let check = || -> Result<()> {
+            let mut numbers = Numbers::new(seed);
+            let x = numbers.tensor(&[n, inputs], 1.).to_dtype(DType::F32)?;
+            let [h, c] = [0; 2].map(|_| numbers.tensor(&[n, hidden], 1.).to_dtype(DType::F32));
+            let (h, c) = (h?, c?);
+            /// The layer that has the cell's tensors under its own names.
+            fn layer_of<C: Config>(cell: &impl Network, config: C) -> Result<C::Output> {
+                let tensors = cell.named_parameters().into_iter().map(|(name, tensor)| (format!("{name}_l0"), tensor));
+                config.build(VarBuilder::from_tensors(tensors.collect(), DType::F32, &CPU))
+            }
+            let cell = LSTMCell::config(inputs, hidden).bias(bias).init(&CPU)?;
+            let lstm = layer_of(&cell, LSTM::config(inputs, hidden).bias(bias))?;
+            let (h1, c1) = cell.call_with(((&x).into(), ((&h).into(), (&c).into())), Mode::Eval);
+            let state = (h.unsqueeze(0)?.into(), c.unsqueeze(0)?.into());
+            let (y, (_, c2)) = lstm.call_with((x.unsqueeze(0)?.into(), state), Mode::Eval);
+            check_close("h", &h1.into_tensor()?, &y.into_tensor()?.get(0)?, 0.)?;
+            check_close("c", &c1.into_tensor()?, &c2.into_tensor()?.get(0)?, 0.)?;
+
+            let cell = GRUCell::config(inputs, hidden).bias(bias).init(&CPU)?;
+            let gru = layer_of(&cell, GRU::config(inputs, hidden).bias(bias))?;
+            let h1 = cell.call((&x).into(), Mode::Eval).into_tensor()?;
+            let (y, _) = gru.call(x.unsqueeze(0)?.into(), Mode::Eval);
+            check_close("gru", &h1, &y.into_tensor()?.get(0)?, 0.)?;
+
+            let cell = RNNCell::config(inputs, hidden).bias(bias).nonlinearity(Nonlinearity::Relu).init(&CPU)?;
+            let rnn = layer_of(&cell, RNN::config(inputs, hidden).bias(bias).nonlinearity(Nonlinearity::Relu))?;
+            let h1 = cell.call_with(((&x).into(), (&h).into()), Mode::Eval).into_tensor()?;
+            let (y, _) = rnn.call_with((x.unsqueeze(0)?.into(), h.unsqueeze(0)?.into()), Mode::Eval);
+            check_close("rnn", &h1, &y.into_tensor()?.get(0)?, 0.)?;
+            if n > 0 {
+                let alone = cell.call_with((x.get(0)?.into(), h.get(0)?.into()), Mode::Eval).into_tensor()?;
+                check_close("without a batch", &alone, &h1.get(0)?, 1e-6)?;
+            }
+            Ok(())
+        };
+        check().map_err(fail)?;
+    }
+}
+
+#[test]
+fn an_empty_batch_stays_empty() -> Result<()> {
+    let x = Tensor::zeros((4, 0, 3), DType::F32, &CPU)?;
+    for project in [0, 2] {
+        let lstm = LSTM::config(3, 5).num_layers(2).bidirectional(true).proj_size(project).init(&CPU)?;
+        let (y, (h, c)) = lstm.call((&x).into(), Mode::Train);
+        let width = if project > 0 { project } else { 5 };
+        assert_eq!(y.dims()?, [4, 0, 2 * width]);
+        assert_eq!((h.dims()?, c.dims()?), (&[4, 0, width][..], &[4, 0, 5][..]));
+        // Every parameter has a gradient of zeros, as in PyTorch.
+        let grads = y.into_tensor()?.sum_all()?.backward()?;
+        assert_eq!(audit_gradients(&lstm, &grads), [""; 0]);
+    }
+    let (y, h) = GRU::config(3, 5).init(&CPU)?.call((&x).into(), Mode::Train);
+    assert_eq!((y.dims()?, h.dims()?), (&[4, 0, 5][..], &[1, 0, 5][..]));
+    let bilinear = Bilinear::config(3, 2, 4).init(&CPU)?;
+    let [a, b] = [3, 2].map(|width| Signal::from(Tensor::zeros((0, width), DType::F32, &CPU)));
+    let y = bilinear.call((a, b), Mode::Train).into_tensor()?;
+    assert_eq!(audit_gradients(&bilinear, &y.sum_all()?.backward()?), [""; 0]);
+    Ok(())
+}
+
+/// Half precision computes in f32 and rounds once.
+#[test]
+fn every_dtype() -> Result<()> {
+    let mut numbers = Numbers::new(3);
+    let x = numbers.tensor(&[4, 3, 6], 1.);
+    let ids = Tensor::new(&[1u32, 0, 1, 1], &CPU)?;
+    for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 4e-3), (DType::BF16, 3e-2)] {
+        let mut lstm = LSTM::config(6, 5).bidirectional(true).init(&CPU)?;
+        lstm.to_dtype(dtype)?;
+        let (y, _) = lstm.call(x.to_dtype(dtype)?.into(), Mode::Eval);
+        let y = y.into_tensor()?;
+        assert_eq!(y.dtype(), dtype);
+        let grads = y.sqr()?.sum_all()?.backward()?;
+        let first = lstm.named_parameters().remove(1);
+        let grad = grads.get(&first.1).ok_or_else(|| Error::msg("no gradient"))?.to_dtype(DType::F64)?;
+        lstm.to_dtype(DType::F64)?;
+        let (wide, _) = lstm.call(x.to_dtype(dtype)?.to_dtype(DType::F64)?.into(), Mode::Eval);
+        let wide = wide.into_tensor()?;
+        check_close("lstm", &y, &wide, tolerance)?;
+        let grads = wide.sqr()?.sum_all()?.backward()?;
+        let first = lstm.named_parameters().remove(1);
+        let expected = grads.get(&first.1).ok_or_else(|| Error::msg("no gradient"))?;
+        check_close("gradient", &grad, expected, 10. * tolerance)?;
+
+        let weight = Var::from_tensor(&numbers.tensor(&[2, 3], 1.).to_dtype(dtype)?)?;
+        let y = embedding(&ids, weight.as_tensor()).into_tensor()?;
+        let grads = y.sum_all()?.backward()?;
+        let grad = grads.get(&weight).ok_or_else(|| Error::msg("no gradient"))?;
+        assert_eq!(values(grad)?, [1., 1., 1., 3., 3., 3.]);
+
+        let (a, b) = (numbers.tensor(&[2, 3], 1.), numbers.tensor(&[2, 4], 1.));
+        let weight = numbers.tensor(&[2, 3, 4], 1.);
+        let wide = bilinear(&a, &b, &weight, None).into_tensor()?;
+        let [a, b, weight] = [a, b, weight].map(|t| t.to_dtype(dtype));
+        let y = bilinear(a?, b?, weight?, None).into_tensor()?;
+        check_close("bilinear", &y, &wide, 10. * tolerance)?;
+    }
+    Ok(())
+}
+
+/// What the error says.
+fn message<T: std::fmt::Debug>(result: Result<T>) -> String {
+    match result {
+        Ok(value) => format!("no error but {value:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn bad_input_is_named() -> Result<()> {
+    let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &CPU);
+    let words = Embedding::config(9, 4).init(&CPU)?;
+    let read = |ids: Tensor| message(words.call(ids.into(), Mode::Eval).into_tensor());
+    assert_eq!(
+        read(Tensor::new(&[[1i64, 9]], &CPU)?),
+        "Embedding 9→4: embedding: index 9 is out of range for 9 embeddings"
+    );
+    assert!(read(Tensor::new(-1i64, &CPU)?).contains("index -1 is out of range for 9 embeddings"));
+    assert!(read(zeros(&[2])?).contains("expected ids of u8, u32 or i64, got F32"));
+    let error = message(Embedding::config(9, 4).padding_idx(9).init(&CPU).map(drop));
+    assert!(error.contains("expected a padding_idx below 9, got 9"), "{error}");
+    let error = message(embedding(Tensor::new(&[0u32], &CPU)?, zeros(&[3])?).into_tensor());
+    assert!(error.contains("expected a weight [rows, width], got [3]"), "{error}");
+
+    let layer = Bilinear::config(2, 3, 4).init(&CPU)?;
+    for (a, b) in [(vec![5, 2], vec![5, 2]), (vec![5, 2], vec![4, 3]), (vec![], vec![3])] {
+        let error = message(layer.call((zeros(&a)?.into(), zeros(&b)?.into()), Mode::Eval).into_tensor());
+        let part = format!(
+            "expected inputs […, 2] and […, 3] that agree but for the last dimension, got {a:?} and {b:?}"
+        );
+        assert!(error.starts_with("Bilinear 2×3→4: ") && error.contains(&part), "{error}");
+    }
+    assert!(Bilinear::config(0, 1, 1).init(&CPU).is_err());
+
+    let lstm = LSTM::config(3, 4).num_layers(2).batch_first(true).init(&CPU)?;
+    let run = |x: Tensor| message(lstm.call(x.into(), Mode::Eval).0.into_tensor());
+    assert_eq!(
+        run(zeros(&[2, 5, 4])?),
+        "LSTM 3→4: expected an input [batch, steps, 3] or [steps, 3], got [2, 5, 4]"
+    );
+    assert!(run(zeros(&[3])?).contains("got [3]"));
+    assert!(run(zeros(&[2, 0, 3])?).contains("expected a sequence of one step or more"));
+    assert_eq!(
+        run(Tensor::zeros((2, 5, 3), DType::F64, &CPU)?),
+        "LSTM 3→4: expected an input of F32, got F64"
+    );
+    let state = (zeros(&[2, 2, 4])?.into(), zeros(&[2, 3, 4])?.into());
+    let (_, (_, c)) = lstm.call_with((zeros(&[2, 5, 3])?.into(), state), Mode::Eval);
+    let error = message(c.into_tensor());
+    assert!(error.contains("expected an initial state [2, 2, 4], got [2, 3, 4]"), "{error}");
+    let failed = Signal::from(Err::<Tensor, _>(Error::msg("broken before")));
+    assert_eq!(message(lstm.call(failed, Mode::Eval).1.1.into_tensor()), "broken before");
+    let cell = GRUCell::config(3, 4).init(&CPU)?;
+    let error = message(cell.call(zeros(&[2, 2])?.into(), Mode::Eval).into_tensor());
+    assert_eq!(error, "GRUCell 3→4: expected an input [batch, 3] or [3], got [2, 2]");
+
+    for (config, part) in [
+        (LSTM::config(3, 0), "hidden_size and num_layers of 1 or more, got 0 and 1"),
+        (LSTM::config(3, 4).num_layers(0), "got 4 and 0"),
+        (LSTM::config(3, 4).dropout(1.5), "expected a dropout between 0 and 1, got 1.5"),
+        (LSTM::config(3, 4).proj_size(4), "expected a proj_size below hidden_size = 4, got 4"),
+    ] {
+        let error = message(config.init(&CPU).map(drop));
+        assert!(error.contains(part), "{error}");
+    }
+    Ok(())
+}
+
+/// The largest absolute value.
+fn bound(tensor: &Tensor) -> Result<f64> {
+    Ok(values(tensor)?.into_iter().map(f64::abs).fold(0., f64::max))
+}
+
+#[test]
+fn fresh_parameters_are_pytorchs() -> Result<()> {
+    let words = Embedding::config(50, 40).padding_idx(7).init(&CPU)?;
+    let weight = values(words.weight())?;
+    assert!(weight[280..320].iter().all(|x| *x == 0.));
+    let variance = weight.iter().map(|x| x * x).sum::<f64>() / 1960.;
+    assert!((variance - 1.).abs() < 0.15, "{variance}");
+    // What a checkpoint says of the padding's row holds.
+    let path = std::env::temp_dir().join(format!("sconce-embedding-{}.safetensors", std::process::id()));
+    let ones = HashMap::from([("weight".to_string(), Tensor::ones((50, 40), DType::F32, &CPU)?)]);
+    candle::safetensors::save(&ones, &path)?;
+    let loaded = Embedding::config(50, 40).padding_idx(7).load(&path, &CPU);
+    std::fs::remove_file(&path)?;
+    assert!(values(loaded?.weight())?.iter().all(|x| *x == 1.));
+    // Nor does candle's own map keep the row from being zeros.
+    let map = nn::VarMap::new();
+    let words =
+        Embedding::config(5, 4).padding_idx(1).build(VarBuilder::from_varmap(&map, DType::F32, &CPU))?;
+    assert_eq!(values(&words.weight().get(1)?)?, [0.; 4]);
+
+    let lstm = LSTM::config(30, 25).num_layers(2).bidirectional(true).proj_size(9).init(&CPU)?;
+    let gru = GRU::config(30, 25).bidirectional(true).init(&CPU)?;
+    for (name, tensor) in lstm.named_parameters().into_iter().chain(gru.named_parameters()) {
+        let largest = bound(&tensor)?;
+        assert!((0.17..0.2).contains(&largest), "{name}: {largest}");
+    }
+    let names: Vec<String> = gru.named_parameters().into_iter().map(|(name, _)| name).collect();
+    let of = |suffix: &str| {
+        ["weight_ih", "weight_hh", "bias_ih", "bias_hh"].map(|name| format!("{name}_l0{suffix}"))
+    };
+    assert_eq!(names, [of(""), of("_reverse")].concat());
+    let names: Vec<String> = lstm.named_parameters().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(
+        (names.len(), names[4].as_str(), names[19].as_str()),
+        (20, "weight_hr_l0", "weight_hr_l1_reverse")
+    );
+    assert_eq!(lstm.named_parameters()[10].1.dims(), [100, 18]);
+
+    let layer = Bilinear::config(16, 5, 40).init(&CPU)?;
+    assert!((0.24..0.25).contains(&bound(layer.weight())?));
+    Ok(())
+}
+
+#[test]
+fn prints_as_pytorch_does() -> Result<()> {
+    let words = Embedding::config(9, 4);
+    assert_eq!(words.init(&CPU)?.to_string(), "Embedding(9, 4)");
+    assert_eq!(words.padding_idx(2).init(&CPU)?.to_string(), "Embedding(9, 4, padding_idx=2)");
+    let layer = Bilinear::config(2, 3, 4).init(&CPU)?;
+    assert_eq!(layer.to_string(), "Bilinear(in1_features=2, in2_features=3, out_features=4, bias=True)");
+    assert_eq!(GRU::config(3, 4).init(&CPU)?.to_string(), "GRU(3, 4)");
+    let lstm = LSTM::config(3, 4)
+        .proj_size(2)
+        .num_layers(2)
+        .bias(false)
+        .batch_first(true)
+        .dropout(0.1)
+        .bidirectional(true);
+    assert_eq!(
+        lstm.init(&CPU)?.to_string(),
+        "LSTM(3, 4, proj_size=2, num_layers=2, bias=False, batch_first=True, dropout=0.1, bidirectional=True)"
+    );
+    let cell = RNNCell::config(3, 4).nonlinearity(Nonlinearity::Relu).bias(false).init(&CPU)?;
+    assert_eq!(cell.to_string(), "RNNCell(3, 4, bias=False, nonlinearity=relu)");
+    let layers = Sequential::config().push(Linear::config(2, 3)).push_named("act", Relu).init(&CPU)?;
+    assert_eq!(
+        layers.to_string(),
+        "Sequential(\n  (0): Linear(in_features=2, out_features=3, bias=True)\n  (act): ReLU()\n)"
+    );
+    Ok(())
+}
+
+#[test]
+fn dropout_lies_between_layers_and_in_training_only() -> Result<()> {
+    let x = Tensor::ones((3, 2, 4), DType::F32, &CPU)?;
+    let run = |lstm: &LSTM, mode| lstm.call((&x).into(), mode).0.into_tensor();
+    let two = LSTM::config(4, 4).num_layers(2).dropout(1.).init(&CPU)?;
+    assert!(values(&(run(&two, Mode::Train)? - run(&two, Mode::Eval)?)?)?.iter().any(|d| *d != 0.));
+    let one = LSTM::config(4, 4).dropout(1.).init(&CPU)?;
+    assert_eq!(values(&run(&one, Mode::Train)?)?, values(&run(&one, Mode::Eval)?)?);
+    Ok(())
+}
+
+#[test]
+fn sequential_is_a_layer_of_layers() -> Result<()> {
+    let mlp = || {
+        Sequential::config().push(Linear::config(4, 8)).push(Relu).push_named("head", Linear::config(8, 2))
+    };
+    let mut net = mlp().init(&CPU)?;
+    let names: Vec<String> = net.named_parameters().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["0.weight", "0.bias", "head.weight", "head.bias"]);
+    let x = Tensor::ones((3, 4), DType::F32, &CPU)?;
+    let y = net.call((&x).into(), Mode::Eval).into_tensor()?;
+    assert_eq!(y.dims(), [3, 2]);
+
+    // Saved, loaded, shared, changed: like every other layer.
+    let path = std::env::temp_dir().join(format!("sconce-sequential-{}.safetensors", std::process::id()));
+    net.save(&path)?;
+    let loaded = mlp().load(&path, &CPU);
+    std::fs::remove_file(&path)?;
+    assert_eq!(values(&loaded?.call((&x).into(), Mode::Eval).into_tensor()?)?, values(&y)?);
+    assert!(net.detached().trainable_parameters().is_empty());
+    net.freeze("head.**")?;
+    assert_eq!(net.trainable_parameters().len(), 2);
+
+    let all = Sequential::config().push(Identity).extend(mlp()).extend(mlp());
+    let all = message(all.init(&CPU)?.call((&x).into(), Mode::Eval).into_tensor().map(drop));
+    assert_eq!(all, "at [4] (Linear 4→8): expected an input […, 4], got [3, 2]");
+    let wrong = Sequential::new().push(Relu).push_named("head", Linear::config(9, 2).init(&CPU)?);
+    assert_eq!(
+        message(wrong.call((&x).into(), Mode::Eval).into_tensor()),
+        "at head (Linear 9→2): expected an input […, 9], got [3, 4]"
+    );
+
+    let boxed: Vec<Box<dyn Layer>> = vec![Box::new(Relu), Box::new(Linear::config(4, 2).init(&CPU)?)];
+    let built = Sequential::from(boxed);
+    assert_eq!((built.len(), built.is_empty(), built.layers().count()), (2, false, 2));
+    assert_eq!(built.named_parameters()[0].0, "1.weight");
+    assert_eq!(values(&Sequential::new().call((&x).into(), Mode::Eval).into_tensor()?)?, [1.; 12]);
+    let boxed: Box<dyn Layer> = Box::new(Linear::config(4, 2).init(&CPU)?);
+    assert!(boxed.detached().trainable_parameters().is_empty());
+    let nested = Sequential::new().push(built).push(Box::new(Relu) as Box<dyn Layer>);
+    assert_eq!(nested.named_parameters()[0].0, "0.1.weight");
+    Ok(())
+}
+
+fn mlp(widths: &[usize]) -> SequentialConfig {
+    widths
+        .windows(2)
+        .fold(Sequential::config(), |layers, pair| layers.push(Linear::config(pair[0], pair[1])).push(Tanh))
+}
+
+/// A network over words, called as in PyTorch.
+#[derive(Module)]
+#[module(forward = |words, state| {
+    let mut x = embedding(words);
+    let (y, (h, _)) = lstm(x);
+    x = y;
+    let mut last = state;
+    for gru in grus {
+        let (y, h) = gru(x, last);
+        x = y;
+        last = h;
+    }
+    let (x, _) = rnn(x);
+    (body(x.narrow(1, 2, 1).squeeze(1)), h)
+})]
+struct Sequences {
+    #[layer(7, 4, padding_idx = 0)]
+    embedding: Embedding,
+    #[layer(4, 5, num_layers = 2, bidirectional = true, batch_first = true)]
+    lstm: LSTM,
+    #[layer(if i == 0 { 10 } else { 6 }, 6, batch_first = true; for i in 0..2)]
+    grus: Vec<GRU>,
+    #[layer(6, 8, batch_first = true)]
+    rnn: RNN,
+    #[layer(extend = mlp(&[8, 8, 2]))]
+    body: Sequential,
+}
+
+/// A network of single steps.
+#[derive(Module)]
+#[module(forward = |a, b| {
+    let x = bilinear(a, b);
+    let state = cell(x);
+    let (h, _) = cell(x, state);
+    let h = steps[1](steps[0](h), h);
+    plain(h, h)
+})]
+struct Steps {
+    #[layer(2, 3, 6)]
+    bilinear: Bilinear,
+    #[layer(6, 4)]
+    cell: LSTMCell,
+    #[layer(4, 4; for _ in 0..2)]
+    steps: Vec<GRUCell>,
+    #[layer(4, 4)]
+    plain: RNNCell,
+}
+
+/// Draws all parameters by `seed` alone: sconce's own generator is every test's.
+fn randomize(net: &impl Network, seed: u64) -> Result<()> {
+    let mut numbers = Numbers::new(seed);
+    net.trainable_parameters().iter().try_for_each(|(_, parameter)| {
+        Ok(parameter.set(&numbers.tensor(parameter.dims(), 0.8).to_dtype(parameter.dtype())?)?)
+    })
+}
+
+/// The losses of `steps` steps of gradient descent, in each of which every parameter has a gradient.
+fn train(net: &impl Network, rate: f64, steps: usize, loss: impl Fn() -> Result<Tensor>) -> Result<Vec<f64>> {
+    let mut losses = Vec::new();
+    for _ in 0..steps {
+        let loss = loss()?;
+        let grads = loss.backward()?;
+        for (name, parameter) in net.trainable_parameters() {
+            let grad = grads.get(&parameter).ok_or_else(|| Error::msg(format!("{name}: no gradient")))?;
+            parameter.set(&(parameter.as_tensor() - (grad * rate)?)?)?;
+        }
+        losses.extend(values(&loss)?);
+    }
+    Ok(losses)
+}
+
+#[test]
+fn every_layer_learns_as_a_field() -> Result<()> {
+    let mut net = Sequences::new(&CPU)?;
+    // Large enough that the words are not hidden from each other behind many layers of small numbers.
+    randomize(&net, 1)?;
+    let padding = values(&net.embedding.weight().get(0)?)?;
+    let words = Tensor::new(&[[1u32, 4, 6], [2, 0, 0], [5, 3, 1]], &CPU)?;
+    let state = Tensor::zeros((1, 3, 6), DType::F32, &CPU)?;
+    let target = Tensor::new(&[[0.5f32, -0.5], [-0.3, 0.1], [0.2, 0.4]], &CPU)?;
+    let losses = train(&net, 0.5, 200, || {
+        let (y, h) = net.forward_t(&words, &state, true)?;
+        assert_eq!(h.dims(), [4, 3, 5]);
+        Ok((y - &target)?.sqr()?.mean_all()?)
+    })?;
+    assert!(losses[199] < losses[0] / 10., "{losses:?}");
+    assert_eq!(values(&net.embedding.weight().get(0)?)?, padding);
+    net.to_dtype(DType::F64)?;
+    let error = message(net.forward(Tensor::new(&[[7u32]], &CPU)?, state.to_dtype(DType::F64)?).map(drop));
+    assert_eq!(
+        error,
+        "at Sequences.embedding (Embedding 7→4): embedding: index 7 is out of range for 7 embeddings"
+    );
+
+    let net = Steps::new(&CPU)?;
+    randomize(&net, 2)?;
+    let mut numbers = Numbers::new(1);
+    let mut random = |shape: &[usize]| numbers.tensor(shape, 1.).to_dtype(DType::F32);
+    let (a, b, target) = (random(&[3, 2])?, random(&[3, 3])?, (random(&[3, 4])? * 0.7)?);
+    let losses = train(&net, 0.5, 200, || Ok((net.forward(&a, &b)? - &target)?.sqr()?.mean_all()?))?;
+    assert!(losses[199] < losses[0] / 10., "{losses:?}");
+    Ok(())
+}
+
+mod with_candles_own {
+    //! An explicit import wins over the prelude.
+    use sconce::nn::Embedding;
+    use sconce::prelude::*;
+
+    #[derive(Module)]
+    struct Words {
+        #[layer(with = |vb| sconce::nn::embedding(5, 3, vb))]
+        words: Embedding,
+    }
+
+    #[test]
+    fn candles_embedding_is_a_field_still() -> Result<()> {
+        let net = Words::new(&Device::Cpu)?;
+        let words: &sconce::nn::Embedding = &net.words;
+        assert_eq!(words.hidden_size(), 3);
+        assert_eq!(net.forward(Tensor::new(&[1u32, 4], &Device::Cpu)?)?.dims(), [2, 3]);
+        Ok(())
+    }
+}

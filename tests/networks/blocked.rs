@@ -1,0 +1,112 @@
+//! Networks in inference, whose activations stay in the kernels' own layout, against the same networks with
+//! their activations in rows.
+
+use std::process::Command;
+
+use crate::common::Numbers;
+use crate::networks::{densenet, googlenet, mobilenet, resnet, squeezenet, unet, vgg, vit};
+use sconce::prelude::*;
+
+/// Other statistics and parameters of the norms than fresh ones, which change nothing.
+fn stir<M: Module>(network: &mut M, seed: u64) -> Result<()> {
+    let mut numbers = Numbers::new(seed);
+    let fresh = network.state_dict();
+    let mut state = fresh.clone();
+    for (name, tensor) in &fresh {
+        let range = match name.rsplit('.').next() {
+            Some("running_var") => [0.7, 1.4],
+            Some("running_mean") => [-0.1, 0.1],
+            Some("weight") if tensor.rank() == 1 => [0.8, 1.2],
+            Some("bias") if tensor.rank() == 1 => [-0.1, 0.1],
+            _ => continue,
+        };
+        let [low, high] = range;
+        let noise = numbers.tensor(tensor.dims(), 1.).affine((high - low) / 2., (high + low) / 2.)?;
+        state.insert(name, noise.to_dtype(tensor.dtype())?);
+    }
+    network.load_state_dict(&state)
+}
+
+/// The largest difference, relative to the largest element.
+fn difference(given: &Tensor, expected: &Tensor) -> Result<f32> {
+    assert_eq!(given.dims(), expected.dims());
+    let scale = expected.abs()?.max_all()?.to_scalar::<f32>()?;
+    let worst = (given - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
+    assert!(scale > 0. && worst.is_finite());
+    Ok(worst / scale)
+}
+
+/// Checks a network at several batches and sizes, and says how often a pass changed the layout.
+fn check<C: Config>(
+    name: &str,
+    config: C,
+    sizes: &[[usize; 2]],
+    forward: impl Fn(&C::Output, &Tensor) -> Result<Tensor>,
+) -> Result<usize> {
+    let mut network = config.init(&Device::Cpu)?;
+    stir(&mut network, 3)?;
+    // The twin's weights may change, so its convolutions keep to rows.
+    let (inference, twin) = (network.inference()?, network.detached());
+    let mut changes = 0;
+    for (batch, [height, width]) in [1, 2, 3].into_iter().zip(sizes.iter().cycle()) {
+        let x = Tensor::randn(0f32, 1., (batch, 3, *height, *width), &Device::Cpu)?;
+        let (given, launches) = sconce::trace(|| forward(&inference, &x));
+        let (expected, in_rows) = sconce::trace(|| forward(&twin, &x));
+        let (given, expected) = (given?, expected?);
+        let worst = difference(&given, &expected)?;
+        assert!(worst < 1e-5, "{name}, {:?}: differs by {worst}", x.dims());
+        changes = launches.iter().filter(|launch| launch.changes_layout()).count();
+        assert!(in_rows.iter().all(|launch| !launch.changes_layout()));
+        assert!(launches.len() - changes <= in_rows.len(), "{name}");
+        if batch == 1 {
+            let alone = sconce::no_fusion(|| forward(&inference, &x))?;
+            assert!(difference(&alone, &expected)? < 1e-5);
+        }
+    }
+    Ok(changes)
+}
+
+const ODD: [[usize; 2]; 3] = [[64, 64], [67, 75], [97, 65]];
+
+#[test]
+fn networks_agree() -> Result<()> {
+    let changes = [
+        check("resnet18", resnet::resnet18(), &ODD, |network, x| network.forward(x))?,
+        check("mobilenet_v2", mobilenet::mobilenet_v2(), &ODD, |network, x| network.forward(x))?,
+        check("densenet121", densenet::densenet121(), &[[64, 64], [51, 33]], |network, x| {
+            network.forward(x)
+        })?,
+        check("squeezenet1_1", squeezenet::squeezenet1_1(), &ODD, |network, x| network.forward(x))?,
+    ];
+    assert_eq!(changes, [0; 4]);
+    Ok(())
+}
+
+#[test]
+fn large_networks_agree() -> Result<()> {
+    let changes = [
+        check("resnet50", resnet::resnet50(), &[[64, 64], [67, 35]], |network, x| network.forward(x))?,
+        check("googlenet", googlenet::googlenet(), &[[64, 64], [67, 75]], |network, x| {
+            Ok(network.forward(x)?.0)
+        })?,
+        // What goes into the first linear layer lies in rows.
+        check("vgg16_bn", vgg::vgg16_bn(), &[[65, 33]], |network, x| network.forward(x))?,
+        check("vit_b_16", vit::vit_b_16(), &[[224, 224]], |network, x| network.forward(x))?,
+    ];
+    assert_eq!(changes, [0, 0, 1, 0]);
+    // Each of the four transposed convolutions reads and writes rows.
+    assert!(check("unet", unet::unet(3, 2), &[[32, 43]], |network, x| network.forward(x))? <= 9);
+    Ok(())
+}
+
+/// The instruction set is chosen once a process, so each has one of its own.
+#[test]
+fn networks_agree_with_narrower_vectors() -> Result<()> {
+    let program = std::env::current_exe()?;
+    for isa in ["portable", "avx2"] {
+        let mut test = Command::new(&program);
+        let output = test.args(["--exact", "blocked::networks_agree"]).env("SCONCE_ISA", isa).output()?;
+        assert!(output.status.success(), "{isa}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+    Ok(())
+}

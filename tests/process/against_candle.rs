@@ -1,0 +1,101 @@
+//! ResNet-18 with random weights, derived and written by hand in candle-nn, in evaluation and training.
+
+use std::collections::HashMap;
+
+use crate::resnet;
+use sconce::candle::{ModuleT, Result as CandleResult};
+use sconce::nn::{self, BatchNorm, Conv2d, Conv2dConfig, VarBuilder};
+use sconce::prelude::{DType, Device, Forward, Mode, Network, Result, Tensor};
+
+/// A convolution without bias and its batch norm.
+struct ConvNorm(Conv2d, BatchNorm);
+
+impl ConvNorm {
+    fn new(
+        (inputs, outputs): (usize, usize),
+        size: usize,
+        stride: usize,
+        vb: &VarBuilder,
+        names: [&str; 2],
+    ) -> CandleResult<Self> {
+        let config = Conv2dConfig { stride, padding: size / 2, ..Conv2dConfig::default() };
+        let conv = nn::conv2d_no_bias(inputs, outputs, size, config, vb.pp(names[0]))?;
+        Ok(Self(conv, nn::batch_norm(outputs, 1e-5, vb.pp(names[1]))?))
+    }
+
+    fn run(&self, x: &Tensor, train: bool) -> CandleResult<Tensor> {
+        self.1.forward_t(&x.apply(&self.0)?, train)
+    }
+}
+
+struct Block {
+    first: ConvNorm,
+    second: ConvNorm,
+    downsample: Option<ConvNorm>,
+}
+
+impl Block {
+    fn new(inputs: usize, width: usize, stride: usize, vb: &VarBuilder) -> CandleResult<Self> {
+        let downsample = match stride != 1 || inputs != width {
+            true => Some(ConvNorm::new((inputs, width), 1, stride, &vb.pp("downsample"), ["0", "1"])?),
+            false => None,
+        };
+        Ok(Self {
+            first: ConvNorm::new((inputs, width), 3, stride, vb, ["conv1", "bn1"])?,
+            second: ConvNorm::new((width, width), 3, 1, vb, ["conv2", "bn2"])?,
+            downsample,
+        })
+    }
+
+    fn run(&self, x: &Tensor, train: bool) -> CandleResult<Tensor> {
+        let h = self.second.run(&self.first.run(x, train)?.relu()?, train)?;
+        let shortcut = match &self.downsample {
+            Some(downsample) => downsample.run(x, train)?,
+            None => x.clone(),
+        };
+        (h + shortcut)?.relu()
+    }
+}
+
+/// The whole network, as a candle user writes it.
+fn by_hand(vb: &VarBuilder, x: &Tensor, train: bool) -> CandleResult<Tensor> {
+    let stem = ConvNorm::new((3, 64), 7, 2, vb, ["conv1", "bn1"])?;
+    let x = stem.run(x, train)?.relu()?;
+    // candle's pooling knows no padding: after a ReLU, zeros stand for minus infinity.
+    let x = x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?;
+    let mut x = x.max_pool2d_with_stride(3, 2)?;
+    let mut inputs = 64;
+    for (stage, width) in [64, 128, 256, 512].into_iter().enumerate() {
+        for block in 0..2 {
+            let stride = if stage > 0 && block == 0 { 2 } else { 1 };
+            let vb = vb.pp(format!("layer{}.{block}", stage + 1));
+            x = Block::new(inputs, width, stride, &vb)?.run(&x, train)?;
+            inputs = width;
+        }
+    }
+    x.mean((2, 3))?.apply(&nn::linear(512, 1000, vb.pp("fc"))?)
+}
+
+#[test]
+fn resnet18_agrees_in_evaluation_and_training() -> Result<()> {
+    let _alone = crate::alone();
+    sconce::manual_seed(1);
+    let device = Device::Cpu;
+    let fresh = resnet::resnet18().init(&device)?;
+    // Copies: candle's batch norm and ours would otherwise update the same running statistics.
+    let copied: Result<HashMap<String, Tensor>> =
+        fresh.state_dict().into_iter().map(|(name, tensor)| Ok((name, tensor.copy()?))).collect();
+    let vb = VarBuilder::from_tensors(copied?, DType::F32, &device);
+    // Of this crate's own generator, which has been seeded.
+    let x = sconce::random::normal((2, 3, 64, 64), 0., 1., DType::F32, &device)?;
+    // In training the last batch norms divide by the deviation of eight pixels: sums in another order alone make up to
+    // 7e-6 of difference, and products by Winograd's way a little more.
+    for (train, bound) in [(false, 1e-5), (true, 2e-5)] {
+        let ours = fresh.call((&x).into(), Mode::from(train)).into_tensor()?;
+        let theirs = by_hand(&vb, &x, train)?;
+        let worst = (&ours - &theirs)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        let scale = theirs.abs()?.max_all()?.to_scalar::<f32>()?.max(1.);
+        assert!(worst <= bound * scale, "train = {train}: differs by {worst} of {scale}");
+    }
+    Ok(())
+}

@@ -1,0 +1,249 @@
+//! Damaged and hostile files of every format: an error or a state dict, soon, in little memory.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
+use std::{fs, io};
+
+use crate::common::archive::{Entry, archive, npy, pickle_of_floats, safetensors};
+use crate::{MEMORY, alone};
+use proptest::prelude::*;
+use sconce::candle::Device;
+use sconce::checkpoint::{StateDict, read, readers, write_safetensors};
+
+/// What `sconce::checkpoint` promises beyond twice the file, and room for the allocator's own threads.
+const ANYWAY: usize = (8 << 20) + (1 << 18);
+
+/// No file here is so large that it may take longer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// What `f` returns, and the most memory it had at once beyond what there was.
+fn measured<T>(f: impl FnOnce() -> T) -> (T, usize) {
+    MEMORY.reset_peak_usage();
+    let before = MEMORY.current_usage();
+    let result = f();
+    (result, MEMORY.peak_usage().saturating_sub(before))
+}
+
+/// Reads `bytes` within the time and the memory that any file of its length may take.
+fn read_within_bounds(bytes: &[u8]) -> sconce::Result<StateDict> {
+    let start = Instant::now();
+    let (result, peak) = measured(|| readers::any(bytes));
+    let (taken, allowed) = (start.elapsed(), 2 * bytes.len() + ANYWAY);
+    assert!(taken < PATIENCE, "{taken:?} for {} bytes", bytes.len());
+    assert!(peak <= allowed, "{peak} bytes of memory for a file of {}: {result:?}", bytes.len());
+    result
+}
+
+/// Real files of every format.
+static FILES: LazyLock<Vec<(&'static str, Vec<u8>)>> = LazyLock::new(|| {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    let names = [
+        "checkpoints/types_zip_2.pt",
+        "checkpoints/types_zip_5.pt",
+        "checkpoints/types_legacy_2.pt",
+        "checkpoints/types_legacy_4.pt",
+        "checkpoints/nested_legacy.pt",
+        "checkpoints/choices.pt",
+        "checkpoints/arrays.npz",
+        "checkpoints/arrays_compressed.npz",
+        "mtcnn_pnet/pnet.pt",
+        "mtcnn_pnet/weights_zip.pt",
+    ];
+    let mut files: Vec<_> = names.map(|name| (name, fs::read(golden.join(name)).unwrap())).into();
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("types.safetensors");
+    let state = read(golden.join("checkpoints/types_zip_2.pt"), &Device::Cpu).unwrap();
+    write_safetensors(&path, &state, &BTreeMap::new()).unwrap();
+    files.push(("types.safetensors", fs::read(path).unwrap()));
+    files
+});
+
+/// A place in a file: anywhere, or near its ends, where most formats say what they are and hold.
+fn place() -> impl Strategy<Value = f64> {
+    prop_oneof![0. ..1_f64, 0. ..0.05_f64, 0.95..1_f64]
+}
+
+fn config(cases: u32) -> ProptestConfig {
+    ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(config(4000))]
+
+    #[test]
+    fn flipped_bytes_do_no_harm(
+        file in 0..FILES.len(),
+        changes in prop::collection::vec((place(), any::<u8>(), any::<bool>()), 1..5),
+    ) {
+        let _alone = alone();
+        let mut bytes = FILES[file].1.clone();
+        for (place, noise, single_bit) in changes {
+            let at = (place * bytes.len() as f64) as usize;
+            bytes[at] = if single_bit { bytes[at] ^ (1 << (noise % 8)) } else { noise };
+        }
+        let _ = read_within_bounds(&bytes);
+    }
+
+    #[test]
+    fn shortened_and_joined_files_do_no_harm(
+        file in 0..FILES.len(),
+        other in 0..FILES.len(),
+        cut in place(),
+        joined in any::<bool>(),
+    ) {
+        let _alone = alone();
+        let (_, whole) = &FILES[file];
+        let mut bytes = whole[..(cut * whole.len() as f64) as usize].to_vec();
+        let cut_short = bytes.len() < whole.len();
+        if joined {
+            bytes.extend_from_slice(&FILES[other].1);
+        }
+        let result = read_within_bounds(&bytes);
+        prop_assert!(joined || !cut_short || result.is_err(), "{} cut to {}", FILES[file].0, bytes.len());
+    }
+
+    #[test]
+    fn bytes_at_random_after_a_true_beginning_do_no_harm(
+        file in 0..FILES.len(),
+        kept in 0_usize..200,
+        noise in prop::collection::vec(any::<u8>(), 0..2000),
+    ) {
+        let _alone = alone();
+        let (_, whole) = &FILES[file];
+        let bytes = [&whole[..kept.min(whole.len())], &noise].concat();
+        let _ = read_within_bounds(&bytes);
+    }
+}
+
+proptest! {
+    #![proptest_config(config(1000))]
+
+    #[test]
+    fn flipped_bytes_of_an_index_do_no_harm(
+        changes in prop::collection::vec((0. ..1_f64, any::<u8>()), 1..4),
+        cut in 0.5..1.5_f64,
+    ) {
+        let _alone = alone();
+        let directory = tempfile::tempdir()?;
+        let (_, shard) = &FILES[FILES.len() - 1];
+        fs::write(directory.path().join("a.safetensors"), shard)?;
+        let whole = br#"{"metadata":{"total_size":3},"weight_map":{"float32":"a.safetensors"}}"#;
+        prop_assert!(readers::index(whole, directory.path()).is_ok());
+        let mut index = whole.to_vec();
+        for (place, noise) in changes {
+            let at = (place * index.len() as f64) as usize;
+            index[at] = noise;
+        }
+        index.truncate((cut * index.len() as f64) as usize);
+        let (_, peak) = measured(|| readers::index(&index, directory.path()).is_ok());
+        prop_assert!(peak <= 2 * (index.len() + shard.len()) + ANYWAY, "{}", peak);
+    }
+}
+
+/// An archive like those of torch.save, of the pickle and a storage `0`.
+fn torch_zip(pickle: &[u8], storage: Entry) -> Vec<u8> {
+    archive(&[Entry::stored("archive/data.pkl", pickle), storage])
+}
+
+#[test]
+fn bombs_are_errors_before_they_go_off() {
+    let _alone = alone();
+    let zeros = vec![0; 96 << 20];
+    let inflated = npy("<f4", &format!("({},)", zeros.len() / 4), zeros.len());
+    let bomb = |name: &str, content: &[u8]| Entry::deflated(name, content);
+    let elements = (zeros.len() / 4) as u32;
+    let mut lying = bomb("a.npy", &npy("<f4", "(1000000,)", 4_000_000));
+    lying.size = u32::MAX - 1;
+    let files = [
+        ("npz", archive(&[bomb("a.npy", &inflated)])),
+        ("npz that lies of its size", archive(&[lying])),
+        ("pickle", archive(&[bomb("archive/data.pkl", &zeros)])),
+        ("byte order", archive(&[Entry::stored("data.pkl", b"\x80\x02}."), bomb("byteorder", &zeros)])),
+        ("storage", torch_zip(&pickle_of_floats(elements), bomb("archive/data/0", &zeros))),
+    ];
+    drop((zeros, inflated));
+    for (name, file) in files {
+        let error = read_within_bounds(&file).err().unwrap_or_else(|| panic!("{name} was read"));
+        println!("{name}, {} bytes: {error}", file.len());
+    }
+}
+
+/// The most memory for each byte of it that a large hostile file takes, which must be at most two.
+fn assert_frugal(name: &str, file: &[u8]) {
+    let result = read_within_bounds(file);
+    println!("{name}, {} bytes: {:?}", file.len(), result.map(|state| state.len()));
+}
+
+#[test]
+fn files_of_nothing_but_description_take_no_more_memory_than_others() {
+    let _alone = alone();
+    let pickle =
+        |body: Vec<u8>| torch_zip(&[&b"\x80\x02"[..], &body].concat(), Entry::stored("archive/x", b""));
+    let millions = 4 << 20;
+    assert_frugal("lists", &pickle(b"]".repeat(millions)));
+    assert_frugal("marks", &pickle(b"(".repeat(millions)));
+    assert_frugal("nested tuples", &pickle([&b")"[..], &b"\x85".repeat(millions)].concat()));
+    assert_frugal("duplicates", &pickle([&b"]"[..], &b"2".repeat(millions)].concat()));
+    let memo: Vec<u8> =
+        (0..millions as u32 / 5).flat_map(|i| [&b"r"[..], &i.to_le_bytes()].concat()).collect();
+    assert_frugal("memo", &pickle([&b"]"[..], &memo].concat()));
+    assert_frugal("dictionary", &pickle([&b"}("[..], &b"K\x01K\x02".repeat(millions / 4), b"u."].concat()));
+    assert_frugal("log", &pickle([&b"}X\x03\0\0\0log]("[..], &b"K\x01".repeat(1 << 16), b"es."].concat()));
+
+    for tensors in [2_500, 10_000, 60_000] {
+        let mut header = String::from("{");
+        for i in 0..tensors {
+            let comma = if i == 0 { "" } else { "," };
+            write!(header, r#"{comma}"{i}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#).unwrap();
+        }
+        header.push('}');
+        assert_frugal("header of empty tensors", &safetensors(&header, 0));
+    }
+    assert_frugal("header of nothing", &safetensors(&format!("{{{}}}", " ".repeat(millions)), 0));
+    assert_frugal("header of text", &safetensors(&format!("{{\"a\":{}}}", "[".repeat(millions)), 0));
+    let many: Vec<_> = (0..60_000).map(|i| Entry::stored(&i.to_string(), b"")).collect();
+    assert_frugal("entries", &archive(&many));
+    let many: Vec<_> =
+        (0..20_000).map(|i| Entry::stored(&format!("{i}.npy"), &npy("|u1", "(0,)", 0))).collect();
+    assert_frugal("empty arrays", &archive(&many));
+}
+
+#[test]
+fn lengths_that_no_file_has_are_errors_at_once() {
+    let _alone = alone();
+    let huge = u64::MAX / 2;
+    let header = format!(r#"{{"a":{{"dtype":"F32","shape":[{huge}],"data_offsets":[0,{huge}]}}}}"#);
+    let flat = r#"{"a":{"dtype":"F32","shape":[0,4294967296,4294967296],"data_offsets":[0,0]}}"#;
+    let mut cases = vec![safetensors(&header, 8), safetensors(flat, 0), safetensors("{}", 8)];
+    for length in [0, 1, 7, 100_000_001, u64::MAX] {
+        let mut file = safetensors(r#"{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}"#, 1);
+        file[..8].copy_from_slice(&u64::to_le_bytes(length));
+        cases.push(file);
+    }
+    cases.push(torch_zip(&pickle_of_floats(u32::MAX >> 1), Entry::stored("archive/data/0", &[0; 16])));
+    cases.push(archive(&[Entry::stored("a.npy", &npy("<f8", "(1152921504606846976,)", 0))]));
+    for case in cases {
+        assert!(read_within_bounds(&case).is_err(), "{}", case.escape_ascii());
+    }
+}
+
+#[test]
+fn a_hostile_index_opens_nothing_else_and_takes_little_memory() -> io::Result<()> {
+    let _alone = alone();
+    let directory = tempfile::tempdir()?;
+    let mut json = String::from(r#"{"weight_map":{"#);
+    for i in 0..200_000 {
+        write!(json, r#""{i}":"{i}","#).unwrap();
+    }
+    json.push_str(r#""z":"z"}}"#);
+    let (result, peak) = measured(|| readers::index(json.as_bytes(), directory.path()));
+    assert!(result.is_err_and(|error| error.to_string().contains("shard `0`")));
+    assert!(peak < 2 * json.len(), "{peak}");
+    let deep = "{\"weight_map\":".repeat(1 << 18);
+    let (result, peak) = measured(|| readers::index(deep.as_bytes(), directory.path()));
+    assert!(result.is_err() && peak < 2 * deep.len() + ANYWAY);
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! Loading a file of N bytes takes the parameters, N bytes and at most a tenth more.
+
+use std::path::Path;
+
+use crate::MEMORY;
+use crate::common::archive::{self, Entry, archive};
+use sconce::checkpoint::write_safetensors;
+use sconce::prelude::*;
+
+/// One large layer and some small ones: 16 MiB and a little.
+#[derive(Module)]
+struct Net {
+    #[layer(2048, 2048)]
+    large: Linear,
+    #[layer(64, 64; for _ in 0..8)]
+    small: Vec<Linear>,
+}
+
+const PARAMETERS: usize = 4 * (2048 * 2049 + 8 * 64 * 65);
+
+/// Runs `f` and returns the most memory that it had at once beyond what there was.
+fn peak<T>(f: impl FnOnce() -> Result<T>) -> Result<usize> {
+    MEMORY.reset_peak_usage();
+    let before = MEMORY.current_usage();
+    f()?;
+    Ok(MEMORY.peak_usage() - before)
+}
+
+/// A file of torch.save with the network's tensors in its order.
+fn torch_file(path: &Path, net: &Net, legacy: bool) -> Result<()> {
+    let state = net.state_dict();
+    let (mut pickle, mut entries) = (b"\x80\x02}".to_vec(), Vec::new());
+    let (mut keys, mut data) = (b"\x80\x02]".to_vec(), Vec::new());
+    for (i, (name, tensor)) in state.iter().enumerate() {
+        let int = |value: usize| [&b"J"[..], &(value as u32).to_le_bytes()].concat();
+        let text = |text: &str| [&b"X"[..], &(text.len() as u32).to_le_bytes(), text.as_bytes()].concat();
+        let count = tensor.elem_count();
+        pickle.extend([text(name), b"ctorch._utils\n_rebuild_tensor_v2\n((".to_vec()].concat());
+        pickle.extend([text("storage"), b"ctorch\nFloatStorage\n".to_vec(), text(&i.to_string())].concat());
+        let view: &[u8] = if legacy { b"NtQK\0(" } else { b"tQK\0(" };
+        pickle.extend([text("cpu"), int(count), view.to_vec()].concat());
+        pickle.extend(tensor.dims().iter().flat_map(|&length| int(length)));
+        pickle.extend(b"t(");
+        pickle.extend(tensor.stride().iter().flat_map(|&stride| int(stride)));
+        pickle.extend(b"t\x89}tRs");
+        keys.extend([text(&i.to_string()), b"a".to_vec()].concat());
+        let values = tensor.flatten_all()?.to_vec1::<f32>()?;
+        let bytes: Vec<u8> = values.into_iter().flat_map(f32::to_le_bytes).collect();
+        if legacy {
+            data.extend((count as u64).to_le_bytes());
+            data.extend(bytes);
+        } else {
+            entries.push(Entry::stored(&format!("archive/data/{i}"), &bytes));
+        }
+    }
+    pickle.push(b'.');
+    keys.push(b'.');
+    let file = if legacy {
+        let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
+        [&magic[..], b"\x80\x02M\xe9\x03.", b"\x80\x02}.", &pickle, &keys, &data].concat()
+    } else {
+        entries.insert(0, Entry::stored("archive/data.pkl", &pickle));
+        archive(&entries)
+    };
+    Ok(std::fs::write(path, file)?)
+}
+
+fn npz_file(path: &Path, net: &Net, deflated: bool) -> Result<()> {
+    let mut entries = Vec::new();
+    for (name, tensor) in &net.state_dict() {
+        let shape: String = tensor.dims().iter().map(|length| format!("{length},")).collect();
+        let mut bytes = archive::npy("<f4", &format!("({shape})"), 0);
+        bytes.extend(tensor.flatten_all()?.to_vec1::<f32>()?.into_iter().flat_map(f32::to_le_bytes));
+        let name = format!("{name}.npy");
+        entries.push(if deflated { Entry::deflated(&name, &bytes) } else { Entry::stored(&name, &bytes) });
+    }
+    Ok(std::fs::write(path, archive(&entries))?)
+}
+
+#[test]
+fn loading_takes_the_parameters_and_the_file_and_little_more() -> Result<()> {
+    let _alone = crate::alone();
+    let directory = tempfile::tempdir()?;
+    let at = |name: &str| directory.path().join(name);
+    let mut net = Net::new(&Device::Cpu)?;
+    net.save(at("f32.safetensors"))?;
+    for dtype in [DType::F64, DType::F16] {
+        let mut other = net.share();
+        other.to_dtype(dtype)?;
+        other.save(at(&format!("{dtype:?}.safetensors")))?;
+    }
+    torch_file(&at("zip.pt"), &net, false)?;
+    torch_file(&at("legacy.pt"), &net, true)?;
+    npz_file(&at("plain.npz"), &net, false)?;
+    npz_file(&at("deflated.npz"), &net, true)?;
+    let state = net.state_dict();
+    let large = |name: &str| name.starts_with("large");
+    write_safetensors(
+        at("a.safetensors"),
+        state.iter().filter(|(name, _)| large(name)),
+        &Default::default(),
+    )?;
+    write_safetensors(
+        at("b.safetensors"),
+        state.iter().filter(|(name, _)| !large(name)),
+        &Default::default(),
+    )?;
+    let shard = |name: &str| if large(name) { "a.safetensors" } else { "b.safetensors" };
+    let entries: Vec<_> = state.keys().map(|name| format!("{name:?}: {:?}", shard(name))).collect();
+    let index = format!(r#"{{"weight_map": {{{}}}}}"#, entries.join(","));
+    std::fs::write(at("model.safetensors.index.json"), index)?;
+    let expected = net.large.state_dict().get("weight").expect("a weight").flatten_all()?.to_vec1::<f32>()?;
+    drop(state);
+
+    for name in [
+        "f32.safetensors",
+        "F64.safetensors",
+        "F16.safetensors",
+        "zip.pt",
+        "legacy.pt",
+        "plain.npz",
+        "deflated.npz",
+        "model.safetensors.index.json",
+    ] {
+        let length = match name {
+            "model.safetensors.index.json" => PARAMETERS,
+            _ => std::fs::metadata(at(name))?.len() as usize,
+        };
+        // A compressed file is as long as what it holds.
+        let length = if name == "deflated.npz" { length.max(PARAMETERS) } else { length };
+        let loading = peak(|| Net::config().load(at(name), &Device::Cpu))?;
+        let reloading = peak(|| net.load_with(Load::new(at(name))))?;
+        let mapping = peak(|| net.load_with(Load::new(at(name)).mapped()))?;
+        let allowed = length + length / 10;
+        println!("{name}: N = {length}, built with {loading}, reloaded with {reloading}");
+        assert!(loading <= PARAMETERS + allowed, "{name}: {loading} beyond {PARAMETERS} + {allowed}");
+        // The parameters are there already.
+        assert!(reloading <= allowed, "{name}: {reloading} beyond {allowed}");
+        assert!(mapping <= allowed, "{name}, mapped: {mapping} beyond {allowed}");
+        let tolerance = if name.starts_with("F16") { 1e-4 } else { 0. };
+        let values =
+            net.large.state_dict().get("weight").expect("a weight").flatten_all()?.to_vec1::<f32>()?;
+        assert!(values.iter().zip(&expected).all(|(value, expected)| (value - expected).abs() <= tolerance));
+        net.load_with(Load::new(at("f32.safetensors")))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,336 @@
+//! `fit` on networks written by hand: they learn, the best epoch can be kept, and what is wrong is said.
+
+use std::borrow::Cow;
+use std::sync::Mutex;
+
+use crate::alone;
+use sconce::prelude::*;
+use sconce::train::data::{Batch, from_fn};
+use sconce::train::{EpochReport, Evaluation};
+use sconce::{Visitor, VisitorMut, random};
+
+const CPU: Device = Device::Cpu;
+
+/// Runs `test` alone, after `manual_seed(seed)`.
+fn seeded<T>(seed: u64, test: impl FnOnce() -> Result<T>) -> Result<T> {
+    let _alone = alone();
+    manual_seed(seed);
+    test()
+}
+
+/// Two layers with batch norm and dropout between them.
+struct Net {
+    hidden: Linear,
+    norm: BatchNorm,
+    dropout: Dropout,
+    head: Linear,
+}
+
+impl Net {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            hidden: Linear::config(2, 32).init(&CPU)?,
+            norm: BatchNorm::config(32).init(&CPU)?,
+            dropout: Dropout::config(0.1).init(&CPU)?,
+            head: Linear::config(32, 2).init(&CPU)?,
+        })
+    }
+
+    fn buffer(&self, name: &str) -> Result<Vec<f32>> {
+        let buffers: Vec<_> = self.buffers().into_iter().filter(|(path, _)| path == name).collect();
+        Ok(buffers[0].1.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
+    }
+
+    /// Every number of the network.
+    fn state(&self) -> Result<Vec<(String, Vec<f32>)>> {
+        let flat = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1();
+        self.state_dict().iter().map(|(name, tensor)| Ok((name.to_string(), flat(tensor)?))).collect()
+    }
+}
+
+impl Module for Net {
+    fn kind(&self) -> Cow<'static, str> {
+        "Net".into()
+    }
+
+    fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        visitor.child("hidden", &self.hidden);
+        visitor.child("norm", &self.norm);
+        visitor.child("dropout", &self.dropout);
+        visitor.child("head", &self.head);
+    }
+
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        visitor.child("hidden", &mut self.hidden);
+        visitor.child("norm", &mut self.norm);
+        visitor.child("dropout", &mut self.dropout);
+        visitor.child("head", &mut self.head);
+    }
+
+    fn share(&self) -> Self {
+        let (hidden, norm) = (self.hidden.share(), self.norm.share());
+        Self { hidden, norm, dropout: self.dropout.share(), head: self.head.share() }
+    }
+}
+
+impl Forward for Net {
+    type Output = Signal;
+
+    fn call(&self, x: Signal, mode: Mode) -> Signal {
+        let x = relu(self.norm.call(self.hidden.call(x, mode), mode));
+        self.head.call(self.dropout.call(x, mode), mode)
+    }
+}
+
+impl Trainable for Net {
+    fn loss(&self, output: &Tensor, target: &Tensor) -> Result<Tensor> {
+        cross_entropy(output, target)
+    }
+
+    fn optimizer(&self) -> Box<dyn Optimizer> {
+        Box::new(AdamW::new(1e-2))
+    }
+}
+
+/// Points of the square whose class says whether their coordinates have one sign.
+fn quadrants(n: usize) -> Result<Batch> {
+    let x = random::uniform((n, 2), -1., 1., DType::F32, &CPU)?;
+    // Away from the axes, so that the classes can be told apart.
+    let x = (&x + (x.sign()? * 0.2)?)?;
+    let y = (x.narrow(1, 0, 1)? * x.narrow(1, 1, 1)?)?.gt(0f32)?.squeeze(1)?.to_dtype(DType::U32)?;
+    Ok((x, y))
+}
+
+fn losses(history: &History) -> Vec<(f64, f64)> {
+    history.epochs().iter().map(|e| (e.train.loss, e.valid.unwrap().loss)).collect()
+}
+
+fn message<T>(result: Result<T>) -> String {
+    result.err().expect("an error").to_string()
+}
+
+#[test]
+fn a_network_written_by_hand_learns_the_same_thing_twice() -> Result<()> {
+    let learn = || {
+        let (train, valid, model) = (quadrants(512)?, quadrants(256)?, Net::new()?);
+        let mut told = Vec::new();
+        let mut trainer = model.trainer().quiet(true).on_epoch(|report| told.push(*report));
+        let history = trainer.fit(&train, &valid, Epochs(12))?;
+        let evaluation = trainer.evaluate(&valid)?;
+        drop(trainer);
+        assert_eq!(told, history.epochs());
+        let last = history.last().unwrap();
+        assert!(last.valid.unwrap().accuracy.unwrap() > 0.95, "{history}");
+        // The validation data came in another order then.
+        assert_eq!(evaluation.accuracy, last.valid.unwrap().accuracy);
+        assert!((evaluation.loss - last.valid.unwrap().loss).abs() < 1e-6);
+        assert_eq!(model.evaluate(&valid)?.accuracy, evaluation.accuracy);
+        assert_eq!((last.epoch, last.train.examples, evaluation.examples), (12, 512, 256));
+        assert!(last.seconds > 0. && last.examples_per_second > 0.);
+        assert!(history.unreached().is_empty());
+        Ok((losses(&history), model.state()?))
+    };
+    let first = seeded(3, learn)?;
+    assert_eq!(first, seeded(3, learn)?, "one seed, one run");
+    assert_ne!(first.0, seeded(4, learn)?.0);
+    Ok(())
+}
+
+#[test]
+fn the_best_epoch_is_put_back_whole() -> Result<()> {
+    seeded(5, || {
+        let (train, valid, model) = (quadrants(128)?, quadrants(64)?, Net::new()?);
+        let valid = TensorDataset::new(valid.0, valid.1)?;
+        let states = Mutex::new(Vec::new());
+        // A rate that grows out of bounds makes the last epochs bad ones.
+        let note = |_: &EpochReport| states.lock().unwrap().push(model.state().unwrap());
+        let wild = Sgd::new(3.).momentum(0.9);
+        let mut trainer = model.trainer().quiet(true).optimizer(wild).keep_best(true).on_epoch(note);
+        let twin = model.detached();
+        let history = trainer.fit(&train, &valid, Epochs(8))?;
+        let best = *history.best().unwrap();
+        assert_ne!(best.epoch, 8, "{history}");
+        assert!(history.epochs().iter().all(|e| best.loss() <= e.loss()));
+        drop(trainer);
+        let states = states.into_inner().unwrap();
+        assert_eq!(model.state()?, states[best.epoch - 1]);
+        assert_eq!(twin.state()?, states[best.epoch - 1], "in place");
+        assert_eq!(model.evaluate(&valid)?, best.valid.unwrap());
+        assert_eq!(model.buffer("norm.num_batches_tracked")?, [2. * best.epoch as f32]);
+
+        let last = model.trainer().quiet(true).optimizer(Sgd::new(3.)).fit(&train, &valid, Epochs(2))?;
+        assert_eq!(model.evaluate(&valid)?, last.last().unwrap().valid.unwrap(), "kept only if asked");
+        Ok(())
+    })
+}
+
+#[test]
+fn training_updates_the_running_statistics_and_validation_does_not() -> Result<()> {
+    seeded(6, || {
+        let (data, model) = (quadrants(130)?, Net::new()?);
+        let fresh = model.buffer("norm.running_mean")?;
+        let before = model.evaluate(&data)?;
+        assert_eq!(model.evaluate(&data)?.accuracy, before.accuracy, "no dropout");
+        assert_eq!(model.buffer("norm.running_mean")?, fresh);
+        model.trainer().quiet(true).fit(&data, &data, Epochs(2))?;
+        assert_ne!(model.buffer("norm.running_mean")?, fresh);
+        assert_eq!(
+            model.buffer("norm.num_batches_tracked")?,
+            [6.],
+            "three batches an epoch, validation apart"
+        );
+        Ok(())
+    })
+}
+
+#[test]
+fn frozen_parameters_stay() -> Result<()> {
+    seeded(7, || {
+        let (data, mut model) = (quadrants(64)?, Net::new()?);
+        model.freeze("hidden.**")?;
+        let before = model.state()?;
+        model.trainer().quiet(true).fit(&data, &(), Epochs(1))?;
+        for ((name, before), (_, after)) in before.into_iter().zip(model.state()?) {
+            assert_eq!(before == after, name.starts_with("hidden"), "{name}");
+        }
+        model.freeze("**")?;
+        assert_eq!(message(model.fit(&data, &(), Epochs(1))), "this Net has no trainable parameter");
+        Ok(())
+    })
+}
+
+#[test]
+fn every_source_of_batches_trains_any_network() -> Result<()> {
+    seeded(8, || {
+        let x = random::normal((40, 1), 0., 1., DType::F32, &CPU)?;
+        let y = ((&x * 2.)? - 1.)?;
+        let halves: Vec<Batch> =
+            vec![(x.narrow(0, 0, 20)?, y.narrow(0, 0, 20)?), (x.narrow(0, 20, 20)?, y.narrow(0, 20, 20)?)];
+        let source = halves.clone();
+        let drawn = from_fn(move || source.clone().into_iter().map(Ok));
+        let set = TensorDataset::new(x.clone(), y.clone())?.batch_size(20).shuffle(true);
+        let boxed: Box<dyn Batches> = Box::new((x.narrow(0, 0, 0)?, y.narrow(0, 0, 0)?));
+        let mut with_empty = halves.clone();
+        with_empty.insert(0, (x.narrow(0, 0, 0)?, y.narrow(0, 0, 0)?));
+        let line = || Linear::config(1, 1).init(&CPU);
+        let fits = |history: History, examples: usize| {
+            let last = *history.last().unwrap();
+            assert!(last.train.loss < 1e-4 && last.train.accuracy.is_none(), "{history}");
+            assert_eq!(last.train.examples, examples);
+        };
+        let epochs = Epochs(60);
+        let mse = MseLoss::new;
+        fits(Trainer::new(&line()?, mse(), Sgd::new(0.1)).quiet(true).fit(&halves, &(), epochs)?, 40);
+        fits(Trainer::new(&line()?, mse(), Sgd::new(0.1)).quiet(true).fit(&with_empty, &(), epochs)?, 40);
+        fits(
+            Trainer::new(&line()?, mse_loss, Sgd::new(0.1)).quiet(true).fit(&drawn, Some(&set), epochs)?,
+            40,
+        );
+        fits(Trainer::new(&line()?, mse_loss, Adam::new(0.1)).quiet(true).fit(&set, &halves, epochs)?, 40);
+        let model = line()?;
+        let nothing = Trainer::new(&model, mse_loss, Sgd::new(0.1)).quiet(true).fit(&boxed, &(), Epochs(1));
+        assert_eq!(message(nothing), "there is no example to train the network on");
+        let nothing = Trainer::new(&model, mse_loss, Sgd::new(0.1)).quiet(true).fit(&set, &boxed, Epochs(1));
+        assert_eq!(message(nothing), "there is no example to evaluate the network on");
+        let none = Trainer::new(&model, mse_loss, Sgd::new(0.1)).fit(&set, &(), Epochs(0))?;
+        assert!(none.epochs().is_empty() && none.best().is_none());
+        Ok(())
+    })
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_training_unless_allowed() -> Result<()> {
+    seeded(9, || {
+        let x = Tensor::ones((2, 1), DType::F32, &CPU)?;
+        let spoilt = vec![(x.clone(), x.clone()), (x.clone(), (&x * f64::NAN)?)];
+        let line = Linear::config(1, 1).init(&CPU)?;
+        let weight = |line: &Linear| line.weight().flatten_all()?.to_vec1::<f32>();
+        let error =
+            message(Trainer::new(&line, mse_loss, Sgd::new(0.1)).quiet(true).fit(&spoilt, &(), Epochs(3)));
+        assert!(error.starts_with("epoch 1, batch 2: the loss is NaN"), "{error}");
+        assert!(weight(&line)?[0].is_finite());
+        let mut trainer = Trainer::new(&line, mse_loss, Sgd::new(0.1)).quiet(true).allow_non_finite(true);
+        let history = trainer.fit(&spoilt, &(), Epochs(1))?;
+        assert!(history.last().unwrap().train.loss.is_nan() && history.best().is_none());
+        assert!(weight(&line)?[0].is_nan());
+        Ok(())
+    })
+}
+
+#[test]
+fn parameters_that_get_no_gradient_are_named() -> Result<()> {
+    seeded(10, || {
+        let (data, model) = (quadrants(64)?, Net::new()?);
+        let half = |output: &Tensor, target: &Tensor| cross_entropy(&(output * 1.)?, target);
+        let history = Trainer::new(&model, half, Sgd::new(0.1)).quiet(true).fit(&data, &(), Epochs(1))?;
+        assert!(history.unreached().is_empty());
+        let cut = Cut(model);
+        let history =
+            Trainer::new(&cut, cross_entropy, Sgd::new(0.1)).quiet(true).fit(&data, &(), Epochs(1))?;
+        assert_eq!(history.unreached(), ["hidden.weight", "hidden.bias", "norm.weight", "norm.bias"]);
+        let lost = |output: &Tensor, target: &Tensor| cross_entropy(&output.detach(), target);
+        let error = message(Trainer::new(&cut, lost, Sgd::new(0.1)).quiet(true).fit(&data, &(), Epochs(1)));
+        assert!(error.starts_with("no gradient reached any parameter"), "{error}");
+        let each = CrossEntropyLoss::new().reduction(Reduction::None);
+        let error = message(Trainer::new(&cut, each, Sgd::new(0.1)).quiet(true).fit(&data, &(), Epochs(1)));
+        assert!(error.starts_with("expected a scalar loss, got one [64]"), "{error}");
+        let (x, y) = (data.0.narrow(1, 0, 1)?, data.1);
+        let error = message(cut.0.fit(&(x, y), &(), Epochs(1)));
+        assert!(error.starts_with("at Net") && error.contains("[64, 1]"), "{error}");
+        Ok(())
+    })
+}
+
+/// A [`Net`] whose head learns alone: the graph is cut before it.
+struct Cut(Net);
+
+impl Module for Cut {
+    fn kind(&self) -> Cow<'static, str> {
+        "Cut".into()
+    }
+
+    fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        self.0.visit(visitor);
+    }
+
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        self.0.visit_mut(visitor);
+    }
+
+    fn share(&self) -> Self {
+        Self(self.0.share())
+    }
+}
+
+impl Forward for Cut {
+    type Output = Signal;
+
+    fn call(&self, x: Signal, mode: Mode) -> Signal {
+        let x = relu(self.0.norm.call(self.0.hidden.call(x, mode), mode));
+        self.0.head.call(x.map(|x| Ok::<_, Error>(x.detach())), mode)
+    }
+}
+
+#[test]
+fn a_history_prints_as_a_table() -> Result<()> {
+    seeded(11, || {
+        let (data, model) = (quadrants(64)?, Net::new()?);
+        let history = model.trainer().progress(false).fit(&data, &data, Epochs(2))?;
+        let table = history.to_string();
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines.len(), 3);
+        let words: Vec<&str> = lines[0].split_whitespace().collect();
+        assert_eq!(words.join(" "), "epoch train loss accuracy valid loss accuracy seconds examples/s");
+        assert_eq!(lines.iter().filter(|line| line.starts_with('*')).count(), 1);
+        let widths: Vec<usize> = lines.iter().map(|line| line.chars().count()).collect();
+        assert!(widths.iter().all(|&width| width == widths[0]), "{table}");
+        let first = history.epochs()[0];
+        let Evaluation { loss, accuracy, .. } = first.train;
+        let start =
+            format!("epoch 1  loss {loss:.4}  accuracy {:.2} %  validation loss", 100. * accuracy.unwrap());
+        assert!(first.to_string().starts_with(&start), "{first}");
+        let alone = model.trainer().quiet(true).fit(&data, &(), Epochs(1))?.to_string();
+        assert!(alone.contains('–'), "{alone}");
+        Ok(())
+    })
+}

@@ -1,0 +1,308 @@
+//! Random small networks of all that reads and writes the kernels' own layout, against the same layers one by
+//! one in rows; and that nobody else can tell which layout a signal is in.
+
+use std::process::Command;
+
+use crate::common::{Numbers, config, fail, values};
+use proptest::prelude::*;
+use sconce::prelude::*;
+
+/// One step of a network; `kept` is a signal that an earlier step has put aside.
+enum Op {
+    Conv(Conv2d),
+    Norm(BatchNorm),
+    Activation(usize),
+    Max(MaxPool2d),
+    Average(AvgPool2d),
+    Adaptive(usize, bool),
+    Keep,
+    Add,
+    Cat,
+    Map,
+    Dropout,
+    /// candle's own layer.
+    Foreign,
+}
+
+const ACTIVATIONS: [fn(Signal) -> Signal; 5] =
+    [|x| relu(x), |x| sigmoid(x), |x| silu(x), |x| leaky_relu(x, 0.1), |x| hardswish(x)];
+
+/// The step's layer as it runs in inference, or in rows.
+fn twin(op: &Op, inference: bool) -> Result<Op> {
+    Ok(match op {
+        Op::Conv(conv) if inference => Op::Conv(conv.inference()?),
+        Op::Conv(conv) => Op::Conv(conv.detached()),
+        Op::Norm(norm) if inference => Op::Norm(norm.inference()?),
+        Op::Norm(norm) => Op::Norm(norm.detached()),
+        Op::Activation(which) => Op::Activation(*which),
+        Op::Max(pool) => Op::Max(*pool),
+        Op::Average(pool) => Op::Average(*pool),
+        Op::Adaptive(size, max) => Op::Adaptive(*size, *max),
+        Op::Keep => Op::Keep,
+        Op::Add => Op::Add,
+        Op::Cat => Op::Cat,
+        Op::Map => Op::Map,
+        Op::Dropout => Op::Dropout,
+        Op::Foreign => Op::Foreign,
+    })
+}
+
+fn run(ops: &[Op], x: &Tensor) -> Result<Tensor> {
+    let (mut x, mut kept): (Signal, Option<Signal>) = (x.into(), None);
+    for op in ops {
+        x = match op {
+            Op::Conv(conv) => conv.call(x, Mode::Eval),
+            Op::Norm(norm) => norm.call(x, Mode::Eval),
+            Op::Activation(which) => ACTIVATIONS[*which](x),
+            Op::Max(pool) => pool.call(x, Mode::Eval),
+            Op::Average(pool) => pool.call(x, Mode::Eval),
+            Op::Adaptive(size, true) => adaptive_max_pool2d(x, *size),
+            Op::Adaptive(size, false) => adaptive_avg_pool2d(x, *size),
+            Op::Keep => {
+                kept = Some(x.clone());
+                x
+            }
+            Op::Add => match &kept {
+                Some(kept) if kept.dims()? == x.dims()? => x + kept,
+                _ => x,
+            },
+            Op::Cat => match &kept {
+                Some(kept) if kept.dims()?[2..] == x.dims()?[2..] => cat([kept, &x], 1),
+                _ => x,
+            },
+            Op::Map => x.map(|x| x.affine(0.5, 0.1)),
+            Op::Dropout => dropout(x, 0.5, Mode::Eval),
+            Op::Foreign => sconce::nn::Activation::Elu(1.).call(x, Mode::Eval),
+        };
+    }
+    // Who shares a signal gets the same numbers.
+    let again = x.clone();
+    let (dtype, shape) = (x.dtype()?, x.shape()?.clone());
+    let tensor = x.into_tensor()?;
+    assert_eq!((tensor.dtype(), tensor.shape()), (dtype, &shape));
+    assert_eq!(values(&again.tensor()?)?, values(&tensor)?);
+    Ok(tensor)
+}
+
+/// A network of random steps, each of which fits the shape before it.
+fn random(numbers: &mut Numbers, mut channels: usize, mut size: [usize; 2]) -> Result<Vec<Op>> {
+    let mut below = |n: usize| (((numbers.uniform() + 1.) / 2. * n as f64) as usize).min(n - 1);
+    let (mut ops, mut kept) = (Vec::new(), None);
+    for _ in 0..3 + below(9) {
+        let smallest = size[0].min(size[1]);
+        ops.push(match below(16) {
+            0..5 => {
+                let depthwise = below(4) == 0;
+                let outputs = if depthwise { channels } else { [1, 7, 16, 24, 32, 33, 48][below(7)] };
+                let kernel = if smallest > 3 { [1, 3, 3, 5][below(4)] } else { 1 };
+                let (stride, padding) = (1 + below(2), kernel / 2);
+                let conv = Conv2d::config(channels, outputs, kernel).stride(stride).padding(padding);
+                let conv = conv.groups(if depthwise { channels } else { 1 }).bias(below(2) == 0);
+                size = size.map(|size| (size + 2 * padding - kernel) / stride + 1);
+                channels = outputs;
+                Op::Conv(conv.init(&Device::Cpu)?)
+            }
+            5 | 6 => Op::Norm(BatchNorm::config(channels).init(&Device::Cpu)?),
+            7 | 8 => Op::Activation(below(ACTIVATIONS.len())),
+            9 if smallest > 3 => {
+                let (kernel, padding) = [(3, 1), (2, 0)][below(2)];
+                size = size.map(|size| (size + 2 * padding - kernel) / 2 + 1);
+                Op::Max(MaxPool2d::config(kernel).stride(2).padding(padding))
+            }
+            10 if smallest > 3 => {
+                size = size.map(|size| (size + 2 - 3) / 2 + 1);
+                Op::Average(AvgPool2d::config(3).stride(2).padding(1).count_include_pad(below(2) == 0))
+            }
+            11 => {
+                let side = [1, 2, 5][below(3)];
+                size = [side; 2];
+                Op::Adaptive(side, below(2) == 0)
+            }
+            12 => Op::Add,
+            13 => {
+                if kept.is_some_and(|(_, of)| of == size) {
+                    channels += kept.map_or(0, |(channels, _)| channels);
+                }
+                Op::Cat
+            }
+            14 => [Op::Map, Op::Dropout, Op::Foreign].into_iter().nth(below(3)).expect("one of three"),
+            _ => {
+                kept = Some((channels, size));
+                Op::Keep
+            }
+        });
+    }
+    Ok(ops)
+}
+
+/// Statistics and parameters that change something.
+fn stir(ops: &mut [Op], numbers: &mut Numbers) -> Result<()> {
+    for op in ops {
+        let Op::Norm(norm) = op else { continue };
+        let fresh = norm.state_dict();
+        let mut state = fresh.clone();
+        for (name, tensor) in fresh.iter().filter(|(_, tensor)| tensor.rank() == 1) {
+            let middle = if ["weight", "running_var"].contains(&name) { 1. } else { 0. };
+            let noise = numbers.tensor(tensor.dims(), 0.3).affine(1., middle)?;
+            state.insert(name, noise.to_dtype(DType::F32)?);
+        }
+        norm.load_state_dict(&state)?;
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(config(400))]
+
+    #[test]
+    fn random_networks_agree(
+        batch in 1usize..4,
+        channels in prop::sample::select(&[1usize, 3, 16, 20, 32][..]),
+        size in prop::array::uniform2(4usize..24),
+        seed: u64,
+    ) {
+        let check = || -> Result<()> {
+            let mut numbers = Numbers::new(seed);
+            let mut ops = random(&mut numbers, channels, size)?;
+            stir(&mut ops, &mut numbers)?;
+            let x = numbers.tensor(&[batch, channels, size[0], size[1]], 1.).to_dtype(DType::F32)?;
+            let twins = |inference| ops.iter().map(|op| twin(op, inference)).collect::<Result<Vec<_>>>();
+            let given = run(&twins(true)?, &x)?;
+            let expected = sconce::no_fusion(|| run(&twins(false)?, &x))?;
+            if given.dims() != expected.dims() {
+                return Err(Error::msg(format!("expected {:?}, got {:?}", expected.dims(), given.dims())));
+            }
+            let scale = expected.abs()?.max_all()?.to_scalar::<f32>()?.max(0.1);
+            let worst = (given - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
+            // By Winograd's way, a convolution may differ by so much: see `set_exact`.
+            let convolutions = ops.iter().filter(|op| matches!(op, Op::Conv(_))).count();
+            match worst / scale < 2e-5 * convolutions.max(1) as f32 {
+                true => Ok(()),
+                false => Err(Error::msg(format!("differs by {worst} of {scale}"))),
+            }
+        };
+        check().map_err(fail)?;
+    }
+}
+
+/// The instruction set is chosen once a process, so each has one of its own.
+#[test]
+fn random_networks_agree_with_narrower_vectors() -> Result<()> {
+    let program = std::env::current_exe()?;
+    for isa in ["portable", "avx2"] {
+        let mut test = Command::new(&program);
+        let output =
+            test.args(["--exact", "blocked::random_networks_agree"]).env("SCONCE_ISA", isa).output()?;
+        assert!(output.status.success(), "{isa}: {}", String::from_utf8_lossy(&output.stdout));
+    }
+    Ok(())
+}
+
+fn convs(channels: &[usize]) -> Result<Vec<Conv2d>> {
+    let layers: Result<Vec<Conv2d>> = channels
+        .windows(2)
+        .map(|pair| Conv2d::config(pair[0], pair[1], 3).padding(1).init(&Device::Cpu))
+        .collect();
+    layers?.inference()
+}
+
+fn operations(f: impl FnOnce() -> Result<Tensor>) -> Result<Vec<String>> {
+    let (result, launches) = sconce::trace(f);
+    result?;
+    Ok(launches.into_iter().map(|launch| launch.operations).collect())
+}
+
+#[test]
+fn a_trace_shows_every_change_of_layout() -> Result<()> {
+    let layers = convs(&[3, 32, 32])?;
+    let x = Tensor::randn(0f32, 1., (2, 3, 9, 11), &Device::Cpu)?;
+    let run = |mode| operations(|| relu(layers.call((&x).into(), mode)).into_tensor());
+    let expected = ["conv2d + bias", "conv2d + bias + relu", "to_planes"];
+    assert_eq!(run(Mode::Eval)?, expected);
+    // A residual in rows goes into blocks.
+    let rows = Tensor::ones((2, 32, 9, 11), DType::F32, &Device::Cpu)?;
+    let added = operations(|| (layers.call((&x).into(), Mode::Eval) + &rows).into_tensor())?;
+    assert_eq!(added, ["conv2d + bias", "conv2d + bias + residual", "to_blocks", "to_planes"]);
+    let alone = sconce::no_fusion(|| run(Mode::Eval))?;
+    assert_eq!(alone, ["conv2d + bias", "conv2d + bias", "relu"]);
+    Ok(())
+}
+
+#[test]
+fn what_alone_reads_a_convolution_runs_behind_it() -> Result<()> {
+    let layers = convs(&[3, 32])?;
+    let depthwise = Conv2d::config(32, 32, 3).stride(2).groups(32).init(&Device::Cpu)?.inference()?;
+    let x = Tensor::randn(0f32, 1., (2, 3, 9, 11), &Device::Cpu)?;
+    let conv = || relu(layers.call((&x).into(), Mode::Eval));
+    let pooled = || max_pool2d(conv(), 2).into_tensor();
+    assert_eq!(operations(pooled)?, ["conv2d + bias + relu + max_pool2d", "to_planes"]);
+    let convolved = || relu6(depthwise.call(conv(), Mode::Eval)).into_tensor();
+    assert_eq!(operations(convolved)?, ["conv2d + bias + relu + conv2d + bias + relu6", "to_planes"]);
+    // What somebody else holds too is computed once.
+    let shared = operations(|| {
+        let y = conv();
+        let pooled = max_pool2d(&y, 2).into_tensor()?;
+        y.into_tensor()?;
+        Ok(pooled)
+    })?;
+    assert_eq!(shared, ["conv2d + bias + relu", "max_pool2d", "to_planes", "to_planes"]);
+    for f in [&pooled as &dyn Fn() -> Result<Tensor>, &convolved] {
+        let (given, expected) = (f()?, sconce::no_fusion(f)?);
+        assert!((given - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-5);
+    }
+    Ok(())
+}
+
+#[test]
+fn where_gradients_are_asked_for_everything_stays_in_rows() -> Result<()> {
+    let layers = convs(&[16, 32, 32])?;
+    let x = sconce::candle::Var::randn(0f32, 1., (1, 16, 8, 8), &Device::Cpu)?;
+    let (y, launches) = sconce::trace(|| layers.call(x.as_tensor().into(), Mode::Eval).into_tensor());
+    assert!(launches.iter().all(|launch| !launch.changes_layout()));
+    let grads = y?.sqr()?.sum_all()?.backward()?;
+    assert!(grads.get(&x).is_some());
+    // And where the norm after it is trained, though the convolutions are not.
+    let norm = BatchNorm::config(32).init(&Device::Cpu)?;
+    let y = norm.call(layers.call(x.as_detached_tensor().into(), Mode::Eval), Mode::Eval).into_tensor()?;
+    let grads = y.sqr()?.sum_all()?.backward()?;
+    assert!(norm.parameters().iter().all(|parameter| grads.get(parameter).is_some()));
+    // Other dtypes have no blocks.
+    for dtype in [DType::F64, DType::F16, DType::BF16] {
+        let mut layers = layers.share();
+        layers.to_dtype(dtype)?;
+        let x = x.as_detached_tensor().to_dtype(dtype)?;
+        let launches = operations(|| layers.call((&x).into(), Mode::Eval).into_tensor())?;
+        assert_eq!(launches, ["conv2d + bias", "conv2d + bias"]);
+    }
+    Ok(())
+}
+
+#[test]
+fn statistics_that_training_changes_are_never_stale() -> Result<()> {
+    let (conv, norm) =
+        (Conv2d::config(3, 32, 3).init(&Device::Cpu)?, BatchNorm::config(32).init(&Device::Cpu)?);
+    let (conv, norm) = (conv.inference()?, norm.inference()?);
+    let next = convs(&[32, 32])?;
+    let x = Tensor::randn(3f32, 2., (4, 3, 12, 12), &Device::Cpu)?;
+    let run = |mode| next.call(relu(norm.call(conv.call((&x).into(), mode), mode)), mode).into_tensor();
+    let before = run(Mode::Eval)?;
+    run(Mode::Train)?;
+    let (after, expected) = (run(Mode::Eval)?, sconce::no_fusion(|| run(Mode::Eval))?);
+    let distance = |a: &Tensor, b: &Tensor| -> Result<f32> { Ok((a - b)?.abs()?.max_all()?.to_scalar()?) };
+    let (changed, wrong) = (distance(&before, &after)?, distance(&after, &expected)?);
+    assert!(changed > 1e-2 && wrong < 1e-4, "changed by {changed}, wrong by {wrong}");
+    Ok(())
+}
+
+#[test]
+fn errors_name_the_layer() -> Result<()> {
+    let layers = convs(&[16, 32])?;
+    let wrong = convs(&[16, 16])?;
+    let x = Tensor::randn(0f32, 1., (1, 16, 8, 8), &Device::Cpu)?;
+    let error = wrong.call(relu(layers.call((&x).into(), Mode::Eval)), Mode::Eval).into_tensor().unwrap_err();
+    let expected = "at [0] (Conv2d 16→16, 3×3): expected 16 input channels, got 32 (input [1, 32, 8, 8])";
+    assert_eq!(error.to_string(), expected);
+    let pooled = max_pool2d(layers.call((&x).into(), Mode::Eval), MaxPool2d::config(20)).into_tensor();
+    assert!(pooled.unwrap_err().to_string().contains("the output would be empty"));
+    Ok(())
+}

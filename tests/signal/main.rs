@@ -1,0 +1,7 @@
+//! Signals: what fuses, in which memory layout it runs, and the operations that signals share with tensors.
+
+mod blocked;
+#[path = "../common/mod.rs"]
+mod common;
+mod fusion;
+mod operations;

@@ -1,0 +1,174 @@
+//! The operations that signals have of their own: arithmetic, shapes, sums and products, against candle's on
+//! plain tensors and against finite differences.
+
+use crate::common::{Numbers, check_close, check_gradients, config, fail, restride};
+use candle_core::{D, Result, Tensor};
+use proptest::prelude::*;
+use sconce::prelude::{Signal, cat, flatten, linear, stack, tanh};
+
+/// Checks a function of signals: the values against `expected`, the gradients against differences.
+fn check(
+    inputs: &[Tensor],
+    f: impl Fn(Vec<Signal>) -> Signal,
+    expected: impl Fn(&[Tensor]) -> Result<Tensor>,
+) -> std::result::Result<(), TestCaseError> {
+    let run = |inputs: &[Tensor]| -> Result<Tensor> {
+        Ok(f(inputs.iter().map(|x| restride(x).map(Signal::from)).collect::<Result<_>>()?).into_tensor()?)
+    };
+    check_close("values", &run(inputs).map_err(fail)?, &expected(inputs).map_err(fail)?, 1e-12)
+        .map_err(fail)?;
+    check_gradients(run, inputs).map_err(fail)
+}
+
+/// Two shapes that broadcast to one another: where one has a 1, the other may have more.
+fn broadcasting() -> impl Strategy<Value = [Vec<usize>; 2]> {
+    let dims = prop::collection::vec((1usize..4, any::<bool>(), any::<bool>()), 1..4);
+    (dims, 0usize..3).prop_map(|(dims, cut)| {
+        let a: Vec<usize> = dims.iter().map(|(size, one, _)| if *one { 1 } else { *size }).collect();
+        let b: Vec<usize> = dims.iter().map(|(size, _, one)| if *one { 1 } else { *size }).collect();
+        let cut = cut.min(b.len() - 1);
+        [a, b[cut..].to_vec()]
+    })
+}
+
+type Binary = (fn(Signal, Signal) -> Signal, fn(&Tensor, &Tensor) -> Result<Tensor>);
+
+const BINARY: [Binary; 4] = [
+    (|a, b| a + b, |a, b| a.broadcast_add(b)),
+    (|a, b| a - b, |a, b| a.broadcast_sub(b)),
+    (|a, b| a * b, |a, b| a.broadcast_mul(b)),
+    (|a, b| a / b, |a, b| a.broadcast_div(b)),
+];
+
+type Unary = (fn(Signal) -> Signal, fn(&Tensor) -> Result<Tensor>);
+
+/// Of numbers above zero.
+const UNARY: [Unary; 12] = [
+    (|x| x.exp(), |x| x.exp()),
+    (|x| x.log(), |x| x.log()),
+    (|x| x.sqrt(), |x| x.sqrt()),
+    (|x| x.sqr(), |x| x.sqr()),
+    (|x| (x - 1.003).abs(), |x| (x - 1.003)?.abs()),
+    (|x| x.powf(1.7), |x| x.powf(1.7)),
+    (|x| x.clamp(0.6004, 1.3003), |x| x.clamp(0.6004, 1.3003)),
+    (|x| -x, |x| x.neg()),
+    (|x| x + 2., |x| x + 2.),
+    (|x| 2. - x, |x| x.affine(-1., 2.)),
+    (|x| 3. * x, |x| x * 3.),
+    (|x| 1. / x, |x| x.recip()),
+];
+
+proptest! {
+    #![proptest_config(config(200))]
+
+    #[test]
+    fn arithmetic_broadcasts([a, b] in broadcasting(), op in prop::sample::select(&BINARY[..]), seed: u64) {
+        let mut numbers = Numbers::new(seed);
+        // Away from zero, for the quotient.
+        let inputs = [numbers.tensor(&a, 1.), numbers.tensor(&b, 0.5).affine(1., 1.5).map_err(fail)?];
+        check(&inputs, |x| op.0(x[0].clone(), x[1].clone()), |x| op.1(&x[0], &x[1]))?;
+    }
+
+    #[test]
+    fn functions_of_one_number(
+        shape in prop::collection::vec(0usize..4, 1..4),
+        op in prop::sample::select(&UNARY[..]),
+        seed: u64,
+    ) {
+        // Above zero, and no closer than a hundredth to a kink, all of which lie off the hundredths.
+        let steps = Numbers::new(seed).tensor(&shape, 70.).round().map_err(fail)?;
+        let x = steps.affine(0.01, 1.).map_err(fail)?;
+        check(&[x], |x| op.0(x[0].clone()), |x| op.1(&x[0]))?;
+    }
+
+    #[test]
+    fn shapes_and_sums(shape in prop::array::uniform4(1usize..4), op in 0usize..9, dim in 0usize..4, seed: u64) {
+        let x = Numbers::new(seed).tensor(&shape, 1.);
+        let [a, b, c, d] = shape;
+        check(&[x], |x| {
+            let x = x[0].clone();
+            match op {
+                0 => x.reshape((a * b, c * d)),
+                1 => x.transpose(dim, 3 - dim),
+                2 => x.permute((3, 1, 0, 2)),
+                3 => x.narrow(dim, shape[dim] / 2, shape[dim] - shape[dim] / 2),
+                4 => x.unsqueeze(dim).squeeze(dim),
+                5 => flatten(x, 1),
+                6 => x.sum(dim),
+                7 => x.mean(dim),
+                _ => x.mean_keepdim(dim),
+            }
+        }, |x| {
+            let x = &x[0];
+            match op {
+                0 => x.reshape((a * b, c * d)),
+                1 => x.transpose(dim, 3 - dim),
+                2 => x.permute((3, 1, 0, 2)),
+                3 => x.narrow(dim, shape[dim] / 2, shape[dim] - shape[dim] / 2),
+                4 => Ok(x.clone()),
+                5 => x.flatten_from(1),
+                6 => x.sum(dim),
+                7 => x.mean(dim),
+                _ => x.mean_keepdim(dim),
+            }
+        })?;
+    }
+
+    #[test]
+    fn parts_are_joined(shape in prop::array::uniform3(1usize..4), dim in 0usize..3, stacked: bool, seed: u64) {
+        let mut numbers = Numbers::new(seed);
+        let inputs = [numbers.tensor(&shape, 1.), numbers.tensor(&shape, 1.)];
+        let at = dim as isize;
+        check(&inputs, |x| if stacked { stack(x, at) } else { cat(x, at - 3) }, |x| {
+            if stacked { Tensor::stack(x, dim) } else { Tensor::cat(x, dim) }
+        })?;
+        check(&inputs[..1], |x| match x[0].clone().chunk(2, dim) {
+            Ok(parts) => cat(parts.into_iter().rev(), at),
+            Err(error) => Signal::fail(error),
+        }, |x| {
+            let parts: Vec<Tensor> = x[0].chunk(2, dim)?.into_iter().rev().collect();
+            Tensor::cat(&parts, dim)
+        })?;
+    }
+
+    #[test]
+    fn products(batch in prop::collection::vec(0usize..3, 0..3), sizes in prop::array::uniform3(1usize..5), seed: u64) {
+        let [rows, inner, columns] = sizes;
+        let mut numbers = Numbers::new(seed);
+        let a = numbers.tensor(&[&batch[..], &[rows, inner]].concat(), 1.);
+        let b = numbers.tensor(&[&batch[..], &[inner, columns]].concat(), 1.);
+        check(&[a, b], |x| x[0].clone().matmul(x[1].clone()), |x| x[0].contiguous()?.matmul(&x[1].contiguous()?))?;
+    }
+
+    #[test]
+    fn linear_maps(
+        batch in prop::collection::vec(0usize..4, 0..3),
+        inputs in 1usize..5,
+        outputs in 1usize..5,
+        biased: bool,
+        activated: bool,
+        seed: u64,
+    ) {
+        let mut numbers = Numbers::new(seed);
+        let x = numbers.tensor(&[&batch[..], &[inputs]].concat(), 1.);
+        let mut all = vec![x, numbers.tensor(&[outputs, inputs], 1.)];
+        if biased {
+            all.push(numbers.tensor(&[outputs], 1.));
+        }
+        check(&all, |x| {
+            let bias = x.get(2).cloned().map(|bias| bias.into_tensor().expect("a tensor"));
+            let y = linear(x[0].clone(), x[1].clone(), bias);
+            if activated { tanh(y) } else { y }
+        }, |x| {
+            let rows = x[0].elem_count() / inputs;
+            let y = x[0].reshape((rows, inputs))?.broadcast_mul(&Tensor::ones_like(&x[0].reshape((rows, inputs))?)?)?;
+            let y = y.unsqueeze(1)?.broadcast_mul(&x[1].unsqueeze(0)?)?.sum(D::Minus1)?;
+            let y = match x.get(2) {
+                Some(bias) => y.broadcast_add(bias)?,
+                None => y,
+            };
+            let y = y.reshape([&batch[..], &[outputs]].concat())?;
+            if activated { y.tanh() } else { Ok(y) }
+        })?;
+    }
+}

@@ -1,0 +1,72 @@
+//! `audit_gradients` names what a backward pass did not reach, and nothing else.
+
+use crate::common::Numbers;
+use sconce::prelude::*;
+
+const CPU: Device = Device::Cpu;
+
+#[derive(Module)]
+#[module(args(width: usize), forward = |x| {
+    let _unused = side(x);
+    head(relu(blocks[0](x)) + scale)
+})]
+struct Branches {
+    #[layer(width, width; for _ in 0..2)]
+    blocks: Vec<Linear>,
+    #[layer(width, width, bias = false)]
+    side: Linear,
+    #[param((1,), init = zeros)]
+    scale: Tensor,
+    #[param((1,), init = zeros)]
+    _forgotten: Tensor,
+    #[layer(width)]
+    _norm: BatchNorm,
+    #[layer(width, 2)]
+    head: Linear,
+}
+
+/// The classes of 4 examples.
+fn targets() -> Result<Tensor> {
+    Ok(Tensor::new(&[0u32, 1, 1, 0], &CPU)?)
+}
+
+fn inputs() -> Result<Tensor> {
+    Ok(Numbers::new(1).tensor(&[4, 3], 1.).to_dtype(DType::F32)?)
+}
+
+#[test]
+fn what_was_not_reached_is_named_in_field_order() -> Result<()> {
+    let mut net = Branches::new(3, &CPU)?;
+    let audit = |net: &Branches| -> Result<Vec<String>> {
+        let loss = cross_entropy(&net.forward_t(&inputs()?, true)?, &targets()?)?;
+        Ok(audit_gradients(net, &loss.backward()?))
+    };
+    let unreached =
+        ["blocks.1.weight", "blocks.1.bias", "side.weight", "_forgotten", "_norm.weight", "_norm.bias"];
+    assert_eq!(audit(&net)?, unreached);
+    net.freeze("blocks.**")?;
+    net.freeze("_norm.weight")?;
+    assert_eq!(audit(&net)?, ["side.weight", "_forgotten", "_norm.bias"]);
+    net.freeze("**")?;
+    assert!(audit_gradients(&net, &Tensor::new(1f32, &CPU)?.backward()?).is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_network_that_learns_whole_has_nothing_to_name() -> Result<()> {
+    let net = LayerNorm::config(3).init(&CPU)?;
+    let y = net.call(inputs()?.into(), Mode::Train).into_tensor()?;
+    assert!(audit_gradients(&net, &y.sqr()?.sum_all()?.backward()?).is_empty());
+    assert_eq!(audit_gradients(&net, &y.detach().sum_all()?.backward()?), ["weight", "bias"]);
+    Ok(())
+}
+
+#[test]
+fn fit_names_it_at_its_first_step() -> Result<()> {
+    let net = Branches::new(3, &CPU)?;
+    let mut trainer = Trainer::new(&net, cross_entropy, Sgd::new(0.1)).quiet(true);
+    let history = trainer.fit(&(inputs()?, targets()?), &(), Epochs(2))?;
+    assert_eq!(history.unreached().len(), 6);
+    assert_eq!(history.unreached()[2], "side.weight");
+    Ok(())
+}

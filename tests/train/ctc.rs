@@ -1,0 +1,201 @@
+//! Connectionist temporal classification: against PyTorch, every alignment counted, and finite differences.
+
+use crate::common::golden::{Case, cases};
+use crate::common::{Numbers, check_close, check_gradients, config, fail, values};
+use proptest::prelude::*;
+use sconce::Result;
+use sconce::candle::{D, DType, Device, Result as CandleResult, Tensor, Var};
+use sconce::kernels::softmax::log_softmax;
+use sconce::train::loss::{CtcLoss, Reduction, ctc_loss};
+
+const CPU: Device = Device::Cpu;
+
+fn lengths(case: &Case, name: &str) -> Result<Vec<usize>> {
+    Ok(case.tensor(name)?.to_vec1::<i64>()?.into_iter().map(|length| length as usize).collect())
+}
+
+#[test]
+fn losses_are_pytorchs() -> Result<()> {
+    for case in cases("CTCLoss")? {
+        let sum = case.args["reduction"] == "sum";
+        let loss = CtcLoss::new().reduction(if sum { Reduction::Sum } else { Reduction::Mean });
+        let x = Var::from_tensor(&case.tensor("input.0")?)?;
+        let (targets, times, counts) =
+            (case.tensor("input.1")?, lengths(&case, "input.2")?, lengths(&case, "input.3")?);
+        let y = loss.forward(&x, &targets, &times, &counts)?;
+        check_close(&case.label(), &y, &case.tensor("output")?, 1e-6)?;
+        let grads = (y * case.tensor("grad_output")?)?.sum_all()?.backward()?;
+        check_close(&case.label(), grads.get(&x).expect("a gradient"), &case.tensor("grad.input.0")?, 1e-6)?;
+    }
+    Ok(())
+}
+
+/// A batch of label sequences and lengths, infeasible ones among them.
+#[derive(Clone, Debug)]
+struct Setting {
+    time: usize,
+    classes: usize,
+    blank: usize,
+    labels: Vec<Vec<i64>>,
+    times: Vec<usize>,
+}
+
+fn settings() -> impl Strategy<Value = Setting> {
+    (0..6usize, 2..5usize, 0..4usize, 0..4usize).prop_flat_map(|(time, classes, blank, batch)| {
+        let blank = blank % classes;
+        let label = (0..classes as i64 - 1).prop_map(move |label| label + i64::from(label >= blank as i64));
+        let labels = prop::collection::vec(prop::collection::vec(label, 0..4), batch..=batch);
+        let times = prop::collection::vec(0..=time, batch..=batch);
+        (labels, times).prop_map(move |(labels, times)| Setting { time, classes, blank, labels, times })
+    })
+}
+
+impl Setting {
+    fn batch(&self) -> usize {
+        self.labels.len()
+    }
+
+    fn counts(&self) -> Vec<usize> {
+        self.labels.iter().map(Vec::len).collect()
+    }
+
+    /// The labels one after another.
+    fn joined(&self) -> CandleResult<Tensor> {
+        let all: Vec<i64> = self.labels.concat();
+        Tensor::from_vec(all.clone(), all.len(), &CPU)
+    }
+
+    /// The labels padded to one length, with what is no class.
+    fn padded(&self) -> CandleResult<Tensor> {
+        let pad = |labels: &Vec<i64>| [labels.clone(), vec![-7; 4 - labels.len()]].concat();
+        let all: Vec<i64> = self.labels.iter().flat_map(pad).collect();
+        Tensor::from_vec(all, (self.batch(), 4), &CPU)
+    }
+
+    /// The loss of one sample: the probabilities of all paths that collapse to its labels, added up.
+    fn by_counting(&self, log_probs: &Tensor, sample: usize) -> CandleResult<f64> {
+        let (time, log_probs) = (self.times[sample], log_probs.to_vec3::<f64>()?);
+        let mut total = 0.;
+        for path in 0..self.classes.pow(time as u32) {
+            let classes: Vec<usize> =
+                (0..time).map(|t| path / self.classes.pow(t as u32) % self.classes).collect();
+            let mut collapsed = classes.clone();
+            collapsed.dedup();
+            collapsed.retain(|class| *class != self.blank);
+            if collapsed.iter().map(|class| *class as i64).eq(self.labels[sample].iter().copied()) {
+                total += classes
+                    .iter()
+                    .enumerate()
+                    .map(|(t, class)| log_probs[t][sample][*class])
+                    .sum::<f64>()
+                    .exp();
+            }
+        }
+        Ok(-f64::ln(total))
+    }
+}
+
+proptest! {
+    #![proptest_config(config(300))]
+
+    #[test]
+    fn the_loss_counts_every_alignment(setting in settings(), seed: u64) {
+        let check = || -> Result<()> {
+            let (batch, counts) = (setting.batch(), setting.counts());
+            let logits = Numbers::new(seed).tensor(&[setting.time, batch, setting.classes], 2.);
+            let log_probs = log_softmax(&logits, D::Minus1)?;
+            let expected = (0..batch).map(|sample| setting.by_counting(&log_probs, sample)).collect::<CandleResult<Vec<_>>>()?;
+            let none = CtcLoss::new().blank(setting.blank).reduction(Reduction::None);
+            for targets in [setting.padded()?, setting.joined()?] {
+                let losses = none.forward(&log_probs, &targets, &setting.times, &counts)?;
+                check_close("losses", &losses, &Tensor::new(&expected[..], &CPU)?, 1e-9)?;
+            }
+            let finite = |loss: &f64| if loss.is_finite() { *loss } else { 0. };
+            let zeroed = none.clone().zero_infinity(true);
+            let losses = zeroed.forward(&log_probs, &setting.padded()?, &setting.times, &counts)?;
+            let finite: Vec<f64> = expected.iter().map(finite).collect();
+            check_close("without infinities", &losses, &Tensor::new(&finite[..], &CPU)?, 1e-9)?;
+            if batch > 0 {
+                let mean = expected.iter().zip(&counts).map(|(loss, n)| loss / (*n).max(1) as f64).sum::<f64>() / batch as f64;
+                let given = CtcLoss::new().blank(setting.blank).forward(&log_probs, &setting.padded()?, &setting.times, &counts)?;
+                check_close("mean", &given, &Tensor::new(mean, &CPU)?, 1e-9)?;
+            }
+            // With the log-softmax before it, as its gradient takes for granted.
+            check_gradients(|x| {
+                let log_probs = log_softmax(&crate::common::restride(&x[0])?, D::Minus1)?;
+                Ok(zeroed.forward(&log_probs, &setting.padded()?, &setting.times, &counts)?)
+            }, &[logits])?;
+            Ok(())
+        };
+        check().map_err(fail)?;
+    }
+}
+
+#[test]
+fn long_inputs_do_not_underflow_and_every_type_is_taken() -> Result<()> {
+    let logits = Numbers::new(5).tensor(&[2000, 1, 30], 8.);
+    let targets = Tensor::from_vec((0..400u32).map(|i| 1 + i * 7 % 29).collect::<Vec<_>>(), 400, &CPU)?;
+    let loss = |dtype: DType| -> Result<(f64, Vec<f64>)> {
+        let logits = Var::from_tensor(&logits.to_dtype(dtype)?)?;
+        let log_probs = log_softmax(logits.as_tensor(), D::Minus1)?;
+        let loss = ctc_loss(&log_probs, &targets, &[2000], &[400])?;
+        assert_eq!(loss.dtype(), dtype);
+        let grads = loss.backward()?;
+        Ok((values(&loss)?[0], values(grads.get(&logits).expect("a gradient"))?))
+    };
+    let (exact, gradient) = loss(DType::F64)?;
+    assert!(exact.is_finite() && gradient.iter().all(|g| g.is_finite()));
+    for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 2e-2), (DType::BF16, 5e-2)] {
+        let (narrow, _) = loss(dtype)?;
+        assert!((narrow / exact - 1.).abs() < tolerance, "{dtype:?}: {narrow} for {exact}");
+    }
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_aligned_is_infinite_or_nothing() -> Result<()> {
+    let x = Var::from_tensor(&log_softmax(&Numbers::new(1).tensor(&[2, 1, 3], 1.), D::Minus1)?)?;
+    // Two equal labels need a blank between them: three steps.
+    let targets = Tensor::new(&[[1i64, 1]], &CPU)?;
+    let loss = ctc_loss(&x, &targets, &[2], &[2])?;
+    assert_eq!(values(&loss)?, [f64::INFINITY]);
+    assert!(values(loss.backward()?.get(&x).expect("a gradient"))?.iter().all(|g| g.is_nan()));
+    let loss = CtcLoss::new().zero_infinity(true).forward(&x, &targets, &[2], &[2])?;
+    assert_eq!(values(&loss)?, [0.]);
+    assert!(values(loss.backward()?.get(&x).expect("a gradient"))?.iter().all(|g| *g == 0.));
+    Ok(())
+}
+
+#[test]
+fn one_sample_is_taken_without_a_batch() -> Result<()> {
+    let x = log_softmax(&Numbers::new(2).tensor(&[4, 1, 3], 1.), D::Minus1)?;
+    let targets = Tensor::new(&[2i64, 1], &CPU)?;
+    let none = CtcLoss::new().reduction(Reduction::None);
+    let single = none.forward(&x.squeeze(1)?, &targets, &[4], &[2])?;
+    assert!(single.dims().is_empty());
+    check_close("alone", &single.unsqueeze(0)?, &none.forward(&x, &targets, &[4], &[2])?, 1e-12)?;
+    Ok(())
+}
+
+#[test]
+fn senseless_input_is_an_error_that_says_why() -> Result<()> {
+    let x = Tensor::zeros((4, 2, 3), DType::F32, &CPU)?;
+    let targets = Tensor::new(&[[1i64, 2], [2, 1]], &CPU)?;
+    let message = |x: &Tensor, targets: &Tensor, times: &[usize], counts: &[usize]| {
+        ctc_loss(x, targets, times, counts).expect_err("an error").to_string()
+    };
+    let said = message(&x, &targets, &[5, 4], &[2, 2]);
+    assert_eq!(said, "CtcLoss: ctc_loss: an input length of 5 in an input of 4 time steps");
+    assert!(message(&x, &targets, &[4], &[2, 2]).contains("2 label sequences and input lengths"));
+    assert!(message(&x, &targets, &[4, 4], &[3, 2]).contains("label counts [3, 2], got a tensor [2, 2]"));
+    assert!(message(&x, &targets, &[4, 4], &[2]).contains("label counts [2]"));
+    let wrong = |labels: [i64; 2]| Tensor::new(&[labels, [1, 1]], &CPU);
+    assert!(message(&x, &wrong([3, 1])?, &[4, 4], &[2, 2]).contains("class 3 is not among 3"));
+    assert!(message(&x, &wrong([0, 1])?, &[4, 4], &[2, 2]).contains("blank 0 cannot be a label"));
+    assert!(message(&x, &wrong([-1, 1])?, &[4, 4], &[2, 2]).contains("-1 cannot be a label"));
+    assert!(message(&x.flatten_all()?, &targets, &[4, 4], &[2, 2]).contains("[time, batch, classes]"));
+    let error = CtcLoss::new().blank(3).forward(&x, &targets, &[4, 4], &[2, 2]).expect_err("an error");
+    assert!(error.to_string().contains("class 3 is not among 3"));
+    assert!(message(&x.to_dtype(DType::U32)?, &targets, &[4, 4], &[2, 2]).contains("floating-point"));
+    Ok(())
+}

@@ -1,0 +1,137 @@
+//! Batches and random numbers: every example once, in an order that a seed decides.
+
+use proptest::prelude::*;
+use sconce::Result;
+use sconce::candle::{DType, Device, Tensor};
+use sconce::random;
+use sconce::train::data::*;
+
+const CPU: Device = Device::Cpu;
+
+/// `n` examples whose input is `[i, −i]` and whose target is `i`.
+fn examples(n: usize) -> Batch {
+    let targets = Tensor::arange(0u32, n as u32, &CPU).unwrap();
+    let x = targets.to_dtype(DType::F32).unwrap();
+    (Tensor::stack(&[&x, &x.neg().unwrap()], 1).unwrap(), targets)
+}
+
+/// The targets of each batch of an epoch, once inputs and targets are seen to belong together.
+fn targets(batches: &dyn Batches) -> Result<Vec<Vec<u32>>> {
+    let read = |batch: Result<Batch>| -> Result<Vec<u32>> {
+        let (x, y) = batch?;
+        let y = y.to_vec1::<u32>()?;
+        let expected: Vec<Vec<f32>> = y.iter().map(|&i| vec![i as f32, -(i as f32)]).collect();
+        assert_eq!(x.to_vec2::<f32>()?, expected);
+        Ok(y)
+    };
+    batches.epoch()?.map(read).collect()
+}
+
+proptest! {
+    #![proptest_config(crate::common::config(64))]
+
+    #[test]
+    fn each_example_comes_once(n in 0usize..40, batch in 1usize..12, shuffle: bool, drop_last: bool, transposed: bool) {
+        let (mut x, y) = examples(n);
+        if transposed {
+            x = x.t().unwrap().contiguous().unwrap().t().unwrap();
+        }
+        let data = TensorDataset::new(x, y).unwrap().batch_size(batch).shuffle(shuffle).drop_last(drop_last);
+        let epoch = targets(&data).unwrap();
+        prop_assert_eq!(Some(epoch.len()), data.len_hint());
+        let sizes: Vec<usize> = epoch.iter().map(Vec::len).collect();
+        let full = n / batch;
+        prop_assert!(sizes[..full].iter().all(|&size| size == batch));
+        prop_assert_eq!(&sizes[full..], if drop_last || n % batch == 0 { vec![] } else { vec![n % batch] });
+        let mut seen = epoch.concat();
+        if shuffle {
+            seen.sort();
+            seen.dedup();
+            prop_assert_eq!(seen.len(), if drop_last { full * batch } else { n });
+        } else {
+            prop_assert_eq!(seen.clone(), (0..seen.len() as u32).collect::<Vec<_>>());
+        }
+    }
+}
+
+#[test]
+fn every_source_of_batches_yields_them_again() -> Result<()> {
+    let pair = examples(130);
+    assert_eq!(targets(&pair)?.iter().map(Vec::len).collect::<Vec<_>>(), [64, 64, 2]);
+    assert_eq!(pair.len_hint(), Some(3));
+    let made = vec![examples(3), examples(2)];
+    let source = made.clone();
+    let drawn = from_fn(move || source.clone().into_iter().map(Ok)).batches(2);
+    let boxed: Box<dyn Batches> = Box::new(made.clone());
+    for batches in [&made as &dyn Batches, &drawn, &&made, &boxed] {
+        for _ in 0..2 {
+            assert_eq!(targets(batches)?, [vec![0, 1, 2], vec![0, 1]]);
+        }
+        assert_eq!(batches.len_hint(), Some(2));
+    }
+    let failing = from_fn(|| [Ok(examples(1)), Err(sconce::Error::msg("the disk is gone"))]);
+    assert!(failing.len_hint().is_none());
+    assert_eq!(targets(&failing).unwrap_err().to_string(), "the disk is gone");
+    Ok(())
+}
+
+#[test]
+fn senseless_data_are_errors() -> Result<()> {
+    let (x, y) = examples(3);
+    let error = TensorDataset::new(x.clone(), y.narrow(0, 0, 2)?).unwrap_err().to_string();
+    assert_eq!(error, "expected as many targets as inputs, got inputs [3, 2], targets [2]");
+    assert!(TensorDataset::new(x.clone(), Tensor::new(1f32, &CPU)?).is_err());
+    assert!((x.clone(), y.narrow(0, 0, 2)?).epoch().is_err());
+    let zero = TensorDataset::new(x, y)?.batch_size(0);
+    assert!(zero.epoch().err().unwrap().to_string().contains("batch size"));
+    assert_eq!(zero.len_hint(), None);
+    assert!(random::bernoulli(3, 1.5, DType::F32, &CPU).is_err());
+    Ok(())
+}
+
+/// The seed belongs to the process, so one test does all the seeding; the others may still draw in
+/// between, which is why it tries again.
+#[test]
+fn a_seed_decides_every_draw() -> Result<()> {
+    let data = TensorDataset::new(examples(50).0, examples(50).1)?.shuffle(true);
+    let draw = |seed| -> Result<_> {
+        sconce::manual_seed(seed);
+        let uniform = random::uniform((3, 5), -1., 1., DType::F64, &CPU)?.flatten_all()?.to_vec1::<f64>()?;
+        let normal = random::normal(7, 0., 1., DType::F64, &CPU)?.to_vec1::<f64>()?;
+        let mask = random::bernoulli(40, 0.5, DType::U8, &CPU)?.to_vec1::<u8>()?;
+        Ok((uniform, normal, mask, targets(&data)?))
+    };
+    let again = (0..100).any(|_| draw(1).unwrap() == draw(1).unwrap());
+    assert!(again);
+    assert_ne!(draw(1)?, draw(2)?);
+    assert_ne!(targets(&data)?, targets(&data)?, "each epoch has its own order");
+    Ok(())
+}
+
+#[test]
+fn draws_have_the_distribution_they_say() -> Result<()> {
+    let n = 200_000;
+    let moments = |t: &Tensor| -> Result<(f64, f64)> {
+        let mean = t.mean_all()?.to_scalar::<f64>()?;
+        Ok((mean, (t - mean)?.sqr()?.mean_all()?.to_scalar::<f64>()?.sqrt()))
+    };
+    let uniform = random::uniform(n, -3., 5., DType::F64, &CPU)?;
+    let (mean, std) = moments(&uniform)?;
+    assert!((mean - 1.).abs() < 0.03 && (std - 8. / 12f64.sqrt()).abs() < 0.03, "{mean} {std}");
+    assert!(uniform.min_all()?.to_scalar::<f64>()? >= -3. && uniform.max_all()?.to_scalar::<f64>()? < 5.);
+    let normal = random::normal(n, 2., 0.5, DType::F64, &CPU)?;
+    let (mean, std) = moments(&normal)?;
+    assert!((mean - 2.).abs() < 0.01 && (std - 0.5).abs() < 0.01, "{mean} {std}");
+    let within =
+        normal.ge(1.5)?.mul(&normal.le(2.5)?)?.to_dtype(DType::F64)?.mean_all()?.to_scalar::<f64>()?;
+    assert!((within - 0.6827).abs() < 0.01, "{within} within one standard deviation");
+    for p in [0., 0.3, 1.] {
+        let share = random::bernoulli(n, p, DType::F64, &CPU)?.mean_all()?.to_scalar::<f64>()?;
+        assert!((share - p).abs() < 0.01 && (p % 1. != 0. || share == p), "{share} for {p}");
+    }
+    let mut order = random::permutation(1000);
+    assert!(order.windows(2).any(|w| w[0] > w[1]));
+    order.sort();
+    assert_eq!(order, (0..1000).collect::<Vec<_>>());
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! Training: data, losses, optimizers, schedules and the audit of gradients.
+
+mod audit;
+#[path = "../common/mod.rs"]
+mod common;
+mod ctc;
+mod data;
+mod lbfgs;
+mod losses;
+mod optimizers;
+mod schedules;

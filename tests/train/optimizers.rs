@@ -1,0 +1,223 @@
+//! The optimisers against 100 steps of PyTorch's, and all that a training loop asks of them beside.
+
+use std::collections::HashMap;
+
+use crate::common::check_close;
+use crate::common::golden::{self, Case};
+use proptest::prelude::*;
+use sconce::Result;
+use sconce::candle::{DType, Device, Tensor, Var};
+use sconce::nn::{self, Optimizer as _};
+use sconce::train::optim::*;
+
+const CPU: Device = Device::Cpu;
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    crate::common::values(tensor).unwrap()
+}
+
+/// PyTorch's optimiser `kind` with the arguments of `case`; none if sconce does not have it.
+fn optimizer(kind: &str, case: &Case) -> Option<Box<dyn Optimizer>> {
+    let number = |name, default| case.number(name).unwrap_or(default);
+    let flag = |name| case.flag(name).unwrap_or(false);
+    let beta = |k: usize, default| case.args["betas"][k].as_f64().unwrap_or(default);
+    let (rate, betas) = (number("lr", f64::NAN), (beta(0, 0.9), beta(1, 0.999)));
+    let (momentum, decay) = (number("momentum", 0.), number("weight_decay", 0.));
+    Some(match kind {
+        "SGD" => {
+            let sgd = Sgd::new(rate).momentum(momentum).weight_decay(decay).nesterov(flag("nesterov"));
+            Box::new(sgd.dampening(number("dampening", 0.)))
+        }
+        "Adam" => Box::new(Adam::new(rate).betas(betas).weight_decay(decay).amsgrad(flag("amsgrad"))),
+        "AdamW" => {
+            let decay = number("weight_decay", 0.01);
+            Box::new(AdamW::new(rate).betas(betas).eps(number("eps", 1e-8)).weight_decay(decay))
+        }
+        "RMSprop" => Box::new(RmsProp::new(rate).momentum(momentum).centered(flag("centered"))),
+        "Adagrad" => Box::new(Adagrad::new(rate)),
+        "Adadelta" => Box::new(Adadelta::new(rate)),
+        "Adamax" => Box::new(Adamax::new(rate)),
+        "NAdam" => Box::new(NAdam::new(rate)),
+        "RAdam" => Box::new(RAdam::new(rate)),
+        "LBFGS" => Box::new(Lbfgs::new(rate).max_iter(number("max_iter", 20.) as usize)),
+        _ => return None,
+    })
+}
+
+#[test]
+fn a_hundred_steps_are_pytorchs() -> Result<()> {
+    let json = include_str!("../golden/layers/optimisers.json");
+    let json: Vec<serde_json::Value> = serde_json::from_str(json).unwrap();
+    let mut kinds = Vec::new();
+    for (case, json) in golden::cases("optimisers")?.iter().zip(&json) {
+        let kind = json["kind"].as_str().unwrap();
+        let optimizer = optimizer(kind, case).expect("an optimiser of that name");
+        kinds.push(kind);
+        let (target, scale, path) = (case.tensor("target")?, case.tensor("scale")?, case.tensor("path")?);
+        let x = Var::from_tensor(&case.tensor("start")?)?;
+        let mut running = optimizer.build(vec![("x".into(), x.clone())])?;
+        for step in 0..101 {
+            check_close(&format!("{kind} {} step {step}", case.args), &x, &path.get(step)?, 1e-5)?;
+            running.step_with(&mut || {
+                let bowl = (&scale * (x.as_tensor() - &target)?.sqr()?)?;
+                Ok((bowl + ((x.as_tensor() * 3.)?.sin()? * 0.1)?)?.sum_all()?)
+            })?;
+        }
+    }
+    assert_eq!(kinds.len(), 17);
+    Ok(())
+}
+
+fn all() -> Vec<Box<dyn Optimizer>> {
+    vec![
+        Box::new(Sgd::new(0.05)),
+        Box::new(Sgd::new(0.05).momentum(0.9).dampening(0.1)),
+        Box::new(Adam::new(0.05).amsgrad(true)),
+        Box::new(AdamW::new(0.05)),
+        Box::new(RmsProp::new(0.05).momentum(0.5).centered(true)),
+        Box::new(Adagrad::new(0.05).lr_decay(0.1).initial_accumulator_value(0.5)),
+        Box::new(Adadelta::new(1.)),
+        Box::new(Adamax::new(0.05)),
+        Box::new(NAdam::new(0.05).weight_decay(0.01)),
+        Box::new(NAdam::new(0.05).weight_decay(0.01).decoupled_weight_decay(true)),
+        Box::new(RAdam::new(0.05)),
+    ]
+}
+
+/// Steps `count` times down `sum((x − 1)²)`.
+fn descend(running: &mut dyn Step, x: &Var, count: usize) -> Result<()> {
+    for _ in 0..count {
+        running.step(&(x.as_tensor() - 1.)?.sqr()?.sum_all()?.backward()?)?;
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(crate::common::config(12))]
+
+    #[test]
+    fn a_run_resumes_exactly(before in 0usize..8, after in 1usize..8, start in prop::collection::vec(-3f32..3., 1..6)) {
+        for optimizer in all() {
+            let x = Var::new(&start[..], &CPU).unwrap();
+            let mut running = optimizer.build(vec![("net.x".into(), x.clone())]).unwrap();
+            descend(&mut *running, &x, before).unwrap();
+            let state: HashMap<_, _> = running.state().unwrap().into_iter().collect();
+            let copy = Var::from_tensor(&x.copy().unwrap()).unwrap();
+            let mut resumed = optimizer.build(vec![("net.x".into(), copy.clone())]).unwrap();
+            resumed.set_learning_rate(1.);
+            resumed.load_state(&state).unwrap();
+            descend(&mut *running, &x, after).unwrap();
+            descend(&mut *resumed, &copy, after).unwrap();
+            prop_assert_eq!(values(&x), values(&copy), "{:?}", optimizer);
+        }
+    }
+}
+
+#[test]
+fn steps_are_in_place_and_leave_other_variables_alone() -> Result<()> {
+    for optimizer in all() {
+        let x = Var::new(&[3f64, -2.], &CPU)?;
+        let idle = Var::new(&[1f64], &CPU)?;
+        let seen_elsewhere = x.as_detached_tensor();
+        let mut running = optimizer.build(vec![("x".into(), x.clone()), ("idle".into(), idle.clone())])?;
+        descend(&mut *running, &x, 3)?;
+        assert_eq!(values(&seen_elsewhere), values(&x), "{optimizer:?} moved the storage itself");
+        assert_ne!(values(&x), [3., -2.]);
+        assert_eq!(values(&idle), [1.]);
+        let names: Vec<String> = running.state()?.into_iter().map(|(name, _)| name).collect();
+        assert_eq!(names[..2], ["learning_rate", "x.step"]);
+        assert!(names[1..].iter().all(|name| name.starts_with("x.")), "{names:?}");
+        // A parameter that comes later begins at its own first step.
+        descend(&mut *running, &idle, 1)?;
+        let state: HashMap<_, _> = running.state()?.into_iter().collect();
+        assert_eq!((values(&state["x.step"]), values(&state["idle.step"])), (vec![3.], vec![1.]));
+    }
+    Ok(())
+}
+
+#[test]
+fn transposed_gradients_and_half_precision_are_taken() -> Result<()> {
+    for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
+        let weight = Var::from_tensor(&Tensor::new(&[[1f32, 2., 3.], [4., 5., 6.]], &CPU)?.to_dtype(dtype)?)?;
+        let factor = Tensor::new(&[[1f32, 2.], [3., 4.], [5., 6.]], &CPU)?.to_dtype(dtype)?;
+        let loss = (weight.t()? * &factor)?.sum_all()?;
+        let mut sgd = Sgd::new(0.5).build(vec![("weight".into(), weight.clone())])?;
+        sgd.step(&loss.backward()?)?;
+        assert_eq!((values(&weight), weight.dtype()), (vec![0.5, 0.5, 0.5, 3., 3., 3.], dtype));
+    }
+    Ok(())
+}
+
+#[test]
+fn the_rate_can_change_between_steps() -> Result<()> {
+    let x = Var::new(2f64, &CPU)?;
+    let mut running = Sgd::new(0.25).build(vec![("x".into(), x.clone())])?;
+    assert_eq!(running.learning_rate(), 0.25);
+    descend(&mut *running, &x, 1)?;
+    assert_eq!(values(&x), [1.5]);
+    running.set_learning_rate(0.);
+    descend(&mut *running, &x, 1)?;
+    assert_eq!((running.learning_rate(), values(&x)), (0., vec![1.5]));
+    Ok(())
+}
+
+#[test]
+fn candles_optimisers_and_ours_stand_in_for_each_other() -> Result<()> {
+    let start = Tensor::new(&[3f64, -2.], &CPU)?;
+    let (ours, theirs, bridged) =
+        (Var::from_tensor(&start)?, Var::from_tensor(&start)?, Var::from_tensor(&start)?);
+    let params = nn::ParamsAdamW { lr: 0.05, ..Default::default() };
+    let mut a = Running::<AdamW>::new(AdamW::new(0.05), vec![("x".into(), ours.clone())])?;
+    let mut b = nn::AdamW::new(vec![theirs.clone()], params.clone())?;
+    let mut c = FromCandle::<nn::AdamW>::new(params).build(vec![("x".into(), bridged.clone())])?;
+    for _ in 0..50 {
+        nn::Optimizer::backward_step(&mut a, &(ours.as_tensor() - 1.)?.sqr()?.sum_all()?)?;
+        b.backward_step(&(theirs.as_tensor() - 1.)?.sqr()?.sum_all()?)?;
+    }
+    descend(&mut *c, &bridged, 50)?;
+    check_close("AdamW", &ours, &theirs, 1e-9)?;
+    check_close("bridged", &bridged, &theirs, 1e-12)?;
+    assert!(c.state().is_err());
+    Ok(())
+}
+
+#[test]
+fn senseless_settings_and_states_are_errors() -> Result<()> {
+    let x = Var::new(&[1f32, 2.], &CPU)?;
+    let build = |optimizer: &dyn Optimizer| optimizer.build(vec![("x".into(), x.clone())]);
+    let message = |optimizer: &dyn Optimizer| build(optimizer).err().expect("an error").to_string();
+    assert!(message(&Sgd::new(-1.)).starts_with("Sgd: the learning rate cannot be -1"));
+    assert!(message(&Sgd::new(f64::NAN)).contains("NaN"));
+    assert!(message(&Sgd::new(0.1).nesterov(true)).contains("nesterov needs"));
+    assert!(message(&Adam::new(0.1).betas((0.9, 1.))).contains("the second of betas cannot be 1"));
+    assert!(message(&AdamW::new(0.1).weight_decay(-1.)).contains("weight_decay"));
+    assert!(message(&RmsProp::new(0.1).eps(-1.)).contains("eps"));
+    assert!(message(&Adadelta::new(0.1).rho(2.)).contains("rho"));
+    let tied = AdamW::new(0.1).build(vec![("x".into(), x.clone()), ("y".into(), x.clone())]);
+    assert!(tied.err().unwrap().to_string().contains("y has another name already"));
+    let other = Var::new(&[0f32], &CPU)?;
+    let twice = AdamW::new(0.1).build(vec![("x".into(), x.clone()), ("x".into(), other)]);
+    assert!(twice.err().unwrap().to_string().contains("two parameters are named x"));
+    let whole = Var::new(&[1u32], &CPU)?;
+    assert!(Sgd::new(0.1).build(vec![("x".into(), whole)]).err().unwrap().to_string().contains("U32"));
+
+    let mut running = build(&Adam::new(0.1))?;
+    descend(&mut *running, &x, 2)?;
+    let state: HashMap<String, Tensor> = running.state()?.into_iter().collect();
+    let at = values(&state["x.exp_avg"]);
+    let mut refuse = |change: &dyn Fn(&mut HashMap<String, Tensor>), what: &str| {
+        let mut changed = state.clone();
+        change(&mut changed);
+        let error = running.load_state(&changed).unwrap_err().to_string();
+        assert!(error.contains(what), "{error}");
+        let now: HashMap<String, Tensor> = running.state().unwrap().into_iter().collect();
+        assert_eq!(values(&now["x.exp_avg"]), at, "a refused state changes nothing");
+    };
+    let scalar = || Tensor::new(0f32, &CPU).unwrap();
+    refuse(&|s| drop(s.insert("y.step".into(), scalar())), "no parameter has: y.step");
+    refuse(&|s| drop(s.remove("x.exp_avg")), "lacks x.exp_avg");
+    refuse(&|s| drop(s.remove("x.step")), "no parameter has: x.exp_avg, x.exp_avg_sq");
+    refuse(&|s| drop(s.insert("x.exp_avg".into(), scalar())), "expected x.exp_avg [2], got []");
+    refuse(&|s| drop(s.insert("x.step".into(), scalar())), "step of x");
+    Ok(())
+}

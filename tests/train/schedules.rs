@@ -1,0 +1,159 @@
+//! The learning-rate schedules: against 60 steps of PyTorch's, and inside `fit`.
+
+use crate::common::golden::{self, Case};
+use crate::common::{check_close, config};
+use proptest::prelude::*;
+use sconce::prelude::{
+    Config, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, DType, Device, Epochs, Every,
+    ExponentialLr, Linear, LinearLr, MultiStepLr, OneCycleLr, PolynomialLr, Schedule, SequentialLr, Sgd,
+    StepLr, Tensor, Trainer,
+};
+use sconce::train::schedule::Anneal;
+use sconce::{Error, Result};
+
+const CPU: Device = Device::Cpu;
+
+/// PyTorch's schedule `kind` with the arguments of `case`.
+fn schedule(kind: &str, case: &Case) -> Option<Box<dyn Schedule>> {
+    let number = |name| case.number(name).expect("an argument");
+    let count = |name| number(name) as usize;
+    Some(match kind {
+        "StepLR" => Box::new(StepLr::new(count("step_size")).gamma(number("gamma"))),
+        "MultiStepLR" => {
+            let list = case.args["milestones"].as_array()?;
+            let milestones: Vec<usize> = list.iter().filter_map(|at| Some(at.as_u64()? as usize)).collect();
+            Box::new(MultiStepLr::new(milestones).gamma(number("gamma")))
+        }
+        "ExponentialLR" => Box::new(ExponentialLr::new(number("gamma"))),
+        "CosineAnnealingLR" => Box::new(CosineAnnealingLr::new(count("T_max")).eta_min(number("eta_min"))),
+        "CosineAnnealingWarmRestarts" => {
+            Box::new(CosineAnnealingWarmRestarts::new(count("T_0")).t_mult(count("T_mult")))
+        }
+        "LinearLR" => {
+            Box::new(LinearLr::new().start_factor(number("start_factor")).total_iters(count("total_iters")))
+        }
+        "PolynomialLR" => {
+            Box::new(PolynomialLr::new().total_iters(count("total_iters")).power(number("power")))
+        }
+        "OneCycleLR" => Box::new(OneCycleLr::new(number("max_lr"), count("total_steps"))),
+        "ConstantLR" => {
+            Box::new(ConstantLr::new().factor(number("factor")).total_iters(count("total_iters")))
+        }
+        _ => return None,
+    })
+}
+
+#[test]
+fn sixty_steps_are_pytorchs() -> Result<()> {
+    let json = include_str!("../golden/layers/schedules.json");
+    let json: Vec<serde_json::Value> = serde_json::from_str(json).expect("a list of cases");
+    let cases = golden::cases("schedules")?;
+    assert_eq!(cases.len(), 9);
+    for (case, json) in cases.iter().zip(&json) {
+        let kind = json["kind"].as_str().expect("a case names its kind");
+        let schedule = schedule(kind, case).expect("a schedule of that name");
+        schedule.validate()?;
+        let rates: Vec<f64> = (0..60).map(|step| schedule.rate(0.1, step)).collect();
+        // The rates were stored in f32.
+        check_close(kind, &Tensor::new(rates, &CPU)?, &case.tensor("lr")?, 1e-7)?;
+    }
+    Ok(())
+}
+
+fn close(a: f64, b: f64) -> bool {
+    (a - b).abs() <= 1e-12 * b.abs().max(1.)
+}
+
+#[test]
+fn schedules_follow_one_another() {
+    let warm_up = LinearLr::new().start_factor(0.1).total_iters(4);
+    let schedule = SequentialLr::new(warm_up).then(4, ExponentialLr::new(0.5)).then(6, |_| 0.25);
+    let rates = [0, 2, 4, 5, 6, 100].map(|step| schedule.rate(1., step));
+    assert!(rates.iter().zip([0.1, 0.55, 1., 0.5, 0.25, 0.25]).all(|(a, b)| close(*a, b)), "{rates:?}");
+    let wrong = SequentialLr::new(StepLr::new(1)).then(6, StepLr::new(1)).then(4, StepLr::new(1));
+    assert!(wrong.validate().unwrap_err().to_string().contains("the milestones have to rise"));
+}
+
+proptest! {
+    #![proptest_config(config(200))]
+
+    /// What is said of each in its documentation, far beyond its last step as well.
+    #[test]
+    fn rates_stay_between_their_ends(
+        step in prop_oneof![0..300usize, Just(usize::MAX / 4)], total in 1..100usize, base in 1e-6..10f64, three_phase: bool,
+    ) {
+        let least = base / 10.;
+        let falling: [&dyn Schedule; 6] = [
+            &CosineAnnealingLr::new(total).eta_min(least),
+            &CosineAnnealingWarmRestarts::new(total).eta_min(least),
+            &CosineAnnealingWarmRestarts::new(total).t_mult(3).eta_min(least),
+            &LinearLr::new().end_factor(0.1).total_iters(total),
+            &ConstantLr::new().factor(0.1).total_iters(total),
+            &|_: usize| 0.5,
+        ];
+        for schedule in falling {
+            let rate = schedule.rate(base, step);
+            prop_assert!(rate >= least * (1. - 1e-9) && rate <= base * (1. + 1e-9), "{rate}");
+        }
+        for schedule in [&PolynomialLr::new().total_iters(total) as &dyn Schedule, &ExponentialLr::new(0.9), &StepLr::new(total)] {
+            prop_assert!((0. ..=base).contains(&schedule.rate(base, step)));
+        }
+        for anneal in [Anneal::Cos, Anneal::Linear] {
+            let cycle = OneCycleLr::new(base, total).anneal_strategy(anneal).three_phase(three_phase);
+            let rate = cycle.rate(0., step);
+            prop_assert!(rate >= base / 25e4 * (1. - 1e-9) && rate <= base * (1. + 1e-9), "{rate}");
+        }
+        let top = (3 * total, 10 * total);
+        let cycle = OneCycleLr::new(base, top.1).three_phase(three_phase);
+        prop_assert!(close(cycle.rate(0., top.0 - 1), base));
+        prop_assert!(close(cycle.rate(0., top.1 - 1), base / 25e4));
+        prop_assert!(close(cycle.rate(0., 0), base / 25.));
+    }
+}
+
+/// What `epochs` of three batches each take away from a parameter whose gradient is 1: the sum of the rates.
+fn moved(schedule: impl Schedule, every: Every, epochs: usize) -> Result<(f64, f64)> {
+    let line = Linear::config(1, 1).bias(false).init(&CPU)?;
+    let weight = || Ok::<_, Error>(line.weight().flatten_all()?.to_vec1::<f32>()?[0] as f64);
+    let before = weight()?;
+    let x = Tensor::ones((2, 1), DType::F32, &CPU)?;
+    let data = vec![(x.clone(), x.clone()); 3];
+    let loss = |output: &Tensor, _: &Tensor| Ok::<_, Error>(output.mean_all()?);
+    let mut trainer = Trainer::new(&line, loss, Sgd::new(1.)).quiet(true).schedule(schedule, every);
+    let history = trainer.fit(&data, &(), Epochs(epochs))?;
+    let rate = history.last().map_or(f64::NAN, |epoch| epoch.learning_rate);
+    Ok((before - weight()?, rate))
+}
+
+#[test]
+fn fit_follows_a_schedule_by_step_or_by_epoch() -> Result<()> {
+    // 1, 1/2, 1/4, …
+    let (moved_by_steps, rate) = moved(ExponentialLr::new(0.5), Every::Step, 2)?;
+    assert!((moved_by_steps - (2. - 0.5f64.powi(5))).abs() < 1e-5 && rate == 0.5f64.powi(5));
+    let (moved_by_epochs, rate) = moved(StepLr::new(1).gamma(0.5), Every::Epoch, 2)?;
+    assert!((moved_by_epochs - 4.5).abs() < 1e-5 && rate == 0.5);
+    let (by_factor, _) = moved(|step: usize| if step < 2 { 0. } else { 1. }, Every::Step, 1)?;
+    assert!((by_factor - 1.).abs() < 1e-6);
+    Ok(())
+}
+
+#[test]
+fn senseless_schedules_are_errors() {
+    let message = |schedule: Box<dyn Schedule>| {
+        struct Boxed(Box<dyn Schedule>);
+        impl Schedule for Boxed {
+            fn rate(&self, base: f64, step: usize) -> f64 {
+                self.0.rate(base, step)
+            }
+            fn validate(&self) -> Result<()> {
+                self.0.validate()
+            }
+        }
+        moved(Boxed(schedule), Every::Epoch, 2).expect_err("an error").to_string()
+    };
+    assert_eq!(message(Box::new(StepLr::new(0))), "StepLr: step_size cannot be 0");
+    assert!(message(Box::new(OneCycleLr::new(1., 10).pct_start(2.))).contains("pct_start"));
+    assert!(message(Box::new(CosineAnnealingLr::new(0))).contains("t_max"));
+    let nan = |step: usize| if step == 1 { f64::NAN } else { 1. };
+    assert_eq!(message(Box::new(nan)), "the schedule has the learning rate NaN for step 1");
+}
