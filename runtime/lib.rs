@@ -75,7 +75,9 @@ pub use candle_nn as nn;
 pub use capture::Captured;
 pub use config::Config;
 pub use error::{Error, Result};
-pub use kernels::blocked::ActivationMemory;
+pub use kernels::cuda::{cuda, set_tf32};
+pub use kernels::exact::{is_exact, set_exact};
+pub use kernels::memory::ActivationMemory;
 /// ```
 /// use sconce::prelude::*;
 /// # fn main() -> Result<()> {
@@ -94,9 +96,7 @@ pub use kernels::blocked::ActivationMemory;
 /// # Ok(())
 /// # }
 /// ```
-pub use kernels::blocked::activation_memory;
-pub use kernels::cuda::{cuda, set_tf32};
-pub use kernels::exact::{is_exact, set_exact};
+pub use kernels::memory::activation_memory;
 pub use kernels::trace::{Launch, trace};
 pub use load::{Load, LoadReport, Misshapen};
 pub use module::{Forward, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};

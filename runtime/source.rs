@@ -9,7 +9,7 @@ use candle_nn::{Init, VarBuilder};
 
 use crate::checkpoint::StateDict;
 use crate::config::Config;
-use crate::kernels::memory::has_room;
+use crate::kernels::memory::can_allocate;
 use crate::load::{Load, LoadReport};
 use crate::{Result, random};
 
@@ -50,7 +50,7 @@ fn draw(init: Init, shape: &Shape, name: &str, dtype: DType, device: &Device) ->
 
 /// Refuses a tensor that there is no memory for, as numbers of f64 on the CPU: asking for it would end the program.
 fn check_room(shape: &Shape, name: &str) -> CandleResult<()> {
-    match has_room::<f64>(shape.dims()) {
+    match can_allocate::<f64>(shape.dims()) {
         true => Ok(()),
         false => candle_core::bail!("{name}: there is no memory for a tensor of shape {:?}", shape.dims()),
     }

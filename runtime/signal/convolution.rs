@@ -7,9 +7,10 @@ use candle_core::{DType, Result, Tensor};
 
 use super::Value;
 use crate::kernels::blocked::conv::{Behind, Input};
-use crate::kernels::blocked::{self, Arena, Image};
+use crate::kernels::blocked::{self, Image};
 use crate::kernels::conv::{self, Axes, ConvGeometry, ConvShape, Epilogue, PackedCache, Packing};
 use crate::kernels::element::with_elements;
+use crate::kernels::memory::Arena;
 
 /// The operands of a convolution; the weight always as the kernels take it, with a height and a width.
 pub(crate) struct Convolution {

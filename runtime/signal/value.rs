@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
 
-use crate::kernels::blocked::{Arena, Image};
+use crate::kernels::blocked::Image;
+use crate::kernels::memory::Arena;
 use crate::kernels::trace;
 use crate::scope::{self, Path};
 

@@ -3,7 +3,8 @@
 //! Graves et al., "Connectionist Temporal Classification: Labelling Unsegmented Sequence Data with Recurrent
 //! Neural Networks", 2006. All sums are of logarithms in f64, so that long inputs do not underflow.
 
-use super::element::{Element, elements, in_single, with_element, with_elements, zeros};
+use super::element::{Element, elements, in_single, with_element, with_elements};
+use super::memory::zeros;
 use super::operation::{self, CpuOperand, Operation};
 use super::parallel::for_each_chunk;
 use candle_core::backend::BackendStorage;

@@ -4,7 +4,6 @@
 use super::float::Float;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// An element that kernels read, compute in and write. Halves are no such elements: see [`in_single`].
@@ -75,30 +74,6 @@ pub fn clamp(x: &Tensor, min: f64, max: f64) -> Result<Tensor> {
 /// The dtype that elements of `dtype` are computed in.
 pub fn compute_dtype(dtype: DType) -> DType {
     if dtype == DType::F64 { DType::F64 } else { DType::F32 }
-}
-
-/// `len` zeros; fresh pages from the system where the type allows it.
-pub(crate) fn zeros<E: Element>(len: usize) -> Vec<E> {
-    vec![E::zero(); len]
-}
-
-/// A vector of `len` elements, without a pass that clears it first.
-///
-/// # Safety
-/// `fill` initialises every element it is given.
-pub(crate) unsafe fn written<E>(len: usize, fill: impl FnOnce(&mut [MaybeUninit<E>])) -> Vec<E> {
-    let mut elements = Vec::with_capacity(len);
-    fill(&mut elements.spare_capacity_mut()[..len]);
-    // SAFETY: there is room for `len` elements, and the caller promises that they are initialised.
-    unsafe { elements.set_len(len) };
-    elements
-}
-
-/// The same elements, as zeros.
-pub(crate) fn cleared<E: Copy + Default>(elements: &mut [MaybeUninit<E>]) -> &mut [E] {
-    elements.fill(MaybeUninit::new(E::default()));
-    // SAFETY: the same memory, of which every element has just been initialised.
-    unsafe { &mut *(std::ptr::from_mut(elements) as *mut [E]) }
 }
 
 /// The elements of a contiguous layout, in row-major order.

@@ -1,7 +1,8 @@
 //! Functions of one element, and their gradients, over whole tensors: one pass each, in parallel.
 
-use super::element::{Element, elements, in_single, with_element, with_elements, written};
+use super::element::{Element, elements, in_single, with_element, with_elements};
 use super::float::Float;
+use super::memory::vec_written_by;
 use super::operation::{CpuOperand, Operation};
 use super::parallel::for_each_chunk;
 use super::relay;
@@ -93,7 +94,7 @@ fn filled<E: Element>(len: usize, fill: impl Fn(Range<usize>, &mut [MaybeUninit<
         for_each_chunk(out, CHUNK, |index, out| fill(index * CHUNK..index * CHUNK + out.len(), out));
     };
     // SAFETY: the chunks are all of the output, and the kernels of this file write each to its end.
-    unsafe { written(len, chunks) }
+    unsafe { vec_written_by(len, chunks) }
 }
 
 struct Values<'a, F, E> {

@@ -1,6 +1,7 @@
 //! Rows of a table by their numbers, with a gradient that adds up where a row is read twice.
 
-use super::element::{Element, compute_dtype, elements, in_single, with_element, with_elements, zeros};
+use super::element::{Element, compute_dtype, elements, in_single, with_element, with_elements};
+use super::memory::zeros;
 use super::operation::{self, CpuOperand, Operation};
 use super::parallel::for_each_chunk;
 use candle_core::backend::BackendStorage;

@@ -26,7 +26,6 @@ pub mod memory;
 pub mod norm;
 pub(crate) mod operation;
 pub mod pad;
-pub(crate) mod pages;
 pub(crate) mod parallel;
 pub mod planes;
 pub mod pool;

@@ -1,7 +1,7 @@
 //! Padding of the last two dimensions, with a constant or with the input's own elements.
 
 use super::element::{Element, elements, in_single, with_element, with_elements};
-use super::memory::has_room;
+use super::memory::can_allocate;
 use super::operation::{CpuOperand, Operation};
 use super::planes::map_planes;
 use super::relay;
@@ -74,7 +74,7 @@ pub fn pad(x: &Tensor, [left, right, top, bottom]: [isize; 4], mode: PadMode) ->
     let planes = (x.elem_count() / (height * width)).max(1);
     let elements = planes.checked_mul(rows.output).and_then(|count| count.checked_mul(columns.output));
     let fits = |count: usize| {
-        count <= isize::MAX as usize / 8 && (!x.device().is_cpu() || has_room::<f64>(&[count]))
+        count <= isize::MAX as usize / 8 && (!x.device().is_cpu() || can_allocate::<f64>(&[count]))
     };
     if !elements.is_some_and(fits) || x.rank() == 1 && rows.output != 1 {
         bail!("{NAME}: expected an output that fits the input {:?} and the memory", x.dims())

@@ -1,7 +1,7 @@
 //! Operations on the planes of an image: the last two dimensions, whatever stands before them.
 
-use super::element::{Element, cleared, written};
-use super::memory::has_room;
+use super::element::Element;
+use super::memory::{can_allocate, vec_written_by, write_zeros};
 use super::parallel::for_each_chunk;
 use candle_core::{D, Result, Tensor, bail};
 use std::mem::MaybeUninit;
@@ -55,7 +55,7 @@ pub fn check_size(op: &str, dims: &[usize], size: [usize; 2]) -> Result<()> {
 /// Checks that the machine has the memory for such an output.
 pub fn check_room(op: &str, dims: &[usize], size: [usize; 2]) -> Result<()> {
     let dims = with_size(dims, size);
-    match has_room::<f64>(&dims) {
+    match can_allocate::<f64>(&dims) {
         true => Ok(()),
         false => bail!("{op}: there is no memory for an output of {dims:?}"),
     }
@@ -70,7 +70,7 @@ pub(crate) fn map_planes<E: Element>(
     fill: impl Fn(usize, &[E], &mut [E]) + Sync,
 ) -> Vec<E> {
     // SAFETY: all of it is cleared before anything else.
-    unsafe { write_planes(x, from, to, |first, x, y| fill(first, x, cleared(y))) }
+    unsafe { write_planes(x, from, to, |first, x, y| fill(first, x, write_zeros(y))) }
 }
 
 /// As [`map_planes`], without a pass that clears the output.
@@ -91,5 +91,5 @@ pub(crate) unsafe fn write_planes<E: Element>(
         });
     };
     // SAFETY: the chunks are all of the output, and the caller promises to initialise each.
-    unsafe { written(x.len() / from * to, tasks) }
+    unsafe { vec_written_by(x.len() / from * to, tasks) }
 }

@@ -1,7 +1,8 @@
 //! Softmax and its logarithm over one dimension, with gradients from the output.
 
 use super::channels::sums;
-use super::element::{Element, elements, in_single, with_element, with_elements, zeros};
+use super::element::{Element, elements, in_single, with_element, with_elements};
+use super::memory::zeros;
 use super::operation::{CpuOperand, Operation};
 use super::parallel::for_each_row;
 use super::relay;

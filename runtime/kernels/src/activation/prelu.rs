@@ -1,8 +1,9 @@
 //! PReLU: a leaky ReLU whose slope is learned, one for all or one a channel.
 
 use crate::channels::Channels;
-use crate::element::{Element, elements, in_single, widened, with_element, with_elements, zeros};
+use crate::element::{Element, elements, in_single, widened, with_element, with_elements};
 use crate::float::Float;
+use crate::memory::zeros;
 use crate::operation::{CpuOperand, Operation};
 use crate::relay;
 use candle_core::backend::BackendStorage;

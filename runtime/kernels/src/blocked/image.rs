@@ -1,9 +1,9 @@
 //! An activation in blocks: its memory and its sizes.
 
-use super::arena::{Arena, Lease};
 use super::conv::blocked_len;
 use super::reorder;
 use crate::element::with_elements;
+use crate::memory::{Arena, Lease};
 use crate::simd::{Isa, isa};
 use candle_core::{Device, Result, Shape, Tensor, bail};
 use std::sync::{Arc, OnceLock};

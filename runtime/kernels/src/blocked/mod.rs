@@ -1,7 +1,6 @@
 //! Kernels on activations whose channels lie side by side in blocks of a vector's lanes:
 //! `[batch, ⌈channels / lanes⌉, height, width, lanes]`, zeros in the lanes after the last channel.
 
-mod arena;
 mod cat;
 pub mod conv;
 mod elementwise;
@@ -9,7 +8,6 @@ mod image;
 mod pool;
 mod reorder;
 
-pub use arena::{ActivationMemory, Arena, activation_memory};
 pub use cat::cat_channels;
 pub use elementwise::{activated, add, affine};
 pub use image::Image;

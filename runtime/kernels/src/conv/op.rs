@@ -5,11 +5,12 @@
 //! is an operation of candle's own, which carries the gradient on.
 
 use super::backward::{Gradients, Needs, conv2d_backward};
-use super::cpu::{self, Operand, Operands, Start};
+use super::cpu::{self, Operand, Operands};
 use super::cuda::forward::Options;
 use super::{ConvShape, Epilogue, cuda};
 use crate::activation::{self, Activation};
 use crate::cuda::Operand as CudaOperand;
+use crate::memory::Alignment;
 use crate::operation::{CpuOperand, Operation};
 use crate::relay;
 use crate::simd;
@@ -80,13 +81,20 @@ impl FusedConv2d {
                 let shift = Some(Operand { storage, layout: &bias });
                 let operands = Operands { weight, shift, ..operands };
                 return Ok((
-                    cpu::forward(&self.shape, &operands, self.activation, None, simd::isa(), Start::First)?,
+                    cpu::forward(
+                        &self.shape,
+                        &operands,
+                        self.activation,
+                        None,
+                        simd::isa(),
+                        Alignment::Storage,
+                    )?,
                     self.output_shape(),
                 ));
             }
         }
         Ok((
-            cpu::forward(&self.shape, &operands, self.activation, None, simd::isa(), Start::First)?,
+            cpu::forward(&self.shape, &operands, self.activation, None, simd::isa(), Alignment::Storage)?,
             self.output_shape(),
         ))
     }

@@ -6,8 +6,8 @@ mod product;
 mod tile;
 
 use super::activation::Activation;
-use super::conv::winograd::scratch::{Line, with_scratch};
-use super::element::{with_elements, zeros};
+use super::element::with_elements;
+use super::memory::{Scratch, zeros};
 use super::parallel::{Start, for_each};
 use super::simd::{Isa, Kernel, Simd, dispatch_to, isa};
 use candle_core::{DType, Result, Tensor, bail};
@@ -159,9 +159,9 @@ impl Map<'_> {
         let near = if (ROWS + 1..PRODUCT[0]).contains(&self.rows) { self.rows * CHUNK } else { 0 };
         for_each(self.outputs.div_ceil(most), &|task| {
             let outputs = [task * most, self.outputs.min((task + 1) * most)];
-            with_scratch(near / 16, |near| {
-                dispatch_to(isa, Task { map: self, outputs, y: &y, near: Line::floats_mut(near) });
-            });
+            let mut scratch = Scratch::new([near]);
+            let [near] = scratch.slices();
+            dispatch_to(isa, Task { map: self, outputs, y: &y, near });
         });
     }
 }

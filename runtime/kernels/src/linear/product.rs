@@ -1,11 +1,9 @@
 //! The product of two matrices, as a linear map of many rows and both its gradients are one.
 
 use super::finish::Finish;
-use crate::conv::winograd::scratch::{Line, with_scratch};
-use crate::conv::winograd::transpose::transpose;
-use crate::element::written;
+use crate::memory::{Scratch, vec_written_by};
 use crate::parallel::{Start, for_each};
-use crate::simd::{Isa, Kernel, Simd, dispatch_to};
+use crate::simd::{Isa, Kernel, Simd, dispatch_to, transpose};
 use std::mem::MaybeUninit;
 
 /// Columns of a panel, that is as many elements of some rows of the right matrix.
@@ -57,17 +55,16 @@ pub(super) fn product(
             let (block, panel) = (task % blocks, task / blocks);
             let rows = [block * most, rows.min((block + 1) * most)];
             let first = panel * PANEL;
-            with_scratch(DEPTH * (PANEL + BLOCK) / 16, |scratch| {
-                let (panel, block) = Line::floats_mut(scratch).split_at_mut(DEPTH * PANEL);
-                dispatch_to(
-                    isa,
-                    Task { left, right, depth, columns, rows, first, panel, block, finish, to: &to },
-                );
-            });
+            let mut scratch = Scratch::new([DEPTH * PANEL, DEPTH * BLOCK]);
+            let [panel, block] = scratch.slices();
+            dispatch_to(
+                isa,
+                Task { left, right, depth, columns, rows, first, panel, block, finish, to: &to },
+            );
         });
     };
     // SAFETY: the tasks have every row and every column between them, and each writes all of its sums.
-    unsafe { written(rows * columns, fill) }
+    unsafe { vec_written_by(rows * columns, fill) }
 }
 
 /// The rows from the first up to the second, of a panel's columns.

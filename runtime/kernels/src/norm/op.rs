@@ -4,7 +4,8 @@ use super::NAME;
 use super::loops::{Gradient, Sums, Values};
 use crate::activation::{self, Activation};
 use crate::channels::{Channels, add};
-use crate::element::{Element, elements, with_element, with_elements, written};
+use crate::element::{Element, elements, with_element, with_elements};
+use crate::memory::vec_written_by;
 use crate::operation::{CpuOperand, Operation};
 use crate::simd::dispatch_loops;
 use candle_core::backend::BackendStorage;
@@ -92,7 +93,7 @@ impl Normalize {
             });
         };
         // SAFETY: the planes are all of the output, and each is written to its end.
-        unsafe { written(x.len(), fill) }
+        unsafe { vec_written_by(x.len(), fill) }
     }
 
     /// For each channel, the sum of the gradient and that of its product with `x - mean`.
@@ -135,6 +136,6 @@ impl Normalize {
             });
         };
         // SAFETY: the planes are all of the output, and each is written to its end.
-        unsafe { written(x.len(), fill) }
+        unsafe { vec_written_by(x.len(), fill) }
     }
 }

@@ -2,7 +2,7 @@
 //! in registers at once, and no choice is a branch, since nobody could predict which element was the largest.
 
 use super::max::MaxPool;
-use crate::element::cleared;
+use crate::memory::write_zeros;
 use crate::planes::write_planes;
 use crate::simd::{Isa, Kernel, Simd, dispatch_to};
 use std::mem::MaybeUninit;
@@ -19,7 +19,7 @@ pub(super) fn gradient(isa: Isa, pool: &MaxPool, [x, y, grad]: [&[f32]; 3]) -> V
     let [from, to] = [pool.input, pool.output()].map(|[h, w]| h * w);
     let fill = |first: usize, x: &[f32], dx: &mut [MaybeUninit<f32>]| {
         if from != 4 * to {
-            cleared(dx);
+            write_zeros(dx);
         }
         let range = first * to..first * to + x.len() / from * to;
         let (y, grad) = (&y[range.clone()], &grad[range]);
@@ -78,7 +78,7 @@ impl Kernel for Gradient<'_> {
         for ((x, dx), (y, grad)) in x.chunks_exact(h * w).zip(dx.chunks_exact_mut(h * w)).zip(outputs) {
             // The last NaN of a window is its maximum, and not the first equal element.
             if y.iter().fold(false, |any, y| any | y.is_nan()) {
-                pool.scatter(x, y, grad, cleared(dx));
+                pool.scatter(x, y, grad, write_zeros(dx));
                 continue;
             }
             let inputs = x.chunks_exact(2 * w).zip(dx.chunks_exact_mut(2 * w));

@@ -4,7 +4,8 @@
 //! pass of vectors without a branch: nobody could predict which element was the largest.
 
 use super::max::{Across, MaxPool};
-use crate::element::{Element, zeros};
+use crate::element::Element;
+use crate::memory::zeros;
 use crate::simd::{Kernel, Simd};
 
 /// Elements that a step of a pass handles.

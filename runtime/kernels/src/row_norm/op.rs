@@ -3,7 +3,8 @@
 use super::loops::{Backward, Centre, Forward, Parameters, Weigh};
 use super::rows::{Rows, mean_square, moments};
 use crate::channels::sums;
-use crate::element::{Element, elements, with_element, with_elements, zeros};
+use crate::element::{Element, elements, with_element, with_elements};
+use crate::memory::zeros;
 use crate::operation::{CpuOperand, Operation};
 use crate::parallel::{for_each_chunk, for_each_row};
 use crate::simd::dispatch_loops;

@@ -12,6 +12,7 @@ mod half;
 mod maker;
 mod portable;
 mod prefetch;
+mod transpose;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -21,6 +22,7 @@ pub use half::Half;
 pub use maker::{Maker, maker};
 pub use portable::Portable;
 pub(crate) use prefetch::prefetch;
+pub(crate) use transpose::transpose;
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
 

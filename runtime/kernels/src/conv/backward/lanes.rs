@@ -3,10 +3,9 @@
 //! The backward kernels are written once over [`Lanes`]. For `f32` it is the vector of the instruction
 //! set in use; for `f64` it is four plain numbers, compiled for that instruction set.
 
-use crate::conv::winograd::transpose::transpose;
 use crate::conv::{ConvShape, cpu};
 use crate::element::Element;
-use crate::simd::{self, Isa, Simd};
+use crate::simd::{self, Isa, Simd, transpose};
 use candle_core::Result;
 
 /// The most lanes of any [`Lanes`].

@@ -4,8 +4,8 @@ use super::extent::Extent;
 use super::lanes::{Lanes, MAX_LANES, Real, Work};
 use super::tasks::run_all;
 use crate::activation::{Activation, with_function};
-use crate::element::{cleared, written};
 use crate::elementwise::Function;
+use crate::memory::{vec_written_by, write_zeros};
 use crate::parallel::for_each_chunk;
 use crate::simd::Isa;
 use std::borrow::Cow;
@@ -48,7 +48,7 @@ pub(super) fn masked<R: Real>(
     let step = (1usize << 14).div_ceil(size);
     let fill = |data: &mut [MaybeUninit<R>]| {
         let (data, slack) = data.split_at_mut(count * plane);
-        cleared(slack);
+        write_zeros(slack);
         let parts = data.chunks_mut(step * plane).zip(sums.chunks_mut(step));
         let parts = parts.zip(output.chunks(step * size).zip(grad.chunks(step * size)));
         let tasks = parts.map(|((to, sums), (output, grad))| MaskTask {
@@ -68,7 +68,7 @@ pub(super) fn masked<R: Real>(
     };
     // A whole vector may be read where the last row ends.
     // SAFETY: the slack and the tasks' planes are all of the data; each is cleared, or written from end to end.
-    let data = unsafe { written(count * plane + MAX_LANES, fill) };
+    let data = unsafe { vec_written_by(count * plane + MAX_LANES, fill) };
     Planes { data, pitch, plane, origin, sums }
 }
 
@@ -107,7 +107,7 @@ impl<R: Real> MaskTask<'_, R> {
             if self.plane == self.size {
                 add_up(&mut partial, applied(&apply, to, output, grad));
             } else {
-                cleared(to);
+                write_zeros(to);
                 let rows = output.chunks(self.width).zip(grad.chunks(self.width));
                 for (to, (output, grad)) in to[self.origin..].chunks_mut(self.pitch).zip(rows) {
                     add_up(&mut partial, applied(&apply, to, output, grad));

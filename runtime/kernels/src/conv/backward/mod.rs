@@ -4,7 +4,6 @@
 //! pass. No im2col matrix is built, nothing is multiplied with the zeros between strided pixels, and
 //! every sum is split by the shape alone: the result is bit-equal for any number of threads.
 
-mod aligned;
 mod extent;
 mod flipped;
 mod input;
@@ -21,7 +20,7 @@ use crate::activation::Activation;
 use crate::channels::Channels;
 use crate::cuda::runs_on;
 use crate::element;
-use crate::memory::has_room;
+use crate::memory::can_allocate;
 use crate::simd::{self, Isa};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor, bail};
@@ -128,7 +127,7 @@ pub fn backward_on(
 
 /// Refuses what there is no memory for: there are copies with the padding in them.
 fn check_room(shape: &ConvShape) -> Result<()> {
-    match has_room::<f64>(&[shape.padded_elements()]) {
+    match can_allocate::<f64>(&[shape.padded_elements()]) {
         true => Ok(()),
         false => bail!("conv2d backward: there is no memory for the padding of {:?}", shape.geometry),
     }

@@ -3,7 +3,7 @@
 use super::extent::{Class, Extent};
 use super::lanes::{Lanes, Real, Work};
 use super::tasks::run_all;
-use crate::element::{cleared, written};
+use crate::memory::{vec_written_by, write_zeros};
 use crate::simd::Isa;
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
@@ -57,7 +57,7 @@ pub(super) fn phases<'a, R: Real>(isa: Isa, extent: &Extent, input: &'a [R], pit
         run_all(isa, 8 * input.len(), tasks.collect());
     };
     // SAFETY: the tasks' parts are all of the data, and each is cleared before anything else.
-    let data = unsafe { written(channels * channel, fill) };
+    let data = unsafe { vec_written_by(channels * channel, fill) };
     Phases { data: data.into(), pitch, channel, columns }
 }
 
@@ -76,7 +76,7 @@ impl<R: Real> Work<R> for PhaseTask<'_, R> {
     fn run<L: Lanes<Real = R>>(self, _: L) {
         let [y, x] = self.classes;
         let phase = self.rows * self.pitch;
-        let channels = cleared(self.to).chunks_exact_mut(y.len() * x.len() * phase);
+        let channels = write_zeros(self.to).chunks_exact_mut(y.len() * x.len() * phase);
         for (to, from) in channels.zip(self.from.chunks_exact(self.extent.input_plane())) {
             let classes = y.iter().flat_map(|y| x.iter().map(move |x| (y, x)));
             for (to, (y, x)) in to.chunks_exact_mut(phase).zip(classes) {

@@ -4,12 +4,11 @@
 //! A pixel is multiplied once with each weight and no zero around the image is: where a stride or a large kernel on
 //! a small image leaves most of a convolution to zeros, this is a half or less of its products.
 
-use super::aligned::Aligned;
 use super::extent::{Axis, Extent};
 use super::lanes::{Lanes, MAX_LANES, Real, Work};
 use super::tasks::{run_all, split_channels};
 use super::weight::outer::transposed;
-use crate::element::{cleared, written};
+use crate::memory::{AlignedVec, vec_written_by, write_zeros};
 use crate::parallel::for_each_chunk;
 use crate::simd::Isa;
 use std::mem::MaybeUninit;
@@ -67,7 +66,7 @@ impl Scatter {
             run_all(isa, extent.work(), tasks.collect());
         };
         // SAFETY: the tasks have all of the result between them, and each clears its part before anything else.
-        unsafe { written(extent.batch * channels * plane, fill) }
+        unsafe { vec_written_by(extent.batch * channels * plane, fill) }
     }
 
     /// Where the first tap meets each output pixel.
@@ -91,11 +90,11 @@ impl Scatter {
     }
 
     /// `[group, block][panel][output channel][column]`; what no channel fills stays zero.
-    fn panels<R: Real>(&self, extent: &Extent, weight: &[R]) -> Aligned<R> {
+    fn panels<R: Real>(&self, extent: &Extent, weight: &[R]) -> AlignedVec<R> {
         let Extent { groups, inputs, outputs, .. } = *extent;
         let (taps, blocks) = (extent.taps(), inputs.div_ceil(self.width));
         let (count, size) = (self.count(extent), outputs * PANEL);
-        let mut panels = Aligned::zeros(groups * blocks * count * size);
+        let mut panels = AlignedVec::zeros(groups * blocks * count * size);
         for_each_chunk(&mut panels, size, |index, panel| {
             let (block, first) = (index / count, index % count * PANEL);
             let (group, channel) = (block / blocks, block % blocks * self.width);
@@ -134,7 +133,7 @@ impl<R: Real> Work<R> for ScatterTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(self, lanes: L) {
         let Scatter { width, reach, .. } = *self.scatter;
-        let mut image = Aligned::zeros(reach[0] * reach[1] * width);
+        let mut image = AlignedVec::zeros(reach[0] * reach[1] * width);
         // As many sums as the registers hold beside the factors.
         match PANEL / L::LANES {
             4 if L::REGISTERS >= 32 => self.add::<L, 4>(lanes, &mut image),
@@ -173,7 +172,7 @@ impl<R: Real> ScatterTask<'_, R> {
     fn crop<L: Lanes<Real = R>>(self, lanes: L, image: &[R]) {
         let Scatter { width, reach: [rows, pitch], .. } = *self.scatter;
         let ([down, right], plane) = (&self.extent.axes, self.extent.input_plane());
-        let to = cleared(self.to);
+        let to = write_zeros(self.to);
         let channels = to.len() / plane;
         let count = right.input.min(pitch.saturating_sub(right.padding));
         if count == 0 {

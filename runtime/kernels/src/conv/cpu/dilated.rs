@@ -2,9 +2,9 @@
 //! first on, is an image of its own, which the kernel reads without a gap.
 
 use super::operand::Call;
-use super::room::reserve;
 use super::{Output, Pixels};
 use crate::conv::{ConvGeometry, ConvShape};
+use crate::memory::allocate;
 use crate::parallel::for_each_chunk;
 use crate::simd::Half;
 use candle_core::Result;
@@ -56,7 +56,7 @@ impl Phases {
         match output {
             // SAFETY: `plain` writes all elements; those of the output are the caller's promise.
             Output::Single(to) => unsafe {
-                let mut parts = reserve(elements)?;
+                let mut parts = allocate(elements)?;
                 plain(
                     input.pixels(),
                     residual.as_ref().map(Parts::pixels),
@@ -67,7 +67,7 @@ impl Phases {
             },
             // SAFETY: as above.
             Output::Half(half, to) => unsafe {
-                let mut parts = reserve(elements)?;
+                let mut parts = allocate(elements)?;
                 let target = Output::Half(half, parts.as_mut_ptr());
                 plain(input.pixels(), residual.as_ref().map(Parts::pixels), target);
                 parts.set_len(elements);
@@ -106,7 +106,7 @@ impl Phases {
     ) -> Result<Vec<T>> {
         let (dilation, [height, width]) = (self.dilation, size);
         let elements = self.plain.batch * channels * part[0] * part[1];
-        let mut parts = reserve(elements)?;
+        let mut parts = allocate(elements)?;
         parts.resize(elements, T::default());
         for_each_chunk(&mut parts, part[0] * part[1], |index, plane| {
             let (index, channel) = (index / channels, index % channels);

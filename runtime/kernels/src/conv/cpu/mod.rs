@@ -14,8 +14,6 @@ mod operand;
 mod packed;
 mod pixels;
 mod portable;
-mod room;
-mod scratch;
 mod units;
 pub(crate) mod winograd;
 
@@ -26,6 +24,7 @@ pub use packed::{PackedCache, Packing};
 
 use super::{ConvShape, Epilogue};
 use crate::activation::Activation;
+use crate::memory::{Alignment, tensor_at_end};
 use crate::simd::{Isa, maker};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Tensor, bail};
@@ -37,7 +36,6 @@ use pixels::Element;
 pub use pixels::Pixels;
 pub use pixels::Stored;
 pub(super) use pixels::{Output, Source};
-pub(super) use room::Start;
 
 /// As [`super::conv2d`] for operands on the CPU, none of which tracks gradients.
 pub(super) fn conv2d(
@@ -71,8 +69,8 @@ pub(super) fn conv2d_by(
         shift: shift.as_ref().map(Operand::of).transpose()?,
         residual: residual.as_ref().map(Operand::of).transpose()?,
     };
-    let storage = forward(shape, &operands, epilogue.activation, packing, isa, Start::Line)?;
-    room::last(storage, shape.output_dims())
+    let storage = forward(shape, &operands, epilogue.activation, packing, isa, Alignment::CacheLine)?;
+    tensor_at_end(storage, shape.output_dims())
 }
 
 /// A storage that ends with the output `[batch, out_channels, height, width]`, contiguous, in the operands' dtype.
@@ -82,20 +80,20 @@ pub(super) fn forward(
     activation: Activation,
     packing: Option<Packing<'_>>,
     isa: Isa,
-    start: Start,
+    alignment: Alignment,
 ) -> Result<CpuStorage> {
     Ok(match operands.input.storage {
         CpuStorage::F32(_) => {
-            CpuStorage::F32(fused(shape, &operands.values()?, activation, packing, isa, start)?)
+            CpuStorage::F32(fused(shape, &operands.values()?, activation, packing, isa, alignment)?)
         }
         CpuStorage::F64(_) => {
             CpuStorage::F64(portable::conv2d(shape, &operands.values::<f64>()?, activation)?)
         }
         CpuStorage::F16(_) => {
-            CpuStorage::F16(fused::<f16>(shape, &operands.values()?, activation, packing, isa, start)?)
+            CpuStorage::F16(fused::<f16>(shape, &operands.values()?, activation, packing, isa, alignment)?)
         }
         CpuStorage::BF16(_) => {
-            CpuStorage::BF16(fused::<bf16>(shape, &operands.values()?, activation, packing, isa, start)?)
+            CpuStorage::BF16(fused::<bf16>(shape, &operands.values()?, activation, packing, isa, alignment)?)
         }
         other => bail!("conv2d: expected f32, f64, f16 or bf16, got {:?}", other.dtype()),
     })
@@ -105,7 +103,7 @@ pub(super) fn forward(
 pub(super) fn plain(shape: &ConvShape, input: &[f32], weight: &[f32], isa: Isa) -> Result<Vec<f32>> {
     let (input, weight) = (input.into(), weight.into());
     let values = Values { input, weight, scale: None, shift: None, residual: None };
-    fused(shape, &values, Activation::Identity, None, isa, Start::First)
+    fused(shape, &values, Activation::Identity, None, isa, Alignment::Storage)
 }
 
 /// By the fastest kernel that is for these operands, computed in f32.
@@ -115,10 +113,10 @@ fn fused<E: Element>(
     activation: Activation,
     packing: Option<Packing<'_>>,
     isa: Isa,
-    start: Start,
+    alignment: Alignment,
 ) -> Result<Vec<E>> {
     let elements = shape.output_elements();
-    let mut output = start.reserve(elements)?;
+    let mut output = alignment.allocate(elements)?;
     let first = output.len();
     let target = Output::of::<E>(output.spare_capacity_mut().as_mut_ptr().cast());
     let question =

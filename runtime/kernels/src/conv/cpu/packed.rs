@@ -2,10 +2,10 @@
 
 use super::Way;
 use super::direct::Words;
-use crate::blocked::Arena;
 use crate::blocked::conv::Windows;
 use crate::conv::ConvShape;
 use crate::conv::winograd::Tile;
+use crate::memory::Arena;
 use crate::simd::Isa;
 use candle_core::TensorId;
 use std::any::Any;

@@ -17,7 +17,7 @@ pub enum Stored {
 }
 
 /// An element that these kernels read, compute with in f32, and write.
-pub(in crate::conv) trait Element: WithDType {
+pub(in crate::conv) trait Element: WithDType + Default {
     const STORED: Stored;
 
     fn pixels(elements: &[Self]) -> Pixels<'_>;

@@ -5,10 +5,10 @@
 
 use super::epilogue::Scalars;
 use super::operand::Values;
-use super::room::reserve;
 use crate::activation::Activation;
 use crate::conv::ConvShape;
 use crate::float::Float;
+use crate::memory::allocate;
 use crate::parallel::for_each_chunk;
 use candle_core::Result;
 use std::ops::Range;
@@ -18,7 +18,7 @@ pub(super) fn conv2d<T: Float>(
     values: &Values<'_, T>,
     activation: Activation,
 ) -> Result<Vec<T>> {
-    let mut output = reserve(shape.output_elements())?;
+    let mut output = allocate(shape.output_elements())?;
     output.resize(shape.output_elements(), T::ZERO);
     let [height, width] = shape.output;
     let run = |index: usize, row: &mut [T]| {

@@ -19,10 +19,8 @@ mod gemm;
 mod grid;
 mod pack;
 mod scheme;
-pub(crate) mod scratch;
 mod strip;
 mod transform;
-pub(crate) mod transpose;
 mod work;
 
 pub use pack::{PackedWinograd, Tile};

@@ -1,40 +1,13 @@
 //! The weight, transformed by `G` on both sides and laid out as the matrix product reads it.
 
 use super::scheme::{F2, F4, F6, Scheme, Strided2, Strided4};
-use crate::pages::ask_for_large;
+use crate::memory::{AlignedVec, CACHE_LINE_FLOATS};
 use crate::parallel::for_each_chunk;
 use crate::simd::{Kernel, Simd, dispatch_loops};
 use std::mem::MaybeUninit;
 
 /// The floats of a cache line, and the output channels that one step of the product handles.
-pub(super) const PANEL: usize = 16;
-
-/// A cache line of floats.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-pub(crate) struct Line(pub [f32; PANEL]);
-
-impl Line {
-    pub const ZERO: Self = Self([0.; PANEL]);
-
-    /// For long: on large pages.
-    pub fn zeros(count: usize) -> Vec<Self> {
-        let mut lines = Vec::with_capacity(count);
-        ask_for_large(lines.spare_capacity_mut());
-        lines.resize(count, Self::ZERO);
-        lines
-    }
-
-    pub fn floats(lines: &[Self]) -> &[f32] {
-        // SAFETY: a line is `PANEL` floats without padding.
-        unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * PANEL) }
-    }
-
-    pub fn floats_mut(lines: &mut [Self]) -> &mut [f32] {
-        // SAFETY: as above.
-        unsafe { std::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), lines.len() * PANEL) }
-    }
-}
+pub(super) const PANEL: usize = CACHE_LINE_FLOATS;
 
 /// The size of a tile of outputs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,7 +67,7 @@ pub struct PackedWinograd {
     pub(super) tile: Tile,
     pub(super) out_channels: usize,
     pub(super) in_channels: usize,
-    pub(super) lines: Vec<Line>,
+    pub(super) floats: AlignedVec,
 }
 
 impl PackedWinograd {
@@ -104,18 +77,18 @@ impl PackedWinograd {
     /// Where `weight` has another number of elements.
     pub fn new(weight: &[f32], out_channels: usize, in_channels: usize, tile: Tile) -> Self {
         assert_eq!(weight.len(), out_channels * in_channels * 9, "weight is not [out, in, 3, 3]");
-        let panel_lines = tile.positions() * in_channels;
-        let count = out_channels.div_ceil(PANEL) * panel_lines;
-        let mut lines = Vec::with_capacity(count);
-        ask_for_large(lines.spare_capacity_mut());
-        for_each_chunk(&mut lines.spare_capacity_mut()[..count], panel_lines, |panel, lines| {
-            let from = panel * PANEL * in_channels * 9;
-            let weight = &weight[from..weight.len().min(from + PANEL * in_channels * 9)];
-            dispatch_loops(Panel { tile, weight, in_channels, lines });
-        });
-        // SAFETY: each panel has initialised all of its lines.
-        unsafe { lines.set_len(count) };
-        Self { tile, out_channels, in_channels, lines }
+        let panel_len = tile.positions() * in_channels * PANEL;
+        let count = out_channels.div_ceil(PANEL) * panel_len;
+        let write = |floats: &mut [MaybeUninit<f32>]| {
+            for_each_chunk(floats, panel_len, |panel, floats| {
+                let from = panel * PANEL * in_channels * 9;
+                let weight = &weight[from..weight.len().min(from + PANEL * in_channels * 9)];
+                dispatch_loops(Panel { tile, weight, in_channels, floats });
+            });
+        };
+        // SAFETY: each panel initializes all of its floats.
+        let floats = unsafe { AlignedVec::written_by(count, write) };
+        Self { tile, out_channels, in_channels, floats }
     }
 
     /// The size of the tiles it was made for.
@@ -129,7 +102,7 @@ struct Panel<'a> {
     tile: Tile,
     weight: &'a [f32],
     in_channels: usize,
-    lines: &'a mut [MaybeUninit<Line>],
+    floats: &'a mut [MaybeUninit<f32>],
 }
 
 /// A number of each output channel of a panel.
@@ -151,10 +124,10 @@ impl Kernel for Panel<'_> {
 }
 
 impl Panel<'_> {
-    /// Initialises every line: each is a position of an input channel.
+    /// Initializes every float: `PANEL` of each position of each input channel.
     #[inline(always)]
     fn pack<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(self) {
-        let Self { weight, in_channels, lines, .. } = self;
+        let Self { weight, in_channels, floats, .. } = self;
         let mut filters = [[0.; PANEL]; 9];
         for channel in 0..in_channels {
             for (lane, weight) in weight.chunks_exact(in_channels * 9).enumerate() {
@@ -172,8 +145,10 @@ impl Panel<'_> {
             for (y, [a, b, c]) in rows.iter().enumerate() {
                 for (x, factors) in F::FILTER.iter().enumerate() {
                     let sums = dot(factors, [a, b, c]);
-                    let line = lines[(y * IN + x) * in_channels + channel].write(Line([0.; PANEL]));
-                    line.0.iter_mut().zip(&sums).for_each(|(to, sum)| *to = *sum as f32);
+                    let to = &mut floats[((y * IN + x) * in_channels + channel) * PANEL..][..PANEL];
+                    for (to, sum) in to.iter_mut().zip(&sums) {
+                        to.write(*sum as f32);
+                    }
                 }
             }
         }

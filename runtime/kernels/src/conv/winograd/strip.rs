@@ -3,11 +3,11 @@
 //! Images keep each channel's rows together, the transforms want one pixel's channels in one vector;
 //! a strip is small enough for the innermost cache, and is written and read a square block at a time.
 
-use super::transpose::transpose;
 use crate::activation::Activation;
 use crate::activation::activate;
 use crate::conv::cpu::{Output, Source};
 use crate::simd::Simd;
+use crate::simd::transpose;
 
 /// A rectangle of one image `[channels, height, width]`, as a strip `[rows][cols][LANES]` holds it.
 #[derive(Clone, Copy)]

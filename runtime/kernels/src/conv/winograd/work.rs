@@ -2,10 +2,10 @@
 
 use super::Operands;
 use super::gemm::{Factors, multiply, panels_at_once};
-use super::pack::{Line, PANEL, PackedWinograd};
+use super::pack::{PANEL, PackedWinograd};
 use super::scheme::Scheme;
-use super::scratch::with_scratch;
 use super::transform::{Products, STRIP, Transformed, transform_inputs, transform_outputs};
+use crate::memory::Scratch;
 use crate::parallel::for_each;
 use crate::simd::{Isa, Kernel, Simd, dispatch_to};
 use std::marker::PhantomData;
@@ -24,8 +24,6 @@ pub(in crate::conv) const GROUP_OUTPUTS: usize = GROUP_PANELS * PANEL;
 /// it leave half of the second-level cache for the weights.
 const LEAST_PANELS: usize = 4;
 const MOST_LINES: usize = 1 << 14;
-
-const STRIP_LINES: usize = STRIP.div_ceil(PANEL);
 
 /// One convolution, divided.
 pub(super) struct Work<'a, F, const OUT: usize, const IN: usize> {
@@ -63,7 +61,7 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
         let shared = if apart { Shared::Blocks } else { Shared::Channels };
         let work =
             Self { isa, scheme: PhantomData, operands, blocks, block_tiles, panels, group_panels, shared };
-        let is_small = work.v_lines() <= MOST_LINES && panels >= LEAST_PANELS;
+        let is_small = work.v_len() <= MOST_LINES * PANEL && panels >= LEAST_PANELS;
         let shared = if threads == 2 && blocks == 1 && is_small { Shared::Outputs } else { shared };
         Self { shared, ..work }
     }
@@ -79,11 +77,10 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
     /// Each block is one task: what it transforms stays near its thread.
     fn run_apart(&self) {
         for_each(self.blocks, &|block| {
-            with_scratch(self.v_lines(), |v| {
-                let v = self.transformed(v);
-                self.transform(block, 0..self.operands.shape.in_channels, v);
-                self.multiply(block, 0..self.panels, v);
-            });
+            let mut scratch = Scratch::new([self.v_len()]);
+            let v = self.transformed(&mut scratch);
+            self.transform(block, 0..self.operands.shape.in_channels, v);
+            self.multiply(block, 0..self.panels, v);
         });
     }
 
@@ -92,11 +89,10 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
     fn run_for_itself(&self) {
         for_each(2, &|half| {
             let bound = |half: usize| half * self.panels / 2;
-            with_scratch(self.v_lines(), |v| {
-                let v = self.transformed(v);
-                self.transform(0, 0..self.operands.shape.in_channels, v);
-                self.multiply(0, bound(half)..bound(half + 1), v);
-            });
+            let mut scratch = Scratch::new([self.v_len()]);
+            let v = self.transformed(&mut scratch);
+            self.transform(0, 0..self.operands.shape.in_channels, v);
+            self.multiply(0, bound(half)..bound(half + 1), v);
         });
     }
 
@@ -105,18 +101,17 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
         let channels = self.operands.shape.in_channels;
         let pieces = channels.div_ceil(PANEL);
         let groups = self.panels.div_ceil(self.group_panels);
-        with_scratch(self.v_lines() * self.blocks, |v| {
-            let v = self.transformed(v);
-            for_each(self.blocks * pieces, &|task| {
-                let (block, first) = (task % self.blocks, task / self.blocks * PANEL);
-                self.transform(block, first..channels.min(first + PANEL), self.block_of(v, block));
-            });
-            // Neighbouring tasks use the same weights.
-            for_each(self.blocks * groups, &|task| {
-                let (block, first) = (task % self.blocks, task / self.blocks * self.group_panels);
-                let panels = first..self.panels.min(first + self.group_panels);
-                self.multiply(block, panels, self.block_of(v, block));
-            });
+        let mut scratch = Scratch::new([self.v_len() * self.blocks]);
+        let v = self.transformed(&mut scratch);
+        for_each(self.blocks * pieces, &|task| {
+            let (block, first) = (task % self.blocks, task / self.blocks * PANEL);
+            self.transform(block, first..channels.min(first + PANEL), self.block_of(v, block));
+        });
+        // Neighbouring tasks use the same weights.
+        for_each(self.blocks * groups, &|task| {
+            let (block, first) = (task % self.blocks, task / self.blocks * self.group_panels);
+            let panels = first..self.panels.min(first + self.group_panels);
+            self.multiply(block, panels, self.block_of(v, block));
         });
     }
 
@@ -131,35 +126,34 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
         (self.operands.shape.in_channels.div_ceil(PANEL) * self.block_tiles) | 1
     }
 
-    fn v_lines(&self) -> usize {
-        self.v_stride() * IN * IN
+    /// The floats of a block's transformed tiles.
+    fn v_len(&self) -> usize {
+        self.v_stride() * PANEL * IN * IN
     }
 
-    fn transformed(&self, v: &mut [Line]) -> Transformed {
-        Transformed { data: v.as_mut_ptr().cast(), position_stride: self.v_stride() * PANEL }
+    fn transformed(&self, scratch: &mut Scratch<1>) -> Transformed {
+        let [v] = scratch.slices();
+        Transformed { data: v.as_mut_ptr(), position_stride: self.v_stride() * PANEL }
     }
 
     /// The part of `v` that belongs to a block.
     fn block_of(&self, v: Transformed, block: usize) -> Transformed {
-        Transformed { data: v.data.wrapping_add(block * self.v_lines() * PANEL), ..v }
+        Transformed { data: v.data.wrapping_add(block * self.v_len()), ..v }
     }
 
     fn transform(&self, block: usize, channels: Range<usize>, v: Transformed) {
-        with_scratch(STRIP_LINES, |strip| {
-            let strip = strip.as_mut_ptr().cast();
-            dispatch_to(self.isa, Transform { work: self, tiles: self.tiles(block), channels, strip, v });
-        });
+        let mut scratch = Scratch::new([STRIP]);
+        let strip = scratch.slices()[0].as_mut_ptr();
+        dispatch_to(self.isa, Transform { work: self, tiles: self.tiles(block), channels, strip, v });
     }
 
     fn multiply(&self, block: usize, panels: Range<usize>, v: Transformed) {
-        with_scratch(self.m_stride() * IN * IN / PANEL + STRIP_LINES, |lines| {
-            let (m, strip) = lines.split_at_mut(self.m_stride() * IN * IN / PANEL);
-            let (m, strip) = (m.as_mut_ptr().cast(), strip.as_mut_ptr().cast());
-            for group in self.groups(panels) {
-                dispatch_to(self.isa, self.product(block, group.clone(), v, m));
-                dispatch_to(self.isa, self.results(block, group, m, strip));
-            }
-        });
+        let mut scratch = Scratch::new([self.m_stride() * IN * IN, STRIP]);
+        let [m, strip] = scratch.slices().map(<[f32]>::as_mut_ptr);
+        for group in self.groups(panels) {
+            dispatch_to(self.isa, self.product(block, group.clone(), v, m));
+            dispatch_to(self.isa, self.results(block, group, m, strip));
+        }
     }
 
     /// The panels that share a pass over `v`.
@@ -236,10 +230,10 @@ impl Kernel for Product<'_> {
         let strides = [positions * channels * PANEL, tiles * PANEL];
         for position in 0..positions {
             for panel in panels.clone().step_by(panels_at_once::<S>()) {
-                let line = (panel * positions + position) * channels;
+                let first = (panel * positions + position) * channels * PANEL;
                 let factors = Factors {
                     v: v.data.wrapping_add(position * v.position_stride),
-                    u: packed.lines[line..].as_ptr().cast(),
+                    u: packed.floats[first..].as_ptr(),
                     channels,
                     tiles,
                     panels: panels_at_once::<S>().min(panels.end - panel),

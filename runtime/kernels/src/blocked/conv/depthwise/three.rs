@@ -4,7 +4,7 @@
 use super::{Planes, inside};
 use crate::blocked::conv::finish::{Affine, Spot};
 use crate::conv::ConvShape;
-use crate::conv::winograd::scratch::Line;
+use crate::memory::{CACHE_LINE_FLOATS, CacheLine};
 use crate::simd::Simd;
 use std::ops::Range;
 
@@ -126,7 +126,7 @@ impl<'a, S: Simd> Plane<'a, S> {
 }
 
 /// What is outside of the image.
-static ZEROS: Line = Line::ZERO;
+static ZEROS: CacheLine = CacheLine([0.; CACHE_LINE_FLOATS]);
 
 /// A row of the output.
 struct Row {

@@ -18,7 +18,7 @@ use super::finish::Finish;
 use super::{Epilogue, Input, Output, Weight};
 use crate::conv::ConvShape;
 use crate::conv::cpu::{Form, Packing, Planned};
-use crate::conv::winograd::scratch::{Line, with_scratch};
+use crate::memory::Scratch;
 use crate::parallel;
 use crate::simd::{self, Isa};
 use plan::Plan;
@@ -65,12 +65,11 @@ pub(super) fn conv2d(
         return false;
     }
     let finish = Finish::new(epilogue, shape.out_channels);
-    let weights = packed.floats();
+    let weights = &packed.floats[..];
     parallel::for_each(plan.tasks(), &|index| {
-        with_scratch(plan.scratch_lines(), |lines| {
-            let (plan, scratch) = (&*plan, Line::floats_mut(lines));
-            simd::dispatch_to(isa, Task { plan, index, input, weights, finish, target, scratch });
-        });
+        let mut scratch = Scratch::new([plan.scratch_len()]);
+        let (plan, [scratch]) = (&*plan, scratch.slices());
+        simd::dispatch_to(isa, Task { plan, index, input, weights, finish, target, scratch });
     });
     true
 }

@@ -105,9 +105,9 @@ impl Plan {
         self.shape.batch * self.patches.len() * self.segments
     }
 
-    /// The lines of the tile, and of the results that somebody else reads.
-    pub fn scratch_lines(&self) -> usize {
-        self.tile_floats() / LINE + self.results.div_ceil(LINE)
+    /// The floats of the tile, and of the results that somebody else reads.
+    pub fn scratch_len(&self) -> usize {
+        self.tile_floats() + self.results
     }
 
     /// The floats, in whole lines, of the tile with a chunk's blocks.

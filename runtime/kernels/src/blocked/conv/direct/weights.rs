@@ -3,7 +3,7 @@
 use super::plan::Channels;
 use crate::conv::ConvShape;
 use crate::conv::cpu::is_finite;
-use crate::conv::winograd::scratch::Line;
+use crate::memory::AlignedVec;
 use crate::parallel::for_each_chunk;
 use crate::simd::Isa;
 
@@ -12,7 +12,7 @@ pub(super) const PANEL_VECTORS: usize = 2;
 
 /// A packed weight.
 pub(super) struct Packed {
-    pub lines: Vec<Line>,
+    pub floats: AlignedVec,
     /// Whether no weight is infinite or NaN, so that a product with a padding zero is zero.
     pub finite: bool,
 }
@@ -22,9 +22,9 @@ pub(super) struct Packed {
 ///
 /// A block has `block` channels.
 pub(super) fn pack(shape: &ConvShape, channels: &Channels, block: usize, weight: &[f32], isa: Isa) -> Packed {
-    let lines = channels.weights_len(shape).div_ceil(size_of::<Line>() / size_of::<f32>());
-    let mut packed = Packed { lines: Line::zeros(lines), finite: is_finite(weight, isa) };
-    let mut rest = packed.floats_mut();
+    let mut packed =
+        Packed { floats: AlignedVec::zeros(channels.weights_len(shape)), finite: is_finite(weight, isa) };
+    let mut rest = &mut *packed.floats;
     for chunk in 0..channels.chunks() {
         let inputs = channels.chunk(chunk);
         let taps = inputs.len() * shape.kernel[0] * shape.kernel[1];
@@ -56,14 +56,4 @@ fn order(
         let channels = first..end.min(first + block);
         (0..taps).flat_map(move |tap| channels.clone().map(move |channel| channel * taps + tap))
     })
-}
-
-impl Packed {
-    pub fn floats(&self) -> &[f32] {
-        Line::floats(&self.lines)
-    }
-
-    fn floats_mut(&mut self) -> &mut [f32] {
-        Line::floats_mut(&mut self.lines)
-    }
 }

@@ -7,7 +7,7 @@ use super::super::extent::Extent;
 use super::super::lanes::{Lanes, Real, Work};
 use super::super::phases::{Phases, phases};
 use super::super::tasks::{TASKS, run_all, split_channels};
-use crate::element::{cleared, written};
+use crate::memory::{vec_written_by, write_zeros};
 use crate::simd::Isa;
 use std::mem::MaybeUninit;
 
@@ -49,7 +49,7 @@ pub(in super::super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R]
         run_all(isa, extent.work(), tasks);
     };
     // SAFETY: the tasks have all of it between them, and each clears its part before anything else.
-    let mut partial: Vec<R> = unsafe { written(cut.blocks * segments * size, fill) };
+    let mut partial: Vec<R> = unsafe { vec_written_by(cut.blocks * segments * size, fill) };
 
     let (mut sums, work) = (Vec::new(), 8 * partial.len());
     for block in partial.chunks_mut(segments * size) {
@@ -141,7 +141,7 @@ struct OuterTask<'a, R: Real> {
 impl<R: Real> Work<R> for OuterTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(mut self, lanes: L) {
-        let to = cleared(std::mem::take(&mut self.to));
+        let to = write_zeros(std::mem::take(&mut self.to));
         let mut panel = vec![R::default(); PIXELS * self.width];
         for chunk in self.chunks {
             self.arrange(lanes, chunk, &mut panel);

@@ -4,8 +4,8 @@
 use crate::conv::ConvShape;
 use crate::conv::cpu::finish::{Affine, Finish};
 use crate::conv::cpu::pixels::{round_all, widen_all};
-use crate::conv::cpu::scratch::Scratch;
 use crate::conv::cpu::{Output, Pixels};
+use crate::memory::Scratch;
 use crate::simd::{Kernel, Simd, prefetch};
 use std::ops::Range;
 
@@ -58,8 +58,8 @@ impl Kernel for Bands<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let mut scratch = Scratch::take();
-        let [input, output, _] = scratch.parts(self.scratch(S::LANES));
+        let mut scratch = Scratch::new(self.scratch(S::LANES));
+        let [input, output, _] = scratch.slices();
         let mut walk = Walk::new(self.shape, self.bands.start);
         for _ in self.bands.clone() {
             let rows = walk.rows();
@@ -85,7 +85,6 @@ impl Kernel for Bands<'_> {
             }
             walk.step();
         }
-        scratch.put_back();
     }
 }
 

@@ -6,8 +6,8 @@ use super::strips::Strip;
 use super::tile::{Layout, Tile};
 use super::words::{self, Rows, Words};
 use crate::conv::cpu::finish::Finish;
-use crate::conv::cpu::scratch::Scratch;
 use crate::conv::cpu::{Output, Pixels};
+use crate::memory::Scratch;
 use crate::simd::{Kernel, Simd};
 use std::ops::Range;
 
@@ -46,8 +46,8 @@ impl Kernel for Pairs<'_> {
 impl Tasks<'_> {
     #[inline(always)]
     fn run_all<S: Simd, const PAIRS: bool>(&self, simd: S) {
-        let mut scratch = Scratch::take();
-        let [tile, sums, rows] = scratch.parts([self.plan.tile_len, self.plan.sums_len, self.plan.rows_len]);
+        let mut scratch = Scratch::new([self.plan.tile_len, self.plan.sums_len, self.plan.rows_len]);
+        let [tile, sums, rows] = scratch.slices();
         for index in self.indices.clone() {
             let place = self.plan.place(index);
             for chunk in 0..self.plan.chunks() {
@@ -55,7 +55,6 @@ impl Tasks<'_> {
                 self.multiply::<S, PAIRS>(simd, &place, chunk, pixels, sums);
             }
         }
-        scratch.put_back();
     }
 
     /// The place that the taps of a chunk's input channels count from: in the tile, to which they are

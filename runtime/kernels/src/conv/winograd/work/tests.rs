@@ -86,19 +86,23 @@ impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'_, F, OUT, IN>
     fn run_with<S: Simd>(&self, simd: S) {
         let (work, channels) = (self, 0..self.operands.shape.in_channels);
         for block in 0..self.blocks {
-            let mut v = vec![Line([f32::NAN; PANEL]); self.v_lines()];
+            let mut v = scratch_of_nan([self.v_len()]);
             let v = self.transformed(&mut v);
-            let mut strip = vec![Line([f32::NAN; PANEL]); STRIP_LINES];
-            let strip = strip.as_mut_ptr().cast();
+            let mut scratch = scratch_of_nan([self.m_stride() * IN * IN, STRIP]);
+            let [m, strip] = scratch.slices().map(<[f32]>::as_mut_ptr);
             Transform { work, tiles: self.tiles(block), channels: channels.clone(), strip, v }.run(simd);
-            let mut m = vec![Line([f32::NAN; PANEL]); self.m_stride() * IN * IN / PANEL];
-            let m = m.as_mut_ptr().cast();
             for group in self.groups(0..self.panels) {
                 self.product(block, group.clone(), v, m).run(simd);
                 self.results(block, group, m, strip).run(simd);
             }
         }
     }
+}
+
+fn scratch_of_nan<const N: usize>(lens: [usize; N]) -> Scratch<N> {
+    let mut scratch = Scratch::new(lens);
+    scratch.slices().into_iter().for_each(|slice| slice.fill(f32::NAN));
+    scratch
 }
 
 /// Numbers of no pattern between -1 and 1.

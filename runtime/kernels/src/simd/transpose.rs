@@ -1,20 +1,19 @@
-//! A square block of `LANES × LANES` floats, transposed.
+//! Transposition of a square block of `LANES × LANES` floats.
 //!
-//! [`Simd`] has no shuffles, so each instruction set's own is chosen here by the token's type, which
-//! the compiler resolves.
+//! [`Simd`] has no shuffles, so the token's type selects those of its instruction set at compile time.
 
 #[cfg(target_arch = "aarch64")]
-use crate::simd::Neon;
-use crate::simd::Simd;
+use super::Neon;
+use super::Simd;
 #[cfg(target_arch = "x86_64")]
-use crate::simd::{Avx2, Avx512};
+use super::{Avx2, Avx512};
 #[allow(unused_imports)]
 use std::any::TypeId;
 
 /// Writes row `i` of the block at `from` as column `i` of the block at `to`.
 ///
 /// # Safety
-/// Both blocks have `LANES` rows of `LANES` floats, `stride` floats apart, in bounds; they are disjoint.
+/// Both blocks must have `LANES` rows of `LANES` floats, `stride` floats apart, in bounds, and be disjoint.
 #[inline(always)]
 pub(crate) unsafe fn transpose<S: Simd>(
     _simd: S,

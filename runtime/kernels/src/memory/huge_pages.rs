@@ -1,0 +1,30 @@
+//! Huge pages for memory that kernels read with large strides.
+
+use std::mem::MaybeUninit;
+
+/// Asks the system for huge pages in `memory`, before the first write to it.
+///
+/// A kernel that reads a pixel of every channel block, and then their weights, visits more 4 KiB pages than the TLB
+/// has entries. By default Linux grants huge pages only on request. The call is a hint and has no effect on memory
+/// that contains no whole huge page, nor on other systems.
+pub(crate) fn advise_huge_pages<T>(memory: &mut [MaybeUninit<T>]) {
+    #[cfg(target_os = "linux")]
+    {
+        use std::ffi::{c_int, c_void};
+        unsafe extern "C" {
+            fn madvise(start: *mut c_void, bytes: usize, advice: c_int) -> c_int;
+        }
+        // The value of <sys/mman.h>, and the size of a huge page on most machines.
+        const MADV_HUGEPAGE: c_int = 14;
+        const PAGE: usize = 2 << 20;
+        let start = memory.as_mut_ptr().cast::<u8>();
+        let skipped = start.align_offset(PAGE);
+        let bytes = size_of_val(memory).saturating_sub(skipped) / PAGE * PAGE;
+        if bytes > 0 {
+            // SAFETY: the pages lie in `memory`, and the advice leaves their contents as they are.
+            unsafe { madvise(start.wrapping_add(skipped).cast(), bytes, MADV_HUGEPAGE) };
+        }
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = memory;
+}

@@ -1,0 +1,23 @@
+//! Memory: output allocation, scratch memory, the arena of activations, alignment and huge pages.
+//!
+//! | need | use |
+//! |---|---|
+//! | output of an operation | [`Alignment::allocate`], [`allocate`], [`vec_written_by`] |
+//! | working memory of a task | [`Scratch`] |
+//! | activation in the channel-blocked layout | [`Arena::lease`] |
+//! | packed operand, kept or not | [`AlignedVec`] |
+
+mod aligned;
+mod arena;
+mod huge_pages;
+mod output;
+mod process;
+mod scratch;
+mod uninit;
+
+pub(crate) use aligned::{AlignedVec, CACHE_LINE_FLOATS, CacheLine};
+pub use arena::{ActivationMemory, Arena, Lease, activation_memory};
+pub(crate) use output::{Alignment, allocate, tensor_at_end};
+pub use process::{can_allocate, keep_memory};
+pub(crate) use scratch::Scratch;
+pub(crate) use uninit::{vec_written_by, write_zeros, zeros};

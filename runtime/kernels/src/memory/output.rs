@@ -1,0 +1,106 @@
+//! Allocation of outputs. A large output begins at a cache line: a vector store across two lines costs two stores, and
+//! in an output whose planes are whole lines, either all vectors cross lines or none does.
+
+use candle_core::op::BackpropOp;
+use candle_core::{CpuStorage, Result, Shape, Storage, Tensor, bail};
+
+/// The alignment of an output in its storage.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Alignment {
+    /// The output begins with the storage, as candle requires of an operation with a gradient.
+    Storage,
+    /// A large output begins at the first cache line of the storage.
+    CacheLine,
+}
+
+/// From this many elements on an output is large: storing it takes longer than the views of its storage.
+const LARGE: usize = 1 << 14;
+
+const CACHE_LINE_BYTES: usize = 64;
+
+impl Alignment {
+    /// Returns the elements that precede an output of `elements`, with capacity for the output.
+    ///
+    /// # Errors
+    /// The allocation fails.
+    pub fn allocate<E: Copy + Default>(self, elements: usize) -> Result<Vec<E>> {
+        let most = match self {
+            Self::CacheLine if elements >= LARGE => CACHE_LINE_BYTES / size_of::<E>() - 1,
+            _ => 0,
+        };
+        let mut storage = allocate::<E>(elements.saturating_add(most))?;
+        // An element lies at a multiple of its size, so `most` elements reach the line.
+        let before = storage.as_ptr().align_offset(CACHE_LINE_BYTES).min(most);
+        storage.resize(before, E::default());
+        Ok(storage)
+    }
+}
+
+/// Returns an empty vector with capacity for `elements`.
+///
+/// # Errors
+/// The allocation fails.
+pub(crate) fn allocate<T>(elements: usize) -> Result<Vec<T>> {
+    let mut output = Vec::new();
+    match output.try_reserve_exact(elements) {
+        Ok(()) => Ok(output),
+        Err(error) => bail!("conv2d: no memory for an output of {elements} elements: {error}"),
+    }
+}
+
+/// Returns the tensor of shape `dims` at the end of `storage`.
+pub(crate) fn tensor_at_end(storage: CpuStorage, dims: [usize; 4]) -> Result<Tensor> {
+    let elements = dims.iter().product();
+    let all = match &storage {
+        CpuStorage::F32(all) => all.len(),
+        CpuStorage::F64(all) => all.len(),
+        CpuStorage::F16(all) => all.len(),
+        CpuStorage::BF16(all) => all.len(),
+        _ => elements,
+    };
+    let whole = |shape: Shape| Tensor::from_storage(Storage::Cpu(storage), shape, BackpropOp::none(), false);
+    match all - elements {
+        0 => Ok(whole(dims.to_vec().into())),
+        before => whole(all.into()).narrow(0, before, elements)?.reshape(dims.to_vec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A numbered output and its offset in its storage.
+    fn output(alignment: Alignment, dims: [usize; 4]) -> Result<(Tensor, usize)> {
+        let elements = dims.iter().product::<usize>();
+        let mut all = alignment.allocate::<f32>(elements)?;
+        let before = all.len();
+        all.extend((0..elements).map(|i| i as f32));
+        let tensor = tensor_at_end(CpuStorage::F32(all), dims)?;
+        assert_eq!(tensor.dims(), dims);
+        assert!(tensor.is_contiguous());
+        assert!(tensor.flatten_all()?.to_vec1::<f32>()?.into_iter().eq((0..elements).map(|i| i as f32)));
+        Ok((tensor, before))
+    }
+
+    #[test]
+    fn a_large_output_begins_at_a_cache_line() -> Result<()> {
+        let dims = [1, 4, 64, LARGE / 256];
+        // Other allocations in between, so that the addresses differ.
+        let outputs = (0..8).map(|i| Ok((output(Alignment::CacheLine, dims)?, vec![0u8; 16 * i + 16])));
+        for ((tensor, before), _) in outputs.collect::<Result<Vec<_>>>()? {
+            let (storage, layout) = tensor.storage_and_layout();
+            let Storage::Cpu(CpuStorage::F32(all)) = &*storage else { bail!("not f32 on the CPU") };
+            assert_eq!(layout.start_offset(), before);
+            assert!(all[before..].as_ptr().addr().is_multiple_of(CACHE_LINE_BYTES));
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn other_outputs_begin_at_their_storage() -> Result<()> {
+        assert_eq!(output(Alignment::Storage, [1, 4, 64, LARGE / 256])?.1, 0);
+        assert_eq!(output(Alignment::CacheLine, [1, 1, 1, LARGE - 1])?.1, 0);
+        assert_eq!(output(Alignment::CacheLine, [0, 4, 8, 8])?.1, 0);
+        Ok(())
+    }
+}
