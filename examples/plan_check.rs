@@ -1,26 +1,34 @@
-//! Holds the choice of a kernel to measurement: every way to compute a convolution is timed on random shapes,
-//! and compared with the one that is chosen from the shape alone.
+//! Checks the choice of an algorithm by measurement: all candidates are timed on random convolutions in both memory
+//! layouts, and compared with the one that is selected from the problem alone.
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sconce::candle::{Device, Result, Tensor};
 use sconce::kernels::activation::Activation;
-use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache, Way, conv2d_by, ways_of};
+use sconce::kernels::blocked::conv::{self, Input, Weight};
+use sconce::kernels::conv::cpu::{ElementFormat, Packing};
+use sconce::kernels::conv::{
+    Algorithm, ConvGeometry, ConvProblem, ConvShape, Epilogue, PackedCache, conv2d_by,
+};
+use sconce::kernels::layout::Layout;
+use sconce::kernels::simd::{isa, microarchitecture};
 use std::time::{Duration, Instant};
 
 const HELP: &str = "\
-Times every way to compute random convolutions (f32, batch norm's shift and ReLU, one thread), and tells in how
-many of them the way that is chosen is the fastest, or slower by less than a tenth.
+Times all candidate algorithms on random convolutions (f32, a shift and ReLU, one thread) from NCHW to NCHW, from NCHWc
+to NCHWc and from NCHW to NCHWc, and tells in how many of them the selected one is the fastest, or slower by less than a
+tenth.
 
 usage: cargo run --release --example plan_check -- [--shapes N] [--seed N] [--least SHARE] [--list] [--short]
 
---shapes N: random shapes for which there is a choice (300)
+--shapes N: random convolutions with at least two candidates (300)
 --seed N: other shapes (1)
---least SHARE: fails where the choice is within a tenth of the best in a smaller share of them, 0.95 say
---list: a line for every shape: its sizes, and the milliseconds and the cost of each way, the choice marked
+--least SHARE: fails if the selected algorithm is within a tenth of the best in a smaller share of them, 0.95 say
+--list: a line for every convolution: its sizes, and the milliseconds and the cost of each candidate, the selected one
+  marked
 --short: a few small shapes, only to see that it runs";
 
-/// How much longer than the fastest the choice may take to count as right.
+/// How much longer than the fastest the selected algorithm may take to count as right.
 const MARGIN: f64 = 1.1;
 /// Multiply-adds of a random shape, and the most elements of its images: a call should be over before the
 /// machine turns to something else.
@@ -46,10 +54,12 @@ struct Layer {
     stride: usize,
     dilation: usize,
     groups: usize,
+    /// The layouts of input and output.
+    layouts: [Layout; 2],
 }
 
-/// A way, its least milliseconds and its cost.
-type Timed = (Way, f64, f64);
+/// An algorithm, its least milliseconds and its cost.
+type Timed = (Algorithm, f64, f64);
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let Some(arguments) = arguments()? else {
@@ -64,14 +74,15 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
         if !arguments.work.contains(&layer.work()) || layer.elements() > MOST_ELEMENTS {
             continue;
         }
-        let Some((ways, chosen)) = layer.times(arguments.budget)? else { continue };
-        let best = ways.iter().map(|(_, time, _)| *time).fold(f64::INFINITY, f64::min);
-        let time = ways.iter().find(|(way, ..)| *way == chosen).map_or(f64::NAN, |(_, time, _)| *time);
+        let Some((timed, selected)) = layer.times(arguments.budget)? else { continue };
+        let best = timed.iter().map(|(_, time, _)| *time).fold(f64::INFINITY, f64::min);
+        let own = timed.iter().find(|(algorithm, ..)| *algorithm == selected);
+        let time = own.map_or(f64::NAN, |(_, time, _)| *time);
         let ratio = time / best;
         right += usize::from(ratio <= MARGIN);
         ratios.push(ratio);
         if arguments.list {
-            println!("{}", layer.line(&ways, chosen, ratio));
+            println!("{}", layer.line(&timed, selected, ratio));
         }
     }
     let share = right as f64 / ratios.len() as f64;
@@ -130,7 +141,12 @@ impl Layer {
         let dilation = if kernel == 3 && stride == 1 && random.random_bool(0.1) { 2 } else { 1 };
         let depthwise = kernel == 3 && dilation == 1 && random.random_bool(0.15);
         let (groups, outputs) = if depthwise { (inputs, inputs) } else { (1, outputs) };
-        Self { batch, inputs, outputs, size, kernel, stride, dilation, groups }
+        let layouts = match random.random_range(0..10) {
+            0..5 => [Layout::Nchw; 2],
+            5..9 => [Layout::Nchwc; 2],
+            _ => [Layout::Nchw, Layout::Nchwc],
+        };
+        Self { batch, inputs, outputs, size, kernel, stride, dilation, groups, layouts }
     }
 
     fn geometry(&self) -> ConvGeometry {
@@ -154,45 +170,97 @@ impl Layer {
         self.batch * self.size[0] * self.size[1] * self.inputs.max(self.outputs)
     }
 
-    /// Every way with its least milliseconds, and the one that is chosen; `None` where there is only one.
-    fn times(&self, budget: Duration) -> Result<Option<(Vec<Timed>, Way)>> {
-        let device = Device::Cpu;
+    fn problem(&self) -> Result<ConvProblem> {
         let [height, width] = self.size;
-        let input = Tensor::randn(0f32, 1., (self.batch, self.inputs, height, width), &device)?;
-        let weight = (self.outputs, self.inputs / self.groups, self.kernel, self.kernel);
-        let weight = Tensor::randn(0f32, 0.1, weight, &device)?;
-        let shift = Some(Tensor::randn(0f32, 1., self.outputs, &device)?);
-        let (geometry, epilogue) =
-            (self.geometry(), Epilogue { shift, activation: Activation::Relu, ..Default::default() });
-        let (ways, chosen) = ways_of(&input, &weight, &geometry)?;
-        if ways.len() < 2 {
+        let input = [self.batch, self.inputs, height, width];
+        let weight = [self.outputs, self.inputs / self.groups, self.kernel, self.kernel];
+        Ok(ConvProblem {
+            shape: ConvShape::new(&input, &weight, &self.geometry())?,
+            format: ElementFormat::F32,
+            input: self.layouts[0],
+            output: self.layouts[1],
+            weight_cached: true,
+            isa: isa(),
+            microarchitecture: microarchitecture(),
+        })
+    }
+
+    /// Returns all candidates with their least milliseconds, and the selected one; `None` if there is only one.
+    fn times(&self, budget: Duration) -> Result<Option<(Vec<Timed>, Algorithm)>> {
+        let problem = self.problem()?;
+        let candidates = problem.candidates().filter(|algorithm| *algorithm != Algorithm::Reference);
+        let candidates: Vec<_> = candidates.collect();
+        if candidates.len() < 2 {
             return Ok(None);
         }
-        let caches: Vec<PackedCache> = ways.iter().map(|_| PackedCache::default()).collect();
-        let mut times = vec![f64::INFINITY; ways.len()];
-        // In turns, so that what else the machine does meets all of them.
+        let mut runner = Runner::new(problem)?;
+        let caches: Vec<PackedCache> = candidates.iter().map(|_| PackedCache::default()).collect();
+        let mut times = vec![f64::INFINITY; candidates.len()];
+        // In turns, so that the load of the machine affects all of them.
         let (start, mut turn) = (Instant::now(), 0);
-        while turn < 4 || start.elapsed() < budget * ways.len() as u32 {
-            for ((way, _), (cache, time)) in ways.iter().zip(caches.iter().zip(&mut times)) {
+        while turn < 4 || start.elapsed() < budget * candidates.len() as u32 {
+            for (algorithm, (cache, time)) in candidates.iter().zip(caches.iter().zip(&mut times)) {
                 let before = Instant::now();
-                conv2d_by(*way, &input, &weight, &geometry, &epilogue, cache)?;
+                runner.run(*algorithm, cache)?;
                 *time = time.min(before.elapsed().as_secs_f64() * 1e3);
             }
             turn += 1;
         }
-        let timed = ways.into_iter().zip(times).map(|((way, cost), time)| (way, time, cost));
-        Ok(Some((timed.collect(), chosen)))
+        let timed = candidates.into_iter().zip(times);
+        let timed = timed.map(|(algorithm, time)| (algorithm, time, problem.cost(algorithm)));
+        Ok(Some((timed.collect(), problem.select())))
     }
 
-    fn line(&self, ways: &[Timed], chosen: Way, ratio: f64) -> String {
-        let Self { batch, inputs, outputs, size: [height, width], kernel, stride, dilation, groups } = self;
+    fn line(&self, timed: &[Timed], selected: Algorithm, ratio: f64) -> String {
+        let Self { batch, inputs, outputs, size: [height, width], kernel, stride, dilation, groups, layouts } =
+            self;
         let mut line = format!(
-            "{ratio:.2} {batch}×{inputs}→{outputs} {height}×{width} kernel {kernel} stride {stride} dilation {dilation} groups {groups}:"
+            "{ratio:.2} {layouts:?} {batch}×{inputs}→{outputs} {height}×{width} kernel {kernel} stride {stride} dilation {dilation} groups {groups}:"
         );
-        for (way, time, cost) in ways {
-            let mark = if *way == chosen { "*" } else { "" };
-            line += &format!("  {mark}{way:?} {time:.4} ({:.4})", cost / 127e6);
+        for (algorithm, time, cost) in timed {
+            let mark = if *algorithm == selected { "*" } else { "" };
+            line += &format!("  {mark}{algorithm:?} {time:.4} ({:.4})", cost / 127e6);
         }
         line
+    }
+}
+
+/// The operands of one problem, and memory for its output if that is NCHWc.
+struct Runner {
+    problem: ConvProblem,
+    input: Tensor,
+    weight: Tensor,
+    epilogue: Epilogue,
+    /// The numbers of input, weight and shift, as the kernels for NCHWc take them.
+    numbers: [Vec<f32>; 3],
+    output: Vec<f32>,
+}
+
+impl Runner {
+    fn new(problem: ConvProblem) -> Result<Self> {
+        let (device, shape, lanes) = (Device::Cpu, &problem.shape, problem.isa.lanes());
+        let dims = [shape.batch, shape.in_channels, shape.input[0], shape.input[1]];
+        let input = Tensor::randn(0f32, 1., dims.to_vec(), &device)?;
+        let weight = Tensor::randn(0f32, 0.1, shape.weight_dims().to_vec(), &device)?;
+        let shift = Tensor::randn(0f32, 1., shape.out_channels, &device)?;
+        let elements = Tensor::randn(0f32, 1., problem.input.elements(dims, lanes), &device)?.to_vec1()?;
+        let numbers = [elements, weight.flatten_all()?.to_vec1()?, shift.to_vec1()?];
+        let output = vec![0.; problem.output.elements(shape.output_dims(), lanes)];
+        let epilogue = Epilogue { shift: Some(shift), activation: Activation::Relu, ..Epilogue::default() };
+        Ok(Self { problem, input, weight, epilogue, numbers, output })
+    }
+
+    fn run(&mut self, algorithm: Algorithm, cache: &PackedCache) -> Result<()> {
+        let (ConvProblem { shape, input: layout, isa, .. }, weight) = (&self.problem, &self.weight);
+        if self.problem.output == Layout::Nchw {
+            return conv2d_by(algorithm, &self.input, weight, &shape.geometry, &self.epilogue, cache)
+                .map(|_| ());
+        }
+        let [elements, values, shift] = &self.numbers;
+        let packing = Some(Packing::by(algorithm, cache, weight.id()));
+        let epilogue =
+            conv::Epilogue { shift: Some(shift), activation: Activation::Relu, ..conv::Epilogue::default() };
+        let input = Input { elements, layout: *layout };
+        conv::conv2d(shape, input, Weight { values, packing }, &epilogue, &mut self.output, *isa)
     }
 }

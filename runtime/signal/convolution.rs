@@ -6,10 +6,11 @@ use std::sync::Arc;
 use candle_core::{DType, Result, Tensor};
 
 use super::Value;
-use crate::kernels::blocked::conv::{Behind, Input};
+use crate::kernels::blocked::conv::{Consumer, Input};
 use crate::kernels::blocked::{self, Image};
 use crate::kernels::conv::{self, Axes, ConvGeometry, ConvShape, Epilogue, PackedCache, Packing};
 use crate::kernels::element::with_elements;
+use crate::kernels::layout::Layout;
 use crate::kernels::memory::Arena;
 
 /// The operands of a convolution; the weight always as the kernels take it, with a height and a width.
@@ -60,22 +61,30 @@ impl Convolution {
             self.with_input(|input| {
                 blocked::conv::conv2d(shape, input, weight, epilogue, output.blocks_mut(), isa)
             })
-        })??;
+        })???;
         Ok(output)
     }
 
-    /// The same with `behind` behind it, into `output`; whether there is a kernel for both.
+    /// Runs the convolution with a fused consumer, into `output`. Returns `false` if the two cannot be fused.
     pub(super) fn run_then(
         &self,
         shape: &ConvShape,
         epilogue: &Epilogue,
-        behind: &Behind<'_>,
+        consumer: &Consumer<'_>,
         output: &mut Image,
     ) -> Result<bool> {
         let isa = output.isa();
         self.parameters().with(epilogue, None, |weight, epilogue| {
             self.with_input(|input| {
-                blocked::conv::conv2d_then(shape, input, weight, epilogue, behind, output.blocks_mut(), isa)
+                blocked::conv::conv2d_and_consume(
+                    shape,
+                    input,
+                    weight,
+                    epilogue,
+                    consumer,
+                    output.blocks_mut(),
+                    isa,
+                )
             })
         })?
     }
@@ -95,8 +104,10 @@ impl Convolution {
 
     fn with_input<R>(&self, f: impl FnOnce(Input<'_>) -> R) -> Result<R> {
         match &self.input {
-            Value::Blocked(image) => Ok(f(Input::Blocked(image.blocks()))),
-            Value::Tensor(tensor) => with_elements(tensor, |x| f(Input::Planes(x))),
+            Value::Blocked(image) => Ok(f(Input { elements: image.blocks(), layout: Layout::Nchwc })),
+            Value::Tensor(tensor) => {
+                with_elements(tensor, |elements| f(Input { elements, layout: Layout::Nchw }))
+            }
         }
     }
 

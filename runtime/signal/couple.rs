@@ -10,7 +10,7 @@ use super::convolution::Parameters;
 use super::work::Work;
 use super::{Convolution, Value, conv_label};
 use crate::kernels::blocked::Image;
-use crate::kernels::blocked::conv::Behind;
+use crate::kernels::blocked::conv::Consumer;
 use crate::kernels::conv::{Axes, ConvShape, Epilogue, PackedCache};
 use crate::kernels::pool::PoolGeometry;
 use crate::scope::Path;
@@ -44,21 +44,21 @@ impl Couple {
     pub(super) fn run(&self, epilogue: &Epilogue, residual: Option<&Value>) -> Result<Option<Image>> {
         let Some((convolution, shape, first)) = self.before.work.leader() else { return Ok(None) };
         let arena = convolution.arena();
-        let run = |behind: &Behind<'_>, dims: [usize; 4]| {
+        let run = |consumer: &Consumer<'_>, dims: [usize; 4]| {
             let mut output = Image::new(&arena, dims)?;
-            let done = convolution.run_then(shape, first, behind, &mut output)?;
+            let done = convolution.run_then(shape, first, consumer, &mut output)?;
             Ok(done.then_some(output))
         };
         match &self.tail {
             Tail::MaxPool(geometry) => {
                 let [height, width] = geometry.output_size(shape.output)?;
-                run(&Behind::MaxPool(*geometry), [shape.batch, shape.out_channels, height, width])
+                run(&Consumer::MaxPool(*geometry), [shape.batch, shape.out_channels, height, width])
             }
             Tail::Depthwise(Depthwise { shape, weight, packed }) => {
                 let residual = residual.map(|residual| residual.image(&arena)).transpose()?;
                 let parameters = Parameters { weight, packed: packed.as_deref() };
                 parameters.with(epilogue, residual.as_deref(), |weight, epilogue| {
-                    run(&Behind::Depthwise { shape, weight, epilogue: *epilogue }, shape.output_dims())
+                    run(&Consumer::Depthwise { shape, weight, epilogue: *epilogue }, shape.output_dims())
                 })?
             }
         }

@@ -5,8 +5,9 @@ use crate::common::Numbers;
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
-use sconce::kernels::blocked::conv::{self, Behind, Input, Weight, blocked_len};
+use sconce::kernels::blocked::conv::{self, Consumer, Input, Weight};
 use sconce::kernels::conv::{ConvGeometry, ConvShape};
+use sconce::kernels::layout::Layout;
 use sconce::kernels::pool::PoolGeometry;
 use sconce::kernels::simd::{self, Isa};
 
@@ -116,7 +117,11 @@ impl Problem {
         let (shape, lanes) = (&self.shape, isa.lanes());
         let numbers = floats(&self.input)?;
         let blocks = to_blocks(&numbers, shape.in_channels, shape.input, lanes);
-        let input = if planes { Input::Planes(&numbers) } else { Input::Blocked(&blocks) };
+        let input = if planes {
+            Input { elements: &numbers, layout: Layout::Nchw }
+        } else {
+            Input { elements: &blocks, layout: Layout::Nchwc }
+        };
         let weights = [floats(&self.weights[0])?, floats(&self.weights[1])?];
         let vectors = self.vectors.iter().map(floats).collect::<Result<Vec<_>>>()?;
         let weight = |which: usize| Weight { values: &weights[which], packing: None };
@@ -128,22 +133,23 @@ impl Problem {
         };
         let (first, second) = (epilogue(0, Activation::Relu), epilogue(1, Activation::Identity));
         let [batch, channels, height, width] = self.dims()?;
-        let mut output = vec![f32::NAN; blocked_len(batch, channels, [height, width], lanes)];
+        let mut output = vec![f32::NAN; Layout::Nchwc.elements([batch, channels, height, width], lanes)];
         if together {
-            let behind = match self.second {
-                Second::MaxPool(geometry) => Behind::MaxPool(geometry),
+            let consumer = match self.second {
+                Second::MaxPool(geometry) => Consumer::MaxPool(geometry),
                 Second::Depthwise { .. } => {
-                    Behind::Depthwise { shape: &self.behind, weight: weight(1), epilogue: second }
+                    Consumer::Depthwise { shape: &self.behind, weight: weight(1), epilogue: second }
                 }
             };
-            let done = conv::conv2d_then(shape, input, weight(0), &first, &behind, &mut output, isa);
+            let done = conv::conv2d_and_consume(shape, input, weight(0), &first, &consumer, &mut output, isa);
             return Ok(done.then_some(output));
         }
-        let mut between = vec![f32::NAN; blocked_len(batch, channels, shape.output, lanes)];
-        conv::conv2d(shape, input, weight(0), &first, &mut between, isa);
+        let mut between = vec![f32::NAN; Layout::Nchwc.elements(shape.output_dims(), lanes)];
+        conv::conv2d(shape, input, weight(0), &first, &mut between, isa)?;
         match self.second {
             Second::Depthwise { .. } => {
-                conv::conv2d(&self.behind, Input::Blocked(&between), weight(1), &second, &mut output, isa);
+                let input = Input { elements: &between, layout: Layout::Nchwc };
+                conv::conv2d(&self.behind, input, weight(1), &second, &mut output, isa)?;
             }
             Second::MaxPool(geometry) => {
                 let image = Tensor::from_vec(
@@ -334,13 +340,23 @@ fn weights_that_are_not_finite_are_left_to_others() -> Result<()> {
     let blocks = to_blocks(&floats(&problem.input)?, shape.in_channels, shape.input, isa.lanes());
     let weights = [floats(&problem.weights[0])?, floats(&problem.weights[1])?];
     let weight = |which: usize| Weight { values: &weights[which], packing: None };
-    let behind =
-        Behind::Depthwise { shape: &problem.behind, weight: weight(1), epilogue: conv::Epilogue::default() };
+    let consumer = Consumer::Depthwise {
+        shape: &problem.behind,
+        weight: weight(1),
+        epilogue: conv::Epilogue::default(),
+    };
     let [batch, channels, height, width] = problem.dims()?;
-    let mut output = vec![1.; blocked_len(batch, channels, [height, width], isa.lanes())];
-    let input = Input::Blocked(&blocks);
-    let done =
-        conv::conv2d_then(shape, input, weight(0), &conv::Epilogue::default(), &behind, &mut output, isa);
+    let mut output = vec![1.; Layout::Nchwc.elements([batch, channels, height, width], isa.lanes())];
+    let input = Input { elements: &blocks, layout: Layout::Nchwc };
+    let done = conv::conv2d_and_consume(
+        shape,
+        input,
+        weight(0),
+        &conv::Epilogue::default(),
+        &consumer,
+        &mut output,
+        isa,
+    );
     assert!(!done && output.iter().all(|x| *x == 1.));
     Ok(())
 }

@@ -5,9 +5,10 @@ use crate::common::Numbers;
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
-use sconce::kernels::blocked::conv::{self, Input, Weight, blocked_len};
+use sconce::kernels::blocked::conv::{self, Input, Weight};
 use sconce::kernels::conv::cpu::Packing;
 use sconce::kernels::conv::{ConvGeometry, ConvShape, Epilogue, PackedCache, conv2d_with};
+use sconce::kernels::layout::Layout;
 use sconce::kernels::simd::{self, Isa};
 
 const ACTIVATIONS: [Activation; 9] = [
@@ -90,12 +91,12 @@ impl Problem {
             Some(r) => Some(Fenced::new(&to_blocks(&flat(r)?, shape.out_channels, shape.output, lanes))),
             None => None,
         };
-        let len = blocked_len(shape.batch, shape.out_channels, shape.output, lanes);
+        let len = Layout::Nchwc.elements(shape.output_dims(), lanes);
         let mut output = Fenced::new(&vec![f32::NAN; len]);
         let packing = cache.map(|cache| Packing::new(cache, self.weight.id()));
         conv::conv2d(
             shape,
-            if planes { Input::Planes(input.floats()) } else { Input::Blocked(input.floats()) },
+            Input { elements: input.floats(), layout: if planes { Layout::Nchw } else { Layout::Nchwc } },
             Weight { values: weight.floats(), packing },
             &conv::Epilogue {
                 scale: scale.as_ref().map(Fenced::floats),
@@ -105,7 +106,7 @@ impl Problem {
             },
             output.floats_mut(),
             isa,
-        );
+        )?;
         assert!(output.is_intact(), "{isa:?} {:?}: written beyond the output", self.setting);
         Ok(output.floats().to_vec())
     }

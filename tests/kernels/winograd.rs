@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
-use sconce::kernels::conv::winograd::{Epilogue, PackedWinograd, Pixels, Shape, Tile, run};
+use sconce::kernels::conv::winograd::{Elements, Epilogue, PackedWinograd, Shape, Tile, run};
 use sconce::kernels::simd::{self, Isa};
 use std::mem::MaybeUninit;
 
@@ -44,7 +44,7 @@ fn output_size(shape: &Shape, stride: usize) -> [usize; 2] {
 fn reference(shape: &Shape, stride: usize, input: &[f32], weight: &[f32], epilogue: &Epilogue) -> Vec<f64> {
     let ([height, width], [out_height, out_width]) = (shape.input, output_size(shape, stride));
     let residual = match epilogue.residual {
-        Some(Pixels::Single(residual)) => Some(residual),
+        Some(Elements::F32(residual)) => Some(residual),
         _ => None,
     };
     let mut output = Vec::new();

@@ -20,6 +20,7 @@ pub mod empty;
 pub mod error;
 pub mod exact;
 pub mod float;
+pub mod layout;
 pub mod linear;
 pub mod mapped;
 pub mod memory;

@@ -152,7 +152,7 @@ impl Plain {
             return Ok(Err(x));
         }
         let shape = ConvShape::new(x.dims()?, weight.dims(), geometry)?;
-        if !blocked::conv::reads_behind(&shape) || !x.feeds_blocked(&shape) {
+        if !blocked::conv::is_consumer(&shape) || !x.feeds_blocked(&shape) {
             return Ok(Err(x));
         }
         Ok(x.into_before().map(|before| {

@@ -1,7 +1,8 @@
 //! Batch norm, activations and sums of blocked images: a pass each.
 
 use super::Image;
-use crate::activation::{Activation, activate};
+use crate::activation::Activation;
+use crate::activation::activate;
 use crate::parallel::for_each_chunk;
 use crate::simd::{Kernel, Simd, dispatch_loops, dispatch_to};
 use candle_core::Result;

@@ -1,8 +1,8 @@
 //! An activation in blocks: its memory and its sizes.
 
-use super::conv::blocked_len;
 use super::reorder;
 use crate::element::with_elements;
+use crate::layout::Layout;
 use crate::memory::{Arena, Lease};
 use crate::simd::{Isa, isa};
 use candle_core::{Device, Result, Shape, Tensor, bail};
@@ -25,9 +25,8 @@ impl Image {
     /// # Errors
     /// The machine has not so much memory.
     pub fn new(arena: &Arc<Arena>, dims: [usize; 4]) -> Result<Self> {
-        let [batch, channels, height, width] = dims;
         let isa = isa();
-        let memory = arena.lease(blocked_len(batch, channels, [height, width], isa.lanes()))?;
+        let memory = arena.lease(Layout::Nchwc.elements(dims, isa.lanes()))?;
         Ok(Self { memory, shape: Shape::from(dims.to_vec()), dims, isa, planes: OnceLock::new() })
     }
 

@@ -18,10 +18,9 @@ mod transposed;
 pub mod winograd;
 
 pub use axes::Axes;
-#[doc(hidden)]
-pub use cpu::Way;
+
+pub use cpu::{Algorithm, ConvProblem};
 pub use cpu::{PackedCache, Packing};
-use cpu::{Question, Stored};
 pub use geometry::ConvGeometry;
 pub use shape::ConvShape;
 pub use transposed::{TransposeGeometry, conv_transpose2d};
@@ -83,11 +82,10 @@ pub fn conv2d(
     }
 }
 
-/// As [`conv2d`] on the CPU, without gradients, by one of the [ways](ways_of) that there are: so that they can be
-/// timed.
+/// Does the same as [`conv2d`] on the CPU, without gradients, by a given algorithm, so that it can be timed.
 #[doc(hidden)]
 pub fn conv2d_by(
-    way: Way,
+    algorithm: Algorithm,
     input: &Tensor,
     weight: &Tensor,
     geometry: &ConvGeometry,
@@ -95,19 +93,8 @@ pub fn conv2d_by(
     packed: &PackedCache,
 ) -> Result<Tensor> {
     let shape = ConvShape::of(input, weight, geometry, epilogue)?;
-    let packing = Packing::by(way, packed, weight.id());
+    let packing = Packing::by(algorithm, packed, weight.id());
     cpu::conv2d_by(input, weight, &shape, epilogue, Some(packing), simd::isa())
-}
-
-/// The ways in which a convolution of f32 whose weight is kept packed can be computed on the CPU, each with what
-/// it is taken to cost, and the one that is chosen.
-#[doc(hidden)]
-pub fn ways_of(input: &Tensor, weight: &Tensor, geometry: &ConvGeometry) -> Result<(Vec<(Way, f64)>, Way)> {
-    let shape = ConvShape::new(input.dims(), weight.dims(), geometry)?;
-    let question =
-        Question { shape, stored: Stored::Single, kept: true, isa: simd::isa(), maker: simd::maker() };
-    let ways = question.ways().map(|way| (way, question.cost(way))).collect();
-    Ok((ways, question.answer()))
 }
 
 /// As [`conv2d`] on the CPU, without gradients, with an instruction set other than the one in use: so that

@@ -1,6 +1,7 @@
 //! What is done to a map's sums: bias and activation.
 
-use crate::activation::{Activation, activate};
+use crate::activation::Activation;
+use crate::activation::activate;
 use crate::simd::Simd;
 
 #[derive(Clone, Copy)]

@@ -9,7 +9,7 @@
 #[cfg(any(target_arch = "aarch64", test))]
 mod arm;
 mod half;
-mod maker;
+mod microarchitecture;
 mod portable;
 mod prefetch;
 mod transpose;
@@ -19,7 +19,7 @@ mod x86;
 #[cfg(any(target_arch = "aarch64", test))]
 pub use arm::Neon;
 pub use half::Half;
-pub use maker::{Maker, maker};
+pub use microarchitecture::{Microarchitecture, microarchitecture};
 pub use portable::Portable;
 pub(crate) use prefetch::prefetch;
 pub(crate) use transpose::transpose;

@@ -2,7 +2,7 @@
 //! first on, is an image of its own, which the kernel reads without a gap.
 
 use super::operand::Call;
-use super::{Output, Pixels};
+use super::{Elements, OutputPtr};
 use crate::conv::{ConvGeometry, ConvShape};
 use crate::memory::allocate;
 use crate::parallel::for_each_chunk;
@@ -43,8 +43,8 @@ impl Phases {
     pub unsafe fn run(
         &self,
         call: &Call<'_>,
-        output: Output,
-        plain: impl FnOnce(Pixels<'_>, Option<Pixels<'_>>, Output),
+        output: OutputPtr,
+        plain: impl FnOnce(Elements<'_>, Option<Elements<'_>>, OutputPtr),
     ) -> Result<()> {
         let shape = &self.shape;
         let before = shape.geometry.padding.map(|[before, _]| before);
@@ -55,20 +55,20 @@ impl Phases {
         let (residual, elements) = (residual.transpose()?, self.plain.output_elements());
         match output {
             // SAFETY: `plain` writes all elements; those of the output are the caller's promise.
-            Output::Single(to) => unsafe {
+            OutputPtr::F32(to) => unsafe {
                 let mut parts = allocate(elements)?;
                 plain(
                     input.pixels(),
                     residual.as_ref().map(Parts::pixels),
-                    Output::Single(parts.as_mut_ptr()),
+                    OutputPtr::F32(parts.as_mut_ptr()),
                 );
                 parts.set_len(elements);
                 self.join(&parts, to);
             },
             // SAFETY: as above.
-            Output::Half(half, to) => unsafe {
+            OutputPtr::Half(half, to) => unsafe {
                 let mut parts = allocate(elements)?;
-                let target = Output::Half(half, parts.as_mut_ptr());
+                let target = OutputPtr::Half(half, parts.as_mut_ptr());
                 plain(input.pixels(), residual.as_ref().map(Parts::pixels), target);
                 parts.set_len(elements);
                 self.join(&parts, to);
@@ -80,15 +80,15 @@ impl Phases {
     /// As [`split_images`](Self::split_images), of images of any elements.
     fn split(
         &self,
-        images: Pixels<'_>,
+        images: Elements<'_>,
         channels: usize,
         size: [usize; 2],
         before: [usize; 2],
         part: [usize; 2],
     ) -> Result<Parts> {
         Ok(match images {
-            Pixels::Single(images) => Parts::Single(self.split_images(images, channels, size, before, part)?),
-            Pixels::Half(half, images) => {
+            Elements::F32(images) => Parts::Single(self.split_images(images, channels, size, before, part)?),
+            Elements::Half(half, images) => {
                 Parts::Half(half, self.split_images(images, channels, size, before, part)?)
             }
         })
@@ -165,10 +165,10 @@ enum Parts {
 }
 
 impl Parts {
-    fn pixels(&self) -> Pixels<'_> {
+    fn pixels(&self) -> Elements<'_> {
         match self {
-            Self::Single(parts) => Pixels::Single(parts),
-            Self::Half(half, parts) => Pixels::Half(*half, parts),
+            Self::Single(parts) => Elements::F32(parts),
+            Self::Half(half, parts) => Elements::Half(*half, parts),
         }
     }
 }

@@ -1,33 +1,352 @@
-//! What happens to a sum of products before it is stored.
+//! From sums to results: `activation((sum · scale + shift) + residual)`, and the store.
+//!
+//! An activation that only clamps is applied in registers. Any other is applied to the stored results in a second
+//! pass over them, while they are in the first-level cache.
 
-use super::operand::Values;
+use super::elements::{ElementPtr, Elements, OutputPtr};
+use super::operand::Call;
 use crate::activation::Activation;
-use crate::float::Float;
+use crate::activation::{activate, bounds};
+use crate::simd::Simd;
 
-/// The epilogue's numbers of one output channel.
+/// The epilogue of one call.
 #[derive(Clone, Copy)]
-pub(super) struct Scalars<T> {
-    scale: Option<T>,
-    shift: Option<T>,
+pub(super) struct EpilogueWriter<'a> {
+    /// A number for each output channel, as is `shift`.
+    scale: Option<&'a [f32]>,
+    shift: Option<&'a [f32]>,
+    /// As long as the output, in its layout.
+    residual: Option<ElementPtr>,
+    activation: Activation,
+    /// The bounds that the activation clamps to, if it does nothing else.
+    bounds: Option<[f32; 2]>,
+    out_channels: usize,
 }
 
-impl<T: Float> Scalars<T> {
-    pub(super) fn of(values: &Values<'_, T>, channel: usize) -> Self {
-        let at = |vector: Option<&[T]>| vector.map(|vector| vector[channel]);
-        Self { scale: at(values.scale.as_deref()), shift: at(values.shift.as_deref()) }
+// SAFETY: the residual is only read.
+unsafe impl Send for EpilogueWriter<'_> {}
+// SAFETY: as above.
+unsafe impl Sync for EpilogueWriter<'_> {}
+
+/// What vectors of sums go through: scale, shift and bounds, the same for every pixel.
+#[derive(Clone, Copy)]
+pub(super) struct Affine<S: Simd, const VECTORS: usize> {
+    pub scale: [S::V; VECTORS],
+    pub shift: [S::V; VECTORS],
+    bounds: [S::V; 2],
+    /// The lanes of the last vector that are channels, if not all are.
+    channels: Option<S::Mask>,
+}
+
+/// The affines of neighboring channels, each in all lanes, found without a branch.
+#[derive(Clone, Copy)]
+pub(super) struct ChannelAffines<'a> {
+    /// A number for each channel, or one for all.
+    scale: &'a [f32],
+    shift: &'a [f32],
+    /// From one channel's number to the next, in `scale` and in `shift`.
+    steps: [usize; 2],
+    bounds: [f32; 2],
+}
+
+/// Where the results of a register tile with lanes of channels go: neighboring pixels, in neighboring blocks of
+/// channels.
+#[derive(Clone, Copy)]
+pub(super) struct Destination {
+    pub output: *mut f32,
+    /// The place of the first pixel in the first block.
+    pub at: usize,
+    /// From one block of channels to the next.
+    pub block: usize,
+}
+
+const UNBOUNDED: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
+
+impl ChannelAffines<'_> {
+    /// # Safety
+    /// There is a channel `index`.
+    #[inline(always)]
+    pub unsafe fn get<S: Simd>(&self, simd: S, index: usize) -> Affine<S, 1> {
+        // SAFETY: the caller's promise; with a step of 0 the first number is read.
+        let number = |i: usize, of: &[f32]| unsafe { simd.splat(*of.as_ptr().add(index * self.steps[i])) };
+        Affine {
+            scale: [number(0, self.scale)],
+            shift: [number(1, self.shift)],
+            bounds: [simd.splat(self.bounds[0]), simd.splat(self.bounds[1])],
+            channels: None,
+        }
+    }
+}
+
+impl<S: Simd, const VECTORS: usize> Affine<S, VECTORS> {
+    /// Returns scaled and shifted sums of the first vector within the bounds.
+    #[inline(always)]
+    pub fn apply(&self, simd: S, sums: S::V) -> S::V {
+        self.clamp(simd, simd.fma(sums, self.scale[0], self.shift[0]))
     }
 
-    /// Turns sums into results, in place.
-    pub(super) fn apply(self, row: &mut [T], residual: Option<&[T]>, activation: Activation) {
-        if let Some(scale) = self.scale {
-            row.iter_mut().for_each(|x| *x *= scale);
+    #[inline(always)]
+    fn clamp(&self, simd: S, value: S::V) -> S::V {
+        simd.min(self.bounds[1], simd.max(self.bounds[0], value))
+    }
+}
+
+impl<'a> EpilogueWriter<'a> {
+    pub fn new(call: &'a Call<'_>, out_channels: usize) -> Self {
+        Self {
+            scale: call.scale.as_deref(),
+            shift: call.shift.as_deref(),
+            residual: call.residual.map(Elements::as_ptr),
+            activation: call.activation,
+            bounds: bounds(call.activation),
+            out_channels,
         }
-        if let Some(shift) = self.shift {
-            row.iter_mut().for_each(|x| *x += shift);
+    }
+
+    /// Returns whether scale, shift and bounds are the whole epilogue.
+    pub fn is_affine(&self) -> bool {
+        self.bounds.is_some() && self.residual.is_none()
+    }
+
+    /// Returns the affines of the channels from `first` on.
+    #[inline(always)]
+    pub fn channels(&self, first: usize) -> ChannelAffines<'_> {
+        ChannelAffines {
+            scale: self.scale.map_or(&[1.], |scale| &scale[first..]),
+            shift: self.shift.map_or(&[0.], |shift| &shift[first..]),
+            steps: [self.scale, self.shift].map(|numbers| numbers.is_some().into()),
+            bounds: self.bounds.unwrap_or(UNBOUNDED),
         }
-        if let Some(residual) = residual {
-            row.iter_mut().zip(residual).for_each(|(x, r)| *x += *r);
+    }
+
+    /// Returns the affine of vectors of channels, from `first` on, which exists.
+    #[inline(always)]
+    pub fn vectors<S: Simd, const VECTORS: usize>(&self, simd: S, first: usize) -> Affine<S, VECTORS> {
+        let mut affine = Affine {
+            scale: [simd.splat(1.); VECTORS],
+            shift: [simd.zero(); VECTORS],
+            bounds: self.bounds.unwrap_or(UNBOUNDED).map(|bound| simd.splat(bound)),
+            channels: None,
+        };
+        for v in 0..VECTORS {
+            let channel = first + v * S::LANES;
+            let lanes = self.out_channels.saturating_sub(channel).min(S::LANES);
+            if lanes < S::LANES {
+                affine.channels = Some(simd.mask(0, lanes));
+            }
+            for (vector, numbers) in [(&mut affine.scale, self.scale), (&mut affine.shift, self.shift)] {
+                if let Some(numbers) = numbers {
+                    // SAFETY: there are `lanes` numbers from the channel on.
+                    vector[v] = unsafe { simd.load_partial(numbers[channel..].as_ptr(), lanes) };
+                }
+            }
         }
-        row.iter_mut().for_each(|x| *x = activation.value(*x));
+        affine
+    }
+
+    /// Stores the results of `lanes` pixels of one channel from `at` on, the activation included.
+    ///
+    /// # Safety
+    /// The output, and with it the residual, has `lanes` elements from `at` on.
+    #[inline(always)]
+    pub unsafe fn store_pixels<S: Simd>(
+        &self,
+        simd: S,
+        sums: S::V,
+        affine: &Affine<S, 1>,
+        [at, lanes]: [usize; 2],
+        output: OutputPtr,
+    ) {
+        let shifted = simd.fma(sums, affine.scale[0], affine.shift[0]);
+        // SAFETY: the caller's promise.
+        unsafe {
+            let mut value = self.clamped(simd, shifted, affine, [at, lanes]);
+            if self.bounds.is_none() {
+                value = activate(simd, self.activation, value);
+            }
+            output.at(at).store(simd, lanes, value);
+        }
+    }
+
+    /// Stores the results of shifted sums in an f32 output, for [`activate_pixels`](Self::activate_pixels).
+    ///
+    /// # Safety
+    /// The output, and with it the residual, has `lanes` elements from `at` on.
+    #[inline(always)]
+    pub unsafe fn store_shifted_pixels<S: Simd>(
+        &self,
+        simd: S,
+        shifted: S::V,
+        affine: &Affine<S, 1>,
+        [at, lanes]: [usize; 2],
+        output: *mut f32,
+    ) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            let value = self.clamped(simd, shifted, affine, [at, lanes]);
+            OutputPtr::F32(output).at(at).store(simd, lanes, value);
+        }
+    }
+
+    /// # Safety
+    /// The residual has `lanes` elements from `at` on.
+    #[inline(always)]
+    unsafe fn clamped<S: Simd>(
+        &self,
+        simd: S,
+        mut value: S::V,
+        affine: &Affine<S, 1>,
+        [at, lanes]: [usize; 2],
+    ) -> S::V {
+        if let Some(residual) = self.residual {
+            // SAFETY: the caller's promise.
+            value = simd.add(value, unsafe { residual.at(at).load(simd, lanes) });
+        }
+        affine.clamp(simd, value)
+    }
+
+    /// Applies an activation that does more than clamp to `len` stored results from `at` on.
+    ///
+    /// # Safety
+    /// The output has `len` elements from `at` on.
+    #[inline(always)]
+    pub unsafe fn activate_pixels<S: Simd>(&self, simd: S, [at, len]: [usize; 2], output: *mut f32) {
+        if self.bounds.is_some() {
+            return;
+        }
+        for done in (0..len).step_by(S::LANES) {
+            let lanes = S::LANES.min(len - done);
+            let place = output.wrapping_add(at + done);
+            // SAFETY: `done + lanes ≤ len`.
+            unsafe {
+                let value = activate(simd, self.activation, ElementPtr::F32(place).load(simd, lanes));
+                OutputPtr::F32(place).store(simd, lanes, value);
+            }
+        }
+    }
+
+    /// Stores the results of sums with lanes of channels, for [`activate_vectors`](Self::activate_vectors).
+    ///
+    /// # Safety
+    /// The destination, for `PIXELS` pixels and `VECTORS` blocks, is in the output, which the residual is as long as.
+    #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
+    pub unsafe fn store_vectors<S: Simd, const VECTORS: usize, const PIXELS: usize>(
+        &self,
+        simd: S,
+        mut sums: [[S::V; VECTORS]; PIXELS],
+        affine: &Affine<S, VECTORS>,
+        to: Destination,
+    ) {
+        for p in 0..PIXELS {
+            for v in 0..VECTORS {
+                sums[p][v] = simd.fma(sums[p][v], affine.scale[v], affine.shift[v]);
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.store_shifted_vectors(simd, sums, affine, to) }
+    }
+
+    /// Does the same as [`store_vectors`](Self::store_vectors) for sums that have been scaled and shifted.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
+    pub unsafe fn store_shifted_vectors<S: Simd, const VECTORS: usize, const PIXELS: usize>(
+        &self,
+        simd: S,
+        mut sums: [[S::V; VECTORS]; PIXELS],
+        affine: &Affine<S, VECTORS>,
+        to: Destination,
+    ) {
+        if let Some(ElementPtr::F32(residual)) = self.residual {
+            let residual = residual.wrapping_add(to.at);
+            for p in 0..PIXELS {
+                for v in 0..VECTORS {
+                    // SAFETY: the residual is as long as the output.
+                    let summand = unsafe { simd.load(residual.add(v * to.block + p * S::LANES)) };
+                    sums[p][v] = simd.add(sums[p][v], summand);
+                }
+            }
+        }
+        for p in 0..PIXELS {
+            for v in 0..VECTORS {
+                sums[p][v] = affine.clamp(simd, sums[p][v]);
+            }
+        }
+        if let Some(channels) = affine.channels {
+            for p in 0..PIXELS {
+                sums[p][VECTORS - 1] = simd.keep(sums[p][VECTORS - 1], channels);
+            }
+        }
+        // SAFETY: the caller's promise.
+        unsafe { to.store(simd, sums) }
+    }
+
+    /// Applies an activation that does more than clamp to the stored results of `pixels` pixels. A function of its
+    /// own, as there is a copy of [`store_vectors`](Self::store_vectors) for every register tile.
+    ///
+    /// # Safety
+    /// The destination, for `pixels` pixels and `VECTORS` blocks, is in the output.
+    #[inline(always)]
+    pub unsafe fn activate_vectors<S: Simd, const VECTORS: usize>(
+        &self,
+        simd: S,
+        affine: &Affine<S, VECTORS>,
+        to: Destination,
+        pixels: usize,
+    ) {
+        if self.bounds.is_some() {
+            return;
+        }
+        for (v, p) in (0..VECTORS).flat_map(|v| (0..pixels).map(move |p| (v, p))) {
+            let place = to.output.wrapping_add(to.at + v * to.block + p * S::LANES);
+            // SAFETY: the caller's promise.
+            unsafe {
+                let mut value = activate(simd, self.activation, simd.load(place));
+                if let Some(channels) = affine.channels.filter(|_| v + 1 == VECTORS) {
+                    value = simd.keep(value, channels);
+                }
+                simd.store(place, value);
+            }
+        }
+    }
+}
+
+impl Destination {
+    /// # Safety
+    /// There are `PIXELS` pixels in `VECTORS` blocks.
+    #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
+    pub unsafe fn load<S: Simd, const VECTORS: usize, const PIXELS: usize>(
+        self,
+        simd: S,
+    ) -> [[S::V; VECTORS]; PIXELS] {
+        let mut sums = [[simd.zero(); VECTORS]; PIXELS];
+        for p in 0..PIXELS {
+            for v in 0..VECTORS {
+                // SAFETY: the caller's promise.
+                sums[p][v] = unsafe { simd.load(self.output.add(self.at + v * self.block + p * S::LANES)) };
+            }
+        }
+        sums
+    }
+
+    /// # Safety
+    /// There are `PIXELS` pixels in `VECTORS` blocks.
+    #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
+    pub unsafe fn store<S: Simd, const VECTORS: usize, const PIXELS: usize>(
+        self,
+        simd: S,
+        sums: [[S::V; VECTORS]; PIXELS],
+    ) {
+        for p in 0..PIXELS {
+            for v in 0..VECTORS {
+                // SAFETY: the caller's promise.
+                unsafe { simd.store(self.output.add(self.at + v * self.block + p * S::LANES), sums[p][v]) };
+            }
+        }
     }
 }

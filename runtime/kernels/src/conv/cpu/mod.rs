@@ -1,41 +1,58 @@
-//! The fused convolution on the CPU.
+//! The fused convolution on the CPU: one engine for both memory layouts.
 //!
-//! `forward` reads the operands whatever their dtype and strides (`operand`) and runs the kernel
-//! that suits them. Halves are widened to f32 a piece at a time, summed there and rounded once (`pixels`).
+//! `forward` reads the operands whatever their dtype and strides are (`operand`). A [`ConvProblem`] has one
+//! [`Algorithm`], the candidate of least cost (`select`, `cost_table`), which [`convolve`] runs:
+//!
+//! - `pixel_lanes` and `channel_lanes`, the register-tile kernels, on one `plan`: a `partition` into tasks, an input
+//!   `tile`, a `packed_weight`;
+//! - `depthwise`, `winograd` (with `dilated`), and the `reference`, which takes what the others leave over.
+//!
+//! Halves are widened to f32 a piece at a time, summed there and rounded once (`elements`, `operand_format`). The
+//! `epilogue` makes results of sums. A `fused_consumer` reads results before they leave the cache.
 
-mod choice;
+mod channel_lanes;
+mod cost_table;
 mod depthwise;
 mod dilated;
-mod direct;
+mod elements;
 mod epilogue;
-mod finish;
 mod finite;
+mod fused_consumer;
 mod operand;
+mod operand_format;
 mod packed;
-mod pixels;
-mod portable;
-mod units;
+mod packed_weight;
+mod partition;
+mod pixel_lanes;
+mod plan;
+mod problem;
+mod reference;
+mod select;
+mod task_input;
+mod tile;
 pub(crate) mod winograd;
 
-pub use choice::{Question, Way};
+pub use elements::{ElementFormat, Elements};
+pub(super) use elements::{ElementPtr, OutputPtr};
+pub(crate) use finite::is_finite;
+pub(crate) use fused_consumer::FusedConsumer;
+pub(crate) use operand::Call;
+pub(super) use operand::Values;
 pub use operand::{Operand, Operands};
-pub(crate) use packed::{Form, Planned};
 pub use packed::{PackedCache, Packing};
+pub use problem::{Algorithm, ConvProblem};
 
 use super::{ConvShape, Epilogue};
 use crate::activation::Activation;
-use crate::memory::{Alignment, tensor_at_end};
-use crate::simd::{Isa, maker};
+use crate::layout::Layout;
+use crate::memory::{Alignment, allocate, tensor_at_end};
+use crate::simd::{Isa, microarchitecture};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Tensor, bail};
-pub(crate) use finite::is_finite;
+use channel_lanes::Target;
+use elements::Element;
+use fused_consumer::Consumer;
 use half::{bf16, f16};
-use operand::Call;
-pub(super) use operand::Values;
-use pixels::Element;
-pub use pixels::Pixels;
-pub use pixels::Stored;
-pub(super) use pixels::{Output, Source};
 
 /// As [`super::conv2d`] for operands on the CPU, none of which tracks gradients.
 pub(super) fn conv2d(
@@ -86,9 +103,7 @@ pub(super) fn forward(
         CpuStorage::F32(_) => {
             CpuStorage::F32(fused(shape, &operands.values()?, activation, packing, isa, alignment)?)
         }
-        CpuStorage::F64(_) => {
-            CpuStorage::F64(portable::conv2d(shape, &operands.values::<f64>()?, activation)?)
-        }
+        CpuStorage::F64(_) => CpuStorage::F64(by_definition(shape, &operands.values::<f64>()?, activation)?),
         CpuStorage::F16(_) => {
             CpuStorage::F16(fused::<f16>(shape, &operands.values()?, activation, packing, isa, alignment)?)
         }
@@ -106,7 +121,7 @@ pub(super) fn plain(shape: &ConvShape, input: &[f32], weight: &[f32], isa: Isa) 
     fused(shape, &values, Activation::Identity, None, isa, Alignment::Storage)
 }
 
-/// By the fastest kernel that is for these operands, computed in f32.
+/// Convolves in f32 by the algorithm of least cost.
 fn fused<E: Element>(
     shape: &ConvShape,
     values: &Values<'_, E>,
@@ -118,30 +133,107 @@ fn fused<E: Element>(
     let elements = shape.output_elements();
     let mut output = alignment.allocate(elements)?;
     let first = output.len();
-    let target = Output::of::<E>(output.spare_capacity_mut().as_mut_ptr().cast());
-    let question =
-        Question { shape: *shape, stored: E::STORED, kept: packing.is_some(), isa, maker: maker() };
-    if run(&question, &Call::of(values, activation), packing, target)? {
-        // SAFETY: there is room for it, and the kernel has initialised all of the output.
+    let target = OutputPtr::of::<E>(output.spare_capacity_mut().as_mut_ptr().cast());
+    let problem = ConvProblem {
+        shape: *shape,
+        format: E::FORMAT,
+        input: Layout::Nchw,
+        output: Layout::Nchw,
+        weight_cached: packing.is_some(),
+        isa,
+        microarchitecture: microarchitecture(),
+    };
+    if convolve(&problem, &Call::of(values, activation), packing, target)? {
+        // SAFETY: the allocation has room for the output, all of which has been initialized.
         unsafe { output.set_len(first + elements) };
         return Ok(output);
     }
-    let single = portable::conv2d(shape, &values.widened(), activation)?;
+    let single = by_definition(shape, &values.widened(), activation)?;
     output.extend(single.into_iter().map(E::round));
     Ok(output)
 }
 
-/// Writes all of the output, or answers that no kernel is for these operands.
-fn run(question: &Question, call: &Call<'_>, packing: Option<Packing<'_>>, output: Output) -> Result<bool> {
-    let Question { shape, isa, .. } = question;
-    if shape.output_elements() == 0 {
+/// Convolves NCHW values by the reference.
+fn by_definition<T: crate::float::Float>(
+    shape: &ConvShape,
+    values: &Values<'_, T>,
+    activation: Activation,
+) -> Result<Vec<T>> {
+    let mut output = allocate(shape.output_elements())?;
+    output.resize(shape.output_elements(), T::ZERO);
+    reference::conv2d(shape, [1, 1], values, activation, &mut output);
+    Ok(output)
+}
+
+/// Writes all of the output. Returns `false`, with the output unspecified, if the operands leave the reference alone:
+/// values that are not finite, or sizes that no other algorithm takes.
+pub(super) fn convolve(
+    problem: &ConvProblem,
+    call: &Call<'_>,
+    packing: Option<Packing<'_>>,
+    output: OutputPtr,
+) -> Result<bool> {
+    if problem.shape.output_elements() == 0 {
         return Ok(true);
     }
-    let way = packing.and_then(|packing| packing.way).unwrap_or_else(|| question.answer());
-    let done = match way {
-        Way::Depthwise => depthwise::conv2d(shape, call, *isa, output),
-        Way::Winograd(tile) => winograd::conv2d(shape, tile, call, packing, *isa, output)?,
-        Way::Direct | Way::InPlace => false,
-    };
-    Ok(done || direct::conv2d(shape, way == Way::InPlace, call, packing, *isa, output))
+    let selected = packing.and_then(|packing| packing.algorithm).unwrap_or_else(|| problem.select());
+    if run(selected, problem, call, packing, output)? {
+        return Ok(true);
+    }
+    let other = problem.register_tiles();
+    Ok(other != selected && run(other, problem, call, packing, output)?)
+}
+
+fn run(
+    algorithm: Algorithm,
+    problem: &ConvProblem,
+    call: &Call<'_>,
+    packing: Option<Packing<'_>>,
+    output: OutputPtr,
+) -> Result<bool> {
+    Ok(match (algorithm, output) {
+        (Algorithm::Depthwise, _) => depthwise::conv2d(problem, call, packing, output),
+        (Algorithm::Winograd(tile), _) => winograd::conv2d(problem, tile, call, packing, output)?,
+        (Algorithm::PixelLanes, _) => pixel_lanes::conv2d(problem, false, call, packing, output),
+        (Algorithm::PixelLanesInPlace, _) => pixel_lanes::conv2d(problem, true, call, packing, output),
+        (Algorithm::ChannelLanes, OutputPtr::F32(output)) => {
+            channel_lanes::conv2d(problem, call, packing, Target::Output(output))
+        }
+        (Algorithm::ChannelLanes, OutputPtr::Half(..)) | (Algorithm::Reference, _) => false,
+    })
+}
+
+/// Convolves f32 into an NCHWc output, all of which it writes.
+pub(crate) fn convolve_to_nchwc(
+    problem: &ConvProblem,
+    call: &Call<'_>,
+    packing: Option<Packing<'_>>,
+    output: &mut [f32],
+) -> Result<()> {
+    if !convolve(problem, call, packing, OutputPtr::F32(output.as_mut_ptr()))? {
+        let lanes = problem.isa.lanes();
+        let blocks = [problem.input.block(lanes), problem.output.block(lanes)];
+        reference::conv2d(&problem.shape, blocks, &call.widened(), call.activation, output);
+    }
+    Ok(())
+}
+
+/// Convolves, and runs `consumer` on each piece of the results while they are in a near cache. Returns `false`, with
+/// `output` as it was, if the two cannot be fused.
+pub(crate) fn convolve_and_consume(
+    problem: &ConvProblem,
+    call: &Call<'_>,
+    packing: Option<Packing<'_>>,
+    consumer: &FusedConsumer<'_>,
+    output: &mut [f32],
+) -> bool {
+    let shape = &problem.shape;
+    if output.is_empty() || call.residual.is_some() || problem.select() != Algorithm::ChannelLanes {
+        return false;
+    }
+    let Some(windows) = consumer.windows(shape.output) else { return false };
+    let packed = consumer.packed(problem.isa);
+    let ready = Consumer::new(consumer, packed.as_deref(), shape.output, output.as_mut_ptr());
+    let Some(ready) = &ready else { return false };
+    channel_lanes::conv2d(problem, call, packing, Target::Consumer(ready, windows))
 }

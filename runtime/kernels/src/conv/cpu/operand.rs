@@ -1,6 +1,6 @@
 //! The operands as a kernel reads them: contiguous slices, copied only where they lie otherwise.
 
-use super::pixels::{Element, Pixels};
+use super::elements::{Element, Elements};
 use crate::activation::Activation;
 use crate::element;
 use crate::operation::CpuOperand;
@@ -105,17 +105,17 @@ impl<E: Element> Values<'_, E> {
 
 /// One call of a kernel that computes in f32: images and weight as they are stored, a channel's numbers
 /// widened.
-pub(super) struct Call<'a> {
-    pub input: Pixels<'a>,
-    pub weight: Pixels<'a>,
+pub(crate) struct Call<'a> {
+    pub input: Elements<'a>,
+    pub weight: Elements<'a>,
     pub scale: Option<Cow<'a, [f32]>>,
     pub shift: Option<Cow<'a, [f32]>>,
-    pub residual: Option<Pixels<'a>>,
+    pub residual: Option<Elements<'a>>,
     pub activation: Activation,
 }
 
 impl<'a> Call<'a> {
-    pub fn of<E: Element>(values: &'a Values<'_, E>, activation: Activation) -> Self {
+    pub(super) fn of<E: Element>(values: &'a Values<'_, E>, activation: Activation) -> Self {
         Self {
             input: E::pixels(&values.input),
             weight: E::pixels(&values.weight),
@@ -123,6 +123,19 @@ impl<'a> Call<'a> {
             shift: values.shift.as_deref().map(E::widened),
             residual: values.residual.as_deref().map(E::pixels),
             activation,
+        }
+    }
+}
+
+impl Call<'_> {
+    /// Returns all operands in f32.
+    pub(super) fn widened(&self) -> Values<'_, f32> {
+        Values {
+            input: self.input.widened(),
+            weight: self.weight.widened(),
+            scale: self.scale.as_deref().map(Cow::Borrowed),
+            shift: self.shift.as_deref().map(Cow::Borrowed),
+            residual: self.residual.map(Elements::widened),
         }
     }
 }

@@ -1,12 +1,9 @@
 //! What a kernel prepares from a weight and a shape, kept for the next call.
 
-use super::Way;
-use super::direct::Words;
-use crate::blocked::conv::Windows;
-use crate::conv::ConvShape;
+use super::fused_consumer::Windows;
+use super::problem::{Algorithm, ConvProblem};
 use crate::conv::winograd::Tile;
 use crate::memory::Arena;
-use crate::simd::Isa;
 use candle_core::TensorId;
 use std::any::Any;
 use std::fmt;
@@ -20,7 +17,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 /// plan belongs to one shape. A clone shares nothing and starts empty.
 #[derive(Default)]
 pub struct PackedCache {
-    weight: Slot<(TensorId, Form)>,
+    weight: Slot<(TensorId, PackedForm)>,
     plan: Slot<PlanKey>,
     /// Where the layer's results lie; kept, because an arena lives as long as a layer that uses it.
     arena: OnceLock<Arc<Arena>>,
@@ -32,17 +29,8 @@ impl PackedCache {
     }
 }
 
-/// What a plan depends on: the shape, the instruction set, the number of threads, and the kernel.
-pub(crate) type PlanKey = (ConvShape, Isa, usize, Planned);
-
-/// Which kernel a plan is of.
-#[derive(Clone, Copy, PartialEq)]
-pub(crate) enum Planned {
-    /// Of tiles of such words, or of pixels where they lie.
-    Direct { words: Words, in_place: bool },
-    /// Into blocks, from planes or from blocks; or through windows over them.
-    Blocked { planes: bool, windows: Option<Windows> },
-}
+/// What a plan depends on: the problem, the algorithm, the number of threads, and the windows of a fused consumer.
+pub(super) type PlanKey = (ConvProblem, Algorithm, usize, Option<Windows>);
 
 /// A value that is kept until another key is asked for.
 struct Slot<K>(Mutex<Option<(K, Kept)>>);
@@ -51,16 +39,26 @@ type Kept = Arc<dyn Any + Send + Sync>;
 
 /// The order of a packed weight's elements; each kernel has its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// Of the direct kernel: in each group blocks of output channels, chunks of input channels.
-    Blocked { groups: usize, block: usize, chunk: usize, pairs: bool },
-    /// Of the direct kernel for blocked activations: vectors of output channels, chunks and blocks of input
-    /// channels.
-    Lanes { lanes: usize, block: usize, chunk: usize },
-    /// Of the depthwise kernel for blocked activations.
-    Depthwise { lanes: usize },
-    /// Of Winograd's kernel: transformed.
-    Winograd { tile: Tile },
+pub(in crate::conv) enum PackedForm {
+    /// Blocks of output channels, chunks of input channels.
+    PixelLanes {
+        block: usize,
+        chunk: usize,
+        pairs: bool,
+    },
+    /// Vectors of output channels, chunks and blocks of input channels.
+    ChannelLanes {
+        lanes: usize,
+        input_block: usize,
+        chunk: usize,
+    },
+    Depthwise {
+        lanes: usize,
+    },
+    /// Transformed.
+    Winograd {
+        tile: Tile,
+    },
 }
 
 impl<K> Default for Slot<K> {
@@ -102,25 +100,25 @@ impl fmt::Debug for PackedCache {
 pub struct Packing<'a> {
     pub(super) cache: &'a PackedCache,
     pub(super) weight: TensorId,
-    /// How the convolution is to be computed, where it is not to be chosen.
-    pub(super) way: Option<Way>,
+    /// The algorithm, instead of the one that would be selected.
+    pub(super) algorithm: Option<Algorithm>,
 }
 
 impl<'a> Packing<'a> {
     /// For a weight that nobody writes to.
     pub fn new(cache: &'a PackedCache, weight: TensorId) -> Self {
-        Self { cache, weight, way: None }
+        Self { cache, weight, algorithm: None }
     }
 
-    /// Of the way that is asked for.
-    pub fn by(way: Way, cache: &'a PackedCache, weight: TensorId) -> Self {
-        Self { cache, weight, way: Some(way) }
+    /// As [`new`](Self::new), by a given algorithm.
+    pub fn by(algorithm: Algorithm, cache: &'a PackedCache, weight: TensorId) -> Self {
+        Self { cache, weight, algorithm: Some(algorithm) }
     }
 
     /// The kept form of the weight, or else what `pack` makes, kept where there is a cache.
-    pub(crate) fn get<T: Any + Send + Sync>(
+    pub(in crate::conv) fn get<T: Any + Send + Sync>(
         packing: Option<Self>,
-        form: Form,
+        form: PackedForm,
         pack: impl FnOnce() -> T,
     ) -> Arc<T> {
         match packing {
@@ -130,7 +128,7 @@ impl<'a> Packing<'a> {
     }
 
     /// The kept plan for `key`, or else what `make` makes, kept where there is a cache.
-    pub(crate) fn plan<T: Any + Send + Sync>(
+    pub(super) fn plan<T: Any + Send + Sync>(
         packing: Option<Self>,
         key: PlanKey,
         make: impl FnOnce() -> T,

@@ -7,7 +7,7 @@ use super::scheme::Scheme;
 use super::strip::Window;
 use super::transform::Affine;
 use crate::activation::activate;
-use crate::conv::cpu::Source;
+use crate::conv::cpu::ElementPtr;
 use crate::simd::Simd;
 use std::ops::Range;
 use std::sync::atomic::Ordering;
@@ -20,7 +20,7 @@ use std::sync::atomic::Ordering;
 pub(super) unsafe fn transform_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
     simd: S,
     window: &Window,
-    image: Source,
+    image: ElementPtr,
     strip: *mut f32,
 ) {
     let (first, last) = window.columns_inside();
@@ -79,7 +79,7 @@ pub(super) unsafe fn combine_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usi
             let mut y = simd.fma(y, affine.scale, affine.shift);
             if let Some(residual) = operands.epilogue.residual {
                 // SAFETY: the residual is as long as the output.
-                y = simd.add(y, unsafe { residual.source().at(at).load(simd, S::LANES) });
+                y = simd.add(y, unsafe { residual.as_ptr().at(at).load(simd, S::LANES) });
             }
             y = activate(simd, operands.epilogue.activation, y);
             if let Some(existing) = existing {

@@ -26,9 +26,10 @@ mod work;
 pub use pack::{PackedWinograd, Tile};
 
 use super::ConvGeometry;
-pub use super::cpu::Pixels;
-use super::cpu::{Output, Source};
+pub use super::cpu::Elements;
+use super::cpu::{ElementPtr, OutputPtr};
 use crate::activation::Activation;
+use crate::layout::Layout;
 use crate::simd::Isa;
 use grid::Grid;
 use scheme::{F2, F4, F6, Strided2, Strided4};
@@ -66,7 +67,7 @@ pub struct Epilogue<'a> {
     /// `[out_channels]`.
     pub shift: Option<&'a [f32]>,
     /// As the output.
-    pub residual: Option<Pixels<'a>>,
+    pub residual: Option<Elements<'a>>,
     pub activation: Activation,
 }
 
@@ -74,10 +75,10 @@ pub struct Epilogue<'a> {
 struct Operands<'a> {
     shape: Shape,
     grid: Grid,
-    input: Source,
+    input: ElementPtr,
     packed: &'a PackedWinograd,
     epilogue: Epilogue<'a>,
-    output: Output,
+    output: OutputPtr,
     /// Whether the images keep the channels of a vector together: `[batch, ⌈channels / lanes⌉, height, width,
     /// lanes]`, zeros in the lanes after the last channel.
     blocked: bool,
@@ -102,47 +103,32 @@ pub fn run(
     output: &mut [MaybeUninit<f32>],
 ) {
     assert_eq!(output.len(), elements(shape, packed.tile, 1));
-    let output = Output::Single(output.as_mut_ptr().cast());
+    let output = OutputPtr::F32(output.as_mut_ptr().cast());
     // SAFETY: the output has just been measured, and is borrowed.
-    unsafe { run_to(isa, shape, input.into(), packed, epilogue, output) }
+    unsafe { run_to(isa, Layout::Nchw, shape, input.into(), packed, epilogue, output) };
 }
 
-/// As [`run`], with images of any elements.
+/// Does the same as [`run`] for any elements, in a layout that input, residual and output have in common.
+///
+/// Returns whether all sums of an NCHWc output are finite. If not, operands that are not finite may have spread further
+/// than by the definition: every number of the input that a sum depends on is in it with a factor that is not zero.
 ///
 /// # Safety
 /// `output` has the elements of the shape's output, and nothing else refers to them.
-pub(super) unsafe fn run_to(
-    isa: Isa,
-    shape: &Shape,
-    input: Pixels<'_>,
-    packed: &PackedWinograd,
-    epilogue: &Epilogue<'_>,
-    output: Output,
-) {
-    check(shape, input, packed, epilogue, elements(shape, packed.tile, 1), 1);
-    start(isa, shape, input, packed, epilogue, output, false);
-}
-
-/// As [`run`], of an input in blocks of as many channels as a vector of `isa` has lanes,
-/// `[batch, ⌈in_channels / lanes⌉, height, width, lanes]`, into such an output, which the residual is like.
-/// Lanes after the last channel become zero.
-///
-/// Returns whether all sums are finite. Where they are not, operands that are not finite may have spread
-/// further than the definition has it: every number of the input that a sum depends on is in it with a factor
-/// that is not zero.
 ///
 /// # Panics
-/// Where a slice's length does not fit the shape.
-pub(crate) fn run_blocked(
+/// If a slice's length does not fit the shape.
+pub(super) unsafe fn run_to(
     isa: Isa,
+    layout: Layout,
     shape: &Shape,
-    input: &[f32],
+    input: Elements<'_>,
     packed: &PackedWinograd,
     epilogue: &Epilogue<'_>,
-    output: &mut [f32],
+    output: OutputPtr,
 ) -> bool {
-    check(shape, input.into(), packed, epilogue, output.len(), isa.lanes());
-    start(isa, shape, input.into(), packed, epilogue, Output::Single(output.as_mut_ptr()), true)
+    check(shape, input, packed, epilogue, layout.block(isa.lanes()));
+    start(isa, shape, input, packed, epilogue, output, layout == Layout::Nchwc)
 }
 
 /// The elements of an output whose channels come in blocks of `lanes`.
@@ -152,18 +138,11 @@ fn elements(shape: &Shape, tile: Tile, lanes: usize) -> usize {
 }
 
 /// The kernels' bounds all follow from these: channels come in blocks of `lanes`.
-fn check(
-    shape: &Shape,
-    input: Pixels<'_>,
-    packed: &PackedWinograd,
-    epilogue: &Epilogue<'_>,
-    output: usize,
-    lanes: usize,
-) {
+fn check(shape: &Shape, input: Elements<'_>, packed: &PackedWinograd, epilogue: &Epilogue<'_>, lanes: usize) {
+    let output = elements(shape, packed.tile, lanes);
     let inputs = shape.in_channels.next_multiple_of(lanes);
     assert_eq!([packed.out_channels, packed.in_channels], [shape.out_channels, shape.in_channels]);
     assert_eq!(input.len(), shape.batch * inputs * shape.input[0] * shape.input[1]);
-    assert_eq!(output, elements(shape, packed.tile, lanes));
     assert!(epilogue.residual.is_none_or(|r| r.len() == output));
     assert!([epilogue.scale, epilogue.shift].into_iter().flatten().all(|x| x.len() == shape.out_channels));
 }
@@ -171,10 +150,10 @@ fn check(
 fn start(
     isa: Isa,
     shape: &Shape,
-    input: Pixels<'_>,
+    input: Elements<'_>,
     packed: &PackedWinograd,
     epilogue: &Epilogue<'_>,
-    output: Output,
+    output: OutputPtr,
     blocked: bool,
 ) -> bool {
     let tile = packed.tile;
@@ -182,7 +161,7 @@ fn start(
     if grid.count() * shape.out_channels == 0 {
         return true;
     }
-    let (input, epilogue) = (input.source(), *epilogue);
+    let (input, epilogue) = (input.as_ptr(), *epilogue);
     let infinite = AtomicBool::new(false);
     let operands = Operands { shape: *shape, grid, input, packed, epilogue, output, blocked, infinite };
     match packed.tile {

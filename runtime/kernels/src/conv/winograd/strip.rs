@@ -5,7 +5,7 @@
 
 use crate::activation::Activation;
 use crate::activation::activate;
-use crate::conv::cpu::{Output, Source};
+use crate::conv::cpu::{ElementPtr, OutputPtr};
 use crate::simd::Simd;
 use crate::simd::transpose;
 
@@ -55,7 +55,7 @@ const BLOCK: usize = 16 * 16;
 /// `image` points to the window's first channel, of as many as the window says; `strip` has
 /// [`strip_len`] floats.
 #[inline(always)]
-pub(super) unsafe fn load_strip<S: Simd>(simd: S, window: &Window, image: Source, strip: *mut f32) {
+pub(super) unsafe fn load_strip<S: Simd>(simd: S, window: &Window, image: ElementPtr, strip: *mut f32) {
     let (first, last) = window.columns_inside();
     for row in 0..window.rows {
         // SAFETY: the row's pixels from `first` to `last` are inside the image. A block may reach beyond
@@ -99,11 +99,11 @@ unsafe fn fill_zero<S: Simd>(simd: S, strip: *mut f32, cols: usize) {
 /// # Safety
 /// `pixels` points to `count` pixels in each of the window's channels, `strip` to `LANES` pixels.
 #[inline(always)]
-unsafe fn load_block<S: Simd>(simd: S, window: &Window, pixels: Source, count: usize, strip: *mut f32) {
+unsafe fn load_block<S: Simd>(simd: S, window: &Window, pixels: ElementPtr, count: usize, strip: *mut f32) {
     let plane = window.height * window.width;
     // SAFETY: the caller's bounds; the block is the largest there is.
     unsafe {
-        if let Source::Single(pixels) = pixels
+        if let ElementPtr::F32(pixels) = pixels
             && count == S::LANES
             && window.channels == S::LANES
         {
@@ -122,7 +122,7 @@ unsafe fn load_block<S: Simd>(simd: S, window: &Window, pixels: Source, count: u
 #[derive(Clone, Copy)]
 pub(super) struct Finish {
     /// Added first: the same place of an image as the output's.
-    pub residual: Option<Source>,
+    pub residual: Option<ElementPtr>,
     pub activation: Activation,
 }
 
@@ -137,7 +137,7 @@ pub(super) unsafe fn store_strip<S: Simd>(
     window: &Window,
     strip: *const f32,
     strip_cols: usize,
-    image: Output,
+    image: OutputPtr,
     finish: Finish,
 ) {
     for row in 0..window.rows {
@@ -173,7 +173,7 @@ unsafe fn store_block<S: Simd>(
     window: &Window,
     strip: *const f32,
     count: usize,
-    pixels: Output,
+    pixels: OutputPtr,
     finish: Finish,
 ) {
     let plane = window.height * window.width;

@@ -281,7 +281,7 @@ unsafe fn store_run<S: Simd, const OUT: usize>(
         channels: channels.len(),
     };
     let plane = (run.image * operands.shape.out_channels + channels.start) * height * width;
-    let residual = operands.epilogue.residual.map(|residual| residual.source().at(plane));
+    let residual = operands.epilogue.residual.map(|residual| residual.as_ptr().at(plane));
     let finish = Finish { residual, activation: operands.epilogue.activation };
     // SAFETY: the planes are inside the output, and the window inside a plane.
     unsafe { store_strip(simd, &window, strip, run.count * OUT, operands.output.at(plane), finish) }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::activation::Activation;
-use crate::conv::cpu::{Output, Source};
+use crate::conv::cpu::{ElementPtr, OutputPtr};
 use crate::conv::winograd::grid::Grid;
 use crate::conv::winograd::scheme::{F2, F4, F6, Strided2, Strided4};
 use crate::conv::winograd::{Epilogue, PackedWinograd, Shape, Tile};
@@ -128,10 +128,10 @@ fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(scheme: F, tile:
         let operands = Operands {
             shape,
             grid: Grid::new(shape.batch, [height, width], OUT),
-            input: Source::Single(input.as_ptr()),
+            input: ElementPtr::F32(input.as_ptr()),
             packed: &packed,
             epilogue,
-            output: Output::Single(output.as_mut_ptr()),
+            output: OutputPtr::F32(output.as_mut_ptr()),
             blocked: false,
             infinite: false.into(),
         };

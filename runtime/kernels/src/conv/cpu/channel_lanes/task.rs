@@ -1,0 +1,179 @@
+//! The work of one job: some tasks, each a patch of pixels × some panels of output channels.
+
+use super::Target;
+use super::micro::{self, Ends, Factors, PANEL_VECTORS, pixel_step};
+use crate::conv::cpu::epilogue::{Affine, Destination, EpilogueWriter};
+use crate::conv::cpu::partition::Place;
+use crate::conv::cpu::plan::Plan;
+use crate::conv::cpu::task_input::TaskInput;
+use crate::simd::{Kernel, Simd};
+
+/// The tasks of a job.
+pub(super) struct Tasks<'a> {
+    pub plan: &'a Plan,
+    pub job: usize,
+    pub input: TaskInput<'a>,
+    pub weights: &'a [f32],
+    pub writer: EpilogueWriter<'a>,
+    pub target: Target<'a>,
+    /// Memory for the tile and for results that a consumer reads, as long as the plan says.
+    pub scratch: [&'a mut [f32]; 2],
+}
+
+/// What a panel of a task is computed from, and where it goes.
+struct Panel<'a> {
+    place: &'a Place<'a>,
+    chunk: usize,
+    /// Its first output channel.
+    output: usize,
+    input: *const f32,
+    to: Destination,
+}
+
+impl Kernel for Tasks<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(mut self, simd: S) {
+        let [tile, results] = std::mem::take(&mut self.scratch);
+        let plan = self.plan;
+        for place in plan.tasks(self.job) {
+            for chunk in 0..plan.chunks.count() {
+                let input = self.input.pixels::<S, false>(simd, &place, chunk, tile, &mut []);
+                for output in place.outputs.clone().step_by(plan.blocks.block) {
+                    let to = self.destination::<S>(&place, output, results.as_mut_ptr());
+                    let panel = Panel { place: &place, chunk, output, input, to };
+                    self.multiply(simd, &panel);
+                    self.consume(simd, &panel);
+                }
+            }
+        }
+    }
+}
+
+impl Tasks<'_> {
+    /// Returns where the first pixel of a panel's plane is, or would be: of results for a consumer, only the patch
+    /// exists.
+    #[inline(always)]
+    fn destination<S: Simd>(&self, place: &Place<'_>, output: usize, results: *mut f32) -> Destination {
+        let (shape, patch) = (&self.plan.shape, place.patch);
+        match self.target {
+            Target::Output(to) => {
+                let block = shape.output[0] * shape.output[1] * S::LANES;
+                let first = place.image * shape.out_channels.div_ceil(S::LANES) + output / S::LANES;
+                Destination { output: to, at: first * block, block }
+            }
+            Target::Consumer(..) => {
+                let before = (patch.y * shape.output[1] + patch.x) * S::LANES;
+                let block = patch.rows * patch.columns * S::LANES;
+                Destination { output: results, at: 0usize.wrapping_sub(before), block }
+            }
+        }
+    }
+
+    /// Adds the products of a chunk's channels to the sums in the destination; makes results of them after the last
+    /// chunk.
+    #[inline(always)]
+    fn multiply<S: Simd>(&self, simd: S, panel: &Panel<'_>) {
+        match (self.plan.blocks.width(panel.output) / S::LANES, self.plan.input_block) {
+            (1, 1) => self.register_tiles::<S, 1, true>(simd, panel),
+            (1, _) => self.register_tiles::<S, 1, false>(simd, panel),
+            (_, 1) => self.register_tiles::<S, PANEL_VECTORS, true>(simd, panel),
+            _ => self.register_tiles::<S, PANEL_VECTORS, false>(simd, panel),
+        }
+    }
+
+    /// Hands a panel's results, which are whole, to the consumer.
+    #[inline(always)]
+    fn consume<S: Simd>(&self, simd: S, panel: &Panel<'_>) {
+        let Target::Consumer(consumer, _) = self.target else { return };
+        let blocks = self.plan.shape.out_channels.div_ceil(S::LANES);
+        let first = panel.place.image * blocks + panel.output / S::LANES;
+        for vector in 0..self.plan.blocks.width(panel.output) / S::LANES {
+            let plane = panel.to.output.wrapping_add(panel.to.at).wrapping_add(vector * panel.to.block);
+            let rows = panel.place.patch.consumer_rows.clone();
+            // SAFETY: the patch is what these rows read, and no other task has them in these channels.
+            unsafe { consumer.rows(simd, first + vector, plane, rows) }
+        }
+    }
+
+    #[inline(always)]
+    fn register_tiles<S: Simd, const VECTORS: usize, const PLANES: bool>(&self, simd: S, panel: &Panel<'_>) {
+        let Panel { place, chunk, output, input, to } = *panel;
+        let Plan { shape, chunks, taps, .. } = self.plan;
+        let affine: Affine<S, VECTORS> = self.writer.vectors(simd, output);
+        let weights = &self.weights[self.plan.weights_at(0, chunk, output)..];
+        let len = chunks.range(chunk).len() * shape.kernel[0] * shape.kernel[1] * VECTORS * S::LANES;
+        let weights = weights[..len].as_ptr();
+        let (last, writer) = (chunk + 1 == chunks.count(), Some(&self.writer));
+        let tiles = self.tiles::<S>(place);
+        // The weights of a tile of planes are few, and near.
+        let lines = if PLANES { 0 } else { VECTORS * S::LANES * S::LANES / micro::LINE };
+        for index in 0..tiles.count {
+            let pixels = tiles.get(index);
+            let factors = Factors {
+                input: input.wrapping_add(pixels.input * pixel_step::<S>(PLANES)),
+                taps: &taps[chunk],
+                weights,
+                next: weights.wrapping_add(len),
+                fetch: [index * lines / tiles.count, (index + 1) * lines / tiles.count],
+            };
+            let to = Destination { at: to.at.wrapping_add(pixels.output * S::LANES), ..to };
+            let ends = Ends { resume: chunk > 0, writer: writer.filter(|_| last), to };
+            // SAFETY: the tile, or the input, has the pixels at every tap, and the panel all their weights.
+            // The pixels lie in the patch, and no other task writes these channels of it.
+            unsafe {
+                micro::multiply::<S, VECTORS, PLANES>(simd, pixels.count, factors, &affine, ends);
+                if last {
+                    self.writer.activate_vectors(simd, &affine, to, pixels.count);
+                }
+            }
+        }
+    }
+
+    /// Returns the register tiles of a patch.
+    #[inline(always)]
+    fn tiles<S: Simd>(&self, place: &Place<'_>) -> Tiles {
+        let (patch, width) = (place.patch, self.plan.shape.output[1]);
+        let pitch = self.plan.tile.as_ref().map_or(width, |tile| tile.pitch);
+        let whole = patch.rows == 1 || (pitch == patch.columns && width == patch.columns);
+        let (runs, run) = if whole { (1, patch.rows * patch.columns) } else { (patch.rows, patch.columns) };
+        let per_run = run.div_ceil(const { micro::register_tile::<S>().pixels });
+        let origin = patch.y * width + patch.x;
+        Tiles { count: runs * per_run, run, per_run, pitch, width, origin }
+    }
+}
+
+/// A register tile: its first pixel in what the taps count from, its first pixel in the output's plane, and how many
+/// there are.
+#[derive(Clone, Copy)]
+struct Pixels {
+    input: usize,
+    output: usize,
+    count: usize,
+}
+
+/// The register tiles of a patch: runs of neighboring pixels, each cut into tiles of nearly equally many.
+struct Tiles {
+    count: usize,
+    /// Pixels of a run.
+    run: usize,
+    per_run: usize,
+    /// From one run to the next in the tile, and in the output.
+    pitch: usize,
+    width: usize,
+    origin: usize,
+}
+
+impl Tiles {
+    #[inline(always)]
+    fn get(&self, index: usize) -> Pixels {
+        let (run, part) = (index / self.per_run, index % self.per_run);
+        let start = part * self.run / self.per_run;
+        Pixels {
+            input: run * self.pitch + start,
+            output: self.origin + run * self.width + start,
+            count: (part + 1) * self.run / self.per_run - start,
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! 3×3 kernels with stride 1 or 2 from NCHW to NCHW, with lanes over pixels. [`rows`] reads the input in place, or a
+//! band of rows that are widened halves.
+
+mod rows;
+
+use crate::conv::ConvShape;
+use crate::conv::cpu::elements::OutputPtr;
+use crate::conv::cpu::epilogue::EpilogueWriter;
+use crate::conv::cpu::finite::is_finite;
+use crate::conv::cpu::operand::Call;
+use crate::parallel;
+use crate::simd::{self, Isa};
+use rows::Bands;
+use std::borrow::Cow;
+
+/// Elements, of the input or the output, that one job should have.
+const JOB: usize = 1 << 15;
+
+/// Convolves into `output`. Returns `false` if the weight would make NaN of the padding.
+pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: OutputPtr) -> bool {
+    let weight = scaled(call);
+    if !is_finite(&weight, isa) {
+        return false;
+    }
+    let bands = Bands {
+        shape,
+        input: call.input,
+        weight: &weight,
+        writer: EpilogueWriter::new(call, shape.out_channels),
+        output,
+        bands: 0..Bands::count(shape),
+    };
+    let elements = shape.output_elements().max(call.input.len());
+    let jobs = parallel::hand_outs(elements / JOB).min(bands.bands.len());
+    let bound = |job: usize| job * bands.bands.len() / jobs.max(1);
+    parallel::for_each(jobs, &|job| {
+        simd::dispatch_to(isa, Bands { bands: bound(job)..bound(job + 1), ..bands.clone() });
+    });
+    true
+}
+
+/// The weight times the scale of its channel.
+fn scaled<'a>(call: &'a Call<'_>) -> Cow<'a, [f32]> {
+    let weight = call.weight.widened();
+    match &call.scale {
+        Some(scale) => {
+            let channels = weight.chunks_exact(9).zip(scale.iter());
+            Cow::Owned(channels.flat_map(|(taps, scale)| taps.iter().map(move |tap| tap * scale)).collect())
+        }
+        None => weight,
+    }
+}
+
+pub(super) fn supports(shape: &ConvShape) -> bool {
+    let geometry = &shape.geometry;
+    let strides = [[1; 2], [2; 2]];
+    shape.group_inputs() == 1
+        && shape.kernel == [3; 2]
+        && geometry.dilation == [1; 2]
+        && strides.contains(&geometry.stride)
+}

@@ -1,0 +1,396 @@
+//! A few output rows at a time, of one vector of columns: what neighbouring rows read of the input is
+//! loaded once for all of them.
+
+use crate::conv::ConvShape;
+use crate::conv::cpu::elements::{Elements, OutputPtr, round_all, widen_all};
+use crate::conv::cpu::epilogue::{Affine, EpilogueWriter};
+use crate::memory::Scratch;
+
+use crate::simd::{Kernel, Simd, prefetch};
+use std::ops::Range;
+
+/// Output rows of `rows` that are summed together: as many as leave registers for the weights and pixels. The
+/// rows of an image are often a multiple of seven, as 224 is.
+#[inline(always)]
+fn rows_together<S: Simd>(rows: usize, stride: usize) -> usize {
+    let computed = |together: usize| rows.next_multiple_of(together);
+    match S::REGISTERS {
+        32.. if stride == 1 && rows >= 7 && computed(7) <= computed(4) => 7,
+        32.. if rows >= 4 => 4,
+        0..32 if rows >= 2 => 2,
+        _ => 1,
+    }
+}
+
+/// Output rows of a band, at most: its input stays in the first-level cache from one column to the next.
+const BAND: usize = 16;
+
+/// Floats of a cache line.
+const LINE: usize = 16;
+/// Floats of an input that, with the output, is more than a core's share of the last cache.
+const FAR: usize = 1 << 21;
+
+/// Some of the bands of rows that the planes of an output are cut into.
+#[derive(Clone)]
+pub(super) struct Bands<'a> {
+    pub shape: &'a ConvShape,
+    pub input: Elements<'a>,
+    pub weight: &'a [f32],
+    pub writer: EpilogueWriter<'a>,
+    pub output: OutputPtr,
+    /// The bands to compute, by their number among all.
+    pub bands: Range<usize>,
+}
+
+impl Bands<'_> {
+    /// How many bands there are.
+    pub fn count(shape: &ConvShape) -> usize {
+        shape.batch * shape.out_channels * Self::of_plane(shape)
+    }
+
+    fn of_plane(shape: &ConvShape) -> usize {
+        shape.output[0].div_ceil(BAND)
+    }
+}
+
+impl Kernel for Bands<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let mut scratch = Scratch::new(self.scratch(S::LANES));
+        let [input, output, _] = scratch.slices();
+        let mut walk = Walk::new(self.shape, self.bands.start);
+        for _ in self.bands.clone() {
+            let rows = walk.rows();
+            let results = self.results(walk.plane, &rows);
+            let target = match self.output {
+                OutputPtr::F32(output) => output,
+                OutputPtr::Half(..) => output.as_mut_ptr().wrapping_sub(results.start),
+            };
+            self.fetch_next(walk.plane, &rows);
+            let (from, readable) = self.rows(simd, &walk, &rows, input);
+            let plane = Plane::new(&self, simd, &walk, from, readable, target);
+            match self.shape.geometry.stride {
+                [1, _] => plane.band::<1>(rows),
+                _ => plane.band::<2>(rows),
+            }
+            // SAFETY: they are the band's, which has been computed.
+            unsafe { self.writer.activate_pixels(simd, [results.start, results.len()], target) }
+            if let OutputPtr::Half(half, to) = self.output {
+                // SAFETY: as above; no other task writes them.
+                unsafe {
+                    round_all(simd, half, output.as_ptr(), results.len(), to.wrapping_add(results.start))
+                }
+            }
+            walk.step();
+        }
+    }
+}
+
+/// The way from band to band, without a division on it: there are but a hundred cycles to a small band.
+struct Walk {
+    /// How many rows the bands of a plane have, but for the first of them, which have one more.
+    rows: usize,
+    longer: usize,
+    per_plane: usize,
+    channels: usize,
+    /// Output channels of an input channel.
+    group: usize,
+    plane: usize,
+    channel: usize,
+    input_plane: usize,
+    band: usize,
+}
+
+impl Walk {
+    /// Begins at the band of this number.
+    fn new(shape: &ConvShape, first: usize) -> Self {
+        let per_plane = Bands::of_plane(shape);
+        let (plane, band) = (first / per_plane, first % per_plane);
+        let (rows, longer) = (shape.output[0] / per_plane, shape.output[0] % per_plane);
+        let (channels, group) = (shape.out_channels, shape.group_outputs());
+        let (channel, input_plane) = (plane % channels, plane / group);
+        Self { rows, longer, per_plane, channels, group, plane, channel, input_plane, band }
+    }
+
+    /// The rows of the output that the band has.
+    #[inline(always)]
+    fn rows(&self) -> Range<usize> {
+        let start = |band: usize| band * self.rows + band.min(self.longer);
+        start(self.band)..start(self.band + 1)
+    }
+
+    #[inline(always)]
+    fn step(&mut self) {
+        self.band += 1;
+        if self.band < self.per_plane {
+            return;
+        }
+        self.band = 0;
+        self.plane += 1;
+        self.channel = if self.channel + 1 == self.channels { 0 } else { self.channel + 1 };
+        self.input_plane = if self.group == 1 { self.plane } else { self.plane / self.group };
+    }
+}
+
+impl Bands<'_> {
+    /// Floats for a band of the input, and for one of the output, of halves.
+    fn scratch(&self, lanes: usize) -> [usize; 3] {
+        let ([_, width], stride) = (self.shape.input, self.shape.geometry.stride[0]);
+        match self.input {
+            Elements::F32(_) => [0; 3],
+            Elements::Half(..) => [((BAND - 1) * stride + 3) * width + lanes, BAND * self.shape.output[1], 0],
+        }
+    }
+
+    /// The output's elements in some rows of a plane.
+    #[inline(always)]
+    fn results(&self, index: usize, rows: &Range<usize>) -> Range<usize> {
+        let [height, width] = self.shape.output;
+        let first = index * height + rows.start;
+        first * width..(first + rows.len()) * width
+    }
+
+    /// Asks for what the next band reads and writes of f32, which follows what this one does: a band goes column
+    /// by column, in steps that the machine does not foresee.
+    #[inline(always)]
+    fn fetch_next(&self, index: usize, rows: &Range<usize>) {
+        let (Elements::F32(input), OutputPtr::F32(output)) = (self.input, self.output) else { return };
+        if input.len() < FAR || self.shape.in_channels != self.shape.out_channels {
+            return;
+        }
+        let ([height, width], stride) = (self.shape.input, self.shape.geometry.stride[0]);
+        let next = (index * height + rows.end * stride) * width;
+        for line in (0..rows.len() * stride * width).step_by(LINE) {
+            prefetch::<2>(input.as_ptr().wrapping_add(next + line));
+        }
+        let results = self.results(index, rows);
+        for line in (0..results.len()).step_by(LINE) {
+            prefetch::<2>(output.wrapping_add(results.end + line));
+        }
+    }
+
+    /// Where the first row of an input plane would be, of which there are those that `rows` of the output
+    /// read: in the input, or widened in `scratch`; and all that may be read around it.
+    #[inline(always)]
+    fn rows<S: Simd>(
+        &self,
+        simd: S,
+        walk: &Walk,
+        rows: &Range<usize>,
+        scratch: &mut [f32],
+    ) -> (*const f32, Range<*const f32>) {
+        let shape = self.shape;
+        let ([height, width], top) = (shape.input, shape.geometry.padding[0][0]);
+        let first = walk.input_plane * height * width;
+        match self.input {
+            Elements::F32(input) => (input[first..][..height * width].as_ptr(), input.as_ptr_range()),
+            Elements::Half(half, input) => {
+                let row = |y: usize| y.saturating_sub(top).min(height) * width;
+                let stride = shape.geometry.stride[0];
+                let read = row(rows.start * stride)..row((rows.end - 1) * stride + 3);
+                let (from, to) = (&input[first..][read.clone()], &mut scratch[..read.len() + S::LANES]);
+                // SAFETY: `to` has a vector more than `from`.
+                unsafe { widen_all(simd, half, from.as_ptr(), from.len(), to.as_mut_ptr()) }
+                let written = scratch[..read.len()].as_ptr_range();
+                (written.start.wrapping_sub(read.start), written)
+            }
+        }
+    }
+}
+
+/// One plane of the output, and what it is computed from.
+struct Plane<'a, S: Simd> {
+    simd: S,
+    shape: &'a ConvShape,
+    /// Where its first row would be.
+    input: *const f32,
+    /// What may be read, its rows among it.
+    readable: Range<*const f32>,
+    weights: [S::V; 9],
+    writer: EpilogueWriter<'a>,
+    affine: Affine<S, 1>,
+    /// Where the output's first element would be.
+    output: *mut f32,
+    /// Where the plane begins in the output.
+    origin: usize,
+}
+
+impl<'a, S: Simd> Plane<'a, S> {
+    #[inline(always)]
+    fn new(
+        bands: &Bands<'a>,
+        simd: S,
+        walk: &Walk,
+        input: *const f32,
+        readable: Range<*const f32>,
+        output: *mut f32,
+    ) -> Self {
+        let (shape, channel) = (bands.shape, walk.channel);
+        let mut weights = [simd.zero(); 9];
+        for (weight, number) in weights.iter_mut().zip(&bands.weight[channel * 9..][..9]) {
+            *weight = simd.splat(*number);
+        }
+        Self {
+            simd,
+            shape,
+            input,
+            readable,
+            weights,
+            writer: bands.writer,
+            // SAFETY: the channel is one of the output.
+            affine: unsafe { bands.writer.channels(channel).get(simd, 0) },
+            output,
+            origin: walk.plane * shape.output[0] * shape.output[1],
+        }
+    }
+
+    #[inline(always)]
+    fn band<const STRIDE: usize>(&self, rows: Range<usize>) {
+        let width = self.shape.output[1];
+        for x in (0..width).step_by(S::LANES) {
+            let columns = Columns::<S, STRIDE>::new(self.simd, self.shape, x);
+            let lanes = S::LANES.min(width - x);
+            let together = rows_together::<S>(rows.len(), STRIDE);
+            // The last block ends where the band does, and may compute rows again.
+            for y in rows.clone().step_by(together) {
+                let y = y.min(rows.end - together);
+                match together {
+                    7 => self.block::<STRIDE, 7>(&columns, y, x, lanes),
+                    4 => self.block::<STRIDE, 4>(&columns, y, x, lanes),
+                    2 => self.block::<STRIDE, 2>(&columns, y, x, lanes),
+                    _ => self.block::<STRIDE, 1>(&columns, y, x, lanes),
+                }
+            }
+        }
+    }
+
+    /// Computes `COUNT` output rows from `y` on, `lanes` columns from `x` on.
+    #[inline(always)]
+    fn block<const STRIDE: usize, const COUNT: usize>(
+        &self,
+        columns: &Columns<S, STRIDE>,
+        y: usize,
+        x: usize,
+        lanes: usize,
+    ) {
+        // With stride 2, masks at the loads cost nothing beside what takes the columns apart.
+        let sums = match STRIDE == 1 && self.may_read_around::<STRIDE, COUNT>(columns, y) {
+            true => self.sums::<STRIDE, COUNT, false>(columns, y),
+            false => self.sums::<STRIDE, COUNT, true>(columns, y),
+        };
+        let width = self.shape.output[1];
+        for (i, sum) in sums.into_iter().enumerate() {
+            let at = self.origin + (y + i) * width + x;
+            // SAFETY: `lanes` columns are left in the row, which belongs to this plane.
+            unsafe {
+                self.writer.store_shifted_pixels(self.simd, sum, &self.affine, [at, lanes], self.output)
+            }
+        }
+    }
+
+    /// Whether `COUNT` output rows from `y` on may read whole vectors, beyond the ends of the input's rows.
+    #[inline(always)]
+    fn may_read_around<const STRIDE: usize, const COUNT: usize>(
+        &self,
+        columns: &Columns<S, STRIDE>,
+        y: usize,
+    ) -> bool {
+        let ([height, width], top) = (self.shape.input, self.shape.geometry.padding[0][0]);
+        let row = |y: usize| y.saturating_sub(top).min(height - 1);
+        let start = |row: usize| self.input.wrapping_add(row * width).wrapping_offset(columns.first);
+        let end = start(row((y + COUNT - 1) * STRIDE + 2)).wrapping_add(Columns::<S, STRIDE>::REACH);
+        self.readable.start <= start(row(y * STRIDE)) && end <= self.readable.end
+    }
+
+    /// The shift and the sums of products, tap by tap in the weight's order for each row. What lies outside the
+    /// image is left out of the sums or, `MASKED`, not read, which takes an operation more a vector.
+    #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
+    fn sums<const STRIDE: usize, const COUNT: usize, const MASKED: bool>(
+        &self,
+        columns: &Columns<S, STRIDE>,
+        y: usize,
+    ) -> [S::V; COUNT] {
+        let ([height, width], top) = (self.shape.input, self.shape.geometry.padding[0][0]);
+        let mut sums = [self.affine.shift[0]; COUNT];
+        for i in 0..(COUNT - 1) * STRIDE + 3 {
+            let row = (y * STRIDE + i).wrapping_sub(top);
+            if row >= height {
+                continue;
+            }
+            // SAFETY: the row lies within the plane, and without masks what is around it may be read.
+            let pixels = unsafe { columns.load::<MASKED>(self.simd, self.input.wrapping_add(row * width)) };
+            for n in 0..COUNT {
+                if (n * STRIDE..n * STRIDE + 3).contains(&i) {
+                    for k in 0..3 {
+                        let weight = self.weights[(i - n * STRIDE) * 3 + k];
+                        sums[n] = match MASKED {
+                            true => self.simd.fma(pixels[k], weight, sums[n]),
+                            false => self.simd.fma_masked(pixels[k], weight, sums[n], columns.taps[k]),
+                        };
+                    }
+                }
+            }
+        }
+        sums
+    }
+}
+
+/// The input columns that a vector of output columns reads.
+struct Columns<S: Simd, const STRIDE: usize> {
+    /// The first, which may lie before the row.
+    first: isize,
+    /// Which lanes of the vectors at each of [`Self::OFFSETS`] lie within the row.
+    inside: [S::Mask; 4],
+    /// Which lanes of what each tap of a row of the kernel reads do.
+    taps: [S::Mask; 3],
+}
+
+impl<S: Simd, const STRIDE: usize> Columns<S, STRIDE> {
+    /// From the first column on: a vector a tap, or with stride 2 the vectors that it takes to pick every
+    /// other column from.
+    const OFFSETS: [usize; 4] = match STRIDE {
+        1 => [0, 1, 2, 2],
+        _ => [0, S::LANES, 2, 2 + S::LANES],
+    };
+    /// The end of the last of them.
+    const REACH: usize = Self::OFFSETS[3] + S::LANES;
+
+    #[inline(always)]
+    fn new(simd: S, shape: &ConvShape, x: usize) -> Self {
+        let (width, first) = (shape.input[1], (x * STRIDE) as isize - shape.geometry.padding[1][0] as isize);
+        let mut inside = [simd.mask(0, 0); 4];
+        for (mask, offset) in inside.iter_mut().zip(Self::OFFSETS) {
+            *mask = simd.inside(first + offset as isize, width);
+        }
+        let mut taps = [simd.mask(0, 0); 3];
+        for (mask, k) in taps.iter_mut().zip(0..) {
+            let lanes_before = |column: isize| (column - first - k).max(0) as usize;
+            let lane = |column: isize| lanes_before(column).div_ceil(STRIDE).min(S::LANES);
+            *mask = simd.mask(lane(0), lane(width as isize));
+        }
+        Self { first, inside, taps }
+    }
+
+    /// What each tap of a row of the kernel reads of the input's row, and, but for `MASKED`, of what is around it.
+    ///
+    /// # Safety
+    /// `row` is as wide as the input; without `MASKED`, [`Self::REACH`] floats from the first column on may be
+    /// read.
+    #[inline(always)]
+    unsafe fn load<const MASKED: bool>(&self, simd: S, row: *const f32) -> [S::V; 3] {
+        let row = row.wrapping_offset(self.first);
+        let load = |i: usize| {
+            let from = row.wrapping_add(Self::OFFSETS[i]);
+            // SAFETY: the masks keep to the row; without them it is the caller's promise.
+            unsafe { if MASKED { simd.load_masked(from, self.inside[i]) } else { simd.load(from) } }
+        };
+        if STRIDE == 1 {
+            return [load(0), load(1), load(2)];
+        }
+        let [even, odd] = simd.deinterleave(load(0), load(1));
+        [even, odd, simd.deinterleave(load(2), load(3))[0]]
+    }
+}

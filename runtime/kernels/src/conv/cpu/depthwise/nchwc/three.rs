@@ -1,0 +1,141 @@
+//! 3×3 kernels, side by side: a channel's nine weights stay in registers from row to row, and every pixel that
+//! neighbouring outputs share is read once for all of them.
+
+use super::{Planes, inside};
+use crate::conv::ConvShape;
+use crate::conv::cpu::epilogue::{Affine, Destination};
+use crate::memory::{CACHE_LINE_FLOATS, CacheLine};
+use crate::simd::Simd;
+use std::ops::Range;
+
+/// Pixels that are summed together, at most: as many as leave registers for the weights and a pixel, and as a
+/// compiler unrolls.
+const fn pixels_together<S: Simd, const STRIDE: usize>() -> usize {
+    match (S::REGISTERS, STRIDE) {
+        (32.., 1) => 8,
+        _ => 4,
+    }
+}
+
+/// Whether these rows are for a convolution of this shape.
+pub(super) fn is_suitable(shape: &ConvShape) -> bool {
+    let geometry = &shape.geometry;
+    shape.kernel == [3; 2]
+        && geometry.dilation == [1; 2]
+        && (1..=2).contains(&geometry.stride[1])
+        && geometry.padding[1].iter().all(|padding| *padding <= 1)
+}
+
+/// A block of channels of an image.
+pub(super) struct Plane<'a, S: Simd> {
+    simd: S,
+    planes: &'a Planes<'a>,
+    /// Times the scale.
+    weights: [S::V; 9],
+    affine: Affine<S, 1>,
+    /// Its number among the blocks of all images.
+    index: usize,
+    /// Its pixels in the input.
+    input: *const f32,
+}
+
+impl<'a, S: Simd> Plane<'a, S> {
+    #[inline(always)]
+    pub fn new(planes: &'a Planes<'a>, simd: S, index: usize, input: *const f32) -> Self {
+        let block = index % planes.shape.out_channels.div_ceil(S::LANES);
+        let affine: Affine<S, 1> = planes.writer.vectors(simd, block * S::LANES);
+        let mut weights = [simd.zero(); 9];
+        for (tap, weight) in weights.iter_mut().enumerate() {
+            let at = (block * 9 + tap) * S::LANES;
+            // SAFETY: the weights have every tap of every block.
+            *weight = simd.mul(unsafe { simd.load(planes.weights.as_ptr().add(at)) }, affine.scale[0]);
+        }
+        Self { simd, planes, weights, affine, index, input }
+    }
+
+    /// Computes a row, in blocks of nearly as many pixels each.
+    #[inline(always)]
+    pub fn row<const STRIDE: usize>(&self, y: usize) {
+        let ConvShape { input: [height, _], output, geometry, .. } = self.planes.shape;
+        let first = (y * geometry.stride[0]).wrapping_sub(geometry.padding[0][0]);
+        let row = Row {
+            input: self.input,
+            first,
+            taps: inside(y * geometry.stride[0], geometry.padding[0][0], *height, 1, 3),
+            output: (self.index * output[0] + y) * output[1],
+        };
+        let blocks = output[1].div_ceil(const { pixels_together::<S, STRIDE>() });
+        let bound = |block: usize| block * output[1] / blocks;
+        for block in 0..blocks {
+            let x = bound(block);
+            macro_rules! blocks {
+                ($($count:literal)*) => {
+                    match bound(block + 1) - x {
+                        // SAFETY: the pixels are of the row.
+                        $($count => unsafe { self.block::<STRIDE, $count>(&row, x) },)*
+                        count => unreachable!("a block of {count} pixels"),
+                    }
+                };
+            }
+            // Only where there are registers for so many is code made for them.
+            if const { pixels_together::<S, STRIDE>() >= 8 } {
+                blocks!(1 2 3 4 5 6 7 8)
+            } else {
+                blocks!(1 2 3 4)
+            }
+        }
+        let to = Destination { output: self.planes.output.0, at: row.output * S::LANES, block: 0 };
+        // SAFETY: the row is one of the output's, and no other task writes it.
+        unsafe { self.planes.writer.activate_vectors(self.simd, &self.affine, to, output[1]) }
+    }
+
+    /// Computes `COUNT` pixels from `x` on.
+    ///
+    /// # Safety
+    /// The row has so many.
+    #[inline(always)]
+    unsafe fn block<const STRIDE: usize, const COUNT: usize>(&self, row: &Row, x: usize) {
+        let ConvShape { input: [_, width], geometry, .. } = self.planes.shape;
+        let mut sums = [[self.affine.shift[0]]; COUNT];
+        let (first, count) = ((x * STRIDE).wrapping_sub(geometry.padding[1][0]), (COUNT - 1) * STRIDE + 3);
+        let inside = [first < *width, first.wrapping_add(count - 1) < *width];
+        for ky in 0..3 {
+            if !row.taps.contains(&ky) {
+                continue;
+            }
+            let pixels = (row.first.wrapping_add(ky) * width).wrapping_add(first).wrapping_mul(S::LANES);
+            let pixels = row.input.wrapping_add(pixels);
+            for j in 0..count {
+                // No more than the outermost columns lie outside.
+                let outside = j == 0 && !inside[0] || j == count - 1 && !inside[1];
+                let from = if outside { ZEROS.0.as_ptr() } else { pixels.wrapping_add(j * S::LANES) };
+                // SAFETY: the column and the row lie within the image.
+                let pixel = unsafe { self.simd.load(from) };
+                for kx in 0..3 {
+                    if j >= kx && (j - kx) % STRIDE == 0 && (j - kx) / STRIDE < COUNT {
+                        let sum = &mut sums[(j - kx) / STRIDE][0];
+                        *sum = self.simd.fma(pixel, self.weights[ky * 3 + kx], *sum);
+                    }
+                }
+            }
+        }
+        let to = Destination { output: self.planes.output.0, at: (row.output + x) * S::LANES, block: 0 };
+        // SAFETY: the caller's promise; no other task writes the row.
+        unsafe { self.planes.writer.store_shifted_vectors(self.simd, sums, &self.affine, to) }
+    }
+}
+
+/// What is outside of the image.
+static ZEROS: CacheLine = CacheLine([0.; CACHE_LINE_FLOATS]);
+
+/// A row of the output.
+struct Row {
+    /// The plane of the input.
+    input: *const f32,
+    /// The input's row for the first of the kernel's, which may lie before it.
+    first: usize,
+    /// The rows of the kernel that lie within.
+    taps: Range<usize>,
+    /// The pixels of the output before it.
+    output: usize,
+}

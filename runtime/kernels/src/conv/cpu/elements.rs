@@ -1,0 +1,227 @@
+//! The elements of images as they are stored, f32 or halves: kernels widen them where they read them, into
+//! registers or small pieces that stay in cache, and round results where they store them.
+
+use crate::simd::{Half, Isa, Simd};
+use candle_core::WithDType;
+use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
+use std::borrow::Cow;
+
+use super::finite::{are_finite, is_finite};
+
+/// How an element is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ElementFormat {
+    F32,
+    Half(Half),
+}
+
+/// An element that these kernels read, compute with in f32, and write.
+pub(in crate::conv) trait Element: WithDType + Default {
+    const FORMAT: ElementFormat;
+
+    fn pixels(elements: &[Self]) -> Elements<'_>;
+
+    /// In f32, copied only where they are of another type.
+    fn widened(elements: &[Self]) -> Cow<'_, [f32]>;
+
+    fn round(x: f32) -> Self;
+}
+
+impl Element for f32 {
+    const FORMAT: ElementFormat = ElementFormat::F32;
+
+    fn pixels(elements: &[Self]) -> Elements<'_> {
+        Elements::F32(elements)
+    }
+
+    fn widened(elements: &[Self]) -> Cow<'_, [f32]> {
+        Cow::Borrowed(elements)
+    }
+
+    fn round(x: f32) -> Self {
+        x
+    }
+}
+
+macro_rules! half_element {
+    ($type:ident, $half:ident) => {
+        impl Element for $type {
+            const FORMAT: ElementFormat = ElementFormat::Half(Half::$half);
+
+            fn pixels(elements: &[Self]) -> Elements<'_> {
+                Elements::Half(Half::$half, elements.reinterpret_cast())
+            }
+
+            fn widened(elements: &[Self]) -> Cow<'_, [f32]> {
+                Cow::Owned(elements.iter().map(|x| x.to_f32()).collect())
+            }
+
+            fn round(x: f32) -> Self {
+                Self::from_f32(x)
+            }
+        }
+    };
+}
+
+half_element!(f16, F16);
+half_element!(bf16, Bf16);
+
+/// The elements of an image tensor, or of a weight.
+#[derive(Clone, Copy, Debug)]
+pub enum Elements<'a> {
+    F32(&'a [f32]),
+    /// The bits of halves.
+    Half(Half, &'a [u16]),
+}
+
+impl<'a> From<&'a [f32]> for Elements<'a> {
+    fn from(elements: &'a [f32]) -> Self {
+        Self::F32(elements)
+    }
+}
+
+impl<'a> Elements<'a> {
+    pub(in crate::conv) fn len(self) -> usize {
+        match self {
+            Self::F32(elements) => elements.len(),
+            Self::Half(_, elements) => elements.len(),
+        }
+    }
+
+    /// Where they begin.
+    pub(in crate::conv) fn as_ptr(self) -> ElementPtr {
+        match self {
+            Self::F32(elements) => ElementPtr::F32(elements.as_ptr()),
+            Self::Half(half, elements) => ElementPtr::Half(half, elements.as_ptr()),
+        }
+    }
+
+    /// All of them in f32, copied only where they are halves.
+    pub(in crate::conv) fn widened(self) -> Cow<'a, [f32]> {
+        match self {
+            Self::F32(elements) => Cow::Borrowed(elements),
+            Self::Half(half, elements) => Cow::Owned(elements.iter().map(|x| half.widen(*x)).collect()),
+        }
+    }
+
+    /// Whether none is infinite or NaN.
+    pub(in crate::conv) fn is_finite(self, isa: Isa) -> bool {
+        match self {
+            Self::F32(elements) => is_finite(elements, isa),
+            Self::Half(half, elements) => are_finite(half, elements),
+        }
+    }
+}
+
+/// A place among the elements of an image.
+#[derive(Clone, Copy)]
+pub(in crate::conv) enum ElementPtr {
+    F32(*const f32),
+    Half(Half, *const u16),
+}
+
+impl ElementPtr {
+    /// `elements` on, or before where the sum wraps around; it may lie anywhere until it is read.
+    #[inline(always)]
+    pub fn at(self, elements: usize) -> Self {
+        match self {
+            Self::F32(from) => Self::F32(from.wrapping_add(elements)),
+            Self::Half(half, from) => Self::Half(half, from.wrapping_add(elements)),
+        }
+    }
+
+    /// The first `lanes` elements, widened; zero in all other lanes.
+    ///
+    /// # Safety
+    /// They are in bounds, and no more than a vector has.
+    #[inline(always)]
+    pub unsafe fn load<S: Simd>(self, simd: S, lanes: usize) -> S::V {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Self::F32(from) if lanes == S::LANES => simd.load(from),
+                Self::F32(from) => simd.load_partial(from, lanes),
+                Self::Half(half, from) => simd.load_half(half, from, lanes),
+            }
+        }
+    }
+}
+
+/// A place among the elements of the output. The tasks that share it write disjoint elements.
+#[derive(Clone, Copy)]
+pub(in crate::conv) enum OutputPtr {
+    F32(*mut f32),
+    Half(Half, *mut u16),
+}
+
+// SAFETY: whoever has it writes elements of its own, and reads no others.
+unsafe impl Send for OutputPtr {}
+// SAFETY: as above.
+unsafe impl Sync for OutputPtr {}
+
+impl OutputPtr {
+    /// Of elements stored in this way, from `first` on, an address of one of them.
+    pub fn of<E: Element>(first: *mut E) -> Self {
+        match E::FORMAT {
+            ElementFormat::F32 => Self::F32(first.cast()),
+            ElementFormat::Half(half) => Self::Half(half, first.cast()),
+        }
+    }
+
+    #[inline(always)]
+    pub fn at(self, elements: usize) -> Self {
+        match self {
+            Self::F32(to) => Self::F32(to.wrapping_add(elements)),
+            Self::Half(half, to) => Self::Half(half, to.wrapping_add(elements)),
+        }
+    }
+
+    /// Stores the first `lanes` lanes, rounded.
+    ///
+    /// # Safety
+    /// There are so many elements, and nobody else refers to them.
+    #[inline(always)]
+    pub unsafe fn store<S: Simd>(self, simd: S, lanes: usize, value: S::V) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match self {
+                Self::F32(to) if lanes == S::LANES => simd.store(to, value),
+                Self::F32(to) => simd.store_partial(to, lanes, value),
+                Self::Half(half, to) => simd.store_half(half, to, lanes, value),
+            }
+        }
+    }
+}
+
+/// Widens `count` halves.
+///
+/// # Safety
+/// `from` has so many, and `to` room for a vector more.
+#[inline(always)]
+pub(super) unsafe fn widen_all<S: Simd>(simd: S, half: Half, from: *const u16, count: usize, to: *mut f32) {
+    for i in (0..count).step_by(S::LANES) {
+        // SAFETY: the caller's promise.
+        unsafe { simd.store(to.add(i), simd.load_half(half, from.add(i), S::LANES.min(count - i))) }
+    }
+}
+
+/// Rounds `count` numbers to halves.
+///
+/// # Safety
+/// `from` has so many, and `to` room for them.
+#[inline(always)]
+pub(super) unsafe fn round_all<S: Simd>(simd: S, half: Half, from: *const f32, count: usize, to: *mut u16) {
+    for i in (0..count).step_by(S::LANES) {
+        let lanes = S::LANES.min(count - i);
+        // SAFETY: the caller's promise.
+        unsafe {
+            let value = if lanes == S::LANES {
+                simd.load(from.add(i))
+            } else {
+                simd.load_partial(from.add(i), lanes)
+            };
+            simd.store_half(half, to.add(i), lanes, value);
+        }
+    }
+}

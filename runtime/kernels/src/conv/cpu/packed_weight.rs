@@ -1,0 +1,82 @@
+//! The order in which the register tiles read the weights.
+
+use super::elements::Elements;
+use super::plan::Plan;
+use crate::conv::ConvShape;
+use crate::memory::AlignedVec;
+use crate::parallel::for_each_chunk;
+use crate::simd::Isa;
+use std::ops::Range;
+
+/// Packing fewer floats than this is not worth another thread.
+const SERIAL_BELOW: usize = 1 << 16;
+
+/// A packed weight.
+pub(super) struct PackedWeight {
+    pub floats: AlignedVec,
+    /// Whether no weight is infinite or NaN, so that a product with a padding zero is zero.
+    pub finite: bool,
+}
+
+impl PackedWeight {
+    /// Packs `[out_channels, in_channels / groups, kernel]` as `[group][chunk of input channels][block of output
+    /// channels][block of input channels][tap][input channel][output channel]`, with zeros for output channels that do
+    /// not exist.
+    pub fn new(plan: &Plan, shape: &ConvShape, weight: Elements<'_>, isa: Isa) -> Self {
+        let operands = plan.operand.of_weight(shape, weight);
+        let floats = AlignedVec::zeros(plan.weights_len());
+        let mut packed = Self { floats, finite: weight.is_finite(isa) };
+        if operands.is_empty() {
+            return packed;
+        }
+        let mut rest = &mut packed.floats[..];
+        for group in 0..shape.geometry.groups {
+            for chunk in 0..plan.chunks.count() {
+                let inputs = plan.chunks.range(chunk);
+                let taps = inputs.len() * plan.kernel_taps();
+                let (blocks, after) = rest.split_at_mut(taps * plan.blocks.padded());
+                rest = after;
+                let len = (taps * plan.blocks.block).max(1);
+                let pack = |index: usize, block: &mut [f32]| {
+                    pack_block(plan, &operands, group, inputs.clone(), index * plan.blocks.block, block);
+                };
+                if operands.len() < SERIAL_BELOW {
+                    blocks.chunks_mut(len).enumerate().for_each(|(index, block)| pack(index, block));
+                } else {
+                    for_each_chunk(blocks, len, pack);
+                }
+            }
+        }
+        packed
+    }
+}
+
+/// Packs the weights of a group's output channels from `first` on for some input channels.
+fn pack_block(
+    plan: &Plan,
+    weight: &[f32],
+    group: usize,
+    inputs: Range<usize>,
+    first: usize,
+    block: &mut [f32],
+) {
+    let (shape, width) = (&plan.shape, plan.blocks.width(first));
+    for output in plan.blocks.existing(first) {
+        let from = &weight[(group * shape.group_outputs() + output) * shape.taps()..][..shape.taps()];
+        let to = block[output - first..].iter_mut().step_by(width);
+        if plan.input_block == 1 {
+            to.zip(&from[inputs.start * plan.kernel_taps()..]).for_each(|(to, from)| *to = *from);
+        } else {
+            to.zip(order(plan, inputs.clone())).for_each(|(to, at)| *to = from[at]);
+        }
+    }
+}
+
+/// Returns the places of one output channel's weights, in the order of the packed ones.
+fn order(plan: &Plan, inputs: Range<usize>) -> impl Iterator<Item = usize> + use<> {
+    let (taps, block, end) = (plan.kernel_taps(), plan.input_block, inputs.end);
+    inputs.step_by(block).flat_map(move |first| {
+        let channels = first..end.min(first + block);
+        (0..taps).flat_map(move |tap| channels.clone().map(move |channel| channel * taps + tap))
+    })
+}

@@ -1,0 +1,204 @@
+//! The register-tile kernel with lanes over pixels: blocks of output channels × vectors of output pixels, from NCHW
+//! to NCHW.
+//!
+//! In the tile every product of every tap is a vector load at a fixed offset, so that stride, padding and dilation
+//! cost the inner loop ([`micro`]) nothing. A pointwise convolution of f32 can read the input itself. Sums stay in the
+//! first-level cache until the epilogue makes results of them.
+
+mod micro;
+mod strips;
+mod task;
+
+use super::elements::OutputPtr;
+use super::epilogue::EpilogueWriter;
+use super::operand::Call;
+use super::operand_format::OperandFormat;
+use super::packed::{PackedForm, Packing};
+use super::packed_weight::PackedWeight;
+use super::partition::{Lanes, Limits, Order};
+use super::plan::{OutputBlocks, Plan, PlanOptions, RegisterTile, is_pointwise};
+use super::problem::{Algorithm, ConvProblem};
+use super::task_input::TaskInput;
+use crate::conv::ConvShape;
+use crate::layout::Layout;
+use crate::parallel;
+use crate::simd::{self, Isa, Kernel, Simd};
+use strips::Strip;
+use task::{PairTasks, Tasks};
+
+/// Bytes of the first-level cache that the input of one strip may take.
+const STRIP_BYTES: usize = 32 << 10;
+/// Floats of the second-level cache that a task's tile, and its sums, may take.
+const CACHE_FLOATS: usize = 48 << 10;
+/// Output channels of a task, at most.
+const SEGMENT_OUTPUTS: usize = 128;
+
+/// A plan with the strips of its patches.
+struct StripPlan {
+    plan: Plan,
+    /// The strips of each patch.
+    strips: Vec<Vec<Strip>>,
+    /// Floats of the tile with what its last strip reads beyond it, of sums, and of one converted channel's window.
+    scratch: [usize; 3],
+}
+
+/// Convolves into `output`. Returns `false` if the tile would be unreasonably large, or if a weight that is not finite
+/// would make NaN of the tile's padding.
+pub(super) fn conv2d(
+    problem: &ConvProblem,
+    in_place: bool,
+    call: &Call<'_>,
+    packing: Option<Packing<'_>>,
+    output: OutputPtr,
+) -> bool {
+    let (shape, isa, threads) = (&problem.shape, problem.isa, rayon::current_num_threads());
+    let algorithm = if in_place { Algorithm::PixelLanesInPlace } else { Algorithm::PixelLanes };
+    let key = (*problem, algorithm, threads, None);
+    let plan = Packing::plan(packing, key, || StripPlan::new(problem, in_place, threads));
+    let Some(strip_plan) = &*plan else { return false };
+    let plan = &strip_plan.plan;
+    let pairs = plan.operand == OperandFormat::Bf16Pairs;
+    let form = PackedForm::PixelLanes { block: plan.blocks.block, chunk: plan.chunks.len(), pairs };
+    let weights = Packing::get(packing, form, || PackedWeight::new(plan, shape, call.weight, isa));
+    if !weights.finite && shape.geometry.padding != [[0; 2]; 2] {
+        return false;
+    }
+    let writer = EpilogueWriter::new(call, shape.out_channels);
+    let (input, weights) = (TaskInput { plan, elements: call.input }, &weights.floats[..]);
+    parallel::for_each(plan.jobs(), &|job| {
+        let tasks = Tasks { plan: strip_plan, job, input, weights, writer, output };
+        if pairs {
+            simd::dispatch_pairs(isa, PairTasks(tasks)).unwrap_or_default();
+        } else {
+            simd::dispatch_to(isa, tasks);
+        }
+    });
+    true
+}
+
+impl StripPlan {
+    fn new(problem: &ConvProblem, in_place: bool, threads: usize) -> Option<Self> {
+        let (registers, operand) = (register_tile(problem.isa), problem.operand());
+        let shape = operand.shape(&problem.shape);
+        let outputs = shape.group_outputs();
+        let flat = is_pointwise(&shape);
+        let width = if flat { shape.output[0] * shape.output[1] } else { shape.output[1] };
+        let options = PlanOptions {
+            direction: Lanes::Pixels,
+            registers,
+            operand,
+            input_block: Layout::Nchw.block(registers.lanes),
+            in_place: in_place && operand == OperandFormat::F32,
+            column_planes: !width.is_multiple_of(registers.lanes),
+            chunk: chunk(&shape, registers),
+            blocks: output_blocks(outputs, registers),
+            limits: Limits {
+                input: CACHE_FLOATS,
+                sums: CACHE_FLOATS,
+                segments: outputs.div_ceil(SEGMENT_OUTPUTS),
+            },
+            windows: None,
+            order: Order::PatchSegmentImage,
+        };
+        let plan = Plan::new(&problem.shape, options, threads)?;
+        let strips = plan.partition.patches.iter().map(|patch| strips::of_patch(&plan, patch, registers));
+        let strips: Vec<_> = strips.collect();
+        let scratch = scratch(&plan, &strips, registers);
+        Some(Self { plan, strips, scratch })
+    }
+}
+
+/// Returns the floats of the tile, of the sums, and of a converted channel's window.
+fn scratch(plan: &Plan, strips: &[Vec<Strip>], registers: RegisterTile) -> [usize; 3] {
+    let RegisterTile { pixels, lanes, .. } = registers;
+    let blocks = match plan.chunks.count() {
+        1 => 1,
+        _ => {
+            plan.partition.segment_outputs() / plan.blocks.block
+                * strips.iter().map(Vec::len).max().unwrap_or(0)
+        }
+    };
+    let sums = blocks * plan.blocks.block * pixels;
+    let Some(tile) = &plan.tile else { return [0, sums, 0] };
+    let end = strips.iter().flatten().map(|strip| strip.end(lanes)).max().unwrap_or(0);
+    let last = plan.taps.iter().flatten().map(|tap| tap.offset as usize).max().unwrap_or(0);
+    let floats = plan.tile_floats().max(end + last) + lanes;
+    let windows =
+        plan.partition.patches.iter().map(|patch| tile.window(&plan.shape, patch, lanes).words(lanes));
+    let rows = if plan.operand == OperandFormat::F32 { 0 } else { windows.max().unwrap_or(0) };
+    [floats, sums, rows]
+}
+
+impl ConvProblem {
+    pub(super) fn operand(&self) -> OperandFormat {
+        OperandFormat::of(self.format, &self.shape, self.isa)
+    }
+}
+
+/// Returns whether the planes of a pointwise convolution have a vector's pixels each, so that it can read the input
+/// in place.
+pub(super) fn reads_in_place(shape: &ConvShape, isa: Isa) -> bool {
+    is_pointwise(shape) && shape.output[0] * shape.output[1] >= isa.lanes()
+}
+
+/// Returns the most input channels of a chunk: what a strip reads of them stays in the first-level cache.
+fn chunk(shape: &ConvShape, registers: RegisterTile) -> usize {
+    let strip_bytes = shape.kernel[0] * shape.kernel[1] * registers.pixels * 4;
+    (STRIP_BYTES / strip_bytes).max(1)
+}
+
+/// Returns blocks of output channels, of few widths, as each is a loop of its own.
+fn output_blocks(outputs: usize, registers: RegisterTile) -> OutputBlocks {
+    let width = |channels: usize| match channels {
+        0 | 1 => 1,
+        2..=4 => registers.outputs.min(4),
+        _ => registers.outputs,
+    };
+    OutputBlocks::new(outputs, width(outputs), width)
+}
+
+/// What the cost model counts of this kernel.
+pub(super) struct Counts {
+    /// The output channels of a group, those that blocks add to fill up included.
+    pub outputs: usize,
+    pub chunks: usize,
+    /// Floats that are copied into tiles for each input channel, all tasks together.
+    pub copied: usize,
+}
+
+impl Counts {
+    pub fn new(problem: &ConvProblem) -> Self {
+        let (registers, shape) = (register_tile(problem.isa), problem.operand().shape(&problem.shape));
+        let outputs = shape.group_outputs();
+        let [rows, columns] = shape.output;
+        let floats = if is_pointwise(&shape) {
+            (rows * columns).next_multiple_of(registers.lanes)
+        } else {
+            let planes = !columns.is_multiple_of(registers.lanes);
+            let size = super::tile::TileSize::new(&shape, 1, planes, registers.lanes);
+            let width = size.pitch(columns).next_multiple_of(registers.lanes);
+            size.floats([rows, columns], 1) / size.pitch(columns).max(1) * width
+        };
+        Self {
+            outputs: output_blocks(outputs, registers).padded(),
+            chunks: shape.group_inputs().max(1).div_ceil(chunk(&shape, registers)),
+            copied: floats * outputs.div_ceil(SEGMENT_OUTPUTS),
+        }
+    }
+}
+
+/// Asks an instruction set for its register tile.
+struct Measure;
+
+impl Kernel for Measure {
+    type Output = RegisterTile;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> RegisterTile {
+        micro::register_tile::<S>()
+    }
+}
+
+fn register_tile(isa: Isa) -> RegisterTile {
+    simd::dispatch_to(isa, Measure)
+}

@@ -1,0 +1,167 @@
+//! The work of one job: some tasks, each a patch of pixels × some output channels.
+
+use super::StripPlan;
+use super::micro::{self, MOST_VECTORS, Results, Sums};
+use super::strips::Strip;
+use crate::conv::cpu::elements::OutputPtr;
+use crate::conv::cpu::epilogue::EpilogueWriter;
+use crate::conv::cpu::partition::Place;
+use crate::conv::cpu::task_input::TaskInput;
+use crate::memory::Scratch;
+use crate::simd::{Kernel, Simd};
+use std::ops::Range;
+
+/// The tasks of a job.
+pub(super) struct Tasks<'a> {
+    pub plan: &'a StripPlan,
+    pub job: usize,
+    pub input: TaskInput<'a>,
+    pub weights: &'a [f32],
+    pub writer: EpilogueWriter<'a>,
+    pub output: OutputPtr,
+}
+
+/// Tasks whose operands are pairs of bf16.
+pub(super) struct PairTasks<'a>(pub Tasks<'a>);
+
+impl Kernel for Tasks<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.run_all::<S, false>(simd);
+    }
+}
+
+impl Kernel for PairTasks<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        self.0.run_all::<S, true>(simd);
+    }
+}
+
+impl Tasks<'_> {
+    #[inline(always)]
+    fn run_all<S: Simd, const PAIRS: bool>(&self, simd: S) {
+        let mut scratch = Scratch::new(self.plan.scratch);
+        let [tile, sums, rows] = scratch.slices();
+        let plan = &self.plan.plan;
+        for place in plan.tasks(self.job) {
+            for chunk in 0..plan.chunks.count() {
+                let pixels = self.input.pixels::<S, PAIRS>(simd, &place, chunk, tile, rows);
+                self.multiply::<S, PAIRS>(simd, &place, chunk, pixels, sums);
+            }
+        }
+    }
+
+    /// Adds the products of a chunk's channels to the sums; stores the results after the last one.
+    #[inline(always)]
+    fn multiply<S: Simd, const PAIRS: bool>(
+        &self,
+        simd: S,
+        place: &Place<'_>,
+        chunk: usize,
+        pixels: *const f32,
+        sums: &mut [f32],
+    ) {
+        let plan = &self.plan.plan;
+        let taps = &plan.taps[chunk][..];
+        let most = const { micro::register_tile::<S>() };
+        let (block_len, last) = (plan.blocks.block * most.pixels, chunk + 1 == plan.chunks.count());
+        let at_once = last && self.writer.is_affine();
+        let singles = match self.output {
+            OutputPtr::F32(output) if at_once => Some(output),
+            _ => None,
+        };
+        let mut next = 0;
+        for strip in &self.plan.strips[place.patch_index] {
+            let inputs: [_; MOST_VECTORS] =
+                std::array::from_fn(|n| pixels.wrapping_add(strip.inputs[n] as usize));
+            for channel in place.outputs.clone().step_by(plan.blocks.block) {
+                let width = plan.blocks.width(channel);
+                let weights = &self.weights[plan.weights_at(place.group, chunk, channel)..];
+                let weights = &weights[..width * taps.len()];
+                let block = &mut sums[next..][..block_len];
+                let channels = plan.blocks.existing(channel);
+                let singles = singles.filter(|_| strip.whole && channels.len() == width);
+                let results = singles.map(|output| self.results(place, channels.start, strip, output));
+                // SAFETY: the slices have just been cut to what the block needs. The plan has made the tile
+                // long enough for a vector at every tap of every strip, and the input in place has a vector
+                // from any of its pixels that a strip starts at. The results are this task's alone.
+                unsafe {
+                    micro::accumulate::<S, PAIRS>(
+                        simd,
+                        width,
+                        &inputs[..strip.vectors],
+                        taps,
+                        weights.as_ptr(),
+                        Sums { at: block.as_mut_ptr(), resume: chunk > 0, results },
+                    )
+                }
+                if last && singles.is_none() {
+                    self.store_block(simd, place, channels, strip, block);
+                }
+                if plan.chunks.count() > 1 {
+                    next += block_len;
+                }
+            }
+        }
+    }
+
+    /// Returns where a block stores the results of the channels from `channel` on and of the pixels of `strip`.
+    #[inline(always)]
+    fn results<'a>(
+        &'a self,
+        place: &Place<'_>,
+        channel: usize,
+        strip: &'a Strip,
+        output: *mut f32,
+    ) -> Results<'a> {
+        let shape = &self.plan.plan.shape;
+        let channel = place.group * shape.group_outputs() + channel;
+        Results {
+            affines: self.writer.channels(channel),
+            output: output.wrapping_add(self.first_pixel(place, channel)),
+            pixels: &strip.outputs,
+            plane: shape.output[0] * shape.output[1],
+        }
+    }
+
+    /// Returns the place of a patch's first pixel in an output channel.
+    #[inline(always)]
+    fn first_pixel(&self, place: &Place<'_>, channel: usize) -> usize {
+        let (shape, patch) = (&self.plan.plan.shape, place.patch);
+        let plane = place.image * shape.out_channels + channel;
+        (plane * shape.output[0] + patch.y) * shape.output[1] + patch.x
+    }
+
+    /// Makes results of the sums of one register tile.
+    #[inline(always)]
+    fn store_block<S: Simd>(
+        &self,
+        simd: S,
+        place: &Place<'_>,
+        channels: Range<usize>,
+        strip: &Strip,
+        sums: &[f32],
+    ) {
+        let mut sums = sums.chunks_exact(S::LANES);
+        for channel in channels {
+            let channel = place.group * self.plan.plan.shape.group_outputs() + channel;
+            let first = self.first_pixel(place, channel);
+            // SAFETY: the channel is one of the output.
+            let affine = unsafe { self.writer.channels(channel).get(simd, 0) };
+            for (n, sums) in sums.by_ref().take(strip.vectors).enumerate() {
+                let [at, lanes] = [strip.outputs[n], strip.lanes[n]].map(|x| x as usize);
+                // SAFETY: the chunk is a vector; the strip's pixels lie within the patch, and no other task
+                // writes this channel of it.
+                unsafe {
+                    let sums = simd.load(sums.as_ptr());
+                    self.writer.store_pixels(simd, sums, &affine, [first + at, lanes], self.output);
+                }
+            }
+        }
+    }
+}

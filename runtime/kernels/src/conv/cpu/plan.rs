@@ -1,0 +1,219 @@
+//! The decisions for one problem and one register-tile kernel: how channels are grouped, where the taps of the kernel
+//! lie, and into which tasks the output is cut.
+
+use super::fused_consumer::Windows;
+use super::operand_format::OperandFormat;
+use super::partition::{Lanes, Limits, Order, Partition, PartitionProblem, Place};
+use super::tile::{Tap, Tile, TileSize};
+use crate::conv::{ConvGeometry, ConvShape};
+use crate::parallel;
+use std::ops::Range;
+
+/// Work, in multiplications, that one job should have.
+const JOB: usize = 1 << 20;
+/// What an output element costs beside its multiplications, in multiplications.
+const OVERHEAD: usize = 16;
+/// A tile beyond this many floats (a huge dilation) is not made.
+const LARGEST_TILE: usize = 1 << 26;
+
+/// The register tile of a kernel: output channels × pixels, one of them in vectors.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RegisterTile {
+    pub outputs: usize,
+    pub pixels: usize,
+    pub lanes: usize,
+}
+
+/// The input channels of a group, in chunks that are summed in one go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chunks {
+    inputs: usize,
+    len: usize,
+}
+
+impl Chunks {
+    /// Returns chunks of at most `most` channels, whole multiples of `block`.
+    pub fn new(inputs: usize, block: usize, most: usize) -> Self {
+        let blocks = inputs.div_ceil(block).max(1);
+        let count = blocks.div_ceil((most / block).max(1));
+        Self { inputs, len: blocks.div_ceil(count) * block }
+    }
+
+    pub fn count(&self) -> usize {
+        self.inputs.div_ceil(self.len).max(1)
+    }
+
+    /// Returns the channels of the largest chunk, those of its last block that do not exist included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    pub fn range(&self, index: usize) -> Range<usize> {
+        let first = index * self.len;
+        first..self.inputs.min(first + self.len)
+    }
+}
+
+/// The output channels of a group, in blocks that a register tile computes together.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OutputBlocks {
+    outputs: usize,
+    /// The channels of a block, those that do not exist included.
+    pub block: usize,
+    /// The channels of a block at the end that is narrower, or zero.
+    last: usize,
+}
+
+impl OutputBlocks {
+    /// Returns blocks of `block` channels; `narrower` gives the width of a last block for the channels that are left.
+    pub fn new(outputs: usize, block: usize, narrower: impl Fn(usize) -> usize) -> Self {
+        let rest = outputs % block;
+        Self { outputs, block, last: if rest == 0 { 0 } else { narrower(rest).min(block) } }
+    }
+
+    pub fn count(&self) -> usize {
+        self.outputs.div_ceil(self.block)
+    }
+
+    /// Returns the channels of all blocks.
+    pub fn padded(&self) -> usize {
+        self.outputs / self.block * self.block + self.last
+    }
+
+    /// Returns the channels of the block that starts with the channel `first`.
+    pub fn width(&self, first: usize) -> usize {
+        self.block.min(self.padded() - first)
+    }
+
+    /// Returns the channels of the block from `first` on that exist.
+    pub fn existing(&self, first: usize) -> Range<usize> {
+        first..self.outputs.min(first + self.block)
+    }
+}
+
+/// What a kernel decides before the plan is made.
+pub(super) struct PlanOptions {
+    pub direction: Lanes,
+    pub registers: RegisterTile,
+    pub operand: OperandFormat,
+    /// Neighboring channels of the input.
+    pub input_block: usize,
+    /// Reads a pointwise convolution's pixels from the input.
+    pub in_place: bool,
+    pub column_planes: bool,
+    /// The most input channels of a chunk.
+    pub chunk: usize,
+    pub blocks: OutputBlocks,
+    pub limits: Limits,
+    pub windows: Option<Windows>,
+    pub order: Order,
+}
+
+/// The decisions for one problem. The sum of an output element is the same whatever the number of threads is: only
+/// the size of the tasks depends on it, never the order of a sum.
+pub(super) struct Plan {
+    /// The convolution of operands as `operand` has them. A pointwise convolution is flattened to one row.
+    pub shape: ConvShape,
+    pub operand: OperandFormat,
+    /// Input channels of a group, in elements.
+    pub group_inputs: usize,
+    pub input_block: usize,
+    pub chunks: Chunks,
+    pub blocks: OutputBlocks,
+    /// `None` if the input is read in place.
+    pub tile: Option<Tile>,
+    /// The taps of each chunk of input channels.
+    pub taps: Vec<Vec<Tap>>,
+    pub partition: Partition,
+    jobs: usize,
+}
+
+impl Plan {
+    /// Returns `None` for a shape whose tile would be unreasonably large.
+    pub fn new(shape: &ConvShape, options: PlanOptions, threads: usize) -> Option<Self> {
+        let PlanOptions { operand, input_block, in_place, registers, blocks, .. } = options;
+        let group_inputs = shape.group_inputs();
+        let flat = is_pointwise(shape) && (in_place || options.direction == Lanes::Pixels);
+        let shape = operand.shape(&if flat { flattened(shape) } else { *shape });
+        let chunks = Chunks::new(shape.group_inputs(), input_block, options.chunk);
+        let unit = if options.direction == Lanes::Pixels { registers.lanes } else { 1 };
+        let size = TileSize::new(&shape, input_block, options.column_planes, unit);
+        let work = shape.output_elements().saturating_mul(shape.taps() + OVERHEAD);
+        let threads = parallel::worthwhile(threads, work);
+        let problem = PartitionProblem {
+            shape: &shape,
+            lanes: registers.lanes,
+            direction: options.direction,
+            chunks,
+            blocks,
+            pixels: registers.pixels,
+            tile: (!in_place).then_some(size),
+            windows: options.windows,
+            limits: options.limits,
+        };
+        let partition = Partition::new(&problem, threads, options.order);
+        let tile = match in_place {
+            true => None,
+            false => Some(Tile::new(&shape, &size, partition.largest_patch(), chunks.len(), LARGEST_TILE)?),
+        };
+        let taps = (0..chunks.count()).map(|chunk| match &tile {
+            Some(tile) => tile.taps(&shape, chunks.range(chunk)),
+            None => in_place_taps(&shape, chunks.range(chunk), input_block),
+        });
+        let taps = taps.collect::<Option<_>>()?;
+        let jobs = (work / JOB).clamp(1, 4 * threads).next_multiple_of(threads).min(partition.tasks());
+        Some(Self { shape, operand, group_inputs, input_block, chunks, blocks, tile, taps, partition, jobs })
+    }
+
+    /// Returns how many jobs the tasks are best grouped into.
+    pub fn jobs(&self) -> usize {
+        self.jobs
+    }
+
+    /// Returns the tasks of one of the jobs.
+    pub fn tasks(&self, job: usize) -> impl Iterator<Item = Place<'_>> {
+        let bound = |job: usize| job * self.partition.tasks() / self.jobs;
+        (bound(job)..bound(job + 1)).map(|task| self.partition.place(task))
+    }
+
+    /// Returns the floats of a tile with a chunk's channels.
+    pub fn tile_floats(&self) -> usize {
+        self.tile.as_ref().map_or(0, |tile| tile.len(self.chunks.len()))
+    }
+
+    pub fn kernel_taps(&self) -> usize {
+        self.shape.kernel[0] * self.shape.kernel[1]
+    }
+
+    /// Returns where the packed weights of a block of output channels start.
+    pub fn weights_at(&self, group: usize, chunk: usize, output: usize) -> usize {
+        let inputs = self.chunks.range(chunk);
+        let before = self.blocks.padded() * (group * self.shape.group_inputs() + inputs.start);
+        (before + output * inputs.len()) * self.kernel_taps()
+    }
+
+    pub fn weights_len(&self) -> usize {
+        self.blocks.padded() * self.shape.taps() * self.shape.geometry.groups
+    }
+}
+
+/// Returns whether each output pixel reads the input pixel of its own place alone.
+pub(super) fn is_pointwise(shape: &ConvShape) -> bool {
+    let ConvGeometry { stride, padding, .. } = shape.geometry;
+    shape.kernel == [1; 2] && stride == [1; 2] && padding == [[0; 2]; 2]
+}
+
+/// Returns a pointwise convolution of images of one row.
+fn flattened(shape: &ConvShape) -> ConvShape {
+    let pixels = [1, shape.input[0] * shape.input[1]];
+    ConvShape { input: pixels, output: pixels, ..*shape }
+}
+
+fn in_place_taps(shape: &ConvShape, channels: Range<usize>, block: usize) -> Option<Vec<Tap>> {
+    let plane = shape.input[0] * shape.input[1] * block;
+    let tap = |(index, first): (usize, usize)| {
+        let offset = u32::try_from(index.checked_mul(plane)?).ok()?;
+        Some(Tap { offset, channels: block.min(channels.end - first) as u32 })
+    };
+    channels.clone().step_by(block).enumerate().map(tap).collect()
+}

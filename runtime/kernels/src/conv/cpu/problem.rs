@@ -1,0 +1,100 @@
+//! What is to be convolved, and the algorithms that can do it.
+
+use super::elements::ElementFormat;
+use super::{depthwise, pixel_lanes};
+use crate::conv::ConvShape;
+use crate::conv::winograd::Tile;
+use crate::exact::is_exact;
+use crate::layout::Layout;
+use crate::simd::{Isa, Microarchitecture};
+
+/// Everything that the choice of an algorithm depends on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ConvProblem {
+    pub shape: ConvShape,
+    /// The element type of input, weight, residual and output.
+    pub format: ElementFormat,
+    pub input: Layout,
+    /// The layout of the output and of the residual.
+    pub output: Layout,
+    /// Whether the packed weight is kept from call to call.
+    pub weight_cached: bool,
+    pub isa: Isa,
+    pub microarchitecture: Microarchitecture,
+}
+
+/// How a convolution is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Algorithm {
+    /// One input channel for each output channel, row by row, without a tile.
+    Depthwise,
+    /// Register tiles of output channels × vectors of pixels, which are read from a tile.
+    PixelLanes,
+    /// The same for a pointwise convolution, whose pixels are read from the input.
+    PixelLanesInPlace,
+    /// Register tiles of pixels × vectors of output channels.
+    ChannelLanes,
+    /// Winograd's transforms of a 3×3 kernel.
+    Winograd(Tile),
+    /// The definition, for what the others leave over.
+    Reference,
+}
+
+impl Algorithm {
+    const ALL: [Self; 10] = [
+        Self::Depthwise,
+        Self::PixelLanes,
+        Self::PixelLanesInPlace,
+        Self::ChannelLanes,
+        Self::Winograd(Tile::Two),
+        Self::Winograd(Tile::Four),
+        Self::Winograd(Tile::Six),
+        Self::Winograd(Tile::StridedTwo),
+        Self::Winograd(Tile::StridedFour),
+        Self::Reference,
+    ];
+}
+
+impl ConvProblem {
+    /// Returns the algorithms that support the problem; [`Algorithm::Reference`] is the last of them.
+    pub fn candidates(&self) -> impl Iterator<Item = Algorithm> + '_ {
+        Algorithm::ALL.into_iter().filter(|algorithm| self.is_supported_by(*algorithm))
+    }
+
+    /// Returns the algorithm that sums the products of the definition in register tiles.
+    pub(super) fn register_tiles(&self) -> Algorithm {
+        match (self.input, self.output) {
+            (Layout::Nchw, Layout::Nchw) => Algorithm::PixelLanes,
+            (_, Layout::Nchwc) if self.shape.geometry.groups == 1 => Algorithm::ChannelLanes,
+            _ => Algorithm::Reference,
+        }
+    }
+
+    pub(super) fn is_supported_by(&self, algorithm: Algorithm) -> bool {
+        match algorithm {
+            Algorithm::Depthwise => depthwise::supports(self),
+            Algorithm::PixelLanesInPlace => {
+                self.register_tiles() == Algorithm::PixelLanes
+                    && self.format == ElementFormat::F32
+                    && pixel_lanes::reads_in_place(&self.shape, self.isa)
+            }
+            Algorithm::PixelLanes | Algorithm::ChannelLanes => self.register_tiles() == algorithm,
+            Algorithm::Winograd(tile) => self.is_supported_by_winograd(tile),
+            Algorithm::Reference => true,
+        }
+    }
+
+    /// A dilated convolution is split into plain ones, which only NCHW can be.
+    fn is_supported_by_winograd(&self, tile: Tile) -> bool {
+        let ConvShape { kernel, in_channels, geometry, .. } = self.shape;
+        let [dilation, other] = geometry.dilation;
+        let is_split = self.input == Layout::Nchw && dilation == other && tile.stride() == 1;
+        self.input == self.output
+            && kernel == [3; 2]
+            && geometry.stride == [tile.stride(); 2]
+            && geometry.groups == 1
+            && (geometry.dilation == [1; 2] || is_split)
+            && in_channels <= tile.most_channels()
+            && !is_exact()
+    }
+}

@@ -1,0 +1,156 @@
+//! The convolution in plain Rust: for f64, and for what the other algorithms leave over.
+//!
+//! One output row at a time: every tap adds its multiple of an input row, over the columns that the tap reaches, so
+//! that padding costs nothing and contributes nothing, not even a NaN.
+
+use super::operand::Values;
+use crate::activation::Activation;
+use crate::conv::ConvShape;
+use crate::float::Float;
+use crate::parallel::for_each_chunk;
+use std::ops::Range;
+
+/// Multiplications below which handing out rows to threads costs more than it gains.
+const SERIAL_BELOW: usize = 1 << 16;
+
+/// Convolves into all of `output`. Input and output have so many neighboring channels, as
+/// [`Layout::block`](crate::layout::Layout::block) gives them.
+pub(super) fn conv2d<T: Float>(
+    shape: &ConvShape,
+    blocks: [usize; 2],
+    values: &Values<'_, T>,
+    activation: Activation,
+    output: &mut [T],
+) {
+    let ([height, width], [input_block, block]) = (shape.output, blocks);
+    let input = Planes {
+        elements: &values.input,
+        size: shape.input,
+        channels: shape.in_channels,
+        block: input_block,
+    };
+    let count = shape.out_channels.div_ceil(block);
+    let run = |index: usize, row: &mut [T]| {
+        let (plane, y) = (index / height, index % height);
+        let (image, first) = (plane / count, plane % count * block);
+        row.fill(T::ZERO);
+        for channel in first..shape.out_channels.min(first + block) {
+            let lane = channel - first;
+            let row = Row { elements: &mut row[lane..], step: block };
+            let place = Place { image, channel, y };
+            let residual =
+                values.residual.as_deref().map(|residual| &residual[index * width * block + lane..]);
+            convolve_row(shape, &input, values, place, residual, activation, row);
+        }
+    };
+    let products = shape.output_elements().saturating_mul(shape.taps());
+    if products < SERIAL_BELOW {
+        output.chunks_exact_mut(width * block).enumerate().for_each(|(index, row)| run(index, row));
+    } else {
+        for_each_chunk(output, width * block, run);
+    }
+}
+
+/// The channels of a batch of images, `block` of them side by side.
+struct Planes<'a, T> {
+    elements: &'a [T],
+    size: [usize; 2],
+    channels: usize,
+    block: usize,
+}
+
+impl<'a, T> Planes<'a, T> {
+    /// Returns a channel's pixels, `block` apart.
+    fn plane(&self, image: usize, channel: usize) -> &'a [T] {
+        let index = image * self.channels.div_ceil(self.block) + channel / self.block;
+        let len = self.size[0] * self.size[1] * self.block;
+        &self.elements[index * len..][..len][channel % self.block..]
+    }
+}
+
+/// The row of an output channel, its pixels `step` apart.
+struct Row<'a, T> {
+    elements: &'a mut [T],
+    step: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    image: usize,
+    channel: usize,
+    y: usize,
+}
+
+fn convolve_row<T: Float>(
+    shape: &ConvShape,
+    input: &Planes<'_, T>,
+    values: &Values<'_, T>,
+    place: Place,
+    residual: Option<&[T]>,
+    activation: Activation,
+    mut row: Row<'_, T>,
+) {
+    sum_row(shape, input, &values.weight, place, &mut row);
+    let at = |vector: &Option<_>| vector.as_deref().map(|vector: &[T]| vector[place.channel]);
+    let (scale, shift) = (at(&values.scale), at(&values.shift));
+    for (x, element) in row.elements.iter_mut().step_by(row.step).enumerate() {
+        let mut sum = *element;
+        if let Some(scale) = scale {
+            sum *= scale;
+        }
+        if let Some(shift) = shift {
+            sum += shift;
+        }
+        if let Some(residual) = residual {
+            sum += residual[x * row.step];
+        }
+        *element = activation.value(sum);
+    }
+}
+
+/// Adds to `row` the products of all its taps.
+fn sum_row<T: Float>(
+    shape: &ConvShape,
+    input: &Planes<'_, T>,
+    weight: &[T],
+    Place { image, channel, y }: Place,
+    row: &mut Row<'_, T>,
+) {
+    let ([height, width], [_, kernel_width], geometry) = (shape.input, shape.kernel, &shape.geometry);
+    let kernel_taps = shape.kernel[0] * kernel_width;
+    let first = channel / shape.group_outputs() * shape.group_inputs();
+    let taps = &weight[channel * shape.taps()..][..shape.taps()];
+    for (i, tap) in taps.iter().enumerate() {
+        let (ky, kx) = (i % kernel_taps / kernel_width, i % kernel_width);
+        let in_y = (y * geometry.stride[0] + ky * geometry.dilation[0]).wrapping_sub(geometry.padding[0][0]);
+        let inside = columns_inside(shape, kx);
+        if in_y >= height || inside.is_empty() {
+            continue;
+        }
+        let plane = input.plane(image, first + i / kernel_taps);
+        let column = inside.start * geometry.stride[1] + kx * geometry.dilation[1] - geometry.padding[1][0];
+        let from = &plane[(in_y * width + column) * input.block..];
+        let steps = [input.block * geometry.stride[1], row.step];
+        let end = row.elements.len().min((inside.end - 1) * row.step + 1);
+        add_multiple(&mut row.elements[inside.start * row.step..end], *tap, from, steps);
+    }
+}
+
+/// Returns the output columns for which tap `kx` lies within the input.
+fn columns_inside(shape: &ConvShape, kx: usize) -> Range<usize> {
+    let (stride, left) = (shape.geometry.stride[1], shape.geometry.padding[1][0]);
+    let reach = kx * shape.geometry.dilation[1];
+    let start = left.saturating_sub(reach).div_ceil(stride);
+    let end = (shape.input[1] + left).saturating_sub(reach).div_ceil(stride).min(shape.output[1]);
+    start..end
+}
+
+/// Adds a tap's multiples of the input's elements, `steps` apart in the input and in the row.
+fn add_multiple<T: Float>(row: &mut [T], tap: T, input: &[T], steps: [usize; 2]) {
+    if steps == [1, 1] {
+        row.iter_mut().zip(input).for_each(|(sum, x)| *sum += tap * *x);
+    } else {
+        let input = input.iter().step_by(steps[0]);
+        row.iter_mut().step_by(steps[1]).zip(input).for_each(|(sum, x)| *sum += tap * *x);
+    }
+}

@@ -1,0 +1,438 @@
+//! The input tile: some channels of the input that a task reads, copied to where every tap is a fixed offset and
+//! the pixels of an output row are neighbors, whatever stride, padding and dilation are.
+
+use super::operand_format::{Rows, Window};
+use super::partition::Patch;
+use crate::conv::{ConvGeometry, ConvShape};
+use crate::simd::Simd;
+use std::ops::Range;
+
+/// One tap of the kernel in one block of input channels.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tap {
+    /// Offset of the block's first channel from that of the first tap.
+    pub offset: u32,
+    /// The channels that exist, the next neighbors of the first.
+    pub channels: u32,
+}
+
+/// The sizes of a tile for a shape, before the size of its patch is known.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct TileSize {
+    /// Neighboring channels of the tile: 1, or a vector's lanes.
+    pub block: usize,
+    /// Each column of the kernel has a plane of just the pixels that it reads, so that neighbors in the output are
+    /// neighbors in the tile, across the ends of rows too.
+    pub column_planes: bool,
+    /// Rows of a patch narrower than the output begin at a multiple of this, with column planes.
+    pub unit: usize,
+    output_width: usize,
+    /// The row phases and the planes of each.
+    planes: [usize; 2],
+    /// How far the last tap reaches beyond the first, in rows and columns of its plane.
+    reach: [usize; 2],
+}
+
+impl TileSize {
+    pub fn new(shape: &ConvShape, block: usize, column_planes: bool, unit: usize) -> Self {
+        let reach_x = if column_planes { 0 } else { reach(shape, 1) };
+        let columns = if column_planes { shape.kernel[1] } else { phase_count(shape, 1) };
+        Self {
+            block,
+            column_planes,
+            unit,
+            output_width: shape.output[1],
+            planes: [phase_count(shape, 0), columns],
+            reach: [reach(shape, 0), reach_x],
+        }
+    }
+
+    /// Returns the distance between rows of the tile, in pixels, for patches of so many columns.
+    pub fn pitch(&self, columns: usize) -> usize {
+        match self.column_planes {
+            true if columns == self.output_width => columns,
+            true => columns.next_multiple_of(self.unit),
+            false => columns.saturating_add(self.reach[1]),
+        }
+    }
+
+    /// Returns the floats of a tile with so many channels.
+    pub fn floats(&self, [rows, columns]: [usize; 2], channels: usize) -> usize {
+        let pixels = rows.saturating_add(self.reach[0]).saturating_mul(self.pitch(columns));
+        let planes = self.planes[0] * self.planes[1];
+        pixels.saturating_mul(planes).saturating_mul(channels.next_multiple_of(self.block))
+    }
+}
+
+/// `[channel block][row phase][plane][rows][pitch][channels of the block]`. The rows that one row of the kernel
+/// reads (every `stride`-th of the input) lie together, a phase. So do the columns that one column of the kernel
+/// reads, a plane.
+pub(super) struct Tile {
+    /// The row phases that some tap reads, ascending.
+    phases: Vec<usize>,
+    /// The first column, of those that the kernel reaches, in each plane.
+    planes: Vec<usize>,
+    reach: [usize; 2],
+    block: usize,
+    /// From a row of pixels to the next.
+    pub pitch: usize,
+    /// Pixels of a plane.
+    plane: usize,
+    /// Floats from one block of channels to the next.
+    stride: usize,
+}
+
+impl Tile {
+    /// Returns a tile for patches of at most `rows` rows and `columns` columns, or `None` if it has more than `most`
+    /// floats for `channels` channels.
+    pub fn new(
+        shape: &ConvShape,
+        size: &TileSize,
+        [rows, columns]: [usize; 2],
+        channels: usize,
+        most: usize,
+    ) -> Option<Self> {
+        let planes = match size.column_planes {
+            true => (0..shape.kernel[1]).map(|k| k * shape.geometry.dilation[1]).collect(),
+            false => phases(shape, 1),
+        };
+        let phases = phases(shape, 0);
+        let pitch = size.pitch(columns);
+        let plane = rows.checked_add(size.reach[0])?.checked_mul(pitch)?;
+        let floats = (phases.len() * planes.len()).checked_mul(plane)?.checked_mul(size.block)?;
+        // An odd number of cache lines, so that the channels do not all fall on the same few sets.
+        let stride = (floats.div_ceil(16) | 1).checked_mul(16)?;
+        let fits = stride.checked_mul(channels.div_ceil(size.block))? <= most;
+        let (reach, block) = (size.reach, size.block);
+        fits.then_some(Self { phases, planes, reach, block, pitch, plane, stride })
+    }
+
+    /// Returns the floats of `channels` channels.
+    pub fn len(&self, channels: usize) -> usize {
+        channels.div_ceil(self.block) * self.stride
+    }
+
+    /// Returns every tap of the input channels `channels`, in the order of the packed weight; the first of them
+    /// starts a block. `None` if an offset does not fit.
+    pub fn taps(&self, shape: &ConvShape, channels: Range<usize>) -> Option<Vec<Tap>> {
+        let kernel = (0..shape.kernel[0]).flat_map(|ky| (0..shape.kernel[1]).map(move |kx| [ky, kx]));
+        let mut taps = vec![];
+        for (index, first) in channels.clone().step_by(self.block).enumerate() {
+            for tap in kernel.clone() {
+                let offset = index.checked_mul(self.stride)? + self.pixel(shape, tap) * self.block;
+                let channels = self.block.min(channels.end - first) as u32;
+                taps.push(Tap { offset: u32::try_from(offset).ok()?, channels });
+            }
+        }
+        Some(taps)
+    }
+
+    /// Returns the pixel that a tap of the kernel reads for the patch's first output.
+    fn pixel(&self, shape: &ConvShape, [ky, kx]: [usize; 2]) -> usize {
+        let ConvGeometry { stride, dilation, .. } = shape.geometry;
+        let index = |of: &[usize], phase: usize| of.iter().position(|p| *p == phase);
+        let [y, x] = [ky * dilation[0], kx * dilation[1]];
+        let phase = index(&self.phases, y % stride[0]).unwrap_or_default();
+        // A plane of its own, or a shift in the plane of its phase.
+        let (plane, shift) = match index(&self.planes, x) {
+            Some(plane) => (plane, 0),
+            None => (index(&self.planes, x % stride[1]).unwrap_or_default(), x / stride[1]),
+        };
+        (phase * self.planes.len() + plane) * self.plane + y / stride[0] * self.pitch + shift
+    }
+
+    /// Returns the rows and columns of the input that [`fill_channel`](Self::fill_channel) reads.
+    pub fn window(&self, shape: &ConvShape, patch: &Patch, lanes: usize) -> Window {
+        let ConvGeometry { stride, padding, .. } = shape.geometry;
+        let inside = |axis: usize, first: usize, steps: usize, last: usize| {
+            let at = |i: usize| (first + i).saturating_sub(padding[axis][0]).min(shape.input[axis]);
+            at(0)..at(steps * stride[axis] + last + 1)
+        };
+        let last = |of: &[usize]| of.last().copied().unwrap_or(0);
+        // A row shorter than a vector is read as one.
+        let columns = (patch.columns + self.reach[1]).max(lanes);
+        Window {
+            rows: inside(0, patch.y * stride[0], patch.rows + self.reach[0], last(&self.phases)),
+            columns: inside(1, patch.x * stride[1], columns, last(&self.planes)),
+        }
+    }
+
+    /// Copies one channel's part of the input that `patch` reads to a tile of blocks of one channel, zeros outside of
+    /// the input.
+    ///
+    /// # Safety
+    /// `input` has the patch's [`window`](Self::window) of one channel; `tile` has room for one, and for a
+    /// vector after it.
+    #[inline(always)]
+    pub unsafe fn fill_channel<S: Simd>(
+        &self,
+        simd: S,
+        shape: &ConvShape,
+        patch: &Patch,
+        input: Rows,
+        tile: *mut f32,
+    ) {
+        let [left, _] = shape.geometry.padding[1];
+        let stride = shape.geometry.stride[1];
+        let width = patch.columns + self.reach[1];
+        let mut to = tile;
+        for phase in &self.phases {
+            let mut planes = &self.planes[..];
+            while let [plane, others @ ..] = planes {
+                // With stride 2 a plane's neighbor has the columns between its own.
+                let pair = stride == 2 && others.first() == Some(&(plane + 1)) && width >= S::LANES;
+                for x in (0..width).step_by(S::LANES) {
+                    // The last vector of a row ends where the row does. A row shorter than a vector is
+                    // stored with what is beyond it, which the next row then overwrites.
+                    let x = x.min(width.saturating_sub(S::LANES));
+                    let first = ((patch.x + x) * stride + plane) as isize - left as isize;
+                    let columns = Columns::new(simd, first, stride, shape.input[1]);
+                    let (to, between) = (to.wrapping_add(x), pair.then_some(self.plane));
+                    let rows = self.rows(shape, patch, *phase);
+                    // SAFETY: the columns, from the first on, are those of the tile's plane.
+                    unsafe {
+                        match stride {
+                            1 => columns.fill::<1>(simd, rows, input, to, between),
+                            2 => columns.fill::<2>(simd, rows, input, to, between),
+                            _ => columns.fill::<0>(simd, rows, input, to, between),
+                        }
+                    }
+                }
+                let done = 1 + usize::from(pair);
+                planes = &planes[done..];
+                to = to.wrapping_add(done * self.plane);
+            }
+        }
+    }
+
+    /// Copies the part of a block of channels `[height, width, lanes]` that `patch` reads to a tile of such blocks,
+    /// zeros outside of the input.
+    ///
+    /// # Safety
+    /// `input` is such a block; `tile` has room for one.
+    #[inline(always)]
+    pub unsafe fn fill_block<S: Simd>(
+        &self,
+        simd: S,
+        shape: &ConvShape,
+        patch: &Patch,
+        input: *const f32,
+        tile: *mut f32,
+    ) {
+        let ([height, width], [left, _]) = (shape.input, shape.geometry.padding[1]);
+        let stride = shape.geometry.stride[1];
+        let mut plane_start = tile;
+        for phase in &self.phases {
+            let rows = self.rows(shape, patch, *phase);
+            for plane in &self.planes {
+                // The pixels of the plane's rows that lie in the image.
+                let first = patch.x * stride + plane;
+                let start = left.saturating_sub(first).div_ceil(stride).min(self.pitch);
+                let end = (width + left).saturating_sub(first).div_ceil(stride).clamp(start, self.pitch);
+                let mut to = plane_start;
+                for row in 0..rows.count {
+                    let y = rows.first.wrapping_add(row * rows.step);
+                    let (start, end) = if y < height { (start, end) } else { (0, 0) };
+                    let column = (first + start * stride).wrapping_sub(left);
+                    let from = y.wrapping_mul(width).wrapping_add(column).wrapping_mul(S::LANES);
+                    // SAFETY: the row has `pitch` pixels, of which those from `start` to `end` lie in the image.
+                    unsafe {
+                        zero(simd, to, start);
+                        let inside = to.add(start * S::LANES);
+                        copy(simd, input.wrapping_add(from), stride, inside, end - start);
+                        zero(simd, to.add(end * S::LANES), self.pitch - end);
+                    }
+                    to = to.wrapping_add(self.pitch * S::LANES);
+                }
+                plane_start = plane_start.wrapping_add(self.plane * S::LANES);
+            }
+        }
+    }
+
+    /// Returns the rows of the input that one phase of a patch reads.
+    #[inline(always)]
+    fn rows(&self, shape: &ConvShape, patch: &Patch, phase: usize) -> RowsOfPhase {
+        let (stride, [top, _]) = (shape.geometry.stride[0], shape.geometry.padding[0]);
+        RowsOfPhase {
+            first: (patch.y * stride + phase).wrapping_sub(top),
+            step: stride,
+            count: patch.rows + self.reach[0],
+            height: shape.input[0],
+            pitch: self.pitch,
+        }
+    }
+}
+
+/// Copies vectors, every `stride`-th of the input's.
+///
+/// # Safety
+/// `from` and `to` have so many.
+#[inline(always)]
+unsafe fn copy<S: Simd>(simd: S, from: *const f32, stride: usize, to: *mut f32, vectors: usize) {
+    for i in 0..vectors {
+        // SAFETY: the caller's promise.
+        unsafe { simd.store(to.add(i * S::LANES), simd.load(from.add(i * stride * S::LANES))) }
+    }
+}
+
+/// # Safety
+/// `to` has room for so many vectors.
+#[inline(always)]
+unsafe fn zero<S: Simd>(simd: S, to: *mut f32, vectors: usize) {
+    for i in 0..vectors {
+        // SAFETY: the caller's promise.
+        unsafe { simd.store(to.add(i * S::LANES), simd.zero()) }
+    }
+}
+
+/// Some rows of the input, and where they go in the tile.
+struct RowsOfPhase {
+    /// Where it wraps around, the row lies before the input.
+    first: usize,
+    step: usize,
+    count: usize,
+    height: usize,
+    /// From one row to the next in the tile.
+    pitch: usize,
+}
+
+/// Returns the rows (columns with `axis` 1) modulo the stride that those of a kernel read, ascending.
+fn phases(shape: &ConvShape, axis: usize) -> Vec<usize> {
+    let (stride, dilation) = (shape.geometry.stride[axis], shape.geometry.dilation[axis]);
+    let mut phases: Vec<_> = (0..shape.kernel[axis].min(stride)).map(|k| k * dilation % stride).collect();
+    phases.sort_unstable();
+    phases.dedup();
+    phases
+}
+
+/// Returns how many [`phases`] there are: the multiples of the dilation repeat modulo the stride.
+fn phase_count(shape: &ConvShape, axis: usize) -> usize {
+    let (stride, dilation) = (shape.geometry.stride[axis], shape.geometry.dilation[axis]);
+    let (mut divisor, mut rest) = (stride, dilation % stride);
+    while rest > 0 {
+        (divisor, rest) = (rest, divisor % rest);
+    }
+    shape.kernel[axis].min(stride / divisor)
+}
+
+/// Returns how far the last row (column) of a kernel reaches beyond the first, in rows of their phases.
+fn reach(shape: &ConvShape, axis: usize) -> usize {
+    (shape.kernel[axis] - 1) * shape.geometry.dilation[axis] / shape.geometry.stride[axis]
+}
+
+/// Every `stride`-th column of a row of the input, as many as a vector has lanes.
+struct Columns<S: Simd> {
+    /// The first, which may lie before the row.
+    first: isize,
+    stride: usize,
+    width: usize,
+    /// The lanes of two vectors from the first column on that lie within the row.
+    inside: [S::Mask; 2],
+}
+
+impl<S: Simd> Columns<S> {
+    #[inline(always)]
+    fn new(simd: S, first: isize, stride: usize, width: usize) -> Self {
+        let inside = [simd.inside(first, width), simd.inside(first + S::LANES as isize, width)];
+        Self { first, stride, width, inside }
+    }
+
+    /// Copies a vector of columns of every row to the tile, zeros where there is no row; the columns between
+    /// them, of stride 2, so far `between` them as given. A `STRIDE` of 0 is any.
+    ///
+    /// # Safety
+    /// `input` has these columns, where they lie within the row; `to` has room for a vector in every row.
+    #[inline(always)]
+    unsafe fn fill<const STRIDE: usize>(
+        &self,
+        simd: S,
+        rows: RowsOfPhase,
+        input: Rows,
+        to: *mut f32,
+        between: Option<usize>,
+    ) {
+        let (mut y, mut to) = (rows.first, to);
+        for _ in 0..rows.count {
+            let row = (y < rows.height).then_some(input.first.wrapping_add(y.wrapping_mul(input.pitch)));
+            // SAFETY: the caller's promise.
+            unsafe {
+                match STRIDE {
+                    1 => simd.store(to, self.neighbours(simd, row)),
+                    2 => {
+                        let [own, others] = self.every_other(simd, row);
+                        simd.store(to, own);
+                        if let Some(plane) = between {
+                            simd.store(to.wrapping_add(plane), others);
+                        }
+                    }
+                    _ => simd.store(to, self.strided(simd, row)),
+                }
+            }
+            y = y.wrapping_add(rows.step);
+            to = to.wrapping_add(rows.pitch);
+        }
+    }
+
+    /// With stride 1; zeros where there is no row.
+    ///
+    /// # Safety
+    /// `row` is as wide as the input.
+    #[inline(always)]
+    unsafe fn neighbours(&self, simd: S, row: Option<*const f32>) -> S::V {
+        let Some(row) = row else { return simd.zero() };
+        // SAFETY: the mask keeps to the row.
+        unsafe { simd.load_masked(row.wrapping_offset(self.first), self.inside[0]) }
+    }
+
+    /// With stride 2, and the columns between them.
+    ///
+    /// # Safety
+    /// As for [`neighbours`](Self::neighbours).
+    #[inline(always)]
+    unsafe fn every_other(&self, simd: S, row: Option<*const f32>) -> [S::V; 2] {
+        let Some(row) = row else { return [simd.zero(); 2] };
+        let row = row.wrapping_offset(self.first);
+        // SAFETY: the mask keeps to the row.
+        let a = unsafe { simd.load_masked(row, self.inside[0]) };
+        // SAFETY: as above.
+        let b = unsafe { simd.load_masked(row.wrapping_add(S::LANES), self.inside[1]) };
+        simd.deinterleave(a, b)
+    }
+
+    /// With any stride.
+    ///
+    /// # Safety
+    /// As for [`neighbours`](Self::neighbours).
+    #[inline(always)]
+    unsafe fn strided(&self, simd: S, row: Option<*const f32>) -> S::V {
+        let Some(row) = row else { return simd.zero() };
+        let mut lanes = [0.; 16];
+        for (i, lane) in lanes[..S::LANES].iter_mut().enumerate() {
+            let column = self.first.wrapping_add_unsigned(i * self.stride) as usize;
+            if column < self.width {
+                // SAFETY: the column lies within the row.
+                *lane = unsafe { *row.add(column) };
+            }
+        }
+        // SAFETY: no vector has more than 16 lanes.
+        unsafe { simd.load(lanes.as_ptr()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_are_counted() -> candle_core::Result<()> {
+        for (kernel, stride, dilation) in
+            [(1, 1, 1), (3, 1, 2), (3, 2, 1), (3, 2, 2), (3, 4, 3), (5, 6, 4), (7, 3, 6)]
+        {
+            let geometry =
+                ConvGeometry { stride: [stride; 2], dilation: [dilation; 2], ..ConvGeometry::default() };
+            let shape = ConvShape::new(&[1, 1, 64, 64], &[1, 1, kernel, kernel], &geometry)?;
+            assert_eq!(phase_count(&shape, 0), phases(&shape, 0).len(), "{kernel} {stride} {dilation}");
+        }
+        Ok(())
+    }
+}
