@@ -176,7 +176,7 @@ pub(super) fn convolve(
     if problem.shape.output_elements() == 0 {
         return Ok(true);
     }
-    let selected = packing.and_then(|packing| packing.algorithm).unwrap_or_else(|| problem.select());
+    let selected = Packing::algorithm(packing, problem);
     if run(selected, problem, call, packing, output)? {
         return Ok(true);
     }
@@ -228,7 +228,7 @@ pub(crate) fn convolve_and_consume(
     output: &mut [f32],
 ) -> bool {
     let shape = &problem.shape;
-    if output.is_empty() || call.residual.is_some() || problem.select() != Algorithm::ChannelLanes {
+    if output.is_empty() || call.residual.is_some() || Packing::algorithm(packing, problem) != Algorithm::ChannelLanes {
         return false;
     }
     let Some(windows) = consumer.windows(shape.output) else { return false };

@@ -3,6 +3,7 @@
 use super::fused_consumer::Windows;
 use super::problem::{Algorithm, ConvProblem};
 use crate::conv::winograd::Tile;
+use crate::exact::is_exact;
 use crate::memory::Arena;
 use candle_core::TensorId;
 use std::any::Any;
@@ -19,6 +20,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 pub struct PackedCache {
     weight: Slot<(TensorId, PackedForm)>,
     plan: Slot<PlanKey>,
+    algorithm: Slot<(ConvProblem, bool)>,
     /// Where the layer's results lie; kept, because an arena lives as long as a layer that uses it.
     arena: OnceLock<Arc<Arena>>,
 }
@@ -124,6 +126,17 @@ impl<'a> Packing<'a> {
         match packing {
             Some(Packing { cache, weight, .. }) => cache.weight.get((weight, form), pack),
             None => Arc::new(pack()),
+        }
+    }
+
+    /// Returns the algorithm for a problem: the given one, or the selected one, kept if there is a cache.
+    pub(super) fn algorithm(packing: Option<Self>, problem: &ConvProblem) -> Algorithm {
+        match packing {
+            Some(Packing { algorithm: Some(algorithm), .. }) => algorithm,
+            Some(Packing { cache, .. }) => {
+                *cache.algorithm.get((*problem, is_exact()), || problem.select())
+            }
+            None => problem.select(),
         }
     }
 
