@@ -16,6 +16,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// which order. Nobody waits for a helper that comes when all is done, and the wait for those at work is an active
 /// one: it is as short as an index.
 pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
+    #[cfg(test)]
+    counts::record(count);
     let helpers = rayon::current_num_threads().min(count).saturating_sub(1);
     if helpers == 0 {
         return (0..count).for_each(run);
@@ -216,5 +218,26 @@ mod tests {
             });
             assert!(data.iter().copied().eq(0..count));
         }
+    }
+}
+
+/// How many tasks each call of [`for_each`] gets, for tests.
+#[cfg(test)]
+pub(crate) mod counts {
+    use std::cell::RefCell;
+
+    thread_local! {
+        static COUNTS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn record(count: usize) {
+        COUNTS.with_borrow_mut(|counts| counts.push(count));
+    }
+
+    /// Returns the counts of the calls that `run` makes on this thread.
+    pub(crate) fn during(run: impl FnOnce()) -> Vec<usize> {
+        COUNTS.take();
+        run();
+        COUNTS.take()
     }
 }

@@ -228,7 +228,10 @@ pub(crate) fn convolve_and_consume(
     output: &mut [f32],
 ) -> bool {
     let shape = &problem.shape;
-    if output.is_empty() || call.residual.is_some() || Packing::algorithm(packing, problem) != Algorithm::ChannelLanes {
+    if output.is_empty()
+        || call.residual.is_some()
+        || Packing::algorithm(packing, problem) != Algorithm::ChannelLanes
+    {
         return false;
     }
     let Some(windows) = consumer.windows(shape.output) else { return false };
@@ -237,3 +240,6 @@ pub(crate) fn convolve_and_consume(
     let Some(ready) = &ready else { return false };
     channel_lanes::conv2d(problem, call, packing, Target::Consumer(ready, windows))
 }
+
+#[cfg(test)]
+mod tests;

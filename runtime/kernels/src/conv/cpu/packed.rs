@@ -133,9 +133,7 @@ impl<'a> Packing<'a> {
     pub(super) fn algorithm(packing: Option<Self>, problem: &ConvProblem) -> Algorithm {
         match packing {
             Some(Packing { algorithm: Some(algorithm), .. }) => algorithm,
-            Some(Packing { cache, .. }) => {
-                *cache.algorithm.get((*problem, is_exact()), || problem.select())
-            }
+            Some(Packing { cache, .. }) => *cache.algorithm.get((*problem, is_exact()), || problem.select()),
             None => problem.select(),
         }
     }

@@ -170,9 +170,15 @@ impl PartitionProblem<'_> {
     fn best(&self, threads: usize) -> Cut {
         let fewest = self.fewest_patches();
         let (axis, most) = self.finest();
+        let most_columns = self.shape.output[1].div_ceil(self.column_unit());
         let finer = (0..4 * threads).map(|more| {
             let mut patches = fewest;
-            patches[axis] = (patches[axis] + more).min(most.max(patches[axis]));
+            let count = patches[axis] + more;
+            patches[axis] = count.min(most);
+            if axis == 0 && self.windows.is_none() {
+                // If there is a patch for each row, rows are cut.
+                patches[1] = count.div_ceil(most).clamp(fewest[1], most_columns.max(fewest[1]));
+            }
             patches
         });
         let least = self.limits.segments.min(self.blocks.count()).max(1);
@@ -182,7 +188,9 @@ impl PartitionProblem<'_> {
         let segments =
             segments.filter(|count| *count == least || *count == blocks.div_ceil(blocks.div_ceil(*count)));
         let cuts = finer.flat_map(|patches| segments.clone().map(move |segments| Cut { patches, segments }));
-        cuts.min_by_key(|cut| self.time(cut, threads)).unwrap_or(Cut { patches: fewest, segments: least })
+        // First of all every thread has work.
+        let key = |cut: &Cut| (self.tasks(cut) < threads, self.time(cut, threads));
+        cuts.min_by_key(key).unwrap_or(Cut { patches: fewest, segments: least })
     }
 
     /// Returns the axis along which there may be more patches, and the most of them.
@@ -216,7 +224,9 @@ impl PartitionProblem<'_> {
             let (rows, width) = (windows.most(windows.rows.div_ceil(patches[0])), windows.size[1]);
             return if self.shape.output == windows.size { [rows, width] } else { [1, rows * width] };
         }
-        [0, 1].map(|axis| self.shape.output[axis].div_ceil(patches[axis]))
+        let [height, width] = self.shape.output;
+        let columns = width.div_ceil(patches[1]).next_multiple_of(self.column_unit()).min(width);
+        [height.div_ceil(patches[0]), columns]
     }
 
     /// Returns the floats that a task reads of the input for one chunk of channels.
@@ -243,11 +253,14 @@ impl PartitionProblem<'_> {
         (rows * columns).saturating_mul(outputs)
     }
 
+    fn tasks(&self, cut: &Cut) -> usize {
+        let images = self.shape.batch * self.shape.geometry.groups;
+        images.max(1) * cut.patches[0] * cut.patches[1] * cut.segments
+    }
+
     /// Returns the cycles that `threads` threads take for all tasks.
     fn time(&self, cut: &Cut, threads: usize) -> usize {
-        let ConvShape { batch, geometry, .. } = self.shape;
-        let images = batch * geometry.groups;
-        let rounds = (images.max(1) * cut.patches[0] * cut.patches[1] * cut.segments).div_ceil(threads);
+        let rounds = self.tasks(cut).div_ceil(threads);
         rounds.saturating_mul(self.cycles(cut).saturating_add(self.foreign(cut, threads) * FOREIGN))
     }
 
@@ -321,7 +334,7 @@ fn first(most: usize, fits: impl Fn(usize) -> bool) -> usize {
 fn patches(shape: &ConvShape, counts: [usize; 2], unit: usize) -> Vec<Patch> {
     let pieces = |axis: usize, unit: usize| {
         let (size, count) = (shape.output[axis], counts[axis]);
-        let bound = move |i: usize| if i == count { size } else { i * size / count / unit * unit };
+        let bound = move |i: usize| (i * size / count).next_multiple_of(unit).min(size);
         (0..count).map(move |i| bound(i)..bound(i + 1)).filter(|piece| !piece.is_empty())
     };
     let patch = |rows: Range<usize>, columns: Range<usize>| Patch {

@@ -53,11 +53,17 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
     pub(super) fn new(isa: Isa, _: F, operands: &'a Operands<'a>) -> Self {
         let (tiles, threads) = (operands.grid.count(), rayon::current_num_threads());
         let apart = tiles >= threads * BLOCK_TILES;
-        let blocks = tiles.div_ceil(BLOCK_TILES).next_multiple_of(if apart { threads } else { 1 });
-        let block_tiles = tiles.div_ceil(blocks);
         let panels = operands.shape.out_channels.div_ceil(PANEL);
+        let blocks = match apart {
+            true => tiles.div_ceil(BLOCK_TILES).next_multiple_of(threads),
+            // At least one panel of one block for each thread.
+            false => tiles.div_ceil(BLOCK_TILES).max(threads.div_ceil(panels)).min(tiles),
+        };
+        let block_tiles = tiles.div_ceil(blocks);
         let even = (panels * blocks).div_ceil(threads);
+        let busy = |group: &usize| blocks * panels.div_ceil(*group) >= threads;
         let group_panels = if apart { GROUP_PANELS } else { even.clamp(1, GROUP_PANELS) };
+        let group_panels = if apart { group_panels } else { Some(group_panels).filter(busy).unwrap_or(1) };
         let shared = if apart { Shared::Blocks } else { Shared::Channels };
         let work =
             Self { isa, scheme: PhantomData, operands, blocks, block_tiles, panels, group_panels, shared };
