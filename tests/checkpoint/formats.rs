@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::common::archive::{Entry, archive, archive_64, npy};
 use sconce::Load;
 use sconce::candle::{DType, Device, Tensor};
 use sconce::checkpoint::{StateDict, metadata, read, write_safetensors};
+
+use crate::common::archive::{Entry, archive, archive_64, npy};
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 

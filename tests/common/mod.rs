@@ -1,9 +1,9 @@
-//! What the test files share: gradient checks by finite differences, random tensors, PyTorch's answers.
+//! What the test files share: gradient checks by finite differences, random tensors, files.
 #![allow(dead_code)] // Each test file uses its part.
 
 pub mod archive;
-pub mod golden;
-pub mod layer;
+pub mod lists;
+pub mod process;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::test_runner::{Config, TestCaseError};
@@ -15,9 +15,6 @@ pub fn config(cases: u32) -> Config {
         std::env::var("SCONCE_TEST_PERCENT").map_or(100, |percent| percent.parse().expect("a number"));
     Config { cases: (cases * percent).div_ceil(100), failure_persistence: None, ..Config::default() }
 }
-
-/// Numbers of threads that must all give the same bits.
-pub const THREADS: [usize; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 13, 16, 33, 64];
 
 /// What `run` gives with so many threads.
 pub fn on_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R {

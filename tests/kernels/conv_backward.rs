@@ -1,5 +1,6 @@
 //! The convolution's gradients against plain loops, finite differences and candle's own backward pass.
 
+use crate::common::lists::ACTIVATIONS_BY_OUTPUT;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
@@ -220,20 +221,11 @@ fn check(case: &Case, activation: Activation) {
     }
 }
 
-const ACTIVATIONS: [Activation; 6] = [
-    Activation::Identity,
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::LeakyRelu { negative_slope: 0.1 },
-    Activation::Sigmoid,
-    Activation::Tanh,
-];
-
 proptest! {
     #![proptest_config(crate::common::config(192))]
 
     #[test]
-    fn agrees_with_plain_loops(case in cases(), activation in proptest::sample::select(&ACTIVATIONS[..])) {
+    fn agrees_with_plain_loops(case in cases(), activation in proptest::sample::select(&ACTIVATIONS_BY_OUTPUT[..])) {
         check(&case, activation);
     }
 
@@ -325,7 +317,7 @@ fn agrees_with_finite_differences() -> Result<()> {
     let geometry = ConvGeometry { stride: [2, 1], padding: [[1, 0], [2, 1]], dilation: [1, 2], groups: 2 };
     let case = Case { batch: 2, channels: [2, 3], size: [6, 7], kernel: [3, 2], geometry };
     let shapes = case.shapes().unwrap();
-    for activation in ACTIVATIONS {
+    for activation in ACTIVATIONS_BY_OUTPUT {
         let sizes = [shapes[0], shapes[1], [shapes[1][0], 1, 1, 1], shapes[2]];
         let parts = [0, 1, 2, 3].map(|i| noise(sizes[i].iter().product(), 10 + i as u64));
         let grad = noise(parts[3].len(), 20);
@@ -396,7 +388,7 @@ fn is_bit_equal_for_any_number_of_threads() -> Result<()> {
             all(&crate::common::on_threads(threads, run).unwrap())
         };
         let one = with(1);
-        for threads in crate::common::THREADS {
+        for threads in crate::common::lists::THREADS {
             assert!(one == with(threads), "{threads} threads differ from one");
         }
     }

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::sync::Mutex;
 
-use crate::alone;
 use sconce::prelude::*;
 use sconce::train::data::{Batch, from_fn};
 use sconce::train::{EpochReport, Evaluation};
 use sconce::{Visitor, VisitorMut, random};
+
+use crate::alone;
 
 const CPU: Device = Device::Cpu;
 

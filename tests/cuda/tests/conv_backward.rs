@@ -1,7 +1,5 @@
 //! The gradients of the fused convolution: the CUDA kernels against the CPU's in f64.
-#![cfg_attr(not(emulator), allow(dead_code, unused_imports))]
 
-use crate::common::{Numbers, check_close, values};
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
@@ -13,19 +11,12 @@ use sconce::kernels::conv::{ConvGeometry, ConvShape, TransposeGeometry, conv_tra
 use sconce::kernels::cuda::Target;
 use sconce_cuda_tests::run;
 
+use crate::common::lists::{ACTIVATIONS_BY_OUTPUT, DTYPES};
+use crate::common::{Numbers, check_close, values};
+
 const ALL: Needs = Needs { input: true, weight: true, bias: true, residual: true };
 
-const ACTIVATIONS: [Activation; 6] = [
-    Activation::Identity,
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::LeakyRelu { negative_slope: 0.1 },
-    Activation::Sigmoid,
-    Activation::Tanh,
-];
-
 const TILES: [Tile; 4] = [Tile::Narrow, Tile::Medium, Tile::Wide, Tile::Large];
-const DTYPES: [DType; 4] = [DType::F32, DType::F64, DType::F16, DType::BF16];
 
 /// A convolution: its settings and the sizes of its tensors.
 #[derive(Clone, Debug)]
@@ -172,7 +163,7 @@ fn dtypes(tensor_cores: bool) -> impl Strategy<Value = DType> {
 }
 
 fn activations() -> impl Strategy<Value = Activation> {
-    proptest::sample::select(&ACTIVATIONS[..])
+    proptest::sample::select(&ACTIVATIONS_BY_OUTPUT[..])
 }
 
 fn tiles() -> impl Strategy<Value = Tile> {
@@ -185,11 +176,11 @@ fn allowed(tile: Tile, dtype: DType) -> Tile {
     if fits { tile } else { Tile::Medium }
 }
 
-#[cfg(emulator)]
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
+    #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
     fn cores_agree_with_the_cpu(case in cases(9), dtype in dtypes(false), activation in activations(),
                                 needs in needs(), tile in tiles()) {
         let tile = allowed(tile, dtype);
@@ -197,12 +188,14 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
     fn tensor_cores_agree_with_the_cpu(case in cases(12), dtype in dtypes(true), activation in activations(),
                                        needs in needs(), tile in tiles()) {
         check(&case, dtype, activation, needs, both(Method::TensorCores(tile)));
     }
 
     #[test]
+    #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
     fn depthwise_agrees_with_the_cpu(case in cases(9), dtype in dtypes(false), activation in activations(),
                                      needs in needs(), multiplier in 1usize..=3, groups in 1usize..=6) {
         let geometry = ConvGeometry { groups, ..case.geometry };
@@ -211,6 +204,7 @@ proptest! {
     }
 
     #[test]
+    #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
     fn transposed_agrees_with_the_cpu(case in cases(12), dtype in dtypes(false), bias: bool, tile in tiles(),
                                       extra in [0usize..=2, 0usize..=2], tensor: bool) {
         let method = match dtype {
@@ -222,11 +216,11 @@ proptest! {
     }
 }
 
-#[cfg(emulator)]
 proptest! {
     #![proptest_config(ProptestConfig { cases: 40, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
+    #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
     fn the_choice_agrees_with_the_cpu(case in cases(40), dtype in dtypes(false), activation in activations()) {
         check(&Case { batch: case.batch.min(1), ..case }, dtype, activation, ALL, None);
     }
@@ -264,8 +258,8 @@ fn transposed(case: &Case, dtype: DType, bias: bool, extra: [usize; 2], method: 
 }
 
 /// Sizes that take several tiles, steps and parts.
-#[cfg(emulator)]
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn large_ones_agree_with_the_cpu() {
     let relu = Activation::Relu;
     let groups = |groups, case: Case| Case { geometry: ConvGeometry { groups, ..case.geometry }, ..case };
@@ -289,8 +283,8 @@ fn large_ones_agree_with_the_cpu() {
 }
 
 /// PyTorch's slopes for the outputs -1, 0, 6, 7 and NaN, and none where the gradient is infinite.
-#[cfg(emulator)]
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn masks_as_pytorch_does() -> Result<()> {
     let nan = f32::NAN;
     let expected: [(Activation, [f32; 5]); 6] = [
