@@ -2,6 +2,7 @@
 #![allow(dead_code)] // Each test file uses its part.
 
 pub mod archive;
+pub mod conv_case;
 pub mod lists;
 pub mod process;
 
@@ -20,6 +21,19 @@ pub fn config(cases: u32) -> Config {
 pub fn on_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     pool.expect("so many threads").install(run)
+}
+
+/// The message of an outcome that has to be an error.
+#[track_caller]
+pub fn message<T>(outcome: sconce::Result<T>) -> String {
+    outcome.err().expect("an error").to_string()
+}
+
+/// The operations of the launches that `run` makes.
+pub fn operations(run: impl FnOnce() -> sconce::Result<Tensor>) -> sconce::Result<Vec<String>> {
+    let (result, launches) = sconce::trace(run);
+    result?;
+    Ok(launches.into_iter().map(|launch| launch.operations).collect())
 }
 
 /// A property's failure, from anything that prints.

@@ -8,7 +8,7 @@ use sconce::candle;
 use sconce::nn::VarBuilder;
 use sconce::prelude::*;
 
-use crate::common::{Numbers, check_close, check_gradients, config, fail, restride, values};
+use crate::common::{Numbers, check_close, check_gradients, config, fail, message, restride, values};
 
 const CPU: Device = Device::Cpu;
 
@@ -309,14 +309,6 @@ fn every_dtype() -> Result<()> {
         check_close("layer", &y, &expected.into_tensor()?, tolerance)?;
     }
     Ok(())
-}
-
-/// What the error says.
-fn message<T: std::fmt::Debug>(result: Result<T>) -> String {
-    match result {
-        Ok(value) => format!("no error but {value:?}"),
-        Err(error) => error.to_string(),
-    }
 }
 
 #[test]

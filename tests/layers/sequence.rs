@@ -8,7 +8,7 @@ use sconce::candle::{self, Var};
 use sconce::nn::{self, RNN as _, VarBuilder};
 use sconce::prelude::*;
 
-use crate::common::{Numbers, check_close, check_gradients, config, fail, restride, values};
+use crate::common::{Numbers, check_close, check_gradients, config, fail, message, restride, values};
 
 const CPU: Device = Device::Cpu;
 
@@ -311,14 +311,6 @@ fn every_dtype() -> Result<()> {
         check_close("bilinear", &y, &wide, 10. * tolerance)?;
     }
     Ok(())
-}
-
-/// What the error says.
-fn message<T: std::fmt::Debug>(result: Result<T>) -> String {
-    match result {
-        Ok(value) => format!("no error but {value:?}"),
-        Err(error) => error.to_string(),
-    }
 }
 
 #[test]

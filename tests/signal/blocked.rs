@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use sconce::prelude::*;
 
 use crate::common::process::assert_passes_with_narrower_vectors;
-use crate::common::{Numbers, config, fail, values};
+use crate::common::{Numbers, config, fail, operations, values};
 
 /// One step of a network; `kept` is a signal that an earlier step has put aside.
 enum Op {
@@ -196,12 +196,6 @@ fn convs(channels: &[usize]) -> Result<Vec<Conv2d>> {
         .map(|pair| Conv2d::config(pair[0], pair[1], 3).padding(1).init(&Device::Cpu))
         .collect();
     layers?.inference()
-}
-
-fn operations(f: impl FnOnce() -> Result<Tensor>) -> Result<Vec<String>> {
-    let (result, launches) = sconce::trace(f);
-    result?;
-    Ok(launches.into_iter().map(|launch| launch.operations).collect())
 }
 
 #[test]

@@ -11,6 +11,7 @@ use sconce::kernels::conv::{ConvGeometry, ConvShape, TransposeGeometry, conv_tra
 use sconce::kernels::cuda::Target;
 use sconce_cuda_tests::run;
 
+use crate::common::conv_case::{Case, cases};
 use crate::common::lists::{ACTIVATIONS_BY_OUTPUT, DTYPES};
 use crate::common::{Numbers, check_close, values};
 
@@ -18,53 +19,13 @@ const ALL: Needs = Needs { input: true, weight: true, bias: true, residual: true
 
 const TILES: [Tile; 4] = [Tile::Narrow, Tile::Medium, Tile::Wide, Tile::Large];
 
-/// A convolution: its settings and the sizes of its tensors.
-#[derive(Clone, Debug)]
-struct Case {
-    batch: usize,
-    /// Input and output channels of a group.
-    channels: [usize; 2],
-    size: [usize; 2],
-    kernel: [usize; 2],
-    geometry: ConvGeometry,
-}
-
 impl Case {
-    fn square(
-        batch: usize,
-        channels: [usize; 2],
-        size: usize,
-        kernel: usize,
-        stride: usize,
-        pad: usize,
-    ) -> Self {
-        let geometry =
-            ConvGeometry { stride: [stride; 2], padding: [[pad; 2]; 2], ..ConvGeometry::default() };
-        Self { batch, channels, size: [size; 2], kernel: [kernel; 2], geometry }
-    }
-
     fn shape(&self) -> Result<ConvShape> {
         let ([inputs, outputs], [height, width]) = (self.channels, self.size);
         let groups = self.geometry.groups;
         let weight = [groups * outputs, inputs, self.kernel[0], self.kernel[1]];
         ConvShape::new(&[self.batch, groups * inputs, height, width], &weight, &self.geometry)
     }
-}
-
-/// Settings of every kind, for up to so many channels a group.
-fn cases(channels: usize) -> impl Strategy<Value = Case> {
-    let pair = |range: std::ops::RangeInclusive<usize>| [range.clone(), range];
-    let geometry = (pair(1..=3), pair(1..=3), [pair(0..=4), pair(0..=4)], 1usize..=3)
-        .prop_map(|(stride, dilation, padding, groups)| ConvGeometry { stride, dilation, padding, groups });
-    (0usize..=3, pair(1..=channels), pair(1..=10), pair(1..=4), geometry)
-        .prop_map(|(batch, channels, size, kernel, geometry)| Case {
-            batch,
-            channels,
-            size,
-            kernel,
-            geometry,
-        })
-        .prop_filter("the kernel fits", |case| case.shape().is_ok())
 }
 
 fn needs() -> impl Strategy<Value = Needs> {
@@ -181,7 +142,7 @@ proptest! {
 
     #[test]
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-    fn cores_agree_with_the_cpu(case in cases(9), dtype in dtypes(false), activation in activations(),
+    fn cores_agree_with_the_cpu(case in cases(9, 10), dtype in dtypes(false), activation in activations(),
                                 needs in needs(), tile in tiles()) {
         let tile = allowed(tile, dtype);
         check(&case, dtype, activation, needs, both(Method::Cores(tile)));
@@ -189,14 +150,14 @@ proptest! {
 
     #[test]
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-    fn tensor_cores_agree_with_the_cpu(case in cases(12), dtype in dtypes(true), activation in activations(),
+    fn tensor_cores_agree_with_the_cpu(case in cases(12, 10), dtype in dtypes(true), activation in activations(),
                                        needs in needs(), tile in tiles()) {
         check(&case, dtype, activation, needs, both(Method::TensorCores(tile)));
     }
 
     #[test]
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-    fn depthwise_agrees_with_the_cpu(case in cases(9), dtype in dtypes(false), activation in activations(),
+    fn depthwise_agrees_with_the_cpu(case in cases(9, 10), dtype in dtypes(false), activation in activations(),
                                      needs in needs(), multiplier in 1usize..=3, groups in 1usize..=6) {
         let geometry = ConvGeometry { groups, ..case.geometry };
         let case = Case { channels: [1, multiplier], geometry, ..case };
@@ -205,7 +166,7 @@ proptest! {
 
     #[test]
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-    fn transposed_agrees_with_the_cpu(case in cases(12), dtype in dtypes(false), bias: bool, tile in tiles(),
+    fn transposed_agrees_with_the_cpu(case in cases(12, 10), dtype in dtypes(false), bias: bool, tile in tiles(),
                                       extra in [0usize..=2, 0usize..=2], tensor: bool) {
         let method = match dtype {
             DType::F64 => Method::Cores(allowed(tile, dtype)),
@@ -221,7 +182,7 @@ proptest! {
 
     #[test]
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-    fn the_choice_agrees_with_the_cpu(case in cases(40), dtype in dtypes(false), activation in activations()) {
+    fn the_choice_agrees_with_the_cpu(case in cases(40, 10), dtype in dtypes(false), activation in activations()) {
         check(&Case { batch: case.batch.min(1), ..case }, dtype, activation, ALL, None);
     }
 }

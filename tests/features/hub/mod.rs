@@ -12,6 +12,7 @@ use sconce::hub::Hub;
 use sconce::prelude::*;
 use tempfile::TempDir;
 
+use crate::common::message;
 use crate::common::process::test_command;
 
 use self::server::{Fault, REPOSITORY, Server};
@@ -70,10 +71,6 @@ fn assert_loaded(net: &Net, first: f32) {
     for (name, tensor) in found {
         assert_eq!(values(&tensor), values(expected.get(&name).unwrap()), "{name}");
     }
-}
-
-fn message<T>(outcome: Result<T>) -> String {
-    outcome.err().expect("an error").to_string()
 }
 
 fn assert_says(message: &str, parts: &[&str]) {

@@ -1,6 +1,8 @@
 //! Numbers to compute with, and how close results have to come.
 #![allow(dead_code)] // Each test file uses its part.
 
+#[path = "../../../common/conv_case.rs"]
+pub mod conv_case;
 #[path = "../../../common/lists.rs"]
 pub mod lists;
 
