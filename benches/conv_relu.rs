@@ -1,7 +1,7 @@
 //! Convolution + bias + ReLU on layers of well-known networks, in multiply-adds a second: fused in one kernel,
 //! as sconce's three operations, and as candle's.
 //!
-//! `cargo bench --bench conv_relu -- rn_3` runs those whose name has `rn_3` in it.
+//! `cargo bench -p sconce-benches --bench conv_relu -- rn_3` runs those whose name has `rn_3` in it.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sconce::candle::{Device, Result, Tensor, Var};

@@ -3,7 +3,7 @@
 //! Run one of the two under callgrind and compare the instruction counts (benches/NOTES.md):
 //!
 //! ```text
-//! cargo bench --bench instructions --no-run     # prints the path of the program
+//! cargo bench -p sconce-benches --bench instructions --no-run     # prints the path of the program
 //! SCONCE_ISA=avx2 RAYON_NUM_THREADS=1 valgrind --tool=callgrind PROGRAM derived 100
 //! SCONCE_ISA=avx2 RAYON_NUM_THREADS=1 valgrind --tool=callgrind PROGRAM by-hand 100
 //! ```

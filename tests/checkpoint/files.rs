@@ -10,6 +10,8 @@ use proptest::prelude::*;
 use sconce::candle::{DType, Device, Tensor};
 use sconce::checkpoint::{StateDict, read, write_atomically, write_safetensors};
 
+use crate::common::message;
+
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn golden(file: &str) -> PathBuf {
@@ -31,10 +33,6 @@ fn bits(tensor: &Tensor) -> Vec<u8> {
 fn assert_same(one: &Tensor, other: &Tensor, name: &str) {
     assert_eq!((one.dtype(), one.dims()), (other.dtype(), other.dims()), "{name}");
     assert_eq!(bits(one), bits(other), "{name}");
-}
-
-fn message<T>(outcome: sconce::Result<T>) -> String {
-    outcome.err().expect("an error").to_string()
 }
 
 #[test]

@@ -5,19 +5,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::common::archive::{Entry, archive, archive_64, npy};
 use sconce::Load;
 use sconce::candle::{DType, Device, Tensor};
 use sconce::checkpoint::{StateDict, metadata, read, write_safetensors};
+
+use crate::common::archive::{Entry, archive, archive_64, npy};
+use crate::common::message;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
 fn golden(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/checkpoints").join(file)
-}
-
-fn message<T>(outcome: sconce::Result<T>) -> String {
-    outcome.err().expect("an error").to_string()
 }
 
 fn read_bytes(bytes: &[u8]) -> sconce::Result<StateDict> {

@@ -1,11 +1,13 @@
 //! A process that is killed while it saves leaves the old file or the new one.
 
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use sconce::candle::{DType, Device, Tensor};
 use sconce::checkpoint::{StateDict, metadata, read, write_safetensors};
+
+use crate::common::process::test_command;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
@@ -22,8 +24,9 @@ fn state(value: f32) -> sconce::Result<StateDict> {
 
 /// In the child: saves two states in turns, until it is killed.
 #[test]
+#[ignore = "runs in the processes that another test starts and kills"]
 fn child_that_saves_for_ever() -> Outcome {
-    let Some(target) = std::env::var_os(TARGET) else { return Ok(()) };
+    let target = std::env::var_os(TARGET).expect("the path to save to");
     let states = [state(1.)?, state(2.)?];
     // Should the parent die, the child does not stay for ever.
     let end = Instant::now() + Duration::from_secs(60);
@@ -37,8 +40,7 @@ fn child_that_saves_for_ever() -> Outcome {
 }
 
 fn spawn(target: &Path) -> std::io::Result<Child> {
-    Command::new(std::env::current_exe()?)
-        .args(["kill::child_that_saves_for_ever", "--exact", "--test-threads=1"])
+    test_command(module_path!(), "child_that_saves_for_ever")
         .env(TARGET, target)
         .stdout(Stdio::null())
         .stderr(Stdio::null())

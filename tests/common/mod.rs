@@ -1,9 +1,10 @@
-//! What the test files share: gradient checks by finite differences, random tensors, PyTorch's answers.
+//! What the test files share: gradient checks by finite differences, random tensors, files.
 #![allow(dead_code)] // Each test file uses its part.
 
 pub mod archive;
-pub mod golden;
-pub mod layer;
+pub mod conv_case;
+pub mod lists;
+pub mod process;
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::test_runner::{Config, TestCaseError};
@@ -16,13 +17,23 @@ pub fn config(cases: u32) -> Config {
     Config { cases: (cases * percent).div_ceil(100), failure_persistence: None, ..Config::default() }
 }
 
-/// Numbers of threads that must all give the same bits.
-pub const THREADS: [usize; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 13, 16, 33, 64];
-
 /// What `run` gives with so many threads.
 pub fn on_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     pool.expect("so many threads").install(run)
+}
+
+/// The message of an outcome that has to be an error.
+#[track_caller]
+pub fn message<T>(outcome: sconce::Result<T>) -> String {
+    outcome.err().expect("an error").to_string()
+}
+
+/// The operations of the launches that `run` makes.
+pub fn operations(run: impl FnOnce() -> sconce::Result<Tensor>) -> sconce::Result<Vec<String>> {
+    let (result, launches) = sconce::trace(run);
+    result?;
+    Ok(launches.into_iter().map(|launch| launch.operations).collect())
 }
 
 /// A property's failure, from anything that prints.

@@ -1,7 +1,16 @@
-//! PyTorch's answers in the folder `layers` beside this file.
+//! PyTorch's answers, the files of the folder `layers` beside this one: each kind has a test, which reads every case.
 
+mod cases;
 #[path = "../common/mod.rs"]
 mod common;
-mod coverage;
+mod conv;
+mod elementwise;
 mod kernels;
-mod parameters;
+mod layer;
+mod losses;
+mod norm;
+mod pool;
+mod registry;
+mod resample;
+mod sequence;
+mod training;

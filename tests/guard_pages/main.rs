@@ -12,6 +12,8 @@ mod common;
 
 use std::os::unix::process::ExitStatusExt;
 
+use common::process::test_command;
+
 #[global_allocator]
 static GUARDED: allocator::Guarded = allocator::Guarded;
 
@@ -52,9 +54,7 @@ fn reads_one_element_too_far() {
 /// What the other tests rely on: one element too far ends the process.
 #[test]
 fn nothing_beyond_a_buffer_can_be_read() {
-    let mut myself = std::process::Command::new(std::env::current_exe().unwrap());
-    let run =
-        myself.args(["--ignored", "--exact", "--nocapture", "reads_one_element_too_far"]).output().unwrap();
+    let run = test_command(module_path!(), "reads_one_element_too_far").output().unwrap();
     assert_eq!(run.status.signal(), Some(libc::SIGSEGV), "{run:?}");
 }
 

@@ -1,23 +1,12 @@
 //! The activations: gradients by finite differences, strides and dtypes, PyTorch's ends.
 
+use crate::common::lists::{ACTIVATIONS, ACTIVATIONS_BY_OUTPUT};
 use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use sconce::kernels::activation::{self, Activation};
 
 type Op = Box<dyn Fn(&Tensor) -> Result<Tensor>>;
-
-const ACTIVATIONS: [Activation; 9] = [
-    Activation::Identity,
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::LeakyRelu { negative_slope: 0.1 },
-    Activation::Silu,
-    Activation::Gelu,
-    Activation::Sigmoid,
-    Activation::Tanh,
-    Activation::Hardswish,
-];
 
 fn ops() -> Vec<(String, Op)> {
     let mut ops: Vec<(String, Op)> = Vec::new();
@@ -153,4 +142,10 @@ fn bad_input_is_named() -> Result<()> {
     let error = activation::prelu(&x, &Tensor::zeros(3, DType::F64, device)?).unwrap_err();
     assert!(error.to_string().contains("F64"), "{error}");
     Ok(())
+}
+
+#[test]
+fn the_activations_by_output_are_all_there_are() {
+    let by_output: Vec<Activation> = ACTIVATIONS.into_iter().filter(|kind| kind.saves_output()).collect();
+    assert_eq!(by_output, ACTIVATIONS_BY_OUTPUT);
 }

@@ -305,7 +305,7 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
         let with = |threads| crate::common::on_threads(threads, || problem.blocked(isa, false, true));
         let one = with(1)?;
         assert!(one.is_some());
-        for threads in crate::common::THREADS {
+        for threads in crate::common::lists::THREADS {
             assert!(one == with(threads)?, "{setting:?} {isa:?}: {threads} threads");
         }
     }

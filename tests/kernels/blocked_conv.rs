@@ -2,6 +2,7 @@
 //! set of the machine.
 
 use crate::common::Numbers;
+use crate::common::lists::ACTIVATIONS;
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
@@ -10,18 +11,6 @@ use sconce::kernels::conv::cpu::Packing;
 use sconce::kernels::conv::{ConvGeometry, ConvShape, Epilogue, PackedCache, conv2d_with};
 use sconce::kernels::layout::Layout;
 use sconce::kernels::simd::{self, Isa};
-
-const ACTIVATIONS: [Activation; 9] = [
-    Activation::Identity,
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::LeakyRelu { negative_slope: 0.1 },
-    Activation::Silu,
-    Activation::Gelu,
-    Activation::Sigmoid,
-    Activation::Tanh,
-    Activation::Hardswish,
-];
 
 #[derive(Clone, Copy, Debug)]
 struct Setting {

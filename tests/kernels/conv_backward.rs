@@ -1,5 +1,7 @@
 //! The convolution's gradients against plain loops, finite differences and candle's own backward pass.
 
+use crate::common::conv_case::{Case, cases};
+use crate::common::lists::ACTIVATIONS_BY_OUTPUT;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
@@ -9,43 +11,7 @@ use sconce::kernels::simd;
 
 const ALL: Needs = Needs { input: true, weight: true, bias: true, residual: true };
 
-/// A convolution: its settings and the sizes of its tensors.
-#[derive(Clone, Debug)]
-struct Case {
-    batch: usize,
-    /// Input and output channels of a group.
-    channels: [usize; 2],
-    size: [usize; 2],
-    kernel: [usize; 2],
-    geometry: ConvGeometry,
-}
-
 impl Case {
-    fn new(
-        batch: usize,
-        channels: [usize; 2],
-        size: usize,
-        kernel: usize,
-        stride: usize,
-        pad: usize,
-    ) -> Self {
-        let geometry =
-            ConvGeometry { stride: [stride; 2], padding: [[pad; 2]; 2], ..ConvGeometry::default() };
-        Self { batch, channels, size: [size; 2], kernel: [kernel; 2], geometry }
-    }
-
-    /// The shapes of input, weight and output, or `None` where the kernel does not fit.
-    fn shapes(&self) -> Option<[[usize; 4]; 3]> {
-        let [inputs, outputs] = self.channels;
-        let groups = self.geometry.groups;
-        let [height, width] = self.geometry.output_size(self.size, self.kernel)?;
-        Some([
-            [self.batch, groups * inputs, self.size[0], self.size[1]],
-            [groups * outputs, inputs, self.kernel[0], self.kernel[1]],
-            [self.batch, groups * outputs, height, width],
-        ])
-    }
-
     /// Calls `f` with the offsets of the input, weight and output elements of every product.
     fn each_product(&self, mut f: impl FnMut(usize, usize, usize)) {
         let [input, weight, output] = self.shapes().unwrap();
@@ -71,21 +37,6 @@ impl Case {
             }
         }
     }
-}
-
-fn cases() -> impl Strategy<Value = Case> {
-    let pair = |range: std::ops::RangeInclusive<usize>| [range.clone(), range];
-    let geometry = (pair(1..=3), pair(1..=3), [pair(0..=4), pair(0..=4)], 1usize..=3)
-        .prop_map(|(stride, dilation, padding, groups)| ConvGeometry { stride, dilation, padding, groups });
-    (0usize..=3, [1usize..=9, 1usize..=9], [1usize..=20, 1usize..=20], pair(1..=4), geometry)
-        .prop_map(|(batch, channels, size, kernel, geometry)| Case {
-            batch,
-            channels,
-            size,
-            kernel,
-            geometry,
-        })
-        .prop_filter("the kernel fits", |case| case.shapes().is_some())
 }
 
 /// Numbers in [-1, 1) that look random.
@@ -220,32 +171,23 @@ fn check(case: &Case, activation: Activation) {
     }
 }
 
-const ACTIVATIONS: [Activation; 6] = [
-    Activation::Identity,
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::LeakyRelu { negative_slope: 0.1 },
-    Activation::Sigmoid,
-    Activation::Tanh,
-];
-
 proptest! {
     #![proptest_config(crate::common::config(192))]
 
     #[test]
-    fn agrees_with_plain_loops(case in cases(), activation in proptest::sample::select(&ACTIVATIONS[..])) {
+    fn agrees_with_plain_loops(case in cases(9, 20), activation in proptest::sample::select(&ACTIVATIONS_BY_OUTPUT[..])) {
         check(&case, activation);
     }
 
     #[test]
-    fn agrees_with_plain_loops_depthwise(case in cases(), multiplier in 1usize..=3, groups in 1usize..=24) {
+    fn agrees_with_plain_loops_depthwise(case in cases(9, 20), multiplier in 1usize..=3, groups in 1usize..=24) {
         let geometry = ConvGeometry { groups, ..case.geometry };
         check(&Case { channels: [1, multiplier], geometry, ..case }, Activation::Relu);
     }
 
     /// So many output channels that the weight's gradient takes vectors of them, in blocks of every width.
     #[test]
-    fn agrees_with_plain_loops_with_many_channels(case in cases(), inputs in 1usize..=3, outputs in 8usize..=140) {
+    fn agrees_with_plain_loops_with_many_channels(case in cases(9, 20), inputs in 1usize..=3, outputs in 8usize..=140) {
         let geometry = ConvGeometry { groups: if outputs < 24 { case.geometry.groups } else { 1 }, ..case.geometry };
         check(&Case { channels: [inputs, outputs], geometry, ..case }, Activation::Relu);
     }
@@ -253,7 +195,7 @@ proptest! {
     /// So many channels on both sides that the input's gradient is scattered: strides, and large kernels on small
     /// images.
     #[test]
-    fn agrees_with_plain_loops_with_vectors_of_inputs(case in cases(), inputs in 12usize..=34,
+    fn agrees_with_plain_loops_with_vectors_of_inputs(case in cases(9, 20), inputs in 12usize..=34,
                                                       outputs in 16usize..=70, kernel in 3usize..=5) {
         let batch = case.batch.min(2);
         let case = Case { batch, channels: [inputs, outputs], kernel: [kernel; 2], ..case };
@@ -266,7 +208,7 @@ proptest! {
     #[test]
     fn agrees_with_candle(batch in 1usize..=3, channels in [1usize..=8, 1usize..=8], size in 3usize..=20,
                           kernel in 1usize..=3, stride in 1usize..=3, padding in 0usize..=2) {
-        candle_agrees(&Case::new(batch, channels, size, kernel, stride, padding.min(kernel / 2))).unwrap();
+        candle_agrees(&Case::square(batch, channels, size, kernel, stride, padding.min(kernel / 2))).unwrap();
     }
 }
 
@@ -325,7 +267,7 @@ fn agrees_with_finite_differences() -> Result<()> {
     let geometry = ConvGeometry { stride: [2, 1], padding: [[1, 0], [2, 1]], dilation: [1, 2], groups: 2 };
     let case = Case { batch: 2, channels: [2, 3], size: [6, 7], kernel: [3, 2], geometry };
     let shapes = case.shapes().unwrap();
-    for activation in ACTIVATIONS {
+    for activation in ACTIVATIONS_BY_OUTPUT {
         let sizes = [shapes[0], shapes[1], [shapes[1][0], 1, 1, 1], shapes[2]];
         let parts = [0, 1, 2, 3].map(|i| noise(sizes[i].iter().product(), 10 + i as u64));
         let grad = noise(parts[3].len(), 20);
@@ -358,22 +300,22 @@ fn agrees_with_finite_differences() -> Result<()> {
 fn agrees_with_plain_loops_at_size() {
     let depthwise = Case {
         geometry: ConvGeometry { groups: 40, padding: [[1; 2]; 2], ..Default::default() },
-        ..Case::new(2, [1, 1], 40, 3, 1, 1)
+        ..Case::square(2, [1, 1], 40, 3, 1, 1)
     };
     for case in [
-        Case::new(7, [1, 6], 28, 5, 1, 0),
-        Case::new(3, [20, 20], 24, 5, 1, 0),
-        Case::new(2, [33, 18], 14, 3, 2, 1),
-        Case::new(2, [3, 16], 40, 7, 2, 3),
-        Case::new(2, [30, 70], 13, 1, 1, 0),
-        Case::new(2, [30, 70], 13, 1, 2, 0),
-        Case::new(1, [2, 5], 70, 1, 1, 0),
-        Case::new(5, [70, 64], 7, 3, 1, 1),
-        Case::new(2, [32, 64], 12, 5, 1, 0),
-        Case::new(2, [64, 130], 15, 3, 2, 1),
+        Case::square(7, [1, 6], 28, 5, 1, 0),
+        Case::square(3, [20, 20], 24, 5, 1, 0),
+        Case::square(2, [33, 18], 14, 3, 2, 1),
+        Case::square(2, [3, 16], 40, 7, 2, 3),
+        Case::square(2, [30, 70], 13, 1, 1, 0),
+        Case::square(2, [30, 70], 13, 1, 2, 0),
+        Case::square(1, [2, 5], 70, 1, 1, 0),
+        Case::square(5, [70, 64], 7, 3, 1, 1),
+        Case::square(2, [32, 64], 12, 5, 1, 0),
+        Case::square(2, [64, 130], 15, 3, 2, 1),
         Case {
             geometry: ConvGeometry { groups: 2, stride: [2; 2], ..Default::default() },
-            ..Case::new(2, [70, 20], 12, 2, 2, 0)
+            ..Case::square(2, [70, 20], 12, 2, 2, 0)
         },
         depthwise,
     ] {
@@ -384,11 +326,11 @@ fn agrees_with_plain_loops_at_size() {
 #[test]
 fn is_bit_equal_for_any_number_of_threads() -> Result<()> {
     for case in [
-        Case::new(16, [1, 6], 28, 5, 1, 0),
-        Case::new(16, [1, 8], 28, 5, 1, 0),
-        Case::new(5, [20, 20], 24, 5, 2, 2),
-        Case::new(5, [32, 70], 12, 5, 1, 0),
-        Case::new(3, [40, 130], 14, 3, 1, 1),
+        Case::square(16, [1, 6], 28, 5, 1, 0),
+        Case::square(16, [1, 8], 28, 5, 1, 0),
+        Case::square(5, [20, 20], 24, 5, 2, 2),
+        Case::square(5, [32, 70], 12, 5, 1, 0),
+        Case::square(3, [40, 130], 14, 3, 1, 1),
     ] {
         let tensors = tensors(&case, DType::F32)?;
         let with = |threads| {
@@ -396,7 +338,7 @@ fn is_bit_equal_for_any_number_of_threads() -> Result<()> {
             all(&crate::common::on_threads(threads, run).unwrap())
         };
         let one = with(1);
-        for threads in crate::common::THREADS {
+        for threads in crate::common::lists::THREADS {
             assert!(one == with(threads), "{threads} threads differ from one");
         }
     }
@@ -407,7 +349,7 @@ fn is_bit_equal_for_any_number_of_threads() -> Result<()> {
 /// that begins behind the end of its storage.
 #[test]
 fn takes_any_strides() -> Result<()> {
-    for case in [Case::new(2, [3, 4], 9, 3, 1, 1), Case::new(0, [1, 1], 1, 1, 1, 0)] {
+    for case in [Case::square(2, [3, 4], 9, 3, 1, 1), Case::square(0, [1, 1], 1, 1, 1, 0)] {
         let dense = tensors(&case, DType::F32)?;
         let strided = |t: &Tensor| -> Result<Tensor> {
             let wide = Tensor::cat(&[t, t], 3)?.transpose(2, 3)?.contiguous()?.transpose(2, 3)?;
@@ -460,7 +402,7 @@ fn masks_as_pytorch_does() -> Result<()> {
 /// An infinite pixel reaches the taps that meet it and no others.
 #[test]
 fn infinity_stays_where_it_is() -> Result<()> {
-    let case = Case::new(1, [1, 1], 9, 3, 1, 0);
+    let case = Case::square(1, [1, 1], 9, 3, 1, 0);
     let [input, weight, output, grad] = tensors(&case, DType::F32)?;
     let mut pixels = input.flatten_all()?.to_vec1::<f32>()?;
     pixels[80] = f32::INFINITY;
@@ -473,7 +415,7 @@ fn infinity_stays_where_it_is() -> Result<()> {
 
 #[test]
 fn computes_what_is_needed() -> Result<()> {
-    let case = Case::new(2, [3, 4], 9, 3, 1, 1);
+    let case = Case::square(2, [3, 4], 9, 3, 1, 1);
     let [a, b, c, d] = tensors(&case, DType::F32)?;
     let whole = run(&[a.clone(), b.clone(), c.clone(), d.clone()], &case.geometry, Activation::Relu)?;
     let part = |needs| conv2d_backward(&a, &b, &c, &d, &case.geometry, Activation::Relu, needs);
@@ -487,7 +429,7 @@ fn computes_what_is_needed() -> Result<()> {
 
 #[test]
 fn bad_arguments_are_errors() -> Result<()> {
-    let case = Case::new(2, [4, 4], 9, 3, 1, 1);
+    let case = Case::square(2, [4, 4], 9, 3, 1, 1);
     let [a, b, c, d] = &tensors(&case, DType::F32)?;
     let fails = |tensors: [&Tensor; 4], geometry: ConvGeometry, activation| {
         let [a, b, c, d] = tensors;

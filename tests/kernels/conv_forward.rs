@@ -450,7 +450,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     let halves = [DType::F32, DType::F16, DType::BF16];
     for (case, dtype) in large().into_iter().flat_map(|case| halves.map(|dtype| (case.clone(), dtype))) {
         let data = case.data(dtype);
-        let results = crate::common::THREADS.map(|threads| {
+        let results = crate::common::lists::THREADS.map(|threads| {
             let output = crate::common::on_threads(threads, || run(&data, &case.geometry)).unwrap();
             flat(&output).into_iter().map(f64::to_bits).collect::<Vec<_>>()
         });

@@ -1,20 +1,9 @@
 //! The fused convolution in candle's graph: `backward()` through it agrees with candle's own operations.
 
+use crate::common::lists::ACTIVATIONS;
 use sconce::candle::{DType, Device, Result, Tensor, Var};
-use sconce::kernels::activation::{self, Activation};
+use sconce::kernels::activation;
 use sconce::kernels::conv::{ConvGeometry, Epilogue, conv2d};
-
-const ACTIVATIONS: [Activation; 9] = [
-    Activation::Identity,
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::LeakyRelu { negative_slope: 0.1 },
-    Activation::Silu,
-    Activation::Gelu,
-    Activation::Sigmoid,
-    Activation::Tanh,
-    Activation::Hardswish,
-];
 
 fn variable(dims: &[usize]) -> Result<Var> {
     Var::from_tensor(&Tensor::randn(0f64, 1., dims, &Device::Cpu)?)

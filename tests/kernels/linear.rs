@@ -1,19 +1,12 @@
 //! The fused linear kernel against a sum in f64, with every instruction set and number of threads.
 
+use crate::common::lists::ACTIVATIONS;
 use crate::common::{Numbers, check_close, config, fail, restride, values};
 use candle_core::{D, DType, Result, Tensor, Var};
 use proptest::prelude::*;
 use sconce::kernels::activation::{self, Activation};
 use sconce::kernels::linear::{gradients_with, linear_with};
 use sconce::kernels::simd::{available, isa};
-
-const ACTIVATIONS: [Activation; 5] = [
-    Activation::Identity,
-    Activation::Relu,
-    Activation::LeakyRelu { negative_slope: 0.1 },
-    Activation::Gelu,
-    Activation::Sigmoid,
-];
 
 fn operands(sizes: [usize; 3], seed: u64) -> [Tensor; 3] {
     let [rows, inputs, outputs] = sizes;
@@ -103,7 +96,11 @@ fn gradients_do_not_depend_on_threads() -> Result<()> {
     };
     let with = |threads| crate::common::on_threads(threads, run);
     let one = with(1)?;
-    assert!(crate::common::THREADS.into_iter().all(|threads| with(threads).is_ok_and(|other| other == one)));
+    assert!(
+        crate::common::lists::THREADS
+            .into_iter()
+            .all(|threads| with(threads).is_ok_and(|other| other == one))
+    );
     Ok(())
 }
 

@@ -40,7 +40,7 @@ fn answers() -> Result<Vec<Vec<f64>>> {
 fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
     let with = |threads| crate::common::on_threads(threads, answers);
     let one = with(1)?;
-    for threads in crate::common::THREADS {
+    for threads in crate::common::lists::THREADS {
         assert!(one == with(threads)?, "{threads} threads differ from one");
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Winograd's convolution against the definition in double precision.
 
+use crate::common::lists::ACTIVATIONS;
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::winograd::{Elements, Epilogue, PackedWinograd, Shape, Tile, run};
@@ -7,18 +8,6 @@ use sconce::kernels::simd::{self, Isa};
 use std::mem::MaybeUninit;
 
 const TILES: [Tile; 5] = Tile::ALL;
-
-const ACTIVATIONS: [Activation; 9] = [
-    Activation::Identity,
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::LeakyRelu { negative_slope: 0.1 },
-    Activation::Silu,
-    Activation::Gelu,
-    Activation::Sigmoid,
-    Activation::Tanh,
-    Activation::Hardswish,
-];
 
 /// Normally distributed numbers, by Box and Muller.
 fn normal(seed: u64, count: usize) -> Vec<f32> {
@@ -241,7 +230,7 @@ fn threads_do_not_change_a_bit() {
             let run = || convolve(isa, tile, &shape, &problem.input, &problem.weight, &epilogue);
             let with = |threads| crate::common::on_threads(threads, run);
             let one: Vec<u32> = with(1).into_iter().map(f32::to_bits).collect();
-            for threads in crate::common::THREADS {
+            for threads in crate::common::lists::THREADS {
                 assert!(
                     with(threads).into_iter().map(f32::to_bits).eq(one.iter().copied()),
                     "{isa:?} {tile:?}"

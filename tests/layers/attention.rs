@@ -1,32 +1,16 @@
-//! Attention, against PyTorch's answers, sums written out, and finite differences; masks, bad input, and
+//! Attention, against sums written out and finite differences; masks, bad input, and
 //! as a field of a derived network.
 
-use crate::common::golden::cases;
-use crate::common::layer::{check_with, count};
-use crate::common::{Numbers, check_close, check_gradients, config, fail, restride, values};
+use std::collections::HashMap;
+
 use proptest::prelude::*;
 use sconce::candle;
 use sconce::nn::VarBuilder;
 use sconce::prelude::*;
-use std::collections::HashMap;
+
+use crate::common::{Numbers, check_close, check_gradients, config, fail, message, restride, values};
 
 const CPU: Device = Device::Cpu;
-
-#[test]
-fn multihead_attention_as_pytorch() -> Result<()> {
-    let all = cases("MultiheadAttention")?;
-    assert_eq!(all.len(), 16);
-    all.iter().try_for_each(|case| {
-        let config = MultiheadAttention::config(count(case, "embed_dim"), count(case, "num_heads"))
-            .batch_first(case.flag("batch_first") == Some(true))
-            .bias(case.flag("bias") == Some(true));
-        check_with(config, case, |attn, x, mode| {
-            let [q, k, v] = [0, 1, 2].map(|i| Signal::from(&x[i]));
-            let (y, weights) = attn.call((q, k, v), mode);
-            Ok(vec![y.into_tensor()?, weights.into_tensor()?])
-        })
-    })
-}
 
 /// What the tests hide keys by.
 #[derive(Clone, Copy, Debug)]
@@ -325,14 +309,6 @@ fn every_dtype() -> Result<()> {
         check_close("layer", &y, &expected.into_tensor()?, tolerance)?;
     }
     Ok(())
-}
-
-/// What the error says.
-fn message<T: std::fmt::Debug>(result: Result<T>) -> String {
-    match result {
-        Ok(value) => format!("no error but {value:?}"),
-        Err(error) => error.to_string(),
-    }
 }
 
 #[test]

@@ -1,48 +1,11 @@
-//! Activations and dropout as layers: PyTorch's answers, finite differences, dtypes, what is dropped, bad
+//! Activations and dropout as layers: finite differences, dtypes, what is dropped, bad
 //! input.
 
-use crate::common::golden::{Case, cases};
-use crate::common::layer::check;
-use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
 use proptest::prelude::*;
 use sconce::candle;
 use sconce::prelude::*;
 
-/// Every case of `kind` by the layer that `config` makes of it; there are `number` of them.
-fn golden<C: Config<Output: Forward<Signal, Output = Signal>>>(
-    kind: &str,
-    number: usize,
-    config: impl Fn(&Case) -> C,
-) -> Result<()> {
-    let cases = cases(kind)?;
-    assert_eq!(cases.len(), number, "{kind}");
-    cases.iter().try_for_each(|case| check(config(case), case))
-}
-
-#[test]
-fn pytorchs_activations() -> Result<()> {
-    let number = |case: &Case, name: &str, default: f64| case.number(name).unwrap_or(default);
-    let dim = |case: &Case| number(case, "dim", -1.) as isize;
-    golden("ELU", 2, |_| Elu::config())?;
-    golden("ELUAlpha", 2, |case| Elu::config().alpha(number(case, "alpha", 1.)))?;
-    golden("CELU", 2, |case| Celu::config().alpha(number(case, "alpha", 1.)))?;
-    golden("SELU", 1, |_| Selu::config())?;
-    golden("Mish", 2, |_| Mish::config())?;
-    golden("Softplus", 2, |_| Softplus::config())?;
-    golden("SoftplusBeta", 2, |case| {
-        Softplus::config().beta(number(case, "beta", 1.)).threshold(number(case, "threshold", 20.))
-    })?;
-    golden("Hardsigmoid", 2, |_| Hardsigmoid::config())?;
-    golden("Hardtanh", 2, |case| {
-        Hardtanh::config().min_val(number(case, "min_val", -1.)).max_val(number(case, "max_val", 1.))
-    })?;
-    golden("LogSigmoid", 1, |_| LogSigmoid::config())?;
-    golden("GELU", 2, |_| Gelu::config())?;
-    golden("GELUTanh", 1, |_| Gelu::config().approximate("tanh"))?;
-    golden("GLU", 3, |case| Glu::config(dim(case)))?;
-    golden("Softmin", 2, |case| Softmin::config(dim(case)))?;
-    golden("LeakyReLU", 2, |case| LeakyRelu::config().negative_slope(number(case, "negative_slope", 0.01)))
-}
+use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
 
 type Function = fn(Signal) -> Signal;
 

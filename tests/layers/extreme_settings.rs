@@ -1,9 +1,10 @@
 //! Settings beyond any image and any memory, and sizes of nothing: a result or an error that says why, and no panic.
 
-use crate::common::{Numbers, config, values};
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
 use sconce::prelude::*;
+
+use crate::common::{Numbers, config, values};
 
 /// More than any memory holds, whatever it is multiplied with.
 const HUGE: [usize; 6] = [1 << 45, 1 << 62, usize::MAX / 4, usize::MAX / 2, usize::MAX / 2 + 1, usize::MAX];

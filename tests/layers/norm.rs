@@ -1,9 +1,6 @@
-//! Layer, RMS, group and instance norm: against PyTorch's answers, their formulas in f64, finite
+//! Layer, RMS, group and instance norm: against their formulas in f64, finite
 //! differences, and input that makes no sense.
 
-use crate::common::golden::{Case, cases};
-use crate::common::layer::{check, count};
-use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
 use proptest::prelude::*;
 use sconce::Result;
 use sconce::candle::Result as CandleResult;
@@ -13,37 +10,9 @@ use sconce::prelude::{
     Mode, Module, Network, RmsNorm, Signal, Tensor, Trainer, cross_entropy,
 };
 
+use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
+
 const CPU: Device = Device::Cpu;
-
-fn sizes(case: &Case) -> Vec<usize> {
-    let list = case.args["normalized_shape"].as_array().expect("a case names its shape");
-    list.iter().map(|size| size.as_u64().expect("a size") as usize).collect()
-}
-
-fn eps(case: &Case) -> f64 {
-    case.number("eps").expect("a case names its eps")
-}
-
-#[test]
-fn layers_are_pytorchs() -> Result<()> {
-    for case in cases("LayerNorm")? {
-        let affine = case.flag("elementwise_affine") == Some(true);
-        check(LayerNorm::config(sizes(&case)).eps(eps(&case)).elementwise_affine(affine), &case)?;
-    }
-    for case in cases("RMSNorm")? {
-        let affine = case.flag("elementwise_affine") == Some(true);
-        check(RmsNorm::config(sizes(&case)).eps(eps(&case)).elementwise_affine(affine), &case)?;
-    }
-    for case in cases("GroupNorm")? {
-        let config = GroupNorm::config(count(&case, "num_groups"), count(&case, "num_channels"));
-        check(config.affine(case.flag("affine") == Some(true)), &case)?;
-    }
-    for case in cases("InstanceNorm2d")? {
-        let config = InstanceNorm2d::config(count(&case, "num_features"));
-        check(config.affine(case.flag("affine") == Some(true)), &case)?;
-    }
-    Ok(())
-}
 
 /// `[rows, elements]` normalised by the definition.
 fn by_definition(rows: &Tensor, eps: f64, centred: bool) -> CandleResult<Tensor> {

@@ -1,70 +1,11 @@
-//! The pooling layers: PyTorch's answers, loops over every window, gradients by finite differences, dtypes,
+//! The pooling layers: loops over every window, gradients by finite differences, dtypes,
 //! NaN, bad input.
 
-use crate::common::golden::{Case, cases};
-use crate::common::layer::{check, count};
-use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
 use proptest::prelude::*;
 use sconce::candle;
 use sconce::prelude::*;
 
-fn pair(case: &Case, name: &str) -> (usize, usize) {
-    let [height, width] = case.pair(name).expect("a case names its sizes");
-    (height, width)
-}
-
-/// Every case of `kind` by the layer that `config` makes of it; there are at least `least`.
-fn golden<C: Config<Output: Forward<Signal, Output = Signal>>>(
-    kind: &str,
-    least: usize,
-    config: impl Fn(&Case) -> C,
-) -> Result<()> {
-    let cases = cases(kind)?;
-    assert!(cases.len() >= least, "{kind}: only {} cases", cases.len());
-    cases.iter().try_for_each(|case| check(config(case), case))
-}
-
-#[test]
-fn pytorchs_windows() -> Result<()> {
-    let ceil = |case: &Case| case.flag("ceil_mode") == Some(true);
-    let include = |case: &Case| case.flag("count_include_pad") == Some(true);
-    golden("MaxPool1d", 32, |case| {
-        MaxPool1d::config(count(case, "kernel_size"))
-            .stride(count(case, "stride"))
-            .padding(count(case, "padding"))
-            .dilation(count(case, "dilation"))
-            .ceil_mode(ceil(case))
-    })?;
-    golden("AvgPool1d", 16, |case| {
-        AvgPool1d::config(count(case, "kernel_size"))
-            .stride(count(case, "stride"))
-            .padding(count(case, "padding"))
-            .ceil_mode(ceil(case))
-            .count_include_pad(include(case))
-    })?;
-    golden("MaxPool2d", 32, |case| {
-        MaxPool2d::config(pair(case, "kernel_size"))
-            .stride(pair(case, "stride"))
-            .padding(pair(case, "padding"))
-            .dilation(pair(case, "dilation"))
-            .ceil_mode(ceil(case))
-    })?;
-    golden("AvgPool2d", 16, |case| {
-        AvgPool2d::config(pair(case, "kernel_size"))
-            .stride(pair(case, "stride"))
-            .padding(pair(case, "padding"))
-            .ceil_mode(ceil(case))
-            .count_include_pad(include(case))
-    })
-}
-
-#[test]
-fn pytorchs_adaptive_windows() -> Result<()> {
-    golden("AdaptiveAvgPool1d", 16, |case| AdaptiveAvgPool1d::config(count(case, "output_size")))?;
-    golden("AdaptiveAvgPool2d", 16, |case| AdaptiveAvgPool2d::config(pair(case, "output_size")))?;
-    golden("AdaptiveMaxPool1d", 12, |case| AdaptiveMaxPool1d::config(count(case, "output_size")))?;
-    golden("AdaptiveMaxPool2d", 16, |case| AdaptiveMaxPool2d::config(pair(case, "output_size")))
-}
+use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
 
 /// What a window sees of one row, and how many positions of the padded row it covers.
 type Reduce = fn(&[f64], f64) -> f64;

@@ -1,66 +1,11 @@
-//! Interpolation and pixel shuffling: PyTorch's answers, a loop over every output, gradients by finite
+//! Interpolation and pixel shuffling: a loop over every output, gradients by finite
 //! differences, dtypes, bad input.
 
-use crate::common::golden::{Case, cases};
-use crate::common::layer::{check, count};
-use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
 use proptest::prelude::*;
 use sconce::candle;
 use sconce::prelude::*;
 
-/// The word of a mode as the `&'static str` that the setter takes.
-fn mode(case: &Case) -> &'static str {
-    let words = ["nearest", "nearest-exact", "linear", "bilinear", "bicubic", "area"];
-    words.into_iter().find(|word| case.args["mode"] == *word).expect("a case names its mode")
-}
-
-fn upsample(case: &Case) -> Upsample {
-    let mut config = Upsample::config().mode(mode(case)).align_corners(case.flag("align_corners"));
-    let axes = |name: &str| match &case.args[name] {
-        serde_json::Value::Array(axes) => axes.iter().filter_map(|axis| axis.as_f64()).collect(),
-        both => both.as_f64().into_iter().collect::<Vec<_>>(),
-    };
-    config = match axes("size")[..] {
-        [both] => config.size(both as usize),
-        [height, width] => config.size((height as usize, width as usize)),
-        _ => config,
-    };
-    config = match axes("scale_factor")[..] {
-        [both] => config.scale_factor(both),
-        [height, width] => config.scale_factor((height, width)),
-        _ => config,
-    };
-    config.recompute_scale_factor(case.flag("recompute_scale_factor") == Some(true))
-}
-
-#[test]
-fn pytorchs_interpolation() -> Result<()> {
-    let (cases, more) = (cases("Upsample")?, cases("Interpolate")?);
-    assert!(cases.len() >= 16 && more.len() >= 64);
-    cases.iter().chain(&more).try_for_each(|case| check(upsample(case), case))
-}
-
-#[test]
-fn pytorchs_nearest_neighbours_in_either_precision() -> Result<()> {
-    let cases = cases("NearestIndices")?;
-    assert!(cases.len() >= 300);
-    for case in cases {
-        let dtype = if case.args["dtype"] == "float32" { DType::F32 } else { DType::F64 };
-        let positions = Tensor::arange(0., count(&case, "length") as f64, &Device::Cpu)?;
-        let y =
-            interpolate(positions.to_dtype(dtype)?.reshape((1, 1, ()))?, upsample(&case)).into_tensor()?;
-        check_close(&case.label(), &y, &case.tensor("output")?, 0.)?;
-    }
-    Ok(())
-}
-
-#[test]
-fn pytorchs_pixel_shuffles() -> Result<()> {
-    let (up, down) = (cases("PixelShuffle")?, cases("PixelUnshuffle")?);
-    assert!(up.len() >= 4 && down.len() >= 4);
-    up.iter().try_for_each(|case| check(PixelShuffle::config(count(case, "upscale_factor")), case))?;
-    down.iter().try_for_each(|case| check(PixelUnshuffle::config(count(case, "downscale_factor")), case))
-}
+use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
 
 /// An operation on signals as one on tensors.
 fn on(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Result<Tensor> {

@@ -1,76 +1,16 @@
-//! Layers over sequences and of several inputs, and lists of boxed layers: against PyTorch's answers,
+//! Layers over sequences and of several inputs, and lists of boxed layers: against
 //! candle's own layers and finite differences, with bad input, and as fields of derived networks.
 
-use crate::common::golden::cases;
-use crate::common::layer::{check, check_with, count};
-use crate::common::{Numbers, check_close, check_gradients, config, fail, restride, values};
+use std::collections::HashMap;
+
 use proptest::prelude::*;
 use sconce::candle::{self, Var};
 use sconce::nn::{self, RNN as _, VarBuilder};
 use sconce::prelude::*;
-use std::collections::HashMap;
+
+use crate::common::{Numbers, check_close, check_gradients, config, fail, message, restride, values};
 
 const CPU: Device = Device::Cpu;
-
-#[test]
-fn embedding_as_pytorch() -> Result<()> {
-    let all = cases("Embedding")?;
-    assert_eq!(all.len(), 6);
-    all.iter().try_for_each(|case| {
-        let config = Embedding::config(count(case, "num_embeddings"), count(case, "embedding_dim"));
-        let padding = case.number("padding_idx").map(|row| row as usize);
-        check(config.padding_idx(padding), case)
-    })
-}
-
-#[test]
-fn bilinear_as_pytorch() -> Result<()> {
-    let all = cases("Bilinear")?;
-    assert_eq!(all.len(), 16);
-    all.iter().try_for_each(|case| {
-        let size = |name| count(case, name);
-        let config = Bilinear::config(size("in1_features"), size("in2_features"), size("out_features"));
-        check_with(config, case, |layer, x, mode| {
-            Ok(vec![layer.call(((&x[0]).into(), (&x[1]).into()), mode).into_tensor()?])
-        })
-    })
-}
-
-/// The setters that LSTM and GRU share.
-macro_rules! sequence_config {
-    ($layer:ident, $case:expr) => {{
-        let case = $case;
-        $layer::config(count(case, "input_size"), count(case, "hidden_size"))
-            .num_layers(count(case, "num_layers"))
-            .bias(case.flag("bias") == Some(true))
-            .batch_first(case.flag("batch_first") == Some(true))
-            .bidirectional(case.flag("bidirectional") == Some(true))
-    }};
-}
-
-#[test]
-fn lstm_as_pytorch() -> Result<()> {
-    let all = cases("LSTM")?;
-    assert_eq!(all.len(), 16);
-    all.iter().try_for_each(|case| {
-        check_with(sequence_config!(LSTM, case), case, |lstm, x, mode| {
-            let (y, (h, c)) = lstm.call((&x[0]).into(), mode);
-            Ok(vec![y.into_tensor()?, h.into_tensor()?, c.into_tensor()?])
-        })
-    })
-}
-
-#[test]
-fn gru_as_pytorch() -> Result<()> {
-    let all = cases("GRU")?;
-    assert_eq!(all.len(), 16);
-    all.iter().try_for_each(|case| {
-        check_with(sequence_config!(GRU, case), case, |gru, x, mode| {
-            let (y, h) = gru.call((&x[0]).into(), mode);
-            Ok(vec![y.into_tensor()?, h.into_tensor()?])
-        })
-    })
-}
 
 /// The tensors of a layer that one test gives it, by name, in the order of its parameters.
 fn parameters(layer: &impl Network, numbers: &mut Numbers) -> Vec<(String, Tensor)> {
@@ -371,14 +311,6 @@ fn every_dtype() -> Result<()> {
         check_close("bilinear", &y, &wide, 10. * tolerance)?;
     }
     Ok(())
-}
-
-/// What the error says.
-fn message<T: std::fmt::Debug>(result: Result<T>) -> String {
-    match result {
-        Ok(value) => format!("no error but {value:?}"),
-        Err(error) => error.to_string(),
-    }
 }
 
 #[test]

@@ -2,10 +2,11 @@
 //! run, fused or one by one, in blocks or in rows, what comes of them stands where the definition in double precision
 //! has it.
 
-use crate::common::{Numbers, config, restride, values};
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 use sconce::prelude::*;
+
+use crate::common::{Numbers, config, restride, values};
 
 /// What follows a convolution.
 #[derive(Clone, Copy, Debug)]

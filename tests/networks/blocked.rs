@@ -1,11 +1,11 @@
 //! Networks in inference, whose activations stay in the kernels' own layout, against the same networks with
 //! their activations in rows.
 
-use std::process::Command;
+use sconce::prelude::*;
 
 use crate::common::Numbers;
+use crate::common::process::assert_passes_with_narrower_vectors;
 use crate::networks::{densenet, googlenet, mobilenet, resnet, squeezenet, unet, vgg, vit};
-use sconce::prelude::*;
 
 /// Other statistics and parameters of the norms than fresh ones, which change nothing.
 fn stir<M: Module>(network: &mut M, seed: u64) -> Result<()> {
@@ -99,14 +99,7 @@ fn large_networks_agree() -> Result<()> {
     Ok(())
 }
 
-/// The instruction set is chosen once a process, so each has one of its own.
 #[test]
-fn networks_agree_with_narrower_vectors() -> Result<()> {
-    let program = std::env::current_exe()?;
-    for isa in ["portable", "avx2"] {
-        let mut test = Command::new(&program);
-        let output = test.args(["--exact", "blocked::networks_agree"]).env("SCONCE_ISA", isa).output()?;
-        assert!(output.status.success(), "{isa}: {}", String::from_utf8_lossy(&output.stdout));
-    }
-    Ok(())
+fn networks_agree_with_narrower_vectors() {
+    assert_passes_with_narrower_vectors(module_path!(), "networks_agree");
 }

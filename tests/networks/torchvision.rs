@@ -3,10 +3,11 @@
 
 use std::path::Path;
 
-use crate::near;
-use crate::networks::{densenet, googlenet, mobilenet, resnet, squeezenet, vgg};
 use sconce::checkpoint;
 use sconce::prelude::*;
+
+use crate::near;
+use crate::networks::{densenet, googlenet, mobilenet, resnet, squeezenet, vgg};
 
 /// Element `i` of the `p`-th tensor that `make_networks.py` computes, uniform in ±0.5.
 fn uniform(p: u32, n: usize) -> impl Iterator<Item = f64> {

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use crate::resnet;
 use sconce::candle::{ModuleT, Result as CandleResult};
 use sconce::nn::{self, BatchNorm, Conv2d, Conv2dConfig, VarBuilder};
 use sconce::prelude::{DType, Device, Forward, Mode, Network, Result, Tensor};
+
+use crate::resnet;
 
 /// A convolution without bias and its batch norm.
 struct ConvNorm(Conv2d, BatchNorm);

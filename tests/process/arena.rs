@@ -1,7 +1,8 @@
 //! The memory of activations, which all networks of the process share.
 
-use crate::resnet;
 use sconce::prelude::*;
+
+use crate::resnet;
 
 #[test]
 fn a_network_needs_its_widest_cut() -> Result<()> {

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-use crate::MEMORY;
-use crate::common::archive::{self, Entry, archive};
 use sconce::checkpoint::write_safetensors;
 use sconce::prelude::*;
+
+use crate::MEMORY;
+use crate::common::archive::{self, Entry, archive};
 
 /// One large layer and some small ones: 16 MiB and a little.
 #[derive(Module)]

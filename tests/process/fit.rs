@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::sync::Mutex;
 
-use crate::alone;
 use sconce::prelude::*;
 use sconce::train::data::{Batch, from_fn};
 use sconce::train::{EpochReport, Evaluation};
 use sconce::{Visitor, VisitorMut, random};
+
+use crate::alone;
+use crate::common::message;
 
 const CPU: Device = Device::Cpu;
 
@@ -103,10 +105,6 @@ fn quadrants(n: usize) -> Result<Batch> {
 
 fn losses(history: &History) -> Vec<(f64, f64)> {
     history.epochs().iter().map(|e| (e.train.loss, e.valid.unwrap().loss)).collect()
-}
-
-fn message<T>(result: Result<T>) -> String {
-    result.err().expect("an error").to_string()
 }
 
 #[test]

@@ -12,6 +12,7 @@ mod fit;
 #[allow(dead_code)] // One of its networks is enough here.
 #[path = "../../examples/networks/resnet.rs"]
 mod resnet;
+mod seed;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,11 +1,11 @@
 //! Random small networks of all that reads and writes the kernels' own layout, against the same layers one by
 //! one in rows; and that nobody else can tell which layout a signal is in.
 
-use std::process::Command;
-
-use crate::common::{Numbers, config, fail, values};
 use proptest::prelude::*;
 use sconce::prelude::*;
+
+use crate::common::process::assert_passes_with_narrower_vectors;
+use crate::common::{Numbers, config, fail, operations, values};
 
 /// One step of a network; `kept` is a signal that an earlier step has put aside.
 enum Op {
@@ -185,17 +185,9 @@ proptest! {
     }
 }
 
-/// The instruction set is chosen once a process, so each has one of its own.
 #[test]
-fn random_networks_agree_with_narrower_vectors() -> Result<()> {
-    let program = std::env::current_exe()?;
-    for isa in ["portable", "avx2"] {
-        let mut test = Command::new(&program);
-        let output =
-            test.args(["--exact", "blocked::random_networks_agree"]).env("SCONCE_ISA", isa).output()?;
-        assert!(output.status.success(), "{isa}: {}", String::from_utf8_lossy(&output.stdout));
-    }
-    Ok(())
+fn random_networks_agree_with_narrower_vectors() {
+    assert_passes_with_narrower_vectors(module_path!(), "random_networks_agree");
 }
 
 fn convs(channels: &[usize]) -> Result<Vec<Conv2d>> {
@@ -204,12 +196,6 @@ fn convs(channels: &[usize]) -> Result<Vec<Conv2d>> {
         .map(|pair| Conv2d::config(pair[0], pair[1], 3).padding(1).init(&Device::Cpu))
         .collect();
     layers?.inference()
-}
-
-fn operations(f: impl FnOnce() -> Result<Tensor>) -> Result<Vec<String>> {
-    let (result, launches) = sconce::trace(f);
-    result?;
-    Ok(launches.into_iter().map(|launch| launch.operations).collect())
 }
 
 #[test]

@@ -3,14 +3,10 @@
 use sconce::candle;
 use sconce::prelude::*;
 
+use crate::common::operations;
+
 fn image(channels: usize) -> Result<Tensor> {
     Ok(Tensor::randn(0f32, 1., (2, channels, 9, 9), &Device::Cpu)?)
-}
-
-fn operations(f: impl FnOnce() -> Result<Tensor>) -> Result<Vec<String>> {
-    let (result, launches) = sconce::trace(f);
-    result?;
-    Ok(launches.into_iter().map(|launch| launch.operations).collect())
 }
 
 fn close(a: &Tensor, b: &Tensor) -> Result<()> {

@@ -1,10 +1,11 @@
 //! The operations that signals have of their own: arithmetic, shapes, sums and products, against candle's on
 //! plain tensors and against finite differences.
 
-use crate::common::{Numbers, check_close, check_gradients, config, fail, restride};
 use candle_core::{D, Result, Tensor};
 use proptest::prelude::*;
 use sconce::prelude::{Signal, cat, flatten, linear, stack, tanh};
+
+use crate::common::{Numbers, check_close, check_gradients, config, fail, restride};
 
 /// Checks a function of signals: the values against `expected`, the gradients against differences.
 fn check(

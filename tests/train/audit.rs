@@ -1,7 +1,8 @@
 //! `audit_gradients` names what a backward pass did not reach, and nothing else.
 
-use crate::common::Numbers;
 use sconce::prelude::*;
+
+use crate::common::Numbers;
 
 const CPU: Device = Device::Cpu;
 

@@ -1,34 +1,14 @@
-//! Connectionist temporal classification: against PyTorch, every alignment counted, and finite differences.
+//! Connectionist temporal classification: against every alignment counted, and finite differences.
 
-use crate::common::golden::{Case, cases};
-use crate::common::{Numbers, check_close, check_gradients, config, fail, values};
 use proptest::prelude::*;
 use sconce::Result;
 use sconce::candle::{D, DType, Device, Result as CandleResult, Tensor, Var};
 use sconce::kernels::softmax::log_softmax;
 use sconce::train::loss::{CtcLoss, Reduction, ctc_loss};
 
+use crate::common::{Numbers, check_close, check_gradients, config, fail, values};
+
 const CPU: Device = Device::Cpu;
-
-fn lengths(case: &Case, name: &str) -> Result<Vec<usize>> {
-    Ok(case.tensor(name)?.to_vec1::<i64>()?.into_iter().map(|length| length as usize).collect())
-}
-
-#[test]
-fn losses_are_pytorchs() -> Result<()> {
-    for case in cases("CTCLoss")? {
-        let sum = case.args["reduction"] == "sum";
-        let loss = CtcLoss::new().reduction(if sum { Reduction::Sum } else { Reduction::Mean });
-        let x = Var::from_tensor(&case.tensor("input.0")?)?;
-        let (targets, times, counts) =
-            (case.tensor("input.1")?, lengths(&case, "input.2")?, lengths(&case, "input.3")?);
-        let y = loss.forward(&x, &targets, &times, &counts)?;
-        check_close(&case.label(), &y, &case.tensor("output")?, 1e-6)?;
-        let grads = (y * case.tensor("grad_output")?)?.sum_all()?.backward()?;
-        check_close(&case.label(), grads.get(&x).expect("a gradient"), &case.tensor("grad.input.0")?, 1e-6)?;
-    }
-    Ok(())
-}
 
 /// A batch of label sequences and lengths, infeasible ones among them.
 #[derive(Clone, Debug)]

@@ -3,12 +3,13 @@
 use std::cell::Cell;
 use std::collections::HashMap;
 
-use crate::common::{Numbers, check_close, config, fail, values};
 use proptest::prelude::*;
 use sconce::Result;
 use sconce::candle::{DType, Device, Tensor, Var};
 use sconce::prelude::{Config, Epochs, Linear, Trainer, mse_loss};
 use sconce::train::optim::{Lbfgs, LineSearch, Optimizer, Step};
+
+use crate::common::{Numbers, check_close, config, fail, values};
 
 const CPU: Device = Device::Cpu;
 

@@ -1,84 +1,17 @@
-//! The losses against PyTorch's answers, finite differences, and input that makes no sense.
+//! The losses against finite differences, and input that makes no sense.
 
-use crate::common::golden::{self, Case};
-use crate::common::{check_close, check_gradients, config, fail};
 use proptest::prelude::*;
 use sconce::Result;
 use sconce::candle::{DType, Device, Tensor, Var};
 use sconce::train::loss::*;
 use sconce::train::metrics;
 
+use crate::common::{check_close, check_gradients, config, fail};
+
 const CPU: Device = Device::Cpu;
 
 fn values(tensor: &Tensor) -> Vec<f64> {
     crate::common::values(tensor).unwrap()
-}
-
-fn reduction(case: &Case) -> Reduction {
-    match case.args["reduction"].as_str() {
-        Some("sum") => Reduction::Sum,
-        Some("none") => Reduction::None,
-        Some("batchmean") => Reduction::BatchMean,
-        _ => Reduction::Mean,
-    }
-}
-
-/// Runs every golden case of `kind` through the loss that `make` builds of its arguments.
-fn check_golden<L: Loss>(kind: &str, make: impl Fn(&Case, Reduction) -> Result<L>) -> Result<()> {
-    for case in golden::cases(kind)? {
-        let reduction = reduction(&case);
-        let x = Var::from_tensor(&case.tensor("input.0")?)?;
-        let loss = make(&case, reduction)?.forward(&x, &case.tensor("input.1")?)?;
-        check_close(&case.label(), &loss, &case.tensor("output")?, 1e-6)?;
-        let grads = (loss * case.tensor("grad_output")?)?.sum_all()?.backward()?;
-        check_close(&case.label(), grads.get(&x).unwrap(), &case.tensor("grad.input.0")?, 1e-6)?;
-    }
-    Ok(())
-}
-
-#[test]
-fn losses_are_pytorchs() -> Result<()> {
-    check_golden("CrossEntropyLoss", |case, reduction| {
-        let smoothing = case.number("label_smoothing").unwrap_or(0.);
-        let loss = CrossEntropyLoss::new().label_smoothing(smoothing).reduction(reduction);
-        Ok(match case.find("arg.weight")? {
-            Some(weight) => loss.weight(weight),
-            None => loss,
-        })
-    })?;
-    check_golden("NLLLoss", |_, reduction| Ok(NllLoss::new().reduction(reduction)))?;
-    check_golden("BCEWithLogitsLoss", |case, reduction| {
-        let loss = BceWithLogitsLoss::new().reduction(reduction);
-        Ok(match case.find("arg.pos_weight")? {
-            Some(weight) => loss.pos_weight(weight),
-            None => loss,
-        })
-    })?;
-    check_golden("MSELoss", |_, reduction| Ok(MseLoss::new().reduction(reduction)))?;
-    check_golden("L1Loss", |_, reduction| Ok(L1Loss::new().reduction(reduction)))?;
-    check_golden("SmoothL1Loss", |case, reduction| {
-        Ok(SmoothL1Loss::new().beta(case.number("beta").unwrap_or(1.)).reduction(reduction))
-    })?;
-    check_golden("HuberLoss", |case, reduction| {
-        Ok(HuberLoss::new().delta(case.number("delta").unwrap_or(1.)).reduction(reduction))
-    })?;
-    check_golden("KLDivLoss", |case, reduction| {
-        Ok(KlDivLoss::new().log_target(case.flag("log_target") == Some(true)).reduction(reduction))
-    })
-}
-
-#[test]
-fn the_cosine_embedding_loss_is_pytorchs() -> Result<()> {
-    for case in golden::cases("CosineEmbeddingLoss")? {
-        let loss = CosineEmbeddingLoss::new().margin(case.number("margin").unwrap_or(0.));
-        let x = Var::from_tensor(&case.tensor("input.0")?)?;
-        let loss = loss.reduction(reduction(&case));
-        let loss = loss.forward(&x, &case.tensor("input.1")?, &case.tensor("input.2")?)?;
-        check_close(&case.label(), &loss, &case.tensor("output")?, 1e-6)?;
-        let grads = (loss * case.tensor("grad_output")?)?.sum_all()?.backward()?;
-        check_close(&case.label(), grads.get(&x).unwrap(), &case.tensor("grad.input.0")?, 1e-6)?;
-    }
-    Ok(())
 }
 
 /// Compares the gradients of `loss` with differences.

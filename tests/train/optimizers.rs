@@ -1,71 +1,19 @@
-//! The optimisers against 100 steps of PyTorch's, and all that a training loop asks of them beside.
+//! The optimizers: what a training loop asks of them beside the steps.
 
 use std::collections::HashMap;
 
-use crate::common::check_close;
-use crate::common::golden::{self, Case};
 use proptest::prelude::*;
 use sconce::Result;
 use sconce::candle::{DType, Device, Tensor, Var};
 use sconce::nn::{self, Optimizer as _};
 use sconce::train::optim::*;
 
+use crate::common::check_close;
+
 const CPU: Device = Device::Cpu;
 
 fn values(tensor: &Tensor) -> Vec<f64> {
     crate::common::values(tensor).unwrap()
-}
-
-/// PyTorch's optimiser `kind` with the arguments of `case`; none if sconce does not have it.
-fn optimizer(kind: &str, case: &Case) -> Option<Box<dyn Optimizer>> {
-    let number = |name, default| case.number(name).unwrap_or(default);
-    let flag = |name| case.flag(name).unwrap_or(false);
-    let beta = |k: usize, default| case.args["betas"][k].as_f64().unwrap_or(default);
-    let (rate, betas) = (number("lr", f64::NAN), (beta(0, 0.9), beta(1, 0.999)));
-    let (momentum, decay) = (number("momentum", 0.), number("weight_decay", 0.));
-    Some(match kind {
-        "SGD" => {
-            let sgd = Sgd::new(rate).momentum(momentum).weight_decay(decay).nesterov(flag("nesterov"));
-            Box::new(sgd.dampening(number("dampening", 0.)))
-        }
-        "Adam" => Box::new(Adam::new(rate).betas(betas).weight_decay(decay).amsgrad(flag("amsgrad"))),
-        "AdamW" => {
-            let decay = number("weight_decay", 0.01);
-            Box::new(AdamW::new(rate).betas(betas).eps(number("eps", 1e-8)).weight_decay(decay))
-        }
-        "RMSprop" => Box::new(RmsProp::new(rate).momentum(momentum).centered(flag("centered"))),
-        "Adagrad" => Box::new(Adagrad::new(rate)),
-        "Adadelta" => Box::new(Adadelta::new(rate)),
-        "Adamax" => Box::new(Adamax::new(rate)),
-        "NAdam" => Box::new(NAdam::new(rate)),
-        "RAdam" => Box::new(RAdam::new(rate)),
-        "LBFGS" => Box::new(Lbfgs::new(rate).max_iter(number("max_iter", 20.) as usize)),
-        _ => return None,
-    })
-}
-
-#[test]
-fn a_hundred_steps_are_pytorchs() -> Result<()> {
-    let json = include_str!("../golden/layers/optimisers.json");
-    let json: Vec<serde_json::Value> = serde_json::from_str(json).unwrap();
-    let mut kinds = Vec::new();
-    for (case, json) in golden::cases("optimisers")?.iter().zip(&json) {
-        let kind = json["kind"].as_str().unwrap();
-        let optimizer = optimizer(kind, case).expect("an optimiser of that name");
-        kinds.push(kind);
-        let (target, scale, path) = (case.tensor("target")?, case.tensor("scale")?, case.tensor("path")?);
-        let x = Var::from_tensor(&case.tensor("start")?)?;
-        let mut running = optimizer.build(vec![("x".into(), x.clone())])?;
-        for step in 0..101 {
-            check_close(&format!("{kind} {} step {step}", case.args), &x, &path.get(step)?, 1e-5)?;
-            running.step_with(&mut || {
-                let bowl = (&scale * (x.as_tensor() - &target)?.sqr()?)?;
-                Ok((bowl + ((x.as_tensor() * 3.)?.sin()? * 0.1)?)?.sum_all()?)
-            })?;
-        }
-    }
-    assert_eq!(kinds.len(), 17);
-    Ok(())
 }
 
 fn all() -> Vec<Box<dyn Optimizer>> {

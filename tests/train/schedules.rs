@@ -1,64 +1,17 @@
-//! The learning-rate schedules: against 60 steps of PyTorch's, and inside `fit`.
+//! The learning-rate schedules, alone and inside `fit`.
 
-use crate::common::golden::{self, Case};
-use crate::common::{check_close, config};
 use proptest::prelude::*;
 use sconce::prelude::{
     Config, ConstantLr, CosineAnnealingLr, CosineAnnealingWarmRestarts, DType, Device, Epochs, Every,
-    ExponentialLr, Linear, LinearLr, MultiStepLr, OneCycleLr, PolynomialLr, Schedule, SequentialLr, Sgd,
-    StepLr, Tensor, Trainer,
+    ExponentialLr, Linear, LinearLr, OneCycleLr, PolynomialLr, Schedule, SequentialLr, Sgd, StepLr, Tensor,
+    Trainer,
 };
 use sconce::train::schedule::Anneal;
 use sconce::{Error, Result};
 
+use crate::common::config;
+
 const CPU: Device = Device::Cpu;
-
-/// PyTorch's schedule `kind` with the arguments of `case`.
-fn schedule(kind: &str, case: &Case) -> Option<Box<dyn Schedule>> {
-    let number = |name| case.number(name).expect("an argument");
-    let count = |name| number(name) as usize;
-    Some(match kind {
-        "StepLR" => Box::new(StepLr::new(count("step_size")).gamma(number("gamma"))),
-        "MultiStepLR" => {
-            let list = case.args["milestones"].as_array()?;
-            let milestones: Vec<usize> = list.iter().filter_map(|at| Some(at.as_u64()? as usize)).collect();
-            Box::new(MultiStepLr::new(milestones).gamma(number("gamma")))
-        }
-        "ExponentialLR" => Box::new(ExponentialLr::new(number("gamma"))),
-        "CosineAnnealingLR" => Box::new(CosineAnnealingLr::new(count("T_max")).eta_min(number("eta_min"))),
-        "CosineAnnealingWarmRestarts" => {
-            Box::new(CosineAnnealingWarmRestarts::new(count("T_0")).t_mult(count("T_mult")))
-        }
-        "LinearLR" => {
-            Box::new(LinearLr::new().start_factor(number("start_factor")).total_iters(count("total_iters")))
-        }
-        "PolynomialLR" => {
-            Box::new(PolynomialLr::new().total_iters(count("total_iters")).power(number("power")))
-        }
-        "OneCycleLR" => Box::new(OneCycleLr::new(number("max_lr"), count("total_steps"))),
-        "ConstantLR" => {
-            Box::new(ConstantLr::new().factor(number("factor")).total_iters(count("total_iters")))
-        }
-        _ => return None,
-    })
-}
-
-#[test]
-fn sixty_steps_are_pytorchs() -> Result<()> {
-    let json = include_str!("../golden/layers/schedules.json");
-    let json: Vec<serde_json::Value> = serde_json::from_str(json).expect("a list of cases");
-    let cases = golden::cases("schedules")?;
-    assert_eq!(cases.len(), 9);
-    for (case, json) in cases.iter().zip(&json) {
-        let kind = json["kind"].as_str().expect("a case names its kind");
-        let schedule = schedule(kind, case).expect("a schedule of that name");
-        schedule.validate()?;
-        let rates: Vec<f64> = (0..60).map(|step| schedule.rate(0.1, step)).collect();
-        // The rates were stored in f32.
-        check_close(kind, &Tensor::new(rates, &CPU)?, &case.tensor("lr")?, 1e-7)?;
-    }
-    Ok(())
-}
 
 fn close(a: f64, b: f64) -> bool {
     (a - b).abs() <= 1e-12 * b.abs().max(1.)

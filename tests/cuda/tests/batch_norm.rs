@@ -1,7 +1,5 @@
 //! Batch normalisation: the CUDA kernels against the CPU's, in f64, over random shapes.
-#![cfg_attr(not(emulator), allow(dead_code, unused_imports))]
 
-use crate::common::{DTYPES, Numbers, check_close};
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 use sconce::kernels::activation::{Activation, apply};
@@ -9,8 +7,9 @@ use sconce::kernels::norm::cuda::{BatchNorm, backward, eval, train};
 use sconce::kernels::norm::{batch_norm_eval, batch_norm_train};
 use sconce_cuda_tests::run;
 
-const ACTIVATIONS: [Activation; 4] =
-    [Activation::Identity, Activation::Relu, Activation::LeakyRelu { negative_slope: 0.1 }, Activation::Silu];
+use crate::common::lists::ACTIVATIONS;
+use crate::common::lists::DTYPE_ERRORS;
+use crate::common::{Numbers, check_close};
 
 /// An input with what belongs to it, in the dtypes of the kernels.
 struct Case {
@@ -122,7 +121,7 @@ proptest! {
         shape in shape(),
         affine: [bool; 2],
         activation in prop::sample::select(&ACTIVATIONS[..]),
-        (dtype, bound) in prop::sample::select(&DTYPES[..]),
+        (dtype, bound) in prop::sample::select(&DTYPE_ERRORS[..]),
         seed: u64,
     ) {
         let case = Case::new(shape, affine, activation, seed, dtype)?;
@@ -158,7 +157,7 @@ proptest! {
         shape in shape(),
         affine: [bool; 2],
         activation in prop::sample::select(&ACTIVATIONS[..]),
-        (dtype, bound) in prop::sample::select(&DTYPES[..]),
+        (dtype, bound) in prop::sample::select(&DTYPE_ERRORS[..]),
         seed: u64,
     ) {
         let case = Case::new(shape, affine, activation, seed, dtype)?;

@@ -3,27 +3,15 @@
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::cuda::forward::{Options, Tile, Units, Variant, program, program_with, variants};
 use sconce::kernels::conv::{ConvGeometry, ConvShape, Epilogue, conv2d};
 use sconce::kernels::cuda::Target;
 use sconce_cuda_tests::run;
 
-const DTYPES: [DType; 4] = [DType::F32, DType::F64, DType::F16, DType::BF16];
+use crate::common::lists::{ACTIVATIONS, DTYPES};
+
 /// With every kernel there is.
 const TARGET: Target = Target { tf32: true, ..Target::H100 };
-const ACTIVATIONS: [Activation; 9] = [
-    Activation::Identity,
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::LeakyRelu { negative_slope: 0.2 },
-    Activation::Silu,
-    Activation::Gelu,
-    Activation::Sigmoid,
-    Activation::Tanh,
-    Activation::Hardswish,
-];
-
 /// A convolution's setting.
 #[derive(Clone, Debug)]
 struct Setting {
@@ -206,6 +194,7 @@ fn chosen(setting: &Setting, dtype: DType, target: &Target) -> Result<Variant> {
 }
 
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn what_the_rule_chooses_is_right() {
     random(60, settings(1..4, [1..6, 1..6]), |setting| {
         DTYPES.into_iter().try_for_each(|dtype| setting.check(dtype, chosen(setting, dtype, &TARGET)?))
@@ -213,6 +202,7 @@ fn what_the_rule_chooses_is_right() {
 }
 
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn scalar_tiles_are_right() {
     random(200, settings(1..3, [1..8, 1..70]), |setting| {
         one_of(setting, &[DType::F32], |variant| variant.kernel().starts_with("conv_scalar"))
@@ -223,6 +213,7 @@ fn scalar_tiles_are_right() {
 }
 
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn tensor_core_tiles_are_right() {
     let matrix = |variant: &Variant| variant.kernel().starts_with("conv_matrix");
     for dtype in [DType::F32, DType::F16, DType::BF16] {
@@ -231,6 +222,7 @@ fn tensor_core_tiles_are_right() {
 }
 
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn kernels_of_warpgroups_are_right() {
     let hopper = |variant: &Variant| matches!(variant, Variant::Hopper(_));
     for dtype in [DType::F32, DType::F16, DType::BF16] {
@@ -250,6 +242,7 @@ fn kernels_of_warpgroups_are_right() {
 
 /// 1×1, where the input is read four pixels at a time.
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn dense_tiles_are_right() {
     let sizes = (1usize..3, 1usize..40, 1usize..70, 1usize..10, 1usize..3);
     let settings = (sizes, options()).prop_map(|((groups, inputs, outputs, width, batch), options)| {
@@ -262,6 +255,7 @@ fn dense_tiles_are_right() {
 }
 
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn direct_kernels_are_right() {
     random(200, settings(1..4, [1..4, 1..40]), |setting| {
         one_of(setting, &DTYPES, |variant| matches!(variant, Variant::Direct(_)))
@@ -269,6 +263,7 @@ fn direct_kernels_are_right() {
 }
 
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn depthwise_kernels_are_right() {
     let depthwise = |variant: &Variant| matches!(variant, Variant::Depthwise(_));
     random(200, settings(1..7, [1..2, 1..3]), |setting| one_of(setting, &DTYPES, depthwise));
@@ -287,6 +282,7 @@ fn depthwise_kernels_are_right() {
 
 /// The depth in up to 32 slices, which a second launch adds.
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn slices_are_right() {
     let deep = settings(1..3, [20..50, 1..20]);
     random(16, deep, |setting| {
@@ -296,6 +292,7 @@ fn slices_are_right() {
 
 /// Each kernel there is with each activation, and what random settings hardly meet.
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn every_kernel_takes_every_activation() -> Result<()> {
     let padded = ConvGeometry { padding: [[1; 2]; 2], ..ConvGeometry::default() };
     let plain = Setting::plain([2, 3, 6, 5], [5, 3, 3, 3]);
@@ -325,6 +322,7 @@ fn every_kernel_takes_every_activation() -> Result<()> {
 }
 
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn extreme_settings_are_right() -> Result<()> {
     let geometry = ConvGeometry::default();
     let wide = ConvGeometry { stride: [9, 7], dilation: [5, 11], padding: [[40, 3], [0, 25]], groups: 1 };
@@ -365,6 +363,7 @@ fn extreme_settings_are_right() -> Result<()> {
 
 /// What the hardware does to factors that TF32 does not have.
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn tf32_rounds_as_it_says() -> Result<()> {
     let setting = Setting::plain([1, 40, 12, 12], [40, 40, 3, 3]);
     let mut tried = 0;

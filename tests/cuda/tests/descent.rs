@@ -1,5 +1,4 @@
 //! The steps of optimisers: the CUDA kernels against plain arithmetic in f64.
-#![cfg_attr(not(emulator), allow(dead_code, unused_imports))]
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
@@ -7,12 +6,10 @@ use sconce::kernels::cuda::Target;
 use sconce::kernels::descent::cuda::{AdamStep, SgdStep};
 use sconce_cuda_tests::run;
 
+use crate::common::lists::DTYPE_ERRORS;
+
 /// Few blocks, so that threads take several elements each.
 const TARGET: Target = Target { multiprocessors: 1, ..Target::A100 };
-
-/// A dtype and the relative error that is due to it.
-const DTYPES: [(DType, f64); 4] =
-    [(DType::F32, 1e-5), (DType::F64, 1e-12), (DType::F16, 1e-2), (DType::BF16, 1e-2)];
 
 /// `count` numbers in `low..1`, of the dtype, and the same in f64.
 fn numbers(count: usize, low: f64, seed: usize, dtype: DType) -> Result<(Tensor, Vec<f64>)> {
@@ -90,7 +87,7 @@ proptest! {
         nesterov: bool,
         buffered: bool,
         count in counts(),
-        dtype in prop::sample::select(&DTYPES[..]),
+        dtype in prop::sample::select(&DTYPE_ERRORS[..]),
     ) {
         let (rate, momentum, share, decay) = numbers;
         let how = SgdStep { rate, momentum, share, decay, nesterov };
@@ -103,7 +100,7 @@ proptest! {
         rates in (0.001..0.5f64, 0. ..0.99f64, 0. ..0.999f64),
         others in (0.5..3f64, 1e-8..1e-3f64, 0.9..=1f64, 0. ..0.1f64),
         count in counts(),
-        dtype in prop::sample::select(&DTYPES[..]),
+        dtype in prop::sample::select(&DTYPE_ERRORS[..]),
     ) {
         let (rate, keep_mean, keep_square) = rates;
         let (correction, eps, keep, decay) = others;

@@ -17,6 +17,7 @@ fn random(count: usize) -> Result<Tensor> {
 }
 
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn rows_are_summed() -> Result<()> {
     let x = Tensor::randn(0f32, 1., (7, 300), &Device::Cpu)?;
     let args = vec![Arg::Operand(0), Arg::Output(0), Arg::Int(300)];
@@ -34,6 +35,7 @@ fn faulty(fault: i32) -> Result<Tensor> {
 }
 
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 #[cfg_attr(emulator_asan, ignore = "AddressSanitizer ends the process at the first of them")]
 fn faults_are_told() {
     let expected = [
@@ -59,6 +61,7 @@ fn faults_are_told() {
 
 /// An asynchronous copy that nobody waits for has destroyed what was there, and has not landed.
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn copies_land_when_they_are_waited_for() -> Result<()> {
     assert!(faulty(0)?.to_vec1::<f32>()?.iter().all(|x| x.is_finite()));
     assert!(faulty(11)?.to_vec1::<f32>()?.iter().all(|x| x.is_nan()));
@@ -66,6 +69,7 @@ fn copies_land_when_they_are_waited_for() -> Result<()> {
 }
 
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn wrong_launches_are_refused() -> Result<()> {
     let x = random(192)?;
     let good = vec![Arg::Operand(0), Arg::Output(0), Arg::Int(0)];
@@ -93,6 +97,7 @@ fn wrong_launches_are_refused() -> Result<()> {
 
 /// The product that a warp makes is the matrices' product, so that the layouts of A, B and D fit together.
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn tensor_cores_multiply() -> Result<()> {
     for (kernel, dtype, k) in [
         ("check_mma_tf32", DType::F32, 8),
@@ -113,6 +118,7 @@ fn tensor_cores_multiply() -> Result<()> {
 
 /// Rounding agrees with the crate `half`, on values of every exponent, ties and NaN.
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn rounding_is_to_the_nearest() -> Result<()> {
     let mut bits: Vec<u32> = (0..=255u32)
         .flat_map(|e| [0, 1, 0x1000, 0x1001, 0x3000, 0x8000, 0x18000, 0x7fffff].map(|m| e << 23 | m))

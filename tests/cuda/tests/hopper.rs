@@ -1,9 +1,10 @@
 //! What the emulator has of compute capability 9.0: it runs what is right, and tells what is wrong.
 
-use crate::common::{Numbers, check_close};
 use candle_core::{DType, Result, Tensor};
 use sconce::kernels::cuda::{Arg, Buffer, Launch, Program};
 use sconce_cuda_tests::run;
+
+use crate::common::{Numbers, check_close};
 
 /// As in `hopper_check.cu`.
 const ROWS: usize = 128;
@@ -48,6 +49,7 @@ fn operands(dtype: DType) -> Result<[Tensor; 2]> {
 }
 
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn warpgroups_multiply() -> Result<()> {
     for (kernel, dtype) in
         [("check_ring_f16", DType::F16), ("check_ring_bf16", DType::BF16), ("check_ring_tf32", DType::F32)]
@@ -62,6 +64,7 @@ fn warpgroups_multiply() -> Result<()> {
 }
 
 #[test]
+#[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 #[cfg_attr(emulator_asan, ignore = "AddressSanitizer ends the process at the first of them")]
 fn faults_are_told() -> Result<()> {
     let expected = [

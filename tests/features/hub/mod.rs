@@ -6,13 +6,16 @@ mod server;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
-use self::server::{Fault, REPOSITORY, Server};
 use sconce::checkpoint::{StateDict, write_safetensors};
 use sconce::hub::Hub;
 use sconce::prelude::*;
 use tempfile::TempDir;
+
+use crate::common::message;
+use crate::common::process::test_command;
+
+use self::server::{Fault, REPOSITORY, Server};
 
 #[derive(Module)]
 struct Net {
@@ -68,10 +71,6 @@ fn assert_loaded(net: &Net, first: f32) {
     for (name, tensor) in found {
         assert_eq!(values(&tensor), values(expected.get(&name).unwrap()), "{name}");
     }
-}
-
-fn message<T>(outcome: Result<T>) -> String {
-    outcome.err().expect("an error").to_string()
 }
 
 fn assert_says(message: &str, parts: &[&str]) {
@@ -301,8 +300,7 @@ fn no_connection_is_an_error_with_the_address() {
 
 /// Runs the test below in a process with these variables and none of the user's own; its standard error.
 fn with_environment(variables: &[(&str, &str)]) -> (bool, String) {
-    let mut command = Command::new(std::env::current_exe().unwrap());
-    command.args(["--exact", "hub::loads_by_the_environment_alone", "--ignored", "--nocapture"]);
+    let mut command = test_command(module_path!(), "loads_by_the_environment_alone");
     for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("HF_") || key.starts_with("XDG_")) {
         command.env_remove(key);
     }

@@ -3,9 +3,7 @@
 use sconce::candle;
 use sconce::prelude::*;
 
-fn message<T>(result: Result<T>) -> String {
-    result.err().map_or("no error".to_string(), |error| error.to_string())
-}
+use crate::common::message;
 
 #[test]
 fn bad_settings_are_named() {

@@ -1,7 +1,6 @@
-//! Convolutions, transposed convolutions and padding: PyTorch's answers, plain loops, finite differences,
+//! Convolutions, transposed convolutions and padding: plain loops, finite differences,
 //! what runs as one kernel, and what bad input is told.
 
-mod golden;
 mod launches;
 mod layers;
 mod messages;

@@ -4,8 +4,9 @@ use proptest::prelude::*;
 use sconce::candle;
 use sconce::prelude::*;
 
-use super::setting::{Axis, Setting, call, check_layer, images, signals};
 use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
+
+use super::setting::{Axis, Setting, call, check_layer, images, signals};
 
 const MODES: [&str; 4] = ["zeros", "reflect", "replicate", "circular"];
 

@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 use sconce::prelude::*;
 
-use super::setting::{check_dtypes, check_layer, images, signals};
 use crate::common::{check_close, config};
+
+use super::setting::{check_dtypes, check_layer, images, signals};
 
 proptest! {
     // About two thirds of them have an output.

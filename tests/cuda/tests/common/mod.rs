@@ -1,11 +1,12 @@
 //! Numbers to compute with, and how close results have to come.
 #![allow(dead_code)] // Each test file uses its part.
 
-use candle_core::{DType, Device, Result, Tensor};
+#[path = "../../../common/conv_case.rs"]
+pub mod conv_case;
+#[path = "../../../common/lists.rs"]
+pub mod lists;
 
-/// A dtype and the relative error that is due to it.
-pub const DTYPES: [(DType, f64); 4] =
-    [(DType::F32, 1e-5), (DType::F64, 1e-12), (DType::F16, 1e-2), (DType::BF16, 1e-2)];
+use candle_core::{DType, Device, Result, Tensor};
 
 /// Numbers that a seed determines.
 pub struct Numbers(pub u64);

@@ -3,7 +3,8 @@
 use sconce::candle::Var;
 use sconce::prelude::*;
 
-use super::golden::Case;
+use crate::cases::Case;
+use crate::common::check_close;
 
 /// A layer of f64 with the case's parameters and buffers.
 pub fn layer<C: Config>(config: C, case: &Case) -> Result<C::Output> {
@@ -21,7 +22,7 @@ pub fn layer<C: Config>(config: C, case: &Case) -> Result<C::Output> {
 
 /// Whether a tensor of the case is what PyTorch had.
 pub fn close(what: &str, case: &Case, got: &Tensor, expected: &Tensor) -> Result<()> {
-    Ok(super::check_close(&format!("{what} of {}", case.label()), got, expected, 1e-5)?)
+    Ok(check_close(&format!("{what} of {}", case.label()), got, expected, 1e-5)?)
 }
 
 /// Output, gradients and, after training, buffers of one case of a layer from one signal to one signal.
@@ -85,9 +86,4 @@ fn numbered(case: &Case, name: &str) -> Result<Vec<(String, Tensor)>> {
 /// A variable of a tensor of floats; integers have no gradient.
 fn track(x: &Tensor) -> Result<Tensor> {
     Ok(if x.dtype().is_float() { Var::from_tensor(x)?.into_inner() } else { x.clone() })
-}
-
-/// An argument that is a size; 0 where there is none.
-pub fn count(case: &Case, name: &str) -> usize {
-    case.number(name).unwrap_or_default() as usize
 }

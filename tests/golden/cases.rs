@@ -1,13 +1,15 @@
 //! PyTorch's answers, `tests/golden/layers/<kind>.{json,safetensors}`, case by case.
 
-use candle_core::{DType, Device, Result, Tensor};
-use serde_json::Value;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use candle_core::{DType, Device, Result, Tensor};
+use serde_json::Value;
+
 /// One layer, its inputs and what PyTorch made of them.
 pub struct Case {
+    /// The name of its file, or its own if the file has cases of several kinds.
     pub kind: String,
     pub index: usize,
     /// The constructor's arguments, by PyTorch's names.
@@ -25,7 +27,7 @@ pub fn cases(kind: &str) -> Result<Vec<Case>> {
     let tensors = candle_core::safetensors::load(folder.join(format!("{kind}.safetensors")), &Device::Cpu)?;
     let tensors = Arc::new(tensors);
     let case = |(index, case): (usize, &Value)| Case {
-        kind: kind.to_owned(),
+        kind: case["kind"].as_str().unwrap_or(kind).to_owned(),
         index,
         args: case["args"].clone(),
         mode: case["mode"].as_str().unwrap_or_default().to_owned(),
@@ -33,6 +35,31 @@ pub fn cases(kind: &str) -> Result<Vec<Case>> {
     };
     Ok(list.iter().enumerate().map(case).collect())
 }
+
+/// Checks every case of `kind`, of which there are `count`.
+pub fn check(kind: &str, count: usize, check: impl Fn(&Case) -> sconce::Result<()>) -> sconce::Result<()> {
+    let cases = cases(kind)?;
+    assert_eq!(cases.len(), count, "cases of {kind}");
+    cases.iter().try_for_each(check)
+}
+
+/// Declares one test for each kind of answers, and the list `KINDS` of them for the registry.
+///
+/// `relu: "ReLU", 2 => check` reads the 2 cases of the kind `ReLU` and calls `check` with each.
+macro_rules! golden_tests {
+    ($($test:ident: $kind:literal, $count:literal => $check:expr;)+) => {
+        /// The kinds that the tests of this module check.
+        pub const KINDS: &[&str] = &[$($kind),+];
+
+        $(
+            #[test]
+            fn $test() -> sconce::Result<()> {
+                $crate::cases::check($kind, $count, $check)
+            }
+        )+
+    };
+}
+pub(crate) use golden_tests;
 
 impl Case {
     /// A tensor of this case by name (`input`, `param.weight`, `grad.input`, …), floats widened to f64.
@@ -55,9 +82,19 @@ impl Case {
         format!("{} case {} {}", self.kind, self.index, self.args)
     }
 
+    /// An argument that is a size; 0 if the case has none of that name.
+    pub fn size(&self, name: &str) -> usize {
+        self.number(name).unwrap_or_default() as usize
+    }
+
     /// An argument that is a number.
     pub fn number(&self, name: &str) -> Option<f64> {
         self.args[name].as_f64()
+    }
+
+    /// Whether an argument is there and true.
+    pub fn is(&self, name: &str) -> bool {
+        self.flag(name) == Some(true)
     }
 
     /// An argument that is true or false.

@@ -1,0 +1,37 @@
+//! What tests go through: activations, numbers of threads, dtypes.
+
+use candle_core::DType;
+use sconce::kernels::activation::Activation;
+
+/// Every activation of an epilogue.
+pub const ACTIVATIONS: [Activation; 9] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::Relu6,
+    Activation::LeakyRelu { negative_slope: 0.1 },
+    Activation::Silu,
+    Activation::Gelu,
+    Activation::Sigmoid,
+    Activation::Tanh,
+    Activation::Hardswish,
+];
+
+/// The activations whose slope follows from their output.
+pub const ACTIVATIONS_BY_OUTPUT: [Activation; 6] = [
+    Activation::Identity,
+    Activation::Relu,
+    Activation::Relu6,
+    Activation::LeakyRelu { negative_slope: 0.1 },
+    Activation::Sigmoid,
+    Activation::Tanh,
+];
+
+/// Numbers of threads that must all give the same bits.
+pub const THREADS: [usize; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 13, 16, 33, 64];
+
+/// The dtypes that the kernels take.
+pub const DTYPES: [DType; 4] = [DType::F32, DType::F64, DType::F16, DType::BF16];
+
+/// The dtypes, each with the relative error that is due to it.
+pub const DTYPE_ERRORS: [(DType, f64); 4] =
+    [(DType::F32, 1e-5), (DType::F64, 1e-12), (DType::F16, 1e-2), (DType::BF16, 1e-2)];

@@ -1,0 +1,34 @@
+//! Tests that run in processes of their own.
+
+use std::process::Command;
+
+/// The values of `SCONCE_ISA` for instruction sets narrower than the best one. The set is chosen once a process.
+pub const NARROWER_INSTRUCTION_SETS: [&str; 2] = ["portable", "avx2"];
+
+/// Returns a command that runs one test of this binary, ignored or not, alone in a new process.
+///
+/// `module` is the `module_path!()` of the test `name`.
+pub fn test_command(module: &str, name: &str) -> Command {
+    let path = match module.split_once("::") {
+        Some((_, module)) => format!("{module}::{name}"),
+        None => name.to_string(),
+    };
+    let mut command = Command::new(std::env::current_exe().expect("the path of this binary"));
+    command.args(["--exact", &path, "--include-ignored", "--nocapture"]);
+    command
+}
+
+/// Runs a command of [`test_command`]. Panics with its output unless the test ran and passed.
+pub fn assert_passes(command: &mut Command) {
+    let output = command.output().expect("a process");
+    let told = String::from_utf8_lossy(&output.stdout);
+    let passed = output.status.success() && told.contains("test result: ok. 1 passed");
+    assert!(passed, "{command:?}: {told}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Runs a test again with each of the narrower instruction sets.
+pub fn assert_passes_with_narrower_vectors(module: &str, name: &str) {
+    for set in NARROWER_INSTRUCTION_SETS {
+        assert_passes(test_command(module, name).env("SCONCE_ISA", set));
+    }
+}

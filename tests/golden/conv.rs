@@ -1,0 +1,91 @@
+//! Convolutions and transposed convolutions.
+
+use sconce::prelude::*;
+use serde_json::Value;
+
+use crate::cases::{Case, cases, golden_tests};
+use crate::layer::check;
+
+/// An argument for each of two axes, from one number or a list of one or two.
+fn sizes(case: &Case, name: &str) -> [usize; 2] {
+    let size = |value: &Value| value.as_u64().unwrap_or_default() as usize;
+    match &case.args[name] {
+        Value::Array(list) => [list.first().map_or(0, size), list.last().map_or(0, size)],
+        value => [size(value); 2],
+    }
+}
+
+fn padding_mode(case: &Case) -> PadMode {
+    match case.args["padding_mode"].as_str() {
+        Some("reflect") => "reflect".into(),
+        Some("replicate") => "replicate".into(),
+        Some("circular") => "circular".into(),
+        _ => "zeros".into(),
+    }
+}
+
+fn channels(case: &Case) -> (usize, usize) {
+    (case.size("in_channels"), case.size("out_channels"))
+}
+
+golden_tests! {
+    conv1d: "Conv1d", 16 => |case| {
+        let (inputs, outputs) = channels(case);
+        let along = |name: &str| sizes(case, name)[1];
+        let config = Conv1d::config(inputs, outputs, along("kernel_size"))
+            .stride(along("stride"))
+            .dilation(along("dilation"))
+            .groups(case.size("groups"))
+            .bias(case.is("bias"))
+            .padding_mode(padding_mode(case));
+        match case.args["padding"].as_str() {
+            Some("same") => check(config.padding("same"), case),
+            _ => check(config.padding(along("padding")), case),
+        }
+    };
+    conv2d: "Conv2d", 48 => |case| {
+        let (inputs, outputs) = channels(case);
+        let config = Conv2d::config(inputs, outputs, sizes(case, "kernel_size"))
+            .stride(sizes(case, "stride"))
+            .dilation(sizes(case, "dilation"))
+            .groups(case.size("groups"))
+            .bias(case.is("bias"))
+            .padding_mode(padding_mode(case));
+        match case.args["padding"].as_str() {
+            Some("same") => check(config.padding("same"), case),
+            _ => check(config.padding(sizes(case, "padding")), case),
+        }
+    };
+    conv_transpose1d: "ConvTranspose1d", 16 => |case| {
+        let (inputs, outputs) = channels(case);
+        let along = |name: &str| sizes(case, name)[1];
+        let config = ConvTranspose1d::config(inputs, outputs, along("kernel_size"))
+            .stride(along("stride"))
+            .padding(along("padding"))
+            .output_padding(along("output_padding"))
+            .groups(case.size("groups"))
+            .bias(case.is("bias"))
+            .dilation(along("dilation"));
+        check(config, case)
+    };
+    conv_transpose2d: "ConvTranspose2d", 32 => |case| {
+        let (inputs, outputs) = channels(case);
+        let config = ConvTranspose2d::config(inputs, outputs, sizes(case, "kernel_size"))
+            .stride(sizes(case, "stride"))
+            .padding(sizes(case, "padding"))
+            .output_padding(sizes(case, "output_padding"))
+            .groups(case.size("groups"))
+            .bias(case.is("bias"))
+            .dilation(sizes(case, "dilation"));
+        check(config, case)
+    };
+}
+
+#[test]
+fn conv2d_has_cases_of_every_padding_mode() -> Result<()> {
+    let all = cases("Conv2d")?;
+    for mode in ["zeros", "reflect", "replicate", "circular"] {
+        assert!(all.iter().any(|case| case.args["padding_mode"] == *mode), "{mode}");
+    }
+    Ok(())
+}

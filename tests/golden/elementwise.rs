@@ -1,0 +1,43 @@
+//! Activations as layers.
+
+use sconce::prelude::*;
+
+use crate::cases::{Case, golden_tests};
+use crate::layer::check;
+
+fn number(case: &Case, name: &str, default: f64) -> f64 {
+    case.number(name).unwrap_or(default)
+}
+
+fn dim(case: &Case) -> isize {
+    number(case, "dim", -1.) as isize
+}
+
+golden_tests! {
+    elu: "ELU", 2 => |case| check(Elu::config(), case);
+    elu_with_alpha: "ELUAlpha", 2 => |case| check(Elu::config().alpha(number(case, "alpha", 1.)), case);
+    celu: "CELU", 2 => |case| check(Celu::config().alpha(number(case, "alpha", 1.)), case);
+    selu: "SELU", 1 => |case| check(Selu::config(), case);
+    mish: "Mish", 2 => |case| check(Mish::config(), case);
+    softplus: "Softplus", 2 => |case| check(Softplus::config(), case);
+    softplus_with_beta: "SoftplusBeta", 2 => |case| {
+        let config = Softplus::config().beta(number(case, "beta", 1.));
+        check(config.threshold(number(case, "threshold", 20.)), case)
+    };
+    hardsigmoid: "Hardsigmoid", 2 => |case| check(Hardsigmoid::config(), case);
+    hardtanh: "Hardtanh", 2 => |case| {
+        let config = Hardtanh::config().min_val(number(case, "min_val", -1.));
+        check(config.max_val(number(case, "max_val", 1.)), case)
+    };
+    log_sigmoid: "LogSigmoid", 1 => |case| check(LogSigmoid::config(), case);
+    gelu: "GELU", 2 => |case| check(Gelu::config(), case);
+    gelu_tanh: "GELUTanh", 1 => |case| check(Gelu::config().approximate("tanh"), case);
+    glu: "GLU", 3 => |case| check(Glu::config(dim(case)), case);
+    softmin: "Softmin", 2 => |case| check(Softmin::config(dim(case)), case);
+    leaky_relu: "LeakyReLU", 2 => |case| {
+        check(LeakyRelu::config().negative_slope(number(case, "negative_slope", 0.01)), case)
+    };
+    prelu: "PReLU", 4 => |case| {
+        check(PRelu::config().num_parameters(case.size("num_parameters")), case)
+    };
+}

@@ -1,0 +1,58 @@
+//! Pooling layers.
+
+use sconce::prelude::*;
+
+use crate::cases::{Case, golden_tests};
+use crate::layer::check;
+
+fn pair(case: &Case, name: &str) -> (usize, usize) {
+    let [height, width] = case.pair(name).expect("a case names its sizes");
+    (height, width)
+}
+
+golden_tests! {
+    max_pool1d: "MaxPool1d", 32 => |case| {
+        let config = MaxPool1d::config(case.size("kernel_size"))
+            .stride(case.size("stride"))
+            .padding(case.size("padding"))
+            .dilation(case.size("dilation"))
+            .ceil_mode(case.is("ceil_mode"));
+        check(config, case)
+    };
+    avg_pool1d: "AvgPool1d", 16 => |case| {
+        let config = AvgPool1d::config(case.size("kernel_size"))
+            .stride(case.size("stride"))
+            .padding(case.size("padding"))
+            .ceil_mode(case.is("ceil_mode"))
+            .count_include_pad(case.is("count_include_pad"));
+        check(config, case)
+    };
+    max_pool2d: "MaxPool2d", 32 => |case| {
+        let config = MaxPool2d::config(pair(case, "kernel_size"))
+            .stride(pair(case, "stride"))
+            .padding(pair(case, "padding"))
+            .dilation(pair(case, "dilation"))
+            .ceil_mode(case.is("ceil_mode"));
+        check(config, case)
+    };
+    avg_pool2d: "AvgPool2d", 16 => |case| {
+        let config = AvgPool2d::config(pair(case, "kernel_size"))
+            .stride(pair(case, "stride"))
+            .padding(pair(case, "padding"))
+            .ceil_mode(case.is("ceil_mode"))
+            .count_include_pad(case.is("count_include_pad"));
+        check(config, case)
+    };
+    adaptive_avg_pool1d: "AdaptiveAvgPool1d", 16 => |case| {
+        check(AdaptiveAvgPool1d::config(case.size("output_size")), case)
+    };
+    adaptive_avg_pool2d: "AdaptiveAvgPool2d", 16 => |case| {
+        check(AdaptiveAvgPool2d::config(pair(case, "output_size")), case)
+    };
+    adaptive_max_pool1d: "AdaptiveMaxPool1d", 12 => |case| {
+        check(AdaptiveMaxPool1d::config(case.size("output_size")), case)
+    };
+    adaptive_max_pool2d: "AdaptiveMaxPool2d", 16 => |case| {
+        check(AdaptiveMaxPool2d::config(pair(case, "output_size")), case)
+    };
+}

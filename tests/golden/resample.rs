@@ -1,0 +1,49 @@
+//! Interpolation and pixel shuffling.
+
+use sconce::prelude::*;
+
+use crate::cases::{Case, golden_tests};
+use crate::common::check_close;
+use crate::layer::check;
+
+/// The word of a mode as the `&'static str` that the setter takes.
+fn mode(case: &Case) -> &'static str {
+    let words = ["nearest", "nearest-exact", "linear", "bilinear", "bicubic", "area"];
+    words.into_iter().find(|word| case.args["mode"] == *word).expect("a case names its mode")
+}
+
+fn upsample(case: &Case) -> Upsample {
+    let mut config = Upsample::config().mode(mode(case)).align_corners(case.flag("align_corners"));
+    let axes = |name: &str| match &case.args[name] {
+        serde_json::Value::Array(axes) => axes.iter().filter_map(|axis| axis.as_f64()).collect(),
+        both => both.as_f64().into_iter().collect::<Vec<_>>(),
+    };
+    config = match axes("size")[..] {
+        [both] => config.size(both as usize),
+        [height, width] => config.size((height as usize, width as usize)),
+        _ => config,
+    };
+    config = match axes("scale_factor")[..] {
+        [both] => config.scale_factor(both),
+        [height, width] => config.scale_factor((height, width)),
+        _ => config,
+    };
+    config.recompute_scale_factor(case.is("recompute_scale_factor"))
+}
+
+golden_tests! {
+    upsample_layer: "Upsample", 16 => |case| check(upsample(case), case);
+    interpolation: "Interpolate", 64 => |case| check(upsample(case), case);
+    nearest_neighbors_in_either_precision: "NearestIndices", 399 => |case| {
+        let dtype = if case.args["dtype"] == "float32" { DType::F32 } else { DType::F64 };
+        let positions = Tensor::arange(0., case.size("length") as f64, &Device::Cpu)?;
+        let y = interpolate(positions.to_dtype(dtype)?.reshape((1, 1, ()))?, upsample(case)).into_tensor()?;
+        Ok(check_close(&case.label(), &y, &case.tensor("output")?, 0.)?)
+    };
+    pixel_shuffle: "PixelShuffle", 4 => |case| {
+        check(PixelShuffle::config(case.size("upscale_factor")), case)
+    };
+    pixel_unshuffle: "PixelUnshuffle", 4 => |case| {
+        check(PixelUnshuffle::config(case.size("downscale_factor")), case)
+    };
+}

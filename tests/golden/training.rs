@@ -1,0 +1,90 @@
+//! 101 states of each optimizer and 60 rates of each schedule.
+
+use sconce::candle::{Device, Tensor, Var};
+use sconce::train::optim::*;
+use sconce::train::schedule::*;
+
+use crate::cases::{Case, golden_tests};
+use crate::common::check_close;
+
+/// PyTorch's optimizer `kind` with the arguments of `case`.
+fn optimizer(kind: &str, case: &Case) -> Box<dyn Optimizer> {
+    let number = |name, default| case.number(name).unwrap_or(default);
+    let flag = |name| case.flag(name).unwrap_or(false);
+    let beta = |k: usize, default| case.args["betas"][k].as_f64().unwrap_or(default);
+    let (rate, betas) = (number("lr", f64::NAN), (beta(0, 0.9), beta(1, 0.999)));
+    let (momentum, decay) = (number("momentum", 0.), number("weight_decay", 0.));
+    match kind {
+        "SGD" => {
+            let sgd = Sgd::new(rate).momentum(momentum).weight_decay(decay).nesterov(flag("nesterov"));
+            Box::new(sgd.dampening(number("dampening", 0.)))
+        }
+        "Adam" => Box::new(Adam::new(rate).betas(betas).weight_decay(decay).amsgrad(flag("amsgrad"))),
+        "AdamW" => {
+            let decay = number("weight_decay", 0.01);
+            Box::new(AdamW::new(rate).betas(betas).eps(number("eps", 1e-8)).weight_decay(decay))
+        }
+        "RMSprop" => Box::new(RmsProp::new(rate).momentum(momentum).centered(flag("centered"))),
+        "Adagrad" => Box::new(Adagrad::new(rate)),
+        "Adadelta" => Box::new(Adadelta::new(rate)),
+        "Adamax" => Box::new(Adamax::new(rate)),
+        "NAdam" => Box::new(NAdam::new(rate)),
+        "RAdam" => Box::new(RAdam::new(rate)),
+        "LBFGS" => Box::new(Lbfgs::new(rate).max_iter(number("max_iter", 20.) as usize)),
+        _ => panic!("no optimizer is named {kind}"),
+    }
+}
+
+/// PyTorch's schedule `kind` with the arguments of `case`.
+fn schedule(kind: &str, case: &Case) -> Box<dyn Schedule> {
+    let number = |name| case.number(name).expect("an argument");
+    let count = |name| number(name) as usize;
+    match kind {
+        "StepLR" => Box::new(StepLr::new(count("step_size")).gamma(number("gamma"))),
+        "MultiStepLR" => {
+            let list = case.args["milestones"].as_array().expect("a list");
+            let milestones: Vec<usize> =
+                list.iter().map(|at| at.as_u64().expect("a step") as usize).collect();
+            Box::new(MultiStepLr::new(milestones).gamma(number("gamma")))
+        }
+        "ExponentialLR" => Box::new(ExponentialLr::new(number("gamma"))),
+        "CosineAnnealingLR" => Box::new(CosineAnnealingLr::new(count("T_max")).eta_min(number("eta_min"))),
+        "CosineAnnealingWarmRestarts" => {
+            Box::new(CosineAnnealingWarmRestarts::new(count("T_0")).t_mult(count("T_mult")))
+        }
+        "LinearLR" => {
+            Box::new(LinearLr::new().start_factor(number("start_factor")).total_iters(count("total_iters")))
+        }
+        "PolynomialLR" => {
+            Box::new(PolynomialLr::new().total_iters(count("total_iters")).power(number("power")))
+        }
+        "OneCycleLR" => Box::new(OneCycleLr::new(number("max_lr"), count("total_steps"))),
+        "ConstantLR" => {
+            Box::new(ConstantLr::new().factor(number("factor")).total_iters(count("total_iters")))
+        }
+        _ => panic!("no schedule is named {kind}"),
+    }
+}
+
+golden_tests! {
+    a_hundred_steps: "optimisers", 17 => |case| {
+        let (target, scale, path) = (case.tensor("target")?, case.tensor("scale")?, case.tensor("path")?);
+        let x = Var::from_tensor(&case.tensor("start")?)?;
+        let mut running = optimizer(&case.kind, case).build(vec![("x".into(), x.clone())])?;
+        for step in 0..101 {
+            check_close(&format!("{} step {step}", case.label()), &x, &path.get(step)?, 1e-5)?;
+            running.step_with(&mut || {
+                let bowl = (&scale * (x.as_tensor() - &target)?.sqr()?)?;
+                Ok((bowl + ((x.as_tensor() * 3.)?.sin()? * 0.1)?)?.sum_all()?)
+            })?;
+        }
+        Ok(())
+    };
+    sixty_rates: "schedules", 9 => |case| {
+        let schedule = schedule(&case.kind, case);
+        schedule.validate()?;
+        let rates: Vec<f64> = (0..60).map(|step| schedule.rate(0.1, step)).collect();
+        // The rates were stored in f32.
+        Ok(check_close(&case.label(), &Tensor::new(rates, &Device::Cpu)?, &case.tensor("lr")?, 1e-7)?)
+    };
+}

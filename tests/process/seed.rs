@@ -1,0 +1,26 @@
+//! `manual_seed` decides every draw.
+
+use sconce::prelude::*;
+use sconce::random;
+
+use crate::alone;
+
+#[test]
+fn a_seed_decides_every_draw() -> Result<()> {
+    let _alone = alone();
+    let cpu = &Device::Cpu;
+    let numbers = Tensor::arange(0u32, 50, cpu)?;
+    let data = TensorDataset::new(numbers.clone(), numbers)?.shuffle(true);
+    let order = || -> Result<Vec<Vec<u32>>> { data.epoch()?.map(|batch| Ok(batch?.1.to_vec1()?)).collect() };
+    let draw = |seed| -> Result<_> {
+        sconce::manual_seed(seed);
+        let uniform = random::uniform((3, 5), -1., 1., DType::F64, cpu)?.flatten_all()?.to_vec1::<f64>()?;
+        let normal = random::normal(7, 0., 1., DType::F64, cpu)?.to_vec1::<f64>()?;
+        let mask = random::bernoulli(40, 0.5, DType::U8, cpu)?.to_vec1::<u8>()?;
+        Ok((uniform, normal, mask, order()?))
+    };
+    assert_eq!(draw(1)?, draw(1)?);
+    assert_ne!(draw(1)?, draw(2)?);
+    assert_ne!(order()?, order()?, "each epoch has its own order");
+    Ok(())
+}
