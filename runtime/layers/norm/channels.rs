@@ -135,7 +135,8 @@ impl Channels {
         if let Some(running) = &self.running {
             visitor.buffer("running_mean", &running.mean);
             visitor.buffer("running_var", &running.var);
-            visitor.buffer("num_batches_tracked", &running.num_batches_tracked);
+            // Checkpoints older than PyTorch 0.4.1 lack it.
+            visitor.optional_buffer("num_batches_tracked", &running.num_batches_tracked);
         }
     }
 
