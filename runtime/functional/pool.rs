@@ -4,7 +4,7 @@ use crate::kernels::blocked::{self, Image};
 use crate::kernels::pool;
 use crate::layers::{AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d, OutputSize};
 use crate::module::{Forward, Mode};
-use crate::signal::Signal;
+use crate::signal::{Layout, Signal};
 
 /// The largest value of each window of a sequence: `max_pool1d(x, 2)`, or with everything a [`MaxPool1d`]
 /// can be told, `max_pool1d(x, MaxPool1d::config(3).stride(2).padding(1))`.
@@ -38,7 +38,8 @@ pub fn adaptive_avg_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
 pub fn adaptive_avg_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSize>) -> Signal {
     let OutputSize(size) = output_size.into();
     let on_image = |x: &Image| blocked::adaptive_avg_pool2d(x, size);
-    x.into().apply_either("adaptive_avg_pool2d", true, on_image, |x| pool::adaptive_avg_pool2d(&x, size))
+    x.into()
+        .apply_either("adaptive_avg_pool2d", Layout::Nchwc, on_image, |x| pool::adaptive_avg_pool2d(&x, size))
 }
 
 /// The largest values of a sequence, in a fixed number of windows.
@@ -50,5 +51,6 @@ pub fn adaptive_max_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
 pub fn adaptive_max_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSize>) -> Signal {
     let OutputSize(size) = output_size.into();
     let on_image = |x: &Image| blocked::adaptive_max_pool2d(x, size);
-    x.into().apply_either("adaptive_max_pool2d", true, on_image, |x| pool::adaptive_max_pool2d(&x, size))
+    x.into()
+        .apply_either("adaptive_max_pool2d", Layout::Nchwc, on_image, |x| pool::adaptive_max_pool2d(&x, size))
 }
