@@ -1,12 +1,12 @@
 //! Pooling over windows of a sequence or an image.
 
-use super::pair::Pair;
 use super::{own_config, stateless};
 use crate::Result;
 use crate::display::python_bool;
 use crate::kernels::blocked::{self, Image};
 use crate::kernels::pool::{self, PoolGeometry};
 use crate::module::{Forward, Mode};
+use crate::ops::Pair;
 use crate::signal::{Layout, Signal};
 
 /// The largest value of each window of `[batch, channels, length]`.

@@ -7,8 +7,8 @@ use super::{Arguments, at_least_one, batched, extra, input_sizes, operands, unle
 use crate::kernels::blocked::policy;
 use crate::kernels::conv::{Axes, ConvGeometry, ConvShape};
 use crate::kernels::pad::{self, PadMode};
-use crate::layers::pair::{Padding, Pair};
 use crate::layers::weight::Weight;
+use crate::ops::{Padding, Pair};
 use crate::signal::{
     BlockedConvolution, BlockedParameters, Convolution, Deferred, FusedPair, NchwConvolution, Signal,
     conv_label,
