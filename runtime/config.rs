@@ -9,7 +9,8 @@ use candle_nn::VarBuilder;
 use crate::Result;
 use crate::load::{Load, LoadReport};
 use crate::module::Module;
-use crate::source;
+use crate::registry::Matching;
+use crate::source::{self, Checkpoint, Fallback};
 
 /// The arguments of a layer or network, ready to be built.
 ///
@@ -32,21 +33,30 @@ pub trait Config: Sized {
         self.build(source::fresh(DType::F32, device))
     }
 
-    /// Builds it with the parameters of a checkpoint: whatever [`checkpoint::read`](crate::checkpoint::read)
-    /// takes.
+    /// Builds it with the parameters of a checkpoint, in any format of
+    /// [`checkpoint::read`](crate::checkpoint::read).
     ///
-    /// Missing, unexpected and misshapen tensors are reported together, by name.
+    /// # Errors
+    /// Those of [`load_with`](Self::load_with).
     fn load(self, path: impl AsRef<Path>, device: &Device) -> Result<Self::Output> {
         self.load_with(Load::new(path), device).map(|(network, _)| network)
     }
 
     /// Builds it with the parameters of a checkpoint, as [`Load`] says, and reports what was loaded.
     ///
-    /// With [`Load::partial`], what the checkpoint lacks keeps its fresh initialisation.
+    /// It takes the checkpoints that [`Network::load_with`](crate::Network::load_with) takes. With
+    /// [`Load::partial`], what the checkpoint lacks keeps its fresh initialization.
+    ///
+    /// # Errors
+    /// The checkpoint cannot be read; tensors are missing, unexpected or misshapen, unless [`Load::partial`] is
+    /// set, or the names of a shared tensor have different values, which are reported together; or the arguments
+    /// are wrong.
     fn load_with(self, load: impl Borrow<Load>, device: &Device) -> Result<(Self::Output, LoadReport)> {
         let load = load.borrow();
-        let tensors = load.read(device)?;
-        source::build_from(self, tensors, load, device).map_err(|error| error.in_layer(load.path().display()))
+        let dtype = load.float_dtype()?.unwrap_or(DType::F32);
+        let fallback = if load.is_partial() { Fallback::Draw } else { Fallback::Zeros };
+        let source = Checkpoint::new(load.read(device)?, fallback);
+        build_from(self, &source, dtype, device).map_err(|error| error.in_layer(load.path().display()))
     }
 
     /// Builds it with the parameters of a checkpoint on the Hugging Face hub: `"owner/name"`, or a
@@ -59,4 +69,19 @@ pub trait Config: Sized {
     fn from_pretrained(self, hub: impl Into<crate::hub::Hub>, device: &Device) -> Result<Self::Output> {
         self.load(hub.into().download()?, device)
     }
+}
+
+/// Builds a network with the values of a checkpoint, then loads what the construction did not ask for.
+fn build_from<C: Config>(
+    config: C,
+    source: &Checkpoint,
+    dtype: DType,
+    device: &Device,
+) -> Result<(C::Output, LoadReport)> {
+    let mut network = config.build(source.var_builder(dtype, device))?;
+    let requests = source.requests();
+    let matching = Matching::new(&network, &requests, source.state())?;
+    matching.check(source.fallback() == Fallback::Draw)?;
+    matching.assign(&mut network, &requests.filled)?;
+    Ok((network, matching.report))
 }

@@ -62,6 +62,7 @@ pub mod init;
 pub mod layers;
 mod load;
 mod module;
+mod ops;
 pub mod prelude;
 pub mod random;
 mod registry;

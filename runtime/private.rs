@@ -322,16 +322,20 @@ pub fn buffer(
     Ok(tensor.detach())
 }
 
-/// A builder in which the parameter of the field `name` that `target` ends in, `weight`, is read from
+/// Returns a builder in which the parameter of the field `name` that `target` ends in, `weight`, is read from
 /// `target`; a `#[param]` field is that tensor itself.
 pub fn tie<'a>(vb: VarBuilder<'a>, name: &str, target: &str) -> VarBuilder<'a> {
     let prefix = vb.prefix();
     let full = |path: &str| if prefix.is_empty() { path.to_string() } else { format!("{prefix}.{path}") };
     let leaf = target.rsplit('.').next().unwrap_or(target);
-    // PyTorch's checkpoints hold the tensor under this name as well. To ask makes the name known.
-    vb.contains_tensor(&format!("{name}.{leaf}"));
     let (own, tied, to) = (full(name), full(&format!("{name}.{leaf}")), full(target));
-    vb.rename_f(move |asked| if asked == tied || asked == own { to.clone() } else { asked.to_string() })
+    // At the root, as the renamed builder puts the prefix of the one below it before the new name.
+    let root = vb.root().rename_f(
+        move |asked| {
+            if asked == tied || asked == own { to.clone() } else { asked.to_string() }
+        },
+    );
+    if prefix.is_empty() { root } else { root.pp(prefix) }
 }
 
 /// Makes the tied tensor of the field `name` the very tensor at `target`, so that it is registered once.

@@ -2,40 +2,9 @@
 
 use super::{own_config, stateless};
 use crate::Result;
-use crate::functional;
 use crate::module::{Forward, Mode};
+use crate::ops::{self, OutputSize};
 use crate::signal::Signal;
-
-/// Rows and columns of an adaptive pooling's output; `None` keeps the input's size of that axis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct OutputSize(pub [Option<usize>; 2]);
-
-impl From<usize> for OutputSize {
-    fn from(both: usize) -> Self {
-        Self([Some(both); 2])
-    }
-}
-
-impl From<(usize, usize)> for OutputSize {
-    fn from((height, width): (usize, usize)) -> Self {
-        Self([Some(height), Some(width)])
-    }
-}
-
-impl From<(Option<usize>, Option<usize>)> for OutputSize {
-    fn from((height, width): (Option<usize>, Option<usize>)) -> Self {
-        Self([height, width])
-    }
-}
-
-/// Prints as Python: one number where both axes agree.
-impl std::fmt::Display for OutputSize {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let [height, width] =
-            self.0.map(|size| size.map_or_else(|| "None".to_string(), |size| size.to_string()));
-        if height == width { f.write_str(&height) } else { write!(f, "({height}, {width})") }
-    }
-}
 
 macro_rules! adaptive {
     ($($(#[$doc:meta])* $layer:ident $kind:literal $function:ident($argument:ty => $size:ty);)*) => {$(
@@ -62,7 +31,7 @@ macro_rules! adaptive {
             type Output = Signal;
 
             fn call(&self, x: Signal, _: Mode) -> Signal {
-                functional::$function(x, self.output_size)
+                ops::$function(x, self.output_size)
             }
         }
     )*};

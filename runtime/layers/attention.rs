@@ -9,8 +9,8 @@ use candle_core::{D, Tensor};
 
 use super::linear::Linear;
 use super::printed;
-use crate::functional::{AttentionOptions, attend, linear};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
+use crate::ops::{AttentionOptions, attend, linear};
 use crate::scope::{self, Path};
 use crate::signal::{Outcome, Signal};
 use crate::{Error, Result};

@@ -8,9 +8,9 @@ use candle_nn::VarBuilder;
 use super::printed;
 use crate::config::Config;
 use crate::display::python_bool;
-use crate::functional;
 use crate::init::within;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
+use crate::ops;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
@@ -70,7 +70,7 @@ impl Forward<(Signal, Signal)> for Bilinear {
     type Output = Signal;
 
     fn call(&self, (x1, x2): (Signal, Signal), _: Mode) -> Signal {
-        functional::bilinear(x1, x2, &self.weight, self.bias.clone())
+        ops::bilinear(x1, x2, &self.weight, self.bias.clone())
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::{own_config, stateless};
 use crate::display::python_float;
-use crate::functional;
 use crate::module::{Forward, Mode};
+use crate::ops;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
@@ -43,7 +43,7 @@ macro_rules! dropouts {
             type Output = Signal;
 
             fn call(&self, x: Signal, mode: Mode) -> Signal {
-                functional::$function(x, self.p, mode)
+                ops::$function(x, self.p, mode)
             }
         }
     )*};

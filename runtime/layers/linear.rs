@@ -11,7 +11,7 @@ use crate::display::python_bool;
 use crate::init::within;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
-use crate::{Result, functional};
+use crate::{Result, ops};
 
 /// Maps `[…, in_features]` to `[…, out_features]`: `x · weightᵀ + bias`.
 ///
@@ -71,7 +71,7 @@ impl Forward for Linear {
     type Output = Signal;
 
     fn call(&self, x: Signal, _: Mode) -> Signal {
-        functional::linear(x, &self.weight, self.bias.clone())
+        ops::linear(x, &self.weight, self.bias.clone())
     }
 }
 

@@ -11,7 +11,6 @@ mod interpolation;
 mod linear;
 mod norm;
 mod pad;
-mod pair;
 mod pixel_shuffle;
 mod pool;
 mod recurrent;
@@ -22,11 +21,12 @@ mod unflatten;
 mod weight;
 
 pub use crate::kernels::pad::PadMode;
+pub use crate::ops::{NormalizedShape, OutputSize, Padding, Pair, Sides};
 pub use activation::{
     Celu, Elu, Gelu, Glu, Hardsigmoid, Hardswish, Hardtanh, LeakyRelu, LogSigmoid, LogSoftmax, Mish, PRelu,
     PReluConfig, Relu, Relu6, Selu, Sigmoid, Silu, Softmax, Softmin, Softplus, Tanh,
 };
-pub use adaptive::{AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d, OutputSize};
+pub use adaptive::{AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d};
 pub use attention::{MultiheadAttention, MultiheadAttentionConfig};
 pub use bilinear::{Bilinear, BilinearConfig};
 pub use conv::{
@@ -39,13 +39,11 @@ pub use dropout::{Dropout, Dropout1d, Dropout2d};
 pub use embedding::{Embedding, EmbeddingConfig};
 pub use interpolation::{Interpolation, ScaleFactor};
 pub use linear::{Linear, LinearConfig};
-pub(crate) use norm::epsilon;
 pub use norm::{
     BatchNorm, BatchNormConfig, GroupNorm, GroupNormConfig, InstanceNorm, InstanceNorm1d, InstanceNorm2d,
-    InstanceNorm3d, InstanceNormConfig, LayerNorm, LayerNormConfig, NormalizedShape, RmsNorm, RmsNormConfig,
+    InstanceNorm3d, InstanceNormConfig, LayerNorm, LayerNormConfig, RmsNorm, RmsNormConfig,
 };
 pub use pad::{CircularPad2d, ReflectionPad2d, ReplicationPad2d, ZeroPad2d};
-pub use pair::{Padding, Pair, Sides};
 pub use pixel_shuffle::{PixelShuffle, PixelUnshuffle};
 pub use pool::{AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d};
 pub use recurrent::{

@@ -1,11 +1,10 @@
 //! Padding of images.
 
-use super::pair::Sides;
 use super::{own_config, stateless};
 use crate::Result;
-use crate::functional;
 use crate::kernels::pad::PadMode;
 use crate::module::{Forward, Mode};
+use crate::ops::{self, Sides};
 use crate::signal::Signal;
 
 macro_rules! padding {
@@ -33,7 +32,7 @@ macro_rules! padding {
             type Output = Signal;
 
             fn call(&self, x: Signal, _: Mode) -> Signal {
-                functional::pad(x, self.padding, $mode)
+                ops::pad(x, self.padding, $mode)
             }
         }
     )*};

@@ -1,8 +1,8 @@
 //! Pixels for channels, and back.
 
 use super::{own_config, stateless};
-use crate::functional;
 use crate::module::{Forward, Mode};
+use crate::ops;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
@@ -35,7 +35,7 @@ macro_rules! shuffles {
             type Output = Signal;
 
             fn call(&self, x: Signal, _: Mode) -> Signal {
-                functional::$function(x, self.$factor)
+                ops::$function(x, self.$factor)
             }
         }
     )*};

@@ -1,13 +1,13 @@
 //! Pooling over windows of a sequence or an image.
 
-use super::pair::Pair;
 use super::{own_config, stateless};
 use crate::Result;
 use crate::display::python_bool;
 use crate::kernels::blocked::{self, Image};
 use crate::kernels::pool::{self, PoolGeometry};
 use crate::module::{Forward, Mode};
-use crate::signal::Signal;
+use crate::ops::Pair;
+use crate::signal::{Layout, Signal};
 
 /// The largest value of each window of `[batch, channels, length]`.
 ///
@@ -245,10 +245,9 @@ impl Forward for MaxPool2d {
 
     fn call(&self, x: Signal, _: Mode) -> Signal {
         let on_image = |x: &Image| blocked::max_pool2d(x, &self.geometry);
-        match x.max_pool_behind(self.geometry) {
-            Ok(pooled) => pooled,
-            Err(x) => x.apply_either("max_pool2d", true, on_image, |x| pool::max_pool2d(&x, &self.geometry)),
-        }
+        x.fuse_max_pool(self.geometry).or_run(|x, geometry| {
+            x.apply_either("max_pool2d", Layout::Nchwc, on_image, |x| pool::max_pool2d(&x, &geometry))
+        })
     }
 }
 
@@ -267,7 +266,7 @@ impl Forward for AvgPool2d {
         let Self { geometry, count_include_pad, divisor_override } = self;
         x.apply_either(
             "avg_pool2d",
-            true,
+            Layout::Nchwc,
             |x| blocked::avg_pool2d(x, geometry, *count_include_pad, *divisor_override),
             |x| pool::avg_pool2d(&x, geometry, *count_include_pad, *divisor_override),
         )

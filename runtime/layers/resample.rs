@@ -3,12 +3,12 @@
 use candle_core::Tensor;
 
 use super::interpolation::{Interpolation, ScaleFactor};
-use super::pair::Pair;
 use super::{own_config, stateless};
 use crate::display::python_float;
 use crate::kernels::pool::{adaptive_avg_pool1d, adaptive_avg_pool2d};
 use crate::kernels::resample::{Resampling, resample1d, resample2d};
 use crate::module::{Forward, Mode};
+use crate::ops::Pair;
 use crate::signal::Signal;
 use crate::{Error, Result};
 

@@ -2,8 +2,8 @@
 
 use super::{own_config, stateless};
 use crate::Result;
-use crate::functional;
 use crate::module::{Forward, Mode};
+use crate::ops;
 use crate::signal::Signal;
 
 /// Joins the dimensions `start_dim..=end_dim` into one; by default all but the batch.
@@ -46,7 +46,7 @@ impl Forward for Flatten {
     type Output = Signal;
 
     fn call(&self, x: Signal, _: Mode) -> Signal {
-        functional::flatten_range(x, self.start_dim, self.end_dim)
+        ops::flatten_range(x, self.start_dim, self.end_dim)
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::{own_config, stateless};
 use crate::Result;
-use crate::functional;
 use crate::module::{Forward, Mode};
+use crate::ops;
 use crate::signal::Signal;
 
 /// Splits the dimension `dim`, counted from the end where it is negative, into several, of which one may
@@ -45,6 +45,6 @@ impl Forward for Unflatten {
     type Output = Signal;
 
     fn call(&self, x: Signal, _: Mode) -> Signal {
-        functional::unflatten(x, self.dim, self.unflattened_size.iter().copied())
+        ops::unflatten(x, self.dim, self.unflattened_size.iter().copied())
     }
 }

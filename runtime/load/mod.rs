@@ -1,5 +1,6 @@
 //! Loading a checkpoint that was not saved by the very same network.
 
+mod copy;
 mod rename;
 mod report;
 
@@ -9,6 +10,7 @@ use candle_core::{DType, Device};
 
 use crate::checkpoint::{ReadOptions, StateDict};
 use crate::{Error, Result};
+pub(crate) use copy::{PIECE, converted, fill};
 use rename::Renaming;
 pub use report::{LoadReport, Misshapen};
 
@@ -73,14 +75,14 @@ impl Load {
         }
     }
 
-    /// A tensor that is missing, unexpected or misshapen is an error: the default.
+    /// Reports missing, unexpected and misshapen tensors as an error: the default.
     pub fn strict(mut self) -> Self {
         self.partial = false;
         self
     }
 
-    /// What fits is loaded; the rest is reported, and keeps its fresh initialisation or, in a network that
-    /// there was before, its values.
+    /// What fits is loaded; the rest is reported, and keeps its fresh initialization or, in an existing network,
+    /// its values. Different values under the names of a tensor that fields share are still an error.
     pub fn partial(mut self) -> Self {
         self.partial = true;
         self

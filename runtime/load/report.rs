@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use candle_core::Tensor;
-
 use crate::checkpoint::StateDict;
 use crate::{Error, Result};
 
@@ -11,13 +9,14 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoadReport {
-    /// The tensors that were taken from the checkpoint.
+    /// The names under which the checkpoint has a tensor that fits; several of one tensor that fields share.
     pub loaded: Vec<String>,
-    /// Those that the network has and the checkpoint lacks, with their shapes.
+    /// The tensors that the network has and the checkpoint lacks, with their shapes. A tensor that fields share is
+    /// missing if the checkpoint has none of its names, and is listed under the first.
     pub missing: Vec<(String, Vec<usize>)>,
-    /// Those that the checkpoint has and the network lacks, with their shapes.
+    /// The tensors that the checkpoint has and the network lacks, with their shapes.
     pub unexpected: Vec<(String, Vec<usize>)>,
-    /// Those that both have, in different shapes.
+    /// The tensors that both have, in different shapes.
     pub misshapen: Vec<Misshapen>,
 }
 
@@ -34,28 +33,33 @@ pub struct Misshapen {
 }
 
 impl LoadReport {
-    /// Notes what the checkpoint has for a tensor of the network, and answers whether it can be loaded.
-    pub(crate) fn note(&mut self, name: &str, expected: &[usize], found: Option<&Tensor>) -> bool {
-        match found.map(Tensor::dims) {
-            Some(found) if found == expected => self.loaded.push(name.to_owned()),
-            Some(found) => self.misshapen.push(Misshapen {
-                name: name.to_owned(),
-                expected: expected.to_vec(),
-                found: found.to_vec(),
-            }),
-            None => self.missing.push((name.to_owned(), expected.to_vec())),
+    /// Notes that the checkpoint has a tensor under a name of the network. Returns `false` if it has another
+    /// shape than the network expects.
+    pub(crate) fn note_found(&mut self, name: &str, expected: &[usize], found: &[usize]) -> bool {
+        let (name, fits) = (name.to_owned(), found == expected);
+        if fits {
+            self.loaded.push(name);
+        } else {
+            self.misshapen.push(Misshapen { name, expected: expected.to_vec(), found: found.to_vec() });
         }
-        found.is_some_and(|found| found.dims() == expected)
+        fits
     }
 
-    /// Notes the tensors of the checkpoint that the network has not asked for.
+    pub(crate) fn note_missing(&mut self, name: &str, expected: &[usize]) {
+        self.missing.push((name.to_owned(), expected.to_vec()));
+    }
+
+    /// Notes the tensors of the checkpoint whose names the network does not have.
     pub(crate) fn note_unexpected(&mut self, state: &StateDict, known: impl Fn(&str) -> bool) {
         let unknown = state.iter().filter(|(name, _)| !known(name));
         self.unexpected.extend(unknown.map(|(name, tensor)| (name.to_owned(), tensor.dims().to_vec())));
     }
 
-    /// One error for everything that does not fit, or none.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Checks that everything fits.
+    ///
+    /// # Errors
+    /// One error that lists everything that does not fit, and the `conflicts`.
+    pub(crate) fn check(&self, conflicts: &[String]) -> Result<()> {
         let plain = |entries: &[(String, Vec<usize>)]| -> Vec<String> {
             entries.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect()
         };
@@ -66,6 +70,7 @@ impl LoadReport {
             ("missing", plain(&self.missing)),
             ("unexpected", plain(&self.unexpected)),
             ("misshapen", misshapen.collect()),
+            ("tied with different values", conflicts.to_vec()),
         ];
         let parts = lists.iter().filter(|(_, names)| !names.is_empty());
         let parts = parts.map(|(what, names)| format!("{} {what}:\n  {}", names.len(), names.join("\n  ")));

@@ -73,6 +73,11 @@ pub trait Visitor<'a> {
     fn parameter(&mut self, name: &str, tensor: &'a Tensor);
     fn buffer(&mut self, name: &str, tensor: &'a Tensor);
     fn child(&mut self, name: &str, child: &'a dyn Module);
+
+    /// Sees a buffer that checkpoints may lack; loading such a checkpoint keeps the buffer's value.
+    fn optional_buffer(&mut self, name: &str, tensor: &'a Tensor) {
+        self.buffer(name, tensor);
+    }
 }
 
 /// Sees the tensors and parts of one module and may replace the tensors.

@@ -17,6 +17,15 @@ pub(super) struct Entry<'a> {
     pub path: String,
     pub kind: Kind,
     pub tensor: &'a Tensor,
+    /// Checkpoints may lack it.
+    pub optional: bool,
+}
+
+impl<'a> Entry<'a> {
+    /// A tensor that the network has and its registry does not show.
+    pub fn hidden(path: &str, tensor: &'a Tensor) -> Self {
+        Self { path: path.to_owned(), kind: Kind::Buffer, tensor, optional: false }
+    }
 }
 
 /// Lists every tensor once for each name that it has.
@@ -54,18 +63,22 @@ struct Tensors<'a> {
 }
 
 impl<'a> Tensors<'a> {
-    fn note(&mut self, name: &str, kind: Kind, tensor: &'a Tensor) {
-        self.found.push(Entry { path: join(&self.path, name), kind, tensor });
+    fn note(&mut self, name: &str, kind: Kind, tensor: &'a Tensor, optional: bool) {
+        self.found.push(Entry { path: join(&self.path, name), kind, tensor, optional });
     }
 }
 
 impl<'a> Visitor<'a> for Tensors<'a> {
     fn parameter(&mut self, name: &str, tensor: &'a Tensor) {
-        self.note(name, Kind::Parameter, tensor);
+        self.note(name, Kind::Parameter, tensor, false);
     }
 
     fn buffer(&mut self, name: &str, tensor: &'a Tensor) {
-        self.note(name, Kind::Buffer, tensor);
+        self.note(name, Kind::Buffer, tensor, false);
+    }
+
+    fn optional_buffer(&mut self, name: &str, tensor: &'a Tensor) {
+        self.note(name, Kind::Buffer, tensor, true);
     }
 
     fn child(&mut self, name: &str, child: &'a dyn Module) {

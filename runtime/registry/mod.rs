@@ -11,9 +11,11 @@ mod replace;
 
 pub use eval::Eval;
 pub(crate) use list::Kind;
+pub(crate) use load::Matching;
 pub(crate) use replace::for_each_mut;
 
 use std::borrow::Borrow;
+use std::collections::HashSet;
 use std::path::Path;
 
 use candle_core::{DType, Device, Tensor, Var};
@@ -24,6 +26,7 @@ use crate::checkpoint::{self, StateDict};
 use crate::load::{Load, LoadReport};
 use crate::module::{Forward, Module};
 use crate::signal::Signal;
+use crate::source::Requests;
 
 /// The calls on a network's tensors and parts; every [`Module`] has them.
 ///
@@ -69,17 +72,28 @@ pub trait Network: Module {
         list::all_names(self).into_iter().map(|entry| (entry.path, entry.tensor.detach())).collect()
     }
 
-    /// Copies the tensors of `state` into this network, all of them or, where one does not fit, none.
+    /// Copies the tensors of `state` into this network, all of them or, if one does not fit, none.
+    ///
+    /// A tensor that several fields share may be there under any of its names. The number of batches that a batch
+    /// norm has seen may be missing, as it is in checkpoints older than PyTorch 0.4.1.
+    ///
+    /// # Errors
+    /// A tensor is missing, unexpected or misshapen, or the names of a shared tensor have different values.
     fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
-        let report = load::compare(self, state);
-        report.check()?;
-        load::assign_all(self, state, &report)
+        let matching = Matching::new(self, &Requests::default(), state)?;
+        matching.check(false)?;
+        matching.assign(self, &HashSet::new())
     }
 
     /// Copies the tensors of a checkpoint into this network, as [`Load`] says, and reports what was loaded.
     ///
-    /// With [`Load::partial`], what the checkpoint lacks keeps its values; else, where a tensor does not
-    /// fit, nothing changes. With [`Load::dtype`], the network's float tensors become of that type first.
+    /// It takes the checkpoints that [`Config::load_with`](crate::Config::load_with) takes. With
+    /// [`Load::partial`], what the checkpoint lacks keeps its values. With [`Load::dtype`], the network's float
+    /// tensors are converted to that type first.
+    ///
+    /// # Errors
+    /// Those of [`load_state_dict`](Self::load_state_dict) and of [`Load::read`]; nothing is changed. With
+    /// [`Load::partial`], missing, unexpected and misshapen tensors are no error.
     fn load_with(&mut self, load: impl Borrow<Load>) -> Result<LoadReport>
     where
         Self: Sized,
@@ -87,15 +101,13 @@ pub trait Network: Module {
         let load = load.borrow();
         let dtype = load.float_dtype()?;
         let state = load.read(&Device::Cpu)?;
-        let report = load::compare(self, &state);
-        if !load.is_partial() {
-            report.check().map_err(|error| error.in_layer(load.path().display()))?;
-        }
+        let matching = Matching::new(self, &Requests::default(), &state)?;
+        matching.check(load.is_partial()).map_err(|error| error.in_layer(load.path().display()))?;
         if let Some(dtype) = dtype {
             self.to_dtype(dtype)?;
         }
-        load::assign_all(self, &state, &report)?;
-        Ok(report)
+        matching.assign(self, &HashSet::new())?;
+        Ok(matching.report)
     }
 
     /// Writes every tensor to a `.safetensors` file. The file appears whole or not at all: a crash, or a

@@ -1,72 +1,49 @@
-//! Who may stay in the kernels' own layout, and who asks for it.
-//!
-//! A deferred convolution can run into either layout, so demand decides: a layer that reads blocks asks for
-//! them, all others ask for a tensor.
+//! The layout of a signal. A deferred convolution can have a result of either layout, so its reader decides: a layer
+//! that reads channel-blocked activations asks for one, all others ask for a tensor.
 
 use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::{Before, Couple, Deferred, Form, Signal, State, Step, Tail, Value, is_plain};
-use crate::kernels::blocked::{self, Image};
-use crate::kernels::conv::{ConvShape, PackedCache};
-use crate::kernels::pool::PoolGeometry;
-use crate::kernels::simd::isa;
+use super::{Layout, Layouts, Signal, State, Value};
+use crate::kernels::blocked::{Image, policy};
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 
 impl Signal {
-    /// The numbers, in blocks wherever they are or can be made so, for somebody who reads both.
+    /// Returns the values, channel-blocked if they are or can be computed so.
     pub(crate) fn into_blocks(self) -> Result<Value> {
-        self.into_value(Form::Blocks)
+        self.into_value(Layout::Nchwc)
     }
 
-    /// Whether it is in blocks, or a convolution that reads blocks and has not run.
+    /// The layouts that the values have or can be computed in.
+    fn layouts(&self) -> Layouts {
+        match &self.0 {
+            State::Blocked(_) => Layouts::Only(Layout::Nchwc),
+            State::Deferred(deferred) => deferred.layouts(),
+            State::Ready(_) | State::Failed(_) => Layouts::Only(Layout::Nchw),
+        }
+    }
+
+    /// Returns whether the values are channel-blocked, or the deferred operation computes them so.
     pub(crate) fn is_blocked(&self) -> bool {
-        match &self.0 {
-            State::Blocked(_) => true,
-            State::Deferred(deferred) => deferred.is_blocked(),
-            State::Ready(_) | State::Failed(_) => false,
-        }
+        self.layouts() == Layouts::Only(Layout::Nchwc)
     }
 
-    /// Whether it is in blocks or can be made so without putting a tensor in blocks.
+    /// Returns whether the values are channel-blocked or can be computed so.
     pub(crate) fn can_block(&self) -> bool {
+        self.layouts().contains(Layout::Nchwc)
+    }
+
+    /// Returns the layout in which a channel-blocked kernel would read the signal, or `None` if it would not.
+    pub(crate) fn input_layout(&self) -> Option<Layout> {
         match &self.0 {
-            State::Blocked(_) => true,
-            State::Deferred(deferred) => deferred.can_block(),
-            State::Ready(_) | State::Failed(_) => false,
+            State::Ready(tensor) => policy::takes(tensor).then_some(Layout::Nchw),
+            _ => self.can_block().then_some(Layout::Nchwc),
         }
     }
 
-    /// The convolution that it alone holds, for another operation to run behind; gives it back where it is none.
-    pub(crate) fn into_before(self) -> Result<Before, Self> {
-        match self.0 {
-            State::Deferred(deferred) => match Arc::try_unwrap(deferred) {
-                Ok(alone) => {
-                    alone.into_before().map_err(|deferred| Self(State::Deferred(Arc::from(deferred))))
-                }
-                Err(shared) => Err(Self(State::Deferred(shared))),
-            },
-            state => Err(Self(state)),
-        }
-    }
-
-    /// Defers the largest elements of windows over a convolution that it alone holds; gives it back where it is none.
-    pub(crate) fn max_pool_behind(self, geometry: PoolGeometry) -> Result<Self, Self> {
-        let dims = self.dims().map(<[usize]>::to_vec);
-        let Ok(&[batch, channels, height, width]) = dims.as_deref() else { return Err(self) };
-        let before = self.into_before()?;
-        Ok(match geometry.output_size([height, width]) {
-            Ok([height, width]) => {
-                let couple = Couple { before, tail: Tail::MaxPool(geometry) };
-                Self::deferred(Deferred::couple(couple, None, (batch, channels, height, width).into()))
-            }
-            Err(error) => Self::fail(error),
-        })
-    }
-
-    /// An image; one of a single pixel is a tensor already.
+    /// A signal of a channel-blocked activation. One of a single pixel becomes a tensor, which it nearly is.
     pub(crate) fn image(image: Image) -> Self {
         match image.pixels() {
             1 => image.pixel_tensor().into(),
@@ -74,30 +51,16 @@ impl Signal {
         }
     }
 
-    /// Defers the `step` of a batch norm that no convolution takes, where this signal is an image; gives it back
-    /// otherwise.
-    pub(crate) fn norm_of_image(self, step: Step) -> Result<Self, Self> {
-        let Step::Affine { scale, shift } = step else { return Err(self) };
-        if !self.is_blocked() || !is_plain(&scale) || !is_plain(&shift) {
-            return Err(self);
-        }
-        match self.into_blocks() {
-            Ok(Value::Blocked(image)) => Ok(Self::deferred(Deferred::norm(image, scale, shift))),
-            Ok(Value::Tensor(tensor)) => Err(tensor.into()),
-            Err(error) => Ok(Self(State::Failed(error))),
-        }
-    }
-
-    /// Runs an operation that there is for images too, on an image where `wanted` or where there is one
-    /// already; else as [`apply`](Self::apply).
+    /// Runs an operation that exists for both layouts: channel-blocked if the signal is so already, or if that is
+    /// `preferred` and the signal can be computed so; on a tensor otherwise, as [`apply`](Self::apply).
     pub(crate) fn apply_either<E: Into<Error>>(
         self,
         name: &'static str,
-        wanted: bool,
+        preferred: Layout,
         on_image: impl FnOnce(&Image) -> candle_core::Result<Image>,
         on_tensor: impl FnOnce(Tensor) -> Result<Tensor, E>,
     ) -> Self {
-        if !(self.is_blocked() || wanted && self.can_block()) {
+        if self.layouts().choose(preferred) == Layout::Nchw {
             return self.apply(name, on_tensor);
         }
         match self.into_blocks() {
@@ -109,39 +72,10 @@ impl Signal {
             Err(error) => Self(State::Failed(error)),
         }
     }
-
-    /// Whether a convolution of this `shape` may read this signal in blocks, or run into blocks from it.
-    pub(crate) fn feeds_blocked(&self, shape: &ConvShape) -> bool {
-        let reads = match &self.0 {
-            State::Ready(tensor) => is_plain(tensor) && reads_planes(shape),
-            State::Blocked(_) => true,
-            State::Deferred(deferred) => deferred.can_block(),
-            State::Failed(_) => false,
-        };
-        reads && blocked::conv::supports(shape) && fills_lanes(shape)
-    }
 }
 
-/// Whether there is a kernel from rows into blocks.
-pub(crate) fn reads_planes(shape: &ConvShape) -> bool {
-    shape.geometry.groups == 1
-}
-
-/// Whether the lanes of the blocks have enough channels in them to be worth while.
-fn fills_lanes(shape: &ConvShape) -> bool {
-    let lanes = isa().lanes();
-    let filled = |channels: usize| 4 * channels >= 3 * channels.next_multiple_of(lanes);
-    filled(shape.out_channels) && shape.batch * shape.in_channels > 0
-}
-
-/// Whether a weight and a bias are such as convolutions into blocks take: packed once, and no gradient is asked
-/// of them.
-pub(crate) fn takes_blocks(weight: &Tensor, bias: Option<&Tensor>, packed: Option<&PackedCache>) -> bool {
-    packed.is_some() && is_plain(weight) && bias.is_none_or(is_plain)
-}
-
-/// Images of signals that differ in their channels alone, where one of them is an image and the others can be.
-pub(crate) fn alike(signals: &[Signal]) -> bool {
+/// Returns whether signals differ only in their channels and can all be channel-blocked, as one of them is already.
+pub(crate) fn can_join_blocked(signals: &[Signal]) -> bool {
     let outer = |signal: &Signal| match signal.dims() {
         Ok(&[batch, _, height, width]) => Some([batch, height, width]),
         _ => None,

@@ -5,25 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Device, Shape, Tensor};
 
+use super::epilogue::{Epilogue, EpilogueOp, NotFused};
+use super::fused_pair::Producer;
+use super::normalization::ImageNormalization;
 use super::work::Work;
-use super::{Before, Convolution, Couple, Form, Normalization, Product, Value};
-use crate::kernels::activation::Activation;
+use super::{Convolution, FusedPair, Layout, Layouts, Normalization, Product, Value};
 use crate::kernels::blocked::Image;
 use crate::scope::Path;
 use crate::{Error, Result};
 
-/// What may follow a deferred operation inside the same kernel, in the order the kernel knows.
-#[derive(Clone)]
-pub(crate) enum Step {
-    /// `y * scale[c] + shift[c]`: batch norm in evaluation.
-    Affine { scale: Tensor, shift: Tensor },
-    /// `y + residual`
-    Residual(Value),
-    /// `activation(y)`
-    Activation(Activation),
-}
-
-/// An operation on its way to becoming one launch.
+/// An operation that will run as one launch.
 pub(crate) struct Deferred {
     shape: Shape,
     dtype: DType,
@@ -42,32 +33,34 @@ enum Stage {
 impl Deferred {
     /// A convolution whose operands and `output` shape the layer has checked.
     pub(crate) fn convolution(convolution: Convolution, bias: Option<Tensor>, output: Shape) -> Self {
-        let (dtype, device) = (convolution.input.dtype(), convolution.input.device());
-        Self::new(Work::convolution(convolution, bias), output, dtype, device)
+        let (dtype, device) = (convolution.dtype(), convolution.device());
+        let work = Work::Convolution(convolution, Epilogue::with_bias(bias));
+        Self::new(work, output, dtype, device)
     }
 
     /// A matrix product whose operands and `output` shape the layer has checked.
-    pub(crate) fn product(product: Product, bias: Option<Tensor>, output: Shape) -> Self {
+    pub(crate) fn product(product: Product, output: Shape) -> Self {
         let (dtype, device) = (product.input.dtype(), product.input.device().clone());
-        Self::new(Work::product(product, bias), output, dtype, device)
+        Self::new(Work::Product(product), output, dtype, device)
     }
 
-    /// A batch that its own statistics will normalise.
+    /// A batch norm in training.
     pub(crate) fn normalization(normalization: Normalization) -> Self {
         let input = &normalization.input;
         let (shape, dtype, device) = (input.shape().clone(), input.dtype(), input.device().clone());
-        Self::new(Work::normalization(normalization), shape, dtype, device)
+        Self::new(Work::Normalization(normalization), shape, dtype, device)
     }
 
-    /// Batch norm of an image that no convolution before it takes: `scale` and `shift` of its channels.
-    pub(crate) fn norm(image: Arc<Image>, scale: Tensor, shift: Tensor) -> Self {
-        let shape = image.shape().clone();
-        Self::new(Work::norm(image, scale, shift), shape, DType::F32, Device::Cpu)
+    /// A batch norm in evaluation of a channel-blocked activation.
+    pub(super) fn image_normalization(input: Arc<Image>, scale: Tensor, shift: Tensor) -> Self {
+        let shape = input.shape().clone();
+        let work = Work::ImageNormalization(ImageNormalization::new(input, scale, shift));
+        Self::new(work, shape, DType::F32, Device::Cpu)
     }
 
-    /// A convolution that has not run, and what is behind it, of this `output` shape, with its bias.
-    pub(crate) fn couple(couple: Couple, bias: Option<Tensor>, output: Shape) -> Self {
-        Self::new(Work::couple(couple, bias), output, DType::F32, Device::Cpu)
+    /// A convolution and its consumer, whose `output` shape the layer has checked.
+    pub(crate) fn fused_pair(pair: FusedPair, output: Shape) -> Self {
+        Self::new(Work::FusedPair(pair), output, DType::F32, Device::Cpu)
     }
 
     fn new(work: Work, shape: Shape, dtype: DType, device: Device) -> Self {
@@ -86,63 +79,62 @@ impl Deferred {
         &self.device
     }
 
-    /// Takes `step` into the epilogue, if it fits behind what is collected so far.
-    pub(crate) fn extend(&mut self, step: Step) -> Result<Result<()>, Step> {
-        let shape = &self.shape;
+    /// Adds an operation after those that are there.
+    pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
         match self.stage.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            Stage::Waiting(work) => work.extend(step, shape),
-            Stage::Done(_) => Err(step),
+            Stage::Waiting(work) => match op {
+                EpilogueOp::Residual(residual) if *residual.shape() != self.shape => {
+                    Err(NotFused::Unsupported(EpilogueOp::Residual(residual)))
+                }
+                op => work.fuse(op),
+            },
+            Stage::Done(_) => Err(NotFused::Unsupported(op)),
         }
     }
 
-    pub(crate) fn takes_residual(&self, shape: &Shape) -> bool {
+    pub(super) fn takes_residual(&self, shape: &Shape) -> bool {
         match &*self.stage() {
             Stage::Waiting(work) => self.shape == *shape && work.takes_residual(),
             Stage::Done(_) => false,
         }
     }
 
-    /// Whether it has a result in blocks, or can make one.
-    pub(crate) fn can_block(&self) -> bool {
+    /// The layouts that the result has or can have.
+    pub(super) fn layouts(&self) -> Layouts {
         match &*self.stage() {
-            Stage::Waiting(work) => work.can_block(),
-            Stage::Done(result) => result.as_ref().is_ok_and(Value::is_blocked),
+            Stage::Waiting(work) => work.layouts(),
+            Stage::Done(Ok(value)) => Layouts::Only(value.layout()),
+            Stage::Done(Err(_)) => Layouts::Only(Layout::Nchw),
         }
     }
 
-    /// Whether blocks are what it would make anyway.
-    pub(crate) fn is_blocked(&self) -> bool {
-        match &*self.stage() {
-            Stage::Waiting(work) => work.reads_blocks(),
-            Stage::Done(result) => result.as_ref().is_ok_and(Value::is_blocked),
-        }
+    /// Returns the convolution for a consumer to be fused into it, or `self` if that is not possible.
+    pub(super) fn into_producer(self) -> std::result::Result<Producer, Box<Self>> {
+        let Self { shape, dtype, device, path, stage } = self;
+        let (stage, path) = match stage.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Stage::Waiting(work) => match work.into_producer(path) {
+                Ok(producer) => return Ok(producer),
+                Err((work, path)) => (Stage::Waiting(work), path),
+            },
+            done => (done, path),
+        };
+        Err(Box::new(Self { shape, dtype, device, path, stage: Mutex::new(stage) }))
     }
 
-    /// The convolution for another operation to run behind, where it has not run and there may be kernels for both.
-    pub(super) fn into_before(self) -> std::result::Result<Before, Box<Self>> {
+    /// Runs the operation, as [`Work::run`] does.
+    pub(super) fn run(self, wanted: Layout) -> Result<Value> {
         match self.stage.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Stage::Waiting(work) if work.leader().is_some() => {
-                Ok(Before { work: Box::new(work), path: self.path })
-            }
-            stage => Err(Box::new(Self { stage: Mutex::new(stage), ..self })),
-        }
-    }
-
-    /// Runs it: one launch.
-    pub(crate) fn run(self, form: Form) -> Result<Value> {
-        match self.stage.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Stage::Waiting(work) => work.run(form, &self.path),
+            Stage::Waiting(work) => work.run(wanted, &self.path),
             Stage::Done(result) => result,
         }
     }
 
-    /// Runs it the first time it is asked; everybody who shares it gets the same numbers, in the form that was
-    /// asked for first.
-    pub(crate) fn run_once(&self, form: Form) -> Result<Value> {
+    /// Runs the operation at the first call. Every call returns the same values, in the layout of the first.
+    pub(super) fn run_once(&self, wanted: Layout) -> Result<Value> {
         let mut stage = self.stage();
         let unfinished = Stage::Done(Err(Error::msg("the kernel of this layer panicked").at(&self.path)));
         let result = match std::mem::replace(&mut *stage, unfinished) {
-            Stage::Waiting(work) => work.run(form, &self.path),
+            Stage::Waiting(work) => work.run(wanted, &self.path),
             Stage::Done(result) => result,
         };
         *stage = Stage::Done(result.clone());
@@ -154,7 +146,7 @@ impl Deferred {
     }
 }
 
-/// What one launch computes, as traces name it: `conv2d + bias + relu`.
+/// As traces name it: `conv2d + bias + relu`.
 impl fmt::Display for Deferred {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.stage() {

@@ -4,35 +4,51 @@ use std::fmt;
 
 use candle_core::{Result, Tensor};
 
-use crate::kernels::activation;
-use crate::kernels::conv::Epilogue;
+use super::epilogue::{EpilogueOp, NotFused, fuse_activation, write_rest};
+use crate::kernels::activation::{self, Activation};
 use crate::kernels::empty::nothing;
 use crate::kernels::linear;
 
-/// `input · weightᵀ` for an input `[…, in_features]` and a weight `[out_features, in_features]`.
+/// `activation(input · weightᵀ + bias)` for an input `[…, in_features]` and a weight
+/// `[out_features, in_features]`.
 pub(crate) struct Product {
     pub input: Tensor,
     pub weight: Tensor,
+    pub bias: Option<Tensor>,
+    activation: Activation,
 }
 
 impl Product {
-    /// The product with the epilogue's shift and activation.
-    pub(super) fn run(&self, epilogue: &Epilogue) -> Result<Tensor> {
-        let shape = self.shape()?;
+    pub(crate) fn new(input: Tensor, weight: Tensor, bias: Option<Tensor>) -> Self {
+        Self { input, weight, bias, activation: Activation::Identity }
+    }
+
+    pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
+        fuse_activation(&mut self.activation, op)
+    }
+
+    pub(super) fn run(&self) -> Result<Tensor> {
+        let (shape, bias) = (self.shape()?, self.bias.as_ref());
+        let operands = || [Some(&self.input), Some(&self.weight), bias].into_iter().flatten();
         if shape.contains(&0) {
-            let operands = [Some(&self.input), Some(&self.weight), epilogue.shift.as_ref()];
-            return nothing(&operands.into_iter().flatten().collect::<Vec<_>>(), shape);
+            return nothing(&operands().collect::<Vec<_>>(), shape);
         }
-        let operands = [&self.input, &self.weight].into_iter().chain(&epilogue.shift);
-        if linear::takes(operands) {
-            let (weight, bias) = (&self.weight, epilogue.shift.as_ref());
-            return linear::linear(&self.rows()?, weight, bias, epilogue.activation)?.reshape(shape);
+        if linear::takes(operands()) {
+            return linear::linear(&self.rows()?, &self.weight, bias, self.activation)?.reshape(shape);
         }
         let mut output = self.rows()?.matmul(&self.weight.t()?)?.reshape(shape)?;
-        if let Some(bias) = &epilogue.shift {
+        if let Some(bias) = bias {
             output = output.broadcast_add(bias)?;
         }
-        activation::apply(epilogue.activation, &output)
+        activation::apply(self.activation, &output)
+    }
+
+    /// The layer, as errors name it.
+    pub(super) fn label(&self) -> String {
+        match self.weight.dims() {
+            [outputs, inputs] => format!("Linear {inputs}→{outputs}"),
+            _ => "Linear".to_string(),
+        }
     }
 
     /// `[…, out_features]`
@@ -51,11 +67,13 @@ impl Product {
     }
 }
 
+/// As traces name it: `linear + bias + relu`.
 impl fmt::Display for Product {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.weight.dims() {
-            [outputs, inputs] => write!(f, "Linear {inputs}→{outputs}"),
-            _ => f.write_str("Linear"),
+        f.write_str("linear")?;
+        if self.bias.is_some() {
+            f.write_str(" + bias")?;
         }
+        write_rest(f, None, self.activation)
     }
 }

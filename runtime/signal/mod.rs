@@ -3,8 +3,11 @@
 
 mod blocked;
 mod convolution;
-mod couple;
 mod deferred;
+mod epilogue;
+mod fuse;
+mod fused_pair;
+mod layout;
 mod linear;
 mod methods;
 mod normalization;
@@ -13,14 +16,19 @@ mod outcome;
 mod value;
 mod work;
 
-pub(crate) use blocked::{alike, reads_planes, takes_blocks};
-pub(crate) use convolution::{Convolution, conv_label, is_plain};
-pub(crate) use couple::{Before, Couple, Depthwise, Tail};
-pub(crate) use deferred::{Deferred, Step};
+pub(crate) use blocked::can_join_blocked;
+pub(crate) use convolution::{
+    BlockedConvolution, BlockedParameters, Convolution, NchwConvolution, conv_label,
+};
+pub(crate) use deferred::Deferred;
+pub(crate) use epilogue::EpilogueOp;
+pub(crate) use fuse::Fusion;
+pub(crate) use fused_pair::FusedPair;
+use layout::Layouts;
 pub(crate) use linear::Product;
 pub(crate) use normalization::Normalization;
 pub use outcome::{Finish, Outcome};
-pub(crate) use value::{Form, Value};
+pub(crate) use value::Value;
 
 use std::sync::Arc;
 
@@ -28,17 +36,18 @@ use candle_core::{DType, Device, Shape, Tensor};
 
 use crate::kernels::blocked::Image;
 use crate::kernels::empty::settled;
+pub(crate) use crate::kernels::layout::Layout;
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 
 /// What layers take and return.
 ///
 /// A signal is *ready* (a tensor), *deferred* (a convolution or linear layer that has not run, with the
-/// bias, batch norm, residual and activation collected so far), *blocked* (the result of one in the kernels'
-/// own layout, as long as the next layer reads that) or *failed* (the first error, with the path of the layer
-/// it came from). An operation that holds the only reference to a deferred signal
-/// extends it; where somebody else holds one too, it is run once and both share the result. A failed
-/// signal passes through every operation, so that a forward pass needs no `?`.
+/// bias, batch norm, residual and activation collected so far), *blocked* (a channel-blocked result, as long as
+/// the next layer reads that) or *failed* (the first error, with the path of the layer it came from). An operation
+/// that holds the only reference to a deferred signal is fused into it; if there are more references, the deferred
+/// operation runs once and all share its result. A failed signal passes through every operation, so that a
+/// forward pass needs no `?`.
 #[derive(Clone)]
 pub struct Signal(State);
 
@@ -63,10 +72,10 @@ impl Signal {
     }
 
     pub(crate) fn deferred(deferred: Deferred) -> Self {
-        match scope::fusion() {
-            true => Self(State::Deferred(Arc::new(deferred))),
-            false => deferred.run(Form::Planes).and_then(|value| Ok(value.tensor()?)).into(),
+        if scope::fusion() {
+            return Self(State::Deferred(Arc::new(deferred)));
         }
+        deferred.run(Layout::Nchw).and_then(|value| Ok(value.tensor()?)).into()
     }
 
     /// The error, where the signal failed.
@@ -79,7 +88,7 @@ impl Signal {
 
     /// The tensor; runs what was deferred.
     pub fn into_tensor(self) -> Result<Tensor> {
-        Ok(self.into_value(Form::Planes)?.tensor()?)
+        Ok(self.into_value(Layout::Nchw)?.tensor()?)
     }
 
     /// The tensor; what was deferred is run once, however many ask.
@@ -87,15 +96,15 @@ impl Signal {
         self.clone().into_tensor()
     }
 
-    /// The numbers; runs what was deferred, into the form that is asked for if it can.
-    fn into_value(self, form: Form) -> Result<Value> {
+    /// Returns the values; runs a deferred operation, in the layout that is asked for if it can.
+    fn into_value(self, layout: Layout) -> Result<Value> {
         match self.0 {
             State::Ready(tensor) => Ok(Value::Tensor(tensor)),
             State::Blocked(image) => Ok(Value::Blocked(image)),
             State::Failed(error) => Err(error),
             State::Deferred(deferred) => match Arc::try_unwrap(deferred) {
-                Ok(alone) => alone.run(form),
-                Err(shared) => shared.run_once(form),
+                Ok(alone) => alone.run(layout),
+                Err(shared) => shared.run_once(layout),
             },
         }
     }
@@ -140,29 +149,6 @@ impl Signal {
             State::Deferred(deferred) => Ok(deferred.device().clone()),
             State::Blocked(_) => Ok(Device::Cpu),
             State::Failed(error) => Err(error.clone()),
-        }
-    }
-
-    /// Adds `step` to a deferred operation that this signal alone holds; gives the signal back where it
-    /// has to be run first.
-    pub(crate) fn fuse(self, step: Step) -> Result<Self, (Self, Step)> {
-        let State::Deferred(mut deferred) = self.0 else { return Err((self, step)) };
-        let taken = match Arc::get_mut(&mut deferred) {
-            Some(alone) => alone.extend(step),
-            None => Err(step),
-        };
-        match taken {
-            Ok(Ok(())) => Ok(Self(State::Deferred(deferred))),
-            Ok(Err(error)) => Ok(Self::fail(error)),
-            Err(step) => Err((Self(State::Deferred(deferred)), step)),
-        }
-    }
-
-    /// Whether `fuse` would take a residual of this shape.
-    pub(crate) fn takes_residual(&self, shape: &Shape) -> bool {
-        match &self.0 {
-            State::Deferred(deferred) => Arc::strong_count(deferred) == 1 && deferred.takes_residual(shape),
-            _ => false,
         }
     }
 

@@ -1,27 +1,98 @@
-//! A batch normalised by its own statistics, with the residual and activation that follow.
+//! Batch norms that no convolution before them computes.
 
 use std::fmt;
+use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use crate::kernels::conv::Epilogue;
+use super::Value;
+use super::epilogue::{EpilogueOp, NotFused, fuse_activation, write_rest};
+use crate::kernels::activation::Activation;
+use crate::kernels::blocked::{self, Image};
+use crate::kernels::element::with_elements;
 use crate::kernels::norm::BatchNorm;
 
-/// An input and its statistics.
+/// A batch norm in training, with the residual and activation that follow.
 pub(crate) struct Normalization {
     pub input: Tensor,
+    /// With the statistics of the input.
     pub norm: BatchNorm,
+    pub(super) residual: Option<Value>,
+    pub(super) activation: Activation,
+}
+
+/// A batch norm in evaluation of a channel-blocked activation, with the activation that follows. The scale and the
+/// shift are ones that the channel-blocked kernels take.
+pub(crate) struct ImageNormalization {
+    pub input: Arc<Image>,
+    pub scale: Tensor,
+    pub shift: Tensor,
+    pub(super) activation: Activation,
 }
 
 impl Normalization {
-    pub(super) fn run(&self, epilogue: &Epilogue) -> Result<Tensor> {
-        self.norm.apply(&self.input, epilogue.residual.as_ref(), epilogue.activation)
+    pub(crate) fn new(input: Tensor, norm: BatchNorm) -> Self {
+        Self { input, norm, residual: None, activation: Activation::Identity }
+    }
+
+    pub(super) fn takes_residual(&self) -> bool {
+        self.residual.is_none() && self.activation == Activation::Identity
+    }
+
+    pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
+        match op {
+            EpilogueOp::Residual(residual) if self.takes_residual() => {
+                self.residual = Some(residual);
+                Ok(())
+            }
+            op => fuse_activation(&mut self.activation, op),
+        }
+    }
+
+    /// The layer, as errors name it.
+    pub(super) fn label(&self) -> String {
+        format!("BatchNorm {}", self.norm.channels())
+    }
+
+    pub(super) fn run(&self) -> Result<Tensor> {
+        let residual = self.residual.as_ref().map(Value::tensor).transpose()?;
+        self.norm.apply(&self.input, residual.as_ref(), self.activation)
     }
 }
 
-/// The layer, as errors name it.
+impl ImageNormalization {
+    pub(super) fn new(input: Arc<Image>, scale: Tensor, shift: Tensor) -> Self {
+        Self { input, scale, shift, activation: Activation::Identity }
+    }
+
+    pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
+        fuse_activation(&mut self.activation, op)
+    }
+
+    /// The layer, as errors name it.
+    pub(super) fn label(&self) -> String {
+        format!("BatchNorm {}", self.input.dims()[1])
+    }
+
+    pub(super) fn run(&self) -> Result<Image> {
+        with_elements(&self.scale, |scale| {
+            with_elements(&self.shift, |shift| blocked::affine(&self.input, scale, shift, self.activation))
+        })??
+    }
+}
+
+/// As traces name it: `batch_norm + residual + relu`.
 impl fmt::Display for Normalization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "BatchNorm {}", self.norm.channels())
+        f.write_str("batch_norm")?;
+        write_rest(f, self.residual.as_ref(), self.activation)
+    }
+}
+
+/// As traces name it: `batch_norm + relu`.
+impl fmt::Display for ImageNormalization {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("batch_norm")?;
+        write_rest(f, None, self.activation)
     }
 }

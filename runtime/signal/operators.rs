@@ -4,50 +4,47 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use candle_core::Tensor;
 
-use super::{Signal, Step, Value};
+use super::{EpilogueOp, Fusion, Signal, Value};
 use crate::kernels::blocked;
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 
-/// Adds; a convolution that waits takes the other operand as its residual.
+/// Adds. A deferred convolution or batch norm takes the other operand as its residual.
 fn add(a: Signal, b: Signal) -> Signal {
-    let (waiting, other) = match (a.shape(), b.shape()) {
-        (Ok(_), Ok(shape)) if a.takes_residual(shape) => (a, b),
-        (Ok(shape), Ok(_)) if b.takes_residual(shape) => (b, a),
-        _ => {
-            return add_images(&a, &b).unwrap_or_else(|| broadcast("add", a, b, Tensor::broadcast_add));
-        }
+    let fused = match (a.shape(), b.shape()) {
+        (Ok(_), Ok(shape)) if a.takes_residual(shape) => add_residual(a, b),
+        (Ok(shape), Ok(_)) if b.takes_residual(shape) => add_residual(b, a),
+        _ => add_blocked(a, b),
     };
-    let residual = match waiting.is_blocked() {
-        true => other.into_blocks(),
-        false => other.into_tensor().map(Value::Tensor),
-    };
-    let residual = match residual {
-        Ok(residual) => residual,
-        Err(error) => return Signal::fail(error),
-    };
-    match waiting.fuse(Step::Residual(residual)) {
-        Ok(fused) => fused,
-        Err((signal, Step::Residual(residual))) => {
-            broadcast("add", signal, residual.into(), Tensor::broadcast_add)
-        }
-        Err((signal, _)) => signal,
-    }
+    fused.into()
 }
 
-/// The sum of two images of one shape; none where they are no such.
-fn add_images(a: &Signal, b: &Signal) -> Option<Signal> {
-    let alike = a.dims().ok()? == b.dims().ok()?;
-    if !(alike && (a.is_blocked() && b.can_block() || b.is_blocked() && a.can_block())) {
-        return None;
+fn add_residual(deferred: Signal, residual: Signal) -> Result<Signal> {
+    let residual =
+        if deferred.is_blocked() { residual.into_blocks()? } else { Value::Tensor(residual.into_tensor()?) };
+    Ok(match deferred.fuse(EpilogueOp::Residual(residual.clone())) {
+        Fusion::Fused(sum) => sum,
+        Fusion::Separate(signal, _) => add_tensors(signal, residual.into()),
+    })
+}
+
+/// Adds channel-blocked signals of one shape as they are, all others as tensors.
+fn add_blocked(a: Signal, b: Signal) -> Result<Signal> {
+    let same_shape = matches!((a.dims(), b.dims()), (Ok(a), Ok(b)) if a == b);
+    if !(same_shape && (a.is_blocked() && b.can_block() || b.is_blocked() && a.can_block())) {
+        return Ok(add_tensors(a, b));
     }
-    let (Value::Blocked(a), Value::Blocked(b)) =
-        (a.clone().into_blocks().ok()?, b.clone().into_blocks().ok()?)
-    else {
-        return None;
-    };
-    scope::launched(Path::current, || "add".to_string());
-    Some(blocked::add(&a, &b).map_or_else(Signal::fail, Signal::image))
+    Ok(match (a.into_blocks()?, b.into_blocks()?) {
+        (Value::Blocked(a), Value::Blocked(b)) => {
+            scope::launched(Path::current, || "add".to_string());
+            Signal::image(blocked::add(&a, &b)?)
+        }
+        (a, b) => add_tensors(a.into(), b.into()),
+    })
+}
+
+fn add_tensors(a: Signal, b: Signal) -> Signal {
+    broadcast("add", a, b, Tensor::broadcast_add)
 }
 
 /// A binary operation on tensors of shapes that broadcast to one another.

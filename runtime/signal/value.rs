@@ -1,25 +1,19 @@
-//! A computed activation, in one of the two layouts that layers hand on.
+//! A computed activation, in one of the two layouts that layers pass on.
 
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
 
+use super::Layout;
 use crate::kernels::blocked::Image;
 use crate::kernels::memory::Arena;
 use crate::kernels::trace;
 use crate::scope::{self, Path};
 
-/// Which of the two layouts somebody asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    Planes,
-    Blocks,
-}
-
-/// Numbers in rows, or in the kernels' own layout.
 #[derive(Clone)]
 pub(crate) enum Value {
     Tensor(Tensor),
+    /// A channel-blocked activation.
     Blocked(Arc<Image>),
 }
 
@@ -45,11 +39,14 @@ impl Value {
         }
     }
 
-    pub(crate) fn is_blocked(&self) -> bool {
-        matches!(self, Self::Blocked(_))
+    pub(crate) fn layout(&self) -> Layout {
+        match self {
+            Self::Tensor(_) => Layout::Nchw,
+            Self::Blocked(_) => Layout::Nchwc,
+        }
     }
 
-    /// In rows; a pass over memory where it lies otherwise.
+    /// Returns the values as a tensor. Reorders a channel-blocked activation.
     pub(crate) fn tensor(&self) -> Result<Tensor> {
         match self {
             Self::Tensor(tensor) => Ok(tensor.clone()),
@@ -63,7 +60,7 @@ impl Value {
         }
     }
 
-    /// In blocks; a pass over memory where it lies otherwise.
+    /// Returns the values as a channel-blocked activation. Reorders a tensor.
     pub(super) fn image(&self, arena: &Arc<Arena>) -> Result<Arc<Image>> {
         match self {
             Self::Blocked(image) => Ok(image.clone()),
@@ -72,5 +69,19 @@ impl Value {
                 Image::from_tensor(arena, tensor).map(Arc::new)
             }
         }
+    }
+
+    /// Returns the values as a tensor if `layout` is [`Layout::Nchw`], unchanged otherwise.
+    pub(super) fn reorder_to(self, layout: Layout) -> Result<Self> {
+        match layout {
+            Layout::Nchw => self.tensor().map(Self::Tensor),
+            Layout::Nchwc => Ok(self),
+        }
+    }
+}
+
+impl From<Image> for Value {
+    fn from(image: Image) -> Self {
+        Self::Blocked(Arc::new(image))
     }
 }

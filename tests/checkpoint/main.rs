@@ -1,5 +1,6 @@
 //! Checkpoint files: every format read and written, loading into networks, a fuzzer's files, killed processes.
 
+mod agreement;
 #[path = "../common/mod.rs"]
 mod common;
 mod corpus;

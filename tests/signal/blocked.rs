@@ -263,6 +263,34 @@ fn where_gradients_are_asked_for_everything_stays_in_rows() -> Result<()> {
     Ok(())
 }
 
+/// What follows a channel-blocked convolution, or one fused into another, gets its gradient.
+#[test]
+fn gradients_of_what_follows_a_blocked_convolution() -> Result<()> {
+    let layers = convs(&[16, 32, 32])?;
+    let depthwise = Conv2d::config(32, 32, 3).padding(1).groups(32).init(&Device::Cpu)?.inference()?;
+    let x = Tensor::randn(0f32, 1., (1, 16, 8, 8), &Device::Cpu)?;
+    let residual = sconce::candle::Var::randn(0f32, 1., (1, 32, 8, 8), &Device::Cpu)?;
+    let norm = BatchNorm::config(32).init(&Device::Cpu)?;
+    let pair = || depthwise.call(layers[0].call((&x).into(), Mode::Eval), Mode::Eval);
+    let chain = || layers.call((&x).into(), Mode::Eval);
+    for signal in [&pair as &dyn Fn() -> Signal, &chain] {
+        let followed = || (norm.call(signal(), Mode::Eval) + residual.as_tensor()).into_tensor();
+        let added = || (signal() + residual.as_tensor()).into_tensor();
+        for run in [&followed as &dyn Fn() -> Result<Tensor>, &added] {
+            let gradients = |y: Tensor| y.sqr()?.sum_all()?.backward();
+            let (given, expected) = (gradients(run()?)?, gradients(sconce::no_fusion(run)?)?);
+            for tensor in norm.parameters().iter().chain([residual.as_tensor()]) {
+                let (given, expected) = (given.get(tensor), expected.get(tensor));
+                assert_eq!(given.is_some(), expected.is_some());
+                let (Some(given), Some(expected)) = (given, expected) else { continue };
+                let worst = (given - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
+                assert!(worst < 1e-3, "differs by {worst}");
+            }
+        }
+    }
+    Ok(())
+}
+
 #[test]
 fn statistics_that_training_changes_are_never_stale() -> Result<()> {
     let (conv, norm) =

@@ -1,8 +1,8 @@
 //! GELU, exact or approximated.
 
-use crate::functional;
 use crate::layers::{own_config, stateless};
 use crate::module::{Forward, Mode};
+use crate::ops;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
@@ -44,8 +44,8 @@ impl Gelu {
 
     fn function(self) -> Result<fn(Signal) -> Signal> {
         match self.approximate {
-            "none" => Ok(functional::gelu),
-            "tanh" => Ok(functional::gelu_tanh),
+            "none" => Ok(ops::gelu),
+            "tanh" => Ok(ops::gelu_tanh),
             other => {
                 let error = format!("approximate = {other:?}: expected \"none\" or \"tanh\"");
                 Err(Error::msg(error).in_layer("GELU"))

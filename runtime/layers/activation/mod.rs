@@ -10,8 +10,8 @@ pub use settings::{Celu, Elu, Hardtanh, LeakyRelu, Softplus};
 
 use super::{own_config, stateless};
 use crate::Result;
-use crate::functional;
 use crate::module::{Forward, Mode};
+use crate::ops;
 use crate::signal::Signal;
 
 /// A layer that is one function without settings.
@@ -38,7 +38,7 @@ macro_rules! activations {
             type Output = Signal;
 
             fn call(&self, x: Signal, _: Mode) -> Signal {
-                functional::$function(x)
+                ops::$function(x)
             }
         }
     )*};
@@ -133,7 +133,7 @@ macro_rules! over_dimension {
             type Output = Signal;
 
             fn call(&self, x: Signal, _: Mode) -> Signal {
-                functional::$function(x, self.dim)
+                ops::$function(x, self.dim)
             }
         }
     )*};

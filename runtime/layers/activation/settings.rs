@@ -2,9 +2,9 @@
 
 use crate::Result;
 use crate::display::python_float;
-use crate::functional;
 use crate::layers::{own_config, stateless};
 use crate::module::{Forward, Mode};
+use crate::ops;
 use crate::signal::Signal;
 
 /// A layer that is a function of the input and of some numbers with defaults.
@@ -49,7 +49,7 @@ macro_rules! activations {
             type Output = Signal;
 
             fn call(&self, x: Signal, _: Mode) -> Signal {
-                functional::$function(x, $(self.$field),*)
+                ops::$function(x, $(self.$field),*)
             }
         }
     )*};

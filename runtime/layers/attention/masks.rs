@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::Settings;
-use crate::functional::{boolean_mask, causal_mask};
+use crate::ops::{boolean_mask, causal_mask};
 use crate::{Error, Result};
 
 /// What hides keys from queries.

@@ -4,7 +4,7 @@ use super::plain::{Plain, Settings};
 use super::{Arguments, layer, setters};
 use crate::kernels::conv::Axes;
 use crate::kernels::pad::PadMode;
-use crate::layers::pair::{Padding, Pair};
+use crate::ops::{Padding, Pair};
 
 /// Convolves `[batch, in_channels, length]` to `[batch, out_channels, length']`.
 ///

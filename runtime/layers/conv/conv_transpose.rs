@@ -3,7 +3,7 @@
 use super::transposed::Transposed;
 use super::{Arguments, layer, setters};
 use crate::kernels::conv::{Axes, TransposeGeometry};
-use crate::layers::pair::Pair;
+use crate::ops::Pair;
 
 /// The transposed convolution of `[batch, in_channels, length]` to `[batch, out_channels, length']`, with
 /// `length' = (length - 1) · stride - 2 · padding + dilation · (kernel_size - 1) + output_padding + 1`.

@@ -4,13 +4,14 @@ use candle_core::{Shape, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{Arguments, at_least_one, batched, extra, input_sizes, operands, unless};
-use crate::kernels::blocked;
+use crate::kernels::blocked::policy;
 use crate::kernels::conv::{Axes, ConvGeometry, ConvShape};
 use crate::kernels::pad::{self, PadMode};
-use crate::layers::pair::{Padding, Pair};
 use crate::layers::weight::Weight;
+use crate::ops::{Padding, Pair};
 use crate::signal::{
-    Convolution, Couple, Deferred, Depthwise, Signal, Tail, Value, conv_label, reads_planes, takes_blocks,
+    BlockedConvolution, BlockedParameters, Convolution, Deferred, FusedPair, NchwConvolution, Signal,
+    conv_label,
 };
 use crate::{Error, Result};
 
@@ -128,53 +129,56 @@ impl Plain {
     fn defer(&self, x: Signal) -> Result<Signal> {
         let shape = self.output_shape(x.dims()?).map_err(|error| error.in_layer(self.label()))?;
         let (x, geometry) = self.pad(x);
-        let x = match self.behind(x, &geometry)? {
-            Ok(couple) => return Ok(Signal::deferred(Deferred::couple(couple, self.bias.clone(), shape))),
-            Err(x) => x,
-        };
-        let (input, blocked) = self.operand(x, &geometry)?;
-        let convolution = Convolution {
-            axes: self.axes,
-            input,
-            weight: self.weight.kernel().clone(),
-            geometry,
-            packed: self.weight.packed(),
-            blocked,
-        };
-        Ok(Signal::deferred(Deferred::convolution(convolution, self.bias.clone(), shape)))
-    }
-
-    /// This convolution behind the one that it reads, where that waits for it alone; the input where there is no such
-    /// thing.
-    fn behind(&self, x: Signal, geometry: &ConvGeometry) -> Result<Result<Couple, Signal>> {
-        let (weight, packed) = (self.weight.kernel(), self.weight.packed());
-        if self.axes != Axes::Two || !takes_blocks(weight, self.bias.as_ref(), packed.as_deref()) {
-            return Ok(Err(x));
-        }
-        let shape = ConvShape::new(x.dims()?, weight.dims(), geometry)?;
-        if !blocked::conv::is_consumer(&shape) || !x.feeds_blocked(&shape) {
-            return Ok(Err(x));
-        }
-        Ok(x.into_before().map(|before| {
-            let tail = Tail::Depthwise(Depthwise { shape, weight: weight.clone(), packed });
-            Couple { before, tail }
-        }))
-    }
-
-    /// The input, in blocks where it is so and this convolution reads them; and its sizes, where it may run
-    /// into blocks.
-    fn operand(&self, x: Signal, geometry: &ConvGeometry) -> Result<(Value, Option<ConvShape>)> {
-        let weight = self.weight.kernel();
-        if self.axes == Axes::Two && takes_blocks(weight, self.bias.as_ref(), self.weight.packed().as_deref())
-        {
-            let shape = ConvShape::new(x.dims()?, weight.dims(), geometry)?;
-            if x.feeds_blocked(&shape) {
-                let input = x.into_blocks()?;
-                let blocked = (input.is_blocked() || reads_planes(&shape)).then_some(shape);
-                return Ok((input, blocked));
+        match self.blocked_parameters(&x, &geometry)? {
+            Some(parameters) => self.defer_blocked(x, parameters, shape),
+            None => {
+                Ok(self.defer_convolution(Convolution::Nchw(self.nchw(x.into_tensor()?, geometry)), shape))
             }
         }
-        Ok((Value::Tensor(x.into_tensor()?), None))
+    }
+
+    /// Returns the parameters for the channel-blocked kernels if the convolution is to use them.
+    fn blocked_parameters(&self, x: &Signal, geometry: &ConvGeometry) -> Result<Option<BlockedParameters>> {
+        let (weight, packed) = (self.weight.kernel(), self.weight.packed());
+        let takes = policy::takes_parameters(weight, self.bias.as_ref(), packed.as_deref());
+        let (Axes::Two, true, Some(packed), Some(layout)) = (self.axes, takes, packed, x.input_layout())
+        else {
+            return Ok(None);
+        };
+        let shape = ConvShape::new(x.dims()?, weight.dims(), geometry)?;
+        let parameters = BlockedParameters { shape, weight: weight.clone(), packed };
+        Ok(parameters.reads(layout).then_some(parameters))
+    }
+
+    /// Defers a channel-blocked convolution, fused into the convolution before it if it can be.
+    fn defer_blocked(&self, x: Signal, parameters: BlockedParameters, output: Shape) -> Result<Signal> {
+        let x = if policy::is_fused_consumer(&parameters.shape) {
+            match x.into_producer() {
+                Ok(producer) => {
+                    let pair = FusedPair::depthwise(producer, parameters, self.bias.clone());
+                    return Ok(Signal::deferred(Deferred::fused_pair(pair, output)));
+                }
+                Err(x) => x,
+            }
+        } else {
+            x
+        };
+        let input = x.into_blocks()?;
+        let convolution = if parameters.reads(input.layout()) {
+            Convolution::Either(BlockedConvolution { input, parameters })
+        } else {
+            Convolution::Nchw(self.nchw(input.tensor()?, parameters.shape.geometry))
+        };
+        Ok(self.defer_convolution(convolution, output))
+    }
+
+    fn nchw(&self, input: Tensor, geometry: ConvGeometry) -> NchwConvolution {
+        let (weight, packed) = (self.weight.kernel().clone(), self.weight.packed());
+        NchwConvolution { axes: self.axes, input, weight, geometry, packed }
+    }
+
+    fn defer_convolution(&self, convolution: Convolution, output: Shape) -> Signal {
+        Signal::deferred(Deferred::convolution(convolution, self.bias.clone(), output))
     }
 
     /// The input with the padding that is not zeros, and the geometry with the padding that is.

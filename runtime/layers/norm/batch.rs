@@ -60,7 +60,7 @@ impl BatchNorm {
         if norm::BatchNorm::takes(&x) {
             let norm = norm::BatchNorm::of(&x, weight, bias, eps)?;
             self.remember(values, norm.statistics()?)?;
-            return Ok(Signal::deferred(Deferred::normalization(Normalization { input: x, norm })));
+            return Ok(Signal::deferred(Deferred::normalization(Normalization::new(x, norm))));
         }
         let (y, mean, var) = norm::batch_norm_train(&x, weight, bias, eps)?;
         self.remember(values, [mean, var])?;

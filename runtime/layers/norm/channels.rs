@@ -7,7 +7,7 @@ use crate::Result;
 use crate::display::{python_bool, python_float};
 use crate::kernels::{descent, norm};
 use crate::module::{Visitor, VisitorMut};
-use crate::signal::{Signal, Step};
+use crate::signal::{EpilogueOp, Fusion, Signal};
 
 /// The arguments of batch and instance norm.
 #[derive(Clone, Copy, Debug)]
@@ -94,26 +94,27 @@ impl Channels {
 
     /// Normalises by the running statistics, inside the kernel of a convolution before it.
     pub fn evaluate(&self, x: Signal, running: &Running) -> Signal {
-        let normalized = match self.folded(&x, running) {
-            Ok(Some(step)) => x.fuse(step).or_else(|(x, step)| x.norm_of_image(step)),
-            Ok(None) => Err(x),
-            Err(error) => Ok(Signal::fail(error)),
+        let x = match self.folded(&x, running) {
+            Ok(Some(op)) => match x.fuse_batch_norm(op) {
+                Fusion::Fused(y) => return y,
+                Fusion::Separate(x, _) => x,
+            },
+            Ok(None) => x,
+            Err(error) => return Signal::fail(error),
         };
-        normalized.unwrap_or_else(|x| {
-            let (weight, bias) = self.parameters();
-            x.apply("batch_norm", |x| {
-                norm::batch_norm_eval(&x, &running.mean, &running.var, weight, bias, self.settings.eps)
-            })
+        let (weight, bias) = self.parameters();
+        x.apply("batch_norm", |x| {
+            norm::batch_norm_eval(&x, &running.mean, &running.var, weight, bias, self.settings.eps)
         })
     }
 
     /// As one product and one sum, which a convolution takes in its own type and which are to be finite: infinite
     /// statistics, or ones whose product a half cannot hold, would make NaN of numbers that have a norm.
-    fn folded(&self, x: &Signal, running: &Running) -> Result<Option<Step>> {
+    fn folded(&self, x: &Signal, running: &Running) -> Result<Option<EpilogueOp>> {
         let statistics = [&running.mean, &running.var];
         let (scale, shift) = norm::batch_norm_fold(statistics, self.affine.as_ref(), self.settings.eps)?;
         let fits = x.dtype()? == scale.dtype() && norm::is_finite(&scale)? && norm::is_finite(&shift)?;
-        Ok(fits.then_some(Step::Affine { scale, shift }))
+        Ok(fits.then_some(EpilogueOp::Affine { scale, shift }))
     }
 
     /// What stands between the parentheses when the layer is printed.
@@ -135,7 +136,8 @@ impl Channels {
         if let Some(running) = &self.running {
             visitor.buffer("running_mean", &running.mean);
             visitor.buffer("running_var", &running.var);
-            visitor.buffer("num_batches_tracked", &running.num_batches_tracked);
+            // Checkpoints older than PyTorch 0.4.1 lack it.
+            visitor.optional_buffer("num_batches_tracked", &running.num_batches_tracked);
         }
     }
 

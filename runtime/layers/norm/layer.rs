@@ -5,13 +5,13 @@ use std::borrow::Cow;
 use candle_core::Tensor;
 use candle_nn::{Init, VarBuilder};
 
-use super::NormalizedShape;
 use crate::Result;
 use crate::config::Config;
 use crate::display::{python_bool, python_float};
 use crate::kernels::row_norm;
 use crate::layers::printed;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
+use crate::ops::NormalizedShape;
 use crate::signal::Signal;
 
 /// Normalises over the last dimensions of `[…, normalized_shape]`, each example by itself: Ba, Kiros and

@@ -2,16 +2,16 @@
 
 use std::borrow::Cow;
 
-use candle_core::{DType, Tensor};
+use candle_core::Tensor;
 use candle_nn::{Init, VarBuilder};
 
-use super::NormalizedShape;
 use crate::Result;
 use crate::config::Config;
 use crate::display::{python_bool, python_float};
 use crate::kernels::row_norm;
 use crate::layers::printed;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
+use crate::ops::{NormalizedShape, epsilon};
 use crate::signal::Signal;
 
 /// Divides by the root of the mean square over the last dimensions of `[…, normalized_shape]`: Zhang and
@@ -52,16 +52,6 @@ impl RmsNorm {
 
     fn label(&self) -> String {
         format!("RMSNorm {}", self.normalized_shape)
-    }
-}
-
-/// The distance from 1 to the next number of a float type.
-pub(crate) fn epsilon(dtype: DType) -> f64 {
-    match dtype {
-        DType::F64 => f64::EPSILON,
-        DType::F16 => half::f16::EPSILON.to_f64(),
-        DType::BF16 => half::bf16::EPSILON.to_f64(),
-        _ => f32::EPSILON.into(),
     }
 }
 

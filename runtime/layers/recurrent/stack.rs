@@ -5,10 +5,10 @@ use candle_nn::VarBuilder;
 
 use super::State;
 use super::arguments::Arguments;
-use crate::functional::{dropout, linear};
 use crate::init::within;
 use crate::kernels::recurrent::{Recurrent, run};
 use crate::module::{Mode, Visitor, VisitorMut};
+use crate::ops::{dropout, linear};
 use crate::scope::{self, Path};
 use crate::signal::{Outcome, Signal};
 use crate::{Error, Result};

@@ -5,6 +5,7 @@ mod cat;
 pub mod conv;
 mod elementwise;
 mod image;
+pub mod policy;
 mod pool;
 mod reorder;
 

@@ -10,7 +10,7 @@ pub struct NormalizedShape(pub Vec<usize>);
 
 impl NormalizedShape {
     /// An error where there is no dimension.
-    pub(super) fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         match self.0.is_empty() {
             true => Err(Error::msg("expected a normalized_shape of one dimension or more, got none")),
             false => Ok(()),
@@ -18,7 +18,7 @@ impl NormalizedShape {
     }
 
     /// An error where `dims` does not end in this shape.
-    pub(super) fn check_input(&self, dims: &[usize]) -> Result<()> {
+    pub(crate) fn check_input(&self, dims: &[usize]) -> Result<()> {
         if dims.ends_with(&self.0) {
             return Ok(());
         }

@@ -32,6 +32,6 @@ fn defer(x: Signal, weight: Signal, bias: Option<Tensor>) -> Result<Signal> {
             return Err(wrong(format!("expected a {name} of {dtype:?} as the input, got {other:?}")));
         }
     }
-    let product = Product { input: x.into_tensor()?, weight };
-    Ok(Signal::deferred(Deferred::product(product, bias, Shape::from(shape))))
+    let product = Product::new(x.into_tensor()?, weight, bias);
+    Ok(Signal::deferred(Deferred::product(product, Shape::from(shape))))
 }

@@ -73,7 +73,7 @@ impl<Size> Padding<Size> {
         }
     }
 
-    pub(super) fn map<T>(self, f: impl FnOnce(Size) -> T) -> Padding<T> {
+    pub(crate) fn map<T>(self, f: impl FnOnce(Size) -> T) -> Padding<T> {
         match self {
             Self::Each(each) => Padding::Each(f(each)),
             Self::Same => Padding::Same,

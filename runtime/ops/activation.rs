@@ -7,13 +7,13 @@ use crate::Result;
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::blocked::{self, Image};
 use crate::kernels::softmax as softmax_kernels;
-use crate::signal::{Signal, Step};
+use crate::signal::{EpilogueOp, Layout, Signal};
 
-/// Runs an activation, inside the deferred operation before it where there is one.
+/// Runs an activation, fused into the deferred operation before it if there is one.
 fn activate(activation: Activation, x: Signal) -> Signal {
-    x.fuse(Step::Activation(activation)).unwrap_or_else(|(x, _)| {
+    x.fuse(EpilogueOp::Activation(activation)).or_run(|x, _| {
         let on_image = |x: &Image| blocked::activated(x, activation);
-        x.apply_either(activation.name(), false, on_image, |x| activation::apply(activation, &x))
+        x.apply_either(activation.name(), Layout::Nchw, on_image, |x| activation::apply(activation, &x))
     })
 }
 

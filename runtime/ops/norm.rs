@@ -1,9 +1,9 @@
 //! Normalisation.
 
-use candle_core::Tensor;
+use candle_core::{DType, Tensor};
 
+use super::NormalizedShape;
 use crate::kernels::row_norm;
-use crate::layers::{NormalizedShape, epsilon};
 use crate::signal::Signal;
 
 /// Normalises over the last dimensions, which are `normalized_shape`, then applies `weight` and `bias` of
@@ -74,4 +74,14 @@ pub fn instance_norm(
     eps: f64,
 ) -> Signal {
     x.into().apply("instance_norm", |x| row_norm::instance_norm(&x, weight, bias, eps))
+}
+
+/// The distance from 1 to the next number of a float type.
+pub(crate) fn epsilon(dtype: DType) -> f64 {
+    match dtype {
+        DType::F64 => f64::EPSILON,
+        DType::F16 => half::f16::EPSILON.to_f64(),
+        DType::BF16 => half::bf16::EPSILON.to_f64(),
+        _ => f32::EPSILON.into(),
+    }
 }

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::axis;
 use crate::kernels::blocked;
 use crate::scope::{self, Path};
-use crate::signal::{Signal, Value, alike};
+use crate::signal::{Signal, Value, can_join_blocked};
 use crate::{Error, Result};
 
 /// Joins all dimensions from `start_dim` on into one; `flatten(x, 1)` keeps the batch.
@@ -57,13 +57,13 @@ fn split(total: usize, sizes: &[isize]) -> Option<Vec<usize>> {
 /// Joins signals along a dimension: `cat([a, b], 1)`.
 pub fn cat<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: isize) -> Signal {
     let signals: Vec<Signal> = signals.into_iter().map(Into::into).collect();
-    if [1, -3].contains(&dim) && alike(&signals) {
+    if [1, -3].contains(&dim) && can_join_blocked(&signals) {
         return cat_images(signals).into();
     }
     join("cat", signals, |tensors, first| Ok(Tensor::cat(tensors, axis(dim, first.rank())?)?))
 }
 
-/// Joins the channels of images that are alike.
+/// Joins the channels of channel-blocked signals.
 fn cat_images(signals: Vec<Signal>) -> Result<Signal> {
     let values = signals.into_iter().map(Signal::into_blocks).collect::<Result<Vec<_>>>()?;
     let images = values.iter().map(|value| match value {

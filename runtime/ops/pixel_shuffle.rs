@@ -1,17 +1,9 @@
-//! Other sizes: interpolation, and pixels traded for channels.
+//! Pixels traded for channels.
 
 use candle_core::Tensor;
 
-use crate::layers::Upsample;
-use crate::module::{Forward, Mode};
 use crate::signal::Signal;
 use crate::{Error, Result};
-
-/// Another size: `interpolate(x, (32, 48))` by nearest neighbours, or with everything an [`Upsample`] can
-/// be told, `interpolate(x, Upsample::config().scale_factor(2).mode("bilinear"))`.
-pub fn interpolate(x: impl Into<Signal>, target: impl Into<Upsample>) -> Signal {
-    target.into().call(x.into(), Mode::Eval)
-}
 
 /// `[…, channels · r², height, width]` to `[…, channels, height · r, width · r]`: r² channels become the
 /// pixels of a square. Shi et al. 2016.

@@ -1,0 +1,50 @@
+//! Operations on signals, with every tensor and setting as an argument. Layers and
+//! [`functional`](crate::functional) are made of them.
+
+mod activation;
+mod adaptive;
+mod attention;
+mod bilinear;
+mod dropout;
+mod elementwise;
+mod embedding;
+mod linear;
+mod norm;
+mod normalized_shape;
+mod pad;
+mod pair;
+mod pixel_shuffle;
+mod shape;
+
+pub use activation::{gelu, hardswish, leaky_relu, log_softmax, relu, relu6, sigmoid, silu, softmax, tanh};
+pub use adaptive::{
+    OutputSize, adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d,
+};
+pub use attention::{AttentionOptions, scaled_dot_product_attention};
+pub(crate) use attention::{attend, boolean_mask, causal_mask};
+pub use bilinear::bilinear;
+pub use dropout::{dropout, dropout1d, dropout2d};
+pub use elementwise::{
+    celu, elu, gelu_tanh, glu, hardsigmoid, hardtanh, logsigmoid, mish, selu, softmin, softplus,
+};
+pub use embedding::embedding;
+pub use linear::linear;
+pub(crate) use norm::epsilon;
+pub use norm::{group_norm, instance_norm, layer_norm, rms_norm};
+pub use normalized_shape::NormalizedShape;
+pub use pad::pad;
+pub use pair::{Padding, Pair, Sides};
+pub use pixel_shuffle::{pixel_shuffle, pixel_unshuffle};
+pub(crate) use shape::flatten_range;
+pub use shape::{cat, flatten, stack, unflatten};
+
+use crate::{Error, Result};
+
+/// A dimension that counts from the end where it is negative, as an index.
+fn axis(dim: isize, rank: usize) -> Result<usize> {
+    let index = if dim < 0 { dim.checked_add_unsigned(rank) } else { Some(dim) };
+    match index.and_then(|index| usize::try_from(index).ok()) {
+        Some(index) if index < rank => Ok(index),
+        _ => Err(Error::msg(format!("dimension {dim} of a tensor with {rank} dimensions"))),
+    }
+}

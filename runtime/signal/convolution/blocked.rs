@@ -1,0 +1,131 @@
+//! A convolution that can run channel-blocked.
+
+use std::fmt;
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor};
+
+use super::{NchwConvolution, conv_label};
+use crate::kernels::blocked::conv::{self, Consumer, Input, Weight};
+use crate::kernels::blocked::{Image, policy};
+use crate::kernels::conv::{Axes, ConvShape, PackedCache, Packing};
+use crate::kernels::element::with_elements;
+use crate::kernels::memory::Arena;
+use crate::signal::epilogue::Epilogue;
+use crate::signal::{Layout, Value};
+
+/// The operands of a convolution that can run channel-blocked, all of f32 on the CPU.
+pub(crate) struct BlockedConvolution {
+    pub input: Value,
+    pub parameters: BlockedParameters,
+}
+
+/// The shape and the weight of a convolution that can run channel-blocked.
+pub(crate) struct BlockedParameters {
+    pub shape: ConvShape,
+    pub weight: Tensor,
+    pub packed: Arc<PackedCache>,
+}
+
+impl BlockedConvolution {
+    /// Computes the convolution and its epilogue in one launch.
+    pub fn run(&self, epilogue: &Epilogue) -> Result<Image> {
+        let (arena, shape) = (self.arena(), &self.parameters.shape);
+        let mut output = Image::new(&arena, shape.output_dims())?;
+        let isa = output.isa();
+        self.parameters.with(epilogue, &arena, |weight, epilogue| {
+            self.with_input(|input| conv::conv2d(shape, input, weight, epilogue, output.blocks_mut(), isa))
+        })???;
+        Ok(output)
+    }
+
+    /// Computes the convolution, its epilogue and a `consumer` in one launch. Returns `None` if no kernel computes
+    /// all of them.
+    pub fn run_with_consumer(
+        &self,
+        epilogue: &Epilogue,
+        consumer: &Consumer<'_>,
+        output_dims: [usize; 4],
+    ) -> Result<Option<Image>> {
+        let (arena, shape) = (self.arena(), &self.parameters.shape);
+        let mut output = Image::new(&arena, output_dims)?;
+        let isa = output.isa();
+        let fused = self.parameters.with(epilogue, &arena, |weight, epilogue| {
+            self.with_input(|input| {
+                conv::conv2d_and_consume(shape, input, weight, epilogue, consumer, output.blocks_mut(), isa)
+            })
+        })??;
+        Ok(fused.then_some(output))
+    }
+
+    /// Returns the same convolution as one of tensors. Reorders a channel-blocked input.
+    pub fn to_nchw(&self) -> Result<NchwConvolution> {
+        let BlockedParameters { shape, weight, packed } = &self.parameters;
+        Ok(NchwConvolution {
+            axes: Axes::Two,
+            input: self.input.tensor()?,
+            weight: weight.clone(),
+            geometry: shape.geometry,
+            packed: Some(packed.clone()),
+        })
+    }
+
+    /// Returns the arena of the results.
+    pub fn arena(&self) -> Arc<Arena> {
+        match &self.input {
+            Value::Blocked(image) => image.arena().clone(),
+            Value::Tensor(_) => self.parameters.packed.arena(),
+        }
+    }
+
+    fn with_input<R>(&self, run: impl FnOnce(Input<'_>) -> R) -> Result<R> {
+        match &self.input {
+            Value::Blocked(image) => Ok(run(Input { elements: image.blocks(), layout: Layout::Nchwc })),
+            Value::Tensor(tensor) => {
+                with_elements(tensor, |elements| run(Input { elements, layout: Layout::Nchw }))
+            }
+        }
+    }
+}
+
+impl BlockedParameters {
+    /// Returns whether the convolution is to run channel-blocked from an input of this layout.
+    pub fn reads(&self, layout: Layout) -> bool {
+        policy::reads(&self.shape, layout)
+    }
+
+    /// Calls `run` with the operands of a kernel. Reorders a residual that is a tensor into `arena`.
+    pub fn with<R>(
+        &self,
+        epilogue: &Epilogue,
+        arena: &Arc<Arena>,
+        run: impl FnOnce(Weight<'_>, &conv::Epilogue<'_>) -> R,
+    ) -> Result<R> {
+        let residual = epilogue.residual.as_ref().map(|residual| residual.image(arena)).transpose()?;
+        let (residual, activation) = (residual.as_ref().map(|image| image.blocks()), epilogue.activation);
+        let packing = Some(Packing::new(&self.packed, self.weight.id()));
+        let (scale, shift) = epilogue.affine.vectors();
+        with_elements(&self.weight, |values| {
+            with_vector(scale, |scale| {
+                with_vector(shift, |shift| {
+                    let epilogue = conv::Epilogue { scale, shift, residual, activation };
+                    run(Weight { values, packing }, &epilogue)
+                })
+            })
+        })??
+    }
+}
+
+fn with_vector<R>(vector: Option<&Tensor>, run: impl FnOnce(Option<&[f32]>) -> R) -> Result<R> {
+    match vector {
+        Some(vector) => with_elements(vector, |vector| run(Some(vector))),
+        None => Ok(run(None)),
+    }
+}
+
+/// The layer, as errors name it.
+impl fmt::Display for BlockedParameters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&conv_label(Axes::Two, self.weight.dims(), self.shape.geometry.groups))
+    }
+}

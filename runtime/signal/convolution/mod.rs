@@ -1,0 +1,117 @@
+//! The convolutions that have not run.
+
+mod blocked;
+mod nchw;
+
+pub(crate) use blocked::{BlockedConvolution, BlockedParameters};
+pub(crate) use nchw::NchwConvolution;
+
+use std::fmt;
+
+use candle_core::{DType, Device, Result};
+
+use super::epilogue::{Epilogue, EpilogueOp, NotFused};
+use super::{Layout, Layouts, Value};
+use crate::kernels::blocked::policy;
+use crate::kernels::conv::Axes;
+
+/// A convolution, by the layouts that its result can have.
+pub(crate) enum Convolution {
+    Nchw(NchwConvolution),
+    /// Its parameters and the tensors of its epilogue are ones that the channel-blocked kernels take.
+    Either(BlockedConvolution),
+}
+
+impl Convolution {
+    /// The layouts of the result after `epilogue`.
+    pub(super) fn layouts(&self, epilogue: &Epilogue) -> Layouts {
+        let Self::Either(convolution) = self else { return Layouts::Only(Layout::Nchw) };
+        match (&convolution.input, &epilogue.residual) {
+            (Value::Blocked(_), _) => Layouts::Only(Layout::Nchwc),
+            (Value::Tensor(_), Some(Value::Tensor(_))) => Layouts::Only(Layout::Nchw),
+            (Value::Tensor(_), Some(Value::Blocked(_)) | None) => Layouts::Either,
+        }
+    }
+
+    /// Adds an operation to the convolution's epilogue. One that the channel-blocked kernels do not take, as its
+    /// gradient is asked for, makes the convolution one of tensors.
+    pub(super) fn fuse(
+        &mut self,
+        epilogue: &mut Epilogue,
+        op: EpilogueOp,
+    ) -> std::result::Result<(), NotFused> {
+        let blocked = takes(&op);
+        epilogue.fuse(op)?;
+        if let Self::Either(convolution) = self
+            && !blocked
+        {
+            *self = Self::Nchw(convolution.to_nchw()?);
+        }
+        Ok(())
+    }
+
+    /// Computes the result, in a layout of [`layouts`](Self::layouts).
+    pub(super) fn run(&self, epilogue: &Epilogue, layout: Layout) -> Result<Value> {
+        match (self, layout) {
+            (Self::Nchw(convolution), _) => convolution.run(epilogue).map(Value::Tensor),
+            (Self::Either(convolution), Layout::Nchw) => {
+                convolution.to_nchw()?.run(epilogue).map(Value::Tensor)
+            }
+            (Self::Either(convolution), Layout::Nchwc) => convolution.run(epilogue).map(Value::from),
+        }
+    }
+
+    pub(super) fn dtype(&self) -> DType {
+        match self {
+            Self::Nchw(convolution) => convolution.input.dtype(),
+            Self::Either(convolution) => convolution.input.dtype(),
+        }
+    }
+
+    pub(super) fn device(&self) -> Device {
+        match self {
+            Self::Nchw(convolution) => convolution.input.device().clone(),
+            Self::Either(convolution) => convolution.input.device(),
+        }
+    }
+
+    /// The name in traces.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Nchw(NchwConvolution { axes: Axes::One, .. }) => "conv1d",
+            Self::Nchw(NchwConvolution { axes: Axes::Two, .. }) | Self::Either(_) => "conv2d",
+        }
+    }
+}
+
+/// Returns whether the channel-blocked kernels take the tensors of an operation.
+pub(super) fn takes(op: &EpilogueOp) -> bool {
+    match op {
+        EpilogueOp::Affine { scale, shift } => policy::takes(scale) && policy::takes(shift),
+        EpilogueOp::Residual(Value::Tensor(residual)) => policy::takes(residual),
+        EpilogueOp::Residual(Value::Blocked(_)) | EpilogueOp::Activation(_) => true,
+    }
+}
+
+/// The layer, as errors name it.
+impl fmt::Display for Convolution {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nchw(NchwConvolution { axes, weight, geometry, .. }) => {
+                f.write_str(&conv_label(*axes, weight.dims(), geometry.groups))
+            }
+            Self::Either(convolution) => convolution.parameters.fmt(f),
+        }
+    }
+}
+
+/// `Conv2d 3→64, 7×7`, from a weight `[out_channels, in_channels / groups, height, width]`.
+pub(crate) fn conv_label(axes: Axes, weight: &[usize], groups: usize) -> String {
+    let count = axes.count();
+    match *weight {
+        [outputs, inputs, height, width] => {
+            format!("Conv{count}d {}→{outputs}, {}", inputs * groups, axes.product([height, width]))
+        }
+        _ => format!("Conv{count}d"),
+    }
+}

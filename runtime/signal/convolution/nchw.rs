@@ -1,0 +1,32 @@
+//! A convolution of tensors.
+
+use std::sync::Arc;
+
+use candle_core::{Result, Tensor};
+
+use crate::kernels::conv::{self, Axes, ConvGeometry, PackedCache};
+use crate::signal::epilogue::Epilogue;
+
+/// The operands of a convolution of tensors.
+pub(crate) struct NchwConvolution {
+    pub axes: Axes,
+    pub input: Tensor,
+    /// `[out_channels, in_channels / groups, height, width]`, also if `axes` is [`Axes::One`].
+    pub weight: Tensor,
+    pub geometry: ConvGeometry,
+    pub packed: Option<Arc<PackedCache>>,
+}
+
+impl NchwConvolution {
+    /// Computes the convolution and its epilogue in one launch.
+    pub fn run(&self, epilogue: &Epilogue) -> Result<Tensor> {
+        let Self { axes, input, weight, geometry, packed } = self;
+        let (epilogue, packed) = (epilogue.tensors()?, packed.as_deref());
+        if *axes == Axes::Two {
+            return conv::conv2d(input, weight, geometry, &epilogue, packed);
+        }
+        let residual = epilogue.residual.as_ref().map(|residual| axes.lift(residual)).transpose()?;
+        let epilogue = conv::Epilogue { residual, ..epilogue };
+        axes.lower(conv::conv2d(&axes.lift(input)?, weight, geometry, &epilogue, packed)?)
+    }
+}

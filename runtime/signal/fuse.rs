@@ -1,0 +1,98 @@
+//! Fuses operations into the deferred operation before them.
+
+use std::sync::Arc;
+
+use candle_core::Shape;
+
+use super::epilogue::NotFused;
+use super::fused_pair::Producer;
+use super::{Deferred, EpilogueOp, FusedPair, Layout, Signal, State, Value};
+use crate::kernels::blocked::policy;
+use crate::kernels::pool::PoolGeometry;
+
+/// The answer to a request to fuse an operation into a signal's.
+#[must_use]
+pub(crate) enum Fusion<Op> {
+    /// The result of the operation, in the same launch; or an error.
+    Fused(Signal),
+    /// The operation has to run by itself on this signal.
+    Separate(Signal, Op),
+}
+
+impl<Op> Fusion<Op> {
+    /// Returns the result of the operation, which `run` computes if it was not fused.
+    pub(crate) fn or_run(self, run: impl FnOnce(Signal, Op) -> Signal) -> Signal {
+        match self {
+            Self::Fused(signal) => signal,
+            Self::Separate(signal, op) => run(signal, op),
+        }
+    }
+}
+
+impl Signal {
+    /// Fuses an operation into a deferred one that nothing else holds.
+    pub(crate) fn fuse(self, op: EpilogueOp) -> Fusion<EpilogueOp> {
+        let State::Deferred(mut deferred) = self.0 else { return Fusion::Separate(self, op) };
+        let Some(unique) = Arc::get_mut(&mut deferred) else {
+            return Fusion::Separate(Self(State::Deferred(deferred)), op);
+        };
+        match unique.fuse(op) {
+            Ok(()) => Fusion::Fused(Self(State::Deferred(deferred))),
+            Err(NotFused::Failed(error)) => Fusion::Fused(Self::fail(error)),
+            Err(NotFused::Unsupported(op)) => Fusion::Separate(Self(State::Deferred(deferred)), op),
+        }
+    }
+
+    /// Returns whether `fuse` would take a residual of this shape.
+    pub(crate) fn takes_residual(&self, shape: &Shape) -> bool {
+        match &self.0 {
+            State::Deferred(deferred) => Arc::strong_count(deferred) == 1 && deferred.takes_residual(shape),
+            _ => false,
+        }
+    }
+
+    /// Fuses a batch norm in evaluation into the convolution before it; of any other channel-blocked signal, defers
+    /// it.
+    pub(crate) fn fuse_batch_norm(self, op: EpilogueOp) -> Fusion<EpilogueOp> {
+        let (signal, scale, shift) = match self.fuse(op) {
+            Fusion::Separate(signal, EpilogueOp::Affine { scale, shift }) => (signal, scale, shift),
+            fusion => return fusion,
+        };
+        if !signal.is_blocked() || !policy::takes(&scale) || !policy::takes(&shift) {
+            return Fusion::Separate(signal, EpilogueOp::Affine { scale, shift });
+        }
+        match signal.into_value(Layout::Nchwc) {
+            Ok(Value::Blocked(image)) => {
+                Fusion::Fused(Self::deferred(Deferred::image_normalization(image, scale, shift)))
+            }
+            Ok(Value::Tensor(tensor)) => Fusion::Separate(tensor.into(), EpilogueOp::Affine { scale, shift }),
+            Err(error) => Fusion::Fused(Self(State::Failed(error))),
+        }
+    }
+
+    /// Fuses max pooling into a deferred convolution that nothing else holds.
+    pub(crate) fn fuse_max_pool(self, geometry: PoolGeometry) -> Fusion<PoolGeometry> {
+        let &[batch, channels, height, width] = self.dims().unwrap_or_default() else {
+            return Fusion::Separate(self, geometry);
+        };
+        let producer = match self.into_producer() {
+            Ok(producer) => producer,
+            Err(signal) => return Fusion::Separate(signal, geometry),
+        };
+        Fusion::Fused(match geometry.output_size([height, width]) {
+            Ok([height, width]) => {
+                let output = Shape::from((batch, channels, height, width));
+                Self::deferred(Deferred::fused_pair(FusedPair::max_pool(producer, geometry), output))
+            }
+            Err(error) => Self::fail(error),
+        })
+    }
+
+    /// Returns a deferred convolution that nothing else holds, for a consumer to be fused into it; `self` if the
+    /// signal is none.
+    pub(crate) fn into_producer(self) -> Result<Producer, Self> {
+        let State::Deferred(deferred) = self.0 else { return Err(self) };
+        let unique = Arc::try_unwrap(deferred).map_err(|shared| Self(State::Deferred(shared)))?;
+        unique.into_producer().map_err(|deferred| Self(State::Deferred(Arc::from(deferred))))
+    }
+}

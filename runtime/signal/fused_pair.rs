@@ -1,0 +1,149 @@
+//! A convolution and the one operation that reads its result, in one launch: it passes the result on piece by piece,
+//! while the pieces are in a near cache.
+
+use std::fmt;
+
+use candle_core::{Result, Tensor};
+
+use super::convolution::takes;
+use super::epilogue::{Epilogue, EpilogueOp, NotFused};
+use super::{BlockedConvolution, BlockedParameters, Value};
+use crate::Error;
+use crate::kernels::blocked::{self, Image, conv};
+use crate::kernels::pool::PoolGeometry;
+use crate::scope::{self, Path};
+
+/// Two operations that have not run. The result is channel-blocked.
+pub(crate) struct FusedPair {
+    pub(super) producer: Producer,
+    pub(super) consumer: Consumer,
+}
+
+/// A deferred convolution that nothing but the consumer reads. Its epilogue has no residual.
+pub(crate) struct Producer {
+    pub(super) convolution: BlockedConvolution,
+    pub(super) epilogue: Epilogue,
+    pub(super) path: Path,
+}
+
+/// What reads the convolution's result.
+pub(crate) enum Consumer {
+    MaxPool(PoolGeometry),
+    Depthwise(Depthwise),
+}
+
+/// A depthwise convolution but for its input.
+pub(crate) struct Depthwise {
+    parameters: BlockedParameters,
+    epilogue: Epilogue,
+}
+
+impl FusedPair {
+    pub(crate) fn max_pool(producer: Producer, geometry: PoolGeometry) -> Self {
+        Self { producer, consumer: Consumer::MaxPool(geometry) }
+    }
+
+    pub(crate) fn depthwise(producer: Producer, parameters: BlockedParameters, bias: Option<Tensor>) -> Self {
+        let epilogue = Epilogue::with_bias(bias);
+        Self { producer, consumer: Consumer::Depthwise(Depthwise { parameters, epilogue }) }
+    }
+
+    /// Adds an operation to the consumer's epilogue.
+    pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
+        match &mut self.consumer {
+            Consumer::Depthwise(depthwise) if takes(&op) => depthwise.epilogue.fuse(op),
+            Consumer::Depthwise(_) | Consumer::MaxPool(_) => Err(NotFused::Unsupported(op)),
+        }
+    }
+
+    pub(super) fn takes_residual(&self) -> bool {
+        match &self.consumer {
+            Consumer::Depthwise(depthwise) => depthwise.epilogue.takes_residual(),
+            Consumer::MaxPool(_) => false,
+        }
+    }
+
+    /// Computes both operations: in one launch if there is a kernel for them, which depends on the number of
+    /// threads and on whether the weights are finite, in two launches otherwise. `path` is the consumer's.
+    pub(super) fn run(self, path: &Path) -> crate::Result<Value> {
+        let fused = self.run_fused().map_err(|error| Error::from(error).in_layer(&self.consumer).at(path))?;
+        let image = match fused {
+            Some(image) => {
+                let Self { producer, consumer } = &self;
+                scope::launched(|| producer.path.clone(), || format!("{producer} + {consumer:#}"));
+                image
+            }
+            None => self.run_separately(path)?,
+        };
+        Ok(image.into())
+    }
+
+    fn run_fused(&self) -> Result<Option<Image>> {
+        let Producer { convolution, epilogue, .. } = &self.producer;
+        let run = |consumer: &conv::Consumer<'_>, output: [usize; 4]| {
+            convolution.run_with_consumer(epilogue, consumer, output)
+        };
+        match &self.consumer {
+            Consumer::MaxPool(geometry) => {
+                let shape = &convolution.parameters.shape;
+                let [height, width] = geometry.output_size(shape.output)?;
+                run(&conv::Consumer::MaxPool(*geometry), [shape.batch, shape.out_channels, height, width])
+            }
+            Consumer::Depthwise(Depthwise { parameters, epilogue }) => {
+                let shape = &parameters.shape;
+                parameters.with(epilogue, &convolution.arena(), |weight, epilogue| {
+                    run(
+                        &conv::Consumer::Depthwise { shape, weight, epilogue: *epilogue },
+                        shape.output_dims(),
+                    )
+                })?
+            }
+        }
+    }
+
+    fn run_separately(self, path: &Path) -> crate::Result<Image> {
+        let Self { producer, consumer } = self;
+        let input = producer.run()?;
+        scope::launched(|| path.clone(), || format!("{consumer:#}"));
+        match consumer {
+            Consumer::MaxPool(geometry) => {
+                let output = blocked::max_pool2d(&input, &geometry);
+                output.map_err(|error| Error::from(error).in_layer("MaxPool2d").at(path))
+            }
+            Consumer::Depthwise(Depthwise { parameters, epilogue }) => {
+                let convolution = BlockedConvolution { input: input.into(), parameters };
+                let output = convolution.run(&epilogue);
+                output.map_err(|error| Error::from(error).in_layer(&convolution.parameters).at(path))
+            }
+        }
+    }
+}
+
+impl Producer {
+    /// Computes the convolution, and lets go of its input.
+    fn run(self) -> crate::Result<Image> {
+        scope::launched(|| self.path.clone(), || self.to_string());
+        let Self { convolution, epilogue, path } = self;
+        let output = convolution.run(&epilogue);
+        output.map_err(|error| Error::from(error).in_layer(&convolution.parameters).at(path))
+    }
+}
+
+/// As traces name it: `conv2d + bias + relu`.
+impl fmt::Display for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "conv2d{}", self.epilogue)
+    }
+}
+
+/// The layer, as errors name it; with `{:#}`, the operation and its epilogue, as traces name them.
+impl fmt::Display for Consumer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self, f.alternate()) {
+            (Self::MaxPool(_), false) => f.write_str("MaxPool2d"),
+            (Self::MaxPool(_), true) => f.write_str("max_pool2d"),
+            (Self::Depthwise(depthwise), false) => depthwise.parameters.fmt(f),
+            (Self::Depthwise(depthwise), true) => write!(f, "conv2d{}", depthwise.epilogue),
+        }
+    }
+}

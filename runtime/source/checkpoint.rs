@@ -1,0 +1,113 @@
+//! Parameters from a checkpoint.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use candle_core::{DType, Device, Result, Shape, Tensor, TensorId, Var, bail};
+use candle_nn::var_builder::SimpleBackend;
+use candle_nn::{Init, VarBuilder};
+
+use super::draw::{check_memory, draw, trainable};
+use super::same_shape;
+use crate::checkpoint::StateDict;
+use crate::load::fill;
+
+/// What a tensor is that the checkpoint lacks, or has in another shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fallback {
+    /// Drawn, as in a network without a checkpoint.
+    Draw,
+    /// Zeros: the checkpoint will be refused after the construction, with all that does not fit.
+    Zeros,
+}
+
+/// The tensors that the construction of a network has asked for.
+#[derive(Clone, Default)]
+pub(crate) struct Requests {
+    /// By the names that were asked for, in order.
+    pub tensors: StateDict,
+    /// Those of `tensors` that have the checkpoint's values.
+    pub filled: HashSet<TensorId>,
+}
+
+/// Serves the tensors of a state dict to the construction of a network.
+#[derive(Clone)]
+pub(crate) struct Checkpoint(Arc<Shared>);
+
+struct Shared {
+    state: StateDict,
+    fallback: Fallback,
+    requests: Mutex<Requests>,
+}
+
+impl Checkpoint {
+    pub fn new(state: StateDict, fallback: Fallback) -> Self {
+        Self(Arc::new(Shared { state, fallback, requests: Mutex::default() }))
+    }
+
+    pub fn state(&self) -> &StateDict {
+        &self.0.state
+    }
+
+    pub fn fallback(&self) -> Fallback {
+        self.0.fallback
+    }
+
+    /// Returns a builder of trainable parameters with the checkpoint's values.
+    pub fn var_builder(&self, dtype: DType, device: &Device) -> VarBuilder<'static> {
+        VarBuilder::from_backend(Box::new(self.clone()), dtype, device.clone())
+    }
+
+    /// Returns what has been asked for so far.
+    pub fn requests(&self) -> Requests {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Requests> {
+        self.0.requests.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl SimpleBackend for Checkpoint {
+    fn get(&self, shape: Shape, name: &str, init: Init, dtype: DType, device: &Device) -> Result<Tensor> {
+        let mut requests = self.lock();
+        if let Some(tensor) = requests.tensors.get(name) {
+            return same_shape(tensor, &shape, name);
+        }
+        let values = self.0.state.get(name).filter(|values| *values.shape() == shape);
+        let tensor = match (values, self.0.fallback) {
+            (Some(values), _) => with_values(values, dtype, device)?,
+            (None, Fallback::Draw) => draw(init, &shape, name, dtype, device)?,
+            (None, Fallback::Zeros) => {
+                check_memory(&shape, name)?;
+                trainable(Tensor::zeros(&shape, dtype, device)?)?
+            }
+        };
+        if values.is_some() {
+            requests.filled.insert(tensor.id());
+        }
+        requests.tensors.insert(name, tensor.clone());
+        Ok(tensor)
+    }
+
+    fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
+        match self.0.state.get(name) {
+            Some(tensor) => self.get(tensor.shape().clone(), name, Init::Const(0.), dtype, device),
+            None => bail!("the checkpoint has no tensor {name}"),
+        }
+    }
+
+    fn contains_tensor(&self, name: &str) -> bool {
+        self.0.state.contains_key(name)
+    }
+}
+
+/// Returns a tensor of the network with the values of a checkpoint's, trainable if it is one of floats.
+fn with_values(values: &Tensor, dtype: DType, device: &Device) -> Result<Tensor> {
+    if !dtype.is_float() {
+        return values.to_dtype(dtype)?.to_device(device);
+    }
+    let variable = Var::zeros(values.shape(), dtype, device)?.into_inner();
+    fill(&variable, values)?;
+    Ok(variable)
+}

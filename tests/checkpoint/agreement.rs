@@ -1,0 +1,393 @@
+//! Building from a checkpoint and loading into a network take the same files: the same errors, reports and values,
+//! for shared tensors, for batch norms of old checkpoints and for what does not fit.
+
+use std::borrow::Cow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use candle_core::{DType, Device, Tensor};
+use proptest::prelude::*;
+use sconce::checkpoint::write_safetensors;
+use sconce::nn::VarBuilder;
+use sconce::prelude::*;
+use sconce::{Visitor, VisitorMut};
+
+use crate::common::{Numbers, config, fail};
+
+const CPU: Device = Device::Cpu;
+
+#[derive(Module)]
+#[module(forward = |x| head(embed(x)))]
+struct Tied {
+    #[layer(5, 4)]
+    embed: Embedding,
+    #[layer(4, 5, bias = false)]
+    #[module(tie = "embed.weight")]
+    head: Linear,
+}
+
+const TIED: [&str; 2] = ["embed.weight", "head.weight"];
+
+#[derive(Module)]
+#[module(forward = |x| up(down(x)))]
+struct Tower {
+    #[layer(3, 3)]
+    down: Linear,
+    #[layer(3, 3)]
+    #[module(tie = "down.bias")]
+    up: Linear,
+}
+
+/// Three names of one parameter, the last that of a bare tensor; a batch norm; and a tied pair inside a list.
+#[derive(Module)]
+#[module(forward = |x| {
+    let mut x = x.matmul(weight.t()?) + norm(second(first(x)));
+    for tower in towers {
+        x = tower(x);
+    }
+    x
+})]
+struct Mixed {
+    #[layer(3, 3)]
+    first: Linear,
+    #[layer(3, 3, bias = false)]
+    #[module(tie = "first.weight")]
+    second: Linear,
+    #[param((3, 3))]
+    #[module(tie = "first.weight")]
+    weight: Tensor,
+    #[layer(3)]
+    norm: BatchNorm,
+    #[layer(; for _ in 0..2)]
+    towers: Vec<Tower>,
+}
+
+/// The same layer in two fields.
+#[derive(Module)]
+#[module(forward = |x| right(middle(left(x))))]
+struct Shared {
+    #[layer(with = one)]
+    left: Arc<Linear>,
+    #[layer(3, 3)]
+    middle: Linear,
+    #[layer(with = one)]
+    right: Arc<Linear>,
+}
+
+fn one(vb: VarBuilder) -> sconce::candle::Result<Linear> {
+    Ok(Linear::config(3, 3).build(vb.root().pp("left"))?)
+}
+
+fn values(tensor: &Tensor) -> Vec<f64> {
+    tensor.to_dtype(DType::F64).and_then(|x| x.flatten_all()?.to_vec1()).expect("a tensor on the CPU")
+}
+
+fn state(network: &impl Network) -> Vec<(String, Vec<f64>)> {
+    network.state_dict().iter().map(|(name, tensor)| (name.to_string(), values(tensor))).collect()
+}
+
+struct Directory(tempfile::TempDir);
+
+impl Directory {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a directory"))
+    }
+
+    fn file(&self, state: &StateDict) -> PathBuf {
+        let path = self.0.path().join("checkpoint.safetensors");
+        write_safetensors(&path, state, &Default::default()).expect("a file");
+        path
+    }
+}
+
+/// What became of a load: the report, the state and the number of different parameters, or the error.
+type Outcome = std::result::Result<(LoadReport, Vec<(String, Vec<f64>)>, usize), String>;
+
+fn built<C: Config>(config: C, load: &Load) -> Outcome {
+    let (network, report) = config.load_with(load, &CPU).map_err(|error| error.to_string())?;
+    Ok((report, state(&network), network.parameters().len()))
+}
+
+fn loaded(mut network: impl Network, load: &Load) -> Outcome {
+    let (before, parameters) = (state(&network), network.parameters().len());
+    let report = network.load_with(load).map_err(|error| error.to_string());
+    if report.is_err() {
+        assert_eq!(state(&network), before, "a refused checkpoint changes nothing");
+    }
+    assert_eq!(network.parameters().len(), parameters, "tied parameters stay tied");
+    Ok((report?, state(&network), parameters))
+}
+
+/// Loads `path` in every way and compares the outcomes.
+fn check<C: Config>(new: impl Fn() -> C, path: &Path) -> Result<Outcome> {
+    let network = || new().init(&CPU);
+    for partial in [true, false] {
+        let load = if partial { Load::new(path).partial() } else { Load::new(path) };
+        let expected = built(new(), &load);
+        let mut frozen = network()?;
+        frozen.freeze("**")?;
+        let others = [
+            loaded(network()?, &load),
+            loaded(frozen, &load),
+            loaded(network()?.detached(), &load),
+            loaded(network()?.inference()?, &load),
+        ];
+        for other in others {
+            compare(&expected, &other, partial);
+        }
+        if !partial {
+            let mut network = network()?;
+            let given = network.load_state_dict(&load.read(&CPU)?).map_err(|error| error.to_string());
+            match (&expected, given) {
+                (Ok((_, expected, _)), Ok(())) => assert_eq!(state(&network), *expected),
+                (Err(expected), Err(given)) => assert!(expected.ends_with(&given), "{expected}\n{given}"),
+                (expected, given) => panic!("{expected:?}, but load_state_dict: {given:?}"),
+            }
+            return Ok(expected);
+        }
+    }
+    unreachable!("the second load is strict")
+}
+
+/// Asserts that two loads of one file are alike; what a partial load leaves out keeps values of its own.
+fn compare(one: &Outcome, other: &Outcome, partial: bool) {
+    let (one, other) = match (one, other) {
+        (Ok(one), Ok(other)) => (one, other),
+        (one, other) => return assert_eq!(one, other),
+    };
+    assert_eq!((&one.0, one.2), (&other.0, other.2));
+    let complete = one.0.missing.is_empty() && one.0.misshapen.is_empty();
+    for ((name, one_values), (_, other_values)) in one.1.iter().zip(&other.1) {
+        if complete || !partial || one.0.loaded.contains(name) {
+            assert_eq!(one_values, other_values, "{name}");
+        }
+    }
+}
+
+/// A state of random values that fits `network`.
+fn random(network: &impl Network, seed: u64) -> StateDict {
+    let mut numbers = Numbers::new(seed);
+    let mut by_values = Vec::<(Vec<f64>, Tensor)>::new();
+    let state = network.state_dict();
+    let tensors = state.iter().map(|(name, old)| {
+        let key = values(old);
+        let known = by_values.iter().find(|(values, new)| *values == key && new.dims() == old.dims());
+        let new = known.map(|(_, new)| new.clone()).unwrap_or_else(|| {
+            let new = numbers.tensor(old.dims(), 10.).to_dtype(old.dtype()).expect("a conversion");
+            by_values.push((key, new.clone()));
+            new
+        });
+        (name.to_string(), new)
+    });
+    tensors.collect()
+}
+
+/// A change of a file.
+#[derive(Clone, Debug)]
+enum Damage {
+    Remove(usize),
+    Reshape(usize),
+    Replace(usize),
+    Round(usize),
+    Add,
+}
+
+fn damages() -> impl Strategy<Value = Vec<Damage>> {
+    let damage = prop_oneof![
+        3 => any::<usize>().prop_map(Damage::Remove),
+        1 => any::<usize>().prop_map(Damage::Reshape),
+        1 => any::<usize>().prop_map(Damage::Replace),
+        1 => any::<usize>().prop_map(Damage::Round),
+        1 => Just(Damage::Add),
+    ];
+    prop::collection::vec(damage, 0..4)
+}
+
+fn damage(state: &mut StateDict, damage: &Damage) -> Result<()> {
+    let at = |which: &usize| state.keys().nth(which % state.len().max(1)).map(str::to_string);
+    match damage {
+        Damage::Remove(which) => {
+            let name = at(which);
+            name.map(|name| state.remove(&name));
+        }
+        Damage::Add => {
+            state.insert("unknown", Tensor::ones(2, DType::F32, &CPU)?);
+        }
+        Damage::Reshape(which) => {
+            if let Some(name) = at(which) {
+                state.insert(name, Tensor::ones((7, 7), DType::F32, &CPU)?);
+            }
+        }
+        Damage::Replace(which) | Damage::Round(which) => {
+            let Some(name) = at(which) else { return Ok(()) };
+            let old = &state.get(&name).expect("one of the names").clone();
+            let new = match damage {
+                Damage::Round(_) if old.dtype().is_float() => old.to_dtype(DType::F16)?,
+                _ => (old + 1.)?,
+            };
+            state.insert(name, new);
+        }
+    }
+    Ok(())
+}
+
+fn check_damaged<C: Config>(new: impl Fn() -> C, seed: u64, damages: &[Damage]) -> Result<()> {
+    let mut state = random(&new().init(&CPU)?, seed);
+    damages.iter().try_for_each(|one| damage(&mut state, one))?;
+    let directory = Directory::new();
+    check(new, &directory.file(&state))?.map(|_| ()).or(Ok(()))
+}
+
+proptest! {
+    #![proptest_config(config(150))]
+
+    #[test]
+    fn both_ways_agree_on_any_file(seed: u64, damages in damages()) {
+        check_damaged(Tied::config, seed, &damages).map_err(fail)?;
+        check_damaged(Mixed::config, seed, &damages).map_err(fail)?;
+        check_damaged(Shared::config, seed, &damages).map_err(fail)?;
+        check_damaged(|| BatchNorm::config(3), seed, &damages).map_err(fail)?;
+    }
+}
+
+/// A file with some of the names, each with values of its own where `differing`.
+fn tied_state(names: &[&str], differing: bool) -> Result<StateDict> {
+    let base = Tensor::arange(0f32, 20., &CPU)?.reshape((5, 4))?;
+    let one = |i: usize| if differing { base.affine(1., i as f64) } else { Ok(base.clone()) };
+    names.iter().enumerate().map(|(i, name)| Ok((name.to_string(), one(i)?))).collect()
+}
+
+#[test]
+fn any_of_the_tied_names_is_enough() -> Result<()> {
+    let directory = Directory::new();
+    for names in [&TIED[..], &TIED[..1], &TIED[1..]] {
+        let outcome = check(Tied::config, &directory.file(&tied_state(names, false)?))?;
+        let (report, state, parameters) = outcome.expect("a file that fits");
+        assert_eq!((report.loaded, parameters), (names.iter().map(|name| name.to_string()).collect(), 1));
+        assert!(report.missing.is_empty() && report.unexpected.is_empty() && report.misshapen.is_empty());
+        let expected: Vec<f64> = (0..20).map(f64::from).collect();
+        assert!(state.len() == 2 && state.iter().all(|(_, values)| *values == expected), "{state:?}");
+    }
+    let error = check(Tied::config, &directory.file(&tied_state(&[], false)?))?.expect_err("an empty file");
+    assert!(error.contains("1 missing:\n  embed.weight [5, 4]") && !error.contains("head"), "{error}");
+    Ok(())
+}
+
+#[test]
+fn different_values_of_tied_names_are_an_error() -> Result<()> {
+    let directory = Directory::new();
+    let path = directory.file(&tied_state(&TIED, true)?);
+    let error = check(Tied::config, &path)?.expect_err("a conflict");
+    assert!(error.contains("1 tied with different values:\n  embed.weight and head.weight"), "{error}");
+    let partial = built(Tied::config(), &Load::new(&path).partial()).expect_err("a conflict");
+    assert_eq!(partial, error);
+    // The one that is not wanted can be renamed.
+    let load = Load::new(&path).map("^embed.weight", "old").partial();
+    let (report, state, _) = built(Tied::config(), &load).expect("a file that fits");
+    assert_eq!((report.loaded, report.unexpected.len()), (vec![TIED[1].to_string()], 1));
+    assert_eq!(state[0].1[..3], [1., 2., 3.]);
+    Ok(())
+}
+
+#[test]
+fn not_a_number_is_equal_to_itself_under_tied_names() -> Result<()> {
+    let mut state = tied_state(&TIED, false)?;
+    for name in TIED {
+        let odd = state.get(name).expect("a tied name").affine(f64::NAN, 0.)?;
+        state.insert(name, odd);
+    }
+    let directory = Directory::new();
+    let (network, _) = Tied::config().load_with(Load::new(directory.file(&state)), &CPU)?;
+    assert!(values(network.head.weight()).iter().all(|value| value.is_nan()));
+    Ok(())
+}
+
+#[test]
+fn a_tied_name_of_another_shape_is_misshapen() -> Result<()> {
+    let mut state = tied_state(&TIED, false)?;
+    state.insert(TIED[1], Tensor::ones((6, 4), DType::F32, &CPU)?);
+    let directory = Directory::new();
+    let path = directory.file(&state);
+    let error = check(Tied::config, &path)?.expect_err("a misshapen tensor");
+    assert!(error.contains("1 misshapen:\n  head.weight: expected [5, 4], found [6, 4]"), "{error}");
+    let (report, ..) = built(Tied::config(), &Load::new(&path).partial()).expect("a partial load");
+    assert_eq!((report.loaded, report.misshapen.len()), (vec![TIED[0].to_string()], 1));
+    Ok(())
+}
+
+#[test]
+fn a_detached_copy_and_a_reloaded_frozen_network_have_one_tied_parameter() -> Result<()> {
+    let mut network = Tied::new(&CPU)?;
+    assert_eq!(network.detached().num_parameters(), 20);
+    network.freeze("**")?;
+    let state = network.state_dict();
+    network.load_state_dict(&state)?;
+    network.unfreeze("**")?;
+    assert_eq!(network.trainable_parameters().len(), 1);
+    Ok(())
+}
+
+#[test]
+fn a_batch_norm_without_its_counter_loads_and_keeps_its_count() -> Result<()> {
+    let directory = Directory::new();
+    let mut norm = BatchNorm::config(3).init(&CPU)?;
+    let mut old = random(&norm, 1);
+    old.remove("num_batches_tracked");
+    let path = directory.file(&old);
+    let (report, state, _) = check(|| BatchNorm::config(3), &path)?.expect("an old checkpoint");
+    assert_eq!((report.loaded.len(), report.missing.len()), (4, 0));
+    assert_eq!(state[4], ("num_batches_tracked".to_string(), vec![0.]));
+    let x = Tensor::ones((4, 3), DType::F32, &CPU)?;
+    norm.call(x.into(), Mode::Train).into_tensor()?;
+    norm.load_with(Load::new(&path))?;
+    assert_eq!(values(norm.state_dict().get("num_batches_tracked").expect("a counter")), [1.]);
+    Ok(())
+}
+
+/// A layer that asks for a tensor which its registry does not show.
+struct Hidden {
+    shown: Tensor,
+    hidden: Tensor,
+}
+
+struct HiddenConfig;
+
+impl Config for HiddenConfig {
+    type Output = Hidden;
+
+    fn build(self, vb: VarBuilder) -> Result<Hidden> {
+        Ok(Hidden { shown: vb.get(2, "shown")?, hidden: vb.get(3, "hidden")? })
+    }
+}
+
+impl Module for Hidden {
+    fn kind(&self) -> Cow<'static, str> {
+        "Hidden".into()
+    }
+
+    fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+        visitor.parameter("shown", &self.shown);
+    }
+
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        visitor.parameter("shown", &mut self.shown);
+    }
+
+    fn share(&self) -> Self {
+        Self { shown: self.shown.clone(), hidden: self.hidden.clone() }
+    }
+}
+
+#[test]
+fn what_only_the_construction_asks_for_is_loaded_and_reported() -> Result<()> {
+    let directory = Directory::new();
+    let tensor = |size: usize| Tensor::full(size as f32, size, &CPU);
+    let mut state = StateDict::from_iter([("hidden", tensor(3)?), ("shown", tensor(2)?)]);
+    let (network, report) = HiddenConfig.load_with(Load::new(directory.file(&state)), &CPU)?;
+    assert_eq!(report.loaded, ["shown", "hidden"]);
+    assert_eq!((values(&network.shown), values(&network.hidden)), (vec![2.; 2], vec![3.; 3]));
+    state.remove("hidden");
+    let error = built(HiddenConfig, &Load::new(directory.file(&state))).expect_err("a missing tensor");
+    assert!(error.contains("1 missing:\n  hidden [3]"), "{error}");
+    Ok(())
+}
