@@ -13,7 +13,7 @@ mod pool;
 mod resample;
 mod shape;
 
-pub use activation::{gelu, hardswish, leaky_relu, log_softmax, relu, relu6, sigmoid, silu, softmax, tanh};
+pub use activation::*;
 pub use attention::{AttentionOptions, scaled_dot_product_attention};
 pub(crate) use attention::{attend, boolean_mask, causal_mask};
 pub use bilinear::bilinear;

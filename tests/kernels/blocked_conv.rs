@@ -11,18 +11,6 @@ use sconce::kernels::conv::{ConvGeometry, ConvShape, Epilogue, PackedCache, conv
 use sconce::kernels::layout::Layout;
 use sconce::kernels::simd::{self, Isa};
 
-const ACTIVATIONS: [Activation; 9] = [
-    Activation::Identity,
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::LeakyRelu { negative_slope: 0.1 },
-    Activation::Silu,
-    Activation::Gelu,
-    Activation::Sigmoid,
-    Activation::Tanh,
-    Activation::Hardswish,
-];
-
 #[derive(Clone, Copy, Debug)]
 struct Setting {
     shape: ConvShape,
@@ -224,7 +212,7 @@ prop_compose! {
         pointwise in prop::bool::weighted(0.2),
         depthwise in prop::bool::weighted(0.3),
         mut input in prop::array::uniform2(1..=sizes),
-        activation in prop::sample::select(&ACTIVATIONS[..]),
+        activation in prop::sample::select(&Activation::EACH[..]),
         parts in prop::array::uniform3(any::<bool>()),
         seed in 0..1u64 << 32,
     ) -> Setting {

@@ -12,18 +12,6 @@ use sconce_cuda_tests::run;
 const DTYPES: [DType; 4] = [DType::F32, DType::F64, DType::F16, DType::BF16];
 /// With every kernel there is.
 const TARGET: Target = Target { tf32: true, ..Target::H100 };
-const ACTIVATIONS: [Activation; 9] = [
-    Activation::Identity,
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::LeakyRelu { negative_slope: 0.2 },
-    Activation::Silu,
-    Activation::Gelu,
-    Activation::Sigmoid,
-    Activation::Tanh,
-    Activation::Hardswish,
-];
-
 /// A convolution's setting.
 #[derive(Clone, Debug)]
 struct Setting {
@@ -152,7 +140,7 @@ fn geometries() -> impl Strategy<Value = ConvGeometry> {
 }
 
 fn options() -> impl Strategy<Value = Options> {
-    (any::<[bool; 3]>(), prop::sample::select(ACTIVATIONS.to_vec()))
+    (any::<[bool; 3]>(), prop::sample::select(&Activation::EACH[..]))
         .prop_map(|([scale, shift, residual], activation)| Options { scale, shift, residual, activation })
 }
 
@@ -311,7 +299,7 @@ fn every_kernel_takes_every_activation() -> Result<()> {
         for dtype in DTYPES {
             for variant in variants(&setting.shape()?, dtype, &TARGET) {
                 if seen.insert(variant.kernel()) {
-                    for activation in ACTIVATIONS {
+                    for activation in Activation::EACH {
                         let options = Options { scale: true, shift: true, residual: true, activation };
                         Setting { options, ..setting.clone() }.check(dtype, variant)?;
                     }
