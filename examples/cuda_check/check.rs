@@ -171,21 +171,6 @@ impl Case<'_> {
     }
 }
 
-const ACTIVATIONS: [Activation; 9] = [
-    Activation::Identity,
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::LeakyRelu { negative_slope: 0.1 },
-    Activation::Sigmoid,
-    Activation::Tanh,
-    Activation::Silu,
-    Activation::Gelu,
-    Activation::Hardswish,
-];
-
-/// Those whose slope follows from the output.
-const INVERTIBLE: usize = 6;
-
 fn output_dims(input: [usize; 4], weight: [usize; 4], geometry: &ConvGeometry) -> Result<[usize; 4]> {
     let size = geometry.output_size([input[2], input[3]], [weight[2], weight[3]]);
     let [height, width] = size.ok_or_else(|| Error::msg("an empty output"))?;
@@ -200,7 +185,7 @@ fn convolution(case: &mut Case) -> Result<Vec<Pair>> {
     let [scale, scale_ref] = case.maybe(&weight[..1])?;
     let [shift, shift_ref] = case.maybe(&weight[..1])?;
     let [residual, residual_ref] = case.maybe(&output)?;
-    let activation = case.among(&ACTIVATIONS);
+    let activation = case.among(&Activation::EACH);
     let epilogue = Epilogue { scale, shift, residual, activation };
     let epilogue_ref = Epilogue { scale: scale_ref, shift: shift_ref, residual: residual_ref, activation };
     let y = conv2d(&x, &w, &geometry, &epilogue, None)?;
@@ -210,7 +195,9 @@ fn convolution(case: &mut Case) -> Result<Vec<Pair>> {
 fn gradients(case: &mut Case) -> Result<Vec<Pair>> {
     let (input, weight, geometry) = case.geometry();
     let output = output_dims(input, weight, &geometry)?;
-    let activation = case.among(&ACTIVATIONS[..INVERTIBLE]);
+    // Those whose slope follows from the output.
+    let activations: Vec<_> = Activation::EACH.into_iter().filter(|kind| kind.saves_output()).collect();
+    let activation = case.among(&activations);
     let needs = Needs { input: true, weight: true, bias: true, residual: case.rng.random() };
     let tensors = [&input, &weight, &output, &output].map(|shape| case.tensor(shape));
     let [x, w, y, grad] = tensors;

@@ -4,12 +4,12 @@ mod conv;
 mod interpolate;
 mod pool;
 
+pub use crate::ops::activation::*;
 pub use crate::ops::{
     AttentionOptions, adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d,
-    bilinear, cat, celu, dropout, dropout1d, dropout2d, elu, embedding, flatten, gelu, gelu_tanh, glu,
-    group_norm, hardsigmoid, hardswish, hardtanh, instance_norm, layer_norm, leaky_relu, linear, log_softmax,
-    logsigmoid, mish, pad, pixel_shuffle, pixel_unshuffle, relu, relu6, rms_norm,
-    scaled_dot_product_attention, selu, sigmoid, silu, softmax, softmin, softplus, stack, tanh, unflatten,
+    bilinear, cat, celu, dropout, dropout1d, dropout2d, elu, embedding, flatten, gelu_tanh, glu, group_norm,
+    hardsigmoid, hardtanh, instance_norm, layer_norm, linear, logsigmoid, mish, pad, pixel_shuffle,
+    pixel_unshuffle, rms_norm, scaled_dot_product_attention, selu, softmin, softplus, stack, unflatten,
 };
 pub use conv::{conv_transpose1d, conv_transpose2d, conv1d, conv2d};
 pub use interpolate::interpolate;

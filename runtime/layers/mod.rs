@@ -22,10 +22,7 @@ mod weight;
 
 pub use crate::kernels::pad::PadMode;
 pub use crate::ops::{NormalizedShape, OutputSize, Padding, Pair, Sides};
-pub use activation::{
-    Celu, Elu, Gelu, Glu, Hardsigmoid, Hardswish, Hardtanh, LeakyRelu, LogSigmoid, LogSoftmax, Mish, PRelu,
-    PReluConfig, Relu, Relu6, Selu, Sigmoid, Silu, Softmax, Softmin, Softplus, Tanh,
-};
+pub use activation::*;
 pub use adaptive::{AdaptiveAvgPool1d, AdaptiveAvgPool2d, AdaptiveMaxPool1d, AdaptiveMaxPool2d};
 pub use attention::{MultiheadAttention, MultiheadAttentionConfig};
 pub use bilinear::{Bilinear, BilinearConfig};

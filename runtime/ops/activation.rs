@@ -6,6 +6,7 @@ use super::axis;
 use crate::Result;
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::blocked::{self, Image};
+use crate::kernels::for_each_activation;
 use crate::kernels::softmax as softmax_kernels;
 use crate::signal::{EpilogueOp, Layout, Signal};
 
@@ -17,35 +18,16 @@ fn activate(activation: Activation, x: Signal) -> Signal {
     })
 }
 
-macro_rules! activations {
-    ($($(#[$doc:meta])* $function:ident $activation:ident;)*) => {$(
+macro_rules! functions {
+    ($($(#[$doc:meta])* $name:ident $({ $($field:ident),+ })? = $function:ident [$($kind:literal)?];)*) => {$(
         $(#[$doc])*
-        pub fn $function(x: impl Into<Signal>) -> Signal {
-            activate(Activation::$activation, x.into())
+        pub fn $function(x: impl Into<Signal> $(, $($field: f64),+)?) -> Signal {
+            activate(Activation::$name $({ $($field),+ })?, x.into())
         }
     )*};
 }
 
-activations! {
-    /// `max(x, 0)`
-    relu Relu;
-    /// `min(max(x, 0), 6)`
-    relu6 Relu6;
-    /// `x Φ(x)`, exact.
-    gelu Gelu;
-    /// `x σ(x)`
-    silu Silu;
-    /// `1 / (1 + e⁻ˣ)`
-    sigmoid Sigmoid;
-    tanh Tanh;
-    /// `x · relu6(x + 3) / 6`
-    hardswish Hardswish;
-}
-
-/// `x` where it is positive, else `negative_slope · x`.
-pub fn leaky_relu(x: impl Into<Signal>, negative_slope: f64) -> Signal {
-    activate(Activation::LeakyRelu { negative_slope }, x.into())
-}
+for_each_activation!(functions);
 
 /// `eˣ / Σ eˣ` over one dimension, counted from the end where it is negative.
 pub fn softmax(x: impl Into<Signal>, dim: isize) -> Signal {

@@ -10,7 +10,7 @@ type Op = Box<dyn Fn(&Tensor) -> Result<Tensor>>;
 
 fn ops() -> Vec<(String, Op)> {
     let mut ops: Vec<(String, Op)> = Vec::new();
-    let kinds = ACTIVATIONS.into_iter().chain([Activation::LeakyRelu { negative_slope: -0.3 }]);
+    let kinds = Activation::EACH.into_iter().chain([Activation::LeakyRelu { negative_slope: -0.3 }]);
     for kind in kinds {
         ops.push((format!("{kind:?}"), Box::new(move |x| activation::apply(kind, x))));
     }
@@ -106,10 +106,35 @@ fn a_flat_piece_stops_an_infinite_gradient() -> Result<()> {
     Ok(())
 }
 
+/// The definitions as they are in textbooks, which need not be exact for large numbers.
+#[test]
+fn values_are_the_definitions() {
+    let sigmoid = |x: f64| 1. / (1. + (-x).exp());
+    let normal_cdf = |x: f64| 0.5 * (1. + candle_core::cpu::erf::erf_f64(x / 2f64.sqrt()));
+    for i in -80..=80 {
+        let x = f64::from(i) / 10.;
+        let definitions = [
+            (Activation::Identity, x),
+            (Activation::Relu, x.max(0.)),
+            (Activation::Relu6, x.clamp(0., 6.)),
+            (Activation::LeakyRelu { negative_slope: 0.3 }, x.max(0.) + 0.3 * x.min(0.)),
+            (Activation::Silu, x * sigmoid(x)),
+            (Activation::Gelu, x * normal_cdf(x)),
+            (Activation::Sigmoid, sigmoid(x)),
+            (Activation::Tanh, x.tanh()),
+            (Activation::Hardswish, x * (x + 3.).clamp(0., 6.) / 6.),
+        ];
+        for (activation, value) in definitions {
+            let got = activation.value(x);
+            assert!((got - value).abs() < 1e-13, "{activation:?} of {x}: {got}, expected {value}");
+        }
+    }
+}
+
 #[test]
 fn scalars_agree_with_tensors() -> Result<()> {
     let x = Numbers::new(7).tensor(&[999], 8.0);
-    for kind in ACTIVATIONS {
+    for kind in Activation::EACH {
         let (y, slope) =
             gradients(|x| activation::apply(kind, &x[0]), std::slice::from_ref(&x), &x.ones_like()?)?;
         for ((x, y), slope) in values(&x)?.into_iter().zip(values(&y)?).zip(values(&slope[0])?) {

@@ -57,22 +57,6 @@ fn reference(shape: &Shape, stride: usize, input: &[f32], weight: &[f32], epilog
     output
 }
 
-fn activate(activation: Activation, x: f64) -> f64 {
-    match activation {
-        Activation::Identity => x,
-        Activation::Relu => x.max(0.),
-        Activation::Relu6 => x.clamp(0., 6.),
-        Activation::LeakyRelu { negative_slope } => x.max(0.) + negative_slope * x.min(0.),
-        Activation::Silu => x / (1. + (-x).exp()),
-        Activation::Gelu => {
-            0.5 * x * (1. + candle_core::cpu::erf::erf_f64(x * std::f64::consts::FRAC_1_SQRT_2))
-        }
-        Activation::Sigmoid => 1. / (1. + (-x).exp()),
-        Activation::Tanh => x.tanh(),
-        Activation::Hardswish => x * (x + 3.).clamp(0., 6.) / 6.,
-    }
-}
-
 fn convolve(
     isa: Isa,
     tile: Tile,
@@ -97,7 +81,7 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
 /// ‖actual − expected‖ against ‖sums‖: no activation here is steeper than 1.13.
 fn relative_error(actual: &[f32], sums: &[f64], activation: Activation) -> f64 {
     assert_eq!(actual.len(), sums.len());
-    let error = norm(actual.iter().zip(sums).map(|(y, x)| f64::from(*y) - activate(activation, *x)));
+    let error = norm(actual.iter().zip(sums).map(|(y, x)| f64::from(*y) - activation.value(*x)));
     let size = norm(sums.iter().copied());
     if size == 0. { error } else { error / size }
 }
@@ -173,7 +157,7 @@ proptest! {
     #[test]
     fn agrees_with_the_definition(
         shape in shapes(),
-        activation in prop::sample::select(&ACTIVATIONS[..]),
+        activation in prop::sample::select(&Activation::EACH[..]),
         parts in prop::array::uniform3(any::<bool>()),
         seed in 0..1u64 << 32,
     ) {
@@ -187,7 +171,7 @@ fn every_activation_and_epilogue() {
     let shape =
         Shape { batch: 2, in_channels: 5, out_channels: 19, input: [9, 13], padding: [[1, 0], [2, 1]] };
     let problem = Problem::new(shape, 7);
-    for activation in ACTIVATIONS {
+    for activation in Activation::EACH {
         for parts in 0..8 {
             problem.check([parts & 1 != 0, parts & 2 != 0, parts & 4 != 0], activation);
         }
@@ -245,7 +229,7 @@ fn a_nan_spoils_its_tiles_and_passes_through_activations() {
     let shape = Shape { batch: 1, in_channels: 3, out_channels: 4, input: [24, 24], padding: [[1; 2]; 2] };
     let mut problem = Problem::new(shape, 5);
     problem.input[24 * 10 + 11] = f32::NAN;
-    for activation in ACTIVATIONS {
+    for activation in Activation::EACH {
         let epilogue = problem.epilogue([true, true, false], activation, 1);
         let tiles = [Tile::Two, Tile::Four, Tile::Six];
         for (isa, tile) in simd::available().into_iter().flat_map(|isa| tiles.map(|tile| (isa, tile))) {

@@ -1,33 +1,20 @@
 //! Functions of one element, and their gradients, over whole tensors: one pass each, in parallel.
 
+use super::activation::Function;
 use super::element::{Element, elements, in_single, with_element, with_elements};
-use super::float::Float;
 use super::memory::vec_written_by;
 use super::operation::{CpuOperand, Operation};
 use super::parallel::for_each_chunk;
 use super::relay;
-use super::simd::{Kernel, Simd, dispatch_loops};
+use super::simd::{Kernel, Simd, Vector, dispatch_loops, dispatch_to, isa};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Result, Shape, Tensor};
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
 
 /// Elements that one task handles; a tensor no larger runs on the caller's core.
 const CHUNK: usize = 1 << 14;
-
-/// A differentiable function of one number.
-pub(crate) trait Function: Copy + Send + Sync + 'static {
-    const NAME: &'static str;
-
-    /// Whether [`gradient`](Function::gradient) reads the function's output rather than its input.
-    fn saves_output(self) -> bool;
-
-    /// The function at `x`.
-    fn value<T: Float>(self, x: T) -> T;
-
-    /// The gradient of the input, for the `gradient` of the output and the `saved` input or output.
-    fn gradient<T: Float>(self, gradient: T, saved: T) -> T;
-}
 
 /// Applies `function` to every element of a CPU tensor.
 pub(crate) fn apply<F: Function>(function: F, x: &Tensor) -> Result<Tensor> {
@@ -64,15 +51,12 @@ pub(crate) fn gradient<F: Function>(function: F, grad: &Tensor, saved: &Tensor) 
     })
 }
 
-fn map<F: Function, E: Element>(function: F, x: &[E]) -> Vec<E> {
-    filled(x.len(), |range, y| dispatch_loops(Values { function, x: &x[range], y }))
+fn map<F: Function, E: Mapped>(function: F, x: &[E]) -> Vec<E> {
+    filled(x.len(), |range, y| E::values(function, &x[range], y))
 }
 
-fn gradients<F: Function, E: Element>(function: F, grad: &[E], saved: &[E]) -> Vec<E> {
-    filled(saved.len(), |range, out| {
-        let (grad, saved) = (&grad[range.clone()], &saved[range]);
-        dispatch_loops(Gradients { function, grad, saved, out });
-    })
+fn gradients<F: Function, E: Mapped>(function: F, grad: &[E], saved: &[E]) -> Vec<E> {
+    filled(saved.len(), |range, out| E::gradients(function, &grad[range.clone()], &saved[range], out))
 }
 
 /// The sum of two CPU tensors of one shape; no gradient goes through it.
@@ -95,6 +79,114 @@ fn filled<E: Element>(len: usize, fill: impl Fn(Range<usize>, &mut [MaybeUninit<
     };
     // SAFETY: the chunks are all of the output, and the kernels of this file write each to its end.
     unsafe { vec_written_by(len, chunks) }
+}
+
+/// An element that functions are computed of: in vectors for `f32`, in loops for `f64`. Both methods initialize all of
+/// the output, which must be as long as the inputs.
+trait Mapped: Element {
+    fn values<F: Function>(function: F, x: &[Self], y: &mut [MaybeUninit<Self>]);
+    fn gradients<F: Function>(function: F, grad: &[Self], saved: &[Self], out: &mut [MaybeUninit<Self>]);
+}
+
+impl Mapped for f32 {
+    fn values<F: Function>(function: F, x: &[f32], y: &mut [MaybeUninit<f32>]) {
+        dispatch_to(isa(), VectorValues::new(function, x, y));
+    }
+
+    fn gradients<F: Function>(function: F, grad: &[f32], saved: &[f32], out: &mut [MaybeUninit<f32>]) {
+        dispatch_to(isa(), VectorGradients { function, grad, saved, out });
+    }
+}
+
+impl Mapped for f64 {
+    fn values<F: Function>(function: F, x: &[f64], y: &mut [MaybeUninit<f64>]) {
+        dispatch_loops(Values { function, x, y });
+    }
+
+    fn gradients<F: Function>(function: F, grad: &[f64], saved: &[f64], out: &mut [MaybeUninit<f64>]) {
+        dispatch_loops(Gradients { function, grad, saved, out });
+    }
+}
+
+/// Computes a function of `len` numbers. The input and the output may be the same memory.
+pub(crate) struct VectorValues<'a, F> {
+    function: F,
+    x: *const f32,
+    y: *mut f32,
+    len: usize,
+    borrowed: PhantomData<(&'a [f32], &'a mut [f32])>,
+}
+
+impl<'a, F: Function> VectorValues<'a, F> {
+    fn new(function: F, x: &'a [f32], y: &'a mut [MaybeUninit<f32>]) -> Self {
+        assert_eq!(x.len(), y.len());
+        Self { function, x: x.as_ptr(), y: y.as_mut_ptr().cast(), len: x.len(), borrowed: PhantomData }
+    }
+
+    #[inline(always)]
+    pub fn in_place(function: F, values: &'a mut [f32]) -> Self {
+        let y = values.as_mut_ptr();
+        Self { function, x: y, y, len: values.len(), borrowed: PhantomData }
+    }
+}
+
+impl<F: Function> Kernel for VectorValues<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { function, x, y, len, .. } = self;
+        let whole = len - len % S::LANES;
+        for i in (0..whole).step_by(S::LANES) {
+            // SAFETY: `i + LANES ≤ len`, the length of both.
+            unsafe { simd.store(y.add(i), function.value(Vector::new(simd, simd.load(x.add(i)))).lanes) }
+        }
+        if whole < len {
+            let rest = len - whole;
+            // SAFETY: `whole + rest = len`.
+            unsafe {
+                let value = function.value(Vector::new(simd, simd.load_partial(x.add(whole), rest)));
+                simd.store_partial(y.add(whole), rest, value.lanes);
+            }
+        }
+    }
+}
+
+struct VectorGradients<'a, F> {
+    function: F,
+    grad: &'a [f32],
+    saved: &'a [f32],
+    out: &'a mut [MaybeUninit<f32>],
+}
+
+impl<F: Function> Kernel for VectorGradients<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { function, grad, saved, out } = self;
+        assert!(grad.len() == out.len() && saved.len() == out.len());
+        let whole = out.len() - out.len() % S::LANES;
+        let (grad, saved, to) = (grad.as_ptr(), saved.as_ptr(), out.as_mut_ptr().cast::<f32>());
+        for i in (0..whole).step_by(S::LANES) {
+            // SAFETY: `i + LANES` is at most the length of all three.
+            unsafe {
+                let [grad, saved] = [simd.load(grad.add(i)), simd.load(saved.add(i))];
+                let gradient = function.gradient(Vector::new(simd, grad), Vector::new(simd, saved));
+                simd.store(to.add(i), gradient.lanes);
+            }
+        }
+        if whole < out.len() {
+            let rest = out.len() - whole;
+            // SAFETY: `whole + rest` is the length of all three.
+            unsafe {
+                let grad = simd.load_partial(grad.add(whole), rest);
+                let saved = simd.load_partial(saved.add(whole), rest);
+                let gradient = function.gradient(Vector::new(simd, grad), Vector::new(simd, saved));
+                simd.store_partial(to.add(whole), rest, gradient.lanes);
+            }
+        }
+    }
 }
 
 struct Values<'a, F, E> {

@@ -25,6 +25,7 @@ pub mod linear;
 pub mod mapped;
 pub mod memory;
 pub mod norm;
+pub mod number;
 pub(crate) mod operation;
 pub mod pad;
 pub(crate) mod parallel;

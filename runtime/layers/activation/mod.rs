@@ -10,6 +10,7 @@ pub use settings::{Celu, Elu, Hardtanh, LeakyRelu, Softplus};
 
 use super::{own_config, stateless};
 use crate::Result;
+use crate::kernels::for_each_activation;
 use crate::module::{Forward, Mode};
 use crate::ops;
 use crate::signal::Signal;
@@ -44,18 +45,20 @@ macro_rules! activations {
     )*};
 }
 
+/// The layers of the activations that kernels fuse, but for those with settings.
+macro_rules! fused {
+    ($($(#[$doc:meta])* $layer:ident $({ $($field:ident),+ })? = $function:ident [$($kind:literal)?];)*) => {
+        $(fused! { @ [$($kind)?] $(#[$doc])* $layer $function })*
+    };
+    (@ [] $($layer:tt)*) => {};
+    (@ [$kind:literal] $(#[$doc:meta])* $layer:ident $function:ident) => {
+        activations! { $(#[$doc])* $layer $kind $function; }
+    };
+}
+
+for_each_activation!(fused);
+
 activations! {
-    /// `max(x, 0)`
-    Relu "ReLU" relu;
-    /// `min(max(x, 0), 6)`
-    Relu6 "ReLU6" relu6;
-    /// `x σ(x)`: Elfwing et al. 2017; Swish.
-    Silu "SiLU" silu;
-    /// `σ(x) = 1 / (1 + e⁻ˣ)`
-    Sigmoid "Sigmoid" sigmoid;
-    Tanh "Tanh" tanh;
-    /// `x · relu6(x + 3) / 6`: Howard et al. 2019.
-    Hardswish "Hardswish" hardswish;
     /// `relu6(x + 3) / 6`
     ///
     /// ```

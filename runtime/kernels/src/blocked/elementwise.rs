@@ -1,8 +1,7 @@
 //! Batch norm, activations and sums of blocked images: a pass each.
 
 use super::Image;
-use crate::activation::Activation;
-use crate::activation::activate;
+use crate::activation::{Activation, activate, activate_all, stages};
 use crate::parallel::for_each_chunk;
 use crate::simd::{Kernel, Simd, dispatch_loops, dispatch_to};
 use candle_core::Result;
@@ -86,14 +85,16 @@ impl Kernel for Affine<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         assert!(self.scale.len() == S::LANES && self.shift.len() == S::LANES && self.x.len() == self.y.len());
+        let [before, after] = stages(self.activation);
         // SAFETY: a vector each, and whole vectors of as many elements in `x` as in `y`.
         unsafe {
             let (scale, shift) = (simd.load(self.scale.as_ptr()), simd.load(self.shift.as_ptr()));
             for at in (0..self.y.len() - self.y.len() % S::LANES).step_by(S::LANES) {
                 let x = simd.fma(simd.load(self.x.as_ptr().add(at)), scale, shift);
-                simd.store(self.y.as_mut_ptr().add(at), activate(simd, self.activation, x));
+                simd.store(self.y.as_mut_ptr().add(at), activate(simd, before, x));
             }
         }
+        activate_all(simd, after, self.y);
     }
 }
 

@@ -1,19 +1,22 @@
-// The activations of a kernel's epilogue and their gradients, as `runtime/kernels/src/activation` defines them:
-// NaN passes through, and a gradient on a flat piece is 0 whatever comes in, infinities included.
+// The activations of a kernel's epilogue and their gradients, as `runtime/kernels/src/activation/definitions.rs` defines
+// them: NaN passes through, and a gradient on a flat piece is 0 for any gradient of the output, infinities included.
 #pragma once
 
-// In the order of `activation.rs` beside this file.
-enum ActivationKind : int {
-    ACTIVATION_IDENTITY,
-    ACTIVATION_RELU,
-    ACTIVATION_RELU6,
-    ACTIVATION_LEAKY_RELU,  // its parameter is the negative slope
-    ACTIVATION_SILU,
-    ACTIVATION_GELU,        // the exact form, x Φ(x)
-    ACTIVATION_SIGMOID,
-    ACTIVATION_TANH,
-    ACTIVATION_HARDSWISH,
-};
+// The names of the table's fused activations, in its order.
+#define FOR_EACH_ACTIVATION(X) \
+    X(IDENTITY)                \
+    X(RELU)                    \
+    X(RELU6)                   \
+    X(LEAKY_RELU)              \
+    X(SILU)                    \
+    X(GELU)                    \
+    X(SIGMOID)                 \
+    X(TANH)                    \
+    X(HARDSWISH)
+
+#define ENUMERATOR(NAME) ACTIVATION_##NAME,
+enum ActivationKind : int { FOR_EACH_ACTIVATION(ENUMERATOR) };
+#undef ENUMERATOR
 
 namespace activation {
 
@@ -61,16 +64,10 @@ template <int KIND, class T, int N> __device__ __forceinline__ void activate_as(
     for (int i = 0; i < N; i++) v[i] = activate(KIND, parameter, v[i]);
 }
 template <class T, int N> __device__ __forceinline__ void activate(int kind, T parameter, T (&v)[N]) {
-    switch (kind) {
-        case ACTIVATION_RELU: return activate_as<ACTIVATION_RELU>(parameter, v);
-        case ACTIVATION_RELU6: return activate_as<ACTIVATION_RELU6>(parameter, v);
-        case ACTIVATION_LEAKY_RELU: return activate_as<ACTIVATION_LEAKY_RELU>(parameter, v);
-        case ACTIVATION_SILU: return activate_as<ACTIVATION_SILU>(parameter, v);
-        case ACTIVATION_GELU: return activate_as<ACTIVATION_GELU>(parameter, v);
-        case ACTIVATION_SIGMOID: return activate_as<ACTIVATION_SIGMOID>(parameter, v);
-        case ACTIVATION_TANH: return activate_as<ACTIVATION_TANH>(parameter, v);
-        case ACTIVATION_HARDSWISH: return activate_as<ACTIVATION_HARDSWISH>(parameter, v);
-    }
+#define ACTIVATE_ALL(NAME) \
+    case ACTIVATION_##NAME: return activate_as<ACTIVATION_##NAME>(parameter, v);
+    switch (kind) { FOR_EACH_ACTIVATION(ACTIVATE_ALL) }
+#undef ACTIVATE_ALL
 }
 
 // The gradient of the input for the gradient of the output and what was saved: the output where

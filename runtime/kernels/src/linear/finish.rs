@@ -1,7 +1,6 @@
 //! What is done to a map's sums: bias and activation.
 
-use crate::activation::Activation;
-use crate::activation::activate;
+use crate::activation::{Activation, activate, activate_all, stages};
 use crate::simd::Simd;
 
 #[derive(Clone, Copy)]
@@ -24,6 +23,7 @@ impl Finish<'_> {
         if self.bias.is_none() && self.activation == Activation::Identity {
             return;
         }
+        let [before, after] = stages(self.activation);
         for output in (first..end).step_by(S::LANES) {
             let (place, lanes) = (row.wrapping_add(output), S::LANES.min(end - output));
             // SAFETY: `lanes` outputs of the row, by the caller's promise, and as many of the bias.
@@ -32,8 +32,11 @@ impl Finish<'_> {
                 if let Some(bias) = self.bias {
                     value = simd.add(value, simd.load_partial(bias[output..end].as_ptr(), lanes));
                 }
-                simd.store_partial(place, lanes, activate(simd, self.activation, value));
+                simd.store_partial(place, lanes, activate(simd, before, value));
             }
         }
+        // SAFETY: outputs of the row, by the caller's promise.
+        let results = unsafe { std::slice::from_raw_parts_mut(row.wrapping_add(first), end - first) };
+        activate_all(simd, after, results);
     }
 }

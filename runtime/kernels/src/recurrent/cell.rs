@@ -1,6 +1,6 @@
 //! One unit of one step of each recurrence: its value, its gradient, and the same from candle's operations.
 
-use crate::activation::{Activation, apply};
+use crate::activation::{Activation, Function, Relu, Sigmoid, Tanh, apply};
 use crate::float::Float;
 use candle_core::{Result, Tensor};
 
@@ -35,26 +35,14 @@ pub(super) trait Cell: Copy + Send + Sync + 'static {
     fn compose(self, x: &[Tensor], h: &[Tensor], state: &[Tensor]) -> Result<Vec<Tensor>>;
 }
 
-/// The slope of the sigmoid where its value is `y`.
-#[inline(always)]
-fn sigmoid_slope<T: Float>(y: T) -> T {
-    y * (T::ONE - y)
-}
-
-/// The slope of tanh where its value is `y`.
-#[inline(always)]
-fn tanh_slope<T: Float>(y: T) -> T {
-    T::ONE - y * y
-}
-
 /// `activation(x + h)`
 fn gate(activation: Activation, x: &Tensor, h: &Tensor) -> Result<Tensor> {
     apply(activation, &(x + h)?)
 }
 
-/// A plain recurrence `h' = f(x + h)`, `$slope` being that of `f` from its value.
+/// A plain recurrence `h' = f(x + h)`.
 macro_rules! plain {
-    ($($cell:ident $name:literal $activation:ident |$x:ident| $value:expr, |$y:ident| $slope:expr;)*) => {$(
+    ($($cell:ident $name:literal $activation:ident;)*) => {$(
         #[derive(Clone, Copy)]
         pub(super) struct $cell;
 
@@ -72,8 +60,7 @@ macro_rules! plain {
                 h: [T; GATES],
                 _: [T; STATES],
             ) -> ([T; STATES], [T; SAVED]) {
-                let $x = x[0] + h[0];
-                let y = $value;
+                let y = $activation {}.value(x[0] + h[0]);
                 ([y, T::ZERO], [y, T::ZERO, T::ZERO, T::ZERO, T::ZERO])
             }
 
@@ -83,8 +70,7 @@ macro_rules! plain {
                 saved: [T; SAVED],
                 grad: [T; STATES],
             ) -> ([T; GATES], [T; GATES], [T; STATES]) {
-                let $y = saved[0];
-                let dx = [grad[0] * $slope, T::ZERO, T::ZERO, T::ZERO];
+                let dx = [$activation {}.gradient(grad[0], saved[0]), T::ZERO, T::ZERO, T::ZERO];
                 (dx, dx, [T::ZERO; STATES])
             }
 
@@ -96,8 +82,8 @@ macro_rules! plain {
 }
 
 plain! {
-    RnnTanh "rnn_tanh" Tanh |x| x.tanh(), |y| tanh_slope(y);
-    RnnRelu "rnn_relu" Relu |x| x.at_least(T::ZERO), |y| if y > T::ZERO { T::ONE } else { T::ZERO };
+    RnnTanh "rnn_tanh" Tanh;
+    RnnRelu "rnn_relu" Relu;
 }
 
 /// Gates: input, forget, cell, output.
@@ -127,12 +113,12 @@ impl Cell for Lstm {
     ) -> ([T; GATES], [T; GATES], [T; STATES]) {
         let [input, forget, candidate, output, before] = saved;
         let squashed = (forget * before + input * candidate).tanh();
-        let cell = grad[1] + grad[0] * output * tanh_slope(squashed);
+        let cell = grad[1] + Tanh {}.gradient(grad[0] * output, squashed);
         let dx = [
-            cell * candidate * sigmoid_slope(input),
-            cell * before * sigmoid_slope(forget),
-            cell * input * tanh_slope(candidate),
-            grad[0] * squashed * sigmoid_slope(output),
+            Sigmoid {}.gradient(cell * candidate, input),
+            Sigmoid {}.gradient(cell * before, forget),
+            Tanh {}.gradient(cell * input, candidate),
+            Sigmoid {}.gradient(grad[0] * squashed, output),
         ];
         (dx, dx, [T::ZERO, cell * forget])
     }
@@ -171,9 +157,9 @@ impl Cell for Gru {
         grad: [T; STATES],
     ) -> ([T; GATES], [T; GATES], [T; STATES]) {
         let [reset, update, new, hidden, before] = saved;
-        let dnew = grad[0] * (T::ONE - update) * tanh_slope(new);
-        let dreset = dnew * hidden * sigmoid_slope(reset);
-        let dupdate = grad[0] * (before - new) * sigmoid_slope(update);
+        let dnew = Tanh {}.gradient(grad[0] * (T::ONE - update), new);
+        let dreset = Sigmoid {}.gradient(dnew * hidden, reset);
+        let dupdate = Sigmoid {}.gradient(grad[0] * (before - new), update);
         let dx = [dreset, dupdate, dnew, T::ZERO];
         (dx, [dreset, dupdate, dnew * reset, T::ZERO], [grad[0] * update, T::ZERO])
     }

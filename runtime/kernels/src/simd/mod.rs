@@ -9,10 +9,12 @@
 #[cfg(any(target_arch = "aarch64", test))]
 mod arm;
 mod half;
+pub mod math;
 mod microarchitecture;
 mod portable;
 mod prefetch;
 mod transpose;
+mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -23,6 +25,7 @@ pub use microarchitecture::{Microarchitecture, microarchitecture};
 pub use portable::Portable;
 pub(crate) use prefetch::prefetch;
 pub(crate) use transpose::transpose;
+pub use vector::Vector;
 #[cfg(target_arch = "x86_64")]
 pub use x86::{Avx2, Avx512};
 
@@ -161,7 +164,10 @@ pub(super) fn dispatch_loops_to<K: Kernel>(limit: Isa, kernel: K) -> K::Output {
     }
 }
 
+// Not inlined, so that `Simd::call` keeps a kernel out of its caller; a function without the features could not inline
+// these anyway.
 #[cfg(target_arch = "x86_64")]
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c")]
 fn run_avx512<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx512(()))
@@ -174,15 +180,23 @@ fn run_avx512_pairs<K: Kernel>(kernel: K) -> K::Output {
 }
 
 #[cfg(target_arch = "x86_64")]
+#[inline(never)]
 #[target_feature(enable = "avx2,fma,f16c")]
 fn run_avx2<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Avx2(()))
 }
 
 #[cfg(target_arch = "aarch64")]
+#[inline(never)]
 #[target_feature(enable = "neon")]
 fn run_neon<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Neon(()))
+}
+
+/// Runs a kernel with a token that needs no target features, out of line.
+#[inline(never)]
+fn run_plain<S: Simd, K: Kernel>(simd: S, kernel: K) -> K::Output {
+    kernel.run(simd)
 }
 
 /// A token that proves an instruction set is there, with its vector of `f32`s.
@@ -198,6 +212,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     const LANES: usize;
     /// Vector registers, of which a kernel's inner loop may use this many.
     const REGISTERS: usize;
+    /// Whether [`fma`](Self::fma) rounds once.
+    const FUSED: bool;
+
+    /// Runs a kernel with this instruction set in a function of its own, which the caller's code does not grow by.
+    fn call<K: Kernel>(self, kernel: K) -> K::Output;
 
     fn splat(self, x: f32) -> Self::V;
     unsafe fn load(self, from: *const f32) -> Self::V;
@@ -214,9 +233,20 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2];
     /// The lanes of `same` where those of both `equal` are, which NaN never is, and of `other` elsewhere.
     fn pick(self, equal: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V;
+    /// The lanes of `then` where `a < b`, and of `otherwise` elsewhere, so also where either is NaN.
+    fn pick_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
+    /// The lanes of `then` where `a ≤ b`, and of `otherwise` elsewhere, so also where either is NaN.
+    fn pick_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
+    fn div(self, a: Self::V, b: Self::V) -> Self::V;
+    /// The absolute values of `magnitude` with the signs of `sign`.
+    fn copysign(self, magnitude: Self::V, sign: Self::V) -> Self::V;
+    /// The nearest integers, of two equally near ones the even. Requires numbers below 2²² in magnitude.
+    fn round(self, v: Self::V) -> Self::V;
+    /// `v · 2^exponent`, also where the result is denormal. Requires integer exponents in `[-252, 254]`.
+    fn ldexp(self, v: Self::V, exponent: Self::V) -> Self::V;
     /// `a * b + c`, rounded once where the instruction set can.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
     /// `a * b + c` at the lanes of the mask, and `c` in all others, where `b` is finite; a zero may lose its sign

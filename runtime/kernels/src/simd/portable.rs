@@ -1,6 +1,7 @@
 //! Plain Rust, eight lanes that the compiler makes vectors of as it can.
 
-use super::Simd;
+use super::math::Single;
+use super::{Kernel, Simd, run_plain};
 
 /// Plain Rust.
 #[derive(Clone, Copy)]
@@ -11,6 +12,12 @@ impl Simd for Portable {
     type Mask = [usize; 2];
     const LANES: usize = 8;
     const REGISTERS: usize = 8;
+    const FUSED: bool = false;
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        run_plain(self, kernel)
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -67,6 +74,14 @@ impl Simd for Portable {
         std::array::from_fn(|i| if a[i] == b[i] { same[i] } else { other[i] })
     }
     #[inline(always)]
+    fn pick_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] < b[i] { then[i] } else { otherwise[i] })
+    }
+    #[inline(always)]
+    fn pick_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] <= b[i] { then[i] } else { otherwise[i] })
+    }
+    #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         std::array::from_fn(|i| a[i] + b[i])
     }
@@ -77,6 +92,22 @@ impl Simd for Portable {
     #[inline(always)]
     fn mul(self, a: Self::V, b: Self::V) -> Self::V {
         std::array::from_fn(|i| a[i] * b[i])
+    }
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] / b[i])
+    }
+    #[inline(always)]
+    fn copysign(self, magnitude: Self::V, sign: Self::V) -> Self::V {
+        std::array::from_fn(|i| magnitude[i].copysign(sign[i]))
+    }
+    #[inline(always)]
+    fn round(self, v: Self::V) -> Self::V {
+        v.map(Single::round)
+    }
+    #[inline(always)]
+    fn ldexp(self, v: Self::V, exponent: Self::V) -> Self::V {
+        std::array::from_fn(|i| Single::ldexp(v[i], exponent[i]))
     }
     #[inline(always)]
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {

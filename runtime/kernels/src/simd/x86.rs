@@ -1,6 +1,6 @@
 //! AVX2 and AVX-512.
 
-use super::{Half, Simd};
+use super::{Half, Kernel, Simd};
 use std::arch::x86_64::*;
 
 /// AVX2 and FMA. Only [`dispatch_to`](super::dispatch_to) makes one.
@@ -25,6 +25,12 @@ impl Simd for Avx2 {
     type Mask = __m256i;
     const LANES: usize = 8;
     const REGISTERS: usize = 16;
+    const FUSED: bool = true;
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        unsafe { super::run_avx2(kernel) }
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -79,6 +85,14 @@ impl Simd for Avx2 {
         unsafe { _mm256_blendv_ps(other, same, _mm256_cmp_ps::<_CMP_EQ_OQ>(a, b)) }
     }
     #[inline(always)]
+    fn pick_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
+        unsafe { _mm256_blendv_ps(otherwise, then, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b)) }
+    }
+    #[inline(always)]
+    fn pick_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
+        unsafe { _mm256_blendv_ps(otherwise, then, _mm256_cmp_ps::<_CMP_LE_OQ>(a, b)) }
+    }
+    #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         unsafe { _mm256_add_ps(a, b) }
     }
@@ -89,6 +103,33 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn mul(self, a: Self::V, b: Self::V) -> Self::V {
         unsafe { _mm256_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        unsafe { _mm256_div_ps(a, b) }
+    }
+    #[inline(always)]
+    fn copysign(self, magnitude: Self::V, sign: Self::V) -> Self::V {
+        unsafe {
+            let bit = _mm256_set1_ps(-0.);
+            _mm256_or_ps(_mm256_and_ps(bit, sign), _mm256_andnot_ps(bit, magnitude))
+        }
+    }
+    #[inline(always)]
+    fn round(self, v: Self::V) -> Self::V {
+        unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v) }
+    }
+    #[inline(always)]
+    fn ldexp(self, v: Self::V, exponent: Self::V) -> Self::V {
+        unsafe {
+            // In two powers, each of which is a normal number.
+            let whole = _mm256_cvtps_epi32(exponent);
+            let half = _mm256_srai_epi32::<1>(whole);
+            let power =
+                |n| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_add_epi32(n, _mm256_set1_epi32(127))));
+            let [first, second] = [power(half), power(_mm256_sub_epi32(whole, half))];
+            _mm256_mul_ps(_mm256_mul_ps(v, first), second)
+        }
     }
     #[inline(always)]
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
@@ -176,6 +217,12 @@ impl Simd for Avx512 {
     type Mask = __mmask16;
     const LANES: usize = 16;
     const REGISTERS: usize = 32;
+    const FUSED: bool = true;
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        unsafe { super::run_avx512(kernel) }
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -234,6 +281,14 @@ impl Simd for Avx512 {
         unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b), other, same) }
     }
     #[inline(always)]
+    fn pick_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
+        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LT_OQ>(a, b), otherwise, then) }
+    }
+    #[inline(always)]
+    fn pick_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
+        unsafe { _mm512_mask_blend_ps(_mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b), otherwise, then) }
+    }
+    #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         unsafe { _mm512_add_ps(a, b) }
     }
@@ -244,6 +299,25 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn mul(self, a: Self::V, b: Self::V) -> Self::V {
         unsafe { _mm512_mul_ps(a, b) }
+    }
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        unsafe { _mm512_div_ps(a, b) }
+    }
+    #[inline(always)]
+    fn copysign(self, magnitude: Self::V, sign: Self::V) -> Self::V {
+        unsafe {
+            let bit = _mm512_set1_ps(-0.);
+            _mm512_or_ps(_mm512_and_ps(bit, sign), _mm512_andnot_ps(bit, magnitude))
+        }
+    }
+    #[inline(always)]
+    fn round(self, v: Self::V) -> Self::V {
+        unsafe { _mm512_roundscale_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v) }
+    }
+    #[inline(always)]
+    fn ldexp(self, v: Self::V, exponent: Self::V) -> Self::V {
+        unsafe { _mm512_scalef_ps(v, exponent) }
     }
     #[inline(always)]
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {

@@ -3,8 +3,7 @@
 use super::extent::Extent;
 use super::lanes::{Lanes, MAX_LANES, Real, Work};
 use super::tasks::run_all;
-use crate::activation::{Activation, with_function};
-use crate::elementwise::Function;
+use crate::activation::{Activation, Function, with_function};
 use crate::memory::{vec_written_by, write_zeros};
 use crate::parallel::for_each_chunk;
 use crate::simd::Isa;
@@ -89,11 +88,7 @@ struct MaskTask<'a, R> {
 impl<R: Real> Work<R> for MaskTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(self, _: L) {
-        with_function!(
-            self.activation,
-            f => self.planes(|y, grad| f.gradient(grad, y)),
-            identity => self.planes(|_, grad| grad)
-        )
+        with_function!(self.activation, f => self.planes(|y, grad| f.gradient(grad, y)));
     }
 }
 

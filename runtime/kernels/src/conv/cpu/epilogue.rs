@@ -6,7 +6,7 @@
 use super::elements::{ElementPtr, Elements, OutputPtr};
 use super::operand::Call;
 use crate::activation::Activation;
-use crate::activation::{activate, bounds};
+use crate::activation::{activate, activate_all, bounds};
 use crate::simd::Simd;
 
 /// The epilogue of one call.
@@ -208,21 +208,15 @@ impl<'a> EpilogueWriter<'a> {
     /// Applies an activation that does more than clamp to `len` stored results from `at` on.
     ///
     /// # Safety
-    /// The output has `len` elements from `at` on.
+    /// The output has `len` initialized elements from `at` on, which no other thread accesses.
     #[inline(always)]
     pub unsafe fn activate_pixels<S: Simd>(&self, simd: S, [at, len]: [usize; 2], output: *mut f32) {
         if self.bounds.is_some() {
             return;
         }
-        for done in (0..len).step_by(S::LANES) {
-            let lanes = S::LANES.min(len - done);
-            let place = output.wrapping_add(at + done);
-            // SAFETY: `done + lanes ≤ len`.
-            unsafe {
-                let value = activate(simd, self.activation, ElementPtr::F32(place).load(simd, lanes));
-                OutputPtr::F32(place).store(simd, lanes, value);
-            }
-        }
+        // SAFETY: the caller's promise.
+        let results = unsafe { std::slice::from_raw_parts_mut(output.wrapping_add(at), len) };
+        activate_all(simd, self.activation, results);
     }
 
     /// Stores the results of sums with lanes of channels, for [`activate_vectors`](Self::activate_vectors).
@@ -288,7 +282,8 @@ impl<'a> EpilogueWriter<'a> {
     /// own, as there is a copy of [`store_vectors`](Self::store_vectors) for every register tile.
     ///
     /// # Safety
-    /// The destination, for `pixels` pixels and `VECTORS` blocks, is in the output.
+    /// The destination, for `pixels` stored pixels and `VECTORS` blocks, is in the output, and no other thread accesses
+    /// it.
     #[inline(always)]
     pub unsafe fn activate_vectors<S: Simd, const VECTORS: usize>(
         &self,
@@ -300,15 +295,17 @@ impl<'a> EpilogueWriter<'a> {
         if self.bounds.is_some() {
             return;
         }
-        for (v, p) in (0..VECTORS).flat_map(|v| (0..pixels).map(move |p| (v, p))) {
-            let place = to.output.wrapping_add(to.at + v * to.block + p * S::LANES);
+        for v in 0..VECTORS {
+            let place = to.output.wrapping_add(to.at + v * to.block);
             // SAFETY: the caller's promise.
-            unsafe {
-                let mut value = activate(simd, self.activation, simd.load(place));
-                if let Some(channels) = affine.channels.filter(|_| v + 1 == VECTORS) {
-                    value = simd.keep(value, channels);
+            let results = unsafe { std::slice::from_raw_parts_mut(place, pixels * S::LANES) };
+            activate_all(simd, self.activation, results);
+            if let Some(channels) = affine.channels.filter(|_| v + 1 == VECTORS) {
+                for p in 0..pixels {
+                    let pixel = place.wrapping_add(p * S::LANES);
+                    // SAFETY: as above.
+                    unsafe { simd.store(pixel, simd.keep(simd.load(pixel), channels)) }
                 }
-                simd.store(place, value);
             }
         }
     }

@@ -13,6 +13,10 @@ pub struct float32x4_t([f32; 4]);
 #[derive(Clone, Copy)]
 pub struct uint32x4_t([u32; 4]);
 
+/// Four integers of a register.
+#[derive(Clone, Copy)]
+pub struct int32x4_t([i32; 4]);
+
 fn lanewise(f: impl Fn(usize) -> f32) -> float32x4_t {
     float32x4_t(from_fn(f))
 }
@@ -59,6 +63,60 @@ pub unsafe fn vceqq_f32(a: float32x4_t, b: float32x4_t) -> uint32x4_t {
 /// The bits of `a` where the mask has any, of `b` elsewhere.
 pub unsafe fn vbslq_f32(mask: uint32x4_t, a: float32x4_t, b: float32x4_t) -> float32x4_t {
     lanewise(|i| f32::from_bits(mask.0[i] & a.0[i].to_bits() | !mask.0[i] & b.0[i].to_bits()))
+}
+
+/// All bits where `a` is less than `b`.
+pub unsafe fn vcltq_f32(a: float32x4_t, b: float32x4_t) -> uint32x4_t {
+    uint32x4_t(from_fn(|i| if a.0[i] < b.0[i] { u32::MAX } else { 0 }))
+}
+
+/// All bits where `a` is at most `b`.
+pub unsafe fn vcleq_f32(a: float32x4_t, b: float32x4_t) -> uint32x4_t {
+    uint32x4_t(from_fn(|i| if a.0[i] <= b.0[i] { u32::MAX } else { 0 }))
+}
+
+pub unsafe fn vdupq_n_u32(x: u32) -> uint32x4_t {
+    uint32x4_t([x; 4])
+}
+
+pub unsafe fn vdupq_n_s32(x: i32) -> int32x4_t {
+    int32x4_t([x; 4])
+}
+
+pub unsafe fn vaddq_s32(a: int32x4_t, b: int32x4_t) -> int32x4_t {
+    int32x4_t(from_fn(|i| a.0[i].wrapping_add(b.0[i])))
+}
+
+pub unsafe fn vsubq_s32(a: int32x4_t, b: int32x4_t) -> int32x4_t {
+    int32x4_t(from_fn(|i| a.0[i].wrapping_sub(b.0[i])))
+}
+
+/// Copies the sign into the bits that it leaves.
+pub unsafe fn vshrq_n_s32<const BITS: i32>(v: int32x4_t) -> int32x4_t {
+    int32x4_t(v.0.map(|x| x >> BITS))
+}
+
+pub unsafe fn vshlq_n_s32<const BITS: i32>(v: int32x4_t) -> int32x4_t {
+    int32x4_t(v.0.map(|x| x << BITS))
+}
+
+/// Towards zero, to the nearest end of the range beyond it, and NaN to zero.
+pub unsafe fn vcvtq_s32_f32(v: float32x4_t) -> int32x4_t {
+    int32x4_t(v.0.map(|x| x as i32))
+}
+
+/// The same bits.
+pub unsafe fn vreinterpretq_f32_s32(v: int32x4_t) -> float32x4_t {
+    lanewise(|i| f32::from_bits(v.0[i] as u32))
+}
+
+/// To the nearest integer, of two equally near ones the even.
+pub unsafe fn vrndnq_f32(v: float32x4_t) -> float32x4_t {
+    lanewise(|i| v.0[i].round_ties_even())
+}
+
+pub unsafe fn vdivq_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
+    lanewise(|i| a.0[i] / b.0[i])
 }
 
 pub unsafe fn vaddq_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {

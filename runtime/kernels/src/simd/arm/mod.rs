@@ -8,7 +8,7 @@ mod emulated;
 #[cfg(test)]
 mod tests;
 
-use super::Simd;
+use super::{Kernel, Simd};
 #[cfg(not(target_arch = "aarch64"))]
 use emulated::*;
 #[cfg(target_arch = "aarch64")]
@@ -33,6 +33,15 @@ impl Simd for Neon {
     type Mask = [usize; 2];
     const LANES: usize = 4;
     const REGISTERS: usize = 32;
+    const FUSED: bool = true;
+
+    #[inline(always)]
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        #[cfg(target_arch = "aarch64")]
+        return unsafe { super::run_neon(kernel) };
+        #[cfg(not(target_arch = "aarch64"))]
+        return super::run_plain(self, kernel);
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -95,6 +104,14 @@ impl Simd for Neon {
         unsafe { vbslq_f32(vceqq_f32(a, b), same, other) }
     }
     #[inline(always)]
+    fn pick_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
+        unsafe { vbslq_f32(vcltq_f32(a, b), then, otherwise) }
+    }
+    #[inline(always)]
+    fn pick_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
+        unsafe { vbslq_f32(vcleq_f32(a, b), then, otherwise) }
+    }
+    #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         unsafe { vaddq_f32(a, b) }
     }
@@ -105,6 +122,29 @@ impl Simd for Neon {
     #[inline(always)]
     fn mul(self, a: Self::V, b: Self::V) -> Self::V {
         unsafe { vmulq_f32(a, b) }
+    }
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        unsafe { vdivq_f32(a, b) }
+    }
+    #[inline(always)]
+    fn copysign(self, magnitude: Self::V, sign: Self::V) -> Self::V {
+        unsafe { vbslq_f32(vdupq_n_u32(1 << 31), sign, magnitude) }
+    }
+    #[inline(always)]
+    fn round(self, v: Self::V) -> Self::V {
+        unsafe { vrndnq_f32(v) }
+    }
+    #[inline(always)]
+    fn ldexp(self, v: Self::V, exponent: Self::V) -> Self::V {
+        unsafe {
+            // In two powers, each of which is a normal number.
+            let whole = vcvtq_s32_f32(exponent);
+            let half = vshrq_n_s32::<1>(whole);
+            let power = |n| vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(n, vdupq_n_s32(127))));
+            let [first, second] = [power(half), power(vsubq_s32(whole, half))];
+            vmulq_f32(vmulq_f32(v, first), second)
+        }
     }
     #[inline(always)]
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {

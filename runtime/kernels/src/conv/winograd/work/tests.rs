@@ -6,6 +6,7 @@ use crate::conv::cpu::{ElementPtr, OutputPtr};
 use crate::conv::winograd::grid::Grid;
 use crate::conv::winograd::scheme::{F2, F4, F6, Strided2, Strided4};
 use crate::conv::winograd::{Epilogue, PackedWinograd, Shape, Tile};
+use crate::simd::math::Single;
 
 /// Vectors of `N` lanes in plain Rust, rounding as [`Portable`](crate::simd::Portable) does.
 #[derive(Clone, Copy)]
@@ -18,6 +19,11 @@ impl<const N: usize> Simd for Lanes<N> {
     type Mask = [usize; 2];
     const LANES: usize = N;
     const REGISTERS: usize = 16;
+    const FUSED: bool = false;
+
+    fn call<K: Kernel>(self, kernel: K) -> K::Output {
+        kernel.run(self)
+    }
 
     fn splat(self, x: f32) -> Self::V {
         [x; N]
@@ -55,6 +61,12 @@ impl<const N: usize> Simd for Lanes<N> {
     fn pick(self, [a, b]: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V {
         std::array::from_fn(|i| if a[i] == b[i] { same[i] } else { other[i] })
     }
+    fn pick_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] < b[i] { then[i] } else { otherwise[i] })
+    }
+    fn pick_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] <= b[i] { then[i] } else { otherwise[i] })
+    }
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
         std::array::from_fn(|i| a[i] + b[i])
     }
@@ -63,6 +75,18 @@ impl<const N: usize> Simd for Lanes<N> {
     }
     fn mul(self, a: Self::V, b: Self::V) -> Self::V {
         std::array::from_fn(|i| a[i] * b[i])
+    }
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i] / b[i])
+    }
+    fn copysign(self, magnitude: Self::V, sign: Self::V) -> Self::V {
+        std::array::from_fn(|i| magnitude[i].copysign(sign[i]))
+    }
+    fn round(self, v: Self::V) -> Self::V {
+        v.map(Single::round)
+    }
+    fn ldexp(self, v: Self::V, exponent: Self::V) -> Self::V {
+        std::array::from_fn(|i| Single::ldexp(v[i], exponent[i]))
     }
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         std::array::from_fn(|i| a[i] * b[i] + c[i])

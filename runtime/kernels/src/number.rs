@@ -1,0 +1,182 @@
+//! What the formulas of activations compute in: `f32`, `f64`, and vectors of `f32`.
+
+use crate::simd::math::Single;
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+/// A number, or a vector of numbers, which every operation treats alike.
+///
+/// NaN stays NaN in every operation.
+pub trait Number:
+    Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
+{
+    /// Returns a constant: `x` in every lane. Of `self`, only the type counts.
+    fn splat(self, x: f64) -> Self;
+
+    fn abs(self) -> Self;
+
+    /// Returns the larger of `self` and `bound`; NaN if `self` is NaN.
+    fn at_least(self, bound: Self) -> Self;
+
+    /// Returns the smaller of `self` and `bound`; NaN if `self` is NaN.
+    fn at_most(self, bound: Self) -> Self;
+
+    /// Returns `then` if `self < bound`, and `otherwise` if not, so for NaN too.
+    fn where_less(self, bound: Self, then: Self, otherwise: Self) -> Self;
+
+    /// Returns `then` if `self ≤ bound`, and `otherwise` if not, so for NaN too.
+    fn where_at_most(self, bound: Self, then: Self, otherwise: Self) -> Self;
+
+    fn exp(self) -> Self;
+
+    /// Returns `e^x - 1`, accurate near zero too.
+    fn exp_m1(self) -> Self;
+
+    /// Returns `ln(1 + e^x)`.
+    fn ln_1p_exp(self) -> Self;
+
+    fn tanh(self) -> Self;
+
+    /// Returns Φ, the standard normal distribution function, `(1 + erf(x / √2)) / 2`, with a small *relative*
+    /// error in the left tail too, where the formula with `erf` cancels.
+    fn normal_cdf(self) -> Self;
+
+    /// Returns the standard normal density, Φ's slope.
+    #[inline(always)]
+    fn normal_pdf(self) -> Self {
+        const INV_SQRT_2PI: f64 = 0.398_942_280_401_432_7;
+        (self * self * self.splat(-0.5)).exp() * self.splat(INV_SQRT_2PI)
+    }
+
+    /// Returns `1 / (1 + e^-x)`.
+    #[inline(always)]
+    fn sigmoid(self) -> Self {
+        // In e^-|x|, which neither overflows nor loses the left tail.
+        let (zero, one) = (self.splat(0.), self.splat(1.));
+        let power = (-self.abs()).exp();
+        self.where_less(zero, power, one) / (one + power)
+    }
+}
+
+/// Implements the operations of [`Number`] that are the same for both scalars.
+macro_rules! scalar {
+    () => {
+        #[inline(always)]
+        fn splat(self, x: f64) -> Self {
+            x as Self
+        }
+        #[inline(always)]
+        fn abs(self) -> Self {
+            self.abs()
+        }
+        #[inline(always)]
+        fn at_least(self, bound: Self) -> Self {
+            if self < bound { bound } else { self }
+        }
+        #[inline(always)]
+        fn at_most(self, bound: Self) -> Self {
+            if self > bound { bound } else { self }
+        }
+        #[inline(always)]
+        fn where_less(self, bound: Self, then: Self, otherwise: Self) -> Self {
+            if self < bound { then } else { otherwise }
+        }
+        #[inline(always)]
+        fn where_at_most(self, bound: Self, then: Self, otherwise: Self) -> Self {
+            if self <= bound { then } else { otherwise }
+        }
+    };
+}
+
+impl Number for f64 {
+    scalar!();
+
+    #[inline(always)]
+    fn exp(self) -> Self {
+        f64::exp(self)
+    }
+    #[inline(always)]
+    fn exp_m1(self) -> Self {
+        f64::exp_m1(self)
+    }
+    #[inline(always)]
+    fn ln_1p_exp(self) -> Self {
+        Number::at_least(self, 0.) + f64::ln_1p(f64::exp(-f64::abs(self)))
+    }
+    #[inline(always)]
+    fn tanh(self) -> Self {
+        f64::tanh(self)
+    }
+    #[inline(always)]
+    fn normal_cdf(self) -> Self {
+        0.5 * candle_core::cpu::erf::erfc_f64(-self * std::f64::consts::FRAC_1_SQRT_2)
+    }
+}
+
+/// Implements the functions of [`Number`] by those of single precision.
+macro_rules! single_functions {
+    () => {
+        #[inline(always)]
+        fn exp(self) -> Self {
+            $crate::simd::math::exp(self)
+        }
+        #[inline(always)]
+        fn exp_m1(self) -> Self {
+            $crate::simd::math::exp_m1(self)
+        }
+        #[inline(always)]
+        fn ln_1p_exp(self) -> Self {
+            $crate::simd::math::ln_1p_exp(self)
+        }
+        #[inline(always)]
+        fn tanh(self) -> Self {
+            $crate::simd::math::tanh(self)
+        }
+        #[inline(always)]
+        fn normal_cdf(self) -> Self {
+            $crate::simd::math::normal_cdf(self)
+        }
+    };
+}
+pub(crate) use single_functions;
+
+impl Number for f32 {
+    scalar!();
+    single_functions!();
+}
+
+// Without fused operations and branches, so that a loop becomes vector code under every instruction set, and all agree
+// to the last bit.
+impl Single for f32 {
+    const FUSED: bool = false;
+
+    #[inline(always)]
+    fn mul_add(self, factor: Self, summand: Self) -> Self {
+        self * factor + summand
+    }
+    #[inline(always)]
+    fn round(self) -> Self {
+        // The sum has no room for digits after the point.
+        const SHIFT: f32 = 12_582_912.;
+        self + SHIFT - SHIFT
+    }
+    #[inline(always)]
+    fn ldexp(self, exponent: Self) -> Self {
+        let [first, second] = powers(exponent);
+        self * first * second
+    }
+    #[inline(always)]
+    fn copysign(self, sign: Self) -> Self {
+        f32::copysign(self, sign)
+    }
+}
+
+/// Returns two powers of two with the product `2^exponent`, which may lie outside of the range of `f32`.
+#[inline(always)]
+pub(crate) fn powers(exponent: f32) -> [f32; 2] {
+    // The integer stands in the low bits of the sum.
+    const SHIFT: f32 = 12_582_912.;
+    let n = ((exponent + SHIFT).to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32);
+    let power = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);
+    let half = n >> 1;
+    [power(half), power(n.wrapping_sub(half))]
+}
