@@ -10,7 +10,7 @@ use crate::kernels::activation::Activation;
 use crate::kernels::blocked::{self, Image};
 use crate::kernels::conv::{ConvShape, Epilogue};
 use crate::kernels::element::with_elements;
-use crate::kernels::norm::is_finite;
+use crate::kernels::norm::fold_bias;
 use crate::kernels::pool::{self, PoolGeometry};
 use crate::scope::{self, Path};
 use crate::{Error, Result};
@@ -100,7 +100,7 @@ impl Work {
             return Err(step);
         }
         match step {
-            Step::Affine { scale, shift } => match self.shifted(&scale, &shift) {
+            Step::Affine { scale, shift } => match fold_bias(self.epilogue.shift.as_ref(), &scale, &shift) {
                 Ok(Some(sum)) => {
                     (self.epilogue.scale, self.epilogue.shift) = (Some(scale), Some(sum));
                     self.affine = true;
@@ -112,13 +112,6 @@ impl Work {
             Step::Activation(activation) => self.epilogue.activation = activation,
         }
         Ok(Ok(()))
-    }
-
-    /// The shift of a batch norm behind the bias, where it is finite: a half may not hold the two together.
-    fn shifted(&self, scale: &Tensor, shift: &Tensor) -> candle_core::Result<Option<Tensor>> {
-        let Some(bias) = &self.epilogue.shift else { return Ok(Some(shift.clone())) };
-        let sum = ((bias * scale)? + shift)?;
-        Ok(if is_finite(&sum)? { Some(sum) } else { None })
     }
 
     /// Whether it can run into blocks without putting an operand in blocks first.
