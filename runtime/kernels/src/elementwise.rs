@@ -4,16 +4,13 @@ use super::element::{Element, elements, in_single, with_element, with_elements};
 use super::float::Float;
 use super::memory::vec_written_by;
 use super::operation::{CpuOperand, Operation};
-use super::parallel::for_each_chunk;
+use super::parallel::{cost, for_each_chunk};
 use super::relay;
 use super::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Result, Shape, Tensor};
 use std::mem::MaybeUninit;
 use std::ops::Range;
-
-/// Elements that one task handles; a tensor no larger runs on the caller's core.
-const CHUNK: usize = 1 << 14;
 
 /// A differentiable function of one number.
 pub(crate) trait Function: Copy + Send + Sync + 'static {
@@ -91,7 +88,9 @@ pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// `len` elements that `fill` gives, a chunk at a time: each of those it is given.
 fn filled<E: Element>(len: usize, fill: impl Fn(Range<usize>, &mut [MaybeUninit<E>]) + Sync) -> Vec<E> {
     let chunks = |out: &mut [_]| {
-        for_each_chunk(out, CHUNK, |index, out| fill(index * CHUNK..index * CHUNK + out.len(), out));
+        for_each_chunk(out, cost::PASS, |index, out| {
+            fill(index * cost::PASS..index * cost::PASS + out.len(), out)
+        });
     };
     // SAFETY: the chunks are all of the output, and the kernels of this file write each to its end.
     unsafe { vec_written_by(len, chunks) }
