@@ -41,6 +41,7 @@ impl Work {
     }
 
     /// Returns the convolution for a consumer to be fused into it, or `self` if that is not possible.
+    #[allow(clippy::result_large_err, reason = "both are moved on at once")]
     pub fn into_producer(self, path: Path) -> std::result::Result<Producer, (Self, Path)> {
         match self {
             Self::Convolution(Convolution::Either(convolution), epilogue)

@@ -4,13 +4,10 @@
 //! results are the same to the last bit for every number of threads.
 
 use super::element::Element;
-use super::parallel::for_each_chunk;
+use super::parallel::{cost, for_each_chunk};
 use super::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::{Result, Tensor, bail};
 use std::ops::Range;
-
-/// Elements that one task handles at the least; a tensor no larger runs on the caller's core.
-const TASK: usize = 1 << 14;
 
 /// The extents of a tensor whose second dimension is the channel.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +45,7 @@ impl Channels {
         fold: impl Fn(usize, Range<usize>) -> A + Sync,
         combine: impl Fn(A, A) -> A,
     ) -> Vec<A> {
-        let samples_per_block = (TASK / self.plane.max(1)).clamp(1, self.samples.max(1));
+        let samples_per_block = (cost::PASS / self.plane.max(1)).clamp(1, self.samples.max(1));
         let blocks = self.samples.div_ceil(samples_per_block).max(1);
         let part = |task: usize| {
             let from = task % blocks * samples_per_block;
@@ -56,7 +53,7 @@ impl Channels {
         };
         let tasks = self.channels * blocks;
         let mut parts: Vec<Option<A>> = (0..tasks).map(|_| None).collect();
-        let few = self.per_channel() * self.channels <= TASK;
+        let few = self.per_channel() * self.channels <= cost::PASS;
         for_each_chunk(&mut parts, if few { tasks } else { 1 }, |first, slots| {
             slots.iter_mut().enumerate().for_each(|(i, slot)| *slot = Some(part(first + i)));
         });
@@ -97,7 +94,7 @@ impl Channels {
         fill: impl Fn(usize, Range<usize>, &mut [E]) + Sync,
     ) {
         let plane = self.plane.max(1);
-        let planes_per_task = TASK.div_ceil(plane);
+        let planes_per_task = cost::PASS.div_ceil(plane);
         for_each_chunk(out, planes_per_task * plane, |task, planes| {
             for (i, out) in planes.chunks_mut(plane).enumerate() {
                 let index = task * planes_per_task + i;

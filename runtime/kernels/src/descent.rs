@@ -5,15 +5,12 @@ pub mod cuda;
 
 use super::element::{self, Element, with_element};
 use super::float::Float;
-use super::parallel::for_each_chunk;
+use super::parallel::{cost, for_each_chunk};
 use super::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Tensor, bail};
 
 const NAME: &str = "optimizer step";
-
-/// Elements that one task handles; a tensor no larger runs on the caller's core.
-const CHUNK: usize = 1 << 14;
 
 /// Whether these kernels are for all of `tensors`: on the CPU, contiguous, of f32 or f64.
 pub fn takes(tensors: &[&Tensor]) -> bool {
@@ -66,8 +63,8 @@ impl InplaceOp2 for Blend {
     fn cpu_fwd(&self, target: &mut CpuStorage, to: &Layout, x: &CpuStorage, from: &Layout) -> Result<()> {
         with_element!(NAME, target.dtype(), E => {
             let x = whole::<E>(x, from)?;
-            for_each_chunk(whole_mut::<E>(target, to)?, CHUNK, |i, target| {
-                let x = &x[i * CHUNK..][..target.len()];
+            for_each_chunk(whole_mut::<E>(target, to)?, cost::PASS, |i, target| {
+                let x = &x[i * cost::PASS..][..target.len()];
                 dispatch_loops(Blending { blend: self, target, x });
             });
             Ok(())
@@ -91,8 +88,8 @@ impl InplaceOp3 for Adaptive {
     ) -> Result<()> {
         with_element!(NAME, target.dtype(), E => {
             let (mean, square) = (whole::<E>(mean, mean_layout)?, whole::<E>(square, square_layout)?);
-            for_each_chunk(whole_mut::<E>(target, to)?, CHUNK, |i, target| {
-                let range = i * CHUNK..i * CHUNK + target.len();
+            for_each_chunk(whole_mut::<E>(target, to)?, cost::PASS, |i, target| {
+                let range = i * cost::PASS..i * cost::PASS + target.len();
                 let (mean, square) = (&mean[range.clone()], &square[range]);
                 dispatch_loops(Moving { adaptive: self, target, mean, square });
             });

@@ -4,7 +4,7 @@ use super::activation::Function;
 use super::element::{Element, elements, in_single, with_element, with_elements};
 use super::memory::vec_written_by;
 use super::operation::{CpuOperand, Operation};
-use super::parallel::for_each_chunk;
+use super::parallel::{cost, for_each_chunk};
 use super::relay;
 use super::simd::{Kernel, Simd, Vector, dispatch_loops, dispatch_to, isa};
 use candle_core::backend::BackendStorage;
@@ -12,9 +12,6 @@ use candle_core::{CpuStorage, DType, Result, Shape, Tensor};
 use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::ops::Range;
-
-/// Elements that one task handles; a tensor no larger runs on the caller's core.
-const CHUNK: usize = 1 << 14;
 
 /// Applies `function` to every element of a CPU tensor.
 pub(crate) fn apply<F: Function>(function: F, x: &Tensor) -> Result<Tensor> {
@@ -75,7 +72,9 @@ pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
 /// `len` elements that `fill` gives, a chunk at a time: each of those it is given.
 fn filled<E: Element>(len: usize, fill: impl Fn(Range<usize>, &mut [MaybeUninit<E>]) + Sync) -> Vec<E> {
     let chunks = |out: &mut [_]| {
-        for_each_chunk(out, CHUNK, |index, out| fill(index * CHUNK..index * CHUNK + out.len(), out));
+        for_each_chunk(out, cost::PASS, |index, out| {
+            fill(index * cost::PASS..index * cost::PASS + out.len(), out)
+        });
     };
     // SAFETY: the chunks are all of the output, and the kernels of this file write each to its end.
     unsafe { vec_written_by(len, chunks) }

@@ -3,14 +3,11 @@
 use super::element::{Element, compute_dtype, elements, in_single, with_element, with_elements};
 use super::memory::zeros;
 use super::operation::{self, CpuOperand, Operation};
-use super::parallel::for_each_chunk;
+use super::parallel::{cost, for_each_chunk};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType, bail};
 
 const NAME: &str = "embedding";
-
-/// Elements that one task copies at the least.
-const TASK: usize = 1 << 14;
 
 /// The rows of `weight`, `[rows, width]`, that the integers `ids` of any shape name: `[…, width]`.
 ///
@@ -86,7 +83,7 @@ impl Operation<1> for Gather {
 impl Gather {
     fn gather<E: Element>(&self, weight: &[E]) -> Vec<E> {
         let width = self.width.max(1);
-        let rows = TASK.div_ceil(width);
+        let rows = cost::PASS.div_ceil(width);
         let mut out = zeros::<E>(self.ids.len() * self.width);
         for_each_chunk(&mut out, rows * width, |task, out| {
             let ids = &self.ids[task * rows..];

@@ -6,8 +6,7 @@ mod fold;
 mod loops;
 mod op;
 
-pub use fold::batch_norm_fold;
-pub use fold::is_finite;
+pub use fold::{batch_norm_fold, fold_bias, fold_scale, is_finite};
 
 use super::activation::{self, Activation};
 use super::channels::Channels;

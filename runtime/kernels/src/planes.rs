@@ -2,12 +2,9 @@
 
 use super::element::Element;
 use super::memory::{can_allocate, vec_written_by, write_zeros};
-use super::parallel::for_each_chunk;
+use super::parallel::{cost, for_each_chunk};
 use candle_core::{D, Result, Tensor, bail};
 use std::mem::MaybeUninit;
-
-/// Elements that one task handles at the least; a tensor no larger runs on the caller's core.
-const TASK: usize = 1 << 14;
 
 /// The `[height, width]` of an input `[batch, channels, height, width]` or `[channels, height, width]`.
 pub fn input_size(op: &str, x: &Tensor) -> Result<[usize; 2]> {
@@ -83,7 +80,7 @@ pub(crate) unsafe fn write_planes<E: Element>(
     to: usize,
     fill: impl Fn(usize, &[E], &mut [MaybeUninit<E>]) + Sync,
 ) -> Vec<E> {
-    let planes = TASK.div_ceil(from);
+    let planes = cost::PASS.div_ceil(from);
     let tasks = |y: &mut [_]| {
         for_each_chunk(y, planes * to, |task, y| {
             let x = &x[task * planes * from..][..y.len() / to * from];

@@ -4,15 +4,12 @@ use super::channels::sums;
 use super::element::{Element, elements, in_single, with_element, with_elements};
 use super::memory::zeros;
 use super::operation::{CpuOperand, Operation};
-use super::parallel::for_each_row;
+use super::parallel::{cost, for_each_row};
 use super::relay;
 use super::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
 use candle_core::shape::Dim;
 use candle_core::{CpuStorage, D, Result, Shape, Tensor, WithDType, bail};
-
-/// Elements that one task handles at the least; a tensor no larger runs on the caller's core.
-const TASK: usize = 1 << 12;
 
 /// `e^x / Σ e^x` over `dim`. Large values do not overflow; a row of -∞ alone, or with NaN or +∞, is NaN.
 ///
@@ -69,7 +66,7 @@ impl Operation<1> for Softmax {
         with_element!(self.name(), x.dtype(), E => {
             let x = elements::<E>(x, layout)?;
             let mut y = zeros::<E>(x.len());
-            for_each_row(row, TASK, &mut y, |i, y| {
+            for_each_row(row, cost::EXPONENTIALS, &mut y, |i, y| {
                 let x = &x[i * row..(i + 1) * row];
                 // `y` is zeros already.
                 if !(self.masked && is_masked(x)) {
@@ -86,7 +83,7 @@ impl Operation<1> for Softmax {
             let dx = with_elements::<E, _>(y, |y| {
                 with_elements(grad, |grad| {
                     let mut dx = zeros::<E>(y.len());
-                    for_each_row(row, TASK, &mut dx, |i, dx| {
+                    for_each_row(row, cost::EXPONENTIALS, &mut dx, |i, dx| {
                         let range = i * row..(i + 1) * row;
                         self.gradient(&y[range.clone()], &grad[range], dx);
                     });

@@ -2,12 +2,9 @@
 
 use super::Image;
 use crate::activation::{Activation, activate, activate_all, stages};
-use crate::parallel::for_each_chunk;
+use crate::parallel::{cost, for_each_chunk};
 use crate::simd::{Kernel, Simd, dispatch_loops, dispatch_to};
 use candle_core::Result;
-
-/// Elements that one task handles; an image no larger is done on the caller's core.
-const TASK: usize = 1 << 14;
 
 /// `activation(x · scale + shift)`, a number each a channel.
 pub fn affine(x: &Image, scale: &[f32], shift: &[f32], activation: Activation) -> Result<Image> {
@@ -36,8 +33,8 @@ pub fn activated(x: &Image, activation: Activation) -> Result<Image> {
 /// The sum of two images of one shape.
 pub fn add(a: &Image, b: &Image) -> Result<Image> {
     let mut y = Image::new(a.arena(), a.dims())?;
-    for_each_chunk(y.blocks_mut(), TASK, |index, y| {
-        let [a, b] = [a, b].map(|x| &x.blocks()[index * TASK..][..y.len()]);
+    for_each_chunk(y.blocks_mut(), cost::PASS, |index, y| {
+        let [a, b] = [a, b].map(|x| &x.blocks()[index * cost::PASS..][..y.len()]);
         dispatch_loops(Sum { a, b, y });
     });
     Ok(y)
@@ -46,7 +43,7 @@ pub fn add(a: &Image, b: &Image) -> Result<Image> {
 /// Calls `run` with the pixels of every block of channels and its number.
 fn for_each_block(y: &mut Image, run: impl Fn(usize, &mut [f32]) + Sync) {
     let len = y.pixels() * y.lanes();
-    let blocks = (TASK / len.max(1)).max(1);
+    let blocks = (cost::PASS / len.max(1)).max(1);
     for_each_chunk(y.blocks_mut(), blocks * len, |task, y| {
         y.chunks_mut(len).enumerate().for_each(|(i, block)| run(task * blocks + i, block));
     });

@@ -1,7 +1,7 @@
 //! Pooling of blocked images: every lane is a channel, so a window's elements are whole vectors.
 
 use super::Image;
-use crate::parallel::for_each_chunk;
+use crate::parallel::{cost, for_each_chunk};
 use crate::planes::check_room;
 use crate::pool::{
     PoolGeometry, Taps, Window, Windows, adaptive_ranges, adaptive_size, adaptive_windows, windows,
@@ -113,15 +113,12 @@ impl Pool for Mean {
     }
 }
 
-/// Elements of the input that one task reads at the least; an image no larger is done on the caller's core.
-const TASK: usize = 1 << 14;
-
 fn pool(x: &Image, pool: impl Pool) -> Result<Image> {
     let [batch, channels, ..] = x.dims();
     let [rows, columns] = pool.output();
     let mut y = Image::new(x.arena(), [batch, channels, rows, columns])?;
     let (lanes, from, to) = (x.lanes(), x.pixels() * x.lanes(), rows * columns * x.lanes());
-    let blocks = (TASK / from.max(1)).max(1);
+    let blocks = (cost::PASS / from.max(1)).max(1);
     for_each_chunk(y.blocks_mut(), blocks * to, |task, y| {
         for (i, y) in y.chunks_mut(to).enumerate() {
             let x_block = &x.blocks()[(task * blocks + i) * from..][..from];

@@ -1,6 +1,6 @@
 //! From rows to blocks and back: `[channels, pixels]` to `[⌈channels / lanes⌉, pixels, lanes]`.
 
-use crate::parallel::{Start, for_each, for_each_chunk, hand_outs};
+use crate::parallel::{Start, cost, for_each, for_each_chunk};
 use crate::simd::{Kernel, Simd, dispatch_loops};
 
 /// Pixels that are moved at once: those of a block stay in the nearest cache meanwhile.
@@ -19,14 +19,11 @@ pub(super) fn to_blocks(planes: &[f32], blocks: &mut [f32], dims: [usize; 4], la
     });
 }
 
-/// Elements that one hand-out to a thread should have.
-const HAND_OUT: usize = 1 << 13;
-
 /// Calls `run` with every index below `count`, neighbours one after the other: each moves `len` elements.
 fn for_each_run(count: usize, len: usize, run: &(dyn Fn(usize) + Sync)) {
-    let hand_outs = hand_outs(count * len / HAND_OUT).min(count);
-    for_each(hand_outs, &|hand_out| {
-        (hand_out * count / hand_outs..(hand_out + 1) * count / hand_outs).for_each(run);
+    let tasks = cost::task_count(count * len, cost::TWO_PASSES).min(count);
+    for_each(tasks, &|task| {
+        (task * count / tasks..(task + 1) * count / tasks).for_each(run);
     });
 }
 

@@ -11,6 +11,7 @@ use super::{ConvShape, Epilogue, cuda};
 use crate::activation::{self, Activation};
 use crate::cuda::Operand as CudaOperand;
 use crate::memory::Alignment;
+use crate::norm::fold_scale;
 use crate::operation::{CpuOperand, Operation};
 use crate::relay;
 use crate::simd;
@@ -45,7 +46,7 @@ pub(super) fn conv2d(
     let fused = epilogue.activation.saves_output();
     let activation = if fused { epilogue.activation } else { Activation::Identity };
     let weight = match &epilogue.scale {
-        Some(scale) => weight.broadcast_mul(&scale.reshape(((), 1, 1, 1))?)?,
+        Some(scale) => fold_scale(weight, scale)?,
         None => weight.clone(),
     };
     let op = |form| FusedConv2d { shape: *shape, activation, form };

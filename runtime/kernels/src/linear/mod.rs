@@ -8,15 +8,12 @@ mod tile;
 use super::activation::Activation;
 use super::element::with_elements;
 use super::memory::{Scratch, zeros};
-use super::parallel::{Start, for_each};
+use super::parallel::{Start, cost, for_each};
 use super::simd::{Isa, Kernel, Simd, dispatch_to, isa};
 use candle_core::{DType, Result, Tensor, bail};
 use finish::Finish;
 use product::{Left, Right, product};
 use tile::{OUTPUTS, ROWS, dots};
-
-/// Multiply-adds that one task does at the least; a map with no more runs on the caller's core.
-const TASK: usize = 1 << 17;
 
 /// Elements of a row that are summed in one go: those of some rows and weights fit a near cache together.
 /// It decides the order of additions, so it depends on nothing.
@@ -154,7 +151,7 @@ impl Map<'_> {
         let work = self.rows * self.inputs;
         // Every task reads all rows.
         let fair = self.outputs.div_ceil(4 * rayon::current_num_threads());
-        let most = TASK.div_ceil(work.max(1)).max(fair).next_multiple_of(OUTPUTS);
+        let most = cost::STREAMED_MULTIPLY_ADDS.div_ceil(work.max(1)).max(fair).next_multiple_of(OUTPUTS);
         let y = Start::of(y);
         let near = if (ROWS + 1..PRODUCT[0]).contains(&self.rows) { self.rows * CHUNK } else { 0 };
         for_each(self.outputs.div_ceil(most), &|task| {

@@ -2,7 +2,7 @@
 
 use super::finish::Finish;
 use crate::memory::{Scratch, vec_written_by};
-use crate::parallel::{Start, for_each};
+use crate::parallel::{Start, cost, for_each};
 use crate::simd::{Isa, Kernel, Simd, dispatch_to, transpose};
 use std::mem::MaybeUninit;
 
@@ -14,9 +14,6 @@ const DEPTH: usize = 64;
 const BLOCK: usize = 96;
 /// Rows of the result whose sums are in registers at once.
 const ROWS: usize = 6;
-/// Multiply-adds that one task does at the least; a product with no more runs on the caller's core.
-const TASK: usize = 1 << 19;
-
 /// A matrix that is read number by number.
 #[derive(Clone, Copy)]
 pub(super) struct Left<'a> {
@@ -47,7 +44,7 @@ pub(super) fn product(
     assert!(left.values.len() >= rows * depth);
     let (Right::Rows(values) | Right::Columns(values)) = right;
     assert!(values.len() >= depth * columns);
-    let most = TASK.div_ceil(depth * PANEL.min(columns)).next_multiple_of(BLOCK);
+    let most = cost::PACKED_MULTIPLY_ADDS.div_ceil(depth * PANEL.min(columns)).next_multiple_of(BLOCK);
     let (blocks, panels) = (rows.div_ceil(most), columns.div_ceil(PANEL));
     let fill = |to: &mut [MaybeUninit<f32>]| {
         let to = Start::of(to);

@@ -1,4 +1,5 @@
-//! Batch norm in evaluation as one product and one sum a channel, which a convolution's epilogue takes.
+//! Folding: batch norm in evaluation and biases as one product and one sum a channel, which the epilogue of a
+//! convolution takes.
 
 use crate::conv;
 use crate::element::with_elements;
@@ -20,6 +21,22 @@ pub fn batch_norm_fold(
         true => loops([mean, var], weight, bias, eps as f32),
         false => composed([mean, var], weight, bias, eps),
     }
+}
+
+/// Folds the bias of a convolution into the shift of the batch norm after it: `(x + bias) · scale + shift`.
+///
+/// Returns `None` if the sum is not finite: a half may be too small for it.
+pub fn fold_bias(bias: Option<&Tensor>, scale: &Tensor, shift: &Tensor) -> Result<Option<Tensor>> {
+    let Some(bias) = bias else { return Ok(Some(shift.clone())) };
+    let sum = ((bias * scale)? + shift)?;
+    Ok(is_finite(&sum)?.then_some(sum))
+}
+
+/// Folds a factor of each output channel, `[out_channels]`, into a weight `[out_channels, …]`.
+pub fn fold_scale(weight: &Tensor, scale: &Tensor) -> Result<Tensor> {
+    let mut shape = vec![1; weight.rank()];
+    shape[0] = scale.elem_count();
+    weight.broadcast_mul(&scale.reshape(shape)?)
 }
 
 /// In two passes over vectors that stay in the nearest cache.

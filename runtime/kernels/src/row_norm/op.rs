@@ -6,13 +6,10 @@ use crate::channels::sums;
 use crate::element::{Element, elements, with_element, with_elements};
 use crate::memory::zeros;
 use crate::operation::{CpuOperand, Operation};
-use crate::parallel::{for_each_chunk, for_each_row};
+use crate::parallel::{cost, for_each_chunk, for_each_row};
 use crate::simd::dispatch_loops;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType};
-
-/// Elements that one task handles at the least; a tensor no larger runs on the caller's core.
-const TASK: usize = 1 << 13;
 
 /// Into how many blocks of rows a backward pass is cut at the most: each sums the parameters' gradients
 /// for itself. The shape alone decides, so that the sums are the same for every number of threads.
@@ -68,7 +65,7 @@ impl Operation<3> for RowNorm {
 impl RowNorm {
     fn normalize<E: Element>(&self, x: &[E], weight: &[E], bias: &[E]) -> Vec<E> {
         let mut y = zeros::<E>(x.len());
-        for_each_row(self.rows.elements(), TASK, &mut y, |row, y| {
+        for_each_row(self.rows.elements(), cost::TWO_PASSES, &mut y, |row, y| {
             let x = &x[self.rows.range(row)];
             let parameters = self.rows.parameters_of(row);
             let (weight, bias) = (&weight[parameters.clone()], &bias[parameters]);
@@ -99,7 +96,7 @@ impl RowNorm {
         if elements == 0 {
             return (dx, total);
         }
-        let rows = TASK.div_ceil(elements).max(self.rows.rows.div_ceil(BLOCKS));
+        let rows = cost::TWO_PASSES.div_ceil(elements).max(self.rows.rows.div_ceil(BLOCKS));
         let chunks = dx.chunks_mut(rows * elements);
         let mut blocks: Vec<(&mut [E], [Vec<f64>; 2])> = chunks.map(|dx| (dx, Default::default())).collect();
         for_each_chunk(&mut blocks, 1, |index, block| {

@@ -1,19 +1,15 @@
 //! Splits a result into tasks by its shape alone, so that it is bit-equal for any number of threads.
 
 use super::lanes::{Real, Work};
-use crate::parallel::for_each_chunk;
+use crate::parallel::{cost, for_each_chunk};
 use crate::simd::Isa;
 
-/// Multiply-adds below which threads cost more than they save (some 100 µs).
-const SERIAL_WORK: usize = 2 << 20;
-/// Multiply-adds a task has at least, where the result can be split so.
-const TASK_WORK: usize = 1 << 18;
 /// Tasks a gradient is split into at least, where it has the work.
 pub(super) const TASKS: usize = 32;
 
 /// Runs every task, on the threads of rayon's pool where `work` multiply-adds are worth it.
 pub(super) fn run_all<R: Real, W: Work<R>>(isa: Isa, work: usize, tasks: Vec<W>) {
-    if work < SERIAL_WORK || tasks.len() < 2 {
+    if work < cost::SPLIT_MULTIPLY_ADDS || tasks.len() < 2 {
         tasks.into_iter().for_each(|task| R::dispatch(isa, task));
     } else {
         let mut tasks: Vec<Option<W>> = tasks.into_iter().map(Some).collect();
@@ -26,7 +22,7 @@ pub(super) fn run_all<R: Real, W: Work<R>>(isa: Isa, work: usize, tasks: Vec<W>)
 /// How many channels make a task, for `channels` of them in groups of `per_group`, each with `work`
 /// multiply-adds: whole groups, or a multiple of `block` within one.
 pub(super) fn channels_per_task(channels: usize, per_group: usize, block: usize, work: usize) -> usize {
-    let enough = TASK_WORK.div_ceil(work.max(1));
+    let enough = cost::MULTIPLY_ADDS.div_ceil(work.max(1));
     if enough >= per_group {
         return (enough / per_group * per_group).min(channels);
     }

@@ -1,24 +1,22 @@
 //! Whether all numbers are finite, so that a product with a zero of the padding is zero.
 
+use crate::parallel::cost;
 use crate::simd::{self, Half, Isa, Kernel, Simd};
 use rayon::prelude::*;
-
-/// Numbers that a thread looks at in one go.
-const SHARE: usize = 1 << 16;
 
 /// Whether no value is infinite or NaN.
 pub(crate) fn is_finite(values: &[f32], isa: Isa) -> bool {
     match values.len() {
-        0..=SHARE => simd::dispatch_to(isa, Finite(values)),
-        _ => values.par_chunks(SHARE).all(|values| simd::dispatch_to(isa, Finite(values))),
+        0..=cost::SCAN => simd::dispatch_to(isa, Finite(values)),
+        _ => values.par_chunks(cost::SCAN).all(|values| simd::dispatch_to(isa, Finite(values))),
     }
 }
 
 /// Whether none of these halves is infinite or NaN.
 pub(super) fn are_finite(half: Half, values: &[u16]) -> bool {
     match values.len() {
-        0..=SHARE => simd::dispatch_loops(FiniteHalves(half, values)),
-        _ => values.par_chunks(SHARE).all(|values| simd::dispatch_loops(FiniteHalves(half, values))),
+        0..=cost::SCAN => simd::dispatch_loops(FiniteHalves(half, values)),
+        _ => values.par_chunks(cost::SCAN).all(|values| simd::dispatch_loops(FiniteHalves(half, values))),
     }
 }
 

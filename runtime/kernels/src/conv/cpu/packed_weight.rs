@@ -4,12 +4,9 @@ use super::elements::Elements;
 use super::plan::Plan;
 use crate::conv::ConvShape;
 use crate::memory::AlignedVec;
-use crate::parallel::for_each_chunk;
+use crate::parallel::{cost, for_each_chunk};
 use crate::simd::Isa;
 use std::ops::Range;
-
-/// Packing fewer floats than this is not worth another thread.
-const SERIAL_BELOW: usize = 1 << 16;
 
 /// A packed weight.
 pub(super) struct PackedWeight {
@@ -40,7 +37,7 @@ impl PackedWeight {
                 let pack = |index: usize, block: &mut [f32]| {
                     pack_block(plan, &operands, group, inputs.clone(), index * plan.blocks.block, block);
                 };
-                if operands.len() < SERIAL_BELOW {
+                if operands.len() < cost::SCAN {
                     blocks.chunks_mut(len).enumerate().for_each(|(index, block)| pack(index, block));
                 } else {
                     for_each_chunk(blocks, len, pack);

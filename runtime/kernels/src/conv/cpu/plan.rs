@@ -6,11 +6,9 @@ use super::operand_format::OperandFormat;
 use super::partition::{Lanes, Limits, Order, Partition, PartitionProblem, Place};
 use super::tile::{Tap, Tile, TileSize};
 use crate::conv::{ConvGeometry, ConvShape};
-use crate::parallel;
+use crate::parallel::cost;
 use std::ops::Range;
 
-/// Work, in multiplications, that one job should have.
-const JOB: usize = 1 << 20;
 /// What an output element costs beside its multiplications, in multiplications.
 const OVERHEAD: usize = 16;
 /// A tile beyond this many floats (a huge dilation) is not made.
@@ -139,7 +137,7 @@ impl Plan {
         let unit = if options.direction == Lanes::Pixels { registers.lanes } else { 1 };
         let size = TileSize::new(&shape, input_block, options.column_planes, unit);
         let work = shape.output_elements().saturating_mul(shape.taps() + OVERHEAD);
-        let threads = parallel::worthwhile(threads, work);
+        let threads = cost::worthwhile_threads(threads, work);
         let problem = PartitionProblem {
             shape: &shape,
             lanes: registers.lanes,
@@ -161,7 +159,10 @@ impl Plan {
             None => in_place_taps(&shape, chunks.range(chunk), input_block),
         });
         let taps = taps.collect::<Option<_>>()?;
-        let jobs = (work / JOB).clamp(1, 4 * threads).next_multiple_of(threads).min(partition.tasks());
+        let jobs = (work / cost::JOB_MULTIPLY_ADDS)
+            .clamp(1, 4 * threads)
+            .next_multiple_of(threads)
+            .min(partition.tasks());
         Some(Self { shape, operand, group_inputs, input_block, chunks, blocks, tile, taps, partition, jobs })
     }
 

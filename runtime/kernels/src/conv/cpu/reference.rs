@@ -7,11 +7,8 @@ use super::operand::Values;
 use crate::activation::Activation;
 use crate::conv::ConvShape;
 use crate::float::Float;
-use crate::parallel::for_each_chunk;
+use crate::parallel::{cost, for_each_chunk};
 use std::ops::Range;
-
-/// Multiplications below which handing out rows to threads costs more than it gains.
-const SERIAL_BELOW: usize = 1 << 16;
 
 /// Convolves into all of `output`. Input and output have so many neighboring channels, as
 /// [`Layout::block`](crate::layout::Layout::block) gives them.
@@ -44,7 +41,7 @@ pub(super) fn conv2d<T: Float>(
         }
     };
     let products = shape.output_elements().saturating_mul(shape.taps());
-    if products < SERIAL_BELOW {
+    if products < cost::SCALAR_MULTIPLY_ADDS {
         output.chunks_exact_mut(width * block).enumerate().for_each(|(index, row)| run(index, row));
     } else {
         for_each_chunk(output, width * block, run);

@@ -8,13 +8,10 @@ use crate::conv::cpu::elements::OutputPtr;
 use crate::conv::cpu::epilogue::EpilogueWriter;
 use crate::conv::cpu::finite::is_finite;
 use crate::conv::cpu::operand::Call;
-use crate::parallel;
+use crate::parallel::{self, cost};
 use crate::simd::{self, Isa};
 use rows::Bands;
 use std::borrow::Cow;
-
-/// Elements, of the input or the output, that one job should have.
-const JOB: usize = 1 << 15;
 
 /// Convolves into `output`. Returns `false` if the weight would make NaN of the padding.
 pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: OutputPtr) -> bool {
@@ -31,7 +28,7 @@ pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: Outpu
         bands: 0..Bands::count(shape),
     };
     let elements = shape.output_elements().max(call.input.len());
-    let jobs = parallel::hand_outs(elements / JOB).min(bands.bands.len());
+    let jobs = cost::task_count(elements, 2 * cost::PASS).min(bands.bands.len());
     let bound = |job: usize| job * bands.bands.len() / jobs.max(1);
     parallel::for_each(jobs, &|job| {
         simd::dispatch_to(isa, Bands { bands: bound(job)..bound(job + 1), ..bands.clone() });

@@ -10,13 +10,10 @@ use crate::conv::cpu::epilogue::EpilogueWriter;
 use crate::conv::cpu::operand::Call;
 use crate::conv::cpu::packed::{PackedForm, Packing};
 use crate::conv::cpu::problem::ConvProblem;
-use crate::parallel;
+use crate::parallel::{self, cost};
 use crate::simd::{self, Isa, Kernel, Simd};
 use std::ops::Range;
 use std::sync::Arc;
-
-/// Elements, of the input or the output, that one job should have.
-const JOB: usize = 1 << 14;
 
 pub(super) fn supports(shape: &ConvShape) -> bool {
     shape.group_inputs() == 1 && shape.group_outputs() == 1
@@ -37,7 +34,7 @@ pub(super) fn conv2d(
     let planes = Planes::new(shape, &packed, call, Output(output));
     let rows = shape.batch * shape.out_channels.div_ceil(isa.lanes()) * shape.output[0];
     let elements = (rows * shape.output[1] * isa.lanes()).max(input.len());
-    let jobs = parallel::hand_outs(elements / JOB).min(rows);
+    let jobs = cost::task_count(elements, cost::PASS).min(rows);
     let bound = |job: usize| job * rows / jobs;
     parallel::for_each(jobs, &|job| {
         simd::dispatch_to(isa, Planes { rows: bound(job)..bound(job + 1), ..planes.clone() });

@@ -1,5 +1,6 @@
 //! Sharing work among the threads of rayon's pool.
 
+pub(crate) mod cost;
 mod waiting;
 
 use std::any::Any;
@@ -43,22 +44,6 @@ pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
     if let Some(panic) = panic {
         resume_unwind(panic);
     }
-}
-
-/// Into how many hand-outs work is best cut for the pool: at most `most`, and one alone where that is few.
-/// Every thread has the same number of them where it can.
-pub(crate) fn hand_outs(most: usize) -> usize {
-    let threads = rayon::current_num_threads();
-    match most {
-        0 | 1 => 1,
-        _ => most.next_multiple_of(threads).min(4 * threads),
-    }
-}
-
-/// How many of `threads` so many multiplications are worth.
-pub(crate) fn worthwhile(threads: usize, multiplications: usize) -> usize {
-    const SERIAL_BELOW: usize = 1 << 18;
-    if multiplications < SERIAL_BELOW { 1 } else { threads }
 }
 
 type Run = *const (dyn Fn(usize) + Sync + 'static);
@@ -151,7 +136,7 @@ pub(crate) fn for_each_chunk<T: Send>(data: &mut [T], len: usize, run: impl Fn(u
     });
 }
 
-/// Calls `run` with every row of `row` elements of `data` and its number; a task takes as many rows as have
+/// Calls `run` with every row of `row` elements of `data` and its index. A task takes as many rows as have
 /// `least` elements.
 pub(crate) fn for_each_row<T: Send>(
     row: usize,
