@@ -1,7 +1,7 @@
 //! Operations on signals, with every tensor and setting as an argument. Layers and
 //! [`functional`](crate::functional) are made of them.
 
-mod activation;
+pub(crate) mod activation;
 mod adaptive;
 mod attention;
 mod bilinear;
@@ -16,7 +16,7 @@ mod pair;
 mod pixel_shuffle;
 mod shape;
 
-pub use activation::{gelu, hardswish, leaky_relu, log_softmax, relu, relu6, sigmoid, silu, softmax, tanh};
+pub use activation::*;
 pub use adaptive::{
     OutputSize, adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d,
 };

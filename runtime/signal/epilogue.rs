@@ -8,7 +8,7 @@ use super::Value;
 use crate::Error;
 use crate::kernels::activation::Activation;
 use crate::kernels::conv;
-use crate::kernels::norm::is_finite;
+use crate::kernels::norm::fold_bias;
 
 /// An operation on the elements of an output `y`.
 #[derive(Clone)]
@@ -66,7 +66,7 @@ impl Epilogue {
     }
 
     /// Adds an operation after those that are there.
-    pub fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
+    pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
         match op {
             EpilogueOp::Affine { scale, shift } if self.takes_residual() => self.affine.fuse(scale, shift),
             EpilogueOp::Residual(residual) if self.takes_residual() => {
@@ -104,16 +104,13 @@ impl Affine {
     /// Adds a batch norm, unless there is one already or its sum with the bias is not finite: a half may not hold
     /// the two together.
     fn fuse(&mut self, scale: Tensor, shift: Tensor) -> std::result::Result<(), NotFused> {
-        let sum = match self {
-            Self::Identity => shift,
-            Self::Bias(bias) => {
-                let sum = ((&*bias * &scale)? + &shift)?;
-                if !is_finite(&sum)? {
-                    return Err(NotFused::Unsupported(EpilogueOp::Affine { scale, shift }));
-                }
-                sum
-            }
+        let bias = match self {
+            Self::Identity => None,
+            Self::Bias(bias) => Some(&*bias),
             Self::BatchNorm { .. } => return Err(NotFused::Unsupported(EpilogueOp::Affine { scale, shift })),
+        };
+        let Some(sum) = fold_bias(bias, &scale, &shift)? else {
+            return Err(NotFused::Unsupported(EpilogueOp::Affine { scale, shift }));
         };
         *self = Self::BatchNorm { scale, shift: sum };
         Ok(())

@@ -4,17 +4,7 @@ use candle_core::DType;
 use sconce::kernels::activation::Activation;
 
 /// Every activation of an epilogue.
-pub const ACTIVATIONS: [Activation; 9] = [
-    Activation::Identity,
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::LeakyRelu { negative_slope: 0.1 },
-    Activation::Silu,
-    Activation::Gelu,
-    Activation::Sigmoid,
-    Activation::Tanh,
-    Activation::Hardswish,
-];
+pub const ACTIVATIONS: [Activation; Activation::EACH.len()] = Activation::EACH;
 
 /// The activations whose slope follows from their output.
 pub const ACTIVATIONS_BY_OUTPUT: [Activation; 6] = [

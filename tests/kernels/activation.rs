@@ -10,7 +10,7 @@ type Op = Box<dyn Fn(&Tensor) -> Result<Tensor>>;
 
 fn ops() -> Vec<(String, Op)> {
     let mut ops: Vec<(String, Op)> = Vec::new();
-    let kinds = Activation::EACH.into_iter().chain([Activation::LeakyRelu { negative_slope: -0.3 }]);
+    let kinds = ACTIVATIONS.into_iter().chain([Activation::LeakyRelu { negative_slope: -0.3 }]);
     for kind in kinds {
         ops.push((format!("{kind:?}"), Box::new(move |x| activation::apply(kind, x))));
     }
@@ -134,7 +134,7 @@ fn values_are_the_definitions() {
 #[test]
 fn scalars_agree_with_tensors() -> Result<()> {
     let x = Numbers::new(7).tensor(&[999], 8.0);
-    for kind in Activation::EACH {
+    for kind in ACTIVATIONS {
         let (y, slope) =
             gradients(|x| activation::apply(kind, &x[0]), std::slice::from_ref(&x), &x.ones_like()?)?;
         for ((x, y), slope) in values(&x)?.into_iter().zip(values(&y)?).zip(values(&slope[0])?) {

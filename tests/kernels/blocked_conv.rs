@@ -213,7 +213,7 @@ prop_compose! {
         pointwise in prop::bool::weighted(0.2),
         depthwise in prop::bool::weighted(0.3),
         mut input in prop::array::uniform2(1..=sizes),
-        activation in prop::sample::select(&Activation::EACH[..]),
+        activation in prop::sample::select(&ACTIVATIONS[..]),
         parts in prop::array::uniform3(any::<bool>()),
         seed in 0..1u64 << 32,
     ) -> Setting {

@@ -150,7 +150,7 @@ fn on_every_isa(case: &Case, expected: &[f64]) {
 
 fn activations() -> impl Strategy<Value = Activation> {
     prop_oneof![
-        8 => prop::sample::select(&Activation::EACH[..]),
+        8 => prop::sample::select(&ACTIVATIONS[..]),
         1 => (-0.5..1.5).prop_map(|negative_slope| Activation::LeakyRelu { negative_slope }),
     ]
 }

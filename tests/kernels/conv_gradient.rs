@@ -14,7 +14,7 @@ fn every_form_of_the_operation_carries_gradients() -> Result<()> {
     let geometry = ConvGeometry { padding: [[1; 2]; 2], groups: 2, ..Default::default() };
     let [input, weight, scale, shift, residual] =
         [&[2, 4, 6, 5][..], &[6, 2, 3, 3], &[6], &[6], &[2, 6, 6, 5]].map(|dims| variable(dims).unwrap());
-    for activation in Activation::EACH {
+    for activation in ACTIVATIONS {
         for form in 0..8 {
             let chosen = |bit: usize, var: &Var| (form & bit != 0).then(|| var.as_tensor().clone());
             let (scale_of, shift_of, residual_of) =

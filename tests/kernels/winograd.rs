@@ -157,7 +157,7 @@ proptest! {
     #[test]
     fn agrees_with_the_definition(
         shape in shapes(),
-        activation in prop::sample::select(&Activation::EACH[..]),
+        activation in prop::sample::select(&ACTIVATIONS[..]),
         parts in prop::array::uniform3(any::<bool>()),
         seed in 0..1u64 << 32,
     ) {
@@ -171,7 +171,7 @@ fn every_activation_and_epilogue() {
     let shape =
         Shape { batch: 2, in_channels: 5, out_channels: 19, input: [9, 13], padding: [[1, 0], [2, 1]] };
     let problem = Problem::new(shape, 7);
-    for activation in Activation::EACH {
+    for activation in ACTIVATIONS {
         for parts in 0..8 {
             problem.check([parts & 1 != 0, parts & 2 != 0, parts & 4 != 0], activation);
         }
@@ -229,7 +229,7 @@ fn a_nan_spoils_its_tiles_and_passes_through_activations() {
     let shape = Shape { batch: 1, in_channels: 3, out_channels: 4, input: [24, 24], padding: [[1; 2]; 2] };
     let mut problem = Problem::new(shape, 5);
     problem.input[24 * 10 + 11] = f32::NAN;
-    for activation in Activation::EACH {
+    for activation in ACTIVATIONS {
         let epilogue = problem.epilogue([true, true, false], activation, 1);
         let tiles = [Tile::Two, Tile::Four, Tile::Six];
         for (isa, tile) in simd::available().into_iter().flat_map(|isa| tiles.map(|tile| (isa, tile))) {

@@ -2,6 +2,7 @@
 
 #[path = "../../examples/face_detection/main.rs"]
 #[allow(dead_code)] // The tests take the networks without the program.
+#[expect(clippy::module_inception, reason = "the example whose network it is")]
 mod face_detection;
 
 use face_detection::{ONet, PNet, RNet, crops, fine_tune, golden, photograph};

@@ -140,7 +140,7 @@ fn geometries() -> impl Strategy<Value = ConvGeometry> {
 }
 
 fn options() -> impl Strategy<Value = Options> {
-    (any::<[bool; 3]>(), prop::sample::select(&Activation::EACH[..]))
+    (any::<[bool; 3]>(), prop::sample::select(&ACTIVATIONS[..]))
         .prop_map(|([scale, shift, residual], activation)| Options { scale, shift, residual, activation })
 }
 
@@ -308,7 +308,7 @@ fn every_kernel_takes_every_activation() -> Result<()> {
         for dtype in DTYPES {
             for variant in variants(&setting.shape()?, dtype, &TARGET) {
                 if seen.insert(variant.kernel()) {
-                    for activation in Activation::EACH {
+                    for activation in ACTIVATIONS {
                         let options = Options { scale: true, shift: true, residual: true, activation };
                         Setting { options, ..setting.clone() }.check(dtype, variant)?;
                     }
