@@ -1,5 +1,6 @@
 //! The fused convolution's forward pass against a plain loop in f64 and against candle's own operations.
 
+use crate::common::lists::ACTIVATIONS;
 use proptest::prelude::*;
 use sconce::candle::{DType, Device, Result, Tensor};
 use sconce::kernels::activation::Activation;
