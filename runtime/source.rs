@@ -9,7 +9,7 @@ use candle_nn::{Init, VarBuilder};
 
 use crate::checkpoint::StateDict;
 use crate::config::Config;
-use crate::kernels::memory::can_allocate;
+use crate::kernels::internal::can_allocate;
 use crate::load::{Load, LoadReport};
 use crate::{Result, random};
 

@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::axis;
 use crate::Result;
 use crate::kernels::activation::{self, Activation};
-use crate::kernels::blocked::{self, Image};
+use crate::kernels::internal::blocked::{self, Image};
 use crate::kernels::softmax as softmax_kernels;
 use crate::signal::{Signal, Step};
 

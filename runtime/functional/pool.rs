@@ -1,6 +1,6 @@
 //! Pooling.
 
-use crate::kernels::blocked::{self, Image};
+use crate::kernels::internal::blocked::{self, Image};
 use crate::kernels::pool;
 use crate::layers::{AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d, OutputSize};
 use crate::module::{Forward, Mode};

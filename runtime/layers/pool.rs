@@ -4,7 +4,7 @@ use super::pair::Pair;
 use super::{own_config, stateless};
 use crate::Result;
 use crate::display::python_bool;
-use crate::kernels::blocked::{self, Image};
+use crate::kernels::internal::blocked::{self, Image};
 use crate::kernels::pool::{self, PoolGeometry};
 use crate::module::{Forward, Mode};
 use crate::signal::Signal;

@@ -8,10 +8,11 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use super::{Before, Couple, Deferred, Form, Signal, State, Step, Tail, Value, is_plain};
-use crate::kernels::blocked::{self, Image};
-use crate::kernels::conv::{ConvShape, PackedCache};
+use crate::kernels::conv::PackedCache;
+use crate::kernels::internal::ConvShape;
+use crate::kernels::internal::blocked::{self, Image};
+use crate::kernels::internal::isa;
 use crate::kernels::pool::PoolGeometry;
-use crate::kernels::simd::isa;
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 

@@ -6,12 +6,10 @@ use std::sync::Arc;
 use candle_core::{DType, Result, Tensor};
 
 use super::Value;
-use crate::kernels::blocked::conv::{Consumer, Input};
-use crate::kernels::blocked::{self, Image};
-use crate::kernels::conv::{self, Axes, ConvGeometry, ConvShape, Epilogue, PackedCache, Packing};
-use crate::kernels::element::with_elements;
-use crate::kernels::layout::Layout;
-use crate::kernels::memory::Arena;
+use crate::kernels::conv::{self, ConvGeometry, Epilogue, PackedCache};
+use crate::kernels::internal::blocked::conv::{Consumer, Input};
+use crate::kernels::internal::blocked::{self, Image};
+use crate::kernels::internal::{Arena, Axes, ConvShape, Layout, Packing, with_elements};
 
 /// The operands of a convolution; the weight always as the kernels take it, with a height and a width.
 pub(crate) struct Convolution {

@@ -9,9 +9,10 @@ use candle_core::{Result, Tensor};
 use super::convolution::Parameters;
 use super::work::Work;
 use super::{Convolution, Value, conv_label};
-use crate::kernels::blocked::Image;
-use crate::kernels::blocked::conv::Consumer;
-use crate::kernels::conv::{Axes, ConvShape, Epilogue, PackedCache};
+use crate::kernels::conv::{Epilogue, PackedCache};
+use crate::kernels::internal::blocked::Image;
+use crate::kernels::internal::blocked::conv::Consumer;
+use crate::kernels::internal::{Axes, ConvShape};
 use crate::kernels::pool::PoolGeometry;
 use crate::scope::Path;
 

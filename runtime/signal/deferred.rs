@@ -8,7 +8,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 use super::work::Work;
 use super::{Before, Convolution, Couple, Form, Normalization, Product, Value};
 use crate::kernels::activation::Activation;
-use crate::kernels::blocked::Image;
+use crate::kernels::internal::blocked::Image;
 use crate::scope::Path;
 use crate::{Error, Result};
 

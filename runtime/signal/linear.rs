@@ -6,7 +6,7 @@ use candle_core::{Result, Tensor};
 
 use crate::kernels::activation;
 use crate::kernels::conv::Epilogue;
-use crate::kernels::empty::nothing;
+use crate::kernels::internal::nothing;
 use crate::kernels::linear;
 
 /// `input · weightᵀ` for an input `[…, in_features]` and a weight `[out_features, in_features]`.

@@ -26,8 +26,8 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Shape, Tensor};
 
-use crate::kernels::blocked::Image;
-use crate::kernels::empty::settled;
+use crate::kernels::internal::blocked::Image;
+use crate::kernels::internal::settled;
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 

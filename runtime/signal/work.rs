@@ -7,10 +7,10 @@ use candle_core::{Shape, Tensor, bail};
 
 use super::{Convolution, Couple, Form, Normalization, Product, Step, Tail, Value};
 use crate::kernels::activation::Activation;
-use crate::kernels::blocked::{self, Image};
-use crate::kernels::conv::{ConvShape, Epilogue};
-use crate::kernels::element::with_elements;
-use crate::kernels::norm::is_finite;
+use crate::kernels::conv::Epilogue;
+use crate::kernels::internal::ConvShape;
+use crate::kernels::internal::blocked::{self, Image};
+use crate::kernels::internal::{is_finite, with_elements};
 use crate::kernels::pool::{self, PoolGeometry};
 use crate::scope::{self, Path};
 use crate::{Error, Result};

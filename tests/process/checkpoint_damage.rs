@@ -10,8 +10,9 @@ use std::{fs, io};
 use crate::common::archive::{Entry, archive, npy, pickle_of_floats, safetensors};
 use crate::{MEMORY, alone};
 use proptest::prelude::*;
+use sconce::__private::readers;
 use sconce::candle::Device;
-use sconce::checkpoint::{StateDict, read, readers, write_safetensors};
+use sconce::checkpoint::{StateDict, read, write_safetensors};
 
 /// What `sconce::checkpoint` promises beyond twice the file, and room for the allocator's own threads.
 const ANYWAY: usize = (8 << 20) + (1 << 18);

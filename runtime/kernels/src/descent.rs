@@ -1,6 +1,5 @@
 //! The steps of optimisers, in place: each tensor goes through memory once, and none is made.
 
-#[doc(hidden)]
 pub mod cuda;
 
 use super::element::{self, Element, with_element};

@@ -3,37 +3,57 @@
 //!
 //! `unsafe` code of the workspace is confined to this crate.
 
-#![warn(clippy::undocumented_unsafe_blocks)]
+#![warn(missing_docs, clippy::undocumented_unsafe_blocks)]
 
 pub mod activation;
-pub mod blocked;
-pub(crate) mod channels;
+mod blocked;
+mod channels;
 pub mod conv;
 pub mod ctc;
 pub mod cuda;
-#[doc(hidden)]
-pub mod descent;
-pub mod element;
-pub(crate) mod elementwise;
+mod descent;
+mod element;
+mod elementwise;
 pub mod embedding;
-pub mod empty;
-pub mod error;
-pub mod exact;
-pub mod float;
-pub mod layout;
+mod empty;
+mod error;
+mod exact;
+mod float;
+pub mod internal;
+mod layout;
 pub mod linear;
-pub mod mapped;
-pub mod memory;
+mod mapped;
+mod memory;
 pub mod norm;
-pub(crate) mod operation;
+mod operation;
 pub mod pad;
-pub(crate) mod parallel;
-pub mod planes;
+mod parallel;
+mod planes;
 pub mod pool;
 pub mod recurrent;
-pub(crate) mod relay;
+mod relay;
 pub mod resample;
-pub mod row_norm;
-pub mod simd;
+mod row_norm;
+mod simd;
 pub mod softmax;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod trace;
+
+pub use activation::{
+    Activation, celu, elu, gelu_tanh, hardsigmoid, hardtanh, logsigmoid, mish, prelu, selu, softplus,
+};
+pub use conv::{ConvGeometry, Epilogue, PackedCache, TransposeGeometry, conv_transpose2d, conv1d, conv2d};
+pub use ctc::{Ctc, ctc_loss};
+pub use embedding::embedding;
+pub use exact::{is_exact, set_exact};
+pub use linear::linear;
+pub use memory::keep_memory;
+pub use norm::{batch_norm_eval, batch_norm_train, group_norm, instance_norm, layer_norm, rms_norm};
+pub use pad::{PadMode, pad};
+pub use pool::{
+    PoolGeometry, adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d,
+    avg_pool1d, avg_pool2d, max_pool1d, max_pool2d,
+};
+pub use resample::{Filter, Resampling, resample1d, resample2d};
+pub use softmax::{log_softmax, masked_softmax, softmax};

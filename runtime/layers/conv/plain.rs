@@ -4,8 +4,8 @@ use candle_core::{Shape, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{Arguments, at_least_one, batched, extra, input_sizes, operands, unless};
-use crate::kernels::blocked;
-use crate::kernels::conv::{Axes, ConvGeometry, ConvShape};
+use crate::kernels::conv::ConvGeometry;
+use crate::kernels::internal::{Axes, ConvShape, blocked};
 use crate::kernels::pad::{self, PadMode};
 use crate::layers::pair::{Padding, Pair};
 use crate::layers::weight::Weight;

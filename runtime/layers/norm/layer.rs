@@ -9,7 +9,7 @@ use super::NormalizedShape;
 use crate::Result;
 use crate::config::Config;
 use crate::display::{python_bool, python_float};
-use crate::kernels::row_norm;
+use crate::kernels::norm;
 use crate::layers::printed;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
@@ -70,7 +70,7 @@ impl Forward for LayerNorm {
         }
         let NormalizedShape(shape) = &self.normalized_shape;
         x.apply("layer_norm", |x| {
-            row_norm::layer_norm(&x, shape, self.weight.as_ref(), self.bias.as_ref(), self.eps)
+            norm::layer_norm(&x, shape, self.weight.as_ref(), self.bias.as_ref(), self.eps)
         })
     }
 }

@@ -9,7 +9,7 @@ use super::NormalizedShape;
 use crate::Result;
 use crate::config::Config;
 use crate::display::{python_bool, python_float};
-use crate::kernels::row_norm;
+use crate::kernels::norm;
 use crate::layers::printed;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
@@ -79,7 +79,7 @@ impl Forward for RmsNorm {
         let NormalizedShape(shape) = &self.normalized_shape;
         x.apply("rms_norm", |x| {
             let eps = self.eps.unwrap_or_else(|| epsilon(x.dtype()));
-            row_norm::rms_norm(&x, shape, self.weight.as_ref(), eps)
+            norm::rms_norm(&x, shape, self.weight.as_ref(), eps)
         })
     }
 }

@@ -3,8 +3,8 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
-use sconce::kernels::cuda::Target;
-use sconce::kernels::descent::cuda::{AdamStep, SgdStep};
+use sconce::kernels::internal::descent::cuda::{AdamStep, SgdStep};
+use sconce::kernels::testing::cuda::Target;
 use sconce_cuda_tests::run;
 
 /// Few blocks, so that threads take several elements each.

@@ -2,7 +2,7 @@
 
 use crate::common::{Numbers, check_close};
 use candle_core::{DType, Result, Tensor};
-use sconce::kernels::cuda::{Arg, Buffer, Launch, Program};
+use sconce::kernels::testing::cuda::{Arg, Buffer, Launch, Program};
 use sconce_cuda_tests::run;
 
 /// As in `hopper_check.cu`.

@@ -4,8 +4,8 @@
 use crate::common::{DTYPES, Numbers, check_close};
 use candle_core::{DType, Result, Tensor, Var};
 use proptest::prelude::*;
-use sconce::kernels::pool::cuda::{Divisor, Pool, average, average_backward, max, max_backward};
 use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d};
+use sconce::kernels::testing::cuda::pool::{Divisor, Pool, average, average_backward, max, max_backward};
 use sconce_cuda_tests::run;
 
 /// What the CPU makes of an input and its output's gradient, in f64.

@@ -16,6 +16,7 @@ pub(crate) fn run(
     bail!("{op}: sconce was compiled without its feature `cuda`")
 }
 
+#[cfg(feature = "testing")]
 pub(crate) fn target_of(device: &Device) -> Result<Target> {
     bail!("expected a CUDA device and sconce with its feature `cuda`, got {:?} without it", device.location())
 }

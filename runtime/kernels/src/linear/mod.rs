@@ -3,6 +3,8 @@
 mod finish;
 mod op;
 mod product;
+#[cfg(feature = "testing")]
+pub(crate) mod testing;
 mod tile;
 
 use super::activation::Activation;
@@ -35,14 +37,12 @@ pub fn takes<'a>(operands: impl IntoIterator<Item = &'a Tensor>) -> bool {
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
     match [x, weight].into_iter().chain(bias).any(Tensor::track_op) {
         true => op::linear(x, weight, bias, activation),
-        false => linear_with(isa(), x, weight, bias, activation),
+        false => forward(isa(), x, weight, bias, activation),
     }
 }
 
-/// As `linear`, without gradients, with an instruction set other than the one in use: so that tests reach all that
-/// the machine has.
-#[doc(hidden)]
-pub fn linear_with(
+/// As [`linear`], without gradients, with a given instruction set.
+fn forward(
     isa: Isa,
     x: &Tensor,
     weight: &Tensor,
@@ -58,17 +58,6 @@ pub fn linear_with(
         None => run(None)?,
     };
     Tensor::from_vec(y, (shape.rows, shape.outputs), x.device())
-}
-
-/// The gradients of `x` and `weight` from that of the product `x · weightᵀ`, with an instruction set other than the one
-/// in use: so that tests reach all that the machine has.
-#[doc(hidden)]
-pub fn gradients_with(isa: Isa, x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
-    let Sizes { rows, outputs, .. } = shape(x.dims(), weight.dims(), None)?;
-    if grad.dims() != [rows, outputs] {
-        bail!("linear: expected a gradient {:?}, got {:?}", [rows, outputs], grad.dims());
-    }
-    Ok([of_x(isa, weight, grad)?, of_weight(isa, x, grad)?])
 }
 
 /// `grad · weight`

@@ -34,7 +34,7 @@ pub fn max_pool2d(x: &Tensor, geometry: &PoolGeometry) -> Result<Tensor> {
 
 /// The largest of each two by two elements, and the gradient of `x`, of f32 on the CPU, with an instruction set
 /// other than the one in use: so that tests reach all that the machine has.
-#[doc(hidden)]
+#[cfg(feature = "testing")]
 pub fn max_pool2d_with(isa: Isa, x: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
     let (geometry, input) = (PoolGeometry::new([2, 2]), input_size(NAME, x)?);
     let output = geometry.output_size(input)?;

@@ -75,11 +75,11 @@ pub fn conv2d_backward(
     needs: Needs,
 ) -> Result<Gradients> {
     let tensors = [input, weight, output, grad_output];
-    backward_on(simd::isa(), tensors, geometry, activation, needs)
+    gradients(simd::isa(), tensors, geometry, activation, needs)
 }
 
 /// [`conv2d_backward`] with a given instruction set; the tensors are `[input, weight, output, grad]`.
-pub fn backward_on(
+pub(super) fn gradients(
     isa: Isa,
     tensors: [&Tensor; 4],
     geometry: &ConvGeometry,

@@ -33,7 +33,6 @@ use crate::layout::Layout;
 use crate::simd::Isa;
 use grid::Grid;
 use scheme::{F2, F4, F6, Strided2, Strided4};
-use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) use transform::strip_tiles;
 use work::Work;
@@ -94,13 +93,14 @@ unsafe impl Sync for Operands<'_> {}
 ///
 /// # Panics
 /// Where a slice's length does not fit the shape.
+#[cfg(feature = "testing")]
 pub fn run(
     isa: Isa,
     shape: &Shape,
     input: &[f32],
     packed: &PackedWinograd,
     epilogue: &Epilogue<'_>,
-    output: &mut [MaybeUninit<f32>],
+    output: &mut [std::mem::MaybeUninit<f32>],
 ) {
     assert_eq!(output.len(), elements(shape, packed.tile, 1));
     let output = OutputPtr::F32(output.as_mut_ptr().cast());

@@ -92,6 +92,7 @@ impl PackedWinograd {
     }
 
     /// The size of the tiles it was made for.
+    #[cfg(feature = "testing")]
     pub fn tile(&self) -> Tile {
         self.tile
     }

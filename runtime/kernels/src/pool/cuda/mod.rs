@@ -32,7 +32,10 @@ pub enum Divisor {
     Fixed(usize),
 }
 
+#[cfg(feature = "testing")]
 impl Pool {
+    /// A pooling by windows of one geometry.
+    ///
     /// # Errors
     /// [`PoolGeometry::output_size`] has no answer.
     pub fn new(planes: usize, input: [usize; 2], geometry: PoolGeometry) -> Result<Self> {
@@ -43,7 +46,9 @@ impl Pool {
     pub fn adaptive(planes: usize, input: [usize; 2], output: [usize; 2]) -> Self {
         Self { planes, input, output, geometry: None }
     }
+}
 
+impl Pool {
     fn inputs(&self) -> usize {
         self.planes * self.input[0] * self.input[1]
     }

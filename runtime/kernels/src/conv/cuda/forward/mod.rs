@@ -15,7 +15,9 @@ mod sizes;
 mod tiles;
 
 pub use hopper::Hopper;
-pub use tiles::{Depthwise, Direct, Input, Tile, Units};
+pub use tiles::{Depthwise, Direct, Tile};
+#[cfg(feature = "testing")]
+pub use tiles::{Input, Units};
 
 use crate::activation::Activation;
 use crate::conv::{ConvShape, Epilogue};
@@ -66,6 +68,7 @@ pub enum Variant {
     },
 }
 
+#[cfg(feature = "testing")]
 impl Variant {
     /// The kernel that makes the sums.
     pub fn kernel(&self) -> &'static str {
@@ -103,11 +106,13 @@ pub fn program(shape: &ConvShape, dtype: DType, options: &Options, target: &Targ
 }
 
 /// All ways to run a convolution of `dtype` on the target: so that tests reach each of them.
+#[cfg(feature = "testing")]
 pub fn variants(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<Variant> {
     choice::all(shape, dtype, target)
 }
 
 /// The same with the cycles that are expected of each, the one that is chosen first.
+#[cfg(feature = "testing")]
 pub fn ranked(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<(Variant, f64)> {
     choice::ranked(shape, dtype, target)
 }

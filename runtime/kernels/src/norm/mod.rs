@@ -1,13 +1,13 @@
 //! Batch normalisation, with the statistics of the batch (training) or with given ones (evaluation).
 
 mod composed;
-pub mod cuda;
-mod fold;
+pub(crate) mod cuda;
+pub(crate) mod fold;
 mod loops;
 mod op;
 
+pub use crate::row_norm::{group_norm, instance_moments, instance_norm, layer_norm, rms_norm};
 pub use fold::batch_norm_fold;
-pub use fold::is_finite;
 
 use super::activation::{self, Activation};
 use super::channels::Channels;
