@@ -5,9 +5,9 @@ use candle_core::Tensor;
 
 /// The operations fused into a convolution: `y = activation(conv(x, w) * scale + shift + residual)`.
 ///
-/// The default does nothing. All tensors must have the input's dtype and device. A bias is a `shift` without a
-/// `scale`; a batch norm in evaluation mode is both, as [`batch_norm_fold`](crate::norm::batch_norm_fold) computes
-/// them.
+/// The default does nothing. All tensors must have the input's dtype and device. A bias is a `shift` without
+/// a `scale`; a batch norm in evaluation mode is both, as [`batch_norm_fold`](crate::norm::batch_norm_fold)
+/// computes them.
 ///
 /// ```
 /// use candle_core::{DType, Device, Result, Tensor};

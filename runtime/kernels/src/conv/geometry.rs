@@ -2,8 +2,8 @@
 
 /// The settings of a 2-d convolution, per axis `[height, width]`.
 ///
-/// The default is stride 1, no padding, dilation 1 and one group. The `with_…` methods set both axes to one value;
-/// set the fields for values that differ.
+/// The default is stride 1, no padding, dilation 1 and one group. The `with_…` methods set both axes to one
+/// value; set the fields for values that differ.
 ///
 /// ```
 /// use sconce_kernels::ConvGeometry;
@@ -22,8 +22,8 @@ pub struct ConvGeometry {
     pub padding: [[usize; 2]; 2],
     /// The distance between neighboring elements of a window.
     pub dilation: [usize; 2],
-    /// The number of groups that the channels are divided into. Each output channel reads the input channels of its
-    /// own group.
+    /// The number of groups that the channels are divided into. Each output channel reads the input channels
+    /// of its own group.
     pub groups: usize,
 }
 
@@ -59,8 +59,8 @@ impl ConvGeometry {
         Self { groups, ..self }
     }
 
-    /// Returns an equivalent geometry whose numbers cannot overflow in the kernels: the stride is at most the size of
-    /// the padded input, and the dilation of an axis with one tap is 1.
+    /// Returns an equivalent geometry whose numbers cannot overflow in the kernels: the stride is at most the
+    /// size of the padded input, and the dilation of an axis with one tap is 1.
     pub(super) fn bounded(self, input: [usize; 2], kernel: [usize; 2]) -> Self {
         let padded =
             |axis: usize| self.padding[axis].iter().fold(input[axis], |size, n| size.saturating_add(*n));
@@ -69,8 +69,8 @@ impl ConvGeometry {
         Self { stride, dilation, ..self }
     }
 
-    /// Returns the `[height, width]` of the output for an input and a kernel of the given sizes, or `None` if the
-    /// padded input is smaller than the dilated kernel, a kernel size is 0 or a stride is 0.
+    /// Returns the `[height, width]` of the output for an input and a kernel of the given sizes, or `None` if
+    /// the padded input is smaller than the dilated kernel, a kernel size is 0 or a stride is 0.
     pub fn output_size(&self, input: [usize; 2], kernel: [usize; 2]) -> Option<[usize; 2]> {
         let axis = |i: usize| {
             let reach = self.dilation[i].checked_mul(kernel[i].checked_sub(1)?)?.checked_add(1)?;

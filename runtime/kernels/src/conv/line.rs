@@ -10,9 +10,9 @@ use candle_core::{Result, Tensor, bail};
 /// - `weight`: `[out_channels, in_channels / groups, kernel length]`
 /// - the epilogue's residual, and the result: `[batch, out_channels, length]`
 ///
-/// Of `geometry`, the settings of the second axis (width) and the groups count. Everything else is as in [`conv2d`].
-/// To keep a packed weight between calls, call [`conv2d`] on `[batch, in_channels, 1, length]` with a weight that has
-/// been reshaped once.
+/// Of `geometry`, the settings of the second axis (width) and the groups count. Everything else is as in
+/// [`conv2d`]. To keep a packed weight between calls, call [`conv2d`] on `[batch, in_channels, 1, length]`
+/// with a weight that has been reshaped once.
 ///
 /// # Errors
 /// As [`conv2d`].

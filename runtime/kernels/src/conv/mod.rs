@@ -1,12 +1,13 @@
 //! Convolution + batch norm or bias + residual + activation, as one kernel.
 //!
-//! [`conv2d`] convolves images, [`conv1d`] sequences. A [`ConvGeometry`] holds stride, padding, dilation and groups; an
-//! [`Epilogue`] says what happens to the sums in the same kernel. [`conv_transpose2d`] is the gradient of a convolution's
-//! input as an operation of its own, and [`backward`] computes gradients without candle's graph.
+//! [`conv2d`] convolves images, [`conv1d`] sequences. A [`ConvGeometry`] holds stride, padding, dilation and
+//! groups; an [`Epilogue`] says what happens to the sums in the same kernel. [`conv_transpose2d`] is the
+//! gradient of a convolution's input as an operation of its own, and [`backward`] computes gradients without
+//! candle's graph.
 
-// `conv2d` checks its operands (`shape`) and takes one of four ways: the fused kernels of the CPU (`cpu`) or of a GPU
-// (`cuda`), both inside a candle operation if there is to be a gradient (`op`), or, on other devices, candle's own
-// operations (`composed`).
+// `conv2d` checks its operands (`shape`) and takes one of four ways: the fused kernels of the CPU (`cpu`) or
+// of a GPU (`cuda`), both inside a candle operation if there is to be a gradient (`op`), or, on other
+// devices, candle's own operations (`composed`).
 
 pub(crate) mod axes;
 pub mod backward;
@@ -41,16 +42,16 @@ use candle_core::{Result, Tensor};
 /// - returns `[batch, out_channels, height, width]`, contiguous; the sizes are those of
 ///   [`ConvGeometry::output_size`]
 ///
-/// The definition is that of PyTorch's `conv2d`. Takes f32, f64, f16 and bf16 (halves are summed in f32) with any
-/// strides. Runs fused on the CPU and, with the feature `cuda`, on CUDA devices; on other devices it falls back to
-/// candle's operations. The result is differentiable in every tensor that tracks gradients.
+/// The definition is that of PyTorch's `conv2d`. Takes f32, f64, f16 and bf16 (halves are summed in f32) with
+/// any strides. Runs fused on the CPU and, with the feature `cuda`, on CUDA devices; on other devices it
+/// falls back to candle's operations. The result is differentiable in every tensor that tracks gradients.
 ///
-/// `packed` keeps what the kernel prepares from the weight for the next call. See [`PackedCache`] for when that is
-/// correct; `None` always is.
+/// `packed` keeps what the kernel prepares from the weight for the next call. See [`PackedCache`] for when
+/// that is correct; `None` always is.
 ///
 /// # Errors
-/// The shapes, dtypes or devices do not fit together, a setting of `geometry` is invalid, or the output would have no
-/// rows or columns.
+/// The shapes, dtypes or devices do not fit together, a setting of `geometry` is invalid, or the output would
+/// have no rows or columns.
 ///
 /// # Examples
 /// ```

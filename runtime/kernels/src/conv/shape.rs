@@ -3,8 +3,8 @@
 use super::{ConvGeometry, Epilogue};
 use candle_core::{Result, Tensor, bail};
 
-/// The most elements of an input with its padding: more than there is memory for, and so few that no kernel's count of
-/// pixels, taps and channels overflows.
+/// The most elements of an input with its padding: more than there is memory for, and so few that no kernel's
+/// count of pixels, taps and channels overflows.
 const LARGEST_INPUT: usize = 1 << 40;
 
 /// All sizes of a convolution. One that exists fits together: the groups divide both channel counts,
@@ -143,8 +143,8 @@ impl ConvShape {
     }
 }
 
-/// Whether a tensor has no more elements, or, where it is empty, no more behind its last dimension of 0: strides are
-/// made of those.
+/// Whether a tensor has no more elements, or, where it is empty, no more behind its last dimension of 0:
+/// strides are made of those.
 fn at_most(elements: usize, dims: [usize; 4]) -> bool {
     let mut sizes = dims.into_iter().rev().take_while(|size| *size > 0);
     sizes.try_fold(1usize, |count, size| count.checked_mul(size)).is_some_and(|count| count <= elements)

@@ -20,7 +20,8 @@ const NAME: &str = "conv_transpose2d";
 
 /// The settings of a transposed 2-d convolution, per axis `[height, width]`.
 ///
-/// The default is stride 1, no padding, dilation 1 and one group. The `with_…` methods set both axes to one value.
+/// The default is stride 1, no padding, dilation 1 and one group. The `with_…` methods set both axes to one
+/// value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TransposeGeometry {
     /// The distance in the output between the windows of neighboring inputs.
@@ -72,8 +73,8 @@ impl TransposeGeometry {
         Self { groups, ..self }
     }
 
-    /// Returns the `[height, width]` of the output for an input and a kernel of the given sizes, or `None` if the
-    /// output would be empty.
+    /// Returns the `[height, width]` of the output for an input and a kernel of the given sizes, or `None` if
+    /// the output would be empty.
     pub fn output_size(&self, input: [usize; 2], kernel: [usize; 2]) -> Option<[usize; 2]> {
         let axis = |i: usize| {
             let steps = input[i].checked_sub(1)?.checked_mul(self.stride[i])?;
@@ -87,8 +88,8 @@ impl TransposeGeometry {
     /// Checks the settings by themselves.
     ///
     /// # Errors
-    /// The stride, the dilation or the number of groups is 0, or the output padding is smaller neither than the stride
-    /// nor than the dilation.
+    /// The stride, the dilation or the number of groups is 0, or the output padding is smaller neither than
+    /// the stride nor than the dilation.
     pub fn check(&self) -> Result<()> {
         let Self { stride, output_padding, dilation, groups, .. } = self;
         for (name, sizes) in [("stride", stride), ("dilation", dilation)] {
@@ -119,13 +120,15 @@ impl TransposeGeometry {
 /// - `input`: `[batch, in_channels, height, width]`
 /// - `weight`: `[in_channels, out_channels / groups, kernel height, kernel width]`
 /// - `bias`: `[out_channels]`
-/// - returns `[batch, out_channels, height, width]`; the sizes are those of [`TransposeGeometry::output_size`]
+/// - returns `[batch, out_channels, height, width]`; the sizes are those of
+///   [`TransposeGeometry::output_size`]
 ///
-/// The definition is that of PyTorch's `conv_transpose2d`. Takes f32, f64, f16 and bf16 (halves are summed in f32) with
-/// any strides. Differentiable in all three tensors.
+/// The definition is that of PyTorch's `conv_transpose2d`. Takes f32, f64, f16 and bf16 (halves are summed in
+/// f32) with any strides. Differentiable in all three tensors.
 ///
 /// # Errors
-/// The shapes, dtypes or devices do not fit together, the output would be empty, or [`TransposeGeometry::check`] fails.
+/// The shapes, dtypes or devices do not fit together, the output would be empty, or
+/// [`TransposeGeometry::check`] fails.
 ///
 /// # Examples
 /// ```

@@ -32,8 +32,8 @@ pub fn takes<'a>(operands: impl IntoIterator<Item = &'a Tensor>) -> bool {
     operands.into_iter().all(|x| x.dtype() == DType::F32 && x.device().is_cpu())
 }
 
-/// Maps `[rows, inputs]` by a weight `[outputs, inputs]` and a bias `[outputs]` to `[rows, outputs]`. Where one of
-/// them tracks gradients, so does the result.
+/// Maps `[rows, inputs]` by a weight `[outputs, inputs]` and a bias `[outputs]` to `[rows, outputs]`. Where
+/// one of them tracks gradients, so does the result.
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
     match [x, weight].into_iter().chain(bias).any(Tensor::track_op) {
         true => op::linear(x, weight, bias, activation),
@@ -160,8 +160,8 @@ struct Task<'a> {
     map: Map<'a>,
     outputs: [usize; 2],
     y: &'a Start<f32>,
-    /// `[rows][CHUNK]` of the inputs, if those of many rows are to stay in the first cache, where rows that are a power of
-    /// two apart would push each other out. Empty for few rows.
+    /// `[rows][CHUNK]` of the inputs, if those of many rows are to stay in the first cache, where rows that
+    /// are a power of two apart would push each other out. Empty for few rows.
     near: &'a mut [f32],
 }
 

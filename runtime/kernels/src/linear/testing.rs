@@ -19,8 +19,8 @@ pub fn linear_with(
     forward(isa, x, weight, bias, activation)
 }
 
-/// Computes the gradients of `x` and `weight` from `grad`, the gradient of `x · weightᵀ`, with the instruction set
-/// `isa`.
+/// Computes the gradients of `x` and `weight` from `grad`, the gradient of `x · weightᵀ`, with the
+/// instruction set `isa`.
 ///
 /// # Errors
 /// The shapes do not fit together.
