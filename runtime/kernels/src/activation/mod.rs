@@ -19,17 +19,26 @@ pub(crate) use simd::{activate, bounds};
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub enum Activation {
     #[default]
+    /// `x`.
     Identity,
+    /// `max(x, 0)`.
     Relu,
+    /// `min(max(x, 0), 6)`.
     Relu6,
+    /// `x` if positive, `negative_slope · x` otherwise.
     LeakyRelu {
+        /// The factor of negative inputs.
         negative_slope: f64,
     },
+    /// `x σ(x)`.
     Silu,
     /// The exact form, `x Φ(x)`.
     Gelu,
+    /// `σ(x) = 1 / (1 + e^-x)`.
     Sigmoid,
+    /// `tanh x`.
     Tanh,
+    /// `x · min(max(x + 3, 0), 6) / 6`.
     Hardswish,
 }
 

@@ -26,6 +26,7 @@ pub struct PackedCache {
 }
 
 impl PackedCache {
+    /// Returns the arena for the results of the layer that owns this cache; for the crate `sconce`.
     pub fn arena(&self) -> Arc<Arena> {
         self.arena.get_or_init(Arena::shared).clone()
     }

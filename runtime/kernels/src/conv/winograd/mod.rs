@@ -41,8 +41,11 @@ pub(super) use work::{BLOCK_TILES, GROUP_OUTPUTS};
 /// What the convolution is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
+    /// The images of the batch.
     pub batch: usize,
+    /// The channels of the input.
     pub in_channels: usize,
+    /// The channels of the output.
     pub out_channels: usize,
     /// Height and width.
     pub input: [usize; 2],
@@ -67,6 +70,7 @@ pub struct Epilogue<'a> {
     pub shift: Option<&'a [f32]>,
     /// As the output.
     pub residual: Option<Elements<'a>>,
+    /// Applied last.
     pub activation: Activation,
 }
 

@@ -25,6 +25,7 @@ pub enum Tile {
 }
 
 impl Tile {
+    /// All tiles.
     pub const ALL: [Self; 5] = [Self::Two, Self::Four, Self::Six, Self::StridedTwo, Self::StridedFour];
 
     /// The rows, or columns, of outputs.

@@ -17,8 +17,11 @@ const WIDE: usize = 32;
 /// A pooling of `planes` images, each `[height, width]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
+    /// The number of images: batch · channels.
     pub planes: usize,
+    /// `[height, width]` of the input.
     pub input: [usize; 2],
+    /// `[height, width]` of the output.
     pub output: [usize; 2],
     /// None for windows as even as can be.
     pub geometry: Option<PoolGeometry>,
@@ -27,8 +30,11 @@ pub struct Pool {
 /// What a window's sum is divided by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Divisor {
+    /// The elements of the window.
     Elements,
+    /// The elements of the window and its padding.
     ElementsAndPadding,
+    /// The given number.
     Fixed(usize),
 }
 

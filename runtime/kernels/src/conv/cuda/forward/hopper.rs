@@ -10,9 +10,13 @@ use candle_core::{DType, Result};
 /// A kernel whose tiles are [`Hopper::CHANNELS`] output channels by so many places.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hopper {
+    /// The stem of the `.cu` file's name.
     pub module: &'static str,
+    /// The kernel's name.
     pub kernel: &'static str,
+    /// The element type.
     pub dtype: DType,
+    /// The places of a tile.
     pub places: usize,
 }
 

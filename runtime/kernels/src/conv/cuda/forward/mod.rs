@@ -29,13 +29,18 @@ use sizes::{check, sizes};
 /// Which operands follow the input and the weight, in this order, and what is applied in the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Options {
+    /// There is a scale per output channel.
     pub scale: bool,
+    /// There is a shift per output channel.
     pub shift: bool,
+    /// There is a residual.
     pub residual: bool,
+    /// Applied last.
     pub activation: Activation,
 }
 
 impl Options {
+    /// Returns the options of an epilogue.
     pub fn of(epilogue: &Epilogue) -> Self {
         Self {
             scale: epilogue.scale.is_some(),
@@ -58,12 +63,17 @@ impl Options {
 /// One way to run a convolution.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Variant {
+    /// A depthwise kernel.
     Depthwise(Depthwise),
+    /// A direct kernel, for short sums.
     Direct(Direct),
+    /// A warpgroup kernel for compute capability 9.0.
     Hopper(Hopper),
     /// An implicit matrix product, its depth cut into so many slices.
     Product {
+        /// The tile of the product.
         tile: Tile,
+        /// The number of slices.
         slices: usize,
     },
 }
