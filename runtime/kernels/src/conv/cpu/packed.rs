@@ -114,6 +114,7 @@ impl<'a> Packing<'a> {
     }
 
     /// As [`new`](Self::new), by a given algorithm.
+    #[cfg(feature = "testing")]
     pub fn by(algorithm: Algorithm, cache: &'a PackedCache, weight: TensorId) -> Self {
         Self { cache, weight, algorithm: Some(algorithm) }
     }

@@ -26,6 +26,7 @@ pub enum Tile {
 
 impl Tile {
     /// All tiles.
+    #[cfg(feature = "testing")]
     pub const ALL: [Self; 5] = [Self::Two, Self::Four, Self::Six, Self::StridedTwo, Self::StridedFour];
 
     /// The rows, or columns, of outputs.
