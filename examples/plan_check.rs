@@ -5,13 +5,10 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sconce::candle::{Device, Result, Tensor};
 use sconce::kernels::activation::Activation;
-use sconce::kernels::blocked::conv::{self, Input, Weight};
-use sconce::kernels::conv::cpu::{ElementFormat, Packing};
-use sconce::kernels::conv::{
-    Algorithm, ConvGeometry, ConvProblem, ConvShape, Epilogue, PackedCache, conv2d_by,
-};
-use sconce::kernels::layout::Layout;
-use sconce::kernels::simd::{isa, microarchitecture};
+use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache};
+use sconce::kernels::internal::blocked::conv::{self, Input, Weight};
+use sconce::kernels::internal::{ConvShape, Layout, Packing, isa};
+use sconce::kernels::testing::{Algorithm, ConvProblem, ElementFormat, conv2d_by, microarchitecture};
 use std::time::{Duration, Instant};
 
 const HELP: &str = "\

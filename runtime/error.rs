@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::kernels::error::plain;
+use crate::kernels::internal::plain;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 

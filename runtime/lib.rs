@@ -77,8 +77,7 @@ pub use capture::Captured;
 pub use config::Config;
 pub use error::{Error, Result};
 pub use kernels::cuda::{cuda, set_tf32};
-pub use kernels::exact::{is_exact, set_exact};
-pub use kernels::memory::ActivationMemory;
+pub use kernels::internal::ActivationMemory;
 /// ```
 /// use sconce::prelude::*;
 /// # fn main() -> Result<()> {
@@ -97,8 +96,9 @@ pub use kernels::memory::ActivationMemory;
 /// # Ok(())
 /// # }
 /// ```
-pub use kernels::memory::activation_memory;
+pub use kernels::internal::activation_memory;
 pub use kernels::trace::{Launch, trace};
+pub use kernels::{is_exact, set_exact};
 pub use load::{Load, LoadReport, Misshapen};
 pub use module::{Forward, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};
 pub use random::manual_seed;

@@ -1,4 +1,4 @@
-//! What the code of `#[derive(Module)]` calls. Not part of the public interface.
+//! What the code of `#[derive(Module)]` calls, and what fuzzing does. Not part of the public interface.
 
 pub use std::borrow::Cow;
 
@@ -13,6 +13,11 @@ use crate::registry::{Kind, for_each_mut};
 use crate::scope::{Path, Scope};
 use crate::signal::{Finish, Outcome, Signal};
 use crate::{Error, Result};
+
+/// One checkpoint reader per format, from bytes, for fuzzing and the tests of damaged files.
+pub mod readers {
+    pub use crate::checkpoint::readers::*;
+}
 
 /// Calls the field `name`: `name(input)` of a forward pass.
 pub fn call<I, M: Forward<I> + ?Sized>(layer: &M, name: &'static str, input: I, mode: Mode) -> M::Output {

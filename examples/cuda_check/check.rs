@@ -57,7 +57,7 @@ const OPERATIONS: [(&str, Operation); 7] = [
 
 /// Whether every error is within its bound.
 pub fn all(arguments: &Arguments, device: &Device) -> Result<bool> {
-    sconce::kernels::cuda::poison(true);
+    sconce::kernels::testing::cuda::poison(true);
     let mut well = true;
     println!("largest relative errors over {} random settings each", arguments.cases);
     for (name, operation) in OPERATIONS {
@@ -81,7 +81,7 @@ pub fn all(arguments: &Arguments, device: &Device) -> Result<bool> {
     }
     sconce::set_tf32(false);
     well &= repeats(arguments, device)?;
-    sconce::kernels::cuda::poison(false);
+    sconce::kernels::testing::cuda::poison(false);
     println!();
     Ok(well)
 }

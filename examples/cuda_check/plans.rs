@@ -7,7 +7,7 @@ use sconce::Result;
 use sconce::candle::Device;
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::Epilogue;
-use sconce::kernels::conv::cuda::{conv2d_by, variants_on};
+use sconce::kernels::testing::cuda::conv_forward::{conv2d_by, variants_on};
 
 /// How much longer than the fastest the choice may take to count as right.
 const MARGIN: f64 = 1.1;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
-use sconce::checkpoint::readers;
+use sconce::__private::readers;
 
 const ONE: &[u8] = include_bytes!("../seeds/safetensors/one");
 const TYPES: &[u8] = include_bytes!("../seeds/safetensors/types");

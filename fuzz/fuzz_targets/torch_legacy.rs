@@ -2,6 +2,6 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use sconce::checkpoint::readers;
+use sconce::__private::readers;
 
 fuzz_target!(|bytes: &[u8]| sconce_fuzz::check(readers::torch_legacy(bytes), bytes.len()));

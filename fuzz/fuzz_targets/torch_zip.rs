@@ -6,7 +6,7 @@
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};
-use sconce::checkpoint::readers;
+use sconce::__private::readers;
 use sconce_fuzz::{archive, check, is_archive};
 
 fuzz_target!(|bytes: &[u8]| -> Corpus {

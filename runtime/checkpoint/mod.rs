@@ -24,8 +24,7 @@ mod element;
 mod input;
 mod npz;
 mod open;
-#[doc(hidden)]
-pub mod readers;
+pub(crate) mod readers;
 mod safetensors;
 mod sharded;
 mod state_dict;

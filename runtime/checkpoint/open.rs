@@ -11,7 +11,7 @@ use super::archive::Archive;
 use super::budget::Budget;
 use super::input::{Input, ReadSeek};
 use super::{StateDict, npz, safetensors, sharded, torch, within};
-use crate::kernels::mapped::Mapped;
+use crate::kernels::internal::Mapped;
 use crate::{Error, Result};
 
 /// What a caller may choose about reading a file.

@@ -2,7 +2,7 @@
 
 use candle_core::Tensor;
 
-use crate::kernels::conv::Axes;
+use crate::kernels::internal::Axes;
 use crate::layers::{
     Conv1dOptions, Conv2dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions, Plain, Transposed,
 };

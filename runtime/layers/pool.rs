@@ -3,7 +3,7 @@
 use super::{own_config, stateless};
 use crate::Result;
 use crate::display::python_bool;
-use crate::kernels::blocked::{self, Image};
+use crate::kernels::internal::blocked::{self, Image};
 use crate::kernels::pool::{self, PoolGeometry};
 use crate::module::{Forward, Mode};
 use crate::ops::Pair;

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use candle_core::Tensor;
 
 use super::{Forward, Mode, Module, Visitor, VisitorMut};
-use crate::kernels::row_norm;
+use crate::kernels::norm;
 use crate::signal::Signal;
 
 /// A layer whose forward pass is the same in training and evaluation.
@@ -83,9 +83,9 @@ impl Forward for candle_nn::LayerNorm {
     fn call(&self, x: Signal, _: Mode) -> Signal {
         let (weight, bias, shape) = (Some(self.weight()), self.bias(), self.weight().dims());
         x.apply("layer_norm", |x| match (self.remove_mean(), bias) {
-            (true, bias) => row_norm::layer_norm(&x, shape, weight, bias, self.eps()),
-            (false, None) => row_norm::rms_norm(&x, shape, weight, self.eps()),
-            (false, Some(bias)) => row_norm::rms_norm(&x, shape, weight, self.eps())?.broadcast_add(bias),
+            (true, bias) => norm::layer_norm(&x, shape, weight, bias, self.eps()),
+            (false, None) => norm::rms_norm(&x, shape, weight, self.eps()),
+            (false, Some(bias)) => norm::rms_norm(&x, shape, weight, self.eps())?.broadcast_add(bias),
         })
     }
 }
@@ -96,7 +96,7 @@ impl Forward for candle_nn::RmsNorm {
 
     fn call(&self, x: Signal, _: Mode) -> Signal {
         let (weight, eps) = (self.weight(), self.eps());
-        x.apply("rms_norm", |x| row_norm::rms_norm(&x, weight.dims(), Some(weight), eps))
+        x.apply("rms_norm", |x| norm::rms_norm(&x, weight.dims(), Some(weight), eps))
     }
 }
 

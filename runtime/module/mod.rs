@@ -132,7 +132,7 @@ several_inputs! { A B; A B C; A B C D; A B C D E; A B C D E F; A B C D E F G; A 
     note = "`Layer` is implemented for every `Forward<Signal, Output = Signal> + Send + Sync + 'static`"
 )]
 pub trait Layer: Forward<Signal, Output = Signal> + Send + Sync {
-    #[doc(hidden)]
+    /// Returns [`Module::share`] of the layer behind the box: a layer that holds the same tensors.
     fn share_boxed(&self) -> Box<dyn Layer>;
 }
 

@@ -5,8 +5,8 @@ use candle_core::Tensor;
 use super::axis;
 use crate::Result;
 use crate::kernels::activation::{self, Activation};
-use crate::kernels::blocked::{self, Image};
 use crate::kernels::for_each_activation;
+use crate::kernels::internal::blocked::{self, Image};
 use crate::kernels::softmax as softmax_kernels;
 use crate::signal::{EpilogueOp, Layout, Signal};
 

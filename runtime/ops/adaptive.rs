@@ -1,6 +1,6 @@
 //! Pooling to a fixed size.
 
-use crate::kernels::blocked::{self, Image};
+use crate::kernels::internal::blocked::{self, Image};
 use crate::kernels::pool;
 use crate::signal::{Layout, Signal};
 

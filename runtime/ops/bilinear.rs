@@ -2,7 +2,7 @@
 
 use candle_core::{D, Tensor};
 
-use crate::kernels::empty::nothing;
+use crate::kernels::internal::nothing;
 use crate::signal::Signal;
 use crate::{Error, Result};
 

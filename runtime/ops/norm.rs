@@ -3,7 +3,7 @@
 use candle_core::{DType, Tensor};
 
 use super::NormalizedShape;
-use crate::kernels::row_norm;
+use crate::kernels::norm;
 use crate::signal::Signal;
 
 /// Normalises over the last dimensions, which are `normalized_shape`, then applies `weight` and `bias` of
@@ -33,7 +33,7 @@ pub fn layer_norm(
     eps: f64,
 ) -> Signal {
     let NormalizedShape(shape) = normalized_shape.into();
-    x.into().apply("layer_norm", |x| row_norm::layer_norm(&x, &shape, weight, bias, eps))
+    x.into().apply("layer_norm", |x| norm::layer_norm(&x, &shape, weight, bias, eps))
 }
 
 /// Divides by the root of the mean square over the last dimensions, which are `normalized_shape`, then
@@ -48,7 +48,7 @@ pub fn rms_norm(
     let (NormalizedShape(shape), eps) = (normalized_shape.into(), eps.into());
     x.into().apply("rms_norm", |x| {
         let eps = eps.unwrap_or_else(|| epsilon(x.dtype()));
-        row_norm::rms_norm(&x, &shape, weight, eps)
+        norm::rms_norm(&x, &shape, weight, eps)
     })
 }
 
@@ -61,7 +61,7 @@ pub fn group_norm(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Signal {
-    x.into().apply("group_norm", |x| row_norm::group_norm(&x, num_groups, weight, bias, eps))
+    x.into().apply("group_norm", |x| norm::group_norm(&x, num_groups, weight, bias, eps))
 }
 
 /// Normalises each channel of each example of `[batch, channels, length, …]` by its own statistics, then
@@ -73,7 +73,7 @@ pub fn instance_norm(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Signal {
-    x.into().apply("instance_norm", |x| row_norm::instance_norm(&x, weight, bias, eps))
+    x.into().apply("instance_norm", |x| norm::instance_norm(&x, weight, bias, eps))
 }
 
 /// The distance from 1 to the next number of a float type.

@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::axis;
-use crate::kernels::blocked;
+use crate::kernels::internal::blocked;
 use crate::scope::{self, Path};
 use crate::signal::{Signal, Value, can_join_blocked};
 use crate::{Error, Result};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::Tensor;
 
 use super::{Layout, Layouts, Signal, State, Value};
-use crate::kernels::blocked::{Image, policy};
+use crate::kernels::internal::blocked::{Image, policy};
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 

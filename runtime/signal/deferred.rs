@@ -10,7 +10,7 @@ use super::fused_pair::Producer;
 use super::normalization::ImageNormalization;
 use super::work::Work;
 use super::{Convolution, FusedPair, Layout, Layouts, Normalization, Product, Value};
-use crate::kernels::blocked::Image;
+use crate::kernels::internal::blocked::Image;
 use crate::scope::Path;
 use crate::{Error, Result};
 

@@ -7,7 +7,7 @@ use candle_core::Shape;
 use super::epilogue::NotFused;
 use super::fused_pair::Producer;
 use super::{Deferred, EpilogueOp, FusedPair, Layout, Signal, State, Value};
-use crate::kernels::blocked::policy;
+use crate::kernels::internal::blocked::policy;
 use crate::kernels::pool::PoolGeometry;
 
 /// The answer to a request to fuse an operation into a signal's.

@@ -9,7 +9,7 @@ use super::convolution::takes;
 use super::epilogue::{Epilogue, EpilogueOp, NotFused};
 use super::{BlockedConvolution, BlockedParameters, Value};
 use crate::Error;
-use crate::kernels::blocked::{self, Image, conv};
+use crate::kernels::internal::blocked::{self, Image, conv};
 use crate::kernels::pool::PoolGeometry;
 use crate::scope::{self, Path};
 

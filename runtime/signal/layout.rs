@@ -1,6 +1,6 @@
 //! The memory layouts in which an activation can be computed.
 
-use crate::kernels::layout::Layout;
+use crate::kernels::internal::Layout;
 
 /// The layouts in which an operation can compute its result without reordering an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

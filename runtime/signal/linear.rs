@@ -5,9 +5,8 @@ use std::fmt;
 use candle_core::{Result, Tensor};
 
 use super::epilogue::{EpilogueOp, NotFused, fuse_activation, write_rest};
-use crate::kernels::activation::{self, Activation};
-use crate::kernels::empty::nothing;
-use crate::kernels::linear;
+use crate::kernels::activation::Activation;
+use crate::kernels::linear::linear;
 
 /// `activation(input · weightᵀ + bias)` for an input `[…, in_features]` and a weight
 /// `[out_features, in_features]`.
@@ -28,19 +27,7 @@ impl Product {
     }
 
     pub(super) fn run(&self) -> Result<Tensor> {
-        let (shape, bias) = (self.shape()?, self.bias.as_ref());
-        let operands = || [Some(&self.input), Some(&self.weight), bias].into_iter().flatten();
-        if shape.contains(&0) {
-            return nothing(&operands().collect::<Vec<_>>(), shape);
-        }
-        if linear::takes(operands()) {
-            return linear::linear(&self.rows()?, &self.weight, bias, self.activation)?.reshape(shape);
-        }
-        let mut output = self.rows()?.matmul(&self.weight.t()?)?.reshape(shape)?;
-        if let Some(bias) = bias {
-            output = output.broadcast_add(bias)?;
-        }
-        activation::apply(self.activation, &output)
+        linear(&self.input, &self.weight, self.bias.as_ref(), self.activation)
     }
 
     /// The layer, as errors name it.
@@ -49,21 +36,6 @@ impl Product {
             [outputs, inputs] => format!("Linear {inputs}→{outputs}"),
             _ => "Linear".to_string(),
         }
-    }
-
-    /// `[…, out_features]`
-    fn shape(&self) -> Result<Vec<usize>> {
-        let mut shape = self.input.dims().to_vec();
-        if let Some(last) = shape.last_mut() {
-            *last = self.weight.dim(0)?;
-        }
-        Ok(shape)
-    }
-
-    /// The input as one matrix `[rows, in_features]` of all leading dimensions.
-    fn rows(&self) -> Result<Tensor> {
-        let rows = self.input.dims().iter().rev().skip(1).product::<usize>();
-        self.input.reshape((rows, self.weight.dim(1)?))
     }
 }
 

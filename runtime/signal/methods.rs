@@ -4,7 +4,7 @@ use candle_core::shape::{Dim, Dims, ShapeWithOneHole};
 use candle_core::{DType, Tensor};
 
 use super::Signal;
-use crate::kernels::element::clamp;
+use crate::kernels::internal::clamp;
 
 impl Signal {
     /// The same elements in another shape; one size may be `()`: the rest.

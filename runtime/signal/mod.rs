@@ -34,9 +34,9 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Shape, Tensor};
 
-use crate::kernels::blocked::Image;
-use crate::kernels::empty::settled;
-pub(crate) use crate::kernels::layout::Layout;
+pub(crate) use crate::kernels::internal::Layout;
+use crate::kernels::internal::blocked::Image;
+use crate::kernels::internal::settled;
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 

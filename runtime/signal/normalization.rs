@@ -8,8 +8,8 @@ use candle_core::{Result, Tensor};
 use super::Value;
 use super::epilogue::{EpilogueOp, NotFused, fuse_activation, write_rest};
 use crate::kernels::activation::Activation;
-use crate::kernels::blocked::{self, Image};
-use crate::kernels::element::with_elements;
+use crate::kernels::internal::blocked::{self, Image};
+use crate::kernels::internal::with_elements;
 use crate::kernels::norm::BatchNorm;
 
 /// A batch norm in training, with the residual and activation that follow.

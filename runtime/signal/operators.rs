@@ -5,7 +5,7 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 use candle_core::Tensor;
 
 use super::{EpilogueOp, Fusion, Signal, Value};
-use crate::kernels::blocked;
+use crate::kernels::internal::blocked;
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 

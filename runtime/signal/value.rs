@@ -5,8 +5,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Shape, Tensor};
 
 use super::Layout;
-use crate::kernels::blocked::Image;
-use crate::kernels::memory::Arena;
+use crate::kernels::internal::Arena;
+use crate::kernels::internal::blocked::Image;
 use crate::kernels::trace;
 use crate::scope::{self, Path};
 

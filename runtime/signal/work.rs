@@ -6,7 +6,7 @@ use super::epilogue::{Epilogue, EpilogueOp, NotFused};
 use super::fused_pair::Producer;
 use super::normalization::ImageNormalization;
 use super::{Convolution, FusedPair, Layout, Layouts, Normalization, Product, Value};
-use crate::kernels::blocked::policy;
+use crate::kernels::internal::blocked::policy;
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 

@@ -5,7 +5,7 @@ use candle_nn::Init;
 
 use candle_core::DType;
 
-use crate::kernels::memory::can_allocate;
+use crate::kernels::internal::can_allocate;
 use crate::random;
 
 /// Draws a parameter; one of floats is trainable.

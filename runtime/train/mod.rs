@@ -14,7 +14,7 @@ mod snapshot;
 mod trainable;
 mod trainer;
 
-pub use crate::kernels::memory::keep_memory;
+pub use crate::kernels::keep_memory;
 pub use audit::audit_gradients;
 pub use data::{Batches, TensorDataset};
 pub use evaluate::{Evaluation, evaluate};

@@ -23,7 +23,7 @@ pub struct Epochs(pub usize);
 
 /// What may stand for the validation data: a reference to batches, or `&()` for none.
 pub trait Validation {
-    #[doc(hidden)]
+    /// Returns the batches, or `None` to train without validation data.
     fn batches(&self) -> Option<&dyn Batches>;
 }
 

@@ -277,7 +277,7 @@ fn tensors_that_candle_cannot_hold_are_errors_that_name_their_kind() {
         ("os", "system", "it was not run"),
     ] {
         let pickle = format!("\u{80}\u{2}c{module}\n{name}\n.").chars().map(|c| c as u8).collect::<Vec<_>>();
-        let error = sconce::checkpoint::readers::pickle(&pickle).expect("an error").to_string();
+        let error = sconce::__private::readers::pickle(&pickle).expect("an error").to_string();
         assert!(error.contains(expected) && error.contains(&format!("`{module}.{name}`")), "{error}");
     }
 }

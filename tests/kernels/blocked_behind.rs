@@ -5,11 +5,11 @@ use crate::common::Numbers;
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
-use sconce::kernels::blocked::conv::{self, Consumer, Input, Weight};
-use sconce::kernels::conv::{ConvGeometry, ConvShape};
-use sconce::kernels::layout::Layout;
+use sconce::kernels::conv::ConvGeometry;
+use sconce::kernels::internal::blocked::conv::{self, Consumer, Input, Weight};
+use sconce::kernels::internal::{ConvShape, Layout};
 use sconce::kernels::pool::PoolGeometry;
-use sconce::kernels::simd::{self, Isa};
+use sconce::kernels::testing::{Isa, available, isa};
 
 #[derive(Clone, Copy, Debug)]
 enum Second {
@@ -183,7 +183,7 @@ impl Problem {
 
     fn check(&self) -> Result<()> {
         let ([_, _, height, width], expected) = (self.dims()?, self.expected()?);
-        for (isa, planes) in simd::available().into_iter().flat_map(|isa| [(isa, false), (isa, true)]) {
+        for (isa, planes) in available().into_iter().flat_map(|isa| [(isa, false), (isa, true)]) {
             let Some(output) = self.blocked(isa, planes, true)? else {
                 // Winograd's kernels, or sums in several steps.
                 assert!(self.shape.kernel != [1; 2], "{isa:?}, planes: {planes}: there is a kernel");
@@ -299,7 +299,7 @@ fn layers() -> [Setting; 3] {
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
     for (setting, isa) in
-        layers().into_iter().flat_map(|setting| simd::available().into_iter().map(move |i| (setting, i)))
+        layers().into_iter().flat_map(|setting| available().into_iter().map(move |i| (setting, i)))
     {
         let problem = Problem::new(setting)?;
         let with = |threads| crate::common::on_threads(threads, || problem.blocked(isa, false, true));
@@ -321,7 +321,7 @@ fn what_is_not_finite_is_handed_on() -> Result<()> {
         let len = numbers.len();
         [0, len / 3, len / 2, len - 1].into_iter().for_each(|place| numbers[place] = value);
         problem.input = Tensor::from_vec(numbers, problem.input.shape(), &Device::Cpu)?;
-        for isa in simd::available() {
+        for isa in available() {
             let [together, apart] = [true, false]
                 .map(|together| problem.blocked(isa, false, together).map(|y| y.as_deref().map(bits)));
             assert!(together? == apart?, "{isa:?} {setting:?} {value}");
@@ -336,7 +336,7 @@ fn weights_that_are_not_finite_are_left_to_others() -> Result<()> {
     let [setting, ..] = layers();
     let mut problem = Problem::new(setting)?;
     problem.weights[1] = (&problem.weights[1] * f64::INFINITY)?;
-    let (shape, isa) = (&problem.shape, simd::isa());
+    let (shape, isa) = (&problem.shape, isa());
     let blocks = to_blocks(&floats(&problem.input)?, shape.in_channels, shape.input, isa.lanes());
     let weights = [floats(&problem.weights[0])?, floats(&problem.weights[1])?];
     let weight = |which: usize| Weight { values: &weights[which], packing: None };

@@ -6,11 +6,10 @@ use crate::common::lists::ACTIVATIONS;
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
-use sconce::kernels::blocked::conv::{self, Input, Weight};
-use sconce::kernels::conv::cpu::Packing;
-use sconce::kernels::conv::{ConvGeometry, ConvShape, Epilogue, PackedCache, conv2d_with};
-use sconce::kernels::layout::Layout;
-use sconce::kernels::simd::{self, Isa};
+use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache};
+use sconce::kernels::internal::blocked::conv::{self, Input, Weight};
+use sconce::kernels::internal::{ConvShape, Layout, Packing};
+use sconce::kernels::testing::{Isa, available, conv2d_with};
 
 #[derive(Clone, Copy, Debug)]
 struct Setting {
@@ -121,7 +120,7 @@ impl Problem {
     fn check(&self) -> Result<()> {
         let setting = &self.setting;
         let exact = self.expected(Isa::Portable, DType::F64)?;
-        for isa in simd::available() {
+        for isa in available() {
             let single = self.expected(isa, DType::F32)?;
             let cache = PackedCache::default();
             for planes in [false, true] {
@@ -323,8 +322,7 @@ fn a_scale_that_only_a_sum_can_bear() -> Result<()> {
 
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
-    for (sizes, isa) in
-        LAYERS.into_iter().flat_map(|sizes| simd::available().into_iter().map(move |i| (sizes, i)))
+    for (sizes, isa) in LAYERS.into_iter().flat_map(|sizes| available().into_iter().map(move |i| (sizes, i)))
     {
         let problem = Problem::new(layer(sizes))?;
         for planes in [false, true] {
@@ -371,7 +369,7 @@ proptest! {
             let operand = if in_weight { &mut problem.weight } else { &mut problem.input };
             *operand = spoil(operand, value, place)?;
             let expected = problem.expected(Isa::Portable, DType::F64)?;
-            for (isa, planes) in simd::available().into_iter().flat_map(|isa| [(isa, false), (isa, true)]) {
+            for (isa, planes) in available().into_iter().flat_map(|isa| [(isa, false), (isa, true)]) {
                 for cache in [None, Some(PackedCache::default())] {
                     let output = problem.planes(&problem.blocked(isa, planes, cache.as_ref())?, isa.lanes());
                     for (y, x) in output.iter().zip(&expected) {

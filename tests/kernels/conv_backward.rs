@@ -6,8 +6,8 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::ConvGeometry;
-use sconce::kernels::conv::backward::{Gradients, Needs, backward_on, conv2d_backward};
-use sconce::kernels::simd;
+use sconce::kernels::conv::backward::{Gradients, Needs, conv2d_backward};
+use sconce::kernels::testing::{available, backward_on};
 
 const ALL: Needs = Needs { input: true, weight: true, bias: true, residual: true };
 
@@ -163,7 +163,7 @@ fn check(case: &Case, activation: Activation) {
         if dtype != DType::F32 {
             continue;
         }
-        for isa in simd::available() {
+        for isa in available() {
             let [a, b, c, d] = &tensors;
             let given = backward_on(isa, [a, b, c, d], &case.geometry, activation, ALL).unwrap();
             assert_close(&given, &expected, epsilon, &format!("{what} {isa:?}"));

@@ -4,8 +4,8 @@ use crate::common::lists::ACTIVATIONS;
 use proptest::prelude::*;
 use sconce::candle::{DType, Device, Result, Tensor};
 use sconce::kernels::activation::Activation;
-use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache, conv2d, conv2d_with};
-use sconce::kernels::simd;
+use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache, conv2d};
+use sconce::kernels::testing::{available, conv2d_with};
 
 /// One convolution with all its operands, in f64.
 #[derive(Clone, Debug)]
@@ -143,7 +143,7 @@ fn run(data: &Data, geometry: &ConvGeometry) -> Result<Tensor> {
 
 fn on_every_isa(case: &Case, expected: &[f64]) {
     let Data { input, weight, epilogue } = case.data(DType::F32);
-    for isa in simd::available() {
+    for isa in available() {
         let got = conv2d_with(isa, &input, &weight, &case.geometry, &epilogue).unwrap();
         assert_close(&got, expected, 1e-5);
     }
@@ -267,7 +267,7 @@ proptest! {
     fn every_kernel_agrees_with_the_definition(case in prop_oneof![depthwise(), dilated(), pointwise()]) {
         let data = case.data(DType::F32);
         let expected = flat(&run(&case.data(DType::F64), &case.geometry).unwrap());
-        for isa in simd::available() {
+        for isa in available() {
             let got = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
             assert_near(&got, &expected);
         }
@@ -306,7 +306,7 @@ proptest! {
             activation: case.activation,
         } };
         let expected = flat(&run(&wide, &case.geometry).unwrap());
-        for isa in simd::available() {
+        for isa in available() {
             let got = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
             assert_rounded(&got, &expected);
         }
@@ -409,7 +409,7 @@ fn large_shapes_on_every_instruction_set() {
     for case in large() {
         let expected = flat(&run(&case.data(DType::F64), &case.geometry).unwrap());
         let data = case.data(DType::F32);
-        for isa in simd::available() {
+        for isa in available() {
             let got = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
             assert_near(&got, &expected);
         }
@@ -450,7 +450,7 @@ fn nan_and_infinity_as_in_pytorch() {
     let result = |weight: &Tensor, padding: [[usize; 2]; 2], activation| -> Vec<f32> {
         let geometry = ConvGeometry { padding, ..Default::default() };
         let epilogue = Epilogue { activation, ..Default::default() };
-        let results = simd::available().into_iter().map(|isa| {
+        let results = available().into_iter().map(|isa| {
             conv2d_with(isa, &input, weight, &geometry, &epilogue)
                 .unwrap()
                 .flatten_all()
@@ -504,7 +504,7 @@ fn padding_contributes_nothing_to_a_weight_of_infinity() {
     let weight = Tensor::from_slice(&[f32::INFINITY, 1., 1.], (1, 1, 1, 3), &Device::Cpu).unwrap();
     let geometry = ConvGeometry { padding: [[0, 0], [1, 1]], ..Default::default() };
     let dtypes = [DType::F32, DType::F16, DType::BF16];
-    for (isa, dtype) in simd::available().into_iter().flat_map(|isa| dtypes.map(|dtype| (isa, dtype))) {
+    for (isa, dtype) in available().into_iter().flat_map(|isa| dtypes.map(|dtype| (isa, dtype))) {
         let [input, weight] = [&input, &weight].map(|tensor| tensor.to_dtype(dtype).unwrap());
         let got = conv2d_with(isa, &input, &weight, &geometry, &Epilogue::default()).unwrap();
         assert_eq!(flat(&got), [3., f64::INFINITY, f64::INFINITY]);

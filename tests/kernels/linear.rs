@@ -5,8 +5,7 @@ use crate::common::{Numbers, check_close, config, fail, restride, values};
 use candle_core::{D, DType, Result, Tensor, Var};
 use proptest::prelude::*;
 use sconce::kernels::activation::{self, Activation};
-use sconce::kernels::linear::{gradients_with, linear_with};
-use sconce::kernels::simd::{available, isa};
+use sconce::kernels::testing::{available, gradients_with, isa, linear_with};
 
 fn operands(sizes: [usize; 3], seed: u64) -> [Tensor; 3] {
     let [rows, inputs, outputs] = sizes;

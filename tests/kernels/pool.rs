@@ -3,8 +3,8 @@
 use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
-use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, avg_pool2d, max_pool2d, max_pool2d_with};
-use sconce::kernels::simd::available;
+use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, avg_pool2d, max_pool2d};
+use sconce::kernels::testing::{available, max_pool2d_with};
 
 /// One axis of a pooling: kernel, stride, padding, dilation, input size.
 type Axis = (usize, usize, usize, usize, usize);

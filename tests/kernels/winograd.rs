@@ -3,8 +3,8 @@
 use crate::common::lists::ACTIVATIONS;
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
-use sconce::kernels::conv::winograd::{Elements, Epilogue, PackedWinograd, Shape, Tile, run};
-use sconce::kernels::simd::{self, Isa};
+use sconce::kernels::testing::winograd::{Elements, Epilogue, PackedWinograd, Shape, Tile, run};
+use sconce::kernels::testing::{Isa, available};
 use std::mem::MaybeUninit;
 
 const TILES: [Tile; 5] = Tile::ALL;
@@ -126,9 +126,7 @@ impl Problem {
             let epilogue = self.epilogue(parts, activation, stride);
             let sums = reference(&self.shape, stride, &self.input, &self.weight, &epilogue);
             let tiles = TILES.into_iter().filter(|tile| tile.stride() == stride);
-            for (tile, isa) in
-                tiles.flat_map(|tile| simd::available().into_iter().map(move |isa| (tile, isa)))
-            {
+            for (tile, isa) in tiles.flat_map(|tile| available().into_iter().map(move |isa| (tile, isa))) {
                 let output = convolve(isa, tile, &self.shape, &self.input, &self.weight, &epilogue);
                 let error = relative_error(&output, &sums, activation);
                 assert!(error <= 2e-5, "{isa:?} {tile:?} {:?} {epilogue:?}: {error:e}", self.shape);
@@ -188,7 +186,7 @@ fn many_channels_stay_exact() {
             let problem = Problem::new(shape, 3 + seed as u64);
             let epilogue = problem.epilogue([false; 3], Activation::Identity, tile.stride());
             let sums = reference(&shape, tile.stride(), &problem.input, &problem.weight, &epilogue);
-            for isa in simd::available() {
+            for isa in available() {
                 let output = convolve(isa, tile, &shape, &problem.input, &problem.weight, &epilogue);
                 let error = relative_error(&output, &sums, Activation::Identity);
                 println!("{tile:?} {isa:?} {in_channels}: {error:e}");
@@ -209,7 +207,7 @@ fn threads_do_not_change_a_bit() {
             padding: [[1; 2]; 2],
         };
         let problem = Problem::new(shape, 11);
-        for (isa, tile) in simd::available().into_iter().flat_map(|isa| TILES.map(|tile| (isa, tile))) {
+        for (isa, tile) in available().into_iter().flat_map(|isa| TILES.map(|tile| (isa, tile))) {
             let epilogue = problem.epilogue([true; 3], Activation::Relu, tile.stride());
             let run = || convolve(isa, tile, &shape, &problem.input, &problem.weight, &epilogue);
             let with = |threads| crate::common::on_threads(threads, run);
@@ -232,7 +230,7 @@ fn a_nan_spoils_its_tiles_and_passes_through_activations() {
     for activation in ACTIVATIONS {
         let epilogue = problem.epilogue([true, true, false], activation, 1);
         let tiles = [Tile::Two, Tile::Four, Tile::Six];
-        for (isa, tile) in simd::available().into_iter().flat_map(|isa| tiles.map(|tile| (isa, tile))) {
+        for (isa, tile) in available().into_iter().flat_map(|isa| tiles.map(|tile| (isa, tile))) {
             let output = convolve(isa, tile, &shape, &problem.input, &problem.weight, &epilogue);
             let nan = |y: usize, x: usize| output[24 * y + x].is_nan();
             for (y, x) in (9..=11).flat_map(|y| (10..=12).map(move |x| (y, x))) {

@@ -4,7 +4,7 @@
 use proptest::prelude::*;
 use sconce::Result;
 use sconce::candle::Result as CandleResult;
-use sconce::kernels::row_norm;
+use sconce::kernels::norm;
 use sconce::prelude::{
     Config, D, DType, Device, Forward, GroupNorm, InstanceNorm1d, InstanceNorm2d, InstanceNorm3d, LayerNorm,
     Mode, Module, Network, RmsNorm, Signal, Tensor, Trainer, cross_entropy,
@@ -33,10 +33,10 @@ impl Norm {
     fn run(&self, x: &[Tensor], eps: f64) -> CandleResult<Tensor> {
         let (weight, bias) = (x.get(1), x.get(2));
         match self {
-            Self::Layer(shape) => row_norm::layer_norm(&x[0], shape, weight, bias, eps),
-            Self::Rms(shape) => row_norm::rms_norm(&x[0], shape, weight, eps),
-            Self::Group(groups) => row_norm::group_norm(&x[0], *groups, weight, bias, eps),
-            Self::Instance => row_norm::instance_norm(&x[0], weight, bias, eps),
+            Self::Layer(shape) => norm::layer_norm(&x[0], shape, weight, bias, eps),
+            Self::Rms(shape) => norm::rms_norm(&x[0], shape, weight, eps),
+            Self::Group(groups) => norm::group_norm(&x[0], *groups, weight, bias, eps),
+            Self::Instance => norm::instance_norm(&x[0], weight, bias, eps),
         }
     }
 
@@ -179,12 +179,12 @@ fn rows_far_from_zero_and_constant_rows_stay_exact() -> Result<()> {
         let x = Numbers::new(7).tensor(&[4, 60], 1.0).affine(2.0, mean)?.to_dtype(dtype)?;
         // What the rounded elements are, about their mean: exact in f64.
         let exact = by_definition(&(x.to_dtype(DType::F64)? - mean)?, 1e-5, true)?;
-        let y = row_norm::layer_norm(&x, &[60], None, None, 1e-5)?;
+        let y = norm::layer_norm(&x, &[60], None, None, 1e-5)?;
         check_close("layer norm", &y, &exact, tolerance)?;
         let channels = x.reshape((1, 4, 60))?;
         let exact = exact.reshape((1, 4, 60))?;
-        check_close("group norm", &row_norm::group_norm(&channels, 4, None, None, 1e-5)?, &exact, tolerance)?;
-        check_close("instance", &row_norm::instance_norm(&channels, None, None, 1e-5)?, &exact, tolerance)?;
+        check_close("group norm", &norm::group_norm(&channels, 4, None, None, 1e-5)?, &exact, tolerance)?;
+        check_close("instance", &norm::instance_norm(&channels, None, None, 1e-5)?, &exact, tolerance)?;
     }
     for value in [0.0, 0.1, 1e4, -3e30f64] {
         let x = Tensor::full(value, (2, 3, 7), &CPU)?;
@@ -197,12 +197,12 @@ fn rows_far_from_zero_and_constant_rows_stay_exact() -> Result<()> {
                 assert!(values(&y)?.iter().all(|y| y.abs() <= limit), "{norm:?} of {value}: {y}");
                 assert!(values(&grads[0])?.iter().all(|g| g.is_finite()), "{norm:?} of {value}");
             }
-            let rms = values(&row_norm::rms_norm(&inputs[0], &[7], None, 1e-12)?)?;
+            let rms = values(&norm::rms_norm(&inputs[0], &[7], None, 1e-12)?)?;
             assert!(rms.iter().all(|y| (y - value.signum()).abs() < 1e-6 || value == 0.0 && *y == 0.0));
         }
     }
     let x = Tensor::new(&[[1f32, f32::NAN], [1., f32::INFINITY], [1., 3.]], &CPU)?;
-    let y = values(&row_norm::layer_norm(&x, &[2], None, None, 1e-5)?)?;
+    let y = values(&norm::layer_norm(&x, &[2], None, None, 1e-5)?)?;
     assert!(y[..4].iter().all(|y| y.is_nan()) && y[4..].iter().all(|y| y.is_finite()), "{y:?}");
     Ok(())
 }
@@ -220,8 +220,8 @@ fn empty_inputs_pass_through() -> Result<()> {
         assert!(values(&grads[1])?.iter().chain(&values(&grads[2])?).all(|g| *g == 0.0));
     }
     let flat = Tensor::zeros((2, 4, 0), DType::F32, &CPU)?;
-    assert_eq!(row_norm::instance_norm(&flat, Some(&four), None, 1e-5)?.dims(), [2, 4, 0]);
-    assert_eq!(row_norm::layer_norm(&flat, &[4, 0], None, None, 1e-5)?.dims(), [2, 4, 0]);
+    assert_eq!(norm::instance_norm(&flat, Some(&four), None, 1e-5)?.dims(), [2, 4, 0]);
+    assert_eq!(norm::layer_norm(&flat, &[4, 0], None, None, 1e-5)?.dims(), [2, 4, 0]);
     let tracking = InstanceNorm1d::config(4).track_running_stats(true).init(&CPU)?;
     assert_eq!(tracking.call((&empty).into(), Mode::Train).into_tensor()?.dims(), [0, 4, 5]);
     assert_eq!(values(&tracking.buffers()[1].1)?, [1.0; 4]);
@@ -245,7 +245,7 @@ proptest! {
             for _ in 0..2 {
                 let x = numbers.tensor(&[n, c, plane.0, plane.1], 2.0);
                 let y = norm.call((&x).into(), Mode::Train).into_tensor()?;
-                check_close("by its own", &y, &row_norm::instance_norm(&x, None, None, 1e-5)?, 1e-12)?;
+                check_close("by its own", &y, &norm::instance_norm(&x, None, None, 1e-5)?, 1e-12)?;
                 let rows = x.flatten_from(2)?;
                 let means = rows.mean_keepdim(2)?;
                 let squares = rows.broadcast_sub(&means)?.sqr()?.sum(2)?;

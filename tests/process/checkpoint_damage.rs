@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use std::{fs, io};
 
 use proptest::prelude::*;
+use sconce::__private::readers;
 use sconce::candle::Device;
-use sconce::checkpoint::{StateDict, read, readers, write_safetensors};
+use sconce::checkpoint::{StateDict, read, write_safetensors};
 
 use crate::common::archive::{Entry, archive, npy, pickle_of_floats, safetensors};
 use crate::{MEMORY, alone};

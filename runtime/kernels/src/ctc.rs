@@ -12,29 +12,50 @@ use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
 
 const NAME: &str = "ctc_loss";
 
-/// What is to be found in the samples of a batch.
+/// The labels of a batch, and the settings of [`ctc_loss`].
 #[derive(Clone, Debug)]
 pub struct Ctc {
     /// The classes of each sample's labels, none of them the blank.
     pub labels: Vec<Vec<usize>>,
-    /// How many time steps each sample has.
+    /// The number of time steps of each sample.
     pub input_lengths: Vec<usize>,
-    /// The class that stands for no label.
+    /// The class that means no label.
     pub blank: usize,
-    /// Whether a label sequence that cannot be aligned costs nothing, instead of an infinite loss.
+    /// Give a label sequence that cannot be aligned a loss of 0 instead of infinity.
     pub zero_infinity: bool,
 }
 
-/// The negative log likelihood `[batch]` of each sample's labels under the log-probabilities
-/// `[time, batch, classes]`.
+/// Computes the connectionist temporal classification loss.
 ///
-/// As PyTorch's, the gradient takes `log_probs` to come from a log-softmax: it is that of the logits
-/// below, `e^log_probs` minus the share of each class in all alignments, which the log-softmax hands on
-/// unchanged.
+/// - `log_probs`: log-probabilities `[time, batch, classes]`, as [`log_softmax`](crate::log_softmax) returns
+///   them
+/// - returns the negative log-likelihood of each sample's labels, `[batch]`
+///
+/// As in PyTorch, the gradient assumes that `log_probs` comes from a log-softmax: it is the gradient of the
+/// logits, which the log-softmax passes on unchanged. Runs on the CPU for tensors of any device.
 ///
 /// # Errors
-/// The rank is not 3, labels or lengths are not one a sample, a length goes beyond the time, or a label
-/// or the blank is not among the classes.
+/// `log_probs` has another rank, there is not one label sequence and one length per sample, a length exceeds
+/// the time, or a label or the blank is not among the classes.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::{Ctc, ctc_loss, log_softmax};
+///
+/// # fn main() -> Result<()> {
+/// let logits = Tensor::randn(0f32, 1., (20, 2, 5), &Device::Cpu)?;
+/// let ctc = Ctc {
+///     labels: vec![vec![1, 2, 3], vec![4, 4]],
+///     input_lengths: vec![20, 15],
+///     blank: 0,
+///     zero_infinity: false,
+/// };
+/// let loss = ctc_loss(&log_softmax(&logits, 2)?, ctc)?;
+/// assert_eq!(loss.dims(), [2]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn ctc_loss(log_probs: &Tensor, ctc: Ctc) -> Result<Tensor> {
     let [time, batch, classes] = *log_probs.dims() else {
         bail!("{NAME}: expected log-probabilities [time, batch, classes], got {:?}", log_probs.dims());

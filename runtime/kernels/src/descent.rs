@@ -1,6 +1,5 @@
 //! The steps of optimisers, in place: each tensor goes through memory once, and none is made.
 
-#[doc(hidden)]
 pub mod cuda;
 
 use super::element::{self, Element, with_element};
@@ -24,8 +23,11 @@ pub fn takes(tensors: &[&Tensor]) -> bool {
 /// `target = keep · target + share · x`, or with `x²`.
 #[derive(Clone, Copy)]
 pub struct Blend {
+    /// The factor of `target`.
     pub keep: f64,
+    /// The factor of `x`.
     pub share: f64,
+    /// Use the squares of `x`.
     pub squared: bool,
 }
 
@@ -35,6 +37,7 @@ impl Blend {
         Self { keep, share: 1. - keep, squared: false }
     }
 
+    /// Updates `target` in place. Both are on the CPU, of one shape and dtype, as [`takes`] says.
     pub fn apply(&self, target: &Tensor, x: &Tensor) -> Result<()> {
         target.inplace_op2(x, self)
     }
@@ -43,13 +46,18 @@ impl Blend {
 /// Adam's move: `target = keep · target - rate · mean / (√square / correction + eps)`.
 #[derive(Clone, Copy)]
 pub struct Adaptive {
+    /// The factor of `target`.
     pub keep: f64,
+    /// The factor of the quotient.
     pub rate: f64,
+    /// The divisor of the root.
     pub correction: f64,
+    /// Added to the denominator.
     pub eps: f64,
 }
 
 impl Adaptive {
+    /// Updates `target` in place. All are on the CPU, of one shape and dtype, as [`takes`] says.
     pub fn apply(&self, target: &Tensor, mean: &Tensor, square: &Tensor) -> Result<()> {
         target.inplace_op3(mean, square, self)
     }

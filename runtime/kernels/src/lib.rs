@@ -1,40 +1,116 @@
 //! Neural-network kernels on [candle](https://docs.rs/candle-core) tensors, for CPU and CUDA, each with its
 //! gradient.
 //!
-//! `unsafe` code of the workspace is confined to this crate.
+//! Every function takes and returns [`candle_core::Tensor`], so that a candle program can use one kernel by
+//! itself. A convolution runs with bias or batch norm, residual and activation as one kernel:
+//!
+//! ```
+//! use candle_core::{DType, Device, Result, Tensor};
+//! use sconce_kernels::{Activation, ConvGeometry, Epilogue, PackedCache, conv2d};
+//!
+//! # fn main() -> Result<()> {
+//! let device = Device::Cpu;
+//! let weight = Tensor::randn(0f32, 1., (16, 3, 3, 3), &device)?;
+//! let bias = Tensor::zeros(16, DType::F32, &device)?;
+//!
+//! let geometry = ConvGeometry::new().with_stride(2).with_padding(1);
+//! let epilogue = Epilogue::new().with_bias(&bias).with_activation(Activation::Relu);
+//! let packed = PackedCache::default(); // keeps the packed weight between calls
+//!
+//! let x = Tensor::randn(0f32, 1., (1, 3, 32, 32), &device)?;
+//! let y = conv2d(&x, &weight, &geometry, &epilogue, Some(&packed))?;
+//! assert_eq!(y.dims(), [1, 16, 16, 16]);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | functions | what they compute |
+//! |---|---|
+//! | [`conv2d`], [`conv1d`], [`conv_transpose2d`] | convolutions; the first two with a fused [`Epilogue`] |
+//! | [`linear`](linear()) | matrix product with bias and [`Activation`] |
+//! | [`max_pool2d`], [`avg_pool2d`], [`adaptive_max_pool2d`], [`adaptive_avg_pool2d`], and `…1d` | pooling |
+//! | [`batch_norm_train`], [`batch_norm_eval`] | batch norm |
+//! | [`layer_norm`], [`rms_norm`], [`group_norm`], [`instance_norm`] | norms of each sample |
+//! | [`softmax`](softmax()), [`log_softmax`], [`masked_softmax`] | softmax over one dimension |
+//! | [`activate`] | every [`Activation`] |
+//! | [`prelu`], [`elu`], [`celu`], [`selu`], [`gelu_tanh`], [`mish`] | more activations |
+//! | [`hardtanh`], [`hardsigmoid`], [`logsigmoid`], [`softplus`] | more activations |
+//! | [`resample2d`], [`resample1d`], [`pad`](pad()) | another size |
+//! | [`embedding`](embedding()), [`recurrent::run`], [`ctc_loss`] | sequences |
+//!
+//! # Types and devices
+//!
+//! Kernels take f32, f64, f16 and bf16; halves are computed in f32 and rounded once. Operands may have any
+//! strides. The CPU kernels use AVX-512, AVX2, NEON or portable code, as the processor allows (the
+//! environment variable `SCONCE_ISA` sets a limit). With the feature `cuda`, convolution, pooling and batch
+//! norm have CUDA kernels; the other functions, and all functions on other devices, fall back to candle's
+//! operations.
+//!
+//! # Gradients
+//!
+//! Results track gradients if an operand does, as candle's own operations do, and `backward` runs this
+//! crate's kernels.
+//!
+//! # Features
+//!
+//! - `cuda`: CUDA kernels (needs `nvcc` to build); `cudnn` also turns on candle's cuDNN.
+//! - `testing`: the module `testing`, for this workspace's own tests; not part of the stable interface.
+//!
+//! `unsafe` code of the sconce workspace is confined to this crate.
 
-#![warn(clippy::undocumented_unsafe_blocks)]
+#![warn(missing_docs, clippy::undocumented_unsafe_blocks)]
 
 pub mod activation;
-pub mod blocked;
-pub(crate) mod channels;
+mod blocked;
+mod channels;
 pub mod conv;
 pub mod ctc;
 pub mod cuda;
-#[doc(hidden)]
-pub mod descent;
-pub mod element;
-pub(crate) mod elementwise;
+mod descent;
+mod element;
+mod elementwise;
 pub mod embedding;
-pub mod empty;
-pub mod error;
-pub mod exact;
-pub mod float;
-pub mod layout;
+mod empty;
+mod error;
+mod exact;
+mod float;
+pub mod internal;
+mod layout;
 pub mod linear;
-pub mod mapped;
-pub mod memory;
+mod mapped;
+mod memory;
 pub mod norm;
 pub mod number;
-pub(crate) mod operation;
+mod operation;
 pub mod pad;
-pub(crate) mod parallel;
-pub mod planes;
+mod parallel;
+mod planes;
 pub mod pool;
 pub mod recurrent;
-pub(crate) mod relay;
+mod relay;
 pub mod resample;
-pub mod row_norm;
-pub mod simd;
+mod row_norm;
+mod simd;
 pub mod softmax;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod trace;
+
+pub use activation::{
+    Activation, apply as activate, celu, elu, gelu_tanh, hardsigmoid, hardtanh, logsigmoid, mish, prelu,
+    selu, softplus,
+};
+pub use conv::{ConvGeometry, Epilogue, PackedCache, TransposeGeometry, conv_transpose2d, conv1d, conv2d};
+pub use ctc::{Ctc, ctc_loss};
+pub use embedding::embedding;
+pub use exact::{is_exact, set_exact};
+pub use linear::linear;
+pub use memory::keep_memory;
+pub use norm::{batch_norm_eval, batch_norm_train, group_norm, instance_norm, layer_norm, rms_norm};
+pub use pad::{PadMode, pad};
+pub use pool::{
+    PoolGeometry, adaptive_avg_pool1d, adaptive_avg_pool2d, adaptive_max_pool1d, adaptive_max_pool2d,
+    avg_pool1d, avg_pool2d, max_pool1d, max_pool2d,
+};
+pub use resample::{Filter, Resampling, resample1d, resample2d};
+pub use softmax::{log_softmax, masked_softmax, softmax};

@@ -16,6 +16,7 @@ pub struct Mapped {
 }
 
 impl Mapped {
+    /// Maps a file.
     pub fn new(file: &File) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let map = MmapOptions::new().map_raw_read_only(file)?;

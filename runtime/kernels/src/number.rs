@@ -12,6 +12,7 @@ pub trait Number:
     /// Returns a constant: `x` in every lane. Of `self`, only the type counts.
     fn splat(self, x: f64) -> Self;
 
+    /// Returns the magnitude.
     fn abs(self) -> Self;
 
     /// Returns the larger of `self` and `bound`; NaN if `self` is NaN.
@@ -26,6 +27,7 @@ pub trait Number:
     /// Returns `then` if `self ≤ bound`, and `otherwise` if not, so for NaN too.
     fn where_at_most(self, bound: Self, then: Self, otherwise: Self) -> Self;
 
+    /// Returns `e^x`.
     fn exp(self) -> Self;
 
     /// Returns `e^x - 1`, accurate near zero too.
@@ -34,6 +36,7 @@ pub trait Number:
     /// Returns `ln(1 + e^x)`.
     fn ln_1p_exp(self) -> Self;
 
+    /// Returns the hyperbolic tangent.
     fn tanh(self) -> Self;
 
     /// Returns Φ, the standard normal distribution function, `(1 + erf(x / √2)) / 2`, with a small *relative*

@@ -11,26 +11,67 @@ use candle_core::backend::BackendStorage;
 use candle_core::shape::Dim;
 use candle_core::{CpuStorage, D, Result, Shape, Tensor, WithDType, bail};
 
-/// `e^x / Σ e^x` over `dim`. Large values do not overflow; a row of -∞ alone, or with NaN or +∞, is NaN.
+/// Computes the softmax `e^x / Σ e^x` over one dimension.
+///
+/// Returns the shape of `x`. Large values do not overflow. A row that is -∞ throughout, or contains NaN or
+/// +∞, is NaN. Takes f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// The tensor has no dimension `dim`, or is not of f32, f64, f16 or bf16.
+/// `x` has no dimension `dim` or another dtype.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::softmax;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[0f32, 0.], [1000., 1000.]], &Device::Cpu)?;
+/// assert_eq!(softmax(&x, 1)?.to_vec2::<f32>()?, [[0.5, 0.5], [0.5, 0.5]]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
     over(x, dim, Softmax { log: false, masked: false })
 }
 
-/// [`softmax`] of scores of which some are masked by -∞: a row of -∞ alone is zeros instead of NaN.
+/// Computes the [`softmax`] of attention scores of which some are masked by -∞. A row that is -∞ throughout
+/// is zeros, not NaN.
 ///
 /// # Errors
-/// As those of [`softmax`].
+/// As [`softmax`].
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::masked_softmax;
+///
+/// # fn main() -> Result<()> {
+/// let hidden = f32::NEG_INFINITY;
+/// let scores = Tensor::new(&[[0f32, hidden], [hidden, hidden]], &Device::Cpu)?;
+/// assert_eq!(masked_softmax(&scores, 1)?.to_vec2::<f32>()?, [[1., 0.], [0., 0.]]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn masked_softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
     over(x, dim, Softmax { log: false, masked: true })
 }
 
-/// `x - ln Σ e^x` over `dim`, the logarithm of [`softmax`] without its loss of digits.
+/// Computes the logarithm of the [`softmax`], `x - ln Σ e^x`, over one dimension, without loss of precision.
 ///
 /// # Errors
-/// As those of [`softmax`].
+/// As [`softmax`].
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::log_softmax;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[0f32, -1000.], &Device::Cpu)?;
+/// assert_eq!(log_softmax(&x, 0)?.to_vec1::<f32>()?, [0., -1000.]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn log_softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
     over(x, dim, Softmax { log: true, masked: false })
 }

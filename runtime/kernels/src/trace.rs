@@ -7,7 +7,7 @@ thread_local! {
     static TRACE: RefCell<Option<Vec<Launch>>> = const { RefCell::new(None) };
 }
 
-/// One kernel that ran: where, and what it did.
+/// One kernel that ran.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
     /// The layer that began it, `Model.conv1`; empty in a backward pass.
@@ -16,13 +16,13 @@ pub struct Launch {
     pub operations: String,
 }
 
-/// What traces call a pass over memory that only puts an activation into the kernels' own layout, or out of
-/// it.
+/// The operation of a launch that only converts an activation to the channel-blocked layout.
 pub const TO_BLOCKS: &str = "to_blocks";
+/// The operation of a launch that only converts an activation from the channel-blocked layout.
 pub const TO_PLANES: &str = "to_planes";
 
 impl Launch {
-    /// Whether it computed nothing, and only put an activation into the kernels' own layout or out of it.
+    /// Returns whether the launch only converted an activation to or from the channel-blocked layout.
     pub fn changes_layout(&self) -> bool {
         [TO_BLOCKS, TO_PLANES].contains(&self.operations.as_str())
     }

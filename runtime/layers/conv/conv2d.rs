@@ -2,7 +2,7 @@
 
 use super::plain::{Plain, Settings};
 use super::{Arguments, layer, setters};
-use crate::kernels::conv::Axes;
+use crate::kernels::internal::Axes;
 use crate::kernels::pad::PadMode;
 use crate::ops::{Padding, Pair};
 

@@ -2,7 +2,8 @@
 
 use super::transposed::Transposed;
 use super::{Arguments, layer, setters};
-use crate::kernels::conv::{Axes, TransposeGeometry};
+use crate::kernels::conv::TransposeGeometry;
+use crate::kernels::internal::Axes;
 use crate::ops::Pair;
 
 /// The transposed convolution of `[batch, in_channels, length]` to `[batch, out_channels, length']`, with

@@ -22,7 +22,7 @@ use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
 use crate::init::within;
-use crate::kernels::conv::Axes;
+use crate::kernels::internal::Axes;
 use crate::signal::Signal;
 use crate::{Error, Result};
 

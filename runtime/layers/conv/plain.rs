@@ -4,8 +4,9 @@ use candle_core::{Shape, Tensor};
 use candle_nn::VarBuilder;
 
 use super::{Arguments, at_least_one, batched, extra, input_sizes, operands, unless};
-use crate::kernels::blocked::policy;
-use crate::kernels::conv::{Axes, ConvGeometry, ConvShape};
+use crate::kernels::conv::ConvGeometry;
+use crate::kernels::internal::blocked::policy;
+use crate::kernels::internal::{Axes, ConvShape};
 use crate::kernels::pad::{self, PadMode};
 use crate::layers::weight::Weight;
 use crate::ops::{Padding, Pair};

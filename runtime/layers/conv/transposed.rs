@@ -5,7 +5,8 @@ use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
 use super::{Arguments, at_least_one, batched, extra, input_sizes, operands, unless};
-use crate::kernels::conv::{Axes, TransposeGeometry, conv_transpose2d};
+use crate::kernels::conv::{TransposeGeometry, conv_transpose2d};
+use crate::kernels::internal::Axes;
 use crate::layers::weight::Weight;
 use crate::signal::Signal;
 use crate::{Error, Result};

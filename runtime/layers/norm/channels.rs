@@ -5,7 +5,8 @@ use candle_nn::{Init, VarBuilder};
 
 use crate::Result;
 use crate::display::{python_bool, python_float};
-use crate::kernels::{descent, norm};
+use crate::kernels::internal::{descent, is_finite};
+use crate::kernels::norm;
 use crate::module::{Visitor, VisitorMut};
 use crate::signal::{EpilogueOp, Fusion, Signal};
 
@@ -113,7 +114,7 @@ impl Channels {
     fn folded(&self, x: &Signal, running: &Running) -> Result<Option<EpilogueOp>> {
         let statistics = [&running.mean, &running.var];
         let (scale, shift) = norm::batch_norm_fold(statistics, self.affine.as_ref(), self.settings.eps)?;
-        let fits = x.dtype()? == scale.dtype() && norm::is_finite(&scale)? && norm::is_finite(&shift)?;
+        let fits = x.dtype()? == scale.dtype() && is_finite(&scale)? && is_finite(&shift)?;
         Ok(fits.then_some(EpilogueOp::Affine { scale, shift }))
     }
 

@@ -8,7 +8,7 @@ use candle_nn::VarBuilder;
 use super::channels::affine;
 use crate::config::Config;
 use crate::display::{python_bool, python_float};
-use crate::kernels::row_norm;
+use crate::kernels::norm;
 use crate::layers::printed;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
@@ -68,7 +68,7 @@ impl Forward for GroupNorm {
         }
         let (weight, bias) = self.affine.as_ref().map(|(w, b)| (w, b)).unzip();
         x.apply("group_norm", |x| {
-            row_norm::group_norm(&x, self.num_groups, weight, bias, self.eps)
+            norm::group_norm(&x, self.num_groups, weight, bias, self.eps)
                 .map_err(|error| Error::from(error).in_layer(label))
         })
     }

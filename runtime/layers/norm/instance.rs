@@ -7,7 +7,7 @@ use candle_nn::VarBuilder;
 
 use super::channels::{Channels, Running, Settings, setters};
 use crate::config::Config;
-use crate::kernels::row_norm;
+use crate::kernels::norm;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
 use crate::{Error, Result};
@@ -82,13 +82,13 @@ impl<const AXES: usize> InstanceNorm<AXES> {
     fn normalize(&self, x: &Tensor, training: Option<&Running>) -> Result<Tensor> {
         let Settings { eps, momentum, .. } = self.0.settings;
         let (weight, bias) = self.0.parameters();
-        let y = row_norm::instance_norm(x, weight, bias, eps)?;
+        let y = norm::instance_norm(x, weight, bias, eps)?;
         let values: usize = x.dims().iter().skip(2).product();
         if let (Some(running), Some(momentum)) = (training, momentum)
             && values > 1
             && x.elem_count() > 0
         {
-            let (mean, var) = row_norm::instance_moments(x)?;
+            let (mean, var) = norm::instance_moments(x)?;
             let unbiased = (var.mean(0)? * (values as f64 / (values as f64 - 1.)))?;
             running.blend(&mean.mean(0)?, &unbiased, momentum)?;
         }

@@ -8,7 +8,7 @@ use candle_nn::{Init, VarBuilder};
 use crate::Result;
 use crate::config::Config;
 use crate::display::{python_bool, python_float};
-use crate::kernels::row_norm;
+use crate::kernels::norm;
 use crate::layers::printed;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::ops::NormalizedShape;
@@ -70,7 +70,7 @@ impl Forward for LayerNorm {
         }
         let NormalizedShape(shape) = &self.normalized_shape;
         x.apply("layer_norm", |x| {
-            row_norm::layer_norm(&x, shape, self.weight.as_ref(), self.bias.as_ref(), self.eps)
+            norm::layer_norm(&x, shape, self.weight.as_ref(), self.bias.as_ref(), self.eps)
         })
     }
 }

@@ -8,7 +8,7 @@ use candle_nn::{Init, VarBuilder};
 use crate::Result;
 use crate::config::Config;
 use crate::display::{python_bool, python_float};
-use crate::kernels::row_norm;
+use crate::kernels::norm;
 use crate::layers::printed;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::ops::{NormalizedShape, epsilon};
@@ -69,7 +69,7 @@ impl Forward for RmsNorm {
         let NormalizedShape(shape) = &self.normalized_shape;
         x.apply("rms_norm", |x| {
             let eps = self.eps.unwrap_or_else(|| epsilon(x.dtype()));
-            row_norm::rms_norm(&x, shape, self.weight.as_ref(), eps)
+            norm::rms_norm(&x, shape, self.weight.as_ref(), eps)
         })
     }
 }

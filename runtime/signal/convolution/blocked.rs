@@ -6,11 +6,12 @@ use std::sync::Arc;
 use candle_core::{Result, Tensor};
 
 use super::{NchwConvolution, conv_label};
-use crate::kernels::blocked::conv::{self, Consumer, Input, Weight};
-use crate::kernels::blocked::{Image, policy};
-use crate::kernels::conv::{Axes, ConvShape, PackedCache, Packing};
-use crate::kernels::element::with_elements;
-use crate::kernels::memory::Arena;
+use crate::kernels::conv::PackedCache;
+use crate::kernels::internal::Arena;
+use crate::kernels::internal::blocked::conv::{self, Consumer, Input, Weight};
+use crate::kernels::internal::blocked::{Image, policy};
+use crate::kernels::internal::with_elements;
+use crate::kernels::internal::{Axes, ConvShape, Packing};
 use crate::signal::epilogue::Epilogue;
 use crate::signal::{Layout, Value};
 

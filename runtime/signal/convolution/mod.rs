@@ -12,8 +12,8 @@ use candle_core::{DType, Device, Result};
 
 use super::epilogue::{Epilogue, EpilogueOp, NotFused};
 use super::{Layout, Layouts, Value};
-use crate::kernels::blocked::policy;
-use crate::kernels::conv::Axes;
+use crate::kernels::internal::Axes;
+use crate::kernels::internal::blocked::policy;
 
 /// A convolution, by the layouts that its result can have.
 pub(crate) enum Convolution {

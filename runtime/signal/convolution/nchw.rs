@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use crate::kernels::conv::{self, Axes, ConvGeometry, PackedCache};
+use crate::kernels::conv::{self, ConvGeometry, PackedCache};
+use crate::kernels::internal::Axes;
 use crate::signal::epilogue::Epilogue;
 
 /// The operands of a convolution of tensors.

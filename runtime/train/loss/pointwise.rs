@@ -3,7 +3,7 @@
 use candle_core::Tensor;
 
 use super::{Loss, Reduction, in_full_precision};
-use crate::kernels::element::clamp;
+use crate::kernels::internal::clamp;
 use crate::{Error, Result};
 
 /// The mean of `(input − target)²`; both of one shape.

@@ -4,8 +4,8 @@ use candle_core::Tensor;
 
 use super::rule::{Moment, Rule, bias_correction, fraction, moving_average, not_negative, setters};
 use crate::Result;
-use crate::kernels::descent::cuda::AdamStep;
-use crate::kernels::descent::{Adaptive, Blend};
+use crate::kernels::internal::descent::cuda::AdamStep;
+use crate::kernels::internal::descent::{Adaptive, Blend};
 
 /// Adam, as `torch.optim.Adam` (Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015;
 /// AMSGrad after Reddi et al., "On the Convergence of Adam and Beyond", 2018). Weight decay is an L2 penalty.

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use candle_core::Tensor;
 
-use crate::kernels::descent;
+use crate::kernels::internal::descent;
 use crate::{Error, Result};
 
 /// The update rule of an optimiser. Implement it for an optimiser of your own, and it is an

@@ -3,8 +3,8 @@
 use candle_core::Tensor;
 
 use super::rule::{Moment, Rule, not_negative, setters};
-use crate::kernels::descent::Blend;
-use crate::kernels::descent::cuda::SgdStep;
+use crate::kernels::internal::descent::Blend;
+use crate::kernels::internal::descent::cuda::SgdStep;
 use crate::{Error, Result};
 
 /// Stochastic gradient descent, as `torch.optim.SGD`.

@@ -4,7 +4,7 @@ use crate::Outcome;
 use crate::arena::{Arena, tensor_bytes};
 use crate::kernel::{Kernel, Value, check_limits};
 use candle_core::{DType, Device, Result, Tensor, bail};
-use sconce::kernels::cuda::{Arg, Launch, Program};
+use sconce::kernels::testing::cuda::{Arg, Launch, Program};
 
 /// Forward, reversed, and the seed of a shuffle.
 const ORDERS: [u32; 3] = [0, 1, 77];

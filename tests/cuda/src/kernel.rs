@@ -1,7 +1,7 @@
 //! Kernels by name, and whether a launch fits one.
 
 use candle_core::{DType, Result, bail};
-use sconce::kernels::cuda::{Arg, Launch};
+use sconce::kernels::testing::cuda::{Arg, Launch};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
 

@@ -29,7 +29,7 @@ mod emulator;
 mod kernel;
 
 use candle_core::{Result, Tensor};
-use sconce::kernels::cuda::Program;
+use sconce::kernels::testing::cuda::Program;
 
 /// What a program left behind.
 pub struct Outcome {

@@ -3,8 +3,8 @@
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 use sconce::kernels::activation::{Activation, apply};
-use sconce::kernels::norm::cuda::{BatchNorm, backward, eval, train};
 use sconce::kernels::norm::{batch_norm_eval, batch_norm_train};
+use sconce::kernels::testing::cuda::norm::{BatchNorm, backward, eval, train};
 use sconce_cuda_tests::run;
 
 use crate::common::lists::ACTIVATIONS;

@@ -4,11 +4,12 @@ use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::backward::{Needs, conv2d_backward};
-use sconce::kernels::conv::cuda::backward::{
+use sconce::kernels::conv::{ConvGeometry, TransposeGeometry, conv_transpose2d};
+use sconce::kernels::internal::ConvShape;
+use sconce::kernels::testing::cuda::Target;
+use sconce::kernels::testing::cuda::conv_backward::{
     Method, Methods, Tile, program, program_by, transposed_by, transposed_program,
 };
-use sconce::kernels::conv::{ConvGeometry, ConvShape, TransposeGeometry, conv_transpose2d};
-use sconce::kernels::cuda::Target;
 use sconce_cuda_tests::run;
 
 use crate::common::conv_case::{Case, cases};

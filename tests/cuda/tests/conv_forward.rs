@@ -3,9 +3,12 @@
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use sconce::kernels::conv::cuda::forward::{Options, Tile, Units, Variant, program, program_with, variants};
-use sconce::kernels::conv::{ConvGeometry, ConvShape, Epilogue, conv2d};
-use sconce::kernels::cuda::Target;
+use sconce::kernels::conv::{ConvGeometry, Epilogue, conv2d};
+use sconce::kernels::internal::ConvShape;
+use sconce::kernels::testing::cuda::Target;
+use sconce::kernels::testing::cuda::conv_forward::{
+    Options, Tile, Units, Variant, program, program_with, variants,
+};
 use sconce_cuda_tests::run;
 
 use crate::common::lists::{ACTIVATIONS, DTYPES};

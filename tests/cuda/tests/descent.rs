@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
-use sconce::kernels::cuda::Target;
-use sconce::kernels::descent::cuda::{AdamStep, SgdStep};
+use sconce::kernels::internal::descent::cuda::{AdamStep, SgdStep};
+use sconce::kernels::testing::cuda::Target;
 use sconce_cuda_tests::run;
 
 use crate::common::lists::DTYPE_ERRORS;

@@ -1,7 +1,7 @@
 //! The emulator itself: it runs what is right, and tells what is wrong.
 
 use candle_core::{DType, Device, Result, Tensor};
-use sconce::kernels::cuda::{Arg, Buffer, Launch, Program};
+use sconce::kernels::testing::cuda::{Arg, Buffer, Launch, Program};
 use sconce_cuda_tests::run;
 
 fn program(kernel: &'static str, outputs: &[(usize, DType)], shape: [u32; 3], args: Vec<Arg>) -> Program {

@@ -1,7 +1,7 @@
 //! What the emulator has of compute capability 9.0: it runs what is right, and tells what is wrong.
 
 use candle_core::{DType, Result, Tensor};
-use sconce::kernels::cuda::{Arg, Buffer, Launch, Program};
+use sconce::kernels::testing::cuda::{Arg, Buffer, Launch, Program};
 use sconce_cuda_tests::run;
 
 use crate::common::{Numbers, check_close};

@@ -2,8 +2,8 @@
 
 use candle_core::{DType, Result, Tensor, Var};
 use proptest::prelude::*;
-use sconce::kernels::pool::cuda::{Divisor, Pool, average, average_backward, max, max_backward};
 use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d};
+use sconce::kernels::testing::cuda::pool::{Divisor, Pool, average, average_backward, max, max_backward};
 use sconce_cuda_tests::run;
 
 use crate::common::lists::DTYPE_ERRORS;

@@ -93,7 +93,7 @@ macro_rules! enumeration {
             $identity,
             $(
                 $(#[$doc])*
-                $name $({ $($field: f64),+ })?,
+                $name $({ $(#[doc = concat!("The setting `", stringify!($field), "`.")] $field: f64),+ })?,
             )*
         }
 

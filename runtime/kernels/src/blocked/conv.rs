@@ -14,13 +14,16 @@ use std::borrow::Cow;
 /// An activation `[batch, channels, height, width]` of f32.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
+    /// The elements, in the given layout.
     pub elements: &'a [f32],
+    /// The memory layout.
     pub layout: Layout,
 }
 
 /// A weight `[out_channels, in_channels / groups, kernel height, kernel width]`.
 #[derive(Clone, Copy)]
 pub struct Weight<'a> {
+    /// The elements, contiguous.
     pub values: &'a [f32],
     /// The cache of its packed form, if that is kept from call to call.
     pub packing: Option<Packing<'a>>,
@@ -35,6 +38,7 @@ pub struct Epilogue<'a> {
     pub shift: Option<&'a [f32]>,
     /// As the output.
     pub residual: Option<&'a [f32]>,
+    /// Applied last.
     pub activation: Activation,
 }
 
@@ -44,7 +48,14 @@ pub enum Consumer<'a> {
     /// The largest element of each window.
     MaxPool(PoolGeometry),
     /// A depthwise convolution, whose input is what the producer makes.
-    Depthwise { shape: &'a ConvShape, weight: Weight<'a>, epilogue: Epilogue<'a> },
+    Depthwise {
+        /// The sizes of the convolution.
+        shape: &'a ConvShape,
+        /// Its weight.
+        weight: Weight<'a>,
+        /// Applied to its sums.
+        epilogue: Epilogue<'a>,
+    },
 }
 
 /// Returns whether an algorithm other than the reference convolves NCHWc activations of this shape: one group, or one

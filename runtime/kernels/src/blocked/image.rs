@@ -57,6 +57,7 @@ impl Image {
         self.planes.get().is_some()
     }
 
+    /// Returns the shape `[batch, channels, height, width]`.
     pub fn shape(&self) -> &Shape {
         &self.shape
     }
@@ -66,14 +67,17 @@ impl Image {
         self.dims
     }
 
+    /// Returns the number of channels in a block.
     pub fn lanes(&self) -> usize {
         self.isa.lanes()
     }
 
+    /// Returns the instruction set whose vectors the blocks fit.
     pub fn isa(&self) -> Isa {
         self.isa
     }
 
+    /// Returns the arena that the memory is leased from.
     pub fn arena(&self) -> &Arc<Arena> {
         self.memory.arena()
     }
@@ -83,6 +87,7 @@ impl Image {
         &self.memory
     }
 
+    /// Returns the floats, in blocks, for writing.
     pub fn blocks_mut(&mut self) -> &mut [f32] {
         // What it was in rows, it is no longer.
         self.planes.take();

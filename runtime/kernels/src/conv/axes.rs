@@ -5,11 +5,14 @@ use candle_core::{Result, Tensor};
 /// The axes along which a convolution moves. Sizes and settings are kept as `[height, width]` either way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Axes {
+    /// `[batch, channels, length]`.
     One,
+    /// `[batch, channels, height, width]`.
     Two,
 }
 
 impl Axes {
+    /// Returns the number of axes.
     pub fn count(self) -> usize {
         match self {
             Self::One => 1,

@@ -1,24 +1,66 @@
 //! What a 2-d convolution does to its input's shape: stride, padding, dilation, groups.
 
 /// The settings of a 2-d convolution, per axis `[height, width]`.
+///
+/// The default is stride 1, no padding, dilation 1 and one group. The `with_…` methods set both axes to one
+/// value; set the fields for values that differ.
+///
+/// ```
+/// use sconce_kernels::ConvGeometry;
+///
+/// let halved = ConvGeometry::new().with_stride(2).with_padding(1);
+/// assert_eq!(halved.output_size([32, 48], [3, 3]), Some([16, 24]));
+///
+/// let causal = ConvGeometry { padding: [[0, 0], [2, 0]], ..ConvGeometry::new() };
+/// assert_eq!(causal.output_size([1, 48], [1, 3]), Some([1, 48]));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvGeometry {
+    /// The distance between neighboring windows.
     pub stride: [usize; 2],
     /// Zeros before and after the input on each axis: `[[top, bottom], [left, right]]`.
     pub padding: [[usize; 2]; 2],
+    /// The distance between neighboring elements of a window.
     pub dilation: [usize; 2],
+    /// The number of groups that the channels are divided into. Each output channel reads the input channels
+    /// of its own group.
     pub groups: usize,
 }
 
 impl Default for ConvGeometry {
     fn default() -> Self {
-        Self { stride: [1; 2], padding: [[0; 2]; 2], dilation: [1; 2], groups: 1 }
+        Self::new()
     }
 }
 
 impl ConvGeometry {
-    /// The same in numbers that no product of the kernels' overflows with: no stride is longer than the padded input,
-    /// which one window is in then either way, and a single tap has no neighbour to be apart from.
+    /// Returns the settings of a plain convolution: stride 1, no padding, dilation 1, one group.
+    pub const fn new() -> Self {
+        Self { stride: [1; 2], padding: [[0; 2]; 2], dilation: [1; 2], groups: 1 }
+    }
+
+    /// Sets the stride of both axes.
+    pub const fn with_stride(self, stride: usize) -> Self {
+        Self { stride: [stride; 2], ..self }
+    }
+
+    /// Sets the padding of all four sides.
+    pub const fn with_padding(self, padding: usize) -> Self {
+        Self { padding: [[padding; 2]; 2], ..self }
+    }
+
+    /// Sets the dilation of both axes.
+    pub const fn with_dilation(self, dilation: usize) -> Self {
+        Self { dilation: [dilation; 2], ..self }
+    }
+
+    /// Sets the number of groups.
+    pub const fn with_groups(self, groups: usize) -> Self {
+        Self { groups, ..self }
+    }
+
+    /// Returns an equivalent geometry whose numbers cannot overflow in the kernels: the stride is at most the
+    /// size of the padded input, and the dilation of an axis with one tap is 1.
     pub(super) fn bounded(self, input: [usize; 2], kernel: [usize; 2]) -> Self {
         let padded =
             |axis: usize| self.padding[axis].iter().fold(input[axis], |size, n| size.saturating_add(*n));
@@ -27,8 +69,8 @@ impl ConvGeometry {
         Self { stride, dilation, ..self }
     }
 
-    /// The rows and columns of the output for an input and a kernel of the given size, or `None`
-    /// where the padded input is smaller than the dilated kernel (or a stride is zero).
+    /// Returns the `[height, width]` of the output for an input and a kernel of the given sizes, or `None` if
+    /// the padded input is smaller than the dilated kernel, a kernel size is 0 or a stride is 0.
     pub fn output_size(&self, input: [usize; 2], kernel: [usize; 2]) -> Option<[usize; 2]> {
         let axis = |i: usize| {
             let reach = self.dilation[i].checked_mul(kernel[i].checked_sub(1)?)?.checked_add(1)?;

@@ -1,66 +1,83 @@
 //! Convolution + batch norm or bias + residual + activation, as one kernel.
 //!
-//! [`conv2d`] checks its operands (`shape`) and takes one of four ways: the fused kernels of the CPU (`cpu`) or
-//! of a GPU (`cuda`), both inside a candle operation where there is to be a gradient (`op`), or, on other
-//! devices, candle's own operations (`composed`). [`conv_transpose2d`] is the gradient of its input as an operation
-//! of its own (`transposed`).
+//! [`conv2d`] convolves images, [`conv1d`] sequences. A [`ConvGeometry`] holds stride, padding, dilation and
+//! groups; an [`Epilogue`] says what happens to the sums in the same kernel. [`conv_transpose2d`] is the
+//! gradient of a convolution's input as an operation of its own, and [`backward`] computes gradients without
+//! candle's graph.
 
-mod axes;
+// `conv2d` checks its operands (`shape`) and takes one of four ways: the fused kernels of the CPU (`cpu`) or
+// of a GPU (`cuda`), both inside a candle operation if there is to be a gradient (`op`), or, on other
+// devices, candle's own operations (`composed`).
+
+pub(crate) mod axes;
 pub mod backward;
 mod composed;
-pub mod cpu;
-pub mod cuda;
+pub(crate) mod cpu;
+pub(crate) mod cuda;
+mod epilogue;
 mod geometry;
+mod line;
 mod op;
-mod shape;
+pub(crate) mod shape;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod testing;
 mod transposed;
-#[doc(hidden)]
-pub mod winograd;
+pub(crate) mod winograd;
 
-pub use axes::Axes;
-
-pub use cpu::{Algorithm, ConvProblem};
-pub use cpu::{PackedCache, Packing};
+pub use cpu::PackedCache;
+pub use epilogue::Epilogue;
 pub use geometry::ConvGeometry;
-pub use shape::ConvShape;
+pub use line::conv1d;
+pub(crate) use shape::ConvShape;
 pub use transposed::{TransposeGeometry, conv_transpose2d};
 
-use crate::activation::Activation;
 use crate::cuda::runs_on;
-use crate::simd::{self, Isa};
+use crate::simd;
 use candle_core::{Result, Tensor};
 
-/// What happens to the sum of products before it is stored:
-/// `y = activation((conv * scale + shift) + residual)`.
+/// Convolves `input` with `weight` and applies the epilogue in the same kernel.
 ///
-/// Its tensors have the input's dtype and device.
-#[derive(Clone, Debug, Default)]
-pub struct Epilogue {
-    /// `[out_channels]`: a folded batch norm's factor.
-    pub scale: Option<Tensor>,
-    /// `[out_channels]`: the bias, or a folded batch norm's summand.
-    pub shift: Option<Tensor>,
-    /// `[batch, out_channels, height, width]`, as the output.
-    pub residual: Option<Tensor>,
-    pub activation: Activation,
-}
-
-impl Epilogue {
-    fn tensors(&self) -> impl Iterator<Item = &Tensor> {
-        [&self.scale, &self.shift, &self.residual].into_iter().flatten()
-    }
-}
-
-/// Convolves an input `[batch, in_channels, height, width]` with a weight
-/// `[out_channels, in_channels / groups, kernel height, kernel width]`, as PyTorch's `conv2d`, and
-/// applies the epilogue, all in one kernel. f32, f64, f16 and bf16 (halves are summed in f32); the
-/// operands may have any strides.
+/// - `input`: `[batch, in_channels, height, width]`
+/// - `weight`: `[out_channels, in_channels / groups, kernel height, kernel width]`
+/// - returns `[batch, out_channels, height, width]`, contiguous; the sizes are those of
+///   [`ConvGeometry::output_size`]
 ///
-/// Where one of the operands tracks gradients, so does the result. `packed` keeps what a kernel
-/// prepares from the weight for the next call; see [`PackedCache`] for when that is right.
+/// The definition is that of PyTorch's `conv2d`. Takes f32, f64, f16 and bf16 (halves are summed in f32) with
+/// any strides. Runs fused on the CPU and, with the feature `cuda`, on CUDA devices; on other devices it
+/// falls back to candle's operations. The result is differentiable in every tensor that tracks gradients.
+///
+/// `packed` keeps what the kernel prepares from the weight for the next call. See [`PackedCache`] for when
+/// that is correct; `None` always is.
 ///
 /// # Errors
-/// Where shapes, dtypes or devices do not fit, and where the output would be empty in height or width.
+/// The shapes, dtypes or devices do not fit together, a setting of `geometry` is invalid, or the output would
+/// have no rows or columns.
+///
+/// # Examples
+/// ```
+/// use candle_core::{DType, Device, Result, Tensor};
+/// use sconce_kernels::{Activation, ConvGeometry, Epilogue, PackedCache, conv2d};
+///
+/// # fn main() -> Result<()> {
+/// let device = Device::Cpu;
+/// let weight = Tensor::randn(0f32, 1., (16, 3, 3, 3), &device)?;
+/// let epilogue = Epilogue::new()
+///     .with_bias(&Tensor::zeros(16, DType::F32, &device)?)
+///     .with_activation(Activation::Relu);
+/// let geometry = ConvGeometry::new().with_stride(2).with_padding(1);
+/// // Kept beside the weight, which nobody changes.
+/// let packed = PackedCache::default();
+///
+/// let x = Tensor::randn(0f32, 1., (1, 3, 32, 32), &device)?;
+/// let y = conv2d(&x, &weight, &geometry, &epilogue, Some(&packed))?;
+/// assert_eq!(y.dims(), [1, 16, 16, 16]);
+///
+/// // The same from candle's operations, in three passes over memory.
+/// let expected = x.conv2d(&weight, 1, 2, 1, 1)?.relu()?;
+/// assert!((y - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-4);
+/// # Ok(())
+/// # }
+/// ```
 pub fn conv2d(
     input: &Tensor,
     weight: &Tensor,
@@ -80,33 +97,4 @@ pub fn conv2d(
         let packed = packed.filter(|_| !weight.is_variable());
         cpu::conv2d(input, weight, &shape, epilogue, packed, simd::isa())
     }
-}
-
-/// Does the same as [`conv2d`] on the CPU, without gradients, by a given algorithm, so that it can be timed.
-#[doc(hidden)]
-pub fn conv2d_by(
-    algorithm: Algorithm,
-    input: &Tensor,
-    weight: &Tensor,
-    geometry: &ConvGeometry,
-    epilogue: &Epilogue,
-    packed: &PackedCache,
-) -> Result<Tensor> {
-    let shape = ConvShape::of(input, weight, geometry, epilogue)?;
-    let packing = Packing::by(algorithm, packed, weight.id());
-    cpu::conv2d_by(input, weight, &shape, epilogue, Some(packing), simd::isa())
-}
-
-/// As [`conv2d`] on the CPU, without gradients, with an instruction set other than the one in use: so that
-/// tests reach all that the machine has.
-#[doc(hidden)]
-pub fn conv2d_with(
-    isa: Isa,
-    input: &Tensor,
-    weight: &Tensor,
-    geometry: &ConvGeometry,
-    epilogue: &Epilogue,
-) -> Result<Tensor> {
-    let shape = ConvShape::of(input, weight, geometry, epilogue)?;
-    cpu::conv2d(input, weight, &shape, epilogue, None, isa)
 }

@@ -3,27 +3,36 @@
 use super::{ConvGeometry, Epilogue};
 use candle_core::{Result, Tensor, bail};
 
-/// The most elements of an input with its padding: more than there is memory for, and so few that no kernel's count of
-/// pixels, taps and channels overflows.
+/// The most elements of an input with its padding: more than there is memory for, and so few that no kernel's
+/// count of pixels, taps and channels overflows.
 const LARGEST_INPUT: usize = 1 << 40;
 
 /// All sizes of a convolution. One that exists fits together: the groups divide both channel counts,
 /// strides and dilations are positive, and the output has at least one row and one column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvShape {
+    /// The images of a batch.
     pub batch: usize,
+    /// The channels of the input.
     pub in_channels: usize,
+    /// The channels of the output.
     pub out_channels: usize,
-    /// `[height, width]`, as are the next two.
+    /// `[height, width]` of the input.
     pub input: [usize; 2],
+    /// `[height, width]` of the kernel.
     pub kernel: [usize; 2],
+    /// `[height, width]` of the output.
     pub output: [usize; 2],
+    /// Stride, padding, dilation and groups.
     pub geometry: ConvGeometry,
 }
 
 impl ConvShape {
-    /// Of an input `[batch, in_channels, height, width]` and a weight
+    /// Checks the shapes of an input `[batch, in_channels, height, width]` and a weight
     /// `[out_channels, in_channels / groups, kernel height, kernel width]`.
+    ///
+    /// # Errors
+    /// The shapes and the geometry do not fit together, or an operand would not fit in memory.
     pub fn new(input: &[usize], weight: &[usize], geometry: &ConvGeometry) -> Result<Self> {
         let &[batch, in_channels, height, width] = input else {
             bail!("conv2d: expected an input [batch, channels, height, width], got {input:?}")
@@ -108,6 +117,7 @@ impl ConvShape {
         [self.batch, self.in_channels, height, width]
     }
 
+    /// Returns `[out_channels, in_channels / groups, kernel height, kernel width]` of the weight.
     pub fn weight_dims(&self) -> [usize; 4] {
         [self.out_channels, self.in_channels / self.geometry.groups, self.kernel[0], self.kernel[1]]
     }
@@ -122,6 +132,7 @@ impl ConvShape {
         self.out_channels / self.geometry.groups
     }
 
+    /// Returns the number of elements of the output.
     pub fn output_elements(&self) -> usize {
         self.output_dims().iter().product()
     }
@@ -132,8 +143,8 @@ impl ConvShape {
     }
 }
 
-/// Whether a tensor has no more elements, or, where it is empty, no more behind its last dimension of 0: strides are
-/// made of those.
+/// Whether a tensor has no more elements, or, where it is empty, no more behind its last dimension of 0:
+/// strides are made of those.
 fn at_most(elements: usize, dims: [usize; 4]) -> bool {
     let mut sizes = dims.into_iter().rev().take_while(|size| *size > 0);
     sizes.try_fold(1usize, |count, size| count.checked_mul(size)).is_some_and(|count| count <= elements)

@@ -19,25 +19,62 @@ use candle_core::{CpuStorage, CudaStorage, Result, Shape, Tensor, bail};
 const NAME: &str = "conv_transpose2d";
 
 /// The settings of a transposed 2-d convolution, per axis `[height, width]`.
+///
+/// The default is stride 1, no padding, dilation 1 and one group. The `with_…` methods set both axes to one
+/// value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TransposeGeometry {
+    /// The distance in the output between the windows of neighboring inputs.
     pub stride: [usize; 2],
-    /// What is left out of the output at both ends.
+    /// The rows or columns that are left out at both ends of the output.
     pub padding: [usize; 2],
-    /// What the output has beyond that at its end; smaller than the stride or the dilation.
+    /// The rows or columns added at the end of the output; smaller than the stride or the dilation.
     pub output_padding: [usize; 2],
+    /// The distance between neighboring elements of a window.
     pub dilation: [usize; 2],
+    /// The number of groups that the channels are divided into.
     pub groups: usize,
 }
 
 impl Default for TransposeGeometry {
     fn default() -> Self {
-        Self { stride: [1; 2], padding: [0; 2], output_padding: [0; 2], dilation: [1; 2], groups: 1 }
+        Self::new()
     }
 }
 
 impl TransposeGeometry {
-    /// The rows and columns of the output, or `None` where there would be none.
+    /// Returns the plain settings: stride 1, no padding, dilation 1, one group.
+    pub const fn new() -> Self {
+        Self { stride: [1; 2], padding: [0; 2], output_padding: [0; 2], dilation: [1; 2], groups: 1 }
+    }
+
+    /// Sets the stride of both axes.
+    pub const fn with_stride(self, stride: usize) -> Self {
+        Self { stride: [stride; 2], ..self }
+    }
+
+    /// Sets the padding of both axes.
+    pub const fn with_padding(self, padding: usize) -> Self {
+        Self { padding: [padding; 2], ..self }
+    }
+
+    /// Sets the output padding of both axes.
+    pub const fn with_output_padding(self, output_padding: usize) -> Self {
+        Self { output_padding: [output_padding; 2], ..self }
+    }
+
+    /// Sets the dilation of both axes.
+    pub const fn with_dilation(self, dilation: usize) -> Self {
+        Self { dilation: [dilation; 2], ..self }
+    }
+
+    /// Sets the number of groups.
+    pub const fn with_groups(self, groups: usize) -> Self {
+        Self { groups, ..self }
+    }
+
+    /// Returns the `[height, width]` of the output for an input and a kernel of the given sizes, or `None` if
+    /// the output would be empty.
     pub fn output_size(&self, input: [usize; 2], kernel: [usize; 2]) -> Option<[usize; 2]> {
         let axis = |i: usize| {
             let steps = input[i].checked_sub(1)?.checked_mul(self.stride[i])?;
@@ -48,8 +85,11 @@ impl TransposeGeometry {
         Some([axis(0)?, axis(1)?])
     }
 
+    /// Checks the settings by themselves.
+    ///
     /// # Errors
-    /// A stride, dilation or number of groups of 0, and output padding that is too large.
+    /// The stride, the dilation or the number of groups is 0, or the output padding is smaller neither than
+    /// the stride nor than the dilation.
     pub fn check(&self) -> Result<()> {
         let Self { stride, output_padding, dilation, groups, .. } = self;
         for (name, sizes) in [("stride", stride), ("dilation", dilation)] {
@@ -75,13 +115,34 @@ impl TransposeGeometry {
     }
 }
 
-/// The transposed convolution of an input `[batch, in_channels, height, width]` with a weight
-/// `[in_channels, out_channels / groups, kernel height, kernel width]`, plus a bias `[out_channels]`, as
-/// PyTorch's `conv_transpose2d`. f32, f64, f16 and bf16 (halves are summed in f32), of any strides.
+/// Computes the transposed convolution of `input` with `weight` and adds a bias.
+///
+/// - `input`: `[batch, in_channels, height, width]`
+/// - `weight`: `[in_channels, out_channels / groups, kernel height, kernel width]`
+/// - `bias`: `[out_channels]`
+/// - returns `[batch, out_channels, height, width]`; the sizes are those of
+///   [`TransposeGeometry::output_size`]
+///
+/// The definition is that of PyTorch's `conv_transpose2d`. Takes f32, f64, f16 and bf16 (halves are summed in
+/// f32) with any strides. Differentiable in all three tensors.
 ///
 /// # Errors
-/// Where shapes, dtypes or devices do not fit, where the output would be empty, and as
-/// [`TransposeGeometry::check`].
+/// The shapes, dtypes or devices do not fit together, the output would be empty, or
+/// [`TransposeGeometry::check`] fails.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::{TransposeGeometry, conv_transpose2d};
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::randn(0f32, 1., (1, 8, 7, 7), &Device::Cpu)?;
+/// let weight = Tensor::randn(0f32, 1., (8, 4, 2, 2), &Device::Cpu)?;
+/// let y = conv_transpose2d(&x, &weight, None, &TransposeGeometry::new().with_stride(2))?;
+/// assert_eq!(y.dims(), [1, 4, 14, 14]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn conv_transpose2d(
     input: &Tensor,
     weight: &Tensor,

@@ -21,17 +21,18 @@ mod device;
 mod activation;
 mod launch;
 mod plan;
-mod program;
-mod target;
+pub(crate) mod program;
+pub(crate) mod target;
 
 pub use device::Graph;
-pub(crate) use device::{run, target_of};
+pub(crate) use device::run;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use device::target_of;
 pub(crate) use launch::{Operand, launch, launch_in_place, runs_on, with_storages};
 pub(crate) use plan::{Plan, int, named};
-pub use program::{Arg, Buffer, Launch, Program};
-#[doc(hidden)]
-pub use target::poison;
-pub use target::{Target, set_tf32, tf32};
+pub(crate) use program::{Arg, Buffer, Launch, Program};
+pub(crate) use target::Target;
+pub use target::{set_tf32, tf32};
 
 use candle_core::{Device, Result};
 

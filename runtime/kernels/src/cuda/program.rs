@@ -9,13 +9,16 @@ pub struct Program {
     pub outputs: Vec<Buffer>,
     /// Memory between the launches, handed out as it is and freed after the last one.
     pub scratch: Vec<Buffer>,
+    /// The launches, in order.
     pub launches: Vec<Launch>,
 }
 
 /// Contiguous memory on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffer {
+    /// The number of elements.
     pub elements: usize,
+    /// The element type.
     pub dtype: DType,
 }
 
@@ -26,7 +29,9 @@ pub struct Launch {
     pub module: &'static str,
     /// The `extern "C"` name in it; no two kernels share one.
     pub kernel: &'static str,
+    /// The number of blocks along each axis.
     pub grid: [u32; 3],
+    /// The threads of a block along each axis.
     pub block: [u32; 3],
     /// Bytes of dynamic shared memory.
     pub shared: u32,

@@ -1,12 +1,15 @@
-//! The linear map `x · weightᵀ + bias` with its activation, in one launch, for f32 on the CPU.
+//! The linear map `x · weightᵀ + bias` with its activation.
 
 mod finish;
 mod op;
 mod product;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) mod testing;
 mod tile;
 
-use super::activation::Activation;
+use super::activation::{self, Activation};
 use super::element::with_elements;
+use super::empty::nothing;
 use super::memory::{Scratch, zeros};
 use super::parallel::{Start, cost, for_each};
 use super::simd::{Isa, Kernel, Simd, dispatch_to, isa};
@@ -22,24 +25,72 @@ const CHUNK: usize = 512;
 /// From so many rows and outputs on a map is a product of panels: to turn a weight is dearer than a few sums.
 const PRODUCT: [usize; 2] = [64, 16];
 
-/// Whether [`linear`] takes these operands: f32 on the CPU.
-pub fn takes<'a>(operands: impl IntoIterator<Item = &'a Tensor>) -> bool {
-    operands.into_iter().all(|x| x.dtype() == DType::F32 && x.device().is_cpu())
-}
-
-/// Maps `[rows, inputs]` by a weight `[outputs, inputs]` and a bias `[outputs]` to `[rows, outputs]`. Where one of
-/// them tracks gradients, so does the result.
+/// Computes `activation(x · weightᵀ + bias)`.
+///
+/// - `x`: `[..., inputs]`
+/// - `weight`: `[outputs, inputs]`
+/// - `bias`: `[outputs]`
+/// - returns `[..., outputs]`
+///
+/// f32 on the CPU runs as one kernel. Other dtypes and devices fall back to candle's matrix product, followed
+/// by bias and activation. Differentiable in `x`, `weight` and `bias`.
+///
+/// # Errors
+/// The shapes, dtypes or devices do not fit together.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::{Activation, linear};
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// let weight = Tensor::new(&[[1f32, 1.], [-1., -1.]], &Device::Cpu)?;
+/// let bias = Tensor::new(&[0.5f32, 0.5], &Device::Cpu)?;
+/// let y = linear(&x, &weight, Some(&bias), Activation::Relu)?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[3.5, 0.], [7.5, 0.]]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
-    match [x, weight].into_iter().chain(bias).any(Tensor::track_op) {
-        true => op::linear(x, weight, bias, activation),
-        false => linear_with(isa(), x, weight, bias, activation),
+    let mut dims = x.dims().to_vec();
+    let inputs = dims.pop();
+    let rows = dims.iter().product::<usize>();
+    let sizes = shape(&[rows, inputs.unwrap_or(0)], weight.dims(), bias.map(Tensor::dims));
+    let Ok(Sizes { inputs, outputs, .. }) = sizes else {
+        let (x, weight, bias) = (x.dims(), weight.dims(), bias.map(Tensor::dims));
+        bail!(
+            "linear: expected an input [..., inputs], a weight [outputs, inputs] and a bias [outputs], \
+             found {x:?}, {weight:?} and {bias:?}"
+        )
+    };
+    dims.push(outputs);
+    let operands: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
+    if dims.contains(&0) {
+        return nothing(&operands, dims);
     }
+    let x = x.reshape((rows, inputs))?;
+    if !operands.iter().all(|operand| operand.dtype() == DType::F32 && operand.device().is_cpu()) {
+        return composed(&x, weight, bias, activation)?.reshape(dims);
+    }
+    let y = match operands.into_iter().any(Tensor::track_op) {
+        true => op::linear(&x, weight, bias, activation),
+        false => forward(isa(), &x, weight, bias, activation),
+    };
+    y?.reshape(dims)
 }
 
-/// As `linear`, without gradients, with an instruction set other than the one in use: so that tests reach all that
-/// the machine has.
-#[doc(hidden)]
-pub fn linear_with(
+/// [`linear`] from candle's own operations.
+fn composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
+    let mut y = x.matmul(&weight.t()?)?;
+    if let Some(bias) = bias {
+        y = y.broadcast_add(bias)?;
+    }
+    activation::apply(activation, &y)
+}
+
+/// As [`linear`], without gradients, with a given instruction set.
+fn forward(
     isa: Isa,
     x: &Tensor,
     weight: &Tensor,
@@ -55,17 +106,6 @@ pub fn linear_with(
         None => run(None)?,
     };
     Tensor::from_vec(y, (shape.rows, shape.outputs), x.device())
-}
-
-/// The gradients of `x` and `weight` from that of the product `x · weightᵀ`, with an instruction set other than the one
-/// in use: so that tests reach all that the machine has.
-#[doc(hidden)]
-pub fn gradients_with(isa: Isa, x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
-    let Sizes { rows, outputs, .. } = shape(x.dims(), weight.dims(), None)?;
-    if grad.dims() != [rows, outputs] {
-        bail!("linear: expected a gradient {:?}, got {:?}", [rows, outputs], grad.dims());
-    }
-    Ok([of_x(isa, weight, grad)?, of_weight(isa, x, grad)?])
 }
 
 /// `grad · weight`
@@ -168,8 +208,8 @@ struct Task<'a> {
     map: Map<'a>,
     outputs: [usize; 2],
     y: &'a Start<f32>,
-    /// `[rows][CHUNK]` of the inputs, if those of many rows are to stay in the first cache, where rows that are a power of
-    /// two apart would push each other out. Empty for few rows.
+    /// `[rows][CHUNK]` of the inputs, if those of many rows are to stay in the first cache, where rows that
+    /// are a power of two apart would push each other out. Empty for few rows.
     near: &'a mut [f32],
 }
 

@@ -25,7 +25,7 @@ pub fn can_allocate<T>(dims: &[usize]) -> bool {
 /// (`#[global_allocator]`).
 ///
 /// ```
-/// sconce_kernels::memory::keep_memory();
+/// sconce_kernels::keep_memory();
 /// // … build a network, and train it.
 /// ```
 pub fn keep_memory() -> bool {

@@ -6,8 +6,35 @@ use crate::element::with_elements;
 use crate::simd;
 use candle_core::{DType, Result, Tensor};
 
-/// `scale` and `shift`, `[channels]` each, of `y = x · scale + shift`: batch norm by the statistics `mean` and
-/// `var`, then `affine`, a weight and a bias. Made anew at every call, since training writes to all of them.
+/// Folds a batch norm in evaluation mode into the `scale` and `shift` of an [`Epilogue`](crate::Epilogue).
+///
+/// `statistics` are the mean and variance, `affine` the weight and bias, `[channels]` each. Returns `(scale,
+/// shift)` with `batch_norm(x) = x · scale + shift`.
+///
+/// # Errors
+/// The shapes or dtypes do not fit together.
+///
+/// # Examples
+/// ```
+/// use candle_core::{DType, Device, Result, Tensor};
+/// use sconce_kernels::norm::batch_norm_fold;
+/// use sconce_kernels::{Activation, ConvGeometry, Epilogue, conv2d};
+///
+/// # fn main() -> Result<()> {
+/// let device = Device::Cpu;
+/// let x = Tensor::randn(0f32, 1., (1, 3, 8, 8), &device)?;
+/// let weight = Tensor::randn(0f32, 1., (4, 3, 3, 3), &device)?;
+/// let mean = Tensor::zeros(4, DType::F32, &device)?;
+/// let var = Tensor::ones(4, DType::F32, &device)?;
+///
+/// // Convolution, batch norm and ReLU in one kernel.
+/// let (scale, shift) = batch_norm_fold([&mean, &var], None, 1e-5)?;
+/// let epilogue = Epilogue::new().with_affine(&scale, &shift).with_activation(Activation::Relu);
+/// let y = conv2d(&x, &weight, &ConvGeometry::new(), &epilogue, None)?;
+/// assert_eq!(y.dims(), [1, 4, 6, 6]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn batch_norm_fold(
     [mean, var]: [&Tensor; 2],
     affine: Option<&(Tensor, Tensor)>,
@@ -79,8 +106,8 @@ fn composed(
     Ok((scale, shift))
 }
 
-/// Whether all elements of a vector on the CPU are finite. On other devices, which would have to come to an end with
-/// their work before they could tell, they are taken to be.
+/// Returns whether all elements of a vector on the CPU are finite. Returns `true` for other devices without
+/// looking, since the host would have to wait for the device.
 pub fn is_finite(x: &Tensor) -> Result<bool> {
     if !x.device().is_cpu() {
         return Ok(true);

@@ -17,14 +17,30 @@ use std::sync::Arc;
 
 const NAME: &str = "avg_pool2d";
 
-/// The mean of each window of `[batch, channels, height, width]` or `[channels, height, width]`.
+/// Returns the mean of each window of an image.
 ///
-/// The sum is divided by `divisor_override` where given, else by the elements of the window, those of
-/// the padding among them where `count_include_pad` says so.
+/// - `x`: `[batch, channels, height, width]` or `[channels, height, width]`
+/// - `count_include_pad`: count the padding among the elements of a window
+/// - `divisor_override`: divide the sum of a window by this number instead of the number of its elements
+/// - returns `x` with the height and width of [`PoolGeometry::output_size`]
+///
+/// Takes f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// The input has another rank, [`PoolGeometry::output_size`] has no answer, the dilation is not 1 or the
-/// divisor 0.
+/// `x` has another rank, [`PoolGeometry::output_size`] fails, the dilation is not 1 or the divisor is 0.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::{PoolGeometry, avg_pool2d};
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::arange(0f32, 16., &Device::Cpu)?.reshape((1, 1, 4, 4))?;
+/// let y = avg_pool2d(&x, &PoolGeometry::new([2, 2]), true, None)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [2.5, 4.5, 10.5, 12.5]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn avg_pool2d(
     x: &Tensor,
     geometry: &PoolGeometry,
@@ -72,11 +88,29 @@ pub(crate) fn windows(
     Ok(Windows { rows: along(0), columns: along(1), input, divisor })
 }
 
-/// The means of `[batch, channels, height, width]` or `[channels, height, width]` over a grid of windows
-/// as even as can be; on an axis without a size, that of the input.
+/// Returns the means of an image over a grid of windows that are as equal in size as possible.
+///
+/// - `x`: `[batch, channels, height, width]` or `[channels, height, width]`
+/// - `size`: the `[height, width]` of the output; `None` keeps the input's
+///
+/// Takes f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// The input has another rank, or a size is 0.
+/// `x` has another rank, or a size is 0.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::adaptive_avg_pool2d;
+///
+/// # fn main() -> Result<()> {
+/// // Global average pooling.
+/// let x = Tensor::ones((2, 3, 7, 7), candle_core::DType::F32, &Device::Cpu)?;
+/// let y = adaptive_avg_pool2d(&x, [Some(1), Some(1)])?;
+/// assert_eq!(y.dims(), [2, 3, 1, 1]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn adaptive_avg_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tensor> {
     const NAME: &str = "adaptive_avg_pool2d";
     let input = input_size(NAME, x)?;

@@ -8,16 +8,29 @@ use std::ops::Range;
 /// The most elements of a plane with its padding.
 const LARGEST: usize = isize::MAX as usize / 8;
 
-/// The settings of a pooling, per axis: `[height, width]`, or `[length]` where there is one axis.
+/// The settings of pooling windows, per axis: `[height, width]`, or `[length]` for sequences.
+///
+/// ```
+/// use candle_core::Result;
+/// use sconce_kernels::PoolGeometry;
+///
+/// # fn main() -> Result<()> {
+/// let geometry = PoolGeometry::new([3, 3]).with_stride(2).with_padding(1);
+/// assert_eq!(geometry.output_size([112, 112])?, [56, 56]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PoolGeometry<const AXES: usize = 2> {
+    /// The size of a window.
     pub kernel: [usize; AXES],
+    /// The distance between neighboring windows.
     pub stride: [usize; AXES],
-    /// Before and after the input alike; at most half the kernel.
+    /// The padding before and after the input; at most half the kernel.
     pub padding: [usize; AXES],
+    /// The distance between neighboring elements of a window.
     pub dilation: [usize; AXES],
-    /// Whether a last window that reaches beyond the padded input counts, so long as it starts before
-    /// the input's end.
+    /// Count a last window that reaches beyond the padded input, if it starts before the end of the input.
     pub ceil_mode: bool,
 }
 
@@ -25,15 +38,36 @@ pub struct PoolGeometry<const AXES: usize = 2> {
 pub(crate) type Taps = StepBy<Range<usize>>;
 
 impl<const AXES: usize> PoolGeometry<AXES> {
-    /// Windows side by side, as PyTorch's defaults: the stride is the kernel, no padding.
+    /// Returns windows side by side, which are PyTorch's defaults: the stride is the kernel, without padding.
     pub fn new(kernel: [usize; AXES]) -> Self {
         Self { kernel, stride: kernel, padding: [0; AXES], dilation: [1; AXES], ceil_mode: false }
     }
 
-    /// The extents of the output for an input of the given size.
+    /// Sets the stride of all axes.
+    pub const fn with_stride(self, stride: usize) -> Self {
+        Self { stride: [stride; AXES], ..self }
+    }
+
+    /// Sets the padding of all axes.
+    pub const fn with_padding(self, padding: usize) -> Self {
+        Self { padding: [padding; AXES], ..self }
+    }
+
+    /// Sets the dilation of all axes.
+    pub const fn with_dilation(self, dilation: usize) -> Self {
+        Self { dilation: [dilation; AXES], ..self }
+    }
+
+    /// Sets [`ceil_mode`](Self::ceil_mode).
+    pub const fn with_ceil_mode(self, ceil_mode: bool) -> Self {
+        Self { ceil_mode, ..self }
+    }
+
+    /// Returns the size of the output for an input of the given size.
     ///
     /// # Errors
-    /// A kernel, stride or dilation of 0, padding of more than half the kernel or beyond all memory, or an empty output.
+    /// A kernel, stride or dilation is 0, the padding is more than half the kernel, the padded input would
+    /// not fit in memory, or the output would be empty.
     pub fn output_size(&self, input: [usize; AXES]) -> Result<[usize; AXES]> {
         let Self { kernel, stride, padding, dilation, .. } = *self;
         for (name, sizes) in [("kernel", kernel), ("stride", stride), ("dilation", dilation)] {
@@ -104,7 +138,8 @@ impl PoolGeometry<1> {
     }
 }
 
-/// The extents of an adaptive pooling's output for an input of shape `dims`: those of `size`, and of the input where it names none.
+/// The extents of an adaptive pooling's output for an input of shape `dims`: those of `size`, and of the
+/// input where it names none.
 pub(crate) fn adaptive_size(
     op: &str,
     dims: &[usize],

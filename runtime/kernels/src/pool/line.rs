@@ -4,39 +4,94 @@ use super::{PoolGeometry, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, 
 use crate::planes::{as_row, input_length};
 use candle_core::{Result, Tensor};
 
-/// The largest element of each window of `[batch, channels, length]` or `[channels, length]`.
+/// Returns the largest element of each window of a sequence, `[batch, channels, length]` or `[channels,
+/// length]`.
+///
+/// As [`max_pool2d`] with one axis.
 ///
 /// # Errors
-/// The input has another rank, or [`PoolGeometry::output_size`] has no answer.
+/// `x` has another rank, or [`PoolGeometry::output_size`] fails.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::{PoolGeometry, max_pool1d};
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[[1f32, 3., 2., 5.]]], &Device::Cpu)?;
+/// let y = max_pool1d(&x, &PoolGeometry::new([2]))?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [3., 5.]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn max_pool1d(x: &Tensor, geometry: &PoolGeometry<1>) -> Result<Tensor> {
     geometry.output_size([input_length("max_pool1d", x)?])?;
     as_row(x, |x| max_pool2d(x, &geometry.of_a_row()))
 }
 
-/// The mean of each window of `[batch, channels, length]` or `[channels, length]`; the elements of the
-/// padding count where `count_include_pad` says so.
+/// Returns the mean of each window of a sequence, `[batch, channels, length]` or `[channels, length]`.
+///
+/// As [`avg_pool2d`] with one axis; `count_include_pad` counts the padding among the elements of a window.
 ///
 /// # Errors
-/// The input has another rank, [`PoolGeometry::output_size`] has no answer or the dilation is not 1.
+/// `x` has another rank, [`PoolGeometry::output_size`] fails or the dilation is not 1.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::{PoolGeometry, avg_pool1d};
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[[1f32, 3., 2., 5.]]], &Device::Cpu)?;
+/// let y = avg_pool1d(&x, &PoolGeometry::new([2]), true)?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [2., 3.5]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn avg_pool1d(x: &Tensor, geometry: &PoolGeometry<1>, count_include_pad: bool) -> Result<Tensor> {
     geometry.output_size([input_length("avg_pool1d", x)?])?;
     as_row(x, |x| avg_pool2d(x, &geometry.of_a_row(), count_include_pad, None))
 }
 
-/// The means of `[batch, channels, length]` or `[channels, length]` over `size` windows as even as can be.
+/// Returns the means of a sequence, `[batch, channels, length]` or `[channels, length]`, over `size` windows
+/// that are as equal in size as possible.
 ///
 /// # Errors
-/// The input has another rank, or the size is 0.
+/// `x` has another rank, or the size is 0.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::adaptive_avg_pool1d;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[[1f32, 3., 2., 5.]]], &Device::Cpu)?;
+/// assert_eq!(adaptive_avg_pool1d(&x, 1)?.flatten_all()?.to_vec1::<f32>()?, [2.75]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn adaptive_avg_pool1d(x: &Tensor, size: usize) -> Result<Tensor> {
     input_length("adaptive_avg_pool1d", x)?;
     as_row(x, |x| adaptive_avg_pool2d(x, [None, Some(size)]))
 }
 
-/// The largest elements of `[batch, channels, length]` or `[channels, length]` in `size` windows as even
-/// as can be.
+/// Returns the largest elements of a sequence, `[batch, channels, length]` or `[channels, length]`, in `size`
+/// windows that are as equal in size as possible.
 ///
 /// # Errors
-/// The input has another rank, or the size is 0.
+/// `x` has another rank, or the size is 0.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::adaptive_max_pool1d;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[[1f32, 3., 2., 5.]]], &Device::Cpu)?;
+/// assert_eq!(adaptive_max_pool1d(&x, 2)?.flatten_all()?.to_vec1::<f32>()?, [3., 5.]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn adaptive_max_pool1d(x: &Tensor, size: usize) -> Result<Tensor> {
     input_length("adaptive_max_pool1d", x)?;
     as_row(x, |x| adaptive_max_pool2d(x, [None, Some(size)]))

@@ -18,11 +18,29 @@ use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType};
 
 const NAME: &str = "max_pool2d";
 
-/// The largest element of each window of `[batch, channels, height, width]` or
-/// `[channels, height, width]`.
+/// Returns the largest element of each window of an image.
+///
+/// - `x`: `[batch, channels, height, width]` or `[channels, height, width]`
+/// - returns `x` with the height and width of [`PoolGeometry::output_size`]
+///
+/// Takes f32, f64, f16 and bf16. A NaN in a window is its largest element. Differentiable in `x`: the
+/// gradient goes to the first of equal maxima.
 ///
 /// # Errors
-/// The input has another rank, or [`PoolGeometry::output_size`] has no answer.
+/// `x` has another rank, or [`PoolGeometry::output_size`] fails.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::{PoolGeometry, max_pool2d};
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::arange(0f32, 16., &Device::Cpu)?.reshape((1, 1, 4, 4))?;
+/// let y = max_pool2d(&x, &PoolGeometry::new([2, 2]))?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [5., 7., 13., 15.]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn max_pool2d(x: &Tensor, geometry: &PoolGeometry) -> Result<Tensor> {
     let input = input_size(NAME, x)?;
     let output = geometry.output_size(input)?;
@@ -32,9 +50,12 @@ pub fn max_pool2d(x: &Tensor, geometry: &PoolGeometry) -> Result<Tensor> {
     largest(x, MaxPool::new(geometry, [input, output], isa()))
 }
 
-/// The largest of each two by two elements, and the gradient of `x`, of f32 on the CPU, with an instruction set
-/// other than the one in use: so that tests reach all that the machine has.
-#[doc(hidden)]
+/// Computes `max_pool2d` with windows of 2×2 and its gradient with the instruction set `isa`, for f32 on the
+/// CPU. Returns `[output, gradient of x]`.
+///
+/// # Errors
+/// As [`max_pool2d`].
+#[cfg(any(test, feature = "testing"))]
 pub fn max_pool2d_with(isa: Isa, x: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
     let (geometry, input) = (PoolGeometry::new([2, 2]), input_size(NAME, x)?);
     let output = geometry.output_size(input)?;
@@ -52,11 +73,27 @@ fn of_fours(geometry: &PoolGeometry, input: [usize; 2], output: [usize; 2]) -> b
         && (0..2).all(|axis| 2 * output[axis] <= input[axis])
 }
 
-/// The largest elements of `[batch, channels, height, width]` or `[channels, height, width]` in a grid of
-/// windows as even as can be; on an axis without a size, as many as the input has elements.
+/// Returns the largest elements of an image in a grid of windows that are as equal in size as possible.
+///
+/// - `x`: `[batch, channels, height, width]` or `[channels, height, width]`
+/// - `size`: the `[height, width]` of the output; `None` keeps the input's
+///
+/// Takes f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// The input has another rank, or a size is 0.
+/// `x` has another rank, or a size is 0.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::adaptive_max_pool2d;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::randn(0f32, 1., (2, 3, 13, 9), &Device::Cpu)?;
+/// assert_eq!(adaptive_max_pool2d(&x, [Some(4), None])?.dims(), [2, 3, 4, 9]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn adaptive_max_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tensor> {
     const NAME: &str = "adaptive_max_pool2d";
     let input = input_size(NAME, x)?;

@@ -9,7 +9,7 @@ use super::element::compute_dtype;
 use candle_core::{DType, Result, Tensor, bail};
 use cell::{Cell, Gru, Lstm, RnnRelu, RnnTanh};
 
-/// What a recurrent layer does in one step.
+/// The recurrence of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recurrence {
     /// `h' = tanh(x + h)`; Elman 1990.
@@ -18,7 +18,7 @@ pub enum Recurrence {
     Relu,
     /// Long short-term memory: Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000.
     Lstm,
-    /// Gated recurrent unit: Cho et al. 2014, with the reset gate behind the matrix product, as in PyTorch.
+    /// Gated recurrent unit: Cho et al. 2014, with the reset gate after the matrix product, as in PyTorch.
     Gru,
 }
 
@@ -39,12 +39,12 @@ macro_rules! with_cell {
 }
 
 impl Recurrence {
-    /// How many blocks of `hidden_size` rows the weights have.
+    /// Returns the number of gates: the weights have `gates · hidden` rows.
     pub fn gates(self) -> usize {
         with_cell!(self, cell => gates(cell))
     }
 
-    /// How many tensors the state consists of: hidden, and for the LSTM cell.
+    /// Returns the number of tensors in the state: the hidden state and, for the LSTM, the cell state.
     pub fn states(self) -> usize {
         with_cell!(self, cell => states(cell))
     }
@@ -68,14 +68,40 @@ pub struct Recurrent<'a> {
     pub projection: Option<&'a Tensor>,
 }
 
-/// Runs all steps, the last one first where `reverse` says so.
+/// Runs all time steps of one layer in one direction.
 ///
-/// `inputs` is `[steps, batch, gates · hidden]`, the input's part of every gate with its bias; `state` the
-/// initial hidden state and, for the LSTM, cell, `[batch, hidden]` each. Answers with the hidden states
-/// `[steps, batch, hidden]` and the final state. Everything is differentiable.
+/// - `inputs`: `[steps, batch, gates · hidden]`, the products of the inputs and their weights, with their
+///   bias
+/// - `state`: the initial hidden state and, for the LSTM, cell state, `[batch, hidden]` each
+/// - `reverse`: start with the last step
+/// - returns the hidden states `[steps, batch, hidden]` and the final state
+///
+/// With a projection, hidden states are `[batch, projected]`. Takes f32, f64, f16 and bf16. Differentiable in
+/// all tensors.
 ///
 /// # Errors
 /// The shapes or dtypes do not fit together, or there is no step.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::{recurrent::{Recurrence, Recurrent, run}, linear, Activation};
+///
+/// # fn main() -> Result<()> {
+/// let (steps, batch, features, hidden) = (7, 2, 3, 4);
+/// let device = Device::Cpu;
+/// let x = Tensor::randn(0f32, 1., (steps, batch, features), &device)?;
+/// let input_weight = Tensor::randn(0f32, 1., (4 * hidden, features), &device)?;
+/// let weight = Tensor::randn(0f32, 1., (4 * hidden, hidden), &device)?;
+/// let zeros = Tensor::zeros((batch, hidden), candle_core::DType::F32, &device)?;
+///
+/// let inputs = linear(&x, &input_weight, None, Activation::Identity)?;
+/// let recurrent = Recurrent { weight: &weight, bias: None, projection: None };
+/// let (outputs, state) = run(Recurrence::Lstm, &inputs, &recurrent, &[zeros.clone(), zeros], false)?;
+/// assert_eq!((outputs.dims(), state.len()), (&[steps, batch, hidden][..], 2));
+/// # Ok(())
+/// # }
+/// ```
 pub fn run(
     recurrence: Recurrence,
     inputs: &Tensor,

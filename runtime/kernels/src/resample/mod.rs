@@ -15,29 +15,43 @@ use taps::{Axis, Taps};
 
 const NAME: &str = "resample";
 
-/// How an output comes from the inputs around it.
+/// How an output element is computed from the input around it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Filter {
-    /// The input at the output's first edge, rounded down: OpenCV's `INTER_NEAREST`.
+    /// The input at the first edge of the output, rounded down: OpenCV's `INTER_NEAREST`.
     Nearest,
-    /// The input nearest to the output's centre.
+    /// The input nearest to the center of the output.
     NearestExact,
-    /// Two inputs along each axis.
+    /// Linear interpolation between two inputs along each axis.
     Linear,
-    /// Four inputs along each axis.
+    /// Cubic interpolation of four inputs along each axis.
     Cubic,
 }
 
-/// The settings of a resampling, per axis: `[height, width]`, or `[length]` where there is one axis.
+/// The settings of a resampling, per axis: `[height, width]`, or `[length]` for sequences.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Resampling<const AXES: usize = 2> {
+    /// How an output element is computed.
     pub filter: Filter,
+    /// The size of the output.
     pub output: [usize; AXES],
-    /// Outputs for each input; where there is none, the ratio of the sizes.
+    /// The number of outputs per input that positions are computed with; the ratio of the sizes if `None`.
     pub scale: [Option<f64>; AXES],
-    /// Whether the centres of the first and last pixels stay where they are, instead of their outer
-    /// edges. The nearest filters know no such difference.
+    /// Align the centers of the first and last pixels of input and output instead of their outer edges. The
+    /// nearest filters ignore it.
     pub align_corners: bool,
+}
+
+impl<const AXES: usize> Resampling<AXES> {
+    /// Returns a resampling to the given size, with aligned edges.
+    pub const fn to(output: [usize; AXES], filter: Filter) -> Self {
+        Self { filter, output, scale: [None; AXES], align_corners: false }
+    }
+
+    /// Sets [`align_corners`](Self::align_corners).
+    pub const fn with_align_corners(self, align_corners: bool) -> Self {
+        Self { align_corners, ..self }
+    }
 }
 
 impl<const AXES: usize> Resampling<AXES> {
@@ -52,10 +66,28 @@ impl<const AXES: usize> Resampling<AXES> {
     }
 }
 
-/// `[batch, channels, height, width]` or `[channels, height, width]` at another height and width.
+/// Resizes an image.
+///
+/// - `x`: `[batch, channels, height, width]` or `[channels, height, width]`
+/// - returns `x` with the height and width of [`Resampling::output`]
+///
+/// The definitions are those of PyTorch's `interpolate`. Takes f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// The input has another rank, an output's size is 0 or a scale is not greater than 0.
+/// `x` has another rank, a size of the output is 0, or a scale is not greater than 0.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::{Filter, Resampling, resample2d};
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[[0f32, 2.], [4., 6.]]], &Device::Cpu)?;
+/// let y = resample2d(&x, &Resampling::to([3, 3], Filter::Linear).with_align_corners(true))?;
+/// assert_eq!(y.to_vec3::<f32>()?[0], [[0., 1., 2.], [2., 3., 4.], [4., 5., 6.]]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn resample2d(x: &Tensor, resampling: &Resampling) -> Result<Tensor> {
     let input = input_size(NAME, x)?;
     resampling.check()?;
@@ -75,10 +107,23 @@ pub fn resample2d(x: &Tensor, resampling: &Resampling) -> Result<Tensor> {
     }
 }
 
-/// `[batch, channels, length]` or `[channels, length]` at another length.
+/// Resizes a sequence, `[batch, channels, length]` or `[channels, length]`.
 ///
 /// # Errors
-/// As those of [`resample2d`].
+/// As [`resample2d`].
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::{Filter, Resampling, resample1d};
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[1f32, 2.]], &Device::Cpu)?;
+/// let y = resample1d(&x, &Resampling::to([4], Filter::Nearest))?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[1., 1., 2., 2.]]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn resample1d(x: &Tensor, resampling: &Resampling<1>) -> Result<Tensor> {
     input_length(NAME, x)?;
     resampling.check()?;

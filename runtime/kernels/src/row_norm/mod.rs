@@ -12,11 +12,29 @@ use super::element::{compute_dtype, in_single, widened, with_element, with_eleme
 use super::relay;
 use candle_core::{Result, Shape, Tensor, bail};
 
-/// Normalises over the last dimensions, which are `normalized_shape`, by their mean and variance, then
-/// applies `weight` and `bias` of that shape: Ba, Kiros and Hinton 2016. Differentiable in all three.
+/// Normalizes over the last dimensions by their mean and variance, then applies `weight` and `bias`.
+///
+/// - `x`: `[..., normalized_shape...]`
+/// - `weight`, `bias`: of shape `normalized_shape`; 1 and 0 if `None`
+/// - returns the shape of `x`
+///
+/// Takes f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. Ba, Kiros and Hinton, 2016.
 ///
 /// # Errors
-/// `normalized_shape` is empty or not what the shape of `x` ends in, or a parameter has another shape.
+/// `normalized_shape` is empty or the shape of `x` does not end in it, or a parameter has another shape.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::layer_norm;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[1f32, 3.], [10., 30.]], &Device::Cpu)?;
+/// let y = layer_norm(&x, &[2], None, None, 0.)?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[-1., 1.], [-1., 1.]]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn layer_norm(
     x: &Tensor,
     normalized_shape: &[usize],
@@ -29,23 +47,59 @@ pub fn layer_norm(
     normalize(x, normalized_shape, weight, bias, op)
 }
 
-/// Divides by the root of the mean square over the last dimensions, which are `normalized_shape`, then
-/// applies `weight` of that shape: Zhang and Sennrich 2019. Differentiable in both.
+/// Divides by the root mean square over the last dimensions, then multiplies by `weight`.
+///
+/// - `x`: `[..., normalized_shape...]`
+/// - `weight`: of shape `normalized_shape`; 1 if `None`
+/// - returns the shape of `x`
+///
+/// Takes f32, f64, f16 and bf16. Differentiable in `x` and `weight`. Zhang and Sennrich, 2019.
 ///
 /// # Errors
-/// As those of [`layer_norm`].
+/// As [`layer_norm`].
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::rms_norm;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[3f32, -3.], [20., 20.]], &Device::Cpu)?;
+/// let y = rms_norm(&x, &[2], None, 0.)?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[1., -1.], [1., 1.]]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn rms_norm(x: &Tensor, normalized_shape: &[usize], weight: Option<&Tensor>, eps: f64) -> Result<Tensor> {
     let (name, centred) = ("rms_norm", false);
     let op = RowNorm { name, rows: Rows::trailing(name, x, normalized_shape)?, eps, centred };
     normalize(x, normalized_shape, weight, None, op)
 }
 
-/// Normalises each of `groups` runs of channels of each sample of `[batch, channels, ...]`, then applies
-/// `weight` and `bias` (`[channels]` each): Wu and He 2018. Differentiable in all three.
+/// Normalizes each of `groups` groups of neighboring channels of each sample, then applies `weight` and
+/// `bias`.
+///
+/// - `x`: `[batch, channels, ...]`
+/// - `weight`, `bias`: `[channels]` each; 1 and 0 if `None`
+/// - returns the shape of `x`
+///
+/// Takes f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. Wu and He, 2018.
 ///
 /// # Errors
-/// The rank is below 2, the channels do not divide into the groups, a group of the whole batch has a
-/// single value (whose variance is nothing), or a parameter does not have one entry a channel.
+/// The rank is below 2, the groups do not divide the channels, the batch has one sample whose groups have a
+/// single value (so that the variance is always 0), or a parameter does not have one element per channel.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::group_norm;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::randn(3f32, 2., (2, 6, 4, 4), &Device::Cpu)?;
+/// assert_eq!(group_norm(&x, 3, None, None, 1e-5)?.dims(), x.dims());
+/// # Ok(())
+/// # }
+/// ```
 pub fn group_norm(
     x: &Tensor,
     groups: usize,
@@ -61,23 +115,54 @@ pub fn group_norm(
     normalize(x, &[rows.parameters()], weight, bias, op)
 }
 
-/// Normalises each channel of each sample of `[batch, channels, length, ...]`, then applies `weight` and
-/// `bias` (`[channels]` each): Ulyanov, Vedaldi and Lempitsky 2016. Differentiable in all three.
+/// Normalizes each channel of each sample, then applies `weight` and `bias`.
+///
+/// - `x`: `[batch, channels, length, ...]`
+/// - `weight`, `bias`: `[channels]` each; 1 and 0 if `None`
+/// - returns the shape of `x`
+///
+/// Takes f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. Ulyanov, Vedaldi and Lempitsky,
+/// 2016.
 ///
 /// # Errors
-/// The rank is below 3, a channel of a sample has a single value, or a parameter does not have one entry
-/// a channel.
+/// The rank is below 3, a channel of a sample has a single value, or a parameter does not have one element
+/// per channel.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::instance_norm;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::randn(3f32, 2., (2, 6, 4, 4), &Device::Cpu)?;
+/// assert_eq!(instance_norm(&x, None, None, 1e-5)?.dims(), x.dims());
+/// # Ok(())
+/// # }
+/// ```
 pub fn instance_norm(x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Result<Tensor> {
     let rows = instances(x)?;
     let op = RowNorm { name: "instance_norm", rows, eps, centred: true };
     normalize(x, &[rows.parameters()], weight, bias, op)
 }
 
-/// The mean and the biased variance of each channel of each sample of `[batch, channels, length, ...]`:
-/// `[batch, channels]` each, detached, in f32 (f64 for an input of f64).
+/// Returns the mean and the biased variance of each channel of each sample of `[batch, channels, length,
+/// ...]`: `[batch, channels]` each, detached, in f32 (f64 for f64).
 ///
 /// # Errors
-/// As those of [`instance_norm`].
+/// As [`instance_norm`].
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::norm::instance_moments;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[[1f32, 3.]]], &Device::Cpu)?;
+/// let (mean, variance) = instance_moments(&x)?;
+/// assert_eq!((mean.to_vec2::<f32>()?, variance.to_vec2::<f32>()?), (vec![vec![2.]], vec![vec![1.]]));
+/// # Ok(())
+/// # }
+/// ```
 pub fn instance_moments(x: &Tensor) -> Result<(Tensor, Tensor)> {
     let rows = instances(x)?;
     let shape = (rows.rows / rows.period.max(1), rows.period);

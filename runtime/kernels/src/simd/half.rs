@@ -6,7 +6,9 @@ use half::{bf16, f16};
 /// A float type of 16 bits; kernels see its bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Half {
+    /// IEEE half precision.
     F16,
+    /// Brain floats.
     Bf16,
 }
 

@@ -36,8 +36,11 @@ use std::sync::OnceLock;
 pub enum Isa {
     /// Plain Rust, eight lanes that the compiler vectorises as it can.
     Portable,
+    /// NEON, four lanes.
     Neon,
+    /// AVX2 with FMA, eight lanes.
     Avx2,
+    /// AVX-512, sixteen lanes.
     Avx512,
 }
 

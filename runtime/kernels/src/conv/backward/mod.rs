@@ -32,7 +32,7 @@ use mask::Planes;
 use scatter::Scatter;
 use std::borrow::Cow;
 
-/// What [`conv2d_backward`] computes, as asked for by [`Needs`].
+/// The gradients that [`Needs`] asks for; `None` for the others.
 #[derive(Clone, Debug, Default)]
 pub struct Gradients {
     /// `[batch, input channels, height, width]`
@@ -45,26 +45,53 @@ pub struct Gradients {
     pub residual: Option<Tensor>,
 }
 
-/// Which gradients are wanted.
+/// The gradients that [`conv2d_backward`] is to compute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
+    /// The gradient of the input.
     pub input: bool,
+    /// The gradient of the weight.
     pub weight: bool,
+    /// The gradient of the bias.
     pub bias: bool,
+    /// The gradient of the residual.
     pub residual: bool,
 }
 
-/// The gradients of `output = activation(conv(input, weight) + bias + residual)`.
+/// Computes the gradients of `output = activation(conv(input, weight) + bias + residual)` without candle's graph.
 ///
-/// `input` is `[batch, input channels, height, width]`, `output` and `grad_output` are
-/// `[batch, output channels, height, width]`; all tensors are on the CPU or, under the feature `cuda`, on one
-/// CUDA device, of one dtype (f32, f64, f16 or bf16) and of any strides. Halves are summed in f32 and rounded once. The activation's slope is taken
-/// from the output, as in PyTorch, NaN included. What is infinite or NaN in `grad_output` may reach neighbours of the
-/// elements that read it: it is multiplied with the zeros of paddings and strides.
+/// - `input`: `[batch, in_channels, height, width]`
+/// - `weight`: `[out_channels, in_channels / groups, kernel height, kernel width]`
+/// - `output`, `grad_output`: `[batch, out_channels, height, width]`
+///
+/// All tensors are on the CPU or, with the feature `cuda`, on one CUDA device, of one dtype (f32, f64, f16 or
+/// bf16) and of any strides. Halves are summed in f32 and rounded once. The derivative of the activation is
+/// taken from the output, as in PyTorch, NaN included. An infinity or NaN in `grad_output` may reach the
+/// neighbors of the elements that read it, because it is multiplied by the zeros of paddings and strides.
 ///
 /// # Errors
-/// Where shapes, dtypes or devices do not fit together, and for an activation whose slope does not
-/// follow from its output (SiLU, GELU, hard swish, leaky ReLU with a negative slope).
+/// The shapes, dtypes or devices do not fit together, or the derivative of the activation does not follow from
+/// its output (SiLU, GELU, hard swish, leaky ReLU with a negative slope).
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::conv::backward::{Needs, conv2d_backward};
+/// use sconce_kernels::{Activation, ConvGeometry, Epilogue, conv2d};
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::randn(0f32, 1., (1, 3, 8, 8), &Device::Cpu)?;
+/// let weight = Tensor::randn(0f32, 1., (4, 3, 3, 3), &Device::Cpu)?;
+/// let (geometry, relu) = (ConvGeometry::new(), Activation::Relu);
+/// let y = conv2d(&x, &weight, &geometry, &Epilogue::new().with_activation(relu), None)?;
+///
+/// let needs = Needs { weight: true, ..Needs::default() };
+/// let gradients = conv2d_backward(&x, &weight, &y, &y.ones_like()?, &geometry, relu, needs)?;
+/// assert_eq!(gradients.weight.unwrap().dims(), weight.dims());
+/// assert!(gradients.input.is_none());
+/// # Ok(())
+/// # }
+/// ```
 pub fn conv2d_backward(
     input: &Tensor,
     weight: &Tensor,
@@ -75,11 +102,11 @@ pub fn conv2d_backward(
     needs: Needs,
 ) -> Result<Gradients> {
     let tensors = [input, weight, output, grad_output];
-    backward_on(simd::isa(), tensors, geometry, activation, needs)
+    gradients(simd::isa(), tensors, geometry, activation, needs)
 }
 
-/// [`conv2d_backward`] with a given instruction set; the tensors are `[input, weight, output, grad]`.
-pub fn backward_on(
+/// Computes [`conv2d_backward`] with the instruction set `isa`; the tensors are `[input, weight, output, grad]`.
+pub(super) fn gradients(
     isa: Isa,
     tensors: [&Tensor; 4],
     geometry: &ConvGeometry,

@@ -12,7 +12,9 @@ use super::finite::{are_finite, is_finite};
 /// How an element is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ElementFormat {
+    /// 32-bit floats.
     F32,
+    /// f16 or bf16.
     Half(Half),
 }
 
@@ -70,6 +72,7 @@ half_element!(bf16, Bf16);
 /// The elements of an image tensor, or of a weight.
 #[derive(Clone, Copy, Debug)]
 pub enum Elements<'a> {
+    /// 32-bit floats.
     F32(&'a [f32]),
     /// The bits of halves.
     Half(Half, &'a [u16]),

@@ -26,6 +26,7 @@ pub struct PackedCache {
 }
 
 impl PackedCache {
+    /// Returns the arena for the results of the layer that owns this cache; for the crate `sconce`.
     pub fn arena(&self) -> Arc<Arena> {
         self.arena.get_or_init(Arena::shared).clone()
     }
@@ -113,6 +114,7 @@ impl<'a> Packing<'a> {
     }
 
     /// As [`new`](Self::new), by a given algorithm.
+    #[cfg(any(test, feature = "testing"))]
     pub fn by(algorithm: Algorithm, cache: &'a PackedCache, weight: TensorId) -> Self {
         Self { cache, weight, algorithm: Some(algorithm) }
     }

@@ -11,15 +11,19 @@ use crate::simd::{Isa, Microarchitecture};
 /// Everything that the choice of an algorithm depends on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ConvProblem {
+    /// All sizes.
     pub shape: ConvShape,
     /// The element type of input, weight, residual and output.
     pub format: ElementFormat,
+    /// The layout of the input.
     pub input: Layout,
     /// The layout of the output and of the residual.
     pub output: Layout,
     /// Whether the packed weight is kept from call to call.
     pub weight_cached: bool,
+    /// The instruction set.
     pub isa: Isa,
+    /// The microarchitecture, for the costs.
     pub microarchitecture: Microarchitecture,
 }
 

@@ -3,8 +3,8 @@
 use super::{backward, forward};
 use crate::activation::Activation;
 use crate::conv::backward::{Gradients, Needs};
-use crate::conv::{ConvGeometry, ConvShape, Epilogue};
-use crate::cuda::{Operand, Program, Target, launch, run, target_of};
+use crate::conv::{ConvShape, Epilogue};
+use crate::cuda::{Operand, Program, Target, launch, run};
 use candle_core::backend::BackendStorage;
 use candle_core::{CudaStorage, Result, Tensor, bail};
 use forward::Options;
@@ -22,7 +22,7 @@ pub(in crate::conv) fn conv2d(
 }
 
 /// Runs the forward pass that `plan` makes.
-fn launched(
+pub(super) fn launched(
     input: &Tensor,
     weight: &Tensor,
     shape: &ConvShape,
@@ -90,32 +90,4 @@ fn first<T>(op: &str, outputs: Vec<T>) -> Result<T> {
         Some(output) => Ok(output),
         None => bail!("{op}: the program has no output"),
     }
-}
-
-/// As [`conv2d`], in one of the [variants](forward::variants) that there are: so that they can be timed.
-#[doc(hidden)]
-pub fn conv2d_by(
-    variant: forward::Variant,
-    input: &Tensor,
-    weight: &Tensor,
-    geometry: &ConvGeometry,
-    epilogue: &Epilogue,
-) -> Result<Tensor> {
-    let shape = ConvShape::of(input, weight, geometry, epilogue)?;
-    launched(input, weight, &shape, epilogue, |options, _| {
-        forward::program_with(&shape, input.dtype(), options, variant)
-    })
-}
-
-/// The variants for operands on a CUDA device, the one that is chosen first, each with the cycles that the choice
-/// expects of it.
-#[doc(hidden)]
-pub fn variants_on(
-    input: &Tensor,
-    weight: &Tensor,
-    geometry: &ConvGeometry,
-) -> Result<Vec<(forward::Variant, f64)>> {
-    let shape = ConvShape::of(input, weight, geometry, &Epilogue::default())?;
-    let target = target_of(input.device())?;
-    Ok(forward::ranked(&shape, input.dtype(), &target))
 }

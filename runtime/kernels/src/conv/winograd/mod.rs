@@ -33,7 +33,6 @@ use crate::layout::Layout;
 use crate::simd::Isa;
 use grid::Grid;
 use scheme::{F2, F4, F6, Strided2, Strided4};
-use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicBool, Ordering};
 pub(super) use transform::strip_tiles;
 use work::Work;
@@ -42,8 +41,11 @@ pub(super) use work::{BLOCK_TILES, GROUP_OUTPUTS};
 /// What the convolution is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
+    /// The images of the batch.
     pub batch: usize,
+    /// The channels of the input.
     pub in_channels: usize,
+    /// The channels of the output.
     pub out_channels: usize,
     /// Height and width.
     pub input: [usize; 2],
@@ -68,6 +70,7 @@ pub struct Epilogue<'a> {
     pub shift: Option<&'a [f32]>,
     /// As the output.
     pub residual: Option<Elements<'a>>,
+    /// Applied last.
     pub activation: Activation,
 }
 
@@ -94,13 +97,14 @@ unsafe impl Sync for Operands<'_> {}
 ///
 /// # Panics
 /// Where a slice's length does not fit the shape.
+#[cfg(any(test, feature = "testing"))]
 pub fn run(
     isa: Isa,
     shape: &Shape,
     input: &[f32],
     packed: &PackedWinograd,
     epilogue: &Epilogue<'_>,
-    output: &mut [MaybeUninit<f32>],
+    output: &mut [std::mem::MaybeUninit<f32>],
 ) {
     assert_eq!(output.len(), elements(shape, packed.tile, 1));
     let output = OutputPtr::F32(output.as_mut_ptr().cast());

@@ -25,6 +25,8 @@ pub enum Tile {
 }
 
 impl Tile {
+    /// All tiles.
+    #[cfg(any(test, feature = "testing"))]
     pub const ALL: [Self; 5] = [Self::Two, Self::Four, Self::Six, Self::StridedTwo, Self::StridedFour];
 
     /// The rows, or columns, of outputs.
@@ -92,6 +94,7 @@ impl PackedWinograd {
     }
 
     /// The size of the tiles it was made for.
+    #[cfg(any(test, feature = "testing"))]
     pub fn tile(&self) -> Tile {
         self.tile
     }

@@ -40,6 +40,7 @@ fn facts(device: &CudaDevice) -> Result<Target> {
 }
 
 /// [`facts`] of a device that may be none of CUDA's.
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn target_of(device: &Device) -> Result<Target> {
     match device {
         Device::Cuda(device) => facts(device),

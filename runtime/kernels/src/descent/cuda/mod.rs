@@ -26,14 +26,20 @@ pub fn takes(targets: &[&Tensor]) -> bool {
 /// with `nesterov`, of `gradient + momentum · buffer`; without a buffer, of the gradient.
 #[derive(Clone, Copy, Debug)]
 pub struct SgdStep {
+    /// The learning rate.
     pub rate: f64,
+    /// The factor of the buffer.
     pub momentum: f64,
+    /// The factor of the gradient in the buffer: 1 - dampening.
     pub share: f64,
+    /// The factor of the parameter in the gradient.
     pub decay: f64,
+    /// Use the gradient plus `momentum · buffer`.
     pub nesterov: bool,
 }
 
 impl SgdStep {
+    /// Runs the step on a CUDA device. All tensors have one shape.
     pub fn apply(&self, parameter: &Tensor, gradient: &Tensor, buffer: Option<&Tensor>) -> Result<()> {
         let targets: Vec<&Tensor> = [parameter].into_iter().chain(buffer).collect();
         let (elements, dtype) = (parameter.elem_count(), parameter.dtype());
@@ -70,16 +76,24 @@ pub fn blend(target: &Tensor, x: &Tensor, share: f64) -> Result<()> {
 /// `parameter = keep · parameter - rate · mean / (√square · correction + eps)`.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamStep {
+    /// The factor of the mean.
     pub rate: f64,
+    /// The share that the mean keeps.
     pub keep_mean: f64,
+    /// The share that the mean square keeps.
     pub keep_square: f64,
+    /// The bias correction of the root mean square, as a factor.
     pub correction: f64,
+    /// Added to the denominator.
     pub eps: f64,
+    /// The factor of the parameter.
     pub keep: f64,
+    /// The factor of the parameter in the gradient.
     pub decay: f64,
 }
 
 impl AdamStep {
+    /// Runs the step on a CUDA device. All tensors have one shape.
     pub fn apply(&self, [parameter, mean, square]: [&Tensor; 3], gradient: &Tensor) -> Result<()> {
         let (elements, dtype) = (parameter.elem_count(), parameter.dtype());
         launch_in_place(NAME, &[parameter, mean, square], &[gradient], |target| {

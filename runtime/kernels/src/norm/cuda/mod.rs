@@ -23,7 +23,9 @@ const SHORT: usize = 32;
 /// for an input of f64, else in f32.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct BatchNorm {
+    /// The samples of the batch.
     pub samples: usize,
+    /// The channels.
     pub channels: usize,
     /// The product of all dimensions after the second.
     pub plane: usize,
@@ -31,7 +33,9 @@ pub struct BatchNorm {
     pub weight: bool,
     /// Whether the bias is an operand; it is 0 where not.
     pub bias: bool,
+    /// Added to the variance.
     pub eps: f64,
+    /// Applied last.
     pub activation: Activation,
 }
 

@@ -17,8 +17,11 @@ const WIDE: usize = 32;
 /// A pooling of `planes` images, each `[height, width]`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Pool {
+    /// The number of images: batch · channels.
     pub planes: usize,
+    /// `[height, width]` of the input.
     pub input: [usize; 2],
+    /// `[height, width]` of the output.
     pub output: [usize; 2],
     /// None for windows as even as can be.
     pub geometry: Option<PoolGeometry>,
@@ -27,12 +30,18 @@ pub struct Pool {
 /// What a window's sum is divided by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Divisor {
+    /// The elements of the window.
     Elements,
+    /// The elements of the window and its padding.
     ElementsAndPadding,
+    /// The given number.
     Fixed(usize),
 }
 
+#[cfg(any(test, feature = "testing"))]
 impl Pool {
+    /// A pooling by windows of one geometry.
+    ///
     /// # Errors
     /// [`PoolGeometry::output_size`] has no answer.
     pub fn new(planes: usize, input: [usize; 2], geometry: PoolGeometry) -> Result<Self> {
@@ -43,7 +52,9 @@ impl Pool {
     pub fn adaptive(planes: usize, input: [usize; 2], output: [usize; 2]) -> Self {
         Self { planes, input, output, geometry: None }
     }
+}
 
+impl Pool {
     fn inputs(&self) -> usize {
         self.planes * self.input[0] * self.input[1]
     }

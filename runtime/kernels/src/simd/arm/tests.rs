@@ -1,11 +1,9 @@
 //! Kernels as written for NEON, held to the portable ones.
 
 use crate::activation::Activation;
-use crate::conv::backward::{Needs, backward_on};
-use crate::conv::{ConvGeometry, Epilogue, conv2d_with};
-use crate::linear::gradients_with;
-use crate::pool::max_pool2d_with;
-use crate::simd::Isa;
+use crate::conv::backward::Needs;
+use crate::conv::{ConvGeometry, Epilogue};
+use crate::testing::{Isa, backward_on, conv2d_with, gradients_with, max_pool2d_with};
 use candle_core::{Device, Result, Tensor};
 
 /// The shapes of input and weight, and the stride, padding and dilation of both axes, with the groups.

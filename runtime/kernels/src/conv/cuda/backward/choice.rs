@@ -32,7 +32,9 @@ pub enum Tile {
 /// How the gradients of input and weight are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Methods {
+    /// The method for the gradient of the input.
     pub input: Method,
+    /// The method for the gradient of the weight.
     pub weight: Method,
 }
 

@@ -13,7 +13,9 @@ mod sums;
 mod tensor_cores;
 mod weight;
 
-pub use choice::{Method, Methods, Tile};
+#[cfg(any(test, feature = "testing"))]
+pub use choice::Tile;
+pub use choice::{Method, Methods};
 
 use crate::activation::Activation;
 use crate::conv::ConvShape;
@@ -40,7 +42,6 @@ pub fn program(
 }
 
 /// As [`program`], by given methods.
-#[doc(hidden)]
 pub fn program_by(
     shape: &ConvShape,
     dtype: DType,
@@ -91,7 +92,6 @@ pub fn transposed_program(
 }
 
 /// As [`transposed_program`], by a given method.
-#[doc(hidden)]
 pub fn transposed_by(
     shape: &ConvShape,
     given: [usize; 2],

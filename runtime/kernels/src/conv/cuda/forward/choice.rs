@@ -81,6 +81,7 @@ fn launches(shape: &ConvShape, variant: &Variant) -> f64 {
 }
 
 /// [`all`] with the cycles of each, the best first.
+#[cfg(any(test, feature = "testing"))]
 pub fn ranked(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<(Variant, f64)> {
     let best = best(shape, dtype, target);
     let mut ranked: Vec<_> = all(shape, dtype, target)

@@ -10,9 +10,13 @@ use candle_core::{DType, Result};
 /// A kernel whose tiles are [`Hopper::CHANNELS`] output channels by so many places.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hopper {
+    /// The stem of the `.cu` file's name.
     pub module: &'static str,
+    /// The kernel's name.
     pub kernel: &'static str,
+    /// The element type.
     pub dtype: DType,
+    /// The places of a tile.
     pub places: usize,
 }
 
@@ -47,7 +51,9 @@ pub fn hoppers(dtype: DType) -> impl Iterator<Item = Hopper> {
 }
 
 impl Hopper {
+    /// Output channels of a block.
     pub const CHANNELS: usize = 128;
+    /// Threads of a block.
     pub const THREADS: usize = 256 + LOADERS;
     /// Threads of the kernel that packs the weight.
     pub const PACK_THREADS: usize = 256;

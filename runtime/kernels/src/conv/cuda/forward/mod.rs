@@ -15,7 +15,9 @@ mod sizes;
 mod tiles;
 
 pub use hopper::Hopper;
-pub use tiles::{Depthwise, Direct, Input, Tile, Units};
+pub use tiles::{Depthwise, Direct, Tile};
+#[cfg(any(test, feature = "testing"))]
+pub use tiles::{Input, Units};
 
 use crate::activation::Activation;
 use crate::conv::{ConvShape, Epilogue};
@@ -27,13 +29,18 @@ use sizes::{check, sizes};
 /// Which operands follow the input and the weight, in this order, and what is applied in the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Options {
+    /// There is a scale per output channel.
     pub scale: bool,
+    /// There is a shift per output channel.
     pub shift: bool,
+    /// There is a residual.
     pub residual: bool,
+    /// Applied last.
     pub activation: Activation,
 }
 
 impl Options {
+    /// Returns the options of an epilogue.
     pub fn of(epilogue: &Epilogue) -> Self {
         Self {
             scale: epilogue.scale.is_some(),
@@ -56,16 +63,22 @@ impl Options {
 /// One way to run a convolution.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Variant {
+    /// A depthwise kernel.
     Depthwise(Depthwise),
+    /// A direct kernel, for short sums.
     Direct(Direct),
+    /// A warpgroup kernel for compute capability 9.0.
     Hopper(Hopper),
     /// An implicit matrix product, its depth cut into so many slices.
     Product {
+        /// The tile of the product.
         tile: Tile,
+        /// The number of slices.
         slices: usize,
     },
 }
 
+#[cfg(any(test, feature = "testing"))]
 impl Variant {
     /// The kernel that makes the sums.
     pub fn kernel(&self) -> &'static str {
@@ -103,11 +116,13 @@ pub fn program(shape: &ConvShape, dtype: DType, options: &Options, target: &Targ
 }
 
 /// All ways to run a convolution of `dtype` on the target: so that tests reach each of them.
+#[cfg(any(test, feature = "testing"))]
 pub fn variants(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<Variant> {
     choice::all(shape, dtype, target)
 }
 
 /// The same with the cycles that are expected of each, the one that is chosen first.
+#[cfg(any(test, feature = "testing"))]
 pub fn ranked(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<(Variant, f64)> {
     choice::ranked(shape, dtype, target)
 }

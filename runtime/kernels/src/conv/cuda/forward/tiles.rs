@@ -7,16 +7,23 @@ use candle_core::DType;
 /// A tile of an implicit matrix product: so many output channels by so many pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tile {
+    /// The stem of the `.cu` file's name.
     pub module: &'static str,
+    /// The kernel's name.
     pub kernel: &'static str,
+    /// The element type.
     pub dtype: DType,
+    /// The output channels of a tile.
     pub channels: usize,
+    /// The pixels of a tile.
     pub pixels: usize,
     /// Products of each sum that one step of the loop adds.
     pub step: usize,
+    /// The threads of a block.
     pub threads: usize,
     /// The channels and pixels of one warp's part (of one thread's on ordinary units).
     pub part: [usize; 2],
+    /// The units that multiply.
     pub units: Units,
     /// Bytes of shared memory of a block.
     pub shared: usize,
@@ -25,7 +32,9 @@ pub struct Tile {
 /// What a tile is multiplied by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Units {
+    /// Ordinary multiply-adds.
     Scalar,
+    /// Tensor cores, with the way they read the input.
     TensorCores(Input),
 }
 
@@ -41,6 +50,7 @@ pub enum Input {
 }
 
 impl Tile {
+    /// Returns whether the kernel reads packed operands.
     pub fn is_packed(&self) -> bool {
         self.units == Units::TensorCores(Input::Packed)
     }
@@ -194,13 +204,18 @@ pub fn tiles(dtype: DType) -> impl Iterator<Item = Tile> {
 /// The kernels of `conv_direct.cu`: a block keeps all weights of some channels, and 256 pixels of them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Direct {
+    /// The kernel's name.
     pub kernel: &'static str,
+    /// The element type.
     pub dtype: DType,
+    /// The output channels of a block.
     pub channels: usize,
 }
 
 impl Direct {
+    /// The threads of a block.
     pub const THREADS: usize = 128;
+    /// The pixels of a block.
     pub const PIXELS: usize = 256;
 
     /// Bytes of shared memory for sums of `depth` products.
@@ -233,14 +248,18 @@ pub fn directs(dtype: DType) -> impl Iterator<Item = Direct> {
 /// The kernels of `conv_depthwise.cu`: a thread makes `rows` output pixels of one column.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Depthwise {
+    /// The kernel's name.
     pub kernel: &'static str,
+    /// The element type.
     pub dtype: DType,
     /// The kernel's size and the stride, both ways, of those without dilation; `None` for one that takes any.
     pub square: Option<[usize; 2]>,
+    /// The output rows that a thread computes.
     pub rows: usize,
 }
 
 impl Depthwise {
+    /// The threads of a block.
     pub const THREADS: usize = 128;
 }
 

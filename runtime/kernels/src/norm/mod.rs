@@ -1,12 +1,13 @@
 //! Batch normalisation, with the statistics of the batch (training) or with given ones (evaluation).
 
 mod composed;
-pub mod cuda;
-mod fold;
+pub(crate) mod cuda;
+pub(crate) mod fold;
 mod loops;
 mod op;
 
-pub use fold::{batch_norm_fold, fold_bias, fold_scale, is_finite};
+pub use crate::row_norm::{group_norm, instance_moments, instance_norm, layer_norm, rms_norm};
+pub use fold::{batch_norm_fold, fold_bias, fold_scale};
 
 use super::activation::{self, Activation};
 use super::channels::Channels;
@@ -18,15 +19,31 @@ use op::Normalize;
 
 const NAME: &str = "batch_norm";
 
-/// Normalises each channel of `[batch, channels, ...]` by its own mean and variance over the batch and
-/// all further dimensions, then applies `weight` and `bias` (`[channels]` each).
+/// Normalizes each channel by the mean and variance of the batch, then applies `weight` and `bias`.
 ///
-/// Returns the output, differentiable in `x`, `weight` and `bias`, and the `[channels]` mean and biased
-/// variance, detached, in f32 (f64 for an input of f64). For an empty batch both are NaN: running
-/// statistics should then stay as they are.
+/// - `x`: `[batch, channels, ...]`
+/// - `weight`, `bias`: `[channels]` each; 1 and 0 if `None`
+/// - returns the output, of the shape of `x`, and the mean and biased variance, `[channels]` each, detached,
+///   in f32 (f64 for f64). For an empty batch both are NaN: running statistics should then stay as they are.
+///
+/// Takes f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. Ioffe and Szegedy, 2015.
 ///
 /// # Errors
-/// The rank is below 2, a channel has a single value, or a parameter does not have one entry a channel.
+/// The rank is below 2, a channel has a single value, or a parameter does not have one element per channel.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::batch_norm_train;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::randn(3f32, 2., (8, 4, 5, 5), &Device::Cpu)?;
+/// let (y, mean, variance) = batch_norm_train(&x, None, None, 1e-5)?;
+/// assert_eq!((y.dims(), mean.dims(), variance.dims()), (x.dims(), &[4][..], &[4][..]));
+/// assert!(y.mean_all()?.to_scalar::<f32>()?.abs() < 1e-5);
+/// # Ok(())
+/// # }
+/// ```
 pub fn batch_norm_train(
     x: &Tensor,
     weight: Option<&Tensor>,
@@ -58,7 +75,23 @@ fn several_values(x: &Tensor) -> Result<Channels> {
     Ok(view)
 }
 
-/// A batch's own statistics and an affine map, ready to normalise it.
+/// The statistics of a batch and an affine map, ready to normalize that batch together with a residual and an
+/// activation.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::{Activation, norm::BatchNorm};
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::randn(3f32, 2., (8, 4, 5, 5), &Device::Cpu)?;
+/// let norm = BatchNorm::of(&x, None, None, 1e-5)?;
+/// // relu(norm(x) + x), in one pass.
+/// let y = norm.apply(&x, Some(&x), Activation::Relu)?;
+/// assert!(y.min_all()?.to_scalar::<f32>()? >= 0.);
+/// # Ok(())
+/// # }
+/// ```
 pub struct BatchNorm {
     view: Channels,
     mean: Vec<f64>,
@@ -69,15 +102,16 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// Whether [`BatchNorm::of`] is for this input: on the CPU, of f32 or f64.
+    /// Returns whether [`BatchNorm::of`] supports this input: f32 or f64 on the CPU.
     pub fn takes(x: &Tensor) -> bool {
         x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64)
     }
 
-    /// The statistics of `x`, one pass over memory.
+    /// Computes the statistics of `x`, `[batch, channels, ...]`, in one pass over memory. `weight` and `bias`
+    /// are `[channels]` each.
     ///
     /// # Errors
-    /// As of [`batch_norm_train`].
+    /// As [`batch_norm_train`], or [`BatchNorm::takes`] is false for `x`.
     pub fn of(x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Result<Self> {
         let view = several_values(x)?;
         let [weight, bias] = affine(x, view, weight, bias)?;
@@ -87,11 +121,15 @@ impl BatchNorm {
         Ok(Self { view, mean, variance, eps, weight, bias })
     }
 
+    /// Returns the number of channels.
     pub fn channels(&self) -> usize {
         self.view.channels
     }
 
-    /// Mean and biased variance, `[channels]`.
+    /// Returns the mean and the biased variance, `[channels]` each.
+    ///
+    /// # Errors
+    /// The conversion to tensors fails.
     pub fn statistics(&self) -> Result<[Tensor; 2]> {
         let tensor = |values: &Vec<f64>| {
             Tensor::from_slice(values, self.view.channels, self.weight.device())?
@@ -100,8 +138,12 @@ impl BatchNorm {
         Ok([tensor(&self.mean)?, tensor(&self.variance)?])
     }
 
-    /// `activation(norm(x) + residual)` of the `x` that the statistics are of, in one pass where the
-    /// activation's slope can be told from its output.
+    /// Returns `activation(norm(x) + residual)` for the `x` whose statistics these are; `residual` has its
+    /// shape. Runs in one pass if the derivative of the activation follows from its output, in two otherwise.
+    /// Differentiable in `x`, the residual, the weight and the bias.
+    ///
+    /// # Errors
+    /// `x` or the residual has another shape or dtype than the batch.
     pub fn apply(&self, x: &Tensor, residual: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
         // An empty batch has no variance, and nothing that would be scaled by it.
         let empty = self.view.per_channel() == 0;
@@ -128,11 +170,31 @@ impl BatchNorm {
     }
 }
 
-/// Normalises each channel of `[batch, channels, ...]` by the given `mean` and `var`, then applies
-/// `weight` and `bias` (`[channels]` each). Differentiable in `x`, `weight` and `bias`.
+/// Normalizes each channel by the given `mean` and `var`, then applies `weight` and `bias`.
+///
+/// - `x`: `[batch, channels, ...]`
+/// - `mean`, `var`, `weight`, `bias`: `[channels]` each; weight and bias are 1 and 0 if `None`
+/// - returns the shape of `x`
+///
+/// Takes f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. To run a batch norm inside the
+/// convolution before it, see [`batch_norm_fold`].
 ///
 /// # Errors
-/// The rank is below 2, or a parameter or statistic does not have one entry a channel.
+/// The rank is below 2, or a parameter or statistic does not have one element per channel.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::batch_norm_eval;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[3f32, 10.], [7., 30.]], &Device::Cpu)?;
+/// let [mean, var] = [Tensor::new(&[5f32, 20.], &Device::Cpu)?, Tensor::new(&[4f32, 100.], &Device::Cpu)?];
+/// let y = batch_norm_eval(&x, &mean, &var, None, None, 0.)?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[-1., -1.], [1., 1.]]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn batch_norm_eval(
     x: &Tensor,
     mean: &Tensor,

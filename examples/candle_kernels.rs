@@ -1,0 +1,150 @@
+//! A plain candle network, without a derive: once with candle's `conv2d`, `broadcast_add` and `relu`, once with the
+//! kernels of the crate sconce-kernels in their place. Prints both times and the largest difference.
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use candle_core::{D, DType, Device, Result, Tensor};
+use candle_nn::{Linear, Module, VarBuilder, VarMap};
+use sconce_kernels::{Activation, ConvGeometry, Epilogue, PackedCache, conv2d};
+
+const HELP: &str = "\
+Runs a plain candle network with candle's convolutions and with those of sconce-kernels, and compares them.
+
+usage: cargo run --release --example candle_kernels -- [--batch N] [--short]
+
+--batch N: the number of images (1)
+--short: three calls of each, only to see that it runs";
+
+/// The size of the images, and the channels of each convolution's output; every second one halves the image.
+const SIZE: usize = 112;
+const CHANNELS: [usize; 6] = [32, 32, 64, 64, 128, 128];
+const CLASSES: usize = 10;
+
+/// The most that a probability may differ between the two.
+const TOLERANCE: f32 = 1e-4;
+
+/// A 3×3 convolution with bias and ReLU.
+struct Conv {
+    weight: Tensor,
+    bias: Tensor,
+    stride: usize,
+    /// What sconce-kernels adds to the layer: the bias and the activation, and the packed weight.
+    epilogue: Epilogue,
+    packed: PackedCache,
+}
+
+impl Conv {
+    fn new(in_channels: usize, out_channels: usize, stride: usize, vb: VarBuilder) -> Result<Self> {
+        // Detached, so that no gradients are tracked: this program only computes outputs.
+        let weight = vb.get((out_channels, in_channels, 3, 3), "weight")?.detach();
+        let bias = vb.get(out_channels, "bias")?.detach();
+        let epilogue = Epilogue::new().with_bias(&bias).with_activation(Activation::Relu);
+        Ok(Self { weight, bias, stride, epilogue, packed: PackedCache::default() })
+    }
+
+    /// Three operations, each of which writes and reads the whole activation.
+    fn with_candle(&self, x: &Tensor) -> Result<Tensor> {
+        let y = x.conv2d(&self.weight, 1, self.stride, 1, 1)?;
+        y.broadcast_add(&self.bias.reshape((1, (), 1, 1))?)?.relu()
+    }
+
+    /// The same as one kernel.
+    fn with_kernels(&self, x: &Tensor) -> Result<Tensor> {
+        let geometry = ConvGeometry::new().with_stride(self.stride).with_padding(1);
+        conv2d(x, &self.weight, &geometry, &self.epilogue, Some(&self.packed))
+    }
+}
+
+/// Convolutions, global average pooling and a linear layer.
+struct Network {
+    convolutions: Vec<Conv>,
+    classifier: Linear,
+}
+
+impl Network {
+    fn new(vb: VarBuilder) -> Result<Self> {
+        let inputs = [3].into_iter().chain(CHANNELS);
+        let convolutions = inputs
+            .zip(CHANNELS)
+            .enumerate()
+            .map(|(i, (inputs, outputs))| Conv::new(inputs, outputs, 1 + i % 2, vb.pp(format!("conv{i}"))));
+        let classifier = candle_nn::linear(CHANNELS[CHANNELS.len() - 1], CLASSES, vb.pp("classifier"))?;
+        Ok(Self { convolutions: convolutions.collect::<Result<_>>()?, classifier })
+    }
+
+    /// Returns class probabilities; `run` computes each convolution.
+    fn forward(&self, x: &Tensor, run: impl Fn(&Conv, &Tensor) -> Result<Tensor>) -> Result<Tensor> {
+        let features = self.convolutions.iter().try_fold(x.clone(), |x, conv| run(conv, &x))?;
+        let pooled = features.mean((D::Minus2, D::Minus1))?;
+        candle_nn::ops::softmax_last_dim(&self.classifier.forward(&pooled)?)
+    }
+}
+
+struct Arguments {
+    batch: usize,
+    short: bool,
+}
+
+fn main() -> std::result::Result<(), Box<dyn Error>> {
+    let Some(Arguments { batch, short }) = arguments(std::env::args().skip(1))? else {
+        println!("{HELP}");
+        return Ok(());
+    };
+    let device = Device::Cpu;
+    let variables = VarMap::new();
+    let network = Network::new(VarBuilder::from_varmap(&variables, DType::F32, &device))?;
+    let x = Tensor::randn(0f32, 1., (batch, 3, SIZE, SIZE), &device)?;
+    let with_candle = || network.forward(&x, Conv::with_candle);
+    let with_kernels = || network.forward(&x, Conv::with_kernels);
+
+    let difference = (with_candle()? - with_kernels()?)?.abs()?.max_all()?.to_scalar::<f32>()?;
+    let budget = Duration::from_millis(if short { 0 } else { 2000 });
+    let [candle, kernels] = times([&with_candle, &with_kernels], budget)?;
+    println!("{} convolutions on {batch} images of {SIZE}×{SIZE}, median times", CHANNELS.len());
+    println!("candle:          {:8.2} ms", candle.as_secs_f64() * 1e3);
+    println!("sconce-kernels:  {:8.2} ms", kernels.as_secs_f64() * 1e3);
+    println!("largest difference of the probabilities: {difference:.1e}");
+    if difference > TOLERANCE {
+        return Err(
+            format!("expected a difference of at most {TOLERANCE:.0e}, found {difference:.1e}").into()
+        );
+    }
+    Ok(())
+}
+
+/// Returns the median times of the two, called in turns until the budget is spent, at least three times each.
+fn times(calls: [&dyn Fn() -> Result<Tensor>; 2], budget: Duration) -> Result<[Duration; 2]> {
+    let mut times = [const { Vec::new() }; 2];
+    let start = Instant::now();
+    while times[1].len() < 3 || start.elapsed() < budget {
+        for (call, times) in calls.iter().zip(&mut times) {
+            let start = Instant::now();
+            call()?;
+            times.push(start.elapsed());
+        }
+    }
+    Ok(times.map(|mut times| {
+        times.sort();
+        times[times.len() / 2]
+    }))
+}
+
+/// Returns the command line, or `None` if it asks for help.
+fn arguments(
+    mut words: impl Iterator<Item = String>,
+) -> std::result::Result<Option<Arguments>, Box<dyn Error>> {
+    let mut result = Arguments { batch: 1, short: false };
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "-h" | "--help" => return Ok(None),
+            "--short" => result.short = true,
+            "--batch" => {
+                let number = words.next().ok_or("--batch needs a number; see --help")?;
+                result.batch = number.parse().map_err(|_| format!("expected a number, found {number:?}"))?;
+            }
+            _ => return Err(format!("unknown argument {word:?}; see --help").into()),
+        }
+    }
+    Ok(Some(result))
+}

@@ -1,0 +1,70 @@
+//! What a convolution does to its sums before it stores them.
+
+use crate::activation::Activation;
+use candle_core::Tensor;
+
+/// The operations fused into a convolution: `y = activation(conv(x, w) * scale + shift + residual)`.
+///
+/// The default does nothing. All tensors must have the input's dtype and device. A bias is a `shift` without
+/// a `scale`; a batch norm in evaluation mode is both, as [`batch_norm_fold`](crate::norm::batch_norm_fold)
+/// computes them.
+///
+/// ```
+/// use candle_core::{DType, Device, Result, Tensor};
+/// use sconce_kernels::{Activation, ConvGeometry, Epilogue, conv2d};
+///
+/// # fn main() -> Result<()> {
+/// let device = Device::Cpu;
+/// let x = Tensor::ones((1, 8, 6, 6), DType::F32, &device)?;
+/// let weight = Tensor::ones((8, 8, 1, 1), DType::F32, &device)?;
+/// let bias = Tensor::full(-9f32, 8, &device)?;
+///
+/// // relu(conv(x, weight) + bias + x), in one kernel.
+/// let epilogue = Epilogue::new().with_bias(&bias).with_residual(&x).with_activation(Activation::Relu);
+/// let y = conv2d(&x, &weight, &ConvGeometry::new(), &epilogue, None)?;
+/// assert_eq!(y.max_all()?.to_scalar::<f32>()?, 0.);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Epilogue {
+    /// `[out_channels]`: the factor of a folded batch norm.
+    pub scale: Option<Tensor>,
+    /// `[out_channels]`: the bias, or the summand of a folded batch norm.
+    pub shift: Option<Tensor>,
+    /// `[batch, out_channels, height, width]`, the shape of the output: added before the activation.
+    pub residual: Option<Tensor>,
+    /// Applied last.
+    pub activation: Activation,
+}
+
+impl Epilogue {
+    /// Returns an epilogue that does nothing.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a bias `[out_channels]`.
+    pub fn with_bias(self, bias: &Tensor) -> Self {
+        Self { shift: Some(bias.clone()), ..self }
+    }
+
+    /// Multiplies each channel by `scale` and adds `shift` to it, both `[out_channels]`. Replaces the bias.
+    pub fn with_affine(self, scale: &Tensor, shift: &Tensor) -> Self {
+        Self { scale: Some(scale.clone()), shift: Some(shift.clone()), ..self }
+    }
+
+    /// Adds a residual of the output's shape `[batch, out_channels, height, width]` before the activation.
+    pub fn with_residual(self, residual: &Tensor) -> Self {
+        Self { residual: Some(residual.clone()), ..self }
+    }
+
+    /// Applies an activation last.
+    pub fn with_activation(self, activation: Activation) -> Self {
+        Self { activation, ..self }
+    }
+
+    pub(super) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
+        [&self.scale, &self.shift, &self.residual].into_iter().flatten()
+    }
+}

@@ -1,0 +1,75 @@
+//! The convolution of sequences, as images of height 1.
+
+use super::axes::Axes;
+use super::{ConvGeometry, Epilogue, conv2d};
+use candle_core::{Result, Tensor, bail};
+
+/// Convolves sequences and applies the epilogue in the same kernel.
+///
+/// - `input`: `[batch, in_channels, length]`
+/// - `weight`: `[out_channels, in_channels / groups, kernel length]`
+/// - the epilogue's residual, and the result: `[batch, out_channels, length]`
+///
+/// Of `geometry`, the settings of the second axis (width) and the groups count. Everything else is as in
+/// [`conv2d`]. To keep a packed weight between calls, call [`conv2d`] on `[batch, in_channels, 1, length]`
+/// with a weight that has been reshaped once.
+///
+/// # Errors
+/// As [`conv2d`].
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::{ConvGeometry, Epilogue, conv1d};
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::randn(0f32, 1., (2, 8, 100), &Device::Cpu)?;
+/// let weight = Tensor::randn(0f32, 1., (16, 8, 5), &Device::Cpu)?;
+/// let y = conv1d(&x, &weight, &ConvGeometry::new().with_stride(2).with_padding(2), &Epilogue::new())?;
+/// assert_eq!(y.dims(), [2, 16, 50]);
+/// # Ok(())
+/// # }
+/// ```
+pub fn conv1d(
+    input: &Tensor,
+    weight: &Tensor,
+    geometry: &ConvGeometry,
+    epilogue: &Epilogue,
+) -> Result<Tensor> {
+    for (name, tensor) in
+        [("input", Some(input)), ("weight", Some(weight)), ("residual", epilogue.residual.as_ref())]
+    {
+        if let Some(tensor) = tensor.filter(|tensor| tensor.rank() != 3) {
+            bail!("conv1d: expected {name} of 3 dimensions, found {:?}", tensor.dims())
+        }
+    }
+    let residual = epilogue.residual.as_ref().map(|residual| Axes::One.lift(residual)).transpose()?;
+    let epilogue = Epilogue { residual, ..epilogue.clone() };
+    let geometry = ConvGeometry {
+        stride: [1, geometry.stride[1]],
+        padding: [[0; 2], geometry.padding[1]],
+        dilation: [1, geometry.dilation[1]],
+        groups: geometry.groups,
+    };
+    let (input, weight) = (Axes::One.lift(input)?, Axes::One.lift(weight)?);
+    Axes::One.lower(conv2d(&input, &weight, &geometry, &epilogue, None)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use candle_core::Device;
+
+    #[test]
+    fn agrees_with_candle() -> Result<()> {
+        let x = Tensor::randn(0f64, 1., (2, 4, 19), &Device::Cpu)?;
+        let weight = Tensor::randn(0f64, 1., (6, 2, 3), &Device::Cpu)?;
+        let geometry = ConvGeometry::new().with_stride(2).with_padding(3).with_dilation(2).with_groups(2);
+        let expected = x.conv1d(&weight, 3, 2, 2, 2)?;
+        let residual = expected.ones_like()?;
+        let y = conv1d(&x, &weight, &geometry, &Epilogue::new().with_residual(&residual))?;
+        let difference = (y - (expected + residual)?)?.abs()?.max_all()?.to_scalar::<f64>()?;
+        assert!(difference < 1e-12, "{difference}");
+        Ok(())
+    }
+}

@@ -1,0 +1,25 @@
+//! What the crate `sconce` needs of the kernels and nobody else: no part of this crate's stable interface.
+//!
+//! Everything here may change in any release, without a note in the changelog.
+
+pub use crate::conv::axes::Axes;
+pub use crate::conv::cpu::Packing;
+pub use crate::conv::shape::ConvShape;
+pub use crate::element::{clamp, with_elements};
+pub use crate::empty::{nothing, settled};
+pub use crate::error::plain;
+pub use crate::layout::Layout;
+pub use crate::mapped::Mapped;
+pub use crate::memory::{ActivationMemory, Arena, Lease, activation_memory, can_allocate};
+pub use crate::norm::fold::is_finite;
+pub use crate::simd::{Isa, isa};
+
+/// Kernels on activations in the channel-blocked memory layout.
+pub mod blocked {
+    pub use crate::blocked::*;
+}
+
+/// The steps of optimizers, in place.
+pub mod descent {
+    pub use crate::descent::*;
+}

@@ -1,0 +1,42 @@
+//! What only the workspace's own tests, benches and examples need, under the feature `testing`: kernels with a
+//! chosen instruction set or algorithm, and the plans of CUDA operations.
+//!
+//! No part of this crate's stable interface.
+
+pub use crate::conv::cpu::{Algorithm, ConvProblem, ElementFormat};
+pub use crate::conv::testing::{backward_on, conv2d_by, conv2d_with};
+pub use crate::linear::testing::{gradients_with, linear_with};
+pub use crate::pool::max::max_pool2d_with;
+pub use crate::simd::{Isa, available, isa, microarchitecture};
+
+/// Winograd's convolution by itself.
+pub mod winograd {
+    pub use crate::conv::winograd::*;
+}
+
+/// The plans of CUDA operations, which an emulator can run on the CPU.
+pub mod cuda {
+    pub use crate::cuda::program::{Arg, Buffer, Launch, Program};
+    pub use crate::cuda::target::{Target, poison};
+
+    /// The forward pass of the convolution.
+    pub mod conv_forward {
+        pub use crate::conv::cuda::forward::*;
+        pub use crate::conv::cuda::testing::*;
+    }
+
+    /// The backward pass of the convolution, and the transposed convolution.
+    pub mod conv_backward {
+        pub use crate::conv::cuda::backward::*;
+    }
+
+    /// Pooling.
+    pub mod pool {
+        pub use crate::pool::cuda::*;
+    }
+
+    /// Batch norm.
+    pub mod norm {
+        pub use crate::norm::cuda::*;
+    }
+}
