@@ -1,4 +1,4 @@
-//! Checkpoint files: every format read and written, loading into networks, a fuzzer's files, killed processes.
+//! Checkpoint files: every format read and written, loading into networks, a fuzzer's files.
 
 mod agreement;
 #[path = "../common/mod.rs"]
@@ -6,5 +6,4 @@ mod common;
 mod corpus;
 mod files;
 mod formats;
-mod kill;
 mod load;

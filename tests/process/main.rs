@@ -1,9 +1,10 @@
 //! What belongs to the whole process: the memory of activations, all allocated memory, the switch for exact
-//! convolutions, the seed of random numbers. The tests of this binary run one at a time.
+//! convolutions, the seed of random numbers, its death. The tests of this binary run one at a time.
 
 mod against_candle;
 mod arena;
 mod checkpoint_damage;
+mod checkpoint_kill;
 mod checkpoint_memory;
 #[path = "../common/mod.rs"]
 mod common;

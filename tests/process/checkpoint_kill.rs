@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use sconce::candle::{DType, Device, Tensor};
 use sconce::checkpoint::{StateDict, metadata, read, write_safetensors};
 
+use crate::alone;
 use crate::common::process::test_command;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
@@ -62,6 +63,7 @@ fn which(target: &Path) -> Result<f32, Box<dyn std::error::Error>> {
 #[cfg(unix)]
 #[test]
 fn a_hundred_kills_leave_a_whole_file() -> Outcome {
+    let _alone = alone();
     let directory = tempfile::tempdir()?;
     let target = directory.path().join("state.safetensors");
     write_safetensors(&target, &state(1.)?, &[("which".to_string(), "1".to_string())].into())?;
@@ -99,6 +101,7 @@ fn a_hundred_kills_leave_a_whole_file() -> Outcome {
 
 #[test]
 fn saves_of_one_file_from_several_threads_wait_for_each_other() -> Outcome {
+    let _alone = alone();
     let directory = tempfile::tempdir()?;
     let target = directory.path().join("state.safetensors");
     std::thread::scope(|scope| {
@@ -120,6 +123,7 @@ fn saves_of_one_file_from_several_threads_wait_for_each_other() -> Outcome {
 #[cfg(unix)]
 #[test]
 fn a_link_in_the_place_of_the_temporary_file_is_refused() -> Outcome {
+    let _alone = alone();
     let directory = tempfile::tempdir()?;
     let (target, other) = (directory.path().join("state"), directory.path().join("other"));
     std::fs::write(&other, "precious")?;
