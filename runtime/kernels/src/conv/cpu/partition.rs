@@ -261,7 +261,9 @@ impl PartitionProblem<'_> {
     /// Returns the cycles that `threads` threads take for all tasks.
     fn time(&self, cut: &Cut, threads: usize) -> usize {
         let rounds = self.tasks(cut).div_ceil(threads);
-        rounds.saturating_mul(self.cycles(cut).saturating_add(self.foreign(cut, threads) * FOREIGN))
+        rounds.saturating_mul(
+            self.cycles(cut).saturating_add(self.foreign(cut, threads).saturating_mul(FOREIGN)),
+        )
     }
 
     /// Returns the vectors of the largest task that belong to another core in the layers before and after, if each
@@ -271,8 +273,8 @@ impl PartitionProblem<'_> {
         if own || self.direction == Lanes::Pixels {
             return 0;
         }
-        let moved = self.copied_vectors(cut.patches) + self.stored_vectors(cut);
-        moved * (threads - 1) / threads
+        let moved = self.copied_vectors(cut.patches).saturating_add(self.stored_vectors(cut));
+        moved.saturating_mul(threads - 1) / threads
     }
 
     /// Returns the cycles of the largest task.

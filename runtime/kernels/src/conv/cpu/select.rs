@@ -90,7 +90,7 @@ impl ConvProblem {
         let (counts, costs) = (channel_lanes::Counts::new(self), &self.costs().channel_lanes);
         let results = (batch * output[0] * output[1] * counts.outputs) as f64;
         let weights = (counts.outputs * self.shape.taps()) as f64;
-        let copied = (batch * in_channels * counts.copied) as f64;
+        let copied = (batch * in_channels) as f64 * counts.copied as f64;
         results * (costs.product * self.shape.taps() as f64 + costs.stored * counts.chunks as f64)
             + costs.copied * copied
             + costs.weight * weights

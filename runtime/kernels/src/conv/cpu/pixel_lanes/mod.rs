@@ -177,12 +177,12 @@ impl Counts {
             let planes = !columns.is_multiple_of(registers.lanes);
             let size = super::tile::TileSize::new(&shape, 1, planes, registers.lanes);
             let width = size.pitch(columns).next_multiple_of(registers.lanes);
-            size.floats([rows, columns], 1) / size.pitch(columns).max(1) * width
+            (size.floats([rows, columns], 1) / size.pitch(columns).max(1)).saturating_mul(width)
         };
         Self {
             outputs: output_blocks(outputs, registers).padded(),
             chunks: shape.group_inputs().max(1).div_ceil(chunk(&shape, registers)),
-            copied: floats * outputs.div_ceil(SEGMENT_OUTPUTS),
+            copied: floats.saturating_mul(outputs.div_ceil(SEGMENT_OUTPUTS)),
         }
     }
 }
