@@ -6,7 +6,7 @@ use crate::conv::{ConvGeometry, ConvShape, Epilogue};
 use crate::cuda::target_of;
 use candle_core::{Result, Tensor};
 
-/// Does the same as [`conv2d`](crate::conv2d) in one of the [variants](forward::variants) , so that they can be timed.
+/// Does the same as [`conv2d`](crate::conv2d) in one of the [variants](forward::variants), so that they can be timed.
 pub fn conv2d_by(
     variant: forward::Variant,
     input: &Tensor,
