@@ -82,14 +82,23 @@ pub fn joined(x: &Tensor) -> Result<Tensor> {
 pub fn randomise(network: &mut impl Network) -> Result<()> {
     sconce::manual_seed(3);
     let mut state = StateDict::default();
+    // Names of one tensor, which have one value.
+    let mut drawn = HashMap::new();
     for (name, tensor) in network.state_dict().iter() {
+        let storage = std::ptr::from_ref(&*tensor.storage_and_layout().0).addr();
+        if let Some(values) = drawn.get(&storage) {
+            state.insert(name.to_string(), Tensor::clone(values));
+            continue;
+        }
         let noise = sconce::random::uniform(tensor.shape(), -0.2, 0.2, DType::F32, &Device::Cpu)?;
         let noise = match name.rsplit('.').next() {
             Some("running_var") => (noise + 1.)?,
             Some("weight") if tensor.rank() == 1 => (noise + 1.)?,
             _ => noise,
         };
-        state.insert(name.to_string(), noise.to_dtype(tensor.dtype())?);
+        let values = noise.to_dtype(tensor.dtype())?;
+        drawn.insert(storage, values.clone());
+        state.insert(name.to_string(), values);
     }
     network.load_state_dict(&state)
 }
