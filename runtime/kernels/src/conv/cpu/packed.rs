@@ -45,6 +45,7 @@ type Kept = Arc<dyn Any + Send + Sync>;
 pub(in crate::conv) enum PackedForm {
     /// Blocks of output channels, chunks of input channels.
     PixelLanes {
+        groups: usize,
         block: usize,
         chunk: usize,
         pairs: bool,

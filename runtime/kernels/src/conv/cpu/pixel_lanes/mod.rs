@@ -58,7 +58,8 @@ pub(super) fn conv2d(
     let Some(strip_plan) = &*plan else { return false };
     let plan = &strip_plan.plan;
     let pairs = plan.operand == OperandFormat::Bf16Pairs;
-    let form = PackedForm::PixelLanes { block: plan.blocks.block, chunk: plan.chunks.len(), pairs };
+    let (groups, block, chunk) = (shape.geometry.groups, plan.blocks.block, plan.chunks.len());
+    let form = PackedForm::PixelLanes { groups, block, chunk, pairs };
     let weights = Packing::get(packing, form, || PackedWeight::new(plan, shape, call.weight, isa));
     if !weights.finite && shape.geometry.padding != [[0; 2]; 2] {
         return false;
