@@ -1,4 +1,4 @@
-//! What the crate `sconce` needs of the kernels and nobody else: no part of this crate's stable interface.
+//! Items that only the crate `sconce` uses. They are not part of this crate's stable interface.
 //!
 //! Everything here may change in any release, without a note in the changelog.
 

@@ -143,12 +143,13 @@ fn fused<E: Element>(
         isa,
         microarchitecture: microarchitecture(),
     };
-    if convolve(&problem, &Call::of(values, activation), packing, target)? {
+    let call = Call::of(values, activation);
+    if convolve(&problem, &call, packing, target)? {
         // SAFETY: the allocation has room for the output, all of which has been initialized.
         unsafe { output.set_len(first + elements) };
         return Ok(output);
     }
-    let single = by_definition(shape, &values.widened(), activation)?;
+    let single = by_definition(shape, &call.widened(), activation)?;
     output.extend(single.into_iter().map(E::round));
     Ok(output)
 }

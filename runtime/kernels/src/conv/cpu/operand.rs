@@ -90,19 +90,6 @@ pub(in crate::conv) struct Values<'a, T: Clone> {
     pub residual: Option<Cow<'a, [T]>>,
 }
 
-impl<E: Element> Values<'_, E> {
-    /// All of them in f32.
-    pub(super) fn widened(&self) -> Values<'_, f32> {
-        Values {
-            input: E::widened(&self.input),
-            weight: E::widened(&self.weight),
-            scale: self.scale.as_deref().map(E::widened),
-            shift: self.shift.as_deref().map(E::widened),
-            residual: self.residual.as_deref().map(E::widened),
-        }
-    }
-}
-
 /// One call of a kernel that computes in f32: images and weight as they are stored, a channel's numbers
 /// widened.
 pub(crate) struct Call<'a> {
