@@ -74,6 +74,7 @@ mod empty;
 mod error;
 mod exact;
 mod float;
+mod gemm;
 pub mod internal;
 mod layout;
 pub mod linear;

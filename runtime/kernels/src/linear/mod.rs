@@ -1,29 +1,15 @@
 //! The linear map `x · weightᵀ + bias` with its activation.
 
-mod finish;
 mod op;
-mod product;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod testing;
-mod tile;
 
 use super::activation::{self, Activation};
 use super::element::with_elements;
 use super::empty::nothing;
-use super::memory::{Scratch, zeros};
-use super::parallel::{Start, cost, for_each};
-use super::simd::{Isa, Kernel, Simd, dispatch_to, isa};
+use super::gemm::{BiasActivation, Matrix, multiply};
+use super::simd::{Isa, isa};
 use candle_core::{DType, Result, Tensor, bail};
-use finish::Finish;
-use product::{Left, Right, product};
-use tile::{OUTPUTS, ROWS, dots};
-
-/// Elements of a row that are summed in one go: those of some rows and weights fit a near cache together.
-/// It decides the order of additions, so it depends on nothing.
-const CHUNK: usize = 512;
-
-/// From so many rows and outputs on a map is a product of panels: to turn a weight is dearer than a few sums.
-const PRODUCT: [usize; 2] = [64, 16];
 
 /// Computes `activation(x · weightᵀ + bias)`.
 ///
@@ -110,29 +96,26 @@ fn forward(
 
 /// `grad · weight`
 fn of_x(isa: Isa, weight: &Tensor, grad: &Tensor) -> Result<Tensor> {
-    let ((rows, outputs), inputs) = (grad.dims2()?, weight.dim(1)?);
-    let values = with_elements(grad, |values| {
-        let left = Left { values, steps: [outputs, 1] };
-        with_elements(weight, |weight| gradient(isa, left, weight, [rows, outputs, inputs]))
+    let (rows, outputs) = grad.dims2()?;
+    let inputs = weight.dim(1)?;
+    let values = with_elements(grad, |grad| {
+        let grad = Matrix::new(grad, rows, outputs);
+        with_elements(weight, |weight| {
+            multiply(isa, grad, Matrix::new(weight, outputs, inputs), BiasActivation::NONE)
+        })
     })??;
     Tensor::from_vec(values, (rows, inputs), grad.device())
 }
 
 /// `gradᵀ · x`
 fn of_weight(isa: Isa, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
-    let ((rows, outputs), inputs) = (grad.dims2()?, x.dim(1)?);
-    let values = with_elements(grad, |values| {
-        let left = Left { values, steps: [1, outputs] };
-        with_elements(x, |x| gradient(isa, left, x, [outputs, rows, inputs]))
+    let (rows, outputs) = grad.dims2()?;
+    let inputs = x.dim(1)?;
+    let values = with_elements(grad, |grad| {
+        let grad = Matrix::new(grad, rows, outputs).t();
+        with_elements(x, |x| multiply(isa, grad, Matrix::new(x, rows, inputs), BiasActivation::NONE))
     })??;
     Tensor::from_vec(values, (outputs, inputs), grad.device())
-}
-
-fn gradient(isa: Isa, left: Left<'_>, right: &[f32], sizes: [usize; 3]) -> Vec<f32> {
-    match sizes {
-        [rows, depth, columns] if rows * depth * columns == 0 => zeros(rows * columns),
-        _ => product(isa, left, Right::Rows(right), sizes, Finish::NOTHING),
-    }
 }
 
 /// The sizes of a linear map.
@@ -165,117 +148,6 @@ fn mapped(
     bias: Option<&[f32]>,
     activation: Activation,
 ) -> Vec<f32> {
-    let finish = Finish { bias, activation };
-    if rows >= PRODUCT[0] && outputs >= PRODUCT[1] && inputs > 0 {
-        let left = Left { values: x, steps: [inputs, 1] };
-        return product(isa, left, Right::Columns(weight), [rows, inputs, outputs], finish);
-    }
-    let mut y = zeros(rows * outputs);
-    Map { x, weight, finish, inputs, outputs, rows }.run(isa, &mut y);
-    y
-}
-
-#[derive(Clone, Copy)]
-struct Map<'a> {
-    x: &'a [f32],
-    weight: &'a [f32],
-    finish: Finish<'a>,
-    inputs: usize,
-    outputs: usize,
-    rows: usize,
-}
-
-impl Map<'_> {
-    /// Fills `y`, which is zeros. A task has some outputs of all rows, so that each weight is read once.
-    fn run(self, isa: Isa, y: &mut [f32]) {
-        let work = self.rows * self.inputs;
-        // Every task reads all rows.
-        let fair = self.outputs.div_ceil(4 * rayon::current_num_threads());
-        let most = cost::STREAMED_MULTIPLY_ADDS.div_ceil(work.max(1)).max(fair).next_multiple_of(OUTPUTS);
-        let y = Start::of(y);
-        let near = if (ROWS + 1..PRODUCT[0]).contains(&self.rows) { self.rows * CHUNK } else { 0 };
-        for_each(self.outputs.div_ceil(most), &|task| {
-            let outputs = [task * most, self.outputs.min((task + 1) * most)];
-            let mut scratch = Scratch::new([near]);
-            let [near] = scratch.slices();
-            dispatch_to(isa, Task { map: self, outputs, y: &y, near });
-        });
-    }
-}
-
-/// The outputs from the first up to the second, of every row.
-struct Task<'a> {
-    map: Map<'a>,
-    outputs: [usize; 2],
-    y: &'a Start<f32>,
-    /// `[rows][CHUNK]` of the inputs, if those of many rows are to stay in the first cache, where rows that
-    /// are a power of two apart would push each other out. Empty for few rows.
-    near: &'a mut [f32],
-}
-
-impl Kernel for Task<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(mut self, simd: S) {
-        let Map { inputs, outputs, rows, finish, .. } = self.map;
-        for from in (0..inputs).step_by(CHUNK) {
-            let chunk = [from, inputs.min(from + CHUNK)];
-            self.gather(chunk);
-            self.add(simd, chunk);
-        }
-        for row in 0..rows {
-            // SAFETY: a row of `y`, of which these outputs are this task's alone.
-            unsafe { finish.apply(simd, self.y.at(row * outputs), self.outputs) }
-        }
-    }
-}
-
-impl Task<'_> {
-    /// Copies the inputs from the first up to the second.
-    fn gather(&mut self, [from, to]: [usize; 2]) {
-        let rows = self.map.x.chunks_exact(self.map.inputs);
-        for (near, row) in self.near.chunks_exact_mut(CHUNK).zip(rows) {
-            near[..to - from].copy_from_slice(&row[from..to]);
-        }
-    }
-
-    /// A row's inputs from the first up to the second.
-    #[inline(always)]
-    fn row(&self, row: usize, [from, to]: [usize; 2]) -> &[f32] {
-        match self.near.is_empty() {
-            true => &self.map.x[row * self.map.inputs..][from..to],
-            false => &self.near[row * CHUNK..][..to - from],
-        }
-    }
-
-    /// Adds the products of the inputs from the first up to the second.
-    #[inline(always)]
-    fn add<S: Simd>(&self, simd: S, chunk: [usize; 2]) {
-        let (Map { weight, inputs, outputs, rows, .. }, [from, to]) = (self.map, chunk);
-        for output in (self.outputs[0]..self.outputs[1]).step_by(OUTPUTS) {
-            let some = OUTPUTS.min(self.outputs[1] - output);
-            for row in (0..rows).step_by(ROWS) {
-                let count = ROWS.min(rows - row);
-                // Beyond the last weight or row, the last one once more: its sums are left where they are.
-                let mut at = [&[][..]; OUTPUTS];
-                for (i, at) in at.iter_mut().enumerate() {
-                    let start = (output + i.min(some - 1)) * inputs;
-                    *at = &weight[start + from..start + to];
-                }
-                let mut of = [&[][..]; ROWS];
-                for (i, of) in of.iter_mut().enumerate() {
-                    *of = self.row(row + i.min(count - 1), chunk);
-                }
-                let sums = dots(simd, of, at, count);
-                for (i, sums) in sums.iter().take(count).enumerate() {
-                    let place = self.y.at((row + i) * outputs + output);
-                    for (j, sum) in sums.iter().take(some).enumerate() {
-                        // SAFETY: an element of `y`, of an output that is this task's alone.
-                        unsafe { *place.add(j) += sum };
-                    }
-                }
-            }
-        }
-    }
+    let (x, weight) = (Matrix::new(x, rows, inputs), Matrix::new(weight, outputs, inputs));
+    multiply(isa, x, weight.t(), BiasActivation { bias, activation })
 }

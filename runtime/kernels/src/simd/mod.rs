@@ -9,6 +9,7 @@
 #[cfg(any(target_arch = "aarch64", test))]
 mod arm;
 mod half;
+mod lanes;
 pub mod math;
 mod microarchitecture;
 mod portable;
@@ -21,6 +22,7 @@ mod x86;
 #[cfg(any(target_arch = "aarch64", test))]
 pub use arm::Neon;
 pub use half::Half;
+pub(crate) use lanes::{Floats, Lanes, MAX_LANES, Real, Work};
 pub use microarchitecture::{Microarchitecture, microarchitecture};
 pub use portable::Portable;
 pub(crate) use prefetch::prefetch;
@@ -53,7 +55,7 @@ pub fn available() -> Vec<Isa> {
 impl Isa {
     /// The `f32`s of a vector.
     pub fn lanes(self) -> usize {
-        dispatch_to(self, Lanes)
+        dispatch_to(self, CountLanes)
     }
 
     fn is_available(self) -> bool {
@@ -111,9 +113,9 @@ pub trait Kernel {
 }
 
 /// Counts the lanes of a vector.
-struct Lanes;
+struct CountLanes;
 
-impl Kernel for Lanes {
+impl Kernel for CountLanes {
     type Output = usize;
 
     #[inline(always)]

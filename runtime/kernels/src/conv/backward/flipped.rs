@@ -2,7 +2,7 @@
 //! weight turned around, and so work for the forward kernels, Winograd's among them.
 
 use super::extent::{Axis, Extent};
-use super::lanes::{Convolve, Real};
+use super::real::{Convolve, Real};
 use crate::conv::{ConvGeometry, ConvShape};
 use crate::parallel::for_each_chunk;
 use crate::simd::Isa;

@@ -2,11 +2,10 @@
 //! output's gradient with the taps that meet the class, several channels and vectors in registers.
 
 use super::extent::{Class, Extent};
-use super::lanes::{Lanes, MAX_LANES, Real, Work};
 use super::mask::{Margin, Planes};
 use super::tasks::{channels_per_task, run_all, split_channels};
 use crate::parallel::for_each_chunk;
-use crate::simd::Isa;
+use crate::simd::{Isa, Lanes, MAX_LANES, Real, Work};
 
 /// Input channels that one sweep computes.
 const BLOCK: usize = 6;

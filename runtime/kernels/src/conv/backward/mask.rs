@@ -1,12 +1,11 @@
 //! The gradient before the activation, `grad · act'(output)`, with the bias's gradient, in one pass.
 
 use super::extent::Extent;
-use super::lanes::{Lanes, MAX_LANES, Real, Work};
 use super::tasks::run_all;
 use crate::activation::{Activation, Function, with_function};
 use crate::memory::{vec_written_by, write_zeros};
 use crate::parallel::for_each_chunk;
-use crate::simd::Isa;
+use crate::simd::{Isa, Lanes, MAX_LANES, Real, Work};
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
 

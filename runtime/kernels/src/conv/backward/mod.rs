@@ -7,9 +7,9 @@
 mod extent;
 mod flipped;
 mod input;
-mod lanes;
 mod mask;
 mod phases;
+mod real;
 mod scatter;
 mod tasks;
 mod weight;
@@ -27,8 +27,8 @@ use candle_core::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor, ba
 use extent::Extent;
 use flipped::Flipped;
 use half::{bf16, f16};
-use lanes::Real;
 use mask::Planes;
+use real::Real;
 use scatter::Scatter;
 use std::borrow::Cow;
 

@@ -1,10 +1,9 @@
 //! The input as the weight's gradient reads it: padded, one plane for each residue class of the stride.
 
 use super::extent::{Class, Extent};
-use super::lanes::{Lanes, Real, Work};
 use super::tasks::run_all;
 use crate::memory::{vec_written_by, write_zeros};
-use crate::simd::Isa;
+use crate::simd::{Isa, Lanes, Real, Work};
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
 

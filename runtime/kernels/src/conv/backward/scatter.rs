@@ -5,12 +5,12 @@
 //! a small image leaves most of a convolution to zeros, this is a half or less of its products.
 
 use super::extent::{Axis, Extent};
-use super::lanes::{Lanes, MAX_LANES, Real, Work};
 use super::tasks::{run_all, split_channels};
 use super::weight::outer::transposed;
+use crate::gemm::{Columns, RegisterTile, Rows, consecutive};
 use crate::memory::{AlignedVec, vec_written_by, write_zeros};
 use crate::parallel::for_each_chunk;
-use crate::simd::Isa;
+use crate::simd::{Isa, Lanes, MAX_LANES, Real, Work};
 use std::mem::MaybeUninit;
 
 /// Input channels of a block.
@@ -231,31 +231,18 @@ impl<L: Lanes> Part<'_, L> {
         let outputs = self.grad.len() / self.plane;
         assert!(start + PIXELS <= self.plane);
         assert!((outputs - 1) * PANEL + V * L::LANES <= self.panel.len());
-        let (mut grad, mut panel) = (self.grad[start..].as_ptr(), self.panel.as_ptr());
-        let mut sums = [[lanes.splat(L::Real::default()); V]; PIXELS];
-        for _ in 0..outputs {
-            // SAFETY: every plane has `PIXELS` numbers from `start` on, and every row of the panel `V` vectors,
-            // as asserted above.
-            unsafe {
-                let mut weights = sums[0];
-                for (v, to) in weights.iter_mut().enumerate() {
-                    *to = lanes.load(panel.add(v * L::LANES));
-                }
-                for (k, sums) in sums.iter_mut().enumerate() {
-                    let x = lanes.splat(*grad.add(k));
-                    for v in 0..V {
-                        sums[v] = lanes.fma(x, weights[v], sums[v]);
-                    }
-                }
-            }
-            (grad, panel) = (grad.wrapping_add(self.plane), panel.wrapping_add(PANEL));
-        }
+        let a = Rows { start: self.grad[start..].as_ptr(), rows: consecutive(1), step: self.plane };
+        let b = Columns { start: self.panel.as_ptr(), vectors: consecutive(L::LANES), step: PANEL };
+        let mut tile = RegisterTile::<L, PIXELS, V>::zeros(lanes);
+        // SAFETY: every plane has `PIXELS` numbers from `start` on, and every row of the panel `V` vectors, as asserted
+        // above.
+        unsafe { tile.add_product::<0>(outputs, a, b) };
         // Through memory, in loops so small that they are unrolled and the sums stay in registers.
         let mut values = [[[L::Real::default(); MAX_LANES]; V]; PIXELS];
         for k in 0..PIXELS {
             for v in 0..V {
                 // SAFETY: no vector has more than `MAX_LANES` lanes.
-                unsafe { lanes.store(values[k][v].as_mut_ptr(), sums[k][v]) };
+                unsafe { lanes.store(values[k][v].as_mut_ptr(), tile.sums[k][v]) };
             }
         }
         values

@@ -1,8 +1,7 @@
 //! Splits a result into tasks by its shape alone, so that it is bit-equal for any number of threads.
 
-use super::lanes::{Real, Work};
 use crate::parallel::{cost, for_each_chunk};
-use crate::simd::Isa;
+use crate::simd::{Isa, Real, Work};
 
 /// Tasks a gradient is split into at least, where it has the work.
 pub(super) const TASKS: usize = 32;

@@ -6,7 +6,7 @@
 //! Tiles go block by block through three steps, each block small enough for a core's caches:
 //!
 //! 1. `transform`: `v = Bᵀ d B`, the (m + 2)² *positions* of each tile of the input;
-//! 2. `gemm`: at each position the matrix product `m = v u` with the transformed weight (`pack`);
+//! 2. [`gemm`](crate::gemm): at each position the matrix product `m = v u` with the transformed weight (`pack`);
 //! 3. `transform` again: `y = Aᵀ m A`, then scale, shift, residual and activation, and to memory.
 //!
 //! Every sum runs in one order, whatever the number of threads and the split into blocks, so results
@@ -15,7 +15,6 @@
 //! outputs whose kernel covers it; and an infinity becomes a NaN.
 
 mod blocked;
-mod gemm;
 mod grid;
 mod pack;
 mod scheme;

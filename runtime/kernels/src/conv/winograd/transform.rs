@@ -4,12 +4,12 @@
 //! so that what neighbouring tiles share is transformed once.
 
 use super::blocked;
-use super::gemm::Groups;
 use super::grid::{Grid, Run};
 use super::pack::PANEL;
 use super::scheme::Scheme;
 use super::strip::{Finish, Window, load_strip, store_strip, strip_len};
 use super::{Operands, Shape};
+use crate::gemm::RowGroups;
 use crate::simd::Simd;
 use std::ops::Range;
 
@@ -21,7 +21,7 @@ pub(in crate::conv) const fn strip_tiles(stride: usize) -> usize {
 /// The floats a strip takes with any scheme and any instruction set.
 pub(super) const STRIP: usize = strip_len(8, strip_tiles(1) * 6 + 2, 16);
 
-/// The transformed inputs of a block of tiles, at each position as [`Groups::offset`] has them.
+/// The transformed inputs of a block of tiles, at each position as [`RowGroups::offset`] has them.
 #[derive(Clone, Copy)]
 pub(super) struct Transformed {
     pub data: *mut f32,
@@ -48,7 +48,7 @@ pub(super) unsafe fn transform_inputs<S: Simd, F: Scheme<OUT, IN>, const OUT: us
     v: Transformed,
 ) {
     let Shape { in_channels, input: [height, width], padding, .. } = operands.shape;
-    let groups = Groups::of::<S>(tiles.len());
+    let groups = RowGroups::new::<S>(tiles.len());
     for run in operands.grid.runs(tiles.clone(), strip_tiles(F::STRIDE)) {
         for channel in channels.clone().step_by(S::LANES) {
             let window = Window {

@@ -1,10 +1,10 @@
 //! The division of the work into blocks of tiles, and of these among the threads.
 
 use super::Operands;
-use super::gemm::{Factors, multiply, panels_at_once};
 use super::pack::{PANEL, PackedWinograd};
 use super::scheme::Scheme;
 use super::transform::{Products, STRIP, Transformed, transform_inputs, transform_outputs};
+use crate::gemm::{PackedFactors, multiply_packed, panels_at_once};
 use crate::memory::Scratch;
 use crate::parallel::for_each;
 use crate::simd::{Isa, Kernel, Simd, dispatch_to};
@@ -237,17 +237,17 @@ impl Kernel for Product<'_> {
         for position in 0..positions {
             for panel in panels.clone().step_by(panels_at_once::<S>()) {
                 let first = (panel * positions + position) * channels * PANEL;
-                let factors = Factors {
-                    v: v.data.wrapping_add(position * v.position_stride),
-                    u: packed.floats[first..].as_ptr(),
-                    channels,
-                    tiles,
+                let factors = PackedFactors {
+                    a: v.data.wrapping_add(position * v.position_stride),
+                    b: packed.floats[first..].as_ptr(),
+                    depth: channels,
+                    rows: tiles,
                     panels: panels_at_once::<S>().min(panels.end - panel),
-                    strides,
+                    panel_strides: strides,
                 };
                 let at = position * m_stride + (panel - panels.start) * strides[1];
                 // SAFETY: the panels and the position exist, and the scratch has the sizes asked for.
-                unsafe { multiply(simd, factors, m.add(at)) }
+                unsafe { multiply_packed(simd, factors, m.add(at)) }
             }
         }
     }

@@ -2,11 +2,11 @@
 //! vectors along the width, several output channels and taps in registers.
 
 use super::super::extent::Extent;
-use super::super::lanes::{Lanes, Real, Work};
 use super::super::mask::{Margin, Planes};
 use super::super::phases::{Phases, phases};
+use super::super::real::Real;
 use super::super::tasks::{TASKS, channels_per_task, run_all, split_channels};
-use crate::simd::Isa;
+use crate::simd::{Isa, Lanes, Work};
 use std::ops::Range;
 
 /// Output channels that one tile computes.

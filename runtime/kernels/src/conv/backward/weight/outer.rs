@@ -4,11 +4,11 @@
 //! A pixel is one step, wherever it lies, so that short rows, strides and images of any size cost the same.
 
 use super::super::extent::Extent;
-use super::super::lanes::{Lanes, Real, Work};
 use super::super::phases::{Phases, phases};
 use super::super::tasks::{TASKS, run_all, split_channels};
+use crate::gemm::{Columns, RegisterTile, Rows, consecutive};
 use crate::memory::{vec_written_by, write_zeros};
-use crate::simd::Isa;
+use crate::simd::{Isa, Lanes, Real, Work};
 use std::mem::MaybeUninit;
 
 /// Output channels of a block: that many numbers of a pixel lie side by side.
@@ -241,16 +241,16 @@ impl<L: Lanes> Part<'_, L> {
     #[inline(always)]
     fn tile<const V: usize, const K: usize>(&self, first: usize, columns: &[usize], to: &mut [L::Real]) {
         let (lanes, width) = (self.lanes, self.task.width);
-        let mut sums = [[lanes.splat(L::Real::default()); V]; K];
-        for (sums, to) in sums.iter_mut().zip(to.chunks_exact(width)) {
+        let mut tile = RegisterTile::<L, K, V>::zeros(lanes);
+        for (sums, to) in tile.sums.iter_mut().zip(to.chunks_exact(width)) {
             for (v, sum) in sums.iter_mut().enumerate() {
                 // SAFETY: `first` and the lanes of `V` vectors are within the width.
                 *sum = unsafe { lanes.load(to.as_ptr().add(first + v * L::LANES)) };
             }
         }
         let columns: [usize; K] = std::array::from_fn(|k| columns[k.min(columns.len() - 1)]);
-        self.pixels(first, &columns, &mut sums);
-        for (sums, to) in sums.iter().zip(to.chunks_exact_mut(width)) {
+        self.pixels(first, columns, &mut tile);
+        for (sums, to) in tile.sums.iter().zip(to.chunks_exact_mut(width)) {
             for (v, sum) in sums.iter().enumerate() {
                 // SAFETY: as above.
                 unsafe { lanes.store(to.as_mut_ptr().add(first + v * L::LANES), *sum) };
@@ -263,38 +263,26 @@ impl<L: Lanes> Part<'_, L> {
     fn pixels<const V: usize, const K: usize>(
         &self,
         first: usize,
-        columns: &[usize; K],
-        sums: &mut [[L::V; V]; K],
+        columns: [usize; K],
+        tile: &mut RegisterTile<L, K, V>,
     ) {
         let OuterTask { extent, input, width, .. } = *self.task;
-        let (lanes, chunk) = (self.lanes, self.chunk);
+        let chunk = self.chunk;
         let (group, ..) = self.task.channels();
         let pixels = &self.task.pixels[chunk.first..][..chunk.count];
         assert!(self.panel.len() >= chunk.images * chunk.count * width);
-        let mut grad = self.panel[first..].as_ptr();
+        let mut grads =
+            Columns { start: self.panel[first..].as_ptr(), vectors: consecutive(L::LANES), step: width };
         for image in chunk.image..chunk.image + chunk.images {
             let channel = (image * extent.groups + group) * extent.inputs;
             let image = &input.data[channel * input.channel..][..extent.inputs * input.channel];
-            let mut inputs = [image.as_ptr(); K];
-            for k in 0..K {
-                inputs[k] = image[columns[k]..].as_ptr();
-            }
+            assert!(columns.iter().all(|column| *column < image.len()));
             for &pixel in pixels {
+                let inputs = Rows { start: image.as_ptr().wrapping_add(pixel), rows: columns, step: 0 };
                 // SAFETY: a row of the panel has `width` numbers, of which `V` vectors from `first` on; under
                 // each tap, the padded input of a group has a number for every output pixel.
-                unsafe {
-                    let mut grads = sums[0];
-                    for (v, to) in grads.iter_mut().enumerate() {
-                        *to = lanes.load(grad.add(v * L::LANES));
-                    }
-                    for k in 0..K {
-                        let x = lanes.splat(*inputs[k].add(pixel));
-                        for v in 0..V {
-                            sums[k][v] = lanes.fma(x, grads[v], sums[k][v]);
-                        }
-                    }
-                }
-                grad = grad.wrapping_add(width);
+                unsafe { tile.add_outer_product::<0>(inputs, grads) };
+                grads.start = grads.start.wrapping_add(width);
             }
         }
     }

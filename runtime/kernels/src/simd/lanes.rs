@@ -1,33 +1,22 @@
-//! The two numbers a gradient is computed in, `f32` and `f64`, and a vector of each.
+//! Vectors of `f32` and of `f64`, for kernels in either type.
 //!
-//! The backward kernels are written once over [`Lanes`]. For `f32` it is the vector of the instruction
-//! set in use; for `f64` it is four plain numbers, compiled for that instruction set.
+//! Such kernels are written once over [`Lanes`]. For `f32` it is the vector of the instruction set in use; for `f64` it
+//! is four plain numbers, compiled for that instruction set.
 
-use crate::conv::{ConvShape, cpu};
+use super::{Isa, Kernel, Simd, dispatch_loops_to, dispatch_to, transpose};
 use crate::element::Element;
-use crate::simd::{self, Isa, Simd, transpose};
-use candle_core::Result;
 
 /// The most lanes of any [`Lanes`].
-pub(super) const MAX_LANES: usize = 16;
+pub(crate) const MAX_LANES: usize = 16;
 
 /// A floating-point number with a vector type.
-pub(super) trait Real: Element {
+pub(crate) trait Real: Element {
     /// Runs `work` with the vectors of `isa`.
     fn dispatch<W: Work<Self>>(isa: Isa, work: W);
-
-    /// Whether no number is infinite or NaN.
-    fn are_finite(numbers: &[Self], isa: Isa) -> bool;
-
-    /// The forward kernels, where they are the faster ones for this type.
-    const CONVOLVE: Option<Convolve<Self>>;
 }
 
-/// Convolves an input with a weight.
-pub(super) type Convolve<R> = fn(&ConvShape, &[R], &[R], Isa) -> Result<Vec<R>>;
-
-/// A piece of a gradient: one task of a parallel loop, with its part of the result.
-pub(super) trait Work<R: Real>: Send {
+/// Work that is written once for both types: one task of a parallel loop, with its part of the result.
+pub(crate) trait Work<R: Real>: Send {
     /// Must be `#[inline(always)]`, as must be everything it calls in its inner loops.
     fn run<L: Lanes<Real = R>>(self, lanes: L);
 }
@@ -37,7 +26,7 @@ pub(super) trait Work<R: Real>: Send {
 /// # Safety
 /// Pointer methods read or write `LANES` consecutive numbers (`n < LANES` in `load_partial`, `LANES` times
 /// `LANES` in `transpose`) that the caller guarantees to be in bounds; no alignment is needed. Lanes beyond `n` load as zero.
-pub(super) trait Lanes: Copy {
+pub(crate) trait Lanes: Copy {
     type Real: Real;
     type V: Copy;
     const LANES: usize;
@@ -63,10 +52,10 @@ pub(super) trait Lanes: Copy {
     fn sum(self, v: Self::V) -> Self::Real;
 }
 
-/// Work on `f32`s, as `simd` takes it.
+/// Work on `f32`s as a [`Kernel`].
 struct Single<W>(W);
 
-impl<W: Work<f32>> simd::Kernel for Single<W> {
+impl<W: Work<f32>> Kernel for Single<W> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
@@ -76,18 +65,13 @@ impl<W: Work<f32>> simd::Kernel for Single<W> {
 
 impl Real for f32 {
     fn dispatch<W: Work<f32>>(isa: Isa, work: W) {
-        simd::dispatch_to(isa, Single(work));
+        dispatch_to(isa, Single(work));
     }
-
-    fn are_finite(numbers: &[f32], isa: Isa) -> bool {
-        cpu::is_finite(numbers, isa)
-    }
-
-    const CONVOLVE: Option<Convolve<f32>> = Some(cpu::plain);
 }
 
+/// The vector of an instruction set.
 #[derive(Clone, Copy)]
-struct Floats<S>(S);
+pub(crate) struct Floats<S>(pub S);
 
 // SAFETY of every block below: the caller's promise is the one `Simd` asks for.
 #[expect(clippy::undocumented_unsafe_blocks, reason = "the one above is for all")]
@@ -131,10 +115,10 @@ impl<S: Simd> Lanes for Floats<S> {
     }
 }
 
-/// Work on `f64`s, as `simd` takes it.
+/// Work on `f64`s as a [`Kernel`].
 struct Double<W>(W);
 
-impl<W: Work<f64>> simd::Kernel for Double<W> {
+impl<W: Work<f64>> Kernel for Double<W> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
@@ -144,14 +128,8 @@ impl<W: Work<f64>> simd::Kernel for Double<W> {
 
 impl Real for f64 {
     fn dispatch<W: Work<f64>>(isa: Isa, work: W) {
-        simd::dispatch_loops_to(isa, Double(work));
+        dispatch_loops_to(isa, Double(work));
     }
-
-    fn are_finite(numbers: &[f64], _: Isa) -> bool {
-        numbers.iter().all(|number| number.is_finite())
-    }
-
-    const CONVOLVE: Option<Convolve<f64>> = None;
 }
 
 /// Four `f64`s in plain Rust.

@@ -1,0 +1,188 @@
+//! The product of packed operands: the caller has written A and B in the order in which the loop reads them.
+//!
+//! B is packed in panels of one cache line of columns, `[panel][depth][PANEL]`. A is packed in groups of rows whose sums
+//! are in registers at once, `[group][depth / LANES][row of the group][LANES]`.
+
+use super::register_tile::{Columns, RegisterTile, Rows, consecutive};
+use crate::memory::CACHE_LINE_FLOATS;
+use crate::simd::{Floats, Simd};
+
+/// The columns of a panel of B.
+const PANEL: usize = CACHE_LINE_FLOATS;
+
+/// The partition of the rows of A into groups.
+///
+/// Groups are of nearly equal size: a group of one row would wait for its own additions.
+#[derive(Clone, Copy)]
+pub(crate) struct RowGroups {
+    rows: usize,
+    count: usize,
+}
+
+/// MR, the most rows of a group: the sums of two vectors of columns each leave registers for the factors.
+const fn most_rows<S: Simd>() -> usize {
+    if S::LANES == 16 { 14 } else { 6 }
+}
+
+/// The panels that [`multiply_packed`] takes at once. With one panel of one vector, the loop would wait for its
+/// factors: each product needs one from memory.
+pub(crate) const fn panels_at_once<S: Simd>() -> usize {
+    if S::LANES == PANEL { 2 } else { 1 }
+}
+
+impl RowGroups {
+    #[inline(always)]
+    pub fn new<S: Simd>(rows: usize) -> Self {
+        Self { rows, count: rows.div_ceil(most_rows::<S>()) }
+    }
+
+    /// The first row of a group, or the number of rows for the group after the last.
+    #[inline(always)]
+    fn start(self, group: usize) -> usize {
+        group * self.rows / self.count
+    }
+
+    /// The offset in packed A of `LANES` elements of a row from `at` on, where rows have `depth` elements, rounded up
+    /// to whole vectors.
+    #[inline(always)]
+    pub fn offset(self, row: usize, at: usize, depth: usize, lanes: usize) -> usize {
+        let group = ((row + 1) * self.count).div_ceil(self.rows) - 1;
+        let (start, end) = (self.start(group), self.start(group + 1));
+        start * depth.next_multiple_of(lanes) + at * (end - start) + (row - start) * lanes
+    }
+}
+
+/// The operands of [`multiply_packed`].
+#[derive(Clone, Copy)]
+pub(crate) struct PackedFactors {
+    /// The packed rows, in the order of [`RowGroups::offset`].
+    pub a: *const f32,
+    /// `[depth][PANEL]` of the first panel.
+    pub b: *const f32,
+    pub depth: usize,
+    pub rows: usize,
+    /// At most [`panels_at_once`].
+    pub panels: usize,
+    /// The distance from one panel to the next, in B and in C.
+    pub panel_strides: [usize; 2],
+}
+
+/// Writes the product to `c`, `[panel][row][PANEL]`, with panels at the distance that the factors have.
+///
+/// Every sum runs over the depth in order, so that it does not depend on the partition.
+///
+/// # Safety
+/// `factors` and `c` must have the extents above.
+#[inline(always)]
+pub(crate) unsafe fn multiply_packed<S: Simd>(simd: S, factors: PackedFactors, c: *mut f32) {
+    let groups = RowGroups::new::<S>(factors.rows);
+    let depth = factors.depth;
+    let step = if FEW_GROUPS.contains(&groups.count) { KC } else { usize::MAX };
+    for first in (0..depth.max(1)).step_by(step) {
+        for group in 0..groups.count {
+            let (start, end) = (groups.start(group), groups.start(group + 1));
+            let rows = end - start;
+            // SAFETY: `end ≤ rows`, and `first`, a multiple of `LANES` or 0, is below the depth.
+            unsafe {
+                let a = factors.a.add(start * depth.next_multiple_of(S::LANES) + first * rows);
+                let (b, depth) = (factors.b.add(first * PANEL), step.min(depth - first));
+                let factors = PackedFactors { a, b, depth, rows, ..factors };
+                let sums = Sums { start: c.add(start * PANEL), resume: first > 0 };
+                match (S::LANES, factors.panels) {
+                    (4, _) => multiply_group::<S, 4>(simd, factors, sums),
+                    (16, 1) => multiply_group::<S, 1>(simd, factors, sums),
+                    _ => multiply_group::<S, 2>(simd, factors, sums),
+                }
+            }
+        }
+    }
+}
+
+/// The place of a group's sums.
+#[derive(Clone, Copy)]
+struct Sums {
+    start: *mut f32,
+    /// Adds to the sums in memory.
+    resume: bool,
+}
+
+/// With this many groups, each reads `KC` rows of a panel while the first-level cache still has them from the group
+/// before. With one group there is none before; with more the panel matters less than the sums.
+const FEW_GROUPS: std::ops::RangeInclusive<usize> = 2..=3;
+const KC: usize = 64;
+
+/// # Safety
+/// As [`multiply_packed`], for one group and `NV` vectors of columns.
+#[inline(always)]
+unsafe fn multiply_group<S: Simd, const NV: usize>(simd: S, factors: PackedFactors, sums: Sums) {
+    // SAFETY: the caller's bounds; no group has more rows than `most_rows`.
+    unsafe {
+        // Larger tiles are compiled only for instruction sets with enough registers.
+        if S::LANES == 16 && factors.rows > 6 {
+            return match factors.rows {
+                7 => multiply_tile::<S, 7, NV>(simd, factors, sums),
+                8 => multiply_tile::<S, 8, NV>(simd, factors, sums),
+                9 => multiply_tile::<S, 9, NV>(simd, factors, sums),
+                10 => multiply_tile::<S, 10, NV>(simd, factors, sums),
+                11 => multiply_tile::<S, 11, NV>(simd, factors, sums),
+                12 => multiply_tile::<S, 12, NV>(simd, factors, sums),
+                13 => multiply_tile::<S, 13, NV>(simd, factors, sums),
+                _ => multiply_tile::<S, 14, NV>(simd, factors, sums),
+            };
+        }
+        match factors.rows {
+            1 => multiply_tile::<S, 1, NV>(simd, factors, sums),
+            2 => multiply_tile::<S, 2, NV>(simd, factors, sums),
+            3 => multiply_tile::<S, 3, NV>(simd, factors, sums),
+            4 => multiply_tile::<S, 4, NV>(simd, factors, sums),
+            5 => multiply_tile::<S, 5, NV>(simd, factors, sums),
+            _ => multiply_tile::<S, 6, NV>(simd, factors, sums),
+        }
+    }
+}
+
+/// # Safety
+/// As [`multiply_packed`], for a group of `MR` rows; `NV · LANES` is the number of columns of the factors' panels.
+#[inline(always)]
+unsafe fn multiply_tile<S: Simd, const MR: usize, const NV: usize>(
+    simd: S,
+    factors: PackedFactors,
+    Sums { start, resume }: Sums,
+) {
+    let PackedFactors { a, b, depth, panel_strides, .. } = factors;
+    let [vectors, places] = panel_strides.map(|stride| offsets::<S, NV>(stride));
+    let mut tile = RegisterTile::<_, MR, NV>::zeros(Floats(simd));
+    let mut rows = Rows { start: a, rows: consecutive(S::LANES), step: 1 };
+    let mut columns = Columns { start: b, vectors, step: PANEL };
+    // SAFETY: each step of `LANES` depths takes `LANES` elements of every row and as many lines of the panels.
+    unsafe {
+        if resume {
+            for (i, sums) in tile.sums.iter_mut().enumerate() {
+                for (place, sum) in places.into_iter().zip(sums) {
+                    *sum = simd.load(start.add(i * PANEL + place));
+                }
+            }
+        }
+        for _ in 0..depth / S::LANES {
+            tile.add_product::<AHEAD>(S::LANES, rows, columns);
+            rows.start = rows.start.wrapping_add(MR * S::LANES);
+            columns.start = columns.start.wrapping_add(S::LANES * PANEL);
+        }
+        tile.add_product::<AHEAD>(depth % S::LANES, rows, columns);
+        for (i, sums) in tile.sums.into_iter().enumerate() {
+            for (place, sum) in places.into_iter().zip(sums) {
+                simd.store(start.add(i * PANEL + place), sum);
+            }
+        }
+    }
+}
+
+/// The offsets of the vectors of some panels at a distance of `stride`.
+#[inline(always)]
+fn offsets<S: Simd, const NV: usize>(stride: usize) -> [usize; NV] {
+    std::array::from_fn(|v| v * S::LANES / PANEL * stride + v * S::LANES % PANEL)
+}
+
+/// The floats of a panel that are prefetched ahead of their use: the next position's follow the last one's, and all
+/// positions together exceed the near caches.
+const AHEAD: usize = 32 * PANEL;

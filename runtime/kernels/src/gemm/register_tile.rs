@@ -1,0 +1,96 @@
+//! The register tile: the sums of `MR` rows and `NV` vectors of columns of a matrix product, in registers.
+//!
+//! All matrix products share this inner loop. They differ in where their operands lie and in what is packed.
+
+use crate::memory::CACHE_LINE_FLOATS;
+use crate::simd::{Lanes, prefetch};
+
+/// `MR` rows of A, whose elements are broadcast one by one.
+#[derive(Clone, Copy)]
+pub(crate) struct Rows<R, const MR: usize> {
+    pub start: *const R,
+    /// The offset of the first element of each row.
+    pub rows: [usize; MR],
+    /// The distance from one element of a row to the next.
+    pub step: usize,
+}
+
+/// `NV` vectors of columns of B.
+#[derive(Clone, Copy)]
+pub(crate) struct Columns<R, const NV: usize> {
+    pub start: *const R,
+    /// The offset of each vector in a row of B.
+    pub vectors: [usize; NV],
+    /// The distance from one row of B to the next.
+    pub step: usize,
+}
+
+/// Offsets at a distance of `step`.
+#[inline(always)]
+pub(crate) fn consecutive<const N: usize>(step: usize) -> [usize; N] {
+    std::array::from_fn(|i| i * step)
+}
+
+/// `MR × NV` vectors of sums.
+#[derive(Clone, Copy)]
+pub(crate) struct RegisterTile<L: Lanes, const MR: usize, const NV: usize> {
+    lanes: L,
+    pub sums: [[L::V; NV]; MR],
+}
+
+impl<L: Lanes, const MR: usize, const NV: usize> RegisterTile<L, MR, NV> {
+    #[inline(always)]
+    pub fn zeros(lanes: L) -> Self {
+        Self { lanes, sums: [[lanes.splat(L::Real::default()); NV]; MR] }
+    }
+
+    /// Adds the products of `depth` elements of the rows of A with as many rows of B.
+    ///
+    /// With `AHEAD > 0`, it prefetches the numbers of B that many numbers ahead.
+    ///
+    /// # Safety
+    /// Every row of A must have `depth` elements and every vector of B must be in bounds in `depth` rows.
+    #[inline(always)]
+    pub unsafe fn add_product<const AHEAD: usize>(
+        &mut self,
+        depth: usize,
+        mut a: Rows<L::Real, MR>,
+        mut b: Columns<L::Real, NV>,
+    ) {
+        for _ in 0..depth {
+            // SAFETY: the caller's promise.
+            unsafe { self.add_outer_product::<AHEAD>(a, b) };
+            a.start = a.start.wrapping_add(a.step);
+            b.start = b.start.wrapping_add(b.step);
+        }
+    }
+
+    /// Adds the outer product of one element of each row of A and one row of B.
+    ///
+    /// # Safety
+    /// As [`add_product`](Self::add_product), for a depth of 1.
+    #[inline(always)]
+    pub unsafe fn add_outer_product<const AHEAD: usize>(
+        &mut self,
+        a: Rows<L::Real, MR>,
+        b: Columns<L::Real, NV>,
+    ) {
+        let lanes = self.lanes;
+        let mut row = self.sums[0];
+        for (v, vector) in row.iter_mut().enumerate() {
+            let place = b.start.wrapping_add(b.vectors[v]);
+            // SAFETY: the caller's promise.
+            *vector = unsafe { lanes.load(place) };
+            if AHEAD > 0 && (v * L::LANES).is_multiple_of(CACHE_LINE_FLOATS) {
+                prefetch::<1>(place.wrapping_add(AHEAD).cast());
+            }
+        }
+        for (offset, sums) in a.rows.into_iter().zip(&mut self.sums) {
+            // SAFETY: the caller's promise.
+            let x = lanes.splat(unsafe { *a.start.wrapping_add(offset) });
+            for v in 0..NV {
+                sums[v] = lanes.fma(x, row[v], sums[v]);
+            }
+        }
+    }
+}
