@@ -1,14 +1,15 @@
-//! Convolution + bias + ReLU on layers of well-known networks, in multiply-adds a second: fused in one kernel,
-//! as sconce's three operations, and as candle's.
+//! Throughput of convolution + bias + ReLU in multiply-adds per second, on layers of well-known networks: fused in one
+//! kernel, as three operations of sconce, and as candle's three operations.
 //!
-//! `cargo bench -p sconce-benches --bench conv_relu -- rn_3` runs those whose name has `rn_3` in it.
+//! `cargo bench -p sconce-benches --bench conv_relu -- rn_3` runs the layers whose name contains `rn_3`.
+
+use std::hint::black_box;
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use sconce::candle::{Device, Result, Tensor, Var};
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache, conv2d};
-use std::hint::black_box;
-use std::time::Duration;
 
 struct Layer {
     name: &'static str,
@@ -27,7 +28,7 @@ const fn layer(name: &'static str, input: [usize; 4], outputs: usize, settings: 
     Layer { name, input, outputs, kernel, stride, padding, dilation, groups }
 }
 
-/// Of the introduction's network, VGG-16, ResNet-50 and MobileNet, and a dilated one.
+/// Layers of the introductory network, VGG-16, ResNet-50 and MobileNet, and a dilated layer.
 const LAYERS: [Layer; 23] = [
     layer("seed_conv1_b1", [1, 1, 28, 28], 20, [5, 1, 0, 1, 1]),
     layer("seed_conv2_b1", [1, 20, 24, 24], 20, [5, 1, 0, 1, 1]),
@@ -54,7 +55,7 @@ const LAYERS: [Layer; 23] = [
     layer("dil2", [1, 128, 56, 56], 128, [3, 1, 2, 2, 1]),
 ];
 
-/// Those whose gradients are timed too: a kernel of its own for each.
+/// The layers whose gradients are timed too. Each one uses a different kernel.
 const TRAINED: [&str; 6] = ["seed_conv2_b64", "rn_stem", "rn_3_3x3", "rn_2_1x1", "rn_3_s2", "mb_dw_14"];
 
 impl Layer {
@@ -78,7 +79,7 @@ impl Layer {
         Throughput::Elements((pixels * self.weight().iter().product::<usize>()) as u64)
     }
 
-    /// Input, weight and bias.
+    /// Returns input, weight and bias.
     fn tensors(&self) -> Result<[Tensor; 3]> {
         Ok([
             Tensor::randn(0f32, 1., &self.input, &Device::Cpu)?,
@@ -93,7 +94,7 @@ impl Layer {
         conv2d(input, weight, &self.geometry(), &epilogue, Some(packed))
     }
 
-    /// The same kernel, with a pass over the results for each operation after it.
+    /// Runs the same kernel, and a pass over the results for each following operation.
     fn unfused(
         &self,
         input: &Tensor,
@@ -130,7 +131,7 @@ fn forward(c: &mut Criterion) {
     }
 }
 
-/// A training step's share: forward, and the gradients of input, weight and bias, with three times the
+/// Times forward and backward with the gradients of input, weight and bias, which takes three times the
 /// multiply-adds.
 fn backward(c: &mut Criterion) {
     let mut group = c.benchmark_group("forward and backward");

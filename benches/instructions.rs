@@ -1,6 +1,7 @@
-//! What the derive costs: the introduction's network, derived and written by hand on the same kernels.
+//! Measures the overhead of the derive: the introductory network, derived and written by hand on the same
+//! kernels.
 //!
-//! Run one of the two under callgrind and compare the instruction counts (benches/NOTES.md):
+//! Run each of the two under callgrind and compare the instruction counts (benches/NOTES.md):
 //!
 //! ```text
 //! cargo bench -p sconce-benches --bench instructions --no-run     # prints the path of the program
@@ -46,12 +47,12 @@ impl ByHand {
     }
 }
 
-fn time(what: &str, rounds: usize, run: impl Fn() -> Result<Tensor>) -> Result<()> {
+fn time(label: &str, rounds: usize, run: impl Fn() -> Result<Tensor>) -> Result<()> {
     let start = Instant::now();
     for _ in 0..rounds {
         run()?;
     }
-    println!("{what}: {:.1} us a pass", 1e6 * start.elapsed().as_secs_f64() / rounds as f64);
+    println!("{label}: {:.1} us per pass", 1e6 * start.elapsed().as_secs_f64() / rounds as f64);
     Ok(())
 }
 
@@ -67,7 +68,9 @@ fn main() -> Result<()> {
     }
     if only != "derived" {
         let layers = [&model.conv1, &model.conv2].map(ByHand::new);
-        let [Some(conv1), Some(conv2)] = layers else { return Err(Error::msg("no bias")) };
+        let [Some(conv1), Some(conv2)] = layers else {
+            return Err(Error::msg("expected both convolutions to have a bias"));
+        };
         time("by hand", rounds, || conv2.run(&conv1.run(&x)?))?;
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! A plain candle network, without a derive: once with candle's `conv2d`, `broadcast_add` and `relu`, once with the
-//! kernels of the crate sconce-kernels in their place. Prints both times and the largest difference.
+//! Runs a plain candle network, without a derive, twice: with candle's `conv2d`, `broadcast_add` and `relu`,
+//! and with the kernels of the crate sconce-kernels. Prints both times and the largest difference.
 
 use std::error::Error;
 use std::time::{Duration, Instant};
@@ -9,19 +9,20 @@ use candle_nn::{Linear, Module, VarBuilder, VarMap};
 use sconce_kernels::{Activation, ConvGeometry, Epilogue, PackedCache, conv2d};
 
 const HELP: &str = "\
-Runs a plain candle network with candle's convolutions and with those of sconce-kernels, and compares them.
+Runs a plain candle network with candle's convolutions and with sconce-kernels' convolutions, and compares them.
 
 usage: cargo run --release --example candle_kernels -- [--batch N] [--short]
 
 --batch N: the number of images (1)
---short: three calls of each, only to see that it runs";
+--short: three calls of each, to check that the program runs";
 
-/// The size of the images, and the channels of each convolution's output; every second one halves the image.
+/// The height and width of the images.
 const SIZE: usize = 112;
+/// The output channels of each convolution. Every second convolution halves the image.
 const CHANNELS: [usize; 6] = [32, 32, 64, 64, 128, 128];
 const CLASSES: usize = 10;
 
-/// The most that a probability may differ between the two.
+/// The largest allowed difference between the probabilities of the two runs.
 const TOLERANCE: f32 = 1e-4;
 
 /// A 3×3 convolution with bias and ReLU.
@@ -29,8 +30,9 @@ struct Conv {
     weight: Tensor,
     bias: Tensor,
     stride: usize,
-    /// What sconce-kernels adds to the layer: the bias and the activation, and the packed weight.
+    /// The bias and the activation, which sconce-kernels fuses into the convolution.
     epilogue: Epilogue,
+    /// The packed weight, kept between calls.
     packed: PackedCache,
 }
 
@@ -43,13 +45,13 @@ impl Conv {
         Ok(Self { weight, bias, stride, epilogue, packed: PackedCache::default() })
     }
 
-    /// Three operations, each of which writes and reads the whole activation.
+    /// Runs three operations; each reads and writes the whole activation.
     fn with_candle(&self, x: &Tensor) -> Result<Tensor> {
         let y = x.conv2d(&self.weight, 1, self.stride, 1, 1)?;
         y.broadcast_add(&self.bias.reshape((1, (), 1, 1))?)?.relu()
     }
 
-    /// The same as one kernel.
+    /// Runs the same operations as one kernel.
     fn with_kernels(&self, x: &Tensor) -> Result<Tensor> {
         let geometry = ConvGeometry::new().with_stride(self.stride).with_padding(1);
         conv2d(x, &self.weight, &geometry, &self.epilogue, Some(&self.packed))
@@ -113,7 +115,8 @@ fn main() -> std::result::Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Returns the median times of the two, called in turns until the budget is spent, at least three times each.
+/// Returns the median times of the two functions, called alternately until the budget is spent, at least
+/// three times each.
 fn times(calls: [&dyn Fn() -> Result<Tensor>; 2], budget: Duration) -> Result<[Duration; 2]> {
     let mut times = [const { Vec::new() }; 2];
     let start = Instant::now();

@@ -1,11 +1,12 @@
 //! Times convolution + bias + ReLU on a table of layers: fused in one kernel, and as candle's three
 //! operations.
 
+use std::fmt::Write as _;
+use std::time::{Duration, Instant};
+
 use sconce::candle::{Device, Result, Tensor};
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache, conv2d};
-use std::fmt::Write as _;
-use std::time::{Duration, Instant};
 
 const HELP: &str = "\
 Times conv + bias + ReLU, fused and as candle's conv2d, broadcast_add and relu.
@@ -13,10 +14,10 @@ Times conv + bias + ReLU, fused and as candle's conv2d, broadcast_add and relu.
 usage: cargo run --release --example conv_table -- [TABLE] [--threads N] [--csv FILE] [--short]
 
 TABLE: lines \"name batch in_channels height width out_channels kernel stride padding dilation groups\",
-       # starts a comment; without it, a few layers of well-known networks
---threads N: threads of both (the number of cores)
---csv FILE: also writes name, gflop, and the median milliseconds of both
---short: five calls of each, only to see that it runs";
+       # starts a comment; default: a few layers of well-known networks
+--threads N: number of threads for both (the number of cores)
+--csv FILE: also writes the name, the GFLOP and both median times in ms
+--short: five calls of each, to check that the program runs";
 
 const LAYERS: &str = "\
 introduction_1  64   1  28  28  20 5 1 0 1   1
@@ -98,7 +99,7 @@ fn layers(table: &str) -> std::result::Result<Vec<Layer>, String> {
     let lines = table.lines().map(|line| line.split('#').next().unwrap_or("").trim());
     lines
         .filter(|line| !line.is_empty())
-        .map(|line| Layer::parse(line).ok_or(format!("not a layer: {line}")))
+        .map(|line| Layer::parse(line).ok_or(format!("expected a layer \"name batch in_channels height width out_channels kernel stride padding dilation groups\", found {line:?}")))
         .collect()
 }
 
@@ -137,7 +138,8 @@ impl Layer {
         2e-9 * (n * pixels * self.weight.iter().product::<usize>()) as f64
     }
 
-    /// Median milliseconds, fused and not, of the calls that find room in the budget.
+    /// Returns the median milliseconds of the fused and the unfused calls. Measures as many calls as the
+    /// budget allows.
     fn times(&self, budget: Duration) -> Result<(f64, f64)> {
         let device = Device::Cpu;
         let input = Tensor::randn(0f32, 1., &self.input, &device)?;

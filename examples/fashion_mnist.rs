@@ -1,4 +1,5 @@
-//! Trains a small convolutional network on Fashion-MNIST, saves it, and checks what it reads back.
+//! Trains a small convolutional network on Fashion-MNIST, saves it, and checks that the reloaded network is
+//! the same.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,9 +13,9 @@ Trains on 8,000 images of Fashion-MNIST and tests on 2,000 others.
 usage: cargo run --release --example fashion_mnist -- [OPTIONS]
 
 --epochs N   passes over the training images (5)
---seed N     of the initial parameters, the order and the dropout (0)
---out FILE   where to save the network (fashion_mnist.safetensors in the system's folder for such files)
---short      one epoch of 512 images: only to see that it runs";
+--seed N     random seed for the initial parameters, the order of the images and the dropout (0)
+--out FILE   where to save the network (fashion_mnist.safetensors in the system's temporary folder)
+--short      one epoch of 512 images, to check that the program runs";
 
 #[derive(Module)]
 #[module(
@@ -60,7 +61,7 @@ fn main() -> Result<()> {
     println!("{model}\n{} parameters", model.num_parameters());
     let history = model.fit(&train, &test, Epochs(epochs))?;
     println!("{history}");
-    // What `audit_gradients` found at the first step.
+    // The parameters without a gradient in the first step, as found by `audit_gradients`.
     match history.unreached() {
         [] => println!("the gradients of the first step reached every parameter"),
         unreached => println!("the gradients of the first step did not reach {}", unreached.join(", ")),
@@ -69,14 +70,14 @@ fn main() -> Result<()> {
     model.save(&out)?;
     let reloaded = FashionNet::config().load(&out, &device)?;
     let (before, after) = (model.evaluate(&test)?, reloaded.evaluate(&test)?);
-    println!("saved to {}; read back: {after}", out.display());
+    println!("saved to {}; after reloading: {after}", out.display());
     if before != after {
-        return Err(Error::msg(format!("the network that was saved had {before}")));
+        return Err(Error::msg(format!("expected {before} after reloading, found {after}")));
     }
     Ok(())
 }
 
-/// The images `[10000, 1, 28, 28]`, normalised, and their classes `[10000]`.
+/// Returns the normalized images `[10000, 1, 28, 28]` and their classes `[10000]`.
 fn fashion_mnist(device: &Device) -> Result<(Tensor, Tensor)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data");
     let images = read_idx(&folder.join("t10k-images-idx3-ubyte.gz"))?.to_device(device)?;
@@ -86,24 +87,25 @@ fn fashion_mnist(device: &Device) -> Result<(Tensor, Tensor)> {
     Ok((images, labels))
 }
 
-/// The bytes of a gzipped IDX file: two zeros, the type (8: bytes), the number of dimensions, each of them
-/// as a big-endian u32, and the elements.
+/// Reads a gzipped IDX file of bytes: two zeros, the type (8: bytes), the number of dimensions, each
+/// dimension as a big-endian u32, and the elements.
 fn read_idx(path: &Path) -> Result<Tensor> {
-    let broken = |what: &str| Error::msg(what).in_layer(path.display());
+    let invalid = |what: &str| Error::msg(what).in_layer(path.display());
     let mut bytes = Vec::new();
-    GzDecoder::new(std::fs::File::open(path).map_err(|e| broken(&e.to_string()))?).read_to_end(&mut bytes)?;
+    GzDecoder::new(std::fs::File::open(path).map_err(|e| invalid(&e.to_string()))?)
+        .read_to_end(&mut bytes)?;
     let Some((&[0, 0, 8, rank], rest)) = bytes.split_first_chunk() else {
-        return Err(broken("expected an IDX file of bytes"));
+        return Err(invalid("expected an IDX file of bytes"));
     };
     let Some((header, elements)) = rest.split_at_checked(4 * usize::from(rank)) else {
-        return Err(broken("the file ends within its header"));
+        return Err(invalid("the file ends within its header"));
     };
     let dims: Vec<usize> = header
         .chunks_exact(4)
         .map(|dim| dim.iter().fold(0, |value, &byte| value << 8 | usize::from(byte)))
         .collect();
     if dims.iter().product::<usize>() != elements.len() {
-        return Err(broken(&format!("expected {dims:?} bytes after the header, got {}", elements.len())));
+        return Err(invalid(&format!("expected {dims:?} bytes after the header, found {}", elements.len())));
     }
     Ok(Tensor::from_slice(elements, dims, &Device::Cpu)?)
 }

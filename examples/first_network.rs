@@ -1,11 +1,11 @@
-//! The network that every PyTorch introduction starts with, in both of sconce's spellings.
+//! The network that every PyTorch introduction starts with, written in sconce's two styles.
 //!
-//! Shows that they are the same network, and that each convolution, with its bias and activation, is one
-//! launch of one kernel.
+//! Shows that both styles give the same network, and that each convolution, with its bias and activation,
+//! runs as one launch of one kernel.
 
 use sconce::prelude::*;
 
-/// The forward pass written out, as in PyTorch.
+/// With a written forward pass, as in PyTorch.
 #[derive(Module)]
 #[module(forward = |x| {
     let x = relu(conv1(x));
@@ -18,7 +18,7 @@ struct Model {
     conv2: Conv2d,
 }
 
-/// Without a `forward`, the fields run in the order they stand.
+/// Without a `forward`, the fields run in declaration order.
 #[derive(Module)]
 struct InOrder {
     #[layer(1, 20, 5)]
@@ -31,7 +31,9 @@ struct InOrder {
 
 fn main() -> Result<()> {
     if std::env::args().any(|argument| argument == "--help") {
-        println!("usage: first_network\n\nBuilds the introduction's network twice and runs it on one image.");
+        println!(
+            "usage: first_network\n\nBuilds the introductory network in two styles and runs it on one image."
+        );
         return Ok(());
     }
     let device = Device::cuda_if_available(0)?;
@@ -52,11 +54,13 @@ fn main() -> Result<()> {
     let mut in_order = InOrder::new(&device)?;
     in_order.load_state_dict(&model.state_dict())?;
     let difference = (in_order.forward(&x)? - y)?.abs()?.max_all()?.to_scalar::<f32>()?;
-    println!("\nwithout a forward closure, with the same parameters: largest difference {difference}");
+    println!(
+        "\nlargest difference to the network without a forward closure, with the same parameters: {difference}"
+    );
 
     let wrong = Tensor::zeros((1, 3, 28, 28), DType::F32, &device)?;
     if let Err(error) = model.forward(&wrong) {
-        println!("three channels instead of one: {error}");
+        println!("with three channels instead of one: {error}");
     }
     Ok(())
 }

@@ -1,27 +1,28 @@
-//! Times whole networks, and steps of training, as rows of comma-separated values.
+//! Times inference and training steps of whole networks. Prints comma-separated values.
 
-#[allow(dead_code)] // Some of its networks, and not its program.
+#[allow(dead_code)] // Only some of its networks are used, and not its `main`.
 #[path = "networks/main.rs"]
 mod networks;
 
 use std::time::{Duration, Instant};
 
-use networks::{mobilenet, resnet, vgg};
 use sconce::prelude::*;
 
+use networks::{mobilenet, resnet, vgg};
+
 const HELP: &str = "\
-Times networks with packed weights, and steps of training: forward, backward and AdamW. Milliseconds: the median
-of many calls and the least; of networks also the launches of a pass, how many of them only changed the layout of
-an activation, and the most memory (MiB) that activations in the kernels' own layout had at once.
+Times networks with packed weights, and training steps: forward, backward and AdamW. Prints the median and the
+minimum of many calls in milliseconds. For networks, also prints the launches of a forward pass, how many of them
+only change the layout of an activation, and the peak memory (MiB) of channel-blocked activations.
 
 usage: cargo run --release --example net_table -- [OPTIONS]
 
---nets A,B     of seed, lenet, resnet18, resnet50, vgg16_bn, mobilenet_v2 (all of them)
---batch N,…    images at once (1,16)
---train A:N,…  the networks to train, with the images of a step (lenet:64,resnet18:8)
---short        one network, one step, three calls each: only to see that it runs";
+--nets A,B     some of seed, lenet, resnet18, resnet50, vgg16_bn, mobilenet_v2 (all of them)
+--batch N,…    batch sizes (1,16)
+--train A:N,…  the networks to train, each with its batch size (lenet:64,resnet18:8)
+--short        one network, one training step, three calls each, to check that the program runs";
 
-/// The network of the introduction.
+/// The introductory network.
 #[derive(Module)]
 #[module(forward = |x| relu(conv2(relu(conv1(x)))))]
 struct Seed {
@@ -53,24 +54,25 @@ fn main() -> Result<()> {
         println!("{HELP}");
         return Ok(());
     };
-    let clock = Clock { budget: Duration::from_secs(2), least: 3, most: if short { 3 } else { 300 } };
-    println!("net,batch,sconce,least,launches,layout changes,activations");
+    let clock =
+        Clock { budget: Duration::from_secs(2), min_calls: 3, max_calls: if short { 3 } else { 300 } };
+    println!("net,batch,median,min,launches,layout changes,activations");
     for batch in batches {
         for name in &nets {
             println!("{name},{batch},{}", with_network(name, Inference { batch, clock })?);
         }
     }
     sconce::train::keep_memory();
-    println!("train step,batch,sconce,least");
+    println!("train step,batch,median,min");
     for (name, batch) in &train {
         println!("{name},{batch},{}", with_network(name, Training { batch: *batch, clock })?);
     }
     Ok(())
 }
 
-/// Something to be timed on any network.
+/// A measurement that can run on any network.
 trait Job {
-    /// The columns of a row, for a network that takes images `[batch, channels, side, side]`.
+    /// Returns the columns of a row for a network with inputs `[batch, channels, side, side]`.
     fn time<C: Config<Output: Layer>>(&self, config: C, channels: usize, side: usize) -> Result<String>;
 }
 
@@ -82,7 +84,7 @@ fn with_network(name: &str, job: impl Job) -> Result<String> {
         "resnet50" => job.time(resnet::resnet50(), 3, 224),
         "vgg16_bn" => job.time(vgg::vgg16_bn(), 3, 224),
         "mobilenet_v2" => job.time(mobilenet::mobilenet_v2(), 3, 224),
-        _ => Err(Error::msg(format!("no network {name:?}; see --help"))),
+        _ => Err(Error::msg(format!("unknown network {name:?}; see --help"))),
     }
 }
 
@@ -115,8 +117,8 @@ impl Job for Training {
         let network = config.init(&Device::Cpu)?;
         let mut optimizer = AdamW::new(1e-3).build(network.trainable_parameters())?;
         let x = Tensor::randn(0f32, 1., (self.batch, channels, side, side), &Device::Cpu)?;
-        // As many classes as there are: with one alone the loss would soon be 0, and gradients of denormal numbers
-        // are no work like any other.
+        // Labels of all ten classes: with a single class the loss would soon be 0, and arithmetic on denormal
+        // gradients has other costs.
         let y = Tensor::from_iter((0..self.batch as u32).map(|image| image % 10), &Device::Cpu)?;
         self.clock.times(|| {
             let output = network.call((&x).into(), Mode::Train).into_tensor()?;
@@ -125,21 +127,22 @@ impl Job for Training {
     }
 }
 
-/// How many calls a median is of.
+/// Limits of the number of calls in a measurement.
 #[derive(Clone, Copy)]
 struct Clock {
     budget: Duration,
-    least: usize,
-    most: usize,
+    min_calls: usize,
+    max_calls: usize,
 }
 
 impl Clock {
-    /// The median and the least.
+    /// Returns the median and the minimum in milliseconds.
     fn times(&self, mut call: impl FnMut() -> Result<()>) -> Result<String> {
         call()?;
         call()?;
         let (start, mut times) = (Instant::now(), Vec::new());
-        while times.len() < self.least || (start.elapsed() < self.budget && times.len() < self.most) {
+        while times.len() < self.min_calls || (start.elapsed() < self.budget && times.len() < self.max_calls)
+        {
             let before = Instant::now();
             call()?;
             times.push(before.elapsed().as_secs_f64());

@@ -1,5 +1,7 @@
-//! Checks the choice of an algorithm by measurement: all candidates are timed on random convolutions in both memory
-//! layouts, and compared with the one that is selected from the problem alone.
+//! Checks the selection of convolution algorithms by measurement: times all candidates on random convolutions
+//! in both memory layouts, and compares them with the algorithm that `select` returns.
+
+use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -9,28 +11,26 @@ use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache};
 use sconce::kernels::internal::blocked::conv::{self, Input, Weight};
 use sconce::kernels::internal::{ConvShape, Layout, Packing, isa};
 use sconce::kernels::testing::{Algorithm, ConvProblem, ElementFormat, conv2d_by, microarchitecture};
-use std::time::{Duration, Instant};
 
 const HELP: &str = "\
 Times all candidate algorithms on random convolutions (f32, a shift and ReLU, one thread) from NCHW to NCHW, from NCHWc
-to NCHWc and from NCHW to NCHWc, and tells in how many of them the selected one is the fastest, or slower by less than a
-tenth.
+to NCHWc and from NCHW to NCHWc. Reports how often the selected algorithm is at most a tenth slower than the fastest.
 
 usage: cargo run --release --example plan_check -- [--shapes N] [--seed N] [--least SHARE] [--list] [--short]
 
 --shapes N: random convolutions with at least two candidates (300)
---seed N: other shapes (1)
---least SHARE: fails if the selected algorithm is within a tenth of the best in a smaller share of them, 0.95 say
---list: a line for every convolution: its sizes, and the milliseconds and the cost of each candidate, the selected one
-  marked
---short: a few small shapes, only to see that it runs";
+--seed N: the seed of the random shapes (1)
+--least SHARE: fail if the selected algorithm is within a tenth of the best in a smaller share of them, for example 0.95
+--list: print a line for every convolution: its sizes, and the milliseconds and the cost of each candidate, with a mark
+  on the selected one
+--short: a few small shapes, to check that the program runs";
 
-/// How much longer than the fastest the selected algorithm may take to count as right.
+/// The selected algorithm counts as right if it takes at most this many times as long as the fastest.
 const MARGIN: f64 = 1.1;
-/// Multiply-adds of a random shape, and the most elements of its images: a call should be over before the
-/// machine turns to something else.
+/// The range of multiply-adds of a random shape. Short calls are less likely to be interrupted by other processes.
 const WORK: std::ops::Range<f64> = 2e5..1e8;
-const MOST_ELEMENTS: usize = 3 << 20;
+/// The most elements of a random shape's larger image.
+const MAX_ELEMENTS: usize = 3 << 20;
 
 struct Arguments {
     shapes: usize,
@@ -41,7 +41,7 @@ struct Arguments {
     work: std::ops::Range<f64>,
 }
 
-/// A convolution with square kernel, image and settings.
+/// A convolution with a square kernel and the same settings on both axes.
 struct Layer {
     batch: usize,
     inputs: usize,
@@ -55,7 +55,7 @@ struct Layer {
     layouts: [Layout; 2],
 }
 
-/// An algorithm, its least milliseconds and its cost.
+/// An algorithm, its minimum time in milliseconds and its estimated cost.
 type Timed = (Algorithm, f64, f64);
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
@@ -68,13 +68,13 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let (mut right, mut ratios) = (0, vec![]);
     while ratios.len() < arguments.shapes {
         let layer = Layer::random(&mut random);
-        if !arguments.work.contains(&layer.work()) || layer.elements() > MOST_ELEMENTS {
+        if !arguments.work.contains(&layer.work()) || layer.elements() > MAX_ELEMENTS {
             continue;
         }
         let Some((timed, selected)) = layer.times(arguments.budget)? else { continue };
         let best = timed.iter().map(|(_, time, _)| *time).fold(f64::INFINITY, f64::min);
-        let own = timed.iter().find(|(algorithm, ..)| *algorithm == selected);
-        let time = own.map_or(f64::NAN, |(_, time, _)| *time);
+        let time_of_selected = timed.iter().find(|(algorithm, ..)| *algorithm == selected);
+        let time = time_of_selected.map_or(f64::NAN, |(_, time, _)| *time);
         let ratio = time / best;
         right += usize::from(ratio <= MARGIN);
         ratios.push(ratio);
@@ -86,12 +86,13 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let mean = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
     let worst = ratios.iter().copied().fold(0., f64::max);
     println!(
-        "{} shapes with a choice: within a tenth of the best in {:.1} %; {mean:.3} of its time in the geometric mean, {worst:.2} at worst",
+        "{} shapes with at least two candidates: the selected one is within a tenth of the best in {:.1} %; its time \
+         relative to the best is {mean:.3} in the geometric mean, {worst:.2} at worst",
         ratios.len(),
         100. * share
     );
     if share < arguments.least {
-        return Err(format!("expected a share of at least {}", arguments.least).into());
+        return Err(format!("expected a share of at least {}, found {share:.3}", arguments.least).into());
     }
     Ok(())
 }
@@ -126,12 +127,12 @@ fn arguments() -> std::result::Result<Option<Arguments>, Box<dyn std::error::Err
 }
 
 impl Layer {
-    /// Of the kinds that networks are made of: mostly 3×3 and 1×1, all sizes equally often on a scale of factors.
+    /// Returns a convolution of a kind common in networks: mostly 3×3 and 1×1, with log-uniform sizes.
     fn random(random: &mut StdRng) -> Self {
-        let mut factor =
-            |from: f64, to: f64| (from.ln() + (to / from).ln() * random.random::<f64>()).exp() as usize;
-        let (batch, inputs, outputs) = (factor(1., 9.), factor(1., 700.), factor(1., 700.));
-        let size = factor(3., 160.);
+        let mut log_uniform =
+            |low: f64, high: f64| (low.ln() + (high / low).ln() * random.random::<f64>()).exp() as usize;
+        let (batch, inputs, outputs) = (log_uniform(1., 9.), log_uniform(1., 700.), log_uniform(1., 700.));
+        let size = log_uniform(3., 160.);
         let size = [size, if random.random_bool(0.7) { size } else { random.random_range(3..160) }];
         let kernel = if random.random_bool(0.7) { 3 } else { 1 };
         let stride = if random.random_bool(0.75) { 1 } else { 2 };
@@ -155,14 +156,14 @@ impl Layer {
         }
     }
 
-    /// Multiply-adds.
+    /// The multiply-adds.
     fn work(&self) -> f64 {
         let output = self.geometry().output_size(self.size, [self.kernel; 2]).unwrap_or([0; 2]);
         let taps = self.inputs / self.groups * self.kernel * self.kernel;
         (self.batch * self.outputs * output[0] * output[1] * taps) as f64
     }
 
-    /// Of the larger image.
+    /// The elements of the larger of the input and output images.
     fn elements(&self) -> usize {
         self.batch * self.size[0] * self.size[1] * self.inputs.max(self.outputs)
     }
@@ -182,7 +183,8 @@ impl Layer {
         })
     }
 
-    /// Returns all candidates with their least milliseconds, and the selected one; `None` if there is only one.
+    /// Returns all candidates with their minimum times and costs, and the selected one. Returns `None` if
+    /// there is only one candidate.
     fn times(&self, budget: Duration) -> Result<Option<(Vec<Timed>, Algorithm)>> {
         let problem = self.problem()?;
         let candidates = problem.candidates().filter(|algorithm| *algorithm != Algorithm::Reference);
@@ -193,15 +195,15 @@ impl Layer {
         let mut runner = Runner::new(problem)?;
         let caches: Vec<PackedCache> = candidates.iter().map(|_| PackedCache::default()).collect();
         let mut times = vec![f64::INFINITY; candidates.len()];
-        // In turns, so that the load of the machine affects all of them.
-        let (start, mut turn) = (Instant::now(), 0);
-        while turn < 4 || start.elapsed() < budget * candidates.len() as u32 {
+        // Alternate between the candidates, so that the load of the machine affects all of them.
+        let (start, mut round) = (Instant::now(), 0);
+        while round < 4 || start.elapsed() < budget * candidates.len() as u32 {
             for (algorithm, (cache, time)) in candidates.iter().zip(caches.iter().zip(&mut times)) {
                 let before = Instant::now();
                 runner.run(*algorithm, cache)?;
                 *time = time.min(before.elapsed().as_secs_f64() * 1e3);
             }
-            turn += 1;
+            round += 1;
         }
         let timed = candidates.into_iter().zip(times);
         let timed = timed.map(|(algorithm, time)| (algorithm, time, problem.cost(algorithm)));
@@ -222,14 +224,14 @@ impl Layer {
     }
 }
 
-/// The operands of one problem, and memory for its output if that is NCHWc.
+/// The operands of one problem, and the output buffer if the output is NCHWc.
 struct Runner {
     problem: ConvProblem,
     input: Tensor,
     weight: Tensor,
     epilogue: Epilogue,
-    /// The numbers of input, weight and shift, as the kernels for NCHWc take them.
-    numbers: [Vec<f32>; 3],
+    /// The values of input, weight and shift, in the order in which the NCHWc kernels read them.
+    values: [Vec<f32>; 3],
     output: Vec<f32>,
 }
 
@@ -241,10 +243,10 @@ impl Runner {
         let weight = Tensor::randn(0f32, 0.1, shape.weight_dims().to_vec(), &device)?;
         let shift = Tensor::randn(0f32, 1., shape.out_channels, &device)?;
         let elements = Tensor::randn(0f32, 1., problem.input.elements(dims, lanes), &device)?.to_vec1()?;
-        let numbers = [elements, weight.flatten_all()?.to_vec1()?, shift.to_vec1()?];
+        let values = [elements, weight.flatten_all()?.to_vec1()?, shift.to_vec1()?];
         let output = vec![0.; problem.output.elements(shape.output_dims(), lanes)];
         let epilogue = Epilogue { shift: Some(shift), activation: Activation::Relu, ..Epilogue::default() };
-        Ok(Self { problem, input, weight, epilogue, numbers, output })
+        Ok(Self { problem, input, weight, epilogue, values, output })
     }
 
     fn run(&mut self, algorithm: Algorithm, cache: &PackedCache) -> Result<()> {
@@ -253,11 +255,18 @@ impl Runner {
             return conv2d_by(algorithm, &self.input, weight, &shape.geometry, &self.epilogue, cache)
                 .map(|_| ());
         }
-        let [elements, values, shift] = &self.numbers;
+        let [elements, weight_values, shift] = &self.values;
         let packing = Some(Packing::by(algorithm, cache, weight.id()));
         let epilogue =
             conv::Epilogue { shift: Some(shift), activation: Activation::Relu, ..conv::Epilogue::default() };
         let input = Input { elements, layout: *layout };
-        conv::conv2d(shape, input, Weight { values, packing }, &epilogue, &mut self.output, *isa)
+        conv::conv2d(
+            shape,
+            input,
+            Weight { values: weight_values, packing },
+            &epilogue,
+            &mut self.output,
+            *isa,
+        )
     }
 }

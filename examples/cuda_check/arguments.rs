@@ -1,9 +1,11 @@
 //! The command line.
 
+use std::time::Duration;
+
+use sconce::{Error, Result};
+
 use crate::clock::FORMATS;
 use crate::table::BATCHES;
-use sconce::{Error, Result};
-use std::time::Duration;
 
 pub struct Arguments {
     pub device: usize,

@@ -1,7 +1,6 @@
-//! Every kernel against the CPU, over random settings, with memory that is full of NaN before a kernel writes
-//! its results there.
+//! Checks every kernel against the CPU on random settings. Output memory is filled with NaN before a kernel
+//! runs.
 
-use crate::arguments::Arguments;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sconce::candle::{DType, Device, Tensor, Var};
@@ -13,7 +12,9 @@ use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, adaptive_max_pool
 use sconce::train::optim::{AdamW, Optimizer, Sgd};
 use sconce::{Error, Result};
 
-/// A dtype, whether TF32 is allowed, and the relative error ‖y − ref‖ / ‖ref‖ that is.
+use crate::arguments::Arguments;
+
+/// Name, dtype, whether TF32 is allowed, and the largest allowed relative error ‖y − ref‖ / ‖ref‖.
 const FORMATS: [(&str, DType, bool, f64); 5] = [
     ("f64", DType::F64, false, 1e-12),
     ("f32", DType::F32, false, 1e-5),
@@ -22,8 +23,8 @@ const FORMATS: [(&str, DType, bool, f64); 5] = [
     ("bf16", DType::BF16, false, 1e-2),
 ];
 
-/// Shapes of input and weight, and the stride of both axes, that are large enough for tensor cores to be chosen: the
-/// first cases of each convolution.
+/// Shapes of input and weight, and the stride of both axes, large enough for the tensor-core kernels. They
+/// are the first cases of each convolution.
 const LARGE: [([usize; 4], [usize; 4], usize); 4] = [
     ([4, 64, 28, 28], [64, 64, 3, 3], 1),
     ([4, 128, 28, 28], [128, 128, 3, 3], 2),
@@ -31,16 +32,16 @@ const LARGE: [([usize; 4], [usize; 4], usize); 4] = [
     ([8, 256, 14, 14], [512, 256, 1, 1], 1),
 ];
 
-/// Random settings, and where the kernels run that are to be checked.
+/// A source of random settings and tensors for one case.
 struct Case<'a> {
-    /// Which case of its operation it is.
+    /// The index of the case among those of its operation.
     number: usize,
     rng: StdRng,
     device: &'a Device,
     dtype: DType,
 }
 
-/// A tensor of the device with what it ought to be.
+/// A result on the device and its expected value.
 type Pair = (Tensor, Tensor);
 
 type Operation = fn(&mut Case) -> Result<Vec<Pair>>;
@@ -49,16 +50,16 @@ const OPERATIONS: [(&str, Operation); 7] = [
     ("conv2d", convolution),
     ("conv2d backward", gradients),
     ("conv_transpose2d", transposed),
-    ("max_pool2d", largest),
-    ("avg_pool2d", average),
+    ("max_pool2d", max_pool),
+    ("avg_pool2d", avg_pool),
     ("batch_norm", normalized),
-    ("optimiser steps", stepped),
+    ("optimizer steps", stepped),
 ];
 
-/// Whether every error is within its bound.
+/// Runs all operations. Returns whether every error is within its bound.
 pub fn all(arguments: &Arguments, device: &Device) -> Result<bool> {
     sconce::kernels::testing::cuda::poison(true);
-    let mut well = true;
+    let mut passed = true;
     println!("largest relative errors over {} random settings each", arguments.cases);
     for (name, operation) in OPERATIONS {
         print!("{name:<18}");
@@ -69,24 +70,24 @@ pub fn all(arguments: &Arguments, device: &Device) -> Result<bool> {
                 let seed = arguments.seed ^ (case as u64) << 8;
                 let mut case = Case { number: case, rng: StdRng::seed_from_u64(seed), device, dtype };
                 for (given, expected) in operation(&mut case)? {
-                    // A NaN is the largest of errors.
+                    // A NaN counts as an infinite error.
                     let error = error(&given, &expected)?;
                     worst = if error.is_nan() { f64::INFINITY } else { worst.max(error) };
                 }
             }
-            well &= worst <= bound;
+            passed &= worst <= bound;
             print!("  {format} {worst:.1e}{}", if worst <= bound { "" } else { " FAILED" });
         }
         println!();
     }
     sconce::set_tf32(false);
-    well &= repeats(arguments, device)?;
+    passed &= repeats(arguments, device)?;
     sconce::kernels::testing::cuda::poison(false);
     println!();
-    Ok(well)
+    Ok(passed)
 }
 
-/// Whether the gradients of the same numbers are the same, bit by bit.
+/// Returns whether repeated runs give bit-identical gradients.
 fn repeats(arguments: &Arguments, device: &Device) -> Result<bool> {
     for number in 0..arguments.cases {
         let run = || -> Result<Vec<Pair>> {
@@ -95,19 +96,19 @@ fn repeats(arguments: &Arguments, device: &Device) -> Result<bool> {
         };
         for ((first, _), (second, _)) in run()?.into_iter().zip(run()?) {
             if first.flatten_all()?.to_vec1::<f32>()? != second.flatten_all()?.to_vec1::<f32>()? {
-                println!("conv2d backward: two runs differ, case {number}: FAILED");
+                println!("conv2d backward: two runs differ in case {number}: FAILED");
                 return Ok(false);
             }
         }
     }
-    println!("conv2d backward gives the same bits again");
+    println!("conv2d backward is bit-identical in repeated runs");
     Ok(true)
 }
 
-/// ‖given − expected‖ / ‖expected‖; the largest difference where nothing is expected.
+/// Returns ‖given − expected‖ / ‖expected‖, or ‖given‖ if `expected` is zero.
 fn error(given: &Tensor, expected: &Tensor) -> Result<f64> {
     if given.dims() != expected.dims() {
-        return Err(Error::msg(format!("expected a shape {:?}, got {:?}", expected.dims(), given.dims())));
+        return Err(Error::msg(format!("expected shape {:?}, found {:?}", expected.dims(), given.dims())));
     }
     let wide = |x: &Tensor| x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
     let (given, expected) = (wide(given)?, wide(expected)?);
@@ -126,7 +127,7 @@ impl Case<'_> {
         choices[self.rng.random_range(0..choices.len())]
     }
 
-    /// Random numbers, on the device in the dtype that is checked, and the same in f64 on the CPU.
+    /// Returns random numbers, on the device in the case's dtype and rounded alike in f64 on the CPU.
     fn tensor(&mut self, shape: &[usize]) -> Result<Pair> {
         let count = shape.iter().product::<usize>();
         let values: Vec<f64> = (0..count).map(|_| self.rng.random_range(-1.0..1.0)).collect();
@@ -142,7 +143,7 @@ impl Case<'_> {
         Ok([Some(device), Some(cpu)])
     }
 
-    /// Shapes of input and weight, with the geometry.
+    /// Returns shapes of input and weight, and the geometry.
     fn geometry(&mut self) -> ([usize; 4], [usize; 4], ConvGeometry) {
         if let Some((input, weight, stride)) = LARGE.get(self.number) {
             let padding = [weight[2], weight[3]].map(|kernel| [kernel / 2; 2]);
@@ -173,7 +174,7 @@ impl Case<'_> {
 
 fn output_dims(input: [usize; 4], weight: [usize; 4], geometry: &ConvGeometry) -> Result<[usize; 4]> {
     let size = geometry.output_size([input[2], input[3]], [weight[2], weight[3]]);
-    let [height, width] = size.ok_or_else(|| Error::msg("an empty output"))?;
+    let [height, width] = size.ok_or_else(|| Error::msg("the output of the convolution is empty"))?;
     Ok([input[0], weight[0], height, width])
 }
 
@@ -195,7 +196,7 @@ fn convolution(case: &mut Case) -> Result<Vec<Pair>> {
 fn gradients(case: &mut Case) -> Result<Vec<Pair>> {
     let (input, weight, geometry) = case.geometry();
     let output = output_dims(input, weight, &geometry)?;
-    // Those whose slope follows from the output.
+    // Only activations whose slope follows from the output.
     let activations: Vec<_> = Activation::EACH.into_iter().filter(|kind| kind.saves_output()).collect();
     let activation = case.among(&activations);
     let needs = Needs { input: true, weight: true, bias: true, residual: case.rng.random() };
@@ -237,7 +238,7 @@ fn transposed(case: &mut Case) -> Result<Vec<Pair>> {
     with_gradients(case, [x, w, b], [x_ref, w_ref, b_ref], run)
 }
 
-/// The results of `run`, and the gradients of a sum of them, on the device and in f64.
+/// Returns the results of `run` and the gradients of their weighted sum, on the device and in f64.
 fn with_gradients<const N: usize>(
     case: &mut Case,
     ours: [Tensor; N],
@@ -253,13 +254,13 @@ fn with_gradients<const N: usize>(
     for (leaf, leaf_ref) in ours.iter().zip(&theirs) {
         match (grads.get(leaf), grads_ref.get(leaf_ref)) {
             (Some(ours), Some(theirs)) => pairs.push((ours.clone(), theirs.clone())),
-            _ => return Err(Error::msg("a gradient is missing")),
+            _ => return Err(Error::msg("one of the tensors has no gradient")),
         }
     }
     Ok(pairs)
 }
 
-fn pooled(case: &mut Case) -> Result<(Pair, PoolGeometry)> {
+fn pool_case(case: &mut Case) -> Result<(Pair, PoolGeometry)> {
     loop {
         let kernel = [1 + case.below(3), 1 + case.below(3)];
         let geometry = PoolGeometry {
@@ -276,8 +277,8 @@ fn pooled(case: &mut Case) -> Result<(Pair, PoolGeometry)> {
     }
 }
 
-fn largest(case: &mut Case) -> Result<Vec<Pair>> {
-    let ((x, x_ref), geometry) = pooled(case)?;
+fn max_pool(case: &mut Case) -> Result<Vec<Pair>> {
+    let ((x, x_ref), geometry) = pool_case(case)?;
     let size = [Some(1 + case.below(5)), Some(1 + case.below(5))];
     let adaptive = case.rng.random();
     with_gradients(case, [x], [x_ref], |leaves| {
@@ -285,14 +286,15 @@ fn largest(case: &mut Case) -> Result<Vec<Pair>> {
     })
 }
 
-fn average(case: &mut Case) -> Result<Vec<Pair>> {
-    let ((x, x_ref), geometry) = pooled(case)?;
+fn avg_pool(case: &mut Case) -> Result<Vec<Pair>> {
+    let ((x, x_ref), geometry) = pool_case(case)?;
     let size = [Some(1 + case.below(5)), Some(1 + case.below(5))];
     let (adaptive, with_padding) = (case.rng.random(), case.rng.random());
     with_gradients(case, [x], [x_ref], |leaves| {
-        Ok(match adaptive {
-            true => adaptive_avg_pool2d(&leaves[0], size)?,
-            false => avg_pool2d(&leaves[0], &geometry, with_padding, None)?,
+        Ok(if adaptive {
+            adaptive_avg_pool2d(&leaves[0], size)?
+        } else {
+            avg_pool2d(&leaves[0], &geometry, with_padding, None)?
         })
     })
 }

@@ -1,22 +1,23 @@
-//! The device's own clock, and what the device can do at best.
+//! Timing by device events, and the measured peak throughput of the device.
+
+use std::time::{Duration, Instant};
 
 use sconce::Result;
 use sconce::candle::backend::BackendDevice;
 use sconce::candle::cuda::cudarc::driver::{DriverError, sys::CUevent_flags};
 use sconce::candle::cuda::set_gemm_reduced_precision_f32;
 use sconce::candle::{DType, Device, Error, Tensor};
-use std::time::{Duration, Instant};
 
-/// Calls between two events at the most: where one is shorter than its submission, many keep the device busy.
-const CALLS: usize = 10;
-/// Milliseconds between two events that are enough.
-const ENOUGH: f64 = 2.;
+/// The most calls between two events. Several calls keep the device busy if one is shorter than its submission.
+const MAX_CALLS: usize = 10;
+/// The target time between two events, in milliseconds.
+const TARGET: f64 = 2.;
 
 fn wrap(error: DriverError) -> Error {
     Error::Cuda(Box::new(error))
 }
 
-/// The GPU's name, compute capability and memory.
+/// Returns the GPU's name, compute capability and memory.
 pub fn describe(device: &Device) -> Result<String> {
     let stream = device.as_cuda_device()?.cuda_stream();
     let context = stream.context();
@@ -25,7 +26,7 @@ pub fn describe(device: &Device) -> Result<String> {
     Ok(format!("{name}, compute capability {major}.{minor}, {} MiB", memory >> 20))
 }
 
-/// The median of the milliseconds that a call takes on the device, by its events.
+/// Returns the median time of a call on the device, in milliseconds.
 pub fn milliseconds(device: &Device, budget: Duration, call: &dyn Fn() -> Result<Tensor>) -> Result<f64> {
     let device = device.as_cuda_device()?;
     let stream = device.cuda_stream();
@@ -42,7 +43,7 @@ pub fn milliseconds(device: &Device, budget: Duration, call: &dyn Fn() -> Result
     // The first call loads the kernels.
     call()?;
     device.synchronize()?;
-    let calls = (ENOUGH / mean_of(1)?).clamp(1., CALLS as f64) as usize;
+    let calls = (TARGET / mean_of(1)?).clamp(1., MAX_CALLS as f64) as usize;
     let (begin, mut times) = (Instant::now(), Vec::new());
     while times.len() < 5 || (begin.elapsed() < budget && times.len() < 100) {
         times.push(mean_of(calls)?);
@@ -51,7 +52,7 @@ pub fn milliseconds(device: &Device, budget: Duration, call: &dyn Fn() -> Result
     Ok(times[times.len() / 2])
 }
 
-/// A number format, and whether f32 is multiplied as TF32.
+/// A number format: a dtype, and whether f32 is multiplied as TF32.
 #[derive(Clone, Copy, PartialEq)]
 pub struct Format {
     pub name: &'static str,
@@ -67,18 +68,18 @@ pub const FORMATS: [Format; 4] = [
 ];
 
 impl Format {
-    /// Has sconce and candle compute so.
+    /// Makes sconce and candle compute in this format.
     pub fn choose(self) {
         sconce::set_tf32(self.tf32);
         set_gemm_reduced_precision_f32(self.tf32);
     }
 }
 
-/// What the device reached: the floor of every layer's time is made of it.
+/// Measured peaks of the device, from which the floor of each layer's time follows.
 pub struct Peaks {
-    /// Operations a millisecond, by format: of a large matrix product by cuBLAS.
+    /// Floating-point operations per millisecond of a large matrix product in cuBLAS, by format.
     pub operations: [f64; 4],
-    /// Bytes read and written a millisecond, by a copy of 256 MiB.
+    /// Bytes read and written per millisecond by a copy of 256 MiB.
     pub bytes: f64,
 }
 

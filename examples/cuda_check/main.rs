@@ -1,5 +1,5 @@
-//! Checks and times sconce's CUDA kernels on the GPU at hand. One binary that needs no other file: build it
-//! where there is a CUDA toolkit, and carry it to where there is a GPU.
+//! Checks and times sconce's CUDA kernels on this machine's GPU. The binary needs no other files: build it on a machine
+//! with a CUDA toolkit and copy it to a machine with a GPU.
 
 #[cfg(feature = "cuda")]
 mod arguments;
@@ -21,20 +21,20 @@ Checks every CUDA kernel against the CPU, trains Fashion-MNIST on both, and time
 
 usage: cargo run --release --features cuda --example cuda_check -- [OPTIONS]
 
---device N   which GPU (0)
---only PART  check, train or time, and nothing else; or plans: the time of every kernel that a layer can have
---cases N    random settings an operation (200)
---seed N     of the random settings (0)
---budget MS  milliseconds for the time of one layer (200)
---batches N  the batch sizes that are timed, by commas (1,32,256)
---formats F  the formats that are timed (f32,tf32,f16,bf16)
---csv FILE   also writes the times, for peers.py
---short      a few cases of everything, only to see that it runs; without a GPU, success
+--device N   the index of the GPU (0)
+--only PART  run only check, train or time; or plans, the time of every kernel that supports a layer
+--cases N    random settings per operation (200)
+--seed N     the seed of the random settings (0)
+--budget MS  milliseconds of measurement per layer (200)
+--batches N  comma-separated batch sizes (1,32,256)
+--formats F  comma-separated formats (f32,tf32,f16,bf16)
+--csv FILE   also write the times, for peers.py
+--short      a few cases of everything, to check that the program runs; succeeds without a GPU
 
-exit code: 0 where all is well, 1 where a check failed, 2 where there is no GPU or no feature `cuda`";
+exit code: 0 if all checks pass, 1 if a check fails, 2 without a GPU or the feature `cuda`";
 
-/// There is nothing to check on: a success for `--short`, which tests run everywhere.
-fn nothing(reason: &str) -> ExitCode {
+/// Reports that no check can run. `--short` succeeds, because tests run it on every machine.
+fn skip(reason: &str) -> ExitCode {
     println!("nothing was checked: {reason}");
     ExitCode::from(if std::env::args().any(|word| word == "--short") { 0 } else { 2 })
 }
@@ -45,7 +45,7 @@ fn main() -> ExitCode {
         println!("{HELP}");
         return ExitCode::SUCCESS;
     }
-    nothing("this binary was built without the feature `cuda`")
+    skip("this binary was built without the feature `cuda`")
 }
 
 #[cfg(feature = "cuda")]
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
     };
     let device = match sconce::cuda(arguments.device) {
         Ok(device) => device,
-        Err(error) => return nothing(&error.to_string()),
+        Err(error) => return skip(&error.to_string()),
     };
     match run(&arguments, &device) {
         Ok(true) => ExitCode::SUCCESS,
@@ -75,16 +75,16 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether all that was checked is as it should be.
+/// Returns whether all checks passed.
 #[cfg(feature = "cuda")]
 fn run(arguments: &arguments::Arguments, device: &sconce::candle::Device) -> sconce::Result<bool> {
     println!("{}", clock::describe(device)?);
-    let mut well = true;
+    let mut passed = true;
     if arguments.runs("check") {
-        well &= check::all(arguments, device)?;
+        passed &= check::all(arguments, device)?;
     }
     if arguments.runs("train") {
-        well &= train::compare(arguments.short, device)?;
+        passed &= train::compare(arguments.short, device)?;
     }
     if arguments.runs("time") {
         table::print(arguments, device)?;
@@ -92,5 +92,5 @@ fn run(arguments: &arguments::Arguments, device: &sconce::candle::Device) -> sco
     if arguments.runs("plans") {
         plans::print(arguments, device)?;
     }
-    Ok(well)
+    Ok(passed)
 }

@@ -1,13 +1,13 @@
-"""Times the layers of cuda_check in PyTorch, by cuDNN and by torch.compile, on the GPU at hand.
+"""Times the layers of cuda_check in PyTorch, with cuDNN and with torch.compile, on this machine's GPU.
 
 usage: python peers.py [--sconce cuda_check.csv] [--csv FILE] [--batches 1,32,256] [--formats f32,tf32,f16,bf16]
                        [--no-compile] [--short]
 
---sconce FILE  what `cuda_check --csv FILE` wrote on the same machine: its times are printed beside PyTorch's,
-               with the geometric mean of the ratios to the faster of cuDNN and torch.compile
---batches, --formats  those that are timed, all of them without it
---no-compile   cuDNN alone: torch.compile takes seconds for each layer
---short        the first two layers at batch 1
+--sconce FILE  the file that `cuda_check --csv FILE` wrote on the same machine: print its times beside PyTorch's,
+               and the geometric mean of the ratios to the faster of cuDNN and torch.compile
+--batches, --formats  the batch sizes and formats to time (all)
+--no-compile   cuDNN only: torch.compile takes seconds for each layer
+--short        the first two layers at batch 1, to check that the program runs
 """
 import argparse, csv, math, pathlib, re, statistics, sys, time
 import torch
@@ -15,18 +15,18 @@ import torch.nn.functional as F
 
 FORMATS = {"f32": (torch.float32, False), "tf32": (torch.float32, True), "f16": (torch.float16, False), "bf16": (torch.bfloat16, False)}
 CALLS = 10
-BUDGET = 0.1  # seconds for the time of one layer
+BUDGET = 0.1  # seconds of measurement per layer
 
 
 def layers():
-    """Name and numbers of each layer, from the table in table.rs."""
+    """Yields the name and the numbers of each layer of the table in table.rs."""
     source = (pathlib.Path(__file__).parent / "table.rs").read_text()
     for name, numbers in re.findall(r'\("(\w+)", \[([\d, ]+)\]\)', source):
         yield name, [int(number) for number in numbers.split(",")]
 
 
 def milliseconds(call, short):
-    """The median over device events, each around CALLS calls."""
+    """Returns the median time of a call, by device events around CALLS calls each."""
     for _ in range(3):
         call()
     torch.cuda.synchronize()
@@ -42,16 +42,16 @@ def milliseconds(call, short):
     return statistics.median(times)
 
 
-def time_row(numbers, batch, dtype, given):
-    """Milliseconds of cuDNN and of torch.compile; NaN where there is no room for it."""
+def time_row(numbers, batch, dtype, arguments):
+    """Returns the milliseconds of cuDNN and of torch.compile; NaN if the device runs out of memory or compilation is off."""
     inputs, height, width, outputs, kernel, stride, padding, dilation, groups = numbers
     random = lambda *shape: (torch.randn(*shape, device="cuda") * 0.1).to(dtype)
     x, w, b = random(batch, inputs, height, width), random(outputs, inputs // groups, kernel, kernel), random(outputs)
     layer = lambda x: F.relu(F.conv2d(x, w, b, stride, padding, dilation, groups))
     results = []
-    for call in (layer, None if given.no_compile else torch.compile(layer)):
+    for call in (layer, None if arguments.no_compile else torch.compile(layer)):
         try:
-            results.append(milliseconds(lambda: call(x), given.short) if call else math.nan)
+            results.append(milliseconds(lambda: call(x), arguments.short) if call else math.nan)
         except torch.cuda.OutOfMemoryError:
             results.append(math.nan)
     torch._dynamo.reset()
@@ -66,26 +66,26 @@ def main():
     parser.add_argument("--formats", default=",".join(FORMATS))
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--short", action="store_true")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     if not torch.cuda.is_available():
-        print("nothing was timed: PyTorch finds no CUDA device")
-        sys.exit(0 if given.short else 2)
+        print("PyTorch found no CUDA device; nothing was timed")
+        sys.exit(0 if arguments.short else 2)
     torch.backends.cudnn.benchmark = True
     ours = {}
-    if given.sconce:
-        with open(given.sconce) as file:
+    if arguments.sconce:
+        with open(arguments.sconce) as file:
             ours = {(row["name"], row["batch"], row["format"]): float(row["ours_ms"]) for row in csv.DictReader(file)}
     print(f"{torch.cuda.get_device_name()}, PyTorch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}")
     print(f"{'layer':<12}{'batch':>6}{'':>6}{'cuDNN ms':>12}{'compile ms':>12}{'sconce ms':>12}{'ratio':>8}")
     rows, ratios = [], []
     table = list(layers())
-    for name, numbers in table[:2] if given.short else table:
-        for batch in map(int, given.batches.split(",")[:1] if given.short else given.batches.split(",")):
-            for label in given.formats.split(","):
+    for name, numbers in table[:2] if arguments.short else table:
+        for batch in map(int, arguments.batches.split(",")[:1] if arguments.short else arguments.batches.split(",")):
+            for label in arguments.formats.split(","):
                 dtype, tf32 = FORMATS[label]
                 torch.backends.cudnn.allow_tf32 = tf32
                 with torch.no_grad():
-                    cudnn, compiled = time_row(numbers, batch, dtype, given)
+                    cudnn, compiled = time_row(numbers, batch, dtype, arguments)
                 mine = ours.get((name, str(batch), label), math.nan)
                 ratio = mine / min(t for t in (cudnn, compiled, math.inf) if t == t)
                 if ratio == ratio and ratio > 0:
@@ -94,9 +94,9 @@ def main():
                 rows.append([name, batch, label, cudnn, compiled])
     if ratios:
         mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-        print(f"geometric mean of sconce's ratios to the faster of both {mean:.3f}, ahead on {sum(r <= 1 for r in ratios)} of {len(ratios)}")
-    if given.csv:
-        with open(given.csv, "w", newline="") as file:
+        print(f"geometric mean of sconce's ratio to the faster of both: {mean:.3f}; sconce is at least as fast on {sum(r <= 1 for r in ratios)} of {len(ratios)}")
+    if arguments.csv:
+        with open(arguments.csv, "w", newline="") as file:
             csv.writer(file).writerows([["name", "batch", "format", "cudnn_ms", "compile_ms"], *rows])
 
 

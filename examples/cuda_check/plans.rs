@@ -1,15 +1,16 @@
-//! The time of every kernel that a layer can have, against that of the one that is chosen.
+//! Times every kernel that supports a layer and compares it with the selected one.
 
-use crate::arguments::Arguments;
-use crate::clock::{FORMATS, milliseconds};
-use crate::table::layers;
 use sconce::Result;
 use sconce::candle::Device;
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::Epilogue;
 use sconce::kernels::testing::cuda::conv_forward::{conv2d_by, variants_on};
 
-/// How much longer than the fastest the choice may take to count as right.
+use crate::arguments::Arguments;
+use crate::clock::{FORMATS, milliseconds};
+use crate::table::layers;
+
+/// The selected kernel counts as right if it takes at most this many times as long as the fastest.
 const MARGIN: f64 = 1.1;
 
 pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
@@ -39,7 +40,7 @@ pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
         }
     }
     println!(
-        "the first of each, which is chosen, is the fastest, or slower by less than a tenth, in {right} of {all}"
+        "the selected kernel (the first of each layer) is at most a tenth slower than the fastest in {right} of {all}"
     );
     Ok(())
 }

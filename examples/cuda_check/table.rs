@@ -1,14 +1,16 @@
-//! The times of a table of layers, each against candle's three operations and against the floor that the
-//! device's own peaks set.
+//! Times a table of layers against candle's three operations and against the floor that the device's peaks
+//! set.
 
-use crate::arguments::Arguments;
-use crate::clock::{FORMATS, Format, Peaks, milliseconds};
+use std::fmt::Write as _;
+use std::time::Duration;
+
 use sconce::candle::{Device, Tensor};
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::{ConvGeometry, Epilogue, conv2d};
 use sconce::{Error, Result};
-use std::fmt::Write as _;
-use std::time::Duration;
+
+use crate::arguments::Arguments;
+use crate::clock::{FORMATS, Format, Peaks, milliseconds};
 
 /// Name, input channels, height, width, output channels, kernel, stride, padding, dilation, groups.
 const LAYERS: [(&str, [usize; 9]); 20] = [
@@ -36,7 +38,7 @@ const LAYERS: [(&str, [usize; 9]); 20] = [
 
 pub const BATCHES: [usize; 3] = [1, 32, 256];
 
-/// All layers at all batch sizes, or a few.
+/// Returns all layers at all batch sizes, or a few if `short`.
 pub fn layers(short: bool) -> impl Iterator<Item = (Layer, usize)> {
     let (layers, batches) = if short { (2, 1) } else { (LAYERS.len(), BATCHES.len()) };
     LAYERS[..layers].iter().flat_map(move |l| BATCHES[..batches].iter().map(|b| (Layer::of(*l), *b)))
@@ -53,10 +55,10 @@ pub struct Layer {
     groups: usize,
 }
 
-/// Milliseconds of one layer.
+/// The times of one layer in milliseconds.
 struct Row {
     ours: f64,
-    /// None where candle could not.
+    /// `None` if candle fails, for example for lack of memory.
     candle: Option<f64>,
     floor: f64,
 }
@@ -86,7 +88,7 @@ pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
             row.print(layer.name, batch, format);
             let candle = row.candle.map_or_else(String::new, |time| time.to_string());
             let Row { ours, floor, .. } = row;
-            // Writing to a string cannot fail.
+            // Writing to a string never fails.
             let _ = writeln!(csv, "{},{batch},{},{ours},{candle},{floor}", layer.name, format.name);
             rows.push((layer.channels, batch, format, row));
         }
@@ -98,7 +100,7 @@ pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// What the goals are about.
+/// Prints the geometric mean of the ratios to candle, and how many rows reach 70 % of the floor.
 fn summarize(rows: &[([usize; 2], usize, Format, Row)]) {
     let ratios: Vec<f64> =
         rows.iter().filter_map(|(.., row)| row.candle.map(|candle| row.ours / candle)).collect();
@@ -109,8 +111,11 @@ fn summarize(rows: &[([usize; 2], usize, Format, Row)]) {
         inputs.min(outputs) >= &128 && *batch == 32 && format.name == "bf16"
     });
     let shares: Vec<f64> = wide.map(|(.., row)| row.floor / row.ours).collect();
-    let near = shares.iter().filter(|share| **share >= 0.7).count();
-    println!("at 70 % of the floor or more: {near} of {} rows of 128 channels, batch 32, bf16", shares.len());
+    let close_to_floor = shares.iter().filter(|share| **share >= 0.7).count();
+    println!(
+        "at 70 % of the floor or more: {close_to_floor} of {} rows of 128 channels, batch 32, bf16",
+        shares.len()
+    );
 }
 
 impl Row {
@@ -136,7 +141,7 @@ impl Layer {
         Self { name, channels, size, kernel, stride, padding, dilation, groups }
     }
 
-    /// Input, weight and bias.
+    /// Returns input, weight and bias.
     pub fn operands(&self, batch: usize, format: Format, device: &Device) -> Result<[Tensor; 3]> {
         let ([inputs, outputs], [height, width]) = (self.channels, self.size);
         let random = |shape: &[usize]| -> Result<Tensor> {
@@ -179,7 +184,7 @@ impl Layer {
         let traffic = (input.elem_count() + weight.elem_count() + elements) * format.dtype.size_in_bytes();
         Ok(Row {
             ours: milliseconds(device, budget, &ours)?,
-            // It may want more memory than there is.
+            // candle may run out of memory.
             candle: milliseconds(device, budget, &candle).ok(),
             floor: (work / operations).max(traffic as f64 / bytes),
         })

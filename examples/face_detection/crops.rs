@@ -1,30 +1,33 @@
-//! Crops of a photograph for R-Net, labelled by how much of the detected face they hold.
+//! Crops of a photograph for R-Net, labeled by their overlap with the detected face.
 
 use sconce::prelude::*;
 
 use super::PNet;
 
-/// Left, top, right and bottom, in pixels.
+/// Left, top, right and bottom of a box, in pixels.
 pub type Frame = [f64; 4];
 
-/// Crops `[crops, 3, 24, 24]`, 1 where they show the face `[crops]`, how the face's frame lies in theirs
-/// `[crops, 4]`, and 1 where that is to be learned `[crops, 1]`.
+/// Crops of a photograph with their labels.
 pub struct Crops {
+    /// `[crops, 3, 24, 24]`
     pub images: Tensor,
+    /// 1 if the crop shows the face: `[crops]`
     pub is_face: Tensor,
+    /// The face's box relative to the crop: `[crops, 4]`
     pub offsets: Tensor,
+    /// 1 if the box takes part in the loss: `[crops, 1]`
     pub framed: Tensor,
 }
 
-/// Intersection over union.
+/// Returns the intersection over union.
 fn iou(a: &Frame, b: &Frame) -> f64 {
     let area = |f: &Frame| (f[2] - f[0]).max(0.) * (f[3] - f[1]).max(0.);
     let common = area(&[a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])]);
     common / (area(a) + area(b) - common)
 }
 
-/// The frame of the window that P-Net is surest of, moved as P-Net says. Its windows have 12 pixels, one
-/// every 2 pixels.
+/// Returns the box of P-Net's most probable window, corrected by P-Net's offsets. Windows are 12 pixels wide,
+/// one every 2 pixels.
 pub fn face(pnet: &PNet, photograph: &Tensor) -> Result<Frame> {
     let (probability, offsets) = pnet.forward(photograph)?;
     let columns = probability.dim(3)?;
@@ -35,8 +38,8 @@ pub fn face(pnet: &PNet, photograph: &Tensor) -> Result<Frame> {
     Ok(std::array::from_fn(|i| window[i] + 12. * f64::from(offsets[i])))
 }
 
-/// Square windows about as large as the face, all those that hold it or hardly any of it: as in MTCNN's
-/// paper, a face from an overlap of 0.65 on, none below 0.3.
+/// Returns square windows of about the size of the face that either show it or hardly overlap it. As in the
+/// MTCNN paper, an overlap of 0.65 or more is a face, and one below 0.3 is not.
 pub fn crops(photograph: &Tensor, face: &Frame) -> Result<Crops> {
     let (_, _, rows, columns) = photograph.dims4()?;
     let side = ((face[2] - face[0]) * (face[3] - face[1])).sqrt();
@@ -47,7 +50,7 @@ pub fn crops(photograph: &Tensor, face: &Frame) -> Result<Crops> {
                 let [l, t, s] = [left, top, size].map(|n| n as f64);
                 let window = [l, t, l + s, t + s];
                 let overlap = iou(&window, face);
-                // Of what is no face, every sixth place is enough.
+                // Of the windows without the face, keep one in six on each axis.
                 if overlap < 0.65 && !(overlap < 0.3 && top % 6 == 0 && left % 6 == 0) {
                     continue;
                 }

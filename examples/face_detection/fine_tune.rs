@@ -6,8 +6,8 @@ use sconce::train::optim::Step;
 use super::RNet;
 use super::crops::Crops;
 
-/// What the published network was trained to lower: the cross-entropy of "face or not", and half of the
-/// squared error of the frame where there is a face.
+/// Returns the loss with which the published network was trained: the cross-entropy of "face or not", plus
+/// half the squared error of the box for crops with a face.
 fn loss(network: &RNet, crops: &Crops) -> Result<Tensor> {
     let (probability, offsets) = network.forward_t(&crops.images, true)?;
     let class = nll_loss(&probability.log()?, &crops.is_face)?;
@@ -16,8 +16,8 @@ fn loss(network: &RNet, crops: &Crops) -> Result<Tensor> {
     Ok((class + (frame * 0.5)?)?)
 }
 
-/// Lowers the loss of `network` on `crops` and returns it before each step; a parameter that the first
-/// step does not reach is an error.
+/// Trains `network` on `crops` and returns the loss before each step. Fails if the first step has no gradient
+/// for a parameter.
 pub fn fine_tune(network: &RNet, crops: &Crops, steps: usize) -> Result<Vec<f32>> {
     let mut optimizer: Box<dyn Step> = Adam::new(1e-4).build(network.trainable_parameters())?;
     let mut losses = Vec::new();

@@ -1,9 +1,9 @@
 //! The three networks of the face detector MTCNN with their published weights: Zhang et al. 2016,
-//! <https://arxiv.org/abs/1604.02878>; weights of facenet-pytorch 2.6.0, MIT.
+//! <https://arxiv.org/abs/1604.02878>; weights from facenet-pytorch 2.6.0, MIT.
 //!
-//! Reads the original `.pt` files, runs each network on its part of a photograph (NASA's astronaut
-//! picture, public domain) and compares the answers with PyTorch's. Then fine-tunes R-Net for 20 steps on
-//! crops of the photograph that P-Net has found the face in.
+//! Reads the original `.pt` files, runs each network on a part of a photograph (NASA's astronaut
+//! picture, public domain) and compares the outputs with PyTorch's. Then fine-tunes R-Net for 20 steps on
+//! crops of the photograph around the face that P-Net found.
 
 pub mod crops;
 pub mod fine_tune;
@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use sconce::checkpoint;
 use sconce::prelude::*;
 
-/// Proposes faces anywhere in an image: a probability and a box for each window.
+/// The proposal network: predicts a probability and a box for each window of an image.
 #[derive(Module)]
 #[module(forward = |x| {
     let x = pool1(prelu1(conv1(x)));
@@ -41,7 +41,7 @@ pub struct PNet {
     conv4_2: Conv2d,
 }
 
-/// Judges a proposal of 24×24 pixels.
+/// The refinement network: classifies a proposal of 24×24 pixels.
 #[derive(Module)]
 #[module(forward = |x| {
     let x = pool1(prelu1(conv1(x)));
@@ -77,7 +77,7 @@ pub struct RNet {
     dense5_2: Linear,
 }
 
-/// Judges a candidate of 48×48 pixels and finds eyes, nose and mouth.
+/// The output network: classifies a candidate of 48×48 pixels and locates eyes, nose and mouth.
 #[derive(Module)]
 #[module(forward = |x| {
     let x = pool1(prelu1(conv1(x)));
@@ -122,29 +122,34 @@ pub struct ONet {
     dense6_3: Linear,
 }
 
-/// A file of the test data.
+/// Returns the path of a file of golden data.
 pub fn golden(network: &str, file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(network).join(file)
 }
 
-/// PyTorch's answer `head` for the photograph, and how far `ours` is from it.
+/// Returns the largest difference between `ours` and PyTorch's output `head` for the photograph.
 fn difference(network: &str, head: &str, ours: &Tensor) -> Result<f32> {
-    let answers = checkpoint::read(golden(network, "output.safetensors"), &Device::Cpu)?;
+    let outputs = checkpoint::read(golden(network, "output.safetensors"), &Device::Cpu)?;
     let name = format!("image.{head}");
-    let theirs = answers.get(&name).ok_or_else(|| Error::msg(format!("{network}: no answer {name}")))?;
+    let theirs = outputs
+        .get(&name)
+        .ok_or_else(|| Error::msg(format!("{network}: output.safetensors has no tensor `{name}`")))?;
     Ok((ours - theirs)?.abs()?.max_all()?.to_scalar()?)
 }
 
-/// The part of the photograph that a network gets.
+/// Returns the part of the photograph that is a network's input.
 pub fn photograph(network: &str) -> Result<Tensor> {
     let inputs = checkpoint::read(golden(network, "input.safetensors"), &Device::Cpu)?;
-    inputs.get("image").cloned().ok_or_else(|| Error::msg(format!("{network}: no photograph")))
+    inputs
+        .get("image")
+        .cloned()
+        .ok_or_else(|| Error::msg(format!("{network}: input.safetensors has no tensor `image`")))
 }
 
 fn report(network: &str, heads: &[(&str, &Tensor)]) -> Result<()> {
     for (head, tensor) in heads {
         let difference = difference(network, head, tensor)?;
-        println!("  {head:<9} {:?}, within {difference:.1e} of PyTorch", tensor.dims());
+        println!("  {head:<9} {:?}, largest difference to PyTorch {difference:.1e}", tensor.dims());
     }
     Ok(())
 }
@@ -153,7 +158,7 @@ fn main() -> Result<()> {
     if std::env::args().any(|argument| argument == "--help") {
         println!(
             "usage: face_detection\n\nRuns MTCNN's networks with their published weights on a photograph and \
-             fine-tunes one of them on crops of it."
+             fine-tunes R-Net on crops of it."
         );
         return Ok(());
     }

@@ -3,10 +3,10 @@
 
 use sconce::prelude::*;
 
-/// Channels that each layer adds.
+/// The channels that each layer appends.
 const GROWTH: usize = 32;
 
-/// Makes `GROWTH` channels of all those before it.
+/// Computes `GROWTH` channels from all preceding ones and appends them.
 #[derive(Module)]
 #[module(args(inputs: usize), forward = |x| {
     let h = conv1(relu(norm1(x)));
@@ -31,7 +31,7 @@ pub struct DenseBlock {
     layers: Vec<DenseLayer>,
 }
 
-/// Halves channels, rows and columns.
+/// Halves channels, height and width.
 #[derive(Module)]
 #[module(args(inputs: usize))]
 pub struct Transition {

@@ -13,7 +13,7 @@ pub struct BasicConv {
     relu: Relu,
 }
 
-/// 1×1, then 3×3.
+/// A 1×1 convolution, then a 3×3 convolution.
 #[derive(Module)]
 #[module(args(inputs: usize, reduced: usize, outputs: usize))]
 pub struct Reduced(#[layer(inputs, reduced, 1)] BasicConv, #[layer(reduced, outputs, 3)] BasicConv);
@@ -40,7 +40,7 @@ pub struct Inception {
     branch4: Pooled,
 }
 
-/// Classifies halfway, to train the layers before it.
+/// An auxiliary classifier at an intermediate layer, which helps to train the layers before it.
 #[derive(Module)]
 #[module(
     args(inputs: usize, classes: usize),
@@ -60,7 +60,7 @@ pub struct Auxiliary {
     dropout: Dropout,
 }
 
-/// Answers `(logits, logits of aux2, logits of aux1)`, the last two in training only.
+/// Returns `(logits, logits of aux2, logits of aux1)`. The last two are `None` except in training.
 #[derive(Module)]
 #[module(
     args(classes: usize = 1000, aux_logits: bool = true),

@@ -15,11 +15,11 @@ pub struct Conv1D {
 
 #[derive(Module)]
 #[module(args(width: usize, heads: usize), forward = |x| {
-    let (batch, places, width) = (x.dim(0)?, x.dim(1)?, x.dim(2)?);
-    let split = |x: Signal| x.reshape((batch, places, heads, width / heads)).transpose(1, 2);
+    let (batch, positions, width) = (x.dim(0)?, x.dim(1)?, x.dim(2)?);
+    let split = |x: Signal| x.reshape((batch, positions, heads, width / heads)).transpose(1, 2);
     let [query, key, value] = [0, 1, 2].map(|i| split(c_attn(x).narrow(2, i * width, width)));
     let y = scaled_dot_product_attention(query, key, value, AttentionOptions::default().is_causal(true));
-    c_proj(y.transpose(1, 2).reshape((batch, places, width)))
+    c_proj(y.transpose(1, 2).reshape((batch, positions, width)))
 })]
 pub struct Attention {
     #[layer(width, 3 * width)]
@@ -56,14 +56,14 @@ pub struct Block {
 }
 
 #[derive(Module)]
-#[module(args(words: usize, places: usize, width: usize, heads: usize, depth: usize), forward = |ids| {
-    let places = Tensor::arange(0u32, ids.dim(1)? as u32, &ids.device()?)?;
-    ln_f(h(wte(ids) + wpe(places)))
+#[module(args(vocabulary: usize, positions: usize, width: usize, heads: usize, depth: usize), forward = |ids| {
+    let positions = Tensor::arange(0u32, ids.dim(1)? as u32, &ids.device()?)?;
+    ln_f(h(wte(ids) + wpe(positions)))
 })]
 pub struct Transformer {
-    #[layer(words, width)]
+    #[layer(vocabulary, width)]
     wte: Embedding,
-    #[layer(places, width)]
+    #[layer(positions, width)]
     wpe: Embedding,
     #[layer(width, heads; for _ in 0..depth)]
     h: Vec<Block>,
@@ -71,16 +71,16 @@ pub struct Transformer {
     ln_f: LayerNorm,
 }
 
-/// Maps ids `[batch, places]` to logits of the next id, `[batch, places, words]`.
+/// Maps token ids `[batch, positions]` to logits of the next token, `[batch, positions, vocabulary]`.
 #[derive(Module)]
 #[module(
-    args(words: usize = 50257, places: usize = 1024, width: usize = 768, heads: usize = 12, depth: usize = 12),
+    args(vocabulary: usize = 50257, positions: usize = 1024, width: usize = 768, heads: usize = 12, depth: usize = 12),
     forward = |ids| lm_head(transformer(ids)),
 )]
 pub struct Gpt {
-    #[layer(words, places, width, heads, depth)]
+    #[layer(vocabulary, positions, width, heads, depth)]
     transformer: Transformer,
-    #[layer(width, words, bias = false)]
+    #[layer(width, vocabulary, bias = false)]
     #[module(tie = "transformer.wte.weight")]
     lm_head: Linear,
 }
@@ -89,10 +89,10 @@ pub fn gpt2() -> GptConfig {
     Gpt::config()
 }
 
-/// The most likely continuation of `ids`, word by word.
-pub fn greedy(network: &Gpt, ids: &[u32], words: usize) -> Result<Vec<u32>> {
+/// Appends the `count` most likely tokens to `ids`, one by one.
+pub fn greedy(network: &Gpt, ids: &[u32], count: usize) -> Result<Vec<u32>> {
     let mut ids = ids.to_vec();
-    for _ in 0..words {
+    for _ in 0..count {
         let logits = network.forward(Tensor::new(&ids[..], &Device::Cpu)?.unsqueeze(0)?)?;
         let last = logits.narrow(1, ids.len() - 1, 1)?.flatten_all()?;
         ids.push(last.argmax(0)?.to_scalar()?);

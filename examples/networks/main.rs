@@ -1,7 +1,7 @@
-//! Published networks with the parameter names of their published checkpoints, each a file of this folder.
+//! Published networks with the parameter names of their published checkpoints, one per file of this folder.
 //!
 //! `cargo run --release --example networks -- mobilenet_v2` prints the network's size, times it and, given
-//! a checkpoint, reads that.
+//! a checkpoint, loads it.
 //!
 //! | network | lines here | lines in candle-transformers |
 //! |---|---|---|
@@ -15,9 +15,8 @@
 //! | SqueezeNet 1.1 | 50 | |
 //! | U-Net | 64 | |
 //!
-//! Counted are the lines of the network's definition that are neither blank nor comments: the file here
-//! without what only uses the network (`greedy`), there (version 0.11.0) without the functions that only
-//! other sizes of the network need.
+//! Lines are counted without blank lines and comments. The count leaves out `greedy` here, and in
+//! candle-transformers 0.11.0 the functions that only other sizes of the network need.
 
 pub mod densenet;
 pub mod googlenet;
@@ -36,12 +35,12 @@ use sconce::prelude::*;
 
 const USAGE: &str = "usage: networks [--short] [NAME] [CHECKPOINT]
 
-Builds a network (all of them without NAME), runs it on one image of noise, GPT-2 on 64 words, and times it.
-A checkpoint is the published .pth, or .safetensors with the same names.
+Builds a network (without NAME, all of them), runs it on one random image (GPT-2: on 64 tokens) and times it.
+CHECKPOINT is the published .pth file, or a .safetensors file with the same names.
 
 names: densenet121 googlenet gpt2 mobilenet_v2 resnet18 resnet50 squeezenet1_1 unet vgg16_bn vit_b_16";
 
-/// What the program does with a network, whatever its type.
+/// The settings of a run, for a network of any type.
 struct Report<'a> {
     name: &'a str,
     checkpoint: Option<&'a Path>,
@@ -103,7 +102,7 @@ const NAMES: [&str; 10] = [
     "vit_b_16",
 ];
 
-/// A published network by its usual name.
+/// Runs a published network, selected by its usual name.
 fn run(report: &Report) -> Result<()> {
     let side = if report.short { 64 } else { 224 };
     match report.name {
@@ -120,7 +119,7 @@ fn run(report: &Report) -> Result<()> {
         "unet" => report.image(unet::unet(3, 2), side, |network, x| network.forward(x)),
         "vgg16_bn" => report.image(vgg::vgg16_bn(), side, |network, x| network.forward(x)),
         "vit_b_16" => report.image(vit::vit_b_16(), 224, |network, x| network.forward(x)),
-        other => Err(Error::msg(format!("no network {other:?}\n\n{USAGE}"))),
+        other => Err(Error::msg(format!("unknown network {other:?}\n\n{USAGE}"))),
     }
 }
 

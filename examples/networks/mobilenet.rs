@@ -3,7 +3,7 @@
 
 use sconce::prelude::*;
 
-/// Convolution, batch norm and ReLU6 in one launch.
+/// Convolution, batch norm and ReLU6, fused into one launch.
 #[derive(Module)]
 #[module(args(inputs: usize, outputs: usize, kernel: usize, stride: usize = 1, groups: usize = 1))]
 pub struct ConvBnRelu6(
@@ -13,10 +13,10 @@ pub struct ConvBnRelu6(
     Relu6,
 );
 
-/// Widens (not in the first block), filters each channel on its own, narrows.
+/// Expands the channels (except in the first block), filters each channel separately, and projects.
 #[derive(Module)]
 #[module(args(inputs: usize, hidden: usize, outputs: usize, stride: usize))]
-#[allow(clippy::large_enum_variant)] // A network has few of them.
+#[allow(clippy::large_enum_variant)] // A network has few blocks.
 pub enum Bottleneck {
     #[module(when = hidden == inputs)]
     Plain(
@@ -24,7 +24,7 @@ pub enum Bottleneck {
         #[layer(hidden, outputs, 1, bias = false)] Conv2d,
         #[layer(outputs)] BatchNorm,
     ),
-    Widened(
+    Expanded(
         #[layer(inputs, hidden, 1)] ConvBnRelu6,
         #[layer(hidden, hidden, 3, stride = stride, groups = hidden)] ConvBnRelu6,
         #[layer(hidden, outputs, 1, bias = false)] Conv2d,
@@ -43,7 +43,7 @@ pub struct InvertedResidual {
     shortcut: bool,
 }
 
-/// Inputs, outputs, stride and widening of each block.
+/// Input channels, output channels, stride and expansion ratio of each block.
 fn blocks() -> Vec<[usize; 4]> {
     let stages = [
         (1, 16, 1, 1),

@@ -3,7 +3,8 @@
 
 use sconce::prelude::*;
 
-/// Two 3×3 convolutions, or where the network is deep a 3×3 one between two 1×1; and a shortcut.
+/// A residual block: two 3×3 convolutions, or in deep networks a 3×3 convolution between two 1×1
+/// convolutions.
 #[derive(Module)]
 #[module(args(deep: bool, inputs: usize, width: usize, stride: usize), forward = |x| {
     let h = relu(bn1(conv1(x)));
@@ -31,7 +32,7 @@ pub struct Block {
     downsample: Option<Downsample>,
 }
 
-/// A 1×1 convolution and its batch norm: parameters "0.weight", "1.weight", …
+/// A 1×1 convolution and its batch norm, with parameters `0.weight`, `1.weight`, …
 #[derive(Module)]
 #[module(args(inputs: usize, outputs: usize, stride: usize))]
 pub struct Downsample(
@@ -39,7 +40,7 @@ pub struct Downsample(
     #[layer(outputs)] BatchNorm,
 );
 
-/// Channels that leave a block.
+/// Returns the output channels of a block.
 fn wide(deep: bool, width: usize) -> usize {
     if deep { 4 * width } else { width }
 }

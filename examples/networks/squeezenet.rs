@@ -3,7 +3,7 @@
 
 use sconce::prelude::*;
 
-/// Narrows, then widens by 1×1 and 3×3 convolutions side by side.
+/// Reduces the channels, then expands them by parallel 1×1 and 3×3 convolutions.
 #[derive(Module)]
 #[module(args(inputs: usize, squeezed: usize, expanded: usize), forward = |x| {
     let x = relu(squeeze(x));

@@ -4,21 +4,21 @@
 use sconce::prelude::*;
 
 #[derive(Module)]
-#[module(args(inputs: usize, outputs: usize, between: usize = outputs))]
+#[module(args(inputs: usize, outputs: usize, mid: usize = outputs))]
 pub struct DoubleConv(
-    #[layer(inputs, between, 3, padding = 1, bias = false)] Conv2d,
-    #[layer(between)] BatchNorm,
+    #[layer(inputs, mid, 3, padding = 1, bias = false)] Conv2d,
+    #[layer(mid)] BatchNorm,
     Relu,
-    #[layer(between, outputs, 3, padding = 1, bias = false)] Conv2d,
+    #[layer(mid, outputs, 3, padding = 1, bias = false)] Conv2d,
     #[layer(outputs)] BatchNorm,
     Relu,
 );
 
-/// Doubles rows and columns and joins what the way down left at that size.
+/// Doubles height and width and concatenates the skip connection of that size.
 #[derive(Module)]
 #[module(args(inputs: usize, outputs: usize, bilinear: bool), forward = |x, skip| {
     let x = up(upsample(x));
-    let (rows, columns) = (missing(&x, &skip, 2)?, missing(&x, &skip, 3)?);
+    let (rows, columns) = (size_difference(&x, &skip, 2)?, size_difference(&x, &skip, 3)?);
     let x = pad(x, [columns / 2, columns - columns / 2, rows / 2, rows - rows / 2], "zeros");
     conv(cat([skip, x], 1))
 })]
@@ -27,13 +27,13 @@ pub struct Up {
     upsample: Option<Upsample>,
     #[layer(inputs, inputs / 2, 2, stride = 2; if !bilinear)]
     up: Option<ConvTranspose2d>,
-    #[layer(inputs, outputs, between = if bilinear { inputs / 2 } else { outputs })]
+    #[layer(inputs, outputs, mid = if bilinear { inputs / 2 } else { outputs })]
     #[module(rename = "conv.double_conv")]
     conv: DoubleConv,
 }
 
-/// What `x` lacks of the size of `skip`, where a pooling has rounded down.
-fn missing(x: &Signal, skip: &Signal, dim: usize) -> Result<isize> {
+/// Returns how much larger `skip` is than `x` on one axis. They differ if a pooling rounded the size down.
+fn size_difference(x: &Signal, skip: &Signal, dim: usize) -> Result<isize> {
     Ok(skip.dim(dim)? as isize - x.dim(dim)? as isize)
 }
 

@@ -35,11 +35,11 @@ pub struct EncoderBlock {
 
 #[derive(Module)]
 #[module(
-    args(places: usize, depth: usize, width: usize, heads: usize, hidden: usize, p: f64),
+    args(positions: usize, depth: usize, width: usize, heads: usize, hidden: usize, p: f64),
     forward = |x| ln(layers(dropout(x + pos_embedding))),
 )]
 pub struct Encoder {
-    #[param((1, places, width), init = normal(0., 0.02))]
+    #[param((1, positions, width), init = normal(0., 0.02))]
     pos_embedding: Tensor,
     #[layer(p)]
     dropout: Dropout,

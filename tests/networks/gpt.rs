@@ -11,7 +11,7 @@ const PLACES: usize = 32;
 
 /// One that reads bytes.
 fn small() -> GptConfig {
-    gpt2().words(256).places(PLACES).width(32).heads(HEADS).depth(DEPTH)
+    gpt2().vocabulary(256).positions(PLACES).width(32).heads(HEADS).depth(DEPTH)
 }
 
 /// `x · weight + bias`, the weight as GPT-2 has it.
