@@ -3,16 +3,11 @@
 //!
 //! No part of this crate's stable interface.
 
-pub use crate::conv::cpu::{Algorithm, ConvProblem, ElementFormat};
+pub use crate::conv::cpu::{Algorithm, ConvProblem, ElementFormat, Tile};
 pub use crate::conv::testing::{backward_on, conv2d_by, conv2d_with};
 pub use crate::linear::testing::{gradients_with, linear_with};
 pub use crate::pool::max::max_pool2d_with;
 pub use crate::simd::{Isa, available, isa, microarchitecture};
-
-/// Winograd's convolution by itself.
-pub mod winograd {
-    pub use crate::conv::winograd::*;
-}
 
 /// The plans of CUDA operations, which an emulator can run on the CPU.
 pub mod cuda {

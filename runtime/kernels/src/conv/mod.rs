@@ -22,7 +22,6 @@ pub(crate) mod shape;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod testing;
 mod transposed;
-pub(crate) mod winograd;
 
 pub use cpu::PackedCache;
 pub use epilogue::Epilogue;

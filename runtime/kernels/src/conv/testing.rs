@@ -4,10 +4,10 @@ use super::backward::{self, Gradients, Needs};
 use super::cpu::{self, Algorithm, PackedCache, Packing};
 use super::{ConvGeometry, ConvShape, Epilogue};
 use crate::activation::Activation;
-use crate::simd::{self, Isa};
+use crate::simd::Isa;
 use candle_core::{Result, Tensor};
 
-/// Computes [`conv2d`](super::conv2d) on the CPU, without gradients, by the given algorithm, so that it can be timed.
+/// Computes [`conv2d`](super::conv2d) on the CPU, without gradients, by the given algorithm and instruction set.
 ///
 /// # Errors
 /// As [`conv2d`](super::conv2d).
@@ -18,10 +18,11 @@ pub fn conv2d_by(
     geometry: &ConvGeometry,
     epilogue: &Epilogue,
     packed: &PackedCache,
+    isa: Isa,
 ) -> Result<Tensor> {
     let shape = ConvShape::of(input, weight, geometry, epilogue)?;
     let packing = Packing::by(algorithm, packed, weight.id());
-    cpu::conv2d_by(input, weight, &shape, epilogue, Some(packing), simd::isa())
+    cpu::conv2d_by(input, weight, &shape, epilogue, Some(packing), isa)
 }
 
 /// Computes [`conv2d`](super::conv2d) on the CPU, without gradients, with the instruction set `isa`.

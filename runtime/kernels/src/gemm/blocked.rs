@@ -172,7 +172,7 @@ impl Task<'_> {
         let a = Rows { start: values.as_ptr(), rows, step: steps[1] };
         let b =
             Columns { start: self.panel[column..].as_ptr(), vectors: consecutive::<NV>(S::LANES), step: NC };
-        let mut tile = RegisterTile::<_, MR, NV>::zeros(Floats(simd));
+        let mut tile = RegisterTile::<_, MR, NV>::zeros(Floats::new(simd));
         // SAFETY: a row of the panel has `NV` vectors from `column` on, and A an element for every row and every
         // depth, both as asserted above.
         unsafe { tile.add_product::<0>(end - from, a, b) };

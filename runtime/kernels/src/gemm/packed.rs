@@ -151,7 +151,7 @@ unsafe fn multiply_tile<S: Simd, const MR: usize, const NV: usize>(
 ) {
     let PackedFactors { a, b, depth, panel_strides, .. } = factors;
     let [vectors, places] = panel_strides.map(|stride| offsets::<S, NV>(stride));
-    let mut tile = RegisterTile::<_, MR, NV>::zeros(Floats(simd));
+    let mut tile = RegisterTile::<_, MR, NV>::zeros(Floats::new(simd));
     let mut rows = Rows { start: a, rows: consecutive(S::LANES), step: 1 };
     let mut columns = Columns { start: b, vectors, step: PANEL };
     // SAFETY: each step of `LANES` depths takes `LANES` elements of every row and as many lines of the panels.

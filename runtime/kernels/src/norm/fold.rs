@@ -1,7 +1,6 @@
 //! Folding: batch norm in evaluation and biases as one product and one sum a channel, which the epilogue of a
 //! convolution takes.
 
-use crate::conv;
 use crate::element::with_elements;
 use crate::simd;
 use candle_core::{DType, Result, Tensor};
@@ -113,7 +112,7 @@ pub fn is_finite(x: &Tensor) -> Result<bool> {
         return Ok(true);
     }
     match x.dtype() {
-        DType::F32 => with_elements(x, |x| conv::cpu::is_finite(x, simd::isa())),
+        DType::F32 => with_elements(x, |x| simd::is_finite(x, simd::isa())),
         _ => with_elements::<f64, _>(&x.to_dtype(DType::F64)?, |x| x.iter().all(|x| x.is_finite())),
     }
 }

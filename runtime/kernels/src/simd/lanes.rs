@@ -59,7 +59,7 @@ impl<W: Work<f32>> Kernel for Single<W> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        self.0.run(Floats(simd));
+        self.0.run(Floats::new(simd));
     }
 }
 
@@ -69,13 +69,29 @@ impl Real for f32 {
     }
 }
 
-/// The vector of an instruction set.
+/// The vector of an instruction set; with `PAIRS`, its lanes are pairs of bf16 in products and floats in sums.
 #[derive(Clone, Copy)]
-pub(crate) struct Floats<S>(pub S);
+pub(crate) struct Floats<S, const PAIRS: bool = false>(S);
+
+impl<S> Floats<S> {
+    #[inline(always)]
+    pub fn new(simd: S) -> Self {
+        Self(simd)
+    }
+}
+
+impl<S, const PAIRS: bool> Floats<S, PAIRS> {
+    /// # Safety
+    /// With `PAIRS`, `dispatch_pairs` has run the kernel.
+    #[inline(always)]
+    pub unsafe fn new_unchecked(simd: S) -> Self {
+        Self(simd)
+    }
+}
 
 // SAFETY of every block below: the caller's promise is the one `Simd` asks for.
 #[expect(clippy::undocumented_unsafe_blocks, reason = "the one above is for all")]
-impl<S: Simd> Lanes for Floats<S> {
+impl<S: Simd, const PAIRS: bool> Lanes for Floats<S, PAIRS> {
     type Real = f32;
     type V = S::V;
     const LANES: usize = S::LANES;
@@ -107,7 +123,8 @@ impl<S: Simd> Lanes for Floats<S> {
     }
     #[inline(always)]
     fn fma(self, a: S::V, b: S::V, c: S::V) -> S::V {
-        self.0.fma(a, b, c)
+        // SAFETY: the promise of `new_unchecked`.
+        if PAIRS { unsafe { self.0.dot_pairs(a, b, c) } } else { self.0.fma(a, b, c) }
     }
     #[inline(always)]
     fn sum(self, v: S::V) -> f32 {

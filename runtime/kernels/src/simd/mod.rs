@@ -8,6 +8,7 @@
 
 #[cfg(any(target_arch = "aarch64", test))]
 mod arm;
+mod finite;
 mod half;
 mod lanes;
 pub mod math;
@@ -21,6 +22,7 @@ mod x86;
 
 #[cfg(any(target_arch = "aarch64", test))]
 pub use arm::Neon;
+pub(crate) use finite::{are_finite, is_finite};
 pub use half::Half;
 pub(crate) use lanes::{Floats, Lanes, MAX_LANES, Real, Work};
 pub use microarchitecture::{Microarchitecture, microarchitecture};

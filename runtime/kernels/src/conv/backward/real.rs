@@ -18,7 +18,7 @@ pub(super) type Convolve<R> = fn(&ConvShape, &[R], &[R], Isa) -> Result<Vec<R>>;
 
 impl Real for f32 {
     fn are_finite(numbers: &[f32], isa: Isa) -> bool {
-        cpu::is_finite(numbers, isa)
+        simd::is_finite(numbers, isa)
     }
 
     const CONVOLVE: Option<Convolve<f32>> = Some(cpu::plain);

@@ -1,7 +1,7 @@
 //! The costs of the elements of a convolution, in multiply-adds, as `examples/plan_check.rs` measured them on two
 //! processors.
 
-use crate::conv::winograd::Tile;
+use super::winograd::Tile;
 use crate::simd::Microarchitecture;
 
 /// The cost of one element of each kind.

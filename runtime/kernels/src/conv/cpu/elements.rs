@@ -1,13 +1,11 @@
 //! The elements of images as they are stored, f32 or halves: kernels widen them where they read them, into
 //! registers or small pieces that stay in cache, and round results where they store them.
 
-use crate::simd::{Half, Isa, Simd};
+use crate::simd::{Half, Isa, Simd, are_finite, is_finite};
 use candle_core::WithDType;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use std::borrow::Cow;
-
-use super::finite::{are_finite, is_finite};
 
 /// How an element is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

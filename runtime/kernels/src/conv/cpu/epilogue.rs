@@ -159,6 +159,23 @@ impl<'a> EpilogueWriter<'a> {
     ) {
         let shifted = simd.fma(sums, affine.scale[0], affine.shift[0]);
         // SAFETY: the caller's promise.
+        unsafe { self.finish_pixels(simd, shifted, affine, [at, lanes], output) }
+    }
+
+    /// Does the same as [`store_pixels`](Self::store_pixels) for sums that have been scaled and shifted.
+    ///
+    /// # Safety
+    /// As there.
+    #[inline(always)]
+    pub unsafe fn finish_pixels<S: Simd>(
+        &self,
+        simd: S,
+        shifted: S::V,
+        affine: &Affine<S, 1>,
+        [at, lanes]: [usize; 2],
+        output: OutputPtr,
+    ) {
+        // SAFETY: the caller's promise.
         unsafe {
             let mut value = self.clamped(simd, shifted, affine, [at, lanes]);
             if self.bounds.is_none() {

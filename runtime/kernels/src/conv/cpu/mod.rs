@@ -5,7 +5,7 @@
 //!
 //! - `pixel_lanes` and `channel_lanes`, the register-tile kernels, on one `plan`: a `partition` into tasks, an input
 //!   `tile`, a `packed_weight`;
-//! - `depthwise`, `winograd` (with `dilated`), and the `reference`, which takes what the others leave over.
+//! - `depthwise`, `winograd`, and the `reference`, which supports every problem.
 //!
 //! Halves are widened to f32 a piece at a time, summed there and rounded once (`elements`, `operand_format`). The
 //! `epilogue` makes results of sums. A `fused_consumer` reads results before they leave the cache.
@@ -13,10 +13,8 @@
 mod channel_lanes;
 mod cost_table;
 mod depthwise;
-mod dilated;
 mod elements;
 mod epilogue;
-mod finite;
 mod fused_consumer;
 mod operand;
 mod operand_format;
@@ -30,17 +28,18 @@ mod reference;
 mod select;
 mod task_input;
 mod tile;
-pub(crate) mod winograd;
+mod winograd;
 
-pub use elements::{ElementFormat, Elements};
-pub(super) use elements::{ElementPtr, OutputPtr};
-pub(crate) use finite::is_finite;
+pub use elements::ElementFormat;
+pub(super) use elements::OutputPtr;
 pub(crate) use fused_consumer::FusedConsumer;
 pub(crate) use operand::Call;
 pub(super) use operand::Values;
 pub use operand::{Operand, Operands};
 pub use packed::{PackedCache, Packing};
 pub use problem::{Algorithm, ConvProblem};
+#[cfg(any(test, feature = "testing"))]
+pub use winograd::Tile;
 
 use super::{ConvShape, Epilogue};
 use crate::activation::Activation;

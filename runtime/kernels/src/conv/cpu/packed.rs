@@ -2,7 +2,7 @@
 
 use super::fused_consumer::Windows;
 use super::problem::{Algorithm, ConvProblem};
-use crate::conv::winograd::Tile;
+use super::winograd::Tile;
 use crate::exact::is_exact;
 use crate::memory::Arena;
 use candle_core::TensorId;

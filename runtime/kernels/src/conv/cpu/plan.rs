@@ -5,8 +5,10 @@ use super::fused_consumer::Windows;
 use super::operand_format::OperandFormat;
 use super::partition::{Lanes, Limits, Order, Partition, PartitionProblem, Place};
 use super::tile::{Tap, Tile, TileSize};
+use super::{channel_lanes, pixel_lanes};
 use crate::conv::{ConvGeometry, ConvShape};
 use crate::parallel::cost;
+use crate::simd::{self, Isa, Kernel, Simd};
 use std::ops::Range;
 
 /// What an output element costs beside its multiplications, in multiplications.
@@ -14,12 +16,33 @@ const OVERHEAD: usize = 16;
 /// A tile beyond this many floats (a huge dilation) is not made.
 const LARGEST_TILE: usize = 1 << 26;
 
-/// The register tile of a kernel: output channels × pixels, one of them in vectors.
+/// The shape of a kernel's register tile: output channels × pixels, one of them in vectors.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct RegisterTile {
+pub(super) struct TileShape {
     pub outputs: usize,
     pub pixels: usize,
     pub lanes: usize,
+}
+
+impl TileShape {
+    pub fn of(lanes: Lanes, isa: Isa) -> Self {
+        simd::dispatch_to(isa, ShapeOf(lanes))
+    }
+}
+
+/// Asks an instruction set for its register tile.
+struct ShapeOf(Lanes);
+
+impl Kernel for ShapeOf {
+    type Output = TileShape;
+
+    #[inline(always)]
+    fn run<S: Simd>(self, _: S) -> TileShape {
+        match self.0 {
+            Lanes::Pixels => pixel_lanes::tile_shape::<S>(),
+            Lanes::Channels => channel_lanes::tile_shape::<S>(),
+        }
+    }
 }
 
 /// The input channels of a group, in chunks that are summed in one go.
@@ -89,10 +112,10 @@ impl OutputBlocks {
     }
 }
 
-/// What a kernel decides before the plan is made.
+/// A kernel's decisions about a problem, from which its plan follows.
 pub(super) struct PlanOptions {
     pub direction: Lanes,
-    pub registers: RegisterTile,
+    pub registers: TileShape,
     pub operand: OperandFormat,
     /// Neighboring channels of the input.
     pub input_block: usize,
@@ -105,6 +128,48 @@ pub(super) struct PlanOptions {
     pub limits: Limits,
     pub windows: Option<Windows>,
     pub order: Order,
+}
+
+/// The counts of a plan that the cost model multiplies with costs.
+pub(super) struct Counts {
+    /// The output channels of a group, including those that blocks add.
+    pub outputs: usize,
+    pub chunks: usize,
+    /// The floats that are copied into tiles for each input channel, by all tasks together.
+    pub copied: usize,
+}
+
+impl PlanOptions {
+    /// Returns the convolution of operands as the kernel reads them, flattened to one row if it is pointwise.
+    fn shape(&self, shape: &ConvShape) -> ConvShape {
+        let flat = is_pointwise(shape) && (self.in_place || self.direction == Lanes::Pixels);
+        self.operand.shape(&if flat { flattened(shape) } else { *shape })
+    }
+
+    fn chunks(&self, shape: &ConvShape) -> Chunks {
+        Chunks::new(shape.group_inputs(), self.input_block, self.chunk)
+    }
+
+    fn tile_size(&self, shape: &ConvShape) -> TileSize {
+        let unit = if self.direction == Lanes::Pixels { self.registers.lanes } else { 1 };
+        TileSize::new(shape, self.input_block, self.column_planes, unit)
+    }
+
+    /// Returns the counts without a partition, as if one task computed all pixels of the output channels.
+    pub fn counts(&self, shape: &ConvShape) -> Counts {
+        let shape = self.shape(shape);
+        let copied = if self.in_place {
+            0
+        } else {
+            let size = self.tile_size(&shape);
+            // Lanes over pixels copy whole vectors.
+            let unit = size.unit;
+            let pitch = size.pitch(shape.output[1]).max(1);
+            let floats = size.floats(shape.output, self.input_block) / self.input_block;
+            (floats / pitch).saturating_mul(pitch.next_multiple_of(unit)).saturating_mul(self.limits.segments)
+        };
+        Counts { outputs: self.blocks.padded(), chunks: self.chunks(&shape).count(), copied }
+    }
 }
 
 /// The decisions for one problem. The sum of an output element is the same whatever the number of threads is: only
@@ -131,11 +196,9 @@ impl Plan {
     pub fn new(shape: &ConvShape, options: PlanOptions, threads: usize) -> Option<Self> {
         let PlanOptions { operand, input_block, in_place, registers, blocks, .. } = options;
         let group_inputs = shape.group_inputs();
-        let flat = is_pointwise(shape) && (in_place || options.direction == Lanes::Pixels);
-        let shape = operand.shape(&if flat { flattened(shape) } else { *shape });
-        let chunks = Chunks::new(shape.group_inputs(), input_block, options.chunk);
-        let unit = if options.direction == Lanes::Pixels { registers.lanes } else { 1 };
-        let size = TileSize::new(&shape, input_block, options.column_planes, unit);
+        let shape = options.shape(shape);
+        let chunks = options.chunks(&shape);
+        let size = options.tile_size(&shape);
         let work = shape.output_elements().saturating_mul(shape.taps() + OVERHEAD);
         let threads = cost::worthwhile_threads(threads, work);
         let problem = PartitionProblem {
@@ -150,9 +213,10 @@ impl Plan {
             limits: options.limits,
         };
         let partition = Partition::new(&problem, threads, options.order);
-        let tile = match in_place {
-            true => None,
-            false => Some(Tile::new(&shape, &size, partition.largest_patch(), chunks.len(), LARGEST_TILE)?),
+        let tile = if in_place {
+            None
+        } else {
+            Some(Tile::new(&shape, &size, partition.largest_patch(), chunks.len(), LARGEST_TILE)?)
         };
         let taps = (0..chunks.count()).map(|chunk| match &tile {
             Some(tile) => tile.taps(&shape, chunks.range(chunk)),

@@ -1,9 +1,9 @@
 //! What is to be convolved, and the algorithms that can do it.
 
 use super::elements::ElementFormat;
+use super::winograd::Tile;
 use super::{depthwise, pixel_lanes};
 use crate::conv::ConvShape;
-use crate::conv::winograd::Tile;
 use crate::exact::is_exact;
 use crate::layout::Layout;
 use crate::simd::{Isa, Microarchitecture};

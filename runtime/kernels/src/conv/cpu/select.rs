@@ -15,10 +15,11 @@
 //!   on the way out, and a weight that is larger by positions over taps.
 
 use super::cost_table::{CostTable, MOST_POSITIONS, NEAR_POSITIONS, NEAR_WEIGHTS, PACKED};
+use super::plan::Counts;
 use super::problem::{Algorithm, ConvProblem};
+use super::winograd::{self, Tile};
 use super::{channel_lanes, pixel_lanes};
 use crate::conv::ConvShape;
-use crate::conv::winograd::{self, Tile};
 use crate::layout::Layout;
 
 impl ConvProblem {
@@ -34,17 +35,15 @@ impl ConvProblem {
         match algorithm {
             Algorithm::Depthwise => self.depthwise_cost(),
             Algorithm::PixelLanes => {
-                let counts = pixel_lanes::Counts::new(self);
-                self.pixel_lanes_cost(
-                    &counts,
-                    self.input_channels() * counts.copied as f64 * self.costs().copied,
-                )
+                let counts = pixel_lanes::options(self, false).counts(&self.shape);
+                let read = self.input_channels() * counts.copied as f64 * self.costs().copied;
+                self.pixel_lanes_cost(&counts, read)
             }
             Algorithm::PixelLanesInPlace => {
                 let pixels = self.shape.output[0] * self.shape.output[1];
                 let conflict = if pixels.is_multiple_of(256) { self.costs().set_conflict } else { 0. };
                 let read = conflict * self.input_channels() * pixels as f64;
-                self.pixel_lanes_cost(&pixel_lanes::Counts::new(self), read)
+                self.pixel_lanes_cost(&pixel_lanes::options(self, true).counts(&self.shape), read)
             }
             Algorithm::ChannelLanes => self.channel_lanes_cost(),
             Algorithm::Winograd(tile) => self.winograd_cost(tile),
@@ -71,7 +70,7 @@ impl ConvProblem {
     }
 
     /// Returns the cost of lanes over pixels; `read` is what it costs to bring the pixels to the register tiles.
-    fn pixel_lanes_cost(&self, counts: &pixel_lanes::Counts, read: f64) -> f64 {
+    fn pixel_lanes_cost(&self, counts: &Counts, read: f64) -> f64 {
         let (shape, costs) = (self.operand().shape(&self.shape), self.costs());
         let (channels, product) = match shape.group_outputs() {
             1 => (1, costs.product[0]),
@@ -87,7 +86,8 @@ impl ConvProblem {
 
     fn channel_lanes_cost(&self) -> f64 {
         let ConvShape { batch, in_channels, output, .. } = self.shape;
-        let (counts, costs) = (channel_lanes::Counts::new(self), &self.costs().channel_lanes);
+        let counts = channel_lanes::options(self, None).counts(&self.shape);
+        let costs = &self.costs().channel_lanes;
         let results = (batch * output[0] * output[1] * counts.outputs) as f64;
         let weights = (counts.outputs * self.shape.taps()) as f64;
         let copied = (batch * in_channels) as f64 * counts.copied as f64;

@@ -1,9 +1,10 @@
 //! The innermost loop: a register tile of some pixels × one or two vectors of output channels, a panel.
 
 use crate::conv::cpu::epilogue::{Affine, Destination, EpilogueWriter};
-use crate::conv::cpu::plan::RegisterTile;
+use crate::conv::cpu::plan::TileShape;
 use crate::conv::cpu::tile::Tap;
-use crate::simd::{Simd, prefetch};
+use crate::gemm::{Columns, RegisterTile, Rows, consecutive};
+use crate::simd::{Floats, Simd, prefetch};
 
 /// The vectors of output channels of a panel; the last panel may have fewer.
 pub(super) const PANEL_VECTORS: usize = 2;
@@ -13,8 +14,8 @@ const fn most_pixels<S: Simd>() -> usize {
     (S::REGISTERS - PANEL_VECTORS - 1) / PANEL_VECTORS
 }
 
-pub(super) const fn register_tile<S: Simd>() -> RegisterTile {
-    RegisterTile { outputs: PANEL_VECTORS * S::LANES, pixels: most_pixels::<S>(), lanes: S::LANES }
+pub(in crate::conv::cpu) const fn tile_shape<S: Simd>() -> TileShape {
+    TileShape { outputs: PANEL_VECTORS * S::LANES, pixels: most_pixels::<S>(), lanes: S::LANES }
 }
 
 /// Returns the distance from one pixel to the next in a tile of planes, or of blocks of channels.
@@ -80,47 +81,36 @@ pub(super) unsafe fn multiply<S: Simd, const VECTORS: usize, const PLANES: bool>
 /// # Safety
 /// As [`multiply`], for `PIXELS` pixels.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
 unsafe fn tile<S: Simd, const VECTORS: usize, const PIXELS: usize, const PLANES: bool>(
     simd: S,
     factors: Factors<'_>,
     affine: &Affine<S, VECTORS>,
     ends: Ends<'_>,
 ) {
-    let mut sums = [[simd.zero(); VECTORS]; PIXELS];
+    let mut tile = RegisterTile::<_, PIXELS, VECTORS>::zeros(Floats::new(simd));
     if ends.resume {
         // SAFETY: the destination is in the output.
-        sums = unsafe { ends.to.load(simd) };
+        tile.sums = unsafe { ends.to.load(simd) };
     }
-    let Factors { mut weights, mut next, fetch, .. } = factors;
-    for tap in factors.taps {
+    let Factors { input, taps, weights, mut next, fetch } = factors;
+    let mut weights = Columns { start: weights, vectors: consecutive(S::LANES), step: VECTORS * S::LANES };
+    for tap in taps {
         for line in fetch[0]..fetch[1] {
             prefetch::<2>(next.wrapping_add(line * LINE));
         }
-        let mut pixel = factors.input.wrapping_add(tap.offset as usize);
-        for _ in 0..tap.channels {
-            let mut panel = [simd.zero(); VECTORS];
-            for v in 0..VECTORS {
-                // SAFETY: there is a vector of weights, or two, for every channel of every tap.
-                panel[v] = unsafe { simd.load(weights.add(v * S::LANES)) };
-            }
-            for p in 0..PIXELS {
-                // SAFETY: the pixels are so far apart, and the tap has this channel of each.
-                let x = simd.splat(unsafe { *pixel.add(p * pixel_step::<S>(PLANES)) });
-                for v in 0..VECTORS {
-                    sums[p][v] = simd.fma(x, panel[v], sums[p][v]);
-                }
-            }
-            pixel = pixel.wrapping_add(1);
-            weights = weights.wrapping_add(VECTORS * S::LANES);
-        }
-        next = next.wrapping_add(tap.channels as usize * VECTORS * S::LANES);
+        let channels = tap.channels as usize;
+        let start = input.wrapping_add(tap.offset as usize);
+        let pixels = Rows { start, rows: consecutive(pixel_step::<S>(PLANES)), step: 1 };
+        // SAFETY: the tap has these channels of every pixel, and there is a row of weights for each.
+        unsafe { tile.add_product::<0>(channels, pixels, weights) };
+        weights.start = weights.start.wrapping_add(channels * weights.step);
+        next = next.wrapping_add(channels * weights.step);
     }
     // SAFETY: the destination is in the output.
     unsafe {
         match ends.writer {
-            Some(writer) => writer.store_vectors(simd, sums, affine, ends.to),
-            None => ends.to.store(simd, sums),
+            Some(writer) => writer.store_vectors(simd, tile.sums, affine, ends.to),
+            None => ends.to.store(simd, tile.sums),
         }
     }
 }

@@ -14,13 +14,14 @@ use super::operand_format::OperandFormat;
 use super::packed::{PackedForm, Packing};
 use super::packed_weight::PackedWeight;
 use super::partition::{Lanes, Limits, Order};
-use super::plan::{OutputBlocks, Plan, PlanOptions, RegisterTile, is_pointwise};
+use super::plan::{OutputBlocks, Plan, PlanOptions, TileShape, is_pointwise};
 use super::problem::{Algorithm, ConvProblem};
 use super::task_input::TaskInput;
 use crate::layout::Layout;
 use crate::memory::{CACHE_LINE_FLOATS, Scratch};
 use crate::parallel;
-use crate::simd::{self, Kernel, Simd};
+use crate::simd;
+pub(super) use micro::tile_shape;
 use task::Tasks;
 
 /// Floats of the second-level cache that a panel of a chunk's weights may take.
@@ -59,7 +60,7 @@ pub(super) fn conv2d(
         Target::Consumer(_, windows) => Some(windows),
     };
     let key = (*problem, Algorithm::ChannelLanes, threads, windows);
-    let plan = Packing::plan(packing, key, || plan(problem, windows, threads));
+    let plan = Packing::plan(packing, key, || Plan::new(shape, options(problem, windows), threads));
     let Some(plan) = &*plan else { return false };
     if windows.is_some() && plan.chunks.count() > 1 {
         return false;
@@ -84,11 +85,13 @@ pub(super) fn conv2d(
     true
 }
 
-fn plan(problem: &ConvProblem, windows: Option<Windows>, threads: usize) -> Option<Plan> {
-    let (shape, registers) = (&problem.shape, simd::dispatch_to(problem.isa, Measure));
+/// Returns the kernel's decisions; a consumer reads the results through `windows`.
+pub(super) fn options(problem: &ConvProblem, windows: Option<Windows>) -> PlanOptions {
+    let shape = &problem.shape;
+    let registers = TileShape::of(Lanes::Channels, problem.isa);
     let lanes = registers.lanes;
     let input_block = problem.input.block(lanes);
-    let options = PlanOptions {
+    PlanOptions {
         direction: Lanes::Channels,
         registers,
         operand: OperandFormat::F32,
@@ -100,12 +103,11 @@ fn plan(problem: &ConvProblem, windows: Option<Windows>, threads: usize) -> Opti
         limits: Limits { input: INPUT_FLOATS, sums: RESULT_FLOATS, segments: 1 },
         windows,
         order: if shape.batch == 1 { Order::SegmentPatchImage } else { Order::PatchImageSegment },
-    };
-    Plan::new(shape, options, threads)
+    }
 }
 
 /// Returns panels of output channels, the last of whole vectors.
-fn output_blocks(outputs: usize, registers: RegisterTile) -> OutputBlocks {
+fn output_blocks(outputs: usize, registers: TileShape) -> OutputBlocks {
     OutputBlocks::new(outputs, registers.outputs, |rest| rest.next_multiple_of(registers.lanes))
 }
 
@@ -115,39 +117,4 @@ fn scratch_floats(plan: &Plan, windows: Option<Windows>) -> [usize; 2] {
     let patches = plan.partition.patches.iter().map(|patch| patch.rows * patch.columns);
     let results = windows.map_or(0, |_| patches.max().unwrap_or(0) * plan.blocks.block);
     [tile, results]
-}
-
-/// What the cost model counts of this kernel.
-pub(super) struct Counts {
-    /// The output channels, those that vectors add to fill up included.
-    pub outputs: usize,
-    pub chunks: usize,
-    /// Floats that are copied into tiles for each input channel.
-    pub copied: usize,
-}
-
-impl Counts {
-    pub fn new(problem: &ConvProblem) -> Self {
-        let (shape, lanes) = (&problem.shape, problem.isa.lanes());
-        let registers = simd::dispatch_to(problem.isa, Measure);
-        let block = problem.input.block(lanes);
-        let most = PANEL_FLOATS / (shape.kernel[0] * shape.kernel[1] * registers.outputs);
-        let chunks = super::plan::Chunks::new(shape.in_channels, block, most).count();
-        let in_place = is_pointwise(shape) && problem.input == Layout::Nchwc;
-        let size = super::tile::TileSize::new(shape, block, shape.output[1] < SHORT_ROW, 1);
-        let copied = if in_place { 0 } else { size.floats(shape.output, block) / block };
-        Self { outputs: output_blocks(shape.out_channels, registers).padded(), chunks, copied }
-    }
-}
-
-/// Asks an instruction set for its register tile.
-struct Measure;
-
-impl Kernel for Measure {
-    type Output = RegisterTile;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> RegisterTile {
-        micro::register_tile::<S>()
-    }
 }

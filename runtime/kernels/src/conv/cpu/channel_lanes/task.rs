@@ -138,7 +138,7 @@ impl Tasks<'_> {
         let pitch = self.plan.tile.as_ref().map_or(width, |tile| tile.pitch);
         let whole = patch.rows == 1 || (pitch == patch.columns && width == patch.columns);
         let (runs, run) = if whole { (1, patch.rows * patch.columns) } else { (patch.rows, patch.columns) };
-        let per_run = run.div_ceil(const { micro::register_tile::<S>().pixels });
+        let per_run = run.div_ceil(const { micro::tile_shape::<S>().pixels });
         let origin = patch.y * width + patch.x;
         Tiles { count: runs * per_run, run, per_run, pitch, width, origin }
     }

@@ -1,22 +1,23 @@
 //! The innermost loop: one register tile of output channels × vectors of output pixels.
 
 use crate::conv::cpu::epilogue::ChannelAffines;
-use crate::conv::cpu::plan::RegisterTile;
+use crate::conv::cpu::plan::TileShape;
 use crate::conv::cpu::tile::Tap;
-use crate::simd::Simd;
+use crate::gemm::{Columns, RegisterTile, Rows, consecutive};
+use crate::simd::{Floats, Simd};
 
 /// The most vectors of pixels in any register tile.
 pub(super) const MOST_VECTORS: usize = 3;
 
-/// Returns the register tile of an instruction set. Its sums, a vector of pixels for each of its vectors, and one of
-/// weights have to find room in the registers, with one to spare, or the compiler spills them.
-pub(super) const fn register_tile<S: Simd>() -> RegisterTile {
+/// Returns the shape of an instruction set's register tile. The sums, a row of vectors of pixels and a vector of weights
+/// leave one register free; with fewer the compiler spills them.
+pub(in crate::conv::cpu) const fn tile_shape<S: Simd>() -> TileShape {
     let (outputs, vectors) = match S::REGISTERS {
         32.. => (8, 3),
         16.. => (6, 2),
         _ => (2, 2),
     };
-    RegisterTile { outputs, pixels: vectors * S::LANES, lanes: S::LANES }
+    TileShape { outputs, pixels: vectors * S::LANES, lanes: S::LANES }
 }
 
 /// Where a register tile stores results instead of sums: all lanes of its vectors are pixels, and the epilogue is
@@ -43,33 +44,34 @@ pub(super) struct Sums<'a> {
     pub results: Option<Results<'a>>,
 }
 
-/// Adds to the sums for every tap its `channels` weights times the vectors of pixels at the tap's offset. With `PAIRS`
-/// weights and pixels are pairs of bf16, else they are floats.
+/// Adds the products of every tap's weights with the vectors of pixels at the tap's offset. With `PAIRS` weights and
+/// pixels are pairs of bf16, otherwise floats.
 ///
 /// # Safety
-/// With `PAIRS` the kernel has been run by `dispatch_pairs`.
-/// `weights` has `taps.len() * channels` floats, each of the inputs a vector at every
-/// offset of `taps`, and `sums` room for a vector for each channel and input. Every channel of `results`
-/// exists and has a vector at each of the pixels.
+/// With `PAIRS`, `dispatch_pairs` has run the kernel. `weights` has `channels` floats for each tap, `pixels` a vector at
+/// each of the `vectors` offsets plus the tap's, and `sums` room for a vector for each channel and offset. Every channel
+/// of `results` exists and has a vector at each of its pixels.
 #[inline(always)]
 pub(super) unsafe fn accumulate<S: Simd, const PAIRS: bool>(
     simd: S,
     channels: usize,
-    inputs: &[*const f32],
+    pixels: *const f32,
+    vectors: &[u32],
     taps: &[Tap],
     weights: *const f32,
     sums: Sums<'_>,
 ) {
-    let most = const { register_tile::<S>() };
+    let most = const { tile_shape::<S>() };
     macro_rules! blocks {
         ($(($m:literal, $n:literal))*) => {
-            match (channels, inputs.len()) {
+            match (channels, vectors.len()) {
                 $(($m, $n) if $m <= most.outputs && $n * S::LANES <= most.pixels => {
-                    let fixed = std::array::from_fn(|n| inputs[n]);
+                    let vectors = std::array::from_fn(|n| vectors[n] as usize);
+                    let pixels = Columns { start: pixels, vectors, step: 0 };
                     // SAFETY: the caller's promise, for this number of channels and vectors.
-                    unsafe { block::<S, PAIRS, $m, $n>(simd, fixed, taps, weights, sums) }
+                    unsafe { block::<S, PAIRS, $m, $n>(simd, pixels, taps, weights, sums) }
                 })*
-                _ => unreachable!("a register tile of {channels} channels and {} vectors", inputs.len()),
+                _ => unreachable!("a register tile of {channels} channels and {} vectors", vectors.len()),
             }
         };
     }
@@ -80,61 +82,51 @@ pub(super) unsafe fn accumulate<S: Simd, const PAIRS: bool>(
     }
 }
 
+/// # Safety
+/// As [`accumulate`], for `M` channels and `N` vectors.
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
 unsafe fn block<S: Simd, const PAIRS: bool, const M: usize, const N: usize>(
     simd: S,
-    inputs: [*const f32; N],
+    pixels: Columns<f32, N>,
     taps: &[Tap],
     weights: *const f32,
     sums: Sums<'_>,
 ) {
-    let mut sum = [[simd.zero(); N]; M];
+    let place = |m: usize, n: usize| sums.at.wrapping_add((m * N + n) * S::LANES);
+    // SAFETY: the caller's promise.
+    let mut tile = RegisterTile::<_, M, N>::zeros(unsafe { Floats::<S, PAIRS>::new_unchecked(simd) });
     if sums.resume {
         for m in 0..M {
             for n in 0..N {
                 // SAFETY: `sums` has `M * N` vectors.
-                sum[m][n] = unsafe { simd.load(sums.at.add((m * N + n) * S::LANES)) };
+                tile.sums[m][n] = unsafe { simd.load(place(m, n)) };
             }
         }
     }
-    let mut weights = weights;
+    let mut weights = Rows { start: weights, rows: consecutive(1), step: M };
     for tap in taps {
-        let mut pixels = [simd.zero(); N];
-        for n in 0..N {
-            // SAFETY: every input has a vector at every offset of `taps`.
-            pixels[n] = unsafe { simd.load(inputs[n].add(tap.offset as usize)) };
-        }
-        for m in 0..M {
-            // SAFETY: `weights` has moved on by `M` for each of the taps before.
-            let weight = simd.splat(unsafe { *weights.add(m) });
-            for n in 0..N {
-                sum[m][n] = if PAIRS {
-                    // SAFETY: the caller's promise.
-                    unsafe { simd.dot_pairs(weight, pixels[n], sum[m][n]) }
-                } else {
-                    simd.fma(weight, pixels[n], sum[m][n])
-                };
-            }
-        }
-        weights = weights.wrapping_add(M);
+        let start = pixels.start.wrapping_add(tap.offset as usize);
+        // SAFETY: there is a vector of pixels at every offset, and `weights` has advanced by `M` for each tap.
+        unsafe { tile.add_outer_product::<0>(weights, Columns { start, ..pixels }) };
+        weights.start = weights.start.wrapping_add(M);
     }
-    if let Some(Results { affines, output, pixels, plane }) = sums.results {
+    let Some(Results { affines, output, pixels, plane }) = sums.results else {
         for m in 0..M {
-            // SAFETY: every channel of `results` exists.
-            let affine = unsafe { affines.get(simd, m) };
             for n in 0..N {
-                let value = affine.apply(simd, sum[m][n]);
-                // SAFETY: every channel of `results` has a vector at each of `pixels`.
-                unsafe { simd.store(output.add(m * plane + pixels[n] as usize), value) };
+                // SAFETY: `sums` has `M * N` vectors.
+                unsafe { simd.store(place(m, n), tile.sums[m][n]) };
             }
         }
         return;
-    }
+    };
     for m in 0..M {
+        // SAFETY: every channel of `results` exists.
+        let affine = unsafe { affines.get(simd, m) };
         for n in 0..N {
-            // SAFETY: `sums` has `M * N` vectors.
-            unsafe { simd.store(sums.at.add((m * N + n) * S::LANES), sum[m][n]) };
+            let value = affine.apply(simd, tile.sums[m][n]);
+            // SAFETY: every channel of `results` has a vector at each of `pixels`.
+            unsafe { simd.store(output.add(m * plane + pixels[n] as usize), value) };
         }
     }
 }

@@ -16,13 +16,14 @@ use super::operand_format::OperandFormat;
 use super::packed::{PackedForm, Packing};
 use super::packed_weight::PackedWeight;
 use super::partition::{Lanes, Limits, Order};
-use super::plan::{OutputBlocks, Plan, PlanOptions, RegisterTile, is_pointwise};
+use super::plan::{OutputBlocks, Plan, PlanOptions, TileShape, is_pointwise};
 use super::problem::{Algorithm, ConvProblem};
 use super::task_input::TaskInput;
 use crate::conv::ConvShape;
 use crate::layout::Layout;
 use crate::parallel;
-use crate::simd::{self, Isa, Kernel, Simd};
+use crate::simd::{self, Isa};
+pub(super) use micro::tile_shape;
 use strips::Strip;
 use task::{PairTasks, Tasks};
 
@@ -79,29 +80,8 @@ pub(super) fn conv2d(
 
 impl StripPlan {
     fn new(problem: &ConvProblem, in_place: bool, threads: usize) -> Option<Self> {
-        let (registers, operand) = (register_tile(problem.isa), problem.operand());
-        let shape = operand.shape(&problem.shape);
-        let outputs = shape.group_outputs();
-        let flat = is_pointwise(&shape);
-        let width = if flat { shape.output[0] * shape.output[1] } else { shape.output[1] };
-        let options = PlanOptions {
-            direction: Lanes::Pixels,
-            registers,
-            operand,
-            input_block: Layout::Nchw.block(registers.lanes),
-            in_place: in_place && operand == OperandFormat::F32,
-            column_planes: !width.is_multiple_of(registers.lanes),
-            chunk: chunk(&shape, registers),
-            blocks: output_blocks(outputs, registers),
-            limits: Limits {
-                input: CACHE_FLOATS,
-                sums: CACHE_FLOATS,
-                segments: outputs.div_ceil(SEGMENT_OUTPUTS),
-            },
-            windows: None,
-            order: Order::PatchSegmentImage,
-        };
-        let plan = Plan::new(&problem.shape, options, threads)?;
+        let plan = Plan::new(&problem.shape, options(problem, in_place), threads)?;
+        let registers = TileShape::of(Lanes::Pixels, problem.isa);
         let strips = plan.partition.patches.iter().map(|patch| strips::of_patch(&plan, patch, registers));
         let strips: Vec<_> = strips.collect();
         let scratch = scratch(&plan, &strips, registers);
@@ -109,9 +89,36 @@ impl StripPlan {
     }
 }
 
+/// Returns the kernel's decisions; the pixels of a pointwise convolution can be read in place.
+pub(super) fn options(problem: &ConvProblem, in_place: bool) -> PlanOptions {
+    let registers = TileShape::of(Lanes::Pixels, problem.isa);
+    let operand = problem.operand();
+    let shape = operand.shape(&problem.shape);
+    let outputs = shape.group_outputs();
+    let flat = is_pointwise(&shape);
+    let width = if flat { shape.output[0] * shape.output[1] } else { shape.output[1] };
+    PlanOptions {
+        direction: Lanes::Pixels,
+        registers,
+        operand,
+        input_block: Layout::Nchw.block(registers.lanes),
+        in_place: in_place && operand == OperandFormat::F32,
+        column_planes: !width.is_multiple_of(registers.lanes),
+        chunk: chunk(&shape, registers),
+        blocks: output_blocks(outputs, registers),
+        limits: Limits {
+            input: CACHE_FLOATS,
+            sums: CACHE_FLOATS,
+            segments: outputs.div_ceil(SEGMENT_OUTPUTS),
+        },
+        windows: None,
+        order: Order::PatchSegmentImage,
+    }
+}
+
 /// Returns the floats of the tile, of the sums, and of a converted channel's window.
-fn scratch(plan: &Plan, strips: &[Vec<Strip>], registers: RegisterTile) -> [usize; 3] {
-    let RegisterTile { pixels, lanes, .. } = registers;
+fn scratch(plan: &Plan, strips: &[Vec<Strip>], registers: TileShape) -> [usize; 3] {
+    let TileShape { pixels, lanes, .. } = registers;
     let blocks = match plan.chunks.count() {
         1 => 1,
         _ => {
@@ -143,63 +150,17 @@ pub(super) fn reads_in_place(shape: &ConvShape, isa: Isa) -> bool {
 }
 
 /// Returns the most input channels of a chunk: what a strip reads of them stays in the first-level cache.
-fn chunk(shape: &ConvShape, registers: RegisterTile) -> usize {
+fn chunk(shape: &ConvShape, registers: TileShape) -> usize {
     let strip_bytes = shape.kernel[0] * shape.kernel[1] * registers.pixels * 4;
     (STRIP_BYTES / strip_bytes).max(1)
 }
 
 /// Returns blocks of output channels, of few widths, as each is a loop of its own.
-fn output_blocks(outputs: usize, registers: RegisterTile) -> OutputBlocks {
+fn output_blocks(outputs: usize, registers: TileShape) -> OutputBlocks {
     let width = |channels: usize| match channels {
         0 | 1 => 1,
         2..=4 => registers.outputs.min(4),
         _ => registers.outputs,
     };
     OutputBlocks::new(outputs, width(outputs), width)
-}
-
-/// What the cost model counts of this kernel.
-pub(super) struct Counts {
-    /// The output channels of a group, those that blocks add to fill up included.
-    pub outputs: usize,
-    pub chunks: usize,
-    /// Floats that are copied into tiles for each input channel, all tasks together.
-    pub copied: usize,
-}
-
-impl Counts {
-    pub fn new(problem: &ConvProblem) -> Self {
-        let (registers, shape) = (register_tile(problem.isa), problem.operand().shape(&problem.shape));
-        let outputs = shape.group_outputs();
-        let [rows, columns] = shape.output;
-        let floats = if is_pointwise(&shape) {
-            (rows * columns).next_multiple_of(registers.lanes)
-        } else {
-            let planes = !columns.is_multiple_of(registers.lanes);
-            let size = super::tile::TileSize::new(&shape, 1, planes, registers.lanes);
-            let width = size.pitch(columns).next_multiple_of(registers.lanes);
-            (size.floats([rows, columns], 1) / size.pitch(columns).max(1)).saturating_mul(width)
-        };
-        Self {
-            outputs: output_blocks(outputs, registers).padded(),
-            chunks: shape.group_inputs().max(1).div_ceil(chunk(&shape, registers)),
-            copied: floats.saturating_mul(outputs.div_ceil(SEGMENT_OUTPUTS)),
-        }
-    }
-}
-
-/// Asks an instruction set for its register tile.
-struct Measure;
-
-impl Kernel for Measure {
-    type Output = RegisterTile;
-
-    #[inline(always)]
-    fn run<S: Simd>(self, _: S) -> RegisterTile {
-        micro::register_tile::<S>()
-    }
-}
-
-fn register_tile(isa: Isa) -> RegisterTile {
-    simd::dispatch_to(isa, Measure)
 }

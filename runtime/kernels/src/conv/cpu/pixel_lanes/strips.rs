@@ -2,7 +2,7 @@
 
 use super::micro::MOST_VECTORS;
 use crate::conv::cpu::partition::Patch;
-use crate::conv::cpu::plan::{Plan, RegisterTile};
+use crate::conv::cpu::plan::{Plan, TileShape};
 
 /// A few vectors of pixels that are summed together.
 #[derive(Clone, Copy, Debug)]
@@ -19,7 +19,7 @@ pub(super) struct Strip {
 }
 
 /// Returns the strips of a patch.
-pub(super) fn of_patch(plan: &Plan, patch: &Patch, registers: RegisterTile) -> Vec<Strip> {
+pub(super) fn of_patch(plan: &Plan, patch: &Patch, registers: TileShape) -> Vec<Strip> {
     let (width, lanes) = (plan.shape.output[1], registers.lanes);
     match &plan.tile {
         Some(tile) if tile.pitch != width => {
@@ -35,14 +35,14 @@ pub(super) fn of_patch(plan: &Plan, patch: &Patch, registers: RegisterTile) -> V
 
 /// Returns the strips of `pixels` neighbors, in the tile as in the output. The last vector ends with the last pixel:
 /// it sums some pixels again, but has no lanes left over.
-fn run(pixels: usize, registers: RegisterTile) -> Vec<Strip> {
+fn run(pixels: usize, registers: TileShape) -> Vec<Strip> {
     let lanes = registers.lanes.min(pixels);
     let starts = (0..pixels).step_by(registers.lanes).map(|start| start.min(pixels - lanes));
     collect(registers, starts.map(|start| [start, start, lanes]))
 }
 
 /// Returns strips of nearly equally many vectors: a vector alone would wait for its own sums.
-fn collect(registers: RegisterTile, vectors: impl Iterator<Item = [usize; 3]>) -> Vec<Strip> {
+fn collect(registers: TileShape, vectors: impl Iterator<Item = [usize; 3]>) -> Vec<Strip> {
     let vectors: Vec<_> = vectors.collect();
     let count = vectors.len().div_ceil(registers.pixels / registers.lanes);
     let bound = |strip: usize| strip * vectors.len() / count;

@@ -1,7 +1,7 @@
 //! The work of one job: some tasks, each a patch of pixels × some output channels.
 
 use super::StripPlan;
-use super::micro::{self, MOST_VECTORS, Results, Sums};
+use super::micro::{self, Results, Sums};
 use super::strips::Strip;
 use crate::conv::cpu::elements::OutputPtr;
 use crate::conv::cpu::epilogue::EpilogueWriter;
@@ -68,7 +68,7 @@ impl Tasks<'_> {
     ) {
         let plan = &self.plan.plan;
         let taps = &plan.taps[chunk][..];
-        let most = const { micro::register_tile::<S>() };
+        let most = const { micro::tile_shape::<S>() };
         let (block_len, last) = (plan.blocks.block * most.pixels, chunk + 1 == plan.chunks.count());
         let at_once = last && self.writer.is_affine();
         let singles = match self.output {
@@ -77,8 +77,6 @@ impl Tasks<'_> {
         };
         let mut next = 0;
         for strip in &self.plan.strips[place.patch_index] {
-            let inputs: [_; MOST_VECTORS] =
-                std::array::from_fn(|n| pixels.wrapping_add(strip.inputs[n] as usize));
             for channel in place.outputs.clone().step_by(plan.blocks.block) {
                 let width = plan.blocks.width(channel);
                 let weights = &self.weights[plan.weights_at(place.group, chunk, channel)..];
@@ -94,7 +92,8 @@ impl Tasks<'_> {
                     micro::accumulate::<S, PAIRS>(
                         simd,
                         width,
-                        &inputs[..strip.vectors],
+                        pixels,
+                        &strip.inputs[..strip.vectors],
                         taps,
                         weights.as_ptr(),
                         Sums { at: block.as_mut_ptr(), resume: chunk > 0, results },

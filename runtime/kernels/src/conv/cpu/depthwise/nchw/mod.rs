@@ -6,10 +6,9 @@ mod rows;
 use crate::conv::ConvShape;
 use crate::conv::cpu::elements::OutputPtr;
 use crate::conv::cpu::epilogue::EpilogueWriter;
-use crate::conv::cpu::finite::is_finite;
 use crate::conv::cpu::operand::Call;
 use crate::parallel::{self, cost};
-use crate::simd::{self, Isa};
+use crate::simd::{self, Isa, is_finite};
 use rows::Bands;
 use std::borrow::Cow;
 

@@ -1,9 +1,9 @@
-//! The division of the work into blocks of tiles, and of these among the threads.
+//! The division of the work into blocks of tiles, and the distribution of blocks to threads.
 
 use super::Operands;
 use super::pack::{PANEL, PackedWinograd};
 use super::scheme::Scheme;
-use super::transform::{Products, STRIP, Transformed, transform_inputs, transform_outputs};
+use super::transform::{InputTransform, OutputTransform, Positions, STRIP};
 use crate::gemm::{PackedFactors, multiply_packed, panels_at_once};
 use crate::memory::Scratch;
 use crate::parallel::for_each;
@@ -11,41 +11,41 @@ use crate::simd::{Isa, Kernel, Simd, dispatch_to};
 use std::marker::PhantomData;
 use std::ops::Range;
 
-/// The most tiles of a block. With more, there are fewer passes over the weight; with fewer, `m` is nearer.
-pub(in crate::conv) const BLOCK_TILES: usize = 64;
+/// The most tiles of a block. More tiles need fewer passes over the weight; with fewer, `m` stays in a nearer cache.
+pub(in crate::conv::cpu) const BLOCK_TILES: usize = 64;
 
 /// The most panels of output channels that share a pass over `v`.
 const GROUP_PANELS: usize = 2;
 
-/// The output channels of so many.
-pub(in crate::conv) const GROUP_OUTPUTS: usize = GROUP_PANELS * PANEL;
+/// The output channels of [`GROUP_PANELS`] panels.
+pub(in crate::conv::cpu) const GROUP_OUTPUTS: usize = GROUP_PANELS * PANEL;
 
-/// From so many panels of output channels on a block's transform is little beside its products, and so many lines of
-/// it leave half of the second-level cache for the weights.
+/// With at least this many panels of output channels, transforming a block costs little beside its products; with at
+/// most this many cache lines, a transformed block leaves half of the second-level cache for the weights.
 const LEAST_PANELS: usize = 4;
 const MOST_LINES: usize = 1 << 14;
 
-/// One convolution, divided.
+/// One convolution, divided into blocks.
 pub(super) struct Work<'a, F, const OUT: usize, const IN: usize> {
     isa: Isa,
     scheme: PhantomData<F>,
     operands: &'a Operands<'a>,
     blocks: usize,
-    /// The tiles of a block, of the last ones perhaps fewer.
+    /// The tiles of a block. The last blocks may have fewer.
     block_tiles: usize,
     panels: usize,
     group_panels: usize,
     shared: Shared,
 }
 
-/// How threads share the work.
+/// The distribution of the work to threads.
 #[derive(Clone, Copy, PartialEq)]
 enum Shared {
-    /// A thread takes whole blocks.
+    /// Each task computes a whole block.
     Blocks,
-    /// A thread takes a part of the output channels of the only block, and transforms that for itself.
+    /// Each of two tasks transforms the only block and computes half of its output channels.
     Outputs,
-    /// All take channels of each block, first of the input, then of the output.
+    /// Each task transforms some input channels of a block; then each task computes some output channels.
     Channels,
 }
 
@@ -54,10 +54,11 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
         let (tiles, threads) = (operands.grid.count(), rayon::current_num_threads());
         let apart = tiles >= threads * BLOCK_TILES;
         let panels = operands.shape.out_channels.div_ceil(PANEL);
-        let blocks = match apart {
-            true => tiles.div_ceil(BLOCK_TILES).next_multiple_of(threads),
+        let blocks = if apart {
+            tiles.div_ceil(BLOCK_TILES).next_multiple_of(threads)
+        } else {
             // At least one panel of one block for each thread.
-            false => tiles.div_ceil(BLOCK_TILES).max(threads.div_ceil(panels)).min(tiles),
+            tiles.div_ceil(BLOCK_TILES).max(threads.div_ceil(panels)).min(tiles)
         };
         let block_tiles = tiles.div_ceil(blocks);
         let even = (panels * blocks).div_ceil(threads);
@@ -80,7 +81,7 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
         }
     }
 
-    /// Each block is one task: what it transforms stays near its thread.
+    /// Each block is one task: its transformed tiles stay in the caches of its core.
     fn run_apart(&self) {
         for_each(self.blocks, &|block| {
             let mut scratch = Scratch::new([self.v_len()]);
@@ -90,8 +91,8 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
         });
     }
 
-    /// Two threads are done sooner when each transforms all that it multiplies: to write to lines that the other has
-    /// read in the call before, and to read the other's, takes as long as to transform them again.
+    /// Two threads finish sooner if each transforms everything that it multiplies: exchanging transformed tiles between
+    /// cores takes as long as transforming them twice.
     fn run_for_itself(&self) {
         for_each(2, &|half| {
             let bound = |half: usize| half * self.panels / 2;
@@ -102,7 +103,7 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
         });
     }
 
-    /// There are too few blocks for that: first the input channels are shared out, then the output's.
+    /// With few blocks, tasks divide the input channels first and the output channels second.
     fn run_together(&self) {
         let channels = self.operands.shape.in_channels;
         let pieces = channels.div_ceil(PANEL);
@@ -126,8 +127,7 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
         bound(block)..bound(block + 1)
     }
 
-    /// The cache lines of one position. An odd number: at a multiple of the caches' period all positions
-    /// would compete for the same places.
+    /// The cache lines of one position: an odd number, so that positions do not compete for the same cache sets.
     fn v_stride(&self) -> usize {
         (self.operands.shape.in_channels.div_ceil(PANEL) * self.block_tiles) | 1
     }
@@ -137,32 +137,33 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
         self.v_stride() * PANEL * IN * IN
     }
 
-    fn transformed(&self, scratch: &mut Scratch<1>) -> Transformed {
+    fn transformed(&self, scratch: &mut Scratch<1>) -> Positions {
         let [v] = scratch.slices();
-        Transformed { data: v.as_mut_ptr(), position_stride: self.v_stride() * PANEL }
+        Positions { data: v.as_mut_ptr(), stride: self.v_stride() * PANEL }
     }
 
     /// The part of `v` that belongs to a block.
-    fn block_of(&self, v: Transformed, block: usize) -> Transformed {
-        Transformed { data: v.data.wrapping_add(block * self.v_len()), ..v }
+    fn block_of(&self, v: Positions, block: usize) -> Positions {
+        Positions { data: v.data.wrapping_add(block * self.v_len()), ..v }
     }
 
-    fn transform(&self, block: usize, channels: Range<usize>, v: Transformed) {
+    fn transform(&self, block: usize, channels: Range<usize>, v: Positions) {
         let mut scratch = Scratch::new([STRIP]);
         let strip = scratch.slices()[0].as_mut_ptr();
-        dispatch_to(self.isa, Transform { work: self, tiles: self.tiles(block), channels, strip, v });
+        dispatch_to(self.isa, self.input_transform(block, channels, v, strip));
     }
 
-    fn multiply(&self, block: usize, panels: Range<usize>, v: Transformed) {
+    fn multiply(&self, block: usize, panels: Range<usize>, v: Positions) {
         let mut scratch = Scratch::new([self.m_stride() * IN * IN, STRIP]);
         let [m, strip] = scratch.slices().map(<[f32]>::as_mut_ptr);
+        let m = Positions { data: m, stride: self.m_stride() };
         for group in self.groups(panels) {
             dispatch_to(self.isa, self.product(block, group.clone(), v, m));
-            dispatch_to(self.isa, self.results(block, group, m, strip));
+            dispatch_to(self.isa, self.output_transform(block, group, m, strip));
         }
     }
 
-    /// The panels that share a pass over `v`.
+    /// Splits panels into groups that share a pass over `v`.
     fn groups(&self, panels: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<F, OUT, IN> {
         let size = self.group_panels;
         panels.clone().step_by(size).map(move |first| first..panels.end.min(first + size))
@@ -173,56 +174,44 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
         ((self.block_tiles * self.group_panels) | 1) * PANEL
     }
 
-    /// The second step, for a group of panels of a block's tiles.
-    fn product(&self, block: usize, panels: Range<usize>, v: Transformed, m: *mut f32) -> Product<'_> {
-        let (packed, tiles) = (self.operands.packed, self.tiles(block).len());
-        Product { packed, positions: IN * IN, tiles, panels, v, m, m_stride: self.m_stride() }
+    fn input_transform(
+        &self,
+        block: usize,
+        channels: Range<usize>,
+        v: Positions,
+        strip: *mut f32,
+    ) -> InputTransform<'_, F, OUT, IN> {
+        let Self { scheme, operands, .. } = *self;
+        InputTransform { scheme, operands, tiles: self.tiles(block), channels, strip, v }
     }
 
-    /// The third.
-    fn results(
+    fn product(&self, block: usize, panels: Range<usize>, v: Positions, m: Positions) -> Product<'_> {
+        let packed = self.operands.packed;
+        Product { packed, positions: IN * IN, tiles: self.tiles(block).len(), panels, v, m }
+    }
+
+    fn output_transform(
         &self,
         block: usize,
         panels: Range<usize>,
-        m: *mut f32,
+        m: Positions,
         strip: *mut f32,
-    ) -> Results<'_, F, OUT, IN> {
-        Results { work: self, tiles: self.tiles(block), panels, m, strip }
+    ) -> OutputTransform<'_, F, OUT, IN> {
+        let Self { scheme, operands, .. } = *self;
+        OutputTransform { scheme, operands, tiles: self.tiles(block), panels, m, strip }
     }
 }
 
-/// The first step, for some channels of a block's tiles.
-struct Transform<'a, F, const OUT: usize, const IN: usize> {
-    work: &'a Work<'a, F, OUT, IN>,
-    tiles: Range<usize>,
-    /// From a multiple of [`PANEL`], which every instruction set's vectors divide.
-    channels: Range<usize>,
-    strip: *mut f32,
-    v: Transformed,
-}
-
-impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Kernel for Transform<'_, F, OUT, IN> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        let Self { work, tiles, channels, strip, v } = self;
-        // SAFETY: the scratch has the sizes asked for, and no other task these channels of these tiles.
-        unsafe { transform_inputs::<S, F, OUT, IN>(simd, work.operands, tiles, channels, strip, v) }
-    }
-}
-
-/// The second step, for some panels of output channels: the same for every scheme, so that it is compiled
-/// once.
+/// The second step, for some panels of output channels. It is the same for every scheme, so it is compiled once.
 struct Product<'a> {
     packed: &'a PackedWinograd,
     positions: usize,
     tiles: usize,
     panels: Range<usize>,
-    v: Transformed,
-    /// `[position][panel][tile][PANEL]`.
-    m: *mut f32,
-    m_stride: usize,
+    /// The tiles of a block in the order of [`RowGroups::offset`](crate::gemm::RowGroups::offset).
+    v: Positions,
+    /// `[panel][tile][PANEL]` at each position.
+    m: Positions,
 }
 
 impl Kernel for Product<'_> {
@@ -231,48 +220,24 @@ impl Kernel for Product<'_> {
     /// Position by position: `v` is read once for all panels.
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { packed, positions, tiles, panels, v, m, m_stride } = self;
+        let Self { packed, positions, tiles, panels, v, m } = self;
         let channels = packed.in_channels;
         let strides = [positions * channels * PANEL, tiles * PANEL];
         for position in 0..positions {
             for panel in panels.clone().step_by(panels_at_once::<S>()) {
                 let first = (panel * positions + position) * channels * PANEL;
                 let factors = PackedFactors {
-                    a: v.data.wrapping_add(position * v.position_stride),
+                    a: v.data.wrapping_add(position * v.stride),
                     b: packed.floats[first..].as_ptr(),
                     depth: channels,
                     rows: tiles,
                     panels: panels_at_once::<S>().min(panels.end - panel),
                     panel_strides: strides,
                 };
-                let at = position * m_stride + (panel - panels.start) * strides[1];
-                // SAFETY: the panels and the position exist, and the scratch has the sizes asked for.
-                unsafe { multiply_packed(simd, factors, m.add(at)) }
+                let at = position * m.stride + (panel - panels.start) * strides[1];
+                // SAFETY: the panels and the position exist, and the scratch memory has the requested sizes.
+                unsafe { multiply_packed(simd, factors, m.data.add(at)) }
             }
-        }
-    }
-}
-
-/// The third step.
-struct Results<'a, F, const OUT: usize, const IN: usize> {
-    work: &'a Work<'a, F, OUT, IN>,
-    tiles: Range<usize>,
-    panels: Range<usize>,
-    m: *mut f32,
-    strip: *mut f32,
-}
-
-impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Kernel for Results<'_, F, OUT, IN> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        for (i, panel) in self.panels.clone().enumerate() {
-            let (operands, tiles) = (self.work.operands, self.tiles.clone());
-            let data = self.m.wrapping_add(i * tiles.len() * PANEL);
-            let m = Products { data, position_stride: self.work.m_stride() };
-            // SAFETY: the scratch has the sizes asked for, and no other task these outputs.
-            unsafe { transform_outputs::<S, F, OUT, IN>(simd, operands, tiles, panel * PANEL, self.strip, m) }
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The weight, transformed by `G` on both sides and laid out as the matrix product reads it.
+//! The weight, transformed by `G` on both sides and packed for the matrix product.
 
 use super::scheme::{F2, F4, F6, Scheme, Strided2, Strided4};
 use crate::memory::{AlignedVec, CACHE_LINE_FLOATS};
@@ -6,7 +6,7 @@ use crate::parallel::for_each_chunk;
 use crate::simd::{Kernel, Simd, dispatch_loops};
 use std::mem::MaybeUninit;
 
-/// The floats of a cache line, and the output channels that one step of the product handles.
+/// The output channels of a panel: the floats of a cache line.
 pub(super) const PANEL: usize = CACHE_LINE_FLOATS;
 
 /// The size of a tile of outputs.
@@ -29,7 +29,7 @@ impl Tile {
     #[cfg(any(test, feature = "testing"))]
     pub const ALL: [Self; 5] = [Self::Two, Self::Four, Self::Six, Self::StridedTwo, Self::StridedFour];
 
-    /// The rows, or columns, of outputs.
+    /// Returns the rows, or columns, of outputs.
     pub const fn outputs(self) -> usize {
         match self {
             Self::Two | Self::StridedTwo => 2,
@@ -38,7 +38,7 @@ impl Tile {
         }
     }
 
-    /// The stride, on both axes.
+    /// Returns the stride on both axes.
     pub const fn stride(self) -> usize {
         match self {
             Self::Two | Self::Four | Self::Six => 1,
@@ -46,8 +46,8 @@ impl Tile {
         }
     }
 
-    /// The most channels whose sums stay well within 2·10⁻⁵ of the exact ones: the larger the tile, the less
-    /// exact it is.
+    /// Returns the most input channels for which the relative error of sums stays well below 2·10⁻⁵. Larger tiles are
+    /// less accurate.
     pub const fn most_channels(self) -> usize {
         match self {
             Self::Two | Self::StridedTwo => 1 << 15,
@@ -56,7 +56,7 @@ impl Tile {
         }
     }
 
-    /// The products a channel pair takes: as many as a tile reads pixels.
+    /// Returns the products per pair of channels, which is the number of pixels that a tile reads.
     pub const fn positions(self) -> usize {
         ((self.outputs() - 1) * self.stride() + 3).pow(2)
     }
@@ -64,8 +64,7 @@ impl Tile {
 
 /// A weight `[out_channels, in_channels, 3, 3]`, transformed and packed as
 /// `[out_channels / PANEL][position][in_channel][PANEL]`, zeros after the last output channel.
-#[derive(Clone, Debug)]
-pub struct PackedWinograd {
+pub(super) struct PackedWinograd {
     pub(super) tile: Tile,
     pub(super) out_channels: usize,
     pub(super) in_channels: usize,
@@ -76,7 +75,7 @@ impl PackedWinograd {
     /// Transforms `weight` `[out_channels, in_channels, 3, 3]`, contiguous, in double precision.
     ///
     /// # Panics
-    /// Where `weight` has another number of elements.
+    /// If `weight` has another number of elements.
     pub fn new(weight: &[f32], out_channels: usize, in_channels: usize, tile: Tile) -> Self {
         assert_eq!(weight.len(), out_channels * in_channels * 9, "weight is not [out, in, 3, 3]");
         let panel_len = tile.positions() * in_channels * PANEL;
@@ -92,15 +91,9 @@ impl PackedWinograd {
         let floats = unsafe { AlignedVec::written_by(count, write) };
         Self { tile, out_channels, in_channels, floats }
     }
-
-    /// The size of the tiles it was made for.
-    #[cfg(any(test, feature = "testing"))]
-    pub fn tile(&self) -> Tile {
-        self.tile
-    }
 }
 
-/// Up to [`PANEL`] output channels to transform side by side.
+/// Up to [`PANEL`] output channels that are transformed side by side.
 struct Panel<'a> {
     tile: Tile,
     weight: &'a [f32],
@@ -108,7 +101,7 @@ struct Panel<'a> {
     floats: &'a mut [MaybeUninit<f32>],
 }
 
-/// A number of each output channel of a panel.
+/// One number for each output channel of a panel.
 type Lanes = [f64; PANEL];
 
 impl Kernel for Panel<'_> {

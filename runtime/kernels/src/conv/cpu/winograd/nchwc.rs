@@ -1,18 +1,16 @@
-//! The ends of the transforms where an image keeps the channels of a vector together, as the transforms do:
-//! columns come from the image itself, and results go there from registers.
+//! The transforms of columns for NCHWc images, whose pixels are the vectors that the transforms need: columns are read
+//! from the image, and results are stored from registers.
 
 use super::Operands;
 use super::grid::{Grid, Run};
 use super::scheme::Scheme;
 use super::strip::Window;
-use super::transform::Affine;
-use crate::activation::activate;
-use crate::conv::cpu::ElementPtr;
+use crate::conv::cpu::elements::{ElementPtr, OutputPtr};
+use crate::conv::cpu::epilogue::{Affine, Destination};
 use crate::simd::Simd;
-use std::ops::Range;
 use std::sync::atomic::Ordering;
 
-/// `Bᵀ d` for every column of a window, zeros where it leaves the image, into a strip.
+/// `Bᵀ d` for every column of a window, with zeros outside of the image, into a strip.
 ///
 /// # Safety
 /// `image` is a block `[height, width, LANES]`, `strip` has `IN` rows of the window's columns.
@@ -43,51 +41,51 @@ pub(super) unsafe fn transform_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: u
     }
 }
 
-/// `Aᵀ m` for every column of the strip, finished, into the output, what lies beyond its edges left out.
+/// `Aᵀ m` for every column of the strip, into the output, except for the pixels beyond its edges.
 ///
 /// # Safety
-/// `strip` has `IN` rows of `run.count · OUT` pixels, `channels` is a block of the output's; nothing else
-/// refers to the run's outputs.
+/// `strip` has `IN` rows of `run.count · OUT` pixels, `channel` starts a block of the output's; no other task accesses
+/// the run's outputs.
 #[inline(always)]
 pub(super) unsafe fn combine_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
     simd: S,
     operands: &Operands,
     run: &Run,
-    channels: Range<usize>,
+    channel: usize,
     strip: *const f32,
-    affine: Affine<S::V>,
+    affine: &Affine<S, 1>,
 ) {
+    let OutputPtr::F32(output) = operands.output else { unreachable!("NCHWc activations are f32") };
     let Grid { output: [height, width], .. } = operands.grid;
     let (top, left) = (run.row * OUT, run.col * OUT);
     let blocks = operands.shape.out_channels.div_ceil(S::LANES);
-    let plane = (run.image * blocks + channels.start / S::LANES) * height * width;
-    let existing = (channels.len() < S::LANES).then(|| simd.mask(0, channels.len()));
-    // Zero times a finite number is zero, and NaN times anything else.
+    let plane = (run.image * blocks + channel / S::LANES) * height * width;
+    let rows = OUT.min(height - top);
+    let cols = (run.count * OUT).min(width - left);
+    let to = |row: usize, col: usize| Destination {
+        output,
+        at: (plane + (top + row) * width + left + col) * S::LANES,
+        block: 0,
+    };
+    // The product of zero and a finite number is zero, and NaN otherwise.
     let mut zero = simd.zero();
-    for col in 0..(run.count * OUT).min(width - left) {
+    for col in 0..cols {
         let mut d = [simd.zero(); IN];
         for (row, d) in d.iter_mut().enumerate() {
             // SAFETY: `row < IN` and `col` is less than the strip's columns.
             *d = unsafe { simd.load(strip.add((row * run.count * OUT + col) * S::LANES)) };
         }
         for (row, y) in F::output(simd, d).into_iter().enumerate() {
-            if row >= height - top {
-                continue;
+            if row < rows {
+                zero = simd.fma(y, simd.zero(), zero);
+                // SAFETY: the row and the column lie within the output.
+                unsafe { operands.writer.store_vectors(simd, [[y]], affine, to(row, col)) }
             }
-            let at = (plane + (top + row) * width + left + col) * S::LANES;
-            zero = simd.fma(y, simd.zero(), zero);
-            let mut y = simd.fma(y, affine.scale, affine.shift);
-            if let Some(residual) = operands.epilogue.residual {
-                // SAFETY: the residual is as long as the output.
-                y = simd.add(y, unsafe { residual.as_ptr().at(at).load(simd, S::LANES) });
-            }
-            y = activate(simd, operands.epilogue.activation, y);
-            if let Some(existing) = existing {
-                y = simd.keep(y, existing);
-            }
-            // SAFETY: the row and the column lie within the output.
-            unsafe { operands.output.at(at).store(simd, S::LANES, y) }
         }
+    }
+    for row in 0..rows {
+        // SAFETY: the loop above has stored these pixels.
+        unsafe { operands.writer.activate_vectors(simd, affine, to(row, 0), cols) }
     }
     if simd.sum(zero) != 0. {
         operands.infinite.store(true, Ordering::Relaxed);

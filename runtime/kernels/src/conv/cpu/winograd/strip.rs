@@ -1,15 +1,13 @@
-//! Strips: a few rows of `LANES` channels of an image, with the channels side by side in a vector.
+//! Strips: a few rows of `LANES` channels of an NCHW image, with the channels of a pixel in one vector.
 //!
-//! Images keep each channel's rows together, the transforms want one pixel's channels in one vector;
-//! a strip is small enough for the innermost cache, and is written and read a square block at a time.
+//! A strip is small enough for the first-level cache. It is written and read one square block at a time.
 
-use crate::activation::Activation;
-use crate::activation::activate;
-use crate::conv::cpu::{ElementPtr, OutputPtr};
-use crate::simd::Simd;
-use crate::simd::transpose;
+use super::Operands;
+use crate::conv::cpu::elements::ElementPtr;
+use crate::conv::cpu::epilogue::Affine;
+use crate::simd::{Simd, transpose};
 
-/// A rectangle of one image `[channels, height, width]`, as a strip `[rows][cols][LANES]` holds it.
+/// The rectangle of an image `[channels, height, width]` that a strip `[rows][cols][LANES]` holds.
 #[derive(Clone, Copy)]
 pub(super) struct Window {
     /// The image's size.
@@ -20,12 +18,12 @@ pub(super) struct Window {
     pub left: isize,
     pub rows: usize,
     pub cols: usize,
-    /// How many of the strip's channels exist.
+    /// The channels of the strip that exist.
     pub channels: usize,
 }
 
 impl Window {
-    /// The part of the columns `[first, last)` that lies within the image.
+    /// Returns the first column of the window within the image and the end of those columns.
     #[inline(always)]
     pub(super) fn columns_inside(&self) -> (usize, usize) {
         let first = (-self.left).clamp(0, self.cols as isize);
@@ -33,7 +31,7 @@ impl Window {
         (first as usize, last as usize)
     }
 
-    /// The image's row that is row `row` of the window, if it lies within the image.
+    /// Returns the image row at row `row` of the window, or `None` outside of the image.
     #[inline(always)]
     fn image_row(&self, row: usize) -> Option<usize> {
         let y = self.top + row as isize;
@@ -41,7 +39,7 @@ impl Window {
     }
 }
 
-/// The floats that a strip of `rows × cols` pixels takes: it may be written one block too far.
+/// Returns the floats of a strip of `rows × cols` pixels. Writes may pass its end by one block.
 pub(super) const fn strip_len(rows: usize, cols: usize, lanes: usize) -> usize {
     (rows * cols + lanes) * lanes
 }
@@ -49,17 +47,16 @@ pub(super) const fn strip_len(rows: usize, cols: usize, lanes: usize) -> usize {
 /// The largest square block.
 const BLOCK: usize = 16 * 16;
 
-/// Copies a window into a strip, zeros where it leaves the image and in channels that do not exist.
+/// Copies a window into a strip, with zeros outside of the image and in channels that do not exist.
 ///
 /// # Safety
-/// `image` points to the window's first channel, of as many as the window says; `strip` has
-/// [`strip_len`] floats.
+/// `image` points to the first of the window's channels; `strip` has [`strip_len`] floats.
 #[inline(always)]
 pub(super) unsafe fn load_strip<S: Simd>(simd: S, window: &Window, image: ElementPtr, strip: *mut f32) {
     let (first, last) = window.columns_inside();
     for row in 0..window.rows {
-        // SAFETY: the row's pixels from `first` to `last` are inside the image. A block may reach beyond
-        // the strip's row, into what is written next, and beyond the last one by less than a block.
+        // SAFETY: the row's pixels from `first` to `last` are inside the image. A block may pass the end of the
+        // strip's row into the row that is written next, and the end of the last row by less than a block.
         unsafe {
             let strip = strip.add(row * window.cols * S::LANES);
             let Some(y) = window.image_row(row) else {
@@ -80,7 +77,7 @@ pub(super) unsafe fn load_strip<S: Simd>(simd: S, window: &Window, image: Elemen
     }
 }
 
-/// `col`, or the place of the last whole vector where one from `col` would reach beyond `last`.
+/// Returns `col`, or the start of the last whole vector if a vector from `col` on would pass `last`.
 #[inline(always)]
 fn col_or_last_whole(col: usize, first: usize, last: usize, lanes: usize) -> usize {
     if col + lanes > last && last - first >= lanes { last - lanes } else { col }
@@ -118,63 +115,48 @@ unsafe fn load_block<S: Simd>(simd: S, window: &Window, pixels: ElementPtr, coun
     }
 }
 
-/// What is done to the results on their way out of a strip.
-#[derive(Clone, Copy)]
-pub(super) struct Finish {
-    /// Added first: the same place of an image as the output's.
-    pub residual: Option<ElementPtr>,
-    pub activation: Activation,
-}
-
-/// Copies a strip into a window that lies within an image, finished.
+/// Stores the results of a strip of scaled and shifted sums in a window that lies within an image.
 ///
 /// # Safety
-/// `image` and the residual point to the window's first channel, of as many as the window says;
-/// `strip` has [`strip_len`] floats, `strip_cols` pixels a row.
+/// The output has the window's channels from the element `first` on, and no other task accesses the window; `strip`
+/// has [`strip_len`] floats, `strip_cols` pixels a row.
 #[inline(always)]
 pub(super) unsafe fn store_strip<S: Simd>(
     simd: S,
     window: &Window,
     strip: *const f32,
     strip_cols: usize,
-    image: OutputPtr,
-    finish: Finish,
+    operands: &Operands,
+    first: usize,
+    affine: &Affine<S, 1>,
 ) {
     for row in 0..window.rows {
         let mut col = 0;
         while col < window.cols {
             let here = col_or_last_whole(col, 0, window.cols, S::LANES);
             let count = (window.cols - here).min(S::LANES);
-            // SAFETY: `here + count ≤ cols`. Where a block reaches beyond the strip's row, into the next
-            // or the spare block at the end, what it reads there is not stored.
+            let at = first + (window.top as usize + row) * window.width + window.left as usize + here;
+            // SAFETY: `here + count ≤ cols`. A block may reach beyond the strip's row, into the next row or the spare
+            // block at the end; the pixels that it reads there are not stored.
             unsafe {
                 let strip = strip.add((row * strip_cols + here) * S::LANES);
-                let at = (window.top as usize + row) * window.width + window.left as usize + here;
-                store_block(simd, window, strip, count, image.at(at), finish.at(at));
+                store_block(simd, window, strip, [at, count], operands, affine);
             }
             col = here + count;
         }
     }
 }
 
-impl Finish {
-    #[inline(always)]
-    fn at(self, offset: usize) -> Self {
-        let residual = self.residual.map(|residual| residual.at(offset));
-        Self { residual, ..self }
-    }
-}
-
 /// # Safety
-/// `pixels` and the residual have `count` pixels in each of the window's channels, `strip` has `LANES`.
+/// The output has `count` pixels from `at` on in each of the window's channels, and `strip` has `LANES`.
 #[inline(always)]
 unsafe fn store_block<S: Simd>(
     simd: S,
     window: &Window,
     strip: *const f32,
-    count: usize,
-    pixels: OutputPtr,
-    finish: Finish,
+    [at, count]: [usize; 2],
+    operands: &Operands,
+    affine: &Affine<S, 1>,
 ) {
     let plane = window.height * window.width;
     let mut block = std::mem::MaybeUninit::<[f32; BLOCK]>::uninit();
@@ -183,11 +165,9 @@ unsafe fn store_block<S: Simd>(
     unsafe {
         transpose(simd, strip, S::LANES, block, S::LANES);
         for channel in 0..window.channels {
-            let mut x = simd.load(block.add(channel * S::LANES));
-            if let Some(residual) = finish.residual {
-                x = simd.add(x, residual.at(channel * plane).load(simd, count));
-            }
-            pixels.at(channel * plane).store(simd, count, activate(simd, finish.activation, x));
+            let shifted = simd.load(block.add(channel * S::LANES));
+            let place = [at + channel * plane, count];
+            operands.writer.finish_pixels(simd, shifted, affine, place, operands.output);
         }
     }
 }

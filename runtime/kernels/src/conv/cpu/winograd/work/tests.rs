@@ -1,12 +1,18 @@
-//! Vectors of every width, also those of instruction sets that this machine lacks.
+//! The kernel with vectors of every width, including those of instruction sets that this machine lacks.
 
 use super::*;
 use crate::activation::Activation;
-use crate::conv::cpu::{ElementPtr, OutputPtr};
-use crate::conv::winograd::grid::Grid;
-use crate::conv::winograd::scheme::{F2, F4, F6, Strided2, Strided4};
-use crate::conv::winograd::{Epilogue, PackedWinograd, Shape, Tile};
+use crate::conv::cpu::elements::OutputPtr;
+use crate::conv::cpu::epilogue::EpilogueWriter;
+use crate::conv::cpu::operand::Call;
+use crate::conv::cpu::winograd::Tile;
+use crate::conv::cpu::winograd::grid::Grid;
+use crate::conv::cpu::winograd::scheme::{F2, F4, F6, Strided2, Strided4};
+use crate::conv::{ConvGeometry, ConvShape};
+use crate::layout::Layout;
 use crate::simd::math::Single;
+use candle_core::Result;
+use std::borrow::Cow;
 
 /// Vectors of `N` lanes in plain Rust, rounding as [`Portable`](crate::simd::Portable) does.
 #[derive(Clone, Copy)]
@@ -106,18 +112,19 @@ impl<const N: usize> Simd for Lanes<N> {
 }
 
 impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'_, F, OUT, IN> {
-    /// All of the work with one token, on this thread.
+    /// Does all of the work with one token, on this thread.
     fn run_with<S: Simd>(&self, simd: S) {
-        let (work, channels) = (self, 0..self.operands.shape.in_channels);
+        let channels = 0..self.operands.shape.in_channels;
         for block in 0..self.blocks {
             let mut v = scratch_of_nan([self.v_len()]);
             let v = self.transformed(&mut v);
             let mut scratch = scratch_of_nan([self.m_stride() * IN * IN, STRIP]);
             let [m, strip] = scratch.slices().map(<[f32]>::as_mut_ptr);
-            Transform { work, tiles: self.tiles(block), channels: channels.clone(), strip, v }.run(simd);
+            self.input_transform(block, channels.clone(), v, strip).run(simd);
+            let m = Positions { data: m, stride: self.m_stride() };
             for group in self.groups(0..self.panels) {
                 self.product(block, group.clone(), v, m).run(simd);
-                self.results(block, group, m, strip).run(simd);
+                self.output_transform(block, group, m, strip).run(simd);
             }
         }
     }
@@ -129,34 +136,44 @@ fn scratch_of_nan<const N: usize>(lens: [usize; N]) -> Scratch<N> {
     scratch
 }
 
-/// Numbers of no pattern between -1 and 1.
+/// Returns irregular numbers between -1 and 1.
 fn numbers(count: usize, step: f32) -> Vec<f32> {
     (0..count).map(|i| (i as f32 * step).sin()).collect()
 }
 
-fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(scheme: F, tile: Tile, shape: Shape) {
-    let [height, width] = shape.output(tile.stride());
-    let outputs = shape.batch * shape.out_channels * height * width;
-    let input = numbers(shape.batch * shape.in_channels * shape.input[0] * shape.input[1], 1.7);
-    let weight = numbers(shape.out_channels * shape.in_channels * 9, 2.3);
-    let (shift, residual) = (numbers(shape.out_channels, 0.9), numbers(outputs, 1.1));
-    let packed = PackedWinograd::new(&weight, shape.out_channels, shape.in_channels, tile);
-    let epilogue = Epilogue {
-        shift: Some(&shift),
+fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
+    scheme: F,
+    tile: Tile,
+    input: [usize; 4],
+    out_channels: usize,
+) -> Result<()> {
+    let geometry =
+        ConvGeometry { stride: [F::STRIDE; 2], padding: [[1, 2], [2, 1]], ..ConvGeometry::default() };
+    let shape = ConvShape::new(&input, &[out_channels, input[1], 3, 3], &geometry)?;
+    let outputs = shape.output_elements();
+    let image = numbers(input.iter().product(), 1.7);
+    let weight = numbers(out_channels * shape.taps(), 2.3);
+    let shift = numbers(out_channels, 0.9);
+    let residual = numbers(outputs, 1.1);
+    let packed = PackedWinograd::new(&weight, out_channels, shape.in_channels, tile);
+    let call = Call {
+        input: image[..].into(),
+        weight: weight[..].into(),
+        scale: None,
+        shift: Some(Cow::Borrowed(&shift)),
         residual: Some(residual[..].into()),
         activation: Activation::Silu,
-        ..Epilogue::default()
     };
     let with = |run: fn(&Work<'_, F, OUT, IN>)| {
         let mut output = vec![f32::NAN; outputs];
         let operands = Operands {
-            shape,
-            grid: Grid::new(shape.batch, [height, width], OUT),
-            input: ElementPtr::F32(input.as_ptr()),
+            shape: &shape,
+            grid: Grid::new(shape.batch, shape.output, OUT),
+            input: call.input.as_ptr(),
             packed: &packed,
-            epilogue,
+            writer: EpilogueWriter::new(&call, out_channels),
             output: OutputPtr::F32(output.as_mut_ptr()),
-            blocked: false,
+            layout: Layout::Nchw,
             infinite: false.into(),
         };
         run(&Work::new(Isa::Portable, scheme, &operands));
@@ -166,25 +183,25 @@ fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(scheme: F, tile:
     assert!(expected.iter().all(|x| x.is_finite()));
     assert_eq!(with(|work| work.run_with(Lanes::<4>)), expected, "4 lanes, {shape:?}");
     assert_eq!(with(|work| work.run_with(Lanes::<16>)), expected, "16 lanes, {shape:?}");
+    Ok(())
 }
 
 #[test]
-fn every_width_of_vector_gives_the_same() {
+fn every_vector_width_gives_the_same_bits() -> Result<()> {
     let shapes = [
-        (1, [3, 5], [1, 1]),
-        (2, [16, 33], [13, 30]),
-        (1, [21, 16], [40, 37]),
-        (3, [37, 20], [7, 7]),
-        // Sums that go on after so many channels, two panels and one.
-        (1, [131, 40], [7, 7]),
+        ([1, 3, 1, 1], 5),
+        ([2, 16, 13, 30], 33),
+        ([1, 21, 40, 37], 16),
+        ([3, 37, 7, 7], 20),
+        // The sums resume after `KC` channels, with two panels and with one.
+        ([1, 131, 7, 7], 40),
     ];
-    for (batch, channels, input) in shapes {
-        let [in_channels, out_channels] = channels;
-        let shape = Shape { batch, in_channels, out_channels, input, padding: [[1, 2], [2, 1]] };
-        check(F2, Tile::Two, shape);
-        check(F4, Tile::Four, shape);
-        check(F6, Tile::Six, shape);
-        check(Strided2, Tile::StridedTwo, shape);
-        check(Strided4, Tile::StridedFour, shape);
+    for (input, out_channels) in shapes {
+        check(F2, Tile::Two, input, out_channels)?;
+        check(F4, Tile::Four, input, out_channels)?;
+        check(F6, Tile::Six, input, out_channels)?;
+        check(Strided2, Tile::StridedTwo, input, out_channels)?;
+        check(Strided4, Tile::StridedFour, input, out_channels)?;
     }
+    Ok(())
 }

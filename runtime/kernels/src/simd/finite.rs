@@ -1,22 +1,22 @@
-//! Whether all numbers are finite, so that a product with a zero of the padding is zero.
+//! Scans for infinities and NaN.
 
+use super::{Half, Isa, Kernel, Simd, dispatch_loops, dispatch_to};
 use crate::parallel::cost;
-use crate::simd::{self, Half, Isa, Kernel, Simd};
 use rayon::prelude::*;
 
-/// Whether no value is infinite or NaN.
+/// Returns whether no value is infinite or NaN.
 pub(crate) fn is_finite(values: &[f32], isa: Isa) -> bool {
     match values.len() {
-        0..=cost::SCAN => simd::dispatch_to(isa, Finite(values)),
-        _ => values.par_chunks(cost::SCAN).all(|values| simd::dispatch_to(isa, Finite(values))),
+        0..=cost::SCAN => dispatch_to(isa, Finite(values)),
+        _ => values.par_chunks(cost::SCAN).all(|values| dispatch_to(isa, Finite(values))),
     }
 }
 
-/// Whether none of these halves is infinite or NaN.
-pub(super) fn are_finite(half: Half, values: &[u16]) -> bool {
+/// Returns whether none of the halves is infinite or NaN.
+pub(crate) fn are_finite(half: Half, values: &[u16]) -> bool {
     match values.len() {
-        0..=cost::SCAN => simd::dispatch_loops(FiniteHalves(half, values)),
-        _ => values.par_chunks(cost::SCAN).all(|values| simd::dispatch_loops(FiniteHalves(half, values))),
+        0..=cost::SCAN => dispatch_loops(FiniteHalves(half, values)),
+        _ => values.par_chunks(cost::SCAN).all(|values| dispatch_loops(FiniteHalves(half, values))),
     }
 }
 
@@ -27,7 +27,7 @@ impl Kernel for Finite<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> bool {
-        // Zero times a finite number is zero, and NaN times anything else.
+        // The product of zero and a finite number is zero, and NaN otherwise.
         let (mut sums, mut vectors) = ([simd.zero(); 4], self.0.chunks_exact(4 * S::LANES));
         for four in &mut vectors {
             for (i, sum) in sums.iter_mut().enumerate() {

@@ -1,4 +1,4 @@
-//! The tiles of a batch of outputs, numbered image by image, row by row.
+//! The tiles of a batch of outputs, in the order of images, rows and columns.
 
 use std::ops::Range;
 
@@ -6,15 +6,15 @@ use std::ops::Range;
 pub(super) struct Grid {
     /// The output's size.
     pub output: [usize; 2],
-    /// The tiles of an image on each axis.
+    /// The tiles per image on each axis.
     tiles: [usize; 2],
     batch: usize,
 }
 
-/// Neighbouring tiles of one row of one image.
+/// Neighboring tiles of one row of one image.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Run {
-    /// The number of the first of them.
+    /// The index of the first tile.
     pub first: usize,
     pub image: usize,
     pub row: usize,
@@ -27,7 +27,7 @@ impl Grid {
         Self { output, tiles: output.map(|n| n.div_ceil(tile)), batch }
     }
 
-    /// The number of tiles.
+    /// Returns the number of tiles.
     pub(super) fn count(&self) -> usize {
         self.batch * self.tiles[0] * self.tiles[1]
     }

@@ -1,12 +1,13 @@
-//! The one-dimensional algorithms F(m, 3): `m` outputs of a three-tap filter from `m + 2` products, and those
-//! with stride 2, from `2m + 1`: the outer taps read every other number, F(m, 2), the middle one those between.
+//! The one-dimensional algorithms F(m, 3), which compute `m` outputs of a three-tap filter from `m + 2` products, and
+//! their variants for stride 2, which need `2m + 1`. With stride 2 the outer taps read the even inputs, an F(m, 2), and
+//! the middle tap reads the odd ones.
 //!
-//! Each is `y = Aᵀ [(G g) ⊙ (Bᵀ d)]` (Lavin & Gray, 2016), from Toom-Cook interpolation at the points
-//! named at the type. The two-dimensional tile applies it to the rows and to the columns.
+//! Each computes `y = Aᵀ [(G g) ⊙ (Bᵀ d)]` (Lavin & Gray, 2016) by Toom-Cook interpolation at the points that the
+//! type names. A two-dimensional tile applies it to rows and to columns.
 
 use crate::simd::Simd;
 
-/// F(`OUT`, 3), from `IN` numbers and as many products.
+/// F(`OUT`, 3), from `IN` inputs and `IN` products.
 pub(super) trait Scheme<const OUT: usize, const IN: usize>: Copy + Send + Sync + 'static {
     const STRIDE: usize;
     /// `G`, the transform of the filter.

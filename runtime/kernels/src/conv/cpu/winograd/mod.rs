@@ -1,0 +1,141 @@
+//! Winograd's convolution (Lavin & Gray, 2016) for 3×3 kernels with stride 1 or 2, in f32: fewer multiplications than
+//! the definition, for a few more additions.
+//!
+//! The output is divided into tiles of m×m. A tile needs (m + 2)² products per pair of channels instead of 9m², or
+//! (2m + 1)² with stride 2. Blocks of tiles, each small enough for a core's caches, go through three steps:
+//!
+//! 1. `transform`: `v = Bᵀ d B`, the (m + 2)² *positions* of each input tile;
+//! 2. [`gemm`](crate::gemm): at each position, the matrix product `m = v u` with the transformed weight (`pack`);
+//! 3. `transform` again: `y = Aᵀ m A`, followed by the epilogue.
+//!
+//! Every sum has one order, independent of the number of threads and the division into blocks, so results are
+//! bit-equal for all of them. All outputs of a tile depend on all of its inputs. An infinity or NaN in one input would
+//! therefore spread over the whole tile, so operands that are not finite are left to other algorithms.
+
+mod dilated;
+mod grid;
+mod nchwc;
+mod pack;
+mod scheme;
+mod strip;
+mod transform;
+mod work;
+
+pub use pack::Tile;
+pub(super) use transform::strip_tiles;
+pub(super) use work::{BLOCK_TILES, GROUP_OUTPUTS};
+
+use super::elements::{ElementPtr, OutputPtr};
+use super::epilogue::EpilogueWriter;
+use super::operand::Call;
+use super::packed::{PackedForm, Packing};
+use super::problem::ConvProblem;
+use crate::conv::ConvShape;
+use crate::layout::Layout;
+use candle_core::Result;
+use dilated::Phases;
+use grid::Grid;
+use pack::PackedWinograd;
+use scheme::{F2, F4, F6, Strided2, Strided4};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use work::Work;
+
+/// The operands of one convolution, shared by all threads.
+struct Operands<'a> {
+    shape: &'a ConvShape,
+    grid: Grid,
+    input: ElementPtr,
+    packed: &'a PackedWinograd,
+    writer: EpilogueWriter<'a>,
+    output: OutputPtr,
+    /// The layout of input, residual and output.
+    layout: Layout,
+    /// Set if a sum of an NCHWc output is not finite.
+    infinite: AtomicBool,
+}
+
+// SAFETY: the input is only read, and each output element belongs to one task.
+unsafe impl Sync for Operands<'_> {}
+
+/// Convolves into `output`. Returns `false`, with the output unspecified, if an operand is not finite.
+pub(super) fn conv2d(
+    problem: &ConvProblem,
+    tile: Tile,
+    call: &Call<'_>,
+    packing: Option<Packing<'_>>,
+    output: OutputPtr,
+) -> Result<bool> {
+    // With NCHWc layouts the transforms check their sums.
+    if problem.output == Layout::Nchw && !call.input.is_finite(problem.isa) {
+        return Ok(false);
+    }
+    let packed = packed(problem, tile, call, packing);
+    let Some(packed) = &*packed else { return Ok(false) };
+    match &Phases::of(&problem.shape) {
+        None => Ok(run(problem, &problem.shape, call, packed, output)),
+        // SAFETY: the output has the elements of the shape's output.
+        Some(phases) => unsafe {
+            phases.run(call, output, |call, output| {
+                run(problem, &phases.plain, call, packed, output);
+            })?;
+            Ok(true)
+        },
+    }
+}
+
+/// Returns the transformed weight, or `None` if the weight is not finite.
+fn packed(
+    problem: &ConvProblem,
+    tile: Tile,
+    call: &Call<'_>,
+    packing: Option<Packing<'_>>,
+) -> Arc<Option<PackedWinograd>> {
+    Packing::get(packing, PackedForm::Winograd { tile }, || {
+        let ConvShape { in_channels, out_channels, .. } = problem.shape;
+        let finite = call.weight.is_finite(problem.isa);
+        finite.then(|| PackedWinograd::new(&call.weight.widened(), out_channels, in_channels, tile))
+    })
+}
+
+/// Convolves images of `shape`, which is not dilated. Returns whether all sums of an NCHWc output are finite.
+///
+/// An input that is not finite makes sums that are not finite: each sum depends on every input of its tile with a
+/// factor that is not zero.
+fn run(
+    problem: &ConvProblem,
+    shape: &ConvShape,
+    call: &Call<'_>,
+    packed: &PackedWinograd,
+    output: OutputPtr,
+) -> bool {
+    let (layout, lanes) = (problem.output, problem.output.block(problem.isa.lanes()));
+    let elements = |channels: usize, [height, width]: [usize; 2]| {
+        shape.batch * channels.next_multiple_of(lanes) * height * width
+    };
+    // The bounds of all memory accesses follow from these.
+    assert_eq!([packed.out_channels, packed.in_channels], [shape.out_channels, shape.in_channels]);
+    assert_eq!(call.input.len(), elements(shape.in_channels, shape.input));
+    let outputs = elements(shape.out_channels, shape.output);
+    assert!(call.residual.is_none_or(|residual| residual.len() == outputs));
+
+    let (isa, tile) = (problem.isa, packed.tile);
+    let operands = Operands {
+        shape,
+        grid: Grid::new(shape.batch, shape.output, tile.outputs()),
+        input: call.input.as_ptr(),
+        packed,
+        writer: EpilogueWriter::new(call, shape.out_channels),
+        output,
+        layout,
+        infinite: AtomicBool::new(false),
+    };
+    match tile {
+        Tile::Two => Work::new(isa, F2, &operands).run(),
+        Tile::Four => Work::new(isa, F4, &operands).run(),
+        Tile::Six => Work::new(isa, F6, &operands).run(),
+        Tile::StridedTwo => Work::new(isa, Strided2, &operands).run(),
+        Tile::StridedFour => Work::new(isa, Strided4, &operands).run(),
+    }
+    !operands.infinite.load(Ordering::Relaxed)
+}

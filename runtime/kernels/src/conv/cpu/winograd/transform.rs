@@ -1,0 +1,295 @@
+//! The two-dimensional transforms: tiles of the image to `v`, products `m` to tiles of the output.
+//!
+//! Both work on one strip of `LANES` channels at a time. Columns are transformed for the whole strip, so that the
+//! columns that neighboring tiles share are transformed once.
+
+use super::grid::{Grid, Run};
+use super::pack::PANEL;
+use super::scheme::Scheme;
+use super::strip::{Window, load_strip, store_strip, strip_len};
+use super::{Operands, nchwc};
+use crate::conv::ConvShape;
+use crate::conv::cpu::epilogue::Affine;
+use crate::gemm::RowGroups;
+use crate::layout::Layout;
+use crate::simd::{Kernel, Simd};
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// The most tiles of a strip, which stays in the first-level cache.
+pub(in crate::conv::cpu) const fn strip_tiles(stride: usize) -> usize {
+    16 / stride
+}
+
+/// The floats of a strip, enough for any scheme and any instruction set.
+pub(super) const STRIP: usize = strip_len(8, strip_tiles(1) * 6 + 2, 16);
+
+/// A matrix for each position of the transforms: the transformed inputs, or the products, of some tiles.
+#[derive(Clone, Copy)]
+pub(super) struct Positions {
+    pub data: *mut f32,
+    /// The distance in floats from one position to the next.
+    pub stride: usize,
+}
+
+// SAFETY: tasks write disjoint elements, and tasks that read start after all writes.
+unsafe impl Send for Positions {}
+// SAFETY: as above.
+unsafe impl Sync for Positions {}
+
+impl Positions {
+    /// # Safety
+    /// The matrices have more than `offset` elements.
+    #[inline(always)]
+    unsafe fn at(self, offset: usize) -> Self {
+        // SAFETY: the caller's promise.
+        Self { data: unsafe { self.data.add(offset) }, ..self }
+    }
+}
+
+/// The first step: transforms some channels of some tiles into `v`, which no other task accesses there.
+pub(super) struct InputTransform<'a, F, const OUT: usize, const IN: usize> {
+    pub scheme: PhantomData<F>,
+    pub operands: &'a Operands<'a>,
+    pub tiles: Range<usize>,
+    /// The first is a multiple of [`PANEL`], which is a multiple of every instruction set's lanes.
+    pub channels: Range<usize>,
+    /// [`STRIP`] floats.
+    pub strip: *mut f32,
+    /// The tiles of a block in the order of [`RowGroups::offset`].
+    pub v: Positions,
+}
+
+impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Kernel for InputTransform<'_, F, OUT, IN> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { operands, tiles, channels, strip, v, .. } = self;
+        let ConvShape { in_channels, input: [height, width], geometry, .. } = *operands.shape;
+        let [[top, _], [left, _]] = geometry.padding;
+        let groups = RowGroups::new::<S>(tiles.len());
+        for run in operands.grid.runs(tiles.clone(), strip_tiles(F::STRIDE)) {
+            for channel in channels.clone().step_by(S::LANES) {
+                let window = Window {
+                    height,
+                    width,
+                    top: (run.row * OUT * F::STRIDE) as isize - top as isize,
+                    left: (run.col * OUT * F::STRIDE) as isize - left as isize,
+                    rows: IN,
+                    cols: (run.count * OUT - 1) * F::STRIDE + 3,
+                    channels: (channels.end - channel).min(S::LANES),
+                };
+                // SAFETY: the run is inside the grid, so the channel's planes exist; a run has at most
+                // `strip_tiles` tiles; `v` covers the run.
+                unsafe {
+                    match operands.layout {
+                        Layout::Nchw => {
+                            let plane = (run.image * in_channels + channel) * height * width;
+                            load_strip(simd, &window, operands.input.at(plane), strip);
+                            transform_columns::<S, F, OUT, IN>(simd, strip, window.cols);
+                        }
+                        Layout::Nchwc => {
+                            let block = run.image * in_channels.div_ceil(S::LANES) + channel / S::LANES;
+                            let image = operands.input.at(block * height * width * S::LANES);
+                            nchwc::transform_columns::<S, F, OUT, IN>(simd, &window, image, strip);
+                        }
+                    }
+                    for tile in 0..run.count {
+                        let tile_in_block = run.first - tiles.start + tile;
+                        let v_at = groups.offset(tile_in_block, channel, in_channels, S::LANES);
+                        let v = v.at(v_at);
+                        transform_rows::<S, F, OUT, IN>(
+                            simd,
+                            strip.add(tile * OUT * F::STRIDE * S::LANES),
+                            window.cols,
+                            v,
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `Bᵀ d` for every column of the strip, in place.
+///
+/// # Safety
+/// `strip` has `IN` rows of `cols` pixels.
+#[inline(always)]
+unsafe fn transform_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
+    simd: S,
+    strip: *mut f32,
+    cols: usize,
+) {
+    for col in 0..cols {
+        // SAFETY: `row < IN` and `col < cols`.
+        unsafe {
+            let mut d = [simd.zero(); IN];
+            for (row, d) in d.iter_mut().enumerate() {
+                *d = simd.load(strip.add((row * cols + col) * S::LANES));
+            }
+            for (row, t) in F::input(simd, d).into_iter().enumerate() {
+                simd.store(strip.add((row * cols + col) * S::LANES), t);
+            }
+        }
+    }
+}
+
+/// `d B` for every row of a tile, into `v`.
+///
+/// # Safety
+/// `strip` has `IN` rows, `cols` pixels apart, `v` a vector at each position.
+#[inline(always)]
+unsafe fn transform_rows<S: Simd, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
+    simd: S,
+    strip: *const f32,
+    cols: usize,
+    v: Positions,
+) {
+    for row in 0..IN {
+        // SAFETY: `row < IN` and `col < IN`, both in the tile and in the positions.
+        unsafe {
+            let mut d = [simd.zero(); IN];
+            for (col, d) in d.iter_mut().enumerate() {
+                *d = simd.load(strip.add((row * cols + col) * S::LANES));
+            }
+            for (col, t) in F::input(simd, d).into_iter().enumerate() {
+                simd.store(v.data.add((row * IN + col) * v.stride), t);
+            }
+        }
+    }
+}
+
+/// The third step: transforms the products of some tiles with some panels of output channels into outputs, which no
+/// other task accesses.
+pub(super) struct OutputTransform<'a, F, const OUT: usize, const IN: usize> {
+    pub scheme: PhantomData<F>,
+    pub operands: &'a Operands<'a>,
+    pub tiles: Range<usize>,
+    pub panels: Range<usize>,
+    /// `[panel][tile][PANEL]` at each position.
+    pub m: Positions,
+    /// [`STRIP`] floats.
+    pub strip: *mut f32,
+}
+
+impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Kernel for OutputTransform<'_, F, OUT, IN> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { operands, tiles, panels, strip, .. } = self;
+        for (i, first) in panels.map(|panel| panel * PANEL).enumerate() {
+            // SAFETY: `m` has every panel.
+            let m = unsafe { self.m.at(i * tiles.len() * PANEL) };
+            let last = operands.shape.out_channels.min(first + PANEL);
+            for channel in (first..last).step_by(S::LANES) {
+                let channels = channel..last.min(channel + S::LANES);
+                let affine: Affine<S, 1> = operands.writer.vectors(simd, channel);
+                for run in operands.grid.runs(tiles.clone(), strip_tiles(F::STRIDE)) {
+                    // SAFETY: the run is inside the tiles, which `m` covers.
+                    unsafe {
+                        let m_at = (run.first - tiles.start) * PANEL + channel - first;
+                        let m = m.at(m_at);
+                        combine_rows::<S, F, OUT, IN>(simd, m, run.count, strip);
+                        match operands.layout {
+                            Layout::Nchw => {
+                                combine_columns::<S, F, OUT, IN>(simd, strip, run.count * OUT, &affine);
+                                store_run::<S, OUT>(simd, operands, &run, channels.clone(), strip, &affine);
+                            }
+                            Layout::Nchwc => {
+                                nchwc::combine_columns::<S, F, OUT, IN>(
+                                    simd, operands, &run, channel, strip, &affine,
+                                );
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// `m A` for every row of every tile, into a strip of `IN` rows.
+///
+/// # Safety
+/// `m` covers `tiles` tiles, `strip` has `IN` rows of `tiles · OUT` pixels.
+#[inline(always)]
+unsafe fn combine_rows<S: Simd, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
+    simd: S,
+    m: Positions,
+    tiles: usize,
+    strip: *mut f32,
+) {
+    for row in 0..IN {
+        for tile in 0..tiles {
+            // SAFETY: position `row · IN + col` is below `IN²`, `tile` below `tiles`.
+            unsafe {
+                let mut d = [simd.zero(); IN];
+                for (col, d) in d.iter_mut().enumerate() {
+                    *d = simd.load(m.data.add((row * IN + col) * m.stride + tile * PANEL));
+                }
+                let pixels = strip.add((row * tiles + tile) * OUT * S::LANES);
+                for (col, y) in F::output(simd, d).into_iter().enumerate() {
+                    simd.store(pixels.add(col * S::LANES), y);
+                }
+            }
+        }
+    }
+}
+
+/// `Aᵀ m` for every column of the strip, scaled and shifted, in place: `IN` rows become `OUT`.
+///
+/// # Safety
+/// `strip` has `IN` rows of `cols` pixels.
+#[inline(always)]
+unsafe fn combine_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
+    simd: S,
+    strip: *mut f32,
+    cols: usize,
+    affine: &Affine<S, 1>,
+) {
+    for col in 0..cols {
+        // SAFETY: `row < IN` and `col < cols`.
+        unsafe {
+            let mut d = [simd.zero(); IN];
+            for (row, d) in d.iter_mut().enumerate() {
+                *d = simd.load(strip.add((row * cols + col) * S::LANES));
+            }
+            for (row, y) in F::output(simd, d).into_iter().enumerate() {
+                let y = simd.fma(y, affine.scale[0], affine.shift[0]);
+                simd.store(strip.add((row * cols + col) * S::LANES), y);
+            }
+        }
+    }
+}
+
+/// Stores the results of a run of tiles, except for the pixels beyond the output's edges.
+///
+/// # Safety
+/// `strip` has `OUT` rows of `run.count · OUT` pixels; no other task accesses the run's outputs.
+#[inline(always)]
+unsafe fn store_run<S: Simd, const OUT: usize>(
+    simd: S,
+    operands: &Operands,
+    run: &Run,
+    channels: Range<usize>,
+    strip: *const f32,
+    affine: &Affine<S, 1>,
+) {
+    let Grid { output: [height, width], .. } = operands.grid;
+    let (top, left) = (run.row * OUT, run.col * OUT);
+    let window = Window {
+        height,
+        width,
+        top: top as isize,
+        left: left as isize,
+        rows: OUT.min(height - top),
+        cols: (run.count * OUT).min(width - left),
+        channels: channels.len(),
+    };
+    let plane = (run.image * operands.shape.out_channels + channels.start) * height * width;
+    // SAFETY: the planes are inside the output, and the window inside a plane.
+    unsafe { store_strip(simd, &window, strip, run.count * OUT, operands, plane, affine) }
+}
