@@ -182,7 +182,7 @@ impl Running {
     pub fn blend(&self, mean: &Tensor, var: &Tensor, momentum: f64) -> Result<()> {
         for (running, batch) in [(&self.mean, mean), (&self.var, var)] {
             let batch = batch.to_dtype(running.dtype())?;
-            if descent::cuda::takes(&[running]) {
+            if descent::cuda::supports(&[running]) {
                 descent::cuda::blend(running, &batch, momentum)?;
                 continue;
             }

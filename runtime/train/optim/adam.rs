@@ -5,7 +5,7 @@ use candle_core::Tensor;
 use super::rule::{Moment, Rule, bias_correction, fraction, moving_average, not_negative, setters};
 use crate::Result;
 use crate::kernels::internal::descent::cuda::AdamStep;
-use crate::kernels::internal::descent::{Adaptive, Blend};
+use crate::kernels::internal::descent::{AdamUpdate, Blend};
 
 /// Adam, as `torch.optim.Adam` (Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015;
 /// AMSGrad after Reddi et al., "On the Convergence of Adam and Beyond", 2018). Weight decay is an L2 penalty.
@@ -206,7 +206,7 @@ fn adam_step_in_place(betas: (f64, f64), eps: f64, keep: f64, decay: f64, at: &M
     }
     Blend::average(betas.0).apply(mean, at.gradient)?;
     Blend { squared: true, ..Blend::average(betas.1) }.apply(square, at.gradient)?;
-    Adaptive { keep, rate, correction, eps }.apply(at.parameter, mean, square)?;
+    AdamUpdate { keep, rate, correction, eps }.apply(at.parameter, mean, square)?;
     Ok(true)
 }
 

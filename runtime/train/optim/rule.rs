@@ -55,14 +55,14 @@ impl Moment<'_> {
     /// Whether the kernels that step in place can take these tensors.
     pub(super) fn is_for_kernels(&self) -> bool {
         let tensors = self.state.iter().chain([self.parameter, self.gradient]);
-        descent::takes(&tensors.collect::<Vec<_>>())
+        descent::supports(&tensors.collect::<Vec<_>>())
     }
 
     /// Whether the kernels of a CUDA device can.
     pub(super) fn is_for_cuda(&self) -> bool {
         let fits = |tensor: &Tensor| tensor.dtype() == self.parameter.dtype();
         let targets: Vec<_> = self.state.iter().chain([self.parameter]).collect();
-        fits(self.gradient) && targets.iter().all(|target| fits(target)) && descent::cuda::takes(&targets)
+        fits(self.gradient) && targets.iter().all(|target| fits(target)) && descent::cuda::supports(&targets)
     }
 
     /// The gradient with `decay · parameter` added: weight decay as an L2 penalty.

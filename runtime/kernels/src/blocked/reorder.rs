@@ -1,6 +1,6 @@
 //! From rows to blocks and back: `[channels, pixels]` to `[⌈channels / lanes⌉, pixels, lanes]`.
 
-use crate::parallel::{Start, cost, for_each, for_each_chunk};
+use crate::parallel::{SharedStart, cost, for_each, for_each_chunk};
 use crate::simd::{Kernel, Simd, dispatch_loops};
 
 /// Pixels that are moved at once: those of a block stay in the nearest cache meanwhile.
@@ -32,7 +32,7 @@ pub(super) fn to_planes(blocks: &[f32], planes: &mut [f32], dims: [usize; 4], la
     let [batch, channels, height, width] = dims;
     let pixels = height * width;
     let count = channels.div_ceil(lanes);
-    let planes = Start::of(planes);
+    let planes = SharedStart::of(planes);
     for_each_run(batch * count, pixels * lanes, &|index| {
         let (image, first) = (index / count, index % count * lanes);
         let present = lanes.min(channels - first);

@@ -2,7 +2,7 @@
 //! projected hidden states.
 
 use super::cell::Cell;
-use crate::empty::nothing;
+use crate::empty::empty_output;
 use candle_core::{Result, Tensor};
 
 pub(super) fn run<C: Cell>(
@@ -18,8 +18,8 @@ pub(super) fn run<C: Cell>(
     if inputs.dim(1)? == 0 {
         let mut operands: Vec<&Tensor> = [inputs, weights].into_iter().chain(projection).collect();
         operands.extend(&state);
-        let last = state.iter().map(|state| nothing(&operands, state.dims())).collect::<Result<_>>()?;
-        return Ok((nothing(&operands, (steps, 0, width))?, last));
+        let last = state.iter().map(|state| empty_output(&operands, state.dims())).collect::<Result<_>>()?;
+        return Ok((empty_output(&operands, (steps, 0, width))?, last));
     }
     let weight = weights.narrow(1, 0, width)?.contiguous()?.t()?;
     let bias = match weights.dim(1)? > width {

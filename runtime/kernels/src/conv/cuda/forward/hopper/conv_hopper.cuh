@@ -29,7 +29,7 @@ __device__ __forceinline__ void prepare(const Stages &stages, const Planes &p, c
     const int zeros = stages.input_stages * stages.input_bytes() / 16;
     for (int i = threadIdx.x; i < zeros; i += Stages::THREADS)
         store_vector(reinterpret_cast<float *>(stages.inputs) + i * 4, Vector<float, 4>{});
-    fence_for_async();
+    fence_async_proxy();
     __syncthreads();
 }
 
@@ -40,14 +40,14 @@ __device__ __forceinline__ void finish_places(const Stages &stages, const Finish
                                               const float (&sums)[Stages::PIXELS / 2]) {
     constexpr int SUMS_ROW = Stages::PIXELS + FINISH_PAD, STEP = Stages::MULTIPLIERS / Stages::PIXELS, TOGETHER = 4;
     float *rows = reinterpret_cast<float *>(stages.weights);
-    sync_threads_of<1, Stages::MULTIPLIERS>();
+    named_barrier_sync<1, Stages::MULTIPLIERS>();
     const int thread = threadIdx.x, lane = thread % 32;
 #pragma unroll
     for (int i = 0; i < Stages::PIXELS / 2; i += 2) {
         const int row = thread / 32 * 16 + i / 2 % 2 * 8 + lane / 4, column = i / 4 * 8 + lane % 4 * 2;
         store_vector(rows + row * SUMS_ROW + column, Vector<float, 2>{{sums[i], sums[i + 1]}});
     }
-    sync_threads_of<1, Stages::MULTIPLIERS>();
+    named_barrier_sync<1, Stages::MULTIPLIERS>();
     const int column = thread % Stages::PIXELS, at = stages.outputs[column];
     if (at < 0) return;
     const size_t pixel = (size_t)block.image * s.out_channels * s.plane + at;

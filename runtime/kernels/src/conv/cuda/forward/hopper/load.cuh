@@ -117,7 +117,7 @@ __device__ __forceinline__ void load_by_runs(const Stages &stages, const Planes 
         if (round == 0) barrier_wait(&stages.barriers->input_free[ring.stage], ring.parity ^ 1);
         item.write(stages, stages.input(ring.stage));
         if (++round < rounds) return;
-        fence_for_async();
+        fence_async_proxy();
         barrier_arrive(&stages.barriers->input_full[ring.stage]);
         round = 0, ring.next();
     };

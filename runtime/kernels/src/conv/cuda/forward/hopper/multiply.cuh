@@ -44,8 +44,8 @@ __device__ __forceinline__ void multiply(const Stages &stages, const Planes &p, 
             wgmma_fence();
 #pragma unroll
             for (int k = 0; k < Stages::COLUMNS; k += 2)
-                wgmma<T, Stages::PIXELS>(sums, matrix_of(a + k * Stages::CHANNELS * 16, Stages::CHANNELS * 16, 128),
-                                         matrix_of(b + k * column, column, 128));
+                wgmma<T, Stages::PIXELS>(sums, matrix_descriptor(a + k * Stages::CHANNELS * 16, Stages::CHANNELS * 16, 128),
+                                         matrix_descriptor(b + k * column, column, 128));
             wgmma_commit();
             // The products before these are made.
             wgmma_wait<1>();

@@ -1,7 +1,7 @@
 // The stages of a tile in shared memory, and who waits for whom.
 //
 // A chunk of the depth is 128 bytes of each pixel's channels: eight columns of 16 bytes. Both factors lie column after
-// column, as bricks of `wgmma` (`matrix_of`) do, so that a tap's factor begins at any pixel.
+// column, as bricks of `wgmma` (`matrix_descriptor`) do, so that a tap's factor begins at any pixel.
 #pragma once
 #include "../../../../cuda/hopper.cuh"
 #include "planes.cuh"
@@ -52,7 +52,7 @@ template <class Element, int PIXELS_> struct Staged {
             barrier_init(&barriers->weight_full[i], 1);
             barrier_init(&barriers->weight_free[i], MULTIPLIERS / 128);
         }
-        barriers_ready();
+        fence_barrier_init();
     }
 };
 
