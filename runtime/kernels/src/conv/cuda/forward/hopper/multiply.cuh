@@ -22,12 +22,12 @@ template <class Stages> struct WeightCopies {
 };
 
 template <class Stages>
-__device__ __forceinline__ void multiply(const Stages &stages, const Planes &p, const Taps &taps, int tap_count,
+__device__ __forceinline__ void multiply(const Stages &stages, const PaddedLayout &p, const Taps &taps, int tap_count,
                                          const typename Stages::T *packed, float (&sums)[Stages::PIXELS / 2]) {
     using T = typename Stages::T;
     const int half = threadIdx.x / 128;
     const bool first = threadIdx.x % 128 == 0;
-    const int column = stages.places * 16;
+    const int column = stages.positions * 16;
     WeightCopies<Stages> copies{stages, packed, p.chunks * tap_count, {}};
     if (threadIdx.x == 0)
         for (int i = 0; i < Stages::WEIGHTS; i++) copies.begin();
