@@ -52,7 +52,7 @@ impl Value {
             Self::Tensor(tensor) => Ok(tensor.clone()),
             Self::Blocked(image) if image.pixels() == 1 => image.pixel_tensor(),
             Self::Blocked(image) => {
-                if !image.has_planes() {
+                if !image.has_tensor() {
                     scope::launched(Path::current, || trace::TO_NCHW.to_string());
                 }
                 image.to_tensor()

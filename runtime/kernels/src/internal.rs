@@ -8,7 +8,7 @@ pub use crate::element::{clamp, with_elements};
 pub use crate::empty::{empty_output, rebase_empty};
 pub use crate::error::plain;
 pub use crate::layout::Layout;
-pub use crate::mapped::Mapped;
+pub use crate::mapped::MappedFile;
 pub use crate::memory::{ActivationMemory, Arena, Lease, activation_memory, can_allocate};
 pub use crate::norm::fold::is_finite;
 pub use crate::simd::{Isa, isa};

@@ -141,7 +141,7 @@ impl Plain {
     /// Returns the parameters for the channel-blocked kernels if the convolution is to use them.
     fn blocked_parameters(&self, x: &Signal, geometry: &ConvGeometry) -> Result<Option<BlockedParameters>> {
         let (weight, packed) = (self.weight.kernel(), self.weight.packed());
-        let takes = policy::takes_parameters(weight, self.bias.as_ref(), packed.as_deref());
+        let takes = policy::supports_parameters(weight, self.bias.as_ref(), packed.as_deref());
         let (Axes::Two, true, Some(packed), Some(layout)) = (self.axes, takes, packed, x.input_layout())
         else {
             return Ok(None);

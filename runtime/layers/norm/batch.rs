@@ -57,8 +57,8 @@ impl BatchNorm {
             )));
         }
         let (weight, bias) = self.0.parameters();
-        if norm::BatchNorm::takes(&x) {
-            let norm = norm::BatchNorm::of(&x, weight, bias, eps)?;
+        if norm::BatchNorm::supports(&x) {
+            let norm = norm::BatchNorm::from_batch(&x, weight, bias, eps)?;
             self.remember(values, norm.statistics()?)?;
             return Ok(Signal::deferred(Deferred::normalization(Normalization::new(x, norm))));
         }

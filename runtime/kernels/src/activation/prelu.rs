@@ -43,7 +43,7 @@ fn view(x: &Tensor, weight: &Tensor) -> Result<Channels> {
             Ok(Channels { samples: x.elem_count() / plane.max(1), channels: 1, plane })
         }
         [slopes] => {
-            let view = Channels::of(NAME, x)?;
+            let view = Channels::new(NAME, x)?;
             if view.channels != *slopes {
                 bail!(
                     "{NAME}: expected 1 slope, or 1 for each of the {} channels of {:?}, got {slopes}",
