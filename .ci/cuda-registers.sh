@@ -1,9 +1,8 @@
 #!/usr/bin/env bash
-# What each CUDA kernel needs of a multiprocessor: registers, shared memory and spills, by NVIDIA's assembler for
-# an sm_90 (an sm_90a where a kernel is for that alone). Fails where a kernel spills, uses local memory, or is above
-# its bound in cuda-bounds.txt.
+# Prints the registers, shared memory and spills of each CUDA kernel, as NVIDIA's assembler reports them for sm_90
+# (sm_90a for the Hopper kernels). Fails if a kernel spills, uses local memory, or exceeds its bound in cuda-bounds.txt.
 #
-#   cuda-registers.sh [FILE.cu ...]      by default every one below runtime/kernels/src; nvcc is $NVCC or on the PATH
+#   cuda-registers.sh [FILE.cu ...]      by default all files below runtime/kernels/src; nvcc is $NVCC or on the PATH
 set -euo pipefail
 cd "$(dirname -- "$0")/.."
 
@@ -11,7 +10,7 @@ nvcc=${NVCC:-nvcc}
 [ $# -gt 0 ] || mapfile -t files < <(find runtime/kernels/src -name '*.cu' | sort)
 [ $# -eq 0 ] || files=("$@")
 
-# As many files at a time as there are cores.
+# Compiles one file per core at the same time.
 printf '%s\0' "${files[@]}" | xargs -0 -P "$(nproc)" -I{} bash -c '
   case $1 in */conv_hopper*) arch=-gencode=arch=compute_90a,code=sm_90a ;; *) arch=-arch=sm_90 ;; esac
   log=$("$0" -cubin "$arch" -std=c++17 -O3 --expt-relaxed-constexpr -Xptxas -v "$1" -o /dev/null 2>&1) ||

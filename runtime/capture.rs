@@ -1,4 +1,4 @@
-//! A network's forward pass as one CUDA graph.
+//! The forward pass of a network as one CUDA graph.
 
 use candle_core::{DType, Shape, Tensor, Var};
 
@@ -7,7 +7,7 @@ use crate::module::{Forward, Mode};
 use crate::signal::Signal;
 use crate::{Error, Result};
 
-/// The evaluation forward pass of a network, recorded on a CUDA device: [`Network::capture`] makes it.
+/// The forward pass of a network in evaluation, recorded on a CUDA device by [`Network::capture`].
 ///
 /// ```no_run
 /// use sconce::prelude::*;
@@ -21,18 +21,17 @@ use crate::{Error, Result};
 /// # }
 /// ```
 ///
-/// It shares its tensors with the network, as they were at the recording: training in place changes what a
-/// replay computes with, `to_dtype` and `to_device` do not. While it is being recorded, nothing else should use
-/// the device.
+/// A replay reads the tensors that the network had when it was recorded. Updates in place, such as training, affect
+/// replays; `to_dtype` and `to_device` do not. Nothing else may use the device during the recording.
 ///
 /// [`Network::capture`]: crate::Network::capture
 pub struct Captured<M> {
     graph: Graph,
-    /// Where the recorded kernels read the input.
+    /// The tensor from which the recorded kernels read the input.
     input: Var,
-    /// Where they leave the output.
+    /// The tensor to which the recorded kernels write the output.
     output: Var,
-    /// Keeps the tensors alive that the kernels read.
+    /// Keeps the tensors alive that the recorded kernels read.
     _network: M,
 }
 
@@ -45,7 +44,7 @@ impl<M: Forward<Signal, Output = Signal>> Captured<M> {
         let graph = Graph::capture(device, || {
             let y = forward()?.detach();
             match &output {
-                // At the first run, which is not recorded.
+                // The first run, which is not recorded.
                 None => output = Some(Var::from_tensor(&y.contiguous()?)?),
                 Some(output) => output.set(&y)?,
             }
@@ -57,10 +56,10 @@ impl<M: Forward<Signal, Output = Signal>> Captured<M> {
         }
     }
 
-    /// The network's output for `x`, which is like the input that was recorded.
+    /// Returns the output of the network for `x`.
     ///
     /// # Errors
-    /// `x` has another shape, dtype or device than the input that was recorded.
+    /// `x` has another shape, dtype or device than the recorded input.
     pub fn replay(&self, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
         self.input.set(&x.detach())?;
@@ -70,17 +69,20 @@ impl<M: Forward<Signal, Output = Signal>> Captured<M> {
 
     fn check(&self, x: &Tensor) -> Result<()> {
         let kind = |tensor: &Tensor| -> (Shape, DType) { (tensor.shape().clone(), tensor.dtype()) };
-        let (expected, given) = (kind(&self.input), kind(x));
+        let expected = kind(&self.input);
+        let given = kind(x);
         if expected != given {
-            let ((expected, dtype), (given, other)) = (expected, given);
+            let ((expected, dtype), (given, given_dtype)) = (expected, given);
             return Err(Error::msg(format!(
-                "replay: expected an input of {expected:?} and {dtype:?}, as the recorded one, got {given:?} and {other:?}"
+                "replay: expected an input of {expected:?} and {dtype:?}, as recorded, got {given:?} and \
+                 {given_dtype:?}"
             )));
         }
         if !x.device().same_device(self.input.device()) {
-            let (expected, given) = (self.input.device().location(), x.device().location());
+            let expected = self.input.device().location();
+            let given = x.device().location();
             return Err(Error::msg(format!(
-                "replay: expected an input on the device of the recording, {expected:?}, got one on {given:?}"
+                "replay: expected an input on the recorded device {expected:?}, got one on {given:?}"
             )));
         }
         Ok(())

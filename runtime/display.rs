@@ -6,7 +6,7 @@ use candle_core::Tensor;
 
 use crate::module::{Module, Visitor};
 
-/// The lines of each child, by name.
+/// The name and the text of each child.
 struct Children(Vec<(String, String)>);
 
 impl<'a> Visitor<'a> for Children {
@@ -24,26 +24,28 @@ impl<'a> Visitor<'a> for Children {
 fn text(module: &dyn Module) -> String {
     let mut children = Children(Vec::new());
     module.visit(&mut children);
-    let (kind, extra) = (module.kind(), module.extra());
+    let kind = module.kind();
+    let extra = module.extra();
     if children.0.is_empty() {
         return format!("{kind}({extra})");
     }
     let mut out = format!("{kind}({extra}\n");
-    for (names, body) in runs(children.0) {
+    for (names, body) in merge_equal(children.0) {
         let body = body.replace('\n', "\n  ");
         out.push_str(&format!("  {names}: {body}\n"));
     }
     out + ")"
 }
 
-/// Elements of a list that print alike share a line, `(0-2): 3 x Block(…)`, as in PyTorch.
-fn runs(children: Vec<(String, String)>) -> Vec<(String, String)> {
+/// Merges consecutive list elements with equal text into one line, `(0-2): 3 x Block(…)`, as PyTorch does.
+fn merge_equal(children: Vec<(String, String)>) -> Vec<(String, String)> {
     let mut runs: Vec<(String, String, usize, String)> = Vec::new();
     for (name, body) in children {
-        let listed = name.bytes().all(|b| b.is_ascii_digit());
+        let is_element = name.bytes().all(|b| b.is_ascii_digit());
         match runs.last_mut() {
-            Some((_, same, count, last)) if listed && *same == body => {
-                (*count, *last) = (*count + 1, name);
+            Some((_, previous, count, last)) if is_element && *previous == body => {
+                *count += 1;
+                *last = name;
             }
             _ => runs.push((name.clone(), body, 1, name)),
         }
@@ -55,17 +57,17 @@ fn runs(children: Vec<(String, String)>) -> Vec<(String, String)> {
     runs.into_iter().map(line).collect()
 }
 
-/// What a derived `Display` prints.
+/// Implements the derived `Display`.
 pub fn display(module: &dyn Module, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str(&text(module))
 }
 
-/// `True` or `False`, as Python prints it.
+/// Formats a boolean as Python does: `True` or `False`.
 pub(crate) fn python_bool(value: bool) -> &'static str {
     if value { "True" } else { "False" }
 }
 
-/// A float as Python prints it: `0.1`, `1.0`, `1e-05`.
+/// Formats a float as Python does: `0.1`, `1.0`, `1e-05`.
 pub(crate) fn python_float(value: f64) -> String {
     if value != 0. && (value.abs() < 1e-4 || value.abs() >= 1e16) {
         let text = format!("{value:e}");

@@ -1,16 +1,17 @@
-//! The one error type: what was expected, what was given, and where in the network.
+//! The error type, which names the layer that failed.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::kernels::internal::plain;
 
+/// A `Result` with [`Error`] as the default error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// An error with the place it comes from.
+/// An error, with the layer and the path at which it occurred.
 ///
-/// It prints as `at ResNet.layer1[0].conv1 (Conv2d 3→64, 7×7): expected 3 input channels, got 1`.
-/// Cloning is cheap, so a failed [`Signal`](crate::Signal) can be shared like any other.
+/// It is displayed as `at ResNet.layer1[0].conv1 (Conv2d 3→64, 7×7): expected 3 input channels, got 1`.
+/// Cloning is cheap, so that a failed [`Signal`](crate::Signal) can be cloned like any other.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -23,22 +24,22 @@ struct Inner {
 }
 
 impl Error {
-    /// An error that says `message` and nothing of its place yet.
+    /// Creates an error with a message, without layer and path.
     pub fn msg(message: impl fmt::Display) -> Self {
         Self(Arc::new(Inner { message: message.to_string(), ..Inner::default() }))
     }
 
-    /// The path of the layer that failed, `ResNet.layer1[0].conv1`; empty outside a network.
+    /// Returns the path of the layer that failed, such as `ResNet.layer1[0].conv1`; empty outside a network.
     pub fn path(&self) -> &str {
         &self.0.path
     }
 
-    /// What went wrong, without the place.
+    /// Returns the message, without layer and path.
     pub fn message(&self) -> &str {
         &self.0.message
     }
 
-    /// Names the layer, `Conv2d 3→64, 7×7`, unless it is named already.
+    /// Sets the layer, such as `Conv2d 3→64, 7×7`, unless it is already set.
     pub fn in_layer(mut self, layer: impl fmt::Display) -> Self {
         if self.0.layer.is_empty() {
             Arc::make_mut(&mut self.0).layer = layer.to_string();
@@ -46,7 +47,7 @@ impl Error {
         self
     }
 
-    /// Names the path, unless it is named already: the innermost place is the true one.
+    /// Sets the path unless it is already set: the innermost path is the one at which the error occurred.
     pub fn at(mut self, path: impl fmt::Display) -> Self {
         if self.0.path.is_empty() {
             Arc::make_mut(&mut self.0).path = path.to_string();
@@ -88,7 +89,7 @@ impl From<candle_core::Error> for Error {
 
 impl From<Error> for candle_core::Error {
     fn from(error: Error) -> Self {
-        // Not `Error::wrap`: it would print a backtrace of this very line.
+        // Not `Error::wrap`, which would add a backtrace of this line.
         candle_core::Error::Wrapped(Box::new(error))
     }
 }

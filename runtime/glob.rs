@@ -1,7 +1,7 @@
 //! Patterns over dotted paths: `layer4.**`, `layer?.*.conv1.weight`.
 
-/// A pattern: `*` stands for one step of a path, `**` for any number of steps, `?` for one character,
-/// and `*` inside a step for any part of it.
+/// A pattern: `*` matches one segment of a path, `**` any number of segments, `?` one character, and `*` inside a
+/// segment any part of it.
 pub(crate) struct Glob<'a>(Vec<&'a str>);
 
 impl<'a> Glob<'a> {
@@ -10,35 +10,36 @@ impl<'a> Glob<'a> {
     }
 
     pub(crate) fn matches(&self, path: &str) -> bool {
-        let steps: Vec<&str> = path.split('.').collect();
-        wild(
+        let segments: Vec<&str> = path.split('.').collect();
+        matches_wildcard(
             &self.0,
-            &steps,
+            &segments,
             |pattern| *pattern == "**",
-            |pattern, step| {
-                let (pattern, step): (Vec<char>, Vec<char>) =
-                    (pattern.chars().collect(), step.chars().collect());
-                wild(&pattern, &step, |c| *c == '*', |p, c| *p == '?' || p == c)
+            |pattern, segment| {
+                let (pattern, segment): (Vec<char>, Vec<char>) =
+                    (pattern.chars().collect(), segment.chars().collect());
+                matches_wildcard(&pattern, &segment, |c| *c == '*', |p, c| *p == '?' || p == c)
             },
         )
     }
 }
 
-/// Whether `items` fit `pattern`, in which an element that `is_star` stands for any run of items. Goes
-/// back to the last star only, so that no pattern takes long.
-fn wild<P, T>(
+/// Whether `items` match `pattern`, in which elements that satisfy `is_star` match any number of items. Backtracks only
+/// to the last star, so the time is at most the product of the lengths.
+fn matches_wildcard<P, T>(
     pattern: &[P],
     items: &[T],
     is_star: impl Fn(&P) -> bool,
-    fits: impl Fn(&P, &T) -> bool,
+    matches: impl Fn(&P, &T) -> bool,
 ) -> bool {
-    let (mut p, mut i) = (0, 0);
+    let mut p = 0;
+    let mut i = 0;
     let mut retry = None;
     while i < items.len() {
         if p < pattern.len() && is_star(&pattern[p]) {
             retry = Some((p + 1, i + 1));
             p += 1;
-        } else if p < pattern.len() && fits(&pattern[p], &items[i]) {
+        } else if p < pattern.len() && matches(&pattern[p], &items[i]) {
             (p, i) = (p + 1, i + 1);
         } else if let Some((after, from)) = retry {
             (p, i) = (after, from);
@@ -55,8 +56,8 @@ mod tests {
     use super::Glob;
 
     #[test]
-    fn steps_and_parts() {
-        for (pattern, path, fits) in [
+    fn patterns_match_segments_and_parts_of_segments() {
+        for (pattern, path, matches) in [
             ("**", "a.b.c", true),
             ("backbone.**", "backbone.conv1.weight", true),
             ("backbone.**", "head.weight", false),
@@ -70,7 +71,7 @@ mod tests {
             ("conv1", "conv1.weight", false),
             ("**.bn*.**", "layer1.0.bn1.weight", true),
         ] {
-            assert_eq!(Glob::new(pattern).matches(path), fits, "{pattern} on {path}");
+            assert_eq!(Glob::new(pattern).matches(path), matches, "{pattern} on {path}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How fresh parameters are drawn: PyTorch's `nn.init`, by its names.
+//! Initializers of parameters, with the names of PyTorch's `torch.nn.init`.
 //!
 //! ```
 //! use sconce::prelude::*;
@@ -20,55 +20,55 @@
 use candle_nn::Init;
 use candle_nn::init::{FanInOut, NonLinearity, NormalOrUniform};
 
-/// A rule for fresh values that may depend on the parameter's shape.
+/// A distribution of initial values, which may depend on the shape of the parameter.
 #[derive(Clone, Copy, Debug)]
 pub struct Initializer(fn(&[usize], f64, f64) -> Init, f64, f64);
 
 impl Initializer {
-    /// The rule for a tensor of `shape`, in candle's terms.
+    /// Returns candle's initializer for a tensor of `shape`.
     pub fn for_shape(&self, shape: &[usize]) -> Init {
         (self.0)(shape, self.1, self.2)
     }
 }
 
-/// A rule that takes no arguments is its own name: `init = ones`.
+/// Converts a function without arguments, which allows `init = ones`.
 impl<F: Fn() -> Initializer> From<F> for Initializer {
-    fn from(rule: F) -> Self {
-        rule()
+    fn from(initializer: F) -> Self {
+        initializer()
     }
 }
 
-/// Inputs and outputs of one unit of a weight `[outputs, inputs, …]`.
+/// Returns the fan-in and fan-out of a weight `[outputs, inputs, …]`.
 fn fans(shape: &[usize]) -> (f64, f64) {
-    // In floats, as the sizes are anybody's.
-    let field: f64 = shape.iter().skip(2).map(|size| *size as f64).product();
+    // Floats, because the product of arbitrary sizes could overflow an integer.
+    let receptive_field: f64 = shape.iter().skip(2).map(|size| *size as f64).product();
     let outputs = shape.first().copied().unwrap_or(1);
     let inputs = shape.get(1).copied().unwrap_or(outputs);
-    ((inputs as f64 * field).max(1.), (outputs as f64 * field).max(1.))
+    ((inputs as f64 * receptive_field).max(1.), (outputs as f64 * receptive_field).max(1.))
 }
 
-/// Every element `value`.
+/// Sets every element to `value`.
 pub fn constant(value: f64) -> Initializer {
     Initializer(|_, value, _| Init::Const(value), value, 0.)
 }
 
-/// Evenly between `low` and `high`.
+/// Draws uniformly between `low` and `high`.
 pub fn uniform(low: f64, high: f64) -> Initializer {
     Initializer(|_, lo, up| Init::Uniform { lo, up }, low, high)
 }
 
-/// Normal, with a mean and a standard deviation.
+/// Draws from the normal distribution with this mean and standard deviation.
 pub fn normal(mean: f64, std: f64) -> Initializer {
     Initializer(|_, mean, stdev| Init::Randn { mean, stdev }, mean, std)
 }
 
-/// Evenly within `±gain·√(3 / fan_in)` with ReLU's gain √2: He et al. 2015,
+/// Draws uniformly from `±gain · √(3 / fan_in)` with the gain √2 of ReLU: He et al. 2015,
 /// <https://arxiv.org/abs/1502.01852>.
 pub fn kaiming_uniform() -> Initializer {
     Initializer(|_, _, _| kaiming(NormalOrUniform::Uniform), 0., 0.)
 }
 
-/// Normal with the standard deviation `√(2 / fan_in)`: He et al. 2015.
+/// Draws from the normal distribution with the standard deviation `√(2 / fan_in)`: He et al. 2015.
 pub fn kaiming_normal() -> Initializer {
     Initializer(|_, _, _| kaiming(NormalOrUniform::Normal), 0., 0.)
 }
@@ -77,7 +77,7 @@ fn kaiming(dist: NormalOrUniform) -> Init {
     Init::Kaiming { dist, fan: FanInOut::FanIn, non_linearity: NonLinearity::ReLU }
 }
 
-/// Evenly within `±√(6 / (fan_in + fan_out))`: Glorot and Bengio 2010.
+/// Draws uniformly from `±√(6 / (fan_in + fan_out))`: Glorot and Bengio 2010.
 pub fn xavier_uniform() -> Initializer {
     Initializer(
         |shape, _, _| {
@@ -90,7 +90,7 @@ pub fn xavier_uniform() -> Initializer {
     )
 }
 
-/// Normal with the variance `2 / (fan_in + fan_out)`: Glorot and Bengio 2010.
+/// Draws from the normal distribution with the variance `2 / (fan_in + fan_out)`: Glorot and Bengio 2010.
 pub fn xavier_normal() -> Initializer {
     Initializer(
         |shape, _, _| {
@@ -102,22 +102,22 @@ pub fn xavier_normal() -> Initializer {
     )
 }
 
-/// Evenly within `±1 / √fan_in`: what PyTorch's `Linear` and `Conv2d` start from.
+/// Draws uniformly from `±1 / √fan_in`, as PyTorch's `Linear` and `Conv2d` do.
 pub fn fan_in_uniform() -> Initializer {
-    Initializer(|shape, _, _| within(1. / fans(shape).0.sqrt()), 0., 0.)
+    Initializer(|shape, _, _| symmetric_uniform(1. / fans(shape).0.sqrt()), 0., 0.)
 }
 
-/// Evenly within `±bound`.
-pub(crate) fn within(bound: f64) -> Init {
+/// Draws uniformly from `±bound`.
+pub(crate) fn symmetric_uniform(bound: f64) -> Init {
     Init::Uniform { lo: -bound, up: bound }
 }
 
-/// All zeros.
+/// Sets every element to 0.
 pub fn zeros() -> Initializer {
     constant(0.)
 }
 
-/// All ones.
+/// Sets every element to 1.
 pub fn ones() -> Initializer {
     constant(1.)
 }

@@ -1,8 +1,8 @@
-//! One generator from which initialisation, shuffling and dropout draw.
+//! The random number generator of initialization, shuffling and dropout.
 //!
-//! candle's own generator cannot be seeded on the CPU. This one can: after [`manual_seed`] a program that
-//! runs on one thread draws the same numbers again. Numbers are drawn on the CPU and moved, so a network's
-//! initial parameters do not depend on its device; only dropout masks are drawn where they are used.
+//! Unlike candle's generator, it can be seeded on the CPU: after [`manual_seed`], a single-threaded program draws the
+//! same numbers again. Numbers are drawn on the CPU and then moved to the device, so the initial parameters of a
+//! network do not depend on its device. Only dropout masks are drawn on the device.
 
 use std::collections::HashSet;
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
@@ -14,19 +14,19 @@ use rand::{Rng, RngCore, SeedableRng};
 
 use crate::{Error, Result};
 
-/// The process-wide generator, at first seeded by the operating system.
+/// The generator of the process, initially seeded by the operating system.
 static GENERATOR: LazyLock<Mutex<Generator>> =
-    LazyLock::new(|| Mutex::new(Generator { rng: StdRng::from_os_rng(), seeded: None }));
+    LazyLock::new(|| Mutex::new(Generator { rng: StdRng::from_os_rng(), seeded_devices: None }));
 
 struct Generator {
     rng: StdRng,
-    /// After [`manual_seed`], the devices whose own generators have been seeded since.
-    seeded: Option<HashSet<DeviceLocation>>,
+    /// The devices whose generators have been seeded since [`manual_seed`], or `None` before its first call.
+    seeded_devices: Option<HashSet<DeviceLocation>>,
 }
 
-/// Makes initialisation, shuffling and dropout reproducible from here on, as `torch.manual_seed`.
+/// Seeds the generator of initialization, shuffling and dropout, as `torch.manual_seed` does.
 ///
-/// The numbers are not PyTorch's, and threads that draw at once share them in the order of their calls.
+/// The numbers differ from PyTorch's. Threads share the generator, so their numbers depend on the order of their calls.
 ///
 /// ```
 /// use sconce::candle::{DType, Device};
@@ -40,10 +40,10 @@ struct Generator {
 /// # Ok::<(), sconce::Error>(())
 /// ```
 pub fn manual_seed(seed: u64) {
-    *generator() = Generator { rng: StdRng::seed_from_u64(seed), seeded: Some(HashSet::new()) };
+    *generator() = Generator { rng: StdRng::seed_from_u64(seed), seeded_devices: Some(HashSet::new()) };
 }
 
-/// A tensor of numbers spread evenly over `low..high`.
+/// Returns a tensor of numbers from the uniform distribution over `low..high`.
 pub fn uniform(
     shape: impl Into<Shape>,
     low: f64,
@@ -52,16 +52,16 @@ pub fn uniform(
     device: &Device,
 ) -> Result<Tensor> {
     let shape = shape.into();
-    let mut rng = branch();
+    let mut rng = split_generator();
     let values: Vec<f64> =
         (0..shape.elem_count()).map(|_| low + (high - low) * rng.random::<f64>()).collect();
     tensor(values, shape, dtype, device)
 }
 
-/// A tensor of normally distributed numbers.
+/// Returns a tensor of numbers from the normal distribution.
 pub fn normal(shape: impl Into<Shape>, mean: f64, std: f64, dtype: DType, device: &Device) -> Result<Tensor> {
     let shape = shape.into();
-    let mut rng = branch();
+    let mut rng = split_generator();
     let mut values = Vec::with_capacity(shape.elem_count() + 1);
     while values.len() < shape.elem_count() {
         // Box and Muller, "A Note on the Generation of Random Normal Deviates", 1958.
@@ -73,14 +73,17 @@ pub fn normal(shape: impl Into<Shape>, mean: f64, std: f64, dtype: DType, device
     tensor(values, shape, dtype, device)
 }
 
-/// A tensor of ones with the probability `p` and zeros otherwise.
+/// Returns a tensor whose elements are 1 with probability `p` and 0 otherwise.
+///
+/// # Errors
+/// `p` is not between 0 and 1.
 pub fn bernoulli(shape: impl Into<Shape>, p: f64, dtype: DType, device: &Device) -> Result<Tensor> {
     if !(0. ..=1.).contains(&p) {
         return Err(Error::msg(format!("expected a probability between 0 and 1, got {p}")));
     }
     let shape = shape.into();
     if device.is_cpu() {
-        let mut rng = branch();
+        let mut rng = split_generator();
         let ones: Vec<u8> =
             (0..shape.elem_count()).map(|_| u8::from(rng.random::<f32>() < p as f32)).collect();
         return Ok(Tensor::from_vec(ones, shape, device)?.to_dtype(dtype)?);
@@ -89,30 +92,30 @@ pub fn bernoulli(shape: impl Into<Shape>, p: f64, dtype: DType, device: &Device)
     Ok(Tensor::rand(0f32, 1f32, shape, device)?.lt(p)?.to_dtype(dtype)?)
 }
 
-/// The numbers `0..n` in random order.
+/// Returns the numbers `0..n` in random order.
 pub fn permutation(n: u32) -> Vec<u32> {
     let mut order: Vec<u32> = (0..n).collect();
-    order.shuffle(&mut branch());
+    order.shuffle(&mut split_generator());
     order
 }
 
-/// A generator of one call's own, so that drawing a large tensor holds up nobody else.
-fn branch() -> StdRng {
+/// Returns a new generator seeded by the shared one, which is not locked while a large tensor is drawn.
+fn split_generator() -> StdRng {
     StdRng::from_rng(&mut generator().rng)
 }
 
-/// Hands the seed on to the generator of `device`, once after each [`manual_seed`].
+/// Seeds the generator of `device`, once after each [`manual_seed`].
 fn seed_device(device: &Device) -> Result<()> {
     let mut generator = generator();
-    let Generator { rng, seeded: Some(seeded) } = &mut *generator else { return Ok(()) };
-    if seeded.insert(device.location()) {
+    let Generator { rng, seeded_devices: Some(seeded_devices) } = &mut *generator else { return Ok(()) };
+    if seeded_devices.insert(device.location()) {
         device.set_seed(rng.next_u64())?;
     }
     Ok(())
 }
 
 fn generator() -> MutexGuard<'static, Generator> {
-    // A generator is whole even if a thread that held it panicked.
+    // The generator is valid even if a thread panicked while it held the lock.
     GENERATOR.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

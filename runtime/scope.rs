@@ -1,5 +1,5 @@
-//! The current thread's position in the network: the path that errors and launches carry, and whether
-//! operations may be fused.
+//! Thread-local state of a forward pass: the path of the current layer, for errors and traces, and whether operations
+//! may be fused.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use crate::kernels::trace;
 
-/// One step of a path: a field, or an element of a repeated field.
+/// A segment of a path: a field, or an element of a repeated field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Segment {
     Name(&'static str),
-    Shared(Arc<str>),
+    Dynamic(Arc<str>),
     Index(usize),
 }
 
@@ -20,7 +20,7 @@ thread_local! {
     static FUSION: Cell<bool> = const { Cell::new(true) };
 }
 
-/// A layer being called; leaving it takes it off the path, also when the call panics.
+/// A guard for the call of a layer. Dropping it removes the layer from the path, even if the call panics.
 #[must_use]
 pub struct Scope(());
 
@@ -31,8 +31,8 @@ impl Scope {
     }
 
     /// Enters a child whose name is known only at run time.
-    pub(crate) fn shared(name: Arc<str>) -> Self {
-        Self::push(Segment::Shared(name))
+    pub(crate) fn dynamic(name: Arc<str>) -> Self {
+        Self::push(Segment::Dynamic(name))
     }
 
     /// Enters element `index` of a repeated field.
@@ -40,7 +40,7 @@ impl Scope {
         Self::push(Segment::Index(index))
     }
 
-    /// Enters a whole network, unless it runs inside another one: there, the field's name says more.
+    /// Enters a network. Returns `None` inside another network, whose field already names it.
     pub fn root(name: &'static str) -> Option<Self> {
         PATH.with_borrow(Vec::is_empty).then(|| Self::enter(name))
     }
@@ -57,7 +57,7 @@ impl Drop for Scope {
     }
 }
 
-/// A copy of the current path, written out only when somebody reads it.
+/// A copy of the current path, formatted only when it is read.
 #[derive(Clone, Default)]
 pub(crate) struct Path(Vec<Segment>);
 
@@ -73,8 +73,8 @@ impl fmt::Display for Path {
             match segment {
                 Segment::Name(name) if i == 0 => f.write_str(name)?,
                 Segment::Name(name) => write!(f, ".{name}")?,
-                Segment::Shared(name) if i == 0 => f.write_str(name)?,
-                Segment::Shared(name) => write!(f, ".{name}")?,
+                Segment::Dynamic(name) if i == 0 => f.write_str(name)?,
+                Segment::Dynamic(name) => write!(f, ".{name}")?,
                 Segment::Index(index) => write!(f, "[{index}]")?,
             }
         }
@@ -82,7 +82,7 @@ impl fmt::Display for Path {
     }
 }
 
-/// Runs `f` with every operation on its own: to bisect, or to compare.
+/// Runs `f` without fusion, to compare results or to find a faulty fusion.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -106,12 +106,12 @@ pub fn no_fusion<T>(f: impl FnOnce() -> T) -> T {
     f()
 }
 
-/// Whether operations may wait for what follows them.
+/// Whether operations may be deferred so that later operations can be fused into them.
 pub(crate) fn fusion() -> bool {
     FUSION.get()
 }
 
-/// Records a launch if the thread is being traced; calls neither closure otherwise.
+/// Records a launch if the thread is being traced. Does not call the closures otherwise.
 pub(crate) fn launched(path: impl FnOnce() -> Path, operations: impl FnOnce() -> String) {
     trace::record(|| path().to_string(), operations);
 }

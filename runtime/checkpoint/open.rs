@@ -11,7 +11,7 @@ use super::archive::Archive;
 use super::budget::Budget;
 use super::input::{Input, ReadSeek};
 use super::{StateDict, npz, safetensors, sharded, torch, within};
-use crate::kernels::internal::Mapped;
+use crate::kernels::internal::MappedFile;
 use crate::{Error, Result};
 
 /// What a caller may choose about reading a file.
@@ -43,7 +43,7 @@ impl ReadOptions {
 
     /// The file as readers take it.
     pub(super) fn source(&self, file: File) -> Result<Box<dyn ReadSeek>> {
-        Ok(if self.mapped { Box::new(Mapped::new(&file)?) } else { Box::new(file) })
+        Ok(if self.mapped { Box::new(MappedFile::new(&file)?) } else { Box::new(file) })
     }
 
     /// Reads a file of `length` bytes; an index only where its directory is known.

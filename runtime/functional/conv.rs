@@ -1,20 +1,27 @@
-//! Convolutions with given weights.
+//! Convolutions with the weight as an argument.
 
 use candle_core::Tensor;
 
 use crate::kernels::internal::Axes;
 use crate::layers::{
-    Conv1dOptions, Conv2dOptions, ConvTranspose1dOptions, ConvTranspose2dOptions, Plain, Transposed,
+    Conv1dOptions, Conv2dOptions, ConvCore, ConvTranspose1dOptions, ConvTranspose2dOptions, ConvTransposeCore,
 };
 use crate::signal::Signal;
 
-/// Convolves `[batch, in_channels, length]` with a weight `[out_channels, in_channels / groups, size]`; as
-/// in a layer, what follows runs inside the same kernel.
+/// Convolves sequences; the layer is [`Conv1d`](crate::layers::Conv1d).
+///
+/// - `x`: `[batch, in_channels, length]` or `[in_channels, length]`
+/// - `weight`: `[out_channels, in_channels / groups, kernel_size]`
+/// - `bias`: `[out_channels]`
+/// - returns `[batch, out_channels, length']`, or a failed signal if the shapes or options do not match
+///
+/// A following batch norm in evaluation, residual and activation are fused into the convolution.
 ///
 /// ```
 /// use sconce::prelude::*;
 /// # fn main() -> Result<()> {
-/// let (x, weight) = (Tensor::ones((2, 4, 9), DType::F32, &Device::Cpu)?, Tensor::ones((6, 2, 3), DType::F32, &Device::Cpu)?);
+/// let x = Tensor::ones((2, 4, 9), DType::F32, &Device::Cpu)?;
+/// let weight = Tensor::ones((6, 2, 3), DType::F32, &Device::Cpu)?;
 /// let y = relu(conv1d(x, &weight, None, Conv1dOptions::default().padding("same").groups(2)));
 /// assert_eq!(y.dims()?, [2, 6, 9]);
 /// # Ok(())
@@ -26,12 +33,17 @@ pub fn conv1d(
     bias: Option<&Tensor>,
     options: Conv1dOptions,
 ) -> Signal {
-    Plain::of(Axes::One, weight, bias, options.settings).map(|conv| conv.call(x.into())).into()
+    ConvCore::from_tensors(Axes::One, weight, bias, options.settings).map(|conv| conv.call(x.into())).into()
 }
 
-/// Convolves `[batch, in_channels, height, width]` with a weight
-/// `[out_channels, in_channels / groups, height, width]`; as in a layer, what follows runs inside the same
-/// kernel.
+/// Convolves images; the layer is [`Conv2d`](crate::layers::Conv2d).
+///
+/// - `x`: `[batch, in_channels, height, width]` or `[in_channels, height, width]`
+/// - `weight`: `[out_channels, in_channels / groups, kernel_height, kernel_width]`
+/// - `bias`: `[out_channels]`
+/// - returns `[batch, out_channels, height', width']`, or a failed signal if the shapes or options do not match
+///
+/// A following batch norm in evaluation, residual and activation are fused into the convolution.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -49,16 +61,22 @@ pub fn conv2d(
     bias: Option<&Tensor>,
     options: Conv2dOptions,
 ) -> Signal {
-    Plain::of(Axes::Two, weight, bias, options.settings).map(|conv| conv.call(x.into())).into()
+    ConvCore::from_tensors(Axes::Two, weight, bias, options.settings).map(|conv| conv.call(x.into())).into()
 }
 
-/// The transposed convolution of `[batch, in_channels, length]` with a weight
-/// `[in_channels, out_channels / groups, size]`.
+/// Applies the transposed convolution to sequences; the layer is
+/// [`ConvTranspose1d`](crate::layers::ConvTranspose1d).
+///
+/// - `x`: `[batch, in_channels, length]` or `[in_channels, length]`
+/// - `weight`: `[in_channels, out_channels / groups, kernel_size]`
+/// - `bias`: `[out_channels]`
+/// - returns `[batch, out_channels, length']`, or a failed signal if the shapes or options do not match
 ///
 /// ```
 /// use sconce::prelude::*;
 /// # fn main() -> Result<()> {
-/// let (x, weight) = (Tensor::ones((2, 4, 9), DType::F32, &Device::Cpu)?, Tensor::ones((4, 6, 2), DType::F32, &Device::Cpu)?);
+/// let x = Tensor::ones((2, 4, 9), DType::F32, &Device::Cpu)?;
+/// let weight = Tensor::ones((4, 6, 2), DType::F32, &Device::Cpu)?;
 /// let y = conv_transpose1d(x, &weight, None, ConvTranspose1dOptions::default().stride(2));
 /// assert_eq!(y.dims()?, [2, 6, 18]);
 /// # Ok(())
@@ -70,11 +88,18 @@ pub fn conv_transpose1d(
     bias: Option<&Tensor>,
     options: ConvTranspose1dOptions,
 ) -> Signal {
-    Transposed::of(Axes::One, weight, bias, options.settings).map(|conv| conv.call(x.into())).into()
+    ConvTransposeCore::from_tensors(Axes::One, weight, bias, options.settings)
+        .map(|conv| conv.call(x.into()))
+        .into()
 }
 
-/// The transposed convolution of `[batch, in_channels, height, width]` with a weight
-/// `[in_channels, out_channels / groups, height, width]`.
+/// Applies the transposed convolution to images; the layer is
+/// [`ConvTranspose2d`](crate::layers::ConvTranspose2d).
+///
+/// - `x`: `[batch, in_channels, height, width]` or `[in_channels, height, width]`
+/// - `weight`: `[in_channels, out_channels / groups, kernel_height, kernel_width]`
+/// - `bias`: `[out_channels]`
+/// - returns `[batch, out_channels, height', width']`, or a failed signal if the shapes or options do not match
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -92,5 +117,7 @@ pub fn conv_transpose2d(
     bias: Option<&Tensor>,
     options: ConvTranspose2dOptions,
 ) -> Signal {
-    Transposed::of(Axes::Two, weight, bias, options.settings).map(|conv| conv.call(x.into())).into()
+    ConvTransposeCore::from_tensors(Axes::Two, weight, bias, options.settings)
+        .map(|conv| conv.call(x.into()))
+        .into()
 }

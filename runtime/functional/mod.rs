@@ -1,4 +1,4 @@
-//! The layers without parameters as functions, under PyTorch's `torch.nn.functional` names.
+//! The layers as functions, with the names of PyTorch's `torch.nn.functional`.
 
 mod conv;
 mod interpolate;

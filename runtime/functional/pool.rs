@@ -1,28 +1,73 @@
-//! Pooling over windows.
+//! Max and average pooling.
 
 use crate::layers::{AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d};
 use crate::module::{Forward, Mode};
 use crate::signal::Signal;
 
-/// The largest value of each window of a sequence: `max_pool1d(x, 2)`, or with everything a [`MaxPool1d`]
-/// can be told, `max_pool1d(x, MaxPool1d::config(3).stride(2).padding(1))`.
+/// Takes the maximum of each window of `[batch, channels, length]`.
+///
+/// `window` is a kernel size or a [`MaxPool1d`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::zeros((8, 4, 32), DType::F32, &Device::Cpu)?;
+/// assert_eq!(max_pool1d(&x, 2).dims()?, [8, 4, 16]);
+/// assert_eq!(max_pool1d(&x, MaxPool1d::config(3).stride(1).padding(1)).dims()?, [8, 4, 32]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn max_pool1d(x: impl Into<Signal>, window: impl Into<MaxPool1d>) -> Signal {
     window.into().call(x.into(), Mode::Eval)
 }
 
-/// The largest value of each window: `max_pool2d(x, 2)`, or with everything a [`MaxPool2d`] can be told,
-/// `max_pool2d(x, MaxPool2d::config(3).stride(2).padding(1))`.
+/// Takes the maximum of each window of `[batch, channels, height, width]`.
+///
+/// `window` is a kernel size or a [`MaxPool2d`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::zeros((8, 4, 32, 32), DType::F32, &Device::Cpu)?;
+/// assert_eq!(max_pool2d(&x, 2).dims()?, [8, 4, 16, 16]);
+/// assert_eq!(max_pool2d(&x, MaxPool2d::config(3).stride(1).padding(1)).dims()?, [8, 4, 32, 32]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn max_pool2d(x: impl Into<Signal>, window: impl Into<MaxPool2d>) -> Signal {
     window.into().call(x.into(), Mode::Eval)
 }
 
-/// The average of each window of a sequence: `avg_pool1d(x, 2)`, or with everything an [`AvgPool1d`] can be
-/// told.
+/// Averages each window of `[batch, channels, length]`.
+///
+/// `window` is a kernel size or an [`AvgPool1d`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::zeros((8, 4, 32), DType::F32, &Device::Cpu)?;
+/// assert_eq!(avg_pool1d(&x, 2).dims()?, [8, 4, 16]);
+/// assert_eq!(avg_pool1d(&x, AvgPool1d::config(3).stride(1).padding(1)).dims()?, [8, 4, 32]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn avg_pool1d(x: impl Into<Signal>, window: impl Into<AvgPool1d>) -> Signal {
     window.into().call(x.into(), Mode::Eval)
 }
 
-/// The average of each window: `avg_pool2d(x, 2)`, or with everything an [`AvgPool2d`] can be told.
+/// Averages each window of `[batch, channels, height, width]`.
+///
+/// `window` is a kernel size or an [`AvgPool2d`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::zeros((8, 4, 32, 32), DType::F32, &Device::Cpu)?;
+/// assert_eq!(avg_pool2d(&x, 2).dims()?, [8, 4, 16, 16]);
+/// assert_eq!(avg_pool2d(&x, AvgPool2d::config(3).stride(1).padding(1)).dims()?, [8, 4, 32, 32]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn avg_pool2d(x: impl Into<Signal>, window: impl Into<AvgPool2d>) -> Signal {
     window.into().call(x.into(), Mode::Eval)
 }

@@ -1,11 +1,11 @@
-//! Compiles the CUDA kernels, under the feature `cuda` only: every `.cu` below `src` becomes PTX,
-//! and the table `$OUT_DIR/modules.rs` names them by the stems of their files.
+//! Compiles the CUDA kernels, under the feature `cuda` only: compiles every `.cu` file below `src` to PTX, and writes
+//! the table `$OUT_DIR/modules.rs`, which lists the PTX by file stem.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     #[cfg(feature = "cuda")]
     if let Err(error) = cuda::build() {
-        // Cargo shows what a build script prints where it fails.
+        // Cargo shows the output of a build script that fails.
         eprintln!("{error}");
         std::process::exit(1);
     }
@@ -23,16 +23,15 @@ mod cuda {
 
     const SOURCES: &str = "src";
 
-    /// The compute capability that the PTX is for, 8.0: the driver compiles PTX for the device it finds, for
-    /// that capability and every later one, and 8.0 is the first with all instructions that the kernels use.
-    /// Only where `CUDA_COMPUTE_CAP` (or, without it, the machine's own GPU) is older is the PTX older too, and
-    /// kernels for tensor cores are left out of it.
+    /// The compute capability of the PTX, 8.0: the first with all instructions that the kernels use. The driver
+    /// compiles PTX for its device, which may be of the same or any later capability. If `CUDA_COMPUTE_CAP` (or,
+    /// without it, the machine's own GPU) is older, so is the PTX, and the kernels for tensor cores are left out.
     ///
-    /// Not 9.0 on an H100: that would become `sm_90a`, whose PTX runs on that one generation alone.
+    /// Not 9.0, even on an H100: that would compile for `sm_90a`, whose PTX runs on no other generation.
     const CAPABILITY: usize = 80;
 
-    /// Kernels for compute capability 9.0 alone, by the names of their files: they are compiled for `sm_90a`, and
-    /// loaded on no other device.
+    /// The file pattern and compute capability of kernels for compute capability 9.0 only. They are compiled for
+    /// `sm_90a` and loaded on no other device.
     const HOPPER: (&str, usize) = ("conv_hopper*.cu", 90);
 
     pub fn build() -> Result<(), Box<dyn Error>> {
@@ -49,14 +48,15 @@ mod cuda {
             .compute_cap(capability)
             .with_compute_override(HOPPER.0, HOPPER.1)
             .args(["-std=c++17", "-O3", "--expt-relaxed-constexpr"])
-            // cudaforge takes PTX for up to date whoever wrote it, but knows the arguments it had.
+            // cudaforge rebuilds PTX if its arguments change, but not if the compiler does: make the compiler an
+            // argument.
             .arg(&format!("-DCOMPILED_BY={:016x}", compiler()?))
             .build_ptx()?;
         fs::write(out.join("modules.rs"), table(&modules, &out, capability)?)?;
         Ok(())
     }
 
-    /// The `.cu` files by their stems.
+    /// Returns the `.cu` files by stem.
     fn modules() -> Result<BTreeMap<String, PathBuf>, Box<dyn Error>> {
         let mut modules = BTreeMap::new();
         collect(Path::new(SOURCES), &mut modules)?;
@@ -64,8 +64,8 @@ mod cuda {
     }
 
     fn collect(folder: &Path, modules: &mut BTreeMap<String, PathBuf>) -> Result<(), Box<dyn Error>> {
-        // So that a file that is added is found. Only the kernels' own folders: a change of the Rust code
-        // around them is no reason to compile them again.
+        // Rerun if a file is added. Only the `cuda` folders are watched, so that a change of other Rust code does not
+        // compile the kernels again.
         if folder.ends_with("cuda") {
             println!("cargo::rerun-if-changed={}", folder.display());
         }
@@ -76,23 +76,24 @@ mod cuda {
             } else if path.extension().is_some_and(|extension| extension == "cu") {
                 let stem = path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into());
                 if let Some(other) = modules.insert(stem, path.clone()) {
-                    let (path, other) = (path.display(), other.display());
-                    return Err(format!("two modules of one name: {other} and {path}").into());
+                    let path = path.display();
+                    let other = other.display();
+                    return Err(format!("two .cu files have the same stem: {other} and {path}").into());
                 }
             }
         }
         Ok(())
     }
 
-    /// Which compiler it is that cudaforge will run.
+    /// Returns a hash of the path and version of the compiler that cudaforge runs.
     fn compiler() -> Result<u64, Box<dyn Error>> {
         let nvcc = CudaToolkit::detect()?.nvcc_path;
         let version = Command::new(&nvcc).arg("--version").output()?.stdout;
         Ok(hash(&(nvcc, version)))
     }
 
-    /// `Module { stem, name, ptx }` for each file. The name is another one where the PTX is: what is loaded is
-    /// kept by its name alone.
+    /// Returns the source of the table, with a `Module { stem, name, ptx }` for each file. The name contains a hash of
+    /// the PTX, because loaded modules are cached by name only.
     fn table(
         modules: &BTreeMap<String, PathBuf>,
         out: &Path,

@@ -1,10 +1,11 @@
-//! Pooling to a fixed size: as many windows as the output has elements, as even as can be.
+//! Adaptive pooling: pooling to an output of fixed size.
 
-use super::{own_config, stateless};
 use crate::Result;
 use crate::module::{Forward, Mode};
 use crate::ops::{self, OutputSize};
 use crate::signal::Signal;
+
+use super::{self_config, stateless};
 
 macro_rules! adaptive {
     ($($(#[$doc:meta])* $layer:ident $kind:literal $function:ident($argument:ty => $size:ty);)*) => {$(
@@ -15,6 +16,7 @@ macro_rules! adaptive {
         }
 
         impl $layer {
+            /// Creates the layer, which is its own config.
             pub fn config(output_size: $argument) -> Self {
                 Self { output_size: output_size.into() }
             }
@@ -25,7 +27,7 @@ macro_rules! adaptive {
         }
 
         stateless!($layer, $kind, |this| format!("output_size={}", this.output_size));
-        own_config!($layer);
+        self_config!($layer);
 
         impl Forward for $layer {
             type Output = Signal;
@@ -38,7 +40,12 @@ macro_rules! adaptive {
 }
 
 adaptive! {
-    /// Averages `[batch, channels, length]` to a fixed length.
+    /// Averages a sequence to a fixed length.
+    ///
+    /// - Config: `AdaptiveAvgPool1d::config(output_size)`
+    /// - Input: `[batch, channels, length]` or `[channels, length]`
+    /// - Output: `[batch, channels, output_size]`
+    /// - Errors: `output_size` is 0, or the input has another rank or no elements
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -50,8 +57,13 @@ adaptive! {
     /// # }
     /// ```
     AdaptiveAvgPool1d "AdaptiveAvgPool1d" adaptive_avg_pool1d(usize => usize);
-    /// Averages `[batch, channels, height, width]` to a fixed height and width: one number for both,
-    /// `(height, width)`, or `(None, Some(width))` to keep the input's height.
+    /// Averages an image to a fixed height and width.
+    ///
+    /// - Config: `AdaptiveAvgPool2d::config(output_size)`: one number for both axes, or `(height, width)`; `None`
+    ///   keeps the size of the input, as in `(None, Some(width))`
+    /// - Input: `[batch, channels, height, width]` or `[channels, height, width]`
+    /// - Output: `[batch, channels, output_height, output_width]`
+    /// - Errors: an output size is 0, or the input has another rank or no elements
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -63,7 +75,12 @@ adaptive! {
     /// # }
     /// ```
     AdaptiveAvgPool2d "AdaptiveAvgPool2d" adaptive_avg_pool2d(impl Into<OutputSize> => OutputSize);
-    /// The largest values of `[batch, channels, length]`, in a fixed number of windows.
+    /// Takes maxima of a sequence over a fixed number of windows.
+    ///
+    /// - Config: `AdaptiveMaxPool1d::config(output_size)`
+    /// - Input: `[batch, channels, length]` or `[channels, length]`
+    /// - Output: `[batch, channels, output_size]`
+    /// - Errors: `output_size` is 0, or the input has another rank or no elements
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -75,8 +92,12 @@ adaptive! {
     /// # }
     /// ```
     AdaptiveMaxPool1d "AdaptiveMaxPool1d" adaptive_max_pool1d(usize => usize);
-    /// The largest values of `[batch, channels, height, width]`, in a grid of windows of fixed height and
-    /// width: one number for both, `(height, width)`, or `(None, Some(width))` to keep the input's height.
+    /// Takes maxima of an image over a fixed grid of windows.
+    ///
+    /// - Config: `AdaptiveMaxPool2d::config(output_size)`, with the sizes of [`AdaptiveAvgPool2d`]
+    /// - Input: `[batch, channels, height, width]` or `[channels, height, width]`
+    /// - Output: `[batch, channels, output_height, output_width]`
+    /// - Errors: an output size is 0, or the input has another rank or no elements
     ///
     /// ```
     /// use sconce::prelude::*;

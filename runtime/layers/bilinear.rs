@@ -1,23 +1,26 @@
-//! The bilinear map of two inputs.
+//! The bilinear layer.
 
 use std::borrow::Cow;
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
-use super::printed;
 use crate::config::Config;
 use crate::display::python_bool;
-use crate::init::within;
+use crate::init::symmetric_uniform;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::ops;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
-/// Maps `[…, in1_features]` and `[…, in2_features]` to `[…, out_features]`: `x1ᵀ · weight[o] · x2 + bias[o]`.
+use super::impl_display;
+
+/// Computes `x1ᵀ · weight[o] · x2 + bias[o]` for each output feature `o`.
 ///
-/// `Bilinear::config(in1_features, in2_features, out_features)` with the setter `bias`. Two inputs:
-/// `bilinear(x1, x2)` in a forward closure.
+/// - Config: `Bilinear::config(in1_features, in2_features, out_features)`; setter `bias` (true)
+/// - Input: `[…, in1_features]` and `[…, in2_features]`, as `bilinear(x1, x2)` in a forward closure
+/// - Output: `[…, out_features]`
+/// - Errors: `in1_features` is 0, or the inputs have other shapes
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -35,7 +38,7 @@ pub struct Bilinear {
     bias: Option<Tensor>,
 }
 
-/// The arguments of a [`Bilinear`].
+/// The config of [`Bilinear`].
 #[derive(Clone, Copy, Debug)]
 pub struct BilinearConfig {
     in1_features: usize,
@@ -45,21 +48,22 @@ pub struct BilinearConfig {
 }
 
 impl Bilinear {
+    /// Creates the config with PyTorch's defaults.
     pub fn config(in1_features: usize, in2_features: usize, out_features: usize) -> BilinearConfig {
         BilinearConfig { in1_features, in2_features, out_features, bias: true }
     }
 
-    /// `[out_features, in1_features, in2_features]`
+    /// Returns the weight, `[out_features, in1_features, in2_features]`.
     pub fn weight(&self) -> &Tensor {
         &self.weight
     }
 
-    /// `[out_features]`
+    /// Returns the bias, `[out_features]`.
     pub fn bias(&self) -> Option<&Tensor> {
         self.bias.as_ref()
     }
 
-    /// `[out_features, in1_features, in2_features]`, which the constructor has made sure of.
+    /// Returns the shape of the weight. The constructor guarantees that it has three dimensions.
     fn features(&self) -> [usize; 3] {
         let dims = self.weight.dims();
         [dims[0], dims[1], dims[2]]
@@ -75,6 +79,7 @@ impl Forward<(Signal, Signal)> for Bilinear {
 }
 
 impl BilinearConfig {
+    /// Adds a learned bias.
     pub fn bias(mut self, bias: bool) -> Self {
         self.bias = bias;
         self
@@ -87,14 +92,11 @@ impl Config for BilinearConfig {
     fn build(self, vb: VarBuilder) -> Result<Bilinear> {
         let Self { in1_features, in2_features, out_features, bias } = self;
         if in1_features == 0 {
-            return Err(Error::msg("expected in1_features of 1 or more, got 0").in_layer("Bilinear"));
+            return Err(Error::msg("expected in1_features of at least 1, got 0").in_layer("Bilinear"));
         }
-        let bound = within(1. / (in1_features as f64).sqrt());
+        let bound = symmetric_uniform(1. / (in1_features as f64).sqrt());
         let weight = vb.get_with_hints((out_features, in1_features, in2_features), "weight", bound)?;
-        let bias = match bias {
-            true => Some(vb.get_with_hints(out_features, "bias", bound)?),
-            false => None,
-        };
+        let bias = if bias { Some(vb.get_with_hints(out_features, "bias", bound)?) } else { None };
         Ok(Bilinear { weight, bias })
     }
 }
@@ -129,4 +131,4 @@ impl Module for Bilinear {
     }
 }
 
-printed!(Bilinear);
+impl_display!(Bilinear);

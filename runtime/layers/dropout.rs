@@ -1,11 +1,12 @@
-//! Dropout, of single elements and of whole channels.
+//! Dropout of elements and of channels.
 
-use super::{own_config, stateless};
 use crate::display::python_float;
 use crate::module::{Forward, Mode};
 use crate::ops;
 use crate::signal::Signal;
 use crate::{Error, Result};
+
+use super::{self_config, stateless};
 
 macro_rules! dropouts {
     ($($(#[$doc:meta])* $layer:ident $kind:literal $function:ident;)*) => {$(
@@ -23,6 +24,7 @@ macro_rules! dropouts {
         }
 
         impl $layer {
+            /// Creates the layer, which is its own config.
             pub fn config(p: f64) -> Self {
                 Self { p }
             }
@@ -37,7 +39,7 @@ macro_rules! dropouts {
         }
 
         stateless!($layer, $kind, |this| format!("p={}, inplace=False", python_float(this.p)));
-        own_config!($layer);
+        self_config!($layer);
 
         impl Forward for $layer {
             type Output = Signal;
@@ -50,10 +52,14 @@ macro_rules! dropouts {
 }
 
 dropouts! {
-    /// In training, sets each element to zero with probability `p` and scales the others by `1 / (1 − p)`;
-    /// in evaluation, the identity. Srivastava et al. 2014.
+    /// In training, zeroes each element with probability `p` and multiplies the others by `1 / (1 − p)`.
+    /// Returns its input in evaluation. Srivastava et al. 2014.
     ///
-    /// [`manual_seed`](crate::manual_seed) makes the choice reproducible.
+    /// - Config: `Dropout::config(p)`; `Dropout::default()` has `p = 0.5`
+    /// - Input, output: any shape
+    /// - Errors: `p` is not between 0 and 1
+    ///
+    /// [`manual_seed`](crate::manual_seed) makes the choice of elements reproducible.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -65,8 +71,12 @@ dropouts! {
     /// # }
     /// ```
     Dropout "Dropout" dropout;
-    /// The same for whole channels of `[batch, channels, length]` or `[channels, length]`: neighbours in a
-    /// channel say much the same, so that single ones are not missed. Tompson et al. 2015.
+    /// In training, zeroes each channel with probability `p` and multiplies the others by `1 / (1 − p)`.
+    /// Returns its input in evaluation. Tompson et al. 2015.
+    ///
+    /// - Config: `Dropout1d::config(p)`; `Dropout1d::default()` has `p = 0.5`
+    /// - Input, output: `[batch, channels, length]` or `[channels, length]`
+    /// - Errors: `p` is not between 0 and 1, or the input has another rank
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -74,14 +84,18 @@ dropouts! {
     /// let x = Tensor::ones((2, 3, 4), DType::F32, &Device::Cpu)?;
     /// let y = Dropout1d::config(0.5).call(x.into(), Mode::Train).into_tensor()?;
     /// for sum in y.sum(2)?.flatten_all()?.to_vec1::<f32>()? {
-    ///     assert!(sum == 0. || sum == 8.); // All of a channel, or nothing.
+    ///     assert!(sum == 0. || sum == 8.); // A channel is kept or dropped as a whole.
     /// }
     /// # Ok(())
     /// # }
     /// ```
     Dropout1d "Dropout1d" dropout1d;
-    /// The same for whole channels of `[batch, channels, height, width]`. As in PyTorch, an input of three
-    /// dimensions is `[batch, channels, length]`. Tompson et al. 2015.
+    /// In training, zeroes each channel with probability `p` and multiplies the others by `1 / (1 − p)`.
+    /// Returns its input in evaluation. Tompson et al. 2015.
+    ///
+    /// - Config: `Dropout2d::config(p)`; `Dropout2d::default()` has `p = 0.5`
+    /// - Input, output: `[batch, channels, height, width]` or, as in PyTorch, `[batch, channels, length]`
+    /// - Errors: `p` is not between 0 and 1, or the input has another rank
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -89,7 +103,7 @@ dropouts! {
     /// let x = Tensor::ones((2, 3, 2, 2), DType::F32, &Device::Cpu)?;
     /// let y = Dropout2d::config(0.5).call(x.into(), Mode::Train).into_tensor()?;
     /// for sum in y.sum((2, 3))?.flatten_all()?.to_vec1::<f32>()? {
-    ///     assert!(sum == 0. || sum == 8.); // All of a channel, or nothing.
+    ///     assert!(sum == 0. || sum == 8.); // A channel is kept or dropped as a whole.
     /// }
     /// # Ok(())
     /// # }

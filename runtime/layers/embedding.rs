@@ -1,22 +1,27 @@
-//! Vectors for the entries of a vocabulary.
+//! A table of learned vectors.
 
 use std::borrow::Cow;
 
 use candle_core::{DType, Tensor};
 use candle_nn::{Init, VarBuilder};
 
-use super::printed;
 use crate::config::Config;
 use crate::kernels::embedding;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
 use crate::{Error, Result, source};
 
-/// Maps integers of any shape `[…]` to vectors, `[…, embedding_dim]`.
+use super::impl_display;
+
+/// Looks up the row of the weight for each index.
 ///
-/// `Embedding::config(num_embeddings, embedding_dim)` with the setter `padding_idx`. Ids are of u8, u32 or
-/// i64, and one that is no row is an error. The rows start from the standard normal distribution, the
-/// padding's from zero. PyTorch's `max_norm`, `scale_grad_by_freq` and `sparse` do not exist here.
+/// - Config: `Embedding::config(num_embeddings, embedding_dim)`; setter `padding_idx` (`None`)
+/// - Input: `[…]`, indices of u8, u32 or i64
+/// - Output: `[…, embedding_dim]`
+/// - Errors: `padding_idx` or an index is not below `num_embeddings`, or the input has another dtype
+///
+/// The weight is drawn from the standard normal distribution. PyTorch's `max_norm`, `scale_grad_by_freq` and
+/// `sparse` are not supported.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -33,7 +38,7 @@ pub struct Embedding {
     padding_idx: Option<usize>,
 }
 
-/// The arguments of an [`Embedding`].
+/// The config of [`Embedding`].
 #[derive(Clone, Copy, Debug)]
 pub struct EmbeddingConfig {
     num_embeddings: usize,
@@ -42,16 +47,17 @@ pub struct EmbeddingConfig {
 }
 
 impl Embedding {
+    /// Creates the config with PyTorch's defaults.
     pub fn config(num_embeddings: usize, embedding_dim: usize) -> EmbeddingConfig {
         EmbeddingConfig { num_embeddings, embedding_dim, padding_idx: None }
     }
 
-    /// `[num_embeddings, embedding_dim]`
+    /// Returns the weight, `[num_embeddings, embedding_dim]`.
     pub fn weight(&self) -> &Tensor {
         &self.weight
     }
 
-    /// `[num_embeddings, embedding_dim]`, which the constructor has made sure of.
+    /// Returns `(num_embeddings, embedding_dim)`. The constructor guarantees that the weight has two dimensions.
     fn sizes(&self) -> (usize, usize) {
         let dims = self.weight.dims();
         (dims[0], dims[1])
@@ -64,14 +70,14 @@ impl Forward for Embedding {
     fn call(&self, x: Signal, _: Mode) -> Signal {
         x.apply("embedding", |ids| {
             let (rows, width) = self.sizes();
-            embedding::embedding(&ids, &self.weight, self.padding_idx)
+            embedding(&ids, &self.weight, self.padding_idx)
                 .map_err(|error| Error::from(error).in_layer(format!("Embedding {rows}→{width}")))
         })
     }
 }
 
 impl EmbeddingConfig {
-    /// The row that stands for no entry: zeros at first, and never trained.
+    /// Initializes this row with zeros and gives it no gradient.
     pub fn padding_idx(mut self, row: impl Into<Option<usize>>) -> Self {
         self.padding_idx = row.into();
         self
@@ -125,4 +131,4 @@ impl Module for Embedding {
     }
 }
 
-printed!(Embedding);
+impl_display!(Embedding);

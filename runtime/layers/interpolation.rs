@@ -1,24 +1,24 @@
-//! The settings of an interpolation: its mode and its scale.
+//! The settings of an interpolation: mode and scale factor.
 
 use crate::kernels::resample::Filter;
 
-/// How an [`Upsample`](super::Upsample) makes an output of the inputs around it; a layer takes the name as PyTorch has it.
+/// How [`Upsample`](super::Upsample) computes an output from the inputs around it. Converts from PyTorch's names.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Interpolation {
-    /// `"nearest"`: the input at the output's first edge, rounded down.
+    /// `"nearest"`: the input at the first edge of the output, rounded down.
     #[default]
     Nearest,
-    /// `"nearest-exact"`: the input nearest to the output's centre.
+    /// `"nearest-exact"`: the input nearest to the center of the output.
     NearestExact,
-    /// `"linear"`, of sequences.
+    /// `"linear"`, for sequences.
     Linear,
-    /// `"bilinear"`, of images.
+    /// `"bilinear"`, for images.
     Bilinear,
-    /// `"bicubic"`, of images: Keys 1981 with a = −3/4.
+    /// `"bicubic"`, for images: Keys 1981 with a = −3/4.
     Bicubic,
-    /// `"area"`: the mean of what an output covers, as adaptive average pooling.
+    /// `"area"`: the mean of the inputs that the output covers, as in adaptive average pooling.
     Area,
-    /// A word that PyTorch does not know either; building the layer reports it.
+    /// A name that PyTorch does not have. Building the layer returns an error.
     Unknown(&'static str),
 }
 
@@ -35,7 +35,7 @@ impl Interpolation {
         }
     }
 
-    /// The kernel's filter; `None` where pooling does the work.
+    /// Returns the filter of the resampling kernel, or `None` for modes without one.
     pub(super) fn filter(self) -> Option<Filter> {
         match self {
             Self::Nearest => Some(Filter::Nearest),
@@ -55,7 +55,7 @@ impl From<&'static str> for Interpolation {
     }
 }
 
-/// Outputs for each input along `[height, width]`, from `2`, `1.5` or `(2., 1.5)`.
+/// The ratio of output size to input size, `[height, width]`. Converts from `2`, `1.5` or `(2., 1.5)`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScaleFactor(pub [f64; 2]);
 

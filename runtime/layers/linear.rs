@@ -5,18 +5,23 @@ use std::borrow::Cow;
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
-use super::printed;
 use crate::config::Config;
 use crate::display::python_bool;
-use crate::init::within;
+use crate::init::symmetric_uniform;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
 use crate::{Result, ops};
 
-/// Maps `[…, in_features]` to `[…, out_features]`: `x · weightᵀ + bias`.
+use super::impl_display;
+
+/// Computes `x · weightᵀ + bias`.
 ///
-/// `Linear::config(in_features, out_features)` with the setter `bias`. An activation that follows runs
-/// together with the bias.
+/// - Config: `Linear::config(in_features, out_features)`; setter `bias` (true)
+/// - Input: `[…, in_features]`
+/// - Output: `[…, out_features]`
+/// - Errors: the input has another last dimension, or another dtype than the weight
+///
+/// A following activation is fused with the addition of the bias.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -32,7 +37,7 @@ pub struct Linear {
     bias: Option<Tensor>,
 }
 
-/// The arguments of a [`Linear`].
+/// The config of [`Linear`].
 #[derive(Clone, Debug)]
 pub struct LinearConfig {
     in_features: usize,
@@ -41,26 +46,27 @@ pub struct LinearConfig {
 }
 
 impl Linear {
+    /// Creates the config with PyTorch's defaults.
     pub fn config(in_features: usize, out_features: usize) -> LinearConfig {
         LinearConfig { in_features, out_features, bias: true }
     }
 
-    /// A layer of a weight `[out_features, in_features]` and a bias `[out_features]`.
+    /// Creates a layer from a weight `[out_features, in_features]` and a bias `[out_features]`.
     pub(super) fn from_parts(weight: Tensor, bias: Option<Tensor>) -> Self {
         Self { weight, bias }
     }
 
-    /// `[out_features, in_features]`
+    /// Returns the weight, `[out_features, in_features]`.
     pub fn weight(&self) -> &Tensor {
         &self.weight
     }
 
-    /// `[out_features]`
+    /// Returns the bias, `[out_features]`.
     pub fn bias(&self) -> Option<&Tensor> {
         self.bias.as_ref()
     }
 
-    /// `[out_features, in_features]`, which the constructor has made sure of.
+    /// Returns `(out_features, in_features)`. The constructor guarantees that the weight has two dimensions.
     fn features(&self) -> (usize, usize) {
         let dims = self.weight.dims();
         (dims[0], dims[1])
@@ -76,6 +82,7 @@ impl Forward for Linear {
 }
 
 impl LinearConfig {
+    /// Adds a learned bias.
     pub fn bias(mut self, bias: bool) -> Self {
         self.bias = bias;
         self
@@ -86,12 +93,9 @@ impl Config for LinearConfig {
     type Output = Linear;
 
     fn build(self, vb: VarBuilder) -> Result<Linear> {
-        let bound = within(1. / (self.in_features.max(1) as f64).sqrt());
+        let bound = symmetric_uniform(1. / (self.in_features.max(1) as f64).sqrt());
         let weight = vb.get_with_hints((self.out_features, self.in_features), "weight", bound)?;
-        let bias = match self.bias {
-            true => Some(vb.get_with_hints(self.out_features, "bias", bound)?),
-            false => None,
-        };
+        let bias = if self.bias { Some(vb.get_with_hints(self.out_features, "bias", bound)?) } else { None };
         Ok(Linear { weight, bias })
     }
 }
@@ -126,4 +130,4 @@ impl Module for Linear {
     }
 }
 
-printed!(Linear);
+impl_display!(Linear);

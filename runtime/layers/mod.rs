@@ -1,4 +1,10 @@
-//! Layers, one file a family, in PyTorch's names, defaults and argument order.
+//! Layers with PyTorch's names, defaults and argument order.
+//!
+//! The documentation of each layer lists:
+//! - **Config**: the constructor of its config, and the setters with their defaults in parentheses.
+//! - **Input** and **Output**: the shapes.
+//! - **Errors**: invalid arguments, for which [`Config::build`](crate::Config::build) and `init` fail (pooling layers
+//!   and activations check theirs in each call), and invalid inputs, for which the layer returns a failed signal.
 
 mod activation;
 mod adaptive;
@@ -31,7 +37,7 @@ pub use conv::{
     ConvTranspose1dConfig, ConvTranspose1dOptions, ConvTranspose2d, ConvTranspose2dConfig,
     ConvTranspose2dOptions,
 };
-pub(crate) use conv::{Plain, Transposed};
+pub(crate) use conv::{ConvCore, ConvTransposeCore};
 pub use dropout::{Dropout, Dropout1d, Dropout2d};
 pub use embedding::{Embedding, EmbeddingConfig};
 pub use interpolation::{Interpolation, ScaleFactor};
@@ -52,7 +58,7 @@ pub use sequential::{Sequential, SequentialConfig};
 pub use shape::{Flatten, Identity};
 pub use unflatten::Unflatten;
 
-/// A layer without tensors: its registry is its name and what it prints.
+/// Implements `Module` and `Display` for a layer without tensors.
 macro_rules! stateless {
     ($layer:ty, $kind:expr $(, |$this:ident| $extra:expr)?) => {
         impl crate::module::Module for $layer {
@@ -74,12 +80,12 @@ macro_rules! stateless {
             }
         }
 
-        crate::layers::printed!($layer);
+        crate::layers::impl_display!($layer);
     };
 }
 
-/// A layer that is its own config: `#[layer(0.5)] dropout: Dropout`.
-macro_rules! own_config {
+/// Implements `Config` for a layer that is also its config, such as `Dropout`.
+macro_rules! self_config {
     ($layer:ty) => {
         impl crate::config::Config for $layer {
             type Output = Self;
@@ -91,8 +97,8 @@ macro_rules! own_config {
     };
 }
 
-/// `Display` as PyTorch prints the layer.
-macro_rules! printed {
+/// Implements `Display`, which prints the layer as PyTorch does.
+macro_rules! impl_display {
     ($layer:ty) => {
         impl std::fmt::Display for $layer {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -102,6 +108,6 @@ macro_rules! printed {
     };
 }
 
-use own_config;
-use printed;
+use impl_display;
+use self_config;
 use stateless;

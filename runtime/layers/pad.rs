@@ -1,11 +1,12 @@
-//! Padding of images.
+//! Padding layers.
 
-use super::{own_config, stateless};
 use crate::Result;
 use crate::kernels::pad::PadMode;
 use crate::module::{Forward, Mode};
 use crate::ops::{self, Sides};
 use crate::signal::Signal;
+
+use super::{self_config, stateless};
 
 macro_rules! padding {
     ($($(#[$doc:meta])* $layer:ident $mode:expr;)*) => {$(
@@ -16,6 +17,7 @@ macro_rules! padding {
         }
 
         impl $layer {
+            /// Creates the layer, which is its own config.
             pub fn config(padding: impl Into<Sides>) -> Self {
                 Self { padding: padding.into() }
             }
@@ -26,7 +28,7 @@ macro_rules! padding {
         }
 
         stateless!($layer, stringify!($layer), |this| this.padding.to_string());
-        own_config!($layer);
+        self_config!($layer);
 
         impl Forward for $layer {
             type Output = Signal;
@@ -39,8 +41,13 @@ macro_rules! padding {
 }
 
 padding! {
-    /// Surrounds `[batch, channels, height, width]` with zeros: `ZeroPad2d::config(1)` on every side, or
-    /// `(left, right, top, bottom)`; a negative number takes rows or columns away.
+    /// Pads with zeros.
+    ///
+    /// - Config: `ZeroPad2d::config(padding)`: one number for all sides, or `(left, right, top, bottom)`; a
+    ///   negative number removes rows or columns
+    /// - Input: `[…, height, width]`
+    /// - Output: `[…, top + height + bottom, left + width + right]`
+    /// - Errors: the input or the output has no height or width
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -52,8 +59,12 @@ padding! {
     /// # }
     /// ```
     ZeroPad2d PadMode::ZEROS;
-    /// Surrounds `[batch, channels, height, width]` with its own reflection, the edge not repeated; the
-    /// padding is smaller than the input. Sides as for [`ZeroPad2d`].
+    /// Pads with the reflection of the input, without repeating the edge.
+    ///
+    /// - Config: `ReflectionPad2d::config(padding)`, with the sides of [`ZeroPad2d`]
+    /// - Input: `[…, height, width]`
+    /// - Output: `[…, top + height + bottom, left + width + right]`
+    /// - Errors: the padding is not smaller than the input, or either size is empty
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -65,7 +76,12 @@ padding! {
     /// # }
     /// ```
     ReflectionPad2d PadMode::Reflect;
-    /// Surrounds `[batch, channels, height, width]` with copies of its edges. Sides as for [`ZeroPad2d`].
+    /// Pads with copies of the edges of the input.
+    ///
+    /// - Config: `ReplicationPad2d::config(padding)`, with the sides of [`ZeroPad2d`]
+    /// - Input: `[…, height, width]`
+    /// - Output: `[…, top + height + bottom, left + width + right]`
+    /// - Errors: the input or the output has no height or width
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -77,8 +93,12 @@ padding! {
     /// # }
     /// ```
     ReplicationPad2d PadMode::Replicate;
-    /// Surrounds `[batch, channels, height, width]` with what stands at its other end; the padding is at
-    /// most the input. Sides as for [`ZeroPad2d`].
+    /// Pads with elements from the opposite side of the input.
+    ///
+    /// - Config: `CircularPad2d::config(padding)`, with the sides of [`ZeroPad2d`]
+    /// - Input: `[…, height, width]`
+    /// - Output: `[…, top + height + bottom, left + width + right]`
+    /// - Errors: the padding is larger than the input, or either size is empty
     ///
     /// ```
     /// use sconce::prelude::*;

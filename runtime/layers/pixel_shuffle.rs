@@ -1,10 +1,11 @@
-//! Pixels for channels, and back.
+//! Rearrangement of channels into pixels and back.
 
-use super::{own_config, stateless};
 use crate::module::{Forward, Mode};
 use crate::ops;
 use crate::signal::Signal;
 use crate::{Error, Result};
+
+use super::{self_config, stateless};
 
 macro_rules! shuffles {
     ($($(#[$doc:meta])* $layer:ident $kind:literal $function:ident($factor:ident);)*) => {$(
@@ -15,13 +16,14 @@ macro_rules! shuffles {
         }
 
         impl $layer {
+            /// Creates the layer, which is its own config.
             pub fn config($factor: usize) -> Self {
                 Self { $factor }
             }
 
             fn checked(self) -> Result<Self> {
                 match self.$factor {
-                    0 => Err(Error::msg(concat!("expected a ", stringify!($factor), " of 1 or more, got 0"))
+                    0 => Err(Error::msg(concat!("expected a ", stringify!($factor), " of at least 1, got 0"))
                         .in_layer($kind)),
                     _ => Ok(self),
                 }
@@ -29,7 +31,7 @@ macro_rules! shuffles {
         }
 
         stateless!($layer, $kind, |this| format!("{}={}", stringify!($factor), this.$factor));
-        own_config!($layer);
+        self_config!($layer);
 
         impl Forward for $layer {
             type Output = Signal;
@@ -42,8 +44,12 @@ macro_rules! shuffles {
 }
 
 shuffles! {
-    /// `[…, channels · r², height, width]` to `[…, channels, height · r, width · r]`: r² channels become
-    /// the pixels of a square. Shi et al. 2016, the end of a sub-pixel convolution.
+    /// Rearranges r² channels into squares of r × r pixels: sub-pixel convolution, Shi et al. 2016.
+    ///
+    /// - Config: `PixelShuffle::config(upscale_factor)`, the factor r
+    /// - Input: `[…, channels · r², height, width]`
+    /// - Output: `[…, channels, height · r, width · r]`
+    /// - Errors: r is 0, or r² does not divide the channels of the input
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -55,8 +61,12 @@ shuffles! {
     /// # }
     /// ```
     PixelShuffle "PixelShuffle" pixel_shuffle(upscale_factor);
-    /// `[…, channels, height · r, width · r]` to `[…, channels · r², height, width]`: the inverse of
-    /// [`PixelShuffle`].
+    /// Rearranges squares of r × r pixels into r² channels: the inverse of [`PixelShuffle`].
+    ///
+    /// - Config: `PixelUnshuffle::config(downscale_factor)`, the factor r
+    /// - Input: `[…, channels, height · r, width · r]`
+    /// - Output: `[…, channels · r², height, width]`
+    /// - Errors: r is 0 or does not divide the height and width of the input
     ///
     /// ```
     /// use sconce::prelude::*;

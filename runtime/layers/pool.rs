@@ -1,6 +1,5 @@
-//! Pooling over windows of a sequence or an image.
+//! Max and average pooling.
 
-use super::{own_config, stateless};
 use crate::Result;
 use crate::display::python_bool;
 use crate::kernels::internal::blocked::{self, Image};
@@ -9,11 +8,18 @@ use crate::module::{Forward, Mode};
 use crate::ops::Pair;
 use crate::signal::{Layout, Signal};
 
-/// The largest value of each window of `[batch, channels, length]`.
+use super::{self_config, stateless};
+
+/// Takes the maximum of each window of a sequence.
 ///
-/// `MaxPool1d::config(kernel_size)` with the setters `stride` (the kernel size), `padding`, `dilation`
-/// and `ceil_mode`. `max_pool1d(x, 2)` is the same as a function. An input `[channels, length]` stands for
-/// a batch of one.
+/// - Config: `MaxPool1d::config(kernel_size)`; setters `stride` (`kernel_size`), `padding` (0), `dilation` (1),
+///   `ceil_mode` (false)
+/// - Input: `[batch, channels, length]` or `[channels, length]`
+/// - Output: `[batch, channels, length']`
+/// - Errors: a size, stride or dilation is 0, the padding is more than half the kernel, or the input has another rank
+///   or is smaller than the kernel
+///
+/// The function is [`max_pool1d`](crate::functional::max_pool1d).
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -29,11 +35,17 @@ pub struct MaxPool1d {
     geometry: PoolGeometry<1>,
 }
 
-/// The largest value of each window of `[batch, channels, height, width]`.
+/// Takes the maximum of each window of an image.
 ///
-/// `MaxPool2d::config(kernel_size)` with the setters `stride` (the kernel size), `padding`, `dilation`
-/// and `ceil_mode`. `max_pool2d(x, 2)` is the same as a function. An input `[channels, height, width]`
-/// stands for a batch of one.
+/// - Config: `MaxPool2d::config(kernel_size)`; setters `stride` (`kernel_size`), `padding` (0), `dilation` (1),
+///   `ceil_mode` (false)
+/// - Input: `[batch, channels, height, width]` or `[channels, height, width]`
+/// - Output: `[batch, channels, height', width']`
+/// - Errors: a size, stride or dilation is 0, the padding is more than half the kernel, or the input has another rank
+///   or is smaller than the kernel
+///
+/// Sizes are one number for both axes, or `(height, width)`. The function is
+/// [`max_pool2d`](crate::functional::max_pool2d).
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -49,11 +61,16 @@ pub struct MaxPool2d {
     geometry: PoolGeometry,
 }
 
-/// The average of each window of `[batch, channels, length]`.
+/// Averages each window of a sequence.
 ///
-/// `AvgPool1d::config(kernel_size)` with the setters `stride` (the kernel size), `padding`, `ceil_mode` and
-/// `count_include_pad`. `avg_pool1d(x, 2)` is the same as a function. An input `[channels, length]` stands
-/// for a batch of one.
+/// - Config: `AvgPool1d::config(kernel_size)`; setters `stride` (`kernel_size`), `padding` (0), `ceil_mode` (false),
+///   `count_include_pad` (true)
+/// - Input: `[batch, channels, length]` or `[channels, length]`
+/// - Output: `[batch, channels, length']`
+/// - Errors: a size or stride is 0, the padding is more than half the kernel, or the input has another rank or is
+///   smaller than the kernel
+///
+/// The function is [`avg_pool1d`](crate::functional::avg_pool1d).
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -70,11 +87,17 @@ pub struct AvgPool1d {
     count_include_pad: bool,
 }
 
-/// The average of each window of `[batch, channels, height, width]`.
+/// Averages each window of an image.
 ///
-/// `AvgPool2d::config(kernel_size)` with the setters `stride` (the kernel size), `padding`, `ceil_mode`,
-/// `count_include_pad` and `divisor_override`. `avg_pool2d(x, 2)` is the same as a function. An input
-/// `[channels, height, width]` stands for a batch of one.
+/// - Config: `AvgPool2d::config(kernel_size)`; setters `stride` (`kernel_size`), `padding` (0), `ceil_mode` (false),
+///   `count_include_pad` (true), `divisor_override` (`None`)
+/// - Input: `[batch, channels, height, width]` or `[channels, height, width]`
+/// - Output: `[batch, channels, height', width']`
+/// - Errors: a size, stride or `divisor_override` is 0, the padding is more than half the kernel, or the input has
+///   another rank or is smaller than the kernel
+///
+/// Sizes are one number for both axes, or `(height, width)`. The function is
+/// [`avg_pool2d`](crate::functional::avg_pool2d).
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -92,27 +115,29 @@ pub struct AvgPool2d {
     divisor_override: Option<usize>,
 }
 
-/// What every pooling layer has: its windows, of sizes given as `$argument`.
-macro_rules! windows {
+/// Implements `config` and the setters that all pooling layers share, with sizes of type `$argument`.
+macro_rules! pool_layers {
     ($($layer:ident($argument:ty => $sizes:expr) { $($field:ident: $default:expr),* })*) => {$(
         impl $layer {
+            /// Creates the layer with PyTorch's defaults.
             pub fn config(kernel_size: $argument) -> Self {
                 Self { geometry: PoolGeometry::new($sizes(kernel_size)), $($field: $default),* }
             }
 
+            /// Sets the step between windows.
             pub fn stride(mut self, stride: $argument) -> Self {
                 self.geometry.stride = $sizes(stride);
                 self
             }
 
-            /// What surrounds the input on each side, at most half the kernel: for a maximum −∞, for an
-            /// average zeros.
+            /// Sets the padding on both sides of an axis: −∞ for maxima, zeros for averages. It is at most half the
+            /// kernel.
             pub fn padding(mut self, padding: $argument) -> Self {
                 self.geometry.padding = $sizes(padding);
                 self
             }
 
-            /// Rounds the output's size up, so that a last, partial window counts.
+            /// Rounds the size of the output up, which keeps a last, incomplete window.
             pub fn ceil_mode(mut self, ceil: bool) -> Self {
                 self.geometry.ceil_mode = ceil;
                 self
@@ -123,23 +148,23 @@ macro_rules! windows {
             }
         }
 
-        own_config!($layer);
+        self_config!($layer);
     )*};
 }
 
-fn one(size: usize) -> [usize; 1] {
+fn single(size: usize) -> [usize; 1] {
     [size]
 }
 
-fn two(sizes: impl Into<Pair>) -> [usize; 2] {
+fn pair(sizes: impl Into<Pair>) -> [usize; 2] {
     sizes.into().0
 }
 
-windows! {
-    MaxPool1d(usize => one) {}
-    MaxPool2d(impl Into<Pair> => two) {}
-    AvgPool1d(usize => one) { count_include_pad: true }
-    AvgPool2d(impl Into<Pair> => two) { count_include_pad: true, divisor_override: None }
+pool_layers! {
+    MaxPool1d(usize => single) {}
+    MaxPool2d(impl Into<Pair> => pair) {}
+    AvgPool1d(usize => single) { count_include_pad: true }
+    AvgPool2d(impl Into<Pair> => pair) { count_include_pad: true, divisor_override: None }
 }
 
 impl From<usize> for MaxPool1d {
@@ -167,7 +192,7 @@ impl<T: Into<Pair>> From<T> for AvgPool2d {
 }
 
 impl MaxPool1d {
-    /// From one element of a window to the next.
+    /// Sets the step between the elements of a window.
     pub fn dilation(mut self, dilation: usize) -> Self {
         self.geometry.dilation = [dilation];
         self
@@ -175,15 +200,15 @@ impl MaxPool1d {
 }
 
 impl MaxPool2d {
-    /// From one element of a window to the next.
+    /// Sets the step between the elements of a window.
     pub fn dilation(mut self, dilation: impl Into<Pair>) -> Self {
-        self.geometry.dilation = two(dilation);
+        self.geometry.dilation = pair(dilation);
         self
     }
 }
 
 impl AvgPool1d {
-    /// Whether the padding's zeros count in the average.
+    /// Counts the zeros of the padding in the average.
     pub fn count_include_pad(mut self, count: bool) -> Self {
         self.count_include_pad = count;
         self
@@ -191,36 +216,39 @@ impl AvgPool1d {
 }
 
 impl AvgPool2d {
-    /// Whether the padding's zeros count in the average.
+    /// Counts the zeros of the padding in the average.
     pub fn count_include_pad(mut self, count: bool) -> Self {
         self.count_include_pad = count;
         self
     }
 
-    /// Divides every window's sum by this instead of the number of its elements.
+    /// Divides the sum of each window by this number instead of its number of elements.
     pub fn divisor_override(mut self, divisor: impl Into<Option<usize>>) -> Self {
         self.divisor_override = divisor.into();
         self
     }
 }
 
-/// The window as PyTorch prints it: one number where all axes agree.
-fn shown<const AXES: usize>(sizes: [usize; AXES]) -> String {
+/// Formats sizes as PyTorch does: as one number if all axes have the same.
+fn format_sizes<const AXES: usize>(sizes: [usize; AXES]) -> String {
     let same = sizes.windows(2).all(|pair| pair[0] == pair[1]);
     let sizes = sizes.map(|size| size.to_string());
     if same { sizes[0].clone() } else { format!("({})", sizes.join(", ")) }
 }
 
-fn max_text<const AXES: usize>(geometry: &PoolGeometry<AXES>) -> String {
+fn max_pool_extra<const AXES: usize>(geometry: &PoolGeometry<AXES>) -> String {
     let PoolGeometry { kernel, stride, padding, dilation, ceil_mode } = *geometry;
-    let (kernel, stride, padding) = (shown(kernel), shown(stride), shown(padding));
-    let (dilation, ceil) = (shown(dilation), python_bool(ceil_mode));
+    let kernel = format_sizes(kernel);
+    let stride = format_sizes(stride);
+    let padding = format_sizes(padding);
+    let dilation = format_sizes(dilation);
+    let ceil = python_bool(ceil_mode);
     format!("kernel_size={kernel}, stride={stride}, padding={padding}, dilation={dilation}, ceil_mode={ceil}")
 }
 
-stateless!(MaxPool1d, "MaxPool1d", |this| max_text(&this.geometry));
+stateless!(MaxPool1d, "MaxPool1d", |this| max_pool_extra(&this.geometry));
 
-stateless!(MaxPool2d, "MaxPool2d", |this| max_text(&this.geometry));
+stateless!(MaxPool2d, "MaxPool2d", |this| max_pool_extra(&this.geometry));
 
 stateless!(AvgPool1d, "AvgPool1d", |this| {
     let PoolGeometry { kernel: [kernel], stride: [stride], padding: [padding], .. } = this.geometry;
@@ -229,7 +257,12 @@ stateless!(AvgPool1d, "AvgPool1d", |this| {
 
 stateless!(AvgPool2d, "AvgPool2d", |this| {
     let PoolGeometry { kernel, stride, padding, .. } = this.geometry;
-    format!("kernel_size={}, stride={}, padding={}", shown(kernel), shown(stride), shown(padding))
+    format!(
+        "kernel_size={}, stride={}, padding={}",
+        format_sizes(kernel),
+        format_sizes(stride),
+        format_sizes(padding)
+    )
 });
 
 impl Forward for MaxPool1d {

@@ -1,9 +1,7 @@
-//! Other sizes by interpolation.
+//! Interpolation to another size.
 
 use candle_core::Tensor;
 
-use super::interpolation::{Interpolation, ScaleFactor};
-use super::{own_config, stateless};
 use crate::display::python_float;
 use crate::kernels::pool::{adaptive_avg_pool1d, adaptive_avg_pool2d};
 use crate::kernels::resample::{Resampling, resample1d, resample2d};
@@ -12,12 +10,21 @@ use crate::ops::Pair;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
-/// Interpolates `[batch, channels, length]` or `[batch, channels, height, width]` to another size.
+use super::interpolation::{Interpolation, ScaleFactor};
+use super::{self_config, stateless};
+
+/// Resizes its input by interpolation.
 ///
-/// `Upsample::config()` with either the setter `size` or `scale_factor`, each one number for all axes or
-/// `(height, width)`, and with `mode` ([`Interpolation`]: `"nearest"`, `"linear"`, `"bilinear"`, …),
-/// `align_corners` and `recompute_scale_factor`. A size smaller than the input's makes it smaller.
-/// `interpolate(x, Upsample::config().scale_factor(2))` is the same as a function.
+/// - Config: `Upsample::config()`; setters `size` or `scale_factor`, `mode` (`"nearest"`; see [`Interpolation`]),
+///   `align_corners` (`None`), `recompute_scale_factor` (false)
+/// - Input: `[batch, channels, length]` or `[batch, channels, height, width]`
+/// - Output: `[batch, channels, length']` or `[batch, channels, height', width']`
+/// - Errors: both or neither of `size` and `scale_factor` are set; a size or factor is not greater than 0; `mode` is
+///   unknown or does not support the rank of the input; `align_corners` is set for a mode other than `"linear"`,
+///   `"bilinear"` and `"bicubic"`, or `recompute_scale_factor` for a `size`
+///
+/// Sizes and factors are one number for all axes, or `(height, width)`; they may also shrink the input. The function
+/// is [`interpolate`](crate::functional::interpolate).
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -40,34 +47,36 @@ pub struct Upsample {
 }
 
 impl Upsample {
+    /// Creates the layer with PyTorch's defaults.
     pub fn config() -> Self {
         Self::default()
     }
 
-    /// The output's size.
+    /// Sets the size of the output.
     pub fn size(mut self, size: impl Into<Pair>) -> Self {
         self.size = Some(size.into());
         self
     }
 
-    /// The output's size as a multiple of the input's, rounded down. Coordinates follow the factor itself.
+    /// Sets the size of the output to this multiple of the input, rounded down. Positions are computed with the factor.
     pub fn scale_factor(mut self, factor: impl Into<ScaleFactor>) -> Self {
         self.scale_factor = Some(factor.into());
         self
     }
 
+    /// Sets how an output is computed from the inputs around it.
     pub fn mode(mut self, mode: impl Into<Interpolation>) -> Self {
         self.mode = mode.into();
         self
     }
 
-    /// Whether the centres of the corner pixels stay where they are, instead of the image's outer edges.
+    /// Aligns the centers of the corner pixels of input and output instead of their outer edges.
     pub fn align_corners(mut self, align: impl Into<Option<bool>>) -> Self {
         self.align_corners = align.into();
         self
     }
 
-    /// Whether coordinates follow the ratio of the sizes instead of the scale factor.
+    /// Computes positions with the ratio of the sizes instead of the scale factor.
     pub fn recompute_scale_factor(mut self, recompute: bool) -> Self {
         self.recompute_scale_factor = recompute;
         self
@@ -78,7 +87,7 @@ impl Upsample {
         Ok(self)
     }
 
-    /// What is wrong with the settings whatever the input.
+    /// Checks the settings as far as they do not depend on the input.
     fn check(&self) -> Result<()> {
         if let Interpolation::Unknown(word) = self.mode {
             return Err(Error::msg(format!(
@@ -90,14 +99,16 @@ impl Upsample {
             matches!(self.mode, Interpolation::Linear | Interpolation::Bilinear | Interpolation::Bicubic);
         if self.align_corners.is_some() && !interpolates {
             let mode = self.mode.name();
-            return Err(Error::msg(format!("align_corners means nothing to mode = {mode:?}")));
+            return Err(Error::msg(format!(
+                "align_corners requires mode \"linear\", \"bilinear\" or \"bicubic\", got {mode:?}"
+            )));
         }
         match (self.size, self.scale_factor) {
             (Some(_), None) if self.recompute_scale_factor => {
-                Err(Error::msg("recompute_scale_factor needs a scale_factor, got a size"))
+                Err(Error::msg("recompute_scale_factor requires a scale_factor, got a size"))
             }
             (Some(Pair(size)), None) if size.contains(&0) => {
-                Err(Error::msg(format!("expected a size of 1 or more on each axis, got {size:?}")))
+                Err(Error::msg(format!("expected a size of at least 1 on each axis, got {size:?}")))
             }
             (None, Some(ScaleFactor(factor))) if factor.iter().any(|f| !f.is_finite() || *f <= 0.) => {
                 Err(Error::msg(format!("expected a scale_factor greater than 0, got {factor:?}")))
@@ -110,8 +121,8 @@ impl Upsample {
         }
     }
 
-    /// The output's extents, and the scales that its coordinates follow.
-    fn targets<const AXES: usize>(
+    /// Returns the size of the output, and the scales with which positions are computed.
+    fn output_size_and_scale<const AXES: usize>(
         &self,
         input: [usize; AXES],
     ) -> Result<([usize; AXES], [Option<f64>; AXES])> {
@@ -121,7 +132,9 @@ impl Upsample {
             _ => false,
         };
         if AXES == 1 && differ {
-            return Err(Error::msg("a sequence has one size and one scale_factor, got two that differ"));
+            return Err(Error::msg(
+                "expected one size or scale_factor for a sequence, got two different values",
+            ));
         }
         let Some(ScaleFactor(factor)) = self.scale_factor else {
             let Pair(size) = self.size.unwrap_or(Pair([0; 2]));
@@ -137,14 +150,14 @@ impl Upsample {
         let align_corners = self.align_corners == Some(true);
         match (x.dims(), self.mode) {
             (&[_, _, length], mode) if !matches!(mode, Interpolation::Bilinear | Interpolation::Bicubic) => {
-                let (output, scale) = self.targets([length])?;
+                let (output, scale) = self.output_size_and_scale([length])?;
                 Ok(match mode.filter() {
                     Some(filter) => resample1d(x, &Resampling { filter, output, scale, align_corners })?,
                     None => adaptive_avg_pool1d(x, output[0])?,
                 })
             }
             (&[_, _, height, width], mode) if mode != Interpolation::Linear => {
-                let (output, scale) = self.targets([height, width])?;
+                let (output, scale) = self.output_size_and_scale([height, width])?;
                 Ok(match mode.filter() {
                     Some(filter) => resample2d(x, &Resampling { filter, output, scale, align_corners })?,
                     None => adaptive_avg_pool2d(x, output.map(Some))?,
@@ -169,7 +182,7 @@ fn expected_input(mode: Interpolation) -> &'static str {
 }
 
 impl<T: Into<Pair>> From<T> for Upsample {
-    /// By nearest neighbours to a size.
+    /// Interpolates with the nearest neighbor to this size.
     fn from(size: T) -> Self {
         Self::config().size(size)
     }
@@ -189,7 +202,7 @@ stateless!(Upsample, "Upsample", |this| {
     };
     format!("{target}, mode='{}'", this.mode.name())
 });
-own_config!(Upsample);
+self_config!(Upsample);
 
 impl Forward for Upsample {
     type Output = Signal;

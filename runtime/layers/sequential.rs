@@ -1,4 +1,4 @@
-//! Layers in a list that is put together at run time.
+//! A list of layers that is assembled at run time.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -6,19 +6,23 @@ use std::sync::Arc;
 
 use candle_nn::VarBuilder;
 
-use super::printed;
 use crate::Result;
 use crate::config::Config;
 use crate::module::{Forward, Layer, Mode, Module, Visitor, VisitorMut};
 use crate::scope::Scope;
 use crate::signal::Signal;
 
-/// Runs boxed layers one after another: for networks whose structure is known only at run time. A fixed
-/// structure is better a struct, a tuple or a `Vec` of one type.
+use super::impl_display;
+
+/// Calls boxed layers one after another, for networks whose structure is known only at run time. For a fixed
+/// structure, prefer a struct, a tuple or a `Vec` of one type.
 ///
-/// `Sequential::config()` collects what layers are made from, and makes and loads them together;
-/// `Sequential::new()` collects layers that exist. The layers are called "0", "1", … in checkpoints,
-/// or by the name that `push_named` gives them.
+/// - Config: `Sequential::config()` collects configs and builds them together; `Sequential::new()` collects layers
+/// - Input: that of the first layer
+/// - Output: that of the last layer
+/// - Errors: those of the layers
+///
+/// The layers are named "0", "1", … in checkpoints, or as passed to `push_named`.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -46,32 +50,33 @@ pub struct Sequential {
     children: Vec<(Arc<str>, Box<dyn Layer>)>,
 }
 
-/// Makes one layer out of a builder for its tensors.
+/// Builds one layer from a `VarBuilder`.
 type Constructor = Box<dyn FnOnce(VarBuilder) -> Result<Box<dyn Layer>>>;
 
-/// What a [`Sequential`] is made from.
+/// The config of [`Sequential`].
 #[derive(Default)]
 pub struct SequentialConfig {
     children: Vec<(Arc<str>, Constructor)>,
 }
 
 impl Sequential {
+    /// Creates a config without layers.
     pub fn config() -> SequentialConfig {
         SequentialConfig::default()
     }
 
-    /// Without layers, the identity.
+    /// Creates a list without layers, which returns its input.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds a layer under its number.
+    /// Appends a layer, named by its index.
     pub fn push(self, layer: impl Layer + 'static) -> Self {
         let name = self.children.len().to_string();
         self.push_named(name, layer)
     }
 
-    /// Adds a layer under a name of its own.
+    /// Appends a layer with the given name.
     pub fn push_named(self, name: impl Into<Arc<str>>, layer: impl Layer + 'static) -> Self {
         self.push_boxed(name.into(), Box::new(layer))
     }
@@ -81,15 +86,17 @@ impl Sequential {
         self
     }
 
+    /// Returns the number of layers.
     pub fn len(&self) -> usize {
         self.children.len()
     }
 
+    /// Whether there are no layers.
     pub fn is_empty(&self) -> bool {
         self.children.is_empty()
     }
 
-    /// The layers, in their order.
+    /// Returns the layers in order.
     pub fn layers(&self) -> impl Iterator<Item = &dyn Layer> {
         self.children.iter().map(|(_, layer)| &**layer)
     }
@@ -111,7 +118,7 @@ impl FromIterator<Box<dyn Layer>> for Sequential {
 }
 
 impl SequentialConfig {
-    /// Adds a layer under its number.
+    /// Appends a layer, named by its index.
     pub fn push<C>(self, layer: C) -> Self
     where
         C: Config<Output: Layer> + 'static,
@@ -120,7 +127,7 @@ impl SequentialConfig {
         self.push_named(name, layer)
     }
 
-    /// Adds a layer under a name of its own.
+    /// Appends a layer with the given name.
     pub fn push_named<C>(mut self, name: impl Into<Arc<str>>, layer: C) -> Self
     where
         C: Config<Output: Layer> + 'static,
@@ -130,7 +137,7 @@ impl SequentialConfig {
         self
     }
 
-    /// Adds the layers of `other`, those that are called by their number under their new one.
+    /// Appends the layers of `other`. Layers named by their index are named by their new index.
     pub fn extend(mut self, other: SequentialConfig) -> Self {
         for (i, (name, build)) in other.children.into_iter().enumerate() {
             let numbered = *name == *i.to_string();
@@ -164,7 +171,7 @@ impl Forward for Sequential {
     fn call(&self, x: Signal, mode: Mode) -> Signal {
         self.children.iter().enumerate().fold(x, |x, (i, (name, layer))| {
             let numbered = **name == *i.to_string();
-            let _scope = if numbered { Scope::index(i) } else { Scope::shared(name.clone()) };
+            let _scope = if numbered { Scope::index(i) } else { Scope::dynamic(name.clone()) };
             layer.call(x, mode)
         })
     }
@@ -189,4 +196,4 @@ impl Module for Sequential {
     }
 }
 
-printed!(Sequential);
+impl_display!(Sequential);

@@ -1,12 +1,27 @@
-//! Layers that move no numbers: flatten and identity.
+//! `Flatten` and `Identity`.
 
-use super::{own_config, stateless};
 use crate::Result;
 use crate::module::{Forward, Mode};
 use crate::ops;
 use crate::signal::Signal;
 
-/// Joins the dimensions `start_dim..=end_dim` into one; by default all but the batch.
+use super::{self_config, stateless};
+
+/// Joins the dimensions `start_dim..=end_dim` into one.
+///
+/// - Config: `Flatten::config()`; setters `start_dim` (1), `end_dim` (−1); a negative number counts from the end
+/// - Input: `[batch, …]`
+/// - Output: `[batch, features]` with the defaults
+/// - Errors: `start_dim` or `end_dim` is out of range for the input, or `start_dim` is after `end_dim`
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::zeros((8, 3, 4, 5), DType::F32, &Device::Cpu)?;
+/// assert_eq!(Flatten::config().call(x.into(), Mode::Eval).dims()?, [8, 60]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Flatten {
     start_dim: isize,
@@ -20,15 +35,18 @@ impl Default for Flatten {
 }
 
 impl Flatten {
+    /// Creates the layer with PyTorch's defaults.
     pub fn config() -> Self {
         Self::default()
     }
 
+    /// Sets the first of the joined dimensions.
     pub fn start_dim(mut self, dim: isize) -> Self {
         self.start_dim = dim;
         self
     }
 
+    /// Sets the last of the joined dimensions.
     pub fn end_dim(mut self, dim: isize) -> Self {
         self.end_dim = dim;
         self
@@ -40,7 +58,7 @@ impl Flatten {
 }
 
 stateless!(Flatten, "Flatten", |this| format!("start_dim={}, end_dim={}", this.start_dim, this.end_dim));
-own_config!(Flatten);
+self_config!(Flatten);
 
 impl Forward for Flatten {
     type Output = Signal;
@@ -50,11 +68,24 @@ impl Forward for Flatten {
     }
 }
 
-/// Answers with its input.
+/// Returns its input.
+///
+/// - Config: `Identity`
+/// - Input, output: any shape
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::zeros((8, 3), DType::F32, &Device::Cpu)?;
+/// assert_eq!(Identity.call(x.into(), Mode::Eval).dims()?, [8, 3]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Identity;
 
 impl Identity {
+    /// Creates the layer, which is its own config.
     pub fn config() -> Self {
         Self
     }
@@ -65,7 +96,7 @@ impl Identity {
 }
 
 stateless!(Identity, "Identity");
-own_config!(Identity);
+self_config!(Identity);
 
 impl Forward for Identity {
     type Output = Signal;

@@ -1,13 +1,19 @@
-//! One dimension into several.
+//! `Unflatten`.
 
-use super::{own_config, stateless};
 use crate::Result;
 use crate::module::{Forward, Mode};
 use crate::ops;
 use crate::signal::Signal;
 
-/// Splits the dimension `dim`, counted from the end where it is negative, into several, of which one may
-/// be `-1`: the rest.
+use super::{self_config, stateless};
+
+/// Splits a dimension into several.
+///
+/// - Config: `Unflatten::config(dim, unflattened_size)`; a negative `dim` counts from the end, and one size may be
+///   −1, which is inferred
+/// - Input: `[…, size, …]`
+/// - Output: `[…, size1, size2, …]`
+/// - Errors: `dim` is out of range for the input, or the sizes do not multiply to its size
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -25,6 +31,7 @@ pub struct Unflatten {
 }
 
 impl Unflatten {
+    /// Creates the layer, which is its own config.
     pub fn config(dim: isize, unflattened_size: impl IntoIterator<Item = isize>) -> Self {
         Self { dim, unflattened_size: unflattened_size.into_iter().collect() }
     }
@@ -39,7 +46,7 @@ stateless!(Unflatten, "Unflatten", |this| {
     let comma = if sizes.len() == 1 { "," } else { "" };
     format!("dim={}, unflattened_size=({}{comma})", this.dim, sizes.join(", "))
 });
-own_config!(Unflatten);
+self_config!(Unflatten);
 
 impl Forward for Unflatten {
     type Output = Signal;

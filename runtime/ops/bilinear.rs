@@ -2,7 +2,7 @@
 
 use candle_core::{D, Tensor};
 
-use crate::kernels::internal::nothing;
+use crate::kernels::internal::empty_output;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
@@ -35,7 +35,7 @@ fn map(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
     }
     if shape.contains(&0) {
         let operands = [Some(x1), Some(x2), Some(weight), bias];
-        return Ok(nothing(&operands.into_iter().flatten().collect::<Vec<_>>(), shape)?);
+        return Ok(empty_output(&operands.into_iter().flatten().collect::<Vec<_>>(), shape)?);
     }
     // x1 · W, for all outputs in one product; then the inner products with x2.
     let flat = weight.permute((1, 0, 2))?.contiguous()?.reshape((inputs1, outputs * inputs2))?;

@@ -38,7 +38,7 @@ impl Signal {
     /// Returns the layout in which a channel-blocked kernel would read the signal, or `None` if it would not.
     pub(crate) fn input_layout(&self) -> Option<Layout> {
         match &self.0 {
-            State::Ready(tensor) => policy::takes(tensor).then_some(Layout::Nchw),
+            State::Ready(tensor) => policy::supports(tensor).then_some(Layout::Nchw),
             _ => self.can_block().then_some(Layout::Nchwc),
         }
     }

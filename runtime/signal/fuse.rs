@@ -58,7 +58,7 @@ impl Signal {
             Fusion::Separate(signal, EpilogueOp::Affine { scale, shift }) => (signal, scale, shift),
             fusion => return fusion,
         };
-        if !signal.is_blocked() || !policy::takes(&scale) || !policy::takes(&shift) {
+        if !signal.is_blocked() || !policy::supports(&scale) || !policy::supports(&shift) {
             return Fusion::Separate(signal, EpilogueOp::Affine { scale, shift });
         }
         match signal.into_value(Layout::Nchwc) {

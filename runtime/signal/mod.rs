@@ -36,7 +36,7 @@ use candle_core::{DType, Device, Shape, Tensor};
 
 pub(crate) use crate::kernels::internal::Layout;
 use crate::kernels::internal::blocked::Image;
-use crate::kernels::internal::settled;
+use crate::kernels::internal::rebase_empty;
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 
@@ -174,7 +174,7 @@ impl Signal {
 
 impl From<Tensor> for Signal {
     fn from(tensor: Tensor) -> Self {
-        settled(tensor).map_or_else(Self::fail, |tensor| Self(State::Ready(tensor)))
+        rebase_empty(tensor).map_or_else(Self::fail, |tensor| Self(State::Ready(tensor)))
     }
 }
 

@@ -52,8 +52,8 @@ impl Value {
             Self::Tensor(tensor) => Ok(tensor.clone()),
             Self::Blocked(image) if image.pixels() == 1 => image.pixel_tensor(),
             Self::Blocked(image) => {
-                if !image.has_planes() {
-                    scope::launched(Path::current, || trace::TO_PLANES.to_string());
+                if !image.has_tensor() {
+                    scope::launched(Path::current, || trace::TO_NCHW.to_string());
                 }
                 image.to_tensor()
             }
@@ -65,7 +65,7 @@ impl Value {
         match self {
             Self::Blocked(image) => Ok(image.clone()),
             Self::Tensor(tensor) => {
-                scope::launched(Path::current, || trace::TO_BLOCKS.to_string());
+                scope::launched(Path::current, || trace::TO_NCHWC.to_string());
                 Image::from_tensor(arena, tensor).map(Arc::new)
             }
         }

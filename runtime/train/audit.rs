@@ -1,16 +1,15 @@
-//! Which parameters a backward pass did not reach.
+//! Detection of parameters without a gradient.
 
 use candle_core::backprop::GradStore;
 
 use crate::module::Module;
 use crate::registry::Network;
 
-/// The paths of the trainable parameters that have no gradient in `grads`, in the order of the fields;
-/// frozen ones are left out.
+/// Returns the paths of the trainable parameters that have no gradient in `grads`, in field order.
 ///
-/// Such a parameter keeps its initial value for ever, and nothing else says so: a branch that is never
-/// used, an output that is thrown away, an operation without a gradient.
-/// [`fit`](crate::train::Trainer::fit) looks for them at its first step.
+/// A parameter has no gradient if its branch is not used, if its output is discarded, or if an operation without
+/// a gradient follows it. Training never changes it. [`fit`](crate::train::Trainer::fit) runs this check in its
+/// first step.
 ///
 /// ```
 /// use sconce::prelude::*;

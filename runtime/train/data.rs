@@ -1,30 +1,30 @@
-//! Where training takes its batches from.
+//! Data sets and batches.
 
 use candle_core::Tensor;
 
 use crate::{Error, Result, random};
 
-/// Inputs `[batch, …]` and their targets `[batch, …]`.
+/// Inputs `[batch, …]` and targets `[batch, …]`.
 pub type Batch = (Tensor, Tensor);
 
-/// The batches of one epoch, in their order.
+/// An iterator over the batches of one epoch.
 pub type Epoch<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
 
-/// A source of batches that can be run through again and again.
+/// A source of batches that can be iterated once per epoch.
 ///
-/// It is implemented for [`TensorDataset`], for batches made beforehand (`Vec<Batch>`), for a pair of
-/// tensors (a `TensorDataset` shuffled into batches of 64), and through [`from_fn`] for any iterator.
+/// Implemented for [`TensorDataset`], for precomputed batches (`Vec<Batch>`), and for a pair of tensors (as a
+/// shuffled `TensorDataset` with batches of 64). [`from_fn`] implements it for any iterator.
 pub trait Batches {
-    /// The batches of one epoch; each call may order them anew.
+    /// Returns the batches of one epoch. Each call may return them in a different order.
     fn epoch(&self) -> Result<Epoch<'_>>;
 
-    /// The number of batches of an epoch where it is known, for progress bars.
+    /// Returns the number of batches per epoch, for progress bars, or `None` if it is unknown.
     fn len_hint(&self) -> Option<usize> {
         None
     }
 }
 
-/// Inputs and targets in two tensors of equal first dimension, cut into batches.
+/// A data set of two tensors, inputs and targets, that have the same first dimension.
 ///
 /// ```
 /// use sconce::candle::{Device, Tensor};
@@ -47,10 +47,11 @@ pub struct TensorDataset {
 }
 
 impl TensorDataset {
-    /// Pairs `inputs` `[examples, …]` with `targets` `[examples, …]`, in batches of 64 in their order.
+    /// Creates a data set of `inputs` `[examples, …]` and `targets` `[examples, …]`. By default it returns
+    /// batches of 64 examples in order.
     ///
     /// # Errors
-    /// The tensors differ in their number of examples, or one is a scalar.
+    /// Fails if the first dimensions differ or a tensor is a scalar.
     pub fn new(inputs: Tensor, targets: Tensor) -> Result<Self> {
         let fit = inputs.rank() > 0 && targets.rank() > 0 && inputs.dims()[0] == targets.dims()[0];
         if !fit {
@@ -59,76 +60,78 @@ impl TensorDataset {
                 format!("expected as many targets as inputs, got inputs {inputs:?}, targets {targets:?}");
             return Err(Error::msg(message));
         }
-        // Once here rather than in each batch.
+        // Copy once here, not in every batch.
         let (inputs, targets) = (inputs.detach().contiguous()?, targets.detach().contiguous()?);
         Ok(Self { inputs, targets, batch_size: 64, shuffle: false, drop_last: false })
     }
 
-    /// The number of examples in a batch, by default 64.
+    /// Sets the number of examples in a batch, by default 64.
     pub fn batch_size(mut self, examples: usize) -> Self {
         self.batch_size = examples;
         self
     }
 
-    /// Whether each epoch has its own order, drawn after [`manual_seed`](crate::manual_seed); by default not.
+    /// Shuffles the examples in every epoch, by default `false`. [`manual_seed`](crate::manual_seed) makes the
+    /// order reproducible.
     pub fn shuffle(mut self, shuffle: bool) -> Self {
         self.shuffle = shuffle;
         self
     }
 
-    /// Whether a last batch that is not full is left out, by default not.
+    /// Drops the last batch if it is incomplete, by default `false`.
     pub fn drop_last(mut self, drop: bool) -> Self {
         self.drop_last = drop;
         self
     }
 
-    /// The number of examples.
+    /// Returns the number of examples.
     pub fn len(&self) -> usize {
         self.inputs.dims()[0]
     }
 
-    /// Whether there is no example.
+    /// Returns `true` if there are no examples.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// The number of batches; none if their size is 0.
+    /// Returns the number of batches, or `None` if the batch size is 0.
     fn batches(&self) -> Option<usize> {
-        match self.drop_last {
-            true => self.len().checked_div(self.batch_size),
-            false => (self.batch_size > 0).then(|| self.len().div_ceil(self.batch_size)),
+        if self.drop_last {
+            self.len().checked_div(self.batch_size)
+        } else {
+            (self.batch_size > 0).then(|| self.len().div_ceil(self.batch_size))
         }
     }
 
-    /// The batches of one epoch, cut as they are asked for.
+    /// Returns a lazy iterator over the batches of one epoch.
     fn into_epoch(self) -> Result<Epoch<'static>> {
         let batches = self.batches().ok_or_else(|| Error::msg("expected a batch size above 0, got 0"))?;
         let order = if self.shuffle { Some(self.random_order()?) } else { None };
         Ok(Box::new((0..batches).map(move |i| self.batch(i * self.batch_size, order.as_ref()))))
     }
 
-    /// The indices of all examples in random order, `[examples]`.
+    /// Returns the indices of all examples in random order, `[examples]`.
     fn random_order(&self) -> Result<Tensor> {
         let examples = u32::try_from(self.len()).map_err(|_| Error::msg("too many examples to shuffle"))?;
         Ok(Tensor::from_vec(random::permutation(examples), self.len(), self.inputs.device())?)
     }
 
-    /// The examples from `start` on, of `order` if there is one.
+    /// Returns the batch that starts at example `start`, or at `order[start]` if `order` is given.
     fn batch(&self, start: usize, order: Option<&Tensor>) -> Result<Batch> {
         let len = self.batch_size.min(self.len() - start);
         match order {
             Some(order) => {
                 let order = order.narrow(0, start, len)?;
-                Ok((pick(&self.inputs, &order)?, pick(&self.targets, &order)?))
+                Ok((select(&self.inputs, &order)?, select(&self.targets, &order)?))
             }
             None => Ok((self.inputs.narrow(0, start, len)?, self.targets.narrow(0, start, len)?)),
         }
     }
 }
 
-/// The examples `order` of `tensor`.
-fn pick(tensor: &Tensor, order: &Tensor) -> Result<Tensor> {
-    Ok(tensor.index_select(&order.to_device(tensor.device())?, 0)?)
+/// Returns the examples of `tensor` at `indices`.
+fn select(tensor: &Tensor, indices: &Tensor) -> Result<Tensor> {
+    Ok(tensor.index_select(&indices.to_device(tensor.device())?, 0)?)
 }
 
 impl Batches for TensorDataset {
@@ -181,7 +184,8 @@ impl<B: Batches + ?Sized> Batches for Box<B> {
     }
 }
 
-/// Batches from a function that starts an epoch: one that opens a file, say, or draws examples.
+/// Creates batches from a function that returns an iterator for each epoch, for example one that opens a file or
+/// draws random examples.
 ///
 /// ```
 /// use sconce::candle::{DType, Device, Tensor};
@@ -206,7 +210,7 @@ where
     FromFn { epoch, batches: None }
 }
 
-/// What [`from_fn`] gives.
+/// The batches returned by [`from_fn`].
 #[derive(Clone, Debug)]
 pub struct FromFn<F> {
     epoch: F,
@@ -214,7 +218,7 @@ pub struct FromFn<F> {
 }
 
 impl<F> FromFn<F> {
-    /// Says how many batches an epoch has, for progress bars.
+    /// Sets the number of batches per epoch, for progress bars.
     pub fn batches(mut self, batches: usize) -> Self {
         self.batches = Some(batches);
         self

@@ -1,4 +1,4 @@
-//! How good a network is on data it does not learn from.
+//! Evaluation of a network: mean loss and accuracy.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,7 +7,7 @@ use candle_core::{DType, Tensor};
 
 use super::data::Batches;
 use super::loss::Loss;
-use super::metrics::{Mean, share_found};
+use super::metrics::{Mean, mean_correct};
 use super::trainable::Trainable;
 use crate::module::{Forward, Mode};
 use crate::registry::Network;
@@ -15,14 +15,15 @@ use crate::scope::Scope;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
-/// What a network reached on a set of examples.
+/// The loss and the accuracy of a network on a set of examples.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Evaluation {
-    /// The mean of the batches' losses, each weighted by its examples.
+    /// The mean of the batch losses, weighted by the number of examples in each batch.
     pub loss: f64,
-    /// The share of examples whose class was found; none where the targets are not class indices.
+    /// The fraction of correctly classified examples, or `None` if the targets are not class indices.
     pub accuracy: Option<f64>,
+    /// The number of examples.
     pub examples: usize,
 }
 
@@ -36,7 +37,9 @@ impl fmt::Display for Evaluation {
     }
 }
 
-/// Runs `model` over `data` in [`Mode::Eval`], without a graph, and takes the loss it was given.
+/// Returns the loss of `model` on `data`, and the accuracy if the targets are class indices.
+///
+/// Runs the network in [`Mode::Eval`] without recording a graph and uses its own [loss](Trainable::loss).
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -72,31 +75,31 @@ impl fmt::Display for Evaluation {
 /// ```
 ///
 /// # Errors
-/// There is no example, or the forward pass or the loss fails.
+/// Fails if there are no examples, or if the forward pass or the loss fails.
 pub fn evaluate<M: Trainable>(model: &M, data: &impl Batches) -> Result<Evaluation> {
     measure(model, &|output: &Tensor, target: &Tensor| model.loss(output, target), data)
 }
 
-/// [`evaluate`] with any loss.
+/// Evaluates `model` with the given loss.
 pub(super) fn measure<M>(model: &M, loss: &dyn Loss, data: &(impl Batches + ?Sized)) -> Result<Evaluation>
 where
     M: Forward<Signal, Output = Signal>,
 {
-    let twin = model.detached();
+    let detached = model.detached();
     let mut tally = Tally::default();
     for (index, batch) in data.epoch()?.enumerate() {
         let (input, target) = batch?;
         if is_empty(&input) {
             continue;
         }
-        let output = run(&twin, &input, Mode::Eval)?;
+        let output = run(&detached, &input, Mode::Eval)?;
         tally.add(index + 1, &loss.forward(&output, &target)?, &output, &target)?;
     }
     tally.read()?;
-    tally.finish().ok_or_else(|| Error::msg("there is no example to evaluate the network on"))
+    tally.finish().ok_or_else(|| Error::msg("the evaluation data has no examples"))
 }
 
-/// The network's output, with its name at the head of the path in errors.
+/// Returns the network's output. Paths in errors start with the network's name.
 pub(super) fn run<M>(model: &M, input: &Tensor, mode: Mode) -> Result<Tensor>
 where
     M: Forward<Signal, Output = Signal>,
@@ -108,29 +111,29 @@ where
     model.call(input.into(), mode).into_tensor()
 }
 
-/// Whether a batch has no examples: there is nothing to learn from it, and its mean loss is NaN.
+/// Returns `true` if a batch has no examples. Its mean loss would be NaN.
 pub(super) fn is_empty(input: &Tensor) -> bool {
     input.dims().first() == Some(&0)
 }
 
-/// The value of a loss.
+/// Returns the value of a loss.
 pub(super) fn scalar(loss: &Tensor) -> Result<f64> {
-    Ok(unread(loss)?.to_scalar()?)
+    Ok(scalar_tensor(loss)?.to_scalar()?)
 }
 
-/// A loss as a scalar of f64, still on its device.
-fn unread(loss: &Tensor) -> Result<Tensor> {
+/// Returns a loss as an f64 scalar on its device.
+fn scalar_tensor(loss: &Tensor) -> Result<Tensor> {
     if loss.rank() > 0 {
-        let message = format!("expected a scalar loss, got one {:?}: reduce it to a mean", loss.dims());
+        let message = format!("expected a scalar loss, got shape {:?}: reduce it to its mean", loss.dims());
         return Err(Error::msg(message));
     }
     Ok(loss.detach().to_dtype(DType::F64)?)
 }
 
-/// Losses and accuracies of the batches so far.
+/// The accumulated losses and accuracies of an epoch.
 ///
-/// To read a number from a GPU is to wait for all that it has to do, and then to let it wait in turn. So there
-/// the numbers of many batches are read at once; on the CPU each batch's at once.
+/// Reading a scalar from a GPU synchronizes it, so the values of several batches are read together. On the CPU
+/// every value is read immediately.
 #[derive(Default)]
 pub(super) struct Tally {
     loss: Mean,
@@ -140,7 +143,7 @@ pub(super) struct Tally {
     unread: Vec<Unread>,
 }
 
-/// The numbers of one batch, on their device.
+/// The loss and the accuracy of one batch, not yet read from the device.
 struct Unread {
     batch: usize,
     examples: usize,
@@ -148,7 +151,7 @@ struct Unread {
     accuracy: Option<Tensor>,
 }
 
-/// A batch's loss.
+/// The loss of one batch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BatchLoss {
     pub batch: usize,
@@ -156,10 +159,10 @@ pub(super) struct BatchLoss {
 }
 
 impl Tally {
-    /// Batches whose numbers wait on a device to be read together.
+    /// The number of batches whose values are read from a GPU together.
     const BATCHES: usize = 32;
 
-    /// Counts batch number `batch`; what of the losses could be read now, in order.
+    /// Adds a batch and returns the losses that were read, in order.
     pub(super) fn add(
         &mut self,
         batch: usize,
@@ -167,39 +170,40 @@ impl Tally {
         output: &Tensor,
         target: &Tensor,
     ) -> Result<Vec<BatchLoss>> {
-        self.note(batch, loss, output, target)?;
-        // The first at once: it shows whether training begins well.
+        self.record(batch, loss, output, target)?;
+        // Read the first loss immediately to detect a failed start.
         let due = self.examples == 0 || self.unread.len() == Self::BATCHES || loss.device().is_cpu();
         if due { self.read() } else { Ok(Vec::new()) }
     }
 
-    fn note(&mut self, batch: usize, loss: &Tensor, output: &Tensor, target: &Tensor) -> Result<()> {
+    fn record(&mut self, batch: usize, loss: &Tensor, output: &Tensor, target: &Tensor) -> Result<()> {
         let examples = output.dims().first().copied().unwrap_or(1);
-        let accuracy = match are_classes(output, target) {
-            // Of no elements there is no mean to compute.
-            true if target.elem_count() == 0 => Some(Tensor::new(f64::NAN, loss.device())?),
-            true => Some(share_found(&output.detach(), target)?),
-            false => None,
+        let accuracy = if !are_classes(output, target) {
+            None
+        } else if target.elem_count() == 0 {
+            Some(Tensor::new(f64::NAN, loss.device())?)
+        } else {
+            Some(mean_correct(&output.detach(), target)?)
         };
-        self.unread.push(Unread { batch, examples, loss: unread(loss)?, accuracy });
+        self.unread.push(Unread { batch, examples, loss: scalar_tensor(loss)?, accuracy });
         Ok(())
     }
 
-    /// Reads what waits.
+    /// Reads all recorded values and returns the losses, in order.
     pub(super) fn read(&mut self) -> Result<Vec<BatchLoss>> {
         let unread = std::mem::take(&mut self.unread);
-        let numbers = unread.iter().flat_map(|batch| [Some(&batch.loss), batch.accuracy.as_ref()]);
-        let numbers: Vec<&Tensor> = numbers.flatten().collect();
-        if numbers.is_empty() {
+        let scalars = unread.iter().flat_map(|batch| [Some(&batch.loss), batch.accuracy.as_ref()]);
+        let scalars: Vec<&Tensor> = scalars.flatten().collect();
+        if scalars.is_empty() {
             return Ok(Vec::new());
         }
-        let mut numbers = Tensor::stack(&numbers, 0)?.to_vec1::<f64>()?.into_iter();
+        let mut values = Tensor::stack(&scalars, 0)?.to_vec1::<f64>()?.into_iter();
         let mut losses = Vec::with_capacity(unread.len());
         for Unread { batch, examples, accuracy, .. } in unread {
-            let Some(loss) = numbers.next() else { break };
+            let Some(loss) = values.next() else { break };
             self.examples += examples;
             self.loss.add(loss, examples);
-            if let Some(accuracy) = accuracy.and_then(|_| numbers.next()) {
+            if let Some(accuracy) = accuracy.and_then(|_| values.next()) {
                 self.classes = true;
                 self.accuracy.add(accuracy, examples);
             }
@@ -208,24 +212,25 @@ impl Tally {
         Ok(losses)
     }
 
-    /// The mean of the losses read so far.
+    /// Returns the mean of the losses read so far.
     pub(super) fn loss(&self) -> f64 {
         self.loss.value()
     }
 
-    /// The means of what is read, unless there was no example.
+    /// Returns the means of the values read so far, or `None` if there were no examples.
     pub(super) fn finish(&self) -> Option<Evaluation> {
         let accuracy = self.classes.then(|| self.accuracy.value());
-        let (loss, examples) = (self.loss.value(), self.examples);
-        (examples > 0).then_some(Evaluation { loss, accuracy, examples })
+        let examples = self.examples;
+        (examples > 0).then_some(Evaluation { loss: self.loss.value(), accuracy, examples })
     }
 }
 
-/// Whether `target` `[batch, …]` holds class indices for logits `[batch, classes, …]`.
+/// Returns `true` if `target` `[batch, …]` holds class indices for logits `[batch, classes, …]`.
 fn are_classes(logits: &Tensor, target: &Tensor) -> bool {
-    let (logits, dims) = (logits.dims(), target.dims());
-    let fits = logits.len() >= 2 && dims.len() + 1 == logits.len();
-    fits && target.dtype().is_int() && dims[0] == logits[0] && dims[1..] == logits[2..]
+    let logits = logits.dims();
+    let dims = target.dims();
+    let ranks_match = logits.len() >= 2 && dims.len() + 1 == logits.len();
+    ranks_match && target.dtype().is_int() && dims[0] == logits[0] && dims[1..] == logits[2..]
 }
 
 #[cfg(test)]
@@ -234,7 +239,7 @@ mod tests {
     use candle_core::Device;
 
     #[test]
-    fn numbers_read_together_are_those_read_one_by_one() -> Result<()> {
+    fn batched_reads_equal_single_reads() -> Result<()> {
         let logits = Tensor::new(&[[2f32, 1., 0.], [0., 1., 2.], [1., 2., 0.]], &Device::Cpu)?;
         let (mut together, mut one_by_one) = (Tally::default(), Tally::default());
         let mut losses = Vec::new();
@@ -243,7 +248,7 @@ mod tests {
         {
             let target = Tensor::from_vec(target, rows, &Device::Cpu)?;
             let (loss, logits) = (Tensor::new(loss, &Device::Cpu)?, logits.narrow(0, 0, rows)?);
-            together.note(batch, &loss, &logits, &target)?;
+            together.record(batch, &loss, &logits, &target)?;
             losses.extend(one_by_one.add(batch, &loss, &logits, &target)?);
         }
         let read: Vec<_> = together.read()?.into_iter().map(|read| (read.batch, read.loss)).collect();

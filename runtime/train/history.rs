@@ -1,40 +1,40 @@
-//! What a training run reports: a line an epoch, and all of them as a table.
+//! The reports of a training run.
 
 use std::fmt;
 
 use super::evaluate::Evaluation;
 
-/// What one epoch reached, and how long it took.
+/// The results and the duration of one epoch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct EpochReport {
-    /// The number of the epoch, from 1.
+    /// The epoch number, starting at 1.
     pub epoch: usize,
-    /// Loss and accuracy on the training batches, each measured just before the step it led to.
+    /// Loss and accuracy on the training batches, each measured before the optimizer step of that batch.
     pub train: Evaluation,
-    /// Loss and accuracy on the validation data after the epoch; none without such data.
+    /// Loss and accuracy on the validation data after the epoch, or `None` without validation data.
     pub valid: Option<Evaluation>,
     /// The learning rate of the epoch's last step.
     pub learning_rate: f64,
-    /// The duration, validation included.
+    /// The duration in seconds, including validation.
     pub seconds: f64,
-    /// Training examples per second, validation left out.
+    /// Training examples per second, excluding validation.
     pub examples_per_second: f64,
 }
 
 impl EpochReport {
-    /// What epochs are compared by: the validation loss or, without one, the training loss.
+    /// Returns the loss by which epochs are compared: the validation loss or, without it, the training loss.
     pub fn loss(&self) -> f64 {
         self.valid.unwrap_or(self.train).loss
     }
 
-    /// Whether this epoch is better than `other`; one whose loss is NaN is never.
+    /// Returns `true` if this epoch has a lower loss than `other`. An epoch whose loss is NaN is never better.
     pub(super) fn beats(&self, other: Option<&Self>) -> bool {
         !self.loss().is_nan() && other.is_none_or(|other| self.loss() < other.loss())
     }
 }
 
-/// One line: `epoch 1  loss 0.6231  accuracy 78.31 %  validation loss 0.4512  accuracy 84.10 %  …`.
+/// Formats one line: `epoch 1  loss 0.6231  accuracy 78.31 %  validation loss 0.4512  accuracy 84.10 %  …`.
 impl fmt::Display for EpochReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "epoch {}  {}", self.epoch, self.train)?;
@@ -45,7 +45,7 @@ impl fmt::Display for EpochReport {
     }
 }
 
-/// The reports of a training run, in the order of the epochs. It prints as a table.
+/// The reports of all epochs of a training run. [`Display`](fmt::Display) formats them as a table.
 #[derive(Clone, Debug, Default)]
 pub struct History {
     pub(super) epochs: Vec<EpochReport>,
@@ -53,29 +53,29 @@ pub struct History {
 }
 
 impl History {
-    /// The report of each epoch.
+    /// Returns the reports of all epochs.
     pub fn epochs(&self) -> &[EpochReport] {
         &self.epochs
     }
 
-    /// The epoch with the least [`loss`](EpochReport::loss), the first of equals.
+    /// Returns the epoch with the lowest [`loss`](EpochReport::loss), the first one on a tie.
     pub fn best(&self) -> Option<&EpochReport> {
         self.epochs.iter().fold(None, |best, epoch| if epoch.beats(best) { Some(epoch) } else { best })
     }
 
-    /// The report of the last epoch.
+    /// Returns the report of the last epoch.
     pub fn last(&self) -> Option<&EpochReport> {
         self.epochs.last()
     }
 
-    /// The trainable parameters that got no gradient in the first step: see
+    /// Returns the trainable parameters that had no gradient in the first step. See
     /// [`audit_gradients`](super::audit_gradients).
     pub fn unreached(&self) -> &[String] {
         &self.unreached
     }
 }
 
-/// A row an epoch; the best one has an asterisk.
+/// Formats one row per epoch and marks the best epoch with an asterisk.
 impl fmt::Display for History {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let head = ["epoch", "train loss", "accuracy", "valid loss", "accuracy", "seconds", "examples/s"];
@@ -91,8 +91,8 @@ impl fmt::Display for History {
 }
 
 fn cells(epoch: &EpochReport) -> [String; 7] {
-    let loss = |of: Option<Evaluation>| of.map_or("–".to_owned(), |of| format!("{:.4}", of.loss));
-    let accuracy = |of: Option<Evaluation>| match of.and_then(|of| of.accuracy) {
+    let loss = |e: Option<Evaluation>| e.map_or("–".to_owned(), |e| format!("{:.4}", e.loss));
+    let accuracy = |e: Option<Evaluation>| match e.and_then(|e| e.accuracy) {
         Some(accuracy) => format!("{:.2} %", 100. * accuracy),
         None => "–".to_owned(),
     };

@@ -1,52 +1,60 @@
-//! How good a network's outputs are, as plain numbers.
+//! Classification metrics.
 
 use candle_core::{DType, Tensor};
 
 use crate::{Error, Result};
 
-/// The share of the elements whose class has the largest of the logits: logits `[batch, classes, …]`,
-/// classes `[batch, …]`. NaN where there are no elements.
+/// Returns the fraction of elements whose target class has the largest logit, or NaN if there are no elements.
+///
+/// Logits have shape `[batch, classes, …]` and targets, class indices, `[batch, …]`.
 pub fn accuracy(logits: &Tensor, target: &Tensor) -> Result<f64> {
     check("accuracy", logits, target)?;
     if target.elem_count() == 0 {
         return Ok(f64::NAN);
     }
-    Ok(share_found(logits, target)?.to_scalar()?)
+    Ok(mean_correct(logits, target)?.to_scalar()?)
 }
 
-/// The accuracy as a scalar of f64 on the device of the logits, not read yet. Their shapes fit, and there are
+/// Returns the accuracy as an f64 scalar on the device of the logits. The caller must check the shapes and that
+/// there are elements.
+pub(super) fn mean_correct(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
+    let correct = logits.argmax(1)?.to_dtype(DType::I64)?.eq(&target.to_dtype(DType::I64)?)?;
+    Ok(correct.to_dtype(DType::F64)?.mean_all()?)
+}
+
+/// Returns the fraction of elements whose target class is among the `k` largest logits, or NaN if there are no
 /// elements.
-pub(super) fn share_found(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
-    let found = logits.argmax(1)?.to_dtype(DType::I64)?.eq(&target.to_dtype(DType::I64)?)?;
-    Ok(found.to_dtype(DType::F64)?.mean_all()?)
-}
-
-/// The share of the elements whose class is among the `k` with the largest logits: logits
-/// `[batch, classes, …]`, classes `[batch, …]`. Of equal logits the target's counts as the largest.
+///
+/// Logits have shape `[batch, classes, …]` and targets, class indices, `[batch, …]`. Ties count in favor of the
+/// target class.
 pub fn top_k_accuracy(logits: &Tensor, target: &Tensor, k: usize) -> Result<f64> {
     check("top_k_accuracy", logits, target)?;
     if target.elem_count() == 0 {
         return Ok(f64::NAN);
     }
     let index = target.to_dtype(DType::I64)?.unsqueeze(1)?.contiguous()?;
-    let own = logits.contiguous()?.gather(&index, 1)?;
-    let larger = logits.broadcast_gt(&own)?.to_dtype(DType::I64)?.sum(1)?;
+    let target_logits = logits.contiguous()?.gather(&index, 1)?;
+    let larger = logits.broadcast_gt(&target_logits)?.to_dtype(DType::I64)?.sum(1)?;
     mean(&larger.lt(k as i64)?)
 }
 
-/// The share of the elements on whose side of 0 the target stands: logits and targets (0 or 1) of one
-/// shape, as [`bce_with_logits`](super::loss::bce_with_logits) takes them.
+/// Returns the fraction of elements for which `logit > 0` equals `target > 0.5`.
+///
+/// Logits and targets (0 or 1) have the same shape, as in [`bce_with_logits`](super::loss::bce_with_logits).
 pub fn binary_accuracy(logits: &Tensor, target: &Tensor) -> Result<f64> {
     if logits.dims() != target.dims() {
-        let (expected, given) = (logits.dims(), target.dims());
-        let message = format!("expected a target of the logits' shape {expected:?}, got {given:?}");
+        let expected = logits.dims();
+        let found = target.dims();
+        let message = format!("expected a target of the logits' shape {expected:?}, got {found:?}");
         return Err(Error::msg(message).in_layer("binary_accuracy"));
     }
     mean(&logits.gt(0f64)?.eq(&target.to_dtype(DType::F64)?.gt(0.5)?)?)
 }
 
-/// How often each class was taken for each: `[classes, classes]` of I64 on the CPU, a row for each true
-/// class and a column for each predicted one. Logits are `[batch, classes, …]`, classes `[batch, …]`.
+/// Returns the confusion matrix, an I64 tensor `[classes, classes]` on the CPU. Rows are true classes and columns
+/// are predicted classes.
+///
+/// Logits have shape `[batch, classes, …]` and targets, class indices, `[batch, …]`.
 pub fn confusion_matrix(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
     check("confusion_matrix", logits, target)?;
     let classes = logits.dim(1)?;
@@ -56,7 +64,7 @@ pub fn confusion_matrix(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
         let truth = target.to_dtype(DType::I64)?.flatten_all()?.to_vec1::<i64>()?;
         for (truth, predicted) in truth.into_iter().zip(predicted) {
             let row = usize::try_from(truth).ok().filter(|&t| t < classes).ok_or_else(|| {
-                let message = format!("class index {truth} is not among {classes} classes");
+                let message = format!("class index {truth} is out of range for {classes} classes");
                 Error::msg(message).in_layer("confusion_matrix")
             })?;
             counts[row * classes + predicted as usize] += 1;
@@ -65,7 +73,7 @@ pub fn confusion_matrix(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
     Ok(Tensor::from_vec(counts, (classes, classes), &candle_core::Device::Cpu)?)
 }
 
-/// A mean that grows batch by batch, each counted by its number of examples.
+/// A running mean over batches, weighted by the number of examples.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mean {
     sum: f64,
@@ -73,31 +81,32 @@ pub struct Mean {
 }
 
 impl Mean {
-    /// Adds the mean `value` of `examples` examples.
+    /// Adds a batch of `examples` examples whose mean is `value`.
     pub fn add(&mut self, value: f64, examples: usize) {
         self.sum += value * examples as f64;
         self.weight += examples as f64;
     }
 
-    /// The mean over all examples so far; NaN before the first.
+    /// Returns the mean over all examples so far, or NaN if there are none.
     pub fn value(&self) -> f64 {
         self.sum / self.weight
     }
 }
 
-/// An error unless `target` has the shape of `logits` without dimension 1.
+/// Returns an error unless `target` has the shape of `logits` without dimension 1.
 fn check(metric: &str, logits: &Tensor, target: &Tensor) -> Result<()> {
-    let (logits, given) = (logits.dims(), target.dims());
-    let fits = logits.len() >= 2 && logits[1] > 0 && given.len() + 1 == logits.len();
-    if fits && given[0] == logits[0] && given[1..] == logits[2..] {
+    let logits = logits.dims();
+    let target = target.dims();
+    let ranks_match = logits.len() >= 2 && logits[1] > 0 && target.len() + 1 == logits.len();
+    if ranks_match && target[0] == logits[0] && target[1..] == logits[2..] {
         return Ok(());
     }
     let message =
-        format!("expected logits [batch, classes, …] and classes [batch, …], got {logits:?} and {given:?}");
+        format!("expected logits [batch, classes, …] and classes [batch, …], got {logits:?} and {target:?}");
     Err(Error::msg(message).in_layer(metric))
 }
 
-/// The share of ones in a mask.
+/// Returns the mean of a mask.
 fn mean(mask: &Tensor) -> Result<f64> {
     Ok(mask.to_dtype(DType::F64)?.mean_all()?.to_scalar()?)
 }

@@ -1,4 +1,4 @@
-//! Training: losses, optimisers, and the loop that ties them to a network.
+//! Losses, optimizers, learning-rate schedules and the training loop.
 
 mod audit;
 pub mod data;

@@ -1,4 +1,4 @@
-//! One pass over the training data: a step for each batch, then a look at the validation data.
+//! One epoch: an optimizer step for each training batch, then validation.
 
 use std::time::Instant;
 
@@ -15,26 +15,27 @@ use crate::module::{Forward, Mode};
 use crate::signal::Signal;
 use crate::{Error, Result};
 
-/// One pass over the training data.
+/// One epoch.
 pub(super) struct Pass<'t, 'a, M> {
     pub trainer: &'t Trainer<'a, M>,
-    /// How many parameters there are to train.
+    /// The number of trainable parameters.
     pub trainable: usize,
-    /// The learning rate that the optimiser began with.
+    /// The optimizer's initial learning rate.
     pub base: f64,
     pub epoch: usize,
     pub epochs: usize,
 }
 
-/// What a pass over the training data gave, and when it began and ended.
+/// The result of training for one epoch.
 pub(super) struct Trained {
     evaluation: Evaluation,
     start: Instant,
+    /// The duration, without validation.
     seconds: f64,
 }
 
 impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
-    /// Trains on every batch; `steps` counts those of all passes.
+    /// Trains on every batch. `steps` counts the steps of all epochs.
     pub fn train(
         &self,
         optimizer: &mut dyn Step,
@@ -53,18 +54,18 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
             self.set_learning_rate(optimizer, *steps)?;
             let mut output = None;
             let loss = optimizer.step_with(&mut || {
-                let now = run(self.trainer.model, &input, Mode::Train)?;
-                let loss = self.trainer.loss.forward(&now, &target)?;
-                // What an optimiser sees when it looks around is its own affair.
+                let prediction = run(self.trainer.model, &input, Mode::Train)?;
+                let loss = self.trainer.loss.forward(&prediction, &target)?;
+                // Check only the first evaluation: a line search may visit points with a non-finite loss.
                 if output.is_none() {
-                    // Elsewhere the device would have to come to an end first: its losses are read later.
+                    // Reading a loss would synchronize a GPU; its losses are read later, many at a time.
                     if loss.device().is_cpu() {
                         self.check(BatchLoss { batch: index + 1, loss: scalar(&loss)? })?;
                     }
                     if *steps == 0 {
                         *unreached = self.audit(&loss)?;
                     }
-                    output = Some(now);
+                    output = Some(prediction);
                 }
                 Ok(loss)
             })?;
@@ -75,12 +76,11 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
             bar.advance(tally.loss());
         }
         self.check_all(tally.read()?)?;
-        let nothing = || Error::msg("there is no example to train the network on");
-        let evaluation = tally.finish().ok_or_else(nothing)?;
+        let evaluation = tally.finish().ok_or_else(|| Error::msg("the training data has no examples"))?;
         Ok(Trained { evaluation, start, seconds: start.elapsed().as_secs_f64() })
     }
 
-    /// Validates, and puts together what the epoch reached.
+    /// Evaluates the validation data and returns the report of the epoch.
     pub fn report(
         &self,
         trained: Trained,
@@ -99,7 +99,7 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
         })
     }
 
-    /// Sets the rate that the schedule has for the step that comes next.
+    /// Sets the scheduled learning rate of the next step.
     fn set_learning_rate(&self, optimizer: &mut dyn Step, steps: usize) -> Result<()> {
         let Some((schedule, every)) = &self.trainer.schedule else { return Ok(()) };
         let at = match every {
@@ -108,13 +108,14 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
         };
         let rate = schedule.rate(self.base, at);
         if !(rate.is_finite() && rate >= 0.) {
-            return Err(Error::msg(format!("the schedule has the learning rate {rate} for step {at}")));
+            let message = format!("the schedule returned the learning rate {rate} for step {at}");
+            return Err(Error::msg(message));
         }
         optimizer.set_learning_rate(rate);
         Ok(())
     }
 
-    /// An error where a loss says that training has gone astray.
+    /// Returns an error if the loss is not finite, unless `allow_non_finite` is set.
     fn check(&self, BatchLoss { batch, loss }: BatchLoss) -> Result<()> {
         if loss.is_finite() || self.trainer.allow_non_finite {
             return Ok(());
@@ -129,15 +130,17 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
         losses.into_iter().try_for_each(|loss| self.check(loss))
     }
 
-    /// The parameters that no gradient of `loss` reaches, after a line that names them.
+    /// Returns the names of the parameters that have no gradient of `loss`, and prints a warning with them.
     fn audit(&self, loss: &Tensor) -> Result<Vec<String>> {
         let names = audit_gradients(self.trainer.model, &loss.backward()?);
         if names.len() == self.trainable {
-            return Err(Error::msg("no gradient reached any parameter: the loss does not depend on them"));
+            return Err(Error::msg(
+                "no parameter has a gradient: the loss does not depend on the parameters",
+            ));
         }
         if !names.is_empty() {
             let list = names.join(", ");
-            self.trainer.verbosity.line(format_args!("warning: no gradient reached {list}"));
+            self.trainer.verbosity.line(format_args!("warning: no gradient for {list}"));
         }
         Ok(names)
     }

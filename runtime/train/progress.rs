@@ -1,13 +1,13 @@
-//! What a training run shows on the terminal: a bar while an epoch runs, a line when it is done.
+//! Terminal output of a training run: a progress bar during an epoch and a line after it.
 //!
-//! All of it goes to the standard error, so that the standard output is the program's own.
+//! All output goes to the standard error.
 
 use std::fmt::Display;
 use std::io::Write;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// How much of a run is shown.
+/// The kinds of terminal output that are enabled.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Verbosity {
     pub(super) bar: bool,
@@ -15,17 +15,17 @@ pub(super) struct Verbosity {
 }
 
 impl Verbosity {
-    /// A line of its own, unless none are wanted.
+    /// Writes a line if lines are enabled.
     pub(super) fn line(self, text: impl Display) {
         if self.lines {
-            // Training goes on where nobody reads what it says.
+            // A closed standard error must not stop training.
             let _ = writeln!(std::io::stderr(), "{text}");
         }
     }
 
-    /// The bar of one epoch of so many batches, as far as their number is known.
+    /// Creates the progress bar of one epoch. `batches` is the number of batches, if it is known.
     pub(super) fn bar(self, epoch: usize, epochs: usize, batches: Option<usize>) -> EpochBar {
-        // indicatif itself hides a bar where the standard error is no terminal.
+        // indicatif hides the bar if the standard error is not a terminal.
         let shown = self.bar && self.lines;
         let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(batches.map(|n| n as u64), target);
@@ -41,11 +41,11 @@ impl Verbosity {
     }
 }
 
-/// The bar of one epoch; it is gone when the epoch ends, also by an error.
+/// The progress bar of one epoch. Dropping it clears the bar.
 pub(super) struct EpochBar(ProgressBar);
 
 impl EpochBar {
-    /// One batch more is done.
+    /// Advances the bar by one batch.
     pub(super) fn advance(&self, loss: f64) {
         if !self.0.is_hidden() {
             self.0.set_message(format!("loss {loss:.4}"));

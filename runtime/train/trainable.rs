@@ -1,4 +1,4 @@
-//! A network that brings its loss and its optimiser along.
+//! Networks that define their loss and optimizer.
 
 use candle_core::Tensor;
 
@@ -11,23 +11,23 @@ use crate::Result;
 use crate::module::Forward;
 use crate::signal::Signal;
 
-/// A network with a cost and a way to lower it: what
-/// `#[module(loss = cross_entropy, optimizer = AdamW::new(1e-3))]` writes.
+/// A network with a loss and an optimizer.
 ///
-/// A network without that attribute trains through [`Trainer::new`].
+/// `#[module(loss = cross_entropy, optimizer = AdamW::new(1e-3))]` implements this trait. Use [`Trainer::new`] to
+/// train a network without that attribute.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no loss and no optimizer to be trained with",
     note = "write #[module(loss = cross_entropy, optimizer = AdamW::new(1e-3))] above it",
     note = "or train it by `Trainer::new(&model, loss, optimizer)`"
 )]
 pub trait Trainable: Forward<Signal, Output = Signal> {
-    /// The scalar to lower, of a batch's output and its target.
+    /// Returns the loss of a batch, a scalar.
     fn loss(&self, output: &Tensor, target: &Tensor) -> Result<Tensor>;
 
-    /// The optimiser to lower it with.
+    /// Returns the optimizer.
     fn optimizer(&self) -> Box<dyn Optimizer>;
 
-    /// A [`Trainer`] of this network, to set more than [`fit`](Self::fit) asks for.
+    /// Returns a [`Trainer`] for this network, for settings that [`fit`](Self::fit) does not have.
     fn trainer(&self) -> Trainer<'_, Self>
     where
         Self: Sized,
@@ -35,8 +35,8 @@ pub trait Trainable: Forward<Signal, Output = Signal> {
         Trainer::of(self)
     }
 
-    /// Trains on `train`, in place, and measures the loss on `valid` after each epoch; `&()` for `valid`
-    /// means no validation. See [`Trainer::fit`].
+    /// Trains the network in place on `train` and evaluates it on `valid` after each epoch. Pass `&()` as `valid`
+    /// to skip validation. See [`Trainer::fit`].
     fn fit(&self, train: &impl Batches, valid: impl Validation, epochs: Epochs) -> Result<History>
     where
         Self: Sized,
@@ -44,7 +44,7 @@ pub trait Trainable: Forward<Signal, Output = Signal> {
         self.trainer().fit(train, valid, epochs)
     }
 
-    /// The loss, and the accuracy where there are classes, on `data`. See [`evaluate`].
+    /// Returns the loss on `data`, and the accuracy if the targets are class indices. See [`evaluate`].
     fn evaluate(&self, data: &impl Batches) -> Result<Evaluation>
     where
         Self: Sized,

@@ -1,4 +1,4 @@
-//! The training loop: batches, forward, loss, backward, step, and a look at the validation data.
+//! The training loop: forward, loss, backward and step for each batch, then validation.
 
 use candle_core::Tensor;
 
@@ -17,13 +17,13 @@ use crate::registry::Network;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
-/// How many times a run goes through its training data.
+/// The number of passes over the training data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epochs(pub usize);
 
-/// What may stand for the validation data: a reference to batches, or `&()` for none.
+/// Optional validation data: a reference to [`Batches`], or `&()` for none.
 pub trait Validation {
-    /// Returns the batches, or `None` to train without validation data.
+    /// Returns the batches, or `None` to skip validation.
     fn batches(&self) -> Option<&dyn Batches>;
 }
 
@@ -45,7 +45,7 @@ impl<B: Batches> Validation for Option<&B> {
     }
 }
 
-/// Trains a network: its loss, its optimiser, and how the run is to go.
+/// Trains a network with a loss, an optimizer and optional settings.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -74,12 +74,12 @@ pub struct Trainer<'a, M> {
 type OnEpoch<'a> = Box<dyn FnMut(&EpochReport) + 'a>;
 
 impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
-    /// A trainer of any network from one signal to one signal.
+    /// Creates a trainer for any network with one input and one output.
     pub fn new(model: &'a M, loss: impl Loss + 'a, optimizer: impl Optimizer + 'a) -> Self {
         Self::boxed(model, Box::new(loss), Box::new(optimizer))
     }
 
-    /// A trainer with the loss and the optimiser that the network brings along.
+    /// Creates a trainer with the loss and the optimizer of a [`Trainable`] network.
     pub(super) fn of(model: &'a M) -> Self
     where
         M: Trainable,
@@ -89,33 +89,32 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
     }
 
     fn boxed(model: &'a M, loss: Box<dyn Loss + 'a>, optimizer: Box<dyn Optimizer + 'a>) -> Self {
-        let verbosity = Verbosity { bar: true, lines: true };
-        let (schedule, on_epoch) = (None, None);
         Self {
             model,
             loss,
             optimizer,
-            schedule,
+            schedule: None,
             keep_best: false,
             allow_non_finite: false,
-            verbosity,
-            on_epoch,
+            verbosity: Verbosity { bar: true, lines: true },
+            on_epoch: None,
         }
     }
 
-    /// What to lower: a function like `cross_entropy`, or a configured `CrossEntropyLoss::new()…`.
+    /// Sets the loss: a function such as `cross_entropy`, or a configured `CrossEntropyLoss::new()…`.
     pub fn loss(mut self, loss: impl Loss + 'a) -> Self {
         self.loss = Box::new(loss);
         self
     }
 
-    /// What to lower it with.
+    /// Sets the optimizer.
     pub fn optimizer(mut self, optimizer: impl Optimizer + 'a) -> Self {
         self.optimizer = Box::new(optimizer);
         self
     }
 
-    /// How the learning rate changes, from batch to batch or from epoch to epoch; by default it stays.
+    /// Sets the learning-rate schedule and whether it advances every batch or every epoch. By default the
+    /// learning rate is constant.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -135,28 +134,28 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
         self
     }
 
-    /// Whether the network ends as it was after its best epoch, the one with the least validation loss
-    /// (without validation: training loss), and not after its last; by default not.
+    /// Restores the state of the best epoch when training ends, by default `false`. The best epoch is the one
+    /// with the lowest validation loss, or the lowest training loss without validation data.
     pub fn keep_best(mut self, keep: bool) -> Self {
         self.keep_best = keep;
         self
     }
 
-    /// Whether training goes on where a batch's loss is NaN or infinite, as PyTorch does; by default it
-    /// stops with an error: on the CPU before the step that would have spoilt the parameters; on a GPU, where
-    /// losses are read every 32 batches so that it never waits, up to so many steps after it.
+    /// Continues training if a loss is NaN or infinite, as PyTorch does. By default [`fit`](Self::fit) returns
+    /// an error. On the CPU it does so before the optimizer steps with that loss. On a GPU, losses are read
+    /// every 32 batches to avoid synchronization, so the error comes up to 32 steps later.
     pub fn allow_non_finite(mut self, allow: bool) -> Self {
         self.allow_non_finite = allow;
         self
     }
 
-    /// Whether a bar shows how far an epoch is; by default where the standard error is a terminal.
+    /// Shows a progress bar for each epoch. By default it is shown if the standard error is a terminal.
     pub fn progress(mut self, show: bool) -> Self {
         self.verbosity.bar = show;
         self
     }
 
-    /// Whether nothing at all is written; by default there is a line an epoch on the standard error.
+    /// Suppresses all output. By default [`fit`](Self::fit) writes one line per epoch to the standard error.
     pub fn quiet(mut self, quiet: bool) -> Self {
         self.verbosity.lines = !quiet;
         self
@@ -168,23 +167,29 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
         self
     }
 
-    /// The loss, and the accuracy where there are classes, on `data`: in evaluation mode, without a graph.
+    /// Returns the loss on `data`, and the accuracy if the targets are class indices. Runs in
+    /// [`Mode::Eval`](crate::Mode::Eval) without recording a graph.
     pub fn evaluate(&self, data: &impl Batches) -> Result<Evaluation> {
         measure(self.model, &*self.loss, data)
     }
 
-    /// Trains the network on `train` and, after each epoch, measures it on `valid` (`&()`: on nothing).
+    /// Trains the network on `train` and evaluates it on `valid` after each epoch. Pass `&()` as `valid` to
+    /// skip validation.
     ///
-    /// Each step is a forward pass in [`Mode::Train`](crate::Mode::Train), the loss, its gradients, and a step of the
-    /// optimiser over the [trainable parameters](Network::trainable_parameters); the optimiser and the
-    /// schedule start afresh at each call. At the first step, parameters that no gradient reached are named
-    /// in a warning and in [`History::unreached`]: see [`audit_gradients`](super::audit_gradients). Parameters and running statistics change in place, so that every twin of the
-    /// network sees them. After an error they are as the last whole step left them.
+    /// For each batch, runs the network in [`Mode::Train`](crate::Mode::Train), computes the loss and its
+    /// gradients, and steps the optimizer over the [trainable parameters](Network::trainable_parameters). Each
+    /// call starts with a new optimizer and restarts the schedule.
+    ///
+    /// After the first backward pass, parameters without a gradient are named in a warning and in
+    /// [`History::unreached`]; see [`audit_gradients`](super::audit_gradients).
+    ///
+    /// Parameters and running statistics are updated in place, so networks that share their storage see the
+    /// updates. After an error, parameters keep the values of the last completed step.
     ///
     /// # Errors
-    /// No trainable parameter or none that the loss reaches, no example in a set, a loss that is not a
-    /// scalar or not finite, and whatever the network, the loss, the optimiser, the schedule or the data
-    /// report.
+    /// Fails if there is no trainable parameter, if the loss depends on no parameter, if a data set is empty, or
+    /// if the loss is not a finite scalar. Errors of the network, the loss, the optimizer, the schedule and the
+    /// data are passed on.
     pub fn fit(&mut self, train: &impl Batches, valid: impl Validation, epochs: Epochs) -> Result<History> {
         let parameters = self.model.trainable_parameters();
         if parameters.is_empty() {
@@ -196,7 +201,8 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
         }
         let trainable = parameters.len();
         let mut optimizer = self.optimizer.build(parameters)?;
-        let (base, mut steps) = (optimizer.learning_rate(), 0);
+        let base = optimizer.learning_rate();
+        let mut steps = 0;
         let mut history = History::default();
         let mut best = None;
         for epoch in 1..=epochs.0 {

@@ -333,13 +333,13 @@ fn senseless_input_is_an_error_that_says_why() -> Result<()> {
     assert_eq!(said, "GroupNorm 4 in 2: expected an input [batch, 4, …], got [2, 3, 4]");
     assert!(message(group.call(zeros(&[4])?, Mode::Eval)).contains("got [4]"));
     let alone = GroupNorm::config(4, 4).init(&CPU)?;
-    assert!(message(alone.call(zeros(&[1, 4, 1])?, Mode::Train)).contains("more than one value a group"));
+    assert!(message(alone.call(zeros(&[1, 4, 1])?, Mode::Train)).contains("more than one value per group"));
     let instance = InstanceNorm2d::config(3).init(&CPU)?;
     let said = message(instance.call(zeros(&[2, 4, 5, 5])?, Mode::Eval));
     assert_eq!(said, "InstanceNorm2d 3: expected an input [batch, 3, height, width], got [2, 4, 5, 5]");
     assert!(message(instance.call(zeros(&[2, 3])?, Mode::Eval)).contains("got [2, 3]"));
     let said = message(instance.call(zeros(&[2, 3, 1, 1])?, Mode::Train));
-    assert!(said.contains("InstanceNorm2d 3") && said.contains("more than one value a channel"), "{said}");
+    assert!(said.contains("InstanceNorm2d 3") && said.contains("more than one value per channel"), "{said}");
 
     let built = |error: Option<sconce::Error>| error.expect("an error").to_string();
     assert!(
@@ -353,7 +353,7 @@ fn senseless_input_is_an_error_that_says_why() -> Result<()> {
     let said = message(sconce::functional::layer_norm(&x, 4, Some(&weight), None, 1e-5));
     assert!(said.contains("weight of shape [4], got [2]"), "{said}");
     let said = message(sconce::functional::rms_norm(&x, (3, 4), None, None));
-    assert_eq!(said, "rms_norm: expected an input that ends in the normalised shape [3, 4], got [2, 4]");
+    assert_eq!(said, "rms_norm: expected an input that ends in the normalized shape [3, 4], got [2, 4]");
     let said = message(sconce::functional::group_norm(&x, 3, None, None, 1e-5));
     assert!(said.contains("4 channels do not divide into 3 groups"), "{said}");
     assert!(message(sconce::functional::instance_norm(&x, None, None, 1e-5)).contains("rank 3"));

@@ -228,7 +228,7 @@ fn bad_input_is_named() -> Result<()> {
         ),
         (interpolate(x(&[1, 2, 4]), (3, 4)), "a sequence has one size"),
         (interpolate(x(&[2, 4]), 3), "[batch, channels, length] or [batch, channels, height, width]"),
-        (interpolate(x(&[1, 0, 4, 4]), 3), "nothing but the batch empty"),
+        (interpolate(x(&[1, 0, 4, 4]), 3), "only the batch may be 0"),
         (pixel_shuffle(x(&[1, 6, 2, 2]), 2), "channels divisible by upscale_factor² = 2², got 6"),
         (pixel_shuffle(x(&[1, 6, 2, 2]), 0), "upscale_factor² = 0²"),
         (pixel_shuffle(x(&[1, 6, 2, 2]), usize::MAX), "channels divisible"),

@@ -203,12 +203,12 @@ fn a_trace_shows_every_change_of_layout() -> Result<()> {
     let layers = convs(&[3, 32, 32])?;
     let x = Tensor::randn(0f32, 1., (2, 3, 9, 11), &Device::Cpu)?;
     let run = |mode| operations(|| relu(layers.call((&x).into(), mode)).into_tensor());
-    let expected = ["conv2d + bias", "conv2d + bias + relu", "to_planes"];
+    let expected = ["conv2d + bias", "conv2d + bias + relu", "to_nchw"];
     assert_eq!(run(Mode::Eval)?, expected);
     // A residual in rows goes into blocks.
     let rows = Tensor::ones((2, 32, 9, 11), DType::F32, &Device::Cpu)?;
     let added = operations(|| (layers.call((&x).into(), Mode::Eval) + &rows).into_tensor())?;
-    assert_eq!(added, ["conv2d + bias", "conv2d + bias + residual", "to_blocks", "to_planes"]);
+    assert_eq!(added, ["conv2d + bias", "conv2d + bias + residual", "to_nchwc", "to_nchw"]);
     let alone = sconce::no_fusion(|| run(Mode::Eval))?;
     assert_eq!(alone, ["conv2d + bias", "conv2d + bias", "relu"]);
     Ok(())
@@ -221,9 +221,9 @@ fn what_alone_reads_a_convolution_runs_behind_it() -> Result<()> {
     let x = Tensor::randn(0f32, 1., (2, 3, 9, 11), &Device::Cpu)?;
     let conv = || relu(layers.call((&x).into(), Mode::Eval));
     let pooled = || max_pool2d(conv(), 2).into_tensor();
-    assert_eq!(operations(pooled)?, ["conv2d + bias + relu + max_pool2d", "to_planes"]);
+    assert_eq!(operations(pooled)?, ["conv2d + bias + relu + max_pool2d", "to_nchw"]);
     let convolved = || relu6(depthwise.call(conv(), Mode::Eval)).into_tensor();
-    assert_eq!(operations(convolved)?, ["conv2d + bias + relu + conv2d + bias + relu6", "to_planes"]);
+    assert_eq!(operations(convolved)?, ["conv2d + bias + relu + conv2d + bias + relu6", "to_nchw"]);
     // What somebody else holds too is computed once.
     let shared = operations(|| {
         let y = conv();
@@ -231,7 +231,7 @@ fn what_alone_reads_a_convolution_runs_behind_it() -> Result<()> {
         y.into_tensor()?;
         Ok(pooled)
     })?;
-    assert_eq!(shared, ["conv2d + bias + relu", "max_pool2d", "to_planes", "to_planes"]);
+    assert_eq!(shared, ["conv2d + bias + relu", "max_pool2d", "to_nchw", "to_nchw"]);
     for f in [&pooled as &dyn Fn() -> Result<Tensor>, &convolved] {
         let (given, expected) = (f()?, sconce::no_fusion(f)?);
         assert!((given - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-5);

@@ -165,17 +165,17 @@ fn senseless_input_is_an_error_that_says_why() -> Result<()> {
         ctc_loss(x, targets, times, counts).expect_err("an error").to_string()
     };
     let said = message(&x, &targets, &[5, 4], &[2, 2]);
-    assert_eq!(said, "CtcLoss: ctc_loss: an input length of 5 in an input of 4 time steps");
+    assert_eq!(said, "CtcLoss: ctc_loss: input length 5 exceeds the 4 time steps of the input");
     assert!(message(&x, &targets, &[4], &[2, 2]).contains("2 label sequences and input lengths"));
     assert!(message(&x, &targets, &[4, 4], &[3, 2]).contains("label counts [3, 2], got a tensor [2, 2]"));
     assert!(message(&x, &targets, &[4, 4], &[2]).contains("label counts [2]"));
     let wrong = |labels: [i64; 2]| Tensor::new(&[labels, [1, 1]], &CPU);
-    assert!(message(&x, &wrong([3, 1])?, &[4, 4], &[2, 2]).contains("class 3 is not among 3"));
+    assert!(message(&x, &wrong([3, 1])?, &[4, 4], &[2, 2]).contains("class 3 is out of range for 3"));
     assert!(message(&x, &wrong([0, 1])?, &[4, 4], &[2, 2]).contains("blank 0 cannot be a label"));
     assert!(message(&x, &wrong([-1, 1])?, &[4, 4], &[2, 2]).contains("-1 cannot be a label"));
     assert!(message(&x.flatten_all()?, &targets, &[4, 4], &[2, 2]).contains("[time, batch, classes]"));
     let error = CtcLoss::new().blank(3).forward(&x, &targets, &[4, 4], &[2, 2]).expect_err("an error");
-    assert!(error.to_string().contains("class 3 is not among 3"));
+    assert!(error.to_string().contains("class 3 is out of range for 3"));
     assert!(message(&x.to_dtype(DType::U32)?, &targets, &[4, 4], &[2, 2]).contains("floating-point"));
     Ok(())
 }

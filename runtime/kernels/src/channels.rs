@@ -1,15 +1,17 @@
-//! A tensor seen as `[samples, channels, plane]`: per-channel sums and per-channel maps over it.
+//! A view of a tensor as `[samples, channels, plane]`, with sums and maps for each channel.
 //!
-//! How the work is cut depends on the shape alone, and partial sums are combined in their order, so the
-//! results are the same to the last bit for every number of threads.
+//! The partition into tasks depends only on the shape, and partial sums are added in a fixed order, so results are
+//! bitwise identical for any number of threads.
 
-use super::element::Element;
-use super::parallel::{cost, for_each_chunk};
-use super::simd::{Kernel, Simd, dispatch_loops};
-use candle_core::{Result, Tensor, bail};
 use std::ops::Range;
 
-/// The extents of a tensor whose second dimension is the channel.
+use candle_core::{Result, Tensor, bail};
+
+use crate::element::Element;
+use crate::parallel::{cost, for_each_chunk};
+use crate::simd::{Kernel, Simd, dispatch_loops};
+
+/// The dimensions of a tensor whose second dimension is the channel.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Channels {
     pub samples: usize,
@@ -19,7 +21,8 @@ pub(crate) struct Channels {
 }
 
 impl Channels {
-    pub fn of(op: &str, x: &Tensor) -> Result<Self> {
+    /// Returns the view of `x`, whose rank must be at least 2.
+    pub fn new(op: &str, x: &Tensor) -> Result<Self> {
         match x.dims() {
             [samples, channels, plane @ ..] => {
                 Ok(Self { samples: *samples, channels: *channels, plane: plane.iter().product() })
@@ -28,18 +31,19 @@ impl Channels {
         }
     }
 
-    /// The elements over which one channel's statistics go.
+    /// Returns the number of elements of one channel in all samples.
     pub fn per_channel(&self) -> usize {
         self.samples * self.plane
     }
 
-    /// Where the elements of one sample's channel lie.
+    /// Returns the range of the elements of one channel of one sample.
     pub fn range(&self, sample: usize, channel: usize) -> Range<usize> {
-        let from = (sample * self.channels + channel) * self.plane;
-        from..from + self.plane
+        let start = (sample * self.channels + channel) * self.plane;
+        start..start + self.plane
     }
 
-    /// For each channel, `fold`s blocks of samples and `combine`s what they gave, in their order.
+    /// For each channel, calls `fold(channel, samples)` for each block of samples and reduces the results in order with
+    /// `combine`.
     pub fn reduce<A: Send>(
         &self,
         fold: impl Fn(usize, Range<usize>) -> A + Sync,
@@ -48,20 +52,20 @@ impl Channels {
         let samples_per_block = (cost::PASS / self.plane.max(1)).clamp(1, self.samples.max(1));
         let blocks = self.samples.div_ceil(samples_per_block).max(1);
         let part = |task: usize| {
-            let from = task % blocks * samples_per_block;
-            fold(task / blocks, from..(from + samples_per_block).min(self.samples))
+            let start = task % blocks * samples_per_block;
+            fold(task / blocks, start..(start + samples_per_block).min(self.samples))
         };
         let tasks = self.channels * blocks;
         let mut parts: Vec<Option<A>> = (0..tasks).map(|_| None).collect();
-        let few = self.per_channel() * self.channels <= cost::PASS;
-        for_each_chunk(&mut parts, if few { tasks } else { 1 }, |first, slots| {
+        let is_small = self.per_channel() * self.channels <= cost::PASS;
+        for_each_chunk(&mut parts, if is_small { tasks } else { 1 }, |first, slots| {
             slots.iter_mut().enumerate().for_each(|(i, slot)| *slot = Some(part(first + i)));
         });
         let mut parts = parts.into_iter().flatten();
         (0..self.channels).filter_map(|_| parts.by_ref().take(blocks).reduce(&combine)).collect()
     }
 
-    /// For each channel, the sums of `term(channel, a, b)` over two tensors of this shape.
+    /// Returns, for each channel, the sums of `term(channel, a, b)` over two tensors of this shape.
     pub fn sums<E: Element, const K: usize>(
         &self,
         a: &[E],
@@ -74,7 +78,7 @@ impl Channels {
         self.reduce(fold, add)
     }
 
-    /// The sums of `term(a, b)` over one channel of some samples.
+    /// Returns the sums of `term(a, b)` over one channel of the given samples.
     pub fn fold_planes<E: Element, const K: usize>(
         &self,
         a: &[E],
@@ -87,7 +91,7 @@ impl Channels {
         planes.map(|range| sums(&a[range.clone()], &b[range], &term)).fold([0.0; K], add)
     }
 
-    /// Calls `fill(channel, range, out)` for every plane of `out`, `range` being where the plane lies.
+    /// Calls `fill(channel, range, plane)` for every plane of `out`, which is `out[range]`.
     pub fn for_each_plane<E: Send>(
         &self,
         out: &mut [E],
@@ -104,11 +108,12 @@ impl Channels {
     }
 }
 
+/// Adds two arrays element by element.
 pub(crate) fn add<const K: usize>(a: [f64; K], b: [f64; K]) -> [f64; K] {
     std::array::from_fn(|k| a[k] + b[k])
 }
 
-/// The sums of `term(a, b)` over two slices of one length, in `f64`.
+/// Returns the sums of `term(a, b)` over two slices of equal length, in `f64`.
 pub(crate) fn sums<A: Element, B: Element, const K: usize>(
     a: &[A],
     b: &[B],

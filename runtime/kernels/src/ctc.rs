@@ -1,27 +1,28 @@
-//! Connectionist temporal classification: the probability of a label sequence under all its alignments.
+//! Connectionist temporal classification: the probability of a label sequence over all of its alignments.
 //!
 //! Graves et al., "Connectionist Temporal Classification: Labelling Unsegmented Sequence Data with Recurrent
-//! Neural Networks", 2006. All sums are of logarithms in f64, so that long inputs do not underflow.
+//! Neural Networks", 2006. Probabilities are logarithms in f64, so that long inputs do not underflow.
 
-use super::element::{Element, elements, in_single, with_element, with_elements};
-use super::memory::zeros;
-use super::operation::{self, CpuOperand, Operation};
-use super::parallel::for_each_chunk;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
+
+use crate::element::{Element, elements, in_single, with_element, with_elements};
+use crate::memory::zeros;
+use crate::operation::{self, CpuOperand, Operation};
+use crate::parallel::for_each_chunk;
 
 const NAME: &str = "ctc_loss";
 
 /// The labels of a batch, and the settings of [`ctc_loss`].
 #[derive(Clone, Debug)]
 pub struct Ctc {
-    /// The classes of each sample's labels, none of them the blank.
+    /// The label sequence of each sample. It must not contain the blank.
     pub labels: Vec<Vec<usize>>,
     /// The number of time steps of each sample.
     pub input_lengths: Vec<usize>,
-    /// The class that means no label.
+    /// The class of the blank.
     pub blank: usize,
-    /// Give a label sequence that cannot be aligned a loss of 0 instead of infinity.
+    /// Use a loss of 0 instead of infinity for a label sequence that cannot be aligned.
     pub zero_infinity: bool,
 }
 
@@ -31,12 +32,13 @@ pub struct Ctc {
 ///   them
 /// - returns the negative log-likelihood of each sample's labels, `[batch]`
 ///
-/// As in PyTorch, the gradient assumes that `log_probs` comes from a log-softmax: it is the gradient of the
-/// logits, which the log-softmax passes on unchanged. Runs on the CPU for tensors of any device.
+/// As in PyTorch, the gradient assumes that `log_probs` is the output of a log-softmax: it is the gradient with respect
+/// to the logits, which the backward pass of the log-softmax leaves unchanged. Runs on the CPU for tensors on any
+/// device.
 ///
 /// # Errors
-/// `log_probs` has another rank, there is not one label sequence and one length per sample, a length exceeds
-/// the time, or a label or the blank is not among the classes.
+/// The rank of `log_probs` is not 3, the number of label sequences or lengths is not the batch size, a length exceeds
+/// the number of time steps, a label or the blank is not a class, or a label is the blank.
 ///
 /// # Examples
 /// ```
@@ -65,11 +67,11 @@ pub fn ctc_loss(log_probs: &Tensor, ctc: Ctc) -> Result<Tensor> {
         bail!("{NAME}: expected {batch} label sequences and input lengths, got {counts:?}");
     }
     if let Some(length) = ctc.input_lengths.iter().find(|length| **length > time) {
-        bail!("{NAME}: an input length of {length} in an input of {time} time steps");
+        bail!("{NAME}: input length {length} exceeds the {time} time steps of the input");
     }
     let labels = ctc.labels.iter().flatten();
     if let Some(class) = labels.chain([&ctc.blank]).find(|class| **class >= classes) {
-        bail!("{NAME}: class {class} is not among {classes} classes");
+        bail!("{NAME}: class {class} is out of range for {classes} classes");
     }
     if ctc.labels.iter().flatten().any(|label| *label == ctc.blank) {
         bail!("{NAME}: the blank {} cannot be a label", ctc.blank);
@@ -104,7 +106,7 @@ impl Operation<1> for Ctc {
 }
 
 impl Ctc {
-    /// One sample of `[time, batch, classes]`.
+    /// Returns the view of one sample of `[time, batch, classes]`.
     fn sample<'a, E: Element>(
         &'a self,
         x: &'a [E],
@@ -122,8 +124,8 @@ impl Ctc {
             for loss in losses {
                 let sample = self.sample(x, batch, classes, index);
                 let nll = sample.loss(&sample.forward());
-                let dropped = self.zero_infinity && nll == f64::INFINITY;
-                *loss = E::from_f64(if dropped { 0.0 } else { nll });
+                let is_zeroed = self.zero_infinity && nll == f64::INFINITY;
+                *loss = E::from_f64(if is_zeroed { 0.0 } else { nll });
             }
         });
         losses
@@ -150,10 +152,10 @@ impl Ctc {
     }
 }
 
-/// The log-probabilities of one sample, and the labels it is to be aligned with.
+/// The log-probabilities and the labels of one sample.
 ///
-/// Its states are the labels with a blank before, between and behind them: state `s` is label `s / 2`
-/// where `s` is odd.
+/// The states are the labels with a blank before, between and after them. State `s` is label `s / 2` if `s` is odd, and
+/// a blank otherwise.
 struct Sample<'a, E> {
     x: &'a [E],
     row: usize,
@@ -164,7 +166,8 @@ struct Sample<'a, E> {
     time: usize,
 }
 
-const NEVER: f64 = f64::NEG_INFINITY;
+/// The logarithm of probability 0.
+const LOG_ZERO: f64 = f64::NEG_INFINITY;
 
 impl<E: Element> Sample<'_, E> {
     fn states(&self) -> usize {
@@ -175,8 +178,9 @@ impl<E: Element> Sample<'_, E> {
         if state % 2 == 1 { self.labels[state / 2] } else { self.blank }
     }
 
-    /// Whether `state` may follow on the one before the last: past a blank between two different labels.
-    fn skips(&self, state: usize) -> bool {
+    /// Returns whether a path may go from `state - 2` directly to `state`, which skips a blank between two different
+    /// labels.
+    fn can_skip_to(&self, state: usize) -> bool {
         state % 2 == 1 && state >= 2 && self.class(state) != self.class(state - 2)
     }
 
@@ -184,64 +188,64 @@ impl<E: Element> Sample<'_, E> {
         self.x[t * self.row + self.offset + class].to_f64()
     }
 
-    /// For each time and state, the log-probability of all ways there.
+    /// Returns, for each time and state, the log-probability of all paths that end there.
     fn forward(&self) -> Vec<f64> {
         let states = self.states();
-        let mut alpha = vec![NEVER; self.time * states];
+        let mut alpha = vec![LOG_ZERO; self.time * states];
         for t in 0..self.time {
-            let (before, now) = alpha.split_at_mut(t * states);
-            let before = before.rchunks_exact(states).next();
-            for (state, now) in now[..states].iter_mut().enumerate() {
-                let ways = match before {
-                    Some(before) => {
-                        let skip = if self.skips(state) { before[state - 2] } else { NEVER };
-                        let last = if state > 0 { before[state - 1] } else { NEVER };
-                        log_sum([before[state], last, skip])
+            let (earlier, current) = alpha.split_at_mut(t * states);
+            let previous = earlier.rchunks_exact(states).next();
+            for (state, alpha) in current[..states].iter_mut().enumerate() {
+                let paths = match previous {
+                    Some(previous) => {
+                        let skip = if self.can_skip_to(state) { previous[state - 2] } else { LOG_ZERO };
+                        let step = if state > 0 { previous[state - 1] } else { LOG_ZERO };
+                        log_sum_exp([previous[state], step, skip])
                     }
                     None if state < 2 => 0.0,
-                    None => NEVER,
+                    None => LOG_ZERO,
                 };
-                *now = ways + self.log_prob(t, self.class(state));
+                *alpha = paths + self.log_prob(t, self.class(state));
             }
         }
         alpha
     }
 
-    /// For each time and state, the log-probability of all ways on from there to the end.
+    /// Returns, for each time and state, the log-probability of all paths from there to the end.
     fn backward(&self) -> Vec<f64> {
         let states = self.states();
-        let mut beta = vec![NEVER; self.time * states];
+        let mut beta = vec![LOG_ZERO; self.time * states];
         for t in (0..self.time).rev() {
-            let (now, after) = beta.split_at_mut((t + 1) * states);
-            let onward = |state: usize| match after.get(state) {
-                Some(ways) if state < states => ways + self.log_prob(t + 1, self.class(state)),
-                _ => NEVER,
+            let (current, later) = beta.split_at_mut((t + 1) * states);
+            let onward = |state: usize| match later.get(state) {
+                Some(paths) if state < states => paths + self.log_prob(t + 1, self.class(state)),
+                _ => LOG_ZERO,
             };
-            for (state, now) in now[t * states..].iter_mut().enumerate() {
-                *now = if t + 1 == self.time {
-                    if state + 2 >= states { 0.0 } else { NEVER }
+            for (state, beta) in current[t * states..].iter_mut().enumerate() {
+                *beta = if t + 1 == self.time {
+                    if state + 2 >= states { 0.0 } else { LOG_ZERO }
                 } else {
-                    let skip = state + 2 < states && self.skips(state + 2);
-                    let skip = if skip { onward(state + 2) } else { NEVER };
-                    let next = if state + 1 < states { onward(state + 1) } else { NEVER };
-                    log_sum([onward(state), next, skip])
+                    let skip = state + 2 < states && self.can_skip_to(state + 2);
+                    let skip = if skip { onward(state + 2) } else { LOG_ZERO };
+                    let next = if state + 1 < states { onward(state + 1) } else { LOG_ZERO };
+                    log_sum_exp([onward(state), next, skip])
                 };
             }
         }
         beta
     }
 
-    /// The negative log-probability of all alignments.
+    /// Returns the negative log-probability of all alignments.
     fn loss(&self, alpha: &[f64]) -> f64 {
         match alpha.rchunks_exact(self.states()).next() {
-            Some(&[.., label, blank]) => -log_sum([label, blank, NEVER]),
+            Some(&[.., label, blank]) => -log_sum_exp([label, blank, LOG_ZERO]),
             Some(&[blank]) => -blank,
             _ if self.labels.is_empty() => 0.0,
             _ => f64::INFINITY,
         }
     }
 
-    /// The gradient of the loss in this sample's time steps, `[time, classes]`.
+    /// Returns the gradient of the loss for the time steps of this sample, `[time, classes]`.
     fn gradient(&self, zero_infinity: bool) -> Vec<f64> {
         let (alpha, beta, states) = (self.forward(), self.backward(), self.states());
         let nll = self.loss(&alpha);
@@ -260,11 +264,11 @@ impl<E: Element> Sample<'_, E> {
     }
 }
 
-/// The logarithm of the sum of what these are the logarithms of.
-fn log_sum(terms: [f64; 3]) -> f64 {
-    let largest = terms.into_iter().fold(NEVER, f64::max);
-    if largest == NEVER {
-        return if terms.iter().any(|term| term.is_nan()) { f64::NAN } else { NEVER };
+/// Returns `ln Σ e^term`.
+fn log_sum_exp(terms: [f64; 3]) -> f64 {
+    let largest = terms.into_iter().fold(LOG_ZERO, f64::max);
+    if largest == LOG_ZERO {
+        return if terms.iter().any(|term| term.is_nan()) { f64::NAN } else { LOG_ZERO };
     }
     largest + terms.into_iter().map(|term| (term - largest).exp()).sum::<f64>().ln()
 }

@@ -1,14 +1,15 @@
-//! The element types of float tensors, each with the number it is computed in, and access to a CPU
-//! tensor's elements as a slice.
+//! The element types that kernels compute in, and access to the elements of a CPU tensor as a slice.
 
-use super::float::Float;
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
 use std::ops::Range;
 
-/// An element that kernels read, compute in and write. Halves are no such elements: see [`in_single`].
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
+
+use super::float::Float;
+
+/// An element type that kernels read, compute in and write: `f32` or `f64`. For halves, see [`in_single`].
 pub trait Element: Float + Default {
-    /// The elements of a storage of this type.
+    /// Returns the elements of a storage. Fails if the storage has another dtype.
     fn slice_mut(storage: &mut CpuStorage) -> Result<&mut [Self]>;
 }
 
@@ -27,7 +28,7 @@ macro_rules! impl_element {
 
 impl_element! { f32 F32 f64 F64 }
 
-/// Evaluates `$body` with `$E` standing for the element type that `$dtype` names.
+/// Evaluates `$body` with `$E` defined as the element type of `$dtype`. Fails if `$dtype` is neither f32 nor f64.
 macro_rules! with_element {
     ($op:expr, $dtype:expr, $E:ident => $body:expr) => {{
         use candle_core::DType;
@@ -46,17 +47,18 @@ macro_rules! with_element {
 }
 pub(crate) use with_element;
 
+/// Returns the error for a dtype that is not floating point.
 pub fn not_a_float(op: &str, given: DType) -> candle_core::Error {
     candle_core::Error::msg(format!("{op}: expected a tensor of f32, f64, f16 or bf16, got {given:?}"))
 }
 
-/// Runs `op` on `x`, halves widened to `f32`, and rounds its result to the dtype of `x`: once, in one place,
-/// so that no kernel is compiled for halves as well.
+/// Runs `op` on `x` and converts its result to the dtype of `x`. Halves are widened to `f32` first, so that kernels
+/// need not be compiled for halves.
 pub fn in_single(x: &Tensor, op: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
     op(&widened(x)?)?.to_dtype(x.dtype())
 }
 
-/// `x`, of `f32` where it is of halves.
+/// Converts f16 and bf16 tensors to f32. Returns other tensors unchanged.
 pub fn widened(x: &Tensor) -> Result<Tensor> {
     match x.dtype() {
         DType::F16 | DType::BF16 => x.to_dtype(DType::F32),
@@ -64,19 +66,22 @@ pub fn widened(x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// As `Tensor::clamp`, which would compile all of candle's loops for a maximum and a minimum into this
-/// crate once more.
+/// Clamps each element to `min..=max`. Unlike `Tensor::clamp`, this does not compile another copy of candle's loops for
+/// maximum and minimum into this crate.
 pub fn clamp(x: &Tensor, min: f64, max: f64) -> Result<Tensor> {
     let bound = |value: f64| Tensor::new(value, x.device())?.to_dtype(x.dtype());
     x.broadcast_maximum(&bound(min)?)?.broadcast_minimum(&bound(max)?)
 }
 
-/// The dtype that elements of `dtype` are computed in.
+/// Returns the dtype in which kernels compute elements of `dtype`.
 pub fn compute_dtype(dtype: DType) -> DType {
     if dtype == DType::F64 { DType::F64 } else { DType::F32 }
 }
 
-/// The elements of a contiguous layout, in row-major order.
+/// Returns the elements of a contiguous layout, in row-major order.
+///
+/// # Errors
+/// The layout is not contiguous, or the storage has another dtype.
 pub(crate) fn elements<'a, E: Element>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [E]> {
     match span(layout) {
         Some(span) => Ok(&E::cpu_storage_as_slice(storage)?[span]),
@@ -84,7 +89,7 @@ pub(crate) fn elements<'a, E: Element>(storage: &'a CpuStorage, layout: &Layout)
     }
 }
 
-/// Where the elements of a contiguous layout lie in its storage; `None` for one that is not.
+/// Returns the range of a contiguous layout's elements in its storage, or `None` if the layout is not contiguous.
 pub(crate) fn span(layout: &Layout) -> Option<Range<usize>> {
     let (start, end) = layout.contiguous_offsets()?;
     // An empty view may begin behind the end of its storage.

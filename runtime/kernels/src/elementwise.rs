@@ -1,4 +1,11 @@
-//! Functions of one element, and their gradients, over whole tensors: one pass each, in parallel.
+//! Applies functions of one number, and their gradients, to all elements of a tensor in one parallel pass.
+
+use std::marker::PhantomData;
+use std::mem::MaybeUninit;
+use std::ops::Range;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, DType, Result, Shape, Tensor};
 
 use super::activation::Function;
 use super::element::{Element, elements, in_single, with_element, with_elements};
@@ -7,11 +14,6 @@ use super::operation::{CpuOperand, Operation};
 use super::parallel::{cost, for_each_chunk};
 use super::relay;
 use super::simd::{Kernel, Simd, Vector, dispatch_loops, dispatch_to, isa};
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, Result, Shape, Tensor};
-use std::marker::PhantomData;
-use std::mem::MaybeUninit;
-use std::ops::Range;
 
 /// Applies `function` to every element of a CPU tensor.
 pub(crate) fn apply<F: Function>(function: F, x: &Tensor) -> Result<Tensor> {
@@ -38,7 +40,8 @@ impl<F: Function> Operation<1> for Elementwise<F> {
     }
 }
 
-/// The gradient of a function's input, from that of its output and what the function [saves](Function::saves_output).
+/// Returns the gradient of a function's input, from the gradient of its output and the tensor that the function
+/// [saves](Function::saves_output).
 pub(crate) fn gradient<F: Function>(function: F, grad: &Tensor, saved: &Tensor) -> Result<Tensor> {
     with_element!(F::NAME, saved.dtype(), E => {
         let gradient = with_elements(grad, |grad| {
@@ -48,15 +51,15 @@ pub(crate) fn gradient<F: Function>(function: F, grad: &Tensor, saved: &Tensor) 
     })
 }
 
-fn map<F: Function, E: Mapped>(function: F, x: &[E]) -> Vec<E> {
+fn map<F: Function, E: MapElement>(function: F, x: &[E]) -> Vec<E> {
     filled(x.len(), |range, y| E::values(function, &x[range], y))
 }
 
-fn gradients<F: Function, E: Mapped>(function: F, grad: &[E], saved: &[E]) -> Vec<E> {
+fn gradients<F: Function, E: MapElement>(function: F, grad: &[E], saved: &[E]) -> Vec<E> {
     filled(saved.len(), |range, out| E::gradients(function, &grad[range.clone()], &saved[range], out))
 }
 
-/// The sum of two CPU tensors of one shape; no gradient goes through it.
+/// Returns the sum of two CPU tensors of the same shape. The sum does not track gradients.
 pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     if !matches!(a.dtype(), DType::F32 | DType::F64) {
         return a.detach().add(&b.detach());
@@ -69,25 +72,26 @@ pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// `len` elements that `fill` gives, a chunk at a time: each of those it is given.
+/// Returns `len` elements that `fill` writes, called with each range of elements and their memory. `fill` must write
+/// every element of its chunk.
 fn filled<E: Element>(len: usize, fill: impl Fn(Range<usize>, &mut [MaybeUninit<E>]) + Sync) -> Vec<E> {
     let chunks = |out: &mut [_]| {
         for_each_chunk(out, cost::PASS, |index, out| {
             fill(index * cost::PASS..index * cost::PASS + out.len(), out)
         });
     };
-    // SAFETY: the chunks are all of the output, and the kernels of this file write each to its end.
+    // SAFETY: the chunks cover the output, and the kernels of this file write every element of a chunk.
     unsafe { vec_written_by(len, chunks) }
 }
 
-/// An element that functions are computed of: in vectors for `f32`, in loops for `f64`. Both methods initialize all of
-/// the output, which must be as long as the inputs.
-trait Mapped: Element {
+/// An element type of functions: `f32` is computed in vectors, `f64` in loops. Both methods initialize the whole
+/// output, which must be as long as the inputs.
+trait MapElement: Element {
     fn values<F: Function>(function: F, x: &[Self], y: &mut [MaybeUninit<Self>]);
     fn gradients<F: Function>(function: F, grad: &[Self], saved: &[Self], out: &mut [MaybeUninit<Self>]);
 }
 
-impl Mapped for f32 {
+impl MapElement for f32 {
     fn values<F: Function>(function: F, x: &[f32], y: &mut [MaybeUninit<f32>]) {
         dispatch_to(isa(), VectorValues::new(function, x, y));
     }
@@ -97,7 +101,7 @@ impl Mapped for f32 {
     }
 }
 
-impl Mapped for f64 {
+impl MapElement for f64 {
     fn values<F: Function>(function: F, x: &[f64], y: &mut [MaybeUninit<f64>]) {
         dispatch_loops(Values { function, x, y });
     }
@@ -107,7 +111,7 @@ impl Mapped for f64 {
     }
 }
 
-/// Computes a function of `len` numbers. The input and the output may be the same memory.
+/// A kernel that applies a function to `len` numbers. Input and output may be the same memory.
 pub(crate) struct VectorValues<'a, F> {
     function: F,
     x: *const f32,
@@ -137,7 +141,7 @@ impl<F: Function> Kernel for VectorValues<'_, F> {
         let Self { function, x, y, len, .. } = self;
         let whole = len - len % S::LANES;
         for i in (0..whole).step_by(S::LANES) {
-            // SAFETY: `i + LANES ≤ len`, the length of both.
+            // SAFETY: `i + LANES ≤ len`, the length of input and output.
             unsafe { simd.store(y.add(i), function.value(Vector::new(simd, simd.load(x.add(i)))).lanes) }
         }
         if whole < len {
@@ -166,23 +170,25 @@ impl<F: Function> Kernel for VectorGradients<'_, F> {
         let Self { function, grad, saved, out } = self;
         assert!(grad.len() == out.len() && saved.len() == out.len());
         let whole = out.len() - out.len() % S::LANES;
-        let (grad, saved, to) = (grad.as_ptr(), saved.as_ptr(), out.as_mut_ptr().cast::<f32>());
+        let grad = grad.as_ptr();
+        let saved = saved.as_ptr();
+        let y = out.as_mut_ptr().cast::<f32>();
         for i in (0..whole).step_by(S::LANES) {
-            // SAFETY: `i + LANES` is at most the length of all three.
+            // SAFETY: `i + LANES ≤ out.len()`, the length of all three slices.
             unsafe {
                 let [grad, saved] = [simd.load(grad.add(i)), simd.load(saved.add(i))];
                 let gradient = function.gradient(Vector::new(simd, grad), Vector::new(simd, saved));
-                simd.store(to.add(i), gradient.lanes);
+                simd.store(y.add(i), gradient.lanes);
             }
         }
         if whole < out.len() {
             let rest = out.len() - whole;
-            // SAFETY: `whole + rest` is the length of all three.
+            // SAFETY: `whole + rest = out.len()`, the length of all three slices.
             unsafe {
                 let grad = simd.load_partial(grad.add(whole), rest);
                 let saved = simd.load_partial(saved.add(whole), rest);
                 let gradient = function.gradient(Vector::new(simd, grad), Vector::new(simd, saved));
-                simd.store_partial(to.add(whole), rest, gradient.lanes);
+                simd.store_partial(y.add(whole), rest, gradient.lanes);
             }
         }
     }

@@ -1,34 +1,39 @@
-//! Tensors of no elements: sums over nothing, and views that begin behind the end of their storage.
+//! Tensors without elements: results of operations on empty inputs, and views that begin past the end of their storage.
 
-use super::cuda::Operand as CudaOperand;
-use super::operation::{self, CpuOperand, Operation};
 use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::{CpuStorage, CudaStorage, Result, Shape, Tensor};
 
-/// An empty tensor of the given shape, from which a gradient of zeros reaches every one of `operands`, as in
-/// PyTorch: candle's own operations on two tensors let go of the second where the result is empty.
-pub fn nothing(operands: &[&Tensor], shape: impl Into<Shape>) -> Result<Tensor> {
+use super::cuda::Operand as CudaOperand;
+use super::operation::{self, CpuOperand, Operation};
+
+/// Returns an empty tensor of the given shape that passes a gradient of zeros to each of the `operands`, as PyTorch
+/// does. Candle's own binary operations drop the second operand from the graph if the result is empty.
+pub fn empty_output(operands: &[&Tensor], shape: impl Into<Shape>) -> Result<Tensor> {
     let sums = operands.iter().map(|operand| operand.sum_all()).collect::<Result<Vec<_>>>()?;
     let sum = Tensor::stack(&sums, 0)?.sum_all()?;
-    // By a tensor, as candle takes a factor of zero for the end of the graph.
+    // The factor is a tensor, because candle ends the graph at a scalar factor of zero.
     sum.mul(&sum.zeros_like()?)?.broadcast_as(shape)?.contiguous()
 }
 
-/// The tensor, or, for an empty one that begins behind the end of its storage, one that does not: candle's own
-/// operations panic at it, and `chunk` on an empty batch gives such views.
-pub fn settled(tensor: Tensor) -> Result<Tensor> {
-    match tensor.layout().start_offset() > 0 && tensor.elem_count() == 0 {
-        true => operation::apply([&tensor], Settle),
-        false => Ok(tensor),
+/// Replaces an empty view with an offset into its storage by an empty tensor with a new storage. Returns other tensors
+/// unchanged.
+///
+/// `chunk` on an empty batch returns views that begin past the end of their storage, and candle's operations panic on
+/// them.
+pub fn rebase_empty(tensor: Tensor) -> Result<Tensor> {
+    if tensor.layout().start_offset() > 0 && tensor.elem_count() == 0 {
+        operation::apply([&tensor], RebaseEmpty)
+    } else {
+        Ok(tensor)
     }
 }
 
-/// An empty tensor in a storage of its own.
-struct Settle;
+/// The operation that returns an empty tensor with a new storage.
+struct RebaseEmpty;
 
-impl Operation<1> for Settle {
+impl Operation<1> for RebaseEmpty {
     fn name(&self) -> &'static str {
-        "settle"
+        "rebase_empty"
     }
 
     fn forward(&self, [(storage, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {

@@ -1,4 +1,4 @@
-//! candle's errors, as users read them.
+//! Candle's errors without backtraces.
 
 /// Returns the error without the backtrace that candle appends when it is printed.
 pub fn plain(error: &candle_core::Error) -> &candle_core::Error {

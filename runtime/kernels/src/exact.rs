@@ -1,4 +1,4 @@
-//! The switch between the fastest convolutions and those that sum the definition's own products.
+//! The switch between the fastest convolution algorithms and those that sum the products of the definition.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

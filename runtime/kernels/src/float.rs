@@ -1,9 +1,10 @@
-//! The numbers that kernels compute in, `f32` and `f64`.
+//! The number types that kernels compute in: `f32` and `f64`.
 
-use crate::number::Number;
 use candle_core::WithDType;
 
-/// A number that kernels compute in.
+use crate::number::Number;
+
+/// A number type that kernels compute in.
 pub trait Float: WithDType + Number {
     const ZERO: Self;
     const ONE: Self;
@@ -12,7 +13,7 @@ pub trait Float: WithDType + Number {
     fn sqrt(self) -> Self;
 
     #[inline(always)]
-    #[allow(clippy::eq_op)] // Only NaN differs from itself.
+    #[allow(clippy::eq_op)] // Only NaN is not equal to itself.
     fn is_nan(self) -> bool {
         self != self
     }

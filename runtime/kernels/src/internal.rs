@@ -1,15 +1,14 @@
-//! Items that only the crate `sconce` uses. They are not part of this crate's stable interface.
-//!
-//! Everything here may change in any release, without a note in the changelog.
+//! Items that only the crate `sconce` uses. They are not part of this crate's stable interface and may change in any
+//! release, without a note in the changelog.
 
 pub use crate::conv::axes::Axes;
 pub use crate::conv::cpu::Packing;
 pub use crate::conv::shape::ConvShape;
 pub use crate::element::{clamp, with_elements};
-pub use crate::empty::{nothing, settled};
+pub use crate::empty::{empty_output, rebase_empty};
 pub use crate::error::plain;
 pub use crate::layout::Layout;
-pub use crate::mapped::Mapped;
+pub use crate::mapped::MappedFile;
 pub use crate::memory::{ActivationMemory, Arena, Lease, activation_memory, can_allocate};
 pub use crate::norm::fold::is_finite;
 pub use crate::simd::{Isa, isa};
@@ -19,7 +18,7 @@ pub mod blocked {
     pub use crate::blocked::*;
 }
 
-/// The steps of optimizers, in place.
+/// In-place optimizer steps.
 pub mod descent {
     pub use crate::descent::*;
 }

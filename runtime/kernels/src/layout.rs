@@ -1,17 +1,17 @@
 //! The memory layouts of activations.
 
-/// How an activation `[batch, channels, height, width]` lies in memory.
+/// The memory layout of an activation `[batch, channels, height, width]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Layout {
-    /// `[batch, channels, height, width]`: the pixels of a channel are neighbors.
+    /// `[batch, channels, height, width]`: the pixels of a channel are consecutive.
     Nchw,
-    /// `[batch, ⌈channels / lanes⌉, height, width, lanes]`: the channels of a vector are neighbors, with zeros
-    /// after the last channel. oneDNN calls it nChw16c.
+    /// `[batch, ⌈channels / lanes⌉, height, width, lanes]`: blocks of `lanes` channels are consecutive, padded with
+    /// zeros after the last channel. oneDNN calls this layout nChw16c.
     Nchwc,
 }
 
 impl Layout {
-    /// Returns the number of neighboring channels: a vector's `lanes`, or one.
+    /// Returns the number of channels that are consecutive in memory: `lanes`, or 1.
     pub fn block(self, lanes: usize) -> usize {
         match self {
             Self::Nchw => 1,
@@ -19,8 +19,8 @@ impl Layout {
         }
     }
 
-    /// Returns the elements of an activation `[batch, channels, height, width]`, those after the last channel
-    /// included.
+    /// Returns the number of elements of an activation `[batch, channels, height, width]`, including the padding after
+    /// the last channel.
     pub fn elements(self, [batch, channels, height, width]: [usize; 4], lanes: usize) -> usize {
         batch * channels.next_multiple_of(self.block(lanes)) * height * width
     }

@@ -1,8 +1,8 @@
 //! Neural-network kernels on [candle](https://docs.rs/candle-core) tensors, for CPU and CUDA, each with its
 //! gradient.
 //!
-//! Every function takes and returns [`candle_core::Tensor`], so that a candle program can use one kernel by
-//! itself. A convolution runs with bias or batch norm, residual and activation as one kernel:
+//! Every function takes and returns [`candle_core::Tensor`], so that a candle program can use any kernel on its
+//! own. A convolution runs with bias or batch norm, residual and activation as one kernel:
 //!
 //! ```
 //! use candle_core::{DType, Device, Result, Tensor};
@@ -35,12 +35,12 @@
 //! | [`activate`] | every [`Activation`] |
 //! | [`prelu`], [`elu`], [`celu`], [`selu`], [`gelu_tanh`], [`mish`] | more activations |
 //! | [`hardtanh`], [`hardsigmoid`], [`logsigmoid`], [`softplus`] | more activations |
-//! | [`resample2d`], [`resample1d`], [`pad`](pad()) | another size |
+//! | [`resample2d`], [`resample1d`], [`pad`](pad()) | resampling and padding |
 //! | [`embedding`](embedding()), [`recurrent::run`], [`ctc_loss`] | sequences |
 //!
 //! # Types and devices
 //!
-//! Kernels take f32, f64, f16 and bf16; halves are computed in f32 and rounded once. Operands may have any
+//! Kernels support f32, f64, f16 and bf16; halves are computed in f32 and rounded once. Operands may have any
 //! strides. The CPU kernels use AVX-512, AVX2, NEON or portable code, as the processor allows (the
 //! environment variable `SCONCE_ISA` sets a limit). With the feature `cuda`, convolution, pooling and batch
 //! norm have CUDA kernels; the other functions, and all functions on other devices, fall back to candle's
@@ -54,7 +54,7 @@
 //! # Features
 //!
 //! - `cuda`: CUDA kernels (needs `nvcc` to build); `cudnn` also turns on candle's cuDNN.
-//! - `testing`: the module `testing`, for this workspace's own tests; not part of the stable interface.
+//! - `testing`: the module `testing`, for the tests of this workspace; not part of the stable interface.
 //!
 //! `unsafe` code of the sconce workspace is confined to this crate.
 

@@ -1,15 +1,16 @@
-//! What the formulas of activations compute in: `f32`, `f64`, and vectors of `f32`.
+//! The number types of the activation formulas: `f32`, `f64`, and vectors of `f32`.
 
-use crate::simd::math::Single;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
-/// A number, or a vector of numbers, which every operation treats alike.
+use crate::simd::math::Single;
+
+/// A number, or a vector of numbers. Operations on a vector apply to each lane.
 ///
 /// NaN stays NaN in every operation.
 pub trait Number:
     Copy + Add<Output = Self> + Sub<Output = Self> + Mul<Output = Self> + Div<Output = Self> + Neg<Output = Self>
 {
-    /// Returns a constant: `x` in every lane. Of `self`, only the type counts.
+    /// Returns the constant `x` in every lane. The value of `self` is not used.
     fn splat(self, x: f64) -> Self;
 
     /// Returns the magnitude.
@@ -53,7 +54,7 @@ pub trait Number:
     /// Returns `1 / (1 + e^-x)`.
     #[inline(always)]
     fn sigmoid(self) -> Self {
-        // In e^-|x|, which neither overflows nor loses the left tail.
+        // A formula in e^-|x| neither overflows nor loses precision in the left tail.
         let (zero, one) = (self.splat(0.), self.splat(1.));
         let power = (-self.abs()).exp();
         self.where_less(zero, power, one) / (one + power)
@@ -115,7 +116,7 @@ impl Number for f64 {
     }
 }
 
-/// Implements the functions of [`Number`] by those of single precision.
+/// Implements the functions of [`Number`] with those of [`crate::simd::math`].
 macro_rules! single_functions {
     () => {
         #[inline(always)]
@@ -147,8 +148,8 @@ impl Number for f32 {
     single_functions!();
 }
 
-// Without fused operations and branches, so that a loop becomes vector code under every instruction set, and all agree
-// to the last bit.
+// Without fused operations and branches, so that the compiler vectorizes loops for every instruction set with
+// bit-identical results.
 impl Single for f32 {
     const FUSED: bool = false;
 
@@ -158,7 +159,7 @@ impl Single for f32 {
     }
     #[inline(always)]
     fn round(self) -> Self {
-        // The sum has no room for digits after the point.
+        // The sum has no bits for fractional digits.
         const SHIFT: f32 = 12_582_912.;
         self + SHIFT - SHIFT
     }
@@ -173,10 +174,10 @@ impl Single for f32 {
     }
 }
 
-/// Returns two powers of two with the product `2^exponent`, which may lie outside of the range of `f32`.
+/// Returns two powers of two with the product `2^exponent`. The product may be outside of the range of `f32`.
 #[inline(always)]
 pub(crate) fn powers(exponent: f32) -> [f32; 2] {
-    // The integer stands in the low bits of the sum.
+    // The low bits of the sum hold the integer.
     const SHIFT: f32 = 12_582_912.;
     let n = ((exponent + SHIFT).to_bits() as i32).wrapping_sub(SHIFT.to_bits() as i32);
     let power = |n: i32| f32::from_bits((n.wrapping_add(127) << 23) as u32);

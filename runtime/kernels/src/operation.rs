@@ -1,15 +1,16 @@
-//! Operations with gradients. A kernel has an array of operands, whatever their number; candle, which has a trait
-//! for each number and a long list of arguments in it, sees a [`Node`].
+//! Operations with gradients. An [`Operation`] has an array of operands. Candle has a separate trait for each number of
+//! operands; [`Node`] implements all of them.
 
-use crate::cuda::Operand as CudaOperand;
 use candle_core::{
     CpuStorage, CudaStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor, bail,
 };
 
-/// A tensor on the CPU: its storage and its place in it.
+use crate::cuda::Operand as CudaOperand;
+
+/// A tensor on the CPU: its storage and layout.
 pub(crate) type CpuOperand<'a> = (&'a CpuStorage, &'a Layout);
 
-/// A differentiable operation of `N` tensors, on the CPU, on a CUDA device or on both.
+/// A differentiable operation on `N` tensors, for the CPU, CUDA devices, or both.
 pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
@@ -21,7 +22,8 @@ pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
         bail!("{}: expected tensors on the CPU, got {} on a CUDA device", self.name(), operands.len())
     }
 
-    /// The gradients of the operands, from that of the output; none where nobody wants it.
+    /// Returns the gradients of the operands from the gradient of the output; `None` for operands that need no
+    /// gradient.
     fn backward(
         &self,
         operands: [&Tensor; N],
@@ -30,22 +32,18 @@ pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
     ) -> Result<[Option<Tensor>; N]>;
 }
 
-/// Runs an operation, which becomes a node of candle's graph where an operand has a gradient.
+/// Runs an operation. If an operand tracks gradients, the operation becomes a node of candle's graph.
 pub(crate) fn apply<const N: usize>(operands: [&Tensor; N], operation: impl Operation<N>) -> Result<Tensor> {
     let node = Node(Box::new(Fixed(operation)));
     match operands.as_slice() {
         [x] => x.apply_op1(node),
         [x, second] => x.apply_op2(second, node),
         [x, second, third] => x.apply_op3(second, third, node),
-        _ => bail!(
-            "{}: candle has operations of one to three tensors, not of {}",
-            node.0.name(),
-            operands.len()
-        ),
+        _ => bail!("{}: expected one to three operands, got {}", node.0.name(), operands.len()),
     }
 }
 
-/// An operation with its number of operands forgotten.
+/// An operation with any number of operands, for use as a trait object.
 trait AnyOperation: Send + Sync {
     fn name(&self) -> &'static str;
     fn forward(&self, operands: &[CpuOperand]) -> Result<(CpuStorage, Shape)>;
@@ -58,6 +56,7 @@ trait AnyOperation: Send + Sync {
     ) -> Result<Vec<Option<Tensor>>>;
 }
 
+/// Adapts an [`Operation`] with `N` operands to [`AnyOperation`].
 struct Fixed<O, const N: usize>(O);
 
 impl<const N: usize, O: Operation<N>> AnyOperation for Fixed<O, N> {
@@ -83,7 +82,7 @@ impl<const N: usize, O: Operation<N>> AnyOperation for Fixed<O, N> {
     }
 }
 
-/// Operands as an operation takes them, where they are as many as it has.
+/// Converts a slice of operands to an array. Fails if their number is not `N`.
 pub(super) fn all<T: Copy, const N: usize>(name: &str, operands: &[T]) -> Result<[T; N]> {
     match operands.try_into() {
         Ok(operands) => Ok(operands),
@@ -91,7 +90,7 @@ pub(super) fn all<T: Copy, const N: usize>(name: &str, operands: &[T]) -> Result
     }
 }
 
-/// An operation as candle's graph has it.
+/// An operation as a node of candle's graph.
 struct Node(Box<dyn AnyOperation>);
 
 impl Node {
@@ -124,8 +123,8 @@ impl CustomOp1 for Node {
     }
 
     fn bwd(&self, x1: &Tensor, output: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let [of_x1] = self.gradients([x1], output, gradient)?;
-        Ok(of_x1)
+        let [grad_x1] = self.gradients([x1], output, gradient)?;
+        Ok(grad_x1)
     }
 }
 

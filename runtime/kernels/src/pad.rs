@@ -1,18 +1,20 @@
-//! Padding of the last two dimensions, with a constant or with the input's own elements.
+//! Padding of the last two dimensions with a constant or with elements of the input.
 
-use super::element::{Element, elements, in_single, with_element, with_elements};
-use super::memory::can_allocate;
-use super::operation::{CpuOperand, Operation};
-use super::planes::map_planes;
-use super::relay;
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
 use std::ops::Range;
 use std::sync::Arc;
 
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
+
+use crate::element::{Element, elements, in_single, with_element, with_elements};
+use crate::memory::can_allocate;
+use crate::operation::{CpuOperand, Operation};
+use crate::planes::map_planes;
+use crate::relay;
+
 const NAME: &str = "pad";
 
-/// What the padding holds. Converts from PyTorch's names.
+/// The contents of the padding. Converts from PyTorch's names.
 ///
 /// ```
 /// use sconce_kernels::PadMode;
@@ -21,15 +23,15 @@ const NAME: &str = "pad";
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum PadMode {
-    /// `"zeros"`, `"constant"`: one number.
+    /// `"zeros"` or `"constant"`: a constant.
     Constant(f64),
-    /// `"reflect"`: the input mirrored at its edge; the edge itself is not repeated.
+    /// `"reflect"`: the input mirrored at its edge, without repeating the edge.
     Reflect,
-    /// `"replicate"`: the element at the edge.
+    /// `"replicate"`: the element at the edge, repeated.
     Replicate,
-    /// `"circular"`: the input from its other end.
+    /// `"circular"`: the elements at the opposite end of the input.
     Circular,
-    /// A name that PyTorch does not have; [`pad`] returns an error.
+    /// A name that PyTorch does not define. [`pad`] returns an error.
     Unknown(&'static str),
 }
 
@@ -39,8 +41,8 @@ impl PadMode {
 }
 
 impl From<&'static str> for PadMode {
-    fn from(word: &'static str) -> Self {
-        match word {
+    fn from(name: &'static str) -> Self {
+        match name {
             "zeros" | "constant" => Self::ZEROS,
             "reflect" => Self::Reflect,
             "replicate" => Self::Replicate,
@@ -58,7 +60,7 @@ impl std::fmt::Display for PadMode {
             Self::Reflect => "reflect",
             Self::Replicate => "replicate",
             Self::Circular => "circular",
-            Self::Unknown(word) => word,
+            Self::Unknown(name) => name,
         })
     }
 }
@@ -66,14 +68,14 @@ impl std::fmt::Display for PadMode {
 /// Pads the last two dimensions.
 ///
 /// - `x`: `[..., height, width]`, or `[width]`
-/// - the sides: `[left, right, top, bottom]`; a negative number removes elements
+/// - `[left, right, top, bottom]`: the amount of padding on each side; a negative amount crops
 /// - returns `[..., top + height + bottom, left + width + right]`
 ///
-/// Takes f32, f64, f16 and bf16. Differentiable in `x`.
+/// Supports f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// `x` has no height or width, nothing would be left of one, reflect padding is not smaller than its axis, or
-/// circular padding is larger than its axis.
+/// The height or width of the input or the output is 0, reflect padding is not smaller than its axis, or circular
+/// padding is larger than its axis.
 ///
 /// # Examples
 /// ```
@@ -95,20 +97,23 @@ pub fn pad(x: &Tensor, [left, right, top, bottom]: [isize; 4], mode: PadMode) ->
     };
     let rows = Axis::new(["height", "top", "bottom"], height, [top, bottom], mode)?;
     let columns = Axis::new(["width", "left", "right"], width, [left, right], mode)?;
-    // An empty batch as well: each position of an axis is written down.
+    // Checks at least one plane, because even an empty batch allocates the sources of each axis.
     let planes = (x.elem_count() / (height * width)).max(1);
     let elements = planes.checked_mul(rows.output).and_then(|count| count.checked_mul(columns.output));
     let fits = |count: usize| {
         count <= isize::MAX as usize / 8 && (!x.device().is_cpu() || can_allocate::<f64>(&[count]))
     };
     if !elements.is_some_and(fits) || x.rank() == 1 && rows.output != 1 {
-        bail!("{NAME}: expected an output that fits the input {:?} and the memory", x.dims())
+        bail!(
+            "{NAME}: the padding does not fit the rank of the input {:?}, or the output does not fit in memory",
+            x.dims()
+        )
     }
     let value = if let PadMode::Constant(value) = mode { value } else { 0. };
     if [left, right, top, bottom] == [0; 4] {
         Ok(x.clone())
     } else if x.device().is_cpu() {
-        let [rows, columns] = [rows, columns].map(Sources::of);
+        let [rows, columns] = [rows, columns].map(Sources::new);
         let op = Pad { rows: Arc::new(rows), columns: Arc::new(columns), value };
         in_single(x, |x| relay::apply([&x.contiguous()?], op))
     } else {
@@ -116,7 +121,7 @@ pub fn pad(x: &Tensor, [left, right, top, bottom]: [isize; 4], mode: PadMode) ->
     }
 }
 
-/// One axis: its size before and after, and how elements are taken from it.
+/// The padding of one axis.
 struct Axis {
     input: usize,
     output: usize,
@@ -133,20 +138,21 @@ impl Axis {
         mode: PadMode,
     ) -> Result<Self> {
         let size = input as isize;
-        // What negative padding leaves.
+        // The elements that remain after cropping.
         let kept = size.saturating_add(before.min(0)).saturating_add(after.min(0));
-        let most = before.max(after);
+        let largest = before.max(after);
         let limit = match mode {
-            PadMode::Reflect if most >= kept && most > 0 => "smaller than",
-            PadMode::Circular if most > kept && most > 0 => "at most",
-            PadMode::Unknown(word) => bail!(
-                "{NAME}: expected the mode \"constant\", \"reflect\", \"replicate\" or \"circular\", got {word:?}"
+            PadMode::Reflect if largest >= kept && largest > 0 => "smaller than",
+            PadMode::Circular if largest > kept && largest > 0 => "at most",
+            PadMode::Unknown(name) => bail!(
+                "{NAME}: expected the mode \"constant\", \"reflect\", \"replicate\" or \"circular\", got {name:?}"
             ),
             _ => "",
         };
         if !limit.is_empty() {
             bail!(
-                "{NAME}: expected {mode} padding {limit} the {name} {input}, got {before} at the {first} and {after} at the {last}"
+                "{NAME}: expected {mode} padding {limit} the {name} {input}, got {before} at the {first} and \
+                 {after} at the {last}"
             )
         }
         let output = size.checked_add(before).and_then(|size| size.checked_add(after));
@@ -155,14 +161,15 @@ impl Axis {
                 Ok(Self { input, output: output as usize, before, after, mode })
             }
             _ => bail!(
-                "{NAME}: expected padding that leaves something of the {name} {input} and fits in memory, got {before} at the {first} and {after} at the {last}"
+                "{NAME}: expected padding that leaves something of the {name} {input} and fits in memory, got \
+                 {before} at the {first} and {after} at the {last}"
             ),
         }
     }
 
-    /// The input element that stands at an output position, or none where that is the constant.
+    /// Returns the input position for an output position, or `None` if the output is the constant.
     fn source(&self, position: usize) -> Option<usize> {
-        // Counted from the first input element that negative padding leaves.
+        // Relative to the first input element that remains after cropping.
         let at = position as isize - self.before.max(0);
         let kept = self.input as isize + self.before.min(0) + self.after.min(0);
         let first = -self.before.min(0);
@@ -177,30 +184,33 @@ impl Axis {
     }
 }
 
-/// Where the elements of an output axis come from.
+/// The input positions of all outputs along one axis.
 struct Sources {
+    /// The size of the input.
     input: usize,
+    /// The input position for each output position, or `None` for the constant.
     all: Vec<Option<usize>>,
-    /// The positions that hold the input as it stands, the first of them from element `first`.
-    plain: Range<usize>,
+    /// The output positions that are a contiguous copy of the input.
+    copied: Range<usize>,
+    /// The input position of the first copied element.
     first: usize,
 }
 
 impl Sources {
-    fn of(axis: Axis) -> Self {
+    fn new(axis: Axis) -> Self {
         let [before, after] = [axis.before, axis.after].map(|padding| padding.max(0) as usize);
         let start = before.min(axis.output);
         Self {
             input: axis.input,
             all: (0..axis.output).map(|position| axis.source(position)).collect(),
-            plain: start..axis.output.saturating_sub(after).max(start),
+            copied: start..axis.output.saturating_sub(after).max(start),
             first: (-axis.before.min(0) as usize).min(axis.input),
         }
     }
 
-    /// The positions around the plain ones, with their sources.
-    fn around(&self) -> impl Iterator<Item = (usize, Option<usize>)> + '_ {
-        let Range { start, end } = self.plain;
+    /// Returns the output positions outside `copied`, with their input positions.
+    fn padding(&self) -> impl Iterator<Item = (usize, Option<usize>)> + '_ {
+        let Range { start, end } = self.copied;
         (0..start).chain(end..self.all.len()).map(|position| (position, self.all[position]))
     }
 }
@@ -217,25 +227,26 @@ impl Operation<1> for Pad {
     }
 
     fn forward(&self, [(x, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
-        let (from, to) = self.planes();
+        let (input_len, output_len) = self.plane_lens();
         let mut dims = layout.dims().to_vec();
         let sizes = [self.columns.all.len(), self.rows.all.len()];
         dims.iter_mut().rev().zip(sizes).for_each(|(dim, size)| *dim = size);
         with_element!(NAME, x.dtype(), E => {
             let x = elements::<E>(x, layout)?;
-            let y = map_planes(x, from, to, |_, x, y| {
-                x.chunks_exact(from).zip(y.chunks_exact_mut(to)).for_each(|(x, y)| self.forward(x, y));
+            let y = map_planes(x, input_len, output_len, |_, x, y| {
+                let planes = x.chunks_exact(input_len).zip(y.chunks_exact_mut(output_len));
+                planes.for_each(|(x, y)| self.forward(x, y));
             });
             Ok((E::to_cpu_storage_owned(y), dims.into()))
         })
     }
 
     fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
-        let (to, from) = self.planes();
+        let (input_len, output_len) = self.plane_lens();
         with_element!(NAME, x.dtype(), E => {
             let dx = with_elements::<E, _>(grad, |grad| {
-                map_planes(grad, from, to, |_, grad, dx| {
-                    let planes = grad.chunks_exact(from).zip(dx.chunks_exact_mut(to));
+                map_planes(grad, output_len, input_len, |_, grad, dx| {
+                    let planes = grad.chunks_exact(output_len).zip(dx.chunks_exact_mut(input_len));
                     planes.for_each(|(grad, dx)| self.backward(grad, dx));
                 })
             })?;
@@ -245,11 +256,12 @@ impl Operation<1> for Pad {
 }
 
 impl Pad {
-    /// The elements of a plane of the input and of the output.
-    fn planes(&self) -> (usize, usize) {
+    /// Returns the number of elements of a plane of the input and of the output.
+    fn plane_lens(&self) -> (usize, usize) {
         (self.rows.input * self.columns.input, self.rows.all.len() * self.columns.all.len())
     }
 
+    /// Pads one plane.
     fn forward<E: Element>(&self, x: &[E], y: &mut [E]) {
         let columns = &*self.columns;
         let value = E::from_f64(self.value);
@@ -259,24 +271,24 @@ impl Pad {
                 continue;
             };
             let x = &x[row * columns.input..][..columns.input];
-            let plain = &mut y[columns.plain.clone()];
-            plain.copy_from_slice(&x[columns.first..][..plain.len()]);
-            for (position, source) in columns.around() {
+            let copied = &mut y[columns.copied.clone()];
+            copied.copy_from_slice(&x[columns.first..][..copied.len()]);
+            for (position, source) in columns.padding() {
                 y[position] = source.map_or(value, |source| x[source]);
             }
         }
     }
 
-    /// Adds the gradient of each output to the element that it came from.
+    /// Adds the gradient of each output to the gradient of its input.
     fn backward<E: Element>(&self, grad: &[E], sums: &mut [E]) {
         let columns = &*self.columns;
         for (row, grad) in self.rows.all.iter().zip(grad.chunks_exact(columns.all.len())) {
             let Some(row) = row else { continue };
             let sums = &mut sums[row * columns.input..][..columns.input];
-            let plain = &grad[columns.plain.clone()];
-            let kept = &mut sums[columns.first..][..plain.len()];
-            kept.iter_mut().zip(plain).for_each(|(sum, grad)| *sum += *grad);
-            for (position, source) in columns.around() {
+            let copied = &grad[columns.copied.clone()];
+            let kept = &mut sums[columns.first..][..copied.len()];
+            kept.iter_mut().zip(copied).for_each(|(sum, grad)| *sum += *grad);
+            for (position, source) in columns.padding() {
                 if let Some(source) = source {
                     sums[source] += grad[position];
                 }
@@ -285,12 +297,12 @@ impl Pad {
     }
 }
 
-/// From candle's own operations, for devices that this crate's loops do not reach; the axes from the last.
+/// The composed path, for devices without a kernel. `axes` starts with the last dimension.
 fn composed(x: &Tensor, axes: &[Axis], value: f64) -> Result<Tensor> {
     let mut y = x.contiguous()?;
     for (dim, axis) in (0..x.rank()).rev().zip(axes) {
         y = match axis.mode {
-            PadMode::Constant(_) => surround(&y, dim, axis, value)?,
+            PadMode::Constant(_) => pad_constant(&y, dim, axis, value)?,
             _ => {
                 let sources = (0..axis.output).filter_map(|at| axis.source(at)).map(|at| at as u32);
                 y.index_select(&Tensor::from_iter(sources, x.device())?, dim)?.contiguous()?
@@ -300,8 +312,8 @@ fn composed(x: &Tensor, axes: &[Axis], value: f64) -> Result<Tensor> {
     Ok(y)
 }
 
-/// Puts a constant around one dimension and then takes away what negative padding does.
-fn surround(x: &Tensor, dim: usize, axis: &Axis, value: f64) -> Result<Tensor> {
+/// Pads one dimension with a constant, then crops it for negative padding.
+fn pad_constant(x: &Tensor, dim: usize, axis: &Axis, value: f64) -> Result<Tensor> {
     let block = |size: isize| {
         let mut dims = x.dims().to_vec();
         dims[dim] = size.max(0) as usize;
@@ -314,11 +326,12 @@ fn surround(x: &Tensor, dim: usize, axis: &Axis, value: f64) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use candle_core::{DType, Device, Var};
 
+    use super::*;
+
     #[test]
-    fn the_composed_form_agrees_with_the_kernel() -> Result<()> {
+    fn composed_padding_matches_the_kernel() -> Result<()> {
         let x = Var::from_tensor(&Tensor::rand(-1., 1., (2, 3, 5, 6), &Device::Cpu)?)?;
         for sides in [[1, 2, 3, 4], [0, -2, 4, 0], [-3, 2, 1, -2], [4, 4, 0, 0]] {
             for mode in [PadMode::Constant(1.5), PadMode::Reflect, PadMode::Replicate, PadMode::Circular] {
@@ -331,20 +344,20 @@ mod tests {
                     assert!(pad(&x, sides, mode).is_err());
                     continue;
                 };
-                let ours = pad(&x, sides, mode)?;
-                let theirs = composed(&x, &[columns, rows], 1.5)?;
-                assert_eq!(off(&ours, &theirs)?, 0., "{sides:?} {mode}");
-                let weights = Tensor::rand(-1., 1., ours.shape(), &Device::Cpu)?;
-                let [ours, theirs] = [ours, theirs].map(|y| (y * &weights)?.sum_all()?.backward());
-                let (ours, theirs) = (ours?, theirs?);
-                let gradients = (ours.get(&x).expect("a gradient"), theirs.get(&x).expect("a gradient"));
-                assert!(off(gradients.0, gradients.1)? < 1e-12, "{sides:?} {mode}");
+                let fused = pad(&x, sides, mode)?;
+                let composed = composed(&x, &[columns, rows], 1.5)?;
+                assert_eq!(max_difference(&fused, &composed)?, 0., "{sides:?} {mode}");
+                let weights = Tensor::rand(-1., 1., fused.shape(), &Device::Cpu)?;
+                let [fused, composed] = [fused, composed].map(|y| (y * &weights)?.sum_all()?.backward());
+                let (fused, composed) = (fused?, composed?);
+                let gradients = (fused.get(&x).expect("a gradient"), composed.get(&x).expect("a gradient"));
+                assert!(max_difference(gradients.0, gradients.1)? < 1e-12, "{sides:?} {mode}");
             }
         }
         Ok(())
     }
 
-    fn off(a: &Tensor, b: &Tensor) -> Result<f64> {
+    fn max_difference(a: &Tensor, b: &Tensor) -> Result<f64> {
         a.sub(b)?.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar()
     }
 }

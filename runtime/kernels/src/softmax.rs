@@ -1,23 +1,24 @@
-//! Softmax and its logarithm over one dimension, with gradients from the output.
+//! Softmax and log-softmax over one dimension. The gradients are computed from the output.
 
-use super::channels::sums;
-use super::element::{Element, elements, in_single, with_element, with_elements};
-use super::memory::zeros;
-use super::operation::{CpuOperand, Operation};
-use super::parallel::{cost, for_each_row};
-use super::relay;
-use super::simd::{Kernel, Simd, dispatch_loops};
 use candle_core::backend::BackendStorage;
 use candle_core::shape::Dim;
 use candle_core::{CpuStorage, D, Result, Shape, Tensor, WithDType, bail};
 
+use crate::channels::sums;
+use crate::element::{Element, elements, in_single, with_element, with_elements};
+use crate::memory::zeros;
+use crate::operation::{CpuOperand, Operation};
+use crate::parallel::{cost, for_each_row};
+use crate::relay;
+use crate::simd::{Kernel, Simd, dispatch_loops};
+
 /// Computes the softmax `e^x / Σ e^x` over one dimension.
 ///
-/// Returns the shape of `x`. Large values do not overflow. A row that is -∞ throughout, or contains NaN or
-/// +∞, is NaN. Takes f32, f64, f16 and bf16. Differentiable in `x`.
+/// Returns a tensor of the shape of `x`. Large values do not overflow. A row in which all elements are -∞, or any
+/// element is NaN or +∞, becomes NaN. Supports f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// `x` has no dimension `dim` or another dtype.
+/// `dim` is out of range, or the dtype of `x` is not supported.
 ///
 /// # Examples
 /// ```
@@ -31,14 +32,14 @@ use candle_core::{CpuStorage, D, Result, Shape, Tensor, WithDType, bail};
 /// # }
 /// ```
 pub fn softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
-    over(x, dim, Softmax { log: false, masked: false })
+    along_dim(x, dim, Softmax { log: false, masked: false })
 }
 
-/// Computes the [`softmax`] of attention scores of which some are masked by -∞. A row that is -∞ throughout
-/// is zeros, not NaN.
+/// Computes the [`softmax`] of attention scores, some of which may be masked with -∞. A row in which all elements are
+/// -∞ becomes zeros, not NaN.
 ///
 /// # Errors
-/// As [`softmax`].
+/// The same as [`softmax`].
 ///
 /// # Examples
 /// ```
@@ -53,13 +54,13 @@ pub fn softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
 /// # }
 /// ```
 pub fn masked_softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
-    over(x, dim, Softmax { log: false, masked: true })
+    along_dim(x, dim, Softmax { log: false, masked: true })
 }
 
 /// Computes the logarithm of the [`softmax`], `x - ln Σ e^x`, over one dimension, without loss of precision.
 ///
 /// # Errors
-/// As [`softmax`].
+/// The same as [`softmax`].
 ///
 /// # Examples
 /// ```
@@ -73,10 +74,10 @@ pub fn masked_softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
 /// # }
 /// ```
 pub fn log_softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
-    over(x, dim, Softmax { log: true, masked: false })
+    along_dim(x, dim, Softmax { log: true, masked: false })
 }
 
-fn over<I: Dim>(x: &Tensor, dim: I, op: Softmax) -> Result<Tensor> {
+fn along_dim<I: Dim>(x: &Tensor, dim: I, op: Softmax) -> Result<Tensor> {
     let dim = dim.to_index(x.shape(), op.name())?;
     if !x.device().is_cpu() {
         return op.composed(x, dim);
@@ -93,7 +94,7 @@ fn over<I: Dim>(x: &Tensor, dim: I, op: Softmax) -> Result<Tensor> {
 #[derive(Clone, Copy)]
 struct Softmax {
     log: bool,
-    /// Whether a row of -∞ alone is zeros.
+    /// Whether a row in which all elements are -∞ becomes zeros.
     masked: bool,
 }
 
@@ -109,7 +110,7 @@ impl Operation<1> for Softmax {
             let mut y = zeros::<E>(x.len());
             for_each_row(row, cost::EXPONENTIALS, &mut y, |i, y| {
                 let x = &x[i * row..(i + 1) * row];
-                // `y` is zeros already.
+                // `y` is already zero.
                 if !(self.masked && is_masked(x)) {
                     dispatch_loops(Forward { log: self.log, x, y });
                 }
@@ -137,14 +138,14 @@ impl Operation<1> for Softmax {
 }
 
 impl Softmax {
-    /// `y (grad - Σ grad y)`; of the logarithm, `grad - e^y Σ grad`.
+    /// Computes `y (grad - Σ grad y)` for softmax, and `grad - e^y Σ grad` for log-softmax.
     fn gradient<E: Element>(&self, y: &[E], grad: &[E], dx: &mut [E]) {
         let log = self.log;
         let [sum] = sums(y, grad, |y, grad| [if log { grad } else { grad * y }]);
         dispatch_loops(Backward { log, sum: E::from_f64(sum), y, grad, dx });
     }
 
-    /// The same from candle's own operations, for devices that this crate's loops do not reach.
+    /// The composed path, for devices without a kernel.
     fn composed(&self, x: &Tensor, dim: usize) -> Result<Tensor> {
         let mut max = x.detach().max_keepdim(dim)?;
         if self.masked {
@@ -161,7 +162,7 @@ impl Softmax {
     }
 }
 
-/// Whether every score is -∞. The first one that is not ends the search.
+/// Returns whether all elements are -∞.
 fn is_masked<E: Element>(x: &[E]) -> bool {
     x.iter().all(|x| *x == E::NEG_INFINITY)
 }
@@ -169,7 +170,7 @@ fn is_masked<E: Element>(x: &[E]) -> bool {
 fn row_length(dims: &[usize]) -> Result<usize> {
     match dims.last() {
         Some(row) => Ok(*row),
-        None => bail!("softmax: expected a tensor of one dimension or more, got a scalar"),
+        None => bail!("softmax: expected a tensor with one dimension or more, got a scalar"),
     }
 }
 
@@ -200,9 +201,10 @@ impl<E: Element> Kernel for Forward<'_, E> {
     }
 }
 
+/// The number of partial results that compilers can keep in vectors.
 const LANES: usize = 16;
 
-/// The largest element. NaN may be passed over: the sum of exponentials finds it.
+/// Returns the largest element. May ignore NaN, because the sum of exponentials propagates it.
 #[inline(always)]
 fn largest<E: Element>(x: &[E]) -> E {
     let mut lanes = [E::NEG_INFINITY; LANES];
@@ -217,6 +219,7 @@ fn largest<E: Element>(x: &[E]) -> E {
     lanes.into_iter().chain(rest).fold(E::NEG_INFINITY, |max, x| if x > max { x } else { max })
 }
 
+/// Returns `Σ e^(x - max)`.
 #[inline(always)]
 fn sum_of_exponentials<E: Element>(x: &[E], max: E) -> f64 {
     let mut lanes = [0f64; LANES];

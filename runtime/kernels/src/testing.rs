@@ -1,7 +1,5 @@
-//! What only the workspace's own tests, benches and examples need, under the feature `testing`: kernels with a
-//! chosen instruction set or algorithm, and the plans of CUDA operations.
-//!
-//! No part of this crate's stable interface.
+//! Items for the tests, benches and examples of this workspace, under the feature `testing`: kernels with a given
+//! instruction set or algorithm, and the plans of CUDA operations. Not part of this crate's stable interface.
 
 pub use crate::conv::cpu::{Algorithm, ConvProblem, ElementFormat, Tile};
 pub use crate::conv::testing::{backward_on, conv2d_by, conv2d_with};
@@ -9,7 +7,7 @@ pub use crate::linear::testing::{gradients_with, linear_with};
 pub use crate::pool::max::max_pool2d_with;
 pub use crate::simd::{Isa, available, isa, microarchitecture};
 
-/// The plans of CUDA operations, which an emulator can run on the CPU.
+/// The plans of CUDA operations, which the emulator in `tests/cuda` runs on the CPU.
 pub mod cuda {
     pub use crate::cuda::program::{Arg, Buffer, Launch, Program};
     pub use crate::cuda::target::{Target, poison};

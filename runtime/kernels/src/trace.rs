@@ -1,4 +1,4 @@
-//! The launches of kernels on the current thread, listed on request.
+//! Records the kernel launches of the current thread on request.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -7,24 +7,24 @@ thread_local! {
     static TRACE: RefCell<Option<Vec<Launch>>> = const { RefCell::new(None) };
 }
 
-/// One kernel that ran.
+/// One run of a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Launch {
-    /// The layer that began it, `Model.conv1`; empty in a backward pass.
+    /// The path of the layer that started the launch, such as `Model.conv1`; empty in a backward pass.
     pub path: String,
-    /// Its operations, `conv2d + bias + relu`.
+    /// The operations of the launch, such as `conv2d + bias + relu`.
     pub operations: String,
 }
 
 /// The operation of a launch that only converts an activation to the channel-blocked layout.
-pub const TO_BLOCKS: &str = "to_blocks";
+pub const TO_NCHWC: &str = "to_nchwc";
 /// The operation of a launch that only converts an activation from the channel-blocked layout.
-pub const TO_PLANES: &str = "to_planes";
+pub const TO_NCHW: &str = "to_nchw";
 
 impl Launch {
-    /// Returns whether the launch only converted an activation to or from the channel-blocked layout.
+    /// Returns `true` if the launch only converted an activation to or from the channel-blocked layout.
     pub fn changes_layout(&self) -> bool {
-        [TO_BLOCKS, TO_PLANES].contains(&self.operations.as_str())
+        [TO_NCHWC, TO_NCHW].contains(&self.operations.as_str())
     }
 }
 
@@ -34,7 +34,7 @@ impl fmt::Display for Launch {
     }
 }
 
-/// Runs `f` and lists the kernels that ran on this thread, in their order.
+/// Runs `f`. Returns its result and the launches on this thread, in order.
 ///
 /// ```
 /// use sconce_kernels::trace;
@@ -59,7 +59,7 @@ pub fn trace<T>(f: impl FnOnce() -> T) -> (T, Vec<Launch>) {
     (result, launches)
 }
 
-/// Records a launch if the thread is being traced; calls neither closure otherwise.
+/// Records a launch if the thread is being traced. Otherwise calls neither closure.
 pub fn record(path: impl FnOnce() -> String, operations: impl FnOnce() -> String) {
     TRACE.with_borrow_mut(|trace| {
         if let Some(launches) = trace {

@@ -1,15 +1,16 @@
-//! GELU, exact or approximated.
+//! GELU, exact or with the tanh approximation.
 
-use crate::layers::{own_config, stateless};
+use crate::layers::{self_config, stateless};
 use crate::module::{Forward, Mode};
 use crate::ops;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
-/// `x Φ(x)`: Hendrycks and Gimpel 2016.
+/// `x Φ(x)`, or its approximation `x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2`: Hendrycks and Gimpel 2016.
 ///
-/// `Gelu::config()` with the setter `approximate`: `"none"`, or `"tanh"` for
-/// `x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2`.
+/// - Config: `Gelu::config()`; setter `approximate` (`"none"`)
+/// - Input, output: any shape
+/// - Errors: `approximate` is neither `"none"` nor `"tanh"`
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -32,11 +33,12 @@ impl Default for Gelu {
 }
 
 impl Gelu {
+    /// Creates the layer with PyTorch's defaults.
     pub fn config() -> Self {
         Self::default()
     }
 
-    /// `"none"` or `"tanh"`.
+    /// Selects the approximation: `"none"` or `"tanh"`.
     pub fn approximate(mut self, approximate: &'static str) -> Self {
         self.approximate = approximate;
         self
@@ -59,7 +61,7 @@ impl Gelu {
 }
 
 stateless!(Gelu, "GELU", |this| format!("approximate='{}'", this.approximate));
-own_config!(Gelu);
+self_config!(Gelu);
 
 impl Forward for Gelu {
     type Output = Signal;

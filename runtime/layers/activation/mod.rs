@@ -1,4 +1,4 @@
-//! Activations: layers that apply one function to each element, or to one dimension.
+//! Activations: layers that apply a function to each element, or along one dimension.
 
 mod gelu;
 mod prelu;
@@ -8,14 +8,15 @@ pub use gelu::Gelu;
 pub use prelu::{PRelu, PReluConfig};
 pub use settings::{Celu, Elu, Hardtanh, LeakyRelu, Softplus};
 
-use super::{own_config, stateless};
 use crate::Result;
 use crate::kernels::for_each_activation;
 use crate::module::{Forward, Mode};
 use crate::ops;
 use crate::signal::Signal;
 
-/// A layer that is one function without settings.
+use super::{self_config, stateless};
+
+/// Defines layers that apply a function without settings.
 macro_rules! activations {
     ($($(#[$doc:meta])* $layer:ident $kind:literal $function:ident;)*) => {$(
         $(#[$doc])*
@@ -23,6 +24,7 @@ macro_rules! activations {
         pub struct $layer;
 
         impl $layer {
+            /// Creates the layer, which is its own config.
             pub fn config() -> Self {
                 Self
             }
@@ -33,7 +35,7 @@ macro_rules! activations {
         }
 
         stateless!($layer, $kind);
-        own_config!($layer);
+        self_config!($layer);
 
         impl Forward for $layer {
             type Output = Signal;
@@ -45,21 +47,40 @@ macro_rules! activations {
     )*};
 }
 
-/// The layers of the activations that kernels fuse, but for those with settings.
+/// Defines the layers of the activations without settings that kernels can fuse.
 macro_rules! fused {
     ($($(#[$doc:meta])* $layer:ident $({ $($field:ident),+ })? = $function:ident [$($kind:literal)?];)*) => {
         $(fused! { @ [$($kind)?] $(#[$doc])* $layer $function })*
     };
     (@ [] $($layer:tt)*) => {};
     (@ [$kind:literal] $(#[$doc:meta])* $layer:ident $function:ident) => {
-        activations! { $(#[$doc])* $layer $kind $function; }
+        activations! {
+            $(#[$doc])*
+            ///
+            #[doc = concat!("- Config: `", stringify!($layer), "`")]
+            /// - Input, output: any shape
+            ///
+            /// ```
+            /// use sconce::prelude::*;
+            /// # fn main() -> Result<()> {
+            /// let x = Tensor::zeros((2, 3), DType::F32, &Device::Cpu)?;
+            #[doc = concat!("let y = ", stringify!($layer), ".call(x.into(), Mode::Eval).into_tensor()?;")]
+            /// assert_eq!(y.dims(), [2, 3]);
+            /// # Ok(())
+            /// # }
+            /// ```
+            $layer $kind $function;
+        }
     };
 }
 
 for_each_activation!(fused);
 
 activations! {
-    /// `relu6(x + 3) / 6`
+    /// `relu6(x + 3) / 6`.
+    ///
+    /// - Config: `Hardsigmoid`
+    /// - Input, output: any shape
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -71,7 +92,10 @@ activations! {
     /// # }
     /// ```
     Hardsigmoid "Hardsigmoid" hardsigmoid;
-    /// `ln σ(x)`, without σ's loss of digits.
+    /// `ln σ(x)`, computed without overflow or loss of precision.
+    ///
+    /// - Config: `LogSigmoid`
+    /// - Input, output: any shape
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -85,6 +109,9 @@ activations! {
     LogSigmoid "LogSigmoid" logsigmoid;
     /// `x tanh(ln(1 + eˣ))`: Misra 2019.
     ///
+    /// - Config: `Mish`
+    /// - Input, output: any shape
+    ///
     /// ```
     /// use sconce::prelude::*;
     /// # fn main() -> Result<()> {
@@ -95,7 +122,10 @@ activations! {
     /// # }
     /// ```
     Mish "Mish" mish;
-    /// An [`Elu`] whose two constants keep mean 0 and variance 1 from layer to layer: Klambauer et al. 2017.
+    /// ELU with constants that preserve mean 0 and variance 1 from layer to layer: Klambauer et al. 2017.
+    ///
+    /// - Config: `Selu`
+    /// - Input, output: any shape
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -109,7 +139,7 @@ activations! {
     Selu "SELU" selu;
 }
 
-/// A function over one dimension, counted from the end where it is negative.
+/// Defines layers that apply a function along one dimension.
 macro_rules! over_dimension {
     ($($(#[$doc:meta])* $layer:ident $kind:literal $function:ident;)*) => {$(
         $(#[$doc])*
@@ -119,7 +149,7 @@ macro_rules! over_dimension {
         }
 
         impl $layer {
-            /// `dim` counts from the end where it is negative.
+            /// Sets the dimension; a negative number counts from the end.
             pub fn config(dim: isize) -> Self {
                 Self { dim }
             }
@@ -130,7 +160,7 @@ macro_rules! over_dimension {
         }
 
         stateless!($layer, $kind, |this| format!("dim={}", this.dim));
-        own_config!($layer);
+        self_config!($layer);
 
         impl Forward for $layer {
             type Output = Signal;
@@ -143,11 +173,43 @@ macro_rules! over_dimension {
 }
 
 over_dimension! {
-    /// `eˣ / Σ eˣ` over one dimension.
+    /// `eˣ / Σ eˣ` along one dimension.
+    ///
+    /// - Config: `Softmax::config(dim)`; a negative `dim` counts from the end
+    /// - Input, output: any shape
+    /// - Errors: `dim` is out of range for the input
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new(&[[0f32, 0.], [0., 1000.]], &Device::Cpu)?;
+    /// let y = Softmax::config(1).call(x.into(), Mode::Eval).into_tensor()?;
+    /// assert_eq!(y.to_vec2::<f32>()?, [[0.5, 0.5], [0., 1.]]);
+    /// # Ok(())
+    /// # }
+    /// ```
     Softmax "Softmax" softmax;
-    /// `x − log Σ eˣ` over one dimension.
+    /// `x − ln Σ eˣ` along one dimension.
+    ///
+    /// - Config: `LogSoftmax::config(dim)`; a negative `dim` counts from the end
+    /// - Input, output: any shape
+    /// - Errors: `dim` is out of range for the input
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new(&[0f32, 1000.], &Device::Cpu)?;
+    /// let y = LogSoftmax::config(0).call(x.into(), Mode::Eval).into_tensor()?;
+    /// assert_eq!(y.to_vec1::<f32>()?, [-1000., 0.]);
+    /// # Ok(())
+    /// # }
+    /// ```
     LogSoftmax "LogSoftmax" log_softmax;
-    /// The softmax of `−x`: the least element has the greatest share.
+    /// The softmax of `−x` along one dimension.
+    ///
+    /// - Config: `Softmin::config(dim)`; a negative `dim` counts from the end
+    /// - Input, output: any shape
+    /// - Errors: `dim` is out of range for the input
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -159,7 +221,12 @@ over_dimension! {
     /// # }
     /// ```
     Softmin "Softmin" softmin;
-    /// The first half of a dimension times σ of the second, which opens and shuts it: Dauphin et al. 2016.
+    /// The gated linear unit `a · σ(b)`, where a and b are the halves of one dimension: Dauphin et al. 2016.
+    ///
+    /// - Config: `Glu::config(dim)`, or `Glu::default()` for the last dimension; a negative `dim` counts from the end
+    /// - Input: `[…, 2 · size, …]`
+    /// - Output: `[…, size, …]`
+    /// - Errors: `dim` is out of range for the input, or its size is odd
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -174,7 +241,7 @@ over_dimension! {
 }
 
 impl Default for Glu {
-    /// The last dimension.
+    /// Splits the last dimension.
     fn default() -> Self {
         Self { dim: -1 }
     }

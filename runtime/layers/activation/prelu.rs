@@ -1,4 +1,4 @@
-//! PReLU: an activation that learns.
+//! PReLU.
 
 use std::borrow::Cow;
 
@@ -8,18 +8,30 @@ use candle_nn::{Init, VarBuilder};
 use crate::Result;
 use crate::config::Config;
 use crate::kernels::activation as kernels;
-use crate::layers::printed;
+use crate::layers::impl_display;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
 
-/// `x` where it is positive, else `weight · x` with a learned weight, one for all channels or one each.
+/// `x` if `x > 0`, else `weight · x`, with one learned weight or one per channel.
 ///
-/// `PRelu::config()` with the setters `num_parameters` (1) and `init` (0.25).
+/// - Config: `PRelu::config()`; setters `num_parameters` (1), `init_value` (0.25)
+/// - Input, output: any shape; `[batch, channels, …]` with a weight per channel
+/// - Errors: `num_parameters` is neither 1 nor the number of channels, or the input has another dtype than the weight
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let prelu = PRelu::config().init_value(0.5).init(&Device::Cpu)?;
+/// let x = Tensor::new(&[-4f32, 4.], &Device::Cpu)?;
+/// assert_eq!(prelu.call(x.into(), Mode::Eval).into_tensor()?.to_vec1::<f32>()?, [-2., 4.]);
+/// # Ok(())
+/// # }
+/// ```
 pub struct PRelu {
     weight: Tensor,
 }
 
-/// The arguments of a [`PRelu`].
+/// The config of [`PRelu`].
 #[derive(Clone, Copy, Debug)]
 pub struct PReluConfig {
     num_parameters: usize,
@@ -27,24 +39,25 @@ pub struct PReluConfig {
 }
 
 impl PRelu {
+    /// Creates the config with PyTorch's defaults.
     pub fn config() -> PReluConfig {
         PReluConfig { num_parameters: 1, init: 0.25 }
     }
 
-    /// `[num_parameters]`
+    /// Returns the weight, `[num_parameters]`.
     pub fn weight(&self) -> &Tensor {
         &self.weight
     }
 }
 
 impl PReluConfig {
-    /// One slope, or as many as there are channels.
+    /// Sets the number of weights: 1, or the number of channels.
     pub fn num_parameters(mut self, number: usize) -> Self {
         self.num_parameters = number;
         self
     }
 
-    /// The slopes' first value.
+    /// Sets the initial value of the weights.
     pub fn init_value(mut self, value: f64) -> Self {
         self.init = value;
         self
@@ -81,7 +94,7 @@ impl Module for PRelu {
     }
 }
 
-printed!(PRelu);
+impl_display!(PRelu);
 
 impl Forward for PRelu {
     type Output = Signal;

@@ -1,13 +1,13 @@
-//! Activations with numbers to set.
+//! Activations with settings.
 
 use crate::Result;
 use crate::display::python_float;
-use crate::layers::{own_config, stateless};
+use crate::layers::{self_config, stateless};
 use crate::module::{Forward, Mode};
 use crate::ops;
 use crate::signal::Signal;
 
-/// A layer that is a function of the input and of some numbers with defaults.
+/// Defines layers that apply a function whose settings have defaults.
 macro_rules! activations {
     ($($(#[$doc:meta])* $layer:ident $kind:literal $function:ident {
         $($(#[$set:meta])* $field:ident = $default:expr;)*
@@ -25,6 +25,7 @@ macro_rules! activations {
         }
 
         impl $layer {
+            /// Creates the layer with PyTorch's defaults.
             pub fn config() -> Self {
                 Self::default()
             }
@@ -43,7 +44,7 @@ macro_rules! activations {
         stateless!($layer, $kind, |this| {
             [$(format!("{}={}", stringify!($field), python_float(this.$field))),*].join(", ")
         });
-        own_config!($layer);
+        self_config!($layer);
 
         impl Forward for $layer {
             type Output = Signal;
@@ -56,12 +57,28 @@ macro_rules! activations {
 }
 
 activations! {
-    /// `x` where it is positive, else `negative_slope · x`.
+    /// `x` if `x > 0`, else `negative_slope · x`.
+    ///
+    /// - Config: `LeakyRelu::config()`; setter `negative_slope` (0.01)
+    /// - Input, output: any shape
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new(&[-4f32, 4.], &Device::Cpu)?;
+    /// let y = LeakyRelu::config().negative_slope(0.5).call(x.into(), Mode::Eval).into_tensor()?;
+    /// assert_eq!(y.to_vec1::<f32>()?, [-2., 4.]);
+    /// # Ok(())
+    /// # }
+    /// ```
     LeakyRelu "LeakyReLU" leaky_relu {
-        /// 0.01
+        /// Sets the slope for negative inputs.
         negative_slope = 0.01;
     }
-    /// `x` where it is positive, else `alpha (eˣ − 1)`: Clevert et al. 2015.
+    /// `x` if `x > 0`, else `alpha (eˣ − 1)`: Clevert et al. 2015.
+    ///
+    /// - Config: `Elu::config()`; setter `alpha` (1)
+    /// - Input, output: any shape
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -73,10 +90,14 @@ activations! {
     /// # }
     /// ```
     Elu "ELU" elu {
-        /// 1
+        /// Sets the negative of the limit at −∞.
         alpha = 1.;
     }
-    /// `x` where it is positive, else `alpha (e^(x / alpha) − 1)`, whose slope has no jump: Barron 2017.
+    /// `x` if `x > 0`, else `alpha (e^(x / alpha) − 1)`, with a continuous derivative: Barron 2017.
+    ///
+    /// - Config: `Celu::config()`; setter `alpha` (1)
+    /// - Input, output: any shape
+    /// - Errors: `alpha` is 0
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -88,10 +109,13 @@ activations! {
     /// # }
     /// ```
     Celu "CELU" celu {
-        /// 1; not 0.
+        /// Sets the negative of the limit at −∞.
         alpha = 1.;
     }
-    /// `ln(1 + e^(beta x)) / beta`, a smooth ReLU; `x` itself where `beta x` exceeds `threshold`.
+    /// `ln(1 + e^(beta x)) / beta`, a smooth ReLU; `x` if `beta x > threshold`.
+    ///
+    /// - Config: `Softplus::config()`; setters `beta` (1), `threshold` (20)
+    /// - Input, output: any shape
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -103,12 +127,16 @@ activations! {
     /// # }
     /// ```
     Softplus "Softplus" softplus {
-        /// 1
+        /// Sets the sharpness.
         beta = 1.;
-        /// 20
+        /// Sets the value of `beta x` above which the function is linear.
         threshold = 20.;
     }
-    /// `min(max(x, min_val), max_val)`
+    /// `min(max(x, min_val), max_val)`.
+    ///
+    /// - Config: `Hardtanh::config()`; setters `min_val` (−1), `max_val` (1)
+    /// - Input, output: any shape
+    /// - Errors: `min_val` is greater than `max_val`
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -120,9 +148,9 @@ activations! {
     /// # }
     /// ```
     Hardtanh "Hardtanh" hardtanh {
-        /// −1
+        /// Sets the lower bound.
         min_val = -1.;
-        /// 1; not less than `min_val`.
+        /// Sets the upper bound.
         max_val = 1.;
     }
 }

@@ -1,22 +1,23 @@
-//! What a multi-head attention is made from.
+//! The config of multi-head attention.
 
 use candle_core::Tensor;
 use candle_nn::{Init, VarBuilder};
 
-use super::{BIAS_KV, MultiheadAttention, OutProjection, Projection, SEPARATE};
 use crate::config::Config;
-use crate::init::{within, xavier_normal, xavier_uniform};
+use crate::init::{symmetric_uniform, xavier_normal, xavier_uniform};
 use crate::layers::linear::Linear;
 use crate::{Error, Result};
 
-/// The arguments of a [`MultiheadAttention`].
+use super::{BIAS_KV, MultiheadAttention, OutProjection, Projection, SEPARATE};
+
+/// The config of [`MultiheadAttention`].
 #[derive(Clone, Copy, Debug)]
 pub struct MultiheadAttentionConfig {
     settings: Settings,
     bias: bool,
 }
 
-/// The arguments that the layer itself goes by.
+/// The settings that the layer keeps.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
     pub embed_dim: usize,
@@ -48,55 +49,55 @@ impl MultiheadAttentionConfig {
         Self { settings, bias: true }
     }
 
-    /// Drops weights with this probability, in training.
+    /// Drops attention weights with this probability in training.
     pub fn dropout(mut self, p: f64) -> Self {
         self.settings.dropout = p;
         self
     }
 
-    /// Whether the projections of inputs and output have biases.
+    /// Adds biases to the projections of the inputs and the output.
     pub fn bias(mut self, bias: bool) -> Self {
         self.bias = bias;
         self
     }
 
-    /// Puts a learned key and value behind the others.
+    /// Appends a learned key and value to the others.
     pub fn add_bias_kv(mut self, add: bool) -> Self {
         self.settings.add_bias_kv = add;
         self
     }
 
-    /// Puts a key and value of zeros behind the others.
+    /// Appends a key and value of zeros to the others.
     pub fn add_zero_attn(mut self, add: bool) -> Self {
         self.settings.add_zero_attn = add;
         self
     }
 
-    /// The keys' features, `embed_dim` where it is `None`.
+    /// Sets the features of the keys; `None` is `embed_dim`.
     pub fn kdim(mut self, features: impl Into<Option<usize>>) -> Self {
         self.settings.kdim = features.into().unwrap_or(self.settings.embed_dim);
         self
     }
 
-    /// The values' features, `embed_dim` where it is `None`.
+    /// Sets the features of the values; `None` is `embed_dim`.
     pub fn vdim(mut self, features: impl Into<Option<usize>>) -> Self {
         self.settings.vdim = features.into().unwrap_or(self.settings.embed_dim);
         self
     }
 
-    /// `[batch, places, features]` instead of `[places, batch, features]`.
+    /// Selects the layout `[batch, length, features]` instead of `[length, batch, features]`.
     pub fn batch_first(mut self, first: bool) -> Self {
         self.settings.batch_first = first;
         self
     }
 
-    /// Each query sees the keys up to its own place.
+    /// Hides the keys after the position of a query.
     pub fn is_causal(mut self, causal: bool) -> Self {
         self.settings.is_causal = causal;
         self
     }
 
-    /// Without them the second answer is a failed signal, and their average is not taken.
+    /// Returns the averaged weights; otherwise the second output is a failed signal.
     pub fn need_weights(mut self, need: bool) -> Self {
         self.settings.need_weights = need;
         self
@@ -114,18 +115,16 @@ impl MultiheadAttentionConfig {
             )?));
         }
         let [q, k, v] = SEPARATE;
-        let (q, k) = (weight(q, [embed_dim; 2])?, weight(k, [embed_dim, kdim])?);
+        let q = weight(q, [embed_dim; 2])?;
+        let k = weight(k, [embed_dim, kdim])?;
         Ok(Projection::Separate([q, k, weight(v, [embed_dim, vdim])?]))
     }
 
     fn out_projection(&self, vb: VarBuilder) -> Result<Linear> {
         let width = self.settings.embed_dim;
-        let init = within(1. / (width as f64).sqrt());
+        let init = symmetric_uniform(1. / (width as f64).sqrt());
         let weight = vb.get_with_hints((width, width), "weight", init)?;
-        let bias = match self.bias {
-            true => Some(vb.get_with_hints(width, "bias", Init::Const(0.))?),
-            false => None,
-        };
+        let bias = if self.bias { Some(vb.get_with_hints(width, "bias", Init::Const(0.))?) } else { None };
         Ok(Linear::from_parts(weight, bias))
     }
 }
@@ -137,20 +136,15 @@ impl Config for MultiheadAttentionConfig {
         let settings = self.settings;
         settings.check_arguments().map_err(|error| error.in_layer(settings.label()))?;
         let in_proj = self.projection(&vb)?;
-        let in_proj_bias = match self.bias {
-            true => Some(vb.get_with_hints(
-                settings.embed_dim.saturating_mul(3),
-                "in_proj_bias",
-                Init::Const(0.),
-            )?),
-            false => None,
+        let in_proj_bias = if self.bias {
+            let width = settings.embed_dim.saturating_mul(3);
+            Some(vb.get_with_hints(width, "in_proj_bias", Init::Const(0.))?)
+        } else {
+            None
         };
         let shape = [1, 1, settings.embed_dim];
         let bias = |name: &str| vb.get_with_hints(&shape[..], name, xavier_normal().for_shape(&shape));
-        let bias_kv = match settings.add_bias_kv {
-            true => Some([bias(BIAS_KV[0])?, bias(BIAS_KV[1])?]),
-            false => None,
-        };
+        let bias_kv = if settings.add_bias_kv { Some([bias(BIAS_KV[0])?, bias(BIAS_KV[1])?]) } else { None };
         let out_proj = OutProjection(self.out_projection(vb.pp("out_proj"))?);
         Ok(MultiheadAttention { settings, in_proj, in_proj_bias, bias_kv, out_proj })
     }
@@ -161,7 +155,7 @@ impl Settings {
         format!("MultiheadAttention {}, {} heads", self.embed_dim, self.num_heads)
     }
 
-    /// How many keys stand behind the caller's.
+    /// Returns the number of keys that the layer appends.
     pub(super) fn extra_keys(&self) -> usize {
         usize::from(self.add_bias_kv) + usize::from(self.add_zero_attn)
     }
@@ -170,7 +164,7 @@ impl Settings {
         let Self { embed_dim, num_heads, dropout, .. } = *self;
         if embed_dim == 0 || num_heads == 0 || embed_dim % num_heads != 0 {
             return Err(Error::msg(format!(
-                "expected an embed_dim that num_heads divides, got {embed_dim} and {num_heads}"
+                "expected an embed_dim divisible by num_heads, got {embed_dim} and {num_heads}"
             )));
         }
         if !(0. ..=1.).contains(&dropout) {
@@ -179,7 +173,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Whether query, key and value fit this layer and each other.
+    /// Checks the shapes of query, key and value.
     pub(super) fn check(&self, inputs: &[Tensor; 3]) -> Result<()> {
         let features = [self.embed_dim, self.kdim, self.vdim];
         let [query, key, value] = inputs.each_ref().map(Tensor::dims);
@@ -197,10 +191,10 @@ impl Settings {
             return Ok(());
         }
         let [embed_dim, kdim, vdim] = features;
-        let order = if self.batch_first { "batch, places" } else { "places, batch" };
+        let order = if self.batch_first { "batch, length" } else { "length, batch" };
         Err(Error::msg(format!(
             "expected a query [{order}, {embed_dim}], a key [{order}, {kdim}] and a value [{order}, {vdim}] \
-             of one batch, or all without it, got {query:?}, {key:?} and {value:?}"
+             with equal batches, or all without a batch, got {query:?}, {key:?} and {value:?}"
         )))
     }
 }

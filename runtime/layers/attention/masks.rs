@@ -1,12 +1,13 @@
-//! The masks of a multi-head attention, as one that is added to the scores.
+//! The masks of multi-head attention, combined into one that is added to the scores.
 
 use candle_core::{DType, Tensor};
 
-use super::Settings;
 use crate::ops::{boolean_mask, causal_mask};
 use crate::{Error, Result};
 
-/// What hides keys from queries.
+use super::Settings;
+
+/// The masks that hide keys from queries.
 pub(super) struct Masks {
     /// `[batch, keys]`, or `[keys]` without a batch.
     pub padding: Option<Tensor>,
@@ -16,8 +17,10 @@ pub(super) struct Masks {
 }
 
 impl Masks {
-    /// Their sum, which broadcasts to `[batch, heads, queries, keys + extra]`, in `like`'s dtype; none
-    /// where nothing is hidden. The `extra` keys are seen by all.
+    /// Returns the sum of the masks, or `None` if there are none.
+    ///
+    /// It broadcasts to `[batch, heads, queries, keys + extra]` and has the dtype of `like`. The `extra` keys are
+    /// visible to all queries.
     pub(super) fn additive(
         &self,
         settings: &Settings,
@@ -26,7 +29,8 @@ impl Masks {
         extra: usize,
         like: &Tensor,
     ) -> Result<Option<Tensor>> {
-        let (dtype, heads) = (like.dtype(), settings.num_heads);
+        let dtype = like.dtype();
+        let heads = settings.num_heads;
         let mut masks = Vec::new();
         if let Some(padding) = &self.padding {
             if padding.dims() != [batch, keys] && !(batch == 1 && padding.dims() == [keys]) {
@@ -65,11 +69,11 @@ impl Masks {
     }
 }
 
-/// A mask as it is added to scores of `dtype`.
+/// Converts a mask to one that is added to scores of `dtype`.
 fn additive(name: &str, mask: &Tensor, dtype: DType) -> Result<Tensor> {
     match mask.dtype() {
         DType::U8 => Ok(boolean_mask(mask, dtype)?),
         float if float.is_float() => Ok(mask.to_dtype(dtype)?),
-        other => Err(Error::msg(format!("expected {name} of u8 or of floats, got {other:?}"))),
+        other => Err(Error::msg(format!("expected {name} of u8 or floats, got {other:?}"))),
     }
 }

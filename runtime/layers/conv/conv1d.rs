@@ -1,18 +1,23 @@
-//! The convolution of signals.
+//! The 1D convolution.
 
-use super::plain::{Plain, Settings};
-use super::{Arguments, layer, setters};
 use crate::kernels::internal::Axes;
 use crate::kernels::pad::PadMode;
 use crate::ops::{Padding, Pair};
 
-/// Convolves `[batch, in_channels, length]` to `[batch, out_channels, length']`.
+use super::conv_core::{ConvCore, Settings};
+use super::{Arguments, layer, setters};
+
+/// Convolves sequences with learned weights.
 ///
-/// `Conv1d::config(in_channels, out_channels, kernel_size)` with the setters `stride`, `padding`,
-/// `dilation`, `groups`, `bias` and `padding_mode`, which start as in PyTorch. An input
-/// `[channels, length]` stands for a batch of one. The bias, a batch norm in evaluation, a residual and an
-/// activation that follow run inside the same kernel. [`conv1d`](crate::functional::conv1d) is the same as
-/// a function.
+/// - Config: `Conv1d::config(in_channels, out_channels, kernel_size)`; setters `stride` (1), `padding` (0),
+///   `dilation` (1), `groups` (1), `bias` (true), `padding_mode` (`"zeros"`)
+/// - Input: `[batch, in_channels, length]` or `[in_channels, length]`
+/// - Output: `[batch, out_channels, length']`
+/// - Errors: `kernel_size`, `stride` or `dilation` is 0; `groups` does not divide the channels; `padding` is `"same"`
+///   with a stride other than 1; the input has other channels or, when padded, is smaller than the kernel
+///
+/// A following batch norm in evaluation, residual and activation are fused into the convolution. The function is
+/// [`conv1d`](crate::functional::conv1d).
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -24,22 +29,23 @@ use crate::ops::{Padding, Pair};
 /// # Ok(())
 /// # }
 /// ```
-pub struct Conv1d(Plain);
+pub struct Conv1d(ConvCore);
 
-/// The arguments of a [`Conv1d`].
+/// The config of [`Conv1d`].
 #[derive(Clone, Debug)]
 pub struct Conv1dConfig {
     arguments: Arguments,
     settings: Settings,
 }
 
-/// The settings of [`conv1d`](crate::functional::conv1d), which start as in PyTorch.
+/// The settings of [`conv1d`](crate::functional::conv1d), with PyTorch's defaults.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Conv1dOptions {
     pub(crate) settings: Settings,
 }
 
 impl Conv1d {
+    /// Creates the config with PyTorch's defaults.
     pub fn config(in_channels: usize, out_channels: usize, kernel_size: usize) -> Conv1dConfig {
         let arguments = Arguments::new(in_channels, out_channels, [1, kernel_size]);
         Conv1dConfig { arguments, settings: Settings::default() }
@@ -47,17 +53,19 @@ impl Conv1d {
 }
 
 setters! { Conv1dConfig, Conv1dOptions: {
+    /// Sets the step between windows.
     stride(stride: usize) => [1, stride];
-    /// Around the input: a number, `"same"` or `"valid"`.
+    /// Sets the padding on both sides: a number, `"same"` or `"valid"`.
     padding(padding: impl Into<Padding<usize>>) => padding.into().map(|length| Pair([0, length]));
+    /// Sets the step between the elements of a window.
     dilation(dilation: usize) => [1, dilation];
-    /// Input and output channels fall into this many groups that do not mix.
+    /// Divides the channels into groups that are convolved separately.
     groups(groups: usize) => groups;
 }}
 
 setters! { Conv1dConfig: {
-    /// What the padding holds: `"zeros"`, `"reflect"`, `"replicate"` or `"circular"`.
+    /// Sets the content of the padding: `"zeros"`, `"reflect"`, `"replicate"` or `"circular"`.
     padding_mode(mode: impl Into<PadMode>) => mode.into();
 }}
 
-layer! { Conv1d(Plain, Axes::One), Conv1dConfig, "`[out_channels, in_channels / groups, kernel_size]`" }
+layer! { Conv1d(ConvCore, Axes::One), Conv1dConfig, "`[out_channels, in_channels / groups, kernel_size]`" }

@@ -1,18 +1,23 @@
-//! The convolution of images.
+//! The 2D convolution.
 
-use super::plain::{Plain, Settings};
-use super::{Arguments, layer, setters};
 use crate::kernels::internal::Axes;
 use crate::kernels::pad::PadMode;
 use crate::ops::{Padding, Pair};
 
-/// Convolves `[batch, in_channels, height, width]` to `[batch, out_channels, height', width']`.
+use super::conv_core::{ConvCore, Settings};
+use super::{Arguments, layer, setters};
+
+/// Convolves images with learned weights.
 ///
-/// `Conv2d::config(in_channels, out_channels, kernel_size)` with the setters `stride`, `padding`,
-/// `dilation`, `groups`, `bias` and `padding_mode`, which start as in PyTorch. An input
-/// `[channels, height, width]` stands for a batch of one. The bias, a batch norm in evaluation, a residual
-/// and an activation that follow run inside the same kernel. [`conv2d`](crate::functional::conv2d) is the
-/// same as a function.
+/// - Config: `Conv2d::config(in_channels, out_channels, kernel_size)`; setters `stride` (1), `padding` (0),
+///   `dilation` (1), `groups` (1), `bias` (true), `padding_mode` (`"zeros"`)
+/// - Input: `[batch, in_channels, height, width]` or `[in_channels, height, width]`
+/// - Output: `[batch, out_channels, height', width']`
+/// - Errors: `kernel_size`, `stride` or `dilation` is 0; `groups` does not divide the channels; `padding` is `"same"`
+///   with a stride other than 1; the input has other channels or, when padded, is smaller than the kernel
+///
+/// Sizes are one number for both axes, or `(height, width)`. A following batch norm in evaluation, residual and
+/// activation are fused into the convolution. The function is [`conv2d`](crate::functional::conv2d).
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -24,22 +29,23 @@ use crate::ops::{Padding, Pair};
 /// # Ok(())
 /// # }
 /// ```
-pub struct Conv2d(Plain);
+pub struct Conv2d(ConvCore);
 
-/// The arguments of a [`Conv2d`].
+/// The config of [`Conv2d`].
 #[derive(Clone, Debug)]
 pub struct Conv2dConfig {
     arguments: Arguments,
     settings: Settings,
 }
 
-/// The settings of [`conv2d`](crate::functional::conv2d), which start as in PyTorch.
+/// The settings of [`conv2d`](crate::functional::conv2d), with PyTorch's defaults.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Conv2dOptions {
     pub(crate) settings: Settings,
 }
 
 impl Conv2d {
+    /// Creates the config with PyTorch's defaults.
     pub fn config(in_channels: usize, out_channels: usize, kernel_size: impl Into<Pair>) -> Conv2dConfig {
         let arguments = Arguments::new(in_channels, out_channels, kernel_size.into().0);
         Conv2dConfig { arguments, settings: Settings::default() }
@@ -47,17 +53,19 @@ impl Conv2d {
 }
 
 setters! { Conv2dConfig, Conv2dOptions: {
+    /// Sets the step between windows.
     stride(stride: impl Into<Pair>) => stride.into().0;
-    /// Around the input: a number, `(rows, columns)`, `"same"` or `"valid"`.
+    /// Sets the padding on both sides: a number, `(height, width)`, `"same"` or `"valid"`.
     padding(padding: impl Into<Padding>) => padding.into();
+    /// Sets the step between the elements of a window.
     dilation(dilation: impl Into<Pair>) => dilation.into().0;
-    /// Input and output channels fall into this many groups that do not mix.
+    /// Divides the channels into groups that are convolved separately.
     groups(groups: usize) => groups;
 }}
 
 setters! { Conv2dConfig: {
-    /// What the padding holds: `"zeros"`, `"reflect"`, `"replicate"` or `"circular"`.
+    /// Sets the content of the padding: `"zeros"`, `"reflect"`, `"replicate"` or `"circular"`.
     padding_mode(mode: impl Into<PadMode>) => mode.into();
 }}
 
-layer! { Conv2d(Plain, Axes::Two), Conv2dConfig, "`[out_channels, in_channels / groups, height, width]`" }
+layer! { Conv2d(ConvCore, Axes::Two), Conv2dConfig, "`[out_channels, in_channels / groups, height, width]`" }

@@ -1,18 +1,23 @@
-//! The transposed convolutions of signals and images.
+//! The 1D and 2D transposed convolutions.
 
-use super::transposed::Transposed;
-use super::{Arguments, layer, setters};
 use crate::kernels::conv::TransposeGeometry;
 use crate::kernels::internal::Axes;
 use crate::ops::Pair;
 
-/// The transposed convolution of `[batch, in_channels, length]` to `[batch, out_channels, length']`, with
-/// `length' = (length - 1) · stride - 2 · padding + dilation · (kernel_size - 1) + output_padding + 1`.
+use super::conv_transpose_core::ConvTransposeCore;
+use super::{Arguments, layer, setters};
+
+/// Applies the transposed convolution to sequences, with learned weights.
 ///
-/// `ConvTranspose1d::config(in_channels, out_channels, kernel_size)` with the setters `stride`, `padding`,
-/// `output_padding`, `groups`, `bias` and `dilation`, which start as in PyTorch. An input
-/// `[channels, length]` stands for a batch of one.
-/// [`conv_transpose1d`](crate::functional::conv_transpose1d) is the same as a function.
+/// - Config: `ConvTranspose1d::config(in_channels, out_channels, kernel_size)`; setters `stride` (1), `padding` (0),
+///   `output_padding` (0), `groups` (1), `bias` (true), `dilation` (1)
+/// - Input: `[batch, in_channels, length]` or `[in_channels, length]`
+/// - Output: `[batch, out_channels, length']` with
+///   `length' = (length - 1) · stride - 2 · padding + dilation · (kernel_size - 1) + output_padding + 1`
+/// - Errors: `kernel_size`, `stride` or `dilation` is 0; `groups` does not divide the channels; `output_padding` is
+///   smaller than neither `stride` nor `dilation`; the input has other channels; the output would be empty
+///
+/// The function is [`conv_transpose1d`](crate::functional::conv_transpose1d).
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -23,16 +28,20 @@ use crate::ops::Pair;
 /// # Ok(())
 /// # }
 /// ```
-pub struct ConvTranspose1d(Transposed);
+pub struct ConvTranspose1d(ConvTransposeCore);
 
-/// The transposed convolution of `[batch, in_channels, height, width]` to
-/// `[batch, out_channels, height', width']`, with, on each axis,
-/// `size' = (size - 1) · stride - 2 · padding + dilation · (kernel_size - 1) + output_padding + 1`.
+/// Applies the transposed convolution to images, with learned weights.
 ///
-/// `ConvTranspose2d::config(in_channels, out_channels, kernel_size)` with the setters `stride`, `padding`,
-/// `output_padding`, `groups`, `bias` and `dilation`, which start as in PyTorch. An input
-/// `[channels, height, width]` stands for a batch of one.
-/// [`conv_transpose2d`](crate::functional::conv_transpose2d) is the same as a function.
+/// - Config: `ConvTranspose2d::config(in_channels, out_channels, kernel_size)`; setters `stride` (1), `padding` (0),
+///   `output_padding` (0), `groups` (1), `bias` (true), `dilation` (1)
+/// - Input: `[batch, in_channels, height, width]` or `[in_channels, height, width]`
+/// - Output: `[batch, out_channels, height', width']` with, on each axis,
+///   `size' = (size - 1) · stride - 2 · padding + dilation · (kernel_size - 1) + output_padding + 1`
+/// - Errors: `kernel_size`, `stride` or `dilation` is 0; `groups` does not divide the channels; `output_padding` is
+///   smaller than neither `stride` nor `dilation`; the input has other channels; the output would be empty
+///
+/// Sizes are one number for both axes, or `(height, width)`. The function is
+/// [`conv_transpose2d`](crate::functional::conv_transpose2d).
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -43,35 +52,36 @@ pub struct ConvTranspose1d(Transposed);
 /// # Ok(())
 /// # }
 /// ```
-pub struct ConvTranspose2d(Transposed);
+pub struct ConvTranspose2d(ConvTransposeCore);
 
-/// The arguments of a [`ConvTranspose1d`].
+/// The config of [`ConvTranspose1d`].
 #[derive(Clone, Debug)]
 pub struct ConvTranspose1dConfig {
     arguments: Arguments,
     settings: TransposeGeometry,
 }
 
-/// The arguments of a [`ConvTranspose2d`].
+/// The config of [`ConvTranspose2d`].
 #[derive(Clone, Debug)]
 pub struct ConvTranspose2dConfig {
     arguments: Arguments,
     settings: TransposeGeometry,
 }
 
-/// The settings of [`conv_transpose1d`](crate::functional::conv_transpose1d), which start as in PyTorch.
+/// The settings of [`conv_transpose1d`](crate::functional::conv_transpose1d), with PyTorch's defaults.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConvTranspose1dOptions {
     pub(crate) settings: TransposeGeometry,
 }
 
-/// The settings of [`conv_transpose2d`](crate::functional::conv_transpose2d), which start as in PyTorch.
+/// The settings of [`conv_transpose2d`](crate::functional::conv_transpose2d), with PyTorch's defaults.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ConvTranspose2dOptions {
     pub(crate) settings: TransposeGeometry,
 }
 
 impl ConvTranspose1d {
+    /// Creates the config with PyTorch's defaults.
     pub fn config(in_channels: usize, out_channels: usize, kernel_size: usize) -> ConvTranspose1dConfig {
         let arguments = Arguments::new(in_channels, out_channels, [1, kernel_size]);
         ConvTranspose1dConfig { arguments, settings: TransposeGeometry::default() }
@@ -79,6 +89,7 @@ impl ConvTranspose1d {
 }
 
 impl ConvTranspose2d {
+    /// Creates the config with PyTorch's defaults.
     pub fn config(
         in_channels: usize,
         out_channels: usize,
@@ -90,33 +101,37 @@ impl ConvTranspose2d {
 }
 
 setters! { ConvTranspose1dConfig, ConvTranspose1dOptions: {
+    /// Sets the step between windows of the output.
     stride(stride: usize) => [1, stride];
-    /// What is left out of the output at both ends.
+    /// Removes this many elements from both ends of the output.
     padding(padding: usize) => [0, padding];
-    /// What the output has beyond that at its end; smaller than the stride or the dilation.
+    /// Adds elements to the end of the output; smaller than the stride or the dilation.
     output_padding(padding: usize) => [0, padding];
+    /// Sets the step between the elements of a window.
     dilation(dilation: usize) => [1, dilation];
-    /// Input and output channels fall into this many groups that do not mix.
+    /// Divides the channels into groups that are convolved separately.
     groups(groups: usize) => groups;
 }}
 
 setters! { ConvTranspose2dConfig, ConvTranspose2dOptions: {
+    /// Sets the step between windows of the output.
     stride(stride: impl Into<Pair>) => stride.into().0;
-    /// What is left out of the output at every side.
+    /// Removes this many rows and columns from each side of the output.
     padding(padding: impl Into<Pair>) => padding.into().0;
-    /// What the output has beyond that at the bottom and the right; smaller than the stride or the dilation.
+    /// Adds rows and columns to the bottom and right of the output; smaller than the stride or the dilation.
     output_padding(padding: impl Into<Pair>) => padding.into().0;
+    /// Sets the step between the elements of a window.
     dilation(dilation: impl Into<Pair>) => dilation.into().0;
-    /// Input and output channels fall into this many groups that do not mix.
+    /// Divides the channels into groups that are convolved separately.
     groups(groups: usize) => groups;
 }}
 
 layer! {
-    ConvTranspose1d(Transposed, Axes::One), ConvTranspose1dConfig,
+    ConvTranspose1d(ConvTransposeCore, Axes::One), ConvTranspose1dConfig,
     "`[in_channels, out_channels / groups, kernel_size]`"
 }
 
 layer! {
-    ConvTranspose2d(Transposed, Axes::Two), ConvTranspose2dConfig,
+    ConvTranspose2d(ConvTransposeCore, Axes::Two), ConvTranspose2dConfig,
     "`[in_channels, out_channels / groups, height, width]`"
 }

@@ -1,32 +1,32 @@
-//! Convolutions and transposed convolutions, of signals and of images.
+//! Convolutions and transposed convolutions of sequences and images.
 //!
-//! Each public layer is a name around one of two cores, [`Plain`] and [`Transposed`], which treat a signal
-//! as an image of height 1: sizes and settings are `[height, width]` everywhere behind the setters.
+//! Each public layer wraps [`ConvCore`] or [`ConvTransposeCore`]. Both treat a sequence as an image of height 1:
+//! the setters convert all sizes to `[height, width]`.
 
 mod conv1d;
 mod conv2d;
+mod conv_core;
 mod conv_transpose;
-mod plain;
-mod transposed;
+mod conv_transpose_core;
 
+pub(crate) use conv_core::ConvCore;
 pub use conv_transpose::{
     ConvTranspose1d, ConvTranspose1dConfig, ConvTranspose1dOptions, ConvTranspose2d, ConvTranspose2dConfig,
     ConvTranspose2dOptions,
 };
+pub(crate) use conv_transpose_core::ConvTransposeCore;
 pub use conv1d::{Conv1d, Conv1dConfig, Conv1dOptions};
 pub use conv2d::{Conv2d, Conv2dConfig, Conv2dOptions};
-pub(crate) use plain::Plain;
-pub(crate) use transposed::Transposed;
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
-use crate::init::within;
+use crate::init::symmetric_uniform;
 use crate::kernels::internal::Axes;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
-/// What a convolution is built from, beside its settings.
+/// The arguments of a convolution's `config`, and whether it has a bias.
 #[derive(Clone, Debug)]
 struct Arguments {
     in_channels: usize,
@@ -55,23 +55,21 @@ impl Arguments {
         at_least_one(axes, [("kernel_size", kernel_size)])
     }
 
-    /// The weight, its first dimensions `channels`, and the bias; fresh ones as PyTorch draws them,
-    /// `kaiming_uniform(a = √5)`: evenly within `1 / √fan_in`.
+    /// Returns the weight, whose first two dimensions are `channels`, and the bias.
+    ///
+    /// New values are drawn as in PyTorch, `kaiming_uniform(a = √5)`: uniformly from `±1 / √fan_in`.
     fn parameters(
         &self,
         axes: Axes,
         channels: [usize; 2],
         vb: &VarBuilder,
     ) -> Result<(Tensor, Option<Tensor>)> {
-        // In floats, as the sizes are anybody's.
+        // Floats, because the product of arbitrary sizes could overflow an integer.
         let fan_in = self.kernel_size.iter().fold(channels[1] as f64, |count, size| count * *size as f64);
-        let bound = within(1. / fan_in.max(1.).sqrt());
+        let bound = symmetric_uniform(1. / fan_in.max(1.).sqrt());
         let shape = axes.shape(channels[0], channels[1], self.kernel_size);
         let weight = vb.get_with_hints(shape, "weight", bound)?;
-        let bias = match self.bias {
-            true => Some(vb.get_with_hints(self.out_channels, "bias", bound)?),
-            false => None,
-        };
+        let bias = if self.bias { Some(vb.get_with_hints(self.out_channels, "bias", bound)?) } else { None };
         Ok((weight, bias))
     }
 }
@@ -85,9 +83,9 @@ fn at_least_one<const N: usize>(axes: Axes, settings: [(&str, [usize; 2]); N]) -
     }
 }
 
-/// Checks what a function is given where a layer draws it itself: the weight's dimensions, which it returns
-/// (two channel counts and the kernel), and the length of the bias.
-fn operands(
+/// Checks the weight and bias that the caller of a function passes. Returns the first two dimensions of the weight
+/// and the kernel size.
+fn check_operands(
     axes: Axes,
     weight: &Tensor,
     bias: Option<&Tensor>,
@@ -101,7 +99,7 @@ fn operands(
     };
     at_least_one(axes, [("kernel_size", kernel)])?;
     let Some(outputs) = out_channels([first, second]) else {
-        return Err(Error::msg(format!("the groups do not divide the channels of the weight {dims:?}")));
+        return Err(Error::msg(format!("groups do not divide the channels of the weight {dims:?}")));
     };
     match bias {
         Some(bias) if bias.dims() != [outputs] => {
@@ -111,15 +109,15 @@ fn operands(
     }
 }
 
-/// Calls `run` with a batch; an input without one stands for a batch of one.
-fn batched(axes: Axes, x: Signal, run: impl FnOnce(Signal) -> Result<Signal>) -> Signal {
+/// Calls `run` with a batch. An input without a batch dimension becomes a batch of one.
+fn with_batch(axes: Axes, x: Signal, run: impl FnOnce(Signal) -> Result<Signal>) -> Signal {
     match x.rank() {
         Ok(rank) if rank == axes.count() + 1 => Signal::from(run(x.unsqueeze(0))).squeeze(0),
         _ => run(x).into(),
     }
 }
 
-/// The batch and the `[height, width]` of an input that has the expected channels.
+/// Returns the batch and the `[height, width]` of an input, or an error if it does not have `channels` channels.
 fn input_sizes(axes: Axes, input: &[usize], channels: usize) -> Result<(usize, [usize; 2])> {
     match axes.sizes(input) {
         Some((batch, given, size)) if given == channels => Ok((batch, size)),
@@ -132,19 +130,20 @@ fn input_sizes(axes: Axes, input: &[usize], channels: usize) -> Result<(usize, [
     }
 }
 
-/// A setting as it is printed, unless it has its default on every axis.
-fn unless(axes: Axes, sizes: [usize; 2], default: usize) -> Option<String> {
+/// Formats a setting. Returns `None` if it has its default on every axis.
+fn format_non_default(axes: Axes, sizes: [usize; 2], default: usize) -> Option<String> {
     (sizes != [default; 2]).then(|| axes.tuple(sizes))
 }
 
-/// What PyTorch prints of a convolution; of `settings`, those that are there.
-fn extra(
+/// Formats a convolution as PyTorch does, without the settings that are `None`.
+fn format_extra(
     axes: Axes,
     [inputs, outputs]: [usize; 2],
     [kernel, stride]: [[usize; 2]; 2],
     settings: &[(&str, Option<String>)],
 ) -> String {
-    let (kernel, stride) = (axes.tuple(kernel), axes.tuple(stride));
+    let kernel = axes.tuple(kernel);
+    let stride = axes.tuple(stride);
     let mut text = format!("{inputs}, {outputs}, kernel_size={kernel}, stride={stride}");
     for (name, setting) in settings {
         if let Some(setting) = setting {
@@ -154,7 +153,7 @@ fn extra(
     text
 }
 
-/// Setters of one name for several types, each of a field of `settings`.
+/// Defines the same setters for several types. Each sets the field of its name in `settings`.
 macro_rules! setters {
     ($($type:ident),+: $setters:tt) => {
         $(crate::layers::conv::setters!(@of $type $setters);)+
@@ -170,22 +169,23 @@ macro_rules! setters {
     };
 }
 
-/// A layer that is a name around a core, and its config.
+/// Implements the methods and traits of a layer that wraps a core, and of its config.
 macro_rules! layer {
     ($layer:ident($core:ident, $axes:expr), $config:ident, $weight:literal) => {
         impl $layer {
-            #[doc = $weight]
+            #[doc = concat!("Returns the weight, ", $weight, ".")]
             pub fn weight(&self) -> &candle_core::Tensor {
                 self.0.weight()
             }
 
-            /// `[out_channels]`
+            /// Returns the bias, `[out_channels]`.
             pub fn bias(&self) -> Option<&candle_core::Tensor> {
                 self.0.bias.as_ref()
             }
         }
 
         impl $config {
+            /// Adds a learned bias.
             pub fn bias(mut self, bias: bool) -> Self {
                 self.arguments.bias = bias;
                 self
@@ -238,7 +238,7 @@ macro_rules! layer {
             }
         }
 
-        crate::layers::printed!($layer);
+        crate::layers::impl_display!($layer);
     };
 }
 

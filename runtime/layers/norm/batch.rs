@@ -1,35 +1,52 @@
-//! Batch normalisation.
+//! Batch normalization.
 
 use std::borrow::Cow;
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
-use super::channels::{Channels, Settings, setters};
 use crate::config::Config;
 use crate::kernels::norm;
-use crate::layers::printed;
+use crate::layers::impl_display;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::{Deferred, Normalization, Signal};
 use crate::{Error, Result};
 
-/// Normalises each channel of `[batch, channels, …]`: Ioffe and Szegedy 2015.
-///
-/// `BatchNorm::config(num_features)` with the setters `eps`, `momentum`, `affine` and
-/// `track_running_stats`, as PyTorch's `BatchNorm1d`, `BatchNorm2d` and `BatchNorm3d`. In training it
-/// uses the batch's own statistics and updates the running ones in place; in evaluation it uses the
-/// running ones, and runs inside the kernel of the convolution before it.
-pub struct BatchNorm(Channels);
+use super::channel_norm::{ChannelNorm, Settings, setters};
 
-/// The arguments of a [`BatchNorm`].
+/// Normalizes each channel over the batch: Ioffe and Szegedy 2015. PyTorch's `BatchNorm1d`, `BatchNorm2d` and
+/// `BatchNorm3d`.
+///
+/// - Config: `BatchNorm::config(num_features)`; setters `eps` (1e-5), `momentum` (0.1), `affine` (true),
+///   `track_running_stats` (true)
+/// - Input, output: `[batch, num_features, …]`
+/// - Errors: the input has another shape, or its statistics are needed and it has one value per channel
+///
+/// Training uses the statistics of the batch and updates the running statistics in place. Evaluation uses the running
+/// statistics, if there are any, and is then fused into a preceding convolution.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let norm = BatchNorm::config(3).init(&Device::Cpu)?;
+/// let x = Tensor::zeros((2, 3, 4, 5), DType::F32, &Device::Cpu)?;
+/// assert_eq!(norm.call(x.into(), Mode::Train).dims()?, [2, 3, 4, 5]);
+/// # Ok(())
+/// # }
+/// ```
+pub struct BatchNorm(ChannelNorm);
+
+/// The config of [`BatchNorm`].
 #[derive(Clone, Copy, Debug)]
 pub struct BatchNormConfig(Settings);
 
 setters!(BatchNormConfig);
 
 impl BatchNorm {
+    /// Creates the config with PyTorch's defaults.
     pub fn config(num_features: usize) -> BatchNormConfig {
-        let (eps, momentum) = (1e-5, Some(0.1));
+        let eps = 1e-5;
+        let momentum = Some(0.1);
         BatchNormConfig(Settings { num_features, eps, momentum, affine: true, track_running_stats: true })
     }
 
@@ -45,30 +62,30 @@ impl BatchNorm {
         Err(Error::msg(format!("expected an input [batch, {channels}, …], got {dims:?}")))
     }
 
-    /// Normalises by the batch's own statistics, which training blends into the running ones; a residual and
-    /// an activation that follow run together with it.
+    /// Normalizes with the statistics of the batch and updates the running statistics. A following residual and
+    /// activation are fused.
     fn train(&self, x: Tensor) -> Result<Signal> {
         let eps = self.0.settings.eps;
         let values = x.elem_count() / self.0.settings.num_features.max(1);
         if values == 1 {
             let shape = x.dims();
             return Err(Error::msg(format!(
-                "training needs more than one value a channel, got an input of shape {shape:?}"
+                "training needs more than one value per channel, got an input of shape {shape:?}"
             )));
         }
         let (weight, bias) = self.0.parameters();
-        if norm::BatchNorm::takes(&x) {
-            let norm = norm::BatchNorm::of(&x, weight, bias, eps)?;
-            self.remember(values, norm.statistics()?)?;
+        if norm::BatchNorm::supports(&x) {
+            let norm = norm::BatchNorm::from_batch(&x, weight, bias, eps)?;
+            self.update_running_stats(values, norm.statistics()?)?;
             return Ok(Signal::deferred(Deferred::normalization(Normalization::new(x, norm))));
         }
         let (y, mean, var) = norm::batch_norm_train(&x, weight, bias, eps)?;
-        self.remember(values, [mean, var])?;
+        self.update_running_stats(values, [mean, var])?;
         Ok(y.into())
     }
 
-    /// Blends the mean and the biased variance of `values` numbers a channel into the running statistics.
-    fn remember(&self, values: usize, [mean, var]: [Tensor; 2]) -> Result<()> {
+    /// Updates the running statistics with the mean and the biased variance of `values` numbers per channel.
+    fn update_running_stats(&self, values: usize, [mean, var]: [Tensor; 2]) -> Result<()> {
         if let Some(running) = &self.0.running
             && values > 1
         {
@@ -109,7 +126,7 @@ impl Config for BatchNormConfig {
     type Output = BatchNorm;
 
     fn build(self, vb: VarBuilder) -> Result<BatchNorm> {
-        Channels::build(self.0, &vb).map(BatchNorm)
+        ChannelNorm::build(self.0, &vb).map(BatchNorm)
     }
 }
 
@@ -135,4 +152,4 @@ impl Module for BatchNorm {
     }
 }
 
-printed!(BatchNorm);
+impl_display!(BatchNorm);

@@ -1,24 +1,26 @@
-//! Group normalisation.
+//! Group normalization.
 
 use std::borrow::Cow;
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
-use super::channels::affine;
 use crate::config::Config;
 use crate::display::{python_bool, python_float};
 use crate::kernels::norm;
-use crate::layers::printed;
+use crate::layers::impl_display;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
 use crate::{Error, Result};
 
-/// Normalises each of `num_groups` runs of channels of `[batch, num_channels, …]`, each example by itself:
-/// Wu and He 2018, <https://arxiv.org/abs/1803.08494>.
+use super::channel_norm::affine;
+
+/// Normalizes each group of channels of each example: Wu and He 2018, <https://arxiv.org/abs/1803.08494>.
 ///
-/// `GroupNorm::config(num_groups, num_channels)` with the setters `eps` and `affine`, as PyTorch's
-/// `GroupNorm`.
+/// - Config: `GroupNorm::config(num_groups, num_channels)`; setters `eps` (1e-5), `affine` (true)
+/// - Input, output: `[batch, num_channels, …]`
+/// - Errors: `num_groups` does not divide `num_channels`, the input has another shape, or a batch of one has one value
+///   per group
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -37,7 +39,7 @@ pub struct GroupNorm {
     eps: f64,
 }
 
-/// The arguments of a [`GroupNorm`].
+/// The config of [`GroupNorm`].
 #[derive(Clone, Copy, Debug)]
 pub struct GroupNormConfig {
     num_groups: usize,
@@ -47,6 +49,7 @@ pub struct GroupNormConfig {
 }
 
 impl GroupNorm {
+    /// Creates the config with PyTorch's defaults.
     pub fn config(num_groups: usize, num_channels: usize) -> GroupNormConfig {
         GroupNormConfig { num_groups, num_channels, eps: 1e-5, affine: true }
     }
@@ -75,13 +78,13 @@ impl Forward for GroupNorm {
 }
 
 impl GroupNormConfig {
-    /// Added to the variance before the root.
+    /// Sets the number that is added to the variance before the square root.
     pub fn eps(mut self, eps: f64) -> Self {
         self.eps = eps;
         self
     }
 
-    /// Whether there are a learned weight and bias a channel.
+    /// Adds a learned weight and bias per channel.
     pub fn affine(mut self, affine: bool) -> Self {
         self.affine = affine;
         self
@@ -94,7 +97,7 @@ impl Config for GroupNormConfig {
     fn build(self, vb: VarBuilder) -> Result<GroupNorm> {
         let Self { num_groups, num_channels, eps, .. } = self;
         if num_groups == 0 || num_channels % num_groups != 0 {
-            let error = format!("{num_channels} channels do not divide into {num_groups} groups");
+            let error = format!("num_groups = {num_groups} must divide the {num_channels} channels");
             return Err(Error::msg(error).in_layer(label(num_groups, num_channels)));
         }
         let affine = affine(&vb, num_channels, self.affine)?;
@@ -109,7 +112,8 @@ impl Module for GroupNorm {
 
     fn extra(&self) -> String {
         let Self { num_groups, num_channels, .. } = self;
-        let (eps, affine) = (python_float(self.eps), python_bool(self.affine.is_some()));
+        let eps = python_float(self.eps);
+        let affine = python_bool(self.affine.is_some());
         format!("{num_groups}, {num_channels}, eps={eps}, affine={affine}")
     }
 
@@ -132,4 +136,4 @@ impl Module for GroupNorm {
     }
 }
 
-printed!(GroupNorm);
+impl_display!(GroupNorm);

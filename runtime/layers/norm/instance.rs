@@ -1,26 +1,28 @@
-//! Instance normalisation.
+//! Instance normalization.
 
 use std::borrow::Cow;
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
-use super::channels::{Channels, Running, Settings, setters};
 use crate::config::Config;
 use crate::kernels::norm;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
 use crate::{Error, Result};
 
-/// Normalises each channel of each example of `[batch, channels, …]`, with `AXES` dimensions after the
-/// channels: Ulyanov, Vedaldi and Lempitsky 2016, <https://arxiv.org/abs/1607.08022>.
+use super::channel_norm::{ChannelNorm, RunningStats, Settings, setters};
+
+/// Normalizes each channel of each example: Ulyanov, Vedaldi and Lempitsky 2016, <https://arxiv.org/abs/1607.08022>.
+/// PyTorch's [`InstanceNorm1d`], [`InstanceNorm2d`] and [`InstanceNorm3d`].
 ///
-/// [`InstanceNorm1d`], [`InstanceNorm2d`] and [`InstanceNorm3d`] are PyTorch's names for it:
-/// `InstanceNorm2d::config(num_features)` with the setters `eps`, `momentum`, `affine` and
-/// `track_running_stats`, the last two off unless set. One example without a batch is taken as well.
+/// - Config: `InstanceNorm2d::config(num_features)`; setters `eps` (1e-5), `momentum` (0.1), `affine` (false),
+///   `track_running_stats` (false)
+/// - Input, output: `[batch, num_features, …]` or `[num_features, …]`, with `AXES` dimensions after the channels
+/// - Errors: the input has another shape, or its statistics are needed and it has one value per channel
 ///
-/// With running statistics, training uses the input's own and blends them, averaged over the batch, into
-/// the running ones in place; evaluation uses the running ones.
+/// With running statistics, training uses the statistics of the input, and updates the running statistics in place
+/// with their average over the batch. Evaluation uses the running statistics.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -31,7 +33,7 @@ use crate::{Error, Result};
 /// # Ok(())
 /// # }
 /// ```
-pub struct InstanceNorm<const AXES: usize>(Channels);
+pub struct InstanceNorm<const AXES: usize>(ChannelNorm);
 
 /// Instance norm of `[batch, channels, length]`.
 pub type InstanceNorm1d = InstanceNorm<1>;
@@ -42,15 +44,17 @@ pub type InstanceNorm2d = InstanceNorm<2>;
 /// Instance norm of `[batch, channels, depth, height, width]`.
 pub type InstanceNorm3d = InstanceNorm<3>;
 
-/// The arguments of an [`InstanceNorm`].
+/// The config of [`InstanceNorm`].
 #[derive(Clone, Copy, Debug)]
 pub struct InstanceNormConfig<const AXES: usize>(Settings);
 
 setters!(InstanceNormConfig<1> InstanceNormConfig<2> InstanceNormConfig<3>);
 
 impl<const AXES: usize> InstanceNorm<AXES> {
+    /// Creates the config with PyTorch's defaults.
     pub fn config(num_features: usize) -> InstanceNormConfig<AXES> {
-        let (eps, momentum) = (1e-5, Some(0.1));
+        let eps = 1e-5;
+        let momentum = Some(0.1);
         InstanceNormConfig(Settings {
             num_features,
             eps,
@@ -64,7 +68,7 @@ impl<const AXES: usize> InstanceNorm<AXES> {
         format!("InstanceNorm{AXES}d {}", self.0.settings.num_features)
     }
 
-    /// Whether the input is a batch, and not one example alone.
+    /// Whether the input has a batch dimension. Returns an error if its shape is not supported.
     fn is_batch(&self, dims: &[usize]) -> Result<bool> {
         let channels = self.0.settings.num_features;
         let axes = dims.len().checked_sub(AXES);
@@ -78,8 +82,8 @@ impl<const AXES: usize> InstanceNorm<AXES> {
         }
     }
 
-    /// The input's own statistics, which are blended into the running ones where there are any to train.
-    fn normalize(&self, x: &Tensor, training: Option<&Running>) -> Result<Tensor> {
+    /// Normalizes with the statistics of the input. Updates the running statistics in `training`.
+    fn normalize(&self, x: &Tensor, training: Option<&RunningStats>) -> Result<Tensor> {
         let Settings { eps, momentum, .. } = self.0.settings;
         let (weight, bias) = self.0.parameters();
         let y = norm::instance_norm(x, weight, bias, eps)?;
@@ -122,7 +126,7 @@ impl<const AXES: usize> Config for InstanceNormConfig<AXES> {
     type Output = InstanceNorm<AXES>;
 
     fn build(self, vb: VarBuilder) -> Result<InstanceNorm<AXES>> {
-        Channels::build(self.0, &vb).map(InstanceNorm)
+        ChannelNorm::build(self.0, &vb).map(InstanceNorm)
     }
 }
 

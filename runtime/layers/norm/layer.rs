@@ -1,4 +1,4 @@
-//! Layer normalisation.
+//! Layer normalization.
 
 use std::borrow::Cow;
 
@@ -9,16 +9,17 @@ use crate::Result;
 use crate::config::Config;
 use crate::display::{python_bool, python_float};
 use crate::kernels::norm;
-use crate::layers::printed;
+use crate::layers::impl_display;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::ops::NormalizedShape;
 use crate::signal::Signal;
 
-/// Normalises over the last dimensions of `[…, normalized_shape]`, each example by itself: Ba, Kiros and
-/// Hinton 2016, <https://arxiv.org/abs/1607.06450>.
+/// Normalizes over the last dimensions: Ba, Kiros and Hinton 2016, <https://arxiv.org/abs/1607.06450>.
 ///
-/// `LayerNorm::config(normalized_shape)` with the setters `eps`, `elementwise_affine` and `bias`, as
-/// PyTorch's `LayerNorm`. The shape is a number for the last dimension, or several: `(4, 5)`.
+/// - Config: `LayerNorm::config(normalized_shape)`, one size or several as in `(4, 5)`; setters `eps` (1e-5),
+///   `elementwise_affine` (true), `bias` (true)
+/// - Input, output: `[…, normalized_shape]`
+/// - Errors: `normalized_shape` is empty, or the input does not end in it
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -37,7 +38,7 @@ pub struct LayerNorm {
     eps: f64,
 }
 
-/// The arguments of a [`LayerNorm`].
+/// The config of [`LayerNorm`].
 #[derive(Clone, Debug)]
 pub struct LayerNormConfig {
     normalized_shape: NormalizedShape,
@@ -47,6 +48,7 @@ pub struct LayerNormConfig {
 }
 
 impl LayerNorm {
+    /// Creates the config with PyTorch's defaults.
     pub fn config(normalized_shape: impl Into<NormalizedShape>) -> LayerNormConfig {
         let normalized_shape = normalized_shape.into();
         LayerNormConfig { normalized_shape, eps: 1e-5, elementwise_affine: true, bias: true }
@@ -76,19 +78,19 @@ impl Forward for LayerNorm {
 }
 
 impl LayerNormConfig {
-    /// Added to the variance before the root.
+    /// Sets the number that is added to the variance before the square root.
     pub fn eps(mut self, eps: f64) -> Self {
         self.eps = eps;
         self
     }
 
-    /// Whether there are a learned weight and bias for each element.
+    /// Adds a learned weight and bias per element.
     pub fn elementwise_affine(mut self, affine: bool) -> Self {
         self.elementwise_affine = affine;
         self
     }
 
-    /// Whether there is a bias beside the weight.
+    /// Adds a learned bias if `elementwise_affine` is set.
     pub fn bias(mut self, bias: bool) -> Self {
         self.bias = bias;
         self
@@ -117,7 +119,8 @@ impl Module for LayerNorm {
     }
 
     fn extra(&self) -> String {
-        let (eps, affine) = (python_float(self.eps), python_bool(self.weight.is_some()));
+        let eps = python_float(self.eps);
+        let affine = python_bool(self.weight.is_some());
         format!("{}, eps={eps}, elementwise_affine={affine}", self.normalized_shape)
     }
 
@@ -138,9 +141,10 @@ impl Module for LayerNorm {
     }
 
     fn share(&self) -> Self {
-        let (normalized_shape, eps) = (self.normalized_shape.clone(), self.eps);
+        let normalized_shape = self.normalized_shape.clone();
+        let eps = self.eps;
         Self { normalized_shape, weight: self.weight.clone(), bias: self.bias.clone(), eps }
     }
 }
 
-printed!(LayerNorm);
+impl_display!(LayerNorm);

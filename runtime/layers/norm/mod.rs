@@ -1,7 +1,7 @@
-//! Normalisation layers.
+//! Normalization layers.
 
 mod batch;
-mod channels;
+mod channel_norm;
 mod group;
 mod instance;
 mod layer;

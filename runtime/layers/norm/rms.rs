@@ -1,4 +1,4 @@
-//! Root-mean-square normalisation.
+//! Root mean square normalization.
 
 use std::borrow::Cow;
 
@@ -9,16 +9,18 @@ use crate::Result;
 use crate::config::Config;
 use crate::display::{python_bool, python_float};
 use crate::kernels::norm;
-use crate::layers::printed;
+use crate::layers::impl_display;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::ops::{NormalizedShape, epsilon};
 use crate::signal::Signal;
 
-/// Divides by the root of the mean square over the last dimensions of `[…, normalized_shape]`: Zhang and
-/// Sennrich 2019, <https://arxiv.org/abs/1910.07467>.
+/// Divides by the root mean square over the last dimensions: Zhang and Sennrich 2019,
+/// <https://arxiv.org/abs/1910.07467>.
 ///
-/// `RmsNorm::config(normalized_shape)` with the setters `eps` and `elementwise_affine`, as PyTorch's
-/// `RMSNorm`. The shape is a number for the last dimension, or several: `(4, 5)`.
+/// - Config: `RmsNorm::config(normalized_shape)`, one size or several as in `(4, 5)`; setters `eps` (`None`),
+///   `elementwise_affine` (true)
+/// - Input, output: `[…, normalized_shape]`
+/// - Errors: `normalized_shape` is empty, or the input does not end in it
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -37,7 +39,7 @@ pub struct RmsNorm {
     eps: Option<f64>,
 }
 
-/// The arguments of an [`RmsNorm`].
+/// The config of [`RmsNorm`].
 #[derive(Clone, Debug)]
 pub struct RmsNormConfig {
     normalized_shape: NormalizedShape,
@@ -46,6 +48,7 @@ pub struct RmsNormConfig {
 }
 
 impl RmsNorm {
+    /// Creates the config with PyTorch's defaults.
     pub fn config(normalized_shape: impl Into<NormalizedShape>) -> RmsNormConfig {
         RmsNormConfig { normalized_shape: normalized_shape.into(), eps: None, elementwise_affine: true }
     }
@@ -75,13 +78,13 @@ impl Forward for RmsNorm {
 }
 
 impl RmsNormConfig {
-    /// Added to the mean square before the root; `None`, as by default: the epsilon of the input's type.
+    /// Sets the number that is added to the mean square before the root. `None` is the epsilon of the input's dtype.
     pub fn eps(mut self, eps: impl Into<Option<f64>>) -> Self {
         self.eps = eps.into();
         self
     }
 
-    /// Whether there is a learned weight for each element.
+    /// Adds a learned weight per element.
     pub fn elementwise_affine(mut self, affine: bool) -> Self {
         self.elementwise_affine = affine;
         self
@@ -94,9 +97,10 @@ impl Config for RmsNormConfig {
     fn build(self, vb: VarBuilder) -> Result<RmsNorm> {
         let Self { normalized_shape, eps, elementwise_affine } = self;
         normalized_shape.check().map_err(|error| error.in_layer("RMSNorm"))?;
-        let weight = match elementwise_affine {
-            true => Some(vb.get_with_hints(normalized_shape.0.as_slice(), "weight", Init::Const(1.))?),
-            false => None,
+        let weight = if elementwise_affine {
+            Some(vb.get_with_hints(normalized_shape.0.as_slice(), "weight", Init::Const(1.))?)
+        } else {
+            None
         };
         Ok(RmsNorm { normalized_shape, weight, eps })
     }
@@ -126,9 +130,10 @@ impl Module for RmsNorm {
     }
 
     fn share(&self) -> Self {
-        let (normalized_shape, eps) = (self.normalized_shape.clone(), self.eps);
+        let normalized_shape = self.normalized_shape.clone();
+        let eps = self.eps;
         Self { normalized_shape, weight: self.weight.clone(), eps }
     }
 }
 
-printed!(RmsNorm);
+impl_display!(RmsNorm);

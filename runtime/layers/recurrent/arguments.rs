@@ -1,4 +1,4 @@
-//! What recurrent layers are made from.
+//! The arguments of recurrent layers.
 
 use crate::display::{python_bool, python_float};
 use crate::kernels::recurrent::Recurrence;
@@ -17,9 +17,9 @@ pub(super) struct Arguments {
     pub batch_first: bool,
     pub dropout: f64,
     pub bidirectional: bool,
-    /// 0: the hidden state is not projected.
+    /// The size of the projected hidden state, or 0 for no projection.
     pub proj_size: usize,
-    /// One step instead of a sequence.
+    /// The layer computes one step instead of a sequence.
     pub is_cell: bool,
 }
 
@@ -44,12 +44,12 @@ impl Arguments {
         Self { is_cell: true, ..Self::new(kind, recurrence, input_size, hidden_size) }
     }
 
-    /// The width of the hidden state.
+    /// Returns the width of the hidden state.
     pub fn width(&self) -> usize {
         if self.proj_size > 0 { self.proj_size } else { self.hidden_size }
     }
 
-    /// The width of each of the state's tensors.
+    /// Returns the width of each tensor of the state.
     pub fn state_widths(&self) -> Vec<usize> {
         match self.recurrence {
             Recurrence::Lstm => vec![self.width(), self.hidden_size],
@@ -70,7 +70,7 @@ impl Arguments {
         let wrong = |error: String| Err(Error::msg(error).in_layer(self.label()));
         if hidden_size == 0 || num_layers == 0 {
             return wrong(format!(
-                "expected a hidden_size and num_layers of 1 or more, got {hidden_size} and {num_layers}"
+                "expected a hidden_size and num_layers of at least 1, got {hidden_size} and {num_layers}"
             ));
         }
         if !(0. ..=1.).contains(&dropout) {
@@ -82,7 +82,7 @@ impl Arguments {
         Ok(())
     }
 
-    /// What stands between the parentheses when the layer is printed.
+    /// Returns the arguments as PyTorch prints them.
     pub fn extra(&self) -> String {
         let mut text = format!("{}, {}", self.input_size, self.hidden_size);
         if self.proj_size != 0 {
@@ -109,34 +109,35 @@ impl Arguments {
     }
 }
 
-/// The setters that all recurrent layers over sequences share.
+/// Defines the setters of all recurrent layers over sequences.
 macro_rules! sequence_setters {
     ($config:ident) => {
         impl $config {
-            /// Layers on top of each other.
+            /// Sets the number of layers; each reads the outputs of the one below.
             pub fn num_layers(mut self, layers: usize) -> Self {
                 self.0.num_layers = layers;
                 self
             }
 
+            /// Adds learned biases.
             pub fn bias(mut self, bias: bool) -> Self {
                 self.0.bias = bias;
                 self
             }
 
-            /// `[batch, steps, features]` instead of `[steps, batch, features]`.
+            /// Selects the layout `[batch, steps, features]` instead of `[steps, batch, features]`.
             pub fn batch_first(mut self, first: bool) -> Self {
                 self.0.batch_first = first;
                 self
             }
 
-            /// In training, drops the outputs of all layers but the last with this probability.
+            /// Drops the outputs of all layers but the last with this probability in training.
             pub fn dropout(mut self, p: f64) -> Self {
                 self.0.dropout = p;
                 self
             }
 
-            /// A second recurrence from the last step to the first, its output behind the other's.
+            /// Adds a recurrence in reverse order, whose outputs are concatenated to those of the first.
             pub fn bidirectional(mut self, both: bool) -> Self {
                 self.0.bidirectional = both;
                 self
@@ -145,7 +146,7 @@ macro_rules! sequence_setters {
     };
 }
 
-/// A config around [`Arguments`] of a layer around a `Stack`.
+/// Implements `Config` for a config that wraps [`Arguments`] and a layer that wraps a `Stack`.
 macro_rules! config {
     ($config:ident => $layer:ident) => {
         impl crate::config::Config for $config {

@@ -1,25 +1,29 @@
 //! The gated recurrent unit: Cho et al. 2014, <https://arxiv.org/abs/1406.1078>.
 
-use super::arguments::{Arguments, config, sequence_setters};
-use super::recurrent;
-use super::stack::Stack;
 use crate::kernels::recurrent::Recurrence;
 use crate::signal::Signal;
 
-/// Gated recurrent units over sequences.
+use super::arguments::{Arguments, config, sequence_setters};
+use super::recurrent;
+use super::stack::Stack;
+
+/// Applies gated recurrent units to sequences.
 ///
-/// `GRU::config(input_size, hidden_size)` with the setters `num_layers`, `bias`, `batch_first`, `dropout`
-/// and `bidirectional`, as in PyTorch. In a forward closure `gru(x)` or `gru(x, h0)`; both answer
-/// `(outputs, h)`. Without a second argument the initial state is zeros.
+/// - Config: `GRU::config(input_size, hidden_size)`; setters `num_layers` (1), `bias` (true), `batch_first` (false),
+///   `dropout` (0), `bidirectional` (false)
+/// - Input: `gru(x)` or `gru(x, h0)` in a forward closure; `h0` defaults to zeros
+/// - Output: `(outputs, h)`
+/// - Errors: `hidden_size` or `num_layers` is 0, `dropout` is not between 0 and 1, or a tensor has another shape or
+///   dtype
 ///
 /// | tensor | shape |
 /// |---|---|
-/// | `x` | `[steps, batch, input_size]`, with `batch_first` `[batch, steps, input_size]` |
-/// | `outputs` | the same, with `directions · hidden_size` features |
+/// | `x` | `[steps, batch, input_size]` |
+/// | `outputs` | `[steps, batch, directions · hidden_size]` |
 /// | `h0`, `h` | `[num_layers · directions, batch, hidden_size]` |
 ///
-/// Without a batch, all lack that dimension. Each layer and direction is one operation, with a gradient
-/// for everything.
+/// With `batch_first`, `x` and `outputs` are `[batch, steps, …]`. All tensors may lack the batch dimension. Each layer
+/// and direction is one differentiable operation.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -45,33 +49,49 @@ use crate::signal::Signal;
 /// ```
 pub struct GRU(Stack);
 
-/// The arguments of a [`GRU`].
+/// The config of [`GRU`].
 #[derive(Clone, Copy, Debug)]
 pub struct GRUConfig(Arguments);
 
-/// One step of a [`GRU`]: `cell(x)` or `cell(x, h)`, of `x` `[batch, input_size]` and `h`
-/// `[batch, hidden_size]`, both perhaps without the batch. Answers with the new `h`.
+/// Computes one step of a [`GRU`].
 ///
-/// `GRUCell::config(input_size, hidden_size)` with the setter `bias`.
+/// - Config: `GRUCell::config(input_size, hidden_size)`; setter `bias` (true)
+/// - Input: `cell(x)` or `cell(x, h)` with `x: [batch, input_size]` and `h: [batch, hidden_size]`, zeros by default;
+///   both may lack the batch dimension
+/// - Output: the new `h`, `[batch, hidden_size]`
+/// - Errors: `hidden_size` is 0, or a tensor has another shape or dtype
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let cell = GRUCell::config(8, 16).init(&Device::Cpu)?;
+/// let x = Tensor::ones((2, 8), DType::F32, &Device::Cpu)?;
+/// assert_eq!(cell.call(x.into(), Mode::Eval).dims()?, [2, 16]);
+/// # Ok(())
+/// # }
+/// ```
 pub struct GRUCell(Stack);
 
-/// The arguments of a [`GRUCell`].
+/// The config of [`GRUCell`].
 #[derive(Clone, Copy, Debug)]
 pub struct GRUCellConfig(Arguments);
 
 impl GRU {
+    /// Creates the config with PyTorch's defaults.
     pub fn config(input_size: usize, hidden_size: usize) -> GRUConfig {
         GRUConfig(Arguments::new("GRU", Recurrence::Gru, input_size, hidden_size))
     }
 }
 
 impl GRUCell {
+    /// Creates the config with PyTorch's defaults.
     pub fn config(input_size: usize, hidden_size: usize) -> GRUCellConfig {
         GRUCellConfig(Arguments::cell("GRUCell", Recurrence::Gru, input_size, hidden_size))
     }
 }
 
 impl GRUCellConfig {
+    /// Adds learned biases.
     pub fn bias(mut self, bias: bool) -> Self {
         self.0.bias = bias;
         self

@@ -1,26 +1,31 @@
 //! Long short-term memory: Hochreiter and Schmidhuber 1997, <https://doi.org/10.1162/neco.1997.9.8.1735>.
 
-use super::arguments::{Arguments, config, sequence_setters};
-use super::recurrent;
-use super::stack::Stack;
 use crate::kernels::recurrent::Recurrence;
 use crate::signal::Signal;
 
-/// Long short-term memory over sequences.
+use super::arguments::{Arguments, config, sequence_setters};
+use super::recurrent;
+use super::stack::Stack;
+
+/// Applies long short-term memory to sequences.
 ///
-/// `LSTM::config(input_size, hidden_size)` with the setters `num_layers`, `bias`, `batch_first`, `dropout`,
-/// `bidirectional` and `proj_size`, as in PyTorch. In a forward closure `lstm(x)` or `lstm(x, (h0, c0))`;
-/// both answer `(outputs, (h, c))`. Without a second argument the initial state is zeros.
+/// - Config: `LSTM::config(input_size, hidden_size)`; setters `num_layers` (1), `bias` (true), `batch_first` (false),
+///   `dropout` (0), `bidirectional` (false), `proj_size` (0)
+/// - Input: `lstm(x)` or `lstm(x, (h0, c0))` in a forward closure; `h0` and `c0` default to zeros
+/// - Output: `(outputs, (h, c))`
+/// - Errors: `hidden_size` or `num_layers` is 0, `dropout` is not between 0 and 1, `proj_size` is not smaller than
+///   `hidden_size`, or a tensor has another shape or dtype
 ///
 /// | tensor | shape |
 /// |---|---|
-/// | `x` | `[steps, batch, input_size]`, with `batch_first` `[batch, steps, input_size]` |
-/// | `outputs` | the same, with `directions · width` features |
+/// | `x` | `[steps, batch, input_size]` |
+/// | `outputs` | `[steps, batch, directions · width]` |
 /// | `h0`, `h` | `[num_layers · directions, batch, width]` |
 /// | `c0`, `c` | `[num_layers · directions, batch, hidden_size]` |
 ///
-/// where `width` is `proj_size` if that is set, else `hidden_size`. Without a batch, all lack that
-/// dimension. Each layer and direction is one operation, with a gradient for everything.
+/// `width` is `proj_size`, or `hidden_size` if that is 0. With `batch_first`, `x` and `outputs` are
+/// `[batch, steps, …]`. All tensors may lack the batch dimension. Each layer and direction is one differentiable
+/// operation.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -47,29 +52,44 @@ use crate::signal::Signal;
 /// ```
 pub struct LSTM(Stack);
 
-/// The arguments of an [`LSTM`].
+/// The config of [`LSTM`].
 #[derive(Clone, Copy, Debug)]
 pub struct LSTMConfig(Arguments);
 
-/// One step of an [`LSTM`]: `cell(x)` or `cell(x, (h, c))`, of `x` `[batch, input_size]` and a state of
-/// `[batch, hidden_size]` each, all perhaps without the batch. Answers `(h, c)`.
+/// Computes one step of an [`LSTM`].
 ///
-/// `LSTMCell::config(input_size, hidden_size)` with the setter `bias`.
+/// - Config: `LSTMCell::config(input_size, hidden_size)`; setter `bias` (true)
+/// - Input: `cell(x)` or `cell(x, (h, c))` with `x: [batch, input_size]` and `h, c: [batch, hidden_size]`, zeros by
+///   default; all may lack the batch dimension
+/// - Output: the new `(h, c)`, `[batch, hidden_size]` each
+/// - Errors: `hidden_size` is 0, or a tensor has another shape or dtype
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let cell = LSTMCell::config(8, 16).init(&Device::Cpu)?;
+/// let x = Tensor::ones((2, 8), DType::F32, &Device::Cpu)?;
+/// let (h, c) = cell.call(x.into(), Mode::Eval);
+/// assert_eq!((h.dims()?, c.dims()?), (&[2, 16][..], &[2, 16][..]));
+/// # Ok(())
+/// # }
+/// ```
 pub struct LSTMCell(Stack);
 
-/// The arguments of an [`LSTMCell`].
+/// The config of [`LSTMCell`].
 #[derive(Clone, Copy, Debug)]
 pub struct LSTMCellConfig(Arguments);
 
 impl LSTM {
+    /// Creates the config with PyTorch's defaults.
     pub fn config(input_size: usize, hidden_size: usize) -> LSTMConfig {
         LSTMConfig(Arguments::new("LSTM", Recurrence::Lstm, input_size, hidden_size))
     }
 }
 
 impl LSTMConfig {
-    /// Multiplies the hidden state down to this many features after each step; 0: not at all.
-    /// Sak et al. 2014, <https://arxiv.org/abs/1402.1128>.
+    /// Projects the hidden state to this size after each step; 0 disables the projection. Sak et al. 2014,
+    /// <https://arxiv.org/abs/1402.1128>.
     pub fn proj_size(mut self, size: usize) -> Self {
         self.0.proj_size = size;
         self
@@ -77,12 +97,14 @@ impl LSTMConfig {
 }
 
 impl LSTMCell {
+    /// Creates the config with PyTorch's defaults.
     pub fn config(input_size: usize, hidden_size: usize) -> LSTMCellConfig {
         LSTMCellConfig(Arguments::cell("LSTMCell", Recurrence::Lstm, input_size, hidden_size))
     }
 }
 
 impl LSTMCellConfig {
+    /// Adds learned biases.
     pub fn bias(mut self, bias: bool) -> Self {
         self.0.bias = bias;
         self

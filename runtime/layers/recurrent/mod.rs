@@ -1,4 +1,4 @@
-//! Recurrent layers: plain, LSTM and GRU, over sequences and one step at a time.
+//! Recurrent layers: RNN, LSTM and GRU, over sequences and for single steps.
 
 mod arguments;
 mod gru;
@@ -15,11 +15,11 @@ pub use gru::{GRU, GRUCell, GRUCellConfig, GRUConfig};
 pub use lstm::{LSTM, LSTMCell, LSTMCellConfig, LSTMConfig};
 pub use rnn::{Nonlinearity, RNN, RNNCell, RNNCellConfig, RNNConfig};
 
-/// What a recurrent layer hands on from step to step: hidden, or hidden and cell.
+/// The state of a recurrent layer: hidden, or hidden and cell.
 trait State: Outcome {
     fn into_tensors(self) -> Result<Vec<Tensor>>;
 
-    /// Of as many tensors as the layer's recurrence has.
+    /// Creates a state from as many tensors as the recurrence has.
     fn from_tensors(tensors: Vec<Tensor>) -> Self;
 }
 
@@ -44,15 +44,15 @@ impl State for (Signal, Signal) {
     }
 }
 
-/// Registry, printing and both ways to be called of a layer around a `Stack`: `$answer` is the method of
-/// it that runs, `$output` what that answers with.
+/// Implements the traits of a layer that wraps a `Stack`. The layer calls the method `$method` of the stack, which
+/// returns `$output`.
 macro_rules! recurrent {
-    ($layer:ident, $state:ty, $answer:ident -> $output:ty) => {
+    ($layer:ident, $state:ty, $method:ident -> $output:ty) => {
         impl crate::module::Forward for $layer {
             type Output = $output;
 
             fn call(&self, x: Signal, mode: crate::module::Mode) -> $output {
-                self.0.$answer(x, None, mode)
+                self.0.$method(x, None, mode)
             }
         }
 
@@ -61,7 +61,7 @@ macro_rules! recurrent {
             type Output = $output;
 
             fn call_with(&self, (x, state): (Signal, $state), mode: crate::module::Mode) -> $output {
-                self.0.$answer(x, Some(state), mode)
+                self.0.$method(x, Some(state), mode)
             }
         }
 
@@ -87,7 +87,7 @@ macro_rules! recurrent {
             }
         }
 
-        crate::layers::printed!($layer);
+        crate::layers::impl_display!($layer);
     };
 }
 

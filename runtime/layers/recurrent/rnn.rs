@@ -1,16 +1,20 @@
-//! The plain recurrence: Elman 1990, <https://doi.org/10.1207/s15516709cog1402_1>.
+//! The Elman RNN: Elman 1990, <https://doi.org/10.1207/s15516709cog1402_1>.
+
+use crate::kernels::recurrent::Recurrence;
+use crate::signal::Signal;
 
 use super::arguments::{Arguments, config, sequence_setters};
 use super::recurrent;
 use super::stack::Stack;
-use crate::kernels::recurrent::Recurrence;
-use crate::signal::Signal;
 
-/// `h' = tanh(W_ih x + b_ih + W_hh h + b_hh)` over sequences.
+/// Computes `h' = tanh(W_ih x + b_ih + W_hh h + b_hh)` for each step of a sequence.
 ///
-/// `RNN::config(input_size, hidden_size)` with the setters `num_layers`, `nonlinearity`, `bias`,
-/// `batch_first`, `dropout` and `bidirectional`, as in PyTorch. It is called, and its tensors are shaped, as
-/// those of the [`GRU`](super::GRU): `rnn(x)` or `rnn(x, h0)` gives `(outputs, h)`.
+/// - Config: `RNN::config(input_size, hidden_size)`; setters `num_layers` (1), `nonlinearity` (`Tanh`), `bias` (true),
+///   `batch_first` (false), `dropout` (0), `bidirectional` (false)
+/// - Input: `rnn(x)` or `rnn(x, h0)` in a forward closure; the shapes are those of [`GRU`](super::GRU)
+/// - Output: `(outputs, h)`
+/// - Errors: `hidden_size` or `num_layers` is 0, `dropout` is not between 0 and 1, or a tensor has another shape or
+///   dtype
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -24,25 +28,40 @@ use crate::signal::Signal;
 /// ```
 pub struct RNN(Stack);
 
-/// The arguments of an [`RNN`].
+/// The config of [`RNN`].
 #[derive(Clone, Copy, Debug)]
 pub struct RNNConfig(Arguments);
 
-/// One step of an [`RNN`]: `cell(x)` or `cell(x, h)`, of `x` `[batch, input_size]` and `h`
-/// `[batch, hidden_size]`, both perhaps without the batch. Answers with the new `h`.
+/// Computes one step of an [`RNN`].
 ///
-/// `RNNCell::config(input_size, hidden_size)` with the setters `bias` and `nonlinearity`.
+/// - Config: `RNNCell::config(input_size, hidden_size)`; setters `bias` (true), `nonlinearity` (`Tanh`)
+/// - Input: `cell(x)` or `cell(x, h)` with `x: [batch, input_size]` and `h: [batch, hidden_size]`, zeros by default;
+///   both may lack the batch dimension
+/// - Output: the new `h`, `[batch, hidden_size]`
+/// - Errors: `hidden_size` is 0, or a tensor has another shape or dtype
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let cell = RNNCell::config(8, 16).init(&Device::Cpu)?;
+/// let x = Tensor::ones((2, 8), DType::F32, &Device::Cpu)?;
+/// assert_eq!(cell.call(x.into(), Mode::Eval).dims()?, [2, 16]);
+/// # Ok(())
+/// # }
+/// ```
 pub struct RNNCell(Stack);
 
-/// The arguments of an [`RNNCell`].
+/// The config of [`RNNCell`].
 #[derive(Clone, Copy, Debug)]
 pub struct RNNCellConfig(Arguments);
 
-/// What an [`RNN`] applies in each step; PyTorch's `"tanh"` and `"relu"`.
+/// The activation of an [`RNN`]: PyTorch's `"tanh"` and `"relu"`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Nonlinearity {
+    /// `tanh(x)`.
     #[default]
     Tanh,
+    /// `max(x, 0)`.
     Relu,
 }
 
@@ -56,12 +75,14 @@ impl Nonlinearity {
 }
 
 impl RNN {
+    /// Creates the config with PyTorch's defaults.
     pub fn config(input_size: usize, hidden_size: usize) -> RNNConfig {
         RNNConfig(Arguments::new("RNN", Recurrence::Tanh, input_size, hidden_size))
     }
 }
 
 impl RNNConfig {
+    /// Sets the activation of each step.
     pub fn nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
         self.0.recurrence = nonlinearity.recurrence();
         self
@@ -69,17 +90,20 @@ impl RNNConfig {
 }
 
 impl RNNCell {
+    /// Creates the config with PyTorch's defaults.
     pub fn config(input_size: usize, hidden_size: usize) -> RNNCellConfig {
         RNNCellConfig(Arguments::cell("RNNCell", Recurrence::Tanh, input_size, hidden_size))
     }
 }
 
 impl RNNCellConfig {
+    /// Adds learned biases.
     pub fn bias(mut self, bias: bool) -> Self {
         self.0.bias = bias;
         self
     }
 
+    /// Sets the activation of each step.
     pub fn nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
         self.0.recurrence = nonlinearity.recurrence();
         self

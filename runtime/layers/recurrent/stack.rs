@@ -1,11 +1,9 @@
-//! Recurrences on top of each other and in both directions; a cell is a stack of one.
+//! A stack of recurrent layers in one or both directions. A cell is a stack of one layer.
 
 use candle_core::{DType, Device, Tensor};
 use candle_nn::VarBuilder;
 
-use super::State;
-use super::arguments::Arguments;
-use crate::init::within;
+use crate::init::symmetric_uniform;
 use crate::kernels::recurrent::{Recurrent, run};
 use crate::module::{Mode, Visitor, VisitorMut};
 use crate::ops::{dropout, linear};
@@ -13,17 +11,20 @@ use crate::scope::{self, Path};
 use crate::signal::{Outcome, Signal};
 use crate::{Error, Result};
 
+use super::State;
+use super::arguments::Arguments;
+
 #[derive(Clone)]
 pub(super) struct Stack {
     arguments: Arguments,
-    /// Those of the first layer, forwards and perhaps backwards, then those of the next.
+    /// The directions of the first layer (forward, then reverse if bidirectional), then those of the next layer.
     directions: Vec<Direction>,
 }
 
 /// The tensors of one layer in one direction.
 #[derive(Clone)]
 struct Direction {
-    /// What stands behind their names: `_l0`, `_l0_reverse`.
+    /// The suffix of the tensors' names: `_l0`, `_l0_reverse`.
     suffix: String,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -31,20 +32,21 @@ struct Direction {
     weight_hr: Option<Tensor>,
 }
 
-/// Outputs of a whole sequence, and the final state.
-type Finished = (Tensor, Vec<Tensor>);
+/// The outputs of a sequence and the final state.
+type OutputsAndState = (Tensor, Vec<Tensor>);
 
 impl Direction {
     fn build(arguments: &Arguments, suffix: String, inputs: usize, vb: &VarBuilder) -> Result<Self> {
-        let bound = within(1. / (arguments.hidden_size as f64).sqrt());
+        let bound = symmetric_uniform(1. / (arguments.hidden_size as f64).sqrt());
         let gates = arguments.hidden_size.saturating_mul(arguments.recurrence.gates());
         let tensor =
             |name: &str, shape: &[usize]| vb.get_with_hints(shape, &format!("{name}{suffix}"), bound);
         let weight_ih = tensor("weight_ih", &[gates, inputs])?;
         let weight_hh = tensor("weight_hh", &[gates, arguments.width()])?;
-        let bias = match arguments.bias {
-            true => Some([tensor("bias_ih", &[gates])?, tensor("bias_hh", &[gates])?]),
-            false => None,
+        let bias = if arguments.bias {
+            Some([tensor("bias_ih", &[gates])?, tensor("bias_hh", &[gates])?])
+        } else {
+            None
         };
         let weight_hr = match arguments.proj_size {
             0 => None,
@@ -53,8 +55,14 @@ impl Direction {
         Ok(Self { suffix, weight_ih, weight_hh, bias, weight_hr })
     }
 
-    /// All steps of `x`, `[steps, batch, features]`: one product for the inputs, then the recurrence.
-    fn run(&self, arguments: &Arguments, x: &Tensor, state: &[Tensor], reverse: bool) -> Result<Finished> {
+    /// Runs all steps of `x`, `[steps, batch, features]`: one matrix product for the inputs, then the recurrence.
+    fn run(
+        &self,
+        arguments: &Arguments,
+        x: &Tensor,
+        state: &[Tensor],
+        reverse: bool,
+    ) -> Result<OutputsAndState> {
         let bias = self.bias.as_ref();
         let inputs = linear(x, &self.weight_ih, bias.map(|bias| bias[0].clone())).into_tensor()?;
         let recurrent = Recurrent {
@@ -65,7 +73,7 @@ impl Direction {
         Ok(run(arguments.recurrence, &inputs, &recurrent, state, reverse)?)
     }
 
-    /// The names and tensors in PyTorch's order.
+    /// Returns the names and tensors in PyTorch's order.
     fn tensors(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
         let bias = self.bias.iter().flat_map(|[ih, hh]| [("bias_ih", ih), ("bias_hh", hh)]);
         let weights = [("weight_ih", &self.weight_ih), ("weight_hh", &self.weight_hh)];
@@ -97,24 +105,24 @@ impl Stack {
         Ok(Self { arguments, directions })
     }
 
-    /// `(outputs, final state)` of a sequence.
+    /// Runs a sequence and returns its outputs and the final state.
     pub fn sequence<S: State>(&self, x: Signal, state: Option<S>, mode: Mode) -> (Signal, S) {
-        match self.answer(x, state, |x, state| self.run_sequence(x, state, mode)) {
+        match self.run_on_tensors(x, state, |x, state| self.run_sequence(x, state, mode)) {
             Ok((outputs, state)) => (outputs.into(), S::from_tensors(state)),
             Err(error) => <(Signal, S)>::failed(error),
         }
     }
 
-    /// The next state from one step's input.
+    /// Runs one step and returns the next state.
     pub fn step<S: State>(&self, x: Signal, state: Option<S>, _: Mode) -> S {
-        match self.answer(x, state, |x, state| self.run_step(x, state)) {
+        match self.run_on_tensors(x, state, |x, state| self.run_step(x, state)) {
             Ok(state) => S::from_tensors(state),
             Err(error) => S::failed(error),
         }
     }
 
-    /// Runs `run` on tensors; its errors name this layer.
-    fn answer<S: State, T>(
+    /// Calls `run` with tensors and adds this layer to its errors.
+    fn run_on_tensors<S: State, T>(
         &self,
         x: Signal,
         state: Option<S>,
@@ -130,14 +138,14 @@ impl Stack {
 
     fn check_dtype(&self, x: &Tensor) -> Result<()> {
         match self.directions.first().map(|direction| direction.weight_ih.dtype()) {
-            Some(own) if own != x.dtype() => {
-                Err(Error::msg(format!("expected an input of {own:?}, got {:?}", x.dtype())))
+            Some(dtype) if dtype != x.dtype() => {
+                Err(Error::msg(format!("expected an input of {dtype:?}, got {:?}", x.dtype())))
             }
             _ => Ok(()),
         }
     }
 
-    fn run_sequence(&self, x: Tensor, state: Option<Vec<Tensor>>, mode: Mode) -> Result<Finished> {
+    fn run_sequence(&self, x: Tensor, state: Option<Vec<Tensor>>, mode: Mode) -> Result<OutputsAndState> {
         let Arguments { input_size, batch_first, .. } = self.arguments;
         let batched = x.rank() == 3;
         let x = match x.dims() {
@@ -161,7 +169,7 @@ impl Stack {
         Ok((outputs.squeeze(1)?, state))
     }
 
-    /// The state `[layers · directions, batch, width]` to begin with: the caller's, or zeros.
+    /// Returns the initial state, `[layers · directions, batch, width]`: `state`, or zeros.
     fn initial(
         &self,
         state: Option<Vec<Tensor>>,
@@ -187,9 +195,9 @@ impl Stack {
         checked.collect()
     }
 
-    /// Every layer over `x`, `[steps, batch, features]`.
-    fn run_layers(&self, mut x: Tensor, state: &[Tensor], mode: Mode) -> Result<Finished> {
-        let mut finals = vec![Vec::new(); state.len()];
+    /// Runs all layers on `x`, `[steps, batch, features]`.
+    fn run_layers(&self, mut x: Tensor, state: &[Tensor], mode: Mode) -> Result<OutputsAndState> {
+        let mut final_states = vec![Vec::new(); state.len()];
         let width = self.arguments.num_directions();
         for (layer, directions) in self.directions.chunks(width).enumerate() {
             if layer > 0 {
@@ -197,16 +205,17 @@ impl Stack {
             }
             let mut outputs = Vec::new();
             for (i, direction) in directions.iter().enumerate() {
-                let own = state.iter().map(|state| state.get(layer * width + i));
-                let own = own.collect::<candle_core::Result<Vec<_>>>()?;
-                let (output, last) = direction.run(&self.arguments, &x, &own, i == 1)?;
+                let initial = state.iter().map(|state| state.get(layer * width + i));
+                let initial = initial.collect::<candle_core::Result<Vec<_>>>()?;
+                let (output, last) = direction.run(&self.arguments, &x, &initial, i == 1)?;
                 outputs.push(output);
-                finals.iter_mut().zip(last).for_each(|(list, last)| list.push(last));
+                final_states.iter_mut().zip(last).for_each(|(list, last)| list.push(last));
             }
-            x = if let [alone] = &outputs[..] { alone.clone() } else { Tensor::cat(&outputs, 2)? };
+            x = if let [single] = &outputs[..] { single.clone() } else { Tensor::cat(&outputs, 2)? };
         }
-        let finals = finals.iter().map(|list| Tensor::stack(list, 0)).collect::<candle_core::Result<_>>()?;
-        Ok((x, finals))
+        let final_states =
+            final_states.iter().map(|list| Tensor::stack(list, 0)).collect::<candle_core::Result<_>>()?;
+        Ok((x, final_states))
     }
 
     fn run_step(&self, x: Tensor, state: Option<Vec<Tensor>>) -> Result<Vec<Tensor>> {
@@ -221,15 +230,15 @@ impl Stack {
             }
         };
         let state = match state {
-            // To a stack of one, a state of one layer.
+            // Adds the layer dimension.
             Some(state) => Some(state.iter().map(|s| s.unsqueeze(0)).collect::<candle_core::Result<_>>()?),
             None => None,
         };
         let state = self.initial(state, x.dim(0)?, batched, x.dtype(), x.device())?;
         let (_, state) = self.run_layers(x.unsqueeze(0)?, &state, Mode::Eval)?;
-        let unstacked = state.iter().map(|state| match batched {
-            true => state.squeeze(0),
-            false => state.squeeze(0)?.squeeze(0),
+        let unstacked = state.iter().map(|state| {
+            let state = state.squeeze(0)?;
+            if batched { Ok(state) } else { state.squeeze(0) }
         });
         Ok(unstacked.collect::<candle_core::Result<_>>()?)
     }

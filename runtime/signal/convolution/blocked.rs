@@ -92,7 +92,7 @@ impl BlockedConvolution {
 impl BlockedParameters {
     /// Returns whether the convolution is to run channel-blocked from an input of this layout.
     pub fn reads(&self, layout: Layout) -> bool {
-        policy::reads(&self.shape, layout)
+        policy::prefers_nchwc(&self.shape, layout)
     }
 
     /// Calls `run` with the operands of a kernel. Reorders a residual that is a tensor into `arena`.

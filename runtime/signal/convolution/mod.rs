@@ -87,8 +87,8 @@ impl Convolution {
 /// Returns whether the channel-blocked kernels take the tensors of an operation.
 pub(super) fn takes(op: &EpilogueOp) -> bool {
     match op {
-        EpilogueOp::Affine { scale, shift } => policy::takes(scale) && policy::takes(shift),
-        EpilogueOp::Residual(Value::Tensor(residual)) => policy::takes(residual),
+        EpilogueOp::Affine { scale, shift } => policy::supports(scale) && policy::supports(shift),
+        EpilogueOp::Residual(Value::Tensor(residual)) => policy::supports(residual),
         EpilogueOp::Residual(Value::Blocked(_)) | EpilogueOp::Activation(_) => true,
     }
 }

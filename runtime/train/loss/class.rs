@@ -1,4 +1,4 @@
-//! Losses over classes: cross entropy and negative log likelihood.
+//! Classification losses: cross entropy and negative log likelihood.
 
 use candle_core::{DType, Tensor};
 
@@ -6,46 +6,46 @@ use super::{Loss, Reduction, in_full_precision};
 use crate::kernels::softmax::log_softmax;
 use crate::{Error, Result};
 
-/// [`CrossEntropyLoss`] with its defaults: the mean cross entropy of `logits` `[batch, classes, …]` and
-/// `target`, class indices `[batch, …]` or probabilities `[batch, classes, …]`.
+/// Returns the mean cross entropy of `logits` `[batch, classes, …]` and `target`, which is either class indices
+/// `[batch, …]` or probabilities `[batch, classes, …]`. See [`CrossEntropyLoss`].
 pub fn cross_entropy(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
     CrossEntropyLoss::new().forward(logits, target)
 }
 
-/// [`NllLoss`] with its defaults: the mean negative log likelihood of the classes `target` `[batch, …]`
-/// under the log-probabilities `input` `[batch, classes, …]`.
+/// Returns the mean negative log likelihood of the class indices `target` `[batch, …]` under the log-probabilities
+/// `input` `[batch, classes, …]`. See [`NllLoss`].
 pub fn nll_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     NllLoss::new().forward(input, target)
 }
 
 /// Cross entropy between logits and classes, as `torch.nn.CrossEntropyLoss`.
 ///
-/// Logits are `[batch, classes, …]` or `[classes]`. The target is either class indices (an integer tensor
-/// of the logits' shape without the classes) or probabilities (floating point, of the logits' shape).
-/// An index outside `0..classes` that is not the `ignore_index` is an error; to find one, the indices are
-/// read back from the device.
+/// Logits have shape `[batch, classes, …]` or `[classes]`. The target is either class indices (an integer tensor
+/// of the logits' shape without the class dimension) or probabilities (a floating-point tensor of the logits'
+/// shape). On the CPU, an index outside `0..classes` other than `ignore_index` is an error. On a GPU its loss is
+/// NaN, because checking the indices would synchronize the device.
 #[derive(Clone, Debug)]
 pub struct CrossEntropyLoss {
-    classes: Classes,
+    settings: ClassSettings,
     label_smoothing: f64,
 }
 
-/// Negative log likelihood of log-probabilities, as `torch.nn.NLLLoss`: [`CrossEntropyLoss`] after the
-/// log-softmax. The target is class indices.
+/// Negative log likelihood of class indices under log-probabilities, as `torch.nn.NLLLoss`. Equals
+/// [`CrossEntropyLoss`] without its log-softmax.
 #[derive(Clone, Debug, Default)]
 pub struct NllLoss {
-    classes: Classes,
+    settings: ClassSettings,
 }
 
-/// What the losses over classes share.
+/// The settings of both classification losses.
 #[derive(Clone, Debug)]
-struct Classes {
+struct ClassSettings {
     weight: Option<Tensor>,
     ignore_index: i64,
     reduction: Reduction,
 }
 
-impl Default for Classes {
+impl Default for ClassSettings {
     fn default() -> Self {
         Self { weight: None, ignore_index: -100, reduction: Reduction::Mean }
     }
@@ -54,26 +54,26 @@ impl Default for Classes {
 macro_rules! class_setters {
     ($loss:ident) => {
         impl $loss {
-            /// The loss with PyTorch's defaults.
+            /// Creates the loss with PyTorch's defaults.
             pub fn new() -> Self {
                 Self::default()
             }
 
-            /// A weight for each class, `[classes]`; a mean is then a weighted one.
+            /// Sets a weight for each class, `[classes]`. [`Reduction::Mean`] is then a weighted mean.
             pub fn weight(mut self, weight: Tensor) -> Self {
-                self.classes.weight = Some(weight);
+                self.settings.weight = Some(weight);
                 self
             }
 
-            /// The target index whose elements count for nothing, by default −100.
+            /// Ignores elements with this target index, by default −100.
             pub fn ignore_index(mut self, index: i64) -> Self {
-                self.classes.ignore_index = index;
+                self.settings.ignore_index = index;
                 self
             }
 
-            /// How the elements' losses become one, by default their mean.
+            /// Sets the reduction, by default [`Reduction::Mean`].
             pub fn reduction(mut self, reduction: Reduction) -> Self {
-                self.classes.reduction = reduction;
+                self.settings.reduction = reduction;
                 self
             }
         }
@@ -85,42 +85,44 @@ class_setters!(NllLoss);
 
 impl Default for CrossEntropyLoss {
     fn default() -> Self {
-        Self { classes: Classes::default(), label_smoothing: 0. }
+        Self { settings: ClassSettings::default(), label_smoothing: 0. }
     }
 }
 
 impl CrossEntropyLoss {
-    /// The share of the target, between 0 (the default) and 1, that is spread evenly over all classes.
-    pub fn label_smoothing(mut self, share: f64) -> Self {
-        self.label_smoothing = share;
+    /// Sets the fraction of the target probability, from 0 (the default) to 1, that is distributed uniformly over
+    /// all classes.
+    pub fn label_smoothing(mut self, label_smoothing: f64) -> Self {
+        self.label_smoothing = label_smoothing;
         self
     }
 
-    /// Cross entropy with a distribution over the classes as target.
+    /// Returns the cross entropy with probabilities as target.
     fn with_probabilities(&self, log_probabilities: &Tensor, target: &Tensor) -> Result<Tensor> {
-        let (dims, smoothing) = (log_probabilities.dims(), self.label_smoothing);
+        let dims = log_probabilities.dims();
+        let smoothing = self.label_smoothing;
         if target.dims() != dims {
             return Err(Error::msg(format!("expected probabilities {dims:?}, got {:?}", target.dims())));
         }
         let target = target.to_dtype(log_probabilities.dtype())?;
         let target = (target * (1. - smoothing))?.affine(1., smoothing / dims[1] as f64)?;
-        let losses = self.classes.weighted(&(target * log_probabilities)?)?.sum(1)?.neg()?;
-        self.classes.reduction.apply(&losses)
+        let losses = self.settings.weighted(&(target * log_probabilities)?)?.sum(1)?.neg()?;
+        self.settings.reduction.apply(&losses)
     }
 
-    /// Cross entropy with class indices as target.
+    /// Returns the cross entropy with class indices as target.
     fn with_indices(&self, log_probabilities: &Tensor, target: &Tensor) -> Result<Tensor> {
-        let picked = self.classes.pick(log_probabilities, target)?;
-        let reduction = self.classes.reduction;
-        let hard = reduction.apply_over(&picked.losses, &picked.weights.sum_all()?)?;
+        let selected = self.settings.select(log_probabilities, target)?;
+        let reduction = self.settings.reduction;
+        let hard = reduction.apply_over(&selected.losses, &selected.weights.sum_all()?)?;
         if self.label_smoothing == 0. {
             return Ok(hard);
         }
-        let even = self.classes.weighted(log_probabilities)?.sum(1)?.neg()?;
-        let even = picked.keep.where_cond(&even, &even.zeros_like()?)?;
-        let even = reduction.apply_over(&even, &picked.weights.sum_all()?)?;
+        let uniform = self.settings.weighted(log_probabilities)?.sum(1)?.neg()?;
+        let uniform = selected.keep.where_cond(&uniform, &uniform.zeros_like()?)?;
+        let uniform = reduction.apply_over(&uniform, &selected.weights.sum_all()?)?;
         let share = self.label_smoothing / log_probabilities.dim(1)? as f64;
-        Ok(((hard * (1. - self.label_smoothing))? + (even * share)?)?)
+        Ok(((hard * (1. - self.label_smoothing))? + (uniform * share)?)?)
     }
 }
 
@@ -130,11 +132,12 @@ impl Loss for CrossEntropyLoss {
             let message = format!("expected a label smoothing between 0 and 1, got {}", self.label_smoothing);
             return Err(Error::msg(message).in_layer("CrossEntropyLoss"));
         }
-        let loss = batched(logits, target, self.classes.reduction, |logits, target| {
+        let loss = batched(logits, target, self.settings.reduction, |logits, target| {
             let log_probabilities = log_softmax(logits, 1)?;
-            match target.dtype().is_float() {
-                true => self.with_probabilities(&log_probabilities, target),
-                false => self.with_indices(&log_probabilities, target),
+            if target.dtype().is_float() {
+                self.with_probabilities(&log_probabilities, target)
+            } else {
+                self.with_indices(&log_probabilities, target)
             }
         });
         loss.map_err(|e| e.in_layer("CrossEntropyLoss"))
@@ -143,41 +146,44 @@ impl Loss for CrossEntropyLoss {
 
 impl Loss for NllLoss {
     fn forward(&self, input: &Tensor, target: &Tensor) -> Result<Tensor> {
-        let loss = batched(input, target, self.classes.reduction, |input, target| {
-            let picked = self.classes.pick(input, target)?;
-            self.classes.reduction.apply_over(&picked.losses, &picked.weights.sum_all()?)
+        let loss = batched(input, target, self.settings.reduction, |input, target| {
+            let selected = self.settings.select(input, target)?;
+            self.settings.reduction.apply_over(&selected.losses, &selected.weights.sum_all()?)
         });
         loss.map_err(|e| e.in_layer("NllLoss"))
     }
 }
 
-/// The weighted losses of the target classes; `weights` and losses are 0 where `keep` is.
-struct Picked {
+/// The weighted losses of the target classes. `losses` and `weights` are 0 for elements whose `keep` is 0.
+struct Selected {
     losses: Tensor,
     weights: Tensor,
     keep: Tensor,
 }
 
-impl Classes {
-    /// Takes from `[batch, classes, …]` the negated entries of the classes `target` `[batch, …]`.
-    fn pick(&self, log_probabilities: &Tensor, target: &Tensor) -> Result<Picked> {
-        let (classes, dtype) = (log_probabilities.dim(1)?, log_probabilities.dtype());
+impl ClassSettings {
+    /// Selects and negates the entries of the target classes: `log_probabilities` is `[batch, classes, …]`, `target`
+    /// is `[batch, …]`.
+    fn select(&self, log_probabilities: &Tensor, target: &Tensor) -> Result<Selected> {
+        let classes = log_probabilities.dim(1)?;
+        let dtype = log_probabilities.dtype();
         let mut expected = log_probabilities.dims().to_vec();
         expected.remove(1);
         if target.dims() != expected {
-            let (given, input) = (target.dims(), log_probabilities.dims());
+            let found = target.dims();
+            let input = log_probabilities.dims();
             let message =
-                format!("expected a target {expected:?} of class indices, got {given:?} (input {input:?})");
+                format!("expected a target {expected:?} of class indices, got {found:?} (input {input:?})");
             return Err(Error::msg(message));
         }
         let target = target.to_dtype(DType::I64)?.contiguous()?;
         let keep = target.ne(self.ignore_index)?;
         let index = keep.where_cond(&target, &target.zeros_like()?)?;
-        let (index, strangers) = check_indices(index, classes)?;
+        let (index, out_of_range) = check_indices(index, classes)?;
 
         let losses = log_probabilities.contiguous()?.gather(&index.unsqueeze(1)?, 1)?.squeeze(1)?.neg()?;
-        let losses = match strangers {
-            Some(strangers) => strangers.where_cond(&(losses.ones_like()? * f64::NAN)?, &losses)?,
+        let losses = match out_of_range {
+            Some(mask) => mask.where_cond(&(losses.ones_like()? * f64::NAN)?, &losses)?,
             None => losses,
         };
         let zeros = losses.zeros_like()?;
@@ -185,13 +191,13 @@ impl Classes {
             Some(weight) => weight.index_select(&index.flatten_all()?, 0)?.reshape(index.shape())?,
             None => losses.ones_like()?,
         };
-        // A select, not a product: an ignored element may hold an infinity.
+        // Select instead of multiplying by the mask: an ignored loss may be infinite, and ∞ · 0 is NaN.
         let losses = keep.where_cond(&(losses * &weights)?, &zeros)?;
         let weights = (weights * keep.to_dtype(dtype)?)?;
-        Ok(Picked { losses, weights, keep })
+        Ok(Selected { losses, weights, keep })
     }
 
-    /// Multiplies `[batch, classes, …]` by the classes' weights.
+    /// Multiplies `values` `[batch, classes, …]` by the class weights.
     fn weighted(&self, values: &Tensor) -> Result<Tensor> {
         let Some(weight) = self.class_weights(values)? else { return Ok(values.clone()) };
         let mut shape = vec![1; values.rank()];
@@ -199,7 +205,8 @@ impl Classes {
         Ok(values.broadcast_mul(&weight.reshape(shape)?)?)
     }
 
-    /// The weights in the type of `values` `[batch, classes, …]`, once they are seen to fit.
+    /// Checks the shape of the class weights and converts them to the dtype and the device of `values`
+    /// `[batch, classes, …]`.
     fn class_weights(&self, values: &Tensor) -> Result<Option<Tensor>> {
         let Some(weight) = &self.weight else { return Ok(None) };
         let expected = values.dim(1)?;
@@ -210,7 +217,8 @@ impl Classes {
     }
 }
 
-/// Runs `loss` on inputs with a batch dimension, adding and taking away one of size 1 where there is none.
+/// Runs `loss` on inputs with a batch dimension. Adds a batch dimension of 1 to an input without one and removes it
+/// from the result.
 fn batched(
     input: &Tensor,
     target: &Tensor,
@@ -227,28 +235,28 @@ fn batched(
     })
 }
 
-/// An error that names the first of `index` that is no class. Where it is not on the CPU, nobody waits for it
-/// to be read: see [`without_strangers`].
+/// Checks class indices. On the CPU, returns an error that names the first index out of range. On other devices,
+/// which this must not synchronize, returns the result of [`mask_out_of_range`].
 fn check_indices(index: Tensor, classes: usize) -> Result<(Tensor, Option<Tensor>)> {
     if !index.device().is_cpu() {
-        let (index, strangers) = without_strangers(&index, classes)?;
-        return Ok((index, Some(strangers)));
+        let (index, out_of_range) = mask_out_of_range(&index, classes)?;
+        return Ok((index, Some(out_of_range)));
     }
     let indices = index.flatten_all()?.to_vec1::<i64>()?;
     match indices.iter().position(|&i| i < 0 || i as u64 >= classes as u64) {
         Some(at) => {
             let message =
-                format!("class index {} of element {at} is not among {classes} classes", indices[at]);
+                format!("class index {} of element {at} is out of range for {classes} classes", indices[at]);
             Err(Error::msg(message))
         }
         None => Ok((index, None)),
     }
 }
 
-/// The index with 0 for whatever is no class, and where that was: those losses are to be NaN.
-fn without_strangers(index: &Tensor, classes: usize) -> Result<(Tensor, Tensor)> {
-    let strangers = (index.lt(0i64)? + index.ge(classes as i64)?)?;
-    Ok((strangers.where_cond(&index.zeros_like()?, index)?, strangers))
+/// Replaces indices out of range by 0. Also returns a mask of these elements; the caller sets their losses to NaN.
+fn mask_out_of_range(index: &Tensor, classes: usize) -> Result<(Tensor, Tensor)> {
+    let out_of_range = (index.lt(0i64)? + index.ge(classes as i64)?)?;
+    Ok((out_of_range.where_cond(&index.zeros_like()?, index)?, out_of_range))
 }
 
 #[cfg(test)]
@@ -257,11 +265,11 @@ mod tests {
     use candle_core::Device;
 
     #[test]
-    fn what_is_no_class_is_found_without_reading_it() -> Result<()> {
+    fn masks_indices_out_of_range() -> Result<()> {
         let index = Tensor::new(&[[0i64, 2, 3], [-1, 1, i64::MAX]], &Device::Cpu)?;
-        let (index, strangers) = without_strangers(&index, 3)?;
+        let (index, out_of_range) = mask_out_of_range(&index, 3)?;
         assert_eq!(index.to_vec2::<i64>()?, [[0, 2, 0], [0, 1, 0]]);
-        assert_eq!(strangers.to_vec2::<u8>()?, [[0, 0, 1], [1, 0, 1]]);
+        assert_eq!(out_of_range.to_vec2::<u8>()?, [[0, 0, 1], [1, 0, 1]]);
         Ok(())
     }
 }

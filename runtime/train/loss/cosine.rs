@@ -1,17 +1,17 @@
-//! The angle between two vectors.
+//! Cosine embedding loss.
 
 use candle_core::Tensor;
 
 use super::{Reduction, in_full_precision};
 use crate::{Error, Result};
 
-/// [`CosineEmbeddingLoss`] with its defaults.
+/// Returns the mean [`CosineEmbeddingLoss`] with a margin of 0.
 pub fn cosine_embedding_loss(input1: &Tensor, input2: &Tensor, target: &Tensor) -> Result<Tensor> {
     CosineEmbeddingLoss::new().forward(input1, input2, target)
 }
 
-/// Draws together the directions of vectors that belong together (target 1) and those of others (target −1)
-/// apart, as `torch.nn.CosineEmbeddingLoss`: `1 − cos` and `max(0, cos − margin)`.
+/// Measures whether pairs of vectors are similar (target 1) or dissimilar (target −1) by their cosine, as
+/// `torch.nn.CosineEmbeddingLoss`. The loss of a pair is `1 − cos` or `max(0, cos − margin)`, respectively.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -31,28 +31,28 @@ pub struct CosineEmbeddingLoss {
 }
 
 impl CosineEmbeddingLoss {
-    /// The loss with PyTorch's defaults.
+    /// Creates the loss with PyTorch's defaults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The cosine below which vectors that do not belong together are left alone, by default 0.
+    /// Sets the cosine below which the loss of a dissimilar pair is 0, by default 0.
     pub fn margin(mut self, margin: f64) -> Self {
         self.margin = margin;
         self
     }
 
-    /// How the pairs' losses become one, by default their mean.
+    /// Sets the reduction, by default [`Reduction::Mean`].
     pub fn reduction(mut self, reduction: Reduction) -> Self {
         self.reduction = reduction;
         self
     }
 
-    /// The loss of two inputs `[batch, features]` and a target `[batch]` of 1 and −1; or of two vectors
-    /// `[features]` and one number. A target that is neither counts nothing.
+    /// Returns the loss of two inputs `[batch, features]` and a target `[batch]`, or of two vectors `[features]`
+    /// and a scalar target. The loss of a pair whose target is neither 1 nor −1 is 0.
     ///
     /// # Errors
-    /// Shapes that do not fit, or inputs that are not floating point.
+    /// Fails if the shapes do not match or the inputs are not floating point.
     pub fn forward(&self, input1: &Tensor, input2: &Tensor, target: &Tensor) -> Result<Tensor> {
         let loss = in_full_precision(input1, |x| {
             check(x, input2, target)?;
@@ -68,7 +68,7 @@ impl CosineEmbeddingLoss {
     }
 }
 
-/// The cosine of the angle between the vectors of the last dimension; 0 where one of them is 0.
+/// Returns the cosine of the angle between vectors along the last dimension, or 0 if one of them is 0.
 fn cosine(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     const EPSILON: f64 = 1e-12;
     let last = candle_core::D::Minus1;

@@ -6,7 +6,7 @@ use super::{Reduction, in_full_precision};
 use crate::kernels::ctc::{self, Ctc};
 use crate::{Error, Result};
 
-/// [`CtcLoss`] with its defaults.
+/// Returns the [`CtcLoss`] with PyTorch's defaults.
 pub fn ctc_loss(
     log_probs: &Tensor,
     targets: &Tensor,
@@ -16,14 +16,14 @@ pub fn ctc_loss(
     CtcLoss::new().forward(log_probs, targets, input_lengths, target_lengths)
 }
 
-/// The negative log likelihood of label sequences that are nowhere aligned with the input, as
-/// `torch.nn.CTCLoss` (Graves et al., "Connectionist Temporal Classification: Labelling Unsegmented Sequence
-/// Data with Recurrent Neural Networks", 2006): speech and handwriting.
+/// The negative log likelihood of label sequences whose alignment with the input is unknown, as in speech and
+/// handwriting recognition. Equals `torch.nn.CTCLoss` (Graves et al., "Connectionist Temporal Classification:
+/// Labelling Unsegmented Sequence Data with Recurrent Neural Networks", 2006).
 ///
 /// ```
 /// use sconce::prelude::*;
 /// # fn main() -> Result<()> {
-/// // 5 time steps, 2 samples, 4 classes of which 0 is the blank.
+/// // 5 time steps, 2 samples, 4 classes; class 0 is the blank.
 /// let logits = Tensor::zeros((5, 2, 4), DType::F32, &Device::Cpu)?;
 /// let log_probs = log_softmax(&logits, -1).into_tensor()?;
 /// let targets = Tensor::new(&[[1u32, 2, 2], [3, 1, 0]], &Device::Cpu)?;
@@ -40,40 +40,41 @@ pub struct CtcLoss {
 }
 
 impl CtcLoss {
-    /// The loss with PyTorch's defaults.
+    /// Creates the loss with PyTorch's defaults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The class that stands for no label, by default 0.
+    /// Sets the index of the blank class, by default 0.
     pub fn blank(mut self, blank: usize) -> Self {
         self.blank = blank;
         self
     }
 
-    /// How the samples' losses become one; by default each is divided by the number of its labels, and the
-    /// mean taken.
+    /// Sets the reduction, by default [`Reduction::Mean`]: divides the loss of each sample by its number of labels
+    /// and returns the mean.
     pub fn reduction(mut self, reduction: Reduction) -> Self {
         self.reduction = reduction;
         self
     }
 
-    /// Whether labels that cannot be aligned, being too many for the input, cost nothing; by default their
-    /// loss is infinite.
+    /// Replaces infinite losses by 0, by default `false`. A loss is infinite if the input is too short for the
+    /// labels.
     pub fn zero_infinity(mut self, zero_infinity: bool) -> Self {
         self.zero_infinity = zero_infinity;
         self
     }
 
-    /// The loss of log-probabilities `[time, batch, classes]` (`[time, classes]` of one sample) where the
-    /// labels `targets` were wanted: `[batch, labels]`, padded with anything, or one after another
-    /// `[sum of the lengths]`. Sample `i` has `input_lengths[i]` time steps and `target_lengths[i]` labels.
+    /// Returns the loss of log-probabilities `[time, batch, classes]`, or `[time, classes]` for one sample.
     ///
-    /// As in PyTorch, the log-probabilities have to come from a log-softmax for the gradients to be right.
+    /// `targets` holds the labels, either padded to `[batch, labels]` (the padding is ignored) or concatenated to
+    /// `[sum(target_lengths)]`. Sample `i` has `input_lengths[i]` time steps and `target_lengths[i]` labels.
+    ///
+    /// As in PyTorch, gradients are correct only if the log-probabilities are the output of a log-softmax. The loss
+    /// is computed on the CPU.
     ///
     /// # Errors
-    /// Shapes and lengths that do not fit, a label that is no class or the blank. Labels are read back from
-    /// the device, and the loss is computed on the CPU.
+    /// Fails if shapes or lengths do not match, or if a label is the blank or not a class.
     pub fn forward(
         &self,
         log_probs: &Tensor,
@@ -105,9 +106,10 @@ impl CtcLoss {
     }
 }
 
-/// The labels of each sample.
+/// Returns the labels of each sample.
 fn labels(targets: &Tensor, lengths: &[usize]) -> Result<Vec<Vec<usize>>> {
-    let (dims, total) = (targets.dims(), lengths.iter().sum::<usize>());
+    let dims = targets.dims();
+    let total = lengths.iter().sum::<usize>();
     let starts: Vec<usize> = match *dims {
         [samples, width] if samples == lengths.len() && lengths.iter().all(|&n| n <= width) => {
             (0..samples).map(|sample| sample * width).collect()
@@ -128,6 +130,6 @@ fn labels(targets: &Tensor, lengths: &[usize]) -> Result<Vec<Vec<usize>>> {
     let class = |label: &i64| {
         usize::try_from(*label).map_err(|_| Error::msg(format!("{label} cannot be a label: it is negative")))
     };
-    let of = |(start, length): (usize, &usize)| all[start..start + length].iter().map(class).collect();
-    starts.into_iter().zip(lengths).map(of).collect()
+    let sample = |(start, length): (usize, &usize)| all[start..start + length].iter().map(class).collect();
+    starts.into_iter().zip(lengths).map(sample).collect()
 }

@@ -1,4 +1,4 @@
-//! How far one distribution is from another.
+//! Kullback–Leibler divergence.
 
 use candle_core::Tensor;
 
@@ -6,15 +6,16 @@ use super::pointwise::pointwise;
 use super::{Loss, Reduction};
 use crate::Result;
 
-/// [`KlDivLoss`] with its defaults.
+/// Returns the mean [`KlDivLoss`] over all elements.
 pub fn kl_div(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     KlDivLoss::new().forward(input, target)
 }
 
-/// The Kullback–Leibler divergence of log-probabilities from a target distribution of the same shape, as
+/// The Kullback–Leibler divergence of a target distribution from log-probabilities of the same shape, as
 /// `torch.nn.KLDivLoss`: `target · (log target − input)`.
 ///
-/// The mean over all elements is PyTorch's default; [`Reduction::BatchMean`] is the divergence itself.
+/// As in PyTorch, the default reduction is the mean over all elements. Use [`Reduction::BatchMean`] for the
+/// mathematical divergence.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -33,18 +34,18 @@ pub struct KlDivLoss {
 }
 
 impl KlDivLoss {
-    /// The loss with PyTorch's defaults.
+    /// Creates the loss with PyTorch's defaults.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How the elements' losses become one, by default their mean.
+    /// Sets the reduction, by default [`Reduction::Mean`].
     pub fn reduction(mut self, reduction: Reduction) -> Self {
         self.reduction = reduction;
         self
     }
 
-    /// Whether the target is log-probabilities as well; by default it is probabilities.
+    /// Expects log-probabilities as target. By default the target is probabilities.
     pub fn log_target(mut self, log_target: bool) -> Self {
         self.log_target = log_target;
         self
@@ -57,7 +58,7 @@ impl Loss for KlDivLoss {
             if self.log_target {
                 return Ok((y.exp()? * (y - x)?)?);
             }
-            // Where the target is 0 the loss is 0, and not 0 · log 0.
+            // A target of 0 has a loss of 0, not 0 · log 0 = NaN.
             let safe = y.ne(0f64)?.where_cond(y, &y.ones_like()?)?;
             Ok((y * (safe.log()? - x)?)?)
         })

@@ -1,7 +1,7 @@
-//! PyTorch's losses on tensors: a function with PyTorch's defaults, and a struct where there are options.
+//! PyTorch's losses: a function with PyTorch's defaults, and a struct for losses with options.
 //!
-//! Everything but [`CtcLoss`] and the log-softmax, which have kernels of their own, is composed of operations whose
-//! gradient candle knows, so `loss.backward()` reaches the logits. Half-precision inputs are summed in f32 and the result has the input's type again.
+//! [`CtcLoss`] and log-softmax run in kernels of this crate. All other losses are composed of candle operations.
+//! Half-precision inputs are converted to f32, and the result is converted back to the input's dtype.
 
 mod class;
 mod cosine;
@@ -22,9 +22,9 @@ pub use pointwise::{
     mse_loss, smooth_l1_loss,
 };
 
-/// What a network is trained to lower: a scalar, or one value an element under [`Reduction::None`].
+/// A loss function.
 ///
-/// Every loss of this module is one, and so is any function or closure of the same signature:
+/// Implemented by the losses of this module and by every function or closure with the same signature:
 ///
 /// ```
 /// use sconce::candle::{Device, Tensor};
@@ -38,7 +38,8 @@ pub use pointwise::{
 /// # Ok::<(), sconce::Error>(())
 /// ```
 pub trait Loss {
-    /// The loss of a network's output `input` where `target` was wanted.
+    /// Returns the loss of the network output `input` for `target`: a scalar, or one value per element under
+    /// [`Reduction::None`].
     fn forward(&self, input: &Tensor, target: &Tensor) -> Result<Tensor>;
 }
 
@@ -48,22 +49,22 @@ impl<F: Fn(&Tensor, &Tensor) -> Result<Tensor>> Loss for F {
     }
 }
 
-/// How the losses of the elements become one.
+/// The reduction applied to the losses of the elements.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Reduction {
-    /// Their mean (of class losses: weighted by the classes' weights); NaN where there are none.
+    /// The mean, or NaN if there are no elements. Classification losses weight it by the class weights.
     #[default]
     Mean,
-    /// Their sum.
+    /// The sum.
     Sum,
-    /// No reduction: the losses as they are.
+    /// No reduction.
     None,
-    /// Their sum divided by the size of the first dimension: what makes [`KlDivLoss`] the divergence.
+    /// The sum divided by the size of the first dimension. With it, [`KlDivLoss`] is the mathematical divergence.
     BatchMean,
 }
 
 impl Reduction {
-    /// Reduces losses of which each counts alike.
+    /// Reduces unweighted losses.
     fn apply(self, losses: &Tensor) -> Result<Tensor> {
         Ok(match self {
             Self::Mean => losses.mean_all()?,
@@ -73,7 +74,7 @@ impl Reduction {
         })
     }
 
-    /// Reduces losses whose mean is to be taken over `total`, a scalar tensor.
+    /// Reduces weighted losses. The mean divides their sum by `total`, the sum of the weights as a scalar tensor.
     fn apply_over(self, losses: &Tensor, total: &Tensor) -> Result<Tensor> {
         match self {
             Self::Mean => Ok(losses.sum_all()?.div(total)?),
@@ -82,7 +83,7 @@ impl Reduction {
     }
 }
 
-/// Runs `loss` in at least f32: a sum of many f16 losses overflows, and one of bf16 stops growing.
+/// Runs `loss` in f32 or f64. A sum of many f16 losses may overflow, and a bf16 sum stops growing.
 fn in_full_precision(input: &Tensor, loss: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
     match input.dtype() {
         DType::F32 | DType::F64 => loss(input),

@@ -1,4 +1,4 @@
-//! Losses that compare input and target element by element.
+//! Losses computed element by element.
 
 use candle_core::Tensor;
 
@@ -6,28 +6,28 @@ use super::{Loss, Reduction, in_full_precision};
 use crate::kernels::internal::clamp;
 use crate::{Error, Result};
 
-/// The mean of `(input − target)²`; both of one shape.
+/// Returns the mean of `(input − target)²`. Both tensors have the same shape.
 pub fn mse_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     MseLoss::new().forward(input, target)
 }
 
-/// The mean of `|input − target|`; both of one shape.
+/// Returns the mean of `|input − target|`. Both tensors have the same shape.
 pub fn l1_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     L1Loss::new().forward(input, target)
 }
 
-/// [`SmoothL1Loss`] with its defaults.
+/// Returns the mean [`SmoothL1Loss`] with a `beta` of 1.
 pub fn smooth_l1_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     SmoothL1Loss::new().forward(input, target)
 }
 
-/// [`HuberLoss`] with its defaults.
+/// Returns the mean [`HuberLoss`] with a `delta` of 1.
 pub fn huber_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     HuberLoss::new().forward(input, target)
 }
 
-/// [`BceWithLogitsLoss`] with its defaults: the mean binary cross entropy of `logits` and the
-/// probabilities `target` of the same shape.
+/// Returns the mean binary cross entropy of `logits` and the probabilities `target` of the same shape. See
+/// [`BceWithLogitsLoss`].
 pub fn bce_with_logits(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
     BceWithLogitsLoss::new().forward(logits, target)
 }
@@ -38,30 +38,30 @@ pub struct MseLoss {
     reduction: Reduction,
 }
 
-/// The absolute error, as `torch.nn.L1Loss`. Its gradient is 0 where input and target are equal.
+/// The absolute error, as `torch.nn.L1Loss`. The gradient of an element whose error is 0 is 0.
 #[derive(Clone, Debug, Default)]
 pub struct L1Loss {
     reduction: Reduction,
 }
 
-/// The squared error up to `beta` and the absolute error beyond, as `torch.nn.SmoothL1Loss`:
-/// [`HuberLoss`] divided by `beta`.
+/// Quadratic for errors below `beta` and linear above it, as `torch.nn.SmoothL1Loss`. Equals [`HuberLoss`] divided by
+/// `beta`.
 #[derive(Clone, Debug)]
 pub struct SmoothL1Loss {
     reduction: Reduction,
     beta: f64,
 }
 
-/// The squared error up to `delta` and a multiple of the absolute error beyond, as `torch.nn.HuberLoss`
-/// (Huber, "Robust Estimation of a Location Parameter", 1964).
+/// Quadratic for errors up to `delta` and linear above it, as `torch.nn.HuberLoss` (Huber, "Robust Estimation of a
+/// Location Parameter", 1964).
 #[derive(Clone, Debug)]
 pub struct HuberLoss {
     reduction: Reduction,
     delta: f64,
 }
 
-/// Binary cross entropy of logits, as `torch.nn.BCEWithLogitsLoss`: finite at logits of any size, where a
-/// sigmoid followed by a logarithm is not.
+/// Binary cross entropy of logits, as `torch.nn.BCEWithLogitsLoss`. Unlike a sigmoid followed by a logarithm, it is
+/// finite for all finite logits.
 #[derive(Clone, Debug, Default)]
 pub struct BceWithLogitsLoss {
     reduction: Reduction,
@@ -72,12 +72,12 @@ pub struct BceWithLogitsLoss {
 macro_rules! reduction_setter {
     ($($loss:ident)*) => {$(
         impl $loss {
-            /// The loss with PyTorch's defaults.
+            /// Creates the loss with PyTorch's defaults.
             pub fn new() -> Self {
                 Self::default()
             }
 
-            /// How the elements' losses become one, by default their mean.
+            /// Sets the reduction, by default [`Reduction::Mean`].
             pub fn reduction(mut self, reduction: Reduction) -> Self {
                 self.reduction = reduction;
                 self
@@ -101,7 +101,7 @@ impl Default for HuberLoss {
 }
 
 impl SmoothL1Loss {
-    /// The error at which the loss becomes linear, by default 1; at 0 it is [`L1Loss`].
+    /// Sets the error above which the loss is linear, by default 1. With 0 it equals [`L1Loss`].
     pub fn beta(mut self, beta: f64) -> Self {
         self.beta = beta;
         self
@@ -109,7 +109,7 @@ impl SmoothL1Loss {
 }
 
 impl HuberLoss {
-    /// The error at which the loss becomes linear, by default 1.
+    /// Sets the error above which the loss is linear, by default 1.
     pub fn delta(mut self, delta: f64) -> Self {
         self.delta = delta;
         self
@@ -117,13 +117,13 @@ impl HuberLoss {
 }
 
 impl BceWithLogitsLoss {
-    /// A factor for each element's loss, of a shape that broadcasts to the logits'.
+    /// Sets a factor for the loss of each element. Its shape must broadcast to that of the logits.
     pub fn weight(mut self, weight: Tensor) -> Self {
         self.weight = Some(weight);
         self
     }
 
-    /// A factor for the positive part of each class, of a shape that broadcasts to the logits'.
+    /// Sets a factor for the loss of positive examples. Its shape must broadcast to that of the logits.
     pub fn pos_weight(mut self, weight: Tensor) -> Self {
         self.pos_weight = Some(weight);
         self
@@ -167,18 +167,18 @@ impl Loss for BceWithLogitsLoss {
             let mut positive = softplus(&x.neg()?)?;
             if let Some(p) = &self.pos_weight {
                 let factor = y.broadcast_mul(&(like(p, x)? - 1.)?)?.affine(1., 1.)?;
-                positive = (positive * fits(factor, x, "pos_weight", p)?)?;
+                positive = (positive * check_broadcast(factor, x, "pos_weight", p)?)?;
             }
             let losses = ((y.affine(-1., 1.)? * x)? + positive)?;
             match &self.weight {
-                Some(w) => fits(losses.broadcast_mul(&like(w, x)?)?, x, "weight", w),
+                Some(w) => check_broadcast(losses.broadcast_mul(&like(w, x)?)?, x, "weight", w),
                 None => Ok(losses),
             }
         })
     }
 }
 
-/// Checks the shapes, computes each element's loss in full precision, and reduces.
+/// Checks the shapes, computes the loss of each element in f32 or f64, and reduces.
 pub(super) fn pointwise(
     name: &str,
     input: &Tensor,
@@ -188,9 +188,10 @@ pub(super) fn pointwise(
 ) -> Result<Tensor> {
     let loss = in_full_precision(input, |input| {
         if input.dims() != target.dims() {
-            let (expected, given) = (input.dims(), target.dims());
+            let expected = input.dims();
+            let found = target.dims();
             return Err(Error::msg(format!(
-                "expected a target of the input's shape {expected:?}, got {given:?}"
+                "expected a target of the input's shape {expected:?}, got {found:?}"
             )));
         }
         reduction.apply(&losses(input, &target.to_dtype(input.dtype())?)?)
@@ -198,49 +199,51 @@ pub(super) fn pointwise(
     loss.map_err(|e| e.in_layer(name))
 }
 
-/// `|x|` with the gradient sign(x), which is 0 at 0; that of candle's `abs` is 1 there.
+/// Returns `|x|` with the gradient `sign(x)`, which is 0 at 0. The gradient of candle's `abs` is 1 at 0.
 fn absolute(x: &Tensor) -> Result<Tensor> {
     Ok((x * x.detach().sign()?)?)
 }
 
-/// `x²/2` where `|x| ≤ delta`, `delta·(|x| − delta/2)` elsewhere.
+/// Returns `x²/2` if `|x| ≤ delta`, and `delta·(|x| − delta/2)` otherwise.
 ///
-/// With `c` = x clamped to ±delta that is `c·(x − c/2)`, and the derivative of it is `c`: `c` itself may
-/// be held constant, because its derivative is multiplied by `x − c`, which is 0 wherever `c` moves.
+/// This equals `c·(x − c/2)`, with `c` = `x` clamped to ±delta. Its derivative is `c`. `c` can be detached because its
+/// derivative has the factor `x − c`, which is 0 whenever `c` is not constant.
 fn huber(x: &Tensor, delta: f64) -> Result<Tensor> {
     let clamped = clamp(&x.detach(), -delta, delta)?;
     Ok((&clamped * (x - (&clamped * 0.5)?)?)?)
 }
 
-/// `log(1 + eˣ)`, exact at both ends: `max(x, 0) + log1p(e^−|x|)`.
+/// Returns `log(1 + eˣ)`, computed as `max(x, 0) + log1p(e^−|x|)`, which is accurate for large |x|.
 ///
-/// At 0 candle takes 1 for the derivative of both the maximum and the absolute value; together that gives
-/// the true 1/2.
+/// At 0, candle's derivatives of the maximum and of the absolute value are both 1. Their combination is the correct
+/// derivative, 1/2.
 fn softplus(x: &Tensor) -> Result<Tensor> {
     let small = x.abs()?.neg()?.exp()?;
     let sum = (&small + 1.)?;
-    // What `1 + small` rounded away, to first order; without it a tiny loss would be 0. It is held
-    // constant: the gradient of `log(sum)` is right already.
-    let (rounded, exact) = (sum.detach(), small.detach());
-    let lost = ((exact - (&rounded - 1.)?)? / rounded)?;
-    Ok((x.relu()? + (sum.log()? + lost)?)?)
+    // First-order correction of the rounding error of `1 + small`, without which a tiny loss would be 0. It is
+    // detached because the gradient of `log(sum)` is already correct.
+    let rounded = sum.detach();
+    let exact = small.detach();
+    let correction = ((exact - (&rounded - 1.)?)? / rounded)?;
+    Ok((x.relu()? + (sum.log()? + correction)?)?)
 }
 
-/// `weight` in the type and on the device of `x`.
+/// Converts `weight` to the dtype and the device of `x`.
 fn like(weight: &Tensor, x: &Tensor) -> Result<Tensor> {
     Ok(weight.to_dtype(x.dtype())?.to_device(x.device())?)
 }
 
-/// `product` unless `weight` was so large that it broadcast the logits instead of itself.
-fn fits(product: Tensor, x: &Tensor, name: &str, weight: &Tensor) -> Result<Tensor> {
+/// Returns `product`, or an error if `weight` broadcast the logits to another shape.
+fn check_broadcast(product: Tensor, x: &Tensor, name: &str, weight: &Tensor) -> Result<Tensor> {
     if product.dims() == x.dims() {
         return Ok(product);
     }
-    let (given, logits) = (weight.dims(), x.dims());
-    Err(Error::msg(format!("expected a {name} that broadcasts to {logits:?}, got {given:?}")))
+    let found = weight.dims();
+    let logits = x.dims();
+    Err(Error::msg(format!("expected a {name} that broadcasts to {logits:?}, got {found:?}")))
 }
 
-/// An error unless the threshold `value` is `valid`.
+/// Returns an error if the threshold `value` is not `valid`.
 fn check_threshold(loss: &str, name: &str, value: f64, valid: bool) -> Result<()> {
     if valid { Ok(()) } else { Err(Error::msg(format!("{name} cannot be {value}")).in_layer(loss)) }
 }

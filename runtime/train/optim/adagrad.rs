@@ -1,8 +1,8 @@
-//! Adagrad and Adadelta: a rate for each element from all its gradients so far.
+//! Adagrad and Adadelta.
 
 use candle_core::Tensor;
 
-use super::rule::{Moment, Rule, moving_average, not_negative, setters};
+use super::rule::{ParameterUpdate, Rule, moving_average, not_negative, setters};
 use crate::{Error, Result};
 
 /// Adagrad, as `torch.optim.Adagrad` (Duchi et al., "Adaptive Subgradient Methods for Online Learning and
@@ -17,20 +17,20 @@ pub struct Adagrad {
 }
 
 impl Adagrad {
-    /// Adagrad with the learning rate `rate`; PyTorch's default is 0.01.
+    /// Creates Adagrad with the learning rate `rate`; PyTorch's default is 0.01.
     pub fn new(rate: f64) -> Self {
         Self { rate, lr_decay: 0., weight_decay: 0., initial_accumulator_value: 0., eps: 1e-10 }
     }
 }
 
 setters!(Adagrad {
-    /// How fast the rate falls with the number of steps, by default 0.
+    /// Sets the decay of the learning rate, by default 0: step `t` uses `rate / (1 + (t − 1) · lr_decay)`.
     lr_decay: f64,
-    /// The factor of the L2 penalty, by default 0.
+    /// Sets the factor of the L2 penalty, by default 0.
     weight_decay: f64,
-    /// What the sum of squares begins with, by default 0.
+    /// Sets the initial value of the sum of squared gradients, by default 0.
     initial_accumulator_value: f64,
-    /// What is added to the denominator, by default 1e-10.
+    /// Sets the term added to the denominator for numerical stability, by default 1e-10.
     eps: f64,
 });
 
@@ -45,7 +45,7 @@ impl Rule for Adagrad {
         vec!["sum"]
     }
 
-    fn first_moment(&self, _name: &str, parameter: &Tensor) -> Result<Tensor> {
+    fn initial_moment(&self, _name: &str, parameter: &Tensor) -> Result<Tensor> {
         let zeros = parameter.zeros_like()?;
         Ok((zeros + self.initial_accumulator_value)?)
     }
@@ -57,13 +57,13 @@ impl Rule for Adagrad {
         not_negative("eps", self.eps)
     }
 
-    fn update(&self, at: Moment) -> Result<Tensor> {
-        let gradient = at.decayed_gradient(self.weight_decay)?;
-        let [sum] = at.state else { return Ok(at.parameter.clone()) };
+    fn update(&self, update: ParameterUpdate) -> Result<Tensor> {
+        let gradient = update.decayed_gradient(self.weight_decay)?;
+        let [sum] = update.moments else { return Ok(update.parameter.clone()) };
         *sum = (&*sum + gradient.sqr()?)?;
-        let rate = at.rate / (1. + (at.step - 1) as f64 * self.lr_decay);
+        let rate = update.rate / (1. + (update.step - 1) as f64 * self.lr_decay);
         let scaled = (gradient / (sum.sqrt()? + self.eps)?)?;
-        Ok((at.parameter - (scaled * rate)?)?)
+        Ok((update.parameter - (scaled * rate)?)?)
     }
 }
 
@@ -77,18 +77,18 @@ pub struct Adadelta {
 }
 
 impl Adadelta {
-    /// Adadelta with the learning rate `rate`; PyTorch's default is 1.
+    /// Creates Adadelta with the learning rate `rate`; PyTorch's default is 1.
     pub fn new(rate: f64) -> Self {
         Self { rate, rho: 0.9, eps: 1e-6, weight_decay: 0. }
     }
 }
 
 setters!(Adadelta {
-    /// How much of the moving averages each step keeps, by default 0.9.
+    /// Sets the decay rate of the moving averages, by default 0.9.
     rho: f64,
-    /// What is added under both roots, by default 1e-6.
+    /// Sets the term added under both square roots for numerical stability, by default 1e-6.
     eps: f64,
-    /// The factor of the L2 penalty, by default 0.
+    /// Sets the factor of the L2 penalty, by default 0.
     weight_decay: f64,
 });
 
@@ -109,16 +109,16 @@ impl Rule for Adadelta {
         if (0. ..=1.).contains(&self.rho) {
             return Ok(());
         }
-        Err(Error::msg(format!("rho cannot be {}: it is from 0 to 1", self.rho)))
+        Err(Error::msg(format!("rho must be between 0 and 1, got {}", self.rho)))
     }
 
-    fn update(&self, at: Moment) -> Result<Tensor> {
-        let gradient = at.decayed_gradient(self.weight_decay)?;
-        let [square, moved] = at.state else { return Ok(at.parameter.clone()) };
+    fn update(&self, update: ParameterUpdate) -> Result<Tensor> {
+        let gradient = update.decayed_gradient(self.weight_decay)?;
+        let [square, acc_delta] = update.moments else { return Ok(update.parameter.clone()) };
         *square = moving_average(square, self.rho, &gradient.sqr()?)?;
         let root = |x: &Tensor| Ok::<_, Error>((x + self.eps)?.sqrt()?);
-        let delta = ((root(moved)? / root(square)?)? * gradient)?;
-        *moved = moving_average(moved, self.rho, &delta.sqr()?)?;
-        Ok((at.parameter - (delta * at.rate)?)?)
+        let delta = ((root(acc_delta)? / root(square)?)? * gradient)?;
+        *acc_delta = moving_average(acc_delta, self.rho, &delta.sqr()?)?;
+        Ok((update.parameter - (delta * update.rate)?)?)
     }
 }

@@ -1,14 +1,14 @@
-//! Adam and its relatives: moving averages of the gradient and of its square.
+//! Adam and its variants.
 
 use candle_core::Tensor;
 
-use super::rule::{Moment, Rule, bias_correction, fraction, moving_average, not_negative, setters};
+use super::rule::{ParameterUpdate, Rule, bias_correction, fraction, moving_average, not_negative, setters};
 use crate::Result;
 use crate::kernels::internal::descent::cuda::AdamStep;
-use crate::kernels::internal::descent::{Adaptive, Blend};
+use crate::kernels::internal::descent::{AdamUpdate, Blend};
 
-/// Adam, as `torch.optim.Adam` (Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015;
-/// AMSGrad after Reddi et al., "On the Convergence of Adam and Beyond", 2018). Weight decay is an L2 penalty.
+/// Adam, as `torch.optim.Adam` (Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015). AMSGrad follows
+/// Reddi et al. ("On the Convergence of Adam and Beyond", 2018). Weight decay is an L2 penalty.
 #[derive(Clone, Debug)]
 pub struct Adam {
     rate: f64,
@@ -18,8 +18,8 @@ pub struct Adam {
     amsgrad: bool,
 }
 
-/// Adam with weight decay that acts on the parameters themselves, as `torch.optim.AdamW` (Loshchilov and
-/// Hutter, "Decoupled Weight Decay Regularization", 2019).
+/// Adam with decoupled weight decay, as `torch.optim.AdamW` (Loshchilov and Hutter, "Decoupled Weight Decay
+/// Regularization", 2019).
 #[derive(Clone, Debug)]
 pub struct AdamW {
     rate: f64,
@@ -29,7 +29,7 @@ pub struct AdamW {
     amsgrad: bool,
 }
 
-/// Adam with the largest gradient in place of the mean square, as `torch.optim.Adamax` (Kingma and Ba, 2015).
+/// Adam with the infinity norm instead of the second moment, as `torch.optim.Adamax` (Kingma and Ba, 2015).
 #[derive(Clone, Debug)]
 pub struct Adamax {
     rate: f64,
@@ -38,8 +38,8 @@ pub struct Adamax {
     weight_decay: f64,
 }
 
-/// Adam that waits with its adaptive rate until there are gradients enough to know it, as
-/// `torch.optim.RAdam` (Liu et al., "On the Variance of the Adaptive Learning Rate and Beyond", 2020).
+/// Adam that rectifies the variance of the adaptive learning rate in the first steps, as `torch.optim.RAdam` (Liu et
+/// al., "On the Variance of the Adaptive Learning Rate and Beyond", 2020).
 #[derive(Clone, Debug)]
 pub struct RAdam {
     rate: f64,
@@ -49,28 +49,28 @@ pub struct RAdam {
 }
 
 impl Adam {
-    /// Adam with the learning rate `rate`; PyTorch's default is 0.001.
+    /// Creates Adam with the learning rate `rate`; PyTorch's default is 0.001.
     pub fn new(rate: f64) -> Self {
         Self { rate, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0., amsgrad: false }
     }
 }
 
 impl AdamW {
-    /// AdamW with the learning rate `rate`; PyTorch's default is 0.001.
+    /// Creates AdamW with the learning rate `rate`; PyTorch's default is 0.001.
     pub fn new(rate: f64) -> Self {
         Self { rate, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0.01, amsgrad: false }
     }
 }
 
 impl Adamax {
-    /// Adamax with the learning rate `rate`; PyTorch's default is 0.002.
+    /// Creates Adamax with the learning rate `rate`; PyTorch's default is 0.002.
     pub fn new(rate: f64) -> Self {
         Self { rate, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0. }
     }
 }
 
 impl RAdam {
-    /// RAdam with the learning rate `rate`; PyTorch's default is 0.001.
+    /// Creates RAdam with the learning rate `rate`; PyTorch's default is 0.001.
     pub fn new(rate: f64) -> Self {
         Self { rate, betas: (0.9, 0.999), eps: 1e-8, weight_decay: 0. }
     }
@@ -79,18 +79,18 @@ impl RAdam {
 macro_rules! adam_setters {
     ($($optimizer:ident)*) => {$(
         setters!($optimizer {
-            /// How much of the two moving averages each step keeps, by default (0.9, 0.999).
+            /// Sets the decay rates of the first and the second moment, by default (0.9, 0.999).
             betas: (f64, f64),
-            /// What is added to the denominator, by default 1e-8.
+            /// Sets the term added to the denominator for numerical stability, by default 1e-8.
             eps: f64,
-            /// The factor of the weight decay, by default 0 (of [`AdamW`], 0.01).
+            /// Sets the weight decay, by default 0 (0.01 for [`AdamW`]).
             weight_decay: f64,
         });
 
         impl $optimizer {
             fn check(&self) -> Result<()> {
-                fraction("the first of betas", self.betas.0)?;
-                fraction("the second of betas", self.betas.1)?;
+                fraction("betas.0", self.betas.0)?;
+                fraction("betas.1", self.betas.1)?;
                 not_negative("eps", self.eps)?;
                 not_negative("weight_decay", self.weight_decay)
             }
@@ -100,11 +100,11 @@ macro_rules! adam_setters {
 
 adam_setters!(Adam AdamW Adamax RAdam);
 setters!(Adam {
-    /// Whether the denominator may never fall, by default it may.
+    /// Uses AMSGrad, which keeps the running maximum of the second moment. By default `false`.
     amsgrad: bool,
 });
 setters!(AdamW {
-    /// Whether the denominator may never fall, by default it may.
+    /// Uses AMSGrad, which keeps the running maximum of the second moment. By default `false`.
     amsgrad: bool,
 });
 
@@ -116,21 +116,21 @@ impl Rule for Adam {
     }
 
     fn moments(&self) -> Vec<&'static str> {
-        averages(self.amsgrad)
+        adam_moments(self.amsgrad)
     }
 
     fn validate(&self) -> Result<()> {
         self.check()
     }
 
-    fn update(&self, at: Moment) -> Result<Tensor> {
-        let gradient = at.decayed_gradient(self.weight_decay)?;
-        let Moment { state, step, rate, parameter, .. } = at;
-        Ok((parameter - adam_step(self.betas, self.eps, &gradient, state, step, rate)?)?)
+    fn update(&self, update: ParameterUpdate) -> Result<Tensor> {
+        let gradient = update.decayed_gradient(self.weight_decay)?;
+        let ParameterUpdate { moments, step, rate, parameter, .. } = update;
+        Ok((parameter - adam_step(self.betas, self.eps, &gradient, moments, step, rate)?)?)
     }
 
-    fn update_in_place(&self, at: &Moment) -> Result<bool> {
-        adam_step_in_place(self.betas, self.eps, 1., self.weight_decay, at)
+    fn update_in_place(&self, update: &ParameterUpdate) -> Result<bool> {
+        adam_step_in_place(self.betas, self.eps, 1., self.weight_decay, update)
     }
 }
 
@@ -142,39 +142,39 @@ impl Rule for AdamW {
     }
 
     fn moments(&self) -> Vec<&'static str> {
-        averages(self.amsgrad)
+        adam_moments(self.amsgrad)
     }
 
     fn validate(&self) -> Result<()> {
         self.check()
     }
 
-    fn update(&self, at: Moment) -> Result<Tensor> {
-        let Moment { state, step, rate, parameter, gradient } = at;
+    fn update(&self, update: ParameterUpdate) -> Result<Tensor> {
+        let ParameterUpdate { moments, step, rate, parameter, gradient } = update;
         let decayed = (parameter * (1. - rate * self.weight_decay))?;
-        Ok((decayed - adam_step(self.betas, self.eps, gradient, state, step, rate)?)?)
+        Ok((decayed - adam_step(self.betas, self.eps, gradient, moments, step, rate)?)?)
     }
 
-    fn update_in_place(&self, at: &Moment) -> Result<bool> {
-        adam_step_in_place(self.betas, self.eps, 1. - at.rate * self.weight_decay, 0., at)
+    fn update_in_place(&self, update: &ParameterUpdate) -> Result<bool> {
+        adam_step_in_place(self.betas, self.eps, 1. - update.rate * self.weight_decay, 0., update)
     }
 }
 
-/// The moments of [`Adam`] and [`AdamW`].
-fn averages(amsgrad: bool) -> Vec<&'static str> {
+/// Returns the names of the moments of [`Adam`] and [`AdamW`].
+fn adam_moments(amsgrad: bool) -> Vec<&'static str> {
     if amsgrad { vec!["exp_avg", "exp_avg_sq", "max_exp_avg_sq"] } else { vec!["exp_avg", "exp_avg_sq"] }
 }
 
-/// What Adam takes from the parameter; `state` is of [`averages`].
+/// Updates the moments, named by [`adam_moments`], and returns the step that Adam subtracts from the parameter.
 fn adam_step(
     betas: (f64, f64),
     eps: f64,
     gradient: &Tensor,
-    state: &mut [Tensor],
+    moments: &mut [Tensor],
     step: u64,
     rate: f64,
 ) -> Result<Tensor> {
-    let [mean, square, largest @ ..] = state else { return Ok(gradient.zeros_like()?) };
+    let [mean, square, largest @ ..] = moments else { return Ok(gradient.zeros_like()?) };
     *mean = moving_average(mean, betas.0, gradient)?;
     *square = moving_average(square, betas.1, &gradient.sqr()?)?;
     let square = match largest {
@@ -189,24 +189,32 @@ fn adam_step(
     Ok(((&*mean * rate)? / (root + eps)?)?)
 }
 
-/// [`adam_step`] and what follows it, in place: the parameter keeps `keep` of itself; of it, `decay` is added to
-/// the gradient.
-fn adam_step_in_place(betas: (f64, f64), eps: f64, keep: f64, decay: f64, at: &Moment) -> Result<bool> {
-    let [mean, square] = &*at.state else { return Ok(false) };
-    let rate = at.rate / bias_correction(betas.0, at.step);
-    let correction = bias_correction(betas.1, at.step).sqrt();
-    if at.is_for_cuda() {
+/// Updates the parameter and the moments in place, with a kernel. Multiplies the parameter by `keep` first (decoupled
+/// weight decay) and adds `decay · parameter` to the gradient (L2 penalty).
+///
+/// Returns `false` if no kernel supports the update.
+fn adam_step_in_place(
+    betas: (f64, f64),
+    eps: f64,
+    keep: f64,
+    decay: f64,
+    update: &ParameterUpdate,
+) -> Result<bool> {
+    let [mean, square] = &*update.moments else { return Ok(false) };
+    let rate = update.rate / bias_correction(betas.0, update.step);
+    let correction = bias_correction(betas.1, update.step).sqrt();
+    if update.supported_by_cuda_kernels() {
         let ((keep_mean, keep_square), correction) = (betas, 1. / correction);
         let step = AdamStep { rate, keep_mean, keep_square, correction, eps, keep, decay };
-        step.apply([at.parameter, mean, square], at.gradient)?;
+        step.apply([update.parameter, mean, square], update.gradient)?;
         return Ok(true);
     }
-    if decay != 0. || !at.is_for_kernels() {
+    if decay != 0. || !update.supported_by_kernels() {
         return Ok(false);
     }
-    Blend::average(betas.0).apply(mean, at.gradient)?;
-    Blend { squared: true, ..Blend::average(betas.1) }.apply(square, at.gradient)?;
-    Adaptive { keep, rate, correction, eps }.apply(at.parameter, mean, square)?;
+    Blend::average(betas.0).apply(mean, update.gradient)?;
+    Blend { squared: true, ..Blend::average(betas.1) }.apply(square, update.gradient)?;
+    AdamUpdate { keep, rate, correction, eps }.apply(update.parameter, mean, square)?;
     Ok(true)
 }
 
@@ -225,13 +233,13 @@ impl Rule for Adamax {
         self.check()
     }
 
-    fn update(&self, at: Moment) -> Result<Tensor> {
-        let gradient = at.decayed_gradient(self.weight_decay)?;
-        let [mean, largest] = at.state else { return Ok(at.parameter.clone()) };
+    fn update(&self, update: ParameterUpdate) -> Result<Tensor> {
+        let gradient = update.decayed_gradient(self.weight_decay)?;
+        let [mean, largest] = update.moments else { return Ok(update.parameter.clone()) };
         *mean = moving_average(mean, self.betas.0, &gradient)?;
         *largest = (&*largest * self.betas.1)?.broadcast_maximum(&(gradient.abs()? + self.eps)?)?;
-        let rate = at.rate / bias_correction(self.betas.0, at.step);
-        Ok((at.parameter - ((&*mean * rate)? / &*largest)?)?)
+        let rate = update.rate / bias_correction(self.betas.0, update.step);
+        Ok((update.parameter - ((&*mean * rate)? / &*largest)?)?)
     }
 }
 
@@ -243,28 +251,28 @@ impl Rule for RAdam {
     }
 
     fn moments(&self) -> Vec<&'static str> {
-        averages(false)
+        adam_moments(false)
     }
 
     fn validate(&self) -> Result<()> {
         self.check()
     }
 
-    fn update(&self, at: Moment) -> Result<Tensor> {
-        let gradient = at.decayed_gradient(self.weight_decay)?;
-        let [mean, square] = at.state else { return Ok(at.parameter.clone()) };
+    fn update(&self, update: ParameterUpdate) -> Result<Tensor> {
+        let gradient = update.decayed_gradient(self.weight_decay)?;
+        let [mean, square] = update.moments else { return Ok(update.parameter.clone()) };
         *mean = moving_average(mean, self.betas.0, &gradient)?;
         *square = moving_average(square, self.betas.1, &gradient.sqr()?)?;
-        let mut direction = (&*mean * (at.rate / bias_correction(self.betas.0, at.step)))?;
-        if let Some(rectification) = rectification(self.betas.1, at.step) {
-            let factor = rectification * bias_correction(self.betas.1, at.step).sqrt();
+        let mut direction = (&*mean * (update.rate / bias_correction(self.betas.0, update.step)))?;
+        if let Some(rectification) = rectification(self.betas.1, update.step) {
+            let factor = rectification * bias_correction(self.betas.1, update.step).sqrt();
             direction = ((direction * factor)? / (square.sqrt()? + self.eps)?)?;
         }
-        Ok((at.parameter - direction)?)
+        Ok((update.parameter - direction)?)
     }
 }
 
-/// The paper's r_t; none while the variance of the adaptive rate is not known yet (ρ_t ≤ 5).
+/// Returns the rectification term r_t of the paper, or `None` while the variance is intractable (ρ_t ≤ 5).
 fn rectification(beta: f64, step: u64) -> Option<f64> {
     let limit = 2. / (1. - beta) - 1.;
     let power = beta.powf(step as f64);

@@ -1,4 +1,4 @@
-//! The bridge to candle_nn's optimisers, in both directions.
+//! Adapters between this crate's optimizers and candle_nn's.
 
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
@@ -9,7 +9,7 @@ use candle_core::{Result as CandleResult, Tensor, Var};
 use super::{Optimizer, Rule, Running, Step};
 use crate::{Error, Result};
 
-/// Every optimiser of sconce in the place of one of candle_nn's: `Running::<Sgd>::new(vars, Sgd::new(0.1))`.
+/// Creates an optimizer for candle_nn's interface: `Running::<Sgd>::new(vars, Sgd::new(0.1))`.
 impl<R: Rule> candle_nn::Optimizer for Running<R> {
     type Config = R;
 
@@ -31,7 +31,7 @@ impl<R: Rule> candle_nn::Optimizer for Running<R> {
     }
 }
 
-/// An optimiser with candle_nn's interface where one of sconce's is wanted.
+/// An [`Optimizer`] made of an optimizer that implements candle_nn's trait.
 ///
 /// ```
 /// use sconce::candle::{Device, Var};
@@ -49,7 +49,7 @@ pub struct FromCandle<O: candle_nn::Optimizer> {
 }
 
 impl<O: candle_nn::Optimizer> FromCandle<O> {
-    /// Describes the optimiser `O` by its own configuration.
+    /// Creates the optimizer `O` with its configuration.
     pub fn new(config: O::Config) -> Self {
         Self { config }
     }
@@ -73,14 +73,14 @@ where
 {
     fn build(&self, parameters: Vec<(String, Var)>) -> Result<Box<dyn Step>> {
         let vars = parameters.into_iter().map(|(_, var)| var).collect();
-        Ok(Box::new(Candle(O::new(vars, self.config.clone())?)))
+        Ok(Box::new(RunningCandle(O::new(vars, self.config.clone())?)))
     }
 }
 
-/// A running optimiser of candle_nn's interface, which does not show its state.
-struct Candle<O>(O);
+/// A running optimizer that implements candle_nn's trait. Its state is not accessible.
+struct RunningCandle<O>(O);
 
-impl<O: candle_nn::Optimizer + Send> Step for Candle<O> {
+impl<O: candle_nn::Optimizer + Send> Step for RunningCandle<O> {
     fn step(&mut self, grads: &GradStore) -> Result<()> {
         Ok(self.0.step(grads)?)
     }
@@ -95,7 +95,7 @@ impl<O: candle_nn::Optimizer + Send> Step for Candle<O> {
 
     fn state(&self) -> Result<Vec<(String, Tensor)>> {
         Err(Error::msg(
-            "an optimiser of candle_nn does not show its state; sconce's own of the same name does",
+            "the state of a candle_nn optimizer is not accessible; use the sconce optimizer of the same name",
         ))
     }
 

@@ -1,26 +1,30 @@
-//! What L-BFGS remembers of the curvature.
+//! The curvature history of L-BFGS.
 
 use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
 
-use super::flat::{Flat, dot, number};
+use super::flat::{FlatParameters, dot, scalar};
+use super::running::missing_key;
 use crate::{Error, Result};
 
-/// What the iterations so far have taught about the curvature.
-pub(super) struct Memory {
+/// The curvature information of the iterations so far.
+pub(super) struct CurvatureHistory {
     pub iterations: u64,
-    /// The gradient before the last iteration, and what that added to the parameters.
+    /// The gradient before the last iteration and the change of the parameters in it.
     pub last: Option<(Tensor, Tensor)>,
     pairs: Vec<Pair>,
-    /// The first guess of the inverse Hessian, a multiple of the identity.
+    /// The initial inverse Hessian, as a multiple of the identity.
     scale: f64,
 }
 
-/// A change of the gradient, the change of the parameters that went with it, and 1 over their product.
+/// The changes of gradient and parameters in one iteration.
 struct Pair {
+    /// The change of the gradient.
     gradient: Tensor,
+    /// The change of the parameters.
     step: Tensor,
+    /// The reciprocal of the dot product of both.
     inverse: f64,
 }
 
@@ -31,17 +35,17 @@ impl Pair {
     }
 }
 
-impl Default for Memory {
+impl Default for CurvatureHistory {
     fn default() -> Self {
         Self { iterations: 0, last: None, pairs: Vec::new(), scale: 1. }
     }
 }
 
-impl Memory {
-    /// Learns from the gradient that the last iteration has led to.
-    pub fn learn(&mut self, gradient: &Tensor, history_size: usize) -> Result<()> {
-        let Some((before, step)) = self.last.take() else { return Ok(()) };
-        let pair = Pair::new((gradient - before)?, step)?;
+impl CurvatureHistory {
+    /// Adds the last iteration, given the gradient after it.
+    pub fn update(&mut self, gradient: &Tensor, history_size: usize) -> Result<()> {
+        let Some((previous, step)) = self.last.take() else { return Ok(()) };
+        let pair = Pair::new((gradient - previous)?, step)?;
         if pair.inverse > 0. && pair.inverse < 1e10 {
             self.scale = 1. / (pair.inverse * dot(&pair.gradient, &pair.gradient)?);
             self.pairs.push(pair);
@@ -51,29 +55,29 @@ impl Memory {
         Ok(())
     }
 
-    /// Minus the approximate inverse Hessian times `gradient`, by the recursion over the pairs there and back.
+    /// Returns minus the approximate inverse Hessian times `gradient`, by the two-loop recursion.
     pub fn direction(&self, gradient: &Tensor) -> Result<Tensor> {
         let mut direction = gradient.neg()?;
         if self.iterations == 0 {
             return Ok(direction);
         }
-        let mut shares = Vec::with_capacity(self.pairs.len());
+        let mut alphas = Vec::with_capacity(self.pairs.len());
         for pair in self.pairs.iter().rev() {
-            let share = dot(&pair.step, &direction)? * pair.inverse;
-            direction = (direction - (&pair.gradient * share)?)?;
-            shares.push(share);
+            let alpha = dot(&pair.step, &direction)? * pair.inverse;
+            direction = (direction - (&pair.gradient * alpha)?)?;
+            alphas.push(alpha);
         }
         direction = (direction * self.scale)?;
-        for (pair, share) in self.pairs.iter().zip(shares.iter().rev()) {
-            let back = dot(&pair.gradient, &direction)? * pair.inverse;
-            direction = (direction + (&pair.step * (share - back))?)?;
+        for (pair, alpha) in self.pairs.iter().zip(alphas.iter().rev()) {
+            let beta = dot(&pair.gradient, &direction)? * pair.inverse;
+            direction = (direction + (&pair.step * (alpha - beta))?)?;
         }
         Ok(direction)
     }
 
-    /// All of it, by names.
+    /// Returns the history as named tensors.
     pub fn state(&self) -> Result<Vec<(String, Tensor)>> {
-        let Memory { iterations, last, pairs, scale } = self;
+        let Self { iterations, last, pairs, scale } = self;
         let mut state = Vec::new();
         let mut put = |name: &str, tensor: Tensor| state.push((format!("lbfgs.{name}"), tensor));
         put("n_iter", Tensor::new(*iterations as i64, &Device::Cpu)?);
@@ -84,41 +88,50 @@ impl Memory {
         }
         if !pairs.is_empty() {
             let stack =
-                |of: fn(&Pair) -> &Tensor| Tensor::stack(&pairs.iter().map(of).collect::<Vec<_>>(), 0);
+                |part: fn(&Pair) -> &Tensor| Tensor::stack(&pairs.iter().map(part).collect::<Vec<_>>(), 0);
             put("old_dirs", stack(|pair| &pair.gradient)?);
             put("old_stps", stack(|pair| &pair.step)?);
         }
         Ok(state)
     }
 
-    /// The memory that `state` describes, of `parameters`.
-    pub fn read(state: &HashMap<String, Tensor>, parameters: &Flat) -> Result<Self> {
+    /// Reads the history of `parameters` from `state`.
+    pub fn read(state: &HashMap<String, Tensor>, parameters: &FlatParameters) -> Result<Self> {
         const KEYS: [&str; 6] = ["n_iter", "H_diag", "prev_flat_grad", "prev_step", "old_dirs", "old_stps"];
         let known = |key: &str| key == "learning_rate" || KEYS.iter().any(|k| key == format!("lbfgs.{k}"));
-        if let Some(stranger) = state.keys().filter(|key| !known(key)).min() {
-            return Err(Error::msg(format!("the state holds what no parameter has: {stranger}")));
+        let mut unexpected: Vec<_> = state.keys().filter(|key| !known(key)).cloned().collect();
+        if !unexpected.is_empty() {
+            unexpected.sort();
+            let keys = unexpected.join(", ");
+            return Err(Error::msg(format!("unexpected keys in the optimizer state: {keys}")));
         }
         let get = |name: &str| state.get(&format!("lbfgs.{name}"));
-        let scalar = |name: &str| match get(name) {
-            Some(tensor) => number(tensor),
-            None => Err(Error::msg(format!("the state lacks lbfgs.{name}"))),
+        let number = |name: &str| match get(name) {
+            Some(tensor) => scalar(tensor),
+            None => Err(missing_key(&format!("lbfgs.{name}"))),
         };
         let last = match (get("prev_flat_grad"), get("prev_step")) {
-            (Some(gradient), Some(step)) => Some((parameters.fit(gradient)?, parameters.fit(step)?)),
+            (Some(gradient), Some(step)) => Some((parameters.load(gradient)?, parameters.load(step)?)),
             (None, None) => None,
-            _ => return Err(Error::msg("the state lacks one of lbfgs.prev_flat_grad and lbfgs.prev_step")),
+            (None, Some(_)) => return Err(missing_key("lbfgs.prev_flat_grad")),
+            (Some(_), None) => return Err(missing_key("lbfgs.prev_step")),
         };
         let rows = |name: &str| -> Result<Vec<Tensor>> {
             let Some(stack) = get(name) else { return Ok(Vec::new()) };
-            (0..stack.dim(0)?).map(|row| parameters.fit(&stack.get(row)?)).collect()
+            (0..stack.dim(0)?).map(|row| parameters.load(&stack.get(row)?)).collect()
         };
-        let (gradients, steps) = (rows("old_dirs")?, rows("old_stps")?);
+        let gradients = rows("old_dirs")?;
+        let steps = rows("old_stps")?;
         if gradients.len() != steps.len() {
-            let (a, b) = (gradients.len(), steps.len());
-            return Err(Error::msg(format!("expected as many lbfgs.old_dirs as old_stps, got {a} and {b}")));
+            let dirs = gradients.len();
+            let stps = steps.len();
+            return Err(Error::msg(format!(
+                "expected `lbfgs.old_dirs` and `lbfgs.old_stps` of equal length, got {dirs} and {stps}"
+            )));
         }
         let pairs = gradients.into_iter().zip(steps).map(|(gradient, step)| Pair::new(gradient, step));
-        let (iterations, scale) = (scalar("n_iter")?.max(0.) as u64, scalar("H_diag")?);
+        let iterations = number("n_iter")?.max(0.) as u64;
+        let scale = number("H_diag")?;
         Ok(Self { iterations, last, pairs: pairs.collect::<Result<_>>()?, scale })
     }
 }

@@ -1,23 +1,22 @@
-//! L-BFGS: a quasi-Newton method that evaluates the loss several times a step.
+//! L-BFGS, a quasi-Newton method that evaluates the loss several times per step.
 
 use std::collections::HashMap;
 
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 
-use super::curvature::Memory;
-use super::flat::{Flat, dot, largest, number};
+use super::curvature::CurvatureHistory;
+use super::flat::{FlatParameters, dot, max_abs, scalar};
 use super::line_search::{LineSearch, Point, Search};
 use super::rule::{not_negative, setters};
 use super::{Optimizer, Step};
 use crate::{Error, Result};
 
 /// L-BFGS, as `torch.optim.LBFGS` (Liu and Nocedal, "On the Limited Memory BFGS Method for Large Scale
-/// Optimization", 1989): for small, smooth problems whose loss is of all the data.
+/// Optimization", 1989). It suits small, smooth problems with a full-batch loss.
 ///
-/// Give it the loss by [`step_with`](Step::step_with): each such step makes up to `max_iter` iterations and
-/// evaluates the loss anew for each. [`step`](Step::step) makes one iteration of the gradients it is given,
-/// as long as the learning rate says.
+/// [`step_with`](Step::step_with) runs up to `max_iter` iterations and evaluates the loss in each of them.
+/// [`step`](Step::step) runs one iteration with the given gradients and the learning rate as step length.
 ///
 /// ```
 /// use sconce::candle::{Device, Tensor, Var};
@@ -26,7 +25,7 @@ use crate::{Error, Result};
 /// let x = Var::new(&[-1.2f64, 1.], &Device::Cpu)?;
 /// let lbfgs = Lbfgs::new(1.).max_iter(100).line_search_fn(LineSearch::StrongWolfe);
 /// let mut lbfgs = lbfgs.build(vec![("x".into(), x.clone())])?;
-/// // Rosenbrock's function, whose least value is at (1, 1).
+/// // Rosenbrock's function has its minimum at (1, 1).
 /// let mut loss = || {
 ///     let (a, b) = (x.narrow(0, 0, 1)?, x.narrow(0, 1, 1)?);
 ///     let valley = (((b - a.sqr()?)?.sqr()? * 100.)? + (a - 1.)?.sqr()?)?;
@@ -48,20 +47,26 @@ pub struct Lbfgs {
 }
 
 impl Lbfgs {
-    /// L-BFGS with the learning rate `rate`; PyTorch's default is 1.
+    /// Creates L-BFGS with the learning rate `rate`; PyTorch's default is 1.
     pub fn new(rate: f64) -> Self {
-        let (max_iter, max_eval, history_size, line_search_fn) = (20, None, 100, None);
-        let (tolerance_grad, tolerance_change) = (1e-7, 1e-9);
-        Self { rate, max_iter, max_eval, tolerance_grad, tolerance_change, history_size, line_search_fn }
+        Self {
+            rate,
+            max_iter: 20,
+            max_eval: None,
+            tolerance_grad: 1e-7,
+            tolerance_change: 1e-9,
+            history_size: 100,
+            line_search_fn: None,
+        }
     }
 
-    /// The most evaluations of the loss a step, by default 5/4 of `max_iter`.
+    /// Sets the maximum number of loss evaluations per step, by default 5/4 of `max_iter`.
     pub fn max_eval(mut self, max_eval: impl Into<Option<usize>>) -> Self {
         self.max_eval = max_eval.into();
         self
     }
 
-    /// How the length of a step is found; by default it is the learning rate.
+    /// Sets the line search. By default there is none, and the step length is the learning rate.
     pub fn line_search_fn(mut self, search: impl Into<Option<LineSearch>>) -> Self {
         self.line_search_fn = search.into();
         self
@@ -75,122 +80,129 @@ impl Lbfgs {
 }
 
 setters!(Lbfgs {
-    /// The most iterations a step, by default 20.
+    /// Sets the maximum number of iterations per step, by default 20.
     max_iter: usize,
-    /// The largest entry of the gradient at which the optimum is taken to be reached, by default 1e-7.
+    /// Sets the termination tolerance on the largest gradient element, by default 1e-7.
     tolerance_grad: f64,
-    /// The change of parameters or loss below which a step ends, by default 1e-9.
+    /// Sets the termination tolerance on the change of parameters and loss, by default 1e-9.
     tolerance_change: f64,
-    /// How many iterations are remembered, by default 100.
+    /// Sets the number of iterations kept in the history, by default 100.
     history_size: usize,
 });
 
 impl Optimizer for Lbfgs {
     fn build(&self, parameters: Vec<(String, Var)>) -> Result<Box<dyn Step>> {
-        let built = self.validate().and_then(|()| Flat::new(parameters)).map_err(|e| e.in_layer(NAME))?;
-        let (settings, rate) = (self.clone(), self.rate);
-        Ok(Box::new(Running { settings, rate, parameters: built, memory: Memory::default() }))
+        let parameters =
+            self.validate().and_then(|()| FlatParameters::new(parameters)).map_err(|e| e.in_layer(NAME))?;
+        let history = CurvatureHistory::default();
+        Ok(Box::new(RunningLbfgs { settings: self.clone(), rate: self.rate, parameters, history }))
     }
 }
 
 const NAME: &str = "Lbfgs";
 
-struct Running {
+struct RunningLbfgs {
     settings: Lbfgs,
     rate: f64,
-    parameters: Flat,
-    memory: Memory,
+    parameters: FlatParameters,
+    history: CurvatureHistory,
 }
 
-/// Which way an iteration goes.
-struct Way {
+/// The search direction of an iteration.
+struct SearchDirection {
     direction: Tensor,
     /// The derivative of the loss along the direction.
     slope: f64,
-    /// How far the learning rate says to go.
+    /// The initial step length.
     rate: f64,
 }
 
-impl Running {
-    /// The way down from where the gradient is `gradient`; none where it no longer leads down.
-    fn way(&mut self, gradient: &Tensor) -> Result<Option<Way>> {
-        let memory = &mut self.memory;
-        memory.learn(gradient, self.settings.history_size)?;
-        let direction = memory.direction(gradient)?;
-        let rate = match memory.iterations {
-            0 => self.rate * (1. / dot(gradient, &gradient.sign()?)?).min(1.),
-            _ => self.rate,
+impl RunningLbfgs {
+    /// Returns the search direction at a point with gradient `gradient`, or `None` if it is not a descent direction.
+    fn search_direction(&mut self, gradient: &Tensor) -> Result<Option<SearchDirection>> {
+        let history = &mut self.history;
+        history.update(gradient, self.settings.history_size)?;
+        let direction = history.direction(gradient)?;
+        let rate = if history.iterations == 0 {
+            self.rate * (1. / dot(gradient, &gradient.sign()?)?).min(1.)
+        } else {
+            self.rate
         };
-        memory.iterations += 1;
+        history.iterations += 1;
         let slope = dot(gradient, &direction)?;
-        // A slope that is NaN leads nowhere either.
-        Ok((slope <= -self.settings.tolerance_change).then_some(Way { direction, slope, rate }))
+        // The comparison is false if the slope is NaN.
+        Ok((slope <= -self.settings.tolerance_change).then_some(SearchDirection { direction, slope, rate }))
     }
 
-    /// Goes as far as the learning rate says: what that added to the parameters, or nothing.
+    /// Steps by the learning rate. Returns the change of the parameters, or `None` without a descent direction.
     fn iterate(&mut self, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let Some(Way { direction, rate, .. }) = self.way(gradient)? else { return Ok(None) };
-        let step = (direction * rate)?;
+        let Some(search) = self.search_direction(gradient)? else { return Ok(None) };
+        let step = (search.direction * search.rate)?;
         self.parameters.add(&step)?;
-        self.memory.last = Some((gradient.clone(), step.clone()));
+        self.history.last = Some((gradient.clone(), step.clone()));
         Ok(Some(step))
     }
 
-    /// Goes as far as a line search says: what that added to the parameters, or nothing, and the place it
-    /// led to, with the number of evaluations.
+    /// Steps by a line search. Returns the change of the parameters, the point reached and the number of evaluations.
+    /// Returns `None` without a descent direction.
     fn search(
         &mut self,
         (value, gradient): (f64, &Tensor),
         loss: &mut dyn FnMut() -> Result<Tensor>,
     ) -> Result<Option<(Tensor, Point, usize)>> {
-        let Some(Way { direction, slope, rate }) = self.way(gradient)? else { return Ok(None) };
-        let (parameters, from) = (&self.parameters, self.parameters.values()?);
+        let Some(search) = self.search_direction(gradient)? else { return Ok(None) };
+        let SearchDirection { direction, slope, rate } = search;
+        let parameters = &self.parameters;
+        let initial = parameters.values()?;
         let mut evaluate = |at: f64| {
-            parameters.set(&from)?;
+            parameters.set(&initial)?;
             parameters.add(&(&direction * at)?)?;
             let (loss, gradient) = parameters.evaluate(loss)?;
-            Ok(Point { at, loss: number(&loss)?, slope: dot(&gradient, &direction)?, gradient })
+            Ok(Point { at, loss: scalar(&loss)?, slope: dot(&gradient, &direction)?, gradient })
         };
         let start = Point { at: 0., loss: value, slope, gradient: gradient.clone() };
-        let resolution = self.settings.tolerance_change / largest(&direction)?.max(f64::MIN_POSITIVE);
+        let resolution = self.settings.tolerance_change / max_abs(&direction)?.max(f64::MIN_POSITIVE);
         let mut search = Search { start: &start, resolution, evaluate: &mut evaluate, evaluations: 0 };
-        let (point, evaluations) = (search.run(rate)?, search.evaluations);
+        let point = search.run(rate)?;
+        let evaluations = search.evaluations;
         let step = (&direction * point.at)?;
-        self.parameters.set(&from)?;
+        self.parameters.set(&initial)?;
         self.parameters.add(&step)?;
-        self.memory.last = Some((gradient.clone(), step.clone()));
+        self.history.last = Some((gradient.clone(), step.clone()));
         Ok(Some((step, point, evaluations)))
     }
 
+    /// Runs the iterations of one step. Returns the loss before the first one.
     fn run(&mut self, loss: &mut dyn FnMut() -> Result<Tensor>) -> Result<Tensor> {
         let Lbfgs { max_iter, max_eval, tolerance_grad, tolerance_change, .. } = self.settings;
         let (first, mut gradient) = self.parameters.evaluate(loss)?;
-        let (mut value, mut evaluations) = (number(&first)?, 1);
+        let mut value = scalar(&first)?;
+        let mut evaluations = 1;
         for iteration in 1..=max_iter {
-            if largest(&gradient)? <= tolerance_grad {
+            if max_abs(&gradient)? <= tolerance_grad {
                 break;
             }
             let before = value;
             let step = if self.settings.line_search_fn.is_some() {
-                let Some((step, point, looks)) = self.search((value, &gradient), loss)? else { break };
-                (value, gradient) = (point.loss, point.gradient);
-                evaluations += looks;
+                let Some((step, point, count)) = self.search((value, &gradient), loss)? else { break };
+                value = point.loss;
+                gradient = point.gradient;
+                evaluations += count;
                 step
             } else {
                 let Some(step) = self.iterate(&gradient)? else { break };
-                // The loss after the last iteration is the next step's to evaluate: it may be of another
-                // batch.
+                // The next step evaluates the loss after the last iteration, possibly with another batch.
                 if iteration == max_iter {
                     break;
                 }
                 let next;
                 (next, gradient) = self.parameters.evaluate(loss)?;
-                value = number(&next)?;
+                value = scalar(&next)?;
                 evaluations += 1;
                 step
             };
-            let still = largest(&step)? <= tolerance_change || (value - before).abs() < tolerance_change;
-            if still || evaluations >= max_eval.unwrap_or(max_iter * 5 / 4) {
+            let converged = max_abs(&step)? <= tolerance_change || (value - before).abs() < tolerance_change;
+            if converged || evaluations >= max_eval.unwrap_or(max_iter * 5 / 4) {
                 break;
             }
         }
@@ -198,10 +210,10 @@ impl Running {
     }
 }
 
-impl Step for Running {
+impl Step for RunningLbfgs {
     fn step(&mut self, grads: &GradStore) -> Result<()> {
         let gradient = self.parameters.gradient(grads)?;
-        if largest(&gradient)? > self.settings.tolerance_grad {
+        if max_abs(&gradient)? > self.settings.tolerance_grad {
             self.iterate(&gradient).map_err(|e| e.in_layer(NAME))?;
         }
         Ok(())
@@ -221,16 +233,17 @@ impl Step for Running {
 
     fn state(&self) -> Result<Vec<(String, Tensor)>> {
         let rate = ("learning_rate".to_owned(), Tensor::new(self.rate, &Device::Cpu)?);
-        Ok([vec![rate], self.memory.state()?].concat())
+        Ok([vec![rate], self.history.state()?].concat())
     }
 
     fn load_state(&mut self, state: &HashMap<String, Tensor>) -> Result<()> {
         let read = || {
-            Ok((state.get("learning_rate").map(number).transpose()?, Memory::read(state, &self.parameters)?))
+            let rate = state.get("learning_rate").map(scalar).transpose()?;
+            Ok((rate, CurvatureHistory::read(state, &self.parameters)?))
         };
-        let (rate, memory) = read().map_err(|e: Error| e.in_layer(NAME))?;
+        let (rate, history) = read().map_err(|e: Error| e.in_layer(NAME))?;
         self.rate = rate.unwrap_or(self.rate);
-        self.memory = memory;
+        self.history = history;
         Ok(())
     }
 }

@@ -1,8 +1,8 @@
-//! PyTorch's optimisers, by its names, defaults and arithmetic.
+//! PyTorch's optimizers, with its names, defaults and arithmetic.
 //!
-//! An optimiser is described by plain data, `AdamW::new(1e-3).betas(0.9, 0.95)`: an [`Optimizer`]. Given
-//! the parameters it becomes a [`Step`], which holds the state. All of them share one loop,
-//! [`Running`]; what makes each its own is a [`Rule`] of a few lines.
+//! An [`Optimizer`] holds the settings, as in `AdamW::new(1e-3).betas((0.9, 0.95))`. [`Optimizer::build`] combines it
+//! with the parameters to a [`Step`], which holds the state. First-order optimizers implement [`Rule`], the update of
+//! one parameter; [`Running`] applies a rule to all parameters.
 
 mod adagrad;
 mod adam;
@@ -33,20 +33,21 @@ pub use line_search::LineSearch;
 pub use nadam::NAdam;
 pub use rmsprop::RmsProp;
 pub(super) use rule::setters;
-pub use rule::{Moment, Rule};
+pub use rule::{ParameterUpdate, Rule};
 pub use running::Running;
 pub use sgd::Sgd;
 
-/// The description of an optimiser: its kind and its settings, before it knows the parameters.
+/// The settings of an optimizer, without parameters.
 pub trait Optimizer: Debug + Send + Sync {
-    /// The running optimiser of `parameters`, which come with their names in the network.
+    /// Creates a running optimizer for `parameters`, given by their paths in the network.
     ///
     /// # Errors
-    /// A setting out of its range, two parameters of one name, or a parameter that is not floating point.
+    /// Fails if a setting is out of range, if a parameter or a name occurs twice, or if a parameter is not floating
+    /// point.
     fn build(&self, parameters: Vec<(String, Var)>) -> Result<Box<dyn Step>>;
 }
 
-/// A running optimiser: the parameters, and what it remembers of each.
+/// A running optimizer: the parameters and their state.
 ///
 /// ```
 /// use sconce::candle::{Device, Tensor, Var};
@@ -62,32 +63,30 @@ pub trait Optimizer: Debug + Send + Sync {
 /// # Ok::<(), sconce::Error>(())
 /// ```
 pub trait Step: Send {
-    /// Moves each parameter that has a gradient in `grads`, in its own storage; the others stay as they are.
+    /// Updates each parameter that has a gradient in `grads`, in place. The others do not change.
     fn step(&mut self, grads: &GradStore) -> Result<()>;
 
-    /// Evaluates `loss`, steps by its gradients and returns its value before the step. An optimiser that
-    /// looks around evaluates it several times, each time at other parameters: [`Lbfgs`].
+    /// Evaluates `loss`, steps with its gradients, and returns the loss before the step. [`Lbfgs`] evaluates `loss`
+    /// several times, each time with different parameter values.
     fn step_with(&mut self, loss: &mut dyn FnMut() -> Result<Tensor>) -> Result<Tensor> {
         let value = loss()?;
         self.step(&value.backward()?)?;
         Ok(value)
     }
 
-    /// The base rate; a schedule reads it once and sets it before each step.
+    /// Returns the learning rate.
     fn learning_rate(&self) -> f64;
 
-    /// Sets the base rate from the next step on.
+    /// Sets the learning rate of the following steps.
     fn set_learning_rate(&mut self, rate: f64);
 
-    /// All that a run must save to go on exactly where it stopped, by names like `conv1.weight.exp_avg`:
-    /// the moments and step of each parameter, and the learning rate.
-    /// The tensors share no storage with the optimiser.
+    /// Returns the state needed to resume training: the moments and the step of each parameter, and the learning rate.
+    /// Names have the form `conv1.weight.exp_avg`. The tensors are copies.
     fn state(&self) -> Result<Vec<(String, Tensor)>>;
 
-    /// Takes back what [`state`](Self::state) gave.
+    /// Restores a state returned by [`state`](Self::state).
     ///
     /// # Errors
-    /// A tensor that belongs to no parameter, has the wrong shape, or is missing beside its siblings;
-    /// nothing has changed then.
+    /// Fails without any change if a key is unexpected or missing, or if a tensor has the wrong shape.
     fn load_state(&mut self, state: &HashMap<String, Tensor>) -> Result<()>;
 }

@@ -1,12 +1,11 @@
-//! NAdam: Adam that looks ahead along its momentum.
+//! NAdam: Adam with Nesterov momentum.
 
 use candle_core::{DType, Tensor};
 
-use super::rule::{Moment, Rule, bias_correction, fraction, moving_average, not_negative, setters};
+use super::rule::{ParameterUpdate, Rule, bias_correction, fraction, moving_average, not_negative, setters};
 use crate::Result;
 
-/// Adam with Nesterov's momentum, as `torch.optim.NAdam` (Dozat, "Incorporating Nesterov Momentum into
-/// Adam", 2016).
+/// Adam with Nesterov momentum, as `torch.optim.NAdam` (Dozat, "Incorporating Nesterov Momentum into Adam", 2016).
 #[derive(Clone, Debug)]
 pub struct NAdam {
     rate: f64,
@@ -18,32 +17,38 @@ pub struct NAdam {
 }
 
 impl NAdam {
-    /// NAdam with the learning rate `rate`; PyTorch's default is 0.002.
+    /// Creates NAdam with the learning rate `rate`; PyTorch's default is 0.002.
     pub fn new(rate: f64) -> Self {
-        let (betas, eps, weight_decay) = ((0.9, 0.999), 1e-8, 0.);
-        Self { rate, betas, eps, weight_decay, momentum_decay: 4e-3, decoupled_weight_decay: false }
+        Self {
+            rate,
+            betas: (0.9, 0.999),
+            eps: 1e-8,
+            weight_decay: 0.,
+            momentum_decay: 4e-3,
+            decoupled_weight_decay: false,
+        }
     }
 
-    /// The paper's μ_t: the momentum, which grows from half of beta to the whole.
+    /// Returns the momentum μ_t of the paper, which grows from `betas.0 / 2` to `betas.0`.
     fn momentum(&self, step: u64) -> f64 {
         self.betas.0 * (1. - 0.5 * 0.96f64.powf(step as f64 * self.momentum_decay))
     }
 }
 
 setters!(NAdam {
-    /// How much of the two moving averages each step keeps, by default (0.9, 0.999).
+    /// Sets the decay rates of the first and the second moment, by default (0.9, 0.999).
     betas: (f64, f64),
-    /// What is added to the denominator, by default 1e-8.
+    /// Sets the term added to the denominator for numerical stability, by default 1e-8.
     eps: f64,
-    /// The factor of the weight decay, by default 0.
+    /// Sets the weight decay, by default 0.
     weight_decay: f64,
-    /// How fast the momentum grows, by default 0.004.
+    /// Sets how fast the momentum grows, by default 0.004.
     momentum_decay: f64,
-    /// Whether weight decay acts on the parameters themselves, as in AdamW; by default it is an L2 penalty.
+    /// Decouples weight decay from the gradient, as in AdamW. By default it is an L2 penalty.
     decoupled_weight_decay: bool,
 });
 
-/// The product of all momenta so far, a scalar in f64.
+/// The product of the momenta of all steps, an f64 scalar.
 const PRODUCT: &str = "mu_product";
 
 impl Rule for NAdam {
@@ -57,7 +62,7 @@ impl Rule for NAdam {
         vec!["exp_avg", "exp_avg_sq", PRODUCT]
     }
 
-    fn first_moment(&self, name: &str, parameter: &Tensor) -> Result<Tensor> {
+    fn initial_moment(&self, name: &str, parameter: &Tensor) -> Result<Tensor> {
         match name {
             PRODUCT => Ok(Tensor::new(1f64, &candle_core::Device::Cpu)?),
             _ => Ok(parameter.zeros_like()?),
@@ -65,28 +70,29 @@ impl Rule for NAdam {
     }
 
     fn validate(&self) -> Result<()> {
-        fraction("the first of betas", self.betas.0)?;
-        fraction("the second of betas", self.betas.1)?;
+        fraction("betas.0", self.betas.0)?;
+        fraction("betas.1", self.betas.1)?;
         not_negative("eps", self.eps)?;
         not_negative("weight_decay", self.weight_decay)?;
         not_negative("momentum_decay", self.momentum_decay)
     }
 
-    fn update(&self, at: Moment) -> Result<Tensor> {
+    fn update(&self, update: ParameterUpdate) -> Result<Tensor> {
         let decoupled = self.decoupled_weight_decay;
-        let gradient = at.decayed_gradient(if decoupled { 0. } else { self.weight_decay })?;
-        let [mean, square, product] = at.state else { return Ok(at.parameter.clone()) };
+        let gradient = update.decayed_gradient(if decoupled { 0. } else { self.weight_decay })?;
+        let [mean, square, product] = update.moments else { return Ok(update.parameter.clone()) };
         *mean = moving_average(mean, self.betas.0, &gradient)?;
         *square = moving_average(square, self.betas.1, &gradient.sqr()?)?;
-        let (now, next) = (self.momentum(at.step), self.momentum(at.step + 1));
-        let so_far = product.to_dtype(DType::F64)?.to_scalar::<f64>()? * now;
-        *product = Tensor::new(so_far, product.device())?;
+        let mu = self.momentum(update.step);
+        let mu_next = self.momentum(update.step + 1);
+        let mu_product = product.to_dtype(DType::F64)?.to_scalar::<f64>()? * mu;
+        *product = Tensor::new(mu_product, product.device())?;
 
-        let of_gradient = at.rate * (1. - now) / (1. - so_far);
-        let of_mean = at.rate * next / (1. - so_far * next);
-        let direction = ((gradient * of_gradient)? + (&*mean * of_mean)?)?;
-        let root = ((&*square / bias_correction(self.betas.1, at.step))?.sqrt()? + self.eps)?;
-        let kept = if decoupled { 1. - at.rate * self.weight_decay } else { 1. };
-        Ok(((at.parameter * kept)? - (direction / root)?)?)
+        let gradient_factor = update.rate * (1. - mu) / (1. - mu_product);
+        let mean_factor = update.rate * mu_next / (1. - mu_product * mu_next);
+        let direction = ((gradient * gradient_factor)? + (&*mean * mean_factor)?)?;
+        let root = ((&*square / bias_correction(self.betas.1, update.step))?.sqrt()? + self.eps)?;
+        let keep = if decoupled { 1. - update.rate * self.weight_decay } else { 1. };
+        Ok(((update.parameter * keep)? - (direction / root)?)?)
     }
 }

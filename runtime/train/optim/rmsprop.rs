@@ -1,12 +1,12 @@
-//! RMSprop: steps divided by a moving average of the gradient's size.
+//! RMSprop.
 
 use candle_core::Tensor;
 
-use super::rule::{Moment, Rule, moving_average, not_negative, setters};
+use super::rule::{ParameterUpdate, Rule, moving_average, not_negative, setters};
 use crate::Result;
 
-/// RMSprop, as `torch.optim.RMSprop` (Hinton, lecture 6 of "Neural Networks for Machine Learning", 2012;
-/// centred after Graves, "Generating Sequences With Recurrent Neural Networks", 2013).
+/// RMSprop, as `torch.optim.RMSprop` (Hinton, lecture 6 of "Neural Networks for Machine Learning", 2012). The centered
+/// version follows Graves ("Generating Sequences With Recurrent Neural Networks", 2013).
 #[derive(Clone, Debug)]
 pub struct RmsProp {
     rate: f64,
@@ -18,22 +18,22 @@ pub struct RmsProp {
 }
 
 impl RmsProp {
-    /// RMSprop with the learning rate `rate`; PyTorch's default is 0.01.
+    /// Creates RMSprop with the learning rate `rate`; PyTorch's default is 0.01.
     pub fn new(rate: f64) -> Self {
         Self { rate, alpha: 0.99, eps: 1e-8, weight_decay: 0., momentum: 0., centered: false }
     }
 }
 
 setters!(RmsProp {
-    /// How much of the moving average each step keeps, by default 0.99.
+    /// Sets the decay rate of the moving averages, by default 0.99.
     alpha: f64,
-    /// What is added to the denominator, by default 1e-8.
+    /// Sets the term added to the denominator for numerical stability, by default 1e-8.
     eps: f64,
-    /// The factor of the L2 penalty, by default 0.
+    /// Sets the factor of the L2 penalty, by default 0.
     weight_decay: f64,
-    /// The share of the last step that is kept, by default 0.
+    /// Sets the momentum factor, by default 0.
     momentum: f64,
-    /// Whether the gradient's variance takes the place of its square, by default not.
+    /// Normalizes the gradient by an estimate of its variance instead of its mean square. By default `false`.
     centered: bool,
 });
 
@@ -57,9 +57,11 @@ impl Rule for RmsProp {
         not_negative("momentum", self.momentum)
     }
 
-    fn update(&self, at: Moment) -> Result<Tensor> {
-        let gradient = at.decayed_gradient(self.weight_decay)?;
-        let Some((square, rest)) = at.state.split_first_mut() else { return Ok(at.parameter.clone()) };
+    fn update(&self, update: ParameterUpdate) -> Result<Tensor> {
+        let gradient = update.decayed_gradient(self.weight_decay)?;
+        let Some((square, rest)) = update.moments.split_first_mut() else {
+            return Ok(update.parameter.clone());
+        };
         *square = moving_average(square, self.alpha, &gradient.sqr()?)?;
         let variance = match rest.last_mut().filter(|_| self.centered) {
             Some(average) => {
@@ -76,6 +78,6 @@ impl Rule for RmsProp {
             }
             None => scaled,
         };
-        Ok((at.parameter - (direction * at.rate)?)?)
+        Ok((update.parameter - (direction * update.rate)?)?)
     }
 }

@@ -1,19 +1,19 @@
-//! The loop all optimisers share: a rule, the parameters, and what the rule remembers of each.
+//! The optimizer that applies a [`Rule`] to all parameters.
 
 use std::collections::{HashMap, HashSet};
 
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::{Moment, Optimizer, Rule, Step};
+use super::{Optimizer, ParameterUpdate, Rule, Step};
 use crate::{Error, Result};
 
 const STEP: &str = "step";
 const RATE: &str = "learning_rate";
 
-/// A running optimiser of the rule `R`.
+/// A running optimizer with the update rule `R`.
 ///
-/// It is candle_nn's `Optimizer` as well, so it can stand wherever one of candle_nn's is expected.
+/// It also implements candle_nn's `Optimizer` trait.
 #[derive(Debug)]
 pub struct Running<R: Rule> {
     rule: R,
@@ -25,9 +25,9 @@ pub struct Running<R: Rule> {
 struct Parameter {
     name: String,
     var: Var,
-    /// How many steps it has made: one without a gradient does not count, as in PyTorch.
+    /// The number of steps so far. As in PyTorch, a step without a gradient does not count.
     step: u64,
-    /// Empty until the first step, so that a frozen parameter costs no memory.
+    /// Empty until the first step, so that a parameter without gradients needs no memory.
     moments: Vec<Tensor>,
 }
 
@@ -38,26 +38,34 @@ impl<R: Rule> Optimizer for R {
 }
 
 impl<R: Rule> Running<R> {
-    /// Starts `rule` on `parameters`; fails as [`Optimizer::build`] does.
+    /// Creates an optimizer that applies `rule` to `parameters`.
+    ///
+    /// # Errors
+    /// Fails under the same conditions as [`Optimizer::build`].
     pub fn new(rule: R, parameters: Vec<(String, Var)>) -> Result<Self> {
         let rate = rule.learning_rate();
         super::rule::not_negative("the learning rate", rate).map_err(|e| e.in_layer(R::NAME))?;
         rule.validate().map_err(|e| e.in_layer(R::NAME))?;
         check_parameters(&parameters).map_err(|e| e.in_layer(R::NAME))?;
-        let start = |(name, var)| Parameter { name, var, step: 0, moments: Vec::new() };
-        Ok(Self { rule, rate, parameters: parameters.into_iter().map(start).collect() })
+        let parameter = |(name, var)| Parameter { name, var, step: 0, moments: Vec::new() };
+        Ok(Self { rule, rate, parameters: parameters.into_iter().map(parameter).collect() })
     }
 }
 
-/// An error unless every parameter is there once, under a name of its own, and floating point.
+/// Returns the error for a key that an optimizer state lacks.
+pub(super) fn missing_key(key: &str) -> Error {
+    Error::msg(format!("`{key}` is missing from the optimizer state"))
+}
+
+/// Returns an error unless all parameters and names are distinct and all parameters are floating point.
 pub(super) fn check_parameters(parameters: &[(String, Var)]) -> Result<()> {
     let (mut names, mut variables) = (HashSet::new(), HashSet::new());
     for (name, var) in parameters {
         if !variables.insert(var.id()) {
-            return Err(Error::msg(format!("{name} has another name already")));
+            return Err(Error::msg(format!("`{name}` is registered twice, under different names")));
         }
         if !names.insert(name) {
-            return Err(Error::msg(format!("two parameters are named {name}")));
+            return Err(Error::msg(format!("two parameters are named `{name}`")));
         }
         if !var.dtype().is_float() {
             let message = format!("expected a floating-point parameter {name}, got {:?}", var.dtype());
@@ -100,10 +108,10 @@ impl<R: Rule> Step for Running<R> {
     fn load_state(&mut self, state: &HashMap<String, Tensor>) -> Result<()> {
         let read = self.parameters.iter().map(|p| p.read_state(&self.rule, state));
         let read = read.collect::<Result<Vec<_>>>().map_err(|e| e.in_layer(R::NAME))?;
-        let taken = read.iter().filter(|(step, _)| *step > 0).count() * (1 + self.rule.moments().len());
+        let used = read.iter().filter(|(step, _)| *step > 0).count() * (1 + self.rule.moments().len());
         let rate = state.get(RATE).map(|rate| rate.to_dtype(DType::F64)?.to_scalar::<f64>()).transpose()?;
-        if taken + rate.iter().count() != state.len() {
-            return Err(self.unexpected(state));
+        if used + rate.iter().count() != state.len() {
+            return Err(self.unexpected_keys(state));
         }
         self.rate = rate.unwrap_or(self.rate);
         for (parameter, (step, moments)) in self.parameters.iter_mut().zip(read) {
@@ -114,64 +122,67 @@ impl<R: Rule> Step for Running<R> {
 }
 
 impl<R: Rule> Running<R> {
-    /// Names the tensors of `state` that no parameter asked for.
-    fn unexpected(&self, state: &HashMap<String, Tensor>) -> Error {
+    /// Returns an error that lists the keys of `state` that belong to no parameter.
+    fn unexpected_keys(&self, state: &HashMap<String, Tensor>) -> Error {
         let mut kinds = self.rule.moments();
         kinds.push(STEP);
-        let of = |p: &Parameter| kinds.iter().map(|kind| format!("{}.{kind}", p.name)).collect::<Vec<_>>();
-        // Moments without their step belong to nobody either.
+        let keys = |p: &Parameter| kinds.iter().map(|kind| format!("{}.{kind}", p.name)).collect::<Vec<_>>();
+        // Moments without a step are unexpected as well.
         let stepped = self.parameters.iter().filter(|p| state.contains_key(&format!("{}.{STEP}", p.name)));
-        let known: HashSet<String> = stepped.flat_map(of).chain([RATE.to_owned()]).collect();
-        let mut strangers: Vec<_> = state.keys().filter(|key| !known.contains(*key)).cloned().collect();
-        strangers.sort();
-        Error::msg(format!("the state holds what no parameter has: {}", strangers.join(", ")))
+        let known: HashSet<String> = stepped.flat_map(keys).chain([RATE.to_owned()]).collect();
+        let mut unexpected: Vec<_> = state.keys().filter(|key| !known.contains(*key)).cloned().collect();
+        unexpected.sort();
+        Error::msg(format!("unexpected keys in the optimizer state: {}", unexpected.join(", ")))
             .in_layer(R::NAME)
     }
 }
 
 impl Parameter {
-    /// Makes one step of `rule`, in the variable's own storage.
+    /// Applies one step of `rule` to the variable in place.
     fn update<R: Rule>(&mut self, rule: &R, rate: f64, gradient: &Tensor) -> Result<()> {
-        // Detached, so that the update is no part of anybody's graph.
+        // Detach the value to keep the update out of the autograd graph.
         let value = self.var.as_detached_tensor();
         if gradient.dims() != value.dims() {
-            let (expected, given) = (value.dims(), gradient.dims());
-            return Err(Error::msg(format!("expected a gradient {expected:?}, got {given:?}")));
+            let expected = value.dims();
+            let found = gradient.dims();
+            return Err(Error::msg(format!("expected a gradient {expected:?}, got {found:?}")));
         }
         if self.step == 0 {
-            let first = rule.moments().into_iter().map(|name| rule.first_moment(name, &value));
-            self.moments = first.collect::<Result<_>>()?;
+            let initial = rule.moments().into_iter().map(|name| rule.initial_moment(name, &value));
+            self.moments = initial.collect::<Result<_>>()?;
         }
-        let (parameter, gradient, step) = (&value, &gradient.detach(), self.step + 1);
-        let moment = Moment { parameter, gradient, state: &mut self.moments, step, rate };
-        if !rule.update_in_place(&moment)? {
-            self.var.set(&rule.update(moment)?)?;
+        let gradient = &gradient.detach();
+        let step = self.step + 1;
+        let update = ParameterUpdate { parameter: &value, gradient, moments: &mut self.moments, step, rate };
+        if !rule.update_in_place(&update)? {
+            self.var.set(&rule.update(update)?)?;
         }
         self.step = step;
         Ok(())
     }
 
-    /// What `state` says of this parameter: its step and its moments.
+    /// Reads the step and the moments of this parameter from `state`.
     fn read_state<R: Rule>(&self, rule: &R, state: &HashMap<String, Tensor>) -> Result<(u64, Vec<Tensor>)> {
         let Some(step) = state.get(&format!("{}.{STEP}", self.name)) else { return Ok((0, Vec::new())) };
         let step = match step.to_dtype(DType::I64)?.flatten_all()?.to_vec1::<i64>()?[..] {
             [step] if step > 0 => step as u64,
             ref other => {
                 return Err(Error::msg(format!(
-                    "expected one step of {} from 1 on, got {other:?}",
+                    "expected one positive step count for `{}`, got {other:?}",
                     self.name
                 )));
             }
         };
         let moment = |kind: &str| {
             let key = format!("{}.{kind}", self.name);
-            let tensor = state.get(&key).ok_or_else(|| Error::msg(format!("the state lacks {key}")))?;
-            let first = rule.first_moment(kind, &self.var.as_detached_tensor())?;
-            if tensor.dims() != first.dims() {
-                let (expected, given) = (first.dims(), tensor.dims());
-                return Err(Error::msg(format!("expected {key} {expected:?}, got {given:?}")));
+            let tensor = state.get(&key).ok_or_else(|| missing_key(&key))?;
+            let initial = rule.initial_moment(kind, &self.var.as_detached_tensor())?;
+            if tensor.dims() != initial.dims() {
+                let expected = initial.dims();
+                let found = tensor.dims();
+                return Err(Error::msg(format!("expected `{key}` of shape {expected:?}, got {found:?}")));
             }
-            Ok(tensor.detach().to_device(first.device())?.to_dtype(first.dtype())?.copy()?)
+            Ok(tensor.detach().to_device(initial.device())?.to_dtype(initial.dtype())?.copy()?)
         };
         let moments = rule.moments().into_iter().map(moment).collect::<Result<_>>()?;
         Ok((step, moments))

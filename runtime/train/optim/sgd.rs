@@ -1,17 +1,16 @@
-//! Stochastic gradient descent, with momentum.
+//! Stochastic gradient descent with optional momentum.
 
 use candle_core::Tensor;
 
-use super::rule::{Moment, Rule, not_negative, setters};
+use super::rule::{ParameterUpdate, Rule, not_negative, setters};
 use crate::kernels::internal::descent::Blend;
 use crate::kernels::internal::descent::cuda::SgdStep;
 use crate::{Error, Result};
 
 /// Stochastic gradient descent, as `torch.optim.SGD`.
 ///
-/// Momentum after Polyak ("Some methods of speeding up the convergence of iteration methods", 1964), or
-/// Nesterov's in the form of Sutskever et al. ("On the importance of initialization and momentum in deep
-/// learning", 2013).
+/// Momentum follows Polyak ("Some methods of speeding up the convergence of iteration methods", 1964). Nesterov
+/// momentum follows Sutskever et al. ("On the importance of initialization and momentum in deep learning", 2013).
 #[derive(Clone, Debug)]
 pub struct Sgd {
     rate: f64,
@@ -22,20 +21,20 @@ pub struct Sgd {
 }
 
 impl Sgd {
-    /// Plain gradient descent with the learning rate `rate`.
+    /// Creates gradient descent without momentum, with the learning rate `rate`.
     pub fn new(rate: f64) -> Self {
         Self { rate, momentum: 0., dampening: 0., weight_decay: 0., nesterov: false }
     }
 }
 
 setters!(Sgd {
-    /// The share of the last step that is kept, by default 0.
+    /// Sets the momentum factor, by default 0.
     momentum: f64,
-    /// The share of a new gradient that is kept out of the momentum, by default 0.
+    /// Sets the dampening of the gradient in the momentum buffer, by default 0.
     dampening: f64,
-    /// The factor of the L2 penalty, by default 0.
+    /// Sets the factor of the L2 penalty, by default 0.
     weight_decay: f64,
-    /// Whether the gradient is taken where the momentum leads, by default not.
+    /// Uses Nesterov momentum, by default `false`.
     nesterov: bool,
 });
 
@@ -59,42 +58,46 @@ impl Rule for Sgd {
         Ok(())
     }
 
-    fn update(&self, at: Moment) -> Result<Tensor> {
-        let gradient = at.decayed_gradient(self.weight_decay)?;
-        let direction = match at.state {
+    fn update(&self, update: ParameterUpdate) -> Result<Tensor> {
+        let gradient = update.decayed_gradient(self.weight_decay)?;
+        let direction = match update.moments {
             [] => gradient,
             [buffer, ..] => {
-                // The first gradient enters whole: there is no earlier one to dampen it against.
-                let fresh =
-                    if at.step == 1 { gradient.clone() } else { (&gradient * (1. - self.dampening))? };
-                *buffer = ((&*buffer * self.momentum)? + fresh)?;
+                // As in PyTorch, the first gradient is not dampened.
+                let dampened =
+                    if update.step == 1 { gradient.clone() } else { (&gradient * (1. - self.dampening))? };
+                *buffer = ((&*buffer * self.momentum)? + dampened)?;
                 if self.nesterov { (gradient + (&*buffer * self.momentum)?)? } else { buffer.clone() }
             }
         };
-        Ok((at.parameter - (direction * at.rate)?)?)
+        Ok((update.parameter - (direction * update.rate)?)?)
     }
 
-    fn update_in_place(&self, at: &Moment) -> Result<bool> {
-        // The first gradient enters whole: there is no earlier one to dampen it against.
-        let share = if at.step == 1 { 1. } else { 1. - self.dampening };
-        if at.is_for_cuda() {
-            let (rate, momentum, decay, nesterov) =
-                (at.rate, self.momentum, self.weight_decay, self.nesterov);
-            let step = SgdStep { rate, momentum, share, decay, nesterov };
-            step.apply(at.parameter, at.gradient, at.state.first())?;
+    fn update_in_place(&self, update: &ParameterUpdate) -> Result<bool> {
+        // As in PyTorch, the first gradient is not dampened.
+        let share = if update.step == 1 { 1. } else { 1. - self.dampening };
+        if update.supported_by_cuda_kernels() {
+            let step = SgdStep {
+                rate: update.rate,
+                momentum: self.momentum,
+                share,
+                decay: self.weight_decay,
+                nesterov: self.nesterov,
+            };
+            step.apply(update.parameter, update.gradient, update.moments.first())?;
             return Ok(true);
         }
-        if self.weight_decay != 0. || self.nesterov || !at.is_for_kernels() {
+        if self.weight_decay != 0. || self.nesterov || !update.supported_by_kernels() {
             return Ok(false);
         }
-        let direction = match &*at.state {
-            [] => at.gradient,
+        let direction = match &*update.moments {
+            [] => update.gradient,
             [buffer, ..] => {
-                Blend { keep: self.momentum, share, squared: false }.apply(buffer, at.gradient)?;
+                Blend { keep: self.momentum, share, squared: false }.apply(buffer, update.gradient)?;
                 buffer
             }
         };
-        Blend { keep: 1., share: -at.rate, squared: false }.apply(at.parameter, direction)?;
+        Blend { keep: 1., share: -update.rate, squared: false }.apply(update.parameter, direction)?;
         Ok(true)
     }
 }

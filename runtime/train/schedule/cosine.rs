@@ -1,13 +1,13 @@
-//! Rates that fall along a cosine.
+//! Cosine annealing schedules.
 
 use std::f64::consts::PI;
 
 use super::{Schedule, count, require, setters};
 use crate::Result;
 
-/// Along half a cosine down to `eta_min` in `t_max` steps, and up again, as
-/// `torch.optim.lr_scheduler.CosineAnnealingLR` (Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent
-/// with Warm Restarts", 2017).
+/// Decreases the learning rate to `eta_min` over `t_max` steps along half a cosine, and increases it again afterwards,
+/// as `torch.optim.lr_scheduler.CosineAnnealingLR` (Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm
+/// Restarts", 2017).
 #[derive(Clone, Debug)]
 pub struct CosineAnnealingLr {
     t_max: usize,
@@ -15,14 +15,14 @@ pub struct CosineAnnealingLr {
 }
 
 impl CosineAnnealingLr {
-    /// A rate that reaches its least after `t_max` steps.
+    /// Creates a schedule that reaches its minimum after `t_max` steps.
     pub fn new(t_max: usize) -> Self {
         Self { t_max, eta_min: 0. }
     }
 }
 
 setters!(CosineAnnealingLr {
-    /// The least rate, by default 0.
+    /// Sets the minimum learning rate, by default 0.
     eta_min: f64,
 });
 
@@ -36,7 +36,7 @@ impl Schedule for CosineAnnealingLr {
     }
 }
 
-/// Along half a cosine down to `eta_min`, then at once back to the whole rate, again and again, as
+/// Decreases the learning rate to `eta_min` along half a cosine and then restarts at the base rate, repeatedly, as
 /// `torch.optim.lr_scheduler.CosineAnnealingWarmRestarts` (Loshchilov and Hutter, 2017).
 #[derive(Clone, Debug)]
 pub struct CosineAnnealingWarmRestarts {
@@ -46,16 +46,16 @@ pub struct CosineAnnealingWarmRestarts {
 }
 
 impl CosineAnnealingWarmRestarts {
-    /// A rate whose first run down takes `t_0` steps.
+    /// Creates a schedule whose first period is `t_0` steps.
     pub fn new(t_0: usize) -> Self {
         Self { t_0, t_mult: 1, eta_min: 0. }
     }
 }
 
 setters!(CosineAnnealingWarmRestarts {
-    /// How many times longer each run is than the one before, by default 1.
+    /// Sets the factor by which the period grows after each restart, by default 1.
     t_mult: usize,
-    /// The least rate, by default 0.
+    /// Sets the minimum learning rate, by default 0.
     eta_min: f64,
 });
 
@@ -77,7 +77,7 @@ impl Schedule for CosineAnnealingWarmRestarts {
     }
 }
 
-/// From `from` to `to` along half a cosine; `share` 1 is its end.
-pub(super) fn cosine(from: f64, to: f64, share: f64) -> f64 {
-    to + (from - to) * (1. + (PI * share).cos()) / 2.
+/// Interpolates from `start` to `end` along half a cosine; `progress` runs from 0 to 1.
+pub(super) fn cosine(start: f64, end: f64, progress: f64) -> f64 {
+    end + (start - end) * (1. + (PI * progress).cos()) / 2.
 }

@@ -1,9 +1,9 @@
-//! Rates that are the base rate times a factor.
+//! Schedules that multiply the base rate by a factor.
 
 use super::{Schedule, count, require, setters};
 use crate::Result;
 
-/// Times `gamma` after every `step_size` steps, as `torch.optim.lr_scheduler.StepLR`.
+/// Multiplies the learning rate by `gamma` every `step_size` steps, as `torch.optim.lr_scheduler.StepLR`.
 #[derive(Clone, Debug)]
 pub struct StepLr {
     step_size: usize,
@@ -11,14 +11,14 @@ pub struct StepLr {
 }
 
 impl StepLr {
-    /// A rate that falls to a tenth after every `step_size` steps.
+    /// Creates a schedule that divides the learning rate by 10 every `step_size` steps.
     pub fn new(step_size: usize) -> Self {
         Self { step_size, gamma: 0.1 }
     }
 }
 
 setters!(StepLr {
-    /// The factor, by default 0.1.
+    /// Sets the factor, by default 0.1.
     gamma: f64,
 });
 
@@ -32,7 +32,7 @@ impl Schedule for StepLr {
     }
 }
 
-/// Times `gamma` at each milestone, as `torch.optim.lr_scheduler.MultiStepLR`.
+/// Multiplies the learning rate by `gamma` at each milestone, as `torch.optim.lr_scheduler.MultiStepLR`.
 #[derive(Clone, Debug)]
 pub struct MultiStepLr {
     milestones: Vec<usize>,
@@ -40,14 +40,14 @@ pub struct MultiStepLr {
 }
 
 impl MultiStepLr {
-    /// A rate that falls to a tenth at each of `milestones`, in any order.
+    /// Creates a schedule that divides the learning rate by 10 at each milestone. `milestones` may be in any order.
     pub fn new(milestones: impl Into<Vec<usize>>) -> Self {
         Self { milestones: milestones.into(), gamma: 0.1 }
     }
 }
 
 setters!(MultiStepLr {
-    /// The factor, by default 0.1.
+    /// Sets the factor, by default 0.1.
     gamma: f64,
 });
 
@@ -58,7 +58,8 @@ impl Schedule for MultiStepLr {
     }
 }
 
-/// Times `factor` for the first `total_iters` steps, as `torch.optim.lr_scheduler.ConstantLR`.
+/// Multiplies the learning rate by `factor` for the first `total_iters` steps, as
+/// `torch.optim.lr_scheduler.ConstantLR`.
 #[derive(Clone, Debug)]
 pub struct ConstantLr {
     factor: f64,
@@ -66,7 +67,7 @@ pub struct ConstantLr {
 }
 
 impl ConstantLr {
-    /// A third of the rate for 5 steps.
+    /// Creates a schedule with a third of the base rate for 5 steps.
     pub fn new() -> Self {
         Self { factor: 1. / 3., total_iters: 5 }
     }
@@ -79,9 +80,9 @@ impl Default for ConstantLr {
 }
 
 setters!(ConstantLr {
-    /// The factor, by default 1/3.
+    /// Sets the factor, by default 1/3.
     factor: f64,
-    /// The number of steps, by default 5.
+    /// Sets the number of steps, by default 5.
     total_iters: usize,
 });
 
@@ -91,7 +92,7 @@ impl Schedule for ConstantLr {
     }
 }
 
-/// From `start_factor` to `end_factor` in equal steps, as `torch.optim.lr_scheduler.LinearLR`.
+/// Changes the factor linearly from `start_factor` to `end_factor`, as `torch.optim.lr_scheduler.LinearLR`.
 #[derive(Clone, Debug)]
 pub struct LinearLr {
     start_factor: f64,
@@ -100,7 +101,7 @@ pub struct LinearLr {
 }
 
 impl LinearLr {
-    /// From a third of the rate to the whole in 5 steps.
+    /// Creates a schedule that rises from a third of the base rate to the base rate in 5 steps.
     pub fn new() -> Self {
         Self { start_factor: 1. / 3., end_factor: 1., total_iters: 5 }
     }
@@ -113,11 +114,11 @@ impl Default for LinearLr {
 }
 
 setters!(LinearLr {
-    /// The factor of the first step, by default 1/3.
+    /// Sets the factor of the first step, by default 1/3.
     start_factor: f64,
-    /// The factor from step `total_iters` on, by default 1.
+    /// Sets the factor from step `total_iters` on, by default 1.
     end_factor: f64,
-    /// The number of steps, by default 5.
+    /// Sets the number of steps, by default 5.
     total_iters: usize,
 });
 
@@ -128,13 +129,14 @@ impl Schedule for LinearLr {
     }
 }
 
-/// Times `gamma` after every step, as `torch.optim.lr_scheduler.ExponentialLR`.
+/// Multiplies the learning rate by `gamma` after every step, as `torch.optim.lr_scheduler.ExponentialLR`.
 #[derive(Clone, Debug)]
 pub struct ExponentialLr {
     gamma: f64,
 }
 
 impl ExponentialLr {
+    /// Creates a schedule with the factor `gamma`.
     pub fn new(gamma: f64) -> Self {
         Self { gamma }
     }
@@ -146,7 +148,8 @@ impl Schedule for ExponentialLr {
     }
 }
 
-/// Down to 0 as a power of what is left, as `torch.optim.lr_scheduler.PolynomialLR`.
+/// Decreases the learning rate to 0 as a power of the fraction of steps left, as
+/// `torch.optim.lr_scheduler.PolynomialLR`.
 #[derive(Clone, Debug)]
 pub struct PolynomialLr {
     total_iters: usize,
@@ -154,7 +157,7 @@ pub struct PolynomialLr {
 }
 
 impl PolynomialLr {
-    /// In a straight line to 0 in 5 steps.
+    /// Creates a schedule that decreases linearly to 0 in 5 steps.
     pub fn new() -> Self {
         Self { total_iters: 5, power: 1. }
     }
@@ -167,9 +170,9 @@ impl Default for PolynomialLr {
 }
 
 setters!(PolynomialLr {
-    /// The number of steps, by default 5.
+    /// Sets the number of steps, by default 5.
     total_iters: usize,
-    /// The power, by default 1.
+    /// Sets the power, by default 1.
     power: f64,
 });
 
@@ -179,7 +182,7 @@ impl Schedule for PolynomialLr {
     }
 }
 
-/// How far `step` is on the way to `total`, from 0 to 1.
+/// Returns `step / total`, at most 1.
 fn progress(step: usize, total: usize) -> f64 {
     if step >= total { 1. } else { count(step) / count(total) }
 }

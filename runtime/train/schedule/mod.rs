@@ -1,8 +1,8 @@
-//! PyTorch's learning-rate schedules, as pure functions from the step to the rate.
+//! PyTorch's learning-rate schedules, as pure functions of the step.
 //!
-//! A schedule knows nothing of optimisers: [`rate(base, step)`](Schedule::rate) is the rate of a step,
-//! counted from 0, where the optimiser began with the rate `base`. What a step is, a batch or an epoch,
-//! is told to [`Trainer::schedule`](crate::train::Trainer::schedule).
+//! [`rate(base, step)`](Schedule::rate) returns the learning rate of a step, counted from 0. `base` is the optimizer's
+//! initial learning rate. [`Trainer::schedule`](crate::train::Trainer::schedule) sets whether a step is a batch or an
+//! epoch.
 //!
 //! ```
 //! use sconce::train::schedule::{Schedule, StepLr};
@@ -24,15 +24,15 @@ pub use sequence::SequentialLr;
 use super::optim::setters;
 use crate::{Error, Result};
 
-/// A learning rate that changes as training goes on.
+/// A learning-rate schedule.
 ///
-/// A function from the step to a factor of the base rate is one as well, PyTorch's `LambdaLR`:
+/// A closure from the step to a factor of the base rate is a schedule too, as PyTorch's `LambdaLR`:
 /// `|step: usize| 0.95f64.powf(step as f64)`.
 pub trait Schedule {
-    /// The learning rate of step `step`, from 0, where the optimiser began with the rate `base`.
+    /// Returns the learning rate of step `step`, counted from 0. `base` is the optimizer's initial learning rate.
     fn rate(&self, base: f64, step: usize) -> f64;
 
-    /// An error if a setting is out of its range.
+    /// Returns an error if a setting is out of range.
     fn validate(&self) -> Result<()> {
         Ok(())
     }
@@ -44,21 +44,21 @@ impl<F: Fn(usize) -> f64> Schedule for F {
     }
 }
 
-/// How often a schedule moves on.
+/// How often a schedule advances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Every {
     /// After each batch.
     Step,
-    /// After each pass over the training data.
+    /// After each epoch.
     Epoch,
 }
 
-/// An error that says what a setting of a schedule has to be, unless it is.
-fn require(valid: bool, schedule: &str, what: &str) -> Result<()> {
-    if valid { Ok(()) } else { Err(Error::msg(what).in_layer(schedule)) }
+/// Returns an error with `message` unless the setting of `schedule` is `valid`.
+fn require(valid: bool, schedule: &str, message: &str) -> Result<()> {
+    if valid { Ok(()) } else { Err(Error::msg(message).in_layer(schedule)) }
 }
 
-/// A number of steps as an exponent or a share.
+/// Converts a number of steps to `f64`.
 fn count(steps: usize) -> f64 {
     steps as f64
 }

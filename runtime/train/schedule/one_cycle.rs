@@ -1,12 +1,13 @@
-//! One rise and one fall.
+//! The one-cycle schedule.
 
 use super::cosine::cosine;
 use super::{Schedule, count, require, setters};
 use crate::Result;
 
-/// One rise to `max_lr` and one longer fall far below the start, as `torch.optim.lr_scheduler.OneCycleLR`
-/// (Smith and Topin, "Super-Convergence: Very Fast Training of Neural Networks Using Large Learning Rates",
-/// 2018). The optimiser's own rate plays no part, and its momentum is left alone.
+/// Increases the learning rate to `max_lr` and then decreases it far below its initial value, as
+/// `torch.optim.lr_scheduler.OneCycleLR` (Smith and Topin, "Super-Convergence: Very Fast Training of Neural Networks
+/// Using Large Learning Rates", 2018). The optimizer's initial learning rate is ignored. Unlike in PyTorch, the
+/// momentum does not change.
 #[derive(Clone, Debug)]
 pub struct OneCycleLr {
     max_lr: f64,
@@ -18,67 +19,78 @@ pub struct OneCycleLr {
     three_phase: bool,
 }
 
-/// The curve that [`OneCycleLr`] follows between its rates.
+/// The interpolation between the rates of [`OneCycleLr`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anneal {
+    /// Half a cosine.
     Cos,
+    /// A straight line.
     Linear,
 }
 
 impl OneCycleLr {
-    /// A cycle of `total_steps` steps, most often batches, whose highest rate is `max_lr`.
+    /// Creates a cycle of `total_steps` steps, usually batches, with the maximum learning rate `max_lr`.
     pub fn new(max_lr: f64, total_steps: usize) -> Self {
-        let (pct_start, div_factor, final_div_factor) = (0.3, 25., 1e4);
-        let (anneal_strategy, three_phase) = (Anneal::Cos, false);
-        Self { max_lr, total_steps, pct_start, div_factor, final_div_factor, anneal_strategy, three_phase }
+        Self {
+            max_lr,
+            total_steps,
+            pct_start: 0.3,
+            div_factor: 25.,
+            final_div_factor: 1e4,
+            anneal_strategy: Anneal::Cos,
+            three_phase: false,
+        }
     }
 
-    /// The step at which each phase ends, and the rate it ends with.
+    /// Returns the last step of each phase and the learning rate at that step.
     fn phases(&self) -> Vec<(f64, f64)> {
-        let first = self.max_lr / self.div_factor;
-        let (last, end) = (first / self.final_div_factor, count(self.total_steps) - 1.);
-        let top = self.pct_start * count(self.total_steps) - 1.;
-        match self.three_phase {
-            true => vec![(top, self.max_lr), (2. * top, first), (end, last)],
-            false => vec![(top, self.max_lr), (end, last)],
+        let initial = self.max_lr / self.div_factor;
+        let minimum = initial / self.final_div_factor;
+        let end = count(self.total_steps) - 1.;
+        let peak = self.pct_start * count(self.total_steps) - 1.;
+        if self.three_phase {
+            vec![(peak, self.max_lr), (2. * peak, initial), (end, minimum)]
+        } else {
+            vec![(peak, self.max_lr), (end, minimum)]
         }
     }
 }
 
 setters!(OneCycleLr {
-    /// The share of the steps in which the rate rises, by default 0.3.
+    /// Sets the fraction of the steps in which the learning rate increases, by default 0.3.
     pct_start: f64,
-    /// The highest rate over the first one, by default 25.
+    /// Sets the ratio of the maximum to the initial learning rate, by default 25.
     div_factor: f64,
-    /// The first rate over the last one, by default 10,000.
+    /// Sets the ratio of the initial to the final learning rate, by default 10,000.
     final_div_factor: f64,
-    /// The curve, by default half a cosine.
+    /// Sets the interpolation, by default [`Anneal::Cos`].
     anneal_strategy: Anneal,
-    /// Whether the rate falls as fast as it rose, and then to its end in a third phase; by default not.
+    /// Decreases the learning rate to its initial value as fast as it rose, and then to its final value in a third
+    /// phase. By default `false`.
     three_phase: bool,
 });
 
 impl Schedule for OneCycleLr {
     fn rate(&self, _base: f64, step: usize) -> f64 {
-        let (mut from, mut rate) = (0., self.max_lr / self.div_factor);
-        for (until, next) in self.phases() {
-            if count(step) <= until {
-                let share = (count(step) - from) / (until - from).max(f64::MIN_POSITIVE);
+        let (mut start, mut rate) = (0., self.max_lr / self.div_factor);
+        for (end, next) in self.phases() {
+            if count(step) <= end {
+                let progress = (count(step) - start) / (end - start).max(f64::MIN_POSITIVE);
                 return match self.anneal_strategy {
-                    Anneal::Cos => cosine(rate, next, share),
-                    Anneal::Linear => rate + (next - rate) * share,
+                    Anneal::Cos => cosine(rate, next, progress),
+                    Anneal::Linear => rate + (next - rate) * progress,
                 };
             }
-            (from, rate) = (until, next);
+            (start, rate) = (end, next);
         }
         rate
     }
 
     fn validate(&self) -> Result<()> {
-        let share = (0. ..=1.).contains(&self.pct_start);
+        let is_fraction = (0. ..=1.).contains(&self.pct_start);
         require(self.total_steps > 0, "OneCycleLr", "total_steps cannot be 0")?;
-        require(share, "OneCycleLr", "pct_start has to be between 0 and 1")?;
-        require(self.div_factor > 0., "OneCycleLr", "div_factor has to be above 0")?;
-        require(self.final_div_factor > 0., "OneCycleLr", "final_div_factor has to be above 0")
+        require(is_fraction, "OneCycleLr", "pct_start must be between 0 and 1")?;
+        require(self.div_factor > 0., "OneCycleLr", "div_factor must be greater than 0")?;
+        require(self.final_div_factor > 0., "OneCycleLr", "final_div_factor must be greater than 0")
     }
 }

@@ -56,7 +56,7 @@ unsigned number_of(Barrier *barrier) {
     const uint64_t number = barrier->state - MADE;
     if (number >= block.counters.size() || block.counters[number].place != barrier)
         fail("the use of a barrier at byte %zu of the dynamic shared memory, where none was made", offset);
-    if (!block.counters[number].ready) fail("the use of a barrier before barriers_ready()");
+    if (!block.counters[number].ready) fail("the use of a barrier before fence_barrier_init()");
     return unsigned(number);
 }
 
@@ -79,7 +79,7 @@ void barrier_init(Barrier *barrier, int arrivals) {
     block.counters.push_back({barrier, offset, thread(), false, arrivals, arrivals, 0, 0, {}, {}, {}});
 }
 
-void barriers_ready() {
+void fence_barrier_init() {
     for (Counter &counter : block.counters) counter.ready |= counter.maker == thread();
 }
 

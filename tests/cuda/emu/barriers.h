@@ -10,7 +10,7 @@ namespace cuda_cpu {
 struct alignas(8) Barrier { uint64_t state; };
 
 void barrier_init(Barrier *barrier, int arrivals);
-void barriers_ready();
+void fence_barrier_init();
 void barrier_arrive(Barrier *barrier);
 void barrier_expect(Barrier *barrier, int bytes);
 void barrier_wait(Barrier *barrier, int parity);
@@ -20,11 +20,11 @@ void bulk_copy(void *to, const void *from, int bytes, Barrier *barrier);
 /// Waits until so many threads have come to the meeting of that number; `last` is then called once, with all of them.
 void meet(unsigned number, unsigned threads, const std::function<void(const std::vector<unsigned> &)> &last);
 void sync_some(unsigned number, unsigned threads);
-template <int NUMBER, int THREADS> inline void sync_threads_of() {
+template <int NUMBER, int THREADS> inline void named_barrier_sync() {
     static_assert(NUMBER >= 1 && NUMBER <= 15 && THREADS % 32 == 0, "whole warps, and barriers 1 to 15");
     sync_some(NUMBER, THREADS);
 }
-/// The meeting of a warpgroup: behind those of `sync_threads_of`.
+/// The meeting of a warpgroup: behind those of `named_barrier_sync`.
 constexpr unsigned WARPGROUPS = 16, MEETINGS = WARPGROUPS + 8;
 
 // The scheduler's part.

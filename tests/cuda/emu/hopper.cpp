@@ -150,12 +150,12 @@ void touch_factors(const Product &product) {
 }
 }  // namespace
 
-void fence_for_async() {
+void fence_async_proxy() {
     order().know();
     order().fence(thread());
 }
 
-uint64_t matrix_of(const void *start, int deeper, int further) {
+uint64_t matrix_descriptor(const void *start, int deeper, int further) {
     const size_t place = shared_offset(start);
     if (place % 16 || deeper % 16 || further % 16) fail("a matrix whose bricks do not lie at multiples of 16 bytes");
     if (deeper < 0 || further < 0 || deeper >= 1 << 18 || further >= 1 << 18) fail("a matrix whose bricks lie too far apart");

@@ -8,15 +8,15 @@
 
 namespace cuda_cpu {
 /// Orders what this thread wrote to shared memory before products that know of this.
-void fence_for_async();
+void fence_async_proxy();
 
-template <int N> inline void give_registers() {
+template <int N> inline void decrease_registers() {
     static_assert(N % 8 == 0 && N >= 24 && N <= 256, "registers a thread are a multiple of 8, from 24 to 256");
 }
-template <int N> inline void take_registers() { give_registers<N>(); }
+template <int N> inline void increase_registers() { decrease_registers<N>(); }
 
 /// A factor's descriptor, with its place counted from the beginning of the dynamic shared memory.
-uint64_t matrix_of(const void *start, int deeper, int further);
+uint64_t matrix_descriptor(const void *start, int deeper, int further);
 
 template <class T> constexpr Factor FACTOR = Factor::Tf32;
 template <> constexpr Factor FACTOR<__half> = Factor::F16;

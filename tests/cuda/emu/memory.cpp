@@ -180,7 +180,7 @@ class Memory {
     }
 
     [[noreturn]] void unfenced(const char *name, size_t at, unsigned writer) {
-        fail("a product reads byte %zu of %s, which thread %u wrote with no fence_for_async() in between", at, name, writer);
+        fail("a product reads byte %zu of %s, which thread %u wrote with no fence_async_proxy() in between", at, name, writer);
     }
 
     [[noreturn]] void outside(const char *name, ptrdiff_t at, size_t size, size_t bytes, bool write, const void *pc) {

@@ -150,7 +150,7 @@ fn fits(parameter: &Parameter, value: &Value) -> bool {
         Value::Ints(ints) => {
             parameter.kind == Kind::Struct
                 && parameter.bytes as usize == ints.len() * 4
-                && ints.len() <= Arg::MOST_INTS
+                && ints.len() <= Arg::MAX_INTS
         }
     }
 }

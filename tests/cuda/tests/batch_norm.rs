@@ -4,7 +4,7 @@ use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 use sconce::kernels::activation::{Activation, apply};
 use sconce::kernels::norm::{batch_norm_eval, batch_norm_train};
-use sconce::kernels::testing::cuda::norm::{BatchNorm, backward, eval, train};
+use sconce::kernels::testing::cuda::norm::{BatchNormProblem, backward, eval, train};
 use sconce_cuda_tests::run;
 
 use crate::common::lists::ACTIVATIONS;
@@ -13,7 +13,7 @@ use crate::common::{Numbers, check_close};
 
 /// An input with what belongs to it, in the dtypes of the kernels.
 struct Case {
-    norm: BatchNorm,
+    norm: BatchNormProblem,
     x: Tensor,
     grad: Tensor,
     weight: Option<Tensor>,
@@ -39,7 +39,7 @@ impl Case {
         let [weight, bias] = [(weight, &parameters[0]), (bias, &parameters[1])]
             .map(|(given, parameter)| given.then(|| parameter.clone()));
         let eps = 1e-3;
-        let norm = BatchNorm {
+        let norm = BatchNormProblem {
             samples,
             channels,
             plane,
@@ -176,7 +176,7 @@ fn large_means_are_no_trouble() -> Result<()> {
     for shape in [[4, 2, 900], [700, 3, 1]] {
         let x = Numbers(5).even(&shape, DType::F64)?.affine(1. / 64., 1000.)?.to_dtype(DType::F32)?;
         let [samples, channels, plane] = shape;
-        let norm = BatchNorm {
+        let norm = BatchNormProblem {
             samples,
             channels,
             plane,

@@ -98,7 +98,7 @@ fn compare(
     let [a, b, c, d] = &operands;
     let given = run(&program, &[a, b, c, d])?.outputs;
 
-    let plain = Method::Cores(Tile::Medium);
+    let plain = Method::CudaCores(Tile::Medium);
     let expected = [
         ("input", expected.input, chosen.input),
         ("weight", expected.weight, chosen.weight),
@@ -146,7 +146,7 @@ proptest! {
     fn cores_agree_with_the_cpu(case in cases(9, 10), dtype in dtypes(false), activation in activations(),
                                 needs in needs(), tile in tiles()) {
         let tile = allowed(tile, dtype);
-        check(&case, dtype, activation, needs, both(Method::Cores(tile)));
+        check(&case, dtype, activation, needs, both(Method::CudaCores(tile)));
     }
 
     #[test]
@@ -170,9 +170,9 @@ proptest! {
     fn transposed_agrees_with_the_cpu(case in cases(12, 10), dtype in dtypes(false), bias: bool, tile in tiles(),
                                       extra in [0usize..=2, 0usize..=2], tensor: bool) {
         let method = match dtype {
-            DType::F64 => Method::Cores(allowed(tile, dtype)),
+            DType::F64 => Method::CudaCores(allowed(tile, dtype)),
             _ if tensor => Method::TensorCores(tile),
-            _ => Method::Cores(tile),
+            _ => Method::CudaCores(tile),
         };
         transposed(&case, dtype, bias, extra, method).unwrap();
     }
@@ -233,7 +233,7 @@ fn large_ones_agree_with_the_cpu() {
             (Case::square(1, [130, 131], 5, 1, 1, 0), DType::BF16),
             (groups(4, Case::square(1, [4, 4], 12, 3, 1, 1)), DType::F32),
         ] {
-            check(&case, DType::F32, relu, needs, both(Method::Cores(tile)));
+            check(&case, DType::F32, relu, needs, both(Method::CudaCores(tile)));
             check(&case, dtype, relu, needs, both(Method::TensorCores(tile)));
         }
     }
@@ -241,7 +241,7 @@ fn large_ones_agree_with_the_cpu() {
     check(&depthwise, DType::F32, relu, ALL, None);
     check(&Case::square(1, [1, 1], 96, 1, 1, 0), DType::F32, relu, ALL, None);
     // A stride beyond the input: most phases have no positions.
-    check(&Case::square(1, [2, 3], 4, 3, 7, 2), DType::F32, relu, ALL, both(Method::Cores(Tile::Medium)));
+    check(&Case::square(1, [2, 3], 4, 3, 7, 2), DType::F32, relu, ALL, both(Method::CudaCores(Tile::Medium)));
 }
 
 /// PyTorch's slopes for the outputs -1, 0, 6, 7 and NaN, and none where the gradient is infinite.
@@ -262,7 +262,8 @@ fn masks_as_pytorch_does() -> Result<()> {
     let shape = ConvShape::new(&[1, 1, 1, 5], &[1, 1, 1, 1], &ConvGeometry::default())?;
     let needs = Needs { input: true, residual: true, ..Needs::default() };
     for (activation, expected) in expected {
-        for method in [Method::Depthwise, Method::Cores(Tile::Narrow), Method::TensorCores(Tile::Narrow)] {
+        for method in [Method::Depthwise, Method::CudaCores(Tile::Narrow), Method::TensorCores(Tile::Narrow)]
+        {
             let methods = Methods { input: method, weight: method };
             for needs in [needs, Needs { residual: false, ..needs }] {
                 let program = program_by(&shape, DType::F32, activation, needs, methods)?;
@@ -288,18 +289,18 @@ fn chooses_by_the_rule() -> Result<()> {
     let tf32 = Target { tf32: true, ..a100 };
     let old = Target { capability: (7, 5), ..tf32 };
     let resnet = Case::square(32, [128, 128], 28, 3, 1, 1);
-    let [cores, tensor] = [Method::Cores, Method::TensorCores].map(|by| by(Tile::Large));
+    let [cores, tensor] = [Method::CudaCores, Method::TensorCores].map(|by| by(Tile::Large));
     for (case, dtype, target, [input, weight]) in [
         (&resnet, DType::F32, a100, [cores, cores]),
         (&resnet, DType::F32, tf32, [tensor, tensor]),
         (&resnet, DType::BF16, a100, [tensor, tensor]),
         (&resnet, DType::F16, a100, [tensor, tensor]),
         (&resnet, DType::BF16, old, [cores, cores]),
-        (&resnet, DType::F64, tf32, [Method::Cores(Tile::Medium); 2]),
+        (&resnet, DType::F64, tf32, [Method::CudaCores(Tile::Medium); 2]),
         // Too little work to pack for, and one image that does not fill the device.
-        (&Case::square(1, [64, 64], 14, 3, 1, 1), DType::BF16, a100, [Method::Cores(Tile::Medium); 2]),
-        (&Case::square(16, [64, 64], 56, 3, 1, 1), DType::F32, a100, [Method::Cores(Tile::Wide); 2]),
-        (&Case::square(64, [3, 20], 28, 5, 1, 0), DType::F32, a100, [Method::Cores(Tile::Narrow); 2]),
+        (&Case::square(1, [64, 64], 14, 3, 1, 1), DType::BF16, a100, [Method::CudaCores(Tile::Medium); 2]),
+        (&Case::square(16, [64, 64], 56, 3, 1, 1), DType::F32, a100, [Method::CudaCores(Tile::Wide); 2]),
+        (&Case::square(64, [3, 20], 28, 5, 1, 0), DType::F32, a100, [Method::CudaCores(Tile::Narrow); 2]),
         (&Case::square(64, [1, 20], 28, 5, 1, 0), DType::F32, tf32, [Method::Depthwise; 2]),
     ] {
         let expected = Methods { input, weight };
@@ -340,14 +341,16 @@ fn refuses_what_it_cannot_do() -> Result<()> {
         program(&shape, dtype, activation, ALL, &Target::A100).err().map(|error| error.to_string())
     };
     let told = refused(&case, DType::F32, Activation::Silu);
-    assert!(told.is_some_and(|told| told.contains("the slope of Silu does not follow from its output")));
+    assert!(
+        told.is_some_and(|told| told.contains("the derivative of Silu cannot be computed from its output"))
+    );
     let told = refused(&case, DType::U8, Activation::Relu);
     assert!(told.is_some_and(|told| told.contains("expected f32, f64, f16 or bf16, got U8")));
     let told = refused(&Case { batch: 1 << 30, ..case.clone() }, DType::F32, Activation::Relu);
     assert!(told.is_some_and(|told| told.contains("pixels in a batch's inputs on a CUDA device")));
     let shape = case.shape()?;
     assert!(transposed_program(&shape, shape.output, DType::U8, false, &Target::A100).is_err());
-    let large = Methods { input: Method::Cores(Tile::Large), weight: Method::Cores(Tile::Large) };
+    let large = Methods { input: Method::CudaCores(Tile::Large), weight: Method::CudaCores(Tile::Large) };
     assert!(program_by(&shape, DType::F64, Activation::Relu, ALL, large).is_err());
     Ok(())
 }

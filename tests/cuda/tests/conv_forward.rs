@@ -7,7 +7,7 @@ use sconce::kernels::conv::{ConvGeometry, Epilogue, conv2d};
 use sconce::kernels::internal::ConvShape;
 use sconce::kernels::testing::cuda::Target;
 use sconce::kernels::testing::cuda::conv_forward::{
-    Options, Tile, Units, Variant, program, program_with, variants,
+    ComputeUnits, Options, Tile, Variant, program, program_with, variants,
 };
 use sconce_cuda_tests::run;
 
@@ -121,7 +121,8 @@ impl Case {
 fn on_tensor_cores(variant: &Variant) -> bool {
     matches!(
         variant,
-        Variant::Hopper(_) | Variant::Product { tile: Tile { units: Units::TensorCores(_), .. }, .. }
+        Variant::Hopper(_)
+            | Variant::ImplicitGemm { tile: Tile { units: ComputeUnits::TensorCores(_), .. }, .. }
     )
 }
 
@@ -289,7 +290,7 @@ fn depthwise_kernels_are_right() {
 fn slices_are_right() {
     let deep = settings(1..3, [20..50, 1..20]);
     random(16, deep, |setting| {
-        one_of(setting, &DTYPES, |variant| matches!(variant, Variant::Product { slices: 2.., .. }))
+        one_of(setting, &DTYPES, |variant| matches!(variant, Variant::ImplicitGemm { slices: 2.., .. }))
     });
 }
 
@@ -355,7 +356,7 @@ fn extreme_settings_are_right() -> Result<()> {
     for setting in settings {
         for dtype in DTYPES {
             for variant in variants(&setting.shape()?, dtype, &TARGET) {
-                if !matches!(variant, Variant::Product { slices: 3.., .. }) {
+                if !matches!(variant, Variant::ImplicitGemm { slices: 3.., .. }) {
                     setting.check(dtype, variant)?;
                 }
             }
@@ -403,7 +404,7 @@ fn the_rule_knows_its_shapes() -> Result<()> {
     let kernel = |setting: &Setting, dtype| chosen(setting, dtype, &target).map(|variant| variant.kernel());
     let slices = |setting: &Setting, dtype| {
         chosen(setting, dtype, &target).map(|variant| match variant {
-            Variant::Product { slices, .. } => slices,
+            Variant::ImplicitGemm { slices, .. } => slices,
             _ => 1,
         })
     };

@@ -3,7 +3,9 @@
 use candle_core::{DType, Result, Tensor, Var};
 use proptest::prelude::*;
 use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d};
-use sconce::kernels::testing::cuda::pool::{Divisor, Pool, average, average_backward, max, max_backward};
+use sconce::kernels::testing::cuda::pool::{
+    Divisor, PoolProblem, average, average_backward, max, max_backward,
+};
 use sconce_cuda_tests::run;
 
 use crate::common::lists::DTYPE_ERRORS;
@@ -26,7 +28,7 @@ fn reference(x: &Tensor, grad: &Tensor, pool: impl Fn(&Tensor) -> Result<Tensor>
     Ok(Reference { y: y.detach(), dx })
 }
 
-fn check_max(pool: &Pool, x: &Tensor, grad: &Tensor, expected: &Reference, bound: f64) -> Result<()> {
+fn check_max(pool: &PoolProblem, x: &Tensor, grad: &Tensor, expected: &Reference, bound: f64) -> Result<()> {
     let dtype = x.dtype();
     let y = run(&max(pool, dtype)?, &[x])?.outputs.remove(0);
     check_close("maxima", &y, &expected.y, 0.)?;
@@ -36,7 +38,7 @@ fn check_max(pool: &Pool, x: &Tensor, grad: &Tensor, expected: &Reference, bound
 }
 
 fn check_average(
-    pool: &Pool,
+    pool: &PoolProblem,
     divisor: Divisor,
     x: &Tensor,
     grad: &Tensor,
@@ -85,13 +87,13 @@ proptest! {
     ) {
         let (mut geometry, input) = windows(axes, ceil_mode);
         let shape = [batch, channels, input[0], input[1]];
-        if let Ok(pool) = Pool::new(batch * channels, input, geometry) {
+        if let Ok(pool) = PoolProblem::new(batch * channels, input, geometry) {
             let (x, grad) = inputs(&shape, pool.output, seed, dtype)?;
             let expected = reference(&x, &grad, |x| max_pool2d(x, &geometry))?;
             check_max(&pool, &x, &grad, &expected, bound)?;
         }
         geometry.dilation = [1; 2];
-        if let Ok(pool) = Pool::new(batch * channels, input, geometry) {
+        if let Ok(pool) = PoolProblem::new(batch * channels, input, geometry) {
             let (x, grad) = inputs(&shape, pool.output, seed, dtype)?;
             let (padded, fixed) = match divisor {
                 Divisor::Elements => (false, None),
@@ -113,7 +115,7 @@ proptest! {
         (dtype, bound) in prop::sample::select(&DTYPE_ERRORS[..]),
         seed: u64,
     ) {
-        let pool = Pool::adaptive(batch * channels, input, output);
+        let pool = PoolProblem::adaptive(batch * channels, input, output);
         let (x, grad) = inputs(&[batch, channels, input[0], input[1]], output, seed, dtype)?;
         let size = output.map(Some);
         check_max(&pool, &x, &grad, &reference(&x, &grad, |x| adaptive_max_pool2d(x, size))?, bound)?;
@@ -126,7 +128,7 @@ proptest! {
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
     fn nan_wins(axes in [axis(), axis()], nans in prop::collection::vec(0..196usize, 1..6), seed: u64) {
         let (geometry, input) = windows(axes, false);
-        if let Ok(pool) = Pool::new(1, input, geometry) {
+        if let Ok(pool) = PoolProblem::new(1, input, geometry) {
             let (x, grad) = inputs(&[1, 1, input[0], input[1]], pool.output, seed, DType::F32)?;
             let mut values = x.flatten_all()?.to_vec1::<f32>()?;
             let count = values.len();
@@ -144,7 +146,7 @@ proptest! {
 fn one_window_of_all() -> Result<()> {
     for (dtype, bound) in DTYPE_ERRORS {
         for input in [[1, 32], [7, 7], [23, 31], [56, 56]] {
-            let pool = Pool::adaptive(6, input, [1, 1]);
+            let pool = PoolProblem::adaptive(6, input, [1, 1]);
             let (x, grad) = inputs(&[2, 3, input[0], input[1]], [1, 1], 3, dtype)?;
             let size = [Some(1); 2];
             let expected = reference(&x, &grad, |x| adaptive_max_pool2d(x, size))?;
@@ -160,13 +162,13 @@ fn one_window_of_all() -> Result<()> {
 fn what_no_kernel_counts_is_refused() -> Result<()> {
     let mut geometry = PoolGeometry::new([2, 2]);
     geometry.stride = [1 << 40, 1];
-    let pool = Pool::new(1, [2, 2], geometry)?;
+    let pool = PoolProblem::new(1, [2, 2], geometry)?;
     assert!(max(&pool, DType::F32).is_ok(), "a stride that nobody takes");
-    assert!(max(&Pool::adaptive(1, [1 << 16, 1 << 16], [1, 1]), DType::F32).is_err());
+    assert!(max(&PoolProblem::adaptive(1, [1 << 16, 1 << 16], [1, 1]), DType::F32).is_err());
     assert!(max(&pool, DType::U8).is_err());
     assert!(average(&pool, Divisor::Fixed(0), DType::F32).is_err());
     geometry.dilation = [1, 2];
-    let pool = Pool::new(1, [2, 3], geometry)?;
+    let pool = PoolProblem::new(1, [2, 3], geometry)?;
     assert!(average(&pool, Divisor::Elements, DType::F32).is_err());
     Ok(())
 }

@@ -1,16 +1,19 @@
-//! Every activation, one entry each: all code that computes or names an activation reads this table.
+//! The table of activations, with one entry for each. All code that computes or names an activation uses this table.
 //!
-//! The values and gradients are PyTorch's for every input: on the kinks, at infinity and for NaN. A gradient on a flat
-//! piece is selected, not multiplied, so that an infinite gradient gives 0 there and not NaN.
+//! Values and gradients match PyTorch for every input, including the kinks, infinities and NaN. On a flat piece the
+//! gradient is selected rather than multiplied, so that the result for an infinite gradient is 0 and not NaN.
 
-use super::table::activations;
+use candle_core::{Result, Tensor};
+
 use crate::activation::Function;
 use crate::element::clamp;
 use crate::number::Number;
-use candle_core::{Result, Tensor};
+
+use super::table::activations;
 
 activations! {
-    // Those that kernels fuse: variants of `Activation`, in the order of `ActivationKind` in `cuda/activation.cuh`.
+    // Activations that kernels fuse: the variants of `Activation`, in the order of `ActivationKind` in
+    // `cuda/activation.cuh`.
     fused {
         /// `x`
         Identity = identity [] {
@@ -79,7 +82,7 @@ activations! {
             value: |x| x.sigmoid(),
             saves_output: true,
             gradient: |grad, y| grad * ((y.splat(1.) - y) * y),
-            // (1 + tanh(x / 2)) / 2, which does not overflow.
+            // (1 + tanh(x / 2)) / 2 does not overflow.
             composed: |x| x.affine(0.5, 0.)?.tanh()?.affine(0.5, 0.5),
         }
 
@@ -87,7 +90,7 @@ activations! {
         Tanh = tanh ["Tanh"] {
             value: |x| x.tanh(),
             saves_output: true,
-            // Not `1 - y²`, which cancels where `y` is near one.
+            // Not `1 - y²`, which cancels if `y` is near 1.
             gradient: |grad, y| grad * ((y.splat(1.) - y) * (y.splat(1.) + y)),
             composed: |x| x.tanh(),
         }
@@ -109,7 +112,7 @@ activations! {
         }
     }
 
-    // Those that run as a pass of their own.
+    // Activations that always run as a separate pass.
     alone {
         /// `relu6(x + 3) / 6`
         Hardsigmoid = hardsigmoid [] {
@@ -199,20 +202,21 @@ activations! {
     }
 }
 
-/// `2 √(2/π)`, and the weight of the cube.
+/// `2 √(2/π)`.
 const GELU_SLOPE: f64 = 1.595_769_121_605_730_7;
+/// The coefficient of `x³` in the approximation of GELU.
 const GELU_CUBE: f64 = 0.044_715;
 
-/// Returns `(1 + tanh u) / 2 = σ(2u)` with `u = √(2/π) (x + 0.044715 x³)`, without its cancellation for small `x`.
+/// Returns `(1 + tanh u) / 2` with `u = √(2/π) (x + 0.044715 x³)`, computed as `σ(2u)`, which does not cancel.
 #[inline(always)]
 fn approximate_normal_cdf<N: Number>(x: N) -> N {
     (x.splat(GELU_SLOPE) * (x + x.splat(GELU_CUBE) * x * x * x)).sigmoid()
 }
 
-/// Returns `tanh(ln(1 + e^x))` as `w / (w + 2)` with `w = e^x (e^x + 2)`: no logarithm, no cancellation.
+/// Returns `tanh(ln(1 + e^x))`, computed without logarithm or cancellation as `w / (w + 2)` with `w = e^x (e^x + 2)`.
 #[inline(always)]
 fn tanh_softplus<N: Number>(x: N) -> N {
-    // Beyond 20 the quotient is 1 to the last digit, and w would overflow.
+    // Above 20 the quotient rounds to 1, and `w` would overflow for large `x`.
     let (e, two) = (x.at_most(x.splat(20.)).exp(), x.splat(2.));
     let w = e * (e + two);
     w / (w + two)

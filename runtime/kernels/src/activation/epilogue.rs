@@ -1,9 +1,10 @@
-//! Activations of a kernel's results, in registers or after they are stored.
+//! Applies activations to a kernel's results, in registers or after they are stored.
+
+use crate::elementwise::VectorValues;
+use crate::simd::{Simd, Vector};
 
 use super::definitions::{Activation, with_function};
 use super::function::Function;
-use crate::elementwise::VectorValues;
-use crate::simd::{Simd, Vector};
 
 /// Returns the bounds of an activation that only clamps its input, or `None` for any other.
 pub(crate) fn bounds(activation: Activation) -> Option<[f32; 2]> {
@@ -13,7 +14,7 @@ pub(crate) fn bounds(activation: Activation) -> Option<[f32; 2]> {
     with_function!(activation, f => of(f))
 }
 
-/// Applies an activation to each lane of a vector: in place if it takes few instructions, by a call otherwise.
+/// Applies an activation to each lane of a vector: inline if it takes few instructions, with a call otherwise.
 #[inline(always)]
 pub(crate) fn activate<S: Simd>(simd: S, activation: Activation, x: S::V) -> S::V {
     with_function!(activation, f => vector(simd, f, x))
@@ -32,7 +33,7 @@ fn vector<S: Simd, F: Function>(simd: S, function: F, x: S::V) -> S::V {
     unsafe { simd.load(lanes.as_ptr()) }
 }
 
-/// Applies an activation to numbers in memory, by one call.
+/// Applies an activation to numbers in memory, with one call.
 #[inline(always)]
 pub(crate) fn activate_all<S: Simd>(simd: S, activation: Activation, values: &mut [f32]) {
     if activation == Activation::Identity {
@@ -41,8 +42,8 @@ pub(crate) fn activate_all<S: Simd>(simd: S, activation: Activation, values: &mu
     with_function!(activation, f => simd.call(VectorValues::in_place(f, values)));
 }
 
-/// Splits an activation into the part to [`activate`] vectors by, before they are stored, and the part to
-/// [`activate_all`] stored numbers by: one of them is the identity.
+/// Splits an activation into two stages: the one for [`activate`], applied to vectors before they are stored, and the
+/// one for [`activate_all`], applied to stored numbers. One of the two is the identity.
 #[inline(always)]
 pub(crate) fn stages(activation: Activation) -> [Activation; 2] {
     fn inline<F: Function>(_: F) -> bool {
@@ -60,11 +61,11 @@ mod tests {
     use super::*;
     use crate::simd::{Isa, Kernel, available, dispatch_to};
 
-    /// Activates vectors, or all numbers at once.
+    /// A kernel that applies an activation to one vector at a time, or to all numbers in one call.
     struct Activate<'a> {
         activation: Activation,
         values: &'a mut [f32],
-        at_once: bool,
+        in_one_call: bool,
     }
 
     impl Kernel for Activate<'_> {
@@ -72,11 +73,11 @@ mod tests {
 
         #[inline(always)]
         fn run<S: Simd>(self, simd: S) {
-            if self.at_once {
+            if self.in_one_call {
                 return activate_all(simd, self.activation, self.values);
             }
             for part in self.values.chunks_mut(S::LANES) {
-                // SAFETY: the part has so many elements.
+                // SAFETY: `part` has `part.len()` elements.
                 unsafe {
                     let x = simd.load_partial(part.as_ptr(), part.len());
                     simd.store_partial(part.as_mut_ptr(), part.len(), activate(simd, self.activation, x));
@@ -85,22 +86,22 @@ mod tests {
         }
     }
 
-    /// With every instruction set, the emulated NEON among them.
+    /// Tests every instruction set, including emulated NEON.
     #[test]
-    fn vectors_are_activated_as_doubles_are() {
-        let ends = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0., -0., 3., -3., 6., 1e-40, 1e30, -1e30];
-        let x: Vec<f32> = (-9000..=9000).map(|i| i as f32 / 100.).chain(ends).collect();
+    fn vectors_match_double_precision() {
+        let special = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 0., -0., 3., -3., 6., 1e-40, 1e30, -1e30];
+        let x: Vec<f32> = (-9000..=9000).map(|i| i as f32 / 100.).chain(special).collect();
         for activation in Activation::EACH {
-            for (isa, at_once) in
+            for (isa, in_one_call) in
                 available().into_iter().chain([Isa::Neon]).flat_map(|isa| [(isa, false), (isa, true)])
             {
                 let mut y = x.clone();
-                dispatch_to(isa, Activate { activation, values: &mut y, at_once });
+                dispatch_to(isa, Activate { activation, values: &mut y, in_one_call });
                 for (x, y) in x.iter().zip(y) {
-                    let wanted = activation.value(f64::from(*x));
-                    let close = (f64::from(y) - wanted).abs() <= 1e-6 * wanted.abs().max(1e-6);
-                    let same = f64::from(y) == wanted || y.is_nan() && wanted.is_nan();
-                    assert!(close || same, "{activation:?} of {x:e}, {isa:?}: {y:e}, not {wanted:e}");
+                    let expected = activation.value(f64::from(*x));
+                    let close = (f64::from(y) - expected).abs() <= 1e-6 * expected.abs().max(1e-6);
+                    let same = f64::from(y) == expected || y.is_nan() && expected.is_nan();
+                    assert!(close || same, "{activation:?} of {x:e}, {isa:?}: {y:e}, not {expected:e}");
                 }
             }
         }

@@ -1,27 +1,28 @@
-//! A differentiable function of one number.
+//! Differentiable functions of one number.
 
-use crate::number::Number;
 use candle_core::{Result, Tensor};
 
-/// An entry of the table of activations.
+use crate::number::Number;
+
+/// A differentiable function of one number: an entry of the table of activations.
 pub(crate) trait Function: Copy + Send + Sync + 'static {
     const NAME: &'static str;
 
     /// The bounds, if the value is the input clamped to them.
     const BOUNDS: Option<[f32; 2]> = None;
 
-    /// Whether the value takes so few instructions that a call would cost more.
+    /// `true` if computing the value is cheaper than a function call.
     const INLINE: bool = Self::BOUNDS.is_some();
 
     /// Returns the value at `x`.
     fn value<N: Number>(self, x: N) -> N;
 
-    /// Whether [`gradient`](Self::gradient) reads the output rather than the input.
+    /// Returns `true` if [`gradient`](Self::gradient) reads the output, and `false` if it reads the input.
     fn saves_output(self) -> bool;
 
     /// Returns the gradient of the input from the `gradient` of the output and the `saved` input or output.
     fn gradient<N: Number>(self, gradient: N, saved: N) -> N;
 
-    /// Computes the value of each element by candle's operations.
+    /// Computes the value of each element with candle's operations.
     fn composed(self, x: &Tensor) -> Result<Tensor>;
 }

@@ -1,6 +1,6 @@
-//! The activations: those that a kernel's epilogue can apply, and those that stand alone.
+//! The activations: those that a kernel's epilogue can apply, and those that run as a separate pass.
 //!
-//! `definitions` has an entry for each, from which all others read.
+//! All of them are defined in the table in `definitions`.
 
 pub(crate) mod definitions;
 mod epilogue;
@@ -8,11 +8,11 @@ mod function;
 mod prelu;
 mod table;
 
+use candle_core::{Result, Tensor};
+
 use super::elementwise;
 use super::number::Number;
 use definitions::*;
-
-use candle_core::{Result, Tensor};
 
 pub use definitions::Activation;
 pub(crate) use definitions::{Relu, Sigmoid, Tanh, with_function};
@@ -29,20 +29,20 @@ impl Activation {
         with_function!(self, f => of(f))
     }
 
-    /// Returns the activation of a number, or of each lane of a vector.
+    /// Applies the activation to a number, or to each lane of a vector.
     #[inline(always)]
     pub fn value<N: Number>(self, x: N) -> N {
         with_function!(self, f => f.value(x))
     }
 
-    /// Whether the output alone determines the slope, so that a backward pass need not keep the input.
+    /// Returns `true` if the output alone determines the slope, so that the backward pass does not need the input.
     #[inline(always)]
     pub fn saves_output(self) -> bool {
         with_function!(self, f => f.saves_output())
     }
 
-    /// Returns the gradient of the input from the `gradient` of the output and what the forward pass `saved`: the
-    /// output if [`saves_output`](Self::saves_output), else the input.
+    /// Returns the gradient of the input from the `gradient` of the output and the value that the forward pass `saved`:
+    /// the output if [`saves_output`](Self::saves_output), else the input.
     ///
     /// On flat pieces the result is 0 for any gradient, infinities included.
     #[inline(always)]
@@ -50,7 +50,7 @@ impl Activation {
         with_function!(self, f => f.gradient(gradient, saved))
     }
 
-    /// Returns the slope where the output is `y`, or `None` if the output does not determine it.
+    /// Returns the slope at the point with the output `y`, or `None` if the output does not determine the slope.
     #[inline(always)]
     pub fn slope_from_output<N: Number>(self, y: N) -> Option<N> {
         if self.saves_output() { Some(self.gradient(y.splat(1.), y)) } else { None }
@@ -64,10 +64,10 @@ impl Activation {
     }
 }
 
-/// Applies `activation` to every element: one pass forward, one backward.
+/// Applies `activation` to every element, in one pass forward and one pass backward.
 ///
 /// # Errors
-/// The tensor is not of f32, f64, f16 or bf16.
+/// The dtype is not f32, f64, f16 or bf16.
 pub fn apply(activation: Activation, x: &Tensor) -> Result<Tensor> {
     if activation == Activation::Identity && x.device().is_cpu() {
         return Ok(x.clone());
@@ -83,53 +83,53 @@ pub(super) fn gradient(activation: Activation, grad: &Tensor, output: &Tensor) -
     with_function!(activation, f => elementwise::gradient(f, grad, output))
 }
 
-/// Applies a function to every element: by a kernel on the CPU, by candle's operations on other devices.
+/// Applies a function to every element: with a kernel on the CPU, with candle's operations on other devices.
 fn apply_function<F: Function>(function: F, x: &Tensor) -> Result<Tensor> {
     if x.device().is_cpu() { elementwise::apply(function, x) } else { function.composed(x) }
 }
 
-/// `x` where positive, `alpha (e^x - 1)` elsewhere.
+/// Applies ELU: `x` if `x > 0`, else `alpha (e^x - 1)`.
 pub fn elu(x: &Tensor, alpha: f64) -> Result<Tensor> {
     apply_function(Elu { alpha, scale: 1., input_scale: 1. }, x)
 }
 
-/// `x` where positive, `alpha (e^(x / alpha) - 1)` elsewhere.
+/// Applies CELU: `x` if `x > 0`, else `alpha (e^(x / alpha) - 1)`.
 pub fn celu(x: &Tensor, alpha: f64) -> Result<Tensor> {
     apply_function(Elu { alpha, scale: 1., input_scale: 1. / alpha }, x)
 }
 
-/// An ELU whose two constants keep mean 0 and variance 1 from layer to layer.
+/// Applies SELU: a scaled ELU whose constants preserve mean 0 and variance 1 from layer to layer.
 pub fn selu(x: &Tensor) -> Result<Tensor> {
     let (alpha, scale) = (1.673_263_242_354_377_2, 1.050_700_987_355_480_5);
     apply_function(Elu { alpha, scale, input_scale: 1. }, x)
 }
 
-/// `x Φ(x)` with Φ approximated by a hyperbolic tangent.
+/// Applies GELU, `x Φ(x)`, with Φ approximated by a hyperbolic tangent.
 pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
     apply_function(GeluTanh {}, x)
 }
 
-/// `min(max(x, min), max)`.
+/// Applies hardtanh, `min(max(x, min), max)`.
 pub fn hardtanh(x: &Tensor, min: f64, max: f64) -> Result<Tensor> {
     apply_function(Hardtanh { min, max }, x)
 }
 
-/// `ln σ(x)`.
+/// Applies log-sigmoid, `ln σ(x)`.
 pub fn logsigmoid(x: &Tensor) -> Result<Tensor> {
     apply_function(LogSigmoid {}, x)
 }
 
-/// `ln(1 + e^(beta x)) / beta`, and `x` itself where `beta x` exceeds `threshold`.
+/// Applies softplus, `ln(1 + e^(beta x)) / beta`, or `x` itself if `beta x > threshold`.
 pub fn softplus(x: &Tensor, beta: f64, threshold: f64) -> Result<Tensor> {
     apply_function(Softplus { beta, threshold }, x)
 }
 
-/// `x tanh(ln(1 + e^x))`.
+/// Applies Mish, `x tanh(ln(1 + e^x))`.
 pub fn mish(x: &Tensor) -> Result<Tensor> {
     apply_function(Mish {}, x)
 }
 
-/// `min(max(x + 3, 0), 6) / 6`.
+/// Applies hardsigmoid, `min(max(x + 3, 0), 6) / 6`.
 pub fn hardsigmoid(x: &Tensor) -> Result<Tensor> {
     apply_function(Hardsigmoid {}, x)
 }
@@ -139,7 +139,7 @@ mod tests {
     use super::*;
     use candle_core::{Device, Var};
 
-    /// Checks that the composed operations give the output and the gradient of the kernel.
+    /// Checks that the composed operations and the kernel agree in output and gradient.
     fn check<F: Function>(function: F) -> Result<()> {
         let x = Var::from_tensor(&Tensor::rand(-8.0, 8.0, 333, &Device::Cpu)?)?;
         let [fused, composed] = [elementwise::apply(function, &x)?, function.composed(&x)?];
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn bounds_are_the_values_at_infinity() {
+    fn bounds_equal_the_values_at_infinity() {
         for activation in Activation::EACH {
             let Some(bounds) = bounds(activation) else { continue };
             assert_eq!(
@@ -179,9 +179,9 @@ mod tests {
         }
     }
 
-    /// The list in `cuda/activation.cuh` has the activations' names, in their order.
+    /// Checks that the list in `cuda/activation.cuh` has the names of all activations in the same order.
     #[test]
-    fn kinds_are_numbered_as_on_cuda() {
+    fn kinds_match_the_cuda_header() {
         let header = include_str!("../cuda/activation.cuh");
         let listed = header.lines().filter_map(|line| line.strip_prefix("    X(")?.split(')').next());
         let names = Activation::EACH.iter().map(|activation| activation.name().to_uppercase());

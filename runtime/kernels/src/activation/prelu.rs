@@ -1,4 +1,7 @@
-//! PReLU: a leaky ReLU whose slope is learned, one for all or one a channel.
+//! PReLU: a leaky ReLU with a learned slope, shared or for each channel.
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
 
 use crate::channels::Channels;
 use crate::element::{Element, elements, in_single, widened, with_element, with_elements};
@@ -6,22 +9,19 @@ use crate::float::Float;
 use crate::memory::zeros;
 use crate::operation::{CpuOperand, Operation};
 use crate::relay;
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
 
 const NAME: &str = "prelu";
 
-/// `x` where positive, `weight · x` elsewhere; differentiable in both.
+/// Returns `x` if `x > 0`, and `weight · x` otherwise. Differentiable in both operands.
 ///
-/// `weight` holds one slope, or one for each channel (dimension 1) of `x`.
+/// `weight` has the shape `[1]`, or `[channels]` with one slope for each channel (dimension 1) of `x`.
 ///
 /// # Errors
-/// `weight` is not of one dimension, or holds neither one slope nor as many as `x` has channels; the
-/// dtypes differ or are no floats.
+/// `weight` does not have one of these shapes, the dtypes differ, or they are not floating point.
 pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let view = view(x, weight)?;
     if x.dtype() != weight.dtype() {
-        bail!("{NAME}: expected a weight of the input's dtype {:?}, got {:?}", x.dtype(), weight.dtype());
+        bail!("{NAME}: expected a weight of dtype {:?} like the input, got {:?}", x.dtype(), weight.dtype());
     }
     if x.device().is_cpu() {
         let weight = widened(weight)?.contiguous()?;
@@ -35,7 +35,7 @@ pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     x.relu()?.sub(&negative)
 }
 
-/// How `x` divides among the slopes.
+/// Returns the view of `x` whose channels each have one slope.
 fn view(x: &Tensor, weight: &Tensor) -> Result<Channels> {
     match weight.dims() {
         [1] => {
@@ -43,10 +43,10 @@ fn view(x: &Tensor, weight: &Tensor) -> Result<Channels> {
             Ok(Channels { samples: x.elem_count() / plane.max(1), channels: 1, plane })
         }
         [slopes] => {
-            let view = Channels::of(NAME, x)?;
+            let view = Channels::new(NAME, x)?;
             if view.channels != *slopes {
                 bail!(
-                    "{NAME}: expected 1 slope or one for each of the {} channels of {:?}, got {slopes}",
+                    "{NAME}: expected 1 slope, or 1 for each of the {} channels of {:?}, got {slopes}",
                     view.channels,
                     x.dims()
                 );

@@ -1,16 +1,16 @@
 //! The macros that expand the table of activations.
 
-/// Expands each entry to a type that implements [`Function`](crate::activation::Function), and the `fused` ones to the
-/// enum `Activation` and the macro `with_function` as well.
+/// Expands each entry to a type that implements [`Function`](crate::activation::Function), and the `fused` entries also
+/// to the enum `Activation` and the macro `with_function`.
 ///
-/// An entry starts with its type, its parameters, the name of its function and, in brackets, PyTorch's name of the
-/// layer that `sconce` makes of an activation without settings. Then come, in this order:
-/// - `bounds`, if clamping to them is all that the activation does: kernels then keep the bounds in registers;
-/// - `inline: true`, if the value takes so few instructions that a call would cost more;
+/// An entry starts with its type, its parameters and the name of its function. The brackets hold PyTorch's name of the
+/// layer that `sconce` generates for an activation without settings. Then follow, in this order:
+/// - `bounds`, if the activation only clamps its input to them: kernels then keep the bounds in registers;
+/// - `inline: true`, if computing the value is cheaper than a function call;
 /// - `value` of the input;
-/// - `saves_output`, whether the gradient is computed from the output rather than from the input;
-/// - `gradient` of the input, from that of the output and what is saved;
-/// - `composed`, the value in candle's operations, for devices that have no kernels here.
+/// - `saves_output`: `true` if the gradient is computed from the output, `false` if from the input;
+/// - `gradient` of the input, from the gradient of the output and the saved output or input;
+/// - `composed`, the value in candle's operations, for devices without kernels in this crate.
 macro_rules! activations {
     (fused { $($fused:tt)* } alone { $($alone:tt)* }) => {
         $crate::activation::table::functions! { $($fused)* $($alone)* }
@@ -71,8 +71,8 @@ macro_rules! functions {
 }
 pub(crate) use functions;
 
-/// Expands the entries to `enum Activation { …, Silu, … }`, `with_function` and `for_each_activation`. Its first token is
-/// `$`, for these macros; the first entry is the identity.
+/// Expands the entries to `enum Activation { …, Silu, … }`, `with_function` and `for_each_activation`. The first token
+/// must be `$`, which the generated macros need; the first entry must be the identity.
 macro_rules! enumeration {
     (
         ($d:tt)
@@ -83,9 +83,9 @@ macro_rules! enumeration {
             $name:ident $({ $($field:ident),+ })? = $function:ident [$($kind:literal)?] { $($body:tt)* }
         )*
     ) => {
-        /// An elementwise activation, in PyTorch's definitions, that a kernel can apply to its results.
+        /// An elementwise activation, as PyTorch defines it, that a kernel can apply to its results.
         ///
-        /// NaN passes through every one of them, as in PyTorch.
+        /// Every activation of NaN is NaN, as in PyTorch.
         #[derive(Clone, Copy, Debug, Default, PartialEq)]
         pub enum Activation {
             $(#[$identity_doc])*
@@ -99,14 +99,14 @@ macro_rules! enumeration {
 
         const COUNT: usize = 1 + [$(stringify!($name)),*].len();
 
-        /// The variants without their parameters, numbered as in `cuda/activation.cuh`.
+        /// The variants of [`Activation`] without parameters, numbered as in `cuda/activation.cuh`.
         enum Kind {
             $identity,
             $($name,)*
         }
 
         impl Activation {
-            /// Each activation once, with parameters of 0.1.
+            /// Every activation, with all parameters set to 0.1.
             pub const EACH: [Self; COUNT] = [Self::$identity, $(Self::$name $({ $($field: 0.1),+ })?,)*];
 
             /// Returns the number of this activation in `cuda/activation.cuh`, and its parameter or 0.
@@ -121,7 +121,7 @@ macro_rules! enumeration {
             }
         }
 
-        /// Evaluates `$body` with `$f` the [`Function`] of an activation.
+        /// Evaluates `$body` with `$f` bound to the [`Function`] of an activation.
         macro_rules! with_function {
             ($d activation:expr, $d f:ident => $d body:expr) => {
                 match $d activation {
@@ -138,8 +138,8 @@ macro_rules! enumeration {
         }
         pub(crate) use with_function;
 
-        /// Calls a macro with an item `Silu = silu ["SiLU"];` for each activation but the identity: its variant of
-        /// [`Activation`], its function's name, and the name of a layer that has no settings.
+        /// Calls a macro with an item `Silu = silu ["SiLU"];` for each activation except the identity: the variant of
+        /// [`Activation`], the name of its function, and the name of its layer if that has no settings.
         #[macro_export]
         #[doc(hidden)]
         macro_rules! for_each_activation {

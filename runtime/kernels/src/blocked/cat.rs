@@ -1,31 +1,36 @@
-//! Blocked images one behind the other along their channels.
+//! Concatenation of channel-blocked images along the channels.
 
-use super::Image;
-use crate::parallel::for_each_chunk;
-use candle_core::{Result, bail};
 use std::sync::Arc;
 
-/// The channels of all images, which are alike in everything else.
+use candle_core::{Result, bail};
+
+use crate::parallel::for_each_chunk;
+
+use super::Image;
+
+/// Concatenates images along the channels. Their other dimensions must be equal.
 ///
 /// # Errors
-/// There is none, or there is no memory.
+/// `images` is empty, or there is not enough memory.
 pub fn cat_channels(images: &[Arc<Image>]) -> Result<Image> {
-    let Some(first) = images.first() else { bail!("cat of no images") };
+    let Some(first) = images.first() else { bail!("expected at least one image to concatenate") };
     let [batch, _, height, width] = first.dims();
     let channels = images.iter().map(|image| image.dims()[1]).sum();
     let mut y = Image::new(first.arena(), [batch, channels, height, width])?;
     let (lanes, count, len) = (y.lanes(), y.channel_blocks(), y.pixels() * y.lanes());
     for_each_chunk(y.blocks_mut(), len, |index, block| {
-        let (of, wanted) = (index / count, index % count * lanes..channels.min((index % count + 1) * lanes));
-        if wanted.len() < lanes {
+        let sample = index / count;
+        let block_channels = index % count * lanes..channels.min((index % count + 1) * lanes);
+        if block_channels.len() < lanes {
             block.fill(0.);
         }
         let mut start = 0;
         for image in images {
             let end = start + image.dims()[1];
-            let some = wanted.start.max(start)..wanted.end.min(end);
-            if !some.is_empty() {
-                copy(image, of, some.start - start, some.len(), &mut block[some.start - wanted.start..]);
+            let shared = block_channels.start.max(start)..block_channels.end.min(end);
+            if !shared.is_empty() {
+                let lanes = &mut block[shared.start - block_channels.start..];
+                copy(image, sample, shared.start - start, shared.len(), lanes);
             }
             start = end;
         }
@@ -33,21 +38,21 @@ pub fn cat_channels(images: &[Arc<Image>]) -> Result<Image> {
     Ok(y)
 }
 
-/// Copies `count` channels from `channel` on of one image of a batch to the same lanes of every pixel.
-fn copy(image: &Image, of: usize, channel: usize, count: usize, block: &mut [f32]) {
+/// Copies `count` channels of one sample, starting at `channel`, to the first lanes of every pixel of `block`.
+fn copy(image: &Image, sample: usize, channel: usize, count: usize, block: &mut [f32]) {
     let (lanes, len) = (image.lanes(), image.pixels() * image.lanes());
     let mut done = 0;
     while done < count {
-        let (from, lane) = ((channel + done) / lanes, (channel + done) % lanes);
-        let some = (lanes - lane).min(count - done);
-        let x = &image.blocks()[(of * image.channel_blocks() + from) * len..][..len];
-        if some == lanes && block.len() == len {
+        let (source, lane) = ((channel + done) / lanes, (channel + done) % lanes);
+        let copied = (lanes - lane).min(count - done);
+        let x = &image.blocks()[(sample * image.channel_blocks() + source) * len..][..len];
+        if copied == lanes && block.len() == len {
             block.copy_from_slice(x);
         } else {
             for (y, x) in block[done..].chunks_mut(lanes).zip(x[lane..].chunks(lanes)) {
-                y[..some].copy_from_slice(&x[..some]);
+                y[..copied].copy_from_slice(&x[..copied]);
             }
         }
-        done += some;
+        done += copied;
     }
 }

@@ -1,4 +1,8 @@
-//! Convolution + batch norm or bias + residual + activation into NCHWc activations.
+//! Convolution + batch norm or bias + residual + activation, with `Nchwc` results.
+
+use std::borrow::Cow;
+
+use candle_core::Result;
 
 use crate::activation::Activation;
 use crate::conv::ConvShape;
@@ -8,8 +12,6 @@ use crate::conv::cpu::{
 use crate::layout::Layout;
 use crate::pool::PoolGeometry;
 use crate::simd::{Isa, microarchitecture};
-use candle_core::Result;
-use std::borrow::Cow;
 
 /// An activation `[batch, channels, height, width]` of f32.
 #[derive(Clone, Copy, Debug)]
@@ -25,46 +27,47 @@ pub struct Input<'a> {
 pub struct Weight<'a> {
     /// The elements, contiguous.
     pub values: &'a [f32],
-    /// The cache of its packed form, if that is kept from call to call.
+    /// The cache of the packed weight, if it is kept between calls.
     pub packing: Option<Packing<'a>>,
 }
 
-/// What happens to a sum before it is stored: `activation((sum * scale[c] + shift[c]) + residual)`.
+/// The operations on a sum before it is stored: `activation((sum * scale[c] + shift[c]) + residual)`.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Epilogue<'a> {
     /// `[out_channels]`.
     pub scale: Option<&'a [f32]>,
     /// `[out_channels]`.
     pub shift: Option<&'a [f32]>,
-    /// As the output.
+    /// In the shape and layout of the output.
     pub residual: Option<&'a [f32]>,
-    /// Applied last.
+    /// The activation, applied last.
     pub activation: Activation,
 }
 
 /// An operation that reads a convolution's results in the same task.
 #[derive(Clone, Copy)]
 pub enum Consumer<'a> {
-    /// The largest element of each window.
+    /// Max pooling.
     MaxPool(PoolGeometry),
-    /// A depthwise convolution, whose input is what the producer makes.
+    /// A depthwise convolution of the results.
     Depthwise {
         /// The sizes of the convolution.
         shape: &'a ConvShape,
-        /// Its weight.
+        /// The weight.
         weight: Weight<'a>,
-        /// Applied to its sums.
+        /// The epilogue of the depthwise convolution.
         epilogue: Epilogue<'a>,
     },
 }
 
-/// Returns whether an algorithm other than the reference convolves NCHWc activations of this shape: one group, or one
-/// for each channel of input and output alike. NCHW inputs have one if there is one group.
+/// Returns whether an algorithm other than the reference convolves `Nchwc` inputs of this shape: there is one group, or
+/// the convolution is depthwise with one output channel for each input channel. For `Nchw` inputs, such an algorithm
+/// exists only for one group.
 pub fn supports(shape: &ConvShape) -> bool {
     shape.geometry.groups == 1 || is_depthwise(shape)
 }
 
-/// Returns whether a convolution of this shape can consume another one's results in the same task.
+/// Returns whether a convolution of this shape can be fused as the consumer of another convolution.
 pub fn is_consumer(shape: &ConvShape) -> bool {
     shape.geometry.groups > 1 && is_depthwise(shape)
 }
@@ -73,10 +76,11 @@ fn is_depthwise(shape: &ConvShape) -> bool {
     shape.group_inputs() == 1 && shape.group_outputs() == 1
 }
 
-/// Convolves `input` into `output`, an NCHWc activation with the lanes of `isa`, as the residual, and writes all of it.
+/// Convolves `input` and writes every element of `output`. The output and the residual are `Nchwc` with the lanes of
+/// `isa`.
 ///
 /// # Panics
-/// If a slice's length does not fit the shape.
+/// Panics if the length of a slice does not match the shape.
 pub fn conv2d(
     shape: &ConvShape,
     input: Input<'_>,
@@ -91,11 +95,12 @@ pub fn conv2d(
     convolve_to_nchwc(&problem, &call, weight.packing, output)
 }
 
-/// Convolves `input`, and runs `consumer` on each piece of the results while that is in a near cache: the same numbers
-/// as one after the other. Returns `false`, with `output` as it was, if the two cannot be fused.
+/// Convolves `input` and runs `consumer` on each part of the results while that part is in the cache. The results are
+/// identical to those of two separate launches. Returns `false` and leaves `output` unchanged if the two operations
+/// cannot be fused.
 ///
 /// # Panics
-/// If a slice's length does not fit the shapes.
+/// Panics if the length of a slice does not match the shapes.
 pub fn conv2d_and_consume(
     shape: &ConvShape,
     input: Input<'_>,
@@ -105,17 +110,17 @@ pub fn conv2d_and_consume(
     output: &mut [f32],
     isa: Isa,
 ) -> bool {
-    let first = problem(shape, input.layout, &weight, isa);
-    let producer = call(&first, input, &weight, epilogue);
-    let none = Input { elements: &[], layout: Layout::Nchwc };
+    let problem = problem(shape, input.layout, &weight, isa);
+    let producer = call(&problem, input, &weight, epilogue);
+    let no_input = Input { elements: &[], layout: Layout::Nchwc };
     let consume = |consumer: &FusedConsumer<'_>, output: &mut [f32]| {
         assert_eq!(Some(output.len()), consumer.output_len(shape, isa.lanes()));
-        convolve_and_consume(&first, &producer, weight.packing, consumer, output)
+        convolve_and_consume(&problem, &producer, weight.packing, consumer, output)
     };
     match consumer {
         Consumer::MaxPool(geometry) => consume(&FusedConsumer::MaxPool(*geometry), output),
         Consumer::Depthwise { shape, weight, epilogue } => {
-            let call = operands(none, weight, epilogue);
+            let call = operands(no_input, weight, epilogue);
             consume(&FusedConsumer::Depthwise { shape, call: &call, packing: weight.packing }, output)
         }
     }
@@ -133,7 +138,7 @@ fn problem(shape: &ConvShape, input: Layout, weight: &Weight<'_>, isa: Isa) -> C
     }
 }
 
-/// Returns the operands. The kernels' bounds follow from the lengths that this checks.
+/// Returns the operands after checking their lengths. The kernels rely on these lengths for memory safety.
 fn call<'a>(
     problem: &ConvProblem,
     input: Input<'a>,

@@ -1,36 +1,38 @@
-//! Batch norm, activations and sums of blocked images: a pass each.
+//! Batch norm, activations and sums of channel-blocked images, in one pass each.
 
-use super::Image;
+use candle_core::Result;
+
 use crate::activation::{Activation, activate, activate_all, stages};
 use crate::parallel::{cost, for_each_chunk};
 use crate::simd::{Kernel, Simd, dispatch_loops, dispatch_to};
-use candle_core::Result;
 
-/// `activation(x · scale + shift)`, a number each a channel.
+use super::Image;
+
+/// Returns `activation(x · scale + shift)`, with one scale and one shift for each channel.
 pub fn affine(x: &Image, scale: &[f32], shift: &[f32], activation: Activation) -> Result<Image> {
     let mut y = Image::new(x.arena(), x.dims())?;
     let (lanes, count, isa, pixels) = (x.lanes(), x.channel_blocks(), x.isa(), x.pixels());
-    let [scale, shift] = [scale, shift].map(|numbers| padded(numbers, lanes * count));
-    let rest = rest(x, activation);
+    let [scale, shift] = [scale, shift].map(|values| padded(values, lanes * count));
+    let padding = first_padding_lane(x, activation);
     for_each_block(&mut y, |index, y| {
         let block = index % count * lanes;
         let x = &x.blocks()[index * pixels * lanes..][..y.len()];
-        let [scale, shift] = [&scale, &shift].map(|numbers| &numbers[block..block + lanes]);
+        let [scale, shift] = [&scale, &shift].map(|values| &values[block..block + lanes]);
         dispatch_to(isa, Affine { x, y, scale, shift, activation });
         if index % count + 1 == count {
-            clear(y, lanes, rest);
+            clear(y, lanes, padding);
         }
     });
     Ok(y)
 }
 
-/// `activation(x)`
+/// Returns `activation(x)`.
 pub fn activated(x: &Image, activation: Activation) -> Result<Image> {
     let channels = x.dims()[1];
     affine(x, &vec![1.; channels], &vec![0.; channels], activation)
 }
 
-/// The sum of two images of one shape.
+/// Returns the sum of two images of the same shape.
 pub fn add(a: &Image, b: &Image) -> Result<Image> {
     let mut y = Image::new(a.arena(), a.dims())?;
     for_each_chunk(y.blocks_mut(), cost::PASS, |index, y| {
@@ -40,7 +42,7 @@ pub fn add(a: &Image, b: &Image) -> Result<Image> {
     Ok(y)
 }
 
-/// Calls `run` with the pixels of every block of channels and its number.
+/// Calls `run(index, pixels)` for every block of channels.
 fn for_each_block(y: &mut Image, run: impl Fn(usize, &mut [f32]) + Sync) {
     let len = y.pixels() * y.lanes();
     let blocks = (cost::PASS / len.max(1)).max(1);
@@ -49,21 +51,23 @@ fn for_each_block(y: &mut Image, run: impl Fn(usize, &mut [f32]) + Sync) {
     });
 }
 
-/// From which lane on the last block has to be cleared: an activation may make something else of zero.
-fn rest(x: &Image, activation: Activation) -> usize {
+/// Returns the first lane of the last block that must be cleared, because the activation does not map zero to zero.
+/// Returns the number of lanes if there is nothing to clear.
+fn first_padding_lane(x: &Image, activation: Activation) -> usize {
     let used = x.dims()[1] % x.lanes();
     if used == 0 || activation.value(0f32) == 0. { x.lanes() } else { used }
 }
 
-fn clear(block: &mut [f32], lanes: usize, from: usize) {
-    if from < lanes {
-        block.chunks_exact_mut(lanes).for_each(|pixel| pixel[from..].fill(0.));
+/// Clears the lanes of every pixel from `first` on.
+fn clear(block: &mut [f32], lanes: usize, first: usize) {
+    if first < lanes {
+        block.chunks_exact_mut(lanes).for_each(|pixel| pixel[first..].fill(0.));
     }
 }
 
-/// The numbers, and zeros for the lanes after the last channel.
-fn padded(numbers: &[f32], len: usize) -> Vec<f32> {
-    let mut padded = numbers.to_vec();
+/// Returns the values followed by zeros for the lanes after the last channel.
+fn padded(values: &[f32], len: usize) -> Vec<f32> {
+    let mut padded = values.to_vec();
     padded.resize(len, 0.);
     padded
 }
@@ -83,7 +87,8 @@ impl Kernel for Affine<'_> {
     fn run<S: Simd>(self, simd: S) {
         assert!(self.scale.len() == S::LANES && self.shift.len() == S::LANES && self.x.len() == self.y.len());
         let [before, after] = stages(self.activation);
-        // SAFETY: a vector each, and whole vectors of as many elements in `x` as in `y`.
+        // SAFETY: `scale` and `shift` have `S::LANES` elements, `x` and `y` have equal lengths (asserted above), and
+        // `at + S::LANES` is at most that length.
         unsafe {
             let (scale, shift) = (simd.load(self.scale.as_ptr()), simd.load(self.shift.as_ptr()));
             for at in (0..self.y.len() - self.y.len() % S::LANES).step_by(S::LANES) {

@@ -1,60 +1,63 @@
-//! An activation in blocks: its memory and its sizes.
+//! A channel-blocked activation.
 
-use super::reorder;
+use std::sync::{Arc, OnceLock};
+
+use candle_core::{Device, Result, Shape, Tensor, bail};
+
 use crate::element::with_elements;
 use crate::layout::Layout;
 use crate::memory::{Arena, Lease};
 use crate::simd::{Isa, isa};
-use candle_core::{Device, Result, Shape, Tensor, bail};
-use std::sync::{Arc, OnceLock};
 
-/// `[batch, channels, height, width]` of f32 on the CPU, in memory `[batch, ⌈channels / lanes⌉, height, width,
-/// lanes]`, zeros in the lanes after the last channel.
+use super::reorder;
+
+/// An activation `[batch, channels, height, width]` of f32 on the CPU, stored as
+/// `[batch, ⌈channels / lanes⌉, height, width, lanes]`. The lanes after the last channel are zero.
 pub struct Image {
     memory: Lease,
     shape: Shape,
     dims: [usize; 4],
     isa: Isa,
-    /// The same in rows, once somebody has asked.
-    planes: OnceLock<Tensor>,
+    /// The `Nchw` tensor, once [`Image::to_tensor`] has computed it.
+    nchw: OnceLock<Tensor>,
 }
 
 impl Image {
-    /// Of any content, which whoever asks writes all of.
+    /// Returns an image with unspecified contents. The caller must write every element.
     ///
     /// # Errors
-    /// The machine has not so much memory.
+    /// There is not enough memory.
     pub fn new(arena: &Arc<Arena>, dims: [usize; 4]) -> Result<Self> {
         let isa = isa();
         let memory = arena.lease(Layout::Nchwc.elements(dims, isa.lanes()))?;
-        Ok(Self { memory, shape: Shape::from(dims.to_vec()), dims, isa, planes: OnceLock::new() })
+        Ok(Self { memory, shape: Shape::from(dims.to_vec()), dims, isa, nchw: OnceLock::new() })
     }
 
-    /// The elements of a tensor `[batch, channels, height, width]` of f32 on the CPU.
+    /// Converts a tensor `[batch, channels, height, width]` of f32 on the CPU.
     ///
     /// # Errors
-    /// It is no such tensor, or there is no memory.
+    /// The tensor has another rank, dtype or device, or there is not enough memory.
     pub fn from_tensor(arena: &Arc<Arena>, tensor: &Tensor) -> Result<Self> {
         let mut image = Self::new(arena, tensor.dims4()?.into())?;
         let (dims, lanes) = (image.dims, image.lanes());
-        with_elements(tensor, |planes| reorder::to_blocks(planes, &mut image.memory, dims, lanes))?;
+        with_elements(tensor, |nchw| reorder::to_nchwc(nchw, &mut image.memory, dims, lanes))?;
         Ok(image)
     }
 
-    /// The same in rows: a pass over memory, the first time.
+    /// Returns the image as an `Nchw` tensor. The first call converts the layout; later calls return the same tensor.
     pub fn to_tensor(&self) -> Result<Tensor> {
-        if let Some(planes) = self.planes.get() {
-            return Ok(planes.clone());
+        if let Some(nchw) = self.nchw.get() {
+            return Ok(nchw.clone());
         }
-        let mut planes = vec![0.; self.shape.elem_count()];
-        reorder::to_planes(&self.memory, &mut planes, self.dims, self.lanes());
-        let planes = Tensor::from_vec(planes, self.shape.clone(), &Device::Cpu)?;
-        Ok(self.planes.get_or_init(|| planes).clone())
+        let mut elements = vec![0.; self.shape.elem_count()];
+        reorder::to_nchw(&self.memory, &mut elements, self.dims, self.lanes());
+        let tensor = Tensor::from_vec(elements, self.shape.clone(), &Device::Cpu)?;
+        Ok(self.nchw.get_or_init(|| tensor).clone())
     }
 
-    /// Whether it has been put in rows already.
-    pub fn has_planes(&self) -> bool {
-        self.planes.get().is_some()
+    /// Returns whether [`Image::to_tensor`] has already converted the image.
+    pub fn has_tensor(&self) -> bool {
+        self.nchw.get().is_some()
     }
 
     /// Returns the shape `[batch, channels, height, width]`.
@@ -62,7 +65,7 @@ impl Image {
         &self.shape
     }
 
-    /// `[batch, channels, height, width]`
+    /// Returns the dimensions `[batch, channels, height, width]`.
     pub fn dims(&self) -> [usize; 4] {
         self.dims
     }
@@ -82,35 +85,36 @@ impl Image {
         self.memory.arena()
     }
 
-    /// The floats, in blocks.
+    /// Returns the elements in the channel-blocked layout.
     pub fn blocks(&self) -> &[f32] {
         &self.memory
     }
 
-    /// Returns the floats, in blocks, for writing.
+    /// Returns the elements in the channel-blocked layout, for writing.
     pub fn blocks_mut(&mut self) -> &mut [f32] {
-        // What it was in rows, it is no longer.
-        self.planes.take();
+        // The converted tensor would be out of date.
+        self.nchw.take();
         &mut self.memory
     }
 
-    /// The blocks of channels of one image.
+    /// Returns the number of channel blocks of one sample.
     pub fn channel_blocks(&self) -> usize {
         self.dims[1].div_ceil(self.lanes())
     }
 
-    /// The pixels of a channel.
+    /// Returns the number of pixels of one channel.
     pub fn pixels(&self) -> usize {
         self.dims[2] * self.dims[3]
     }
 
-    /// A tensor `[batch, channels, 1, 1]` of an image of one pixel, which lies in rows but for the zeros.
+    /// Returns the tensor `[batch, channels, 1, 1]` of an image with one pixel. Its elements are already in `Nchw`
+    /// order, apart from the zero lanes.
     ///
     /// # Errors
-    /// It has more pixels.
+    /// The image does not have exactly one pixel.
     pub fn pixel_tensor(&self) -> Result<Tensor> {
         if self.pixels() != 1 {
-            bail!("expected an image of one pixel, got {:?}", self.dims)
+            bail!("expected an image with one pixel, got {:?}", self.dims)
         }
         let (channels, padded) = (self.dims[1], self.channel_blocks() * self.lanes());
         let rows = self.memory.chunks_exact(padded.max(1)).flat_map(|row| &row[..channels]);

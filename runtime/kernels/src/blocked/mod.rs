@@ -1,5 +1,5 @@
-//! Kernels on activations whose channels lie side by side in blocks of a vector's lanes:
-//! `[batch, ⌈channels / lanes⌉, height, width, lanes]`, zeros in the lanes after the last channel.
+//! Kernels on channel-blocked (`Nchwc`) activations: `[batch, ⌈channels / lanes⌉, height, width, lanes]`. The lanes
+//! after the last channel are zero.
 
 mod cat;
 pub mod conv;

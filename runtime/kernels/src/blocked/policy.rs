@@ -1,24 +1,26 @@
-//! Which operations run channel-blocked, and which are fused into the convolution before them.
+//! Decides which operations run channel-blocked, and which are fused into the preceding convolution.
 
-use super::conv;
+use candle_core::{DType, Tensor};
+
 use crate::conv::{ConvShape, PackedCache};
 use crate::layout::Layout;
 use crate::simd::isa;
-use candle_core::{DType, Tensor};
 
-/// Returns whether the channel-blocked kernels take `x`: f32 on the CPU, and no gradient is asked of it.
-pub fn takes(x: &Tensor) -> bool {
+use super::conv;
+
+/// Returns whether the channel-blocked kernels support `x`: it is f32 on the CPU and does not require a gradient.
+pub fn supports(x: &Tensor) -> bool {
     x.dtype() == DType::F32 && x.device().is_cpu() && !x.track_op()
 }
 
-/// Returns whether a channel-blocked convolution takes a weight and a bias. The weight must be one that is packed
-/// once: to pack it at every call costs more than the layout gains.
-pub fn takes_parameters(weight: &Tensor, bias: Option<&Tensor>, packed: Option<&PackedCache>) -> bool {
-    packed.is_some() && takes(weight) && bias.is_none_or(takes)
+/// Returns whether a channel-blocked convolution supports a weight and a bias. The weight needs a cache for its packed
+/// form, because packing it in every call would cost more than the layout saves.
+pub fn supports_parameters(weight: &Tensor, bias: Option<&Tensor>, packed: Option<&PackedCache>) -> bool {
+    packed.is_some() && supports(weight) && bias.is_none_or(supports)
 }
 
-/// Returns whether a convolution is to run channel-blocked from an input of this layout.
-pub fn reads(shape: &ConvShape, input: Layout) -> bool {
+/// Returns whether a convolution should run channel-blocked for an input of this layout.
+pub fn prefers_nchwc(shape: &ConvShape, input: Layout) -> bool {
     let supports = match input {
         Layout::Nchw => shape.geometry.groups == 1,
         Layout::Nchwc => conv::supports(shape),
@@ -31,9 +33,9 @@ pub fn fuses_consumer(shape: &ConvShape) -> bool {
     shape.geometry.groups == 1
 }
 
-/// Returns whether a convolution may be fused into the convolution that makes its input: a depthwise one.
+/// Returns whether a convolution may be fused into the convolution that computes its input. It must be depthwise.
 pub fn is_fused_consumer(shape: &ConvShape) -> bool {
-    conv::is_consumer(shape) && reads(shape, Layout::Nchwc)
+    conv::is_consumer(shape) && prefers_nchwc(shape, Layout::Nchwc)
 }
 
 /// Returns whether at least three quarters of the lanes hold a channel of the output.

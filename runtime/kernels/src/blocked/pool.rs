@@ -1,30 +1,32 @@
-//! Pooling of blocked images: every lane is a channel, so a window's elements are whole vectors.
+//! Pooling of channel-blocked images. Each lane is a channel, so the elements of a window are whole vectors.
 
-use super::Image;
+use candle_core::Result;
+
 use crate::parallel::{cost, for_each_chunk};
-use crate::planes::check_room;
+use crate::planes::check_memory;
 use crate::pool::{
     PoolGeometry, Taps, Window, Windows, adaptive_ranges, adaptive_size, adaptive_windows, windows,
 };
 use crate::simd::{Kernel, Simd, dispatch_loops};
-use candle_core::Result;
 
-/// The largest element of each window, as [`max_pool2d`](crate::pool::max_pool2d).
+use super::Image;
+
+/// Returns the largest element of each window, like [`max_pool2d`](crate::pool::max_pool2d).
 pub fn max_pool2d(x: &Image, geometry: &PoolGeometry) -> Result<Image> {
     let [_, _, height, width] = x.dims();
     let [rows, columns] = geometry.output_size([height, width])?;
     pool(x, Max { rows: geometry.taps(0, height, rows), columns: geometry.taps(1, width, columns) })
 }
 
-/// As [`adaptive_max_pool2d`](crate::pool::adaptive_max_pool2d).
+/// Applies adaptive max pooling, like [`adaptive_max_pool2d`](crate::pool::adaptive_max_pool2d).
 pub fn adaptive_max_pool2d(x: &Image, size: [Option<usize>; 2]) -> Result<Image> {
     let [_, _, height, width] = x.dims();
-    let [rows, columns] = output("adaptive_max_pool2d", x, size)?;
+    let [rows, columns] = output_size("adaptive_max_pool2d", x, size)?;
     let taps = |input, output| adaptive_ranges(input, output).map(|range| range.step_by(1)).collect();
     pool(x, Max { rows: taps(height, rows), columns: taps(width, columns) })
 }
 
-/// The mean of each window, as [`avg_pool2d`](crate::pool::avg_pool2d).
+/// Returns the mean of each window, like [`avg_pool2d`](crate::pool::avg_pool2d).
 pub fn avg_pool2d(
     x: &Image,
     geometry: &PoolGeometry,
@@ -35,26 +37,27 @@ pub fn avg_pool2d(
     pool(x, Mean(windows(geometry, [height, width], count_include_pad, divisor)?))
 }
 
-/// As [`adaptive_avg_pool2d`](crate::pool::adaptive_avg_pool2d).
+/// Applies adaptive average pooling, like [`adaptive_avg_pool2d`](crate::pool::adaptive_avg_pool2d).
 pub fn adaptive_avg_pool2d(x: &Image, size: [Option<usize>; 2]) -> Result<Image> {
     let [_, _, height, width] = x.dims();
-    let size = output("adaptive_avg_pool2d", x, size)?;
+    let size = output_size("adaptive_avg_pool2d", x, size)?;
     pool(x, Mean(adaptive_windows([height, width], size)))
 }
 
-/// The output's size, which there is memory for.
-fn output(op: &str, x: &Image, size: [Option<usize>; 2]) -> Result<[usize; 2]> {
+/// Returns the output size of adaptive pooling, and checks that there is enough memory for the output.
+fn output_size(op: &str, x: &Image, size: [Option<usize>; 2]) -> Result<[usize; 2]> {
     let [_, _, height, width] = x.dims();
     let output = adaptive_size(op, &x.dims(), [height, width], size)?;
-    check_room(op, &x.dims(), output)?;
+    check_memory(op, &x.dims(), output)?;
     Ok(output)
 }
 
-/// What a window's pixels come to.
+/// The reduction of the pixels of a window.
 trait Pool: Sync {
+    /// Returns the `[height, width]` of the output.
     fn output(&self) -> [usize; 2];
 
-    /// The pixel `[row, column]` of an output, of an image whose rows are `width` pixels long.
+    /// Computes the pixel `[row, column]` of the output from an image whose rows are `width` pixels long.
     fn pixel<const LANES: usize>(&self, x: &[[f32; LANES]], width: usize, at: [usize; 2]) -> [f32; LANES];
 }
 
@@ -117,18 +120,19 @@ fn pool(x: &Image, pool: impl Pool) -> Result<Image> {
     let [batch, channels, ..] = x.dims();
     let [rows, columns] = pool.output();
     let mut y = Image::new(x.arena(), [batch, channels, rows, columns])?;
-    let (lanes, from, to) = (x.lanes(), x.pixels() * x.lanes(), rows * columns * x.lanes());
-    let blocks = (cost::PASS / from.max(1)).max(1);
-    for_each_chunk(y.blocks_mut(), blocks * to, |task, y| {
-        for (i, y) in y.chunks_mut(to).enumerate() {
-            let x_block = &x.blocks()[(task * blocks + i) * from..][..from];
+    let lanes = x.lanes();
+    let (input_len, output_len) = (x.pixels() * lanes, rows * columns * lanes);
+    let blocks = (cost::PASS / input_len.max(1)).max(1);
+    for_each_chunk(y.blocks_mut(), blocks * output_len, |task, y| {
+        for (i, y) in y.chunks_mut(output_len).enumerate() {
+            let x_block = &x.blocks()[(task * blocks + i) * input_len..][..input_len];
             dispatch_loops(Block { pool: &pool, x: x_block, y, width: x.dims()[3], lanes });
         }
     });
     Ok(y)
 }
 
-/// One block of channels of one image.
+/// Pools one block of channels of one image.
 struct Block<'a, P> {
     pool: &'a P,
     x: &'a [f32],

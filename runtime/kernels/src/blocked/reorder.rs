@@ -1,49 +1,51 @@
-//! From rows to blocks and back: `[channels, pixels]` to `[⌈channels / lanes⌉, pixels, lanes]`.
+//! Conversion between `Nchw`, `[channels, pixels]`, and `Nchwc`, `[⌈channels / lanes⌉, pixels, lanes]`.
 
-use crate::parallel::{Start, cost, for_each, for_each_chunk};
+use crate::parallel::{SharedStart, cost, for_each, for_each_chunk};
 use crate::simd::{Kernel, Simd, dispatch_loops};
 
-/// Pixels that are moved at once: those of a block stay in the nearest cache meanwhile.
+/// The number of pixels that are moved together. A block of that many pixels fits in the L1 cache.
 const RUN: usize = 256;
 
-/// Writes planes `[batch, channels, height, width]` as blocks, zeros where a lane has no channel.
-pub(super) fn to_blocks(planes: &[f32], blocks: &mut [f32], dims: [usize; 4], lanes: usize) {
+/// Converts `Nchw` to `Nchwc`. Lanes without a channel are set to zero.
+pub(super) fn to_nchwc(nchw: &[f32], nchwc: &mut [f32], dims: [usize; 4], lanes: usize) {
     let [_, channels, height, width] = dims;
     let pixels = height * width;
     let count = channels.div_ceil(lanes);
-    for_each_chunk(blocks, pixels * lanes, |index, block| {
+    for_each_chunk(nchwc, pixels * lanes, |index, block| {
         let (image, first) = (index / count, index % count * lanes);
         let present = lanes.min(channels - first);
-        let planes = &planes[(image * channels + first) * pixels..][..present * pixels];
+        let planes = &nchw[(image * channels + first) * pixels..][..present * pixels];
         dispatch_loops(Gather { planes, block, pixels, present, lanes });
     });
 }
 
-/// Calls `run` with every index below `count`, neighbours one after the other: each moves `len` elements.
-fn for_each_run(count: usize, len: usize, run: &(dyn Fn(usize) + Sync)) {
+/// Calls `run` with every index below `count`, in tasks of consecutive indices. Each call moves `len` elements.
+fn for_each_block(count: usize, len: usize, run: &(dyn Fn(usize) + Sync)) {
     let tasks = cost::task_count(count * len, cost::TWO_PASSES).min(count);
     for_each(tasks, &|task| {
         (task * count / tasks..(task + 1) * count / tasks).for_each(run);
     });
 }
 
-/// Writes blocks as planes `[batch, channels, height, width]`.
-pub(super) fn to_planes(blocks: &[f32], planes: &mut [f32], dims: [usize; 4], lanes: usize) {
+/// Converts `Nchwc` to `Nchw`.
+pub(super) fn to_nchw(nchwc: &[f32], nchw: &mut [f32], dims: [usize; 4], lanes: usize) {
     let [batch, channels, height, width] = dims;
     let pixels = height * width;
     let count = channels.div_ceil(lanes);
-    let planes = Start::of(planes);
-    for_each_run(batch * count, pixels * lanes, &|index| {
+    let nchw = SharedStart::of(nchw);
+    for_each_block(batch * count, pixels * lanes, &|index| {
         let (image, first) = (index / count, index % count * lanes);
         let present = lanes.min(channels - first);
-        let block = &blocks[index * pixels * lanes..][..pixels * lanes];
-        let start = planes.at((image * channels + first) * pixels);
-        // SAFETY: the planes of this block's channels, which no other block has.
+        let block = &nchwc[index * pixels * lanes..][..pixels * lanes];
+        let start = nchw.at((image * channels + first) * pixels);
+        // SAFETY: `nchw` has `batch * channels` planes of `pixels` elements. These are the `present` planes of the
+        // channels of this block, which no other block accesses.
         let planes = unsafe { std::slice::from_raw_parts_mut(start, present * pixels) };
         dispatch_loops(Scatter { planes, block, pixels, present, lanes });
     });
 }
 
+/// Copies the planes of up to `lanes` channels to a block.
 struct Gather<'a> {
     planes: &'a [f32],
     block: &'a mut [f32],
@@ -61,17 +63,18 @@ impl Kernel for Gather<'_> {
         for (run, block) in block.chunks_mut(RUN * lanes).enumerate() {
             for lane in 0..present {
                 let plane = &planes[lane * pixels + run * RUN..][..block.len() / lanes];
-                for (place, x) in block[lane..].iter_mut().step_by(lanes).zip(plane) {
-                    *place = *x;
+                for (element, x) in block[lane..].iter_mut().step_by(lanes).zip(plane) {
+                    *element = *x;
                 }
             }
             for lane in present..lanes {
-                block[lane..].iter_mut().step_by(lanes).for_each(|place| *place = 0.);
+                block[lane..].iter_mut().step_by(lanes).for_each(|element| *element = 0.);
             }
         }
     }
 }
 
+/// Copies a block to the planes of its channels.
 struct Scatter<'a> {
     planes: &'a mut [f32],
     block: &'a [f32],
@@ -89,8 +92,8 @@ impl Kernel for Scatter<'_> {
         for (run, block) in block.chunks(RUN * lanes).enumerate() {
             for lane in 0..present {
                 let plane = &mut planes[lane * pixels + run * RUN..][..block.len() / lanes];
-                for (place, x) in plane.iter_mut().zip(block[lane..].iter().step_by(lanes)) {
-                    *place = *x;
+                for (element, x) in plane.iter_mut().zip(block[lane..].iter().step_by(lanes)) {
+                    *element = *x;
                 }
             }
         }

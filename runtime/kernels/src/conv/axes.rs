@@ -1,8 +1,8 @@
-//! One axis or two: signals run through the kernels for images, as images of height 1.
+//! The spatial axes of a convolution. The kernels for images also convolve sequences, as images of height 1.
 
 use candle_core::{Result, Tensor};
 
-/// The axes along which a convolution moves. Sizes and settings are kept as `[height, width]` either way.
+/// The number of spatial axes of a convolution. Sizes and settings are `[height, width]` in both cases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Axes {
     /// `[batch, channels, length]`.
@@ -20,7 +20,7 @@ impl Axes {
         }
     }
 
-    /// A tensor `[…, …, length]` as `[…, …, 1, length]`, one of images as it is.
+    /// Reshapes `[…, …, length]` to `[…, …, 1, length]`. Returns images unchanged.
     pub fn lift(self, tensor: &Tensor) -> Result<Tensor> {
         match self {
             Self::One => tensor.unsqueeze(2),
@@ -28,7 +28,7 @@ impl Axes {
         }
     }
 
-    /// The inverse of [`lift`](Axes::lift).
+    /// Inverts [`lift`](Axes::lift).
     pub fn lower(self, tensor: Tensor) -> Result<Tensor> {
         match self {
             Self::One => tensor.squeeze(2),
@@ -36,7 +36,7 @@ impl Axes {
         }
     }
 
-    /// The shape for a batch, channels and `[height, width]`.
+    /// Returns the shape of a tensor with the given batch size, channels and `[height, width]`.
     pub fn shape(self, batch: usize, channels: usize, [height, width]: [usize; 2]) -> Vec<usize> {
         match self {
             Self::One => vec![batch, channels, width],
@@ -44,7 +44,7 @@ impl Axes {
         }
     }
 
-    /// The inverse of [`shape`](Axes::shape), or `None` where there are more or fewer dimensions.
+    /// Inverts [`shape`](Axes::shape). Returns `None` if the number of dimensions differs.
     pub fn sizes(self, shape: &[usize]) -> Option<(usize, usize, [usize; 2])> {
         match (self, shape) {
             (Self::One, &[batch, channels, length]) => Some((batch, channels, [1, length])),
@@ -53,7 +53,7 @@ impl Axes {
         }
     }
 
-    /// A setting as PyTorch prints it: `(3,)`, `(3, 5)`.
+    /// Formats a setting as PyTorch prints it: `(3,)`, `(3, 5)`.
     pub fn tuple(self, [height, width]: [usize; 2]) -> String {
         match self {
             Self::One => format!("({width},)"),
@@ -61,7 +61,7 @@ impl Axes {
         }
     }
 
-    /// A size as errors name it: `3`, `3×5`.
+    /// Formats a size for error messages: `3`, `3×5`.
     pub fn product(self, [height, width]: [usize; 2]) -> String {
         match self {
             Self::One => width.to_string(),
@@ -69,7 +69,7 @@ impl Axes {
         }
     }
 
-    /// The dimensions behind the channels, by name.
+    /// Returns the names of the spatial dimensions.
     pub fn names(self) -> &'static str {
         match self {
             Self::One => "length",

@@ -1,11 +1,13 @@
-//! The convolutions out of candle's own operations, for devices that have no fused kernel.
+//! Convolutions composed of candle's own operations, for devices without a fused kernel.
 
-use super::{ConvGeometry, ConvShape, Epilogue, TransposeGeometry};
-use crate::activation;
-use crate::pad::{self, PadMode};
 use candle_core::{Result, Tensor, bail};
 
-/// As [`super::conv2d`]; candle's operations carry the gradients.
+use crate::activation;
+use crate::pad::{self, PadMode};
+
+use super::{ConvGeometry, ConvShape, Epilogue, TransposeGeometry};
+
+/// Computes [`super::conv2d`]. candle's operations compute the gradients.
 pub(super) fn conv2d(
     input: &Tensor,
     weight: &Tensor,
@@ -26,37 +28,41 @@ pub(super) fn conv2d(
     activation::apply(epilogue.activation, &output)
 }
 
-/// candle's convolution has one padding, one stride and one dilation for both axes: what goes beyond is
-/// padded before it, and a stride that differs by axis is a stride of one, of which rows and columns
-/// are then picked.
+/// Convolves by candle's convolution, which has one padding, one stride and one dilation for both axes.
+///
+/// Asymmetric padding is added before the convolution. If the strides differ, the convolution runs with stride 1,
+/// and the rows and columns of the output are selected afterwards.
 fn convolve(input: &Tensor, weight: &Tensor, shape: &ConvShape) -> Result<Tensor> {
     let ConvGeometry { stride, padding: [[top, bottom], [left, right]], dilation, groups } = shape.geometry;
     if dilation[0] != dilation[1] && shape.kernel.iter().all(|size| *size > 1) {
         bail!(
-            "conv2d: candle's convolution on {:?} takes one dilation for both axes, got {dilation:?}",
+            "conv2d: candle's convolution on {:?} supports one dilation for both axes, got {dilation:?}",
             input.device().location()
         )
     }
     let dilation = if shape.kernel[0] > 1 { dilation[0] } else { dilation[1] };
     let symmetric = [bottom, left, right].iter().all(|padding| *padding == top);
-    let (input, padding) = match symmetric {
-        true => (input.clone(), top),
-        false => (input.pad_with_zeros(2, top, bottom)?.pad_with_zeros(3, left, right)?, 0),
+    let (input, padding) = if symmetric {
+        (input.clone(), top)
+    } else {
+        (input.pad_with_zeros(2, top, bottom)?.pad_with_zeros(3, left, right)?, 0)
     };
     if stride[0] == stride[1] {
         return input.conv2d(weight, padding, stride[0], dilation, groups);
     }
-    let every = input.conv2d(weight, padding, 1, dilation, groups)?;
-    let pick = |tensor: Tensor, axis: usize| -> Result<Tensor> {
-        let rows = (0..shape.output[axis]).map(|i| (i * stride[axis]) as u32).collect::<Vec<_>>();
-        tensor.index_select(&Tensor::new(rows, input.device())?, axis + 2)
+    let dense = input.conv2d(weight, padding, 1, dilation, groups)?;
+    let select = |tensor: Tensor, axis: usize| -> Result<Tensor> {
+        let indices = (0..shape.output[axis]).map(|i| (i * stride[axis]) as u32).collect::<Vec<_>>();
+        tensor.index_select(&Tensor::new(indices, input.device())?, axis + 2)
     };
-    pick(pick(every, 0)?, 1)
+    select(select(dense, 0)?, 1)
 }
 
-/// As [`super::conv_transpose2d`]: the convolution of the input, its elements spread by the
-/// stride, with the kernel turned around, its taps spread by the dilation. candle's own transposed
-/// convolution has one setting for both axes, no groups, and gradients for some settings only.
+/// Computes [`super::conv_transpose2d`] as a convolution with the flipped weight.
+///
+/// Zeros are inserted between the elements of the input for the stride, and between the taps for the dilation.
+/// candle's own transposed convolution has one setting for both axes, no groups, and gradients for some settings
+/// only.
 pub(super) fn conv_transpose2d(
     input: &Tensor,
     weight: &Tensor,
@@ -66,9 +72,9 @@ pub(super) fn conv_transpose2d(
     let TransposeGeometry { stride, padding, output_padding, dilation, groups } = *geometry;
     let (inputs, outputs, height, width) = weight.dims4()?;
     let by_group = weight.reshape((groups, inputs / groups, outputs, height, width))?;
-    let turned = by_group.transpose(1, 2)?.flatten(0, 1)?.flip(&[2, 3])?;
-    let weight = spread(&spread(&turned, 2, dilation[0])?, 3, dilation[1])?;
-    let input = spread(&spread(input, 2, stride[0])?, 3, stride[1])?;
+    let flipped = by_group.transpose(1, 2)?.flatten(0, 1)?.flip(&[2, 3])?;
+    let weight = insert_zeros(&insert_zeros(&flipped, 2, dilation[0])?, 3, dilation[1])?;
+    let input = insert_zeros(&insert_zeros(input, 2, stride[0])?, 3, stride[1])?;
     let [rows, columns] = [0, 1].map(|axis| {
         let before = weight.dims()[axis + 2] as isize - 1 - padding[axis] as isize;
         [before, before + output_padding[axis] as isize]
@@ -81,14 +87,14 @@ pub(super) fn conv_transpose2d(
     }
 }
 
-/// Puts `step - 1` zeros between the elements along a dimension.
-fn spread(x: &Tensor, dim: usize, step: usize) -> Result<Tensor> {
+/// Inserts `step - 1` zeros between neighboring elements along a dimension.
+fn insert_zeros(x: &Tensor, dim: usize, step: usize) -> Result<Tensor> {
     let size = x.dim(dim)?;
     if step == 1 || size < 2 {
         return Ok(x.clone());
     }
-    let apart = x.unsqueeze(dim + 1)?.pad_with_zeros(dim + 1, 0, step - 1)?.flatten(dim, dim + 1)?;
-    apart.narrow(dim, 0, (size - 1) * step + 1)
+    let padded = x.unsqueeze(dim + 1)?.pad_with_zeros(dim + 1, 0, step - 1)?.flatten(dim, dim + 1)?;
+    padded.narrow(dim, 0, (size - 1) * step + 1)
 }
 
 #[cfg(test)]
@@ -97,9 +103,10 @@ mod tests {
     use candle_core::{Device, Var};
 
     #[test]
-    fn the_composed_transpose_agrees_with_the_kernel() -> Result<()> {
+    fn composed_transposed_convolution_agrees_with_the_kernel() -> Result<()> {
         let random = |dims: [usize; 4]| Var::from_tensor(&Tensor::rand(-1., 1., &dims, &Device::Cpu)?);
-        let (input, weight) = (random([2, 4, 5, 3])?, random([4, 3, 3, 2])?);
+        let input = random([2, 4, 5, 3])?;
+        let weight = random([4, 3, 3, 2])?;
         let bias = Var::from_tensor(&Tensor::rand(-1., 1., 6, &Device::Cpu)?)?;
         for (stride, padding, output_padding, dilation) in [
             ([1, 1], [0, 0], [0, 0], [1, 1]),
@@ -116,7 +123,7 @@ mod tests {
             let (ours, theirs) = (ours?, theirs?);
             for var in [&input, &weight, &bias] {
                 let gradient = |grads: &candle_core::backprop::GradStore| grads.get(var).cloned();
-                pairs.push((gradient(&ours).expect("one"), gradient(&theirs).expect("one")));
+                pairs.push((gradient(&ours).expect("a gradient"), gradient(&theirs).expect("a gradient")));
             }
             for (a, b) in pairs {
                 assert!((a - b)?.abs()?.max_all()?.to_scalar::<f64>()? < 1e-12, "{geometry:?}");

@@ -1,13 +1,14 @@
-//! What a convolution does to its sums before it stores them.
+//! The operations that a convolution applies to its sums before it stores them.
+
+use candle_core::Tensor;
 
 use crate::activation::Activation;
-use candle_core::Tensor;
 
 /// The operations fused into a convolution: `y = activation(conv(x, w) * scale + shift + residual)`.
 ///
 /// The default does nothing. All tensors must have the input's dtype and device. A bias is a `shift` without
-/// a `scale`; a batch norm in evaluation mode is both, as [`batch_norm_fold`](crate::norm::batch_norm_fold)
-/// computes them.
+/// a `scale`. A batch norm in evaluation mode is a `scale` and a `shift`, which
+/// [`batch_norm_fold`](crate::norm::batch_norm_fold) computes.
 ///
 /// ```
 /// use candle_core::{DType, Device, Result, Tensor};
@@ -28,13 +29,13 @@ use candle_core::Tensor;
 /// ```
 #[derive(Clone, Debug, Default)]
 pub struct Epilogue {
-    /// `[out_channels]`: the factor of a folded batch norm.
+    /// The factor of a folded batch norm, `[out_channels]`.
     pub scale: Option<Tensor>,
-    /// `[out_channels]`: the bias, or the summand of a folded batch norm.
+    /// The bias, or the offset of a folded batch norm, `[out_channels]`.
     pub shift: Option<Tensor>,
-    /// `[batch, out_channels, height, width]`, the shape of the output: added before the activation.
+    /// Added before the activation. Has the output's shape `[batch, out_channels, height, width]`.
     pub residual: Option<Tensor>,
-    /// Applied last.
+    /// The activation, applied last.
     pub activation: Activation,
 }
 
@@ -64,6 +65,7 @@ impl Epilogue {
         Self { activation, ..self }
     }
 
+    /// Returns the scale, the shift and the residual, those that are set.
     pub(super) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         [&self.scale, &self.shift, &self.residual].into_iter().flatten()
     }

@@ -1,4 +1,4 @@
-//! What a 2-d convolution does to its input's shape: stride, padding, dilation, groups.
+//! The settings of a 2-d convolution: stride, padding, dilation, groups.
 
 /// The settings of a 2-d convolution, per axis `[height, width]`.
 ///

@@ -1,38 +1,39 @@
 //! Convolution + batch norm or bias + residual + activation, as one kernel.
 //!
 //! [`conv2d`] convolves images, [`conv1d`] sequences. A [`ConvGeometry`] holds stride, padding, dilation and
-//! groups; an [`Epilogue`] says what happens to the sums in the same kernel. [`conv_transpose2d`] is the
-//! gradient of a convolution's input as an operation of its own, and [`backward`] computes gradients without
-//! candle's graph.
+//! groups. An [`Epilogue`] holds the operations fused into the kernel. [`conv_transpose2d`] computes the transposed
+//! convolution, which is the gradient of a convolution's input. [`backward`] computes gradients without candle's
+//! graph.
 
-// `conv2d` checks its operands (`shape`) and takes one of four ways: the fused kernels of the CPU (`cpu`) or
-// of a GPU (`cuda`), both inside a candle operation if there is to be a gradient (`op`), or, on other
-// devices, candle's own operations (`composed`).
+// `conv2d` checks its operands (`shape`). Then it runs the fused kernels of the CPU (`cpu`) or of a GPU (`cuda`),
+// inside a candle operation if an operand tracks gradients (`op`). On other devices it falls back to candle's own
+// operations (`composed`).
 
 pub(crate) mod axes;
 pub mod backward;
 mod composed;
+mod conv1d;
 pub(crate) mod cpu;
 pub(crate) mod cuda;
 mod epilogue;
 mod geometry;
-mod line;
 mod op;
 pub(crate) mod shape;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod testing;
 mod transposed;
 
+pub use conv1d::conv1d;
 pub use cpu::PackedCache;
 pub use epilogue::Epilogue;
 pub use geometry::ConvGeometry;
-pub use line::conv1d;
 pub(crate) use shape::ConvShape;
 pub use transposed::{TransposeGeometry, conv_transpose2d};
 
+use candle_core::{Result, Tensor};
+
 use crate::cuda::runs_on;
 use crate::simd;
-use candle_core::{Result, Tensor};
 
 /// Convolves `input` with `weight` and applies the epilogue in the same kernel.
 ///
@@ -41,12 +42,12 @@ use candle_core::{Result, Tensor};
 /// - returns `[batch, out_channels, height, width]`, contiguous; the sizes are those of
 ///   [`ConvGeometry::output_size`]
 ///
-/// The definition is that of PyTorch's `conv2d`. Takes f32, f64, f16 and bf16 (halves are summed in f32) with
+/// The definition is that of PyTorch's `conv2d`. Supports f32, f64, f16 and bf16 (halves are summed in f32), with
 /// any strides. Runs fused on the CPU and, with the feature `cuda`, on CUDA devices; on other devices it
 /// falls back to candle's operations. The result is differentiable in every tensor that tracks gradients.
 ///
-/// `packed` keeps what the kernel prepares from the weight for the next call. See [`PackedCache`] for when
-/// that is correct; `None` always is.
+/// `packed` keeps the packed weight for the next call. [`PackedCache`] says when that is correct. `None` is always
+/// correct.
 ///
 /// # Errors
 /// The shapes, dtypes or devices do not fit together, a setting of `geometry` is invalid, or the output would
@@ -64,7 +65,7 @@ use candle_core::{Result, Tensor};
 ///     .with_bias(&Tensor::zeros(16, DType::F32, &device)?)
 ///     .with_activation(Activation::Relu);
 /// let geometry = ConvGeometry::new().with_stride(2).with_padding(1);
-/// // Kept beside the weight, which nobody changes.
+/// // Keep the cache with the weight. The weight must not change.
 /// let packed = PackedCache::default();
 ///
 /// let x = Tensor::randn(0f32, 1., (1, 3, 32, 32), &device)?;

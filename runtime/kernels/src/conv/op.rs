@@ -1,13 +1,11 @@
 //! The fused convolution as a candle operation with a gradient.
 //!
-//! A candle operation takes at most three tensors, so a batch norm's scale is folded into the weight,
-//! and beside a residual the weight and the bias travel joined in one flat tensor. Each of these steps
-//! is an operation of candle's own, which carries the gradient on.
+//! A candle operation has at most three operands. A batch norm's scale is therefore folded into the weight. If there
+//! is a residual and a bias, the weight and the bias are concatenated in one flat tensor. Both steps are candle
+//! operations, which have gradients.
 
-use super::backward::{Gradients, Needs, conv2d_backward};
-use super::cpu::{self, Operand, Operands};
-use super::cuda::forward::Options;
-use super::{ConvShape, Epilogue, cuda};
+use candle_core::{CpuStorage, CudaStorage, Layout, Result, Shape, Tensor};
+
 use crate::activation::{self, Activation};
 use crate::cuda::Operand as CudaOperand;
 use crate::memory::Alignment;
@@ -16,27 +14,31 @@ use crate::operation::{CpuOperand, Operation};
 use crate::relay;
 use crate::simd;
 use crate::trace;
-use candle_core::{CpuStorage, CudaStorage, Layout, Result, Shape, Tensor};
+
+use super::backward::{Gradients, Needs, conv2d_backward};
+use super::cpu::{self, Operand, Operands};
+use super::cuda::forward::Options;
+use super::{ConvShape, Epilogue, cuda};
 
 const NAME: &str = "fused-conv2d";
 
-/// What the second and third tensor of the operation are; the first is the input.
+/// The second and third operand of the operation. The first operand is the input.
 #[derive(Clone, Copy, PartialEq)]
-enum Form {
+enum OperandSet {
     Weight,
     WeightBias,
     WeightResidual,
-    /// Weight and bias in one flat tensor, then the residual.
+    /// The weight and the bias concatenated in one flat tensor, then the residual.
     JoinedResidual,
 }
 
 struct FusedConv2d {
     shape: ConvShape,
     activation: Activation,
-    form: Form,
+    operands: OperandSet,
 }
 
-/// As [`super::conv2d`] for operands on the CPU or a CUDA device, at least one of which tracks gradients.
+/// Computes [`super::conv2d`] for operands on the CPU or a CUDA device, at least one of which tracks gradients.
 pub(super) fn conv2d(
     input: &Tensor,
     weight: &Tensor,
@@ -49,14 +51,14 @@ pub(super) fn conv2d(
         Some(scale) => fold_scale(weight, scale)?,
         None => weight.clone(),
     };
-    let op = |form| FusedConv2d { shape: *shape, activation, form };
+    let op = |operands| FusedConv2d { shape: *shape, activation, operands };
     let output = match (&epilogue.shift, &epilogue.residual) {
-        (None, None) => relay::apply([input, &weight], op(Form::Weight))?,
-        (Some(bias), None) => relay::apply([input, &weight, bias], op(Form::WeightBias))?,
-        (None, Some(residual)) => relay::apply([input, &weight, residual], op(Form::WeightResidual))?,
+        (None, None) => relay::apply([input, &weight], op(OperandSet::Weight))?,
+        (Some(bias), None) => relay::apply([input, &weight, bias], op(OperandSet::WeightBias))?,
+        (None, Some(residual)) => relay::apply([input, &weight, residual], op(OperandSet::WeightResidual))?,
         (Some(bias), Some(residual)) => {
             let joined = Tensor::cat(&[&weight.flatten_all()?, bias], 0)?;
-            relay::apply([input, &joined, residual], op(Form::JoinedResidual))?
+            relay::apply([input, &joined, residual], op(OperandSet::JoinedResidual))?
         }
     };
     if fused { Ok(output) } else { activation::apply(epilogue.activation, &output) }
@@ -70,46 +72,38 @@ impl FusedConv2d {
         third: Option<Operand<'a>>,
     ) -> Result<(CpuStorage, Shape)> {
         let mut operands = Operands { input, weight: second, scale: None, shift: None, residual: None };
-        match self.form {
-            Form::Weight => {}
-            Form::WeightBias => operands.shift = third,
-            Form::WeightResidual => operands.residual = third,
-            Form::JoinedResidual => {
+        match self.operands {
+            OperandSet::Weight => {}
+            OperandSet::WeightBias => operands.shift = third,
+            OperandSet::WeightResidual => operands.residual = third,
+            OperandSet::JoinedResidual => {
                 let (weight, bias) = self.split(second.layout)?;
                 let storage = second.storage;
                 operands.residual = third;
                 let weight = Operand { storage, layout: &weight };
                 let shift = Some(Operand { storage, layout: &bias });
-                let operands = Operands { weight, shift, ..operands };
-                return Ok((
-                    cpu::forward(
-                        &self.shape,
-                        &operands,
-                        self.activation,
-                        None,
-                        simd::isa(),
-                        Alignment::Storage,
-                    )?,
-                    self.output_shape(),
-                ));
+                return self.run(&Operands { weight, shift, ..operands });
             }
         }
-        Ok((
-            cpu::forward(&self.shape, &operands, self.activation, None, simd::isa(), Alignment::Storage)?,
-            self.output_shape(),
-        ))
+        self.run(&operands)
     }
 
-    /// The same on a CUDA device, of input, second and third tensor.
+    fn run(&self, operands: &Operands) -> Result<(CpuStorage, Shape)> {
+        let isa = simd::isa();
+        let output = cpu::forward(&self.shape, operands, self.activation, None, isa, Alignment::Storage)?;
+        Ok((output, self.output_shape()))
+    }
+
+    /// Convolves on a CUDA device. The operands are the input, then the [`OperandSet`].
     fn convolve_on_cuda(&self, operands: &[CudaOperand]) -> Result<(CudaStorage, Shape)> {
         let options = Options {
             scale: false,
-            shift: matches!(self.form, Form::WeightBias | Form::JoinedResidual),
-            residual: matches!(self.form, Form::WeightResidual | Form::JoinedResidual),
+            shift: matches!(self.operands, OperandSet::WeightBias | OperandSet::JoinedResidual),
+            residual: matches!(self.operands, OperandSet::WeightResidual | OperandSet::JoinedResidual),
             activation: self.activation,
         };
         let output = match *operands {
-            [input, (joined, layout), residual] if self.form == Form::JoinedResidual => {
+            [input, (joined, layout), residual] if self.operands == OperandSet::JoinedResidual => {
                 let (weight, bias) = self.split(layout)?;
                 let operands = [input, (joined, &weight), (joined, &bias), residual];
                 cuda::conv2d_storage(&self.shape, &options, &operands)?
@@ -123,7 +117,7 @@ impl FusedConv2d {
         Shape::from(self.shape.output_dims().to_vec())
     }
 
-    /// The weight's and the bias's place in the joined tensor, which `Tensor::cat` made contiguous.
+    /// Returns the layouts of the weight and the bias in the joined tensor, which `Tensor::cat` made contiguous.
     fn split(&self, joined: &Layout) -> Result<(Layout, Layout)> {
         let weights = self.shape.weight_dims();
         let count = weights.iter().product::<usize>();
@@ -143,29 +137,35 @@ impl FusedConv2d {
     ) -> Result<[Option<Tensor>; 3]> {
         trace::record(String::new, || "conv2d backward".to_string());
         let third_tracks = third.is_some_and(Tensor::track_op);
-        let joined = self.form == Form::JoinedResidual;
+        let joined = self.operands == OperandSet::JoinedResidual;
         let needs = Needs {
             input: input.track_op(),
             weight: second.track_op(),
-            bias: if joined { second.track_op() } else { self.form == Form::WeightBias && third_tracks },
-            residual: self.form != Form::WeightBias && third_tracks,
+            bias: if joined {
+                second.track_op()
+            } else {
+                self.operands == OperandSet::WeightBias && third_tracks
+            },
+            residual: self.operands != OperandSet::WeightBias && third_tracks,
         };
         let weights = self.shape.weight_dims();
-        let weight = match joined {
-            true => second.narrow(0, 0, weights.iter().product())?.reshape(weights.to_vec())?,
-            false => second.clone(),
+        let weight = if joined {
+            second.narrow(0, 0, weights.iter().product())?.reshape(weights.to_vec())?
+        } else {
+            second.clone()
         };
         let geometry = &self.shape.geometry;
         let Gradients { input, weight, bias, residual } =
             conv2d_backward(input, &weight, output, grad_output, geometry, self.activation, needs)?;
-        Ok(match self.form {
-            Form::Weight | Form::WeightBias => [input, weight, bias],
-            Form::WeightResidual => [input, weight, residual],
-            Form::JoinedResidual => [input, join(weight, bias)?, residual],
+        Ok(match self.operands {
+            OperandSet::Weight | OperandSet::WeightBias => [input, weight, bias],
+            OperandSet::WeightResidual => [input, weight, residual],
+            OperandSet::JoinedResidual => [input, join(weight, bias)?, residual],
         })
     }
 }
 
+/// Concatenates the gradients of the weight and the bias. Returns `None` if either is missing.
 fn join(weight: Option<Tensor>, bias: Option<Tensor>) -> Result<Option<Tensor>> {
     let (Some(weight), Some(bias)) = (weight, bias) else { return Ok(None) };
     Tensor::cat(&[weight.flatten_all()?, bias], 0).map(Some)

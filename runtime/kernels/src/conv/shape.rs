@@ -1,21 +1,24 @@
-//! The sizes of one convolution, checked once; everything after it may rely on them.
+//! The sizes of a convolution, checked once. The kernels rely on these checks.
 
-use super::{ConvGeometry, Epilogue};
 use candle_core::{Result, Tensor, bail};
 
-/// The most elements of an input with its padding: more than there is memory for, and so few that no kernel's
-/// count of pixels, taps and channels overflows.
-const LARGEST_INPUT: usize = 1 << 40;
+use super::{ConvGeometry, Epilogue};
 
-/// All sizes of a convolution. One that exists fits together: the groups divide both channel counts,
-/// strides and dilations are positive, and the output has at least one row and one column.
+/// The maximum number of elements of a padded input. It is more than fits in memory, and small enough that no
+/// kernel's count of pixels, taps and channels overflows.
+const MAX_PADDED_ELEMENTS: usize = 1 << 40;
+
+/// All sizes of a convolution.
+///
+/// The constructors check the sizes: the number of groups divides both channel counts, strides and dilations are
+/// positive, and the output has at least one row and one column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ConvShape {
-    /// The images of a batch.
+    /// The number of images in the batch.
     pub batch: usize,
-    /// The channels of the input.
+    /// The number of input channels.
     pub in_channels: usize,
-    /// The channels of the output.
+    /// The number of output channels.
     pub out_channels: usize,
     /// `[height, width]` of the input.
     pub input: [usize; 2],
@@ -39,40 +42,43 @@ impl ConvShape {
         };
         let &[out_channels, channels, kernel_height, kernel_width] = weight else {
             bail!(
-                "conv2d: expected a weight [out channels, in channels / groups, height, width], got {weight:?}"
+                "conv2d: expected a weight [out_channels, in_channels / groups, height, width], got {weight:?}"
             )
         };
         check_geometry(geometry)?;
         let groups = geometry.groups;
         if channels.checked_mul(groups) != Some(in_channels) {
             bail!(
-                "conv2d: expected {} input channels ({channels} in each of {groups} groups), got {in_channels} (input {input:?}, weight {weight:?})",
+                "conv2d: expected {} input channels ({channels} in each of {groups} groups), got {in_channels} \
+                 (input {input:?}, weight {weight:?})",
                 channels.saturating_mul(groups)
             )
         }
         if out_channels % groups != 0 {
-            bail!("conv2d: expected output channels that {groups} groups divide, got {out_channels}")
+            bail!("conv2d: expected output channels divisible by {groups} groups, got {out_channels}")
         }
         let Some(output) = geometry.output_size([height, width], [kernel_height, kernel_width]) else {
             bail!(
-                "conv2d: expected an input of at least the kernel's size, got {height}×{width} with padding {:?} for a {kernel_height}×{kernel_width} kernel with dilation {:?}",
+                "conv2d: expected an input of at least the kernel's size, got {height}×{width} with padding {:?} \
+                 for a {kernel_height}×{kernel_width} kernel with dilation {:?}",
                 geometry.padding,
                 geometry.dilation
             )
         };
-        let (input, kernel) = ([height, width], [kernel_height, kernel_width]);
+        let input = [height, width];
+        let kernel = [kernel_height, kernel_width];
         let geometry = geometry.bounded(input, kernel);
         let shape = Self { batch, in_channels, out_channels, input, kernel, output, geometry };
-        if !at_most(isize::MAX as usize / 8, shape.output_dims()) {
+        if !fits(isize::MAX as usize / 8, shape.output_dims()) {
             bail!("conv2d: expected an output that fits in memory, got {:?}", shape.output_dims())
         }
-        if !at_most(LARGEST_INPUT, shape.padded_dims()) {
+        if !fits(MAX_PADDED_ELEMENTS, shape.padded_dims()) {
             bail!("conv2d: expected a padded input that fits in memory, got {:?}", shape.padded_dims())
         }
         Ok(shape)
     }
 
-    /// Of the operands of one call, whose dtypes, devices and shapes must agree.
+    /// Checks that the dtypes, devices and shapes of the operands of one call agree, and returns their sizes.
     pub(super) fn of(
         input: &Tensor,
         weight: &Tensor,
@@ -80,16 +86,16 @@ impl ConvShape {
         epilogue: &Epilogue,
     ) -> Result<Self> {
         let shape = Self::new(input.dims(), weight.dims(), geometry)?;
-        same_kind("conv2d", "weight", weight, input)?;
+        check_dtype_and_device("conv2d", "weight", weight, input)?;
         for (name, vector) in [("scale", &epilogue.scale), ("shift", &epilogue.shift)] {
             let Some(vector) = vector else { continue };
-            same_kind("conv2d", name, vector, input)?;
+            check_dtype_and_device("conv2d", name, vector, input)?;
             if vector.dims() != [shape.out_channels] {
                 bail!("conv2d: expected a {name} of [{}], got {:?}", shape.out_channels, vector.dims())
             }
         }
         if let Some(residual) = &epilogue.residual {
-            same_kind("conv2d", "residual", residual, input)?;
+            check_dtype_and_device("conv2d", "residual", residual, input)?;
             if residual.dims() != shape.output_dims() {
                 bail!("conv2d: expected a residual of {:?}, got {:?}", shape.output_dims(), residual.dims())
             }
@@ -97,12 +103,12 @@ impl ConvShape {
         Ok(shape)
     }
 
-    /// `[batch, out_channels, height, width]` of the output.
+    /// Returns `[batch, out_channels, height, width]` of the output.
     pub fn output_dims(&self) -> [usize; 4] {
         [self.batch, self.out_channels, self.output[0], self.output[1]]
     }
 
-    /// The elements of input and output, each as large as the padded input.
+    /// Returns the number of elements of input and output together, each with the spatial size of the padded input.
     pub(super) fn padded_elements(&self) -> usize {
         let [batch, _, height, width] = self.padded_dims();
         [batch, self.in_channels.saturating_add(self.out_channels), height, width]
@@ -110,7 +116,7 @@ impl ConvShape {
             .fold(1, usize::saturating_mul)
     }
 
-    /// As the input, with its padding.
+    /// Returns `[batch, in_channels, height, width]` of the padded input.
     fn padded_dims(&self) -> [usize; 4] {
         let [height, width] =
             [0, 1].map(|axis| self.input[axis] + self.geometry.padding[axis].iter().sum::<usize>());
@@ -122,12 +128,12 @@ impl ConvShape {
         [self.out_channels, self.in_channels / self.geometry.groups, self.kernel[0], self.kernel[1]]
     }
 
-    /// Input channels in each group.
+    /// Returns the number of input channels in each group.
     pub fn group_inputs(&self) -> usize {
         self.in_channels / self.geometry.groups
     }
 
-    /// Output channels in each group.
+    /// Returns the number of output channels in each group.
     pub fn group_outputs(&self) -> usize {
         self.out_channels / self.geometry.groups
     }
@@ -137,15 +143,16 @@ impl ConvShape {
         self.output_dims().iter().product()
     }
 
-    /// Multiplications that one output element takes.
+    /// Returns the number of products in the sum of one output element.
     pub fn taps(&self) -> usize {
         self.group_inputs() * self.kernel[0] * self.kernel[1]
     }
 }
 
-/// Whether a tensor has no more elements, or, where it is empty, no more behind its last dimension of 0:
-/// strides are made of those.
-fn at_most(elements: usize, dims: [usize; 4]) -> bool {
+/// Returns whether a tensor has at most `elements` elements.
+///
+/// Of an empty tensor, counts only the dimensions after the last 0, because its strides are products of those.
+fn fits(elements: usize, dims: [usize; 4]) -> bool {
     let mut sizes = dims.into_iter().rev().take_while(|size| *size > 0);
     sizes.try_fold(1usize, |count, size| count.checked_mul(size)).is_some_and(|count| count <= elements)
 }
@@ -164,14 +171,18 @@ fn check_geometry(geometry: &ConvGeometry) -> Result<()> {
     Ok(())
 }
 
-/// Checks that an operand of `op` has the input's dtype and device.
-pub(super) fn same_kind(op: &str, name: &str, operand: &Tensor, input: &Tensor) -> Result<()> {
+/// Checks that an operand of `op` has the dtype and the device of the input.
+pub(super) fn check_dtype_and_device(op: &str, name: &str, operand: &Tensor, input: &Tensor) -> Result<()> {
     if operand.dtype() != input.dtype() {
-        bail!("{op}: expected a {name} of {:?} as the input, got {:?}", input.dtype(), operand.dtype())
+        bail!(
+            "{op}: expected a {name} of {:?}, the dtype of the input, got {:?}",
+            input.dtype(),
+            operand.dtype()
+        )
     }
     if !operand.device().same_device(input.device()) {
         bail!(
-            "{op}: expected the {name} on {:?} as the input, got {:?}",
+            "{op}: expected the {name} on {:?}, the device of the input, got {:?}",
             input.device().location(),
             operand.device().location()
         )

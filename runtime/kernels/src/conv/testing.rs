@@ -1,11 +1,13 @@
-//! The convolution by a chosen algorithm or instruction set, for tests and benchmarks.
+//! Convolution by a given algorithm or instruction set, for tests and benchmarks.
+
+use candle_core::{Result, Tensor};
+
+use crate::activation::Activation;
+use crate::simd::Isa;
 
 use super::backward::{self, Gradients, Needs};
 use super::cpu::{self, Algorithm, PackedCache, Packing};
 use super::{ConvGeometry, ConvShape, Epilogue};
-use crate::activation::Activation;
-use crate::simd::Isa;
-use candle_core::{Result, Tensor};
 
 /// Computes [`conv2d`](super::conv2d) on the CPU, without gradients, by the given algorithm and instruction set.
 ///
@@ -40,7 +42,7 @@ pub fn conv2d_with(
     cpu::conv2d(input, weight, &shape, epilogue, None, isa)
 }
 
-/// Computes [`conv2d_backward`](backward::conv2d_backward) with the instruction set `isa`; the tensors are
+/// Computes [`conv2d_backward`](backward::conv2d_backward) with the instruction set `isa`. The tensors are
 /// `[input, weight, output, grad_output]`.
 ///
 /// # Errors

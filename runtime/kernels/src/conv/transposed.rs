@@ -1,11 +1,9 @@
-//! The transposed convolution: the gradient of a convolution's input as a forward pass of its own.
+//! The transposed convolution: the gradient of a convolution's input, as a forward pass.
 //!
-//! Its gradients are the convolution itself, and the gradient of that one's weight.
+//! The gradient of its input is that convolution. The gradient of its weight is the convolution's weight gradient.
 
-use super::backward::{self, Needs, conv2d_backward};
-use super::cpu::{self, Operand, Operands};
-use super::shape::same_kind;
-use super::{ConvGeometry, ConvShape, Epilogue, composed, cuda};
+use candle_core::{CpuStorage, CudaStorage, Result, Shape, Tensor, bail};
+
 use crate::activation::Activation;
 use crate::channels::Channels;
 use crate::cuda::{Operand as CudaOperand, runs_on};
@@ -14,7 +12,11 @@ use crate::operation::{CpuOperand, Operation};
 use crate::relay;
 use crate::simd;
 use crate::trace;
-use candle_core::{CpuStorage, CudaStorage, Result, Shape, Tensor, bail};
+
+use super::backward::{self, Needs, conv2d_backward};
+use super::cpu::{self, Operand, Operands};
+use super::shape::check_dtype_and_device;
+use super::{ConvGeometry, ConvShape, Epilogue, composed, cuda};
 
 const NAME: &str = "conv_transpose2d";
 
@@ -24,11 +26,11 @@ const NAME: &str = "conv_transpose2d";
 /// value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TransposeGeometry {
-    /// The distance in the output between the windows of neighboring inputs.
+    /// The distance in the output between the windows of neighboring input elements.
     pub stride: [usize; 2],
-    /// The rows or columns that are left out at both ends of the output.
+    /// The number of rows or columns removed at both ends of the output.
     pub padding: [usize; 2],
-    /// The rows or columns added at the end of the output; smaller than the stride or the dilation.
+    /// The number of rows or columns added at the end of the output. Must be smaller than the stride or the dilation.
     pub output_padding: [usize; 2],
     /// The distance between neighboring elements of a window.
     pub dilation: [usize; 2],
@@ -85,11 +87,11 @@ impl TransposeGeometry {
         Some([axis(0)?, axis(1)?])
     }
 
-    /// Checks the settings by themselves.
+    /// Checks the settings independently of an input and a weight.
     ///
     /// # Errors
-    /// The stride, the dilation or the number of groups is 0, or the output padding is smaller neither than
-    /// the stride nor than the dilation.
+    /// The stride, the dilation or the number of groups is 0, or the output padding is not smaller than the larger of
+    /// stride and dilation.
     pub fn check(&self) -> Result<()> {
         let Self { stride, output_padding, dilation, groups, .. } = self;
         for (name, sizes) in [("stride", stride), ("dilation", dilation)] {
@@ -102,13 +104,14 @@ impl TransposeGeometry {
         }
         if (0..2).any(|i| output_padding[i] >= stride[i].max(dilation[i])) {
             bail!(
-                "{NAME}: expected output padding smaller than the stride {stride:?} or the dilation {dilation:?}, got {output_padding:?}"
+                "{NAME}: expected output padding smaller than the stride {stride:?} or the dilation {dilation:?}, \
+                 got {output_padding:?}"
             )
         }
         Ok(())
     }
 
-    /// The convolution from the output's size to the input's.
+    /// Returns the settings of the convolution that maps the output's size to the input's size.
     fn convolution(&self) -> ConvGeometry {
         let padding = self.padding.map(|padding| [padding; 2]);
         ConvGeometry { stride: self.stride, padding, dilation: self.dilation, groups: self.groups }
@@ -123,8 +126,8 @@ impl TransposeGeometry {
 /// - returns `[batch, out_channels, height, width]`; the sizes are those of
 ///   [`TransposeGeometry::output_size`]
 ///
-/// The definition is that of PyTorch's `conv_transpose2d`. Takes f32, f64, f16 and bf16 (halves are summed in
-/// f32) with any strides. Differentiable in all three tensors.
+/// The definition is that of PyTorch's `conv_transpose2d`. Supports f32, f64, f16 and bf16 (halves are
+/// summed in f32), with any strides. Differentiable in all three tensors.
 ///
 /// # Errors
 /// The shapes, dtypes or devices do not fit together, the output would be empty, or
@@ -151,22 +154,22 @@ pub fn conv_transpose2d(
 ) -> Result<Tensor> {
     let shape = convolution(input, weight, geometry)?;
     if let Some(bias) = bias {
-        same_kind(NAME, "bias", bias, input)?;
+        check_dtype_and_device(NAME, "bias", bias, input)?;
         if bias.dims() != [shape.in_channels] {
             bail!("{NAME}: expected a bias of [{}], got {:?}", shape.in_channels, bias.dims())
         }
     }
-    let fused = input.device().is_cpu() || runs_on(input.device());
-    match (fused, bias) {
-        (false, _) => composed::conv_transpose2d(input, weight, bias, geometry),
-        (true, None) => relay::apply([&complete(input, &shape)?, weight], ConvTranspose2d { shape }),
-        (true, Some(bias)) => {
-            relay::apply([&complete(input, &shape)?, weight, bias], ConvTranspose2d { shape })
-        }
+    if !input.device().is_cpu() && !runs_on(input.device()) {
+        return composed::conv_transpose2d(input, weight, bias, geometry);
+    }
+    let input = pad_to_output(input, &shape)?;
+    match bias {
+        None => relay::apply([&input, weight], ConvTranspose2d { shape }),
+        Some(bias) => relay::apply([&input, weight, bias], ConvTranspose2d { shape }),
     }
 }
 
-/// The convolution whose input has the gradient that is asked for.
+/// Checks the operands and returns the convolution whose input gradient is the result.
 fn convolution(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry) -> Result<ConvShape> {
     geometry.check()?;
     let &[batch, channels, height, width] = input.dims() else {
@@ -174,15 +177,16 @@ fn convolution(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry) ->
     };
     let &[in_channels, group_outputs, kernel_height, kernel_width] = weight.dims() else {
         bail!(
-            "{NAME}: expected a weight [in channels, out channels / groups, height, width], got {:?}",
+            "{NAME}: expected a weight [in_channels, out_channels / groups, height, width], got {:?}",
             weight.dims()
         )
     };
-    same_kind(NAME, "weight", weight, input)?;
+    check_dtype_and_device(NAME, "weight", weight, input)?;
     let groups = geometry.groups;
     if channels != in_channels || channels % groups != 0 {
         bail!(
-            "{NAME}: expected {in_channels} input channels, which {groups} groups divide, got {channels} (input {:?}, weight {:?})",
+            "{NAME}: expected {in_channels} input channels, divisible by {groups} groups, got {channels} \
+             (input {:?}, weight {:?})",
             input.dims(),
             weight.dims()
         )
@@ -196,14 +200,16 @@ fn convolution(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry) ->
     match output {
         Some(output) => ConvShape::new(&output, weight.dims(), &geometry.convolution()),
         None => bail!(
-            "{NAME}: expected an output that is not empty and fits in memory, got {height}×{width} with {geometry:?} for a {kernel_height}×{kernel_width} kernel"
+            "{NAME}: expected an output that is not empty and fits in memory, got an input of {height}×{width} \
+             with {geometry:?} for a {kernel_height}×{kernel_width} kernel"
         ),
     }
 }
 
-/// The input with the rows and columns that the convolution would have beyond its end, where the output
-/// padding is not smaller than the stride: zeros.
-fn complete(input: &Tensor, shape: &ConvShape) -> Result<Tensor> {
+/// Appends zero rows and columns to the input until it has the size of the convolution's output.
+///
+/// It is smaller only if the output padding is not smaller than the stride.
+fn pad_to_output(input: &Tensor, shape: &ConvShape) -> Result<Tensor> {
     let [rows, columns] = [0, 1].map(|axis| shape.output[axis].saturating_sub(input.dims()[axis + 2]));
     input.pad_with_zeros(2, 0, rows)?.pad_with_zeros(3, 0, columns)
 }
@@ -229,7 +235,7 @@ impl ConvTranspose2d {
         (batch, in_channels, height, width).into()
     }
 
-    /// The gradients of input, weight and, where it is wanted, bias.
+    /// Computes the gradients of the input, the weight and, if `bias` is set, the bias.
     fn gradients(
         &self,
         input: &Tensor,
@@ -240,22 +246,25 @@ impl ConvTranspose2d {
         trace::record(String::new, || format!("{NAME} backward"));
         let shape = &self.shape;
         let plain = Epilogue::default();
-        let to_input = match input.track_op() {
-            true if runs_on(grad.device()) => Some(cuda::conv2d(grad, weight, shape, &plain)?),
-            true => Some(cpu::conv2d(grad, weight, shape, &plain, None, simd::isa())?),
-            false => None,
+        let grad_input = if !input.track_op() {
+            None
+        } else if runs_on(grad.device()) {
+            Some(cuda::conv2d(grad, weight, shape, &plain)?)
+        } else {
+            Some(cpu::conv2d(grad, weight, shape, &plain, None, simd::isa())?)
         };
         let needs = Needs { weight: weight.track_op(), ..Needs::default() };
-        let (geometry, none) = (&shape.geometry, Activation::Identity);
-        let to_weight = conv2d_backward(grad, weight, input, input, geometry, none, needs)?.weight;
-        let to_bias = if bias { Some(channel_sums(grad)?) } else { None };
-        Ok([to_input, to_weight, to_bias])
+        let identity = Activation::Identity;
+        let grad_weight =
+            conv2d_backward(grad, weight, input, input, &shape.geometry, identity, needs)?.weight;
+        let grad_bias = if bias { Some(channel_sums(grad)?) } else { None };
+        Ok([grad_input, grad_weight, grad_bias])
     }
 }
 
-/// The sum of each channel.
+/// Sums each channel over the batch and the pixels.
 fn channel_sums(grad: &Tensor) -> Result<Tensor> {
-    let channels = Channels::of(NAME, grad)?;
+    let channels = Channels::new(NAME, grad)?;
     let wide = widened(grad)?;
     if !grad.device().is_cpu() {
         return wide.sum((0, 2, 3))?.to_dtype(grad.dtype());

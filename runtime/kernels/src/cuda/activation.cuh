@@ -1,8 +1,9 @@
-// The activations of a kernel's epilogue and their gradients, as `runtime/kernels/src/activation/definitions.rs` defines
-// them: NaN passes through, and a gradient on a flat piece is 0 for any gradient of the output, infinities included.
+// The activations of a kernel's epilogue and their gradients, as defined in
+// `runtime/kernels/src/activation/definitions.rs`. The activation of NaN is NaN. On a flat piece the gradient is 0 for
+// any gradient of the output, infinities included.
 #pragma once
 
-// The names of the table's fused activations, in its order.
+// The names of the fused activations, in the order of the table in `definitions.rs`.
 #define FOR_EACH_ACTIVATION(X) \
     X(IDENTITY)                \
     X(RELU)                    \
@@ -27,12 +28,13 @@ __device__ __forceinline__ double hyperbolic_tangent(double x) { return tanh(x);
 __device__ __forceinline__ float complementary_error(float x) { return erfcf(x); }
 __device__ __forceinline__ double complementary_error(double x) { return erfc(x); }
 
-// These keep a NaN, which `max` and `min` would drop.
+// Return NaN for NaN, which `max` and `min` would drop.
 template <class T> __device__ __forceinline__ T at_least(T x, T bound) { return x < bound ? bound : x; }
 template <class T> __device__ __forceinline__ T at_most(T x, T bound) { return x > bound ? bound : x; }
 
 template <class T> __device__ __forceinline__ T sigmoid(T x) { return T(1) / (T(1) + exponential(-x)); }
-// Φ and its slope. The complement has a small relative error in the left tail, where 1 + erf cancels.
+// Φ, the standard normal distribution function, and its density. erfc has a small relative error in the left tail,
+// where 1 + erf cancels.
 template <class T> __device__ __forceinline__ T normal_cdf(T x) {
     return T(0.5) * complementary_error(-x * T(0.70710678118654752440));
 }
@@ -42,7 +44,8 @@ template <class T> __device__ __forceinline__ T normal_pdf(T x) {
 
 }  // namespace activation
 
-// The activation of `v`, a float or a double. `kind` is one for the whole launch: the branch is uniform.
+// Returns the activation of `v`, a float or a double. `kind` is the same for the whole launch, so the branch is
+// uniform.
 template <class T> __device__ __forceinline__ T activate(int kind, T parameter, T v) {
     using namespace activation;
     switch (kind) {
@@ -58,7 +61,7 @@ template <class T> __device__ __forceinline__ T activate(int kind, T parameter, 
     }
 }
 
-// The same of several values: with one branch for all of them.
+// Applies the activation to several values, with one branch for all of them.
 template <int KIND, class T, int N> __device__ __forceinline__ void activate_as(T parameter, T (&v)[N]) {
 #pragma unroll
     for (int i = 0; i < N; i++) v[i] = activate(KIND, parameter, v[i]);
@@ -70,8 +73,8 @@ template <class T, int N> __device__ __forceinline__ void activate(int kind, T p
 #undef ACTIVATE_ALL
 }
 
-// The gradient of the input for the gradient of the output and what was saved: the output where
-// `Activation::saves_output` says so, else the input.
+// Returns the gradient of the input from the gradient of the output and the saved value: the output if
+// `Activation::saves_output`, else the input.
 template <class T>
 __device__ __forceinline__ T activation_gradient(int kind, T parameter, T gradient, T saved) {
     using namespace activation;
@@ -93,7 +96,7 @@ __device__ __forceinline__ T activation_gradient(int kind, T parameter, T gradie
     }
 }
 
-// The slope where the saved value is `saved`, see `activation_gradient`.
+// Returns the slope for the saved value `saved`, see `activation_gradient`.
 template <class T> __device__ __forceinline__ T slope(int kind, T parameter, T saved) {
     return activation_gradient(kind, parameter, T(1), saved);
 }

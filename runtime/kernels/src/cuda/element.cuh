@@ -1,11 +1,11 @@
-// Elements in memory and their accumulators: what a tensor holds is loaded to the type that sums are made
-// in (float for the 16-bit types), and rounded once when it is stored.
+// Elements in memory and their accumulators. Loads widen an element to its accumulator type (float for the 16-bit
+// types); stores round the accumulator once.
 #pragma once
 #include "portable.cuh"
 
 template <class T> struct AccumulatorOf { using Type = float; };
 template <> struct AccumulatorOf<double> { using Type = double; };
-/// The type that sums of `T` are made in.
+/// The type in which elements of `T` are summed.
 template <class T> using Accumulator = typename AccumulatorOf<T>::Type;
 
 __device__ __forceinline__ float widen(float value) { return value; }
@@ -25,13 +25,13 @@ template <> __device__ __forceinline__ __nv_bfloat16 narrow<__nv_bfloat16>(float
 template <class T> __device__ __forceinline__ Accumulator<T> load(const T *from) { return widen(*from); }
 template <class T> __device__ __forceinline__ void store(T *to, Accumulator<T> value) { *to = narrow<T>(value); }
 
-/// `N` neighbours that are loaded and stored as one: of 16 bytes at most, at a multiple of their size.
+/// `N` consecutive elements, loaded and stored as one vector of at most 16 bytes, aligned to its size.
 template <class T, int N> struct alignas(sizeof(T) * N) Vector {
-    static_assert(sizeof(T) * N <= 16, "a thread loads 16 bytes at a time at most");
+    static_assert(sizeof(T) * N <= 16, "a vector load reads at most 16 bytes");
     T at[N];
 };
 
-/// How many elements fill 16 bytes.
+/// The number of elements in 16 bytes.
 template <class T> constexpr int WIDEST = 16 / sizeof(T);
 
 template <int N, class T> __device__ __forceinline__ Vector<T, N> load_vector(const T *from) {

@@ -1,20 +1,21 @@
-//! Operations on tensors that run a [`Program`].
+//! Runs a [`Program`] on tensors.
 
-use super::device::{run, run_in_place};
-use super::{Program, Target};
 use candle_core::op::BackpropOp;
 use candle_core::{CudaStorage, Device, Layout, Result, Shape, Storage, Tensor, bail};
 
-/// A tensor on a CUDA device, as candle shows it to an operation; of any strides.
+use super::device::{run, run_in_place};
+use super::{Program, Target};
+
+/// A tensor on a CUDA device, with any strides: its storage and layout.
 pub(crate) type Operand<'a> = (&'a CudaStorage, &'a Layout);
 
-/// Whether this crate's CUDA kernels run on `device`.
+/// Returns `true` if this crate's CUDA kernels run on `device`.
 pub(crate) fn runs_on(device: &Device) -> bool {
     cfg!(feature = "cuda") && device.is_cuda()
 }
 
-/// Runs the program that `plan` makes for the operands' device. Its outputs, of the given shapes, carry no
-/// gradients. `op` names the operation in errors.
+/// Runs the program that `plan` makes for the operands' device. Returns its outputs with the given shapes; they do not
+/// track gradients. `op` names the operation in errors.
 pub(crate) fn launch<S: Into<Shape>>(
     op: &'static str,
     operands: &[&Tensor],
@@ -27,8 +28,8 @@ pub(crate) fn launch<S: Into<Shape>>(
     Ok(outputs.map(tensor).collect())
 }
 
-/// Runs the program that `plan` makes, which changes its first operands, the `targets`, where they lie:
-/// contiguous, and from the start of their storage.
+/// Runs the program that `plan` makes, which changes its first operands, the `targets`, in place. These must be
+/// contiguous and begin at the start of their storage.
 pub(crate) fn launch_in_place(
     op: &'static str,
     targets: &[&Tensor],

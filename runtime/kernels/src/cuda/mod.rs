@@ -1,19 +1,22 @@
-//! The kernels' way to a CUDA device.
+//! Runs kernels on CUDA devices.
 //!
-//! An operation's plan is a [`Program`]: its results, its scratch memory and its launches, as plain data.
-//! Plans are therefore the same code on every machine, whether a GPU runs them (`device`, under the feature
-//! `cuda`) or, in tests, the emulator that runs the `.cu` sources on the CPU.
+//! An operation's plan is a [`Program`]: its results, scratch memory and launches as plain data. The code that makes
+//! plans is therefore the same on every machine. A GPU runs the plans (`device`, under the feature `cuda`); in tests,
+//! an emulator runs the `.cu` sources on the CPU.
 //!
-//! # What waits for the device
+//! # Synchronization
 //!
-//! Work is submitted to the device and not waited for, by forward and backward passes, losses and optimisers
-//! alike; a step of training has nothing of its own to wait for. These do, as they read numbers: the losses and
-//! accuracies of sconce's `Trainer`, every 32 batches; a metric, at each call; `Embedding`, which
-//! checks its indices; the CTC loss, which runs on the CPU; a batch norm without a momentum, which needs the count
-//! of its batches; and L-BFGS, whose steps depend on losses.
+//! Forward and backward passes, losses and optimizers submit work to the device without waiting for it, so a training
+//! step does not wait for the device. The following wait, because they read results on the host:
+//! - the losses and accuracies of sconce's `Trainer`, every 32 batches;
+//! - a metric, at each call;
+//! - `Embedding`, which checks its indices;
+//! - the CTC loss, which runs on the CPU;
+//! - a batch norm without momentum, which needs the number of its batches;
+//! - L-BFGS, whose steps depend on losses.
 
 #[cfg(not(feature = "cuda"))]
-#[path = "absent.rs"]
+#[path = "device_stub.rs"]
 mod device;
 #[cfg(feature = "cuda")]
 mod device;
@@ -36,13 +39,13 @@ pub use target::{set_tf32, tf32};
 
 use candle_core::{Device, Result};
 
-/// The CUDA device of number `ordinal`, the same one at each call, with a stream of its own: any thread may use
-/// it, and work on it can be captured as a CUDA graph. candle's `Device::new_cuda`, which works as well, has a stream
-/// for each thread, which do not wait for one another.
+/// Returns the CUDA device with this ordinal, the same device at each call. It has a dedicated stream: any thread may
+/// use it, and work on it can be captured as a CUDA graph. candle's `Device::new_cuda` works as well, but has a
+/// separate stream for each thread, and these streams do not wait for each other.
 ///
-/// Where the machine has no second GPU, tensors on it are not tracked by events, which are there to order several
-/// streams and cost time at each launch. A tensor that is to go to another `Device` for the same GPU then has to
-/// wait for `device.synchronize()`.
+/// If the machine has only one GPU, tensors on the device are not tracked by events. Events order work on several
+/// streams and cost time at each launch. Before a tensor moves to another `Device` for the same GPU, call
+/// `device.synchronize()`.
 ///
 /// ```no_run
 /// # fn main() -> candle_core::Result<()> {
@@ -52,7 +55,7 @@ use candle_core::{Device, Result};
 /// ```
 ///
 /// # Errors
-/// There is no driver, no device of that number, or no feature `cuda` in this build: the error says which.
+/// The machine has no CUDA driver or no device with this ordinal, or this build lacks the feature `cuda`.
 pub fn cuda(ordinal: usize) -> Result<Device> {
     Ok(Device::Cuda(device::open(ordinal)?))
 }

@@ -1,10 +1,12 @@
-//! What the plans of several operations have in common.
+//! Code that the plans of several operations share.
 
-use super::{Arg, Buffer, Launch, Program};
-use crate::element::{compute_dtype, not_a_float};
 use candle_core::{DType, Result, bail};
 
-/// A name for each dtype: `named!(dtype, "kernel")` is `"kernel_f32"` for f32.
+use crate::element::{compute_dtype, not_a_float};
+
+use super::{Arg, Buffer, Launch, Program};
+
+/// Returns the name of a kernel for a dtype: `named!(dtype, "kernel")` is `"kernel_f32"` for f32.
 macro_rules! named {
     ($dtype:expr, $($name:literal),+) => {
         match $dtype {
@@ -17,17 +19,18 @@ macro_rules! named {
 }
 pub(crate) use named;
 
-/// A program in the making.
+/// A builder of a [`Program`].
 pub(crate) struct Plan {
     op: &'static str,
     module: &'static str,
-    /// Of the tensors that the operation is on.
+    /// The dtype of the operation's tensors.
     dtype: DType,
     program: Program,
 }
 
 impl Plan {
-    /// For an operation on tensors of `dtype`, a float, whose kernels are in one module.
+    /// Returns an empty plan for an operation on tensors of `dtype`, with all kernels in `module`. Fails if `dtype` is
+    /// not floating point.
     pub fn new(op: &'static str, module: &'static str, dtype: DType) -> Result<Self> {
         match dtype {
             DType::F32 | DType::F64 | DType::F16 | DType::BF16 => {
@@ -37,22 +40,24 @@ impl Plan {
         }
     }
 
-    /// The dtype that sums are made in.
+    /// Returns the dtype in which elements are summed.
     pub fn accumulator(&self) -> DType {
         compute_dtype(self.dtype)
     }
 
+    /// Adds an output. Returns the argument that refers to it.
     pub fn output(&mut self, elements: usize, dtype: DType) -> Arg {
         self.program.outputs.push(Buffer { elements, dtype });
         Arg::Output(self.program.outputs.len() - 1)
     }
 
+    /// Adds a scratch buffer. Returns the argument that refers to it.
     pub fn scratch(&mut self, elements: usize, dtype: DType) -> Arg {
         self.program.scratch.push(Buffer { elements, dtype });
         Arg::Scratch(self.program.scratch.len() - 1)
     }
 
-    /// Adds a launch of `blocks` blocks of `threads` threads; none where there is nothing to compute.
+    /// Adds a launch of `blocks` blocks of `threads` threads. Adds nothing if `blocks` is zero.
     pub fn launch(
         &mut self,
         kernel: &'static str,
@@ -61,7 +66,8 @@ impl Plan {
         args: Vec<Arg>,
     ) -> Result<()> {
         if blocks > 0 {
-            let (grid, block) = ([int(self.op, blocks)?.unsigned_abs(), 1, 1], [threads, 1, 1]);
+            let grid = [int(self.op, blocks)?.unsigned_abs(), 1, 1];
+            let block = [threads, 1, 1];
             let launch = Launch { module: self.module, kernel, grid, block, shared: 0, args };
             self.program.launches.push(launch);
         }
@@ -73,13 +79,13 @@ impl Plan {
     }
 }
 
-/// What kernels count in an `int`, with room for what they add to it.
-const MOST: usize = 1 << 30;
+/// The largest size that kernels hold in an `int`, with headroom for what they add to it.
+const MAX_SIZE: usize = 1 << 30;
 
-/// A kernel's `int`.
+/// Converts a size to a kernel's `int`. Fails if it is larger than `MAX_SIZE`.
 pub(crate) fn int(op: &str, value: usize) -> Result<i32> {
     match i32::try_from(value) {
-        Ok(value) if value as usize <= MOST => Ok(value),
-        _ => bail!("{op}: expected a size of at most {MOST} on a CUDA device, got {value}"),
+        Ok(value) if value as usize <= MAX_SIZE => Ok(value),
+        _ => bail!("{op}: expected a size of at most {MAX_SIZE} on a CUDA device, got {value}"),
     }
 }

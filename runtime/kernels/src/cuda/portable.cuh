@@ -1,7 +1,7 @@
-// What a kernel needs beyond CUDA C++ itself, so that the CPU's compiler can take it too (tests/cuda).
+// Macros that let a C++ compiler for the CPU compile the kernels too, for the emulator in tests/cuda.
 //
-// - `DYN_SHARED(T, name)`: a `T *` to the block's dynamic shared memory, 16-byte aligned.
-// - `EXPORT_KERNEL(name)`: after each `extern "C"` kernel, so that the tests find it by its name.
+// - `DYN_SHARED(T, name)` declares a `T *` to the block's dynamic shared memory, 16-byte aligned.
+// - `EXPORT_KERNEL(name)` follows each `extern "C"` kernel, so that the tests find the kernel by name.
 #pragma once
 #ifdef CUDA_CPU_EMU
 #define DYN_SHARED(T, name) T *name = reinterpret_cast<T *>(cuda_cpu::dynamic_shared())

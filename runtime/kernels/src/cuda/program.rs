@@ -1,19 +1,19 @@
-//! What an operation asks of a CUDA device, as data.
+//! The work of an operation on a CUDA device, as plain data.
 
 use candle_core::DType;
 
-/// One operation on a device: its results, its scratch memory, and its launches in order.
+/// The results, scratch memory and launches of an operation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Program {
-    /// What the operation returns. The launches write every element: the memory is handed out as it is.
+    /// The buffers that the operation returns. They are uninitialized; the launches must write every element.
     pub outputs: Vec<Buffer>,
-    /// Memory between the launches, handed out as it is and freed after the last one.
+    /// The buffers that launches share. They are uninitialized, and freed after the last launch.
     pub scratch: Vec<Buffer>,
     /// The launches, in order.
     pub launches: Vec<Launch>,
 }
 
-/// Contiguous memory on the device.
+/// A contiguous allocation on the device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Buffer {
     /// The number of elements.
@@ -22,33 +22,33 @@ pub struct Buffer {
     pub dtype: DType,
 }
 
-/// One kernel, run by `grid` blocks of `block` threads.
+/// One launch of a kernel with `grid` blocks of `block` threads.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Launch {
-    /// The stem of the `.cu` file's name; no two files share one.
+    /// The stem of the `.cu` file's name, which is unique.
     pub module: &'static str,
-    /// The `extern "C"` name in it; no two kernels share one.
+    /// The `extern "C"` name of the kernel, which is unique.
     pub kernel: &'static str,
     /// The number of blocks along each axis.
     pub grid: [u32; 3],
-    /// The threads of a block along each axis.
+    /// The number of threads of a block along each axis.
     pub block: [u32; 3],
-    /// Bytes of dynamic shared memory.
+    /// The bytes of dynamic shared memory.
     pub shared: u32,
-    /// In the order of the kernel's parameters, each of the parameter's type exactly.
+    /// The arguments in the order of the kernel's parameters, each with exactly the parameter's type.
     pub args: Vec<Arg>,
 }
 
-/// A parameter of a kernel.
+/// An argument of a kernel.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Arg {
-    /// A pointer to the first element of the operation's operand with this number. Operands are contiguous.
+    /// A pointer to the first element of the operand with this index. Operands are contiguous.
     Operand(usize),
-    /// A pointer to the output with this number.
+    /// A pointer to the output with this index.
     Output(usize),
-    /// A pointer to the scratch buffer with this number.
+    /// A pointer to the scratch buffer with this index.
     Scratch(usize),
-    /// A null pointer, for an operand that this launch goes without.
+    /// A null pointer, for an optional operand that is absent.
     Absent,
     /// `int`
     Int(i32),
@@ -56,11 +56,11 @@ pub enum Arg {
     Float(f32),
     /// `double`
     Double(f64),
-    /// A structure by value that is made of `int`s, in their order; at most [`Arg::MOST_INTS`] of them.
+    /// A structure of `int`s, passed by value: at most [`Arg::MAX_INTS`], in order.
     Ints(Vec<i32>),
 }
 
 impl Arg {
-    /// The longest structure that is passed by value.
-    pub const MOST_INTS: usize = 64;
+    /// The maximum number of `int`s in a structure passed by value.
+    pub const MAX_INTS: usize = 64;
 }

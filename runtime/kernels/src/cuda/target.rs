@@ -1,33 +1,32 @@
-//! What a plan has to know of the device that it is for.
+//! The properties of a device on which plans depend.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A CUDA device, and what the user allows on it.
+/// The properties of a CUDA device, and the user's settings, on which plans depend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Target {
-    /// Of the device and of the kernels as they were compiled, the lower compute capability, `(major, minor)`:
-    /// tensor cores for all dtypes and asynchronous copies from `(8, 0)` on.
+    /// The compute capability `(major, minor)` of the device or of the compiled kernels, whichever is lower. From
+    /// `(8, 0)` on there are tensor cores for f16, bf16 and TF32, and asynchronous copies.
     pub capability: (u32, u32),
-    /// Whether the device is of compute capability 9.0, which has kernels of its own (`sm_90a`).
+    /// `true` if the device has compute capability 9.0, for which there are separate kernels (`sm_90a`).
     pub hopper: bool,
-    /// How many blocks run side by side at the least.
+    /// The number of multiprocessors: at least as many blocks run concurrently.
     pub multiprocessors: u32,
-    /// The most bytes of shared memory that one block may ask for.
+    /// The maximum bytes of shared memory for a block.
     pub shared: u32,
-    /// Whether f32 may be multiplied as TF32: see [`set_tf32`].
+    /// `true` if f32 may be multiplied as TF32: see [`set_tf32`].
     pub tf32: bool,
 }
 
 impl Target {
-    /// An A100 without TF32: what a plan is made for where there is no device.
+    /// An A100 without TF32, the target of plans if there is no device.
     pub const A100: Self =
         Self { capability: (8, 0), hopper: false, multiprocessors: 108, shared: 163 << 10, tf32: false };
     /// An H100 without TF32.
     pub const H100: Self =
         Self { capability: (8, 0), hopper: true, multiprocessors: 132, shared: 227 << 10, tf32: false };
 
-    /// Whether the device has tensor cores for f16, bf16 and TF32, and copies into shared memory that run
-    /// beside the arithmetic.
+    /// Returns `true` if the device has tensor cores for f16, bf16 and TF32, and asynchronous copies to shared memory.
     pub fn has_tensor_cores(&self) -> bool {
         self.capability >= (8, 0)
     }
@@ -35,18 +34,19 @@ impl Target {
 
 static TF32: AtomicBool = AtomicBool::new(false);
 
-/// Whether convolutions of f32 on a CUDA device may run on its tensor cores, which read each factor rounded to
-/// TF32: the range of f32 with 10 bits behind the point in place of 23, a relative error of about 1e-3 in place
-/// of 1e-6, at several times the speed. Sums are f32 all the same. By default not, so that the results are those
-/// of the CPU. It holds for the whole process, from the next call on; matrix products follow
-/// `sconce::candle::cuda::set_gemm_reduced_precision_f32`.
+/// Sets whether convolutions of f32 on a CUDA device may use tensor cores, which round each factor to TF32. The default
+/// is `false`, so that results agree with the CPU.
 ///
-/// PyTorch has the same switch as `torch.backends.cudnn.allow_tf32`, on by default there.
+/// TF32 has the range of f32 and a mantissa of 10 bits instead of 23. The relative error is about 1e-3 instead of 1e-6,
+/// and convolutions run several times as fast. Sums remain f32. The setting applies to the whole process, from the next
+/// call on. Matrix products follow `sconce::candle::cuda::set_gemm_reduced_precision_f32`.
+///
+/// The same setting in PyTorch is `torch.backends.cudnn.allow_tf32`, which is on by default.
 pub fn set_tf32(allow: bool) {
     TF32.store(allow, Ordering::Relaxed);
 }
 
-/// Whether [`set_tf32`] allows TF32.
+/// Returns the value last given to [`set_tf32`].
 pub fn tf32() -> bool {
     TF32.load(Ordering::Relaxed)
 }
@@ -54,7 +54,7 @@ pub fn tf32() -> bool {
 #[cfg(any(test, feature = "testing"))]
 static POISON: AtomicBool = AtomicBool::new(false);
 
-/// Whether results and scratch memory on a device are full of NaN before the kernels write them: for checks.
+/// Sets whether results and scratch memory on a device are filled with NaN before the kernels run, for tests.
 #[cfg(any(test, feature = "testing"))]
 pub fn poison(on: bool) {
     POISON.store(on, Ordering::Relaxed);

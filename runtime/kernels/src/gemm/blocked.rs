@@ -4,7 +4,7 @@ use super::epilogue::BiasActivation;
 use super::matrix::Matrix;
 use super::register_tile::{Columns, RegisterTile, Rows, consecutive};
 use crate::memory::{Scratch, vec_written_by};
-use crate::parallel::{Start, cost, for_each};
+use crate::parallel::{SharedStart, cost, for_each};
 use crate::simd::{Floats, Isa, Kernel, Simd, dispatch_to, transpose};
 use std::mem::MaybeUninit;
 
@@ -22,7 +22,7 @@ pub(super) fn multiply(isa: Isa, a: Matrix<'_>, b: Matrix<'_>, epilogue: BiasAct
     let task_rows = cost::PACKED_MULTIPLY_ADDS.div_ceil(depth * NC.min(columns)).next_multiple_of(MC);
     let (blocks, panels) = (rows.div_ceil(task_rows), columns.div_ceil(NC));
     let write = |c: &mut [MaybeUninit<f32>]| {
-        let c = Start::of(c);
+        let c = SharedStart::of(c);
         for_each(blocks * panels, &|task| {
             let (block, panel) = (task % blocks, task / blocks);
             let rows = [block * task_rows, rows.min((block + 1) * task_rows)];
@@ -49,7 +49,7 @@ struct Task<'a> {
     /// `[KC][MC]` of A, if it is transposed: its columns, a row of C apart, would compete for few sets of a cache.
     block: &'a mut [f32],
     epilogue: BiasActivation<'a>,
-    c: &'a Start<MaybeUninit<f32>>,
+    c: &'a SharedStart<MaybeUninit<f32>>,
 }
 
 impl Kernel for Task<'_> {

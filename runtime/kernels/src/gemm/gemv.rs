@@ -3,7 +3,7 @@
 use super::epilogue::BiasActivation;
 use super::matrix::Matrix;
 use crate::memory::{Scratch, zeros};
-use crate::parallel::{Start, cost, for_each};
+use crate::parallel::{SharedStart, cost, for_each};
 use crate::simd::{Isa, Kernel, Simd, dispatch_to};
 
 /// Columns of B that meet the same rows at once.
@@ -37,7 +37,7 @@ impl Gemv<'_> {
         let fair = columns.div_ceil(4 * rayon::current_num_threads());
         let width = cost::STREAMED_MULTIPLY_ADDS.div_ceil(work.max(1)).max(fair).next_multiple_of(NR);
         let packed = if PACKED_ROWS.contains(&rows) { rows * KC } else { 0 };
-        let start = Start::of(&mut c);
+        let start = SharedStart::of(&mut c);
         for_each(columns.div_ceil(width), &|task| {
             let columns = [task * width, columns.min((task + 1) * width)];
             let mut scratch = Scratch::new([packed]);
@@ -53,7 +53,7 @@ struct Task<'a> {
     product: Gemv<'a>,
     columns: [usize; 2],
     /// Zeros at first.
-    c: &'a Start<f32>,
+    c: &'a SharedStart<f32>,
     /// `[rows][KC]` of A, or empty if its rows are read in place.
     packed: &'a mut [f32],
 }

@@ -6,7 +6,7 @@ pub(crate) mod testing;
 
 use super::activation::{self, Activation};
 use super::element::with_elements;
-use super::empty::nothing;
+use super::empty::empty_output;
 use super::gemm::{BiasActivation, Matrix, multiply};
 use super::simd::{Isa, isa};
 use candle_core::{DType, Result, Tensor, bail};
@@ -53,7 +53,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Ac
     dims.push(outputs);
     let operands: Vec<&Tensor> = [x, weight].into_iter().chain(bias).collect();
     if dims.contains(&0) {
-        return nothing(&operands, dims);
+        return empty_output(&operands, dims);
     }
     let x = x.reshape((rows, inputs))?;
     if !operands.iter().all(|operand| operand.dtype() == DType::F32 && operand.device().is_cpu()) {

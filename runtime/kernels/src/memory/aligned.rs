@@ -1,13 +1,14 @@
-//! Vectors of numbers that begin at a cache line: a SIMD load across two lines costs two loads.
+//! Vectors of numbers that begin at a cache line, because a SIMD load that crosses a line costs two loads.
 
-use super::huge_pages::advise_huge_pages;
 use std::mem::MaybeUninit;
 use std::ops::{Deref, DerefMut};
 
-/// The `f32` numbers of a cache line.
+use super::huge_pages::advise_huge_pages;
+
+/// The number of `f32`s in a cache line.
 pub(crate) const CACHE_LINE_FLOATS: usize = 16;
 
-/// Sixteen numbers aligned to a cache line; of `f32` they fill exactly one.
+/// Sixteen numbers aligned to a cache line. Sixteen `f32`s fill exactly one line.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(64))]
 pub(crate) struct CacheLine<T = f32>(pub [T; CACHE_LINE_FLOATS]);
@@ -20,13 +21,13 @@ pub(crate) struct AlignedVec<T = f32> {
 }
 
 impl<T: Copy + Default> AlignedVec<T> {
-    /// `len` zeros.
+    /// Returns a vector of `len` zeros.
     pub fn zeros(len: usize) -> Self {
         // SAFETY: every number is written.
         unsafe { Self::written_by(len, |numbers| numbers.fill(MaybeUninit::new(T::default()))) }
     }
 
-    /// `len` numbers that `write` initializes, on huge pages if the system grants them.
+    /// Returns a vector of `len` numbers that `write` initializes, on huge pages if the system grants them.
     ///
     /// # Safety
     /// `write` must initialize every number of the slice.

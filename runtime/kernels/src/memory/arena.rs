@@ -1,31 +1,33 @@
-//! The arena of activations: a pass needs as much memory as is alive at once, not as much as it makes, and touches
-//! the same pages from pass to pass.
+//! The arena of activations. A pass needs only as much memory as the activations that are alive at the same time, and
+//! every pass touches the same pages.
 //!
-//! Each running pass leases ranges, first fit, from a region of its own. A lease that does not fit gets an allocation
-//! of its own, and when the last lease of a pass is dropped, its region is reallocated to the size that the pass would
-//! have needed. There are as many regions as there were concurrent passes. The arena lives as long as a layer that
-//! has used it.
+//! Each running pass leases ranges, first fit, from a separate region. A lease that does not fit gets a separate
+//! allocation. When the last lease of a pass is dropped, its region is reallocated to the size that the pass would
+//! have needed. The number of regions is the largest number of concurrent passes. The arena lives as long as a layer
+//! that has used it.
 
-use super::aligned::{CACHE_LINE_FLOATS, CacheLine};
-use super::huge_pages::advise_huge_pages;
-use candle_core::{Result, bail};
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut, Range};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread::ThreadId;
 
-/// Cache lines, disjoint ranges of which belong to live leases.
+use candle_core::{Result, bail};
+
+use super::aligned::{CACHE_LINE_FLOATS, CacheLine};
+use super::huge_pages::advise_huge_pages;
+
+/// An allocation of cache lines. Live leases own disjoint ranges of it.
 struct Memory(Box<[UnsafeCell<CacheLine>]>);
 
-// SAFETY: a line is accessed through the one lease that owns it, which borrows as a slice does.
+// SAFETY: a line is accessed only through the lease that owns it, under the borrowing rules of a slice.
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// Zeros, on pages that stay unmapped until the first write.
+    /// Allocates zeroed lines, on pages that the system maps at the first write.
     fn new(lines: usize) -> Result<Arc<Self>> {
         let mut memory = Vec::new();
         if let Err(error) = memory.try_reserve_exact(lines) {
-            bail!("no memory for an activation of {} elements: {error}", lines * CACHE_LINE_FLOATS)
+            bail!("could not allocate an activation of {} elements: {error}", lines * CACHE_LINE_FLOATS)
         }
         advise_huge_pages(memory.spare_capacity_mut());
         memory.resize_with(lines, || UnsafeCell::new(CacheLine([0.; CACHE_LINE_FLOATS])));
@@ -37,7 +39,7 @@ impl Memory {
     }
 }
 
-/// The arena of [`Arena::shared`], while a layer uses it.
+/// The arena that [`Arena::shared`] returns, while a layer uses it.
 static SHARED: Mutex<Weak<Arena>> = Mutex::new(Weak::new());
 
 /// The regions of all passes.
@@ -52,33 +54,33 @@ struct Region {
     leased: Vec<Range<usize>>,
     /// The thread that runs the pass.
     thread: ThreadId,
-    /// Leased lines, in `memory` and in allocations of their own.
+    /// The number of leased lines, in `memory` and in separate allocations.
     lines: usize,
     /// The peak of `lines` in this pass.
     peak: usize,
-    /// Lines that this pass has leased in allocations of their own.
+    /// The number of lines that this pass has leased in separate allocations.
     overflow: usize,
-    /// Consecutive passes that needed less than half of `memory`.
+    /// The number of consecutive passes that needed less than half of `memory`.
     oversized_passes: usize,
 }
 
-/// Passes after which an oversized region shrinks.
+/// The number of passes after which an oversized region shrinks.
 const SHRINK_AFTER: usize = 16;
 
-/// Memory of activations in the channel-blocked layout, in bytes: see [`activation_memory`].
+/// The memory of activations in the channel-blocked layout, in bytes: see [`activation_memory`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ActivationMemory {
-    /// Leased now.
+    /// The bytes leased now.
     pub leased: usize,
     /// The peak of `leased` in the last pass, or in the running one.
     pub peak: usize,
-    /// Held for the next pass, leased or not.
+    /// The bytes allocated for the current and later passes, leased or not.
     pub held: usize,
 }
 
-/// Returns the memory of the activations that inference keeps in the channel-blocked layout, of all networks.
+/// Returns the memory of the activations that inference keeps in the channel-blocked layout, for all networks together.
 ///
-/// The activations are in an arena that is as large as what is alive at once, not as all that a pass makes, and that is
+/// The activations are in an arena, which is only as large as the activations that are alive at the same time. It is
 /// freed with the last network that has used it.
 pub fn activation_memory() -> ActivationMemory {
     let shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
@@ -86,7 +88,7 @@ pub fn activation_memory() -> ActivationMemory {
 }
 
 impl Arena {
-    /// Returns the arena of all layers, a new one if none is in use.
+    /// Returns the arena that all layers share. Creates it if no layer uses one.
     pub fn shared() -> Arc<Self> {
         let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
         shared.upgrade().unwrap_or_else(|| {
@@ -96,7 +98,7 @@ impl Arena {
         })
     }
 
-    /// Leases `len` floats, aligned to a cache line. Their contents are those of an earlier lease.
+    /// Leases `len` floats, aligned to a cache line. Their contents are unspecified.
     ///
     /// # Errors
     /// The allocation fails.
@@ -190,19 +192,19 @@ impl Region {
         let lines = self.memory.as_ref().map_or(0, |memory| memory.lines());
         self.oversized_passes = if 2 * self.peak < lines { self.oversized_passes + 1 } else { 0 };
         let wanted = match (self.overflow > 0, self.oversized_passes > SHRINK_AFTER) {
-            // The peak would have fitted without fragmentation: there has to be room for the overflow too.
+            // The peak fits, but fragmentation caused an overflow: add space for the overflow.
             (true, _) if lines >= self.peak => lines + self.overflow,
             (true, _) | (false, true) => self.peak,
             (false, false) => return,
         };
         self.oversized_passes = 0;
         self.memory = None;
-        // If the allocation fails, the next pass leases allocations of their own and tries again.
+        // If the allocation fails, the next pass leases separate allocations and tries again.
         self.memory = Memory::new(wanted).ok();
     }
 }
 
-/// Exclusively owned floats that return to their arena on drop.
+/// A slice of floats from an [`Arena`], exclusively owned. Dropping it returns the memory to the arena.
 pub struct Lease {
     arena: Arc<Arena>,
     region: u64,
@@ -212,7 +214,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// The arena of the lease.
+    /// Returns the arena that the memory is from.
     pub fn arena(&self) -> &Arc<Arena> {
         &self.arena
     }
@@ -226,7 +228,7 @@ impl Deref for Lease {
     type Target = [f32];
 
     fn deref(&self) -> &[f32] {
-        // SAFETY: `len` floats of lines that this lease alone owns, initialized by `Memory::new`.
+        // SAFETY: the lines hold at least `len` floats, which `Memory::new` initialized and only this lease owns.
         unsafe { std::slice::from_raw_parts(self.start(), self.len) }
     }
 }
@@ -266,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pass_holds_what_is_alive_at_once() -> candle_core::Result<()> {
+    fn the_arena_holds_the_peak_of_a_pass() -> candle_core::Result<()> {
         let arena = Arc::new(Arena::default());
         for _ in 0..3 {
             pass(&arena)?;
@@ -281,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn leases_come_back_in_any_order_and_from_any_thread() -> candle_core::Result<()> {
+    fn leases_are_returned_in_any_order_and_from_any_thread() -> candle_core::Result<()> {
         let arena = Arc::new(Arena::default());
         for round in 0..50usize {
             let mut leases = Vec::new();

@@ -5,8 +5,8 @@ use std::mem::MaybeUninit;
 /// Asks the system for huge pages in `memory`, before the first write to it.
 ///
 /// A kernel that reads a pixel of every channel block, and then their weights, visits more 4 KiB pages than the TLB
-/// has entries. By default Linux grants huge pages only on request. The call is a hint and has no effect on memory
-/// that contains no whole huge page, nor on other systems.
+/// has entries. By default, Linux grants huge pages only on request. The call is a hint. It has no effect on memory
+/// that does not contain a whole huge page, nor on other systems.
 pub(crate) fn advise_huge_pages<T>(memory: &mut [MaybeUninit<T>]) {
     #[cfg(target_os = "linux")]
     {
@@ -21,7 +21,7 @@ pub(crate) fn advise_huge_pages<T>(memory: &mut [MaybeUninit<T>]) {
         let skipped = start.align_offset(PAGE);
         let bytes = size_of_val(memory).saturating_sub(skipped) / PAGE * PAGE;
         if bytes > 0 {
-            // SAFETY: the pages lie in `memory`, and the advice leaves their contents as they are.
+            // SAFETY: the pages are inside `memory`, and the advice does not change their contents.
             unsafe { madvise(start.wrapping_add(skipped).cast(), bytes, MADV_HUGEPAGE) };
         }
     }

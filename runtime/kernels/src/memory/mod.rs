@@ -1,11 +1,11 @@
 //! Memory: output allocation, scratch memory, the arena of activations, alignment and huge pages.
 //!
-//! | need | use |
+//! | purpose | use |
 //! |---|---|
 //! | output of an operation | [`Alignment::allocate`], [`allocate`], [`vec_written_by`] |
-//! | working memory of a task | [`Scratch`] |
+//! | temporary data of a task | [`Scratch`] |
 //! | activation in the channel-blocked layout | [`Arena::lease`] |
-//! | packed operand, kept or not | [`AlignedVec`] |
+//! | packed operand | [`AlignedVec`] |
 
 mod aligned;
 mod arena;

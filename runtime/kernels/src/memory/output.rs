@@ -1,5 +1,5 @@
-//! Allocation of outputs. A large output begins at a cache line: a vector store across two lines costs two stores, and
-//! in an output whose planes are whole lines, either all vectors cross lines or none does.
+//! Allocation of outputs. A large output begins at a cache line, because a vector store that crosses a line costs two
+//! stores. If each plane of the output is a whole number of lines, either all vectors cross lines or none does.
 
 use candle_core::op::BackpropOp;
 use candle_core::{CpuStorage, Result, Shape, Storage, Tensor, bail};
@@ -13,25 +13,26 @@ pub(crate) enum Alignment {
     CacheLine,
 }
 
-/// From this many elements on an output is large: storing it takes longer than the views of its storage.
+/// The least number of elements of a large output: storing it takes longer than making the views of its storage.
 const LARGE: usize = 1 << 14;
 
 const CACHE_LINE_BYTES: usize = 64;
 
 impl Alignment {
-    /// Returns the elements that precede an output of `elements`, with capacity for the output.
+    /// Allocates an output of `elements`. The returned vector holds only the padding before the output, with capacity
+    /// for the output.
     ///
     /// # Errors
     /// The allocation fails.
     pub fn allocate<E: Copy + Default>(self, elements: usize) -> Result<Vec<E>> {
-        let most = match self {
+        let max_padding = match self {
             Self::CacheLine if elements >= LARGE => CACHE_LINE_BYTES / size_of::<E>() - 1,
             _ => 0,
         };
-        let mut storage = allocate::<E>(elements.saturating_add(most))?;
-        // An element lies at a multiple of its size, so `most` elements reach the line.
-        let before = storage.as_ptr().align_offset(CACHE_LINE_BYTES).min(most);
-        storage.resize(before, E::default());
+        let mut storage = allocate::<E>(elements.saturating_add(max_padding))?;
+        // An element's address is a multiple of its size, so at most `max_padding` elements precede the next line.
+        let padding = storage.as_ptr().align_offset(CACHE_LINE_BYTES).min(max_padding);
+        storage.resize(padding, E::default());
         Ok(storage)
     }
 }
@@ -44,7 +45,7 @@ pub(crate) fn allocate<T>(elements: usize) -> Result<Vec<T>> {
     let mut output = Vec::new();
     match output.try_reserve_exact(elements) {
         Ok(()) => Ok(output),
-        Err(error) => bail!("conv2d: no memory for an output of {elements} elements: {error}"),
+        Err(error) => bail!("conv2d: could not allocate an output of {elements} elements: {error}"),
     }
 }
 
@@ -61,7 +62,7 @@ pub(crate) fn tensor_at_end(storage: CpuStorage, dims: [usize; 4]) -> Result<Ten
     let whole = |shape: Shape| Tensor::from_storage(Storage::Cpu(storage), shape, BackpropOp::none(), false);
     match all - elements {
         0 => Ok(whole(dims.to_vec().into())),
-        before => whole(all.into()).narrow(0, before, elements)?.reshape(dims.to_vec()),
+        offset => whole(all.into()).narrow(0, offset, elements)?.reshape(dims.to_vec()),
     }
 }
 
@@ -69,35 +70,35 @@ pub(crate) fn tensor_at_end(storage: CpuStorage, dims: [usize; 4]) -> Result<Ten
 mod tests {
     use super::*;
 
-    /// A numbered output and its offset in its storage.
+    /// Returns an output that counts from zero, and its offset in its storage.
     fn output(alignment: Alignment, dims: [usize; 4]) -> Result<(Tensor, usize)> {
         let elements = dims.iter().product::<usize>();
         let mut all = alignment.allocate::<f32>(elements)?;
-        let before = all.len();
+        let offset = all.len();
         all.extend((0..elements).map(|i| i as f32));
         let tensor = tensor_at_end(CpuStorage::F32(all), dims)?;
         assert_eq!(tensor.dims(), dims);
         assert!(tensor.is_contiguous());
         assert!(tensor.flatten_all()?.to_vec1::<f32>()?.into_iter().eq((0..elements).map(|i| i as f32)));
-        Ok((tensor, before))
+        Ok((tensor, offset))
     }
 
     #[test]
-    fn a_large_output_begins_at_a_cache_line() -> Result<()> {
+    fn large_outputs_begin_at_a_cache_line() -> Result<()> {
         let dims = [1, 4, 64, LARGE / 256];
-        // Other allocations in between, so that the addresses differ.
+        // The other allocations in between vary the addresses.
         let outputs = (0..8).map(|i| Ok((output(Alignment::CacheLine, dims)?, vec![0u8; 16 * i + 16])));
-        for ((tensor, before), _) in outputs.collect::<Result<Vec<_>>>()? {
+        for ((tensor, offset), _) in outputs.collect::<Result<Vec<_>>>()? {
             let (storage, layout) = tensor.storage_and_layout();
             let Storage::Cpu(CpuStorage::F32(all)) = &*storage else { bail!("not f32 on the CPU") };
-            assert_eq!(layout.start_offset(), before);
-            assert!(all[before..].as_ptr().addr().is_multiple_of(CACHE_LINE_BYTES));
+            assert_eq!(layout.start_offset(), offset);
+            assert!(all[offset..].as_ptr().addr().is_multiple_of(CACHE_LINE_BYTES));
         }
         Ok(())
     }
 
     #[test]
-    fn other_outputs_begin_at_their_storage() -> Result<()> {
+    fn other_outputs_begin_with_their_storage() -> Result<()> {
         assert_eq!(output(Alignment::Storage, [1, 4, 64, LARGE / 256])?.1, 0);
         assert_eq!(output(Alignment::CacheLine, [1, 1, 1, LARGE - 1])?.1, 0);
         assert_eq!(output(Alignment::CacheLine, [0, 4, 8, 8])?.1, 0);

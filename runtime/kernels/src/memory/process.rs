@@ -1,28 +1,28 @@
-//! The memory of the process: whether an allocation would succeed, and what the allocator does with freed memory.
+//! The memory of the process: a check whether an allocation would succeed, and the allocator's treatment of freed
+//! memory.
 
 /// Up to this many elements, assume that allocation succeeds.
 const ASSUMED: usize = 1 << 28;
 
-/// Returns whether a tensor of this shape can be allocated. For large ones it tries, because a failed allocation would
-/// abort the process.
+/// Returns whether a tensor of this shape can be allocated. Tries the allocation if the tensor is large, because a
+/// failed allocation would abort the process.
 pub fn can_allocate<T>(dims: &[usize]) -> bool {
     let elements = dims.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
     elements.is_some_and(|elements| {
         let mut memory = Vec::<T>::new();
         let succeeds = elements <= ASSUMED || memory.try_reserve_exact(elements).is_ok();
-        // Without this the compiler may remove the allocation.
+        // Keeps the compiler from removing the allocation.
         std::hint::black_box(&memory);
         succeeds
     })
 }
 
-/// Asks the C library to keep freed memory for later allocations. Returns whether it will.
+/// Asks the C library to keep freed memory for later allocations. Returns `true` on success.
 ///
-/// A training step frees every tensor it has made, and the next step allocates them again. By default glibc
-/// returns much of that memory to the system in between, and the system has to find, clear and map it again
-/// page by page: a tenth to a third of a step. The call affects the whole process, which from then on holds
-/// its peak memory. It has an effect with glibc alone, and none on a program with its own allocator
-/// (`#[global_allocator]`).
+/// A training step frees every tensor it has made, and the next step allocates them again. By default glibc returns
+/// much of that memory to the system in between, and the system has to find, clear and map it again page by page, which
+/// takes a tenth to a third of a step. The call affects the whole process, which holds its peak memory from then on.
+/// It has an effect only with glibc, and none in a program with its own allocator (`#[global_allocator]`).
 ///
 /// ```
 /// sconce_kernels::keep_memory();
@@ -35,13 +35,13 @@ pub fn keep_memory() -> bool {
         unsafe extern "C" {
             fn mallopt(parameter: c_int, value: c_int) -> c_int;
         }
-        // The values of <malloc.h>. No allocation gets a mapping of its own, and the heap never shrinks and
-        // grows in large steps.
+        // The values of <malloc.h>. The settings disable separate mappings for large allocations, keep the heap from
+        // shrinking, and let it grow in large steps.
         const M_TRIM_THRESHOLD: c_int = -1;
         const M_TOP_PAD: c_int = -2;
         const M_MMAP_MAX: c_int = -4;
         let settings = [(M_TRIM_THRESHOLD, -1), (M_TOP_PAD, 1 << 26), (M_MMAP_MAX, 0)];
-        // SAFETY: `mallopt` takes numbers, checks them and stores them under the allocator's lock.
+        // SAFETY: `mallopt` validates its two integers and stores them under the allocator's lock.
         settings.into_iter().all(|(parameter, value)| unsafe { mallopt(parameter, value) } == 1)
     }
     #[cfg(not(all(target_os = "linux", target_env = "gnu")))]

@@ -1,7 +1,8 @@
-//! Scratch memory that a thread keeps from one task to the next: fresh memory costs a page fault a page.
+//! Scratch memory that a thread keeps between tasks: fresh memory costs a page fault for each page.
+
+use std::cell::RefCell;
 
 use super::aligned::{AlignedVec, CACHE_LINE_FLOATS};
-use std::cell::RefCell;
 
 thread_local! {
     static SPARE: RefCell<Vec<AlignedVec>> = const { RefCell::new(Vec::new()) };
@@ -12,15 +13,15 @@ const LARGEST_KEPT: usize = 64 << 20;
 
 /// `N` slices of scratch memory, each aligned to a cache line.
 ///
-/// The contents are those of an earlier task; the caller must not rely on them. A task may hold several at once, also
-/// while its thread runs another task. Dropping returns the memory to the thread.
+/// The contents are unspecified. A task may hold several scratch memories at the same time, also while its thread runs
+/// another task. Dropping returns the memory to the thread.
 pub(crate) struct Scratch<const N: usize> {
     memory: AlignedVec,
     lens: [usize; N],
 }
 
 impl<const N: usize> Scratch<N> {
-    /// Slices of the given lengths.
+    /// Returns scratch memory for slices of the given lengths.
     pub fn new(lens: [usize; N]) -> Self {
         let needed = lens.map(|len| len.next_multiple_of(CACHE_LINE_FLOATS)).iter().sum();
         let mut memory = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
@@ -46,7 +47,7 @@ impl<const N: usize> Drop for Scratch<N> {
     fn drop(&mut self) {
         let memory = std::mem::take(&mut self.memory);
         if size_of_val(&*memory) <= LARGEST_KEPT {
-            // A thread that ends has no spare memory any more.
+            // A thread that is exiting may have destroyed its spare memory; then `memory` is freed.
             let _ = SPARE.try_with(|spare| spare.borrow_mut().push(memory));
         }
     }
@@ -57,7 +58,7 @@ mod tests {
     use super::Scratch;
 
     #[test]
-    fn slices_are_apart_and_aligned() {
+    fn slices_are_disjoint_and_aligned() {
         for lens in [[0, 0, 0], [1, 16, 17], [1000, 0, 3]] {
             let mut scratch = Scratch::new(lens);
             let mut inner = Scratch::new([5]);
@@ -74,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn a_thread_keeps_its_memory() {
+    fn threads_reuse_their_memory() {
         let address = |len| Scratch::new([len]).slices()[0].as_ptr();
         let first = address(4096);
         assert_eq!([address(4096), address(16)], [first; 2]);

@@ -1,20 +1,20 @@
-//! Vectors that are allocated uninitialized and written once.
+//! Vectors that are allocated uninitialized and then written once.
 
 use std::mem::MaybeUninit;
 
-/// `len` zeros; fresh pages from the system where the type allows it.
+/// Returns a vector of `len` zeros. Large vectors of numbers are fresh zero pages from the system.
 pub(crate) fn zeros<T: Copy + Default>(len: usize) -> Vec<T> {
     vec![T::default(); len]
 }
 
-/// A vector of `len` elements that `write` initializes.
+/// Returns a vector of `len` elements that `write` initializes.
 ///
 /// # Safety
 /// `write` must initialize every element of the slice.
 pub(crate) unsafe fn vec_written_by<T>(len: usize, write: impl FnOnce(&mut [MaybeUninit<T>])) -> Vec<T> {
     let mut elements = Vec::with_capacity(len);
     write(&mut elements.spare_capacity_mut()[..len]);
-    // SAFETY: there is room for `len` elements, and the caller promises that they are initialized.
+    // SAFETY: the capacity is at least `len`, and the caller guarantees that `write` initializes all `len` elements.
     unsafe { elements.set_len(len) };
     elements
 }
@@ -22,6 +22,6 @@ pub(crate) unsafe fn vec_written_by<T>(len: usize, write: impl FnOnce(&mut [Mayb
 /// Writes zero to every element and returns the initialized slice.
 pub(crate) fn write_zeros<T: Copy + Default>(elements: &mut [MaybeUninit<T>]) -> &mut [T] {
     elements.fill(MaybeUninit::new(T::default()));
-    // SAFETY: the same memory, of which every element has just been initialized.
+    // SAFETY: `fill` has initialized every element, and `MaybeUninit<T>` has the layout of `T`.
     unsafe { &mut *(std::ptr::from_mut(elements) as *mut [T]) }
 }

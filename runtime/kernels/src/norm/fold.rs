@@ -1,17 +1,18 @@
-//! Folding: batch norm in evaluation and biases as one product and one sum a channel, which the epilogue of a
-//! convolution takes.
+//! Folds batch norm in evaluation mode and biases into one scale and one shift for each channel, which the epilogue of
+//! a convolution applies.
+
+use candle_core::{DType, Result, Tensor};
 
 use crate::element::with_elements;
 use crate::simd;
-use candle_core::{DType, Result, Tensor};
 
 /// Folds a batch norm in evaluation mode into the `scale` and `shift` of an [`Epilogue`](crate::Epilogue).
 ///
-/// `statistics` are the mean and variance, `affine` the weight and bias, `[channels]` each. Returns `(scale,
-/// shift)` with `batch_norm(x) = x · scale + shift`.
+/// `affine` is the weight and bias. All tensors are `[channels]`. Returns `(scale, shift)` such that
+/// `batch_norm(x) = x · scale + shift`.
 ///
 /// # Errors
-/// The shapes or dtypes do not fit together.
+/// The shapes or dtypes do not match.
 ///
 /// # Examples
 /// ```
@@ -41,32 +42,32 @@ pub fn batch_norm_fold(
 ) -> Result<(Tensor, Tensor)> {
     let (weight, bias) = affine.map(|(weight, bias)| (weight, bias)).unzip();
     let operands = [Some(mean), Some(var), weight, bias].into_iter().flatten();
-    let plain = |x: &Tensor| x.dtype() == DType::F32 && x.device().is_cpu() && !x.track_op();
-    let lengths = operands.clone().all(|x| x.dims() == mean.dims());
-    match operands.clone().all(plain) && lengths {
-        true => loops([mean, var], weight, bias, eps as f32),
-        false => composed([mean, var], weight, bias, eps),
+    let is_plain = |x: &Tensor| x.dtype() == DType::F32 && x.device().is_cpu() && !x.track_op();
+    if operands.clone().all(|x| is_plain(x) && x.dims() == mean.dims()) {
+        fold_vectors([mean, var], weight, bias, eps as f32)
+    } else {
+        composed([mean, var], weight, bias, eps)
     }
 }
 
-/// Folds the bias of a convolution into the shift of the batch norm after it: `(x + bias) · scale + shift`.
+/// Folds the bias of a convolution into the shift of the subsequent batch norm: `(x + bias) · scale + shift`.
 ///
-/// Returns `None` if the sum is not finite: a half may be too small for it.
+/// Returns `None` if the new shift is not finite, because it may overflow a half.
 pub fn fold_bias(bias: Option<&Tensor>, scale: &Tensor, shift: &Tensor) -> Result<Option<Tensor>> {
     let Some(bias) = bias else { return Ok(Some(shift.clone())) };
     let sum = ((bias * scale)? + shift)?;
     Ok(is_finite(&sum)?.then_some(sum))
 }
 
-/// Folds a factor of each output channel, `[out_channels]`, into a weight `[out_channels, …]`.
+/// Folds a scale for each output channel, `[out_channels]`, into a weight `[out_channels, …]`.
 pub fn fold_scale(weight: &Tensor, scale: &Tensor) -> Result<Tensor> {
     let mut shape = vec![1; weight.rank()];
     shape[0] = scale.elem_count();
     weight.broadcast_mul(&scale.reshape(shape)?)
 }
 
-/// In two passes over vectors that stay in the nearest cache.
-fn loops(
+/// Computes the fold with plain loops, for f32 on the CPU without gradients.
+fn fold_vectors(
     [mean, var]: [&Tensor; 2],
     weight: Option<&Tensor>,
     bias: Option<&Tensor>,
@@ -86,7 +87,7 @@ fn loops(
     Ok((vector(scale)?, vector(shift)?))
 }
 
-/// Out of operations that have gradients, for every device.
+/// Computes the fold with candle's operations, which are differentiable and run on every device.
 fn composed(
     [mean, var]: [&Tensor; 2],
     weight: Option<&Tensor>,
@@ -105,8 +106,8 @@ fn composed(
     Ok((scale, shift))
 }
 
-/// Returns whether all elements of a vector on the CPU are finite. Returns `true` for other devices without
-/// looking, since the host would have to wait for the device.
+/// Returns whether all elements of a tensor on the CPU are finite. Returns `true` for other devices without a check,
+/// because the host would have to wait for the device.
 pub fn is_finite(x: &Tensor) -> Result<bool> {
     if !x.device().is_cpu() {
         return Ok(true);

@@ -1,14 +1,15 @@
-//! The loops of batch normalisation over one plane, each compiled for the activations that follow it most.
+//! The loops of batch normalization over one plane, specialized for the most common activations.
+
+use std::mem::MaybeUninit;
 
 use crate::activation::Activation;
 use crate::element::Element;
 use crate::simd::{Kernel, Simd};
-use std::mem::MaybeUninit;
 
-/// Evaluates `$body` with `$activation` a constant in the cases that have loops of their own.
+/// Evaluates `$body` with `$activation` bound to a constant for the specialized activations.
 macro_rules! specialized {
-    ($given:expr, $activation:ident => $body:expr) => {
-        match $given {
+    ($value:expr, $activation:ident => $body:expr) => {
+        match $value {
             Activation::Identity => {
                 let $activation = Activation::Identity;
                 $body
@@ -22,7 +23,7 @@ macro_rules! specialized {
     };
 }
 
-/// `y = activation((x - mean) · scale + bias + residual)`; initialises all of `y`, as long as `x`.
+/// Computes `y = activation((x - mean) · scale + bias + residual)`. Initializes every element of `y`.
 pub(super) struct Values<'a, E> {
     pub activation: Activation,
     pub mean: E,
@@ -51,7 +52,7 @@ impl<E: Element> Kernel for Values<'_, E> {
     }
 }
 
-/// The sum of the gradient before the activation, and that of its product with `x - mean`.
+/// Computes the sum of the gradient before the activation, and the sum of its product with `x - mean`.
 pub(super) struct Sums<'a, E> {
     pub activation: Activation,
     pub mean: f64,
@@ -63,7 +64,7 @@ pub(super) struct Sums<'a, E> {
 impl<E: Element> Kernel for Sums<'_, E> {
     type Output = [f64; 2];
 
-    /// In blocks that go through small arrays: of the steps in one loop, no compiler makes vectors.
+    /// Works in blocks that are stored in small arrays, because compilers do not vectorize a single fused loop.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> [f64; 2] {
         const BLOCK: usize = 64;
@@ -79,30 +80,31 @@ impl<E: Element> Kernel for Sums<'_, E> {
                 for ((product, x), before) in products.iter_mut().zip(x).zip(before.iter()) {
                     *product = *before * (x.to_f64() - mean);
                 }
-                add_up(&mut sums[0], before);
-                add_up(&mut sums[1], products);
+                accumulate(&mut sums[0], before);
+                accumulate(&mut sums[1], products);
             }
         });
         sums.map(|lanes| lanes.iter().sum())
     }
 }
 
+/// The number of independent partial sums.
 const LANES: usize = 8;
 
-/// Adds numbers to sums that a vector unit can run side by side.
+/// Adds values to the partial sums, in a form that compilers vectorize.
 #[inline(always)]
-fn add_up(sums: &mut [f64; LANES], numbers: &[f64]) {
-    let eights = numbers.chunks_exact(LANES);
-    sums.iter_mut().zip(eights.remainder()).for_each(|(sum, x)| *sum += x);
-    for eight in eights {
+fn accumulate(sums: &mut [f64; LANES], values: &[f64]) {
+    let chunks = values.chunks_exact(LANES);
+    sums.iter_mut().zip(chunks.remainder()).for_each(|(sum, x)| *sum += x);
+    for chunk in chunks {
         for lane in 0..LANES {
-            sums[lane] += eight[lane];
+            sums[lane] += chunk[lane];
         }
     }
 }
 
-/// `dx = (grad - shift - (x - mean) · slope) · scale`, `grad` taken back through the activation;
-/// initialises all of `dx`, as long as the other three.
+/// Computes `dx = (g - shift - (x - mean) · slope) · scale`, where `g` is `grad` before the activation. Initializes
+/// every element of `dx`.
 pub(super) struct Gradient<'a, E> {
     pub activation: Activation,
     pub mean: E,

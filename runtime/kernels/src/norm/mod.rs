@@ -1,4 +1,4 @@
-//! Batch normalisation, with the statistics of the batch (training) or with given ones (evaluation).
+//! Batch normalization with the statistics of the batch (training) or with given statistics (evaluation).
 
 mod composed;
 pub(crate) mod cuda;
@@ -9,12 +9,14 @@ mod op;
 pub use crate::row_norm::{group_norm, instance_moments, instance_norm, layer_norm, rms_norm};
 pub use fold::{batch_norm_fold, fold_bias, fold_scale};
 
-use super::activation::{self, Activation};
-use super::channels::Channels;
-use super::cuda::runs_on;
-use super::element::{Element, compute_dtype, in_single, widened, with_element, with_elements};
-use super::relay;
 use candle_core::{DType, Result, Tensor, bail};
+
+use crate::activation::{self, Activation};
+use crate::channels::Channels;
+use crate::cuda::runs_on;
+use crate::element::{Element, compute_dtype, in_single, widened, with_element, with_elements};
+use crate::relay;
+
 use op::Normalize;
 
 const NAME: &str = "batch_norm";
@@ -23,10 +25,11 @@ const NAME: &str = "batch_norm";
 ///
 /// - `x`: `[batch, channels, ...]`
 /// - `weight`, `bias`: `[channels]` each; 1 and 0 if `None`
-/// - returns the output, of the shape of `x`, and the mean and biased variance, `[channels]` each, detached,
-///   in f32 (f64 for f64). For an empty batch both are NaN: running statistics should then stay as they are.
+/// - returns the output in the shape of `x`, the mean and the biased variance. The statistics are `[channels]`,
+///   detached, and f32 (f64 for an f64 input). For an empty batch they are NaN, and running statistics should not be
+///   updated.
 ///
-/// Takes f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. Ioffe and Szegedy, 2015.
+/// Supports f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. Ioffe and Szegedy, 2015.
 ///
 /// # Errors
 /// The rank is below 2, a channel has a single value, or a parameter does not have one element per channel.
@@ -51,31 +54,31 @@ pub fn batch_norm_train(
     eps: f64,
 ) -> Result<(Tensor, Tensor, Tensor)> {
     if !x.device().is_cpu() {
-        let view = several_values(x)?;
+        let view = training_view(x)?;
         let [weight, bias] = affine(x, view, weight, bias)?;
-        // An empty batch has no statistics, and nothing that would be normalised by them.
+        // An empty batch has no statistics. The composed path returns NaN for them.
         if runs_on(x.device()) && view.per_channel() > 0 {
             return cuda::batch_norm_train(x, view, &[weight, bias], eps);
         }
         return composed::train(x, &weight, &bias, eps);
     }
     let wide = widened(x)?.contiguous()?;
-    let norm = BatchNorm::of(&wide, weight, bias, eps)?;
+    let norm = BatchNorm::from_batch(&wide, weight, bias, eps)?;
     let y = norm.apply(&wide, None, Activation::Identity)?.to_dtype(x.dtype())?;
     let [mean, variance] = norm.statistics()?;
     Ok((y, mean, variance))
 }
 
-/// What a channel can be normalised by: a view of an input with more than one value a channel, or none.
-fn several_values(x: &Tensor) -> Result<Channels> {
-    let view = Channels::of(NAME, x)?;
+/// Returns the view of an input with more than one value per channel, or with none.
+fn training_view(x: &Tensor) -> Result<Channels> {
+    let view = Channels::new(NAME, x)?;
     if view.per_channel() == 1 {
-        bail!("{NAME}: expected more than one value a channel to train on, got an input {:?}", x.dims());
+        bail!("{NAME}: expected more than one value per channel in training, got an input {:?}", x.dims());
     }
     Ok(view)
 }
 
-/// The statistics of a batch and an affine map, ready to normalize that batch together with a residual and an
+/// The statistics of a batch with a weight and a bias. Normalizes that batch, optionally with a residual and an
 /// activation.
 ///
 /// # Examples
@@ -85,7 +88,7 @@ fn several_values(x: &Tensor) -> Result<Channels> {
 ///
 /// # fn main() -> Result<()> {
 /// let x = Tensor::randn(3f32, 2., (8, 4, 5, 5), &Device::Cpu)?;
-/// let norm = BatchNorm::of(&x, None, None, 1e-5)?;
+/// let norm = BatchNorm::from_batch(&x, None, None, 1e-5)?;
 /// // relu(norm(x) + x), in one pass.
 /// let y = norm.apply(&x, Some(&x), Activation::Relu)?;
 /// assert!(y.min_all()?.to_scalar::<f32>()? >= 0.);
@@ -102,18 +105,18 @@ pub struct BatchNorm {
 }
 
 impl BatchNorm {
-    /// Returns whether [`BatchNorm::of`] supports this input: f32 or f64 on the CPU.
-    pub fn takes(x: &Tensor) -> bool {
+    /// Returns whether [`BatchNorm::from_batch`] supports this input: f32 or f64 on the CPU.
+    pub fn supports(x: &Tensor) -> bool {
         x.device().is_cpu() && matches!(x.dtype(), DType::F32 | DType::F64)
     }
 
-    /// Computes the statistics of `x`, `[batch, channels, ...]`, in one pass over memory. `weight` and `bias`
-    /// are `[channels]` each.
+    /// Computes the statistics of `x`, `[batch, channels, ...]`, in one pass over memory. `weight` and `bias` are
+    /// `[channels]` each.
     ///
     /// # Errors
-    /// As [`batch_norm_train`], or [`BatchNorm::takes`] is false for `x`.
-    pub fn of(x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Result<Self> {
-        let view = several_values(x)?;
+    /// The same as [`batch_norm_train`], or [`BatchNorm::supports`] is false for `x`.
+    pub fn from_batch(x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Result<Self> {
+        let view = training_view(x)?;
         let [weight, bias] = affine(x, view, weight, bias)?;
         let moments = with_element!(NAME, x.dtype(), E => with_elements::<E, _>(x, |x| moments(view, x)))?;
         let mean = moments.iter().map(|moments| moments.mean).collect();
@@ -138,28 +141,28 @@ impl BatchNorm {
         Ok([tensor(&self.mean)?, tensor(&self.variance)?])
     }
 
-    /// Returns `activation(norm(x) + residual)` for the `x` whose statistics these are; `residual` has its
-    /// shape. Runs in one pass if the derivative of the activation follows from its output, in two otherwise.
-    /// Differentiable in `x`, the residual, the weight and the bias.
+    /// Returns `activation(norm(x) + residual)`. `x` must be the batch that was passed to [`BatchNorm::from_batch`],
+    /// and `residual` must have the same shape. Runs in one pass if the derivative of the activation can be computed
+    /// from its output, or else in two. Differentiable in `x`, the residual, the weight and the bias.
     ///
     /// # Errors
-    /// `x` or the residual has another shape or dtype than the batch.
+    /// The shape or dtype of `x` or the residual differs from the batch.
     pub fn apply(&self, x: &Tensor, residual: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
-        // An empty batch has no variance, and nothing that would be scaled by it.
+        // The variance of an empty batch is NaN, but there is nothing to scale.
         let empty = self.view.per_channel() == 0;
-        let spread = |variance: &f64| if empty { 1.0 } else { (variance + self.eps).sqrt() };
+        let std = |variance: &f64| if empty { 1.0 } else { (variance + self.eps).sqrt() };
         let fused = activation.saves_output();
         let op = Normalize {
             view: self.view,
             mean: self.mean.clone(),
-            inv_std: self.variance.iter().map(|variance| 1.0 / spread(variance)).collect(),
-            of_batch: true,
+            inv_std: self.variance.iter().map(|variance| 1.0 / std(variance)).collect(),
+            training: true,
             activation: if fused { activation } else { Activation::Identity },
             residual: residual.is_some(),
         };
         let x = x.contiguous()?;
         let y = match residual {
-            // An operation has three tensors at most.
+            // An operation has at most three operands.
             Some(residual) => {
                 let affine = Tensor::cat(&[&self.weight, &self.bias], 0)?;
                 relay::apply([&x, &affine, &residual.contiguous()?], op)?
@@ -173,11 +176,12 @@ impl BatchNorm {
 /// Normalizes each channel by the given `mean` and `var`, then applies `weight` and `bias`.
 ///
 /// - `x`: `[batch, channels, ...]`
-/// - `mean`, `var`, `weight`, `bias`: `[channels]` each; weight and bias are 1 and 0 if `None`
-/// - returns the shape of `x`
+/// - `mean`, `var`: `[channels]` each
+/// - `weight`, `bias`: `[channels]` each; 1 and 0 if `None`
+/// - returns a tensor of the shape of `x`
 ///
-/// Takes f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. To run a batch norm inside the
-/// convolution before it, see [`batch_norm_fold`].
+/// Supports f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. To fuse a batch norm into the preceding
+/// convolution, see [`batch_norm_fold`].
 ///
 /// # Errors
 /// The rank is below 2, or a parameter or statistic does not have one element per channel.
@@ -203,7 +207,7 @@ pub fn batch_norm_eval(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Result<Tensor> {
-    let view = Channels::of(NAME, x)?;
+    let view = Channels::new(NAME, x)?;
     let [weight, bias] = affine(x, view, weight, bias)?;
     check("mean", mean, view)?;
     check("variance", var, view)?;
@@ -217,11 +221,11 @@ pub fn batch_norm_eval(
     let variance = var.to_dtype(DType::F64)?.to_vec1::<f64>()?;
     let inv_std = variance.iter().map(|variance| 1.0 / (variance + eps).sqrt()).collect();
     let activation = Activation::Identity;
-    let op = Normalize { view, mean, inv_std, of_batch: false, activation, residual: false };
+    let op = Normalize { view, mean, inv_std, training: false, activation, residual: false };
     in_single(x, |x| relay::apply([&x.contiguous()?, &weight, &bias], op))
 }
 
-/// Weight and bias in the dtype of the computation, constants where there are none.
+/// Returns the weight and the bias in the dtype of the computation, with 1 and 0 for `None`.
 fn affine(x: &Tensor, view: Channels, weight: Option<&Tensor>, bias: Option<&Tensor>) -> Result<[Tensor; 2]> {
     let dtype = compute_dtype(x.dtype());
     let parameter = |name, given: Option<&Tensor>, default: f64| match given {
@@ -250,19 +254,20 @@ struct Moments {
 }
 
 impl Moments {
-    /// The moments of two sets together, by the pairwise update of Chan, Golub and LeVeque (1979).
-    fn join(self, other: Self) -> Self {
+    /// Returns the moments of the union of two sets: the pairwise update of Chan, Golub and LeVeque (1979).
+    fn combine(self, other: Self) -> Self {
         let count = self.count + other.count;
-        let apart = other.mean - self.mean;
+        let delta = other.mean - self.mean;
         Self {
             count,
-            mean: self.mean + apart * other.count / count,
-            squares: self.squares + other.squares + apart * apart * self.count * other.count / count,
+            mean: self.mean + delta * other.count / count,
+            squares: self.squares + other.squares + delta * delta * self.count * other.count / count,
         }
     }
 }
 
-/// Each channel's moments, in one pass over memory: each block is read twice while it is in cache.
+/// Returns the moments of each channel in one pass over memory. Each block is read a second time while it is in the
+/// cache.
 fn moments<E: Element>(view: Channels, x: &[E]) -> Vec<Moments> {
     let fold = |channel: usize, samples: std::ops::Range<usize>| {
         let count = (samples.len() * view.plane) as f64;
@@ -271,5 +276,5 @@ fn moments<E: Element>(view: Channels, x: &[E]) -> Vec<Moments> {
         let [squares] = view.fold_planes(x, x, channel, samples, |x, _| [(x - mean) * (x - mean)]);
         Moments { count, mean, squares }
     };
-    view.reduce(fold, Moments::join)
+    view.reduce(fold, Moments::combine)
 }

@@ -1,28 +1,33 @@
-//! The normalisation with what follows it, as a candle operation with a gradient.
+//! Batch norm with a fused residual and activation, as a differentiable candle operation.
 
-use super::NAME;
-use super::loops::{Gradient, Sums, Values};
+use std::ops::Range;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType};
+
 use crate::activation::{self, Activation};
 use crate::channels::{Channels, add};
 use crate::element::{Element, elements, with_element, with_elements};
 use crate::memory::vec_written_by;
 use crate::operation::{CpuOperand, Operation};
 use crate::simd::dispatch_loops;
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType};
-use std::ops::Range;
+
+use super::NAME;
+use super::loops::{Gradient, Sums, Values};
 
 /// `activation((x - mean) · inv_std · weight + bias + residual)`.
 ///
-/// Beside a residual, the third tensor, the second is the weight with the bias behind it.
+/// The operands are `x`, weight and bias. With a residual, they are `x`, the concatenation of weight and bias, and the
+/// residual.
 pub(super) struct Normalize {
     pub view: Channels,
     pub mean: Vec<f64>,
     pub inv_std: Vec<f64>,
-    /// Whether the statistics are those of `x` itself, and so depend on it.
-    pub of_batch: bool,
-    /// Its slope can be told from its output.
+    /// Whether the statistics were computed from `x`, so that the gradient passes through them.
+    pub training: bool,
+    /// The derivative of this activation can be computed from its output.
     pub activation: Activation,
+    /// Whether there is a residual.
     pub residual: bool,
 }
 
@@ -34,9 +39,10 @@ impl Operation<3> for Normalize {
     fn forward(&self, [(x, layout), second, third]: [CpuOperand; 3]) -> Result<(CpuStorage, Shape)> {
         with_element!(NAME, x.dtype(), E => {
             let (second, third) = (elements::<E>(second.0, second.1)?, elements::<E>(third.0, third.1)?);
-            let (weight, bias, residual) = match self.residual {
-                true => (&second[..self.view.channels], &second[self.view.channels..], Some(third)),
-                false => (second, third, None),
+            let (weight, bias, residual) = if self.residual {
+                (&second[..self.view.channels], &second[self.view.channels..], Some(third))
+            } else {
+                (second, third, None)
             };
             let y = self.normalize::<E>(elements(x, layout)?, weight, bias, residual);
             Ok((E::to_cpu_storage_owned(y), layout.shape().clone()))
@@ -50,10 +56,10 @@ impl Operation<3> for Normalize {
         grad: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
         let weight = second.narrow(0, 0, self.view.channels)?.to_dtype(DType::F64)?.to_vec1::<f64>()?;
-        // A residual's gradient is what the sum before the activation has.
-        let masked = self.residual && self.activation != Activation::Identity;
-        let before = if masked { activation::gradient(self.activation, grad, y)? } else { grad.clone() };
-        let activation = if masked { Activation::Identity } else { self.activation };
+        // The gradient of the residual is the gradient before the activation.
+        let fuses_both = self.residual && self.activation != Activation::Identity;
+        let before = if fuses_both { activation::gradient(self.activation, grad, y)? } else { grad.clone() };
+        let activation = if fuses_both { Activation::Identity } else { self.activation };
         let (dx, sums) = with_element!(NAME, x.dtype(), E => {
             let (dx, sums) = with_elements::<E, _>(x, |x| {
                 with_elements(y, |y| with_elements(&before, |grad| {
@@ -69,10 +75,8 @@ impl Operation<3> for Normalize {
         let scaled = sums.iter().zip(&self.inv_std).map(|([_, product], inv_std)| product * inv_std);
         let dw = parameter(scaled.collect())?;
         let db = parameter(sums.iter().map(|[sum, _]| *sum).collect())?;
-        let (second_grad, third_grad) = match self.residual {
-            true => (Tensor::cat(&[&dw, &db], 0)?, before),
-            false => (dw, db),
-        };
+        let (second_grad, third_grad) =
+            if self.residual { (Tensor::cat(&[&dw, &db], 0)?, before) } else { (dw, db) };
         Ok([Some(dx), second.track_op().then_some(second_grad), third.track_op().then_some(third_grad)])
     }
 }
@@ -92,11 +96,11 @@ impl Normalize {
                 });
             });
         };
-        // SAFETY: the planes are all of the output, and each is written to its end.
+        // SAFETY: `for_each_plane` covers the whole output, and the kernel initializes every element of each plane.
         unsafe { vec_written_by(x.len(), fill) }
     }
 
-    /// For each channel, the sum of the gradient and that of its product with `x - mean`.
+    /// Returns, for each channel, the sum of the gradient and the sum of its product with `x - mean`.
     fn sums<E: Element>(&self, activation: Activation, [x, y, grad]: [&[E]; 3]) -> Vec<[f64; 2]> {
         let fold = |channel: usize, samples: Range<usize>| {
             let planes = samples.map(|sample| self.view.range(sample, channel)).map(|range| {
@@ -108,8 +112,8 @@ impl Normalize {
         self.view.reduce(fold, add)
     }
 
-    /// `weight · inv_std · (grad - mean(grad) - x̂ · mean(grad · x̂))`, without the means where the
-    /// statistics are constants; `grad` is that before the activation.
+    /// Returns `weight · inv_std · (g - mean(g) - x̂ · mean(g · x̂))`, where `g` is the gradient before the activation
+    /// and `x̂` the normalized input. The means are 0 if the statistics are constants.
     fn gradient<E: Element>(
         &self,
         activation: Activation,
@@ -120,7 +124,7 @@ impl Normalize {
         let count = self.view.per_channel() as f64;
         let fill = |dx: &mut [_]| {
             self.view.for_each_plane(dx, |channel, range, dx| {
-                let [sum, product] = if self.of_batch { sums[channel] } else { [0.0; 2] };
+                let [sum, product] = if self.training { sums[channel] } else { [0.0; 2] };
                 let inv_std = self.inv_std[channel];
                 dispatch_loops(Gradient {
                     activation,
@@ -135,7 +139,7 @@ impl Normalize {
                 });
             });
         };
-        // SAFETY: the planes are all of the output, and each is written to its end.
+        // SAFETY: `for_each_plane` covers the whole output, and the kernel initializes every element of each plane.
         unsafe { vec_written_by(x.len(), fill) }
     }
 }

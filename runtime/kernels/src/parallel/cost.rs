@@ -1,10 +1,10 @@
-//! The cost rule of parallel execution: how much work a task has at least.
+//! The minimum work of a task in parallel execution.
 //!
-//! A task is worth its hand-over to another thread from about 10 µs on: waking a helper takes one or two, and at the end
-//! of an operation the other threads wait for half a task on average. Each constant is that time in the unit that a
-//! kernel counts. An operation with no more work than one task runs on the calling thread.
+//! Running a task on another thread pays off if the task takes at least about 10 µs: waking a helper takes 1 to 2 µs,
+//! and at the end of an operation the other threads wait for half a task on average. Each constant is the work of such
+//! a task in the unit that a kernel counts. An operation with no more work than one task runs on the calling thread.
 //!
-//! The constants also decide how sums are cut into parts, so they do not depend on the machine.
+//! The constants also determine how sums are split into partial sums, so they do not depend on the machine.
 
 /// Elements of a pass that loads, computes and stores each element once.
 pub(crate) const PASS: usize = 1 << 14;
@@ -18,36 +18,36 @@ pub(crate) const TWO_PASSES: usize = PASS / 2;
 /// Elements of a pass with an exponential each.
 pub(crate) const EXPONENTIALS: usize = PASS / 4;
 
-/// Multiply-adds of operands that are in registers or near caches.
+/// Multiply-adds of operands that are in registers or in a core's caches.
 pub(crate) const MULTIPLY_ADDS: usize = 1 << 18;
 
-/// Multiply-adds of a job of a convolution, several of whose tasks it groups.
+/// Multiply-adds of a group of tasks of a convolution that run as one job.
 pub(crate) const JOB_MULTIPLY_ADDS: usize = 4 * MULTIPLY_ADDS;
 
-/// Multiply-adds of one operand that is read from memory once.
+/// Multiply-adds with an operand that is read from memory once.
 pub(crate) const STREAMED_MULTIPLY_ADDS: usize = MULTIPLY_ADDS / 2;
 
 /// Multiply-adds of a task that also packs an operand.
 pub(crate) const PACKED_MULTIPLY_ADDS: usize = 2 * MULTIPLY_ADDS;
 
-/// Multiply-adds of an operation on tasks that are allocated and split in advance, below which it runs on the calling
-/// thread.
+/// The threshold below which an operation whose tasks are allocated and split in advance runs on the calling thread, in
+/// multiply-adds.
 pub(crate) const SPLIT_MULTIPLY_ADDS: usize = 8 * MULTIPLY_ADDS;
 
 /// Multiply-adds that are not vectorized.
 pub(crate) const SCALAR_MULTIPLY_ADDS: usize = MULTIPLY_ADDS / 4;
 
-/// The number of tasks for `work`, of which a task has `least`: the same for every thread if possible, four a thread at
-/// most.
+/// Returns the number of tasks for `work` units of work with at least `least` units in each task: if possible a
+/// multiple of the number of threads, and at most four for each thread.
 pub(crate) fn task_count(work: usize, least: usize) -> usize {
     let threads = rayon::current_num_threads();
     match work / least {
         0 | 1 => 1,
-        most => most.next_multiple_of(threads).min(4 * threads),
+        max_tasks => max_tasks.next_multiple_of(threads).min(4 * threads),
     }
 }
 
-/// The threads that `multiply_adds` are worth, of `threads`.
+/// Returns `threads`, or 1 if `multiply_adds` are too few for more than one thread.
 pub(crate) fn worthwhile_threads(threads: usize, multiply_adds: usize) -> usize {
     if multiply_adds < MULTIPLY_ADDS { 1 } else { threads }
 }

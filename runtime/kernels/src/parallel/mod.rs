@@ -1,4 +1,4 @@
-//! Sharing work among the threads of rayon's pool.
+//! Parallel execution on the threads of rayon's pool.
 
 pub(crate) mod cost;
 mod waiting;
@@ -8,14 +8,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Calls `run` with every index below `count`, on this thread and on as many of the pool as help.
+/// Calls `run` with every index below `count`, on this thread and on helper threads of the pool.
 ///
-/// The calling thread begins at once, where a parallel iterator would hand everything to the pool and
-/// sleep: waking a thread takes longer than a small layer. Each thread has a share of neighbouring indices, so
-/// that it finds in its own cache what the same share of the call before has written; it takes the next index
-/// when it has done its last, at the end out of the others' shares. So `run` must not care who calls it, or in
-/// which order. Nobody waits for a helper that comes when all is done, and the wait for those at work is an active
-/// one: it is as short as an index.
+/// The calling thread starts immediately; a parallel iterator would hand everything to the pool and sleep, and waking a
+/// thread takes longer than a small layer. Each thread has a share of consecutive indices, so that its cache already
+/// holds the data that the same share of the preceding call wrote. A thread that has finished its share takes indices
+/// from the shares of the others. Therefore `run` must not depend on the calling thread or on the order of calls. The
+/// caller does not wait for helpers that arrive after all indices are taken. It waits actively for helpers that still
+/// run, at most for the time of one index.
 pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
     #[cfg(test)]
     counts::record(count);
@@ -24,22 +24,22 @@ pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
         return (0..count).for_each(run);
     }
     let run: *const (dyn Fn(usize) + Sync + '_) = run;
-    // SAFETY: the same pointer; `Job` says until when it is followed.
+    // SAFETY: only the lifetime of the pointee changes. `Job::run` is dereferenced only while `run` is borrowed.
     let run = unsafe { std::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Run>(run) };
-    let done = (0..=helpers).map(|_| Taken::default()).collect();
-    let job = Job { run, count, done, inside: AtomicUsize::new(0), panic: Mutex::default() };
+    let taken = (0..=helpers).map(|_| TakenCount::default()).collect();
+    let job = Job { run, count, taken, active: AtomicUsize::new(0), panic: Mutex::default() };
     let job = Arc::new(job);
     for _ in waiting::offer(&job, helpers)..helpers {
         let job = job.clone();
         rayon::spawn(move || {
             job.help();
-            waiting::help_on();
+            waiting::help_until_idle();
         });
     }
-    let closing = Closing(&job);
+    let close = CloseOnDrop(&job);
     // SAFETY: `run` lives until this function returns.
     unsafe { job.work(0) };
-    drop(closing);
+    drop(close);
     let panic = job.panic.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(panic) = panic {
         resume_unwind(panic);
@@ -48,96 +48,100 @@ pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
 
 type Run = *const (dyn Fn(usize) + Sync + 'static);
 
-/// What a call of [`for_each`] shares with its helpers, who may come when it has long returned.
+/// The state that a call of [`for_each`] shares with its helpers, which may outlive the call.
 struct Job {
-    /// Followed only by the caller and by helpers that came in before it closed the job; it waits for them.
+    /// Dereferenced only by the caller, and by helpers that entered before the caller closed the job. The caller waits
+    /// for these helpers.
     run: Run,
     count: usize,
-    /// Of every thread's share, the indices that somebody has taken.
-    done: Box<[Taken]>,
-    /// The helpers at work, and [`CLOSED`].
-    inside: AtomicUsize,
+    /// The number of indices taken from each thread's share.
+    taken: Box<[TakenCount]>,
+    /// The number of helpers inside the job, and the bit [`CLOSED`].
+    active: AtomicUsize,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
 }
 
-/// A count on a cache line of its own, which stays with the thread whose share it is.
+/// A counter on a separate cache line, which stays in the cache of the thread that owns the share.
 #[derive(Default)]
 #[repr(align(64))]
-struct Taken(AtomicUsize);
+struct TakenCount(AtomicUsize);
 
-/// The bit of [`Job::inside`] that keeps later helpers out.
+/// The bit of [`Job::active`] that keeps helpers from entering a closed job.
 const CLOSED: usize = 1 << (usize::BITS - 1);
 
-// SAFETY: `run` may be called by any thread, as its type says.
+// SAFETY: `run` points to a `Sync` closure, which any thread may call.
 unsafe impl Send for Job {}
 // SAFETY: as above.
 unsafe impl Sync for Job {}
 
 impl Job {
-    /// Takes indices, first those of a share of one's own.
+    /// Calls `run` with indices until all are taken, beginning with the share `own`.
     ///
     /// # Safety
-    /// `run` is alive.
+    /// `run` must be alive.
     unsafe fn work(&self, own: usize) {
-        let shares = self.done.len();
+        let shares = self.taken.len();
         for share in (own..shares).chain(0..own) {
             let [start, end] = [share, share + 1].map(|share| share * self.count / shares);
             loop {
-                let index = start + self.done[share].0.fetch_add(1, Ordering::Relaxed);
+                let index = start + self.taken[share].0.fetch_add(1, Ordering::Relaxed);
                 if index >= end {
                     break;
                 }
-                // SAFETY: the caller's promise.
+                // SAFETY: the caller guarantees that `run` is alive.
                 unsafe { (*self.run)(index) };
             }
         }
     }
 
-    /// The share that a helper starts with: mostly another one for each, and the same from call to call.
+    /// Returns the share that this helper starts with: usually a different one for each helper, and the same in every
+    /// call.
     fn share(&self) -> usize {
-        1 + rayon::current_thread_index().unwrap_or(0) % (self.done.len() - 1)
+        1 + rayon::current_thread_index().unwrap_or(0) % (self.taken.len() - 1)
     }
 
+    /// Works on the job, unless it is closed.
     fn help(&self) {
-        if self.inside.fetch_add(1, Ordering::Acquire) & CLOSED == 0 {
-            // SAFETY: the caller of `for_each`, and with it `run`, waits from now on.
+        if self.active.fetch_add(1, Ordering::Acquire) & CLOSED == 0 {
+            // SAFETY: the job was not closed, so `for_each` waits until this helper has left, and `run` is alive.
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| unsafe { self.work(self.share()) })) {
                 *self.panic.lock().unwrap_or_else(PoisonError::into_inner) = Some(panic);
             }
         }
-        self.inside.fetch_sub(1, Ordering::Release);
+        self.active.fetch_sub(1, Ordering::Release);
     }
 }
 
-/// Closes a job and waits for its helpers, also where the caller panics.
-struct Closing<'a>(&'a Job);
+/// Closes a job and waits for its helpers on drop, so also if the caller panics.
+struct CloseOnDrop<'a>(&'a Job);
 
-impl Drop for Closing<'_> {
+impl Drop for CloseOnDrop<'_> {
     fn drop(&mut self) {
-        let mut turns = 0;
-        self.0.inside.fetch_or(CLOSED, Ordering::Relaxed);
-        while self.0.inside.load(Ordering::Acquire) != CLOSED {
-            turns += 1;
-            if turns < ACTIVE_TURNS { std::hint::spin_loop() } else { std::thread::yield_now() }
+        let mut polls = 0;
+        self.0.active.fetch_or(CLOSED, Ordering::Relaxed);
+        while self.0.active.load(Ordering::Acquire) != CLOSED {
+            polls += 1;
+            if polls < POLLS_BEFORE_YIELD { std::hint::spin_loop() } else { std::thread::yield_now() }
         }
     }
 }
 
-/// Looks at the helpers before the waiting thread offers its core to others: some 20 microseconds.
-const ACTIVE_TURNS: usize = 1000;
+/// The number of polls before the waiting thread yields its core: about 20 microseconds.
+const POLLS_BEFORE_YIELD: usize = 1000;
 
-/// Calls `run` with every run of `len` elements of `data` and its number; the last one may be shorter.
+/// Calls `run` with every chunk of `len` elements of `data` and its index, in parallel. The last chunk may be shorter.
 pub(crate) fn for_each_chunk<T: Send>(data: &mut [T], len: usize, run: impl Fn(usize, &mut [T]) + Sync) {
-    let (start, total) = (Start::of(data), data.len());
+    let start = SharedStart::of(data);
+    let total = data.len();
     for_each(total.div_ceil(len.max(1)), &|index| {
-        let from = index * len;
-        // SAFETY: `from < total`, and no two indices share an element; `data` is borrowed until all are done.
-        run(index, unsafe { std::slice::from_raw_parts_mut(start.at(from), len.min(total - from)) });
+        let first = index * len;
+        // SAFETY: `first < total`, chunks are disjoint, and `data` is borrowed until `for_each` returns.
+        run(index, unsafe { std::slice::from_raw_parts_mut(start.at(first), len.min(total - first)) });
     });
 }
 
-/// Calls `run` with every row of `row` elements of `data` and its index. A task takes as many rows as have
-/// `least` elements.
+/// Calls `run` with every row of `row` elements of `data` and its index, in parallel. A task has rows with at least
+/// `least` elements in total.
 pub(crate) fn for_each_row<T: Send>(
     row: usize,
     least: usize,
@@ -153,10 +157,10 @@ pub(crate) fn for_each_row<T: Send>(
     });
 }
 
-/// Where the data of several threads begins.
-pub(crate) struct Start<T>(*mut T);
+/// A pointer to the first of the elements that several threads access, each thread at different offsets.
+pub(crate) struct SharedStart<T>(*mut T);
 
-impl<T> Start<T> {
+impl<T> SharedStart<T> {
     pub(crate) fn of(data: &mut [T]) -> Self {
         Self(data.as_mut_ptr())
     }
@@ -166,8 +170,8 @@ impl<T> Start<T> {
     }
 }
 
-// SAFETY: each thread reads and writes elements of its own, which may be sent to it.
-unsafe impl<T: Send> Sync for Start<T> {}
+// SAFETY: the type only computes pointers. Threads that dereference them access disjoint elements, which are `Send`.
+unsafe impl<T: Send> Sync for SharedStart<T> {}
 
 #[cfg(test)]
 mod tests {
@@ -175,7 +179,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     #[test]
-    fn every_index_once() {
+    fn every_index_runs_once() {
         for count in [0, 1, 2, 7, 1000] {
             let calls: Vec<AtomicUsize> = (0..count).map(|_| AtomicUsize::new(0)).collect();
             for_each(count, &|index| {
@@ -186,7 +190,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_reaches_the_caller() {
+    fn panics_reach_the_caller() {
         for culprit in [0, 63] {
             let call = || for_each(64, &|index| assert_ne!(index, culprit));
             assert!(std::panic::catch_unwind(call).is_err());
@@ -206,7 +210,7 @@ mod tests {
     }
 }
 
-/// How many tasks each call of [`for_each`] gets, for tests.
+/// Records the number of tasks of each call of [`for_each`], for tests.
 #[cfg(test)]
 pub(crate) mod counts {
     use std::cell::RefCell;
@@ -219,7 +223,7 @@ pub(crate) mod counts {
         COUNTS.with_borrow_mut(|counts| counts.push(count));
     }
 
-    /// Returns the counts of the calls that `run` makes on this thread.
+    /// Returns the task counts of the calls that `run` makes on this thread.
     pub(crate) fn during(run: impl FnOnce()) -> Vec<usize> {
         COUNTS.take();
         run();

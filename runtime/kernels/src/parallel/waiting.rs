@@ -1,46 +1,49 @@
-//! Helpers that have done a job and wait a while for the next one.
+//! Helper threads that finished a job and wait a short time for the next one.
 //!
-//! Between two layers of a network lie a few microseconds. A thread of rayon's pool that looks for work meanwhile
-//! makes a system call at each look, and soon sleeps: to wake it costs its caller more than a microsecond, and
-//! it comes when a small layer is done. So a helper looks at one place in memory, for as long as a layer
-//! that is computed on one thread may take.
+//! A few microseconds pass between two layers of a network. An idle thread of rayon's pool makes a system call each
+//! time it looks for work, and soon sleeps. Waking it costs the caller more than a microsecond, and it starts only when
+//! a small layer is already done. Helpers therefore poll one memory location, for about as long as a layer that runs on
+//! one thread may take.
 
-use super::Job;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Looks between two offers of the core to whoever else wants it, and how many of those: some 2 and 60 microseconds.
-const LOOKS: usize = 32;
-const OFFERS: usize = 32;
+use super::Job;
 
-/// No more jobs than there are helpers that wait: each of them takes one before it goes.
-static BOARD: Mutex<Board> = Mutex::new(Board { jobs: Vec::new(), waiting: 0 });
-/// The jobs on the board, to look at without its lock.
+/// The number of polls between two yields: about 2 microseconds.
+const POLLS: usize = 32;
+/// The number of yields before a helper stops waiting: about 60 microseconds.
+const YIELDS: usize = 32;
+
+/// Never holds more jobs than waiting helpers: each of them takes a job before it stops waiting.
+static QUEUE: Mutex<Queue> = Mutex::new(Queue { jobs: Vec::new(), waiting: 0 });
+/// The number of jobs in the queue, readable without the lock.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
 
-struct Board {
+struct Queue {
     jobs: Vec<Arc<Job>>,
+    /// The number of waiting helpers.
     waiting: usize,
 }
 
 thread_local! {
-    static WAITS: Cell<bool> = const { Cell::new(false) };
+    static IS_WAITING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Offers a job to as many helpers as it wants, of those that wait. How many that were.
+/// Offers a job to at most `wanted` of the waiting helpers. Returns the number of helpers that will take it.
 pub(super) fn offer(job: &Arc<Job>, wanted: usize) -> usize {
-    let mut board = board();
-    let count = wanted.min(board.waiting - board.jobs.len());
-    board.jobs.extend(std::iter::repeat_n(job, count).cloned());
-    OPEN.store(board.jobs.len(), Ordering::Relaxed);
+    let mut queue = queue();
+    let count = wanted.min(queue.waiting - queue.jobs.len());
+    queue.jobs.extend(std::iter::repeat_n(job, count).cloned());
+    OPEN.store(queue.jobs.len(), Ordering::Relaxed);
     count
 }
 
-/// Waits on a thread of the pool for jobs, and helps with them, until none has come for a while.
-pub(super) fn help_on() {
-    // While it waits, a thread takes up what others have for the pool: that is one of them.
-    if WAITS.replace(true) {
+/// Waits for jobs on a thread of the pool, and helps with them, until no job arrives in time.
+pub(super) fn help_until_idle() {
+    // `rayon::yield_now` runs other work of the pool, which may call this function again.
+    if IS_WAITING.replace(true) {
         return;
     }
     enter();
@@ -48,19 +51,19 @@ pub(super) fn help_on() {
         job.help();
         enter();
     }
-    WAITS.set(false);
+    IS_WAITING.set(false);
 }
 
 fn enter() {
-    board().waiting += 1;
+    queue().waiting += 1;
 }
 
-/// The next job of a helper that has entered; none where it has waited for long enough. It waits no more then.
+/// Waits for the next job of a helper that has entered. Returns `None`, and stops waiting, if no job arrives in time.
 fn next() -> Option<Arc<Job>> {
-    for _ in 0..OFFERS {
-        for _ in 0..LOOKS {
+    for _ in 0..YIELDS {
+        for _ in 0..POLLS {
             if OPEN.load(Ordering::Relaxed) > 0
-                && let Some(job) = leave(&mut board(), false)
+                && let Some(job) = leave(&mut queue(), false)
             {
                 return Some(job);
             }
@@ -69,17 +72,17 @@ fn next() -> Option<Arc<Job>> {
         rayon::yield_now();
         std::thread::yield_now();
     }
-    leave(&mut board(), true)
+    leave(&mut queue(), true)
 }
 
-/// Takes a job and leaves; without one only where it is to leave `anyway`.
-fn leave(board: &mut Board, anyway: bool) -> Option<Arc<Job>> {
-    let job = board.jobs.pop();
-    OPEN.store(board.jobs.len(), Ordering::Relaxed);
-    board.waiting -= usize::from(anyway || job.is_some());
+/// Takes a job and stops waiting. If there is no job, stops waiting only if `always`.
+fn leave(queue: &mut Queue, always: bool) -> Option<Arc<Job>> {
+    let job = queue.jobs.pop();
+    OPEN.store(queue.jobs.len(), Ordering::Relaxed);
+    queue.waiting -= usize::from(always || job.is_some());
     job
 }
 
-fn board() -> MutexGuard<'static, Board> {
-    BOARD.lock().unwrap_or_else(PoisonError::into_inner)
+fn queue() -> MutexGuard<'static, Queue> {
+    QUEUE.lock().unwrap_or_else(PoisonError::into_inner)
 }

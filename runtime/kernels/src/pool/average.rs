@@ -1,19 +1,22 @@
-//! Average pooling, with windows from a geometry or of even size over the whole input.
+//! Average pooling and adaptive average pooling.
 
-use super::cuda::{self, Divisor, Kind};
-use super::geometry::{adaptive_ranges, adaptive_size};
-use super::{PoolGeometry, composed};
+use std::ops::Range;
+use std::sync::Arc;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
+
 use crate::cuda::runs_on;
 use crate::element::{Element, elements, in_single, with_element, with_elements};
 use crate::float::Float;
 use crate::operation::{CpuOperand, Operation};
-use crate::planes::{check_room, input_size, map_planes, with_size};
+use crate::planes::{check_memory, input_size, map_planes, with_size};
 use crate::relay;
 use crate::simd::{Kernel, Simd, dispatch_loops};
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
-use std::ops::Range;
-use std::sync::Arc;
+
+use super::cuda::{self, Divisor, Kind};
+use super::geometry::{adaptive_ranges, adaptive_size};
+use super::{PoolGeometry, composed};
 
 const NAME: &str = "avg_pool2d";
 
@@ -24,10 +27,10 @@ const NAME: &str = "avg_pool2d";
 /// - `divisor_override`: divide the sum of a window by this number instead of the number of its elements
 /// - returns `x` with the height and width of [`PoolGeometry::output_size`]
 ///
-/// Takes f32, f64, f16 and bf16. Differentiable in `x`.
+/// Supports f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// `x` has another rank, [`PoolGeometry::output_size`] fails, the dilation is not 1 or the divisor is 0.
+/// The rank of `x` is not 3 or 4, [`PoolGeometry::output_size`] fails, the dilation is not 1, or the divisor is 0.
 ///
 /// # Examples
 /// ```
@@ -73,10 +76,10 @@ pub(crate) fn windows(
     if divisor == Some(0) {
         bail!("{NAME}: expected a divisor other than 0, got 0");
     }
-    let along = |axis: usize| -> Vec<Window> {
+    let axis_windows = |axis: usize| -> Vec<Window> {
         let (kernel, padding) = (geometry.kernel[axis], geometry.padding[axis]);
         let window = |output: usize| {
-            // Counted from where the padding begins.
+            // Relative to the start of the padding.
             let start = output * geometry.stride[axis];
             let end = start.saturating_add(kernel).min(input[axis] + 2 * padding);
             let inside = start.saturating_sub(padding)..(end - padding).min(input[axis]);
@@ -85,18 +88,19 @@ pub(crate) fn windows(
         };
         (0..output[axis]).map(window).collect()
     };
-    Ok(Windows { rows: along(0), columns: along(1), input, divisor })
+    Ok(Windows { rows: axis_windows(0), columns: axis_windows(1), input, divisor })
 }
 
-/// Returns the means of an image over a grid of windows that are as equal in size as possible.
+/// Applies adaptive average pooling: the windows are chosen for the given output size and are as equal in size as
+/// possible.
 ///
 /// - `x`: `[batch, channels, height, width]` or `[channels, height, width]`
-/// - `size`: the `[height, width]` of the output; `None` keeps the input's
+/// - `size`: the `[height, width]` of the output; `None` keeps the size of the input
 ///
-/// Takes f32, f64, f16 and bf16. Differentiable in `x`.
+/// Supports f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// `x` has another rank, or a size is 0.
+/// The rank of `x` is not 3 or 4, or a size is 0.
 ///
 /// # Examples
 /// ```
@@ -118,7 +122,7 @@ pub fn adaptive_avg_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tenso
     if runs_on(x.device()) {
         return cuda::pool(x, [input, output], None, Kind::Average(Divisor::Elements));
     }
-    check_room(NAME, x.dims(), output)?;
+    check_memory(NAME, x.dims(), output)?;
     average(x, adaptive_windows(input, output))
 }
 
@@ -131,18 +135,20 @@ pub(crate) fn adaptive_windows(input: [usize; 2], output: [usize; 2]) -> Windows
     Windows { rows, columns, input, divisor: None }
 }
 
-/// What one output sees along one axis, and how many elements that counts as.
+/// The window of one output along one axis.
 pub(crate) struct Window {
+    /// The input positions in the window.
     pub inside: Range<usize>,
+    /// The number of positions that the divisor counts.
     pub count: usize,
 }
 
-/// The windows of every output row and column.
+/// The windows of all output rows and columns.
 pub(crate) struct Windows {
     pub rows: Vec<Window>,
     pub columns: Vec<Window>,
     pub input: [usize; 2],
-    /// What to divide by instead of the counts.
+    /// The divisor, if it is not the product of the counts.
     pub divisor: Option<usize>,
 }
 
@@ -176,20 +182,22 @@ impl Operation<1> for AveragePool {
 
     fn forward(&self, [(x, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
         let windows = &*self.windows;
-        let [from, to] = [windows.input, windows.output()].map(|[h, w]| h * w);
+        let [input_len, output_len] = [windows.input, windows.output()].map(|[h, w]| h * w);
         with_element!(NAME, x.dtype(), E => {
             let x = elements::<E>(x, layout)?;
-            let y = map_planes(x, from, to, |_, x, y| dispatch_loops(Forward { windows, x, y }));
+            let y = map_planes(x, input_len, output_len, |_, x, y| dispatch_loops(Forward { windows, x, y }));
             Ok((E::to_cpu_storage_owned(y), with_size(layout.dims(), windows.output()).into()))
         })
     }
 
     fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let windows = &*self.windows;
-        let [from, to] = [windows.input, windows.output()].map(|[h, w]| h * w);
+        let [input_len, output_len] = [windows.input, windows.output()].map(|[h, w]| h * w);
         with_element!(NAME, x.dtype(), E => {
             let dx = with_elements::<E, _>(grad, |grad| {
-                map_planes(grad, to, from, |_, grad, dx| dispatch_loops(Backward { windows, grad, dx }))
+                map_planes(grad, output_len, input_len, |_, grad, dx| {
+                    dispatch_loops(Backward { windows, grad, dx });
+                })
             })?;
             Tensor::from_vec(dx, x.shape(), x.device()).map(|dx| [Some(dx)])
         })
@@ -205,22 +213,22 @@ struct Forward<'a, E> {
 impl<E: Element> Kernel for Forward<'_, E> {
     type Output = ();
 
-    /// For each output row, first the sum down its rows, one vector of columns after another, then
-    /// across.
+    /// For each output row, first sums over the rows of its windows, vectorized over the columns, then over the
+    /// columns of each window.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Windows { rows, columns, input: [h, w], .. } = self.windows;
-        let mut down = vec![E::ZERO; *w];
+        let mut row_sums = vec![E::ZERO; *w];
         for (x, y) in self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(rows.len() * columns.len())) {
             for (row, y) in rows.iter().zip(y.chunks_exact_mut(columns.len())) {
-                down.fill(Float::ZERO);
+                row_sums.fill(Float::ZERO);
                 for x in x[row.inside.start * w..row.inside.end * w].chunks_exact(*w) {
-                    for (sum, x) in down.iter_mut().zip(x) {
+                    for (sum, x) in row_sums.iter_mut().zip(x) {
                         *sum += *x;
                     }
                 }
                 for (column, y) in columns.iter().zip(y) {
-                    let sum = down[column.inside.clone()].iter().fold(E::ZERO, |sum, x| sum + *x);
+                    let sum = row_sums[column.inside.clone()].iter().fold(E::ZERO, |sum, x| sum + *x);
                     let divisor = self.windows.divisor(row, column);
                     *y = sum / E::from_f64(divisor as f64);
                 }
@@ -238,22 +246,23 @@ struct Backward<'a, E> {
 impl<E: Element> Kernel for Backward<'_, E> {
     type Output = ();
 
-    /// The forward pass backwards: each output row's gradients are spread across, then added to its rows.
+    /// Spreads the gradients of each output row over the columns of its windows, then adds them to the rows of these
+    /// windows.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Windows { rows, columns, input: [h, w], .. } = self.windows;
-        let mut across = vec![E::ZERO; *w];
+        let mut column_sums = vec![E::ZERO; *w];
         let planes = self.grad.chunks_exact(rows.len() * columns.len()).zip(self.dx.chunks_exact_mut(h * w));
         for (grad, dx) in planes {
             for (row, grad) in rows.iter().zip(grad.chunks_exact(columns.len())) {
-                across.fill(Float::ZERO);
+                column_sums.fill(Float::ZERO);
                 for (column, grad) in columns.iter().zip(grad) {
                     let divisor = self.windows.divisor(row, column);
                     let share = *grad / E::from_f64(divisor as f64);
-                    across[column.inside.clone()].iter_mut().for_each(|sum| *sum += share);
+                    column_sums[column.inside.clone()].iter_mut().for_each(|sum| *sum += share);
                 }
                 for dx in dx[row.inside.start * w..row.inside.end * w].chunks_exact_mut(*w) {
-                    dx.iter_mut().zip(&across).for_each(|(sum, share)| *sum += *share);
+                    dx.iter_mut().zip(&column_sums).for_each(|(sum, share)| *sum += *share);
                 }
             }
         }

@@ -1,10 +1,12 @@
-//! Pooling from candle's own operations, for devices that this crate's loops do not reach. Both are
-//! separable: first along the rows, then along the columns.
+//! Pooling composed of candle's operations, for devices without a kernel. Max and average pooling are separable: first
+//! over the rows, then over the columns.
+
+use candle_core::{Device, Result, Tensor, bail};
+
+use crate::planes::with_size;
 
 use super::average::{Window, Windows};
 use super::geometry::Taps;
-use crate::planes::with_size;
-use candle_core::{Device, Result, Tensor, bail};
 
 pub(super) fn max(x: &Tensor, [rows, columns]: [&[Taps]; 2]) -> Result<Tensor> {
     let mut y = x.contiguous()?;
@@ -12,10 +14,10 @@ pub(super) fn max(x: &Tensor, [rows, columns]: [&[Taps]; 2]) -> Result<Tensor> {
         let longest = outputs.iter().map(|taps| taps.len()).max().unwrap_or(0);
         let mut max: Option<Tensor> = None;
         for tap in 0..longest.max(1) {
-            let taken = y.index_select(&Tensor::new(indices(outputs, tap)?, x.device())?, dim)?;
+            let selected = y.index_select(&Tensor::new(indices(outputs, tap)?, x.device())?, dim)?;
             max = Some(match max {
-                Some(max) => max.broadcast_maximum(&taken)?,
-                None => taken,
+                Some(max) => max.broadcast_maximum(&selected)?,
+                None => selected,
             });
         }
         if let Some(max) = max {
@@ -25,12 +27,12 @@ pub(super) fn max(x: &Tensor, [rows, columns]: [&[Taps]; 2]) -> Result<Tensor> {
     Ok(y)
 }
 
-/// Where each output's tap lies. Where it has none, another tap of its window stands in, which leaves the
-/// maximum what it is.
+/// Returns the position of tap number `tap` of each output. A window with fewer taps repeats its first tap, which does
+/// not change the maximum.
 fn indices(outputs: &[Taps], tap: usize) -> Result<Vec<u32>> {
     let index = |(output, taps): (usize, &Taps)| match taps.clone().nth(tap).or(taps.clone().next()) {
         Some(position) => Ok(position as u32),
-        None => bail!("max_pool2d: window {output} lies in the padding altogether"),
+        None => bail!("max_pool2d: window {output} lies entirely in the padding"),
     };
     outputs.iter().enumerate().map(index).collect()
 }
@@ -49,7 +51,7 @@ pub(super) fn average(x: &Tensor, windows: &Windows) -> Result<Tensor> {
     sums.broadcast_div(&divisors)?.reshape(with_size(x.dims(), windows.output()))
 }
 
-/// A matrix `[windows, inputs]` of ones where a window holds an input.
+/// Returns the matrix `[windows, inputs]` that is 1 if the window contains the input and 0 otherwise.
 fn membership(windows: &[Window], inputs: usize, device: &Device) -> Result<Tensor> {
     let row = |window: &Window| {
         let inside = window.inside.clone();
@@ -61,24 +63,25 @@ fn membership(windows: &[Window], inputs: usize, device: &Device) -> Result<Tens
 
 #[cfg(test)]
 mod tests {
+    use candle_core::{DType, Var};
+
     use super::super::geometry::adaptive_ranges;
     use super::super::{PoolGeometry, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d};
     use super::*;
-    use candle_core::{DType, Var};
 
-    /// Checks that `composed` gives the output and the gradient of the kernel `fused`.
+    /// Checks that `composed` returns the same output and gradient as the kernel `fused`.
     fn check(
         x: &Tensor,
         fused: impl Fn(&Tensor) -> Result<Tensor>,
         composed: impl Fn(&Tensor) -> Result<Tensor>,
     ) -> Result<()> {
         let x = Var::from_tensor(x)?;
-        let mut answers = Vec::new();
+        let mut results = Vec::new();
         for y in [fused(&x)?, composed(&x)?] {
             let grads = y.sqr()?.sum_all()?.backward()?;
-            answers.push((y, grads.get(&x).cloned().expect("a gradient")));
+            results.push((y, grads.get(&x).cloned().expect("a gradient")));
         }
-        for (a, b) in [(&answers[0].0, &answers[1].0), (&answers[0].1, &answers[1].1)] {
+        for (a, b) in [(&results[0].0, &results[1].0), (&results[0].1, &results[1].1)] {
             let difference = a.sub(b)?.abs()?.flatten_all()?.sum_all()?.to_scalar::<f64>()?;
             assert!(difference < 1e-9, "{difference}");
         }
@@ -86,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn composed_pools_agree_with_the_kernels() -> Result<()> {
+    fn composed_pooling_matches_the_kernels() -> Result<()> {
         let x = Tensor::rand(-1.0, 1.0, (2, 3, 9, 10), &Device::Cpu)?.to_dtype(DType::F64)?;
         for (kernel, stride, padding, dilation, ceil_mode) in [
             ([2, 2], [2, 2], [0, 0], [1, 1], false),

@@ -1,12 +1,14 @@
-//! What a pooling window does to its input's size, and what each output sees of the input.
+//! Pooling geometry: the output size, and the input positions in the window of each output.
 
-use crate::planes::check_size;
-use candle_core::{Result, bail};
 use std::iter::StepBy;
 use std::ops::Range;
 
-/// The most elements of a plane with its padding.
-const LARGEST: usize = isize::MAX as usize / 8;
+use candle_core::{Result, bail};
+
+use crate::planes::check_size;
+
+/// The maximum number of elements of a plane with its padding.
+const MAX_PADDED_ELEMENTS: usize = isize::MAX as usize / 8;
 
 /// The settings of pooling windows, per axis: `[height, width]`, or `[length]` for sequences.
 ///
@@ -26,19 +28,20 @@ pub struct PoolGeometry<const AXES: usize = 2> {
     pub kernel: [usize; AXES],
     /// The distance between neighboring windows.
     pub stride: [usize; AXES],
-    /// The padding before and after the input; at most half the kernel.
+    /// The padding on both sides of the input, at most half the kernel.
     pub padding: [usize; AXES],
     /// The distance between neighboring elements of a window.
     pub dilation: [usize; AXES],
-    /// Count a last window that reaches beyond the padded input, if it starts before the end of the input.
+    /// Round the output size up instead of down. The last window must still start in the input or the padding
+    /// before it.
     pub ceil_mode: bool,
 }
 
-/// The positions of the input that one output sees along an axis.
+/// The input positions in one window along an axis.
 pub(crate) type Taps = StepBy<Range<usize>>;
 
 impl<const AXES: usize> PoolGeometry<AXES> {
-    /// Returns windows side by side, which are PyTorch's defaults: the stride is the kernel, without padding.
+    /// Returns PyTorch's defaults: the stride equals the kernel, no padding, dilation 1.
     pub fn new(kernel: [usize; AXES]) -> Self {
         Self { kernel, stride: kernel, padding: [0; AXES], dilation: [1; AXES], ceil_mode: false }
     }
@@ -66,8 +69,8 @@ impl<const AXES: usize> PoolGeometry<AXES> {
     /// Returns the size of the output for an input of the given size.
     ///
     /// # Errors
-    /// A kernel, stride or dilation is 0, the padding is more than half the kernel, the padded input would
-    /// not fit in memory, or the output would be empty.
+    /// A kernel, stride or dilation is 0, the padding is more than half the kernel, the padded input would not fit in
+    /// memory, or the output would be empty.
     pub fn output_size(&self, input: [usize; AXES]) -> Result<[usize; AXES]> {
         let Self { kernel, stride, padding, dilation, .. } = *self;
         for (name, sizes) in [("kernel", kernel), ("stride", stride), ("dilation", dilation)] {
@@ -79,22 +82,25 @@ impl<const AXES: usize> PoolGeometry<AXES> {
             bail!("pooling: expected padding of at most half the kernel {kernel:?}, got {padding:?}");
         }
         let padded = std::array::from_fn::<_, AXES, _>(|axis| input[axis].saturating_add(2 * padding[axis]));
-        // Then neither does a window's count of elements overflow, nor where it ends.
-        if padded.iter().try_fold(1usize, |count, size| count.checked_mul(*size)).is_none_or(|n| n > LARGEST)
+        // This bound also keeps the element counts and the end positions of windows from overflowing.
+        if padded
+            .iter()
+            .try_fold(1usize, |count, size| count.checked_mul(*size))
+            .is_none_or(|n| n > MAX_PADDED_ELEMENTS)
         {
-            bail!("pooling: expected a padded input that fits in memory, got one of {padded:?}");
+            bail!("pooling: expected a padded input that fits in memory, got {padded:?}");
         }
         let output = std::array::from_fn(|axis| self.outputs(axis, input[axis]));
         if output.contains(&0) {
             bail!(
-                "pooling: expected an input that the kernel {kernel:?} (dilation {dilation:?}) fits into \
-                 with padding {padding:?}, got one of {input:?}: the output would be empty"
+                "pooling: the kernel {kernel:?} (dilation {dilation:?}) does not fit in the input {input:?} with \
+                 padding {padding:?}: the output would be empty"
             );
         }
         Ok(output)
     }
 
-    /// The outputs along one axis.
+    /// Returns the number of outputs along one axis.
     fn outputs(&self, axis: usize, input: usize) -> usize {
         let wide = |sizes: [usize; AXES]| sizes[axis] as i128;
         let (stride, padding, input) = (wide(self.stride), wide(self.padding), input as i128);
@@ -107,12 +113,12 @@ impl<const AXES: usize> PoolGeometry<AXES> {
         usize::try_from(outputs).unwrap_or(0)
     }
 
-    /// What each of `outputs` sees of the positions `0..input` of one axis.
+    /// Returns, for each of `outputs` windows along one axis, its positions in `0..input`.
     pub(crate) fn taps(&self, axis: usize, input: usize, outputs: usize) -> Vec<Taps> {
         let (dilation, padding) = (self.dilation[axis], self.padding[axis]);
         let reach = dilation.saturating_mul(self.kernel[axis] - 1).saturating_add(1);
         let taps = |output: usize| {
-            // Counted from where the padding begins.
+            // Relative to the start of the padding.
             let start = output * self.stride[axis];
             let skipped = padding.saturating_sub(start).div_ceil(dilation);
             let first = start.saturating_add(skipped.saturating_mul(dilation)) - padding;
@@ -124,8 +130,8 @@ impl<const AXES: usize> PoolGeometry<AXES> {
 }
 
 impl PoolGeometry<1> {
-    /// The same for an image of one row.
-    pub(super) fn of_a_row(&self) -> PoolGeometry {
+    /// Returns the same geometry for an image with one row.
+    pub(super) fn to_2d(&self) -> PoolGeometry {
         let Self { kernel: [kernel], stride: [stride], padding: [padding], dilation: [dilation], ceil_mode } =
             *self;
         PoolGeometry {
@@ -138,8 +144,8 @@ impl PoolGeometry<1> {
     }
 }
 
-/// The extents of an adaptive pooling's output for an input of shape `dims`: those of `size`, and of the
-/// input where it names none.
+/// Returns the output size of adaptive pooling for an input of shape `dims`. `None` in `size` keeps the size of the
+/// input.
 pub(crate) fn adaptive_size(
     op: &str,
     dims: &[usize],
@@ -154,8 +160,8 @@ pub(crate) fn adaptive_size(
     Ok(output)
 }
 
-/// As many windows as there are outputs, as even as can be, over the positions `0..input`; neighbours may
-/// share a position.
+/// Returns `outputs` windows over the positions `0..input` that are as equal in size as possible. Neighboring windows
+/// may overlap.
 pub(crate) fn adaptive_ranges(input: usize, outputs: usize) -> impl Iterator<Item = Range<usize>> {
     (0..outputs).map(move |output| output * input / outputs..((output + 1) * input).div_ceil(outputs))
 }

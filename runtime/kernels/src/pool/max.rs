@@ -1,20 +1,22 @@
-//! Max pooling. NaN wins over every number, and of equal maxima the first of the window gets the
-//! gradient, as in PyTorch.
+//! Max pooling. As in PyTorch, the maximum of a window that contains NaN is NaN, and the first of several equal
+//! maxima receives the gradient.
 
-use super::cuda::{self, Kind};
-use super::fours;
-use super::geometry::{Taps, adaptive_ranges, adaptive_size};
-use super::neighbours::Neighbours;
-use super::{PoolGeometry, composed};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType};
+
 use crate::cuda::runs_on;
 use crate::element::{Element, elements, in_single, with_element, with_elements};
 use crate::float::Float;
 use crate::operation::{CpuOperand, Operation};
-use crate::planes::{check_room, input_size, map_planes, with_size};
+use crate::planes::{check_memory, input_size, map_planes, with_size};
 use crate::relay;
 use crate::simd::{Isa, Kernel, Simd, dispatch_loops, isa};
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType};
+
+use super::cuda::{self, Kind};
+use super::geometry::{Taps, adaptive_ranges, adaptive_size};
+use super::max_pool_2x2;
+use super::max_pool_gradient::TapGradient;
+use super::{PoolGeometry, composed};
 
 const NAME: &str = "max_pool2d";
 
@@ -23,11 +25,11 @@ const NAME: &str = "max_pool2d";
 /// - `x`: `[batch, channels, height, width]` or `[channels, height, width]`
 /// - returns `x` with the height and width of [`PoolGeometry::output_size`]
 ///
-/// Takes f32, f64, f16 and bf16. A NaN in a window is its largest element. Differentiable in `x`: the
-/// gradient goes to the first of equal maxima.
+/// Supports f32, f64, f16 and bf16. The maximum of a window that contains NaN is NaN. Differentiable in `x`: the
+/// first of several equal maxima receives the gradient.
 ///
 /// # Errors
-/// `x` has another rank, or [`PoolGeometry::output_size`] fails.
+/// The rank of `x` is not 3 or 4, or [`PoolGeometry::output_size`] fails.
 ///
 /// # Examples
 /// ```
@@ -47,41 +49,43 @@ pub fn max_pool2d(x: &Tensor, geometry: &PoolGeometry) -> Result<Tensor> {
     if runs_on(x.device()) {
         return cuda::pool(x, [input, output], Some(*geometry), Kind::Max);
     }
-    largest(x, MaxPool::new(geometry, [input, output], isa()))
+    max_pool(x, MaxPool::new(geometry, [input, output], isa()))
 }
 
-/// Computes `max_pool2d` with windows of 2×2 and its gradient with the instruction set `isa`, for f32 on the
-/// CPU. Returns `[output, gradient of x]`.
+/// Computes 2×2 max pooling and its gradient with the instruction set `isa`, for f32 on the CPU. Returns
+/// `[output, gradient of x]`.
 ///
 /// # Errors
-/// As [`max_pool2d`].
+/// The same as [`max_pool2d`].
 #[cfg(any(test, feature = "testing"))]
 pub fn max_pool2d_with(isa: Isa, x: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
-    let (geometry, input) = (PoolGeometry::new([2, 2]), input_size(NAME, x)?);
+    let geometry = PoolGeometry::new([2, 2]);
+    let input = input_size(NAME, x)?;
     let output = geometry.output_size(input)?;
     let pool = MaxPool::new(&geometry, [input, output], isa);
-    let y = with_elements(x, |x| fours::largest(isa, &pool, x))?;
+    let y = with_elements(x, |x| max_pool_2x2::max_pool(isa, &pool, x))?;
     let y = Tensor::from_vec(y, with_size(x.dims(), output), x.device())?;
-    let dx = pool.gradient_of_fours(isa, [x, &y, grad])?;
+    let dx = pool.gradient_2x2(isa, [x, &y, grad])?;
     Ok([y, dx])
 }
 
-/// Whether windows of two by two elements lie side by side, and whole.
-fn of_fours(geometry: &PoolGeometry, input: [usize; 2], output: [usize; 2]) -> bool {
+/// Returns whether this is 2×2 pooling with stride 2 whose windows lie entirely in the input.
+fn is_max_pool_2x2(geometry: &PoolGeometry, input: [usize; 2], output: [usize; 2]) -> bool {
     let PoolGeometry { kernel, stride, padding, dilation, .. } = *geometry;
     [kernel, stride, padding, dilation] == [[2; 2], [2; 2], [0; 2], [1; 2]]
         && (0..2).all(|axis| 2 * output[axis] <= input[axis])
 }
 
-/// Returns the largest elements of an image in a grid of windows that are as equal in size as possible.
+/// Applies adaptive max pooling: the windows are chosen for the given output size and are as equal in size as
+/// possible.
 ///
 /// - `x`: `[batch, channels, height, width]` or `[channels, height, width]`
-/// - `size`: the `[height, width]` of the output; `None` keeps the input's
+/// - `size`: the `[height, width]` of the output; `None` keeps the size of the input
 ///
-/// Takes f32, f64, f16 and bf16. Differentiable in `x`.
+/// Supports f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// `x` has another rank, or a size is 0.
+/// The rank of `x` is not 3 or 4, or a size is 0.
 ///
 /// # Examples
 /// ```
@@ -101,14 +105,14 @@ pub fn adaptive_max_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tenso
     if runs_on(x.device()) {
         return cuda::pool(x, [input, output], None, Kind::Max);
     }
-    check_room(NAME, x.dims(), output)?;
+    check_memory(NAME, x.dims(), output)?;
     let [rows, columns] = [0, 1].map(|axis| -> Vec<Taps> {
         adaptive_ranges(input[axis], output[axis]).map(|range| range.step_by(1)).collect()
     });
-    largest(x, MaxPool { rows, columns, input, across: None, down: None, fours: None })
+    max_pool(x, MaxPool { rows, columns, input, row_windows: None, column_windows: None, isa_2x2: None })
 }
 
-fn largest(x: &Tensor, pool: MaxPool) -> Result<Tensor> {
+fn max_pool(x: &Tensor, pool: MaxPool) -> Result<Tensor> {
     if x.device().is_cpu() {
         in_single(x, |x| relay::apply([&x.contiguous()?], pool))
     } else {
@@ -117,34 +121,35 @@ fn largest(x: &Tensor, pool: MaxPool) -> Result<Tensor> {
 }
 
 pub(super) struct MaxPool {
-    /// What each row of the output sees of the rows of the input.
+    /// The input rows in the windows of each output row.
     pub rows: Vec<Taps>,
+    /// The input columns in the windows of each output column.
     pub columns: Vec<Taps>,
     pub input: [usize; 2],
-    /// The same as `columns`, where a loop of its own is worth while.
-    across: Option<Across>,
-    /// The same as `rows`, where windows are small and leave no gap.
-    down: Option<Across>,
-    /// What to run the kernels for windows of two by two on, where these are such.
-    fours: Option<Isa>,
+    /// The windows along the rows if they are small and leave no gaps.
+    row_windows: Option<AxisWindows>,
+    /// The windows along the columns if a specialized loop exists for them.
+    column_windows: Option<AxisWindows>,
+    /// The instruction set for the 2×2 kernels, if they support this pooling.
+    isa_2x2: Option<Isa>,
 }
 
-/// Windows of neighbouring columns, or rows, each a stride from the last.
+/// Windows of contiguous positions along one axis, `stride` apart.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Across {
+pub(super) struct AxisWindows {
     pub kernel: usize,
     pub stride: usize,
     pub padding: usize,
 }
 
-impl Across {
-    fn of(geometry: &PoolGeometry, axis: usize) -> Option<Self> {
+impl AxisWindows {
+    fn new(geometry: &PoolGeometry, axis: usize) -> Option<Self> {
         let PoolGeometry { kernel, stride, padding, dilation, .. } = geometry;
         let windows = Self { kernel: kernel[axis], stride: stride[axis], padding: padding[axis] };
         (dilation[axis] == 1 && windows.kernel <= 8 && windows.stride <= windows.kernel).then_some(windows)
     }
 
-    /// Whether these are windows that networks use most.
+    /// Returns whether these are window sizes that networks commonly use.
     fn is_common(&self) -> bool {
         matches!((self.kernel, self.stride), (2, 2) | (3, 2) | (3, 1))
     }
@@ -153,10 +158,10 @@ impl Across {
 impl MaxPool {
     fn new(geometry: &PoolGeometry, [input, output]: [[usize; 2]; 2], isa: Isa) -> Self {
         let [rows, columns] = [0, 1].map(|axis| geometry.taps(axis, input[axis], output[axis]));
-        let [down, across] = [0, 1].map(|axis| Across::of(geometry, axis));
-        let across = across.filter(Across::is_common);
-        let fours = of_fours(geometry, input, output).then_some(isa);
-        Self { rows, columns, input, across, down, fours }
+        let [row_windows, column_windows] = [0, 1].map(|axis| AxisWindows::new(geometry, axis));
+        let column_windows = column_windows.filter(AxisWindows::is_common);
+        let isa_2x2 = is_max_pool_2x2(geometry, input, output).then_some(isa);
+        Self { rows, columns, input, row_windows, column_windows, isa_2x2 }
     }
 
     pub(super) fn output(&self) -> [usize; 2] {
@@ -164,75 +169,77 @@ impl MaxPool {
     }
 
     fn gradient<E: Element>(&self, x: &[E], y: &[E], grad: &[E]) -> Vec<E> {
-        let [from, to] = [self.input, self.output()].map(|[h, w]| h * w);
-        map_planes(x, from, from, |first, x, dx| {
-            let range = first * to..first * to + x.len() / from * to;
+        let [input_len, output_len] = [self.input, self.output()].map(|[h, w]| h * w);
+        map_planes(x, input_len, input_len, |first, x, dx| {
+            let start = first * output_len;
+            let range = start..start + x.len() / input_len * output_len;
             let (y, grad) = (&y[range.clone()], &grad[range]);
-            if let (Some(down), Some(across)) = (self.down, self.across) {
-                return dispatch_loops(Neighbours { pool: self, windows: [down, across], x, y, grad, dx });
+            if let (Some(rows), Some(columns)) = (self.row_windows, self.column_windows) {
+                return dispatch_loops(TapGradient { pool: self, windows: [rows, columns], x, y, grad, dx });
             }
-            let outputs = y.chunks(to).zip(grad.chunks(to));
-            for ((x, dx), (y, grad)) in x.chunks(from).zip(dx.chunks_mut(from)).zip(outputs) {
+            let inputs = x.chunks(input_len).zip(dx.chunks_mut(input_len));
+            let outputs = y.chunks(output_len).zip(grad.chunks(output_len));
+            for ((x, dx), (y, grad)) in inputs.zip(outputs) {
                 self.scatter(x, y, grad, dx);
             }
         })
     }
 
-    fn gradient_of_fours(&self, isa: Isa, [x, y, grad]: [&Tensor; 3]) -> Result<Tensor> {
+    fn gradient_2x2(&self, isa: Isa, [x, y, grad]: [&Tensor; 3]) -> Result<Tensor> {
         let dx = with_elements(x, |x| {
-            with_elements(y, |y| with_elements(grad, |grad| fours::gradient(isa, self, [x, y, grad])))
+            with_elements(y, |y| with_elements(grad, |grad| max_pool_2x2::gradient(isa, self, [x, y, grad])))
         })???;
         Tensor::from_vec(dx, x.shape(), x.device())
     }
 
-    /// Adds each output's gradient to that of the element that was its window's maximum.
+    /// Adds the gradient of each output to the gradient of the element that is the maximum of its window.
     pub(super) fn scatter<E: Element>(&self, x: &[E], y: &[E], grad: &[E], dx: &mut [E]) {
-        let columns: Vec<Option<Run>> = self.columns.iter().map(Run::of).collect();
+        let columns: Vec<Option<TapRange>> = self.columns.iter().map(TapRange::new).collect();
         let outputs = y.chunks(columns.len()).zip(grad.chunks(columns.len()));
         for (rows, (y, grad)) in self.rows.iter().zip(outputs) {
-            let rows = Run::of(rows);
+            let rows = TapRange::new(rows);
             for (columns, (y, grad)) in columns.iter().zip(y.iter().zip(grad)) {
-                // A window without an element has no maximum.
+                // An empty window has no maximum.
                 let (Some(rows), Some(columns)) = (rows, *columns) else { continue };
-                dx[self.place_of(*y, x, rows, columns)] += *grad;
+                dx[self.argmax(*y, x, rows, columns)] += *grad;
             }
         }
     }
 
-    /// Where in a window its maximum lies: the first that equals it, or the last NaN. Every tap is looked at
-    /// and none is branched on, since nobody could predict the branch.
+    /// Returns the index in the plane of a window's maximum: the first element that equals `max`, or the last
+    /// NaN. Visits every tap without a branch, because the branch would be unpredictable.
     #[inline(always)]
-    fn place_of<E: Element>(&self, max: E, x: &[E], rows: Run, columns: Run) -> usize {
+    fn argmax<E: Element>(&self, max: E, x: &[E], rows: TapRange, columns: TapRange) -> usize {
         let width = self.input[1];
-        let mut place = rows.first * width + columns.first;
+        let mut index = rows.first * width + columns.first;
         for row in (0..rows.count).rev() {
             let start = (rows.first + row * rows.step) * width + columns.first;
             let x = &x[start..][..(columns.count - 1) * columns.step + 1];
             for column in (0..columns.count).rev() {
                 let at = column * columns.step;
-                place = if x[at] == max { start + at } else { place };
+                index = if x[at] == max { start + at } else { index };
             }
         }
-        if max.is_nan() { self.last_nan(x, rows, columns).unwrap_or(place) } else { place }
+        if max.is_nan() { self.last_nan(x, rows, columns).unwrap_or(index) } else { index }
     }
 
     #[cold]
-    fn last_nan<E: Element>(&self, x: &[E], rows: Run, columns: Run) -> Option<usize> {
-        let places = rows.positions().flat_map(|row| columns.positions().map(move |column| (row, column)));
-        places.map(|(row, column)| row * self.input[1] + column).filter(|place| x[*place].is_nan()).last()
+    fn last_nan<E: Element>(&self, x: &[E], rows: TapRange, columns: TapRange) -> Option<usize> {
+        let taps = rows.positions().flat_map(|row| columns.positions().map(move |column| (row, column)));
+        taps.map(|(row, column)| row * self.input[1] + column).filter(|index| x[*index].is_nan()).last()
     }
 }
 
-/// The taps of a window along one axis, at least one.
+/// The taps of a window along one axis. There is at least one.
 #[derive(Clone, Copy)]
-struct Run {
+struct TapRange {
     first: usize,
     step: usize,
     count: usize,
 }
 
-impl Run {
-    fn of(taps: &Taps) -> Option<Self> {
+impl TapRange {
+    fn new(taps: &Taps) -> Option<Self> {
         let (first, second) = (taps.clone().next()?, taps.clone().nth(1));
         Some(Self { first, step: second.map_or(1, |second| second - first), count: taps.len() })
     }
@@ -248,21 +255,21 @@ impl Operation<1> for MaxPool {
     }
 
     fn forward(&self, [(x, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
-        let [from, to] = [self.input, self.output()].map(|[h, w]| h * w);
+        let [input_len, output_len] = [self.input, self.output()].map(|[h, w]| h * w);
         let shape = with_size(layout.dims(), self.output()).into();
-        if let (Some(isa), CpuStorage::F32(_)) = (self.fours, x) {
-            return Ok((CpuStorage::F32(fours::largest(isa, self, elements(x, layout)?)), shape));
+        if let (Some(isa), CpuStorage::F32(_)) = (self.isa_2x2, x) {
+            return Ok((CpuStorage::F32(max_pool_2x2::max_pool(isa, self, elements(x, layout)?)), shape));
         }
         with_element!(NAME, x.dtype(), E => {
             let x = elements::<E>(x, layout)?;
-            let y = map_planes(x, from, to, |_, x, y| dispatch_loops(Forward { pool: self, x, y }));
+            let y = map_planes(x, input_len, output_len, |_, x, y| dispatch_loops(Forward { pool: self, x, y }));
             Ok((E::to_cpu_storage_owned(y), shape))
         })
     }
 
     fn backward(&self, [x]: [&Tensor; 1], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
-        if let (Some(isa), DType::F32) = (self.fours, x.dtype()) {
-            return Ok([Some(self.gradient_of_fours(isa, [x, y, grad])?)]);
+        if let (Some(isa), DType::F32) = (self.isa_2x2, x.dtype()) {
+            return Ok([Some(self.gradient_2x2(isa, [x, y, grad])?)]);
         }
         with_element!(NAME, x.dtype(), E => {
             let dx = with_elements(x, |x| {
@@ -273,7 +280,7 @@ impl Operation<1> for MaxPool {
     }
 }
 
-/// The larger; NaN where either is NaN.
+/// Returns the larger value, or NaN if either is NaN.
 #[inline(always)]
 fn larger<T: Float>(max: T, value: T) -> T {
     if value > max || value.is_nan() { value } else { max }
@@ -288,13 +295,13 @@ struct Forward<'a, E> {
 impl<E: Element> Kernel for Forward<'_, E> {
     type Output = ();
 
-    /// For each output row, first the maximum down its rows, one vector of columns after another, then
-    /// across: the strided part is one row long.
+    /// For each output row, first takes the maximum over the rows of its windows, vectorized over the columns,
+    /// then over the columns of each window: the strided accesses touch a single row.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let MaxPool { rows, columns, input: [h, w], across: regular, .. } = self.pool;
-        let Across { kernel, stride, padding } = regular.unwrap_or_default();
-        // The columns that windows reach, padding included: what no element fills stays -∞.
+        let MaxPool { rows, columns, input: [h, w], column_windows, .. } = self.pool;
+        let AxisWindows { kernel, stride, padding } = column_windows.unwrap_or_default();
+        // The columns that windows cover, including the padding. Columns without an element stay -∞.
         let reach = (columns.len() - 1) * stride + kernel;
         let mut padded = vec![E::NEG_INFINITY; reach.max(padding + w)];
         for (x, y) in self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(rows.len() * columns.len())) {
@@ -307,19 +314,19 @@ impl<E: Element> Kernel for Forward<'_, E> {
                     }
                 }
                 match (kernel, stride) {
-                    (2, 2) => across::<E, 2, 2>(&padded, y),
-                    (3, 2) => across::<E, 3, 2>(&padded, y),
-                    (3, 1) => across::<E, 3, 1>(&padded, y),
-                    _ => across_any(down, columns, y),
+                    (2, 2) => max_columns::<E, 2, 2>(&padded, y),
+                    (3, 2) => max_columns::<E, 3, 2>(&padded, y),
+                    (3, 1) => max_columns::<E, 3, 1>(&padded, y),
+                    _ => max_columns_any(down, columns, y),
                 }
             }
         }
     }
 }
 
-/// The maximum of each `KERNEL` columns, `STRIDE` apart.
+/// Writes the maximum of each window of `KERNEL` columns, `STRIDE` apart.
 #[inline(always)]
-fn across<E: Element, const KERNEL: usize, const STRIDE: usize>(down: &[E], y: &mut [E]) {
+fn max_columns<E: Element, const KERNEL: usize, const STRIDE: usize>(down: &[E], y: &mut [E]) {
     let reach = (y.len() - 1) * STRIDE + KERNEL;
     let down = &down[..reach];
     for (column, y) in y.iter_mut().enumerate() {
@@ -328,8 +335,9 @@ fn across<E: Element, const KERNEL: usize, const STRIDE: usize>(down: &[E], y: &
     }
 }
 
+/// Writes the maximum of each window of columns, for any windows.
 #[inline(always)]
-fn across_any<E: Element>(down: &[E], columns: &[Taps], y: &mut [E]) {
+fn max_columns_any<E: Element>(down: &[E], columns: &[Taps], y: &mut [E]) {
     for (taps, y) in columns.iter().zip(y) {
         let window = taps.clone().map(|column| down[column]);
         *y = window.fold(E::NEG_INFINITY, larger);

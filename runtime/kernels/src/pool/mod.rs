@@ -1,18 +1,18 @@
-//! Pooling over the last two dimensions, or the last one: maximum and average, over windows of a given
-//! size or over a given number of them.
+//! Max and average pooling over the last one or two dimensions, with a given window size or adaptively to a
+//! given output size.
 
 mod average;
 mod composed;
 pub(crate) mod cuda;
-mod fours;
 mod geometry;
-mod line;
 pub(crate) mod max;
-mod neighbours;
+mod max_pool_2x2;
+mod max_pool_gradient;
+mod pool1d;
 
 pub(crate) use average::{Window, Windows, adaptive_windows, windows};
 pub use average::{adaptive_avg_pool2d, avg_pool2d};
 pub use geometry::PoolGeometry;
 pub(crate) use geometry::{Taps, adaptive_ranges, adaptive_size};
-pub use line::{adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, max_pool1d};
 pub use max::{adaptive_max_pool2d, max_pool2d};
+pub use pool1d::{adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, max_pool1d};

@@ -1,46 +1,50 @@
-//! One unit of one step of each recurrence: its value, its gradient, and the same from candle's operations.
+//! One step of one hidden unit for each recurrence: value, gradient, and the composition of candle's operations.
+
+use candle_core::{Result, Tensor};
 
 use crate::activation::{Activation, Function, Relu, Sigmoid, Tanh, apply};
 use crate::float::Float;
-use candle_core::{Result, Tensor};
 
-/// The most gates, states and saved numbers that a unit of any recurrence has.
+/// The maximum number of gates of a unit.
 pub(super) const GATES: usize = 4;
+/// The maximum number of states of a unit.
 pub(super) const STATES: usize = 2;
+/// The maximum number of values that a unit saves for the backward pass.
 pub(super) const SAVED: usize = 5;
 
-/// A recurrence, seen from one of its hidden units. Of each array the first `GATES`, `STATES` or `SAVED`
-/// numbers are used.
+/// The step of one hidden unit. Only the first `Self::GATES`, `Self::STATES` and `Self::SAVED` elements of the arrays
+/// are used.
 pub(super) trait Cell: Copy + Send + Sync + 'static {
     const NAME: &'static str;
     const GATES: usize;
     const STATES: usize;
     const SAVED: usize;
-    /// Whether a gate sees only the sum of the input's part and the state's, so that the gradients of
-    /// both are the same.
+    /// Whether each gate depends only on the sum of its input part and its state part, so that both parts have the same
+    /// gradient.
     const ADDITIVE: bool;
 
-    /// The new state, and what the gradient needs, from the input's and the state's part of each gate and
-    /// the old state.
+    /// Returns the new state and the values saved for the gradient, from the input part `x` and the state part `h` of
+    /// each gate and the old state.
     fn value<T: Float>(self, x: [T; GATES], h: [T; GATES], state: [T; STATES]) -> ([T; STATES], [T; SAVED]);
 
-    /// The gradients of the input's part, the state's part and, apart from that, the old state.
+    /// Returns the gradients of the input part and the state part of each gate, and the direct gradient of the old
+    /// state.
     fn gradient<T: Float>(
         self,
         saved: [T; SAVED],
         grad: [T; STATES],
     ) -> ([T; GATES], [T; GATES], [T; STATES]);
 
-    /// The new state from whole tensors, `x` and `h` being one for each gate.
+    /// Returns the new state as tensors. `x` and `h` have one tensor for each gate.
     fn compose(self, x: &[Tensor], h: &[Tensor], state: &[Tensor]) -> Result<Vec<Tensor>>;
 }
 
-/// `activation(x + h)`
+/// Returns `activation(x + h)`.
 fn gate(activation: Activation, x: &Tensor, h: &Tensor) -> Result<Tensor> {
     apply(activation, &(x + h)?)
 }
 
-/// A plain recurrence `h' = f(x + h)`.
+/// Defines a plain recurrence `h' = f(x + h)`.
 macro_rules! plain {
     ($($cell:ident $name:literal $activation:ident;)*) => {$(
         #[derive(Clone, Copy)]
@@ -86,7 +90,7 @@ plain! {
     RnnRelu "rnn_relu" Relu;
 }
 
-/// Gates: input, forget, cell, output.
+/// The LSTM cell. Its gates are input, forget, cell and output.
 #[derive(Clone, Copy)]
 pub(super) struct Lstm;
 
@@ -111,12 +115,12 @@ impl Cell for Lstm {
         saved: [T; SAVED],
         grad: [T; STATES],
     ) -> ([T; GATES], [T; GATES], [T; STATES]) {
-        let [input, forget, candidate, output, before] = saved;
-        let squashed = (forget * before + input * candidate).tanh();
+        let [input, forget, candidate, output, old_cell] = saved;
+        let squashed = (forget * old_cell + input * candidate).tanh();
         let cell = grad[1] + Tanh {}.gradient(grad[0] * output, squashed);
         let dx = [
             Sigmoid {}.gradient(cell * candidate, input),
-            Sigmoid {}.gradient(cell * before, forget),
+            Sigmoid {}.gradient(cell * old_cell, forget),
             Tanh {}.gradient(cell * input, candidate),
             Sigmoid {}.gradient(grad[0] * squashed, output),
         ];
@@ -131,7 +135,7 @@ impl Cell for Lstm {
     }
 }
 
-/// Gates: reset, update, new.
+/// The GRU cell. Its gates are reset, update and new.
 #[derive(Clone, Copy)]
 pub(super) struct Gru;
 
@@ -156,10 +160,10 @@ impl Cell for Gru {
         saved: [T; SAVED],
         grad: [T; STATES],
     ) -> ([T; GATES], [T; GATES], [T; STATES]) {
-        let [reset, update, new, hidden, before] = saved;
+        let [reset, update, new, hidden, old_hidden] = saved;
         let dnew = Tanh {}.gradient(grad[0] * (T::ONE - update), new);
         let dreset = Sigmoid {}.gradient(dnew * hidden, reset);
-        let dupdate = Sigmoid {}.gradient(grad[0] * (before - new), update);
+        let dupdate = Sigmoid {}.gradient(grad[0] * (old_hidden - new), update);
         let dx = [dreset, dupdate, dnew, T::ZERO];
         (dx, [dreset, dupdate, dnew * reset, T::ZERO], [grad[0] * update, T::ZERO])
     }

@@ -1,9 +1,10 @@
-//! A recurrence from candle's own operations, for devices that this crate's loops do not reach and for
-//! projected hidden states.
+//! A recurrence composed of candle's operations, for devices without a kernel and for projected hidden states.
+
+use candle_core::{Result, Tensor};
+
+use crate::empty::empty_output;
 
 use super::cell::Cell;
-use crate::empty::nothing;
-use candle_core::{Result, Tensor};
 
 pub(super) fn run<C: Cell>(
     cell: C,
@@ -18,14 +19,12 @@ pub(super) fn run<C: Cell>(
     if inputs.dim(1)? == 0 {
         let mut operands: Vec<&Tensor> = [inputs, weights].into_iter().chain(projection).collect();
         operands.extend(&state);
-        let last = state.iter().map(|state| nothing(&operands, state.dims())).collect::<Result<_>>()?;
-        return Ok((nothing(&operands, (steps, 0, width))?, last));
+        let last = state.iter().map(|state| empty_output(&operands, state.dims())).collect::<Result<_>>()?;
+        return Ok((empty_output(&operands, (steps, 0, width))?, last));
     }
     let weight = weights.narrow(1, 0, width)?.contiguous()?.t()?;
-    let bias = match weights.dim(1)? > width {
-        true => Some(weights.narrow(1, width, 1)?.squeeze(1)?),
-        false => None,
-    };
+    let has_bias = weights.dim(1)? > width;
+    let bias = has_bias.then(|| weights.narrow(1, width, 1)?.squeeze(1)).transpose()?;
     let projection = projection.map(Tensor::t).transpose()?;
     let mut outputs = Vec::with_capacity(steps);
     for step in 0..steps {

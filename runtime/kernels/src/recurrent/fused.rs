@@ -1,16 +1,20 @@
-//! All steps as one operation: a matrix product and one pass over the units a step, and a gradient that
-//! goes back through time the same way, with one matrix product for the weights of all steps.
+//! All steps of a recurrence as one operation. Each step is a matrix product and one pass over the units. The backward
+//! pass goes back through time in the same way and computes the gradient of the weights with one matrix product for all
+//! steps.
 
-use super::cell::Cell;
-use super::step::{Gradients, Values, product};
+use std::sync::OnceLock;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, bail};
+
 use crate::element::{Element, elements, not_a_float, with_elements};
 use crate::operation::{self, CpuOperand, Operation};
 use crate::simd::dispatch_loops;
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, Layout, Result, Shape, Storage, Tensor, bail};
-use std::sync::OnceLock;
 
-/// See [`super::run`]; `weights` is the packed matrix, everything of f32 or f64.
+use super::cell::Cell;
+use super::step::{Gradients, Values, product};
+
+/// Runs all steps like [`super::run`]. `weights` includes the bias column, and all tensors are f32 or f64.
 pub(super) fn run<C: Cell>(
     cell: C,
     inputs: &Tensor,
@@ -38,23 +42,23 @@ struct Sizes {
     steps: usize,
     batch: usize,
     hidden: usize,
-    /// Of the packed weights: `hidden`, or one more for the bias.
+    /// The columns of the weights: `hidden`, plus 1 if there is a bias.
     columns: usize,
     reverse: bool,
 }
 
 impl Sizes {
-    /// The place in the sequence of the step that is taken as number `step`.
+    /// Returns the time of the step that runs at index `step`.
     fn time(self, step: usize) -> usize {
         if self.reverse { self.steps - 1 - step } else { step }
     }
 
-    /// Elements of one state.
+    /// Returns the number of elements of one state.
     fn state(self) -> usize {
         self.batch * self.hidden
     }
 
-    /// Hidden states as the weights want them: rows that end in a one where there is a bias.
+    /// Returns the hidden states, each extended by a 1 if there is a bias.
     fn augmented<T: Element>(self, hidden: &[T]) -> Vec<T> {
         if self.columns == self.hidden {
             return hidden.to_vec();
@@ -64,41 +68,43 @@ impl Sizes {
     }
 }
 
-/// Its output is the hidden states of all steps and, for the LSTM, the last cell: `[steps (+ 1), batch, hidden]`.
+/// The operation on all steps. Its output is the hidden states of all steps and, for an LSTM, the last cell state:
+/// `[steps (+ 1), batch, hidden]`.
 struct Fused<C> {
     cell: C,
     sizes: Sizes,
-    /// What each step saves for the gradient, in the order of time; none where nobody asks for one.
+    /// The values that each step saves for the gradient, in order of time. `None` if no gradient is needed.
     saved: Option<OnceLock<CpuStorage>>,
 }
 
-/// The parts of a state: hidden, cell.
-fn parts<T>(state: &mut [T], len: usize) -> [&mut [T]; 2] {
+/// Splits a state into the hidden state and the cell state.
+fn split_state<T>(state: &mut [T], len: usize) -> [&mut [T]; 2] {
     let (hidden, cell) = state.split_at_mut(len);
     [hidden, cell]
 }
 
 impl<C: Cell> Fused<C> {
-    /// The output and what the gradient needs.
+    /// Returns the output and the values saved for the gradient.
     fn steps<T: Element>(&self, inputs: &[T], weights: CpuOperand, state: &[T]) -> Result<(Vec<T>, Vec<T>)> {
         let Sizes { steps, batch, hidden, columns, .. } = self.sizes;
         let (len, gates) = (self.sizes.state(), C::GATES * self.sizes.state());
-        let kept = C::SAVED * len;
-        let mut saved = vec![T::ZERO; if self.saved.is_some() { steps * kept } else { kept }];
+        let saved_len = C::SAVED * len;
+        let saved_steps = if self.saved.is_some() { steps } else { 1 };
+        let mut saved = vec![T::ZERO; saved_steps * saved_len];
         let mut out = vec![T::ZERO; (steps + C::STATES - 1) * len];
         let mut state = state.to_vec();
         let transposed = weights.1.transpose(0, 1)?;
         for time in (0..steps).map(|step| self.sizes.time(step)) {
-            let before = self.sizes.augmented(&state[..len]);
-            let h = product(before, &Layout::contiguous((batch, columns)), weights.0, &transposed)?;
-            let place = if self.saved.is_some() { time * kept } else { 0 };
+            let old = self.sizes.augmented(&state[..len]);
+            let h = product(old, &Layout::contiguous((batch, columns)), weights.0, &transposed)?;
+            let offset = if self.saved.is_some() { time * saved_len } else { 0 };
             dispatch_loops(Values {
                 cell: self.cell,
                 hidden,
                 x: &inputs[time * gates..][..gates],
                 h: &h,
-                state: parts(&mut state, len),
-                saved: &mut saved[place..][..kept],
+                state: split_state(&mut state, len),
+                saved: &mut saved[offset..][..saved_len],
             });
             out[time * len..][..len].copy_from_slice(&state[..len]);
         }
@@ -112,59 +118,60 @@ impl<C: Cell> Fused<C> {
     ) -> Result<CpuStorage> {
         let (inputs, state) = (elements(inputs, inputs_layout)?, elements(state, state_layout)?);
         let (out, saved) = self.steps::<T>(inputs, weights, state)?;
-        if let Some(place) = &self.saved {
+        if let Some(slot) = &self.saved {
             // An operation runs forward once.
-            let _ = place.set(T::to_cpu_storage_owned(saved));
+            let _ = slot.set(T::to_cpu_storage_owned(saved));
         }
         Ok(T::to_cpu_storage_owned(out))
     }
 
-    /// The gradients of the gates' two parts and of the initial state, from that of the output.
-    fn through_time<T: Element>(&self, saved: &[T], grad: &[T], weights: CpuOperand) -> Result<Backward<T>> {
+    /// Computes the gradients of the two parts of the gates and of the initial state by backpropagation through time.
+    fn backpropagate<T: Element>(&self, saved: &[T], grad: &[T], weights: CpuOperand) -> Result<Backward<T>> {
         let Sizes { steps, batch, hidden, columns, .. } = self.sizes;
-        let (len, gates, kept) =
-            (self.sizes.state(), C::GATES * self.sizes.state(), C::SAVED * self.sizes.state());
+        let len = self.sizes.state();
+        let (gates, saved_len) = (C::GATES * len, C::SAVED * len);
         let mut dx = vec![T::ZERO; steps * gates];
         let mut dh = vec![T::ZERO; if C::ADDITIVE { 0 } else { dx.len() }];
         let mut state = vec![T::ZERO; len];
         state.extend_from_slice(&grad[steps * len..]);
         for time in (0..steps).rev().map(|step| self.sizes.time(step)) {
-            let (place, own) = (time * gates, if C::ADDITIVE { 0 } else { gates });
+            let offset = time * gates;
+            let (dh_offset, dh_len) = if C::ADDITIVE { (0, 0) } else { (offset, gates) };
             add(&mut state[..len], &grad[time * len..]);
             dispatch_loops(Gradients {
                 cell: self.cell,
                 hidden,
-                saved: &saved[time * kept..][..kept],
-                state: parts(&mut state, len),
-                dx: &mut dx[place..][..gates],
-                dh: &mut dh[if C::ADDITIVE { 0 } else { place }..][..own],
+                saved: &saved[time * saved_len..][..saved_len],
+                state: split_state(&mut state, len),
+                dx: &mut dx[offset..][..gates],
+                dh: &mut dh[dh_offset..][..dh_len],
             });
-            let dgates = if C::ADDITIVE { &dx } else { &dh }[place..][..gates].to_vec();
-            let before =
+            let dgates = if C::ADDITIVE { &dx } else { &dh }[offset..][..gates].to_vec();
+            let dstate =
                 product(dgates, &Layout::contiguous((batch, C::GATES * hidden)), weights.0, weights.1)?;
-            for (state, before) in state.chunks_exact_mut(hidden).zip(before.chunks_exact(columns)) {
-                add(state, before);
+            for (state, dstate) in state.chunks_exact_mut(hidden).zip(dstate.chunks_exact(columns)) {
+                add(state, dstate);
             }
         }
         Ok(Backward { dx, dh, state })
     }
 
-    /// `dhᵀ · h`: the gradient of the packed weights, over all steps at once.
+    /// Returns the gradient of the weights over all steps, `dhᵀ · h`.
     fn weight_gradient<T: Element>(&self, dgates: &[T], out: &[T], initial: &[T]) -> Result<Vec<T>> {
         let Sizes { steps, batch, hidden, columns, .. } = self.sizes;
         let len = self.sizes.state();
-        let mut before = vec![T::ZERO; steps * len];
+        let mut old = vec![T::ZERO; steps * len];
         for step in 0..steps {
             let source = match step {
                 0 => &initial[..len],
                 _ => &out[self.sizes.time(step - 1) * len..][..len],
             };
-            before[self.sizes.time(step) * len..][..len].copy_from_slice(source);
+            old[self.sizes.time(step) * len..][..len].copy_from_slice(source);
         }
-        let before = T::to_cpu_storage_owned(self.sizes.augmented(&before));
+        let old = T::to_cpu_storage_owned(self.sizes.augmented(&old));
         let rows = steps * batch;
         let dgates_layout = Layout::contiguous((rows, C::GATES * hidden)).transpose(0, 1)?;
-        product(dgates.to_vec(), &dgates_layout, &before, &Layout::contiguous((rows, columns)))
+        product(dgates.to_vec(), &dgates_layout, &old, &Layout::contiguous((rows, columns)))
     }
 
     fn gradients<T: Element>(
@@ -172,13 +179,15 @@ impl<C: Cell> Fused<C> {
         [inputs, weights, state, out, grad]: [&Tensor; 5],
     ) -> Result<[Tensor; 3]> {
         let Some(saved) = self.saved.as_ref().and_then(OnceLock::get) else {
-            bail!("{}: the forward pass kept nothing for a gradient", C::NAME);
+            bail!("{}: the forward pass saved no values for the gradient", C::NAME);
         };
         let saved = T::cpu_storage_as_slice(saved)?;
         let gradients = {
             let (storage, layout) = weights.storage_and_layout();
-            let Storage::Cpu(storage) = &*storage else { bail!("{}: weights are not on the CPU", C::NAME) };
-            with_elements::<T, _>(grad, |grad| self.through_time(saved, grad, (storage, layout)))??
+            let Storage::Cpu(storage) = &*storage else {
+                bail!("{}: the weights are not on the CPU", C::NAME)
+            };
+            with_elements::<T, _>(grad, |grad| self.backpropagate(saved, grad, (storage, layout)))??
         };
         let dgates = if C::ADDITIVE { &gradients.dx } else { &gradients.dh };
         let dw = with_elements::<T, _>(out, |out| {
@@ -191,13 +200,13 @@ impl<C: Cell> Fused<C> {
 
 struct Backward<T> {
     dx: Vec<T>,
-    /// Empty where it is the same as `dx`.
+    /// Empty if it equals `dx`.
     dh: Vec<T>,
     state: Vec<T>,
 }
 
-fn add<T: Element>(to: &mut [T], from: &[T]) {
-    to.iter_mut().zip(from).for_each(|(to, from)| *to += *from);
+fn add<T: Element>(sums: &mut [T], terms: &[T]) {
+    sums.iter_mut().zip(terms).for_each(|(sum, term)| *sum += *term);
 }
 
 impl<C: Cell> Operation<3> for Fused<C> {

@@ -1,28 +1,30 @@
-//! Recurrent layers over all time steps of one layer and direction, as one operation with a gradient.
+//! Recurrent layers: all time steps of one layer and direction as one differentiable operation.
 
 mod cell;
 mod composed;
 mod fused;
 mod step;
 
-use super::element::compute_dtype;
 use candle_core::{DType, Result, Tensor, bail};
+
+use crate::element::compute_dtype;
+
 use cell::{Cell, Gru, Lstm, RnnRelu, RnnTanh};
 
 /// The recurrence of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recurrence {
-    /// `h' = tanh(x + h)`; Elman 1990.
+    /// `h' = tanh(x + h)`: Elman, 1990.
     Tanh,
     /// `h' = max(x + h, 0)`
     Relu,
-    /// Long short-term memory: Hochreiter and Schmidhuber 1997, with the forget gate of Gers et al. 2000.
+    /// Long short-term memory: Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000.
     Lstm,
-    /// Gated recurrent unit: Cho et al. 2014, with the reset gate after the matrix product, as in PyTorch.
+    /// Gated recurrent unit: Cho et al., 2014, with the reset gate after the matrix product, as in PyTorch.
     Gru,
 }
 
-/// Evaluates `$body` with `$cell` the [`Cell`] of a recurrence.
+/// Evaluates `$body` with `$cell` bound to the [`Cell`] of a recurrence.
 macro_rules! with_cell {
     ($recurrence:expr, $cell:ident => $body:expr) => {
         match $recurrence {
@@ -39,12 +41,12 @@ macro_rules! with_cell {
 }
 
 impl Recurrence {
-    /// Returns the number of gates: the weights have `gates · hidden` rows.
+    /// Returns the number of gates. The weights have `gates · hidden` rows.
     pub fn gates(self) -> usize {
         with_cell!(self, cell => gates(cell))
     }
 
-    /// Returns the number of tensors in the state: the hidden state and, for the LSTM, the cell state.
+    /// Returns the number of tensors in the state: the hidden state and, for an LSTM, the cell state.
     pub fn states(self) -> usize {
         with_cell!(self, cell => states(cell))
     }
@@ -58,29 +60,29 @@ fn states<C: Cell>(_: C) -> usize {
     C::STATES
 }
 
-/// The weights that a step multiplies its state by.
+/// The weights by which each step multiplies its state.
 pub struct Recurrent<'a> {
     /// `[gates · hidden, hidden]`, or `[gates · hidden, projected]` with a projection.
     pub weight: &'a Tensor,
     /// `[gates · hidden]`
     pub bias: Option<&'a Tensor>,
-    /// `[projected, hidden]`: the hidden state is multiplied by this after each step; Sak et al. 2014.
+    /// `[projected, hidden]`: projects the hidden state after each step; Sak et al., 2014.
     pub projection: Option<&'a Tensor>,
 }
 
 /// Runs all time steps of one layer in one direction.
 ///
-/// - `inputs`: `[steps, batch, gates · hidden]`, the products of the inputs and their weights, with their
-///   bias
-/// - `state`: the initial hidden state and, for the LSTM, cell state, `[batch, hidden]` each
-/// - `reverse`: start with the last step
+/// - `inputs`: `[steps, batch, gates · hidden]`, the inputs after multiplication by the input weights and addition of
+///   the input bias
+/// - `state`: the initial hidden state and, for an LSTM, the cell state, `[batch, hidden]` each
+/// - `reverse`: process the steps from the last to the first
 /// - returns the hidden states `[steps, batch, hidden]` and the final state
 ///
-/// With a projection, hidden states are `[batch, projected]`. Takes f32, f64, f16 and bf16. Differentiable in
+/// With a projection, hidden states are `[batch, projected]`. Supports f32, f64, f16 and bf16. Differentiable in
 /// all tensors.
 ///
 /// # Errors
-/// The shapes or dtypes do not fit together, or there is no step.
+/// The shapes or dtypes do not match, or there are no steps.
 ///
 /// # Examples
 /// ```
@@ -113,7 +115,7 @@ pub fn run(
     let dtype = inputs.dtype();
     let wide = compute_dtype(dtype);
     let inputs = inputs.to_dtype(wide)?;
-    let weights = recurrent.packed(wide)?;
+    let weights = recurrent.with_bias_column(wide)?;
     let projection = recurrent.projection.map(|projection| projection.to_dtype(wide)).transpose()?;
     let state = state.iter().map(|state| state.to_dtype(wide)).collect::<Result<Vec<_>>>()?;
     let (outputs, state) = with_cell!(recurrence, cell => {
@@ -128,14 +130,14 @@ pub fn run(
 }
 
 impl Recurrent<'_> {
-    /// Weight and bias side by side, `[gates · hidden, hidden (+ 1)]`: the product of a state that ends in
-    /// a one contains the bias, and so does its gradient.
-    fn packed(&self, dtype: DType) -> Result<Tensor> {
-        let packed = match self.bias {
+    /// Returns the weight with the bias as its last column, `[gates · hidden, hidden (+ 1)]`. A state that is extended
+    /// by 1 is then multiplied and biased by one matrix product, forward and backward.
+    fn with_bias_column(&self, dtype: DType) -> Result<Tensor> {
+        let weights = match self.bias {
             Some(bias) => Tensor::cat(&[self.weight, &bias.unsqueeze(1)?], 1)?,
             None => self.weight.contiguous()?,
         };
-        packed.to_dtype(dtype)
+        weights.to_dtype(dtype)
     }
 }
 
@@ -150,7 +152,7 @@ fn check(recurrence: Recurrence, inputs: &Tensor, recurrent: &Recurrent, state: 
     if hidden == 0 || gates != hidden * recurrence.gates() {
         let count = recurrence.gates();
         bail!(
-            "{recurrence:?}: expected inputs for {count} gates of one unit or more, got {:?}",
+            "{recurrence:?}: expected inputs for {count} gates with at least one unit each, got {:?}",
             inputs.dims()
         );
     }
@@ -175,14 +177,15 @@ fn check(recurrence: Recurrence, inputs: &Tensor, recurrent: &Recurrent, state: 
         bail!("{recurrence:?}: expected a state of {} tensors, got {}", recurrence.states(), state.len());
     }
     let widths = [("hidden state", width), ("cell state", hidden)];
-    let mut parts = state.iter().zip(widths);
-    parts.try_for_each(|(part, (name, width))| shape(name, part, &[batch, width]))
+    let mut tensors = state.iter().zip(widths);
+    tensors.try_for_each(|(tensor, (name, width))| shape(name, tensor, &[batch, width]))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use candle_core::{Device, Var};
+
+    use super::*;
 
     fn variable(shape: &[usize], seed: f64) -> Result<Var> {
         let len = shape.iter().product::<usize>();
@@ -190,8 +193,8 @@ mod tests {
         Var::from_tensor(&Tensor::from_vec(data, shape, &Device::Cpu)?)
     }
 
-    /// Outputs and final state side by side, then every gradient.
-    fn everything(run: Result<(Tensor, Vec<Tensor>)>, vars: &[Var]) -> Result<Vec<Vec<f64>>> {
+    /// Returns the concatenated outputs and final state, followed by the gradient of each variable.
+    fn outputs_and_gradients(run: Result<(Tensor, Vec<Tensor>)>, vars: &[Var]) -> Result<Vec<Vec<f64>>> {
         let (outputs, state) = run?;
         let flat = std::iter::once(&outputs).chain(&state).map(Tensor::flatten_all);
         let all = Tensor::cat(&flat.collect::<Result<Vec<_>>>()?, 0)?;
@@ -209,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn the_composed_form_is_the_same() -> Result<()> {
+    fn composed_recurrence_matches_the_kernel() -> Result<()> {
         let (steps, batch, hidden) = (4, 3, 5);
         for recurrence in [Recurrence::Tanh, Recurrence::Relu, Recurrence::Lstm, Recurrence::Gru] {
             let gates = recurrence.gates() * hidden;
@@ -223,7 +226,8 @@ mod tests {
                     fused::run(cell, &vars[0], &vars[1], &state, reverse),
                     composed::run(cell, &vars[0], &vars[1], None, state.clone(), reverse),
                 ));
-                let (fused, composed) = (everything(fused, &vars)?, everything(composed, &vars)?);
+                let (fused, composed) =
+                    (outputs_and_gradients(fused, &vars)?, outputs_and_gradients(composed, &vars)?);
                 for (a, b) in fused.iter().flatten().zip(composed.iter().flatten()) {
                     assert!((a - b).abs() < 1e-12, "{recurrence:?}: {a} {b}");
                 }

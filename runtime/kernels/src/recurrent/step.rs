@@ -1,34 +1,38 @@
-//! The loops over all units of one step, and its matrix products.
+//! The loops over all units of one step, and the matrix products.
 
-use super::cell::{Cell, GATES, SAVED, STATES};
-use crate::element::Element;
-use crate::float::Float;
-use crate::simd::{Kernel, Simd};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Layout, Result};
 
-/// The new state of every unit of a step; rows are the batch.
+use crate::element::Element;
+use crate::float::Float;
+use crate::simd::{Kernel, Simd};
+
+use super::cell::{Cell, GATES, SAVED, STATES};
+
+/// Computes the new state of all units of a step.
 pub(super) struct Values<'a, C, T> {
     pub cell: C,
     pub hidden: usize,
-    /// `[batch, gates · hidden]` each.
+    /// The input part of the gates, `[batch, gates · hidden]`.
     pub x: &'a [T],
+    /// The state part of the gates, `[batch, gates · hidden]`.
     pub h: &'a [T],
-    /// `[batch, hidden]` for each state, the old one, replaced by the new one.
+    /// The old states, `[batch, hidden]` each, which are replaced by the new states.
     pub state: [&'a mut [T]; STATES],
-    /// `[batch, saved · hidden]`
+    /// The values saved for the gradient, `[batch, saved · hidden]`.
     pub saved: &'a mut [T],
 }
 
-/// The gradients of a step.
+/// Computes the gradients of a step.
 pub(super) struct Gradients<'a, C, T> {
     pub cell: C,
     pub hidden: usize,
     pub saved: &'a [T],
-    /// That of the new state, replaced by that of the old one apart from the matrix product.
+    /// The gradients of the new states, which are replaced by the direct gradients of the old states, without the
+    /// matrix product.
     pub state: [&'a mut [T]; STATES],
     pub dx: &'a mut [T],
-    /// Empty where it would be the same as `dx`.
+    /// Empty if it equals `dx`.
     pub dh: &'a mut [T],
 }
 
@@ -45,14 +49,15 @@ impl<C: Cell, T: Element> Kernel for Values<'_, C, T> {
             let [second] = blocks_mut::<1, T>(second, row, C::STATES - 1, hidden);
             let saved: [&mut [T]; SAVED] = blocks_mut(saved, row, C::SAVED, hidden);
             for j in 0..hidden {
-                let before = [first[j], if C::STATES > 1 { second[j] } else { T::ZERO }];
-                let (after, kept) = cell.value(at(&x, C::GATES, j), at(&h, C::GATES, j), before);
-                first[j] = after[0];
+                let old = [first[j], if C::STATES > 1 { second[j] } else { T::ZERO }];
+                let x = unit(&x, C::GATES, j);
+                let (new, values) = cell.value(x, unit(&h, C::GATES, j), old);
+                first[j] = new[0];
                 if C::STATES > 1 {
-                    second[j] = after[1];
+                    second[j] = new[1];
                 }
                 for i in 0..C::SAVED {
-                    saved[i][j] = kept[i];
+                    saved[i][j] = values[i];
                 }
             }
         }
@@ -70,19 +75,19 @@ impl<C: Cell, T: Element> Kernel for Gradients<'_, C, T> {
             let [first] = blocks_mut::<1, T>(first, row, 1, hidden);
             let [second] = blocks_mut::<1, T>(second, row, C::STATES - 1, hidden);
             let dx: [&mut [T]; GATES] = blocks_mut(dx, row, C::GATES, hidden);
-            let own = if C::ADDITIVE { 0 } else { C::GATES };
-            let dh: [&mut [T]; GATES] = blocks_mut(dh, row, own, hidden);
+            let dh_gates = if C::ADDITIVE { 0 } else { C::GATES };
+            let dh: [&mut [T]; GATES] = blocks_mut(dh, row, dh_gates, hidden);
             for j in 0..hidden {
                 let grad = [first[j], if C::STATES > 1 { second[j] } else { T::ZERO }];
-                let (x, h, before) = cell.gradient(at(&saved, C::SAVED, j), grad);
-                first[j] = before[0];
+                let (x, h, old) = cell.gradient(unit(&saved, C::SAVED, j), grad);
+                first[j] = old[0];
                 if C::STATES > 1 {
-                    second[j] = before[1];
+                    second[j] = old[1];
                 }
                 for i in 0..C::GATES {
                     dx[i][j] = x[i];
                 }
-                for i in 0..own {
+                for i in 0..dh_gates {
                     dh[i][j] = h[i];
                 }
             }
@@ -90,14 +95,14 @@ impl<C: Cell, T: Element> Kernel for Gradients<'_, C, T> {
     }
 }
 
-/// The first `used` blocks of a row of as many, each `width` long; the others are empty.
+/// Returns the `used` blocks of length `width` that make up a row. The remaining slices are empty.
 #[inline(always)]
 fn blocks<const N: usize, T>(data: &[T], row: usize, used: usize, width: usize) -> [&[T]; N] {
     let row = &data[row * used * width..];
     std::array::from_fn(|i| if i < used { &row[i * width..][..width] } else { &[] })
 }
 
-/// The same for writing.
+/// Like [`blocks`], for writing.
 #[inline(always)]
 fn blocks_mut<const N: usize, T>(data: &mut [T], row: usize, used: usize, width: usize) -> [&mut [T]; N] {
     let mut rest = &mut data[row * used * width..];
@@ -111,13 +116,13 @@ fn blocks_mut<const N: usize, T>(data: &mut [T], row: usize, used: usize, width:
     })
 }
 
-/// Element `j` of each of the first `used` blocks.
+/// Returns element `j` of each of the first `used` blocks, and zeros for the remaining ones.
 #[inline(always)]
-fn at<const N: usize, T: Float>(blocks: &[&[T]; N], used: usize, j: usize) -> [T; N] {
+fn unit<const N: usize, T: Float>(blocks: &[&[T]; N], used: usize, j: usize) -> [T; N] {
     std::array::from_fn(|i| if i < used { blocks[i][j] } else { T::ZERO })
 }
 
-/// `left · right`, `[m, k] · [k, n]`, the right one in any layout.
+/// Returns the matrix product `left · right`, `[m, k] · [k, n]`.
 pub(super) fn product<T: Element>(
     left: Vec<T>,
     left_layout: &Layout,

@@ -1,56 +1,60 @@
-//! Gradients that go straight from one of our operations to the one before it.
+//! Hands gradients directly from one operation of this crate to the operation that made its operand.
 //!
-//! Candle makes zeros for each gradient and adds it to them, also where nothing else is added: a pass over memory
-//! that clears and one that adds, as much traffic as a pooling. Here an operation stands in candle's graph as a
-//! *station*, a tensor of a single number, and its gradient waits in the station's [`Locker`] until candle, which
-//! goes by the graph, comes to it. The output is a tensor like any other, an operation on the station for whoever
-//! else computes with it.
+//! Candle allocates zeros for each gradient and adds the gradient to them, even if it is the only one: one pass over
+//! memory that clears and one that adds, as much traffic as a pooling. Here a *proxy node*, a tensor of a single
+//! number, represents an operation in candle's graph. The gradient of the operation's output is left in a
+//! [`GradientSlot`] until candle's traversal of the graph reaches the proxy node. The output itself is an ordinary
+//! tensor: in candle's graph, the result of an operation on the proxy node.
 
-mod station;
+mod proxy;
 #[cfg(test)]
 mod tests;
 
-use super::elementwise::sum;
-use super::operation::{self, CpuOperand, Operation, all};
-use candle_core::{CpuStorage, Device, Result, Shape, Storage, Tensor, TensorId, bail};
-use station::{Output, Station};
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, ThreadId};
 
-/// As [`operation::apply`]; on the CPU and where gradients are wanted, by way of a station.
+use candle_core::{CpuStorage, Device, Result, Shape, Storage, Tensor, TensorId, bail};
+
+use super::elementwise::sum;
+use super::operation::{self, CpuOperand, Operation, all};
+use proxy::{Output, ProxyNode};
+
+/// Runs an operation as [`operation::apply`] does. On the CPU, if an operand tracks gradients, a proxy node represents
+/// the operation in candle's graph.
 pub(crate) fn apply<const N: usize>(operands: [&Tensor; N], operation: impl Operation<N>) -> Result<Tensor> {
     let on_cpu = operands.iter().all(|x| x.device().is_cpu());
-    match on_cpu && operands.iter().any(|x| x.track_op()) {
-        true => relayed(operands, operation),
-        false => operation::apply(operands, operation),
+    if on_cpu && operands.iter().any(|x| x.track_op()) {
+        apply_with_proxy(operands, operation)
+    } else {
+        operation::apply(operands, operation)
     }
 }
 
-fn relayed<const N: usize>(operands: [&Tensor; N], operation: impl Operation<N>) -> Result<Tensor> {
+fn apply_with_proxy<const N: usize>(operands: [&Tensor; N], operation: impl Operation<N>) -> Result<Tensor> {
     let (storage, shape) = forward(operands, &operation)?;
     let links = operands.map(|x| links().get(&x.id()).cloned());
-    let locker = Arc::new(Locker::default());
-    let station = Station {
+    let slot = Arc::new(GradientSlot::default());
+    let proxy = ProxyNode {
         operation,
         operands: operands.map(Tensor::clone),
-        before: links.each_ref().map(|link| Some(link.as_ref()?.locker.clone())),
-        locker: locker.clone(),
+        operand_slots: links.each_ref().map(|link| Some(link.as_ref()?.slot.clone())),
+        slot: slot.clone(),
     };
-    // An operand that has a station is in candle's graph as that.
+    // Candle's graph connects proxy nodes: an operand that has one is replaced by it.
     let in_graph: [&Tensor; N] =
-        std::array::from_fn(|i| links[i].as_ref().map_or(operands[i], |link| &link.station));
-    let station = operation::apply(in_graph, station)?;
-    let output = Output { storage: Mutex::new(Some(storage)), shape, locker: locker.clone() };
-    let tensor = operation::apply([&station], output)?;
-    // Neither fails: nobody else has seen the locker.
-    let _ = locker.output.set(tensor.detach());
-    let _ = locker.id.set(tensor.id());
-    self::links().insert(tensor.id(), Link { station, locker });
+        std::array::from_fn(|i| links[i].as_ref().map_or(operands[i], |link| &link.proxy));
+    let proxy = operation::apply(in_graph, proxy)?;
+    let output = Output { storage: Mutex::new(Some(storage)), shape, slot: slot.clone() };
+    let tensor = operation::apply([&proxy], output)?;
+    // Neither `set` fails: no other thread has access to the slot yet.
+    let _ = slot.output.set(tensor.detach());
+    let _ = slot.id.set(tensor.id());
+    self::links().insert(tensor.id(), Link { proxy, slot });
     Ok(tensor)
 }
 
-/// Runs an operation on the CPU, outside of candle's graph.
+/// Runs an operation on the CPU without a node in candle's graph.
 fn forward<const N: usize>(
     operands: [&Tensor; N],
     operation: &impl Operation<N>,
@@ -63,14 +67,14 @@ fn forward<const N: usize>(
     operation.forward(all(operation.name(), &operands.collect::<Result<Vec<CpuOperand>>>()?)?)
 }
 
-/// How to reach the operation that made a tensor.
+/// The proxy node and the gradient slot of the operation that made a tensor.
 #[derive(Clone)]
 struct Link {
-    station: Tensor,
-    locker: Arc<Locker>,
+    proxy: Tensor,
+    slot: Arc<GradientSlot>,
 }
 
-/// The links of all outputs that are alive.
+/// Returns the links of all live outputs.
 fn links() -> MutexGuard<'static, HashMap<TensorId, Link>> {
     static LINKS: LazyLock<Mutex<HashMap<TensorId, Link>>> = LazyLock::new(Mutex::default);
     locked(&LINKS)
@@ -80,26 +84,27 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// What an operation left for its backward pass, and what those after it leave there during the pass.
+/// An operation's output, saved for the backward pass, and the gradients that the output's readers leave during it.
 #[derive(Default)]
-struct Locker {
-    /// Detached.
+struct GradientSlot {
+    /// The output, detached from candle's graph.
     output: OnceLock<Tensor>,
-    /// That of the output as it stands in the graph.
+    /// The id of the output in candle's graph.
     id: OnceLock<TensorId>,
-    /// Of each thread that is in a backward pass.
+    /// The sum of the gradients left so far, for each thread that runs a backward pass.
     gradients: Mutex<HashMap<ThreadId, Sum>>,
 }
 
-/// Some gradients of one output.
+/// The sum of `count` gradients of one output.
 struct Sum {
     count: usize,
     total: Tensor,
 }
 
-impl Locker {
-    /// Adds a gradient. What candle is to add up in its place is their number.
-    fn leave(&self, gradient: Tensor) -> Result<Tensor> {
+impl GradientSlot {
+    /// Adds a gradient to the slot. Returns the number one, which candle accumulates in place of the gradient, so
+    /// that the proxy node receives the number of gradients left.
+    fn add(&self, gradient: Tensor) -> Result<Tensor> {
         let expected = self.output.get().map(Tensor::dims);
         if expected != Some(gradient.dims()) {
             bail!("backward: expected a gradient of shape {expected:?}, got {:?}", gradient.shape());
@@ -114,12 +119,14 @@ impl Locker {
         Tensor::new(1f32, &Device::Cpu)
     }
 
-    /// Takes the output and the sum of the `count` gradients of this pass.
+    /// Returns the output, and takes the sum of the `count` gradients of this backward pass out of the slot.
     fn take(&self, count: usize) -> Result<(&Tensor, Tensor)> {
         let sum = locked(&self.gradients).remove(&thread::current().id());
         match (self.output.get(), sum) {
             (Some(output), Some(sum)) if sum.count == count => Ok((output, sum.total)),
-            _ => bail!("backward: an earlier pass over this graph has failed; run the forward pass again"),
+            _ => {
+                bail!("backward: an earlier backward pass over this graph failed; run the forward pass again")
+            }
         }
     }
 }

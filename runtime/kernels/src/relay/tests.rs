@@ -1,7 +1,10 @@
-use super::*;
-use crate::activation::{Activation, apply};
-use candle_core::{CpuStorage, Shape, Var};
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::{CpuStorage, Shape, Var};
+
+use crate::activation::{Activation, apply};
+
+use super::*;
 
 fn variable() -> Result<Var> {
     Var::from_tensor(&Tensor::rand(-2f64, 2., (3, 5), &Device::Cpu)?)
@@ -16,7 +19,7 @@ fn assert_close(a: &[f64], b: &[f64]) {
     assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12), "{a:?} is not {b:?}");
 }
 
-/// Operations of ours and of candle's in turns, of which some outputs have several readers.
+/// Alternates operations of this crate with candle's own. Some outputs have several readers.
 fn network(
     x: &Tensor,
     silu: impl Fn(&Tensor) -> Result<Tensor>,
@@ -33,11 +36,11 @@ fn ours(x: &Tensor) -> Result<Tensor> {
 }
 
 #[test]
-fn gradients_are_those_of_candle() -> Result<()> {
+fn gradients_match_candle() -> Result<()> {
     let x = variable()?;
     let candle = gradient(&network(&x, Tensor::silu, Tensor::tanh)?, &x)?;
     let loss = ours(&x)?;
-    // A graph may be gone through as often as one likes, and by several threads at once.
+    // Backward passes may repeat, and may run on several threads at the same time.
     assert_close(&gradient(&loss, &x)?, &candle);
     assert_close(&gradient(&loss, &x)?, &candle);
     thread::scope(|scope| {
@@ -50,7 +53,7 @@ fn gradients_are_those_of_candle() -> Result<()> {
 }
 
 #[test]
-fn an_output_may_be_the_loss() -> Result<()> {
+fn backward_from_an_output_itself() -> Result<()> {
     let x = Var::new(0.5f64, &Device::Cpu)?;
     let slope = 1. - 0.5f64.tanh().powi(2);
     assert_close(&gradient(&apply(Activation::Tanh, &x)?, &x)?, &[slope]);
@@ -58,7 +61,7 @@ fn an_output_may_be_the_loss() -> Result<()> {
 }
 
 #[test]
-fn nothing_is_kept_of_an_output_that_is_gone() -> Result<()> {
+fn dropped_outputs_leave_no_links() -> Result<()> {
     let x = variable()?;
     let y = apply(Activation::Tanh, &x)?;
     let z = apply(Activation::Tanh, &y)?;
@@ -71,7 +74,7 @@ fn nothing_is_kept_of_an_output_that_is_gone() -> Result<()> {
 }
 
 #[test]
-fn a_long_chain_needs_no_deep_stack() -> Result<()> {
+fn dropping_a_long_chain_does_not_overflow_the_stack() -> Result<()> {
     let run = || -> Result<()> {
         let mut y = variable()?.as_tensor().clone();
         for _ in 0..20_000 {
@@ -83,12 +86,12 @@ fn a_long_chain_needs_no_deep_stack() -> Result<()> {
     thread::scope(|scope| builder.spawn_scoped(scope, run)?.join().expect("no panic"))
 }
 
-/// Has a gradient from the second backward pass on.
-struct Late(AtomicBool);
+/// Fails in the first backward pass and passes the gradient through in every later one.
+struct FailsOnce(AtomicBool);
 
-impl Operation<1> for Late {
+impl Operation<1> for FailsOnce {
     fn name(&self) -> &'static str {
-        "late"
+        "fails once"
     }
 
     fn forward(&self, [(x, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
@@ -96,26 +99,23 @@ impl Operation<1> for Late {
     }
 
     fn backward(&self, _: [&Tensor; 1], _: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
-        match self.0.swap(true, Ordering::Relaxed) {
-            true => Ok([Some(grad.clone())]),
-            false => bail!("not yet"),
-        }
+        if self.0.swap(true, Ordering::Relaxed) { Ok([Some(grad.clone())]) } else { bail!("not yet") }
     }
 }
 
 #[test]
-fn what_a_failed_pass_left_is_in_no_gradient() -> Result<()> {
+fn gradients_of_a_failed_pass_are_never_used() -> Result<()> {
     let x = variable()?;
     let once = gradient(&apply(Activation::Tanh, &x)?.sum_all()?, &x)?;
     let twice: Vec<f64> = once.iter().map(|x| 2. * x).collect();
-    let mut refused = 0;
-    for late_first in [false, true] {
+    let mut rejected = 0;
+    for failing_first in [false, true] {
         let y = apply(Activation::Tanh, &x)?;
         let mut terms = [
-            super::apply([&y], Late(false.into()))?,
+            super::apply([&y], FailsOnce(false.into()))?,
             apply(Activation::LeakyRelu { negative_slope: 1. }, &y)?,
         ];
-        if late_first {
+        if failing_first {
             terms.reverse();
         }
         let loss = (&terms[0] + &terms[1])?.sum_all()?;
@@ -123,11 +123,11 @@ fn what_a_failed_pass_left_is_in_no_gradient() -> Result<()> {
         match gradient(&loss, &x) {
             Ok(gradient) => assert_close(&gradient, &twice),
             Err(error) => {
-                assert!(error.to_string().contains("an earlier pass"), "{error}");
-                refused += 1;
+                assert!(error.to_string().contains("an earlier backward pass"), "{error}");
+                rejected += 1;
             }
         }
     }
-    assert!(refused > 0, "no pass left anything");
+    assert!(rejected > 0, "no failed pass left a gradient behind");
     Ok(())
 }

@@ -1,44 +1,46 @@
-//! Resampling from candle's own operations, for devices that this crate's loops do not reach.
+//! Resampling composed of candle's operations, for devices without a kernel.
+
+use candle_core::{Result, Tensor, bail};
 
 use super::{Resample, Taps};
-use candle_core::{Result, Tensor, bail};
 
 pub(super) fn resample(x: &Tensor, op: &Resample) -> Result<Tensor> {
     let rank = x.rank();
-    let down = along(&x.contiguous()?, &op.rows, rank - 2)?;
-    along(&down.contiguous()?, &op.columns, rank - 1)
+    let y = resample_dim(&x.contiguous()?, &op.rows, rank - 2)?;
+    resample_dim(&y.contiguous()?, &op.columns, rank - 1)
 }
 
-/// The sum of the first tap of every output, the second, and so on.
-fn along(x: &Tensor, taps: &Taps, dim: usize) -> Result<Tensor> {
+/// Resamples one dimension: adds up the first taps of all outputs, the second taps, and so on.
+fn resample_dim(x: &Tensor, taps: &Taps, dim: usize) -> Result<Tensor> {
     let mut shape = vec![1; x.rank()];
     shape[dim] = taps.list.len() / taps.count;
     let mut sum: Option<Tensor> = None;
     for tap in 0..taps.count {
-        let of_each_output = || taps.list.iter().skip(tap).step_by(taps.count);
-        let positions: Vec<u32> = of_each_output().map(|(position, _)| *position as u32).collect();
-        let weights: Vec<f64> = of_each_output().map(|(_, weight)| *weight).collect();
+        let tap_of_each_output = || taps.list.iter().skip(tap).step_by(taps.count);
+        let positions: Vec<u32> = tap_of_each_output().map(|(position, _)| *position as u32).collect();
+        let weights: Vec<f64> = tap_of_each_output().map(|(_, weight)| *weight).collect();
         let weights = Tensor::from_vec(weights, shape.as_slice(), x.device())?.to_dtype(x.dtype())?;
-        let taken = x.index_select(&Tensor::new(positions, x.device())?, dim)?.broadcast_mul(&weights)?;
+        let selected = x.index_select(&Tensor::new(positions, x.device())?, dim)?.broadcast_mul(&weights)?;
         sum = Some(match sum {
-            Some(sum) => sum.add(&taken)?,
-            None => taken,
+            Some(sum) => sum.add(&selected)?,
+            None => selected,
         });
     }
     match sum {
         Some(sum) => Ok(sum),
-        None => bail!("resample: an axis without taps"),
+        None => bail!("resample: an axis has no taps"),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Axis, Filter, Resample, Resampling, resample2d};
-    use super::*;
     use candle_core::{Device, Var};
 
+    use super::super::{Axis, Filter, Resample, Resampling, resample2d};
+    use super::*;
+
     #[test]
-    fn composed_resampling_agrees_with_the_kernel() -> Result<()> {
+    fn composed_resampling_matches_the_kernel() -> Result<()> {
         let x = Var::from_tensor(&Tensor::rand(-1f64, 1.0, (2, 3, 5, 6), &Device::Cpu)?)?;
         let (input, output) = ([5, 6], [9, 4]);
         for filter in [Filter::Nearest, Filter::NearestExact, Filter::Linear, Filter::Cubic] {

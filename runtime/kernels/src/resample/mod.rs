@@ -1,26 +1,28 @@
-//! Resampling to another size: every output is a weighted sum of a few inputs along each axis.
+//! Resampling to another size. Each output is a weighted sum of a few inputs along each axis.
 
 mod composed;
 mod taps;
 
-use super::element::{Element, elements, in_single, with_element, with_elements};
-use super::float::Float;
-use super::planes::{as_row, check_room, check_size, input_length, input_size, map_planes, with_size};
-use super::relay;
-use super::simd::{Kernel, Simd, dispatch_loops};
-use crate::operation::{CpuOperand, Operation};
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType, bail};
+
+use crate::element::{Element, elements, in_single, with_element, with_elements};
+use crate::float::Float;
+use crate::operation::{CpuOperand, Operation};
+use crate::planes::{as_row, check_memory, check_size, input_length, input_size, map_planes, with_size};
+use crate::relay;
+use crate::simd::{Kernel, Simd, dispatch_loops};
+
 use taps::{Axis, Taps};
 
 const NAME: &str = "resample";
 
-/// How an output element is computed from the input around it.
+/// The interpolation of the output elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Filter {
-    /// The input at the first edge of the output, rounded down: OpenCV's `INTER_NEAREST`.
+    /// The input at the first edge of the output pixel, rounded down: OpenCV's `INTER_NEAREST`.
     Nearest,
-    /// The input nearest to the center of the output.
+    /// The input nearest to the center of the output pixel.
     NearestExact,
     /// Linear interpolation between two inputs along each axis.
     Linear,
@@ -31,19 +33,20 @@ pub enum Filter {
 /// The settings of a resampling, per axis: `[height, width]`, or `[length]` for sequences.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Resampling<const AXES: usize = 2> {
-    /// How an output element is computed.
+    /// The interpolation.
     pub filter: Filter,
     /// The size of the output.
     pub output: [usize; AXES],
-    /// The number of outputs per input that positions are computed with; the ratio of the sizes if `None`.
+    /// The scale factor, output size divided by input size, for the computation of positions. `None` uses the ratio of
+    /// the sizes.
     pub scale: [Option<f64>; AXES],
-    /// Align the centers of the first and last pixels of input and output instead of their outer edges. The
-    /// nearest filters ignore it.
+    /// Align the centers of the first and last pixels of input and output instead of their outer edges. The nearest
+    /// filters ignore this setting.
     pub align_corners: bool,
 }
 
 impl<const AXES: usize> Resampling<AXES> {
-    /// Returns a resampling to the given size, with aligned edges.
+    /// Returns the settings for resampling to the given size with aligned edges.
     pub const fn to(output: [usize; AXES], filter: Filter) -> Self {
         Self { filter, output, scale: [None; AXES], align_corners: false }
     }
@@ -71,10 +74,10 @@ impl<const AXES: usize> Resampling<AXES> {
 /// - `x`: `[batch, channels, height, width]` or `[channels, height, width]`
 /// - returns `x` with the height and width of [`Resampling::output`]
 ///
-/// The definitions are those of PyTorch's `interpolate`. Takes f32, f64, f16 and bf16. Differentiable in `x`.
+/// Equivalent to PyTorch's `interpolate`. Supports f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// `x` has another rank, a size of the output is 0, or a scale is not greater than 0.
+/// The rank of `x` is not 3 or 4, an output size is 0, or a scale is not greater than 0.
 ///
 /// # Examples
 /// ```
@@ -93,7 +96,7 @@ pub fn resample2d(x: &Tensor, resampling: &Resampling) -> Result<Tensor> {
     resampling.check()?;
     check_size(NAME, x.dims(), resampling.output)?;
     if x.device().is_cpu() {
-        check_room(NAME, x.dims(), resampling.output)?;
+        check_memory(NAME, x.dims(), resampling.output)?;
     }
     let Resampling { filter, output, scale, align_corners } = *resampling;
     let [rows, columns] = [0, 1].map(|axis| {
@@ -101,16 +104,17 @@ pub fn resample2d(x: &Tensor, resampling: &Resampling) -> Result<Tensor> {
         axis.taps(filter, x.dtype() != DType::F64)
     });
     let op = Resample { rows, columns, input, output };
-    match x.device().is_cpu() {
-        true => in_single(x, |x| relay::apply([&x.contiguous()?], op)),
-        false => composed::resample(x, &op),
+    if x.device().is_cpu() {
+        in_single(x, |x| relay::apply([&x.contiguous()?], op))
+    } else {
+        composed::resample(x, &op)
     }
 }
 
 /// Resizes a sequence, `[batch, channels, length]` or `[channels, length]`.
 ///
 /// # Errors
-/// As [`resample2d`].
+/// The same as [`resample2d`], with a rank of 2 or 3.
 ///
 /// # Examples
 /// ```
@@ -145,26 +149,30 @@ impl Operation<1> for Resample {
     }
 
     fn forward(&self, [(x, layout)]: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
-        let [from, to] = [self.input, self.output].map(|[h, w]| h * w);
+        let [input_len, output_len] = [self.input, self.output].map(|[h, w]| h * w);
         with_element!(NAME, x.dtype(), E => {
             let x = elements::<E>(x, layout)?;
-            let y = map_planes(x, from, to, |_, x, y| dispatch_loops(Forward { op: self, x, y }));
+            let y = map_planes(x, input_len, output_len, |_, x, y| {
+                dispatch_loops(Forward { op: self, x, y });
+            });
             Ok((E::to_cpu_storage_owned(y), with_size(layout.dims(), self.output).into()))
         })
     }
 
     fn backward(&self, [x]: [&Tensor; 1], _y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
-        let [from, to] = [self.input, self.output].map(|[h, w]| h * w);
+        let [input_len, output_len] = [self.input, self.output].map(|[h, w]| h * w);
         with_element!(NAME, x.dtype(), E => {
             let dx = with_elements::<E, _>(grad, |grad| {
-                map_planes(grad, to, from, |_, grad, dx| dispatch_loops(Backward { op: self, grad, dx }))
+                map_planes(grad, output_len, input_len, |_, grad, dx| {
+                    dispatch_loops(Backward { op: self, grad, dx });
+                })
             })?;
             Tensor::from_vec(dx, x.shape(), x.device()).map(|dx| [Some(dx)])
         })
     }
 }
 
-/// The taps with their weights in the precision that the elements are computed in.
+/// Returns the taps with their weights in the dtype of the computation.
 fn weighted<T: Float>(taps: &Taps) -> Vec<(usize, T)> {
     taps.list.iter().map(|(position, weight)| (*position, T::from_f64(*weight))).collect()
 }
@@ -178,23 +186,23 @@ struct Forward<'a, E> {
 impl<E: Element> Kernel for Forward<'_, E> {
     type Output = ();
 
-    /// For each output row, first the sum down its rows, one vector of columns after another, then
-    /// across.
+    /// For each output row, first sums over its input rows, vectorized over the columns, then over the input columns of
+    /// each output.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Resample { rows, columns, input: [h, w], output: [to_h, to_w] } = self.op;
-        let (down_taps, across_taps) = (weighted::<E>(rows), weighted::<E>(columns));
-        let mut down = vec![E::ZERO; *w];
-        for (x, y) in self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(to_h * to_w)) {
-            for (taps, y) in down_taps.chunks_exact(rows.count).zip(y.chunks_exact_mut(*to_w)) {
-                down.fill(Float::ZERO);
+        let Resample { rows, columns, input: [h, w], output: [output_h, output_w] } = self.op;
+        let (row_taps, column_taps) = (weighted::<E>(rows), weighted::<E>(columns));
+        let mut row_sums = vec![E::ZERO; *w];
+        for (x, y) in self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(output_h * output_w)) {
+            for (taps, y) in row_taps.chunks_exact(rows.count).zip(y.chunks_exact_mut(*output_w)) {
+                row_sums.fill(Float::ZERO);
                 for (row, weight) in taps {
-                    for (sum, x) in down.iter_mut().zip(&x[row * w..][..*w]) {
+                    for (sum, x) in row_sums.iter_mut().zip(&x[row * w..][..*w]) {
                         *sum += *x * *weight;
                     }
                 }
-                for (taps, y) in across_taps.chunks_exact(columns.count).zip(y) {
-                    let parts = taps.iter().map(|(column, weight)| down[*column] * *weight);
+                for (taps, y) in column_taps.chunks_exact(columns.count).zip(y) {
+                    let parts = taps.iter().map(|(column, weight)| row_sums[*column] * *weight);
                     *y = parts.fold(E::ZERO, |sum, part| sum + part);
                 }
             }
@@ -211,21 +219,21 @@ struct Backward<'a, E> {
 impl<E: Element> Kernel for Backward<'_, E> {
     type Output = ();
 
-    /// The forward pass backwards: each output row's gradients are spread across, then added to its rows.
+    /// Spreads the gradients of each output row over its input columns, then adds them to its input rows.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Resample { rows, columns, input: [h, w], output: [to_h, to_w] } = self.op;
-        let (down_taps, across_taps) = (weighted::<E>(rows), weighted::<E>(columns));
-        let mut across = vec![E::ZERO; *w];
-        for (grad, dx) in self.grad.chunks_exact(to_h * to_w).zip(self.dx.chunks_exact_mut(h * w)) {
-            for (taps, grad) in down_taps.chunks_exact(rows.count).zip(grad.chunks_exact(*to_w)) {
-                across.fill(Float::ZERO);
-                for (taps, grad) in across_taps.chunks_exact(columns.count).zip(grad) {
-                    taps.iter().for_each(|(column, weight)| across[*column] += *grad * *weight);
+        let Resample { rows, columns, input: [h, w], output: [output_h, output_w] } = self.op;
+        let (row_taps, column_taps) = (weighted::<E>(rows), weighted::<E>(columns));
+        let mut column_sums = vec![E::ZERO; *w];
+        for (grad, dx) in self.grad.chunks_exact(output_h * output_w).zip(self.dx.chunks_exact_mut(h * w)) {
+            for (taps, grad) in row_taps.chunks_exact(rows.count).zip(grad.chunks_exact(*output_w)) {
+                column_sums.fill(Float::ZERO);
+                for (taps, grad) in column_taps.chunks_exact(columns.count).zip(grad) {
+                    taps.iter().for_each(|(column, weight)| column_sums[*column] += *grad * *weight);
                 }
                 for (row, weight) in taps {
                     let sums = dx[row * w..][..*w].iter_mut();
-                    sums.zip(&across).for_each(|(sum, part)| *sum += *part * *weight);
+                    sums.zip(&column_sums).for_each(|(sum, part)| *sum += *part * *weight);
                 }
             }
         }

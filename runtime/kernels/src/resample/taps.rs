@@ -1,28 +1,29 @@
-//! Where along one axis the outputs of a resampling lie among its inputs: PyTorch's index arithmetic.
+//! The input positions and weights of the outputs along one axis, with PyTorch's index arithmetic.
 
 use super::Filter;
 
-/// What each output along one axis is made of: `count` positions of the input, each with its weight.
+/// The taps of all outputs along one axis. A tap is an input position with its weight.
 #[derive(Debug, PartialEq)]
 pub(super) struct Taps {
+    /// The number of taps for each output.
     pub count: usize,
-    /// `count` for each output.
+    /// The taps of all outputs, `count` for each.
     pub list: Vec<(usize, f64)>,
 }
 
-/// One axis of a resampling.
+/// One axis of the resampling.
 #[derive(Clone, Copy)]
 pub(super) struct Axis {
     pub input: usize,
     pub output: usize,
-    /// Outputs for each input, where the ratio of the sizes is not it.
+    /// The scale factor, output size divided by input size, if it is not the ratio of the sizes.
     pub scale: Option<f64>,
     pub align_corners: bool,
 }
 
 impl Axis {
-    /// The taps of every output. PyTorch places pixels in the tensor's own precision: where the floor of
-    /// a position is all that counts, `single` rounds as it does.
+    /// Returns the taps of all outputs. PyTorch computes positions in the precision of the tensor. With `single`, the
+    /// nearest filters round to f32 like PyTorch, because a rounding error can change the nearest position.
     pub fn taps(&self, filter: Filter, single: bool) -> Taps {
         if self.input == self.output && (self.scale.is_none() || filter == Filter::Linear) {
             return Taps { count: 1, list: (0..self.output).map(|at| (at, 1.0)).collect() };
@@ -42,7 +43,7 @@ impl Axis {
         let round = |x: f64| if single { f64::from(x as f32) } else { x };
         let step = round(Axis { align_corners: false, ..*self }.step());
         let tap = |at: usize| {
-            // PyTorch's `floorf` rounds a double first.
+            // PyTorch's `floorf` converts a double to a float first.
             let nearest = (position(step, at as f64, &round) as f32).floor() as usize;
             (nearest.min(self.input - 1), 1.0)
         };
@@ -55,33 +56,34 @@ impl Axis {
         [(low, 1.0 - fraction), ((low + 1).min(self.input - 1), fraction)]
     }
 
-    /// Keys, "Cubic Convolution Interpolation for Digital Image Processing", 1981, with a = -3/4.
+    /// Cubic convolution with a = -3/4: Keys, "Cubic Convolution Interpolation for Digital Image Processing", 1981.
     fn cubic(&self, output: usize) -> [(usize, f64); 4] {
         const A: f64 = -0.75;
-        let near = |x: f64| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
-        let far = |x: f64| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
+        let inner = |x: f64| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;
+        let outer = |x: f64| ((A * x - 5.0 * A) * x + 8.0 * A) * x - 4.0 * A;
         let (low, t) = self.split(self.position(output));
         let last = self.input as i64 - 1;
         let tap = |offset: i64, weight: f64| ((low + offset).clamp(0, last) as usize, weight);
-        [tap(-1, far(t + 1.0)), tap(0, near(t)), tap(1, near(1.0 - t)), tap(2, far(2.0 - t))]
+        [tap(-1, outer(t + 1.0)), tap(0, inner(t)), tap(1, inner(1.0 - t)), tap(2, outer(2.0 - t))]
     }
 
-    /// The input at or before a position, and the way from there to the next.
+    /// Returns the index of the input at or before a position, and the fraction of the way to the next input.
     fn split(&self, position: f64) -> (i64, f64) {
         let low = (position.floor() as i64).min(self.input as i64 - 1);
         (low, (position - low as f64).clamp(0.0, 1.0))
     }
 
-    /// Where an output lies among the inputs. Pixels are squares, and the first and last ones' centres
-    /// coincide where the corners are aligned, else their outer edges.
+    /// Returns the position of an output in input coordinates. With aligned corners, the centers of the first and last
+    /// pixels coincide; otherwise their outer edges coincide.
     fn position(&self, output: usize) -> f64 {
-        match self.align_corners {
-            true => self.step() * output as f64,
-            false => self.step() * (output as f64 + 0.5) - 0.5,
+        if self.align_corners {
+            self.step() * output as f64
+        } else {
+            self.step() * (output as f64 + 0.5) - 0.5
         }
     }
 
-    /// Inputs from one output to the next.
+    /// Returns the distance between neighboring outputs in input coordinates.
     fn step(&self) -> f64 {
         match (self.align_corners, self.scale) {
             (true, _) if self.output > 1 => (self.input - 1) as f64 / (self.output - 1) as f64,

@@ -4,31 +4,31 @@ use crate::element::Element;
 use crate::float::Float;
 use crate::simd::{Kernel, Simd};
 
-/// A mean in two parts, so that the distance to it is as exact as the elements: near a mean of 10⁴, half
-/// a unit in its last place of f32 is 5·10⁻⁴.
+/// A mean as the sum of two numbers, so that the difference to it is as precise as the elements. For a mean near 10⁴,
+/// rounding to f32 alone would cause an error of up to 5·10⁻⁴.
 #[derive(Clone, Copy)]
-pub(super) struct Centre<F> {
+pub(super) struct SplitMean<F> {
     high: F,
     low: F,
 }
 
-impl<F: Float> Centre<F> {
-    pub fn at(mean: f64) -> Self {
+impl<F: Float> SplitMean<F> {
+    pub fn new(mean: f64) -> Self {
         let high = F::from_f64(mean);
         Self { high, low: F::from_f64(mean - high.to_f64()) }
     }
 
-    /// `x - mean`
+    /// Returns `x - mean`.
     #[inline(always)]
-    fn of(self, x: F) -> F {
+    fn deviation(self, x: F) -> F {
         x - self.high - self.low
     }
 }
 
-/// `(x - mean) · scale · weight + bias`
+/// Computes `y = (x - mean) · scale · weight + bias`.
 pub(super) struct Forward<'a, E: Element> {
     pub span: usize,
-    pub centre: Centre<E>,
+    pub mean: SplitMean<E>,
     pub scale: E,
     pub weight: &'a [E],
     pub bias: &'a [E],
@@ -41,11 +41,11 @@ impl<E: Element> Kernel for Forward<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Self { span, centre, scale, weight, bias, x, y } = self;
+        let Self { span, mean, scale, weight, bias, x, y } = self;
         let parameters = weight.iter().zip(bias);
         if span == 1 {
             for ((y, x), (weight, bias)) in y.iter_mut().zip(x).zip(parameters) {
-                *y = centre.of(*x) * scale * *weight + *bias;
+                *y = mean.deviation(*x) * scale * *weight + *bias;
             }
             return;
         }
@@ -53,21 +53,21 @@ impl<E: Element> Kernel for Forward<'_, E> {
         for ((y, x), (weight, bias)) in runs.zip(parameters) {
             let scale = scale * *weight;
             for (y, x) in y.iter_mut().zip(x) {
-                *y = centre.of(*x) * scale + *bias;
+                *y = mean.deviation(*x) * scale + *bias;
             }
         }
     }
 }
 
-/// `grad · weight`
-pub(super) struct Weigh<'a, E: Element> {
+/// Computes `grad · weight`.
+pub(super) struct WeightedGradient<'a, E: Element> {
     pub span: usize,
     pub weight: &'a [E],
     pub grad: &'a [E],
     pub out: &'a mut [f64],
 }
 
-impl<E: Element> Kernel for Weigh<'_, E> {
+impl<E: Element> Kernel for WeightedGradient<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -87,13 +87,13 @@ impl<E: Element> Kernel for Weigh<'_, E> {
     }
 }
 
-/// `(g - shift - (x - mean) · slope) · scale`
+/// Computes `dx = (g - shift - (x - mean) · slope) · scale`, where `g` is the weighted gradient.
 pub(super) struct Backward<'a, E: Element> {
-    pub centre: Centre<E>,
+    pub mean: SplitMean<E>,
     pub shift: E,
     pub slope: E,
     pub scale: E,
-    pub weighed: &'a [f64],
+    pub weighted: &'a [f64],
     pub x: &'a [E],
     pub dx: &'a mut [E],
 }
@@ -103,14 +103,14 @@ impl<E: Element> Kernel for Backward<'_, E> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Self { centre, shift, slope, scale, weighed, x, dx } = self;
-        for ((dx, x), g) in dx.iter_mut().zip(x).zip(weighed) {
-            *dx = (E::from_f64(*g) - shift - centre.of(*x) * slope) * scale;
+        let Self { mean, shift, slope, scale, weighted, x, dx } = self;
+        for ((dx, x), g) in dx.iter_mut().zip(x).zip(weighted) {
+            *dx = (E::from_f64(*g) - shift - mean.deviation(*x) * slope) * scale;
         }
     }
 }
 
-/// The gradients of a weight and a bias for each element.
+/// Adds one row to the gradients of a weight and a bias that have an element for each element of the row.
 pub(super) struct Parameters<'a, E> {
     pub mean: f64,
     pub inv_std: f64,

@@ -1,27 +1,29 @@
-//! Layer, RMS, group and instance normalisation: rows of `[rows, elements]` are normalised each by
-//! itself, then scaled and shifted by a weight and a bias for each element or for each channel.
+//! Layer, RMS, group and instance normalization: each row of `[rows, elements]` is normalized independently, then
+//! scaled and shifted by a weight and a bias for each element or each channel.
 
 mod composed;
 mod loops;
 mod op;
 mod rows;
 
+use candle_core::{Result, Shape, Tensor, bail};
+
+use crate::element::{compute_dtype, in_single, widened, with_element, with_elements};
+use crate::relay;
+
 use self::op::RowNorm;
 use self::rows::Rows;
-use super::element::{compute_dtype, in_single, widened, with_element, with_elements};
-use super::relay;
-use candle_core::{Result, Shape, Tensor, bail};
 
 /// Normalizes over the last dimensions by their mean and variance, then applies `weight` and `bias`.
 ///
 /// - `x`: `[..., normalized_shape...]`
 /// - `weight`, `bias`: of shape `normalized_shape`; 1 and 0 if `None`
-/// - returns the shape of `x`
+/// - returns a tensor of the shape of `x`
 ///
-/// Takes f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. Ba, Kiros and Hinton, 2016.
+/// Supports f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. Ba, Kiros and Hinton, 2016.
 ///
 /// # Errors
-/// `normalized_shape` is empty or the shape of `x` does not end in it, or a parameter has another shape.
+/// `normalized_shape` is empty, the shape of `x` does not end in it, or a parameter has another shape.
 ///
 /// # Examples
 /// ```
@@ -42,8 +44,8 @@ pub fn layer_norm(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Result<Tensor> {
-    let (name, centred) = ("layer_norm", true);
-    let op = RowNorm { name, rows: Rows::trailing(name, x, normalized_shape)?, eps, centred };
+    let name = "layer_norm";
+    let op = RowNorm { name, rows: Rows::trailing(name, x, normalized_shape)?, eps, centered: true };
     normalize(x, normalized_shape, weight, bias, op)
 }
 
@@ -51,12 +53,12 @@ pub fn layer_norm(
 ///
 /// - `x`: `[..., normalized_shape...]`
 /// - `weight`: of shape `normalized_shape`; 1 if `None`
-/// - returns the shape of `x`
+/// - returns a tensor of the shape of `x`
 ///
-/// Takes f32, f64, f16 and bf16. Differentiable in `x` and `weight`. Zhang and Sennrich, 2019.
+/// Supports f32, f64, f16 and bf16. Differentiable in `x` and `weight`. Zhang and Sennrich, 2019.
 ///
 /// # Errors
-/// As [`layer_norm`].
+/// The same as [`layer_norm`].
 ///
 /// # Examples
 /// ```
@@ -71,8 +73,8 @@ pub fn layer_norm(
 /// # }
 /// ```
 pub fn rms_norm(x: &Tensor, normalized_shape: &[usize], weight: Option<&Tensor>, eps: f64) -> Result<Tensor> {
-    let (name, centred) = ("rms_norm", false);
-    let op = RowNorm { name, rows: Rows::trailing(name, x, normalized_shape)?, eps, centred };
+    let name = "rms_norm";
+    let op = RowNorm { name, rows: Rows::trailing(name, x, normalized_shape)?, eps, centered: false };
     normalize(x, normalized_shape, weight, None, op)
 }
 
@@ -81,12 +83,12 @@ pub fn rms_norm(x: &Tensor, normalized_shape: &[usize], weight: Option<&Tensor>,
 ///
 /// - `x`: `[batch, channels, ...]`
 /// - `weight`, `bias`: `[channels]` each; 1 and 0 if `None`
-/// - returns the shape of `x`
+/// - returns a tensor of the shape of `x`
 ///
-/// Takes f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. Wu and He, 2018.
+/// Supports f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. Wu and He, 2018.
 ///
 /// # Errors
-/// The rank is below 2, the groups do not divide the channels, the batch has one sample whose groups have a
+/// The rank is below 2, the channels are not divisible by the groups, the batch has one sample whose groups have a
 /// single value (so that the variance is always 0), or a parameter does not have one element per channel.
 ///
 /// # Examples
@@ -109,9 +111,9 @@ pub fn group_norm(
 ) -> Result<Tensor> {
     let rows = Rows::groups("group_norm", x, groups)?;
     if rows.rows == groups && rows.elements() == 1 {
-        bail!("group_norm: expected more than one value a group, got an input {:?}", x.dims());
+        bail!("group_norm: expected more than one value per group, got an input {:?}", x.dims());
     }
-    let op = RowNorm { name: "group_norm", rows, eps, centred: true };
+    let op = RowNorm { name: "group_norm", rows, eps, centered: true };
     normalize(x, &[rows.parameters()], weight, bias, op)
 }
 
@@ -119,9 +121,9 @@ pub fn group_norm(
 ///
 /// - `x`: `[batch, channels, length, ...]`
 /// - `weight`, `bias`: `[channels]` each; 1 and 0 if `None`
-/// - returns the shape of `x`
+/// - returns a tensor of the shape of `x`
 ///
-/// Takes f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. Ulyanov, Vedaldi and Lempitsky,
+/// Supports f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. Ulyanov, Vedaldi and Lempitsky,
 /// 2016.
 ///
 /// # Errors
@@ -141,15 +143,15 @@ pub fn group_norm(
 /// ```
 pub fn instance_norm(x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Result<Tensor> {
     let rows = instances(x)?;
-    let op = RowNorm { name: "instance_norm", rows, eps, centred: true };
+    let op = RowNorm { name: "instance_norm", rows, eps, centered: true };
     normalize(x, &[rows.parameters()], weight, bias, op)
 }
 
-/// Returns the mean and the biased variance of each channel of each sample of `[batch, channels, length,
-/// ...]`: `[batch, channels]` each, detached, in f32 (f64 for f64).
+/// Returns the mean and the biased variance of each channel of each sample of `[batch, channels, length, ...]`. Both
+/// are `[batch, channels]`, detached, and f32 (f64 for an f64 input).
 ///
 /// # Errors
-/// As [`instance_norm`].
+/// The same as [`instance_norm`].
 ///
 /// # Examples
 /// ```
@@ -179,6 +181,7 @@ pub fn instance_moments(x: &Tensor) -> Result<(Tensor, Tensor)> {
     Ok((statistic(mean)?, statistic(variance)?))
 }
 
+/// Returns one row for each channel of each sample.
 fn instances(x: &Tensor) -> Result<Rows> {
     let [_, channels, _, ..] = *x.dims() else {
         bail!(
@@ -188,12 +191,12 @@ fn instances(x: &Tensor) -> Result<Rows> {
     };
     let rows = Rows::groups("instance_norm", x, channels)?;
     if rows.elements() == 1 {
-        bail!("instance_norm: expected more than one value a channel, got an input {:?}", x.dims());
+        bail!("instance_norm: expected more than one value per channel, got an input {:?}", x.dims());
     }
     Ok(rows)
 }
 
-/// Brings the parameters, constants where there are none, to one entry a run, and runs the operation.
+/// Flattens the parameters, with 1 and 0 for `None`, and runs the operation.
 fn normalize(
     x: &Tensor,
     shape: &[usize],

@@ -1,26 +1,29 @@
-//! The normalisation of rows as a candle operation with a gradient.
+//! Row normalization as a differentiable candle operation.
 
-use super::loops::{Backward, Centre, Forward, Parameters, Weigh};
-use super::rows::{Rows, mean_square, moments};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType};
+
 use crate::channels::sums;
 use crate::element::{Element, elements, with_element, with_elements};
 use crate::memory::zeros;
 use crate::operation::{CpuOperand, Operation};
 use crate::parallel::{cost, for_each_chunk, for_each_row};
 use crate::simd::dispatch_loops;
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType};
 
-/// Into how many blocks of rows a backward pass is cut at the most: each sums the parameters' gradients
-/// for itself. The shape alone decides, so that the sums are the same for every number of threads.
-const BLOCKS: usize = 64;
+use super::loops::{Backward, Forward, Parameters, SplitMean, WeightedGradient};
+use super::rows::{Rows, mean_square, moments};
 
-/// `(x - mean) / √(variance + eps) · weight + bias`, row by row; not centred, the mean is taken to be 0.
+/// The maximum number of blocks of rows in a backward pass. Each block computes separate sums for the gradients of the
+/// parameters. The number of blocks depends only on the shape, so that the sums are the same for any number of threads.
+const MAX_BLOCKS: usize = 64;
+
+/// Computes `(x - mean) / √(variance + eps) · weight + bias` for each row. If it is not centered, the mean is replaced
+/// by 0.
 pub(super) struct RowNorm {
     pub name: &'static str,
     pub rows: Rows,
     pub eps: f64,
-    pub centred: bool,
+    pub centered: bool,
 }
 
 impl Operation<3> for RowNorm {
@@ -42,21 +45,21 @@ impl Operation<3> for RowNorm {
         _y: &Tensor,
         grad: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
-        let learned = weight.track_op() || bias.track_op();
+        let needs_parameters = weight.track_op() || bias.track_op();
         let (dx, [dw, db]) = with_element!(self.name, x.dtype(), E => {
             let gradients = with_elements::<E, _>(x, |x| {
                 with_elements::<E, _>(grad, |grad| {
-                    with_elements(weight, |weight| self.gradients::<E>(x, grad, weight, learned))
+                    with_elements(weight, |weight| self.gradients::<E>(x, grad, weight, needs_parameters))
                 })
             });
             let (dx, sums) = gradients???;
             Ok::<_, candle_core::Error>((Tensor::from_vec(dx, x.shape(), x.device())?, sums))
         })?;
-        let parameter = |tensor: &Tensor, values: Vec<f64>| match tensor.track_op() {
-            true => {
-                Tensor::from_vec(values, tensor.shape(), tensor.device())?.to_dtype(tensor.dtype()).map(Some)
+        let parameter = |tensor: &Tensor, values: Vec<f64>| {
+            if !tensor.track_op() {
+                return Ok(None);
             }
-            false => Ok(None),
+            Tensor::from_vec(values, tensor.shape(), tensor.device())?.to_dtype(tensor.dtype()).map(Some)
         };
         Ok([Some(dx), parameter(weight, dw)?, parameter(bias, db)?])
     }
@@ -70,25 +73,26 @@ impl RowNorm {
             let parameters = self.rows.parameters_of(row);
             let (weight, bias) = (&weight[parameters.clone()], &bias[parameters]);
             let Statistics { mean, inv_std } = self.statistics(x);
-            let (centre, scale) = (Centre::at(mean), E::from_f64(inv_std));
-            dispatch_loops(Forward { span: self.rows.span, centre, scale, weight, bias, x, y });
+            let (mean, scale) = (SplitMean::new(mean), E::from_f64(inv_std));
+            dispatch_loops(Forward { span: self.rows.span, mean, scale, weight, bias, x, y });
         });
         y
     }
 
+    /// Returns the mean and the inverse standard deviation of a row.
     fn statistics<E: Element>(&self, row: &[E]) -> Statistics {
-        let (mean, variance) = if self.centred { moments(row) } else { (0.0, mean_square(row)) };
+        let (mean, variance) = if self.centered { moments(row) } else { (0.0, mean_square(row)) };
         Statistics { mean, inv_std: 1.0 / (variance + self.eps).sqrt() }
     }
 
-    /// The gradient of `x`, and the sums that are those of the weight and the bias where they are
-    /// `learned`.
+    /// Returns the gradient of `x` and, if `needs_parameters` is set, the gradients of the weight and the bias.
+    /// Otherwise the latter are zeros.
     fn gradients<E: Element>(
         &self,
         x: &[E],
         grad: &[E],
         weight: &[E],
-        learned: bool,
+        needs_parameters: bool,
     ) -> (Vec<E>, [Vec<f64>; 2]) {
         let (elements, parameters) = (self.rows.elements(), self.rows.parameters());
         let mut dx = zeros::<E>(x.len());
@@ -96,15 +100,15 @@ impl RowNorm {
         if elements == 0 {
             return (dx, total);
         }
-        let rows = cost::TWO_PASSES.div_ceil(elements).max(self.rows.rows.div_ceil(BLOCKS));
+        let rows = cost::TWO_PASSES.div_ceil(elements).max(self.rows.rows.div_ceil(MAX_BLOCKS));
         let chunks = dx.chunks_mut(rows * elements);
         let mut blocks: Vec<(&mut [E], [Vec<f64>; 2])> = chunks.map(|dx| (dx, Default::default())).collect();
         for_each_chunk(&mut blocks, 1, |index, block| {
             for (dx, sums) in block {
-                if learned {
+                if needs_parameters {
                     *sums = total.clone();
                 }
-                self.block(index * rows, x, grad, weight, dx, sums);
+                self.block_gradients(index * rows, x, grad, weight, dx, sums);
             }
         });
         for (_, sums) in blocks {
@@ -115,9 +119,9 @@ impl RowNorm {
         (dx, total)
     }
 
-    /// The gradients of the rows from `first` on that `dx` has room for; `sums` is empty where nobody
-    /// wants them.
-    fn block<E: Element>(
+    /// Writes the gradients of the rows in `dx`, the first of which is row `first`. Adds to `sums`, the gradients of
+    /// the parameters, unless they are empty.
+    fn block_gradients<E: Element>(
         &self,
         first: usize,
         x: &[E],
@@ -126,7 +130,7 @@ impl RowNorm {
         dx: &mut [E],
         sums: &mut [Vec<f64>; 2],
     ) {
-        let mut weighed = vec![0.0; self.rows.elements()];
+        let mut weighted = vec![0.0; self.rows.elements()];
         for (i, dx) in dx.chunks_exact_mut(self.rows.elements()).enumerate() {
             let row = first + i;
             let (x, grad) = (&x[self.rows.range(row)], &grad[self.rows.range(row)]);
@@ -136,37 +140,38 @@ impl RowNorm {
             if let (Some(dw), Some(db)) = (dw.get_mut(parameters.clone()), db.get_mut(parameters.clone())) {
                 self.add_parameters(&statistics, x, grad, dw, db);
             }
-            dispatch_loops(Weigh {
+            dispatch_loops(WeightedGradient {
                 span: self.rows.span,
                 weight: &weight[parameters],
                 grad,
-                out: &mut weighed,
+                out: &mut weighted,
             });
-            self.row_gradient(&statistics, x, &weighed, dx);
+            self.row_gradient(&statistics, x, &weighted, dx);
         }
     }
 
-    /// `inv_std · (g - mean(g) - x̂ · mean(g · x̂))` with `g = grad · weight`; not centred, without the
-    /// first mean.
-    fn row_gradient<E: Element>(&self, at: &Statistics, x: &[E], weighed: &[f64], dx: &mut [E]) {
-        let (mean, count) = (at.mean, x.len() as f64);
-        let [sum, product] = sums(x, weighed, |x, g| [g, g * (x - mean)]);
-        let shift = E::from_f64(if self.centred { sum / count } else { 0.0 });
-        let slope = E::from_f64(product * at.inv_std * at.inv_std / count);
-        let (centre, scale) = (Centre::at(mean), E::from_f64(at.inv_std));
-        dispatch_loops(Backward { centre, shift, slope, scale, weighed, x, dx });
+    /// Computes `inv_std · (g - mean(g) - x̂ · mean(g · x̂))` with `g = grad · weight`. If the normalization is not
+    /// centered, `mean(g)` is replaced by 0.
+    fn row_gradient<E: Element>(&self, statistics: &Statistics, x: &[E], weighted: &[f64], dx: &mut [E]) {
+        let Statistics { mean, inv_std } = *statistics;
+        let count = x.len() as f64;
+        let [sum, product] = sums(x, weighted, |x, g| [g, g * (x - mean)]);
+        let shift = E::from_f64(if self.centered { sum / count } else { 0.0 });
+        let slope = E::from_f64(product * inv_std * inv_std / count);
+        let (mean, scale) = (SplitMean::new(mean), E::from_f64(inv_std));
+        dispatch_loops(Backward { mean, shift, slope, scale, weighted, x, dx });
     }
 
-    /// Adds one row's part to the gradients of its weights and biases.
+    /// Adds one row to the gradients of its weights and biases.
     fn add_parameters<E: Element>(
         &self,
-        at: &Statistics,
+        statistics: &Statistics,
         x: &[E],
         grad: &[E],
         dw: &mut [f64],
         db: &mut [f64],
     ) {
-        let Statistics { mean, inv_std } = *at;
+        let Statistics { mean, inv_std } = *statistics;
         if self.rows.span == 1 {
             return dispatch_loops(Parameters { mean, inv_std, x, grad, dw, db });
         }
@@ -179,7 +184,7 @@ impl RowNorm {
     }
 }
 
-/// What one row is normalised by.
+/// The statistics by which one row is normalized.
 struct Statistics {
     mean: f64,
     inv_std: f64,

@@ -1,19 +1,20 @@
-//! Floats of 16 bits on their way into vectors of `f32`s and back.
+//! Conversion between 16-bit floats and vectors of `f32`s.
 
-use super::Simd;
 use half::{bf16, f16};
 
-/// A float type of 16 bits; kernels see its bits.
+use super::Simd;
+
+/// A 16-bit float type. Kernels hold its elements as `u16` bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Half {
-    /// IEEE half precision.
+    /// IEEE 754 half precision.
     F16,
-    /// Brain floats.
+    /// bfloat16.
     Bf16,
 }
 
 impl Half {
-    /// The number of these bits.
+    /// Returns the number with these bits.
     pub fn widen(self, bits: u16) -> f32 {
         match self {
             Self::F16 => f16::from_bits(bits).to_f32(),
@@ -21,7 +22,7 @@ impl Half {
         }
     }
 
-    /// The bits of the nearest number, of two equally near ones the even.
+    /// Returns the bits of the nearest number, ties to even.
     pub fn round(self, x: f32) -> u16 {
         match self {
             Self::F16 => f16::from_f32(x).to_bits(),
@@ -30,10 +31,10 @@ impl Half {
     }
 }
 
-/// As [`Simd::load_half`], lane by lane.
+/// Implements [`Simd::load_half`] lane by lane.
 ///
 /// # Safety
-/// As there.
+/// `n` halves must be in bounds, and `n ≤ LANES`.
 #[inline(never)]
 pub(super) unsafe fn load_lanes<S: Simd>(simd: S, half: Half, from: *const u16, n: usize) -> S::V {
     let mut lanes = [0.; 16];
@@ -45,17 +46,17 @@ pub(super) unsafe fn load_lanes<S: Simd>(simd: S, half: Half, from: *const u16, 
     unsafe { simd.load(lanes.as_ptr()) }
 }
 
-/// As [`Simd::store_half`], lane by lane.
+/// Implements [`Simd::store_half`] lane by lane.
 ///
 /// # Safety
-/// As there.
+/// `n` halves must be in bounds, and `n ≤ LANES`.
 #[inline(never)]
 pub(super) unsafe fn store_lanes<S: Simd>(simd: S, half: Half, to: *mut u16, n: usize, v: S::V) {
     let mut lanes = [0.; 16];
     // SAFETY: no vector has more than 16 lanes.
     unsafe { simd.store(lanes.as_mut_ptr(), v) };
     for (i, x) in lanes.into_iter().take(n).enumerate() {
-        // SAFETY: `i < n`, and the caller guarantees room for `n` halves.
+        // SAFETY: `i < n`, and the caller guarantees space for `n` halves.
         unsafe { *to.add(i) = half.round(x) }
     }
 }
@@ -75,7 +76,7 @@ mod tests {
             let mut lanes = vec![0.; S::LANES];
             let mut all = vec![];
             for halves in self.1.chunks(S::LANES) {
-                // SAFETY: the chunk has so many halves, the buffer a vector's floats.
+                // SAFETY: the chunk has `halves.len()` halves, and the buffer has `LANES` floats.
                 unsafe {
                     let v = simd.load_half(self.0, halves.as_ptr(), halves.len());
                     simd.store(lanes.as_mut_ptr(), v);
@@ -95,35 +96,35 @@ mod tests {
         #[inline(always)]
         fn run<S: Simd>(self, simd: S) -> Vec<u16> {
             let mut all = vec![0; self.1.len()];
-            for (to, from) in all.chunks_mut(S::LANES).zip(self.1.chunks(S::LANES)) {
-                // SAFETY: both chunks have `from.len()` elements.
+            for (halves, x) in all.chunks_mut(S::LANES).zip(self.1.chunks(S::LANES)) {
+                // SAFETY: both chunks have `x.len()` elements.
                 unsafe {
-                    let v = simd.load_partial(from.as_ptr(), from.len());
-                    simd.store_half(self.0, to.as_mut_ptr(), from.len(), v);
+                    let v = simd.load_partial(x.as_ptr(), x.len());
+                    simd.store_half(self.0, halves.as_mut_ptr(), x.len(), v);
                 }
             }
             all
         }
     }
 
-    /// All bits of halves, an odd number of them so that the last vector is not whole.
+    /// Tests every bit pattern, and three more so that the last vector is partial.
     #[test]
-    fn every_half_is_widened_as_the_crate_does() {
+    fn widening_matches_the_half_crate() {
         let halves: Vec<u16> = (0..=u16::MAX).chain([0x3c00, 0x7f80, 1]).collect();
         for (isa, half) in available().into_iter().flat_map(|isa| [(isa, Half::F16), (isa, Half::Bf16)]) {
             for (bits, x) in halves.iter().zip(dispatch_to(isa, Widen(half, &halves))) {
-                let wanted = half.widen(*bits);
+                let expected = half.widen(*bits);
                 assert!(
-                    x.to_bits() == wanted.to_bits() || (x.is_nan() && wanted.is_nan()),
+                    x.to_bits() == expected.to_bits() || (x.is_nan() && expected.is_nan()),
                     "{isa:?} {bits:x}"
                 );
             }
         }
     }
 
-    /// Numbers of all sizes, halves and their middles among them, denormal, infinite and NaN.
+    /// Tests numbers of all magnitudes: halves, midpoints between halves, denormal and infinite numbers, and NaN.
     #[test]
-    fn every_number_is_rounded_as_the_crate_does() {
+    fn rounding_matches_the_half_crate() {
         let mut bits: Vec<u32> = (0..200_000u32).map(|i| i.wrapping_mul(2_654_435_761)).collect();
         bits.extend(
             (0..=u16::MAX)
@@ -134,9 +135,9 @@ mod tests {
         let numbers: Vec<f32> = bits.into_iter().map(f32::from_bits).collect();
         for (isa, half) in available().into_iter().flat_map(|isa| [(isa, Half::F16), (isa, Half::Bf16)]) {
             for (x, bits) in numbers.iter().zip(dispatch_to(isa, Round(half, &numbers))) {
-                let wanted = half.round(*x);
-                let both_nan = x.is_nan() && half.widen(bits).is_nan() && half.widen(wanted).is_nan();
-                assert!(bits == wanted || both_nan, "{isa:?} {half:?} {x:e}: {bits:x}, not {wanted:x}");
+                let expected = half.round(*x);
+                let both_nan = x.is_nan() && half.widen(bits).is_nan() && half.widen(expected).is_nan();
+                assert!(bits == expected || both_nan, "{isa:?} {half:?} {x:e}: {bits:x}, not {expected:x}");
             }
         }
     }

@@ -1,12 +1,13 @@
-//! Vectors of `f32` and of `f64`, for kernels in either type.
+//! Vectors of `f32` and of `f64`, for kernels that are generic over the two types.
 //!
-//! Such kernels are written once over [`Lanes`]. For `f32` it is the vector of the instruction set in use; for `f64` it
-//! is four plain numbers, compiled for that instruction set.
+//! These kernels are generic over [`Lanes`]. The `f32` vector is that of the instruction set in use. The `f64` vector
+//! is an array of four numbers, compiled for that instruction set.
 
-use super::{Isa, Kernel, Simd, dispatch_loops_to, dispatch_to, transpose};
 use crate::element::Element;
 
-/// The most lanes of any [`Lanes`].
+use super::{Isa, Kernel, Simd, dispatch_loops_to, dispatch_to, transpose};
+
+/// The maximum of [`Lanes::LANES`].
 pub(crate) const MAX_LANES: usize = 16;
 
 /// A floating-point number with a vector type.
@@ -15,29 +16,30 @@ pub(crate) trait Real: Element {
     fn dispatch<W: Work<Self>>(isa: Isa, work: W);
 }
 
-/// Work that is written once for both types: one task of a parallel loop, with its part of the result.
+/// A task of a parallel loop, generic over the vector type, with its part of the result.
 pub(crate) trait Work<R: Real>: Send {
-    /// Must be `#[inline(always)]`, as must be everything it calls in its inner loops.
+    /// Runs the task. The method must be `#[inline(always)]`, and so must every function called in its inner loops.
     fn run<L: Lanes<Real = R>>(self, lanes: L);
 }
 
 /// A token for a vector of `R`s.
 ///
 /// # Safety
-/// Pointer methods read or write `LANES` consecutive numbers (`n < LANES` in `load_partial`, `LANES` times
-/// `LANES` in `transpose`) that the caller guarantees to be in bounds; no alignment is needed. Lanes beyond `n` load as zero.
+/// Methods with a pointer read or write `LANES` consecutive numbers (`n < LANES` numbers for `load_partial`, `LANES`
+/// rows of `LANES` numbers for `transpose`). The caller guarantees that these are in bounds; no alignment is needed.
+/// Lanes from `n` on load as zero.
 pub(crate) trait Lanes: Copy {
     type Real: Real;
     type V: Copy;
     const LANES: usize;
-    /// Vector registers, of which an inner loop may use this many.
+    /// The number of vector registers that an inner loop may use.
     const REGISTERS: usize;
 
     fn splat(self, x: Self::Real) -> Self::V;
     unsafe fn load(self, from: *const Self::Real) -> Self::V;
     unsafe fn load_partial(self, from: *const Self::Real, n: usize) -> Self::V;
     unsafe fn store(self, to: *mut Self::Real, v: Self::V);
-    /// Writes row `i` of a square block of `LANES` rows, `stride` apart, as column `i` of another.
+    /// Transposes a block of `LANES × LANES` numbers: writes row `i` of one block as column `i` of another.
     unsafe fn transpose(
         self,
         from: *const Self::Real,
@@ -46,13 +48,13 @@ pub(crate) trait Lanes: Copy {
         to_stride: usize,
     );
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
-    /// `a * b + c`
+    /// Returns `a * b + c`.
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// The sum of all lanes, in a fixed order.
+    /// Returns the sum of all lanes, added in a fixed order.
     fn sum(self, v: Self::V) -> Self::Real;
 }
 
-/// Work on `f32`s as a [`Kernel`].
+/// Adapts [`Work`] on `f32`s to [`Kernel`].
 struct Single<W>(W);
 
 impl<W: Work<f32>> Kernel for Single<W> {
@@ -89,8 +91,8 @@ impl<S, const PAIRS: bool> Floats<S, PAIRS> {
     }
 }
 
-// SAFETY of every block below: the caller's promise is the one `Simd` asks for.
-#[expect(clippy::undocumented_unsafe_blocks, reason = "the one above is for all")]
+// SAFETY of every block below: the caller guarantees the bounds that the method of `Simd` requires.
+#[expect(clippy::undocumented_unsafe_blocks, reason = "the comment above applies to all of them")]
 impl<S: Simd, const PAIRS: bool> Lanes for Floats<S, PAIRS> {
     type Real = f32;
     type V = S::V;
@@ -132,7 +134,7 @@ impl<S: Simd, const PAIRS: bool> Lanes for Floats<S, PAIRS> {
     }
 }
 
-/// Work on `f64`s as a [`Kernel`].
+/// Adapts [`Work`] on `f64`s to [`Kernel`].
 struct Double<W>(W);
 
 impl<W: Work<f64>> Kernel for Double<W> {
@@ -149,7 +151,7 @@ impl Real for f64 {
     }
 }
 
-/// Four `f64`s in plain Rust.
+/// A portable vector of four `f64`s.
 #[derive(Clone, Copy)]
 struct Doubles;
 
@@ -165,7 +167,7 @@ impl Lanes for Doubles {
     }
     #[inline(always)]
     unsafe fn load(self, from: *const f64) -> [f64; 4] {
-        // SAFETY: the caller guarantees four numbers; an array of them needs no more alignment.
+        // SAFETY: the caller guarantees four numbers; an array of numbers has the alignment of a number.
         unsafe { from.cast::<[f64; 4]>().read() }
     }
     #[inline(always)]

@@ -1,15 +1,16 @@
 //! Exponential functions of single-precision numbers and vectors of them.
 //!
-//! Each function is written once, over [`Single`], without branches: for a scalar, which loops turn into vectors, and
-//! for the vectors of every instruction set. `exp`, `tanh` and `ln_1p_exp` are within 2 units in the last place of the
-//! exact result for every input, denormal results included.
+//! Each function is generic over [`Single`] and has no branches. It serves scalars, whose loops the compiler
+//! vectorizes, and the vectors of every instruction set. `exp`, `tanh` and `ln_1p_exp` are within 2 units in the last
+//! place of the exact result for every input, denormal results included.
+
+use std::f32::consts::LOG2_E;
 
 use crate::number::Number;
-use std::f32::consts::LOG2_E;
 
 /// A single-precision number, or a vector of them.
 pub trait Single: Number {
-    /// Whether [`mul_add`](Self::mul_add) rounds once.
+    /// `true` if [`mul_add`](Self::mul_add) rounds once.
     const FUSED: bool;
 
     /// Returns `self · factor + summand`.
@@ -25,15 +26,15 @@ pub trait Single: Number {
     fn copysign(self, sign: Self) -> Self;
 }
 
-/// `e^x = (1 + excess) · 2^exponent`, with an excess in `[√½ - 1, √2 - 1]`.
+/// The decomposition `e^x = (1 + excess) · 2^exponent`, with an excess in `[√½ - 1, √2 - 1]`.
 struct Exponential<N> {
     excess: N,
     exponent: N,
 }
 
 impl<N: Single> Exponential<N> {
-    /// Reduces `x + low`, where `low` is small against 1. The result overflows or underflows to zero outside of the
-    /// range that `x` is clamped to.
+    /// Decomposes `e^(x + low)` for a `low` much smaller than 1. `x` is clamped to a range outside of which the result
+    /// overflows, or underflows to zero.
     #[inline(always)]
     fn of_sum(x: N, low: N) -> Self {
         Self::reduced(x, |r| r + low)
@@ -79,7 +80,7 @@ pub fn exp_m1<N: Single>(x: N) -> N {
     let Exponential { excess, exponent } = Exponential::of(x);
     let power = x.splat(1.).ldexp(exponent);
     let difference = power.mul_add(excess, power - x.splat(1.));
-    // From 80 on the subtraction changes nothing, and the power may overflow before the result does.
+    // From 80 on, subtracting 1 has no effect, and the power may overflow before the result does.
     x.where_less(x.splat(80.), difference, (x.splat(1.) + excess).ldexp(exponent))
 }
 
@@ -159,20 +160,20 @@ pub fn normal_cdf<N: Single>(x: N) -> N {
     t.where_less(x.splat(1.), center, x.where_less(x.splat(0.), tail, x.splat(1.) - tail))
 }
 
-/// Returns `x² - square`, where `square` is the rounded square of `x`: what rounding took away.
+/// Returns `x² - square`, the rounding error of `square`, the rounded square of `x`.
 #[inline(always)]
 fn square_error<N: Single>(x: N, square: N) -> N {
     if N::FUSED {
         return x.mul_add(x, -square);
     }
-    // Dekker's product: the upper half of the digits has an exact square.
+    // Dekker's product: the square of the upper half of the digits is exact.
     let scaled = x * x.splat(4097.);
     let high = scaled - (scaled - x);
     let low = x - high;
     ((high * high - square) + (high + high) * low) + low * low
 }
 
-/// Evaluates a polynomial by Horner's rule, the constant coefficient first.
+/// Evaluates a polynomial by Horner's rule. The constant coefficient comes first.
 #[inline(always)]
 fn polynomial<N: Single, const COUNT: usize>(x: N, coefficients: [f64; COUNT]) -> N {
     let mut sum = x.splat(coefficients[COUNT - 1]);
@@ -243,7 +244,7 @@ mod tests {
         }
     }
 
-    /// The function's values with each instruction set, the emulated NEON among them, and of scalars.
+    /// Returns the function's values for scalars and for each instruction set, including emulated NEON.
     fn everywhere(function: Function, x: &[f32]) -> Vec<(String, Vec<f32>)> {
         let mut sets = available();
         sets.push(Isa::Neon);
@@ -252,7 +253,7 @@ mod tests {
         values
     }
 
-    /// The distance of neighboring `f32`s at `x`.
+    /// Returns the distance between neighboring `f32`s at `x`.
     fn unit(x: f64) -> f64 {
         let exponent = (x.abs().log2().floor() as i32).max(f32::MIN_EXP - 1);
         2f64.powi(exponent - (f32::MANTISSA_DIGITS as i32 - 1))
@@ -294,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn normal_cdf_is_within_two_units_but_for_the_left_tail() {
+    fn normal_cdf_is_within_two_units_except_in_the_left_tail() {
         check(NormalCdf, [0., 12.], 2.);
         check(NormalCdf, [-0.5, 0.], 2.);
         check(NormalCdf, [-14.2, -0.5], 6.);
@@ -306,10 +307,10 @@ mod tests {
         let x = [nan, inf, -inf, 0., -0., tiny, -tiny, 1e30, -1e30];
         for function in FUNCTIONS {
             for (set, y) in everywhere(function, &x) {
-                let wanted = x.map(|x| function.exact(f64::from(x)) as f32);
-                for ((x, y), wanted) in x.iter().zip(y).zip(wanted) {
-                    let same = y == wanted || y.is_nan() && wanted.is_nan();
-                    assert!(same, "{function:?} of {x:e}, {set}: {y:e}, not {wanted:e}");
+                let expected = x.map(|x| function.exact(f64::from(x)) as f32);
+                for ((x, y), expected) in x.iter().zip(y).zip(expected) {
+                    let same = y == expected || y.is_nan() && expected.is_nan();
+                    assert!(same, "{function:?} of {x:e}, {set}: {y:e}, not {expected:e}");
                     let odd = function == Tanh && !x.is_nan();
                     assert!(!odd || y.is_sign_negative() == x.is_sign_negative(), "{x:e}, {set}: {y:e}");
                 }

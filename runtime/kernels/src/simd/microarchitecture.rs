@@ -1,13 +1,13 @@
-//! The processor's microarchitecture: one instruction set costs different times on different ones.
+//! The processor's microarchitecture: the same instructions take different times on different processors.
 
 use std::sync::OnceLock;
 
 /// A family of processors for which the cost model has a table of costs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Microarchitecture {
-    /// Intel's, taken for Emerald Rapids.
+    /// Intel processors. The costs were measured on Emerald Rapids.
     Intel,
-    /// All others, taken for AMD's Zen 5.
+    /// All other processors. The costs were measured on AMD's Zen 5.
     Other,
 }
 
@@ -20,9 +20,9 @@ pub fn microarchitecture() -> Microarchitecture {
 #[cfg(target_arch = "x86_64")]
 fn is_intel() -> bool {
     use std::arch::x86_64::__cpuid;
-    // Safe in later versions of Rust than the oldest supported one.
+    // The intrinsic is safe in newer versions of Rust, but unsafe in the oldest supported version.
     #[allow(unused_unsafe)]
-    // SAFETY: every x86-64 processor has the instruction, and its leaf 0.
+    // SAFETY: every x86-64 processor supports the `cpuid` instruction and its leaf 0.
     let leaf = unsafe { __cpuid(0) };
     [leaf.ebx, leaf.edx, leaf.ecx].map(u32::to_le_bytes).as_flattened() == b"GenuineIntel"
 }

@@ -1,10 +1,10 @@
-//! One vector of `f32`s, under the name of each instruction set, and the choice between them.
+//! Vectors of `f32`s for each instruction set, and the choice of the instruction set at run time.
 //!
-//! A kernel is written once, generic over [`Simd`], as a type that implements [`Kernel`];
-//! [`dispatch_to`] runs it with one of the machine's instruction sets, as a rule [`isa`], the widest.
-//! Every method of every token is `#[inline(always)]`, so that the whole kernel is compiled inside the
-//! one function of this file that carries the `target_feature` attribute. What is not compiled there calls
-//! a function for every instruction: no token's methods in closures that go to `map` or `from_fn`.
+//! A kernel is written once, generic over [`Simd`], as a type that implements [`Kernel`]. [`dispatch_to`] runs it
+//! with one of the machine's instruction sets, usually the widest, [`isa`].
+//! Every method of every token is `#[inline(always)]`, so that the whole kernel is compiled inside the one function
+//! of this file with the `target_feature` attribute. Code that is compiled outside of it makes a function call for
+//! every vector instruction; therefore do not call a token's methods in closures passed to `map` or `from_fn`.
 
 #[cfg(any(target_arch = "aarch64", test))]
 mod arm;
@@ -38,7 +38,7 @@ use std::sync::OnceLock;
 /// An instruction set a kernel can run on, from the narrowest to the widest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isa {
-    /// Plain Rust, eight lanes that the compiler vectorises as it can.
+    /// Plain Rust, eight lanes, which the compiler may vectorize.
     Portable,
     /// NEON, four lanes.
     Neon,
@@ -48,14 +48,14 @@ pub enum Isa {
     Avx512,
 }
 
-/// The instruction sets of this machine, the portable one first, the one in use by default last.
+/// Returns the instruction sets of this machine, from the portable one to the widest.
 pub fn available() -> Vec<Isa> {
     let all = [Isa::Portable, Isa::Neon, Isa::Avx2, Isa::Avx512];
     all.into_iter().filter(|isa| isa.is_available()).collect()
 }
 
 impl Isa {
-    /// The `f32`s of a vector.
+    /// Returns the number of `f32`s in a vector.
     pub fn lanes(self) -> usize {
         dispatch_to(self, CountLanes)
     }
@@ -84,7 +84,7 @@ impl Isa {
     }
 }
 
-/// Whether this machine multiplies pairs of bf16 with one instruction beside those of `isa`.
+/// Returns whether this machine and `isa` have an instruction that multiplies pairs of bf16 (AVX512-BF16).
 pub fn has_pairs(isa: Isa) -> bool {
     #[cfg(target_arch = "x86_64")]
     return isa == Isa::Avx512 && isa.is_available() && is_x86_feature_detected!("avx512bf16");
@@ -92,8 +92,8 @@ pub fn has_pairs(isa: Isa) -> bool {
     return false;
 }
 
-/// The instruction set in use: the widest of the machine that `SCONCE_ISA`
-/// (`portable`, `neon`, `avx2` or `avx512`, read once) does not rule out.
+/// Returns the instruction set in use: the widest of this machine, up to the limit in the environment variable
+/// `SCONCE_ISA` (`portable`, `neon`, `avx2` or `avx512`; read once).
 pub fn isa() -> Isa {
     static ISA: OnceLock<Isa> = OnceLock::new();
     *ISA.get_or_init(|| {
@@ -107,14 +107,14 @@ pub fn isa() -> Isa {
     })
 }
 
-/// Work that is written once for every instruction set.
+/// Code that is generic over the instruction set.
 pub trait Kernel {
     type Output;
-    /// Must be `#[inline(always)]`, as must be everything it calls in its inner loops.
+    /// Runs the kernel. The method must be `#[inline(always)]`, and so must every function called in its inner loops.
     fn run<S: Simd>(self, simd: S) -> Self::Output;
 }
 
-/// Counts the lanes of a vector.
+/// A kernel that returns the number of lanes of a vector.
 struct CountLanes;
 
 impl Kernel for CountLanes {
@@ -126,53 +126,53 @@ impl Kernel for CountLanes {
     }
 }
 
-/// Runs `kernel` with `isa`, or with the portable path where the machine lacks it.
+/// Runs `kernel` with `isa`, or with the portable path if the machine does not have it.
 pub fn dispatch_to<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     match isa {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the features have been found on this machine.
+        // SAFETY: `is_available` detected the features on this machine.
         Isa::Avx512 if isa.is_available() => unsafe { run_avx512(kernel) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: as above.
         Isa::Avx2 if isa.is_available() => unsafe { run_avx2(kernel) },
         #[cfg(target_arch = "aarch64")]
-        // SAFETY: every such machine has NEON.
+        // SAFETY: every aarch64 machine has NEON.
         Isa::Neon => unsafe { run_neon(kernel) },
-        // On other machines unit tests run what is written for NEON, without its instructions.
+        // On other machines, unit tests run the NEON code with emulated intrinsics.
         #[cfg(all(test, not(target_arch = "aarch64")))]
         Isa::Neon => kernel.run(Neon::emulated()),
         _ => kernel.run(Portable),
     }
 }
 
-/// Runs a kernel that may call [`Simd::dot_pairs`], where [`has_pairs`] says that it can.
+/// Runs a kernel that may call [`Simd::dot_pairs`]. Returns `None` without running it unless [`has_pairs`].
 #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
 pub(super) fn dispatch_pairs<K: Kernel>(isa: Isa, kernel: K) -> Option<K::Output> {
-    // SAFETY: the features have been found on this machine.
+    // SAFETY: `has_pairs` detected the features on this machine.
     #[cfg(target_arch = "x86_64")]
     return has_pairs(isa).then(|| unsafe { run_avx512_pairs(kernel) });
     #[cfg(not(target_arch = "x86_64"))]
     return None;
 }
 
-/// Runs a kernel of plain loops, which the compiler makes vectors of: with AVX2 where the machine has it.
-/// AVX-512 would give such loops nothing and take as long again to compile.
+/// Runs a kernel of plain loops, which the compiler vectorizes: with AVX2 if the machine has it. AVX-512 would not
+/// speed such loops up, and would double their compile time.
 pub(super) fn dispatch_loops<K: Kernel>(kernel: K) -> K::Output {
     dispatch_loops_to(isa(), kernel)
 }
 
-/// As [`dispatch_loops`], in an instruction set no wider than `limit`.
+/// Runs a kernel as [`dispatch_loops`] does, with an instruction set no wider than `limit`.
 pub(super) fn dispatch_loops_to<K: Kernel>(limit: Isa, kernel: K) -> K::Output {
     match limit {
-        // SAFETY: the features have been found on this machine.
+        // SAFETY: `is_available` detected the features on this machine.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 | Isa::Avx2 if Isa::Avx2.is_available() => unsafe { run_avx2(kernel) },
         _ => kernel.run(Portable),
     }
 }
 
-// Not inlined, so that `Simd::call` keeps a kernel out of its caller; a function without the features could not inline
-// these anyway.
+// Not inlined, so that `Simd::call` keeps a kernel's code out of its caller. A caller without these features could not
+// inline the functions anyway.
 #[cfg(target_arch = "x86_64")]
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512dq,avx512bw,avx512vl,avx2,fma,f16c")]
@@ -200,29 +200,29 @@ fn run_neon<K: Kernel>(kernel: K) -> K::Output {
     kernel.run(Neon(()))
 }
 
-/// Runs a kernel with a token that needs no target features, out of line.
+/// Runs a kernel with a token that needs no target features, without inlining.
 #[inline(never)]
 fn run_plain<S: Simd, K: Kernel>(simd: S, kernel: K) -> K::Output {
     kernel.run(simd)
 }
 
-/// A token that proves an instruction set is there, with its vector of `f32`s.
+/// A token that proves that the machine has an instruction set, with the operations on its vectors of `f32`s.
 ///
 /// # Safety
-/// Pointer methods read or write `LANES` consecutive floats (`n ≤ LANES` in the `_partial` ones) that
-/// the caller guarantees to be in bounds; no alignment is needed. Lanes beyond `n` load as zero.
-#[allow(clippy::missing_safety_doc, reason = "stated once, above")]
+/// Methods with a pointer read or write `LANES` consecutive floats (`n ≤ LANES` floats for the `_partial` methods).
+/// The caller guarantees that these are in bounds; no alignment is needed. Lanes from `n` on load as zero.
+#[allow(clippy::missing_safety_doc, reason = "stated once in the trait's documentation")]
 pub trait Simd: Copy + Send + Sync + 'static {
     type V: Copy;
-    /// Some neighbouring lanes of a vector.
+    /// A range of lanes of a vector.
     type Mask: Copy;
     const LANES: usize;
-    /// Vector registers, of which a kernel's inner loop may use this many.
+    /// The number of vector registers that a kernel's inner loop may use.
     const REGISTERS: usize;
-    /// Whether [`fma`](Self::fma) rounds once.
+    /// `true` if [`fma`](Self::fma) rounds once.
     const FUSED: bool;
 
-    /// Runs a kernel with this instruction set in a function of its own, which the caller's code does not grow by.
+    /// Runs a kernel with this instruction set in a separate function, so that its code is not inlined into the caller.
     fn call<K: Kernel>(self, kernel: K) -> K::Output;
 
     fn splat(self, x: f32) -> Self::V;
@@ -230,62 +230,62 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn store(self, to: *mut f32, v: Self::V);
     unsafe fn load_partial(self, from: *const f32, n: usize) -> Self::V;
     unsafe fn store_partial(self, to: *mut f32, n: usize, v: Self::V);
-    /// The lanes from `first` up to `end`, which is not beyond the last.
+    /// Returns the mask of the lanes `first..end`. Requires `end ≤ LANES`.
     fn mask(self, first: usize, end: usize) -> Self::Mask;
-    /// The floats at the lanes of the mask, zero in all others; only the former need be in bounds.
+    /// Loads the lanes of the mask, and zero in all others. Only the floats of the mask's lanes need be in bounds.
     unsafe fn load_masked(self, from: *const f32, mask: Self::Mask) -> Self::V;
-    /// The even and the odd elements of `a` followed by `b`.
+    /// Returns the even and the odd elements of the concatenation of `a` and `b`.
     fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2];
-    /// The lanes of `a` and `b` in turns: what [`deinterleave`](Self::deinterleave) takes apart.
+    /// Alternates the lanes of `a` and `b`: the inverse of [`deinterleave`](Self::deinterleave).
     fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2];
-    /// The lanes of `same` where those of both `equal` are, which NaN never is, and of `other` elsewhere.
-    fn pick(self, equal: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V;
-    /// The lanes of `then` where `a < b`, and of `otherwise` elsewhere, so also where either is NaN.
+    /// Selects the lanes of `same` if `a` equals `b`, and of `other` if not, so for NaN too.
+    fn pick(self, a_and_b: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V;
+    /// Selects the lanes of `then` if `a < b`, and of `otherwise` if not, so for NaN too.
     fn pick_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
-    /// The lanes of `then` where `a ≤ b`, and of `otherwise` elsewhere, so also where either is NaN.
+    /// Selects the lanes of `then` if `a ≤ b`, and of `otherwise` if not, so for NaN too.
     fn pick_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
     fn mul(self, a: Self::V, b: Self::V) -> Self::V;
     fn div(self, a: Self::V, b: Self::V) -> Self::V;
-    /// The absolute values of `magnitude` with the signs of `sign`.
+    /// Returns the absolute values of `magnitude` with the signs of `sign`.
     fn copysign(self, magnitude: Self::V, sign: Self::V) -> Self::V;
-    /// The nearest integers, of two equally near ones the even. Requires numbers below 2²² in magnitude.
+    /// Rounds to the nearest integers, ties to even. Requires numbers below 2²² in magnitude.
     fn round(self, v: Self::V) -> Self::V;
-    /// `v · 2^exponent`, also where the result is denormal. Requires integer exponents in `[-252, 254]`.
+    /// Returns `v · 2^exponent`, denormal results included. Requires integer exponents in `[-252, 254]`.
     fn ldexp(self, v: Self::V, exponent: Self::V) -> Self::V;
-    /// `a * b + c`, rounded once where the instruction set can.
+    /// Returns `a * b + c`, rounded once if [`FUSED`](Self::FUSED).
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V;
-    /// `a * b + c` at the lanes of the mask, and `c` in all others, where `b` is finite; a zero may lose its sign
-    /// there.
+    /// Returns `a * b + c` in the lanes of the mask and `c` in all others. Requires that `b` is finite outside of the
+    /// mask; a zero of `c` may lose its sign there.
     #[inline(always)]
     fn fma_masked(self, a: Self::V, b: Self::V, c: Self::V, mask: Self::Mask) -> Self::V {
         self.fma(self.keep(a, mask), b, c)
     }
-    /// The larger of a bound and a value; NaN where `value` is NaN.
+    /// Returns the larger of a bound and a value; NaN if `value` is NaN.
     fn max(self, bound: Self::V, value: Self::V) -> Self::V;
-    /// The smaller of a bound and a value; NaN where `value` is NaN.
+    /// Returns the smaller of a bound and a value; NaN if `value` is NaN.
     fn min(self, bound: Self::V, value: Self::V) -> Self::V;
-    /// The larger of two values; NaN where either is.
+    /// Returns the larger of two values; NaN if either is NaN.
     fn larger(self, a: Self::V, b: Self::V) -> Self::V;
-    /// The lanes of the mask as they are, zero in all others.
+    /// Returns `v` with all lanes outside of the mask set to zero.
     fn keep(self, v: Self::V, mask: Self::Mask) -> Self::V;
-    /// The sum of all lanes, in a fixed order.
+    /// Returns the sum of all lanes, added in a fixed order.
     fn sum(self, v: Self::V) -> f32;
 
-    /// `n` halves, widened; zero in all lanes after them.
+    /// Loads `n` halves and widens them. The other lanes are zero.
     #[inline(always)]
     unsafe fn load_half(self, half: Half, from: *const u16, n: usize) -> Self::V {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees `n` halves in bounds.
         unsafe { half::load_lanes(self, half, from, n) }
     }
-    /// The first `n` lanes, rounded to the nearest halves.
+    /// Rounds the first `n` lanes to the nearest halves, ties to even, and stores them.
     #[inline(always)]
     unsafe fn store_half(self, half: Half, to: *mut u16, n: usize, v: Self::V) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees `n` halves in bounds.
         unsafe { half::store_lanes(self, half, to, n, v) }
     }
-    /// A pair of bf16 in each lane, the upper halves of its `even` and of its `odd`.
+    /// Packs a pair of bf16 into each lane: the upper halves of `even` and of `odd`.
     #[inline(always)]
     fn pair(self, even: Self::V, odd: Self::V) -> Self::V {
         let (mut a, mut b) = ([0f32; 16], [0f32; 16]);
@@ -299,17 +299,18 @@ pub trait Simd: Copy + Send + Sync + 'static {
             self.load(a.as_ptr())
         }
     }
-    /// `a · b + c` for [pairs](Self::pair) `a` and `b` in each lane. Denormal numbers may count as zero.
+    /// Returns the dot product of the [pairs](Self::pair) in each lane of `a` and `b`, plus `c`. Denormal numbers may
+    /// be taken as zero.
     ///
     /// # Safety
-    /// The kernel has been run by `dispatch_pairs`.
+    /// The kernel must have been run by `dispatch_pairs`.
     #[inline(always)]
     unsafe fn dot_pairs(self, _a: Self::V, _b: Self::V, _c: Self::V) -> Self::V {
-        unreachable!("only an instruction set with pairs is asked for them")
+        unreachable!("`dot_pairs` is called only with AVX512-BF16")
     }
 
-    /// The lanes of a vector from element `first` of a row of `len` on, maybe before its start, that lie in
-    /// the row.
+    /// Returns the mask of the lanes inside a row of `len` elements, for a vector that begins at element `first`.
+    /// `first` may be negative.
     #[inline(always)]
     fn inside(self, first: isize, len: usize) -> Self::Mask {
         let lane = |element: usize| (element as isize - first).clamp(0, Self::LANES as isize) as usize;

@@ -1,9 +1,9 @@
-//! Plain Rust, eight lanes that the compiler makes vectors of as it can.
+//! Portable vectors: arrays of eight `f32`s, which the compiler may vectorize.
 
 use super::math::Single;
 use super::{Kernel, Simd, run_plain};
 
-/// Plain Rust.
+/// Token for plain Rust, available on every machine.
 #[derive(Clone, Copy)]
 pub struct Portable;
 
@@ -25,7 +25,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> Self::V {
-        // SAFETY: the caller guarantees eight floats; an array of floats needs no more alignment.
+        // SAFETY: the caller guarantees eight floats; an array of floats has the alignment of a float.
         unsafe { from.cast::<[f32; 8]>().read() }
     }
     #[inline(always)]
@@ -52,7 +52,7 @@ impl Simd for Portable {
     #[inline(always)]
     unsafe fn load_masked(self, from: *const f32, [first, end]: Self::Mask) -> Self::V {
         let inside = |i: usize| first <= i && i < end;
-        // SAFETY: the caller guarantees the floats of these lanes.
+        // SAFETY: the caller guarantees that the floats of the masked lanes are in bounds.
         std::array::from_fn(|i| if inside(i) { unsafe { *from.wrapping_add(i) } } else { 0. })
     }
     #[inline(always)]
@@ -66,8 +66,8 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
-        let turn = |i: usize| if i.is_multiple_of(2) { a[i / 2] } else { b[i / 2] };
-        [std::array::from_fn(turn), std::array::from_fn(|i| turn(i + 8))]
+        let interleaved = |i: usize| if i.is_multiple_of(2) { a[i / 2] } else { b[i / 2] };
+        [std::array::from_fn(interleaved), std::array::from_fn(|i| interleaved(i + 8))]
     }
     #[inline(always)]
     fn pick(self, [a, b]: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V {
@@ -111,7 +111,7 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        // Not `mul_add`: without the instruction it is a library call a lane.
+        // Not `mul_add`: without an FMA instruction that is a library call for each lane.
         std::array::from_fn(|i| a[i] * b[i] + c[i])
     }
     #[inline(always)]

@@ -1,7 +1,6 @@
-//! Asking for memory ahead of its use.
+//! Prefetching of memory before its use.
 
-/// Asks for a cache line to be brought as near as the cache of this `LEVEL`, the first or the second. Any address will
-/// do.
+/// Prefetches a cache line into the cache of this `LEVEL`, 1 or 2. The address need not be valid.
 #[inline(always)]
 pub(crate) fn prefetch<const LEVEL: usize>(_line: *const f32) {
     const { assert!(LEVEL == 1 || LEVEL == 2) };

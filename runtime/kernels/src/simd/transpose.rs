@@ -1,6 +1,6 @@
 //! Transposition of a square block of `LANES × LANES` floats.
 //!
-//! [`Simd`] has no shuffles, so the token's type selects those of its instruction set at compile time.
+//! [`Simd`] has no shuffles, so the token's type selects the instruction set's own implementation at compile time.
 
 #[cfg(target_arch = "aarch64")]
 use super::Neon;
@@ -13,7 +13,7 @@ use std::any::TypeId;
 /// Writes row `i` of the block at `from` as column `i` of the block at `to`.
 ///
 /// # Safety
-/// Both blocks must have `LANES` rows of `LANES` floats, `stride` floats apart, in bounds, and be disjoint.
+/// Both blocks must have `LANES` rows of `LANES` floats in bounds, with their strides in floats, and must be disjoint.
 #[inline(always)]
 pub(crate) unsafe fn transpose<S: Simd>(
     _simd: S,
@@ -24,13 +24,13 @@ pub(crate) unsafe fn transpose<S: Simd>(
 ) {
     #[cfg(target_arch = "x86_64")]
     if TypeId::of::<S>() == TypeId::of::<Avx2>() {
-        // SAFETY: the caller's bounds; the token proves the instruction set.
+        // SAFETY: the caller's bounds; the token proves that the machine has AVX2.
         return unsafe { eight_by_eight(from, from_stride, to, to_stride) };
     }
     #[cfg(target_arch = "x86_64")]
     if TypeId::of::<S>() == TypeId::of::<Avx512>() {
         for (i, j) in [(0, 0), (0, 8), (8, 0), (8, 8)] {
-            // SAFETY: as above; AVX-512 has AVX2.
+            // SAFETY: as above, for an 8 × 8 quarter of the block; AVX-512 includes AVX2.
             unsafe {
                 eight_by_eight(
                     from.add(i * from_stride + j),
@@ -44,7 +44,7 @@ pub(crate) unsafe fn transpose<S: Simd>(
     }
     #[cfg(target_arch = "aarch64")]
     if TypeId::of::<S>() == TypeId::of::<Neon>() {
-        // SAFETY: as above.
+        // SAFETY: the caller's bounds; every aarch64 machine has NEON.
         return unsafe { four_by_four(from, from_stride, to, to_stride) };
     }
     for i in 0..S::LANES {
@@ -56,14 +56,14 @@ pub(crate) unsafe fn transpose<S: Simd>(
 }
 
 /// # Safety
-/// As [`transpose`] with eight lanes, on a machine with AVX.
+/// As for [`transpose`] with eight lanes; the machine must have AVX.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 unsafe fn eight_by_eight(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
     use std::arch::x86_64::*;
     // SAFETY: the caller's bounds; the halves of a row are four floats within its eight.
     unsafe {
-        // Rows i and i + 4 share a register, so that what follows stays within its 128-bit halves.
+        // Rows i and i + 4 share a register, so that the shuffles below stay within 128-bit halves.
         let mut halves = [[_mm256_setzero_ps(); 4]; 2];
         for (j, half) in halves.iter_mut().enumerate() {
             for (i, rows) in half.iter_mut().enumerate() {
@@ -85,7 +85,7 @@ unsafe fn eight_by_eight(from: *const f32, from_stride: usize, to: *mut f32, to_
 }
 
 /// # Safety
-/// As [`transpose`] with four lanes.
+/// As for [`transpose`] with four lanes.
 #[cfg(target_arch = "aarch64")]
 #[inline(always)]
 unsafe fn four_by_four(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {

@@ -1,9 +1,11 @@
-//! A vector with its instruction set, for formulas that are written once for numbers and vectors.
+//! A vector together with its instruction set, for formulas that are generic over numbers and vectors.
+
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+use crate::number::{Number, single_functions};
 
 use super::Simd;
 use super::math::Single;
-use crate::number::{Number, single_functions};
-use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// The lanes of a vector, with the token of their instruction set.
 #[derive(Clone, Copy)]

@@ -1,25 +1,26 @@
 //! AVX2 and AVX-512.
 
-use super::{Half, Kernel, Simd};
 use std::arch::x86_64::*;
 
-/// AVX2 and FMA. Only [`dispatch_to`](super::dispatch_to) makes one.
+use super::{Half, Kernel, Simd};
+
+/// Token for AVX2, FMA and F16C. Only the dispatch functions of [`super`] create it, after they detected the features.
 #[derive(Clone, Copy)]
 pub struct Avx2(pub(super) ());
 
-/// The first `n` of eight lanes.
+/// Returns a mask that selects the first `n` of eight lanes.
 #[inline(always)]
 fn mask8(n: usize) -> __m256i {
-    // SAFETY: an `Avx2` token is at hand wherever this is called.
+    // SAFETY: all callers hold an `Avx2` token, so the machine has AVX2.
     unsafe {
         let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
         _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lanes)
     }
 }
 
-// SAFETY of every block below: the token exists only where the features do, and pointers are the
-// caller's promise. `max` and `min` return their second operand where either is NaN.
-#[expect(clippy::undocumented_unsafe_blocks, reason = "the one above is for all")]
+// SAFETY of every block below: the token exists only on machines with these features, and the caller guarantees
+// that the pointers are in bounds. `max` and `min` return their second operand if either operand is NaN.
+#[expect(clippy::undocumented_unsafe_blocks, reason = "the comment above applies to all of them")]
 impl Simd for Avx2 {
     type V = __m256;
     type Mask = __m256i;
@@ -66,7 +67,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
-        // Pairs of each half of `a` and `b` in turn, then the pairs in order.
+        // The shuffle alternates pairs of `a` and `b` in each 128-bit half; the permutation puts the pairs in order.
         let order =
             |v| unsafe { _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(_mm256_castps_pd(v))) };
         let [even, odd] = unsafe { [_mm256_shuffle_ps::<0x88>(a, b), _mm256_shuffle_ps::<0xdd>(a, b)] };
@@ -75,7 +76,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
         unsafe {
-            // Of each half in turns, then the halves in order.
+            // Interleaves within the 128-bit halves, then puts the halves in order.
             let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
             [_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high)]
         }
@@ -122,7 +123,7 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn ldexp(self, v: Self::V, exponent: Self::V) -> Self::V {
         unsafe {
-            // In two powers, each of which is a normal number.
+            // Splits the power of two into two factors, each of which is a normal number.
             let whole = _mm256_cvtps_epi32(exponent);
             let half = _mm256_srai_epi32::<1>(whole);
             let power =
@@ -145,7 +146,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn larger(self, a: Self::V, b: Self::V) -> Self::V {
-        // `a` where `b` is NaN, and `b` itself there.
+        // The maximum is `a` in lanes in which `b` is NaN; `b` replaces it there.
         unsafe { _mm256_blendv_ps(_mm256_max_ps(b, a), b, _mm256_cmp_ps::<_CMP_UNORD_Q>(b, b)) }
     }
     #[inline(always)]
@@ -180,7 +181,7 @@ impl Simd for Avx2 {
                 Half::Bf16 => {
                     let bits = _mm256_castps_si256(v);
                     let upper = _mm256_srli_epi32::<16>(bits);
-                    // The carry of a half and, where the number is odd, the least bit: to the even one.
+                    // Adds one less than half a unit, plus the lowest kept bit: rounds to nearest, ties to even.
                     let even = _mm256_and_si256(upper, _mm256_set1_epi32(1));
                     let bias = _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff));
                     let rounded = _mm256_srli_epi32::<16>(_mm256_add_epi32(bits, bias));
@@ -200,18 +201,19 @@ impl Simd for Avx2 {
     }
 }
 
-/// AVX-512 F, DQ, BW and VL. Only [`dispatch_to`](super::dispatch_to) makes one.
+/// Token for AVX-512 F, DQ, BW and VL. Only the dispatch functions of [`super`] create it, after they detected the
+/// features.
 #[derive(Clone, Copy)]
 pub struct Avx512(pub(super) ());
 
-/// The first `n` of sixteen lanes.
+/// Returns a mask that selects the first `n` of sixteen lanes.
 #[inline(always)]
 fn mask16(n: usize) -> __mmask16 {
     ((1u32 << n) - 1) as __mmask16
 }
 
 // SAFETY of every block below: as for `Avx2`.
-#[expect(clippy::undocumented_unsafe_blocks, reason = "the one above is for all")]
+#[expect(clippy::undocumented_unsafe_blocks, reason = "the comment above applies to all of them")]
 impl Simd for Avx512 {
     type V = __m512;
     type Mask = __mmask16;
@@ -333,7 +335,7 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn larger(self, a: Self::V, b: Self::V) -> Self::V {
-        // `a` where `b` is NaN, and `b` itself there.
+        // The maximum is `a` in lanes in which `b` is NaN; `b` replaces it there.
         unsafe { _mm512_mask_mov_ps(_mm512_max_ps(b, a), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(b, b), b) }
     }
     #[inline(always)]
@@ -356,7 +358,7 @@ impl Simd for Avx512 {
             let halves = match half {
                 Half::F16 => _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v),
                 Half::Bf16 => {
-                    // As for `Avx2`. The machine's own conversion would take denormal numbers for zero.
+                    // As for `Avx2`. The conversion instruction would flush denormal numbers to zero.
                     let bits = _mm512_castps_si512(v);
                     let upper = _mm512_srli_epi32::<16>(bits);
                     let even = _mm512_and_si512(upper, _mm512_set1_epi32(1));
@@ -374,7 +376,7 @@ impl Simd for Avx512 {
     fn pair(self, even: Self::V, odd: Self::V) -> Self::V {
         unsafe {
             let low = _mm512_srli_epi32::<16>(_mm512_castps_si512(even));
-            // The upper half of each lane from `odd`.
+            // The mask selects the upper half of each lane from `odd`.
             _mm512_castsi512_ps(_mm512_mask_blend_epi16(0xaaaa_aaaa, low, _mm512_castps_si512(odd)))
         }
     }

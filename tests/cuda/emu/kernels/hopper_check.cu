@@ -58,8 +58,8 @@ template <class T> __device__ void spread(Ring *ring, int steps, int fault) {
         }
         if (fault != NO_SYNC_WARP) __syncwarp();
         if (threadIdx.x % 32 == 0) barrier_arrive(&ring->spread[stage]);
-        if (fault != NO_FENCE) fence_for_async();
-        if (fault != NOT_ALL_MEET || row != 5) sync_threads_of<1, SPREADERS>();
+        if (fault != NO_FENCE) fence_async_proxy();
+        if (fault != NOT_ALL_MEET || row != 5) named_barrier_sync<1, SPREADERS>();
         if (row == 0) barrier_arrive(&ring->full[stage]);
     }
 }
@@ -73,8 +73,8 @@ template <class T> __device__ void multiply(Ring *ring, float *y, int steps, int
         wgmma_fence();
         for (int k = 0; k < STEP_BYTES / 32; k++) {
             const int other = fault == OTHER_MATRIX && t == 77;
-            wgmma<T, COLUMNS>(sums, matrix_of(ring->a[stage] + group * 8 * A_FURTHER + k * 2 * A_DEEPER, A_DEEPER, A_FURTHER),
-                              matrix_of(ring->b[other ? 0 : stage] + k * 2 * B_DEEPER, B_DEEPER, B_FURTHER));
+            wgmma<T, COLUMNS>(sums, matrix_descriptor(ring->a[stage] + group * 8 * A_FURTHER + k * 2 * A_DEEPER, A_DEEPER, A_FURTHER),
+                              matrix_descriptor(ring->b[other ? 0 : stage] + k * 2 * B_DEEPER, B_DEEPER, B_FURTHER));
         }
         wgmma_commit();
         if (fault == RELEASED_EARLY && t == 0) barrier_arrive(&ring->empty[stage]);
@@ -97,14 +97,14 @@ template <class T> __device__ void ring_product(const T *x, const T *w, float *y
             barrier_init(&ring->full[i], 2);
             barrier_init(&ring->empty[i], CONSUMERS / 128);
         }
-        if (fault != NOT_READY) barriers_ready();
+        if (fault != NOT_READY) fence_barrier_init();
     }
     __syncthreads();
     if (threadIdx.x < CONSUMERS) {
-        take_registers<160>();
+        increase_registers<160>();
         multiply<T>(ring, y, steps, fault);
     } else {
-        give_registers<40>();
+        decrease_registers<40>();
         if (threadIdx.x < CONSUMERS + SPREADERS) spread<T>(ring, steps, fault);
         else bring(ring, x, w, steps, fault);
     }

@@ -1,13 +1,15 @@
-//! The sizes of one convolution, and how its input positions fall into residue classes of the stride.
+//! The sizes of a convolution, and the residue classes of its input positions modulo the stride.
 
 use crate::conv::ConvShape;
 
-/// The sizes of one convolution; channels are counted per group.
+/// The sizes of a convolution, with the channels of one group.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extent {
     pub batch: usize,
     pub groups: usize,
+    /// Input channels of a group.
     pub inputs: usize,
+    /// Output channels of a group.
     pub outputs: usize,
     /// `[height, width]`
     pub axes: [Axis; 2],
@@ -25,19 +27,21 @@ pub(super) struct Axis {
     pub padding: usize,
 }
 
-/// The taps of a kernel that meet the same residue class of input positions.
+/// A residue class of input positions modulo the stride, and the taps that read it.
 ///
-/// With a stride `s`, output `o` and tap `k` meet at the padded input position `u = o·s + k·d`. Its
-/// residue `u mod s` depends on the tap alone, and within a class `u = q·s + residue` the convolution
-/// has stride 1: `o = q − shift`.
-pub(super) struct Class {
+/// With stride `s` and dilation `d`, output `o` reads the padded input position `u = o·s + k·d` under tap `k`. The
+/// residue `u mod s` depends on the tap alone. Within a class `u = q·s + residue`, the convolution has stride 1:
+/// `o = q − shift`.
+pub(super) struct ResidueClass {
     pub residue: usize,
     pub taps: Vec<Tap>,
-    /// The first `q` inside the input, and how many there are.
+    /// The first `q` inside the input.
     pub first: usize,
+    /// The number of `q` inside the input.
     pub count: usize,
 }
 
+/// A tap of a kernel along one axis.
 #[derive(Clone, Copy)]
 pub(super) struct Tap {
     pub index: usize,
@@ -45,12 +49,13 @@ pub(super) struct Tap {
 }
 
 impl Axis {
-    /// The residue classes that some tap meets.
-    pub fn classes(&self) -> Vec<Class> {
-        let mut classes: Vec<Class> = Vec::new();
+    /// Returns the residue classes that at least one tap reads.
+    pub fn classes(&self) -> Vec<ResidueClass> {
+        let mut classes: Vec<ResidueClass> = Vec::new();
         for index in 0..self.kernel {
             let reach = index * self.dilation;
-            let (residue, tap) = (reach % self.stride, Tap { index, shift: reach / self.stride });
+            let residue = reach % self.stride;
+            let tap = Tap { index, shift: reach / self.stride };
             match classes.iter_mut().find(|class| class.residue == residue) {
                 Some(class) => class.taps.push(tap),
                 None => classes.push(self.class(residue, tap)),
@@ -59,20 +64,20 @@ impl Axis {
         classes
     }
 
-    fn class(&self, residue: usize, tap: Tap) -> Class {
+    fn class(&self, residue: usize, tap: Tap) -> ResidueClass {
         let first = self.padding.saturating_sub(residue).div_ceil(self.stride);
         let end = (self.padding + self.input).saturating_sub(residue).div_ceil(self.stride);
-        Class { residue, taps: vec![tap], first, count: end.saturating_sub(first) }
+        ResidueClass { residue, taps: vec![tap], first, count: end.saturating_sub(first) }
     }
 
-    /// The largest shift of any tap.
+    /// Returns the largest shift of any tap.
     pub fn max_shift(&self) -> usize {
         (self.kernel - 1) * self.dilation / self.stride
     }
 }
 
-impl Class {
-    /// The input position of the first `q`.
+impl ResidueClass {
+    /// Returns the input position of the first `q`.
     pub fn position(&self, axis: &Axis) -> usize {
         self.first * axis.stride + self.residue - axis.padding
     }
@@ -106,20 +111,22 @@ impl Extent {
         }
     }
 
+    /// Returns the number of pixels of an input image.
     pub fn input_plane(&self) -> usize {
         self.axes[0].input * self.axes[1].input
     }
 
+    /// Returns the number of pixels of an output image.
     pub fn output_plane(&self) -> usize {
         self.axes[0].output * self.axes[1].output
     }
 
-    /// Taps of the kernel.
+    /// Returns the number of taps of the kernel.
     pub fn taps(&self) -> usize {
         self.axes[0].kernel * self.axes[1].kernel
     }
 
-    /// Multiply-adds of the forward pass, and of each of the two gradients.
+    /// Returns the number of multiply-adds of the forward pass, which is also that of each gradient.
     pub fn work(&self) -> usize {
         self.batch * self.groups * self.outputs * self.output_plane() * self.inputs * self.taps()
     }

@@ -1,37 +1,42 @@
-//! The gradient of the input where the stride is 1: a convolution itself, of the output's gradient with the
-//! weight turned around, and so work for the forward kernels, Winograd's among them.
+//! The gradient of the input if the stride is 1: the convolution of the output's gradient with the flipped weight.
+//!
+//! The forward kernels, including Winograd, compute it.
 
-use super::extent::{Axis, Extent};
-use super::real::{Convolve, Real};
+use candle_core::Result;
+
 use crate::conv::{ConvGeometry, ConvShape};
 use crate::parallel::for_each_chunk;
 use crate::simd::Isa;
-use candle_core::Result;
 
-/// Output channels a group below which the forward kernels have too little to keep in registers.
-const FEW_CHANNELS: usize = 4;
+use super::extent::{Axis, Extent};
+use super::real::{Convolve, Real};
 
-/// A convolution that gives the gradient of the input.
+/// The minimum number of output channels in a group of the flipped convolution. With fewer, the forward kernels do not
+/// fill their registers.
+const MIN_CHANNELS: usize = 4;
+
+/// A convolution that computes the gradient of the input.
 pub(super) struct Flipped<R: Real> {
     shape: ConvShape,
     convolve: Convolve<R>,
 }
 
 impl<R: Real> Flipped<R> {
-    /// `None` where the forward kernels are not for this convolution, or not for this type.
+    /// Returns `None` if the forward kernels do not support this convolution or this type, or are slower.
     pub fn of(extent: &Extent) -> Option<Self> {
         Some(Self { shape: shape(extent)?, convolve: R::CONVOLVE? })
     }
 
-    /// The gradient of the input, `[batch, channels, height, width]`, as is `grad`, that of the output.
+    /// Returns the gradient of the input. It and `grad`, the gradient of the output, are
+    /// `[batch, channels, height, width]`.
     pub fn gradient(&self, isa: Isa, extent: &Extent, weight: &[R], grad: &[R]) -> Result<Vec<R>> {
-        (self.convolve)(&self.shape, grad, &turned(extent, weight), isa)
+        (self.convolve)(&self.shape, grad, &flip(extent, weight), isa)
     }
 }
 
-/// The convolution that takes the output's gradient back to the input.
+/// Returns the shape of the convolution that maps the output's gradient to the input's gradient.
 fn shape(extent: &Extent) -> Option<ConvShape> {
-    let few = extent.inputs < FEW_CHANNELS && extent.outputs > 1;
+    let few = extent.inputs < MIN_CHANNELS && extent.outputs > 1;
     if few || extent.axes.iter().any(|axis| axis.stride != 1) {
         return None;
     }
@@ -53,26 +58,27 @@ fn shape(extent: &Extent) -> Option<ConvShape> {
     })
 }
 
-/// Zeros before and after: what the kernel reaches beyond the padding of the forward pass. None where the
-/// forward pass has more padding than that.
+/// Returns the padding before and after an axis: the extent of the kernel less the padding of the forward pass.
+///
+/// Returns `None` if the forward pass has more padding than that.
 fn padding(axis: &Axis) -> Option<[usize; 2]> {
     let reach = (axis.kernel - 1) * axis.dilation;
     let before = reach.checked_sub(axis.padding)?;
     Some([before, (axis.input + reach).checked_sub(axis.output + before)?])
 }
 
-/// The weight with input and output channels exchanged and its taps in reverse:
-/// `[input channels, output channels / groups, kernel height, kernel width]`.
-fn turned<R: Real>(extent: &Extent, weight: &[R]) -> Vec<R> {
+/// Exchanges the input and output channels of the weight and reverses its taps. Returns
+/// `[in_channels, out_channels / groups, kernel height, kernel width]`.
+fn flip<R: Real>(extent: &Extent, weight: &[R]) -> Vec<R> {
     let Extent { inputs, outputs, .. } = *extent;
     let taps = extent.taps();
-    let mut turned = vec![R::default(); weight.len()];
-    for_each_chunk(&mut turned, outputs * taps, |channel, to| {
+    let mut flipped = vec![R::default(); weight.len()];
+    for_each_chunk(&mut flipped, outputs * taps, |channel, to| {
         let (group, input) = (channel / inputs, channel % inputs);
         for (output, to) in to.chunks_exact_mut(taps).enumerate() {
             let from = &weight[((group * outputs + output) * inputs + input) * taps..][..taps];
             to.iter_mut().zip(from.iter().rev()).for_each(|(to, from)| *to = *from);
         }
     });
-    turned
+    flipped
 }

@@ -1,32 +1,36 @@
-//! The gradient before the activation, `grad · act'(output)`, with the bias's gradient, in one pass.
+//! The masked gradient: the gradient before the activation, `grad · act'(output)`.
+//!
+//! The same pass sums each plane for the gradient of the bias.
 
-use super::extent::Extent;
-use super::tasks::run_all;
+use std::borrow::Cow;
+use std::mem::MaybeUninit;
+
 use crate::activation::{Activation, Function, with_function};
 use crate::memory::{vec_written_by, write_zeros};
 use crate::parallel::for_each_chunk;
 use crate::simd::{Isa, Lanes, MAX_LANES, Real, Work};
-use std::borrow::Cow;
-use std::mem::MaybeUninit;
 
-/// Planes `[batch, channels]` on a common pitch, with a margin of zeros where a kernel looks for them.
+use super::extent::Extent;
+use super::tasks::run_tasks;
+
+/// The masked gradient, `[batch, channels]` planes with a margin of zeros.
 #[derive(Default)]
-pub(super) struct Planes<R> {
+pub(super) struct MaskedGrad<R> {
     pub data: Vec<R>,
-    /// From one row to the next.
+    /// The distance between rows.
     pub pitch: usize,
-    /// From one plane to the next.
+    /// The distance between planes.
     pub plane: usize,
-    /// From the start of a plane to its first element that is no margin.
+    /// The offset of the first element after the margin in a plane.
     pub origin: usize,
     /// The sum of each plane.
     pub sums: Vec<R>,
 }
 
-/// Zeros `[before, after]` on each axis.
+/// The numbers of zeros `[before, after]` on each axis.
 pub(super) type Margin = [[usize; 2]; 2];
 
-/// The gradient before the activation.
+/// Computes the masked gradient.
 pub(super) fn masked<R: Real>(
     isa: Isa,
     extent: &Extent,
@@ -34,7 +38,7 @@ pub(super) fn masked<R: Real>(
     margin: Margin,
     output: &[R],
     grad: &[R],
-) -> Planes<R> {
+) -> MaskedGrad<R> {
     let [height, width] = [0, 1].map(|i| extent.axes[i].output);
     let pitch = margin[1][0] + width + margin[1][1];
     let plane = pitch * (margin[0][0] + height + margin[0][1]);
@@ -49,28 +53,29 @@ pub(super) fn masked<R: Real>(
         write_zeros(slack);
         let parts = data.chunks_mut(step * plane).zip(sums.chunks_mut(step));
         let parts = parts.zip(output.chunks(step * size).zip(grad.chunks(step * size)));
-        let tasks = parts.map(|((to, sums), (output, grad))| MaskTask {
+        let tasks = parts.map(|((masked, sums), (output, grad))| MaskTask {
             activation,
             width,
             size,
             pitch,
             plane,
             origin,
-            to,
+            masked,
             sums,
             output,
             grad,
         });
-        // An element costs about as much as eight multiply-adds: it comes from memory.
-        run_all(isa, 8 * count * size, tasks.collect());
+        // Reading an element from memory costs about as much as eight multiply-adds.
+        run_tasks(isa, 8 * count * size, tasks.collect());
     };
-    // A whole vector may be read where the last row ends.
-    // SAFETY: the slack and the tasks' planes are all of the data; each is cleared, or written from end to end.
+    // Kernels may read a whole vector at the end of the last row, hence the slack of `MAX_LANES`.
+    // SAFETY: the slack and the tasks' planes cover all of the data. The slack is zeroed, and each plane is zeroed or
+    // fully written.
     let data = unsafe { vec_written_by(count * plane + MAX_LANES, fill) };
-    Planes { data, pitch, plane, origin, sums }
+    MaskedGrad { data, pitch, plane, origin, sums }
 }
 
-/// Some planes of the gradient.
+/// The task that computes some planes of the masked gradient.
 struct MaskTask<'a, R> {
     activation: Activation,
     width: usize,
@@ -78,7 +83,7 @@ struct MaskTask<'a, R> {
     pitch: usize,
     plane: usize,
     origin: usize,
-    to: &'a mut [MaybeUninit<R>],
+    masked: &'a mut [MaybeUninit<R>],
     sums: &'a mut [R],
     output: &'a [R],
     grad: &'a [R],
@@ -95,16 +100,16 @@ impl<R: Real> MaskTask<'_, R> {
     #[inline(always)]
     fn planes(self, apply: impl Fn(R, R) -> R) {
         let planes = self.output.chunks(self.size).zip(self.grad.chunks(self.size));
-        let results = self.to.chunks_mut(self.plane).zip(self.sums);
-        for ((to, sum), (output, grad)) in results.zip(planes) {
+        let results = self.masked.chunks_mut(self.plane).zip(self.sums);
+        for ((masked, sum), (output, grad)) in results.zip(planes) {
             let mut partial = [R::default(); 8];
             if self.plane == self.size {
-                add_up(&mut partial, applied(&apply, to, output, grad));
+                accumulate(&mut partial, write_gradients(&apply, masked, output, grad));
             } else {
-                write_zeros(to);
+                write_zeros(masked);
                 let rows = output.chunks(self.width).zip(grad.chunks(self.width));
-                for (to, (output, grad)) in to[self.origin..].chunks_mut(self.pitch).zip(rows) {
-                    add_up(&mut partial, applied(&apply, to, output, grad));
+                for (to, (output, grad)) in masked[self.origin..].chunks_mut(self.pitch).zip(rows) {
+                    accumulate(&mut partial, write_gradients(&apply, to, output, grad));
                 }
             }
             *sum = partial.into_iter().fold(R::default(), |a, b| a + b);
@@ -112,9 +117,9 @@ impl<R: Real> MaskTask<'_, R> {
     }
 }
 
-/// Fills the front of `to` with the gradients before the activation, and gives that part.
+/// Writes the masked gradients to the first elements of `to` and returns those elements.
 #[inline(always)]
-fn applied<'a, R: Real>(
+fn write_gradients<'a, R: Real>(
     apply: impl Fn(R, R) -> R,
     to: &'a mut [MaybeUninit<R>],
     output: &[R],
@@ -125,13 +130,13 @@ fn applied<'a, R: Real>(
     for (to, (&y, &grad)) in to.iter_mut().zip(output.iter().zip(grad)) {
         to.write(apply(y, grad));
     }
-    // SAFETY: each has just been written: there are as many outputs and gradients.
+    // SAFETY: the loop has written every element, because `output` and `grad` have the length of `to`.
     unsafe { &*(std::ptr::from_mut(to) as *const [R]) }
 }
 
-/// Adds `row` to eight sums that a vector unit can run side by side.
+/// Adds `row` to eight independent sums, which the compiler can vectorize.
 #[inline(always)]
-fn add_up<R: Real>(sums: &mut [R; 8], row: &[R]) {
+fn accumulate<R: Real>(sums: &mut [R; 8], row: &[R]) {
     let eights = row.chunks_exact(8);
     for (sum, &x) in sums.iter_mut().zip(eights.remainder()) {
         *sum += x;
@@ -143,14 +148,14 @@ fn add_up<R: Real>(sums: &mut [R; 8], row: &[R]) {
     }
 }
 
-/// The bias's gradient: the planes' sums, added over the batch.
+/// Returns the gradient of the bias: the sums of the planes, added over the batch.
 pub(super) fn bias<R: Real>(channels: usize, sums: &[R]) -> Vec<R> {
     let total = |c| sums.iter().skip(c).step_by(channels).map(|sum| sum.to_f64()).sum();
     (0..channels).map(|c| R::from_f64(total(c))).collect()
 }
 
-impl<R: Real> Planes<R> {
-    /// The planes without their margin.
+impl<R: Real> MaskedGrad<R> {
+    /// Returns the planes without their margin.
     pub fn cropped(&self, extent: &Extent) -> Cow<'_, [R]> {
         let (size, count) = (extent.output_plane(), extent.batch * extent.groups * extent.outputs);
         if self.plane == size {
@@ -171,7 +176,9 @@ impl<R: Real> Planes<R> {
         Cow::Owned(cropped)
     }
 
-    /// Whether no element is infinite or NaN: then neither is a sum, and where one is, an element may be.
+    /// Returns whether the sums of all planes are finite, which implies that all elements are.
+    ///
+    /// May return `false` for finite elements, if a sum overflows.
     pub fn is_finite(&self) -> bool {
         self.sums.iter().all(|sum| sum.to_f64().is_finite())
     }

@@ -1,8 +1,8 @@
 //! The backward pass of the fused convolution.
 //!
-//! The activation's slope comes from the output, so nothing but the output is kept from the forward
-//! pass. No im2col matrix is built, nothing is multiplied with the zeros between strided pixels, and
-//! every sum is split by the shape alone: the result is bit-equal for any number of threads.
+//! The activation's derivative is computed from the output, so the forward pass saves only its operands and its
+//! output. No im2col matrix is built, and the zeros between strided pixels are never multiplied. The shape alone
+//! decides how sums are split, so results are bit-equal for any number of threads.
 
 mod extent;
 mod flipped;
@@ -14,38 +14,41 @@ mod scatter;
 mod tasks;
 mod weight;
 
-use super::cpu::{Operands, Values};
-use super::{ConvGeometry, ConvShape, cuda};
+use std::borrow::Cow;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor, bail};
+use half::{bf16, f16};
+
 use crate::activation::Activation;
 use crate::channels::Channels;
 use crate::cuda::runs_on;
 use crate::element;
 use crate::memory::can_allocate;
 use crate::simd::{self, Isa};
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, Device, Layout, Result, Storage, Tensor, bail};
+
+use super::cpu::{Operands, Values};
+use super::{ConvGeometry, ConvShape, cuda};
 use extent::Extent;
 use flipped::Flipped;
-use half::{bf16, f16};
-use mask::Planes;
+use mask::MaskedGrad;
 use real::Real;
 use scatter::Scatter;
-use std::borrow::Cow;
 
-/// The gradients that [`Needs`] asks for; `None` for the others.
+/// The gradients of a convolution; `None` for those that [`Needs`] does not request.
 #[derive(Clone, Debug, Default)]
 pub struct Gradients {
-    /// `[batch, input channels, height, width]`
+    /// `[batch, in_channels, height, width]`
     pub input: Option<Tensor>,
-    /// `[output channels, input channels / groups, kernel height, kernel width]`
+    /// `[out_channels, in_channels / groups, kernel height, kernel width]`
     pub weight: Option<Tensor>,
-    /// `[output channels]`
+    /// `[out_channels]`
     pub bias: Option<Tensor>,
-    /// `[batch, output channels, height, width]`
+    /// `[batch, out_channels, height, width]`
     pub residual: Option<Tensor>,
 }
 
-/// The gradients that [`conv2d_backward`] is to compute.
+/// The gradients that [`conv2d_backward`] must compute.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// The gradient of the input.
@@ -64,13 +67,13 @@ pub struct Needs {
 /// - `weight`: `[out_channels, in_channels / groups, kernel height, kernel width]`
 /// - `output`, `grad_output`: `[batch, out_channels, height, width]`
 ///
-/// All tensors are on the CPU or, with the feature `cuda`, on one CUDA device, of one dtype (f32, f64, f16 or
-/// bf16) and of any strides. Halves are summed in f32 and rounded once. The derivative of the activation is
-/// taken from the output, as in PyTorch, NaN included. An infinity or NaN in `grad_output` may reach the
-/// neighbors of the elements that read it, because it is multiplied by the zeros of paddings and strides.
+/// All tensors must be on the CPU or, with the feature `cuda`, on one CUDA device. They must have one dtype (f32, f64,
+/// f16 or bf16) and may have any strides. Halves are summed in f32 and rounded once. The derivative of the activation
+/// is computed from the output, as in PyTorch, also for NaN. An infinity or NaN in `grad_output` may spread to
+/// neighboring elements of the results, because it is multiplied by the zeros of padding and stride.
 ///
 /// # Errors
-/// The shapes, dtypes or devices do not fit together, or the derivative of the activation does not follow from
+/// The shapes, dtypes or devices do not fit together, or the derivative of the activation cannot be computed from
 /// its output (SiLU, GELU, hard swish, leaky ReLU with a negative slope).
 ///
 /// # Examples
@@ -105,7 +108,7 @@ pub fn conv2d_backward(
     gradients(simd::isa(), tensors, geometry, activation, needs)
 }
 
-/// Computes [`conv2d_backward`] with the instruction set `isa`; the tensors are `[input, weight, output, grad]`.
+/// Computes [`conv2d_backward`] with the instruction set `isa`. The tensors are `[input, weight, output, grad_output]`.
 pub(super) fn gradients(
     isa: Isa,
     tensors: [&Tensor; 4],
@@ -137,32 +140,33 @@ pub(super) fn gradients(
         bail!("conv2d backward: expected tensors on the CPU, got one on {:?}", other.device().location())
     }
     if !activation.saves_output() {
-        bail!("conv2d backward: the slope of {activation:?} does not follow from its output");
+        bail!("conv2d backward: the derivative of {activation:?} cannot be computed from its output");
     }
-    check_room(&shape)?;
+    check_memory(&shape)?;
     match dtype {
-        DType::F32 => typed::<f32>(isa, tensors, &extent, activation, needs),
-        DType::F64 => typed::<f64>(isa, tensors, &extent, activation, needs),
+        DType::F32 => compute::<f32>(isa, tensors, &extent, activation, needs),
+        DType::F64 => compute::<f64>(isa, tensors, &extent, activation, needs),
         DType::F16 | DType::BF16 => {
             let [input, weight, output, grad] = tensors.map(|tensor| tensor.to_dtype(DType::F32));
             let tensors = [&input?, &weight?, &output?, &grad?];
-            typed::<f32>(isa, tensors, &extent, activation, needs)?.to_dtype(dtype)
+            compute::<f32>(isa, tensors, &extent, activation, needs)?.to_dtype(dtype)
         }
         other => bail!("conv2d backward: expected f32, f64, f16 or bf16, got {other:?}"),
     }
 }
 
-/// Refuses what there is no memory for: there are copies with the padding in them.
-fn check_room(shape: &ConvShape) -> Result<()> {
-    match can_allocate::<f64>(&[shape.padded_elements()]) {
-        true => Ok(()),
-        false => bail!("conv2d backward: there is no memory for the padding of {:?}", shape.geometry),
+/// Checks that the padded copies of input and output fit in memory.
+fn check_memory(shape: &ConvShape) -> Result<()> {
+    if !can_allocate::<f64>(&[shape.padded_elements()]) {
+        bail!("conv2d backward: not enough memory for the padding of {:?}", shape.geometry)
     }
+    Ok(())
 }
 
-/// The gradient of the input alone, for which the input's values are not needed, plus a bias a channel: the
-/// forward pass of a transposed convolution. Of the operands, `input` is the output's gradient and `shift`
-/// the bias `[input channels]`; their sizes are as `shape` says.
+/// Computes the gradient of the input and adds a bias per channel: the forward pass of a transposed convolution.
+///
+/// The gradient does not depend on the values of the input. `operands.input` is the gradient of the output, and
+/// `operands.shift` is the bias `[in_channels]`. The sizes are those of `shape`.
 pub(super) fn input_gradient(shape: &ConvShape, operands: &Operands) -> Result<CpuStorage> {
     Ok(match operands.input.storage {
         CpuStorage::F32(_) => CpuStorage::F32(input_values(shape, &operands.values()?)?),
@@ -180,13 +184,15 @@ pub(super) fn input_gradient(shape: &ConvShape, operands: &Operands) -> Result<C
 }
 
 fn input_values<R: Real>(shape: &ConvShape, values: &Values<R>) -> Result<Vec<R>> {
-    check_room(shape)?;
-    let (isa, extent) = (simd::isa(), Extent::of(shape));
-    let (grad, weight) = (&values.input, &values.weight);
+    check_memory(shape)?;
+    let isa = simd::isa();
+    let extent = Extent::of(shape);
+    let grad = &values.input;
+    let weight = &values.weight;
     let mut sums = if weight.is_empty() || grad.is_empty() {
         vec![R::default(); shape.batch * shape.in_channels * extent.input_plane()]
-    } else if let Some(whole) = Whole::of(&extent) {
-        whole.gradient(isa, &extent, weight, grad)?
+    } else if let Some(algorithm) = UnpaddedAlgorithm::select(&extent) {
+        algorithm.gradient(isa, &extent, weight, grad)?
     } else {
         let grad = mask::masked(isa, &extent, Activation::Identity, input::margin(&extent), grad, grad);
         input::gradient(isa, &extent, weight, &grad)
@@ -201,14 +207,15 @@ fn input_values<R: Real>(shape: &ConvShape, values: &Values<R>) -> Result<Vec<R>
     Ok(sums)
 }
 
-/// A way to the gradient of the input that takes the output's gradient as it is, without a margin.
-enum Whole<R: Real> {
+/// An algorithm for the gradient of the input that reads the output's gradient without a margin.
+enum UnpaddedAlgorithm<R: Real> {
     Scatter(Scatter),
     Flipped(Flipped<R>),
 }
 
-impl<R: Real> Whole<R> {
-    fn of(extent: &Extent) -> Option<Self> {
+impl<R: Real> UnpaddedAlgorithm<R> {
+    /// Returns `None` if only the algorithm in `input.rs`, which reads a margin, fits.
+    fn select(extent: &Extent) -> Option<Self> {
         let flipped = || Flipped::of(extent).map(Self::Flipped);
         Scatter::of(extent).map(Self::Scatter).or_else(flipped)
     }
@@ -233,7 +240,8 @@ impl Gradients {
     }
 }
 
-fn typed<R: Real>(
+/// Computes the gradients in `R`, the dtype of the tensors `[input, weight, output, grad_output]`.
+fn compute<R: Real>(
     isa: Isa,
     tensors: [&Tensor; 4],
     extent: &Extent,
@@ -243,10 +251,11 @@ fn typed<R: Real>(
     let channels = extent.groups * extent.outputs;
     let shapes = [tensors[0].dims(), tensors[1].dims(), &[channels], tensors[2].dims()];
     let wanted = [needs.input, needs.weight, needs.bias, needs.residual];
-    let values = match tensors.iter().any(|tensor| tensor.elem_count() == 0) {
-        // A sum over nothing.
-        true => [0, 1, 2, 3].map(|i| wanted[i].then(|| vec![R::default(); shapes[i].iter().product()])),
-        false => with_slices(tensors, |slices| computed::<R>(isa, slices, extent, activation, needs))??,
+    let values = if tensors.iter().any(|tensor| tensor.elem_count() == 0) {
+        // Empty sums are zero.
+        [0, 1, 2, 3].map(|i| wanted[i].then(|| vec![R::default(); shapes[i].iter().product()]))
+    } else {
+        with_slices(tensors, |slices| compute_values::<R>(isa, slices, extent, activation, needs))??
     };
     let mut results = values.into_iter().zip(shapes).map(|(values, shape)| {
         values.map(|values| Tensor::from_vec(values, shape, &Device::Cpu)).transpose()
@@ -255,44 +264,49 @@ fn typed<R: Real>(
     Ok(Gradients { input: next()?, weight: next()?, bias: next()?, residual: next()? })
 }
 
-/// The gradients of input, weight, bias and residual.
-fn computed<R: Real>(
+/// Computes the gradients of input, weight, bias and residual, those that `needs` requests.
+fn compute_values<R: Real>(
     isa: Isa,
     [input, weight, output, grad]: [&[R]; 4],
     extent: &Extent,
     activation: Activation,
     needs: Needs,
 ) -> Result<[Option<Vec<R>>; 4]> {
-    let whole = Whole::of(extent).filter(|_| needs.input);
-    let swept = needs.input && whole.is_none();
-    let outer = weight::by_outer_products(extent);
-    let mut margin = if swept { input::margin(extent) } else { mask::Margin::default() };
+    let unpadded = UnpaddedAlgorithm::select(extent).filter(|_| needs.input);
+    let input_margin = needs.input && unpadded.is_none();
+    let outer = weight::use_outer_products(extent);
+    let mut margin = if input_margin { input::margin(extent) } else { mask::Margin::default() };
     if needs.weight && !outer {
         weight::dots::widen(extent, &mut margin);
     }
-    let unused = activation == Activation::Identity && !swept && !needs.bias && (outer || !needs.weight);
-    let masked = match unused {
-        true => Planes::default(),
-        false => mask::masked(isa, extent, activation, margin, output, grad),
+    let unused =
+        activation == Activation::Identity && !input_margin && !needs.bias && (outer || !needs.weight);
+    let masked = if unused {
+        MaskedGrad::default()
+    } else {
+        mask::masked(isa, extent, activation, margin, output, grad)
     };
     let plain = if activation == Activation::Identity { Cow::Borrowed(grad) } else { masked.cropped(extent) };
-    let of_input = || match whole {
-        Some(whole) => whole.gradient(isa, extent, weight, &plain),
+    let grad_input = || match unpadded {
+        Some(algorithm) => algorithm.gradient(isa, extent, weight, &plain),
         None => Ok(input::gradient(isa, extent, weight, &masked)),
     };
-    let of_weight = || match outer {
-        true => weight::outer::gradient(isa, extent, input, &plain),
-        false => weight::dots::gradient(isa, extent, input, &masked),
+    let grad_weight = || {
+        if outer {
+            weight::outer::gradient(isa, extent, input, &plain)
+        } else {
+            weight::dots::gradient(isa, extent, input, &masked)
+        }
     };
     Ok([
-        needs.input.then(of_input).transpose()?,
-        needs.weight.then(of_weight),
+        needs.input.then(grad_input).transpose()?,
+        needs.weight.then(grad_weight),
         needs.bias.then(|| mask::bias(extent.groups * extent.outputs, &masked.sums)),
         needs.residual.then(|| plain.clone().into_owned()),
     ])
 }
 
-/// Calls `f` with the elements of the tensors in their logical order.
+/// Calls `f` with the elements of the tensors in row-major order.
 fn with_slices<R: Real, T>(tensors: [&Tensor; 4], f: impl FnOnce([&[R]; 4]) -> T) -> Result<T> {
     let [a, b, c, d] = tensors.map(|tensor| tensor.contiguous());
     let (a, b, c, d) = (a?, b?, c?, d?);

@@ -1,35 +1,40 @@
-//! The input as the weight's gradient reads it: padded, one plane for each residue class of the stride.
+//! The input as the kernels for the weight's gradient read it: padded, with one plane (a phase) for each residue class
+//! of the stride.
 
-use super::extent::{Class, Extent};
-use super::tasks::run_all;
-use crate::memory::{vec_written_by, write_zeros};
-use crate::simd::{Isa, Lanes, Real, Work};
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
-/// The input, padded and split into the residue classes of the stride, so that every tap meets the
-/// pixels of a row side by side.
+use crate::memory::{vec_written_by, write_zeros};
+use crate::simd::{Isa, Lanes, Real, Work};
+
+use super::extent::{Extent, ResidueClass};
+use super::tasks::run_tasks;
+
+/// The input, padded and split into the residue classes of the stride, so that the inputs of a row of output pixels are
+/// contiguous for every tap.
 pub(super) struct Phases<'a, R: Clone> {
     pub data: Cow<'a, [R]>,
+    /// The distance between rows.
     pub pitch: usize,
-    /// From one channel to the next.
+    /// The distance between channels.
     pub channel: usize,
-    /// For each input channel of a group and each tap, where the first pixel meets it.
+    /// The offset that the first output pixel reads, for each input channel of a group and each tap.
     pub columns: Vec<usize>,
 }
 
-/// Splits the input, or takes it as it is where every tap already finds its pixels side by side.
+/// Splits the input into phases. Borrows the input if there is neither stride nor padding.
 ///
-/// Rows are on a pitch of at least `pitch`, where they are copied.
+/// If rows are copied, their pitch is at least `pitch`.
 pub(super) fn phases<'a, R: Real>(isa: Isa, extent: &Extent, input: &'a [R], pitch: usize) -> Phases<'a, R> {
-    let least = pitch;
+    let min_pitch = pitch;
     let [y, x] = extent.axes.map(|axis| axis.classes());
     let [rows, pitch] = extent.axes.map(|axis| axis.output + axis.max_shift());
     let direct = extent
         .axes
         .iter()
         .all(|axis| axis.stride == 1 && axis.padding == 0 && axis.output + axis.max_shift() <= axis.input);
-    let [rows, pitch] = if direct { extent.axes.map(|axis| axis.input) } else { [rows, pitch.max(least)] };
+    let [rows, pitch] =
+        if direct { extent.axes.map(|axis| axis.input) } else { [rows, pitch.max(min_pitch)] };
     let channel = y.len() * x.len() * rows * pitch;
 
     let mut columns = vec![0; extent.inputs * extent.taps()];
@@ -52,22 +57,23 @@ pub(super) fn phases<'a, R: Real>(isa: Isa, extent: &Extent, input: &'a [R], pit
     let fill = |data: &mut [_]| {
         let parts = data.chunks_mut(step * channel).zip(input.chunks(step * extent.input_plane()));
         let classes = [&y[..], &x[..]];
-        let tasks = parts.map(|(to, from)| PhaseTask { extent, classes, rows, pitch, to, from });
-        run_all(isa, 8 * input.len(), tasks.collect());
+        let tasks = parts.map(|(phases, input)| PhaseTask { extent, classes, rows, pitch, phases, input });
+        run_tasks(isa, 8 * input.len(), tasks.collect());
     };
-    // SAFETY: the tasks' parts are all of the data, and each is cleared before anything else.
+    // SAFETY: the tasks' parts cover all of the data, and each task zeroes its part first.
     let data = unsafe { vec_written_by(channels * channel, fill) };
     Phases { data: data.into(), pitch, channel, columns }
 }
 
-/// Some channels of the input to split into phases.
+/// The task that splits some channels of the input into phases.
 struct PhaseTask<'a, R> {
     extent: &'a Extent,
-    classes: [&'a [Class]; 2],
+    classes: [&'a [ResidueClass]; 2],
+    /// The rows of a phase.
     rows: usize,
     pitch: usize,
-    to: &'a mut [MaybeUninit<R>],
-    from: &'a [R],
+    phases: &'a mut [MaybeUninit<R>],
+    input: &'a [R],
 }
 
 impl<R: Real> Work<R> for PhaseTask<'_, R> {
@@ -75,19 +81,19 @@ impl<R: Real> Work<R> for PhaseTask<'_, R> {
     fn run<L: Lanes<Real = R>>(self, _: L) {
         let [y, x] = self.classes;
         let phase = self.rows * self.pitch;
-        let channels = write_zeros(self.to).chunks_exact_mut(y.len() * x.len() * phase);
-        for (to, from) in channels.zip(self.from.chunks_exact(self.extent.input_plane())) {
+        let channels = write_zeros(self.phases).chunks_exact_mut(y.len() * x.len() * phase);
+        for (phases, plane) in channels.zip(self.input.chunks_exact(self.extent.input_plane())) {
             let classes = y.iter().flat_map(|y| x.iter().map(move |x| (y, x)));
-            for (to, (y, x)) in to.chunks_exact_mut(phase).zip(classes) {
-                split(self.extent, [y, x], self.pitch, from, to);
+            for (to, (y, x)) in phases.chunks_exact_mut(phase).zip(classes) {
+                copy_phase(self.extent, [y, x], self.pitch, plane, to);
             }
         }
     }
 }
 
-/// Copies the positions of one residue class from a plane.
+/// Copies the positions of one residue class from a plane to a phase.
 #[inline(always)]
-fn split<R: Real>(extent: &Extent, [y, x]: [&Class; 2], pitch: usize, from: &[R], to: &mut [R]) {
+fn copy_phase<R: Real>(extent: &Extent, [y, x]: [&ResidueClass; 2], pitch: usize, from: &[R], to: &mut [R]) {
     let [down, right] = &extent.axes;
     if x.count == 0 || x.first >= pitch {
         return;
@@ -95,7 +101,8 @@ fn split<R: Real>(extent: &Extent, [y, x]: [&Class; 2], pitch: usize, from: &[R]
     let rows = to.chunks_exact_mut(pitch).skip(y.first).take(y.count);
     for (row, to) in rows.enumerate() {
         let from = &from[(y.position(down) + row * down.stride) * right.input..][..right.input];
-        let (from, to) = (&from[x.position(right)..], &mut to[x.first..]);
+        let from = &from[x.position(right)..];
+        let to = &mut to[x.first..];
         let count = x.count.min(to.len());
         if right.stride == 1 {
             to[..count].copy_from_slice(&from[..count]);

@@ -1,15 +1,16 @@
-//! The two types that a gradient is computed in, `f32` and `f64`.
+//! The types in which gradients are computed: `f32` and `f64`.
+
+use candle_core::Result;
 
 use crate::conv::{ConvShape, cpu};
 use crate::simd::{self, Isa};
-use candle_core::Result;
 
-/// A number that the backward kernels compute with.
+/// The number type of a backward kernel.
 pub(super) trait Real: simd::Real {
-    /// Whether no number is infinite or NaN.
+    /// Returns whether all numbers are finite.
     fn are_finite(numbers: &[Self], isa: Isa) -> bool;
 
-    /// The forward kernels, if they support this type.
+    /// The forward convolution, or `None` if its kernels do not support this type.
     const CONVOLVE: Option<Convolve<Self>>;
 }
 

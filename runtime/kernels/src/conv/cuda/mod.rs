@@ -1,4 +1,4 @@
-//! The fused convolution on a CUDA device: plans of its forward and backward pass, and how they are run.
+//! The fused convolution on a CUDA device: the programs of its forward and backward pass, and the code that runs them.
 
 pub(crate) mod backward;
 pub(crate) mod forward;

@@ -1,4 +1,4 @@
-//! The programs on tensors.
+//! Runs the programs on tensors.
 
 use super::{backward, forward};
 use crate::activation::Activation;
@@ -9,20 +9,20 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CudaStorage, Result, Tensor, bail};
 use forward::Options;
 
-/// As [`crate::conv::conv2d`] for operands on a CUDA device, without gradients.
+/// Computes [`crate::conv::conv2d`] for operands on a CUDA device, without gradients.
 pub(in crate::conv) fn conv2d(
     input: &Tensor,
     weight: &Tensor,
     shape: &ConvShape,
     epilogue: &Epilogue,
 ) -> Result<Tensor> {
-    launched(input, weight, shape, epilogue, |options, target| {
+    run_forward(input, weight, shape, epilogue, |options, target| {
         forward::program(shape, input.dtype(), options, target)
     })
 }
 
-/// Runs the forward pass that `plan` makes.
-pub(super) fn launched(
+/// Runs the forward program that `plan` returns.
+pub(super) fn run_forward(
     input: &Tensor,
     weight: &Tensor,
     shape: &ConvShape,
@@ -35,7 +35,8 @@ pub(super) fn launched(
     first("conv2d", outputs)
 }
 
-/// As [`conv2d`] for the storages that candle hands to an operation: input, weight, and what `options` says.
+/// Computes [`conv2d`] for the storages that candle passes to an operation: the input, the weight, and the operands in
+/// `options`.
 pub(in crate::conv) fn conv2d_storage(
     shape: &ConvShape,
     options: &Options,
@@ -46,7 +47,7 @@ pub(in crate::conv) fn conv2d_storage(
     first("conv2d", run("conv2d", &plan, operands)?)
 }
 
-/// As [`crate::conv::backward::conv2d_backward`]; the tensors are `[input, weight, output, grad]`.
+/// Computes [`crate::conv::backward::conv2d_backward`]. The tensors are `[input, weight, output, grad_output]`.
 pub(in crate::conv) fn conv2d_backward(
     tensors: [&Tensor; 4],
     shape: &ConvShape,
@@ -56,14 +57,17 @@ pub(in crate::conv) fn conv2d_backward(
     let [input, weight, output, _] = tensors;
     let shapes = [input.dims(), weight.dims(), &[shape.out_channels], output.dims()];
     let wanted = [needs.input, needs.weight, needs.bias, needs.residual];
-    let chosen = || shapes.into_iter().zip(wanted).filter_map(|(shape, wanted)| wanted.then_some(shape));
+    let wanted_shapes =
+        || shapes.into_iter().zip(wanted).filter_map(|(shape, wanted)| wanted.then_some(shape));
     let results = if !wanted.contains(&true) {
         Vec::new()
     } else if tensors.iter().any(|tensor| tensor.elem_count() == 0) {
-        // A sum over nothing.
-        chosen().map(|shape| Tensor::zeros(shape, input.dtype(), input.device())).collect::<Result<_>>()?
+        // Empty sums are zero.
+        wanted_shapes()
+            .map(|shape| Tensor::zeros(shape, input.dtype(), input.device()))
+            .collect::<Result<_>>()?
     } else {
-        launch("conv2d backward", &tensors, chosen(), |target| {
+        launch("conv2d backward", &tensors, wanted_shapes(), |target| {
             backward::program(shape, input.dtype(), activation, needs, target)
         })?
     };
@@ -72,8 +76,9 @@ pub(in crate::conv) fn conv2d_backward(
     Ok(Gradients { input, weight, bias, residual })
 }
 
-/// The transposed convolution of an input with a weight, plus a bias where there is a third operand; `shape` is
-/// that of the convolution from its output to its input.
+/// Computes the transposed convolution of the operands `[input, weight]` or `[input, weight, bias]`.
+///
+/// `shape` is the convolution that maps the output's size to the input's size.
 pub(in crate::conv) fn conv_transpose2d(shape: &ConvShape, operands: &[Operand]) -> Result<CudaStorage> {
     const NAME: &str = "conv_transpose2d";
     let [(input, layout), _, bias @ ..] = operands else { bail!("{NAME}: expected an input and a weight") };
@@ -84,7 +89,7 @@ pub(in crate::conv) fn conv_transpose2d(shape: &ConvShape, operands: &[Operand])
     first(NAME, run(NAME, &plan, operands)?)
 }
 
-/// The one output of a program.
+/// Returns the only output of a program.
 fn first<T>(op: &str, outputs: Vec<T>) -> Result<T> {
     match outputs.into_iter().next() {
         Some(output) => Ok(output),

@@ -1,12 +1,12 @@
-//! The forward pass in a chosen variant, for checks and benchmarks.
+//! The forward pass by a given variant, for checks and benchmarks.
 
 use super::forward;
-use super::run::launched;
+use super::run::run_forward;
 use crate::conv::{ConvGeometry, ConvShape, Epilogue};
 use crate::cuda::target_of;
 use candle_core::{Result, Tensor};
 
-/// Does the same as [`conv2d`](crate::conv2d) in one of the [variants](forward::variants), so that they can be timed.
+/// Computes [`conv2d`](crate::conv2d) by one of the [variants](forward::variants).
 pub fn conv2d_by(
     variant: forward::Variant,
     input: &Tensor,
@@ -15,13 +15,12 @@ pub fn conv2d_by(
     epilogue: &Epilogue,
 ) -> Result<Tensor> {
     let shape = ConvShape::of(input, weight, geometry, epilogue)?;
-    launched(input, weight, &shape, epilogue, |options, _| {
+    run_forward(input, weight, &shape, epilogue, |options, _| {
         forward::program_with(&shape, input.dtype(), options, variant)
     })
 }
 
-/// The variants for operands on a CUDA device, the one that is chosen first, each with the cycles that the choice
-/// expects of it.
+/// Returns the variants for operands on a CUDA device, the chosen one first, each with its estimated cycles.
 pub fn variants_on(
     input: &Tensor,
     weight: &Tensor,

@@ -1,5 +1,5 @@
-//! Runs a [`Program`] on candle's CUDA device: on its stream, in order with candle's own kernels, and without
-//! waiting for any of them.
+//! Runs a [`Program`] on candle's CUDA device: on its stream, in order with candle's own kernels, without waiting for
+//! the results.
 
 mod error;
 mod graph;
@@ -10,16 +10,17 @@ mod operand;
 pub use graph::Graph;
 pub(crate) use open::open;
 
-use super::{Arg, Launch, Operand, Program, Target, target};
 use candle_core::backend::{BackendDevice, BackendStorage};
 use candle_core::cuda::cudarc::driver::{
     CudaStream, LaunchArgs, LaunchConfig, PushKernelArg, result::memset_d8_async, sys::CUdevice_attribute,
 };
 use candle_core::{CudaDevice, CudaStorage, Device, Result, Shape, bail};
+
+use super::{Arg, Launch, Operand, Program, Target, target};
 use operand::{Address, Dense};
 
-/// What a plan for `device` has to know.
-fn facts(device: &CudaDevice) -> Result<Target> {
+/// Returns the properties of `device` on which plans depend.
+fn target_for(device: &CudaDevice) -> Result<Target> {
     use CUdevice_attribute::{
         CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN as SHARED,
         CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT as MULTIPROCESSORS,
@@ -39,11 +40,11 @@ fn facts(device: &CudaDevice) -> Result<Target> {
     })
 }
 
-/// [`facts`] of a device that may be none of CUDA's.
+/// Returns the properties of a device. Fails if it is not a CUDA device.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn target_of(device: &Device) -> Result<Target> {
     match device {
-        Device::Cuda(device) => facts(device),
+        Device::Cuda(device) => target_for(device),
         other => bail!("expected a CUDA device, got {:?}", other.location()),
     }
 }
@@ -58,10 +59,10 @@ pub(crate) fn run(
     let device = device_of(op, operands)?;
     let dense = operands.iter().map(|operand| Dense::of(*operand)).collect::<Result<Vec<_>>>();
     let dense = dense.map_err(|error| error::at(op, &device, error))?;
-    execute(op, &device, &plan(&facts(&device)?)?, &dense)
+    execute(op, &device, &plan(&target_for(&device)?)?, &dense)
 }
 
-/// The same for a program that changes the first `targets` of its operands where they lie.
+/// Runs a program as [`run`] does, which changes the first `targets` operands in place.
 pub(crate) fn run_in_place(
     op: &'static str,
     plan: &dyn Fn(&Target) -> Result<Program>,
@@ -73,25 +74,26 @@ pub(crate) fn run_in_place(
     for (i, operand) in operands.iter().enumerate() {
         dense.push(Dense::of(*operand).map_err(|error| error::at(op, &device, error))?);
         if i < targets && matches!(dense.last(), Some(Dense::Copied(_))) {
-            bail!("{op}: expected a contiguous tensor to change, got {:?}", operand.1)
+            bail!("{op}: expected a contiguous, aligned tensor to update in place, got {:?}", operand.1)
         }
     }
-    execute(op, &device, &plan(&facts(&device)?)?, &dense).map(|_| ())
+    execute(op, &device, &plan(&target_for(&device)?)?, &dense).map(|_| ())
 }
 
-/// The one device of all operands.
+/// Returns the device of all operands. Fails if they are on different devices.
 fn device_of(op: &str, operands: &[Operand]) -> Result<CudaDevice> {
     let Some((first, _)) = operands.first() else { bail!("{op}: expected an operand, got none") };
     let device = first.device();
     for (i, (operand, _)) in operands.iter().enumerate() {
         if !operand.device().same_device(device) {
             let [expected, given] = [device, operand.device()].map(|device| device.location());
-            bail!("{op}: expected operand {i} on {expected:?} as the first, got one on {given:?}")
+            bail!("{op}: expected operand {i} on {expected:?} like operand 0, got {given:?}")
         }
     }
     Ok(device.clone())
 }
 
+/// Allocates a program's buffers and submits its launches. Returns the outputs.
 fn execute(op: &str, device: &CudaDevice, program: &Program, operands: &[Dense]) -> Result<Vec<CudaStorage>> {
     let outputs = allocate(op, device, &program.outputs)?;
     let scratch = allocate(op, device, &program.scratch)?;
@@ -116,25 +118,25 @@ fn addresses<'a>(buffers: &'a [CudaStorage], stream: &'a CudaStream) -> Result<V
     buffers.iter().map(|buffer| Address::of(buffer, 0, stream)).collect()
 }
 
-/// Memory as it comes; the program's launches write all of it that anything reads.
+/// Allocates uninitialized buffers. The program's launches must write every element that they or the caller read.
 fn allocate(op: &str, device: &CudaDevice, buffers: &[super::Buffer]) -> Result<Vec<CudaStorage>> {
     let allocate = |buffer: &super::Buffer| {
-        // The driver hands out nothing for no bytes.
+        // The driver returns no memory for zero bytes.
         let shape = Shape::from(buffer.elements.max(1));
-        // SAFETY: nothing reads the memory before the program's launches, which write it; they run on the
-        // stream that it is allocated on.
+        // SAFETY: the first use of the memory is by the program's launches, which write it. They run on the stream of
+        // the allocation.
         let storage = unsafe { device.alloc_uninit(&shape, buffer.dtype) };
         storage.map_err(|error| error::allocating(op, device, *buffer, error))
     };
     buffers.iter().map(allocate).collect()
 }
 
-/// Fills buffers with ones, of which every float is a NaN.
+/// Sets all bits of the buffers, which makes every float NaN.
 fn poison(stream: &CudaStream, buffers: &[super::Buffer], addresses: &[Address]) -> Result<()> {
     for (buffer, address) in buffers.iter().zip(addresses) {
         let bytes = buffer.elements * buffer.dtype.size_in_bytes();
         if bytes > 0 {
-            // SAFETY: the buffer is so long, and nothing but later work on this stream uses it.
+            // SAFETY: the buffer has `bytes` bytes, and only later work on this stream uses it.
             let filled = unsafe { memset_d8_async(address.pointer, u8::MAX, bytes, stream.cu_stream()) };
             filled.map_err(error::driver)?;
         }
@@ -142,24 +144,25 @@ fn poison(stream: &CudaStream, buffers: &[super::Buffer], addresses: &[Address])
     Ok(())
 }
 
-/// Where a program's buffers lie.
+/// The addresses of a program's operands and buffers.
 struct Memory<'a> {
     operands: Vec<Address<'a>>,
     outputs: Vec<Address<'a>>,
     scratch: Vec<Address<'a>>,
 }
 
-/// An argument as the driver takes it: by the address of a value of the parameter's type.
+/// A kernel argument with the parameter's type. The driver reads it through a pointer.
 enum Value {
     Pointer(u64),
     Int(i32),
     Float(f32),
     Double(f64),
-    /// As long as the longest structure: the driver reads as much as the kernel's own has.
-    Ints(Box<[i32; Arg::MOST_INTS]>),
+    /// As long as the longest structure. The driver reads only as many bytes as the kernel's parameter has.
+    Ints(Box<[i32; Arg::MAX_INTS]>),
 }
 
 impl Value {
+    /// Returns the value of an argument, or `None` if its buffer does not exist or it has too many integers.
     fn of(arg: &Arg, memory: &Memory) -> Option<Self> {
         let pointer = |addresses: &[Address], i: usize| Some(Value::Pointer(addresses.get(i)?.pointer));
         match arg {
@@ -171,7 +174,7 @@ impl Value {
             Arg::Float(value) => Some(Value::Float(*value)),
             Arg::Double(value) => Some(Value::Double(*value)),
             Arg::Ints(values) => {
-                let mut all = Box::new([0; Arg::MOST_INTS]);
+                let mut all = Box::new([0; Arg::MAX_INTS]);
                 all.get_mut(..values.len())?.copy_from_slice(values);
                 Some(Value::Ints(all))
             }
@@ -189,6 +192,7 @@ impl Value {
     }
 }
 
+/// Submits a launch to the stream.
 fn submit(
     op: &str,
     device: &CudaDevice,
@@ -202,14 +206,16 @@ fn submit(
     }
     let function = modules::function(op, device, module, kernel, *shared)?;
     let values: Option<Vec<Value>> = args.iter().map(|arg| Value::of(arg, memory)).collect();
-    let Some(values) = values else { bail!("{op}: {kernel} is launched with an argument that is not there") };
+    let Some(values) = values else {
+        bail!("{op}: kernel {kernel} has an argument that refers to no buffer")
+    };
     let mut builder = stream.launch_builder(&function);
     values.iter().for_each(|value| value.push(&mut builder));
     let [grid_dim, block_dim] = [grid, block].map(|[x, y, z]| (*x, *y, *z));
     let config = LaunchConfig { grid_dim, block_dim, shared_mem_bytes: *shared };
-    // SAFETY: the program's arguments are the kernel's parameters, and its buffers as long as the kernel's
-    // accesses; that is what the plans are tested for, by the emulator with guarded memory. All of them live
-    // until they are freed on this same stream, behind this launch.
+    // SAFETY: the arguments have the types of the kernel's parameters, and the kernel stays in the bounds of its
+    // buffers; tests check both for all plans, in the emulator with guarded memory. The buffers are freed on this
+    // stream, so after this launch.
     unsafe { builder.launch(config) }.map_err(|error| error::launching(op, launch, error))?;
     Ok(())
 }

@@ -1,25 +1,27 @@
-//! The devices, each opened once.
+//! Opens each device once.
 
-use super::error;
-use candle_core::cuda::cudarc::driver::CudaContext;
-use candle_core::{CudaDevice, Result};
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use candle_core::cuda::cudarc::driver::CudaContext;
+use candle_core::{CudaDevice, Result};
+
+use super::error;
+
 static DEVICES: Mutex<BTreeMap<usize, CudaDevice>> = Mutex::new(BTreeMap::new());
 
-/// The device of number `ordinal`: the same at each call.
+/// Returns the device with this ordinal, the same device at each call.
 pub(crate) fn open(ordinal: usize) -> Result<CudaDevice> {
-    // A map is whole even if a thread that held it panicked.
+    // The map is consistent even if a thread panicked while it held the lock.
     let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(device) = devices.get(&ordinal) {
         return Ok(device.clone());
     }
     let device = CudaDevice::new_with_stream(ordinal).map_err(|error| error::opening(ordinal, error))?;
     if CudaContext::device_count().is_ok_and(|count| count == 1) {
-        // Two events for each tensor, recorded and waited for at each launch, cost as much as a small kernel.
-        // SAFETY: they order streams among one another. All work on this device is on its one stream, and there
-        // is no other device that could take part.
+        // Recording and awaiting two events for each tensor at each launch costs as much as a small kernel.
+        // SAFETY: events order work on different streams. All work on this device is on its only stream, and there
+        // is no other device.
         unsafe { device.disable_event_tracking() };
     }
     devices.insert(ordinal, device.clone());

@@ -1,16 +1,16 @@
-// The steps of optimisers in place: one launch reads and writes each tensor of a parameter once.
+// In-place optimizer steps: one launch reads and writes each tensor of a parameter once.
 #include "../../cuda/element.cuh"
 
-// How SGD goes on. Without a momentum there is no buffer.
+// The settings of an SGD step. Without momentum, the buffer is null.
 struct Sgd {
     double rate, momentum, share, decay;
     int nesterov;
 };
 
 template <class T>
-__device__ __forceinline__ void sgd(T *parameter, const T *gradient, T *buffer, int elements, const Sgd &how) {
+__device__ __forceinline__ void sgd(T *parameter, const T *gradient, T *buffer, int elements, const Sgd &settings) {
     using A = Accumulator<T>;
-    const A rate = how.rate, momentum = how.momentum, share = how.share, decay = how.decay;
+    const A rate = settings.rate, momentum = settings.momentum, share = settings.share, decay = settings.decay;
     const size_t stride = (size_t)gridDim.x * blockDim.x;
     for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < (size_t)elements; i += stride) {
         const A value = load(parameter + i), slope = load(gradient + i) + decay * value;
@@ -18,24 +18,25 @@ __device__ __forceinline__ void sgd(T *parameter, const T *gradient, T *buffer, 
         if (buffer != nullptr) {
             const A moved = momentum * load(buffer + i) + share * slope;
             store(buffer + i, moved);
-            direction = how.nesterov ? slope + momentum * moved : moved;
+            direction = settings.nesterov ? slope + momentum * moved : moved;
         }
         store(parameter + i, value - rate * direction);
     }
 }
 
-// How Adam goes on: the parameter keeps `keep` of itself, the root of `square` is multiplied by `correction`.
+// The settings of an Adam step: `keep` is the factor of the parameter, `correction` that of the root of `square`.
 struct Adam {
     double rate, keep_mean, keep_square, correction, eps, keep, decay;
 };
 
 template <class T>
 __device__ __forceinline__ void adam(T *parameter, const T *gradient, T *mean, T *square, int elements,
-                                     const Adam &how) {
+                                     const Adam &settings) {
     using A = Accumulator<T>;
-    const A rate = how.rate, keep_mean = how.keep_mean, keep_square = how.keep_square, eps = how.eps;
-    const A share_mean = 1 - how.keep_mean, share_square = 1 - how.keep_square;
-    const A correction = how.correction, keep = how.keep, decay = how.decay;
+    const A rate = settings.rate, eps = settings.eps;
+    const A keep_mean = settings.keep_mean, keep_square = settings.keep_square;
+    const A share_mean = 1 - settings.keep_mean, share_square = 1 - settings.keep_square;
+    const A correction = settings.correction, keep = settings.keep, decay = settings.decay;
     const size_t stride = (size_t)gridDim.x * blockDim.x;
     for (size_t i = (size_t)blockIdx.x * blockDim.x + threadIdx.x; i < (size_t)elements; i += stride) {
         const A value = load(parameter + i), slope = load(gradient + i) + decay * value;

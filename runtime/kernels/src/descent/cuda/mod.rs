@@ -1,16 +1,18 @@
-//! The steps of optimisers on a CUDA device: one launch a parameter.
+//! Optimizer steps on a CUDA device, with one launch for each parameter.
+
+use candle_core::{DType, Result, Tensor};
 
 use crate::cuda::{Arg, Plan, Program, Target, int, launch_in_place, named, runs_on};
-use candle_core::{DType, Result, Tensor};
 
 const NAME: &str = "optimizer step";
 const MODULE: &str = "descent";
 const THREADS: u32 = 256;
-/// Blocks for each multiprocessor, which has eight side by side: enough to even out.
+/// The number of blocks for each multiprocessor, which runs eight concurrently: enough to balance the load.
 const BLOCKS: u32 = 32;
 
-/// Whether these kernels are for a parameter and its moments, or an average, which they change where they lie.
-pub fn takes(targets: &[&Tensor]) -> bool {
+/// Returns `true` if the kernels can update all `targets` in place: on a CUDA device, contiguous, from the start of
+/// their storage, and floating point.
+pub fn supports(targets: &[&Tensor]) -> bool {
     let fits = |tensor: &&Tensor| {
         let float = matches!(tensor.dtype(), DType::F32 | DType::F64 | DType::F16 | DType::BF16);
         let layout = tensor.layout();
@@ -22,8 +24,9 @@ pub fn takes(targets: &[&Tensor]) -> bool {
     targets.iter().all(|target| runs_on(target.device()) && fits(target))
 }
 
-/// `gradient += decay · parameter`, `buffer = momentum · buffer + share · gradient`, `parameter -= rate · buffer`;
-/// with `nesterov`, of `gradient + momentum · buffer`; without a buffer, of the gradient.
+/// A step of SGD: `gradient += decay · parameter`, `buffer = momentum · buffer + share · gradient` and `parameter -=
+/// rate · direction`. The direction is the buffer; with `nesterov`, `gradient + momentum · buffer`; without a buffer,
+/// the gradient.
 #[derive(Clone, Copy, Debug)]
 pub struct SgdStep {
     /// The learning rate.
@@ -32,14 +35,14 @@ pub struct SgdStep {
     pub momentum: f64,
     /// The factor of the gradient in the buffer: 1 - dampening.
     pub share: f64,
-    /// The factor of the parameter in the gradient.
+    /// The weight decay: the factor of the parameter in the gradient.
     pub decay: f64,
-    /// Use the gradient plus `momentum · buffer`.
+    /// Use Nesterov momentum.
     pub nesterov: bool,
 }
 
 impl SgdStep {
-    /// Runs the step on a CUDA device. All tensors have one shape.
+    /// Runs the step on a CUDA device. All tensors must have the same shape.
     pub fn apply(&self, parameter: &Tensor, gradient: &Tensor, buffer: Option<&Tensor>) -> Result<()> {
         let targets: Vec<&Tensor> = [parameter].into_iter().chain(buffer).collect();
         let (elements, dtype) = (parameter.elem_count(), parameter.dtype());
@@ -48,15 +51,16 @@ impl SgdStep {
         })
     }
 
-    /// The operands are the parameter, the buffer where there is one, and the gradient.
+    /// Returns the plan of the step. Its operands are the parameter, the buffer if `buffer`, and the gradient.
     ///
     /// # Errors
-    /// The dtype is none of f32, f64, f16 and bf16, or there are too many elements to count.
+    /// The dtype is not f32, f64, f16 or bf16, or `elements` is larger than 2³⁰.
     pub fn program(&self, elements: usize, dtype: DType, buffer: bool, target: &Target) -> Result<Program> {
         let Self { rate, momentum, share, decay, nesterov } = *self;
-        let operands = match buffer {
-            true => [Arg::Operand(0), Arg::Operand(2), Arg::Operand(1)],
-            false => [Arg::Operand(0), Arg::Operand(1), Arg::Absent],
+        let operands = if buffer {
+            [Arg::Operand(0), Arg::Operand(2), Arg::Operand(1)]
+        } else {
+            [Arg::Operand(0), Arg::Operand(1), Arg::Absent]
         };
         let mut args = operands.to_vec();
         args.push(Arg::Int(int(NAME, elements)?));
@@ -66,34 +70,35 @@ impl SgdStep {
     }
 }
 
-/// `target = (1 - share) · target + share · x`: a step of the rate `share` down the slope `target - x`.
+/// Computes `target = (1 - share) · target + share · x` in place.
 pub fn blend(target: &Tensor, x: &Tensor, share: f64) -> Result<()> {
+    // An SGD step with the rate `share` and the gradient `target - x`.
     let step = SgdStep { rate: -share, momentum: 0., share: 1., decay: -1., nesterov: false };
     step.apply(target, x, None)
 }
 
-/// `gradient += decay · parameter`, the moving averages `mean` and `square` of it and its square, and
-/// `parameter = keep · parameter - rate · mean / (√square · correction + eps)`.
+/// A step of Adam: `gradient += decay · parameter`, updates of the moving averages `mean` of the gradient and `square`
+/// of its square, and `parameter = keep · parameter - rate · mean / (√square · correction + eps)`.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamStep {
     /// The factor of the mean.
     pub rate: f64,
-    /// The share that the mean keeps.
+    /// The decay rate of the mean.
     pub keep_mean: f64,
-    /// The share that the mean square keeps.
+    /// The decay rate of the mean square.
     pub keep_square: f64,
-    /// The bias correction of the root mean square, as a factor.
+    /// The bias correction: the factor of the root mean square.
     pub correction: f64,
-    /// Added to the denominator.
+    /// The term added to the denominator.
     pub eps: f64,
     /// The factor of the parameter.
     pub keep: f64,
-    /// The factor of the parameter in the gradient.
+    /// The weight decay: the factor of the parameter in the gradient.
     pub decay: f64,
 }
 
 impl AdamStep {
-    /// Runs the step on a CUDA device. All tensors have one shape.
+    /// Runs the step on a CUDA device. All tensors must have the same shape.
     pub fn apply(&self, [parameter, mean, square]: [&Tensor; 3], gradient: &Tensor) -> Result<()> {
         let (elements, dtype) = (parameter.elem_count(), parameter.dtype());
         launch_in_place(NAME, &[parameter, mean, square], &[gradient], |target| {
@@ -101,10 +106,10 @@ impl AdamStep {
         })
     }
 
-    /// The operands are the parameter, `mean`, `square` and the gradient.
+    /// Returns the plan of the step. Its operands are the parameter, `mean`, `square` and the gradient.
     ///
     /// # Errors
-    /// As [`SgdStep::program`].
+    /// As for [`SgdStep::program`].
     pub fn program(&self, elements: usize, dtype: DType, target: &Target) -> Result<Program> {
         let Self { rate, keep_mean, keep_square, correction, eps, keep, decay } = *self;
         let mut args = [0, 3, 1, 2].map(Arg::Operand).to_vec();

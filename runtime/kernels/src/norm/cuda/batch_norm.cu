@@ -1,8 +1,8 @@
-// Batch normalisation's training pass: each channel by its own mean and variance, forward and backward. Two sweeps
-// each: one for a channel's sums in parts, one that joins the parts and goes over the elements.
+// Batch normalization, forward and backward. In training, each pass consists of two kernels: the first computes the
+// sums of the parts of each channel, the second combines these sums and computes the elements.
 #include "batch_norm.cuh"
 
-/// The moments of each part of each channel.
+/// Writes the moments of each part of each channel.
 template <class T, int WIDTH>
 __device__ __forceinline__ void moments(const T *x, Accumulator<T> *means, Accumulator<T> *squares, const Channels &c) {
     using A = Accumulator<T>;
@@ -10,32 +10,32 @@ __device__ __forceinline__ void moments(const T *x, Accumulator<T> *means, Accum
     const Worker<WIDTH> worker(c);
     Moments<A> found{0, 0, 0};
     worker.for_each(c, [&](size_t at) { found.add(load(x + at)); });
-    found = join_workers<WIDTH>(shared, found);
-    if (worker.number == 0 && worker.exists(c)) {
-        const size_t place = (size_t)worker.channel * c.parts + worker.part;
-        means[place] = found.mean;
-        squares[place] = found.squares;
+    found = reduce_workers<WIDTH>(shared, found);
+    if (worker.index == 0 && worker.exists(c)) {
+        const size_t index = (size_t)worker.channel * c.parts + worker.part;
+        means[index] = found.mean;
+        squares[index] = found.squares;
     }
 }
 
-/// The moments of a whole channel, from those of its parts.
+/// Returns the moments of a whole channel, combined from the moments of its parts.
 template <int WIDTH, class A>
-__device__ __forceinline__ Moments<A> whole(const A *means, const A *squares, const Channels &c,
-                                            const Worker<WIDTH> &worker, Moments<A> *shared) {
+__device__ __forceinline__ Moments<A> channel_moments(const A *means, const A *squares, const Channels &c,
+                                                      const Worker<WIDTH> &worker, Moments<A> *shared) {
     Moments<A> found{0, 0, 0};
-    for (int part = worker.number; worker.exists(c) && part < c.parts; part += Worker<WIDTH>::WORKERS) {
-        const size_t place = (size_t)worker.channel * c.parts + part;
-        found = join(found, Moments<A>{A(c.count(part)), means[place], squares[place]});
+    for (int part = worker.index; worker.exists(c) && part < c.parts; part += Worker<WIDTH>::WORKERS) {
+        const size_t index = (size_t)worker.channel * c.parts + part;
+        found = combine(found, Moments<A>{A(c.count(part)), means[index], squares[index]});
     }
-    return join_workers<WIDTH>(shared, found);
+    return reduce_workers<WIDTH>(shared, found);
 }
 
-/// The running statistics, blended in place; null where there are none.
+/// The running statistics, which are updated in place. The pointers are null if there are none.
 template <class A> struct Running {
     A *mean, *variance;
     double momentum;
 
-    __device__ __forceinline__ void blend(int channel, const Moments<A> &batch) const {
+    __device__ __forceinline__ void update(int channel, const Moments<A> &batch) const {
         if (!mean || batch.count < A(2)) return;
         const A share = (A)momentum, keep = A(1) - share;
         mean[channel] = keep * mean[channel] + share * batch.mean;
@@ -43,28 +43,29 @@ template <class A> struct Running {
     }
 };
 
-/// Normalises, and writes the statistics: NaN for an empty batch, whose running statistics stay.
+/// Normalizes by the statistics of the batch and writes these statistics. For an empty batch they are NaN, and the
+/// running statistics do not change.
 template <class T, int WIDTH>
-__device__ __forceinline__ void normalise(const T *x, const Accumulator<T> *means, const Accumulator<T> *squares, T *y,
+__device__ __forceinline__ void normalize(const T *x, const Accumulator<T> *means, const Accumulator<T> *squares, T *y,
                                           Accumulator<T> *mean, Accumulator<T> *variance,
                                           const Affine<Accumulator<T>> &affine, const Running<Accumulator<T>> &running,
                                           double eps, const Channels &c) {
     using A = Accumulator<T>;
     __shared__ Moments<A> shared[NORM_THREADS];
     const Worker<WIDTH> worker(c);
-    const Moments<A> batch = whole(means, squares, c, worker, shared);
+    const Moments<A> batch = channel_moments(means, squares, c, worker, shared);
     const A spread = batch.squares / batch.count;  // 0 / 0 for an empty batch
-    if (worker.part == 0 && worker.number == 0 && worker.exists(c)) {
+    if (worker.part == 0 && worker.index == 0 && worker.exists(c)) {
         mean[worker.channel] = batch.count == A(0) ? spread : batch.mean;
         variance[worker.channel] = spread;
-        running.blend(worker.channel, batch);
+        running.update(worker.channel, batch);
     }
-    const Normalise<A> to = affine.of(c, worker, batch.mean, A(1) / square_root(spread + (A)eps));
-    worker.for_each(c, [&](size_t at) { store(y + at, to(load(x + at))); });
+    const Normalize<A> f = affine.for_channel(c, worker, batch.mean, A(1) / square_root(spread + (A)eps));
+    worker.for_each(c, [&](size_t at) { store(y + at, f(load(x + at))); });
 }
 
-/// For each part of each channel, the sum of the gradient before the activation and that of its product with the
-/// normalised input.
+/// Writes, for each part of each channel, the sum of the gradient before the activation and the sum of its product with
+/// the normalized input.
 template <class T, int WIDTH>
 __device__ __forceinline__ void gradient_sums(const T *x, const T *gradient, const Accumulator<T> *mean,
                                               const Accumulator<T> *variance, Accumulator<T> *sums,
@@ -75,54 +76,54 @@ __device__ __forceinline__ void gradient_sums(const T *x, const T *gradient, con
     const Worker<WIDTH> worker(c);
     const bool exists = worker.exists(c);
     const A inv_std = exists ? A(1) / square_root(variance[worker.channel] + (A)eps) : A(0);
-    const Normalise<A> by = affine.of(c, worker, exists ? mean[worker.channel] : A(0), inv_std);
+    const Normalize<A> f = affine.for_channel(c, worker, exists ? mean[worker.channel] : A(0), inv_std);
     Sums<A> found{0, 0};
     worker.for_each(c, [&](size_t at) {
-        const A value = load(x + at), slope = by.before_activation(value, load(gradient + at));
+        const A value = load(x + at), slope = f.before_activation(value, load(gradient + at));
         found.gradient += slope;
-        found.product += slope * by.hat(value);
+        found.product += slope * f.normalized(value);
     });
-    found = join_workers<WIDTH>(shared, found);
-    if (worker.number == 0 && exists) {
-        const size_t place = (size_t)worker.channel * c.parts + worker.part;
-        sums[place] = found.gradient;
-        products[place] = found.product;
+    found = reduce_workers<WIDTH>(shared, found);
+    if (worker.index == 0 && exists) {
+        const size_t index = (size_t)worker.channel * c.parts + worker.part;
+        sums[index] = found.gradient;
+        products[index] = found.product;
     }
 }
 
-/// The gradients of input, weight and bias (the latter two may be null). Without `of_batch`, the statistics are
-/// constants.
+/// Writes the gradients of the input, the weight and the bias; the latter two may be null. The statistics are constants
+/// unless `training` is set.
 template <class T, int WIDTH>
 __device__ __forceinline__ void gradients(const T *x, const T *gradient, const Accumulator<T> *mean,
                                           const Accumulator<T> *variance, const Accumulator<T> *sums,
                                           const Accumulator<T> *products, T *dx, Accumulator<T> *dweight,
                                           Accumulator<T> *dbias, const Affine<Accumulator<T>> &affine, double eps,
-                                          bool of_batch, const Channels &c) {
+                                          bool training, const Channels &c) {
     using A = Accumulator<T>;
     __shared__ Sums<A> shared[NORM_THREADS];
     const Worker<WIDTH> worker(c);
     const bool exists = worker.exists(c);
     Sums<A> found{0, 0};
-    for (int part = worker.number; exists && part < c.parts; part += Worker<WIDTH>::WORKERS) {
-        const size_t place = (size_t)worker.channel * c.parts + part;
-        found = join(found, Sums<A>{sums[place], products[place]});
+    for (int part = worker.index; exists && part < c.parts; part += Worker<WIDTH>::WORKERS) {
+        const size_t index = (size_t)worker.channel * c.parts + part;
+        found = combine(found, Sums<A>{sums[index], products[index]});
     }
-    found = join_workers<WIDTH>(shared, found);
-    if (worker.part == 0 && worker.number == 0 && exists) {
+    found = reduce_workers<WIDTH>(shared, found);
+    if (worker.part == 0 && worker.index == 0 && exists) {
         if (dweight) dweight[worker.channel] = found.product;
         if (dbias) dbias[worker.channel] = found.gradient;
     }
     const A inv_std = exists ? A(1) / square_root(variance[worker.channel] + (A)eps) : A(0);
-    const Normalise<A> by = affine.of(c, worker, exists ? mean[worker.channel] : A(0), inv_std);
-    const A count = A(c.count()), scale = by.weight * inv_std;
-    const A shift = of_batch ? found.gradient / count : A(0), slope = of_batch ? found.product / count : A(0);
+    const Normalize<A> f = affine.for_channel(c, worker, exists ? mean[worker.channel] : A(0), inv_std);
+    const A count = A(c.count()), scale = f.weight * inv_std;
+    const A shift = training ? found.gradient / count : A(0), slope = training ? found.product / count : A(0);
     worker.for_each(c, [&](size_t at) {
-        const A value = load(x + at), before = by.before_activation(value, load(gradient + at));
-        store(dx + at, (before - shift - by.hat(value) * slope) * scale);
+        const A value = load(x + at), before = f.before_activation(value, load(gradient + at));
+        store(dx + at, (before - shift - f.normalized(value) * slope) * scale);
     });
 }
 
-/// Normalises by given statistics.
+/// Normalizes by given statistics.
 template <class T, int WIDTH>
 __device__ __forceinline__ void evaluate(const T *x, const Accumulator<T> *mean, const Accumulator<T> *variance, T *y,
                                          const Affine<Accumulator<T>> &affine, double eps, const Channels &c) {
@@ -130,11 +131,11 @@ __device__ __forceinline__ void evaluate(const T *x, const Accumulator<T> *mean,
     const Worker<WIDTH> worker(c);
     if (!worker.exists(c)) return;
     const A inv_std = A(1) / square_root(variance[worker.channel] + (A)eps);
-    const Normalise<A> to = affine.of(c, worker, mean[worker.channel], inv_std);
-    worker.for_each(c, [&](size_t at) { store(y + at, to(load(x + at))); });
+    const Normalize<A> f = affine.for_channel(c, worker, mean[worker.channel], inv_std);
+    worker.for_each(c, [&](size_t at) { store(y + at, f(load(x + at))); });
 }
 
-// Each kernel for a dtype T, whose sums are of A, and a number of channels that a block takes.
+// Defines the kernels for elements of type T, sums of type A, and WIDTH channels for each block.
 #define KERNEL extern "C" __global__ void __launch_bounds__(NORM_THREADS)
 
 #define BATCH_NORM(NAME, T, A, WIDTH)                                                                              \
@@ -145,7 +146,7 @@ __device__ __forceinline__ void evaluate(const T *x, const Accumulator<T> *mean,
     KERNEL batch_norm_train_##NAME(const T *x, const A *means, const A *squares, const A *weight, const A *bias,   \
                                    T *y, A *mean, A *variance, A *running_mean, A *running_variance,               \
                                    double momentum, double eps, int activation, double parameter, Channels c) {    \
-        normalise<T, WIDTH>(x, means, squares, y, mean, variance, {weight, bias, activation, parameter, 0},        \
+        normalize<T, WIDTH>(x, means, squares, y, mean, variance, {weight, bias, activation, parameter, 0},        \
                             {running_mean, running_variance, momentum}, eps, c);                                   \
     }                                                                                                              \
     EXPORT_KERNEL(batch_norm_train_##NAME)                                                                         \
@@ -164,9 +165,9 @@ __device__ __forceinline__ void evaluate(const T *x, const Accumulator<T> *mean,
     KERNEL batch_norm_gradients_##NAME(const T *x, const T *gradient, const A *mean, const A *variance,            \
                                        const A *weight, const A *bias, const A *sums, const A *products, T *dx,    \
                                        A *dweight, A *dbias, double eps, int activation, double parameter,         \
-                                       int from_output, int of_batch, Channels c) {                                \
+                                       int from_output, int training, Channels c) {                                \
         gradients<T, WIDTH>(x, gradient, mean, variance, sums, products, dx, dweight, dbias,                       \
-                            {weight, bias, activation, parameter, from_output}, eps, of_batch != 0, c);            \
+                            {weight, bias, activation, parameter, from_output}, eps, training != 0, c);            \
     }                                                                                                              \
     EXPORT_KERNEL(batch_norm_gradients_##NAME)
 

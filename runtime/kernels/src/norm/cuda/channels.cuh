@@ -1,44 +1,45 @@
-// A tensor seen as `[samples, channels, plane]`: which of its elements a thread takes, and how a block joins what
-// its threads found.
+// A view of a tensor as `[samples, channels, plane]`: the assignment of elements to threads, and the reduction within a
+// block.
 //
-// Blocks share a channel's elements in parts. Where planes are long, a block takes one channel, and neighbouring
-// threads neighbouring elements of it; where they are short, it takes 32 channels, and neighbouring threads
-// neighbouring channels.
+// The elements of a channel are split into parts, one for each block. For long planes, a block handles one channel, and
+// neighboring threads read neighboring elements. For short planes, a block handles 32 channels, and neighboring threads
+// read neighboring channels.
 #pragma once
 #include "../../cuda/element.cuh"
 
 constexpr int NORM_THREADS = 256;
 
-/// The sizes of the tensor. A channel's elements are cut into `parts` of `each`.
+/// The sizes of the tensor. The elements of a channel are split into `parts` parts of `part_len` elements.
 struct Channels {
-    int samples, channels, plane, parts, each;
+    int samples, channels, plane, parts, part_len;
 
-    /// The elements of one channel.
+    /// Returns the number of elements of one channel.
     __device__ __forceinline__ int count() const { return samples * plane; }
-    /// Those of one part: none where the batch is empty.
-    __device__ __forceinline__ int count(int part) const { return min(each, count() - part * each); }
+    /// Returns the number of elements of one part, which is 0 for an empty batch.
+    __device__ __forceinline__ int count(int part) const { return min(part_len, count() - part * part_len); }
 };
 
-/// The running thread's channel, of the `WIDTH` that its block takes, and its number among the threads of it.
+/// The channel of the current thread, one of the `WIDTH` channels of its block, and the index of the thread among the
+/// threads of that channel.
 template <int WIDTH> struct Worker {
-    int channel, part, number;
+    int channel, part, index;
     static constexpr int WORKERS = NORM_THREADS / WIDTH;
 
     __device__ __forceinline__ explicit Worker(const Channels &c) {
         const int group = blockIdx.x / c.parts;
         part = blockIdx.x - group * c.parts;
         channel = group * WIDTH + threadIdx.x % WIDTH;
-        number = threadIdx.x / WIDTH;
+        index = threadIdx.x / WIDTH;
     }
 
     __device__ __forceinline__ bool exists(const Channels &c) const { return channel < c.channels; }
 
-    /// Calls `visit(where an element lies)` for this thread's share of its part.
+    /// Calls `visit(offset)` for the elements of the part that this thread handles.
     template <class Visit> __device__ __forceinline__ void for_each(const Channels &c, Visit visit) const {
         if (!exists(c)) return;
-        const int end = part * c.each + c.count(part);
-        int at = part * c.each + number;
-        // By counting on, not by a division for each element.
+        const int end = part * c.part_len + c.count(part);
+        int at = part * c.part_len + index;
+        // Advances sample and offset incrementally instead of dividing for each element.
         int sample = at / c.plane, offset = at - sample * c.plane;
         const int samples = WORKERS / c.plane, offsets = WORKERS - samples * c.plane;
         for (; at < end; at += WORKERS) {
@@ -49,13 +50,13 @@ template <int WIDTH> struct Worker {
     }
 };
 
-/// Joins the values of the threads of each channel by `join(V, V)`, in one order. Every thread of the channel gets
-/// the result.
-template <int WIDTH, class V> __device__ __forceinline__ V join_workers(V *shared, const V &value) {
+/// Reduces the values of the threads of each channel with `combine(V, V)`, in a fixed order. Returns the result to
+/// every thread of the channel.
+template <int WIDTH, class V> __device__ __forceinline__ V reduce_workers(V *shared, const V &value) {
     shared[threadIdx.x] = value;
     for (int half = NORM_THREADS / 2; half >= WIDTH; half /= 2) {
         __syncthreads();
-        if ((int)threadIdx.x < half) shared[threadIdx.x] = join(shared[threadIdx.x], shared[threadIdx.x + half]);
+        if ((int)threadIdx.x < half) shared[threadIdx.x] = combine(shared[threadIdx.x], shared[threadIdx.x + half]);
     }
     __syncthreads();
     return shared[threadIdx.x % WIDTH];

@@ -1,76 +1,82 @@
-//! Batch normalisation on a CUDA device: plans of the forward and backward passes, an activation included.
+//! Batch normalization with a fused activation on CUDA devices: the programs of the forward and backward passes.
 
 mod op;
 
 pub(super) use op::{batch_norm_eval, batch_norm_train};
 
-use crate::activation::Activation;
-use crate::cuda::{Arg, Plan, Program, int, named};
 use candle_core::{DType, Result};
 
+use crate::activation::Activation;
+use crate::cuda::{Arg, Plan, Program, int, named};
+
 const NAME: &str = "batch_norm";
-/// Threads of a block.
+/// The number of threads in a block.
 const THREADS: usize = 256;
-/// Blocks that the work is spread over, where there is enough of it. Not by the device: sums are then added in one
-/// order on all of them.
-const BLOCKS: usize = 512;
-/// Elements that a thread takes at the least.
-const LEAST: usize = 8;
-/// A plane shorter than this is not worth a block's threads side by side.
+/// The target number of blocks for large inputs. It does not depend on the device, so that the order of summation is
+/// the same on all devices.
+const TARGET_BLOCKS: usize = 512;
+/// The minimum number of elements for each thread.
+const MIN_ELEMENTS: usize = 8;
+/// Below this plane size, a block handles 32 channels instead of one.
 const SHORT: usize = 32;
 
-/// A batch normalisation of `[samples, channels, plane]`. Statistics, weight and bias are `[channels]` each, in f64
-/// for an input of f64, else in f32.
+/// Batch normalization of `[samples, channels, plane]`. Statistics, weight and bias are `[channels]`, in f64 for an f64
+/// input and in f32 otherwise.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct BatchNorm {
-    /// The samples of the batch.
+pub struct BatchNormProblem {
+    /// The number of samples in the batch.
     pub samples: usize,
-    /// The channels.
+    /// The number of channels.
     pub channels: usize,
     /// The product of all dimensions after the second.
     pub plane: usize,
-    /// Whether the weight is an operand; it is 1 where not.
+    /// Whether the weight is an operand. Otherwise it is 1.
     pub weight: bool,
-    /// Whether the bias is an operand; it is 0 where not.
+    /// Whether the bias is an operand. Otherwise it is 0.
     pub bias: bool,
-    /// Added to the variance.
+    /// The number that is added to the variance.
     pub eps: f64,
-    /// Applied last.
+    /// The activation, applied last.
     pub activation: Activation,
 }
 
-/// How the elements are cut into blocks.
-struct Cut {
+/// The partition of the elements into blocks.
+struct Partition {
+    /// Whether a block handles 32 channels, for short planes.
     short: bool,
+    /// The number of parts of each channel.
     parts: usize,
-    each: usize,
+    /// The number of elements of a part.
+    part_len: usize,
+    /// The number of blocks.
     blocks: usize,
 }
 
-impl BatchNorm {
+impl BatchNormProblem {
     fn elements(&self) -> usize {
         self.samples * self.channels * self.plane
     }
 
-    fn cut(&self) -> Cut {
+    fn partition(&self) -> Partition {
         let short = self.plane < SHORT;
         let width = if short { 32 } else { 1 };
         let (groups, workers) = (self.channels.div_ceil(width), THREADS / width);
         let count = self.samples * self.plane;
-        let wanted = (BLOCKS / groups.max(1)).clamp(1, (count / (workers * LEAST)).max(1));
-        let each = count.div_ceil(wanted).next_multiple_of(workers).max(workers);
-        let parts = count.div_ceil(each).max(1);
-        Cut { short, parts, each, blocks: groups * parts }
+        let wanted = (TARGET_BLOCKS / groups.max(1)).clamp(1, (count / (workers * MIN_ELEMENTS)).max(1));
+        let part_len = count.div_ceil(wanted).next_multiple_of(workers).max(workers);
+        let parts = count.div_ceil(part_len).max(1);
+        Partition { short, parts, part_len, blocks: groups * parts }
     }
 
-    /// The structure `Channels` of `channels.cuh`.
-    fn sizes(&self, cut: &Cut) -> Result<Arg> {
+    /// Returns the struct `Channels` of `channels.cuh` as an argument.
+    fn sizes(&self, partition: &Partition) -> Result<Arg> {
         int(NAME, self.samples.saturating_mul(self.plane))?;
-        let sizes = [self.samples, self.channels, self.plane, cut.parts, cut.each];
+        let sizes = [self.samples, self.channels, self.plane, partition.parts, partition.part_len];
         sizes.into_iter().map(|size| int(NAME, size)).collect::<Result<_>>().map(Arg::Ints)
     }
 
-    /// Weight and bias among the operands, from number `first` on, and the number after them.
+    /// Returns the arguments for weight and bias, which are operands from index `first` on, and the index of the next
+    /// operand.
     fn affine(&self, first: usize) -> ([Arg; 2], usize) {
         let mut next = first;
         let parameters = [self.weight, self.bias].map(|given| {
@@ -84,36 +90,36 @@ impl BatchNorm {
     }
 }
 
-/// A kernel's name, for long planes or short ones.
+/// Returns the name of a kernel, for long or short planes.
 macro_rules! kernel {
-    ($cut:expr, $dtype:expr, $name:literal) => {
-        if $cut.short { named!($dtype, $name, "_short") } else { named!($dtype, $name) }
+    ($partition:expr, $dtype:expr, $name:literal) => {
+        if $partition.short { named!($dtype, $name, "_short") } else { named!($dtype, $name) }
     };
 }
 
-/// Normalises by the input's own statistics. With a `momentum`, the running statistics are blended in place:
-/// `running = (1 - momentum) · running + momentum · batch`, of the unbiased variance; those of an empty batch leave
-/// them.
+/// Returns the program that normalizes the input by its own statistics. With a `momentum`, it updates the running
+/// statistics in place: `running = (1 - momentum) · running + momentum · batch`, with the unbiased variance. An empty
+/// batch does not change them.
 ///
-/// The operands are the input, weight and bias where given, and the running mean and variance where there is a
-/// momentum; the outputs the operation's, the mean and the biased variance.
+/// The operands are the input, the weight and bias if given, and the running mean and variance if there is a momentum.
+/// The outputs are the result, the mean and the biased variance.
 ///
 /// # Errors
-/// The dtype is no float, or a size is more than a kernel counts.
-pub fn train(norm: &BatchNorm, momentum: Option<f64>, dtype: DType) -> Result<Program> {
+/// The dtype is not a float, or a size exceeds the range of the kernels' integers.
+pub fn train(norm: &BatchNormProblem, momentum: Option<f64>, dtype: DType) -> Result<Program> {
     let mut plan = Plan::new(NAME, "batch_norm", dtype)?;
-    let (cut, accumulator) = (norm.cut(), plan.accumulator());
-    let sizes = norm.sizes(&cut)?;
+    let (partition, accumulator) = (norm.partition(), plan.accumulator());
+    let sizes = norm.sizes(&partition)?;
     let y = plan.output(norm.elements(), dtype);
     let [mean, variance] = [(); 2].map(|()| plan.output(norm.channels, accumulator));
-    let [means, squares] = [(); 2].map(|()| plan.scratch(norm.channels * cut.parts, accumulator));
+    let [means, squares] = [(); 2].map(|()| plan.scratch(norm.channels * partition.parts, accumulator));
     let ([weight, bias], next) = norm.affine(1);
     let [running_mean, running_variance] =
         [0, 1].map(|i| if momentum.is_some() { Arg::Operand(next + i) } else { Arg::Absent });
     let [activation, parameter] = norm.activation.arguments();
 
     let args = vec![Arg::Operand(0), means.clone(), squares.clone(), sizes.clone()];
-    plan.launch(kernel!(cut, dtype, "batch_norm_moments"), cut.blocks, THREADS as u32, args)?;
+    plan.launch(kernel!(partition, dtype, "batch_norm_moments"), partition.blocks, THREADS as u32, args)?;
     let args = vec![
         Arg::Operand(0),
         means,
@@ -131,42 +137,43 @@ pub fn train(norm: &BatchNorm, momentum: Option<f64>, dtype: DType) -> Result<Pr
         parameter,
         sizes,
     ];
-    plan.launch(kernel!(cut, dtype, "batch_norm_train"), cut.blocks, THREADS as u32, args)?;
+    plan.launch(kernel!(partition, dtype, "batch_norm_train"), partition.blocks, THREADS as u32, args)?;
     Ok(plan.finish())
 }
 
-/// Normalises by given statistics. The operands are the input, the mean, the variance, and weight and bias where
-/// given; the output is the operation's.
+/// Returns the program that normalizes the input by given statistics. The operands are the input, the mean, the
+/// variance, and the weight and bias if given.
 ///
 /// # Errors
-/// As [`train`].
-pub fn eval(norm: &BatchNorm, dtype: DType) -> Result<Program> {
+/// The same as [`train`].
+pub fn eval(norm: &BatchNormProblem, dtype: DType) -> Result<Program> {
     let mut plan = Plan::new(NAME, "batch_norm", dtype)?;
-    let cut = norm.cut();
+    let partition = norm.partition();
     let y = plan.output(norm.elements(), dtype);
     let ([weight, bias], _) = norm.affine(3);
     let [activation, parameter] = norm.activation.arguments();
     let mut args: Vec<Arg> = (0..3).map(Arg::Operand).collect();
-    args.extend([weight, bias, y, Arg::Double(norm.eps), activation, parameter, norm.sizes(&cut)?]);
-    plan.launch(kernel!(cut, dtype, "batch_norm_eval"), cut.blocks, THREADS as u32, args)?;
+    args.extend([weight, bias, y, Arg::Double(norm.eps), activation, parameter, norm.sizes(&partition)?]);
+    plan.launch(kernel!(partition, dtype, "batch_norm_eval"), partition.blocks, THREADS as u32, args)?;
     Ok(plan.finish())
 }
 
-/// The gradients of input, weight and bias, the latter two where given; `of_batch` says whether the statistics are
-/// the input's own, as of [`train`], or constants, as of [`eval`].
+/// Returns the program of the gradients of the input, and of the weight and bias if given. The statistics depend on the
+/// input if `training` is set, as in [`train`]; otherwise they are constants, as in [`eval`].
 ///
-/// The operands are the input, the output's gradient, the mean, the biased variance, and weight and bias where given.
+/// The operands are the input, the gradient of the output, the mean, the biased variance, and the weight and bias if
+/// given.
 ///
 /// # Errors
-/// As [`train`].
-pub fn backward(norm: &BatchNorm, of_batch: bool, dtype: DType) -> Result<Program> {
+/// The same as [`train`].
+pub fn backward(norm: &BatchNormProblem, training: bool, dtype: DType) -> Result<Program> {
     let mut plan = Plan::new(NAME, "batch_norm", dtype)?;
-    let (cut, accumulator) = (norm.cut(), plan.accumulator());
-    let sizes = norm.sizes(&cut)?;
+    let (partition, accumulator) = (norm.partition(), plan.accumulator());
+    let sizes = norm.sizes(&partition)?;
     let dx = plan.output(norm.elements(), dtype);
     let [dweight, dbias] = [norm.weight, norm.bias]
         .map(|given| if given { plan.output(norm.channels, accumulator) } else { Arg::Absent });
-    let [sums, products] = [(); 2].map(|()| plan.scratch(norm.channels * cut.parts, accumulator));
+    let [sums, products] = [(); 2].map(|()| plan.scratch(norm.channels * partition.parts, accumulator));
     let (parameters, _) = norm.affine(4);
     let [activation, parameter] = norm.activation.arguments();
     let from_output = Arg::Int(norm.activation.saves_output().into());
@@ -175,16 +182,16 @@ pub fn backward(norm: &BatchNorm, of_batch: bool, dtype: DType) -> Result<Progra
     let mut args: Vec<Arg> = operands().chain([sums.clone(), products.clone()]).collect();
     args.extend([Arg::Double(norm.eps), activation.clone(), parameter.clone(), from_output.clone()]);
     args.push(sizes.clone());
-    plan.launch(kernel!(cut, dtype, "batch_norm_sums"), cut.blocks, THREADS as u32, args)?;
+    plan.launch(kernel!(partition, dtype, "batch_norm_sums"), partition.blocks, THREADS as u32, args)?;
     let mut args: Vec<Arg> = operands().chain([sums, products, dx, dweight, dbias]).collect();
     args.extend([
         Arg::Double(norm.eps),
         activation,
         parameter,
         from_output,
-        Arg::Int(of_batch.into()),
+        Arg::Int(training.into()),
         sizes,
     ]);
-    plan.launch(kernel!(cut, dtype, "batch_norm_gradients"), cut.blocks, THREADS as u32, args)?;
+    plan.launch(kernel!(partition, dtype, "batch_norm_gradients"), partition.blocks, THREADS as u32, args)?;
     Ok(plan.finish())
 }

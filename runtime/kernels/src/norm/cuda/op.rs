@@ -1,47 +1,51 @@
-//! Batch normalisation on a CUDA device as a candle operation with a gradient.
+//! Batch normalization on CUDA devices as a differentiable candle operation.
 
-use super::{BatchNorm, backward, eval, train};
+use std::sync::{Arc, OnceLock};
+
+use candle_core::backend::BackendStorage;
+use candle_core::op::BackpropOp;
+use candle_core::{CudaStorage, Result, Shape, Storage, Tensor, bail};
+
 use crate::activation::Activation;
 use crate::channels::Channels;
 use crate::cuda::{Operand, launch, run, with_storages};
 use crate::operation::{self, Operation};
-use candle_core::backend::BackendStorage;
-use candle_core::op::BackpropOp;
-use candle_core::{CudaStorage, Result, Shape, Storage, Tensor, bail};
-use std::sync::{Arc, OnceLock};
+
+use super::{BatchNormProblem, backward, eval, train};
 
 const NAME: &str = "batch_norm";
 
-/// By what the input is normalised: `[channels]` of mean and biased variance.
+/// The mean and the biased variance, `[channels]` each, by which the input is normalized.
 #[derive(Clone)]
 enum Statistics {
-    /// Its own, which the forward pass finds.
-    OfBatch(Arc<OnceLock<[Tensor; 2]>>),
+    /// The statistics of the input, which the forward pass computes.
+    Batch(Arc<OnceLock<[Tensor; 2]>>),
+    /// Given statistics.
     Given([Tensor; 2]),
 }
 
 struct Normalize {
-    norm: BatchNorm,
+    norm: BatchNormProblem,
     statistics: Statistics,
 }
 
-/// As [`crate::norm::batch_norm_train`], of an input that is not empty.
+/// Like [`crate::norm::batch_norm_train`], for an input that is not empty.
 pub(in crate::norm) fn batch_norm_train(
     x: &Tensor,
     view: Channels,
     [weight, bias]: &[Tensor; 2],
     eps: f64,
 ) -> Result<(Tensor, Tensor, Tensor)> {
-    let found = Arc::new(OnceLock::new());
-    let statistics = Statistics::OfBatch(found.clone());
-    let y = operation::apply([x, weight, bias], Normalize { norm: of(view, eps), statistics })?;
-    match found.get() {
+    let computed = Arc::new(OnceLock::new());
+    let statistics = Statistics::Batch(computed.clone());
+    let y = operation::apply([x, weight, bias], Normalize { norm: problem(view, eps), statistics })?;
+    match computed.get() {
         Some([mean, variance]) => Ok((y, mean.clone(), variance.clone())),
-        None => bail!("{NAME}: the forward pass found no statistics"),
+        None => bail!("{NAME}: the forward pass computed no statistics"),
     }
 }
 
-/// As [`crate::norm::batch_norm_eval`]; the statistics are of the weight's dtype.
+/// Like [`crate::norm::batch_norm_eval`]. Converts the statistics to the dtype of the weight.
 pub(in crate::norm) fn batch_norm_eval(
     x: &Tensor,
     view: Channels,
@@ -51,31 +55,31 @@ pub(in crate::norm) fn batch_norm_eval(
 ) -> Result<Tensor> {
     let statistic = |given: &Tensor| given.detach().to_dtype(weight.dtype());
     let statistics = Statistics::Given([statistic(mean)?, statistic(variance)?]);
-    operation::apply([x, weight, bias], Normalize { norm: of(view, eps), statistics })
+    operation::apply([x, weight, bias], Normalize { norm: problem(view, eps), statistics })
 }
 
-fn of(view: Channels, eps: f64) -> BatchNorm {
+fn problem(view: Channels, eps: f64) -> BatchNormProblem {
     let Channels { samples, channels, plane } = view;
     let activation = Activation::Identity;
-    BatchNorm { samples, channels, plane, weight: true, bias: true, eps, activation }
+    BatchNormProblem { samples, channels, plane, weight: true, bias: true, eps, activation }
 }
 
 impl Normalize {
     fn statistics(&self) -> Result<&[Tensor; 2]> {
         match &self.statistics {
             Statistics::Given(statistics) => Ok(statistics),
-            Statistics::OfBatch(found) => match found.get() {
+            Statistics::Batch(computed) => match computed.get() {
                 Some(statistics) => Ok(statistics),
                 None => bail!("{NAME}: the forward pass has not run"),
             },
         }
     }
 
-    /// Of input, weight and bias.
+    /// Runs the forward pass for the input, weight and bias, and records the statistics of the batch.
     fn normalize(&self, [x, weight, bias]: [Operand; 3]) -> Result<CudaStorage> {
         let dtype = x.0.dtype();
         let outputs = match &self.statistics {
-            Statistics::OfBatch(_) => run(NAME, &|_| train(&self.norm, None, dtype), &[x, weight, bias])?,
+            Statistics::Batch(_) => run(NAME, &|_| train(&self.norm, None, dtype), &[x, weight, bias])?,
             Statistics::Given([mean, variance]) => with_storages(NAME, &[mean, variance], |statistics| {
                 let operands = [&[x], statistics, &[weight, bias]].concat();
                 run(NAME, &|_| eval(&self.norm, dtype), &operands)
@@ -83,15 +87,15 @@ impl Normalize {
         };
         let mut outputs = outputs.into_iter();
         let Some(y) = outputs.next() else { bail!("{NAME}: the program has no output") };
-        if let (Statistics::OfBatch(found), Some(mean), Some(variance)) =
+        if let (Statistics::Batch(computed), Some(mean), Some(variance)) =
             (&self.statistics, outputs.next(), outputs.next())
         {
             let tensor = |storage| {
                 let storage = Storage::Cuda(storage);
                 Tensor::from_storage(storage, self.norm.channels, BackpropOp::none(), false)
             };
-            // A second run, of the same input, would find the same.
-            let _ = found.set([tensor(mean), tensor(variance)]);
+            // A second run has the same input and would compute the same statistics.
+            let _ = computed.set([tensor(mean), tensor(variance)]);
         }
         Ok(y)
     }
@@ -114,10 +118,10 @@ impl Operation<3> for Normalize {
         grad: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
         let [mean, variance] = self.statistics()?;
-        let of_batch = matches!(self.statistics, Statistics::OfBatch(_));
+        let training = matches!(self.statistics, Statistics::Batch(_));
         let shapes = [x.shape(), weight.shape(), bias.shape()];
         let gradients = launch(NAME, &[x, grad, mean, variance, weight, bias], shapes, |_| {
-            backward(&self.norm, of_batch, x.dtype())
+            backward(&self.norm, training, x.dtype())
         })?;
         let mut gradients = gradients.into_iter();
         let (dx, dw, db) = (gradients.next(), gradients.next(), gradients.next());

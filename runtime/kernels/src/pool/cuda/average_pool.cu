@@ -1,16 +1,16 @@
-// Average pooling: the sum of a window over the number of its elements, over that with the padding's, or over a
-// number that is given.
+// Average pooling: the sum of a window divided by the number of its elements, with or without padding, or by a given
+// number.
 #include "windows.cuh"
 
-/// What the sums are divided by: `fixed` unless it is 0.
+/// The divisor of the sums: `fixed` if it is not 0, or else the number of elements.
 struct Divisor {
     double fixed;
     bool with_padding;
 };
 
-/// How many elements a window counts as, along one axis.
-__device__ __forceinline__ int counted(const Axis &axis, int output, bool with_padding) {
-    if (!with_padding || axis.kernel == 0) return seen_by(axis, output).count;
+/// Returns the number of elements of a window that the divisor counts along one axis.
+__device__ __forceinline__ int divisor_count(const Axis &axis, int output, bool with_padding) {
+    if (!with_padding || axis.kernel == 0) return window_of(axis, output).count;
     const int start = output * axis.stride;
     return min(start + axis.kernel, axis.input + 2 * axis.padding) - start;
 }
@@ -18,36 +18,38 @@ __device__ __forceinline__ int counted(const Axis &axis, int output, bool with_p
 template <class A>
 __device__ __forceinline__ A divisor_of(const Pool &pool, const Divisor &divisor, int row, int column) {
     if (divisor.fixed != 0.) return (A)divisor.fixed;
-    return (A)counted(pool.rows, row, divisor.with_padding) * (A)counted(pool.columns, column, divisor.with_padding);
+    const A rows = (A)divisor_count(pool.rows, row, divisor.with_padding);
+    return rows * (A)divisor_count(pool.columns, column, divisor.with_padding);
 }
 
+/// Writes the average of each window.
 template <class T, int LANES>
 __device__ __forceinline__ void average_pool(const T *x, T *y, const Pool &pool, const Divisor &divisor) {
     using A = Accumulator<T>;
-    Place place;
-    if (!find_output<LANES>(place, pool)) return;
-    const T *plane = x + place.plane * pool.input();
+    Position position;
+    if (!find_output<LANES>(position, pool)) return;
+    const T *plane = x + position.plane * pool.input();
     A sum = 0;
-    for_each_seen<LANES>(pool, place, [&](int at) { sum += load(plane + at); });
-    sum = join_lanes<LANES>(sum, [](A a, A b) { return a + b; });
+    for_each_in_window<LANES>(pool, position, [&](int at) { sum += load(plane + at); });
+    sum = reduce_lanes<LANES>(sum, [](A a, A b) { return a + b; });
     if (LANES > 1 && threadIdx.x % LANES) return;
-    store(y + place.plane * pool.output() + place.row * pool.columns.output + place.column,
-          sum / divisor_of<A>(pool, divisor, place.row, place.column));
+    store(y + position.plane * pool.output() + position.row * pool.columns.output + position.column,
+          sum / divisor_of<A>(pool, divisor, position.row, position.column));
 }
 
-/// Each element's gradient: its share of those of the windows that see it.
+/// Writes the gradient of each element: the sum of the gradients of its windows, each divided by the divisor.
 template <class T>
 __device__ __forceinline__ void average_gradient(const T *gradient, T *dx, const Pool &pool, const Divisor &divisor) {
     using A = Accumulator<T>;
-    Place place;
-    if (!find_input(place, pool)) return;
-    const T *plane = gradient + place.plane * pool.output();
+    Position position;
+    if (!find_input(position, pool)) return;
+    const T *plane = gradient + position.plane * pool.output();
     A sum = 0;
-    for_each_reaching(pool, place, [&](int at) {
+    for_each_output_over(pool, position, [&](int at) {
         const int row = at / pool.columns.output, column = at - row * pool.columns.output;
         sum += load(plane + at) / divisor_of<A>(pool, divisor, row, column);
     });
-    store(dx + place.plane * pool.input() + place.row * pool.columns.input + place.column, sum);
+    store(dx + position.plane * pool.input() + position.row * pool.columns.input + position.column, sum);
 }
 
 #define AVERAGE_POOL(NAME, T)                                                                                    \

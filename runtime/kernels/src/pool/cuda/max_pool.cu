@@ -1,56 +1,59 @@
-// Max pooling: NaN wins over every number, and of equal maxima the first of the window gets the gradient.
+// Max pooling. The maximum of a window that contains NaN is NaN, and the first of several equal maxima receives the
+// gradient.
 #include "windows.cuh"
 
-constexpr unsigned NOWHERE = 0xffffffffu;
+constexpr unsigned NOT_FOUND = 0xffffffffu;
 
-/// The larger; NaN where either is NaN.
+/// Returns the larger value, or NaN if either is NaN.
 template <class A> __device__ __forceinline__ A larger(A max, A value) {
     return value > max || value != value ? value : max;
 }
 
+/// Writes the maximum of each window.
 template <class T, int LANES> __device__ __forceinline__ void max_pool(const T *x, T *y, const Pool &pool) {
-    Place place;
-    if (!find_output<LANES>(place, pool)) return;
-    const T *plane = x + place.plane * pool.input();
+    Position position;
+    if (!find_output<LANES>(position, pool)) return;
+    const T *plane = x + position.plane * pool.input();
     Accumulator<T> max = -INFINITY;
-    for_each_seen<LANES>(pool, place, [&](int at) { max = larger(max, load(plane + at)); });
-    max = join_lanes<LANES>(max, larger<Accumulator<T>>);
+    for_each_in_window<LANES>(pool, position, [&](int at) { max = larger(max, load(plane + at)); });
+    max = reduce_lanes<LANES>(max, larger<Accumulator<T>>);
     if (LANES > 1 && threadIdx.x % LANES) return;
-    store(y + place.plane * pool.output() + place.row * pool.columns.output + place.column, max);
+    store(y + position.plane * pool.output() + position.row * pool.columns.output + position.column, max);
 }
 
-/// Where in its plane each window's maximum lies: the first that equals it, or the last NaN.
+/// Writes the index in its plane of the maximum of each window: the first element that equals the maximum, or the last
+/// NaN.
 template <class T, int LANES>
-__device__ __forceinline__ void max_places(const T *x, const T *y, unsigned *places, const Pool &pool) {
-    Place place;
-    if (!find_output<LANES>(place, pool)) return;
-    const size_t output = place.plane * pool.output() + place.row * pool.columns.output + place.column;
-    const T *plane = x + place.plane * pool.input();
+__device__ __forceinline__ void max_indices(const T *x, const T *y, unsigned *indices, const Pool &pool) {
+    Position position;
+    if (!find_output<LANES>(position, pool)) return;
+    const size_t output = position.plane * pool.output() + position.row * pool.columns.output + position.column;
+    const T *plane = x + position.plane * pool.input();
     const Accumulator<T> max = load(y + output);
-    unsigned first = NOWHERE, last_nan = 0;  // one more than where it lies
-    for_each_seen<LANES>(pool, place, [&](int at) {
+    unsigned first = NOT_FOUND, last_nan = 0;  // the index plus 1, or 0 for none
+    for_each_in_window<LANES>(pool, position, [&](int at) {
         const Accumulator<T> value = load(plane + at);
         if (value == max && (unsigned)at < first) first = at;
         if (value != value && (unsigned)at >= last_nan) last_nan = at + 1;
     });
-    first = join_lanes<LANES>(first, [](unsigned a, unsigned b) { return a < b ? a : b; });
-    last_nan = join_lanes<LANES>(last_nan, [](unsigned a, unsigned b) { return a > b ? a : b; });
+    first = reduce_lanes<LANES>(first, [](unsigned a, unsigned b) { return a < b ? a : b; });
+    last_nan = reduce_lanes<LANES>(last_nan, [](unsigned a, unsigned b) { return a > b ? a : b; });
     if (LANES > 1 && threadIdx.x % LANES) return;
-    places[output] = max != max ? last_nan - 1 : first;
+    indices[output] = max != max ? last_nan - 1 : first;
 }
 
-/// Each element's gradient: those of the windows that it is the maximum of.
+/// Writes the gradient of each element: the sum of the gradients of the windows whose maximum it is.
 template <class T>
-__device__ __forceinline__ void max_gradient(const T *gradient, const unsigned *places, T *dx, const Pool &pool) {
-    Place place;
-    if (!find_input(place, pool)) return;
-    const unsigned here = place.row * pool.columns.input + place.column;
-    const size_t outputs = place.plane * pool.output();
+__device__ __forceinline__ void max_gradient(const T *gradient, const unsigned *indices, T *dx, const Pool &pool) {
+    Position position;
+    if (!find_input(position, pool)) return;
+    const unsigned index = position.row * pool.columns.input + position.column;
+    const size_t outputs = position.plane * pool.output();
     Accumulator<T> sum = 0;
-    for_each_reaching(pool, place, [&](int at) {
-        if (places[outputs + at] == here) sum += load(gradient + outputs + at);
+    for_each_output_over(pool, position, [&](int at) {
+        if (indices[outputs + at] == index) sum += load(gradient + outputs + at);
     });
-    store(dx + place.plane * pool.input() + here, sum);
+    store(dx + position.plane * pool.input() + index, sum);
 }
 
 #define MAX_POOL(NAME, T)                                                                                        \
@@ -63,18 +66,18 @@ __device__ __forceinline__ void max_gradient(const T *gradient, const unsigned *
     }                                                                                                            \
     EXPORT_KERNEL(max_pool_wide_##NAME)                                                                          \
     extern "C" __global__ void __launch_bounds__(POOL_THREADS)                                                   \
-        max_pool_places_##NAME(const T *x, const T *y, unsigned *places, Pool pool) {                            \
-        max_places<T, 1>(x, y, places, pool);                                                                    \
+        max_pool_indices_##NAME(const T *x, const T *y, unsigned *indices, Pool pool) {                            \
+        max_indices<T, 1>(x, y, indices, pool);                                                                    \
     }                                                                                                            \
-    EXPORT_KERNEL(max_pool_places_##NAME)                                                                        \
+    EXPORT_KERNEL(max_pool_indices_##NAME)                                                                        \
     extern "C" __global__ void __launch_bounds__(POOL_THREADS)                                                   \
-        max_pool_places_wide_##NAME(const T *x, const T *y, unsigned *places, Pool pool) {                       \
-        max_places<T, 32>(x, y, places, pool);                                                                   \
+        max_pool_indices_wide_##NAME(const T *x, const T *y, unsigned *indices, Pool pool) {                       \
+        max_indices<T, 32>(x, y, indices, pool);                                                                   \
     }                                                                                                            \
-    EXPORT_KERNEL(max_pool_places_wide_##NAME)                                                                   \
+    EXPORT_KERNEL(max_pool_indices_wide_##NAME)                                                                   \
     extern "C" __global__ void __launch_bounds__(POOL_THREADS)                                                   \
-        max_pool_gradient_##NAME(const T *gradient, const unsigned *places, T *dx, Pool pool) {                  \
-        max_gradient<T>(gradient, places, dx, pool);                                                             \
+        max_pool_gradient_##NAME(const T *gradient, const unsigned *indices, T *dx, Pool pool) {                  \
+        max_gradient<T>(gradient, indices, dx, pool);                                                             \
     }                                                                                                            \
     EXPORT_KERNEL(max_pool_gradient_##NAME)
 

@@ -1,14 +1,16 @@
-//! Pooling on a CUDA device as a candle operation with a gradient.
+//! Pooling on CUDA devices as a differentiable candle operation.
 
-use super::{Divisor, Pool, average, average_backward, max, max_backward};
+use candle_core::backend::BackendStorage;
+use candle_core::{CudaStorage, Result, Shape, Tensor, bail};
+
 use crate::cuda::{Operand as CudaOperand, launch, run};
 use crate::operation::{self, Operation};
 use crate::planes::with_size;
 use crate::pool::PoolGeometry;
-use candle_core::backend::BackendStorage;
-use candle_core::{CudaStorage, Result, Shape, Tensor, bail};
 
-/// What becomes of a window.
+use super::{Divisor, PoolProblem, average, average_backward, max, max_backward};
+
+/// The reduction of a window.
 #[derive(Clone, Copy)]
 pub(in crate::pool) enum Kind {
     Max,
@@ -16,12 +18,12 @@ pub(in crate::pool) enum Kind {
 }
 
 struct Pooling {
-    pool: Pool,
+    pool: PoolProblem,
     kind: Kind,
 }
 
-/// The windows of `geometry`, or as many as `output` says and as even as can be, of an input whose planes are of
-/// the size `input`.
+/// Pools planes of size `input` to planes of size `output`, with the windows of `geometry` or, if that is `None`,
+/// adaptively.
 pub(in crate::pool) fn pool(
     x: &Tensor,
     [input, output]: [[usize; 2]; 2],
@@ -29,7 +31,7 @@ pub(in crate::pool) fn pool(
     kind: Kind,
 ) -> Result<Tensor> {
     let planes = x.dims()[..x.rank() - 2].iter().product();
-    operation::apply([x], Pooling { pool: Pool { planes, input, output, geometry }, kind })
+    operation::apply([x], Pooling { pool: PoolProblem { planes, input, output, geometry }, kind })
 }
 
 impl Operation<1> for Pooling {

@@ -1,13 +1,13 @@
-// Which elements of the input an output sees, and which outputs an element is seen by.
+// The input positions in the window of an output, and the outputs whose windows cover an input position.
 #pragma once
 #include "../../cuda/element.cuh"
 
-/// One axis of a pooling. A kernel of 0 stands for windows as even as can be, which `output` alone determines.
+/// One axis of pooling. A `kernel` of 0 means adaptive pooling, whose windows follow from `input` and `output`.
 struct Axis {
     int input, output, kernel, stride, padding, dilation;
 };
 
-/// The sizes of a pooling over `planes` images.
+/// The sizes of pooling over `planes` images.
 struct Pool {
     int planes;
     Axis rows, columns;
@@ -18,13 +18,13 @@ struct Pool {
 
 constexpr int POOL_THREADS = 256;
 
-/// `first`, `first + step`, …, `count` of them.
+/// The `count` positions `first`, `first + step`, `first + 2 * step`, ….
 struct Run {
     int first, step, count;
 };
 
-/// The positions of the input that an output sees.
-__device__ __forceinline__ Run seen_by(const Axis &axis, int output) {
+/// Returns the input positions in the window of an output.
+__device__ __forceinline__ Run window_of(const Axis &axis, int output) {
     if (axis.kernel == 0) {
         const long long start = (long long)output * axis.input, after = start + axis.input + axis.output - 1;
         const int first = (int)(start / axis.output);
@@ -37,8 +37,8 @@ __device__ __forceinline__ Run seen_by(const Axis &axis, int output) {
     return {first, axis.dilation, end > first ? (end - first + axis.dilation - 1) / axis.dilation : 0};
 }
 
-/// The outputs whose windows reach over a position: with a dilation, some of them may not see it.
-__device__ __forceinline__ Run reaching(const Axis &axis, int position) {
+/// Returns the outputs whose windows extend over an input position. With dilation, a window may skip the position.
+__device__ __forceinline__ Run outputs_over(const Axis &axis, int position) {
     int first, last;
     if (axis.kernel == 0) {
         const long long start = (long long)position * axis.output;
@@ -52,37 +52,37 @@ __device__ __forceinline__ Run reaching(const Axis &axis, int position) {
     return {first, 1, min(last, axis.output - 1) - first + 1};
 }
 
-/// One element of `planes` images.
-struct Place {
+/// A position in `planes` images.
+struct Position {
     size_t plane;
     int row, column;
 };
 
-/// The running thread's element of images of `height` rows of `width`, with `LANES` threads an element. False
-/// where there is none, for all of those threads alike.
+/// Finds the position of the current thread in images of size `height` × `width`, with `LANES` threads for each
+/// position. Returns false if the position does not exist; all threads of a position return the same value.
 template <int LANES>
-__device__ __forceinline__ bool find_place(Place &place, int planes, int height, int width) {
-    // 32 bits where they do: division by 64 is slow.
+__device__ __forceinline__ bool find_position(Position &position, int planes, int height, int width) {
+    // 32-bit division if the index allows it, because 64-bit division is slow.
     const size_t index = ((size_t)blockIdx.x * POOL_THREADS + threadIdx.x) / LANES;
     const int pixels = height * width;
-    place.plane = index < 0xffffffffu ? (unsigned)index / (unsigned)pixels : index / pixels;
-    const int pixel = (int)(index - place.plane * pixels);
-    place.row = pixel / width;
-    place.column = pixel % width;
-    return place.plane < (size_t)planes;
+    position.plane = index < 0xffffffffu ? (unsigned)index / (unsigned)pixels : index / pixels;
+    const int pixel = (int)(index - position.plane * pixels);
+    position.row = pixel / width;
+    position.column = pixel % width;
+    return position.plane < (size_t)planes;
 }
-template <int LANES> __device__ __forceinline__ bool find_output(Place &place, const Pool &pool) {
-    return find_place<LANES>(place, pool.planes, pool.rows.output, pool.columns.output);
+template <int LANES> __device__ __forceinline__ bool find_output(Position &position, const Pool &pool) {
+    return find_position<LANES>(position, pool.planes, pool.rows.output, pool.columns.output);
 }
-__device__ __forceinline__ bool find_input(Place &place, const Pool &pool) {
-    return find_place<1>(place, pool.planes, pool.rows.input, pool.columns.input);
+__device__ __forceinline__ bool find_input(Position &position, const Pool &pool) {
+    return find_position<1>(position, pool.planes, pool.rows.input, pool.columns.input);
 }
 
-/// Calls `visit(position in the plane)` for a window's elements in their order: all of them, or every 32nd where
-/// a warp shares them.
+/// Calls `visit(offset in the plane)` for the elements of a window in order: for all elements, or for every 32nd
+/// element if a warp shares the window.
 template <int LANES, class Visit>
-__device__ __forceinline__ void for_each_seen(const Pool &pool, const Place &place, Visit visit) {
-    const Run rows = seen_by(pool.rows, place.row), columns = seen_by(pool.columns, place.column);
+__device__ __forceinline__ void for_each_in_window(const Pool &pool, const Position &position, Visit visit) {
+    const Run rows = window_of(pool.rows, position.row), columns = window_of(pool.columns, position.column);
     const int width = pool.columns.input;
     if (LANES == 1) {
         for (int r = 0; r < rows.count; r++) {
@@ -97,17 +97,17 @@ __device__ __forceinline__ void for_each_seen(const Pool &pool, const Place &pla
     }
 }
 
-/// Calls `visit(output's position in its plane)` for the outputs whose windows reach over an element.
+/// Calls `visit(offset in the output plane)` for the outputs whose windows extend over an element.
 template <class Visit>
-__device__ __forceinline__ void for_each_reaching(const Pool &pool, const Place &place, Visit visit) {
-    const Run rows = reaching(pool.rows, place.row), columns = reaching(pool.columns, place.column);
+__device__ __forceinline__ void for_each_output_over(const Pool &pool, const Position &position, Visit visit) {
+    const Run rows = outputs_over(pool.rows, position.row), columns = outputs_over(pool.columns, position.column);
     for (int r = 0; r < rows.count; r++)
         for (int c = 0; c < columns.count; c++)
             visit((rows.first + r) * pool.columns.output + columns.first + c);
 }
 
-/// Joins what the lanes of a window found, in an order that does not depend on anything.
-template <int LANES, class V, class Join> __device__ __forceinline__ V join_lanes(V value, Join join) {
+/// Reduces the values of the lanes that share a window, in a fixed order.
+template <int LANES, class V, class Join> __device__ __forceinline__ V reduce_lanes(V value, Join join) {
 #pragma unroll
     for (int bit = LANES / 2; bit > 0; bit /= 2) value = join(value, __shfl_xor_sync(0xffffffffu, value, bit));
     return value;

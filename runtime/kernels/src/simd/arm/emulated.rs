@@ -1,19 +1,19 @@
-//! The NEON intrinsics that the kernels use, in plain Rust, under `std::arch::aarch64`'s names and types: so that
-//! what is written for NEON is compiled and tested on machines without it.
-#![allow(non_camel_case_types, reason = "the names are the architecture's")]
-#![allow(clippy::missing_safety_doc, reason = "as the intrinsics: pointers to four floats")]
+//! The NEON intrinsics that the kernels use, in plain Rust, with the names and types of `std::arch::aarch64`, so that
+//! the NEON code is compiled and tested on other machines.
+#![allow(non_camel_case_types, reason = "the names of `std::arch::aarch64`")]
+#![allow(clippy::missing_safety_doc, reason = "as for the intrinsics: pointers to four floats")]
 
 use std::array::from_fn;
 
-/// Four lanes of a register.
+/// A register of four floats.
 #[derive(Clone, Copy)]
 pub struct float32x4_t([f32; 4]);
 
-/// As `float32x4_t`, of all bits or none.
+/// A register of four lane masks: all bits set, or none.
 #[derive(Clone, Copy)]
 pub struct uint32x4_t([u32; 4]);
 
-/// Four integers of a register.
+/// A register of four integers.
 #[derive(Clone, Copy)]
 pub struct int32x4_t([i32; 4]);
 
@@ -26,7 +26,7 @@ pub unsafe fn vdupq_n_f32(x: f32) -> float32x4_t {
 }
 
 pub unsafe fn vld1q_f32(from: *const f32) -> float32x4_t {
-    // SAFETY: the caller's promise of four floats; an array of floats needs no more alignment.
+    // SAFETY: the caller guarantees four floats; an array of floats has the alignment of a float.
     float32x4_t(unsafe { from.cast::<[f32; 4]>().read() })
 }
 
@@ -35,42 +35,42 @@ pub unsafe fn vst1q_f32(to: *mut f32, v: float32x4_t) {
     unsafe { to.cast::<[f32; 4]>().write(v.0) }
 }
 
-/// The even elements of `a` followed by `b`.
+/// Returns the even elements of the concatenation of `a` and `b`.
 pub unsafe fn vuzp1q_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
     float32x4_t([a.0[0], a.0[2], b.0[0], b.0[2]])
 }
 
-/// The odd elements of `a` followed by `b`.
+/// Returns the odd elements of the concatenation of `a` and `b`.
 pub unsafe fn vuzp2q_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
     float32x4_t([a.0[1], a.0[3], b.0[1], b.0[3]])
 }
 
-/// The first halves of `a` and `b` in turns.
+/// Interleaves the lower halves of `a` and `b`.
 pub unsafe fn vzip1q_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
     float32x4_t([a.0[0], b.0[0], a.0[1], b.0[1]])
 }
 
-/// The second halves of `a` and `b` in turns.
+/// Interleaves the upper halves of `a` and `b`.
 pub unsafe fn vzip2q_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
     float32x4_t([a.0[2], b.0[2], a.0[3], b.0[3]])
 }
 
-/// All bits where `a` and `b` are equal.
+/// Sets all bits of a lane if `a == b`.
 pub unsafe fn vceqq_f32(a: float32x4_t, b: float32x4_t) -> uint32x4_t {
     uint32x4_t(from_fn(|i| if a.0[i] == b.0[i] { u32::MAX } else { 0 }))
 }
 
-/// The bits of `a` where the mask has any, of `b` elsewhere.
+/// Selects each bit from `a` if the mask's bit is set, and from `b` if not.
 pub unsafe fn vbslq_f32(mask: uint32x4_t, a: float32x4_t, b: float32x4_t) -> float32x4_t {
     lanewise(|i| f32::from_bits(mask.0[i] & a.0[i].to_bits() | !mask.0[i] & b.0[i].to_bits()))
 }
 
-/// All bits where `a` is less than `b`.
+/// Sets all bits of a lane if `a < b`.
 pub unsafe fn vcltq_f32(a: float32x4_t, b: float32x4_t) -> uint32x4_t {
     uint32x4_t(from_fn(|i| if a.0[i] < b.0[i] { u32::MAX } else { 0 }))
 }
 
-/// All bits where `a` is at most `b`.
+/// Sets all bits of a lane if `a ≤ b`.
 pub unsafe fn vcleq_f32(a: float32x4_t, b: float32x4_t) -> uint32x4_t {
     uint32x4_t(from_fn(|i| if a.0[i] <= b.0[i] { u32::MAX } else { 0 }))
 }
@@ -91,7 +91,7 @@ pub unsafe fn vsubq_s32(a: int32x4_t, b: int32x4_t) -> int32x4_t {
     int32x4_t(from_fn(|i| a.0[i].wrapping_sub(b.0[i])))
 }
 
-/// Copies the sign into the bits that it leaves.
+/// Shifts right arithmetically: the sign fills the vacated bits.
 pub unsafe fn vshrq_n_s32<const BITS: i32>(v: int32x4_t) -> int32x4_t {
     int32x4_t(v.0.map(|x| x >> BITS))
 }
@@ -100,17 +100,17 @@ pub unsafe fn vshlq_n_s32<const BITS: i32>(v: int32x4_t) -> int32x4_t {
     int32x4_t(v.0.map(|x| x << BITS))
 }
 
-/// Towards zero, to the nearest end of the range beyond it, and NaN to zero.
+/// Rounds toward zero, and saturates out of range. NaN becomes zero.
 pub unsafe fn vcvtq_s32_f32(v: float32x4_t) -> int32x4_t {
     int32x4_t(v.0.map(|x| x as i32))
 }
 
-/// The same bits.
+/// Reinterprets the bits.
 pub unsafe fn vreinterpretq_f32_s32(v: int32x4_t) -> float32x4_t {
     lanewise(|i| f32::from_bits(v.0[i] as u32))
 }
 
-/// To the nearest integer, of two equally near ones the even.
+/// Rounds to the nearest integer, ties to even.
 pub unsafe fn vrndnq_f32(v: float32x4_t) -> float32x4_t {
     lanewise(|i| v.0[i].round_ties_even())
 }
@@ -131,22 +131,22 @@ pub unsafe fn vmulq_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
     lanewise(|i| a.0[i] * b.0[i])
 }
 
-/// `a + b · c`, rounded once.
+/// Returns `a + b · c`, rounded once.
 pub unsafe fn vfmaq_f32(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
     lanewise(|i| b.0[i].mul_add(c.0[i], a.0[i]))
 }
 
-/// NaN where either operand is.
+/// Returns the larger operand, or NaN if either is NaN.
 pub unsafe fn vmaxq_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
     lanewise(|i| if a.0[i] > b.0[i] || a.0[i].is_nan() { a.0[i] } else { b.0[i] })
 }
 
-/// NaN where either operand is.
+/// Returns the smaller operand, or NaN if either is NaN.
 pub unsafe fn vminq_f32(a: float32x4_t, b: float32x4_t) -> float32x4_t {
     lanewise(|i| if a.0[i] < b.0[i] || a.0[i].is_nan() { a.0[i] } else { b.0[i] })
 }
 
-/// In pairs, as the instruction adds.
+/// Returns the sum of all lanes, added pairwise as the instruction does.
 pub unsafe fn vaddvq_f32(v: float32x4_t) -> f32 {
     (v.0[0] + v.0[1]) + (v.0[2] + v.0[3])
 }

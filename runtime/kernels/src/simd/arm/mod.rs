@@ -1,6 +1,6 @@
 //! NEON.
 //!
-//! Unit tests compile it on other machines too, over intrinsics in plain Rust (`emulated`).
+//! On other machines, unit tests compile this module with intrinsics in plain Rust (`emulated`).
 
 #[cfg(not(target_arch = "aarch64"))]
 mod emulated;
@@ -14,7 +14,7 @@ use emulated::*;
 #[cfg(target_arch = "aarch64")]
 use std::arch::aarch64::*;
 
-/// NEON. Only [`dispatch_to`](super::dispatch_to) makes one.
+/// Token for NEON. Only [`dispatch_to`](super::dispatch_to) creates it.
 #[derive(Clone, Copy)]
 pub struct Neon(pub(super) ());
 
@@ -25,9 +25,9 @@ impl Neon {
     }
 }
 
-// SAFETY of every block below: NEON is part of aarch64, and pointers are the caller's promise.
-// `fmax` and `fmin` return NaN where either operand is NaN.
-#[expect(clippy::undocumented_unsafe_blocks, reason = "the one above is for all")]
+// SAFETY of every block below: NEON is part of aarch64, and the caller guarantees that the pointers are in bounds.
+// `fmax` and `fmin` return NaN if either operand is NaN.
+#[expect(clippy::undocumented_unsafe_blocks, reason = "the comment above applies to all of them")]
 impl Simd for Neon {
     type V = float32x4_t;
     type Mask = [usize; 2];
@@ -138,7 +138,7 @@ impl Simd for Neon {
     #[inline(always)]
     fn ldexp(self, v: Self::V, exponent: Self::V) -> Self::V {
         unsafe {
-            // In two powers, each of which is a normal number.
+            // Splits the power of two into two factors, each of which is a normal number.
             let whole = vcvtq_s32_f32(exponent);
             let half = vshrq_n_s32::<1>(whole);
             let power = |n| vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(n, vdupq_n_s32(127))));

@@ -1,15 +1,16 @@
-//! Kernels as written for NEON, held to the portable ones.
+//! Compares the NEON kernels with the portable kernels.
+
+use candle_core::{Device, Result, Tensor};
 
 use crate::activation::Activation;
 use crate::conv::backward::Needs;
 use crate::conv::{ConvGeometry, Epilogue};
 use crate::testing::{Isa, backward_on, conv2d_with, gradients_with, max_pool2d_with};
-use candle_core::{Device, Result, Tensor};
 
-/// The shapes of input and weight, and the stride, padding and dilation of both axes, with the groups.
+/// The shapes of input and weight, then `[stride, padding, dilation, groups]`; the first three apply to both axes.
 type Case = ([usize; 4], [usize; 4], [usize; 4]);
 
-/// One for each of the forward kernels at least (3×3 on many channels is Winograd's), with odd sizes.
+/// At least one case for each forward kernel (3×3 on many channels selects Winograd), with odd sizes.
 const CASES: [Case; 9] = [
     ([2, 3, 17, 19], [21, 3, 5, 5], [1, 0, 1, 1]),
     ([1, 3, 23, 25], [8, 3, 7, 7], [2, 3, 1, 1]),
@@ -30,14 +31,14 @@ fn random(dims: &[usize]) -> Result<Tensor> {
     Tensor::randn(0f32, 1., dims, &Device::Cpu)
 }
 
-/// The norm of the difference, relative to the norm of what is expected.
+/// Returns the norm of the difference, relative to the norm of `expected`.
 fn distance(got: &Tensor, expected: &Tensor) -> Result<f32> {
     let norm = |x: Tensor| x.sqr()?.sum_all()?.sqrt()?.to_scalar::<f32>();
     Ok(norm((got - expected)?)? / norm(expected.clone())?)
 }
 
 #[test]
-fn forward_as_the_portable_kernels() -> Result<()> {
+fn forward_matches_the_portable_kernels() -> Result<()> {
     for (input, weight, settings) in CASES {
         let (x, w) = (random(&input)?, random(&weight)?);
         let channels = [weight[0]];
@@ -48,14 +49,14 @@ fn forward_as_the_portable_kernels() -> Result<()> {
             activation: Activation::Relu,
         };
         let on = |isa| conv2d_with(isa, &x, &w, &geometry(settings), &epilogue);
-        let apart = distance(&on(Isa::Neon)?, &on(Isa::Portable)?)?;
-        assert!(apart < 2e-5, "input {input:?}, weight {weight:?}, {settings:?}: {apart}");
+        let difference = distance(&on(Isa::Neon)?, &on(Isa::Portable)?)?;
+        assert!(difference < 2e-5, "input {input:?}, weight {weight:?}, {settings:?}: {difference}");
     }
     Ok(())
 }
 
 #[test]
-fn backward_as_the_portable_kernels() -> Result<()> {
+fn backward_matches_the_portable_kernels() -> Result<()> {
     let needs = Needs { input: true, weight: true, bias: true, residual: true };
     for (input, weight, settings) in CASES {
         let (x, w, geometry) = (random(&input)?, random(&weight)?, geometry(settings));
@@ -70,17 +71,17 @@ fn backward_as_the_portable_kernels() -> Result<()> {
             (got.residual, expected.residual),
         ];
         for (got, expected) in pairs {
-            let apart = distance(&got.expect("asked for"), &expected.expect("asked for"))?;
-            assert!(apart < 2e-5, "input {input:?}, weight {weight:?}, {settings:?}: {apart}");
+            let difference = distance(&got.expect("requested"), &expected.expect("requested"))?;
+            assert!(difference < 2e-5, "input {input:?}, weight {weight:?}, {settings:?}: {difference}");
         }
     }
     Ok(())
 }
 
 #[test]
-fn pooling_as_the_portable_kernels() -> Result<()> {
+fn pooling_matches_the_portable_kernels() -> Result<()> {
     for [h, w] in [[2, 2], [7, 13], [24, 24]] {
-        // Small whole numbers, of which many are equal.
+        // Small integers, so that many elements are equal.
         let (x, grad) = ((random(&[3, h, w])? * 2.)?.round()?, random(&[3, h / 2, w / 2])?);
         let on = |isa| max_pool2d_with(isa, &x, &grad);
         for (got, expected) in on(Isa::Neon)?.iter().zip(&on(Isa::Portable)?) {
@@ -91,7 +92,7 @@ fn pooling_as_the_portable_kernels() -> Result<()> {
 }
 
 #[test]
-fn linear_gradients_as_the_portable_kernels() -> Result<()> {
+fn linear_gradients_match_the_portable_kernels() -> Result<()> {
     let (x, weight, grad) = (random(&[13, 70])?, random(&[33, 70])?, random(&[13, 33])?);
     let on = |isa| gradients_with(isa, &x, &weight, &grad);
     for (got, expected) in on(Isa::Neon)?.iter().zip(&on(Isa::Portable)?) {

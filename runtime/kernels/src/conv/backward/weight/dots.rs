@@ -1,30 +1,32 @@
-//! The gradient of the weight as dot products of the output's gradient with the input under each tap:
-//! vectors along the width, several output channels and taps in registers.
+//! The gradient of the weight as dot products of the output's gradient with the input under each tap. Vectors run along
+//! the width, and a register tile holds several output channels and taps.
 
-use super::super::extent::Extent;
-use super::super::mask::{Margin, Planes};
-use super::super::phases::{Phases, phases};
-use super::super::real::Real;
-use super::super::tasks::{TASKS, channels_per_task, run_all, split_channels};
-use crate::simd::{Isa, Lanes, Work};
 use std::ops::Range;
 
-/// Output channels that one tile computes.
+use crate::simd::{Isa, Lanes, Work};
+
+use super::super::extent::Extent;
+use super::super::mask::{Margin, MaskedGrad};
+use super::super::phases::{Phases, phases};
+use super::super::real::Real;
+use super::super::tasks::{MIN_TASKS, channels_per_task, run_tasks, split_channels};
+
+/// The output channels of a register tile.
 const BLOCK: usize = 4;
-/// Pixels whose gradients, of a block of channels, stay in the first cache.
+/// The pixels of a chunk. The gradients of a block of channels for that many pixels stay in the L1 cache.
 const CHUNK: usize = 1024;
-/// Columns whose pixels every block of a task meets in turn, while they stay in the second cache.
+/// The columns whose inputs stay in the L2 cache while all blocks of a task read them.
 const COLUMNS: usize = 36;
 
-/// The gradient of the weight, `[outputs, inputs of a group, height, width]`.
+/// Returns the gradient of the weight, `[out_channels, in_channels / groups, height, width]`.
 ///
-/// The sum over the batch is cut into segments by the shape alone and added in their order, so that it
-/// is bit-equal for any number of threads.
+/// The shape alone decides how the sum over the batch is split into segments, which are added in order. The result is
+/// therefore bit-equal for any number of threads.
 pub(in super::super) fn gradient<R: Real>(
     isa: Isa,
     extent: &Extent,
     input: &[R],
-    grad: &Planes<R>,
+    grad: &MaskedGrad<R>,
 ) -> Vec<R> {
     let columns = extent.inputs * extent.taps();
     let channels = extent.groups * extent.outputs;
@@ -35,7 +37,7 @@ pub(in super::super) fn gradient<R: Real>(
     let per_channel = extent.batch * extent.output_plane() * columns;
     let per_task = channels_per_task(channels, extent.outputs, 4 * BLOCK, per_channel);
     let chunks = chunks(extent.batch, &scan);
-    let wanted = ((per_channel * channels) >> 20).clamp(1, TASKS.div_ceil(channels.div_ceil(per_task)));
+    let wanted = ((per_channel * channels) >> 20).clamp(1, MIN_TASKS.div_ceil(channels.div_ceil(per_task)));
     let segments: Vec<&[Chunk]> = chunks.chunks(chunks.len().div_ceil(wanted)).collect();
 
     let size = channels * columns;
@@ -46,7 +48,7 @@ pub(in super::super) fn gradient<R: Real>(
             tasks.push(WeightTask { extent, scan: &scan, grad, input: &input, chunks, first, to });
         }
     }
-    run_all(isa, extent.work(), tasks);
+    run_tasks(isa, extent.work(), tasks);
 
     let (result, rest) = partial.split_at_mut(size);
     for segment in rest.chunks(size) {
@@ -56,15 +58,16 @@ pub(in super::super) fn gradient<R: Real>(
     partial
 }
 
-/// Makes room in the output's gradient for rows on the pitch of the input's, so that a scan runs on over
-/// their ends.
+/// Widens the margin of the output's gradient so that its rows can have the pitch of the input's rows. A scan can then
+/// merge rows.
 pub(in super::super) fn widen(extent: &Extent, margin: &mut Margin) {
-    let (columns, [before, after]) = (&extent.axes[1], &mut margin[1]);
-    *after = (*after).max(columns.max_shift().saturating_sub(*before));
+    let [before, after] = &mut margin[1];
+    *after = (*after).max(extent.axes[1].max_shift().saturating_sub(*before));
 }
 
-/// How to walk over the pixels of an image: rows on a pitch of their own in either tensor, several
-/// merged into one where nothing, or nothing but zeros of the gradient's margin, lies between them.
+/// The order in which the pixels of an image are summed, as rows with a pitch in each tensor.
+///
+/// Several rows are merged into one if only zeros of the gradient's margin, or nothing, lie between them.
 struct Scan {
     rows: usize,
     width: usize,
@@ -73,8 +76,8 @@ struct Scan {
 }
 
 impl Scan {
-    /// Zeros may be multiplied with the input only where all of it is `finite`.
-    fn new<R: Real>(extent: &Extent, grad: &Planes<R>, input: &Phases<R>, finite: bool) -> Self {
+    /// Merges rows across a margin only if the input and the gradient are `finite`, because 0 · ∞ is NaN.
+    fn new<R: Real>(extent: &Extent, grad: &MaskedGrad<R>, input: &Phases<R>, finite: bool) -> Self {
         let ([rows, width], pitch) = (extent.axes.map(|axis| axis.output), grad.pitch);
         let one_pitch = input.pitch == pitch && (finite || pitch == width);
         let fits = |merged: &usize| rows % merged == 0 && merged * pitch <= CHUNK;
@@ -88,14 +91,18 @@ impl Scan {
     }
 }
 
-/// A part of the batch's pixels: some rows of one image, or whole images.
+/// Some rows of one image, or all rows of several images.
 struct Chunk {
+    /// The first image.
     image: usize,
     images: usize,
+    /// The first row.
     row: usize,
+    /// The number of rows in each image.
     rows: usize,
 }
 
+/// Splits the pixels of the batch into chunks of about [`CHUNK`] pixels.
 fn chunks(batch: usize, scan: &Scan) -> Vec<Chunk> {
     let images = CHUNK / (scan.rows * scan.width);
     if images > 1 {
@@ -108,13 +115,14 @@ fn chunks(batch: usize, scan: &Scan) -> Vec<Chunk> {
     (0..batch).flat_map(|image| (0..scan.rows).step_by(rows).map(move |row| chunk(image, row))).collect()
 }
 
-/// Some output channels over one segment of the batch's pixels.
+/// The task that computes some output channels over one segment of the batch's pixels.
 struct WeightTask<'a, R: Real> {
     extent: &'a Extent,
     scan: &'a Scan,
-    grad: &'a Planes<R>,
+    grad: &'a MaskedGrad<R>,
     input: &'a Phases<'a, R>,
     chunks: &'a [Chunk],
+    /// The first output channel.
     first: usize,
     to: &'a mut [R],
 }
@@ -133,7 +141,7 @@ impl<R: Real> Work<R> for WeightTask<'_, R> {
 }
 
 impl<R: Real> WeightTask<'_, R> {
-    /// Adds the products of some columns with every block of output channels.
+    /// Adds the dot products of a range of columns with every block of output channels to `to`.
     #[inline(always)]
     fn blocks<L>(&self, lanes: L, chunk: &Chunk, columns: Range<usize>, mut to: &mut [R])
     where
@@ -144,54 +152,58 @@ impl<R: Real> WeightTask<'_, R> {
             let left = self.extent.outputs - first % self.extent.outputs;
             let block = BLOCK.min(left).min(to.len() / size);
             let (part, rest) = to.split_at_mut(block * size);
-            let source = self.part(lanes, chunk, first);
+            let kernel = self.kernel(lanes, chunk, first);
             match block {
-                4 => source.run::<4, 3>(columns.clone(), part),
-                3 => source.run::<3, 3>(columns.clone(), part),
-                2 => source.run::<2, 4>(columns.clone(), part),
-                _ => source.run::<1, 9>(columns.clone(), part),
+                4 => kernel.run::<4, 3>(columns.clone(), part),
+                3 => kernel.run::<3, 3>(columns.clone(), part),
+                2 => kernel.run::<2, 4>(columns.clone(), part),
+                _ => kernel.run::<1, 9>(columns.clone(), part),
             }
             (first, to) = (first + block, rest);
         }
     }
 
+    /// Returns the micro-kernel for a chunk and a block of output channels from `first` on.
     #[inline(always)]
-    fn part<L: Lanes<Real = R>>(&self, lanes: L, chunk: &Chunk, first: usize) -> Part<'_, L> {
+    fn kernel<L: Lanes<Real = R>>(&self, lanes: L, chunk: &Chunk, first: usize) -> DotKernel<'_, L> {
         let Self { extent, scan, grad, input, .. } = self;
         let grad_image = extent.groups * extent.outputs * grad.plane;
         let input_image = extent.groups * extent.inputs * input.channel;
         let channel = first / extent.outputs * extent.inputs;
-        let from_grad = chunk.image * grad_image + first * grad.plane + grad.origin;
-        let from_input = chunk.image * input_image + channel * input.channel;
-        Part {
+        let grad_start = chunk.image * grad_image + first * grad.plane + grad.origin;
+        let input_start = chunk.image * input_image + channel * input.channel;
+        DotKernel {
             lanes,
             size: [chunk.images, chunk.rows, scan.width],
-            grad: &grad.data[from_grad + chunk.row * scan.grad_pitch..],
+            grad: &grad.data[grad_start + chunk.row * scan.grad_pitch..],
             grad_steps: [grad_image, scan.grad_pitch],
             grad_plane: grad.plane,
-            input: &input.data[from_input + chunk.row * scan.input_pitch..],
+            input: &input.data[input_start + chunk.row * scan.input_pitch..],
             input_steps: [input_image, scan.input_pitch],
             columns: &input.columns,
         }
     }
 }
 
-/// One block of output channels over one chunk of pixels.
-struct Part<'a, L: Lanes> {
+/// The micro-kernel for one block of output channels and one chunk of pixels.
+struct DotKernel<'a, L: Lanes> {
     lanes: L,
     /// `[images, rows, width]`
     size: [usize; 3],
     grad: &'a [L::Real],
-    /// From one image to the next, from one row to the next.
+    /// The distances to the next image and to the next row.
     grad_steps: [usize; 2],
+    /// The distance to the next output channel.
     grad_plane: usize,
     input: &'a [L::Real],
+    /// The distances to the next image and to the next row.
     input_steps: [usize; 2],
+    /// The offset of each column in the input.
     columns: &'a [usize],
 }
 
-impl<L: Lanes> Part<'_, L> {
-    /// Adds the products of `C` output channels and a range of columns to `to`, `K` of them at a time.
+impl<L: Lanes> DotKernel<'_, L> {
+    /// Adds the dot products of `C` output channels and a range of columns to `to`, in tiles of `K` columns.
     #[inline(always)]
     fn run<const C: usize, const K: usize>(self, range: Range<usize>, to: &mut [L::Real]) {
         for start in range.clone().step_by(K) {
@@ -207,7 +219,7 @@ impl<L: Lanes> Part<'_, L> {
         }
     }
 
-    /// The products of `C` output channels with `K` columns, summed over the chunk.
+    /// Returns the dot products of `C` output channels with `K` columns over the chunk, as vectors of partial sums.
     #[inline(always)]
     fn tile<const C: usize, const K: usize>(&self, columns: &[usize; K]) -> [[L::V; K]; C] {
         let [images, rows, width] = self.size;
@@ -217,8 +229,8 @@ impl<L: Lanes> Part<'_, L> {
             for row in 0..rows {
                 let grad = image * self.grad_steps[0] + row * self.grad_steps[1];
                 let input = image * self.input_steps[0] + row * self.input_steps[1];
-                // SAFETY: a row of the chunk has `width` pixels in every plane of the gradient and,
-                // from each column's offset on, in the input.
+                // SAFETY: a row of the chunk has `width` pixels in every plane of the gradient and, from each column's
+                // offset on, in the input.
                 unsafe {
                     for i in (0..whole).step_by(L::LANES) {
                         self.step(grad + i, input + i, columns, &mut sums, None);
@@ -232,10 +244,11 @@ impl<L: Lanes> Part<'_, L> {
         sums
     }
 
-    /// Adds the products of one vector of pixels, or of its first `count`.
+    /// Adds the products of one vector of pixels, or of its first `count` pixels.
     ///
     /// # Safety
-    /// So many pixels are in bounds at `grad` in each of `C` planes and at `input` past each of `columns`.
+    /// `count` pixels, or `LANES` if `count` is `None`, are in bounds at `grad` in each of `C` planes, and at `input`
+    /// plus each of `columns`.
     #[inline(always)]
     unsafe fn step<const C: usize, const K: usize>(
         &self,
@@ -245,11 +258,11 @@ impl<L: Lanes> Part<'_, L> {
         sums: &mut [[L::V; K]; C],
         count: Option<usize>,
     ) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees these bounds.
         unsafe {
             let mut inputs = sums[0];
-            for (to, &column) in inputs.iter_mut().zip(columns) {
-                *to = self.load(self.input.as_ptr().add(input + column), count);
+            for (x, &column) in inputs.iter_mut().zip(columns) {
+                *x = self.load(self.input.as_ptr().add(input + column), count);
             }
             for (c, sums) in sums.iter_mut().enumerate() {
                 let grad = self.load(self.grad.as_ptr().add(grad + c * self.grad_plane), count);
@@ -260,11 +273,13 @@ impl<L: Lanes> Part<'_, L> {
         }
     }
 
+    /// Loads a vector, or its first `count` numbers.
+    ///
     /// # Safety
-    /// A vector, or its first `count` numbers, is in bounds at `from`.
+    /// `count` numbers, or `LANES` if `count` is `None`, are in bounds at `from`.
     #[inline(always)]
     unsafe fn load(&self, from: *const L::Real, count: Option<usize>) -> L::V {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller guarantees these bounds.
         unsafe {
             match count {
                 None => self.lanes.load(from),

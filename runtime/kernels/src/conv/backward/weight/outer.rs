@@ -1,106 +1,113 @@
-//! The gradient of the weight as a sum of outer products, one a pixel: the gradients of a vector of output
+//! The gradient of the weight as a sum of outer products, one for each pixel: the gradients of a vector of output
 //! channels times the inputs under several taps.
 //!
-//! A pixel is one step, wherever it lies, so that short rows, strides and images of any size cost the same.
+//! Each pixel is one step of the loop, so the cost of a pixel does not depend on the stride or on the image's size.
 
-use super::super::extent::Extent;
-use super::super::phases::{Phases, phases};
-use super::super::tasks::{TASKS, run_all, split_channels};
+use std::mem::MaybeUninit;
+
 use crate::gemm::{Columns, RegisterTile, Rows, consecutive};
 use crate::memory::{vec_written_by, write_zeros};
 use crate::simd::{Isa, Lanes, Real, Work};
-use std::mem::MaybeUninit;
 
-/// Output channels of a block: that many numbers of a pixel lie side by side.
+use super::super::extent::Extent;
+use super::super::phases::{Phases, phases};
+use super::super::tasks::{MIN_TASKS, run_tasks, split_channels};
+
+/// The candidates for the number of output channels of a block, which are contiguous for each pixel.
 const WIDTHS: [usize; 3] = [64, 32, 16];
-/// Pixels of which a block's gradients stay in the first cache.
+/// The pixels of a chunk. The gradients of a block for that many pixels stay in the L1 cache.
 const PIXELS: usize = 64;
-/// Pixels for which a segment's sums are worth their way through memory.
+/// The minimum number of pixels of a segment. With fewer, storing and adding its sums costs too much.
 const SEGMENT_PIXELS: usize = 512;
-/// Sums that one task adds up over all segments.
+/// The sums that one task adds up over all segments.
 const SUMS: usize = 1 << 13;
-/// Columns for which a block's gradients are worth arranging.
+/// The minimum number of columns of a task. With fewer, transposing the gradients of its block costs too much.
 const RANGE_COLUMNS: usize = 256;
 
-/// The gradient of the weight from the input and the output's gradient, both in their natural order.
+/// Returns the gradient of the weight. `input` and `grad`, the gradient of the output, are contiguous.
 ///
-/// How the sum over the batch is cut into segments depends on the shape alone, and they are added in their
-/// order, so that it is bit-equal for any number of threads.
+/// The shape alone decides how the sum over the batch is split into segments, which are added in order. The result is
+/// therefore bit-equal for any number of threads.
 pub(in super::super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R], grad: &[R]) -> Vec<R> {
     let Extent { groups, outputs, .. } = *extent;
     let input = phases(isa, extent, input, 0);
     let columns = input.columns.len();
     let width = width(outputs);
-    let pixels = pixels(extent, input.pitch);
-    let cut = Cut::new(extent, columns, groups * outputs.div_ceil(width));
+    let pixels = pixel_offsets(extent, input.pitch);
+    let partition = WeightPartition::new(extent, columns, groups * outputs.div_ceil(width));
 
     let size = columns * width;
-    let segments = cut.segments.len();
+    let segments = partition.segments.len();
     let fill = |partial: &mut [MaybeUninit<R>]| {
         let mut tasks = Vec::new();
         for (index, to) in partial.chunks_mut(size).enumerate() {
-            let (block, chunks) = (index / segments, &cut.segments[index % segments]);
-            for (range, to) in to.chunks_mut(cut.range * width).enumerate() {
-                let columns = &input.columns[range * cut.range..][..to.len() / width];
+            let (block, chunks) = (index / segments, &partition.segments[index % segments]);
+            for (range, to) in to.chunks_mut(partition.range * width).enumerate() {
+                let columns = &input.columns[range * partition.range..][..to.len() / width];
                 let (input, pixels) = (&input, &pixels);
                 tasks.push(OuterTask { extent, input, grad, pixels, width, block, chunks, columns, to });
             }
         }
-        run_all(isa, extent.work(), tasks);
+        run_tasks(isa, extent.work(), tasks);
     };
-    // SAFETY: the tasks have all of it between them, and each clears its part before anything else.
-    let mut partial: Vec<R> = unsafe { vec_written_by(cut.blocks * segments * size, fill) };
+    // SAFETY: the tasks' parts cover the whole vector, and each task zeroes its part first.
+    let mut partial: Vec<R> = unsafe { vec_written_by(partition.blocks * segments * size, fill) };
 
-    let (mut sums, work) = (Vec::new(), 8 * partial.len());
+    let work = 8 * partial.len();
+    let mut sums = Vec::new();
     for block in partial.chunks_mut(segments * size) {
         let (to, from) = block.split_at_mut(size);
         let parts = to.chunks_mut(SUMS).enumerate();
-        sums.extend(parts.map(|(index, to)| Sum { size, first: index * SUMS, from, to }));
+        sums.extend(parts.map(|(index, to)| AddSegmentsTask { size, first: index * SUMS, from, to }));
     }
-    run_all(isa, work, sums);
+    run_tasks(isa, work, sums);
 
     let mut result = vec![R::default(); groups * outputs * columns];
     let rows = split_channels(&mut result, columns, outputs, width.min(outputs));
     let blocks = rows.into_iter().zip(partial.chunks(segments * size));
-    let joins = blocks.map(|((_, to), from)| Join { width, columns, from: &from[..size], to }).collect();
-    run_all(isa, 8 * cut.blocks * size, joins);
+    let tasks = blocks.map(|((_, to), from)| StoreTask { width, columns, from: &from[..size], to }).collect();
+    run_tasks(isa, 8 * partition.blocks * size, tasks);
     result
 }
 
-/// The width with the fewest lanes that no channel fills.
+/// Returns the block width that leaves the fewest lanes without a channel.
 fn width(outputs: usize) -> usize {
-    // Of equal ones, the first: the widest.
+    // `min_by_key` returns the first minimum, which is the widest.
     WIDTHS.into_iter().min_by_key(|width| outputs.next_multiple_of(*width)).unwrap_or(WIDTHS[0])
 }
 
-/// Where the first tap of the first channel meets each output pixel.
-fn pixels(extent: &Extent, pitch: usize) -> Vec<usize> {
+/// Returns the offset in the input that the first tap of the first channel reads for each output pixel.
+fn pixel_offsets(extent: &Extent, pitch: usize) -> Vec<usize> {
     let [height, width] = extent.axes.map(|axis| axis.output);
     (0..height).flat_map(|y| (0..width).map(move |x| y * pitch + x)).collect()
 }
 
-/// Some pixels of one image, or all of several images.
+/// Some pixels of one image, or all pixels of several images.
 struct Chunk {
+    /// The first image.
     image: usize,
     images: usize,
+    /// The first pixel.
     first: usize,
+    /// The number of pixels in each image.
     count: usize,
 }
 
-/// How the work is cut, by the shape alone.
-struct Cut {
-    /// Blocks of output channels.
+/// The partition of the work into tasks. Depends on the shape alone.
+struct WeightPartition {
+    /// The number of blocks of output channels.
     blocks: usize,
-    /// Columns of a task.
+    /// The number of columns of a task.
     range: usize,
+    /// The chunks of each segment of the batch's pixels.
     segments: Vec<Vec<Chunk>>,
 }
 
-impl Cut {
+impl WeightPartition {
     fn new(extent: &Extent, columns: usize, blocks: usize) -> Self {
-        let ranges = (columns / RANGE_COLUMNS).clamp(1, TASKS.div_ceil(blocks));
+        let ranges = (columns / RANGE_COLUMNS).clamp(1, MIN_TASKS.div_ceil(blocks));
         let pixels = extent.batch * extent.output_plane();
-        let wanted = (pixels / SEGMENT_PIXELS).clamp(1, TASKS.div_ceil(blocks * ranges));
+        let wanted = (pixels / SEGMENT_PIXELS).clamp(1, MIN_TASKS.div_ceil(blocks * ranges));
         let mut chunks = chunks(extent.batch, extent.output_plane());
         let each = chunks.len().div_ceil(wanted);
         let mut segments = Vec::new();
@@ -112,6 +119,7 @@ impl Cut {
     }
 }
 
+/// Splits the pixels of the batch into chunks of about [`PIXELS`] pixels.
 fn chunks(batch: usize, plane: usize) -> Vec<Chunk> {
     let images = PIXELS / plane;
     if images > 1 {
@@ -123,14 +131,16 @@ fn chunks(batch: usize, plane: usize) -> Vec<Chunk> {
     (0..batch).flat_map(|image| (0..plane).step_by(count).map(move |first| chunk(image, first))).collect()
 }
 
-/// One block of output channels and a range of columns, over one segment of the batch's pixels.
+/// The task that computes one block of output channels and a range of columns over one segment of the batch's pixels.
 struct OuterTask<'a, R: Real> {
     extent: &'a Extent,
     input: &'a Phases<'a, R>,
     grad: &'a [R],
+    /// See [`pixel_offsets`].
     pixels: &'a [usize],
+    /// The output channels of the block.
     width: usize,
-    /// Counted through all groups.
+    /// The index of the block, counted through all groups.
     block: usize,
     chunks: &'a [Chunk],
     columns: &'a [usize],
@@ -144,30 +154,30 @@ impl<R: Real> Work<R> for OuterTask<'_, R> {
         let to = write_zeros(std::mem::take(&mut self.to));
         let mut panel = vec![R::default(); PIXELS * self.width];
         for chunk in self.chunks {
-            self.arrange(lanes, chunk, &mut panel);
-            let part = Part { lanes, task: &self, chunk, panel: &panel };
-            // As many sums as the registers hold beside the factors.
+            self.pack(lanes, chunk, &mut panel);
+            let kernel = OuterKernel { lanes, task: &self, chunk, panel: &panel };
+            // The sums leave some registers for the factors.
             match self.width / L::LANES {
-                4 if L::REGISTERS >= 32 => part.run::<4, 6, 3>(to),
-                2 if L::REGISTERS >= 32 => part.run::<2, 8, 4>(to),
-                1 if L::REGISTERS >= 32 => part.run::<1, 10, 5>(to),
-                _ => part.run::<2, 6, 3>(to),
+                4 if L::REGISTERS >= 32 => kernel.run::<4, 6, 3>(to),
+                2 if L::REGISTERS >= 32 => kernel.run::<2, 8, 4>(to),
+                1 if L::REGISTERS >= 32 => kernel.run::<1, 10, 5>(to),
+                _ => kernel.run::<2, 6, 3>(to),
             }
         }
     }
 }
 
 impl<R: Real> OuterTask<'_, R> {
-    /// The group, the first output channel in it, and how many there are.
+    /// Returns the group of the block, its first output channel in the group, and its number of channels.
     fn channels(&self) -> (usize, usize, usize) {
         let per_group = self.extent.outputs.div_ceil(self.width);
         let first = self.block % per_group * self.width;
         (self.block / per_group, first, self.width.min(self.extent.outputs - first))
     }
 
-    /// Writes the gradients of a chunk as `[pixel][width]`; what no channel fills stays zero.
+    /// Packs the gradients of a chunk as `[pixel][width]`. Leaves lanes without a channel unchanged, which are zero.
     #[inline(always)]
-    fn arrange<L: Lanes<Real = R>>(&self, lanes: L, chunk: &Chunk, panel: &mut [R]) {
+    fn pack<L: Lanes<Real = R>>(&self, lanes: L, chunk: &Chunk, panel: &mut [R]) {
         let (group, first, count) = self.channels();
         let Extent { groups, outputs, .. } = *self.extent;
         let plane = self.extent.output_plane();
@@ -175,15 +185,15 @@ impl<R: Real> OuterTask<'_, R> {
             let channel = ((chunk.image + image) * groups + group) * outputs + first;
             let from = &self.grad[channel * plane + chunk.first..];
             let to = &mut panel[image * chunk.count * self.width..];
-            transposed(lanes, [count, chunk.count], from, plane, to, self.width);
+            transpose(lanes, [count, chunk.count], from, plane, to, self.width);
         }
     }
 }
 
-/// Writes rows as columns: `rows` of them, `columns` long, `pitch` apart in `from`, into `to`, whose rows
-/// are `width` apart.
+/// Transposes a `rows` × `columns` matrix. Its rows are `pitch` apart in `from`, and the rows of the transpose are
+/// `width` apart in `to`.
 #[inline(always)]
-pub(in super::super) fn transposed<L: Lanes>(
+pub(in super::super) fn transpose<L: Lanes>(
     lanes: L,
     [rows, columns]: [usize; 2],
     from: &[L::Real],
@@ -195,9 +205,10 @@ pub(in super::super) fn transposed<L: Lanes>(
     let square = if columns < L::LANES { 0 } else { rows - rows % L::LANES };
     for row in (0..square).step_by(L::LANES) {
         for column in (0..columns).step_by(L::LANES) {
-            // The last square ends with the last column, and does some of its neighbour's work again.
+            // The last square block overlaps the block before it.
             let column = column.min(columns - L::LANES);
-            // SAFETY: `row + LANES <= rows` and `column + LANES <= columns`, which the slices hold.
+            // SAFETY: `row + LANES <= rows` and `column + LANES <= columns`, so that both blocks are in bounds, as
+            // asserted above.
             unsafe {
                 let from = from.as_ptr().add(row * pitch + column);
                 lanes.transpose(from, pitch, to.as_mut_ptr().add(column * width + row), width);
@@ -210,16 +221,18 @@ pub(in super::super) fn transposed<L: Lanes>(
     }
 }
 
-/// One chunk of pixels of a task.
-struct Part<'a, L: Lanes> {
+/// The micro-kernel for one chunk of pixels of a task.
+struct OuterKernel<'a, L: Lanes> {
     lanes: L,
     task: &'a OuterTask<'a, L::Real>,
     chunk: &'a Chunk,
+    /// The packed gradients of the chunk, `[pixel][width]`.
     panel: &'a [L::Real],
 }
 
-impl<L: Lanes> Part<'_, L> {
-    /// Adds the outer products to `to`, `K` columns by `V` vectors at a time, `H` columns where few are left.
+impl<L: Lanes> OuterKernel<'_, L> {
+    /// Adds the outer products to `to` in tiles of `K` columns and `V` vectors. A last tile of at most `H` columns
+    /// computes only `H`.
     #[inline(always)]
     fn run<const V: usize, const K: usize, const H: usize>(self, to: &mut [L::Real]) {
         let width = self.task.width;
@@ -237,30 +250,30 @@ impl<L: Lanes> Part<'_, L> {
         }
     }
 
-    /// Adds to the sums of up to `K` columns and of `V` vectors of channels from `first` on.
+    /// Adds the outer products for up to `K` columns and for `V` vectors of channels from `first` on to `to`.
     #[inline(always)]
     fn tile<const V: usize, const K: usize>(&self, first: usize, columns: &[usize], to: &mut [L::Real]) {
         let (lanes, width) = (self.lanes, self.task.width);
         let mut tile = RegisterTile::<L, K, V>::zeros(lanes);
         for (sums, to) in tile.sums.iter_mut().zip(to.chunks_exact(width)) {
             for (v, sum) in sums.iter_mut().enumerate() {
-                // SAFETY: `first` and the lanes of `V` vectors are within the width.
+                // SAFETY: `to` has `width` numbers, and `first + V * LANES <= width`, because `V * LANES` divides both.
                 *sum = unsafe { lanes.load(to.as_ptr().add(first + v * L::LANES)) };
             }
         }
         let columns: [usize; K] = std::array::from_fn(|k| columns[k.min(columns.len() - 1)]);
-        self.pixels(first, columns, &mut tile);
+        self.add_pixels(first, columns, &mut tile);
         for (sums, to) in tile.sums.iter().zip(to.chunks_exact_mut(width)) {
             for (v, sum) in sums.iter().enumerate() {
-                // SAFETY: as above.
+                // SAFETY: as for the load above.
                 unsafe { lanes.store(to.as_mut_ptr().add(first + v * L::LANES), *sum) };
             }
         }
     }
 
-    /// Adds the outer product of every pixel of the chunk.
+    /// Adds the outer product of every pixel of the chunk to the tile.
     #[inline(always)]
-    fn pixels<const V: usize, const K: usize>(
+    fn add_pixels<const V: usize, const K: usize>(
         &self,
         first: usize,
         columns: [usize; K],
@@ -279,8 +292,8 @@ impl<L: Lanes> Part<'_, L> {
             assert!(columns.iter().all(|column| *column < image.len()));
             for &pixel in pixels {
                 let inputs = Rows { start: image.as_ptr().wrapping_add(pixel), rows: columns, step: 0 };
-                // SAFETY: a row of the panel has `width` numbers, of which `V` vectors from `first` on; under
-                // each tap, the padded input of a group has a number for every output pixel.
+                // SAFETY: a row of the panel has `width` numbers, and `first + V * LANES <= width`. The padded input of
+                // a group has a number for every output pixel under each tap, at `column + pixel`.
                 unsafe { tile.add_outer_product::<0>(inputs, grads) };
                 grads.start = grads.start.wrapping_add(width);
             }
@@ -288,18 +301,19 @@ impl<L: Lanes> Part<'_, L> {
     }
 }
 
-/// Some sums of a block's first segment, to which those of all others are added in their order.
-struct Sum<'a, R> {
-    /// Numbers of a segment.
+/// The task that adds the other segments to some sums of a block's first segment, in order.
+struct AddSegmentsTask<'a, R> {
+    /// The number of sums of a segment.
     size: usize,
-    /// In each segment, that of the first sum.
+    /// The index of the task's first sum in each segment.
     first: usize,
     /// The other segments.
     from: &'a [R],
+    /// The task's sums of the first segment.
     to: &'a mut [R],
 }
 
-impl<R: Real> Work<R> for Sum<'_, R> {
+impl<R: Real> Work<R> for AddSegmentsTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(self, _: L) {
         let Self { size, first, from, to } = self;
@@ -309,8 +323,8 @@ impl<R: Real> Work<R> for Sum<'_, R> {
     }
 }
 
-/// The sums of one block of output channels, to be put in their place.
-struct Join<'a, R> {
+/// The task that transposes the sums of one block of output channels into the result.
+struct StoreTask<'a, R> {
     width: usize,
     columns: usize,
     /// `[column][width]`
@@ -319,10 +333,10 @@ struct Join<'a, R> {
     to: &'a mut [R],
 }
 
-impl<R: Real> Work<R> for Join<'_, R> {
+impl<R: Real> Work<R> for StoreTask<'_, R> {
     #[inline(always)]
     fn run<L: Lanes<Real = R>>(self, lanes: L) {
         let Self { width, columns, from, to } = self;
-        transposed(lanes, [columns, to.len() / columns], from, width, to, columns);
+        transpose(lanes, [columns, to.len() / columns], from, width, to, columns);
     }
 }

@@ -1,18 +1,18 @@
-//! Which kernels compute the gradients: the written rule.
+//! Selects the kernels that compute the gradients, by a fixed rule.
 
 use super::input::Grid;
 use crate::conv::ConvShape;
 use crate::cuda::Target;
 use candle_core::DType;
 
-/// How a gradient is computed.
+/// The kernel that computes a gradient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Directly, for one input channel a group.
+    /// A direct kernel for groups of one input channel.
     Depthwise,
-    /// As an implicit GEMM with multiply-adds, in the dtype's accumulator.
-    Cores(Tile),
-    /// As an implicit GEMM on tensor cores: f16, bf16, or f32 rounded to TF32.
+    /// Implicit GEMM on CUDA cores, in the dtype's accumulator.
+    CudaCores(Tile),
+    /// Implicit GEMM on tensor cores: f16, bf16, or f32 rounded to TF32.
     TensorCores(Tile),
 }
 
@@ -21,15 +21,15 @@ pub enum Method {
 pub enum Tile {
     /// For few channels.
     Narrow,
-    /// For little work, so that it fills the device.
+    /// For little work, so that there are enough blocks to fill the device.
     Medium,
-    /// For few more channels than that, and much work.
+    /// For much work with too few channels for a large tile.
     Wide,
-    /// For much work: the fewest loads for each product.
+    /// For much work. Has the fewest loads per product.
     Large,
 }
 
-/// How the gradients of input and weight are computed.
+/// The kernels that compute the gradients of the input and the weight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Methods {
     /// The method for the gradient of the input.
@@ -38,82 +38,81 @@ pub struct Methods {
     pub weight: Method,
 }
 
-/// Input and output channels of a group from which tensor cores pay for what padding wastes. An image's three
-/// are enough: multiply-adds waste as much of a tile, and are slower.
-const TENSOR_CHANNELS: [usize; 2] = [3, 16];
-/// Multiply-adds from which they pay for the launches that pack their operands, some 10 µs.
-const TENSOR_WORK: usize = 1 << 26;
-/// Rows up to which the narrow tile wastes less than the others.
-const NARROW: usize = 32;
-/// Rows and columns from which a large tile is full enough, and columns for a wide one.
-const LARGE: usize = 96;
-/// Where the sum over the pixels is cut until it fills a device: pixels of each block, and blocks that do.
+/// The minimum numbers of input and output channels in a group for tensor cores. Padding wastes as much of a tile on
+/// CUDA cores, which are slower, so an image's three channels are enough.
+const MIN_TENSOR_CHANNELS: [usize; 2] = [3, 16];
+/// The minimum number of multiply-adds for tensor cores. Packing their operands takes about 10 µs.
+const MIN_TENSOR_WORK: usize = 1 << 26;
+/// The maximum number of rows for a narrow tile, which wastes less than the others.
+const MAX_NARROW: usize = 32;
+/// The minimum number of rows and columns for a large tile, and of columns for a wide tile.
+const MIN_LARGE: usize = 96;
+/// The pixels of each part of a sum over pixels, and the number of blocks that fills a device.
 const BLOCK_PIXELS: usize = 512;
 const BLOCKS: usize = 128;
 
 impl Methods {
-    /// - One input channel a group: directly.
-    /// - Tensor cores, where the device has them, the dtype is theirs (f32: where TF32 is allowed), a group has
-    ///   at least 3 input and 16 output channels and the work is worth the packing; else multiply-adds.
-    /// - The largest tile that the result fills and that leaves a block to every multiprocessor, two of the wide
-    ///   one. For the weight, enough is a constant: how its sums are cut depends on the shape and the dtype alone.
+    /// Selects the kernels:
+    /// - Groups of one input channel use the direct kernel.
+    /// - Tensor cores are used if the device has them and they support the dtype (f32 if TF32 is allowed), a group has
+    ///   at least 3 input and 16 output channels, and the work justifies packing. Otherwise CUDA cores are used.
+    /// - The tile is the largest one that the result fills and that leaves a block to every multiprocessor (two for the
+    ///   wide tile). For the weight, a constant replaces the number of multiprocessors, so that the order of its sums
+    ///   depends on the shape and the dtype alone.
     pub fn choose(shape: &ConvShape, dtype: DType, target: &Target) -> Self {
         if shape.group_inputs() == 1 {
             return Self { input: Method::Depthwise, weight: Method::Depthwise };
         }
-        let tensor = on_tensor_cores(shape, dtype, target);
-        let method = |tile| if tensor { Method::TensorCores(tile) } else { Method::Cores(tile) };
-        // Else a thread's sums would not fit into its registers.
+        let tensor = use_tensor_cores(shape, dtype, target);
+        let method = |tile| if tensor { Method::TensorCores(tile) } else { Method::CudaCores(tile) };
+        // The f64 sums of a large tile would not fit in a thread's registers.
         let large = dtype != DType::F64;
-        Self {
-            input: method(tile_of_input(shape, large, target)),
-            weight: method(tile_of_weight(shape, large)),
-        }
+        Self { input: method(input_tile(shape, large, target)), weight: method(weight_tile(shape, large)) }
     }
 }
 
-fn on_tensor_cores(shape: &ConvShape, dtype: DType, target: &Target) -> bool {
-    let theirs = match dtype {
+fn use_tensor_cores(shape: &ConvShape, dtype: DType, target: &Target) -> bool {
+    let supported = match dtype {
         DType::F16 | DType::BF16 => true,
         DType::F32 => target.tf32,
         _ => false,
     };
     let channels = [shape.group_inputs(), shape.group_outputs()];
-    let enough = channels.iter().zip(TENSOR_CHANNELS).all(|(given, least)| *given >= least);
+    let enough = channels.iter().zip(MIN_TENSOR_CHANNELS).all(|(given, min)| *given >= min);
     let work = shape.output_elements().saturating_mul(shape.taps());
-    target.has_tensor_cores() && theirs && enough && work >= TENSOR_WORK
+    target.has_tensor_cores() && supported && enough && work >= MIN_TENSOR_WORK
 }
 
-fn tile_of_input(shape: &ConvShape, large: bool, target: &Target) -> Tile {
-    let blocks = |tile: Tile| Grid::new(shape, tile.on_cores()).blocks;
+fn input_tile(shape: &ConvShape, large: bool, target: &Target) -> Tile {
+    let blocks = |tile: Tile| Grid::new(shape, tile.cuda_core_size()).blocks;
     let processors = target.multiprocessors as usize;
     match shape.group_inputs() {
-        ..=NARROW => Tile::Narrow,
-        LARGE.. if large && blocks(Tile::Large) >= processors => Tile::Large,
+        ..=MAX_NARROW => Tile::Narrow,
+        MIN_LARGE.. if large && blocks(Tile::Large) >= processors => Tile::Large,
         _ if large && blocks(Tile::Wide) >= 2 * processors => Tile::Wide,
         _ => Tile::Medium,
     }
 }
 
-fn tile_of_weight(shape: &ConvShape, large: bool) -> Tile {
+fn weight_tile(shape: &ConvShape, large: bool) -> Tile {
     let (rows, columns) = (shape.group_outputs(), shape.taps());
     let pixels = shape.batch * shape.output[0] * shape.output[1];
     let blocks = |tile: Tile| {
-        let [high, wide] = tile.on_cores();
+        let [high, wide] = tile.cuda_core_size();
         rows.div_ceil(high) * columns.div_ceil(wide) * shape.geometry.groups * (pixels / BLOCK_PIXELS)
     };
-    let large = large && columns >= LARGE;
+    let large = large && columns >= MIN_LARGE;
     match rows {
-        ..=NARROW => Tile::Narrow,
-        LARGE.. if large && blocks(Tile::Large) >= BLOCKS => Tile::Large,
+        ..=MAX_NARROW => Tile::Narrow,
+        MIN_LARGE.. if large && blocks(Tile::Large) >= BLOCKS => Tile::Large,
         _ if large && blocks(Tile::Wide) >= 2 * BLOCKS => Tile::Wide,
         _ => Tile::Medium,
     }
 }
 
 impl Tile {
-    /// Rows and columns, where multiply-adds compute it.
-    pub(super) fn on_cores(self) -> [usize; 2] {
+    /// Returns the rows and columns of the tile on CUDA cores.
+    pub(super) fn cuda_core_size(self) -> [usize; 2] {
         match self {
             Self::Narrow => [16, 128],
             Self::Medium => [64, 64],
@@ -122,8 +121,8 @@ impl Tile {
         }
     }
 
-    /// Rows and columns, where tensor cores do.
-    pub(super) fn on_tensor_cores(self) -> [usize; 2] {
+    /// Returns the rows and columns of the tile on tensor cores.
+    pub(super) fn tensor_core_size(self) -> [usize; 2] {
         match self {
             Self::Narrow => [32, 128],
             Self::Medium => [64, 64],

@@ -44,14 +44,14 @@ static __device__ __forceinline__ PhaseAxis phase_axis(int start, int size, int 
     const int reach = start + padding, residue = reach % stride;
     int first = 0;
     while (first < min(step, kernel) && first * dilation % stride != residue) first++;
-    const bool met = first < min(step, kernel);
+    const bool in_bounds = first < min(step, kernel);
     PhaseAxis axis;
     axis.start = start;
     axis.count = (size - start + stride - 1) / stride;
     axis.first = first;
     axis.step = step;
-    axis.taps = met ? (kernel - first + step - 1) / step : 0;
-    axis.base = met ? (reach - first * dilation) / stride : 0;
+    axis.taps = in_bounds ? (kernel - first + step - 1) / step : 0;
+    axis.base = in_bounds ? (reach - first * dilation) / stride : 0;
     axis.back = step * dilation / stride;
     return axis;
 }

@@ -8,10 +8,10 @@ const int TAPS = 9;         // whose sums a thread keeps in registers
 
 // The outputs at which the taps of one axis meet an input position, from the last tap to the first:
 // `STRIDE` is the stride where it is known as the kernel is compiled, else 0.
-template <int STRIDE> struct Meeting {
+template <int STRIDE> struct OutputIndex {
     int stride, dilation, reach;   // the padded position
 
-    __device__ Meeting(int position, int stride, int dilation, int padding)
+    __device__ OutputIndex(int position, int stride, int dilation, int padding)
         : stride(STRIDE ? STRIDE : stride), dilation(dilation), reach(position + padding) {}
 
     // The output under a tap, or -1.
@@ -32,8 +32,8 @@ __device__ void depthwise_input(Masked<T> grad, const T *weight, const T *bias, 
     const int pixel = blockIdx.x % pixel_tiles * SUM_THREADS + threadIdx.x;
     if (pixel >= conv.plane()) return;
     const int row = pixel / conv.width;
-    const Meeting<STRIDE> y(row, conv.stride_y, conv.dilation_y, conv.padding_y);
-    const Meeting<STRIDE> x(pixel - row * conv.width, conv.stride_x, conv.dilation_x, conv.padding_x);
+    const OutputIndex<STRIDE> y(row, conv.stride_y, conv.dilation_y, conv.padding_y);
+    const OutputIndex<STRIDE> x(pixel - row * conv.width, conv.stride_x, conv.dilation_x, conv.padding_x);
 
     Accumulator<T> sum = bias ? load(bias + channel) : Accumulator<T>(0);
     for (int output = 0; output < conv.outputs; output++) {
@@ -75,8 +75,8 @@ __device__ void depthwise_weight(Masked<T> grad, const T *input, Accumulator<T> 
             for (int tap = 0; tap < TAPS; tap++) {
                 const int y = at.row * conv.stride_y + i * conv.dilation_y - conv.padding_y;
                 const int x = at.column * conv.stride_x + j * conv.dilation_x - conv.padding_x;
-                const bool met = y >= 0 && y < conv.height && x >= 0 && x < conv.width;
-                if (tap < count && met) sums[tap] += g * load(image + y * conv.width + x);
+                const bool in_bounds = y >= 0 && y < conv.height && x >= 0 && x < conv.width;
+                if (tap < count && in_bounds) sums[tap] += g * load(image + y * conv.width + x);
                 if (++j == conv.kernel_x) j = 0, i++;
             }
         }

@@ -60,12 +60,12 @@ template <class T, class Tile> class InputGradient {
             weights[i] = valid ? load(weight + filter * conv.taps() + tap) : Accumulator<T>(0);
         }
         const int y = row - step.tap_y * phase.y.back, x = column - step.tap_x * phase.x.back;
-        const bool met = inside && y >= 0 && y < conv.out_height && x >= 0 && x < conv.out_width;
+        const bool in_bounds = inside && y >= 0 && y < conv.out_height && x >= 0 && x < conv.out_width;
         #pragma unroll
         for (int i = 0; i < GRADS; i++) {
             const int output = step.output + threadIdx.x / Tile::COLUMNS + i * GRAD_ROWS;
             const size_t pixel = image + (size_t)output * conv.out_plane() + y * conv.out_width + x;
-            grads[i] = met && output < conv.outputs ? grad[pixel] : Accumulator<T>(0);
+            grads[i] = in_bounds && output < conv.outputs ? grad[pixel] : Accumulator<T>(0);
         }
     }
 

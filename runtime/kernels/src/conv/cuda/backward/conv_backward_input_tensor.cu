@@ -45,8 +45,8 @@ template <class Tile> class InputSource {
         #pragma unroll
         for (int i = 0; i < RIGHT; i++) {
             const int y = rows[i] - tap_y * phase.y.back, x = columns[i] - tap_x * phase.x.back;
-            const bool met = any && y >= 0 && y < conv.out_height && x >= 0 && x < conv.out_width;
-            valid |= unsigned(met) << (LEFT + i);
+            const bool in_bounds = any && y >= 0 && y < conv.out_height && x >= 0 && x < conv.out_width;
+            valid |= unsigned(in_bounds) << (LEFT + i);
             pixels[i] = images[i] + (unsigned)(y * conv.out_width + x) * chunks + chunk;
         }
     }
@@ -109,7 +109,7 @@ __device__ void input_gradient(const T *grad, const T *weight, const T *bias, T 
     const PhasePixel it(phase, pixel);
     T *to = result + ((size_t)it.image * conv.groups + at.group) * conv.inputs * conv.plane() +
             it.position(conv, phase);
-    tile.hand_out(shared, [&](int row, float sum) {
+    tile.for_each_row(shared, [&](int row, float sum) {
         const int channel = at.channel + row;
         if (!inside || channel >= conv.inputs) return;
         const float shift = bias ? load(bias + at.group * conv.inputs + channel) : 0.f;

@@ -57,8 +57,8 @@ template <class T, class Tile> class WeightGradient {
         for (int i = 0; i < INPUTS; i++) {
             const Column column = columns[threadIdx.x / DEPTH + i * SWEEP];
             const int y = cursor.row * conv.stride_y + column.y, x = cursor.column * conv.stride_x + column.x;
-            const bool met = y >= 0 && y < conv.height && x >= 0 && x < conv.width;
-            const bool valid = pixel < end && column.channel < conv.inputs && met;
+            const bool in_bounds = y >= 0 && y < conv.height && x >= 0 && x < conv.width;
+            const bool valid = pixel < end && column.channel < conv.inputs && in_bounds;
             inputs[i] = valid ? load(input + in + (size_t)column.channel * conv.plane() + y * conv.width + x)
                               : Accumulator<T>(0);
         }

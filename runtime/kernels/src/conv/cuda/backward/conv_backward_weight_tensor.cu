@@ -58,8 +58,8 @@ template <class Tile> class WeightSource {
         for (int i = 0; i < RIGHT; i++) {
             Cursor &at = cursors[i];
             const int y = at.row * conv.stride_y + tap_y, x = at.column * conv.stride_x + tap_x;
-            const bool met = y >= 0 && y < conv.height && x >= 0 && x < conv.width;
-            const bool valid = right_valid && met && pixel + right_pixel(i) < end;
+            const bool in_bounds = y >= 0 && y < conv.height && x >= 0 && x < conv.width;
+            const bool valid = right_valid && in_bounds && pixel + right_pixel(i) < end;
             const size_t place = (size_t)at.image * conv.plane() + y * conv.width + x;
             const T *from = valid ? input + place * input_channels : input;
             Chunk *to = right + Layout::template at<Tile::COLUMNS>(right_pixel(i), threadIdx.x % RIGHT_CHUNKS);

@@ -1,13 +1,13 @@
-//! The sizes of a convolution as the kernels take them.
+//! The sizes of a convolution as kernel arguments.
 
 use crate::conv::ConvShape;
 use crate::cuda::Arg;
 use candle_core::{Result, bail};
 
-/// What the kernels count in an `int`, with room for the last tile and part.
-const MOST: usize = 1 << 30;
+/// The maximum size. An `int` also counts the last tile and part beyond it.
+const MAX_COUNT: usize = 1 << 30;
 
-/// The structure `Conv` of `conv_backward.cuh`.
+/// Returns the structure `Conv` of `conv_backward.cuh`.
 pub(super) fn conv(shape: &ConvShape) -> Result<Arg> {
     let ConvShape { batch, input, kernel, output, geometry, .. } = *shape;
     let plane = |size: [usize; 2]| size[0].saturating_mul(size[1]).saturating_mul(batch.max(1));
@@ -20,8 +20,8 @@ pub(super) fn conv(shape: &ConvShape) -> Result<Arg> {
         ("input rows with padding", reach(0)),
         ("input columns with padding", reach(1)),
     ] {
-        if count > MOST {
-            bail!("conv2d backward: expected at most {MOST} {what} on a CUDA device, got {count}")
+        if count > MAX_COUNT {
+            bail!("conv2d backward: expected at most {MAX_COUNT} {what} on a CUDA device, got {count}")
         }
     }
     let padding = geometry.padding.map(|padding| padding[0]);
@@ -31,7 +31,7 @@ pub(super) fn conv(shape: &ConvShape) -> Result<Arg> {
     sizes.into_iter().chain(axes.into_iter().flatten()).map(int).collect::<Result<_>>().map(Arg::Ints)
 }
 
-/// A kernel's `int`.
+/// Converts to a kernel's `int`.
 pub(super) fn int(value: usize) -> Result<i32> {
     match i32::try_from(value) {
         Ok(value) => Ok(value),

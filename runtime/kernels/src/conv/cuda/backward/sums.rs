@@ -1,45 +1,45 @@
-//! The gradients of residual and bias, and sums that are cut into parts.
+//! The gradients of the residual and the bias, and sums that are split into parts.
 
-use super::launches::{Launches, THREADS};
+use super::program_builder::{ProgramBuilder, THREADS};
 use super::sizes::int;
 use crate::cuda::{Arg, named};
 use candle_core::Result;
 
 const MODULE: &str = "conv_backward_sum";
-/// Sums that one block adds up the parts of.
+/// The sums whose parts one block adds.
 pub(super) const WIDTH: usize = 32;
-/// Blocks that a sum is spread over, where it has the work.
+/// The number of blocks over which a sum is distributed, if it is large enough.
 const BLOCKS: usize = 512;
 
-/// How the pixels of a batch are cut: by the shape alone, so that every sum is added in one order.
+/// The partition of a batch's pixels into parts. Depends on the shape alone, so the order of every sum is fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Parts {
     pub count: usize,
-    /// Pixels of each part but the last, a multiple of the kernel's step.
+    /// The pixels of each part except the last, a multiple of the kernel's step.
     pub pixels: usize,
 }
 
 impl Parts {
-    /// For a kernel that works on `blocks` blocks without a cut, takes `step` pixels at a time and is to have
-    /// `least` of them at least.
-    pub fn new(pixels: usize, blocks: usize, step: usize, least: usize) -> Self {
-        let wanted = (BLOCKS / blocks.max(1)).clamp(1, (pixels / least).max(1));
+    /// Partitions `pixels` for a kernel that has `blocks` blocks for each part and reads `step` pixels at a time. A
+    /// part has about `min_pixels` pixels or more.
+    pub fn new(pixels: usize, blocks: usize, step: usize, min_pixels: usize) -> Self {
+        let wanted = (BLOCKS / blocks.max(1)).clamp(1, (pixels / min_pixels).max(1));
         let each = pixels.div_ceil(wanted).next_multiple_of(step).max(step);
         Self { count: pixels.div_ceil(each).max(1), pixels: each }
     }
 }
 
-/// Writes the masked gradient to `residual` and its sums over each channel to `bias`, in one pass.
-pub(super) fn mask(plan: &mut Launches, residual: Option<Arg>, bias: Option<Arg>) -> Result<()> {
-    let shape = plan.shape;
+/// Adds the launches that write the masked gradient to `residual` and its sums over each channel to `bias`.
+pub(super) fn mask(builder: &mut ProgramBuilder, residual: Option<Arg>, bias: Option<Arg>) -> Result<()> {
+    let shape = builder.shape;
     let (channels, plane) = (shape.out_channels, shape.output[0] * shape.output[1]);
     let pixels = shape.batch * plane;
     let parts = Parts::new(pixels, channels, THREADS as usize, 16 * THREADS as usize);
     let sums = match bias {
-        Some(_) => plan.scratch(parts.count * channels, plan.accumulator()),
+        Some(_) => builder.scratch(parts.count * channels, builder.accumulator()),
         None => Arg::Absent,
     };
-    let gradient = plan.gradient.clone();
+    let gradient = builder.gradient.clone();
     let [kind, parameter] = gradient.activation;
     let sizes = [channels, plane, pixels, parts.pixels].map(int);
     let mut args = vec![
@@ -53,17 +53,23 @@ pub(super) fn mask(plan: &mut Launches, residual: Option<Arg>, bias: Option<Arg>
     for size in sizes {
         args.push(Arg::Int(size?));
     }
-    let kernel = named!(plan.dtype, "conv_backward_mask");
-    plan.launch([MODULE, kernel], parts.count * channels, THREADS, 0, args)?;
+    let kernel = named!(builder.dtype, "conv_backward_mask");
+    builder.launch([MODULE, kernel], parts.count * channels, THREADS, 0, args)?;
     match bias {
-        Some(bias) => sum(plan, sums, bias, channels, parts.count),
+        Some(bias) => sum(builder, sums, bias, channels, parts.count),
         None => Ok(()),
     }
 }
 
-/// Adds up `count` sums of `parts` parts each, `[part, sum]`.
-pub(super) fn sum(plan: &mut Launches, sums: Arg, result: Arg, count: usize, parts: usize) -> Result<()> {
+/// Adds the launch that adds the parts `[parts, count]` of `count` sums.
+pub(super) fn sum(
+    builder: &mut ProgramBuilder,
+    sums: Arg,
+    result: Arg,
+    count: usize,
+    parts: usize,
+) -> Result<()> {
     let args = vec![sums, result, Arg::Int(int(count)?), Arg::Int(int(parts)?)];
-    let kernel = named!(plan.dtype, "conv_backward_sum");
-    plan.launch([MODULE, kernel], count.div_ceil(WIDTH), THREADS, 0, args)
+    let kernel = named!(builder.dtype, "conv_backward_sum");
+    builder.launch([MODULE, kernel], count.div_ceil(WIDTH), THREADS, 0, args)
 }

@@ -78,7 +78,7 @@ template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> st
 
     // Calls `take(row, sum)` for every row of the tile, with the sum in the thread's own column: `threadIdx.x` modulo
     // COLUMNS, so that a warp has 32 neighbours. They go through the stages' shared memory, some fragments at a time.
-    template <class Take> __device__ __forceinline__ void hand_out(Chunk *stages, Take take) const {
+    template <class Take> __device__ __forceinline__ void for_each_row(Chunk *stages, Take take) const {
         constexpr int PASS = HIGH < 2 ? HIGH : 2, PASS_ROWS = PASS * 16;     // of each warp
         constexpr int PITCH = COLUMNS + 8;                                   // a fragment's rows in different banks
         static_assert(ROWS / WARP_ROWS * PASS_ROWS * PITCH * 4 <= STAGES * STAGE * 16, "the stages have room");

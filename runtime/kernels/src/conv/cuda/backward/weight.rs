@@ -1,79 +1,81 @@
 //! The gradient of the weight.
 
 use super::choice::{Method, Tile};
-use super::launches::{Launches, THREADS};
+use super::program_builder::{ProgramBuilder, THREADS};
 use super::sizes::int;
 use super::sums::{self, Parts};
 use super::tensor_cores;
 use crate::cuda::{Arg, named};
 use candle_core::Result;
 
-/// Pixels that a step takes, and that a part has at least.
+/// The pixels of a step, and the minimum number of pixels of a part.
 const STEP: usize = 16;
-const LEAST: usize = 256;
+const MIN_PIXELS: usize = 256;
 
-/// Adds the gradient of the weight.
-pub(super) fn gradient(plan: &mut Launches, method: Method, input: Arg, result: Arg) -> Result<()> {
+/// Adds the launches of the weight's gradient.
+pub(super) fn gradient(builder: &mut ProgramBuilder, method: Method, input: Arg, result: Arg) -> Result<()> {
     match method {
-        Method::Depthwise => depthwise(plan, input, result),
-        Method::Cores(tile) => cores(plan, tile, input, result),
-        Method::TensorCores(tile) => tensor_cores::weight(plan, tile, input, result),
+        Method::Depthwise => depthwise(builder, input, result),
+        Method::CudaCores(tile) => cores(builder, tile, input, result),
+        Method::TensorCores(tile) => tensor_cores::weight(builder, tile, input, result),
     }
 }
 
-fn cores(plan: &mut Launches, tile: Tile, input: Arg, result: Arg) -> Result<()> {
-    plan.check_tile(tile)?;
+fn cores(builder: &mut ProgramBuilder, tile: Tile, input: Arg, result: Arg) -> Result<()> {
+    builder.check_tile(tile)?;
     let kernel = match tile {
-        Tile::Narrow => named!(plan.dtype, "conv_backward_weight_narrow"),
-        Tile::Medium => named!(plan.dtype, "conv_backward_weight_medium"),
-        Tile::Wide => named!(plan.dtype, "conv_backward_weight_wide"),
-        Tile::Large => named!(plan.dtype, "conv_backward_weight_large"),
+        Tile::Narrow => named!(builder.dtype, "conv_backward_weight_narrow"),
+        Tile::Medium => named!(builder.dtype, "conv_backward_weight_medium"),
+        Tile::Wide => named!(builder.dtype, "conv_backward_weight_wide"),
+        Tile::Large => named!(builder.dtype, "conv_backward_weight_large"),
     };
-    let [rows, columns] = tile.on_cores();
-    let row_tiles = plan.shape.group_outputs().div_ceil(rows);
-    let column_tiles = plan.shape.taps().div_ceil(columns);
-    let blocks = row_tiles * column_tiles * plan.shape.geometry.groups;
-    let parts = Parts::new(pixels(plan), blocks, STEP, LEAST);
+    let [rows, columns] = tile.cuda_core_size();
+    let row_tiles = builder.shape.group_outputs().div_ceil(rows);
+    let column_tiles = builder.shape.taps().div_ceil(columns);
+    let blocks = row_tiles * column_tiles * builder.shape.geometry.groups;
+    let parts = Parts::new(pixels(builder), blocks, STEP, MIN_PIXELS);
 
-    let count = weights(plan);
+    let count = weights(builder);
     let sums = match parts.count {
         1 => Arg::Absent,
-        parts => plan.scratch(parts * count, plan.accumulator()),
+        parts => builder.scratch(parts * count, builder.accumulator()),
     };
-    let mut args = arguments(plan, input);
+    let mut args = arguments(builder, input);
     args.splice(3..3, [sums.clone(), result.clone()]);
     for size in [parts.pixels, row_tiles, column_tiles] {
         args.push(Arg::Int(int(size)?));
     }
-    plan.launch(["conv_backward_weight", kernel], blocks * parts.count, THREADS, 0, args)?;
-    if parts.count > 1 { sums::sum(plan, sums, result, count, parts.count) } else { Ok(()) }
+    builder.launch(["conv_backward_weight", kernel], blocks * parts.count, THREADS, 0, args)?;
+    if parts.count > 1 { sums::sum(builder, sums, result, count, parts.count) } else { Ok(()) }
 }
 
-fn depthwise(plan: &mut Launches, input: Arg, result: Arg) -> Result<()> {
-    let channels = plan.shape.out_channels;
-    let parts = Parts::new(pixels(plan), channels, THREADS as usize, 4 * THREADS as usize);
-    let count = weights(plan);
-    let sums = plan.scratch(parts.count * count, plan.accumulator());
-    let mut args = arguments(plan, input);
+fn depthwise(builder: &mut ProgramBuilder, input: Arg, result: Arg) -> Result<()> {
+    let channels = builder.shape.out_channels;
+    let parts = Parts::new(pixels(builder), channels, THREADS as usize, 4 * THREADS as usize);
+    let count = weights(builder);
+    let sums = builder.scratch(parts.count * count, builder.accumulator());
+    let mut args = arguments(builder, input);
     args.insert(3, sums.clone());
     args.push(Arg::Int(int(parts.pixels)?));
-    let kernel = named!(plan.dtype, "conv_backward_depthwise_weight");
-    plan.launch(["conv_backward_depthwise", kernel], parts.count * channels, THREADS, 0, args)?;
-    sums::sum(plan, sums, result, count, parts.count)
+    let kernel = named!(builder.dtype, "conv_backward_depthwise_weight");
+    builder.launch(["conv_backward_depthwise", kernel], parts.count * channels, THREADS, 0, args)?;
+    sums::sum(builder, sums, result, count, parts.count)
 }
 
-/// `[gradient, output, input, …, sizes, activation]`; where the results go comes before the sizes.
-fn arguments(plan: &Launches, input: Arg) -> Vec<Arg> {
-    let gradient = plan.gradient.clone();
+/// Returns the arguments `[gradient, output, input, sizes, activation, parameter]`. The caller inserts the results
+/// before the sizes.
+fn arguments(builder: &ProgramBuilder, input: Arg) -> Vec<Arg> {
+    let gradient = builder.gradient.clone();
     let [kind, parameter] = gradient.activation;
-    vec![gradient.gradient, gradient.output, input, plan.conv.clone(), kind, parameter]
+    vec![gradient.gradient, gradient.output, input, builder.conv.clone(), kind, parameter]
 }
 
-/// Pixels of the output in the batch.
-pub(super) fn pixels(plan: &Launches) -> usize {
-    plan.shape.batch * plan.shape.output[0] * plan.shape.output[1]
+/// Returns the number of output pixels in the batch.
+pub(super) fn pixels(builder: &ProgramBuilder) -> usize {
+    builder.shape.batch * builder.shape.output[0] * builder.shape.output[1]
 }
 
-pub(super) fn weights(plan: &Launches) -> usize {
-    plan.shape.weight_dims().iter().product()
+/// Returns the number of weights.
+pub(super) fn weights(builder: &ProgramBuilder) -> usize {
+    builder.shape.weight_dims().iter().product()
 }

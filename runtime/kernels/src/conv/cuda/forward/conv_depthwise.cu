@@ -1,7 +1,7 @@
 // Depthwise convolution: each output channel sees one input channel. The time goes into reading the input and
 // writing the output. A thread makes a column of several output pixels, so that neighbouring threads read
 // neighbouring elements and each row that the thread reads serves all the outputs it reaches.
-#include "finish.cuh"
+#include "epilogue.cuh"
 
 // One thread's outputs: adjacent rows of one column, in one channel of one image.
 struct Strip {
@@ -21,21 +21,21 @@ struct Strip {
 
 // A K×K kernel without dilation, of the same stride both ways.
 template <class T, int K, int STRIDE, int ROWS>
-__device__ __forceinline__ void square(const T *__restrict__ input, const T *__restrict__ weight, const Finish<T> &f,
+__device__ __forceinline__ void square(const T *__restrict__ input, const T *__restrict__ weight, const Epilogue<T> &f,
                                        const ConvSizes &s) {
     using A = Accumulator<T>;
-    const Strip place(s, ROWS);
-    if (!place.exists) return;
+    const Strip strip(s, ROWS);
+    if (!strip.exists) return;
     A weights[K * K];
 #pragma unroll
-    for (int i = 0; i < K * K; i++) weights[i] = load(weight + place.channel * (K * K) + i);
-    const int y = place.row * STRIDE - s.pad_top, x = place.column * STRIDE - s.pad_left;
+    for (int i = 0; i < K * K; i++) weights[i] = load(weight + strip.channel * (K * K) + i);
+    const int y = strip.row * STRIDE - s.pad_top, x = strip.column * STRIDE - s.pad_left;
     bool inside[K];
 #pragma unroll
     for (int c = 0; c < K; c++) inside[c] = (unsigned)(x + c) < (unsigned)s.width;
 
     for (int image = blockIdx.y; image < s.batch; image += gridDim.y) {
-        const size_t channel = (size_t)image * s.in_channels + place.channel / s.group_outputs;
+        const size_t channel = (size_t)image * s.in_channels + strip.channel / s.group_outputs;
         const T *from = input + channel * s.height * s.width + (ptrdiff_t)y * s.width + x;
         A sums[ROWS] = {};
 #pragma unroll
@@ -53,24 +53,24 @@ __device__ __forceinline__ void square(const T *__restrict__ input, const T *__r
                 for (int c = 0; c < K; c++) sums[r] += values[c] * weights[k * K + c];
             }
         }
-        const size_t at = ((size_t)image * s.out_channels + place.channel) * s.plane + place.row * s.out_width + place.column;
+        const size_t at = ((size_t)image * s.out_channels + strip.channel) * s.plane + strip.row * s.out_width + strip.column;
 #pragma unroll
         for (int r = 0; r < ROWS; r++)
-            if (place.row + r < s.out_height) finish_one(f, place.channel, at + r * s.out_width, 0, sums[r]);
+            if (strip.row + r < s.out_height) store_pixel(f, strip.channel, at + r * s.out_width, 0, sums[r]);
     }
 }
 
 // Any kernel: one output pixel a thread.
 template <class T>
-__device__ __forceinline__ void any(const T *__restrict__ input, const T *__restrict__ weight, const Finish<T> &f,
+__device__ __forceinline__ void any(const T *__restrict__ input, const T *__restrict__ weight, const Epilogue<T> &f,
                                     const ConvSizes &s) {
     using A = Accumulator<T>;
-    const Strip place(s, 1);
-    if (!place.exists) return;
-    const int y = place.row * s.stride_down - s.pad_top, x = place.column * s.stride_right - s.pad_left;
-    const T *weights = weight + (size_t)place.channel * s.depth;
+    const Strip strip(s, 1);
+    if (!strip.exists) return;
+    const int y = strip.row * s.stride_down - s.pad_top, x = strip.column * s.stride_right - s.pad_left;
+    const T *weights = weight + (size_t)strip.channel * s.depth;
     for (int image = blockIdx.y; image < s.batch; image += gridDim.y) {
-        const size_t channel = (size_t)image * s.in_channels + place.channel / s.group_outputs;
+        const size_t channel = (size_t)image * s.in_channels + strip.channel / s.group_outputs;
         const T *plane = input + channel * s.height * s.width;
         A sum = A(0);
         for (int r = 0; r < s.kernel_height; r++) {
@@ -82,8 +82,8 @@ __device__ __forceinline__ void any(const T *__restrict__ input, const T *__rest
                     sum += load(plane + row * s.width + column) * load(weights + r * s.kernel_width + c);
             }
         }
-        const size_t at = ((size_t)image * s.out_channels + place.channel) * s.plane + place.row * s.out_width + place.column;
-        finish_one(f, place.channel, at, 0, sum);
+        const size_t at = ((size_t)image * s.out_channels + strip.channel) * s.plane + strip.row * s.out_width + strip.column;
+        store_pixel(f, strip.channel, at, 0, sum);
     }
 }
 
@@ -91,7 +91,7 @@ __device__ __forceinline__ void any(const T *__restrict__ input, const T *__rest
     extern "C" __global__ void __launch_bounds__(128, BLOCKS)                                                    \
         NAME(const T *input, const T *weight, const T *scale, const T *shift, const T *residual, T *output,      \
              ConvSizes sizes, int activation, double parameter) {                                                \
-        const Finish<T> f{scale, shift, residual, output, nullptr, activation, (Accumulator<T>)parameter};       \
+        const Epilogue<T> f{scale, shift, residual, output, nullptr, activation, (Accumulator<T>)parameter};     \
         FUNCTION(input, weight, f, sizes);                                                                       \
     }                                                                                                            \
     EXPORT_KERNEL(NAME)

@@ -2,13 +2,13 @@
 // a matrix product would mostly be padding there. The block's weights lie in shared memory, whole; a thread keeps
 // two pixels of all the tile's channels, reads each input element once, and multiplies it with every channel's
 // weight, which all threads of a warp read at the same time from the same place.
-#include "finish.cuh"
+#include "epilogue.cuh"
 #include "gather.cuh"
 #include "tiles.cuh"
 
 template <class Element, int CHANNELS_> struct DirectTile {
     using T = Element;
-    static constexpr int CHANNELS = CHANNELS_, THREADS = 128, EACH = 2, PIXELS = THREADS * EACH;
+    static constexpr int CHANNELS = CHANNELS_, THREADS = 128, THREAD_PIXELS = 2, PIXELS = THREADS * THREAD_PIXELS;
     static constexpr int QUADS = CHANNELS / 4;
     // A row of the weights in shared memory: the pad spreads a channel's column, which is stored by the threads of a
     // warp at a time, over the banks.
@@ -18,18 +18,18 @@ template <class Element, int CHANNELS_> struct DirectTile {
 template <class Tile>
 __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ input,
                                          const typename Tile::T *__restrict__ weight,
-                                         const Finish<typename Tile::T> &f, const ConvSizes &s, const Cut &cut) {
+                                         const Epilogue<typename Tile::T> &f, const ConvSizes &s, const GridPartition &partition) {
     using T = typename Tile::T;
     using A = Accumulator<T>;
-    constexpr int CHANNELS = Tile::CHANNELS, THREADS = Tile::THREADS, EACH = Tile::EACH;
+    constexpr int CHANNELS = Tile::CHANNELS, THREADS = Tile::THREADS, THREAD_PIXELS = Tile::THREAD_PIXELS;
     // The weights [depth, ROW] and the taps [depth]; after the loop, the tile of sums.
     DYN_SHARED(A, weights);
     Tap *taps = reinterpret_cast<Tap *>(weights + s.depth * Tile::ROW);
 
     const int thread = threadIdx.x;
-    const Place place(cut, CHANNELS, Tile::PIXELS);
-    const int channels = s.group_outputs - place.channel;  // that are left for this tile
-    const T *rows = weight + ((size_t)place.group * s.group_outputs + place.channel) * s.depth;
+    const BlockTile block(partition, CHANNELS, Tile::PIXELS);
+    const int channels = s.group_outputs - block.channel;  // that are left for this tile
+    const T *rows = weight + ((size_t)block.group * s.group_outputs + block.channel) * s.depth;
     for (int k = thread; k < s.depth; k += THREADS) {
         taps[k] = tap_of(s, Row(k, s.kernel_height, s.kernel_width));
 #pragma unroll
@@ -38,22 +38,22 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     }
     __syncthreads();
 
-    const Pixel<T> pixels[EACH] = {{input, s, place.group, place.pixel + thread},
-                                   {input, s, place.group, place.pixel + thread + THREADS}};
-    A sums[EACH][CHANNELS] = {};
+    const Pixel<T> pixels[THREAD_PIXELS] = {{input, s, block.group, block.pixel + thread},
+                                   {input, s, block.group, block.pixel + thread + THREADS}};
+    A sums[THREAD_PIXELS][CHANNELS] = {};
 #pragma unroll 4
     for (int k = 0; k < s.depth; k++) {
         const Tap tap = taps[k];
-        A value[EACH];
+        A value[THREAD_PIXELS];
 #pragma unroll
-        for (int e = 0; e < EACH; e++) value[e] = pixels[e].meets(tap, s) ? load(pixels[e].at(tap)) : A(0);
+        for (int e = 0; e < THREAD_PIXELS; e++) value[e] = pixels[e].in_bounds(tap, s) ? load(pixels[e].at(tap)) : A(0);
 #pragma unroll
         for (int q = 0; q < Tile::QUADS; q++) {
             const Run<A> w = *reinterpret_cast<const Run<A> *>(weights + k * Tile::ROW + q * 4);
 #pragma unroll
             for (int m = 0; m < 4; m++)
 #pragma unroll
-                for (int e = 0; e < EACH; e++) sums[e][q * 4 + m] += w.at[m] * value[e];
+                for (int e = 0; e < THREAD_PIXELS; e++) sums[e][q * 4 + m] += w.at[m] * value[e];
         }
     }
 
@@ -61,20 +61,20 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
 #pragma unroll
     for (int m = 0; m < CHANNELS; m++)
 #pragma unroll
-        for (int e = 0; e < EACH; e++)
-            weights[m * (Tile::PIXELS + FINISH_PAD) + thread + e * THREADS] = sums[e][m];
+        for (int e = 0; e < THREAD_PIXELS; e++)
+            weights[m * (Tile::PIXELS + SUMS_PAD) + thread + e * THREADS] = sums[e][m];
     __syncthreads();
-    const int start = place.group * s.group_outputs;
-    finish_tile<T, CHANNELS, Tile::PIXELS, THREADS>(f, s, weights, start + place.channel, start + s.group_outputs,
-                                                    place.pixel, 0);
+    const int start = block.group * s.group_outputs;
+    store_tile<T, CHANNELS, Tile::PIXELS, THREADS>(f, s, weights, start + block.channel, start + s.group_outputs,
+                                                    block.pixel, 0);
 }
 
 #define CONV_DIRECT(NAME, T, CHANNELS)                                                                           \
     extern "C" __global__ void __launch_bounds__(128, 3)                                                          \
         NAME(const T *input, const T *weight, const T *scale, const T *shift, const T *residual, T *output,      \
-             ConvSizes sizes, Cut cut, int activation, double parameter) {                                       \
-        const Finish<T> f{scale, shift, residual, output, nullptr, activation, (Accumulator<T>)parameter};       \
-        convolve<DirectTile<T, CHANNELS>>(input, weight, f, sizes, cut);                                         \
+             ConvSizes sizes, GridPartition partition, int activation, double parameter) {                       \
+        const Epilogue<T> f{scale, shift, residual, output, nullptr, activation, (Accumulator<T>)parameter};     \
+        convolve<DirectTile<T, CHANNELS>>(input, weight, f, sizes, partition);                                   \
     }                                                                                                            \
     EXPORT_KERNEL(NAME)
 

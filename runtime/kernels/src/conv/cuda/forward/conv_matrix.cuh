@@ -5,19 +5,19 @@
 // and `input_rows.cuh` say how.
 #pragma once
 #include "../../../cuda/mma.cuh"
-#include "finish.cuh"
+#include "epilogue.cuh"
 #include "gather.cuh"
 #include "input_rows.cuh"
 #include "tiles.cuh"
 #include "weight_rows.cuh"
 
 // A block's tile of CHANNELS × PIXELS, of which each of its WARPS_DOWN × WARPS_ACROSS warps has an equal part.
-template <class Element, int CHANNELS_, int PIXELS_, int WARPS_DOWN_, int WARPS_ACROSS_, Input INPUT_>
+template <class Element, int CHANNELS_, int PIXELS_, int WARPS_DOWN_, int WARPS_ACROSS_, InputAccess INPUT_>
 struct MatrixTile {
     using T = Element;
     static constexpr int CHANNELS = CHANNELS_, PIXELS = PIXELS_;
-    static constexpr Input INPUT = INPUT_;
-    static constexpr bool HALF = sizeof(T) == 2, IS_PACKED = INPUT == Input::PACKED;
+    static constexpr InputAccess INPUT = INPUT_;
+    static constexpr bool HALF = sizeof(T) == 2, IS_PACKED = INPUT == InputAccess::PACKED;
     static constexpr int STAGES = 3;
     static constexpr int STEP = 64 / sizeof(T);  // the rows in one stage: 64 bytes of each channel's weight
     static constexpr int THREADS = WARPS_DOWN_ * WARPS_ACROSS_ * 32;
@@ -37,7 +37,7 @@ struct MatrixTile {
     };
     union Memory {
         struct { Stage stages[STAGES]; Tap taps[STAGES][TAPS]; } loop;
-        float sums[WARP_CHANNELS * (PIXELS + FINISH_PAD)];  // one row of warps at a time, on its way out
+        float sums[WARP_CHANNELS * (PIXELS + SUMS_PAD)];    // one row of warps at a time, on its way out
     };
 };
 
@@ -107,20 +107,20 @@ __device__ __forceinline__ void multiply(const typename Tile::Stage &stage, int 
 template <class Tile>
 __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ input,
                                          const typename Tile::T *__restrict__ weight,
-                                         int weight_row, const Finish<typename Tile::T> &f, const ConvSizes &s,
-                                         const Cut &cut, const RowStep &row_step) {
+                                         int weight_row, const Epilogue<typename Tile::T> &f, const ConvSizes &s,
+                                         const GridPartition &partition, const RowStep &row_step) {
     using T = typename Tile::T;
     constexpr int STEP = Tile::STEP, STAGES = Tile::STAGES;
     DYN_SHARED(typename Tile::Memory, memory);
     auto &loop = memory->loop;
 
-    const Place place(cut, Tile::CHANNELS, Tile::PIXELS);
-    const int first = place.slice * cut.slice_steps;
+    const BlockTile block(partition, Tile::CHANNELS, Tile::PIXELS);
+    const int first = block.slice * partition.slice_steps;
     const int channels = packed_channels<T>(s);
-    const int steps = min(cut.slice_steps, (weight_row + STEP - 1) / STEP - first);
-    const size_t row = (size_t)place.group * s.group_outputs + place.channel;
-    const WeightRows<T> weight_rows{weight + row * weight_row, s.group_outputs - place.channel, weight_row};
-    InputRows<Tile> input_rows(input, s, place.group, place.pixel);
+    const int steps = min(partition.slice_steps, (weight_row + STEP - 1) / STEP - first);
+    const size_t row = (size_t)block.group * s.group_outputs + block.channel;
+    const WeightRows<T> weight_rows{weight + row * weight_row, s.group_outputs - block.channel, weight_row};
+    InputRows<Tile> input_rows(input, s, block.group, block.pixel);
 
     // A ring of as many taps as stages: those of a step are written while the step before it is set off, one step
     // after the other.
@@ -128,7 +128,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     const int low = Tile::IS_PACKED ? channels : s.kernel_width;
     Row tap_row(first * STEP + threadIdx.x * (STEP / Tile::TAPS), middle, low);
     const auto write_taps = [&](int step) {
-        if (Tile::INPUT == Input::DENSE || threadIdx.x >= Tile::TAPS) return;
+        if (Tile::INPUT == InputAccess::DENSE || threadIdx.x >= Tile::TAPS) return;
         loop.taps[step % STAGES][threadIdx.x] =
             Tile::IS_PACKED ? packed_tap_of(s, channels, tap_row) : tap_of(s, tap_row);
         tap_row.advance(row_step, middle, low);
@@ -166,7 +166,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     cp_async_wait<0>();
 
     // One row of warps after the other lays its sums out in shared memory; all threads store them.
-    const int lane = threadIdx.x % 32, start = place.group * s.group_outputs;
+    const int lane = threadIdx.x % 32, start = block.group * s.group_outputs;
 #pragma unroll 1
     for (int pass = 0; pass < Tile::CHANNELS / Tile::WARP_CHANNELS; pass++) {
         __syncthreads();
@@ -179,33 +179,33 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
                     for (int h = 0; h < 2; h++) {
                         const int r = i * 16 + h * 8 + lane / 4, c = pixel + j * 8 + lane % 4 * 2;
                         const Vector<float, 2> two{{sums[i][j][h * 2], sums[i][j][h * 2 + 1]}};
-                        store_vector(&memory->sums[r * (Tile::PIXELS + FINISH_PAD) + c], two);
+                        store_vector(&memory->sums[r * (Tile::PIXELS + SUMS_PAD) + c], two);
                     }
         }
         __syncthreads();
-        finish_tile<T, Tile::WARP_CHANNELS, Tile::PIXELS, Tile::THREADS>(
-            f, s, memory->sums, start + place.channel + pass * Tile::WARP_CHANNELS, start + s.group_outputs,
-            place.pixel, place.slice);
+        store_tile<T, Tile::WARP_CHANNELS, Tile::PIXELS, Tile::THREADS>(
+            f, s, memory->sums, start + block.channel + pass * Tile::WARP_CHANNELS, start + s.group_outputs,
+            block.pixel, block.slice);
     }
 }
 
 #define CONV_MATRIX(NAME, T, BLOCKS, ...)                                                                        \
     extern "C" __global__ void __launch_bounds__((MatrixTile<T, __VA_ARGS__>::THREADS), BLOCKS)                  \
         NAME(const T *input, const T *weight, const T *scale, const T *shift, const T *residual, T *output,      \
-             float *partial, ConvSizes sizes, Cut cut, RowStep step, int weight_row, int activation,             \
+             float *partial, ConvSizes sizes, GridPartition partition, RowStep step, int weight_row, int activation, \
              double parameter) {                                                                                 \
-        const Finish<T> f{scale, shift, residual, output, partial, activation, (float)parameter};                \
-        convolve<MatrixTile<T, __VA_ARGS__>>(input, weight, weight_row, f, sizes, cut, step);                    \
+        const Epilogue<T> f{scale, shift, residual, output, partial, activation, (float)parameter};              \
+        convolve<MatrixTile<T, __VA_ARGS__>>(input, weight, weight_row, f, sizes, partition, step);              \
     }                                                                                                            \
     EXPORT_KERNEL(NAME)
 
 // The tiles of each type: channels, pixels, warps down and across, the input.
 #define CONV_MATRIX_TILES(NAME, T)                                              \
-    CONV_MATRIX(NAME##_128x128, T, 2, 128, 128, 2, 4, Input::GATHERED)          \
-    CONV_MATRIX(NAME##_64x64, T, 4, 64, 64, 2, 2, Input::GATHERED)              \
-    CONV_MATRIX(NAME##_32x128, T, 4, 32, 128, 1, 4, Input::GATHERED)            \
-    CONV_MATRIX(NAME##_128x128_dense, T, 2, 128, 128, 2, 2, Input::DENSE)       \
-    CONV_MATRIX(NAME##_64x64_dense, T, 4, 64, 64, 2, 2, Input::DENSE)           \
-    CONV_MATRIX(NAME##_32x128_dense, T, 4, 32, 128, 1, 4, Input::DENSE)         \
-    CONV_MATRIX(NAME##_128x128_packed, T, 2, 128, 128, 2, 2, Input::PACKED)     \
-    CONV_MATRIX(NAME##_64x128_packed, T, 3, 64, 128, 2, 2, Input::PACKED)
+    CONV_MATRIX(NAME##_128x128, T, 2, 128, 128, 2, 4, InputAccess::GATHERED)    \
+    CONV_MATRIX(NAME##_64x64, T, 4, 64, 64, 2, 2, InputAccess::GATHERED)        \
+    CONV_MATRIX(NAME##_32x128, T, 4, 32, 128, 1, 4, InputAccess::GATHERED)      \
+    CONV_MATRIX(NAME##_128x128_dense, T, 2, 128, 128, 2, 2, InputAccess::DENSE) \
+    CONV_MATRIX(NAME##_64x64_dense, T, 4, 64, 64, 2, 2, InputAccess::DENSE)     \
+    CONV_MATRIX(NAME##_32x128_dense, T, 4, 32, 128, 1, 4, InputAccess::DENSE)   \
+    CONV_MATRIX(NAME##_128x128_packed, T, 2, 128, 128, 2, 2, InputAccess::PACKED) \
+    CONV_MATRIX(NAME##_64x128_packed, T, 3, 64, 128, 2, 2, InputAccess::PACKED)

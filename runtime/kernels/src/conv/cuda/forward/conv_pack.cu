@@ -9,7 +9,7 @@ constexpr int PACK_PIXELS = 64, PACK_CHANNELS = 64, PACK_THREADS = 256;
 // over in shared memory: it reads along the pixels and writes along the channels.
 template <class T>
 __device__ __forceinline__ void pack_input(const T *__restrict__ input, T *__restrict__ packed, const ConvSizes &s) {
-    constexpr int EACH = 16 / sizeof(T), PARTS = PACK_CHANNELS / EACH;
+    constexpr int PER_COPY = 16 / sizeof(T), PARTS = PACK_CHANNELS / PER_COPY;
     // One word more than the pixels, so that a column's elements lie in different banks.
     constexpr int ROW = PACK_PIXELS + 4 / sizeof(T);
     DYN_SHARED(T, tile);  // [PACK_CHANNELS, ROW]
@@ -31,12 +31,12 @@ __device__ __forceinline__ void pack_input(const T *__restrict__ input, T *__res
         tile[row * ROW + column] = valid ? input[(channel + row) * plane + pixel + column] : narrow<T>(0.f);
     }
     __syncthreads();
-    const int part = threadIdx.x % PARTS * EACH;
+    const int part = threadIdx.x % PARTS * PER_COPY;
     if (channel + part >= channels) return;
     for (int p = threadIdx.x / PARTS; p < PACK_PIXELS && pixel + p < plane; p += PACK_THREADS / PARTS) {
-        Vector<T, EACH> elements;
+        Vector<T, PER_COPY> elements;
 #pragma unroll
-        for (int i = 0; i < EACH; i++) elements.at[i] = tile[(part + i) * ROW + p];
+        for (int i = 0; i < PER_COPY; i++) elements.at[i] = tile[(part + i) * ROW + p];
         store_vector(packed + (size_t)(pixel + p) * channels + channel + part, elements);
     }
 }

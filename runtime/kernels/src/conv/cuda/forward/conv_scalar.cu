@@ -1,7 +1,7 @@
 // Convolution as an implicit matrix product on the ordinary arithmetic units: f32 and f64, and the 16-bit types
 // for devices whose tensor cores are not used. Each thread keeps a tile of accumulators; two buffers of shared
 // memory alternate, the next step's elements waiting in registers while this step is multiplied.
-#include "finish.cuh"
+#include "epilogue.cuh"
 #include "gather.cuh"
 #include "tiles.cuh"
 
@@ -29,7 +29,7 @@ struct ScalarTile {
     static constexpr int PASS_ROWS = DOWN * 4;
     union Memory {
         struct { Operands operands[2]; Tap taps[2][STEP]; Row rows[STEP]; } loop;
-        A sums[PASS_ROWS * (PIXELS + FINISH_PAD)];
+        A sums[PASS_ROWS * (PIXELS + SUMS_PAD)];
     };
 };
 
@@ -57,7 +57,7 @@ __device__ __forceinline__ void multiply(const typename Tile::Operands &o, int x
 template <class Tile>
 __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ input,
                                          const typename Tile::T *__restrict__ weight,
-                                         const Finish<typename Tile::T> &f, const ConvSizes &s, const Cut &cut,
+                                         const Epilogue<typename Tile::T> &f, const ConvSizes &s, const GridPartition &partition,
                                          const RowStep &row_step) {
     using T = typename Tile::T;
     using A = typename Tile::A;
@@ -66,17 +66,17 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     auto &loop = memory->loop;
 
     const int thread = threadIdx.x;
-    const Place place(cut, Tile::CHANNELS, Tile::PIXELS);
-    const int first = place.slice * cut.slice_steps;
+    const BlockTile block(partition, Tile::CHANNELS, Tile::PIXELS);
+    const int first = block.slice * partition.slice_steps;
     const int all = (s.depth + STEP - 1) / STEP;
-    const int steps = min(cut.slice_steps, all - first);
+    const int steps = min(partition.slice_steps, all - first);
 
     // What this thread brings in: of the weight, one column of several rows; of the input, one pixel.
     const int weight_k = thread % STEP, weight_m = thread / STEP;
     const int input_n = thread % Tile::PIXELS, input_k = thread / Tile::PIXELS;
-    const Pixel<T> pixel(input, s, place.group, place.pixel + input_n);
-    const T *rows = weight + ((size_t)place.group * s.group_outputs + place.channel) * s.depth;
-    const int channels = s.group_outputs - place.channel;  // that are left for this tile
+    const Pixel<T> pixel(input, s, block.group, block.pixel + input_n);
+    const T *rows = weight + ((size_t)block.group * s.group_outputs + block.channel) * s.depth;
+    const int channels = s.group_outputs - block.channel;  // that are left for this tile
     T held_weight[Tile::WEIGHTS], held_input[Tile::INPUTS];
 
     // The taps of one step after the other. A thread's row waits in shared memory: registers are for the sums.
@@ -98,7 +98,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
 #pragma unroll
         for (int i = 0; i < Tile::INPUTS; i++) {
             const Tap tap = loop.taps[step & 1][input_k + i * (Tile::THREADS / Tile::PIXELS)];
-            held_input[i] = pixel.meets(tap, s) ? *pixel.at(tap) : narrow<T>(A(0));
+            held_input[i] = pixel.in_bounds(tap, s) ? *pixel.at(tap) : narrow<T>(A(0));
         }
     };
     const auto keep = [&](typename Tile::Operands &o) {
@@ -139,13 +139,13 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
 #pragma unroll
                 for (int c = 0; c < 4; c++) run.at[c] = sums[i * 4 + r][j * 4 + c];
                 const int row = y * 4 + r, column = (j * Tile::ACROSS + x) * 4;
-                *reinterpret_cast<Run<A> *>(&memory->sums[row * (Tile::PIXELS + FINISH_PAD) + column]) = run;
+                *reinterpret_cast<Run<A> *>(&memory->sums[row * (Tile::PIXELS + SUMS_PAD) + column]) = run;
             }
         __syncthreads();
-        const int start = place.group * s.group_outputs;
-        finish_tile<T, Tile::PASS_ROWS, Tile::PIXELS, Tile::THREADS>(
-            f, s, memory->sums, start + place.channel + i * Tile::PASS_ROWS, start + s.group_outputs, place.pixel,
-            place.slice);
+        const int start = block.group * s.group_outputs;
+        store_tile<T, Tile::PASS_ROWS, Tile::PIXELS, Tile::THREADS>(
+            f, s, memory->sums, start + block.channel + i * Tile::PASS_ROWS, start + s.group_outputs, block.pixel,
+            block.slice);
         __syncthreads();
     }
 }
@@ -153,9 +153,9 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
 #define CONV_SCALAR(NAME, T, BLOCKS, ...)                                                                        \
     extern "C" __global__ void __launch_bounds__((ScalarTile<T, __VA_ARGS__>::THREADS), BLOCKS)                  \
         NAME(const T *input, const T *weight, const T *scale, const T *shift, const T *residual, T *output,      \
-             Accumulator<T> *partial, ConvSizes sizes, Cut cut, RowStep step, int activation, double parameter) { \
-        const Finish<T> f{scale, shift, residual, output, partial, activation, (Accumulator<T>)parameter};       \
-        convolve<ScalarTile<T, __VA_ARGS__>>(input, weight, f, sizes, cut, step);                                \
+             Accumulator<T> *partial, ConvSizes sizes, GridPartition partition, RowStep step, int activation, double parameter) { \
+        const Epilogue<T> f{scale, shift, residual, output, partial, activation, (Accumulator<T>)parameter};     \
+        convolve<ScalarTile<T, __VA_ARGS__>>(input, weight, f, sizes, partition, step);                          \
     }                                                                                                            \
     EXPORT_KERNEL(NAME)
 

@@ -1,8 +1,8 @@
 // The second launch of a convolution whose depth was cut into slices: adds their sums in order and finishes them.
-#include "finish.cuh"
+#include "epilogue.cuh"
 
 template <class T>
-__device__ __forceinline__ void add_slices(const Accumulator<T> *__restrict__ partial, int slices, const Finish<T> &f,
+__device__ __forceinline__ void add_slices(const Accumulator<T> *__restrict__ partial, int slices, const Epilogue<T> &f,
                                            const ConvSizes &s) {
     const int element = blockIdx.x * blockDim.x + threadIdx.x;
     const int elements = s.out_channels * s.plane;
@@ -13,7 +13,7 @@ __device__ __forceinline__ void add_slices(const Accumulator<T> *__restrict__ pa
         Accumulator<T> sum = partial[at];
 #pragma unroll 4
         for (int i = 1; i < slices; i++) sum += partial[i * slice + at];
-        finish_one(f, channel, at, 0, sum);
+        store_pixel(f, channel, at, 0, sum);
     }
 }
 
@@ -21,7 +21,7 @@ __device__ __forceinline__ void add_slices(const Accumulator<T> *__restrict__ pa
     extern "C" __global__ void __launch_bounds__(128)                                                            \
         NAME(const Accumulator<T> *partial, const T *scale, const T *shift, const T *residual, T *output,        \
              ConvSizes sizes, int slices, int activation, double parameter) {                                    \
-        const Finish<T> f{scale, shift, residual, output, nullptr, activation, (Accumulator<T>)parameter};       \
+        const Epilogue<T> f{scale, shift, residual, output, nullptr, activation, (Accumulator<T>)parameter};     \
         add_slices(partial, slices, f, sizes);                                                                   \
     }                                                                                                            \
     EXPORT_KERNEL(NAME)

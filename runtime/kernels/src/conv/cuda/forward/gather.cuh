@@ -72,7 +72,7 @@ template <class T> struct Pixel {
         : Pixel(input, s, group, n, s.group_inputs, 1) {}
 
     // Whether the tap falls on the input; a negative place is a large unsigned one.
-    __device__ __forceinline__ bool meets(const Tap &tap, const ConvSizes &s) const {
+    __device__ __forceinline__ bool in_bounds(const Tap &tap, const ConvSizes &s) const {
         return (unsigned)y + (unsigned)tap.down < (unsigned)s.height &&
                (unsigned)x + (unsigned)tap.right < (unsigned)s.width;
     }

@@ -1,13 +1,13 @@
-//! The kernels for compute capability 9.0 of `conv_hopper.cuh`, and how they lay the planes of a batch side by side:
-//! `planes.cuh` says why.
+//! The kernels of `conv_hopper.cuh` for compute capability 9.0, and the padded layout of their input, which
+//! `padded_layout.cuh` describes.
 
 use super::sizes::int;
-use super::tiles::FINISH_PAD;
+use super::tiles::SUMS_PAD;
 use crate::conv::ConvShape;
 use crate::cuda::Arg;
 use candle_core::{DType, Result};
 
-/// A kernel whose tiles are [`Hopper::CHANNELS`] output channels by so many places.
+/// A kernel whose tiles are [`Hopper::CHANNELS`] output channels × `positions` positions of the padded layout.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Hopper {
     /// The stem of the `.cu` file's name.
@@ -16,29 +16,29 @@ pub struct Hopper {
     pub kernel: &'static str,
     /// The element type.
     pub dtype: DType,
-    /// The places of a tile.
-    pub places: usize,
+    /// The positions of a tile.
+    pub positions: usize,
 }
 
-/// The constants of the same names in `staged.cuh` and `planes.cuh`.
+/// The constants of the same names in `staged.cuh` and `padded_layout.cuh`.
 const COLUMNS: usize = 8;
 const WEIGHTS: usize = 3;
 const INPUTS: usize = 2;
 const LOADERS: usize = 64;
-const MOST_PHASES: usize = 4;
-const MOST_TAPS: usize = 49;
-/// The bytes of a column's pixel, of all barriers and of a `PixelRun`.
+const MAX_PHASES: usize = 4;
+const MAX_TAPS: usize = 49;
+/// The bytes of a pixel in a column, of all barriers and of a `PixelRun`.
 const COLUMN: usize = 16;
 const BARRIERS: usize = 8 * 2 * (WEIGHTS + INPUTS);
 const RUN: usize = 8;
-/// Places and elements that an `int` counts, with room for a last tile beyond them.
-const MOST: usize = 1 << 30;
+/// The maximum number of positions or elements. An `int` also counts a last tile beyond them.
+const MAX_COUNT: usize = 1 << 30;
 
 macro_rules! hoppers {
     ($($module:literal: $dtype:ident),*) => {
         [$(
-            Hopper { module: $module, kernel: concat!($module, "_128"), dtype: DType::$dtype, places: 128 },
-            Hopper { module: $module, kernel: concat!($module, "_64"), dtype: DType::$dtype, places: 64 },
+            Hopper { module: $module, kernel: concat!($module, "_128"), dtype: DType::$dtype, positions: 128 },
+            Hopper { module: $module, kernel: concat!($module, "_64"), dtype: DType::$dtype, positions: 64 },
         )*]
     };
 }
@@ -46,35 +46,36 @@ macro_rules! hoppers {
 const KERNELS: [Hopper; 6] =
     hoppers!("conv_hopper_tf32": F32, "conv_hopper_f16": F16, "conv_hopper_bf16": BF16);
 
+/// Returns the kernels for `dtype`.
 pub fn hoppers(dtype: DType) -> impl Iterator<Item = Hopper> {
     KERNELS.into_iter().filter(move |kernel| kernel.dtype == dtype)
 }
 
 impl Hopper {
-    /// Output channels of a block.
+    /// The output channels of a block.
     pub const CHANNELS: usize = 128;
-    /// Threads of a block.
+    /// The threads of a block.
     pub const THREADS: usize = 256 + LOADERS;
-    /// Threads of the kernel that packs the weight.
+    /// The threads of a block of the kernel that packs the weight.
     pub const PACK_THREADS: usize = 256;
 
-    /// The channels of a chunk.
+    /// Returns the channels of a chunk.
     fn chunk(&self) -> usize {
-        COLUMNS * self.each()
+        COLUMNS * self.column_channels()
     }
 
-    /// The channels in 16 bytes.
-    pub fn each(&self) -> usize {
+    /// Returns the channels of a column, which is 16 bytes wide.
+    pub fn column_channels(&self) -> usize {
         COLUMN / self.dtype.size_in_bytes()
     }
 
-    /// Loads of each thread that lays out the input, for one chunk.
-    pub fn loads(&self, planes: &Planes) -> usize {
-        let runs = planes.phases.len() * planes.rows * planes.runs_across;
+    /// Returns the loads of each loader thread for one chunk.
+    pub fn loads(&self, layout: &PaddedLayout) -> usize {
+        let runs = layout.phases.len() * layout.rows * layout.runs_across;
         (runs * self.chunk()).div_ceil(LOADERS)
     }
 
-    /// The kernel that packs the weight.
+    /// Returns the kernel that packs the weight.
     pub fn pack(&self) -> &'static str {
         match self.dtype {
             DType::F16 => "conv_hopper_pack_f16",
@@ -83,26 +84,26 @@ impl Hopper {
         }
     }
 
-    /// The elements of a packed weight.
-    pub fn packed_elements(&self, shape: &ConvShape, planes: &Planes) -> usize {
+    /// Returns the number of elements of the packed weight.
+    pub fn packed_elements(&self, shape: &ConvShape, layout: &PaddedLayout) -> usize {
         let [height, width] = shape.kernel;
-        let stages = shape.geometry.groups * planes.channel_tiles * planes.chunks * height * width;
+        let stages = shape.geometry.groups * layout.channel_tiles * layout.chunks * height * width;
         stages * Self::CHANNELS * self.chunk()
     }
 
-    /// Bytes of shared memory of a block.
-    pub fn shared(&self, planes: &Planes) -> usize {
+    /// Returns the bytes of shared memory of a block.
+    pub fn shared(&self, layout: &PaddedLayout) -> usize {
         let weights = WEIGHTS * Self::CHANNELS * COLUMNS * COLUMN;
-        let inputs = INPUTS.min(planes.chunks) * planes.phases.len() * planes.reach * COLUMNS * COLUMN;
-        let tables = planes.phases.len() * planes.rows * planes.runs_across * RUN + self.places * 4;
-        let sums = Self::CHANNELS * (self.places + FINISH_PAD) * 4;
+        let inputs = INPUTS.min(layout.chunks) * layout.phases.len() * layout.reach * COLUMNS * COLUMN;
+        let tables = layout.phases.len() * layout.rows * layout.runs_across * RUN + self.positions * 4;
+        let sums = Self::CHANNELS * (self.positions + SUMS_PAD) * 4;
         (BARRIERS + tables).next_multiple_of(128) + (weights + inputs).max(sums)
     }
 }
 
-/// The structures `Planes` and `Taps` of `planes.cuh`.
+/// The structures `PaddedLayout` and `Taps` of `padded_layout.cuh`.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Planes {
+pub struct PaddedLayout {
     pitch: usize,
     image: usize,
     first: isize,
@@ -112,20 +113,20 @@ pub struct Planes {
     runs_across: usize,
     rows: usize,
     pub channel_tiles: usize,
-    pub place_tiles: usize,
+    pub position_tiles: usize,
     pub chunks: usize,
     taps: Vec<usize>,
 }
 
 /// The taps along one axis.
 struct Axis {
-    /// Of each tap: which remainder by the stride the rows have that it reads, and how many of those it is further.
+    /// For each tap, the phase that it reads (the input position modulo the stride) and its shift within the phase.
     taps: Vec<(usize, isize)>,
-    /// The remainders that there are.
+    /// The phases that taps read.
     phases: Vec<usize>,
-    /// The places that an image needs along this axis.
-    places: usize,
-    /// Those of one phase that are pixels.
+    /// The positions of an image along this axis.
+    positions: usize,
+    /// The positions of a phase that are pixels.
     pixels: usize,
 }
 
@@ -133,8 +134,8 @@ impl Axis {
     fn of(shape: &ConvShape, i: usize) -> Option<Self> {
         let geometry = &shape.geometry;
         let stride = isize::try_from(geometry.stride[i]).ok()?;
-        let [dilation, padding] =
-            [geometry.dilation[i], geometry.padding[i][0]].map(|n| isize::try_from(n.min(MOST)).unwrap_or(0));
+        let [dilation, padding] = [geometry.dilation[i], geometry.padding[i][0]]
+            .map(|n| isize::try_from(n.min(MAX_COUNT)).unwrap_or(0));
         let tap = |k: usize| {
             let at = k as isize * dilation - padding;
             (at.rem_euclid(stride).unsigned_abs(), at.div_euclid(stride))
@@ -147,32 +148,32 @@ impl Axis {
             phases.iter().map(|phase| shape.input[i].saturating_sub(*phase).div_ceil(geometry.stride[i]));
         let pixels = pixels.max()?;
         let shifts = || taps.iter().map(|(_, shift)| *shift);
-        // What reaches beyond an image on either side has to find zeros, not the image beside it.
+        // Taps that reach beyond an image must read zeros, not the neighboring image.
         let (before, after) = (-shifts().min()?.min(0), shifts().max()?.max(0));
-        let places = (pixels + before.unsigned_abs()).max(shape.output[i] + after.unsigned_abs());
-        Some(Self { taps, phases, places, pixels })
+        let positions = (pixels + before.unsigned_abs()).max(shape.output[i] + after.unsigned_abs());
+        Some(Self { taps, phases, positions, pixels })
     }
 }
 
-impl Planes {
-    /// None where the kernel cannot take the convolution.
+impl PaddedLayout {
+    /// Returns `None` if the kernel does not support the convolution.
     pub fn of(shape: &ConvShape, kernel: &Hopper) -> Option<Self> {
         let [height, width] = shape.kernel;
-        if height * width > MOST_TAPS || shape.group_inputs() == 0 || shape.output_elements() == 0 {
+        if height * width > MAX_TAPS || shape.group_inputs() == 0 || shape.output_elements() == 0 {
             return None;
         }
         let [down, across] = [Axis::of(shape, 0)?, Axis::of(shape, 1)?];
         let phases: Vec<[usize; 2]> =
             down.phases.iter().flat_map(|d| across.phases.iter().map(move |a| [*d, *a])).collect();
-        let image = down.places.checked_mul(across.places)?;
+        let image = down.positions.checked_mul(across.positions)?;
         let elements = shape
             .in_channels
             .max(shape.out_channels)
             .checked_mul(image.max(shape.input[0] * shape.input[1]))?;
-        if phases.len() > MOST_PHASES || shape.batch.checked_mul(image)? > MOST || elements > MOST {
+        if phases.len() > MAX_PHASES || shape.batch.checked_mul(image)? > MAX_COUNT || elements > MAX_COUNT {
             return None;
         }
-        let pitch = across.places;
+        let pitch = across.positions;
         let taps: Vec<([usize; 2], isize)> = down
             .taps
             .iter()
@@ -180,18 +181,18 @@ impl Planes {
             .collect();
         let first = taps.iter().map(|(_, at)| *at).min()?;
         let last = taps.iter().map(|(_, at)| *at).max()?;
-        let reach = (kernel.places + (last - first).unsigned_abs()).next_multiple_of(8);
-        // All images that a tile meets are counted by one `int`.
-        if elements.checked_mul(reach / image + 3)? > MOST {
+        let reach = (kernel.positions + (last - first).unsigned_abs()).next_multiple_of(8);
+        // One `int` counts the elements of all images that a tile reads.
+        if elements.checked_mul(reach / image + 3)? > MAX_COUNT {
             return None;
         }
-        let place = |(phase, at): &([usize; 2], isize)| {
-            let number = phases.iter().position(|one| one == phase)?;
+        let position = |(phase, at): &([usize; 2], isize)| {
+            let number = phases.iter().position(|other| other == phase)?;
             Some(number * reach + (at - first).unsigned_abs())
         };
         let [output_height, output_width] = shape.output;
-        let places = (shape.batch - 1) * image + (output_height - 1) * pitch + output_width;
-        let run = if shape.geometry.stride == [1; 2] { run_of(shape.input[1]) } else { 1 };
+        let positions = (shape.batch - 1) * image + (output_height - 1) * pitch + output_width;
+        let run = if shape.geometry.stride == [1; 2] { run_length(shape.input[1]) } else { 1 };
         Some(Self {
             pitch,
             image,
@@ -201,24 +202,25 @@ impl Planes {
             runs_across: across.pixels.div_ceil(run),
             rows: (reach - 1) / pitch + 2,
             channel_tiles: shape.group_outputs().div_ceil(Hopper::CHANNELS),
-            place_tiles: places.div_ceil(kernel.places),
+            position_tiles: positions.div_ceil(kernel.positions),
             chunks: shape.group_inputs().div_ceil(kernel.chunk()),
-            taps: taps.iter().map(place).collect::<Option<_>>()?,
+            taps: taps.iter().map(position).collect::<Option<_>>()?,
             phases,
         })
     }
 
+    /// Returns the number of taps.
     pub fn taps(&self) -> usize {
         self.taps.len()
     }
 
-    /// The structure `Planes`.
+    /// Returns the structure `PaddedLayout` as a kernel argument.
     pub fn arg(&self) -> Result<Arg> {
         let phase = |i: usize, axis: usize| self.phases.get(i).map_or(0, |phase| phase[axis]);
-        let axis = |axis: usize| (0..MOST_PHASES).map(move |i| phase(i, axis));
+        let axis = |axis: usize| (0..MAX_PHASES).map(move |i| phase(i, axis));
         let before = [self.pitch, self.image];
         let after =
-            [self.run, self.runs_across, self.rows, self.channel_tiles, self.place_tiles, self.chunks];
+            [self.run, self.runs_across, self.rows, self.channel_tiles, self.position_tiles, self.chunks];
         let mut fields = before.into_iter().map(int).collect::<Result<Vec<_>>>()?;
         fields.push(self.first as i32);
         let rest = [self.reach, self.phases.len()].into_iter().chain(axis(0)).chain(axis(1)).chain(after);
@@ -226,15 +228,16 @@ impl Planes {
         Ok(Arg::Ints(fields))
     }
 
-    /// The structure `Taps`.
+    /// Returns the structure `Taps` as a kernel argument.
     pub fn taps_arg(&self) -> Result<Arg> {
-        let mut places = self.taps.iter().map(|place| int(*place)).collect::<Result<Vec<_>>>()?;
-        places.resize(MOST_TAPS, 0);
-        Ok(Arg::Ints(places))
+        let mut positions = self.taps.iter().map(|position| int(*position)).collect::<Result<Vec<_>>>()?;
+        positions.resize(MAX_TAPS, 0);
+        Ok(Arg::Ints(positions))
     }
 }
 
-/// The most neighbouring pixels that are loaded together.
-fn run_of(width: usize) -> usize {
+/// Returns the number of neighboring pixels that a loader loads together: the largest of 4, 2 and 1 that divides the
+/// width.
+fn run_length(width: usize) -> usize {
     [4, 2].into_iter().find(|run| width.is_multiple_of(*run)).unwrap_or(1)
 }

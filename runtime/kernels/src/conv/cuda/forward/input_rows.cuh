@@ -6,7 +6,7 @@
 #include "weight_rows.cuh"
 
 // How the input lies in memory, and what of it is brought at a time.
-enum class Input {
+enum class InputAccess {
     GATHERED,  // any convolution: single elements of channels' planes
     DENSE,     // every output pixel is an input pixel, planes of a multiple of four: four pixels
     PACKED,    // the channels of each pixel side by side, as `conv_pack.cu` lays them out: 16 bytes of channels
@@ -14,25 +14,25 @@ enum class Input {
 
 // The channels of a pixel of a packed input: those of a group, filled up to whole 16 bytes.
 template <class T> __host__ __device__ __forceinline__ int packed_channels(const ConvSizes &s) {
-    constexpr int EACH = 16 / sizeof(T);
-    return (s.group_inputs + EACH - 1) / EACH * EACH;
+    constexpr int PER_COPY = 16 / sizeof(T);
+    return (s.group_inputs + PER_COPY - 1) / PER_COPY * PER_COPY;
 }
 
 // Brings rows of the input matrix to a stage. `begin` sets off what can go on by itself; `end`, after the
 // multiplication in between, stores what had to wait in registers.
-template <class Tile, Input INPUT = Tile::INPUT, bool HALF = Tile::HALF> struct InputRows;
+template <class Tile, InputAccess INPUT = Tile::INPUT, bool HALF = Tile::HALF> struct InputRows;
 
 // 1×1, stride 1, no padding, planes of a multiple of four pixels: four at a time.
-template <class Tile, bool HALF> struct InputRows<Tile, Input::DENSE, HALF> {
+template <class Tile, bool HALF> struct InputRows<Tile, InputAccess::DENSE, HALF> {
     using T = typename Tile::T;
-    static constexpr int EACH = 4, PARTS = Tile::PIXELS / EACH, COPIES = Tile::STEP * PARTS / Tile::THREADS;
+    static constexpr int PER_COPY = 4, PARTS = Tile::PIXELS / PER_COPY, COPIES = Tile::STEP * PARTS / Tile::THREADS;
     static_assert(COPIES * Tile::THREADS == Tile::STEP * PARTS, "no rest");
     const T *pixels;  // in the group's first channel
     int row, column;
     bool exists;
 
     __device__ __forceinline__ InputRows(const T *input, const ConvSizes &s, int group, int n)
-        : pixels(input), row(threadIdx.x / PARTS), column(threadIdx.x % PARTS * EACH), exists(n + column < s.pixels) {
+        : pixels(input), row(threadIdx.x / PARTS), column(threadIdx.x % PARTS * PER_COPY), exists(n + column < s.pixels) {
         const int image = (n + column) / s.plane;
         const size_t channel = (size_t)image * s.in_channels + (size_t)group * s.group_inputs;
         if (exists) pixels += channel * s.plane + (n + column - image * s.plane);
@@ -43,16 +43,16 @@ template <class Tile, bool HALF> struct InputRows<Tile, Input::DENSE, HALF> {
             const int r = row + i * (Tile::THREADS / PARTS);
             const bool valid = exists && k + r < s.depth;
             const T *from = valid ? pixels + (k + r) * s.plane : input;
-            copy_async<EACH * sizeof(T)>(to + r * Tile::INPUT_ROW + column, from, valid);
+            copy_async<PER_COPY * sizeof(T)>(to + r * Tile::INPUT_ROW + column, from, valid);
         }
     }
     __device__ __forceinline__ void end(T *) {}
 };
 
 // Elements of 4 bytes: a thread copies several rows of one pixel.
-template <class Tile> struct InputRows<Tile, Input::GATHERED, false> {
+template <class Tile> struct InputRows<Tile, InputAccess::GATHERED, false> {
     using T = typename Tile::T;
-    static constexpr int ROWS = Tile::STEP * Tile::PIXELS / Tile::THREADS, APART = Tile::THREADS / Tile::PIXELS;
+    static constexpr int ROWS = Tile::STEP * Tile::PIXELS / Tile::THREADS, STRIDE = Tile::THREADS / Tile::PIXELS;
     Pixel<T> pixel;
 
     __device__ __forceinline__ InputRows(const T *input, const ConvSizes &s, int group, int n)
@@ -61,19 +61,19 @@ template <class Tile> struct InputRows<Tile, Input::GATHERED, false> {
         const int column = threadIdx.x % Tile::PIXELS, row = threadIdx.x / Tile::PIXELS;
 #pragma unroll
         for (int i = 0; i < ROWS; i++) {
-            const Tap tap = taps[row + i * APART];
-            const bool valid = pixel.meets(tap, s);
-            cp_async4(to + (row + i * APART) * Tile::INPUT_ROW + column, valid ? pixel.at(tap) : input, valid);
+            const Tap tap = taps[row + i * STRIDE];
+            const bool valid = pixel.in_bounds(tap, s);
+            cp_async4(to + (row + i * STRIDE) * Tile::INPUT_ROW + column, valid ? pixel.at(tap) : input, valid);
         }
     }
     __device__ __forceinline__ void end(T *) {}
 };
 
 // Elements of 2 bytes: a thread holds several rows of two neighbouring pixels.
-template <class Tile> struct InputRows<Tile, Input::GATHERED, true> {
+template <class Tile> struct InputRows<Tile, InputAccess::GATHERED, true> {
     using T = typename Tile::T;
     static constexpr int PAIRS = Tile::PIXELS / 2, ROWS = Tile::STEP * PAIRS / Tile::THREADS;
-    static constexpr int APART = Tile::THREADS / PAIRS;
+    static constexpr int STRIDE = Tile::THREADS / PAIRS;
     Pixel<T> left, right;
     Vector<T, 2> held[ROWS];
 
@@ -83,39 +83,39 @@ template <class Tile> struct InputRows<Tile, Input::GATHERED, true> {
         const T zero = narrow<T>(0.f);
 #pragma unroll
         for (int i = 0; i < ROWS; i++) {
-            const Tap tap = taps[threadIdx.x / PAIRS + i * APART];
-            held[i].at[0] = left.meets(tap, s) ? *left.at(tap) : zero;
-            held[i].at[1] = right.meets(tap, s) ? *right.at(tap) : zero;
+            const Tap tap = taps[threadIdx.x / PAIRS + i * STRIDE];
+            held[i].at[0] = left.in_bounds(tap, s) ? *left.at(tap) : zero;
+            held[i].at[1] = right.in_bounds(tap, s) ? *right.at(tap) : zero;
         }
     }
     __device__ __forceinline__ void end(T *to) {
         const int column = threadIdx.x % PAIRS * 2, row = threadIdx.x / PAIRS;
 #pragma unroll
-        for (int i = 0; i < ROWS; i++) store_vector(to + (row + i * APART) * Tile::INPUT_ROW + column, held[i]);
+        for (int i = 0; i < ROWS; i++) store_vector(to + (row + i * STRIDE) * Tile::INPUT_ROW + column, held[i]);
     }
 };
 
 // A packed input: 16 bytes of the channels of a pixel at a time.
-template <class Tile, bool HALF> struct InputRows<Tile, Input::PACKED, HALF> {
+template <class Tile, bool HALF> struct InputRows<Tile, InputAccess::PACKED, HALF> {
     using T = typename Tile::T;
-    static constexpr int EACH = 16 / sizeof(T), PARTS = Tile::STEP / EACH, APART = Tile::THREADS / PARTS;
-    static constexpr int COPIES = Tile::PIXELS / APART;
-    static_assert(COPIES * APART == Tile::PIXELS, "no rest");
+    static constexpr int PER_COPY = 16 / sizeof(T), PARTS = Tile::STEP / PER_COPY, STRIDE = Tile::THREADS / PARTS;
+    static constexpr int COPIES = Tile::PIXELS / STRIDE;
+    static_assert(COPIES * STRIDE == Tile::PIXELS, "no rest");
     Pixel<T> pixels[COPIES];
 
     __device__ __forceinline__ InputRows(const T *input, const ConvSizes &s, int group, int n) {
         const int channels = packed_channels<T>(s);
 #pragma unroll
         for (int i = 0; i < COPIES; i++)
-            pixels[i] = Pixel<T>(input, s, group, n + threadIdx.x / PARTS + i * APART, channels, channels);
+            pixels[i] = Pixel<T>(input, s, group, n + threadIdx.x / PARTS + i * STRIDE, channels, channels);
     }
     __device__ __forceinline__ void begin(const ConvSizes &s, const T *input, const Tap *taps, int, T *to) {
         const int part = threadIdx.x % PARTS, column = threadIdx.x / PARTS;
         const Tap tap = taps[part];
 #pragma unroll
         for (int i = 0; i < COPIES; i++) {
-            const bool valid = pixels[i].meets(tap, s);
-            T *place = to + (column + i * APART) * Tile::WEIGHT_ROW + part * EACH;
+            const bool valid = pixels[i].in_bounds(tap, s);
+            T *place = to + (column + i * STRIDE) * Tile::WEIGHT_ROW + part * PER_COPY;
             cp_async16(place, valid ? pixels[i].at(tap) : input, valid);
         }
     }

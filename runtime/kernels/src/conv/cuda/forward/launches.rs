@@ -1,14 +1,14 @@
-//! The launches of each way to run a convolution.
+//! The launches of each variant.
 
 use super::Options;
-use super::hopper::{Hopper, Planes};
+use super::hopper::{Hopper, PaddedLayout};
 use super::sizes::int;
-use super::tiles::{self, Depthwise, Direct, Tile, Units};
+use super::tiles::{self, ComputeUnits, Depthwise, Direct, Tile};
 use crate::conv::ConvShape;
 use crate::cuda::{Arg, Buffer, Launch, Program};
 use candle_core::{DType, Result, bail};
 
-/// What all launches of a convolution are given.
+/// The arguments that all launches of a convolution share.
 pub struct Call<'a> {
     pub shape: &'a ConvShape,
     pub dtype: DType,
@@ -32,20 +32,20 @@ impl Call<'_> {
     }
 
     pub fn direct(&self, kernel: Direct) -> Result<Launch> {
-        let cut = Cut::of(self.shape, [kernel.channels, Direct::PIXELS], 1, 1);
+        let partition = GridPartition::of(self.shape, [kernel.channels, Direct::PIXELS], 1, 1);
         Ok(Launch {
             module: "conv_direct",
             kernel: kernel.kernel,
-            grid: cut.grid(self.shape)?,
+            grid: partition.grid(self.shape)?,
             block: [Direct::THREADS as u32, 1, 1],
             shared: unsigned(kernel.shared(self.shape.taps()))?,
-            args: self.args([Arg::Operand(0), Arg::Operand(1)], [self.sizes.clone(), cut.arg()?]),
+            args: self.args([Arg::Operand(0), Arg::Operand(1)], [self.sizes.clone(), partition.arg()?]),
         })
     }
 
-    /// Adds the launches of a matrix product, and their scratch memory, to the program.
-    pub fn product(&self, tile: Tile, slices: usize, program: &mut Program) -> Result<()> {
-        let cut = Cut::of_tile(self.shape, &tile, slices);
+    /// Adds the launches of an implicit GEMM and their scratch memory to the program.
+    pub fn implicit_gemm(&self, tile: Tile, slices: usize, program: &mut Program) -> Result<()> {
+        let partition = GridPartition::of_tile(self.shape, &tile, slices);
         let operands = if tile.is_packed() {
             let elements = tile.packed_elements(self.shape);
             let packed = elements.map(|elements| scratch(program, elements, self.dtype));
@@ -60,63 +60,63 @@ impl Call<'_> {
             [Arg::Operand(0), Arg::Operand(1)]
         };
         let row = match tile.units {
-            Units::Scalar => None,
-            Units::TensorCores(_) => Some(Arg::Int(int(tile.weight_row(self.shape))?)),
+            ComputeUnits::Scalar => None,
+            ComputeUnits::TensorCores(_) => Some(Arg::Int(int(tile.weight_row(self.shape))?)),
         };
-        let sliced = cut.slices > 1;
+        let sliced = partition.slices > 1;
         let partial = if sliced {
             let dtype = if self.dtype == DType::F64 { DType::F64 } else { DType::F32 };
-            scratch(program, cut.slices * self.shape.output_elements(), dtype)
+            scratch(program, partition.slices * self.shape.output_elements(), dtype)
         } else {
             Arg::Absent
         };
         let step = tile.row_step(self.shape).into_iter().map(int).collect::<Result<_>>().map(Arg::Ints)?;
-        let settings = [partial.clone(), self.sizes.clone(), cut.arg()?, step];
+        let settings = [partial.clone(), self.sizes.clone(), partition.arg()?, step];
         program.launches.push(Launch {
             module: tile.module,
             kernel: tile.kernel,
-            grid: cut.grid(self.shape)?,
+            grid: partition.grid(self.shape)?,
             block: [unsigned(tile.threads)?, 1, 1],
             shared: unsigned(tile.shared)?,
             args: self.args(operands, settings.into_iter().chain(row)),
         });
         if sliced {
-            program.launches.push(self.add_slices(partial, cut.slices)?);
+            program.launches.push(self.add_slices(partial, partition.slices)?);
         }
         Ok(())
     }
 
-    /// Adds the launches of a kernel for compute capability 9.0, and the packed weight, to the program.
+    /// Adds the launches of a kernel for compute capability 9.0 and the packed weight to the program.
     pub fn hopper(&self, kernel: Hopper, program: &mut Program) -> Result<()> {
-        let Some(planes) = Planes::of(self.shape, &kernel) else {
-            bail!("conv2d: {} does not take this convolution", kernel.kernel)
+        let Some(layout) = PaddedLayout::of(self.shape, &kernel) else {
+            bail!("conv2d: {} does not support this convolution", kernel.kernel)
         };
-        let (elements, groups) = (kernel.packed_elements(self.shape, &planes), self.shape.geometry.groups);
+        let (elements, groups) = (kernel.packed_elements(self.shape, &layout), self.shape.geometry.groups);
         let packed = scratch(program, elements, self.dtype);
-        let vectors = elements / kernel.each() / groups;
+        let vectors = elements / kernel.column_channels() / groups;
         program.launches.push(Launch {
             module: "conv_hopper_pack",
             kernel: kernel.pack(),
-            grid: [unsigned(vectors.div_ceil(Hopper::PACK_THREADS))?, highest(groups), 1],
+            grid: [unsigned(vectors.div_ceil(Hopper::PACK_THREADS))?, grid_height(groups), 1],
             block: [Hopper::PACK_THREADS as u32, 1, 1],
             shared: 0,
-            args: vec![Arg::Operand(1), packed.clone(), self.sizes.clone(), planes.arg()?],
+            args: vec![Arg::Operand(1), packed.clone(), self.sizes.clone(), layout.arg()?],
         });
         program.launches.push(Launch {
             module: kernel.module,
             kernel: kernel.kernel,
-            grid: [block_count(&[planes.channel_tiles, planes.place_tiles, groups])?, 1, 1],
+            grid: [block_count(&[layout.channel_tiles, layout.position_tiles, groups])?, 1, 1],
             block: [Hopper::THREADS as u32, 1, 1],
-            shared: unsigned(kernel.shared(&planes))?,
+            shared: unsigned(kernel.shared(&layout))?,
             args: self
-                .args([Arg::Operand(0), packed], [self.sizes.clone(), planes.arg()?, planes.taps_arg()?]),
+                .args([Arg::Operand(0), packed], [self.sizes.clone(), layout.arg()?, layout.taps_arg()?]),
         });
         Ok(())
     }
 
-    /// Lays out the input and the weight for `tile`.
+    /// Returns the launches that pack the input and the weight for `tile`.
     fn pack(&self, tile: &Tile, packed: &[Arg; 2]) -> Result<[Launch; 2]> {
-        let Some(kernels) = tiles::packs(self.dtype) else {
+        let Some(kernels) = tiles::pack_kernels(self.dtype) else {
             bail!("conv2d: expected f32, f16 or bf16 for tensor cores, got {:?}", self.dtype)
         };
         let ConvShape { batch, out_channels, input, kernel, geometry, .. } = *self.shape;
@@ -124,9 +124,9 @@ impl Call<'_> {
         let pixel_tiles = (input[0] * input[1]).div_ceil(tiles::PACK_TILE);
         let blocks = [batch, geometry.groups, pixel_tiles, channels.div_ceil(tiles::PACK_TILE)];
         let rows = (kernel[0] * kernel[1] * channels).div_ceil(tiles::PACK_THREADS);
-        // A row of the tile is a word longer than it has pixels.
+        // A row of the tile is padded by one word.
         let shared = [unsigned(tiles::PACK_TILE * (tiles::PACK_TILE * self.dtype.size_in_bytes() + 4))?, 0];
-        let grids = [[block_count(&blocks)?, 1, 1], [unsigned(rows)?, highest(out_channels), 1]];
+        let grids = [[block_count(&blocks)?, 1, 1], [unsigned(rows)?, grid_height(out_channels), 1]];
         let launch = |i: usize| Launch {
             module: "conv_pack",
             kernel: kernels[i],
@@ -138,24 +138,26 @@ impl Call<'_> {
         Ok([launch(0), launch(1)])
     }
 
+    /// Returns the launch that pads the rows of the weight.
     fn pad_weight(&self, tile: &Tile, padded: &Arg) -> Result<Launch> {
-        let Some(kernel) = tiles::pad(self.dtype) else {
-            bail!("conv2d: expected f16 or bf16 for rows of half words, got {:?}", self.dtype)
+        let Some(kernel) = tiles::pad_kernel(self.dtype) else {
+            bail!("conv2d: expected f16 or bf16 for padded weight rows, got {:?}", self.dtype)
         };
         let row = tile.weight_row(self.shape);
         let blocks = unsigned(row.div_ceil(tiles::PACK_THREADS))?;
         Ok(Launch {
             module: "conv_pack",
             kernel,
-            grid: [blocks, highest(self.shape.out_channels), 1],
+            grid: [blocks, grid_height(self.shape.out_channels), 1],
             block: [tiles::PACK_THREADS as u32, 1, 1],
             shared: 0,
             args: vec![Arg::Operand(1), padded.clone(), self.sizes.clone(), Arg::Int(int(row)?)],
         })
     }
 
+    /// Returns the launch that adds the slices and applies the epilogue.
     fn add_slices(&self, partial: Arg, slices: usize) -> Result<Launch> {
-        let Some(kernel) = tiles::slices(self.dtype) else {
+        let Some(kernel) = tiles::slices_kernel(self.dtype) else {
             bail!("conv2d: expected f32, f64, f16 or bf16 on a CUDA device, got {:?}", self.dtype)
         };
         let shape = self.shape;
@@ -169,15 +171,15 @@ impl Call<'_> {
         })
     }
 
-    /// The parameters of a kernel that finishes its sums.
+    /// Returns the arguments of a kernel that applies the epilogue.
     fn args(
         &self,
         operands: impl IntoIterator<Item = Arg>,
         settings: impl IntoIterator<Item = Arg>,
     ) -> Vec<Arg> {
-        let finish = self.options.operands().into_iter().chain([Arg::Output(0)]);
+        let epilogue = self.options.operands().into_iter().chain([Arg::Output(0)]);
         let activation = self.options.activation.arguments();
-        operands.into_iter().chain(finish).chain(settings).chain(activation).collect()
+        operands.into_iter().chain(epilogue).chain(settings).chain(activation).collect()
     }
 }
 
@@ -186,21 +188,22 @@ fn scratch(program: &mut Program, elements: usize, dtype: DType) -> Arg {
     Arg::Scratch(program.scratch.len() - 1)
 }
 
-/// How a matrix product is cut into blocks: the structure `Cut` of `tiles.cuh`.
-pub struct Cut {
+/// The partition of a convolution into blocks: the structure `GridPartition` of `tiles.cuh`.
+pub struct GridPartition {
     pub channel_tiles: usize,
     pub pixel_tiles: usize,
     pub slices: usize,
     pub slice_steps: usize,
 }
 
-impl Cut {
+impl GridPartition {
     pub fn of_tile(shape: &ConvShape, tile: &Tile, slices: usize) -> Self {
         Self::of(shape, [tile.channels, tile.pixels], tile.steps(shape), slices)
     }
 
-    /// Into tiles of so many channels and pixels. `steps` are those along the whole depth; there are as many
-    /// slices of it as asked for where each has a step.
+    /// Partitions into tiles of `channels` × `pixels` and into slices of the depth, which has `steps` steps in all.
+    ///
+    /// There are fewer slices than requested if some would have no steps.
     pub fn of(shape: &ConvShape, [channels, pixels]: [usize; 2], steps: usize, slices: usize) -> Self {
         let slice_steps = steps.div_ceil(slices.max(1)).max(1);
         Self {
@@ -211,11 +214,13 @@ impl Cut {
         }
     }
 
+    /// Returns the structure as a kernel argument.
     fn arg(&self) -> Result<Arg> {
         let fields = [self.channel_tiles, self.pixel_tiles, self.slices, self.slice_steps];
         fields.into_iter().map(int).collect::<Result<_>>().map(Arg::Ints)
     }
 
+    /// Returns the number of blocks.
     pub fn blocks(&self, shape: &ConvShape) -> usize {
         self.channel_tiles * self.pixel_tiles * self.slices * shape.geometry.groups
     }
@@ -226,16 +231,17 @@ impl Cut {
     }
 }
 
-/// Blocks of 128 threads for each image.
+/// Returns a grid of blocks of [`Depthwise::THREADS`] threads with a row for each image.
 fn image_grid(shape: &ConvShape, threads: usize) -> Result<[u32; 3]> {
-    Ok([unsigned(threads.div_ceil(Depthwise::THREADS))?, highest(shape.batch), 1])
+    Ok([unsigned(threads.div_ceil(Depthwise::THREADS))?, grid_height(shape.batch), 1])
 }
 
-/// A grid's height; its blocks go on to further rows where there are more than a grid can have.
-fn highest(rows: usize) -> u32 {
+/// Returns the height of a grid with `rows` rows. If there are more than the maximum, blocks loop over further rows.
+fn grid_height(rows: usize) -> u32 {
     rows.min(65_535) as u32
 }
 
+/// Returns the product of the factors as a grid size.
 fn block_count(factors: &[usize]) -> Result<u32> {
     unsigned(factors.iter().fold(1usize, |product, n| product.saturating_mul(*n)))
 }

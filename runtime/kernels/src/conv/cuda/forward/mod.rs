@@ -1,23 +1,26 @@
 //! The forward pass: `y = activation((conv(x, w) · scale + shift) + residual)`.
 //!
-//! There are five ways (`tiles`, `hopper`): depthwise kernels; direct ones for short sums; implicit matrix products
-//! on the ordinary arithmetic units; the same on tensor cores; and by warpgroups, on compute capability 9.0. Each is
-//! one launch, with three exceptions. A matrix product with few tiles may be cut along the depth; a further launch
-//! then adds the slices in their order and finishes them. Large ones on tensor cores may read a packed layout that two
-//! launches make before. And for warpgroups a launch packs the weight. `choice` is the rule that picks one, and
-//! `chosen` remembers what it picked.
+//! There are five kinds of kernels (`tiles`, `hopper`): depthwise kernels, direct kernels for short sums, implicit GEMM
+//! on CUDA cores, implicit GEMM on tensor cores, and implicit GEMM by warpgroups on compute capability 9.0. Each takes
+//! one launch, with three exceptions:
+//! - An implicit GEMM with few tiles may be split along the depth (split-K). Another launch then adds the slices in
+//!   order and applies the epilogue.
+//! - A large implicit GEMM on tensor cores may read packed operands, which two launches pack first.
+//! - For warpgroups, a launch packs the weight first.
+//!
+//! `choice` selects a kernel. `choice_cache` caches the selection.
 
 mod choice;
-mod chosen;
+mod choice_cache;
 mod hopper;
 mod launches;
 mod sizes;
 mod tiles;
 
 pub use hopper::Hopper;
-pub use tiles::{Depthwise, Direct, Tile};
 #[cfg(any(test, feature = "testing"))]
-pub use tiles::{Input, Units};
+pub use tiles::{ComputeUnits, InputAccess};
+pub use tiles::{Depthwise, Direct, Tile};
 
 use crate::activation::Activation;
 use crate::conv::{ConvShape, Epilogue};
@@ -26,16 +29,16 @@ use candle_core::{DType, Result, bail};
 use launches::Call;
 use sizes::{check, sizes};
 
-/// Which operands follow the input and the weight, in this order, and what is applied in the end.
+/// The operands of the epilogue, which follow the input and the weight in this order, and the activation.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Options {
-    /// There is a scale per output channel.
+    /// Whether there is a scale per output channel.
     pub scale: bool,
-    /// There is a shift per output channel.
+    /// Whether there is a shift per output channel.
     pub shift: bool,
-    /// There is a residual.
+    /// Whether there is a residual.
     pub residual: bool,
-    /// Applied last.
+    /// The activation, applied last.
     pub activation: Activation,
 }
 
@@ -50,7 +53,7 @@ impl Options {
         }
     }
 
-    /// The kernels' parameters for the three operands.
+    /// Returns the kernel arguments for scale, shift and residual.
     fn operands(&self) -> [Arg; 3] {
         let mut next = 2..;
         [self.scale, self.shift, self.residual].map(|given| match given.then(|| next.next()) {
@@ -60,7 +63,7 @@ impl Options {
     }
 }
 
-/// One way to run a convolution.
+/// A kernel for a convolution, with its settings.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Variant {
     /// A depthwise kernel.
@@ -69,9 +72,9 @@ pub enum Variant {
     Direct(Direct),
     /// A warpgroup kernel for compute capability 9.0.
     Hopper(Hopper),
-    /// An implicit matrix product, its depth cut into so many slices.
-    Product {
-        /// The tile of the product.
+    /// An implicit GEMM, whose depth is split into slices.
+    ImplicitGemm {
+        /// The tile of a block.
         tile: Tile,
         /// The number of slices.
         slices: usize,
@@ -80,61 +83,63 @@ pub enum Variant {
 
 #[cfg(any(test, feature = "testing"))]
 impl Variant {
-    /// The kernel that makes the sums.
+    /// Returns the name of the kernel that computes the sums.
     pub fn kernel(&self) -> &'static str {
         match self {
             Self::Depthwise(kernel) => kernel.kernel,
             Self::Direct(kernel) => kernel.kernel,
             Self::Hopper(kernel) => kernel.kernel,
-            Self::Product { tile, .. } => tile.kernel,
+            Self::ImplicitGemm { tile, .. } => tile.kernel,
         }
     }
 
-    /// The kernel, and in how many slices.
+    /// Returns the name of the kernel and the number of slices.
     pub fn name(&self) -> String {
         match self {
-            Self::Product { slices, .. } => format!("{} in {slices}", self.kernel()),
+            Self::ImplicitGemm { slices, .. } => format!("{} in {slices}", self.kernel()),
             _ => self.kernel().into(),
         }
     }
 }
 
-/// The program for a convolution of `dtype` on the target. Its operands are the input, the weight and what
-/// `options` says, each contiguous and at an address that 16 divides; its output is contiguous too.
+/// Returns the program for a convolution of `dtype` on the target.
+///
+/// The operands are the input, the weight and those in `options`. Each must be contiguous and aligned to 16 bytes. The
+/// output is contiguous.
 ///
 /// # Errors
-/// The dtype is none that convolutions take, or a size is beyond what the kernels count.
+/// The dtype is not supported, or a size exceeds the kernels' `int` counters.
 pub fn program(shape: &ConvShape, dtype: DType, options: &Options, target: &Target) -> Result<Program> {
     if shape.output_elements() == 0 {
-        return Ok(nothing(dtype));
+        return Ok(empty_program(dtype));
     }
     check(shape)?;
-    let Some(variant) = chosen::best(shape, dtype, target) else {
+    let Some(variant) = choice_cache::best(shape, dtype, target) else {
         bail!("conv2d: expected f32, f64, f16 or bf16 on a CUDA device, got {dtype:?}")
     };
     program_with(shape, dtype, options, variant)
 }
 
-/// All ways to run a convolution of `dtype` on the target: so that tests reach each of them.
+/// Returns all variants that support the convolution on the target, for tests.
 #[cfg(any(test, feature = "testing"))]
 pub fn variants(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<Variant> {
     choice::all(shape, dtype, target)
 }
 
-/// The same with the cycles that are expected of each, the one that is chosen first.
+/// Returns [`variants`] with their estimated cycles, the chosen one first.
 #[cfg(any(test, feature = "testing"))]
 pub fn ranked(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<(Variant, f64)> {
     choice::ranked(shape, dtype, target)
 }
 
-/// As [`program`], in one of the [`variants`].
+/// Returns the program for one of the [`variants`].
 ///
 /// # Errors
 /// As [`program`].
 pub fn program_with(shape: &ConvShape, dtype: DType, options: &Options, variant: Variant) -> Result<Program> {
     let output = Buffer { elements: shape.output_elements(), dtype };
     if output.elements == 0 {
-        return Ok(nothing(dtype));
+        return Ok(empty_program(dtype));
     }
     check(shape)?;
     let mut program = Program { outputs: vec![output], ..Program::default() };
@@ -143,12 +148,12 @@ pub fn program_with(shape: &ConvShape, dtype: DType, options: &Options, variant:
         Variant::Depthwise(kernel) => program.launches.push(call.depthwise(kernel)?),
         Variant::Direct(kernel) => program.launches.push(call.direct(kernel)?),
         Variant::Hopper(kernel) => call.hopper(kernel, &mut program)?,
-        Variant::Product { tile, slices } => call.product(tile, slices, &mut program)?,
+        Variant::ImplicitGemm { tile, slices } => call.implicit_gemm(tile, slices, &mut program)?,
     }
     Ok(program)
 }
 
-/// The program for an output of no elements.
-fn nothing(dtype: DType) -> Program {
+/// Returns the program for an empty output.
+fn empty_program(dtype: DType) -> Program {
     Program { outputs: vec![Buffer { elements: 0, dtype }], ..Program::default() }
 }

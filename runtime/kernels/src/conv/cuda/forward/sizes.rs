@@ -1,25 +1,25 @@
-//! The structures that the kernels take by value, and the sizes that they can count.
+//! The structures passed to the kernels by value, and the limits of the kernels' counters.
 
 use crate::conv::ConvShape;
 use crate::cuda::Arg;
 use candle_core::{Result, bail};
 
-/// Rows and columns with padding stay below it: half of `OUTSIDE` in `gather.cuh`.
-const MOST_PLACES: usize = 1 << 29;
-/// Pixels and elements that one `int` counts, with room for a last tile beyond them.
-const MOST_ELEMENTS: usize = 1 << 30;
-/// The most that a packed layout rounds channels up to.
-const PACKED: usize = 8;
-/// Products in one sum: so that the offsets within a tile of the weight are `int`s.
-const MOST_DEPTH: usize = 1 << 23;
+/// The maximum number of rows or columns with padding: half of `OUTSIDE` in `gather.cuh`.
+const MAX_POSITIONS: usize = 1 << 29;
+/// The maximum number of pixels or elements. An `int` also counts a last tile beyond them.
+const MAX_ELEMENTS: usize = 1 << 30;
+/// The largest multiple to which a packed layout rounds up channels.
+const PACKED_MULTIPLE: usize = 8;
+/// The maximum number of products in a sum. Offsets within a tile of the weight then fit in an `int`.
+const MAX_DEPTH: usize = 1 << 23;
 
-/// The structure `ConvSizes` of a shape that `check` has let pass.
+/// Returns the structure `ConvSizes` of a shape that passed [`check`].
 pub fn sizes(shape: &ConvShape) -> Result<Arg> {
     let ConvShape { batch, in_channels, out_channels, input, kernel, output, geometry } = *shape;
     let plane = output[0] * output[1];
-    // What nobody steps over may be of any size: it is cut.
+    // An unused stride or dilation may have any size, so it is clamped.
     let [stride, dilation] =
-        [geometry.stride, geometry.dilation].map(|pair| pair.map(|n| n.min(MOST_PLACES)));
+        [geometry.stride, geometry.dilation].map(|pair| pair.map(|n| n.min(MAX_POSITIONS)));
     let fields = [
         &[batch, in_channels, out_channels][..],
         &input,
@@ -34,25 +34,21 @@ pub fn sizes(shape: &ConvShape) -> Result<Arg> {
     fields.concat().into_iter().map(int).collect::<Result<_>>().map(Arg::Ints)
 }
 
-/// Checks that the kernels can count all sizes of a convolution with outputs.
+/// Checks that the sizes of a convolution with a nonempty output fit in the kernels' counters.
 pub fn check(shape: &ConvShape) -> Result<()> {
     let ConvShape { batch, input, kernel, output, geometry, .. } = *shape;
     let product = |factors: &[usize]| factors.iter().fold(1usize, |product, n| product.saturating_mul(*n));
     let padded = |i: usize| geometry.padding[i].into_iter().fold(input[i], usize::saturating_add);
-    // With channels as a packed layout has them.
-    let channels = shape.group_inputs().next_multiple_of(PACKED);
+    // Rounded up as in a packed layout.
+    let channels = shape.group_inputs().next_multiple_of(PACKED_MULTIPLE);
     let rows = (kernel[0] - 1).saturating_mul(geometry.dilation[0]).saturating_add(input[0]);
     for (what, count, most) in [
-        ("rows with padding", padded(0), MOST_PLACES),
-        ("columns with padding", padded(1), MOST_PLACES),
-        ("elements in an input's group", product(&[channels, rows, input[1]]), MOST_ELEMENTS),
-        (
-            "elements in an image's output",
-            product(&[shape.out_channels, output[0], output[1]]),
-            MOST_ELEMENTS,
-        ),
-        ("output pixels in a batch", product(&[batch, output[0], output[1]]), MOST_ELEMENTS),
-        ("products in a sum", shape.taps(), MOST_DEPTH),
+        ("rows with padding", padded(0), MAX_POSITIONS),
+        ("columns with padding", padded(1), MAX_POSITIONS),
+        ("elements in an input's group", product(&[channels, rows, input[1]]), MAX_ELEMENTS),
+        ("elements in an image's output", product(&[shape.out_channels, output[0], output[1]]), MAX_ELEMENTS),
+        ("output pixels in a batch", product(&[batch, output[0], output[1]]), MAX_ELEMENTS),
+        ("products in a sum", shape.taps(), MAX_DEPTH),
     ] {
         if count > most {
             bail!("conv2d: expected at most {most} {what} on a CUDA device, got {count}")
@@ -61,7 +57,7 @@ pub fn check(shape: &ConvShape) -> Result<()> {
     Ok(())
 }
 
-/// A kernel's `int`.
+/// Converts to a kernel's `int`.
 pub fn int(value: usize) -> Result<i32> {
     match i32::try_from(value) {
         Ok(value) => Ok(value),

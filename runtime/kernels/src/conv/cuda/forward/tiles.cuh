@@ -3,7 +3,7 @@
 #include "sizes.cuh"
 
 // In the order of `launches.rs` beside this file.
-struct Cut {
+struct GridPartition {
     int channel_tiles, pixel_tiles;
     int slices;       // parts of the depth, whose sums are added by a second launch
     int slice_steps;  // steps along the depth in one slice
@@ -16,17 +16,17 @@ struct RowStep {
 };
 
 // One block's part.
-struct Place {
+struct BlockTile {
     int group, slice, channel, pixel;
 
     // Blocks that read the same pixels follow one another, so that the input is read from the cache.
-    __device__ __forceinline__ Place(const Cut &cut, int tile_channels, int tile_pixels) {
+    __device__ __forceinline__ BlockTile(const GridPartition &partition, int tile_channels, int tile_pixels) {
         int block = blockIdx.x;
-        channel = block % cut.channel_tiles * tile_channels;
-        block /= cut.channel_tiles;
-        pixel = block % cut.pixel_tiles * tile_pixels;
-        block /= cut.pixel_tiles;
-        slice = block % cut.slices;
-        group = block / cut.slices;
+        channel = block % partition.channel_tiles * tile_channels;
+        block /= partition.channel_tiles;
+        pixel = block % partition.pixel_tiles * tile_pixels;
+        block /= partition.pixel_tiles;
+        slice = block % partition.slices;
+        group = block / partition.slices;
     }
 };

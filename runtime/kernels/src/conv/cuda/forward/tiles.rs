@@ -1,10 +1,9 @@
-//! The kernels there are: the tiles that they cut a convolution into, as the `.cu` files beside this one have
-//! them.
+//! The kernels and their tile sizes, as defined in the `.cu` files of this folder.
 
 use crate::conv::ConvShape;
 use candle_core::DType;
 
-/// A tile of an implicit matrix product: so many output channels by so many pixels.
+/// An implicit GEMM kernel, whose blocks compute tiles of output channels × pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tile {
     /// The stem of the `.cu` file's name.
@@ -17,56 +16,57 @@ pub struct Tile {
     pub channels: usize,
     /// The pixels of a tile.
     pub pixels: usize,
-    /// Products of each sum that one step of the loop adds.
+    /// The products that one step of the loop adds to each sum.
     pub step: usize,
     /// The threads of a block.
     pub threads: usize,
-    /// The channels and pixels of one warp's part (of one thread's on ordinary units).
+    /// The channels and pixels that one warp computes, or one thread on CUDA cores.
     pub part: [usize; 2],
-    /// The units that multiply.
-    pub units: Units,
-    /// Bytes of shared memory of a block.
+    /// The compute units that multiply.
+    pub units: ComputeUnits,
+    /// The bytes of shared memory of a block.
     pub shared: usize,
 }
 
-/// What a tile is multiplied by.
+/// The compute units that multiply a tile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Units {
-    /// Ordinary multiply-adds.
+pub enum ComputeUnits {
+    /// CUDA cores.
     Scalar,
-    /// Tensor cores, with the way they read the input.
-    TensorCores(Input),
+    /// Tensor cores, with the layout in which their kernel reads the input.
+    TensorCores(InputAccess),
 }
 
-/// How tensor cores' kernels read the input: the `Input` of `input_rows.cuh`.
+/// How a tensor-core kernel reads the input: `InputAccess` in `input_rows.cuh`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Input {
+pub enum InputAccess {
     /// Element by element.
     Gathered,
-    /// Four pixels at a time, where each output pixel is an input pixel and four divides the plane.
+    /// Four pixels at a time. Each output pixel must read one input pixel, and a plane must have a multiple of four
+    /// pixels.
     Dense,
-    /// 16 bytes of channels at a time, from a layout that two launches make of the input and the weight.
+    /// 16 bytes of channels at a time, from packed operands.
     Packed,
 }
 
 impl Tile {
     /// Returns whether the kernel reads packed operands.
     pub fn is_packed(&self) -> bool {
-        self.units == Units::TensorCores(Input::Packed)
+        self.units == ComputeUnits::TensorCores(InputAccess::Packed)
     }
 
-    /// The channels of a packed group: filled up to whole 16 bytes.
+    /// Returns the channels of a packed group, padded to a multiple of 16 bytes.
     pub fn packed_channels(&self, shape: &ConvShape) -> usize {
         shape.group_inputs().next_multiple_of(16 / self.dtype.size_in_bytes())
     }
 
-    /// Whether the weight's rows have to be filled up: tensor cores' kernels copy it by words.
+    /// Returns whether the rows of the weight must be padded, because tensor-core kernels copy 4-byte words.
     pub fn pads_weight(&self, shape: &ConvShape) -> bool {
-        let copied = self.units != Units::Scalar && !self.is_packed();
-        copied && !(shape.taps() * self.dtype.size_in_bytes()).is_multiple_of(4)
+        let copies_words = self.units != ComputeUnits::Scalar && !self.is_packed();
+        copies_words && !(shape.taps() * self.dtype.size_in_bytes()).is_multiple_of(4)
     }
 
-    /// The length of each output channel's weight as the kernel reads it.
+    /// Returns the number of elements of an output channel's weight, with padding, as the kernel reads it.
     pub fn weight_row(&self, shape: &ConvShape) -> usize {
         if self.is_packed() {
             self.packed_channels(shape) * shape.kernel[0] * shape.kernel[1]
@@ -77,7 +77,7 @@ impl Tile {
         }
     }
 
-    /// The elements of a packed input and of a packed weight.
+    /// Returns the number of elements of the packed input and of the packed weight.
     pub fn packed_elements(&self, shape: &ConvShape) -> [usize; 2] {
         let pixels = shape.batch * shape.input[0] * shape.input[1];
         [
@@ -86,7 +86,7 @@ impl Tile {
         ]
     }
 
-    /// The step of the loop as the digits of a row's number: the structure `RowStep` of `tiles.cuh`.
+    /// Returns the step of the loop as the digits of a row's index: the structure `RowStep` of `tiles.cuh`.
     pub fn row_step(&self, shape: &ConvShape) -> [usize; 3] {
         let [height, width] = shape.kernel;
         let (middle, low) =
@@ -94,31 +94,31 @@ impl Tile {
         [self.step / low / middle, self.step / low % middle, self.step % low]
     }
 
-    /// The steps along the whole depth.
+    /// Returns the number of steps along the whole depth.
     pub fn steps(&self, shape: &ConvShape) -> usize {
         self.weight_row(shape).div_ceil(self.step)
     }
 }
 
-/// What a row of sums in shared memory is longer than its tile: `FINISH_PAD` in `finish.cuh`.
-pub const FINISH_PAD: usize = 8;
-/// The bytes of a `Tap` in `gather.cuh`.
+/// The padding of a row of sums in shared memory: `SUMS_PAD` in `epilogue.cuh`.
+pub const SUMS_PAD: usize = 8;
+/// The size of a `Tap` in `gather.cuh`, in bytes.
 pub const TAP: usize = 16;
-/// The bytes of a `Row` there.
+/// The size of a `Row` in `gather.cuh`, in bytes.
 const ROW: usize = 12;
 
-/// Bytes of the type that sums of `dtype` are made in.
+/// Returns the size of the accumulators for `dtype`, in bytes.
 pub fn accumulator_bytes(dtype: DType) -> usize {
     if dtype == DType::F64 { 8 } else { 4 }
 }
 
-/// A tile of `conv_scalar.cu`; `each` is a thread's part.
+/// Returns a kernel of `conv_scalar.cu`. `each` is the channels and pixels of a thread.
 const fn scalar(kernel: &'static str, dtype: DType, tile: [usize; 3], each: [usize; 2]) -> Tile {
     let [channels, pixels, step] = tile;
     let down = channels / each[0];
     let bytes = if matches!(dtype, DType::F64) { 8 } else { 4 };
     let operands = 2 * step * (channels + 4 + pixels) * bytes + 2 * step * TAP + step * ROW;
-    let sums = 4 * down * (pixels + FINISH_PAD) * bytes;
+    let sums = 4 * down * (pixels + SUMS_PAD) * bytes;
     Tile {
         module: "conv_scalar",
         kernel,
@@ -128,30 +128,30 @@ const fn scalar(kernel: &'static str, dtype: DType, tile: [usize; 3], each: [usi
         step,
         threads: down * (pixels / each[1]),
         part: each,
-        units: Units::Scalar,
+        units: ComputeUnits::Scalar,
         shared: if operands > sums { operands } else { sums },
     }
 }
 
-/// A tile of `conv_matrix.cuh`; `warps` are those down and across.
+/// Returns a kernel of `conv_matrix.cuh`. `warps` is the number of warps along the channels and along the pixels.
 const fn matrix(
     [module, kernel]: [&'static str; 2],
     dtype: DType,
     [channels, pixels]: [usize; 2],
     warps: [usize; 2],
-    input: Input,
+    input: InputAccess,
 ) -> Tile {
     const STAGES: usize = 3;
     let bytes = if matches!(dtype, DType::F32) { 4 } else { 2 };
     let step = 64 / bytes;
     let weight_row = step + 16 / bytes;
     let (input_rows, taps) = match input {
-        Input::Packed => (pixels * weight_row, 4),
+        InputAccess::Packed => (pixels * weight_row, 4),
         _ => (step * (pixels + 8), step),
     };
     let operands = STAGES * ((channels * weight_row + input_rows) * bytes + taps * TAP);
     let part = [channels / warps[0], pixels / warps[1]];
-    let sums = part[0] * (pixels + FINISH_PAD) * 4;
+    let sums = part[0] * (pixels + SUMS_PAD) * 4;
     Tile {
         module,
         kernel,
@@ -161,23 +161,53 @@ const fn matrix(
         step,
         threads: warps[0] * warps[1] * 32,
         part,
-        units: Units::TensorCores(input),
+        units: ComputeUnits::TensorCores(input),
         shared: if operands > sums { operands } else { sums },
     }
 }
 
-/// The eight tiles of one of the files `conv_matrix_….cu`.
+/// The eight kernels of a file `conv_matrix_….cu`.
 macro_rules! matrix_tiles {
     ($module:literal, $dtype:expr) => {
         [
-            matrix([$module, concat!($module, "_128x128")], $dtype, [128, 128], [2, 4], Input::Gathered),
-            matrix([$module, concat!($module, "_64x64")], $dtype, [64, 64], [2, 2], Input::Gathered),
-            matrix([$module, concat!($module, "_32x128")], $dtype, [32, 128], [1, 4], Input::Gathered),
-            matrix([$module, concat!($module, "_128x128_dense")], $dtype, [128, 128], [2, 2], Input::Dense),
-            matrix([$module, concat!($module, "_64x64_dense")], $dtype, [64, 64], [2, 2], Input::Dense),
-            matrix([$module, concat!($module, "_32x128_dense")], $dtype, [32, 128], [1, 4], Input::Dense),
-            matrix([$module, concat!($module, "_128x128_packed")], $dtype, [128, 128], [2, 2], Input::Packed),
-            matrix([$module, concat!($module, "_64x128_packed")], $dtype, [64, 128], [2, 2], Input::Packed),
+            matrix(
+                [$module, concat!($module, "_128x128")],
+                $dtype,
+                [128, 128],
+                [2, 4],
+                InputAccess::Gathered,
+            ),
+            matrix([$module, concat!($module, "_64x64")], $dtype, [64, 64], [2, 2], InputAccess::Gathered),
+            matrix([$module, concat!($module, "_32x128")], $dtype, [32, 128], [1, 4], InputAccess::Gathered),
+            matrix(
+                [$module, concat!($module, "_128x128_dense")],
+                $dtype,
+                [128, 128],
+                [2, 2],
+                InputAccess::Dense,
+            ),
+            matrix([$module, concat!($module, "_64x64_dense")], $dtype, [64, 64], [2, 2], InputAccess::Dense),
+            matrix(
+                [$module, concat!($module, "_32x128_dense")],
+                $dtype,
+                [32, 128],
+                [1, 4],
+                InputAccess::Dense,
+            ),
+            matrix(
+                [$module, concat!($module, "_128x128_packed")],
+                $dtype,
+                [128, 128],
+                [2, 2],
+                InputAccess::Packed,
+            ),
+            matrix(
+                [$module, concat!($module, "_64x128_packed")],
+                $dtype,
+                [64, 128],
+                [2, 2],
+                InputAccess::Packed,
+            ),
         ]
     };
 }
@@ -195,13 +225,13 @@ const TF32: [Tile; 8] = matrix_tiles!("conv_matrix_tf32", DType::F32);
 const F16: [Tile; 8] = matrix_tiles!("conv_matrix_f16", DType::F16);
 const BF16: [Tile; 8] = matrix_tiles!("conv_matrix_bf16", DType::BF16);
 
-/// All tiles for `dtype`.
+/// Returns the implicit GEMM kernels for `dtype`.
 pub fn tiles(dtype: DType) -> impl Iterator<Item = Tile> {
     let matrix = [TF32, F16, BF16].into_iter().flatten();
     SCALAR.into_iter().chain(matrix).filter(move |tile| tile.dtype == dtype)
 }
 
-/// The kernels of `conv_direct.cu`: a block keeps all weights of some channels, and 256 pixels of them.
+/// A kernel of `conv_direct.cu`. A block keeps all weights of some channels in shared memory and computes 256 pixels.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Direct {
     /// The kernel's name.
@@ -218,12 +248,12 @@ impl Direct {
     /// The pixels of a block.
     pub const PIXELS: usize = 256;
 
-    /// Bytes of shared memory for sums of `depth` products.
+    /// Returns the bytes of shared memory of a block for sums of `depth` products.
     pub fn shared(&self, depth: usize) -> usize {
         let bytes = accumulator_bytes(self.dtype);
-        // A row of weights is four longer than it has channels.
+        // A row of weights is padded by four elements.
         let weights = depth * ((self.channels + 4) * bytes + TAP);
-        weights.max(self.channels * (Self::PIXELS + FINISH_PAD) * bytes)
+        weights.max(self.channels * (Self::PIXELS + SUMS_PAD) * bytes)
     }
 }
 
@@ -241,18 +271,19 @@ const DIRECTS: [Direct; 14] = directs!(
     "f32": F32 [4, 8, 16, 32], "f64": F64 [4, 8], "f16": F16 [4, 8, 16, 32], "bf16": BF16 [4, 8, 16, 32]
 );
 
+/// Returns the direct kernels for `dtype`.
 pub fn directs(dtype: DType) -> impl Iterator<Item = Direct> {
     DIRECTS.into_iter().filter(move |direct| direct.dtype == dtype)
 }
 
-/// The kernels of `conv_depthwise.cu`: a thread makes `rows` output pixels of one column.
+/// A kernel of `conv_depthwise.cu`. A thread computes `rows` output pixels of one column.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Depthwise {
     /// The kernel's name.
     pub kernel: &'static str,
     /// The element type.
     pub dtype: DType,
-    /// The kernel's size and the stride, both ways, of those without dilation; `None` for one that takes any.
+    /// The kernel size and the stride, equal on both axes, of a kernel without dilation. `None` if it supports any.
     pub square: Option<[usize; 2]>,
     /// The output rows that a thread computes.
     pub rows: usize,
@@ -285,18 +316,19 @@ const SQUARES: [[Depthwise; 7]; 3] =
 const ANY: [&str; 4] =
     ["conv_depthwise_f32", "conv_depthwise_f64", "conv_depthwise_f16", "conv_depthwise_bf16"];
 
-/// All kernels for `dtype`, of each size and stride the one of the most rows first, those for any size last.
+/// Returns the depthwise kernels for `dtype`. For each size and stride, kernels with more rows come first. The kernel
+/// for any size comes last.
 pub fn depthwises(dtype: DType) -> impl Iterator<Item = Depthwise> {
     let any = by_dtype(ANY, dtype).map(|kernel| Depthwise { kernel, dtype, square: None, rows: 1 });
     SQUARES.into_iter().flatten().filter(move |kernel| kernel.dtype == dtype).chain(any)
 }
 
-/// The pixels and the channels of a tile of `conv_pack.cu`, and its threads.
+/// The pixels of a tile of `conv_pack.cu`, which is also its number of channels, and the threads of a block.
 pub const PACK_TILE: usize = 64;
 pub const PACK_THREADS: usize = 256;
 
-/// The kernels of `conv_pack.cu`, of the input and of the weight.
-pub fn packs(dtype: DType) -> Option<[&'static str; 2]> {
+/// Returns the kernels of `conv_pack.cu` that pack the input and the weight.
+pub fn pack_kernels(dtype: DType) -> Option<[&'static str; 2]> {
     match dtype {
         DType::F32 => Some(["conv_pack_input_f32", "conv_pack_weight_f32"]),
         DType::F16 => Some(["conv_pack_input_f16", "conv_pack_weight_f16"]),
@@ -305,8 +337,8 @@ pub fn packs(dtype: DType) -> Option<[&'static str; 2]> {
     }
 }
 
-/// The kernel of `conv_pack.cu` that fills up the weight's rows.
-pub fn pad(dtype: DType) -> Option<&'static str> {
+/// Returns the kernel of `conv_pack.cu` that pads the rows of the weight.
+pub fn pad_kernel(dtype: DType) -> Option<&'static str> {
     match dtype {
         DType::F16 => Some("conv_pad_weight_f16"),
         DType::BF16 => Some("conv_pad_weight_bf16"),
@@ -314,8 +346,8 @@ pub fn pad(dtype: DType) -> Option<&'static str> {
     }
 }
 
-/// The kernel of `conv_slices.cu`.
-pub fn slices(dtype: DType) -> Option<&'static str> {
+/// Returns the kernel of `conv_slices.cu`.
+pub fn slices_kernel(dtype: DType) -> Option<&'static str> {
     by_dtype(["conv_slices_f32", "conv_slices_f64", "conv_slices_f16", "conv_slices_bf16"], dtype)
 }
 

@@ -19,10 +19,10 @@ template <int BYTES> __device__ __forceinline__ void copy_async(void *to, const 
 template <class Tile, int BYTES>
 __device__ __forceinline__ void copy_weight(const WeightRows<typename Tile::T> &w, int k, typename Tile::T *to) {
     using T = typename Tile::T;
-    constexpr int EACH = BYTES / sizeof(T), PARTS = Tile::STEP / EACH;
+    constexpr int PER_COPY = BYTES / sizeof(T), PARTS = Tile::STEP / PER_COPY;
     constexpr int COPIES = Tile::CHANNELS * PARTS / Tile::THREADS;
     static_assert(Tile::THREADS % PARTS == 0 && COPIES * Tile::THREADS == Tile::CHANNELS * PARTS, "no rest");
-    const int column = threadIdx.x % PARTS * EACH;
+    const int column = threadIdx.x % PARTS * PER_COPY;
 #pragma unroll(COPIES <= 4 ? COPIES : 1)
     for (int i = 0; i < COPIES; i++) {
         const int row = threadIdx.x / PARTS + i * (Tile::THREADS / PARTS);

@@ -5,21 +5,21 @@
 // the channels of each pixel side by side, in shared memory: each element once for all taps. Two warpgroups multiply it,
 // tap after tap: a tap reads the same pixels, some places further.
 #pragma once
-#include "../finish.cuh"
+#include "../epilogue.cuh"
 #include "../tiles.cuh"
 #include "multiply.cuh"
 
 // One block's part, of places in place of pixels, and the image that the first of them lies in.
-struct BlockOfPlaces : Place {
+struct PositionTile : BlockTile {
     int image;
 
-    __device__ __forceinline__ BlockOfPlaces(const Planes &p, int tile_channels, int tile_places)
-        : Place(Cut{p.channel_tiles, p.place_tiles, 1, 0}, tile_channels, tile_places), image(pixel / p.image) {}
+    __device__ __forceinline__ PositionTile(const PaddedLayout &p, int tile_channels, int tile_positions)
+        : BlockTile(GridPartition{p.channel_tiles, p.position_tiles, 1, 0}, tile_channels, tile_positions), image(pixel / p.image) {}
 };
 
 template <class Stages>
-__device__ __forceinline__ void prepare(const Stages &stages, const Planes &p, const ConvSizes &s,
-                                        const BlockOfPlaces &block) {
+__device__ __forceinline__ void prepare(const Stages &stages, const PaddedLayout &p, const ConvSizes &s,
+                                        const PositionTile &block) {
     if (threadIdx.x == 0) stages.make_barriers();
     for (int i = threadIdx.x; i < p.phases * p.rows * p.runs_across; i += Stages::THREADS)
         stages.runs[i] = run_of(p, s, block.pixel, block.image, i);
@@ -29,25 +29,25 @@ __device__ __forceinline__ void prepare(const Stages &stages, const Planes &p, c
     const int zeros = stages.input_stages * stages.input_bytes() / 16;
     for (int i = threadIdx.x; i < zeros; i += Stages::THREADS)
         store_vector(reinterpret_cast<float *>(stages.inputs) + i * 4, Vector<float, 4>{});
-    fence_for_async();
+    fence_async_proxy();
     __syncthreads();
 }
 
 // Finishes and stores the tile of sums. All products are made: the stages are free for them, [CHANNELS, SUMS_ROW].
 template <class Stages>
-__device__ __forceinline__ void finish_places(const Stages &stages, const Finish<typename Stages::T> &f,
-                                              const ConvSizes &s, const BlockOfPlaces &block,
+__device__ __forceinline__ void store_positions(const Stages &stages, const Epilogue<typename Stages::T> &f,
+                                              const ConvSizes &s, const PositionTile &block,
                                               const float (&sums)[Stages::PIXELS / 2]) {
-    constexpr int SUMS_ROW = Stages::PIXELS + FINISH_PAD, STEP = Stages::MULTIPLIERS / Stages::PIXELS, TOGETHER = 4;
+    constexpr int SUMS_ROW = Stages::PIXELS + SUMS_PAD, STEP = Stages::MULTIPLIERS / Stages::PIXELS, TOGETHER = 4;
     float *rows = reinterpret_cast<float *>(stages.weights);
-    sync_threads_of<1, Stages::MULTIPLIERS>();
+    named_barrier_sync<1, Stages::MULTIPLIERS>();
     const int thread = threadIdx.x, lane = thread % 32;
 #pragma unroll
     for (int i = 0; i < Stages::PIXELS / 2; i += 2) {
         const int row = thread / 32 * 16 + i / 2 % 2 * 8 + lane / 4, column = i / 4 * 8 + lane % 4 * 2;
         store_vector(rows + row * SUMS_ROW + column, Vector<float, 2>{{sums[i], sums[i + 1]}});
     }
-    sync_threads_of<1, Stages::MULTIPLIERS>();
+    named_barrier_sync<1, Stages::MULTIPLIERS>();
     const int column = thread % Stages::PIXELS, at = stages.outputs[column];
     if (at < 0) return;
     const size_t pixel = (size_t)block.image * s.out_channels * s.plane + at;
@@ -59,23 +59,23 @@ __device__ __forceinline__ void finish_places(const Stages &stages, const Finish
         float v[TOGETHER];
 #pragma unroll
         for (int i = 0; i < TOGETHER; i++) v[i] = rows[(row + i * STEP) * SUMS_ROW + column];
-        finish_column<TOGETHER, STEP>(f, first + row, pixel, s.plane, v);
+        store_column<TOGETHER, STEP>(f, first + row, pixel, s.plane, v);
     }
 #pragma unroll 1
     for (; row < count; row += STEP) {
         float v[1] = {rows[row * SUMS_ROW + column]};
-        finish_column<1, STEP>(f, first + row, pixel, s.plane, v);
+        store_column<1, STEP>(f, first + row, pixel, s.plane, v);
     }
 }
 
 template <class Stages>
 __device__ __forceinline__ void convolve_by_groups(const typename Stages::T *__restrict__ input,
                                                    const typename Stages::T *__restrict__ packed,
-                                                   const Finish<typename Stages::T> &f, const ConvSizes &s,
-                                                   const Planes &p, const Taps &taps) {
+                                                   const Epilogue<typename Stages::T> &f, const ConvSizes &s,
+                                                   const PaddedLayout &p, const Taps &taps) {
     DYN_SHARED(unsigned char, memory);
     const Stages stages(memory, p);
-    const BlockOfPlaces block(p, Stages::CHANNELS, Stages::PIXELS);
+    const PositionTile block(p, Stages::CHANNELS, Stages::PIXELS);
     prepare(stages, p, s, block);
     // Of each warp one number: so that the compiler sees that warps stay together.
     if (__shfl_sync(~0u, threadIdx.x / 32, 0) >= Stages::MULTIPLIERS / 32) {
@@ -89,15 +89,15 @@ __device__ __forceinline__ void convolve_by_groups(const typename Stages::T *__r
     packed += tile * p.chunks * tap_count * (Stages::WEIGHT_BYTES / sizeof(*packed));
     float sums[Stages::PIXELS / 2] = {};
     multiply(stages, p, taps, tap_count, packed, sums);
-    finish_places(stages, f, s, block, sums);
+    store_positions(stages, f, s, block, sums);
 }
 
 #define CONV_HOPPER(NAME, T, PIXELS)                                                                             \
     extern "C" __global__ void __launch_bounds__((Staged<T, PIXELS>::THREADS), (Staged<T, PIXELS>::BLOCKS))      \
         NAME(const T *input, const T *packed, const T *scale, const T *shift, const T *residual, T *output,      \
-             const __grid_constant__ ConvSizes sizes, const __grid_constant__ Planes planes,                     \
+             const __grid_constant__ ConvSizes sizes, const __grid_constant__ PaddedLayout layout,               \
              const __grid_constant__ Taps taps, int activation, double parameter) {                              \
-        const Finish<T> f{scale, shift, residual, output, nullptr, activation, (float)parameter};                \
-        convolve_by_groups<Staged<T, PIXELS>>(input, packed, f, sizes, planes, taps);                            \
+        const Epilogue<T> f{scale, shift, residual, output, nullptr, activation, (float)parameter};              \
+        convolve_by_groups<Staged<T, PIXELS>>(input, packed, f, sizes, layout, taps);                            \
     }                                                                                                            \
     EXPORT_KERNEL(NAME)

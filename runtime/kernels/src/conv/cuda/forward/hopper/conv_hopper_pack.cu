@@ -7,9 +7,9 @@ constexpr int PACK_THREADS = 256;
 // A thread packs 16 bytes; neighbours the taps of one channel, which lie side by side in the weight.
 template <class T>
 __device__ __forceinline__ void pack(const T *__restrict__ weight, T *__restrict__ packed, const ConvSizes &s,
-                                     const Planes &p) {
+                                     const PaddedLayout &p) {
     using Stages = Staged<T, 128>;
-    constexpr int EACH = Stages::EACH;
+    constexpr int COLUMN_CHANNELS = Stages::COLUMN_CHANNELS;
     const int taps = s.kernel_height * s.kernel_width, columns = p.chunks * Stages::COLUMNS;
     const int of_channel = columns * taps;
     const int i = blockIdx.x * PACK_THREADS + threadIdx.x;
@@ -18,26 +18,26 @@ __device__ __forceinline__ void pack(const T *__restrict__ weight, T *__restrict
     const int column = rest / taps, tap = rest - column * taps;
     const int tile = row_of_all / Stages::CHANNELS, row = row_of_all % Stages::CHANNELS;
     for (int group = blockIdx.y; group < s.groups; group += gridDim.y) {
-        Vector<T, EACH> together;
+        Vector<T, COLUMN_CHANNELS> together;
 #pragma unroll
-        for (int e = 0; e < EACH; e++) {
-            const int channel = column * EACH + e;
+        for (int e = 0; e < COLUMN_CHANNELS; e++) {
+            const int channel = column * COLUMN_CHANNELS + e;
             const bool inside = row_of_all < s.group_outputs && channel < s.group_inputs;
             const size_t out = (size_t)group * s.group_outputs + row_of_all;
-            together.at[e] = inside ? as_factor(weight[out * s.depth + channel * taps + tap]) : narrow<T>(0.f);
+            together.at[e] = inside ? round_operand(weight[out * s.depth + channel * taps + tap]) : narrow<T>(0.f);
         }
         const size_t chunk = (size_t)(group * p.channel_tiles + tile) * p.chunks + column / Stages::COLUMNS;
         const size_t stage = chunk * taps + tap;
         const size_t at = (stage * Stages::COLUMNS + column % Stages::COLUMNS) * Stages::CHANNELS + row;
-        store_vector(packed + at * EACH, together);
+        store_vector(packed + at * COLUMN_CHANNELS, together);
     }
 }
 
 #define CONV_HOPPER_PACK(NAME, T)                                                                  \
     extern "C" __global__ void __launch_bounds__(PACK_THREADS)                                     \
         conv_hopper_pack_##NAME(const T *weight, T *packed, const __grid_constant__ ConvSizes sizes, \
-                                const __grid_constant__ Planes planes) {                           \
-        pack(weight, packed, sizes, planes);                                                       \
+                                const __grid_constant__ PaddedLayout layout) {                     \
+        pack(weight, packed, sizes, layout);                                                       \
     }                                                                                              \
     EXPORT_KERNEL(conv_hopper_pack_##NAME)
 

@@ -6,32 +6,32 @@
 #include "staged.cuh"
 
 // What tensor cores shall see of a value.
-template <class T> __device__ __forceinline__ T as_factor(T value) { return value; }
-template <> __device__ __forceinline__ float as_factor<float>(float value) { return __uint_as_float(to_tf32(value)); }
+template <class T> __device__ __forceinline__ T round_operand(T value) { return value; }
+template <> __device__ __forceinline__ float round_operand<float>(float value) { return __uint_as_float(to_tf32(value)); }
 
 // A run of RUN pixels, as many channels of it at a time as there are registers for.
-template <class Stages, int RUN> struct Turned {
+template <class Stages, int RUN> struct TransposedRun {
     using T = typename Stages::T;
-    static constexpr int EACH = Stages::EACH;
+    static constexpr int COLUMN_CHANNELS = Stages::COLUMN_CHANNELS;
     static constexpr bool HALF = sizeof(T) == 2;
     static constexpr int WORDS = RUN * sizeof(T) > 4 ? RUN * sizeof(T) / 4 : 1;  // of a channel
-    static constexpr int CHANNELS = 16 / WORDS, COLUMNS = CHANNELS / EACH;
+    static constexpr int CHANNELS = 16 / WORDS, COLUMNS = CHANNELS / COLUMN_CHANNELS;
 
     uint32_t words[CHANNELS][WORDS];
-    int place = -RUN;  // of the first pixel; of none, where there is nothing to write
+    int position = -RUN;  // of the first pixel; of none, where there is nothing to write
     int column;
 
     // The item of number `item` of those of a chunk, whose first channel is at `input`.
     __device__ __forceinline__ void read(const Stages &stages, const T *input, int item, int runs, int channels,
                                          int plane) {
-        place = -RUN;
+        position = -RUN;
         if (item >= runs * (Stages::COLUMNS / COLUMNS)) return;
         column = item / runs * COLUMNS;
         const PixelRun run = stages.runs[item % runs];
         if (run.from < 0) return;
-        place = run.place;
-        const T *from = input + run.from + (size_t)column * EACH * plane;
-        const int left = channels - column * EACH;
+        position = run.position;
+        const T *from = input + run.from + (size_t)column * COLUMN_CHANNELS * plane;
+        const int left = channels - column * COLUMN_CHANNELS;
 #pragma unroll
         for (int i = 0; i < CHANNELS; i++) {
             read_words(from, i < left, words[i]);
@@ -60,14 +60,14 @@ template <class Stages, int RUN> struct Turned {
 #pragma unroll
         for (int j = 0; j < RUN; j++) {
             // Runs of several pixels have one phase alone, so that what is cut off lies outside of all places.
-            const int at = place + (j ^ first);
-            if ((unsigned)at >= (unsigned)stages.places) continue;
+            const int at = position + (j ^ first);
+            if ((unsigned)at >= (unsigned)stages.positions) continue;
 #pragma unroll
             for (int c = 0; c < COLUMNS; c++) {
                 Vector<uint32_t, 4> together;
 #pragma unroll
-                for (int i = 0; i < 4; i++) together.at[i] = word(c * EACH + i * (EACH / 4), j, first);
-                store_vector(reinterpret_cast<uint32_t *>(stage + ((column + c) * stages.places + at) * 16), together);
+                for (int i = 0; i < 4; i++) together.at[i] = word(c * COLUMN_CHANNELS + i * (COLUMN_CHANNELS / 4), j, first);
+                store_vector(reinterpret_cast<uint32_t *>(stage + ((column + c) * stages.positions + at) * 16), together);
             }
         }
     }
@@ -89,16 +89,16 @@ template <class Stages, int RUN> struct Turned {
             const uint32_t halves = (j ^ first) % 2 ? 0x7632 : 0x5410;
             return __byte_perm(words[channel][j / 2], words[channel + 1][j / 2], halves);
         } else {
-            return __float_as_uint(as_factor(__uint_as_float(words[channel][j])));
+            return __float_as_uint(round_operand(__uint_as_float(words[channel][j])));
         }
     }
 };
 
 // While one item is written the next one is on its way, be it of the next chunk.
 template <class Stages, int RUN>
-__device__ __forceinline__ void load_by_runs(const Stages &stages, const Planes &p, const typename Stages::T *input,
+__device__ __forceinline__ void load_by_runs(const Stages &stages, const PaddedLayout &p, const typename Stages::T *input,
                                              int channels, int plane) {
-    using Item = Turned<Stages, RUN>;
+    using Item = TransposedRun<Stages, RUN>;
     const int runs = p.phases * p.rows * p.runs_across;
     // One at least: even where there is nothing but padding, the stage has to be handed on.
     const int items = runs * (Stages::COLUMNS / Item::COLUMNS);
@@ -117,7 +117,7 @@ __device__ __forceinline__ void load_by_runs(const Stages &stages, const Planes 
         if (round == 0) barrier_wait(&stages.barriers->input_free[ring.stage], ring.parity ^ 1);
         item.write(stages, stages.input(ring.stage));
         if (++round < rounds) return;
-        fence_for_async();
+        fence_async_proxy();
         barrier_arrive(&stages.barriers->input_full[ring.stage]);
         round = 0, ring.next();
     };
@@ -133,7 +133,7 @@ __device__ __forceinline__ void load_by_runs(const Stages &stages, const Planes 
 }
 
 template <class Stages>
-__device__ __forceinline__ void load_inputs(const Stages &stages, const Planes &p, const typename Stages::T *input,
+__device__ __forceinline__ void load_inputs(const Stages &stages, const PaddedLayout &p, const typename Stages::T *input,
                                             int channels, int plane) {
     switch (p.run) {
         case 4: return load_by_runs<Stages, 4>(stages, p, input, channels, plane);

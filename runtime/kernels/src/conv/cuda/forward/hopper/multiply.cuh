@@ -22,12 +22,12 @@ template <class Stages> struct WeightCopies {
 };
 
 template <class Stages>
-__device__ __forceinline__ void multiply(const Stages &stages, const Planes &p, const Taps &taps, int tap_count,
+__device__ __forceinline__ void multiply(const Stages &stages, const PaddedLayout &p, const Taps &taps, int tap_count,
                                          const typename Stages::T *packed, float (&sums)[Stages::PIXELS / 2]) {
     using T = typename Stages::T;
     const int half = threadIdx.x / 128;
     const bool first = threadIdx.x % 128 == 0;
-    const int column = stages.places * 16;
+    const int column = stages.positions * 16;
     WeightCopies<Stages> copies{stages, packed, p.chunks * tap_count, {}};
     if (threadIdx.x == 0)
         for (int i = 0; i < Stages::WEIGHTS; i++) copies.begin();
@@ -44,8 +44,8 @@ __device__ __forceinline__ void multiply(const Stages &stages, const Planes &p, 
             wgmma_fence();
 #pragma unroll
             for (int k = 0; k < Stages::COLUMNS; k += 2)
-                wgmma<T, Stages::PIXELS>(sums, matrix_of(a + k * Stages::CHANNELS * 16, Stages::CHANNELS * 16, 128),
-                                         matrix_of(b + k * column, column, 128));
+                wgmma<T, Stages::PIXELS>(sums, matrix_descriptor(a + k * Stages::CHANNELS * 16, Stages::CHANNELS * 16, 128),
+                                         matrix_descriptor(b + k * column, column, 128));
             wgmma_commit();
             // The products before these are made.
             wgmma_wait<1>();

@@ -1,16 +1,16 @@
 // The stages of a tile in shared memory, and who waits for whom.
 //
 // A chunk of the depth is 128 bytes of each pixel's channels: eight columns of 16 bytes. Both factors lie column after
-// column, as bricks of `wgmma` (`matrix_of`) do, so that a tap's factor begins at any pixel.
+// column, as bricks of `wgmma` (`matrix_descriptor`) do, so that a tap's factor begins at any pixel.
 #pragma once
 #include "../../../../cuda/hopper.cuh"
-#include "planes.cuh"
+#include "padded_layout.cuh"
 
 template <class Element, int PIXELS_> struct Staged {
     using T = Element;
     static constexpr int CHANNELS = 128, PIXELS = PIXELS_;
     static constexpr int BLOCKS = 2;  // that share a multiprocessor, where there is the memory
-    static constexpr int EACH = 16 / sizeof(T), COLUMNS = 8, CHUNK = COLUMNS * EACH;
+    static constexpr int COLUMN_CHANNELS = 16 / sizeof(T), COLUMNS = 8, CHUNK = COLUMNS * COLUMN_CHANNELS;
     static constexpr int WEIGHTS = 3, INPUTS = 2;  // stages of each; of one chunk the input has one
     static constexpr int WEIGHT_BYTES = CHANNELS * COLUMNS * 16;
     static constexpr int MULTIPLIERS = 256;  // threads: two warpgroups, of half the channels each
@@ -25,12 +25,12 @@ template <class Element, int PIXELS_> struct Staged {
     Barriers *barriers;
     PixelRun *runs;
     int *outputs;
-    int places;  // of all phases: the length of a column
+    int positions;  // of all phases: the length of a column
     int input_stages;
 
     // In the order of `Hopper::shared` in `hopper.rs`. The stages come last: where they lie, sums will.
-    __device__ __forceinline__ Staged(unsigned char *memory, const Planes &p)
-        : places(p.phases * p.reach), input_stages(p.chunks < INPUTS ? p.chunks : INPUTS) {
+    __device__ __forceinline__ Staged(unsigned char *memory, const PaddedLayout &p)
+        : positions(p.phases * p.reach), input_stages(p.chunks < INPUTS ? p.chunks : INPUTS) {
         barriers = reinterpret_cast<Barriers *>(memory);
         outputs = reinterpret_cast<int *>(barriers + 1);
         runs = reinterpret_cast<PixelRun *>(outputs + PIXELS);
@@ -39,7 +39,7 @@ template <class Element, int PIXELS_> struct Staged {
         weights = memory + (tables + 127) / 128 * 128;
         inputs = weights + WEIGHTS * WEIGHT_BYTES;
     }
-    __device__ __forceinline__ int input_bytes() const { return places * COLUMNS * 16; }
+    __device__ __forceinline__ int input_bytes() const { return positions * COLUMNS * 16; }
     __device__ __forceinline__ unsigned char *weight(int stage) const { return weights + stage * WEIGHT_BYTES; }
     __device__ __forceinline__ unsigned char *input(int stage) const { return inputs + stage * input_bytes(); }
 
@@ -52,7 +52,7 @@ template <class Element, int PIXELS_> struct Staged {
             barrier_init(&barriers->weight_full[i], 1);
             barrier_init(&barriers->weight_free[i], MULTIPLIERS / 128);
         }
-        barriers_ready();
+        fence_barrier_init();
     }
 };
 

@@ -9,9 +9,9 @@ constexpr int RUN = 4;
 
 // A tile's row of accumulators in shared memory is this much longer than the tile is wide: so that the eight
 // rows of a tensor core's fragment begin in different banks.
-constexpr int FINISH_PAD = 8;
+constexpr int SUMS_PAD = 8;
 
-template <class T> struct Finish {
+template <class T> struct Epilogue {
     const T *scale, *shift, *residual;  // each may be null
     T *output;
     Accumulator<T> *partial;  // not null: the bare sums go here, [slice, batch, out channels, plane]
@@ -24,7 +24,7 @@ template <class T> struct __align__(16) Run { T at[RUN]; };
 
 // The finished values: what each is scaled and shifted by, and its residual, are read where `f` has them alone.
 template <class T, int N>
-__device__ __forceinline__ void finish(const Finish<T> &f, const Accumulator<T> (&scale)[N],
+__device__ __forceinline__ void apply_epilogue(const Epilogue<T> &f, const Accumulator<T> (&scale)[N],
                                        const Accumulator<T> (&shift)[N], const Accumulator<T> (&residual)[N],
                                        Accumulator<T> (&v)[N]) {
 #pragma unroll
@@ -38,14 +38,14 @@ __device__ __forceinline__ void finish(const Finish<T> &f, const Accumulator<T> 
 
 // The same for pixels of one channel.
 template <class T, int N>
-__device__ __forceinline__ void finish(const Finish<T> &f, int channel, const Accumulator<T> (&residual)[N],
+__device__ __forceinline__ void apply_epilogue(const Epilogue<T> &f, int channel, const Accumulator<T> (&residual)[N],
                                        Accumulator<T> (&v)[N]) {
     using A = Accumulator<T>;
     const A one_scale = f.scale ? load(f.scale + channel) : A(1), one_shift = f.shift ? load(f.shift + channel) : A(0);
     A scale[N], shift[N];
 #pragma unroll
     for (int i = 0; i < N; i++) scale[i] = one_scale, shift[i] = one_shift;
-    finish<T, N>(f, scale, shift, residual, v);
+    apply_epilogue<T, N>(f, scale, shift, residual, v);
 }
 
 // Copies `RUN` adjacent elements by as wide accesses as there are.
@@ -71,29 +71,29 @@ template <class T> __device__ __forceinline__ void store_run(T *to, const Accumu
 
 // Finishes and stores a run of pixels of one channel that lie side by side at index `at` of the output.
 template <class T>
-__device__ __forceinline__ void finish_run(const Finish<T> &f, int channel, size_t at, size_t slice_start,
+__device__ __forceinline__ void store_pixels(const Epilogue<T> &f, int channel, size_t at, size_t slice_start,
                                            Accumulator<T> (&v)[RUN]) {
     if (f.partial) return store_run(f.partial + slice_start + at, v);
     Accumulator<T> residual[RUN] = {};
     if (f.residual) load_run(f.residual + at, residual);
-    finish<T, RUN>(f, channel, residual, v);
+    apply_epilogue<T, RUN>(f, channel, residual, v);
     store_run(f.output + at, v);
 }
 
 // The same for one pixel.
 template <class T>
-__device__ __forceinline__ void finish_one(const Finish<T> &f, int channel, size_t at, size_t slice_start,
+__device__ __forceinline__ void store_pixel(const Epilogue<T> &f, int channel, size_t at, size_t slice_start,
                                            Accumulator<T> value) {
     if (f.partial) return store(f.partial + slice_start + at, value);
     const Accumulator<T> residual[1] = {f.residual ? load(f.residual + at) : Accumulator<T>(0)};
     Accumulator<T> v[1] = {value};
-    finish<T, 1>(f, channel, residual, v);
+    apply_epilogue<T, 1>(f, channel, residual, v);
     store(f.output + at, v[0]);
 }
 
 // The same for N channels of one pixel, `channel` and every STEP-th after it. `at` is the pixel's index in channel 0.
 template <int N, int STEP, class T>
-__device__ __forceinline__ void finish_column(const Finish<T> &f, int channel, size_t at, int plane,
+__device__ __forceinline__ void store_column(const Epilogue<T> &f, int channel, size_t at, int plane,
                                               Accumulator<T> (&v)[N]) {
     using A = Accumulator<T>;
     A scale[N], shift[N], residual[N];
@@ -104,7 +104,7 @@ __device__ __forceinline__ void finish_column(const Finish<T> &f, int channel, s
         shift[i] = f.shift ? load(f.shift + channel + i * STEP) : A(0);
         residual[i] = f.residual ? load(f.residual + first + i * next) : A(0);
     }
-    finish<T, N>(f, scale, shift, residual, v);
+    apply_epilogue<T, N>(f, scale, shift, residual, v);
 #pragma unroll
     for (int i = 0; i < N; i++) store(f.output + first + i * next, v[i]);
 }
@@ -112,7 +112,7 @@ __device__ __forceinline__ void finish_column(const Finish<T> &f, int channel, s
 // Finishes and stores the tile of accumulators at `tile` in shared memory, [ROWS, COLUMNS + FINISH_PAD]: output
 // channels `channel` up to `channel_end`, the pixels of the batch from `pixel` on.
 template <class T, int ROWS, int COLUMNS, int THREADS>
-__device__ void finish_tile(const Finish<T> &f, const ConvSizes &s, const Accumulator<T> *tile, int channel,
+__device__ void store_tile(const Epilogue<T> &f, const ConvSizes &s, const Accumulator<T> *tile, int channel,
                             int channel_end, int pixel, int slice) {
     using A = Accumulator<T>;
     constexpr int RUNS = COLUMNS / RUN;
@@ -133,17 +133,17 @@ __device__ void finish_tile(const Finish<T> &f, const ConvSizes &s, const Accumu
     for (int row = threadIdx.x / RUNS; row < ROWS; row += THREADS / RUNS) {
         const int m = channel + row;
         if (m >= channel_end) return;
-        const Run<A> sums = *reinterpret_cast<const Run<A> *>(tile + row * (COLUMNS + FINISH_PAD) + column);
+        const Run<A> sums = *reinterpret_cast<const Run<A> *>(tile + row * (COLUMNS + SUMS_PAD) + column);
         A v[RUN];
 #pragma unroll
         for (int i = 0; i < RUN; i++) v[i] = sums.at[i];
         const size_t start = (size_t)m * s.plane;
         if (whole) {
-            finish_run(f, m, start + at[0], slice_start, v);
+            store_pixels(f, m, start + at[0], slice_start, v);
         } else {
 #pragma unroll
             for (int i = 0; i < RUN; i++)
-                if (n + i < s.pixels) finish_one(f, m, start + at[i], slice_start, v[i]);
+                if (n + i < s.pixels) store_pixel(f, m, start + at[i], slice_start, v[i]);
         }
     }
 }

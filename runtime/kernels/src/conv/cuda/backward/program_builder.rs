@@ -1,4 +1,4 @@
-//! A program in the making: its launches and their memory.
+//! Builds a program: its launches and their memory.
 
 use super::choice::Tile;
 use super::sizes::{conv, int};
@@ -8,53 +8,55 @@ use crate::conv::backward::Needs;
 use crate::cuda::{Arg, Buffer, Launch, Program};
 use candle_core::{DType, Result, bail};
 
-/// Threads of a block, in every kernel but the smaller ones on tensor cores.
+/// The threads of a block, except for the smaller tensor-core kernels.
 pub(super) const THREADS: u32 = 256;
 
-pub(super) struct Launches<'a> {
+/// A program under construction.
+pub(super) struct ProgramBuilder<'a> {
     pub shape: &'a ConvShape,
-    /// Its sizes, as a kernel's argument.
+    /// The structure `Conv`, as a kernel argument.
     pub conv: Arg,
     pub dtype: DType,
-    pub gradient: Gradient,
-    /// The same as tensor cores read it, once one launch has packed it.
+    pub gradient: MaskedGrad,
+    /// The masked gradient as tensor cores read it, if a launch has packed it.
     pub packed_gradient: Option<Arg>,
     pub program: Program,
 }
 
-/// Where the gradient before the activation comes from: `gradient · slope(output)`.
+/// The operands of the masked gradient, the gradient before the activation: `gradient · activation'(output)`.
 #[derive(Clone)]
-pub(super) struct Gradient {
+pub(super) struct MaskedGrad {
     pub gradient: Arg,
-    /// Absent where there is no activation.
+    /// Absent if there is no activation.
     pub output: Arg,
     pub activation: [Arg; 2],
 }
 
-impl Gradient {
+impl MaskedGrad {
+    /// Sets the activation.
     pub fn mask(&mut self, output: Arg, activation: Activation) {
         (self.output, self.activation) = (output, activation.arguments());
     }
 
-    /// Takes a gradient that is masked already.
+    /// Replaces the gradient by one that is already masked.
     pub fn replace(&mut self, masked: Arg) {
         self.gradient = masked;
         self.mask(Arg::Absent, Activation::Identity);
     }
 }
 
-impl<'a> Launches<'a> {
+impl<'a> ProgramBuilder<'a> {
     pub fn new(shape: &'a ConvShape, dtype: DType, gradient: Arg) -> Result<Self> {
         if !matches!(dtype, DType::F32 | DType::F64 | DType::F16 | DType::BF16) {
             bail!("conv2d backward: expected f32, f64, f16 or bf16, got {dtype:?}")
         }
         let gradient =
-            Gradient { gradient, output: Arg::Absent, activation: Activation::Identity.arguments() };
-        let (conv, program) = (conv(shape)?, Program::default());
-        Ok(Self { shape, conv, dtype, gradient, packed_gradient: None, program })
+            MaskedGrad { gradient, output: Arg::Absent, activation: Activation::Identity.arguments() };
+        let conv = conv(shape)?;
+        Ok(Self { shape, conv, dtype, gradient, packed_gradient: None, program: Program::default() })
     }
 
-    /// Adds the outputs for the gradients of input, weight, bias and residual that are needed.
+    /// Adds an output for each requested gradient of input, weight, bias and residual.
     pub fn outputs(&mut self, needs: Needs) -> [Option<Arg>; 4] {
         let shape = self.shape;
         let input = shape.batch * shape.in_channels * shape.input[0] * shape.input[1];
@@ -79,13 +81,15 @@ impl<'a> Launches<'a> {
         Arg::Scratch(self.program.scratch.len() - 1)
     }
 
-    /// The dtype that sums are made in.
+    /// Returns the dtype of the sums.
     pub fn accumulator(&self) -> DType {
         if self.dtype == DType::F64 { DType::F64 } else { DType::F32 }
     }
 
+    /// Checks that the sums of the tile fit in a thread's registers.
+    ///
     /// # Errors
-    /// The dtype's sums of a wide or large tile do not fit into a thread's registers.
+    /// The tile is wide or large and the dtype is f64.
     pub fn check_tile(&self, tile: Tile) -> Result<()> {
         if matches!(tile, Tile::Wide | Tile::Large) && self.dtype == DType::F64 {
             bail!("conv2d backward: expected a smaller tile than {tile:?} for f64")
@@ -93,7 +97,7 @@ impl<'a> Launches<'a> {
         Ok(())
     }
 
-    /// Adds a launch of `blocks` blocks; none where there is nothing to compute.
+    /// Adds a launch of `blocks` blocks. Does nothing if `blocks` is 0.
     pub fn launch(
         &mut self,
         [module, kernel]: [&'static str; 2],

@@ -7,32 +7,32 @@
 #pragma once
 #include "../sizes.cuh"
 
-constexpr int MOST_PHASES = 4, MOST_TAPS = 49;
+constexpr int MAX_PHASES = 4, MAX_TAPS = 49;
 
 // In the order of `planes.rs` beside this file.
-struct Planes {
+struct PaddedLayout {
     int pitch, image;       // places of a row and of an image
     int first;              // the first place that the tile at place 0 reads
     int reach;              // places of one phase that a tile reads, a multiple of 8
     int phases;             // those that taps read, and what remains of their rows and columns
-    int down[MOST_PHASES], right[MOST_PHASES];
+    int down[MAX_PHASES], right[MAX_PHASES];
     int run;                // neighbouring pixels that are loaded together: they divide the width
     int runs_across, rows;  // the runs of a row, and the rows that a tile reads, of one phase
-    int channel_tiles, place_tiles;
+    int channel_tiles, position_tiles;
     int chunks;             // of the channels, see `Staged`
 };
 
 // The place, counted from the first that a tile holds, of each tap's first input.
-struct Taps { int at[MOST_TAPS]; };
+struct Taps { int at[MAX_TAPS]; };
 
 // Neighbouring pixels of the input: where they lie in channel 0 of the group, counted from the tile's first image, and
 // which of the tile's places is the first one's. Outside the image: `from` is negative.
-struct PixelRun { int from, place; };
+struct PixelRun { int from, position; };
 
 __device__ __forceinline__ int floor_divide(int a, int b) { return a >= 0 ? a / b : -((b - 1 - a) / b); }
 
 // The run of number `i` of the tile at `tile`, a place.
-__device__ __forceinline__ PixelRun run_of(const Planes &p, const ConvSizes &s, int tile, int image, int i) {
+__device__ __forceinline__ PixelRun run_of(const PaddedLayout &p, const ConvSizes &s, int tile, int image, int i) {
     const int across = i % p.runs_across, row_of_all = i / p.runs_across;
     const int phase = row_of_all / p.rows;
     const int start = tile + p.first;
@@ -41,15 +41,15 @@ __device__ __forceinline__ PixelRun run_of(const Planes &p, const ConvSizes &s, 
     const int of = floor_divide(row, rows_of_image);
     const int y = (row - of * rows_of_image) * s.stride_down + p.down[phase];
     const int x = across * p.run * s.stride_right + p.right[phase];
-    const int place = row * p.pitch + across * p.run - start;
-    const bool inside = of >= 0 && of < s.batch && y < s.height && x < s.width && place > -p.run && place < p.reach;
+    const int position = row * p.pitch + across * p.run - start;
+    const bool inside = of >= 0 && of < s.batch && y < s.height && x < s.width && position > -p.run && position < p.reach;
     const int plane = s.height * s.width;
-    return {inside ? (of - image) * s.in_channels * plane + y * s.width + x : -1, phase * p.reach + place};
+    return {inside ? (of - image) * s.in_channels * plane + y * s.width + x : -1, phase * p.reach + position};
 }
 
 // Where the output pixel of a place lies in channel 0, counted from the tile's first image, or -1.
-__device__ __forceinline__ int output_of(const Planes &p, const ConvSizes &s, int place, int image) {
-    const int of = place / p.image, rest = place - of * p.image;
+__device__ __forceinline__ int output_of(const PaddedLayout &p, const ConvSizes &s, int position, int image) {
+    const int of = position / p.image, rest = position - of * p.image;
     const int y = rest / p.pitch, x = rest - y * p.pitch;
     const bool inside = of < s.batch && y < s.out_height && x < s.out_width;
     return inside ? (of - image) * s.out_channels * s.plane + y * s.out_width + x : -1;

@@ -1,8 +1,9 @@
 //! The convolution of sequences, as images of height 1.
 
+use candle_core::{Result, Tensor, bail};
+
 use super::axes::Axes;
 use super::{ConvGeometry, Epilogue, conv2d};
-use candle_core::{Result, Tensor, bail};
 
 /// Convolves sequences and applies the epilogue in the same kernel.
 ///
@@ -10,9 +11,9 @@ use candle_core::{Result, Tensor, bail};
 /// - `weight`: `[out_channels, in_channels / groups, kernel length]`
 /// - the epilogue's residual, and the result: `[batch, out_channels, length]`
 ///
-/// Of `geometry`, the settings of the second axis (width) and the groups count. Everything else is as in
-/// [`conv2d`]. To keep a packed weight between calls, call [`conv2d`] on `[batch, in_channels, 1, length]`
-/// with a weight that has been reshaped once.
+/// Uses the groups of `geometry` and its settings for the second axis (width); ignores those for the first.
+/// Everything else is as in [`conv2d`]. To keep a packed weight between calls, call [`conv2d`] on
+/// `[batch, in_channels, 1, length]` with a weight that has been reshaped once.
 ///
 /// # Errors
 /// As [`conv2d`].
@@ -40,7 +41,7 @@ pub fn conv1d(
         [("input", Some(input)), ("weight", Some(weight)), ("residual", epilogue.residual.as_ref())]
     {
         if let Some(tensor) = tensor.filter(|tensor| tensor.rank() != 3) {
-            bail!("conv1d: expected {name} of 3 dimensions, found {:?}", tensor.dims())
+            bail!("conv1d: expected {name} with 3 dimensions, got {:?}", tensor.dims())
         }
     }
     let residual = epilogue.residual.as_ref().map(|residual| Axes::One.lift(residual)).transpose()?;
@@ -51,7 +52,8 @@ pub fn conv1d(
         dilation: [1, geometry.dilation[1]],
         groups: geometry.groups,
     };
-    let (input, weight) = (Axes::One.lift(input)?, Axes::One.lift(weight)?);
+    let input = Axes::One.lift(input)?;
+    let weight = Axes::One.lift(weight)?;
     Axes::One.lower(conv2d(&input, &weight, &geometry, &epilogue, None)?)
 }
 

@@ -1,4 +1,4 @@
-//! Attention with several heads: Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>.
+//! Multi-head attention: Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>.
 
 mod config;
 mod masks;
@@ -7,39 +7,41 @@ use std::borrow::Cow;
 
 use candle_core::{D, Tensor};
 
-use super::linear::Linear;
-use super::printed;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::ops::{AttentionOptions, attend, linear};
 use crate::scope::{self, Path};
 use crate::signal::{Outcome, Signal};
 use crate::{Error, Result};
 
+use super::impl_display;
+use super::linear::Linear;
+
 pub use config::MultiheadAttentionConfig;
 use config::Settings;
 use masks::Masks;
 
-/// Queries look at keys and are answered by sums of values, in several heads of `embed_dim / num_heads`
-/// features each.
+/// Computes attention in several heads of `embed_dim / num_heads` features.
 ///
-/// `MultiheadAttention::config(embed_dim, num_heads)` with the setters `dropout`, `bias`, `add_bias_kv`,
-/// `add_zero_attn`, `kdim`, `vdim` and `batch_first`, as in PyTorch, and two that are arguments of the call
-/// there: `is_causal` and `need_weights`.
+/// - Config: `MultiheadAttention::config(embed_dim, num_heads)`; setters `dropout` (0), `bias` (true), `add_bias_kv`
+///   (false), `add_zero_attn` (false), `kdim` (`embed_dim`), `vdim` (`embed_dim`), `batch_first` (false), `is_causal`
+///   (false), `need_weights` (true); PyTorch passes the last two to the call
+/// - Input: `attn(query, key, value)` or `attn(query, key, value, key_padding_mask, attn_mask)` in a forward closure;
+///   either mask may be `None`
+/// - Output: `(output, weights)`; the weights are averaged over the heads
+/// - Errors: `num_heads` does not divide `embed_dim`, `dropout` is not between 0 and 1, a shape differs from the table,
+///   or a mask is neither of u8 nor of floats
 ///
-/// In a forward closure `attn(query, key, value)`, or with masks
-/// `attn(query, key, value, key_padding_mask, attn_mask)`, of which either may be `None`; both answer
-/// `(output, weights)`, as in PyTorch. Shapes, `[batch, places, features]` with `batch_first`, else
-/// `[places, batch, features]`, or `[places, features]` without a batch:
+/// | tensor | shape |
+/// |---|---|
+/// | query, output | `[queries, batch, embed_dim]` |
+/// | key, value | `[keys, batch, kdim]`, `[keys, batch, vdim]` |
+/// | `key_padding_mask` | `[batch, keys]` |
+/// | `attn_mask` | `[queries, keys]` or `[batch · num_heads, queries, keys]` |
+/// | weights | `[batch, queries, keys]` |
 ///
-/// | tensor | features | places |
-/// |---|---|---|
-/// | query, output | `embed_dim` | queries |
-/// | key, value | `kdim`, `vdim` | keys |
-///
-/// and `[batch, keys]` for `key_padding_mask`, `[queries, keys]` or `[batch · num_heads, queries, keys]`
-/// for `attn_mask`, `[batch, queries, keys]` for the weights, averaged over the heads. A mask of `u8` hides
-/// a key where it is not zero; one of floats is added to the scores. A query from which all keys are hidden
-/// is answered by the output's bias alone.
+/// With `batch_first`, the inputs and the output are `[batch, length, …]`. All tensors may lack the batch dimension. A
+/// mask of u8 hides a key if it is not zero; a mask of floats is added to the scores. If all keys are hidden from a
+/// query, its output is the bias of the output projection.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -66,39 +68,47 @@ pub struct MultiheadAttention {
     settings: Settings,
     in_proj: Projection,
     in_proj_bias: Option<Tensor>,
-    /// A learned key and value behind the others, `[1, 1, embed_dim]` each.
+    /// A learned key and value, appended to the others, `[1, 1, embed_dim]` each.
     bias_kv: Option<[Tensor; 2]>,
     out_proj: OutProjection,
 }
 
-/// The weights that make queries, keys and values of `embed_dim` features.
+/// The weights of the projections to queries, keys and values of `embed_dim` features.
 #[derive(Clone)]
 enum Projection {
-    /// One below the other, `[3 · embed_dim, embed_dim]`.
+    /// The three weights concatenated, `[3 · embed_dim, embed_dim]`.
     Packed(Tensor),
-    /// `[embed_dim, embed_dim]`, `[embed_dim, kdim]`, `[embed_dim, vdim]`.
+    /// Weights of `[embed_dim, embed_dim]`, `[embed_dim, kdim]` and `[embed_dim, vdim]`.
     Separate([Tensor; 3]),
 }
 
 const SEPARATE: [&str; 3] = ["q_proj_weight", "k_proj_weight", "v_proj_weight"];
 const BIAS_KV: [&str; 2] = ["bias_k", "bias_v"];
 
-/// A linear layer under the name that PyTorch prints for this one.
+/// A linear layer that prints the name of PyTorch's output projection.
 struct OutProjection(Linear);
 
-/// Output and weights.
-type Answer = (Signal, Signal);
+/// The output and the attention weights.
+type OutputAndWeights = (Signal, Signal);
 
 impl MultiheadAttention {
+    /// Creates the config with PyTorch's defaults.
     pub fn config(embed_dim: usize, num_heads: usize) -> MultiheadAttentionConfig {
         MultiheadAttentionConfig::new(embed_dim, num_heads)
     }
 
-    fn answer(&self, inputs: [Signal; 3], masks: [Option<Signal>; 2], mode: Mode) -> Answer {
+    fn call_with_masks(
+        &self,
+        inputs: [Signal; 3],
+        masks: [Option<Signal>; 2],
+        mode: Mode,
+    ) -> OutputAndWeights {
         match self.run(inputs, masks, mode) {
             Ok((output, Some(weights))) => (output.into(), weights.into()),
-            Ok((output, None)) => (output.into(), Signal::fail(Error::msg("need_weights is false"))),
-            Err(error) => Answer::failed(error),
+            Ok((output, None)) => {
+                (output.into(), Signal::fail(Error::msg("no weights: need_weights is false")))
+            }
+            Err(error) => OutputAndWeights::failed(error),
         }
     }
 
@@ -124,7 +134,7 @@ impl MultiheadAttention {
     ) -> Result<(Tensor, Option<Tensor>)> {
         self.settings.check(inputs)?;
         let batched = inputs[0].rank() == 3;
-        let [query, key, value] = self.extended(self.project(inputs)?)?;
+        let [query, key, value] = self.append_extra_keys(self.project(inputs)?)?;
         let (batch, queries, _) = query.dims3()?;
         let extra = self.settings.extra_keys();
         let mask = masks.additive(&self.settings, batch, [queries, key.dim(1)? - extra], extra, &query)?;
@@ -134,10 +144,7 @@ impl MultiheadAttention {
         let (output, weights) = attend(&query?, &key?, &value?, &options)?;
         let output = output.transpose(1, 2)?.reshape((batch, queries, self.settings.embed_dim))?;
         let output = self.out_proj.0.call(output.into(), mode).into_tensor()?;
-        let weights = match self.settings.need_weights {
-            true => Some(weights.mean(1)?),
-            false => None,
-        };
+        let weights = if self.settings.need_weights { Some(weights.mean(1)?) } else { None };
         let output = match (batched, self.settings.batch_first) {
             (true, true) => output,
             (true, false) => output.transpose(0, 1)?,
@@ -146,7 +153,7 @@ impl MultiheadAttention {
         Ok((output, weights))
     }
 
-    /// Queries, keys and values, `[batch, places, embed_dim]` each.
+    /// Projects the inputs to queries, keys and values, `[batch, length, embed_dim]` each.
     fn project(&self, inputs: &[Tensor; 3]) -> Result<[Tensor; 3]> {
         let width = self.settings.embed_dim;
         let same = inputs.iter().all(|input| input.id() == inputs[0].id());
@@ -167,7 +174,7 @@ impl MultiheadAttention {
         Ok([project(0)?, project(1)?, project(2)?])
     }
 
-    /// `[batch, places, features]` of an input in the order that the caller wants.
+    /// Converts an input to `[batch, length, features]`.
     fn batch_first(&self, x: &Tensor) -> Result<Tensor> {
         Ok(match (x.rank(), self.settings.batch_first) {
             (2, _) => x.unsqueeze(0)?,
@@ -176,10 +183,12 @@ impl MultiheadAttention {
         })
     }
 
-    /// Keys and values with the learned ones and the zero ones behind them.
-    fn extended(&self, [query, key, value]: [Tensor; 3]) -> Result<[Tensor; 3]> {
-        let (batch, width) = (key.dim(0)?, self.settings.embed_dim);
-        let (mut keys, mut values) = (vec![key], vec![value]);
+    /// Appends the learned and the zero key and value.
+    fn append_extra_keys(&self, [query, key, value]: [Tensor; 3]) -> Result<[Tensor; 3]> {
+        let batch = key.dim(0)?;
+        let width = self.settings.embed_dim;
+        let mut keys = vec![key];
+        let mut values = vec![value];
         if let Some(bias) = &self.bias_kv {
             keys.push(bias[0].broadcast_as((batch, 1, width))?);
             values.push(bias[1].broadcast_as((batch, 1, width))?);
@@ -192,31 +201,31 @@ impl MultiheadAttention {
         Ok([query, Tensor::cat(&keys, 1)?, Tensor::cat(&values, 1)?])
     }
 
-    /// `[batch, heads, places, features]` of `[batch, places, embed_dim]`.
+    /// Reshapes `[batch, length, embed_dim]` to `[batch, heads, length, features]`.
     fn split_heads(&self, x: &Tensor) -> Result<Tensor> {
-        let (batch, places, width) = x.dims3()?;
+        let (batch, length, width) = x.dims3()?;
         let heads = self.settings.num_heads;
-        Ok(x.reshape((batch, places, heads, width / heads))?.transpose(1, 2)?.contiguous()?)
+        Ok(x.reshape((batch, length, heads, width / heads))?.transpose(1, 2)?.contiguous()?)
     }
 }
 
 impl Forward<(Signal, Signal, Signal)> for MultiheadAttention {
-    type Output = Answer;
+    type Output = OutputAndWeights;
 
-    fn call(&self, (query, key, value): (Signal, Signal, Signal), mode: Mode) -> Answer {
-        self.answer([query, key, value], [None, None], mode)
+    fn call(&self, (query, key, value): (Signal, Signal, Signal), mode: Mode) -> OutputAndWeights {
+        self.call_with_masks([query, key, value], [None, None], mode)
     }
 }
 
 impl Forward<(Signal, Signal, Signal, Option<Signal>, Option<Signal>)> for MultiheadAttention {
-    type Output = Answer;
+    type Output = OutputAndWeights;
 
     fn call(
         &self,
         (query, key, value, padding, mask): (Signal, Signal, Signal, Option<Signal>, Option<Signal>),
         mode: Mode,
-    ) -> Answer {
-        self.answer([query, key, value], [padding, mask], mode)
+    ) -> OutputAndWeights {
+        self.call_with_masks([query, key, value], [padding, mask], mode)
     }
 }
 
@@ -290,4 +299,4 @@ impl Module for OutProjection {
     }
 }
 
-printed!(MultiheadAttention);
+impl_display!(MultiheadAttention);

@@ -1,26 +1,29 @@
-//! The transposed convolution behind [`ConvTranspose1d`](super::ConvTranspose1d),
+//! The implementation of [`ConvTranspose1d`](super::ConvTranspose1d),
 //! [`ConvTranspose2d`](super::ConvTranspose2d) and their functions.
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
-use super::{Arguments, at_least_one, batched, extra, input_sizes, operands, unless};
 use crate::kernels::conv::{TransposeGeometry, conv_transpose2d};
 use crate::kernels::internal::Axes;
 use crate::layers::weight::Weight;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
+use super::{
+    Arguments, at_least_one, check_operands, format_extra, format_non_default, input_sizes, with_batch,
+};
+
 #[derive(Clone)]
-pub(crate) struct Transposed {
+pub(crate) struct ConvTransposeCore {
     axes: Axes,
     pub(super) weight: Weight,
     pub(super) bias: Option<Tensor>,
     settings: TransposeGeometry,
 }
 
-impl Transposed {
-    /// With the tensors of a `VarBuilder`.
+impl ConvTransposeCore {
+    /// Builds a transposed convolution with the tensors of a `VarBuilder`.
     pub(super) fn build(
         axes: Axes,
         arguments: &Arguments,
@@ -34,8 +37,8 @@ impl Transposed {
         Ok(Self { axes, weight: Weight::new(weight), bias, settings })
     }
 
-    /// With given tensors, for one call.
-    pub(crate) fn of(
+    /// Creates a transposed convolution from the tensors of a functional call.
+    pub(crate) fn from_tensors(
         axes: Axes,
         weight: &Tensor,
         bias: Option<&Tensor>,
@@ -46,7 +49,7 @@ impl Transposed {
                 Some(0) => outputs.checked_mul(settings.groups),
                 _ => None,
             };
-            operands(axes, weight, bias, "in_channels, out_channels / groups", divided)?;
+            check_operands(axes, weight, bias, "in_channels, out_channels / groups", divided)?;
             check(axes, &settings)
         };
         checked().map_err(|error| error.in_layer(name(axes)))?;
@@ -58,21 +61,22 @@ impl Transposed {
         self.weight.tensor()
     }
 
-    /// Inputs and outputs, and `[height, width]` of the kernel, which the constructor has made sure of.
+    /// Returns `[in_channels, out_channels]` and the kernel size. The constructors guarantee the rank.
     fn sizes(&self) -> ([usize; 2], [usize; 2]) {
-        let dims = self.weight.kernel().dims();
+        let dims = self.weight.tensor_4d().dims();
         ([dims[0], dims[1] * self.settings.groups], [dims[2], dims[3]])
     }
 
     /// `ConvTranspose2d 3→64, 7×7`
     fn label(&self) -> String {
         let ([inputs, outputs], kernel) = self.sizes();
-        let (count, kernel) = (self.axes.count(), self.axes.product(kernel));
+        let count = self.axes.count();
+        let kernel = self.axes.product(kernel);
         format!("ConvTranspose{count}d {inputs}→{outputs}, {kernel}")
     }
 
     pub(crate) fn call(&self, x: Signal) -> Signal {
-        batched(self.axes, x, |x| {
+        with_batch(self.axes, x, |x| {
             self.check_input(x.dims()?).map_err(|error| error.in_layer(self.label()))?;
             Ok(x.apply(name(self.axes), |x| {
                 self.run(&x).map_err(|error| Error::from(error).in_layer(self.label()))
@@ -90,26 +94,27 @@ impl Transposed {
     }
 
     fn run(&self, x: &Tensor) -> candle_core::Result<Tensor> {
-        let (x, weight) = (self.axes.lift(x)?, self.weight.kernel());
+        let x = self.axes.lift(x)?;
+        let weight = self.weight.tensor_4d();
         self.axes.lower(conv_transpose2d(&x, weight, self.bias.as_ref(), &self.settings)?)
     }
 
     pub(super) fn extra(&self) -> String {
         let (channels, kernel) = self.sizes();
-        let (axes, TransposeGeometry { stride, padding, output_padding, dilation, groups }) =
-            (self.axes, self.settings);
+        let axes = self.axes;
+        let TransposeGeometry { stride, padding, output_padding, dilation, groups } = self.settings;
         let settings = [
-            ("padding", unless(axes, padding, 0)),
-            ("dilation", unless(axes, dilation, 1)),
-            ("output_padding", unless(axes, output_padding, 0)),
+            ("padding", format_non_default(axes, padding, 0)),
+            ("dilation", format_non_default(axes, dilation, 1)),
+            ("output_padding", format_non_default(axes, output_padding, 0)),
             ("groups", (groups != 1).then(|| groups.to_string())),
             ("bias", self.bias.is_none().then(|| "False".to_string())),
         ];
-        extra(axes, channels, [kernel, stride], &settings)
+        format_extra(axes, channels, [kernel, stride], &settings)
     }
 }
 
-/// What traces call the operation.
+/// Returns the name of the operation in traces.
 fn name(axes: Axes) -> &'static str {
     match axes {
         Axes::One => "conv_transpose1d",
@@ -125,6 +130,7 @@ fn check(axes: Axes, settings: &TransposeGeometry) -> Result<()> {
     }
     let [given, stride, dilation] = [output_padding, stride, dilation].map(|sizes| axes.tuple(sizes));
     Err(Error::msg(format!(
-        "output_padding must be smaller than stride or dilation, got output_padding = {given} with stride = {stride} and dilation = {dilation}"
+        "output_padding must be smaller than stride or dilation, got output_padding = {given} with \
+         stride = {stride} and dilation = {dilation}"
     )))
 }

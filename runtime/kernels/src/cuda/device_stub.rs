@@ -1,11 +1,13 @@
-//! What stands for `device` where the feature `cuda` is off: errors that say so.
+//! Replaces `device` in builds without the feature `cuda`. Every function returns an error.
 
-use super::{Operand, Program, Target};
-use candle_core::{CudaDevice, CudaStorage, Device, Result, bail};
 use std::convert::Infallible;
 
+use candle_core::{CudaDevice, CudaStorage, Device, Result, bail};
+
+use super::{Operand, Program, Target};
+
 pub(crate) fn open(ordinal: usize) -> Result<CudaDevice> {
-    bail!("expected the CUDA device {ordinal}, but sconce was compiled without its feature `cuda`")
+    bail!("could not open CUDA device {ordinal}: sconce was compiled without its feature `cuda`")
 }
 
 pub(crate) fn run(
@@ -18,7 +20,10 @@ pub(crate) fn run(
 
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn target_of(device: &Device) -> Result<Target> {
-    bail!("expected a CUDA device and sconce with its feature `cuda`, got {:?} without it", device.location())
+    bail!(
+        "expected a CUDA device, got {:?}; sconce was compiled without its feature `cuda`",
+        device.location()
+    )
 }
 
 pub(crate) fn run_in_place(
@@ -30,7 +35,7 @@ pub(crate) fn run_in_place(
     run(op, plan, operands).map(|_| ())
 }
 
-/// There is none.
+/// A CUDA graph. This build has no values of this type.
 pub struct Graph(Infallible);
 
 impl Graph {
@@ -38,11 +43,11 @@ impl Graph {
     pub fn capture(device: &Device, _work: impl FnMut() -> Result<()>) -> Result<Self> {
         let given = device.location();
         bail!(
-            "capture: expected a network on a CUDA device and sconce with its feature `cuda`, got {given:?} without it"
+            "capture: expected a CUDA device, got {given:?}; sconce was compiled without its feature `cuda`"
         )
     }
 
-    /// Cannot be called: there is no value of this type.
+    /// Cannot be called, because there is no value of this type.
     pub fn launch(&self) -> Result<()> {
         match self.0 {}
     }

@@ -1,4 +1,4 @@
-//! What batch and instance norm share: a weight, a bias and running statistics for each channel.
+//! The common part of batch and instance norm: a weight, a bias and running statistics per channel.
 
 use candle_core::{DType, Tensor};
 use candle_nn::{Init, VarBuilder};
@@ -10,7 +10,7 @@ use crate::kernels::norm;
 use crate::module::{Visitor, VisitorMut};
 use crate::signal::{EpilogueOp, Fusion, Signal};
 
-/// The arguments of batch and instance norm.
+/// The settings of batch and instance norm.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
     pub num_features: usize,
@@ -20,46 +20,46 @@ pub(super) struct Settings {
     pub track_running_stats: bool,
 }
 
-/// The tensors of batch and instance norm, with their arguments.
+/// The settings and tensors of batch and instance norm.
 #[derive(Clone)]
-pub(super) struct Channels {
+pub(super) struct ChannelNorm {
     pub settings: Settings,
     pub affine: Option<(Tensor, Tensor)>,
-    pub running: Option<Running>,
+    pub running: Option<RunningStats>,
 }
 
-/// What training remembers of all batches.
+/// The statistics that training accumulates over all batches.
 #[derive(Clone)]
-pub(super) struct Running {
+pub(super) struct RunningStats {
     mean: Tensor,
     var: Tensor,
     num_batches_tracked: Tensor,
 }
 
-/// The setters of a config that holds [`Settings`].
+/// Defines the setters of configs that hold [`Settings`].
 macro_rules! setters {
     ($($config:ty)*) => {$(
         impl $config {
-            /// Added to the variance before the root.
+            /// Sets the number that is added to the variance before the square root.
             pub fn eps(mut self, eps: f64) -> Self {
                 self.0.eps = eps;
                 self
             }
 
-            /// The weight of the newest batch in the running statistics; `None`: of batch norm, the
-            /// average of all batches, of instance norm, none at all, as in PyTorch.
+            /// Sets the weight of the newest batch in the running statistics. With `None`, as in PyTorch, batch
+            /// norm averages all batches and instance norm does not update its statistics.
             pub fn momentum(mut self, momentum: impl Into<Option<f64>>) -> Self {
                 self.0.momentum = momentum.into();
                 self
             }
 
-            /// Whether there are a learned weight and bias a channel.
+            /// Adds a learned weight and bias per channel.
             pub fn affine(mut self, affine: bool) -> Self {
                 self.0.affine = affine;
                 self
             }
 
-            /// Whether running statistics are kept, which evaluation then uses in place of the input's own.
+            /// Keeps running statistics, which evaluation uses instead of the statistics of the input.
             pub fn track_running_stats(mut self, track: bool) -> Self {
                 self.0.track_running_stats = track;
                 self
@@ -69,7 +69,7 @@ macro_rules! setters {
 }
 pub(super) use setters;
 
-/// A weight of ones and a bias of zeros for each channel, where they are wanted.
+/// Creates a weight of ones and a bias of zeros per channel, or returns `None` if they are not wanted.
 pub(super) fn affine(vb: &VarBuilder, channels: usize, wanted: bool) -> Result<Option<(Tensor, Tensor)>> {
     if !wanted {
         return Ok(None);
@@ -78,23 +78,24 @@ pub(super) fn affine(vb: &VarBuilder, channels: usize, wanted: bool) -> Result<O
     Ok(Some((parameter("weight", 1.)?, parameter("bias", 0.)?)))
 }
 
-impl Channels {
+impl ChannelNorm {
     pub fn build(settings: Settings, vb: &VarBuilder) -> Result<Self> {
         let affine = affine(vb, settings.num_features, settings.affine)?;
-        let running = match settings.track_running_stats {
-            true => Some(Running::build(settings.num_features, vb)?),
-            false => None,
+        let running = if settings.track_running_stats {
+            Some(RunningStats::build(settings.num_features, vb)?)
+        } else {
+            None
         };
         Ok(Self { settings, affine, running })
     }
 
-    /// Weight and bias, where there are any.
+    /// Returns the weight and bias.
     pub fn parameters(&self) -> (Option<&Tensor>, Option<&Tensor>) {
         self.affine.as_ref().map(|(weight, bias)| (weight, bias)).unzip()
     }
 
-    /// Normalises by the running statistics, inside the kernel of a convolution before it.
-    pub fn evaluate(&self, x: Signal, running: &Running) -> Signal {
+    /// Normalizes with the running statistics, fused into a preceding convolution.
+    pub fn evaluate(&self, x: Signal, running: &RunningStats) -> Signal {
         let x = match self.folded(&x, running) {
             Ok(Some(op)) => match x.fuse_batch_norm(op) {
                 Fusion::Fused(y) => return y,
@@ -109,20 +110,22 @@ impl Channels {
         })
     }
 
-    /// As one product and one sum, which a convolution takes in its own type and which are to be finite: infinite
-    /// statistics, or ones whose product a half cannot hold, would make NaN of numbers that have a norm.
-    fn folded(&self, x: &Signal, running: &Running) -> Result<Option<EpilogueOp>> {
+    /// Returns the norm as a scale and a shift, or `None` if they are not finite or have another dtype than `x`.
+    ///
+    /// Infinite statistics, or a scale that overflows in half precision, would yield NaN where the norm is defined.
+    fn folded(&self, x: &Signal, running: &RunningStats) -> Result<Option<EpilogueOp>> {
         let statistics = [&running.mean, &running.var];
         let (scale, shift) = norm::batch_norm_fold(statistics, self.affine.as_ref(), self.settings.eps)?;
         let fits = x.dtype()? == scale.dtype() && is_finite(&scale)? && is_finite(&shift)?;
         Ok(fits.then_some(EpilogueOp::Affine { scale, shift }))
     }
 
-    /// What stands between the parentheses when the layer is printed.
+    /// Returns the settings as PyTorch prints them.
     pub fn extra(&self) -> String {
         let Settings { num_features, eps, momentum, .. } = self.settings;
         let momentum = momentum.map_or("None".to_string(), python_float);
-        let (affine, running) = (python_bool(self.affine.is_some()), python_bool(self.running.is_some()));
+        let affine = python_bool(self.affine.is_some());
+        let running = python_bool(self.running.is_some());
         let eps = python_float(eps);
         format!(
             "{num_features}, eps={eps}, momentum={momentum}, affine={affine}, track_running_stats={running}"
@@ -137,7 +140,7 @@ impl Channels {
         if let Some(running) = &self.running {
             visitor.buffer("running_mean", &running.mean);
             visitor.buffer("running_var", &running.var);
-            // Checkpoints older than PyTorch 0.4.1 lack it.
+            // Missing in checkpoints from before PyTorch 0.4.1.
             visitor.optional_buffer("num_batches_tracked", &running.num_batches_tracked);
         }
     }
@@ -155,7 +158,7 @@ impl Channels {
     }
 }
 
-impl Running {
+impl RunningStats {
     fn build(channels: usize, vb: &VarBuilder) -> Result<Self> {
         let buffer = |name: &str, value: f64| -> Result<Tensor> {
             Ok(vb.get_with_hints(channels, name, Init::Const(value))?.detach())
@@ -167,22 +170,23 @@ impl Running {
         })
     }
 
-    /// Counts a batch.
+    /// Increments the number of batches.
     pub fn count(&self) -> Result<()> {
         let counted = (&self.num_batches_tracked + self.num_batches_tracked.ones_like()?)?.reshape(1)?;
         Ok(self.num_batches_tracked.reshape(1)?.slice_set(&counted, 0, 0)?)
     }
 
-    /// How many batches there were: read back from the device, which has to come to an end with them first.
+    /// Returns the number of batches. Synchronizes with the device.
     pub fn batches(&self) -> Result<f64> {
         Ok(self.num_batches_tracked.to_dtype(DType::F64)?.to_scalar()?)
     }
 
-    /// `running = (1 − momentum) · running + momentum · batch`, in place: twins of the network see it.
+    /// Computes `running = (1 − momentum) · running + momentum · batch` in place, which networks that share the tensors
+    /// see.
     pub fn blend(&self, mean: &Tensor, var: &Tensor, momentum: f64) -> Result<()> {
         for (running, batch) in [(&self.mean, mean), (&self.var, var)] {
             let batch = batch.to_dtype(running.dtype())?;
-            if descent::cuda::takes(&[running]) {
+            if descent::cuda::supports(&[running]) {
                 descent::cuda::blend(running, &batch, momentum)?;
                 continue;
             }
@@ -193,7 +197,7 @@ impl Running {
     }
 }
 
-/// The counter, which checkpoints older than PyTorch 0.4.1 and candle's own lack.
+/// Returns the number of batches, 0 if the checkpoint lacks it: those of candle or from before PyTorch 0.4.1.
 fn batches_tracked(vb: &VarBuilder) -> candle_core::Result<Tensor> {
     const NAME: &str = "num_batches_tracked";
     if vb.contains_tensor(NAME) {

@@ -1,9 +1,8 @@
-//! The convolution behind [`Conv1d`](super::Conv1d), [`Conv2d`](super::Conv2d) and their functions.
+//! The implementation of [`Conv1d`](super::Conv1d), [`Conv2d`](super::Conv2d) and their functions.
 
 use candle_core::{Shape, Tensor};
 use candle_nn::VarBuilder;
 
-use super::{Arguments, at_least_one, batched, extra, input_sizes, operands, unless};
 use crate::kernels::conv::ConvGeometry;
 use crate::kernels::internal::blocked::policy;
 use crate::kernels::internal::{Axes, ConvShape};
@@ -16,7 +15,11 @@ use crate::signal::{
 };
 use crate::{Error, Result};
 
-/// How a convolution moves over its input, per axis `[height, width]`.
+use super::{
+    Arguments, at_least_one, check_operands, format_extra, format_non_default, input_sizes, with_batch,
+};
+
+/// The settings of a convolution, per axis `[height, width]`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Settings {
     pub stride: [usize; 2],
@@ -47,7 +50,7 @@ impl Settings {
                 let total = dilation[axis].saturating_mul(kernel[axis] - 1);
                 [total / 2, total - total / 2]
             }),
-            Padding::Same => return Err(Error::msg("padding = \"same\" needs stride 1")),
+            Padding::Same => return Err(Error::msg("padding = \"same\" requires stride 1")),
             Padding::Unknown(word) => {
                 return Err(Error::msg(format!(
                     "padding = {word:?}: expected a number, \"same\" or \"valid\""
@@ -59,17 +62,17 @@ impl Settings {
 }
 
 #[derive(Clone)]
-pub(crate) struct Plain {
+pub(crate) struct ConvCore {
     axes: Axes,
     pub(super) weight: Weight,
     pub(super) bias: Option<Tensor>,
     settings: Settings,
-    /// With the padding of every mode.
+    /// With the padding of `settings`, in every padding mode.
     geometry: ConvGeometry,
 }
 
-impl Plain {
-    /// With the tensors of a `VarBuilder`.
+impl ConvCore {
+    /// Builds a convolution with the tensors of a `VarBuilder`.
     pub(super) fn build(
         axes: Axes,
         arguments: &Arguments,
@@ -83,13 +86,19 @@ impl Plain {
         Ok(Self { axes, weight: Weight::new(weight), bias, settings, geometry })
     }
 
-    /// With given tensors, for one call.
-    pub(crate) fn of(axes: Axes, weight: &Tensor, bias: Option<&Tensor>, settings: Settings) -> Result<Self> {
+    /// Creates a convolution from the tensors of a functional call.
+    pub(crate) fn from_tensors(
+        axes: Axes,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        settings: Settings,
+    ) -> Result<Self> {
         let checked = || {
             let divided = |[outputs, _]: [usize; 2]| {
                 (outputs.checked_rem(settings.groups) == Some(0)).then_some(outputs)
             };
-            let (_, kernel) = operands(axes, weight, bias, "out_channels, in_channels / groups", divided)?;
+            let (_, kernel) =
+                check_operands(axes, weight, bias, "out_channels, in_channels / groups", divided)?;
             settings.geometry(axes, kernel)
         };
         let geometry = checked().map_err(|error: Error| error.in_layer(format!("conv{}d", axes.count())))?;
@@ -101,17 +110,17 @@ impl Plain {
         self.weight.tensor()
     }
 
-    /// The weight's `[outputs, inputs / groups]` and `[height, width]`, which the constructor has made sure of.
+    /// Returns `[out_channels, in_channels / groups]` and the kernel size. The constructors guarantee the rank.
     fn sizes(&self) -> ([usize; 2], [usize; 2]) {
-        let dims = self.weight.kernel().dims();
+        let dims = self.weight.tensor_4d().dims();
         ([dims[0], dims[1]], [dims[2], dims[3]])
     }
 
     fn label(&self) -> String {
-        conv_label(self.axes, self.weight.kernel().dims(), self.geometry.groups)
+        conv_label(self.axes, self.weight.tensor_4d().dims(), self.geometry.groups)
     }
 
-    /// The shape for an input with a batch, or what is wrong with it.
+    /// Returns the shape of the output for an input with a batch dimension.
     fn output_shape(&self, input: &[usize]) -> Result<Shape> {
         let ([outputs, inputs], kernel) = self.sizes();
         let (batch, size) = input_sizes(self.axes, input, inputs * self.geometry.groups)?;
@@ -124,7 +133,7 @@ impl Plain {
     }
 
     pub(crate) fn call(&self, x: Signal) -> Signal {
-        batched(self.axes, x, |x| self.defer(x))
+        with_batch(self.axes, x, |x| self.defer(x))
     }
 
     fn defer(&self, x: Signal) -> Result<Signal> {
@@ -138,20 +147,21 @@ impl Plain {
         }
     }
 
-    /// Returns the parameters for the channel-blocked kernels if the convolution is to use them.
+    /// Returns the parameters of the channel-blocked kernels, or `None` if the convolution does not use them.
     fn blocked_parameters(&self, x: &Signal, geometry: &ConvGeometry) -> Result<Option<BlockedParameters>> {
-        let (weight, packed) = (self.weight.kernel(), self.weight.packed());
-        let takes = policy::takes_parameters(weight, self.bias.as_ref(), packed.as_deref());
-        let (Axes::Two, true, Some(packed), Some(layout)) = (self.axes, takes, packed, x.input_layout())
+        let weight = self.weight.tensor_4d();
+        let packed = self.weight.packed();
+        let supported = policy::supports_parameters(weight, self.bias.as_ref(), packed.as_deref());
+        let (Axes::Two, true, Some(packed), Some(layout)) = (self.axes, supported, packed, x.input_layout())
         else {
             return Ok(None);
         };
         let shape = ConvShape::new(x.dims()?, weight.dims(), geometry)?;
         let parameters = BlockedParameters { shape, weight: weight.clone(), packed };
-        Ok(parameters.reads(layout).then_some(parameters))
+        Ok(parameters.prefers_nchwc(layout).then_some(parameters))
     }
 
-    /// Defers a channel-blocked convolution, fused into the convolution before it if it can be.
+    /// Defers a channel-blocked convolution. Fuses it into the deferred convolution before it if possible.
     fn defer_blocked(&self, x: Signal, parameters: BlockedParameters, output: Shape) -> Result<Signal> {
         let x = if policy::is_fused_consumer(&parameters.shape) {
             match x.into_producer() {
@@ -164,8 +174,8 @@ impl Plain {
         } else {
             x
         };
-        let input = x.into_blocks()?;
-        let convolution = if parameters.reads(input.layout()) {
+        let input = x.into_blocked()?;
+        let convolution = if parameters.prefers_nchwc(input.layout()) {
             Convolution::Either(BlockedConvolution { input, parameters })
         } else {
             Convolution::Nchw(self.nchw(input.tensor()?, parameters.shape.geometry))
@@ -174,7 +184,8 @@ impl Plain {
     }
 
     fn nchw(&self, input: Tensor, geometry: ConvGeometry) -> NchwConvolution {
-        let (weight, packed) = (self.weight.kernel().clone(), self.weight.packed());
+        let weight = self.weight.tensor_4d().clone();
+        let packed = self.weight.packed();
         NchwConvolution { axes: self.axes, input, weight, geometry, packed }
     }
 
@@ -182,7 +193,7 @@ impl Plain {
         Signal::deferred(Deferred::convolution(convolution, self.bias.clone(), output))
     }
 
-    /// The input with the padding that is not zeros, and the geometry with the padding that is.
+    /// Pads the input unless the padding mode is zeros. Returns the geometry with the padding that remains to be done.
     fn pad(&self, x: Signal) -> (Signal, ConvGeometry) {
         let mode = self.settings.padding_mode;
         let [[top, bottom], [left, right]] = self.geometry.padding;
@@ -198,18 +209,19 @@ impl Plain {
 
     pub(super) fn extra(&self) -> String {
         let ([outputs, inputs], kernel) = self.sizes();
-        let (axes, Settings { stride, padding, dilation, groups, padding_mode }) = (self.axes, self.settings);
+        let axes = self.axes;
+        let Settings { stride, padding, dilation, groups, padding_mode } = self.settings;
         let padding = match padding {
-            Padding::Each(Pair(sizes)) => unless(axes, sizes, 0),
+            Padding::Each(Pair(sizes)) => format_non_default(axes, sizes, 0),
             _ => Some("same".to_string()),
         };
         let settings = [
             ("padding", padding),
-            ("dilation", unless(axes, dilation, 1)),
+            ("dilation", format_non_default(axes, dilation, 1)),
             ("groups", (groups != 1).then(|| groups.to_string())),
             ("bias", self.bias.is_none().then(|| "False".to_string())),
             ("padding_mode", (padding_mode != PadMode::ZEROS).then(|| padding_mode.to_string())),
         ];
-        extra(axes, [inputs * groups, outputs], [kernel, stride], &settings)
+        format_extra(axes, [inputs * groups, outputs], [kernel, stride], &settings)
     }
 }

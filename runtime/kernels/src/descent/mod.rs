@@ -1,63 +1,64 @@
-//! The steps of optimisers, in place: each tensor goes through memory once, and none is made.
+//! In-place optimizer steps: one pass over each tensor, without intermediate tensors.
 
 pub mod cuda;
+
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Tensor, bail};
 
 use super::element::{self, Element, with_element};
 use super::float::Float;
 use super::parallel::{cost, for_each_chunk};
 use super::simd::{Kernel, Simd, dispatch_loops};
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, DType, InplaceOp2, InplaceOp3, Layout, Result, Tensor, bail};
 
 const NAME: &str = "optimizer step";
 
-/// Whether these kernels are for all of `tensors`: on the CPU, contiguous, of f32 or f64.
-pub fn takes(tensors: &[&Tensor]) -> bool {
+/// Returns `true` if the kernels support all `tensors`: on the CPU, contiguous, of f32 or f64.
+pub fn supports(tensors: &[&Tensor]) -> bool {
     let fits = |tensor: &&Tensor| {
-        let full = matches!(tensor.dtype(), DType::F32 | DType::F64);
-        full && tensor.device().is_cpu() && tensor.is_contiguous()
+        let float = matches!(tensor.dtype(), DType::F32 | DType::F64);
+        float && tensor.device().is_cpu() && tensor.is_contiguous()
     };
     tensors.iter().all(fits)
 }
 
-/// `target = keep · target + share · x`, or with `x²`.
+/// The in-place update `target = keep · target + share · x`, or with `x²` instead of `x`.
 #[derive(Clone, Copy)]
 pub struct Blend {
     /// The factor of `target`.
     pub keep: f64,
     /// The factor of `x`.
     pub share: f64,
-    /// Use the squares of `x`.
+    /// Use `x²` instead of `x`.
     pub squared: bool,
 }
 
 impl Blend {
-    /// The exponential moving average that keeps `keep` of itself.
+    /// Returns the update of an exponential moving average with the decay rate `keep`.
     pub fn average(keep: f64) -> Self {
         Self { keep, share: 1. - keep, squared: false }
     }
 
-    /// Updates `target` in place. Both are on the CPU, of one shape and dtype, as [`takes`] says.
+    /// Updates `target` in place. Both tensors must have the same shape and dtype, and be [supported](supports).
     pub fn apply(&self, target: &Tensor, x: &Tensor) -> Result<()> {
         target.inplace_op2(x, self)
     }
 }
 
-/// Adam's move: `target = keep · target - rate · mean / (√square / correction + eps)`.
+/// Adam's in-place update `target = keep · target - rate · mean / (√square / correction + eps)`.
 #[derive(Clone, Copy)]
-pub struct Adaptive {
+pub struct AdamUpdate {
     /// The factor of `target`.
     pub keep: f64,
     /// The factor of the quotient.
     pub rate: f64,
-    /// The divisor of the root.
+    /// The bias correction: the divisor of the root.
     pub correction: f64,
-    /// Added to the denominator.
+    /// The term added to the denominator.
     pub eps: f64,
 }
 
-impl Adaptive {
-    /// Updates `target` in place. All are on the CPU, of one shape and dtype, as [`takes`] says.
+impl AdamUpdate {
+    /// Updates `target` in place. All tensors must have the same shape and dtype, and be [supported](supports).
     pub fn apply(&self, target: &Tensor, mean: &Tensor, square: &Tensor) -> Result<()> {
         target.inplace_op3(mean, square, self)
     }
@@ -68,19 +69,25 @@ impl InplaceOp2 for Blend {
         NAME
     }
 
-    fn cpu_fwd(&self, target: &mut CpuStorage, to: &Layout, x: &CpuStorage, from: &Layout) -> Result<()> {
+    fn cpu_fwd(
+        &self,
+        target: &mut CpuStorage,
+        target_layout: &Layout,
+        x: &CpuStorage,
+        x_layout: &Layout,
+    ) -> Result<()> {
         with_element!(NAME, target.dtype(), E => {
-            let x = whole::<E>(x, from)?;
-            for_each_chunk(whole_mut::<E>(target, to)?, cost::PASS, |i, target| {
+            let x = element::elements::<E>(x, x_layout)?;
+            for_each_chunk(elements_mut::<E>(target, target_layout)?, cost::PASS, |i, target| {
                 let x = &x[i * cost::PASS..][..target.len()];
-                dispatch_loops(Blending { blend: self, target, x });
+                dispatch_loops(BlendKernel { blend: self, target, x });
             });
             Ok(())
         })
     }
 }
 
-impl InplaceOp3 for Adaptive {
+impl InplaceOp3 for AdamUpdate {
     fn name(&self) -> &'static str {
         NAME
     }
@@ -88,42 +95,40 @@ impl InplaceOp3 for Adaptive {
     fn cpu_fwd(
         &self,
         target: &mut CpuStorage,
-        to: &Layout,
+        target_layout: &Layout,
         mean: &CpuStorage,
         mean_layout: &Layout,
         square: &CpuStorage,
         square_layout: &Layout,
     ) -> Result<()> {
         with_element!(NAME, target.dtype(), E => {
-            let (mean, square) = (whole::<E>(mean, mean_layout)?, whole::<E>(square, square_layout)?);
-            for_each_chunk(whole_mut::<E>(target, to)?, cost::PASS, |i, target| {
+            let mean = element::elements::<E>(mean, mean_layout)?;
+            let square = element::elements::<E>(square, square_layout)?;
+            for_each_chunk(elements_mut::<E>(target, target_layout)?, cost::PASS, |i, target| {
                 let range = i * cost::PASS..i * cost::PASS + target.len();
                 let (mean, square) = (&mean[range.clone()], &square[range]);
-                dispatch_loops(Moving { adaptive: self, target, mean, square });
+                dispatch_loops(AdamKernel { update: self, target, mean, square });
             });
             Ok(())
         })
     }
 }
 
-fn whole<'a, E: Element>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [E]> {
-    element::elements(storage, layout)
-}
-
-fn whole_mut<'a, E: Element>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [E]> {
+/// Returns the elements of a contiguous layout.
+fn elements_mut<'a, E: Element>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [E]> {
     match element::span(layout) {
         Some(span) => Ok(&mut E::slice_mut(storage)?[span]),
         None => bail!("{NAME}: expected a contiguous tensor, got strides {:?}", layout.stride()),
     }
 }
 
-struct Blending<'a, E> {
+struct BlendKernel<'a, E> {
     blend: &'a Blend,
     target: &'a mut [E],
     x: &'a [E],
 }
 
-impl<E: Element> Kernel for Blending<'_, E> {
+impl<E: Element> Kernel for BlendKernel<'_, E> {
     type Output = ();
 
     #[inline(always)]
@@ -131,26 +136,27 @@ impl<E: Element> Kernel for Blending<'_, E> {
         let Blend { keep, share, squared } = *self.blend;
         let (keep, share) = (E::from_f64(keep), E::from_f64(share));
         let pairs = self.target.iter_mut().zip(self.x);
-        match squared {
-            true => pairs.for_each(|(target, x)| *target = *target * keep + *x * *x * share),
-            false => pairs.for_each(|(target, x)| *target = *target * keep + *x * share),
+        if squared {
+            pairs.for_each(|(target, x)| *target = *target * keep + *x * *x * share);
+        } else {
+            pairs.for_each(|(target, x)| *target = *target * keep + *x * share);
         }
     }
 }
 
-struct Moving<'a, E> {
-    adaptive: &'a Adaptive,
+struct AdamKernel<'a, E> {
+    update: &'a AdamUpdate,
     target: &'a mut [E],
     mean: &'a [E],
     square: &'a [E],
 }
 
-impl<E: Element> Kernel for Moving<'_, E> {
+impl<E: Element> Kernel for AdamKernel<'_, E> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
-        let Adaptive { keep, rate, correction, eps } = *self.adaptive;
+        let AdamUpdate { keep, rate, correction, eps } = *self.update;
         let [keep, rate, correction, eps] = [keep, rate, 1. / correction, eps].map(E::from_f64);
         for (target, (mean, square)) in self.target.iter_mut().zip(self.mean.iter().zip(self.square)) {
             *target = *target * keep - *mean * rate / (Float::sqrt(*square) * correction + eps);

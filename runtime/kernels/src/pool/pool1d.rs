@@ -1,16 +1,18 @@
-//! Pooling over the last dimension: a sequence is an image of one row.
+//! Pooling over the last dimension. A sequence is treated as an image with one row.
+
+use candle_core::{Result, Tensor};
+
+use crate::planes::{as_row, input_length};
 
 use super::{PoolGeometry, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d};
-use crate::planes::{as_row, input_length};
-use candle_core::{Result, Tensor};
 
 /// Returns the largest element of each window of a sequence, `[batch, channels, length]` or `[channels,
 /// length]`.
 ///
-/// As [`max_pool2d`] with one axis.
+/// Equivalent to [`max_pool2d`] with one axis.
 ///
 /// # Errors
-/// `x` has another rank, or [`PoolGeometry::output_size`] fails.
+/// The rank of `x` is not 2 or 3, or [`PoolGeometry::output_size`] fails.
 ///
 /// # Examples
 /// ```
@@ -26,15 +28,15 @@ use candle_core::{Result, Tensor};
 /// ```
 pub fn max_pool1d(x: &Tensor, geometry: &PoolGeometry<1>) -> Result<Tensor> {
     geometry.output_size([input_length("max_pool1d", x)?])?;
-    as_row(x, |x| max_pool2d(x, &geometry.of_a_row()))
+    as_row(x, |x| max_pool2d(x, &geometry.to_2d()))
 }
 
 /// Returns the mean of each window of a sequence, `[batch, channels, length]` or `[channels, length]`.
 ///
-/// As [`avg_pool2d`] with one axis; `count_include_pad` counts the padding among the elements of a window.
+/// Equivalent to [`avg_pool2d`] with one axis. `count_include_pad` counts the padding among the elements of a window.
 ///
 /// # Errors
-/// `x` has another rank, [`PoolGeometry::output_size`] fails or the dilation is not 1.
+/// The rank of `x` is not 2 or 3, [`PoolGeometry::output_size`] fails, or the dilation is not 1.
 ///
 /// # Examples
 /// ```
@@ -50,14 +52,14 @@ pub fn max_pool1d(x: &Tensor, geometry: &PoolGeometry<1>) -> Result<Tensor> {
 /// ```
 pub fn avg_pool1d(x: &Tensor, geometry: &PoolGeometry<1>, count_include_pad: bool) -> Result<Tensor> {
     geometry.output_size([input_length("avg_pool1d", x)?])?;
-    as_row(x, |x| avg_pool2d(x, &geometry.of_a_row(), count_include_pad, None))
+    as_row(x, |x| avg_pool2d(x, &geometry.to_2d(), count_include_pad, None))
 }
 
-/// Returns the means of a sequence, `[batch, channels, length]` or `[channels, length]`, over `size` windows
-/// that are as equal in size as possible.
+/// Applies adaptive average pooling to a sequence, `[batch, channels, length]` or `[channels, length]`, with an output
+/// of length `size`.
 ///
 /// # Errors
-/// `x` has another rank, or the size is 0.
+/// The rank of `x` is not 2 or 3, or the size is 0.
 ///
 /// # Examples
 /// ```
@@ -75,11 +77,11 @@ pub fn adaptive_avg_pool1d(x: &Tensor, size: usize) -> Result<Tensor> {
     as_row(x, |x| adaptive_avg_pool2d(x, [None, Some(size)]))
 }
 
-/// Returns the largest elements of a sequence, `[batch, channels, length]` or `[channels, length]`, in `size`
-/// windows that are as equal in size as possible.
+/// Applies adaptive max pooling to a sequence, `[batch, channels, length]` or `[channels, length]`, with an output of
+/// length `size`.
 ///
 /// # Errors
-/// `x` has another rank, or the size is 0.
+/// The rank of `x` is not 2 or 3, or the size is 0.
 ///
 /// # Examples
 /// ```

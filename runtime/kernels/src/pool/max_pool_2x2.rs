@@ -1,0 +1,160 @@
+//! 2×2 max pooling with stride 2 and its gradient, for f32. The four elements of a vector of windows are in registers
+//! at the same time, and every choice is a select instead of a branch, because branches would be unpredictable.
+
+use std::mem::MaybeUninit;
+
+use crate::memory::write_zeros;
+use crate::planes::write_planes;
+use crate::simd::{Isa, Kernel, Simd, dispatch_to};
+
+use super::max::MaxPool;
+
+/// Returns the maximum of each window of `x`.
+pub(super) fn max_pool(isa: Isa, pool: &MaxPool, x: &[f32]) -> Vec<f32> {
+    let [input_len, output_len] = [pool.input, pool.output()].map(|[h, w]| h * w);
+    // SAFETY: the kernel writes one element for each window, and so initializes the whole output.
+    unsafe { write_planes(x, input_len, output_len, |_, x, y| dispatch_to(isa, Forward { pool, x, y })) }
+}
+
+/// Returns the gradient of `x` from `x`, the output and the gradient of the output.
+pub(super) fn gradient(isa: Isa, pool: &MaxPool, [x, y, grad]: [&[f32]; 3]) -> Vec<f32> {
+    let [input_len, output_len] = [pool.input, pool.output()].map(|[h, w]| h * w);
+    let fill = |first: usize, x: &[f32], dx: &mut [MaybeUninit<f32>]| {
+        if input_len != 4 * output_len {
+            write_zeros(dx);
+        }
+        let start = first * output_len;
+        let range = start..start + x.len() / input_len * output_len;
+        let (y, grad) = (&y[range.clone()], &grad[range]);
+        dispatch_to(isa, Backward { pool, x, y, grad, dx });
+    };
+    // SAFETY: the kernel writes the four elements of every window. If a plane has elements outside all windows, `fill`
+    // first clears the whole plane.
+    unsafe { write_planes(x, input_len, input_len, fill) }
+}
+
+/// The forward pass over several planes.
+struct Forward<'a> {
+    pool: &'a MaxPool,
+    x: &'a [f32],
+    y: &'a mut [MaybeUninit<f32>],
+}
+
+impl Kernel for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let ([h, w], [rows, columns]) = (self.pool.input, self.pool.output());
+        let planes = self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(rows * columns));
+        for (x, y) in planes {
+            for (x, y) in x.chunks_exact(2 * w).zip(y.chunks_exact_mut(columns)) {
+                for column in (0..columns).step_by(S::LANES) {
+                    let mut elements = load_windows(simd, x, w, column, columns).into_iter();
+                    let mut largest = elements.next().unwrap_or(simd.zero());
+                    for x in elements {
+                        largest = simd.larger(largest, x);
+                    }
+                    store(simd, &mut y[column..], largest);
+                }
+            }
+        }
+    }
+}
+
+/// The backward pass over several planes: writes the gradient `dx` of `x`.
+struct Backward<'a> {
+    pool: &'a MaxPool,
+    x: &'a [f32],
+    y: &'a [f32],
+    grad: &'a [f32],
+    dx: &'a mut [MaybeUninit<f32>],
+}
+
+impl Kernel for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Simd>(self, simd: S) {
+        let Self { pool, x, y, grad, dx } = self;
+        let ([h, w], [rows, columns]) = (pool.input, pool.output());
+        let outputs = y.chunks_exact(rows * columns).zip(grad.chunks_exact(rows * columns));
+        for ((x, dx), (y, grad)) in x.chunks_exact(h * w).zip(dx.chunks_exact_mut(h * w)).zip(outputs) {
+            // The last NaN of a window is its maximum, but NaN equals no element.
+            if y.iter().fold(false, |any, y| any | y.is_nan()) {
+                pool.scatter(x, y, grad, write_zeros(dx));
+                continue;
+            }
+            let inputs = x.chunks_exact(2 * w).zip(dx.chunks_exact_mut(2 * w));
+            let outputs = y.chunks_exact(columns).zip(grad.chunks_exact(columns));
+            for ((x, dx), (y, grad)) in inputs.zip(outputs) {
+                for column in (0..columns).step_by(S::LANES) {
+                    route_gradients(simd, w, column, [x, y, grad], dx);
+                }
+            }
+        }
+    }
+}
+
+/// Writes the gradients of a vector of outputs to the first element of each window that equals the maximum.
+#[inline(always)]
+fn route_gradients<S: Simd>(
+    simd: S,
+    w: usize,
+    column: usize,
+    [x, y, grad]: [&[f32]; 3],
+    dx: &mut [MaybeUninit<f32>],
+) {
+    let columns = y.len();
+    let elements = load_windows(simd, x, w, column, columns);
+    let largest = load(simd, &y[column..]);
+    let mut remaining = load(simd, &grad[column..]);
+    let mut routed = elements;
+    for (routed, x) in routed.iter_mut().zip(elements) {
+        *routed = simd.pick([x, largest], remaining, simd.zero());
+        remaining = simd.pick([x, largest], simd.zero(), remaining);
+    }
+    for (row, pair) in routed.chunks_exact(2).enumerate() {
+        let [low, high] = simd.interleave(pair[0], pair[1]);
+        let output = &mut dx[row * w..][2 * column..2 * columns];
+        let (first, rest) = output.split_at_mut(output.len().min(S::LANES));
+        store(simd, first, low);
+        store(simd, rest, high);
+    }
+}
+
+/// Loads a vector of windows, starting at output column `column`: element 0 of each window, then elements 1, 2 and 3 in
+/// row-major order. Lanes after the last window are zero.
+#[inline(always)]
+fn load_windows<S: Simd>(simd: S, x: &[f32], w: usize, column: usize, columns: usize) -> [S::V; 4] {
+    let mut elements = [simd.zero(); 4];
+    for (row, elements) in elements.chunks_exact_mut(2).enumerate() {
+        let input = &x[row * w..][2 * column..2 * columns];
+        let (first, rest) = input.split_at(input.len().min(S::LANES));
+        elements.copy_from_slice(&simd.deinterleave(load(simd, first), load(simd, rest)));
+    }
+    elements
+}
+
+/// Loads a full vector if the slice is long enough, which is faster than a partial load, or else the whole slice.
+#[inline(always)]
+fn load<S: Simd>(simd: S, slice: &[f32]) -> S::V {
+    // SAFETY: the full load runs only if the slice has `S::LANES` elements; the partial load reads `slice.len()`.
+    unsafe {
+        if slice.len() >= S::LANES {
+            simd.load(slice.as_ptr())
+        } else {
+            simd.load_partial(slice.as_ptr(), slice.len())
+        }
+    }
+}
+
+/// Stores a full vector if the slice is long enough, or else its first `slice.len()` lanes.
+#[inline(always)]
+fn store<S: Simd>(simd: S, slice: &mut [MaybeUninit<f32>], v: S::V) {
+    let start = slice.as_mut_ptr().cast();
+    // SAFETY: the full store runs only if the slice has `S::LANES` elements; the partial store writes `slice.len()`.
+    unsafe {
+        if slice.len() >= S::LANES { simd.store(start, v) } else { simd.store_partial(start, slice.len(), v) }
+    }
+}

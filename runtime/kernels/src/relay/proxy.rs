@@ -1,0 +1,92 @@
+//! The operations of candle's graph that represent ours: the proxy node, and the output read from it.
+
+use std::cell::{Cell, RefCell};
+use std::sync::{Arc, Mutex};
+
+use candle_core::{CpuStorage, Result, Shape, Tensor, bail};
+
+use crate::operation::{CpuOperand, Operation};
+
+use super::{GradientSlot, Link, links, locked};
+
+/// An operation that candle's graph represents by a single number.
+pub(super) struct ProxyNode<O, const N: usize> {
+    pub operation: O,
+    pub operands: [Tensor; N],
+    /// The gradient slots of the operands, for those that another proxy node's operation made.
+    pub operand_slots: [Option<Arc<GradientSlot>>; N],
+    pub slot: Arc<GradientSlot>,
+}
+
+impl<const N: usize, O: Operation<N>> Operation<N> for ProxyNode<O, N> {
+    fn name(&self) -> &'static str {
+        self.operation.name()
+    }
+
+    fn forward(&self, _: [CpuOperand; N]) -> Result<(CpuStorage, Shape)> {
+        Ok((CpuStorage::F32(vec![0.]), Shape::from(())))
+    }
+
+    fn backward(&self, _: [&Tensor; N], _: &Tensor, count: &Tensor) -> Result<[Option<Tensor>; N]> {
+        let (output, gradient) = self.slot.take(count.to_scalar::<f32>()? as usize)?;
+        let mut gradients = self.operation.backward(self.operands.each_ref(), output, &gradient)?;
+        for (gradient, slot) in gradients.iter_mut().zip(&self.operand_slots) {
+            if let Some(slot) = slot {
+                *gradient = gradient.take().map(|gradient| slot.add(gradient)).transpose()?;
+            }
+        }
+        Ok(gradients)
+    }
+}
+
+/// The operation that turns a proxy node into the visible output tensor.
+pub(super) struct Output {
+    /// The output's elements; `None` once the tensor holds them.
+    pub storage: Mutex<Option<CpuStorage>>,
+    pub shape: Shape,
+    pub slot: Arc<GradientSlot>,
+}
+
+impl Operation<1> for Output {
+    fn name(&self) -> &'static str {
+        "output"
+    }
+
+    fn forward(&self, _: [CpuOperand; 1]) -> Result<(CpuStorage, Shape)> {
+        match locked(&self.storage).take() {
+            Some(storage) => Ok((storage, self.shape.clone())),
+            None => bail!("the output of this operation was already taken"),
+        }
+    }
+
+    fn backward(&self, _: [&Tensor; 1], _: &Tensor, gradient: &Tensor) -> Result<[Option<Tensor>; 1]> {
+        Ok([Some(self.slot.add(gradient.clone())?)])
+    }
+}
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        let link = self.slot.id.get().and_then(|id| links().remove(id));
+        if let Some(link) = link {
+            release(link);
+        }
+    }
+}
+
+/// Drops links one after another. Dropping a link may drop the output of the preceding operation; in a long chain of
+/// operations these drops would nest and overflow the stack.
+fn release(link: Link) {
+    thread_local! {
+        static PENDING: RefCell<Vec<Link>> = const { RefCell::new(Vec::new()) };
+        static BUSY: Cell<bool> = const { Cell::new(false) };
+    }
+    // A thread that is exiting has already destroyed its list; the failed `try_with` has then dropped the link.
+    let queued = PENDING.try_with(|pending| pending.borrow_mut().push(link));
+    if queued.is_err() || BUSY.replace(true) {
+        return;
+    }
+    while let Some(link) = PENDING.with_borrow_mut(Vec::pop) {
+        drop(link);
+    }
+    BUSY.set(false);
+}
