@@ -1,11 +1,15 @@
 //! Runs a plain candle network, without a derive, twice: with candle's `conv2d`, `broadcast_add` and `relu`,
 //! and with the kernels of the crate sconce-kernels. Prints both times and the largest difference.
 
+#[path = "common/arguments.rs"]
+mod arguments;
+
 use std::error::Error;
 use std::time::{Duration, Instant};
 
 use candle_core::{D, DType, Device, Result, Tensor};
 use candle_nn::{Linear, Module, VarBuilder, VarMap};
+use lexopt::prelude::*;
 use sconce_kernels::{Activation, ConvGeometry, Epilogue, PackedCache, conv2d};
 
 const HELP: &str = "\
@@ -89,10 +93,7 @@ struct Arguments {
 }
 
 fn main() -> std::result::Result<(), Box<dyn Error>> {
-    let Some(Arguments { batch, short }) = arguments(std::env::args().skip(1))? else {
-        println!("{HELP}");
-        return Ok(());
-    };
+    let Arguments { batch, short } = arguments::parse(HELP, parse);
     let device = Device::Cpu;
     let variables = VarMap::new();
     let network = Network::new(VarBuilder::from_varmap(&variables, DType::F32, &device))?;
@@ -133,21 +134,14 @@ fn times(calls: [&dyn Fn() -> Result<Tensor>; 2], budget: Duration) -> Result<[D
     }))
 }
 
-/// Returns the command line, or `None` if it asks for help.
-fn arguments(
-    mut words: impl Iterator<Item = String>,
-) -> std::result::Result<Option<Arguments>, Box<dyn Error>> {
-    let mut result = Arguments { batch: 1, short: false };
-    while let Some(word) = words.next() {
-        match word.as_str() {
-            "-h" | "--help" => return Ok(None),
-            "--short" => result.short = true,
-            "--batch" => {
-                let number = words.next().ok_or("--batch needs a number; see --help")?;
-                result.batch = number.parse().map_err(|_| format!("expected a number, found {number:?}"))?;
-            }
-            _ => return Err(format!("unknown argument {word:?}; see --help").into()),
+fn parse(mut parser: lexopt::Parser) -> std::result::Result<Arguments, lexopt::Error> {
+    let mut arguments = Arguments { batch: 1, short: false };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("batch") => arguments.batch = parser.value()?.parse()?,
+            Long("short") => arguments.short = true,
+            _ => return Err(argument.unexpected()),
         }
     }
-    Ok(Some(result))
+    Ok(arguments)
 }
