@@ -103,7 +103,7 @@ fn replace(text: &str, name: &str, content: &str) -> Result<String> {
 fn layer_table(csv: &Csv) -> Result<String> {
     let peak: f64 = csv.setting("peak_gflops")?.parse()?;
     let mut table = format!(
-        "{}; {}. Peak: {peak} GFLOP/s. Peers: {}.\n\n\
+        "{}; {}.\nPeak: {peak} GFLOP/s. Peers: {}.\n\n\
          | layer | sconce | candle | best peer | | sconce / peer | of the peak |\n|---|---|---|---|---|---|---|\n",
         csv.setting("machine")?,
         csv.setting("date")?,
