@@ -1,7 +1,7 @@
 //! Measures the overhead of the derive: the introductory network, derived and written by hand on the same
 //! kernels.
 //!
-//! Run each of the two under callgrind and compare the instruction counts (benches/NOTES.md):
+//! Run each of the two under callgrind and compare the instruction counts (the section "The derive" of benches/LOG.md):
 //!
 //! ```text
 //! cargo bench -p sconce-benches --bench instructions --no-run     # prints the path of the program

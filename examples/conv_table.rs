@@ -1,9 +1,14 @@
 //! Times convolution + bias + ReLU on a table of layers: fused in one kernel, and as candle's three
 //! operations.
 
+#[path = "common/arguments.rs"]
+mod arguments;
+
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use lexopt::prelude::*;
 use sconce::candle::{Device, Result, Tensor};
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache, conv2d};
@@ -42,15 +47,12 @@ struct Layer {
 struct Arguments {
     table: String,
     threads: Option<usize>,
-    csv: Option<String>,
+    csv: Option<PathBuf>,
     short: bool,
 }
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let Some(arguments) = arguments()? else {
-        println!("{HELP}");
-        return Ok(());
-    };
+    let arguments = arguments::parse(HELP, parse);
     if let Some(threads) = arguments.threads {
         rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()?;
     }
@@ -77,22 +79,22 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// `None` where the user asks for help.
-fn arguments() -> std::result::Result<Option<Arguments>, Box<dyn std::error::Error>> {
-    let mut result = Arguments { table: LAYERS.into(), threads: None, csv: None, short: false };
-    let mut given = std::env::args().skip(1);
-    while let Some(argument) = given.next() {
-        let mut value = || given.next().ok_or(format!("{argument} needs a value"));
-        match argument.as_str() {
-            "-h" | "--help" => return Ok(None),
-            "--threads" => result.threads = Some(value()?.parse()?),
-            "--short" => result.short = true,
-            "--csv" => result.csv = Some(value()?),
-            option if option.starts_with('-') => return Err(format!("unknown option {option}").into()),
-            path => result.table = std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?,
+fn parse(mut parser: lexopt::Parser) -> std::result::Result<Arguments, lexopt::Error> {
+    let mut arguments = Arguments { table: LAYERS.into(), threads: None, csv: None, short: false };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("threads") => arguments.threads = Some(parser.value()?.parse()?),
+            Long("csv") => arguments.csv = Some(parser.value()?.into()),
+            Long("short") => arguments.short = true,
+            Value(path) => {
+                let path = PathBuf::from(path);
+                arguments.table =
+                    std::fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?;
+            }
+            _ => return Err(argument.unexpected()),
         }
     }
-    Ok(Some(result))
+    Ok(arguments)
 }
 
 fn layers(table: &str) -> std::result::Result<Vec<Layer>, String> {

@@ -1,10 +1,14 @@
 //! Trains a small convolutional network on Fashion-MNIST, saves it, and checks that the reloaded network is
 //! the same.
 
+#[path = "common/arguments.rs"]
+mod arguments;
+
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use flate2::read::GzDecoder;
+use lexopt::prelude::*;
 use sconce::prelude::*;
 
 const HELP: &str = "\
@@ -45,10 +49,7 @@ struct FashionNet {
 }
 
 fn main() -> Result<()> {
-    let Some(Arguments { epochs, seed, out, short }) = arguments(std::env::args().skip(1))? else {
-        println!("{HELP}");
-        return Ok(());
-    };
+    let Arguments { epochs, seed, out, short } = arguments::parse(HELP, parse);
     let device = Device::Cpu;
     manual_seed(seed);
 
@@ -117,26 +118,19 @@ struct Arguments {
     short: bool,
 }
 
-/// The command line; none where it asks for help.
-fn arguments(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>> {
+fn parse(mut parser: lexopt::Parser) -> std::result::Result<Arguments, lexopt::Error> {
     let out = std::env::temp_dir().join("fashion_mnist.safetensors");
-    let (mut epochs, mut parsed) = (None, Arguments { epochs: 5, seed: 0, out, short: false });
-    while let Some(word) = words.next() {
-        let mut value =
-            || words.next().ok_or_else(|| Error::msg(format!("{word} needs a value; see --help")));
-        match word.as_str() {
-            "--help" | "-h" => return Ok(None),
-            "--short" => parsed.short = true,
-            "--epochs" => epochs = Some(number(&value()?)?),
-            "--seed" => parsed.seed = number(&value()?)?,
-            "--out" => parsed.out = value()?.into(),
-            _ => return Err(Error::msg(format!("unknown argument {word:?}; see --help"))),
+    let mut arguments = Arguments { epochs: 5, seed: 0, out, short: false };
+    let mut epochs = None;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("epochs") => epochs = Some(parser.value()?.parse()?),
+            Long("seed") => arguments.seed = parser.value()?.parse()?,
+            Long("out") => arguments.out = parser.value()?.into(),
+            Long("short") => arguments.short = true,
+            _ => return Err(argument.unexpected()),
         }
     }
-    parsed.epochs = epochs.unwrap_or(if parsed.short { 1 } else { 5 });
-    Ok(Some(parsed))
-}
-
-fn number<T: std::str::FromStr>(word: &str) -> Result<T> {
-    word.parse().map_err(|_| Error::msg(format!("expected a number, got {word:?}")))
+    arguments.epochs = epochs.unwrap_or(if arguments.short { 1 } else { 5 });
+    Ok(arguments)
 }

@@ -3,7 +3,17 @@
 //! Shows that both styles give the same network, and that each convolution, with its bias and activation,
 //! runs as one launch of one kernel.
 
+#[path = "common/arguments.rs"]
+mod arguments;
+
 use sconce::prelude::*;
+
+const HELP: &str = "\
+Builds the introductory network in two styles and runs it on one image.
+
+usage: cargo run --release --example first_network -- [--short]
+
+--short: no effect; accepted because every example has it";
 
 /// With a written forward pass, as in PyTorch.
 #[derive(Module)]
@@ -30,12 +40,7 @@ struct InOrder {
 }
 
 fn main() -> Result<()> {
-    if std::env::args().any(|argument| argument == "--help") {
-        println!(
-            "usage: first_network\n\nBuilds the introductory network in two styles and runs it on one image."
-        );
-        return Ok(());
-    }
+    arguments::parse(HELP, arguments::only_short);
     let device = Device::cuda_if_available(0)?;
     let model = Model::new(&device)?;
     println!("{model}\n{} parameters", model.num_parameters());

@@ -6,8 +6,10 @@ mod networks;
 
 use std::time::{Duration, Instant};
 
+use lexopt::prelude::*;
 use sconce::prelude::*;
 
+use networks::arguments::{self, list, number};
 use networks::{mobilenet, resnet, vgg};
 
 const HELP: &str = "\
@@ -50,10 +52,7 @@ struct LeNet {
 }
 
 fn main() -> Result<()> {
-    let Some(Arguments { nets, batches, train, short }) = Arguments::parse(std::env::args().skip(1))? else {
-        println!("{HELP}");
-        return Ok(());
-    };
+    let Arguments { nets, batches, train, short } = arguments::parse(HELP, parse);
     let clock =
         Clock { budget: Duration::from_secs(2), min_calls: 3, max_calls: if short { 3 } else { 300 } };
     println!("net,batch,median,min,launches,layout changes,activations");
@@ -159,39 +158,35 @@ struct Arguments {
     short: bool,
 }
 
-impl Arguments {
-    /// The command line; none where it asks for help.
-    fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Self>> {
-        let mut nets = "seed,lenet,resnet18,resnet50,vgg16_bn,mobilenet_v2".to_string();
-        let (mut batches, mut train) = ("1,16".to_string(), "lenet:64,resnet18:8".to_string());
-        let mut short = false;
-        while let Some(word) = words.next() {
-            let mut value =
-                || words.next().ok_or_else(|| Error::msg(format!("{word} needs a value; see --help")));
-            match word.as_str() {
-                "--help" | "-h" => return Ok(None),
-                "--nets" => nets = value()?,
-                "--batch" => batches = value()?,
-                "--train" => train = value()?,
-                "--short" => {
-                    (nets, batches, train) = ("lenet".into(), "1".into(), "lenet:8".into());
-                    short = true;
+fn parse(mut parser: lexopt::Parser) -> std::result::Result<Arguments, lexopt::Error> {
+    let nets = ["seed", "lenet", "resnet18", "resnet50", "vgg16_bn", "mobilenet_v2"];
+    let mut arguments = Arguments {
+        nets: nets.map(String::from).into(),
+        batches: vec![1, 16],
+        train: vec![("lenet".into(), 64), ("resnet18".into(), 8)],
+        short: false,
+    };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("nets") => arguments.nets = list(parser.value()?, |name| Ok(name.to_string()))?,
+            Long("batch") => arguments.batches = list(parser.value()?, number)?,
+            Long("train") => arguments.train = list(parser.value()?, network_and_batch)?,
+            Long("short") => {
+                arguments = Arguments {
+                    nets: vec!["lenet".into()],
+                    batches: vec![1],
+                    train: vec![("lenet".into(), 8)],
+                    short: true,
                 }
-                _ => return Err(Error::msg(format!("unknown argument {word:?}; see --help"))),
             }
+            _ => return Err(argument.unexpected()),
         }
-        let list = |words: &str| -> Vec<String> {
-            words.split(',').filter(|word| !word.is_empty()).map(str::to_string).collect()
-        };
-        let train = list(&train).into_iter().map(|item| match item.split_once(':') {
-            Some((name, batch)) => Ok((name.to_string(), number(batch)?)),
-            None => Err(Error::msg(format!("expected NETWORK:BATCH, got {item:?}"))),
-        });
-        let batches = list(&batches).iter().map(|batch| number(batch)).collect::<Result<_>>()?;
-        Ok(Some(Self { nets: list(&nets), batches, train: train.collect::<Result<_>>()?, short }))
     }
+    Ok(arguments)
 }
 
-fn number(word: &str) -> Result<usize> {
-    word.parse().map_err(|_| Error::msg(format!("expected a number, got {word:?}")))
+fn network_and_batch(word: &str) -> std::result::Result<(String, usize), lexopt::Error> {
+    let (name, batch) =
+        word.split_once(':').ok_or_else(|| format!("expected NETWORK:BATCH, found {word:?}"))?;
+    Ok((name.into(), number(batch)?))
 }

@@ -1,8 +1,12 @@
 //! Checks the selection of convolution algorithms by measurement: times all candidates on random convolutions
 //! in both memory layouts, and compares them with the algorithm that `select` returns.
 
+#[path = "common/arguments.rs"]
+mod arguments;
+
 use std::time::{Duration, Instant};
 
+use lexopt::prelude::*;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use sconce::candle::{Device, Result, Tensor};
@@ -59,10 +63,7 @@ struct Layer {
 type Timed = (Algorithm, f64, f64);
 
 fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
-    let Some(arguments) = arguments()? else {
-        println!("{HELP}");
-        return Ok(());
-    };
+    let arguments = arguments::parse(HELP, parse);
     rayon::ThreadPoolBuilder::new().num_threads(1).build_global()?;
     let mut random = StdRng::seed_from_u64(arguments.seed);
     let (mut right, mut ratios) = (0, vec![]);
@@ -97,9 +98,8 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     Ok(())
 }
 
-/// `None` where the user asks for help.
-fn arguments() -> std::result::Result<Option<Arguments>, Box<dyn std::error::Error>> {
-    let mut result = Arguments {
+fn parse(mut parser: lexopt::Parser) -> std::result::Result<Arguments, lexopt::Error> {
+    let mut arguments = Arguments {
         shapes: 300,
         seed: 1,
         least: 0.,
@@ -107,23 +107,21 @@ fn arguments() -> std::result::Result<Option<Arguments>, Box<dyn std::error::Err
         budget: Duration::from_millis(40),
         work: WORK,
     };
-    let mut given = std::env::args().skip(1);
-    while let Some(argument) = given.next() {
-        let mut value = || given.next().ok_or(format!("{argument} needs a value"));
-        match argument.as_str() {
-            "-h" | "--help" => return Ok(None),
-            "--shapes" => result.shapes = value()?.parse()?,
-            "--seed" => result.seed = value()?.parse()?,
-            "--least" => result.least = value()?.parse()?,
-            "--list" => result.list = true,
-            "--short" => {
-                (result.shapes, result.budget) = (10, Duration::from_millis(1));
-                result.work = 2e5..2e6;
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("shapes") => arguments.shapes = parser.value()?.parse()?,
+            Long("seed") => arguments.seed = parser.value()?.parse()?,
+            Long("least") => arguments.least = parser.value()?.parse()?,
+            Long("list") => arguments.list = true,
+            Long("short") => {
+                arguments.shapes = 10;
+                arguments.budget = Duration::from_millis(1);
+                arguments.work = 2e5..2e6;
             }
-            other => return Err(format!("unknown argument {other}").into()),
+            _ => return Err(argument.unexpected()),
         }
     }
-    Ok(Some(result))
+    Ok(arguments)
 }
 
 impl Layer {

@@ -1,4 +1,4 @@
-//! From arguments to a network: every layer and every derived struct has a config.
+//! The trait of layer and network configs.
 
 use std::borrow::Borrow;
 use std::path::Path;
@@ -12,66 +12,67 @@ use crate::module::Module;
 use crate::registry::Matching;
 use crate::source::{self, Checkpoint, Fallback};
 
-/// The arguments of a layer or network, ready to be built.
+/// The settings from which a layer or network is built.
 ///
-/// `Conv2d::config(3, 64, 7).stride(2)` is one; so is what `#[derive(Module)]` makes of
-/// `#[module(args(…))]`. A type of your own joins in by a function `config` that returns its
-/// implementation of this trait.
+/// Every layer has a function `config`, as in `Conv2d::config(3, 64, 7).stride(2)`. `#[derive(Module)]` generates one
+/// from `#[module(args(…))]`. A custom layer needs a function `config` that returns a type with this trait.
 pub trait Config: Sized {
+    /// The layer or network.
     type Output: Module;
 
-    /// Builds the layer with the tensors of any candle `VarBuilder`.
+    /// Builds the layer with tensors of a `VarBuilder`.
     ///
-    /// It shares their storage, and so follows whoever writes to it. To run fast, a network that nobody
-    /// changes any more needs tensors of its own: [`inference`](crate::Network::inference) copies them.
+    /// The layer shares the storage of these tensors and sees later writes to it. Call
+    /// [`inference`](crate::Network::inference) to copy the tensors, which makes a network that no longer changes
+    /// faster.
     fn build(self, vb: VarBuilder) -> Result<Self::Output>;
 
-    /// Builds it with fresh parameters, in PyTorch's default initialisation.
+    /// Builds the layer with PyTorch's default initialization.
     ///
-    /// [`manual_seed`](crate::manual_seed) makes them reproducible.
+    /// [`manual_seed`](crate::manual_seed) makes the initial values reproducible.
     fn init(self, device: &Device) -> Result<Self::Output> {
         self.build(source::fresh(DType::F32, device))
     }
 
-    /// Builds it with the parameters of a checkpoint, in any format of
-    /// [`checkpoint::read`](crate::checkpoint::read).
+    /// Builds the network with the parameters of a checkpoint, in any format that
+    /// [`checkpoint::read`](crate::checkpoint::read) supports.
     ///
     /// # Errors
-    /// Those of [`load_with`](Self::load_with).
+    /// Fails under the same conditions as [`load_with`](Self::load_with).
     fn load(self, path: impl AsRef<Path>, device: &Device) -> Result<Self::Output> {
         self.load_with(Load::new(path), device).map(|(network, _)| network)
     }
 
-    /// Builds it with the parameters of a checkpoint, as [`Load`] says, and reports what was loaded.
+    /// Builds the network with the parameters of a checkpoint and returns it with a report.
     ///
-    /// It takes the checkpoints that [`Network::load_with`](crate::Network::load_with) takes. With
-    /// [`Load::partial`], what the checkpoint lacks keeps its fresh initialization.
+    /// Accepts the same checkpoints as [`Network::load_with`](crate::Network::load_with). With [`Load::partial`],
+    /// tensors that the checkpoint lacks keep their initial values.
     ///
     /// # Errors
-    /// The checkpoint cannot be read; tensors are missing, unexpected or misshapen, unless [`Load::partial`] is
-    /// set, or the names of a shared tensor have different values, which are reported together; or the arguments
-    /// are wrong.
+    /// Fails if the settings are invalid, if the checkpoint cannot be read, or if the names of a tied tensor have
+    /// different values. Unless [`Load::partial`] is set, also fails if tensors are missing, unexpected or mismatched.
+    /// One error lists all of these tensors.
     fn load_with(self, load: impl Borrow<Load>, device: &Device) -> Result<(Self::Output, LoadReport)> {
         let load = load.borrow();
         let dtype = load.float_dtype()?.unwrap_or(DType::F32);
-        let fallback = if load.is_partial() { Fallback::Draw } else { Fallback::Zeros };
+        let fallback = if load.is_partial() { Fallback::Initialize } else { Fallback::Zeros };
         let source = Checkpoint::new(load.read(device)?, fallback);
         build_from(self, &source, dtype, device).map_err(|error| error.in_layer(load.path().display()))
     }
 
-    /// Builds it with the parameters of a checkpoint on the Hugging Face hub: `"owner/name"`, or a
-    /// [`Hub`](crate::hub::Hub) that says revision and file. Under the feature `hub`.
+    /// Builds the network with the parameters of a checkpoint on the Hugging Face hub. Requires the feature `hub`.
     ///
-    /// What was downloaded before is read from the cache; [`hub`](crate::hub) says where that is. For the
-    /// options of [`Load`], call `load_with(Load::new(hub.download()?), device)`.
+    /// `hub` is `"owner/name"`, or a [`Hub`](crate::hub::Hub) with a revision or a file. Downloaded files are cached;
+    /// see [`hub`](crate::hub) for the location of the cache. For the options of [`Load`], call
+    /// `load_with(Load::new(hub.download()?), device)`.
     #[cfg(feature = "hub")]
-    #[allow(clippy::wrong_self_convention)] // The name it has wherever there is a hub.
+    #[allow(clippy::wrong_self_convention)] // The established name, as in Hugging Face's libraries.
     fn from_pretrained(self, hub: impl Into<crate::hub::Hub>, device: &Device) -> Result<Self::Output> {
         self.load(hub.into().download()?, device)
     }
 }
 
-/// Builds a network with the values of a checkpoint, then loads what the construction did not ask for.
+/// Builds a network with the values of a checkpoint, then loads the tensors that the construction did not request.
 fn build_from<C: Config>(
     config: C,
     source: &Checkpoint,
@@ -81,7 +82,7 @@ fn build_from<C: Config>(
     let mut network = config.build(source.var_builder(dtype, device))?;
     let requests = source.requests();
     let matching = Matching::new(&network, &requests, source.state())?;
-    matching.check(source.fallback() == Fallback::Draw)?;
+    matching.check(source.fallback() == Fallback::Initialize)?;
     matching.assign(&mut network, &requests.filled)?;
     Ok((network, matching.report))
 }

@@ -99,7 +99,7 @@ pub use kernels::internal::ActivationMemory;
 pub use kernels::internal::activation_memory;
 pub use kernels::trace::{Launch, trace};
 pub use kernels::{is_exact, set_exact};
-pub use load::{Load, LoadReport, Misshapen};
+pub use load::{Load, LoadReport, ShapeMismatch};
 pub use module::{Forward, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};
 pub use random::manual_seed;
 pub use registry::{Eval, Network};

@@ -1,11 +1,29 @@
-//! The command line.
+//! The settings of a run: number formats, batch sizes and the command line.
 
 use std::time::Duration;
 
-use sconce::{Error, Result};
+use lexopt::prelude::*;
+use lexopt::{Error, Parser};
+use sconce::candle::DType;
 
-use crate::clock::FORMATS;
-use crate::table::BATCHES;
+use crate::command_line::{list, number};
+
+/// A number format: a dtype, and whether f32 is multiplied as TF32.
+#[derive(Clone, Copy, PartialEq)]
+pub struct Format {
+    pub name: &'static str,
+    pub dtype: DType,
+    pub tf32: bool,
+}
+
+pub const FORMATS: [Format; 4] = [
+    Format { name: "f32", dtype: DType::F32, tf32: false },
+    Format { name: "tf32", dtype: DType::F32, tf32: true },
+    Format { name: "f16", dtype: DType::F16, tf32: false },
+    Format { name: "bf16", dtype: DType::BF16, tf32: false },
+];
+
+pub const BATCHES: [usize; 3] = [1, 32, 256];
 
 pub struct Arguments {
     pub device: usize,
@@ -20,22 +38,20 @@ pub struct Arguments {
 }
 
 impl Arguments {
-    /// Whether a part is asked for.
+    /// Returns whether `part` runs. The part `plans` only runs if it is requested.
     pub fn runs(&self, part: &str) -> bool {
-        // Plans are only timed where they are asked for.
         self.only.as_deref().map_or(part != "plans", |only| only == part)
     }
 
-    /// Whether layers are timed at that batch size, and in that format.
+    /// Returns whether layers are timed at this batch size and in this format.
     pub fn times(&self, batch: usize, format: &str) -> bool {
         let batches = self.batches.as_ref().is_none_or(|batches| batches.contains(&batch));
         batches && self.formats.as_ref().is_none_or(|formats| formats.iter().any(|one| one == format))
     }
 }
 
-/// None where it asks for help.
-pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments>> {
-    let mut parsed = Arguments {
+pub fn parse(mut parser: Parser) -> Result<Arguments, Error> {
+    let mut arguments = Arguments {
         device: 0,
         only: None,
         cases: 200,
@@ -46,48 +62,45 @@ pub fn parse(mut words: impl Iterator<Item = String>) -> Result<Option<Arguments
         batches: None,
         formats: None,
     };
-    while let Some(word) = words.next() {
-        let mut value =
-            || words.next().ok_or_else(|| Error::msg(format!("{word} needs a value; see --help")));
-        match word.as_str() {
-            "--help" | "-h" => return Ok(None),
-            "--device" => parsed.device = number(&value()?)?,
-            "--only" => parsed.only = Some(part(value()?)?),
-            "--cases" => parsed.cases = number(&value()?)?,
-            "--seed" => parsed.seed = number(&value()?)?,
-            "--csv" => parsed.csv = Some(value()?),
-            "--short" => (parsed.short, parsed.cases, parsed.budget) = (true, 5, Duration::ZERO),
-            "--budget" => parsed.budget = Duration::from_millis(number(&value()?)?),
-            "--batches" => parsed.batches = Some(value()?.split(',').map(batch).collect::<Result<_>>()?),
-            "--formats" => parsed.formats = Some(value()?.split(',').map(format).collect::<Result<_>>()?),
-            _ => return Err(Error::msg(format!("unknown argument {word:?}; see --help"))),
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("device") => arguments.device = parser.value()?.parse()?,
+            Long("only") => arguments.only = Some(part(parser.value()?.string()?)?),
+            Long("cases") => arguments.cases = parser.value()?.parse()?,
+            Long("seed") => arguments.seed = parser.value()?.parse()?,
+            Long("csv") => arguments.csv = Some(parser.value()?.string()?),
+            Long("short") => {
+                arguments.short = true;
+                arguments.cases = 5;
+                arguments.budget = Duration::ZERO;
+            }
+            Long("budget") => arguments.budget = Duration::from_millis(parser.value()?.parse()?),
+            Long("batches") => arguments.batches = Some(list(parser.value()?, batch)?),
+            Long("formats") => arguments.formats = Some(list(parser.value()?, format)?),
+            _ => return Err(argument.unexpected()),
         }
     }
-    Ok(Some(parsed))
+    Ok(arguments)
 }
 
-fn part(word: String) -> Result<String> {
+fn part(word: String) -> Result<String, Error> {
     match word.as_str() {
         "check" | "train" | "time" | "plans" => Ok(word),
-        _ => Err(Error::msg(format!("expected check, train, time or plans, got {word:?}"))),
+        _ => Err(format!("expected check, train, time or plans, found {word:?}").into()),
     }
 }
 
-fn batch(word: &str) -> Result<usize> {
+fn batch(word: &str) -> Result<usize, Error> {
     let batch = number(word)?;
-    match BATCHES.contains(&batch) {
-        true => Ok(batch),
-        false => Err(Error::msg(format!("expected batch sizes of {BATCHES:?}, got {batch}"))),
+    if !BATCHES.contains(&batch) {
+        return Err(format!("expected batch sizes of {BATCHES:?}, found {batch}").into());
     }
+    Ok(batch)
 }
 
-fn format(word: &str) -> Result<String> {
-    match FORMATS.iter().any(|format| format.name == word) {
-        true => Ok(word.into()),
-        false => Err(Error::msg(format!("expected formats of {:?}, got {word:?}", FORMATS.map(|f| f.name)))),
+fn format(word: &str) -> Result<String, Error> {
+    if !FORMATS.iter().any(|format| format.name == word) {
+        return Err(format!("expected formats of {:?}, found {word:?}", FORMATS.map(|f| f.name)).into());
     }
-}
-
-fn number<T: std::str::FromStr>(word: &str) -> Result<T> {
-    word.parse().map_err(|_| Error::msg(format!("expected a number, got {word:?}")))
+    Ok(word.into())
 }

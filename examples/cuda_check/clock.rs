@@ -8,6 +8,8 @@ use sconce::candle::cuda::cudarc::driver::{DriverError, sys::CUevent_flags};
 use sconce::candle::cuda::set_gemm_reduced_precision_f32;
 use sconce::candle::{DType, Device, Error, Tensor};
 
+use crate::arguments::{FORMATS, Format};
+
 /// The most calls between two events. Several calls keep the device busy if one is shorter than its submission.
 const MAX_CALLS: usize = 10;
 /// The target time between two events, in milliseconds.
@@ -51,21 +53,6 @@ pub fn milliseconds(device: &Device, budget: Duration, call: &dyn Fn() -> Result
     times.sort_by(f64::total_cmp);
     Ok(times[times.len() / 2])
 }
-
-/// A number format: a dtype, and whether f32 is multiplied as TF32.
-#[derive(Clone, Copy, PartialEq)]
-pub struct Format {
-    pub name: &'static str,
-    pub dtype: DType,
-    pub tf32: bool,
-}
-
-pub const FORMATS: [Format; 4] = [
-    Format { name: "f32", dtype: DType::F32, tf32: false },
-    Format { name: "tf32", dtype: DType::F32, tf32: true },
-    Format { name: "f16", dtype: DType::F16, tf32: false },
-    Format { name: "bf16", dtype: DType::BF16, tf32: false },
-];
 
 impl Format {
     /// Makes sconce and candle compute in this format.

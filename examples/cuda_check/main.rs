@@ -1,12 +1,14 @@
 //! Checks and times sconce's CUDA kernels on this machine's GPU. The binary needs no other files: build it on a machine
 //! with a CUDA toolkit and copy it to a machine with a GPU.
 
-#[cfg(feature = "cuda")]
+#[cfg_attr(not(feature = "cuda"), expect(dead_code, reason = "without a GPU, only `--short` has an effect"))]
 mod arguments;
 #[cfg(feature = "cuda")]
 mod check;
 #[cfg(feature = "cuda")]
 mod clock;
+#[path = "../common/arguments.rs"]
+mod command_line;
 #[cfg(feature = "cuda")]
 mod plans;
 #[cfg(feature = "cuda")]
@@ -31,39 +33,25 @@ usage: cargo run --release --features cuda --example cuda_check -- [OPTIONS]
 --csv FILE   also write the times, for peers.py
 --short      a few cases of everything, to check that the program runs; succeeds without a GPU
 
-exit code: 0 if all checks pass, 1 if a check fails, 2 without a GPU or the feature `cuda`";
+exit code: 0 if all checks pass, 1 if a check fails, 2 without a GPU or the feature `cuda`, or for a wrong command line";
 
 /// Reports that no check can run. `--short` succeeds, because tests run it on every machine.
-fn skip(reason: &str) -> ExitCode {
+fn skip(arguments: &arguments::Arguments, reason: &str) -> ExitCode {
     println!("nothing was checked: {reason}");
-    ExitCode::from(if std::env::args().any(|word| word == "--short") { 0 } else { 2 })
+    ExitCode::from(if arguments.short { 0 } else { 2 })
 }
 
 #[cfg(not(feature = "cuda"))]
 fn main() -> ExitCode {
-    if std::env::args().any(|word| word == "--help" || word == "-h") {
-        println!("{HELP}");
-        return ExitCode::SUCCESS;
-    }
-    skip("this binary was built without the feature `cuda`")
+    skip(&command_line::parse(HELP, arguments::parse), "this binary was built without the feature `cuda`")
 }
 
 #[cfg(feature = "cuda")]
 fn main() -> ExitCode {
-    let arguments = match arguments::parse(std::env::args().skip(1)) {
-        Ok(Some(arguments)) => arguments,
-        Ok(None) => {
-            println!("{HELP}");
-            return ExitCode::SUCCESS;
-        }
-        Err(error) => {
-            eprintln!("{error}");
-            return ExitCode::FAILURE;
-        }
-    };
+    let arguments = command_line::parse(HELP, arguments::parse);
     let device = match sconce::cuda(arguments.device) {
         Ok(device) => device,
-        Err(error) => return skip(&error.to_string()),
+        Err(error) => return skip(&arguments, &error.to_string()),
     };
     match run(&arguments, &device) {
         Ok(true) => ExitCode::SUCCESS,

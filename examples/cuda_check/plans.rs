@@ -6,8 +6,8 @@ use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::Epilogue;
 use sconce::kernels::testing::cuda::conv_forward::{conv2d_by, variants_on};
 
-use crate::arguments::Arguments;
-use crate::clock::{FORMATS, milliseconds};
+use crate::arguments::{Arguments, FORMATS};
+use crate::clock::milliseconds;
 use crate::table::layers;
 
 /// The selected kernel counts as right if it takes at most this many times as long as the fastest.

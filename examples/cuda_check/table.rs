@@ -9,8 +9,8 @@ use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::{ConvGeometry, Epilogue, conv2d};
 use sconce::{Error, Result};
 
-use crate::arguments::Arguments;
-use crate::clock::{FORMATS, Format, Peaks, milliseconds};
+use crate::arguments::{Arguments, BATCHES, FORMATS, Format};
+use crate::clock::{Peaks, milliseconds};
 
 /// Name, input channels, height, width, output channels, kernel, stride, padding, dilation, groups.
 const LAYERS: [(&str, [usize; 9]); 20] = [
@@ -35,8 +35,6 @@ const LAYERS: [(&str, [usize; 9]); 20] = [
     ("mb_dw_14", [512, 14, 14, 512, 3, 1, 1, 1, 512]),
     ("dil2", [128, 56, 56, 128, 3, 1, 2, 2, 1]),
 ];
-
-pub const BATCHES: [usize; 3] = [1, 32, 256];
 
 /// Returns all layers at all batch sizes, or a few if `short`.
 pub fn layers(short: bool) -> impl Iterator<Item = (Layer, usize)> {

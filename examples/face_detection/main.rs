@@ -5,6 +5,8 @@
 //! picture, public domain) and compares the outputs with PyTorch's. Then fine-tunes R-Net for 20 steps on
 //! crops of the photograph around the face that P-Net found.
 
+#[path = "../common/arguments.rs"]
+mod arguments;
 pub mod crops;
 pub mod fine_tune;
 
@@ -12,6 +14,13 @@ use std::path::{Path, PathBuf};
 
 use sconce::checkpoint;
 use sconce::prelude::*;
+
+const HELP: &str = "\
+Runs MTCNN's networks with their published weights on a photograph, and fine-tunes R-Net on crops of it.
+
+usage: cargo run --release --example face_detection -- [--short]
+
+--short: no effect; accepted because every example has it";
 
 /// The proposal network: predicts a probability and a box for each window of an image.
 #[derive(Module)]
@@ -155,13 +164,7 @@ fn report(network: &str, heads: &[(&str, &Tensor)]) -> Result<()> {
 }
 
 fn main() -> Result<()> {
-    if std::env::args().any(|argument| argument == "--help") {
-        println!(
-            "usage: face_detection\n\nRuns MTCNN's networks with their published weights on a photograph and \
-             fine-tunes R-Net on crops of it."
-        );
-        return Ok(());
-    }
+    arguments::parse(HELP, arguments::only_short);
     let device = Device::Cpu;
 
     let pnet = PNet::config().load(golden("mtcnn_pnet", "pnet.pt"), &device)?;

@@ -18,6 +18,8 @@
 //! Lines are counted without blank lines and comments. The count leaves out `greedy` here, and in
 //! candle-transformers 0.11.0 the functions that only other sizes of the network need.
 
+#[path = "../common/arguments.rs"]
+pub mod arguments;
 pub mod densenet;
 pub mod googlenet;
 pub mod gpt;
@@ -28,17 +30,21 @@ pub mod unet;
 pub mod vgg;
 pub mod vit;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use lexopt::prelude::*;
 use sconce::prelude::*;
 
-const USAGE: &str = "usage: networks [--short] [NAME] [CHECKPOINT]
-
+const HELP: &str = "\
 Builds a network (without NAME, all of them), runs it on one random image (GPT-2: on 64 tokens) and times it.
-CHECKPOINT is the published .pth file, or a .safetensors file with the same names.
 
-names: densenet121 googlenet gpt2 mobilenet_v2 resnet18 resnet50 squeezenet1_1 unet vgg16_bn vit_b_16";
+usage: cargo run --release --example networks -- [--short] [NAME] [CHECKPOINT]
+
+NAME:       one of densenet121, googlenet, gpt2, mobilenet_v2, resnet18, resnet50, squeezenet1_1, unet, vgg16_bn,
+            vit_b_16
+CHECKPOINT: the published .pth file, or a .safetensors file with the same names
+--short:    smaller images and one timed call, to check that the program runs";
 
 /// The settings of a run, for a network of any type.
 struct Report<'a> {
@@ -119,22 +125,40 @@ fn run(report: &Report) -> Result<()> {
         "unet" => report.image(unet::unet(3, 2), side, |network, x| network.forward(x)),
         "vgg16_bn" => report.image(vgg::vgg16_bn(), side, |network, x| network.forward(x)),
         "vit_b_16" => report.image(vit::vit_b_16(), 224, |network, x| network.forward(x)),
-        other => Err(Error::msg(format!("unknown network {other:?}\n\n{USAGE}"))),
+        other => Err(Error::msg(format!("unknown network {other:?}"))),
     }
 }
 
-fn main() -> Result<()> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if arguments.iter().any(|argument| argument == "--help") {
-        println!("{USAGE}");
-        return Ok(());
+struct Arguments {
+    name: Option<String>,
+    checkpoint: Option<PathBuf>,
+    short: bool,
+}
+
+fn parse(mut parser: lexopt::Parser) -> std::result::Result<Arguments, lexopt::Error> {
+    let mut arguments = Arguments { name: None, checkpoint: None, short: false };
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("short") => arguments.short = true,
+            Value(name) if arguments.name.is_none() => {
+                let name = name.string()?;
+                if !NAMES.contains(&name.as_str()) {
+                    return Err(format!("unknown network {name:?}").into());
+                }
+                arguments.name = Some(name);
+            }
+            Value(path) if arguments.checkpoint.is_none() => arguments.checkpoint = Some(path.into()),
+            _ => return Err(argument.unexpected()),
+        }
     }
-    let short = arguments.iter().any(|argument| argument == "--short");
-    let mut words = arguments.iter().filter(|argument| !argument.starts_with('-'));
-    let (name, checkpoint) = (words.next(), words.next().map(Path::new));
+    Ok(arguments)
+}
+
+fn main() -> Result<()> {
+    let Arguments { name, checkpoint, short } = arguments::parse(HELP, parse);
+    let checkpoint = checkpoint.as_deref();
     let device = Device::cuda_if_available(0)?;
-    let all = NAMES.map(String::from);
-    for name in name.map_or(&all[..], std::slice::from_ref) {
+    for name in NAMES.into_iter().filter(|candidate| name.as_deref().is_none_or(|name| name == *candidate)) {
         run(&Report { name, checkpoint, short, device: device.clone() })?;
     }
     Ok(())

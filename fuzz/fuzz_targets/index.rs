@@ -1,4 +1,4 @@
-//! The index of a checkpoint in several files, of which there are two: `one` and `types`.
+//! Fuzzes the index of a sharded checkpoint with the two shards `one` and `types`.
 #![no_main]
 
 use std::fs;
@@ -11,12 +11,12 @@ use sconce::__private::readers;
 const ONE: &[u8] = include_bytes!("../seeds/safetensors/one");
 const TYPES: &[u8] = include_bytes!("../seeds/safetensors/types");
 
-/// Where the shards lie; the same for every run.
+/// The directory of the shards, the same for every run.
 static SHARDS: LazyLock<PathBuf> = LazyLock::new(|| {
     let directory = std::env::temp_dir().join("sconce-fuzz-shards");
-    fs::create_dir_all(&directory).expect("a temporary directory can be made");
+    fs::create_dir_all(&directory).expect("creating a temporary directory should succeed");
     for (name, content) in [("one", ONE), ("types", TYPES)] {
-        fs::write(directory.join(name), content).expect("a temporary file can be written");
+        fs::write(directory.join(name), content).expect("writing a temporary file should succeed");
     }
     directory
 });

@@ -1,6 +1,6 @@
-//! NumPy's archives of arrays.
+//! Fuzzes the `.npz` reader.
 //!
-//! Bytes that begin as an archive are read as they are, others as the one array of a valid archive.
+//! Inputs that start like an archive are read unchanged. Other inputs become the only array of a valid archive.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

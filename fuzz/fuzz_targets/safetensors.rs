@@ -1,4 +1,4 @@
-//! The safetensors reader.
+//! Fuzzes the safetensors reader.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

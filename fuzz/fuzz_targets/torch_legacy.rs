@@ -1,4 +1,4 @@
-//! The pickle machine and the container that `torch.save` wrote before PyTorch 1.6.
+//! Fuzzes the pickle machine and the container of `torch.save` before PyTorch 1.6.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,8 +1,7 @@
-//! The zip container of today's `torch.save`.
+//! Fuzzes the zip container of `torch.save`.
 //!
-//! Bytes that begin as an archive are read as they are, which tries the archive's own structure. Others are
-//! packed into a valid one first: two bytes with the length of the pickle, the pickle, and what is left as
-//! storage `0`.
+//! Inputs that start like an archive are read unchanged, which fuzzes the archive structure. Other inputs are packed
+//! into a valid archive: two bytes are the length of the pickle, then follow the pickle and the storage `0`.
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_target};

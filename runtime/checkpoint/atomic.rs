@@ -1,26 +1,27 @@
-//! Writing a file so that a crash, a full disk or an error leaves the old one whole.
+//! Atomic replacement of files.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-use super::temporary::Temporary;
+use super::temporary::TemporaryFile;
 use super::within;
 use crate::{Error, Result};
 
-/// Replaces the file at `path` by what `write` writes, all of it or nothing.
+/// Atomically replaces the file at `path` by the output of `write`.
 ///
-/// The bytes go to a temporary file in the same directory, are flushed to the disk, and only then does
-/// the file take its name; at last the directory is flushed, so that the name survives a crash as well.
-/// A symbolic link is followed, and a file that is replaced passes on its permissions.
+/// Writes to a temporary file in the same directory, flushes it to the disk, renames it to `path`, and flushes the
+/// directory. After a crash, `path` holds either the old or the new file. Follows a symbolic link and keeps the
+/// permissions of the old file.
+///
+/// Concurrent writes of the same file wait for each other. A process that is killed leaves the temporary file
+/// `.name.tmp`, which the next write of the same file overwrites.
 ///
 /// # Errors
 ///
-/// Whatever `write` returns, and every error of the file system; the message begins with the path.
-/// The old file is then as it was and no temporary file stays. (A process that is killed while it writes
-/// leaves one, `.name.tmp`, which the next save of the same file overwrites; saves of one file from several
-/// threads or processes wait for each other.) One error comes after the replacement:
-/// that the directory could not be flushed, and it says so.
+/// Returns errors of `write` and of the file system. The message begins with the path. After an error, the old file is
+/// unchanged and the temporary file is removed. The only exception is a failure to flush the directory, which happens
+/// after the replacement; the message says so.
 pub fn write_atomically(
     path: impl AsRef<Path>,
     write: impl FnOnce(&mut BufWriter<File>) -> Result<()>,
@@ -30,20 +31,20 @@ pub fn write_atomically(
 }
 
 fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) -> Result<()> {
-    // Renaming onto a link would replace the link and leave the file that it names as it was.
+    // Renaming to a link would replace the link instead of its target.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let Some(name) = target.file_name() else {
-        return Err(Error::msg("expected the path of a file, got one that ends in no name"));
+        return Err(Error::msg("expected the path of a file, got one without a file name"));
     };
     let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty());
     let directory = Directory::open(directory.unwrap_or(Path::new(".")))?;
 
-    let (temporary, file) = Temporary::create(directory.path, name)?;
+    let (temporary, file) = TemporaryFile::create(directory.path, name)?;
     if let Ok(old) = fs::metadata(&target) {
         file.set_permissions(old.permissions())?;
     }
     let mut writer = BufWriter::with_capacity(1 << 20, file);
-    // Dropped before the writer, whose file is locked: until its name is gone nobody else may take it.
+    // Rebind, so that the temporary file is removed before the writer releases its lock.
     let temporary = temporary;
     write(&mut writer)?;
     writer.flush()?;
@@ -52,7 +53,7 @@ fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) 
     directory.sync()
 }
 
-/// The directory of a file, opened before anything is written so that a missing one is found early.
+/// The directory of a file. It is opened before writing to detect a missing directory early.
 struct Directory<'a> {
     path: &'a Path,
     #[cfg(unix)]
@@ -75,13 +76,13 @@ impl<'a> Directory<'a> {
         })
     }
 
-    /// Only Unix lets a directory be flushed.
+    /// Flushes the directory on Unix. Other systems cannot flush directories.
     fn sync(&self) -> Result<()> {
         #[cfg(unix)]
         if let Err(error) = self.handle.sync_all() {
             let directory = self.path.display();
             return Err(Error::msg(format!(
-                "written, but the directory {directory} is not flushed: {error}"
+                "the file is written, but flushing the directory {directory} failed: {error}"
             )));
         }
         Ok(())

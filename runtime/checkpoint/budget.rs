@@ -1,38 +1,36 @@
-//! How much memory reading a file may take, so that a small file cannot ask for a large machine.
+//! A memory budget for reading a file, which prevents a small file from allocating much memory.
 
 use crate::{Error, Result};
 
-/// What is left of the memory that a file may ask for.
-///
-/// Lengths that a file declares are taken off before anything is allocated for them.
+/// The remaining memory that a file may allocate. Readers spend it before they allocate a length declared in the file.
 pub(super) struct Budget {
     allowed: usize,
     left: usize,
 }
 
 impl Budget {
-    /// The tensors of a plain file take its length once; those that share storages, or whose elements
-    /// candle has only in twice the size, take it twice.
+    /// The bytes allowed per byte of the file. Tensors usually take the length of the file, and twice the length if
+    /// they share storages or if candle stores their elements in twice the size.
     const PER_BYTE: usize = 2;
 
-    /// Small files may repeat what they have: an expanded mask, say.
-    const ANYWAY: usize = 8 << 20;
+    /// The bytes allowed for any file. Small files may repeat elements, for example in an expanded mask.
+    const BASE: usize = 8 << 20;
 
-    /// Names, shapes and reference counts of one tensor.
+    /// The bytes for the name, the shape and the reference counts of a tensor.
     const PER_TENSOR: usize = 1 << 10;
 
-    /// For a file of `length` bytes, unless the user set a `limit`.
+    /// Creates the budget of a file of `length` bytes, or `limit` if it is set.
     pub fn new(length: usize, limit: Option<usize>) -> Self {
-        let usual = length.saturating_mul(Self::PER_BYTE).saturating_add(Self::ANYWAY);
-        let allowed = limit.unwrap_or(usual);
+        let default = length.saturating_mul(Self::PER_BYTE).saturating_add(Self::BASE);
+        let allowed = limit.unwrap_or(default);
         Self { allowed, left: allowed }
     }
 
-    /// Takes off `bytes`, which is none where counting them overflowed.
+    /// Spends `bytes`; `None` stands for an overflow. Returns an error if less is left.
     pub fn spend(&mut self, bytes: Option<usize>) -> Result<()> {
         let left = bytes.and_then(|bytes| self.left.checked_sub(bytes)).ok_or_else(|| {
             Error::msg(format!(
-                "expected a file whose content takes at most {} bytes of memory, got one that asks for more \
+                "expected a file whose content takes at most {} bytes of memory, got one that needs more \
                  (`Load::limit` allows it)",
                 self.allowed
             ))
@@ -41,11 +39,12 @@ impl Budget {
         Ok(())
     }
 
-    /// Takes off a tensor of so many bytes.
+    /// Spends the memory of a tensor of `bytes` bytes.
     pub fn spend_tensor(&mut self, bytes: Option<usize>) -> Result<()> {
         self.spend(bytes.and_then(|bytes| bytes.checked_add(Self::PER_TENSOR)))
     }
 
+    /// Returns the bytes left.
     pub fn left(&self) -> usize {
         self.left
     }

@@ -1,4 +1,4 @@
-//! The element types of checkpoint files and the candle types that they become.
+//! The element types of checkpoint files and their conversion to candle's dtypes.
 
 use std::io::Read;
 
@@ -27,7 +27,7 @@ pub(super) enum Element {
 }
 
 impl Element {
-    /// Bytes of one element in the file.
+    /// Returns the size of an element in the file, in bytes.
     pub fn size(self) -> usize {
         match self {
             Self::Bool | Self::U8 | Self::I8 | Self::F8E4M3 => 1,
@@ -37,7 +37,7 @@ impl Element {
         }
     }
 
-    /// The type of the tensor that is read: the smallest of candle's that has all values.
+    /// Returns the dtype of the tensor: the smallest candle dtype that has all values.
     pub fn dtype(self) -> DType {
         match self {
             Self::Bool | Self::U8 => DType::U8,
@@ -53,17 +53,17 @@ impl Element {
         }
     }
 
-    /// Whether candle has the type only in a larger size.
+    /// Returns `true` if the dtype is larger than the element in the file.
     pub fn is_widened(self) -> bool {
         self.dtype().size_in_bytes() > self.size()
     }
 
-    /// The bytes of a tensor in memory; none where they cannot be counted.
+    /// Returns the size of a tensor in memory, in bytes, or `None` on overflow.
     pub fn tensor_bytes(self, elements: usize) -> Option<usize> {
         elements.checked_mul(self.dtype().size_in_bytes())
     }
 
-    /// A tensor of `shape`, whose elements `source` hands out.
+    /// Creates a tensor of `shape` from the elements of `source`.
     pub fn tensor(self, mut source: impl Elements, shape: &[usize], device: &Device) -> Result<Tensor> {
         let tensor = match self {
             Self::Bool => Tensor::from_vec(source.decode(|[byte]| u8::from(byte != 0))?, shape, device),
@@ -89,37 +89,39 @@ impl Element {
     }
 }
 
-/// Elements in row-major order, as bytes that become values.
+/// A source of elements in row-major order.
 pub(super) trait Elements {
+    /// Decodes all elements from `SIZE` bytes each.
     fn decode<const SIZE: usize, T>(&mut self, decode: impl Fn([u8; SIZE]) -> T) -> Result<Vec<T>>;
 }
 
-/// The next `count` elements of a reader. They go through one small buffer into the tensor's own memory.
+/// The next `count` elements of a reader, read through a small buffer.
 pub(super) struct Stream<'r> {
     pub reader: &'r mut dyn Read,
     pub count: usize,
 }
 
-/// Bytes decoded at once; a multiple of every element's size.
+/// The size of the buffer in bytes; a multiple of every element size.
 const BLOCK: usize = 1 << 16;
 
 impl Elements for Stream<'_> {
     fn decode<const SIZE: usize, T>(&mut self, decode: impl Fn([u8; SIZE]) -> T) -> Result<Vec<T>> {
-        let bytes = self.count.checked_mul(SIZE).ok_or_else(|| Error::msg("more elements than memory"))?;
+        let bytes =
+            self.count.checked_mul(SIZE).ok_or_else(|| Error::msg("the tensor is too large for memory"))?;
         let mut values = Vec::with_capacity(self.count);
         let mut block = vec![0; bytes.min(BLOCK)];
         let mut left = bytes;
         while left > 0 {
-            let part = &mut block[..left.min(BLOCK)];
-            fill(self.reader, part)?;
-            values.extend(part.as_chunks::<SIZE>().0.iter().map(|&bytes| decode(bytes)));
-            left -= part.len();
+            let chunk = &mut block[..left.min(BLOCK)];
+            fill(self.reader, chunk)?;
+            values.extend(chunk.as_chunks::<SIZE>().0.iter().map(|&bytes| decode(bytes)));
+            left -= chunk.len();
         }
         Ok(values)
     }
 }
 
-/// The number of elements of a shape; none where it, or a stride of it, is beyond counting.
+/// Returns the number of elements of a shape, or `None` if it or one of its strides overflows.
 pub(super) fn element_count(shape: &[usize]) -> Option<usize> {
     let product = shape.iter().try_fold(1_usize, |product, &length| product.checked_mul(length.max(1)))?;
     Some(if shape.contains(&0) { 0 } else { product })

@@ -1,13 +1,13 @@
-//! The file being read: sections of it, by position, and never the whole.
+//! Access to sections of a file.
 //!
-//! Files are read through a small buffer into the tensors themselves, and mapped into memory only where the
-//! caller asks for it: a mapping saves a copy and no memory, and a file that shrinks meanwhile is then not an
-//! error but a signal that ends the process.
+//! Files are read through a small buffer by default. Mapping saves a copy but no memory, and if a mapped file is
+//! truncated, a signal kills the process.
 
 use std::io::{Read, Seek, SeekFrom, Take};
 
 use crate::{Error, Result};
 
+/// A readable and seekable file.
 pub(super) trait ReadSeek: Read + Seek {}
 
 impl<File: Read + Seek> ReadSeek for File {}
@@ -27,16 +27,16 @@ impl<'f> Input<'f> {
         self.length
     }
 
-    /// The length as a number of bytes in memory, which saturates where no memory is so large.
+    /// Returns the length as `usize`, saturated.
     pub fn size(&self) -> usize {
         usize::try_from(self.length).unwrap_or(usize::MAX)
     }
 
-    /// A reader of `length` bytes from `offset` on.
+    /// Returns a reader of the `length` bytes at `offset`.
     ///
     /// # Errors
     ///
-    /// When they do not lie within the file.
+    /// Fails if the section exceeds the file.
     pub fn section(&mut self, offset: u64, length: u64) -> Result<Take<&mut dyn ReadSeek>> {
         match offset.checked_add(length) {
             Some(end) if end <= self.length => {}
@@ -52,24 +52,25 @@ impl<'f> Input<'f> {
         Ok(file.take(length))
     }
 
-    /// `length` bytes from `offset` on.
+    /// Reads the `length` bytes at `offset`.
     pub fn bytes(&mut self, offset: u64, length: u64) -> Result<Vec<u8>> {
         let mut section = self.section(offset, length)?;
         let size = usize::try_from(length).map_err(Error::msg)?;
         let mut bytes = Vec::with_capacity(size);
         section.read_to_end(&mut bytes)?;
-        if bytes.len() == size { Ok(bytes) } else { Err(cut_short()) }
+        if bytes.len() == size { Ok(bytes) } else { Err(truncated()) }
     }
 }
 
-pub(super) fn cut_short() -> Error {
+/// Returns the error for truncated data.
+pub(super) fn truncated() -> Error {
     Error::msg("the data ends before its declared length")
 }
 
-/// Fills `buffer`; an early end is an error with a message of ours.
+/// Fills `buffer`. If the data ends early, returns [`truncated`].
 pub(super) fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> Result<()> {
     reader.read_exact(buffer).map_err(|error| match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => cut_short(),
+        std::io::ErrorKind::UnexpectedEof => truncated(),
         _ => error.into(),
     })
 }

@@ -1,21 +1,19 @@
-//! Checkpoints: reading and writing the tensors of a network by their names.
+//! Reading and writing checkpoints.
 //!
-//! [`read`] takes safetensors files, single and sharded, both formats that `torch.save` has had, and
-//! NumPy's `.npz`; [`write_safetensors`] writes the first of them, so that at any moment the path holds
-//! either the old file or the new one. [`Load`](crate::Load) adds what a network needs to take over the
-//! checkpoint of another: a key, a prefix, other names, parts that are missing.
+//! [`read`] supports safetensors files, single and sharded, both formats of `torch.save`, and NumPy's `.npz`.
+//! [`write_safetensors`] writes a safetensors file atomically. [`Load`](crate::Load) adds options for loading a
+//! checkpoint of a different network: a key, a prefix, other names, and partial loading.
 //!
 //! # Memory
 //!
-//! Tensors are read one after the other through a small buffer into their own memory; no file is ever in
-//! memory as a whole. Building a network from a file of N bytes therefore takes the network's parameters,
-//! the tensors read (N bytes) and some kilobytes more.
+//! Tensors are read one after the other, through a small buffer. No file is in memory as a whole. Building a network
+//! from a file of N bytes therefore needs memory for the parameters of the network, N bytes for the tensors of the
+//! file, and some kilobytes.
 //!
-//! A damaged or hostile file can ask for no more than twice its length and 8 MiB; what asks for more is an
-//! error before it is allocated. Tensors of `int8` and `uint16` are the exception: candle has them only in
-//! twice the size, so that transposed or shared ones take three times their length. An `.npz` that is
-//! compressed to less than half, or tensors that overlap each other, can need more for good reason;
-//! [`Load::limit`](crate::Load::limit) allows it.
+//! A damaged or hostile file cannot allocate more than twice its length plus 8 MiB; a larger allocation is an error.
+//! Transposed or shared tensors of `int8` and `uint16` are an exception and can take three times their length,
+//! because candle stores these types in twice the size. Some valid files need more memory: an `.npz` compressed to less
+//! than half its size, or tensors that overlap each other. Set [`Load::limit`](crate::Load::limit) to read them.
 
 mod archive;
 mod atomic;
@@ -47,55 +45,55 @@ use open::open_regular;
 pub(crate) use sharded::for_each_shard;
 pub use state_dict::StateDict;
 
-/// Reads the tensors of a checkpoint onto `device`, in the file's order.
+/// Reads the tensors of a checkpoint to `device`, in the order of the file.
 ///
-/// The content, not the extension, tells the format:
+/// The format is detected from the content, not the extension:
 ///
 /// - `.safetensors`;
-/// - `model.safetensors.index.json`, the index of a checkpoint in several safetensors files beside it, or
-///   the directory that holds such an index or a `model.safetensors`;
-/// - `.pt`, `.pth`, `.bin` as `torch.save` writes them today, a zip archive of a pickle and storages;
-/// - the same extensions as it wrote them before PyTorch 1.6, pickles followed by storages;
-/// - `.npz`, compressed or not, of arrays in either order.
+/// - `model.safetensors.index.json`, the index of a sharded safetensors checkpoint in the same directory, or a
+///   directory that contains such an index or a `model.safetensors`;
+/// - `.pt`, `.pth` and `.bin` files of `torch.save`: a zip archive of a pickle and storages;
+/// - the same extensions, written before PyTorch 1.6: pickles followed by storages;
+/// - `.npz`, compressed or not, with arrays in row-major or column-major order.
 ///
-/// A PyTorch file may hold the state dict itself or, beside epochs and optimiser states, under the
-/// key `state_dict`, `model_state_dict` or `model`, or as the only dictionary of tensors in it; entries
-/// that are no tensors are passed over, and a `module.` that all names begin with (what `DataParallel`
-/// adds) is taken off. Pickled code is never run: a name outside the few that tensors need is an error.
+/// In a PyTorch file, the state dict may be the top-level object, the entry `state_dict`, `model_state_dict` or
+/// `model`, or the only dictionary of tensors in the file. Entries that are not tensors are ignored. The prefix
+/// `module.` that `DataParallel` adds is stripped if all names have it. Pickled code is never run: a pickle that names
+/// anything but the few classes and functions needed for tensors is an error.
 ///
-/// Element types that candle lacks become the smallest that has all their values: `bool` `U8`, `int8`
-/// `I16`, `uint16` `U32`. Complex, quantised and sparse tensors, `uint64` and NumPy's objects and strings are
-/// errors that name them.
+/// Element types that candle lacks are converted to the smallest type that has all their values: `bool` to `U8`,
+/// `int8` to `I16`, `uint16` to `U32`. Complex, quantized and sparse tensors, `uint64`, and NumPy's objects and strings
+/// are errors.
 ///
 /// # Errors
 ///
-/// When the file cannot be read, is cut short or damaged, or holds something that is no tensor where
-/// one is due. The message begins with the path.
+/// Fails if the file cannot be read, is truncated or damaged, or contains an unsupported object. The message begins
+/// with the path.
 pub fn read(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
     ReadOptions::default().read(path.as_ref(), device)
 }
 
-/// What a safetensors file says beside its tensors: what [`write_safetensors`] and
-/// [`Network::save_with`](crate::Network::save_with) put there. None of the tensors is read.
+/// Returns the metadata of a safetensors file, as written by [`write_safetensors`] and
+/// [`Network::save_with`](crate::Network::save_with). Reads no tensors.
 ///
 /// # Errors
 ///
-/// When the file cannot be read or is no safetensors file. The message begins with the path.
+/// Fails if the file cannot be read or is not a safetensors file. The message begins with the path.
 pub fn metadata(path: impl AsRef<Path>) -> Result<BTreeMap<String, String>> {
     let path = path.as_ref();
     within(path.display(), open::metadata(path))
 }
 
-/// Writes `tensors` as a safetensors file, through [`write_atomically`].
+/// Writes `tensors` to a safetensors file with [`write_atomically`].
 ///
-/// The file keeps their order among tensors whose elements have the same size; larger elements come
-/// first, which aligns all of them (empty ones read back by name). `metadata` goes into the header, beside `format` (`pt`) and
-/// `sconce_version`. A tensor whose memory is not contiguous is written as it reads.
+/// Tensors with larger elements come first, which aligns all of them. Otherwise the order is kept, except that empty
+/// tensors are read back in the order of their names. The header contains `metadata`, `format` (`pt`) and
+/// `sconce_version`. A non-contiguous tensor is written in row-major order.
 ///
 /// # Errors
 ///
-/// When a tensor's type is one that cannot be stored, a name is `__metadata__` (the format keeps it
-/// for itself), or the file cannot be written. The message begins with the path.
+/// Fails if the format does not support the dtype of a tensor, if a name occurs twice or is `__metadata__`, which is
+/// reserved, or if the file cannot be written. The message begins with the path.
 pub fn write_safetensors<'a, Tensors>(
     path: impl AsRef<Path>,
     tensors: Tensors,
@@ -108,7 +106,7 @@ where
     write_atomically(path, |file| safetensors::write(file, tensors, metadata))
 }
 
-/// Says of an error where it happened: the file, the tensor, the byte.
+/// Prepends the place of an error, such as a file, a tensor or a byte, to its message.
 fn within<T>(place: impl Display, result: Result<T>) -> Result<T> {
     result.map_err(|error| Error::msg(format!("{place}: {error}")))
 }

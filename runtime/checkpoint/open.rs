@@ -1,4 +1,4 @@
-//! From a path to the reader of what lies there.
+//! Detects the format of a file and reads it.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,14 +14,14 @@ use super::{StateDict, npz, safetensors, sharded, torch, within};
 use crate::kernels::internal::MappedFile;
 use crate::{Error, Result};
 
-/// What a caller may choose about reading a file.
+/// Options for reading a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ReadOptions {
-    /// In a file of PyTorch, the key under which the state dict is to be found.
+    /// The key of the state dict in a file of PyTorch.
     pub key: Option<String>,
-    /// Bytes of memory that the content may take, instead of what the file's length allows.
+    /// The maximum memory of the content in bytes. By default it depends on the length of the file.
     pub limit: Option<usize>,
-    /// Whether files are mapped into memory, not read through a buffer.
+    /// Map files into memory instead of reading them through a buffer.
     pub mapped: bool,
 }
 
@@ -32,21 +32,21 @@ impl ReadOptions {
 
     fn read_path(&self, path: &Path, device: &Device) -> Result<StateDict> {
         if path.is_dir() {
-            let inside = in_directory(path)?;
-            let name = inside.file_name().unwrap_or_default().display();
-            return within(name, self.read_path(&inside, device));
+            let file = find_in_directory(path)?;
+            let name = file.file_name().unwrap_or_default().display();
+            return within(name, self.read_path(&file, device));
         }
         let (file, length) = open_regular(path)?;
         let directory = path.parent().unwrap_or(Path::new(""));
         self.read_file(&mut *self.source(file)?, length, Some(directory), device)
     }
 
-    /// The file as readers take it.
+    /// Returns a reader of the file, mapped if requested.
     pub(super) fn source(&self, file: File) -> Result<Box<dyn ReadSeek>> {
         Ok(if self.mapped { Box::new(MappedFile::new(&file)?) } else { Box::new(file) })
     }
 
-    /// Reads a file of `length` bytes; an index only where its directory is known.
+    /// Reads a file of `length` bytes. An index needs `directory`, the directory of its shards.
     pub(super) fn read_file(
         &self,
         file: &mut dyn ReadSeek,
@@ -54,7 +54,7 @@ impl ReadOptions {
         directory: Option<&Path>,
         device: &Device,
     ) -> Result<StateDict> {
-        let format = Format::of(file)?;
+        let format = Format::detect(file)?;
         let input = Input::new(file, length);
         let mut budget = Budget::new(input.size(), self.limit);
         let key = self.key.as_deref();
@@ -82,7 +82,9 @@ impl ReadOptions {
                 self.check_keyless()?;
                 sharded::read(input, directory, self, device)
             }
-            (Format::Index, None) => Err(Error::msg("the shards of an index are files beside it")),
+            (Format::Index, None) => {
+                Err(Error::msg("cannot read the shards of an index without its directory"))
+            }
         }
     }
 
@@ -90,13 +92,13 @@ impl ReadOptions {
         match &self.key {
             None => Ok(()),
             Some(key) => Err(Error::msg(format!(
-                "expected a file of torch.save, in which to look under the key `{key}`, got one without keys"
+                "expected a file of torch.save with the key `{key}`, got one without keys"
             ))),
         }
     }
 }
 
-/// The metadata of a safetensors file.
+/// Returns the metadata of a safetensors file.
 pub(super) fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
     let (mut file, length) = open_regular(path)?;
     let input = Input::new(&mut file, length);
@@ -104,16 +106,16 @@ pub(super) fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
     safetensors::metadata(input, budget)
 }
 
-/// The files of a directory that hold a checkpoint, as those of the Hugging Face hub have them.
-fn in_directory(directory: &Path) -> Result<PathBuf> {
+/// Returns the checkpoint file of a directory, by the names that the Hugging Face hub uses.
+fn find_in_directory(directory: &Path) -> Result<PathBuf> {
     let names = ["model.safetensors.index.json", "model.safetensors"];
     let found = names.iter().map(|name| directory.join(name)).find(|path| path.is_file());
     found.ok_or_else(|| Error::msg(format!("expected a file, got a directory without any of {names:?}")))
 }
 
-/// A file and its length; directories, pipes and devices have none to rely on.
+/// Opens a regular file and returns it with its length. Directories, pipes and devices have no reliable length.
 pub(super) fn open_regular(path: &Path) -> Result<(File, u64)> {
-    // Opening a pipe would wait for somebody to write into it.
+    // Check before opening: opening a pipe would block until another process writes to it.
     if !fs::metadata(path)?.is_file() {
         return Err(Error::msg("expected a file, got a directory or a device"));
     }
@@ -122,7 +124,7 @@ pub(super) fn open_regular(path: &Path) -> Result<(File, u64)> {
     Ok((file, length))
 }
 
-/// What a file is, as its first bytes tell.
+/// The format of a file.
 enum Format {
     Safetensors,
     Zip,
@@ -131,14 +133,15 @@ enum Format {
 }
 
 impl Format {
-    /// Leaves the file where it found it, at its start.
-    fn of(file: &mut dyn ReadSeek) -> Result<Self> {
+    /// Detects the format by the first bytes and rewinds the file.
+    fn detect(file: &mut dyn ReadSeek) -> Result<Self> {
         let mut head = Vec::with_capacity(9);
         Read::take(&mut *file, 9).read_to_end(&mut head)?;
         file.rewind()?;
         match head[..] {
-            // Eight bytes of the header's length, then the header. No archive and no pickle has a brace
-            // there, whereas a length may look like the beginning of either; and no text has a zero.
+            // Eight bytes of header length, then the JSON header. Check this first: a length may look like the start
+            // of an archive or a pickle, but neither has a brace at this position. A length may also start with a
+            // brace, but its highest byte is then 0, which JSON text does not contain.
             [first, .., highest, b'{'] if head.len() == 9 && (first != b'{' || highest == 0) => {
                 Ok(Self::Safetensors)
             }

@@ -1,4 +1,4 @@
-//! One entry for each reader, from bytes: what fuzzing drives. Not part of the public interface.
+//! Entry points for fuzzing: each reader applied to bytes. Not part of the public API.
 
 use std::io::Cursor;
 
@@ -16,16 +16,18 @@ fn from_bytes<T>(bytes: &[u8], read: impl FnOnce(Input, Budget) -> Result<T>) ->
     read(Input::new(&mut file, length as u64), Budget::new(length, None))
 }
 
-/// Any format but an index, told by its first bytes.
+/// Reads any format except an index.
 pub fn any(bytes: &[u8]) -> Result<StateDict> {
     let length = bytes.len() as u64;
     ReadOptions::default().read_file(&mut Cursor::new(bytes), length, None, &Device::Cpu)
 }
 
+/// Reads a safetensors file.
 pub fn safetensors(bytes: &[u8]) -> Result<StateDict> {
     from_bytes(bytes, |input, mut budget| safetensors::read(input, &mut budget, &Device::Cpu))
 }
 
+/// Reads a zip archive of `torch.save`.
 pub fn torch_zip(bytes: &[u8]) -> Result<StateDict> {
     from_bytes(bytes, |input, mut budget| {
         let archive = Archive::open(input, &mut budget)?;
@@ -34,10 +36,12 @@ pub fn torch_zip(bytes: &[u8]) -> Result<StateDict> {
     })
 }
 
+/// Reads a file that `torch.save` wrote before PyTorch 1.6.
 pub fn torch_legacy(bytes: &[u8]) -> Result<StateDict> {
     from_bytes(bytes, |input, budget| torch::read_legacy(input, None, budget, &Device::Cpu))
 }
 
+/// Reads an `.npz` archive.
 pub fn npz(bytes: &[u8]) -> Result<StateDict> {
     from_bytes(bytes, |input, mut budget| {
         let archive = Archive::open(input, &mut budget)?;
@@ -45,12 +49,12 @@ pub fn npz(bytes: &[u8]) -> Result<StateDict> {
     })
 }
 
-/// A pickle alone, as `data.pkl` has it; `None` where it ran to its end.
+/// Runs a pickle, as in `data.pkl`. Returns its error, or `None` on success.
 pub fn pickle(bytes: &[u8]) -> Option<Error> {
     torch::check_pickle(bytes, &mut Budget::new(bytes.len(), None)).err()
 }
 
-/// The index of a sharded checkpoint whose shards lie in `directory`.
+/// Reads a sharded checkpoint by its index. The shards are in `directory`.
 pub fn index(bytes: &[u8], directory: &std::path::Path) -> Result<StateDict> {
     from_bytes(bytes, |input, _| {
         super::sharded::read(input, directory, &ReadOptions::default(), &Device::Cpu)

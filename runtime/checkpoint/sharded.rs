@@ -1,4 +1,4 @@
-//! A safetensors checkpoint in several files, with an index that says which tensor lies where.
+//! Sharded safetensors checkpoints: several files and an index of their tensors.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,11 +13,10 @@ use super::input::Input;
 use super::{ReadOptions, StateDict, open_regular, safetensors, within};
 use crate::{Error, Result};
 
-/// A real one has about a hundred bytes for each tensor.
+/// The maximum length of an index in bytes. A typical index has about a hundred bytes per tensor.
 const MAX_INDEX: u64 = 100_000_000;
 
-/// The tensors of the shards that lie in `directory`: shard by shard in the order of their names, in each
-/// by the order of its data.
+/// Reads the tensors of all shards in `directory`, in the order of the shards' names and of the data in each shard.
 pub(super) fn read(
     mut index: Input,
     directory: &Path,
@@ -39,7 +38,7 @@ pub(super) fn read(
         let tensors = safetensors::read(Input::new(&mut *file, length), &mut budget, device);
         for (name, tensor) in within(format_args!("shard `{shard}`"), tensors)? {
             if state.contains_key(&name) {
-                return Err(Error::msg(format!("tensor `{name}` lies in `{shard}` and in a shard before")));
+                return Err(Error::msg(format!("tensor `{name}` is in `{shard}` and in an earlier shard")));
             }
             state.insert(name, tensor);
         }
@@ -47,7 +46,7 @@ pub(super) fn read(
     check_complete(&index, &state).map(|()| state)
 }
 
-/// Whether the shards had every tensor that the index names.
+/// Returns an error unless the shards contain every tensor of the index.
 fn check_complete(index: &[u8], state: &StateDict) -> Result<()> {
     let mut missing = Vec::new();
     for_each_entry(index, &mut |name, shard| {
@@ -64,7 +63,7 @@ fn check_complete(index: &[u8], state: &StateDict) -> Result<()> {
 
 type Shards = BTreeMap<String, (File, u64)>;
 
-/// Opens every shard that the index names.
+/// Opens every shard of the index.
 fn open_shards(index: &[u8], directory: &Path) -> Result<Shards> {
     let mut shards = Shards::new();
     for_each_shard(index, &mut |shard| {
@@ -76,47 +75,47 @@ fn open_shards(index: &[u8], directory: &Path) -> Result<Shards> {
     Ok(shards)
 }
 
-/// Calls `on_shard` for each tensor with the name of its shard, a plain one of a file beside the index.
+/// Calls `on_shard` for each tensor with the name of its shard, after checking that it is a plain file name.
 pub(crate) fn for_each_shard(index: &[u8], on_shard: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
     for_each_entry(index, &mut |_, shard| {
         within(format_args!("shard `{shard}`"), check_shard(shard).and_then(|()| on_shard(shard)))
     })
 }
 
-/// A shard's name must be a plain file name: an index that could name `../../secret` or `/etc/passwd` would
-/// read what its user did not choose.
+/// Checks that a shard is a plain file name. An untrusted index could otherwise read files such as `/etc/passwd`.
 fn check_shard(name: &str) -> Result<()> {
     let mut components = Path::new(name).components();
     match (components.next(), components.next()) {
         (Some(Component::Normal(only)), None) if only == name && !name.contains(['\\', ':', '\0']) => Ok(()),
-        _ => Err(Error::msg("expected the name of a file beside the index, got a path that leads elsewhere")),
+        _ => Err(Error::msg("expected the name of a file in the directory of the index, got another path")),
     }
 }
 
 type OnEntry<'a> = &'a mut dyn FnMut(&str, &str) -> Result<()>;
 
-/// Calls `on_entry` with each tensor's name and shard. No table of them is ever in memory.
+/// Calls `on_entry` with the name and the shard of each tensor, without a table of them in memory.
 fn for_each_entry(index: &[u8], on_entry: OnEntry) -> Result<()> {
     let mut json = serde_json::Deserializer::from_slice(index);
     let mut outcome = Ok(());
-    let walked = Index { on_entry, outcome: &mut outcome }.deserialize(&mut json);
+    let found = Index { on_entry, outcome: &mut outcome }.deserialize(&mut json);
     outcome?;
-    let found = walked.and_then(|found| json.end().map(|()| found));
-    match found.map_err(|error| Error::msg(format!("not a valid index of shards: {error}")))? {
-        true => Ok(()),
-        false => Err(Error::msg("expected the index of a sharded checkpoint, got JSON without `weight_map`")),
+    let found = found.and_then(|found| json.end().map(|()| found));
+    if found.map_err(|error| Error::msg(format!("not a valid index of shards: {error}")))? {
+        Ok(())
+    } else {
+        Err(Error::msg("expected the index of a sharded checkpoint, got JSON without `weight_map`"))
     }
 }
 
-/// The index: an object that has `weight_map`, from names to shards, among other things.
+/// A deserializer of the index: an object with an entry `weight_map`, an object from names to shards.
 struct Index<'a> {
     on_entry: OnEntry<'a>,
-    /// Where an error of `on_entry` waits, as a deserialiser knows only its own.
+    /// The error of `on_entry`, which serde cannot return.
     outcome: &'a mut Result<()>,
 }
 
 impl<'de> DeserializeSeed<'de> for Index<'_> {
-    /// Whether there was a `weight_map`.
+    /// `true` if the index has a `weight_map`.
     type Value = bool;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<bool, D::Error> {
@@ -159,7 +158,7 @@ impl<'de> Visitor<'de> for WeightMap<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object from tensors' names to files")
+        f.write_str("an object from tensor names to files")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {

@@ -1,13 +1,13 @@
-//! Tensors by name, in the order in which they came.
+//! An ordered map from names to tensors.
 
 use std::collections::HashMap;
 use std::fmt;
 
 use candle_core::Tensor;
 
-/// Tensors by name, in the order in which they were inserted: that of the file, or of the network.
+/// Tensors by name, in insertion order: the order of the file or of the network.
 ///
-/// Looking up a name takes constant time. A tensor is a reference count, so cloning copies no data.
+/// Lookup takes constant time. Tensors are reference-counted, so cloning copies no data.
 ///
 /// ```
 /// use sconce::candle::{DType, Device, Tensor};
@@ -27,32 +27,32 @@ pub struct StateDict {
 }
 
 impl StateDict {
-    /// A state dict without tensors.
+    /// Creates an empty state dict.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// How many tensors there are.
+    /// Returns the number of tensors.
     pub fn len(&self) -> usize {
         self.entries.len()
     }
 
-    /// Whether there is no tensor.
+    /// Returns `true` if there are no tensors.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// Whether there is a tensor of that name.
+    /// Returns `true` if there is a tensor with this name.
     pub fn contains_key(&self, name: &str) -> bool {
         self.positions.contains_key(name)
     }
 
-    /// The tensor of that name.
+    /// Returns the tensor with this name.
     pub fn get(&self, name: &str) -> Option<&Tensor> {
         self.positions.get(name).map(|&position| &self.entries[position].1)
     }
 
-    /// Adds a tensor at the end, or puts it in the place of the one of that name, which it returns.
+    /// Appends a tensor, or replaces the tensor with the same name and returns the old one.
     pub fn insert(&mut self, name: impl Into<String>, tensor: Tensor) -> Option<Tensor> {
         let name = name.into();
         if let Some(&position) = self.positions.get(&name) {
@@ -63,7 +63,8 @@ impl StateDict {
         None
     }
 
-    /// Takes a tensor out; the others keep their order. Takes time in proportion to what follows it.
+    /// Removes and returns a tensor. The others keep their order. Takes time proportional to the number of tensors
+    /// after it.
     pub fn remove(&mut self, name: &str) -> Option<Tensor> {
         let removed = self.positions.remove(name)?;
         let (_, tensor) = self.entries.remove(removed);
@@ -75,12 +76,12 @@ impl StateDict {
         Some(tensor)
     }
 
-    /// The names, in order.
+    /// Returns an iterator over the names, in order.
     pub fn keys(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
         self.entries.iter().map(|(name, _)| name.as_str())
     }
 
-    /// The names and tensors, in order.
+    /// Returns an iterator over the names and tensors, in order.
     pub fn iter(&self) -> Iter<'_> {
         fn borrow((name, tensor): &(String, Tensor)) -> (&str, &Tensor) {
             (name, tensor)
@@ -89,7 +90,7 @@ impl StateDict {
     }
 }
 
-/// The names and tensors of a [`StateDict`], in order.
+/// An iterator over the names and tensors of a [`StateDict`], in order.
 pub type Iter<'a> =
     std::iter::Map<std::slice::Iter<'a, (String, Tensor)>, fn(&'a (String, Tensor)) -> (&'a str, &'a Tensor)>;
 
@@ -128,7 +129,7 @@ impl<Name: Into<String>> FromIterator<(Name, Tensor)> for StateDict {
 }
 
 impl fmt::Debug for StateDict {
-    /// Types and shapes; the values would fill screens.
+    /// Formats dtypes and shapes, without values.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let described =
             self.iter().map(|(name, tensor)| (name, format!("{:?} {:?}", tensor.dtype(), tensor.dims())));

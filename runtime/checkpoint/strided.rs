@@ -1,11 +1,11 @@
-//! How a tensor looks into a storage, and its elements in row-major order.
+//! Strided views of a storage.
 
 use std::iter::zip;
 
 use super::element::{Elements, element_count};
 use crate::{Error, Result};
 
-/// Offset, shape and strides, all in elements.
+/// Offset, shape and strides of a tensor in its storage, in elements.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct View {
     pub offset: usize,
@@ -13,15 +13,15 @@ pub(super) struct View {
     pub strides: Vec<usize>,
 }
 
-/// As many as PyTorch's own tensors may have.
+/// The maximum number of dimensions, as in PyTorch.
 pub(super) const MAX_DIMENSIONS: usize = 64;
 
 impl View {
-    /// The number of its elements.
+    /// Returns the number of elements.
     ///
     /// # Errors
     ///
-    /// When one of them lies outside a storage of `available` elements.
+    /// Fails if the view exceeds a storage of `available` elements.
     pub fn elements(&self, available: usize) -> Result<usize> {
         if self.shape.len() != self.strides.len() || self.shape.len() > MAX_DIMENSIONS {
             return Err(self.invalid(available));
@@ -42,23 +42,23 @@ impl View {
     fn invalid(&self, available: usize) -> Error {
         let Self { offset, shape, strides } = self;
         Error::msg(format!(
-            "shape {shape:?} with strides {strides:?} at offset {offset} does not lie within its storage of \
-             {available} elements"
+            "shape {shape:?} with strides {strides:?} at offset {offset} exceeds the storage of {available} \
+             elements"
         ))
     }
 
-    /// Whether its elements follow each other in the storage.
+    /// Returns `true` if the elements are contiguous and in row-major order.
     pub fn is_row_major(&self) -> bool {
         let mut expected = 1_usize;
         zip(&self.shape, &self.strides).rev().all(|(&length, &stride)| {
-            let fits = length == 1 || stride == expected;
+            let matches = length == 1 || stride == expected;
             expected = expected.saturating_mul(length);
-            fits
+            matches
         })
     }
 }
 
-/// The elements of a view that lies within `storage`, where nothing else is assured of them.
+/// The elements of a view of `storage`, with any strides.
 pub(super) struct Strided<'s> {
     pub storage: &'s [u8],
     pub view: &'s View,
@@ -82,17 +82,17 @@ impl Elements for Strided<'_> {
         let mut row = view.offset;
         loop {
             values.extend((0..row_length).map(|i| decode(storage[row + i * row_stride])));
-            // Counts like an odometer: the last of the outer dimensions turns fastest.
-            let Some(turned) = (0..outer).rev().find(|&axis| index[axis] + 1 < view.shape[axis]) else {
+            // Advance to the next row: increment the last outer index that is not at its end and reset those after it.
+            let Some(axis) = (0..outer).rev().find(|&axis| index[axis] + 1 < view.shape[axis]) else {
                 return Ok(values);
             };
-            let turned_over = turned + 1..outer;
-            for (digit, stride) in zip(&mut index[turned_over.clone()], &view.strides[turned_over]) {
-                row -= *digit * stride;
-                *digit = 0;
+            let reset = axis + 1..outer;
+            for (position, stride) in zip(&mut index[reset.clone()], &view.strides[reset]) {
+                row -= *position * stride;
+                *position = 0;
             }
-            index[turned] += 1;
-            row += view.strides[turned];
+            index[axis] += 1;
+            row += view.strides[axis];
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The file that is written before it takes another's name.
+//! Temporary files for atomic replacement.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
@@ -8,57 +8,57 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{Error, Result};
 
-/// A file that is removed when dropped, unless it was renamed before.
-pub(super) struct Temporary {
+/// A file that is removed on drop unless it was renamed.
+pub(super) struct TemporaryFile {
     path: Option<PathBuf>,
 }
 
-impl Temporary {
-    /// An empty, hidden file beside the file `name`.
+impl TemporaryFile {
+    /// Creates an empty, hidden file in the directory of the file `name`.
     ///
-    /// It has the same name every time, so that what killed processes leave cannot pile up. A lock keeps
-    /// it for one writer; where the file system has no locks, each writer gets a name of its own.
+    /// The temporary name is always the same, so that killed processes do not leave many files. The file is locked for
+    /// one writer. If the file system has no locks, each writer uses a unique name.
     pub fn create(directory: &Path, name: &OsStr) -> Result<(Self, File)> {
-        let hidden = |middle: String| {
+        let hidden_path = |suffix: String| {
             let mut hidden = OsString::from(".");
             hidden.push(name);
-            hidden.push(format!("{middle}.tmp"));
+            hidden.push(format!("{suffix}.tmp"));
             directory.join(hidden)
         };
-        if let Some(locked) = Self::locked(hidden(String::new()))? {
+        if let Some(locked) = Self::create_locked(hidden_path(String::new()))? {
             return Ok(locked);
         }
         static COUNT: AtomicU64 = AtomicU64::new(0);
         loop {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
-            let path = hidden(format!(".{}-{count}", std::process::id()));
+            let path = hidden_path(format!(".{}-{count}", std::process::id()));
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(file) => return Ok((Self { path: Some(path) }, file)),
-                // Left by a process of the same number that was killed.
+                // A killed process with the same id left this file.
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => continue,
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// The file at `path`, locked and emptied; none where there are no locks.
-    fn locked(path: PathBuf) -> Result<Option<(Self, File)>> {
+    /// Opens, locks and truncates the file at `path`. Returns `None` if files cannot be locked.
+    fn create_locked(path: PathBuf) -> Result<Option<(Self, File)>> {
         if !cfg!(unix) {
             return Ok(None);
         }
         loop {
-            // Not emptied yet: it may be another's.
+            // Do not truncate before the file is locked: another writer may be using it.
             let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path)?;
             match file.lock() {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(_) => {
-                    // Without locks nobody writes into it.
+                    // Without locks, no writer uses this file.
                     let _ = fs::remove_file(&path);
                     return Ok(None);
                 }
             }
-            // Else its holder renamed or removed it while we waited for the lock.
+            // Retry if another writer renamed or removed the file while we waited for the lock.
             if is_at(&path, &file)? {
                 file.set_len(0)?;
                 return Ok(Some((Self { path: Some(path) }, file)));
@@ -66,6 +66,7 @@ impl Temporary {
         }
     }
 
+    /// Renames the file to `target`.
     pub fn rename(mut self, target: &Path) -> Result<()> {
         if let Some(path) = &self.path {
             fs::rename(path, target)?;
@@ -75,21 +76,21 @@ impl Temporary {
     }
 }
 
-impl Drop for Temporary {
+impl Drop for TemporaryFile {
     fn drop(&mut self) {
         if let Some(path) = &self.path {
-            // Nobody is left to hear of a failure: the error that brought us here goes first.
+            // A failure here is ignored in favor of the error that caused the drop.
             let _ = fs::remove_file(path);
         }
     }
 }
 
-/// Whether `path` is still the name of the open file.
+/// Returns `true` if `path` still refers to the open file.
 #[cfg(unix)]
 fn is_at(path: &Path, file: &File) -> Result<bool> {
     use std::os::unix::fs::MetadataExt;
     let Ok(named) = fs::symlink_metadata(path) else { return Ok(false) };
-    // Somebody could else have us write over what it links to.
+    // Reject a link, which could make us overwrite its target.
     if !named.is_file() {
         return Err(Error::msg(format!("expected a file or nothing at {}, got a link", path.display())));
     }

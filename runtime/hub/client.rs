@@ -1,4 +1,4 @@
-//! One repository at one revision: what the cache has of it, and how the rest comes there.
+//! Access to one revision of a repository, in the cache and on the hub.
 
 use std::cell::Cell;
 use std::fs;
@@ -10,11 +10,12 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use indicatif::ProgressBar;
 
-use super::failure::Place;
+use super::error::Request;
 use super::names;
 use super::settings::Settings;
 use crate::{Error, Result};
 
+/// A client for one revision of a repository.
 pub(super) struct Client<'a> {
     settings: &'a Settings,
     repository: &'a str,
@@ -28,28 +29,28 @@ impl<'a> Client<'a> {
         Self { settings, repository, revision, cache }
     }
 
-    /// What was asked for, for messages.
-    pub fn place<'p>(&'p self, file: Option<&'p str>) -> Place<'p> {
-        Place { repository: self.repository, revision: self.revision, file, settings: self.settings }
+    /// Returns the description of a request, for error messages.
+    pub fn request<'r>(&'r self, file: Option<&'r str>) -> Request<'r> {
+        Request { repository: self.repository, revision: self.revision, file, settings: self.settings }
     }
 
-    /// The path of a file that was downloaded before.
+    /// Returns the path of a cached file.
     pub fn cached(&self, file: &str) -> Option<PathBuf> {
         self.cache.get(file).or_else(|| {
-            // Other tools do not note down a revision that is a commit.
+            // If the revision is a commit, other tools write no ref for it.
             let path = self.cache.pointer_path(self.revision).join(file);
             path.exists().then_some(path)
         })
     }
 
-    /// The paths of all files in the repository.
+    /// Returns the paths of all files in the repository.
     pub fn files(&self) -> Result<Vec<String>> {
-        let place = self.place(None);
-        let info = self.ask(&place, ApiRepo::info)?.map_err(|error| place.explain(&error))?;
+        let request = self.request(None);
+        let info = self.call(&request, ApiRepo::info)?.map_err(|error| request.explain(&error))?;
         Ok(info.siblings.into_iter().map(|file| file.rfilename).collect())
     }
 
-    /// The path of a file, which is downloaded if need be.
+    /// Returns the path of a file in the cache. Downloads the file if it is not cached.
     pub fn get(&self, file: &str) -> Result<PathBuf> {
         names::check_path("file", file)?;
         match self.cached(file) {
@@ -59,39 +60,40 @@ impl<'a> Client<'a> {
     }
 
     fn download(&self, file: &str) -> Result<PathBuf> {
-        let place = self.place(Some(file));
+        let request = self.request(Some(file));
         let size = Cell::new(0);
         let fetch = |remote: &ApiRepo| remote.download_with_progress(file, self.progress(&size));
-        let path = match self.ask(&place, fetch)? {
-            Err(error) if is_beyond_the_end(&error) => {
-                self.discard_part(&place, file)?;
-                self.ask(&place, fetch)?
+        let path = match self.call(&request, fetch)? {
+            Err(error) if is_past_the_end(&error) => {
+                self.discard_partial(&request, file)?;
+                self.call(&request, fetch)?
             }
             outcome => outcome,
         };
-        let path = path.map_err(|error| place.explain(&error))?;
-        self.check_size(&place, path, size.get())
+        let path = path.map_err(|error| request.explain(&error))?;
+        self.check_size(&request, path, size.get())
     }
 
-    fn progress<'s>(&self, size: &'s Cell<usize>) -> Watch<'s> {
-        Watch { size, bar: if self.settings.progress { ProgressBar::new(0) } else { ProgressBar::hidden() } }
+    fn progress<'s>(&self, size: &'s Cell<usize>) -> DownloadProgress<'s> {
+        let bar = if self.settings.progress { ProgressBar::new(0) } else { ProgressBar::hidden() };
+        DownloadProgress { size, bar }
     }
 
-    /// Lets hf-hub ask the hub.
-    fn ask<T>(
+    /// Calls the hub through hf-hub. Returns an error if `HF_HUB_OFFLINE` is set.
+    fn call<T>(
         &self,
-        place: &Place<'_>,
-        question: impl FnOnce(&ApiRepo) -> Result<T, ApiError>,
+        request: &Request<'_>,
+        call: impl FnOnce(&ApiRepo) -> Result<T, ApiError>,
     ) -> Result<Result<T, ApiError>> {
         if self.settings.offline {
             let cache = self.settings.cache.display();
-            return Err(place.error(format_args!("not in the cache {cache}, and HF_HUB_OFFLINE is set")));
+            return Err(request.error(format_args!("not in the cache {cache}, and HF_HUB_OFFLINE is set")));
         }
-        let api = self.api().map_err(|error| place.explain(&error))?;
+        let api = self.api().map_err(|error| request.explain(&error))?;
         let remote = api.repo(repo(self.repository, self.revision));
-        // hf-hub takes some things for granted, that a redirection says where to among them.
-        catch_unwind(AssertUnwindSafe(|| question(&remote)))
-            .map_err(|_| place.error("an answer that a hub does not give: hf-hub could not go on"))
+        // hf-hub panics on some invalid responses, such as a redirect without a location.
+        catch_unwind(AssertUnwindSafe(|| call(&remote)))
+            .map_err(|_| request.error("the hub sent an invalid response"))
     }
 
     fn api(&self) -> Result<Api, ApiError> {
@@ -102,17 +104,20 @@ impl<'a> Client<'a> {
             .build()
     }
 
-    /// Removes what is left of a download that has all bytes or more, and never got its name.
-    fn discard_part(&self, place: &Place<'_>, file: &str) -> Result<()> {
-        let metadata = self.ask(place, |remote| self.api()?.metadata(&remote.url(file)))?;
-        let metadata = metadata.map_err(|error| place.explain(&error))?;
-        let part = self.cache.blob_path(metadata.etag()).with_extension("part");
-        fs::remove_file(&part).map_err(|error| place.error(format_args!("{}: {error}", part.display())))
+    /// Removes a partial download that has all bytes or more but was never renamed.
+    fn discard_partial(&self, request: &Request<'_>, file: &str) -> Result<()> {
+        let metadata = self.call(request, |remote| self.api()?.metadata(&remote.url(file)))?;
+        let metadata = metadata.map_err(|error| request.explain(&error))?;
+        let partial = self.cache.blob_path(metadata.etag()).with_extension("part");
+        fs::remove_file(&partial)
+            .map_err(|error| request.error(format_args!("{}: {error}", partial.display())))
     }
 
-    /// hf-hub takes the end of an answer without a length for the file's end. More bytes than expected are
-    /// no sign of harm: what was compressed for the way may be announced by its compressed size.
-    fn check_size(&self, place: &Place<'_>, path: PathBuf, expected: usize) -> Result<PathBuf> {
+    /// Removes a truncated download and returns an error.
+    ///
+    /// hf-hub does not detect that a response without a length was cut off. A file larger than `expected` is valid: the
+    /// hub may announce the compressed size of a response.
+    fn check_size(&self, request: &Request<'_>, path: PathBuf, expected: usize) -> Result<PathBuf> {
         let found = fs::metadata(&path)?.len();
         if found >= expected as u64 {
             return Ok(path);
@@ -122,8 +127,8 @@ impl<'a> Client<'a> {
         if blob != path {
             fs::remove_file(blob)?;
         }
-        Err(place.error(format_args!(
-            "the download was interrupted: expected {expected} bytes, got {found}; the next call begins anew"
+        Err(request.error(format_args!(
+            "the download was interrupted: expected {expected} bytes, got {found}; the next call starts over"
         )))
     }
 }
@@ -132,8 +137,8 @@ fn repo(repository: &str, revision: &str) -> Repo {
     Repo::with_revision(repository.into(), RepoType::Model, revision.into())
 }
 
-/// Whether the rest of a file was asked for where there is none.
-fn is_beyond_the_end(error: &ApiError) -> bool {
+/// Returns `true` if a resumed download requested bytes after the end of the file.
+fn is_past_the_end(error: &ApiError) -> bool {
     match error {
         ApiError::InvalidResume => true,
         ApiError::RequestError(error) => matches!(**error, ureq::Error::StatusCode(416)),
@@ -141,22 +146,22 @@ fn is_beyond_the_end(error: &ApiError) -> bool {
     }
 }
 
-/// The commit of a file in the cache: the directory that stands for the top of the repository.
+/// Returns the commit of a cached file, which is the name of the snapshot's root directory.
 pub(super) fn commit(path: &Path, file: &str) -> Result<String> {
-    let top = path.ancestors().nth(file.split('/').count());
-    let name = top.and_then(Path::file_name).and_then(|name| name.to_str());
+    let root = path.ancestors().nth(file.split('/').count());
+    let name = root.and_then(Path::file_name).and_then(|name| name.to_str());
     name.map(str::to_owned).ok_or_else(|| {
-        Error::msg(format!("expected a file within a snapshot of the cache, got {}", path.display()))
+        Error::msg(format!("expected a file in a snapshot of the cache, got {}", path.display()))
     })
 }
 
-/// Learns the size that the hub says, and draws the bar.
-struct Watch<'s> {
+/// Draws the progress bar and records the size announced by the hub.
+struct DownloadProgress<'s> {
     size: &'s Cell<usize>,
     bar: ProgressBar,
 }
 
-impl Progress for Watch<'_> {
+impl Progress for DownloadProgress<'_> {
     fn init(&mut self, size: usize, filename: &str) {
         self.size.set(size);
         Progress::init(&mut self.bar, size, filename);

@@ -1,24 +1,24 @@
-//! Checkpoints from the Hugging Face hub, under the feature `hub`.
+//! Checkpoints from the Hugging Face hub, with the feature `hub`.
 //!
-//! [`Config::from_pretrained`](crate::Config::from_pretrained) is the short way; a [`Hub`] says which
-//! revision and which file. Downloads go into the cache that Hugging Face's other tools use, and what
-//! lies there is read without asking the hub again.
+//! [`Config::from_pretrained`](crate::Config::from_pretrained) downloads and loads a checkpoint. A [`Hub`] selects a
+//! revision and a file. Files are downloaded into the cache of Hugging Face's other tools; a cached file is used
+//! without contacting the hub.
 //!
-//! The environment is honoured as those tools do:
+//! These environment variables have the same meaning as for Hugging Face's tools:
 //!
-//! | variable | meaning | if unset |
+//! | variable | meaning | default |
 //! |---|---|---|
 //! | `HF_HOME` | the directory of the cache and the token | `$XDG_CACHE_HOME/huggingface` or `~/.cache/huggingface` |
 //! | `HF_HUB_CACHE` | the cache | `$HF_HOME/hub` |
 //! | `HF_TOKEN` | the token | the content of the token file |
-//! | `HF_TOKEN_PATH` | the token file, which `hf auth login` writes | `$HF_HOME/token` |
-//! | `HF_ENDPOINT` | the hub's address | `https://huggingface.co` |
-//! | `HF_HUB_OFFLINE` | `1`: the cache alone | `0` |
-//! | `HF_HUB_DISABLE_PROGRESS_BARS` | `1`: no progress bar | `0`: one on a terminal |
+//! | `HF_TOKEN_PATH` | the token file, written by `hf auth login` | `$HF_HOME/token` |
+//! | `HF_ENDPOINT` | the address of the hub | `https://huggingface.co` |
+//! | `HF_HUB_OFFLINE` | `1`: use only the cache | `0` |
+//! | `HF_HUB_DISABLE_PROGRESS_BARS` | `1`: show no progress bar | `0`: show one on a terminal |
 //! | `HTTPS_PROXY`, `NO_PROXY`, … | the proxy | none |
 
 mod client;
-mod failure;
+mod error;
 mod names;
 mod settings;
 mod shards;
@@ -29,7 +29,7 @@ use crate::{Error, Result};
 use client::Client;
 use settings::Settings;
 
-/// The files that are tried where none is named.
+/// The files that are tried in this order if none is given.
 const DEFAULT_FILES: [&str; 3] = ["model.safetensors", shards::DEFAULT_INDEX, "pytorch_model.bin"];
 
 /// A file of a repository on the hub.
@@ -57,7 +57,7 @@ pub struct Hub {
     token: Option<Token>,
 }
 
-/// Not to be printed.
+/// A secret, hidden in [`Debug`](std::fmt::Debug) output.
 #[derive(Clone)]
 struct Token(String);
 
@@ -68,7 +68,7 @@ impl std::fmt::Debug for Token {
 }
 
 impl Hub {
-    /// The model repository `owner/name` at its revision `main`.
+    /// Selects the revision `main` of the model repository `owner/name`.
     pub fn new(repository: impl Into<String>) -> Self {
         Self {
             repository: repository.into(),
@@ -80,48 +80,48 @@ impl Hub {
         }
     }
 
-    /// A branch, a tag or a commit; by default `main`.
+    /// Sets the branch, tag or commit, by default `main`.
     pub fn revision(mut self, revision: impl Into<String>) -> Self {
         self.revision = revision.into();
         self
     }
 
-    /// The file's path in the repository.
+    /// Sets the path of the file in the repository.
     ///
-    /// By default `model.safetensors` or, if there is none, `model.safetensors.index.json` with the files
-    /// that it lists, or else `pytorch_model.bin`.
+    /// By default, the first of `model.safetensors`, `model.safetensors.index.json` (with the files that it lists) and
+    /// `pytorch_model.bin` that exists.
     pub fn file(mut self, file: impl Into<String>) -> Self {
         self.file = Some(file.into());
         self
     }
 
-    /// The hub's address instead of `HF_ENDPOINT`'s.
+    /// Sets the address of the hub. Overrides `HF_ENDPOINT`.
     pub fn endpoint(mut self, endpoint: impl Into<String>) -> Self {
         self.endpoint = Some(endpoint.into());
         self
     }
 
-    /// The directory of downloaded files instead of `HF_HUB_CACHE`'s.
+    /// Sets the cache directory. Overrides `HF_HUB_CACHE`.
     pub fn cache(mut self, directory: impl Into<PathBuf>) -> Self {
         self.cache = Some(directory.into());
         self
     }
 
-    /// The token that opens private and gated repositories, instead of `HF_TOKEN`'s.
+    /// Sets the token for private and gated repositories. Overrides `HF_TOKEN`.
     pub fn token(mut self, token: impl Into<String>) -> Self {
         self.token = Some(Token(token.into()));
         self
     }
 
-    /// Downloads the file unless it is in the cache, and returns its path there.
+    /// Downloads the file unless it is cached, and returns its path in the cache.
     ///
-    /// The files that a `….index.json` lists are downloaded with it and lie beside it.
+    /// For a file `….index.json`, also downloads the files that it lists into the same directory.
     ///
     /// # Errors
     ///
-    /// When the hub cannot be reached, has no such file or does not grant access, when the connection
-    /// drops, and when the cache cannot be written. The message has repository, file, revision and
-    /// endpoint. A download that was cut short goes on in the next call where it ended.
+    /// Fails if the hub cannot be reached, if the file does not exist, if access is denied, if the connection is lost,
+    /// or if the cache cannot be written. The message contains repository, file, revision and endpoint. The next call
+    /// resumes an interrupted download.
     pub fn download(&self) -> Result<PathBuf> {
         names::check_repository(&self.repository)?;
         names::check_path("revision", &self.revision)?;
@@ -133,7 +133,7 @@ impl Hub {
         };
         let path = client.get(file)?;
         if shards::is_index(file) {
-            // The branch may move on between two downloads: all files are of the index's commit.
+            // Download all files from the commit of the index, because a branch may change between two downloads.
             let commit = client::commit(&path, file)?;
             shards::download(&Client::new(&settings, &self.repository, &commit), &path, file)?;
         }
@@ -147,7 +147,7 @@ impl<Name: Into<String>> From<Name> for Hub {
     }
 }
 
-/// The first of the usual files that the cache has, or else the hub.
+/// Returns the first default file in the cache or, if there is none, on the hub.
 fn default_file(client: &Client) -> Result<&'static str> {
     if let Some(file) = DEFAULT_FILES.into_iter().find(|file| client.cached(file).is_some()) {
         return Ok(file);
@@ -155,8 +155,8 @@ fn default_file(client: &Client) -> Result<&'static str> {
     let files = client.files()?;
     DEFAULT_FILES.into_iter().find(|default| files.iter().any(|file| file == default)).ok_or_else(|| {
         Error::msg(format!(
-            "expected one of the files {DEFAULT_FILES:?}, got {files:?} in {}; `Hub::file` names another",
-            client.place(None)
+            "expected one of the files {DEFAULT_FILES:?}, got {files:?} in {}; select a file with `Hub::file`",
+            client.request(None)
         ))
     })
 }

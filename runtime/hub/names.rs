@@ -1,14 +1,14 @@
-//! Which names may go into addresses and into paths of the cache.
+//! Validation of repository and file names.
 //!
-//! A sharded checkpoint's index comes from the hub and names files: none of them may lead out of the cache.
+//! The index of a sharded checkpoint is untrusted. No file name in it may lead to a path outside the cache.
 
 use crate::{Error, Result};
 
-/// `owner/name`, or the name alone of the oldest repositories.
+/// Checks a repository name: `owner/name`, or only `name` as for some old repositories.
 pub(super) fn check_repository(name: &str) -> Result<()> {
     let plain = |part: &str| {
         let characters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        // The cache writes `--` for the slash.
+        // The cache encodes the slash as `--`.
         !part.is_empty() && part.chars().all(characters) && !part.contains("--") && !part.contains("..")
     };
     if name.split('/').count() <= 2 && name.split('/').all(|part| plain(part) && part != ".") {
@@ -17,10 +17,10 @@ pub(super) fn check_repository(name: &str) -> Result<()> {
     Err(Error::msg(format!("expected a repository of the form `owner/name`, got `{name}`")))
 }
 
-/// A relative path with slashes; `what` is the word for it.
+/// Checks a relative path with slashes. `what` describes it in the error message.
 pub(super) fn check_path(what: &str, path: &str) -> Result<()> {
     let plain = |part: &str| {
-        // What an address or some file system takes for something else.
+        // Characters with a special meaning in a URL or on some file system.
         let special =
             |c: char| c.is_control() || c.is_whitespace() || matches!(c, '\\' | ':' | '?' | '#' | '%');
         !matches!(part, "" | "." | "..") && !part.contains(special)
@@ -28,7 +28,5 @@ pub(super) fn check_path(what: &str, path: &str) -> Result<()> {
     if path.split('/').all(plain) {
         return Ok(());
     }
-    Err(Error::msg(format!(
-        "expected a {what} like `a/b`, without `..` or characters with a meaning of their own, got `{path}`"
-    )))
+    Err(Error::msg(format!("expected a {what} like `a/b`, without `..` or special characters, got `{path}`")))
 }

@@ -1,4 +1,4 @@
-//! What the caller and the environment say: address, cache, token.
+//! Settings of the caller and of the environment: address, cache, token.
 
 use std::path::{Path, PathBuf};
 
@@ -7,7 +7,7 @@ use crate::{Error, Result};
 
 const ENDPOINT: &str = "https://huggingface.co";
 
-/// Everything that does not depend on the file asked for.
+/// The settings of all requests.
 #[derive(Debug)]
 pub(super) struct Settings {
     pub endpoint: String,
@@ -19,9 +19,9 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// What `hub` leaves open is taken from the environment; `variable` reads it.
+    /// Combines the settings of `hub` with environment variables, which `variable` reads.
     pub fn new(hub: &Hub, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        // An empty variable is as good as none.
+        // Ignore empty variables.
         let variable = |key: &str| variable(key).filter(|value| !value.is_empty());
         let directory = |key: &str| variable(key).map(PathBuf::from);
         let is_set = |key: &str| variable(key).is_some_and(|value| is_true(&value));
@@ -52,9 +52,8 @@ fn is_true(value: &str) -> bool {
 }
 
 fn user_cache() -> Result<PathBuf> {
-    let home = std::env::home_dir().ok_or_else(|| {
-        Error::msg("expected HF_HOME, the directory of downloads, to be set, as there is no home directory")
-    })?;
+    let home = std::env::home_dir()
+        .ok_or_else(|| Error::msg("there is no home directory for downloads; set HF_HOME"))?;
     Ok(home.join(".cache"))
 }
 
@@ -72,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_decides_what_the_caller_leaves_open() {
+    fn reads_settings_from_the_environment() {
         let hub = Hub::new("a/b");
         let found =
             settings(&hub, &[("HF_HOME", "/h"), ("HF_ENDPOINT", "http://mirror/"), ("HF_TOKEN", " t\n")]);
@@ -91,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn the_caller_goes_before_the_environment() {
+    fn the_caller_overrides_the_environment() {
         let hub = Hub::new("a/b").endpoint("http://mine").cache("/mine").token("mine");
         let others = [("HF_ENDPOINT", "http://other"), ("HF_HUB_CACHE", "/other"), ("HF_TOKEN", "other")];
         let found = settings(&hub, &others);

@@ -1,4 +1,4 @@
-//! Checkpoints in several files: those that an index lists come with it.
+//! Downloads the shards of a checkpoint.
 
 use std::collections::HashSet;
 use std::fs;
@@ -10,11 +10,12 @@ use crate::{Error, Result};
 
 pub(super) const DEFAULT_INDEX: &str = "model.safetensors.index.json";
 
+/// Returns `true` if `file` is the index of a sharded checkpoint.
 pub(super) fn is_index(file: &str) -> bool {
     file.ends_with(".index.json")
 }
 
-/// Downloads the files beside the index; it lies at `path`, and in the repository it is `file`.
+/// Downloads the files listed in the index at `path`. `file` is the path of the index in the repository.
 pub(super) fn download(client: &Client, path: &Path, file: &str) -> Result<()> {
     let directory = file.rfind('/').map_or("", |slash| &file[..=slash]);
     let mut seen = HashSet::new();

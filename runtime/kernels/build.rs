@@ -13,13 +13,14 @@ fn main() {
 
 #[cfg(feature = "cuda")]
 mod cuda {
-    use cudaforge::{CudaToolkit, KernelBuilder, collect_headers, detect_compute_cap};
     use std::collections::BTreeMap;
     use std::error::Error;
     use std::hash::{DefaultHasher, Hash, Hasher};
     use std::path::{Path, PathBuf};
     use std::process::Command;
     use std::{env, fs};
+
+    use cudaforge::{CudaToolkit, KernelBuilder, collect_headers, detect_compute_cap};
 
     const SOURCES: &str = "src";
 

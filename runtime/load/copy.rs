@@ -1,26 +1,26 @@
-//! Copies the values of a checkpoint's tensor.
+//! Copies values from a checkpoint into a network.
 
 use candle_core::{Result, Tensor};
 
-/// The elements that are converted at once.
-pub(crate) const PIECE: usize = 1 << 16;
+/// The number of elements that are converted together.
+pub(crate) const CHUNK: usize = 1 << 16;
 
-/// Copies the values of `from` into `to`, a contiguous tensor of the same shape, converted to its type and
-/// device.
+/// Copies `source` to `target`, a contiguous tensor of the same shape, and converts to its dtype and device.
 ///
-/// Copies [`PIECE`] elements at a time: a large tensor is in memory twice, in the file's type and in the
-/// network's, and must not be there a third time.
-pub(crate) fn fill(to: &Tensor, from: &Tensor) -> Result<()> {
-    let (to, from) = (to.detach().flatten_all()?, from.flatten_all()?);
-    for start in (0..to.elem_count()).step_by(PIECE) {
-        let piece = from.narrow(0, start, PIECE.min(to.elem_count() - start))?;
-        // A copy, as `from` may be `to`. (`copy` would copy the storage that the piece looks into.)
-        to.slice_set(&converted(&piece.force_contiguous()?, &to)?, 0, start)?;
+/// Copies [`CHUNK`] elements at a time, to avoid a third copy of a large tensor beside the two in the dtypes of file
+/// and network.
+pub(crate) fn fill(target: &Tensor, source: &Tensor) -> Result<()> {
+    let target = target.detach().flatten_all()?;
+    let source = source.flatten_all()?;
+    for start in (0..target.elem_count()).step_by(CHUNK) {
+        let chunk = source.narrow(0, start, CHUNK.min(target.elem_count() - start))?;
+        // Copy the chunk, because `source` and `target` may share storage. (`copy` would copy the whole storage.)
+        target.slice_set(&converted(&chunk.force_contiguous()?, &target)?, 0, start)?;
     }
     Ok(())
 }
 
-/// Returns `tensor` in the type and on the device of `like`.
+/// Converts `tensor` to the dtype and the device of `like`.
 pub(crate) fn converted(tensor: &Tensor, like: &Tensor) -> Result<Tensor> {
     tensor.to_device(like.device())?.to_dtype(like.dtype())
 }

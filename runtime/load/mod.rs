@@ -1,4 +1,4 @@
-//! Loading a checkpoint that was not saved by the very same network.
+//! Options for loading a checkpoint, and the report of what was loaded.
 
 mod copy;
 mod rename;
@@ -10,15 +10,16 @@ use candle_core::{DType, Device};
 
 use crate::checkpoint::{ReadOptions, StateDict};
 use crate::{Error, Result};
-pub(crate) use copy::{PIECE, converted, fill};
 use rename::Renaming;
-pub use report::{LoadReport, Misshapen};
 
-/// A checkpoint and how to load it, for [`Config::load_with`](crate::Config::load_with) and
+pub(crate) use copy::{CHUNK, converted, fill};
+pub use report::{LoadReport, ShapeMismatch};
+
+/// The path of a checkpoint and the options for loading it, for [`Config::load_with`](crate::Config::load_with) and
 /// [`Network::load_with`](crate::Network::load_with).
 ///
-/// The names of the file go through [`prefix`](Self::prefix) first and then through each
-/// [`map`](Self::map), in the order in which they were called.
+/// The names in the file are first stripped of the [`prefix`](Self::prefix) and then changed by each
+/// [`map`](Self::map), in the order of the calls.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -40,15 +41,15 @@ pub use report::{LoadReport, Misshapen};
 /// #     ("net.head.weight", Tensor::zeros((1000, 8), DType::F32, &Device::Cpu)?),
 /// # ]);
 /// # sconce::checkpoint::write_safetensors(&path, &other, &Default::default())?;
-/// // `net.trunk.weight` becomes `body.weight`; the head has other classes and stays as initialised.
+/// // `net.trunk.weight` becomes `body.weight`. The head has other classes and keeps its initial values.
 /// let load = Load::new(path).prefix("net.").map(r"^trunk\.", "body.").partial();
 /// let (model, report) = Classifier::config().load_with(load, &Device::Cpu)?;
 /// assert_eq!(report.loaded, ["body.weight", "body.bias"]);
 /// assert_eq!(
 ///     report.to_string(),
-///     "loaded 2, missing 1, unexpected 0, misshapen 1\n\
-///      missing    head.bias    [3]\n\
-///      misshapen  head.weight  [3, 8], found [1000, 8]"
+///     "loaded 2, missing 1, unexpected 0, mismatched 1\n\
+///      missing     head.bias    [3]\n\
+///      mismatched  head.weight  [3, 8], found [1000, 8]"
 /// );
 /// # Ok(())
 /// # }
@@ -64,7 +65,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// The checkpoint at `path`, in any format of [`checkpoint::read`](crate::checkpoint::read).
+    /// Loads the checkpoint at `path`, in any format that [`checkpoint::read`](crate::checkpoint::read) supports.
     pub fn new(path: impl AsRef<Path>) -> Self {
         Self {
             path: path.as_ref().to_path_buf(),
@@ -75,70 +76,68 @@ impl Load {
         }
     }
 
-    /// Reports missing, unexpected and misshapen tensors as an error: the default.
+    /// Returns an error if tensors are missing, unexpected or mismatched. This is the default.
     pub fn strict(mut self) -> Self {
         self.partial = false;
         self
     }
 
-    /// What fits is loaded; the rest is reported, and keeps its fresh initialization or, in an existing network,
-    /// its values. Different values under the names of a tensor that fields share are still an error.
+    /// Loads the tensors that match and reports the others, which keep their values. Different values for the names
+    /// of a tied tensor are still an error.
     pub fn partial(mut self) -> Self {
         self.partial = true;
         self
     }
 
-    /// Takes only the tensors whose names begin with `prefix`, and takes it off: `backbone.` for the
-    /// backbone alone. The other tensors count as if they were not in the file.
+    /// Loads only the tensors whose names start with `prefix`, and strips it. For example, `backbone.` loads only the
+    /// backbone. All other tensors are ignored.
     pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
         self.renaming.prefix = Some(prefix.into());
         self
     }
 
-    /// Replaces every match of the regular expression `pattern` in a name; `replacement` may use its
-    /// groups, `$1` or `${name}`. The syntax is that of the crate [`regex`](https://docs.rs/regex).
+    /// Replaces every match of the regular expression `pattern` in a name by `replacement`, which may refer to groups
+    /// as `$1` or `${name}`. The syntax is that of the crate [`regex`](https://docs.rs/regex).
     ///
-    /// Several are applied one after the other. That two names become one is an error, as is a pattern
-    /// that is none; both show when the checkpoint is loaded.
+    /// Several maps are applied one after the other. Loading fails if a pattern is invalid or two names become equal.
     pub fn map(mut self, pattern: impl Into<String>, replacement: impl Into<String>) -> Self {
         self.renaming.maps.push((pattern.into(), replacement.into()));
         self
     }
 
-    /// The network's float tensors get this type. Without it, a network that is built is `F32`, and one
-    /// that there was before keeps what it has.
+    /// Converts the floating-point tensors of the network to `dtype`. By default, a new network is `F32` and an
+    /// existing network keeps its dtypes.
     pub fn dtype(mut self, dtype: DType) -> Self {
         self.dtype = Some(dtype);
         self
     }
 
-    /// Where the state dict is in a file of `torch.save`: `ema` for `{"state_dict": …, "ema": …}`.
+    /// Sets the key of the state dict in a file of `torch.save`, for example `ema` in `{"state_dict": …, "ema": …}`.
     pub fn key(mut self, key: impl Into<String>) -> Self {
         self.reading.key = Some(key.into());
         self
     }
 
-    /// Maps the file into memory instead of reading it through a buffer: fewer copies, and processes that load
-    /// one file share the system's cache of it. A file that somebody shortens meanwhile ends the process,
-    /// where otherwise it is an error.
+    /// Maps the file into memory instead of reading it through a buffer, which saves a copy. If the file is truncated
+    /// while it is mapped, the process is killed; without mapping this is an error.
     pub fn mapped(mut self) -> Self {
         self.reading.mapped = true;
         self
     }
 
-    /// How many bytes of memory the file's content may take, instead of
-    /// [what its length allows](crate::checkpoint#memory).
+    /// Sets the maximum memory of the file's content in bytes. By default it depends on the
+    /// [length of the file](crate::checkpoint#memory).
     pub fn limit(mut self, bytes: usize) -> Self {
         self.reading.limit = Some(bytes);
         self
     }
 
-    /// The tensors of the checkpoint under their new names, in the file's order and types.
+    /// Reads the tensors of the checkpoint, renamed, with the order and the dtypes of the file.
     ///
     /// # Errors
     ///
-    /// Those of [`checkpoint::read`](crate::checkpoint::read), and when nothing has the prefix, a pattern
-    /// is not valid, or two tensors get one name.
+    /// Fails if [`checkpoint::read`](crate::checkpoint::read) fails, if no name has the prefix, if a pattern is
+    /// invalid, or if two names become equal.
     pub fn read(&self, device: &Device) -> Result<StateDict> {
         let state = self.reading.read(&self.path, device)?;
         let renamed = self.renaming.apply(state);
@@ -153,11 +152,11 @@ impl Load {
         self.partial
     }
 
-    /// The type that was asked for, if it is one of floats.
+    /// Returns the requested dtype, or an error if it is not floating point.
     pub(crate) fn float_dtype(&self) -> Result<Option<DType>> {
         match self.dtype {
             Some(dtype) if !dtype.is_float() => {
-                Err(Error::msg(format!("expected a type of floats for a network, got {dtype:?}")))
+                Err(Error::msg(format!("expected a floating-point dtype for a network, got {dtype:?}")))
             }
             dtype => Ok(dtype),
         }

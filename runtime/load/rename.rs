@@ -1,4 +1,4 @@
-//! From a checkpoint's names to a network's.
+//! Renames the tensors of a checkpoint.
 
 use std::collections::HashMap;
 
@@ -8,11 +8,11 @@ use regex::Regex;
 use crate::checkpoint::StateDict;
 use crate::{Error, Result};
 
-/// What happens to each name: the prefix goes first, then one map after the other is applied.
+/// Strips a prefix from each name, then applies the maps in order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Renaming {
     pub prefix: Option<String>,
-    /// Patterns and what replaces their matches.
+    /// Patterns and replacements.
     pub maps: Vec<(String, String)>,
 }
 
@@ -36,37 +36,41 @@ impl Renaming {
         distinct(renamed)
     }
 
-    /// The tensors with the prefix, without it.
+    /// Returns the tensors whose names have the prefix, with the prefix stripped.
     fn select(&self, state: StateDict) -> Result<StateDict> {
         let Some(prefix) = &self.prefix else { return Ok(state) };
         let first = state.keys().next().map(str::to_owned);
-        let inside = state.into_iter().filter_map(|(name, tensor)| {
+        let selected = state.into_iter().filter_map(|(name, tensor)| {
             let rest = name.strip_prefix(prefix.as_str())?;
             Some((rest.to_owned(), tensor))
         });
-        let inside: StateDict = inside.collect();
+        let selected: StateDict = selected.collect();
         match first {
-            Some(first) if inside.is_empty() => Err(Error::msg(format!(
+            Some(first) if selected.is_empty() => Err(Error::msg(format!(
                 "expected names that begin with `{prefix}`, got none; the first name is `{first}`"
             ))),
-            _ => Ok(inside),
+            _ => Ok(selected),
         }
     }
 }
 
-/// The tensors by their new names, unless two have one.
+/// Returns the tensors by their new names, or an error if two names are equal.
 fn distinct(renamed: impl Iterator<Item = (String, String, Tensor)>) -> Result<StateDict> {
     let mut origins = HashMap::<String, String>::new();
-    let mut clashes = Vec::new();
-    let mut kept = Vec::new();
+    let mut conflicts = Vec::new();
+    let mut entries = Vec::new();
     for (old, new, tensor) in renamed {
         match origins.get(&new) {
-            Some(first) => clashes.push(format!("`{first}` and `{old}` both become `{new}`")),
+            Some(first) => conflicts.push(format!("`{first}` and `{old}` both become `{new}`")),
             None => {
                 origins.insert(new.clone(), old);
-                kept.push((new, tensor));
+                entries.push((new, tensor));
             }
         }
     }
-    if clashes.is_empty() { Ok(kept.into_iter().collect()) } else { Err(Error::msg(clashes.join("\n"))) }
+    if conflicts.is_empty() {
+        Ok(entries.into_iter().collect())
+    } else {
+        Err(Error::msg(conflicts.join("\n")))
+    }
 }

@@ -11,7 +11,7 @@ use super::list::{Entry, all_names};
 use super::replace::{Replacements, for_each_mut};
 use crate::Result;
 use crate::checkpoint::StateDict;
-use crate::load::{LoadReport, PIECE, converted, fill};
+use crate::load::{LoadReport, CHUNK, converted, fill};
 use crate::module::Module;
 use crate::source::Requests;
 
@@ -55,7 +55,7 @@ impl<'a> Matching<'a> {
     /// Checks that the state dict can be loaded: all of it, or what fits.
     ///
     /// # Errors
-    /// Tied names have different values, or, unless `partial`, a tensor is missing, unexpected or misshapen.
+    /// Tied names have different values, or, unless `partial`, a tensor is missing, unexpected or mismatched.
     pub fn check(&self, partial: bool) -> Result<()> {
         let report = if partial { &LoadReport::default() } else { &self.report };
         report.check(&self.conflicts)
@@ -140,9 +140,9 @@ fn check_conversion(values: &Tensor, tensor: &Tensor) -> Result<()> {
 fn equal(a: &Tensor, b: &Tensor) -> Result<bool> {
     let types = [a.dtype(), b.dtype(), DType::F64];
     let (a, b) = (a.flatten_all()?, b.flatten_all()?);
-    for start in (0..a.elem_count()).step_by(PIECE) {
+    for start in (0..a.elem_count()).step_by(CHUNK) {
         let piece = |x: &Tensor| -> Result<Vec<f64>> {
-            let piece = x.narrow(0, start, PIECE.min(x.elem_count() - start))?;
+            let piece = x.narrow(0, start, CHUNK.min(x.elem_count() - start))?;
             Ok(types.iter().try_fold(piece, |piece, dtype| piece.to_dtype(*dtype))?.to_vec1()?)
         };
         let equal = |(x, y): (&f64, &f64)| x == y || x.is_nan() && y.is_nan();

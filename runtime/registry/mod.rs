@@ -78,7 +78,7 @@ pub trait Network: Module {
     /// norm has seen may be missing, as it is in checkpoints older than PyTorch 0.4.1.
     ///
     /// # Errors
-    /// A tensor is missing, unexpected or misshapen, or the names of a shared tensor have different values.
+    /// A tensor is missing, unexpected or mismatched, or the names of a shared tensor have different values.
     fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
         let matching = Matching::new(self, &Requests::default(), state)?;
         matching.check(false)?;
@@ -93,7 +93,7 @@ pub trait Network: Module {
     ///
     /// # Errors
     /// Those of [`load_state_dict`](Self::load_state_dict) and of [`Load::read`]; nothing is changed. With
-    /// [`Load::partial`], missing, unexpected and misshapen tensors are no error.
+    /// [`Load::partial`], missing, unexpected and mismatched tensors are no error.
     fn load_with(&mut self, load: impl Borrow<Load>) -> Result<LoadReport>
     where
         Self: Sized,

@@ -7,30 +7,30 @@ use candle_core::{DType, Device, Result, Shape, Tensor, TensorId, Var, bail};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 
-use super::draw::{check_memory, draw, trainable};
-use super::same_shape;
+use super::check_shape;
+use super::initialize::{check_memory, initialize, trainable};
 use crate::checkpoint::StateDict;
 use crate::load::fill;
 
-/// What a tensor is that the checkpoint lacks, or has in another shape.
+/// The value of a tensor that the checkpoint lacks or has in another shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fallback {
-    /// Drawn, as in a network without a checkpoint.
-    Draw,
-    /// Zeros: the checkpoint will be refused after the construction, with all that does not fit.
+    /// The layer's initialization, as without a checkpoint.
+    Initialize,
+    /// Zeros. The checkpoint is rejected after the construction, with a list of all such tensors.
     Zeros,
 }
 
-/// The tensors that the construction of a network has asked for.
+/// The tensors that the construction of a network has requested.
 #[derive(Clone, Default)]
 pub(crate) struct Requests {
-    /// By the names that were asked for, in order.
+    /// The tensors by requested name, in order.
     pub tensors: StateDict,
-    /// Those of `tensors` that have the checkpoint's values.
+    /// The tensors that have the values of the checkpoint.
     pub filled: HashSet<TensorId>,
 }
 
-/// Serves the tensors of a state dict to the construction of a network.
+/// Provides the tensors of a state dict to the construction of a network.
 #[derive(Clone)]
 pub(crate) struct Checkpoint(Arc<Shared>);
 
@@ -53,12 +53,12 @@ impl Checkpoint {
         self.0.fallback
     }
 
-    /// Returns a builder of trainable parameters with the checkpoint's values.
+    /// Returns a builder of trainable parameters with the values of the checkpoint.
     pub fn var_builder(&self, dtype: DType, device: &Device) -> VarBuilder<'static> {
         VarBuilder::from_backend(Box::new(self.clone()), dtype, device.clone())
     }
 
-    /// Returns what has been asked for so far.
+    /// Returns the tensors requested so far.
     pub fn requests(&self) -> Requests {
         self.lock().clone()
     }
@@ -72,12 +72,12 @@ impl SimpleBackend for Checkpoint {
     fn get(&self, shape: Shape, name: &str, init: Init, dtype: DType, device: &Device) -> Result<Tensor> {
         let mut requests = self.lock();
         if let Some(tensor) = requests.tensors.get(name) {
-            return same_shape(tensor, &shape, name);
+            return check_shape(tensor, &shape, name);
         }
         let values = self.0.state.get(name).filter(|values| *values.shape() == shape);
         let tensor = match (values, self.0.fallback) {
             (Some(values), _) => with_values(values, dtype, device)?,
-            (None, Fallback::Draw) => draw(init, &shape, name, dtype, device)?,
+            (None, Fallback::Initialize) => initialize(init, &shape, name, dtype, device)?,
             (None, Fallback::Zeros) => {
                 check_memory(&shape, name)?;
                 trainable(Tensor::zeros(&shape, dtype, device)?)?
@@ -93,7 +93,7 @@ impl SimpleBackend for Checkpoint {
     fn get_unchecked(&self, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
         match self.0.state.get(name) {
             Some(tensor) => self.get(tensor.shape().clone(), name, Init::Const(0.), dtype, device),
-            None => bail!("the checkpoint has no tensor {name}"),
+            None => bail!("the checkpoint has no tensor `{name}`"),
         }
     }
 
@@ -102,7 +102,7 @@ impl SimpleBackend for Checkpoint {
     }
 }
 
-/// Returns a tensor of the network with the values of a checkpoint's, trainable if it is one of floats.
+/// Returns a tensor with `values`, converted to `dtype` and `device`. A floating-point tensor is trainable.
 fn with_values(values: &Tensor, dtype: DType, device: &Device) -> Result<Tensor> {
     if !dtype.is_float() {
         return values.to_dtype(dtype)?.to_device(device);

@@ -1,8 +1,8 @@
-//! Where the tensors of a network come from while it is built.
+//! The sources of a network's tensors during its construction.
 
 mod checkpoint;
-mod draw;
 mod fresh;
+mod initialize;
 
 pub(crate) use checkpoint::{Checkpoint, Fallback, Requests};
 pub(crate) use fresh::fresh;
@@ -10,14 +10,14 @@ pub(crate) use fresh::fresh;
 use candle_core::{Result, Shape, Tensor, bail};
 use candle_nn::VarBuilder;
 
-/// Returns whether the tensor `name` of `vb` will be drawn, rather than read.
+/// Returns `true` if `vb` initializes the tensor `name` instead of reading it.
 pub(crate) fn is_fresh(vb: &VarBuilder, name: &str) -> bool {
-    // A source of fresh tensors has every name; candle's `VarMap` has the names that were asked for already.
+    // `Fresh` contains every name. candle's `VarMap` contains the names requested so far.
     vb.contains_tensor("a name that no checkpoint has") || !vb.contains_tensor(name)
 }
 
-/// Returns `tensor` if it has the shape that a further request for its name expects.
-fn same_shape(tensor: &Tensor, shape: &Shape, name: &str) -> Result<Tensor> {
+/// Returns `tensor`, or an error if its shape is not `shape`.
+fn check_shape(tensor: &Tensor, shape: &Shape, name: &str) -> Result<Tensor> {
     if tensor.shape() == shape {
         return Ok(tensor.clone());
     }

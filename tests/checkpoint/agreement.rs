@@ -156,7 +156,7 @@ fn compare(one: &Outcome, other: &Outcome, partial: bool) {
         (one, other) => return assert_eq!(one, other),
     };
     assert_eq!((&one.0, one.2), (&other.0, other.2));
-    let complete = one.0.missing.is_empty() && one.0.misshapen.is_empty();
+    let complete = one.0.missing.is_empty() && one.0.mismatched.is_empty();
     for ((name, one_values), (_, other_values)) in one.1.iter().zip(&other.1) {
         if complete || !partial || one.0.loaded.contains(name) {
             assert_eq!(one_values, other_values, "{name}");
@@ -264,7 +264,7 @@ fn any_of_the_tied_names_is_enough() -> Result<()> {
         let outcome = check(Tied::config, &directory.file(&tied_state(names, false)?))?;
         let (report, state, parameters) = outcome.expect("a file that fits");
         assert_eq!((report.loaded, parameters), (names.iter().map(|name| name.to_string()).collect(), 1));
-        assert!(report.missing.is_empty() && report.unexpected.is_empty() && report.misshapen.is_empty());
+        assert!(report.missing.is_empty() && report.unexpected.is_empty() && report.mismatched.is_empty());
         let expected: Vec<f64> = (0..20).map(f64::from).collect();
         assert!(state.len() == 2 && state.iter().all(|(_, values)| *values == expected), "{state:?}");
     }
@@ -303,15 +303,15 @@ fn not_a_number_is_equal_to_itself_under_tied_names() -> Result<()> {
 }
 
 #[test]
-fn a_tied_name_of_another_shape_is_misshapen() -> Result<()> {
+fn a_tied_name_of_another_shape_is_mismatched() -> Result<()> {
     let mut state = tied_state(&TIED, false)?;
     state.insert(TIED[1], Tensor::ones((6, 4), DType::F32, &CPU)?);
     let directory = Directory::new();
     let path = directory.file(&state);
-    let error = check(Tied::config, &path)?.expect_err("a misshapen tensor");
-    assert!(error.contains("1 misshapen:\n  head.weight: expected [5, 4], found [6, 4]"), "{error}");
+    let error = check(Tied::config, &path)?.expect_err("a mismatched tensor");
+    assert!(error.contains("1 mismatched:\n  head.weight: expected [5, 4], found [6, 4]"), "{error}");
     let (report, ..) = built(Tied::config(), &Load::new(&path).partial()).expect("a partial load");
-    assert_eq!((report.loaded, report.misshapen.len()), (vec![TIED[0].to_string()], 1));
+    assert_eq!((report.loaded, report.mismatched.len()), (vec![TIED[0].to_string()], 1));
     Ok(())
 }
 

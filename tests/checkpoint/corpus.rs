@@ -96,5 +96,5 @@ fn notes_that_all_tensors_share_are_not_gone_through_for_each() {
     let function = b"ctorch._utils\n_rebuild_tensor_v2\n";
     let object = [&b"\x80\x02"[..], &dictionary, function, &arguments, b"R."].concat();
     let error = readers::torch_legacy(&legacy_file(&object)).expect_err("an error").to_string();
-    assert!(error.contains("at most 64 notes on a tensor"), "{error}");
+    assert!(error.contains("at most 64 metadata entries of a tensor"), "{error}");
 }

@@ -63,7 +63,7 @@ fn a_strict_load_reports_everything_loaded() -> Outcome {
     let (_directory, path, net) = saved()?;
     let (again, report) = Net::config(10).load_with(Load::new(&path).strict(), &Device::Cpu)?;
     assert_eq!(report.loaded, NAMES);
-    assert_eq!(report.to_string(), "loaded 9, missing 0, unexpected 0, misshapen 0");
+    assert_eq!(report.to_string(), "loaded 9, missing 0, unexpected 0, mismatched 0");
     assert_equal(&net, &again, &NAMES);
     assert_eq!(again.trainable_parameters().len(), 6);
 
@@ -86,7 +86,7 @@ fn a_strict_load_that_does_not_fit_is_one_error_and_changes_nothing() -> Outcome
         for expected in [
             "1 missing:\n  backbone.bn.bias [4]",
             "1 unexpected:\n  backbone.bn.shift [4]",
-            "2 misshapen:\n  head.weight: expected [7, 4], found [10, 4]\n  head.bias: expected [7], found [10]",
+            "2 mismatched:\n  head.weight: expected [7, 4], found [10, 4]\n  head.bias: expected [7], found [10]",
             "net.safetensors",
         ] {
             assert!(error.contains(expected), "{error}");
@@ -108,9 +108,9 @@ fn a_partial_load_leaves_the_rest_freshly_initialised() -> Outcome {
     assert_eq!(report.loaded, NAMES[..7]);
     assert_eq!(
         report.to_string(),
-        "loaded 7, missing 0, unexpected 0, misshapen 2\n\
-         misshapen  head.weight  [7, 4], found [10, 4]\n\
-         misshapen  head.bias    [7], found [10]"
+        "loaded 7, missing 0, unexpected 0, mismatched 2\n\
+         mismatched  head.weight  [7, 4], found [10, 4]\n\
+         mismatched  head.bias    [7], found [10]"
     );
     // PyTorch's initialisation of Linear(4, 7): uniform within 1 / sqrt(4).
     for name in ["head.weight", "head.bias"] {
@@ -207,7 +207,7 @@ fn the_type_of_the_floats_can_be_chosen() -> Outcome {
     assert_eq!(single.parameters()[0].dtype(), DType::F32);
     assert_equal(&half, &single, &NAMES);
     let error = message(Net::config(10).load_with(load.dtype(DType::I64), &Device::Cpu));
-    assert!(error.contains("a type of floats for a network, got I64"), "{error}");
+    assert!(error.contains("a floating-point dtype for a network, got I64"), "{error}");
     Ok(())
 }
 

@@ -153,7 +153,7 @@ fn load_state_dict_takes_all_or_nothing() -> Result<()> {
     for part in [
         "1 missing:\n  head.bias [5]",
         "1 unexpected:\n  extra [2]",
-        "1 misshapen:\n  first.weight: expected [4, 1, 3, 3], found [4, 1, 5, 5]",
+        "1 mismatched:\n  first.weight: expected [4, 1, 3, 3], found [4, 1, 5, 5]",
     ] {
         assert!(error.contains(part), "{error}");
     }

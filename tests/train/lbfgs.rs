@@ -152,10 +152,10 @@ fn fit_steps_by_it() -> Result<()> {
 fn senseless_settings_and_states_are_errors() -> Result<()> {
     let x = Var::new(&[1f32, 2.], &CPU)?;
     let message = |built: Result<Box<dyn Step>>| built.err().expect("an error").to_string();
-    assert!(message(build(&Lbfgs::new(-1.), &[&x])).starts_with("Lbfgs: the learning rate cannot be -1"));
+    assert!(message(build(&Lbfgs::new(-1.), &[&x])).starts_with("Lbfgs: the learning rate must be at least 0, got -1"));
     assert!(message(build(&Lbfgs::new(1.).tolerance_grad(f64::NAN), &[&x])).contains("tolerance_grad"));
-    assert!(message(build(&Lbfgs::new(1.), &[&x, &x])).contains("p1 has another name already"));
-    assert!(message(build(&Lbfgs::new(1.), &[])).contains("one parameter or more"));
+    assert!(message(build(&Lbfgs::new(1.), &[&x, &x])).contains("`p1` is registered twice"));
+    assert!(message(build(&Lbfgs::new(1.), &[])).contains("at least one parameter"));
 
     let scale = Tensor::new(&[1f32, 2.], &CPU)?;
     let mut running = build(&Lbfgs::new(0.1).max_iter(3), &[&x])?;
@@ -167,10 +167,10 @@ fn senseless_settings_and_states_are_errors() -> Result<()> {
         let error = running.load_state(&changed).unwrap_err().to_string();
         assert!(error.starts_with("Lbfgs: ") && error.contains(what), "{error}");
     };
-    refuse(&|s| drop(s.insert("x.step".into(), scale.clone())), "no parameter has: x.step");
-    refuse(&|s| drop(s.remove("lbfgs.n_iter")), "lacks lbfgs.n_iter");
-    refuse(&|s| drop(s.remove("lbfgs.prev_step")), "lacks one of");
-    refuse(&|s| drop(s.remove("lbfgs.old_dirs")), "as many");
+    refuse(&|s| drop(s.insert("x.step".into(), scale.clone())), "unexpected keys in the optimizer state: x.step");
+    refuse(&|s| drop(s.remove("lbfgs.n_iter")), "`lbfgs.n_iter` is missing");
+    refuse(&|s| drop(s.remove("lbfgs.prev_step")), "`lbfgs.prev_step` is missing");
+    refuse(&|s| drop(s.remove("lbfgs.old_dirs")), "of equal length");
     let long = Tensor::zeros(3, DType::F32, &CPU)?;
     refuse(&|s| drop(s.insert("lbfgs.prev_step".into(), long.clone())), "a vector [2] for all parameters");
     Ok(())

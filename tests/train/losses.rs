@@ -248,7 +248,7 @@ fn senseless_input_is_an_error_that_says_why() -> Result<()> {
     let logits = Tensor::zeros((2, 3), DType::F32, &CPU)?;
     let message = |loss: Result<Tensor>| loss.unwrap_err().to_string();
     let classes = |index: [i64; 2]| Tensor::new(&index, &CPU).unwrap();
-    let indexed = "CrossEntropyLoss: class index 3 of element 1 is not among 3 classes";
+    let indexed = "CrossEntropyLoss: class index 3 of element 1 is out of range for 3 classes";
     assert_eq!(message(cross_entropy(&logits, &classes([0, 3]))), indexed);
     assert!(message(nll_loss(&logits, &classes([-1, 0]))).contains("index -1 of element 0"));
     assert!(

@@ -134,18 +134,18 @@ fn senseless_settings_and_states_are_errors() -> Result<()> {
     let x = Var::new(&[1f32, 2.], &CPU)?;
     let build = |optimizer: &dyn Optimizer| optimizer.build(vec![("x".into(), x.clone())]);
     let message = |optimizer: &dyn Optimizer| build(optimizer).err().expect("an error").to_string();
-    assert!(message(&Sgd::new(-1.)).starts_with("Sgd: the learning rate cannot be -1"));
+    assert!(message(&Sgd::new(-1.)).starts_with("Sgd: the learning rate must be at least 0, got -1"));
     assert!(message(&Sgd::new(f64::NAN)).contains("NaN"));
     assert!(message(&Sgd::new(0.1).nesterov(true)).contains("nesterov needs"));
-    assert!(message(&Adam::new(0.1).betas((0.9, 1.))).contains("the second of betas cannot be 1"));
+    assert!(message(&Adam::new(0.1).betas((0.9, 1.))).contains("betas.1 must be at least 0 and less than 1, got 1"));
     assert!(message(&AdamW::new(0.1).weight_decay(-1.)).contains("weight_decay"));
     assert!(message(&RmsProp::new(0.1).eps(-1.)).contains("eps"));
     assert!(message(&Adadelta::new(0.1).rho(2.)).contains("rho"));
     let tied = AdamW::new(0.1).build(vec![("x".into(), x.clone()), ("y".into(), x.clone())]);
-    assert!(tied.err().unwrap().to_string().contains("y has another name already"));
+    assert!(tied.err().unwrap().to_string().contains("`y` is registered twice"));
     let other = Var::new(&[0f32], &CPU)?;
     let twice = AdamW::new(0.1).build(vec![("x".into(), x.clone()), ("x".into(), other)]);
-    assert!(twice.err().unwrap().to_string().contains("two parameters are named x"));
+    assert!(twice.err().unwrap().to_string().contains("two parameters are named `x`"));
     let whole = Var::new(&[1u32], &CPU)?;
     assert!(Sgd::new(0.1).build(vec![("x".into(), whole)]).err().unwrap().to_string().contains("U32"));
 
@@ -162,10 +162,10 @@ fn senseless_settings_and_states_are_errors() -> Result<()> {
         assert_eq!(values(&now["x.exp_avg"]), at, "a refused state changes nothing");
     };
     let scalar = || Tensor::new(0f32, &CPU).unwrap();
-    refuse(&|s| drop(s.insert("y.step".into(), scalar())), "no parameter has: y.step");
-    refuse(&|s| drop(s.remove("x.exp_avg")), "lacks x.exp_avg");
-    refuse(&|s| drop(s.remove("x.step")), "no parameter has: x.exp_avg, x.exp_avg_sq");
-    refuse(&|s| drop(s.insert("x.exp_avg".into(), scalar())), "expected x.exp_avg [2], got []");
-    refuse(&|s| drop(s.insert("x.step".into(), scalar())), "step of x");
+    refuse(&|s| drop(s.insert("y.step".into(), scalar())), "optimizer state: y.step");
+    refuse(&|s| drop(s.remove("x.exp_avg")), "`x.exp_avg` is missing");
+    refuse(&|s| drop(s.remove("x.step")), "optimizer state: x.exp_avg, x.exp_avg_sq");
+    refuse(&|s| drop(s.insert("x.exp_avg".into(), scalar())), "expected `x.exp_avg` of shape [2], got []");
+    refuse(&|s| drop(s.insert("x.step".into(), scalar())), "step count for `x`");
     Ok(())
 }

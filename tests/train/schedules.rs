@@ -24,7 +24,7 @@ fn schedules_follow_one_another() {
     let rates = [0, 2, 4, 5, 6, 100].map(|step| schedule.rate(1., step));
     assert!(rates.iter().zip([0.1, 0.55, 1., 0.5, 0.25, 0.25]).all(|(a, b)| close(*a, b)), "{rates:?}");
     let wrong = SequentialLr::new(StepLr::new(1)).then(6, StepLr::new(1)).then(4, StepLr::new(1));
-    assert!(wrong.validate().unwrap_err().to_string().contains("the milestones have to rise"));
+    assert!(wrong.validate().unwrap_err().to_string().contains("the milestones must be in ascending order"));
 }
 
 proptest! {
@@ -108,5 +108,5 @@ fn senseless_schedules_are_errors() {
     assert!(message(Box::new(OneCycleLr::new(1., 10).pct_start(2.))).contains("pct_start"));
     assert!(message(Box::new(CosineAnnealingLr::new(0))).contains("t_max"));
     let nan = |step: usize| if step == 1 { f64::NAN } else { 1. };
-    assert_eq!(message(Box::new(nan)), "the schedule has the learning rate NaN for step 1");
+    assert_eq!(message(Box::new(nan)), "the schedule returned the learning rate NaN for step 1");
 }

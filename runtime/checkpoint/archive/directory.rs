@@ -1,10 +1,10 @@
-//! The directory of a zip archive: where it is, and its records.
+//! The central directory of a zip archive.
 
 use super::super::input::Input;
 use crate::{Error, Result};
 
-/// Where the directory lies in the file.
-pub(super) struct Place {
+/// The position of the directory in the file.
+pub(super) struct Extent {
     pub start: u64,
     pub length: u64,
 }
@@ -18,38 +18,38 @@ const LOCATOR_64_LENGTH: u64 = 20;
 const RECORD: &[u8] = b"PK\x01\x02";
 const RECORD_LENGTH: usize = 46;
 
-/// Of an entry's own header, before its name.
+/// The length of an entry's local header, without name and extra field.
 pub(super) const HEADER_LENGTH: u64 = 30;
 
-/// A 32-bit field that says that its value does not fit and follows as 64 bits elsewhere.
-const ELSEWHERE: u64 = u32::MAX as u64;
+/// The value of a 32-bit field whose 64-bit value is in a zip64 record.
+const IN_ZIP64: u64 = u32::MAX as u64;
 
-/// Finds the directory from the record that ends the file.
-pub(super) fn locate(input: &mut Input) -> Result<Place> {
+/// Locates the directory by the end record.
+pub(super) fn locate(input: &mut Input) -> Result<Extent> {
     let tail_length = input.length().min((END_LENGTH + usize::from(u16::MAX)) as u64);
     let tail_start = input.length() - tail_length;
     let tail = input.bytes(tail_start, tail_length)?;
-    let ends_file = |at: &usize| {
+    let is_end_record = |at: &usize| {
         let end = &tail[*at..];
         end.starts_with(END) && END_LENGTH + number(end, 20, 2) as usize == end.len()
     };
     let last = tail.len().checked_sub(END_LENGTH);
-    let position = last.and_then(|last| (0..=last).rev().find(ends_file));
+    let position = last.and_then(|last| (0..=last).rev().find(is_end_record));
     let position = position.ok_or_else(|| invalid("it has no directory at its end"))?;
     let end = &tail[position..];
     let end_start = tail_start + position as u64;
-    let place = match (number(end, 12, 4), number(end, 16, 4)) {
-        (length, start) if length == ELSEWHERE || start == ELSEWHERE => locate_64(input, end_start)?,
-        (length, start) => Place { start, length },
+    let extent = match (number(end, 12, 4), number(end, 16, 4)) {
+        (length, start) if length == IN_ZIP64 || start == IN_ZIP64 => locate_64(input, end_start)?,
+        (length, start) => Extent { start, length },
     };
-    match place.start.checked_add(place.length) {
-        Some(directory_end) if directory_end <= end_start => Ok(place),
-        _ => Err(invalid("its directory lies outside the file")),
+    match extent.start.checked_add(extent.length) {
+        Some(directory_end) if directory_end <= end_start => Ok(extent),
+        _ => Err(invalid("its directory is outside the file")),
     }
 }
 
-/// The same for archives that are larger than 32 bits can say.
-fn locate_64(input: &mut Input, end_start: u64) -> Result<Place> {
+/// Locates the directory of a zip64 archive.
+fn locate_64(input: &mut Input, end_start: u64) -> Result<Extent> {
     let missing = || invalid("it has no 64-bit record of its directory");
     let locator_start = end_start.checked_sub(LOCATOR_64_LENGTH).ok_or_else(missing)?;
     let locator = input.bytes(locator_start, LOCATOR_64_LENGTH)?;
@@ -60,14 +60,14 @@ fn locate_64(input: &mut Input, end_start: u64) -> Result<Place> {
     if !end.starts_with(END_64) {
         return Err(missing());
     }
-    Ok(Place { start: number(&end, 48, 8), length: number(&end, 40, 8) })
+    Ok(Extent { start: number(&end, 48, 8), length: number(&end, 40, 8) })
 }
 
-/// The positions of all records, ordered by name.
+/// Returns the positions of all records, ordered by name.
 ///
 /// # Errors
 ///
-/// When a record is damaged, two have one name, or the data of two overlap.
+/// Fails if a record is damaged, if two entries have the same name, or if their data overlaps.
 pub(super) fn records(directory: &[u8], end_of_data: u64) -> Result<Vec<usize>> {
     let mut positions = Vec::with_capacity(directory.len() / (RECORD_LENGTH + 1));
     let mut extents = Vec::with_capacity(positions.capacity());
@@ -80,44 +80,45 @@ pub(super) fn records(directory: &[u8], end_of_data: u64) -> Result<Vec<usize>> 
     }
     extents.sort_unstable();
     let mut ends = extents.iter().skip(1).map(|&(header, _)| header).chain([end_of_data]);
-    let fits = |&(header, length): &(u64, u64)| {
+    let ends_before_next = |&(header, length): &(u64, u64)| {
         let end = header.checked_add(length);
         end.is_some() && end <= ends.next()
     };
-    if !extents.iter().all(fits) {
+    if !extents.iter().all(ends_before_next) {
         return Err(invalid("two of its entries overlap"));
     }
     positions.sort_unstable_by_key(|&position| name(directory, position));
     let names = positions.iter().map(|&position| name(directory, position));
-    if let Some((twice, _)) = names.clone().zip(names.skip(1)).find(|(one, next)| one == next) {
-        return Err(invalid(&format!("it has two entries `{}`", twice.escape_ascii())));
+    if let Some((name, _)) = names.clone().zip(names.skip(1)).find(|(one, next)| one == next) {
+        return Err(invalid(&format!("it has two entries `{}`", name.escape_ascii())));
     }
     Ok(positions)
 }
 
-/// What the directory says of an entry.
+/// The directory record of an entry.
 pub(super) struct Record {
     pub flags: u64,
     pub method: u64,
     pub checksum: u32,
     pub compressed: u64,
     pub size: u64,
-    /// Where the entry's own header begins.
+    /// The position of the entry's local header.
     pub header: u64,
 }
 
 impl Record {
-    /// The record at `position`, and where the next begins.
+    /// Reads the record at `position` and returns it with the position of the next one.
     pub fn read(directory: &[u8], position: usize) -> Result<(Self, usize)> {
-        let cut = || invalid("its directory is damaged");
-        let record = directory.get(position..).filter(|rest| rest.len() >= RECORD_LENGTH).ok_or_else(cut)?;
+        let damaged = || invalid("its directory is damaged");
+        let record = directory.get(position..).filter(|rest| rest.len() >= RECORD_LENGTH);
+        let record = record.ok_or_else(damaged)?;
         if !record.starts_with(RECORD) {
-            return Err(cut());
+            return Err(damaged());
         }
         let [name, extra, comment] = [28, 30, 32].map(|at| number(record, at, 2) as usize);
         let next = position + RECORD_LENGTH + name + extra + comment;
         if next > directory.len() {
-            return Err(cut());
+            return Err(damaged());
         }
         let mut entry = Self {
             flags: number(record, 8, 2),
@@ -127,20 +128,21 @@ impl Record {
             size: number(record, 24, 4),
             header: number(record, 42, 4),
         };
-        entry.widen(&record[RECORD_LENGTH + name..][..extra]);
+        entry.read_zip64(&record[RECORD_LENGTH + name..][..extra]);
         Ok((entry, next))
     }
 
-    /// Takes the fields that do not fit into 32 bits from the extra field of kind 1.
-    fn widen(&mut self, mut extra: &[u8]) {
+    /// Reads the fields that do not fit into 32 bits from the zip64 extra field, which has kind 1.
+    fn read_zip64(&mut self, mut extra: &[u8]) {
         while let Some((head, rest)) = extra.split_first_chunk::<4>() {
-            let (kind, length) = (number(head, 0, 2), number(head, 2, 2) as usize);
+            let kind = number(head, 0, 2);
+            let length = number(head, 2, 2) as usize;
             let (data, rest) = rest.split_at(length.min(rest.len()));
             if kind == 1 {
                 let mut values = data.as_chunks::<8>().0.iter().map(|&value| u64::from_le_bytes(value));
                 for field in [&mut self.size, &mut self.compressed, &mut self.header] {
-                    if *field == ELSEWHERE {
-                        *field = values.next().unwrap_or(ELSEWHERE);
+                    if *field == IN_ZIP64 {
+                        *field = values.next().unwrap_or(IN_ZIP64);
                     }
                 }
             }
@@ -149,17 +151,18 @@ impl Record {
     }
 }
 
-/// The name in a record that has been read before.
+/// Returns the name in a record. [`Record::read`] must have checked the record before.
 pub(super) fn name(directory: &[u8], position: usize) -> &[u8] {
     let record = &directory[position..];
     &record[RECORD_LENGTH..][..number(record, 28, 2) as usize]
 }
 
-/// The little-endian number in the `length` bytes at `at`, which must be there.
+/// Returns the little-endian number in the `length` bytes at `at`. Panics if `bytes` is too short.
 pub(super) fn number(bytes: &[u8], at: usize, length: usize) -> u64 {
     bytes[at..at + length].iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
-pub(super) fn invalid(what: &str) -> Error {
-    Error::msg(format!("not a valid zip archive: {what}"))
+/// Returns the error for an invalid archive.
+pub(super) fn invalid(reason: &str) -> Error {
+    Error::msg(format!("not a valid zip archive: {reason}"))
 }

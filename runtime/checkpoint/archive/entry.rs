@@ -1,4 +1,4 @@
-//! The content of an entry, inflated where it is deflated, with its length and checksum checked.
+//! Reading of zip entries, with length and checksum checked.
 
 use std::io::{self, Read, Take};
 
@@ -15,7 +15,7 @@ const STORED: u64 = 0;
 const DEFLATED: u64 = 8;
 const ENCRYPTED: u64 = 1;
 
-/// Reads exactly as many bytes as the directory says, and checks them at the end.
+/// A reader of an entry's uncompressed data. It checks the length in the directory and, at the end, the checksum.
 pub(crate) struct EntryReader<'a> {
     data: Data<'a>,
     left: u64,
@@ -31,29 +31,30 @@ enum Data<'a> {
 }
 
 impl<'a> EntryReader<'a> {
-    /// Opens the entry of `record`, whose data must end before `end_of_data`.
+    /// Opens the entry of `record`. Its data must end before `end_of_data`.
     pub(super) fn open(input: &'a mut Input<'_>, record: &Record, end_of_data: u64) -> Result<Self> {
         if record.flags & ENCRYPTED != 0 {
             return Err(invalid("the entry is encrypted"));
         }
         let header = input.bytes(record.header, HEADER_LENGTH)?;
         if !header.starts_with(HEADER) {
-            return Err(invalid("the entry has no header where the directory says"));
+            return Err(invalid("the entry has no header where the directory says it is"));
         }
         let start = record.header + HEADER_LENGTH + number(&header, 26, 2) + number(&header, 28, 2);
         if start.checked_add(record.compressed).is_none_or(|end| end > end_of_data) {
-            return Err(invalid("the entry's data reach into the directory"));
+            return Err(invalid("the entry's data overlaps the directory"));
         }
         let section = input.section(start, record.compressed)?;
         let data = match record.method {
             STORED if record.size == record.compressed => Data::Stored(section),
-            STORED => return Err(invalid("the entry is not compressed, yet has two sizes")),
+            STORED => return Err(invalid("the entry is not compressed but has two sizes")),
             DEFLATED => Data::Deflated(Box::new(DeflateDecoder::new(section))),
-            other => return Err(Error::msg(format!("compression method {other} is not known here"))),
+            other => return Err(Error::msg(format!("compression method {other} is not supported"))),
         };
         Ok(Self { data, left: record.size, seen: Crc::new(), checksum: record.checksum })
     }
 
+    /// Checks at the end that no data is left and that the checksum matches.
     fn check(&mut self) -> io::Result<()> {
         let longer = match &mut self.data {
             Data::Stored(_) => false,
@@ -92,6 +93,6 @@ impl Read for EntryReader<'_> {
     }
 }
 
-fn damaged(what: &str) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the entry is damaged: {what}"))
+fn damaged(reason: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("the entry is damaged: {reason}"))
 }

@@ -1,8 +1,8 @@
-//! Zip archives, as PyTorch and NumPy write them: the directory at the end, and entries by their names.
+//! A reader of zip archives written by PyTorch and NumPy.
 //!
-//! Only as much of the format as those two use, which lets the memory be bounded: the directory is read
-//! once, an entry is a position in it. Entries that overlap, names given twice, and encryption, by which
-//! archives deceive their readers, are errors.
+//! It supports only the features that they use, which bounds the memory: the directory is read once, and an entry is
+//! represented by its position in the directory. Overlapping entries, duplicate names and encryption, which malicious
+//! archives use, are errors.
 
 mod directory;
 mod entry;
@@ -10,45 +10,45 @@ mod entry;
 use std::io::Read as _;
 
 use super::budget::Budget;
-use super::input::{Input, cut_short};
+use super::input::{Input, truncated};
 use super::within;
 use crate::{Error, Result};
 use directory::Record;
 pub(super) use entry::EntryReader;
 
-/// An archive of which the directory has been read.
+/// An open archive.
 pub(super) struct Archive<'f> {
     input: Input<'f>,
     directory: Vec<u8>,
-    /// Where the directory begins, and the entries end.
+    /// The position of the directory, after all entries.
     start: u64,
-    /// Positions in the directory, ordered by name.
+    /// The positions of the records in the directory, ordered by name.
     records: Vec<usize>,
 }
 
 impl<'f> Archive<'f> {
-    /// Reads the directory of a file.
+    /// Opens an archive and reads its directory.
     pub fn open(mut input: Input<'f>, budget: &mut Budget) -> Result<Self> {
-        let place = directory::locate(&mut input)?;
-        // The directory, and for each of its records a position here and an extent while it is checked.
-        budget.spend(usize::try_from(place.length).ok().and_then(|length| length.checked_mul(2)))?;
-        let directory = input.bytes(place.start, place.length)?;
-        let records = directory::records(&directory, place.start)?;
-        Ok(Self { input, directory, start: place.start, records })
+        let extent = directory::locate(&mut input)?;
+        // Memory for the directory and, per record, a position and an extent.
+        budget.spend(usize::try_from(extent.length).ok().and_then(|length| length.checked_mul(2)))?;
+        let directory = input.bytes(extent.start, extent.length)?;
+        let records = directory::records(&directory, extent.start)?;
+        Ok(Self { input, directory, start: extent.start, records })
     }
 
-    /// The names of the entries, ordered. Names that are no UTF-8 are left out.
+    /// Returns the names of the entries in order. Skips names that are not UTF-8.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         let names = self.records.iter().map(|&position| directory::name(&self.directory, position));
         names.filter_map(|name| std::str::from_utf8(name).ok())
     }
 
-    /// The uncompressed size of the entry `name`, if there is such a one.
+    /// Returns the uncompressed size of the entry `name`, or `None` if it does not exist.
     pub fn size(&self, name: &str) -> Result<Option<u64>> {
         Ok(self.find(name)?.map(|record| record.size))
     }
 
-    /// A reader of the entry `name`, if there is such a one. It checks the checksum when it is at the end.
+    /// Returns a reader of the entry `name`, or `None` if it does not exist. The reader checks the checksum at the end.
     pub fn entry(&mut self, name: &str) -> Result<Option<EntryReader<'_>>> {
         match self.find(name)? {
             None => Ok(None),
@@ -56,19 +56,19 @@ impl<'f> Archive<'f> {
         }
     }
 
-    /// The content of the entry `name`, if there is such a one.
+    /// Reads the entry `name`, or returns `None` if it does not exist.
     pub fn bytes(&mut self, name: &str, budget: &mut Budget) -> Result<Option<Vec<u8>>> {
-        within(format_args!("entry `{name}`"), self.whole(name, budget))
+        within(format_args!("entry `{name}`"), self.read_entry(name, budget))
     }
 
-    fn whole(&mut self, name: &str, budget: &mut Budget) -> Result<Option<Vec<u8>>> {
+    fn read_entry(&mut self, name: &str, budget: &mut Budget) -> Result<Option<Vec<u8>>> {
         let Some(size) = self.size(name)? else { return Ok(None) };
         let size = usize::try_from(size).map_err(Error::msg)?;
         budget.spend(Some(size))?;
         let Some(mut reader) = self.entry(name)? else { return Ok(None) };
         let mut bytes = Vec::with_capacity(size);
         reader.read_to_end(&mut bytes)?;
-        if bytes.len() == size { Ok(Some(bytes)) } else { Err(cut_short()) }
+        if bytes.len() == size { Ok(Some(bytes)) } else { Err(truncated()) }
     }
 
     fn find(&self, name: &str) -> Result<Option<Record>> {
@@ -76,7 +76,7 @@ impl<'f> Archive<'f> {
             .records
             .binary_search_by(|&position| directory::name(&self.directory, position).cmp(name.as_bytes()));
         match found {
-            Ok(place) => Record::read(&self.directory, self.records[place]).map(|(record, _)| Some(record)),
+            Ok(index) => Record::read(&self.directory, self.records[index]).map(|(record, _)| Some(record)),
             Err(_) => Ok(None),
         }
     }

@@ -1,4 +1,4 @@
-//! The header of a `.npy` file: a Python dictionary of three entries, written as Python prints it.
+//! The header of a `.npy` file, a Python dictionary literal with three entries.
 
 use std::io::Read;
 
@@ -9,30 +9,32 @@ use crate::{Error, Result};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
-/// NumPy itself refuses longer ones by default.
+/// The maximum length of the header in bytes, NumPy's default.
 const MAX_LENGTH: u32 = 10_000;
 
+/// The header of a `.npy` file.
 #[derive(Debug)]
 pub(super) struct Header {
     pub element: Element,
     pub shape: Vec<usize>,
     pub column_major: bool,
-    /// Bytes before the elements.
+    /// The number of bytes before the elements.
     pub length: u64,
 }
 
-/// Reads the header that `reader` begins with.
+/// Reads the header at the start of `reader`.
 pub(super) fn read(reader: &mut dyn Read) -> Result<Header> {
-    let (mut magic, mut version) = ([0; 6], [0; 2]);
+    let mut magic = [0; 6];
     fill(reader, &mut magic)?;
     if magic != *MAGIC {
         return Err(Error::msg("expected the header of a .npy file"));
     }
+    let mut version = [0; 2];
     fill(reader, &mut version)?;
     let length_bytes = match version[0] {
         1 => 2,
         2 | 3 => 4,
-        other => return Err(Error::msg(format!("version {other} of the .npy format is not known here"))),
+        other => return Err(Error::msg(format!("version {other} of the .npy format is not supported"))),
     };
     let mut length = [0; 4];
     fill(reader, &mut length[..length_bytes])?;
@@ -42,12 +44,12 @@ pub(super) fn read(reader: &mut dyn Read) -> Result<Header> {
     }
     let mut text = vec![0; length as usize];
     fill(reader, &mut text)?;
-    let text = std::str::from_utf8(&text).map_err(|_| malformed("it is no text"))?;
+    let text = std::str::from_utf8(&text).map_err(|_| malformed("it is not UTF-8"))?;
     let before = (MAGIC.len() + 2 + length_bytes) as u64;
     parse(text).map(|header| Header { length: before + u64::from(length), ..header })
 }
 
-/// `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`
+/// Parses a header such as `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`.
 fn parse(text: &str) -> Result<Header> {
     let mut rest = Tokens(text.trim());
     let (mut element, mut column_major, mut shape) = (None, None, None);
@@ -57,12 +59,12 @@ fn parse(text: &str) -> Result<Header> {
         rest.expect(":")?;
         match key {
             "descr" if rest.0.starts_with('[') => {
-                return Err(Error::msg("records (structured arrays) are no tensors"));
+                return Err(Error::msg("structured arrays are not supported"));
             }
-            "descr" => element = Some(element_of(rest.string()?)?),
-            "fortran_order" => column_major = Some(rest.truth()?),
+            "descr" => element = Some(parse_element(rest.string()?)?),
+            "fortran_order" => column_major = Some(rest.boolean()?),
             "shape" => shape = Some(rest.tuple()?),
-            other => return Err(malformed(&format!("it has the entry `{}`", other.escape_default()))),
+            other => return Err(malformed(&format!("unexpected entry `{}`", other.escape_default()))),
         }
         if !rest.take(",") && !rest.0.starts_with('}') {
             return Err(malformed("a comma is missing"));
@@ -72,12 +74,12 @@ fn parse(text: &str) -> Result<Header> {
         (Some(element), Some(column_major), Some(shape)) if rest.0.is_empty() => {
             Ok(Header { element, shape, column_major, length: 0 })
         }
-        _ => Err(malformed("expected `descr`, `fortran_order` and `shape`, and nothing after them")),
+        _ => Err(malformed("expected `descr`, `fortran_order` and `shape`")),
     }
 }
 
-/// The element type that NumPy writes as `<f4`: byte order, kind, bytes.
-fn element_of(descr: &str) -> Result<Element> {
+/// Parses an element type such as `<f4`: byte order, kind, size in bytes.
+fn parse_element(descr: &str) -> Result<Element> {
     let kind = descr.trim_start_matches(['<', '=', '|']);
     Ok(match kind {
         "b1" => Element::Bool,
@@ -92,7 +94,7 @@ fn element_of(descr: &str) -> Result<Element> {
         "f4" => Element::F32,
         "f8" => Element::F64,
         kind if kind.starts_with('O') => {
-            return Err(Error::msg("arrays of Python objects are pickles, which are not read"));
+            return Err(Error::msg("arrays of Python objects are not supported"));
         }
         kind if kind.starts_with('>') => {
             return Err(Error::msg(format!(
@@ -102,15 +104,16 @@ fn element_of(descr: &str) -> Result<Element> {
         }
         _ => {
             let descr = descr.escape_default();
-            return Err(Error::msg(format!("candle has no type for elements of type `{descr}`")));
+            return Err(Error::msg(format!("candle has no dtype for elements of type `{descr}`")));
         }
     })
 }
 
-/// What is left of the text.
+/// The remaining text.
 struct Tokens<'a>(&'a str);
 
 impl<'a> Tokens<'a> {
+    /// Consumes `token` if it is next.
     fn take(&mut self, token: &str) -> bool {
         let rest = self.0.strip_prefix(token);
         self.0 = rest.unwrap_or(self.0).trim_start();
@@ -129,9 +132,9 @@ impl<'a> Tokens<'a> {
         Ok(string)
     }
 
-    fn truth(&mut self) -> Result<bool> {
-        let truth = self.take("True");
-        if truth || self.take("False") { Ok(truth) } else { Err(malformed("True or False is missing")) }
+    fn boolean(&mut self) -> Result<bool> {
+        let value = self.take("True");
+        if value || self.take("False") { Ok(value) } else { Err(malformed("True or False is missing")) }
     }
 
     fn tuple(&mut self) -> Result<Vec<usize>> {
@@ -141,7 +144,7 @@ impl<'a> Tokens<'a> {
             let digits = self.0.bytes().take_while(u8::is_ascii_digit).count();
             let (number, rest) = self.0.split_at(digits);
             lengths.push(number.parse().map_err(|error| malformed(&format!("its shape: {error}")))?);
-            // Python 2 marks long integers.
+            // Python 2 writes long integers with the suffix `L`.
             self.0 = rest.strip_prefix('L').unwrap_or(rest).trim_start();
             if !self.take(",") && !self.0.starts_with(')') {
                 return Err(malformed("a comma is missing in its shape"));
@@ -154,6 +157,6 @@ impl<'a> Tokens<'a> {
     }
 }
 
-fn malformed(what: &str) -> Error {
-    Error::msg(format!("not a valid .npy header: {what}"))
+fn malformed(reason: &str) -> Error {
+    Error::msg(format!("not a valid .npy header: {reason}"))
 }

@@ -1,4 +1,4 @@
-//! NumPy's `.npz`: a zip archive of `.npy` files, as `numpy.savez` and `numpy.savez_compressed` write it.
+//! NumPy's `.npz` format: a zip archive of `.npy` files, written by `numpy.savez` and `numpy.savez_compressed`.
 
 mod header;
 
@@ -9,7 +9,7 @@ use candle_core::{Device, Tensor};
 use super::archive::Archive;
 use super::budget::Budget;
 use super::element::{Stream, element_count};
-use super::input::cut_short;
+use super::input::truncated;
 use super::strided::{Strided, View};
 use super::{StateDict, within};
 use crate::{Error, Result};
@@ -17,12 +17,12 @@ use header::Header;
 
 const EXTENSION: &str = ".npy";
 
-/// Whether the archive holds arrays of NumPy.
+/// Returns `true` if the archive contains NumPy arrays.
 pub(super) fn is_npz(archive: &Archive) -> bool {
     archive.names().any(|name| name.ends_with(EXTENSION))
 }
 
-/// The arrays of the archive, ordered by name.
+/// Reads the arrays of the archive, ordered by name.
 pub(super) fn read(mut archive: Archive, mut budget: Budget, device: &Device) -> Result<StateDict> {
     let names: Vec<String> = archive.names().map(str::to_owned).collect();
     let mut state = StateDict::new();
@@ -41,17 +41,17 @@ pub(super) fn read(mut archive: Archive, mut budget: Budget, device: &Device) ->
     Ok(state)
 }
 
-/// The array in a `.npy` file of `size` bytes.
+/// Reads the array of a `.npy` file of `size` bytes.
 fn array(reader: &mut dyn Read, size: u64, budget: &mut Budget, device: &Device) -> Result<Tensor> {
     let Header { element, shape, column_major, length } = header::read(reader)?;
-    let too_large = || Error::msg(format!("shape {shape:?} is larger than any memory"));
+    let too_large = || Error::msg(format!("shape {shape:?} is too large for memory"));
     let count = element_count(&shape).ok_or_else(too_large)?;
     let bytes = count.checked_mul(element.size()).ok_or_else(too_large)?;
     if size.checked_sub(length) != Some(bytes as u64) {
         let found = size.saturating_sub(length);
         return Err(Error::msg(format!("expected {bytes} bytes for the shape {shape:?}, got {found}")));
     }
-    // So much is inflated before the checksum tells whether it was worth it.
+    // Spend before decompressing: the checksum is checked only at the end.
     budget.spend_tensor(element.tensor_bytes(count))?;
     if !column_major || shape.len() < 2 {
         return element.tensor(Stream { reader, count }, &shape, device);
@@ -62,18 +62,18 @@ fn array(reader: &mut dyn Read, size: u64, budget: &mut Budget, device: &Device)
     let mut storage = Vec::with_capacity(bytes);
     reader.read_to_end(&mut storage)?;
     if storage.len() != bytes {
-        return Err(cut_short());
+        return Err(truncated());
     }
     let view = View { offset: 0, strides: column_major_strides(&shape), shape };
     element.tensor(Strided { storage: &storage, view: &view }, &view.shape, device)
 }
 
 fn column_major_strides(shape: &[usize]) -> Vec<usize> {
-    let mut stride = 1;
-    let next = |&length| {
-        let this = stride;
-        stride *= length;
-        this
+    let mut next = 1;
+    let stride = |&length| {
+        let stride = next;
+        next *= length;
+        stride
     };
-    shape.iter().map(next).collect()
+    shape.iter().map(stride).collect()
 }

@@ -1,4 +1,4 @@
-//! The safetensors format: a JSON header of names, types, shapes and offsets, then the data.
+//! The safetensors format: the header length, a JSON header of names, types, shapes and offsets, and the data.
 
 mod read;
 mod write;
@@ -6,8 +6,8 @@ mod write;
 pub(super) use read::{metadata, read};
 pub(super) use write::write;
 
-/// The name under which the header keeps what is no tensor.
+/// The reserved name of the metadata in the header.
 const METADATA: &str = "__metadata__";
 
-/// The file begins with the header's length, as so many bytes.
+/// The size of the header length, in bytes.
 const LENGTH_BYTES: u64 = size_of::<u64>() as u64;

@@ -1,4 +1,4 @@
-//! Reading: the header first, then each tensor from its section of the file.
+//! Reading of safetensors files.
 
 use std::collections::BTreeMap;
 
@@ -12,19 +12,19 @@ use super::super::{StateDict, within};
 use super::LENGTH_BYTES;
 use crate::{Error, Result};
 
-/// As the format's definition has it.
+/// The maximum length of the header in bytes, as defined by the format.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// What a byte of the header takes in memory at most, by measurement: names and shapes in tables that grow.
+/// The maximum memory per byte of the header, in bytes, by measurement.
 const PER_HEADER_BYTE: usize = 16;
 
-/// The tensors of a file, in the order of their data.
+/// Reads the tensors of a file, in the order of their data.
 pub(in super::super) fn read(mut input: Input, budget: &mut Budget, device: &Device) -> Result<StateDict> {
     let (start, header) = header(&mut input, budget)?;
     let mut infos: Vec<_> = header.tensors().into_iter().collect();
-    // Empty tensors share their offset; by name they come in the same order every time.
-    infos.sort_by(|(name, info), (other, than)| {
-        info.data_offsets.cmp(&than.data_offsets).then_with(|| name.cmp(other))
+    // Empty tensors have equal offsets; sorting by name makes their order deterministic.
+    infos.sort_by(|(a, a_info), (b, b_info)| {
+        a_info.data_offsets.cmp(&b_info.data_offsets).then_with(|| a.cmp(b))
     });
     let mut state = StateDict::new();
     for (name, info) in infos {
@@ -34,25 +34,26 @@ pub(in super::super) fn read(mut input: Input, budget: &mut Budget, device: &Dev
     Ok(state)
 }
 
-/// What the header keeps beside the tensors.
+/// Returns the metadata in the header.
 pub(in super::super) fn metadata(mut input: Input, mut budget: Budget) -> Result<BTreeMap<String, String>> {
     let (_, header) = header(&mut input, &mut budget)?;
     Ok(header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect())
 }
 
-/// Where the data begin, and the header, whose tensors cover them one after the other.
+/// Reads the header. Returns the start of the data and the header, after checking that the tensors cover the data.
 fn header(input: &mut Input, budget: &mut Budget) -> Result<(u64, Metadata)> {
-    let invalid = |what: String| Error::msg(format!("not a valid safetensors file: {what}"));
+    let invalid = |reason: String| Error::msg(format!("not a valid safetensors file: {reason}"));
     let length = input.bytes(0, LENGTH_BYTES).map_err(|_| invalid("it has no header".into()))?;
     let length = length.iter().rev().fold(0, |length, &byte| length << 8 | u64::from(byte));
     let available = input.length() - LENGTH_BYTES;
     if length > available.min(MAX_HEADER) {
-        return Err(invalid(format!("its header claims {length} bytes of {available}")));
+        return Err(invalid(format!("the header length is {length}, but only {available} bytes follow")));
     }
     budget.spend(Some((length as usize).saturating_mul(PER_HEADER_BYTE)))?;
     let json = input.bytes(LENGTH_BYTES, length)?;
     let header: Metadata = serde_json::from_slice(&json).map_err(|error| invalid(error.to_string()))?;
-    let (expected, found) = (header.data_len() as u64, available - length);
+    let expected = header.data_len() as u64;
+    let found = available - length;
     if expected != found {
         return Err(invalid(format!("expected {expected} bytes of data, got {found}")));
     }
@@ -67,10 +68,10 @@ fn stored_tensor(
     device: &Device,
 ) -> Result<Tensor> {
     let Some(element) = element(info.dtype) else {
-        return Err(Error::msg(format!("candle has no type for elements of type {}", info.dtype)));
+        return Err(Error::msg(format!("candle has no dtype for elements of type {}", info.dtype)));
     };
     let Some(count) = element_count(&info.shape) else {
-        return Err(Error::msg(format!("shape {:?} is larger than any memory", info.shape)));
+        return Err(Error::msg(format!("shape {:?} is too large for memory", info.shape)));
     };
     budget.spend_tensor(element.tensor_bytes(count))?;
     let (begin, end) = info.data_offsets;
@@ -78,7 +79,7 @@ fn stored_tensor(
     element.tensor(Stream { reader: &mut section, count }, &info.shape, device)
 }
 
-/// The type of that name in a header, where candle has one that holds its values.
+/// Returns the element type, or `None` if candle has no dtype for its values.
 fn element(dtype: Dtype) -> Option<Element> {
     Some(match dtype {
         Dtype::BOOL => Element::Bool,

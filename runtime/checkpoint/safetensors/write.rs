@@ -1,4 +1,4 @@
-//! Writing: the header, then one tensor after the other.
+//! Writing of safetensors files.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::{self, Write as _};
@@ -11,7 +11,7 @@ use super::super::within;
 use super::METADATA;
 use crate::{Error, Result};
 
-/// Writes the header and then one tensor after the other: no more than one is held as bytes.
+/// Writes the header and the tensors, with at most one tensor as bytes in memory.
 pub(in super::super) fn write(
     file: &mut impl Write,
     mut tensors: Vec<(&str, &Tensor)>,
@@ -20,18 +20,18 @@ pub(in super::super) fn write(
     let mut names = HashSet::with_capacity(tensors.len());
     for (name, tensor) in &tensors {
         let checked =
-            if names.insert(*name) { storable(name, tensor) } else { Err(Error::msg("given twice")) };
+            if names.insert(*name) { check_storable(name, tensor) } else { Err(Error::msg("given twice")) };
         within(format_args!("tensor `{name}`"), checked)?;
     }
-    // Descending sizes align every tensor, as the data begins at a multiple of eight.
+    // Sorting by descending element size aligns every tensor, because the data starts at a multiple of 8.
     tensors.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype().size_in_bytes()));
 
     let header = header(&tensors, metadata)?;
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header.as_bytes())?;
-    // candle panics on the bytes of some empty views; they have none to write.
+    // Skip empty tensors: candle panics on the bytes of some empty views.
     for (name, tensor) in tensors.into_iter().filter(|(_, tensor)| tensor.elem_count() > 0) {
-        // From here on `View::data`, which would panic, cannot fail: the values are on the host, in order.
+        // `View::data` panics on errors. It cannot fail for a contiguous tensor on the CPU.
         let plain = tensor.to_device(&Device::Cpu).and_then(|tensor| tensor.flatten_all());
         let plain = within(format_args!("tensor `{name}`"), plain.map_err(Error::from))?;
         file.write_all(&tensor::View::data(&plain))?;
@@ -39,10 +39,10 @@ pub(in super::super) fn write(
     Ok(())
 }
 
-/// Whether candle can hand out the tensor's bytes, and the format can take its name.
-fn storable(name: &str, tensor: &Tensor) -> Result<()> {
+/// Checks that the format supports the name and the dtype of a tensor.
+fn check_storable(name: &str, tensor: &Tensor) -> Result<()> {
     if name == METADATA {
-        return Err(Error::msg("a safetensors file keeps this name for its metadata"));
+        return Err(Error::msg("the safetensors format reserves this name for metadata"));
     }
     match tensor.dtype() {
         DType::U8
@@ -55,11 +55,11 @@ fn storable(name: &str, tensor: &Tensor) -> Result<()> {
         | DType::F32
         | DType::F64
         | DType::F8E4M3 => Ok(()),
-        dtype => Err(Error::msg(format!("elements of type {dtype:?} cannot be written"))),
+        dtype => Err(Error::msg(format!("dtype {dtype:?} is not supported"))),
     }
 }
 
-/// The JSON header, filled up with spaces to a multiple of eight bytes.
+/// Returns the JSON header, padded with spaces to a multiple of 8 bytes.
 fn header(tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String>) -> Result<String> {
     let mut pairs = BTreeMap::from([("format", "pt"), ("sconce_version", env!("CARGO_PKG_VERSION"))]);
     pairs.extend(metadata.iter().map(|(key, value)| (key.as_str(), value.as_str())));
@@ -86,7 +86,7 @@ fn header(tensors: &[(&str, &Tensor)], metadata: &BTreeMap<String, String>) -> R
     Ok(json)
 }
 
-/// A string as JSON writes it.
+/// Formats a string as JSON.
 struct Json<'a>(&'a str);
 
 impl fmt::Display for Json<'_> {

@@ -1,4 +1,4 @@
-//! Today's container: a zip archive of `data.pkl`, `data/<key>` for each storage, and `byteorder`.
+//! The zip container since PyTorch 1.6: `data.pkl`, `data/<key>` for each storage, and `byteorder`.
 
 use std::io::Read;
 
@@ -10,14 +10,14 @@ use crate::{Error, Result};
 
 const DESCRIPTION: &str = "data.pkl";
 
-/// The archive and what stands before the names of its entries.
+/// An archive of `torch.save`.
 pub(super) struct TorchArchive<'f> {
     archive: Archive<'f>,
-    /// The file's name when it was saved, and a slash.
+    /// The prefix of all entries: the name of the file when it was saved, and a slash.
     prefix: String,
 }
 
-/// What stands before `data.pkl`, if the archive is one of torch.save.
+/// Returns the prefix before `data.pkl`, or `None` if the archive is not a file of `torch.save`.
 pub(in super::super) fn prefix(archive: &Archive) -> Option<String> {
     let prefixes = archive.names().filter_map(|name| name.strip_suffix(DESCRIPTION));
     let prefixes = prefixes.filter(|prefix| prefix.is_empty() || prefix.ends_with('/'));
@@ -31,13 +31,13 @@ impl<'f> TorchArchive<'f> {
         Ok(archive)
     }
 
-    /// The pickle that describes the tensors.
+    /// Reads the pickle that describes the tensors.
     pub fn description(&mut self, budget: &mut Budget) -> Result<Vec<u8>> {
         let bytes = self.archive.bytes(&format!("{}{DESCRIPTION}", self.prefix), budget)?;
         bytes.ok_or_else(|| Error::msg(format!("the archive has no `{DESCRIPTION}`")))
     }
 
-    /// Files from before PyTorch 2.1 do not say their byte order; it is that of all machines in use.
+    /// Checks that elements are little-endian. Files from before PyTorch 2.1 do not specify their byte order.
     fn check_byte_order(&mut self, budget: &mut Budget) -> Result<()> {
         match self.archive.bytes(&format!("{}byteorder", self.prefix), budget)?.as_deref() {
             None | Some(b"little") => Ok(()),

@@ -1,35 +1,36 @@
-//! The classes and functions that a pickle of tensors may name, and what calling them makes.
+//! The classes and functions that a pickle may name, and the results of calling them.
 //!
-//! Python would import and run whatever a pickle names. Here a name is one of this list or an error.
+//! Python imports and runs any function that a pickle names. Here, every name outside a fixed list is an error.
 
 use super::heap::{Heap, StorageRecord, TensorRecord, Value, count, unexpected};
 use crate::checkpoint::element::Element;
 use crate::checkpoint::strided::View;
 use crate::{Error, Result};
 
-/// A class or function of the list.
+/// A supported class or function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Global {
     OrderedDict,
     Size,
-    /// `_rebuild_tensor` and its second version, whose arguments begin alike.
+    /// `_rebuild_tensor` and `_rebuild_tensor_v2`, which have the same first arguments.
     RebuildTensor,
-    /// The version for element types without a storage class, which it names.
+    /// `_rebuild_tensor_v3`, for element types without a storage class. An argument has the element type.
     RebuildTensorOfType,
     RebuildParameter,
-    /// For subclasses of `Tensor` and tensors with attributes: a function and its arguments.
+    /// `_rebuild_from_type_v2`, for subclasses of `Tensor` and tensors with attributes. Its arguments are a function
+    /// and the arguments of that function.
     RebuildFromType,
     Storage(Element),
     Type(Element),
-    /// What tensors can do without: calling it makes [`Value::Other`].
+    /// A class or function not needed for tensors. Calling it returns [`Value::Other`].
     Inert,
 }
 
-/// The entry of the list.
+/// Returns the class or function with this name.
 ///
 /// # Errors
 ///
-/// When there is none; the message has the name.
+/// Fails if it is not supported. The message contains the name.
 pub(super) fn resolve(module: &str, name: &str) -> Result<Global> {
     let global = match (module, name) {
         ("collections", "OrderedDict") => Some(Global::OrderedDict),
@@ -56,31 +57,31 @@ pub(super) fn resolve(module: &str, name: &str) -> Result<Global> {
         _ => None,
     };
     global.ok_or_else(|| {
-        let reason = beyond_us(name).unwrap_or(
-            "which is not among what tensors need (save the state dict alone: \
+        let reason = unsupported_reason(name).unwrap_or(
+            "which is not needed for tensors (save only the state dict: \
              `torch.save(model.state_dict(), path)`)",
         );
         Error::msg(format!("the pickle names `{module}.{name}`, {reason}; it was not run"))
     })
 }
 
-/// Why tensors of that kind cannot be read, where the name tells a kind.
-fn beyond_us(name: &str) -> Option<&'static str> {
+/// Returns the reason why a kind of tensor is not supported, if the name shows the kind.
+fn unsupported_reason(name: &str) -> Option<&'static str> {
     let lowercase = name.to_ascii_lowercase();
     Some(match lowercase.trim_start_matches("_rebuild_") {
-        kind if kind.starts_with("complex") => "for complex numbers, and candle has no type for them",
+        kind if kind.starts_with("complex") => "for complex numbers, which candle does not support",
         kind if kind.starts_with("qint") || kind.starts_with("quint") || kind == "qtensor" => {
-            "for quantised tensors, which have to be saved after `dequantize()`"
+            "for quantized tensors; call `dequantize()` before saving"
         }
-        kind if kind.starts_with("sparse") => "for sparse tensors, which have to be saved after `to_dense()`",
+        kind if kind.starts_with("sparse") => "for sparse tensors; call `to_dense()` before saving",
         kind if kind.starts_with("uint") || kind.starts_with("float") => {
-            "for elements of a type that candle lacks"
+            "for an element type that candle does not support"
         }
         _ => return None,
     })
 }
 
-/// The element type of a storage class. Untyped storages count bytes.
+/// Returns the element type of a storage class. The length of an untyped storage is in bytes.
 fn storage_element(class: &str) -> Option<Element> {
     Some(match class {
         "DoubleStorage" => Element::F64,
@@ -97,7 +98,7 @@ fn storage_element(class: &str) -> Option<Element> {
     })
 }
 
-/// The element type that `torch.float32` and the like stand for.
+/// Returns the element type of a dtype such as `torch.float32`.
 fn type_element(name: &str) -> Option<Element> {
     Some(match name {
         "float64" | "double" => Element::F64,
@@ -117,7 +118,7 @@ fn type_element(name: &str) -> Option<Element> {
     })
 }
 
-/// What `callable(*arguments)` makes.
+/// Returns the result of `callable(*arguments)`.
 pub(super) fn call<'a>(heap: &mut Heap<'a>, callable: Value<'a>, arguments: Value<'a>) -> Result<Value<'a>> {
     let Value::Global(global) = callable else {
         return Err(unexpected("a class or function to call", callable));
@@ -126,7 +127,7 @@ pub(super) fn call<'a>(heap: &mut Heap<'a>, callable: Value<'a>, arguments: Valu
         Global::RebuildFromType => {
             let function = argument(heap, arguments, 0)?;
             let arguments = argument(heap, arguments, 2)?;
-            // Such a call inside such a call would let a pickle choose how deep we recurse.
+            // Reject nested calls, which would let a pickle control the recursion depth.
             match function {
                 Value::Global(function) if function != Global::RebuildFromType => {
                     call_plain(heap, function, arguments)
@@ -172,7 +173,7 @@ fn argument<'a>(heap: &Heap<'a>, arguments: Value<'a>, index: usize) -> Result<V
     })
 }
 
-/// `OrderedDict()` or, from Python 2, `OrderedDict([[key, value], …])`.
+/// Builds `OrderedDict()` or, from Python 2, `OrderedDict([[key, value], …])`.
 fn ordered_dict<'a>(heap: &mut Heap<'a>, arguments: Value<'a>) -> Result<Value<'a>> {
     let mut flat = Vec::new();
     if let Some(&pairs) = heap.items(arguments)?.first() {
@@ -190,25 +191,31 @@ fn ordered_dict<'a>(heap: &mut Heap<'a>, arguments: Value<'a>) -> Result<Value<'
     Ok(dict)
 }
 
-/// PyTorch writes two.
+/// The maximum number of metadata entries of a tensor. PyTorch writes two.
 const MAX_METADATA: usize = 64;
 
-/// PyTorch may note in the argument at `index` that the stored values are to be negated when they are used.
+/// Rejects lazily negated or conjugated tensors, which PyTorch marks in the metadata, the argument at `index`.
 fn check_metadata<'a>(heap: &Heap<'a>, arguments: Value<'a>, index: usize) -> Result<()> {
     let Some(&metadata @ Value::Dict(_)) = heap.items(arguments)?.get(index) else { return Ok(()) };
     let entries = heap.entries(metadata)?;
-    // Every tensor of a file may name one and the same dictionary, which must not be gone through for long.
+    // All tensors of a file may share this dictionary, so searching it must be fast.
     if entries.len() > MAX_METADATA {
-        return Err(Error::msg(format!("expected at most {MAX_METADATA} notes on a tensor, got more")));
+        let found = entries.len();
+        return Err(Error::msg(format!(
+            "expected at most {MAX_METADATA} metadata entries of a tensor, got {found}"
+        )));
     }
     let lazy = |(key, _): &(Value, Value)| matches!(key, Value::Str("neg" | "conj"));
     if entries.iter().any(lazy) {
-        return Err(Error::msg("a tensor that is negated lazily has to be saved after `resolve_neg()`"));
+        return Err(Error::msg(
+            "the tensor is negated or conjugated lazily; call `resolve_neg()` before saving",
+        ));
     }
     Ok(())
 }
 
-/// `(storage, offset, size, stride, …)`; without `element` it has the type of its storage.
+/// Builds a tensor from the arguments `(storage, offset, size, stride, …)`. `element` defaults to the element type of
+/// the storage.
 fn rebuild_tensor<'a>(
     heap: &mut Heap<'a>,
     arguments: Value<'a>,
@@ -227,8 +234,8 @@ fn counts<'a>(heap: &Heap<'a>, values: Value<'a>) -> Result<Vec<usize>> {
     heap.items(values)?.iter().map(|&value| count(value)).collect()
 }
 
-/// The storage that a persistent id stands for: `('storage', class, key, device, elements, view)`, the
-/// last of them in legacy files only.
+/// Returns the storage of the persistent id `('storage', class, key, device, elements, view)`. Only legacy files have
+/// `view`.
 pub(super) fn storage<'a>(heap: &mut Heap<'a>, id: Value<'a>) -> Result<Value<'a>> {
     let (element, key, elements) = match heap.items(id)? {
         &[Value::Str("storage"), Value::Global(Global::Storage(element)), Value::Str(key), _, elements]
@@ -249,7 +256,7 @@ pub(super) fn storage<'a>(heap: &mut Heap<'a>, id: Value<'a>) -> Result<Value<'a
         }
     };
     let bytes = elements.checked_mul(element.size()).ok_or_else(|| {
-        Error::msg(format!("storage `{key}` of {elements} elements is larger than any memory"))
+        Error::msg(format!("storage `{key}` of {elements} elements is too large for memory"))
     })?;
     Ok(heap.storage(StorageRecord { key, bytes, element }))
 }

@@ -1,19 +1,19 @@
-//! The objects of a pickle: values that are cheap to copy, pointing into one heap.
+//! The objects of a pickle.
 //!
-//! Pickled objects may contain themselves; indices instead of references make that harmless.
+//! Values are `Copy` and refer to objects on the heap by index, because pickled objects may contain themselves.
 
 use super::globals::Global;
 use crate::checkpoint::element::Element;
 use crate::checkpoint::strided::View;
 use crate::{Error, Result};
 
-/// A pickled value; the numbers of tuples, lists and the like are their places on the [`Heap`].
+/// A pickled value. Tuples, lists, dictionaries, storages and tensors are indices into the [`Heap`].
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Value<'a> {
     None,
     Bool,
     Int(i64),
-    /// An integer of more than 64 bits: two's complement, little-endian.
+    /// An integer of more than 64 bits, in little-endian two's complement.
     Long(&'a [u8]),
     Str(&'a str),
     Tuple(usize),
@@ -22,17 +22,17 @@ pub(super) enum Value<'a> {
     Storage(usize),
     Tensor(usize),
     Global(Global),
-    /// Something that no tensor needs: a float, bytes, a set, a device.
+    /// A value not needed for tensors: a float, bytes, a set, a device.
     Other,
 }
 
 impl Value<'_> {
-    /// Whether a long list of such values can have to do with tensors.
-    fn may_matter(self) -> bool {
+    /// Returns `true` if a tensor may depend on this value in a long list.
+    fn may_be_needed(self) -> bool {
         !matches!(self, Self::None | Self::Bool | Self::Int(_) | Self::Long(_) | Self::Other)
     }
 
-    /// What it is, for messages.
+    /// Returns the kind of the value, for error messages.
     pub fn kind(self) -> &'static str {
         match self {
             Self::None => "None",
@@ -50,16 +50,16 @@ impl Value<'_> {
     }
 }
 
-/// A storage as the pickle names it; its bytes are elsewhere in the file.
+/// A storage described in the pickle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct StorageRecord<'a> {
     pub key: &'a str,
     pub bytes: usize,
-    /// Its element type, as the legacy format counts elements.
+    /// The element type, needed because the legacy format counts elements.
     pub element: Element,
 }
 
-/// A tensor as the pickle describes it: how it looks into a storage.
+/// A tensor described in the pickle: a view of a storage.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct TensorRecord<'a> {
     pub storage: StorageRecord<'a>,
@@ -67,27 +67,27 @@ pub(super) struct TensorRecord<'a> {
     pub view: View,
 }
 
-/// All objects that a pickle has made. Of the indices in [`Value`]s only its own reach it.
+/// All objects created by a pickle. The indices in [`Value`]s are valid only for their own heap.
 #[derive(Debug, Default)]
 pub(super) struct Heap<'a> {
     sequences: Vec<Vec<Value<'a>>>,
     dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
     storages: Vec<StorageRecord<'a>>,
     tensors: Vec<TensorRecord<'a>>,
-    /// Bytes of what the objects point to.
+    /// The bytes owned by the objects.
     owned: usize,
 }
 
-/// No shape is longer than this; beyond it, a list of numbers is a training script's log.
+/// The length from which a list drops numbers. No shape is longer; a longer list is a log of a training script.
 const LONG_LIST: usize = 64;
 
-/// What a storage or tensor takes in the tables by which it is found.
-const LOOKED_UP: usize = 256;
+/// The bytes of the lookup table entries of a storage or tensor.
+const LOOKUP_BYTES: usize = 256;
 
-/// Puts an object on its part of the heap and returns its place.
-fn allocate<Object>(part: &mut Vec<Object>, object: Object) -> usize {
-    part.push(object);
-    part.len() - 1
+/// Adds an object to `objects` and returns its index.
+fn allocate<Object>(objects: &mut Vec<Object>, object: Object) -> usize {
+    objects.push(object);
+    objects.len() - 1
 }
 
 impl<'a> Heap<'a> {
@@ -109,16 +109,16 @@ impl<'a> Heap<'a> {
     }
 
     pub fn storage(&mut self, storage: StorageRecord<'a>) -> Value<'a> {
-        self.owned += LOOKED_UP;
+        self.owned += LOOKUP_BYTES;
         Value::Storage(allocate(&mut self.storages, storage))
     }
 
     pub fn tensor(&mut self, tensor: TensorRecord<'a>) -> Value<'a> {
-        self.owned += LOOKED_UP + 2 * tensor.view.shape.capacity() * size_of::<usize>();
+        self.owned += LOOKUP_BYTES + 2 * tensor.view.shape.capacity() * size_of::<usize>();
         Value::Tensor(allocate(&mut self.tensors, tensor))
     }
 
-    /// Bytes that the objects take, about.
+    /// Returns the approximate memory of the objects in bytes.
     pub fn memory(&self) -> usize {
         self.owned
             + self.sequences.capacity() * size_of::<Vec<Value>>()
@@ -127,45 +127,46 @@ impl<'a> Heap<'a> {
             + self.tensors.capacity() * size_of::<TensorRecord>()
     }
 
-    /// The items of a tuple or a list.
+    /// Returns the items of a tuple or a list.
     pub fn items(&self, value: Value<'a>) -> Result<&[Value<'a>]> {
         match value {
-            Value::Tuple(place) | Value::List(place) => Ok(&self.sequences[place]),
+            Value::Tuple(index) | Value::List(index) => Ok(&self.sequences[index]),
             other => Err(unexpected("a tuple or a list", other)),
         }
     }
 
+    /// Appends items to a list. A list longer than [`LONG_LIST`] keeps only items that may be needed.
     pub fn extend_list(&mut self, list: Value<'a>, items: &[Value<'a>]) -> Result<()> {
         match list {
-            Value::List(place) => {
-                let list = &mut self.sequences[place];
+            Value::List(index) => {
+                let list = &mut self.sequences[index];
                 let before = list.capacity();
                 let short = LONG_LIST.saturating_sub(list.len()).min(items.len());
-                let (kept, sifted) = items.split_at(short);
+                let (kept, filtered) = items.split_at(short);
                 list.extend_from_slice(kept);
-                list.extend(sifted.iter().copied().filter(|item| item.may_matter()));
+                list.extend(filtered.iter().copied().filter(|item| item.may_be_needed()));
                 self.owned += (list.capacity() - before) * size_of::<Value>();
             }
-            // A set takes items as well.
+            // The value may be a set, which is ignored.
             Value::Other => {}
             other => return Err(unexpected("a list", other)),
         }
         Ok(())
     }
 
-    /// The keys and values of a dictionary; a key may stand there again with a later value.
+    /// Returns the keys and values of a dictionary. A key may be repeated; the last value is valid.
     pub fn entries(&self, value: Value<'a>) -> Result<&[(Value<'a>, Value<'a>)]> {
         match value {
-            Value::Dict(place) => Ok(&self.dicts[place]),
+            Value::Dict(index) => Ok(&self.dicts[index]),
             other => Err(unexpected("a dictionary", other)),
         }
     }
 
-    /// Adds keys and values that follow each other in `items`.
+    /// Adds entries to a dictionary. `items` alternates between keys and values.
     pub fn extend_dict(&mut self, dict: Value<'a>, items: &[Value<'a>]) -> Result<()> {
-        let place = match dict {
-            Value::Dict(place) => place,
-            // A dictionary of some other class, such as a counter.
+        let index = match dict {
+            Value::Dict(index) => index,
+            // The value may be a dictionary of another class, such as `Counter`, which is ignored.
             Value::Other => return Ok(()),
             other => return Err(unexpected("a dictionary", other)),
         };
@@ -173,7 +174,7 @@ impl<'a> Heap<'a> {
         if !rest.is_empty() {
             return Err(Error::msg("a dictionary's last key has no value"));
         }
-        let dict = &mut self.dicts[place];
+        let dict = &mut self.dicts[index];
         let before = dict.capacity();
         dict.extend(pairs.iter().map(|&[key, value]| (key, value)));
         self.owned += (dict.capacity() - before) * size_of::<(Value, Value)>();
@@ -182,29 +183,30 @@ impl<'a> Heap<'a> {
 
     pub fn storage_record(&self, value: Value<'a>) -> Result<StorageRecord<'a>> {
         match value {
-            Value::Storage(place) => Ok(self.storages[place]),
+            Value::Storage(index) => Ok(self.storages[index]),
             other => Err(unexpected("a storage", other)),
         }
     }
 
     pub fn tensor_record(&self, value: Value<'a>) -> Result<&TensorRecord<'a>> {
         match value {
-            Value::Tensor(place) => Ok(&self.tensors[place]),
+            Value::Tensor(index) => Ok(&self.tensors[index]),
             other => Err(unexpected("a tensor", other)),
         }
     }
 
-    /// Every storage that the pickle names, those of tensors that nobody asks for included.
+    /// Returns all storages of the pickle, including those of tensors outside the state dict.
     pub fn storages(&self) -> &[StorageRecord<'a>] {
         &self.storages
     }
 }
 
+/// Returns the error for a value of the wrong kind.
 pub(super) fn unexpected(expected: &str, found: Value<'_>) -> Error {
     Error::msg(format!("expected {expected}, got {}", found.kind()))
 }
 
-/// A number of elements or bytes.
+/// Converts an integer to a number of elements or bytes.
 pub(super) fn count(value: Value<'_>) -> Result<usize> {
     match value {
         Value::Int(number) => usize::try_from(number)

@@ -1,4 +1,4 @@
-//! The container before PyTorch 1.6: five pickles, then the storages one after the other.
+//! The container before PyTorch 1.6: five pickles, followed by the storages.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -11,28 +11,29 @@ use crate::checkpoint::input::Input;
 use crate::checkpoint::within;
 use crate::{Error, Result};
 
-/// `0x1950a86a20f9469cfc6c`, little-endian as a pickle has it.
+/// The number `0x1950a86a20f9469cfc6c`, little-endian as in a pickle.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const PROTOCOL: i64 = 1001;
 
-/// Each storage begins with the number of its elements.
+/// The size of the number of elements at the start of each storage, in bytes.
 const COUNT_BYTES: u64 = size_of::<u64>() as u64;
 
-/// So much of a file is looked through for its pickles at first.
+/// The number of bytes that are first searched for the pickles.
 const HEAD: usize = 1 << 16;
 
+/// The contents of the five pickles.
 const PARTS: [&str; 5] = ["magic number", "protocol version", "system information", "object", "storage keys"];
 
-/// The bytes that the file begins with, as far as the end of its last pickle or beyond.
+/// Reads the start of the file, at least up to the end of the last pickle.
 ///
-/// Where the pickles end is known only after they have been gone through. The head that is read grows
-/// until it has all of them, so that the tensors' data do not have to be in memory for that.
+/// The end of the pickles is known only after scanning them. The part that is read grows until it contains all pickles,
+/// which avoids reading the data of the tensors.
 pub(super) fn pickles(input: &mut Input, budget: &mut Budget) -> Result<Vec<u8>> {
     let whole = input.size();
     let mut length = HEAD.min(whole);
     loop {
         let head = input.bytes(0, length as u64)?;
-        if length == whole || head_is_long_enough(&head) {
+        if length == whole || contains_all_pickles(&head) {
             budget.spend(Some(length))?;
             return Ok(head);
         }
@@ -40,7 +41,7 @@ pub(super) fn pickles(input: &mut Input, budget: &mut Budget) -> Result<Vec<u8>>
     }
 }
 
-fn head_is_long_enough(head: &[u8]) -> bool {
+fn contains_all_pickles(head: &[u8]) -> bool {
     let mut rest = head;
     PARTS.iter().all(|_| match super::read::length(rest) {
         Some(length) => {
@@ -51,26 +52,31 @@ fn head_is_long_enough(head: &[u8]) -> bool {
     })
 }
 
-/// The pickles that matter, and how many bytes all of them took.
+/// The pickles of the saved object and of the storage keys.
 pub(super) struct Description<'a> {
     pub object: Pickle<'a>,
     keys: Pickle<'a>,
+    /// The length of all five pickles in bytes.
     length: u64,
 }
 
 impl<'a> Description<'a> {
     pub fn load(head: &'a [u8], budget: &mut Budget) -> Result<Self> {
         let mut rest = head;
-        // The third is the machine that it was written on; whatever it was, elements are little-endian.
+        // The third pickle describes the machine of the writer. It is ignored, because elements are always
+        // little-endian.
         let mut parts = PARTS.iter().map(|part| {
             let pickle = within(format_args!("pickle of the {part}"), Pickle::load(rest, budget))?;
             rest = &rest[pickle.length..];
             Ok::<_, Error>(pickle)
         });
         let mut next = || parts.next().unwrap_or_else(|| Err(Error::msg("the file has too few pickles")));
-        let (magic, protocol) = (next()?, next()?);
+        let magic = next()?;
+        let protocol = next()?;
         check(magic.root, protocol.root)?;
-        let (_system, object, keys) = (next()?, next()?, next()?);
+        let _system = next()?;
+        let object = next()?;
+        let keys = next()?;
         drop(parts);
         Ok(Self { object, keys, length: (head.len() - rest.len()) as u64 })
     }
@@ -88,14 +94,15 @@ fn check(magic: Value, protocol: Value) -> Result<()> {
     }
 }
 
-/// Storages by their keys: where each begins in the file, and its bytes.
-pub(super) struct Legacy<'f, 'a> {
+/// The storages of a legacy file.
+pub(super) struct LegacyStorages<'f, 'a> {
     input: Input<'f>,
+    /// Position and length of each storage in bytes, by key.
     storages: HashMap<&'a str, (u64, usize)>,
 }
 
-impl<'f, 'a> Legacy<'f, 'a> {
-    /// Goes through the storages in the order of their keys.
+impl<'f, 'a> LegacyStorages<'f, 'a> {
+    /// Locates all storages, in the order of their keys, and checks their lengths.
     pub fn locate(mut input: Input<'f>, description: &Description<'a>) -> Result<Self> {
         let Description { object, keys, length } = description;
         let sizes: HashMap<_, _> = object
@@ -111,7 +118,9 @@ impl<'f, 'a> Legacy<'f, 'a> {
                 return Err(unexpected("the key of a storage", key));
             };
             let Some(&(element_size, bytes)) = sizes.get(key) else {
-                return Err(Error::msg(format!("no tensor tells the element type of storage `{key}`")));
+                return Err(Error::msg(format!(
+                    "storage `{key}` belongs to no tensor, so its type is unknown"
+                )));
             };
             let found = check_storage(&mut input, position, element_size, bytes);
             within(format_args!("storage `{key}`"), found)?;
@@ -122,10 +131,10 @@ impl<'f, 'a> Legacy<'f, 'a> {
     }
 }
 
-/// Whether there are `expected` bytes of elements at `position`, after their number.
+/// Checks that the storage at `position` has `expected` bytes of elements after their number.
 fn check_storage(input: &mut Input, position: u64, element_size: usize, expected: usize) -> Result<()> {
     let Ok(count) = input.bytes(position, COUNT_BYTES) else {
-        return Err(Error::msg("the file ends before it"));
+        return Err(Error::msg("the file ends before the storage"));
     };
     let count = count.iter().rev().fold(0, |count, &byte| count << 8 | u64::from(byte));
     if usize::try_from(count).ok().and_then(|count| count.checked_mul(element_size)) != Some(expected) {
@@ -139,7 +148,7 @@ fn check_storage(input: &mut Input, position: u64, element_size: usize, expected
     Ok(())
 }
 
-impl Storages for Legacy<'_, '_> {
+impl Storages for LegacyStorages<'_, '_> {
     fn open(&mut self, key: &str, expected: usize) -> Result<Box<dyn Read + '_>> {
         match self.storages.get(key) {
             Some(&(start, bytes)) if bytes == expected => {

@@ -1,8 +1,8 @@
-//! What `torch.save` writes: a pickle that describes tensors, and the storages that they look into.
+//! Files of `torch.save`: a pickle that describes tensors, and their storages.
 //!
-//! [`pickle`] reads the description onto a [`heap`], with the few names of [`globals`]; [`select`]
-//! finds the state dict in it; [`archive`] and [`legacy`] hand out the bytes of a storage; [`storages`]
-//! makes tensors of them.
+//! [`pickle`] runs the pickle and puts its objects on a [`heap`]; [`globals`] has the classes and functions that it
+//! may name. [`select`] finds the state dict. [`archive`] and [`legacy`] read storages, and [`storages`] creates
+//! tensors from them.
 
 mod archive;
 mod globals;
@@ -23,11 +23,12 @@ use super::input::Input;
 use super::{StateDict, within};
 use crate::{Error, Result};
 use archive::TorchArchive;
-pub(super) use archive::prefix;
 use pickle::Pickle;
-use storages::Maker;
+use storages::TensorReader;
 
-/// Reads a zip archive whose entries begin with `prefix`. With `key`, what is under that key of it.
+pub(super) use archive::prefix;
+
+/// Reads a zip archive whose entries begin with `prefix`. If `key` is given, the state dict is the entry `key`.
 pub(super) fn read_zip(
     archive: Archive,
     prefix: String,
@@ -38,10 +39,10 @@ pub(super) fn read_zip(
     let mut archive = TorchArchive::new(archive, prefix, &mut budget)?;
     let description = archive.description(&mut budget)?;
     let pickle = within("data.pkl", Pickle::load(&description, &mut budget))?;
-    assemble(&pickle, key, archive, budget, device)
+    read_tensors(&pickle, key, archive, budget, device)
 }
 
-/// Reads a file of the format before PyTorch 1.6. With `key`, what is under that key of it.
+/// Reads a file in the format before PyTorch 1.6. If `key` is given, the state dict is the entry `key`.
 pub(super) fn read_legacy(
     mut input: Input,
     key: Option<&str>,
@@ -50,23 +51,23 @@ pub(super) fn read_legacy(
 ) -> Result<StateDict> {
     let pickles = legacy::pickles(&mut input, &mut budget)?;
     let description = legacy::Description::load(&pickles, &mut budget)?;
-    let storages = legacy::Legacy::locate(input, &description)?;
-    assemble(&description.object, key, storages, budget, device)
+    let storages = legacy::LegacyStorages::locate(input, &description)?;
+    read_tensors(&description.object, key, storages, budget, device)
 }
 
-/// Whether a pickle runs to its end.
+/// Runs a pickle and discards the result.
 pub(super) fn check_pickle(bytes: &[u8], budget: &mut Budget) -> Result<()> {
     Pickle::load(bytes, budget).map(drop)
 }
 
-/// Where the bytes of storages come from.
+/// The storages of a file.
 trait Storages {
-    /// A reader of the storage `key`, whose bytes must be as many as the pickle says.
+    /// Returns a reader of the storage `key`, or an error if its length is not `expected` bytes.
     fn open(&mut self, key: &str, expected: usize) -> Result<Box<dyn Read + '_>>;
 }
 
-/// Makes the tensors of the state dict.
-fn assemble(
+/// Reads the tensors of the state dict.
+fn read_tensors(
     pickle: &Pickle<'_>,
     key: Option<&str>,
     source: impl Storages,
@@ -74,10 +75,10 @@ fn assemble(
     device: &Device,
 ) -> Result<StateDict> {
     let entries = select::state_dict(pickle, key)?;
-    let mut maker = Maker::new(source, entries.iter().map(|(_, record)| *record), budget, device);
+    let mut reader = TensorReader::new(source, entries.iter().map(|(_, record)| *record), budget, device);
     let mut state = StateDict::new();
     for (name, record) in &entries {
-        state.insert(*name, within(format_args!("tensor `{name}`"), maker.tensor(record))?);
+        state.insert(*name, within(format_args!("tensor `{name}`"), reader.tensor(record))?);
     }
     Ok(state)
 }

@@ -1,32 +1,32 @@
-//! A machine for the pickles that `torch.save` writes, protocols 2 to 5.
+//! A virtual machine for pickles of `torch.save`, protocols 2 to 5.
 //!
-//! A pickle is a program for a stack. This one builds dictionaries, lists, numbers, strings and the
-//! descriptions of tensors, and can do nothing else: opcodes beyond those are errors.
+//! A pickle is a program for a stack machine. This machine builds only dictionaries, lists, numbers, strings and
+//! descriptions of tensors. Other opcodes are errors.
 
 use std::collections::HashMap;
 
 use super::globals;
 use super::heap::{Heap, Value, unexpected};
-use super::read::{Input, integer, text_or_bytes};
+use super::read::{PickleInput, integer, text_or_bytes};
 use crate::checkpoint::budget::Budget;
 use crate::checkpoint::within;
 use crate::{Error, Result};
 
-/// What a pickle has made.
+/// The result of running a pickle.
 #[derive(Debug)]
 pub(super) struct Pickle<'a> {
     pub heap: Heap<'a>,
     pub root: Value<'a>,
-    /// How many bytes it took; others may follow it.
+    /// The length of the pickle in bytes.
     pub length: usize,
 }
 
 impl<'a> Pickle<'a> {
-    /// Runs the pickle that `bytes` begins with.
+    /// Runs the pickle at the start of `bytes`.
     pub fn load(bytes: &'a [u8], budget: &mut Budget) -> Result<Self> {
         let mut machine = Machine::new(bytes);
-        // A vector that grows holds its old memory and the double until it has moved.
-        let most = budget.left() / 3;
+        // A growing vector briefly holds its old allocation and one of twice the size.
+        let limit = budget.left() / 3;
         loop {
             let position = machine.input.position;
             let opcode = within(format_args!("byte {position}"), machine.input.byte())?;
@@ -36,10 +36,10 @@ impl<'a> Pickle<'a> {
                 return Ok(Self { heap: machine.heap, root, length: machine.input.position });
             }
             within(format_args!("byte {position}"), machine.step(opcode))?;
-            if machine.memory() > most {
+            if machine.memory() > limit {
                 return Err(Error::msg(format!(
                     "byte {position}: the objects of the pickle take more memory than the file's length \
-                     allows, {most} bytes (`Load::limit` allows it)"
+                     allows, {limit} bytes (`Load::limit` allows it)"
                 )));
             }
         }
@@ -47,9 +47,9 @@ impl<'a> Pickle<'a> {
 }
 
 struct Machine<'a> {
-    input: Input<'a>,
+    input: PickleInput<'a>,
     stack: Vec<Value<'a>>,
-    /// Heights of the stack to which opcodes go back that take "all since the mark".
+    /// The stack heights set by the MARK opcode.
     marks: Vec<usize>,
     memo: HashMap<u32, Value<'a>>,
     heap: Heap<'a>,
@@ -58,7 +58,7 @@ struct Machine<'a> {
 impl<'a> Machine<'a> {
     fn new(bytes: &'a [u8]) -> Self {
         Self {
-            input: Input { bytes, position: 0 },
+            input: PickleInput { bytes, position: 0 },
             stack: Vec::new(),
             marks: Vec::new(),
             memo: HashMap::new(),
@@ -66,14 +66,15 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Bytes that its objects take, about.
+    /// Returns the approximate memory of the machine in bytes.
     fn memory(&self) -> usize {
         let stack = self.stack.capacity() * size_of::<Value>() + self.marks.capacity() * size_of::<usize>();
-        // A hash map fills seven eighths of its places, each with a byte of its own.
+        // A hash map fills at most 7/8 of its slots and has one control byte per slot.
         let memo = self.memo.capacity() * (size_of::<(u32, Value)>() + 1) / 7 * 8;
         stack + memo + self.heap.memory()
     }
 
+    /// Runs one opcode.
     fn step(&mut self, opcode: u8) -> Result<()> {
         if let Some(value) = self.atom(opcode)? {
             self.push(value);
@@ -93,9 +94,9 @@ impl<'a> Machine<'a> {
             b'0' => self.pop().map(drop),
             b'1' => self.pop_mark().map(drop),
             b'2' => self.top().map(|value| self.push(value)),
-            b'q' => self.input.byte().and_then(|place| self.remember(place.into())),
-            b'r' => self.input.u32().and_then(|place| self.remember(place)),
-            0x94 => self.remember(self.memo.len() as u32),
+            b'q' => self.input.byte().and_then(|index| self.put_memo(index.into())),
+            b'r' => self.input.u32().and_then(|index| self.put_memo(index)),
+            0x94 => self.put_memo(self.memo.len() as u32),
             b'a' => self.append_one(),
             b'e' | 0x90 => self.append_all(),
             b's' => self.set_item(),
@@ -108,7 +109,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Values that the input spells out: constants, numbers, strings, bytes.
+    /// Reads a constant, number, string or bytes. Returns `None` for other opcodes.
     fn atom(&mut self, opcode: u8) -> Result<Option<Value<'a>>> {
         let input = &mut self.input;
         Ok(Some(match opcode {
@@ -124,7 +125,7 @@ impl<'a> Machine<'a> {
             0x8c => input.byte().and_then(|length| input.text(length.into()))?,
             b'X' => input.u32().and_then(|length| input.text(length.into()))?,
             0x8d => input.u64().and_then(|length| input.text(length))?,
-            // Python 2 makes no difference between strings and bytes.
+            // Python 2 does not distinguish strings from bytes.
             b'U' => input.byte().and_then(|length| input.take(length.into())).map(text_or_bytes)?,
             b'T' => input.u32().and_then(|length| input.take(length.into())).map(text_or_bytes)?,
             b'C' => input.byte().and_then(|length| input.take(length.into())).map(|_| Value::Other)?,
@@ -134,11 +135,11 @@ impl<'a> Machine<'a> {
         }))
     }
 
-    /// Values that are made of others, or recalled, or named.
+    /// Builds a value from others, from the memo or from a name. Returns `None` for other opcodes.
     fn compound(&mut self, opcode: u8) -> Result<Option<Value<'a>>> {
         Ok(Some(match opcode {
-            b'h' => self.input.byte().and_then(|place| self.recall(place.into()))?,
-            b'j' => self.input.u32().and_then(|place| self.recall(place))?,
+            b'h' => self.input.byte().and_then(|index| self.get_memo(index.into()))?,
+            b'j' => self.input.u32().and_then(|index| self.get_memo(index))?,
             b')' => self.heap.tuple(Vec::new()),
             0x85..=0x87 => {
                 let items = self.pop_last(usize::from(opcode - 0x84))?;
@@ -152,12 +153,14 @@ impl<'a> Machine<'a> {
             0x8f => Value::Other,
             0x91 => self.pop_mark().map(|_| Value::Other)?,
             b'c' => {
-                let (module, name) = (self.input.line()?, self.input.line()?);
+                let module = self.input.line()?;
+                let name = self.input.line()?;
                 Value::Global(globals::resolve(module, name)?)
             }
             0x93 => self.stack_global()?,
             b'R' => {
-                let (arguments, callable) = (self.pop()?, self.pop()?);
+                let arguments = self.pop()?;
+                let callable = self.pop()?;
                 globals::call(&mut self.heap, callable, arguments)?
             }
             b'Q' => self.pop().and_then(|id| globals::storage(&mut self.heap, id))?,
@@ -176,7 +179,7 @@ impl<'a> Machine<'a> {
         self.stack.push(value);
     }
 
-    /// What lies below the last mark is out of reach.
+    /// Returns the top value. Values below the last mark are inaccessible.
     fn top(&self) -> Result<Value<'a>> {
         match self.stack.last() {
             Some(&value) if self.stack.len() > self.marks.last().copied().unwrap_or(0) => Ok(value),
@@ -198,19 +201,19 @@ impl<'a> Machine<'a> {
 
     fn pop_mark(&mut self) -> Result<Vec<Value<'a>>> {
         let height =
-            self.marks.pop().ok_or_else(|| Error::msg("the pickle goes back to a mark it never set"))?;
+            self.marks.pop().ok_or_else(|| Error::msg("the pickle pops a mark that it has not set"))?;
         Ok(self.stack.split_off(height))
     }
 
-    fn remember(&mut self, place: u32) -> Result<()> {
+    fn put_memo(&mut self, index: u32) -> Result<()> {
         let value = self.top()?;
-        self.memo.insert(place, value);
+        self.memo.insert(index, value);
         Ok(())
     }
 
-    fn recall(&self, place: u32) -> Result<Value<'a>> {
-        let value = self.memo.get(&place).copied();
-        value.ok_or_else(|| Error::msg(format!("the pickle recalls value {place}, which it never stored")))
+    fn get_memo(&self, index: u32) -> Result<Value<'a>> {
+        let value = self.memo.get(&index).copied();
+        value.ok_or_else(|| Error::msg(format!("the pickle reads memo {index}, which it has not stored")))
     }
 
     fn stack_global(&mut self) -> Result<Value<'a>> {
@@ -247,7 +250,7 @@ impl<'a> Machine<'a> {
         Ok(dict)
     }
 
-    /// Gives an object attributes; that of a state dict is `_metadata`, which no tensor needs.
+    /// Skips the attributes of an object. A state dict has the attribute `_metadata`, which is not needed.
     fn build(&mut self) -> Result<()> {
         self.pop()?;
         match self.top()? {

@@ -1,25 +1,25 @@
-//! The bytes of a pickle: opcodes' arguments, and where a pickle ends.
+//! Reading of opcodes and their arguments from a pickle.
 
 use super::heap::Value;
 use crate::{Error, Result};
 
-/// Where the machine reads; every access beyond the end is an error.
-pub(super) struct Input<'a> {
+/// The bytes of a pickle and the current position. Reading past the end is an error.
+pub(super) struct PickleInput<'a> {
     pub bytes: &'a [u8],
     pub position: usize,
 }
 
-impl<'a> Input<'a> {
+impl<'a> PickleInput<'a> {
     pub fn take(&mut self, length: u64) -> Result<&'a [u8]> {
         let rest = &self.bytes[self.position..];
-        let taken = usize::try_from(length).ok().and_then(|length| rest.get(..length)).ok_or_else(|| {
+        let bytes = usize::try_from(length).ok().and_then(|length| rest.get(..length)).ok_or_else(|| {
             Error::msg(format!(
                 "expected {length} more bytes of the pickle, got its end after {}",
                 rest.len()
             ))
         })?;
-        self.position += taken.len();
-        Ok(taken)
+        self.position += bytes.len();
+        Ok(bytes)
     }
 
     pub fn array<const LENGTH: usize>(&mut self) -> Result<[u8; LENGTH]> {
@@ -44,7 +44,7 @@ impl<'a> Input<'a> {
         self.take(length).and_then(utf8).map(Value::Str)
     }
 
-    /// Up to the end of the line, which is passed over.
+    /// Reads up to the end of the line and skips the line break.
     pub fn line(&mut self) -> Result<&'a str> {
         let rest = &self.bytes[self.position..];
         let length = rest.iter().position(|&byte| byte == b'\n');
@@ -58,11 +58,12 @@ fn utf8(bytes: &[u8]) -> Result<&str> {
     std::str::from_utf8(bytes).map_err(|error| Error::msg(format!("a string of the pickle: {error}")))
 }
 
+/// Returns a string, or [`Value::Other`] if the bytes are not UTF-8.
 pub(super) fn text_or_bytes(bytes: &[u8]) -> Value<'_> {
     std::str::from_utf8(bytes).map_or(Value::Other, Value::Str)
 }
 
-/// A two's complement integer; no bytes at all are zero.
+/// Decodes a little-endian two's complement integer. No bytes are zero.
 pub(super) fn integer(bytes: &[u8]) -> Value<'_> {
     if bytes.len() > 8 {
         return Value::Long(bytes);
@@ -73,11 +74,12 @@ pub(super) fn integer(bytes: &[u8]) -> Value<'_> {
     Value::Int(i64::from_le_bytes(extended))
 }
 
-/// How many bytes the pickle takes that `bytes` begins with; none where `bytes` ends before it.
+/// Returns the length of the pickle at the start of `bytes`, or `None` if `bytes` ends before it.
 ///
-/// An unknown opcode ends it as well: who runs it will not get further.
+/// An unknown opcode counts as the end, because [`Pickle::load`](super::pickle::Pickle::load) stops there with an
+/// error.
 pub(super) fn length(bytes: &[u8]) -> Option<usize> {
-    let mut input = Input { bytes, position: 0 };
+    let mut input = PickleInput { bytes, position: 0 };
     loop {
         let skipped = match input.byte().ok()? {
             b'.' => return Some(input.position),

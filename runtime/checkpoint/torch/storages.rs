@@ -1,4 +1,5 @@
-//! From storages to tensors: each storage is read once, straight into its tensor where it has but one.
+//! Creates tensors from storages. Each storage is read once; a storage with a single view is read directly into the
+//! tensor.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
@@ -10,24 +11,24 @@ use super::Storages;
 use super::heap::TensorRecord;
 use crate::checkpoint::budget::Budget;
 use crate::checkpoint::element::Stream;
-use crate::checkpoint::input::cut_short;
+use crate::checkpoint::input::truncated;
 use crate::checkpoint::strided::Strided;
 use crate::{Error, Result};
 
-/// Makes tensors of a file's storages.
-pub(super) struct Maker<'k, 'd, Source> {
+/// Reads the tensors of a file.
+pub(super) struct TensorReader<'k, 'd, Source> {
     source: Source,
     budget: Budget,
     device: &'d Device,
-    /// How many views of each storage there are still to come.
-    uses: HashMap<&'k str, usize>,
-    /// Storages with several views, until the last of these.
-    held: HashMap<&'k str, Rc<Vec<u8>>>,
-    made: HashMap<&'k TensorRecord<'k>, Tensor>,
+    /// The number of remaining views of each storage.
+    views_left: HashMap<&'k str, usize>,
+    /// Storages with several views, kept until the last view is read.
+    cached: HashMap<&'k str, Rc<Vec<u8>>>,
+    tensors: HashMap<&'k TensorRecord<'k>, Tensor>,
 }
 
-impl<'k, 'd, Source: Storages> Maker<'k, 'd, Source> {
-    /// Of `records`, each of which may then be asked for.
+impl<'k, 'd, Source: Storages> TensorReader<'k, 'd, Source> {
+    /// Creates a reader for the tensors described by `records`.
     pub fn new(
         source: Source,
         records: impl Iterator<Item = &'k TensorRecord<'k>>,
@@ -35,71 +36,71 @@ impl<'k, 'd, Source: Storages> Maker<'k, 'd, Source> {
         device: &'d Device,
     ) -> Self {
         let distinct: HashSet<_> = records.collect();
-        let mut uses = HashMap::new();
+        let mut views_left = HashMap::new();
         for record in distinct {
-            *uses.entry(record.storage.key).or_default() += 1;
+            *views_left.entry(record.storage.key).or_default() += 1;
         }
-        Self { source, budget, device, uses, held: HashMap::new(), made: HashMap::new() }
+        Self { source, budget, device, views_left, cached: HashMap::new(), tensors: HashMap::new() }
     }
 
-    /// The tensor of `record`; the same view of the same storage is the same tensor, so that tied
-    /// parameters stay tied.
+    /// Returns the tensor described by `record`. Equal views of a storage share one tensor, which keeps tied parameters
+    /// tied.
     pub fn tensor(&mut self, record: &'k TensorRecord<'k>) -> Result<Tensor> {
-        if let Some(tensor) = self.made.get(record) {
+        if let Some(tensor) = self.tensors.get(record) {
             return Ok(tensor.clone());
         }
         let key = record.storage.key;
-        let uses = self.uses.entry(key).or_insert(1);
-        *uses = uses.saturating_sub(1);
-        let last = *uses == 0;
+        let views_left = self.views_left.entry(key).or_insert(1);
+        *views_left = views_left.saturating_sub(1);
+        let last = *views_left == 0;
         let elements = record.view.elements(record.storage.bytes / record.element.size())?;
         let bytes = record.element.tensor_bytes(elements);
-        let alone = last && !self.held.contains_key(key);
-        let tensor = if alone && record.view.is_row_major() {
-            // What is skipped takes time, if no memory.
+        let only = last && !self.cached.contains_key(key);
+        let tensor = if only && record.view.is_row_major() {
+            // Count skipped bytes too: they take time, although no memory.
             self.budget.spend_tensor(bytes.map(|bytes| bytes.max(record.storage.bytes)))?;
-            self.streamed(record, elements)?
+            self.stream(record, elements)?
         } else {
             self.budget.spend_tensor(bytes)?;
             let storage = self.storage(record, last)?;
             let source = Strided { storage: &storage, view: &record.view };
             record.element.tensor(source, &record.view.shape, self.device)?
         };
-        self.made.insert(record, tensor.clone());
+        self.tensors.insert(record, tensor.clone());
         Ok(tensor)
     }
 
-    /// A row-major view, read without its storage ever being in memory.
-    fn streamed(&mut self, record: &TensorRecord, count: usize) -> Result<Tensor> {
+    /// Reads a row-major view without its whole storage in memory.
+    fn stream(&mut self, record: &TensorRecord, count: usize) -> Result<Tensor> {
         let mut reader = self.source.open(record.storage.key, record.storage.bytes)?;
         if count > 0 {
-            let before = record.view.offset * record.element.size();
-            io::copy(&mut (&mut reader).take(before as u64), &mut io::sink())?;
+            let offset = record.view.offset * record.element.size();
+            io::copy(&mut (&mut reader).take(offset as u64), &mut io::sink())?;
         }
         let source = Stream { reader: &mut reader, count };
         let tensor = record.element.tensor(source, &record.view.shape, self.device)?;
-        // The checksum comes at the end.
+        // Read to the end, where the checksum is checked.
         io::copy(&mut reader, &mut io::sink())?;
         Ok(tensor)
     }
 
-    /// A whole storage, kept until the last of its views.
+    /// Returns a whole storage. Keeps it until its last view is read.
     fn storage(&mut self, record: &'k TensorRecord<'k>, last: bool) -> Result<Rc<Vec<u8>>> {
         let storage = &record.storage;
-        let bytes = match self.held.remove(storage.key) {
+        let bytes = match self.cached.remove(storage.key) {
             Some(bytes) if bytes.len() == storage.bytes => bytes,
             Some(bytes) => return Err(super::wrong_size(storage.key, storage.bytes, bytes.len() as u64)),
-            None => Rc::new(self.whole(record)?),
+            None => Rc::new(self.read_storage(record)?),
         };
         if !last {
-            self.held.insert(storage.key, Rc::clone(&bytes));
+            self.cached.insert(storage.key, Rc::clone(&bytes));
         }
         Ok(bytes)
     }
 
-    fn whole(&mut self, record: &TensorRecord) -> Result<Vec<u8>> {
+    fn read_storage(&mut self, record: &TensorRecord) -> Result<Vec<u8>> {
         let storage = &record.storage;
-        // Widened tensors have used the budget up, and must not be an error for it.
+        // Widened tensors already take twice their length, the whole budget of a valid file.
         if !record.element.is_widened() {
             self.budget.spend(Some(storage.bytes))?;
         }
@@ -107,6 +108,6 @@ impl<'k, 'd, Source: Storages> Maker<'k, 'd, Source> {
         let mut bytes = Vec::new();
         bytes.try_reserve_exact(storage.bytes).map_err(Error::msg)?;
         reader.read_to_end(&mut bytes)?;
-        if bytes.len() == storage.bytes { Ok(bytes) } else { Err(cut_short()) }
+        if bytes.len() == storage.bytes { Ok(bytes) } else { Err(truncated()) }
     }
 }

@@ -58,8 +58,6 @@
 //!
 //! `unsafe` code of the sconce workspace is confined to this crate.
 
-#![warn(missing_docs, clippy::undocumented_unsafe_blocks)]
-
 pub mod activation;
 mod blocked;
 mod channels;

@@ -55,7 +55,8 @@ pub trait Number:
     #[inline(always)]
     fn sigmoid(self) -> Self {
         // A formula in e^-|x| neither overflows nor loses precision in the left tail.
-        let (zero, one) = (self.splat(0.), self.splat(1.));
+        let zero = self.splat(0.);
+        let one = self.splat(1.);
         let power = (-self.abs()).exp();
         self.where_less(zero, power, one) / (one + power)
     }

@@ -226,7 +226,7 @@ fn a_token_opens_what_is_private() {
     let cache = directory();
     // Whatever the environment of this test has, this token is none.
     let error = message(load(hub(&server, &cache).token("hf_wrong")));
-    assert_says(&error, &["not authorised", "403", REPOSITORY, "main", server.address(), "token"]);
+    assert_says(&error, &["not authorized", "403", REPOSITORY, "main", server.address(), "token"]);
     assert!(!error.contains("hf_wrong"), "{error}");
 
     let private = hub(&server, &cache).token("hf_secret");
@@ -286,7 +286,7 @@ fn answers_that_no_hub_gives_are_errors() {
     let (server, cache) = (Server::new([(MODEL, checkpoint(0.))]), directory());
     server.set_fault(Fault::NoLocation);
     let error = message(load(hub(&server, &cache).file(MODEL)));
-    assert_says(&error, &["an answer that a hub does not give", REPOSITORY, MODEL, server.address()]);
+    assert_says(&error, &["the hub sent an invalid response", REPOSITORY, MODEL, server.address()]);
 }
 
 #[test]
@@ -326,7 +326,7 @@ fn the_environment_is_honoured() {
     let (loaded, error) = with_environment(&[at_server, ("HF_HOME", &home(&first))]);
     assert!(!loaded);
     let token_file = first.path().join("token").display().to_string();
-    assert_says(&error, &["not authorised", "401", "HF_TOKEN", &token_file, "Hub::token"]);
+    assert_says(&error, &["not authorized", "401", "HF_TOKEN", &token_file, "Hub::token"]);
 
     let (loaded, error) =
         with_environment(&[at_server, ("HF_HOME", &home(&first)), ("HF_TOKEN", "hf_secret")]);

@@ -42,7 +42,8 @@ activations! {
             value: |x| x.at_least(x.splat(0.)).at_most(x.splat(6.)),
             saves_output: true,
             gradient: |grad, y| {
-                let (zero, six) = (y.splat(0.), y.splat(6.));
+                let zero = y.splat(0.);
+                let six = y.splat(6.);
                 y.where_at_most(zero, zero, six.where_at_most(y, zero, grad))
             },
             composed: |x| clamp(x, 0., 6.),
@@ -63,7 +64,8 @@ activations! {
             value: |x| x * x.sigmoid(),
             saves_output: false,
             gradient: |grad, x| {
-                let (one, s) = (x.splat(1.), x.sigmoid());
+                let one = x.splat(1.);
+                let s = x.sigmoid();
                 grad * (s * (one + x * (one - s)))
             },
             composed: |x| x.silu(),
@@ -131,7 +133,9 @@ activations! {
             value: |x| x.at_least(x.splat(min)).at_most(x.splat(max)),
             saves_output: false,
             gradient: |grad, x| {
-                let (min, max, zero) = (x.splat(min), x.splat(max), x.splat(0.));
+                let min = x.splat(min);
+                let max = x.splat(max);
+                let zero = x.splat(0.);
                 x.where_at_most(min, zero, max.where_at_most(x, zero, grad))
             },
             composed: |x| clamp(x, min, max),
@@ -160,7 +164,8 @@ activations! {
             value: |x| x * approximate_normal_cdf(x),
             saves_output: false,
             gradient: |grad, x| {
-                let (one, s) = (x.splat(1.), approximate_normal_cdf(x));
+                let one = x.splat(1.);
+                let s = approximate_normal_cdf(x);
                 let slope = x.splat(GELU_SLOPE) * (one + x.splat(3. * GELU_CUBE) * x * x);
                 grad * (s + x * s * (one - s) * slope)
             },
@@ -217,7 +222,8 @@ fn approximate_normal_cdf<N: Number>(x: N) -> N {
 #[inline(always)]
 fn tanh_softplus<N: Number>(x: N) -> N {
     // Above 20 the quotient rounds to 1, and `w` would overflow for large `x`.
-    let (e, two) = (x.at_most(x.splat(20.)).exp(), x.splat(2.));
+    let e = x.at_most(x.splat(20.)).exp();
+    let two = x.splat(2.);
     let w = e * (e + two);
     w / (w + two)
 }

@@ -58,8 +58,9 @@ pub(crate) fn stages(activation: Activation) -> [Activation; 2] {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::simd::{Isa, Kernel, available, dispatch_to};
+
+    use super::*;
 
     /// A kernel that applies an activation to one vector at a time, or to all numbers in one call.
     struct Activate<'a> {

@@ -100,7 +100,8 @@ pub fn celu(x: &Tensor, alpha: f64) -> Result<Tensor> {
 
 /// Applies SELU: a scaled ELU whose constants preserve mean 0 and variance 1 from layer to layer.
 pub fn selu(x: &Tensor) -> Result<Tensor> {
-    let (alpha, scale) = (1.673_263_242_354_377_2, 1.050_700_987_355_480_5);
+    let alpha = 1.673_263_242_354_377_2;
+    let scale = 1.050_700_987_355_480_5;
     apply_function(Elu { alpha, scale, input_scale: 1. }, x)
 }
 
@@ -136,8 +137,9 @@ pub fn hardsigmoid(x: &Tensor) -> Result<Tensor> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use candle_core::{Device, Var};
+
+    use super::*;
 
     /// Checks that the composed operations and the kernel agree in output and gradient.
     fn check<F: Function>(function: F) -> Result<()> {

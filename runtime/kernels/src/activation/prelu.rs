@@ -71,7 +71,8 @@ impl Operation<2> for Prelu {
         [(x, x_layout), (weight, weight_layout)]: [CpuOperand; 2],
     ) -> Result<(CpuStorage, Shape)> {
         with_element!(NAME, x.dtype(), E => {
-            let (x, weight) = (elements::<E>(x, x_layout)?, elements::<E>(weight, weight_layout)?);
+            let x = elements::<E>(x, x_layout)?;
+            let weight = elements::<E>(weight, weight_layout)?;
             let mut y = zeros::<E>(x.len());
             self.view.for_each_plane(&mut y, |channel, range, y| {
                 let slope = weight[channel];

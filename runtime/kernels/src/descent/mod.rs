@@ -106,7 +106,8 @@ impl InplaceOp3 for AdamUpdate {
             let square = element::elements::<E>(square, square_layout)?;
             for_each_chunk(elements_mut::<E>(target, target_layout)?, cost::PASS, |i, target| {
                 let range = i * cost::PASS..i * cost::PASS + target.len();
-                let (mean, square) = (&mean[range.clone()], &square[range]);
+                let mean = &mean[range.clone()];
+                let square = &square[range];
                 dispatch_loops(AdamKernel { update: self, target, mean, square });
             });
             Ok(())
@@ -134,7 +135,8 @@ impl<E: Element> Kernel for BlendKernel<'_, E> {
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Blend { keep, share, squared } = *self.blend;
-        let (keep, share) = (E::from_f64(keep), E::from_f64(share));
+        let keep = E::from_f64(keep);
+        let share = E::from_f64(share);
         let pairs = self.target.iter_mut().zip(self.x);
         if squared {
             pairs.for_each(|(target, x)| *target = *target * keep + *x * *x * share);

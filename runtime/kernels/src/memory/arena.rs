@@ -164,7 +164,8 @@ fn region_of(regions: &mut Vec<Region>, thread: ThreadId) -> &mut Region {
 
 impl Region {
     fn new(id: u64, thread: ThreadId) -> Self {
-        let (memory, leased) = (None, Vec::new());
+        let memory = None;
+        let leased = Vec::new();
         Self { id, memory, leased, thread, lines: 0, peak: 0, overflow: 0, oversized_passes: 0 }
     }
 
@@ -248,8 +249,9 @@ impl Drop for Lease {
 
 #[cfg(test)]
 mod tests {
-    use super::Arena;
     use std::sync::Arc;
+
+    use super::Arena;
 
     const KIB: usize = 256;
 

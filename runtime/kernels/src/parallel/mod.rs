@@ -175,8 +175,9 @@ unsafe impl<T: Send> Sync for SharedStart<T> {}
 
 #[cfg(test)]
 mod tests {
-    use super::{for_each, for_each_chunk};
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::{for_each, for_each_chunk};
 
     #[test]
     fn every_index_runs_once() {

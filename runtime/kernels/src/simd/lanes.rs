@@ -55,9 +55,9 @@ pub(crate) trait Lanes: Copy {
 }
 
 /// Adapts [`Work`] on `f32`s to [`Kernel`].
-struct Single<W>(W);
+struct SingleKernel<W>(W);
 
-impl<W: Work<f32>> Kernel for Single<W> {
+impl<W: Work<f32>> Kernel for SingleKernel<W> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
@@ -67,7 +67,7 @@ impl<W: Work<f32>> Kernel for Single<W> {
 
 impl Real for f32 {
     fn dispatch<W: Work<f32>>(isa: Isa, work: W) {
-        dispatch_to(isa, Single(work));
+        dispatch_to(isa, SingleKernel(work));
     }
 }
 
@@ -135,9 +135,9 @@ impl<S: Simd, const PAIRS: bool> Lanes for Floats<S, PAIRS> {
 }
 
 /// Adapts [`Work`] on `f64`s to [`Kernel`].
-struct Double<W>(W);
+struct DoubleKernel<W>(W);
 
-impl<W: Work<f64>> Kernel for Double<W> {
+impl<W: Work<f64>> Kernel for DoubleKernel<W> {
     type Output = ();
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
@@ -147,7 +147,7 @@ impl<W: Work<f64>> Kernel for Double<W> {
 
 impl Real for f64 {
     fn dispatch<W: Work<f64>>(isa: Isa, work: W) {
-        dispatch_loops_to(isa, Double(work));
+        dispatch_loops_to(isa, DoubleKernel(work));
     }
 }
 

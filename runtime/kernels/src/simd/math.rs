@@ -185,9 +185,11 @@ fn polynomial<N: Single, const COUNT: usize>(x: N, coefficients: [f64; COUNT]) -
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::simd::{Isa, Kernel, Simd, Vector, available, dispatch_to};
     use candle_core::cpu::erf::erfc_f64;
+
+    use crate::simd::{Isa, Kernel, Simd, Vector, available, dispatch_to};
+
+    use super::*;
 
     const POINTS: i32 = 1_000_000;
 
@@ -303,7 +305,9 @@ mod tests {
 
     #[test]
     fn special_values_are_exact() {
-        let (inf, nan, tiny) = (f32::INFINITY, f32::NAN, f32::from_bits(1));
+        let inf = f32::INFINITY;
+        let nan = f32::NAN;
+        let tiny = f32::from_bits(1);
         let x = [nan, inf, -inf, 0., -0., tiny, -tiny, 1e30, -1e30];
         for function in FUNCTIONS {
             for (set, y) in everywhere(function, &x) {

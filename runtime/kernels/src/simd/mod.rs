@@ -288,7 +288,8 @@ pub trait Simd: Copy + Send + Sync + 'static {
     /// Packs a pair of bf16 into each lane: the upper halves of `even` and of `odd`.
     #[inline(always)]
     fn pair(self, even: Self::V, odd: Self::V) -> Self::V {
-        let (mut a, mut b) = ([0f32; 16], [0f32; 16]);
+        let mut a = [0f32; 16];
+        let mut b = [0f32; 16];
         // SAFETY: no vector has more than 16 lanes.
         unsafe {
             self.store(a.as_mut_ptr(), even);

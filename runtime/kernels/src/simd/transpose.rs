@@ -73,8 +73,10 @@ unsafe fn eight_by_eight(from: *const f32, from_stride: usize, to: *mut f32, to_
             }
         }
         for (j, [a, b, c, d]) in halves.into_iter().enumerate() {
-            let (ab_low, ab_high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
-            let (cd_low, cd_high) = (_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+            let ab_low = _mm256_unpacklo_ps(a, b);
+            let ab_high = _mm256_unpackhi_ps(a, b);
+            let cd_low = _mm256_unpacklo_ps(c, d);
+            let cd_high = _mm256_unpackhi_ps(c, d);
             let to = to.add(4 * j * to_stride);
             _mm256_storeu_ps(to, _mm256_shuffle_ps::<0x44>(ab_low, cd_low));
             _mm256_storeu_ps(to.add(to_stride), _mm256_shuffle_ps::<0xee>(ab_low, cd_low));

@@ -77,7 +77,8 @@ impl Simd for Avx2 {
     fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
         unsafe {
             // Interleaves within the 128-bit halves, then puts the halves in order.
-            let (low, high) = (_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let low = _mm256_unpacklo_ps(a, b);
+            let high = _mm256_unpackhi_ps(a, b);
             [_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high)]
         }
     }

@@ -88,7 +88,8 @@ fn free(device: &CudaDevice) -> String {
 
 /// Returns the error for a module that could not be loaded, or that lacks the kernel.
 pub fn loading(op: &str, device: &CudaDevice, kernel: &str, error: Error) -> Error {
-    let (built_for, location) = (modules::capability(), device.location());
+    let built_for = modules::capability();
+    let location = device.location();
     let old = capability(device).ok().filter(|capability| *capability < built_for);
     if let Some((major, minor)) = old {
         let (built_major, built_minor) = built_for;

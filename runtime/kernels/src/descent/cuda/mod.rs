@@ -45,7 +45,8 @@ impl SgdStep {
     /// Runs the step on a CUDA device. All tensors must have the same shape.
     pub fn apply(&self, parameter: &Tensor, gradient: &Tensor, buffer: Option<&Tensor>) -> Result<()> {
         let targets: Vec<&Tensor> = [parameter].into_iter().chain(buffer).collect();
-        let (elements, dtype) = (parameter.elem_count(), parameter.dtype());
+        let elements = parameter.elem_count();
+        let dtype = parameter.dtype();
         launch_in_place(NAME, &targets, &[gradient], |target| {
             self.program(elements, dtype, buffer.is_some(), target)
         })
@@ -100,7 +101,8 @@ pub struct AdamStep {
 impl AdamStep {
     /// Runs the step on a CUDA device. All tensors must have the same shape.
     pub fn apply(&self, [parameter, mean, square]: [&Tensor; 3], gradient: &Tensor) -> Result<()> {
-        let (elements, dtype) = (parameter.elem_count(), parameter.dtype());
+        let elements = parameter.elem_count();
+        let dtype = parameter.dtype();
         launch_in_place(NAME, &[parameter, mean, square], &[gradient], |target| {
             self.program(elements, dtype, target)
         })

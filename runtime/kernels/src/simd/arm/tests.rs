@@ -40,7 +40,8 @@ fn distance(got: &Tensor, expected: &Tensor) -> Result<f32> {
 #[test]
 fn forward_matches_the_portable_kernels() -> Result<()> {
     for (input, weight, settings) in CASES {
-        let (x, w) = (random(&input)?, random(&weight)?);
+        let x = random(&input)?;
+        let w = random(&weight)?;
         let channels = [weight[0]];
         let epilogue = Epilogue {
             scale: Some(random(&channels)?),
@@ -59,11 +60,14 @@ fn forward_matches_the_portable_kernels() -> Result<()> {
 fn backward_matches_the_portable_kernels() -> Result<()> {
     let needs = Needs { input: true, weight: true, bias: true, residual: true };
     for (input, weight, settings) in CASES {
-        let (x, w, geometry) = (random(&input)?, random(&weight)?, geometry(settings));
+        let x = random(&input)?;
+        let w = random(&weight)?;
+        let geometry = geometry(settings);
         let y = conv2d_with(Isa::Portable, &x, &w, &geometry, &Epilogue::default())?.relu()?;
         let g = random(y.dims())?;
         let on = |isa| backward_on(isa, [&x, &w, &y, &g], &geometry, Activation::Relu, needs);
-        let (got, expected) = (on(Isa::Neon)?, on(Isa::Portable)?);
+        let got = on(Isa::Neon)?;
+        let expected = on(Isa::Portable)?;
         let pairs = [
             (got.input, expected.input),
             (got.weight, expected.weight),
@@ -82,7 +86,8 @@ fn backward_matches_the_portable_kernels() -> Result<()> {
 fn pooling_matches_the_portable_kernels() -> Result<()> {
     for [h, w] in [[2, 2], [7, 13], [24, 24]] {
         // Small integers, so that many elements are equal.
-        let (x, grad) = ((random(&[3, h, w])? * 2.)?.round()?, random(&[3, h / 2, w / 2])?);
+        let x = (random(&[3, h, w])? * 2.)?.round()?;
+        let grad = random(&[3, h / 2, w / 2])?;
         let on = |isa| max_pool2d_with(isa, &x, &grad);
         for (got, expected) in on(Isa::Neon)?.iter().zip(&on(Isa::Portable)?) {
             assert_eq!(distance(got, expected)?, 0., "{h}×{w}");
@@ -93,7 +98,9 @@ fn pooling_matches_the_portable_kernels() -> Result<()> {
 
 #[test]
 fn linear_gradients_match_the_portable_kernels() -> Result<()> {
-    let (x, weight, grad) = (random(&[13, 70])?, random(&[33, 70])?, random(&[13, 33])?);
+    let x = random(&[13, 70])?;
+    let weight = random(&[33, 70])?;
+    let grad = random(&[13, 33])?;
     let on = |isa| gradients_with(isa, &x, &weight, &grad);
     for (got, expected) in on(Isa::Neon)?.iter().zip(&on(Isa::Portable)?) {
         assert!(distance(got, expected)? < 2e-5);

@@ -1,11 +1,11 @@
-// Sums over a block of 256 threads and over parts, always in the same order.
+// Sums over a block of 256 threads and over parts, in a fixed order.
 #pragma once
 #include "../../../cuda/portable.cuh"
 
 static const int SUM_THREADS = 256;
 
-// The sum of every thread's `value`, in the first thread. `scratch` is one number a warp, and may be written
-// again after the next barrier.
+// Returns the sum of `value` over all threads, in thread 0. `scratch` has one number per warp and may be reused after
+// the next barrier.
 template <class A> static __device__ __forceinline__ A block_sum(A value, A (&scratch)[SUM_THREADS / 32]) {
     #pragma unroll
     for (int lanes = 16; lanes > 0; lanes >>= 1) value += __shfl_xor_sync(0xffffffffu, value, lanes);
@@ -17,11 +17,11 @@ template <class A> static __device__ __forceinline__ A block_sum(A value, A (&sc
     return sum;
 }
 
-// How a block adds up parts: so many sums side by side, each by so many threads.
+// A block adds the parts of SUM_WIDTH neighboring sums, each with SUM_HEIGHT threads.
 static const int SUM_WIDTH = 32, SUM_HEIGHT = SUM_THREADS / SUM_WIDTH;
 
-// The sum of `number` parts that lie `step` apart, from `parts` on; for the block's sum `threadIdx.x % SUM_WIDTH`, in
-// the first of its threads. Every thread of the block has to call it.
+// Returns the sum of `number` parts that are `step` apart, from `parts` on, for sum `threadIdx.x % SUM_WIDTH` of the
+// block, in the first thread of the sum. All threads of the block must call it.
 template <class A>
 static __device__ __forceinline__ A sum_of_parts(const A *parts, size_t step, int number,
                                                  A (&scratch)[SUM_HEIGHT][SUM_WIDTH]) {

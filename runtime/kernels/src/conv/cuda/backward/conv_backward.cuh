@@ -1,11 +1,11 @@
-// What the kernels of the convolution's backward pass share: its sizes, the activation's mask, and where
-// the phases of a strided convolution lie.
+// Shared by the kernels of the convolution's backward pass: the sizes, the masked gradient, the phases of a strided
+// convolution, and the tiles of blocks.
 #pragma once
 #include "../../../cuda/activation.cuh"
 #include "../../../cuda/element.cuh"
 #include "../../../cuda/portable.cuh"
 
-// The sizes of one convolution; channels are counted per group. The plan passes them in this order.
+// The sizes of a convolution, with the channels of one group. Must match `sizes.rs`.
 struct Conv {
     int batch, groups, inputs, outputs;
     int height, width;             // of the input
@@ -14,16 +14,16 @@ struct Conv {
     int stride_y, stride_x;
     int dilation_y, dilation_x;
     int padding_y, padding_x;      // zeros before the input
-    int step_y, step_x;            // between taps that meet the same input position: stride / gcd(stride, dilation)
+    int step_y, step_x;            // between taps that read the same phase: stride / gcd(stride, dilation)
 
     __device__ int taps() const { return kernel_y * kernel_x; }
     __device__ int plane() const { return height * width; }
     __device__ int out_plane() const { return out_height * out_width; }
 };
 
-// The gradient before the activation, `grad · slope(output)`, as it is read.
+// The masked gradient, `grad · activation'(output)`, computed when it is read.
 template <class T> struct Masked {
-    const T *grad, *output;        // no output: no activation
+    const T *grad, *output;        // `output` is null if there is no activation
     int activation;
     Accumulator<T> parameter;
 
@@ -33,8 +33,8 @@ template <class T> struct Masked {
     }
 };
 
-// One axis of a phase: the input positions `start + stride·a` for `a` below `count`. The taps
-// `first + step·j`, `j` below `taps`, meet them, at the output `base + a - back·j`.
+// One axis of a phase: the input positions `start + stride·a` for `a` below `count`. They are read by the taps
+// `first + step·j`, for `j` below `taps`, of the outputs `base + a - back·j`.
 struct PhaseAxis {
     int start, count, first, step, taps, base, back;
 };
@@ -44,20 +44,20 @@ static __device__ __forceinline__ PhaseAxis phase_axis(int start, int size, int 
     const int reach = start + padding, residue = reach % stride;
     int first = 0;
     while (first < min(step, kernel) && first * dilation % stride != residue) first++;
-    const bool in_bounds = first < min(step, kernel);
+    const bool any = first < min(step, kernel);  // whether a tap reads the phase
     PhaseAxis axis;
     axis.start = start;
     axis.count = (size - start + stride - 1) / stride;
     axis.first = first;
     axis.step = step;
-    axis.taps = in_bounds ? (kernel - first + step - 1) / step : 0;
-    axis.base = in_bounds ? (reach - first * dilation) / stride : 0;
+    axis.taps = any ? (kernel - first + step - 1) / step : 0;
+    axis.base = any ? (reach - first * dilation) / stride : 0;
     axis.back = step * dilation / stride;
     return axis;
 }
 
-// The input positions of one residue class of the stride in both axes: of a convolution's input gradient,
-// the part that is a convolution of stride 1.
+// The input positions of one residue class modulo the stride on both axes. Within a phase, the input gradient is a
+// convolution with stride 1.
 struct Phase {
     PhaseAxis y, x;
 
@@ -73,7 +73,7 @@ struct Phase {
     __device__ int taps() const { return y.taps * x.taps; }
 };
 
-// A pixel of a phase: its image and its row and column among the phase's positions.
+// A pixel of a phase: its image, and its row and column among the positions of the phase.
 struct PhasePixel {
     int image, row, column;
 
@@ -84,14 +84,14 @@ struct PhasePixel {
         row = rows - image * phase.y.count;
     }
 
-    // Where it is in a plane of the input.
+    // Returns its offset in a plane of the input.
     __device__ int position(const Conv &conv, const Phase &phase) const {
         return (phase.y.start + row * conv.stride_y) * conv.width + phase.x.start + column * conv.stride_x;
     }
 };
 
-// What one block of an input gradient computes: a tile of channels and of pixels, in one group and phase.
-// Blocks that share pixels are neighbours, so that they share them in the second-level cache.
+// The tile of a block of an input gradient: its first channel and pixel, in one group and phase. Blocks that read the
+// same pixels are consecutive, so that they share them in the L2 cache.
 struct InputTile {
     int channel, pixel, group, phase;
 
@@ -106,8 +106,8 @@ struct InputTile {
     }
 };
 
-// What one block of a weight gradient computes: a tile of output channels and of columns (input channel and
-// tap), in one group, summed over one part of the pixels of the batch.
+// The tile of a block of a weight gradient: its first output channel and column (input channel and tap), in one group,
+// summed over one part of the batch's pixels.
 struct WeightTile {
     int channel, column, group, part;
 
@@ -122,10 +122,10 @@ struct WeightTile {
     }
 };
 
-// A pixel of the output that moves on by a fixed number of pixels, without a division.
+// An output pixel that advances by a fixed number of pixels, without divisions.
 struct Cursor {
     int image, row, column;
-    int images, rows, columns;     // one step, taken apart
+    int images, rows, columns;     // the step, as images, rows and columns
 
     Cursor() = default;
     __device__ Cursor(const Conv &conv, int pixel, int step) {

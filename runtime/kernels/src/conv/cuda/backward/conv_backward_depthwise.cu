@@ -1,20 +1,19 @@
-// The gradients of a depthwise convolution, one input channel a group and any number of output channels.
+// The gradients of a depthwise convolution: one input channel per group and any number of output channels.
 #include "block_sum.cuh"
 #include "conv_backward.cuh"
 
 namespace {
 
-const int TAPS = 9;         // whose sums a thread keeps in registers
+const int TAPS = 9;         // the taps whose sums a thread keeps in registers
 
-// The outputs at which the taps of one axis meet an input position, from the last tap to the first:
-// `STRIDE` is the stride where it is known as the kernel is compiled, else 0.
+// The outputs that read an input position on one axis. `STRIDE` is the stride if it is known at compile time, else 0.
 template <int STRIDE> struct OutputIndex {
-    int stride, dilation, reach;   // the padded position
+    int stride, dilation, reach;   // `reach`: the padded input position
 
     __device__ OutputIndex(int position, int stride, int dilation, int padding)
         : stride(STRIDE ? STRIDE : stride), dilation(dilation), reach(position + padding) {}
 
-    // The output under a tap, or -1.
+    // Returns the output that reads the position under a tap, or -1.
     __device__ int output(int tap, int outputs) const {
         const int at = reach - tap * dilation;
         if (STRIDE == 1) return at < outputs ? at : -1;
@@ -23,7 +22,7 @@ template <int STRIDE> struct OutputIndex {
     }
 };
 
-// One thread an input pixel; one plane a block, so that its filters are read once for all.
+// A thread computes one input pixel. A block is in one plane, so that its threads share the filters.
 template <class T, int STRIDE>
 __device__ void depthwise_input(Masked<T> grad, const T *weight, const T *bias, T *result, const Conv &conv,
                                 int pixel_tiles) {
@@ -52,7 +51,7 @@ __device__ void depthwise_input(Masked<T> grad, const T *weight, const T *bias, 
     store(result + (size_t)plane * conv.plane() + pixel, sum);
 }
 
-// One block sums a part of the batch's pixels for one output channel, some taps at a time. `parts` is
+// A block sums one part of the batch's pixels for one output channel, some taps at a time. `parts` is
 // [part, output channel, tap].
 template <class T>
 __device__ void depthwise_weight(Masked<T> grad, const T *input, Accumulator<T> *parts, const Conv &conv,
@@ -86,7 +85,7 @@ __device__ void depthwise_weight(Masked<T> grad, const T *input, Accumulator<T> 
             const size_t to = ((size_t)part * channels + channel) * conv.taps() + start + tap;
             if (threadIdx.x == 0 && tap < count) parts[to] = sum;
         }
-        __syncthreads();           // before the next taps' sums take the scratch
+        __syncthreads();           // before the sums of the next taps reuse the scratch
     }
 }
 

@@ -1,14 +1,14 @@
-// The gradient of the input on CUDA cores: for each phase of the stride, an implicit GEMM of the weight,
-// [input channels × (taps · output channels)], with the masked gradient, [(taps · output channels) × pixels].
-// With a bias and without a mask it is the forward pass of a transposed convolution.
+// The gradient of the input on CUDA cores: for each phase of the stride, an implicit GEMM of the weight
+// [input channels, taps · output channels] with the masked gradient [taps · output channels, pixels]. With a bias and
+// without a mask, it is the forward pass of a transposed convolution.
 #include "conv_backward.cuh"
 #include "register_tile.cuh"
 
 namespace {
 
-const int DEPTH = 8;        // output channels a step
+const int DEPTH = 8;        // output channels per step
 
-// The taps and output channels in the order in which the steps take them.
+// The tap and the first output channel of a step.
 struct InputSteps {
     int tap_y = 0, tap_x = 0, output = 0;
 
@@ -24,7 +24,7 @@ struct InputSteps {
 template <class T, class Tile> class InputGradient {
     static constexpr int WEIGHTS = (Tile::ROWS * DEPTH + Tile::THREADS - 1) / Tile::THREADS;
     static constexpr int GRADS = Tile::COLUMNS * DEPTH / Tile::THREADS;
-    static constexpr int GRAD_ROWS = Tile::THREADS / Tile::COLUMNS;   // rows of the gradient's tile a sweep
+    static constexpr int GRAD_ROWS = Tile::THREADS / Tile::COLUMNS;   // rows of the gradient's tile per sweep
     static_assert(Tile::THREADS % Tile::COLUMNS == 0 && GRADS * GRAD_ROWS == DEPTH, "whole sweeps");
 
     const Conv &conv;
@@ -32,9 +32,9 @@ template <class T, class Tile> class InputGradient {
     const InputTile &at;
     Masked<T> grad;
     const T *weight;
-    int row, column;               // of this thread's pixel where a tap with j = 0 meets it
-    bool inside;                   // whether there is such a pixel
-    size_t image;                  // where its image and group begin in the gradient
+    int row, column;               // of the output that reads this thread's pixel under the tap j = 0
+    bool inside;                   // whether this thread's pixel exists
+    size_t image;                  // the offset of its image and group in the gradient
     Accumulator<T> weights[WEIGHTS], grads[GRADS];
 
   public:
@@ -47,7 +47,7 @@ template <class T, class Tile> class InputGradient {
         image = ((size_t)it.image * conv.groups + at.group) * conv.outputs * conv.out_plane();
     }
 
-    // Reads what one step multiplies, into registers.
+    // Reads the operands of a step into registers.
     __device__ void fetch(const InputSteps &step) {
         const int tap = (phase.y.first + step.tap_y * phase.y.step) * conv.kernel_x +
                         phase.x.first + step.tap_x * phase.x.step;
@@ -69,7 +69,7 @@ template <class T, class Tile> class InputGradient {
         }
     }
 
-    // Hands them to the block.
+    // Stores the registers to the operands `a` and `b` in shared memory.
     __device__ void store(Accumulator<T> (&a)[DEPTH][Tile::ROWS], Accumulator<T> (&b)[DEPTH][Tile::COLUMNS]) const {
         #pragma unroll
         for (int i = 0; i < WEIGHTS; i++) {
@@ -89,7 +89,7 @@ __device__ void input_gradient(Masked<T> grad, const T *weight, const T *bias, T
     __shared__ __align__(16) Accumulator<T> b[2][DEPTH][Tile::COLUMNS];
     const InputTile at(conv, Tile::ROWS, Tile::COLUMNS, channel_tiles, pixel_tiles);
     const Phase phase(conv, at.phase);
-    if (at.pixel >= phase.pixels(conv)) return;        // the whole block: other phases have more pixels
+    if (at.pixel >= phase.pixels(conv)) return;        // the whole block returns; other phases have more pixels
 
     Tile tile;
     InputGradient<T, Tile> operands(conv, phase, at, grad, weight);

@@ -1,13 +1,13 @@
-// The gradient of the input on tensor cores, of packed operands: for each phase of the stride an implicit GEMM,
-// as in conv_backward_input.cu.
+// The gradient of the input on tensor cores, from packed operands: an implicit GEMM for each phase of the stride, as in
+// conv_backward_input.cu.
 #include "conv_backward.cuh"
 #include "tensor_tile.cuh"
 
 namespace {
 
 // Copies the stages of the weight, [group][tap][input channel][output channels], and of the gradient,
-// [group][image][pixel][output channels]. The depth is made of taps of `chunks` chunks each; a thread keeps to one
-// chunk of the four of a stage, and to some rows. Places are counted in chunks.
+// [group][image][pixel][output channels]. The depth consists of taps with `chunks` chunks each. A thread copies one of
+// the four chunks of a stage, for some rows. Offsets are counted in chunks.
 template <class Tile> class InputSource {
     static constexpr int SWEEP = Tile::THREADS / DEPTH_CHUNKS;
     static constexpr int LEFT = Tile::ROWS / SWEEP, RIGHT = Tile::COLUMNS / SWEEP;
@@ -18,16 +18,16 @@ template <class Tile> class InputSource {
     const InputTile &at;
     const Chunk *weight, *grad;
     const int chunks;
-    int chunk, tap_y = 0, tap_x = 0;           // where in the depth
-    int rows[RIGHT], columns[RIGHT];           // of the pixels where a tap with j = 0 meets them
-    unsigned images[RIGHT];                    // where theirs begin in the gradient
-    unsigned filters[LEFT], pixels[RIGHT];     // where the next chunks are
-    unsigned valid;                            // whether they are anywhere: a bit each
+    int chunk, tap_y = 0, tap_x = 0;           // the thread's position in the depth
+    int rows[RIGHT], columns[RIGHT];           // of the outputs that read the pixels under the tap j = 0
+    unsigned images[RIGHT];                    // the offsets of their images in the gradient
+    unsigned filters[LEFT], pixels[RIGHT];     // the offsets of the next chunks
+    unsigned valid;                            // a bit for each chunk: whether it exists
 
-    // A thread's first row in either tile.
+    // Returns the thread's first row in both tiles.
     static __device__ __forceinline__ int first_row() { return threadIdx.x / DEPTH_CHUNKS; }
 
-    // Finds the chunks of a tap.
+    // Computes the offsets of the chunks of the current tap.
     __device__ __forceinline__ void locate() {
         while (chunk >= chunks) {
             chunk -= chunks;
@@ -56,12 +56,12 @@ template <class Tile> class InputSource {
                            const void *grad, int chunks)
         : conv(conv), phase(phase), at(at), weight(static_cast<const Chunk *>(weight)),
           grad(static_cast<const Chunk *>(grad)), chunks(chunks), chunk(threadIdx.x % DEPTH_CHUNKS) {
-        if (phase.taps() * chunks == 0) return;        // there is nothing to copy
+        if (phase.taps() * chunks == 0) return;        // nothing to copy
         #pragma unroll
         for (int i = 0; i < RIGHT; i++) {
             const int pixel = at.pixel + first_row() + i * SWEEP;
             const PhasePixel it(phase, pixel);
-            // From a row before the first, no tap leads anywhere.
+            // Row -1 is out of bounds for every tap.
             rows[i] = pixel < phase.pixels(conv) ? phase.y.base + it.row : -1;
             columns[i] = phase.x.base + it.column;
             images[i] = (unsigned)(at.group * conv.batch + it.image) * conv.out_plane() * chunks;
@@ -69,6 +69,7 @@ template <class Tile> class InputSource {
         locate();
     }
 
+    // Starts the copies of the next stage.
     __device__ __forceinline__ void copy(Chunk *left, Chunk *right) {
         const int thread_chunk = threadIdx.x % DEPTH_CHUNKS;
         #pragma unroll
@@ -98,7 +99,7 @@ __device__ void input_gradient(const T *grad, const T *weight, const T *bias, T 
     DYN_SHARED(Chunk, shared);
     const InputTile at(conv, Tile::ROWS, Tile::COLUMNS, channel_tiles, pixel_tiles);
     const Phase phase(conv, at.phase);
-    if (at.pixel >= phase.pixels(conv)) return;        // the whole block: other phases have more pixels
+    if (at.pixel >= phase.pixels(conv)) return;        // the whole block returns; other phases have more pixels
 
     Tile tile;
     InputSource<Tile> source(conv, phase, at, weight, grad, chunks);
@@ -119,7 +120,7 @@ __device__ void input_gradient(const T *grad, const T *weight, const T *bias, T 
 
 }  // namespace
 
-// Without tensor cores (below compute capability 8.0) the plan does not ask for these kernels.
+// Programs use these kernels only from compute capability 8.0 on.
 #define INPUT_KERNEL(name, T, Tile)                                                                                    \
     extern "C" __global__ void __launch_bounds__(Tile<T>::THREADS, 2) conv_backward_input_tensor_##name(               \
         const T *grad, const T *weight, const T *bias, T *result, Conv conv, int chunks, int channel_tiles,            \

@@ -1,5 +1,5 @@
-// Brings the operands of the tensor cores' kernels into the layout that those copy in chunks of 16 bytes: the
-// channels of a group side by side, padded by zeros to whole chunks. The gradient is masked on its way.
+// Packs the operands of the tensor-core kernels, which copy chunks of 16 bytes: the channels of a group are contiguous
+// and padded with zeros to whole chunks. Also masks the gradient.
 #include "conv_backward.cuh"
 #include "tensor_tile.cuh"
 
@@ -7,8 +7,8 @@ namespace {
 
 const int ROWS = 32, COLUMNS = 64, THREADS = 256;   // of a tile
 
-// Transposes matrices [rows, columns] into [columns, padded rows]. They come as [matrices, groups] and go as
-// [groups, matrices]. A column is `taps` numbers side by side; in the result the taps come first.
+// Transposes matrices [rows, columns] to [columns, padded]. The order of the matrices changes from [matrices, groups]
+// to [groups, matrices], and that of the columns from [columns / taps, taps] to [taps, columns / taps].
 template <class T, class Packed>
 __device__ void pack(Masked<T> from, Packed *to, int rows, int columns, int padded, int matrices, int groups,
                      int taps) {
@@ -29,11 +29,11 @@ __device__ void pack(Masked<T> from, Packed *to, int rows, int columns, int padd
     for (int i = threadIdx.x; i < CHUNKS * COLUMNS; i += THREADS) {
         const int r = i % CHUNKS * CHUNK, c = column + i / CHUNKS;
         if (row + r >= padded || c >= columns) continue;
-        const int place = taps == 1 ? c : c % taps * (columns / taps) + c / taps;
+        const int packed_column = taps == 1 ? c : c % taps * (columns / taps) + c / taps;
         Vector<Packed, CHUNK> chunk;
         #pragma unroll
         for (int k = 0; k < CHUNK; k++) chunk.at[k] = rounded<Packed>(tile[i / CHUNKS][r + k]);
-        store_vector(to + (size_t)place * padded + row + r, chunk);
+        store_vector(to + (size_t)packed_column * padded + row + r, chunk);
     }
 }
 

@@ -1,11 +1,11 @@
-// The gradients of residual and bias, and the last level of every sum that is cut into parts.
+// The gradients of the residual and the bias, and the last step of sums that are split into parts.
 #include "block_sum.cuh"
 #include "conv_backward.cuh"
 
 namespace {
 
-// One block masks a part of the batch's pixels in one channel. `residual` receives the masked gradient and
-// `parts`, [part, channel], its sum; either may be missing.
+// A block masks one part of the batch's pixels in one channel. `residual` receives the masked gradient, and `parts`,
+// [part, channel], receives its sum. Either may be null.
 template <class T>
 __device__ void mask(Masked<T> grad, T *residual, Accumulator<T> *parts, int channels, int plane, int pixels,
                      int part_pixels) {
@@ -25,7 +25,7 @@ __device__ void mask(Masked<T> grad, T *residual, Accumulator<T> *parts, int cha
     if (threadIdx.x == 0) parts[(size_t)part * channels + channel] = sum;
 }
 
-// Adds up `count` sums, each of `number` parts, in the order of the parts.
+// Adds the `number` parts of each of `count` sums, in order.
 template <class T> __device__ void sum_parts(const Accumulator<T> *parts, T *result, int count, int number) {
     __shared__ Accumulator<T> scratch[SUM_HEIGHT][SUM_WIDTH];
     const int i = blockIdx.x * SUM_WIDTH + threadIdx.x % SUM_WIDTH;

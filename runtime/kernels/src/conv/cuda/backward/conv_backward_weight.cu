@@ -1,21 +1,21 @@
-// The gradient of the weight on CUDA cores: an implicit GEMM of the masked gradient, [output channels ×
-// pixels], with the input under each tap, [pixels × (input channels · taps)]. The pixels of the batch are cut
-// into parts by the shape alone; `conv_backward_sum` adds the parts in their order.
+// The gradient of the weight on CUDA cores: an implicit GEMM of the masked gradient [output channels, pixels] with the
+// input under each tap [pixels, input channels · taps]. The shape alone decides how the pixels of the batch are split
+// into parts. `conv_backward_sum` adds the parts in order.
 #include "conv_backward.cuh"
 #include "register_tile.cuh"
 
 namespace {
 
-const int DEPTH = 16;       // pixels a step
-const int PAD = 4;          // keeps the threads of a column from one bank, and vectors aligned
+const int DEPTH = 16;       // pixels per step
+const int PAD = 4;          // distributes the threads of a column over the banks and keeps vectors aligned
 
-// One column of the input's matrix: an input channel under a tap, relative to the pixel (0, 0).
+// A column of the input's matrix: an input channel, and the offset of a tap from the first input pixel of an output.
 struct Column {
     int y, x, channel;
 };
 
 template <class T, class Tile> class WeightGradient {
-    static constexpr int SWEEP = Tile::THREADS / DEPTH;        // rows or columns that the block reads at once
+    static constexpr int SWEEP = Tile::THREADS / DEPTH;        // rows or columns that the block reads together
     static constexpr int GRADS = (Tile::ROWS + SWEEP - 1) / SWEEP, INPUTS = Tile::COLUMNS / SWEEP;
     static_assert(Tile::COLUMNS % SWEEP == 0, "whole sweeps");
 
@@ -24,8 +24,8 @@ template <class T, class Tile> class WeightGradient {
     Masked<T> grad;
     const T *input;
     Column (&columns)[Tile::COLUMNS];
-    Cursor cursor;                 // this thread's pixel
-    int end;                       // of the part
+    Cursor cursor;                 // the thread's output pixel
+    int end;                       // the end of the part
     int pixel;
     Accumulator<T> grads[GRADS], inputs[INPUTS];
 
@@ -42,7 +42,7 @@ template <class T, class Tile> class WeightGradient {
         }
     }
 
-    // Reads what one step multiplies, into registers, and moves on.
+    // Reads the operands of a step into registers and advances.
     __device__ void fetch() {
         const size_t image = (size_t)cursor.image * conv.groups + at.group;
         const size_t out = image * conv.outputs * conv.out_plane() + cursor.row * conv.out_width + cursor.column;
@@ -66,7 +66,7 @@ template <class T, class Tile> class WeightGradient {
         cursor.advance(conv);
     }
 
-    // Hands them to the block.
+    // Stores the registers to the operands `a` and `b` in shared memory.
     __device__ void store(Accumulator<T> (&a)[DEPTH][Tile::ROWS + PAD],
                           Accumulator<T> (&b)[DEPTH][Tile::COLUMNS + PAD]) const {
         #pragma unroll
@@ -79,7 +79,7 @@ template <class T, class Tile> class WeightGradient {
     }
 };
 
-// `parts` is [part, output channel, input channel, tap]; without it there is one part, and it is the result.
+// `parts` is [part, output channel, input channel, tap]. If it is null, there is one part, which is stored to `result`.
 template <class T, class Tile>
 __device__ void weight_gradient(Masked<T> grad, const T *input, Accumulator<T> *parts, T *result, const Conv &conv,
                                 int part_pixels, int channel_tiles, int column_tiles) {

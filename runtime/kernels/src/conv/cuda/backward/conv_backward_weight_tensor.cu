@@ -1,14 +1,14 @@
-// The gradient of the weight on tensor cores, of packed operands: an implicit GEMM over the pixels of the batch,
-// cut into parts, as in conv_backward_weight.cu. The columns are taps of all input channels each, padded.
+// The gradient of the weight on tensor cores, from packed operands: an implicit GEMM over the pixels of the batch,
+// split into parts, as in conv_backward_weight.cu. The columns are [tap, padded input channel].
 #include "block_sum.cuh"
 #include "conv_backward.cuh"
 #include "tensor_tile.cuh"
 
 namespace {
 
-// Copies the stages of the gradient, [group][image][pixel][output channels], and of the input,
-// [group][image][pixel][input channels], under each tap. A thread keeps to one chunk of channels of either, and to
-// some of the stage's pixels.
+// Copies the stages of the gradient, [group][image][pixel][output channels], and of the input under each tap,
+// [group][image][pixel][input channels]. A thread copies one chunk of channels of each operand, for some pixels of the
+// stage.
 template <class Tile> class WeightSource {
     using T = typename Tile::T;
     using Layout = DepthInColumns<T>;
@@ -19,11 +19,11 @@ template <class Tile> class WeightSource {
 
     const Conv &conv;
     const T *grad, *input;
-    const int grad_channels, input_channels;   // of a group, padded
+    const int grad_channels, input_channels;   // of a group, with padding
     const int end;
-    int pixel;                                 // the stage's first
+    int pixel;                                 // the first pixel of the stage
     bool left_valid, right_valid;
-    int tap_y, tap_x;                          // where the tap lies from an output's first input pixel
+    int tap_y, tap_x;                          // the offset of the tap from the first input pixel of an output
     Cursor cursors[RIGHT];
 
     static __device__ __forceinline__ int left_pixel(int i) { return threadIdx.x / LEFT_CHUNKS + i * LEFT_SWEEP; }
@@ -46,6 +46,7 @@ template <class Tile> class WeightSource {
         input += (size_t)at.group * conv.batch * conv.plane() * input_channels + column % input_channels;
     }
 
+    // Starts the copies of the next stage.
     __device__ __forceinline__ void copy(Chunk *left, Chunk *right) {
         #pragma unroll
         for (int i = 0; i < LEFT; i++) {
@@ -60,8 +61,8 @@ template <class Tile> class WeightSource {
             const int y = at.row * conv.stride_y + tap_y, x = at.column * conv.stride_x + tap_x;
             const bool in_bounds = y >= 0 && y < conv.height && x >= 0 && x < conv.width;
             const bool valid = right_valid && in_bounds && pixel + right_pixel(i) < end;
-            const size_t place = (size_t)at.image * conv.plane() + y * conv.width + x;
-            const T *from = valid ? input + place * input_channels : input;
+            const size_t offset = (size_t)at.image * conv.plane() + y * conv.width + x;
+            const T *from = valid ? input + offset * input_channels : input;
             Chunk *to = right + Layout::template at<Tile::COLUMNS>(right_pixel(i), threadIdx.x % RIGHT_CHUNKS);
             cp_async16(to, from, valid);
             at.advance(conv);
@@ -91,14 +92,14 @@ __device__ void weight_gradient(const T *grad, const T *input, float *parts, con
         #pragma unroll
         for (int j = 0; j < Tile::WIDE; j++) {
             const int column = at.column + Tile::column(j, 0);
-            if (channel >= conv.outputs || column >= width) continue;      // both columns, for the width is even
+            if (channel >= conv.outputs || column >= width) continue;      // both columns, because the width is even
             const float(&sum)[4] = tile.sums[i / 2][j];
             store_vector<2, float>(parts + (size_t)channel * width + column, {sum[i % 2 * 2], sum[i % 2 * 2 + 1]});
         }
     }
 }
 
-// Adds up the parts of each weight, in their order, and brings its channels and taps into the weight's order.
+// Adds the parts of each weight in order and reorders them from [tap, channel] to [channel, tap].
 template <class T>
 __device__ void sum(const float *parts, T *result, int filters, int taps, int channels, int padded, int number) {
     __shared__ float scratch[SUM_HEIGHT][SUM_WIDTH];

@@ -1,15 +1,15 @@
-// A matrix product on CUDA cores: each thread keeps a small tile of the block's in registers.
+// A matrix product on CUDA cores. Each thread keeps a part of the block's tile in registers.
 #pragma once
 #include "../../../cuda/portable.cuh"
 
-// HIGH × WIDE sums a thread, ROWS × COLUMNS a block. A thread's rows and columns come in vectors of at most
-// four, spread over the block's tile so that the lanes of a warp read neighbouring ones.
+// HIGH × WIDE sums per thread, ROWS × COLUMNS per block. The rows and columns of a thread are vectors of at most four,
+// distributed over the block's tile so that the lanes of a warp read neighboring vectors.
 template <class A, int ROWS_, int COLUMNS_, int HIGH_, int WIDE_> struct RegisterTile {
     static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_, HIGH = HIGH_, WIDE = WIDE_;
     static constexpr int ACROSS = COLUMNS / WIDE, DOWN = ROWS / HIGH, THREADS = ACROSS * DOWN;
     static constexpr int VECTOR_ROWS = HIGH < 4 ? HIGH : 4, VECTOR_COLUMNS = WIDE < 4 ? WIDE : 4;
 
-    // Side by side on a multiprocessor: with 64 sums a thread, two would leave too few registers for the rest.
+    // Blocks per multiprocessor. With 64 sums per thread, two blocks would leave too few registers.
     static constexpr int BLOCKS = HIGH * WIDE < 64 ? 2 : 1;
 
     A sums[HIGH][WIDE];
@@ -21,7 +21,7 @@ template <class A, int ROWS_, int COLUMNS_, int HIGH_, int WIDE_> struct Registe
             for (int j = 0; j < WIDE; j++) sums[i][j] = A(0);
     }
 
-    // Where in the block's tile a thread's sum lies.
+    // The row and column of a thread's sum in the block's tile.
     static __device__ __forceinline__ int row(int i) {
         return i / VECTOR_ROWS * (VECTOR_ROWS * DOWN) + threadIdx.x / ACROSS * VECTOR_ROWS + i % VECTOR_ROWS;
     }
@@ -30,7 +30,7 @@ template <class A, int ROWS_, int COLUMNS_, int HIGH_, int WIDE_> struct Registe
                j % VECTOR_COLUMNS;
     }
 
-    // Adds the product of the transpose of `a` with `b`; their rows may be longer than the tile.
+    // Adds the product aᵀ · b. The rows of `a` and `b` may be longer than the tile.
     template <int DEPTH, int PITCH_A, int PITCH_B>
     __device__ __forceinline__ void multiply(const A (&a)[DEPTH][PITCH_A], const A (&b)[DEPTH][PITCH_B]) {
         #pragma unroll
@@ -48,7 +48,7 @@ template <class A, int ROWS_, int COLUMNS_, int HIGH_, int WIDE_> struct Registe
     }
 };
 
-// For matrices of few rows, for few blocks, for rows enough for no more, for much work.
+// See `Tile` in `choice.rs`.
 template <class A> using Narrow = RegisterTile<A, 16, 128, 2, 4>;
 template <class A> using Medium = RegisterTile<A, 64, 64, 4, 4>;
 template <class A> using Wide = RegisterTile<A, 64, 128, 4, 8>;

@@ -1,6 +1,6 @@
-// A matrix product on tensor cores, of operands that asynchronous copies bring into shared memory in chunks of
-// 16 bytes: eight halves, or four floats that are rounded to TF32 already. One instruction takes two chunks of
-// the depth, whatever the type.
+// A matrix product on tensor cores. Asynchronous copies bring the operands to shared memory in chunks of 16 bytes:
+// eight halves, or four floats that are already rounded to TF32. An instruction multiplies two chunks of the depth for
+// any type.
 #pragma once
 #include "../../../cuda/element.cuh"
 #include "../../../cuda/mma.cuh"
@@ -16,14 +16,14 @@ template <> __device__ __forceinline__ void mma<float>(float (&d)[4], const uint
     mma_tf32(d, a, b);
 }
 
-// Rounds to what the tensor cores read.
+// Rounds to the type that the tensor cores read.
 template <class T> __device__ __forceinline__ T rounded(float value) { return narrow<T>(value); }
 template <> __device__ __forceinline__ float rounded<float>(float value) { return __int_as_float(to_tf32(value)); }
 
 static const int STAGES = 3;       // of the pipeline
-static const int DEPTH_CHUNKS = 4; // of the depth a stage
+static const int DEPTH_CHUNKS = 4; // of the depth in a stage
 
-// Each warp computes HIGH × WIDE fragments of 16 × 8.
+// A warp computes HIGH × WIDE fragments of 16 × 8.
 template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> struct TensorTile {
     using T = T_;
     static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_;
@@ -31,7 +31,7 @@ template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> st
     static constexpr int ACROSS = COLUMNS / WARP_COLUMNS, THREADS = ROWS / WARP_ROWS * ACROSS * 32;
     static constexpr int HIGH = WARP_ROWS / 16, WIDE = WARP_COLUMNS / 8;
     static_assert(WIDE % 2 == 0, "fragments of columns are loaded in pairs");
-    // Chunks of a stage.
+    // The chunks of a stage.
     static constexpr int LEFT = ROWS * DEPTH_CHUNKS, RIGHT = COLUMNS * DEPTH_CHUNKS, STAGE = LEFT + RIGHT;
 
     float sums[HIGH][WIDE][4];
@@ -45,10 +45,10 @@ template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> st
                 for (int k = 0; k < 4; k++) sums[i][j][k] = 0;
     }
 
-    // Where the warp's part of the tile begins.
+    // The first row and column of the warp's part of the tile.
     static __device__ __forceinline__ int warp_row() { return threadIdx.x / 32 / ACROSS * WARP_ROWS; }
     static __device__ __forceinline__ int warp_column() { return threadIdx.x / 32 % ACROSS * WARP_COLUMNS; }
-    // Where in the block's tile a thread's sum lies: `k` is 0 to 3 in each fragment.
+    // The row and column of a thread's sum in the block's tile; `k` is 0 to 3 in each fragment.
     static __device__ __forceinline__ int row(int i, int k) {
         return warp_row() + i * 16 + threadIdx.x % 32 / 4 + k / 2 * 8;
     }
@@ -56,8 +56,8 @@ template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> st
         return warp_column() + j * 8 + threadIdx.x % 4 * 2 + k % 2;
     }
 
-    // Multiplies `steps` stages. `source.copy(left, right)` starts the copies of the next one; `Layout` reads
-    // fragments from them.
+    // Multiplies `steps` stages. `source.copy(left, right)` starts the copies of the next stage. `Layout` reads
+    // fragments from a stage.
     template <class Layout, class Source>
     __device__ __forceinline__ void multiply(Chunk *shared, Source &source, int steps) {
         #pragma unroll
@@ -67,7 +67,7 @@ template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> st
         }
         for (int i = 0; i < steps; i++) {
             cp_async_wait<STAGES - 2>();
-            __syncthreads();       // every thread's copies of this stage are here, and the last stage is free
+            __syncthreads();       // this stage's copies of all threads are complete, and the previous stage is free
             const int next = (i + STAGES - 1) % STAGES;
             if (i + STAGES - 1 < steps) source.copy(shared + next * STAGE, shared + next * STAGE + LEFT);
             cp_async_commit();
@@ -76,17 +76,18 @@ template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> st
         }
     }
 
-    // Calls `take(row, sum)` for every row of the tile, with the sum in the thread's own column: `threadIdx.x` modulo
-    // COLUMNS, so that a warp has 32 neighbours. They go through the stages' shared memory, some fragments at a time.
+    // Calls `take(row, sum)` for every row of the tile in the thread's column, which is `threadIdx.x % COLUMNS`, so
+    // that a warp has 32 neighboring columns. The sums pass through the shared memory of the stages, some fragments at
+    // a time.
     template <class Take> __device__ __forceinline__ void for_each_row(Chunk *stages, Take take) const {
         constexpr int PASS = HIGH < 2 ? HIGH : 2, PASS_ROWS = PASS * 16;     // of each warp
         constexpr int PITCH = COLUMNS + 8;                                   // a fragment's rows in different banks
-        static_assert(ROWS / WARP_ROWS * PASS_ROWS * PITCH * 4 <= STAGES * STAGE * 16, "the stages have room");
+        static_assert(ROWS / WARP_ROWS * PASS_ROWS * PITCH * 4 <= STAGES * STAGE * 16, "a pass fits in the stages");
         static_assert(THREADS % COLUMNS == 0, "a thread keeps its column");
         float *shared = reinterpret_cast<float *>(stages);
         #pragma unroll
         for (int first = 0; first < HIGH; first += PASS) {
-            __syncthreads();       // nobody reads the last stage, or the last pass
+            __syncthreads();       // no thread reads the last stage or the previous pass anymore
             #pragma unroll
             for (int i = 0; i < PASS * 2; i++)
                 #pragma unroll
@@ -121,7 +122,7 @@ template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> st
     }
 };
 
-// A row of the tile's has its depth side by side: four chunks, swizzled so that eight rows' same chunks lie in
+// The depth of a row of the tile is contiguous: four chunks, swizzled so that the same chunk of eight rows is in
 // different banks.
 struct DepthInRows {
     static __device__ __forceinline__ int at(int row, int chunk) {
@@ -144,7 +145,7 @@ struct DepthInRows {
     }
 };
 
-// One depth's rows of the tile lie side by side, and fragments are transposed as they are read.
+// The rows of the tile are contiguous for each index of the depth. Fragments are transposed when they are read.
 template <class T> struct DepthInColumns {
     static constexpr int CHUNK = 16 / sizeof(T);
 
@@ -168,16 +169,17 @@ template <class T> struct DepthInColumns {
     }
 
   private:
-    // Spreads eight depths' same chunk over the banks.
+    // Distributes the same chunk of eight indices of the depth over the banks.
     static __device__ __forceinline__ int swizzle(int depth, int chunks) {
         return chunks < 8 ? depth / (8 / chunks) % chunks : depth % 8;
     }
 };
 
-// Floats cannot be transposed by ldmatrix: each thread reads its own.
+// ldmatrix cannot transpose floats, so each thread reads its own elements.
 template <> struct DepthInColumns<float> {
     template <int ROWS> static __device__ __forceinline__ int at(int depth, int chunk) {
-        return depth * (ROWS / 4) + (chunk ^ depth % 4 * 2);   // four depths' same two chunks in different banks
+        // The same two chunks of four indices of the depth are in different banks.
+        return depth * (ROWS / 4) + (chunk ^ depth % 4 * 2);
     }
 
     template <int ROWS>
@@ -201,7 +203,7 @@ template <> struct DepthInColumns<float> {
     }
 };
 
-// For matrices of few rows, for few blocks, for rows enough for no more, for much work.
+// See `Tile` in `choice.rs`.
 template <class T> using NarrowTensor = TensorTile<T, 32, 128, 32, 32>;
 template <class T> using MediumTensor = TensorTile<T, 64, 64, 32, 32>;
 template <class T> using WideTensor = TensorTile<T, 64, 128, 32, 64>;

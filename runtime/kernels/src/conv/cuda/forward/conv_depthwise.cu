@@ -1,16 +1,17 @@
-// Depthwise convolution: each output channel sees one input channel. The time goes into reading the input and
-// writing the output. A thread makes a column of several output pixels, so that neighbouring threads read
-// neighbouring elements and each row that the thread reads serves all the outputs it reaches.
+// Depthwise convolution: each output channel reads one input channel. Memory bandwidth limits it. A thread computes a
+// column of several output pixels, so that neighboring threads read neighboring elements and each row that a thread
+// reads serves all outputs under which it lies.
 #include "epilogue.cuh"
 
-// One thread's outputs: adjacent rows of one column, in one channel of one image.
+// The outputs of a thread: adjacent rows of one column, in one channel of an image.
 struct Strip {
     int channel, row, column;
     bool exists;
 
-    // Of the threads of one image, in the order [channel, strip, column].
+    // The threads of an image are [channel, strip, column].
     __device__ __forceinline__ Strip(const ConvSizes &s, int rows) {
-        const unsigned strips = (unsigned)(s.out_height + rows - 1) / rows, index = blockIdx.x * blockDim.x + threadIdx.x;
+        const unsigned strips = (unsigned)(s.out_height + rows - 1) / rows;
+        const unsigned index = blockIdx.x * blockDim.x + threadIdx.x;
         const unsigned line = index / s.out_width, plane = line / strips;
         column = index - line * s.out_width;
         row = (line - plane * strips) * rows;
@@ -19,7 +20,7 @@ struct Strip {
     }
 };
 
-// A K×K kernel without dilation, of the same stride both ways.
+// A K×K kernel without dilation and with the same stride on both axes.
 template <class T, int K, int STRIDE, int ROWS>
 __device__ __forceinline__ void square(const T *__restrict__ input, const T *__restrict__ weight, const Epilogue<T> &f,
                                        const ConvSizes &s) {
@@ -47,20 +48,21 @@ __device__ __forceinline__ void square(const T *__restrict__ input, const T *__r
             from += s.width;
 #pragma unroll
             for (int r = 0; r < ROWS; r++) {
-                const int k = i - r * STRIDE;  // The row of the kernel by which output row r sees input row i.
+                const int k = i - r * STRIDE;  // The kernel row under which output row r reads input row i.
                 if (k < 0 || k >= K) continue;
 #pragma unroll
                 for (int c = 0; c < K; c++) sums[r] += values[c] * weights[k * K + c];
             }
         }
-        const size_t at = ((size_t)image * s.out_channels + strip.channel) * s.plane + strip.row * s.out_width + strip.column;
+        const size_t out_plane = (size_t)image * s.out_channels + strip.channel;
+        const size_t at = out_plane * s.plane + strip.row * s.out_width + strip.column;
 #pragma unroll
         for (int r = 0; r < ROWS; r++)
             if (strip.row + r < s.out_height) store_pixel(f, strip.channel, at + r * s.out_width, 0, sums[r]);
     }
 }
 
-// Any kernel: one output pixel a thread.
+// Any kernel: a thread computes one output pixel.
 template <class T>
 __device__ __forceinline__ void any(const T *__restrict__ input, const T *__restrict__ weight, const Epilogue<T> &f,
                                     const ConvSizes &s) {
@@ -82,7 +84,8 @@ __device__ __forceinline__ void any(const T *__restrict__ input, const T *__rest
                     sum += load(plane + row * s.width + column) * load(weights + r * s.kernel_width + c);
             }
         }
-        const size_t at = ((size_t)image * s.out_channels + strip.channel) * s.plane + strip.row * s.out_width + strip.column;
+        const size_t out_plane = (size_t)image * s.out_channels + strip.channel;
+        const size_t at = out_plane * s.plane + strip.row * s.out_width + strip.column;
         store_pixel(f, strip.channel, at, 0, sum);
     }
 }
@@ -96,7 +99,7 @@ __device__ __forceinline__ void any(const T *__restrict__ input, const T *__rest
     }                                                                                                            \
     EXPORT_KERNEL(NAME)
 
-// The kernel's size, the stride, and the rows a thread makes: many where there is work for all multiprocessors.
+// The kernel size, the stride, and the rows of a thread: many if there is enough work for all multiprocessors.
 #define CONV_DEPTHWISE_SQUARES(NAME, T)                          \
     CONV_DEPTHWISE(NAME##_3_1_8, T, 4, (square<T, 3, 1, 8>))        \
     CONV_DEPTHWISE(NAME##_3_1_2, T, 4, (square<T, 3, 1, 2>))        \

@@ -1,7 +1,7 @@
-// Convolution with short sums: the first layer of a network (1 or 3 input channels) and narrow groups. A tile of
-// a matrix product would mostly be padding there. The block's weights lie in shared memory, whole; a thread keeps
-// two pixels of all the tile's channels, reads each input element once, and multiplies it with every channel's
-// weight, which all threads of a warp read at the same time from the same place.
+// Direct convolution for short sums: the first layer of a network (1 or 3 input channels) and narrow groups, for which
+// a tile of an implicit GEMM would mostly be padding. All weights of the block's channels are in shared memory. A
+// thread computes two pixels of all channels of the tile. It reads each input element once and multiplies it with the
+// weight of every channel, which all threads of a warp read from the same address.
 #include "epilogue.cuh"
 #include "gather.cuh"
 #include "tiles.cuh"
@@ -10,15 +10,16 @@ template <class Element, int CHANNELS_> struct DirectTile {
     using T = Element;
     static constexpr int CHANNELS = CHANNELS_, THREADS = 128, THREAD_PIXELS = 2, PIXELS = THREADS * THREAD_PIXELS;
     static constexpr int QUADS = CHANNELS / 4;
-    // A row of the weights in shared memory: the pad spreads a channel's column, which is stored by the threads of a
-    // warp at a time, over the banks.
+    // A row of the weights in shared memory. The padding distributes a channel's column, which a warp stores together,
+    // over the banks.
     static constexpr int ROW = CHANNELS + 4;
 };
 
 template <class Tile>
 __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ input,
                                          const typename Tile::T *__restrict__ weight,
-                                         const Epilogue<typename Tile::T> &f, const ConvSizes &s, const GridPartition &partition) {
+                                         const Epilogue<typename Tile::T> &f, const ConvSizes &s,
+                                         const GridPartition &partition) {
     using T = typename Tile::T;
     using A = Accumulator<T>;
     constexpr int CHANNELS = Tile::CHANNELS, THREADS = Tile::THREADS, THREAD_PIXELS = Tile::THREAD_PIXELS;
@@ -28,7 +29,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
 
     const int thread = threadIdx.x;
     const BlockTile block(partition, CHANNELS, Tile::PIXELS);
-    const int channels = s.group_outputs - block.channel;  // that are left for this tile
+    const int channels = s.group_outputs - block.channel;  // of the group, from the tile's first on
     const T *rows = weight + ((size_t)block.group * s.group_outputs + block.channel) * s.depth;
     for (int k = thread; k < s.depth; k += THREADS) {
         taps[k] = tap_of(s, Row(k, s.kernel_height, s.kernel_width));
@@ -39,7 +40,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     __syncthreads();
 
     const Pixel<T> pixels[THREAD_PIXELS] = {{input, s, block.group, block.pixel + thread},
-                                   {input, s, block.group, block.pixel + thread + THREADS}};
+                                            {input, s, block.group, block.pixel + thread + THREADS}};
     A sums[THREAD_PIXELS][CHANNELS] = {};
 #pragma unroll 4
     for (int k = 0; k < s.depth; k++) {

@@ -1,8 +1,8 @@
-// Convolution as an implicit matrix product on tensor cores, by `mma.sync`: TF32 (of f32 operands), f16 and bf16,
-// all summed in f32.
+// Convolution as an implicit GEMM on tensor cores, by `mma.sync`: TF32 (from f32 operands), f16 and bf16, summed in
+// f32.
 //
-// A ring of stages in shared memory is filled asynchronously while earlier stages are multiplied: `weight_rows.cuh`
-// and `input_rows.cuh` say how.
+// The stages of a ring in shared memory are filled (`weight_rows.cuh`, `input_rows.cuh`) while earlier stages are
+// multiplied.
 #pragma once
 #include "../../../cuda/mma.cuh"
 #include "epilogue.cuh"
@@ -11,7 +11,7 @@
 #include "tiles.cuh"
 #include "weight_rows.cuh"
 
-// A block's tile of CHANNELS × PIXELS, of which each of its WARPS_DOWN × WARPS_ACROSS warps has an equal part.
+// A block's tile of CHANNELS × PIXELS, divided evenly among WARPS_DOWN × WARPS_ACROSS warps.
 template <class Element, int CHANNELS_, int PIXELS_, int WARPS_DOWN_, int WARPS_ACROSS_, InputAccess INPUT_>
 struct MatrixTile {
     using T = Element;
@@ -19,16 +19,16 @@ struct MatrixTile {
     static constexpr InputAccess INPUT = INPUT_;
     static constexpr bool HALF = sizeof(T) == 2, IS_PACKED = INPUT == InputAccess::PACKED;
     static constexpr int STAGES = 3;
-    static constexpr int STEP = 64 / sizeof(T);  // the rows in one stage: 64 bytes of each channel's weight
+    static constexpr int STEP = 64 / sizeof(T);  // the rows of a stage: 64 bytes of each channel's weight
     static constexpr int THREADS = WARPS_DOWN_ * WARPS_ACROSS_ * 32;
     static constexpr int WARPS_ACROSS = WARPS_ACROSS_;
     static constexpr int WARP_CHANNELS = CHANNELS / WARPS_DOWN_, WARP_PIXELS = PIXELS / WARPS_ACROSS_;
-    // Accumulators are 16×8 fragments, four values a lane.
+    // Accumulators are 16×8 fragments with four values per lane.
     static constexpr int TALL = WARP_CHANNELS / 16, WIDE = WARP_PIXELS / 8;
-    // Rows are padded so that the eight rows which a warp reads at once lie in different banks. A packed input
-    // lies as the weight does, [PIXELS, STEP]; any other [STEP, PIXELS].
+    // Rows are padded so that the eight rows that a warp reads together are in different banks. A packed input is
+    // [PIXELS, STEP], as the weight; any other input is [STEP, PIXELS].
     static constexpr int WEIGHT_ROW = STEP + 16 / sizeof(T), INPUT_ROW = PIXELS + 8;
-    static constexpr int TAPS = IS_PACKED ? STEP * sizeof(T) / 16 : STEP;  // those that one step meets
+    static constexpr int TAPS = IS_PACKED ? STEP * sizeof(T) / 16 : STEP;  // the taps of a step
     static_assert(WIDE % 2 == 0, "fragments of the input are read in pairs");
 
     struct __align__(16) Stage {
@@ -37,7 +37,7 @@ struct MatrixTile {
     };
     union Memory {
         struct { Stage stages[STAGES]; Tap taps[STAGES][TAPS]; } loop;
-        float sums[WARP_CHANNELS * (PIXELS + SUMS_PAD)];    // one row of warps at a time, on its way out
+        float sums[WARP_CHANNELS * (PIXELS + SUMS_PAD)];    // one row of warps at a time, before they are stored
     };
 };
 
@@ -46,12 +46,12 @@ template <int N> __device__ __forceinline__ void round_to_tf32(uint32_t (&values
     for (int i = 0; i < N; i++) values[i] = to_tf32(__uint_as_float(values[i]));
 }
 
-// Adds one stage's product to a warp's accumulators. `channel` and `pixel` are the warp's first in the tile.
+// Adds the product of a stage to a warp's accumulators. `channel` and `pixel` are the first of the warp in the tile.
 template <class Tile>
 __device__ __forceinline__ void multiply(const typename Tile::Stage &stage, int channel, int pixel,
                                          float (&sums)[Tile::TALL][Tile::WIDE][4]) {
-    // A fragment of the weight is four matrices of 8 rows by 16 bytes, and lanes 0-7, 8-15, 16-23, 24-31 name the
-    // rows of one each: channels 0-7, 8-15, and the same 16 bytes further along the depth.
+    // A fragment of the weight is four matrices of 8 rows × 16 bytes. Lanes 0-7, 8-15, 16-23 and 24-31 each give the
+    // row addresses of one matrix: channels 0-7, channels 8-15, and the same channels 16 bytes further along the depth.
     constexpr int DEEP = Tile::HALF ? 16 : 8, ACROSS = DEEP / 2;
     const int lane = threadIdx.x % 32;
 #pragma unroll
@@ -63,7 +63,7 @@ __device__ __forceinline__ void multiply(const typename Tile::Stage &stage, int 
             ldmatrix_x4(a[i], &stage.weight[row * Tile::WEIGHT_ROW + k + lane / 16 * ACROSS]);
         }
         if constexpr (Tile::IS_PACKED) {
-            // Two fragments: the matrices are pixels 0-7 at two places along the depth, then pixels 8-15.
+            // Two fragments: the matrices are pixels 0-7 at two positions along the depth, then pixels 8-15.
 #pragma unroll
             for (int j = 0; j < Tile::WIDE; j += 2) {
                 uint32_t two[4];
@@ -72,7 +72,7 @@ __device__ __forceinline__ void multiply(const typename Tile::Stage &stage, int 
                 b[j][0] = two[0], b[j][1] = two[1], b[j + 1][0] = two[2], b[j + 1][1] = two[3];
             }
         } else if constexpr (Tile::HALF) {
-            // Transposed: matrices of 8 rows of the depth by 8 pixels; two fragments of 16×8 at a time.
+            // Transposed matrices of 8 rows of the depth × 8 pixels; two 16×8 fragments at a time.
 #pragma unroll
             for (int j = 0; j < Tile::WIDE; j += 2) {
                 uint32_t two[4];
@@ -103,7 +103,7 @@ __device__ __forceinline__ void multiply(const typename Tile::Stage &stage, int 
     }
 }
 
-// `weight_row` is the length of a channel's weight as it lies in memory, filled up or not.
+// `weight_row` is the number of elements of a channel's weight in memory, including padding.
 template <class Tile>
 __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ input,
                                          const typename Tile::T *__restrict__ weight,
@@ -122,8 +122,8 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     const WeightRows<T> weight_rows{weight + row * weight_row, s.group_outputs - block.channel, weight_row};
     InputRows<Tile> input_rows(input, s, block.group, block.pixel);
 
-    // A ring of as many taps as stages: those of a step are written while the step before it is set off, one step
-    // after the other.
+    // The taps also have a ring of STAGES entries. The taps of a step are written after the copies of the step before
+    // it have started.
     const int middle = Tile::IS_PACKED ? s.kernel_width : s.kernel_height;
     const int low = Tile::IS_PACKED ? channels : s.kernel_width;
     Row tap_row(first * STEP + threadIdx.x * (STEP / Tile::TAPS), middle, low);
@@ -153,7 +153,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
         cp_async_commit();
     }
     for (int step = 0; step < steps; step++) {
-        // This step's copies have landed, and everybody is done with the stage that is filled next.
+        // The copies of this step are complete, and no thread reads the stage that is filled next.
         cp_async_wait<STAGES - 2>();
         __syncthreads();
         const int next = step + STAGES - 1;
@@ -165,7 +165,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     }
     cp_async_wait<0>();
 
-    // One row of warps after the other lays its sums out in shared memory; all threads store them.
+    // One row of warps at a time writes its sums to shared memory, and all threads store them.
     const int lane = threadIdx.x % 32, start = block.group * s.group_outputs;
 #pragma unroll 1
     for (int pass = 0; pass < Tile::CHANNELS / Tile::WARP_CHANNELS; pass++) {
@@ -192,20 +192,21 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
 #define CONV_MATRIX(NAME, T, BLOCKS, ...)                                                                        \
     extern "C" __global__ void __launch_bounds__((MatrixTile<T, __VA_ARGS__>::THREADS), BLOCKS)                  \
         NAME(const T *input, const T *weight, const T *scale, const T *shift, const T *residual, T *output,      \
-             float *partial, ConvSizes sizes, GridPartition partition, RowStep step, int weight_row, int activation, \
-             double parameter) {                                                                                 \
+             float *partial, ConvSizes sizes, GridPartition partition, RowStep step, int weight_row,             \
+             int activation, double parameter) {                                                                 \
         const Epilogue<T> f{scale, shift, residual, output, partial, activation, (float)parameter};              \
         convolve<MatrixTile<T, __VA_ARGS__>>(input, weight, weight_row, f, sizes, partition, step);              \
     }                                                                                                            \
     EXPORT_KERNEL(NAME)
 
-// The tiles of each type: channels, pixels, warps down and across, the input.
-#define CONV_MATRIX_TILES(NAME, T)                                              \
-    CONV_MATRIX(NAME##_128x128, T, 2, 128, 128, 2, 4, InputAccess::GATHERED)    \
-    CONV_MATRIX(NAME##_64x64, T, 4, 64, 64, 2, 2, InputAccess::GATHERED)        \
-    CONV_MATRIX(NAME##_32x128, T, 4, 32, 128, 1, 4, InputAccess::GATHERED)      \
-    CONV_MATRIX(NAME##_128x128_dense, T, 2, 128, 128, 2, 2, InputAccess::DENSE) \
-    CONV_MATRIX(NAME##_64x64_dense, T, 4, 64, 64, 2, 2, InputAccess::DENSE)     \
-    CONV_MATRIX(NAME##_32x128_dense, T, 4, 32, 128, 1, 4, InputAccess::DENSE)   \
+// The tiles of each type: blocks per multiprocessor, channels, pixels, warps along the channels and along the pixels,
+// the access to the input.
+#define CONV_MATRIX_TILES(NAME, T)                                                \
+    CONV_MATRIX(NAME##_128x128, T, 2, 128, 128, 2, 4, InputAccess::GATHERED)      \
+    CONV_MATRIX(NAME##_64x64, T, 4, 64, 64, 2, 2, InputAccess::GATHERED)          \
+    CONV_MATRIX(NAME##_32x128, T, 4, 32, 128, 1, 4, InputAccess::GATHERED)        \
+    CONV_MATRIX(NAME##_128x128_dense, T, 2, 128, 128, 2, 2, InputAccess::DENSE)   \
+    CONV_MATRIX(NAME##_64x64_dense, T, 4, 64, 64, 2, 2, InputAccess::DENSE)       \
+    CONV_MATRIX(NAME##_32x128_dense, T, 4, 32, 128, 1, 4, InputAccess::DENSE)     \
     CONV_MATRIX(NAME##_128x128_packed, T, 2, 128, 128, 2, 2, InputAccess::PACKED) \
     CONV_MATRIX(NAME##_64x128_packed, T, 3, 64, 128, 2, 2, InputAccess::PACKED)

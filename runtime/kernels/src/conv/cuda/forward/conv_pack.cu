@@ -1,16 +1,16 @@
-// Lays out a convolution's input and weight for the kernels that read the channels of a pixel side by side: those
-// of each group are filled up with zeros to whole 16 bytes. Or fills up the rows of the weight alone.
+// Packs the input and the weight of a convolution for kernels that read contiguous channels of a pixel. Pads the
+// channels of each group with zeros to a multiple of 16 bytes. `pad_rows` pads the rows of the weight alone.
 #include "input_rows.cuh"
 #include "../../../cuda/portable.cuh"
 
 constexpr int PACK_PIXELS = 64, PACK_CHANNELS = 64, PACK_THREADS = 256;
 
-// [batch, groups, group_inputs, height · width] to [batch, groups, height · width, channels]. A block turns a tile
-// over in shared memory: it reads along the pixels and writes along the channels.
+// Packs [batch, groups, group_inputs, height · width] as [batch, groups, height · width, channels]. A block transposes
+// a tile in shared memory: it reads along the pixels and writes along the channels.
 template <class T>
 __device__ __forceinline__ void pack_input(const T *__restrict__ input, T *__restrict__ packed, const ConvSizes &s) {
     constexpr int PER_COPY = 16 / sizeof(T), PARTS = PACK_CHANNELS / PER_COPY;
-    // One word more than the pixels, so that a column's elements lie in different banks.
+    // Padded by one word, so that the elements of a column are in different banks.
     constexpr int ROW = PACK_PIXELS + 4 / sizeof(T);
     DYN_SHARED(T, tile);  // [PACK_CHANNELS, ROW]
     const int channels = packed_channels<T>(s), plane = s.height * s.width;
@@ -20,7 +20,7 @@ __device__ __forceinline__ void pack_input(const T *__restrict__ input, T *__res
     const int channel = block % channel_tiles * PACK_CHANNELS;
     block /= channel_tiles;
     const int pixel = block % pixel_tiles * PACK_PIXELS;
-    const size_t group = block / pixel_tiles;  // of all images
+    const size_t group = block / pixel_tiles;  // counted through all images
     input += group * s.group_inputs * plane;
     packed += group * plane * channels;
 
@@ -41,7 +41,7 @@ __device__ __forceinline__ void pack_input(const T *__restrict__ input, T *__res
     }
 }
 
-// [out_channels, group_inputs, taps] to [out_channels, taps, channels].
+// Packs [out_channels, group_inputs, taps] as [out_channels, taps, channels].
 template <class T>
 __device__ __forceinline__ void pack_weight(const T *__restrict__ weight, T *__restrict__ packed, const ConvSizes &s) {
     const int channels = packed_channels<T>(s), taps = s.kernel_height * s.kernel_width;
@@ -55,7 +55,8 @@ __device__ __forceinline__ void pack_weight(const T *__restrict__ weight, T *__r
     }
 }
 
-// [out_channels, depth] to [out_channels, row]: rows of an odd number of 2-byte elements cannot be copied by words.
+// Pads [out_channels, depth] to [out_channels, row], because rows with an odd number of 2-byte elements cannot be
+// copied by words.
 template <class T>
 __device__ __forceinline__ void pad_rows(const T *__restrict__ weight, T *__restrict__ padded, const ConvSizes &s,
                                          int row) {

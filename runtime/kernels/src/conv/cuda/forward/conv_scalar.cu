@@ -1,31 +1,31 @@
-// Convolution as an implicit matrix product on the ordinary arithmetic units: f32 and f64, and the 16-bit types
-// for devices whose tensor cores are not used. Each thread keeps a tile of accumulators; two buffers of shared
-// memory alternate, the next step's elements waiting in registers while this step is multiplied.
+// Convolution as an implicit GEMM on CUDA cores: f32 and f64, and the 16-bit types if tensor cores are not used. Each
+// thread keeps a tile of accumulators. Shared memory is double-buffered, and the elements of the next step wait in
+// registers while this step is multiplied.
 #include "epilogue.cuh"
 #include "gather.cuh"
 #include "tiles.cuh"
 
-// A block's tile of CHANNELS × PIXELS accumulators, made of quads of 4×4; each step goes STEP rows deep.
+// A block's tile of CHANNELS × PIXELS accumulators, made of 4×4 quads. A step is STEP rows deep.
 template <class Element, int CHANNELS_, int PIXELS_, int STEP_, int THREAD_CHANNELS, int THREAD_PIXELS>
 struct ScalarTile {
     using T = Element;
     using A = Accumulator<T>;
     static constexpr int CHANNELS = CHANNELS_, PIXELS = PIXELS_, STEP = STEP_;
-    static constexpr int TALL = THREAD_CHANNELS / 4, WIDE = THREAD_PIXELS / 4;  // a thread's quads
+    static constexpr int TALL = THREAD_CHANNELS / 4, WIDE = THREAD_PIXELS / 4;  // the quads of a thread
     static constexpr int ACROSS = PIXELS / THREAD_PIXELS, DOWN = CHANNELS / THREAD_CHANNELS;
     static constexpr int THREADS = ACROSS * DOWN;
-    // Rows of the weight's tile, [STEP, CHANNELS]: the pad spreads a column's stores over the banks.
+    // A row of the weight's tile [STEP, CHANNELS]. The padding distributes the stores of a column over the banks.
     static constexpr int WEIGHT_ROW = CHANNELS + 4;
     static constexpr int WEIGHTS = STEP * CHANNELS / THREADS, INPUTS = STEP * PIXELS / THREADS;
     static_assert(THREADS % STEP == 0 && THREADS % PIXELS == 0, "a thread keeps its row and its pixel");
-    static_assert(WEIGHTS * THREADS == STEP * CHANNELS && INPUTS * THREADS == STEP * PIXELS, "no rest");
+    static_assert(WEIGHTS * THREADS == STEP * CHANNELS && INPUTS * THREADS == STEP * PIXELS, "even copies");
 
     // One buffer of operands in shared memory.
     struct Operands {
         A weight[STEP * WEIGHT_ROW];
         A input[STEP * PIXELS];
     };
-    // After the last step the same memory takes a quad of each thread's rows, on its way out.
+    // After the last step, the same memory holds one row of quads of each thread until it is stored.
     static constexpr int PASS_ROWS = DOWN * 4;
     union Memory {
         struct { Operands operands[2]; Tap taps[2][STEP]; Row rows[STEP]; } loop;
@@ -57,8 +57,8 @@ __device__ __forceinline__ void multiply(const typename Tile::Operands &o, int x
 template <class Tile>
 __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ input,
                                          const typename Tile::T *__restrict__ weight,
-                                         const Epilogue<typename Tile::T> &f, const ConvSizes &s, const GridPartition &partition,
-                                         const RowStep &row_step) {
+                                         const Epilogue<typename Tile::T> &f, const ConvSizes &s,
+                                         const GridPartition &partition, const RowStep &row_step) {
     using T = typename Tile::T;
     using A = typename Tile::A;
     constexpr int STEP = Tile::STEP;
@@ -71,15 +71,15 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     const int all = (s.depth + STEP - 1) / STEP;
     const int steps = min(partition.slice_steps, all - first);
 
-    // What this thread brings in: of the weight, one column of several rows; of the input, one pixel.
+    // This thread copies one column of several rows of the weight, and one pixel of the input.
     const int weight_k = thread % STEP, weight_m = thread / STEP;
     const int input_n = thread % Tile::PIXELS, input_k = thread / Tile::PIXELS;
     const Pixel<T> pixel(input, s, block.group, block.pixel + input_n);
     const T *rows = weight + ((size_t)block.group * s.group_outputs + block.channel) * s.depth;
-    const int channels = s.group_outputs - block.channel;  // that are left for this tile
+    const int channels = s.group_outputs - block.channel;  // of the group, from the tile's first on
     T held_weight[Tile::WEIGHTS], held_input[Tile::INPUTS];
 
-    // The taps of one step after the other. A thread's row waits in shared memory: registers are for the sums.
+    // The taps of consecutive steps. A thread keeps its row in shared memory, because the sums need the registers.
     if (thread < STEP) loop.rows[thread] = Row(first * STEP + thread, s.kernel_height, s.kernel_width);
     const auto write_taps = [&](int step) {
         if (thread >= STEP) return;
@@ -101,7 +101,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
             held_input[i] = pixel.in_bounds(tap, s) ? *pixel.at(tap) : narrow<T>(A(0));
         }
     };
-    const auto keep = [&](typename Tile::Operands &o) {
+    const auto commit = [&](typename Tile::Operands &o) {
 #pragma unroll
         for (int i = 0; i < Tile::WEIGHTS; i++)
             o.weight[weight_k * Tile::WEIGHT_ROW + weight_m + i * (Tile::THREADS / STEP)] = widen(held_weight[i]);
@@ -117,15 +117,16 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     __syncthreads();
     if (steps > 0) {
         fetch(0);
-        keep(loop.operands[0]);
+        commit(loop.operands[0]);
     }
     __syncthreads();
     for (int step = 0; step < steps; step++) {
-        // This step's taps were read before the last barrier: their place is free for the step after the next.
+        // The taps of this step were read before the last barrier, so those of the step after the next can replace
+        // them.
         write_taps(step + 2);
         if (step + 1 < steps) fetch(step + 1);
         multiply<Tile>(loop.operands[step & 1], x, y, sums);
-        if (step + 1 < steps) keep(loop.operands[(step + 1) & 1]);
+        if (step + 1 < steps) commit(loop.operands[(step + 1) & 1]);
         __syncthreads();
     }
 
@@ -153,13 +154,14 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
 #define CONV_SCALAR(NAME, T, BLOCKS, ...)                                                                        \
     extern "C" __global__ void __launch_bounds__((ScalarTile<T, __VA_ARGS__>::THREADS), BLOCKS)                  \
         NAME(const T *input, const T *weight, const T *scale, const T *shift, const T *residual, T *output,      \
-             Accumulator<T> *partial, ConvSizes sizes, GridPartition partition, RowStep step, int activation, double parameter) { \
+             Accumulator<T> *partial, ConvSizes sizes, GridPartition partition, RowStep step, int activation,    \
+             double parameter) {                                                                                 \
         const Epilogue<T> f{scale, shift, residual, output, partial, activation, (Accumulator<T>)parameter};     \
         convolve<ScalarTile<T, __VA_ARGS__>>(input, weight, f, sizes, partition, step);                          \
     }                                                                                                            \
     EXPORT_KERNEL(NAME)
 
-//                                                      channels, pixels, step, a thread's channels and pixels
+//                  name, type, blocks per multiprocessor, channels, pixels, step, channels and pixels of a thread
 CONV_SCALAR(conv_scalar_f32_128x128, float, 2, 128, 128, 8, 8, 8)
 CONV_SCALAR(conv_scalar_f32_64x128, float, 2, 64, 128, 16, 4, 8)
 CONV_SCALAR(conv_scalar_f32_64x64, float, 3, 64, 64, 16, 4, 4)

@@ -1,4 +1,5 @@
-// The second launch of a convolution whose depth was cut into slices: adds their sums in order and finishes them.
+// The second launch of a convolution whose depth is split into slices. Adds the slices in order and applies the
+// epilogue.
 #include "epilogue.cuh"
 
 template <class T>

@@ -1,28 +1,28 @@
-// What happens to the sums before they are stored: y = activation((sum · scale + shift) + residual).
+// The epilogue, applied to sums before they are stored: y = activation((sum · scale + shift) + residual).
 #pragma once
 #include "../../../cuda/activation.cuh"
 #include "../../../cuda/element.cuh"
 #include "sizes.cuh"
 
-// Neighbouring pixels that one thread stores.
+// The neighboring pixels that a thread stores together.
 constexpr int RUN = 4;
 
-// A tile's row of accumulators in shared memory is this much longer than the tile is wide: so that the eight
-// rows of a tensor core's fragment begin in different banks.
+// The padding of a row of accumulators in shared memory, so that the eight rows of a tensor-core fragment begin in
+// different banks.
 constexpr int SUMS_PAD = 8;
 
 template <class T> struct Epilogue {
-    const T *scale, *shift, *residual;  // each may be null
+    const T *scale, *shift, *residual;  // may be null
     T *output;
-    Accumulator<T> *partial;  // not null: the bare sums go here, [slice, batch, out channels, plane]
+    Accumulator<T> *partial;  // if not null, receives the sums alone: [slice, batch, out_channels, plane]
     int activation;
     Accumulator<T> parameter;
 };
 
-// `RUN` accumulators in shared memory.
+// RUN accumulators in shared memory.
 template <class T> struct __align__(16) Run { T at[RUN]; };
 
-// The finished values: what each is scaled and shifted by, and its residual, are read where `f` has them alone.
+// Applies the epilogue to `v`. Ignores `scale`, `shift` or `residual` if it is missing in `f`.
 template <class T, int N>
 __device__ __forceinline__ void apply_epilogue(const Epilogue<T> &f, const Accumulator<T> (&scale)[N],
                                        const Accumulator<T> (&shift)[N], const Accumulator<T> (&residual)[N],
@@ -36,7 +36,7 @@ __device__ __forceinline__ void apply_epilogue(const Epilogue<T> &f, const Accum
     activate(f.activation, f.parameter, v);
 }
 
-// The same for pixels of one channel.
+// Applies the epilogue to pixels of one channel.
 template <class T, int N>
 __device__ __forceinline__ void apply_epilogue(const Epilogue<T> &f, int channel, const Accumulator<T> (&residual)[N],
                                        Accumulator<T> (&v)[N]) {
@@ -48,7 +48,7 @@ __device__ __forceinline__ void apply_epilogue(const Epilogue<T> &f, int channel
     apply_epilogue<T, N>(f, scale, shift, residual, v);
 }
 
-// Copies `RUN` adjacent elements by as wide accesses as there are.
+// Copies RUN adjacent elements by the widest accesses.
 template <class T> __device__ __forceinline__ void load_run(const T *from, Accumulator<T> (&to)[RUN]) {
     constexpr int N = WIDEST<T> < RUN ? WIDEST<T> : RUN;
 #pragma unroll
@@ -69,7 +69,7 @@ template <class T> __device__ __forceinline__ void store_run(T *to, const Accumu
     }
 }
 
-// Finishes and stores a run of pixels of one channel that lie side by side at index `at` of the output.
+// Applies the epilogue to RUN neighboring pixels of one channel and stores them at index `at` of the output.
 template <class T>
 __device__ __forceinline__ void store_pixels(const Epilogue<T> &f, int channel, size_t at, size_t slice_start,
                                            Accumulator<T> (&v)[RUN]) {
@@ -80,7 +80,7 @@ __device__ __forceinline__ void store_pixels(const Epilogue<T> &f, int channel, 
     store_run(f.output + at, v);
 }
 
-// The same for one pixel.
+// Applies the epilogue to one pixel and stores it.
 template <class T>
 __device__ __forceinline__ void store_pixel(const Epilogue<T> &f, int channel, size_t at, size_t slice_start,
                                            Accumulator<T> value) {
@@ -91,7 +91,8 @@ __device__ __forceinline__ void store_pixel(const Epilogue<T> &f, int channel, s
     store(f.output + at, v[0]);
 }
 
-// The same for N channels of one pixel, `channel` and every STEP-th after it. `at` is the pixel's index in channel 0.
+// Applies the epilogue to N channels of one pixel and stores them: `channel` and every STEP-th channel after it. `at`
+// is the index of the pixel in channel 0.
 template <int N, int STEP, class T>
 __device__ __forceinline__ void store_column(const Epilogue<T> &f, int channel, size_t at, int plane,
                                               Accumulator<T> (&v)[N]) {
@@ -109,8 +110,8 @@ __device__ __forceinline__ void store_column(const Epilogue<T> &f, int channel, 
     for (int i = 0; i < N; i++) store(f.output + first + i * next, v[i]);
 }
 
-// Finishes and stores the tile of accumulators at `tile` in shared memory, [ROWS, COLUMNS + FINISH_PAD]: output
-// channels `channel` up to `channel_end`, the pixels of the batch from `pixel` on.
+// Applies the epilogue to the tile of accumulators at `tile` in shared memory, [ROWS, COLUMNS + SUMS_PAD], and stores
+// it: output channels from `channel` to `channel_end`, and pixels of the batch from `pixel` on.
 template <class T, int ROWS, int COLUMNS, int THREADS>
 __device__ void store_tile(const Epilogue<T> &f, const ConvSizes &s, const Accumulator<T> *tile, int channel,
                             int channel_end, int pixel, int slice) {
@@ -119,9 +120,9 @@ __device__ void store_tile(const Epilogue<T> &f, const ConvSizes &s, const Accum
     static_assert(THREADS % RUNS == 0 && COLUMNS % RUN == 0, "a thread keeps its columns");
     const int column = threadIdx.x % RUNS * RUN, n = pixel + column;
     if (n >= s.pixels) return;
-    // Where each pixel lies in the first channel. Pixels of one image are neighbours; where 4 divides the
-    // plane, a run never leaves its image and starts at a multiple of 4.
-    const bool whole = s.plane % RUN == 0;
+    // The index of each pixel in channel 0. If RUN divides the plane, the pixels of a run are in one image, and the
+    // index of the first is a multiple of RUN.
+    const bool contiguous = s.plane % RUN == 0;
     size_t at[RUN];
 #pragma unroll
     for (int i = 0; i < RUN; i++) {
@@ -138,7 +139,7 @@ __device__ void store_tile(const Epilogue<T> &f, const ConvSizes &s, const Accum
 #pragma unroll
         for (int i = 0; i < RUN; i++) v[i] = sums.at[i];
         const size_t start = (size_t)m * s.plane;
-        if (whole) {
+        if (contiguous) {
             store_pixels(f, m, start + at[0], slice_start, v);
         } else {
 #pragma unroll

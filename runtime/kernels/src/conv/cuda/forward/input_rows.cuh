@@ -1,38 +1,39 @@
-// Bringing the input, as a matrix [depth, pixels], to shared memory, for `conv_matrix.cuh`.
+// Copies the input, as an im2col matrix [depth, pixels], to shared memory, for `conv_matrix.cuh`.
 #pragma once
 #include "../../../cuda/element.cuh"
 #include "../../../cuda/mma.cuh"
 #include "gather.cuh"
 #include "weight_rows.cuh"
 
-// How the input lies in memory, and what of it is brought at a time.
+// The layout of the input and the unit of its copies.
 enum class InputAccess {
-    GATHERED,  // any convolution: single elements of channels' planes
-    DENSE,     // every output pixel is an input pixel, planes of a multiple of four: four pixels
-    PACKED,    // the channels of each pixel side by side, as `conv_pack.cu` lays them out: 16 bytes of channels
+    GATHERED,  // NCHW, any convolution: single elements
+    DENSE,     // NCHW, each output pixel reads one input pixel, planes of a multiple of four pixels: four pixels
+    PACKED,    // packed by `conv_pack.cu`, the channels of a pixel are contiguous: 16 bytes of channels
 };
 
-// The channels of a pixel of a packed input: those of a group, filled up to whole 16 bytes.
+// Returns the channels of a pixel of a packed input: those of a group, padded to a multiple of 16 bytes.
 template <class T> __host__ __device__ __forceinline__ int packed_channels(const ConvSizes &s) {
     constexpr int PER_COPY = 16 / sizeof(T);
     return (s.group_inputs + PER_COPY - 1) / PER_COPY * PER_COPY;
 }
 
-// Brings rows of the input matrix to a stage. `begin` sets off what can go on by itself; `end`, after the
-// multiplication in between, stores what had to wait in registers.
+// Copies rows of the input matrix to a stage. `begin` starts asynchronous copies, or loads elements to registers. `end`
+// stores these registers to the stage. The caller multiplies another stage in between.
 template <class Tile, InputAccess INPUT = Tile::INPUT, bool HALF = Tile::HALF> struct InputRows;
 
-// 1×1, stride 1, no padding, planes of a multiple of four pixels: four at a time.
+// 1×1, stride 1, no padding, planes of a multiple of four pixels: copies four pixels at a time.
 template <class Tile, bool HALF> struct InputRows<Tile, InputAccess::DENSE, HALF> {
     using T = typename Tile::T;
     static constexpr int PER_COPY = 4, PARTS = Tile::PIXELS / PER_COPY, COPIES = Tile::STEP * PARTS / Tile::THREADS;
-    static_assert(COPIES * Tile::THREADS == Tile::STEP * PARTS, "no rest");
-    const T *pixels;  // in the group's first channel
+    static_assert(COPIES * Tile::THREADS == Tile::STEP * PARTS, "even copies");
+    const T *pixels;  // in the first channel of the group
     int row, column;
     bool exists;
 
     __device__ __forceinline__ InputRows(const T *input, const ConvSizes &s, int group, int n)
-        : pixels(input), row(threadIdx.x / PARTS), column(threadIdx.x % PARTS * PER_COPY), exists(n + column < s.pixels) {
+        : pixels(input), row(threadIdx.x / PARTS), column(threadIdx.x % PARTS * PER_COPY),
+          exists(n + column < s.pixels) {
         const int image = (n + column) / s.plane;
         const size_t channel = (size_t)image * s.in_channels + (size_t)group * s.group_inputs;
         if (exists) pixels += channel * s.plane + (n + column - image * s.plane);
@@ -49,7 +50,7 @@ template <class Tile, bool HALF> struct InputRows<Tile, InputAccess::DENSE, HALF
     __device__ __forceinline__ void end(T *) {}
 };
 
-// Elements of 4 bytes: a thread copies several rows of one pixel.
+// 4-byte elements: a thread copies several rows of one pixel.
 template <class Tile> struct InputRows<Tile, InputAccess::GATHERED, false> {
     using T = typename Tile::T;
     static constexpr int ROWS = Tile::STEP * Tile::PIXELS / Tile::THREADS, STRIDE = Tile::THREADS / Tile::PIXELS;
@@ -69,7 +70,7 @@ template <class Tile> struct InputRows<Tile, InputAccess::GATHERED, false> {
     __device__ __forceinline__ void end(T *) {}
 };
 
-// Elements of 2 bytes: a thread holds several rows of two neighbouring pixels.
+// 2-byte elements: a thread loads several rows of two neighboring pixels.
 template <class Tile> struct InputRows<Tile, InputAccess::GATHERED, true> {
     using T = typename Tile::T;
     static constexpr int PAIRS = Tile::PIXELS / 2, ROWS = Tile::STEP * PAIRS / Tile::THREADS;
@@ -95,12 +96,12 @@ template <class Tile> struct InputRows<Tile, InputAccess::GATHERED, true> {
     }
 };
 
-// A packed input: 16 bytes of the channels of a pixel at a time.
+// A packed input: copies 16 bytes of the channels of a pixel at a time.
 template <class Tile, bool HALF> struct InputRows<Tile, InputAccess::PACKED, HALF> {
     using T = typename Tile::T;
     static constexpr int PER_COPY = 16 / sizeof(T), PARTS = Tile::STEP / PER_COPY, STRIDE = Tile::THREADS / PARTS;
     static constexpr int COPIES = Tile::PIXELS / STRIDE;
-    static_assert(COPIES * STRIDE == Tile::PIXELS, "no rest");
+    static_assert(COPIES * STRIDE == Tile::PIXELS, "even copies");
     Pixel<T> pixels[COPIES];
 
     __device__ __forceinline__ InputRows(const T *input, const ConvSizes &s, int group, int n) {
@@ -115,8 +116,8 @@ template <class Tile, bool HALF> struct InputRows<Tile, InputAccess::PACKED, HAL
 #pragma unroll
         for (int i = 0; i < COPIES; i++) {
             const bool valid = pixels[i].in_bounds(tap, s);
-            T *place = to + (column + i * STRIDE) * Tile::WEIGHT_ROW + part * PER_COPY;
-            cp_async16(place, valid ? pixels[i].at(tap) : input, valid);
+            T *destination = to + (column + i * STRIDE) * Tile::WEIGHT_ROW + part * PER_COPY;
+            cp_async16(destination, valid ? pixels[i].at(tap) : input, valid);
         }
     }
     __device__ __forceinline__ void end(T *) {}

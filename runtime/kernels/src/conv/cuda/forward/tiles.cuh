@@ -1,25 +1,25 @@
-// How a convolution as a matrix product [group_outputs, depth] · [depth, pixels] is cut into blocks.
+// The partition of a convolution, the matrix product [group_outputs, depth] · [depth, pixels], into blocks.
 #pragma once
 #include "sizes.cuh"
 
-// In the order of `launches.rs` beside this file.
+// Must match `launches.rs`.
 struct GridPartition {
     int channel_tiles, pixel_tiles;
-    int slices;       // parts of the depth, whose sums are added by a second launch
-    int slice_steps;  // steps along the depth in one slice
+    int slices;       // parts of the depth; a second launch adds their sums
+    int slice_steps;  // steps along the depth of a slice
 };
 
-// The step of a tile's loop as the digits of a row's number, see `Row` in `gather.cuh`: so that no kernel divides
-// for it. In the order of `launches.rs`.
+// The step of a tile's loop as the digits of a row's index (see `Row` in `gather.cuh`), so that kernels need no
+// division. Must match `Tile::row_step` in `tiles.rs`.
 struct RowStep {
     int high, middle, low;
 };
 
-// One block's part.
+// The tile of a block: its group and slice, its first output channel in the group, and its first pixel.
 struct BlockTile {
     int group, slice, channel, pixel;
 
-    // Blocks that read the same pixels follow one another, so that the input is read from the cache.
+    // Blocks that read the same pixels are consecutive, so that they share the input in the cache.
     __device__ __forceinline__ BlockTile(const GridPartition &partition, int tile_channels, int tile_pixels) {
         int block = blockIdx.x;
         channel = block % partition.channel_tiles * tile_channels;

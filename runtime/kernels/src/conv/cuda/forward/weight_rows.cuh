@@ -1,9 +1,9 @@
-// Bringing the weight to shared memory, for `conv_matrix.cuh`.
+// Copies the weight to shared memory, for `conv_matrix.cuh`.
 #pragma once
 #include "../../../cuda/element.cuh"
 #include "../../../cuda/mma.cuh"
 
-// One block's view of the weight: the tile's channels, each a row of `length` elements.
+// The weight of a block's tile: the channels, each a row of `length` elements.
 template <class T> struct WeightRows {
     const T *rows;
     int channels, length;
@@ -15,13 +15,13 @@ template <int BYTES> __device__ __forceinline__ void copy_async(void *to, const 
     else cp_async4(to, from, valid);
 }
 
-// Brings STEP columns of the weight from `k` on to a stage, BYTES at a time.
+// Copies STEP columns of the weight, from `k` on, to a stage, BYTES at a time.
 template <class Tile, int BYTES>
 __device__ __forceinline__ void copy_weight(const WeightRows<typename Tile::T> &w, int k, typename Tile::T *to) {
     using T = typename Tile::T;
     constexpr int PER_COPY = BYTES / sizeof(T), PARTS = Tile::STEP / PER_COPY;
     constexpr int COPIES = Tile::CHANNELS * PARTS / Tile::THREADS;
-    static_assert(Tile::THREADS % PARTS == 0 && COPIES * Tile::THREADS == Tile::CHANNELS * PARTS, "no rest");
+    static_assert(Tile::THREADS % PARTS == 0 && COPIES * Tile::THREADS == Tile::CHANNELS * PARTS, "even copies");
     const int column = threadIdx.x % PARTS * PER_COPY;
 #pragma unroll(COPIES <= 4 ? COPIES : 1)
     for (int i = 0; i < COPIES; i++) {
@@ -32,8 +32,8 @@ __device__ __forceinline__ void copy_weight(const WeightRows<typename Tile::T> &
     }
 }
 
-// The same, by the widest copies that every channel's row is aligned to. Rows of an odd number of 2-byte elements
-// are none that come here: `pad_rows` in `conv_pack.cu` has filled them up.
+// Copies STEP columns of the weight by the widest copies to which every row is aligned. `pad_rows` in `conv_pack.cu`
+// has padded rows with an odd number of 2-byte elements.
 template <class Tile>
 __device__ __forceinline__ void copy_weight(const WeightRows<typename Tile::T> &w, int k, typename Tile::T *to) {
     const int row_bytes = w.length * (int)sizeof(typename Tile::T);

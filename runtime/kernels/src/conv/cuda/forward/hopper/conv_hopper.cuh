@@ -1,20 +1,20 @@
-// Convolution as an implicit matrix product by `wgmma`, on compute capability 9.0: TF32, f16 and bf16, summed in
-// f32.
+// Convolution as an implicit GEMM by `wgmma`, on compute capability 9.0: TF32, f16 and bf16, summed in f32.
 //
-// A block's tile is 128 output channels by PIXELS places (`planes.cuh`). Two warps turn the input over, from planes to
-// the channels of each pixel side by side, in shared memory: each element once for all taps. Two warpgroups multiply it,
-// tap after tap: a tap reads the same pixels, some places further.
+// A block's tile is 128 output channels × PIXELS positions (`padded_layout.cuh`). Two warps transpose the input in
+// shared memory, from planes to contiguous channels of each pixel, once for all taps. Two warpgroups multiply it, tap
+// by tap. Each tap reads the same pixels at another offset.
 #pragma once
 #include "../epilogue.cuh"
 #include "../tiles.cuh"
 #include "multiply.cuh"
 
-// One block's part, of places in place of pixels, and the image that the first of them lies in.
+// A block's tile, with positions instead of pixels, and the image of the first position.
 struct PositionTile : BlockTile {
     int image;
 
     __device__ __forceinline__ PositionTile(const PaddedLayout &p, int tile_channels, int tile_positions)
-        : BlockTile(GridPartition{p.channel_tiles, p.position_tiles, 1, 0}, tile_channels, tile_positions), image(pixel / p.image) {}
+        : BlockTile(GridPartition{p.channel_tiles, p.position_tiles, 1, 0}, tile_channels, tile_positions),
+          image(pixel / p.image) {}
 };
 
 template <class Stages>
@@ -25,7 +25,7 @@ __device__ __forceinline__ void prepare(const Stages &stages, const PaddedLayout
         stages.runs[i] = run_of(p, s, block.pixel, block.image, i);
     for (int i = threadIdx.x; i < Stages::PIXELS; i += Stages::THREADS)
         stages.outputs[i] = output_of(p, s, block.pixel + i, block.image);
-    // Nobody writes the places between the planes again.
+    // Later writes skip the padding between the rows, which therefore stays zero.
     const int zeros = stages.input_stages * stages.input_bytes() / 16;
     for (int i = threadIdx.x; i < zeros; i += Stages::THREADS)
         store_vector(reinterpret_cast<float *>(stages.inputs) + i * 4, Vector<float, 4>{});
@@ -33,11 +33,12 @@ __device__ __forceinline__ void prepare(const Stages &stages, const PaddedLayout
     __syncthreads();
 }
 
-// Finishes and stores the tile of sums. All products are made: the stages are free for them, [CHANNELS, SUMS_ROW].
+// Applies the epilogue to the tile of sums and stores it. All products are complete, so the stages are free for the
+// sums [CHANNELS, SUMS_ROW].
 template <class Stages>
 __device__ __forceinline__ void store_positions(const Stages &stages, const Epilogue<typename Stages::T> &f,
-                                              const ConvSizes &s, const PositionTile &block,
-                                              const float (&sums)[Stages::PIXELS / 2]) {
+                                                const ConvSizes &s, const PositionTile &block,
+                                                const float (&sums)[Stages::PIXELS / 2]) {
     constexpr int SUMS_ROW = Stages::PIXELS + SUMS_PAD, STEP = Stages::MULTIPLIERS / Stages::PIXELS, TOGETHER = 4;
     float *rows = reinterpret_cast<float *>(stages.weights);
     named_barrier_sync<1, Stages::MULTIPLIERS>();
@@ -69,15 +70,15 @@ __device__ __forceinline__ void store_positions(const Stages &stages, const Epil
 }
 
 template <class Stages>
-__device__ __forceinline__ void convolve_by_groups(const typename Stages::T *__restrict__ input,
-                                                   const typename Stages::T *__restrict__ packed,
-                                                   const Epilogue<typename Stages::T> &f, const ConvSizes &s,
-                                                   const PaddedLayout &p, const Taps &taps) {
+__device__ __forceinline__ void convolve_by_warpgroups(const typename Stages::T *__restrict__ input,
+                                                       const typename Stages::T *__restrict__ packed,
+                                                       const Epilogue<typename Stages::T> &f, const ConvSizes &s,
+                                                       const PaddedLayout &p, const Taps &taps) {
     DYN_SHARED(unsigned char, memory);
     const Stages stages(memory, p);
     const PositionTile block(p, Stages::CHANNELS, Stages::PIXELS);
     prepare(stages, p, s, block);
-    // Of each warp one number: so that the compiler sees that warps stay together.
+    // The index of the warp, read from its lane 0, so that the compiler knows that warps do not diverge.
     if (__shfl_sync(~0u, threadIdx.x / 32, 0) >= Stages::MULTIPLIERS / 32) {
         const size_t first = (size_t)block.image * s.in_channels + block.group * s.group_inputs;
         const int plane = s.height * s.width;
@@ -98,6 +99,6 @@ __device__ __forceinline__ void convolve_by_groups(const typename Stages::T *__r
              const __grid_constant__ ConvSizes sizes, const __grid_constant__ PaddedLayout layout,               \
              const __grid_constant__ Taps taps, int activation, double parameter) {                              \
         const Epilogue<T> f{scale, shift, residual, output, nullptr, activation, (float)parameter};              \
-        convolve_by_groups<Staged<T, PIXELS>>(input, packed, f, sizes, layout, taps);                            \
+        convolve_by_warpgroups<Staged<T, PIXELS>>(input, packed, f, sizes, layout, taps);                        \
     }                                                                                                            \
     EXPORT_KERNEL(NAME)

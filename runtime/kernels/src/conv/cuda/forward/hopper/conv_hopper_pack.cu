@@ -1,35 +1,35 @@
-// Lays out a convolution's weight for `conv_hopper.cuh`: for each group, tile of channels, chunk of the depth and tap
-// what one stage holds, [columns, channels, 16 bytes]; zeros where there is no weight.
+// Packs the weight of a convolution for `conv_hopper.cuh`: for each group, tile of channels, chunk of the depth and
+// tap, the contents of one stage, [columns, channels, 16 bytes], padded with zeros.
 #include "load.cuh"
 
 constexpr int PACK_THREADS = 256;
 
-// A thread packs 16 bytes; neighbours the taps of one channel, which lie side by side in the weight.
+// A thread packs 16 bytes. Neighboring threads pack the taps of one channel, which are contiguous in the weight.
 template <class T>
 __device__ __forceinline__ void pack(const T *__restrict__ weight, T *__restrict__ packed, const ConvSizes &s,
                                      const PaddedLayout &p) {
     using Stages = Staged<T, 128>;
     constexpr int COLUMN_CHANNELS = Stages::COLUMN_CHANNELS;
     const int taps = s.kernel_height * s.kernel_width, columns = p.chunks * Stages::COLUMNS;
-    const int of_channel = columns * taps;
+    const int per_channel = columns * taps;
     const int i = blockIdx.x * PACK_THREADS + threadIdx.x;
-    if (i >= p.channel_tiles * Stages::CHANNELS * of_channel) return;
-    const int row_of_all = i / of_channel, rest = i - row_of_all * of_channel;
+    if (i >= p.channel_tiles * Stages::CHANNELS * per_channel) return;
+    const int out_channel = i / per_channel, rest = i - out_channel * per_channel;
     const int column = rest / taps, tap = rest - column * taps;
-    const int tile = row_of_all / Stages::CHANNELS, row = row_of_all % Stages::CHANNELS;
+    const int tile = out_channel / Stages::CHANNELS, row = out_channel % Stages::CHANNELS;
     for (int group = blockIdx.y; group < s.groups; group += gridDim.y) {
-        Vector<T, COLUMN_CHANNELS> together;
+        Vector<T, COLUMN_CHANNELS> vector;
 #pragma unroll
         for (int e = 0; e < COLUMN_CHANNELS; e++) {
             const int channel = column * COLUMN_CHANNELS + e;
-            const bool inside = row_of_all < s.group_outputs && channel < s.group_inputs;
-            const size_t out = (size_t)group * s.group_outputs + row_of_all;
-            together.at[e] = inside ? round_operand(weight[out * s.depth + channel * taps + tap]) : narrow<T>(0.f);
+            const bool inside = out_channel < s.group_outputs && channel < s.group_inputs;
+            const size_t out = (size_t)group * s.group_outputs + out_channel;
+            vector.at[e] = inside ? round_operand(weight[out * s.depth + channel * taps + tap]) : narrow<T>(0.f);
         }
         const size_t chunk = (size_t)(group * p.channel_tiles + tile) * p.chunks + column / Stages::COLUMNS;
         const size_t stage = chunk * taps + tap;
         const size_t at = (stage * Stages::COLUMNS + column % Stages::COLUMNS) * Stages::CHANNELS + row;
-        store_vector(packed + at * COLUMN_CHANNELS, together);
+        store_vector(packed + at * COLUMN_CHANNELS, vector);
     }
 }
 

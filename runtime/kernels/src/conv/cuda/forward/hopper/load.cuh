@@ -1,15 +1,17 @@
-// The input's way into the stages: the work of a block's LOADERS. They turn runs of pixels over: read along the pixels,
-// and write along the channels, 16 bytes of each pixel's at a time.
+// Copies the input to the stages. The LOADERS of a block transpose runs of pixels: they read along the pixels and write
+// along the channels, 16 bytes of a pixel's channels at a time.
 #pragma once
 #include "../../../../cuda/element.cuh"
 #include "../../../../cuda/mma.cuh"
 #include "staged.cuh"
 
-// What tensor cores shall see of a value.
+// Rounds an f32 operand to TF32. Returns other types unchanged.
 template <class T> __device__ __forceinline__ T round_operand(T value) { return value; }
-template <> __device__ __forceinline__ float round_operand<float>(float value) { return __uint_as_float(to_tf32(value)); }
+template <> __device__ __forceinline__ float round_operand<float>(float value) {
+    return __uint_as_float(to_tf32(value));
+}
 
-// A run of RUN pixels, as many channels of it at a time as there are registers for.
+// RUN neighboring pixels of CHANNELS channels, in registers.
 template <class Stages, int RUN> struct TransposedRun {
     using T = typename Stages::T;
     static constexpr int COLUMN_CHANNELS = Stages::COLUMN_CHANNELS;
@@ -18,10 +20,11 @@ template <class Stages, int RUN> struct TransposedRun {
     static constexpr int CHANNELS = 16 / WORDS, COLUMNS = CHANNELS / COLUMN_CHANNELS;
 
     uint32_t words[CHANNELS][WORDS];
-    int position = -RUN;  // of the first pixel; of none, where there is nothing to write
-    int column;
+    int position = -RUN;  // of the first pixel in the stage; -RUN if there is nothing to write
+    int column;           // the first column
 
-    // The item of number `item` of those of a chunk, whose first channel is at `input`.
+    // Reads item `item` of a chunk. An item is one run of some columns. The first channel of the chunk is at `input`,
+    // and `channels` are left from there on.
     __device__ __forceinline__ void read(const Stages &stages, const T *input, int item, int runs, int channels,
                                          int plane) {
         position = -RUN;
@@ -43,15 +46,15 @@ template <class Stages, int RUN> struct TransposedRun {
         if constexpr (RUN * sizeof(T) == 2) {
             to[0] = inside ? *reinterpret_cast<const uint16_t *>(from) : 0;
         } else {
-            Vector<uint32_t, WORDS> together{};
-            if (inside) together = load_vector<WORDS>(reinterpret_cast<const uint32_t *>(from));
+            Vector<uint32_t, WORDS> vector{};
+            if (inside) vector = load_vector<WORDS>(reinterpret_cast<const uint32_t *>(from));
 #pragma unroll
-            for (int i = 0; i < WORDS; i++) to[i] = together.at[i];
+            for (int i = 0; i < WORDS; i++) to[i] = vector.at[i];
         }
     }
 
-    // Neighbouring threads have neighbouring runs. They begin with different pixels of theirs, so that each eight of
-    // them write to different banks.
+    // Writes the item to a stage. Neighboring threads have neighboring runs and begin with different pixels of their
+    // runs, so that eight threads together write to different banks.
     __device__ __forceinline__ void write(const Stages &stages, unsigned char *stage) {
         const int first = threadIdx.x % 32 * RUN / 8 % RUN;
 #pragma unroll
@@ -59,19 +62,22 @@ template <class Stages, int RUN> struct TransposedRun {
             if (first & bit) swap_words(HALF ? bit / 2 : bit);
 #pragma unroll
         for (int j = 0; j < RUN; j++) {
-            // Runs of several pixels have one phase alone, so that what is cut off lies outside of all places.
+            // Runs of several pixels occur only with a single phase, so a pixel before or after the tile is out of
+            // range.
             const int at = position + (j ^ first);
             if ((unsigned)at >= (unsigned)stages.positions) continue;
 #pragma unroll
             for (int c = 0; c < COLUMNS; c++) {
-                Vector<uint32_t, 4> together;
+                Vector<uint32_t, 4> vector;
 #pragma unroll
-                for (int i = 0; i < 4; i++) together.at[i] = word(c * COLUMN_CHANNELS + i * (COLUMN_CHANNELS / 4), j, first);
-                store_vector(reinterpret_cast<uint32_t *>(stage + ((column + c) * stages.positions + at) * 16), together);
+                for (int i = 0; i < 4; i++)
+                    vector.at[i] = word(c * COLUMN_CHANNELS + i * (COLUMN_CHANNELS / 4), j, first);
+                store_vector(reinterpret_cast<uint32_t *>(stage + ((column + c) * stages.positions + at) * 16), vector);
             }
         }
     }
 
+    // Swaps words `distance` apart, so that each thread can index its words by constants.
     __device__ __forceinline__ void swap_words(int distance) {
 #pragma unroll
         for (int i = 0; i < CHANNELS; i++)
@@ -83,7 +89,7 @@ template <class Stages, int RUN> struct TransposedRun {
                 }
     }
 
-    // 4 bytes of what is written for the pixel of number `j ^ first`: of one channel, or of two.
+    // Returns the 4 bytes of pixel `j ^ first` from `channel` on: one channel, or two 2-byte channels.
     __device__ __forceinline__ uint32_t word(int channel, int j, int first) const {
         if constexpr (HALF) {
             const uint32_t halves = (j ^ first) % 2 ? 0x7632 : 0x5410;
@@ -94,18 +100,18 @@ template <class Stages, int RUN> struct TransposedRun {
     }
 };
 
-// While one item is written the next one is on its way, be it of the next chunk.
+// Loads all chunks of the input. While a thread writes one item, it reads the next, which may be of the next chunk.
 template <class Stages, int RUN>
-__device__ __forceinline__ void load_by_runs(const Stages &stages, const PaddedLayout &p, const typename Stages::T *input,
-                                             int channels, int plane) {
+__device__ __forceinline__ void load_by_runs(const Stages &stages, const PaddedLayout &p,
+                                             const typename Stages::T *input, int channels, int plane) {
     using Item = TransposedRun<Stages, RUN>;
     const int runs = p.phases * p.rows * p.runs_across;
-    // One at least: even where there is nothing but padding, the stage has to be handed on.
+    // At least one round, because the barriers must complete even if there is only padding.
     const int items = runs * (Stages::COLUMNS / Item::COLUMNS);
     const int rounds = max(1, (items + Stages::LOADERS - 1) / Stages::LOADERS);
     const int total = rounds * p.chunks;
     Ring<Stages::INPUTS> ring;
-    int ahead = 0, ahead_chunk = 0, round = 0;  // the next round that is read, and the one that is written
+    int ahead = 0, ahead_chunk = 0, round = 0;  // the next round to read, and the next to write
     const auto read = [&](Item &item) {
         if (ahead_chunk == p.chunks) return;
         const int first = ahead_chunk * Stages::CHUNK;
@@ -133,8 +139,8 @@ __device__ __forceinline__ void load_by_runs(const Stages &stages, const PaddedL
 }
 
 template <class Stages>
-__device__ __forceinline__ void load_inputs(const Stages &stages, const PaddedLayout &p, const typename Stages::T *input,
-                                            int channels, int plane) {
+__device__ __forceinline__ void load_inputs(const Stages &stages, const PaddedLayout &p,
+                                            const typename Stages::T *input, int channels, int plane) {
     switch (p.run) {
         case 4: return load_by_runs<Stages, 4>(stages, p, input, channels, plane);
         case 2: return load_by_runs<Stages, 2>(stages, p, input, channels, plane);

@@ -1,15 +1,16 @@
-// The products: the work of a block's MULTIPLIERS, two warpgroups that multiply what is staged, each half of the tile's
-// channels. Their first thread has the weight copied as well, as soon as both are done with what lay there.
+// Multiplies the stages. The MULTIPLIERS of a block are two warpgroups, each for half of the tile's channels. Their
+// first thread also starts the copies of the weight, as soon as both warpgroups have released a stage.
 #pragma once
 #include "load.cuh"
 
-// The weight's way into its ring: `packed` holds, for each chunk and tap, what one stage does.
+// Copies the weight to its ring of stages. `packed` holds the contents of one stage for each chunk and tap.
 template <class Stages> struct WeightCopies {
     const Stages &stages;
     const typename Stages::T *packed;
-    int left;      // stages to be copied
+    int left;      // the stages still to be copied
     Ring<Stages::WEIGHTS> ring;
 
+    // Starts the next copy, if any is left, after its stage is free.
     __device__ __forceinline__ void begin() {
         if (left-- <= 0) return;
         Barrier *full = &stages.barriers->weight_full[ring.stage];
@@ -33,7 +34,7 @@ __device__ __forceinline__ void multiply(const Stages &stages, const PaddedLayou
         for (int i = 0; i < Stages::WEIGHTS; i++) copies.begin();
     Ring<Stages::INPUTS> inputs;
     Ring<Stages::WEIGHTS> weights;
-    Barrier *before = nullptr;  // of the weight that the products before read
+    Barrier *before = nullptr;  // of the weight stage that the previous products read
     for (int chunk = 0; chunk < p.chunks; chunk++, inputs.next()) {
         barrier_wait(&stages.barriers->input_full[inputs.stage], inputs.parity);
         const unsigned char *input = stages.input(inputs.stage);
@@ -44,10 +45,11 @@ __device__ __forceinline__ void multiply(const Stages &stages, const PaddedLayou
             wgmma_fence();
 #pragma unroll
             for (int k = 0; k < Stages::COLUMNS; k += 2)
-                wgmma<T, Stages::PIXELS>(sums, matrix_descriptor(a + k * Stages::CHANNELS * 16, Stages::CHANNELS * 16, 128),
+                wgmma<T, Stages::PIXELS>(sums,
+                                         matrix_descriptor(a + k * Stages::CHANNELS * 16, Stages::CHANNELS * 16, 128),
                                          matrix_descriptor(b + k * column, column, 128));
             wgmma_commit();
-            // The products before these are made.
+            // Wait for the previous products.
             wgmma_wait<1>();
             if (before && first) barrier_arrive(before);
             if (before && threadIdx.x == 0) copies.begin();

@@ -1,7 +1,7 @@
-// The stages of a tile in shared memory, and who waits for whom.
+// The stages of a tile in shared memory and their barriers.
 //
-// A chunk of the depth is 128 bytes of each pixel's channels: eight columns of 16 bytes. Both factors lie column after
-// column, as bricks of `wgmma` (`matrix_descriptor`) do, so that a tap's factor begins at any pixel.
+// A chunk of the depth is 128 bytes of each pixel's channels: eight columns of 16 bytes. Both operands are stored
+// column by column, as `wgmma` reads them (`matrix_descriptor`), so that the operand of a tap can begin at any pixel.
 #pragma once
 #include "../../../../cuda/hopper.cuh"
 #include "padded_layout.cuh"
@@ -9,12 +9,12 @@
 template <class Element, int PIXELS_> struct Staged {
     using T = Element;
     static constexpr int CHANNELS = 128, PIXELS = PIXELS_;
-    static constexpr int BLOCKS = 2;  // that share a multiprocessor, where there is the memory
+    static constexpr int BLOCKS = 2;  // per multiprocessor, if their shared memory fits
     static constexpr int COLUMN_CHANNELS = 16 / sizeof(T), COLUMNS = 8, CHUNK = COLUMNS * COLUMN_CHANNELS;
-    static constexpr int WEIGHTS = 3, INPUTS = 2;  // stages of each; of one chunk the input has one
+    static constexpr int WEIGHTS = 3, INPUTS = 2;  // the stages of each; a single chunk needs one input stage
     static constexpr int WEIGHT_BYTES = CHANNELS * COLUMNS * 16;
-    static constexpr int MULTIPLIERS = 256;  // threads: two warpgroups, of half the channels each
-    static constexpr int LOADERS = 64;       // threads after them, which lay out the input
+    static constexpr int MULTIPLIERS = 256;  // threads: two warpgroups, each for half of the channels
+    static constexpr int LOADERS = 64;       // threads after the MULTIPLIERS, which load the input
     static constexpr int THREADS = MULTIPLIERS + LOADERS;
 
     struct Barriers {
@@ -25,10 +25,10 @@ template <class Element, int PIXELS_> struct Staged {
     Barriers *barriers;
     PixelRun *runs;
     int *outputs;
-    int positions;  // of all phases: the length of a column
+    int positions;  // of all phases; the length of a column
     int input_stages;
 
-    // In the order of `Hopper::shared` in `hopper.rs`. The stages come last: where they lie, sums will.
+    // Must match `Hopper::shared` in `hopper.rs`. The stages come last, because the sums later replace them.
     __device__ __forceinline__ Staged(unsigned char *memory, const PaddedLayout &p)
         : positions(p.phases * p.reach), input_stages(p.chunks < INPUTS ? p.chunks : INPUTS) {
         barriers = reinterpret_cast<Barriers *>(memory);
@@ -56,7 +56,7 @@ template <class Element, int PIXELS_> struct Staged {
     }
 };
 
-// A stage of a ring, and which time around it is.
+// The current stage of a ring, and the parity of the number of times around it.
 template <int STAGES> struct Ring {
     int stage = 0, parity = 0;
     __device__ __forceinline__ void next() {

@@ -1,18 +1,22 @@
-//! Draws the initial values of parameters.
+//! Initializes parameters.
 
-use candle_core::{Device, Result, Shape, Tensor, Var, bail};
+use candle_core::{DType, Device, Result, Shape, Tensor, Var, bail};
 use candle_nn::Init;
-
-use candle_core::DType;
 
 use crate::kernels::internal::can_allocate;
 use crate::random;
 
-/// Draws a parameter; one of floats is trainable.
+/// Initializes a tensor. A floating-point tensor is trainable.
 ///
 /// # Errors
-/// There is no memory for it.
-pub(super) fn draw(init: Init, shape: &Shape, name: &str, dtype: DType, device: &Device) -> Result<Tensor> {
+/// Fails if there is not enough memory.
+pub(super) fn initialize(
+    init: Init,
+    shape: &Shape,
+    name: &str,
+    dtype: DType,
+    device: &Device,
+) -> Result<Tensor> {
     check_memory(shape, name)?;
     let tensor = match init {
         Init::Const(value) => Tensor::full(value, shape, device)?.to_dtype(dtype)?,
@@ -32,15 +36,15 @@ pub(super) fn draw(init: Init, shape: &Shape, name: &str, dtype: DType, device: 
     trainable(tensor)
 }
 
-/// Checks that there is memory for a tensor of f64 on the CPU: a failed allocation would abort the process.
+/// Checks that an f64 tensor of this shape can be allocated on the CPU. A failed allocation would abort the process.
 pub(super) fn check_memory(shape: &Shape, name: &str) -> Result<()> {
     if !can_allocate::<f64>(shape.dims()) {
-        bail!("{name}: there is no memory for a tensor of shape {:?}", shape.dims())
+        bail!("{name}: not enough memory for a tensor of shape {:?}", shape.dims())
     }
     Ok(())
 }
 
-/// Makes a variable of a float tensor; returns an integer tensor unchanged.
+/// Converts a floating-point tensor to a variable. Returns an integer tensor unchanged.
 pub(super) fn trainable(tensor: Tensor) -> Result<Tensor> {
     Ok(if tensor.dtype().is_float() { Var::from_tensor(&tensor)?.into_inner() } else { tensor })
 }
