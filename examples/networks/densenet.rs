@@ -23,6 +23,7 @@ pub struct DenseLayer {
     conv2: Conv2d,
 }
 
+/// Dense layers in sequence; each reads the outputs of all preceding ones.
 #[derive(Module)]
 #[module(args(inputs: usize, depth: usize))]
 pub struct DenseBlock {
@@ -44,6 +45,7 @@ pub struct Transition {
     pool: AvgPool2d,
 }
 
+/// The convolutional part: four dense blocks with transitions between them.
 #[derive(Module)]
 pub struct Features {
     #[layer(3, 64, 7, stride = 2, padding = 3, bias = false)]
@@ -71,6 +73,7 @@ pub struct Features {
     norm5: BatchNorm,
 }
 
+/// Maps images `[batch, 3, height, width]` to logits `[batch, classes]`.
 #[derive(Module)]
 #[module(
     args(classes: usize = 1000),
@@ -83,6 +86,7 @@ pub struct DenseNet {
     classifier: Linear,
 }
 
+/// Returns the config of DenseNet-121 for 1000 classes.
 pub fn densenet121() -> DenseNetConfig {
     DenseNet::config()
 }

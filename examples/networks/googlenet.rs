@@ -3,6 +3,7 @@
 
 use sconce::prelude::*;
 
+/// A convolution without bias, batch norm and ReLU.
 #[derive(Module)]
 #[module(args(inputs: usize, outputs: usize, kernel: usize, stride: usize = 1))]
 pub struct BasicConv {
@@ -18,6 +19,7 @@ pub struct BasicConv {
 #[module(args(inputs: usize, reduced: usize, outputs: usize))]
 pub struct Reduced(#[layer(inputs, reduced, 1)] BasicConv, #[layer(reduced, outputs, 3)] BasicConv);
 
+/// A max pooling of stride 1, then a 1×1 convolution.
 #[derive(Module)]
 #[module(args(inputs: usize, outputs: usize))]
 pub struct Pooled(
@@ -25,6 +27,7 @@ pub struct Pooled(
     #[layer(inputs, outputs, 1)] BasicConv,
 );
 
+/// Four parallel branches, concatenated along the channels.
 #[derive(Module)]
 #[module(args(inputs: usize, one: usize, three: [usize; 2], five: [usize; 2], pool: usize),
     forward = |x| cat([branch1(x), branch2(x), branch3(x), branch4(x)], 1),
@@ -118,6 +121,7 @@ pub struct GoogLeNet {
     fc: Linear,
 }
 
+/// Returns the config of GoogLeNet for 1000 classes, with auxiliary classifiers.
 pub fn googlenet() -> GoogLeNetConfig {
     GoogLeNet::config()
 }

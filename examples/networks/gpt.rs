@@ -13,6 +13,7 @@ pub struct Conv1D {
     bias: Tensor,
 }
 
+/// Causal self-attention with one projection for queries, keys and values.
 #[derive(Module)]
 #[module(args(width: usize, heads: usize), forward = |x| {
     let (batch, positions, width) = (x.dim(0)?, x.dim(1)?, x.dim(2)?);
@@ -30,6 +31,7 @@ pub struct Attention {
     heads: usize,
 }
 
+/// Two linear layers with GELU between them.
 #[derive(Module)]
 #[module(args(width: usize), forward = |x| c_proj(gelu_tanh(c_fc(x))))]
 pub struct Mlp {
@@ -39,6 +41,7 @@ pub struct Mlp {
     c_proj: Conv1D,
 }
 
+/// Attention and MLP, each after a layer norm and with a residual connection.
 #[derive(Module)]
 #[module(args(width: usize, heads: usize), forward = |x| {
     let x = attn(ln_1(x)) + x;
@@ -55,6 +58,7 @@ pub struct Block {
     mlp: Mlp,
 }
 
+/// Maps token ids `[batch, positions]` to features `[batch, positions, width]`.
 #[derive(Module)]
 #[module(args(vocabulary: usize, positions: usize, width: usize, heads: usize, depth: usize), forward = |ids| {
     let positions = Tensor::arange(0u32, ids.dim(1)? as u32, &ids.device()?)?;
@@ -85,6 +89,7 @@ pub struct Gpt {
     lm_head: Linear,
 }
 
+/// Returns the config of the smallest GPT-2, with 124 million parameters.
 pub fn gpt2() -> GptConfig {
     Gpt::config()
 }

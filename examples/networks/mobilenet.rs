@@ -16,14 +16,16 @@ pub struct ConvBnRelu6(
 /// Expands the channels (except in the first block), filters each channel separately, and projects.
 #[derive(Module)]
 #[module(args(inputs: usize, hidden: usize, outputs: usize, stride: usize))]
-#[allow(clippy::large_enum_variant)] // A network has few blocks.
+#[allow(clippy::large_enum_variant, reason = "a network has few blocks")]
 pub enum Bottleneck {
+    /// Without expansion.
     #[module(when = hidden == inputs)]
     Plain(
         #[layer(hidden, hidden, 3, stride = stride, groups = hidden)] ConvBnRelu6,
         #[layer(hidden, outputs, 1, bias = false)] Conv2d,
         #[layer(outputs)] BatchNorm,
     ),
+    /// With expansion by a 1×1 convolution.
     Expanded(
         #[layer(inputs, hidden, 1)] ConvBnRelu6,
         #[layer(hidden, hidden, 3, stride = stride, groups = hidden)] ConvBnRelu6,
@@ -32,6 +34,7 @@ pub enum Bottleneck {
     ),
 }
 
+/// A bottleneck with a residual connection if its input and output have the same shape.
 #[derive(Module)]
 #[module(args(inputs: usize, outputs: usize, stride: usize, ratio: usize),
     forward = |x| if shortcut { conv(x) + x } else { conv(x) },
@@ -65,6 +68,7 @@ fn blocks() -> Vec<[usize; 4]> {
     blocks
 }
 
+/// Maps images `[batch, 3, height, width]` to logits `[batch, classes]`.
 #[derive(Module)]
 #[module(
     args(classes: usize = 1000), forward = |x| {
@@ -88,6 +92,7 @@ pub struct MobileNetV2 {
     classifier: Linear,
 }
 
+/// Returns the config of MobileNetV2 for 1000 classes.
 pub fn mobilenet_v2() -> MobileNetV2Config {
     MobileNetV2::config()
 }

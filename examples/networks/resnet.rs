@@ -45,6 +45,7 @@ fn wide(deep: bool, width: usize) -> usize {
     if deep { 4 * width } else { width }
 }
 
+/// Maps images `[batch, 3, height, width]` to logits `[batch, classes]`.
 #[derive(Module)]
 #[module(args(deep: bool, depths: [usize; 4], classes: usize = 1000), forward = |x| {
     let x = max_pool2d(relu(bn1(conv1(x))), MaxPool2d::config(3).stride(2).padding(1));
@@ -68,10 +69,12 @@ pub struct ResNet {
     fc: Linear,
 }
 
+/// Returns the config of ResNet-18 for 1000 classes.
 pub fn resnet18() -> ResNetConfig {
     ResNet::config(false, [2, 2, 2, 2])
 }
 
+/// Returns the config of ResNet-50 for 1000 classes.
 pub fn resnet50() -> ResNetConfig {
     ResNet::config(true, [3, 4, 6, 3])
 }

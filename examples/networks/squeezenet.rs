@@ -18,6 +18,7 @@ pub struct Fire {
     expand3x3: Conv2d,
 }
 
+/// The convolutional part.
 #[derive(Module)]
 pub struct Features(
     #[layer(3, 64, 3, stride = 2)] Conv2d,
@@ -35,6 +36,7 @@ pub struct Features(
     #[layer(512, 64, 256)] Fire,
 );
 
+/// A 1×1 convolution to the classes and global average pooling.
 #[derive(Module)]
 #[module(args(classes: usize))]
 pub struct Classifier(
@@ -45,6 +47,7 @@ pub struct Classifier(
     Flatten,
 );
 
+/// Maps images `[batch, 3, height, width]` to logits `[batch, classes]`.
 #[derive(Module)]
 #[module(args(classes: usize = 1000))]
 pub struct SqueezeNet {
@@ -54,6 +57,7 @@ pub struct SqueezeNet {
     classifier: Classifier,
 }
 
+/// Returns the config of SqueezeNet 1.1 for 1000 classes.
 pub fn squeezenet1_1() -> SqueezeNetConfig {
     SqueezeNet::config()
 }

@@ -3,6 +3,7 @@
 
 use sconce::prelude::*;
 
+/// Two 3×3 convolutions, each with batch norm and ReLU.
 #[derive(Module)]
 #[module(args(inputs: usize, outputs: usize, mid: usize = outputs))]
 pub struct DoubleConv(
@@ -70,6 +71,7 @@ pub struct UNet {
     outc: Conv2d,
 }
 
+/// Returns the config of a U-Net for images with `channels` channels, with transposed convolutions.
 pub fn unet(channels: usize, classes: usize) -> UNetConfig {
     UNet::config(channels, classes)
 }

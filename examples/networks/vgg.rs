@@ -21,6 +21,7 @@ fn features() -> SequentialConfig {
     layers
 }
 
+/// Three linear layers with ReLU and dropout between them.
 #[derive(Module)]
 #[module(args(classes: usize))]
 pub struct Classifier(
@@ -33,6 +34,7 @@ pub struct Classifier(
     #[layer(4096, classes)] Linear,
 );
 
+/// Maps images `[batch, 3, height, width]` to logits `[batch, classes]`.
 #[derive(Module)]
 #[module(
     args(classes: usize = 1000),
@@ -45,6 +47,7 @@ pub struct Vgg {
     classifier: Classifier,
 }
 
+/// Returns the config of VGG-16 with batch norm for 1000 classes.
 pub fn vgg16_bn() -> VggConfig {
     Vgg::config()
 }

@@ -3,6 +3,7 @@
 
 use sconce::prelude::*;
 
+/// Two linear layers with GELU and dropout.
 #[derive(Module)]
 #[module(args(width: usize, hidden: usize, p: f64))]
 pub struct Mlp(
@@ -13,6 +14,7 @@ pub struct Mlp(
     #[layer(p)] Dropout,
 );
 
+/// Self-attention and MLP, each after a layer norm and with a residual connection.
 #[derive(Module)]
 #[module(args(width: usize, heads: usize, hidden: usize, p: f64), forward = |x| {
     let h = ln_1(x);
@@ -33,6 +35,7 @@ pub struct EncoderBlock {
     mlp: Mlp,
 }
 
+/// The position embedding, the encoder blocks and a layer norm.
 #[derive(Module)]
 #[module(
     args(positions: usize, depth: usize, width: usize, heads: usize, hidden: usize, p: f64),
@@ -73,6 +76,7 @@ pub struct VisionTransformer {
     head: Linear,
 }
 
+/// Returns the config of ViT-B/16 for images of 224×224 and 1000 classes.
 pub fn vit_b_16() -> VisionTransformerConfig {
     VisionTransformer::config(224, 16, 12, 12, 768, 3072)
 }
