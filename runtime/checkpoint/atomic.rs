@@ -4,9 +4,10 @@ use std::fs::{self, File};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
+use crate::{Error, Result};
+
 use super::temporary::TemporaryFile;
 use super::within;
-use crate::{Error, Result};
 
 /// Atomically replaces the file at `path` by the output of `write`.
 ///

@@ -5,8 +5,9 @@ use std::io::Read;
 use candle_core::{DType, Device, Tensor};
 use half::{bf16, f16};
 
-use super::input::fill;
 use crate::{Error, Result};
+
+use super::input::fill;
 
 /// The type of a stored tensor's elements, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -38,9 +38,10 @@ use candle_core::{Device, Tensor};
 
 use crate::{Error, Result};
 
+use open::open_regular;
+
 pub use atomic::write_atomically;
 pub(crate) use open::ReadOptions;
-use open::open_regular;
 #[cfg(feature = "hub")]
 pub(crate) use sharded::for_each_shard;
 pub use state_dict::StateDict;

@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 
+use crate::kernels::internal::MappedFile;
+use crate::{Error, Result};
+
 use super::archive::Archive;
 use super::budget::Budget;
 use super::input::{Input, ReadSeek};
 use super::{StateDict, npz, safetensors, sharded, torch, within};
-use crate::kernels::internal::MappedFile;
-use crate::{Error, Result};
 
 /// Options for reading a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

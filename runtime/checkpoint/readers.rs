@@ -4,11 +4,12 @@ use std::io::Cursor;
 
 use candle_core::Device;
 
+use crate::{Error, Result};
+
 use super::archive::Archive;
 use super::budget::Budget;
 use super::input::Input;
 use super::{ReadOptions, StateDict, npz, safetensors, torch};
-use crate::{Error, Result};
 
 fn from_bytes<T>(bytes: &[u8], read: impl FnOnce(Input, Budget) -> Result<T>) -> Result<T> {
     let length = bytes.len();

@@ -8,10 +8,11 @@ use std::path::{Component, Path};
 use candle_core::Device;
 use serde_core::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
+use crate::{Error, Result};
+
 use super::budget::Budget;
 use super::input::Input;
 use super::{ReadOptions, StateDict, open_regular, safetensors, within};
-use crate::{Error, Result};
 
 /// The maximum length of an index in bytes. A typical index has about a hundred bytes per tensor.
 const MAX_INDEX: u64 = 100_000_000;

@@ -2,8 +2,9 @@
 
 use std::iter::zip;
 
-use super::element::{Elements, element_count};
 use crate::{Error, Result};
+
+use super::element::{Elements, element_count};
 
 /// Offset, shape and strides of a tensor in its storage, in elements.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

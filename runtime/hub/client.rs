@@ -10,10 +10,11 @@ use hf_hub::api::sync::{Api, ApiBuilder, ApiError, ApiRepo};
 use hf_hub::{Cache, CacheRepo, Repo, RepoType};
 use indicatif::ProgressBar;
 
+use crate::{Error, Result};
+
 use super::error::Request;
 use super::names;
 use super::settings::Settings;
-use crate::{Error, Result};
 
 /// A client for one revision of a repository.
 pub(super) struct Client<'a> {

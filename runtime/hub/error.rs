@@ -6,8 +6,9 @@ use std::io::{self, ErrorKind};
 use hf_hub::api::sync::ApiError;
 use ureq::Error as RequestError;
 
-use super::settings::Settings;
 use crate::Error;
+
+use super::settings::Settings;
 
 /// A request to the hub, for error messages.
 pub(super) struct Request<'a> {

@@ -26,6 +26,7 @@ mod shards;
 use std::path::PathBuf;
 
 use crate::{Error, Result};
+
 use client::Client;
 use settings::Settings;
 

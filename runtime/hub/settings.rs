@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Hub;
 use crate::{Error, Result};
+
+use super::Hub;
 
 const ENDPOINT: &str = "https://huggingface.co";
 

@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
 
-use super::client::Client;
 use crate::checkpoint::for_each_shard;
 use crate::{Error, Result};
+
+use super::client::Client;
 
 pub(super) const DEFAULT_INDEX: &str = "model.safetensors.index.json";
 

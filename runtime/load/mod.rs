@@ -10,6 +10,7 @@ use candle_core::{DType, Device};
 
 use crate::checkpoint::{ReadOptions, StateDict};
 use crate::{Error, Result};
+
 use rename::Renaming;
 
 pub(crate) use copy::{CHUNK, converted, fill};

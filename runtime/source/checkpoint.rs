@@ -7,10 +7,11 @@ use candle_core::{DType, Device, Result, Shape, Tensor, TensorId, Var, bail};
 use candle_nn::var_builder::SimpleBackend;
 use candle_nn::{Init, VarBuilder};
 
-use super::check_shape;
-use super::initialize::{check_memory, initialize, trainable};
 use crate::checkpoint::StateDict;
 use crate::load::fill;
+
+use super::check_shape;
+use super::initialize::{check_memory, initialize, trainable};
 
 /// The value of a tensor that the checkpoint lacks or has in another shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

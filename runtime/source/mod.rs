@@ -4,11 +4,11 @@ mod checkpoint;
 mod fresh;
 mod initialize;
 
-pub(crate) use checkpoint::{Checkpoint, Fallback, Requests};
-pub(crate) use fresh::fresh;
-
 use candle_core::{Result, Shape, Tensor, bail};
 use candle_nn::VarBuilder;
+
+pub(crate) use checkpoint::{Checkpoint, Fallback, Requests};
+pub(crate) use fresh::fresh;
 
 /// Returns `true` if `vb` initializes the tensor `name` instead of reading it.
 pub(crate) fn is_fresh(vb: &VarBuilder, name: &str) -> bool {

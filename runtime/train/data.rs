@@ -55,13 +55,15 @@ impl TensorDataset {
     pub fn new(inputs: Tensor, targets: Tensor) -> Result<Self> {
         let fit = inputs.rank() > 0 && targets.rank() > 0 && inputs.dims()[0] == targets.dims()[0];
         if !fit {
-            let (inputs, targets) = (inputs.dims(), targets.dims());
+            let inputs = inputs.dims();
+            let targets = targets.dims();
             let message =
                 format!("expected as many targets as inputs, got inputs {inputs:?}, targets {targets:?}");
             return Err(Error::msg(message));
         }
         // Copy once here, not in every batch.
-        let (inputs, targets) = (inputs.detach().contiguous()?, targets.detach().contiguous()?);
+        let inputs = inputs.detach().contiguous()?;
+        let targets = targets.detach().contiguous()?;
         Ok(Self { inputs, targets, batch_size: 64, shuffle: false, drop_last: false })
     }
 

@@ -5,15 +5,16 @@ use std::fmt;
 
 use candle_core::{DType, Tensor};
 
-use super::data::Batches;
-use super::loss::Loss;
-use super::metrics::{Mean, mean_correct};
-use super::trainable::Trainable;
 use crate::module::{Forward, Mode};
 use crate::registry::Network;
 use crate::scope::Scope;
 use crate::signal::Signal;
 use crate::{Error, Result};
+
+use super::data::Batches;
+use super::loss::Loss;
+use super::metrics::{Mean, mean_correct};
+use super::trainable::Trainable;
 
 /// The loss and the accuracy of a network on a set of examples.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -241,13 +242,15 @@ mod tests {
     #[test]
     fn batched_reads_equal_single_reads() -> Result<()> {
         let logits = Tensor::new(&[[2f32, 1., 0.], [0., 1., 2.], [1., 2., 0.]], &Device::Cpu)?;
-        let (mut together, mut one_by_one) = (Tally::default(), Tally::default());
+        let mut together = Tally::default();
+        let mut one_by_one = Tally::default();
         let mut losses = Vec::new();
         for (batch, loss, target, rows) in
             [(1, 0.5, vec![0u32, 1, 1], 3), (2, f64::INFINITY, vec![], 0), (4, 0.25, vec![1, 2], 2)]
         {
             let target = Tensor::from_vec(target, rows, &Device::Cpu)?;
-            let (loss, logits) = (Tensor::new(loss, &Device::Cpu)?, logits.narrow(0, 0, rows)?);
+            let loss = Tensor::new(loss, &Device::Cpu)?;
+            let logits = logits.narrow(0, 0, rows)?;
             together.record(batch, &loss, &logits, &target)?;
             losses.extend(one_by_one.add(batch, &loss, &logits, &target)?);
         }

@@ -4,6 +4,10 @@ use std::time::Instant;
 
 use candle_core::Tensor;
 
+use crate::module::{Forward, Mode};
+use crate::signal::Signal;
+use crate::{Error, Result};
+
 use super::audit::audit_gradients;
 use super::data::Batches;
 use super::evaluate::{BatchLoss, Evaluation, Tally, is_empty, measure, run, scalar};
@@ -11,9 +15,6 @@ use super::history::EpochReport;
 use super::optim::Step;
 use super::schedule::Every;
 use super::trainer::Trainer;
-use crate::module::{Forward, Mode};
-use crate::signal::Signal;
-use crate::{Error, Result};
 
 /// One epoch.
 pub(super) struct Pass<'t, 'a, M> {

@@ -2,14 +2,15 @@
 
 use candle_core::Tensor;
 
+use crate::Result;
+use crate::module::Forward;
+use crate::signal::Signal;
+
 use super::data::Batches;
 use super::evaluate::{Evaluation, evaluate};
 use super::history::History;
 use super::optim::Optimizer;
 use super::trainer::{Epochs, Trainer, Validation};
-use crate::Result;
-use crate::module::Forward;
-use crate::signal::Signal;
 
 /// A network with a loss and an optimizer.
 ///

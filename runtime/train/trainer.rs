@@ -2,6 +2,11 @@
 
 use candle_core::Tensor;
 
+use crate::module::Forward;
+use crate::registry::Network;
+use crate::signal::Signal;
+use crate::{Error, Result};
+
 use super::data::Batches;
 use super::evaluate::{Evaluation, measure};
 use super::history::{EpochReport, History};
@@ -12,10 +17,6 @@ use super::progress::Verbosity;
 use super::schedule::{Every, Schedule};
 use super::snapshot::Snapshot;
 use super::trainable::Trainable;
-use crate::module::Forward;
-use crate::registry::Network;
-use crate::signal::Signal;
-use crate::{Error, Result};
 
 /// The number of passes over the training data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

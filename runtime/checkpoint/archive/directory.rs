@@ -1,7 +1,8 @@
 //! The central directory of a zip archive.
 
-use super::super::input::Input;
 use crate::{Error, Result};
+
+use super::super::input::Input;
 
 /// The position of the directory in the file.
 pub(super) struct Extent {

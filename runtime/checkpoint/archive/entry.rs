@@ -5,9 +5,10 @@ use std::io::{self, Read, Take};
 use flate2::Crc;
 use flate2::read::DeflateDecoder;
 
+use crate::{Error, Result};
+
 use super::super::input::{Input, ReadSeek};
 use super::directory::{HEADER_LENGTH, Record, invalid, number};
-use crate::{Error, Result};
 
 const HEADER: &[u8] = b"PK\x03\x04";
 
@@ -19,7 +20,7 @@ const ENCRYPTED: u64 = 1;
 pub(crate) struct EntryReader<'a> {
     data: Data<'a>,
     left: u64,
-    seen: Crc,
+    crc: Crc,
     checksum: u32,
 }
 
@@ -51,7 +52,7 @@ impl<'a> EntryReader<'a> {
             DEFLATED => Data::Deflated(Box::new(DeflateDecoder::new(section))),
             other => return Err(Error::msg(format!("compression method {other} is not supported"))),
         };
-        Ok(Self { data, left: record.size, seen: Crc::new(), checksum: record.checksum })
+        Ok(Self { data, left: record.size, crc: Crc::new(), checksum: record.checksum })
     }
 
     /// Checks at the end that no data is left and that the checksum matches.
@@ -63,7 +64,7 @@ impl<'a> EntryReader<'a> {
         if longer {
             return Err(damaged("there is more data than the directory says"));
         }
-        if self.seen.sum() != self.checksum {
+        if self.crc.sum() != self.checksum {
             return Err(damaged("the checksum does not match"));
         }
         Ok(())
@@ -84,7 +85,7 @@ impl Read for EntryReader<'_> {
         if count == 0 {
             return Err(damaged("there is less data than the directory says"));
         }
-        self.seen.update(&buffer[..count]);
+        self.crc.update(&buffer[..count]);
         self.left -= count as u64;
         if self.left == 0 {
             self.check()?;

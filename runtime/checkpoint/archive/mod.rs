@@ -9,11 +9,14 @@ mod entry;
 
 use std::io::Read as _;
 
+use crate::{Error, Result};
+
 use super::budget::Budget;
 use super::input::{Input, truncated};
 use super::within;
-use crate::{Error, Result};
+
 use directory::Record;
+
 pub(super) use entry::EntryReader;
 
 /// An open archive.

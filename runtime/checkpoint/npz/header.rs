@@ -2,10 +2,11 @@
 
 use std::io::Read;
 
+use crate::{Error, Result};
+
 use super::super::element::Element;
 use super::super::input::fill;
 use super::super::strided::MAX_DIMENSIONS;
-use crate::{Error, Result};
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
@@ -52,7 +53,9 @@ pub(super) fn read(reader: &mut dyn Read) -> Result<Header> {
 /// Parses a header such as `{'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }`.
 fn parse(text: &str) -> Result<Header> {
     let mut rest = Tokens(text.trim());
-    let (mut element, mut column_major, mut shape) = (None, None, None);
+    let mut element = None;
+    let mut column_major = None;
+    let mut shape = None;
     rest.expect("{")?;
     while !rest.take("}") {
         let key = rest.string()?;

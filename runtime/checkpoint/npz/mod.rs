@@ -6,13 +6,15 @@ use std::io::Read;
 
 use candle_core::{Device, Tensor};
 
+use crate::{Error, Result};
+
 use super::archive::Archive;
 use super::budget::Budget;
 use super::element::{Stream, element_count};
 use super::input::truncated;
 use super::strided::{Strided, View};
 use super::{StateDict, within};
-use crate::{Error, Result};
+
 use header::Header;
 
 const EXTENSION: &str = ".npy";

@@ -5,12 +5,13 @@ use std::collections::BTreeMap;
 use ::safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use candle_core::{Device, Tensor};
 
+use crate::{Error, Result};
+
 use super::super::budget::Budget;
 use super::super::element::{Element, Stream, element_count};
 use super::super::input::Input;
 use super::super::{StateDict, within};
 use super::LENGTH_BYTES;
-use crate::{Error, Result};
 
 /// The maximum length of the header in bytes, as defined by the format.
 const MAX_HEADER: u64 = 100_000_000;

@@ -7,9 +7,10 @@ use std::io::Write;
 use ::safetensors::tensor::{self, Dtype};
 use candle_core::{DType, Device, Tensor};
 
+use crate::{Error, Result};
+
 use super::super::within;
 use super::METADATA;
-use crate::{Error, Result};
 
 /// Writes the header and the tensors, with at most one tensor as bytes in memory.
 pub(in super::super) fn write(

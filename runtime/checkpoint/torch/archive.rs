@@ -2,11 +2,12 @@
 
 use std::io::Read;
 
-use super::{Storages, wrong_size};
 use crate::checkpoint::archive::Archive;
 use crate::checkpoint::budget::Budget;
 use crate::checkpoint::within;
 use crate::{Error, Result};
+
+use super::{Storages, wrong_size};
 
 const DESCRIPTION: &str = "data.pkl";
 

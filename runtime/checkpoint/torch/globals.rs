@@ -2,10 +2,11 @@
 //!
 //! Python imports and runs any function that a pickle names. Here, every name outside a fixed list is an error.
 
-use super::heap::{Heap, StorageRecord, TensorRecord, Value, count, unexpected};
 use crate::checkpoint::element::Element;
 use crate::checkpoint::strided::View;
 use crate::{Error, Result};
+
+use super::heap::{Heap, StorageRecord, TensorRecord, Value, count, unexpected};
 
 /// A supported class or function.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,10 +2,11 @@
 //!
 //! Values are `Copy` and refer to objects on the heap by index, because pickled objects may contain themselves.
 
-use super::globals::Global;
 use crate::checkpoint::element::Element;
 use crate::checkpoint::strided::View;
 use crate::{Error, Result};
+
+use super::globals::Global;
 
 /// A pickled value. Tuples, lists, dictionaries, storages and tensors are indices into the [`Heap`].
 #[derive(Clone, Copy, Debug)]

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::io::Read;
 
-use super::heap::{Value, unexpected};
-use super::pickle::Pickle;
-use super::{Storages, wrong_size};
 use crate::checkpoint::budget::Budget;
 use crate::checkpoint::input::Input;
 use crate::checkpoint::within;
 use crate::{Error, Result};
+
+use super::heap::{Value, unexpected};
+use super::pickle::Pickle;
+use super::{Storages, wrong_size};
 
 /// The number `0x1950a86a20f9469cfc6c`, little-endian as in a pickle.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];

@@ -17,11 +17,13 @@ use std::io::Read;
 
 use candle_core::Device;
 
+use crate::{Error, Result};
+
 use super::archive::Archive;
 use super::budget::Budget;
 use super::input::Input;
 use super::{StateDict, within};
-use crate::{Error, Result};
+
 use archive::TorchArchive;
 use pickle::Pickle;
 use storages::TensorReader;

@@ -5,12 +5,13 @@
 
 use std::collections::HashMap;
 
-use super::globals;
-use super::heap::{Heap, Value, unexpected};
-use super::read::{PickleInput, integer, text_or_bytes};
 use crate::checkpoint::budget::Budget;
 use crate::checkpoint::within;
 use crate::{Error, Result};
+
+use super::globals;
+use super::heap::{Heap, Value, unexpected};
+use super::read::{PickleInput, integer, text_or_bytes};
 
 /// The result of running a pickle.
 #[derive(Debug)]

@@ -1,7 +1,8 @@
 //! Reading of opcodes and their arguments from a pickle.
 
-use super::heap::Value;
 use crate::{Error, Result};
+
+use super::heap::Value;
 
 /// The bytes of a pickle and the current position. Reading past the end is an error.
 pub(super) struct PickleInput<'a> {

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use crate::{Error, Result};
+
 use super::heap::{TensorRecord, Value};
 use super::pickle::Pickle;
-use crate::{Error, Result};
 
 /// The keys under which training scripts save the state dict, in the order in which they are tried.
 const KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];

@@ -7,13 +7,14 @@ use std::rc::Rc;
 
 use candle_core::{Device, Tensor};
 
-use super::Storages;
-use super::heap::TensorRecord;
 use crate::checkpoint::budget::Budget;
 use crate::checkpoint::element::Stream;
 use crate::checkpoint::input::truncated;
 use crate::checkpoint::strided::Strided;
 use crate::{Error, Result};
+
+use super::Storages;
+use super::heap::TensorRecord;
 
 /// Reads the tensors of a file.
 pub(super) struct TensorReader<'k, 'd, Source> {

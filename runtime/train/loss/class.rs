@@ -2,9 +2,10 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{Loss, Reduction, in_full_precision};
 use crate::kernels::softmax::log_softmax;
 use crate::{Error, Result};
+
+use super::{Loss, Reduction, in_full_precision};
 
 /// Returns the mean cross entropy of `logits` `[batch, classes, …]` and `target`, which is either class indices
 /// `[batch, …]` or probabilities `[batch, classes, …]`. See [`CrossEntropyLoss`].

@@ -2,8 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::{Reduction, in_full_precision};
 use crate::{Error, Result};
+
+use super::{Reduction, in_full_precision};
 
 /// Returns the mean [`CosineEmbeddingLoss`] with a margin of 0.
 pub fn cosine_embedding_loss(input1: &Tensor, input2: &Tensor, target: &Tensor) -> Result<Tensor> {
@@ -56,7 +57,8 @@ impl CosineEmbeddingLoss {
     pub fn forward(&self, input1: &Tensor, input2: &Tensor, target: &Tensor) -> Result<Tensor> {
         let loss = in_full_precision(input1, |x| {
             check(x, input2, target)?;
-            let (y, target) = (input2.to_dtype(x.dtype())?, target.to_dtype(x.dtype())?);
+            let y = input2.to_dtype(x.dtype())?;
+            let target = target.to_dtype(x.dtype())?;
             let cosine = cosine(x, &y)?;
             let apart = (&cosine - self.margin)?.relu()?;
             let zeros = cosine.zeros_like()?;

@@ -2,9 +2,10 @@
 
 use candle_core::{DType, Tensor};
 
-use super::{Reduction, in_full_precision};
 use crate::kernels::ctc::{self, Ctc};
 use crate::{Error, Result};
+
+use super::{Reduction, in_full_precision};
 
 /// Returns the [`CtcLoss`] with PyTorch's defaults.
 pub fn ctc_loss(

@@ -2,9 +2,10 @@
 
 use candle_core::Tensor;
 
+use crate::Result;
+
 use super::pointwise::pointwise;
 use super::{Loss, Reduction};
-use crate::Result;
 
 /// Returns the mean [`KlDivLoss`] over all elements.
 pub fn kl_div(input: &Tensor, target: &Tensor) -> Result<Tensor> {

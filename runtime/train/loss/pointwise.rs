@@ -2,9 +2,10 @@
 
 use candle_core::Tensor;
 
-use super::{Loss, Reduction, in_full_precision};
 use crate::kernels::internal::clamp;
 use crate::{Error, Result};
+
+use super::{Loss, Reduction, in_full_precision};
 
 /// Returns the mean of `(input − target)²`. Both tensors have the same shape.
 pub fn mse_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {

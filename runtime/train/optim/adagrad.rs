@@ -2,8 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::rule::{ParameterUpdate, Rule, moving_average, not_negative, setters};
 use crate::{Error, Result};
+
+use super::rule::{ParameterUpdate, Rule, moving_average, not_negative, setters};
 
 /// Adagrad, as `torch.optim.Adagrad` (Duchi et al., "Adaptive Subgradient Methods for Online Learning and
 /// Stochastic Optimization", 2011).

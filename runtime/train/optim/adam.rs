@@ -2,10 +2,11 @@
 
 use candle_core::Tensor;
 
-use super::rule::{ParameterUpdate, Rule, bias_correction, fraction, moving_average, not_negative, setters};
 use crate::Result;
 use crate::kernels::internal::descent::cuda::AdamStep;
 use crate::kernels::internal::descent::{AdamUpdate, Blend};
+
+use super::rule::{ParameterUpdate, Rule, bias_correction, fraction, moving_average, not_negative, setters};
 
 /// Adam, as `torch.optim.Adam` (Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015). AMSGrad follows
 /// Reddi et al. ("On the Convergence of Adam and Beyond", 2018). Weight decay is an L2 penalty.
@@ -204,7 +205,8 @@ fn adam_step_in_place(
     let rate = update.rate / bias_correction(betas.0, update.step);
     let correction = bias_correction(betas.1, update.step).sqrt();
     if update.supported_by_cuda_kernels() {
-        let ((keep_mean, keep_square), correction) = (betas, 1. / correction);
+        let (keep_mean, keep_square) = betas;
+        let correction = 1. / correction;
         let step = AdamStep { rate, keep_mean, keep_square, correction, eps, keep, decay };
         step.apply([update.parameter, mean, square], update.gradient)?;
         return Ok(true);

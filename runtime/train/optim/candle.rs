@@ -6,8 +6,9 @@ use std::fmt::{self, Debug};
 use candle_core::backprop::GradStore;
 use candle_core::{Result as CandleResult, Tensor, Var};
 
-use super::{Optimizer, Rule, Running, Step};
 use crate::{Error, Result};
+
+use super::{Optimizer, Rule, Running, Step};
 
 /// Creates an optimizer for candle_nn's interface: `Running::<Sgd>::new(vars, Sgd::new(0.1))`.
 impl<R: Rule> candle_nn::Optimizer for Running<R> {

@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use candle_core::{Device, Tensor};
 
+use crate::{Error, Result};
+
 use super::flat::{FlatParameters, dot, scalar};
 use super::running::missing_key;
-use crate::{Error, Result};
 
 /// The curvature information of the iterations so far.
 pub(super) struct CurvatureHistory {

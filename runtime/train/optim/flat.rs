@@ -3,8 +3,9 @@
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Tensor, Var};
 
-use super::running::check_parameters;
 use crate::{Error, Result};
+
+use super::running::check_parameters;
 
 /// Parameters read and updated as one flat vector. Its dtype is f64 if any parameter is f64, and f32 otherwise.
 pub(super) struct FlatParameters {

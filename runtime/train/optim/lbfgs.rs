@@ -5,12 +5,13 @@ use std::collections::HashMap;
 use candle_core::backprop::GradStore;
 use candle_core::{Device, Tensor, Var};
 
+use crate::{Error, Result};
+
 use super::curvature::CurvatureHistory;
 use super::flat::{FlatParameters, dot, max_abs, scalar};
 use super::line_search::{LineSearch, Point, Search};
 use super::rule::{not_negative, setters};
 use super::{Optimizer, Step};
-use crate::{Error, Result};
 
 /// L-BFGS, as `torch.optim.LBFGS` (Liu and Nocedal, "On the Limited Memory BFGS Method for Large Scale
 /// Optimization", 1989). It suits small, smooth problems with a full-batch loss.

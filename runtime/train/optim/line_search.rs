@@ -72,8 +72,8 @@ impl Search<'_> {
         Ok(previous)
     }
 
-    /// Narrows an interval that contains such a point. `low` has the lowest loss of the points with sufficient
-    /// decrease, and the loss decreases from `low` toward `high`.
+    /// Narrows an interval that contains a point at which both conditions hold. `low` has the lowest loss of the
+    /// points with sufficient decrease, and the loss decreases from `low` toward `high`.
     fn zoom(&mut self, mut low: Point, mut high: Point) -> Result<Point> {
         while self.evaluations < MAX_EVALUATIONS && (high.at - low.at).abs() >= self.resolution {
             let left = low.at.min(high.at);

@@ -2,8 +2,9 @@
 
 use candle_core::{DType, Tensor};
 
-use super::rule::{ParameterUpdate, Rule, bias_correction, fraction, moving_average, not_negative, setters};
 use crate::Result;
+
+use super::rule::{ParameterUpdate, Rule, bias_correction, fraction, moving_average, not_negative, setters};
 
 /// Adam with Nesterov momentum, as `torch.optim.NAdam` (Dozat, "Incorporating Nesterov Momentum into Adam", 2016).
 #[derive(Clone, Debug)]

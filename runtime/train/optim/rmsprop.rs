@@ -2,8 +2,9 @@
 
 use candle_core::Tensor;
 
-use super::rule::{ParameterUpdate, Rule, moving_average, not_negative, setters};
 use crate::Result;
+
+use super::rule::{ParameterUpdate, Rule, moving_average, not_negative, setters};
 
 /// RMSprop, as `torch.optim.RMSprop` (Hinton, lecture 6 of "Neural Networks for Machine Learning", 2012). The centered
 /// version follows Graves ("Generating Sequences With Recurrent Neural Networks", 2013).

@@ -5,8 +5,9 @@ use std::collections::{HashMap, HashSet};
 use candle_core::backprop::GradStore;
 use candle_core::{DType, Device, Tensor, Var};
 
-use super::{Optimizer, ParameterUpdate, Rule, Step};
 use crate::{Error, Result};
+
+use super::{Optimizer, ParameterUpdate, Rule, Step};
 
 const STEP: &str = "step";
 const RATE: &str = "learning_rate";
@@ -59,7 +60,8 @@ pub(super) fn missing_key(key: &str) -> Error {
 
 /// Returns an error unless all parameters and names are distinct and all parameters are floating point.
 pub(super) fn check_parameters(parameters: &[(String, Var)]) -> Result<()> {
-    let (mut names, mut variables) = (HashSet::new(), HashSet::new());
+    let mut names = HashSet::new();
+    let mut variables = HashSet::new();
     for (name, var) in parameters {
         if !variables.insert(var.id()) {
             return Err(Error::msg(format!("`{name}` is registered twice, under different names")));

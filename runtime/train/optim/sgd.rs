@@ -2,10 +2,11 @@
 
 use candle_core::Tensor;
 
-use super::rule::{ParameterUpdate, Rule, not_negative, setters};
 use crate::kernels::internal::descent::Blend;
 use crate::kernels::internal::descent::cuda::SgdStep;
 use crate::{Error, Result};
+
+use super::rule::{ParameterUpdate, Rule, not_negative, setters};
 
 /// Stochastic gradient descent, as `torch.optim.SGD`.
 ///

@@ -2,8 +2,9 @@
 
 use std::f64::consts::PI;
 
-use super::{Schedule, count, require, setters};
 use crate::Result;
+
+use super::{Schedule, count, require, setters};
 
 /// Decreases the learning rate to `eta_min` over `t_max` steps along half a cosine, and increases it again afterwards,
 /// as `torch.optim.lr_scheduler.CosineAnnealingLR` (Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm
@@ -61,7 +62,8 @@ setters!(CosineAnnealingWarmRestarts {
 
 impl Schedule for CosineAnnealingWarmRestarts {
     fn rate(&self, base: f64, step: usize) -> f64 {
-        let (mut at, mut length) = (step, self.t_0.max(1));
+        let mut at = step;
+        let mut length = self.t_0.max(1);
         if self.t_mult <= 1 {
             at %= length;
         }

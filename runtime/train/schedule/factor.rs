@@ -1,7 +1,8 @@
 //! Schedules that multiply the base rate by a factor.
 
-use super::{Schedule, count, require, setters};
 use crate::Result;
+
+use super::{Schedule, count, require, setters};
 
 /// Multiplies the learning rate by `gamma` every `step_size` steps, as `torch.optim.lr_scheduler.StepLR`.
 #[derive(Clone, Debug)]

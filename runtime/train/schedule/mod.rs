@@ -16,13 +16,14 @@ mod factor;
 mod one_cycle;
 mod sequence;
 
+use crate::{Error, Result};
+
+use super::optim::setters;
+
 pub use cosine::{CosineAnnealingLr, CosineAnnealingWarmRestarts};
 pub use factor::{ConstantLr, ExponentialLr, LinearLr, MultiStepLr, PolynomialLr, StepLr};
 pub use one_cycle::{Anneal, OneCycleLr};
 pub use sequence::SequentialLr;
-
-use super::optim::setters;
-use crate::{Error, Result};
 
 /// A learning-rate schedule.
 ///

@@ -1,8 +1,9 @@
 //! The one-cycle schedule.
 
+use crate::Result;
+
 use super::cosine::cosine;
 use super::{Schedule, count, require, setters};
-use crate::Result;
 
 /// Increases the learning rate to `max_lr` and then decreases it far below its initial value, as
 /// `torch.optim.lr_scheduler.OneCycleLR` (Smith and Topin, "Super-Convergence: Very Fast Training of Neural Networks
@@ -72,7 +73,8 @@ setters!(OneCycleLr {
 
 impl Schedule for OneCycleLr {
     fn rate(&self, _base: f64, step: usize) -> f64 {
-        let (mut start, mut rate) = (0., self.max_lr / self.div_factor);
+        let mut start = 0.;
+        let mut rate = self.max_lr / self.div_factor;
         for (end, next) in self.phases() {
             if count(step) <= end {
                 let progress = (count(step) - start) / (end - start).max(f64::MIN_POSITIVE);

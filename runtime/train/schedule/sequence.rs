@@ -1,7 +1,8 @@
 //! Sequences of schedules.
 
-use super::{Schedule, require};
 use crate::Result;
+
+use super::{Schedule, require};
 
 /// Runs one schedule after another, for example a warm-up before a decay, as `torch.optim.lr_scheduler.SequentialLR`.
 /// Each schedule counts its steps from 0.
