@@ -250,7 +250,7 @@ impl Runner {
     fn run(&mut self, algorithm: Algorithm, cache: &PackedCache) -> Result<()> {
         let (ConvProblem { shape, input: layout, isa, .. }, weight) = (&self.problem, &self.weight);
         if self.problem.output == Layout::Nchw {
-            return conv2d_by(algorithm, &self.input, weight, &shape.geometry, &self.epilogue, cache, isa())
+            return conv2d_by(algorithm, &self.input, weight, &shape.geometry, &self.epilogue, cache, *isa)
                 .map(|_| ());
         }
         let [elements, weight_values, shift] = &self.values;

@@ -1,15 +1,16 @@
 //! Winograd's convolution against the definition in double precision.
 
-use crate::common::lists::ACTIVATIONS;
 use proptest::prelude::*;
 use sconce::candle::{Device, Result, Tensor};
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache};
 use sconce::kernels::testing::{Algorithm, Isa, Tile, available, conv2d_by};
 
+use crate::common::lists::ACTIVATIONS;
+
 const TILES: [Tile; 5] = Tile::ALL;
 
-/// Normally distributed numbers, by Box and Muller.
+/// Returns normally distributed numbers (Box–Muller).
 fn normal(seed: u64, count: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut uniform = || {
@@ -42,7 +43,7 @@ impl Shape {
     }
 }
 
-/// The numbers of an epilogue; an empty vector stands for a part that is missing.
+/// The values of an epilogue. An empty vector means that the part is missing.
 #[derive(Clone, Debug)]
 struct Numbers {
     scale: Vec<f32>,
@@ -105,7 +106,7 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
     values.map(|x| x * x).sum::<f64>().sqrt()
 }
 
-/// ‖actual − expected‖ against ‖sums‖: no activation here is steeper than 1.13.
+/// Returns ‖actual − expected‖ / ‖sums‖. No activation has a slope above 1.13, so the norm of the sums is a fair scale.
 fn relative_error(actual: &[f32], sums: &[f64], activation: Activation) -> f64 {
     assert_eq!(actual.len(), sums.len());
     let error = norm(actual.iter().zip(sums).map(|(y, x)| f64::from(*y) - activation.value(*x)));
@@ -182,7 +183,7 @@ proptest! {
     #![proptest_config(crate::common::config(48))]
 
     #[test]
-    fn agrees_with_the_definition(
+    fn random_shapes_agree_with_the_definition(
         shape in shapes(),
         activation in prop::sample::select(&ACTIVATIONS[..]),
         parts in prop::array::uniform3(any::<bool>()),
@@ -194,7 +195,7 @@ proptest! {
 }
 
 #[test]
-fn every_activation_and_epilogue() -> Result<()> {
+fn every_activation_and_epilogue_agrees_with_the_definition() -> Result<()> {
     let shape =
         Shape { batch: 2, in_channels: 5, out_channels: 19, input: [9, 13], padding: [[1, 0], [2, 1]] };
     let problem = Problem::new(shape, 7);
@@ -206,9 +207,10 @@ fn every_activation_and_epilogue() -> Result<()> {
     Ok(())
 }
 
-/// The error on normal data stays within the documented 2·10⁻⁵ up to the most channels a tile is chosen for.
+/// On normally distributed data the error stays within the documented 2·10⁻⁵, up to the most channels for which a tile
+/// is selected.
 #[test]
-fn many_channels_stay_exact() -> Result<()> {
+fn the_error_bound_holds_for_many_channels() -> Result<()> {
     for (seed, tile) in TILES.into_iter().enumerate() {
         let most = tile.most_channels();
         for in_channels in [1, 16, 64, 256, most / 2, most] {
@@ -254,7 +256,7 @@ fn threads_do_not_change_a_bit() -> Result<()> {
     Ok(())
 }
 
-/// Winograd's transforms would spread it over its tiles.
+/// Winograd's transforms alone would spread a NaN over whole tiles.
 #[test]
 fn a_nan_reaches_the_same_outputs_as_by_the_definition() -> Result<()> {
     let shape = Shape { batch: 1, in_channels: 3, out_channels: 4, input: [24, 24], padding: [[1; 2]; 2] };
