@@ -1,5 +1,5 @@
-//! Building from a checkpoint and loading into a network take the same files: the same errors, reports and values,
-//! for shared tensors, for batch norms of old checkpoints and for what does not fit.
+//! Building from a checkpoint and loading into a network accept the same files and give the same errors,
+//! reports and values: for tied tensors, for old batch norms and for files that do not fit.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ struct Tower {
     up: Linear,
 }
 
-/// Three names of one parameter, the last that of a bare tensor; a batch norm; and a tied pair inside a list.
+/// Three names of one parameter, one of them a plain tensor; a batch norm; and a tied pair in a list.
 #[derive(Module)]
 #[module(forward = |x| {
     let mut x = x.matmul(weight.t()?) + norm(second(first(x)));
@@ -62,24 +62,27 @@ struct Mixed {
     towers: Vec<Tower>,
 }
 
-/// The same layer in two fields.
+/// Two fields with the same layer.
 #[derive(Module)]
 #[module(forward = |x| right(middle(left(x))))]
 struct Shared {
-    #[layer(with = one)]
+    #[layer(with = left_layer)]
     left: Arc<Linear>,
     #[layer(3, 3)]
     middle: Linear,
-    #[layer(with = one)]
+    #[layer(with = left_layer)]
     right: Arc<Linear>,
 }
 
-fn one(vb: VarBuilder) -> sconce::candle::Result<Linear> {
+fn left_layer(vb: VarBuilder) -> sconce::candle::Result<Linear> {
     Ok(Linear::config(3, 3).build(vb.root().pp("left"))?)
 }
 
 fn values(tensor: &Tensor) -> Vec<f64> {
-    tensor.to_dtype(DType::F64).and_then(|x| x.flatten_all()?.to_vec1()).expect("a tensor on the CPU")
+    tensor
+        .to_dtype(DType::F64)
+        .and_then(|x| x.flatten_all()?.to_vec1())
+        .expect("the tensor should be readable")
 }
 
 fn state(network: &impl Network) -> Vec<(String, Vec<f64>)> {
@@ -90,17 +93,17 @@ struct Directory(tempfile::TempDir);
 
 impl Directory {
     fn new() -> Self {
-        Self(tempfile::tempdir().expect("a directory"))
+        Self(tempfile::tempdir().expect("a temporary directory should be available"))
     }
 
     fn file(&self, state: &StateDict) -> PathBuf {
         let path = self.0.path().join("checkpoint.safetensors");
-        write_safetensors(&path, state, &Default::default()).expect("a file");
+        write_safetensors(&path, state, &Default::default()).expect("the file should be writable");
         path
     }
 }
 
-/// What became of a load: the report, the state and the number of different parameters, or the error.
+/// The result of a load: the report, the state and the number of distinct parameters, or the error.
 type Outcome = std::result::Result<(LoadReport, Vec<(String, Vec<f64>)>, usize), String>;
 
 fn built<C: Config>(config: C, load: &Load) -> Outcome {
@@ -112,13 +115,13 @@ fn loaded(mut network: impl Network, load: &Load) -> Outcome {
     let (before, parameters) = (state(&network), network.parameters().len());
     let report = network.load_with(load).map_err(|error| error.to_string());
     if report.is_err() {
-        assert_eq!(state(&network), before, "a refused checkpoint changes nothing");
+        assert_eq!(state(&network), before, "a failed load should change nothing");
     }
-    assert_eq!(network.parameters().len(), parameters, "tied parameters stay tied");
+    assert_eq!(network.parameters().len(), parameters, "tied parameters should stay tied");
     Ok((report?, state(&network), parameters))
 }
 
-/// Loads `path` in every way and compares the outcomes.
+/// Loads `path` in every way and compares the results.
 fn check<C: Config>(new: impl Fn() -> C, path: &Path) -> Result<Outcome> {
     let network = || new().init(&CPU);
     for partial in [true, false] {
@@ -141,15 +144,15 @@ fn check<C: Config>(new: impl Fn() -> C, path: &Path) -> Result<Outcome> {
             match (&expected, given) {
                 (Ok((_, expected, _)), Ok(())) => assert_eq!(state(&network), *expected),
                 (Err(expected), Err(given)) => assert!(expected.ends_with(&given), "{expected}\n{given}"),
-                (expected, given) => panic!("{expected:?}, but load_state_dict: {given:?}"),
+                (expected, given) => panic!("expected {expected:?}, found {given:?} from load_state_dict"),
             }
             return Ok(expected);
         }
     }
-    unreachable!("the second load is strict")
+    unreachable!("the strict load returns")
 }
 
-/// Asserts that two loads of one file are alike; what a partial load leaves out keeps values of its own.
+/// Asserts that two loads of one file agree. Tensors that a partial load leaves out may differ.
 fn compare(one: &Outcome, other: &Outcome, partial: bool) {
     let (one, other) = match (one, other) {
         (Ok(one), Ok(other)) => (one, other),
@@ -164,7 +167,7 @@ fn compare(one: &Outcome, other: &Outcome, partial: bool) {
     }
 }
 
-/// A state of random values that fits `network`.
+/// Returns random values that fit `network`. Tied tensors get the same values.
 fn random(network: &impl Network, seed: u64) -> StateDict {
     let mut numbers = Numbers::new(seed);
     let mut by_values = Vec::<(Vec<f64>, Tensor)>::new();
@@ -173,7 +176,10 @@ fn random(network: &impl Network, seed: u64) -> StateDict {
         let key = values(old);
         let known = by_values.iter().find(|(values, new)| *values == key && new.dims() == old.dims());
         let new = known.map(|(_, new)| new.clone()).unwrap_or_else(|| {
-            let new = numbers.tensor(old.dims(), 10.).to_dtype(old.dtype()).expect("a conversion");
+            let new = numbers
+                .tensor(old.dims(), 10.)
+                .to_dtype(old.dtype())
+                .expect("f64 should convert to the dtype");
             by_values.push((key, new.clone()));
             new
         });
@@ -182,7 +188,7 @@ fn random(network: &impl Network, seed: u64) -> StateDict {
     tensors.collect()
 }
 
-/// A change of a file.
+/// A modification of a checkpoint.
 #[derive(Clone, Debug)]
 enum Damage {
     Remove(usize),
@@ -204,23 +210,23 @@ fn damages() -> impl Strategy<Value = Vec<Damage>> {
 }
 
 fn damage(state: &mut StateDict, damage: &Damage) -> Result<()> {
-    let at = |which: &usize| state.keys().nth(which % state.len().max(1)).map(str::to_string);
+    let name_of = |which: &usize| state.keys().nth(which % state.len().max(1)).map(str::to_string);
     match damage {
         Damage::Remove(which) => {
-            let name = at(which);
+            let name = name_of(which);
             name.map(|name| state.remove(&name));
         }
         Damage::Add => {
             state.insert("unknown", Tensor::ones(2, DType::F32, &CPU)?);
         }
         Damage::Reshape(which) => {
-            if let Some(name) = at(which) {
+            if let Some(name) = name_of(which) {
                 state.insert(name, Tensor::ones((7, 7), DType::F32, &CPU)?);
             }
         }
         Damage::Replace(which) | Damage::Round(which) => {
-            let Some(name) = at(which) else { return Ok(()) };
-            let old = &state.get(&name).expect("one of the names").clone();
+            let Some(name) = name_of(which) else { return Ok(()) };
+            let old = &state.get(&name).expect("the state should have the name").clone();
             let new = match damage {
                 Damage::Round(_) if old.dtype().is_float() => old.to_dtype(DType::F16)?,
                 _ => (old + 1.)?,
@@ -242,7 +248,7 @@ proptest! {
     #![proptest_config(config(150))]
 
     #[test]
-    fn both_ways_agree_on_any_file(seed: u64, damages in damages()) {
+    fn building_and_loading_agree_on_any_file(seed: u64, damages in damages()) {
         check_damaged(Tied::config, seed, &damages).map_err(fail)?;
         check_damaged(Mixed::config, seed, &damages).map_err(fail)?;
         check_damaged(Shared::config, seed, &damages).map_err(fail)?;
@@ -250,25 +256,26 @@ proptest! {
     }
 }
 
-/// A file with some of the names, each with values of its own where `differing`.
+/// Returns a state with some of the names, with different values if `differing`.
 fn tied_state(names: &[&str], differing: bool) -> Result<StateDict> {
     let base = Tensor::arange(0f32, 20., &CPU)?.reshape((5, 4))?;
-    let one = |i: usize| if differing { base.affine(1., i as f64) } else { Ok(base.clone()) };
-    names.iter().enumerate().map(|(i, name)| Ok((name.to_string(), one(i)?))).collect()
+    let values = |i: usize| if differing { base.affine(1., i as f64) } else { Ok(base.clone()) };
+    names.iter().enumerate().map(|(i, name)| Ok((name.to_string(), values(i)?))).collect()
 }
 
 #[test]
-fn any_of_the_tied_names_is_enough() -> Result<()> {
+fn one_of_the_tied_names_is_enough() -> Result<()> {
     let directory = Directory::new();
     for names in [&TIED[..], &TIED[..1], &TIED[1..]] {
         let outcome = check(Tied::config, &directory.file(&tied_state(names, false)?))?;
-        let (report, state, parameters) = outcome.expect("a file that fits");
+        let (report, state, parameters) = outcome.expect("the file should fit");
         assert_eq!((report.loaded, parameters), (names.iter().map(|name| name.to_string()).collect(), 1));
         assert!(report.missing.is_empty() && report.unexpected.is_empty() && report.mismatched.is_empty());
         let expected: Vec<f64> = (0..20).map(f64::from).collect();
         assert!(state.len() == 2 && state.iter().all(|(_, values)| *values == expected), "{state:?}");
     }
-    let error = check(Tied::config, &directory.file(&tied_state(&[], false)?))?.expect_err("an empty file");
+    let error = check(Tied::config, &directory.file(&tied_state(&[], false)?))?
+        .expect_err("expected an error for an empty file");
     assert!(error.contains("1 missing:\n  embed.weight [5, 4]") && !error.contains("head"), "{error}");
     Ok(())
 }
@@ -277,23 +284,23 @@ fn any_of_the_tied_names_is_enough() -> Result<()> {
 fn different_values_of_tied_names_are_an_error() -> Result<()> {
     let directory = Directory::new();
     let path = directory.file(&tied_state(&TIED, true)?);
-    let error = check(Tied::config, &path)?.expect_err("a conflict");
+    let error = check(Tied::config, &path)?.expect_err("expected a conflict");
     assert!(error.contains("1 tied with different values:\n  embed.weight and head.weight"), "{error}");
-    let partial = built(Tied::config(), &Load::new(&path).partial()).expect_err("a conflict");
+    let partial = built(Tied::config(), &Load::new(&path).partial()).expect_err("expected a conflict");
     assert_eq!(partial, error);
-    // The one that is not wanted can be renamed.
+    // Renaming the unwanted tensor resolves the conflict.
     let load = Load::new(&path).map("^embed.weight", "old").partial();
-    let (report, state, _) = built(Tied::config(), &load).expect("a file that fits");
+    let (report, state, _) = built(Tied::config(), &load).expect("the file should fit");
     assert_eq!((report.loaded, report.unexpected.len()), (vec![TIED[1].to_string()], 1));
     assert_eq!(state[0].1[..3], [1., 2., 3.]);
     Ok(())
 }
 
 #[test]
-fn not_a_number_is_equal_to_itself_under_tied_names() -> Result<()> {
+fn nan_equals_nan_under_tied_names() -> Result<()> {
     let mut state = tied_state(&TIED, false)?;
     for name in TIED {
-        let odd = state.get(name).expect("a tied name").affine(f64::NAN, 0.)?;
+        let odd = state.get(name).expect("the state should have the tied name").affine(f64::NAN, 0.)?;
         state.insert(name, odd);
     }
     let directory = Directory::new();
@@ -308,15 +315,16 @@ fn a_tied_name_of_another_shape_is_mismatched() -> Result<()> {
     state.insert(TIED[1], Tensor::ones((6, 4), DType::F32, &CPU)?);
     let directory = Directory::new();
     let path = directory.file(&state);
-    let error = check(Tied::config, &path)?.expect_err("a mismatched tensor");
+    let error = check(Tied::config, &path)?.expect_err("expected an error for the shape");
     assert!(error.contains("1 mismatched:\n  head.weight: expected [5, 4], found [6, 4]"), "{error}");
-    let (report, ..) = built(Tied::config(), &Load::new(&path).partial()).expect("a partial load");
+    let (report, ..) =
+        built(Tied::config(), &Load::new(&path).partial()).expect("the partial load should succeed");
     assert_eq!((report.loaded, report.mismatched.len()), (vec![TIED[0].to_string()], 1));
     Ok(())
 }
 
 #[test]
-fn a_detached_copy_and_a_reloaded_frozen_network_have_one_tied_parameter() -> Result<()> {
+fn detached_and_reloaded_networks_keep_tied_parameters() -> Result<()> {
     let mut network = Tied::new(&CPU)?;
     assert_eq!(network.detached().num_parameters(), 20);
     network.freeze("**")?;
@@ -328,23 +336,26 @@ fn a_detached_copy_and_a_reloaded_frozen_network_have_one_tied_parameter() -> Re
 }
 
 #[test]
-fn a_batch_norm_without_its_counter_loads_and_keeps_its_count() -> Result<()> {
+fn a_batch_norm_loads_without_num_batches_tracked() -> Result<()> {
     let directory = Directory::new();
     let mut norm = BatchNorm::config(3).init(&CPU)?;
     let mut old = random(&norm, 1);
     old.remove("num_batches_tracked");
     let path = directory.file(&old);
-    let (report, state, _) = check(|| BatchNorm::config(3), &path)?.expect("an old checkpoint");
+    let (report, state, _) = check(|| BatchNorm::config(3), &path)?.expect("the old checkpoint should fit");
     assert_eq!((report.loaded.len(), report.missing.len()), (4, 0));
     assert_eq!(state[4], ("num_batches_tracked".to_string(), vec![0.]));
     let x = Tensor::ones((4, 3), DType::F32, &CPU)?;
     norm.call(x.into(), Mode::Train).into_tensor()?;
     norm.load_with(Load::new(&path))?;
-    assert_eq!(values(norm.state_dict().get("num_batches_tracked").expect("a counter")), [1.]);
+    assert_eq!(
+        values(norm.state_dict().get("num_batches_tracked").expect("the batch norm should have a counter")),
+        [1.]
+    );
     Ok(())
 }
 
-/// A layer that asks for a tensor which its registry does not show.
+/// A layer that loads a tensor which is not in its registry.
 struct Hidden {
     shown: Tensor,
     hidden: Tensor,
@@ -379,7 +390,7 @@ impl Module for Hidden {
 }
 
 #[test]
-fn what_only_the_construction_asks_for_is_loaded_and_reported() -> Result<()> {
+fn tensors_that_only_the_constructor_reads_are_loaded_and_reported() -> Result<()> {
     let directory = Directory::new();
     let tensor = |size: usize| Tensor::full(size as f32, size, &CPU);
     let mut state = StateDict::from_iter([("hidden", tensor(3)?), ("shown", tensor(2)?)]);
@@ -387,7 +398,8 @@ fn what_only_the_construction_asks_for_is_loaded_and_reported() -> Result<()> {
     assert_eq!(report.loaded, ["shown", "hidden"]);
     assert_eq!((values(&network.shown), values(&network.hidden)), (vec![2.; 2], vec![3.; 3]));
     state.remove("hidden");
-    let error = built(HiddenConfig, &Load::new(directory.file(&state))).expect_err("a missing tensor");
+    let error = built(HiddenConfig, &Load::new(directory.file(&state)))
+        .expect_err("expected an error for the missing tensor");
     assert!(error.contains("1 missing:\n  hidden [3]"), "{error}");
     Ok(())
 }

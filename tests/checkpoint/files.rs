@@ -1,5 +1,5 @@
-//! Checkpoint files: what is written reads back, PyTorch's files read to the values that PyTorch reads,
-//! and files that are damaged, hostile or half written do no harm.
+//! Checkpoint files: written files read back, PyTorch's files give PyTorch's values, and damaged, hostile or
+//! partially written files do no harm.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -22,7 +22,7 @@ fn names(state: &StateDict) -> Vec<&str> {
     state.keys().collect()
 }
 
-/// The values as bytes, so that NaN equals NaN and -0 does not equal 0.
+/// Returns the values as bytes, so that NaN equals NaN and -0 does not equal 0.
 fn bits(tensor: &Tensor) -> Vec<u8> {
     match tensor.elem_count() {
         0 => Vec::new(),
@@ -36,7 +36,7 @@ fn assert_same(one: &Tensor, other: &Tensor, name: &str) {
 }
 
 #[test]
-fn published_weights_read_the_same_from_all_three_formats() -> Outcome {
+fn published_weights_are_equal_in_all_three_formats() -> Outcome {
     for (network, files) in [
         ("mtcnn_pnet", &["pnet.pt", "weights_zip.pt"][..]),
         ("mtcnn_rnet", &["rnet.pt", "weights_zip.pt"]),
@@ -60,13 +60,13 @@ fn published_weights_read_the_same_from_all_three_formats() -> Outcome {
 }
 
 #[test]
-fn tensors_come_in_the_order_of_the_file() -> Outcome {
+fn tensors_keep_the_order_of_the_file() -> Outcome {
     let state = read(golden("mtcnn_pnet/pnet.pt"), &Device::Cpu)?;
     assert_eq!(names(&state)[..4], ["conv1.weight", "conv1.bias", "prelu1.weight", "conv2.weight"]);
     Ok(())
 }
 
-/// Of the tensors that `make_checkpoints.py` describes, the values.
+/// Checks the tensors that `make_checkpoints.py` describes.
 fn check_all_types(state: &StateDict) -> Outcome {
     let counted = [0f64, 1., 2., 3., 4., 5.];
     let cases: [(&str, DType, &[usize], &[f64]); 19] = [
@@ -95,7 +95,7 @@ fn check_all_types(state: &StateDict) -> Outcome {
         let tensor = state.get(name).ok_or("missing")?;
         assert_eq!((tensor.dtype(), tensor.dims()), (dtype, shape), "{name}");
         if dtype == DType::F8E4M3 {
-            // Its conversion of zero never returns, so the bits of 0 to 5 have to do.
+            // The conversion of a float8 zero never returns, so compare the bits of 0 to 5.
             assert_eq!(bits(tensor), [0x00, 0x38, 0x40, 0x44, 0x48, 0x4a]);
             continue;
         }
@@ -106,7 +106,7 @@ fn check_all_types(state: &StateDict) -> Outcome {
 }
 
 #[test]
-fn every_element_type_and_stride_reads_in_every_protocol() -> Outcome {
+fn every_element_type_and_stride_is_read_in_every_protocol() -> Outcome {
     for protocol in [2, 4, 5] {
         for container in ["zip", "legacy"] {
             let file = golden("checkpoints").join(format!("types_{container}_{protocol}.pt"));
@@ -127,12 +127,12 @@ fn a_state_dict_is_found_among_other_entries() -> Outcome {
 }
 
 #[test]
-fn a_pickle_that_names_a_command_is_an_error_with_its_name() {
+fn a_pickle_that_calls_a_command_is_an_error_with_its_name() {
     let error = message(read(golden("checkpoints/os_system.pt"), &Device::Cpu));
     assert!(error.contains("posix.system") && error.contains("os_system.pt"), "{error}");
 }
 
-/// A legacy file whose object is the pickle `object`, and which has no storages.
+/// Returns a legacy file with the pickle `object` and without storages.
 fn legacy_file(object: &[u8]) -> Vec<u8> {
     let magic = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19.";
     [&magic[..], b"\x80\x02M\xe9\x03.", b"\x80\x02}.", object, b"\x80\x02]."].concat()
@@ -146,8 +146,9 @@ fn read_bytes(bytes: &[u8]) -> sconce::Result<StateDict> {
 }
 
 #[test]
-fn hand_made_pickles_are_errors_that_say_why() {
-    /// `{"w": _rebuild_tensor_v2(storage of `numel` floats, …)}` with a size and a stride.
+fn invalid_pickles_are_errors_with_a_reason() {
+    /// Returns a pickle of `{"w": _rebuild_tensor_v2(storage of `numel` floats, …)}` with a size and a
+    /// stride.
     fn tensor(numel: &[u8], size: &[u8], stride: &[u8]) -> Vec<u8> {
         let storage =
             [&b"(X\x07\0\0\0storagectorch\nFloatStorage\nU\x010U\x03cpu"[..], numel, b"NtQ"].concat();
@@ -189,7 +190,7 @@ fn hand_made_pickles_are_errors_that_say_why() {
 #[test]
 fn a_view_beyond_its_storage_is_an_error_with_its_shape() {
     let file = fs::read(golden("checkpoints/types_legacy_2.pt")).unwrap();
-    // The first tensor's size (2, 3), pickled, becomes (2, 200).
+    // Change the pickled size of the first tensor from (2, 3) to (2, 200).
     let size = b"K\x02K\x03\x86";
     let position = file.windows(size.len()).position(|window| window == size).unwrap();
     let mut changed = file.clone();
@@ -200,7 +201,7 @@ fn a_view_beyond_its_storage_is_an_error_with_its_shape() {
 }
 
 #[test]
-fn a_pickle_that_nests_without_end_does_not_exhaust_the_stack() {
+fn a_deeply_nested_pickle_does_not_overflow_the_stack() {
     let nested = [&b"\x80\x02"[..], &b"]".repeat(3 << 20), b"."].concat();
     assert!(message(read_bytes(&legacy_file(&nested))).contains("more memory than the file's length allows"));
     let wrapped = [&b"\x80\x02)"[..], &b"\x85".repeat(1 << 14), b"."].concat();
@@ -208,7 +209,7 @@ fn a_pickle_that_nests_without_end_does_not_exhaust_the_stack() {
 }
 
 #[test]
-fn other_files_are_told_by_their_content() {
+fn files_of_other_formats_are_errors_with_a_reason() {
     for (bytes, expected) in [
         (&b""[..], "begins with the bytes []"),
         (b"GIF89a", "47, 49, 46"),
@@ -225,7 +226,7 @@ fn other_files_are_told_by_their_content() {
 }
 
 #[test]
-fn a_damaged_storage_of_an_archive_is_noticed() {
+fn a_damaged_storage_of_an_archive_is_an_error() {
     let mut bytes = fs::read(golden("mtcnn_pnet/weights_zip.pt")).unwrap();
     bytes[12_000] ^= 1;
     let error = message(read_bytes(&bytes));
@@ -245,7 +246,7 @@ const STORED: [DType; 10] = [
     DType::F8E4M3,
 ];
 
-/// Tensors of every type and of up to four dimensions, as candle's views may have them.
+/// Generates tensors of every dtype with up to four dimensions, some of them views.
 fn any_tensor() -> impl Strategy<Value = Tensor> {
     let shape = prop::collection::vec(0usize..5, 0..=4);
     (prop::sample::select(&STORED[..]), shape, any::<bool>(), any::<bool>()).prop_map(
@@ -271,7 +272,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn what_is_written_reads_back(
+    fn written_files_read_back(
         tensors in prop::collection::vec((any::<String>(), any_tensor()), 0..6),
         metadata in prop::collection::btree_map(any::<String>(), any::<String>(), 0..3),
     ) {
@@ -283,7 +284,7 @@ proptest! {
         let again = read(&path, &Device::Cpu)?;
         let mut order: Vec<_> = state.iter().collect();
         order.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype().size_in_bytes()));
-        // Tensors without elements lie nowhere in particular.
+        // Tensors without elements have no defined position.
         order.retain(|(_, tensor)| tensor.elem_count() > 0);
         let mut kept = names(&again);
         kept.retain(|name| again.get(name).is_some_and(|tensor| tensor.elem_count() > 0));
@@ -293,7 +294,7 @@ proptest! {
             assert_same(tensor, again.get(name).unwrap(), name);
         }
 
-        // The crate that defines the format agrees with what we wrote.
+        // The `safetensors` crate reads what was written.
         let file = fs::read(&path)?;
         let (header_length, header) = safetensors::SafeTensors::read_metadata(&file)?;
         prop_assert_eq!(header_length % 8, 0);
@@ -307,7 +308,7 @@ proptest! {
 }
 
 #[test]
-fn every_element_type_of_a_safetensors_file_reads() -> Outcome {
+fn every_element_type_of_a_safetensors_file_is_read() -> Outcome {
     use safetensors::{Dtype, tensor::TensorView};
     let signed = TensorView::new(Dtype::I8, vec![2], &[0xff, 0x7f])?;
     let boolean = TensorView::new(Dtype::BOOL, vec![2], &[0, 1])?;
@@ -373,7 +374,7 @@ fn a_missing_directory_is_an_error_with_its_name() -> Outcome {
 
 #[cfg(unix)]
 #[test]
-fn links_are_followed_and_permissions_kept() -> Outcome {
+fn links_are_followed_and_permissions_are_kept() -> Outcome {
     use std::os::unix::fs::PermissionsExt;
     let directory = tempfile::tempdir()?;
     let (path, link) = (directory.path().join("state"), directory.path().join("link"));

@@ -1,5 +1,5 @@
-//! Checkpoints of other programs: NumPy's archives, sharded files, PyTorch's nested dictionaries, and what
-//! none of our tensors can hold.
+//! Checkpoints of other programs: NumPy's archives, sharded files, PyTorch's nested dictionaries, and tensors
+//! that candle cannot represent.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,12 +26,12 @@ fn read_bytes(bytes: &[u8]) -> sconce::Result<StateDict> {
 }
 
 fn values(state: &StateDict, name: &str) -> Result<Vec<f64>, Box<dyn std::error::Error>> {
-    let tensor = state.get(name).ok_or(format!("no tensor {name}"))?;
+    let tensor = state.get(name).ok_or(format!("expected a tensor {name}"))?;
     Ok(tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()?)
 }
 
 #[test]
-fn arrays_of_numpy_read_in_every_type_and_order() -> Outcome {
+fn numpy_arrays_of_every_dtype_and_order_are_read() -> Outcome {
     let types: [(&str, DType); 11] = [
         ("float64", DType::F64),
         ("float32", DType::F32),
@@ -64,7 +64,7 @@ fn arrays_of_numpy_read_in_every_type_and_order() -> Outcome {
 }
 
 #[test]
-fn arrays_that_are_no_tensors_are_errors_with_their_names() {
+fn errors_name_arrays_that_cannot_become_tensors() {
     for (file, expected) in [
         ("objects.npz", "array `weights`: arrays of Python objects"),
         ("complex.npz", "array `spectrum`: candle has no dtype for elements of type `<c8`"),
@@ -76,7 +76,7 @@ fn arrays_that_are_no_tensors_are_errors_with_their_names() {
 }
 
 #[test]
-fn damaged_numpy_headers_are_errors_that_say_why() {
+fn damaged_numpy_headers_are_errors_with_a_reason() {
     let with = |header: &str| {
         let length = (header.len() as u16).to_le_bytes();
         [&b"\x93NUMPY\x01\0"[..], &length, header.as_bytes(), &[0; 24]].concat()
@@ -109,16 +109,16 @@ fn damaged_numpy_headers_are_errors_that_say_why() {
 }
 
 #[test]
-fn archives_that_deceive_are_errors() {
-    let good = || Entry::stored("a.npy", &npy("<f4", "(6,)", 24));
+fn inconsistent_archives_are_errors() {
+    let valid = || Entry::stored("a.npy", &npy("<f4", "(6,)", 24));
     let changed = |change: &dyn Fn(&mut Entry)| {
-        let mut entry = good();
+        let mut entry = valid();
         change(&mut entry);
         entry
     };
     let cases: Vec<(Vec<Entry>, &str)> = vec![
-        (vec![good(), good()], "two entries `a.npy`"),
-        (vec![good(), changed(&|entry| (entry.name, entry.header) = ("b.npy".into(), Some(0)))], "overlap"),
+        (vec![valid(), valid()], "two entries `a.npy`"),
+        (vec![valid(), changed(&|entry| (entry.name, entry.header) = ("b.npy".into(), Some(0)))], "overlap"),
         (vec![changed(&|entry| entry.header = Some(1 << 30))], "overlap"),
         (vec![changed(&|entry| entry.header = Some(3))], "no header where the directory says"),
         (vec![changed(&|entry| entry.checksum ^= 1)], "checksum"),
@@ -126,33 +126,33 @@ fn archives_that_deceive_are_errors() {
         (vec![changed(&|entry| entry.method = 12)], "method 12"),
         (vec![changed(&|entry| entry.method = 8)], "array `a`"),
         (vec![Entry::stored("readme.txt", b"hello")], "without `data.pkl` or `.npy`"),
-        (vec![good(), Entry::stored("readme.txt", b"hello")], "got `readme.txt`"),
+        (vec![valid(), Entry::stored("readme.txt", b"hello")], "got `readme.txt`"),
     ];
     for (entries, expected) in cases {
         let error = message(read_bytes(&archive(&entries)));
         assert!(error.contains(expected), "{expected}: {error}");
     }
-    // An entry that inflates to more, or to less, than the directory says.
+    // The entry inflates to more or less data than the directory says.
     for (difference, expected) in [(1, "more data than"), (-1, "less data than")] {
         let mut entry = Entry::deflated("a.npy", &npy("<f4", "(6,)", (24 + difference) as usize));
         entry.size = (i64::from(entry.size) - difference) as u32;
         let error = message(read_bytes(&archive(&[entry])));
         assert!(error.contains(expected), "{error}");
     }
-    // Nothing is ever written by name, so a name that climbs is only a name.
-    let climbing = archive(&[Entry::stored("../../a.npy", &npy("<f4", "(6,)", 24))]);
-    assert_eq!(read_bytes(&climbing).unwrap().keys().collect::<Vec<_>>(), ["../../a"]);
+    // No file is written by its name, so a name with `..` is harmless.
+    let parent_path = archive(&[Entry::stored("../../a.npy", &npy("<f4", "(6,)", 24))]);
+    assert_eq!(read_bytes(&parent_path).unwrap().keys().collect::<Vec<_>>(), ["../../a"]);
 }
 
 #[test]
-fn archives_of_64_bits_read_as_others() -> Outcome {
+fn zip64_archives_are_read() -> Outcome {
     let entries =
         [Entry::stored("a.npy", &npy("<f4", "(6,)", 24)), Entry::deflated("b.npy", &npy("<i2", "(3,)", 6))];
-    let whole = archive_64(&entries);
-    let state = read_bytes(&whole)?;
+    let complete = archive_64(&entries);
+    let state = read_bytes(&complete)?;
     assert_eq!((values(&state, "a")?, values(&state, "b")?), (vec![0.; 6], vec![0.; 3]));
     for missing in ["PK\x06\x06", "PK\x06\x07"] {
-        let mut damaged = whole.clone();
+        let mut damaged = complete.clone();
         let position =
             damaged.windows(4).rposition(|window| window == missing.as_bytes()).ok_or("missing")?;
         damaged[position] = 0;
@@ -162,7 +162,7 @@ fn archives_of_64_bits_read_as_others() -> Outcome {
 }
 
 #[test]
-fn the_limit_of_memory_is_the_users_to_choose() -> Outcome {
+fn the_memory_limit_can_be_set() -> Outcome {
     let zeros = npy("<f4", "(4194304,)", 16 << 20);
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("zeros.npz");
@@ -176,7 +176,7 @@ fn the_limit_of_memory_is_the_users_to_choose() -> Outcome {
     Ok(())
 }
 
-/// Two shards and their index in a new directory.
+/// Writes two shards and their index to a new directory.
 fn sharded() -> Result<tempfile::TempDir, Box<dyn std::error::Error>> {
     let directory = tempfile::tempdir()?;
     let tensor = |value: f32| Tensor::full(value, 3, &Device::Cpu);
@@ -208,18 +208,18 @@ fn shards_are_read_by_their_index_or_its_directory() -> Outcome {
 }
 
 #[test]
-fn an_index_that_is_wrong_is_an_error_that_says_why() -> Outcome {
+fn an_invalid_index_is_an_error_with_a_reason() -> Outcome {
     let directory = sharded()?;
     let outside = tempfile::tempdir()?;
     let secret = outside.path().join("model-3.safetensors");
     fs::copy(directory.path().join("model-2.safetensors"), &secret)?;
     let index = directory.path().join("model.safetensors.index.json");
-    let climbing = format!("../{}/model-3.safetensors", outside.path().file_name().unwrap().display());
+    let parent_path = format!("../{}/model-3.safetensors", outside.path().file_name().unwrap().display());
     let absolute = secret.display().to_string();
     let map = |shard: &str| format!(r#"{{"weight_map": {{"c": "{shard}"}}}}"#);
     for (json, expected) in [
         (map("model-9.safetensors"), "shard `model-9.safetensors`"),
-        (map(&climbing), "got another path"),
+        (map(&parent_path), "got another path"),
         (map(&absolute), "got another path"),
         (map("./model-2.safetensors"), "got another path"),
         (map(".."), "got another path"),
@@ -243,7 +243,7 @@ fn an_index_that_is_wrong_is_an_error_that_says_why() -> Outcome {
 }
 
 #[test]
-fn the_state_dict_is_chosen_by_its_key_or_found_where_it_is_the_only_one() -> Outcome {
+fn the_state_dict_is_selected_by_key_or_found_if_it_is_the_only_one() -> Outcome {
     let state = read(golden("alone.pt"), &Device::Cpu)?;
     assert_eq!(values(&state, "fc.bias")?, [1., 2.]);
 
@@ -264,7 +264,7 @@ fn the_state_dict_is_chosen_by_its_key_or_found_where_it_is_the_only_one() -> Ou
 }
 
 #[test]
-fn tensors_that_candle_cannot_hold_are_errors_that_name_their_kind() {
+fn errors_name_the_kind_of_unsupported_tensors() {
     for (module, name, expected) in [
         ("torch", "ComplexFloatStorage", "for complex numbers"),
         ("torch", "complex64", "for complex numbers"),
@@ -283,7 +283,7 @@ fn tensors_that_candle_cannot_hold_are_errors_that_name_their_kind() {
 }
 
 #[test]
-fn metadata_is_that_of_a_safetensors_file() -> Outcome {
+fn metadata_is_read_from_safetensors_files_only() -> Outcome {
     let directory = sharded()?;
     let found = metadata(directory.path().join("model-1.safetensors"))?;
     assert_eq!(found.get("format").map(String::as_str), Some("pt"));

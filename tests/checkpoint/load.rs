@@ -1,4 +1,4 @@
-//! `Load`: what of a checkpoint goes into a network under which name, and the report of it.
+//! `Load`: selecting and renaming a checkpoint's tensors, and its report.
 
 use sconce::checkpoint::{metadata, write_safetensors};
 use sconce::prelude::*;
@@ -34,7 +34,7 @@ const NAMES: [&str; 9] = [
     "head.bias",
 ];
 
-/// A saved network of 10 classes in a directory of its own, and the network.
+/// Returns a network with 10 classes, saved in a new directory.
 fn saved() -> Result<(tempfile::TempDir, std::path::PathBuf, Net)> {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("net.safetensors");
@@ -55,7 +55,7 @@ fn assert_equal(one: &impl Network, other: &impl Network, names: &[&str]) {
 }
 
 fn message<T>(outcome: Result<T>) -> String {
-    outcome.err().expect("an error").to_string()
+    outcome.err().expect("expected an error").to_string()
 }
 
 #[test]
@@ -71,13 +71,13 @@ fn a_strict_load_reports_everything_loaded() -> Outcome {
     let held = third.trainable_parameters();
     assert_eq!(third.load_with(Load::new(&path))?, report);
     assert_equal(&net, &third, &NAMES);
-    // In place: whoever holds the parameters, as an optimiser does, sees the new values.
+    // In place: an optimizer that holds the parameters sees the new values.
     assert_eq!(held[0].1.flatten_all()?.to_vec1::<f32>()?, parameter(&net, NAMES[0]));
     Ok(())
 }
 
 #[test]
-fn a_strict_load_that_does_not_fit_is_one_error_and_changes_nothing() -> Outcome {
+fn a_strict_load_that_does_not_fit_is_an_error_and_changes_nothing() -> Outcome {
     let (_directory, path, _) = saved()?;
     for error in [
         message(Net::config(7).load_with(Load::new(&path).map("bn.bias", "bn.shift"), &Device::Cpu)),
@@ -101,7 +101,7 @@ fn a_strict_load_that_does_not_fit_is_one_error_and_changes_nothing() -> Outcome
 }
 
 #[test]
-fn a_partial_load_leaves_the_rest_freshly_initialised() -> Outcome {
+fn a_partial_load_keeps_the_initial_values_of_other_tensors() -> Outcome {
     let (_directory, path, net) = saved()?;
     let (other, report) = Net::config(7).load_with(Load::new(&path).partial(), &Device::Cpu)?;
     assert_equal(&net, &other, &NAMES[..7]);
@@ -112,7 +112,7 @@ fn a_partial_load_leaves_the_rest_freshly_initialised() -> Outcome {
          mismatched  head.weight  [7, 4], found [10, 4]\n\
          mismatched  head.bias    [7], found [10]"
     );
-    // PyTorch's initialisation of Linear(4, 7): uniform within 1 / sqrt(4).
+    // PyTorch's initialization of Linear(4, 7) is uniform within ±1 / sqrt(4).
     for name in ["head.weight", "head.bias"] {
         let values = parameter(&other, name);
         assert!(values.iter().all(|value| value.abs() <= 0.5 && *value != 0.), "{values:?}");
@@ -120,17 +120,17 @@ fn a_partial_load_leaves_the_rest_freshly_initialised() -> Outcome {
     }
     assert_eq!(other.trainable_parameters().len(), 6);
 
-    // A network that there was before keeps its own values.
+    // An existing network keeps its values.
     let mut third = Net::new(7, &Device::Cpu)?;
     let own = parameter(&third, "head.weight");
     assert_eq!(third.load_with(Load::new(&path).partial())?, report);
     assert_eq!(parameter(&third, "head.weight"), own);
     assert_equal(&net, &third, &NAMES[..7]);
 
-    // Missing layers of other kinds have the initial values of their kinds, not zeros.
+    // Other missing layers get their initial values, which need not be zeros.
     let (fresh, report) =
         Net::config(10).load_with(Load::new(&path).map("backbone", "trunk").partial(), &Device::Cpu)?;
-    // Checkpoints from before PyTorch 0.4.1 have no `num_batches_tracked`, which a batch norm may lack.
+    // Checkpoints from before PyTorch 0.4.1 have no `num_batches_tracked`, so it is optional.
     assert_eq!((report.loaded.len(), report.missing.len(), report.unexpected.len()), (2, 6, 7));
     assert_eq!(parameter(&fresh, "backbone.bn.weight"), [1.; 4]);
     assert_eq!(parameter(&fresh, "backbone.bn.running_var"), [1.; 4]);
@@ -153,7 +153,7 @@ fn a_prefix_selects_a_part_of_the_file() -> Outcome {
 }
 
 #[test]
-fn names_are_mapped_by_regular_expressions_one_after_the_other() -> Outcome {
+fn names_are_mapped_by_regular_expressions_in_order() -> Outcome {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("old.safetensors");
     let net = Net::new(10, &Device::Cpu)?;
@@ -166,7 +166,7 @@ fn names_are_mapped_by_regular_expressions_one_after_the_other() -> Outcome {
         .map("part1", "bn");
     let (again, _) = Net::config(10).load_with(&load, &Device::Cpu)?;
     assert_equal(&net, &again, &NAMES);
-    // Adding a prefix.
+    // Adds a prefix to all names.
     let (_directory, path, _) = saved()?;
     let names = Load::new(path).map("^", "net.").read(&Device::Cpu)?;
     assert!(names.keys().all(|name| name.starts_with("net.")));
@@ -185,7 +185,7 @@ fn names_are_mapped_by_regular_expressions_one_after_the_other() -> Outcome {
 }
 
 #[test]
-fn the_type_of_the_floats_can_be_chosen() -> Outcome {
+fn the_float_dtype_can_be_set() -> Outcome {
     let (_directory, path, net) = saved()?;
     let load = Load::new(&path).dtype(DType::F16);
     let (half, _) = Net::config(10).load_with(&load, &Device::Cpu)?;
@@ -200,7 +200,7 @@ fn the_type_of_the_floats_can_be_chosen() -> Outcome {
         let rounded = Tensor::new(parameter(&net, NAMES[0]), &Device::Cpu)?.to_dtype(DType::F16)?;
         assert_eq!(parameter(network, NAMES[0]), rounded.to_dtype(DType::F32)?.to_vec1::<f32>()?);
     }
-    // A file of halves goes into a network of singles by default.
+    // By default, an f16 file is loaded into a network of f32.
     let halves = path.with_file_name("half.safetensors");
     half.save(&halves)?;
     let single = Net::config(10).load(&halves, &Device::Cpu)?;
@@ -212,7 +212,7 @@ fn the_type_of_the_floats_can_be_chosen() -> Outcome {
 }
 
 #[test]
-fn a_long_report_is_cut() -> Outcome {
+fn a_long_report_is_truncated() -> Outcome {
     let (directory, path, _) = saved()?;
     let many = directory.path().join("many.safetensors");
     let tensor = Tensor::zeros(2, DType::F32, &Device::Cpu)?;
@@ -249,13 +249,13 @@ fn metadata_is_saved_with_the_network() -> Outcome {
     Ok(())
 }
 
-/// A copy of all values.
+/// Returns a copy of all values.
 fn snapshot(net: &impl Network) -> Vec<Vec<f32>> {
     NAMES.iter().map(|name| parameter(net, name)).collect()
 }
 
 #[test]
-fn a_shortened_file_leaves_the_network_as_it_was() -> Outcome {
+fn a_truncated_file_does_not_change_the_network() -> Outcome {
     let (_directory, path, _) = saved()?;
     let whole = std::fs::read(&path)?;
     let mut net = Net::new(10, &Device::Cpu)?;
@@ -271,15 +271,15 @@ fn a_shortened_file_leaves_the_network_as_it_was() -> Outcome {
     Ok(())
 }
 
-/// The state of a network with one tensor in place of its own.
-fn with_one(net: &Net, path: &std::path::Path, name: &str, tensor: Tensor) -> Result<()> {
+/// Saves the network's state with one tensor replaced.
+fn save_with_replaced(net: &Net, path: &std::path::Path, name: &str, tensor: Tensor) -> Result<()> {
     let mut state = net.state_dict();
     state.insert(name, tensor);
     write_safetensors(path, &state, &Default::default())
 }
 
 #[test]
-fn statistics_of_another_shape_are_named_and_leave_all_others_as_they_were() -> Outcome {
+fn statistics_of_another_shape_are_an_error_and_change_nothing() -> Outcome {
     let (_directory, path, other) = saved()?;
     let mut net = Net::new(10, &Device::Cpu)?;
     let before = snapshot(&net);
@@ -289,7 +289,7 @@ fn statistics_of_another_shape_are_named_and_leave_all_others_as_they_were() -> 
         (NAMES[4], zeros(&[1, 4], DType::F32)?, "backbone.bn.running_mean: expected [4], found [1, 4]"),
         (NAMES[6], zeros(&[1], DType::I64)?, "backbone.bn.num_batches_tracked: expected [], found [1]"),
     ] {
-        with_one(&other, &path, name, tensor)?;
+        save_with_replaced(&other, &path, name, tensor)?;
         let error = message(net.load_with(Load::new(&path)));
         assert!(error.contains(expected), "{error}");
         assert!(snapshot(&net) == before, "{name}");
@@ -298,15 +298,15 @@ fn statistics_of_another_shape_are_named_and_leave_all_others_as_they_were() -> 
     Ok(())
 }
 
-/// As in PyTorch: numbers are converted, and NaN is one. It stays in its channel.
+/// As in PyTorch, integers are converted, and NaN is a valid value. It affects only its channel.
 #[test]
-fn statistics_of_another_type_and_nan_are_loaded() -> Outcome {
+fn statistics_of_another_dtype_and_nan_are_loaded() -> Outcome {
     let (_directory, path, other) = saved()?;
-    with_one(&other, &path, NAMES[5], Tensor::new(&[1i64, 2, 3, 4], &Device::Cpu)?)?;
+    save_with_replaced(&other, &path, NAMES[5], Tensor::new(&[1i64, 2, 3, 4], &Device::Cpu)?)?;
     let mut net = Net::config(10).load(&path, &Device::Cpu)?;
     assert_eq!(parameter(&net, NAMES[5]), [1., 2., 3., 4.]);
 
-    with_one(&other, &path, NAMES[5], Tensor::new(&[1f32, f32::NAN, 3., 4.], &Device::Cpu)?)?;
+    save_with_replaced(&other, &path, NAMES[5], Tensor::new(&[1f32, f32::NAN, 3., 4.], &Device::Cpu)?)?;
     net.load_with(Load::new(&path))?;
     let x = Tensor::ones((1, 1, 5, 5), DType::F32, &Device::Cpu)?;
     let y = net.inference()?.backbone.call((&x).into(), Mode::Eval).into_tensor()?;

@@ -1,4 +1,4 @@
-//! Checkpoint files: every format read and written, loading into networks, a fuzzer's files.
+//! Checkpoint files: reading and writing every format, loading into networks, and a fuzzer's files.
 
 mod agreement;
 #[path = "../common/mod.rs"]

@@ -1,17 +1,17 @@
-//! Zip archives as one likes them, lies included.
+//! Zip archives with freely chosen headers, also inconsistent ones.
 
 use std::io::Write;
 
 use flate2::{Compression, Crc, write::DeflateEncoder};
 
-/// An entry: what the directory says of it, and its bytes as they lie in the file.
+/// An entry: the fields of its headers, and its data as stored in the file.
 pub struct Entry {
     pub name: String,
     pub method: u16,
     pub checksum: u32,
     pub size: u32,
     pub data: Vec<u8>,
-    /// Where the directory says that its header begins, if not where it does.
+    /// The offset of the local header according to the directory. `None` gives the true offset.
     pub header: Option<u32>,
 }
 
@@ -33,7 +33,7 @@ impl Entry {
         Self { name: name.into(), method, checksum, size, data, header: None }
     }
 
-    /// What the headers in the directory and before the data have in common.
+    /// Returns the fields that the central directory and the local header have in common.
     fn common(&self) -> Vec<u8> {
         let mut bytes = [20_u16, 0, self.method, 0, 0].map(u16::to_le_bytes).concat();
         bytes.extend([self.checksum, self.data.len() as u32, self.size].map(u32::to_le_bytes).concat());
@@ -53,23 +53,23 @@ pub fn archive(entries: &[Entry]) -> Vec<u8> {
         directory.extend([b"PK\x01\x02\0\0", &common[..], &rest, entry.name.as_bytes()].concat());
     }
     let count = (entries.len() as u16).to_le_bytes();
-    let place = [directory.len() as u32, file.len() as u32].map(u32::to_le_bytes).concat();
-    let end = [&b"PK\x05\x06\0\0\0\0"[..], &count, &count, &place, &[0, 0]].concat();
+    let position = [directory.len() as u32, file.len() as u32].map(u32::to_le_bytes).concat();
+    let end = [&b"PK\x05\x06\0\0\0\0"[..], &count, &count, &position, &[0, 0]].concat();
     [file, directory, end].concat()
 }
 
-/// The same with every size and position in 64 bits, as PyTorch writes files of more than 4 GiB.
+/// Writes a zip64 archive, as PyTorch does for files of more than 4 GiB.
 pub fn archive_64(entries: &[Entry]) -> Vec<u8> {
     let (mut file, mut directory) = (Vec::new(), Vec::new());
-    let elsewhere = u32::MAX.to_le_bytes();
+    let in_zip64_extra = u32::MAX.to_le_bytes();
     for entry in entries {
         let mut common = entry.common();
         let sizes =
             [entry.size as usize, entry.data.len(), file.len()].map(|size| (size as u64).to_le_bytes());
         file.extend([b"PK\x03\x04", &common[..], entry.name.as_bytes(), &entry.data].concat());
-        common[14..22].copy_from_slice(&[elsewhere, elsewhere].concat());
+        common[14..22].copy_from_slice(&[in_zip64_extra, in_zip64_extra].concat());
         common[24..26].copy_from_slice(&28_u16.to_le_bytes());
-        let rest = [&[0; 10][..], &elsewhere].concat();
+        let rest = [&[0; 10][..], &in_zip64_extra].concat();
         let extra = [&[1, 0, 24, 0], &sizes.concat()[..]].concat();
         directory.extend([b"PK\x01\x02\0\0", &common[..], &rest, entry.name.as_bytes(), &extra].concat());
     }
@@ -81,14 +81,14 @@ pub fn archive_64(entries: &[Entry]) -> Vec<u8> {
     [file, directory, end.concat(), locator.concat(), last.concat()].concat()
 }
 
-/// A `.npy` file of zeros with the given header entries.
+/// Returns a `.npy` file with the given header entries and `bytes` zeros of data.
 pub fn npy(descr: &str, shape: &str, bytes: usize) -> Vec<u8> {
     let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
     let length = (header.len() as u16).to_le_bytes();
     [&b"\x93NUMPY\x01\0"[..], &length, header.as_bytes(), &vec![0; bytes]].concat()
 }
 
-/// A pickle of `{"w": tensor}` whose storage `0` has `elements` floats, of which the tensor is all.
+/// Returns a pickle of `{"w": tensor}`. The tensor covers all `elements` floats of storage `0`.
 pub fn pickle_of_floats(elements: u32) -> Vec<u8> {
     let count = [b"J", &elements.to_le_bytes()[..]].concat();
     let storage = [&b"(X\x07\0\0\0storagectorch\nFloatStorage\nU\x010U\x03cpu"[..], &count, b"tQ"].concat();
@@ -96,7 +96,7 @@ pub fn pickle_of_floats(elements: u32) -> Vec<u8> {
     [&b"\x80\x02}U\x01wctorch._utils\n_rebuild_tensor_v2\n"[..], &arguments, b"Rs."].concat()
 }
 
-/// The bytes of a safetensors file with that header and so many zeros.
+/// Returns a safetensors file with the given header and `bytes` zeros of data.
 pub fn safetensors(header: &str, bytes: usize) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; bytes]].concat()
 }

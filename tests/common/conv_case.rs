@@ -1,4 +1,4 @@
-//! Settings of a convolution for the tests of its gradients.
+//! Random convolutions for the tests of gradients.
 
 use std::ops::RangeInclusive;
 
@@ -9,7 +9,7 @@ use sconce::kernels::conv::ConvGeometry;
 #[derive(Clone, Debug)]
 pub struct Case {
     pub batch: usize,
-    /// Input and output channels of a group.
+    /// Input and output channels per group.
     pub channels: [usize; 2],
     pub size: [usize; 2],
     pub kernel: [usize; 2],
@@ -17,7 +17,7 @@ pub struct Case {
 }
 
 impl Case {
-    /// A square image, kernel, stride and padding.
+    /// Returns a case with a square image, kernel, stride and padding.
     pub fn square(
         batch: usize,
         channels: [usize; 2],
@@ -31,7 +31,7 @@ impl Case {
         Self { batch, channels, size: [size; 2], kernel: [kernel; 2], geometry }
     }
 
-    /// The shapes of input, weight and output, or `None` if the kernel does not fit.
+    /// Returns the shapes of input, weight and output, or `None` if the kernel does not fit.
     pub fn shapes(&self) -> Option<[[usize; 4]; 3]> {
         let [inputs, outputs] = self.channels;
         let groups = self.geometry.groups;
@@ -44,7 +44,8 @@ impl Case {
     }
 }
 
-/// Settings of every kind, for up to `channels` channels a group and images of up to `size` × `size`.
+/// Generates convolutions of all kinds with up to `channels` channels per group and images of up to `size` ×
+/// `size`.
 pub fn cases(channels: usize, size: usize) -> impl Strategy<Value = Case> {
     let pair = |range: RangeInclusive<usize>| [range.clone(), range];
     let geometry = (pair(1..=3), pair(1..=3), [pair(0..=4), pair(0..=4)], 1usize..=3)

@@ -1,9 +1,9 @@
-//! What tests go through: activations, numbers of threads, dtypes.
+//! Values that tests iterate over: activations, numbers of threads, dtypes.
 
 use candle_core::DType;
 use sconce::kernels::activation::Activation;
 
-/// Every activation of an epilogue.
+/// Every activation that an epilogue supports.
 pub const ACTIVATIONS: [Activation; Activation::EACH.len()] = Activation::EACH;
 
 /// The activations whose slope follows from their output.
@@ -16,12 +16,12 @@ pub const ACTIVATIONS_BY_OUTPUT: [Activation; 6] = [
     Activation::Tanh,
 ];
 
-/// Numbers of threads that must all give the same bits.
+/// Numbers of threads that must all give bit-identical results.
 pub const THREADS: [usize; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 13, 16, 33, 64];
 
-/// The dtypes that the kernels take.
+/// The dtypes that the kernels support.
 pub const DTYPES: [DType; 4] = [DType::F32, DType::F64, DType::F16, DType::BF16];
 
-/// The dtypes, each with the relative error that is due to it.
+/// The dtypes, each with its allowed relative error.
 pub const DTYPE_ERRORS: [(DType, f64); 4] =
     [(DType::F32, 1e-5), (DType::F64, 1e-12), (DType::F16, 1e-2), (DType::BF16, 1e-2)];

@@ -1,5 +1,5 @@
-//! What the test files share: gradient checks by finite differences, random tensors, files.
-#![allow(dead_code)] // Each test file uses its part.
+//! Shared helpers: gradient checks by finite differences, random tensors, files.
+#![allow(dead_code)] // Each test binary uses a part of it.
 
 pub mod archive;
 pub mod conv_case;
@@ -9,39 +9,39 @@ pub mod process;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::test_runner::{Config, TestCaseError};
 
-/// How many random settings each property is tried on: `cases`, or as many percent of that as the environment's
-/// `SCONCE_TEST_PERCENT` says.
+/// Runs each property on `cases` random settings, scaled by `SCONCE_TEST_PERCENT` percent if that environment
+/// variable is set.
 pub fn config(cases: u32) -> Config {
-    let percent =
-        std::env::var("SCONCE_TEST_PERCENT").map_or(100, |percent| percent.parse().expect("a number"));
+    let percent = std::env::var("SCONCE_TEST_PERCENT")
+        .map_or(100, |percent| percent.parse().expect("SCONCE_TEST_PERCENT should be a number"));
     Config { cases: (cases * percent).div_ceil(100), failure_persistence: None, ..Config::default() }
 }
 
-/// What `run` gives with so many threads.
+/// Runs `run` in a thread pool with `threads` threads.
 pub fn on_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    pool.expect("so many threads").install(run)
+    pool.expect("the thread pool should start").install(run)
 }
 
-/// The message of an outcome that has to be an error.
+/// Returns the error message of `outcome`. Panics if it is `Ok`.
 #[track_caller]
 pub fn message<T>(outcome: sconce::Result<T>) -> String {
-    outcome.err().expect("an error").to_string()
+    outcome.err().expect("expected an error").to_string()
 }
 
-/// The operations of the launches that `run` makes.
+/// Returns the operations of the launches of `run`.
 pub fn operations(run: impl FnOnce() -> sconce::Result<Tensor>) -> sconce::Result<Vec<String>> {
     let (result, launches) = sconce::trace(run);
     result?;
     Ok(launches.into_iter().map(|launch| launch.operations).collect())
 }
 
-/// A property's failure, from anything that prints.
+/// Converts any displayable error to the failure of a property.
 pub fn fail(error: impl std::fmt::Display) -> TestCaseError {
     TestCaseError::fail(error.to_string())
 }
 
-/// A reproducible sequence of numbers, uniform in `[-1, 1)`.
+/// A reproducible sequence of pseudorandom numbers, uniform in `[-1, 1)`.
 pub struct Numbers(u64);
 
 impl Numbers {
@@ -54,14 +54,14 @@ impl Numbers {
         (self.0 >> 11) as f64 / (1u64 << 52) as f64 - 1.0
     }
 
-    /// A tensor of f64 of the given shape, uniform in `[-scale, scale)`.
+    /// Returns an f64 tensor of the given shape, uniform in `[-scale, scale)`.
     pub fn tensor(&mut self, shape: &[usize], scale: f64) -> Tensor {
         let data: Vec<f64> = (0..shape.iter().product()).map(|_| self.uniform() * scale).collect();
-        Tensor::from_vec(data, shape, &Device::Cpu).expect("the data has the shape's length")
+        Tensor::from_vec(data, shape, &Device::Cpu).expect("the data should match the shape")
     }
 
-    /// A tensor of f64 whose entries all differ by at least `gap`, in random order, around zero but none
-    /// near it: no maximum is close to a tie, no rectifier to its kink.
+    /// Returns an f64 tensor with shuffled entries around zero. They differ by at least `gap` and stay away
+    /// from zero, so that no maximum is close to a tie and no ReLU close to its kink.
     pub fn distinct(&mut self, shape: &[usize], gap: f64) -> Tensor {
         let count: usize = shape.iter().product();
         let mut data: Vec<f64> = (0..count).map(|i| (i as f64 - (count / 2) as f64 + 0.37) * gap).collect();
@@ -69,32 +69,32 @@ impl Numbers {
             let j = ((self.uniform() + 1.0) / 2.0 * (i + 1) as f64) as usize;
             data.swap(i, j.min(i));
         }
-        Tensor::from_vec(data, shape, &Device::Cpu).expect("the data has the shape's length")
+        Tensor::from_vec(data, shape, &Device::Cpu).expect("the data should match the shape")
     }
 }
 
-/// The same values with other strides: the tensor lies in memory with its dimensions reversed.
+/// Returns the same values with other strides: in memory, the dimensions are reversed.
 pub fn restride(x: &Tensor) -> Result<Tensor> {
     let reversed: Vec<usize> = (0..x.rank()).rev().collect();
     x.permute(reversed.clone())?.contiguous()?.permute(reversed)
 }
 
-/// The elements of a float tensor as f64, in row-major order.
+/// Returns the elements of a float tensor as f64, in row-major order.
 pub fn values(x: &Tensor) -> Result<Vec<f64>> {
     x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
 
-/// Checks that two tensors agree in shape and, entry by entry, to `tolerance · max(1, |expected|)`;
-/// NaN agrees with NaN and an infinity with itself.
-pub fn check_close(what: &str, given: &Tensor, expected: &Tensor, tolerance: f64) -> Result<()> {
+/// Checks that two tensors agree in shape and, entry by entry, to `tolerance · max(1, |expected|)`. NaN
+/// equals NaN, and infinities equal themselves.
+pub fn check_close(label: &str, given: &Tensor, expected: &Tensor, tolerance: f64) -> Result<()> {
     if given.dims() != expected.dims() {
-        candle_core::bail!("{what}: expected shape {:?}, got {:?}", expected.dims(), given.dims());
+        candle_core::bail!("{label}: expected shape {:?}, found {:?}", expected.dims(), given.dims());
     }
     for (i, (given, expected)) in values(given)?.into_iter().zip(values(expected)?).enumerate() {
         let same = given == expected || given.is_nan() && expected.is_nan();
         let close = (given - expected).abs() <= tolerance * expected.abs().max(1.0);
         if !same && !close {
-            candle_core::bail!("{what}: entry {i}: expected {expected}, got {given}");
+            candle_core::bail!("{label}: entry {i}: expected {expected}, found {given}");
         }
     }
     Ok(())
@@ -102,9 +102,9 @@ pub fn check_close(what: &str, given: &Tensor, expected: &Tensor, tolerance: f64
 
 /// Checks the gradients of `f` at `inputs` against central differences in f64.
 ///
-/// The output is projected on a random cotangent, and the derivative of that number with respect to
-/// every entry of every input compared with what `backward` gives. `f` must be smooth within 1e-5 of
-/// the inputs: keep them off kinks and ties (see [`Numbers::distinct`]).
+/// Projects the output on a random cotangent and compares the derivative of the result with respect to every
+/// input entry with the gradient from `backward`. `f` must be smooth within 1e-5 of the inputs: keep them
+/// away from kinks and ties (see [`Numbers::distinct`]).
 pub fn check_gradients(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor]) -> Result<()> {
     const STEP: f64 = 1e-5;
     const TOLERANCE: f64 = 1e-6;
@@ -118,13 +118,13 @@ pub fn check_gradients(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor
 
     for (index, input) in inputs.iter().enumerate() {
         let Some(grad) = grads.get(&tracked[index]) else {
-            candle_core::bail!("input {index}: no gradient arrived");
+            candle_core::bail!("input {index}: expected a gradient, found none");
         };
-        let at = values(input)?;
-        let mut numeric = Vec::with_capacity(at.len());
-        for entry in 0..at.len() {
+        let point = values(input)?;
+        let mut numeric = Vec::with_capacity(point.len());
+        for entry in 0..point.len() {
             let shifted = |step: f64| {
-                let mut data = at.clone();
+                let mut data = point.clone();
                 data[entry] += step;
                 let mut inputs: Vec<Tensor> = tracked.iter().map(Tensor::detach).collect();
                 inputs[index] = Tensor::from_vec(data, input.dims(), input.device())?;
@@ -138,7 +138,7 @@ pub fn check_gradients(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor
     Ok(())
 }
 
-/// The gradients of `inputs` for the gradient `cotangent` of `f`'s output, together with that output.
+/// Returns the output of `f` and the gradients of `inputs` for the output gradient `cotangent`.
 pub fn gradients(
     f: impl Fn(&[Tensor]) -> Result<Tensor>,
     inputs: &[Tensor],
@@ -150,7 +150,7 @@ pub fn gradients(
     let grads = output.mul(cotangent)?.sum_all()?.backward()?;
     let gradient = |(index, x): (usize, &Tensor)| match grads.get(x) {
         Some(grad) => Ok(grad.clone()),
-        None => candle_core::bail!("input {index}: no gradient arrived"),
+        None => candle_core::bail!("input {index}: expected a gradient, found none"),
     };
     let gradients = tracked.iter().enumerate().map(gradient).collect::<Result<Vec<_>>>()?;
     Ok((output, gradients))

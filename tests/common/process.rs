@@ -1,8 +1,9 @@
-//! Tests that run in processes of their own.
+//! Tests that run in their own processes.
 
 use std::process::Command;
 
-/// The values of `SCONCE_ISA` for instruction sets narrower than the best one. The set is chosen once a process.
+/// The values of `SCONCE_ISA` for instruction sets narrower than the best one. A process chooses its
+/// instruction set once.
 pub const NARROWER_INSTRUCTION_SETS: [&str; 2] = ["portable", "avx2"];
 
 /// Returns a command that runs one test of this binary, ignored or not, alone in a new process.
@@ -13,17 +14,17 @@ pub fn test_command(module: &str, name: &str) -> Command {
         Some((_, module)) => format!("{module}::{name}"),
         None => name.to_string(),
     };
-    let mut command = Command::new(std::env::current_exe().expect("the path of this binary"));
+    let mut command = Command::new(std::env::current_exe().expect("the path of this test binary"));
     command.args(["--exact", &path, "--include-ignored", "--nocapture"]);
     command
 }
 
 /// Runs a command of [`test_command`]. Panics with its output unless the test ran and passed.
 pub fn assert_passes(command: &mut Command) {
-    let output = command.output().expect("a process");
-    let told = String::from_utf8_lossy(&output.stdout);
-    let passed = output.status.success() && told.contains("test result: ok. 1 passed");
-    assert!(passed, "{command:?}: {told}{}", String::from_utf8_lossy(&output.stderr));
+    let output = command.output().expect("the test process should start");
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let passed = output.status.success() && stdout.contains("test result: ok. 1 passed");
+    assert!(passed, "{command:?}: {stdout}{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// Runs a test again with each of the narrower instruction sets.

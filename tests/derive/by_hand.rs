@@ -1,4 +1,4 @@
-//! The registry of a network: names, order, sharing, saving, freezing, moving.
+//! A network without the derive: names, order, sharing, saving, freezing, dtypes and devices.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -6,11 +6,11 @@ use std::sync::Arc;
 use sconce::prelude::*;
 use sconce::{Visitor, VisitorMut};
 
-/// Written by hand, as somebody without the derive would.
+/// Implements `Module` and `Forward` by hand.
 struct Tower {
     first: Conv2d,
     middle: Vec<Conv2d>,
-    nothing: Option<Linear>,
+    optional: Option<Linear>,
     head: Linear,
 }
 
@@ -20,7 +20,7 @@ impl Tower {
         Ok(Self {
             first: Conv2d::config(1, 4, 3).padding(1).init(device)?,
             middle: (0..3).map(|_| Conv2d::config(4, 4, 3).padding(1).init(device)).collect::<Result<_>>()?,
-            nothing: None,
+            optional: None,
             head: Linear::config(64, 5).init(device)?,
         })
     }
@@ -34,14 +34,14 @@ impl Module for Tower {
     fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
         visitor.child("first", &self.first);
         visitor.child("middle", &self.middle);
-        visitor.child("nothing", &self.nothing);
+        visitor.child("optional", &self.optional);
         visitor.child("head", &self.head);
     }
 
     fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
         visitor.child("first", &mut self.first);
         visitor.child("middle", &mut self.middle);
-        visitor.child("nothing", &mut self.nothing);
+        visitor.child("optional", &mut self.optional);
         visitor.child("head", &mut self.head);
     }
 
@@ -49,7 +49,7 @@ impl Module for Tower {
         Self {
             first: self.first.share(),
             middle: self.middle.share(),
-            nothing: self.nothing.share(),
+            optional: self.optional.share(),
             head: self.head.share(),
         }
     }
@@ -73,7 +73,7 @@ fn run(tower: &Tower, x: &Tensor) -> Result<Vec<Vec<f32>>> {
 }
 
 #[test]
-fn names_in_the_order_of_the_fields() -> Result<()> {
+fn names_follow_the_order_of_the_fields() -> Result<()> {
     let tower = Tower::new()?;
     let names: Vec<String> = tower.named_parameters().into_iter().map(|(name, _)| name).collect();
     let expected = [
@@ -96,8 +96,8 @@ fn names_in_the_order_of_the_fields() -> Result<()> {
     Ok(())
 }
 
-/// The same but for rounding: kernels with gradients and those without add up in another order.
-fn same(given: &[Vec<f32>], expected: &[Vec<f32>]) {
+/// Asserts equality up to rounding: kernels with and without gradients add in different orders.
+fn assert_close(given: &[Vec<f32>], expected: &[Vec<f32>]) {
     let pairs = given.iter().flatten().zip(expected.iter().flatten());
     assert!(
         given.len() == expected.len() && pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-6),
@@ -106,42 +106,42 @@ fn same(given: &[Vec<f32>], expected: &[Vec<f32>]) {
 }
 
 #[test]
-fn a_detached_twin_sees_training_and_an_inference_copy_does_not() -> Result<()> {
+fn a_detached_network_sees_training_and_an_inference_copy_does_not() -> Result<()> {
     let tower = Tower::new()?;
-    let (x, twin, copy) = (input()?, tower.detached(), tower.inference()?);
+    let (x, detached, copy) = (input()?, tower.detached(), tower.inference()?);
     let before = run(&tower, &x)?;
-    same(&run(&twin, &x)?, &before);
-    same(&run(&copy, &x)?, &before);
-    assert!(twin.trainable_parameters().is_empty() && copy.trainable_parameters().is_empty());
-    assert!(!twin.call((&x).into(), Mode::Eval).into_tensor()?.track_op());
+    assert_close(&run(&detached, &x)?, &before);
+    assert_close(&run(&copy, &x)?, &before);
+    assert!(detached.trainable_parameters().is_empty() && copy.trainable_parameters().is_empty());
+    assert!(!detached.call((&x).into(), Mode::Eval).into_tensor()?.track_op());
     for (_, var) in tower.trainable_parameters() {
         var.set(&(var.as_tensor() * 2.)?)?;
     }
     let after = run(&tower, &x)?;
     assert_ne!(after, before);
-    same(&run(&twin, &x)?, &after);
-    same(&run(&copy, &x)?, &before);
+    assert_close(&run(&detached, &x)?, &after);
+    assert_close(&run(&copy, &x)?, &before);
     Ok(())
 }
 
 #[test]
-fn a_packed_weight_is_never_stale() -> Result<()> {
+fn loading_replaces_packed_weights() -> Result<()> {
     let mut tower = Tower::new()?;
     let other = Tower::new()?;
     let x = input()?;
     let mut copy = tower.inference()?;
     run(&copy, &x)?;
     copy.load_state_dict(&other.state_dict())?;
-    same(&run(&copy, &x)?, &run(&other, &x)?);
+    assert_close(&run(&copy, &x)?, &run(&other, &x)?);
     tower.freeze("first.**")?;
     run(&tower, &x)?;
     tower.load_state_dict(&other.state_dict())?;
-    same(&run(&tower, &x)?, &run(&other, &x)?);
+    assert_close(&run(&tower, &x)?, &run(&other, &x)?);
     Ok(())
 }
 
 #[test]
-fn load_state_dict_takes_all_or_nothing() -> Result<()> {
+fn load_state_dict_loads_everything_or_nothing() -> Result<()> {
     let mut tower = Tower::new()?;
     let x = input()?;
     let before = run(&tower, &x)?;
@@ -162,7 +162,7 @@ fn load_state_dict_takes_all_or_nothing() -> Result<()> {
 }
 
 #[test]
-fn freeze_takes_a_pattern() -> Result<()> {
+fn freeze_accepts_a_pattern() -> Result<()> {
     let mut tower = Tower::new()?;
     tower.freeze("middle.**")?;
     let trainable: Vec<String> = tower.trainable_parameters().into_iter().map(|(name, _)| name).collect();
@@ -170,12 +170,12 @@ fn freeze_takes_a_pattern() -> Result<()> {
     tower.unfreeze("middle.*.bias")?;
     assert_eq!(tower.trainable_parameters().len(), 7);
     let error = tower.freeze("midle.**").unwrap_err().to_string();
-    assert_eq!(error, "no parameter of this Tower matches \"midle.**\"");
+    assert_eq!(error, "no parameter of Tower matches \"midle.**\"");
     Ok(())
 }
 
 #[test]
-fn dtype_and_device_move_every_tensor() -> Result<()> {
+fn to_dtype_and_to_device_convert_every_tensor() -> Result<()> {
     let mut tower = Tower::new()?;
     tower.to_dtype(DType::F64)?;
     tower.to_device(&Device::Cpu)?;
@@ -197,20 +197,20 @@ fn a_shared_layer_is_registered_once_and_stays_tied() -> Result<()> {
 }
 
 #[test]
-fn sixteen_threads_agree() -> Result<()> {
+fn sixteen_threads_give_the_same_output() -> Result<()> {
     let tower = Tower::new()?;
     let x = input()?;
-    let alone = run(&tower, &x)?;
+    let single = run(&tower, &x)?;
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| run(&tower, &x))).collect();
-        threads.into_iter().all(|thread| thread.join().unwrap().unwrap() == alone)
+        threads.into_iter().all(|thread| thread.join().unwrap().unwrap() == single)
     })
     .then_some(())
-    .ok_or_else(|| Error::msg("threads disagree"))
+    .ok_or_else(|| Error::msg("expected the same output in all threads"))
 }
 
 #[test]
-fn prints_as_pytorch_does() -> Result<()> {
+fn printing_agrees_with_pytorch() -> Result<()> {
     struct Printed(Tower);
     impl std::fmt::Display for Printed {
         fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -231,7 +231,7 @@ fn prints_as_pytorch_does() -> Result<()> {
 }
 
 #[test]
-fn candles_own_layers_and_containers_take_part() -> Result<()> {
+fn layers_of_candle_and_containers_are_modules() -> Result<()> {
     let vb = sconce::nn::VarBuilder::zeros(DType::F32, &Device::Cpu);
     let linear = sconce::nn::linear(16, 2, vb)?;
     let net = (Flatten::default(), linear, Some(Relu), Box::new(Identity) as Box<dyn Layer>);

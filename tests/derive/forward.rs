@@ -1,17 +1,18 @@
-//! Forward closures: ordinary Rust around calls of layers, with as few clones as fusion wants.
+//! Forward closures: ordinary Rust with calls of layers. Values are cloned only if a later use needs them,
+//! because a unique owner is necessary for fusion.
 
 use sconce::prelude::*;
 
 const DEVICE: Device = Device::Cpu;
 
 fn ones(shape: &[usize]) -> Tensor {
-    Tensor::ones(shape, DType::F32, &DEVICE).expect("a small tensor")
+    Tensor::ones(shape, DType::F32, &DEVICE).expect("a tensor of ones")
 }
 
-/// What each launch computed, with the name of the layer that began it.
+/// Returns the launches of `run`, each with the path of its first layer.
 fn launches(run: impl FnOnce() -> Result<Tensor>) -> Vec<String> {
     let (result, launches) = sconce::trace(run);
-    result.expect("the pass works");
+    result.expect("the forward pass should succeed");
     launches.iter().map(ToString::to_string).collect()
 }
 
@@ -93,7 +94,7 @@ struct Nested {
     tail: Conv2d,
 }
 
-/// A list of layers under a name of its own.
+/// A type alias for a list of layers.
 type Stage = Vec<Conv2d>;
 
 trait StageConfig {
@@ -146,7 +147,7 @@ struct OutOfRange {
 }
 
 #[test]
-fn a_reassigned_value_moves_so_that_its_layers_fuse() -> Result<()> {
+fn a_reassigned_value_is_moved_so_that_its_layers_fuse() -> Result<()> {
     let net = Loops::new(&DEVICE)?;
     let fused = launches(|| net.forward(ones(&[5, 2, 3, 3])));
     let expected = [
@@ -165,7 +166,7 @@ fn a_reassigned_value_moves_so_that_its_layers_fuse() -> Result<()> {
 }
 
 #[test]
-fn branches_and_operators() -> Result<()> {
+fn branches_and_operators_are_supported() -> Result<()> {
     let net = Branches::new(&DEVICE)?;
     let x = ones(&[1, 2, 3, 3]);
     let fused = launches(|| net.forward(&x));
@@ -182,7 +183,7 @@ fn branches_and_operators() -> Result<()> {
 }
 
 #[test]
-fn nested_lists_and_closures() -> Result<()> {
+fn nested_lists_and_closures_are_supported() -> Result<()> {
     let net = Nested::new(&DEVICE)?;
     assert_eq!(net.forward(ones(&[1, 2, 3, 3]))?.dims(), [1, 2, 3, 3]);
     let error = net.forward(ones(&[1, 3, 3, 3])).unwrap_err().to_string();
@@ -193,7 +194,7 @@ fn nested_lists_and_closures() -> Result<()> {
 }
 
 #[test]
-fn several_outputs() -> Result<()> {
+fn several_outputs_are_supported() -> Result<()> {
     let (y, (state, x)) = Outputs::new(&DEVICE)?.forward(ones(&[1, 2]), None)?;
     assert_eq!(y.to_vec2::<f32>()?, (state + 1.)?.to_vec2::<f32>()?);
     assert_eq!(x.to_vec2::<f32>()?, [[2., 2.]]);
@@ -201,7 +202,7 @@ fn several_outputs() -> Result<()> {
 }
 
 #[test]
-fn the_mode_is_in_scope() -> Result<()> {
+fn the_closure_can_read_the_mode() -> Result<()> {
     let net = Modes::new(&DEVICE)?;
     assert_eq!(net.forward(ones(&[2]))?.to_vec1::<f32>()?, [1., 1.]);
     assert_eq!(net.forward_t(ones(&[2]), true)?.to_vec1::<f32>()?, [0., 0.]);
@@ -211,6 +212,6 @@ fn the_mode_is_in_scope() -> Result<()> {
 #[test]
 fn an_index_out_of_range_is_an_error() -> Result<()> {
     let error = OutOfRange::new(&DEVICE)?.forward(ones(&[1, 2, 3, 3])).unwrap_err().to_string();
-    assert_eq!(error, "at OutOfRange.blocks[3]: no such layer: the network has 2 of them here");
+    assert_eq!(error, "at OutOfRange.blocks[3]: index 3 is out of range for 2 layers");
     Ok(())
 }

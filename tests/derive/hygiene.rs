@@ -1,17 +1,19 @@
-//! The generated code minds its own names: no prelude needed, no warnings given, nobody's names taken.
+//! Hygiene of the generated code: it needs no prelude, causes no warnings, and does not shadow or use the
+//! user's names.
 
 #![no_implicit_prelude]
 #![deny(warnings, unused, missing_docs, clippy::all, clippy::pedantic)]
 #![allow(clippy::many_single_char_names, clippy::used_underscore_binding)]
 
-// What a user may import beside the derive.
-use ::candle_nn::Module;
-use ::sconce::layers::{Conv2d, Linear, Relu};
+// Names that a user may import beside the derive.
 use ::std::assert_eq;
 use ::std::option::Option::{self, None, Some};
 use ::std::result::Result::Ok;
 
-/// A function of the same name as a field.
+use ::candle_nn::Module;
+use ::sconce::layers::{Conv2d, Linear, Relu};
+
+/// A function with the name of a field.
 #[must_use]
 pub fn relu(x: ::sconce::Signal) -> ::sconce::Signal {
     x
@@ -30,10 +32,10 @@ mod framework {
     relu(network)
 })]
 pub struct Net {
-    /// Named as a keyword.
+    /// The name is a keyword.
     #[layer(r#type, vb)]
     pub r#match: Linear,
-    /// Named as a function.
+    /// The name is also a function.
     pub(crate) relu: Relu,
     #[layer(vb, device * self_)]
     fc: Linear,
@@ -57,17 +59,17 @@ where
 }
 
 mod inner {
-    //! Visibility in between.
+    //! A network that only the parent module sees.
     use ::sconce::layers::Linear;
 
-    /// Seen by the parent module.
+    /// Visible in the parent module.
     #[derive(::sconce::Module)]
     #[module(args(width: usize))]
     pub(super) struct Inner(#[layer(width, width)] pub(super) Linear);
 }
 
 #[test]
-fn generated_code_keeps_to_itself() -> ::sconce::Result<()> {
+fn generated_code_compiles_without_a_prelude_and_with_clashing_names() -> ::sconce::Result<()> {
     let cpu = ::sconce::candle::Device::Cpu;
     let x = ::sconce::candle::Tensor::ones((1, 3), ::sconce::candle::DType::F32, &cpu)?;
     let net = Net::config(3).device(2).init(&cpu)?;

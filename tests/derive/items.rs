@@ -1,4 +1,4 @@
-//! `#[derive(Module)]` on every kind of item, and every attribute of a field.
+//! `#[derive(Module)]` on every kind of item, with every field attribute.
 
 use std::sync::Arc;
 
@@ -11,12 +11,12 @@ fn names(network: &impl Network) -> Vec<String> {
 }
 
 fn ones(shape: &[usize]) -> Tensor {
-    Tensor::ones(shape, DType::F32, &DEVICE).expect("a small tensor")
+    Tensor::ones(shape, DType::F32, &DEVICE).expect("a tensor of ones")
 }
 
 /// A unit struct is the identity.
 #[derive(Module)]
-struct Nothing;
+struct Unit;
 
 #[derive(Module)]
 struct Pair(#[layer(3, 4)] Linear, Relu, #[layer(4, 2, bias = false)] Linear);
@@ -62,7 +62,7 @@ struct Containers {
     candle: sconce::nn::Linear,
 }
 
-/// Tuples with arguments for each of their layers.
+/// Tuples of layers with arguments for each layer.
 #[derive(Module)]
 #[module(args(width: usize), forward = |x| {
     let x = stem(x);
@@ -78,7 +78,7 @@ struct Tuples {
     nested: Option<((Linear, Identity), Relu)>,
 }
 
-/// A list whose layers have names that count, between fields; and one built by a function.
+/// Lists whose names contain the index, between other fields, and a list built by a function.
 #[derive(Module)]
 #[module(args(depth: usize))]
 struct Numbered {
@@ -116,11 +116,11 @@ enum Head {
     Shallow(#[layer(width, 2)] Linear),
 }
 
-/// An enum around finished networks has no config.
+/// An enum of already built networks has no config.
 #[derive(Module)]
 enum Either {
     Left(Pair),
-    Right(Nothing),
+    Right(Unit),
 }
 
 #[derive(Module)]
@@ -167,7 +167,7 @@ struct TiedParam {
 }
 
 #[derive(Module)]
-struct TiedTooDeep {
+struct TiedToMissing {
     #[layer(3, 3)]
     fc: Linear,
     #[layer(3, 3)]
@@ -238,8 +238,8 @@ struct Inner {
 }
 
 #[test]
-fn unit_and_tuple_structs() -> Result<()> {
-    assert_eq!(Nothing::new(&DEVICE)?.forward(ones(&[2]))?.dims(), [2]);
+fn unit_and_tuple_structs_are_supported() -> Result<()> {
+    assert_eq!(Unit::new(&DEVICE)?.forward(ones(&[2]))?.dims(), [2]);
     let pair = Pair::new(&DEVICE)?;
     assert_eq!(names(&pair), ["0.weight", "0.bias", "2.weight"]);
     assert_eq!(pair.forward(ones(&[5, 3]))?.dims(), [5, 2]);
@@ -247,7 +247,7 @@ fn unit_and_tuple_structs() -> Result<()> {
 }
 
 #[test]
-fn generics() -> Result<()> {
+fn generics_are_supported() -> Result<()> {
     let net = Generic::<Relu, 2>::new(3, &DEVICE)?;
     assert_eq!(names(&net), ["blocks.0.weight", "blocks.0.bias", "blocks.1.weight", "blocks.1.bias"]);
     assert_eq!(net.forward(ones(&[1, 3]))?.dims(), [1, 3]);
@@ -256,7 +256,7 @@ fn generics() -> Result<()> {
 }
 
 #[test]
-fn containers() -> Result<()> {
+fn containers_are_supported() -> Result<()> {
     let net = Containers::config().init(&DEVICE)?;
     assert_eq!(names(&net)[..3], ["always.weight", "always.bias", "list.0.weight"]);
     assert_eq!(net.parameters().len(), 2 * 9);
@@ -268,7 +268,7 @@ fn containers() -> Result<()> {
 }
 
 #[test]
-fn tuples() -> Result<()> {
+fn tuples_are_supported() -> Result<()> {
     let net = Tuples::new(4, &DEVICE)?;
     let expected = [
         "stem.0.weight",
@@ -287,7 +287,7 @@ fn tuples() -> Result<()> {
 }
 
 #[test]
-fn enums() -> Result<()> {
+fn enums_are_supported() -> Result<()> {
     let deep = Head::config(3).deep(true).init(&DEVICE)?;
     assert_eq!(names(&deep), ["hidden.weight", "hidden.bias", "out.weight", "out.bias"]);
     let shallow = Head::new(3, &DEVICE)?;
@@ -295,14 +295,14 @@ fn enums() -> Result<()> {
     for head in [deep, shallow] {
         assert_eq!(head.forward(ones(&[1, 3]))?.dims(), [1, 2]);
     }
-    let either = [Either::Left(Pair::new(&DEVICE)?), Either::Right(Nothing)];
+    let either = [Either::Left(Pair::new(&DEVICE)?), Either::Right(Unit)];
     assert_eq!(either[0].forward(ones(&[1, 3]))?.dims(), [1, 2]);
     assert_eq!(either[1].forward(ones(&[1, 3]))?.dims(), [1, 3]);
     Ok(())
 }
 
 #[test]
-fn tensors_and_data() -> Result<()> {
+fn tensors_and_data_fields_are_supported() -> Result<()> {
     let net = Data::new(2, vec!["a".into(), "b".into()], &DEVICE)?;
     assert_eq!(names(&net), ["scale", "extra.bias"]);
     let buffers: Vec<_> = net.buffers().into_iter().map(|(name, _)| name).collect();
@@ -312,7 +312,7 @@ fn tensors_and_data() -> Result<()> {
 }
 
 #[test]
-fn ties() -> Result<()> {
+fn tied_tensors_are_shared() -> Result<()> {
     let net = Tied::new(&DEVICE)?;
     assert_eq!(names(&net), ["embed.weight"]);
     assert_eq!(net.embed.weight().id(), net.head.weight().id());
@@ -320,20 +320,20 @@ fn ties() -> Result<()> {
     assert_eq!(names(&net), ["fc.weight", "fc.bias"]);
     assert_eq!(net.weight.id(), net.fc.weight().id());
     assert_eq!(net.forward(ones(&[1, 3]))?.dims(), [1, 3]);
-    let error = TiedTooDeep::new(&DEVICE).err().expect("no parameter of that name").to_string();
+    let error = TiedToMissing::new(&DEVICE).err().expect("no parameter of that name").to_string();
     assert!(error.contains("fc.wieght") && error.contains("head"), "{error}");
     Ok(())
 }
 
 #[test]
-fn own_config() -> Result<()> {
+fn a_custom_config_is_supported() -> Result<()> {
     let net = FromSizes::new(Sizes { inputs: 3, widths: vec![4, 2] }, &DEVICE)?;
     assert_eq!(net.forward(ones(&[1, 3]))?.dims(), [1, 2]);
     Ok(())
 }
 
 #[test]
-fn named_function_and_pinned_mode() -> Result<()> {
+fn a_named_forward_function_and_a_fixed_mode_are_supported() -> Result<()> {
     assert_eq!(Function::new(&DEVICE)?.forward(ones(&[1, 3]))?.dims(), [1, 3]);
     let x = ones(&[64]);
     let y = Pinned { dropout: Dropout::config(0.5) }.forward_t(&x, true)?;
@@ -342,7 +342,7 @@ fn named_function_and_pinned_mode() -> Result<()> {
 }
 
 #[test]
-fn several_inputs_and_outputs() -> Result<()> {
+fn several_inputs_and_outputs_are_supported() -> Result<()> {
     let net = Several::new(&DEVICE)?;
     let (y, three) = net.forward(ones(&[1, 3]), None, 3)?;
     assert_eq!((y * 3.)?.to_vec2::<f32>()?, three.to_vec2::<f32>()?);
@@ -353,7 +353,7 @@ fn several_inputs_and_outputs() -> Result<()> {
 }
 
 #[test]
-fn a_network_is_candles_module_t() -> Result<()> {
+fn a_network_implements_candles_module_t() -> Result<()> {
     use sconce::nn::ModuleT;
     let pair: &dyn ModuleT = &Pair::new(&DEVICE)?;
     assert_eq!(pair.forward_t(&ones(&[1, 3]), true)?.dims(), [1, 2]);
@@ -361,7 +361,7 @@ fn a_network_is_candles_module_t() -> Result<()> {
 }
 
 #[test]
-fn a_struct_inside_a_function() -> Result<()> {
+fn a_struct_inside_a_function_is_supported() -> Result<()> {
     #[derive(Module)]
     #[module(args(width: usize = 3))]
     struct Local {
@@ -373,7 +373,7 @@ fn a_struct_inside_a_function() -> Result<()> {
 }
 
 #[test]
-fn names_that_count() -> Result<()> {
+fn renamed_lists_contain_the_index() -> Result<()> {
     let network = Numbered::new(2, &DEVICE)?;
     let expected = ["features.0", "features.1", "features.2", "layer0.fc", "layer1.fc", "tail.1"]
         .map(|name| format!("{name}.weight"));

@@ -1,4 +1,4 @@
-//! `#[derive(Module)]` on the networks of the introduction: one launch for each convolution.
+//! `#[derive(Module)]` on introductory networks: each convolution is one launch.
 
 use sconce::prelude::*;
 
@@ -77,7 +77,7 @@ fn mean(x: impl Into<Signal>, dims: (usize, usize)) -> Signal {
 }
 
 #[test]
-fn one_launch_for_each_convolution() -> Result<()> {
+fn each_convolution_is_one_launch() -> Result<()> {
     let device = Device::Cpu;
     let model = Model::new(&device)?;
     let x = Tensor::ones((1, 1, 28, 28), DType::F32, &device)?;
@@ -92,7 +92,7 @@ fn one_launch_for_each_convolution() -> Result<()> {
 }
 
 #[test]
-fn residual_blocks_with_arguments() -> Result<()> {
+fn residual_blocks_with_arguments_fuse() -> Result<()> {
     let device = Device::Cpu;
     let net = ResNet::config([8, 16, 32, 64], [2, 2, 2, 2]).classes(10).init(&device)?;
     let x = Tensor::ones((1, 3, 64, 64), DType::F32, &device)?;

@@ -1,6 +1,6 @@
-//! What the derive says to mistakes: one mistake is one error, on the token that is wrong.
+//! Error messages of the derive: each mistake gives one error, at the wrong token.
 
 #[test]
-fn mistakes_are_explained() {
+fn each_mistake_gives_its_error_message() {
     trybuild::TestCases::new().compile_fail("tests/ui/*.rs");
 }

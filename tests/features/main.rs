@@ -1,4 +1,4 @@
-//! What the features `hub` and `serde` add.
+//! The optional features `hub` and `serde`.
 
 #[path = "../common/mod.rs"]
 mod common;

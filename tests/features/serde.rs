@@ -1,4 +1,4 @@
-//! Configs as data, under the feature `serde`: what a hub's `config.json` holds.
+//! The feature `serde`: configs in JSON, as in a hub's `config.json`.
 
 use sconce::prelude::*;
 
@@ -17,7 +17,7 @@ struct Small {
 }
 
 #[test]
-fn a_config_survives_json() -> Result<()> {
+fn a_config_round_trips_through_json() -> Result<()> {
     let config = Small::config(3, [4, 8]).classes(7);
     let json = serde_json::to_string(&config).map_err(Error::msg)?;
     let read: SmallConfig = serde_json::from_str(&json).map_err(Error::msg)?;
@@ -28,7 +28,7 @@ fn a_config_survives_json() -> Result<()> {
 }
 
 #[test]
-fn what_json_leaves_out_is_the_default() -> Result<()> {
+fn missing_optional_arguments_get_their_default() -> Result<()> {
     let read: SmallConfig =
         serde_json::from_str(r#"{"channels": 1, "widths": [2, 5]}"#).map_err(Error::msg)?;
     assert_eq!(read.init(&Device::Cpu)?.named_parameters()[4].1.dims(), [20, 125]);
@@ -36,7 +36,7 @@ fn what_json_leaves_out_is_the_default() -> Result<()> {
 }
 
 #[test]
-fn a_missing_argument_is_named() {
+fn the_error_names_a_missing_required_argument() {
     let error = serde_json::from_str::<SmallConfig>(r#"{"channels": 1}"#).map(|_| ()).unwrap_err();
     assert!(error.to_string().contains("widths"), "{error}");
 }

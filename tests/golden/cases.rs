@@ -1,4 +1,4 @@
-//! PyTorch's answers, `tests/golden/layers/<kind>.{json,safetensors}`, case by case.
+//! Golden cases from `tests/golden/layers/<kind>.{json,safetensors}`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -7,19 +7,19 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Tensor};
 use serde_json::Value;
 
-/// One layer, its inputs and what PyTorch made of them.
+/// One layer with its inputs and PyTorch's results.
 pub struct Case {
-    /// The name of its file, or its own if the file has cases of several kinds.
+    /// The name of the case's file, or the case's own kind if the file has several kinds.
     pub kind: String,
     pub index: usize,
-    /// The constructor's arguments, by PyTorch's names.
+    /// The constructor's arguments, under PyTorch's names.
     pub args: Value,
     /// `train` or `eval`.
     pub mode: String,
     tensors: Arc<HashMap<String, Tensor>>,
 }
 
-/// All cases of a kind of layer, or why its files could not be read.
+/// Returns all cases of a kind, or the error of reading its files.
 pub fn cases(kind: &str) -> Result<Vec<Case>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/layers");
     let text = std::fs::read_to_string(folder.join(format!("{kind}.json")))?;
@@ -36,16 +36,16 @@ pub fn cases(kind: &str) -> Result<Vec<Case>> {
     Ok(list.iter().enumerate().map(case).collect())
 }
 
-/// Checks every case of `kind`, of which there are `count`.
+/// Checks every case of `kind`, and that there are `count` cases.
 pub fn check(kind: &str, count: usize, check: impl Fn(&Case) -> sconce::Result<()>) -> sconce::Result<()> {
     let cases = cases(kind)?;
     assert_eq!(cases.len(), count, "cases of {kind}");
     cases.iter().try_for_each(check)
 }
 
-/// Declares one test for each kind of answers, and the list `KINDS` of them for the registry.
+/// Declares one test per kind, and the list `KINDS` for the registry.
 ///
-/// `relu: "ReLU", 2 => check` reads the 2 cases of the kind `ReLU` and calls `check` with each.
+/// `relu: "ReLU", 2 => check` reads the 2 cases of kind `ReLU` and calls `check` with each.
 macro_rules! golden_tests {
     ($($test:ident: $kind:literal, $count:literal => $check:expr;)+) => {
         /// The kinds that the tests of this module check.
@@ -62,47 +62,48 @@ macro_rules! golden_tests {
 pub(crate) use golden_tests;
 
 impl Case {
-    /// A tensor of this case by name (`input`, `param.weight`, `grad.input`, …), floats widened to f64.
+    /// Returns a tensor of this case by name (`input`, `param.weight`, `grad.input`, …), floats widened to
+    /// f64.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         match self.find(name)? {
             Some(tensor) => Ok(tensor),
-            None => candle_core::bail!("{}: no tensor {name}", self.label()),
+            None => candle_core::bail!("{}: expected a tensor `{name}`", self.label()),
         }
     }
 
-    /// The same, or `None` where the case has no such tensor.
+    /// Returns the tensor as [`tensor`](Self::tensor) does, or `None` if the case has no tensor of that name.
     pub fn find(&self, name: &str) -> Result<Option<Tensor>> {
         let Some(tensor) = self.tensors.get(&format!("{}/{name}", self.index)) else { return Ok(None) };
         let widened = if tensor.dtype().is_float() { tensor.to_dtype(DType::F64)? } else { tensor.clone() };
         Ok(Some(widened))
     }
 
-    /// What to call this case in a failure.
+    /// Returns a name for this case in failure messages.
     pub fn label(&self) -> String {
         format!("{} case {} {}", self.kind, self.index, self.args)
     }
 
-    /// An argument that is a size; 0 if the case has none of that name.
+    /// Returns a size, or 0 if the case has no argument of that name.
     pub fn size(&self, name: &str) -> usize {
         self.number(name).unwrap_or_default() as usize
     }
 
-    /// An argument that is a number.
+    /// Returns a numeric argument.
     pub fn number(&self, name: &str) -> Option<f64> {
         self.args[name].as_f64()
     }
 
-    /// Whether an argument is there and true.
+    /// Returns whether an argument exists and is true.
     pub fn is(&self, name: &str) -> bool {
         self.flag(name) == Some(true)
     }
 
-    /// An argument that is true or false.
+    /// Returns a boolean argument.
     pub fn flag(&self, name: &str) -> Option<bool> {
         self.args[name].as_bool()
     }
 
-    /// An argument that is one size, or one for each of two axes.
+    /// Returns an argument that is one size or one size per axis.
     pub fn pair(&self, name: &str) -> Option<[usize; 2]> {
         let size = |value: &Value| value.as_u64().map(|size| size as usize);
         match &self.args[name] {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::cases::{Case, cases, golden_tests};
 use crate::layer::check;
 
-/// An argument for each of two axes, from one number or a list of one or two.
+/// Returns an argument per axis, from one number or a list of one or two.
 fn sizes(case: &Case, name: &str) -> [usize; 2] {
     let size = |value: &Value| value.as_u64().unwrap_or_default() as usize;
     match &case.args[name] {
@@ -31,16 +31,16 @@ fn channels(case: &Case) -> (usize, usize) {
 golden_tests! {
     conv1d: "Conv1d", 16 => |case| {
         let (inputs, outputs) = channels(case);
-        let along = |name: &str| sizes(case, name)[1];
-        let config = Conv1d::config(inputs, outputs, along("kernel_size"))
-            .stride(along("stride"))
-            .dilation(along("dilation"))
+        let axis_size = |name: &str| sizes(case, name)[1];
+        let config = Conv1d::config(inputs, outputs, axis_size("kernel_size"))
+            .stride(axis_size("stride"))
+            .dilation(axis_size("dilation"))
             .groups(case.size("groups"))
             .bias(case.is("bias"))
             .padding_mode(padding_mode(case));
         match case.args["padding"].as_str() {
             Some("same") => check(config.padding("same"), case),
-            _ => check(config.padding(along("padding")), case),
+            _ => check(config.padding(axis_size("padding")), case),
         }
     };
     conv2d: "Conv2d", 48 => |case| {
@@ -58,14 +58,14 @@ golden_tests! {
     };
     conv_transpose1d: "ConvTranspose1d", 16 => |case| {
         let (inputs, outputs) = channels(case);
-        let along = |name: &str| sizes(case, name)[1];
-        let config = ConvTranspose1d::config(inputs, outputs, along("kernel_size"))
-            .stride(along("stride"))
-            .padding(along("padding"))
-            .output_padding(along("output_padding"))
+        let axis_size = |name: &str| sizes(case, name)[1];
+        let config = ConvTranspose1d::config(inputs, outputs, axis_size("kernel_size"))
+            .stride(axis_size("stride"))
+            .padding(axis_size("padding"))
+            .output_padding(axis_size("output_padding"))
             .groups(case.size("groups"))
             .bias(case.is("bias"))
-            .dilation(along("dilation"));
+            .dilation(axis_size("dilation"));
         check(config, case)
     };
     conv_transpose2d: "ConvTranspose2d", 32 => |case| {

@@ -1,4 +1,4 @@
-//! The operations of the kernels: outputs, gradients of inputs and parameters, statistics.
+//! The kernels' operations: outputs, gradients of inputs and parameters, statistics.
 
 use candle_core::{DType, Result, Tensor};
 use sconce::kernels::activation::{self, Activation};
@@ -9,10 +9,10 @@ use sconce::kernels::softmax::{log_softmax, softmax};
 use crate::cases::{Case, golden_tests};
 use crate::common::{check_close, gradients};
 
-/// Both the widened input and the input as PyTorch stored it, with what each may be off by.
+/// The dtypes of the input, each with its tolerance. PyTorch stored the inputs in f32.
 const DTYPES: [(DType, f64); 2] = [(DType::F64, 1e-5), (DType::F32, 1e-5)];
 
-/// Checks `op(input, parameters…)` and all its gradients against a case.
+/// Checks `op(input, parameters…)` and its gradients against a case.
 fn check(case: &Case, parameters: &[&str], op: impl Fn(&[Tensor]) -> Result<Tensor>) -> sconce::Result<()> {
     for (dtype, tolerance) in DTYPES {
         let mut inputs = vec![case.tensor("input")?.to_dtype(dtype)?];
@@ -40,7 +40,7 @@ fn check_activation(activation: Activation, case: &Case) -> sconce::Result<()> {
 
 fn geometry(case: &Case) -> PoolGeometry {
     let pair = |name| case.pair(name);
-    let kernel = pair("kernel_size").expect("a pooling case names its kernel");
+    let kernel = pair("kernel_size").expect("the case should have a kernel_size");
     PoolGeometry {
         kernel,
         stride: pair("stride").unwrap_or(kernel),
@@ -51,7 +51,7 @@ fn geometry(case: &Case) -> PoolGeometry {
 }
 
 fn dimension(case: &Case, x: &Tensor) -> usize {
-    let dim = case.number("dim").expect("a softmax case names its dimension") as i64;
+    let dim = case.number("dim").expect("the case should have a dim") as i64;
     if dim < 0 { (x.rank() as i64 + dim) as usize } else { dim as usize }
 }
 
@@ -100,7 +100,7 @@ golden_tests! {
         check(case, &[], |x| avg_pool2d(&x[0], &geometry(case), include, None))
     };
     adaptive_avg_pool: "AdaptiveAvgPool2d", 16 => |case| {
-        let size = case.pair("output_size").expect("an adaptive case names its size");
+        let size = case.pair("output_size").expect("the case should have an output_size");
         check(case, &[], |x| adaptive_avg_pool2d(&x[0], size.map(Some)))
     };
     softmax_over_a_dimension: "Softmax", 4 => |case| {

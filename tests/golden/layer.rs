@@ -1,4 +1,4 @@
-//! A layer with the parameters of one of PyTorch's cases, and the comparison with its answers.
+//! Builds layers with the parameters of golden cases, and compares their results with PyTorch's.
 
 use sconce::candle::Var;
 use sconce::prelude::*;
@@ -6,7 +6,7 @@ use sconce::prelude::*;
 use crate::cases::Case;
 use crate::common::check_close;
 
-/// A layer of f64 with the case's parameters and buffers.
+/// Builds an f64 layer with the case's parameters and buffers.
 pub fn layer<C: Config>(config: C, case: &Case) -> Result<C::Output> {
     let mut layer = config.init(&Device::Cpu)?;
     layer.to_dtype(DType::F64)?;
@@ -20,12 +20,13 @@ pub fn layer<C: Config>(config: C, case: &Case) -> Result<C::Output> {
     Ok(layer)
 }
 
-/// Whether a tensor of the case is what PyTorch had.
-pub fn close(what: &str, case: &Case, got: &Tensor, expected: &Tensor) -> Result<()> {
-    Ok(check_close(&format!("{what} of {}", case.label()), got, expected, 1e-5)?)
+/// Compares a tensor with the golden one.
+pub fn close(label: &str, case: &Case, got: &Tensor, expected: &Tensor) -> Result<()> {
+    Ok(check_close(&format!("{label} of {}", case.label()), got, expected, 1e-5)?)
 }
 
-/// Output, gradients and, after training, buffers of one case of a layer from one signal to one signal.
+/// Checks the output, the gradients and, after training, the buffers of a layer with one input and one
+/// output.
 pub fn check<C: Config<Output: Forward<Signal, Output = Signal>>>(config: C, case: &Case) -> Result<()> {
     check_with(config, case, |layer, inputs, mode| {
         let [x] = inputs else { return Err(Error::msg("expected one input")) };
@@ -33,8 +34,8 @@ pub fn check<C: Config<Output: Forward<Signal, Output = Signal>>>(config: C, cas
     })
 }
 
-/// The same for a layer that `run` calls with all inputs of the case, in PyTorch's order, and that answers
-/// with as many outputs as PyTorch.
+/// As [`check`], for a layer that `run` calls with all inputs of the case, in PyTorch's order. `run` returns
+/// the outputs in PyTorch's order.
 pub fn check_with<C: Config>(
     config: C,
     case: &Case,
@@ -54,7 +55,8 @@ pub fn check_with<C: Config>(
     }
     let grads = loss.backward()?;
 
-    let gradient = |tensor: &Tensor| grads.get(tensor).cloned().ok_or_else(|| Error::msg("no gradient"));
+    let gradient =
+        |tensor: &Tensor| grads.get(tensor).cloned().ok_or_else(|| Error::msg("expected a gradient"));
     for (x, (name, _)) in tracked.iter().zip(&inputs).filter(|(x, _)| x.is_variable()) {
         let name = format!("grad.{name}");
         close(&name, case, &gradient(x)?, &case.tensor(&name)?)?;
@@ -70,20 +72,20 @@ pub fn check_with<C: Config>(
     Ok(())
 }
 
-/// The case's tensors `name`, or `name.0`, `name.1`, …, with what each is called.
+/// Returns the case's tensors `name`, or `name.0`, `name.1`, …, with their names.
 fn numbered(case: &Case, name: &str) -> Result<Vec<(String, Tensor)>> {
-    if let Some(alone) = case.find(name)? {
-        return Ok(vec![(name.to_string(), alone)]);
+    if let Some(tensor) = case.find(name)? {
+        return Ok(vec![(name.to_string(), tensor)]);
     }
     let mut all = Vec::new();
     while let Some(tensor) = case.find(&format!("{name}.{}", all.len()))? {
         all.push((format!("{name}.{}", all.len()), tensor));
     }
-    assert!(!all.is_empty(), "no {name} of {}", case.label());
+    assert!(!all.is_empty(), "expected {name} in {}", case.label());
     Ok(all)
 }
 
-/// A variable of a tensor of floats; integers have no gradient.
+/// Makes a float tensor a variable. Integer tensors have no gradient.
 fn track(x: &Tensor) -> Result<Tensor> {
     Ok(if x.dtype().is_float() { Var::from_tensor(x)?.into_inner() } else { x.clone() })
 }

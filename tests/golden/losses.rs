@@ -22,11 +22,11 @@ fn check_with(case: &Case, loss: impl FnOnce(&Tensor) -> Result<Tensor>) -> Resu
     let loss = loss(&x)?;
     check_close(&case.label(), &loss, &case.tensor("output")?, 1e-6)?;
     let grads = (loss * case.tensor("grad_output")?)?.sum_all()?.backward()?;
-    let gradient = grads.get(&x).expect("a gradient");
+    let gradient = grads.get(&x).expect("the input should have a gradient");
     Ok(check_close(&case.label(), gradient, &case.tensor("grad.input.0")?, 1e-6)?)
 }
 
-/// Checks a loss of an input and a target.
+/// Checks a loss with an input and a target.
 fn check(loss: impl Loss, case: &Case) -> Result<()> {
     check_with(case, |x| loss.forward(x, &case.tensor("input.1")?))
 }

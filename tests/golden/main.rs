@@ -1,4 +1,5 @@
-//! PyTorch's answers, the files of the folder `layers` beside this one: each kind has a test, which reads every case.
+//! Compares layers, losses, optimizers and schedules with the golden data in the folder `layers`. Each kind
+//! has a test that reads every case.
 
 mod cases;
 #[path = "../common/mod.rs"]

@@ -6,12 +6,12 @@ use crate::cases::{Case, golden_tests};
 use crate::layer::check;
 
 fn sizes(case: &Case) -> Vec<usize> {
-    let list = case.args["normalized_shape"].as_array().expect("a case names its shape");
-    list.iter().map(|size| size.as_u64().expect("a size") as usize).collect()
+    let list = case.args["normalized_shape"].as_array().expect("the case should have a normalized_shape");
+    list.iter().map(|size| size.as_u64().expect("a size should be an integer") as usize).collect()
 }
 
 fn eps(case: &Case) -> f64 {
-    case.number("eps").expect("a case names its eps")
+    case.number("eps").expect("the case should have an eps")
 }
 
 fn batch_norm(case: &Case) -> Result<()> {

@@ -6,7 +6,7 @@ use crate::cases::{Case, golden_tests};
 use crate::layer::check;
 
 fn pair(case: &Case, name: &str) -> (usize, usize) {
-    let [height, width] = case.pair(name).expect("a case names its sizes");
+    let [height, width] = case.pair(name).expect("the case should have the size");
     (height, width)
 }
 

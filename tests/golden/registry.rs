@@ -1,10 +1,10 @@
-//! The kinds of PyTorch's answers that have a test.
+//! Checks that every kind of golden data has a test.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// The kinds of each module, as its tests declare them.
+/// The kinds of each module, as declared by its tests.
 const TESTED: [&[&str]; 9] = [
     crate::conv::KINDS,
     crate::elementwise::KINDS,
@@ -17,19 +17,25 @@ const TESTED: [&[&str]; 9] = [
     crate::training::KINDS,
 ];
 
-/// The kinds that the folder has answers of.
-fn answered() -> BTreeSet<String> {
+/// Returns the kinds that have golden data.
+fn golden_kinds() -> BTreeSet<String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/layers");
-    let paths = fs::read_dir(folder).expect("PyTorch's answers").map(|entry| entry.expect("a file").path());
+    let paths = fs::read_dir(folder)
+        .expect("the folder of golden data")
+        .map(|entry| entry.expect("a readable entry").path());
     let lists = paths.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
-    lists.map(|path| path.file_stem().expect("a name").to_string_lossy().into_owned()).collect()
+    lists
+        .map(|path| {
+            path.file_stem().expect("the path should have a file stem").to_string_lossy().into_owned()
+        })
+        .collect()
 }
 
 #[test]
-fn every_kind_is_tested() {
-    let answered = answered();
-    assert!(answered.len() >= 52, "{answered:?}");
+fn every_kind_of_golden_data_has_a_test() {
+    let golden = golden_kinds();
+    assert!(golden.len() >= 52, "{golden:?}");
     let tested: BTreeSet<String> = TESTED.iter().copied().flatten().map(|kind| kind.to_string()).collect();
-    let untested: Vec<_> = answered.difference(&tested).collect();
-    assert!(untested.is_empty(), "no test reads the cases of {untested:?}");
+    let untested: Vec<_> = golden.difference(&tested).collect();
+    assert!(untested.is_empty(), "expected a test for each of {untested:?}");
 }

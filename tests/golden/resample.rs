@@ -6,10 +6,10 @@ use crate::cases::{Case, golden_tests};
 use crate::common::check_close;
 use crate::layer::check;
 
-/// The word of a mode as the `&'static str` that the setter takes.
+/// Returns the mode as the `&'static str` that the setter expects.
 fn mode(case: &Case) -> &'static str {
-    let words = ["nearest", "nearest-exact", "linear", "bilinear", "bicubic", "area"];
-    words.into_iter().find(|word| case.args["mode"] == *word).expect("a case names its mode")
+    let modes = ["nearest", "nearest-exact", "linear", "bilinear", "bicubic", "area"];
+    modes.into_iter().find(|mode| case.args["mode"] == *mode).expect("the case should have a known mode")
 }
 
 fn upsample(case: &Case) -> Upsample {

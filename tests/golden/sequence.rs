@@ -1,11 +1,11 @@
-//! Linear layers and layers over sequences.
+//! Linear layers and layers for sequences.
 
 use sconce::prelude::*;
 
 use crate::cases::golden_tests;
 use crate::layer::{check, check_with};
 
-/// The setters that LSTM and GRU share.
+/// Builds the settings that LSTM and GRU share.
 macro_rules! recurrent_config {
     ($layer:ident, $case:expr) => {{
         let case = $case;

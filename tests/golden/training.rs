@@ -1,4 +1,4 @@
-//! 101 states of each optimizer and 60 rates of each schedule.
+//! The first 101 values of a variable for each optimizer, and 60 learning rates for each schedule.
 
 use sconce::candle::{Device, Tensor, Var};
 use sconce::train::optim::*;
@@ -7,7 +7,7 @@ use sconce::train::schedule::*;
 use crate::cases::{Case, golden_tests};
 use crate::common::check_close;
 
-/// PyTorch's optimizer `kind` with the arguments of `case`.
+/// Builds the optimizer `kind` with PyTorch's arguments from `case`.
 fn optimizer(kind: &str, case: &Case) -> Box<dyn Optimizer> {
     let number = |name, default| case.number(name).unwrap_or(default);
     let flag = |name| case.flag(name).unwrap_or(false);
@@ -31,20 +31,22 @@ fn optimizer(kind: &str, case: &Case) -> Box<dyn Optimizer> {
         "NAdam" => Box::new(NAdam::new(rate)),
         "RAdam" => Box::new(RAdam::new(rate)),
         "LBFGS" => Box::new(Lbfgs::new(rate).max_iter(number("max_iter", 20.) as usize)),
-        _ => panic!("no optimizer is named {kind}"),
+        _ => panic!("unknown optimizer {kind}"),
     }
 }
 
-/// PyTorch's schedule `kind` with the arguments of `case`.
+/// Builds the schedule `kind` with PyTorch's arguments from `case`.
 fn schedule(kind: &str, case: &Case) -> Box<dyn Schedule> {
-    let number = |name| case.number(name).expect("an argument");
+    let number = |name| case.number(name).expect("the case should have the argument");
     let count = |name| number(name) as usize;
     match kind {
         "StepLR" => Box::new(StepLr::new(count("step_size")).gamma(number("gamma"))),
         "MultiStepLR" => {
-            let list = case.args["milestones"].as_array().expect("a list");
-            let milestones: Vec<usize> =
-                list.iter().map(|at| at.as_u64().expect("a step") as usize).collect();
+            let list = case.args["milestones"].as_array().expect("milestones should be a list");
+            let milestones: Vec<usize> = list
+                .iter()
+                .map(|milestone| milestone.as_u64().expect("a milestone should be an integer") as usize)
+                .collect();
             Box::new(MultiStepLr::new(milestones).gamma(number("gamma")))
         }
         "ExponentialLR" => Box::new(ExponentialLr::new(number("gamma"))),
@@ -62,29 +64,29 @@ fn schedule(kind: &str, case: &Case) -> Box<dyn Schedule> {
         "ConstantLR" => {
             Box::new(ConstantLr::new().factor(number("factor")).total_iters(count("total_iters")))
         }
-        _ => panic!("no schedule is named {kind}"),
+        _ => panic!("unknown schedule {kind}"),
     }
 }
 
 golden_tests! {
-    a_hundred_steps: "optimisers", 17 => |case| {
+    optimizer_steps: "optimizers", 17 => |case| {
         let (target, scale, path) = (case.tensor("target")?, case.tensor("scale")?, case.tensor("path")?);
         let x = Var::from_tensor(&case.tensor("start")?)?;
-        let mut running = optimizer(&case.kind, case).build(vec![("x".into(), x.clone())])?;
+        let mut optimizer_step = optimizer(&case.kind, case).build(vec![("x".into(), x.clone())])?;
         for step in 0..101 {
             check_close(&format!("{} step {step}", case.label()), &x, &path.get(step)?, 1e-5)?;
-            running.step_with(&mut || {
-                let bowl = (&scale * (x.as_tensor() - &target)?.sqr()?)?;
-                Ok((bowl + ((x.as_tensor() * 3.)?.sin()? * 0.1)?)?.sum_all()?)
+            optimizer_step.step_with(&mut || {
+                let quadratic = (&scale * (x.as_tensor() - &target)?.sqr()?)?;
+                Ok((quadratic + ((x.as_tensor() * 3.)?.sin()? * 0.1)?)?.sum_all()?)
             })?;
         }
         Ok(())
     };
-    sixty_rates: "schedules", 9 => |case| {
+    schedule_rates: "schedules", 9 => |case| {
         let schedule = schedule(&case.kind, case);
         schedule.validate()?;
         let rates: Vec<f64> = (0..60).map(|step| schedule.rate(0.1, step)).collect();
-        // The rates were stored in f32.
+        // The golden rates are stored in f32.
         Ok(check_close(&case.label(), &Tensor::new(rates, &Device::Cpu)?, &case.tensor("lr")?, 1e-7)?)
     };
 }

@@ -1,4 +1,4 @@
-//! An allocator that puts buffers of numbers between pages without access.
+//! An allocator that places buffers of numbers between inaccessible pages.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::{self, NonNull};
@@ -6,26 +6,27 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub const PAGE: usize = 4096;
 
-/// Addresses without memory behind them, from which every guarded buffer is cut; none is cut twice, so that a
-/// buffer that is used after it was freed shows as well.
-const ROOM: usize = 1 << 43;
+/// The size of the reserved addresses, from which guarded buffers are taken. No address is used twice, so
+/// that use after free is detected too.
+const RESERVED: usize = 1 << 43;
 
-/// What stands in the rest of a buffer's pages.
+/// The content of the rest of a buffer's pages.
 const PATTERN: u8 = 0xa5;
 
 static START: AtomicUsize = AtomicUsize::new(0);
 static USED: AtomicUsize = AtomicUsize::new(0);
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// Guards what may be numbers; leaves all else to the system.
+/// Guards allocations that may be buffers of numbers, and passes the others to the system.
 pub struct Guarded;
 
-/// Whether an address lies in the guarded room.
+/// Returns whether an address lies in the guarded range.
 pub fn is_guarded(address: usize) -> bool {
-    address.wrapping_sub(START.load(Ordering::Acquire)) < ROOM
+    address.wrapping_sub(START.load(Ordering::Acquire)) < RESERVED
 }
 
-/// Numbers of two and four bytes; those of eight are aligned like any structure, so only where they are many.
+/// Accepts alignments of two and four bytes, and larger alignments only for large buffers, because structs
+/// have them too.
 fn may_be_numbers(layout: Layout) -> bool {
     match layout.align() {
         2 | 4 => true,
@@ -34,7 +35,7 @@ fn may_be_numbers(layout: Layout) -> bool {
     }
 }
 
-/// The pages of a buffer, and its place in them.
+/// The pages of a buffer.
 #[derive(Clone, Copy)]
 struct Slot {
     pages: usize,
@@ -47,27 +48,29 @@ impl Slot {
         Self { pages, length: (address + layout.size()).next_multiple_of(PAGE) - pages }
     }
 
-    /// The bytes of the pages before and after the buffer.
+    /// Returns the bytes of the pages before and after the buffer.
     ///
     /// # Safety
-    /// The pages are those of a living buffer at `address`.
+    /// `address` and `layout` must be those of a live guarded buffer.
     unsafe fn rest<'a>(self, address: usize, layout: Layout) -> [&'a mut [u8]; 2] {
         let end = address + layout.size();
         let [before, after] = [(self.pages, address), (end, self.pages + self.length)];
-        // SAFETY: both lie in the slot's pages, and neither in the buffer.
+        // SAFETY: both ranges lie in the slot's pages, which are accessible while the buffer lives, and
+        // outside the buffer.
         [before, after]
-            .map(|(from, to)| unsafe { std::slice::from_raw_parts_mut(from as *mut u8, to - from) })
+            .map(|(start, end)| unsafe { std::slice::from_raw_parts_mut(start as *mut u8, end - start) })
     }
 }
 
-// SAFETY: a guarded buffer is cut from fresh pages, big enough and aligned; all else is the system's.
+// SAFETY: a guarded buffer lies in fresh pages of sufficient size, with the alignment of the layout. All
+// other buffers are the system's.
 unsafe impl GlobalAlloc for Guarded {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !may_be_numbers(layout) {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller keeps the contract of `alloc`.
             return unsafe { System.alloc(layout) };
         }
-        match cut(layout) {
+        match allocate(layout) {
             Some(buffer) => buffer.as_ptr(),
             None => ptr::null_mut(),
         }
@@ -76,16 +79,16 @@ unsafe impl GlobalAlloc for Guarded {
     unsafe fn dealloc(&self, buffer: *mut u8, layout: Layout) {
         let address = buffer as usize;
         if !is_guarded(address) {
-            // SAFETY: the system gave it.
+            // SAFETY: the buffer was allocated by the system.
             return unsafe { System.dealloc(buffer, layout) };
         }
         let slot = Slot::around(address, layout);
-        // SAFETY: the buffer is alive until the end of this function.
+        // SAFETY: the buffer is live until the end of this function.
         let rest = unsafe { slot.rest(address, layout) };
         if rest.iter().any(|bytes| bytes.iter().any(|byte| *byte != PATTERN)) {
             std::process::abort(); // A panic would allocate.
         }
-        // SAFETY: the slot's pages, in which nobody has anything any more.
+        // SAFETY: these are the slot's pages, which no live buffer uses.
         unsafe {
             libc::madvise(slot.pages as *mut _, slot.length, libc::MADV_DONTNEED);
             libc::mprotect(slot.pages as *mut _, slot.length, libc::PROT_NONE);
@@ -93,38 +96,38 @@ unsafe impl GlobalAlloc for Guarded {
     }
 }
 
-/// A buffer in pages of its own, with a page without access on either side.
-fn cut(layout: Layout) -> Option<NonNull<u8>> {
+/// Returns a buffer in its own pages, between two inaccessible pages.
+fn allocate(layout: Layout) -> Option<NonNull<u8>> {
     let length = layout.size().next_multiple_of(PAGE);
     let offset = USED.fetch_add(length + PAGE, Ordering::Relaxed);
-    if offset + length + PAGE > ROOM {
+    if offset + length + PAGE > RESERVED {
         return None;
     }
-    let pages = room()? + PAGE + offset;
-    // SAFETY: nobody else was given this part of the room.
+    let pages = reserved()? + PAGE + offset;
+    // SAFETY: the atomic counter gives this range of the reserved addresses to this call only.
     if unsafe { libc::mprotect(pages as *mut _, length, libc::PROT_READ | libc::PROT_WRITE) } != 0 {
         return None;
     }
     let at_the_end = COUNT.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
     let lead = if at_the_end { (length - layout.size()) / layout.align() * layout.align() } else { 0 };
     let (slot, address) = (Slot { pages, length }, pages + lead);
-    // SAFETY: the pages were just made accessible.
+    // SAFETY: the pages are accessible since `mprotect` above.
     unsafe { slot.rest(address, layout) }.into_iter().for_each(|bytes| bytes.fill(PATTERN));
     NonNull::new(address as *mut u8)
 }
 
-/// Where the room begins; reserved by the first who asks.
-fn room() -> Option<usize> {
+/// Returns the start of the reserved addresses. The first call reserves them.
+fn reserved() -> Option<usize> {
     let known = START.load(Ordering::Acquire);
     if known != 0 {
         return Some(known);
     }
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    // SAFETY: no address is asked for, so nothing is mapped over.
-    let start = unsafe { libc::mmap(ptr::null_mut(), ROOM, libc::PROT_NONE, flags, -1, 0) };
+    // SAFETY: no address is requested, so the mapping replaces no other one.
+    let start = unsafe { libc::mmap(ptr::null_mut(), RESERVED, libc::PROT_NONE, flags, -1, 0) };
     if start == libc::MAP_FAILED {
         return None;
     }
     let known = START.compare_exchange(0, start as usize, Ordering::AcqRel, Ordering::Acquire);
-    Some(known.err().unwrap_or(start as usize)) // A room reserved for nothing costs addresses alone.
+    Some(known.err().unwrap_or(start as usize)) // If another thread was faster, this mapping only wastes addresses.
 }

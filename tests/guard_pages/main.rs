@@ -1,8 +1,8 @@
-//! The kernels' tests again, with every buffer of numbers between two pages that nobody may touch.
+//! Runs the kernels' tests with every buffer of numbers between two inaccessible pages.
 //!
-//! A buffer lies right against the page after it, and the next one right behind the page before it: one
-//! element too far, read or written, ends the process with a fault. What is left of a buffer's pages is filled
-//! with a pattern, and looked at when the buffer is freed, so that a write there shows too.
+//! Buffers alternately end right before a page or begin right after one, so that an access one element out of
+//! bounds ends the process with a fault. The rest of a buffer's pages holds a pattern that is checked when the
+//! buffer is freed, so that writes there are found too.
 
 #![cfg(unix)]
 
@@ -19,14 +19,14 @@ static GUARDED: allocator::Guarded = allocator::Guarded;
 
 #[path = "../kernels/activation.rs"]
 mod activation;
-#[path = "../kernels/blocked_behind.rs"]
-mod blocked_behind;
 #[path = "../kernels/blocked_conv.rs"]
 mod blocked_conv;
 #[path = "../kernels/conv_backward.rs"]
 mod conv_backward;
 #[path = "../kernels/conv_forward.rs"]
 mod conv_forward;
+#[path = "../kernels/fused_consumer.rs"]
+mod fused_consumer;
 #[path = "../kernels/linear.rs"]
 mod linear;
 #[path = "../kernels/norm.rs"]
@@ -38,34 +38,34 @@ mod threads;
 #[path = "../kernels/winograd.rs"]
 mod winograd;
 
-/// Reads one element too far. Run by the next test alone.
+/// Reads one element out of bounds. The next test runs it in its own process.
 #[test]
-#[ignore = "ends its process"]
-fn reads_one_element_too_far() {
+#[ignore = "ends the test process"]
+fn reads_one_element_out_of_bounds() {
     for _ in 0..2 {
         let buffer = vec![1f32; 100];
-        for beyond in [buffer.as_ptr().wrapping_sub(1), buffer.as_ptr().wrapping_add(100)] {
-            // SAFETY: none; the page that is read cannot be.
-            println!("read {}", unsafe { beyond.read_volatile() });
+        for outside in [buffer.as_ptr().wrapping_sub(1), buffer.as_ptr().wrapping_add(100)] {
+            // SAFETY: not sound. The read is out of bounds on purpose; the guard page must end the process.
+            println!("read {}", unsafe { outside.read_volatile() });
         }
     }
 }
 
-/// What the other tests rely on: one element too far ends the process.
+/// The other tests rely on this: an access one element out of bounds ends the process.
 #[test]
-fn nothing_beyond_a_buffer_can_be_read() {
-    let run = test_command(module_path!(), "reads_one_element_too_far").output().unwrap();
+fn reading_out_of_bounds_ends_the_process() {
+    let run = test_command(module_path!(), "reads_one_element_out_of_bounds").output().unwrap();
     assert_eq!(run.status.signal(), Some(libc::SIGSEGV), "{run:?}");
 }
 
-/// And the guard is where it is said to be.
+/// Buffers touch a guard page.
 #[test]
 fn buffers_are_guarded() {
     for _ in 0..2 {
         let buffer = vec![0f32; 100];
         let address = buffer.as_ptr() as usize;
         let ends = [address, address + 400].map(|end| end % allocator::PAGE);
-        assert!(ends.contains(&0), "neither end of the buffer at {address:#x} is at a page's end");
+        assert!(ends.contains(&0), "expected an end of the buffer at {address:#x} to be at a page boundary");
         assert!(allocator::is_guarded(address));
     }
 }

@@ -1,10 +1,12 @@
-//! The activations: gradients by finite differences, strides and dtypes, PyTorch's ends.
+//! Activations: gradients by finite differences, strides, dtypes, and PyTorch's values for NaN and
+//! infinities.
 
-use crate::common::lists::{ACTIVATIONS, ACTIVATIONS_BY_OUTPUT};
-use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use sconce::kernels::activation::{self, Activation};
+
+use crate::common::lists::{ACTIVATIONS, ACTIVATIONS_BY_OUTPUT};
+use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
 
 type Op = Box<dyn Fn(&Tensor) -> Result<Tensor>>;
 
@@ -25,7 +27,7 @@ proptest! {
     #![proptest_config(config(200))]
 
     #[test]
-    fn gradients_agree_with_differences(shape in prop::collection::vec(0..4usize, 0..4), seed: u64) {
+    fn gradients_agree_with_finite_differences(shape in prop::collection::vec(0..4usize, 0..4), seed: u64) {
         for (name, op) in ops() {
             let x = Numbers::new(seed).distinct(&shape, 0.417);
             check_gradients(|x| op(&x[0]), std::slice::from_ref(&x)).map_err(|e| fail(format!("{name}: {e}")))?;
@@ -34,7 +36,7 @@ proptest! {
     }
 
     #[test]
-    fn halves_and_singles_round_the_doubles(count in 0..300usize, seed: u64) {
+    fn every_dtype_agrees_with_f64(count in 0..300usize, seed: u64) {
         for (name, op) in ops() {
             for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 5e-4), (DType::BF16, 4e-3)] {
                 let check = || {
@@ -45,7 +47,7 @@ proptest! {
                     let (wide_y, wide_dx) = gradients(|x| op(&x[0]), &wide, &cotangent.to_dtype(DType::F64)?)?;
                     assert_eq!(y.dtype(), dtype);
                     check_close("output", &y, &wide_y, tolerance)?;
-                    // From the rounded output the slope is a little less exact.
+                    // The slope from the rounded output is slightly less exact.
                     check_close("gradient", &dx[0], &wide_dx[0], 4.0 * tolerance)
                 };
                 check().map_err(|e| fail(format!("{name} {dtype:?}: {e}")))?;
@@ -54,7 +56,7 @@ proptest! {
     }
 
     #[test]
-    fn prelu_gradients_agree_with_differences(
+    fn prelu_gradients_agree_with_finite_differences(
         (n, c, plane) in (0..3usize, 1..4usize, prop::collection::vec(0..4usize, 0..3)),
         shared: bool,
         seed: u64,
@@ -67,38 +69,38 @@ proptest! {
     }
 }
 
-/// `[input, output, gradient of the input for a gradient of 1]` as PyTorch gives them.
-fn check_ends(kind: Activation, table: &[[f64; 3]]) -> Result<()> {
+/// Checks rows of `[input, output, input gradient for an output gradient of 1]`, as computed by PyTorch.
+fn check_table(kind: Activation, table: &[[f64; 3]]) -> Result<()> {
     for dtype in [DType::F32, DType::F64] {
         for &[x, y, slope] in table {
             let input = [Tensor::new(&[x], &Device::Cpu)?.to_dtype(dtype)?];
             let one = Tensor::ones(1, dtype, &Device::Cpu)?;
             let (output, grads) = gradients(|x| activation::apply(kind, &x[0]), &input, &one)?;
-            let what = format!("{kind:?} of {x}");
-            check_close(&what, &output, &Tensor::new(&[y], &Device::Cpu)?, 1e-6)?;
-            check_close(&what, &grads[0], &Tensor::new(&[slope], &Device::Cpu)?, 1e-6)?;
+            let label = format!("{kind:?} of {x}");
+            check_close(&label, &output, &Tensor::new(&[y], &Device::Cpu)?, 1e-6)?;
+            check_close(&label, &grads[0], &Tensor::new(&[slope], &Device::Cpu)?, 1e-6)?;
         }
     }
     Ok(())
 }
 
 #[test]
-fn nan_infinities_and_kinks_are_pytorchs() -> Result<()> {
+fn nan_infinity_and_kinks_agree_with_pytorch() -> Result<()> {
     const NAN: f64 = f64::NAN;
     const INF: f64 = f64::INFINITY;
-    check_ends(Activation::Relu, &[[NAN, NAN, 1.0], [INF, INF, 1.0], [-INF, 0.0, 0.0], [0.0, 0.0, 0.0]])?;
-    check_ends(Activation::Relu6, &[[NAN, NAN, 1.0], [INF, 6.0, 0.0], [6.0, 6.0, 0.0], [0.0, 0.0, 0.0]])?;
+    check_table(Activation::Relu, &[[NAN, NAN, 1.0], [INF, INF, 1.0], [-INF, 0.0, 0.0], [0.0, 0.0, 0.0]])?;
+    check_table(Activation::Relu6, &[[NAN, NAN, 1.0], [INF, 6.0, 0.0], [6.0, 6.0, 0.0], [0.0, 0.0, 0.0]])?;
     let leaky = Activation::LeakyRelu { negative_slope: 0.5 };
-    check_ends(leaky, &[[NAN, NAN, 0.5], [-INF, -INF, 0.5], [0.0, 0.0, 0.5], [INF, INF, 1.0]])?;
-    check_ends(Activation::Silu, &[[NAN; 3], [-INF, NAN, NAN], [0.0, 0.0, 0.5]])?;
-    check_ends(Activation::Gelu, &[[NAN; 3], [-INF, NAN, NAN], [0.0, 0.0, 0.5]])?;
-    check_ends(Activation::Sigmoid, &[[NAN; 3], [-INF, 0.0, 0.0], [INF, 1.0, 0.0]])?;
-    check_ends(Activation::Tanh, &[[NAN; 3], [-INF, -1.0, 0.0], [INF, 1.0, 0.0]])?;
-    check_ends(Activation::Hardswish, &[[NAN, NAN, 1.0], [-INF, NAN, 0.0], [INF, INF, 1.0]])
+    check_table(leaky, &[[NAN, NAN, 0.5], [-INF, -INF, 0.5], [0.0, 0.0, 0.5], [INF, INF, 1.0]])?;
+    check_table(Activation::Silu, &[[NAN; 3], [-INF, NAN, NAN], [0.0, 0.0, 0.5]])?;
+    check_table(Activation::Gelu, &[[NAN; 3], [-INF, NAN, NAN], [0.0, 0.0, 0.5]])?;
+    check_table(Activation::Sigmoid, &[[NAN; 3], [-INF, 0.0, 0.0], [INF, 1.0, 0.0]])?;
+    check_table(Activation::Tanh, &[[NAN; 3], [-INF, -1.0, 0.0], [INF, 1.0, 0.0]])?;
+    check_table(Activation::Hardswish, &[[NAN, NAN, 1.0], [-INF, NAN, 0.0], [INF, INF, 1.0]])
 }
 
 #[test]
-fn a_flat_piece_stops_an_infinite_gradient() -> Result<()> {
+fn a_zero_slope_gives_a_zero_gradient_for_an_infinite_one() -> Result<()> {
     let x = [Tensor::new(&[-1.0f64, 7.0], &Device::Cpu)?];
     let infinite = Tensor::new(&[f64::INFINITY, f64::INFINITY], &Device::Cpu)?;
     let (_, grads) = gradients(|x| activation::apply(Activation::Relu6, &x[0]), &x, &infinite)?;
@@ -106,9 +108,9 @@ fn a_flat_piece_stops_an_infinite_gradient() -> Result<()> {
     Ok(())
 }
 
-/// The definitions as they are in textbooks, which need not be exact for large numbers.
+/// Textbook definitions, which need not be exact for large numbers.
 #[test]
-fn values_are_the_definitions() {
+fn values_agree_with_the_definitions() {
     let sigmoid = |x: f64| 1. / (1. + (-x).exp());
     let normal_cdf = |x: f64| 0.5 * (1. + candle_core::cpu::erf::erf_f64(x / 2f64.sqrt()));
     for i in -80..=80 {
@@ -125,14 +127,14 @@ fn values_are_the_definitions() {
             (Activation::Hardswish, x * (x + 3.).clamp(0., 6.) / 6.),
         ];
         for (activation, value) in definitions {
-            let got = activation.value(x);
-            assert!((got - value).abs() < 1e-13, "{activation:?} of {x}: {got}, expected {value}");
+            let found = activation.value(x);
+            assert!((found - value).abs() < 1e-13, "{activation:?} of {x}: expected {value}, found {found}");
         }
     }
 }
 
 #[test]
-fn scalars_agree_with_tensors() -> Result<()> {
+fn scalar_functions_agree_with_tensor_operations() -> Result<()> {
     let x = Numbers::new(7).tensor(&[999], 8.0);
     for kind in ACTIVATIONS {
         let (y, slope) =
@@ -147,17 +149,18 @@ fn scalars_agree_with_tensors() -> Result<()> {
 }
 
 #[test]
-fn large_tensors_are_cut_without_a_seam() -> Result<()> {
+fn splitting_a_large_tensor_does_not_change_results() -> Result<()> {
     let x = Numbers::new(3).tensor(&[3, 40_001], 5.0).to_dtype(DType::F32)?;
     let whole = activation::apply(Activation::Gelu, &x)?;
-    let halves = [x.narrow(1, 0, 20_000)?, x.narrow(1, 20_000, 20_001)?];
-    let parts = halves.iter().map(|x| activation::apply(Activation::Gelu, x)).collect::<Result<Vec<_>>>()?;
+    let parts_of_x = [x.narrow(1, 0, 20_000)?, x.narrow(1, 20_000, 20_001)?];
+    let parts =
+        parts_of_x.iter().map(|x| activation::apply(Activation::Gelu, x)).collect::<Result<Vec<_>>>()?;
     assert_eq!(values(&whole)?, values(&Tensor::cat(&parts, 1)?)?);
     Ok(())
 }
 
 #[test]
-fn bad_input_is_named() -> Result<()> {
+fn errors_name_the_invalid_argument() -> Result<()> {
     let device = &Device::Cpu;
     let error = activation::apply(Activation::Relu, &Tensor::zeros(3, DType::U8, device)?).unwrap_err();
     assert!(error.to_string().contains("got U8"), "{error}");
@@ -170,7 +173,7 @@ fn bad_input_is_named() -> Result<()> {
 }
 
 #[test]
-fn the_activations_by_output_are_all_there_are() {
+fn the_list_of_activations_by_output_is_complete() {
     let by_output: Vec<Activation> = ACTIVATIONS.into_iter().filter(|kind| kind.saves_output()).collect();
     assert_eq!(by_output, ACTIVATIONS_BY_OUTPUT);
 }

@@ -1,8 +1,6 @@
-//! Convolutions of blocked activations against those of planes, in double precision, with every instruction
-//! set of the machine.
+//! Channel-blocked convolutions against the NCHW kernels in double precision, with every instruction set of
+//! the machine.
 
-use crate::common::Numbers;
-use crate::common::lists::ACTIVATIONS;
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
@@ -11,16 +9,19 @@ use sconce::kernels::internal::blocked::conv::{self, Input, Weight};
 use sconce::kernels::internal::{ConvShape, Layout, Packing};
 use sconce::kernels::testing::{Isa, available, conv2d_with};
 
+use crate::common::Numbers;
+use crate::common::lists::ACTIVATIONS;
+
 #[derive(Clone, Copy, Debug)]
 struct Setting {
     shape: ConvShape,
     activation: Activation,
-    /// Whether there are a scale, a shift and a residual.
+    /// Whether the epilogue has a scale, a shift and a residual.
     parts: [bool; 3],
     seed: u64,
 }
 
-/// All operands, in f32.
+/// The operands of a convolution, in f32.
 struct Problem {
     setting: Setting,
     input: Tensor,
@@ -48,7 +49,7 @@ impl Problem {
         Ok(Self { setting, input, weight, epilogue })
     }
 
-    /// By the kernels for planes.
+    /// Computes the output with the NCHW kernels.
     fn expected(&self, isa: Isa, dtype: DType) -> Result<Vec<f64>> {
         let cast = |tensor: &Option<Tensor>| tensor.as_ref().map(|t| t.to_dtype(dtype)).transpose();
         let epilogue = Epilogue {
@@ -62,13 +63,14 @@ impl Problem {
         crate::common::values(&output)
     }
 
-    /// By the kernels for blocks: the output in blocks. Every buffer lies between NaNs.
-    fn blocked(&self, isa: Isa, planes: bool, cache: Option<&PackedCache>) -> Result<Vec<f32>> {
+    /// Computes the channel-blocked output with the NCHWc kernels. Every buffer lies between NaNs.
+    fn run(&self, isa: Isa, input_layout: Layout, cache: Option<&PackedCache>) -> Result<Vec<f32>> {
         let (shape, lanes) = (&self.setting.shape, isa.lanes());
         let flat = |tensor: &Tensor| tensor.flatten_all()?.to_vec1::<f32>();
-        let input = match planes {
-            true => Fenced::new(&flat(&self.input)?),
-            false => Fenced::new(&to_blocks(&flat(&self.input)?, shape.in_channels, shape.input, lanes)),
+        let input = if input_layout == Layout::Nchw {
+            Fenced::new(&flat(&self.input)?)
+        } else {
+            Fenced::new(&to_nchwc(&flat(&self.input)?, shape.in_channels, shape.input, lanes))
         };
         let weight = Fenced::new(&flat(&self.weight)?);
         let part = |tensor: &Option<Tensor>| -> Result<Option<Fenced>> {
@@ -76,7 +78,7 @@ impl Problem {
         };
         let [scale, shift] = [part(&self.epilogue.scale)?, part(&self.epilogue.shift)?];
         let residual = match &self.epilogue.residual {
-            Some(r) => Some(Fenced::new(&to_blocks(&flat(r)?, shape.out_channels, shape.output, lanes))),
+            Some(r) => Some(Fenced::new(&to_nchwc(&flat(r)?, shape.out_channels, shape.output, lanes))),
             None => None,
         };
         let len = Layout::Nchwc.elements(shape.output_dims(), lanes);
@@ -84,7 +86,7 @@ impl Problem {
         let packing = cache.map(|cache| Packing::new(cache, self.weight.id()));
         conv::conv2d(
             shape,
-            Input { elements: input.floats(), layout: if planes { Layout::Nchw } else { Layout::Nchwc } },
+            Input { elements: input.floats(), layout: input_layout },
             Weight { values: weight.floats(), packing },
             &conv::Epilogue {
                 scale: scale.as_ref().map(Fenced::floats),
@@ -95,12 +97,13 @@ impl Problem {
             output.floats_mut(),
             isa,
         )?;
-        assert!(output.is_intact(), "{isa:?} {:?}: written beyond the output", self.setting);
+        assert!(output.is_intact(), "{isa:?} {:?}: the kernel wrote outside the output", self.setting);
         Ok(output.floats().to_vec())
     }
 
-    /// The output's elements as `[batch, channels, height, width]`; asserts that all others are zero.
-    fn planes(&self, output: &[f32], lanes: usize) -> Vec<f32> {
+    /// Returns the output's elements as `[batch, channels, height, width]`. Asserts that all other lanes are
+    /// zero.
+    fn to_nchw(&self, output: &[f32], lanes: usize) -> Vec<f32> {
         let shape = &self.setting.shape;
         let (channels, pixels) = (shape.out_channels, shape.output[0] * shape.output[1]);
         let mut planes = vec![f32::NAN; shape.output_elements()];
@@ -109,9 +112,10 @@ impl Problem {
             let (block, pixel) = (vector / pixels, vector % pixels);
             let blocks = channels.div_ceil(lanes);
             let (image, channel) = (block / blocks, block % blocks * lanes + lane);
-            match channel < channels {
-                true => planes[(image * channels + channel) * pixels + pixel] = *value,
-                false => assert!(*value == 0., "{:?}: {value} in a lane that is no channel", self.setting),
+            if channel < channels {
+                planes[(image * channels + channel) * pixels + pixel] = *value;
+            } else {
+                assert!(*value == 0., "{:?}: expected zero in a padding lane, found {value}", self.setting);
             }
         }
         planes
@@ -123,18 +127,18 @@ impl Problem {
         for isa in available() {
             let single = self.expected(isa, DType::F32)?;
             let cache = PackedCache::default();
-            for planes in [false, true] {
-                let blocks = self.blocked(isa, planes, None)?;
-                let output = self.planes(&blocks, isa.lanes());
+            for layout in [Layout::Nchwc, Layout::Nchw] {
+                let blocks = self.run(isa, layout, None)?;
+                let output = self.to_nchw(&blocks, isa.lanes());
                 for expected in [&exact, &single] {
                     let error = relative_error(&output, expected);
-                    assert!(error < 1e-5, "{isa:?} planes: {planes} {setting:?}: {error:e}");
+                    assert!(error < 1e-5, "{isa:?} {layout:?} {setting:?}: {error:e}");
                 }
-                // With a cache, small layers may go to Winograd's kernels.
+                // With a cache, small layers may use Winograd's kernels.
                 for _ in 0..2 {
-                    let kept = self.planes(&self.blocked(isa, planes, Some(&cache))?, isa.lanes());
-                    let error = relative_error(&kept, &exact);
-                    assert!(error < 1e-5, "{isa:?} kept, planes: {planes} {setting:?}: {error:e}");
+                    let cached = self.to_nchw(&self.run(isa, layout, Some(&cache))?, isa.lanes());
+                    let error = relative_error(&cached, &exact);
+                    assert!(error < 1e-5, "{isa:?} cached, {layout:?} {setting:?}: {error:e}");
                 }
             }
         }
@@ -142,7 +146,7 @@ impl Problem {
     }
 }
 
-/// Floats between NaNs.
+/// A buffer of floats between NaNs.
 struct Fenced(Vec<f32>);
 
 impl Fenced {
@@ -168,7 +172,7 @@ impl Fenced {
     }
 }
 
-fn to_blocks(planes: &[f32], channels: usize, [height, width]: [usize; 2], lanes: usize) -> Vec<f32> {
+fn to_nchwc(planes: &[f32], channels: usize, [height, width]: [usize; 2], lanes: usize) -> Vec<f32> {
     let pixels = height * width;
     let images = planes.len().checked_div(channels * pixels).unwrap_or(0);
     let mut blocks = vec![0.; images * channels.next_multiple_of(lanes) * pixels];
@@ -189,16 +193,17 @@ fn relative_error(output: &[f32], expected: &[f64]) -> f64 {
 }
 
 prop_compose! {
-    /// One group, or one for each channel.
+    /// With one group; `settings` sets the groups of depthwise convolutions.
     fn geometries()(
         stride in prop::array::uniform2(1..=3usize),
         dilation in prop::array::uniform2(1..=3usize),
         padding in prop::array::uniform2(prop::array::uniform2(0..=3usize)),
         plain in any::<bool>(),
     ) -> ConvGeometry {
-        match plain {
-            true => ConvGeometry { padding, ..ConvGeometry::default() },
-            false => ConvGeometry { stride, dilation, padding, groups: 1 },
+        if plain {
+            ConvGeometry { padding, ..ConvGeometry::default() }
+        } else {
+            ConvGeometry { stride, dilation, padding, groups: 1 }
         }
     }
 }
@@ -220,7 +225,7 @@ prop_compose! {
         if pointwise {
             geometry = ConvGeometry { stride: geometry.stride, ..ConvGeometry::default() };
         }
-        // The kernel finds room in the padded input.
+        // The kernel fits into the padded input.
         for axis in 0..2 {
             let reach = (kernel[axis] - 1) * geometry.dilation[axis] + 1;
             input[axis] = input[axis].max(reach.saturating_sub(geometry.padding[axis].iter().sum()));
@@ -235,8 +240,8 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// 3×3 kernels that each see one channel, as mobile networks have them.
-    fn mobile(sizes: usize, widest: usize)(
+    /// Depthwise 3×3 convolutions, as in MobileNet.
+    fn depthwise_settings(sizes: usize, widest: usize)(
         setting in settings(sizes, widest),
         stride in 1..=2usize,
         columns in prop::array::uniform2(0..=1usize),
@@ -259,12 +264,12 @@ proptest! {
     #![proptest_config(crate::common::config(300))]
 
     #[test]
-    fn agrees_with_the_kernels_for_planes(setting in settings(12, 40)) {
+    fn agrees_with_the_nchw_kernels(setting in settings(12, 40)) {
         Problem::new(setting).and_then(|problem| problem.check()).map_err(crate::common::fail)?;
     }
 
     #[test]
-    fn agrees_on_mobile_networks_layers(setting in mobile(40, 40)) {
+    fn agrees_on_depthwise_settings_networks_layers(setting in depthwise_settings(40, 40)) {
         Problem::new(setting).and_then(|problem| problem.check()).map_err(crate::common::fail)?;
     }
 }
@@ -272,14 +277,14 @@ proptest! {
 proptest! {
     #![proptest_config(crate::common::config(24))]
 
-    /// With several chunks, patches and panels.
+    /// Large enough for several chunks, input tiles and panels.
     #[test]
-    fn agrees_on_larger_ones(setting in settings(40, 150)) {
+    fn large_layers_agree_with_the_nchw_kernels(setting in settings(40, 150)) {
         Problem::new(setting).and_then(|problem| problem.check()).map_err(crate::common::fail)?;
     }
 }
 
-/// A layer `[inputs, outputs, size, kernel, stride, padding, groups]`.
+/// Returns a layer from `[inputs, outputs, size, kernel, stride, padding, groups]`.
 fn layer([inputs, outputs, size, kernel, stride, padding, groups]: [usize; 7]) -> Setting {
     let geometry =
         ConvGeometry { stride: [stride; 2], padding: [[padding; 2]; 2], groups, ..ConvGeometry::default() };
@@ -303,13 +308,13 @@ const LAYERS: [[usize; 7]; 9] = [
 ];
 
 #[test]
-fn layers_of_networks() -> Result<()> {
+fn layers_of_networks_agree_with_the_nchw_kernels() -> Result<()> {
     LAYERS.into_iter().try_for_each(|sizes| Problem::new(layer(sizes))?.check())
 }
 
-/// The weights times the scales are infinite, what the definition says is not.
+/// The products of weights and scales overflow, but the scaled sums of the definition do not.
 #[test]
-fn a_scale_that_only_a_sum_can_bear() -> Result<()> {
+fn a_scale_is_not_folded_into_weights_that_would_overflow() -> Result<()> {
     for stride in [1, 2] {
         let setting = Setting { activation: Activation::Relu, ..layer([20, 20, 9, 3, stride, 1, 20]) };
         let Problem { input, weight, epilogue, .. } = Problem::new(setting)?;
@@ -325,11 +330,11 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
     for (sizes, isa) in LAYERS.into_iter().flat_map(|sizes| available().into_iter().map(move |i| (sizes, i)))
     {
         let problem = Problem::new(layer(sizes))?;
-        for planes in [false, true] {
-            let with = |threads| crate::common::on_threads(threads, || problem.blocked(isa, planes, None));
-            let one = with(1)?;
+        for layout in [Layout::Nchwc, Layout::Nchw] {
+            let on_threads = |threads| crate::common::on_threads(threads, || problem.run(isa, layout, None));
+            let single = on_threads(1)?;
             for threads in [2, 3, 7] {
-                assert!(one == with(threads)?, "{sizes:?} {isa:?} planes: {planes}, {threads} threads");
+                assert!(single == on_threads(threads)?, "{sizes:?} {isa:?} {layout:?}, {threads} threads");
             }
         }
     }
@@ -337,22 +342,22 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
 }
 
 prop_compose! {
-    /// A setting whose input or weight has an infinity or NaN in it.
+    /// A setting, and the position of an infinity or NaN in its input or weight.
     fn infinite()(
-        setting in prop_oneof![settings(7, 20), mobile(7, 20)],
+        setting in prop_oneof![settings(7, 20), depthwise_settings(7, 20)],
         value in prop::sample::select(&[f32::INFINITY, f32::NEG_INFINITY, f32::NAN][..]),
         in_weight in any::<bool>(),
-        place in 0..1usize << 20,
+        position in 0..1usize << 20,
     ) -> (Setting, f32, bool, usize) {
-        let activation = if place % 2 == 0 { Activation::Identity } else { Activation::Relu };
-        (Setting { activation, parts: [false, setting.parts[1], setting.parts[2]], ..setting }, value, in_weight, place)
+        let activation = if position % 2 == 0 { Activation::Identity } else { Activation::Relu };
+        (Setting { activation, parts: [false, setting.parts[1], setting.parts[2]], ..setting }, value, in_weight, position)
     }
 }
 
-fn spoil(tensor: &Tensor, value: f32, place: usize) -> Result<Tensor> {
+fn with_value_at(tensor: &Tensor, value: f32, position: usize) -> Result<Tensor> {
     let mut values = tensor.flatten_all()?.to_vec1::<f32>()?;
-    let place = place.checked_rem(values.len()).unwrap_or(0);
-    if let Some(slot) = values.get_mut(place) {
+    let position = position.checked_rem(values.len()).unwrap_or(0);
+    if let Some(slot) = values.get_mut(position) {
         *slot = value;
     }
     Tensor::from_vec(values, tensor.shape(), &Device::Cpu)
@@ -361,23 +366,24 @@ fn spoil(tensor: &Tensor, value: f32, place: usize) -> Result<Tensor> {
 proptest! {
     #![proptest_config(crate::common::config(200))]
 
-    /// An infinity or NaN reaches the outputs that the definition says, and no others.
+    /// An infinity or NaN affects exactly the outputs that the definition says.
     #[test]
-    fn what_is_not_finite_stays_where_it_belongs((setting, value, in_weight, place) in infinite()) {
+    fn nan_and_infinity_reach_exactly_the_defined_outputs((setting, value, in_weight, position) in infinite()) {
         let check = || -> Result<()> {
             let mut problem = Problem::new(setting)?;
             let operand = if in_weight { &mut problem.weight } else { &mut problem.input };
-            *operand = spoil(operand, value, place)?;
+            *operand = with_value_at(operand, value, position)?;
             let expected = problem.expected(Isa::Portable, DType::F64)?;
-            for (isa, planes) in available().into_iter().flat_map(|isa| [(isa, false), (isa, true)]) {
+            for (isa, layout) in available().into_iter().flat_map(|isa| [(isa, Layout::Nchwc), (isa, Layout::Nchw)]) {
                 for cache in [None, Some(PackedCache::default())] {
-                    let output = problem.planes(&problem.blocked(isa, planes, cache.as_ref())?, isa.lanes());
+                    let output = problem.to_nchw(&problem.run(isa, layout, cache.as_ref())?, isa.lanes());
                     for (y, x) in output.iter().zip(&expected) {
-                        let same = match x.is_finite() {
-                            true => (f64::from(*y) - x).abs() < 1e-3 * (1. + x.abs()),
-                            false => f64::from(*y).to_bits() == x.to_bits() || (x.is_nan() && y.is_nan()),
+                        let same = if x.is_finite() {
+                            (f64::from(*y) - x).abs() < 1e-3 * (1. + x.abs())
+                        } else {
+                            f64::from(*y).to_bits() == x.to_bits() || (x.is_nan() && y.is_nan())
                         };
-                        assert!(same, "{isa:?} planes: {planes} {setting:?}: {y} in place of {x}");
+                        assert!(same, "{isa:?} {layout:?} {setting:?}: expected {x}, found {y}");
                     }
                 }
             }

@@ -1,13 +1,14 @@
-//! The convolution's gradients against plain loops, finite differences and candle's own backward pass.
+//! The gradients of convolutions against plain loops, finite differences and candle's backward pass.
 
-use crate::common::conv_case::{Case, cases};
-use crate::common::lists::ACTIVATIONS_BY_OUTPUT;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::ConvGeometry;
 use sconce::kernels::conv::backward::{Gradients, Needs, conv2d_backward};
 use sconce::kernels::testing::{available, backward_on};
+
+use crate::common::conv_case::{Case, cases};
+use crate::common::lists::ACTIVATIONS_BY_OUTPUT;
 
 const ALL: Needs = Needs { input: true, weight: true, bias: true, residual: true };
 
@@ -16,7 +17,7 @@ impl Case {
     fn each_product(&self, mut f: impl FnMut(usize, usize, usize)) {
         let [input, weight, output] = self.shapes().unwrap();
         let ConvGeometry { stride, padding, dilation, groups } = self.geometry;
-        let at =
+        let offset =
             |shape: [usize; 4], i: [usize; 4]| ((i[0] * shape[1] + i[1]) * shape[2] + i[2]) * shape[3] + i[3];
         for n in 0..self.batch {
             for (o, c) in (0..weight[0]).flat_map(|o| (0..weight[1]).map(move |c| (o, c))) {
@@ -27,9 +28,9 @@ impl Case {
                         let u = (x * stride[1] + j * dilation[1]).wrapping_sub(padding[1][0]);
                         if v < input[2] && u < input[3] {
                             f(
-                                at(input, [n, channel, v, u]),
-                                at(weight, [o, c, i, j]),
-                                at(output, [n, o, y, x]),
+                                offset(input, [n, channel, v, u]),
+                                offset(weight, [o, c, i, j]),
+                                offset(output, [n, o, y, x]),
                             );
                         }
                     }
@@ -39,7 +40,7 @@ impl Case {
     }
 }
 
-/// Numbers in [-1, 1) that look random.
+/// Returns pseudorandom numbers in [-1, 1).
 fn noise(count: usize, seed: u64) -> Vec<f64> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut next = || {
@@ -56,7 +57,7 @@ fn tensor(shape: [usize; 4], seed: u64, dtype: DType) -> Result<Tensor> {
     Tensor::from_vec(values, &shape[..], &Device::Cpu)?.to_dtype(dtype)
 }
 
-/// `[input, weight, output, grad]` for a case.
+/// Returns `[input, weight, output, grad]` for a case.
 fn tensors(case: &Case, dtype: DType) -> Result<[Tensor; 4]> {
     let [input, weight, output] = case.shapes().unwrap();
     Ok([
@@ -81,7 +82,7 @@ fn all(gradients: &Gradients) -> [Vec<f64>; 4] {
     [input, weight, bias, residual].map(|tensor| values(tensor.as_ref().unwrap()))
 }
 
-/// PyTorch's slopes, from the output.
+/// Returns the slope of an activation at the output `y`, as PyTorch computes it.
 fn slope(activation: Activation, y: f64) -> f64 {
     match activation {
         Activation::Identity => 1.,
@@ -112,7 +113,7 @@ fn slope(activation: Activation, y: f64) -> f64 {
     }
 }
 
-/// The gradients by plain loops in f64, and for each the sum of its terms' magnitudes.
+/// Computes the gradients by plain loops in f64, and the sum of the magnitudes of each gradient's terms.
 fn reference(case: &Case, tensors: &[Tensor; 4], activation: Activation) -> [[Vec<f64>; 4]; 2] {
     let [input, weight, output, grad] = [0, 1, 2, 3].map(|i| values(&tensors[i]));
     let masked =
@@ -122,51 +123,55 @@ fn reference(case: &Case, tensors: &[Tensor; 4], activation: Activation) -> [[Ve
     let plane = tensors[2].dims()[2] * tensors[2].dims()[3];
     let result = |magnitude: bool| {
         let term = |x: f64| if magnitude { x.abs() } else { x };
-        let (mut to_input, mut to_weight) = (vec![0.; input.len()], vec![0.; weight.len()]);
+        let (mut grad_input, mut grad_weight) = (vec![0.; input.len()], vec![0.; weight.len()]);
         case.each_product(|i, w, o| {
-            to_input[i] += term(weight[w] * grad[o]);
-            to_weight[w] += term(input[i] * grad[o]);
+            grad_input[i] += term(weight[w] * grad[o]);
+            grad_weight[w] += term(input[i] * grad[o]);
         });
         let mut bias = vec![0.; channels];
         grad.iter().enumerate().for_each(|(i, &g)| bias[i / plane % channels] += term(g));
-        [to_input, to_weight, bias, grad.iter().map(|&g| term(g)).collect()]
+        [grad_input, grad_weight, bias, grad.iter().map(|&g| term(g)).collect()]
     };
     [result(false), result(true)]
 }
 
-/// Of some dozens of roundings in f32.
-const SINGLE: f64 = 2e-6;
+/// The bound on the relative error of some dozens of roundings in f32.
+const F32_ERROR: f64 = 2e-6;
 
-/// Every number within `epsilon` of the sum of its terms' magnitudes, or f16's smallest number. Of halves most of that
-/// is the last rounding, by at most 2⁻¹¹ or 2⁻⁸ of a number; in f32 the gradient of the input may go through Winograd's
-/// transforms, which multiply numbers by up to 21/4 before these cancel.
-fn assert_close(given: &Gradients, [expected, magnitude]: &[[Vec<f64>; 4]; 2], epsilon: f64, what: &str) {
+/// Asserts that every number is within `epsilon` of the sum of its terms' magnitudes, or within f16's
+/// smallest number. In f16 and bf16, the final rounding dominates: at most 2⁻¹¹ or 2⁻⁸ of a number. In f32,
+/// the input gradient may use Winograd's transforms, which multiply numbers by up to 21/4 before they cancel.
+fn assert_close(given: &Gradients, [expected, magnitude]: &[[Vec<f64>; 4]; 2], epsilon: f64, label: &str) {
     let names = ["input", "weight", "bias", "residual"];
     for (i, given) in all(given).iter().enumerate() {
         assert_eq!(given.len(), expected[i].len(), "{}", names[i]);
         for (j, (x, y)) in given.iter().zip(&expected[i]).enumerate() {
-            let transformed = if i == 0 && epsilon == SINGLE { 21. / 4. } else { 1. };
+            let transformed = if i == 0 && epsilon == F32_ERROR { 21. / 4. } else { 1. };
             let bound = transformed * epsilon * magnitude[i][j] + 6e-8 * f64::from(epsilon > 1e-4);
-            assert!((x - y).abs() <= bound, "{} of {what} at {j}: {x}, expected {y}", names[i]);
+            assert!(
+                (x - y).abs() <= bound,
+                "{} gradient of {label} at {j}: expected {y}, found {x}",
+                names[i]
+            );
         }
     }
 }
 
 fn check(case: &Case, activation: Activation) {
     for (dtype, epsilon) in
-        [(DType::F64, 1e-14), (DType::F32, SINGLE), (DType::F16, 6e-4), (DType::BF16, 5e-3)]
+        [(DType::F64, 1e-14), (DType::F32, F32_ERROR), (DType::F16, 6e-4), (DType::BF16, 5e-3)]
     {
         let tensors = tensors(case, dtype).unwrap();
         let expected = reference(case, &tensors, activation);
-        let what = format!("{case:?} {activation:?} {dtype:?}");
-        assert_close(&run(&tensors, &case.geometry, activation).unwrap(), &expected, epsilon, &what);
+        let label = format!("{case:?} {activation:?} {dtype:?}");
+        assert_close(&run(&tensors, &case.geometry, activation).unwrap(), &expected, epsilon, &label);
         if dtype != DType::F32 {
             continue;
         }
         for isa in available() {
             let [a, b, c, d] = &tensors;
             let given = backward_on(isa, [a, b, c, d], &case.geometry, activation, ALL).unwrap();
-            assert_close(&given, &expected, epsilon, &format!("{what} {isa:?}"));
+            assert_close(&given, &expected, epsilon, &format!("{label} {isa:?}"));
         }
     }
 }
@@ -180,22 +185,23 @@ proptest! {
     }
 
     #[test]
-    fn agrees_with_plain_loops_depthwise(case in cases(9, 20), multiplier in 1usize..=3, groups in 1usize..=24) {
+    fn depthwise_agrees_with_plain_loops(case in cases(9, 20), multiplier in 1usize..=3, groups in 1usize..=24) {
         let geometry = ConvGeometry { groups, ..case.geometry };
         check(&Case { channels: [1, multiplier], geometry, ..case }, Activation::Relu);
     }
 
-    /// So many output channels that the weight's gradient takes vectors of them, in blocks of every width.
+    /// Enough output channels for the weight gradient's kernels with vectors of output channels, at every
+    /// block width.
     #[test]
-    fn agrees_with_plain_loops_with_many_channels(case in cases(9, 20), inputs in 1usize..=3, outputs in 8usize..=140) {
+    fn many_output_channels_agree_with_plain_loops(case in cases(9, 20), inputs in 1usize..=3, outputs in 8usize..=140) {
         let geometry = ConvGeometry { groups: if outputs < 24 { case.geometry.groups } else { 1 }, ..case.geometry };
         check(&Case { channels: [inputs, outputs], geometry, ..case }, Activation::Relu);
     }
 
-    /// So many channels on both sides that the input's gradient is scattered: strides, and large kernels on small
-    /// images.
+    /// Enough channels on both sides for the scattering kernel of the input gradient: strides, and large
+    /// kernels on small images.
     #[test]
-    fn agrees_with_plain_loops_with_vectors_of_inputs(case in cases(9, 20), inputs in 12usize..=34,
+    fn many_input_and_output_channels_agree_with_plain_loops(case in cases(9, 20), inputs in 12usize..=34,
                                                       outputs in 16usize..=70, kernel in 3usize..=5) {
         let batch = case.batch.min(2);
         let case = Case { batch, channels: [inputs, outputs], kernel: [kernel; 2], ..case };
@@ -212,8 +218,8 @@ proptest! {
     }
 }
 
-/// candle's backward pass of its own `conv2d`; exact for square sizes and symmetric padding, where the
-/// stride leaves no input unread.
+/// Compares with candle's backward pass of its own `conv2d`. That is exact for square sizes and symmetric
+/// padding if the stride leaves no input unread.
 fn candle_agrees(case: &Case) -> Result<()> {
     let ConvGeometry { stride, padding, .. } = case.geometry;
     if !(case.size[0] + 2 * padding[0][0] - case.kernel[0]).is_multiple_of(stride[0]) {
@@ -228,24 +234,24 @@ fn candle_agrees(case: &Case) -> Result<()> {
     for (given, var) in [(given.input, &input), (given.weight, &weight)] {
         let (given, expected) = (values(&given.unwrap()), values(grads.get(var).unwrap()));
         for (x, y) in given.iter().zip(&expected) {
-            assert!((x - y).abs() < 1e-11, "{case:?}: {x}, candle has {y}");
+            assert!((x - y).abs() < 1e-11, "{case:?}: expected {y} as in candle, found {x}");
         }
     }
     Ok(())
 }
 
-/// The forward pass by plain loops, weighted by `grad` and summed.
+/// Returns the sum of the forward pass by plain loops, weighted by `grad`, and the output.
 fn loss(case: &Case, activation: Activation, parts: &[Vec<f64>; 4], grad: &[f64]) -> (f64, Vec<f64>) {
     let [input, weight, bias, residual] = parts;
     let plane = case.shapes().unwrap()[2][2..].iter().product::<usize>();
     let mut sums: Vec<f64> =
         residual.iter().enumerate().map(|(i, r)| r + bias[i / plane % bias.len()]).collect();
     case.each_product(|i, w, o| sums[o] += input[i] * weight[w]);
-    let output: Vec<f64> = sums.into_iter().map(|x| forward(activation, x)).collect();
+    let output: Vec<f64> = sums.into_iter().map(|x| activate(activation, x)).collect();
     (output.iter().zip(grad).map(|(y, g)| y * g).sum(), output)
 }
 
-fn forward(activation: Activation, x: f64) -> f64 {
+fn activate(activation: Activation, x: f64) -> f64 {
     match activation {
         Activation::Relu => x.max(0.),
         Activation::Relu6 => x.clamp(0., 6.),
@@ -272,32 +278,36 @@ fn agrees_with_finite_differences() -> Result<()> {
         let parts = [0, 1, 2, 3].map(|i| noise(sizes[i].iter().product(), 10 + i as u64));
         let grad = noise(parts[3].len(), 20);
         let (_, output) = loss(&case, activation, &parts, &grad);
-        let dense = |values: &[f64], shape: [usize; 4]| Tensor::from_slice(values, &shape[..], &Device::Cpu);
+        let contiguous =
+            |values: &[f64], shape: [usize; 4]| Tensor::from_slice(values, &shape[..], &Device::Cpu);
         let tensors = [
-            dense(&parts[0], shapes[0])?,
-            dense(&parts[1], shapes[1])?,
-            dense(&output, shapes[2])?,
-            dense(&grad, shapes[2])?,
+            contiguous(&parts[0], shapes[0])?,
+            contiguous(&parts[1], shapes[1])?,
+            contiguous(&output, shapes[2])?,
+            contiguous(&grad, shapes[2])?,
         ];
         let given = all(&run(&tensors, &geometry, activation)?);
         for (part, given) in given.iter().enumerate() {
             for (i, given) in given.iter().enumerate() {
-                let moved = |by: f64| {
+                let shifted = |step: f64| {
                     let mut parts = parts.clone();
-                    parts[part][i] += by;
+                    parts[part][i] += step;
                     loss(&case, activation, &parts, &grad).0
                 };
-                let expected = (moved(1e-6) - moved(-1e-6)) / 2e-6;
-                assert!((given - expected).abs() < 1e-7, "{activation:?} {part} {i}: {given}, {expected}");
+                let expected = (shifted(1e-6) - shifted(-1e-6)) / 2e-6;
+                assert!(
+                    (given - expected).abs() < 1e-7,
+                    "{activation:?} {part} {i}: expected {expected}, found {given}"
+                );
             }
         }
     }
     Ok(())
 }
 
-/// Sizes that take several chunks, segments and threads.
+/// Sizes that need several chunks, segments and threads.
 #[test]
-fn agrees_with_plain_loops_at_size() {
+fn large_sizes_agree_with_plain_loops() {
     let depthwise = Case {
         geometry: ConvGeometry { groups: 40, padding: [[1; 2]; 2], ..Default::default() },
         ..Case::square(2, [1, 1], 40, 3, 1, 1)
@@ -324,7 +334,7 @@ fn agrees_with_plain_loops_at_size() {
 }
 
 #[test]
-fn is_bit_equal_for_any_number_of_threads() -> Result<()> {
+fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
     for case in [
         Case::square(16, [1, 6], 28, 5, 1, 0),
         Case::square(16, [1, 8], 28, 5, 1, 0),
@@ -333,29 +343,29 @@ fn is_bit_equal_for_any_number_of_threads() -> Result<()> {
         Case::square(3, [40, 130], 14, 3, 1, 1),
     ] {
         let tensors = tensors(&case, DType::F32)?;
-        let with = |threads| {
+        let on_threads = |threads| {
             let run = || run(&tensors, &case.geometry, Activation::Relu);
             all(&crate::common::on_threads(threads, run).unwrap())
         };
-        let one = with(1);
+        let single = on_threads(1);
         for threads in crate::common::lists::THREADS {
-            assert!(one == with(threads), "{threads} threads differ from one");
+            assert!(single == on_threads(threads), "{threads} threads differ from one");
         }
     }
     Ok(())
 }
 
-/// Transposed, broadcast and narrowed tensors give what their contiguous copies give; so does a view of nothing
-/// that begins behind the end of its storage.
+/// Transposed, broadcast and narrowed tensors give the same gradients as contiguous copies. So does an empty
+/// view whose offset lies past the end of its storage.
 #[test]
-fn takes_any_strides() -> Result<()> {
+fn any_strides_give_the_same_gradients() -> Result<()> {
     for case in [Case::square(2, [3, 4], 9, 3, 1, 1), Case::square(0, [1, 1], 1, 1, 1, 0)] {
-        let dense = tensors(&case, DType::F32)?;
+        let contiguous = tensors(&case, DType::F32)?;
         let strided = |t: &Tensor| -> Result<Tensor> {
             let wide = Tensor::cat(&[t, t], 3)?.transpose(2, 3)?.contiguous()?.transpose(2, 3)?;
             wide.narrow(3, t.dim(3)?, t.dim(3)?)
         };
-        let [a, b, c, _] = &dense;
+        let [a, b, c, _] = &contiguous;
         let ones = Tensor::ones((), DType::F32, &Device::Cpu)?.broadcast_as(c.shape())?;
         let given =
             run(&[strided(a)?, strided(b)?, strided(c)?, ones.clone()], &case.geometry, Activation::Tanh)?;
@@ -366,9 +376,9 @@ fn takes_any_strides() -> Result<()> {
     Ok(())
 }
 
-/// `threshold_backward` and its kin, as PyTorch computes them for the outputs -1, 0, 6, 7 and NaN.
+/// Compares with PyTorch's gradients (`threshold_backward` and others) for the outputs -1, 0, 6, 7 and NaN.
 #[test]
-fn masks_as_pytorch_does() -> Result<()> {
+fn activation_gradients_agree_with_pytorch() -> Result<()> {
     let nan = f32::NAN;
     let expected: [(Activation, [f32; 5]); 6] = [
         (Activation::Identity, [2., 2., 2., 2., 2.]),
@@ -389,19 +399,19 @@ fn masks_as_pytorch_does() -> Result<()> {
         let given = run(&tensors, &ConvGeometry::default(), activation)?;
         for given in [given.residual.unwrap(), given.input.unwrap()] {
             for (x, y) in given.flatten_all()?.to_vec1::<f32>()?.into_iter().zip(expected) {
-                assert!(x == y || x.is_nan() && y.is_nan(), "{activation:?}: {x}, expected {y}");
+                assert!(x == y || x.is_nan() && y.is_nan(), "{activation:?}: expected {y}, found {x}");
             }
         }
     }
-    // A masked gradient is zero even where it was infinite.
+    // A masked gradient is zero even if it was infinite.
     let infinite = [tensors[0].clone(), tensors[1].clone(), row([0.; 5])?, row([f32::INFINITY; 5])?];
     assert!(all(&run(&infinite, &ConvGeometry::default(), Activation::Relu)?)[3].iter().all(|&x| x == 0.));
     Ok(())
 }
 
-/// An infinite pixel reaches the taps that meet it and no others.
+/// An infinite pixel affects only the taps that read it.
 #[test]
-fn infinity_stays_where_it_is() -> Result<()> {
+fn an_infinite_pixel_affects_only_the_taps_that_read_it() -> Result<()> {
     let case = Case::square(1, [1, 1], 9, 3, 1, 0);
     let [input, weight, output, grad] = tensors(&case, DType::F32)?;
     let mut pixels = input.flatten_all()?.to_vec1::<f32>()?;
@@ -414,7 +424,7 @@ fn infinity_stays_where_it_is() -> Result<()> {
 }
 
 #[test]
-fn computes_what_is_needed() -> Result<()> {
+fn only_the_needed_gradients_are_computed() -> Result<()> {
     let case = Case::square(2, [3, 4], 9, 3, 1, 1);
     let [a, b, c, d] = tensors(&case, DType::F32)?;
     let whole = run(&[a.clone(), b.clone(), c.clone(), d.clone()], &case.geometry, Activation::Relu)?;
@@ -431,25 +441,25 @@ fn computes_what_is_needed() -> Result<()> {
 fn bad_arguments_are_errors() -> Result<()> {
     let case = Case::square(2, [4, 4], 9, 3, 1, 1);
     let [a, b, c, d] = &tensors(&case, DType::F32)?;
-    let fails = |tensors: [&Tensor; 4], geometry: ConvGeometry, activation| {
+    let assert_error = |tensors: [&Tensor; 4], geometry: ConvGeometry, activation| {
         let [a, b, c, d] = tensors;
-        let error = conv2d_backward(a, b, c, d, &geometry, activation, ALL).expect_err("should fail");
+        let error = conv2d_backward(a, b, c, d, &geometry, activation, ALL).expect_err("expected an error");
         assert!(error.to_string().contains("expected") || error.to_string().contains("conv2d backward"));
     };
-    let good = case.geometry;
-    fails([a, b, c, d], good, Activation::Gelu);
-    fails([a, b, c, d], good, Activation::LeakyRelu { negative_slope: -0.5 });
-    fails([a, b, c, d], ConvGeometry { stride: [0, 1], ..good }, Activation::Relu);
-    fails([a, b, c, d], ConvGeometry { dilation: [1, 0], ..good }, Activation::Relu);
-    fails([a, b, c, d], ConvGeometry { dilation: [usize::MAX, 1], ..good }, Activation::Relu);
-    fails([a, b, c, d], ConvGeometry { groups: 0, ..good }, Activation::Relu);
-    fails([a, b, c, d], ConvGeometry { groups: 3, ..good }, Activation::Relu);
-    fails([a, b, a, &a.narrow(2, 0, 3)?], good, Activation::Relu);
-    fails([a, b, &c.narrow(2, 0, 3)?, d], good, Activation::Relu);
-    fails([&a.to_dtype(DType::F64)?, b, c, d], good, Activation::Relu);
-    fails([&a.narrow(1, 0, 2)?, b, c, d], good, Activation::Relu);
-    fails([&a.flatten_from(2)?, b, c, d], good, Activation::Relu);
+    let valid = case.geometry;
+    assert_error([a, b, c, d], valid, Activation::Gelu);
+    assert_error([a, b, c, d], valid, Activation::LeakyRelu { negative_slope: -0.5 });
+    assert_error([a, b, c, d], ConvGeometry { stride: [0, 1], ..valid }, Activation::Relu);
+    assert_error([a, b, c, d], ConvGeometry { dilation: [1, 0], ..valid }, Activation::Relu);
+    assert_error([a, b, c, d], ConvGeometry { dilation: [usize::MAX, 1], ..valid }, Activation::Relu);
+    assert_error([a, b, c, d], ConvGeometry { groups: 0, ..valid }, Activation::Relu);
+    assert_error([a, b, c, d], ConvGeometry { groups: 3, ..valid }, Activation::Relu);
+    assert_error([a, b, a, &a.narrow(2, 0, 3)?], valid, Activation::Relu);
+    assert_error([a, b, &c.narrow(2, 0, 3)?, d], valid, Activation::Relu);
+    assert_error([&a.to_dtype(DType::F64)?, b, c, d], valid, Activation::Relu);
+    assert_error([&a.narrow(1, 0, 2)?, b, c, d], valid, Activation::Relu);
+    assert_error([&a.flatten_from(2)?, b, c, d], valid, Activation::Relu);
     let ints = [a, b, c, d].map(|tensor| tensor.to_dtype(DType::U32).unwrap());
-    fails([&ints[0], &ints[1], &ints[2], &ints[3]], good, Activation::Relu);
+    assert_error([&ints[0], &ints[1], &ints[2], &ints[3]], valid, Activation::Relu);
     Ok(())
 }

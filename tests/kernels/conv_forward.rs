@@ -1,13 +1,14 @@
-//! The fused convolution's forward pass against a plain loop in f64 and against candle's own operations.
+//! The forward pass of the fused convolution against plain loops in f64 and against candle's operations.
 
-use crate::common::lists::ACTIVATIONS;
 use proptest::prelude::*;
 use sconce::candle::{DType, Device, Result, Tensor};
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache, conv2d};
 use sconce::kernels::testing::{available, conv2d_with};
 
-/// One convolution with all its operands, in f64.
+use crate::common::lists::ACTIVATIONS;
+
+/// One convolution; its operands follow from the seed.
 #[derive(Clone, Debug)]
 struct Case {
     input: [usize; 4],
@@ -20,7 +21,7 @@ struct Case {
     seed: u64,
 }
 
-/// A case's operands.
+/// The operands of a case.
 struct Data {
     input: Tensor,
     weight: Tensor,
@@ -53,7 +54,7 @@ impl Case {
     }
 }
 
-/// A number in [-1, 1) (splitmix64).
+/// Returns a number in [-1, 1) (splitmix64).
 fn uniform(state: &mut u64) -> f64 {
     *state = state.wrapping_add(0x9e3779b97f4a7c15);
     let mut z = *state;
@@ -66,7 +67,7 @@ fn flat(tensor: &Tensor) -> Vec<f64> {
     tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// The definition, one loop an index.
+/// Convolves by the definition, with one loop per index.
 fn reference(data: &Data, geometry: &ConvGeometry) -> Vec<f64> {
     let (x, w) = (flat(&data.input), flat(&data.weight));
     let (n, cin, h, wd) = data.input.dims4().unwrap();
@@ -76,9 +77,9 @@ fn reference(data: &Data, geometry: &ConvGeometry) -> Vec<f64> {
     let (scale, shift) = (vector(&data.epilogue.scale), vector(&data.epilogue.shift));
     let residual = vector(&data.epilogue.residual);
     let mut output = vec![];
-    for (i, co, y, z) in itertools(n, cout, oh, ow) {
+    for (i, co, y, z) in indices(n, cout, oh, ow) {
         let mut sum = 0.;
-        for (c, ky, kx, _) in itertools(cg, kh, kw, 1) {
+        for (c, ky, kx, _) in indices(cg, kh, kw, 1) {
             let iy = (y * geometry.stride[0] + ky * geometry.dilation[0]) as isize
                 - geometry.padding[0][0] as isize;
             let ix = (z * geometry.stride[1] + kx * geometry.dilation[1]) as isize
@@ -97,51 +98,56 @@ fn reference(data: &Data, geometry: &ConvGeometry) -> Vec<f64> {
     output
 }
 
-fn itertools(a: usize, b: usize, c: usize, d: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
+fn indices(a: usize, b: usize, c: usize, d: usize) -> impl Iterator<Item = (usize, usize, usize, usize)> {
     (0..a).flat_map(move |i| {
         (0..b).flat_map(move |j| (0..c).flat_map(move |k| (0..d).map(move |l| (i, j, k, l))))
     })
 }
 
-/// Equal within `tolerance` of the largest magnitude, NaN and infinities in the same places.
+/// Asserts equality within `tolerance` of the largest magnitude, with NaN and infinities in the same
+/// positions.
 fn assert_close(got: &Tensor, expected: &[f64], tolerance: f64) {
     let got = flat(got);
     assert_eq!(got.len(), expected.len());
     let largest = expected.iter().filter(|x| x.is_finite()).fold(1f64, |m, x| m.max(x.abs()));
     for (i, (g, e)) in got.iter().zip(expected).enumerate() {
         let same = g == e || (g.is_nan() && e.is_nan()) || (g - e).abs() <= tolerance * largest;
-        assert!(same, "element {i}: got {g}, expected {e}");
+        assert!(same, "element {i}: expected {e}, found {g}");
     }
 }
 
-/// Rounded to the nearest half, from sums of f32 that Winograd's transforms may have been at. The rounding takes most of
-/// the bound, and never more.
+/// Asserts that each element is rounded to the nearest f16 or bf16. The sums are in f32 and may come from
+/// Winograd's transforms; the rounding takes most of the bound.
 fn assert_rounded(got: &Tensor, expected: &[f64]) {
     let half_step = if got.dtype() == DType::F16 { 0.5 / 1024. } else { 0.5 / 128. };
     let largest = expected.iter().fold(1f64, |m, x| m.max(x.abs()));
     let got = flat(got);
     assert_eq!(got.len(), expected.len());
     for (g, e) in got.iter().zip(expected) {
-        assert!((g - e).abs() <= e.abs() * half_step * 1.01 + 5e-4 * largest, "got {g}, expected {e}");
+        assert!((g - e).abs() <= e.abs() * half_step * 1.01 + 5e-4 * largest, "expected {e}, found {g}");
     }
 }
 
-/// As [`assert_close`] where Winograd's transforms may be at work, which round more: by the norm of the
-/// difference, and less strictly element by element.
-fn assert_near(got: &Tensor, expected: &[f64]) {
+/// As [`assert_close`], for results that may come from Winograd's transforms, which round more: bounds the
+/// norm of the difference, and each element less strictly.
+fn assert_close_in_norm(got: &Tensor, expected: &[f64]) {
     assert_close(got, expected, 2e-4);
     let got = flat(got);
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
     let difference = norm(&mut got.iter().zip(expected).map(|(g, e)| g - e));
     let scale = norm(&mut expected.iter().copied()).max((got.len() as f64).sqrt());
-    assert!(difference <= 2e-5 * scale, "the difference's norm is {difference}, the result's {scale}");
+    assert!(
+        difference <= 2e-5 * scale,
+        "expected a difference of norm at most {:e}, found {difference:e}",
+        2e-5 * scale
+    );
 }
 
 fn run(data: &Data, geometry: &ConvGeometry) -> Result<Tensor> {
     conv2d(&data.input, &data.weight, geometry, &data.epilogue, None)
 }
 
-fn on_every_isa(case: &Case, expected: &[f64]) {
+fn assert_close_on_every_isa(case: &Case, expected: &[f64]) {
     let Data { input, weight, epilogue } = case.data(DType::F32);
     for isa in available() {
         let got = conv2d_with(isa, &input, &weight, &case.geometry, &epilogue).unwrap();
@@ -192,7 +198,7 @@ prop_compose! {
     }
 }
 
-/// An input that fits the kernel, with `extra` rows and columns.
+/// Returns a case whose input is `extra` rows and columns larger than the smallest that fits the kernel.
 fn fitted(
     case: Case,
     kernel: usize,
@@ -211,7 +217,7 @@ fn fitted(
 }
 
 prop_compose! {
-    /// 3×3 kernels that see one input channel each.
+    /// Depthwise 3×3 convolutions, with one input channel per group.
     fn depthwise()(
         case in cases(), stride in 1usize..3, groups in 1usize..20, outputs in 1usize..4, extra in [0usize..40, 0..70],
     ) -> Case {
@@ -220,7 +226,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// 3×3 kernels on so many channels and pixels that Winograd's way pays.
+    /// Dilated 3×3 convolutions with enough channels and pixels for Winograd's algorithm.
     fn dilated()(
         case in cases(), dilation in 2usize..5, channels in [16usize..40, 16..40], extra in [8usize..40, 8..40],
     ) -> Case {
@@ -229,8 +235,8 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// Plain 3×3 kernels on so many channels and pixels that Winograd's way pays.
-    fn squares()(
+    /// Undilated 3×3 convolutions with enough channels and pixels for Winograd's algorithm.
+    fn winograd()(
         case in cases(), channels in [16usize..70, 16..50], extra in [8usize..50, 8..50],
     ) -> Case {
         fitted(case, 3, 1, 1, [1, channels[0], channels[1]], extra)
@@ -238,7 +244,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// Kernels of one pixel, on more channels than are summed at once.
+    /// Pointwise convolutions with more channels than one chunk has.
     fn pointwise()(
         case in cases(), channels in [1usize..400, 1..70], extra in [0usize..12, 0..40], plain in any::<bool>(),
     ) -> Case {
@@ -260,7 +266,7 @@ proptest! {
         prop_assert_eq!(double.dims(), &case.output());
         assert_close(&double, &expected, 1e-13);
         assert_close(&run(&case.data(DType::F32), &case.geometry).unwrap(), &expected, 1e-5);
-        on_every_isa(&case, &expected);
+        assert_close_on_every_isa(&case, &expected);
     }
 
     #[test]
@@ -269,32 +275,32 @@ proptest! {
         let expected = flat(&run(&case.data(DType::F64), &case.geometry).unwrap());
         for isa in available() {
             let got = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
-            assert_near(&got, &expected);
+            assert_close_in_norm(&got, &expected);
         }
-        // Twice: what is kept is used as well as what is made.
+        // Run twice: the first call packs the weight, the second one uses the cached weight.
         let packed = PackedCache::default();
         for _ in 0..2 {
             let got = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
-            assert_near(&got, &expected);
+            assert_close_in_norm(&got, &expected);
         }
     }
 
     #[test]
-    fn halves_are_rounded_once(case in cases()) {
+    fn f16_and_bf16_results_are_rounded_once(case in cases()) {
         for (dtype, half_step) in [(DType::F16, 0.5 / 1024.), (DType::BF16, 0.5 / 128.)] {
             let data = case.data(dtype);
             let expected = reference(&data, &case.geometry);
             let got = run(&data, &case.geometry).unwrap();
             prop_assert_eq!(got.dtype(), dtype);
             for (g, e) in flat(&got).iter().zip(&expected) {
-                prop_assert!((g - e).abs() <= e.abs() * half_step * 1.01 + 1e-4, "got {}, expected {}", g, e);
+                prop_assert!((g - e).abs() <= e.abs() * half_step * 1.01 + 1e-4, "expected {}, found {}", e, g);
             }
         }
     }
 
     #[test]
-    fn every_kernel_takes_halves(
-        case in prop_oneof![cases(), depthwise(), dilated(), pointwise(), squares()],
+    fn every_kernel_supports_f16_and_bf16(
+        case in prop_oneof![cases(), depthwise(), dilated(), pointwise(), winograd()],
         dtype in prop::sample::select(vec![DType::F16, DType::BF16]),
     ) {
         let data = case.data(dtype);
@@ -336,7 +342,7 @@ proptest! {
     }
 
     #[test]
-    fn any_strides_of_the_operands(case in cases()) {
+    fn any_operand_strides_give_the_same_results(case in cases()) {
         let plain = case.data(DType::F32);
         let data = Data {
             input: scattered(&plain.input),
@@ -353,11 +359,11 @@ proptest! {
     }
 }
 
-/// The same elements, every other one of a larger tensor with its axes in another order.
+/// Returns the same elements as every other element of a larger tensor with reversed axes.
 fn scattered(tensor: &Tensor) -> Tensor {
     let axes: Vec<usize> = (0..tensor.rank()).rev().collect();
-    let turned = tensor.permute(axes.clone()).unwrap().contiguous().unwrap();
-    let pairs = Tensor::stack(&[&turned, &turned], turned.rank()).unwrap();
+    let transposed = tensor.permute(axes.clone()).unwrap().contiguous().unwrap();
+    let pairs = Tensor::stack(&[&transposed, &transposed], transposed.rank()).unwrap();
     let last = pairs.rank() - 1;
     pairs.narrow(last, 1, 1).unwrap().squeeze(last).unwrap().permute(axes).unwrap()
 }
@@ -382,7 +388,7 @@ fn dilation(case: Case, dilation: usize) -> Case {
     Case { geometry, ..case }
 }
 
-/// Shapes large enough for several chunks of channels, segments of output channels and patches.
+/// Shapes large enough for several chunks of input channels, blocks of output channels and input tiles.
 fn large() -> Vec<Case> {
     vec![
         case([1, 130, 20, 23], 150, 3, 1, 1, 1),
@@ -405,21 +411,21 @@ fn large() -> Vec<Case> {
 }
 
 #[test]
-fn large_shapes_on_every_instruction_set() {
+fn large_shapes_agree_with_f64_on_every_instruction_set() {
     for case in large() {
         let expected = flat(&run(&case.data(DType::F64), &case.geometry).unwrap());
         let data = case.data(DType::F32);
         for isa in available() {
             let got = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
-            assert_near(&got, &expected);
+            assert_close_in_norm(&got, &expected);
         }
     }
 }
 
 #[test]
-fn any_number_of_threads_gives_the_same_bits() {
-    let halves = [DType::F32, DType::F16, DType::BF16];
-    for (case, dtype) in large().into_iter().flat_map(|case| halves.map(|dtype| (case.clone(), dtype))) {
+fn results_do_not_depend_on_the_number_of_threads() {
+    let dtypes = [DType::F32, DType::F16, DType::BF16];
+    for (case, dtype) in large().into_iter().flat_map(|case| dtypes.map(|dtype| (case.clone(), dtype))) {
         let data = case.data(dtype);
         let results = crate::common::lists::THREADS.map(|threads| {
             let output = crate::common::on_threads(threads, || run(&data, &case.geometry)).unwrap();
@@ -430,7 +436,7 @@ fn any_number_of_threads_gives_the_same_bits() {
 }
 
 #[test]
-fn a_packed_weight_is_kept_for_its_own_tensor_only() {
+fn a_packed_weight_is_reused_only_for_the_same_tensor() {
     let case = case([1, 5, 9, 9], 7, 3, 1, 1, 1);
     let (first, second) = (case.data(DType::F32), Case { seed: 8, ..case.clone() }.data(DType::F32));
     let packed = PackedCache::default();
@@ -442,7 +448,7 @@ fn a_packed_weight_is_kept_for_its_own_tensor_only() {
 }
 
 #[test]
-fn nan_and_infinity_as_in_pytorch() {
+fn nan_and_infinity_give_the_results_of_pytorch() {
     let tensor = |values: &[f32], dims: [usize; 4]| Tensor::from_slice(values, &dims, &Device::Cpu).unwrap();
     let (nan, inf) = (f32::NAN, f32::INFINITY);
     let input = tensor(&[nan, 1., -inf, inf, -2.], [1, 1, 1, 5]);
@@ -471,7 +477,7 @@ fn nan_and_infinity_as_in_pytorch() {
     assert_eq!(text(result(&one, none, leaky)), "[NaN, 1.0, -inf, inf, -1.0]");
     assert_eq!(text(result(&one, none, Activation::Tanh)), "[NaN, 0.7615942, -1.0, 1.0, -0.9640276]");
     assert_eq!(text(result(&one, none, Activation::Sigmoid)), "[NaN, 0.7310586, 0.0, 1.0, 0.11920292]");
-    // A weight of zero times infinity is NaN; a weight of infinity times padding is nothing.
+    // A zero weight times infinity is NaN. An infinite weight times padding contributes nothing.
     assert_eq!(
         text(result(&tensor(&[0.], [1, 1, 1, 1]), none, Activation::Identity)),
         "[NaN, 0.0, NaN, NaN, 0.0]"
@@ -479,7 +485,7 @@ fn nan_and_infinity_as_in_pytorch() {
 }
 
 #[test]
-fn infinities_stay_where_they_are() {
+fn nan_and_infinity_affect_only_the_outputs_that_read_them() {
     let case = case([1, 64, 24, 24], 64, 3, 1, 1, 1);
     let mut data = case.data(DType::F32);
     let spot = |x: f32, channel: usize, y: usize, z: usize| {
@@ -512,59 +518,62 @@ fn padding_contributes_nothing_to_a_weight_of_infinity() {
 }
 
 #[test]
-fn empty_batches_and_channels() {
+fn empty_batches_and_channels_are_supported() {
     for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
         let data = case([0, 4, 9, 9], 8, 3, 1, 1, 1).data(dtype);
         let got = run(&data, &ConvGeometry { padding: [[1; 2]; 2], ..Default::default() }).unwrap();
         assert_eq!((got.dims(), got.dtype()), (&[0, 8, 9, 9][..], dtype));
     }
-    // A view of nothing that begins behind the end of its storage.
+    // An empty view whose offset lies past the end of its storage.
     let one = case([0, 1, 1, 1], 1, 1, 1, 0, 1);
     let mut data = one.data(DType::F32);
     data.input = scattered(&data.input);
     assert_eq!(run(&data, &one.geometry).unwrap().dims(), [0, 1, 1, 1]);
     let none = case([2, 4, 9, 9], 0, 3, 1, 1, 1);
     assert_eq!(run(&none.data(DType::F32), &none.geometry).unwrap().dims(), [2, 0, 9, 9]);
-    let no_inputs = case([1, 0, 3, 3], 5, 3, 1, 1, 1);
-    let expected = reference(&no_inputs.data(DType::F64), &no_inputs.geometry);
-    on_every_isa(&no_inputs, &expected);
+    let no_input_channels = case([1, 0, 3, 3], 5, 3, 1, 1, 1);
+    let expected = reference(&no_input_channels.data(DType::F64), &no_input_channels.geometry);
+    assert_close_on_every_isa(&no_input_channels, &expected);
 }
 
 #[test]
-fn what_does_not_fit_is_an_error() {
+fn mismatched_operands_are_errors() {
     let good = case([2, 4, 9, 8], 6, 3, 1, 0, 1);
     let data = good.data(DType::F32);
     let zeros = |dims: &[usize]| Tensor::zeros(dims, DType::F32, &Device::Cpu).unwrap();
-    let with = |change: &dyn Fn(&mut Data, &mut ConvGeometry)| {
+    let error_message = |change: &dyn Fn(&mut Data, &mut ConvGeometry)| {
         let mut geometry = good.geometry;
         let mut data =
             Data { input: data.input.clone(), weight: data.weight.clone(), epilogue: data.epilogue.clone() };
         change(&mut data, &mut geometry);
         run(&data, &geometry).unwrap_err().to_string()
     };
-    let says = |change: &dyn Fn(&mut Data, &mut ConvGeometry), words: &[&str]| {
-        let message = with(change);
+    let assert_message = |change: &dyn Fn(&mut Data, &mut ConvGeometry), words: &[&str]| {
+        let message = error_message(change);
         assert!(words.iter().all(|word| message.contains(word)), "{message}");
     };
-    says(
+    assert_message(
         &|d, _| d.input = zeros(&[2, 9, 8]),
         &["expected an input [batch, channels, height, width]", "[2, 9, 8]"],
     );
-    says(&|d, _| d.weight = zeros(&[6, 4, 3]), &["expected a weight", "[6, 4, 3]"]);
-    says(&|d, _| d.input = zeros(&[2, 1, 9, 8]), &["expected 4 input channels", "got 1"]);
-    says(&|d, _| d.weight = zeros(&[6, 4, 10, 3]), &["at least the kernel's size", "9×8", "10×3"]);
-    says(&|d, _| d.weight = zeros(&[6, 4, 0, 3]), &["kernel"]);
-    says(&|_, g| g.stride = [1, 0], &["stride of at least 1", "[1, 0]"]);
-    says(&|_, g| g.dilation = [0, 1], &["dilation of at least 1", "[0, 1]"]);
-    says(&|_, g| g.groups = 0, &["at least one group"]);
-    says(&|_, g| g.groups = 2, &["expected 8 input channels", "got 4"]);
-    says(&|d, g| (d.input, g.groups) = (zeros(&[2, 16, 9, 8]), 4), &["that 4 groups divide", "got 6"]);
-    says(&|_, g| g.padding[0] = [usize::MAX, 1], &["padding"]);
-    says(&|_, g| g.padding[0] = [1 << 60, 1], &["fits in memory"]);
-    says(&|d, _| d.weight = d.weight.to_dtype(DType::F64).unwrap(), &["weight of F32", "got F64"]);
-    says(&|d, _| d.epilogue.shift = Some(zeros(&[5])), &["shift of [6]", "[5]"]);
-    says(&|d, _| d.epilogue.scale = Some(zeros(&[6, 1])), &["scale of [6]", "[6, 1]"]);
-    says(
+    assert_message(&|d, _| d.weight = zeros(&[6, 4, 3]), &["expected a weight", "[6, 4, 3]"]);
+    assert_message(&|d, _| d.input = zeros(&[2, 1, 9, 8]), &["expected 4 input channels", "got 1"]);
+    assert_message(&|d, _| d.weight = zeros(&[6, 4, 10, 3]), &["at least the kernel's size", "9×8", "10×3"]);
+    assert_message(&|d, _| d.weight = zeros(&[6, 4, 0, 3]), &["kernel"]);
+    assert_message(&|_, g| g.stride = [1, 0], &["stride of at least 1", "[1, 0]"]);
+    assert_message(&|_, g| g.dilation = [0, 1], &["dilation of at least 1", "[0, 1]"]);
+    assert_message(&|_, g| g.groups = 0, &["at least one group"]);
+    assert_message(&|_, g| g.groups = 2, &["expected 8 input channels", "got 4"]);
+    assert_message(
+        &|d, g| (d.input, g.groups) = (zeros(&[2, 16, 9, 8]), 4),
+        &["divisible by 4 groups", "got 6"],
+    );
+    assert_message(&|_, g| g.padding[0] = [usize::MAX, 1], &["padding"]);
+    assert_message(&|_, g| g.padding[0] = [1 << 60, 1], &["fits in memory"]);
+    assert_message(&|d, _| d.weight = d.weight.to_dtype(DType::F64).unwrap(), &["weight of F32", "got F64"]);
+    assert_message(&|d, _| d.epilogue.shift = Some(zeros(&[5])), &["shift of [6]", "[5]"]);
+    assert_message(&|d, _| d.epilogue.scale = Some(zeros(&[6, 1])), &["scale of [6]", "[6, 1]"]);
+    assert_message(
         &|d, _| d.epilogue.residual = Some(zeros(&[2, 6, 9, 8])),
         &["residual of [2, 6, 7, 6]", "[2, 6, 9, 8]"],
     );
@@ -573,5 +582,5 @@ fn what_does_not_fit_is_an_error() {
         d.weight = d.weight.to_dtype(DType::U8).unwrap();
         d.epilogue = Epilogue::default();
     };
-    says(&|d, _| integers(d), &["expected f32, f64, f16 or bf16", "U8"]);
+    assert_message(&|d, _| integers(d), &["expected f32, f64, f16 or bf16", "U8"]);
 }

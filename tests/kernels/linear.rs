@@ -1,20 +1,22 @@
 //! The fused linear kernel against a sum in f64, with every instruction set and number of threads.
 
-use crate::common::lists::ACTIVATIONS;
-use crate::common::{Numbers, check_close, config, fail, restride, values};
 use candle_core::{D, DType, Result, Tensor, Var};
 use proptest::prelude::*;
 use sconce::kernels::activation::{self, Activation};
 use sconce::kernels::testing::{available, gradients_with, isa, linear_with};
 
+use crate::common::lists::ACTIVATIONS;
+use crate::common::{Numbers, check_close, config, fail, restride, values};
+
 fn operands(sizes: [usize; 3], seed: u64) -> [Tensor; 3] {
     let [rows, inputs, outputs] = sizes;
     let mut numbers = Numbers::new(seed);
-    let mut tensor = |shape: &[usize]| numbers.tensor(shape, 1.).to_dtype(DType::F32).expect("a cast");
+    let mut tensor =
+        |shape: &[usize]| numbers.tensor(shape, 1.).to_dtype(DType::F32).expect("f64 should convert to f32");
     [tensor(&[rows, inputs]), tensor(&[outputs, inputs]), tensor(&[outputs])]
 }
 
-/// The same in f64, out of products and sums.
+/// Computes the same in f64, with candle's products and sums.
 fn reference([x, weight, bias]: &[Tensor; 3], biased: bool, activation: Activation) -> Result<Tensor> {
     let [x, weight, bias] = [x, weight, bias].map(|x| x.to_dtype(DType::F64));
     let y = x?.unsqueeze(1)?.broadcast_mul(&weight?.unsqueeze(0)?)?.sum(D::Minus1)?;
@@ -26,7 +28,7 @@ proptest! {
     #![proptest_config(config(300))]
 
     #[test]
-    fn random_sizes(
+    fn random_sizes_agree_with_f64(
         rows in prop_oneof![Just(1usize), 1usize..9, 1usize..40, 64usize..150],
         inputs in prop_oneof![1usize..70, 2000usize..4200],
         outputs in prop_oneof![1usize..9, 1usize..150],
@@ -48,20 +50,20 @@ proptest! {
     }
 }
 
-/// Candle's gradients of its own product in f64.
+/// Returns candle's gradients of a matrix product in f64.
 fn candle_gradients(x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
     let [x, weight] = [x, weight].map(|x| Var::from_tensor(&x.to_dtype(DType::F64)?));
     let (x, weight) = (x?, weight?);
     let loss = (x.matmul(&weight.t()?)? * grad.to_dtype(DType::F64)?)?.sum_all()?;
     let grads = loss.backward()?;
-    Ok([&x, &weight].map(|x| grads.get(x).expect("a gradient").clone()))
+    Ok([&x, &weight].map(|x| grads.get(x).expect("the tensor should have a gradient").clone()))
 }
 
 proptest! {
     #![proptest_config(config(200))]
 
     #[test]
-    fn gradients_of_random_sizes(
+    fn gradients_of_random_sizes_agree_with_candle(
         rows in prop_oneof![1usize..9, 1usize..150],
         inputs in prop_oneof![1usize..70, 1usize..300],
         outputs in prop_oneof![1usize..9, 1usize..200],
@@ -86,50 +88,50 @@ proptest! {
 }
 
 #[test]
-fn gradients_do_not_depend_on_threads() -> Result<()> {
+fn gradients_do_not_depend_on_the_number_of_threads() -> Result<()> {
     let [x, weight, _] = operands([130, 300, 210], 4);
     let [grad, ..] = operands([130, 210, 1], 5);
     let run = || -> Result<Vec<f64>> {
-        let [of_x, of_weight] = gradients_with(isa(), &x, &weight, &grad)?;
-        Ok([values(&of_x)?, values(&of_weight)?].concat())
+        let [grad_x, grad_weight] = gradients_with(isa(), &x, &weight, &grad)?;
+        Ok([values(&grad_x)?, values(&grad_weight)?].concat())
     };
-    let with = |threads| crate::common::on_threads(threads, run);
-    let one = with(1)?;
+    let on_threads = |threads| crate::common::on_threads(threads, run);
+    let single = on_threads(1)?;
     assert!(
         crate::common::lists::THREADS
             .into_iter()
-            .all(|threads| with(threads).is_ok_and(|other| other == one))
+            .all(|threads| on_threads(threads).is_ok_and(|other| other == single))
     );
     Ok(())
 }
 
 #[test]
-fn gradients_of_nothing_are_zeros() -> Result<()> {
+fn gradients_of_empty_tensors_are_zero() -> Result<()> {
     for sizes in [[0, 3, 2], [3, 0, 2], [3, 2, 0]] {
         let ([x, weight, _], [grad, ..]) = (operands(sizes, 1), operands([sizes[0], sizes[2], 1], 1));
-        let [of_x, of_weight] = gradients_with(isa(), &x, &weight, &grad)?;
-        assert_eq!((of_x.dims(), of_weight.dims()), (x.dims(), weight.dims()));
-        let all = [values(&of_x)?, values(&of_weight)?].concat();
+        let [grad_x, grad_weight] = gradients_with(isa(), &x, &weight, &grad)?;
+        assert_eq!((grad_x.dims(), grad_weight.dims()), (x.dims(), weight.dims()));
+        let all = [values(&grad_x)?, values(&grad_weight)?].concat();
         assert!(all.iter().all(|x| *x == 0.));
     }
     Ok(())
 }
 
 #[test]
-fn results_do_not_depend_on_threads_or_on_other_rows() -> Result<()> {
+fn results_do_not_depend_on_the_number_of_threads_or_on_other_rows() -> Result<()> {
     let [x, weight, bias] = operands([7, 2500, 300], 3);
     let run = |x: &Tensor| linear_with(isa(), x, &weight, Some(&bias), Activation::Relu);
-    let with = |threads| crate::common::on_threads(threads, || values(&run(&x)?));
-    let one = with(1)?;
-    assert!([2, 5].into_iter().all(|threads| with(threads).is_ok_and(|other| other == one)));
+    let on_threads = |threads| crate::common::on_threads(threads, || values(&run(&x)?));
+    let single = on_threads(1)?;
+    assert!([2, 5].into_iter().all(|threads| on_threads(threads).is_ok_and(|other| other == single)));
     for row in 0..7 {
-        assert_eq!(values(&run(&x.narrow(0, row, 1)?)?)?, one[row * 300..(row + 1) * 300]);
+        assert_eq!(values(&run(&x.narrow(0, row, 1)?)?)?, single[row * 300..(row + 1) * 300]);
     }
     Ok(())
 }
 
 #[test]
-fn what_is_not_a_number_stays() -> Result<()> {
+fn nan_propagates() -> Result<()> {
     let [x, weight, _] = operands([2, 33, 9], 1);
     let x = Tensor::cat(&[&x.narrow(0, 0, 1)?, &(x.narrow(0, 1, 1)? * f64::NAN)?], 0)?;
     for isa in available() {

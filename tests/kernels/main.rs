@@ -1,13 +1,13 @@
 //! The kernels, called without layers: random shapes against references in double precision.
 
 mod activation;
-mod blocked_behind;
 mod blocked_conv;
 #[path = "../common/mod.rs"]
 mod common;
 mod conv_backward;
 mod conv_forward;
 mod conv_gradient;
+mod fused_consumer;
 mod linear;
 mod norm;
 mod pool;

@@ -1,13 +1,14 @@
-//! Batch normalisation and softmax: against their formulas in f64, gradients by finite differences.
+//! Batch normalization and softmax: against their formulas in f64, gradients by finite differences.
 
-use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
 use candle_core::{D, DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use sconce::kernels::norm::{batch_norm_eval, batch_norm_train};
 use sconce::kernels::softmax::{log_softmax, softmax};
 use sconce::prelude::{BatchNorm, Config, Forward, Mode, leaky_relu, relu, relu6, sigmoid, silu, tanh};
 
-/// The mean and biased variance of each channel, by the definition.
+use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
+
+/// Returns the mean and the biased variance of each channel, by the definition.
 fn moments(x: &Tensor) -> Result<(Tensor, Tensor)> {
     let channels = x.transpose(0, 1)?.flatten_from(1)?;
     let mean = channels.mean_keepdim(1)?;
@@ -20,9 +21,9 @@ fn shape() -> impl Strategy<Value = Vec<usize>> {
     (1..5usize, 1..4usize, tail).prop_map(|(n, c, tail)| [vec![n, c], tail].concat())
 }
 
-/// `activation(norm(x) + residual)` through the layer in training; the tensors are `[x, weight, bias]`, maybe
-/// with a residual behind them.
-fn followed(x: &[Tensor], follower: usize) -> Result<Tensor> {
+/// Computes `activation(norm(x) + residual)` with the layer in training mode. The tensors are `[x, weight,
+/// bias]` and optionally a residual.
+fn norm_with_activation(x: &[Tensor], activation: usize) -> Result<Tensor> {
     let parameters = [("weight", &x[1]), ("bias", &x[2])];
     let parameters = parameters.into_iter().map(|(name, x)| (name.to_string(), x.clone())).collect();
     let vb = sconce::nn::VarBuilder::from_tensors(parameters, DType::F64, &Device::Cpu);
@@ -30,7 +31,7 @@ fn followed(x: &[Tensor], follower: usize) -> Result<Tensor> {
     let norm = config.build(vb).map_err(candle_core::Error::wrap)?;
     let y = norm.call((&x[0]).into(), Mode::Train);
     let y = if let Some(residual) = x.get(3) { y + residual } else { y };
-    let y = match follower {
+    let y = match activation {
         0 => y,
         1 => relu(y),
         2 => relu6(y),
@@ -46,7 +47,7 @@ proptest! {
     #![proptest_config(config(200))]
 
     #[test]
-    fn batch_norm_agrees_with_differences(shape in shape(), affine: bool, shift in -9.0..9.0f64, seed: u64) {
+    fn batch_norm_gradients_agree_with_finite_differences(shape in shape(), affine: bool, shift in -9.0..9.0f64, seed: u64) {
         let mut numbers = Numbers::new(seed);
         let x = numbers.tensor(&shape, 2.0).affine(1.0, shift).map_err(fail)?;
         let parameters = [numbers.tensor(&[shape[1]], 1.0), numbers.tensor(&[shape[1]], 1.0)];
@@ -70,9 +71,10 @@ proptest! {
         check().map_err(fail)?;
     }
 
-    /// What follows a batch norm in training runs in its kernel, and gives what it gives alone.
+    /// The operations after a batch norm in training run in its kernel, with the same results as in launches
+    /// of their own.
     #[test]
-    fn batch_norm_with_what_follows(shape in shape(), follower in 0..7usize, residual: bool, seed: u64) {
+    fn operations_fused_into_batch_norm_give_the_same_results(shape in shape(), activation in 0..7usize, residual: bool, seed: u64) {
         if shape.iter().product::<usize>() == shape[1] {
             return Ok(());
         }
@@ -84,21 +86,21 @@ proptest! {
         }
         let cotangent = numbers.tensor(&shape, 1.0);
         let check = || {
-            let run = |x: &[Tensor]| followed(x, follower);
+            let run = |x: &[Tensor]| norm_with_activation(x, activation);
             let (fused, dx) = gradients(run, &inputs, &cotangent)?;
-            let (alone, dx_alone) = gradients(|x| sconce::no_fusion(|| run(x)), &inputs, &cotangent)?;
-            check_close("output", &fused, &alone, 1e-12)?;
-            for (fused, alone) in dx.iter().zip(&dx_alone) {
-                check_close("gradient", fused, alone, 1e-11)?;
+            let (unfused, dx_unfused) = gradients(|x| sconce::no_fusion(|| run(x)), &inputs, &cotangent)?;
+            check_close("output", &fused, &unfused, 1e-12)?;
+            for (fused, unfused) in dx.iter().zip(&dx_unfused) {
+                check_close("gradient", fused, unfused, 1e-11)?;
             }
-            // Those without a kink against differences too.
-            if follower >= 4 { check_gradients(run, &inputs) } else { Ok(()) }
+            // The smooth activations also against finite differences.
+            if activation >= 4 { check_gradients(run, &inputs) } else { Ok(()) }
         };
         check().map_err(fail)?;
     }
 
     #[test]
-    fn batch_norm_in_every_dtype(seed: u64, n in 1..40usize, plane in 2..700usize) {
+    fn batch_norm_agrees_with_f64_in_every_dtype(seed: u64, n in 1..40usize, plane in 2..700usize) {
         for (dtype, tolerance) in [(DType::F32, 2e-5), (DType::F16, 5e-3), (DType::BF16, 4e-2)] {
             let check = || {
                 let mut numbers = Numbers::new(seed);
@@ -123,7 +125,7 @@ proptest! {
     }
 
     #[test]
-    fn softmax_agrees_with_differences(shape in prop::collection::vec(0..6usize, 1..4), axis: usize, seed: u64) {
+    fn softmax_gradients_agree_with_finite_differences(shape in prop::collection::vec(0..6usize, 1..4), axis: usize, seed: u64) {
         let dim = axis % shape.len();
         let x = Numbers::new(seed).tensor(&shape, 3.0);
         let check = || {
@@ -140,7 +142,7 @@ proptest! {
     }
 
     #[test]
-    fn softmax_in_every_dtype(seed: u64, rows in 0..60usize, row in 1..400usize) {
+    fn softmax_agrees_with_f64_in_every_dtype(seed: u64, rows in 0..60usize, row in 1..400usize) {
         for (dtype, tolerance) in [(DType::F32, 2e-6), (DType::F16, 4e-3), (DType::BF16, 3e-2)] {
             for op in [softmax::<D>, log_softmax::<D>] {
                 let check = || {
@@ -159,7 +161,7 @@ proptest! {
 }
 
 #[test]
-fn statistics_survive_a_mean_far_from_zero() -> Result<()> {
+fn statistics_are_accurate_for_a_mean_far_from_zero() -> Result<()> {
     let x = Numbers::new(1).tensor(&[64, 2, 30, 30], 1.0).affine(1.0, 1000.0)?.to_dtype(DType::F32)?;
     let (mean, variance) = moments(&x.to_dtype(DType::F64)?)?;
     let (_, given_mean, given_variance) = batch_norm_train(&x, None, None, 1e-5)?;
@@ -168,7 +170,7 @@ fn statistics_survive_a_mean_far_from_zero() -> Result<()> {
 }
 
 #[test]
-fn empty_batches_pass_through() -> Result<()> {
+fn empty_batches_are_supported() -> Result<()> {
     let device = &Device::Cpu;
     let inputs = [Tensor::zeros((0, 3, 4), DType::F32, device)?, Tensor::ones(3, DType::F32, device)?];
     let norm = |x: &[Tensor]| Ok(batch_norm_train(&x[0], Some(&x[1]), None, 1e-5)?.0);
@@ -180,7 +182,7 @@ fn empty_batches_pass_through() -> Result<()> {
 }
 
 #[test]
-fn softmax_ends_are_pytorchs() -> Result<()> {
+fn softmax_of_infinity_and_nan_agrees_with_pytorch() -> Result<()> {
     const INF: f64 = f64::INFINITY;
     let rows = [[1e4, 1e4], [-INF, 0.0], [-INF, -INF], [INF, 0.0], [f64::NAN, 0.0]];
     let x = Tensor::new(&rows, &Device::Cpu)?;
@@ -197,7 +199,7 @@ fn softmax_ends_are_pytorchs() -> Result<()> {
 }
 
 #[test]
-fn bad_input_is_named() -> Result<()> {
+fn errors_name_the_invalid_argument() -> Result<()> {
     let x = Tensor::zeros((2, 3, 4), DType::F32, &Device::Cpu)?;
     let four = Tensor::zeros(4, DType::F32, &Device::Cpu)?;
     let error = batch_norm_train(&x, Some(&four), None, 1e-5).unwrap_err().to_string();

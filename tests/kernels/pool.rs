@@ -1,10 +1,12 @@
-//! Pooling against loops over every window, its gradients by finite differences, NaN, ties, bad input.
+//! Pooling against loops over every window, its gradients by finite differences, NaN, ties, and invalid
+//! arguments.
 
-use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 use sconce::kernels::testing::{available, max_pool2d_with};
+
+use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
 
 /// One axis of a pooling: kernel, stride, padding, dilation, input size.
 type Axis = (usize, usize, usize, usize, usize);
@@ -25,7 +27,8 @@ fn geometry(rows: Axis, columns: Axis, ceil_mode: bool) -> PoolGeometry {
     }
 }
 
-/// What a window of the output sees of one plane, and how many positions of the padded input it covers.
+/// Pools by plain loops. `reduce` gets the elements of a window and the number of its positions in the padded
+/// input.
 fn naive(
     x: &Tensor,
     geometry: &PoolGeometry,
@@ -62,17 +65,17 @@ proptest! {
     #![proptest_config(config(200))]
 
     #[test]
-    fn max_pool_is_the_largest_of_each_window(rows in axis(), columns in axis(), ceil: bool, n in 0..3usize, c in 1..3usize, seed: u64) {
+    fn max_pool_is_the_maximum_of_each_window(rows in axis(), columns in axis(), ceil: bool, n in 0..3usize, c in 1..3usize, seed: u64) {
         let geometry = geometry(rows, columns, ceil);
         let x = Numbers::new(seed).distinct(&[n, c, rows.4, columns.4], 0.3);
         if let Ok(output) = geometry.output_size([rows.4, columns.4]) {
             let check = || {
-                let largest = |seen: &[f64], _| seen.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                let maximum = |seen: &[f64], _| seen.iter().copied().fold(f64::NEG_INFINITY, f64::max);
                 let y = max_pool2d(&restride(&x)?, &geometry)?;
-                check_close("output", &y, &naive(&x, &geometry, output, largest)?, 0.0)
+                check_close("output", &y, &naive(&x, &geometry, output, maximum)?, 0.0)
             };
             check().map_err(fail)?;
-            // A window that lies in the padding altogether is -∞, which differences cannot see.
+            // A window that lies entirely in the padding gives -∞, which finite differences cannot handle.
             let finite = max_pool2d(&x, &geometry).and_then(|y| values(&y)).map_err(fail)?;
             if finite.iter().all(|y| y.is_finite()) {
                 check_gradients(|x| max_pool2d(&restride(&x[0])?, &geometry), &[x]).map_err(fail)?;
@@ -113,8 +116,8 @@ proptest! {
     }
 
     #[test]
-    fn every_dtype_and_size_of_batch(seed: u64, n in 0..20usize) {
-        // Up to 20 · 8 planes of 24 × 30: several tasks.
+    fn every_dtype_agrees_with_f64_for_any_batch_size(seed: u64, n in 0..20usize) {
+        // Up to 20 · 8 planes of 24 × 30, enough for several tasks.
         let x = Numbers::new(seed).tensor(&[n, 8, 24, 30], 4.0);
         let geometry = PoolGeometry { kernel: [3; 2], stride: [2; 2], padding: [1; 2], dilation: [1; 2], ceil_mode: false };
         for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 1e-3), (DType::BF16, 8e-3)] {
@@ -135,7 +138,7 @@ proptest! {
 }
 
 #[test]
-fn nan_wins_and_the_first_of_equal_maxima_gets_the_gradient() -> Result<()> {
+fn nan_propagates_and_the_first_of_equal_maxima_gets_the_gradient() -> Result<()> {
     let device = &Device::Cpu;
     let x = Tensor::new(&[[[1f32, 3.0, f32::NAN, 0.0], [3.0, 2.0, 9.0, f32::NEG_INFINITY]]], device)?;
     let cotangent = Tensor::new(&[[[10f32, 20.0]]], device)?;
@@ -153,9 +156,9 @@ fn nan_wins_and_the_first_of_equal_maxima_gets_the_gradient() -> Result<()> {
     Ok(())
 }
 
-/// Of equal maxima, which are many after a ReLU, the first in a window gets the gradient.
+/// Equal maxima are common after a ReLU. The first one in each window gets the gradient.
 #[test]
-fn many_equal_maxima() -> Result<()> {
+fn the_first_of_many_equal_maxima_gets_the_gradient() -> Result<()> {
     let mut numbers = Numbers::new(7);
     for (kernel, stride, padding) in [(2, 2, 0), (3, 2, 1), (3, 1, 1), (3, 2, 0)] {
         let geometry =
@@ -179,7 +182,7 @@ fn many_equal_maxima() -> Result<()> {
                     (y < h && x < w).then_some((plane * h + y) * w + x)
                 });
                 let first = inside.reduce(|best, place| if at[place] > at[best] { place } else { best });
-                expected[first.expect("a window of elements")] += grad;
+                expected[first.expect("every window should overlap the input")] += grad;
             }
             let expected = Tensor::from_vec(expected, x.shape(), x.device())?;
             check_close("gradient", &dx[0], &expected, 1e-12)?;
@@ -188,9 +191,9 @@ fn many_equal_maxima() -> Result<()> {
     Ok(())
 }
 
-/// The kernels for windows of two by two, held to those for f64, which take any window; with ties and NaN.
+/// Compares the 2×2 kernels with the general f64 kernel, with ties and NaN.
 #[test]
-fn windows_of_two_by_two_on_every_instruction_set() -> Result<()> {
+fn two_by_two_windows_agree_with_f64_on_every_instruction_set() -> Result<()> {
     let mut numbers = Numbers::new(9);
     for [planes, h, w] in [[3, 2, 2], [2, 5, 9], [40, 24, 24], [5, 8, 8], [2, 7, 67], [1, 4, 34]] {
         let x = numbers.tensor(&[planes, h, w], 2.0).round()?.relu()?;
@@ -213,29 +216,29 @@ fn windows_of_two_by_two_on_every_instruction_set() -> Result<()> {
 }
 
 #[test]
-fn bad_input_is_named() -> Result<()> {
+fn errors_name_the_invalid_argument() -> Result<()> {
     let x = Tensor::zeros((1, 2, 4, 5), DType::F32, &Device::Cpu)?;
-    let good = PoolGeometry::new([2, 2]);
+    let valid = PoolGeometry::new([2, 2]);
     let message = |x: &Tensor, geometry: PoolGeometry| match max_pool2d(x, &geometry) {
-        Ok(y) => format!("no error but {:?}", y.dims()),
+        Ok(y) => format!("expected an error, found an output of shape {:?}", y.dims()),
         Err(error) => error.to_string(),
     };
     for (geometry, part) in [
-        (PoolGeometry { kernel: [0, 2], ..good }, "kernel of 1 or more on each axis, got [0, 2]"),
-        (PoolGeometry { stride: [1, 0], ..good }, "stride of 1 or more on each axis, got [1, 0]"),
-        (PoolGeometry { dilation: [0, 0], ..good }, "dilation of 1 or more"),
-        (PoolGeometry { padding: [2, 0], ..good }, "at most half the kernel [2, 2], got [2, 0]"),
-        (PoolGeometry { kernel: [5, 5], ..good }, "the output would be empty"),
-        (PoolGeometry { kernel: [usize::MAX, 5], ..good }, "the output would be empty"),
+        (PoolGeometry { kernel: [0, 2], ..valid }, "kernel of 1 or more on each axis, got [0, 2]"),
+        (PoolGeometry { stride: [1, 0], ..valid }, "stride of 1 or more on each axis, got [1, 0]"),
+        (PoolGeometry { dilation: [0, 0], ..valid }, "dilation of 1 or more"),
+        (PoolGeometry { padding: [2, 0], ..valid }, "at most half the kernel [2, 2], got [2, 0]"),
+        (PoolGeometry { kernel: [5, 5], ..valid }, "the output would be empty"),
+        (PoolGeometry { kernel: [usize::MAX, 5], ..valid }, "the output would be empty"),
     ] {
         let message = message(&x, geometry);
         assert!(message.contains(part), "{message}");
     }
-    let flat = message(&Tensor::zeros((4, 5), DType::F32, &Device::Cpu)?, good);
+    let flat = message(&Tensor::zeros((4, 5), DType::F32, &Device::Cpu)?, valid);
     assert!(flat.contains("got [4, 5]"), "{flat}");
-    assert!(message(&x.to_dtype(DType::U8)?, good).contains("got U8"));
+    assert!(message(&x.to_dtype(DType::U8)?, valid).contains("got U8"));
     assert!(adaptive_avg_pool2d(&x, [Some(0), None]).is_err());
-    assert!(avg_pool2d(&x, &PoolGeometry { dilation: [2; 2], ..good }, true, None).is_err());
-    assert!(avg_pool2d(&x, &good, true, Some(0)).is_err());
+    assert!(avg_pool2d(&x, &PoolGeometry { dilation: [2; 2], ..valid }, true, None).is_err());
+    assert!(avg_pool2d(&x, &valid, true, Some(0)).is_err());
     Ok(())
 }

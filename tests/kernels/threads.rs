@@ -1,13 +1,14 @@
-//! Every operation gives the same bits, forward and backward, on one core and on several.
+//! Every operation gives bit-identical results, forward and backward, with one thread and with several.
 
-use crate::common::{Numbers, gradients, values};
 use candle_core::{D, DType, Result, Tensor};
 use sconce::kernels::activation::{self, Activation};
 use sconce::kernels::norm::{batch_norm_eval, batch_norm_train};
 use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 use sconce::kernels::softmax::softmax;
 
-fn answers() -> Result<Vec<Vec<f64>>> {
+use crate::common::{Numbers, gradients, values};
+
+fn outputs_and_gradients() -> Result<Vec<Vec<f64>>> {
     let mut numbers = Numbers::new(11);
     let mut tensor = |shape: &[usize]| numbers.tensor(shape, 2.0).to_dtype(DType::F32);
     let inputs = [tensor(&[7, 6, 33, 35])?, tensor(&[6])?, tensor(&[6])?];
@@ -24,24 +25,24 @@ fn answers() -> Result<Vec<Vec<f64>>> {
         (1, Box::new(|x| softmax(&x[0], 1))),
         (1, Box::new(|x| softmax(&x[0], D::Minus1))),
     ];
-    let mut answers = Vec::new();
+    let mut results = Vec::new();
     for (count, op) in ops {
         let cotangent = Numbers::new(5).tensor(op(&inputs)?.dims(), 1.0).to_dtype(DType::F32)?;
         let (output, grads) = gradients(op, &inputs[..count], &cotangent)?;
-        answers.push(values(&output)?);
+        results.push(values(&output)?);
         for grad in &grads {
-            answers.push(values(grad)?);
+            results.push(values(grad)?);
         }
     }
-    Ok(answers)
+    Ok(results)
 }
 
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
-    let with = |threads| crate::common::on_threads(threads, answers);
-    let one = with(1)?;
+    let on_threads = |threads| crate::common::on_threads(threads, outputs_and_gradients);
+    let single = on_threads(1)?;
     for threads in crate::common::lists::THREADS {
-        assert!(one == with(threads)?, "{threads} threads differ from one");
+        assert!(single == on_threads(threads)?, "{threads} threads differ from one");
     }
     Ok(())
 }

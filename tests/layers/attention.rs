@@ -1,5 +1,5 @@
-//! Attention, against sums written out and finite differences; masks, bad input, and
-//! as a field of a derived network.
+//! Attention against explicit sums and finite differences; masks, invalid arguments, and attention layers as
+//! fields of a derived network.
 
 use std::collections::HashMap;
 
@@ -12,42 +12,42 @@ use crate::common::{Numbers, check_close, check_gradients, config, fail, message
 
 const CPU: Device = Device::Cpu;
 
-/// What the tests hide keys by.
+/// How a test masks keys.
 #[derive(Clone, Copy, Debug)]
-enum Hide {
-    Nothing,
+enum Masking {
+    None,
     Causal,
     Bool,
     Float,
 }
 
-fn hide() -> impl Strategy<Value = Hide> {
-    prop_oneof![Just(Hide::Nothing), Just(Hide::Causal), Just(Hide::Bool), Just(Hide::Float)]
+fn masking() -> impl Strategy<Value = Masking> {
+    prop_oneof![Just(Masking::None), Just(Masking::Causal), Just(Masking::Bool), Just(Masking::Float)]
 }
 
-/// One matrix of attention, sum by sum: the answers and the weights. `bias` is added to the scores.
+/// Computes the output and the weights of one attention matrix by plain sums. `bias` is added to the scores.
 fn naive(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, bias: &[f64]) -> Result<(Tensor, Tensor)> {
     let ((l, e), (s, d)) = (q.dims2()?, v.dims2()?);
     let (q, k, v) = (values(q)?, values(k)?, values(v)?);
-    let (mut answers, mut weights) = (Vec::new(), Vec::new());
+    let (mut outputs, mut weights) = (Vec::new(), Vec::new());
     for i in 0..l {
         let score =
             |j: usize| (0..e).map(|f| q[i * e + f] * k[j * e + f]).sum::<f64>() * scale + bias[i * s + j];
         let exponentials: Vec<f64> = (0..s).map(|j| score(j).exp()).collect();
         let sum: f64 = exponentials.iter().sum();
         let row: Vec<f64> = exponentials.iter().map(|x| if sum > 0. { x / sum } else { 0. }).collect();
-        answers.extend((0..d).map(|f| (0..s).map(|j| row[j] * v[j * d + f]).sum::<f64>()));
+        outputs.extend((0..d).map(|f| (0..s).map(|j| row[j] * v[j * d + f]).sum::<f64>()));
         weights.extend(row);
     }
-    Ok((Tensor::from_vec(answers, (l, d), &CPU)?, Tensor::from_vec(weights, (l, s), &CPU)?))
+    Ok((Tensor::from_vec(outputs, (l, d), &CPU)?, Tensor::from_vec(weights, (l, s), &CPU)?))
 }
 
-/// A mask of `u8`, ones about as often as zeros.
-fn coin(numbers: &mut Numbers, shape: &[usize]) -> Result<Tensor> {
+/// Returns a `u8` mask with about as many ones as zeros.
+fn random_mask(numbers: &mut Numbers, shape: &[usize]) -> Result<Tensor> {
     Ok(numbers.tensor(shape, 1.).gt(0.)?)
 }
 
-/// What a hidden key's score gets.
+/// Returns the bias of a key's score.
 fn penalty(hidden: bool) -> f64 {
     if hidden { f64::NEG_INFINITY } else { 0. }
 }
@@ -58,7 +58,7 @@ proptest! {
     #[test]
     fn dot_product_attention_is_a_weighted_sum(
         sizes in (0..4usize, 0..4usize, 1..4usize, 1..4usize), batch in prop::collection::vec(1..3usize, 0..4),
-        hide in hide(), scale in prop::option::of(0.1..2f64), shared: bool, seed: u64,
+        masking in masking(), scale in prop::option::of(0.1..2f64), shared: bool, seed: u64,
     ) {
         let (l, s, e, d) = sizes;
         let check = || -> Result<()> {
@@ -66,25 +66,25 @@ proptest! {
             let count: usize = batch.iter().product();
             let shape = |rows: usize, columns: usize| [&batch[..], &[rows, columns]].concat();
             let q = numbers.tensor(&shape(l, e), 2.);
-            // The keys of one for all, or of each its own.
+            // The keys are shared by the whole batch, or differ.
             let k = numbers.tensor(&if shared { vec![s, e] } else { shape(s, e) }, 2.);
             let v = numbers.tensor(&shape(s, d), 2.);
-            let (mask, bias) = match hide {
-                Hide::Nothing => (None, vec![0.; l * s]),
-                Hide::Causal => (None, (0..l * s).map(|i| penalty(i % s > i / s)).collect()),
-                Hide::Bool => {
-                    let mask = coin(&mut numbers, &[l, s])?;
+            let (mask, bias) = match masking {
+                Masking::None => (None, vec![0.; l * s]),
+                Masking::Causal => (None, (0..l * s).map(|i| penalty(i % s > i / s)).collect()),
+                Masking::Bool => {
+                    let mask = random_mask(&mut numbers, &[l, s])?;
                     let bias = values_of_bool(&mask)?.into_iter().map(|seen| penalty(!seen)).collect();
                     (Some(mask), bias)
                 }
-                Hide::Float => {
+                Masking::Float => {
                     let mask = numbers.tensor(&[l, s], 2.);
                     let bias = values(&mask)?;
                     (Some(mask), bias)
                 }
             };
             let options = || {
-                let options = AttentionOptions::default().scale(scale).is_causal(matches!(hide, Hide::Causal));
+                let options = AttentionOptions::default().scale(scale).is_causal(matches!(masking, Masking::Causal));
                 match &mask {
                     Some(mask) => options.mask(mask),
                     None => options,
@@ -103,11 +103,11 @@ proptest! {
                 return Ok(());
             }
             let mut tensors = vec![q, k, v];
-            // A mask of floats learns too.
-            let learns = matches!(hide, Hide::Float);
-            tensors.extend(mask.clone().filter(|_| learns));
+            // A float mask has a gradient too.
+            let mask_has_gradient = matches!(masking, Masking::Float);
+            tensors.extend(mask.clone().filter(|_| mask_has_gradient));
             let run = |x: &[Tensor]| -> candle::Result<Tensor> {
-                let options = if learns { options().mask(&x[3]) } else { options() };
+                let options = if mask_has_gradient { options().mask(&x[3]) } else { options() };
                 Ok(scaled_dot_product_attention(&x[0], &x[1], &x[2], options).into_tensor()?)
             };
             Ok(check_gradients(run, &tensors)?)
@@ -116,11 +116,11 @@ proptest! {
     }
 
     #[test]
-    fn multihead_attention_is_its_heads(
+    fn multihead_attention_agrees_with_its_heads(
         sizes in (1..3usize, 1..3usize, 1..4usize, 1..4usize, prop::option::of(1..3usize)),
         widths in (prop::option::of(1..4usize), prop::option::of(1..4usize)),
         flags in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
-        padding: bool, hide in hide(), per_head: bool, seed: u64,
+        padding: bool, masking in masking(), per_head: bool, seed: u64,
     ) {
         let (heads, width, l, s, batch) = sizes;
         let (bias, bias_kv, zero, first) = flags;
@@ -129,19 +129,19 @@ proptest! {
             let (e, n) = (heads * width, batch.unwrap_or(1));
             let (kdim, vdim) = (widths.0.unwrap_or(e), widths.1.unwrap_or(e));
             let config = MultiheadAttention::config(e, heads).kdim(kdim).vdim(vdim).bias(bias).add_bias_kv(bias_kv)
-                .add_zero_attn(zero).batch_first(first).is_causal(matches!(hide, Hide::Causal));
-            let shape = |places: usize, features: usize| match batch {
-                Some(n) if first => vec![n, places, features],
-                Some(n) => vec![places, n, features],
-                None => vec![places, features],
+                .add_zero_attn(zero).batch_first(first).is_causal(matches!(masking, Masking::Causal));
+            let shape = |positions: usize, features: usize| match batch {
+                Some(n) if first => vec![n, positions, features],
+                Some(n) => vec![positions, n, features],
+                None => vec![positions, features],
             };
-            let inputs = [(l, e), (s, kdim), (s, vdim)].map(|(places, features)| numbers.tensor(&shape(places, features), 1.));
-            let padding = if padding { Some(coin(&mut numbers, &if batch.is_some() { vec![n, s] } else { vec![s] })?) } else { None };
+            let inputs = [(l, e), (s, kdim), (s, vdim)].map(|(positions, features)| numbers.tensor(&shape(positions, features), 1.));
+            let padding = if padding { Some(random_mask(&mut numbers, &if batch.is_some() { vec![n, s] } else { vec![s] })?) } else { None };
             let shape = if per_head { vec![n * heads, l, s] } else { vec![l, s] };
-            let mask = match hide {
-                Hide::Nothing | Hide::Causal => None,
-                Hide::Bool => Some(coin(&mut numbers, &shape)?),
-                Hide::Float => Some(numbers.tensor(&shape, 1.)),
+            let mask = match masking {
+                Masking::None | Masking::Causal => None,
+                Masking::Bool => Some(random_mask(&mut numbers, &shape)?),
+                Masking::Float => Some(numbers.tensor(&shape, 1.)),
             };
             let names = config.init(&CPU)?.named_parameters();
             let parameters: Vec<Tensor> = names.iter().map(|(_, t)| numbers.tensor(t.dims(), 0.8)).collect();
@@ -160,25 +160,26 @@ proptest! {
             let (y, weights) = run(&all)?;
             assert_eq!(y.dims(), inputs[0].dims());
 
-            // The same from the parameters by name, one batch and head at a time.
-            let of: HashMap<&str, &Tensor> = names.iter().map(|(name, _)| name.as_str()).zip(&parameters).collect();
-            let one = |x: &Tensor, i: usize| match batch {
+            // The reference reads the parameters by name, and handles one batch element and one head at a
+            // time.
+            let parameter_of: HashMap<&str, &Tensor> = names.iter().map(|(name, _)| name.as_str()).zip(&parameters).collect();
+            let batch_element = |x: &Tensor, i: usize| match batch {
                 Some(_) => x.get_on_dim(if first { 0 } else { 1 }, i),
                 None => Ok(x.clone()),
             };
-            let weight = |i: usize| match of.get("in_proj_weight") {
+            let weight = |i: usize| match parameter_of.get("in_proj_weight") {
                 Some(all) => all.narrow(0, i * e, e),
-                None => Ok(of[["q_proj_weight", "k_proj_weight", "v_proj_weight"][i]].clone()),
+                None => Ok(parameter_of[["q_proj_weight", "k_proj_weight", "v_proj_weight"][i]].clone()),
             };
             for b in 0..n {
                 let mut projected = Vec::new();
                 for (i, input) in inputs.iter().enumerate() {
-                    let mut x = one(input, b)?.matmul(&weight(i)?.t()?)?;
+                    let mut x = batch_element(input, b)?.matmul(&weight(i)?.t()?)?;
                     if bias {
-                        x = x.broadcast_add(&of["in_proj_bias"].narrow(0, i * e, e)?)?;
+                        x = x.broadcast_add(&parameter_of["in_proj_bias"].narrow(0, i * e, e)?)?;
                     }
                     if i > 0 && bias_kv {
-                        x = Tensor::cat(&[x, of[["bias_k", "bias_v"][i - 1]].reshape((1, e))?], 0)?;
+                        x = Tensor::cat(&[x, parameter_of[["bias_k", "bias_v"][i - 1]].reshape((1, e))?], 0)?;
                     }
                     if i > 0 && zero {
                         x = x.pad_with_zeros(0, 0, 1)?;
@@ -187,34 +188,34 @@ proptest! {
                 }
                 let keys = projected[1].dim(0)?;
                 let mut mean = Tensor::zeros((l, keys), DType::F64, &CPU)?;
-                let mut answers = Vec::new();
+                let mut outputs = Vec::new();
                 for h in 0..heads {
                     let mut scores = vec![0.; l * keys];
-                    for (i, j) in (0..l * s).map(|at| (at / s, at % s)) {
+                    for (i, j) in (0..l * s).map(|index| (index / s, index % s)) {
                         let score = &mut scores[i * keys + j];
                         if let Some(padding) = &padding {
                             *score += penalty(values_of_bool(padding)?[if batch.is_some() { b * s + j } else { j }]);
                         }
-                        let at = if per_head { ((b * heads + h) * l + i) * s + j } else { i * s + j };
-                        *score += match hide {
-                            Hide::Nothing => 0.,
-                            Hide::Causal => penalty(j > i),
-                            Hide::Bool => penalty(mask.as_ref().map(values_of_bool).transpose()?.unwrap_or_default()[at]),
-                            Hide::Float => mask.as_ref().map(values).transpose()?.unwrap_or_default()[at],
+                        let index = if per_head { ((b * heads + h) * l + i) * s + j } else { i * s + j };
+                        *score += match masking {
+                            Masking::None => 0.,
+                            Masking::Causal => penalty(j > i),
+                            Masking::Bool => penalty(mask.as_ref().map(values_of_bool).transpose()?.unwrap_or_default()[index]),
+                            Masking::Float => mask.as_ref().map(values).transpose()?.unwrap_or_default()[index],
                         };
                     }
                     let head = |x: &Tensor| x.narrow(1, h * width, width);
                     let scale = 1. / (width as f64).sqrt();
-                    let (answer, own) =
+                    let (output, head_weights) =
                         naive(&head(&projected[0])?, &head(&projected[1])?, &head(&projected[2])?, scale, &scores)?;
-                    answers.push(answer);
-                    mean = (mean + (own / heads as f64)?)?;
+                    outputs.push(output);
+                    mean = (mean + (head_weights / heads as f64)?)?;
                 }
-                let mut expected = Tensor::cat(&answers, 1)?.matmul(&of["out_proj.weight"].t()?)?;
+                let mut expected = Tensor::cat(&outputs, 1)?.matmul(&parameter_of["out_proj.weight"].t()?)?;
                 if bias {
-                    expected = expected.broadcast_add(of["out_proj.bias"])?;
+                    expected = expected.broadcast_add(parameter_of["out_proj.bias"])?;
                 }
-                check_close("output", &one(&y, b)?, &expected, 1e-12)?;
+                check_close("output", &batch_element(&y, b)?, &expected, 1e-12)?;
                 let weights = if batch.is_some() { weights.get(b)? } else { weights.clone() };
                 check_close("weights", &weights, &mean, 1e-12)?;
             }
@@ -242,13 +243,13 @@ fn a_query_without_keys_is_zero_and_gives_no_gradient() -> Result<()> {
     assert_eq!(values(&y.get(1)?)?, [0., 0.]);
     check_close("one key", &y.get(2)?, &x.get(1)?, 1e-15)?;
     let grads = y.get(1)?.sum_all()?.backward()?;
-    let grad = grads.get(&x).ok_or_else(|| Error::msg("no gradient"))?;
+    let grad = grads.get(&x).ok_or_else(|| Error::msg("expected a gradient"))?;
     assert_eq!(values(grad)?, [0.; 6]);
     Ok(())
 }
 
 #[test]
-fn attention_to_oneself_is_one_product_with_the_same_answer() -> Result<()> {
+fn self_attention_with_one_projection_gives_the_same_results() -> Result<()> {
     let mut numbers = Numbers::new(6);
     let mut attn = MultiheadAttention::config(6, 2).init(&CPU)?;
     attn.to_dtype(DType::F64)?;
@@ -259,32 +260,32 @@ fn attention_to_oneself_is_one_product_with_the_same_answer() -> Result<()> {
         let grads = y.sqr()?.sum_all()?.backward()?;
         let mut all = values(&y)?;
         for parameter in attn.parameters() {
-            all.extend(values(grads.get(&parameter).ok_or_else(|| Error::msg("no gradient"))?)?);
+            all.extend(values(grads.get(&parameter).ok_or_else(|| Error::msg("expected a gradient"))?)?);
         }
         Ok(all)
     };
-    let (one, three) = (run([&x, &x, &x])?, run([&x, &x.copy()?, &x.copy()?])?);
-    assert_eq!(one.len(), three.len());
-    assert!(one.iter().zip(&three).all(|(a, b)| (a - b).abs() < 1e-12));
+    let (shared, separate) = (run([&x, &x, &x])?, run([&x, &x.copy()?, &x.copy()?])?);
+    assert_eq!(shared.len(), separate.len());
+    assert!(shared.iter().zip(&separate).all(|(a, b)| (a - b).abs() < 1e-12));
     Ok(())
 }
 
 #[test]
-fn an_empty_batch_stays_empty() -> Result<()> {
+fn empty_batches_are_supported() -> Result<()> {
     let attn = MultiheadAttention::config(6, 2).batch_first(true).add_bias_kv(true).init(&CPU)?;
     let x = Tensor::zeros((0, 3, 6), DType::F32, &CPU)?;
     let mask = Tensor::zeros((0, 3), DType::U8, &CPU)?;
     let inputs = ((&x).into(), (&x).into(), (&x).into(), Some(mask.into()), None);
     let (y, weights) = attn.call(inputs, Mode::Train);
     assert_eq!((y.dims()?, weights.dims()?), (&[0, 3, 6][..], &[0, 3, 4][..]));
-    // Every parameter has a gradient of zeros, as in PyTorch.
+    // Every parameter has a zero gradient, as in PyTorch.
     let grads = y.into_tensor()?.sum_all()?.backward()?;
     assert_eq!(audit_gradients(&attn, &grads), [""; 0]);
     Ok(())
 }
 
 #[test]
-fn every_dtype() -> Result<()> {
+fn every_dtype_agrees_with_f64() -> Result<()> {
     let mut numbers = Numbers::new(2);
     let x = numbers.tensor(&[2, 4, 6, 8], 1.);
     let wide = scaled_dot_product_attention(&x, &x, &x, AttentionOptions::default().is_causal(true))
@@ -312,28 +313,31 @@ fn every_dtype() -> Result<()> {
 }
 
 #[test]
-fn bad_input_is_named() -> Result<()> {
+fn errors_name_the_invalid_argument() -> Result<()> {
     let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &CPU);
     let dot = |q: &[usize], k: &[usize], v: &[usize], options: AttentionOptions| -> Result<String> {
         Ok(message(scaled_dot_product_attention(zeros(q)?, zeros(k)?, zeros(v)?, options).into_tensor()))
     };
-    let none = AttentionOptions::default;
+    let defaults = AttentionOptions::default;
     for (q, k, v) in
         [(&[3, 2][..], &[4, 1][..], &[4, 1][..]), (&[3, 2], &[4, 2], &[3, 1]), (&[2], &[4, 2], &[4, 2])]
     {
-        let error = dot(q, k, v, none())?;
+        let error = dot(q, k, v, defaults())?;
         assert!(error.contains(&format!("got {q:?}, {k:?} and {v:?}")), "{error}");
     }
-    assert!(dot(&[2, 3, 2], &[3, 4, 2], &[4, 1], none())?.contains("got [2, 3, 2], [3, 4, 2] and [4, 1]"));
+    assert!(
+        dot(&[2, 3, 2], &[3, 4, 2], &[4, 1], defaults())?.contains("got [2, 3, 2], [3, 4, 2] and [4, 1]")
+    );
     let square = &[3, 3][..];
     let error = dot(square, square, square, zeros(&[2, 3])?.into())?;
     assert_eq!(error, "expected a mask that broadcasts to [3, 3], got [2, 3]");
     let error = dot(square, square, square, zeros(square)?.to_dtype(DType::U32)?.into())?;
-    assert_eq!(error, "expected a mask of u8 or of floats, got U32");
-    let error = dot(square, square, square, none().is_causal(true).mask(zeros(square)?))?;
-    assert_eq!(error, "expected a mask or is_causal, got both");
+    assert_eq!(error, "expected a mask of u8 or floats, got U32");
+    let error = dot(square, square, square, defaults().is_causal(true).mask(zeros(square)?))?;
+    assert_eq!(error, "expected either a mask or is_causal, got both");
     assert!(
-        dot(square, square, square, none().dropout_p(2., Mode::Train))?.contains("between 0 and 1, got 2")
+        dot(square, square, square, defaults().dropout_p(2., Mode::Train))?
+            .contains("between 0 and 1, got 2")
     );
 
     let attn = MultiheadAttention::config(4, 2).init(&CPU)?;
@@ -342,40 +346,42 @@ fn bad_input_is_named() -> Result<()> {
         let inputs = (q?.into(), k?.into(), v?.into(), padding.map(Signal::from), mask.map(Signal::from));
         Ok(message(attn.call(inputs, Mode::Eval).0.into_tensor()))
     };
-    let good: [&[usize]; 3] = [&[5, 2, 4], &[3, 2, 4], &[3, 2, 4]];
-    for shapes in
-        [[&[5, 2, 3][..], good[1], good[2]], [good[0], &[3, 1, 4], good[2]], [good[0], good[1], &[3, 4]]]
-    {
+    let valid: [&[usize]; 3] = [&[5, 2, 4], &[3, 2, 4], &[3, 2, 4]];
+    for shapes in [
+        [&[5, 2, 3][..], valid[1], valid[2]],
+        [valid[0], &[3, 1, 4], valid[2]],
+        [valid[0], valid[1], &[3, 4]],
+    ] {
         let error = run(shapes, None, None)?;
         let [q, k, v] = shapes;
         assert!(
-            error.starts_with("MultiheadAttention 4, 2 heads: expected a query [places, batch, 4]"),
+            error.starts_with("MultiheadAttention 4, 2 heads: expected a query [length, batch, 4]"),
             "{error}"
         );
         assert!(error.ends_with(&format!("got {q:?}, {k:?} and {v:?}")), "{error}");
     }
-    let error = run(good, Some(zeros(&[3, 2])?), None)?;
+    let error = run(valid, Some(zeros(&[3, 2])?), None)?;
     assert!(error.ends_with("expected a key_padding_mask [2, 3], got [3, 2]"), "{error}");
-    let error = run(good, None, Some(zeros(&[2, 5, 3])?))?;
+    let error = run(valid, None, Some(zeros(&[2, 5, 3])?))?;
     assert!(error.ends_with("expected an attn_mask [5, 3] or [4, 5, 3], got [2, 5, 3]"), "{error}");
-    let error = run(good, None, Some(zeros(&[5, 3])?.to_dtype(DType::I64)?))?;
-    assert!(error.ends_with("expected attn_mask of u8 or of floats, got I64"), "{error}");
+    let error = run(valid, None, Some(zeros(&[5, 3])?.to_dtype(DType::I64)?))?;
+    assert!(error.ends_with("expected attn_mask of u8 or floats, got I64"), "{error}");
     for (config, part) in [
-        (MultiheadAttention::config(4, 3), "expected an embed_dim that num_heads divides, got 4 and 3"),
+        (MultiheadAttention::config(4, 3), "expected an embed_dim divisible by num_heads, got 4 and 3"),
         (MultiheadAttention::config(4, 0), "got 4 and 0"),
         (MultiheadAttention::config(4, 2).dropout(-1.), "expected a dropout between 0 and 1, got -1"),
     ] {
         let error = message(config.init(&CPU).map(drop));
         assert!(error.contains(part), "{error}");
     }
-    let failed = Signal::from(Err::<Tensor, _>(Error::msg("broken before")));
+    let failed = Signal::from(Err::<Tensor, _>(Error::msg("failed before")));
     let y = scaled_dot_product_attention(zeros(square)?, failed, zeros(square)?, None);
-    assert_eq!(message(y.into_tensor()), "broken before");
+    assert_eq!(message(y.into_tensor()), "failed before");
     Ok(())
 }
 
 #[test]
-fn fresh_parameters_names_and_print_are_pytorchs() -> Result<()> {
+fn fresh_parameters_names_and_printing_agree_with_pytorch() -> Result<()> {
     let names = |attn: &MultiheadAttention| -> Vec<String> {
         attn.named_parameters().into_iter().map(|(name, _)| name).collect()
     };
@@ -404,7 +410,7 @@ fn fresh_parameters_names_and_print_are_pytorchs() -> Result<()> {
         (separate_bounds["q_proj_weight"], (6f64 / 64.).sqrt()),
         (separate_bounds["k_proj_weight"], (6f64 / 40.).sqrt()),
     ] {
-        assert!(largest <= exact && largest > 0.95 * exact, "{largest}, not {exact}");
+        assert!(largest <= exact && largest > 0.95 * exact, "expected about {exact}, found {largest}");
     }
     assert_eq!((packed_bounds["in_proj_bias"], packed_bounds["out_proj.bias"]), (0., 0.));
     assert!((0.1..1.).contains(&packed_bounds["bias_k"]), "{}", packed_bounds["bias_k"]);
@@ -416,7 +422,7 @@ fn fresh_parameters_names_and_print_are_pytorchs() -> Result<()> {
 }
 
 #[test]
-fn dropout_takes_weights_in_training_only() -> Result<()> {
+fn dropout_drops_weights_in_training_only() -> Result<()> {
     let x = Tensor::ones((1, 50, 2), DType::F32, &CPU)?;
     let run = |mode| {
         scaled_dot_product_attention(&x, &x, &x, AttentionOptions::default().dropout_p(0.5, mode))
@@ -434,13 +440,13 @@ fn dropout_takes_weights_in_training_only() -> Result<()> {
     Ok(())
 }
 
-/// A decoder's block: causal attention to itself, attention to a memory of which a part is padding, and
-/// attention from functions alone.
+/// A decoder block: causal self-attention, cross-attention to a memory with padding, and attention by the
+/// function.
 #[derive(Module)]
 #[module(forward = |x, memory, padding| {
-    let (h, _) = own(x, x, x);
+    let (h, _) = self_attn(x, x, x);
     let x = x + h;
-    let (h, weights) = cross(x, memory, memory, padding, None);
+    let (h, weights) = cross_attn(x, memory, memory, padding, None);
     let x = x + h;
     let query = to_query(x);
     let x = x + scaled_dot_product_attention(query, x, x, None);
@@ -448,9 +454,9 @@ fn dropout_takes_weights_in_training_only() -> Result<()> {
 })]
 struct Decoder {
     #[layer(6, 3, is_causal = true, batch_first = true, need_weights = false, add_bias_kv = true)]
-    own: MultiheadAttention,
+    self_attn: MultiheadAttention,
     #[layer(6, 2, kdim = 4, vdim = 4, batch_first = true, add_zero_attn = true)]
-    cross: MultiheadAttention,
+    cross_attn: MultiheadAttention,
     #[layer(6, 6)]
     to_query: Linear,
     #[param((2, 6))]
@@ -458,7 +464,7 @@ struct Decoder {
 }
 
 #[test]
-fn it_learns_as_a_field() -> Result<()> {
+fn attention_learns_as_a_field() -> Result<()> {
     let net = Decoder::new(&CPU)?;
     let mut numbers = Numbers::new(4);
     for (_, parameter) in net.trainable_parameters() {
@@ -475,18 +481,19 @@ fn it_learns_as_a_field() -> Result<()> {
         let loss = (y - &target)?.sqr()?.mean_all()?;
         let grads = loss.backward()?;
         for (name, parameter) in net.trainable_parameters() {
-            let grad = grads.get(&parameter).ok_or_else(|| Error::msg(format!("{name}: no gradient")))?;
+            let grad =
+                grads.get(&parameter).ok_or_else(|| Error::msg(format!("`{name}`: expected a gradient")))?;
             parameter.set(&(parameter.as_tensor() - (grad * 0.1)?)?)?;
         }
         losses.extend(values(&loss)?);
     }
     assert!(losses[299] < losses[0] / 4., "{losses:?}");
 
-    let (_, weights) = net.own.call(((&x).into(), (&x).into(), (&x).into()), Mode::Eval);
+    let (_, weights) = net.self_attn.call(((&x).into(), (&x).into(), (&x).into()), Mode::Eval);
     assert!(message(weights.into_tensor()).contains("need_weights is false"));
     let error = message(net.forward(&x, &x, &padding).map(drop));
     assert!(
-        error.starts_with("at Decoder.cross (MultiheadAttention 6, 2 heads): expected a query"),
+        error.starts_with("at Decoder.cross_attn (MultiheadAttention 6, 2 heads): expected a query"),
         "{error}"
     );
     Ok(())

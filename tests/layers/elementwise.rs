@@ -1,5 +1,4 @@
-//! Activations and dropout as layers: finite differences, dtypes, what is dropped, bad
-//! input.
+//! Activations and dropout as layers: finite differences, dtypes, dropped elements, invalid arguments.
 
 use proptest::prelude::*;
 use sconce::candle;
@@ -11,7 +10,7 @@ type Function = fn(Signal) -> Signal;
 
 const FUNCTIONS: [(&str, Function); 12] = [
     ("elu", |x| elu(x, 1.3)),
-    ("elu, falling", |x| elu(x, -0.8)),
+    ("elu with a negative alpha", |x| elu(x, -0.8)),
     ("celu", |x| celu(x, 0.6)),
     ("selu", |x| selu(x)),
     ("mish", |x| mish(x)),
@@ -24,8 +23,8 @@ const FUNCTIONS: [(&str, Function); 12] = [
     ("softmin", |x| softmin(x, 1)),
 ];
 
-/// An operation on signals as one on tensors.
-fn on(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Result<Tensor> {
+/// Turns a function of signals into a function of tensors.
+fn on_tensors(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Result<Tensor> {
     move |x| Ok(op(restride(&x[0])?.into()).into_tensor()?)
 }
 
@@ -33,21 +32,21 @@ proptest! {
     #![proptest_config(config(200))]
 
     #[test]
-    fn gradients_agree_with_differences(n in 0..3usize, c in 1..4usize, half in 1..4usize, seed: u64) {
+    fn gradients_agree_with_finite_differences(n in 0..3usize, c in 1..4usize, half in 1..4usize, seed: u64) {
         for (name, function) in FUNCTIONS {
-            // No entry is near a kink: they are 0.417 (k + 0.37) for whole k.
+            // No entry is near a kink: the entries are 0.417 (k + 0.37) for integers k.
             let x = Numbers::new(seed).distinct(&[n, c, 2 * half], 0.417);
-            check_gradients(on(function), &[x]).map_err(|error| fail(format!("{name}: {error}")))?;
+            check_gradients(on_tensors(function), &[x]).map_err(|error| fail(format!("{name}: {error}")))?;
         }
     }
 
     #[test]
-    fn halves_and_singles_round_the_doubles(n in 0..3usize, c in 1..4usize, half in 1..9usize, seed: u64) {
+    fn every_dtype_agrees_with_f64(n in 0..3usize, c in 1..4usize, half in 1..9usize, seed: u64) {
         for (name, function) in FUNCTIONS {
             for (dtype, tolerance) in [(DType::F32, 2e-6), (DType::F16, 2e-3), (DType::BF16, 1.6e-2)] {
                 let check = || -> Result<()> {
                     let x = Numbers::new(seed).tensor(&[n, c, 2 * half], 6.).to_dtype(dtype)?;
-                    let op = on(function);
+                    let op = on_tensors(function);
                     let y = op(std::slice::from_ref(&x))?;
                     let cotangent = Numbers::new(seed ^ 1).tensor(y.dims(), 1.).to_dtype(dtype)?;
                     let (y, dx) = gradients(&op, std::slice::from_ref(&x), &cotangent)?;
@@ -63,19 +62,19 @@ proptest! {
     }
 
     #[test]
-    fn dropout_takes_whole_channels(n in 0..4usize, c in 1..5usize, (h, w) in (1..4usize, 1..4usize), p in 0.0..1.0f64, seed: u64) {
-        type Dropper = fn(Signal, f64) -> Signal;
-        let cases: [(Vec<usize>, usize, Dropper); 4] = [
+    fn dropout_drops_whole_channels(n in 0..4usize, c in 1..5usize, (h, w) in (1..4usize, 1..4usize), p in 0.0..1.0f64, seed: u64) {
+        type Dropout = fn(Signal, f64) -> Signal;
+        let cases: [(Vec<usize>, usize, Dropout); 4] = [
             (vec![n, c, h, w], h * w, |x, p| dropout2d(x, p, Mode::Train)),
             (vec![n, c, w], w, |x, p| dropout2d(x, p, Mode::Train)),
             (vec![n, c, w], w, |x, p| dropout1d(x, p, Mode::Train)),
             (vec![c, w], w, |x, p| dropout1d(x, p, Mode::Train)),
         ];
-        for (shape, channel, dropper) in cases {
+        for (shape, channel, dropout) in cases {
             let check = || -> Result<()> {
                 let x = Numbers::new(seed).distinct(&shape, 0.3);
                 let cotangent = Numbers::new(seed ^ 1).tensor(&shape, 1.);
-                let (y, dx) = gradients(on(|x| dropper(x, p)), std::slice::from_ref(&x), &cotangent)?;
+                let (y, dx) = gradients(on_tensors(|x| dropout(x, p)), std::slice::from_ref(&x), &cotangent)?;
                 let kept = values(&y.ne(0.)?)?;
                 assert!(kept.chunks(channel).all(|channel| channel.iter().all(|kept| *kept == channel[0])));
                 let kept = (Tensor::from_vec(kept, shape.as_slice(), &Device::Cpu)? / (1. - p))?;
@@ -88,7 +87,7 @@ proptest! {
 }
 
 #[test]
-fn channels_are_dropped_as_often_as_asked() -> Result<()> {
+fn channels_are_dropped_with_the_given_probability() -> Result<()> {
     sconce::manual_seed(11);
     let x = Tensor::ones((200, 100, 2, 2), DType::F32, &Device::Cpu)?;
     let y = Dropout2d::config(0.3).call((&x).into(), Mode::Train).into_tensor()?;
@@ -102,9 +101,9 @@ fn channels_are_dropped_as_often_as_asked() -> Result<()> {
 }
 
 #[test]
-fn ends_are_pytorchs() -> Result<()> {
+fn nan_and_infinity_agree_with_pytorch() -> Result<()> {
     const INF: f64 = f64::INFINITY;
-    let ends = [f64::NAN, -INF, INF, 1000., -1000., 0.];
+    let inputs = [f64::NAN, -INF, INF, 1000., -1000., 0.];
     let expected: [(Function, [f64; 6]); 6] = [
         (|x| elu(x, 2.), [f64::NAN, -2., INF, 1000., -2., 0.]),
         (|x| celu(x, 2.), [f64::NAN, -2., INF, 1000., -2., 0.]),
@@ -114,7 +113,7 @@ fn ends_are_pytorchs() -> Result<()> {
         (|x| hardsigmoid(x), [f64::NAN, 0., 1., 1., 0., 0.5]),
     ];
     for dtype in [DType::F32, DType::F64] {
-        let x = Tensor::new(&ends, &Device::Cpu)?.to_dtype(dtype)?;
+        let x = Tensor::new(&inputs, &Device::Cpu)?.to_dtype(dtype)?;
         for (i, (function, expected)) in expected.iter().enumerate() {
             let y = function((&x).into()).into_tensor()?;
             check_close(&format!("{i} {dtype:?}"), &y, &Tensor::new(expected, &Device::Cpu)?, 1e-6)?;
@@ -124,16 +123,16 @@ fn ends_are_pytorchs() -> Result<()> {
 }
 
 #[test]
-fn bad_input_is_named() -> Result<()> {
+fn errors_name_the_invalid_argument() -> Result<()> {
     let x = |dims: &[usize]| Signal::from(Tensor::zeros(dims, DType::F32, &Device::Cpu));
     let gelu = Gelu::config().approximate("sigmoid");
     for (signal, part) in [
-        (glu(x(&[2, 3]), 1), "expected an even size to halve, got 3 (dimension 1 of [2, 3])"),
-        (glu(x(&[2, 3]), 2), "dimension 2 of a tensor with 2 dimensions"),
+        (glu(x(&[2, 3]), 1), "expected an even size, got 3 (dimension 1 of [2, 3])"),
+        (glu(x(&[2, 3]), 2), "dimension 2 is out of range for a tensor with 2 dimensions"),
         (softmin(x(&[2, 3]), -3), "dimension -3"),
-        (celu(x(&[2]), 0.), "an alpha other than 0"),
-        (hardtanh(x(&[2]), 1., -1.), "a min_val of at most max_val, got 1 and -1"),
-        (hardtanh(x(&[2]), f64::NAN, 1.), "a min_val of at most max_val"),
+        (celu(x(&[2]), 0.), "expected a nonzero alpha"),
+        (hardtanh(x(&[2]), 1., -1.), "expected min_val ≤ max_val, got 1 and -1"),
+        (hardtanh(x(&[2]), f64::NAN, 1.), "expected min_val ≤ max_val"),
         (gelu.call(x(&[2]), Mode::Eval), "approximate = \"sigmoid\": expected \"none\" or \"tanh\""),
         (dropout2d(x(&[2, 3]), 0.5, Mode::Eval), "expected an input [batch, channels, height, width]"),
         (
@@ -143,7 +142,7 @@ fn bad_input_is_named() -> Result<()> {
         (dropout2d(x(&[2, 3, 4]), 1.5, Mode::Train), "a probability between 0 and 1, got 1.5"),
     ] {
         let message = signal.error().map(ToString::to_string).unwrap_or_default();
-        assert!(message.contains(part), "{message:?} lacks {part:?}");
+        assert!(message.contains(part), "{message:?} should contain {part:?}");
     }
     let error = mish(Tensor::zeros(3, DType::U8, &Device::Cpu)?).into_tensor().unwrap_err();
     assert!(error.to_string().contains("got U8"), "{error}");
@@ -176,7 +175,7 @@ struct Activations {
 }
 
 #[test]
-fn layers_are_fields_and_print_as_pytorchs() -> Result<()> {
+fn layers_work_as_fields_and_print_as_in_pytorch() -> Result<()> {
     let net = Activations::new(&Device::Cpu)?;
     assert_eq!(net.forward(&Tensor::zeros((2, 3, 8), DType::F32, &Device::Cpu)?)?.dims(), [2, 3, 4]);
     let expected = "Activations(

@@ -1,11 +1,11 @@
-//! Batches of no images that are views: such a view may begin behind the end of its storage.
+//! Views of empty batches, whose offset may lie past the end of the storage.
 
 use candle_core::{DType, Device, Tensor, Var};
 use sconce::functional::cat;
 use sconce::prelude::*;
 
-/// Every variable of the view `[0, features…]` and the view itself, which begins `features` numbers behind the
-/// end of nothing.
+/// Returns an empty variable and a view `[0, features…]` of it, whose offset lies past the end of the
+/// storage.
 fn view(features: &[usize], dtype: DType) -> Result<(Var, Tensor)> {
     let whole = Var::zeros([&[0, 2], features].concat(), dtype, &Device::Cpu)?;
     let view = whole.narrow(1, 1, 1)?.squeeze(1)?;
@@ -13,7 +13,7 @@ fn view(features: &[usize], dtype: DType) -> Result<(Var, Tensor)> {
     Ok((whole, view))
 }
 
-/// Runs a layer on the view in both modes, and backwards.
+/// Runs a layer on the view, forward in both modes and backward.
 fn check<C>(name: &str, config: impl Fn() -> C, features: &[usize]) -> Result<()>
 where
     C: Config<Output: Forward<Signal, Output = Signal>>,
@@ -25,14 +25,14 @@ where
         let y = layer.call((&view).into(), mode).into_tensor()?;
         assert_eq!(y.dim(0)?, 0, "{name}");
         let grads = y.sum_all()?.backward()?;
-        let grad = grads.get(&whole).unwrap_or_else(|| panic!("{name}: no gradient"));
+        let grad = grads.get(&whole).unwrap_or_else(|| panic!("{name}: expected a gradient"));
         assert_eq!(grad.dims(), whole.dims(), "{name}");
     }
     Ok(())
 }
 
 #[test]
-fn every_kind_of_layer_passes_them_through() -> Result<()> {
+fn every_kind_of_layer_supports_empty_views() -> Result<()> {
     let image = &[4, 6, 6];
     check("Conv2d", || Conv2d::config(4, 3, 3), image)?;
     check("Conv2d of 1", || Conv2d::config(4, 3, 1), image)?;
@@ -52,9 +52,9 @@ fn every_kind_of_layer_passes_them_through() -> Result<()> {
     Ok(())
 }
 
-/// The halves of an empty batch's channels are such views.
+/// The halves of an empty batch's channels are views past the end of the storage.
 #[test]
-fn halves_of_channels_meet_again() -> Result<()> {
+fn chunks_of_an_empty_batch_are_supported() -> Result<()> {
     let conv = Conv2d::config(2, 2, 3).padding(1).init(&Device::Cpu)?;
     let x = Var::zeros((0, 4, 6, 6), DType::F32, &Device::Cpu)?;
     let halves = Signal::from(x.as_tensor()).chunk(2, 1)?;

@@ -1,4 +1,5 @@
-//! Settings beyond any image and any memory, and sizes of nothing: a result or an error that says why, and no panic.
+//! Settings too large for any image or memory, and empty sizes: they give a result or an error with a reason,
+//! and never panic.
 
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
@@ -6,14 +7,14 @@ use sconce::prelude::*;
 
 use crate::common::{Numbers, config, values};
 
-/// More than any memory holds, whatever it is multiplied with.
+/// Sizes that no memory can hold.
 const HUGE: [usize; 6] = [1 << 45, 1 << 62, usize::MAX / 4, usize::MAX / 2, usize::MAX / 2 + 1, usize::MAX];
 
-fn image() -> Tensor {
-    Numbers::new(3).tensor(&[1, 4, 6, 6], 1.).to_dtype(DType::F32).expect("a cast")
+fn small_image() -> Tensor {
+    Numbers::new(3).tensor(&[1, 4, 6, 6], 1.).to_dtype(DType::F32).expect("f64 should convert to f32")
 }
 
-/// Output and gradient of a layer in training, and the output of its twin for inference.
+/// Returns the output and gradient of a layer in training, and its output in inference.
 fn run<L>(layer: &L, x: &Tensor) -> Result<[Tensor; 3]>
 where
     L: Forward<Signal, Output = Signal> + Network,
@@ -25,8 +26,8 @@ where
     Ok([y, gradient, inferred])
 }
 
-/// The layer in all its types, on an input of the given shape: whatever comes of it, but no panic.
-fn survives<C>(config: impl Fn() -> C, dims: &[usize]) -> Result<()>
+/// Runs the layer in all dtypes on an input of the given shape. It may fail but must not panic.
+fn assert_no_panic<C>(config: impl Fn() -> C, dims: &[usize]) -> Result<()>
 where
     C: Config<Output: Forward<Signal, Output = Signal>>,
 {
@@ -38,15 +39,15 @@ where
     Ok(())
 }
 
-/// A pointwise convolution and what is behind it: in inference one launch.
-fn behind<C: Config<Output: Layer + 'static>>(second: C) -> Result<Sequential> {
+/// Returns a pointwise convolution followed by `second`. In inference they are one launch.
+fn after_convolution<C: Config<Output: Layer + 'static>>(second: C) -> Result<Sequential> {
     let first = Conv2d::config(4, 16, 1).init(&Device::Cpu)?;
     Ok(Sequential::new().push(first).push(second.init(&Device::Cpu)?))
 }
 
-/// A stride with one window, and a dilation with one tap, are the same as none.
+/// A stride has no effect for a single window, and a dilation has none for a single tap.
 #[test]
-fn what_has_no_effect_may_be_of_any_size() -> Result<()> {
+fn settings_without_effect_may_have_any_size() -> Result<()> {
     for huge in HUGE {
         for (kernel, outputs, groups, dtype) in
             [(1, 16, 1, DType::F32), (3, 16, 1, DType::F32), (3, 4, 4, DType::F32), (3, 16, 1, DType::F64)]
@@ -61,7 +62,7 @@ fn what_has_no_effect_may_be_of_any_size() -> Result<()> {
                 }
                 conv.load_state_dict(&state)?;
                 conv.to_dtype(dtype)?;
-                let [y, gradient, inferred] = run(&conv, &image().to_dtype(dtype)?)?;
+                let [y, gradient, inferred] = run(&conv, &small_image().to_dtype(dtype)?)?;
                 Ok([values(&y)?, values(&gradient)?, values(&inferred)?])
             };
             assert_eq!(conv(huge, 1)?, conv(7, 1)?, "{kernel} of {groups}");
@@ -74,23 +75,23 @@ fn what_has_no_effect_may_be_of_any_size() -> Result<()> {
 }
 
 #[test]
-fn what_no_memory_holds_is_an_error() -> Result<()> {
-    let x = image();
+fn sizes_beyond_any_memory_are_errors() -> Result<()> {
+    let x = small_image();
     let pixel = || Tensor::ones((1, 4, 1, 1), DType::F32, &Device::Cpu);
     let options = Conv2dOptions::default;
     for huge in HUGE {
-        let built = |error: Option<Error>| error.map(|error| error.to_string()).unwrap_or_default();
+        let message_of = |error: Option<Error>| error.map(|error| error.to_string()).unwrap_or_default();
         let fresh = [
-            built(Conv2d::config(huge, 4, 3).init(&Device::Cpu).err()),
-            built(Conv2d::config(4, huge, 3).init(&Device::Cpu).err()),
-            built(Conv2d::config(4, 4, huge).init(&Device::Cpu).err()),
-            built(ConvTranspose2d::config(huge, 4, 3).init(&Device::Cpu).err()),
-            built(Linear::config(huge, 4).init(&Device::Cpu).err()),
-            built(BatchNorm::config(huge).init(&Device::Cpu).err()),
-            built(LayerNorm::config([huge, huge]).init(&Device::Cpu).err()),
-            built(Embedding::config(huge, huge).init(&Device::Cpu).err()),
-            built(MultiheadAttention::config(huge, 1).init(&Device::Cpu).err()),
-            built(LSTM::config(4, huge).init(&Device::Cpu).err()),
+            message_of(Conv2d::config(huge, 4, 3).init(&Device::Cpu).err()),
+            message_of(Conv2d::config(4, huge, 3).init(&Device::Cpu).err()),
+            message_of(Conv2d::config(4, 4, huge).init(&Device::Cpu).err()),
+            message_of(ConvTranspose2d::config(huge, 4, 3).init(&Device::Cpu).err()),
+            message_of(Linear::config(huge, 4).init(&Device::Cpu).err()),
+            message_of(BatchNorm::config(huge).init(&Device::Cpu).err()),
+            message_of(LayerNorm::config([huge, huge]).init(&Device::Cpu).err()),
+            message_of(Embedding::config(huge, huge).init(&Device::Cpu).err()),
+            message_of(MultiheadAttention::config(huge, 1).init(&Device::Cpu).err()),
+            message_of(LSTM::config(4, huge).init(&Device::Cpu).err()),
         ];
         for message in fresh {
             assert!(message.contains("not enough memory for a tensor of shape"), "{huge}: {message:?}");
@@ -125,26 +126,26 @@ fn what_no_memory_holds_is_an_error() -> Result<()> {
     Ok(())
 }
 
-/// As sizes and settings, small ones and huge ones.
-fn numbers() -> impl Strategy<Value = usize> {
+/// Generates sizes and settings, mostly small ones.
+fn any_size() -> impl Strategy<Value = usize> {
     prop_oneof![16 => 1..9usize, 1 => Just(0), 1 => prop::sample::select(&HUGE[..])]
 }
 
-fn pairs() -> impl Strategy<Value = (usize, usize)> {
-    (numbers(), numbers())
+fn size_pairs() -> impl Strategy<Value = (usize, usize)> {
+    (any_size(), any_size())
 }
 
 proptest! {
     #![proptest_config(config(600))]
 
     #[test]
-    fn convolutions_survive_any_setting(
+    fn convolutions_never_panic(
         channels in prop::array::uniform2(prop::sample::select(&[0usize, 1, 4, 16, 33][..])),
         size in prop::array::uniform2(0..12usize),
         batch in 0..3usize,
         kernel in prop::array::uniform2(prop_oneof![9 => 1..5usize, 1 => Just(0)]),
-        (stride, padding, dilation) in (pairs(), pairs(), pairs()),
-        groups in prop_oneof![3 => Just(1usize), 1 => numbers()],
+        (stride, padding, dilation) in (size_pairs(), size_pairs(), size_pairs()),
+        groups in prop_oneof![3 => Just(1usize), 1 => any_size()],
         depthwise: bool,
     ) {
         let [inputs, outputs] = channels;
@@ -153,41 +154,41 @@ proptest! {
         let plain = || {
             Conv2d::config(inputs, outputs, kernel).stride(stride).padding(padding).dilation(dilation).groups(groups)
         };
-        survives(plain, &dims).map_err(crate::common::fail)?;
+        assert_no_panic(plain, &dims).map_err(crate::common::fail)?;
         let transposed = || {
             let conv = ConvTranspose2d::config(inputs, outputs, kernel).stride(stride).padding(padding);
             conv.dilation(dilation).groups(groups)
         };
-        survives(transposed, &dims).map_err(crate::common::fail)?;
-        if let Ok(network) = behind(Conv2d::config(16, 16, kernel).groups(16).stride(stride).padding(padding)) {
-            let _ = run(&network, &Tensor::ones(&[batch, 4, size[0], size[1]], DType::F32, &Device::Cpu).expect("ones"));
+        assert_no_panic(transposed, &dims).map_err(crate::common::fail)?;
+        if let Ok(network) = after_convolution(Conv2d::config(16, 16, kernel).groups(16).stride(stride).padding(padding)) {
+            let _ = run(&network, &Tensor::ones(&[batch, 4, size[0], size[1]], DType::F32, &Device::Cpu).expect("a tensor of ones"));
         }
     }
 
     #[test]
-    fn poolings_survive_any_setting(
+    fn poolings_never_panic(
         dims in prop::array::uniform4(0..8usize),
-        (kernel, stride, padding) in (pairs(), pairs(), pairs()),
-        most: bool,
+        (kernel, stride, padding) in (size_pairs(), size_pairs(), size_pairs()),
+        largest_padding: bool,
         ceil_mode: bool,
         count_include_pad: bool,
     ) {
-        let padding = if most { (kernel.0 / 2, kernel.1 / 2) } else { padding };
+        let padding = if largest_padding { (kernel.0 / 2, kernel.1 / 2) } else { padding };
         let max = || MaxPool2d::config(kernel).stride(stride).padding(padding).ceil_mode(ceil_mode);
         let mean = || {
             let pool = AvgPool2d::config(kernel).stride(stride).padding(padding).ceil_mode(ceil_mode);
             pool.count_include_pad(count_include_pad)
         };
-        survives(max, &dims).map_err(crate::common::fail)?;
-        survives(mean, &dims).map_err(crate::common::fail)?;
-        for network in [behind(max()), behind(mean())].into_iter().flatten() {
-            let _ = run(&network, &Tensor::ones(&[1, 4, dims[2], dims[3]], DType::F32, &Device::Cpu).expect("ones"));
+        assert_no_panic(max, &dims).map_err(crate::common::fail)?;
+        assert_no_panic(mean, &dims).map_err(crate::common::fail)?;
+        for network in [after_convolution(max()), after_convolution(mean())].into_iter().flatten() {
+            let _ = run(&network, &Tensor::ones(&[1, 4, dims[2], dims[3]], DType::F32, &Device::Cpu).expect("a tensor of ones"));
         }
     }
 }
 
 #[test]
-fn nothing_is_normalised() -> Result<()> {
+fn empty_inputs_of_instance_norm_are_supported() -> Result<()> {
     for dims in [[2, 0, 6, 6], [0, 4, 6, 6], [2, 4, 0, 6]] {
         let norm =
             InstanceNorm2d::config(dims[1]).affine(true).track_running_stats(true).init(&Device::Cpu)?;
@@ -200,14 +201,14 @@ fn nothing_is_normalised() -> Result<()> {
     Ok(())
 }
 
-/// Also of an input of nothing.
+/// The same holds for empty inputs.
 #[test]
-fn a_linear_map_names_the_operand_of_another_type() -> Result<()> {
+fn linear_errors_name_the_operand_of_another_dtype() -> Result<()> {
     let weight = Tensor::ones((3, 6), DType::F32, &Device::Cpu)?;
     for (rows, dtype) in [(0, DType::I64), (2, DType::U8), (2, DType::F64)] {
         let x = Tensor::ones((rows, 6), dtype, &Device::Cpu)?;
         let error = linear(&x, &weight, None).into_tensor().unwrap_err();
-        let expected = format!("Linear 6→3: expected a weight of {dtype:?} as the input, got F32");
+        let expected = format!("Linear 6→3: expected a weight of {dtype:?} like the input, got F32");
         assert_eq!(error.to_string(), expected);
     }
     Ok(())

@@ -1,4 +1,4 @@
-//! The layers: their definitions, gradients, messages, extreme settings and special values.
+//! The layers: definitions, gradients, error messages, extreme settings and special values.
 
 mod attention;
 #[path = "../common/mod.rs"]

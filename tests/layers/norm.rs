@@ -1,5 +1,5 @@
-//! Layer, RMS, group and instance norm: against their formulas in f64, finite
-//! differences, and input that makes no sense.
+//! Layer, RMS, group and instance norm: against their formulas in f64, finite differences, and invalid
+//! arguments.
 
 use proptest::prelude::*;
 use sconce::Result;
@@ -14,13 +14,13 @@ use crate::common::{Numbers, check_close, check_gradients, config, fail, gradien
 
 const CPU: Device = Device::Cpu;
 
-/// `[rows, elements]` normalised by the definition.
-fn by_definition(rows: &Tensor, eps: f64, centred: bool) -> CandleResult<Tensor> {
-    let rows = if centred { rows.broadcast_sub(&rows.mean_keepdim(1)?)? } else { rows.clone() };
+/// Normalizes `[rows, elements]` by the definition.
+fn by_definition(rows: &Tensor, eps: f64, centered: bool) -> CandleResult<Tensor> {
+    let rows = if centered { rows.broadcast_sub(&rows.mean_keepdim(1)?)? } else { rows.clone() };
     rows.broadcast_div(&(rows.sqr()?.mean_keepdim(1)? + eps)?.sqrt()?)
 }
 
-/// One of the four operations on an input, with as many parameters as `x` has beside it.
+/// One of the four operations. Its inputs are `[x]`, `[x, weight]` or `[x, weight, bias]`.
 #[derive(Clone, Debug)]
 enum Norm {
     Layer(Vec<usize>),
@@ -40,8 +40,8 @@ impl Norm {
         }
     }
 
-    /// The shape of weight and bias.
-    fn parameters(&self, dims: &[usize]) -> Vec<usize> {
+    /// Returns the shape of weight and bias.
+    fn parameter_shape(&self, dims: &[usize]) -> Vec<usize> {
         match self {
             Self::Layer(shape) | Self::Rms(shape) => shape.clone(),
             Self::Group(_) | Self::Instance => vec![dims[1]],
@@ -76,7 +76,7 @@ impl Norm {
     }
 }
 
-/// An operation, the shape of its input, and how many parameters it gets.
+/// Generates an operation, the shape of its input, and its number of parameters.
 fn settings() -> impl Strategy<Value = (Norm, Vec<usize>, usize)> {
     let trailing = || (prop::collection::vec(1..4usize, 0..3), prop::collection::vec(1..5usize, 1..3));
     let whole = |(leading, shape): &(Vec<usize>, Vec<usize>)| [&leading[..], shape].concat();
@@ -90,13 +90,13 @@ fn settings() -> impl Strategy<Value = (Norm, Vec<usize>, usize)> {
         .prop_map(|(n, c, plane)| (Norm::Instance, [vec![n, c], plane].concat()));
     let any = prop_oneof![layer, rms, group, instance];
     (any, 0..3usize).prop_map(|((norm, dims), parameters)| {
-        let most = if matches!(norm, Norm::Rms(_)) { 1 } else { 2 };
-        (norm, dims, parameters.min(most))
+        let max = if matches!(norm, Norm::Rms(_)) { 1 } else { 2 };
+        (norm, dims, parameters.min(max))
     })
 }
 
-/// Whether PyTorch refuses to normalise an input of this shape: what it goes over is a single value.
-fn refused(norm: &Norm, dims: &[usize]) -> bool {
+/// Returns whether PyTorch rejects this shape because the statistics would cover a single value.
+fn normalizes_single_values(norm: &Norm, dims: &[usize]) -> bool {
     match norm {
         Norm::Layer(_) | Norm::Rms(_) => false,
         Norm::Group(groups) => dims[0] == 1 && dims[1] == *groups && dims[2..].iter().product::<usize>() == 1,
@@ -105,20 +105,20 @@ fn refused(norm: &Norm, dims: &[usize]) -> bool {
 }
 
 proptest! {
-    // Four operations: some 250 settings each.
+    // About 250 settings for each of the four operations.
     #![proptest_config(config(1000))]
 
     #[test]
-    fn values_and_gradients_are_those_of_the_formula(
+    fn values_agree_with_the_formula_and_gradients_with_finite_differences(
         (norm, dims, parameters) in settings(), shift in -9.0..9.0f64, seed: u64,
     ) {
         let mut numbers = Numbers::new(seed);
         let x = numbers.tensor(&dims, 2.0).affine(1.0, shift).map_err(fail)?;
         let mut inputs = vec![x];
         for _ in 0..parameters {
-            inputs.push(numbers.tensor(&norm.parameters(&dims), 1.0));
+            inputs.push(numbers.tensor(&norm.parameter_shape(&dims), 1.0));
         }
-        if refused(&norm, &dims) {
+        if normalizes_single_values(&norm, &dims) {
             prop_assert!(norm.run(&inputs, 0.1).is_err());
             return Ok(());
         }
@@ -137,23 +137,23 @@ proptest! {
 proptest! {
     #![proptest_config(config(200))]
 
-    /// Sizes that are cut into several tasks and blocks as well.
+    /// Includes sizes that are split into several tasks and blocks.
     #[test]
-    fn every_dtype(seed: u64, rows in 0..300usize, row in 1..200usize, which in 0..4usize) {
+    fn every_dtype_agrees_with_f64(seed: u64, rows in 0..300usize, row in 1..200usize, which in 0..4usize) {
         let (norm, dims) = match which {
             0 => (Norm::Layer(vec![row]), vec![rows, row]),
             1 => (Norm::Rms(vec![row]), vec![rows, row]),
             2 => (Norm::Group(3), vec![rows / 6, 6, row + 1]),
             _ => (Norm::Instance, vec![rows / 6, 6, row + 1]),
         };
-        let parameters = norm.parameters(&dims);
+        let parameters = norm.parameter_shape(&dims);
         let mut numbers = Numbers::new(seed);
         let mut inputs = vec![numbers.tensor(&dims, 4.0), numbers.tensor(&parameters, 1.0)];
         if which != 1 {
             inputs.push(numbers.tensor(&parameters, 1.0));
         }
         let cotangent = numbers.tensor(&dims, 0.02);
-        // The gradient of a parameter sums over all rows.
+        // The gradient of a parameter is a sum over all rows.
         for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 1e-2), (DType::BF16, 8e-2)] {
             let check = || {
                 let narrow = inputs.iter().map(|x| x.to_dtype(dtype)).collect::<CandleResult<Vec<_>>>()?;
@@ -170,14 +170,14 @@ proptest! {
     }
 }
 
-/// The values of four rows, normalised, where the statistics are easily lost in rounding.
+/// Rows whose statistics are sensitive to rounding.
 #[test]
-fn rows_far_from_zero_and_constant_rows_stay_exact() -> Result<()> {
+fn rows_far_from_zero_and_constant_rows_are_accurate() -> Result<()> {
     for (dtype, mean, tolerance) in
         [(DType::F32, 1e4, 2e-6), (DType::F32, -1e6, 2e-6), (DType::F64, 1e9, 1e-6)]
     {
         let x = Numbers::new(7).tensor(&[4, 60], 1.0).affine(2.0, mean)?.to_dtype(dtype)?;
-        // What the rounded elements are, about their mean: exact in f64.
+        // The rounded elements, relative to their mean: exact in f64.
         let exact = by_definition(&(x.to_dtype(DType::F64)? - mean)?, 1e-5, true)?;
         let y = norm::layer_norm(&x, &[60], None, None, 1e-5)?;
         check_close("layer norm", &y, &exact, tolerance)?;
@@ -208,7 +208,7 @@ fn rows_far_from_zero_and_constant_rows_stay_exact() -> Result<()> {
 }
 
 #[test]
-fn empty_inputs_pass_through() -> Result<()> {
+fn empty_inputs_are_supported() -> Result<()> {
     let empty = Tensor::zeros((0, 4, 5), DType::F32, &CPU)?;
     let four = Tensor::ones(4, DType::F32, &CPU)?;
     let five = Tensor::ones(5, DType::F32, &CPU)?;
@@ -231,10 +231,10 @@ fn empty_inputs_pass_through() -> Result<()> {
 proptest! {
     #![proptest_config(config(200))]
 
-    /// `running = (1 − momentum) · running + momentum · statistic`, averaged over the batch, with the
-    /// unbiased variance; then evaluation by them.
+    /// Training updates `running = (1 − momentum) · running + momentum · statistic`, averaged over the batch,
+    /// with the unbiased variance. Evaluation uses the running statistics.
     #[test]
-    fn instance_norm_keeps_running_statistics(
+    fn instance_norm_updates_running_statistics(
         n in 1..4usize, c in 1..4usize, plane in (2..4usize, 1..4usize), momentum in 0.0..1.0f64, affine: bool, seed: u64,
     ) {
         let check = || -> Result<()> {
@@ -245,7 +245,7 @@ proptest! {
             for _ in 0..2 {
                 let x = numbers.tensor(&[n, c, plane.0, plane.1], 2.0);
                 let y = norm.call((&x).into(), Mode::Train).into_tensor()?;
-                check_close("by its own", &y, &norm::instance_norm(&x, None, None, 1e-5)?, 1e-12)?;
+                check_close("training", &y, &norm::instance_norm(&x, None, None, 1e-5)?, 1e-12)?;
                 let rows = x.flatten_from(2)?;
                 let means = rows.mean_keepdim(2)?;
                 let squares = rows.broadcast_sub(&means)?.sqr()?.sum(2)?;
@@ -271,7 +271,7 @@ fn print<M: Module + std::fmt::Display>(config: impl Config<Output = M>) -> Resu
 }
 
 #[test]
-fn they_print_and_name_their_tensors_as_pytorch() -> Result<()> {
+fn printing_and_tensor_names_agree_with_pytorch() -> Result<()> {
     assert_eq!(print(LayerNorm::config(6))?, "LayerNorm((6,), eps=1e-05, elementwise_affine=True)");
     let two = LayerNorm::config((6, 5)).eps(1e-6).elementwise_affine(false);
     assert_eq!(print(two)?, "LayerNorm((6, 5), eps=1e-06, elementwise_affine=False)");
@@ -292,7 +292,7 @@ fn they_print_and_name_their_tensors_as_pytorch() -> Result<()> {
 }
 
 #[test]
-fn one_example_is_taken_without_a_batch() -> Result<()> {
+fn an_unbatched_input_gives_the_result_of_a_batch_of_one() -> Result<()> {
     let x = Numbers::new(3).tensor(&[2, 3, 4, 5], 1.0);
     let norm = InstanceNorm2d::config(3).init(&CPU)?;
     let whole = norm.call((&x).into(), Mode::Eval).into_tensor()?;
@@ -304,7 +304,7 @@ fn one_example_is_taken_without_a_batch() -> Result<()> {
 }
 
 #[test]
-fn the_default_eps_of_rms_norm_is_the_inputs() -> Result<()> {
+fn the_default_eps_of_rms_norm_depends_on_the_input_dtype() -> Result<()> {
     let norm = RmsNorm::config(2).elementwise_affine(false).init(&CPU)?;
     for (dtype, epsilon) in
         [(DType::F64, f64::EPSILON), (DType::F16, 0.000_976_562_5), (DType::BF16, 0.007_812_5)]
@@ -320,49 +320,56 @@ fn the_default_eps_of_rms_norm_is_the_inputs() -> Result<()> {
 }
 
 #[test]
-fn senseless_input_is_an_error_that_says_why() -> Result<()> {
+fn errors_name_the_invalid_argument() -> Result<()> {
     let zeros = |dims: &[usize]| Tensor::zeros(dims, DType::F32, &CPU).map(Signal::from);
-    let message = |y: Signal| y.into_tensor().expect_err("an error").to_string();
+    let message = |y: Signal| y.into_tensor().expect_err("expected an error").to_string();
     let layer = LayerNorm::config((4, 5)).init(&CPU)?;
-    let said = message(layer.call(zeros(&[2, 5, 4])?, Mode::Eval));
-    assert_eq!(said, "LayerNorm (4, 5): expected an input […, 4, 5], got [2, 5, 4]");
+    let error = message(layer.call(zeros(&[2, 5, 4])?, Mode::Eval));
+    assert_eq!(error, "LayerNorm (4, 5): expected an input […, 4, 5], got [2, 5, 4]");
     let rms = RmsNorm::config(4).init(&CPU)?;
     assert_eq!(message(rms.call(zeros(&[])?, Mode::Eval)), "RMSNorm (4,): expected an input […, 4], got []");
     let group = GroupNorm::config(2, 4).init(&CPU)?;
-    let said = message(group.call(zeros(&[2, 3, 4])?, Mode::Eval));
-    assert_eq!(said, "GroupNorm 4 in 2: expected an input [batch, 4, …], got [2, 3, 4]");
+    let error = message(group.call(zeros(&[2, 3, 4])?, Mode::Eval));
+    assert_eq!(error, "GroupNorm 4 in 2: expected an input [batch, 4, …], got [2, 3, 4]");
     assert!(message(group.call(zeros(&[4])?, Mode::Eval)).contains("got [4]"));
-    let alone = GroupNorm::config(4, 4).init(&CPU)?;
-    assert!(message(alone.call(zeros(&[1, 4, 1])?, Mode::Train)).contains("more than one value per group"));
-    let instance = InstanceNorm2d::config(3).init(&CPU)?;
-    let said = message(instance.call(zeros(&[2, 4, 5, 5])?, Mode::Eval));
-    assert_eq!(said, "InstanceNorm2d 3: expected an input [batch, 3, height, width], got [2, 4, 5, 5]");
-    assert!(message(instance.call(zeros(&[2, 3])?, Mode::Eval)).contains("got [2, 3]"));
-    let said = message(instance.call(zeros(&[2, 3, 1, 1])?, Mode::Train));
-    assert!(said.contains("InstanceNorm2d 3") && said.contains("more than one value per channel"), "{said}");
-
-    let built = |error: Option<sconce::Error>| error.expect("an error").to_string();
+    let one_channel_per_group = GroupNorm::config(4, 4).init(&CPU)?;
     assert!(
-        built(GroupNorm::config(4, 6).init(&CPU).err()).contains("6 channels do not divide into 4 groups")
+        message(one_channel_per_group.call(zeros(&[1, 4, 1])?, Mode::Train))
+            .contains("more than one value per group")
     );
-    assert!(built(GroupNorm::config(0, 6).init(&CPU).err()).contains("0 groups"));
-    assert!(built(LayerNorm::config([]).init(&CPU).err()).contains("one dimension or more"));
+    let instance = InstanceNorm2d::config(3).init(&CPU)?;
+    let error = message(instance.call(zeros(&[2, 4, 5, 5])?, Mode::Eval));
+    assert_eq!(error, "InstanceNorm2d 3: expected an input [batch, 3, height, width], got [2, 4, 5, 5]");
+    assert!(message(instance.call(zeros(&[2, 3])?, Mode::Eval)).contains("got [2, 3]"));
+    let error = message(instance.call(zeros(&[2, 3, 1, 1])?, Mode::Train));
+    assert!(
+        error.contains("InstanceNorm2d 3") && error.contains("more than one value per channel"),
+        "{error}"
+    );
+
+    let message_of = |error: Option<sconce::Error>| error.expect("expected an error").to_string();
+    assert!(
+        message_of(GroupNorm::config(4, 6).init(&CPU).err())
+            .contains("num_groups = 4 must divide the 6 channels")
+    );
+    assert!(message_of(GroupNorm::config(0, 6).init(&CPU).err()).contains("num_groups = 0 must"));
+    assert!(message_of(LayerNorm::config([]).init(&CPU).err()).contains("one dimension or more"));
 
     let x = Tensor::zeros((2, 4), DType::F32, &CPU)?;
     let weight = Tensor::zeros(2, DType::F32, &CPU)?;
-    let said = message(sconce::functional::layer_norm(&x, 4, Some(&weight), None, 1e-5));
-    assert!(said.contains("weight of shape [4], got [2]"), "{said}");
-    let said = message(sconce::functional::rms_norm(&x, (3, 4), None, None));
-    assert_eq!(said, "rms_norm: expected an input that ends in the normalized shape [3, 4], got [2, 4]");
-    let said = message(sconce::functional::group_norm(&x, 3, None, None, 1e-5));
-    assert!(said.contains("4 channels do not divide into 3 groups"), "{said}");
+    let error = message(sconce::functional::layer_norm(&x, 4, Some(&weight), None, 1e-5));
+    assert!(error.contains("weight of shape [4], got [2]"), "{error}");
+    let error = message(sconce::functional::rms_norm(&x, (3, 4), None, None));
+    assert_eq!(error, "rms_norm: expected an input that ends in the normalized shape [3, 4], got [2, 4]");
+    let error = message(sconce::functional::group_norm(&x, 3, None, None, 1e-5));
+    assert!(error.contains("4 channels do not divide into 3 groups"), "{error}");
     assert!(message(sconce::functional::instance_norm(&x, None, None, 1e-5)).contains("rank 3"));
     let whole = Tensor::zeros((2, 4), DType::U32, &CPU)?;
     assert!(message(rms.call(whole.into(), Mode::Eval)).contains("U32"));
     Ok(())
 }
 
-/// candle's own layers are fields like any other, and learn: their kernels by themselves have no gradient.
+/// Layers of candle work as fields and learn, although candle's own kernels have no gradient.
 #[test]
 fn candles_norms_learn() -> Result<()> {
     let vb = sconce::nn::VarMap::new();

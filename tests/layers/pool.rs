@@ -1,5 +1,5 @@
-//! The pooling layers: loops over every window, gradients by finite differences, dtypes,
-//! NaN, bad input.
+//! The pooling layers: loops over every window, gradients by finite differences, dtypes, NaN, invalid
+//! arguments.
 
 use proptest::prelude::*;
 use sconce::candle;
@@ -7,14 +7,14 @@ use sconce::prelude::*;
 
 use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
 
-/// What a window sees of one row, and how many positions of the padded row it covers.
+/// Reduces the elements of a window, given also the number of its positions in the padded row.
 type Reduce = fn(&[f64], f64) -> f64;
 
-fn largest(seen: &[f64], _: f64) -> f64 {
+fn maximum(seen: &[f64], _: f64) -> f64 {
     seen.iter().copied().fold(f64::NEG_INFINITY, f64::max)
 }
 
-/// Pooling of `[batch, channels, length]` row by row, window by window, until none begins inside.
+/// Pools `[batch, channels, length]` by plain loops.
 fn naive1d(
     x: &Tensor,
     [kernel, stride, padding, dilation]: [usize; 4],
@@ -26,9 +26,10 @@ fn naive1d(
     for row in values(x)?.chunks(length) {
         for start in (0..).step_by(stride) {
             let fits = start + (kernel - 1) * dilation < length + 2 * padding;
-            // With `ceil`, a window may hang over the end by less than a stride, if it starts before it.
-            let hangs = start + (kernel - 1) * dilation < length + 2 * padding + stride - 1;
-            if !(fits || ceil && hangs && start < length + padding) {
+            // With `ceil`, the last window may reach past the end by less than a stride, if it starts before
+            // the end.
+            let overlaps = start + (kernel - 1) * dilation < length + 2 * padding + stride - 1;
+            if !(fits || ceil && overlaps && start < length + padding) {
                 break;
             }
             let taps = (0..kernel).map(|tap| start + tap * dilation).filter(|at| *at < length + 2 * padding);
@@ -40,7 +41,7 @@ fn naive1d(
     Ok(Tensor::from_vec(y, (n, c, outputs), &Device::Cpu)?)
 }
 
-/// Adaptive max pooling of `[batch, channels, height, width]`, window by window.
+/// Adaptive max pooling of `[batch, channels, height, width]` by plain loops.
 fn naive_adaptive_max(x: &Tensor, [rows, columns]: [usize; 2]) -> Result<Tensor> {
     let (n, c, h, w) = x.dims4()?;
     let window = |i: usize, input: usize, output: usize| {
@@ -51,21 +52,21 @@ fn naive_adaptive_max(x: &Tensor, [rows, columns]: [usize; 2]) -> Result<Tensor>
     for plane in values(x)?.chunks(h * w) {
         for (i, j) in (0..rows).flat_map(|i| (0..columns).map(move |j| (i, j))) {
             let seen = window(i, h, rows).flat_map(|i| window(j, w, columns).map(move |j| plane[i * w + j]));
-            y.push(largest(&seen.collect::<Vec<_>>(), 0.));
+            y.push(maximum(&seen.collect::<Vec<_>>(), 0.));
         }
     }
     Ok(Tensor::from_vec(y, (n, c, rows, columns), &Device::Cpu)?)
 }
 
-/// An operation on signals as one on tensors.
-fn on(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Result<Tensor> {
+/// Turns a function of signals into a function of tensors.
+fn on_tensors(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Result<Tensor> {
     move |x| Ok(op(restride(&x[0])?.into()).into_tensor()?)
 }
 
-/// Checks outputs against loops and gradients against differences; windows altogether in the padding are
-/// -∞, which differences cannot see.
-fn agrees(op: impl Fn(Signal) -> Signal, x: Tensor, expected: Tensor, tolerance: f64) -> Result<()> {
-    let op = on(op);
+/// Checks outputs against loops and gradients against finite differences. Windows that lie entirely in the
+/// padding give -∞, which finite differences cannot handle.
+fn check_pool(op: impl Fn(Signal) -> Signal, x: Tensor, expected: Tensor, tolerance: f64) -> Result<()> {
+    let op = on_tensors(op);
     let y = op(std::slice::from_ref(&x))?;
     check_close("output", &y, &expected, tolerance)?;
     if values(&y)?.iter().all(|y| y.is_finite()) {
@@ -78,7 +79,7 @@ proptest! {
     #![proptest_config(config(256))]
 
     #[test]
-    fn one_dimensional_windows(
+    fn pools_1d_agree_with_plain_loops(
         (kernel, stride, dilation, n, c, length) in (1..5usize, 1..7usize, 1..4usize, 0..3usize, 1..4usize, 1..13usize),
         padding in 0..3usize, ceil: bool, include: bool, seed: u64,
     ) {
@@ -95,51 +96,51 @@ proptest! {
         let check = |settings, reduce, pool: &dyn Fn(Signal) -> Signal, tolerance| -> Result<()> {
             let row = Tensor::zeros((1, 1, length), DType::F64, &Device::Cpu)?;
             if naive1d(&row, settings, ceil, reduce)?.dim(2)? == 0 {
-                assert!(pool((&row).into()).error().is_some(), "an empty output");
+                assert!(pool((&row).into()).error().is_some(), "expected an error for an empty output");
             } else if n > 0 {
-                agrees(pool, x.clone(), naive1d(&x, settings, ceil, reduce)?, tolerance)?;
+                check_pool(pool, x.clone(), naive1d(&x, settings, ceil, reduce)?, tolerance)?;
             }
             Ok(())
         };
-        check([kernel, stride, padding, dilation], largest, &|x| max_pool1d(x, max), 0.).map_err(fail)?;
+        check([kernel, stride, padding, dilation], maximum, &|x| max_pool1d(x, max), 0.).map_err(fail)?;
         check([kernel, stride, padding, 1], mean, &|x| avg_pool1d(x, avg), 1e-12).map_err(fail)?;
-        // An empty batch has the shape of a full one.
+        // An empty batch gives the shape of a batch of one.
         let empty = Tensor::zeros((0, c, length), DType::F64, &Device::Cpu).map_err(fail)?;
         let full = Tensor::zeros((1, c, length), DType::F64, &Device::Cpu).map_err(fail)?;
         for pool in [&|x| max_pool1d(x, max), &|x| avg_pool1d(x, avg)] as [&dyn Fn(Tensor) -> Signal; 2] {
             match (pool(empty.clone()).into_tensor(), pool(full.clone()).into_tensor()) {
                 (Ok(empty), Ok(full)) => prop_assert_eq!(&empty.dims()[1..], &full.dims()[1..]),
                 (Err(_), Err(_)) => {}
-                _ => prop_assert!(false, "a batch of 0 and of 1 differ"),
+                _ => prop_assert!(false, "batches of 0 and of 1 give different shapes"),
             }
         }
     }
 
     #[test]
-    fn adaptive_windows(
+    fn adaptive_pools_agree_with_plain_loops(
         (n, c, h, w) in (0..3usize, 1..4usize, 1..9usize, 1..9usize),
         (rows, columns) in (1..10usize, 1..10usize), seed: u64,
     ) {
         let x = Numbers::new(seed).distinct(&[n, c, h, w], 0.3);
         let check = || -> Result<()> {
             let expected = naive_adaptive_max(&x, [rows, columns])?;
-            agrees(|x| adaptive_max_pool2d(x, (rows, columns)), x.clone(), expected.clone(), 0.)?;
+            check_pool(|x| adaptive_max_pool2d(x, (rows, columns)), x.clone(), expected.clone(), 0.)?;
             if n > 0 {
                 let single = |x: &Tensor| x.narrow(0, 0, 1)?.squeeze(0);
                 let pool = |x| adaptive_max_pool2d(x, (rows, columns));
-                agrees(pool, single(&x)?, single(&expected)?, 0.)?;
+                check_pool(pool, single(&x)?, single(&expected)?, 0.)?;
             }
-            // One row is a sequence.
+            // An image with one row is a sequence.
             let (row, expected) = (x.narrow(2, 0, 1)?, naive_adaptive_max(&x.narrow(2, 0, 1)?, [1, columns])?);
-            agrees(|x| adaptive_max_pool1d(x, columns), row.squeeze(2)?, expected.squeeze(2)?, 0.)?;
+            check_pool(|x| adaptive_max_pool1d(x, columns), row.squeeze(2)?, expected.squeeze(2)?, 0.)?;
             let mean = adaptive_avg_pool2d(&row, (1, columns)).into_tensor()?;
-            agrees(|x| adaptive_avg_pool1d(x, columns), row.squeeze(2)?, mean.squeeze(2)?, 1e-12)
+            check_pool(|x| adaptive_avg_pool1d(x, columns), row.squeeze(2)?, mean.squeeze(2)?, 1e-12)
         };
         check().map_err(fail)?;
     }
 
     #[test]
-    fn every_dtype(n in 0..3usize, c in 1..4usize, h in 1..12usize, w in 3..12usize, seed: u64) {
+    fn every_dtype_agrees_with_f64(n in 0..3usize, c in 1..4usize, h in 1..12usize, w in 3..12usize, seed: u64) {
         type Pool = fn(Signal) -> Signal;
         let pools: [(Pool, bool); 6] = [
             (|x| max_pool1d(x, MaxPool1d::config(3).stride(1).padding(1)), true),
@@ -156,9 +157,9 @@ proptest! {
                     let x = Numbers::new(seed).tensor(&shape, 4.).to_dtype(dtype)?;
                     let shape = pool((&x).into()).into_tensor()?.dims().to_vec();
                     let cotangent = Numbers::new(seed ^ 1).tensor(&shape, 1.).to_dtype(dtype)?;
-                    let (y, dx) = gradients(on(pool), std::slice::from_ref(&x), &cotangent)?;
+                    let (y, dx) = gradients(on_tensors(pool), std::slice::from_ref(&x), &cotangent)?;
                     let wide = [x.to_dtype(DType::F64)?];
-                    let (wide_y, wide_dx) = gradients(on(pool), &wide, &cotangent.to_dtype(DType::F64)?)?;
+                    let (wide_y, wide_dx) = gradients(on_tensors(pool), &wide, &cotangent.to_dtype(DType::F64)?)?;
                     assert_eq!((y.dtype(), dx[0].dtype()), (dtype, dtype));
                     check_close("output", &y, &wide_y, tolerance)?;
                     Ok(check_close("gradient", &dx[0], &wide_dx[0], tolerance)?)
@@ -170,38 +171,41 @@ proptest! {
 }
 
 #[test]
-fn nan_wins_and_the_first_of_equal_maxima_gets_the_gradient() -> Result<()> {
+fn nan_propagates_and_the_first_of_equal_maxima_gets_the_gradient() -> Result<()> {
     const NAN: f64 = f64::NAN;
     let x = Tensor::new(&[[[1., NAN, 2., 5., 5., 3., NAN, NAN, 1.]]], &Device::Cpu)?;
     let ones = Tensor::ones((1, 1, 3), DType::F64, &Device::Cpu)?;
     for pool in [|x| max_pool1d(x, 3), |x| adaptive_max_pool1d(x, 3)] as [fn(Signal) -> Signal; 2] {
-        let (y, dx) = gradients(on(pool), std::slice::from_ref(&x), &ones)?;
+        let (y, dx) = gradients(on_tensors(pool), std::slice::from_ref(&x), &ones)?;
         let y = values(&y)?;
         assert!(y[0].is_nan() && y[1] == 5. && y[2].is_nan(), "{y:?}");
-        // PyTorch gives the gradient to the last NaN of a window.
+        // In PyTorch, the last NaN of a window gets the gradient.
         assert_eq!(values(&dx[0])?, [0., 1., 0., 1., 0., 0., 0., 1., 0.]);
     }
     let low = Tensor::full(f64::NEG_INFINITY, (1, 2, 3), &Device::Cpu)?;
-    let (y, dx) =
-        gradients(on(|x| adaptive_max_pool1d(x, 1)), &[low], &ones.narrow(2, 0, 2)?.reshape((1, 2, 1))?)?;
+    let (y, dx) = gradients(
+        on_tensors(|x| adaptive_max_pool1d(x, 1)),
+        &[low],
+        &ones.narrow(2, 0, 2)?.reshape((1, 2, 1))?,
+    )?;
     assert_eq!(values(&y)?, [f64::NEG_INFINITY; 2]);
     assert_eq!(values(&dx[0])?, [1., 0., 0., 1., 0., 0.]);
     Ok(())
 }
 
 #[test]
-fn overlapping_bins_add_their_gradients() -> Result<()> {
-    // The windows of 5 to 3 are 0..2, 1..4 and 3..5: 9 is the largest of two of them.
+fn overlapping_windows_add_their_gradients() -> Result<()> {
+    // The windows from 5 to 3 are 0..2, 1..4 and 3..5. 9 is the maximum of two of them.
     let x = Tensor::new(&[[[1., 9., 2., 3., 4.]]], &Device::Cpu)?;
     let cotangent = Tensor::new(&[[[10., 20., 40.]]], &Device::Cpu)?;
-    let (y, dx) = gradients(on(|x| adaptive_max_pool1d(x, 3)), &[x], &cotangent)?;
+    let (y, dx) = gradients(on_tensors(|x| adaptive_max_pool1d(x, 3)), &[x], &cotangent)?;
     assert_eq!(values(&y)?, [9., 9., 4.]);
     assert_eq!(values(&dx[0])?, [0., 30., 0., 0., 40.]);
     Ok(())
 }
 
 #[test]
-fn bad_input_is_named() -> Result<()> {
+fn errors_name_the_invalid_argument() -> Result<()> {
     let x = |dims: &[usize]| Signal::from(Tensor::zeros(dims, DType::F32, &Device::Cpu));
     let huge = usize::MAX;
     for (signal, part) in [
@@ -232,16 +236,16 @@ fn bad_input_is_named() -> Result<()> {
         (adaptive_max_pool2d(x(&[1, 2, 4, 0]), 3), "got [1, 2, 4, 0]"),
     ] {
         let message = signal.error().map(ToString::to_string).unwrap_or_default();
-        assert!(message.contains(part), "{message:?} lacks {part:?}");
+        assert!(message.contains(part), "{message:?} should contain {part:?}");
     }
     let integers = Tensor::zeros((1, 2, 4, 4), DType::U8, &Device::Cpu)?;
     let error = adaptive_max_pool2d(integers, 2).into_tensor().unwrap_err();
     assert!(error.to_string().contains("got U8"), "{error}");
-    // A window as long as its stride may hang over the end, however long.
-    let giant = MaxPool2d::config(1 << 60).stride(1 << 60).ceil_mode(true);
-    assert_eq!(max_pool2d(x(&[1, 2, 4, 4]), giant).dims()?, [1, 2, 1, 1]);
-    let giant = AvgPool1d::config(huge).stride(huge).ceil_mode(true);
-    assert_eq!(avg_pool1d(x(&[1, 2, 4]), giant).dims()?, [1, 2, 1]);
+    // With ceil_mode, a window as long as its stride may reach past the end by any length.
+    let large_window = MaxPool2d::config(1 << 60).stride(1 << 60).ceil_mode(true);
+    assert_eq!(max_pool2d(x(&[1, 2, 4, 4]), large_window).dims()?, [1, 2, 1, 1]);
+    let large_window = AvgPool1d::config(huge).stride(huge).ceil_mode(true);
+    assert_eq!(avg_pool1d(x(&[1, 2, 4]), large_window).dims()?, [1, 2, 1]);
     Ok(())
 }
 
@@ -266,7 +270,7 @@ struct Grid {
 }
 
 #[test]
-fn layers_are_fields_and_print_as_pytorchs() -> Result<()> {
+fn layers_work_as_fields_and_print_as_in_pytorch() -> Result<()> {
     let pools = Pools::new(&Device::Cpu)?;
     let x = Tensor::zeros((2, 3, 40), DType::F32, &Device::Cpu)?;
     assert_eq!(pools.forward(&x)?.dims(), [2, 3, 5]);

@@ -1,5 +1,5 @@
-//! Interpolation and pixel shuffling: a loop over every output, gradients by finite
-//! differences, dtypes, bad input.
+//! Interpolation and pixel shuffling: loops over every output, gradients by finite differences, dtypes,
+//! invalid arguments.
 
 use proptest::prelude::*;
 use sconce::candle;
@@ -7,12 +7,12 @@ use sconce::prelude::*;
 
 use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
 
-/// An operation on signals as one on tensors.
-fn on(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Result<Tensor> {
+/// Turns a function of signals into a function of tensors.
+fn on_tensors(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Result<Tensor> {
     move |x| Ok(op(restride(&x[0])?.into()).into_tensor()?)
 }
 
-/// The weight of the input at a distance from an output: a tent, or Keys' cubic with a = -3/4.
+/// Returns the weight of an input at a distance from an output: a triangle, or Keys' cubic with a = -3/4.
 fn weight(mode: &str, distance: f64) -> f64 {
     let d = distance.abs();
     match mode {
@@ -23,8 +23,8 @@ fn weight(mode: &str, distance: f64) -> f64 {
     }
 }
 
-/// One axis of a naive interpolation, as a matrix of `outputs` rows: every position far outside stands at
-/// the edge.
+/// Returns one axis of a plain interpolation as a matrix with `outputs` rows. Positions outside the input are
+/// clamped to the edge.
 fn axis(mode: &str, inputs: usize, outputs: usize, scale: Option<f64>, align: bool) -> Vec<Vec<f64>> {
     let step = match (align, scale) {
         (true, _) => (inputs as f64 - 1.) / (outputs as f64 - 1.).max(1.),
@@ -32,14 +32,14 @@ fn axis(mode: &str, inputs: usize, outputs: usize, scale: Option<f64>, align: bo
         (false, None) => inputs as f64 / outputs as f64,
     };
     let row = |output: usize| {
-        let place = if align { step * output as f64 } else { step * (output as f64 + 0.5) - 0.5 };
+        let center = if align { step * output as f64 } else { step * (output as f64 + 0.5) - 0.5 };
         let mut row = vec![0.; inputs];
-        // The cubic's weights reach beyond the edge, the tent's position does not.
-        let place = if mode == "bicubic" { place } else { place.clamp(0., inputs as f64 - 1.) };
-        let reach = place.floor() as i64 - 2..place.floor() as i64 + 4;
+        // The cubic's weights extend past the edge; the linear position does not.
+        let center = if mode == "bicubic" { center } else { center.clamp(0., inputs as f64 - 1.) };
+        let reach = center.floor() as i64 - 2..center.floor() as i64 + 4;
         for position in reach {
             let inside = position.clamp(0, inputs as i64 - 1) as usize;
-            row[inside] += weight(mode, place - position as f64);
+            row[inside] += weight(mode, center - position as f64);
         }
         row
     };
@@ -51,8 +51,8 @@ fn naive(x: &Tensor, rows: &[Vec<f64>], columns: &[Vec<f64>]) -> Result<Tensor> 
     let mut y: Vec<f64> = Vec::new();
     for plane in values(x)?.chunks(h * w) {
         for (row, column) in rows.iter().flat_map(|row| columns.iter().map(move |column| (row, column))) {
-            let of_row = |i: usize| (0..w).map(|j| plane[i * w + j] * column[j]).sum::<f64>();
-            y.push((0..h).map(|i| row[i] * of_row(i)).sum());
+            let row_sum = |i: usize| (0..w).map(|j| plane[i * w + j] * column[j]).sum::<f64>();
+            y.push((0..h).map(|i| row[i] * row_sum(i)).sum());
         }
     }
     Ok(Tensor::from_vec(y, (n, c, rows.len(), columns.len()), &Device::Cpu)?)
@@ -62,36 +62,36 @@ proptest! {
     #![proptest_config(config(256))]
 
     #[test]
-    fn images(
+    fn bilinear_and_bicubic_agree_with_plain_loops(
         cubic: bool, align: bool, (n, c) in (0..3usize, 1..4usize), (h, w) in (1..8usize, 1..8usize),
         size in (1..10usize, 1..10usize), factor in prop::option::of((0.3..3.2f64, 0.3..3.2f64)), seed: u64,
     ) {
         let mode = if cubic { "bicubic" } else { "bilinear" };
         let x = Numbers::new(seed).tensor(&[n, c, h, w], 1.);
-        let to = Upsample::config().mode(mode).align_corners(align);
-        let of = |input: usize, factor: f64| (input as f64 * factor).floor() as usize;
-        let (to, (rows, columns), scales) = match factor {
-            None => (to.size(size), size, [None; 2]),
-            Some((a, b)) => (to.scale_factor((a, b)), (of(h, a), of(w, b)), [Some(a), Some(b)]),
+        let target = Upsample::config().mode(mode).align_corners(align);
+        let scaled = |input: usize, factor: f64| (input as f64 * factor).floor() as usize;
+        let (target, (rows, columns), scales) = match factor {
+            None => (target.size(size), size, [None; 2]),
+            Some((a, b)) => (target.scale_factor((a, b)), (scaled(h, a), scaled(w, b)), [Some(a), Some(b)]),
         };
         if rows == 0 || columns == 0 {
-            prop_assert!(interpolate(&x, to).error().is_some());
+            prop_assert!(interpolate(&x, target).error().is_some());
             return Ok(());
         }
-        // PyTorch copies along an axis whose size stays, whatever the factor, where two inputs are blended.
+        // For linear modes, PyTorch copies along an axis that keeps its size, whatever the scale factor.
         let scale = |input: usize, output: usize, scale: Option<f64>| scale.filter(|_| cubic || input != output);
         let check = || -> Result<()> {
             let rows = axis(mode, h, rows, scale(h, rows, scales[0]), align);
             let columns = axis(mode, w, columns, scale(w, columns, scales[1]), align);
-            let op = on(|x| interpolate(x, to));
+            let op = on_tensors(|x| interpolate(x, target));
             check_close("output", &op(std::slice::from_ref(&x))?, &naive(&x, &rows, &columns)?, 1e-12)?;
             Ok(check_gradients(op, std::slice::from_ref(&x))?)
         };
-        check().map_err(|error| fail(format!("{to:?} of {:?}: {error}", x.dims())))?;
+        check().map_err(|error| fail(format!("{target:?} of {:?}: {error}", x.dims())))?;
     }
 
     #[test]
-    fn sequences_and_neighbours(
+    fn sequences_agree_with_images_of_equal_rows(
         mode in prop::sample::select(vec!["nearest", "nearest-exact", "linear", "area"]),
         (n, c, length) in (0..3usize, 1..4usize, 1..12usize), target in prop_oneof![
             (1..20usize).prop_map(|size| Upsample::config().size(size)),
@@ -99,18 +99,18 @@ proptest! {
         ], seed: u64,
     ) {
         let x = Numbers::new(seed).tensor(&[n, c, length], 1.);
-        let op = on(|x| interpolate(x, target.mode(mode)));
+        let op = on_tensors(|x| interpolate(x, target.mode(mode)));
         let Ok(y) = op(std::slice::from_ref(&x)) else {
-            // A factor so small that nothing is left.
+            // The scale factor is so small that the output is empty.
             let one = Tensor::zeros((1, 1, length), DType::F64, &Device::Cpu).map_err(fail)?;
             prop_assert!(interpolate(one, target.mode(mode)).error().is_some());
             return Ok(());
         };
         prop_assert_eq!(&y.dims()[..2], &[n, c]);
         check_gradients(&op, std::slice::from_ref(&x)).map_err(fail)?;
-        // A constant stays what it is, and an image of equal rows is a sequence.
+        // A constant stays constant, and an image of equal rows gives the result of the sequence.
         let ones = op(&[x.ones_like().map_err(fail)?]).map_err(fail)?;
-        check_close("of ones", &ones, &ones.ones_like().map_err(fail)?, 1e-12).map_err(fail)?;
+        check_close("a constant", &ones, &ones.ones_like().map_err(fail)?, 1e-12).map_err(fail)?;
         if mode != "linear" {
             let image = x.unsqueeze(2).and_then(|x| x.broadcast_as((n, c, length, length))).map_err(fail)?;
             let y2 = op(&[image]).map_err(fail)?;
@@ -120,15 +120,15 @@ proptest! {
     }
 
     #[test]
-    fn shuffles_undo_each_other(
+    fn pixel_shuffle_and_unshuffle_are_inverse(
         lead in prop::collection::vec(0..3usize, 0..3), (c, h, w, r) in (1..4usize, 1..4usize, 1..4usize, 1..4usize), seed: u64,
     ) {
         let x = Numbers::new(seed).tensor(&[lead.clone(), vec![c * r * r, h, w]].concat(), 1.);
         let check = || -> Result<()> {
-            let (up, down) = (on(|x| pixel_shuffle(x, r)), on(|x| pixel_unshuffle(x, r)));
+            let (up, down) = (on_tensors(|x| pixel_shuffle(x, r)), on_tensors(|x| pixel_unshuffle(x, r)));
             let y = up(std::slice::from_ref(&x))?;
             assert_eq!(y.dims(), [lead.clone(), vec![c, h * r, w * r]].concat());
-            check_close("back", &down(std::slice::from_ref(&y))?, &x, 0.)?;
+            check_close("round trip", &down(std::slice::from_ref(&y))?, &x, 0.)?;
             check_gradients(down, &[y])?;
             Ok(check_gradients(up, std::slice::from_ref(&x))?)
         };
@@ -136,7 +136,7 @@ proptest! {
     }
 
     #[test]
-    fn every_dtype(n in 0..3usize, c in 1..4usize, (h, w) in (1..9usize, 1..9usize), (rows, columns) in (1..15usize, 1..15usize), seed: u64) {
+    fn every_dtype_agrees_with_f64(n in 0..3usize, c in 1..4usize, (h, w) in (1..9usize, 1..9usize), (rows, columns) in (1..15usize, 1..15usize), seed: u64) {
         let targets = [
             Upsample::config().scale_factor(2).mode("nearest"),
             Upsample::config().scale_factor(2.).mode("nearest-exact"),
@@ -148,7 +148,7 @@ proptest! {
             for target in targets {
                 let check = || -> Result<()> {
                     let x = Numbers::new(seed).tensor(&[n, c, h, w], 4.).to_dtype(dtype)?;
-                    let op = on(|x| interpolate(x, target));
+                    let op = on_tensors(|x| interpolate(x, target));
                     let shape = op(std::slice::from_ref(&x))?.dims().to_vec();
                     let cotangent = Numbers::new(seed ^ 1).tensor(&shape, 1.).to_dtype(dtype)?;
                     let (y, dx) = gradients(&op, std::slice::from_ref(&x), &cotangent)?;
@@ -165,20 +165,20 @@ proptest! {
 }
 
 #[test]
-fn several_tasks_share_a_large_tensor() -> Result<()> {
+fn a_large_tensor_gives_the_results_of_its_parts() -> Result<()> {
     let x = Numbers::new(1).tensor(&[5, 7, 40, 50], 1.);
     let op = |x: &Tensor| interpolate(x, Upsample::config().scale_factor(1.7).mode("bilinear")).into_tensor();
     let (whole, last) = (op(&x)?, op(&x.narrow(0, 4, 1)?)?);
-    check_close("the last of five", &whole.narrow(0, 4, 1)?, &last, 0.)?;
+    check_close("the last image", &whole.narrow(0, 4, 1)?, &last, 0.)?;
     let cotangent = Numbers::new(2).tensor(whole.dims(), 1.);
     let op = |x: &[Tensor]| -> candle::Result<Tensor> { Ok(op(&x[0])?) };
     let (_, whole) = gradients(op, std::slice::from_ref(&x), &cotangent)?;
     let (_, last) = gradients(op, &[x.narrow(0, 4, 1)?.contiguous()?], &cotangent.narrow(0, 4, 1)?)?;
-    Ok(check_close("its gradient", &whole[0].narrow(0, 4, 1)?, &last[0], 0.)?)
+    Ok(check_close("the last image's gradient", &whole[0].narrow(0, 4, 1)?, &last[0], 0.)?)
 }
 
 #[test]
-fn nan_stays_where_it_is() -> Result<()> {
+fn nan_affects_only_the_outputs_that_read_it() -> Result<()> {
     let x = Tensor::new(&[[[1., f64::NAN, 3., 4.]]], &Device::Cpu)?;
     let y = values(&interpolate(&x, Upsample::config().scale_factor(2)).into_tensor()?)?;
     assert_eq!(
@@ -194,39 +194,42 @@ fn nan_stays_where_it_is() -> Result<()> {
 }
 
 #[test]
-fn bad_input_is_named() -> Result<()> {
+fn errors_name_the_invalid_argument() -> Result<()> {
     let x = |dims: &[usize]| Signal::from(Tensor::zeros(dims, DType::F32, &Device::Cpu));
     let image = || x(&[1, 2, 4, 5]);
-    let to = Upsample::config;
+    let target = Upsample::config;
     for (signal, part) in [
         (
-            interpolate(image(), to().scale_factor(0.)),
+            interpolate(image(), target().scale_factor(0.)),
             "expected a scale_factor greater than 0, got [0.0, 0.0]",
         ),
-        (interpolate(image(), to().scale_factor(-1.5)), "expected a scale_factor greater than 0"),
-        (interpolate(image(), to().scale_factor(f64::NAN)), "expected a scale_factor greater than 0"),
-        (interpolate(image(), to().scale_factor(f64::INFINITY)), "expected a scale_factor greater than 0"),
-        (interpolate(image(), to().scale_factor(1e30)), "is too large"),
-        (interpolate(image(), to().scale_factor(0.1)), "an output of 1 or more on each axis, got [0, 0]"),
-        (interpolate(image(), (0, 3)), "expected a size of 1 or more on each axis, got [0, 3]"),
-        (interpolate(image(), usize::MAX), "is too large"),
-        (interpolate(image(), to()), "either size or scale_factor, got neither"),
-        (interpolate(image(), to().size(3).scale_factor(2)), "either size or scale_factor, got both"),
-        (interpolate(image(), to().size(3).recompute_scale_factor(true)), "needs a scale_factor"),
-        (interpolate(image(), to().size(3).mode("cubic")), "mode = \"cubic\": expected \"nearest\""),
+        (interpolate(image(), target().scale_factor(-1.5)), "expected a scale_factor greater than 0"),
+        (interpolate(image(), target().scale_factor(f64::NAN)), "expected a scale_factor greater than 0"),
         (
-            interpolate(image(), to().size(3).align_corners(true)),
-            "align_corners means nothing to mode = \"nearest\"",
+            interpolate(image(), target().scale_factor(f64::INFINITY)),
+            "expected a scale_factor greater than 0",
+        ),
+        (interpolate(image(), target().scale_factor(1e30)), "is too large"),
+        (interpolate(image(), target().scale_factor(0.1)), "an output of 1 or more on each axis, got [0, 0]"),
+        (interpolate(image(), (0, 3)), "expected a size of at least 1 on each axis, got [0, 3]"),
+        (interpolate(image(), usize::MAX), "is too large"),
+        (interpolate(image(), target()), "either size or scale_factor, got neither"),
+        (interpolate(image(), target().size(3).scale_factor(2)), "either size or scale_factor, got both"),
+        (interpolate(image(), target().size(3).recompute_scale_factor(true)), "requires a scale_factor"),
+        (interpolate(image(), target().size(3).mode("cubic")), "mode = \"cubic\": expected \"nearest\""),
+        (
+            interpolate(image(), target().size(3).align_corners(true)),
+            "align_corners requires mode \"linear\", \"bilinear\" or \"bicubic\", got \"nearest\"",
         ),
         (
-            interpolate(image(), to().size(3).mode("linear")),
+            interpolate(image(), target().size(3).mode("linear")),
             "[batch, channels, length] for mode = \"linear\", got [1, 2, 4, 5]",
         ),
         (
-            interpolate(x(&[1, 2, 4]), to().size(3).mode("bilinear")),
+            interpolate(x(&[1, 2, 4]), target().size(3).mode("bilinear")),
             "[batch, channels, height, width] for mode",
         ),
-        (interpolate(x(&[1, 2, 4]), (3, 4)), "a sequence has one size"),
+        (interpolate(x(&[1, 2, 4]), (3, 4)), "expected one size or scale_factor for a sequence"),
         (interpolate(x(&[2, 4]), 3), "[batch, channels, length] or [batch, channels, height, width]"),
         (interpolate(x(&[1, 0, 4, 4]), 3), "only the batch may be 0"),
         (pixel_shuffle(x(&[1, 6, 2, 2]), 2), "channels divisible by upscale_factor² = 2², got 6"),
@@ -244,18 +247,18 @@ fn bad_input_is_named() -> Result<()> {
         (unflatten(x(&[2, 12]), 1, [-3, -4]), "sizes whose product is 12"),
         (unflatten(x(&[2, 12]), 1, [isize::MAX, isize::MAX, 7]), "sizes whose product is 12"),
         (unflatten(x(&[2, 1]), 1, []), "sizes whose product is 1"),
-        (unflatten(x(&[2, 12]), 2, [12]), "dimension 2 of a tensor with 2 dimensions"),
+        (unflatten(x(&[2, 12]), 2, [12]), "dimension 2 is out of range for a tensor with 2 dimensions"),
     ] {
         let message = signal.error().map(ToString::to_string).unwrap_or_default();
-        assert!(message.contains(part), "{message:?} lacks {part:?}");
+        assert!(message.contains(part), "{message:?} should contain {part:?}");
     }
     for error in [
-        to().scale_factor(-1.).init(&Device::Cpu).err(),
-        to().init(&Device::Cpu).err(),
+        target().scale_factor(-1.).init(&Device::Cpu).err(),
+        target().init(&Device::Cpu).err(),
         PixelShuffle::config(0).init(&Device::Cpu).err(),
         PixelUnshuffle::config(0).init(&Device::Cpu).err(),
     ] {
-        assert!(error.is_some(), "building finds it");
+        assert!(error.is_some(), "expected an error from `init`");
     }
     Ok(())
 }
@@ -275,7 +278,7 @@ struct Decoder {
 }
 
 #[test]
-fn layers_are_fields_and_print_as_pytorchs() -> Result<()> {
+fn layers_work_as_fields_and_print_as_in_pytorch() -> Result<()> {
     let decoder = Decoder::new(&Device::Cpu)?;
     let x = Tensor::zeros((2, 12, 4, 5), DType::F32, &Device::Cpu)?;
     assert!(decoder.forward(&x).is_err());

@@ -1,5 +1,5 @@
-//! Layers over sequences and of several inputs, and lists of boxed layers: against
-//! candle's own layers and finite differences, with bad input, and as fields of derived networks.
+//! Layers for sequences, layers with several inputs, and lists of boxed layers: against candle's layers and
+//! finite differences, with invalid arguments, and as fields of derived networks.
 
 use std::collections::HashMap;
 
@@ -12,13 +12,13 @@ use crate::common::{Numbers, check_close, check_gradients, config, fail, message
 
 const CPU: Device = Device::Cpu;
 
-/// The tensors of a layer that one test gives it, by name, in the order of its parameters.
+/// Returns random tensors for a layer's parameters, by name and in their order.
 fn parameters(layer: &impl Network, numbers: &mut Numbers) -> Vec<(String, Tensor)> {
     let named = layer.named_parameters().into_iter();
     named.map(|(name, tensor)| (name, numbers.tensor(tensor.dims(), 0.8))).collect()
 }
 
-/// The layer of `config` with these tensors, which keep their gradients.
+/// Builds the layer of `config` from these tensors and keeps their gradients.
 fn with_parameters<C: Config>(
     config: C,
     names: &[(String, Tensor)],
@@ -29,8 +29,8 @@ fn with_parameters<C: Config>(
     config.build(VarBuilder::from_tensors(map, DType::F64, &CPU))
 }
 
-/// All entries of several tensors in a row.
-fn joined(tensors: &[Tensor]) -> candle::Result<Tensor> {
+/// Concatenates all entries of several tensors.
+fn concatenated(tensors: &[Tensor]) -> candle::Result<Tensor> {
     Tensor::cat(&tensors.iter().map(Tensor::flatten_all).collect::<candle::Result<Vec<_>>>()?, 0)
 }
 
@@ -46,7 +46,7 @@ fn check_layer<C: Config + Clone>(
     let f = |tensors: &[Tensor]| -> candle::Result<Tensor> {
         let (inputs, parameters) = tensors.split_at(inputs.len());
         let layer = with_parameters(config.clone(), &names, parameters)?;
-        joined(&run(&layer, inputs)?)
+        concatenated(&run(&layer, inputs)?)
     };
     Ok(check_gradients(f, &all)?)
 }
@@ -55,7 +55,7 @@ proptest! {
     #![proptest_config(config(200))]
 
     #[test]
-    fn embedding_reads_rows(
+    fn embedding_reads_rows_of_the_weight(
         rows in 1..7usize, width in 1..5usize, shape in prop::collection::vec(0..4usize, 0..4),
         padding in prop::option::of(0..7usize), kind in 0..3usize, seed: u64,
     ) {
@@ -73,18 +73,18 @@ proptest! {
             assert_eq!(values(&y)?, expected);
             check_gradients(|w| Ok(embedding(&ids, &w[0]).into_tensor()?), &[weight])?;
 
-            // The padding's row is read and does not learn; all others learn as before.
+            // The padding row is read but has a zero gradient; all other rows have the usual gradient.
             let padding = padding.filter(|row| *row < rows);
             let config = Embedding::config(rows, width).padding_idx(padding);
             let layer = config.init(&CPU)?;
             let y = layer.call((&ids).into(), Mode::Train).into_tensor()?;
             let grads = y.sum_all()?.backward()?;
-            let grad = grads.get(layer.weight()).ok_or_else(|| Error::msg("no gradient"))?.to_vec2::<f32>()?;
+            let grad = grads.get(layer.weight()).ok_or_else(|| Error::msg("expected a gradient"))?.to_vec2::<f32>()?;
             let ids = ids.flatten_all()?.to_dtype(DType::I64)?.to_vec1::<i64>()?;
             for (row, grad) in grad.iter().enumerate() {
                 let times = ids.iter().filter(|id| **id == row as i64).count();
                 let expected = if padding == Some(row) { 0. } else { times as f32 };
-                assert!(grad.iter().all(|grad| *grad == expected), "row {row}: {grad:?}, not {expected}");
+                assert!(grad.iter().all(|grad| *grad == expected), "row {row}: expected {expected}, found {grad:?}");
             }
             Ok(())
         };
@@ -122,7 +122,7 @@ proptest! {
     }
 
     #[test]
-    fn lstm_learns_through_time(
+    fn lstm_gradients_agree_with_finite_differences(
         sizes in (1..4usize, 2..4usize), steps in 1..4usize, batch in prop::option::of(1..3usize), layers in 1..3usize,
         flags in (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()), seed: u64,
     ) {
@@ -150,7 +150,7 @@ proptest! {
     }
 
     #[test]
-    fn gru_and_rnn_learn_through_time(
+    fn gru_and_rnn_gradients_agree_with_finite_differences(
         inputs in 1..4usize, hidden in 1..4usize, steps in 1..4usize, batch in prop::option::of(1..3usize),
         layers in 1..3usize, flags in (any::<bool>(), any::<bool>(), any::<bool>()), seed: u64,
     ) {
@@ -164,7 +164,7 @@ proptest! {
                 None => ([steps, inputs].to_vec(), [parts, hidden].to_vec()),
             };
             let tensors = [x, h].map(|shape| numbers.tensor(&shape, 1.));
-            macro_rules! check_gradients_of {
+            macro_rules! check_recurrent_layer {
                 ($layer:ident) => {{
                     let config = $layer::config(inputs, hidden).num_layers(layers).bias(bias).batch_first(first);
                     check_layer(&config.bidirectional(both), &tensors, &mut numbers, |layer, x| {
@@ -173,15 +173,15 @@ proptest! {
                     })?;
                 }};
             }
-            check_gradients_of!(GRU);
-            check_gradients_of!(RNN);
+            check_recurrent_layer!(GRU);
+            check_recurrent_layer!(RNN);
             Ok(())
         };
         check().map_err(fail)?;
     }
 
     #[test]
-    fn recurrences_are_candles(
+    fn lstm_and_gru_agree_with_candle(
         inputs in 1..6usize, hidden in 1..20usize, steps in 1..6usize, batch in 1..4usize, seed: u64,
     ) {
         let check = || -> Result<()> {
@@ -202,7 +202,7 @@ proptest! {
             let reference = nn::gru(inputs, hidden, Default::default(), vb.clone())?;
             let states = reference.seq(&x)?;
             let (y, _) = gru.build(vb)?.call((&x).into(), Mode::Eval);
-            // candle joins the steps' features.
+            // candle concatenates the features of all steps.
             let y = y.into_tensor()?.flatten_from(1)?;
             check_close("gru", &y, &reference.states_to_tensor(&states)?, 1e-12)?;
             Ok(())
@@ -211,13 +211,13 @@ proptest! {
     }
 
     #[test]
-    fn cells_are_one_step_of_their_layers(inputs in 1..4usize, hidden in 1..4usize, n in 0..3usize, bias: bool, seed: u64) {
+    fn a_cell_gives_the_result_of_one_step_of_its_layer(inputs in 1..4usize, hidden in 1..4usize, n in 0..3usize, bias: bool, seed: u64) {
         let check = || -> Result<()> {
             let mut numbers = Numbers::new(seed);
             let x = numbers.tensor(&[n, inputs], 1.).to_dtype(DType::F32)?;
             let [h, c] = [0; 2].map(|_| numbers.tensor(&[n, hidden], 1.).to_dtype(DType::F32));
             let (h, c) = (h?, c?);
-            /// The layer that has the cell's tensors under its own names.
+            /// Builds the layer with the cell's tensors, under the layer's names.
             fn layer_of<C: Config>(cell: &impl Network, config: C) -> Result<C::Output> {
                 let tensors = cell.named_parameters().into_iter().map(|(name, tensor)| (format!("{name}_l0"), tensor));
                 config.build(VarBuilder::from_tensors(tensors.collect(), DType::F32, &CPU))
@@ -242,8 +242,8 @@ proptest! {
             let (y, _) = rnn.call_with((x.unsqueeze(0)?.into(), h.unsqueeze(0)?.into()), Mode::Eval);
             check_close("rnn", &h1, &y.into_tensor()?.get(0)?, 0.)?;
             if n > 0 {
-                let alone = cell.call_with((x.get(0)?.into(), h.get(0)?.into()), Mode::Eval).into_tensor()?;
-                check_close("without a batch", &alone, &h1.get(0)?, 1e-6)?;
+                let unbatched = cell.call_with((x.get(0)?.into(), h.get(0)?.into()), Mode::Eval).into_tensor()?;
+                check_close("without a batch", &unbatched, &h1.get(0)?, 1e-6)?;
             }
             Ok(())
         };
@@ -252,7 +252,7 @@ proptest! {
 }
 
 #[test]
-fn an_empty_batch_stays_empty() -> Result<()> {
+fn empty_batches_are_supported() -> Result<()> {
     let x = Tensor::zeros((4, 0, 3), DType::F32, &CPU)?;
     for project in [0, 2] {
         let lstm = LSTM::config(3, 5).num_layers(2).bidirectional(true).proj_size(project).init(&CPU)?;
@@ -260,7 +260,7 @@ fn an_empty_batch_stays_empty() -> Result<()> {
         let width = if project > 0 { project } else { 5 };
         assert_eq!(y.dims()?, [4, 0, 2 * width]);
         assert_eq!((h.dims()?, c.dims()?), (&[4, 0, width][..], &[4, 0, 5][..]));
-        // Every parameter has a gradient of zeros, as in PyTorch.
+        // Every parameter has a zero gradient, as in PyTorch.
         let grads = y.into_tensor()?.sum_all()?.backward()?;
         assert_eq!(audit_gradients(&lstm, &grads), [""; 0]);
     }
@@ -273,9 +273,9 @@ fn an_empty_batch_stays_empty() -> Result<()> {
     Ok(())
 }
 
-/// Half precision computes in f32 and rounds once.
+/// f16 and bf16 are computed in f32 and rounded once.
 #[test]
-fn every_dtype() -> Result<()> {
+fn every_dtype_agrees_with_f64() -> Result<()> {
     let mut numbers = Numbers::new(3);
     let x = numbers.tensor(&[4, 3, 6], 1.);
     let ids = Tensor::new(&[1u32, 0, 1, 1], &CPU)?;
@@ -287,20 +287,21 @@ fn every_dtype() -> Result<()> {
         assert_eq!(y.dtype(), dtype);
         let grads = y.sqr()?.sum_all()?.backward()?;
         let first = lstm.named_parameters().remove(1);
-        let grad = grads.get(&first.1).ok_or_else(|| Error::msg("no gradient"))?.to_dtype(DType::F64)?;
+        let grad =
+            grads.get(&first.1).ok_or_else(|| Error::msg("expected a gradient"))?.to_dtype(DType::F64)?;
         lstm.to_dtype(DType::F64)?;
         let (wide, _) = lstm.call(x.to_dtype(dtype)?.to_dtype(DType::F64)?.into(), Mode::Eval);
         let wide = wide.into_tensor()?;
         check_close("lstm", &y, &wide, tolerance)?;
         let grads = wide.sqr()?.sum_all()?.backward()?;
         let first = lstm.named_parameters().remove(1);
-        let expected = grads.get(&first.1).ok_or_else(|| Error::msg("no gradient"))?;
+        let expected = grads.get(&first.1).ok_or_else(|| Error::msg("expected a gradient"))?;
         check_close("gradient", &grad, expected, 10. * tolerance)?;
 
         let weight = Var::from_tensor(&numbers.tensor(&[2, 3], 1.).to_dtype(dtype)?)?;
         let y = embedding(&ids, weight.as_tensor()).into_tensor()?;
         let grads = y.sum_all()?.backward()?;
-        let grad = grads.get(&weight).ok_or_else(|| Error::msg("no gradient"))?;
+        let grad = grads.get(&weight).ok_or_else(|| Error::msg("expected a gradient"))?;
         assert_eq!(values(grad)?, [1., 1., 1., 3., 3., 3.]);
 
         let (a, b) = (numbers.tensor(&[2, 3], 1.), numbers.tensor(&[2, 4], 1.));
@@ -314,10 +315,10 @@ fn every_dtype() -> Result<()> {
 }
 
 #[test]
-fn bad_input_is_named() -> Result<()> {
+fn errors_name_the_invalid_argument() -> Result<()> {
     let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, &CPU);
-    let words = Embedding::config(9, 4).init(&CPU)?;
-    let read = |ids: Tensor| message(words.call(ids.into(), Mode::Eval).into_tensor());
+    let layer = Embedding::config(9, 4).init(&CPU)?;
+    let read = |ids: Tensor| message(layer.call(ids.into(), Mode::Eval).into_tensor());
     assert_eq!(
         read(Tensor::new(&[[1i64, 9]], &CPU)?),
         "Embedding 9→4: embedding: index 9 is out of range for 9 embeddings"
@@ -332,9 +333,8 @@ fn bad_input_is_named() -> Result<()> {
     let layer = Bilinear::config(2, 3, 4).init(&CPU)?;
     for (a, b) in [(vec![5, 2], vec![5, 2]), (vec![5, 2], vec![4, 3]), (vec![], vec![3])] {
         let error = message(layer.call((zeros(&a)?.into(), zeros(&b)?.into()), Mode::Eval).into_tensor());
-        let part = format!(
-            "expected inputs […, 2] and […, 3] that agree but for the last dimension, got {a:?} and {b:?}"
-        );
+        let part =
+            format!("expected inputs […, 2] and […, 3] with equal leading dimensions, got {a:?} and {b:?}");
         assert!(error.starts_with("Bilinear 2×3→4: ") && error.contains(&part), "{error}");
     }
     assert!(Bilinear::config(0, 1, 1).init(&CPU).is_err());
@@ -355,14 +355,14 @@ fn bad_input_is_named() -> Result<()> {
     let (_, (_, c)) = lstm.call_with((zeros(&[2, 5, 3])?.into(), state), Mode::Eval);
     let error = message(c.into_tensor());
     assert!(error.contains("expected an initial state [2, 2, 4], got [2, 3, 4]"), "{error}");
-    let failed = Signal::from(Err::<Tensor, _>(Error::msg("broken before")));
-    assert_eq!(message(lstm.call(failed, Mode::Eval).1.1.into_tensor()), "broken before");
+    let failed = Signal::from(Err::<Tensor, _>(Error::msg("failed before")));
+    assert_eq!(message(lstm.call(failed, Mode::Eval).1.1.into_tensor()), "failed before");
     let cell = GRUCell::config(3, 4).init(&CPU)?;
     let error = message(cell.call(zeros(&[2, 2])?.into(), Mode::Eval).into_tensor());
     assert_eq!(error, "GRUCell 3→4: expected an input [batch, 3] or [3], got [2, 2]");
 
     for (config, part) in [
-        (LSTM::config(3, 0), "hidden_size and num_layers of 1 or more, got 0 and 1"),
+        (LSTM::config(3, 0), "hidden_size and num_layers of at least 1, got 0 and 1"),
         (LSTM::config(3, 4).num_layers(0), "got 4 and 0"),
         (LSTM::config(3, 4).dropout(1.5), "expected a dropout between 0 and 1, got 1.5"),
         (LSTM::config(3, 4).proj_size(4), "expected a proj_size below hidden_size = 4, got 4"),
@@ -373,42 +373,42 @@ fn bad_input_is_named() -> Result<()> {
     Ok(())
 }
 
-/// The largest absolute value.
-fn bound(tensor: &Tensor) -> Result<f64> {
+/// Returns the largest absolute value.
+fn max_abs(tensor: &Tensor) -> Result<f64> {
     Ok(values(tensor)?.into_iter().map(f64::abs).fold(0., f64::max))
 }
 
 #[test]
-fn fresh_parameters_are_pytorchs() -> Result<()> {
-    let words = Embedding::config(50, 40).padding_idx(7).init(&CPU)?;
-    let weight = values(words.weight())?;
+fn fresh_parameters_agree_with_pytorch() -> Result<()> {
+    let layer = Embedding::config(50, 40).padding_idx(7).init(&CPU)?;
+    let weight = values(layer.weight())?;
     assert!(weight[280..320].iter().all(|x| *x == 0.));
     let variance = weight.iter().map(|x| x * x).sum::<f64>() / 1960.;
     assert!((variance - 1.).abs() < 0.15, "{variance}");
-    // What a checkpoint says of the padding's row holds.
+    // A checkpoint may set the padding row.
     let path = std::env::temp_dir().join(format!("sconce-embedding-{}.safetensors", std::process::id()));
     let ones = HashMap::from([("weight".to_string(), Tensor::ones((50, 40), DType::F32, &CPU)?)]);
     candle::safetensors::save(&ones, &path)?;
     let loaded = Embedding::config(50, 40).padding_idx(7).load(&path, &CPU);
     std::fs::remove_file(&path)?;
     assert!(values(loaded?.weight())?.iter().all(|x| *x == 1.));
-    // Nor does candle's own map keep the row from being zeros.
+    // The row is also zero in candle's own map.
     let map = nn::VarMap::new();
-    let words =
+    let layer =
         Embedding::config(5, 4).padding_idx(1).build(VarBuilder::from_varmap(&map, DType::F32, &CPU))?;
-    assert_eq!(values(&words.weight().get(1)?)?, [0.; 4]);
+    assert_eq!(values(&layer.weight().get(1)?)?, [0.; 4]);
 
     let lstm = LSTM::config(30, 25).num_layers(2).bidirectional(true).proj_size(9).init(&CPU)?;
     let gru = GRU::config(30, 25).bidirectional(true).init(&CPU)?;
     for (name, tensor) in lstm.named_parameters().into_iter().chain(gru.named_parameters()) {
-        let largest = bound(&tensor)?;
+        let largest = max_abs(&tensor)?;
         assert!((0.17..0.2).contains(&largest), "{name}: {largest}");
     }
     let names: Vec<String> = gru.named_parameters().into_iter().map(|(name, _)| name).collect();
-    let of = |suffix: &str| {
+    let names_of = |suffix: &str| {
         ["weight_ih", "weight_hh", "bias_ih", "bias_hh"].map(|name| format!("{name}_l0{suffix}"))
     };
-    assert_eq!(names, [of(""), of("_reverse")].concat());
+    assert_eq!(names, [names_of(""), names_of("_reverse")].concat());
     let names: Vec<String> = lstm.named_parameters().into_iter().map(|(name, _)| name).collect();
     assert_eq!(
         (names.len(), names[4].as_str(), names[19].as_str()),
@@ -417,15 +417,15 @@ fn fresh_parameters_are_pytorchs() -> Result<()> {
     assert_eq!(lstm.named_parameters()[10].1.dims(), [100, 18]);
 
     let layer = Bilinear::config(16, 5, 40).init(&CPU)?;
-    assert!((0.24..0.25).contains(&bound(layer.weight())?));
+    assert!((0.24..0.25).contains(&max_abs(layer.weight())?));
     Ok(())
 }
 
 #[test]
-fn prints_as_pytorch_does() -> Result<()> {
-    let words = Embedding::config(9, 4);
-    assert_eq!(words.init(&CPU)?.to_string(), "Embedding(9, 4)");
-    assert_eq!(words.padding_idx(2).init(&CPU)?.to_string(), "Embedding(9, 4, padding_idx=2)");
+fn layers_print_as_in_pytorch() -> Result<()> {
+    let embedding = Embedding::config(9, 4);
+    assert_eq!(embedding.init(&CPU)?.to_string(), "Embedding(9, 4)");
+    assert_eq!(embedding.padding_idx(2).init(&CPU)?.to_string(), "Embedding(9, 4, padding_idx=2)");
     let layer = Bilinear::config(2, 3, 4).init(&CPU)?;
     assert_eq!(layer.to_string(), "Bilinear(in1_features=2, in2_features=3, out_features=4, bias=True)");
     assert_eq!(GRU::config(3, 4).init(&CPU)?.to_string(), "GRU(3, 4)");
@@ -451,7 +451,7 @@ fn prints_as_pytorch_does() -> Result<()> {
 }
 
 #[test]
-fn dropout_lies_between_layers_and_in_training_only() -> Result<()> {
+fn dropout_applies_between_layers_and_in_training_only() -> Result<()> {
     let x = Tensor::ones((3, 2, 4), DType::F32, &CPU)?;
     let run = |lstm: &LSTM, mode| lstm.call((&x).into(), mode).0.into_tensor();
     let two = LSTM::config(4, 4).num_layers(2).dropout(1.).init(&CPU)?;
@@ -462,7 +462,7 @@ fn dropout_lies_between_layers_and_in_training_only() -> Result<()> {
 }
 
 #[test]
-fn sequential_is_a_layer_of_layers() -> Result<()> {
+fn sequential_works_as_a_layer() -> Result<()> {
     let mlp = || {
         Sequential::config().push(Linear::config(4, 8)).push(Relu).push_named("head", Linear::config(8, 2))
     };
@@ -473,7 +473,7 @@ fn sequential_is_a_layer_of_layers() -> Result<()> {
     let y = net.call((&x).into(), Mode::Eval).into_tensor()?;
     assert_eq!(y.dims(), [3, 2]);
 
-    // Saved, loaded, shared, changed: like every other layer.
+    // Saving, loading, detaching and freezing work as for every other layer.
     let path = std::env::temp_dir().join(format!("sconce-sequential-{}.safetensors", std::process::id()));
     net.save(&path)?;
     let loaded = mlp().load(&path, &CPU);
@@ -510,10 +510,10 @@ fn mlp(widths: &[usize]) -> SequentialConfig {
         .fold(Sequential::config(), |layers, pair| layers.push(Linear::config(pair[0], pair[1])).push(Tanh))
 }
 
-/// A network over words, called as in PyTorch.
+/// A network on token ids.
 #[derive(Module)]
-#[module(forward = |words, state| {
-    let mut x = embedding(words);
+#[module(forward = |ids, state| {
+    let mut x = embedding(ids);
     let (y, (h, _)) = lstm(x);
     x = y;
     let mut last = state;
@@ -538,7 +538,7 @@ struct Sequences {
     body: Sequential,
 }
 
-/// A network of single steps.
+/// A network of recurrent cells.
 #[derive(Module)]
 #[module(forward = |a, b| {
     let x = bilinear(a, b);
@@ -558,7 +558,7 @@ struct Steps {
     plain: RNNCell,
 }
 
-/// Draws all parameters by `seed` alone: sconce's own generator is every test's.
+/// Draws all parameters from `seed`. Other tests share sconce's global generator.
 fn randomize(net: &impl Network, seed: u64) -> Result<()> {
     let mut numbers = Numbers::new(seed);
     net.trainable_parameters().iter().try_for_each(|(_, parameter)| {
@@ -566,14 +566,16 @@ fn randomize(net: &impl Network, seed: u64) -> Result<()> {
     })
 }
 
-/// The losses of `steps` steps of gradient descent, in each of which every parameter has a gradient.
+/// Returns the losses of `steps` steps of gradient descent. Every parameter must have a gradient in each
+/// step.
 fn train(net: &impl Network, rate: f64, steps: usize, loss: impl Fn() -> Result<Tensor>) -> Result<Vec<f64>> {
     let mut losses = Vec::new();
     for _ in 0..steps {
         let loss = loss()?;
         let grads = loss.backward()?;
         for (name, parameter) in net.trainable_parameters() {
-            let grad = grads.get(&parameter).ok_or_else(|| Error::msg(format!("{name}: no gradient")))?;
+            let grad =
+                grads.get(&parameter).ok_or_else(|| Error::msg(format!("`{name}`: expected a gradient")))?;
             parameter.set(&(parameter.as_tensor() - (grad * rate)?)?)?;
         }
         losses.extend(values(&loss)?);
@@ -584,14 +586,14 @@ fn train(net: &impl Network, rate: f64, steps: usize, loss: impl Fn() -> Result<
 #[test]
 fn every_layer_learns_as_a_field() -> Result<()> {
     let mut net = Sequences::new(&CPU)?;
-    // Large enough that the words are not hidden from each other behind many layers of small numbers.
+    // Large enough that the token ids affect the output through many layers.
     randomize(&net, 1)?;
     let padding = values(&net.embedding.weight().get(0)?)?;
-    let words = Tensor::new(&[[1u32, 4, 6], [2, 0, 0], [5, 3, 1]], &CPU)?;
+    let ids = Tensor::new(&[[1u32, 4, 6], [2, 0, 0], [5, 3, 1]], &CPU)?;
     let state = Tensor::zeros((1, 3, 6), DType::F32, &CPU)?;
     let target = Tensor::new(&[[0.5f32, -0.5], [-0.3, 0.1], [0.2, 0.4]], &CPU)?;
     let losses = train(&net, 0.5, 200, || {
-        let (y, h) = net.forward_t(&words, &state, true)?;
+        let (y, h) = net.forward_t(&ids, &state, true)?;
         assert_eq!(h.dims(), [4, 3, 5]);
         Ok((y - &target)?.sqr()?.mean_all()?)
     })?;
@@ -614,8 +616,8 @@ fn every_layer_learns_as_a_field() -> Result<()> {
     Ok(())
 }
 
-mod with_candles_own {
-    //! An explicit import wins over the prelude.
+mod with_candles_embedding {
+    //! An explicit import takes precedence over the prelude.
     use sconce::nn::Embedding;
     use sconce::prelude::*;
 
@@ -626,7 +628,7 @@ mod with_candles_own {
     }
 
     #[test]
-    fn candles_embedding_is_a_field_still() -> Result<()> {
+    fn candles_embedding_works_as_a_field() -> Result<()> {
         let net = Words::new(&Device::Cpu)?;
         let words: &sconce::nn::Embedding = &net.words;
         assert_eq!(words.hidden_size(), 3);

@@ -1,6 +1,5 @@
-//! NaN, infinities, the smallest numbers and zeros of both signs in images, weights and statistics: whatever kernels
-//! run, fused or one by one, in blocks or in rows, what comes of them stands where the definition in double precision
-//! has it.
+//! NaN, infinities, subnormal numbers and signed zeros in images, weights and statistics. All kernels, fused
+//! or not, channel-blocked or NCHW, must agree with the definition in double precision.
 
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
@@ -8,23 +7,23 @@ use sconce::prelude::*;
 
 use crate::common::{Numbers, config, restride, values};
 
-/// What follows a convolution.
+/// The operations after the convolution.
 #[derive(Clone, Copy, Debug)]
-enum Tail {
+enum Consumer {
     Relu,
-    /// Windows of two by two after a ReLU.
-    Halves,
-    /// Overlapping windows.
+    /// ReLU and max pooling with 2×2 windows.
+    ReluMaxPool,
+    /// Max pooling with overlapping windows.
     MaxPool,
     Norm,
-    /// Batch norm, ReLU, and windows of three by three.
+    /// Batch norm, ReLU, and max pooling with 3×3 windows.
     NormMaxPool,
     Depthwise,
 }
 
-/// Which operands have special values.
+/// The operands that contain special values.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Where {
+enum Operand {
     Image,
     Weights,
     Statistics,
@@ -34,19 +33,19 @@ enum Where {
 struct Case {
     dtype: DType,
     batch: usize,
-    /// Inputs and outputs of a group.
+    /// Input and output channels per group.
     channels: [usize; 2],
     groups: usize,
     kernel: usize,
     stride: usize,
     padding: usize,
     dilation: usize,
-    /// Rows and columns beyond the fewest.
-    more: [usize; 2],
-    tail: Tail,
+    /// Rows and columns in addition to the smallest possible image.
+    extra: [usize; 2],
+    consumer: Consumer,
     special: &'static [f64],
-    place: Where,
-    /// One number in so many is special.
+    operand: Operand,
+    /// One element in this many is special, on average.
     every: usize,
     strided: bool,
     inference: bool,
@@ -61,13 +60,16 @@ const SPECIAL: [&[f64]; 5] = [
     &[1e-40, -1e-42, -0., 0.],
 ];
 
-/// Numbers within 1 but for the special ones.
-fn operand(numbers: &mut Numbers, case: &Case, place: Where, shape: &[usize]) -> Result<Tensor> {
+/// Returns random numbers within ±1, some of them replaced by special values.
+fn random_operand(numbers: &mut Numbers, case: &Case, operand: Operand, shape: &[usize]) -> Result<Tensor> {
     let plain = values(&numbers.tensor(shape, 1.))?;
     let mut below = |n: usize| ((numbers.uniform() + 1.) / 2. * n as f64) as usize % n;
-    let value = |plain: f64| match case.place == place && below(case.every) == 0 {
-        true => case.special[below(case.special.len())],
-        false => plain,
+    let value = |plain: f64| {
+        if case.operand == operand && below(case.every) == 0 {
+            case.special[below(case.special.len())]
+        } else {
+            plain
+        }
     };
     let all: Vec<f64> = plain.into_iter().map(value).collect();
     Ok(Tensor::from_vec(all, shape, &Device::Cpu)?.to_dtype(case.dtype)?)
@@ -80,18 +82,18 @@ struct Image {
 }
 
 impl Image {
-    fn of(x: &Tensor) -> Result<Self> {
+    fn new(x: &Tensor) -> Result<Self> {
         Ok(Self { dims: x.dims4()?.into(), values: values(x)? })
     }
 
-    /// What stands at a row and a column of a padded plane, if it is inside.
+    /// Returns the element at a row and a column of a padded plane, or `None` in the padding.
     fn at(&self, plane: usize, [y, x]: [usize; 2], padding: usize) -> Option<f64> {
         let [_, _, height, width] = self.dims;
         let (y, x) = (y.checked_sub(padding)?, x.checked_sub(padding)?);
         (y < height && x < width).then(|| self.values[(plane * height + y) * width + x])
     }
 
-    /// Windows of `kernel` taps, made into an image of so many channels.
+    /// Computes an image with `outputs` channels from windows of `kernel` × `kernel` elements.
     fn windows(
         &self,
         outputs: usize,
@@ -107,15 +109,15 @@ impl Image {
             let [y, x] = [pixel / columns * stride, pixel % columns * stride];
             let (image, output) = (plane / outputs, plane % outputs);
             let tap = |channel: usize, tap: usize| {
-                let place = [y + tap / kernel * dilation, x + tap % kernel * dilation];
-                self.at(image * channels + channel, place, padding)
+                let position = [y + tap / kernel * dilation, x + tap % kernel * dilation];
+                self.at(image * channels + channel, position, padding)
             };
             all.push(value(output, kernel * kernel, &tap));
         }
         Self { dims: [batch, outputs, rows, columns], values: all }
     }
 
-    /// The sums of the definition; there is nothing outside of the image.
+    /// Convolves by the definition. Padding contributes nothing.
     fn convolved(&self, weight: &Tensor, bias: &Tensor, settings: [usize; 3], groups: usize) -> Result<Self> {
         let (outputs, inputs, kernel, _) = weight.dims4()?;
         let ([stride, padding, dilation], weight, bias) = (settings, values(weight)?, values(bias)?);
@@ -127,14 +129,14 @@ impl Image {
         }))
     }
 
-    fn pooled(&self, [kernel, stride, padding]: [usize; 3]) -> Self {
+    fn max_pooled(&self, [kernel, stride, padding]: [usize; 3]) -> Self {
         self.windows(self.dims[1], [kernel, stride, padding, 1], |channel, taps, at| {
             let window = (0..taps).filter_map(|tap| at(channel, tap));
-            window.fold(f64::NEG_INFINITY, |most, x| if most.is_nan() || x <= most { most } else { x })
+            window.fold(f64::NEG_INFINITY, |max, x| if max.is_nan() || x <= max { max } else { x })
         })
     }
 
-    fn rectified(mut self) -> Self {
+    fn relu(mut self) -> Self {
         self.values.iter_mut().filter(|x| **x < 0.).for_each(|x| *x = 0.);
         self
     }
@@ -151,8 +153,8 @@ impl Image {
     }
 }
 
-/// A layer with these tensors.
-fn with<L: Network>(mut layer: L, dtype: DType, tensors: &[(&str, &Tensor)]) -> Result<L> {
+/// Returns the layer with these tensors.
+fn with_tensors<L: Network>(mut layer: L, dtype: DType, tensors: &[(&str, &Tensor)]) -> Result<L> {
     layer.to_dtype(dtype)?;
     let mut state = layer.state_dict();
     for (name, tensor) in tensors {
@@ -166,69 +168,75 @@ fn check(case: &Case) -> Result<()> {
     let &Case { dtype, channels: [inputs, outputs], groups, kernel, stride, padding, dilation, .. } = case;
     let numbers = &mut Numbers::new(case.seed);
     let outputs = outputs * groups;
-    let size = case.more.map(|more| (dilation * (kernel - 1) + 1).saturating_sub(2 * padding).max(1) + more);
-    let x = operand(numbers, case, Where::Image, &[case.batch, inputs * groups, size[0], size[1]])?;
-    let weight = operand(numbers, case, Where::Weights, &[outputs, inputs, kernel, kernel])?;
-    let bias = operand(numbers, case, Where::Statistics, &[outputs])?;
-    let second = operand(numbers, case, Where::Weights, &[outputs, 1, 3, 3])?;
-    let mut vector = || operand(numbers, case, Where::Statistics, &[outputs]);
-    let statistics = [vector()?, vector()?.abs()?, vector()?, vector()?];
+    let size =
+        case.extra.map(|extra| (dilation * (kernel - 1) + 1).saturating_sub(2 * padding).max(1) + extra);
+    let x = random_operand(numbers, case, Operand::Image, &[case.batch, inputs * groups, size[0], size[1]])?;
+    let weight = random_operand(numbers, case, Operand::Weights, &[outputs, inputs, kernel, kernel])?;
+    let bias = random_operand(numbers, case, Operand::Statistics, &[outputs])?;
+    let depthwise_weight = random_operand(numbers, case, Operand::Weights, &[outputs, 1, 3, 3])?;
+    let mut per_channel = || random_operand(numbers, case, Operand::Statistics, &[outputs]);
+    let statistics = [per_channel()?, per_channel()?.abs()?, per_channel()?, per_channel()?];
 
     let settings = Conv2d::config(inputs * groups, outputs, kernel).stride(stride).padding(padding);
     let conv = settings.dilation(dilation).groups(groups).init(&Device::Cpu)?;
-    let conv = with(conv, dtype, &[("weight", &weight), ("bias", &bias)])?;
+    let conv = with_tensors(conv, dtype, &[("weight", &weight), ("bias", &bias)])?;
     let depthwise = Conv2d::config(outputs, outputs, 3).padding(1).groups(outputs).init(&Device::Cpu)?;
-    let depthwise = with(depthwise, dtype, &[("weight", &second), ("bias", &bias)])?;
+    let depthwise = with_tensors(depthwise, dtype, &[("weight", &depthwise_weight), ("bias", &bias)])?;
     let [mean, variance, scale, shift] = &statistics;
     let norm = [("running_mean", mean), ("running_var", variance), ("weight", scale), ("bias", shift)];
-    let norm = with(BatchNorm::config(outputs).init(&Device::Cpu)?, dtype, &norm)?;
+    let norm = with_tensors(BatchNorm::config(outputs).init(&Device::Cpu)?, dtype, &norm)?;
 
-    let y = Image::of(&x)?.convolved(&weight, &bias, [stride, padding, dilation], groups)?;
-    let small = y.dims[2] < 2 || y.dims[3] < 2;
-    let tail = if small && matches!(case.tail, Tail::Halves) { Tail::Relu } else { case.tail };
-    let expected = match tail {
-        Tail::Relu => y.rectified(),
-        Tail::Halves => y.rectified().pooled([2, 2, 0]),
-        Tail::MaxPool => y.pooled([3, 2, 1]),
-        Tail::Norm => y.normalized(&statistics)?,
-        Tail::NormMaxPool => y.normalized(&statistics)?.rectified().pooled([3, 1, 1]),
-        Tail::Depthwise => y.rectified().convolved(&second, &bias, [1, 1, 1], outputs)?,
+    let y = Image::new(&x)?.convolved(&weight, &bias, [stride, padding, dilation], groups)?;
+    let too_small = y.dims[2] < 2 || y.dims[3] < 2;
+    let consumer = if too_small && matches!(case.consumer, Consumer::ReluMaxPool) {
+        Consumer::Relu
+    } else {
+        case.consumer
+    };
+    let expected = match consumer {
+        Consumer::Relu => y.relu(),
+        Consumer::ReluMaxPool => y.relu().max_pooled([2, 2, 0]),
+        Consumer::MaxPool => y.max_pooled([3, 2, 1]),
+        Consumer::Norm => y.normalized(&statistics)?,
+        Consumer::NormMaxPool => y.normalized(&statistics)?.relu().max_pooled([3, 1, 1]),
+        Consumer::Depthwise => y.relu().convolved(&depthwise_weight, &bias, [1, 1, 1], outputs)?,
     };
 
     let run = || -> Result<Tensor> {
-        let (conv, norm, depthwise) = match case.inference {
-            true => (conv.inference()?, norm.inference()?, depthwise.inference()?),
-            false => (conv.detached(), norm.detached(), depthwise.detached()),
+        let (conv, norm, depthwise) = if case.inference {
+            (conv.inference()?, norm.inference()?, depthwise.inference()?)
+        } else {
+            (conv.detached(), norm.detached(), depthwise.detached())
         };
         let x = if case.strided { restride(&x)? } else { x.clone() };
         let y = conv.call(x.into(), Mode::Eval);
-        match tail {
-            Tail::Relu => relu(y),
-            Tail::Halves => max_pool2d(relu(y), 2),
-            Tail::MaxPool => max_pool2d(y, MaxPool2d::config(3).stride(2).padding(1)),
-            Tail::Norm => norm.call(y, Mode::Eval),
-            Tail::NormMaxPool => {
+        match consumer {
+            Consumer::Relu => relu(y),
+            Consumer::ReluMaxPool => max_pool2d(relu(y), 2),
+            Consumer::MaxPool => max_pool2d(y, MaxPool2d::config(3).stride(2).padding(1)),
+            Consumer::Norm => norm.call(y, Mode::Eval),
+            Consumer::NormMaxPool => {
                 max_pool2d(relu(norm.call(y, Mode::Eval)), MaxPool2d::config(3).stride(1).padding(1))
             }
-            Tail::Depthwise => depthwise.call(relu(y), Mode::Eval),
+            Consumer::Depthwise => depthwise.call(relu(y), Mode::Eval),
         }
         .into_tensor()
     };
     compare("fused", &run()?, &expected, dtype)?;
-    compare("one by one", &sconce::no_fusion(run)?, &expected, dtype)
+    compare("unfused", &sconce::no_fusion(run)?, &expected, dtype)
 }
 
-/// NaN and infinities alike, and all else near.
-fn compare(what: &str, given: &Tensor, expected: &Image, dtype: DType) -> Result<()> {
-    assert_eq!(given.dims(), expected.dims, "{what}");
-    // Winograd's transforms among it.
+/// Compares element by element. NaN equals NaN, and infinities equal themselves.
+fn compare(label: &str, given: &Tensor, expected: &Image, dtype: DType) -> Result<()> {
+    assert_eq!(given.dims(), expected.dims, "{label}");
+    // Includes the error of Winograd's transforms.
     let tolerance = if dtype == DType::F64 { 1e-12 } else { 1e-4 };
     let finite = expected.values.iter().filter(|x| x.is_finite());
-    let scale = finite.fold(1f64, |most, x| most.max(x.abs()));
+    let scale = finite.fold(1f64, |max, x| max.max(x.abs()));
     for (i, (y, x)) in values(given)?.into_iter().zip(&expected.values).enumerate() {
         let same = y == *x || y.is_nan() && x.is_nan() || (y - x).abs() <= tolerance * scale;
         if !same {
-            return Err(Error::msg(format!("{what}: element {i}: {y} in place of {x}")));
+            return Err(Error::msg(format!("{label}: element {i}: expected {x}, found {y}")));
         }
     }
     Ok(())
@@ -244,12 +252,13 @@ prop_compose! {
         stride in 1..3usize,
         padding in 0..5usize,
         dilation in prop_oneof![3 => Just(1usize), 1 => 2..4usize],
-        more in prop::array::uniform2(0..19usize),
-        tail in prop::sample::select(vec![
-            Tail::Relu, Tail::Halves, Tail::MaxPool, Tail::Norm, Tail::NormMaxPool, Tail::Depthwise,
+        extra in prop::array::uniform2(0..19usize),
+        consumer in prop::sample::select(vec![
+            Consumer::Relu, Consumer::ReluMaxPool, Consumer::MaxPool, Consumer::Norm, Consumer::NormMaxPool,
+            Consumer::Depthwise,
         ]),
         special in prop::sample::select(&SPECIAL[..]),
-        place in prop::sample::select(vec![Where::Image, Where::Weights, Where::Statistics]),
+        operand in prop::sample::select(vec![Operand::Image, Operand::Weights, Operand::Statistics]),
         every in prop::sample::select(vec![5usize, 50, 500]),
         strided: bool,
         inference in prop::sample::select(vec![true, true, false]),
@@ -257,7 +266,7 @@ prop_compose! {
     ) -> Case {
         let (channels, groups) = if depthwise > 0 { ([1, 1], depthwise) } else { (channels, 1) };
         Case {
-            dtype, batch, channels, groups, kernel, stride, padding, dilation, more, tail, special, place, every,
+            dtype, batch, channels, groups, kernel, stride, padding, dilation, extra, consumer, special, operand, every,
             strided, inference, seed,
         }
     }
@@ -267,44 +276,46 @@ proptest! {
     #![proptest_config(config(600))]
 
     #[test]
-    fn they_stand_where_the_definition_has_them(case in cases()) {
+    fn special_values_agree_with_the_definition(case in cases()) {
         check(&case).map_err(crate::common::fail)?;
     }
 }
 
-/// Where a half cannot hold the mean times the scale, or these with the bias of the convolution, the norm is not folded.
+/// If f16 cannot represent the mean times the scale, or its sum with the bias of the convolution, the norm is
+/// not folded.
 #[test]
-fn halves_hold_what_is_normalised() -> Result<()> {
-    let vector = |value: f64| Tensor::full(value, 16, &Device::Cpu);
-    let (large, tiny, one, none) = (vector(300.)?, vector(0.)?, vector(1.)?, vector(0.)?);
+fn norms_that_overflow_f16_are_not_folded() -> Result<()> {
+    let per_channel = |value: f64| Tensor::full(value, 16, &Device::Cpu);
+    let (large, tiny, one, zero) = (per_channel(300.)?, per_channel(0.)?, per_channel(1.)?, per_channel(0.)?);
     let weight = Tensor::ones((16, 1, 1, 1), DType::F64, &Device::Cpu)?;
     let x = Tensor::new(&[[[[0.25f64, 0.5]]]], &Device::Cpu)?;
     for (mean, bias) in [(&large, &large), (&one, &one)] {
-        let statistics = [("running_mean", mean), ("running_var", &tiny), ("weight", &one), ("bias", &none)];
+        let statistics = [("running_mean", mean), ("running_var", &tiny), ("weight", &one), ("bias", &zero)];
         let run = |dtype: DType| -> Result<Vec<f64>> {
             let conv = Conv2d::config(1, 16, 1).init(&Device::Cpu)?;
-            let conv = with(conv, dtype, &[("weight", &weight), ("bias", bias)])?.inference()?;
-            let norm = with(BatchNorm::config(16).init(&Device::Cpu)?, dtype, &statistics)?.inference()?;
+            let conv = with_tensors(conv, dtype, &[("weight", &weight), ("bias", bias)])?.inference()?;
+            let norm =
+                with_tensors(BatchNorm::config(16).init(&Device::Cpu)?, dtype, &statistics)?.inference()?;
             let x = x.to_dtype(dtype)?;
             Ok(values(&norm.call(conv.call((&x).into(), Mode::Eval), Mode::Eval).into_tensor()?)?)
         };
         for (y, x) in run(DType::F16)?.iter().zip(run(DType::F64)?) {
-            assert!((y - x).abs() < 0.01 * x.abs(), "{y} in place of {x}");
+            assert!((y - x).abs() < 0.01 * x.abs(), "expected {x}, found {y}");
         }
     }
     Ok(())
 }
 
-/// A norm of another type than the convolution before it runs by itself.
+/// A norm of another dtype than the convolution before it is not fused.
 #[test]
-fn a_norm_keeps_its_own_type() -> Result<()> {
+fn a_norm_of_another_dtype_is_not_fused() -> Result<()> {
     let mut conv = Conv2d::config(4, 16, 3).init(&Device::Cpu)?;
     let norm = BatchNorm::config(16).init(&Device::Cpu)?;
     conv.to_dtype(DType::BF16)?;
     let x = Numbers::new(1).tensor(&[2, 4, 8, 8], 1.).to_dtype(DType::BF16)?;
     let run = || norm.call(conv.call((&x).into(), Mode::Eval), Mode::Eval).into_tensor();
-    let (fused, alone) = (run()?, sconce::no_fusion(run)?);
+    let (fused, unfused) = (run()?, sconce::no_fusion(run)?);
     assert_eq!(fused.dtype(), DType::BF16);
-    assert_eq!(values(&fused)?, values(&alone)?);
+    assert_eq!(values(&fused)?, values(&unfused)?);
     Ok(())
 }

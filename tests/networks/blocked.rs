@@ -1,5 +1,4 @@
-//! Networks in inference, whose activations stay in the kernels' own layout, against the same networks with
-//! their activations in rows.
+//! Networks in inference, with channel-blocked activations, against the same networks in NCHW.
 
 use sconce::prelude::*;
 
@@ -7,8 +6,8 @@ use crate::common::Numbers;
 use crate::common::process::assert_passes_with_narrower_vectors;
 use crate::networks::{densenet, googlenet, mobilenet, resnet, squeezenet, unet, vgg, vit};
 
-/// Other statistics and parameters of the norms than fresh ones, which change nothing.
-fn stir<M: Module>(network: &mut M, seed: u64) -> Result<()> {
+/// Randomizes the statistics and parameters of norms, which otherwise change nothing.
+fn randomize_norms<M: Module>(network: &mut M, seed: u64) -> Result<()> {
     let mut numbers = Numbers::new(seed);
     let fresh = network.state_dict();
     let mut state = fresh.clone();
@@ -27,7 +26,7 @@ fn stir<M: Module>(network: &mut M, seed: u64) -> Result<()> {
     network.load_state_dict(&state)
 }
 
-/// The largest difference, relative to the largest element.
+/// Returns the largest difference, relative to the largest element.
 fn difference(given: &Tensor, expected: &Tensor) -> Result<f32> {
     assert_eq!(given.dims(), expected.dims());
     let scale = expected.abs()?.max_all()?.to_scalar::<f32>()?;
@@ -36,7 +35,8 @@ fn difference(given: &Tensor, expected: &Tensor) -> Result<f32> {
     Ok(worst / scale)
 }
 
-/// Checks a network at several batches and sizes, and says how often a pass changed the layout.
+/// Checks a network at several batch sizes and image sizes. Returns the layout changes of the last forward
+/// pass.
 fn check<C: Config>(
     name: &str,
     config: C,
@@ -44,23 +44,23 @@ fn check<C: Config>(
     forward: impl Fn(&C::Output, &Tensor) -> Result<Tensor>,
 ) -> Result<usize> {
     let mut network = config.init(&Device::Cpu)?;
-    stir(&mut network, 3)?;
-    // The twin's weights may change, so its convolutions keep to rows.
-    let (inference, twin) = (network.inference()?, network.detached());
+    randomize_norms(&mut network, 3)?;
+    // The weights of the detached network may change, so its convolutions run in NCHW.
+    let (inference, detached) = (network.inference()?, network.detached());
     let mut changes = 0;
     for (batch, [height, width]) in [1, 2, 3].into_iter().zip(sizes.iter().cycle()) {
         let x = Tensor::randn(0f32, 1., (batch, 3, *height, *width), &Device::Cpu)?;
         let (given, launches) = sconce::trace(|| forward(&inference, &x));
-        let (expected, in_rows) = sconce::trace(|| forward(&twin, &x));
+        let (expected, nchw_launches) = sconce::trace(|| forward(&detached, &x));
         let (given, expected) = (given?, expected?);
         let worst = difference(&given, &expected)?;
-        assert!(worst < 1e-5, "{name}, {:?}: differs by {worst}", x.dims());
+        assert!(worst < 1e-5, "{name}, {:?}: largest difference {worst}", x.dims());
         changes = launches.iter().filter(|launch| launch.changes_layout()).count();
-        assert!(in_rows.iter().all(|launch| !launch.changes_layout()));
-        assert!(launches.len() - changes <= in_rows.len(), "{name}");
+        assert!(nchw_launches.iter().all(|launch| !launch.changes_layout()));
+        assert!(launches.len() - changes <= nchw_launches.len(), "{name}");
         if batch == 1 {
-            let alone = sconce::no_fusion(|| forward(&inference, &x))?;
-            assert!(difference(&alone, &expected)? < 1e-5);
+            let unfused = sconce::no_fusion(|| forward(&inference, &x))?;
+            assert!(difference(&unfused, &expected)? < 1e-5);
         }
     }
     Ok(changes)
@@ -69,7 +69,7 @@ fn check<C: Config>(
 const ODD: [[usize; 2]; 3] = [[64, 64], [67, 75], [97, 65]];
 
 #[test]
-fn networks_agree() -> Result<()> {
+fn networks_agree_with_nchw() -> Result<()> {
     let changes = [
         check("resnet18", resnet::resnet18(), &ODD, |network, x| network.forward(x))?,
         check("mobilenet_v2", mobilenet::mobilenet_v2(), &ODD, |network, x| network.forward(x))?,
@@ -83,23 +83,23 @@ fn networks_agree() -> Result<()> {
 }
 
 #[test]
-fn large_networks_agree() -> Result<()> {
+fn large_networks_agree_with_nchw() -> Result<()> {
     let changes = [
         check("resnet50", resnet::resnet50(), &[[64, 64], [67, 35]], |network, x| network.forward(x))?,
         check("googlenet", googlenet::googlenet(), &[[64, 64], [67, 75]], |network, x| {
             Ok(network.forward(x)?.0)
         })?,
-        // What goes into the first linear layer lies in rows.
+        // The input of the first linear layer is NCHW.
         check("vgg16_bn", vgg::vgg16_bn(), &[[65, 33]], |network, x| network.forward(x))?,
         check("vit_b_16", vit::vit_b_16(), &[[224, 224]], |network, x| network.forward(x))?,
     ];
     assert_eq!(changes, [0, 0, 1, 0]);
-    // Each of the four transposed convolutions reads and writes rows.
+    // Each of the four transposed convolutions reads and writes NCHW.
     assert!(check("unet", unet::unet(3, 2), &[[32, 43]], |network, x| network.forward(x))? <= 9);
     Ok(())
 }
 
 #[test]
-fn networks_agree_with_narrower_vectors() {
-    assert_passes_with_narrower_vectors(module_path!(), "networks_agree");
+fn networks_agree_with_nchw_with_narrower_vectors() {
+    assert_passes_with_narrower_vectors(module_path!(), "networks_agree_with_nchw");
 }

@@ -1,4 +1,4 @@
-//! Recorded networks, and the errors of a machine without a CUDA device.
+//! Captured networks, and the errors on a machine without a CUDA device.
 
 use sconce::prelude::*;
 
@@ -10,25 +10,25 @@ struct Net {
 }
 
 #[test]
-fn a_device_that_is_not_there_is_an_error_that_says_so() {
-    // No machine has so many.
-    let error = sconce::cuda(4096).expect_err("there is no such device").to_string();
+fn a_missing_device_is_an_error() {
+    // No machine has this many devices.
+    let error = sconce::cuda(4096).expect_err("expected an error").to_string();
     assert!(error.contains("expected the CUDA device 4096"), "{error}");
     assert!(cfg!(feature = "cuda") || error.contains("feature `cuda`"), "{error}");
 }
 
 #[test]
-fn a_network_on_the_cpu_cannot_be_recorded() -> Result<()> {
+fn capturing_a_network_on_the_cpu_is_an_error() -> Result<()> {
     let layer = Conv2d::config(2, 3, 3).init(&Device::Cpu)?;
     let x = Tensor::zeros((1, 2, 5, 5), DType::F32, &Device::Cpu)?;
-    let error = layer.capture(&x).map(|_| ()).expect_err("nothing to record on").to_string();
+    let error = layer.capture(&x).map(|_| ()).expect_err("expected an error").to_string();
     assert!(error.contains("on a CUDA device") && error.contains("Cpu"), "{error}");
     Ok(())
 }
 
 #[test]
 #[ignore = "needs a CUDA device and the feature `cuda`"]
-fn a_recorded_network_computes_what_it_did() -> Result<()> {
+fn a_captured_network_gives_the_same_output() -> Result<()> {
     let device = sconce::cuda(0)?;
     let net = Net::new(&device)?;
     let captured = net.capture(&Tensor::zeros((1, 2, 5, 5), DType::F32, &device)?)?;
@@ -38,7 +38,7 @@ fn a_recorded_network_computes_what_it_did() -> Result<()> {
         let difference = (captured.replay(&x)? - &expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
         assert_eq!(difference, 0.);
     }
-    let error = captured.replay(&x.narrow(2, 0, 4)?).map(|_| ()).expect_err("another shape").to_string();
+    let error = captured.replay(&x.narrow(2, 0, 4)?).map(|_| ()).expect_err("expected an error").to_string();
     assert!(error.contains("expected an input of [1, 2, 5, 5]"), "{error}");
     Ok(())
 }

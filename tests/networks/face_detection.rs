@@ -1,22 +1,25 @@
 //! The face detector MTCNN from its original files, against PyTorch's outputs.
 
 #[path = "../../examples/face_detection/main.rs"]
-#[allow(dead_code)] // The tests take the networks without the program.
-#[expect(clippy::module_inception, reason = "the example whose network it is")]
+#[allow(dead_code)] // The tests use the networks but not `main`.
+#[expect(clippy::module_inception, reason = "named after the example")]
 mod face_detection;
 
-use face_detection::{ONet, PNet, RNet, crops, fine_tune, golden, photograph};
 use sconce::checkpoint;
 use sconce::prelude::*;
 
-/// Compares the `head` of a network's answer to each input.
-fn agree(network: &str, input: &str, heads: &[(&str, Tensor)]) -> Result<()> {
-    let answers = checkpoint::read(golden(network, "output.safetensors"), &Device::Cpu)?;
+use face_detection::{ONet, PNet, RNet, crops, fine_tune, golden, photograph};
+
+/// Compares the heads of a network's output with golden data.
+fn assert_agrees(network: &str, input: &str, heads: &[(&str, Tensor)]) -> Result<()> {
+    let golden_outputs = checkpoint::read(golden(network, "output.safetensors"), &Device::Cpu)?;
     for (head, ours) in heads {
         let name = format!("{input}.{head}");
-        let theirs = answers.get(&name).ok_or_else(|| Error::msg(format!("no {name}")))?;
+        let theirs = golden_outputs
+            .get(&name)
+            .ok_or_else(|| Error::msg(format!("expected a golden tensor `{name}`")))?;
         let worst = (ours - theirs)?.abs()?.max_all()?.to_scalar::<f32>()?;
-        assert!(worst <= 1e-5, "{network} {name}: differs by {worst}");
+        assert!(worst <= 1e-5, "{network} {name}: largest difference {worst}");
     }
     Ok(())
 }
@@ -26,32 +29,32 @@ fn inputs(network: &str) -> Result<StateDict> {
 }
 
 #[test]
-fn mtcnn_from_the_original_files_and_from_safetensors() -> Result<()> {
+fn mtcnn_agrees_with_pytorch_from_original_files_and_from_safetensors() -> Result<()> {
     let device = &Device::Cpu;
     const SAFE: &str = "weights.safetensors";
     for [p, r, o] in [["pnet.pt", "rnet.pt", "onet.pt"], [SAFE; 3]] {
         let pnet = PNet::config().load(golden("mtcnn_pnet", p), device)?;
         for (name, x) in inputs("mtcnn_pnet")? {
             let (prob, reg) = pnet.forward(x)?;
-            agree("mtcnn_pnet", &name, &[("prob", prob), ("reg", reg)])?;
+            assert_agrees("mtcnn_pnet", &name, &[("prob", prob), ("reg", reg)])?;
         }
         let rnet = RNet::config().load(golden("mtcnn_rnet", r), device)?;
         for (name, x) in inputs("mtcnn_rnet")? {
             let (prob, reg) = rnet.forward(x)?;
-            agree("mtcnn_rnet", &name, &[("prob", prob), ("reg", reg)])?;
+            assert_agrees("mtcnn_rnet", &name, &[("prob", prob), ("reg", reg)])?;
         }
         let onet = ONet::config().load(golden("mtcnn_onet", o), device)?;
         for (name, x) in inputs("mtcnn_onet")? {
             let (prob, reg, landmarks) = onet.forward(x)?;
-            agree("mtcnn_onet", &name, &[("prob", prob), ("reg", reg), ("landmarks", landmarks)])?;
+            assert_agrees("mtcnn_onet", &name, &[("prob", prob), ("reg", reg), ("landmarks", landmarks)])?;
         }
     }
     Ok(())
 }
 
-/// R-Net learns to judge and to frame the face that P-Net has found, on crops of the same photograph.
+/// Trains R-Net to classify and locate the face that P-Net found, on crops of the same photograph.
 #[test]
-fn fine_tuning_lowers_the_loss_of_rnet_and_reaches_every_parameter() -> Result<()> {
+fn fine_tuning_rnet_lowers_the_loss_and_changes_every_parameter() -> Result<()> {
     let device = &Device::Cpu;
     let pnet = PNet::config().load(golden("mtcnn_pnet", "pnet.pt"), device)?;
     let rnet = RNet::config().load(golden("mtcnn_rnet", "rnet.pt"), device)?;
@@ -59,11 +62,11 @@ fn fine_tuning_lowers_the_loss_of_rnet_and_reaches_every_parameter() -> Result<(
     let crops = crops::crops(&photograph, &crops::face(&pnet, &photograph)?)?;
     let (faces, all) = (crops.is_face.sum_all()?.to_scalar::<u32>()? as usize, crops.images.dim(0)?);
     assert!(faces >= 10 && all - faces >= 50, "{faces} of {all} crops show the face");
-    // The published network knows the labels that P-Net's frame makes.
+    // The published network agrees with the labels derived from P-Net's box.
     let probability = rnet.forward(&crops.images)?.0.narrow(1, 1, 1)?.flatten_all()?.to_vec1::<f32>()?;
     let labels = crops.is_face.to_vec1::<u32>()?;
     let right = probability.iter().zip(&labels).filter(|(p, label)| (**p > 0.5) == (**label == 1)).count();
-    assert!(10 * right > 8 * all, "{right} of {all} crops judged as labelled");
+    assert!(10 * right > 8 * all, "{right} of {all} crops classified as labeled");
 
     let before: Vec<Tensor> = rnet.parameters().iter().map(Tensor::copy).collect::<Result<_, _>>()?;
     let losses = fine_tune::fine_tune(&rnet, &crops, 20)?;
@@ -71,7 +74,7 @@ fn fine_tuning_lowers_the_loss_of_rnet_and_reaches_every_parameter() -> Result<(
     assert!(losses[19] < 0.8 * losses[0], "{losses:?}");
     for (before, (name, after)) in before.iter().zip(rnet.named_parameters()) {
         let moved = (before - after)?.abs()?.max_all()?.to_scalar::<f32>()?;
-        assert!(moved > 0., "{name} stayed");
+        assert!(moved > 0., "`{name}` should change");
     }
     Ok(())
 }

@@ -1,6 +1,9 @@
-//! Whole networks. Published ones have the parameter names of their published checkpoints: torchvision's and
-//! the face detector MTCNN are compared with PyTorch's own answers, U-Net, a small ViT and a small GPT with the
-//! same networks out of candle's operations.
+//! Whole networks with the parameter names of their published checkpoints. torchvision's networks and the
+//! face detector MTCNN are compared with PyTorch's outputs. U-Net, a small ViT and a small GPT are compared
+//! with the same networks built from candle's operations.
+
+// Both examples parse their arguments with the same file.
+#![allow(clippy::duplicate_mod)]
 
 mod blocked;
 mod capture;
@@ -8,10 +11,10 @@ mod capture;
 mod common;
 mod face_detection;
 mod gpt;
-#[allow(dead_code)] // The tests take the networks without the program.
+#[allow(dead_code)] // The tests use the networks but not `main`.
 #[path = "../../examples/networks/main.rs"]
 mod networks;
-mod never_stale;
+mod packed_weights;
 mod reference;
 mod torchvision;
 mod unet;
@@ -19,11 +22,11 @@ mod vit;
 
 use sconce::prelude::*;
 
-/// ‖ours − theirs‖ ≤ tolerance ‖theirs‖
-pub fn near(what: &str, ours: &Tensor, theirs: &Tensor, tolerance: f64) -> Result<()> {
+/// Asserts ‖ours − theirs‖ ≤ tolerance ‖theirs‖.
+pub fn assert_close(label: &str, ours: &Tensor, theirs: &Tensor, tolerance: f64) -> Result<()> {
     let norm = |t: &Tensor| -> Result<f64> { Ok(t.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt()) };
     let (ours, theirs) = (ours.to_dtype(DType::F64)?, theirs.to_dtype(DType::F64)?);
     let error = norm(&(ours - &theirs)?)? / norm(&theirs)?;
-    assert!(error <= tolerance, "{what}: relative error {error:e}");
+    assert!(error <= tolerance, "{label}: relative error {error:e}");
     Ok(())
 }

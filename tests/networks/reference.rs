@@ -1,30 +1,30 @@
-//! What the networks are compared with: candle's own operations on the same tensors.
+//! Reference networks: candle's own operations on the same tensors.
 
 use std::collections::HashMap;
 
 use sconce::prelude::*;
 
-use crate::near;
+use crate::assert_close;
 
-/// A network's tensors by name, and candle's layers made of them.
+/// A network's tensors by name, and candle operations with them.
 pub struct Weights(HashMap<String, Tensor>);
 
 impl Weights {
-    pub fn of(network: &impl Network) -> Self {
+    pub fn new(network: &impl Network) -> Self {
         Self(network.named_parameters().into_iter().chain(network.buffers()).collect())
     }
 
     pub fn get(&self, name: &str) -> Tensor {
-        self.0.get(name).unwrap_or_else(|| panic!("no tensor {name}")).clone()
+        self.0.get(name).unwrap_or_else(|| panic!("the network should have a tensor `{name}`")).clone()
     }
 
-    /// `x · weightᵀ + bias`
+    /// Computes `x · weightᵀ + bias`.
     pub fn linear(&self, name: &str, x: &Tensor) -> Result<Tensor> {
         let weight = self.get(&format!("{name}.weight")).t()?;
         Ok(x.broadcast_matmul(&weight)?.broadcast_add(&self.get(&format!("{name}.bias")))?)
     }
 
-    /// Over the last dimension, in single steps: candle's own has no gradient.
+    /// Normalizes the last dimension in single operations, because candle's own layer norm has no gradient.
     pub fn layer_norm(&self, name: &str, x: &Tensor, eps: f64) -> Result<Tensor> {
         let x = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
         let std = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
@@ -32,7 +32,7 @@ impl Weights {
         Ok(x.broadcast_add(&self.get(&format!("{name}.bias")))?)
     }
 
-    /// In evaluation.
+    /// Normalizes with the running statistics.
     pub fn batch_norm(&self, name: &str, x: &Tensor) -> Result<Tensor> {
         let get = |part: &str| self.get(&format!("{name}.{part}")).reshape((1, (), 1, 1));
         let scale = (get("weight")? / (get("running_var")? + 1e-5)?.sqrt()?)?;
@@ -41,8 +41,7 @@ impl Weights {
     }
 }
 
-/// Softmax of the scaled products of queries and keys, plus a mask, times the values; all
-/// `[batch, heads, places, features]`.
+/// Computes softmax(scale · q · kᵀ + mask) · v. All tensors are `[batch, heads, positions, features]`.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
     let scale = 1. / (q.dim(D::Minus1)? as f64).sqrt();
     let (q, k, v) = (q.contiguous()?, k.t()?.contiguous()?, v.contiguous()?);
@@ -54,35 +53,36 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> R
     Ok(sconce::nn::ops::softmax(&scores, D::Minus1)?.matmul(&v)?)
 }
 
-/// `x Φ(x)` in single steps: the gradient of candle's own has constants of six digits.
+/// Computes `x Φ(x)` in single operations, because the gradient of candle's GELU uses constants of six
+/// digits.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
     let sign = ((x / 2f64.sqrt())?.erf()? + 1.)?;
     Ok(((x * 0.5)? * sign)?)
 }
 
-/// Its approximation by the hyperbolic tangent.
+/// Computes the tanh approximation of GELU.
 pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
     let inner = ((x + (x.sqr()?.mul(x)? * 0.044715)?)? * (2. / std::f64::consts::PI).sqrt())?;
     Ok(((x * 0.5)? * (inner.tanh()? + 1.)?)?)
 }
 
-/// `[batch, heads, places, features]` of `[batch, places, heads · features]`.
-pub fn heads(x: &Tensor, heads: usize) -> Result<Tensor> {
-    let (batch, places, width) = x.dims3()?;
-    Ok(x.reshape((batch, places, heads, width / heads))?.transpose(1, 2)?)
+/// Reshapes `[batch, positions, heads · features]` to `[batch, heads, positions, features]`.
+pub fn split_heads(x: &Tensor, heads: usize) -> Result<Tensor> {
+    let (batch, positions, width) = x.dims3()?;
+    Ok(x.reshape((batch, positions, heads, width / heads))?.transpose(1, 2)?)
 }
 
-/// The way back.
-pub fn joined(x: &Tensor) -> Result<Tensor> {
-    let (batch, heads, places, features) = x.dims4()?;
-    Ok(x.transpose(1, 2)?.reshape((batch, places, heads * features))?)
+/// The inverse of [`split_heads`].
+pub fn join_heads(x: &Tensor) -> Result<Tensor> {
+    let (batch, heads, positions, features) = x.dims4()?;
+    Ok(x.transpose(1, 2)?.reshape((batch, positions, heads * features))?)
 }
 
-/// Every parameter and buffer drawn anew, so that none has a value that hides a mistake.
-pub fn randomise(network: &mut impl Network) -> Result<()> {
+/// Randomizes every parameter and buffer, because default values can hide errors.
+pub fn randomize(network: &mut impl Network) -> Result<()> {
     sconce::manual_seed(3);
     let mut state = StateDict::default();
-    // Names of one tensor, which have one value.
+    // Values of the tensors drawn so far: tied names share one tensor, hence one value.
     let mut drawn = HashMap::new();
     for (name, tensor) in network.state_dict().iter() {
         let storage = std::ptr::from_ref(&*tensor.storage_and_layout().0).addr();
@@ -103,23 +103,23 @@ pub fn randomise(network: &mut impl Network) -> Result<()> {
     network.load_state_dict(&state)
 }
 
-/// The outputs within 1e-5 in f32 and far closer in f64; there, where `gradients` says so, also each
-/// parameter's gradient; and a gradient for each parameter.
-pub fn agree<N: Network>(
+/// Asserts that outputs agree to 1e-5 in f32 and to 1e-9 in f64, and that each parameter has a gradient. If
+/// `gradients`, also compares the gradients in f64.
+pub fn assert_agrees<N: Network>(
     mut network: N,
     input: &Tensor,
     gradients: bool,
     ours: impl Fn(&N, &Tensor) -> Result<Tensor>,
     theirs: impl Fn(&Weights, &Tensor) -> Result<Tensor>,
 ) -> Result<()> {
-    randomise(&mut network)?;
+    randomize(&mut network)?;
     for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F64, 1e-9)] {
         network.to_dtype(dtype)?;
         let input = if input.dtype().is_float() { input.to_dtype(dtype)? } else { input.clone() };
         let y = ours(&network, &input)?;
-        let reference = theirs(&Weights::of(&network), &input)?;
+        let reference = theirs(&Weights::new(&network), &input)?;
         assert_eq!(y.dims(), reference.dims());
-        near(&format!("output in {dtype:?}"), &y, &reference, tolerance)?;
+        assert_close(&format!("output in {dtype:?}"), &y, &reference, tolerance)?;
         let grads = y.sqr()?.sum_all()?.backward()?;
         assert_eq!(audit_gradients(&network, &grads), [""; 0]);
         if !(gradients && dtype == DType::F64) {
@@ -128,9 +128,9 @@ pub fn agree<N: Network>(
         let expected = reference.sqr()?.sum_all()?.backward()?;
         for (name, var) in network.trainable_parameters() {
             let (Some(ours), Some(theirs)) = (grads.get(&var), expected.get(&var)) else {
-                panic!("{name} has no gradient");
+                panic!("`{name}`: expected a gradient");
             };
-            near(&name, ours, theirs, 1e-8)?;
+            assert_close(&name, ours, theirs, 1e-8)?;
         }
     }
     Ok(())

@@ -6,10 +6,10 @@ use std::path::Path;
 use sconce::checkpoint;
 use sconce::prelude::*;
 
-use crate::near;
+use crate::assert_close;
 use crate::networks::{densenet, googlenet, mobilenet, resnet, squeezenet, vgg};
 
-/// Element `i` of the `p`-th tensor that `make_networks.py` computes, uniform in ±0.5.
+/// Returns the elements of the `p`-th tensor that `make_networks.py` computes, uniform in ±0.5.
 fn uniform(p: u32, n: usize) -> impl Iterator<Item = f64> {
     (0..n as u32).map(move |i| {
         let mut h = i.wrapping_mul(0x9E37_79B1).wrapping_add(p.wrapping_mul(0x85EB_CA77));
@@ -19,7 +19,7 @@ fn uniform(p: u32, n: usize) -> impl Iterator<Item = f64> {
     })
 }
 
-/// The value of the `p`-th entry of a state dict, by its name and shape.
+/// Returns the value of the `p`-th entry of a state dict, by its name and shape.
 fn value(name: &str, p: u32, dims: &[usize]) -> Result<Tensor> {
     let elements: usize = dims.iter().product();
     if name.ends_with("num_batches_tracked") {
@@ -36,52 +36,58 @@ fn value(name: &str, p: u32, dims: &[usize]) -> Result<Tensor> {
     Ok(Tensor::from_vec(data, dims, &Device::Cpu)?)
 }
 
-/// A network with the weights of the formula, and PyTorch's answers for it.
+/// A network with the weights of the formula, and PyTorch's outputs and gradients for it.
 struct Published<N> {
     network: N,
-    answers: StateDict,
+    golden: StateDict,
 }
 
 type Run<N> = fn(&N, Tensor) -> Result<Tensor>;
 
 impl<N: Module> Published<N> {
-    /// Checks the keys and their order, and fills in the weights.
+    /// Checks the keys and their order, and loads the weights.
     fn new<C: Config<Output = N>>(name: &str, config: C) -> Result<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/networks");
         let list = std::fs::read_to_string(folder.join(format!("{name}.json")))?;
         let list: Vec<(String, Vec<usize>)> = serde_json::from_str(&list).map_err(Error::msg)?;
         let mut network = config.init(&Device::Cpu)?;
         let state = network.state_dict();
-        let own: Vec<_> =
+        let keys: Vec<_> =
             state.iter().map(|(name, tensor)| (name.to_string(), tensor.dims().to_vec())).collect();
-        assert_eq!(own, list);
+        assert_eq!(keys, list);
         let state: Result<StateDict> =
             list.iter().zip(0..).map(|((name, dims), p)| Ok((name.clone(), value(name, p, dims)?))).collect();
         network.load_state_dict(&state?)?;
-        let answers = checkpoint::read(folder.join(format!("{name}.safetensors")), &Device::Cpu)?;
-        Ok(Self { network, answers })
+        let golden = checkpoint::read(folder.join(format!("{name}.safetensors")), &Device::Cpu)?;
+        Ok(Self { network, golden })
     }
 
-    fn answer(&self, name: &str) -> Result<&Tensor> {
-        self.answers.get(name).ok_or_else(|| Error::msg(format!("no {name}")))
+    fn golden_tensor(&self, name: &str) -> Result<&Tensor> {
+        self.golden.get(name).ok_or_else(|| Error::msg(format!("expected a golden tensor `{name}`")))
     }
 
-    /// The output in evaluation, with a graph and without.
+    /// Checks the output in evaluation, with and without a graph.
     fn output(&self, forward: Run<N>) -> Result<()> {
-        let (input, output) = (self.answer("input")?, self.answer("output")?);
-        near("output", &forward(&self.network, input.clone())?, output, 1e-5)?;
-        near("output without a graph", &forward(&self.network.inference()?, input.clone())?, output, 1e-5)
+        let (input, output) = (self.golden_tensor("input")?, self.golden_tensor("output")?);
+        assert_close("output", &forward(&self.network, input.clone())?, output, 1e-5)?;
+        assert_close(
+            "output without a graph",
+            &forward(&self.network.inference()?, input.clone())?,
+            output,
+            1e-5,
+        )
     }
 
-    /// A gradient for every trainable parameter, and PyTorch's for those that it tells.
+    /// Checks that every trainable parameter has a gradient, and compares those in the golden data.
     fn gradients(&self, forward: Run<N>, dtype: DType, tolerance: f64) -> Result<()> {
-        let y = forward(&self.network, self.answer("input")?.to_dtype(dtype)?)?;
-        let grads = (y * self.answer("cotangent")?.to_dtype(dtype)?)?.sum_all()?.backward()?;
+        let y = forward(&self.network, self.golden_tensor("input")?.to_dtype(dtype)?)?;
+        let grads = (y * self.golden_tensor("cotangent")?.to_dtype(dtype)?)?.sum_all()?.backward()?;
         let mut compared = 0;
         for (parameter, var) in self.network.trainable_parameters() {
-            let ours = grads.get(&var).ok_or_else(|| Error::msg(format!("{parameter} got no gradient")))?;
-            if let Some(theirs) = self.answers.get(&format!("grad.{parameter}")) {
-                near(&parameter, ours, theirs, tolerance)?;
+            let ours =
+                grads.get(&var).ok_or_else(|| Error::msg(format!("`{parameter}`: expected a gradient")))?;
+            if let Some(theirs) = self.golden.get(&format!("grad.{parameter}")) {
+                assert_close(&parameter, ours, theirs, tolerance)?;
                 compared += 1;
             }
         }
@@ -90,26 +96,27 @@ impl<N: Module> Published<N> {
     }
 }
 
-/// Keys in order, outputs and gradients of a network, all in f32.
-fn torchvision<C: Config>(name: &str, config: C, forward: Run<C::Output>) -> Result<()> {
+/// Checks the keys, the outputs and the gradients of a network in f32.
+fn check_in_f32<C: Config>(name: &str, config: C, forward: Run<C::Output>) -> Result<()> {
     let published = Published::new(name, config)?;
     published.output(forward)?;
     published.gradients(forward, DType::F32, 1e-5)
 }
 
 #[test]
-fn resnet18_as_torchvision() -> Result<()> {
-    torchvision("resnet18", resnet::resnet18(), |network, x| network.forward(x))
+fn resnet18_agrees_with_torchvision() -> Result<()> {
+    check_in_f32("resnet18", resnet::resnet18(), |network, x| network.forward(x))
 }
 
 #[test]
-fn resnet50_as_torchvision() -> Result<()> {
-    torchvision("resnet50", resnet::resnet50(), |network, x| network.forward(x))
+fn resnet50_agrees_with_torchvision() -> Result<()> {
+    check_in_f32("resnet50", resnet::resnet50(), |network, x| network.forward(x))
 }
 
-/// As [`torchvision`] for networks whose ReLUs and maxima see millions of numbers: rounding to f32 turns one of
-/// them over, which shows in the first layers' gradients. These are therefore held to 1e-5 in f64 and to 1e-2 in f32.
-fn torchvision_in_double<C: Config>(
+/// As [`check_in_f32`], for networks with millions of ReLUs and maxima. Rounding to f32 can flip one of them,
+/// which changes the gradients of the first layers. Therefore gradients are checked to 1e-5 in f64 and to
+/// 1e-2 in f32.
+fn check_in_f64<C: Config>(
     name: &str,
     config: C,
     frozen: Option<&str>,
@@ -124,42 +131,43 @@ fn torchvision_in_double<C: Config>(
 }
 
 #[test]
-fn vgg16_bn_as_torchvision() -> Result<()> {
-    // Without the classifier's gradients: a gigabyte less.
-    torchvision_in_double("vgg16_bn", vgg::vgg16_bn(), Some("classifier.**"), |network, x| network.forward(x))
+fn vgg16_bn_agrees_with_torchvision() -> Result<()> {
+    // The classifier's gradients are left out, which saves a gigabyte.
+    check_in_f64("vgg16_bn", vgg::vgg16_bn(), Some("classifier.**"), |network, x| network.forward(x))
 }
 
 #[test]
-fn mobilenet_v2_as_torchvision() -> Result<()> {
-    torchvision("mobilenet_v2", mobilenet::mobilenet_v2(), |network, x| network.forward(x))
+fn mobilenet_v2_agrees_with_torchvision() -> Result<()> {
+    check_in_f32("mobilenet_v2", mobilenet::mobilenet_v2(), |network, x| network.forward(x))
 }
 
 #[test]
-fn densenet121_as_torchvision() -> Result<()> {
-    torchvision("densenet121", densenet::densenet121(), |network, x| network.forward(x))
+fn densenet121_agrees_with_torchvision() -> Result<()> {
+    check_in_f32("densenet121", densenet::densenet121(), |network, x| network.forward(x))
 }
 
 #[test]
-fn squeezenet1_1_as_torchvision() -> Result<()> {
-    torchvision("squeezenet1_1", squeezenet::squeezenet1_1(), |network, x| network.forward(x))
+fn squeezenet1_1_agrees_with_torchvision() -> Result<()> {
+    check_in_f32("squeezenet1_1", squeezenet::squeezenet1_1(), |network, x| network.forward(x))
 }
 
 #[test]
-fn googlenet_as_torchvision() -> Result<()> {
+fn googlenet_agrees_with_torchvision() -> Result<()> {
     let config = googlenet::googlenet().aux_logits(false);
-    torchvision_in_double("googlenet", config, None, |network, x| Ok(network.forward(x)?.0))
+    check_in_f64("googlenet", config, None, |network, x| Ok(network.forward(x)?.0))
 }
 
-/// The classifiers halfway answer in training only, and what they answer reaches every layer before them.
+/// The auxiliary classifiers run in training only, and their gradients reach every layer before them.
 #[test]
 fn googlenet_trains_with_its_auxiliary_classifiers() -> Result<()> {
     let network = googlenet::googlenet().classes(7).init(&Device::Cpu)?;
     let state = network.state_dict();
     let keys: Vec<&str> = state.keys().collect();
-    let at =
-        |key: &str| keys.iter().position(|k| *k == key).unwrap_or_else(|| panic!("no {key} in {keys:?}"));
+    let index = |key: &str| {
+        keys.iter().position(|k| *k == key).unwrap_or_else(|| panic!("expected {key} in {keys:?}"))
+    };
     let order = ["inception5b.branch4.1.bn.num_batches_tracked", "aux1.conv.conv.weight", "aux1.fc1.weight"];
-    assert!(order.map(at).is_sorted() && at("aux2.fc2.bias") + 1 == at("fc.weight"));
+    assert!(order.map(index).is_sorted() && index("aux2.fc2.bias") + 1 == index("fc.weight"));
     // torchvision's network of 1000 classes has 13,004,888.
     assert_eq!(network.num_parameters(), 13_004_888 - 993 * (1025 * 3));
 

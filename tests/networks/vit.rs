@@ -3,7 +3,7 @@
 use sconce::prelude::*;
 
 use crate::networks::vit::{VisionTransformer, vit_b_16};
-use crate::reference::{Weights, agree, attention, gelu, heads, joined};
+use crate::reference::{Weights, assert_agrees, attention, gelu, join_heads, split_heads};
 
 const HEADS: usize = 4;
 const DEPTH: usize = 2;
@@ -19,8 +19,8 @@ fn reference(w: &Weights, x: &Tensor) -> Result<Tensor> {
         let h = w.layer_norm(&name("ln_1"), &x, 1e-6)?;
         let all = h.broadcast_matmul(&w.get(&name("self_attention.in_proj_weight")).t()?)?;
         let all = all.broadcast_add(&w.get(&name("self_attention.in_proj_bias")))?.chunk(3, 2)?;
-        let [q, k, v] = [0, 1, 2].map(|i| heads(&all[i], HEADS));
-        let h = w.linear(&name("self_attention.out_proj"), &joined(&attention(&q?, &k?, &v?, None)?)?)?;
+        let [q, k, v] = [0, 1, 2].map(|i| split_heads(&all[i], HEADS));
+        let h = w.linear(&name("self_attention.out_proj"), &join_heads(&attention(&q?, &k?, &v?, None)?)?)?;
         x = (x + h)?;
         let h = w.layer_norm(&name("ln_2"), &x, 1e-6)?;
         let h = gelu(&w.linear(&name("mlp.0"), &h)?)?;
@@ -31,16 +31,16 @@ fn reference(w: &Weights, x: &Tensor) -> Result<Tensor> {
 }
 
 #[test]
-fn a_small_one_as_candle() -> Result<()> {
+fn a_small_network_agrees_with_candle() -> Result<()> {
     let network = VisionTransformer::config(32, 8, DEPTH, HEADS, 32, 64).classes(10).init(&Device::Cpu)?;
     let x = Tensor::randn(0f32, 1., (2, 3, 32, 32), &Device::Cpu)?;
-    agree(network, &x, true, |network, x| network.forward(x), reference)
+    assert_agrees(network, &x, true, |network, x| network.forward(x), reference)
 }
 
 #[test]
-fn the_published_names_and_sizes() -> Result<()> {
+fn names_and_sizes_agree_with_the_published_checkpoint() -> Result<()> {
     let network = vit_b_16().build(sconce::nn::VarBuilder::zeros(DType::F32, &Device::Cpu))?;
-    assert_eq!(network.num_parameters(), 86_567_656); // torchvision's documentation
+    assert_eq!(network.num_parameters(), 86_567_656); // from torchvision's documentation
     let names: Vec<String> = network.named_parameters().into_iter().map(|(name, _)| name).collect();
     let first = ["class_token", "conv_proj.weight", "conv_proj.bias", "encoder.pos_embedding"];
     assert_eq!(names[..4], first);

@@ -1,4 +1,4 @@
-//! ResNet-18 with random weights, derived and written by hand in candle-nn, in evaluation and training.
+//! ResNet-18 with random weights, derived and written by hand with candle-nn, in evaluation and training.
 
 use std::collections::HashMap;
 
@@ -37,9 +37,10 @@ struct Block {
 
 impl Block {
     fn new(inputs: usize, width: usize, stride: usize, vb: &VarBuilder) -> CandleResult<Self> {
-        let downsample = match stride != 1 || inputs != width {
-            true => Some(ConvNorm::new((inputs, width), 1, stride, &vb.pp("downsample"), ["0", "1"])?),
-            false => None,
+        let downsample = if stride != 1 || inputs != width {
+            Some(ConvNorm::new((inputs, width), 1, stride, &vb.pp("downsample"), ["0", "1"])?)
+        } else {
+            None
         };
         Ok(Self {
             first: ConvNorm::new((inputs, width), 3, stride, vb, ["conv1", "bn1"])?,
@@ -58,11 +59,11 @@ impl Block {
     }
 }
 
-/// The whole network, as a candle user writes it.
+/// Runs the whole network, as a user of candle writes it.
 fn by_hand(vb: &VarBuilder, x: &Tensor, train: bool) -> CandleResult<Tensor> {
     let stem = ConvNorm::new((3, 64), 7, 2, vb, ["conv1", "bn1"])?;
     let x = stem.run(x, train)?.relu()?;
-    // candle's pooling knows no padding: after a ReLU, zeros stand for minus infinity.
+    // candle's pooling has no padding. After a ReLU, zero padding gives the same maxima as minus infinity.
     let x = x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?;
     let mut x = x.max_pool2d_with_stride(3, 2)?;
     let mut inputs = 64;
@@ -78,25 +79,25 @@ fn by_hand(vb: &VarBuilder, x: &Tensor, train: bool) -> CandleResult<Tensor> {
 }
 
 #[test]
-fn resnet18_agrees_in_evaluation_and_training() -> Result<()> {
-    let _alone = crate::alone();
+fn resnet18_agrees_with_candle_in_evaluation_and_training() -> Result<()> {
+    let _guard = crate::exclusive();
     sconce::manual_seed(1);
     let device = Device::Cpu;
     let fresh = resnet::resnet18().init(&device)?;
-    // Copies: candle's batch norm and ours would otherwise update the same running statistics.
+    // Copies, because candle's batch norm and sconce's would otherwise update the same running statistics.
     let copied: Result<HashMap<String, Tensor>> =
         fresh.state_dict().into_iter().map(|(name, tensor)| Ok((name, tensor.copy()?))).collect();
     let vb = VarBuilder::from_tensors(copied?, DType::F32, &device);
-    // Of this crate's own generator, which has been seeded.
+    // Drawn by sconce's generator, which is seeded.
     let x = sconce::random::normal((2, 3, 64, 64), 0., 1., DType::F32, &device)?;
-    // In training the last batch norms divide by the deviation of eight pixels: sums in another order alone make up to
-    // 7e-6 of difference, and products by Winograd's way a little more.
+    // In training, the last batch norms divide by the standard deviation of eight pixels. A different order
+    // of sums alone causes differences of 7e-6, and Winograd's algorithm slightly more.
     for (train, bound) in [(false, 1e-5), (true, 2e-5)] {
         let ours = fresh.call((&x).into(), Mode::from(train)).into_tensor()?;
         let theirs = by_hand(&vb, &x, train)?;
         let worst = (&ours - &theirs)?.abs()?.max_all()?.to_scalar::<f32>()?;
         let scale = theirs.abs()?.max_all()?.to_scalar::<f32>()?.max(1.);
-        assert!(worst <= bound * scale, "train = {train}: differs by {worst} of {scale}");
+        assert!(worst <= bound * scale, "train = {train}: largest difference {worst}, largest value {scale}");
     }
     Ok(())
 }

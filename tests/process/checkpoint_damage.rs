@@ -1,4 +1,4 @@
-//! Damaged and hostile files of every format: an error or a state dict, soon, in little memory.
+//! Damaged and hostile files of every format give an error or a state dict, quickly and with little memory.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,15 +13,16 @@ use sconce::candle::Device;
 use sconce::checkpoint::{StateDict, read, write_safetensors};
 
 use crate::common::archive::{Entry, archive, npy, pickle_of_floats, safetensors};
-use crate::{MEMORY, alone};
+use crate::{MEMORY, exclusive};
 
-/// What `sconce::checkpoint` promises beyond twice the file, and room for the allocator's own threads.
-const ANYWAY: usize = (8 << 20) + (1 << 18);
+/// The memory that `sconce::checkpoint` documents in addition to twice the file, and some for the allocator's
+/// threads.
+const BASE_MEMORY: usize = (8 << 20) + (1 << 18);
 
-/// No file here is so large that it may take longer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The most time that reading one of these files may take.
+const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// What `f` returns, and the most memory it had at once beyond what there was.
+/// Returns the result of `f` and its peak memory use in addition to the memory in use before.
 fn measured<T>(f: impl FnOnce() -> T) -> (T, usize) {
     MEMORY.reset_peak_usage();
     let before = MEMORY.current_usage();
@@ -29,17 +30,17 @@ fn measured<T>(f: impl FnOnce() -> T) -> (T, usize) {
     (result, MEMORY.peak_usage().saturating_sub(before))
 }
 
-/// Reads `bytes` within the time and the memory that any file of its length may take.
+/// Reads `bytes` and asserts that time and memory stay within the limits for a file of that length.
 fn read_within_bounds(bytes: &[u8]) -> sconce::Result<StateDict> {
     let start = Instant::now();
     let (result, peak) = measured(|| readers::any(bytes));
-    let (taken, allowed) = (start.elapsed(), 2 * bytes.len() + ANYWAY);
-    assert!(taken < PATIENCE, "{taken:?} for {} bytes", bytes.len());
+    let (elapsed, allowed) = (start.elapsed(), 2 * bytes.len() + BASE_MEMORY);
+    assert!(elapsed < TIME_LIMIT, "{elapsed:?} for {} bytes", bytes.len());
     assert!(peak <= allowed, "{peak} bytes of memory for a file of {}: {result:?}", bytes.len());
     result
 }
 
-/// Real files of every format.
+/// Valid files of every format.
 static FILES: LazyLock<Vec<(&'static str, Vec<u8>)>> = LazyLock::new(|| {
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
     let names = [
@@ -63,8 +64,8 @@ static FILES: LazyLock<Vec<(&'static str, Vec<u8>)>> = LazyLock::new(|| {
     files
 });
 
-/// A place in a file: anywhere, or near its ends, where most formats say what they are and hold.
-fn place() -> impl Strategy<Value = f64> {
+/// Generates a relative position in a file, more often near its ends, where most formats have their headers.
+fn position() -> impl Strategy<Value = f64> {
     prop_oneof![0. ..1_f64, 0. ..0.05_f64, 0.95..1_f64]
 }
 
@@ -76,27 +77,27 @@ proptest! {
     #![proptest_config(config(4000))]
 
     #[test]
-    fn flipped_bytes_do_no_harm(
+    fn changed_bytes_do_no_harm(
         file in 0..FILES.len(),
-        changes in prop::collection::vec((place(), any::<u8>(), any::<bool>()), 1..5),
+        changes in prop::collection::vec((position(), any::<u8>(), any::<bool>()), 1..5),
     ) {
-        let _alone = alone();
+        let _guard = exclusive();
         let mut bytes = FILES[file].1.clone();
-        for (place, noise, single_bit) in changes {
-            let at = (place * bytes.len() as f64) as usize;
-            bytes[at] = if single_bit { bytes[at] ^ (1 << (noise % 8)) } else { noise };
+        for (position, noise, single_bit) in changes {
+            let index = (position * bytes.len() as f64) as usize;
+            bytes[index] = if single_bit { bytes[index] ^ (1 << (noise % 8)) } else { noise };
         }
         let _ = read_within_bounds(&bytes);
     }
 
     #[test]
-    fn shortened_and_joined_files_do_no_harm(
+    fn truncated_and_concatenated_files_do_no_harm(
         file in 0..FILES.len(),
         other in 0..FILES.len(),
-        cut in place(),
+        cut in position(),
         joined in any::<bool>(),
     ) {
-        let _alone = alone();
+        let _guard = exclusive();
         let (_, whole) = &FILES[file];
         let mut bytes = whole[..(cut * whole.len() as f64) as usize].to_vec();
         let cut_short = bytes.len() < whole.len();
@@ -108,12 +109,12 @@ proptest! {
     }
 
     #[test]
-    fn bytes_at_random_after_a_true_beginning_do_no_harm(
+    fn random_bytes_after_a_valid_beginning_do_no_harm(
         file in 0..FILES.len(),
         kept in 0_usize..200,
         noise in prop::collection::vec(any::<u8>(), 0..2000),
     ) {
-        let _alone = alone();
+        let _guard = exclusive();
         let (_, whole) = &FILES[file];
         let bytes = [&whole[..kept.min(whole.len())], &noise].concat();
         let _ = read_within_bounds(&bytes);
@@ -124,76 +125,82 @@ proptest! {
     #![proptest_config(config(1000))]
 
     #[test]
-    fn flipped_bytes_of_an_index_do_no_harm(
+    fn changed_bytes_of_an_index_do_no_harm(
         changes in prop::collection::vec((0. ..1_f64, any::<u8>()), 1..4),
         cut in 0.5..1.5_f64,
     ) {
-        let _alone = alone();
+        let _guard = exclusive();
         let directory = tempfile::tempdir()?;
         let (_, shard) = &FILES[FILES.len() - 1];
         fs::write(directory.path().join("a.safetensors"), shard)?;
         let whole = br#"{"metadata":{"total_size":3},"weight_map":{"float32":"a.safetensors"}}"#;
         prop_assert!(readers::index(whole, directory.path()).is_ok());
         let mut index = whole.to_vec();
-        for (place, noise) in changes {
-            let at = (place * index.len() as f64) as usize;
-            index[at] = noise;
+        for (position, noise) in changes {
+            let byte = (position * index.len() as f64) as usize;
+            index[byte] = noise;
         }
         index.truncate((cut * index.len() as f64) as usize);
         let (_, peak) = measured(|| readers::index(&index, directory.path()).is_ok());
-        prop_assert!(peak <= 2 * (index.len() + shard.len()) + ANYWAY, "{}", peak);
+        prop_assert!(peak <= 2 * (index.len() + shard.len()) + BASE_MEMORY, "{}", peak);
     }
 }
 
-/// An archive like those of torch.save, of the pickle and a storage `0`.
+/// Returns an archive in the format of torch.save with this pickle and storage `0`.
 fn torch_zip(pickle: &[u8], storage: Entry) -> Vec<u8> {
     archive(&[Entry::stored("archive/data.pkl", pickle), storage])
 }
 
 #[test]
-fn bombs_are_errors_before_they_go_off() {
-    let _alone = alone();
+fn decompression_bombs_are_errors_within_the_memory_limit() {
+    let _guard = exclusive();
     let zeros = vec![0; 96 << 20];
     let inflated = npy("<f4", &format!("({},)", zeros.len() / 4), zeros.len());
     let bomb = |name: &str, content: &[u8]| Entry::deflated(name, content);
     let elements = (zeros.len() / 4) as u32;
-    let mut lying = bomb("a.npy", &npy("<f4", "(1000000,)", 4_000_000));
-    lying.size = u32::MAX - 1;
+    let mut wrong_size = bomb("a.npy", &npy("<f4", "(1000000,)", 4_000_000));
+    wrong_size.size = u32::MAX - 1;
     let files = [
         ("npz", archive(&[bomb("a.npy", &inflated)])),
-        ("npz that lies of its size", archive(&[lying])),
+        ("npz with a wrong size", archive(&[wrong_size])),
         ("pickle", archive(&[bomb("archive/data.pkl", &zeros)])),
         ("byte order", archive(&[Entry::stored("data.pkl", b"\x80\x02}."), bomb("byteorder", &zeros)])),
         ("storage", torch_zip(&pickle_of_floats(elements), bomb("archive/data/0", &zeros))),
     ];
     drop((zeros, inflated));
     for (name, file) in files {
-        let error = read_within_bounds(&file).err().unwrap_or_else(|| panic!("{name} was read"));
+        let error = read_within_bounds(&file).err().unwrap_or_else(|| panic!("{name}: expected an error"));
         println!("{name}, {} bytes: {error}", file.len());
     }
 }
 
-/// The most memory for each byte of it that a large hostile file takes, which must be at most two.
-fn assert_frugal(name: &str, file: &[u8]) {
+/// Asserts that a large hostile file is read within the limits.
+fn assert_within_bounds(name: &str, file: &[u8]) {
     let result = read_within_bounds(file);
     println!("{name}, {} bytes: {:?}", file.len(), result.map(|state| state.len()));
 }
 
 #[test]
-fn files_of_nothing_but_description_take_no_more_memory_than_others() {
-    let _alone = alone();
+fn files_with_huge_metadata_stay_within_the_memory_limit() {
+    let _guard = exclusive();
     let pickle =
         |body: Vec<u8>| torch_zip(&[&b"\x80\x02"[..], &body].concat(), Entry::stored("archive/x", b""));
     let millions = 4 << 20;
-    assert_frugal("lists", &pickle(b"]".repeat(millions)));
-    assert_frugal("marks", &pickle(b"(".repeat(millions)));
-    assert_frugal("nested tuples", &pickle([&b")"[..], &b"\x85".repeat(millions)].concat()));
-    assert_frugal("duplicates", &pickle([&b"]"[..], &b"2".repeat(millions)].concat()));
+    assert_within_bounds("lists", &pickle(b"]".repeat(millions)));
+    assert_within_bounds("marks", &pickle(b"(".repeat(millions)));
+    assert_within_bounds("nested tuples", &pickle([&b")"[..], &b"\x85".repeat(millions)].concat()));
+    assert_within_bounds("duplicates", &pickle([&b"]"[..], &b"2".repeat(millions)].concat()));
     let memo: Vec<u8> =
         (0..millions as u32 / 5).flat_map(|i| [&b"r"[..], &i.to_le_bytes()].concat()).collect();
-    assert_frugal("memo", &pickle([&b"]"[..], &memo].concat()));
-    assert_frugal("dictionary", &pickle([&b"}("[..], &b"K\x01K\x02".repeat(millions / 4), b"u."].concat()));
-    assert_frugal("log", &pickle([&b"}X\x03\0\0\0log]("[..], &b"K\x01".repeat(1 << 16), b"es."].concat()));
+    assert_within_bounds("memo", &pickle([&b"]"[..], &memo].concat()));
+    assert_within_bounds(
+        "dictionary",
+        &pickle([&b"}("[..], &b"K\x01K\x02".repeat(millions / 4), b"u."].concat()),
+    );
+    assert_within_bounds(
+        "log",
+        &pickle([&b"}X\x03\0\0\0log]("[..], &b"K\x01".repeat(1 << 16), b"es."].concat()),
+    );
 
     for tensors in [2_500, 10_000, 60_000] {
         let mut header = String::from("{");
@@ -202,20 +209,20 @@ fn files_of_nothing_but_description_take_no_more_memory_than_others() {
             write!(header, r#"{comma}"{i}":{{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}"#).unwrap();
         }
         header.push('}');
-        assert_frugal("header of empty tensors", &safetensors(&header, 0));
+        assert_within_bounds("header of empty tensors", &safetensors(&header, 0));
     }
-    assert_frugal("header of nothing", &safetensors(&format!("{{{}}}", " ".repeat(millions)), 0));
-    assert_frugal("header of text", &safetensors(&format!("{{\"a\":{}}}", "[".repeat(millions)), 0));
+    assert_within_bounds("header of nothing", &safetensors(&format!("{{{}}}", " ".repeat(millions)), 0));
+    assert_within_bounds("header of text", &safetensors(&format!("{{\"a\":{}}}", "[".repeat(millions)), 0));
     let many: Vec<_> = (0..60_000).map(|i| Entry::stored(&i.to_string(), b"")).collect();
-    assert_frugal("entries", &archive(&many));
+    assert_within_bounds("entries", &archive(&many));
     let many: Vec<_> =
         (0..20_000).map(|i| Entry::stored(&format!("{i}.npy"), &npy("|u1", "(0,)", 0))).collect();
-    assert_frugal("empty arrays", &archive(&many));
+    assert_within_bounds("empty arrays", &archive(&many));
 }
 
 #[test]
-fn lengths_that_no_file_has_are_errors_at_once() {
-    let _alone = alone();
+fn impossible_lengths_are_errors() {
+    let _guard = exclusive();
     let huge = u64::MAX / 2;
     let header = format!(r#"{{"a":{{"dtype":"F32","shape":[{huge}],"data_offsets":[0,{huge}]}}}}"#);
     let flat = r#"{"a":{"dtype":"F32","shape":[0,4294967296,4294967296],"data_offsets":[0,0]}}"#;
@@ -233,8 +240,8 @@ fn lengths_that_no_file_has_are_errors_at_once() {
 }
 
 #[test]
-fn a_hostile_index_opens_nothing_else_and_takes_little_memory() -> io::Result<()> {
-    let _alone = alone();
+fn a_hostile_index_stays_within_the_memory_limit() -> io::Result<()> {
+    let _guard = exclusive();
     let directory = tempfile::tempdir()?;
     let mut json = String::from(r#"{"weight_map":{"#);
     for i in 0..200_000 {
@@ -246,6 +253,6 @@ fn a_hostile_index_opens_nothing_else_and_takes_little_memory() -> io::Result<()
     assert!(peak < 2 * json.len(), "{peak}");
     let deep = "{\"weight_map\":".repeat(1 << 18);
     let (result, peak) = measured(|| readers::index(deep.as_bytes(), directory.path()));
-    assert!(result.is_err() && peak < 2 * deep.len() + ANYWAY);
+    assert!(result.is_err() && peak < 2 * deep.len() + BASE_MEMORY);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A process that is killed while it saves leaves the old file or the new one.
+//! A process that is killed while saving leaves either the old file or the new one.
 
 use std::path::Path;
 use std::process::{Child, Stdio};
@@ -7,29 +7,29 @@ use std::time::{Duration, Instant};
 use sconce::candle::{DType, Device, Tensor};
 use sconce::checkpoint::{StateDict, metadata, read, write_safetensors};
 
-use crate::alone;
 use crate::common::process::test_command;
+use crate::exclusive;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-/// Set in the child, to where it saves.
+/// The environment variable with the path to which the child process saves.
 const TARGET: &str = "SCONCE_KILL_TEST_TARGET";
 
 const ELEMENTS: usize = 1 << 18;
 
-/// A state whose every value is `value`.
+/// Returns a state whose values are all `value`.
 fn state(value: f32) -> sconce::Result<StateDict> {
     let tensor = Tensor::full(value, ELEMENTS, &Device::Cpu)?;
     Ok([("first", tensor.clone()), ("second", tensor)].into_iter().collect())
 }
 
-/// In the child: saves two states in turns, until it is killed.
+/// Runs in the child process: saves two states alternately until it is killed.
 #[test]
-#[ignore = "runs in the processes that another test starts and kills"]
-fn child_that_saves_for_ever() -> Outcome {
-    let target = std::env::var_os(TARGET).expect("the path to save to");
+#[ignore = "runs in child processes of another test"]
+fn saves_until_killed() -> Outcome {
+    let target = std::env::var_os(TARGET).expect("the parent should set the path");
     let states = [state(1.)?, state(2.)?];
-    // Should the parent die, the child does not stay for ever.
+    // If the parent dies, the child stops after a minute.
     let end = Instant::now() + Duration::from_secs(60);
     while Instant::now() < end {
         for (state, which) in states.iter().zip(["1", "2"]) {
@@ -41,58 +41,58 @@ fn child_that_saves_for_ever() -> Outcome {
 }
 
 fn spawn(target: &Path) -> std::io::Result<Child> {
-    test_command(module_path!(), "child_that_saves_for_ever")
+    test_command(module_path!(), "saves_until_killed")
         .env(TARGET, target)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
 }
 
-/// Which of the states the file is, whole.
+/// Returns which of the states the file holds. Panics if the file is incomplete.
 fn which(target: &Path) -> Result<f32, Box<dyn std::error::Error>> {
     let which = metadata(target)?.remove("which").ok_or("no metadata")?.parse::<f32>()?;
     let state = read(target, &Device::Cpu)?;
     assert_eq!(state.keys().collect::<Vec<_>>(), ["first", "second"]);
     for (name, tensor) in &state {
         assert_eq!((tensor.dtype(), tensor.dims()), (DType::F32, &[ELEMENTS][..]));
-        assert!(tensor.to_vec1::<f32>()?.iter().all(|&value| value == which), "{name} is torn");
+        assert!(tensor.to_vec1::<f32>()?.iter().all(|&value| value == which), "`{name}` mixes two states");
     }
     Ok(which)
 }
 
 #[cfg(unix)]
 #[test]
-fn a_hundred_kills_leave_a_whole_file() -> Outcome {
-    let _alone = alone();
+fn killing_a_process_while_it_saves_leaves_a_complete_file() -> Outcome {
+    let _guard = exclusive();
     let directory = tempfile::tempdir()?;
     let target = directory.path().join("state.safetensors");
     write_safetensors(&target, &state(1.)?, &[("which".to_string(), "1".to_string())].into())?;
     let (mut seen, mut interrupted) = ([0; 2], 0);
-    // A fixed sequence of moments, so that a failure comes again.
+    // A fixed sequence of delays, so that failures are reproducible.
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
     for _ in 0..100 {
         let before = std::fs::metadata(&target)?.modified()?;
         let mut child = spawn(&target)?;
-        // The child takes a while to start; its kill falls somewhere into its saves.
-        let patience = Instant::now() + Duration::from_secs(30);
-        while std::fs::metadata(&target)?.modified()? == before && Instant::now() < patience {
+        // Wait until the child has started to save, and kill it at a random moment.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while std::fs::metadata(&target)?.modified()? == before && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));
         }
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         std::thread::sleep(Duration::from_micros((random >> 40) % 20_000));
-        // On Unix this is SIGKILL.
+        // On Unix, `kill` sends SIGKILL.
         child.kill()?;
         child.wait()?;
         seen[which(&target)? as usize - 1] += 1;
         let files = std::fs::read_dir(directory.path())?.count();
-        assert!(files <= 2, "{files} files: what killed processes left piles up");
+        assert!(files <= 2, "expected the file and at most one leftover, found {files} files");
         interrupted += files - 1;
     }
     println!("old and new content {seen:?} times, {interrupted} saves interrupted");
-    assert!(seen.iter().all(|&times| times > 0), "{seen:?}");
-    assert!(interrupted > 10, "only {interrupted} kills hit a save");
+    assert!(seen.iter().all(|&times| times > 0), "expected to see both states: {seen:?}");
+    assert!(interrupted > 10, "expected more than 10 interrupted saves, found {interrupted}");
 
-    // The next save takes what was left.
+    // The next save replaces the leftover file.
     write_safetensors(&target, &state(2.)?, &[("which".to_string(), "2".to_string())].into())?;
     assert_eq!(which(&target)?, 2.);
     assert_eq!(std::fs::read_dir(directory.path())?.count(), 1);
@@ -100,8 +100,8 @@ fn a_hundred_kills_leave_a_whole_file() -> Outcome {
 }
 
 #[test]
-fn saves_of_one_file_from_several_threads_wait_for_each_other() -> Outcome {
-    let _alone = alone();
+fn concurrent_saves_of_one_file_are_serialized() -> Outcome {
+    let _guard = exclusive();
     let directory = tempfile::tempdir()?;
     let target = directory.path().join("state.safetensors");
     std::thread::scope(|scope| {
@@ -113,7 +113,7 @@ fn saves_of_one_file_from_several_threads_wait_for_each_other() -> Outcome {
                 (0..20).try_for_each(|_| write_safetensors(target, &state, &metadata))
             })
         });
-        threads.into_iter().try_for_each(|thread| thread.join().expect("no panic"))
+        threads.into_iter().try_for_each(|thread| thread.join().expect("the thread should not panic"))
     })?;
     which(&target)?;
     assert_eq!(std::fs::read_dir(directory.path())?.count(), 1);
@@ -122,14 +122,14 @@ fn saves_of_one_file_from_several_threads_wait_for_each_other() -> Outcome {
 
 #[cfg(unix)]
 #[test]
-fn a_link_in_the_place_of_the_temporary_file_is_refused() -> Outcome {
-    let _alone = alone();
+fn a_link_at_the_path_of_the_temporary_file_is_an_error() -> Outcome {
+    let _guard = exclusive();
     let directory = tempfile::tempdir()?;
     let (target, other) = (directory.path().join("state"), directory.path().join("other"));
     std::fs::write(&other, "precious")?;
     std::os::unix::fs::symlink(&other, directory.path().join(".state.tmp"))?;
     let outcome = write_safetensors(&target, &state(1.)?, &Default::default());
-    assert!(outcome.err().ok_or("no error")?.to_string().contains("got a link"));
+    assert!(outcome.err().ok_or("expected an error")?.to_string().contains("got a link"));
     assert_eq!(std::fs::read_to_string(&other)?, "precious");
     Ok(())
 }

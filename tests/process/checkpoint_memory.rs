@@ -1,4 +1,4 @@
-//! Loading a file of N bytes takes the parameters, N bytes and at most a tenth more.
+//! Loading a file of N bytes needs the memory of the parameters, and N bytes plus at most a tenth.
 
 use std::path::Path;
 
@@ -8,7 +8,7 @@ use sconce::prelude::*;
 use crate::MEMORY;
 use crate::common::archive::{self, Entry, archive};
 
-/// One large layer and some small ones: 16 MiB and a little.
+/// One large layer and some small ones: slightly more than 16 MiB.
 #[derive(Module)]
 struct Net {
     #[layer(2048, 2048)]
@@ -19,7 +19,7 @@ struct Net {
 
 const PARAMETERS: usize = 4 * (2048 * 2049 + 8 * 64 * 65);
 
-/// Runs `f` and returns the most memory that it had at once beyond what there was.
+/// Runs `f` and returns its peak memory use in addition to the memory in use before.
 fn peak<T>(f: impl FnOnce() -> Result<T>) -> Result<usize> {
     MEMORY.reset_peak_usage();
     let before = MEMORY.current_usage();
@@ -27,7 +27,7 @@ fn peak<T>(f: impl FnOnce() -> Result<T>) -> Result<usize> {
     Ok(MEMORY.peak_usage() - before)
 }
 
-/// A file of torch.save with the network's tensors in its order.
+/// Writes a file in the format of torch.save with the network's tensors in order.
 fn torch_file(path: &Path, net: &Net, legacy: bool) -> Result<()> {
     let state = net.state_dict();
     let (mut pickle, mut entries) = (b"\x80\x02}".to_vec(), Vec::new());
@@ -79,38 +79,44 @@ fn npz_file(path: &Path, net: &Net, deflated: bool) -> Result<()> {
 }
 
 #[test]
-fn loading_takes_the_parameters_and_the_file_and_little_more() -> Result<()> {
-    let _alone = crate::alone();
+fn loading_needs_the_memory_of_the_parameters_and_the_file() -> Result<()> {
+    let _guard = crate::exclusive();
     let directory = tempfile::tempdir()?;
-    let at = |name: &str| directory.path().join(name);
+    let path = |name: &str| directory.path().join(name);
     let mut net = Net::new(&Device::Cpu)?;
-    net.save(at("f32.safetensors"))?;
+    net.save(path("f32.safetensors"))?;
     for dtype in [DType::F64, DType::F16] {
         let mut other = net.share();
         other.to_dtype(dtype)?;
-        other.save(at(&format!("{dtype:?}.safetensors")))?;
+        other.save(path(&format!("{dtype:?}.safetensors")))?;
     }
-    torch_file(&at("zip.pt"), &net, false)?;
-    torch_file(&at("legacy.pt"), &net, true)?;
-    npz_file(&at("plain.npz"), &net, false)?;
-    npz_file(&at("deflated.npz"), &net, true)?;
+    torch_file(&path("zip.pt"), &net, false)?;
+    torch_file(&path("legacy.pt"), &net, true)?;
+    npz_file(&path("plain.npz"), &net, false)?;
+    npz_file(&path("deflated.npz"), &net, true)?;
     let state = net.state_dict();
-    let large = |name: &str| name.starts_with("large");
+    let is_large = |name: &str| name.starts_with("large");
     write_safetensors(
-        at("a.safetensors"),
-        state.iter().filter(|(name, _)| large(name)),
+        path("a.safetensors"),
+        state.iter().filter(|(name, _)| is_large(name)),
         &Default::default(),
     )?;
     write_safetensors(
-        at("b.safetensors"),
-        state.iter().filter(|(name, _)| !large(name)),
+        path("b.safetensors"),
+        state.iter().filter(|(name, _)| !is_large(name)),
         &Default::default(),
     )?;
-    let shard = |name: &str| if large(name) { "a.safetensors" } else { "b.safetensors" };
+    let shard = |name: &str| if is_large(name) { "a.safetensors" } else { "b.safetensors" };
     let entries: Vec<_> = state.keys().map(|name| format!("{name:?}: {:?}", shard(name))).collect();
     let index = format!(r#"{{"weight_map": {{{}}}}}"#, entries.join(","));
-    std::fs::write(at("model.safetensors.index.json"), index)?;
-    let expected = net.large.state_dict().get("weight").expect("a weight").flatten_all()?.to_vec1::<f32>()?;
+    std::fs::write(path("model.safetensors.index.json"), index)?;
+    let expected = net
+        .large
+        .state_dict()
+        .get("weight")
+        .expect("the layer should have a weight")
+        .flatten_all()?
+        .to_vec1::<f32>()?;
     drop(state);
 
     for name in [
@@ -123,26 +129,35 @@ fn loading_takes_the_parameters_and_the_file_and_little_more() -> Result<()> {
         "deflated.npz",
         "model.safetensors.index.json",
     ] {
-        let length = match name {
-            "model.safetensors.index.json" => PARAMETERS,
-            _ => std::fs::metadata(at(name))?.len() as usize,
+        let length = if name == "model.safetensors.index.json" {
+            PARAMETERS
+        } else {
+            std::fs::metadata(path(name))?.len() as usize
         };
-        // A compressed file is as long as what it holds.
+        // A compressed file counts with its uncompressed length.
         let length = if name == "deflated.npz" { length.max(PARAMETERS) } else { length };
-        let loading = peak(|| Net::config().load(at(name), &Device::Cpu))?;
-        let reloading = peak(|| net.load_with(Load::new(at(name))))?;
-        let mapping = peak(|| net.load_with(Load::new(at(name)).mapped()))?;
+        let loading = peak(|| Net::config().load(path(name), &Device::Cpu))?;
+        let reloading = peak(|| net.load_with(Load::new(path(name))))?;
+        let mapping = peak(|| net.load_with(Load::new(path(name)).mapped()))?;
         let allowed = length + length / 10;
-        println!("{name}: N = {length}, built with {loading}, reloaded with {reloading}");
-        assert!(loading <= PARAMETERS + allowed, "{name}: {loading} beyond {PARAMETERS} + {allowed}");
-        // The parameters are there already.
-        assert!(reloading <= allowed, "{name}: {reloading} beyond {allowed}");
-        assert!(mapping <= allowed, "{name}, mapped: {mapping} beyond {allowed}");
+        println!("{name}: N = {length}, peak {loading} when built, {reloading} when reloaded");
+        assert!(
+            loading <= PARAMETERS + allowed,
+            "{name}: expected at most {PARAMETERS} + {allowed} bytes, found {loading}"
+        );
+        // The parameters exist already.
+        assert!(reloading <= allowed, "{name}: expected at most {allowed} bytes, found {reloading}");
+        assert!(mapping <= allowed, "{name}, mapped: expected at most {allowed} bytes, found {mapping}");
         let tolerance = if name.starts_with("F16") { 1e-4 } else { 0. };
-        let values =
-            net.large.state_dict().get("weight").expect("a weight").flatten_all()?.to_vec1::<f32>()?;
+        let values = net
+            .large
+            .state_dict()
+            .get("weight")
+            .expect("the layer should have a weight")
+            .flatten_all()?
+            .to_vec1::<f32>()?;
         assert!(values.iter().zip(&expected).all(|(value, expected)| (value - expected).abs() <= tolerance));
-        net.load_with(Load::new(at("f32.safetensors")))?;
+        net.load_with(Load::new(path("f32.safetensors")))?;
     }
     Ok(())
 }

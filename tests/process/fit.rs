@@ -1,4 +1,4 @@
-//! `fit` on networks written by hand: they learn, the best epoch can be kept, and what is wrong is said.
+//! `fit` on networks written by hand: learning, keeping the best epoch, and error messages.
 
 use std::borrow::Cow;
 use std::sync::Mutex;
@@ -8,14 +8,14 @@ use sconce::train::data::{Batch, from_fn};
 use sconce::train::{EpochReport, Evaluation};
 use sconce::{Visitor, VisitorMut, random};
 
-use crate::alone;
 use crate::common::message;
+use crate::exclusive;
 
 const CPU: Device = Device::Cpu;
 
-/// Runs `test` alone, after `manual_seed(seed)`.
+/// Runs `test` while no other test runs, after `manual_seed(seed)`.
 fn seeded<T>(seed: u64, test: impl FnOnce() -> Result<T>) -> Result<T> {
-    let _alone = alone();
+    let _guard = exclusive();
     manual_seed(seed);
     test()
 }
@@ -43,7 +43,7 @@ impl Net {
         Ok(buffers[0].1.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?)
     }
 
-    /// Every number of the network.
+    /// Returns all values of the network.
     fn state(&self) -> Result<Vec<(String, Vec<f32>)>> {
         let flat = |tensor: &Tensor| tensor.to_dtype(DType::F32)?.flatten_all()?.to_vec1();
         self.state_dict().iter().map(|(name, tensor)| Ok((name.to_string(), flat(tensor)?))).collect()
@@ -94,10 +94,10 @@ impl Trainable for Net {
     }
 }
 
-/// Points of the square whose class says whether their coordinates have one sign.
+/// Returns points of a square with two classes: whether their coordinates have the same sign.
 fn quadrants(n: usize) -> Result<Batch> {
     let x = random::uniform((n, 2), -1., 1., DType::F32, &CPU)?;
-    // Away from the axes, so that the classes can be told apart.
+    // Moved away from the axes, so that the classes are separable.
     let x = (&x + (x.sign()? * 0.2)?)?;
     let y = (x.narrow(1, 0, 1)? * x.narrow(1, 1, 1)?)?.gt(0f32)?.squeeze(1)?.to_dtype(DType::U32)?;
     Ok((x, y))
@@ -108,18 +108,18 @@ fn losses(history: &History) -> Vec<(f64, f64)> {
 }
 
 #[test]
-fn a_network_written_by_hand_learns_the_same_thing_twice() -> Result<()> {
+fn a_network_written_by_hand_learns_reproducibly() -> Result<()> {
     let learn = || {
         let (train, valid, model) = (quadrants(512)?, quadrants(256)?, Net::new()?);
-        let mut told = Vec::new();
-        let mut trainer = model.trainer().quiet(true).on_epoch(|report| told.push(*report));
+        let mut reports = Vec::new();
+        let mut trainer = model.trainer().quiet(true).on_epoch(|report| reports.push(*report));
         let history = trainer.fit(&train, &valid, Epochs(12))?;
         let evaluation = trainer.evaluate(&valid)?;
         drop(trainer);
-        assert_eq!(told, history.epochs());
+        assert_eq!(reports, history.epochs());
         let last = history.last().unwrap();
         assert!(last.valid.unwrap().accuracy.unwrap() > 0.95, "{history}");
-        // The validation data came in another order then.
+        // The validation data had another order in training.
         assert_eq!(evaluation.accuracy, last.valid.unwrap().accuracy);
         assert!((evaluation.loss - last.valid.unwrap().loss).abs() < 1e-6);
         assert_eq!(model.evaluate(&valid)?.accuracy, evaluation.accuracy);
@@ -129,22 +129,22 @@ fn a_network_written_by_hand_learns_the_same_thing_twice() -> Result<()> {
         Ok((losses(&history), model.state()?))
     };
     let first = seeded(3, learn)?;
-    assert_eq!(first, seeded(3, learn)?, "one seed, one run");
+    assert_eq!(first, seeded(3, learn)?, "the same seed should give the same run");
     assert_ne!(first.0, seeded(4, learn)?.0);
     Ok(())
 }
 
 #[test]
-fn the_best_epoch_is_put_back_whole() -> Result<()> {
+fn keep_best_restores_the_parameters_of_the_best_epoch() -> Result<()> {
     seeded(5, || {
         let (train, valid, model) = (quadrants(128)?, quadrants(64)?, Net::new()?);
         let valid = TensorDataset::new(valid.0, valid.1)?;
         let states = Mutex::new(Vec::new());
-        // A rate that grows out of bounds makes the last epochs bad ones.
-        let note = |_: &EpochReport| states.lock().unwrap().push(model.state().unwrap());
-        let wild = Sgd::new(3.).momentum(0.9);
-        let mut trainer = model.trainer().quiet(true).optimizer(wild).keep_best(true).on_epoch(note);
-        let twin = model.detached();
+        // The learning rate is too large, so the last epochs are worse than the best one.
+        let record = |_: &EpochReport| states.lock().unwrap().push(model.state().unwrap());
+        let unstable = Sgd::new(3.).momentum(0.9);
+        let mut trainer = model.trainer().quiet(true).optimizer(unstable).keep_best(true).on_epoch(record);
+        let detached = model.detached();
         let history = trainer.fit(&train, &valid, Epochs(8))?;
         let best = *history.best().unwrap();
         assert_ne!(best.epoch, 8, "{history}");
@@ -152,12 +152,16 @@ fn the_best_epoch_is_put_back_whole() -> Result<()> {
         drop(trainer);
         let states = states.into_inner().unwrap();
         assert_eq!(model.state()?, states[best.epoch - 1]);
-        assert_eq!(twin.state()?, states[best.epoch - 1], "in place");
+        assert_eq!(detached.state()?, states[best.epoch - 1], "the best state should be restored in place");
         assert_eq!(model.evaluate(&valid)?, best.valid.unwrap());
         assert_eq!(model.buffer("norm.num_batches_tracked")?, [2. * best.epoch as f32]);
 
         let last = model.trainer().quiet(true).optimizer(Sgd::new(3.)).fit(&train, &valid, Epochs(2))?;
-        assert_eq!(model.evaluate(&valid)?, last.last().unwrap().valid.unwrap(), "kept only if asked");
+        assert_eq!(
+            model.evaluate(&valid)?,
+            last.last().unwrap().valid.unwrap(),
+            "the best epoch is kept only with keep_best"
+        );
         Ok(())
     })
 }
@@ -168,21 +172,21 @@ fn training_updates_the_running_statistics_and_validation_does_not() -> Result<(
         let (data, model) = (quadrants(130)?, Net::new()?);
         let fresh = model.buffer("norm.running_mean")?;
         let before = model.evaluate(&data)?;
-        assert_eq!(model.evaluate(&data)?.accuracy, before.accuracy, "no dropout");
+        assert_eq!(model.evaluate(&data)?.accuracy, before.accuracy, "evaluation should not drop anything");
         assert_eq!(model.buffer("norm.running_mean")?, fresh);
         model.trainer().quiet(true).fit(&data, &data, Epochs(2))?;
         assert_ne!(model.buffer("norm.running_mean")?, fresh);
         assert_eq!(
             model.buffer("norm.num_batches_tracked")?,
             [6.],
-            "three batches an epoch, validation apart"
+            "three batches per epoch, without validation"
         );
         Ok(())
     })
 }
 
 #[test]
-fn frozen_parameters_stay() -> Result<()> {
+fn frozen_parameters_do_not_change() -> Result<()> {
     seeded(7, || {
         let (data, mut model) = (quadrants(64)?, Net::new()?);
         model.freeze("hidden.**")?;
@@ -226,12 +230,12 @@ fn every_source_of_batches_trains_any_network() -> Result<()> {
         );
         fits(Trainer::new(&line()?, mse_loss, Adam::new(0.1)).quiet(true).fit(&set, &halves, epochs)?, 40);
         let model = line()?;
-        let nothing = Trainer::new(&model, mse_loss, Sgd::new(0.1)).quiet(true).fit(&boxed, &(), Epochs(1));
-        assert_eq!(message(nothing), "the training data has no examples");
-        let nothing = Trainer::new(&model, mse_loss, Sgd::new(0.1)).quiet(true).fit(&set, &boxed, Epochs(1));
-        assert_eq!(message(nothing), "the evaluation data has no examples");
-        let none = Trainer::new(&model, mse_loss, Sgd::new(0.1)).fit(&set, &(), Epochs(0))?;
-        assert!(none.epochs().is_empty() && none.best().is_none());
+        let empty = Trainer::new(&model, mse_loss, Sgd::new(0.1)).quiet(true).fit(&boxed, &(), Epochs(1));
+        assert_eq!(message(empty), "the training data has no examples");
+        let empty = Trainer::new(&model, mse_loss, Sgd::new(0.1)).quiet(true).fit(&set, &boxed, Epochs(1));
+        assert_eq!(message(empty), "the evaluation data has no examples");
+        let no_epochs = Trainer::new(&model, mse_loss, Sgd::new(0.1)).fit(&set, &(), Epochs(0))?;
+        assert!(no_epochs.epochs().is_empty() && no_epochs.best().is_none());
         Ok(())
     })
 }
@@ -240,15 +244,18 @@ fn every_source_of_batches_trains_any_network() -> Result<()> {
 fn a_loss_that_is_not_finite_stops_training_unless_allowed() -> Result<()> {
     seeded(9, || {
         let x = Tensor::ones((2, 1), DType::F32, &CPU)?;
-        let spoilt = vec![(x.clone(), x.clone()), (x.clone(), (&x * f64::NAN)?)];
+        let data_with_nan = vec![(x.clone(), x.clone()), (x.clone(), (&x * f64::NAN)?)];
         let line = Linear::config(1, 1).init(&CPU)?;
         let weight = |line: &Linear| line.weight().flatten_all()?.to_vec1::<f32>();
-        let error =
-            message(Trainer::new(&line, mse_loss, Sgd::new(0.1)).quiet(true).fit(&spoilt, &(), Epochs(3)));
+        let error = message(Trainer::new(&line, mse_loss, Sgd::new(0.1)).quiet(true).fit(
+            &data_with_nan,
+            &(),
+            Epochs(3),
+        ));
         assert!(error.starts_with("epoch 1, batch 2: the loss is NaN"), "{error}");
         assert!(weight(&line)?[0].is_finite());
         let mut trainer = Trainer::new(&line, mse_loss, Sgd::new(0.1)).quiet(true).allow_non_finite(true);
-        let history = trainer.fit(&spoilt, &(), Epochs(1))?;
+        let history = trainer.fit(&data_with_nan, &(), Epochs(1))?;
         assert!(history.last().unwrap().train.loss.is_nan() && history.best().is_none());
         assert!(weight(&line)?[0].is_nan());
         Ok(())
@@ -256,35 +263,44 @@ fn a_loss_that_is_not_finite_stops_training_unless_allowed() -> Result<()> {
 }
 
 #[test]
-fn parameters_that_get_no_gradient_are_named() -> Result<()> {
+fn parameters_without_a_gradient_are_reported() -> Result<()> {
     seeded(10, || {
         let (data, model) = (quadrants(64)?, Net::new()?);
-        let half = |output: &Tensor, target: &Tensor| cross_entropy(&(output * 1.)?, target);
-        let history = Trainer::new(&model, half, Sgd::new(0.1)).quiet(true).fit(&data, &(), Epochs(1))?;
-        assert!(history.unreached().is_empty());
-        let cut = Cut(model);
+        let unchanged = |output: &Tensor, target: &Tensor| cross_entropy(&(output * 1.)?, target);
         let history =
-            Trainer::new(&cut, cross_entropy, Sgd::new(0.1)).quiet(true).fit(&data, &(), Epochs(1))?;
+            Trainer::new(&model, unchanged, Sgd::new(0.1)).quiet(true).fit(&data, &(), Epochs(1))?;
+        assert!(history.unreached().is_empty());
+        let detached_body = DetachedBody(model);
+        let history = Trainer::new(&detached_body, cross_entropy, Sgd::new(0.1)).quiet(true).fit(
+            &data,
+            &(),
+            Epochs(1),
+        )?;
         assert_eq!(history.unreached(), ["hidden.weight", "hidden.bias", "norm.weight", "norm.bias"]);
-        let lost = |output: &Tensor, target: &Tensor| cross_entropy(&output.detach(), target);
-        let error = message(Trainer::new(&cut, lost, Sgd::new(0.1)).quiet(true).fit(&data, &(), Epochs(1)));
+        let detached_loss = |output: &Tensor, target: &Tensor| cross_entropy(&output.detach(), target);
+        let error = message(Trainer::new(&detached_body, detached_loss, Sgd::new(0.1)).quiet(true).fit(
+            &data,
+            &(),
+            Epochs(1),
+        ));
         assert!(error.starts_with("no parameter has a gradient"), "{error}");
         let each = CrossEntropyLoss::new().reduction(Reduction::None);
-        let error = message(Trainer::new(&cut, each, Sgd::new(0.1)).quiet(true).fit(&data, &(), Epochs(1)));
+        let error =
+            message(Trainer::new(&detached_body, each, Sgd::new(0.1)).quiet(true).fit(&data, &(), Epochs(1)));
         assert!(error.starts_with("expected a scalar loss, got shape [64]"), "{error}");
         let (x, y) = (data.0.narrow(1, 0, 1)?, data.1);
-        let error = message(cut.0.fit(&(x, y), &(), Epochs(1)));
+        let error = message(detached_body.0.fit(&(x, y), &(), Epochs(1)));
         assert!(error.starts_with("at Net") && error.contains("[64, 1]"), "{error}");
         Ok(())
     })
 }
 
-/// A [`Net`] whose head learns alone: the graph is cut before it.
-struct Cut(Net);
+/// A [`Net`] in which only the head learns: the output of the other layers is detached.
+struct DetachedBody(Net);
 
-impl Module for Cut {
+impl Module for DetachedBody {
     fn kind(&self) -> Cow<'static, str> {
-        "Cut".into()
+        "DetachedBody".into()
     }
 
     fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
@@ -300,7 +316,7 @@ impl Module for Cut {
     }
 }
 
-impl Forward for Cut {
+impl Forward for DetachedBody {
     type Output = Signal;
 
     fn call(&self, x: Signal, mode: Mode) -> Signal {
@@ -327,8 +343,8 @@ fn a_history_prints_as_a_table() -> Result<()> {
         let start =
             format!("epoch 1  loss {loss:.4}  accuracy {:.2} %  validation loss", 100. * accuracy.unwrap());
         assert!(first.to_string().starts_with(&start), "{first}");
-        let alone = model.trainer().quiet(true).fit(&data, &(), Epochs(1))?.to_string();
-        assert!(alone.contains('–'), "{alone}");
+        let without_validation = model.trainer().quiet(true).fit(&data, &(), Epochs(1))?.to_string();
+        assert!(without_validation.contains('–'), "{without_validation}");
         Ok(())
     })
 }

@@ -1,5 +1,5 @@
-//! What belongs to the whole process: the memory of activations, all allocated memory, the switch for exact
-//! convolutions, the seed of random numbers, its death. The tests of this binary run one at a time.
+//! State of the whole process: the arena of activations, all allocated memory, the switch for exact
+//! convolutions, the random seed, and its termination. The tests of this binary run one at a time.
 
 mod against_candle;
 mod arena;
@@ -10,7 +10,7 @@ mod checkpoint_memory;
 mod common;
 mod exact;
 mod fit;
-#[allow(dead_code)] // One of its networks is enough here.
+#[allow(dead_code)] // The tests use only one of its networks.
 #[path = "../../examples/networks/resnet.rs"]
 mod resnet;
 mod seed;
@@ -22,8 +22,8 @@ use peak_alloc::PeakAlloc;
 #[global_allocator]
 static MEMORY: PeakAlloc = PeakAlloc;
 
-/// Waits until no other test of this binary runs; they wait until the guard is dropped.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
+/// Waits until no other test of this binary runs. The next test starts after the guard is dropped.
+fn exclusive() -> MutexGuard<'static, ()> {
+    static LOCK: Mutex<()> = Mutex::new(());
+    LOCK.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,13 +1,13 @@
-//! `manual_seed` decides every draw.
+//! `manual_seed` determines all random numbers.
 
 use sconce::prelude::*;
 use sconce::random;
 
-use crate::alone;
+use crate::exclusive;
 
 #[test]
-fn a_seed_decides_every_draw() -> Result<()> {
-    let _alone = alone();
+fn a_seed_determines_all_random_numbers() -> Result<()> {
+    let _guard = exclusive();
     let cpu = &Device::Cpu;
     let numbers = Tensor::arange(0u32, 50, cpu)?;
     let data = TensorDataset::new(numbers.clone(), numbers)?.shuffle(true);

@@ -1,5 +1,5 @@
-//! Random small networks of all that reads and writes the kernels' own layout, against the same layers one by
-//! one in rows; and that nobody else can tell which layout a signal is in.
+//! Random small networks of all operations that read or write channel-blocked activations, against the same
+//! layers run one by one in NCHW. The layout of a signal must not be observable otherwise.
 
 use proptest::prelude::*;
 use sconce::prelude::*;
@@ -7,7 +7,7 @@ use sconce::prelude::*;
 use crate::common::process::assert_passes_with_narrower_vectors;
 use crate::common::{Numbers, config, fail, operations, values};
 
-/// One step of a network; `kept` is a signal that an earlier step has put aside.
+/// One step of a network. `Add` and `Cat` combine the signal with the one that the last `Keep` stored.
 enum Op {
     Conv(Conv2d),
     Norm(BatchNorm),
@@ -20,15 +20,15 @@ enum Op {
     Cat,
     Map,
     Dropout,
-    /// candle's own layer.
+    /// A layer of candle.
     Foreign,
 }
 
 const ACTIVATIONS: [fn(Signal) -> Signal; 5] =
     [|x| relu(x), |x| sigmoid(x), |x| silu(x), |x| leaky_relu(x, 0.1), |x| hardswish(x)];
 
-/// The step's layer as it runs in inference, or in rows.
-fn twin(op: &Op, inference: bool) -> Result<Op> {
+/// Returns a copy of the step's layer for inference, or a detached one, which runs in NCHW.
+fn copy(op: &Op, inference: bool) -> Result<Op> {
     Ok(match op {
         Op::Conv(conv) if inference => Op::Conv(conv.inference()?),
         Op::Conv(conv) => Op::Conv(conv.detached()),
@@ -75,16 +75,16 @@ fn run(ops: &[Op], x: &Tensor) -> Result<Tensor> {
             Op::Foreign => sconce::nn::Activation::Elu(1.).call(x, Mode::Eval),
         };
     }
-    // Who shares a signal gets the same numbers.
-    let again = x.clone();
+    // A clone of the signal gives the same numbers.
+    let shared = x.clone();
     let (dtype, shape) = (x.dtype()?, x.shape()?.clone());
     let tensor = x.into_tensor()?;
     assert_eq!((tensor.dtype(), tensor.shape()), (dtype, &shape));
-    assert_eq!(values(&again.tensor()?)?, values(&tensor)?);
+    assert_eq!(values(&shared.tensor()?)?, values(&tensor)?);
     Ok(tensor)
 }
 
-/// A network of random steps, each of which fits the shape before it.
+/// Returns random steps, each of which fits the shape of the signal before it.
 fn random(numbers: &mut Numbers, mut channels: usize, mut size: [usize; 2]) -> Result<Vec<Op>> {
     let mut below = |n: usize| (((numbers.uniform() + 1.) / 2. * n as f64) as usize).min(n - 1);
     let (mut ops, mut kept) = (Vec::new(), None);
@@ -120,12 +120,14 @@ fn random(numbers: &mut Numbers, mut channels: usize, mut size: [usize; 2]) -> R
             }
             12 => Op::Add,
             13 => {
-                if kept.is_some_and(|(_, of)| of == size) {
+                if kept.is_some_and(|(_, kept_size)| kept_size == size) {
                     channels += kept.map_or(0, |(channels, _)| channels);
                 }
                 Op::Cat
             }
-            14 => [Op::Map, Op::Dropout, Op::Foreign].into_iter().nth(below(3)).expect("one of three"),
+            14 => {
+                [Op::Map, Op::Dropout, Op::Foreign].into_iter().nth(below(3)).expect("the index is below 3")
+            }
             _ => {
                 kept = Some((channels, size));
                 Op::Keep
@@ -135,8 +137,8 @@ fn random(numbers: &mut Numbers, mut channels: usize, mut size: [usize; 2]) -> R
     Ok(ops)
 }
 
-/// Statistics and parameters that change something.
-fn stir(ops: &mut [Op], numbers: &mut Numbers) -> Result<()> {
+/// Randomizes the statistics and parameters of batch norms, which otherwise change nothing.
+fn randomize_norms(ops: &mut [Op], numbers: &mut Numbers) -> Result<()> {
     for op in ops {
         let Op::Norm(norm) = op else { continue };
         let fresh = norm.state_dict();
@@ -155,7 +157,7 @@ proptest! {
     #![proptest_config(config(400))]
 
     #[test]
-    fn random_networks_agree(
+    fn random_networks_agree_with_nchw(
         batch in 1usize..4,
         channels in prop::sample::select(&[1usize, 3, 16, 20, 32][..]),
         size in prop::array::uniform2(4usize..24),
@@ -164,21 +166,22 @@ proptest! {
         let check = || -> Result<()> {
             let mut numbers = Numbers::new(seed);
             let mut ops = random(&mut numbers, channels, size)?;
-            stir(&mut ops, &mut numbers)?;
+            randomize_norms(&mut ops, &mut numbers)?;
             let x = numbers.tensor(&[batch, channels, size[0], size[1]], 1.).to_dtype(DType::F32)?;
-            let twins = |inference| ops.iter().map(|op| twin(op, inference)).collect::<Result<Vec<_>>>();
-            let given = run(&twins(true)?, &x)?;
-            let expected = sconce::no_fusion(|| run(&twins(false)?, &x))?;
+            let copies = |inference| ops.iter().map(|op| copy(op, inference)).collect::<Result<Vec<_>>>();
+            let given = run(&copies(true)?, &x)?;
+            let expected = sconce::no_fusion(|| run(&copies(false)?, &x))?;
             if given.dims() != expected.dims() {
-                return Err(Error::msg(format!("expected {:?}, got {:?}", expected.dims(), given.dims())));
+                return Err(Error::msg(format!("expected shape {:?}, found {:?}", expected.dims(), given.dims())));
             }
             let scale = expected.abs()?.max_all()?.to_scalar::<f32>()?.max(0.1);
             let worst = (given - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
-            // By Winograd's way, a convolution may differ by so much: see `set_exact`.
+            // Winograd's convolution may differ by this much: see `set_exact`.
             let convolutions = ops.iter().filter(|op| matches!(op, Op::Conv(_))).count();
-            match worst / scale < 2e-5 * convolutions.max(1) as f32 {
-                true => Ok(()),
-                false => Err(Error::msg(format!("differs by {worst} of {scale}"))),
+            if worst / scale < 2e-5 * convolutions.max(1) as f32 {
+                Ok(())
+            } else {
+                Err(Error::msg(format!("largest difference {worst}, largest value {scale}")))
             }
         };
         check().map_err(fail)?;
@@ -186,8 +189,8 @@ proptest! {
 }
 
 #[test]
-fn random_networks_agree_with_narrower_vectors() {
-    assert_passes_with_narrower_vectors(module_path!(), "random_networks_agree");
+fn random_networks_agree_with_nchw_with_narrower_vectors() {
+    assert_passes_with_narrower_vectors(module_path!(), "random_networks_agree_with_nchw");
 }
 
 fn convs(channels: &[usize]) -> Result<Vec<Conv2d>> {
@@ -205,9 +208,9 @@ fn a_trace_shows_every_change_of_layout() -> Result<()> {
     let run = |mode| operations(|| relu(layers.call((&x).into(), mode)).into_tensor());
     let expected = ["conv2d + bias", "conv2d + bias + relu", "to_nchw"];
     assert_eq!(run(Mode::Eval)?, expected);
-    // A residual in rows goes into blocks.
-    let rows = Tensor::ones((2, 32, 9, 11), DType::F32, &Device::Cpu)?;
-    let added = operations(|| (layers.call((&x).into(), Mode::Eval) + &rows).into_tensor())?;
+    // A residual in NCHW is converted to NCHWc.
+    let nchw = Tensor::ones((2, 32, 9, 11), DType::F32, &Device::Cpu)?;
+    let added = operations(|| (layers.call((&x).into(), Mode::Eval) + &nchw).into_tensor())?;
     assert_eq!(added, ["conv2d + bias", "conv2d + bias + residual", "to_nchwc", "to_nchw"]);
     let alone = sconce::no_fusion(|| run(Mode::Eval))?;
     assert_eq!(alone, ["conv2d + bias", "conv2d + bias", "relu"]);
@@ -215,7 +218,7 @@ fn a_trace_shows_every_change_of_layout() -> Result<()> {
 }
 
 #[test]
-fn what_alone_reads_a_convolution_runs_behind_it() -> Result<()> {
+fn the_only_consumer_of_a_convolution_is_fused_into_it() -> Result<()> {
     let layers = convs(&[3, 32])?;
     let depthwise = Conv2d::config(32, 32, 3).stride(2).groups(32).init(&Device::Cpu)?.inference()?;
     let x = Tensor::randn(0f32, 1., (2, 3, 9, 11), &Device::Cpu)?;
@@ -224,7 +227,7 @@ fn what_alone_reads_a_convolution_runs_behind_it() -> Result<()> {
     assert_eq!(operations(pooled)?, ["conv2d + bias + relu + max_pool2d", "to_nchw"]);
     let convolved = || relu6(depthwise.call(conv(), Mode::Eval)).into_tensor();
     assert_eq!(operations(convolved)?, ["conv2d + bias + relu + conv2d + bias + relu6", "to_nchw"]);
-    // What somebody else holds too is computed once.
+    // A shared convolution runs once.
     let shared = operations(|| {
         let y = conv();
         let pooled = max_pool2d(&y, 2).into_tensor()?;
@@ -240,19 +243,19 @@ fn what_alone_reads_a_convolution_runs_behind_it() -> Result<()> {
 }
 
 #[test]
-fn where_gradients_are_asked_for_everything_stays_in_rows() -> Result<()> {
+fn everything_stays_nchw_if_gradients_are_needed() -> Result<()> {
     let layers = convs(&[16, 32, 32])?;
     let x = sconce::candle::Var::randn(0f32, 1., (1, 16, 8, 8), &Device::Cpu)?;
     let (y, launches) = sconce::trace(|| layers.call(x.as_tensor().into(), Mode::Eval).into_tensor());
     assert!(launches.iter().all(|launch| !launch.changes_layout()));
     let grads = y?.sqr()?.sum_all()?.backward()?;
     assert!(grads.get(&x).is_some());
-    // And where the norm after it is trained, though the convolutions are not.
+    // The same holds if only the norm after the convolutions is trained.
     let norm = BatchNorm::config(32).init(&Device::Cpu)?;
     let y = norm.call(layers.call(x.as_detached_tensor().into(), Mode::Eval), Mode::Eval).into_tensor()?;
     let grads = y.sqr()?.sum_all()?.backward()?;
     assert!(norm.parameters().iter().all(|parameter| grads.get(parameter).is_some()));
-    // Other dtypes have no blocks.
+    // Other dtypes have no channel-blocked kernels.
     for dtype in [DType::F64, DType::F16, DType::BF16] {
         let mut layers = layers.share();
         layers.to_dtype(dtype)?;
@@ -263,9 +266,9 @@ fn where_gradients_are_asked_for_everything_stays_in_rows() -> Result<()> {
     Ok(())
 }
 
-/// What follows a channel-blocked convolution, or one fused into another, gets its gradient.
+/// The gradients of operations after a channel-blocked convolution, or after a fused pair, are correct.
 #[test]
-fn gradients_of_what_follows_a_blocked_convolution() -> Result<()> {
+fn operations_after_a_channel_blocked_convolution_get_their_gradients() -> Result<()> {
     let layers = convs(&[16, 32, 32])?;
     let depthwise = Conv2d::config(32, 32, 3).padding(1).groups(32).init(&Device::Cpu)?.inference()?;
     let x = Tensor::randn(0f32, 1., (1, 16, 8, 8), &Device::Cpu)?;
@@ -274,9 +277,9 @@ fn gradients_of_what_follows_a_blocked_convolution() -> Result<()> {
     let pair = || depthwise.call(layers[0].call((&x).into(), Mode::Eval), Mode::Eval);
     let chain = || layers.call((&x).into(), Mode::Eval);
     for signal in [&pair as &dyn Fn() -> Signal, &chain] {
-        let followed = || (norm.call(signal(), Mode::Eval) + residual.as_tensor()).into_tensor();
+        let normalized = || (norm.call(signal(), Mode::Eval) + residual.as_tensor()).into_tensor();
         let added = || (signal() + residual.as_tensor()).into_tensor();
-        for run in [&followed as &dyn Fn() -> Result<Tensor>, &added] {
+        for run in [&normalized as &dyn Fn() -> Result<Tensor>, &added] {
             let gradients = |y: Tensor| y.sqr()?.sum_all()?.backward();
             let (given, expected) = (gradients(run()?)?, gradients(sconce::no_fusion(run)?)?);
             for tensor in norm.parameters().iter().chain([residual.as_tensor()]) {
@@ -284,7 +287,7 @@ fn gradients_of_what_follows_a_blocked_convolution() -> Result<()> {
                 assert_eq!(given.is_some(), expected.is_some());
                 let (Some(given), Some(expected)) = (given, expected) else { continue };
                 let worst = (given - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
-                assert!(worst < 1e-3, "differs by {worst}");
+                assert!(worst < 1e-3, "largest difference {worst}");
             }
         }
     }
@@ -292,7 +295,7 @@ fn gradients_of_what_follows_a_blocked_convolution() -> Result<()> {
 }
 
 #[test]
-fn statistics_that_training_changes_are_never_stale() -> Result<()> {
+fn statistics_changed_by_training_are_used_in_inference() -> Result<()> {
     let (conv, norm) =
         (Conv2d::config(3, 32, 3).init(&Device::Cpu)?, BatchNorm::config(32).init(&Device::Cpu)?);
     let (conv, norm) = (conv.inference()?, norm.inference()?);
@@ -304,7 +307,10 @@ fn statistics_that_training_changes_are_never_stale() -> Result<()> {
     let (after, expected) = (run(Mode::Eval)?, sconce::no_fusion(|| run(Mode::Eval))?);
     let distance = |a: &Tensor, b: &Tensor| -> Result<f32> { Ok((a - b)?.abs()?.max_all()?.to_scalar()?) };
     let (changed, wrong) = (distance(&before, &after)?, distance(&after, &expected)?);
-    assert!(changed > 1e-2 && wrong < 1e-4, "changed by {changed}, wrong by {wrong}");
+    assert!(
+        changed > 1e-2 && wrong < 1e-4,
+        "expected changed statistics and correct results: changed by {changed}, wrong by {wrong}"
+    );
     Ok(())
 }
 

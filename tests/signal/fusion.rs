@@ -1,45 +1,45 @@
-//! How a signal fuses, fails and finishes, seen through layers built by hand.
+//! Fusion, errors and evaluation of signals, tested with layers built by hand.
 
 use sconce::candle;
 use sconce::prelude::*;
 
 use crate::common::operations;
 
-fn image(channels: usize) -> Result<Tensor> {
+fn random_image(channels: usize) -> Result<Tensor> {
     Ok(Tensor::randn(0f32, 1., (2, channels, 9, 9), &Device::Cpu)?)
 }
 
-fn close(a: &Tensor, b: &Tensor) -> Result<()> {
+fn assert_close(a: &Tensor, b: &Tensor) -> Result<()> {
     let worst = (a - b)?.abs()?.max_all()?.to_scalar::<f32>()?;
-    assert!(worst < 1e-5, "differs by {worst}");
+    assert!(worst < 1e-5, "largest difference {worst}");
     Ok(())
 }
 
 #[test]
-fn a_sole_holder_extends_the_convolution() -> Result<()> {
+fn a_uniquely_owned_convolution_fuses_residual_and_activation() -> Result<()> {
     let conv = Conv2d::config(3, 4, 3).padding(1).init(&Device::Cpu)?;
-    let (x, r) = (image(3)?, image(4)?);
+    let (x, r) = (random_image(3)?, random_image(4)?);
     let launches = operations(|| relu(conv.call((&x).into(), Mode::Eval) + &r).into_tensor())?;
     assert_eq!(launches, ["conv2d + bias + residual + relu"]);
     let fused = relu(conv.call((&x).into(), Mode::Eval) + &r).into_tensor()?;
     let plain = sconce::no_fusion(|| relu(&r + conv.call((&x).into(), Mode::Eval)).into_tensor())?;
-    close(&fused, &plain)
+    assert_close(&fused, &plain)
 }
 
 #[test]
-fn a_batch_norm_in_training_takes_what_follows() -> Result<()> {
+fn a_batch_norm_in_training_fuses_residual_and_activation() -> Result<()> {
     let conv = Conv2d::config(3, 4, 3).padding(1).bias(false).init(&Device::Cpu)?;
     let norm = BatchNorm::config(4).init(&Device::Cpu)?;
-    let (x, r) = (image(3)?, image(4)?);
+    let (x, r) = (random_image(3)?, random_image(4)?);
     let run = || relu(norm.call(conv.call((&x).into(), Mode::Train), Mode::Train) + &r).into_tensor();
     assert_eq!(operations(run)?, ["conv2d", "batch_norm + residual + relu"]);
-    close(&run()?, &sconce::no_fusion(run)?)
+    assert_close(&run()?, &sconce::no_fusion(run)?)
 }
 
 #[test]
-fn no_fusion_runs_each_operation_alone() -> Result<()> {
+fn no_fusion_runs_each_operation_in_its_own_launch() -> Result<()> {
     let conv = Conv2d::config(3, 4, 3).init(&Device::Cpu)?;
-    let x = image(3)?;
+    let x = random_image(3)?;
     let run = || sconce::no_fusion(|| relu(conv.call((&x).into(), Mode::Eval)).into_tensor());
     assert_eq!(operations(run)?, ["conv2d + bias", "relu"]);
     Ok(())
@@ -48,7 +48,7 @@ fn no_fusion_runs_each_operation_alone() -> Result<()> {
 #[test]
 fn a_shared_convolution_runs_once() -> Result<()> {
     let conv = Conv2d::config(3, 3, 3).padding(1).init(&Device::Cpu)?;
-    let x = image(3)?;
+    let x = random_image(3)?;
     let launches = operations(|| {
         let y = conv.call((&x).into(), Mode::Eval);
         let kept = y.clone();
@@ -61,39 +61,39 @@ fn a_shared_convolution_runs_once() -> Result<()> {
 #[test]
 fn a_second_activation_does_not_fuse() -> Result<()> {
     let conv = Conv2d::config(3, 3, 3).init(&Device::Cpu)?;
-    let x = image(3)?;
+    let x = random_image(3)?;
     let launches = operations(|| sigmoid(relu(conv.call((&x).into(), Mode::Eval))).into_tensor())?;
     assert_eq!(launches, ["conv2d + bias + relu", "sigmoid"]);
     Ok(())
 }
 
 #[test]
-fn a_residual_of_another_shape_broadcasts_instead() -> Result<()> {
+fn a_residual_that_broadcasts_does_not_fuse() -> Result<()> {
     let conv = Conv2d::config(3, 3, 3).init(&Device::Cpu)?;
-    let (x, r) = (image(3)?, Tensor::ones((1, 3, 1, 1), DType::F32, &Device::Cpu)?);
+    let (x, r) = (random_image(3)?, Tensor::ones((1, 3, 1, 1), DType::F32, &Device::Cpu)?);
     let launches = operations(|| (conv.call((&x).into(), Mode::Eval) + r).into_tensor())?;
     assert_eq!(launches, ["conv2d + bias", "add"]);
     Ok(())
 }
 
 #[test]
-fn a_failure_passes_through_and_keeps_its_place() -> Result<()> {
+fn an_error_propagates_and_names_the_layer_that_failed() -> Result<()> {
     let conv = Conv2d::config(3, 4, 3).init(&Device::Cpu)?;
     let layers = vec![conv, Conv2d::config(4, 4, 3).init(&Device::Cpu)?];
-    let failed = relu(layers.call(image(5)?.into(), Mode::Eval)) * 2. + image(1)?;
+    let failed = relu(layers.call(random_image(5)?.into(), Mode::Eval)) * 2. + random_image(1)?;
     let error = failed.into_tensor().unwrap_err();
     assert_eq!(
         error.to_string(),
         "at [0] (Conv2d 3→4, 3×3): expected 3 input channels, got 5 (input [2, 5, 9, 9])"
     );
-    let as_candles: candle::Error = error.clone().into();
-    assert_eq!(as_candles.to_string(), error.to_string());
+    let candle_error: candle::Error = error.clone().into();
+    assert_eq!(candle_error.to_string(), error.to_string());
     Ok(())
 }
 
 #[test]
-fn operators_are_candles() -> Result<()> {
-    let (a, b) = (image(3)?, image(3)?);
+fn operators_agree_with_candle() -> Result<()> {
+    let (a, b) = (random_image(3)?, random_image(3)?);
     let s = || Signal::from(&a);
     for (signal, tensor) in [
         (s() + &b, (&a + &b)?),
@@ -109,7 +109,7 @@ fn operators_are_candles() -> Result<()> {
         (cat([s(), Signal::from(&b)], 1), Tensor::cat(&[&a, &b], 1)?),
         (flatten(s(), 1), a.flatten_from(1)?),
     ] {
-        close(&signal.into_tensor()?, &tensor)?;
+        assert_close(&signal.into_tensor()?, &tensor)?;
     }
     let error = (s() + Tensor::ones(7, DType::F32, &Device::Cpu)?).into_tensor().unwrap_err();
     assert_eq!(error.to_string(), "cannot add shapes [2, 3, 9, 9] and [7]");
@@ -117,13 +117,13 @@ fn operators_are_candles() -> Result<()> {
 }
 
 #[test]
-fn gradients_flow_through_what_is_fused() -> Result<()> {
+fn fused_operations_have_the_gradients_of_unfused_ones() -> Result<()> {
     let conv = Conv2d::config(3, 4, 3).padding(1).init(&Device::Cpu)?;
-    let (x, r) = (candle::Var::from_tensor(&image(3)?)?, image(4)?);
+    let (x, r) = (candle::Var::from_tensor(&random_image(3)?)?, random_image(4)?);
     let grads = |y: Result<Tensor>| -> Result<Vec<Tensor>> {
         let grads = y?.sqr()?.sum_all()?.backward()?;
         [x.as_tensor(), conv.weight()]
-            .map(|t| grads.get(t).cloned().ok_or_else(|| Error::msg("no gradient")))
+            .map(|t| grads.get(t).cloned().ok_or_else(|| Error::msg("expected a gradient")))
             .into_iter()
             .collect()
     };
@@ -131,7 +131,7 @@ fn gradients_flow_through_what_is_fused() -> Result<()> {
     let (fused, plain) = (grads(run())?, grads(sconce::no_fusion(run))?);
     for (fused, plain) in fused.iter().zip(&plain) {
         let worst = (fused - plain)?.abs()?.max_all()?.to_scalar::<f32>()?;
-        assert!(worst < 1e-3, "differs by {worst}");
+        assert!(worst < 1e-3, "largest difference {worst}");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Signals: what fuses, in which memory layout it runs, and the operations that signals share with tensors.
+//! Signals: fusion, memory layouts, and the operations that signals share with tensors.
 
 mod blocked;
 #[path = "../common/mod.rs"]

@@ -1,5 +1,5 @@
-//! The operations that signals have of their own: arithmetic, shapes, sums and products, against candle's on
-//! plain tensors and against finite differences.
+//! The operations of signals (arithmetic, shapes, sums and products) against candle's on plain tensors and
+//! against finite differences.
 
 use candle_core::{D, Result, Tensor};
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use sconce::prelude::{Signal, cat, flatten, linear, stack, tanh};
 
 use crate::common::{Numbers, check_close, check_gradients, config, fail, restride};
 
-/// Checks a function of signals: the values against `expected`, the gradients against differences.
+/// Checks a function of signals: its values against `expected`, its gradients against finite differences.
 fn check(
     inputs: &[Tensor],
     f: impl Fn(Vec<Signal>) -> Signal,
@@ -21,7 +21,7 @@ fn check(
     check_gradients(run, inputs).map_err(fail)
 }
 
-/// Two shapes that broadcast to one another: where one has a 1, the other may have more.
+/// Generates two shapes that broadcast to one another: if one has a 1, the other may have any size.
 fn broadcasting() -> impl Strategy<Value = [Vec<usize>; 2]> {
     let dims = prop::collection::vec((1usize..4, any::<bool>(), any::<bool>()), 1..4);
     (dims, 0usize..3).prop_map(|(dims, cut)| {
@@ -43,7 +43,7 @@ const BINARY: [Binary; 4] = [
 
 type Unary = (fn(Signal) -> Signal, fn(&Tensor) -> Result<Tensor>);
 
-/// Of numbers above zero.
+/// Functions of positive numbers.
 const UNARY: [Unary; 12] = [
     (|x| x.exp(), |x| x.exp()),
     (|x| x.log(), |x| x.log()),
@@ -63,27 +63,27 @@ proptest! {
     #![proptest_config(config(200))]
 
     #[test]
-    fn arithmetic_broadcasts([a, b] in broadcasting(), op in prop::sample::select(&BINARY[..]), seed: u64) {
+    fn arithmetic_with_broadcasting_agrees_with_candle([a, b] in broadcasting(), op in prop::sample::select(&BINARY[..]), seed: u64) {
         let mut numbers = Numbers::new(seed);
-        // Away from zero, for the quotient.
+        // Keep divisors away from zero.
         let inputs = [numbers.tensor(&a, 1.), numbers.tensor(&b, 0.5).affine(1., 1.5).map_err(fail)?];
         check(&inputs, |x| op.0(x[0].clone(), x[1].clone()), |x| op.1(&x[0], &x[1]))?;
     }
 
     #[test]
-    fn functions_of_one_number(
+    fn elementwise_functions_agree_with_candle(
         shape in prop::collection::vec(0usize..4, 1..4),
         op in prop::sample::select(&UNARY[..]),
         seed: u64,
     ) {
-        // Above zero, and no closer than a hundredth to a kink, all of which lie off the hundredths.
+        // Positive multiples of 0.01. The kinks lie between them.
         let steps = Numbers::new(seed).tensor(&shape, 70.).round().map_err(fail)?;
         let x = steps.affine(0.01, 1.).map_err(fail)?;
         check(&[x], |x| op.0(x[0].clone()), |x| op.1(&x[0]))?;
     }
 
     #[test]
-    fn shapes_and_sums(shape in prop::array::uniform4(1usize..4), op in 0usize..9, dim in 0usize..4, seed: u64) {
+    fn shape_operations_and_reductions_agree_with_candle(shape in prop::array::uniform4(1usize..4), op in 0usize..9, dim in 0usize..4, seed: u64) {
         let x = Numbers::new(seed).tensor(&shape, 1.);
         let [a, b, c, d] = shape;
         check(&[x], |x| {
@@ -116,7 +116,7 @@ proptest! {
     }
 
     #[test]
-    fn parts_are_joined(shape in prop::array::uniform3(1usize..4), dim in 0usize..3, stacked: bool, seed: u64) {
+    fn cat_stack_and_chunk_agree_with_candle(shape in prop::array::uniform3(1usize..4), dim in 0usize..3, stacked: bool, seed: u64) {
         let mut numbers = Numbers::new(seed);
         let inputs = [numbers.tensor(&shape, 1.), numbers.tensor(&shape, 1.)];
         let at = dim as isize;
@@ -133,7 +133,7 @@ proptest! {
     }
 
     #[test]
-    fn products(batch in prop::collection::vec(0usize..3, 0..3), sizes in prop::array::uniform3(1usize..5), seed: u64) {
+    fn matrix_products_agree_with_candle(batch in prop::collection::vec(0usize..3, 0..3), sizes in prop::array::uniform3(1usize..5), seed: u64) {
         let [rows, inner, columns] = sizes;
         let mut numbers = Numbers::new(seed);
         let a = numbers.tensor(&[&batch[..], &[rows, inner]].concat(), 1.);
@@ -142,7 +142,7 @@ proptest! {
     }
 
     #[test]
-    fn linear_maps(
+    fn linear_agrees_with_candle(
         batch in prop::collection::vec(0usize..4, 0..3),
         inputs in 1usize..5,
         outputs in 1usize..5,

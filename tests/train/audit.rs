@@ -1,4 +1,4 @@
-//! `audit_gradients` names what a backward pass did not reach, and nothing else.
+//! `audit_gradients` names exactly the parameters without a gradient.
 
 use sconce::prelude::*;
 
@@ -26,7 +26,7 @@ struct Branches {
     head: Linear,
 }
 
-/// The classes of 4 examples.
+/// Returns the classes of 4 examples.
 fn targets() -> Result<Tensor> {
     Ok(Tensor::new(&[0u32, 1, 1, 0], &CPU)?)
 }
@@ -36,7 +36,7 @@ fn inputs() -> Result<Tensor> {
 }
 
 #[test]
-fn what_was_not_reached_is_named_in_field_order() -> Result<()> {
+fn parameters_without_a_gradient_are_named_in_field_order() -> Result<()> {
     let mut net = Branches::new(3, &CPU)?;
     let audit = |net: &Branches| -> Result<Vec<String>> {
         let loss = cross_entropy(&net.forward_t(&inputs()?, true)?, &targets()?)?;
@@ -54,7 +54,7 @@ fn what_was_not_reached_is_named_in_field_order() -> Result<()> {
 }
 
 #[test]
-fn a_network_that_learns_whole_has_nothing_to_name() -> Result<()> {
+fn the_audit_is_empty_if_every_parameter_has_a_gradient() -> Result<()> {
     let net = LayerNorm::config(3).init(&CPU)?;
     let y = net.call(inputs()?.into(), Mode::Train).into_tensor()?;
     assert!(audit_gradients(&net, &y.sqr()?.sum_all()?.backward()?).is_empty());
@@ -63,7 +63,7 @@ fn a_network_that_learns_whole_has_nothing_to_name() -> Result<()> {
 }
 
 #[test]
-fn fit_names_it_at_its_first_step() -> Result<()> {
+fn fit_reports_parameters_without_a_gradient_in_the_first_step() -> Result<()> {
     let net = Branches::new(3, &CPU)?;
     let mut trainer = Trainer::new(&net, cross_entropy, Sgd::new(0.1)).quiet(true);
     let history = trainer.fit(&(inputs()?, targets()?), &(), Epochs(2))?;

@@ -1,4 +1,4 @@
-//! Connectionist temporal classification: against every alignment counted, and finite differences.
+//! Connectionist temporal classification against an enumeration of all alignments, and finite differences.
 
 use proptest::prelude::*;
 use sconce::Result;
@@ -10,7 +10,7 @@ use crate::common::{Numbers, check_close, check_gradients, config, fail, values}
 
 const CPU: Device = Device::Cpu;
 
-/// A batch of label sequences and lengths, infeasible ones among them.
+/// A batch of label sequences and lengths, some of them infeasible.
 #[derive(Clone, Debug)]
 struct Setting {
     time: usize,
@@ -39,21 +39,21 @@ impl Setting {
         self.labels.iter().map(Vec::len).collect()
     }
 
-    /// The labels one after another.
-    fn joined(&self) -> CandleResult<Tensor> {
+    /// Returns all labels concatenated.
+    fn concatenated(&self) -> CandleResult<Tensor> {
         let all: Vec<i64> = self.labels.concat();
         Tensor::from_vec(all.clone(), all.len(), &CPU)
     }
 
-    /// The labels padded to one length, with what is no class.
+    /// Returns the labels padded to one length with an invalid class.
     fn padded(&self) -> CandleResult<Tensor> {
         let pad = |labels: &Vec<i64>| [labels.clone(), vec![-7; 4 - labels.len()]].concat();
         let all: Vec<i64> = self.labels.iter().flat_map(pad).collect();
         Tensor::from_vec(all, (self.batch(), 4), &CPU)
     }
 
-    /// The loss of one sample: the probabilities of all paths that collapse to its labels, added up.
-    fn by_counting(&self, log_probs: &Tensor, sample: usize) -> CandleResult<f64> {
+    /// Returns the loss of one sample: the sum of the probabilities of all paths that collapse to its labels.
+    fn by_enumeration(&self, log_probs: &Tensor, sample: usize) -> CandleResult<f64> {
         let (time, log_probs) = (self.times[sample], log_probs.to_vec3::<f64>()?);
         let mut total = 0.;
         for path in 0..self.classes.pow(time as u32) {
@@ -79,14 +79,14 @@ proptest! {
     #![proptest_config(config(300))]
 
     #[test]
-    fn the_loss_counts_every_alignment(setting in settings(), seed: u64) {
+    fn the_loss_sums_over_every_alignment(setting in settings(), seed: u64) {
         let check = || -> Result<()> {
             let (batch, counts) = (setting.batch(), setting.counts());
             let logits = Numbers::new(seed).tensor(&[setting.time, batch, setting.classes], 2.);
             let log_probs = log_softmax(&logits, D::Minus1)?;
-            let expected = (0..batch).map(|sample| setting.by_counting(&log_probs, sample)).collect::<CandleResult<Vec<_>>>()?;
+            let expected = (0..batch).map(|sample| setting.by_enumeration(&log_probs, sample)).collect::<CandleResult<Vec<_>>>()?;
             let none = CtcLoss::new().blank(setting.blank).reduction(Reduction::None);
-            for targets in [setting.padded()?, setting.joined()?] {
+            for targets in [setting.padded()?, setting.concatenated()?] {
                 let losses = none.forward(&log_probs, &targets, &setting.times, &counts)?;
                 check_close("losses", &losses, &Tensor::new(&expected[..], &CPU)?, 1e-9)?;
             }
@@ -94,13 +94,13 @@ proptest! {
             let zeroed = none.clone().zero_infinity(true);
             let losses = zeroed.forward(&log_probs, &setting.padded()?, &setting.times, &counts)?;
             let finite: Vec<f64> = expected.iter().map(finite).collect();
-            check_close("without infinities", &losses, &Tensor::new(&finite[..], &CPU)?, 1e-9)?;
+            check_close("with zero_infinity", &losses, &Tensor::new(&finite[..], &CPU)?, 1e-9)?;
             if batch > 0 {
                 let mean = expected.iter().zip(&counts).map(|(loss, n)| loss / (*n).max(1) as f64).sum::<f64>() / batch as f64;
                 let given = CtcLoss::new().blank(setting.blank).forward(&log_probs, &setting.padded()?, &setting.times, &counts)?;
                 check_close("mean", &given, &Tensor::new(mean, &CPU)?, 1e-9)?;
             }
-            // With the log-softmax before it, as its gradient takes for granted.
+            // Differentiate through log_softmax, as the gradient of CTC assumes.
             check_gradients(|x| {
                 let log_probs = log_softmax(&crate::common::restride(&x[0])?, D::Minus1)?;
                 Ok(zeroed.forward(&log_probs, &setting.padded()?, &setting.times, &counts)?)
@@ -112,7 +112,7 @@ proptest! {
 }
 
 #[test]
-fn long_inputs_do_not_underflow_and_every_type_is_taken() -> Result<()> {
+fn long_inputs_do_not_underflow_in_any_dtype() -> Result<()> {
     let logits = Numbers::new(5).tensor(&[2000, 1, 30], 8.);
     let targets = Tensor::from_vec((0..400u32).map(|i| 1 + i * 7 % 29).collect::<Vec<_>>(), 400, &CPU)?;
     let loss = |dtype: DType| -> Result<(f64, Vec<f64>)> {
@@ -121,7 +121,7 @@ fn long_inputs_do_not_underflow_and_every_type_is_taken() -> Result<()> {
         let loss = ctc_loss(&log_probs, &targets, &[2000], &[400])?;
         assert_eq!(loss.dtype(), dtype);
         let grads = loss.backward()?;
-        Ok((values(&loss)?[0], values(grads.get(&logits).expect("a gradient"))?))
+        Ok((values(&loss)?[0], values(grads.get(&logits).expect("the logits should have a gradient"))?))
     };
     let (exact, gradient) = loss(DType::F64)?;
     assert!(exact.is_finite() && gradient.iter().all(|g| g.is_finite()));
@@ -133,39 +133,45 @@ fn long_inputs_do_not_underflow_and_every_type_is_taken() -> Result<()> {
 }
 
 #[test]
-fn what_cannot_be_aligned_is_infinite_or_nothing() -> Result<()> {
+fn infeasible_targets_have_infinite_loss_or_zero() -> Result<()> {
     let x = Var::from_tensor(&log_softmax(&Numbers::new(1).tensor(&[2, 1, 3], 1.), D::Minus1)?)?;
-    // Two equal labels need a blank between them: three steps.
+    // Two equal labels need a blank between them, hence three steps.
     let targets = Tensor::new(&[[1i64, 1]], &CPU)?;
     let loss = ctc_loss(&x, &targets, &[2], &[2])?;
     assert_eq!(values(&loss)?, [f64::INFINITY]);
-    assert!(values(loss.backward()?.get(&x).expect("a gradient"))?.iter().all(|g| g.is_nan()));
+    assert!(
+        values(loss.backward()?.get(&x).expect("the input should have a gradient"))?
+            .iter()
+            .all(|g| g.is_nan())
+    );
     let loss = CtcLoss::new().zero_infinity(true).forward(&x, &targets, &[2], &[2])?;
     assert_eq!(values(&loss)?, [0.]);
-    assert!(values(loss.backward()?.get(&x).expect("a gradient"))?.iter().all(|g| *g == 0.));
+    assert!(
+        values(loss.backward()?.get(&x).expect("the input should have a gradient"))?.iter().all(|g| *g == 0.)
+    );
     Ok(())
 }
 
 #[test]
-fn one_sample_is_taken_without_a_batch() -> Result<()> {
+fn an_unbatched_sample_gives_the_result_of_a_batch_of_one() -> Result<()> {
     let x = log_softmax(&Numbers::new(2).tensor(&[4, 1, 3], 1.), D::Minus1)?;
     let targets = Tensor::new(&[2i64, 1], &CPU)?;
     let none = CtcLoss::new().reduction(Reduction::None);
     let single = none.forward(&x.squeeze(1)?, &targets, &[4], &[2])?;
     assert!(single.dims().is_empty());
-    check_close("alone", &single.unsqueeze(0)?, &none.forward(&x, &targets, &[4], &[2])?, 1e-12)?;
+    check_close("unbatched", &single.unsqueeze(0)?, &none.forward(&x, &targets, &[4], &[2])?, 1e-12)?;
     Ok(())
 }
 
 #[test]
-fn senseless_input_is_an_error_that_says_why() -> Result<()> {
+fn errors_name_the_invalid_argument() -> Result<()> {
     let x = Tensor::zeros((4, 2, 3), DType::F32, &CPU)?;
     let targets = Tensor::new(&[[1i64, 2], [2, 1]], &CPU)?;
     let message = |x: &Tensor, targets: &Tensor, times: &[usize], counts: &[usize]| {
-        ctc_loss(x, targets, times, counts).expect_err("an error").to_string()
+        ctc_loss(x, targets, times, counts).expect_err("expected an error").to_string()
     };
-    let said = message(&x, &targets, &[5, 4], &[2, 2]);
-    assert_eq!(said, "CtcLoss: ctc_loss: input length 5 exceeds the 4 time steps of the input");
+    let error = message(&x, &targets, &[5, 4], &[2, 2]);
+    assert_eq!(error, "CtcLoss: ctc_loss: input length 5 exceeds the 4 time steps of the input");
     assert!(message(&x, &targets, &[4], &[2, 2]).contains("2 label sequences and input lengths"));
     assert!(message(&x, &targets, &[4, 4], &[3, 2]).contains("label counts [3, 2], got a tensor [2, 2]"));
     assert!(message(&x, &targets, &[4, 4], &[2]).contains("label counts [2]"));
@@ -174,7 +180,8 @@ fn senseless_input_is_an_error_that_says_why() -> Result<()> {
     assert!(message(&x, &wrong([0, 1])?, &[4, 4], &[2, 2]).contains("blank 0 cannot be a label"));
     assert!(message(&x, &wrong([-1, 1])?, &[4, 4], &[2, 2]).contains("-1 cannot be a label"));
     assert!(message(&x.flatten_all()?, &targets, &[4, 4], &[2, 2]).contains("[time, batch, classes]"));
-    let error = CtcLoss::new().blank(3).forward(&x, &targets, &[4, 4], &[2, 2]).expect_err("an error");
+    let error =
+        CtcLoss::new().blank(3).forward(&x, &targets, &[4, 4], &[2, 2]).expect_err("expected an error");
     assert!(error.to_string().contains("class 3 is out of range for 3"));
     assert!(message(&x.to_dtype(DType::U32)?, &targets, &[4, 4], &[2, 2]).contains("floating-point"));
     Ok(())

@@ -1,4 +1,4 @@
-//! Batches and random numbers: every example once, draws of the distribution they say.
+//! Batches contain every example once, and random numbers have their documented distribution.
 
 use proptest::prelude::*;
 use sconce::Result;
@@ -8,14 +8,14 @@ use sconce::train::data::*;
 
 const CPU: Device = Device::Cpu;
 
-/// `n` examples whose input is `[i, −i]` and whose target is `i`.
+/// Returns `n` examples with inputs `[i, −i]` and targets `i`.
 fn examples(n: usize) -> Batch {
     let targets = Tensor::arange(0u32, n as u32, &CPU).unwrap();
     let x = targets.to_dtype(DType::F32).unwrap();
     (Tensor::stack(&[&x, &x.neg().unwrap()], 1).unwrap(), targets)
 }
 
-/// The targets of each batch of an epoch, once inputs and targets are seen to belong together.
+/// Returns the targets of each batch of an epoch. Asserts that inputs and targets belong together.
 fn targets(batches: &dyn Batches) -> Result<Vec<Vec<u32>>> {
     let read = |batch: Result<Batch>| -> Result<Vec<u32>> {
         let (x, y) = batch?;
@@ -31,7 +31,7 @@ proptest! {
     #![proptest_config(crate::common::config(64))]
 
     #[test]
-    fn each_example_comes_once(n in 0usize..40, batch in 1usize..12, shuffle: bool, drop_last: bool, transposed: bool) {
+    fn each_example_occurs_once_per_epoch(n in 0usize..40, batch in 1usize..12, shuffle: bool, drop_last: bool, transposed: bool) {
         let (mut x, y) = examples(n);
         if transposed {
             x = x.t().unwrap().contiguous().unwrap().t().unwrap();
@@ -55,19 +55,19 @@ proptest! {
 }
 
 #[test]
-fn every_source_of_batches_yields_them_again() -> Result<()> {
+fn every_source_of_batches_can_be_iterated_again() -> Result<()> {
     let pair = examples(130);
     assert_eq!(targets(&pair)?.iter().map(Vec::len).collect::<Vec<_>>(), [64, 64, 2]);
     assert_eq!(pair.len_hint(), Some(3));
-    let made = vec![examples(3), examples(2)];
-    let source = made.clone();
+    let batches = vec![examples(3), examples(2)];
+    let source = batches.clone();
     let drawn = from_fn(move || source.clone().into_iter().map(Ok)).batches(2);
-    let boxed: Box<dyn Batches> = Box::new(made.clone());
-    for batches in [&made as &dyn Batches, &drawn, &&made, &boxed] {
+    let boxed: Box<dyn Batches> = Box::new(batches.clone());
+    for source in [&batches as &dyn Batches, &drawn, &&batches, &boxed] {
         for _ in 0..2 {
-            assert_eq!(targets(batches)?, [vec![0, 1, 2], vec![0, 1]]);
+            assert_eq!(targets(source)?, [vec![0, 1, 2], vec![0, 1]]);
         }
-        assert_eq!(batches.len_hint(), Some(2));
+        assert_eq!(source.len_hint(), Some(2));
     }
     let failing = from_fn(|| [Ok(examples(1)), Err(sconce::Error::msg("the disk is gone"))]);
     assert!(failing.len_hint().is_none());
@@ -76,21 +76,21 @@ fn every_source_of_batches_yields_them_again() -> Result<()> {
 }
 
 #[test]
-fn senseless_data_are_errors() -> Result<()> {
+fn invalid_data_are_errors() -> Result<()> {
     let (x, y) = examples(3);
     let error = TensorDataset::new(x.clone(), y.narrow(0, 0, 2)?).unwrap_err().to_string();
     assert_eq!(error, "expected as many targets as inputs, got inputs [3, 2], targets [2]");
     assert!(TensorDataset::new(x.clone(), Tensor::new(1f32, &CPU)?).is_err());
     assert!((x.clone(), y.narrow(0, 0, 2)?).epoch().is_err());
-    let zero = TensorDataset::new(x, y)?.batch_size(0);
-    assert!(zero.epoch().err().unwrap().to_string().contains("batch size"));
-    assert_eq!(zero.len_hint(), None);
+    let zero_batch_size = TensorDataset::new(x, y)?.batch_size(0);
+    assert!(zero_batch_size.epoch().err().unwrap().to_string().contains("batch size"));
+    assert_eq!(zero_batch_size.len_hint(), None);
     assert!(random::bernoulli(3, 1.5, DType::F32, &CPU).is_err());
     Ok(())
 }
 
 #[test]
-fn draws_have_the_distribution_they_say() -> Result<()> {
+fn random_numbers_have_the_documented_distribution() -> Result<()> {
     let n = 200_000;
     let moments = |t: &Tensor| -> Result<(f64, f64)> {
         let mean = t.mean_all()?.to_scalar::<f64>()?;
@@ -105,7 +105,7 @@ fn draws_have_the_distribution_they_say() -> Result<()> {
     assert!((mean - 2.).abs() < 0.01 && (std - 0.5).abs() < 0.01, "{mean} {std}");
     let within =
         normal.ge(1.5)?.mul(&normal.le(2.5)?)?.to_dtype(DType::F64)?.mean_all()?.to_scalar::<f64>()?;
-    assert!((within - 0.6827).abs() < 0.01, "{within} within one standard deviation");
+    assert!((within - 0.6827).abs() < 0.01, "{within} of the numbers are within one standard deviation");
     for p in [0., 0.3, 1.] {
         let share = random::bernoulli(n, p, DType::F64, &CPU)?.mean_all()?.to_scalar::<f64>()?;
         assert!((share - p).abs() < 0.01 && (p % 1. != 0. || share == p), "{share} for {p}");

@@ -1,4 +1,4 @@
-//! L-BFGS beyond PyTorch's path, which optimizers.rs checks: many iterations a step, resuming, `fit`.
+//! L-BFGS beyond the golden path: many iterations per step, resuming, `fit`.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -17,8 +17,8 @@ fn build(lbfgs: &Lbfgs, vars: &[&Var]) -> Result<Box<dyn Step>> {
     lbfgs.build(vars.iter().enumerate().map(|(i, &var)| (format!("p{i}"), var.clone())).collect())
 }
 
-/// `Σ scale · (x − 1)²`, a bowl of that many axes.
-fn bowl(x: &Var, scale: &Tensor) -> Result<Tensor> {
+/// Computes `Σ scale · (x − 1)²`.
+fn quadratic(x: &Var, scale: &Tensor) -> Result<Tensor> {
     Ok((scale * (x.as_tensor() - 1.)?.sqr()?)?.sum_all()?)
 }
 
@@ -26,33 +26,33 @@ proptest! {
     #![proptest_config(config(200))]
 
     #[test]
-    fn a_bowl_is_emptied_in_one_step(size in 1..8usize, seed: u64) {
+    fn a_quadratic_is_minimized_in_one_step(size in 1..8usize, seed: u64) {
         let mut numbers = Numbers::new(seed);
         let scale = numbers.tensor(&[size], 1.).affine(1., 1.5).map_err(fail)?;
         let x = Var::from_tensor(&numbers.tensor(&[size], 3.)).map_err(fail)?;
         let mut lbfgs = build(&Lbfgs::new(1.).max_iter(100).tolerance_change(0.), &[&x]).map_err(fail)?;
-        lbfgs.step_with(&mut || bowl(&x, &scale)).map_err(fail)?;
+        lbfgs.step_with(&mut || quadratic(&x, &scale)).map_err(fail)?;
         prop_assert!(values(&x).map_err(fail)?.iter().all(|x| (x - 1.).abs() < 1e-5), "{x:?}");
     }
 
     #[test]
-    fn a_run_resumes_exactly(before in 0..6usize, after in 1..6usize, history in 1..5usize, seed: u64) {
+    fn a_resumed_run_continues_exactly(before in 0..6usize, after in 1..6usize, history in 1..5usize, seed: u64) {
         let check = || -> Result<()> {
             let mut numbers = Numbers::new(seed);
             let scale = numbers.tensor(&[5], 1.).affine(1., 1.5)?;
             let x = Var::from_tensor(&numbers.tensor(&[5], 3.))?;
             let settings = Lbfgs::new(0.5).max_iter(2).history_size(history);
-            let mut running = build(&settings, &[&x])?;
+            let mut stepper = build(&settings, &[&x])?;
             for _ in 0..before {
-                running.step_with(&mut || bowl(&x, &scale))?;
+                stepper.step_with(&mut || quadratic(&x, &scale))?;
             }
             let copy = Var::from_tensor(&x.as_detached_tensor().copy()?)?;
             let mut resumed = build(&settings, &[&copy])?;
             resumed.set_learning_rate(7.);
-            resumed.load_state(&running.state()?.into_iter().collect())?;
+            resumed.load_state(&stepper.state()?.into_iter().collect())?;
             for _ in 0..after {
-                running.step_with(&mut || bowl(&x, &scale))?;
-                resumed.step_with(&mut || bowl(&copy, &scale))?;
+                stepper.step_with(&mut || quadratic(&x, &scale))?;
+                resumed.step_with(&mut || quadratic(&copy, &scale))?;
             }
             assert_eq!(values(&x)?, values(&copy)?);
             Ok(())
@@ -62,10 +62,10 @@ proptest! {
 }
 
 #[test]
-fn the_loss_is_evaluated_as_often_as_is_allowed() -> Result<()> {
+fn the_number_of_evaluations_is_limited() -> Result<()> {
     let x = Var::new(&[-1.2f64, 1.], &CPU)?;
     let calls = Cell::new(0);
-    // Rosenbrock's valley: many iterations long.
+    // Rosenbrock's function takes many iterations.
     let mut loss = || {
         calls.set(calls.get() + 1);
         let (a, b) = (x.narrow(0, 0, 1)?, x.narrow(0, 1, 1)?);
@@ -87,9 +87,9 @@ fn the_loss_is_evaluated_as_often_as_is_allowed() -> Result<()> {
 proptest! {
     #![proptest_config(config(200))]
 
-    /// From anywhere around Rosenbrock's valley to its lowest point, in however many dimensions.
+    /// Starts near the minimum of Rosenbrock's function, in several dimensions.
     #[test]
-    fn a_line_search_finds_the_end_of_the_valley(size in 2..5usize, seed: u64, single: bool) {
+    fn the_line_search_minimizes_rosenbrocks_function(size in 2..5usize, seed: u64, single: bool) {
         let check = || -> Result<f64> {
             let dtype = if single { DType::F32 } else { DType::F64 };
             let x = Var::from_tensor(&Numbers::new(seed).tensor(&[size], 0.9).affine(1., 1.)?.to_dtype(dtype)?)?;
@@ -109,36 +109,36 @@ proptest! {
     }
 }
 
-/// On a slope without curvature there is nothing to learn from, and every step goes down all the same.
+/// Without curvature there is no second-order information, but every step still goes downhill.
 #[test]
-fn a_straight_slope_is_followed() -> Result<()> {
+fn a_linear_loss_is_followed_downhill() -> Result<()> {
     let x = Var::new(&[0f64, 0.], &CPU)?;
     let mut lbfgs = build(&Lbfgs::new(1.).max_iter(5), &[&x])?;
     lbfgs.step_with(&mut || Ok(x.sum_all()?))?;
-    // The first step is as long as 1 over the sum of the gradient.
+    // The first step has the length of 1 divided by the sum of the gradient's magnitudes.
     assert_eq!(values(&x)?, [-4.5, -4.5]);
     Ok(())
 }
 
 #[test]
-fn parameters_without_a_gradient_stay_and_halves_are_taken() -> Result<()> {
+fn parameters_without_a_gradient_do_not_change_and_f16_is_supported() -> Result<()> {
     let (x, idle) = (Var::new(&[[3f32, -2.]], &CPU)?, Var::new(5f32, &CPU)?);
     let half = Var::from_tensor(&Tensor::new(&[4f32], &CPU)?.to_dtype(DType::F16)?)?;
-    let seen_elsewhere = x.as_detached_tensor();
+    let alias = x.as_detached_tensor();
     let mut lbfgs = build(&Lbfgs::new(1.).max_iter(40), &[&idle, &x, &half])?;
     let loss = lbfgs.step_with(&mut || {
         let half = half.as_tensor().to_dtype(DType::F32)?;
         Ok(((x.as_tensor() - 1.)?.sqr()?.sum_all()? + (half - 2.)?.sqr()?.sum_all()?)?)
     })?;
     assert_eq!(values(&loss)?, [17.]);
-    check_close("x", &seen_elsewhere, &Tensor::new(&[[1f32, 1.]], &CPU)?, 1e-3)?;
+    check_close("x", &alias, &Tensor::new(&[[1f32, 1.]], &CPU)?, 1e-3)?;
     assert_eq!((values(&idle)?, half.dtype()), (vec![5.], DType::F16));
     assert!((values(&half)?[0] - 2.).abs() < 1e-2);
     Ok(())
 }
 
 #[test]
-fn fit_steps_by_it() -> Result<()> {
+fn fit_supports_lbfgs() -> Result<()> {
     let line = Linear::config(2, 1).init(&CPU)?;
     let x = Numbers::new(3).tensor(&[12, 2], 1.).to_dtype(DType::F32)?;
     let y = (x.sum_keepdim(1)? + 0.5)?;
@@ -149,29 +149,32 @@ fn fit_steps_by_it() -> Result<()> {
 }
 
 #[test]
-fn senseless_settings_and_states_are_errors() -> Result<()> {
+fn invalid_settings_and_states_are_errors() -> Result<()> {
     let x = Var::new(&[1f32, 2.], &CPU)?;
-    let message = |built: Result<Box<dyn Step>>| built.err().expect("an error").to_string();
+    let message = |built: Result<Box<dyn Step>>| built.err().expect("expected an error").to_string();
     assert!(message(build(&Lbfgs::new(-1.), &[&x])).starts_with("Lbfgs: the learning rate must be at least 0, got -1"));
     assert!(message(build(&Lbfgs::new(1.).tolerance_grad(f64::NAN), &[&x])).contains("tolerance_grad"));
     assert!(message(build(&Lbfgs::new(1.), &[&x, &x])).contains("`p1` is registered twice"));
     assert!(message(build(&Lbfgs::new(1.), &[])).contains("at least one parameter"));
 
     let scale = Tensor::new(&[1f32, 2.], &CPU)?;
-    let mut running = build(&Lbfgs::new(0.1).max_iter(3), &[&x])?;
-    running.step_with(&mut || bowl(&x, &scale))?;
-    let state: HashMap<String, Tensor> = running.state()?.into_iter().collect();
-    let mut refuse = |change: &dyn Fn(&mut HashMap<String, Tensor>), what: &str| {
+    let mut stepper = build(&Lbfgs::new(0.1).max_iter(3), &[&x])?;
+    stepper.step_with(&mut || quadratic(&x, &scale))?;
+    let state: HashMap<String, Tensor> = stepper.state()?.into_iter().collect();
+    let mut assert_rejected = |change: &dyn Fn(&mut HashMap<String, Tensor>), part: &str| {
         let mut changed = state.clone();
         change(&mut changed);
-        let error = running.load_state(&changed).unwrap_err().to_string();
-        assert!(error.starts_with("Lbfgs: ") && error.contains(what), "{error}");
+        let error = stepper.load_state(&changed).unwrap_err().to_string();
+        assert!(error.starts_with("Lbfgs: ") && error.contains(part), "{error}");
     };
-    refuse(&|s| drop(s.insert("x.step".into(), scale.clone())), "unexpected keys in the optimizer state: x.step");
-    refuse(&|s| drop(s.remove("lbfgs.n_iter")), "`lbfgs.n_iter` is missing");
-    refuse(&|s| drop(s.remove("lbfgs.prev_step")), "`lbfgs.prev_step` is missing");
-    refuse(&|s| drop(s.remove("lbfgs.old_dirs")), "of equal length");
+    assert_rejected(&|s| drop(s.insert("x.step".into(), scale.clone())), "unexpected keys in the optimizer state: x.step");
+    assert_rejected(&|s| drop(s.remove("lbfgs.n_iter")), "`lbfgs.n_iter` is missing");
+    assert_rejected(&|s| drop(s.remove("lbfgs.prev_step")), "`lbfgs.prev_step` is missing");
+    assert_rejected(&|s| drop(s.remove("lbfgs.old_dirs")), "of equal length");
     let long = Tensor::zeros(3, DType::F32, &CPU)?;
-    refuse(&|s| drop(s.insert("lbfgs.prev_step".into(), long.clone())), "a vector [2] for all parameters");
+    assert_rejected(
+        &|s| drop(s.insert("lbfgs.prev_step".into(), long.clone())),
+        "a vector [2] for all parameters",
+    );
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The losses against finite differences, and input that makes no sense.
+//! The losses against finite differences, and invalid arguments.
 
 use proptest::prelude::*;
 use sconce::Result;
@@ -14,18 +14,19 @@ fn values(tensor: &Tensor) -> Vec<f64> {
     crate::common::values(tensor).unwrap()
 }
 
-/// Compares the gradients of `loss` with differences.
+/// Compares the gradients of `loss` with finite differences.
 fn check_loss(loss: &dyn Loss, input: &Tensor, target: &Tensor) -> Result<(), TestCaseError> {
-    let of_both = |x: &[Tensor]| Ok(loss.forward(&x[0], &x[1])?);
-    let of_input = |x: &[Tensor]| Ok(loss.forward(&x[0], target)?);
-    let checked = match target.dtype().is_float() {
-        true => check_gradients(of_both, &[input.clone(), target.clone()]),
-        false => check_gradients(of_input, std::slice::from_ref(input)),
+    let loss_of_both = |x: &[Tensor]| Ok(loss.forward(&x[0], &x[1])?);
+    let loss_of_input = |x: &[Tensor]| Ok(loss.forward(&x[0], target)?);
+    let checked = if target.dtype().is_float() {
+        check_gradients(loss_of_both, &[input.clone(), target.clone()])
+    } else {
+        check_gradients(loss_of_input, std::slice::from_ref(input))
     };
     checked.map_err(fail)
 }
 
-/// Numbers spread over −4..4, never within 1e-3 of a threshold at a multiple of 1/4.
+/// Returns numbers within ±4, at least 1e-3 away from multiples of 1/4, where losses have thresholds.
 fn spread(seed: u64, shape: &[usize]) -> Tensor {
     let count: usize = shape.iter().product();
     let draw = |i: u64| {
@@ -44,7 +45,7 @@ proptest! {
     #![proptest_config(config(200))]
 
     #[test]
-    fn divergence_and_angle_have_their_gradient(
+    fn kl_div_and_cosine_embedding_gradients_agree_with_finite_differences(
         seed in 0u64..1000, batch in 1usize..5, features in 1usize..5, margin in -0.9..0.9f64, reduction in reductions(),
     ) {
         let shape = [batch, features];
@@ -56,11 +57,11 @@ proptest! {
         let loss = CosineEmbeddingLoss::new().margin(margin).reduction(reduction);
         check_gradients(|x| Ok(loss.forward(&crate::common::restride(&x[0])?, &x[1], &target)?), &[x.clone(), y.clone()]).map_err(fail)?;
         for row in 0..batch {
-            let one = |x: &Tensor| x.get(row).unwrap();
+            let row_of = |x: &Tensor| x.get(row).unwrap();
             let single = CosineEmbeddingLoss::new().margin(margin);
-            let alone = single.forward(&one(&x), &one(&y), &one(&target)).unwrap();
+            let unbatched = single.forward(&row_of(&x), &row_of(&y), &row_of(&target)).unwrap();
             let whole = single.clone().reduction(Reduction::None).forward(&x, &y, &target).unwrap();
-            check_close("alone", &alone, &whole.get(row).unwrap(), 1e-12).map_err(fail)?;
+            check_close("unbatched", &unbatched, &whole.get(row).unwrap(), 1e-12).map_err(fail)?;
         }
     }
 }
@@ -82,8 +83,8 @@ fn a_target_probability_of_zero_costs_nothing() -> Result<()> {
         message(kl_div(&x, &target.get(0)?)).starts_with("KlDivLoss: expected a target of the input's shape")
     );
     let one = Tensor::new(&[1i64], &CPU)?;
-    let said = message(cosine_embedding_loss(&x, &target, &one));
-    assert!(said.starts_with("CosineEmbeddingLoss: expected two inputs [batch, features]"), "{said}");
+    let error = message(cosine_embedding_loss(&x, &target, &one));
+    assert!(error.starts_with("CosineEmbeddingLoss: expected two inputs [batch, features]"), "{error}");
     assert!(message(cosine_embedding_loss(&x, &target.narrow(1, 0, 1)?, &one)).contains("[2, 1]"));
     let zeros = x.zeros_like()?;
     let both = Tensor::new(&[1i64, -1], &CPU)?;
@@ -100,7 +101,7 @@ proptest! {
     #![proptest_config(config(200))]
 
     #[test]
-    fn class_losses_have_their_gradient(
+    fn class_loss_gradients_agree_with_finite_differences(
         seed in 0u64..1000, batch in 1usize..5, classes in 1usize..5, spatial in prop::collection::vec(1usize..4, 0..3),
         smoothing in prop::sample::select(vec![0., 0.2]), reduction in reductions(), weighted: bool, transposed: bool,
     ) {
@@ -127,7 +128,7 @@ proptest! {
     }
 
     #[test]
-    fn pointwise_losses_have_their_gradient(
+    fn pointwise_loss_gradients_agree_with_finite_differences(
         seed in 0u64..1000, shape in prop::collection::vec(1usize..4, 0..4), reduction in reductions(),
     ) {
         let x = spread(seed, &shape);
@@ -146,7 +147,7 @@ proptest! {
     }
 
     #[test]
-    fn index_targets_are_one_hot_probabilities(seed in 0u64..1000, batch in 1usize..6, classes in 1usize..6) {
+    fn index_targets_agree_with_one_hot_probabilities(seed in 0u64..1000, batch in 1usize..6, classes in 1usize..6) {
         let logits = spread(seed, &[batch, classes]);
         let index: Vec<u32> = (0..batch).map(|i| ((i as u64 + seed) % classes as u64) as u32).collect();
         let one_hot = index.iter().flat_map(|&i| (0..classes).map(move |c| f64::from(u8::from(c as u32 == i))));
@@ -170,10 +171,10 @@ fn extreme_logits_have_finite_losses_and_gradients() -> Result<()> {
         let tiny = (-30f64).exp();
         let expected = Tensor::new(&[1e4, 30., 2f64.ln(), tiny, 0.], &CPU)?;
         check_close("softplus", &loss, &expected, 1e-6)?;
-        assert!((values(&loss)[3] / tiny - 1.).abs() < 1e-5, "a tiny loss is not rounded to 0");
+        assert!((values(&loss)[3] / tiny - 1.).abs() < 1e-5, "a tiny loss should not be rounded to 0");
         let grads = loss.sum_all()?.backward()?;
         let gradient = grads.get(&x).unwrap();
-        check_close("its gradient", gradient, &Tensor::new(&[-1., -1., -0.5, -tiny, 0.], &CPU)?, 1e-6)?;
+        check_close("gradient", gradient, &Tensor::new(&[-1., -1., -0.5, -tiny, 0.], &CPU)?, 1e-6)?;
         assert!((values(gradient)[3] / -tiny - 1.).abs() < 1e-5);
 
         let logits =
@@ -186,7 +187,7 @@ fn extreme_logits_have_finite_losses_and_gradients() -> Result<()> {
 }
 
 #[test]
-fn the_absolute_error_is_flat_at_zero() -> Result<()> {
+fn the_gradient_of_the_absolute_error_is_zero_at_zero() -> Result<()> {
     let x = Var::new(&[1f64, 2., f64::INFINITY], &CPU)?;
     let y = Tensor::new(&[1f64, 3., 0.], &CPU)?;
     let losses: [&dyn Loss; 3] = [
@@ -201,15 +202,15 @@ fn the_absolute_error_is_flat_at_zero() -> Result<()> {
 }
 
 #[test]
-fn ignored_elements_count_for_nothing() -> Result<()> {
+fn ignored_elements_do_not_contribute() -> Result<()> {
     let logits = Var::new(&[[1f64, 2.], [f64::NEG_INFINITY, 0.], [3., 1.]], &CPU)?;
     let target = Tensor::new(&[1i64, 0, 0], &CPU)?;
     let rest = logits.index_select(&Tensor::new(&[0u32, 2], &CPU)?, 0)?;
     let expected = NllLoss::new().forward(&rest, &Tensor::new(&[1i64, 0], &CPU)?)?;
     let ignoring = Tensor::new(&[1i64, -100, 0], &CPU)?;
-    check_close("mean of the others", &nll_loss(&logits, &ignoring)?, &expected, 1e-12)?;
+    check_close("mean without the ignored element", &nll_loss(&logits, &ignoring)?, &expected, 1e-12)?;
     let other = NllLoss::new().ignore_index(5).forward(&logits, &Tensor::new(&[1i64, 5, 0], &CPU)?)?;
-    check_close("another index", &other, &expected, 1e-12)?;
+    check_close("another ignore_index", &other, &expected, 1e-12)?;
     assert!(values(&nll_loss(&logits, &target)?)[0].is_infinite());
 
     let none = Tensor::new(&[-100i64; 3], &CPU)?;
@@ -219,7 +220,7 @@ fn ignored_elements_count_for_nothing() -> Result<()> {
 }
 
 #[test]
-fn shapes_without_batch_or_elements_are_taken() -> Result<()> {
+fn unbatched_and_empty_inputs_are_supported() -> Result<()> {
     let logits = Tensor::new(&[0.5f32, 1., 2.], &CPU)?;
     let target = Tensor::new(1u32, &CPU)?;
     let single = CrossEntropyLoss::new().reduction(Reduction::None).forward(&logits, &target)?;
@@ -235,7 +236,7 @@ fn shapes_without_batch_or_elements_are_taken() -> Result<()> {
 }
 
 #[test]
-fn half_precision_is_summed_in_full() -> Result<()> {
+fn half_precision_is_summed_in_f32() -> Result<()> {
     let x = Var::from_tensor(&Tensor::full(2f32, 60_000, &CPU)?.to_dtype(DType::F16)?)?;
     let loss = mse_loss(&x, &x.zeros_like()?)?;
     assert_eq!((loss.dtype(), values(&loss)[0]), (DType::F16, 4.));
@@ -244,7 +245,7 @@ fn half_precision_is_summed_in_full() -> Result<()> {
 }
 
 #[test]
-fn senseless_input_is_an_error_that_says_why() -> Result<()> {
+fn errors_name_the_invalid_argument() -> Result<()> {
     let logits = Tensor::zeros((2, 3), DType::F32, &CPU)?;
     let message = |loss: Result<Tensor>| loss.unwrap_err().to_string();
     let classes = |index: [i64; 2]| Tensor::new(&index, &CPU).unwrap();
@@ -276,7 +277,7 @@ fn senseless_input_is_an_error_that_says_why() -> Result<()> {
 }
 
 #[test]
-fn metrics_count() -> Result<()> {
+fn metrics_count_correct_predictions() -> Result<()> {
     let logits = Tensor::new(&[[3f32, 2., 1.], [1., 2., 3.], [2., 3., 1.], [1., 3., 2.]], &CPU)?;
     let target = Tensor::new(&[0u32, 1, 1, 0], &CPU)?;
     assert_eq!(metrics::accuracy(&logits, &target)?, 0.5);

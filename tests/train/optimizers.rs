@@ -1,4 +1,4 @@
-//! The optimizers: what a training loop asks of them beside the steps.
+//! The optimizers, apart from the values of their steps: resuming, dtypes, learning rates, error messages.
 
 use std::collections::HashMap;
 
@@ -32,10 +32,10 @@ fn all() -> Vec<Box<dyn Optimizer>> {
     ]
 }
 
-/// Steps `count` times down `sum((x − 1)²)`.
-fn descend(running: &mut dyn Step, x: &Var, count: usize) -> Result<()> {
+/// Takes `count` steps on the loss `sum((x − 1)²)`.
+fn descend(stepper: &mut dyn Step, x: &Var, count: usize) -> Result<()> {
     for _ in 0..count {
-        running.step(&(x.as_tensor() - 1.)?.sqr()?.sum_all()?.backward()?)?;
+        stepper.step(&(x.as_tensor() - 1.)?.sqr()?.sum_all()?.backward()?)?;
     }
     Ok(())
 }
@@ -44,17 +44,17 @@ proptest! {
     #![proptest_config(crate::common::config(12))]
 
     #[test]
-    fn a_run_resumes_exactly(before in 0usize..8, after in 1usize..8, start in prop::collection::vec(-3f32..3., 1..6)) {
+    fn a_resumed_run_continues_exactly(before in 0usize..8, after in 1usize..8, start in prop::collection::vec(-3f32..3., 1..6)) {
         for optimizer in all() {
             let x = Var::new(&start[..], &CPU).unwrap();
-            let mut running = optimizer.build(vec![("net.x".into(), x.clone())]).unwrap();
-            descend(&mut *running, &x, before).unwrap();
-            let state: HashMap<_, _> = running.state().unwrap().into_iter().collect();
+            let mut stepper = optimizer.build(vec![("net.x".into(), x.clone())]).unwrap();
+            descend(&mut *stepper, &x, before).unwrap();
+            let state: HashMap<_, _> = stepper.state().unwrap().into_iter().collect();
             let copy = Var::from_tensor(&x.copy().unwrap()).unwrap();
             let mut resumed = optimizer.build(vec![("net.x".into(), copy.clone())]).unwrap();
             resumed.set_learning_rate(1.);
             resumed.load_state(&state).unwrap();
-            descend(&mut *running, &x, after).unwrap();
+            descend(&mut *stepper, &x, after).unwrap();
             descend(&mut *resumed, &copy, after).unwrap();
             prop_assert_eq!(values(&x), values(&copy), "{:?}", optimizer);
         }
@@ -62,29 +62,29 @@ proptest! {
 }
 
 #[test]
-fn steps_are_in_place_and_leave_other_variables_alone() -> Result<()> {
+fn steps_are_in_place_and_do_not_change_other_variables() -> Result<()> {
     for optimizer in all() {
         let x = Var::new(&[3f64, -2.], &CPU)?;
         let idle = Var::new(&[1f64], &CPU)?;
-        let seen_elsewhere = x.as_detached_tensor();
-        let mut running = optimizer.build(vec![("x".into(), x.clone()), ("idle".into(), idle.clone())])?;
-        descend(&mut *running, &x, 3)?;
-        assert_eq!(values(&seen_elsewhere), values(&x), "{optimizer:?} moved the storage itself");
+        let alias = x.as_detached_tensor();
+        let mut stepper = optimizer.build(vec![("x".into(), x.clone()), ("idle".into(), idle.clone())])?;
+        descend(&mut *stepper, &x, 3)?;
+        assert_eq!(values(&alias), values(&x), "{optimizer:?} should update the storage in place");
         assert_ne!(values(&x), [3., -2.]);
         assert_eq!(values(&idle), [1.]);
-        let names: Vec<String> = running.state()?.into_iter().map(|(name, _)| name).collect();
+        let names: Vec<String> = stepper.state()?.into_iter().map(|(name, _)| name).collect();
         assert_eq!(names[..2], ["learning_rate", "x.step"]);
         assert!(names[1..].iter().all(|name| name.starts_with("x.")), "{names:?}");
-        // A parameter that comes later begins at its own first step.
-        descend(&mut *running, &idle, 1)?;
-        let state: HashMap<_, _> = running.state()?.into_iter().collect();
+        // A parameter whose gradients start later has its own first step.
+        descend(&mut *stepper, &idle, 1)?;
+        let state: HashMap<_, _> = stepper.state()?.into_iter().collect();
         assert_eq!((values(&state["x.step"]), values(&state["idle.step"])), (vec![3.], vec![1.]));
     }
     Ok(())
 }
 
 #[test]
-fn transposed_gradients_and_half_precision_are_taken() -> Result<()> {
+fn transposed_gradients_and_half_precision_are_supported() -> Result<()> {
     for dtype in [DType::F16, DType::BF16, DType::F32, DType::F64] {
         let weight = Var::from_tensor(&Tensor::new(&[[1f32, 2., 3.], [4., 5., 6.]], &CPU)?.to_dtype(dtype)?)?;
         let factor = Tensor::new(&[[1f32, 2.], [3., 4.], [5., 6.]], &CPU)?.to_dtype(dtype)?;
@@ -97,40 +97,40 @@ fn transposed_gradients_and_half_precision_are_taken() -> Result<()> {
 }
 
 #[test]
-fn the_rate_can_change_between_steps() -> Result<()> {
+fn the_learning_rate_can_change_between_steps() -> Result<()> {
     let x = Var::new(2f64, &CPU)?;
-    let mut running = Sgd::new(0.25).build(vec![("x".into(), x.clone())])?;
-    assert_eq!(running.learning_rate(), 0.25);
-    descend(&mut *running, &x, 1)?;
+    let mut stepper = Sgd::new(0.25).build(vec![("x".into(), x.clone())])?;
+    assert_eq!(stepper.learning_rate(), 0.25);
+    descend(&mut *stepper, &x, 1)?;
     assert_eq!(values(&x), [1.5]);
-    running.set_learning_rate(0.);
-    descend(&mut *running, &x, 1)?;
-    assert_eq!((running.learning_rate(), values(&x)), (0., vec![1.5]));
+    stepper.set_learning_rate(0.);
+    descend(&mut *stepper, &x, 1)?;
+    assert_eq!((stepper.learning_rate(), values(&x)), (0., vec![1.5]));
     Ok(())
 }
 
 #[test]
-fn candles_optimisers_and_ours_stand_in_for_each_other() -> Result<()> {
+fn candles_optimizers_and_sconces_are_interchangeable() -> Result<()> {
     let start = Tensor::new(&[3f64, -2.], &CPU)?;
-    let (ours, theirs, bridged) =
+    let (sconce_x, candle_x, wrapped_x) =
         (Var::from_tensor(&start)?, Var::from_tensor(&start)?, Var::from_tensor(&start)?);
     let params = nn::ParamsAdamW { lr: 0.05, ..Default::default() };
-    let mut a = Running::<AdamW>::new(AdamW::new(0.05), vec![("x".into(), ours.clone())])?;
-    let mut b = nn::AdamW::new(vec![theirs.clone()], params.clone())?;
-    let mut c = FromCandle::<nn::AdamW>::new(params).build(vec![("x".into(), bridged.clone())])?;
+    let mut a = Running::<AdamW>::new(AdamW::new(0.05), vec![("x".into(), sconce_x.clone())])?;
+    let mut b = nn::AdamW::new(vec![candle_x.clone()], params.clone())?;
+    let mut c = FromCandle::<nn::AdamW>::new(params).build(vec![("x".into(), wrapped_x.clone())])?;
     for _ in 0..50 {
-        nn::Optimizer::backward_step(&mut a, &(ours.as_tensor() - 1.)?.sqr()?.sum_all()?)?;
-        b.backward_step(&(theirs.as_tensor() - 1.)?.sqr()?.sum_all()?)?;
+        nn::Optimizer::backward_step(&mut a, &(sconce_x.as_tensor() - 1.)?.sqr()?.sum_all()?)?;
+        b.backward_step(&(candle_x.as_tensor() - 1.)?.sqr()?.sum_all()?)?;
     }
-    descend(&mut *c, &bridged, 50)?;
-    check_close("AdamW", &ours, &theirs, 1e-9)?;
-    check_close("bridged", &bridged, &theirs, 1e-12)?;
+    descend(&mut *c, &wrapped_x, 50)?;
+    check_close("AdamW", &sconce_x, &candle_x, 1e-9)?;
+    check_close("wrapped", &wrapped_x, &candle_x, 1e-12)?;
     assert!(c.state().is_err());
     Ok(())
 }
 
 #[test]
-fn senseless_settings_and_states_are_errors() -> Result<()> {
+fn invalid_settings_and_states_are_errors() -> Result<()> {
     let x = Var::new(&[1f32, 2.], &CPU)?;
     let build = |optimizer: &dyn Optimizer| optimizer.build(vec![("x".into(), x.clone())]);
     let message = |optimizer: &dyn Optimizer| build(optimizer).err().expect("an error").to_string();
@@ -149,23 +149,23 @@ fn senseless_settings_and_states_are_errors() -> Result<()> {
     let whole = Var::new(&[1u32], &CPU)?;
     assert!(Sgd::new(0.1).build(vec![("x".into(), whole)]).err().unwrap().to_string().contains("U32"));
 
-    let mut running = build(&Adam::new(0.1))?;
-    descend(&mut *running, &x, 2)?;
-    let state: HashMap<String, Tensor> = running.state()?.into_iter().collect();
-    let at = values(&state["x.exp_avg"]);
-    let mut refuse = |change: &dyn Fn(&mut HashMap<String, Tensor>), what: &str| {
+    let mut stepper = build(&Adam::new(0.1))?;
+    descend(&mut *stepper, &x, 2)?;
+    let state: HashMap<String, Tensor> = stepper.state()?.into_iter().collect();
+    let before = values(&state["x.exp_avg"]);
+    let mut assert_rejected = |change: &dyn Fn(&mut HashMap<String, Tensor>), part: &str| {
         let mut changed = state.clone();
         change(&mut changed);
-        let error = running.load_state(&changed).unwrap_err().to_string();
-        assert!(error.contains(what), "{error}");
-        let now: HashMap<String, Tensor> = running.state().unwrap().into_iter().collect();
-        assert_eq!(values(&now["x.exp_avg"]), at, "a refused state changes nothing");
+        let error = stepper.load_state(&changed).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+        let now: HashMap<String, Tensor> = stepper.state().unwrap().into_iter().collect();
+        assert_eq!(values(&now["x.exp_avg"]), before, "a rejected state should change nothing");
     };
     let scalar = || Tensor::new(0f32, &CPU).unwrap();
-    refuse(&|s| drop(s.insert("y.step".into(), scalar())), "optimizer state: y.step");
-    refuse(&|s| drop(s.remove("x.exp_avg")), "`x.exp_avg` is missing");
-    refuse(&|s| drop(s.remove("x.step")), "optimizer state: x.exp_avg, x.exp_avg_sq");
-    refuse(&|s| drop(s.insert("x.exp_avg".into(), scalar())), "expected `x.exp_avg` of shape [2], got []");
-    refuse(&|s| drop(s.insert("x.step".into(), scalar())), "step count for `x`");
+    assert_rejected(&|s| drop(s.insert("y.step".into(), scalar())), "optimizer state: y.step");
+    assert_rejected(&|s| drop(s.remove("x.exp_avg")), "`x.exp_avg` is missing");
+    assert_rejected(&|s| drop(s.remove("x.step")), "optimizer state: x.exp_avg, x.exp_avg_sq");
+    assert_rejected(&|s| drop(s.insert("x.exp_avg".into(), scalar())), "expected `x.exp_avg` of shape [2], got []");
+    assert_rejected(&|s| drop(s.insert("x.step".into(), scalar())), "step count for `x`");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The learning-rate schedules, alone and inside `fit`.
+//! The learning-rate schedules, alone and in `fit`.
 
 use proptest::prelude::*;
 use sconce::prelude::{
@@ -18,7 +18,7 @@ fn close(a: f64, b: f64) -> bool {
 }
 
 #[test]
-fn schedules_follow_one_another() {
+fn sequential_schedules_run_one_after_another() {
     let warm_up = LinearLr::new().start_factor(0.1).total_iters(4);
     let schedule = SequentialLr::new(warm_up).then(4, ExponentialLr::new(0.5)).then(6, |_| 0.25);
     let rates = [0, 2, 4, 5, 6, 100].map(|step| schedule.rate(1., step));
@@ -30,23 +30,23 @@ fn schedules_follow_one_another() {
 proptest! {
     #![proptest_config(config(200))]
 
-    /// What is said of each in its documentation, far beyond its last step as well.
+    /// The bounds from the documentation also hold far beyond the last step.
     #[test]
-    fn rates_stay_between_their_ends(
+    fn rates_stay_within_their_bounds(
         step in prop_oneof![0..300usize, Just(usize::MAX / 4)], total in 1..100usize, base in 1e-6..10f64, three_phase: bool,
     ) {
-        let least = base / 10.;
+        let lowest = base / 10.;
         let falling: [&dyn Schedule; 6] = [
-            &CosineAnnealingLr::new(total).eta_min(least),
-            &CosineAnnealingWarmRestarts::new(total).eta_min(least),
-            &CosineAnnealingWarmRestarts::new(total).t_mult(3).eta_min(least),
+            &CosineAnnealingLr::new(total).eta_min(lowest),
+            &CosineAnnealingWarmRestarts::new(total).eta_min(lowest),
+            &CosineAnnealingWarmRestarts::new(total).t_mult(3).eta_min(lowest),
             &LinearLr::new().end_factor(0.1).total_iters(total),
             &ConstantLr::new().factor(0.1).total_iters(total),
             &|_: usize| 0.5,
         ];
         for schedule in falling {
             let rate = schedule.rate(base, step);
-            prop_assert!(rate >= least * (1. - 1e-9) && rate <= base * (1. + 1e-9), "{rate}");
+            prop_assert!(rate >= lowest * (1. - 1e-9) && rate <= base * (1. + 1e-9), "{rate}");
         }
         for schedule in [&PolynomialLr::new().total_iters(total) as &dyn Schedule, &ExponentialLr::new(0.9), &StepLr::new(total)] {
             prop_assert!((0. ..=base).contains(&schedule.rate(base, step)));
@@ -56,16 +56,17 @@ proptest! {
             let rate = cycle.rate(0., step);
             prop_assert!(rate >= base / 25e4 * (1. - 1e-9) && rate <= base * (1. + 1e-9), "{rate}");
         }
-        let top = (3 * total, 10 * total);
-        let cycle = OneCycleLr::new(base, top.1).three_phase(three_phase);
-        prop_assert!(close(cycle.rate(0., top.0 - 1), base));
-        prop_assert!(close(cycle.rate(0., top.1 - 1), base / 25e4));
+        let (peak_step, last_step) = (3 * total, 10 * total);
+        let cycle = OneCycleLr::new(base, last_step).three_phase(three_phase);
+        prop_assert!(close(cycle.rate(0., peak_step - 1), base));
+        prop_assert!(close(cycle.rate(0., last_step - 1), base / 25e4));
         prop_assert!(close(cycle.rate(0., 0), base / 25.));
     }
 }
 
-/// What `epochs` of three batches each take away from a parameter whose gradient is 1: the sum of the rates.
-fn moved(schedule: impl Schedule, every: Every, epochs: usize) -> Result<(f64, f64)> {
+/// Returns how much `epochs` of three batches each subtract from a parameter with gradient 1, which is the
+/// sum of the rates, and the last rate.
+fn decrease(schedule: impl Schedule, every: Every, epochs: usize) -> Result<(f64, f64)> {
     let line = Linear::config(1, 1).bias(false).init(&CPU)?;
     let weight = || Ok::<_, Error>(line.weight().flatten_all()?.to_vec1::<f32>()?[0] as f64);
     let before = weight()?;
@@ -81,17 +82,17 @@ fn moved(schedule: impl Schedule, every: Every, epochs: usize) -> Result<(f64, f
 #[test]
 fn fit_follows_a_schedule_by_step_or_by_epoch() -> Result<()> {
     // 1, 1/2, 1/4, …
-    let (moved_by_steps, rate) = moved(ExponentialLr::new(0.5), Every::Step, 2)?;
+    let (moved_by_steps, rate) = decrease(ExponentialLr::new(0.5), Every::Step, 2)?;
     assert!((moved_by_steps - (2. - 0.5f64.powi(5))).abs() < 1e-5 && rate == 0.5f64.powi(5));
-    let (moved_by_epochs, rate) = moved(StepLr::new(1).gamma(0.5), Every::Epoch, 2)?;
+    let (moved_by_epochs, rate) = decrease(StepLr::new(1).gamma(0.5), Every::Epoch, 2)?;
     assert!((moved_by_epochs - 4.5).abs() < 1e-5 && rate == 0.5);
-    let (by_factor, _) = moved(|step: usize| if step < 2 { 0. } else { 1. }, Every::Step, 1)?;
+    let (by_factor, _) = decrease(|step: usize| if step < 2 { 0. } else { 1. }, Every::Step, 1)?;
     assert!((by_factor - 1.).abs() < 1e-6);
     Ok(())
 }
 
 #[test]
-fn senseless_schedules_are_errors() {
+fn invalid_schedules_are_errors() {
     let message = |schedule: Box<dyn Schedule>| {
         struct Boxed(Box<dyn Schedule>);
         impl Schedule for Boxed {
@@ -102,7 +103,7 @@ fn senseless_schedules_are_errors() {
                 self.0.validate()
             }
         }
-        moved(Boxed(schedule), Every::Epoch, 2).expect_err("an error").to_string()
+        decrease(Boxed(schedule), Every::Epoch, 2).expect_err("expected an error").to_string()
     };
     assert_eq!(message(Box::new(StepLr::new(0))), "StepLr: step_size cannot be 0");
     assert!(message(Box::new(OneCycleLr::new(1., 10).pct_start(2.))).contains("pct_start"));

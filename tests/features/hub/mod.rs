@@ -1,5 +1,4 @@
-//! Checkpoints from a hub, under the feature `hub`: what is asked of it, what the cache keeps, and what
-//! happens when the connection does not hold.
+//! The feature `hub`: requests, the cache, and interrupted connections.
 
 mod server;
 
@@ -28,10 +27,10 @@ struct Net {
 const MODEL: &str = "model.safetensors";
 
 fn directory() -> TempDir {
-    tempfile::tempdir().expect("a directory for temporary files")
+    tempfile::tempdir().expect("a temporary directory should be available")
 }
 
-/// Parameters whose values all differ, from `first` on.
+/// Returns parameters with the distinct values `first`, `first + 1`, …
 fn state(first: f32) -> StateDict {
     let shapes = [("fc.weight", &[4, 3][..]), ("fc.bias", &[4]), ("head.weight", &[2, 4])];
     let mut next = first;
@@ -62,7 +61,7 @@ fn load(hub: Hub) -> Result<Net> {
     Net::config().from_pretrained(hub, &Device::Cpu)
 }
 
-/// The parameters are those of `state(first)`.
+/// Asserts that the parameters are those of `state(first)`.
 fn assert_loaded(net: &Net, first: f32) {
     let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let expected = state(first);
@@ -73,13 +72,13 @@ fn assert_loaded(net: &Net, first: f32) {
     }
 }
 
-fn assert_says(message: &str, parts: &[&str]) {
+fn assert_contains(message: &str, parts: &[&str]) {
     for part in parts {
-        assert!(message.contains(part), "`{part}` is not in: {message}");
+        assert!(message.contains(part), "expected `{part}` in: {message}");
     }
 }
 
-/// Every file below the directory; links are not followed.
+/// Returns every file below the directory, without following links.
 fn files(directory: &Path) -> Vec<PathBuf> {
     let Ok(entries) = fs::read_dir(directory) else { return Vec::new() };
     let paths = entries.map(|entry| entry.unwrap().path());
@@ -87,13 +86,16 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn a_network_loads_and_the_second_time_from_the_cache() {
+fn the_second_load_comes_from_the_cache() {
     let (server, cache) = (Server::new([(MODEL, checkpoint(0.)), ("README.md", vec![1])]), directory());
     let hub = hub(&server, &cache);
     assert_loaded(&load(hub.clone()).unwrap(), 0.);
-    let asked = server.requests();
-    assert!(asked.iter().any(|request| request.path == "/owner/name/resolve/main/model.safetensors"));
-    assert!(!asked.iter().any(|request| request.path.contains("README")), "only what is needed");
+    let requests = server.requests();
+    assert!(requests.iter().any(|request| request.path == "/owner/name/resolve/main/model.safetensors"));
+    assert!(
+        !requests.iter().any(|request| request.path.contains("README")),
+        "expected no request for the README"
+    );
 
     assert_loaded(&load(hub.clone()).unwrap(), 0.);
     assert!(server.requests().is_empty());
@@ -114,14 +116,14 @@ fn revision_and_file_can_be_chosen() {
     assert_loaded(&load(hub.clone().revision("refs/pr/1")).unwrap(), 100.);
     assert_loaded(&load(hub.clone().revision("refs/pr/1").file("old/epoch_3.bin")).unwrap(), 200.);
     server.requests();
-    // A commit that a branch has brought along is there under its own name.
+    // A commit that was downloaded through a branch is cached under its own name too.
     assert_loaded(&load(hub.clone().revision("bbbb")).unwrap(), 100.);
     assert_loaded(&load(hub).unwrap(), 0.);
     assert!(server.requests().is_empty());
 }
 
 #[test]
-fn without_a_name_the_usual_files_are_tried() {
+fn without_a_file_name_the_usual_names_are_tried() {
     let (server, cache) = (Server::new([("pytorch_model.bin", checkpoint(7.))]), directory());
     assert_loaded(&load(hub(&server, &cache)).unwrap(), 7.);
     server.requests();
@@ -130,10 +132,10 @@ fn without_a_name_the_usual_files_are_tried() {
 
     let (server, cache) = (Server::new([("weights.onnx", vec![1]), ("README.md", vec![1])]), directory());
     let error = message(load(hub(&server, &cache)));
-    assert_says(&error, &[REPOSITORY, "main", server.address(), MODEL, "weights.onnx", "Hub::file"]);
+    assert_contains(&error, &[REPOSITORY, "main", server.address(), MODEL, "weights.onnx", "Hub::file"]);
 }
 
-/// Two files and the index that lists them, `weight_map` as it stands in the JSON.
+/// Returns two shards and their index with the given `weight_map` JSON.
 fn sharded(weight_map: &str) -> [(&'static str, Vec<u8>); 3] {
     let state = state(5.);
     let shard = |names: &[&str]| safetensors(state.iter().filter(|(name, _)| names.contains(name)));
@@ -151,16 +153,16 @@ const WEIGHT_MAP: &str = r#"{
 }"#;
 
 #[test]
-fn the_files_of_an_index_come_with_it() {
+fn downloading_an_index_downloads_its_shards() {
     let (server, cache) = (Server::new(sharded(WEIGHT_MAP)), directory());
     let index = hub(&server, &cache).download().unwrap();
     assert_eq!(index.file_name().unwrap(), "model.safetensors.index.json");
     let [_, (first, content), (second, rest)] = sharded(WEIGHT_MAP);
     assert_eq!(fs::read(index.with_file_name(first)).unwrap(), content);
     assert_eq!(fs::read(index.with_file_name(second)).unwrap(), rest);
-    // The branch may move on meanwhile, so the commit is asked for.
-    let asked = server.requests();
-    assert!(asked.iter().any(|request| {
+    // The branch may change meanwhile, so shards are requested by commit.
+    let requests = server.requests();
+    assert!(requests.iter().any(|request| {
         request.path.ends_with(&format!("/resolve/0123456789abcdef0123456789abcdef01234567/{second}"))
     }));
 
@@ -171,12 +173,12 @@ fn the_files_of_an_index_come_with_it() {
 }
 
 #[test]
-fn an_index_cannot_name_files_elsewhere() {
+fn an_index_cannot_name_files_outside_its_folder() {
     for shard in ["../../../../escaped", "/escaped", "a/../../escaped", "..\\escaped", "c:escaped", ""] {
         let map = serde_json::json!({ "fc.weight": shard }).to_string();
         let (server, outer) = (Server::new(sharded(&map)), directory());
         let error = message(hub(&server, &outer).cache(outer.path().join("cache")).download());
-        assert_says(
+        assert_contains(
             &error,
             &["a file beside the index", &format!("`{shard}`"), "model.safetensors.index.json"],
         );
@@ -184,49 +186,55 @@ fn an_index_cannot_name_files_elsewhere() {
     }
     for map in ["[]", r#"{"fc.weight": 3}"#] {
         let (server, cache) = (Server::new(sharded(map)), directory());
-        assert_says(&message(hub(&server, &cache).download()), &["index", "model.safetensors.index.json"]);
+        assert_contains(
+            &message(hub(&server, &cache).download()),
+            &["index", "model.safetensors.index.json"],
+        );
     }
 }
 
 #[test]
-fn names_that_are_none_are_errors_before_anything_is_asked() {
+fn invalid_names_are_errors_without_a_request() {
     let (server, cache) = (Server::new([(MODEL, checkpoint(0.))]), directory());
     for name in ["", "a/b/c", "../b", "a/", "a b/c", "a--b/c", "a/b?c"] {
         let hub = Hub::new(name).endpoint(server.address()).cache(cache.path());
-        assert_says(&message(hub.download()), &["owner/name", &format!("`{name}`")]);
+        assert_contains(&message(hub.download()), &["owner/name", &format!("`{name}`")]);
     }
     for name in ["", "../x", "a//b", "a b", "x?y", "/x"] {
-        assert_says(
+        assert_contains(
             &message(hub(&server, &cache).revision(name).download()),
             &["revision", &format!("`{name}`")],
         );
-        assert_says(&message(hub(&server, &cache).file(name).download()), &["file", &format!("`{name}`")]);
+        assert_contains(
+            &message(hub(&server, &cache).file(name).download()),
+            &["file", &format!("`{name}`")],
+        );
     }
     assert!(server.requests().is_empty());
     assert!(files(cache.path()).is_empty());
 }
 
 #[test]
-fn what_does_not_exist_is_not_found() {
+fn missing_files_revisions_and_repositories_are_not_found() {
     let (server, cache) = (Server::new([(MODEL, checkpoint(0.))]), directory());
     let hub = hub(&server, &cache);
     let error = message(load(hub.clone().file("missing.pt")));
-    assert_says(&error, &["not found", REPOSITORY, "missing.pt", "main", server.address()]);
+    assert_contains(&error, &["not found", REPOSITORY, "missing.pt", "main", server.address()]);
     let error = message(load(hub.clone().revision("v9")));
-    assert_says(&error, &["not found", REPOSITORY, "v9", server.address()]);
+    assert_contains(&error, &["not found", REPOSITORY, "v9", server.address()]);
     let error = message(load(Hub::new("nobody/nothing").endpoint(server.address()).cache(cache.path())));
-    assert_says(&error, &["not found", "nobody/nothing", "main", server.address()]);
+    assert_contains(&error, &["not found", "nobody/nothing", "main", server.address()]);
     assert_loaded(&load(hub).unwrap(), 0.);
 }
 
 #[test]
-fn a_token_opens_what_is_private() {
+fn a_token_gives_access_to_a_private_repository() {
     let commits = [("aaaa", [(MODEL, checkpoint(0.))].into())];
     let server = Server::with_revisions(&[("main", "aaaa")], commits.into(), Some("hf_secret"));
     let cache = directory();
-    // Whatever the environment of this test has, this token is none.
+    // An explicit token takes precedence over the environment's.
     let error = message(load(hub(&server, &cache).token("hf_wrong")));
-    assert_says(&error, &["not authorized", "403", REPOSITORY, "main", server.address(), "token"]);
+    assert_contains(&error, &["not authorized", "403", REPOSITORY, "main", server.address(), "token"]);
     assert!(!error.contains("hf_wrong"), "{error}");
 
     let private = hub(&server, &cache).token("hf_secret");
@@ -235,13 +243,16 @@ fn a_token_opens_what_is_private() {
 }
 
 #[test]
-fn an_interrupted_download_is_an_error_and_goes_on_in_the_next_call() {
+fn an_interrupted_download_is_an_error_and_the_next_call_resumes_it() {
     let (server, cache) = (Server::new([(MODEL, checkpoint(0.))]), directory());
     let hub = hub(&server, &cache).file(MODEL);
     server.set_fault(Fault::Cut(100));
     let error = message(load(hub.clone()));
-    assert_says(&error, &["interrupted", REPOSITORY, MODEL, "main", server.address()]);
-    assert!(!files(cache.path()).iter().any(|path| path.ends_with(MODEL)), "taken as whole");
+    assert_contains(&error, &["interrupted", REPOSITORY, MODEL, "main", server.address()]);
+    assert!(
+        !files(cache.path()).iter().any(|path| path.ends_with(MODEL)),
+        "a partial file must not be in the cache"
+    );
 
     server.set_fault(Fault::None);
     server.requests();
@@ -252,25 +263,28 @@ fn an_interrupted_download_is_an_error_and_goes_on_in_the_next_call() {
 }
 
 #[test]
-fn an_end_without_a_length_is_not_taken_for_the_files_end() {
+fn a_short_response_without_a_length_is_an_error() {
     let (server, cache) = (Server::new([(MODEL, checkpoint(0.))]), directory());
     let hub = hub(&server, &cache).file(MODEL);
     server.set_fault(Fault::CutSilently(100));
     let error = message(load(hub.clone()));
-    assert_says(&error, &["interrupted", "got 100", REPOSITORY, MODEL, "main", server.address()]);
-    assert!(!files(cache.path()).iter().any(|path| path.ends_with(MODEL)), "taken as whole");
-    assert_says(&message(load(hub.clone())), &["interrupted", "got 100"]);
+    assert_contains(&error, &["interrupted", "got 100", REPOSITORY, MODEL, "main", server.address()]);
+    assert!(
+        !files(cache.path()).iter().any(|path| path.ends_with(MODEL)),
+        "a partial file must not be in the cache"
+    );
+    assert_contains(&message(load(hub.clone())), &["interrupted", "got 100"]);
 
     server.set_fault(Fault::None);
     assert_loaded(&load(hub).unwrap(), 0.);
 }
 
 #[test]
-fn what_a_killed_process_has_left_is_no_obstacle() {
+fn partial_files_of_a_killed_process_do_not_prevent_a_download() {
     let (server, cache) = (Server::new([(MODEL, checkpoint(0.))]), directory());
     let hub = hub(&server, &cache).file(MODEL);
     server.set_fault(Fault::Cut(100));
-    load(hub.clone()).err().expect("an error");
+    load(hub.clone()).err().expect("expected an error");
     let part =
         files(cache.path()).into_iter().find(|path| path.extension().is_some_and(|name| name == "part"));
     server.set_fault(Fault::None);
@@ -282,25 +296,26 @@ fn what_a_killed_process_has_left_is_no_obstacle() {
 }
 
 #[test]
-fn answers_that_no_hub_gives_are_errors() {
+fn invalid_responses_are_errors() {
     let (server, cache) = (Server::new([(MODEL, checkpoint(0.))]), directory());
     server.set_fault(Fault::NoLocation);
     let error = message(load(hub(&server, &cache).file(MODEL)));
-    assert_says(&error, &["the hub sent an invalid response", REPOSITORY, MODEL, server.address()]);
+    assert_contains(&error, &["the hub sent an invalid response", REPOSITORY, MODEL, server.address()]);
 }
 
 #[test]
-fn no_connection_is_an_error_with_the_address() {
+fn a_failed_connection_is_an_error_with_the_address() {
     let cache = directory();
     let address = Server::new([]).address().to_owned();
-    let nobody = Hub::new(REPOSITORY).endpoint(&address).cache(cache.path());
-    assert_says(&message(load(nobody.clone())), &["no connection", REPOSITORY, "main", &address]);
-    assert_says(&message(load(nobody.file(MODEL))), &["no connection", REPOSITORY, MODEL, "main", &address]);
+    let hub = Hub::new(REPOSITORY).endpoint(&address).cache(cache.path());
+    assert_contains(&message(load(hub.clone())), &["no connection", REPOSITORY, "main", &address]);
+    assert_contains(&message(load(hub.file(MODEL))), &["no connection", REPOSITORY, MODEL, "main", &address]);
 }
 
-/// Runs the test below in a process with these variables and none of the user's own; its standard error.
+/// Runs the next test in a process with these variables and without the user's own. Returns whether it passed
+/// and its standard error.
 fn with_environment(variables: &[(&str, &str)]) -> (bool, String) {
-    let mut command = test_command(module_path!(), "loads_by_the_environment_alone");
+    let mut command = test_command(module_path!(), "loads_with_settings_from_the_environment");
     for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("HF_") || key.starts_with("XDG_")) {
         command.env_remove(key);
     }
@@ -309,41 +324,41 @@ fn with_environment(variables: &[(&str, &str)]) -> (bool, String) {
 }
 
 #[test]
-#[ignore = "the test of the environment runs it"]
-fn loads_by_the_environment_alone() {
+#[ignore = "run by `environment_variables_are_used`"]
+fn loads_with_settings_from_the_environment() {
     let net = Net::config().from_pretrained(REPOSITORY, &Device::Cpu);
     assert_loaded(&net.unwrap_or_else(|error| panic!("{error}")), 0.);
 }
 
 #[test]
-fn the_environment_is_honoured() {
+fn environment_variables_are_used() {
     let commits = [("aaaa", [(MODEL, checkpoint(0.))].into())];
     let server = Server::with_revisions(&[("main", "aaaa")], commits.into(), Some("hf_secret"));
     let (first, second) = (directory(), directory());
     let home = |directory: &TempDir| directory.path().to_str().unwrap().to_owned();
-    let at_server = ("HF_ENDPOINT", server.address());
+    let endpoint = ("HF_ENDPOINT", server.address());
 
-    let (loaded, error) = with_environment(&[at_server, ("HF_HOME", &home(&first))]);
+    let (loaded, error) = with_environment(&[endpoint, ("HF_HOME", &home(&first))]);
     assert!(!loaded);
     let token_file = first.path().join("token").display().to_string();
-    assert_says(&error, &["not authorized", "401", "HF_TOKEN", &token_file, "Hub::token"]);
+    assert_contains(&error, &["not authorized", "401", "HF_TOKEN", &token_file, "Hub::token"]);
 
     let (loaded, error) =
-        with_environment(&[at_server, ("HF_HOME", &home(&first)), ("HF_TOKEN", "hf_secret")]);
+        with_environment(&[endpoint, ("HF_HOME", &home(&first)), ("HF_TOKEN", "hf_secret")]);
     assert!(loaded, "{error}");
     assert!(first.path().join("hub/models--owner--name/refs/main").is_file());
 
     fs::write(second.path().join("token"), "hf_secret\n").unwrap();
-    let (loaded, error) = with_environment(&[at_server, ("HF_HOME", &home(&second))]);
+    let (loaded, error) = with_environment(&[endpoint, ("HF_HOME", &home(&second))]);
     assert!(loaded, "{error}");
 
     let offline = ("HF_HUB_OFFLINE", "1");
     server.requests();
-    let (loaded, error) = with_environment(&[at_server, offline, ("HF_HOME", &home(&first))]);
+    let (loaded, error) = with_environment(&[endpoint, offline, ("HF_HOME", &home(&first))]);
     assert!(loaded, "{error}");
     let empty = directory();
-    let (loaded, error) = with_environment(&[at_server, offline, ("HF_HOME", &home(&empty))]);
+    let (loaded, error) = with_environment(&[endpoint, offline, ("HF_HOME", &home(&empty))]);
     assert!(!loaded);
-    assert_says(&error, &["HF_HUB_OFFLINE", REPOSITORY, "main", &home(&empty)]);
+    assert_contains(&error, &["HF_HUB_OFFLINE", REPOSITORY, "main", &home(&empty)]);
     assert!(server.requests().is_empty());
 }

@@ -1,7 +1,7 @@
-//! A server on the loopback interface that speaks as much of the hub's language as a download needs.
+//! A loopback server that implements the part of the hub's protocol that downloads need.
 //!
-//! A file is asked for at `/{repository}/resolve/{revision}/{file}`, which answers with the commit and
-//! redirects to where the bytes are; ranges of these can be asked for. `/api/models/…` lists the files.
+//! `/{repository}/resolve/{revision}/{file}` returns the commit and redirects to the file's content, which
+//! supports range requests. `/api/models/…` lists the files.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Write};
@@ -12,15 +12,16 @@ use std::thread::JoinHandle;
 
 pub const REPOSITORY: &str = "owner/name";
 
-/// How the server misbehaves, on the bytes of files alone: `cut` bytes and the connection drops.
+/// A fault of the server when it sends the content of a file. The cut variants close the connection after
+/// that many bytes.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Fault {
     None,
-    /// After the length of the whole was announced.
+    /// The `Content-Length` header announces the whole length.
     Cut(usize),
-    /// Without a length: the end of the connection is the end of the file.
+    /// There is no `Content-Length`: the end of the connection is the end of the file.
     CutSilently(usize),
-    /// The redirection does not say where to.
+    /// The redirect has no `Location` header.
     NoLocation,
 }
 
@@ -31,7 +32,7 @@ pub struct Request {
 
 struct Shared {
     address: String,
-    /// By commit: the files and their content.
+    /// The files and their contents, by commit.
     commits: BTreeMap<&'static str, BTreeMap<&'static str, Vec<u8>>>,
     branches: HashMap<&'static str, &'static str>,
     token: Option<&'static str>,
@@ -46,7 +47,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Serves `files` as the branch `main`.
+    /// Serves `files` on the branch `main`.
     pub fn new<const N: usize>(files: [(&'static str, Vec<u8>); N]) -> Self {
         let commit = "0123456789abcdef0123456789abcdef01234567";
         Self::with_revisions(&[("main", commit)], [(commit, files.into())].into(), None)
@@ -57,8 +58,9 @@ impl Server {
         commits: BTreeMap<&'static str, BTreeMap<&'static str, Vec<u8>>>,
         token: Option<&'static str>,
     ) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port of the loopback interface");
-        let address = format!("http://{}", listener.local_addr().expect("the port's number"));
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port should be available");
+        let address =
+            format!("http://{}", listener.local_addr().expect("the listener should have an address"));
         let shared = Arc::new(Shared {
             address,
             commits,
@@ -68,14 +70,14 @@ impl Server {
             requests: Mutex::default(),
             stop: AtomicBool::new(false),
         });
-        let for_thread = shared.clone();
+        let thread_shared = shared.clone();
         let thread = std::thread::spawn(move || {
             for stream in listener.incoming() {
-                if for_thread.stop.load(Ordering::SeqCst) {
+                if thread_shared.stop.load(Ordering::SeqCst) {
                     break;
                 }
-                // A client that goes away is its own affair.
-                let _ = stream.and_then(|stream| for_thread.answer(stream));
+                // A client may disconnect at any time.
+                let _ = stream.and_then(|stream| thread_shared.respond_to(stream));
             }
         });
         Self { shared, thread: Some(thread) }
@@ -89,7 +91,7 @@ impl Server {
         *self.shared.fault.lock().unwrap() = fault;
     }
 
-    /// The requests since the last call.
+    /// Returns the requests since the last call.
     pub fn requests(&self) -> Vec<Request> {
         std::mem::take(&mut self.shared.requests.lock().unwrap())
     }
@@ -99,7 +101,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         let address = self.shared.address.trim_start_matches("http://");
-        drop(TcpStream::connect(address)); // Wakes the thread.
+        drop(TcpStream::connect(address)); // Wakes the thread in `incoming`.
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();
         }
@@ -107,7 +109,7 @@ impl Drop for Server {
 }
 
 impl Shared {
-    fn answer(&self, mut stream: TcpStream) -> std::io::Result<()> {
+    fn respond_to(&self, mut stream: TcpStream) -> std::io::Result<()> {
         let mut lines = BufReader::new(stream.try_clone()?).lines();
         let first = lines.next().transpose()?.unwrap_or_default();
         let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
@@ -159,7 +161,7 @@ impl Shared {
         };
         match found {
             None => respond(stream, "404 Not Found", &[], b""),
-            // As the hub does: what is small comes at once, what is large from elsewhere.
+            // Like the hub, sends small files directly and redirects for large ones.
             Some((commit, file, content)) if file.ends_with(".json") => {
                 let etag = format!("\"{}\"", etag(content));
                 self.bytes(request, content, &[("ETag", &etag), ("X-Repo-Commit", commit)], stream)
@@ -183,7 +185,7 @@ impl Shared {
         self.commits.get_key_value(commit).map(|(commit, files)| (*commit, files))
     }
 
-    /// The range of `content` that was asked for.
+    /// Sends the requested range of `content`.
     fn bytes(
         &self,
         request: &Request,
@@ -243,7 +245,7 @@ fn head(
     write!(stream, "\r\n")
 }
 
-/// A name for the content.
+/// Returns a hash of the content.
 fn etag(content: &[u8]) -> String {
     use std::hash::{DefaultHasher, Hash, Hasher};
     let mut hasher = DefaultHasher::new();

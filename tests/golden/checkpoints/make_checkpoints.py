@@ -1,9 +1,9 @@
-"""Writes small files as torch.save lays them out, with Python's own pickler and without torch.
+"""Writes small files in the format of torch.save, with Python's pickler and without torch.
 
     python3 make_checkpoints.py
 
 Each `types_*.pt` holds, for every element type, the tensor [[0, 1, 2], [3, 4, 5]] under the type's name
-(`bool`: [[0, 1, 0], [1, 0, 1]]; `int8` begins at -3), and of float32:
+(`bool`: [[0, 1, 0], [1, 0, 1]]; `int8` starts at -3), and these float32 tensors:
 
 - `column_major`: the same values, stored column by column
 - `sliced`: [[1, 2], [4, 5]], a view of `float32`'s storage
@@ -11,9 +11,9 @@ Each `types_*.pt` holds, for every element type, the tensor [[0, 1, 2], [3, 4, 5
 - `expanded`: [[7, 7, 7]] with stride 0
 - `scalar`: 7, `empty`: shape [0, 3], `parameter`: [1, 2]
 
-`nested.pt` has the state dict of a data-parallel module among a training script's other entries.
-`alone.pt` has it under a key that no reader could know, `choices.pt` two of them.
-`os_system.pt` would run a command if it were unpickled.
+`nested.pt` has the state dict of a data-parallel module beside the other entries of a training script.
+`alone.pt` has its only state dict under an unusual key; `choices.pt` has several state dicts.
+`os_system.pt` runs a command when it is unpickled.
 """
 
 import collections

@@ -1,11 +1,11 @@
-"""PyTorch's own answers for settings of layers that the other files here lack, in the same form.
+"""Writes PyTorch's results for layer settings that the other files here do not cover, in the same format.
 
 usage: make_more_layers.py OUT
 
-For each kind it writes OUT/<kind>.json, a list of cases (`args`, `mode`), and OUT/<kind>.safetensors with the
+For each kind, writes OUT/<kind>.json, a list of cases (`args`, `mode`), and OUT/<kind>.safetensors with the
 tensors i/input, i/output, i/grad_output and i/grad.input of case i, computed in float64 from float32 inputs and
-stored as float32. NearestIndices holds, for random lengths, which input each output of mode nearest and
-nearest-exact takes, in float32 and in float64: a floor follows the precision that positions are computed in.
+stored as float32. For random lengths, NearestIndices holds the input index of each output of the modes nearest
+and nearest-exact, in float32 and in float64: rounding down depends on the precision of the positions.
 """
 import json
 import random
@@ -18,7 +18,7 @@ from torch import nn
 OUT = sys.argv[1]
 random.seed(0)
 torch.manual_seed(0)
-pick = random.choice
+choose = random.choice
 
 
 def store(kind, cases, tensors):
@@ -47,17 +47,17 @@ def layer(kind, make, count, name=None):
 
 
 def interpolation():
-    mode = pick(["nearest", "nearest-exact", "linear", "bilinear", "bicubic", "bicubic", "area"])
-    axes = {"linear": 1, "bilinear": 2, "bicubic": 2}.get(mode) or pick([1, 2])
+    mode = choose(["nearest", "nearest-exact", "linear", "bilinear", "bicubic", "bicubic", "area"])
+    axes = {"linear": 1, "bilinear": 2, "bicubic": 2}.get(mode) or choose([1, 2])
     args = {"mode": mode}
     if mode in ("linear", "bilinear", "bicubic"):
-        args["align_corners"] = pick([None, False, True])
+        args["align_corners"] = choose([None, False, True])
     sizes = [random.randint(1, 9) for _ in range(axes)]
     factors = [round(random.uniform(0.3, 3.2), 3) for _ in range(axes)]
     if random.random() < 0.4:
-        args["size"] = pick([sizes[0], tuple(sizes)])
+        args["size"] = choose([sizes[0], tuple(sizes)])
     else:
-        args["scale_factor"] = pick([factors[0], tuple(factors), 2.0, 1.0])
+        args["scale_factor"] = choose([factors[0], tuple(factors), 2.0, 1.0])
         args["recompute_scale_factor"] = random.random() < 0.3
     return args, [random.randint(1, 2), random.randint(1, 3)] + [random.randint(1, 8) for _ in range(axes)], 1.0
 
@@ -66,7 +66,7 @@ def nearest_indices():
     cases, tensors = [], {}
     for _ in range(400):
         length = random.randint(1, 60)
-        args = {"mode": pick(["nearest", "nearest-exact"]), "dtype": pick(["float32", "float64"])}
+        args = {"mode": choose(["nearest", "nearest-exact"]), "dtype": choose(["float32", "float64"])}
         if random.random() < 0.5:
             args["size"] = random.randint(1, 90)
         else:

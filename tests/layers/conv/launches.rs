@@ -1,4 +1,4 @@
-//! What runs as one kernel.
+//! Operations that run in one launch.
 
 use sconce::candle;
 use sconce::prelude::*;
@@ -19,7 +19,7 @@ struct Block {
 }
 
 #[test]
-fn a_block_of_signals_is_one_launch() -> Result<()> {
+fn a_residual_block_on_sequences_is_one_launch() -> Result<()> {
     let block = Block::new(&Device::Cpu)?;
     let x = Tensor::randn(0f32, 1., (2, 4, 9), &Device::Cpu)?;
     let (y, launches) = sconce::trace(|| block.forward(&x));
@@ -30,7 +30,7 @@ fn a_block_of_signals_is_one_launch() -> Result<()> {
 }
 
 #[test]
-fn functions_wait_for_what_follows() -> Result<()> {
+fn functions_are_fused_with_the_following_activation() -> Result<()> {
     let random = |shape: &[usize]| Tensor::randn(0f32, 1., shape, &Device::Cpu);
     let (x, weight, bias) = (random(&[2, 3, 8, 8])?, random(&[6, 3, 3, 3])?, random(&[6])?);
     let options = Conv2dOptions::default().stride((2, 1)).padding(1);
@@ -45,9 +45,9 @@ fn functions_wait_for_what_follows() -> Result<()> {
     Ok(())
 }
 
-/// Grouped and depthwise convolution, forward and backward, are one launch each.
+/// Grouped and depthwise convolutions take one launch forward and one backward.
 #[test]
-fn groups_are_one_launch() -> Result<()> {
+fn grouped_convolutions_are_one_launch() -> Result<()> {
     for (groups, outputs) in [(2, 8), (6, 6), (6, 12)] {
         let conv = Conv2d::config(6, outputs, 3).padding(1).groups(groups).init(&Device::Cpu)?;
         let up = ConvTranspose2d::config(6, outputs, 3).groups(groups).bias(false).init(&Device::Cpu)?;
@@ -88,7 +88,7 @@ struct Autoencoder {
 }
 
 #[test]
-fn layers_are_fields_and_every_parameter_learns() -> Result<()> {
+fn layers_work_as_fields_and_every_parameter_has_a_gradient() -> Result<()> {
     let network = Autoencoder::new(&Device::Cpu)?;
     let x = Tensor::randn(0f32, 1., (2, 2, 8, 8), &Device::Cpu)?;
     let y = network.forward_t(&x, true)?;
@@ -105,7 +105,7 @@ fn layers_are_fields_and_every_parameter_learns() -> Result<()> {
 }
 
 #[test]
-fn padding_stands_before_the_launch() -> Result<()> {
+fn padding_with_a_mode_is_a_launch_before_the_convolution() -> Result<()> {
     let conv = Conv2d::config(2, 3, 3).padding(1).padding_mode("circular").init(&Device::Cpu)?;
     let x = Tensor::ones((1, 2, 5, 5), DType::F32, &Device::Cpu)?;
     let (_, launches) = sconce::trace(|| relu(conv.call((&x).into(), Mode::Eval)).into_tensor());

@@ -1,17 +1,17 @@
-//! The layers: inputs without a batch, weights that change, fresh parameters, what they print.
+//! The layers: inputs without a batch, changed weights, fresh parameters, printing.
 
 use sconce::prelude::*;
 
 use crate::common::{check_close, values};
 
 #[test]
-fn an_input_without_a_batch_is_a_batch_of_one() -> Result<()> {
+fn an_unbatched_input_gives_the_result_of_a_batch_of_one() -> Result<()> {
     let device = Device::Cpu;
     fn check(layer: impl Layer, shape: &[usize]) -> Result<()> {
         let x = Tensor::randn(0f32, 1., shape, &Device::Cpu)?;
-        let alone = layer.call((&x).into(), Mode::Eval).into_tensor()?;
+        let unbatched = layer.call((&x).into(), Mode::Eval).into_tensor()?;
         let batch = layer.call(x.unsqueeze(0)?.into(), Mode::Eval).into_tensor()?;
-        Ok(check_close("output", &alone, &batch.squeeze(0)?, 0.)?)
+        Ok(check_close("output", &unbatched, &batch.squeeze(0)?, 0.)?)
     }
     check(Conv1d::config(3, 4, 3).padding_mode("reflect").padding(2).init(&device)?, &[3, 7])?;
     check(Conv2d::config(3, 4, 3).init(&device)?, &[3, 7, 5])?;
@@ -20,29 +20,29 @@ fn an_input_without_a_batch_is_a_batch_of_one() -> Result<()> {
     check(ReflectionPad2d::config(2).init(&device)?, &[3, 7, 5])
 }
 
-/// What a layer keeps of its weight follows the weight.
+/// The packed weight of a layer follows changes of the weight.
 #[test]
-fn a_new_weight_is_used() -> Result<()> {
+fn a_changed_weight_is_packed_again() -> Result<()> {
     let mut conv = Conv1d::config(2, 3, 3).init(&Device::Cpu)?;
     let x = Tensor::randn(0f32, 1., (1, 2, 6), &Device::Cpu)?;
     let call = |conv: &Conv1d| conv.call((&x).into(), Mode::Eval).into_tensor();
-    let (once, again) = (call(&conv)?, call(&conv)?);
-    check_close("a second call", &again, &once, 0.)?;
+    let (first, second) = (call(&conv)?, call(&conv)?);
+    check_close("a second call", &second, &first, 0.)?;
     let mut state = conv.state_dict();
     for name in ["weight", "bias"] {
-        let doubled = (state.get(name).expect("a parameter") * 2.)?;
+        let doubled = (state.get(name).expect("the state dict should have the parameter") * 2.)?;
         state.insert(name.to_string(), doubled);
     }
     conv.load_state_dict(&state)?;
-    check_close("doubled", &call(&conv)?, &(&once * 2.)?, 1e-5)?;
+    check_close("doubled", &call(&conv)?, &(&first * 2.)?, 1e-5)?;
     conv.to_dtype(DType::F64)?;
     let wide = conv.call(x.to_dtype(DType::F64)?.into(), Mode::Eval).into_tensor()?;
-    check_close("widened", &wide, &(&once * 2.)?, 1e-5)?;
+    check_close("widened", &wide, &(&first * 2.)?, 1e-5)?;
     Ok(())
 }
 
 #[test]
-fn fresh_parameters_are_drawn_as_in_pytorch() -> Result<()> {
+fn fresh_parameters_have_the_distribution_of_pytorch() -> Result<()> {
     fn check(layer: impl Module, fan_in: usize, shape: &[usize]) -> Result<()> {
         let bound = 1. / (fan_in as f64).sqrt();
         let parameters = layer.named_parameters();
@@ -52,7 +52,7 @@ fn fresh_parameters_are_drawn_as_in_pytorch() -> Result<()> {
         let weight = values(&parameters[0].1)?;
         let largest = weight.iter().fold(0f64, |max, x| max.max(x.abs()));
         let square = weight.iter().map(|x| x * x).sum::<f64>() / weight.len() as f64;
-        assert!(largest <= bound && largest > 0.95 * bound, "{largest}, expected {bound}");
+        assert!(largest <= bound && largest > 0.95 * bound, "expected about {bound}, found {largest}");
         assert!((square / (bound * bound / 3.) - 1.).abs() < 0.2, "{square}");
         assert!(values(&parameters[1].1)?.iter().all(|x| x.abs() <= bound));
         Ok(())

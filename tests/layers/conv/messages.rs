@@ -1,4 +1,4 @@
-//! What bad settings and bad input are told.
+//! Error messages for invalid settings and inputs.
 
 use sconce::candle;
 use sconce::prelude::*;
@@ -6,16 +6,16 @@ use sconce::prelude::*;
 use crate::common::message;
 
 #[test]
-fn bad_settings_are_named() {
+fn errors_name_the_invalid_setting() {
     let device = &Device::Cpu;
-    for (given, part) in [
+    for (error, part) in [
         (
             message(Conv1d::config(3, 4, 0).init(device)),
             "Conv1d 3→4: kernel_size must be at least 1, got (0,)",
         ),
         (message(Conv1d::config(3, 4, 2).stride(0).init(device)), "stride must be at least 1, got (0,)"),
         (message(Conv1d::config(3, 4, 2).padding("full").init(device)), "padding = \"full\""),
-        (message(Conv1d::config(3, 4, 2).padding("same").stride(2).init(device)), "needs stride 1"),
+        (message(Conv1d::config(3, 4, 2).padding("same").stride(2).init(device)), "requires stride 1"),
         (message(Conv1d::config(3, 4, 2).groups(2).init(device)), "groups = 2 must divide the 3 input"),
         (
             message(Conv2d::config(3, 4, 2).padding_mode("mirror").init(device)),
@@ -35,77 +35,77 @@ fn bad_settings_are_named() {
             "dilation must be at least 1, got (1, 0)",
         ),
     ] {
-        assert!(given.contains(part), "{given}");
+        assert!(error.contains(part), "{error}");
     }
-    // As in PyTorch, the dilation alone may allow it.
+    // As in PyTorch, the dilation alone may permit the output padding.
     assert!(ConvTranspose1d::config(3, 4, 2).dilation(3).output_padding(2).init(device).is_ok());
 }
 
 #[test]
-fn bad_input_is_named() -> Result<()> {
+fn errors_name_the_invalid_input() -> Result<()> {
     let device = &Device::Cpu;
     let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, device);
-    fn told(layer: &impl Layer, x: Result<Tensor, candle::Error>) -> Result<String> {
+    fn error_of(layer: &impl Layer, x: Result<Tensor, candle::Error>) -> Result<String> {
         Ok(message(layer.call(x?.into(), Mode::Eval).into_tensor()))
     }
     let conv = Conv1d::config(3, 4, 5).init(device)?;
     let reflect = Conv2d::config(3, 4, 3).padding(4).padding_mode("reflect").init(device)?;
     let circular = Conv1d::config(3, 4, 3).padding(4).padding_mode("circular").init(device)?;
     let up = ConvTranspose2d::config(3, 4, 1).padding(2).init(device)?;
-    for (given, part) in [
+    for (error, part) in [
         (
-            told(&conv, zeros(&[1, 2, 9]))?,
+            error_of(&conv, zeros(&[1, 2, 9]))?,
             "Conv1d 3→4, 5: expected 3 input channels, got 2 (input [1, 2, 9])",
         ),
-        (told(&conv, zeros(&[1, 3, 9, 9]))?, "expected an input [batch, 3, length], got [1, 3, 9, 9]"),
-        (told(&conv, zeros(&[9]))?, "expected an input [batch, 3, length], got [9]"),
-        (told(&conv, zeros(&[1, 3, 4]))?, "smaller than the dilated kernel"),
+        (error_of(&conv, zeros(&[1, 3, 9, 9]))?, "expected an input [batch, 3, length], got [1, 3, 9, 9]"),
+        (error_of(&conv, zeros(&[9]))?, "expected an input [batch, 3, length], got [9]"),
+        (error_of(&conv, zeros(&[1, 3, 4]))?, "smaller than the dilated kernel"),
         (
-            told(&conv, zeros(&[1, 3, 9]).and_then(|x| x.to_dtype(DType::F64)))?,
+            error_of(&conv, zeros(&[1, 3, 9]).and_then(|x| x.to_dtype(DType::F64)))?,
             "Conv1d 3→4, 5: conv2d: expected a weight of F64",
         ),
         (
-            told(&reflect, zeros(&[1, 3, 5, 4]))?,
+            error_of(&reflect, zeros(&[1, 3, 5, 4]))?,
             "Conv2d 3→4, 3×3: pad: expected reflect padding smaller than the width 4, got 4 at the left and 4 at the right",
         ),
         (
-            told(&circular, zeros(&[1, 3, 3]))?,
+            error_of(&circular, zeros(&[1, 3, 3]))?,
             "Conv1d 3→4, 3: pad: expected circular padding at most the width 3, got 4",
         ),
-        (told(&up, zeros(&[1, 4, 9, 9]))?, "ConvTranspose2d 3→4, 1×1: expected 3 input channels, got 4"),
-        (told(&up, zeros(&[1, 3, 9, 4]))?, "the output would be empty (input [1, 3, 9, 4])"),
-        (told(&up, zeros(&[1, 3, 9, 0]))?, "the output would be empty"),
-        (told(&up, zeros(&[3, 9]))?, "expected an input [batch, 3, height, width], got [3, 9]"),
+        (error_of(&up, zeros(&[1, 4, 9, 9]))?, "ConvTranspose2d 3→4, 1×1: expected 3 input channels, got 4"),
+        (error_of(&up, zeros(&[1, 3, 9, 4]))?, "the output would be empty (input [1, 3, 9, 4])"),
+        (error_of(&up, zeros(&[1, 3, 9, 0]))?, "the output would be empty"),
+        (error_of(&up, zeros(&[3, 9]))?, "expected an input [batch, 3, height, width], got [3, 9]"),
         (
-            told(&up, zeros(&[1, 3, 9, 9]).and_then(|x| x.to_dtype(DType::F64)))?,
+            error_of(&up, zeros(&[1, 3, 9, 9]).and_then(|x| x.to_dtype(DType::F64)))?,
             "conv_transpose2d: expected a weight of F64",
         ),
         (
-            told(&ReflectionPad2d::config(3), zeros(&[1, 1, 3, 9]))?,
+            error_of(&ReflectionPad2d::config(3), zeros(&[1, 1, 3, 9]))?,
             "smaller than the height 3, got 3 at the top and 3 at the bottom",
         ),
         (
-            told(&CircularPad2d::config((0, 4, 0, 0)), zeros(&[1, 1, 3, 3]))?,
+            error_of(&CircularPad2d::config((0, 4, 0, 0)), zeros(&[1, 1, 3, 3]))?,
             "at most the width 3, got 0 at the left and 4 at the right",
         ),
-        (told(&ZeroPad2d::config(-2), zeros(&[1, 1, 9, 4]))?, "leaves something of the width 4"),
-        (told(&ZeroPad2d::config(isize::MAX), zeros(&[1, 1, 9, 4]))?, "fits"),
-        (told(&ZeroPad2d::config(isize::MAX / 4), zeros(&[0, 1, 9, 4]))?, "fits"),
-        (told(&ReplicationPad2d::config(1), zeros(&[1, 1, 0, 4]))?, "not empty, got [1, 1, 0, 4]"),
+        (error_of(&ZeroPad2d::config(-2), zeros(&[1, 1, 9, 4]))?, "leaves something of the width 4"),
+        (error_of(&ZeroPad2d::config(isize::MAX), zeros(&[1, 1, 9, 4]))?, "fits"),
+        (error_of(&ZeroPad2d::config(isize::MAX / 4), zeros(&[0, 1, 9, 4]))?, "fits"),
+        (error_of(&ReplicationPad2d::config(1), zeros(&[1, 1, 0, 4]))?, "not empty, got [1, 1, 0, 4]"),
     ] {
-        assert!(given.contains(part), "{given}\nlacks {part}");
+        assert!(error.contains(part), "{error}\nshould contain {part}");
     }
     Ok(())
 }
 
 #[test]
-fn bad_operands_of_functions_are_named() -> Result<()> {
+fn errors_of_functions_name_the_invalid_operand() -> Result<()> {
     let device = &Device::Cpu;
     let zeros = |shape: &[usize]| Tensor::zeros(shape, DType::F32, device);
     let (x, weight, long) = (zeros(&[1, 4, 9, 9])?, zeros(&[4, 3, 3, 3])?, zeros(&[7])?);
     let plain = Conv2dOptions::default();
     let up = ConvTranspose2dOptions::default();
-    for (given, part) in [
+    for (signal, part) in [
         (
             conv2d(&x, &long, None, plain),
             "conv2d: expected a weight [out_channels, in_channels / groups, height, width], got [7]",
@@ -142,8 +142,8 @@ fn bad_operands_of_functions_are_named() -> Result<()> {
         (pad(zeros(&[])?, 1, "zeros"), "expected an input […, height, width] that is not empty, got []"),
         (pad(x.to_dtype(DType::U8)?, 1, "zeros"), "got U8"),
     ] {
-        let given = message(given.into_tensor());
-        assert!(given.contains(part), "{given}\nlacks {part}");
+        let error = message(signal.into_tensor());
+        assert!(error.contains(part), "{error}\nshould contain {part}");
     }
     Ok(())
 }

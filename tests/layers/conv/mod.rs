@@ -1,5 +1,5 @@
-//! Convolutions, transposed convolutions and padding: plain loops, finite differences,
-//! what runs as one kernel, and what bad input is told.
+//! Convolutions, transposed convolutions and padding: plain loops, finite differences, launches, and error
+//! messages.
 
 mod launches;
 mod layers;

@@ -6,11 +6,11 @@ use sconce::prelude::*;
 
 use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
 
-use super::setting::{Axis, Setting, call, check_layer, images, signals};
+use super::setting::{Axis, Setting, call, check_layer, image_settings, sequence_settings};
 
 const MODES: [&str; 4] = ["zeros", "reflect", "replicate", "circular"];
 
-/// The element at a position beyond `0..size`, or none where that is zero.
+/// Returns the index of the input element at a padded position, or `None` for a zero.
 fn source(mode: &str, at: isize, size: isize) -> Option<usize> {
     let at = match mode {
         "reflect" if at < 0 => -at,
@@ -22,14 +22,14 @@ fn source(mode: &str, at: isize, size: isize) -> Option<usize> {
     (0..size).contains(&at).then_some(at as usize)
 }
 
-/// Padding by the definition of each mode; negative sides are taken away first.
+/// Pads by the definition of each mode. Negative sides crop first.
 fn naive_pad(x: &Tensor, sides: [isize; 4], mode: &str) -> candle::Result<Tensor> {
     let [left, right, top, bottom] = sides;
-    let kept = |x: &Tensor, dim: usize, [before, after]: [isize; 2]| {
+    let cropped = |x: &Tensor, dim: usize, [before, after]: [isize; 2]| {
         let (before, after) = ((-before).max(0) as usize, (-after).max(0) as usize);
         x.narrow(dim, before, x.dim(dim)? - before - after)
     };
-    let x = kept(&kept(x, 2, [top, bottom])?, 3, [left, right])?;
+    let x = cropped(&cropped(x, 2, [top, bottom])?, 3, [left, right])?;
     let (n, c, h, w) = x.dims4()?;
     let x = values(&x)?;
     let [left, right, top, bottom] = sides.map(|side| side.max(0));
@@ -46,14 +46,14 @@ fn naive_pad(x: &Tensor, sides: [isize; 4], mode: &str) -> candle::Result<Tensor
     Tensor::from_vec(y, (n, c, rows as usize, columns as usize), &Device::Cpu)
 }
 
-/// Sides that the mode allows for a size.
+/// Generates sides that the mode supports for a size.
 fn sides(mode: &'static str, size: usize) -> impl Strategy<Value = [isize; 2]> {
-    let most = match mode {
+    let max = match mode {
         "reflect" => size as isize - 1,
         "circular" => size as isize,
         _ => 4,
     };
-    [0..=most, 0..=most]
+    [0..=max, 0..=max]
 }
 
 fn padded() -> impl Strategy<Value = (usize, usize, [usize; 2], &'static str, [isize; 4], u64)> {
@@ -81,7 +81,7 @@ proptest! {
     #![proptest_config(config(256))]
 
     #[test]
-    fn padding_of_any_setting((n, c, [h, w], mode, sides, seed) in padded()) {
+    fn padding_agrees_with_the_definition((n, c, [h, w], mode, sides, seed) in padded()) {
         let x = Numbers::new(seed).tensor(&[n, c, h, w], 1.);
         let check = || -> candle::Result<()> {
             let expected = naive_pad(&x, sides, mode)?;
@@ -104,7 +104,7 @@ proptest! {
     }
 
     #[test]
-    fn negative_padding_takes_away(
+    fn negative_padding_crops(
         (h, w) in (1..=5usize, 1..=5usize), sides in [-5..=3isize, -5..=3isize, -5..=3isize, -5..=3isize],
         mode in prop::sample::select(&MODES[..]), seed: u64,
     ) {
@@ -112,10 +112,10 @@ proptest! {
         let [left, right, top, bottom] = sides;
         let fits = |size: usize, [before, after]: [isize; 2]| {
             let kept = size as isize + before.min(0) + after.min(0);
-            let most = before.max(after);
+            let max = before.max(after);
             kept > 0 && match mode {
-                "reflect" => most < kept || most <= 0,
-                "circular" => most <= kept,
+                "reflect" => max < kept || max <= 0,
+                "circular" => max <= kept,
                 _ => true,
             }
         };
@@ -127,15 +127,14 @@ proptest! {
             };
             check().map_err(fail)?;
         } else {
-            // Zeros may stand where nothing of the input is left.
+            // Zero padding is also defined if nothing of the input is left.
             let given = pad(&x, sides, mode).into_tensor();
             prop_assert!(given.is_err() || mode == "zeros" && values(&given.map_err(fail)?).map_err(fail)?.iter().all(|y| *y == 0.));
         }
     }
 
-    /// A convolution with a padding mode is a convolution of the padded input.
     #[test]
-    fn padding_modes_of_any_convolution(setting in images(), mode in prop::sample::select(&MODES[..])) {
+    fn conv2d_with_a_padding_mode_agrees_with_a_padded_input(setting in image_settings(), mode in prop::sample::select(&MODES[..])) {
         let tensors = setting.convolution(4);
         let config = setting.conv2d().padding_mode(mode);
         let fits = setting.axes.iter().all(|axis| match mode {
@@ -154,7 +153,7 @@ proptest! {
     }
 
     #[test]
-    fn padding_modes_of_any_signal(setting in signals(), mode in prop::sample::select(&MODES[..])) {
+    fn conv1d_with_a_padding_mode_agrees_with_a_padded_input(setting in sequence_settings(), mode in prop::sample::select(&MODES[..])) {
         let tensors = setting.convolution(3);
         let axis = setting.axes[1];
         let fits = match mode {
@@ -175,13 +174,13 @@ proptest! {
 }
 
 #[test]
-fn constants_and_single_axes() -> Result<()> {
+fn constants_and_single_axes_are_padded() -> Result<()> {
     let x = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
     let padded = |x: &Tensor, sides: [isize; 2], mode: PadMode| pad(x, sides, mode).into_tensor();
     assert_eq!(padded(&x, [1, 2], PadMode::Constant(-7.))?.to_vec1::<f32>()?, [-7., 1., 2., 3., -7., -7.]);
     assert_eq!(padded(&x, [2, 0], "circular".into())?.to_vec1::<f32>()?, [2., 3., 1., 2., 3.]);
     assert_eq!(padded(&x, [-1, 1], "replicate".into())?.to_vec1::<f32>()?, [2., 3., 3.]);
-    // Padding that crops more than there is, and an infinity that must not meet a factor of zero.
+    // Cropping more than the input has; and infinities, which must not be multiplied by zero.
     assert_eq!(padded(&x, [-4, 3], "zeros".into())?.to_vec1::<f32>()?, [0., 0.]);
     let infinite = Tensor::new(&[[f32::INFINITY, f32::NEG_INFINITY]], &Device::Cpu)?;
     let y = padded(&infinite, [1, 1], "zeros".into())?.to_vec2::<f32>()?;
@@ -189,9 +188,9 @@ fn constants_and_single_axes() -> Result<()> {
     Ok(())
 }
 
-/// PyTorch pads an even kernel more at the right and the bottom.
+/// PyTorch pads an even kernel more at the right and at the bottom.
 #[test]
-fn same_padding_of_even_kernels() -> Result<()> {
+fn same_padding_of_even_kernels_agrees_with_pytorch() -> Result<()> {
     let x = Tensor::new(&[[1f64, 2., 3., 4.]], &Device::Cpu)?.unsqueeze(0)?;
     let weight = Tensor::ones((1, 1, 4), DType::F64, &Device::Cpu)?;
     let y = conv1d(&x, &weight, None, Conv1dOptions::default().padding("same")).into_tensor()?;

@@ -1,42 +1,42 @@
-//! Random settings against plain loops, finite differences and, for halves, the same numbers in f64.
+//! Random settings against plain loops and finite differences, and in f16 and bf16 against f64.
 
 use proptest::prelude::*;
 use sconce::prelude::*;
 
 use crate::common::{check_close, config};
 
-use super::setting::{check_dtypes, check_layer, images, signals};
+use super::setting::{check_dtypes, check_layer, image_settings, sequence_settings};
 
 proptest! {
-    // About two thirds of them have an output.
+    // About two thirds of the settings have an output.
     #![proptest_config(config(400))]
 
     #[test]
-    fn conv1d_of_any_setting(setting in signals()) {
+    fn conv1d_agrees_with_plain_loops(setting in sequence_settings()) {
         let tensors = setting.convolution(3);
         check_layer(&setting.conv1d(), &tensors, setting.naive(&tensors))?;
     }
 
     #[test]
-    fn conv2d_of_any_setting(setting in images()) {
+    fn conv2d_agrees_with_plain_loops(setting in image_settings()) {
         let tensors = setting.convolution(4);
         check_layer(&setting.conv2d(), &tensors, setting.naive(&tensors))?;
     }
 
     #[test]
-    fn conv_transpose1d_of_any_setting(setting in signals()) {
+    fn conv_transpose1d_agrees_with_plain_loops(setting in sequence_settings()) {
         let tensors = setting.transposed(3);
         check_layer(&setting.conv_transpose1d(), &tensors, setting.naive_transposed(&tensors))?;
     }
 
     #[test]
-    fn conv_transpose2d_of_any_setting(setting in images()) {
+    fn conv_transpose2d_agrees_with_plain_loops(setting in image_settings()) {
         let tensors = setting.transposed(4);
         check_layer(&setting.conv_transpose2d(), &tensors, setting.naive_transposed(&tensors))?;
     }
 
     #[test]
-    fn every_dtype(setting in images()) {
+    fn every_dtype_agrees_with_f64(setting in image_settings()) {
         if setting.axes.iter().all(|axis| axis.convolved().is_some()) {
             check_dtypes(&setting.conv2d(), &setting.convolution(4))?;
             check_dtypes(&setting.conv2d().padding_mode("replicate"), &setting.convolution(4))?;
@@ -47,7 +47,7 @@ proptest! {
     }
 
     #[test]
-    fn every_dtype_of_signals(setting in signals()) {
+    fn every_dtype_agrees_with_f64_on_sequences(setting in sequence_settings()) {
         if setting.axes[1].convolved().is_some() {
             check_dtypes(&setting.conv1d(), &setting.convolution(3))?;
         }
@@ -57,7 +57,7 @@ proptest! {
     }
 }
 
-/// Sizes that take several tasks and threads, against candle's own operation.
+/// Sizes that need several tasks and threads, against candle's operation.
 #[test]
 fn large_transposed_convolutions_agree_with_candle() -> Result<()> {
     let random = |shape: &[usize]| Tensor::rand(-1f32, 1., shape, &Device::Cpu);
@@ -67,10 +67,10 @@ fn large_transposed_convolutions_agree_with_candle() -> Result<()> {
             (random(&[3, inputs, size, size + 1])?, random(&[inputs, outputs, kernel, kernel])?);
         let bias = random(&[outputs])?;
         let options = ConvTranspose2dOptions::default().stride(stride).padding(1).output_padding(stride - 1);
-        let ours = conv_transpose2d(&x, &weight, Some(&bias), options).into_tensor()?;
-        let theirs = x.conv_transpose2d(&weight, 1, stride - 1, stride, 1)?;
-        let theirs = theirs.broadcast_add(&bias.reshape((1, (), 1, 1))?)?;
-        check_close("output", &ours, &theirs, 1e-4)?;
+        let given = conv_transpose2d(&x, &weight, Some(&bias), options).into_tensor()?;
+        let expected = x.conv_transpose2d(&weight, 1, stride - 1, stride, 1)?;
+        let expected = expected.broadcast_add(&bias.reshape((1, (), 1, 1))?)?;
+        check_close("output", &given, &expected, 1e-4)?;
     }
     Ok(())
 }

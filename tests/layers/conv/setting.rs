@@ -1,4 +1,4 @@
-//! Random settings of a convolution, the layer of each, and its output by plain loops.
+//! Random settings of a convolution, the corresponding layers, and their output by plain loops.
 
 use std::collections::HashMap;
 
@@ -21,19 +21,22 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// Of an image of height 1 that stands for a signal.
+    /// The height of a sequence that is treated as an image of height 1.
     pub const FLAT: Self = Self { size: 1, kernel: 1, stride: 1, dilation: 1, padding: 0, output_padding: 0 };
 
-    pub fn reach(&self) -> usize {
+    /// Returns the extent of the dilated kernel.
+    pub fn extent(&self) -> usize {
         (self.kernel - 1) * self.dilation + 1
     }
 
+    /// Returns the output size of a convolution.
     pub fn convolved(&self) -> Option<usize> {
-        Some((self.size + 2 * self.padding).checked_sub(self.reach())? / self.stride + 1)
+        Some((self.size + 2 * self.padding).checked_sub(self.extent())? / self.stride + 1)
     }
 
+    /// Returns the output size of a transposed convolution.
     pub fn transposed(&self) -> Option<usize> {
-        let whole = (self.size - 1) * self.stride + self.reach() + self.output_padding;
+        let whole = (self.size - 1) * self.stride + self.extent() + self.output_padding;
         whole.checked_sub(2 * self.padding).filter(|size| *size > 0)
     }
 }
@@ -42,7 +45,7 @@ impl Axis {
 pub struct Setting {
     pub batch: usize,
     pub groups: usize,
-    /// Inputs and outputs of a group.
+    /// Input and output channels per group.
     pub channels: [usize; 2],
     pub axes: [Axis; 2],
     pub bias: bool,
@@ -68,11 +71,11 @@ pub fn settings(axes: impl Strategy<Value = [Axis; 2]>) -> impl Strategy<Value =
     )
 }
 
-pub fn images() -> impl Strategy<Value = Setting> {
+pub fn image_settings() -> impl Strategy<Value = Setting> {
     settings([axis(), axis()])
 }
 
-pub fn signals() -> impl Strategy<Value = Setting> {
+pub fn sequence_settings() -> impl Strategy<Value = Setting> {
     settings(axis().prop_map(|axis| [Axis::FLAT, axis]))
 }
 
@@ -89,7 +92,8 @@ impl Setting {
         [f(&self.axes[0]), f(&self.axes[1])]
     }
 
-    /// Input, weight (its channels given) and, where there is one, bias; of signals or of images.
+    /// Returns the input, the weight (with the given channels) and, if `self.bias`, the bias, of sequences
+    /// (rank 3) or images (rank 4).
     pub fn tensors(&self, weight: [usize; 2], rank: usize) -> Vec<Tensor> {
         let mut numbers = Numbers::new(self.seed);
         let shape = |first: [usize; 2], sizes: [usize; 2]| [&first[..], &sizes[4 - rank..]].concat();
@@ -148,8 +152,8 @@ impl Setting {
             .bias(self.bias)
     }
 
-    /// Calls `f` with the offsets in the small image, the weight and the large image of every product: a
-    /// convolution goes from the large to the small one, a transposed one the other way.
+    /// Calls `f` with the offsets of every product in the small image, the weight and the large image. A
+    /// convolution maps the large image to the small one, a transposed convolution does the reverse.
     pub fn each_product(
         &self,
         [small_channels, large_channels]: [usize; 2],
@@ -164,26 +168,31 @@ impl Setting {
             })
         }) {
             let s = g * small_channels + s;
-            let from = (n * self.groups * small_channels + s) * small[0] * small[1];
-            let to = (n * self.groups + g) * large_channels + l;
+            let small_plane = (n * self.groups * small_channels + s) * small[0] * small[1];
+            let large_channel = (n * self.groups + g) * large_channels + l;
             let weight = (s * large_channels + l) * kernel[0] * kernel[1];
-            for at in 0..small[0] * small[1] {
+            for pixel in 0..small[0] * small[1] {
                 for tap in 0..kernel[0] * kernel[1] {
-                    let (at2, tap2) = ([at / small[1], at % small[1]], [tap / kernel[1], tap % kernel[1]]);
+                    let (pixel2, tap2) =
+                        ([pixel / small[1], pixel % small[1]], [tap / kernel[1], tap % kernel[1]]);
                     let position = [0, 1].map(|i| {
                         let axis = &self.axes[i];
-                        (at2[i] * axis.stride + tap2[i] * axis.dilation).wrapping_sub(axis.padding)
+                        (pixel2[i] * axis.stride + tap2[i] * axis.dilation).wrapping_sub(axis.padding)
                     });
                     if position[0] < large[0] && position[1] < large[1] {
-                        f(from + at, weight + tap, (to * large[0] + position[0]) * large[1] + position[1]);
+                        f(
+                            small_plane + pixel,
+                            weight + tap,
+                            (large_channel * large[0] + position[0]) * large[1] + position[1],
+                        );
                     }
                 }
             }
         }
     }
 
-    /// Adds the bias and gives the sums a shape.
-    pub fn finished(
+    /// Adds the bias and returns the sums as a tensor.
+    pub fn with_bias(
         &self,
         mut sums: Vec<f64>,
         tensors: &[Tensor],
@@ -198,7 +207,7 @@ impl Setting {
         Tensor::from_vec(sums, shape, &Device::Cpu)
     }
 
-    /// The convolution by plain loops, or nothing where the kernel does not fit.
+    /// Convolves by plain loops. Returns `None` if the kernel does not fit.
     pub fn naive(&self, tensors: &[Tensor]) -> Option<candle::Result<Tensor>> {
         let size = [self.axes[0].convolved()?, self.axes[1].convolved()?];
         let run = || {
@@ -207,12 +216,12 @@ impl Setting {
             let [inputs, outputs] = self.channels;
             let add = |small: usize, tap: usize, large: usize| sums[small] += weight[tap] * input[large];
             self.each_product([outputs, inputs], size, self.each(|axis| axis.size), add);
-            self.finished(sums, tensors, size, tensors[0].rank())
+            self.with_bias(sums, tensors, size, tensors[0].rank())
         };
         Some(run())
     }
 
-    /// The transposed convolution by plain loops, or nothing where the output would be empty.
+    /// Computes the transposed convolution by plain loops. Returns `None` if the output would be empty.
     pub fn naive_transposed(&self, tensors: &[Tensor]) -> Option<candle::Result<Tensor>> {
         let size = [self.axes[0].transposed()?, self.axes[1].transposed()?];
         let run = || {
@@ -220,13 +229,13 @@ impl Setting {
             let mut sums = vec![0.; self.batch * self.outputs() * size[0] * size[1]];
             let add = |small: usize, tap: usize, large: usize| sums[large] += weight[tap] * input[small];
             self.each_product(self.channels, self.each(|axis| axis.size), size, add);
-            self.finished(sums, tensors, size, tensors[0].rank())
+            self.with_bias(sums, tensors, size, tensors[0].rank())
         };
         Some(run())
     }
 }
 
-/// The layer of the last tensors, called with the first.
+/// Builds the layer from all tensors but the first, and calls it with the first.
 pub fn call<C>(config: &C, tensors: &[Tensor]) -> candle::Result<Tensor>
 where
     C: Config<Output: Forward<Signal, Output = Signal>> + Clone,
@@ -238,8 +247,8 @@ where
     Ok(layer.call((&tensors[0]).into(), Mode::Train).into_tensor()?)
 }
 
-/// The output against `expected`, the gradients against finite differences; or, where nothing is expected,
-/// an error.
+/// Checks the output against `expected` and the gradients against finite differences. If `expected` is
+/// `None`, expects an error.
 pub fn check_layer<C>(
     config: &C,
     tensors: &[Tensor],
@@ -256,13 +265,13 @@ where
         let given = call(config, tensors)?;
         check_close("output", &given, &expected?, 1e-12)?;
         let strided = [&[restride(&tensors[0])?], &tensors[1..]].concat();
-        check_close("output of other strides", &call(config, &strided)?, &given, 1e-12)?;
+        check_close("output for a strided input", &call(config, &strided)?, &given, 1e-12)?;
         check_gradients(|tensors| call(config, tensors), tensors)
     };
     check().map_err(fail)
 }
 
-/// Output and gradients in f32, f16 and bf16 against those of the same numbers in f64.
+/// Checks output and gradients in f32, f16 and bf16 against f64.
 pub fn check_dtypes<C>(config: &C, tensors: &[Tensor]) -> Result<(), TestCaseError>
 where
     C: Config<Output: Forward<Signal, Output = Signal>> + Clone,

@@ -1,7 +1,6 @@
-//! Convolutions into blocks with another operation behind them in the same launch: against candle's convolutions and
-//! maxima in double precision, and bit by bit against the two one after the other.
+//! Channel-blocked convolutions with a fused consumer: against candle's convolutions and a plain max pooling
+//! in double precision, and bit by bit against two launches.
 
-use crate::common::Numbers;
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
@@ -11,13 +10,16 @@ use sconce::kernels::internal::{ConvShape, Layout};
 use sconce::kernels::pool::PoolGeometry;
 use sconce::kernels::testing::{Isa, available, isa};
 
+use crate::common::Numbers;
+
+/// The operation that reads the convolution.
 #[derive(Clone, Copy, Debug)]
-enum Second {
+enum ConsumerKind {
     MaxPool(PoolGeometry),
     Depthwise { stride: usize, padding: usize },
 }
 
-/// A convolution of one group, and what is behind it.
+/// A convolution with one group, and its consumer.
 #[derive(Clone, Copy, Debug)]
 struct Setting {
     batch: usize,
@@ -26,16 +28,17 @@ struct Setting {
     kernel: usize,
     stride: usize,
     padding: usize,
-    second: Second,
+    consumer: ConsumerKind,
     seed: u64,
 }
 
 struct Problem {
     shape: ConvShape,
-    /// Of the depthwise convolution, or of one alike where there is none.
-    behind: ConvShape,
-    second: Second,
-    /// In f32: an input, two weights, and a scale and a shift for each.
+    /// The shape of the depthwise consumer. Without one, the shape of a depthwise convolution of the same
+    /// channels.
+    depthwise: ConvShape,
+    consumer: ConsumerKind,
+    /// In f32: the input, the weights of both operations, and a scale and a shift for each.
     input: Tensor,
     weights: [Tensor; 2],
     vectors: [Tensor; 4],
@@ -59,43 +62,45 @@ impl Problem {
         let vectors = [tensor(&[outputs])?, tensor(&[outputs])?, tensor(&[outputs])?, tensor(&[outputs])?];
         let first = geometry(setting.stride, setting.padding, 1);
         let shape = ConvShape::new(input.dims(), weights[0].dims(), &first)?;
-        let behind = match setting.second {
-            Second::MaxPool(_) => geometry(1, 1, outputs),
-            Second::Depthwise { stride, padding } => geometry(stride, padding, outputs),
+        let depthwise = match setting.consumer {
+            ConsumerKind::MaxPool(_) => geometry(1, 1, outputs),
+            ConsumerKind::Depthwise { stride, padding } => geometry(stride, padding, outputs),
         };
-        let behind = ConvShape::new(&shape.output_dims(), weights[1].dims(), &behind)?;
-        Ok(Self { shape, behind, second: setting.second, input, weights, vectors })
+        let depthwise = ConvShape::new(&shape.output_dims(), weights[1].dims(), &depthwise)?;
+        Ok(Self { shape, depthwise, consumer: setting.consumer, input, weights, vectors })
     }
 
-    /// `[batch, channels, height, width]` of the results.
+    /// Returns `[batch, channels, height, width]` of the results.
     fn dims(&self) -> Result<[usize; 4]> {
-        match self.second {
-            Second::MaxPool(geometry) => {
+        match self.consumer {
+            ConsumerKind::MaxPool(geometry) => {
                 let [height, width] = geometry.output_size(self.shape.output)?;
                 Ok([self.shape.batch, self.shape.out_channels, height, width])
             }
-            Second::Depthwise { .. } => Ok(self.behind.output_dims()),
+            ConsumerKind::Depthwise { .. } => Ok(self.depthwise.output_dims()),
         }
     }
 
-    /// By candle, in f64.
+    /// Computes the results with candle, in f64.
     fn expected(&self) -> Result<Vec<f64>> {
         let double = |tensor: &Tensor| tensor.to_dtype(DType::F64);
         let convolve = |x: &Tensor, which: usize, geometry: ConvGeometry| -> Result<Tensor> {
             let (stride, padding) = (geometry.stride[0], geometry.padding[0][0]);
             let y = x.conv2d(&double(&self.weights[which])?, padding, stride, 1, geometry.groups)?;
-            let vector = |at: usize| double(&self.vectors[at])?.reshape((1, (), 1, 1));
-            y.broadcast_mul(&vector(2 * which)?)?.broadcast_add(&vector(2 * which + 1)?)
+            let per_channel = |index: usize| double(&self.vectors[index])?.reshape((1, (), 1, 1));
+            y.broadcast_mul(&per_channel(2 * which)?)?.broadcast_add(&per_channel(2 * which + 1)?)
         };
         let first = convolve(&double(&self.input)?, 0, self.shape.geometry)?.relu()?;
-        match self.second {
-            Second::MaxPool(geometry) => self.largest(&crate::common::values(&first)?, geometry),
-            Second::Depthwise { .. } => crate::common::values(&convolve(&first, 1, self.behind.geometry)?),
+        match self.consumer {
+            ConsumerKind::MaxPool(geometry) => self.max_pool(&crate::common::values(&first)?, geometry),
+            ConsumerKind::Depthwise { .. } => {
+                crate::common::values(&convolve(&first, 1, self.depthwise.geometry)?)
+            }
         }
     }
 
-    /// The largest numbers of windows, as the definition has them.
-    fn largest(&self, x: &[f64], geometry: PoolGeometry) -> Result<Vec<f64>> {
+    /// Returns the maximum of each window, by the definition.
+    fn max_pool(&self, x: &[f64], geometry: PoolGeometry) -> Result<Vec<f64>> {
         let ([height, width], [_, _, rows, columns]) = (self.shape.output, self.dims()?);
         let taps = |axis: usize, index: usize, size: usize| {
             let first = index * geometry.stride[axis];
@@ -112,15 +117,15 @@ impl Problem {
         Ok(planes.collect())
     }
 
-    /// In blocks, in one launch, where there is a kernel, or one after the other.
-    fn blocked(&self, isa: Isa, planes: bool, together: bool) -> Result<Option<Vec<f32>>> {
+    /// Runs the channel-blocked kernels, in one launch or in two. Returns `None` if no kernel runs the pair
+    /// in one launch.
+    fn run(&self, isa: Isa, input_layout: Layout, fused: bool) -> Result<Option<Vec<f32>>> {
         let (shape, lanes) = (&self.shape, isa.lanes());
         let numbers = floats(&self.input)?;
-        let blocks = to_blocks(&numbers, shape.in_channels, shape.input, lanes);
-        let input = if planes {
-            Input { elements: &numbers, layout: Layout::Nchw }
-        } else {
-            Input { elements: &blocks, layout: Layout::Nchwc }
+        let blocks = to_nchwc(&numbers, shape.in_channels, shape.input, lanes);
+        let input = match input_layout {
+            Layout::Nchw => Input { elements: &numbers, layout: Layout::Nchw },
+            Layout::Nchwc => Input { elements: &blocks, layout: Layout::Nchwc },
         };
         let weights = [floats(&self.weights[0])?, floats(&self.weights[1])?];
         let vectors = self.vectors.iter().map(floats).collect::<Result<Vec<_>>>()?;
@@ -131,41 +136,52 @@ impl Problem {
             residual: None,
             activation,
         };
-        let (first, second) = (epilogue(0, Activation::Relu), epilogue(1, Activation::Identity));
+        let (first_epilogue, second_epilogue) =
+            (epilogue(0, Activation::Relu), epilogue(1, Activation::Identity));
         let [batch, channels, height, width] = self.dims()?;
         let mut output = vec![f32::NAN; Layout::Nchwc.elements([batch, channels, height, width], lanes)];
-        if together {
-            let consumer = match self.second {
-                Second::MaxPool(geometry) => Consumer::MaxPool(geometry),
-                Second::Depthwise { .. } => {
-                    Consumer::Depthwise { shape: &self.behind, weight: weight(1), epilogue: second }
-                }
+        if fused {
+            let consumer = match self.consumer {
+                ConsumerKind::MaxPool(geometry) => Consumer::MaxPool(geometry),
+                ConsumerKind::Depthwise { .. } => Consumer::Depthwise {
+                    shape: &self.depthwise,
+                    weight: weight(1),
+                    epilogue: second_epilogue,
+                },
             };
-            let done = conv::conv2d_and_consume(shape, input, weight(0), &first, &consumer, &mut output, isa);
+            let done = conv::conv2d_and_consume(
+                shape,
+                input,
+                weight(0),
+                &first_epilogue,
+                &consumer,
+                &mut output,
+                isa,
+            );
             return Ok(done.then_some(output));
         }
-        let mut between = vec![f32::NAN; Layout::Nchwc.elements(shape.output_dims(), lanes)];
-        conv::conv2d(shape, input, weight(0), &first, &mut between, isa)?;
-        match self.second {
-            Second::Depthwise { .. } => {
-                let input = Input { elements: &between, layout: Layout::Nchwc };
-                conv::conv2d(&self.behind, input, weight(1), &second, &mut output, isa)?;
+        let mut intermediate = vec![f32::NAN; Layout::Nchwc.elements(shape.output_dims(), lanes)];
+        conv::conv2d(shape, input, weight(0), &first_epilogue, &mut intermediate, isa)?;
+        match self.consumer {
+            ConsumerKind::Depthwise { .. } => {
+                let input = Input { elements: &intermediate, layout: Layout::Nchwc };
+                conv::conv2d(&self.depthwise, input, weight(1), &second_epilogue, &mut output, isa)?;
             }
-            Second::MaxPool(geometry) => {
+            ConsumerKind::MaxPool(geometry) => {
                 let image = Tensor::from_vec(
-                    self.planes(&between, lanes, shape.output),
+                    self.to_nchw(&intermediate, lanes, shape.output),
                     &shape.output_dims(),
                     &Device::Cpu,
                 )?;
                 let pooled = sconce::kernels::pool::max_pool2d(&image, &geometry)?;
-                output = to_blocks(&floats(&pooled)?, channels, [height, width], lanes);
+                output = to_nchwc(&floats(&pooled)?, channels, [height, width], lanes);
             }
         }
         Ok(Some(output))
     }
 
-    /// The elements as `[batch, channels, height, width]`; asserts that all others are zero.
-    fn planes(&self, blocks: &[f32], lanes: usize, [height, width]: [usize; 2]) -> Vec<f32> {
+    /// Returns the elements as `[batch, channels, height, width]`. Asserts that all other lanes are zero.
+    fn to_nchw(&self, blocks: &[f32], lanes: usize, [height, width]: [usize; 2]) -> Vec<f32> {
         let (channels, pixels) = (self.shape.out_channels, height * width);
         let mut planes = vec![f32::NAN; self.shape.batch * channels * pixels];
         for (i, value) in blocks.iter().enumerate() {
@@ -173,9 +189,10 @@ impl Problem {
             let (block, pixel) = (vector / pixels, vector % pixels);
             let (image, channel) =
                 (block / channels.div_ceil(lanes), block % channels.div_ceil(lanes) * lanes + lane);
-            match channel < channels {
-                true => planes[(image * channels + channel) * pixels + pixel] = *value,
-                false => assert!(*value == 0., "{value} in a lane that is no channel"),
+            if channel < channels {
+                planes[(image * channels + channel) * pixels + pixel] = *value;
+            } else {
+                assert!(*value == 0., "expected zero in a padding lane, found {value}");
             }
         }
         planes
@@ -183,31 +200,36 @@ impl Problem {
 
     fn check(&self) -> Result<()> {
         let ([_, _, height, width], expected) = (self.dims()?, self.expected()?);
-        for (isa, planes) in available().into_iter().flat_map(|isa| [(isa, false), (isa, true)]) {
-            let Some(output) = self.blocked(isa, planes, true)? else {
-                // Winograd's kernels, or sums in several steps.
-                assert!(self.shape.kernel != [1; 2], "{isa:?}, planes: {planes}: there is a kernel");
+        for (isa, layout) in
+            available().into_iter().flat_map(|isa| [(isa, Layout::Nchwc), (isa, Layout::Nchw)])
+        {
+            let Some(output) = self.run(isa, layout, true)? else {
+                // Winograd's kernels and sums over several chunks of channels have no fused consumers.
+                assert!(
+                    self.shape.kernel != [1; 2],
+                    "{isa:?}, {layout:?}: a pointwise convolution should be fused"
+                );
                 continue;
             };
-            let apart = self.blocked(isa, planes, false)?.unwrap_or_default();
-            assert!(bits(&output) == bits(&apart), "{isa:?}, planes: {planes}: not as one after the other");
-            let output = self.planes(&output, isa.lanes(), [height, width]);
-            let scale = expected.iter().fold(0.1f64, |most, x| most.max(x.abs()));
+            let two_launches = self.run(isa, layout, false)?.unwrap_or_default();
+            assert!(bits(&output) == bits(&two_launches), "{isa:?}, {layout:?}: differs from two launches");
+            let output = self.to_nchw(&output, isa.lanes(), [height, width]);
+            let scale = expected.iter().fold(0.1f64, |largest, x| largest.max(x.abs()));
             for (y, x) in output.iter().zip(&expected) {
                 let error = (f64::from(*y) - x).abs() / scale;
-                assert!(error < 1e-5, "{isa:?}, planes: {planes}: {y} in place of {x}");
+                assert!(error < 1e-5, "{isa:?}, {layout:?}: expected {x}, found {y}");
             }
         }
         Ok(())
     }
 }
 
-/// All NaNs, and both zeros, alike.
+/// Returns bit patterns that are equal for all NaNs and for both zeros.
 fn bits(floats: &[f32]) -> Vec<u32> {
     floats.iter().map(|x| if x.is_nan() { f32::NAN.to_bits() } else { (x + 0.).to_bits() }).collect()
 }
 
-fn to_blocks(planes: &[f32], channels: usize, [height, width]: [usize; 2], lanes: usize) -> Vec<f32> {
+fn to_nchwc(planes: &[f32], channels: usize, [height, width]: [usize; 2], lanes: usize) -> Vec<f32> {
     let pixels = height * width;
     let images = planes.len() / (channels * pixels);
     let mut blocks = vec![0.; images * channels.next_multiple_of(lanes) * pixels];
@@ -236,23 +258,23 @@ prop_compose! {
     fn settings(sizes: usize, widest: usize)(
         batch in 1..=3usize,
         inputs in 1..=widest,
-        // One channel alone is no depthwise convolution.
+        // A convolution with one channel is not depthwise.
         outputs in 2..=widest,
         size in prop::array::uniform2(5..=sizes),
         kernel in prop::sample::select(&[1usize, 1, 3, 5][..]),
         stride in 1..=2usize,
         padded: bool,
-        second in prop_oneof![
-            pools().prop_map(Second::MaxPool),
-            (1..=2usize, 0..=1usize).prop_map(|(stride, padding)| Second::Depthwise { stride, padding }),
+        consumer in prop_oneof![
+            pools().prop_map(ConsumerKind::MaxPool),
+            (1..=2usize, 0..=1usize).prop_map(|(stride, padding)| ConsumerKind::Depthwise { stride, padding }),
         ],
         seed in 0..1u64 << 32,
     ) -> Setting {
         let padding = if padded { kernel / 2 } else { 0 };
-        // What is behind finds room.
+        // The consumer's kernel fits.
         let size = size.map(|size| size.max(kernel + 4 * stride));
         let channels = [inputs, outputs];
-        Setting { batch, channels, size, kernel, stride, padding, second, seed }
+        Setting { batch, channels, size, kernel, stride, padding, consumer, seed }
     }
 }
 
@@ -260,7 +282,7 @@ proptest! {
     #![proptest_config(crate::common::config(200))]
 
     #[test]
-    fn agrees_with_candle_and_with_two_launches(setting in settings(14, 40)) {
+    fn fused_pairs_agree_with_candle_and_with_two_launches(setting in settings(14, 40)) {
         Problem::new(setting).and_then(|problem| problem.check()).map_err(crate::common::fail)?;
     }
 }
@@ -268,9 +290,9 @@ proptest! {
 proptest! {
     #![proptest_config(crate::common::config(16))]
 
-    /// With several bands and panels.
+    /// Large enough for several bands of rows and panels.
     #[test]
-    fn agrees_on_larger_ones(setting in settings(60, 140)) {
+    fn large_fused_pairs_agree_with_candle_and_with_two_launches(setting in settings(60, 140)) {
         Problem::new(setting).and_then(|problem| problem.check()).map_err(crate::common::fail)?;
     }
 }
@@ -279,20 +301,20 @@ const WINDOWS: PoolGeometry =
     PoolGeometry { kernel: [3; 2], stride: [2; 2], padding: [1; 2], dilation: [1; 2], ceil_mode: false };
 
 fn layers() -> [Setting; 3] {
-    let setting = |channels, size, kernel, second| Setting {
+    let setting = |channels, size, kernel, consumer| Setting {
         batch: 2,
         channels,
         size: [size; 2],
         kernel,
         stride: 1,
         padding: kernel / 2,
-        second,
+        consumer,
         seed: 7,
     };
     [
-        setting([16, 96], 70, 1, Second::Depthwise { stride: 2, padding: 1 }),
-        setting([24, 72], 29, 1, Second::Depthwise { stride: 1, padding: 1 }),
-        setting([3, 64], 60, 5, Second::MaxPool(WINDOWS)),
+        setting([16, 96], 70, 1, ConsumerKind::Depthwise { stride: 2, padding: 1 }),
+        setting([24, 72], 29, 1, ConsumerKind::Depthwise { stride: 1, padding: 1 }),
+        setting([3, 64], 60, 5, ConsumerKind::MaxPool(WINDOWS)),
     ]
 }
 
@@ -302,46 +324,47 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
         layers().into_iter().flat_map(|setting| available().into_iter().map(move |i| (setting, i)))
     {
         let problem = Problem::new(setting)?;
-        let with = |threads| crate::common::on_threads(threads, || problem.blocked(isa, false, true));
-        let one = with(1)?;
-        assert!(one.is_some());
+        let on_threads =
+            |threads| crate::common::on_threads(threads, || problem.run(isa, Layout::Nchwc, true));
+        let single = on_threads(1)?;
+        assert!(single.is_some());
         for threads in crate::common::lists::THREADS {
-            assert!(one == with(threads)?, "{setting:?} {isa:?}: {threads} threads");
+            assert!(single == on_threads(threads)?, "{setting:?} {isa:?}: {threads} threads");
         }
     }
     Ok(())
 }
 
-/// Where the input has an infinity or NaN, the same become of it as in two launches.
+/// Infinities and NaN in the input affect the same outputs as in two launches.
 #[test]
-fn what_is_not_finite_is_handed_on() -> Result<()> {
+fn nan_and_infinity_propagate_as_in_two_launches() -> Result<()> {
     for (setting, value) in layers().into_iter().flat_map(|s| [(s, f32::NAN), (s, f32::INFINITY)]) {
         let mut problem = Problem::new(setting)?;
         let mut numbers = floats(&problem.input)?;
         let len = numbers.len();
-        [0, len / 3, len / 2, len - 1].into_iter().for_each(|place| numbers[place] = value);
+        [0, len / 3, len / 2, len - 1].into_iter().for_each(|index| numbers[index] = value);
         problem.input = Tensor::from_vec(numbers, problem.input.shape(), &Device::Cpu)?;
         for isa in available() {
-            let [together, apart] = [true, false]
-                .map(|together| problem.blocked(isa, false, together).map(|y| y.as_deref().map(bits)));
-            assert!(together? == apart?, "{isa:?} {setting:?} {value}");
+            let [one_launch, two_launches] = [true, false]
+                .map(|fused| problem.run(isa, Layout::Nchwc, fused).map(|y| y.as_deref().map(bits)));
+            assert!(one_launch? == two_launches?, "{isa:?} {setting:?} {value}");
         }
     }
     Ok(())
 }
 
-/// A weight that makes NaN of a padding's zero is left to others, who leave that zero out.
+/// A padding zero times a non-finite weight must not become NaN, so the fused kernel rejects such weights.
 #[test]
-fn weights_that_are_not_finite_are_left_to_others() -> Result<()> {
+fn non_finite_depthwise_weights_are_not_fused() -> Result<()> {
     let [setting, ..] = layers();
     let mut problem = Problem::new(setting)?;
     problem.weights[1] = (&problem.weights[1] * f64::INFINITY)?;
     let (shape, isa) = (&problem.shape, isa());
-    let blocks = to_blocks(&floats(&problem.input)?, shape.in_channels, shape.input, isa.lanes());
+    let blocks = to_nchwc(&floats(&problem.input)?, shape.in_channels, shape.input, isa.lanes());
     let weights = [floats(&problem.weights[0])?, floats(&problem.weights[1])?];
     let weight = |which: usize| Weight { values: &weights[which], packing: None };
     let consumer = Consumer::Depthwise {
-        shape: &problem.behind,
+        shape: &problem.depthwise,
         weight: weight(1),
         epilogue: conv::Epilogue::default(),
     };

@@ -1,0 +1,265 @@
+//! Cached packed weights are never used after the weights change. A network alternates between training and
+//! evaluation, and each time agrees with a copy that has no caches.
+
+use sconce::candle::Var;
+use sconce::nn::VarBuilder;
+use sconce::prelude::*;
+
+/// A network of all layers whose weights kernels pack: Winograd's, direct, depthwise, dilated, pointwise, 1-D
+/// and transposed convolutions, and matrix products.
+#[derive(Module)]
+#[module(forward = |x| {
+    let x = relu(norm(first(x)));
+    let x = relu(square(x.clone()) + x);
+    let x = relu(dilated(x));
+    let x = relu6(depthwise(x));
+    let x = relu(point(strided(x)));
+    let x = relu(up(x));
+    let x = flatten(x, 2);
+    let x = relu(signal(x));
+    let x = relu(up_signal(x));
+    head(relu(hidden(flatten(x, 1))))
+})]
+struct AllLayers {
+    #[layer(3, 32, 3, padding = 1)]
+    first: Conv2d,
+    #[layer(32)]
+    norm: BatchNorm,
+    #[layer(32, 32, 3, padding = 1)]
+    square: Conv2d,
+    #[layer(32, 32, 3, padding = 2, dilation = 2)]
+    dilated: Conv2d,
+    #[layer(32, 32, 3, padding = 1, groups = 32)]
+    depthwise: Conv2d,
+    #[layer(32, 16, 3, stride = 2)]
+    strided: Conv2d,
+    #[layer(16, 8, 1)]
+    point: Conv2d,
+    #[layer(8, 6, 3, stride = 2, padding = 1)]
+    up: ConvTranspose2d,
+    #[layer(6, 8, 5, padding = 2)]
+    signal: Conv1d,
+    #[layer(8, 4, 3)]
+    up_signal: ConvTranspose1d,
+    #[layer(4 * 83, 16)]
+    hidden: Linear,
+    #[layer(16, 5)]
+    head: Linear,
+}
+
+/// Returns a fresh network with parameters scaled so that every weight affects the output: activations keep
+/// their scale from layer to layer, and biases are small.
+fn fresh() -> Result<AllLayers> {
+    let network = AllLayers::new(&Device::Cpu)?;
+    for (_, var) in network.trainable_parameters() {
+        let factor = if var.rank() > 1 { 6f64.sqrt() } else { 0.5 };
+        var.set(&(var.as_tensor() * factor)?)?;
+    }
+    Ok(network)
+}
+
+fn input() -> Tensor {
+    let numbers = (0..2 * 3 * 12 * 12).map(|i| ((i * 7919 % 1009) as f32 / 504.) - 1.);
+    Tensor::from_iter(numbers, &Device::Cpu).unwrap().reshape((2, 3, 12, 12)).unwrap()
+}
+
+fn output(network: &AllLayers) -> Result<Tensor> {
+    let dtype = network.parameters()[0].dtype();
+    Ok(network.forward(&input().to_dtype(dtype)?)?.detach().to_dtype(DType::F64)?)
+}
+
+/// Returns the output of an uncached copy of the network, with every operation in its own launch, in f64.
+fn expected(state: &StateDict) -> Result<Tensor> {
+    let mut copy = AllLayers::new(&Device::Cpu)?;
+    copy.to_dtype(DType::F64)?;
+    copy.load_state_dict(state)?;
+    sconce::no_fusion(|| output(&copy))
+}
+
+fn distance(a: &Tensor, b: &Tensor) -> Result<f64> {
+    let largest = |x: &Tensor| -> Result<f64> { Ok(x.abs()?.max_all()?.to_scalar::<f64>()?) };
+    Ok(largest(&(a - b)?)? / largest(b)?)
+}
+
+/// Compares a network with an uncached copy of its tensors, and remembers its last output.
+struct Checker {
+    before: Tensor,
+}
+
+impl Checker {
+    fn new(network: &AllLayers) -> Result<Self> {
+        let before = output(network)?;
+        Ok(Self { before })
+    }
+
+    /// Evaluates `network` twice, so that the second call uses what the first one cached.
+    fn check(&self, label: &str, network: &AllLayers, tolerance: f64) -> Result<Tensor> {
+        let expected_output = expected(&network.state_dict())?;
+        for call in ["first", "second"] {
+            let error = distance(&output(network)?, &expected_output)?;
+            assert!(error < tolerance, "{label}, {call} call: relative error {error}");
+        }
+        Ok(expected_output)
+    }
+
+    /// As [`check`](Self::check), but also asserts that the output has changed since the last check.
+    fn check_changed(&mut self, label: &str, network: &AllLayers) -> Result<()> {
+        let expected_output = self.check(label, network, 1e-4)?;
+        let moved = distance(&self.before, &expected_output)?;
+        assert!(moved > 1e-3, "{label}: expected another output, but it changed by only {moved}");
+        self.before = expected_output;
+        Ok(())
+    }
+}
+
+fn train(network: &AllLayers, optimizer: &dyn Optimizer, steps: usize) -> Result<()> {
+    let mut step = optimizer.build(network.trainable_parameters())?;
+    let x = input().to_dtype(network.parameters()[0].dtype())?;
+    for _ in 0..steps {
+        let loss = (network.forward_t(&x, true)? - 1.)?.sqr()?.mean_all()?;
+        step.step(&loss.backward()?)?;
+    }
+    Ok(())
+}
+
+fn scale_all(network: &AllLayers, factor: f64) -> Result<()> {
+    for (_, var) in network.trainable_parameters() {
+        var.set(&(var.as_tensor() * factor)?)?;
+    }
+    Ok(())
+}
+
+/// Returns the weights that a kernel may pack.
+fn weights(network: &AllLayers) -> Vec<(String, Var)> {
+    network.trainable_parameters().into_iter().filter(|(_, var)| var.rank() > 1).collect()
+}
+
+#[test]
+fn training_between_evaluations_updates_packed_weights() -> Result<()> {
+    sconce::manual_seed(1);
+    let network = fresh()?;
+    let detached = network.detached();
+    let mut checker = Checker::new(&network)?;
+    let optimizers: [&dyn Optimizer; 3] =
+        [&Sgd::new(0.01).momentum(0.9), &AdamW::new(1e-3), &RmsProp::new(1e-4)];
+    for optimizer in optimizers {
+        train(&network, optimizer, 3)?;
+        checker.check_changed(&format!("{optimizer:?}"), &network)?;
+        checker.check("a detached network", &detached, 1e-4)?;
+        assert!(distance(&output(&detached)?, &checker.before)? < 1e-4);
+    }
+    for (name, var) in weights(&network) {
+        var.set(&((var.as_tensor() * 1.5)? + 0.1)?)?;
+        checker.check_changed(&format!("Var::set of {name}"), &network)?;
+        assert!(distance(&output(&detached)?, &checker.before)? < 1e-4);
+    }
+    Ok(())
+}
+
+#[test]
+fn loading_between_evaluations_updates_packed_weights() -> Result<()> {
+    sconce::manual_seed(2);
+    let mut network = fresh()?;
+    let (mut detached, mut copy) = (network.detached(), network.inference()?);
+    let mut checker = Checker::new(&network)?;
+    let mut copies = Checker::new(&copy)?;
+    for _ in 0..3 {
+        let state = fresh()?.state_dict();
+        network.load_state_dict(&state)?;
+        checker.check_changed("load_state_dict", &network)?;
+        assert!(distance(&output(&detached)?, &checker.before)? < 1e-4, "the detached network shares storage");
+        assert!(distance(&output(&copy)?, &copies.before)? < 1e-4, "the copy has its own storage");
+        copy.load_state_dict(&state)?;
+        copies.check_changed("load_state_dict of an inference copy", &copy)?;
+    }
+    // A detached network gets its own tensors with its first load.
+    detached.load_state_dict(&fresh()?.state_dict())?;
+    checker.check_changed("load_state_dict of a detached network", &detached)?;
+    scale_all(&network, 1.1)?;
+    checker.check("the detached network was loaded", &detached, 1e-4)?;
+    Ok(())
+}
+
+#[test]
+fn changing_the_dtype_updates_packed_weights() -> Result<()> {
+    sconce::manual_seed(3);
+    let mut network = fresh()?;
+    let mut copy = network.inference()?;
+    let mut checker = Checker::new(&network)?;
+    for (dtype, tolerance) in
+        [(DType::F64, 1e-4), (DType::BF16, 6e-2), (DType::F32, 1e-4), (DType::F16, 1e-2), (DType::F32, 1e-4)]
+    {
+        network.to_dtype(dtype)?;
+        copy.to_dtype(dtype)?;
+        checker.check(&format!("{dtype:?}"), &network, tolerance)?;
+        checker.check(&format!("{dtype:?}, inference"), &copy, tolerance)?;
+        if tolerance < 1e-3 {
+            train(&network, &AdamW::new(1e-3), 3)?;
+            checker.check_changed(&format!("trained in {dtype:?}"), &network)?;
+            copy.load_state_dict(&network.state_dict())?;
+            checker.check("loaded", &copy, 1e-4)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn freezing_and_unfreezing_update_packed_weights() -> Result<()> {
+    sconce::manual_seed(4);
+    let mut network = fresh()?;
+    let vars = network.trainable_parameters();
+    let mut checker = Checker::new(&network)?;
+    network.freeze("**")?;
+    checker.check("frozen", &network, 1e-4)?;
+    // A variable still writes to the storage of a frozen parameter.
+    for (_, var) in &vars {
+        var.set(&(var.as_tensor() * 1.2)?)?;
+    }
+    checker.check_changed("Var::set while frozen", &network)?;
+    network.unfreeze("**")?;
+    train(&network, &AdamW::new(1e-3), 3)?;
+    checker.check_changed("unfrozen and trained", &network)?;
+    let mut copy = network.inference()?;
+    checker.check("a copy", &copy, 1e-4)?;
+    copy.unfreeze("**")?;
+    train(&copy, &AdamW::new(1e-3), 3)?;
+    Checker::new(&network)?.check("the copy's original", &network, 1e-4)?;
+    checker.check_changed("a copy, unfrozen and trained", &copy)?;
+    let copy_of_copy = copy.inference()?.detached();
+    checker.check("a detached copy", &copy_of_copy, 1e-4)?;
+    train(&copy, &AdamW::new(1e-3), 3)?;
+    assert!(distance(&output(&copy_of_copy)?, &checker.before)? < 1e-4, "the detached copy has its own storage");
+    checker.check_changed("trained once more", &copy)?;
+    Ok(())
+}
+
+/// A network built from the variables of another network sees their changes.
+#[test]
+fn training_another_network_of_the_same_tensors_updates_packed_weights() -> Result<()> {
+    sconce::manual_seed(5);
+    let network = fresh()?;
+    let tensors = network.state_dict().into_iter().collect();
+    let reader = AllLayers::config().build(VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu))?;
+    let mut checker = Checker::new(&reader)?;
+    for (name, var) in weights(&network) {
+        var.set(&((var.as_tensor() * 1.5)? + 0.1)?)?;
+        checker.check_changed(&format!("{name}, which another network trains"), &reader)?;
+    }
+    Ok(())
+}
+
+/// A frozen layer whose weight becomes a variable follows that variable.
+#[test]
+fn unfreezing_a_frozen_layer_updates_its_packed_weight() -> Result<()> {
+    sconce::manual_seed(6);
+    let mut conv = Conv2d::config(32, 32, 3).padding(1).bias(false).init(&Device::Cpu)?.inference()?;
+    let x = Tensor::ones((1, 32, 48, 48), DType::F32, &Device::Cpu)?;
+    let run = |conv: &Conv2d| conv.call((&x).into(), Mode::Eval).into_tensor();
+    let before = run(&conv)?;
+    conv.unfreeze("weight")?;
+    for (_, var) in conv.trainable_parameters() {
+        Var::set(&var, &(var.as_tensor() * 2.)?)?;
+    }
+    assert!(((before * 2.)? - run(&conv)?)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-4);
+    Ok(())
+}
