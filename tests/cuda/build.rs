@@ -1,4 +1,4 @@
-//! Compiles every `.cu` file of the library for the CPU, against the header in `emu/`.
+//! Compiles every `.cu` file of the library for the CPU, with the header in `emu/`.
 
 use std::path::{Path, PathBuf};
 use std::{env, error::Error, fs, io};
@@ -21,30 +21,32 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let mut build = cc::Build::new();
     build.cpp(true).std("c++17").opt_level(1).debug(false).flag("-g1").pic(true);
-    if !is_there(&build) {
+    if !can_run(&build) {
         println!("cargo::warning=no C++ compiler was found: the tests of the CUDA kernels are ignored");
         return Ok(());
     }
     build.include("emu").include(Path::new(KERNELS).join("cuda"));
-    // Contraction would make results depend on the machine. CUDA's own pragmas mean nothing here.
+    // Contraction would make results depend on the machine. CUDA's pragmas are unknown to the host's
+    // compiler.
     build.flag("-ffp-contract=off").flag("-fno-strict-aliasing").warnings(true);
     build.flag_if_supported("-Wno-unknown-pragmas").flag_if_supported("-Wno-unused-function");
     build.flag_if_supported("-Wno-deprecated-declarations").flag_if_supported("-Wno-psabi");
     let under_asan = env::var_os("CUDA_CPU_ASAN").is_some();
     if under_asan {
-        // As a static library, so that it takes the place of the allocator before anything is allocated.
+        // Link it statically, so that it replaces the allocator before the first allocation.
         build.flag("-fsanitize=address");
         println!("cargo::rustc-cfg=emulator_asan");
         println!("cargo::rustc-link-arg-tests=-Wl,--whole-archive,-l:libasan.a,--no-whole-archive");
     }
-    // The scheduler and its checks are the same for all kernels, and most of the time goes there.
+    // The scheduler and its checks are shared by all kernels and take most of the time.
     build.clone().opt_level(2).files(ENGINE.map(|name| format!("emu/{name}.cpp"))).try_compile("engine")?;
     if !under_asan {
-        // Only for the calls at every load and store, and at every misaligned one: emu/memory.cpp answers them.
+        // Only to instrument every load and store and every misaligned access. emu/memory.cpp defines the
+        // callbacks.
         build.flag_if_supported("-fsanitize=thread").flag_if_supported("-fsanitize=alignment");
     }
     build.flag("-x").flag("c++").flag("-include").flag("emu/cuda_cpu.h");
-    // Kernels register themselves when the program starts, which nothing else would link them for.
+    // Kernels register themselves at program start. Without whole-archive, nothing would link them.
     build.cargo_metadata(false).files(&sources).try_compile("kernels")?;
     println!("cargo::rustc-link-search=native={}", env::var("OUT_DIR")?);
     println!("cargo::rustc-link-lib=static:+whole-archive=kernels");
@@ -52,8 +54,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Whether the compiler that was found by its name can be run.
-fn is_there(build: &cc::Build) -> bool {
+/// Returns whether the compiler can be run.
+fn can_run(build: &cc::Build) -> bool {
     let version = build.try_get_compiler().map(|compiler| compiler.to_command().arg("--version").output());
     matches!(version, Ok(Ok(output)) if output.status.success())
 }

@@ -4,26 +4,26 @@
 
 namespace cuda_cpu {
 namespace {
-/// A barrier's bytes: this plus its number.
-constexpr uint64_t MADE = 0x6261727269657200ull;
-constexpr int MOST_ARRIVALS = (1 << 20) - 1;
+/// The content of a barrier in memory: this value plus its number.
+constexpr uint64_t INITIALIZED = 0x6261727269657200ull;
+constexpr int MAX_ARRIVALS = (1 << 20) - 1;
 
 struct Counter {
-    Barrier *place;
+    Barrier *address;
     size_t offset;
-    unsigned maker;
+    unsigned initializer;
     bool ready;
-    /// Of each phase, and what the running one still waits for.
-    int arrivals, missing;
-    int64_t bytes;
+    /// The arrivals of each phase, and the arrivals and bytes that the current phase still waits for.
+    int arrivals, pending_arrivals;
+    int64_t pending_bytes;
     unsigned phase;
     std::vector<unsigned> waiting;
-    /// What those that arrived tell, so far and until the last phase was over.
-    Knowledge gathered, known;
+    /// The merged clocks of the arrivals so far, and those at the end of the last phase.
+    VectorClock gathered, known;
 
-    void settle() {
-        if (missing || bytes) return;
-        phase++, missing = arrivals, known = gathered;
+    void complete_phase_if_done() {
+        if (pending_arrivals || pending_bytes) return;
+        phase++, pending_arrivals = arrivals, known = gathered;
         for (unsigned thread : waiting) wake(thread);
         waiting.clear();
     }
@@ -36,7 +36,7 @@ struct Copy {
     uint32_t tick;
 };
 
-struct Meeting {
+struct Rendezvous {
     unsigned expected;
     std::vector<unsigned> threads;
 };
@@ -44,54 +44,56 @@ struct Meeting {
 struct Barriers {
     std::vector<Counter> counters;
     std::vector<Copy> copies;
-    Meeting meetings[MEETINGS];
+    Rendezvous rendezvous[RENDEZVOUS];
 };
 
-/// One for each of the host's threads.
+/// One per thread of the host.
 thread_local Barriers block;
 
 unsigned number_of(Barrier *barrier) {
     const size_t offset = shared_offset(barrier);
     touch(barrier, sizeof *barrier, false);
-    const uint64_t number = barrier->state - MADE;
-    if (number >= block.counters.size() || block.counters[number].place != barrier)
-        fail("the use of a barrier at byte %zu of the dynamic shared memory, where none was made", offset);
-    if (!block.counters[number].ready) fail("the use of a barrier before fence_barrier_init()");
+    const uint64_t number = barrier->state - INITIALIZED;
+    if (number >= block.counters.size() || block.counters[number].address != barrier)
+        fail("the barrier at byte %zu of the dynamic shared memory is not initialized", offset);
+    if (!block.counters[number].ready) fail("a barrier is used before fence_barrier_init()");
     return unsigned(number);
 }
 
 void arrive(Barrier *barrier, int bytes) {
     Counter &counter = block.counters[number_of(barrier)];
-    if (!counter.missing) fail("more arrivals than the %d of the barrier at byte %zu", counter.arrivals, counter.offset);
+    if (!counter.pending_arrivals)
+        fail("more arrivals than the %d that the barrier at byte %zu expects", counter.arrivals, counter.offset);
     order().release(thread(), counter.gathered);
-    counter.bytes += bytes, counter.missing--;
-    counter.settle();
+    counter.pending_bytes += bytes, counter.pending_arrivals--;
+    counter.complete_phase_if_done();
 }
 }  // namespace
 
 void barrier_init(Barrier *barrier, int arrivals) {
     const size_t offset = shared_offset(barrier);
-    if (offset % 8) fail("a barrier at the misaligned byte %zu of the dynamic shared memory", offset);
-    if (arrivals < 1 || arrivals > MOST_ARRIVALS) fail("a barrier for %d arrivals", arrivals);
-    order().know();
+    if (offset % 8)
+        fail("expected a barrier at a multiple of 8 bytes, found byte %zu of the dynamic shared memory", offset);
+    if (arrivals < 1 || arrivals > MAX_ARRIVALS) fail("expected 1 to %d arrivals, found %d", MAX_ARRIVALS, arrivals);
+    order().track_clocks();
     touch(barrier, sizeof *barrier, true);
-    barrier->state = MADE + block.counters.size();
+    barrier->state = INITIALIZED + block.counters.size();
     block.counters.push_back({barrier, offset, thread(), false, arrivals, arrivals, 0, 0, {}, {}, {}});
 }
 
 void fence_barrier_init() {
-    for (Counter &counter : block.counters) counter.ready |= counter.maker == thread();
+    for (Counter &counter : block.counters) counter.ready |= counter.initializer == thread();
 }
 
 void barrier_arrive(Barrier *barrier) { arrive(barrier, 0); }
 
 void barrier_expect(Barrier *barrier, int bytes) {
-    if (bytes < 0 || bytes >= 1 << 20) fail("a barrier that is to expect %d bytes", bytes);
+    if (bytes < 0 || bytes >= 1 << 20) fail("expected a count from 0 to 2^20 - 1, found %d bytes", bytes);
     arrive(barrier, bytes);
 }
 
 void barrier_wait(Barrier *barrier, int parity) {
-    if (parity != 0 && parity != 1) fail("a wait for parity %d", parity);
+    if (parity != 0 && parity != 1) fail("expected parity 0 or 1, found %d", parity);
     const unsigned number = number_of(barrier);
     while (int(block.counters[number].phase & 1) == parity) {
         block.counters[number].waiting.push_back(thread());
@@ -101,7 +103,7 @@ void barrier_wait(Barrier *barrier, int parity) {
 }
 
 void bulk_copy(void *to, const void *from, int bytes, Barrier *barrier) {
-    if (bytes <= 0 || bytes % 16) fail("a bulk copy of %d bytes, which are to be a multiple of 16", bytes);
+    if (bytes <= 0 || bytes % 16) fail("expected a bulk copy of a multiple of 16 bytes, found %d", bytes);
     if (shared_offset(to) % 16) fail("a bulk copy to a misaligned shared address");
     if (uintptr_t(from) % 16) fail("a bulk copy from a misaligned global address");
     const unsigned number = number_of(barrier);
@@ -112,10 +114,10 @@ void bulk_copy(void *to, const void *from, int bytes, Barrier *barrier) {
     block.copies.push_back({to, from, unsigned(bytes), number, thread() / 32, tick});
 }
 
-void meet(unsigned number, unsigned threads, const std::function<void(const std::vector<unsigned> &)> &last) {
-    Meeting &meeting = block.meetings[number];
+void rendezvous(unsigned number, unsigned threads, const std::function<void(const std::vector<unsigned> &)> &last) {
+    Rendezvous &meeting = block.rendezvous[number];
     if (!meeting.threads.empty() && meeting.expected != threads)
-        fail("barrier %u is of %u threads and of %u", number, meeting.expected, threads);
+        fail("barrier %u is used with %u threads and with %u", number, meeting.expected, threads);
     meeting.expected = threads;
     meeting.threads.push_back(thread());
     if (meeting.threads.size() < threads) return sleep();
@@ -125,26 +127,26 @@ void meet(unsigned number, unsigned threads, const std::function<void(const std:
     meeting.threads.clear();
 }
 
-void sync_some(unsigned number, unsigned threads) {
-    order().know();
-    meet(number, threads, [](const std::vector<unsigned> &all) { order().passed_barrier_of(all); });
+void sync_named_barrier(unsigned number, unsigned threads) {
+    order().track_clocks();
+    rendezvous(number, threads, [](const std::vector<unsigned> &all) { order().passed_barrier_of(all); });
 }
 
 void begin_barriers() {
     block.counters.clear(), block.copies.clear();
-    for (Meeting &meeting : block.meetings) meeting.threads.clear();
+    for (Rendezvous &meeting : block.rendezvous) meeting.threads.clear();
 }
 
-unsigned copies_under_way() { return unsigned(block.copies.size()); }
+unsigned pending_copies() { return unsigned(block.copies.size()); }
 
-void land_copy(unsigned which) {
+void finish_copy(unsigned which) {
     const Copy copy = block.copies[which];
     block.copies.erase(block.copies.begin() + which);
     memcpy(copy.to, copy.from, copy.bytes);
     Counter &counter = block.counters[copy.barrier];
     order().finish(copy.warp, copy.tick, counter.gathered);
-    counter.bytes -= copy.bytes;
-    counter.settle();
+    counter.pending_bytes -= copy.bytes;
+    counter.complete_phase_if_done();
 }
 
 std::string deadlock() {
@@ -152,25 +154,30 @@ std::string deadlock() {
     for (const Counter &counter : block.counters) {
         if (counter.waiting.empty()) continue;
         snprintf(text, sizeof text,
-                 "a deadlock: thread %u waits for phase %u of the barrier at byte %zu of the dynamic shared memory, which "
-                 "still expects %d arrivals and %lld bytes",
-                 counter.waiting[0], counter.phase, counter.offset, counter.missing, (long long)counter.bytes);
+                 "a deadlock: thread %u waits for phase %u of the barrier at byte %zu of the dynamic shared memory, "
+                 "which still expects %d arrivals and %lld bytes",
+                 counter.waiting[0], counter.phase, counter.offset, counter.pending_arrivals,
+                 (long long)counter.pending_bytes);
         return text;
     }
-    for (unsigned i = 0; i < MEETINGS; i++) {
-        const Meeting &meeting = block.meetings[i];
+    for (unsigned i = 0; i < RENDEZVOUS; i++) {
+        const Rendezvous &meeting = block.rendezvous[i];
         if (meeting.threads.empty()) continue;
-        const std::string what = i < WARPGROUPS ? "barrier " + std::to_string(i) : "the wait for products of warpgroup " + std::to_string(i - WARPGROUPS);
-        snprintf(text, sizeof text, "a deadlock: %zu of %u threads come to %s", meeting.threads.size(), meeting.expected, what.c_str());
+        const std::string name = i < WARPGROUPS
+                                     ? "barrier " + std::to_string(i)
+                                     : "the wait for products of warpgroup " + std::to_string(i - WARPGROUPS);
+        snprintf(text, sizeof text, "a deadlock: %zu of %u threads have arrived at %s", meeting.threads.size(),
+                 meeting.expected, name.c_str());
         return text;
     }
     return "";
 }
 
-std::string left_barriers() {
-    if (!block.copies.empty()) return "the block ends while a bulk copy is under way";
+std::string unfinished_barriers() {
+    if (!block.copies.empty()) return "the block ends before a bulk copy is complete";
     for (const Counter &counter : block.counters)
-        if (counter.bytes) return "the block ends while the barrier at byte " + std::to_string(counter.offset) + " expects bytes";
+        if (counter.pending_bytes)
+            return "the block ends before the barrier at byte " + std::to_string(counter.offset) + " has received all bytes";
     return "";
 }
 }  // namespace cuda_cpu

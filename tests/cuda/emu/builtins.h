@@ -1,4 +1,4 @@
-// The functions that CUDA C++ has built in.
+// The built-in functions of CUDA C++.
 #pragma once
 #include "engine.h"
 #include "memory.h"
@@ -11,14 +11,16 @@ static inline int __syncthreads_count(int p) { return cuda_cpu::wait_block(!!p);
 static inline void __syncwarp(unsigned mask = ~0u) { cuda_cpu::wait_warp(mask, true); }
 static inline void __threadfence() {}
 static inline void __threadfence_block() {}
-static inline unsigned __activemask() { cuda_cpu::fail("__activemask() promises nothing: name the lanes"); }
+static inline unsigned __activemask() {
+    cuda_cpu::fail("__activemask() has no defined result: pass the mask explicitly");
+}
 
 namespace cuda_cpu {
 template <class T>
-T shuffle(unsigned mask, T value, unsigned from) {
-    T taken;
-    memcpy(static_cast<void *>(&taken), exchange(mask, &value, sizeof value)[from].bytes, sizeof taken);
-    return taken;
+T shuffle(unsigned mask, T value, unsigned source) {
+    T result;
+    memcpy(static_cast<void *>(&result), exchange(mask, &value, sizeof value)[source].bytes, sizeof result);
+    return result;
 }
 }  // namespace cuda_cpu
 
@@ -52,14 +54,14 @@ static inline unsigned __ballot_sync(unsigned mask, int p) {
 static inline int __any_sync(unsigned mask, int p) { return __ballot_sync(mask, p) != 0; }
 static inline int __all_sync(unsigned mask, int p) { return __ballot_sync(mask, !p) == 0; }
 
-// Loads that say how to be cached.
+// Loads with cache hints.
 template <class T> T __ldg(const T *p) { return *p; }
 template <class T> T __ldcs(const T *p) { return *p; }
 template <class T> T __ldcg(const T *p) { return *p; }
 template <class T> void __stcs(T *p, T value) { *p = value; }
 template <class T> void __stcg(T *p, T value) { *p = value; }
 
-// Atomics are ordered by nothing, so that a sum by `atomicAdd` depends on the order of turns.
+// Atomics order nothing, so the result of a floating-point sum with `atomicAdd` depends on the thread order.
 #define CUDA_CPU_UNCHECKED __attribute__((no_sanitize("thread"), noinline))
 template <class T, class U> CUDA_CPU_UNCHECKED T atomicAdd(T *p, U v) { T old = *p; *p = old + (T)v; return old; }
 template <class T, class U> CUDA_CPU_UNCHECKED T atomicMax(T *p, U v) { T old = *p; *p = std::max(old, (T)v); return old; }
@@ -69,7 +71,7 @@ template <class T, class U, class V>
 CUDA_CPU_UNCHECKED T atomicCAS(T *p, U expected, V v) { T old = *p; if (old == (T)expected) *p = (T)v; return old; }
 #undef CUDA_CPU_UNCHECKED
 
-// Arithmetic. (Macros where glibc's headers declare functions of the same names.)
+// Arithmetic. (Macros if glibc's headers declare functions of these names.)
 #define __expf(x) expf(x)
 #define __logf(x) logf(x)
 #define __sinf(x) sinf(x)
@@ -87,12 +89,12 @@ static inline float __saturatef(float x) { return x > 0.f ? (x < 1.f ? x : 1.f) 
 static inline int __popc(unsigned x) { return __builtin_popcount(x); }
 static inline int __clz(int x) { return x ? __builtin_clz(x) : 32; }
 static inline int __ffs(int x) { return __builtin_ffs(x); }
-/// Four of the eight bytes of `x` and `y`, each by a digit of `which`.
-static inline unsigned __byte_perm(unsigned x, unsigned y, unsigned which) {
+/// Selects four of the eight bytes of `x` and `y`, each by a hexadecimal digit of `selector`.
+static inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
     const uint64_t bytes = uint64_t(y) << 32 | x;
-    unsigned picked = 0;
-    for (unsigned i = 0; i < 4; i++) picked |= unsigned(bytes >> (which >> i * 4 & 7) * 8 & 0xff) << i * 8;
-    return picked;
+    unsigned result = 0;
+    for (unsigned i = 0; i < 4; i++) result |= unsigned(bytes >> (selector >> i * 4 & 7) * 8 & 0xff) << i * 8;
+    return result;
 }
 static inline unsigned __umulhi(unsigned a, unsigned b) { return unsigned(uint64_t(a) * b >> 32); }
 static inline float __int_as_float(int x) { return cuda_cpu::bit_cast<float>(x); }

@@ -1,4 +1,4 @@
-// Runs CUDA C++ kernels on the CPU: compiled with `-include cuda_cpu.h`, a `.cu` file is plain C++.
+// Runs CUDA C++ kernels on the CPU. Compiled with `-include cuda_cpu.h`, a `.cu` file is plain C++.
 //
 // Each CUDA thread is a fiber of one OS thread, and blocks run one after another (engine.h). Loads and
 // stores are checked against the launch's buffers, against other threads' accesses since the last barrier

@@ -1,4 +1,4 @@
-// The scheduler: the threads of a block are fibers, which take turns at barriers.
+// The scheduler. The threads of a block are fibers that switch at barriers.
 #include "engine.h"
 #include "barriers.h"
 #include "fiber.h"
@@ -11,7 +11,7 @@
 #include <vector>
 
 namespace cuda_cpu {
-__thread Coordinates here;
+__thread Coordinates coordinates;
 
 namespace {
 constexpr size_t STACK = 256 << 10;
@@ -35,21 +35,21 @@ struct Fiber {
     std::vector<std::vector<Copy>> copies;  // the last group is open
 };
 
-/// The order in which warps, lanes and blocks take their turns.
-class Turns {
+/// The order in which warps, lanes and blocks run.
+class Schedule {
   public:
-    explicit Turns(unsigned order) : order_(order), random_(0x9e3779b97f4a7c15ull * (order + 1)) {}
+    explicit Schedule(unsigned order) : order_(order), random_(0x9e3779b97f4a7c15ull * (order + 1)) {}
 
     bool shuffled() const { return order_ > REVERSED; }
 
-    void fill(std::vector<unsigned> &turns, unsigned count) {
-        if (!shuffled() && turns.size() == count) return;
-        turns.resize(count);
-        for (unsigned i = 0; i < count; i++) turns[i] = order_ == REVERSED ? count - 1 - i : i;
-        for (unsigned i = count; shuffled() && i > 1; i--) std::swap(turns[i - 1], turns[next() % i]);
+    void fill(std::vector<unsigned> &sequence, unsigned count) {
+        if (!shuffled() && sequence.size() == count) return;
+        sequence.resize(count);
+        for (unsigned i = 0; i < count; i++) sequence[i] = order_ == REVERSED ? count - 1 - i : i;
+        for (unsigned i = count; shuffled() && i > 1; i--) std::swap(sequence[i - 1], sequence[next() % i]);
     }
 
-    /// Whose turn it is among so many that come one by one.
+    /// Picks one of `count` elements.
     unsigned pick(unsigned count) { return shuffled() ? next() % count : order_ == REVERSED ? count - 1 : 0; }
 
   private:
@@ -67,9 +67,9 @@ class Engine {
     const char *launch(const Kernel &kernel, dim3 grid, dim3 block, size_t shared, void **args, unsigned order);
 
     unsigned current = 0;
-    int brought = 0, sum = 0;
+    int value_sum = 0, sum = 0;
     std::vector<Fiber> fibers;
-    std::vector<Slot> given, taken;
+    std::vector<Slot> sent, received;
     std::vector<unsigned char> shared;
     std::string error;
 
@@ -82,12 +82,12 @@ class Engine {
     size_t shared_bytes() const { return shared_bytes_; }
 
   private:
-    bool run_block(Turns &turns);
-    bool turn_warp(unsigned warp, Turns &turns);
-    bool open_warp(unsigned warp);
+    bool run_block(Schedule &schedule);
+    bool run_warp(unsigned warp, Schedule &schedule);
+    bool release_warp(unsigned warp);
     void run(unsigned thread);
     void start(unsigned thread);
-    bool shared_guards_hold() const;
+    bool shared_guards_intact() const;
     void forbid_guards(bool forbidden) const {
         forbid(&shared[0], SHARED_GUARD, forbidden);
         forbid(&shared[SHARED_GUARD] + shared_bytes_, SHARED_GUARD, forbidden);
@@ -102,7 +102,7 @@ class Engine {
     size_t shared_bytes_ = 0;
 };
 
-/// One for each of the host's threads. (`__thread`, not `thread_local`: read without a call.)
+/// One per thread of the host. (`__thread` instead of `thread_local`, which needs a call for each read.)
 __thread Engine *engine;
 thread_local std::unique_ptr<Engine> owned_engine;
 
@@ -111,54 +111,58 @@ void entry() {
     engine->pause(State::Done);
 }
 
-/// The bits of a warp's lanes that exist.
+/// Returns a bit mask of the lanes that exist in a warp.
 unsigned lanes_of(unsigned warp, size_t threads) {
     const size_t lanes = std::min<size_t>(32, threads - warp * 32);
     return lanes == 32 ? ~0u : (1u << lanes) - 1;
 }
 
 void Engine::describe(const char *format, va_list list) {
-    char text[512], where[256];
+    char text[512], location[256];
     vsnprintf(text, sizeof text, format, list);
-    snprintf(where, sizeof where, "%s, block (%u, %u, %u), thread (%u, %u, %u): ", kernel_->name, here.blockIdx.x, here.blockIdx.y,
-             here.blockIdx.z, here.threadIdx.x, here.threadIdx.y, here.threadIdx.z);
-    if (error.empty()) error = std::string(where) + text;
+    const uint3 block = coordinates.blockIdx, thread = coordinates.threadIdx;
+    snprintf(location, sizeof location, "%s, block (%u, %u, %u), thread (%u, %u, %u): ", kernel_->name, block.x, block.y,
+             block.z, thread.x, thread.y, thread.z);
+    if (error.empty()) error = std::string(location) + text;
 }
 
 void Engine::start(unsigned thread) {
     Fiber &fiber = fibers[thread];
     fiber.state = State::Ready;
     fiber.copies.assign(1, {});
-    forbid(stack(thread), STACK, false);  // what a thread that was given up left behind
-    // Tops at different distances from a page's begin, lest all of them fall on the same lines of the cache.
+    forbid(stack(thread), STACK, false);  // marks of an aborted thread
+    // Start stacks at different offsets within a page, because equal offsets would map to the same cache
+    // sets.
     fiber.context.start(stack(thread), STACK - 192 * (thread % 32), entry);
 }
 
 void Engine::run(unsigned thread) {
     current = thread;
-    here.threadIdx = {thread % here.blockDim.x, thread / here.blockDim.x % here.blockDim.y, thread / (here.blockDim.x * here.blockDim.y)};
+    const dim3 block = coordinates.blockDim;
+    coordinates.threadIdx = {thread % block.x, thread / block.x % block.y, thread / (block.x * block.y)};
     begin_thread(thread, stack(thread), STACK);
     scheduler_.go_to(fibers[thread].context);
 }
 
-/// Lets every ready lane of the warp run to its next barrier. Whether any ran.
-bool Engine::turn_warp(unsigned warp, Turns &turns) {
+/// Runs every ready lane of the warp to its next barrier. Returns whether any lane ran.
+bool Engine::run_warp(unsigned warp, Schedule &schedule) {
     const unsigned first = warp * 32, count = std::min<unsigned>(32, fibers.size() - first);
     bool ran = false;
-    turns.fill(lanes_, count);
+    schedule.fill(lanes_, count);
     for (unsigned lane : lanes_) {
         if (fibers[first + lane].state != State::Ready) continue;
         ran = true;
         run(first + lane);
         if (!error.empty()) return false;
     }
-    return open_warp(warp) || ran;
+    return release_warp(warp) || ran;
 }
 
-/// Opens the warp's barriers at which every lane of the mask waits or has returned. Whether there was one.
-bool Engine::open_warp(unsigned warp) {
+/// Releases the barriers of the warp at which every lane of the mask waits or has returned. Returns whether
+/// there was one.
+bool Engine::release_warp(unsigned warp) {
     const unsigned first = warp * 32, existing = lanes_of(warp, fibers.size());
-    bool opened = false;
+    bool released = false;
     for (unsigned lane = 0; lane < 32 && first + lane < fibers.size(); lane++) {
         if (fibers[first + lane].state != State::AtWarp) continue;
         const unsigned mask = fibers[first + lane].mask;
@@ -170,23 +174,23 @@ bool Engine::open_warp(unsigned warp) {
             done |= unsigned(fiber.state == State::Done) << i;
         }
         if ((waiting | done) != (mask & existing)) continue;
-        opened = true;
+        released = true;
         if (fibers[first + lane].fence) order().passed_warp_barrier(warp, waiting);
         for (unsigned i = 0; i < 32; i++) {
             if (!(waiting >> i & 1)) continue;
-            // Each waiting lane gets what the waiting lanes gave, and poison from the others.
+            // Each waiting lane receives the values of the waiting lanes, and poison for the others.
             fibers[first + i].state = State::Ready;
-            Slot *taken = &this->taken[(first + i) * 32];
+            Slot *received = &this->received[(first + i) * 32];
             for (unsigned j = 0; j < 32; j++) {
-                if (waiting >> j & 1) taken[j] = given[first + j];
-                else memset(&taken[j], POISON, sizeof(Slot));
+                if (waiting >> j & 1) received[j] = sent[first + j];
+                else memset(&received[j], POISON, sizeof(Slot));
             }
         }
     }
-    return opened;
+    return released;
 }
 
-bool Engine::run_block(Turns &turns) {
+bool Engine::run_block(Schedule &schedule) {
     const unsigned threads = fibers.size(), warps = (threads + 31) / 32;
     for (unsigned i = 0; i < threads; i++) start(i);
     begin_block();
@@ -196,12 +200,12 @@ bool Engine::run_block(Turns &turns) {
         bool ran;
         do {
             ran = false;
-            turns.fill(warps_, warps);
+            schedule.fill(warps_, warps);
             for (unsigned warp : warps_) {
-                // In the plain orders, a warp runs as far as it can before the next one.
-                while (turn_warp(warp, turns)) {
+                // In the unshuffled orders, a warp runs as far as possible before the next one starts.
+                while (run_warp(warp, schedule)) {
                     ran = true;
-                    if (turns.shuffled()) break;
+                    if (schedule.shuffled()) break;
                 }
                 if (!error.empty()) return false;
             }
@@ -212,55 +216,55 @@ bool Engine::run_block(Turns &turns) {
             at_block += fiber.state == State::AtBlock;
         }
         if (done == threads) {
-            error = left_barriers() + left_products();
+            error = unfinished_barriers() + unfinished_products();
             return error.empty();
         }
-        // Copies land as late as they can: when nobody goes on without.
-        if (const unsigned copies = copies_under_way()) {
-            land_copy(turns.pick(copies));
+        // Finish copies as late as possible: when no thread can continue.
+        if (const unsigned copies = pending_copies()) {
+            finish_copy(schedule.pick(copies));
             continue;
         }
         error = deadlock();
         if (!error.empty()) return false;
-        if (done + at_block < threads) error = "a warp-level call that not every lane of its mask reaches";
-        else if (done) error = "a __syncthreads() after some threads of the block have returned";
+        if (done + at_block < threads) error = "expected every lane of the mask in a warp-level call";
+        else if (done) error = "__syncthreads() after some threads of the block have returned";
         if (!error.empty()) return false;
-        sum = brought, brought = 0;
+        sum = value_sum, value_sum = 0;
         order().passed_block_barrier();
         for (Fiber &fiber : fibers) fiber.state = State::Ready;
     }
 }
 
-bool Engine::shared_guards_hold() const {
+bool Engine::shared_guards_intact() const {
     for (size_t i = 0; i < SHARED_GUARD; i++)
         if (shared[i] != GUARD || shared[SHARED_GUARD + shared_bytes_ + i] != GUARD) return false;
     return true;
 }
 
 const char *Engine::launch(const Kernel &kernel, dim3 grid, dim3 block, size_t bytes, void **args, unsigned order) {
-    Turns turns(order);
+    Schedule schedule(order);
     warps_.clear(), lanes_.clear();
-    kernel_ = &kernel, args_ = args, shared_bytes_ = bytes, error.clear(), brought = 0;
-    here.gridDim = grid, here.blockDim = block;
+    kernel_ = &kernel, args_ = args, shared_bytes_ = bytes, error.clear(), value_sum = 0;
+    coordinates.gridDim = grid, coordinates.blockDim = block;
     fibers.resize(block.x * block.y * block.z);
-    given.resize(fibers.size() + 31), taken.resize(fibers.size() * 32);
-    if (!stacks_) stacks_.reset(new char[1024 * STACK]);  // untouched pages cost nothing
-    // A fixed place, 16-byte aligned as on the device and no better.
+    sent.resize(fibers.size() + 31), received.resize(fibers.size() * 32);
+    if (!stacks_) stacks_.reset(new char[1024 * STACK]);  // untouched pages use no memory
+    // Shared memory at a fixed address with the device's minimum alignment of 16 bytes.
     shared.reserve(SHARED_GUARD * 2 + (256 << 10) + 64);
     shared.assign(SHARED_GUARD * 2 + bytes, GUARD);
     std::vector<unsigned> blocks;
-    turns.fill(blocks, unsigned(size_t(grid.x) * grid.y * grid.z));
+    schedule.fill(blocks, unsigned(size_t(grid.x) * grid.y * grid.z));
     begin_launch(&shared[SHARED_GUARD], bytes, fibers.size());
     forbid_guards(true);
     for (unsigned i : blocks) {
-        here.blockIdx = {i % grid.x, i / grid.x % grid.y, i / (grid.x * grid.y)};
+        coordinates.blockIdx = {i % grid.x, i / grid.x % grid.y, i / (grid.x * grid.y)};
         memset(&shared[SHARED_GUARD], POISON, bytes);
-        const bool ran = run_block(turns);
+        const bool ran = run_block(schedule);
         forbid_guards(false);
-        const bool held = shared_guards_hold();
+        const bool intact = shared_guards_intact();
         forbid_guards(true);
-        if (ran && held) continue;
-        if (ran) error = "a write beyond the dynamic shared memory";
+        if (ran && intact) continue;
+        if (ran) error = "out-of-bounds write next to the dynamic shared memory";
         if (error.find(kernel.name) == std::string::npos) error = std::string(kernel.name) + ": " + error;
         break;
     }
@@ -272,30 +276,31 @@ const char *Engine::launch(const Kernel &kernel, dim3 grid, dim3 block, size_t b
 
 unsigned thread() { return engine->current; }
 
-int wait_block(int brought) {
-    engine->brought += brought;
+int wait_block(int value) {
+    engine->value_sum += value;
     engine->pause(State::AtBlock);
     return engine->sum;
 }
 
 void wait_warp(unsigned mask, bool fence) {
     Fiber &me = engine->fibers[engine->current];
-    if (!(mask >> lane() & 1)) fail("lane %u takes part in a warp-level call whose mask 0x%x leaves it out", lane(), mask);
+    if (!(mask >> lane() & 1))
+        fail("lane %u is in a warp-level call whose mask 0x%x does not contain it", lane(), mask);
     me.mask = mask, me.fence = fence;
     engine->pause(State::AtWarp);
 }
 
-const Slot *exchange(unsigned mask, const void *brought, size_t bytes) {
-    memcpy(&engine->given[engine->current], brought, bytes);
+const Slot *exchange(unsigned mask, const void *value, size_t bytes) {
+    memcpy(&engine->sent[engine->current], value, bytes);
     wait_warp(mask, false);
-    return &engine->taken[engine->current * 32];
+    return &engine->received[engine->current * 32];
 }
 
 void sleep() { engine->pause(State::Asleep); }
 void wake(unsigned thread) { engine->fibers[thread].state = State::Ready; }
 
-size_t shared_offset(const void *place) {
-    const size_t offset = static_cast<const unsigned char *>(place) - &engine->shared[SHARED_GUARD];
+size_t shared_offset(const void *address) {
+    const size_t offset = static_cast<const unsigned char *>(address) - &engine->shared[SHARED_GUARD];
     if (offset >= engine->shared_bytes()) fail("an address outside the dynamic shared memory");
     return offset;
 }
@@ -331,7 +336,7 @@ void fail(const char *format, ...) {
     engine->describe(format, list);
     va_end(list);
     engine->pause(State::Done);
-    abort();  // nobody goes back to a thread that is done
+    abort();  // a finished thread never continues
 }
 }  // namespace cuda_cpu
 

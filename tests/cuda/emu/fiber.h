@@ -1,5 +1,5 @@
-// The switch between fibers: the registers that a call preserves, and the stack. (`swapcontext` would do,
-// at the price of a system call for the mask of signals each time.)
+// Switches between fibers: saves the callee-saved registers and the stack pointer. (`swapcontext` would work
+// too, but it makes a system call for the signal mask each time.)
 #pragma once
 #include <cstddef>
 #include <cstdint>
@@ -32,7 +32,8 @@ cuda_cpu_switch:
 class Context {
   public:
     void start(char *stack, size_t bytes, void (*entry)()) {
-        // As after a call: six registers, the address to go to, and one that nobody returns to.
+        // The stack of a started fiber: six registers, the return address, and an unused return address of
+        // `entry`.
         void **top = reinterpret_cast<void **>((reinterpret_cast<uintptr_t>(stack) + bytes) & ~uintptr_t(15));
         *--top = nullptr;
         *--top = reinterpret_cast<void *>(entry);

@@ -1,4 +1,4 @@
-// CUDA's 16-bit floating-point types: rounding to nearest, ties to even; NaN stays NaN.
+// CUDA's 16-bit floating-point types. Rounds to nearest, ties to even; NaN stays NaN.
 #pragma once
 #include "types.h"
 
@@ -22,7 +22,7 @@ struct alignas(4) __nv_bfloat162 { __nv_bfloat16 x, y; };
 namespace cuda_cpu {
 template <class To, class From>
 inline To bit_cast(From from) {
-    static_assert(sizeof(To) == sizeof(From), "a cast of bits keeps the size");
+    static_assert(sizeof(To) == sizeof(From), "bit_cast needs types of the same size");
     To to;
     memcpy(static_cast<void *>(&to), &from, sizeof to);
     return to;
@@ -31,17 +31,17 @@ inline To bit_cast(From from) {
 inline uint16_t half_bits(float value) {
     const uint32_t bits = bit_cast<uint32_t>(value), sign = bits >> 16 & 0x8000u;
     const uint32_t magnitude = bits & 0x7fffffffu;
-    if (magnitude > 0x7f800000u) return 0x7fffu;               // the NaN that the device makes
+    if (magnitude > 0x7f800000u) return 0x7fffu;               // the device's NaN
     if (magnitude >= 0x477ff000u) return sign | 0x7c00u;       // 65520 and above round to infinity
     uint32_t kept, rest, half;
-    if (magnitude >= 0x38800000u) {                            // a normal half: 13 bits go
+    if (magnitude >= 0x38800000u) {                            // a normal half: drop 13 bits
         kept = (magnitude >> 13) - (112u << 10), rest = magnitude & 0x1fffu, half = 0x1000u;
-    } else {                                                   // subnormal: units of 2^-24
-        const uint32_t exponent = magnitude >> 23, gone = 126u - exponent;
-        if (gone > 24u) return sign;
+    } else {                                                   // a subnormal half: units of 2^-24
+        const uint32_t exponent = magnitude >> 23, dropped = 126u - exponent;
+        if (dropped > 24u) return sign;
         const uint32_t mantissa = (magnitude & 0x7fffffu) | 0x800000u;
-        kept = gone == 24u ? 0u : mantissa >> gone;
-        rest = mantissa & ((1u << gone) - 1u), half = 1u << (gone - 1u);
+        kept = dropped == 24u ? 0u : mantissa >> dropped;
+        rest = mantissa & ((1u << dropped) - 1u), half = 1u << (dropped - 1u);
     }
     const bool up = rest > half || (rest == half && (kept & 1u));
     return uint16_t(sign | (kept + up));
@@ -86,4 +86,6 @@ static inline __nv_bfloat162 __floats2bfloat162_rn(float a, float b) { return {_
 static inline __nv_bfloat162 __float22bfloat162_rn(float2 f) { return {__nv_bfloat16(f.x), __nv_bfloat16(f.y)}; }
 static inline __nv_bfloat162 __halves2bfloat162(__nv_bfloat16 a, __nv_bfloat16 b) { return {a, b}; }
 static inline unsigned short __bfloat16_as_ushort(__nv_bfloat16 b) { return b.bits; }
-static inline __nv_bfloat16 __ushort_as_bfloat16(unsigned short bits) { return cuda_cpu::bit_cast<__nv_bfloat16>(bits); }
+static inline __nv_bfloat16 __ushort_as_bfloat16(unsigned short bits) {
+    return cuda_cpu::bit_cast<__nv_bfloat16>(bits);
+}

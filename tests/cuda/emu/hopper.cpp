@@ -1,103 +1,103 @@
-// Products are made when they are waited for, by the last of the warpgroup's threads to come, for all of them. The
-// layouts are those of the PTX ISA ("Asynchronous Warpgroup Level Matrix Instructions").
+// The last thread of a warpgroup that waits for products computes them for all threads. The layouts are those
+// of the PTX ISA ("Asynchronous Warpgroup Level Matrix Instructions").
 #include "hopper.h"
 #include "memory.h"
 
 namespace cuda_cpu {
 namespace {
-constexpr unsigned THREADS = 128, ROWS = 64, DEPTH_BYTES = 32, BRICK = 128, MOST_COLUMNS = 256;
+constexpr unsigned THREADS = 128, ROWS = 64, DEPTH_BYTES = 32, CORE_MATRIX = 128, MAX_COLUMNS = 256;
 
-/// A factor, as its descriptor says.
+/// A factor, decoded from its descriptor.
 struct Matrix {
-    size_t start, deeper, further;
+    size_t start, depth_stride, row_stride;
     explicit Matrix(uint64_t d)
-        : start((d & 0x3fff) << 4), deeper((d >> 16 & 0x3fff) << 4), further((d >> 32 & 0x3fff) << 4) {}
-    const unsigned char *brick(unsigned down, unsigned along) const {
-        return static_cast<const unsigned char *>(dynamic_shared()) + start + down * further + along * deeper;
+        : start((d & 0x3fff) << 4), depth_stride((d >> 16 & 0x3fff) << 4), row_stride((d >> 32 & 0x3fff) << 4) {}
+    const unsigned char *core_matrix(unsigned row, unsigned depth) const {
+        return static_cast<const unsigned char *>(dynamic_shared()) + start + row * row_stride + depth * depth_stride;
     }
 };
 
 struct Product {
-    Factor factor;
+    ElementType type;
     unsigned columns;
     uint64_t a, b;
     float *sums;
     unsigned group;
-    /// When the thread's warp began to read the factors.
+    /// The tick at which the thread's warp started to read the factors.
     uint32_t tick;
 
     bool same(const Product &other) const {
-        return factor == other.factor && columns == other.columns && a == other.a && b == other.b && group == other.group;
+        return type == other.type && columns == other.columns && a == other.a && b == other.b && group == other.group;
     }
 };
 
 /// A thread's sums while products are added to them.
 struct Sums {
-    float *place;
+    float *address;
     std::vector<float> values;
     unsigned products;
 };
 
-struct Worker {
+struct ThreadState {
     std::vector<Product> products;
     std::vector<Sums> sums;
     unsigned group, pending;
     bool fenced;
 
-    Sums &of(float *place) {
+    Sums &sums_at(float *address) {
         for (Sums &sums : this->sums)
-            if (sums.place == place) return sums;
-        return sums.emplace_back(Sums{place, {}, 0});
+            if (sums.address == address) return sums;
+        return sums.emplace_back(Sums{address, {}, 0});
     }
 };
 
-/// One for each of the host's threads.
-thread_local std::vector<Worker> workers;
+/// One vector per thread of the host.
+thread_local std::vector<ThreadState> thread_states;
 
-/// The rows of a factor as numbers, `[depth, rows]`.
-template <class T> unsigned spread(float (*into)[MOST_COLUMNS], const Matrix &matrix, unsigned rows) {
-    constexpr unsigned IN_BRICK = 16 / sizeof(T);
+/// Reads the rows of a factor as floats, `[depth, rows]`. Returns the depth.
+template <class T> unsigned unpack(float (*result)[MAX_COLUMNS], const Matrix &matrix, unsigned rows) {
+    constexpr unsigned IN_ROW = 16 / sizeof(T);
     for (unsigned row = 0; row < rows; row++) {
-        for (unsigned along = 0; along < DEPTH_BYTES / 16; along++) {
-            T values[IN_BRICK];
-            memcpy(static_cast<void *>(values), matrix.brick(row / 8, along) + row % 8 * 16, 16);
-            for (unsigned i = 0; i < IN_BRICK; i++) into[along * IN_BRICK + i][row] = float(values[i]);
+        for (unsigned depth = 0; depth < DEPTH_BYTES / 16; depth++) {
+            T values[IN_ROW];
+            memcpy(static_cast<void *>(values), matrix.core_matrix(row / 8, depth) + row % 8 * 16, 16);
+            for (unsigned i = 0; i < IN_ROW; i++) result[depth * IN_ROW + i][row] = float(values[i]);
         }
     }
     return DEPTH_BYTES / sizeof(T);
 }
 
-/// What of a float a tensor core sees: the upper 10 bits of the mantissa.
+/// The bits of a float that a tensor core uses: the upper 10 bits of the mantissa.
 struct Tf32 {
     uint32_t bits;
     explicit operator float() const { return bit_cast<float>(bits & 0xffffe000u); }
 };
 
-unsigned spread(float (*into)[MOST_COLUMNS], Factor factor, const Matrix &matrix, unsigned rows) {
-    switch (factor) {
-        case Factor::F16: return spread<__half>(into, matrix, rows);
-        case Factor::BF16: return spread<__nv_bfloat16>(into, matrix, rows);
-        default: return spread<Tf32>(into, matrix, rows);
+unsigned unpack(float (*result)[MAX_COLUMNS], ElementType type, const Matrix &matrix, unsigned rows) {
+    switch (type) {
+        case ElementType::F16: return unpack<__half>(result, matrix, rows);
+        case ElementType::BF16: return unpack<__nv_bfloat16>(result, matrix, rows);
+        default: return unpack<Tf32>(result, matrix, rows);
     }
 }
 
-/// Adds one product to the sums of all threads from `first` on; `at` is its number in each one's list.
-void multiply(unsigned first, unsigned at) {
-    static thread_local float a[16][MOST_COLUMNS], b[16][MOST_COLUMNS], d[ROWS][MOST_COLUMNS];
-    const Product &product = workers[first].products[at];
-    const unsigned depth = spread(a, product.factor, Matrix(product.a), ROWS);
-    spread(b, product.factor, Matrix(product.b), product.columns);
+/// Adds product `index` of each thread's list to the sums of the warpgroup that starts at thread `first`.
+void add_product(unsigned first, unsigned index) {
+    static thread_local float a[16][MAX_COLUMNS], b[16][MAX_COLUMNS], d[ROWS][MAX_COLUMNS];
+    const Product &product = thread_states[first].products[index];
+    const unsigned depth = unpack(a, product.type, Matrix(product.a), ROWS);
+    unpack(b, product.type, Matrix(product.b), product.columns);
     for (unsigned row = 0; row < ROWS; row++) {
         std::fill_n(d[row], product.columns, 0.f);
         for (unsigned k = 0; k < depth; k++) {
-            const float factor = a[k][row], *other = b[k];
+            const float a_value = a[k][row], *b_row = b[k];
             float *sums = d[row];
-            for (unsigned column = 0; column < product.columns; column++) sums[column] += factor * other[column];
+            for (unsigned column = 0; column < product.columns; column++) sums[column] += a_value * b_row[column];
         }
     }
     for (unsigned t = 0; t < THREADS; t++) {
-        Worker &worker = workers[first + t];
-        Sums &sums = worker.of(worker.products[at].sums);
+        ThreadState &worker = thread_states[first + t];
+        Sums &sums = worker.sums_at(worker.products[index].sums);
         const unsigned row = t / 32 * 16 + t % 32 / 4, column = t % 4 * 2;
         for (unsigned i = 0; i < product.columns / 2; i++)
             sums.values[i] += d[row + i / 2 % 2 * 8][i / 4 * 8 + column + i % 2];
@@ -105,97 +105,104 @@ void multiply(unsigned first, unsigned at) {
     }
 }
 
-/// Checks that the threads of a warpgroup have the same in hand. The number of the products that are to be over.
-unsigned agree(unsigned first) {
-    const Worker &leader = workers[first];
-    unsigned over = 0;
-    while (over < leader.products.size() && leader.products[over].group + leader.pending < leader.group) over++;
+/// Checks that the threads of a warpgroup have started the same products. Returns how many must finish.
+unsigned count_finished(unsigned first) {
+    const ThreadState &leader = thread_states[first];
+    unsigned finished = 0;
+    while (finished < leader.products.size() && leader.products[finished].group + leader.pending < leader.group)
+        finished++;
     for (unsigned t = 1; t < THREADS; t++) {
-        const Worker &worker = workers[first + t];
-        bool same = worker.pending == leader.pending && worker.group == leader.group && worker.products.size() == leader.products.size();
-        for (unsigned i = 0; same && i < over; i++) same = worker.products[i].same(leader.products[i]);
-        if (!same) fail("the threads of a warpgroup disagree on its products: thread %u with thread %u", first + t, first);
+        const ThreadState &worker = thread_states[first + t];
+        bool same = worker.pending == leader.pending && worker.group == leader.group &&
+                    worker.products.size() == leader.products.size();
+        for (unsigned i = 0; same && i < finished; i++) same = worker.products[i].same(leader.products[i]);
+        if (!same)
+            fail("the threads of a warpgroup must start the same products: thread %u differs from thread %u", first + t,
+                 first);
     }
-    return over;
+    return finished;
 }
 
-void finish(unsigned first) {
-    const unsigned over = agree(first);
-    for (unsigned i = 0; i < over; i++) multiply(first, i);
+void finish_warpgroup(unsigned first) {
+    const unsigned finished = count_finished(first);
+    for (unsigned i = 0; i < finished; i++) add_product(first, i);
     for (unsigned t = 0; t < THREADS; t++) {
-        for (unsigned lane = 0; over && lane < THREADS; lane += 32)
-            order().learn(first + t, (first + lane) / 32, workers[first + lane].products[over - 1].tick);
+        for (unsigned lane = 0; finished && lane < THREADS; lane += 32)
+            order().acquire_finished(first + t, (first + lane) / 32,
+                                     thread_states[first + lane].products[finished - 1].tick);
     }
     for (unsigned t = 0; t < THREADS; t++) {
-        Worker &worker = workers[first + t];
-        worker.products.erase(worker.products.begin(), worker.products.begin() + over);
+        ThreadState &worker = thread_states[first + t];
+        worker.products.erase(worker.products.begin(), worker.products.begin() + finished);
         for (size_t i = worker.sums.size(); i-- > 0;) {
             const Sums &sums = worker.sums[i];
             if (sums.products) continue;
-            memcpy(sums.place, sums.values.data(), sums.values.size() * sizeof(float));
+            memcpy(sums.address, sums.values.data(), sums.values.size() * sizeof(float));
             worker.sums.erase(worker.sums.begin() + i);
         }
     }
 }
 
-/// Checks what this warp reads: its own 16 rows of A, and B.
+/// Checks the accesses of this warp: its own 16 rows of A, and B.
 void touch_factors(const Product &product) {
     const unsigned warp = thread() / 32;
-    for (unsigned along = 0; along < DEPTH_BYTES / 16; along++) {
+    for (unsigned depth = 0; depth < DEPTH_BYTES / 16; depth++) {
         for (unsigned i = 0; i < 2; i++)
-            touch_started(Matrix(product.a).brick(warp % 4 * 2 + i, along), BRICK, false, product.tick);
+            touch_started(Matrix(product.a).core_matrix(warp % 4 * 2 + i, depth), CORE_MATRIX, false, product.tick);
         for (unsigned i = 0; i < product.columns / 8; i++)
-            touch_started(Matrix(product.b).brick(i, along), BRICK, false, product.tick);
+            touch_started(Matrix(product.b).core_matrix(i, depth), CORE_MATRIX, false, product.tick);
     }
 }
 }  // namespace
 
 void fence_async_proxy() {
-    order().know();
+    order().track_clocks();
     order().fence(thread());
 }
 
-uint64_t matrix_descriptor(const void *start, int deeper, int further) {
-    const size_t place = shared_offset(start);
-    if (place % 16 || deeper % 16 || further % 16) fail("a matrix whose bricks do not lie at multiples of 16 bytes");
-    if (deeper < 0 || further < 0 || deeper >= 1 << 18 || further >= 1 << 18) fail("a matrix whose bricks lie too far apart");
-    return uint64_t(place >> 4) | uint64_t(deeper >> 4) << 16 | uint64_t(further >> 4) << 32;
+uint64_t matrix_descriptor(const void *start, int depth_stride, int row_stride) {
+    const size_t offset = shared_offset(start);
+    if (offset % 16 || depth_stride % 16 || row_stride % 16) fail("expected core matrices at multiples of 16 bytes");
+    if (depth_stride < 0 || row_stride < 0 || depth_stride >= 1 << 18 || row_stride >= 1 << 18)
+        fail("expected core matrices less than 2^18 bytes apart");
+    return uint64_t(offset >> 4) | uint64_t(depth_stride >> 4) << 16 | uint64_t(row_stride >> 4) << 32;
 }
 
-void start_product(Factor factor, unsigned columns, float *sums, uint64_t a, uint64_t b) {
-    order().know();
-    Worker &me = workers[thread()];
-    if (!me.fenced) fail("wgmma without a wgmma_fence() since the last wait for all products");
-    me.products.push_back({factor, columns, a, b, sums, me.group, order().tick()});
-    Sums &held = me.of(sums);
-    if (!held.products++) {
-        held.values.assign(sums, sums + columns / 2);
+void start_product(ElementType type, unsigned columns, float *sums, uint64_t a, uint64_t b) {
+    order().track_clocks();
+    ThreadState &me = thread_states[thread()];
+    if (!me.fenced) fail("expected a wgmma_fence() between wgmma and the last wait for all products");
+    me.products.push_back({type, columns, a, b, sums, me.group, order().tick()});
+    Sums &active = me.sums_at(sums);
+    if (!active.products++) {
+        active.values.assign(sums, sums + columns / 2);
         memset(sums, 0xff, columns / 2 * sizeof(float));
     }
-    if (held.values.size() != columns / 2) fail("wgmma of %u columns into the sums of another width", columns);
+    if (active.values.size() != columns / 2) fail("wgmma of %u columns uses sums of another width", columns);
     if (lane() == 0) touch_factors(me.products.back());
 }
 
-void wgmma_fence() { workers[thread()].fenced = true; }
+void wgmma_fence() { thread_states[thread()].fenced = true; }
 
-void wgmma_commit() { workers[thread()].group++; }
+void wgmma_commit() { thread_states[thread()].group++; }
 
 void finish_products(unsigned pending) {
-    Worker &me = workers[thread()];
+    ThreadState &me = thread_states[thread()];
     me.pending = pending;
     if (pending == 0) me.fenced = false;
     const unsigned group = thread() / THREADS;
-    meet(WARPGROUPS + group, THREADS, [group](const auto &) { finish(group * THREADS); });
+    rendezvous(WARPGROUPS + group, THREADS, [group](const auto &) { finish_warpgroup(group * THREADS); });
 }
 
 void begin_products(unsigned threads) {
-    workers.resize(threads);
-    for (Worker &worker : workers) worker.products.clear(), worker.sums.clear(), worker.group = 0, worker.fenced = false;
+    thread_states.resize(threads);
+    for (ThreadState &worker : thread_states)
+        worker.products.clear(), worker.sums.clear(), worker.group = 0, worker.fenced = false;
 }
 
-std::string left_products() {
-    for (const Worker &worker : workers)
-        if (!worker.products.empty()) return "the block ends while a product is not waited for";
+std::string unfinished_products() {
+    for (const ThreadState &worker : thread_states)
+        if (!worker.products.empty()) return "the block ends before a wait for its products";
     return "";
 }
 }  // namespace cuda_cpu

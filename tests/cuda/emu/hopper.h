@@ -1,5 +1,5 @@
-// Products by a warpgroup, four warps, with both factors in shared memory (`wgmma`), and what else only compute
-// capability 9.0 has.
+// Products by a warpgroup (four warps) with both factors in shared memory (`wgmma`), and the other intrinsics
+// of compute capability 9.0.
 #pragma once
 #include "barriers.h"
 #include "engine.h"
@@ -7,35 +7,36 @@
 #include <string>
 
 namespace cuda_cpu {
-/// Orders what this thread wrote to shared memory before products that know of this.
+/// Makes this thread's writes to shared memory visible to products after a barrier.
 void fence_async_proxy();
 
 template <int N> inline void decrease_registers() {
-    static_assert(N % 8 == 0 && N >= 24 && N <= 256, "registers a thread are a multiple of 8, from 24 to 256");
+    static_assert(N % 8 == 0 && N >= 24 && N <= 256, "expected a multiple of 8 registers per thread, from 24 to 256");
 }
 template <int N> inline void increase_registers() { decrease_registers<N>(); }
 
-/// A factor's descriptor, with its place counted from the beginning of the dynamic shared memory.
-uint64_t matrix_descriptor(const void *start, int deeper, int further);
+/// Returns a factor's descriptor. Its address is relative to the start of the dynamic shared memory.
+uint64_t matrix_descriptor(const void *start, int depth_stride, int row_stride);
 
-template <class T> constexpr Factor FACTOR = Factor::Tf32;
-template <> constexpr Factor FACTOR<__half> = Factor::F16;
-template <> constexpr Factor FACTOR<__nv_bfloat16> = Factor::BF16;
+template <class T> constexpr ElementType ELEMENT_TYPE = ElementType::Tf32;
+template <> constexpr ElementType ELEMENT_TYPE<__half> = ElementType::F16;
+template <> constexpr ElementType ELEMENT_TYPE<__nv_bfloat16> = ElementType::BF16;
 
-/// Until it is waited for, the sums are NaN.
-void start_product(Factor factor, unsigned columns, float *sums, uint64_t a, uint64_t b);
+/// Starts a product. The sums are NaN until the thread waits for it.
+void start_product(ElementType type, unsigned columns, float *sums, uint64_t a, uint64_t b);
 template <class T, int N> inline void wgmma(float (&d)[N / 2], uint64_t a, uint64_t b) {
-    static_assert(N % 8 == 0 && N >= 8 && N <= 256, "columns are a multiple of 8, up to 256");
-    static_assert(FACTOR<T> != Factor::Tf32 || sizeof(T) == 4, "no products of this type");
-    start_product(FACTOR<T>, N, d, a, b);
+    static_assert(N % 8 == 0 && N >= 8 && N <= 256, "expected a multiple of 8 columns, at most 256");
+    static_assert(ELEMENT_TYPE<T> != ElementType::Tf32 || sizeof(T) == 4, "expected half, bfloat16 or float elements");
+    start_product(ELEMENT_TYPE<T>, N, d, a, b);
 }
 void wgmma_fence();
 void wgmma_commit();
 void finish_products(unsigned pending);
 template <int N> inline void wgmma_wait() { finish_products(N); }
 
-// The scheduler's part.
+// The scheduler's interface.
 void begin_products(unsigned threads);
-/// What is wrong when the block's threads have all returned, or nothing.
-std::string left_products();
+/// Describes an error in the state of products at the end of a block. Returns an empty string if there is
+/// none.
+std::string unfinished_products();
 }  // namespace cuda_cpu

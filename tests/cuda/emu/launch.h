@@ -1,9 +1,9 @@
-// The host's side: kernels by name, and how to run one.
+// The host's interface: finding and running kernels.
 #pragma once
 #include "types.h"
 
 namespace cuda_cpu {
-/// What a kernel's parameter is. `src/kernel.rs` has the same numbers.
+/// The type of a kernel's parameter. `src/kernel.rs` uses the same numbers.
 enum class Kind : uint8_t { Pointer, Int, Float, Double, Struct, Other };
 enum class Pointee : uint8_t { None, F32, F64, F16, BF16, U8, U32, I32, I64, Other };
 
@@ -23,14 +23,14 @@ struct Kernel {
     void (*call)(const void *function, void **args);
 };
 
-/// Turns of warps, lanes and blocks: 0 is forward, 1 reversed, anything else the seed of a shuffle.
+/// The order of warps, lanes and blocks: 0 is forward, 1 reversed, any other number the seed of a shuffle.
 constexpr unsigned REVERSED = 1;
 }  // namespace cuda_cpu
 
 extern "C" {
-/// The kernel of this name, or null.
+/// Returns the kernel of this name, or null.
 const cuda_cpu::Kernel *cuda_cpu_find(const char *name);
-/// Runs a kernel. Null, or what went wrong (until this thread's next launch).
+/// Runs a kernel. Returns null, or an error message that lives until this thread's next launch.
 const char *cuda_cpu_launch(const cuda_cpu::Kernel *kernel, const unsigned *grid, const unsigned *block, size_t shared,
                             void **args, unsigned order);
 }

@@ -1,5 +1,6 @@
-// Kernels are compiled with `-fsanitize=thread,alignment`, but linked with neither's library: the compiler
-// then calls a function at every load and store, and at every misaligned one. These are those functions.
+// Kernels are compiled with `-fsanitize=thread,alignment` but not linked with these sanitizers' libraries.
+// The compiler calls a function at every load and store, and at every misaligned access. This file defines
+// these functions.
 #include "memory.h"
 #include "engine.h"
 #include <dlfcn.h>
@@ -13,22 +14,23 @@
 
 namespace cuda_cpu {
 namespace {
-constexpr uint16_t NOBODY = Order::NOBODY, SEVERAL_WARPS = Order::SEVERAL_WARPS, SEVERAL_OF_WARP = Order::SEVERAL_OF_WARP;
+constexpr uint16_t NO_AGENT = Order::NO_AGENT, SEVERAL_WARPS = Order::SEVERAL_WARPS;
+constexpr uint16_t SEVERAL_OF_WARP = Order::SEVERAL_OF_WARP;
 
-/// Who touched two neighbouring bytes last (order.h: an author), and at which of the scheduler's ticks.
+/// The last accesses to two adjacent bytes: their agents (order.h) and ticks.
 struct Record {
     uint32_t written, read;
     uint16_t writer, reader;
 };
 
-constexpr Record UNTOUCHED = {0, 0, NOBODY, NOBODY};
+constexpr Record UNTOUCHED = {0, 0, NO_AGENT, NO_AGENT};
 
-/// Shadow of memory whose bounds nobody tells: static shared arrays.
+/// The shadow of memory with unknown bounds: static shared arrays.
 struct Page {
     Record records[2048];
 };
 
-/// Two bytes of it that a block has written.
+/// Two bytes of a static shared array that a block has written.
 struct Written {
     Record *record;
     void *bytes;
@@ -60,7 +62,7 @@ class Memory {
         thread_ = thread, stack_ = stack, stack_bytes_ = bytes;
     }
 
-    /// An access by what the running thread's warp started at that tick.
+    /// Checks an access by a copy or product that the running thread's warp started at that tick.
     void access_started(const void *address, size_t bytes, bool write, uint32_t tick) {
         started_ = tick;
         access(address, bytes, write, nullptr);
@@ -69,15 +71,16 @@ class Memory {
 
     Order order;
 
-    /// Checks one access; a wrong one ends the launch.
+    /// Checks one access. An invalid access ends the launch.
     void access(const void *address, size_t bytes, bool write, const void *pc) {
         if (!active_) return;
         const unsigned char *at = static_cast<const unsigned char *>(address);
-        if (size_t(at - reinterpret_cast<const unsigned char *>(&here)) < sizeof here) return;
+        if (size_t(at - reinterpret_cast<const unsigned char *>(&coordinates)) < sizeof coordinates) return;
         if (size_t(at - reinterpret_cast<const unsigned char *>(stack_)) < stack_bytes_) return;
         if (size_t(at - shared_) < shared_bytes_) {
             const size_t from = at - shared_;
-            if (from + bytes > shared_bytes_) outside("the dynamic shared memory", from, shared_bytes_, bytes, write, pc);
+            if (from + bytes > shared_bytes_)
+                outside("the dynamic shared memory", from, shared_bytes_, bytes, write, pc);
             record(&dynamic_[from / 2], from, bytes, write, false, "the dynamic shared memory", pc);
         } else if (size_t(at - arena_) < arena_bytes_) {
             const Region &region = find(at, bytes, write, pc);
@@ -85,7 +88,7 @@ class Memory {
         } else if (size_t(at - shared_ + NEAR) < shared_bytes_ + 2 * NEAR) {
             outside("the dynamic shared memory", at - shared_, shared_bytes_, bytes, write, pc);
         } else {
-            elsewhere(at, bytes, write, pc);
+            access_static(at, bytes, write, pc);
         }
     }
 
@@ -106,8 +109,9 @@ class Memory {
                 nearest ? nearest->bytes : 0, bytes, write, pc);
     }
 
-    /// Static shared arrays, among all that is not told here. Nobody reads what nobody ever wrote but constants.
-    void elsewhere(const unsigned char *at, size_t bytes, bool write, const void *pc) {
+    /// Accesses to other memory, which includes static shared arrays. Bytes that no kernel has written are
+    /// constants.
+    void access_static(const unsigned char *at, size_t bytes, bool write, const void *pc) {
         const uintptr_t number = uintptr_t(at) >> 12;
         Known &known = known_[number % KNOWN];
         if (known.number != number) {
@@ -123,17 +127,18 @@ class Memory {
         const size_t from = uintptr_t(at) & 4095;
         bytes = std::min<size_t>(bytes, 4096 - from);
         for (size_t i = from & ~size_t(1); write && i < from + bytes; i += 2) {
-            Record &it = page->records[i / 2];
-            if (it.writer == NOBODY) written_.push_back({&it, reinterpret_cast<void *>(number << 12 | i)});
+            Record &record = page->records[i / 2];
+            if (record.writer == NO_AGENT) written_.push_back({&record, reinterpret_cast<void *>(number << 12 | i)});
         }
         record(&page->records[from / 2], from, bytes, write, false, "static memory", pc);
     }
 
-    /// What the last block wrote to its static shared arrays, the next one does not find there.
+    /// Poisons the static shared arrays that the last block wrote, so that the next block cannot read its
+    /// values.
     void poison_written() {
-        for (const Written &it : written_) {
-            *it.record = UNTOUCHED;
-            memset(it.bytes, 0xff, 2);
+        for (const Written &entry : written_) {
+            *entry.record = UNTOUCHED;
+            memset(entry.bytes, 0xff, 2);
         }
         written_.clear();
     }
@@ -149,46 +154,51 @@ class Memory {
                 it.written = now, it.writer = me;
             } else {
                 if (started_ && order.unfenced(thread_, it.written, it.writer)) unfenced(name, i, it.writer);
-                // Where threads know of each other one by one, the last reader stands for all: turns have several orders.
-                it.reader = !order.knows() && unordered(it.read, it.reader, false) ? together(it.reader, me) : me;
+                // With vector clocks, only the last reader is recorded. Another thread order finds the
+                // conflicts with the others.
+                const bool merge = !order.tracks_clocks() && unordered(it.read, it.reader, false);
+                it.reader = merge ? merged_reader(it.reader, me) : me;
                 it.read = now;
             }
         }
     }
 
-    /// The readers of one interval: one, several of a warp, or more.
-    static uint16_t together(uint16_t reader, uint16_t me) {
+    /// Merges the readers of one interval: one thread, several of a warp, or several warps.
+    static uint16_t merged_reader(uint16_t reader, uint16_t me) {
         const uint16_t warp = SEVERAL_OF_WARP | me / 32;
         if (reader == warp || (reader < SEVERAL_OF_WARP && reader / 32 == me / 32)) return warp;
         return SEVERAL_WARPS;
     }
 
-    /// Whether nothing orders an access at that tick by that author before the running one's.
+    /// Returns whether an access by that agent at that tick is not ordered before the running access.
     bool unordered(uint32_t tick, uint16_t who, bool global) const {
-        if (who == NOBODY || !order.of_launch(tick)) return false;
-        if (!order.of_block(tick)) return global;  // by another block
+        if (who == NO_AGENT || !order.of_launch(tick)) return false;
+        if (!order.of_block(tick)) return global;  // the access of another block
         return order.unordered(thread_, tick, who);
     }
 
-    [[noreturn]] void race(const char *name, size_t at, bool write, bool wrote, uint16_t who, uint32_t tick, const void *pc) {
+    [[noreturn]] void race(const char *name, size_t at, bool write, bool wrote, uint16_t who, uint32_t tick,
+                           const void *pc) {
         std::string other = "several threads";
         if (!order.of_block(tick)) other = "a thread of another block";
         else if (order.is_thread(who)) other = "thread " + std::to_string(who);
-        else if (who < SEVERAL_OF_WARP) other = (wrote ? "a copy by warp " : "a product by warp ") + std::to_string(who - order.started_by(0));
+        else if (who < SEVERAL_OF_WARP)
+            other = (wrote ? "a copy by warp " : "a product by warp ") + std::to_string(who - order.started_by(0));
         fail("%s byte %zu of %s, which %s %s with no barrier in between%s", write ? "writes" : "reads", at, name,
-             other.c_str(), wrote ? "wrote" : "read", place(pc).c_str());
+             other.c_str(), wrote ? "wrote" : "read", source_location(pc).c_str());
     }
 
     [[noreturn]] void unfenced(const char *name, size_t at, unsigned writer) {
-        fail("a product reads byte %zu of %s, which thread %u wrote with no fence_async_proxy() in between", at, name, writer);
+        fail("a product reads byte %zu of %s, which thread %u wrote with no fence_async_proxy() in between", at, name,
+             writer);
     }
 
     [[noreturn]] void outside(const char *name, ptrdiff_t at, size_t size, size_t bytes, bool write, const void *pc) {
-        fail("out of bounds: %s %zu bytes at byte %td of %s, which has %zu%s", write ? "writes" : "reads", bytes, at, name,
-             size, place(pc).c_str());
+        fail("out of bounds: %s %zu bytes at byte %td of %s, which has %zu%s", write ? "writes" : "reads", bytes, at,
+             name, size, source_location(pc).c_str());
     }
 
-    static std::string place(const void *pc) {
+    static std::string source_location(const void *pc) {
         Dl_info info;
         if (!pc || !dladdr(pc, &info) || !info.dli_fbase) return "";
         char text[512];
@@ -207,13 +217,13 @@ class Memory {
     const char *stack_ = nullptr;
     size_t stack_bytes_ = 0;
     unsigned thread_ = 0;
-    /// The tick at which the access in hand was started, if it is one that a thread does not make itself.
+    /// The tick at which the checked copy or product was started, or 0 for an access of the thread itself.
     uint32_t started_ = 0;
 
     std::vector<Record> global_, dynamic_;
     std::unordered_map<uintptr_t, std::unique_ptr<Page>> pages_;
     std::vector<Written> written_;
-    /// The pages that were asked for last, null for those without records.
+    /// The pages used last. `page` is null for pages without records.
     struct Known {
         uintptr_t number;
         Page *page;
@@ -222,11 +232,11 @@ class Memory {
     Known known_[KNOWN] = {};
 };
 
-/// One for each of the host's threads. (`__thread`, not `thread_local`: read without a call.)
+/// One per thread of the host. (`__thread` instead of `thread_local`, which needs a call for each read.)
 __thread Memory *memory;
 thread_local std::unique_ptr<Memory> owned_memory;
 
-/// Where there is no launch, there is nothing to check.
+/// Checks an access. Outside of launches there is nothing to check.
 inline void check(const void *address, size_t bytes, bool write, const void *pc) {
     if (memory) memory->access(address, bytes, write, pc);
 }
@@ -266,7 +276,7 @@ void cuda_cpu_forbid(const void *address, size_t bytes, int forbidden) {
     cuda_cpu::forbid(address, bytes, forbidden != 0);
 }
 
-// What `-fsanitize=thread` calls.
+// The functions that `-fsanitize=thread` calls.
 #define CUDA_CPU_ACCESS(bytes)                                                                                        \
     void __tsan_read##bytes(void *p) { cuda_cpu::check(p, bytes, false, __builtin_return_address(0)); }       \
     void __tsan_write##bytes(void *p) { cuda_cpu::check(p, bytes, true, __builtin_return_address(0)); }       \
@@ -289,15 +299,15 @@ void __tsan_func_exit() {}
 void __tsan_vptr_update(void **, void *) {}
 void __tsan_vptr_read(void **) {}
 
-// What `-fsanitize=alignment` calls: where, what was expected, and the address.
+// The functions that `-fsanitize=alignment` calls, with the location, the expected type and the address.
 struct Misaligned {
     const char *file;
     uint32_t line, column;
     const void *type;
     unsigned char log_alignment, kind;
 };
-void __ubsan_handle_type_mismatch_v1(Misaligned *what, uintptr_t address) {
-    cuda_cpu::fail("misaligned access at %s:%u: an address that ends in 0x%02x, expected a multiple of %u", what->file,
-                   what->line, unsigned(address & 0xff), 1u << what->log_alignment);
+void __ubsan_handle_type_mismatch_v1(Misaligned *access, uintptr_t address) {
+    cuda_cpu::fail("misaligned access at %s:%u: expected a multiple of %u, found an address that ends in 0x%02x",
+                   access->file, access->line, 1u << access->log_alignment, unsigned(address & 0xff));
 }
 }

@@ -3,7 +3,7 @@
 
 namespace cuda_cpu {
 namespace {
-/// Filled before `main` by the kernels' own files, and only read after.
+/// Filled before `main` by the kernels' files, and only read afterwards.
 std::vector<Kernel> &kernels() {
     static std::vector<Kernel> all;
     return all;
@@ -12,7 +12,7 @@ std::vector<Kernel> &kernels() {
 
 void add(const Kernel &kernel) {
     if (cuda_cpu_find(kernel.name)) {
-        fprintf(stderr, "two CUDA kernels are called %s\n", kernel.name);
+        fprintf(stderr, "the CUDA kernel %s is registered twice\n", kernel.name);
         abort();
     }
     kernels().push_back(kernel);

@@ -1,6 +1,6 @@
-// Warp-wide matrix instructions, by the fragment layouts of the PTX ISA ("Matrix Fragments for mma.m16n8k8" and its
-// neighbours): with `group` the lane over 4 and `member` the rest, a lane holds rows `group` and `group + 8` of A
-// and D, and column `group` of B.
+// Warp-wide matrix instructions, with the fragment layouts of the PTX ISA ("Matrix Fragments for mma.m16n8k8"
+// and following). With `group` = lane / 4 and `member` = lane % 4, a lane holds rows `group` and `group + 8`
+// of A and D, and column `group` of B.
 #include "tensor_core.h"
 #include "memory.h"
 
@@ -10,8 +10,8 @@ struct Fragments {
     uint32_t a[4], b[2];
 };
 
-/// m16n8k8. A's registers are (row, k), (row + 8, k), (row, k + 4), (row + 8, k + 4); B's (k), (k + 4). Tensor
-/// cores see the upper 10 bits of the mantissa.
+/// m16n8k8. A's registers are (row, k), (row + 8, k), (row, k + 4), (row + 8, k + 4); B's are (k), (k + 4).
+/// Tensor cores use the upper 10 bits of the mantissa.
 struct Tf32 {
     static constexpr unsigned K = 8;
     static float value(uint32_t bits) { return bit_cast<float>(bits & 0xffffe000u); }
@@ -23,7 +23,7 @@ struct Tf32 {
     }
 };
 
-/// m16n8k16: as above with two neighbours along k in a register, the lower one in the lower half.
+/// m16n8k16: as above, with two adjacent elements along k in each register, the first one in the lower half.
 template <class T> struct Half {
     static constexpr unsigned K = 16;
     static float value(uint32_t pair, unsigned k) { return bit_cast<T>(uint16_t(pair >> k % 2 * 16)); }
@@ -35,7 +35,7 @@ template <class T> struct Half {
     }
 };
 
-template <class Layout> void multiply_as(float (&d)[4], const Fragments *lanes) {
+template <class Layout> void mma_with_layout(float (&d)[4], const Fragments *lanes) {
     const unsigned group = lane() / 4, member = lane() % 4;
     float sums[4] = {0.f, 0.f, 0.f, 0.f};
     for (unsigned k = 0; k < Layout::K; k++) {
@@ -47,32 +47,32 @@ template <class Layout> void multiply_as(float (&d)[4], const Fragments *lanes) 
 }
 }  // namespace
 
-void multiply(Factor factor, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-    Fragments mine, lanes[32];
-    memcpy(mine.a, a, sizeof a), memcpy(mine.b, b, sizeof b);
-    const Slot *slots = exchange(~0u, &mine, sizeof mine);
-    for (unsigned i = 0; i < 32; i++) memcpy(&lanes[i], slots[i].bytes, sizeof mine);
-    switch (factor) {
-        case Factor::Tf32: return multiply_as<Tf32>(d, lanes);
-        case Factor::F16: return multiply_as<Half<__half>>(d, lanes);
-        case Factor::BF16: return multiply_as<Half<__nv_bfloat16>>(d, lanes);
+void mma(ElementType type, float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
+    Fragments fragments, lanes[32];
+    memcpy(fragments.a, a, sizeof a), memcpy(fragments.b, b, sizeof b);
+    const Slot *slots = exchange(~0u, &fragments, sizeof fragments);
+    for (unsigned i = 0; i < 32; i++) memcpy(&lanes[i], slots[i].bytes, sizeof fragments);
+    switch (type) {
+        case ElementType::Tf32: return mma_with_layout<Tf32>(d, lanes);
+        case ElementType::F16: return mma_with_layout<Half<__half>>(d, lanes);
+        case ElementType::BF16: return mma_with_layout<Half<__nv_bfloat16>>(d, lanes);
     }
 }
 
 void load_matrices(uint32_t *registers, unsigned count, bool transposed, const void *row) {
     if (lane() < 8 * count) {
-        if (uintptr_t(row) % 16) fail("ldmatrix of a row at a misaligned address");
+        if (uintptr_t(row) % 16) fail("expected an ldmatrix row at a multiple of 16 bytes");
         touch(row, 16, false);
     }
     const Slot *rows = exchange(~0u, &row, sizeof row);
     for (unsigned i = 0; i < count; i++) {
         uint16_t pair[2];
         for (unsigned half = 0; half < 2; half++) {
-            unsigned down = lane() / 4, along = lane() % 4 * 2 + half;
-            if (transposed) std::swap(down, along);
-            const unsigned char *from;
-            memcpy(&from, rows[i * 8 + down].bytes, sizeof from);
-            memcpy(&pair[half], from + along * 2, 2);
+            unsigned row_index = lane() / 4, column = lane() % 4 * 2 + half;
+            if (transposed) std::swap(row_index, column);
+            const unsigned char *source;
+            memcpy(&source, rows[i * 8 + row_index].bytes, sizeof source);
+            memcpy(&pair[half], source + column * 2, 2);
         }
         registers[i] = pair[0] | uint32_t(pair[1]) << 16;
     }

@@ -1,19 +1,19 @@
-// Names for the warp-wide instructions of tensor_core.cpp, and the rounding of their operands.
+// The intrinsics for the warp-wide instructions in tensor_core.cpp, and the rounding of their operands.
 #pragma once
 #include "engine.h"
 #include "half.h"
 
 namespace cuda_cpu {
 inline void mma_tf32(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-    multiply(Factor::Tf32, d, a, b);
+    mma(ElementType::Tf32, d, a, b);
 }
 
 template <class T> void mma_half(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]);
 template <> inline void mma_half<__half>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-    multiply(Factor::F16, d, a, b);
+    mma(ElementType::F16, d, a, b);
 }
 template <> inline void mma_half<__nv_bfloat16>(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-    multiply(Factor::BF16, d, a, b);
+    mma(ElementType::BF16, d, a, b);
 }
 
 template <int N, bool TRANSPOSED> inline void ldmatrix(uint32_t (&r)[N], const void *row) {

@@ -1,18 +1,19 @@
-//! The device's memory: buffers with forbidden zones between them.
+//! The device's memory: buffers between guard zones.
 
 use candle_core::{DType, Result, Tensor, bail};
 use std::ffi::{CString, c_char};
 use std::ops::Range;
 
-/// Before, between and after the buffers.
+/// The size of the guard zones before, between and after the buffers.
 const GUARD: usize = 4096;
+/// The content of the guard zones.
 const GUARDED: u8 = 0xa5;
-/// What nobody has written: NaN in every floating-point type.
+/// The content of buffers before the first write: NaN in every floating-point type.
 const POISON: u8 = 0xff;
-/// What a device's allocations begin at a multiple of.
+/// The alignment of allocations on a device.
 const ALIGNMENT: usize = 256;
 
-/// One buffer within the arena.
+/// The name and the position of a buffer in the arena.
 struct Place {
     name: CString,
     range: Range<usize>,
@@ -24,12 +25,12 @@ pub struct Arena {
     end: usize,
 }
 
-/// Memory by the alignment of its beginning.
+/// A part of the memory, which fixes its alignment.
 #[derive(Clone, Copy)]
 #[repr(align(256))]
 struct Line(#[allow(dead_code, reason = "read as bytes")] [u8; ALIGNMENT]);
 
-/// As `cuda_cpu::Region`.
+/// The layout of `cuda_cpu::Region`.
 #[repr(C)]
 struct Region {
     name: *const c_char,
@@ -43,7 +44,7 @@ unsafe extern "C" {
 }
 
 impl Arena {
-    /// An arena of buffers with these names and lengths in bytes, all poisoned.
+    /// Creates an arena of poisoned buffers with these names and lengths in bytes.
     pub fn new(buffers: impl IntoIterator<Item = (String, usize)>) -> Result<Self> {
         let (mut places, mut end) = (Vec::new(), GUARD);
         for (name, bytes) in buffers {
@@ -70,17 +71,17 @@ impl Arena {
     pub fn bytes_mut(&mut self, buffer: usize) -> &mut [u8] {
         let range = self.places[buffer].range.clone();
         let start = self.memory.as_mut_ptr().cast();
-        // SAFETY: lines are bytes without padding, `end` of them at least.
+        // SAFETY: `Line` is a byte array without padding, and `memory` has at least `end` bytes.
         let whole: &mut [u8] = unsafe { std::slice::from_raw_parts_mut(start, self.end) };
         &mut whole[range]
     }
 
     fn whole(&self) -> &[u8] {
-        // SAFETY: lines are bytes without padding, `end` of them at least.
+        // SAFETY: `Line` is a byte array without padding, and `memory` has at least `end` bytes.
         unsafe { std::slice::from_raw_parts(self.memory.as_ptr().cast(), self.end) }
     }
 
-    /// Tells the emulator, which runs on this thread, of the buffers.
+    /// Registers the buffers with the emulator of this thread.
     pub fn bind(&mut self) {
         let begin = self.memory.as_mut_ptr().cast::<u8>();
         let region = |place: &Place| Region {
@@ -89,22 +90,22 @@ impl Arena {
             bytes: place.range.len(),
         };
         let regions: Vec<Region> = self.places.iter().map(region).collect();
-        // SAFETY: the regions lie within the arena. The emulator looks at names and bounds only in launches,
-        // in which the arena is borrowed.
+        // SAFETY: the regions lie within the arena. The emulator reads names and bounds only during launches,
+        // which borrow the arena.
         unsafe { cuda_cpu_bind(begin, self.end, regions.as_ptr(), regions.len()) }
     }
 
-    /// Has AddressSanitizer, where it runs, watch the guard zones during `launch`.
+    /// Makes AddressSanitizer, if enabled, report accesses to the guard zones during `launch`.
     pub fn guarded<T>(&mut self, launch: impl FnOnce() -> T) -> T {
         self.forbid(true);
-        let answer = launch();
+        let result = launch();
         self.forbid(false);
-        answer
+        result
     }
 
     fn forbid(&self, forbidden: bool) {
         for zone in self.guards() {
-            // SAFETY: marks bytes of the arena, which nobody touches before they are unmarked.
+            // SAFETY: this only marks bytes of the arena, and nothing accesses them until they are unmarked.
             unsafe { cuda_cpu_forbid(self.whole()[zone.clone()].as_ptr(), zone.len(), forbidden.into()) }
         }
     }
@@ -115,29 +116,35 @@ impl Arena {
         starts.zip(ends).map(|(start, end)| start..end)
     }
 
-    /// Which buffer a write next to it went beyond.
+    /// Fails if a guard zone was overwritten, and names the buffers next to it.
     pub fn check(&self) -> Result<()> {
         for (i, zone) in self.guards().enumerate() {
             if self.whole()[zone].iter().any(|byte| *byte != GUARDED) {
-                bail!("a write between {:?} and {:?}", self.name(i.wrapping_sub(1)), self.name(i));
+                bail!(
+                    "out-of-bounds write between {:?} and {:?}",
+                    self.name(i.wrapping_sub(1)),
+                    self.name(i)
+                );
             }
         }
         Ok(())
     }
 
     fn name(&self, buffer: usize) -> String {
-        self.places.get(buffer).map_or("the end".into(), |place| place.name.to_string_lossy().into_owned())
+        self.places
+            .get(buffer)
+            .map_or("the end of the arena".into(), |place| place.name.to_string_lossy().into_owned())
     }
 }
 
-/// The elements of a tensor in order, as bytes.
+/// Returns the elements of a tensor in order, as bytes.
 pub fn tensor_bytes(tensor: &Tensor) -> Result<Vec<u8>> {
     let flat = tensor.to_device(&candle_core::Device::Cpu)?.flatten_all()?;
     macro_rules! bytes {
         ($($dtype:ident: $T:ty),*) => {
             match flat.dtype() {
                 $(DType::$dtype => flat.to_vec1::<$T>()?.into_iter().flat_map(|x| x.to_ne_bytes()).collect(),)*
-                dtype => bail!("no kernel takes {dtype:?}"),
+                dtype => bail!("expected a dtype that kernels support, found {dtype:?}"),
             }
         };
     }

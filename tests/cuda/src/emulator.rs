@@ -1,4 +1,4 @@
-//! A program from its operands to its outputs.
+//! Runs a program from its operands to its outputs.
 
 use crate::Outcome;
 use crate::arena::{Arena, tensor_bytes};
@@ -6,7 +6,7 @@ use crate::kernel::{Kernel, Value, check_limits};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use sconce::kernels::testing::cuda::{Arg, Launch, Program};
 
-/// Forward, reversed, and the seed of a shuffle.
+/// The thread orders: forward, reversed, and the seed of a shuffle.
 const ORDERS: [u32; 3] = [0, 1, 77];
 
 pub fn run(program: &Program, operands: &[&Tensor]) -> Result<Outcome> {
@@ -19,22 +19,22 @@ pub fn run(program: &Program, operands: &[&Tensor]) -> Result<Outcome> {
         match &first {
             None => first = Some(session),
             Some(first) if *first.results() == *session.results() => {}
-            Some(first) => bail!("the order of turns changes the results: {}", first.difference(&session)),
+            Some(first) => bail!("the thread order changes the results: {}", first.difference(&session)),
         }
     }
     match first {
         Some(session) => session.outcome(),
-        None => bail!("no order of turns"),
+        None => bail!("expected at least one thread order"),
     }
 }
 
-/// One run of a program: its buffers are operands, outputs and scratch, in this order.
+/// One run of a program. Its buffers are operands, outputs and scratch memory, in this order.
 struct Session<'a> {
     program: &'a Program,
     operands: &'a [&'a Tensor],
     dtypes: Vec<DType>,
     arena: Arena,
-    /// Outputs that a launch has taken.
+    /// The outputs that a launch has as arguments.
     written: Vec<usize>,
 }
 
@@ -85,12 +85,12 @@ impl<'a> Session<'a> {
             Arg::Ints(ints) => return Ok(Value::Ints(ints.clone())),
         };
         if first + i >= end {
-            bail!("there is no {kind} {i}");
+            bail!("the program has no {kind} {i}");
         }
         Ok(Value::Pointer(self.arena.pointer(first + i), Some(self.dtypes[first + i])))
     }
 
-    /// The bytes of operands and outputs.
+    /// Returns the bytes of operands and outputs.
     fn results(&self) -> Vec<&[u8]> {
         (0..self.operands.len() + self.program.outputs.len()).map(|i| self.arena.bytes(i)).collect()
     }
@@ -105,7 +105,7 @@ impl<'a> Session<'a> {
                 };
             }
         }
-        "in length".into()
+        "the lengths".into()
     }
 
     fn outcome(&self) -> Result<Outcome> {

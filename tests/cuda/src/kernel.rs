@@ -1,14 +1,14 @@
-//! Kernels by name, and whether a launch fits one.
+//! Finds kernels by name and checks launches against their parameters.
 
 use candle_core::{DType, Result, bail};
 use sconce::kernels::testing::cuda::{Arg, Launch};
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::Path;
 
-/// As `cuda_cpu::Kind`.
+/// The layout of `cuda_cpu::Kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-#[allow(dead_code, reason = "C++ makes them")]
+#[allow(dead_code, reason = "constructed in C++")]
 enum Kind {
     Pointer,
     Int,
@@ -18,10 +18,10 @@ enum Kind {
     Other,
 }
 
-/// As `cuda_cpu::Pointee`.
+/// The layout of `cuda_cpu::Pointee`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-#[allow(dead_code, reason = "C++ makes them")]
+#[allow(dead_code, reason = "constructed in C++")]
 enum Pointee {
     None,
     F32,
@@ -35,7 +35,7 @@ enum Pointee {
     Other,
 }
 
-/// As `cuda_cpu::Parameter`.
+/// The layout of `cuda_cpu::Parameter`.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 struct Parameter {
@@ -45,7 +45,7 @@ struct Parameter {
     bytes: u32,
 }
 
-/// As `cuda_cpu::Kernel`.
+/// The layout of `cuda_cpu::Kernel`.
 #[repr(C)]
 pub struct Kernel {
     name: *const c_char,
@@ -68,7 +68,7 @@ unsafe extern "C" {
     ) -> *const c_char;
 }
 
-/// A launch's argument, with a pointer's element type.
+/// An argument of a launch. A pointer has the dtype of its elements.
 #[derive(Debug)]
 pub enum Value {
     Pointer(*mut u8, Option<DType>),
@@ -81,36 +81,36 @@ pub enum Value {
 impl Kernel {
     pub fn find(launch: &Launch) -> Result<&'static Self> {
         let name = CString::new(launch.kernel).map_err(candle_core::Error::wrap)?;
-        // SAFETY: a kernel, once found, stays where it is.
+        // SAFETY: the registry is complete before `main`, so a kernel never moves.
         let Some(kernel) = (unsafe { cuda_cpu_find(name.as_ptr()).as_ref() }) else {
-            bail!("no kernel is exported as {}", launch.kernel);
+            bail!("unknown kernel {}", launch.kernel);
         };
-        // SAFETY: the C++ file's `__FILE__`.
+        // SAFETY: `file` is a string literal, `__FILE__` of the C++ file.
         let file = unsafe { CStr::from_ptr(kernel.file) }.to_string_lossy();
         if Path::new(&*file).file_stem().is_none_or(|stem| stem != launch.module) {
-            bail!("{} is of {file}, not of the module {}", launch.kernel, launch.module);
+            bail!("{} is in {file}, not in the module {}", launch.kernel, launch.module);
         }
         Ok(kernel)
     }
 
     fn parameters(&self) -> &[Parameter] {
-        // SAFETY: a static array of that many.
+        // SAFETY: `parameters` points to a static array of `parameter_count` elements.
         unsafe { std::slice::from_raw_parts(self.parameters, self.parameter_count) }
     }
 
-    /// Checks each argument against its parameter's type. Only outputs that an earlier launch has `written`
-    /// are read.
+    /// Checks each argument against the type of its parameter. Kernels may read an output only if an earlier
+    /// launch has `written` it.
     pub fn check(&self, launch: &Launch, values: &[Value], written: &[usize]) -> Result<()> {
         let (kernel, parameters) = (launch.kernel, self.parameters());
         if parameters.len() != values.len() {
-            bail!("{kernel} takes {} arguments, got {}", parameters.len(), values.len());
+            bail!("{kernel}: expected {} arguments, found {}", parameters.len(), values.len());
         }
         for (i, (parameter, (value, arg))) in
             parameters.iter().zip(values.iter().zip(&launch.args)).enumerate()
         {
             let unwritten = matches!(arg, Arg::Output(i) if !written.contains(i));
             if !fits(parameter, value) || (unwritten && parameter.constant) {
-                bail!("{kernel}: argument {i} is to be {parameter:?}, got {value:?}");
+                bail!("{kernel}: argument {i}: expected {parameter:?}, found {value:?}");
             }
         }
         Ok(())
@@ -128,13 +128,13 @@ impl Kernel {
         };
         let mut args: Vec<*mut c_void> = values.iter_mut().map(address).collect();
         let (grid, block) = (launch.grid.as_ptr(), launch.block.as_ptr());
-        // SAFETY: `check` has compared the arguments with the parameters, one by one.
+        // SAFETY: `check` has compared each argument with the type of its parameter.
         let error =
             unsafe { cuda_cpu_launch(self, grid, block, launch.shared as usize, args.as_mut_ptr(), order) };
         if error.is_null() {
             return Ok(());
         }
-        // SAFETY: a string that stays until the next launch.
+        // SAFETY: `error` is a string that lives until the next launch.
         bail!("{}", unsafe { CStr::from_ptr(error) }.to_string_lossy())
     }
 }
@@ -168,20 +168,21 @@ fn pointee(dtype: DType) -> Pointee {
     }
 }
 
-/// What a device of compute capability 9.0 allows.
+/// Checks a launch against the limits of compute capability 9.0.
 pub fn check_limits(launch: &Launch) -> Result<()> {
     let Launch { kernel, grid, block, shared, .. } = launch;
     let threads: u64 = block.iter().map(|size| u64::from(*size)).product();
-    let inside =
-        |size: &[u32; 3], most: [u32; 3]| size.iter().zip(most).all(|(size, most)| (1..=most).contains(size));
+    let inside = |size: &[u32; 3], limit: [u32; 3]| {
+        size.iter().zip(limit).all(|(size, limit)| (1..=limit).contains(size))
+    };
     if !inside(grid, [i32::MAX as u32, 65_535, 65_535]) {
-        bail!("{kernel}: a grid of {grid:?} blocks");
+        bail!("{kernel}: the grid {grid:?} exceeds the device's limits");
     }
     if !inside(block, [1024, 1024, 64]) || threads > 1024 {
-        bail!("{kernel}: a block of {block:?} threads");
+        bail!("{kernel}: the block {block:?} exceeds the device's limits");
     }
     if *shared > 227 << 10 {
-        bail!("{kernel}: {shared} bytes of shared memory");
+        bail!("{kernel}: {shared} bytes of shared memory exceed the device's limit");
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Batch normalisation: the CUDA kernels against the CPU's, in f64, over random shapes.
+//! Batch normalization: the CUDA kernels against the CPU kernels in f64, on random shapes.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ use crate::common::lists::ACTIVATIONS;
 use crate::common::lists::DTYPE_ERRORS;
 use crate::common::{Numbers, check_close};
 
-/// An input with what belongs to it, in the dtypes of the kernels.
+/// The operands of a batch norm, in the dtypes of the kernels.
 struct Case {
     norm: BatchNormProblem,
     x: Tensor,
@@ -33,9 +33,9 @@ impl Case {
         let [samples, channels, plane] = shape;
         let mut numbers = Numbers(seed);
         let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
-        let mut of_channels = |low: f64| numbers.even(&[channels], wide)?.affine(0.5, low + 0.5);
-        let parameters = [of_channels(0.2)?, of_channels(-0.5)?];
-        let (mean, variance) = (of_channels(-0.5)?, of_channels(0.3)?);
+        let mut per_channel = |low: f64| numbers.uniform(&[channels], wide)?.affine(0.5, low + 0.5);
+        let parameters = [per_channel(0.2)?, per_channel(-0.5)?];
+        let (mean, variance) = (per_channel(-0.5)?, per_channel(0.3)?);
         let [weight, bias] = [(weight, &parameters[0]), (bias, &parameters[1])]
             .map(|(given, parameter)| given.then(|| parameter.clone()));
         let eps = 1e-3;
@@ -48,12 +48,13 @@ impl Case {
             eps,
             activation,
         };
-        // Neighbours apart, so that no variance is so small that f32 cannot hold it beside the mean.
-        let side = |i: usize| if (i / (channels * plane) + i % plane).is_multiple_of(2) { -0.5 } else { 1.5 };
-        let sides: Vec<f64> = (0..samples * channels * plane).map(side).collect();
-        let sides = Tensor::from_vec(sides, &shape, &Device::Cpu)?;
-        let x = (numbers.even(&shape, DType::F64)?.affine(0.5, 0.)? + sides)?.to_dtype(dtype)?;
-        let grad = numbers.even(&shape, dtype)?;
+        // Alternate between two offsets, so that the variance is never too small for f32 beside the mean.
+        let offset =
+            |i: usize| if (i / (channels * plane) + i % plane).is_multiple_of(2) { -0.5 } else { 1.5 };
+        let offsets: Vec<f64> = (0..samples * channels * plane).map(offset).collect();
+        let offsets = Tensor::from_vec(offsets, &shape, &Device::Cpu)?;
+        let x = (numbers.uniform(&shape, DType::F64)?.affine(0.5, 0.)? + offsets)?.to_dtype(dtype)?;
+        let grad = numbers.uniform(&shape, dtype)?;
         Ok(Self { norm, x, grad, weight, bias, mean, variance })
     }
 
@@ -61,15 +62,15 @@ impl Case {
         self.weight.iter().chain(&self.bias)
     }
 
-    /// What the CPU makes of the same numbers in f64: the output, then the gradients of input, weight and bias, the
-    /// latter two where given, then mean and variance.
-    fn reference(&self, of_batch: bool) -> Result<(Tensor, Vec<Tensor>, [Tensor; 2])> {
+    /// Computes the results on the CPU in f64: the output; the gradients of the input and, if given, of
+    /// weight and bias; mean and variance.
+    fn reference(&self, training: bool) -> Result<(Tensor, Vec<Tensor>, [Tensor; 2])> {
         let wide = |tensor: &Tensor| Var::from_tensor(&tensor.to_dtype(DType::F64)?);
         let x = wide(&self.x)?;
         let [weight, bias] = [&self.weight, &self.bias].map(|given| given.as_ref().map(wide).transpose());
         let (weight, bias) = (weight?, bias?);
         let (w, b) = (weight.as_deref(), bias.as_deref());
-        let (y, mean, variance) = if of_batch {
+        let (y, mean, variance) = if training {
             batch_norm_train(&x, w, b, self.norm.eps)?
         } else {
             let [mean, variance] = [&self.mean, &self.variance].map(|tensor| tensor.to_dtype(DType::F64));
@@ -85,21 +86,24 @@ impl Case {
 
     fn check_gradients(
         &self,
-        of_batch: bool,
+        training: bool,
         statistics: [&Tensor; 2],
         expected: &[Tensor],
         bound: f64,
     ) -> Result<()> {
         let operands: Vec<&Tensor> =
             [&self.x, &self.grad].into_iter().chain(statistics).chain(self.parameters()).collect();
-        let gradients = run(&backward(&self.norm, of_batch, self.x.dtype())?, &operands)?.outputs;
+        let gradients = run(&backward(&self.norm, training, self.x.dtype())?, &operands)?.outputs;
         assert_eq!(gradients.len(), expected.len());
         for (i, (given, expected)) in gradients.iter().zip(expected).enumerate() {
-            // Gradients of a normalised input cancel: their errors are relative to what they are the difference of.
-            let size = self.grad.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
-            let apart = (given.to_dtype(DType::F64)?.flatten_all()? - expected.flatten_all()?)?;
-            let apart = apart.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
-            assert!(apart <= bound * 8. * size, "gradient {i}: apart by {apart:e} of {size:e}");
+            // The terms of gradients of a normalized input cancel. Their errors are relative to the terms.
+            let scale = self.grad.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
+            let difference = (given.to_dtype(DType::F64)?.flatten_all()? - expected.flatten_all()?)?;
+            let difference = difference.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
+            assert!(
+                difference <= bound * 8. * scale,
+                "gradient {i}: difference {difference:e} at scale {scale:e}"
+            );
         }
         Ok(())
     }
@@ -117,7 +121,7 @@ proptest! {
 
     #[test]
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-    fn training(
+    fn training_agrees_with_the_cpu(
         shape in shape(),
         affine: [bool; 2],
         activation in prop::sample::select(&ACTIVATIONS[..]),
@@ -140,20 +144,20 @@ proptest! {
         check_close("variance", &outcome.outputs[2], &variance, full)?;
 
         let count = (shape[0] * shape[2]) as f64;
-        let blended = |running: &Tensor, batch: Tensor| -> Result<Tensor> {
+        let updated = |running: &Tensor, batch: Tensor| -> Result<Tensor> {
             let running = running.to_dtype(DType::F64)?;
             if count == 0. { Ok(running) } else { running.affine(1. - momentum, 0.)?.add(&(batch * momentum)?) }
         };
         let [running_mean, running_variance] = &outcome.operands[outcome.operands.len() - 2..] else { unreachable!() };
-        check_close("running mean", running_mean, &blended(&case.mean, mean)?, full)?;
+        check_close("running mean", running_mean, &updated(&case.mean, mean)?, full)?;
         let unbiased = (variance * (count / (count - 1.)))?;
-        check_close("running variance", running_variance, &blended(&case.variance, unbiased)?, full)?;
+        check_close("running variance", running_variance, &updated(&case.variance, unbiased)?, full)?;
         case.check_gradients(true, [&outcome.outputs[1], &outcome.outputs[2]], &gradients, bound)?;
     }
 
     #[test]
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-    fn evaluation(
+    fn evaluation_agrees_with_the_cpu(
         shape in shape(),
         affine: [bool; 2],
         activation in prop::sample::select(&ACTIVATIONS[..]),
@@ -169,12 +173,12 @@ proptest! {
     }
 }
 
-/// A mean that is large beside the deviations costs no digits but those that f32 cannot hold.
+/// A large mean causes no errors except for the rounding of the input to f32.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-fn large_means_are_no_trouble() -> Result<()> {
+fn the_variance_is_accurate_for_a_large_mean() -> Result<()> {
     for shape in [[4, 2, 900], [700, 3, 1]] {
-        let x = Numbers(5).even(&shape, DType::F64)?.affine(1. / 64., 1000.)?.to_dtype(DType::F32)?;
+        let x = Numbers(5).uniform(&shape, DType::F64)?.affine(1. / 64., 1000.)?.to_dtype(DType::F32)?;
         let [samples, channels, plane] = shape;
         let norm = BatchNormProblem {
             samples,

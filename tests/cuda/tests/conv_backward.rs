@@ -1,4 +1,4 @@
-//! The gradients of the fused convolution: the CUDA kernels against the CPU's in f64.
+//! The gradients of the fused convolution: the CUDA kernels against the CPU kernels in f64.
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
@@ -38,20 +38,20 @@ fn needs() -> impl Strategy<Value = Needs> {
     })
 }
 
-/// `[input, weight, output, grad]`. Outputs lie on both sides of every kink.
+/// Returns `[input, weight, output, grad]`, with outputs on both sides of every kink.
 fn tensors(shape: &ConvShape, dtype: DType, activation: Activation) -> Result<[Tensor; 4]> {
     let input = [shape.batch, shape.in_channels, shape.input[0], shape.input[1]];
     let scale = if activation == Activation::Relu6 { 8. } else { 1. };
     let mut numbers = Numbers(1);
     Ok([
-        numbers.even(&input, dtype)?,
-        numbers.even(&shape.weight_dims(), dtype)?,
-        (numbers.even(&shape.output_dims(), dtype)? * scale)?,
-        numbers.even(&shape.output_dims(), dtype)?,
+        numbers.uniform(&input, dtype)?,
+        numbers.uniform(&shape.weight_dims(), dtype)?,
+        (numbers.uniform(&shape.output_dims(), dtype)? * scale)?,
+        numbers.uniform(&shape.output_dims(), dtype)?,
     ])
 }
 
-/// The error allowed, relative to the result's norm.
+/// Returns the allowed error, relative to the norm of the result.
 fn tolerance(dtype: DType, method: Method) -> f64 {
     match (dtype, method) {
         (DType::F64, _) => 1e-13,
@@ -61,20 +61,24 @@ fn tolerance(dtype: DType, method: Method) -> f64 {
     }
 }
 
-/// Close on the whole, and no number far off.
-fn assert_close(given: &Tensor, expected: &Tensor, tolerance: f64, what: &str) -> Result<()> {
-    check_close(what, given, expected, tolerance)?;
+/// Asserts that the norm of the difference is small, and the largest difference too.
+fn assert_close(given: &Tensor, expected: &Tensor, tolerance: f64, label: &str) -> Result<()> {
+    check_close(label, given, expected, tolerance)?;
     let (given, expected) = (values(given)?, values(expected)?);
-    let most = given.iter().zip(&expected).fold(0., |most: f64, (x, y)| most.max((x - y).abs()));
-    let scale = expected.iter().fold(0., |most: f64, y| most.max(y.abs()));
-    assert!(most <= 8. * tolerance * scale, "{what}: {most} off where the largest is {scale}");
+    let largest = given.iter().zip(&expected).fold(0., |max: f64, (x, y)| max.max((x - y).abs()));
+    let scale = expected.iter().fold(0., |max: f64, y| max.max(y.abs()));
+    assert!(
+        largest <= 8. * tolerance * scale,
+        "{label}: largest difference {largest}, largest value {scale}"
+    );
     Ok(())
 }
 
-/// Runs the kernels of `methods`, or those chosen, and compares what is needed.
+/// Runs the kernels of `methods`, or the selected ones, and compares the needed gradients.
 fn check(case: &Case, dtype: DType, activation: Activation, needs: Needs, methods: Option<Methods>) {
-    let what = format!("{case:?} {dtype:?} {activation:?} {needs:?} {methods:?}");
-    compare(case, dtype, activation, needs, methods, &what).unwrap_or_else(|error| panic!("{what}: {error}"));
+    let label = format!("{case:?} {dtype:?} {activation:?} {needs:?} {methods:?}");
+    compare(case, dtype, activation, needs, methods, &label)
+        .unwrap_or_else(|error| panic!("{label}: {error}"));
 }
 
 fn compare(
@@ -83,14 +87,14 @@ fn compare(
     activation: Activation,
     needs: Needs,
     methods: Option<Methods>,
-    what: &str,
+    label: &str,
 ) -> Result<()> {
     let shape = case.shape()?;
     let operands = tensors(&shape, dtype, activation)?;
     let [input, weight, output, grad] = [0, 1, 2, 3].map(|i| operands[i].to_dtype(DType::F64));
     let (input, weight, output, grad) = (input?, weight?, output?, grad?);
     let expected = conv2d_backward(&input, &weight, &output, &grad, &case.geometry, activation, needs)?;
-    let chosen = methods.unwrap_or_else(|| Methods::choose(&shape, dtype, &Target::A100));
+    let selected = methods.unwrap_or_else(|| Methods::choose(&shape, dtype, &Target::A100));
     let program = match methods {
         Some(methods) => program_by(&shape, dtype, activation, needs, methods)?,
         None => program(&shape, dtype, activation, needs, &Target::A100)?,
@@ -100,16 +104,16 @@ fn compare(
 
     let plain = Method::CudaCores(Tile::Medium);
     let expected = [
-        ("input", expected.input, chosen.input),
-        ("weight", expected.weight, chosen.weight),
+        ("input", expected.input, selected.input),
+        ("weight", expected.weight, selected.weight),
         ("bias", expected.bias, plain),
         ("residual", expected.residual, plain),
     ];
-    let expected = expected.into_iter().filter_map(|(name, tensor, by)| Some((name, tensor?, by)));
+    let expected = expected.into_iter().filter_map(|(name, tensor, method)| Some((name, tensor?, method)));
     let expected: Vec<_> = expected.collect();
-    assert_eq!(given.len(), expected.len(), "{what}");
+    assert_eq!(given.len(), expected.len(), "{label}");
     for (given, (name, expected, method)) in given.iter().zip(expected) {
-        assert_close(given, &expected, tolerance(dtype, method), &format!("{name} of {what}"))?;
+        assert_close(given, &expected, tolerance(dtype, method), &format!("{name} of {label}"))?;
     }
     Ok(())
 }
@@ -132,7 +136,7 @@ fn tiles() -> impl Strategy<Value = Tile> {
     proptest::sample::select(&TILES[..])
 }
 
-/// The tile, or a smaller one where its sums would not fit.
+/// Returns the tile, or a smaller one if its sums do not fit in f64.
 fn allowed(tile: Tile, dtype: DType) -> Tile {
     let fits = dtype != DType::F64 || matches!(tile, Tile::Narrow | Tile::Medium);
     if fits { tile } else { Tile::Medium }
@@ -143,7 +147,7 @@ proptest! {
 
     #[test]
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-    fn cores_agree_with_the_cpu(case in cases(9, 10), dtype in dtypes(false), activation in activations(),
+    fn cuda_core_kernels_agree_with_the_cpu(case in cases(9, 10), dtype in dtypes(false), activation in activations(),
                                 needs in needs(), tile in tiles()) {
         let tile = allowed(tile, dtype);
         check(&case, dtype, activation, needs, both(Method::CudaCores(tile)));
@@ -151,7 +155,7 @@ proptest! {
 
     #[test]
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-    fn tensor_cores_agree_with_the_cpu(case in cases(12, 10), dtype in dtypes(true), activation in activations(),
+    fn tensor_core_kernels_agree_with_the_cpu(case in cases(12, 10), dtype in dtypes(true), activation in activations(),
                                        needs in needs(), tile in tiles()) {
         check(&case, dtype, activation, needs, both(Method::TensorCores(tile)));
     }
@@ -183,14 +187,14 @@ proptest! {
 
     #[test]
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-    fn the_choice_agrees_with_the_cpu(case in cases(40, 10), dtype in dtypes(false), activation in activations()) {
+    fn selected_kernels_agree_with_the_cpu(case in cases(40, 10), dtype in dtypes(false), activation in activations()) {
         check(&Case { batch: case.batch.min(1), ..case }, dtype, activation, ALL, None);
     }
 }
 
-/// A transposed convolution with the case's settings and some output padding.
+/// Checks a transposed convolution with the case's settings and some output padding.
 fn transposed(case: &Case, dtype: DType, bias: bool, extra: [usize; 2], method: Method) -> Result<()> {
-    let what = format!("{case:?} {dtype:?} {bias} {extra:?} {method:?}");
+    let label = format!("{case:?} {dtype:?} {bias} {extra:?} {method:?}");
     let ConvGeometry { stride, dilation, groups, .. } = case.geometry;
     let [output_padding, padding] = [0, 1].map(|setting| {
         [0, 1].map(|i| match setting {
@@ -202,9 +206,9 @@ fn transposed(case: &Case, dtype: DType, bias: bool, extra: [usize; 2], method: 
     let Some(size) = geometry.output_size(case.size, case.kernel) else { return Ok(()) };
     let [inputs, outputs] = case.channels;
     let mut numbers = Numbers(1);
-    let input = numbers.even(&[case.batch, groups * inputs, case.size[0], case.size[1]], dtype)?;
-    let weight = numbers.even(&[groups * inputs, outputs, case.kernel[0], case.kernel[1]], dtype)?;
-    let shift = numbers.even(&[groups * outputs], dtype)?;
+    let input = numbers.uniform(&[case.batch, groups * inputs, case.size[0], case.size[1]], dtype)?;
+    let weight = numbers.uniform(&[groups * inputs, outputs, case.kernel[0], case.kernel[1]], dtype)?;
+    let shift = numbers.uniform(&[groups * outputs], dtype)?;
     let wide = |tensor: &Tensor| tensor.to_dtype(DType::F64);
     let wide_shift = wide(&shift)?;
     let expected = conv_transpose2d(&wide(&input)?, &wide(&weight)?, bias.then_some(&wide_shift), &geometry)?;
@@ -216,13 +220,13 @@ fn transposed(case: &Case, dtype: DType, bias: bool, extra: [usize; 2], method: 
     let program = transposed_by(&shape, case.size, dtype, bias, method)?;
     let operands = if bias { vec![&input, &weight, &shift] } else { vec![&input, &weight] };
     let given = run(&program, &operands)?.outputs;
-    assert_close(&given[0], &expected, tolerance(dtype, method), &what)
+    assert_close(&given[0], &expected, tolerance(dtype, method), &label)
 }
 
-/// Sizes that take several tiles, steps and parts.
+/// Sizes that need several tiles, steps and parts.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-fn large_ones_agree_with_the_cpu() {
+fn large_sizes_agree_with_the_cpu() {
     let relu = Activation::Relu;
     let groups = |groups, case: Case| Case { geometry: ConvGeometry { groups, ..case.geometry }, ..case };
     let needs = Needs { input: true, weight: true, ..Needs::default() };
@@ -240,14 +244,14 @@ fn large_ones_agree_with_the_cpu() {
     let depthwise = groups(3, Case::square(2, [1, 1], 34, 5, 1, 2));
     check(&depthwise, DType::F32, relu, ALL, None);
     check(&Case::square(1, [1, 1], 96, 1, 1, 0), DType::F32, relu, ALL, None);
-    // A stride beyond the input: most phases have no positions.
+    // With a stride larger than the input, most phases have no positions.
     check(&Case::square(1, [2, 3], 4, 3, 7, 2), DType::F32, relu, ALL, both(Method::CudaCores(Tile::Medium)));
 }
 
-/// PyTorch's slopes for the outputs -1, 0, 6, 7 and NaN, and none where the gradient is infinite.
+/// PyTorch's slopes for the outputs -1, 0, 6, 7 and NaN. A zero slope gives zero for an infinite gradient.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-fn masks_as_pytorch_does() -> Result<()> {
+fn activation_gradients_agree_with_pytorch() -> Result<()> {
     let nan = f32::NAN;
     let expected: [(Activation, [f32; 5]); 6] = [
         (Activation::Identity, [2., 2., 2., 2., 2.]),
@@ -282,9 +286,9 @@ fn masks_as_pytorch_does() -> Result<()> {
     Ok(())
 }
 
-/// What the rule chooses, for layers of known networks.
+/// The selected methods for layers of well-known networks.
 #[test]
-fn chooses_by_the_rule() -> Result<()> {
+fn methods_are_selected_by_the_documented_rule() -> Result<()> {
     let a100 = Target::A100;
     let tf32 = Target { tf32: true, ..a100 };
     let old = Target { capability: (7, 5), ..tf32 };
@@ -297,7 +301,7 @@ fn chooses_by_the_rule() -> Result<()> {
         (&resnet, DType::F16, a100, [tensor, tensor]),
         (&resnet, DType::BF16, old, [cores, cores]),
         (&resnet, DType::F64, tf32, [Method::CudaCores(Tile::Medium); 2]),
-        // Too little work to pack for, and one image that does not fill the device.
+        // Too little work to pack for tensor cores, and one image that does not fill the device.
         (&Case::square(1, [64, 64], 14, 3, 1, 1), DType::BF16, a100, [Method::CudaCores(Tile::Medium); 2]),
         (&Case::square(16, [64, 64], 56, 3, 1, 1), DType::F32, a100, [Method::CudaCores(Tile::Wide); 2]),
         (&Case::square(64, [3, 20], 28, 5, 1, 0), DType::F32, a100, [Method::CudaCores(Tile::Narrow); 2]),
@@ -313,9 +317,9 @@ fn chooses_by_the_rule() -> Result<()> {
     Ok(())
 }
 
-/// How the weight's sums are cut does not depend on the device.
+/// The partition of the weight gradient's sums does not depend on the device.
 #[test]
-fn cuts_sums_by_the_shape_alone() -> Result<()> {
+fn partitions_of_sums_depend_only_on_the_shape() -> Result<()> {
     let few = Target { multiprocessors: 1, ..Target::A100 };
     let many = Target { multiprocessors: 1000, ..few };
     let needs = Needs { weight: true, bias: true, ..Needs::default() };
@@ -334,20 +338,21 @@ fn cuts_sums_by_the_shape_alone() -> Result<()> {
 }
 
 #[test]
-fn refuses_what_it_cannot_do() -> Result<()> {
+fn unsupported_problems_are_errors() -> Result<()> {
     let case = Case::square(1, [2, 2], 5, 3, 1, 1);
-    let refused = |case: &Case, dtype, activation| {
+    let error_of = |case: &Case, dtype, activation| {
         let shape = case.shape().unwrap();
         program(&shape, dtype, activation, ALL, &Target::A100).err().map(|error| error.to_string())
     };
-    let told = refused(&case, DType::F32, Activation::Silu);
+    let error = error_of(&case, DType::F32, Activation::Silu);
     assert!(
-        told.is_some_and(|told| told.contains("the derivative of Silu cannot be computed from its output"))
+        error
+            .is_some_and(|error| error.contains("the derivative of Silu cannot be computed from its output"))
     );
-    let told = refused(&case, DType::U8, Activation::Relu);
-    assert!(told.is_some_and(|told| told.contains("expected f32, f64, f16 or bf16, got U8")));
-    let told = refused(&Case { batch: 1 << 30, ..case.clone() }, DType::F32, Activation::Relu);
-    assert!(told.is_some_and(|told| told.contains("pixels in a batch's inputs on a CUDA device")));
+    let error = error_of(&case, DType::U8, Activation::Relu);
+    assert!(error.is_some_and(|error| error.contains("expected f32, f64, f16 or bf16, got U8")));
+    let error = error_of(&Case { batch: 1 << 30, ..case.clone() }, DType::F32, Activation::Relu);
+    assert!(error.is_some_and(|error| error.contains("pixels in a batch's inputs on a CUDA device")));
     let shape = case.shape()?;
     assert!(transposed_program(&shape, shape.output, DType::U8, false, &Target::A100).is_err());
     let large = Methods { input: Method::CudaCores(Tile::Large), weight: Method::CudaCores(Tile::Large) };

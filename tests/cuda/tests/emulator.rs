@@ -1,4 +1,4 @@
-//! The emulator itself: it runs what is right, and tells what is wrong.
+//! The emulator: correct kernels run, and faulty kernels give errors.
 
 use candle_core::{DType, Device, Result, Tensor};
 use sconce::kernels::testing::cuda::{Arg, Buffer, Launch, Program};
@@ -18,7 +18,7 @@ fn random(count: usize) -> Result<Tensor> {
 
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-fn rows_are_summed() -> Result<()> {
+fn a_correct_kernel_sums_rows() -> Result<()> {
     let x = Tensor::randn(0f32, 1., (7, 300), &Device::Cpu)?;
     let args = vec![Arg::Operand(0), Arg::Output(0), Arg::Int(300)];
     let sums = run(&program("check_row_sums", &[(7, DType::F32)], [7, 128, 16], args), &[&x])?;
@@ -27,7 +27,7 @@ fn rows_are_summed() -> Result<()> {
     Ok(())
 }
 
-fn faulty(fault: i32) -> Result<Tensor> {
+fn run_with_fault(fault: i32) -> Result<Tensor> {
     let x = random(192)?;
     let args = vec![Arg::Operand(0), Arg::Output(0), Arg::Int(fault)];
     let program = program("check_faults", &[(192, DType::F32)], [3, 64, 256], args);
@@ -36,8 +36,8 @@ fn faulty(fault: i32) -> Result<Tensor> {
 
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-#[cfg_attr(emulator_asan, ignore = "AddressSanitizer ends the process at the first of them")]
-fn faults_are_told() {
+#[cfg_attr(emulator_asan, ignore = "AddressSanitizer ends the process at the first fault")]
+fn faults_are_reported() {
     let expected = [
         "nothing",
         "out of bounds: writes 4 bytes at byte 256 of the dynamic shared memory",
@@ -51,63 +51,64 @@ fn faults_are_told() {
         "after some threads of the block have returned",
         "a warp-level call",
         "nothing",
-        "order of turns",
+        "the thread order",
     ];
     for (number, expected) in expected.iter().enumerate() {
-        let told = faulty(number as i32).map_or_else(|error| error.to_string(), |_| "nothing".into());
-        assert!(told.contains(expected), "{number}: {told}");
+        let message =
+            run_with_fault(number as i32).map_or_else(|error| error.to_string(), |_| "nothing".into());
+        assert!(message.contains(expected), "fault {number}: expected {expected:?}, found {message:?}");
     }
 }
 
-/// An asynchronous copy that nobody waits for has destroyed what was there, and has not landed.
+/// An asynchronous copy overwrites its destination, and finishes only in a wait.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-fn copies_land_when_they_are_waited_for() -> Result<()> {
-    assert!(faulty(0)?.to_vec1::<f32>()?.iter().all(|x| x.is_finite()));
-    assert!(faulty(11)?.to_vec1::<f32>()?.iter().all(|x| x.is_nan()));
+fn asynchronous_copies_finish_in_a_wait() -> Result<()> {
+    assert!(run_with_fault(0)?.to_vec1::<f32>()?.iter().all(|x| x.is_finite()));
+    assert!(run_with_fault(11)?.to_vec1::<f32>()?.iter().all(|x| x.is_nan()));
     Ok(())
 }
 
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-fn wrong_launches_are_refused() -> Result<()> {
+fn invalid_launches_are_errors() -> Result<()> {
     let x = random(192)?;
-    let good = vec![Arg::Operand(0), Arg::Output(0), Arg::Int(0)];
-    let refused = |change: &dyn Fn(&mut Program)| {
-        let mut program = program("check_faults", &[(192, DType::F32)], [3, 64, 256], good.clone());
+    let valid = vec![Arg::Operand(0), Arg::Output(0), Arg::Int(0)];
+    let error_of = |change: &dyn Fn(&mut Program)| {
+        let mut program = program("check_faults", &[(192, DType::F32)], [3, 64, 256], valid.clone());
         change(&mut program);
         run(&program, &[&x]).err().map(|error| error.to_string()).unwrap_or_default()
     };
-    assert_eq!(refused(&|_| {}), "");
-    let args = |args: Vec<Arg>| refused(&|program| program.launches[0].args = args.clone());
-    assert!(args(vec![Arg::Operand(0), Arg::Output(0)]).contains("takes 3 arguments, got 2"));
+    assert_eq!(error_of(&|_| {}), "");
+    let args = |args: Vec<Arg>| error_of(&|program| program.launches[0].args = args.clone());
+    assert!(args(vec![Arg::Operand(0), Arg::Output(0)]).contains("expected 3 arguments, found 2"));
     assert!(args(vec![Arg::Operand(0), Arg::Int(0), Arg::Int(0)]).contains("argument 1"));
     assert!(args(vec![Arg::Operand(0), Arg::Output(0), Arg::Float(0.)]).contains("argument 2"));
     assert!(args(vec![Arg::Output(0), Arg::Operand(0), Arg::Int(0)]).contains("argument 0"));
     assert!(args(vec![Arg::Operand(1), Arg::Output(0), Arg::Int(0)]).contains("no operand 1"));
-    assert!(refused(&|program| program.outputs[0].dtype = DType::U32).contains("argument 1"));
-    assert!(refused(&|program| program.launches[0].block = [2048, 1, 1]).contains("a block of"));
-    assert!(refused(&|program| program.launches[0].grid = [1, 65_536, 1]).contains("a grid of"));
-    assert!(refused(&|program| program.launches[0].grid = [0, 1, 1]).contains("a grid of"));
-    assert!(refused(&|program| program.launches[0].shared = 228 << 10).contains("shared memory"));
-    assert!(refused(&|program| program.launches[0].kernel = "check_nothing").contains("no kernel"));
-    assert!(refused(&|program| program.launches[0].module = "other").contains("not of the module"));
+    assert!(error_of(&|program| program.outputs[0].dtype = DType::U32).contains("argument 1"));
+    assert!(error_of(&|program| program.launches[0].block = [2048, 1, 1]).contains("the block"));
+    assert!(error_of(&|program| program.launches[0].grid = [1, 65_536, 1]).contains("the grid"));
+    assert!(error_of(&|program| program.launches[0].grid = [0, 1, 1]).contains("the grid"));
+    assert!(error_of(&|program| program.launches[0].shared = 228 << 10).contains("shared memory"));
+    assert!(error_of(&|program| program.launches[0].kernel = "check_nothing").contains("unknown kernel"));
+    assert!(error_of(&|program| program.launches[0].module = "other").contains("not in the module"));
     Ok(())
 }
 
-/// The product that a warp makes is the matrices' product, so that the layouts of A, B and D fit together.
+/// A warp computes the product of the matrices, so the layouts of A, B and D are consistent.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-fn tensor_cores_multiply() -> Result<()> {
+fn tensor_cores_compute_matrix_products() -> Result<()> {
     for (kernel, dtype, k) in [
         ("check_mma_tf32", DType::F32, 8),
         ("check_mma_f16", DType::F16, 16),
         ("check_mma_bf16", DType::BF16, 16),
     ] {
-        // Small whole numbers: exact in every type.
-        let whole =
+        // Small integers are exact in every type.
+        let integers =
             |rows, columns| Tensor::rand(-8f32, 8., (rows, columns), &Device::Cpu)?.round()?.to_dtype(dtype);
-        let (a, b) = (whole(16, k)?, whole(k, 8)?);
+        let (a, b) = (integers(16, k)?, integers(k, 8)?);
         let args = vec![Arg::Operand(0), Arg::Operand(1), Arg::Output(0)];
         let d = run(&program(kernel, &[(128, DType::F32)], [1, 32, 1024], args), &[&a, &b])?;
         let expected = a.to_dtype(DType::F32)?.matmul(&b.to_dtype(DType::F32)?)?;
@@ -116,10 +117,10 @@ fn tensor_cores_multiply() -> Result<()> {
     Ok(())
 }
 
-/// Rounding agrees with the crate `half`, on values of every exponent, ties and NaN.
+/// Rounding agrees with the crate `half` for values of every exponent, ties and NaN.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-fn rounding_is_to_the_nearest() -> Result<()> {
+fn rounding_is_to_nearest() -> Result<()> {
     let mut bits: Vec<u32> = (0..=255u32)
         .flat_map(|e| [0, 1, 0x1000, 0x1001, 0x3000, 0x8000, 0x18000, 0x7fffff].map(|m| e << 23 | m))
         .collect();
@@ -141,8 +142,8 @@ fn rounding_is_to_the_nearest() -> Result<()> {
         assert_eq!(f16[i].to_bits(), half::f16::from_f32(*value).to_bits(), "{value:e}");
         assert_eq!(bf16[i].to_bits(), half::bf16::from_f32(*value).to_bits(), "{value:e}");
         assert!(tf32[i].to_bits() & 0x1fff == 0, "{value:e}");
-        let near = (tf32[i] - value).abs() <= value.abs() / 2048.0 + f32::from_bits(0x1000);
-        assert!(near || tf32[i].is_infinite(), "{value:e} {:e}", tf32[i]);
+        let is_close = (tf32[i] - value).abs() <= value.abs() / 2048.0 + f32::from_bits(0x1000);
+        assert!(is_close || tf32[i].is_infinite(), "{value:e} {:e}", tf32[i]);
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What the emulator has of compute capability 9.0: it runs what is right, and tells what is wrong.
+//! The emulation of compute capability 9.0: correct kernels run, and faulty kernels give errors.
 
 use candle_core::{DType, Result, Tensor};
 use sconce::kernels::testing::cuda::{Arg, Buffer, Launch, Program};
@@ -23,40 +23,41 @@ fn ring(kernel: &'static str, operands: [&Tensor; 2], fault: i32) -> Result<Tens
     run(&program, &operands).map(|mut outcome| outcome.outputs.remove(0))
 }
 
-/// `[depth, columns]` in the order of the bricks of eight columns by 16 bytes: step, depth, columns, column, element.
-fn bricks(w: &Tensor) -> Result<Tensor> {
+/// Packs `[depth, columns]` into core matrices of eight columns by 16 bytes: step, depth, columns, column, element.
+fn core_matrices(w: &Tensor) -> Result<Tensor> {
     let (depth, columns) = w.dims2()?;
-    let brick = 16 / w.dtype().size_in_bytes();
-    let w = w.reshape((depth / brick, brick, columns / 8, 8))?;
+    let depth_elements = 16 / w.dtype().size_in_bytes();
+    let w = w.reshape((depth / depth_elements, depth_elements, columns / 8, 8))?;
     w.permute((0, 2, 3, 1))?.contiguous()
 }
 
-/// What a tensor core sees of a float.
-fn cut(x: &Tensor) -> Result<Tensor> {
-    let seen: Vec<f32> = x
+/// Truncates floats to the bits that a tensor core uses.
+fn truncate_to_tf32(x: &Tensor) -> Result<Tensor> {
+    let truncated: Vec<f32> = x
         .flatten_all()?
         .to_vec1::<f32>()?
         .iter()
         .map(|x| f32::from_bits(x.to_bits() & 0xffff_e000))
         .collect();
-    Tensor::from_vec(seen, x.shape(), x.device())
+    Tensor::from_vec(truncated, x.shape(), x.device())
 }
 
 fn operands(dtype: DType) -> Result<[Tensor; 2]> {
     let depth = STEPS * STEP_BYTES / dtype.size_in_bytes();
     let mut numbers = Numbers(1);
-    Ok([numbers.even(&[depth, ROWS], dtype)?, numbers.even(&[depth, ROWS], dtype)?])
+    Ok([numbers.uniform(&[depth, ROWS], dtype)?, numbers.uniform(&[depth, ROWS], dtype)?])
 }
 
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-fn warpgroups_multiply() -> Result<()> {
+fn warpgroups_compute_matrix_products() -> Result<()> {
     for (kernel, dtype) in
         [("check_ring_f16", DType::F16), ("check_ring_bf16", DType::BF16), ("check_ring_tf32", DType::F32)]
     {
         let [x, w] = operands(dtype)?;
-        let got = ring(kernel, [&x, &bricks(&w)?], 0)?;
-        let (x, w) = if dtype == DType::F32 { (cut(&x)?, cut(&w)?) } else { (x, w) };
+        let got = ring(kernel, [&x, &core_matrices(&w)?], 0)?;
+        let (x, w) =
+            if dtype == DType::F32 { (truncate_to_tf32(&x)?, truncate_to_tf32(&w)?) } else { (x, w) };
         let expected = x.to_dtype(DType::F64)?.t()?.matmul(&w.to_dtype(DType::F64)?)?;
         check_close(kernel, &got, &expected, 1e-6)?;
     }
@@ -65,8 +66,8 @@ fn warpgroups_multiply() -> Result<()> {
 
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-#[cfg_attr(emulator_asan, ignore = "AddressSanitizer ends the process at the first of them")]
-fn faults_are_told() -> Result<()> {
+#[cfg_attr(emulator_asan, ignore = "AddressSanitizer ends the process at the first fault")]
+fn faults_are_reported() -> Result<()> {
     let expected = [
         "nothing",
         "which a product by warp 7 read with no barrier in between",
@@ -76,28 +77,28 @@ fn faults_are_told() -> Result<()> {
         "with no fence_async_proxy() in between",
         "a deadlock: thread",
         "read with no barrier in between",
-        "more arrivals than the 1 of the barrier",
-        "where none was made",
+        "more arrivals than the 1 that the barrier",
+        "is not initialized",
         "NaN",
-        "disagree on its products",
+        "must start the same products",
         "a deadlock: thread",
-        "more arrivals than the 1 of the barrier",
+        "more arrivals than the 1 that the barrier",
         "before fence_barrier_init()",
         "out of bounds: reads 8208 bytes",
-        "the block ends while a bulk copy is under way",
+        "the block ends before a bulk copy is complete",
         "which a product by warp",
     ];
     let [x, w] = operands(DType::BF16)?;
-    let w = bricks(&w)?;
+    let w = core_matrices(&w)?;
     let mut unexpected = vec![];
     for (fault, expected) in expected.iter().enumerate() {
-        let told = match ring("check_ring_bf16", [&x, &w], fault as i32) {
+        let message = match ring("check_ring_bf16", [&x, &w], fault as i32) {
             Err(error) => error.to_string(),
             Ok(y) if y.to_vec1::<f32>()?.iter().all(|y| y.is_nan()) => "NaN".into(),
             Ok(_) => "nothing".into(),
         };
-        if !told.contains(expected) {
-            unexpected.push(format!("{fault}: {told}"));
+        if !message.contains(expected) {
+            unexpected.push(format!("fault {fault}: expected {expected:?}, found {message:?}"));
         }
     }
     assert!(unexpected.is_empty(), "{unexpected:#?}");

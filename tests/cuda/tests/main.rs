@@ -1,4 +1,4 @@
-//! The CUDA kernels on the CPU, against the CPU's own.
+//! Runs the CUDA kernels on the CPU and compares them with the CPU kernels.
 
 mod batch_norm;
 mod common;

@@ -1,4 +1,4 @@
-//! Pooling: the CUDA kernels against the CPU's, in f64, over random windows.
+//! Pooling: the CUDA kernels against the CPU kernels in f64, on random windows.
 
 use candle_core::{DType, Result, Tensor, Var};
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ use sconce_cuda_tests::run;
 use crate::common::lists::DTYPE_ERRORS;
 use crate::common::{Numbers, check_close};
 
-/// What the CPU makes of an input and its output's gradient, in f64.
+/// The output and the input gradient, computed on the CPU in f64.
 struct Reference {
     y: Tensor,
     dx: Tensor,
@@ -51,7 +51,7 @@ fn check_average(
     check_close("gradient of the means", &dx, &expected.dx, bound)
 }
 
-/// Kernel, stride, padding, dilation and input of one axis.
+/// Generates kernel, stride, padding, dilation and input size of one axis.
 fn axis() -> impl Strategy<Value = [usize; 5]> {
     (1..8usize, 1..5usize, 1..4usize, 1..14usize).prop_flat_map(|(kernel, stride, dilation, input)| {
         (0..=kernel / 2).prop_map(move |padding| [kernel, stride, padding, dilation, input])
@@ -65,9 +65,13 @@ fn windows([rows, columns]: [[usize; 5]; 2], ceil_mode: bool) -> (PoolGeometry, 
 
 fn inputs(shape: &[usize], output: [usize; 2], seed: u64, dtype: DType) -> Result<(Tensor, Tensor)> {
     let mut numbers = Numbers(seed);
-    // Equal maxima in half of the cases.
-    let x = if seed.is_multiple_of(2) { numbers.whole(shape, dtype)? } else { numbers.even(shape, dtype)? };
-    let grad = numbers.even(&[&shape[..2], &output].concat(), dtype)?;
+    // Half of the cases have equal maxima.
+    let x = if seed.is_multiple_of(2) {
+        numbers.integers(shape, dtype)?
+    } else {
+        numbers.uniform(shape, dtype)?
+    };
+    let grad = numbers.uniform(&[&shape[..2], &output].concat(), dtype)?;
     Ok((x, grad))
 }
 
@@ -76,7 +80,7 @@ proptest! {
 
     #[test]
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-    fn windows_of_a_size(
+    fn windows_of_fixed_size_agree_with_the_cpu(
         axes in [axis(), axis()],
         ceil_mode: bool,
         batch in 0..3usize,
@@ -107,7 +111,7 @@ proptest! {
 
     #[test]
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-    fn even_windows(
+    fn adaptive_windows_agree_with_the_cpu(
         input in [1..15usize, 1..15usize],
         output in [1..9usize, 1..9usize],
         batch in 0..3usize,
@@ -123,16 +127,16 @@ proptest! {
         check_average(&pool, Divisor::Elements, &x, &grad, &expected, bound)?;
     }
 
-    /// NaN wins, and the last one of a window gets the gradient.
+    /// NaN propagates, and the last NaN of a window gets the gradient.
     #[test]
     #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-    fn nan_wins(axes in [axis(), axis()], nans in prop::collection::vec(0..196usize, 1..6), seed: u64) {
+    fn nan_propagates(axes in [axis(), axis()], nans in prop::collection::vec(0..196usize, 1..6), seed: u64) {
         let (geometry, input) = windows(axes, false);
         if let Ok(pool) = PoolProblem::new(1, input, geometry) {
             let (x, grad) = inputs(&[1, 1, input[0], input[1]], pool.output, seed, DType::F32)?;
             let mut values = x.flatten_all()?.to_vec1::<f32>()?;
             let count = values.len();
-            nans.iter().for_each(|at| values[at % count] = f32::NAN);
+            nans.iter().for_each(|index| values[index % count] = f32::NAN);
             let x = Tensor::from_vec(values, x.shape(), x.device())?;
             let expected = reference(&x, &grad, |x| max_pool2d(x, &geometry))?;
             check_max(&pool, &x, &grad, &expected, 1e-5)?;
@@ -140,10 +144,10 @@ proptest! {
     }
 }
 
-/// Windows that a warp shares.
+/// Windows that a whole warp computes.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
-fn one_window_of_all() -> Result<()> {
+fn global_windows_agree_with_the_cpu() -> Result<()> {
     for (dtype, bound) in DTYPE_ERRORS {
         for input in [[1, 32], [7, 7], [23, 31], [56, 56]] {
             let pool = PoolProblem::adaptive(6, input, [1, 1]);
@@ -159,11 +163,11 @@ fn one_window_of_all() -> Result<()> {
 }
 
 #[test]
-fn what_no_kernel_counts_is_refused() -> Result<()> {
+fn unsupported_problems_are_errors() -> Result<()> {
     let mut geometry = PoolGeometry::new([2, 2]);
     geometry.stride = [1 << 40, 1];
     let pool = PoolProblem::new(1, [2, 2], geometry)?;
-    assert!(max(&pool, DType::F32).is_ok(), "a stride that nobody takes");
+    assert!(max(&pool, DType::F32).is_ok(), "a stride without effect");
     assert!(max(&PoolProblem::adaptive(1, [1 << 16, 1 << 16], [1, 1]), DType::F32).is_err());
     assert!(max(&pool, DType::U8).is_err());
     assert!(average(&pool, Divisor::Fixed(0), DType::F32).is_err());

@@ -1,8 +1,8 @@
-// Kernels that are right and kernels that are wrong, for the tests of the emulator itself.
+// Correct and faulty kernels for the tests of the emulator.
 #include "element.cuh"
 #include "mma.cuh"
 
-/// Sums rows by shuffles and shared memory.
+/// Sums rows with shuffles and shared memory.
 extern "C" __global__ void check_row_sums(const float *__restrict__ x, float *__restrict__ y, int columns) {
     DYN_SHARED(float, part);
     float sum = 0.f;
@@ -18,32 +18,33 @@ extern "C" __global__ void check_row_sums(const float *__restrict__ x, float *__
 }
 EXPORT_KERNEL(check_row_sums)
 
-/// Reverses 64 numbers a block; `fault` says what to do wrong.
+/// Reverses 64 numbers per block. `fault` selects an error.
 extern "C" __global__ void check_faults(const float *__restrict__ x, float *__restrict__ y, int fault) {
     DYN_SHARED(float, held);
     __shared__ float fixed[64];
     const int i = threadIdx.x, n = blockDim.x;
     held[i] = x[blockIdx.x * n + i];
-    if (fault == 1) held[n] = 1.f;                    // beyond the shared memory
-    if (fault == 2) held[i] = x[(int)gridDim.x * n + i]; // a read beyond the operand
+    if (fault == 1) held[n] = 1.f;                    // past the end of the shared memory
+    if (fault == 2) held[i] = x[(int)gridDim.x * n + i]; // a read past the end of the operand
     if (fault == 3) y[-1] = 0.f;                      // a write before the output
     if (fault != 4) __syncthreads();                  // 4: no barrier
     fixed[i] = held[n - 1 - i];
-    if (fault != 5) __syncthreads();                  // 5: none for the static array
+    if (fault != 5) __syncthreads();                  // 5: no barrier for the static array
     const float got = fixed[(i + 1) % n];
-    if (fault == 6 && i < 7) __syncthreads();         // not all of the block
-    if (fault == 7) y[0] = got;                       // all blocks to one place
+    if (fault == 6 && i < 7) __syncthreads();         // not all threads of the block
+    if (fault == 7) y[0] = got;                       // all blocks write the same element
     if (fault == 8) held[i] = load_vector<2>(held + 1).at[0];
     if (fault == 9 && i == 3) return;
-    if (fault == 10 && i == 3) __shfl_sync(0xffffffffu, got, 0);  // not all of the warp
-    if (fault == 11) cp_async4(held + i, x, true);    // nobody waits
-    if (fault == 12) atomicExch(y, got);              // the last one wins
+    if (fault == 10 && i == 3) __shfl_sync(0xffffffffu, got, 0);  // not all lanes of the warp
+    if (fault == 11) cp_async4(held + i, x, true);    // no thread waits
+    if (fault == 12) atomicExch(y, got);              // the last block wins
     if (fault == 9 || fault == 10) __syncthreads();
     if (fault != 7 && fault != 12) y[blockIdx.x * n + i] = fault == 11 ? held[i] : got;
 }
 EXPORT_KERNEL(check_faults)
 
-/// One warp's product of 16×K by K×8, both row-major, read element by element as the layouts say.
+/// The fragments of one warp's product of 16×K by K×8, both row-major, read element by element in the
+/// documented layouts.
 template <class T, int K>
 static __device__ void fragments(uint32_t (&a)[4], uint32_t (&b)[2], const T *x, const T *w);
 template <>
@@ -67,7 +68,8 @@ extern "C" __global__ void check_mma_tf32(const float *x, const float *w, float 
 }
 EXPORT_KERNEL(check_mma_tf32)
 
-/// Through shared memory, by cp.async and ldmatrix: A row-major as it is, B row-major and so transposed.
+/// Loads the factors with cp.async and ldmatrix through shared memory: A row-major, B row-major with a
+/// transposing load.
 template <class T> static __device__ void mma_half_tile(const T *x, const T *w, float *y) {
     DYN_SHARED(T, tiles);
     T *tile_a = tiles, *tile_b = tiles + 256;
@@ -91,7 +93,7 @@ extern "C" __global__ void check_mma_bf16(const __nv_bfloat16 *x, const __nv_bfl
 }
 EXPORT_KERNEL(check_mma_bf16)
 
-/// Rounds to the 16-bit types and to tf32.
+/// Rounds to the 16-bit types and to TF32.
 extern "C" __global__ void check_rounding(const float *x, __half *half, __nv_bfloat16 *bfloat, float *tf32, int n) {
     const int i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= n) return;

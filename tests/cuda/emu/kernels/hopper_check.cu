@@ -1,65 +1,68 @@
-// A ring of warps that hand each other tiles, as kernels for compute capability 9.0 do, right and wrong.
+// A ring of tiles that warps pass to each other, as in kernels for compute capability 9.0. Correct and
+// faulty.
 #include "hopper.cuh"
 
 namespace {
 constexpr int ROWS = 128, COLUMNS = 128, STEP_BYTES = 64, STAGES = 2;
-constexpr int CONSUMERS = 256, SPREADERS = 128, THREADS = CONSUMERS + SPREADERS + 32;
-constexpr int BRICK = 128, TILE = ROWS * STEP_BYTES;
-/// The bricks of A lie row by row, those of B column by column.
-constexpr int A_DEEPER = BRICK, A_FURTHER = BRICK * STEP_BYTES / 16, B_DEEPER = BRICK * COLUMNS / 8, B_FURTHER = BRICK;
+constexpr int CONSUMERS = 256, PACKERS = 128, THREADS = CONSUMERS + PACKERS + 32;
+constexpr int CORE_MATRIX = 128, TILE = ROWS * STEP_BYTES;
+/// The core matrices of A are stored row by row, those of B column by column.
+constexpr int A_DEPTH_STRIDE = CORE_MATRIX, A_ROW_STRIDE = CORE_MATRIX * STEP_BYTES / 16;
+constexpr int B_DEPTH_STRIDE = CORE_MATRIX * COLUMNS / 8, B_ROW_STRIDE = CORE_MATRIX;
 
 enum Fault {
     NONE, NO_WAIT_FOR_FULL, NO_WAIT_FOR_EMPTY, NO_ARRIVAL, MISALIGNED, NO_FENCE, NO_WAIT_FOR_COPY, NO_SYNC_WARP,
-    ONE_ARRIVAL_MORE, NOT_MADE, NO_WAIT_FOR_SUMS, OTHER_MATRIX, NOT_ALL_MEET, NO_WAIT_TO_COPY, NOT_READY, BEYOND,
-    LEFT_UNDER_WAY, RELEASED_EARLY
+    EXTRA_ARRIVAL, NOT_INITIALIZED, NO_WAIT_FOR_SUMS, OTHER_MATRIX, MISSING_THREAD, NO_WAIT_TO_COPY, NOT_READY,
+    OUT_OF_BOUNDS, UNFINISHED_COPY, RELEASED_EARLY
 };
 
 struct Ring {
     unsigned char raw[STAGES][TILE], a[STAGES][TILE], b[STAGES][TILE];
-    Barrier copied[STAGES], spread[STAGES], full[STAGES], empty[STAGES];
+    Barrier copied[STAGES], packed[STAGES], full[STAGES], empty[STAGES];
 };
 
-/// Brings `x`, `[depth, ROWS]`, as it is, and `w` in the order of B's bricks.
-template <class T> __device__ void bring(Ring *ring, const T *x, const T *w, int steps, int fault) {
+/// Copies `x`, `[depth, ROWS]`, unchanged, and `w` in the order of B's core matrices.
+template <class T> __device__ void load_tiles(Ring *ring, const T *x, const T *w, int steps, int fault) {
     if (threadIdx.x % 32 != 0) return;
     for (int step = 0; step < steps; step++) {
-        const int stage = step % STAGES, turn = step / STAGES & 1;
-        if (fault != NO_WAIT_TO_COPY) barrier_wait(&ring->spread[stage], turn ^ 1);
+        const int stage = step % STAGES, parity = step / STAGES & 1;
+        if (fault != NO_WAIT_TO_COPY) barrier_wait(&ring->packed[stage], parity ^ 1);
         barrier_expect(&ring->copied[stage], TILE);
         const T *from = x + (size_t)step * (TILE / sizeof(T)) + (fault == MISALIGNED);
-        bulk_copy(ring->raw[stage], from, fault == BEYOND && step == steps - 1 ? TILE + 16 : TILE, &ring->copied[stage]);
-        barrier_wait(&ring->empty[stage], turn ^ 1);
+        const int bytes = fault == OUT_OF_BOUNDS && step == steps - 1 ? TILE + 16 : TILE;
+        bulk_copy(ring->raw[stage], from, bytes, &ring->copied[stage]);
+        barrier_wait(&ring->empty[stage], parity ^ 1);
         barrier_expect(&ring->full[stage], TILE);
         bulk_copy(ring->b[stage], w + (size_t)step * (TILE / sizeof(T)), TILE, &ring->full[stage]);
     }
-    if (fault == ONE_ARRIVAL_MORE) {
+    if (fault == EXTRA_ARRIVAL) {
         barrier_expect(&ring->copied[0], 16);
         barrier_arrive(&ring->copied[0]);
     }
-    if (fault == LEFT_UNDER_WAY) {
+    if (fault == UNFINISHED_COPY) {
         barrier_wait(&ring->empty[(steps - 1) % STAGES], (steps - 1) / STAGES & 1);
         barrier_expect(&ring->copied[0], 16);
         bulk_copy(ring->b[(steps - 1) % STAGES], x, 16, &ring->copied[0]);
     }
 }
 
-/// Makes bricks of `x`.
-template <class T> __device__ void spread(Ring *ring, int steps, int fault) {
+/// Packs `x` into core matrices.
+template <class T> __device__ void pack(Ring *ring, int steps, int fault) {
     const int row = threadIdx.x - CONSUMERS;
     for (int step = 0; step < steps; step++) {
-        const int stage = step % STAGES, turn = step / STAGES & 1;
-        if (fault != NO_WAIT_FOR_COPY) barrier_wait(&ring->copied[stage], turn);
-        if (fault != NO_WAIT_FOR_EMPTY) barrier_wait(&ring->empty[stage], turn ^ 1);
+        const int stage = step % STAGES, parity = step / STAGES & 1;
+        if (fault != NO_WAIT_FOR_COPY) barrier_wait(&ring->copied[stage], parity);
+        if (fault != NO_WAIT_FOR_EMPTY) barrier_wait(&ring->empty[stage], parity ^ 1);
         const T *raw = reinterpret_cast<const T *>(ring->raw[stage]);
         for (int k = 0; k < STEP_BYTES / (int)sizeof(T); k++) {
-            const int deep = k * sizeof(T);
-            const int at = row / 8 * A_FURTHER + deep / 16 * A_DEEPER + row % 8 * 16 + deep % 16;
-            *reinterpret_cast<T *>(ring->a[stage] + at) = raw[k * ROWS + row];
+            const int depth = k * sizeof(T);
+            const int offset = row / 8 * A_ROW_STRIDE + depth / 16 * A_DEPTH_STRIDE + row % 8 * 16 + depth % 16;
+            *reinterpret_cast<T *>(ring->a[stage] + offset) = raw[k * ROWS + row];
         }
         if (fault != NO_SYNC_WARP) __syncwarp();
-        if (threadIdx.x % 32 == 0) barrier_arrive(&ring->spread[stage]);
+        if (threadIdx.x % 32 == 0) barrier_arrive(&ring->packed[stage]);
         if (fault != NO_FENCE) fence_async_proxy();
-        if (fault != NOT_ALL_MEET || row != 5) named_barrier_sync<1, SPREADERS>();
+        if (fault != MISSING_THREAD || row != 5) named_barrier_sync<1, PACKERS>();
         if (row == 0) barrier_arrive(&ring->full[stage]);
     }
 }
@@ -68,13 +71,16 @@ template <class T> __device__ void multiply(Ring *ring, float *y, int steps, int
     const int group = threadIdx.x / 128, t = threadIdx.x % 128;
     float sums[COLUMNS / 2] = {};
     for (int step = 0; step < steps; step++) {
-        const int stage = step % STAGES, turn = step / STAGES & 1;
-        if (fault != NO_WAIT_FOR_FULL) barrier_wait(&ring->full[stage], turn);
+        const int stage = step % STAGES, parity = step / STAGES & 1;
+        if (fault != NO_WAIT_FOR_FULL) barrier_wait(&ring->full[stage], parity);
         wgmma_fence();
         for (int k = 0; k < STEP_BYTES / 32; k++) {
             const int other = fault == OTHER_MATRIX && t == 77;
-            wgmma<T, COLUMNS>(sums, matrix_descriptor(ring->a[stage] + group * 8 * A_FURTHER + k * 2 * A_DEEPER, A_DEEPER, A_FURTHER),
-                              matrix_descriptor(ring->b[other ? 0 : stage] + k * 2 * B_DEEPER, B_DEEPER, B_FURTHER));
+            wgmma<T, COLUMNS>(sums,
+                              matrix_descriptor(ring->a[stage] + group * 8 * A_ROW_STRIDE + k * 2 * A_DEPTH_STRIDE,
+                                                A_DEPTH_STRIDE, A_ROW_STRIDE),
+                              matrix_descriptor(ring->b[other ? 0 : stage] + k * 2 * B_DEPTH_STRIDE, B_DEPTH_STRIDE,
+                                                B_ROW_STRIDE));
         }
         wgmma_commit();
         if (fault == RELEASED_EARLY && t == 0) barrier_arrive(&ring->empty[stage]);
@@ -87,13 +93,13 @@ template <class T> __device__ void multiply(Ring *ring, float *y, int steps, int
     if (fault == NO_WAIT_FOR_SUMS) wgmma_wait<0>();
 }
 
-/// `y` = `x`ᵀ·`w`.
+/// Computes `y` = `x`ᵀ·`w`.
 template <class T> __device__ void ring_product(const T *x, const T *w, float *y, int steps, int fault) {
     DYN_SHARED(Ring, ring);
     if (threadIdx.x == 0) {
         for (int i = 0; i < STAGES; i++) {
-            if (fault != NOT_MADE) barrier_init(&ring->copied[i], 1);
-            barrier_init(&ring->spread[i], SPREADERS / 32);
+            if (fault != NOT_INITIALIZED) barrier_init(&ring->copied[i], 1);
+            barrier_init(&ring->packed[i], PACKERS / 32);
             barrier_init(&ring->full[i], 2);
             barrier_init(&ring->empty[i], CONSUMERS / 128);
         }
@@ -105,8 +111,8 @@ template <class T> __device__ void ring_product(const T *x, const T *w, float *y
         multiply<T>(ring, y, steps, fault);
     } else {
         decrease_registers<40>();
-        if (threadIdx.x < CONSUMERS + SPREADERS) spread<T>(ring, steps, fault);
-        else bring(ring, x, w, steps, fault);
+        if (threadIdx.x < CONSUMERS + PACKERS) pack<T>(ring, steps, fault);
+        else load_tiles(ring, x, w, steps, fault);
     }
 }
 }  // namespace

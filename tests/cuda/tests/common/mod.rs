@@ -1,5 +1,5 @@
-//! Numbers to compute with, and how close results have to come.
-#![allow(dead_code)] // Each test file uses its part.
+//! Pseudorandom tensors, and comparison of results.
+#![allow(dead_code)] // Each test file uses a part of it.
 
 #[path = "../../../common/conv_case.rs"]
 pub mod conv_case;
@@ -8,7 +8,7 @@ pub mod lists;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-/// Numbers that a seed determines.
+/// A reproducible sequence of pseudorandom numbers.
 pub struct Numbers(pub u64);
 
 impl Numbers {
@@ -17,13 +17,13 @@ impl Numbers {
         self.0 >> 33
     }
 
-    /// In -1..1, evenly.
-    pub fn even(&mut self, shape: &[usize], dtype: DType) -> Result<Tensor> {
+    /// Returns numbers uniform in -1..1.
+    pub fn uniform(&mut self, shape: &[usize], dtype: DType) -> Result<Tensor> {
         self.tensor(shape, dtype, |x| x as f64 / (1u64 << 30) as f64 - 1.)
     }
 
-    /// Small whole numbers, of which many are equal.
-    pub fn whole(&mut self, shape: &[usize], dtype: DType) -> Result<Tensor> {
+    /// Returns integers from -3 to 3.
+    pub fn integers(&mut self, shape: &[usize], dtype: DType) -> Result<Tensor> {
         self.tensor(shape, dtype, |x| (x % 7) as f64 - 3.)
     }
 
@@ -38,21 +38,26 @@ pub fn values(tensor: &Tensor) -> Result<Vec<f64>> {
     tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
 
-/// Checks the distance of `given` from `expected` relative to the size of `expected`; NaN and infinities have to be
-/// in the same places.
-pub fn check_close(what: &str, given: &Tensor, expected: &Tensor, bound: f64) -> Result<()> {
+/// Asserts that the norm of `given - expected` is at most `bound` times the norm of `expected`, with NaN and
+/// infinities at the same positions.
+pub fn check_close(label: &str, given: &Tensor, expected: &Tensor, bound: f64) -> Result<()> {
     let (given, expected) = (values(given)?, values(expected)?);
-    assert_eq!(given.len(), expected.len(), "{what}: elements");
-    let (mut apart, mut size) = (0., 0.);
+    assert_eq!(given.len(), expected.len(), "{label}: number of elements");
+    let (mut difference, mut scale) = (0., 0.);
     for (i, (given, expected)) in given.iter().zip(&expected).enumerate() {
         if !expected.is_finite() {
             let same = given == expected || (given.is_nan() && expected.is_nan());
-            assert!(same, "{what}: {given} at {i}, expected {expected}");
+            assert!(same, "{label}: element {i}: expected {expected}, found {given}");
             continue;
         }
-        apart += (given - expected).powi(2);
-        size += expected.powi(2);
+        difference += (given - expected).powi(2);
+        scale += expected.powi(2);
     }
-    assert!(apart.sqrt() <= bound * size.sqrt(), "{what}: apart by {:e} of {:e}", apart.sqrt(), size.sqrt());
+    assert!(
+        difference.sqrt() <= bound * scale.sqrt(),
+        "{label}: difference {:e} at scale {:e}",
+        difference.sqrt(),
+        scale.sqrt()
+    );
     Ok(())
 }
