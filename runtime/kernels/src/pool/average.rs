@@ -147,16 +147,19 @@ pub(crate) struct Window {
 pub(crate) struct Windows {
     pub rows: Vec<Window>,
     pub columns: Vec<Window>,
+    /// The `[height, width]` of the input.
     pub input: [usize; 2],
     /// The divisor, if it is not the product of the counts.
     pub divisor: Option<usize>,
 }
 
 impl Windows {
+    /// Returns the `[height, width]` of the output.
     pub fn output(&self) -> [usize; 2] {
         [self.rows.len(), self.columns.len()]
     }
 
+    /// Returns the divisor of the sum of one window.
     #[inline(always)]
     pub fn divisor(&self, row: &Window, column: &Window) -> usize {
         self.divisor.unwrap_or(row.count * column.count)

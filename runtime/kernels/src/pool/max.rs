@@ -125,6 +125,7 @@ pub(super) struct MaxPool {
     pub rows: Vec<Taps>,
     /// The input columns in the windows of each output column.
     pub columns: Vec<Taps>,
+    /// The `[height, width]` of the input.
     pub input: [usize; 2],
     /// The windows along the rows if they are small and leave no gaps.
     row_windows: Option<AxisWindows>,
@@ -164,10 +165,12 @@ impl MaxPool {
         Self { rows, columns, input, row_windows, column_windows, isa_2x2 }
     }
 
+    /// Returns the `[height, width]` of the output.
     pub(super) fn output(&self) -> [usize; 2] {
         [self.rows.len(), self.columns.len()]
     }
 
+    /// Returns the gradient of `x`.
     fn gradient<E: Element>(&self, x: &[E], y: &[E], grad: &[E]) -> Vec<E> {
         let [input_len, output_len] = [self.input, self.output()].map(|[h, w]| h * w);
         map_planes(x, input_len, input_len, |first, x, dx| {
@@ -185,6 +188,7 @@ impl MaxPool {
         })
     }
 
+    /// Returns the gradient of `x`, computed by the 2×2 kernel.
     fn gradient_2x2(&self, isa: Isa, [x, y, grad]: [&Tensor; 3]) -> Result<Tensor> {
         let dx = with_elements(x, |x| {
             with_elements(y, |y| with_elements(grad, |grad| max_pool_2x2::gradient(isa, self, [x, y, grad])))
@@ -306,10 +310,10 @@ impl<E: Element> Kernel for Forward<'_, E> {
         let mut padded = vec![E::NEG_INFINITY; reach.max(padding + w)];
         for (x, y) in self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(rows.len() * columns.len())) {
             for (taps, y) in rows.iter().zip(y.chunks_exact_mut(columns.len())) {
-                let down = &mut padded[padding..padding + w];
-                down.fill(E::NEG_INFINITY);
+                let row_maxima = &mut padded[padding..padding + w];
+                row_maxima.fill(E::NEG_INFINITY);
                 for tap in taps.clone() {
-                    for (max, x) in down.iter_mut().zip(&x[tap * w..(tap + 1) * w]) {
+                    for (max, x) in row_maxima.iter_mut().zip(&x[tap * w..(tap + 1) * w]) {
                         *max = larger(*max, *x);
                     }
                 }
@@ -317,7 +321,7 @@ impl<E: Element> Kernel for Forward<'_, E> {
                     (2, 2) => max_columns::<E, 2, 2>(&padded, y),
                     (3, 2) => max_columns::<E, 3, 2>(&padded, y),
                     (3, 1) => max_columns::<E, 3, 1>(&padded, y),
-                    _ => max_columns_any(down, columns, y),
+                    _ => max_columns_any(row_maxima, columns, y),
                 }
             }
         }
@@ -326,20 +330,20 @@ impl<E: Element> Kernel for Forward<'_, E> {
 
 /// Writes the maximum of each window of `KERNEL` columns, `STRIDE` apart.
 #[inline(always)]
-fn max_columns<E: Element, const KERNEL: usize, const STRIDE: usize>(down: &[E], y: &mut [E]) {
+fn max_columns<E: Element, const KERNEL: usize, const STRIDE: usize>(x: &[E], y: &mut [E]) {
     let reach = (y.len() - 1) * STRIDE + KERNEL;
-    let down = &down[..reach];
+    let x = &x[..reach];
     for (column, y) in y.iter_mut().enumerate() {
-        let window = &down[column * STRIDE..column * STRIDE + KERNEL];
+        let window = &x[column * STRIDE..column * STRIDE + KERNEL];
         *y = window[1..].iter().fold(window[0], |max, value| larger(max, *value));
     }
 }
 
 /// Writes the maximum of each window of columns, for any windows.
 #[inline(always)]
-fn max_columns_any<E: Element>(down: &[E], columns: &[Taps], y: &mut [E]) {
+fn max_columns_any<E: Element>(x: &[E], columns: &[Taps], y: &mut [E]) {
     for (taps, y) in columns.iter().zip(y) {
-        let window = taps.clone().map(|column| down[column]);
+        let window = taps.clone().map(|column| x[column]);
         *y = window.fold(E::NEG_INFINITY, larger);
     }
 }

@@ -69,8 +69,8 @@ __device__ __forceinline__ void normalize(const T *x, const Accumulator<T> *mean
 template <class T, int WIDTH>
 __device__ __forceinline__ void gradient_sums(const T *x, const T *gradient, const Accumulator<T> *mean,
                                               const Accumulator<T> *variance, Accumulator<T> *sums,
-                                              Accumulator<T> *products, const Affine<Accumulator<T>> &affine, double eps,
-                                              const Channels &c) {
+                                              Accumulator<T> *products, const Affine<Accumulator<T>> &affine,
+                                              double eps, const Channels &c) {
     using A = Accumulator<T>;
     __shared__ Sums<A> shared[NORM_THREADS];
     const Worker<WIDTH> worker(c);

@@ -79,8 +79,8 @@ impl BatchNormProblem {
     /// operand.
     fn affine(&self, first: usize) -> ([Arg; 2], usize) {
         let mut next = first;
-        let parameters = [self.weight, self.bias].map(|given| {
-            if !given {
+        let parameters = [self.weight, self.bias].map(|is_given| {
+            if !is_given {
                 return Arg::Absent;
             }
             next += 1;
@@ -172,7 +172,7 @@ pub fn backward(norm: &BatchNormProblem, training: bool, dtype: DType) -> Result
     let sizes = norm.sizes(&partition)?;
     let dx = plan.output(norm.elements(), dtype);
     let [dweight, dbias] = [norm.weight, norm.bias]
-        .map(|given| if given { plan.output(norm.channels, accumulator) } else { Arg::Absent });
+        .map(|is_given| if is_given { plan.output(norm.channels, accumulator) } else { Arg::Absent });
     let [sums, products] = [(); 2].map(|()| plan.scratch(norm.channels * partition.parts, accumulator));
     let (parameters, _) = norm.affine(4);
     let [activation, parameter] = norm.activation.arguments();
