@@ -1,10 +1,10 @@
 #!/bin/sh
-# How long `cargo check` takes for a crate of 50 derived structs with 500 layers, beyond its dependencies.
+# Times `cargo check` of a crate of 50 derived structs with 500 layers, without its dependencies.
 #
 #     benches/compile_time.sh [structs] [runs]
 #
-# Writes the crate below target/compile_time, checks it once for the dependencies, then measures `runs`
-# checks of the crate alone and prints each and the least. With 0 runs it only writes the crate.
+# Writes the crate to target/compile_time, checks its dependencies, then times `runs` checks of the crate alone. Prints
+# each time and the minimum. With 0 runs, only writes the crate.
 set -eu
 structs=${1:-50}
 runs=${2:-5}
@@ -24,7 +24,7 @@ sconce = { path = "$root" }
 [workspace]
 TOML
 
-# Ten layers a struct: half of the structs with a forward closure, half as a chain.
+# Ten layers per struct. Half of the structs have a forward closure; the layers of the others run in order.
 {
     echo '#![allow(dead_code)]'
     echo 'use sconce::prelude::*;'
@@ -72,7 +72,7 @@ RUST
 
 cd "$crate"
 cargo check --quiet
-least=
+minimum=
 run=0
 while [ "$run" -lt "$runs" ]; do
     touch src/lib.rs
@@ -80,7 +80,7 @@ while [ "$run" -lt "$runs" ]; do
     cargo check --quiet
     took=$(echo "$(date +%s.%N) $start" | awk '{ printf "%.2f", $1 - $2 }')
     echo "run $((run + 1)): $took s"
-    least=$(echo "$took ${least:-$took}" | awk '{ print ($1 < $2) ? $1 : $2 }')
+    minimum=$(echo "$took ${minimum:-$took}" | awk '{ print ($1 < $2) ? $1 : $2 }')
     run=$((run + 1))
 done
-echo "least of $runs: $least s for $structs structs with $((structs * 10)) layers"
+echo "minimum of $runs: $minimum s for $structs structs with $((structs * 10)) layers"
