@@ -1,51 +1,51 @@
-//! The costs of the elements of a convolution, in multiply-adds, as `examples/plan_check.rs` measured them on two
-//! processors.
+//! The costs from which the time of an algorithm is estimated, in multiply-adds of f32, measured on two processors with
+//! `examples/plan_check.rs`.
 
 use super::winograd::Tile;
 use crate::simd::Microarchitecture;
 
-/// The cost of one element of each kind.
+/// The costs of one processor. Each field is the cost of one element, product, call or plane.
 pub(super) struct CostTable {
-    /// A product of a block of one channel, which waits for its loads; of up to four; of more.
+    /// A product in a register tile of one output channel, of two to four, and of more.
     pub product: [f64; 3],
-    /// The vectors of pixels that take as long as one alone, which waits for its own sums.
+    /// The number of vectors of pixels that take as long as a single one, which is bound by the latency of its sums.
     pub least_vectors: usize,
-    /// Copied into a tile.
+    /// An element copied into an input tile.
     pub copied: f64,
-    /// ElementFormat as a result, and as a sum that goes on with the next chunk of channels.
+    /// An element stored as a result, and as a sum that the next chunk of channels continues.
     pub stored: f64,
     pub sum: f64,
-    /// Read in place from planes that lie a multiple of a kibibyte apart, and so in the same few sets of a cache.
+    /// An element read in place from planes whose distance is a multiple of 1 KiB, which causes cache-set conflicts.
     pub set_conflict: f64,
     /// A call of the kernel with lanes over pixels.
     pub call: f64,
     pub channel_lanes: ChannelLanes,
-    /// Of a depthwise convolution: read, stored with its sum; and each of its planes.
+    /// Depthwise: an element read, an element summed and stored, and a plane.
     pub depthwise: [f64; 3],
-    /// A product of transformed elements.
+    /// Winograd: a product of transformed elements.
     pub transformed_product: f64,
-    /// A transformed weight, and what one costs more beyond those that the last cache keeps for a core.
+    /// Winograd: a transformed weight, and the surcharge for those beyond [`NEAR_WEIGHTS`].
     pub transformed_weight: [f64; 2],
-    /// A position of a tile on its way in: of tiles of 2×2, 4×4 and 6×6 outputs, and with stride 2 of 2×2 and 4×4.
+    /// Winograd: the input transform of one position, for tiles of 2×2, 4×4 and 6×6 outputs and, with stride 2, of 2×2
+    /// and 4×4.
     pub position_in: [f64; 5],
-    /// What it costs more where a block's are too many for the second cache beside the rest; and where they are too
-    /// many for it by themselves, each time that a group of panels reads it.
+    /// Winograd: the surcharge per position for blocks above [`NEAR_POSITIONS`], and the surcharge per position and
+    /// group of panels for blocks above [`MOST_POSITIONS`].
     pub far_position: f64,
     pub farther_position: f64,
-    /// A position on its way out.
+    /// Winograd: the output transform of one position.
     pub position_out: f64,
-    /// Transposed from tiles of channels into an NCHW result, and the part of that which an NCHWc one costs; a channel
-    /// of a run of tiles.
+    /// Winograd: an NCHW result, the fraction of it that an `Nchwc` result costs, and a channel of a run of tiles.
     pub transposed: f64,
     pub transposed_nchwc: f64,
     pub run: f64,
-    /// Split from a dilated image or joined into one; each plane that is.
+    /// Dilated Winograd: an element split from the images or joined into the output, and a plane.
     pub split: f64,
     pub split_plane: f64,
 }
 
-/// The costs of lanes over channels: a product; a result or sum that is stored; an element that is copied into a tile;
-/// a weight; a call.
+/// The costs of lanes over channels: a product, a result or sum stored, an element copied into a tile, a weight read,
+/// and a call.
 pub(super) struct ChannelLanes {
     pub product: f64,
     pub stored: f64,
@@ -54,12 +54,12 @@ pub(super) struct ChannelLanes {
     pub call: f64,
 }
 
-/// The weights that the last cache keeps for a core.
+/// The transformed weights that fit a core's share of the last-level cache.
 pub(super) const NEAR_WEIGHTS: f64 = 2e6;
-/// The positions of a block that the second cache has room for beside the rest, and by themselves.
+/// The transformed elements of a block that fit the second-level cache beside other data, and alone.
 pub(super) const NEAR_POSITIONS: usize = 130_000;
 pub(super) const MOST_POSITIONS: usize = 400_000;
-/// A weight to transform, where it is for one call alone.
+/// The transform of a weight that is used for one call only.
 pub(super) const PACKED: f64 = 30.;
 
 const ZEN_5: CostTable = CostTable {
@@ -109,9 +109,9 @@ const EMERALD_RAPIDS: CostTable = CostTable {
 };
 
 impl CostTable {
-    /// Returns the table of the processor that stands for a microarchitecture.
-    pub const fn of(maker: Microarchitecture) -> &'static Self {
-        match maker {
+    /// Returns the table for a microarchitecture.
+    pub const fn of(microarchitecture: Microarchitecture) -> &'static Self {
+        match microarchitecture {
             Microarchitecture::Intel => &EMERALD_RAPIDS,
             Microarchitecture::Other => &ZEN_5,
         }

@@ -1,5 +1,5 @@
-//! The elements of images as they are stored, f32 or halves: kernels widen them where they read them, into
-//! registers or small pieces that stay in cache, and round results where they store them.
+//! The elements of images as they are stored, f32 or halves. Kernels widen halves when they load them, into registers
+//! or small buffers that stay in cache, and round results when they store them.
 
 use crate::simd::{Half, Isa, Simd, are_finite, is_finite};
 use candle_core::WithDType;
@@ -7,7 +7,7 @@ use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
 use std::borrow::Cow;
 
-/// How an element is stored.
+/// The storage format of an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ElementFormat {
     /// 32-bit floats.
@@ -16,13 +16,13 @@ pub enum ElementFormat {
     Half(Half),
 }
 
-/// An element that these kernels read, compute with in f32, and write.
+/// An element type that the kernels load, widen to f32, and store.
 pub(in crate::conv) trait Element: WithDType + Default {
     const FORMAT: ElementFormat;
 
     fn pixels(elements: &[Self]) -> Elements<'_>;
 
-    /// In f32, copied only where they are of another type.
+    /// Returns the elements in f32, copied only if they have another type.
     fn widened(elements: &[Self]) -> Cow<'_, [f32]>;
 
     fn round(x: f32) -> Self;
@@ -90,7 +90,7 @@ impl<'a> Elements<'a> {
         }
     }
 
-    /// Where they begin.
+    /// Returns the address of the first element.
     pub(in crate::conv) fn as_ptr(self) -> ElementPtr {
         match self {
             Self::F32(elements) => ElementPtr::F32(elements.as_ptr()),
@@ -98,7 +98,7 @@ impl<'a> Elements<'a> {
         }
     }
 
-    /// All of them in f32, copied only where they are halves.
+    /// Returns all elements in f32, copied only if they are halves.
     pub(in crate::conv) fn widened(self) -> Cow<'a, [f32]> {
         match self {
             Self::F32(elements) => Cow::Borrowed(elements),
@@ -106,7 +106,7 @@ impl<'a> Elements<'a> {
         }
     }
 
-    /// Whether none is infinite or NaN.
+    /// Returns whether no element is infinite or NaN.
     pub(in crate::conv) fn is_finite(self, isa: Isa) -> bool {
         match self {
             Self::F32(elements) => is_finite(elements, isa),
@@ -115,7 +115,7 @@ impl<'a> Elements<'a> {
     }
 }
 
-/// A place among the elements of an image.
+/// The address of an element of an image.
 #[derive(Clone, Copy)]
 pub(in crate::conv) enum ElementPtr {
     F32(*const f32),
@@ -123,7 +123,7 @@ pub(in crate::conv) enum ElementPtr {
 }
 
 impl ElementPtr {
-    /// `elements` on, or before where the sum wraps around; it may lie anywhere until it is read.
+    /// Returns the address `elements` further on. The sum may wrap around, and may be out of bounds until it is read.
     #[inline(always)]
     pub fn at(self, elements: usize) -> Self {
         match self {
@@ -132,10 +132,10 @@ impl ElementPtr {
         }
     }
 
-    /// The first `lanes` elements, widened; zero in all other lanes.
+    /// Returns the first `lanes` elements, widened, and zeros in the other lanes.
     ///
     /// # Safety
-    /// They are in bounds, and no more than a vector has.
+    /// The elements are in bounds, and `lanes ≤ LANES`.
     #[inline(always)]
     pub unsafe fn load<S: Simd>(self, simd: S, lanes: usize) -> S::V {
         // SAFETY: the caller's promise.
@@ -149,20 +149,20 @@ impl ElementPtr {
     }
 }
 
-/// A place among the elements of the output. The tasks that share it write disjoint elements.
+/// The address of an element of the output. The tasks that share it write disjoint elements.
 #[derive(Clone, Copy)]
 pub(in crate::conv) enum OutputPtr {
     F32(*mut f32),
     Half(Half, *mut u16),
 }
 
-// SAFETY: whoever has it writes elements of its own, and reads no others.
+// SAFETY: tasks write disjoint elements and read no others.
 unsafe impl Send for OutputPtr {}
 // SAFETY: as above.
 unsafe impl Sync for OutputPtr {}
 
 impl OutputPtr {
-    /// Of elements stored in this way, from `first` on, an address of one of them.
+    /// Returns the address of the element `first`.
     pub fn of<E: Element>(first: *mut E) -> Self {
         match E::FORMAT {
             ElementFormat::F32 => Self::F32(first.cast()),
@@ -181,7 +181,7 @@ impl OutputPtr {
     /// Stores the first `lanes` lanes, rounded.
     ///
     /// # Safety
-    /// There are so many elements, and nobody else refers to them.
+    /// The elements are in bounds, and no other task accesses them.
     #[inline(always)]
     pub unsafe fn store<S: Simd>(self, simd: S, lanes: usize, value: S::V) {
         // SAFETY: the caller's promise.
@@ -198,7 +198,7 @@ impl OutputPtr {
 /// Widens `count` halves.
 ///
 /// # Safety
-/// `from` has so many, and `to` room for a vector more.
+/// `from` has `count` elements, and `to` has room for `count` elements and a vector.
 #[inline(always)]
 pub(super) unsafe fn widen_all<S: Simd>(simd: S, half: Half, from: *const u16, count: usize, to: *mut f32) {
     for i in (0..count).step_by(S::LANES) {
@@ -210,7 +210,7 @@ pub(super) unsafe fn widen_all<S: Simd>(simd: S, half: Half, from: *const u16, c
 /// Rounds `count` numbers to halves.
 ///
 /// # Safety
-/// `from` has so many, and `to` room for them.
+/// `from` and `to` have `count` elements.
 #[inline(always)]
 pub(super) unsafe fn round_all<S: Simd>(simd: S, half: Half, from: *const f32, count: usize, to: *mut u16) {
     for i in (0..count).step_by(S::LANES) {

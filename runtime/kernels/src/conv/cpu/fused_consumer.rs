@@ -111,7 +111,7 @@ impl<'a> Consumer<'a> {
             }
             (FusedConsumer::Depthwise { shape, call, .. }, Some(packed)) => {
                 let planes = Planes::new(shape, packed, call, Output(output));
-                planes.takes_rows().then_some(Self::Depthwise(planes))
+                planes.supports_rows().then_some(Self::Depthwise(planes))
             }
             (FusedConsumer::Depthwise { .. }, None) => None,
         }

@@ -1,4 +1,4 @@
-//! The operands as a kernel reads them: contiguous slices, copied only where they lie otherwise.
+//! The operands of a convolution as contiguous slices, copied only if a tensor is not contiguous.
 
 use super::elements::{Element, Elements};
 use crate::activation::Activation;
@@ -8,7 +8,7 @@ use candle_core::{CpuStorage, Layout, Result, Storage, WithDType, bail};
 use std::borrow::Cow;
 use std::ops::Deref;
 
-/// A tensor on the CPU: its storage and its place in it.
+/// A tensor on the CPU: its storage and layout.
 #[derive(Clone, Copy)]
 pub struct Operand<'a> {
     pub storage: &'a CpuStorage,
@@ -42,7 +42,7 @@ impl<'a> From<CpuOperand<'a>> for Operand<'a> {
     }
 }
 
-/// The elements of a tensor of any strides in row-major order.
+/// Returns the elements of a tensor with any strides in row-major order.
 fn gather<T: Copy>(all: &[T], layout: &Layout) -> Vec<T> {
     let mut offsets = vec![layout.start_offset()];
     for (size, stride) in layout.dims().iter().zip(layout.stride()) {
@@ -51,7 +51,7 @@ fn gather<T: Copy>(all: &[T], layout: &Layout) -> Vec<T> {
     offsets.into_iter().map(|offset| all[offset]).collect()
 }
 
-/// Everything one call of the kernel reads.
+/// The tensors that one call reads.
 #[derive(Clone, Copy)]
 pub struct Operands<'a> {
     pub input: Operand<'a>,
@@ -81,7 +81,7 @@ impl<'a> Operands<'a> {
     }
 }
 
-/// The operands' elements in row-major order. As long as [`ConvShape`](super::ConvShape) says.
+/// The elements of the operands in row-major order, with the lengths of [`ConvShape`](super::ConvShape).
 pub(in crate::conv) struct Values<'a, T: Clone> {
     pub input: Cow<'a, [T]>,
     pub weight: Cow<'a, [T]>,
@@ -90,8 +90,7 @@ pub(in crate::conv) struct Values<'a, T: Clone> {
     pub residual: Option<Cow<'a, [T]>>,
 }
 
-/// One call of a kernel that computes in f32: images and weight as they are stored, a channel's numbers
-/// widened.
+/// The operands of a kernel that computes in f32: images and weight in their storage format, scale and shift in f32.
 pub(crate) struct Call<'a> {
     pub input: Elements<'a>,
     pub weight: Elements<'a>,

@@ -1,5 +1,5 @@
-//! What the 32-bit words of a tile are: numbers of f32, or pairs of bf16 that one instruction multiplies and
-//! adds. Halves become words channel by channel, in a buffer that stays in cache.
+//! The 32-bit words of a tile: f32 numbers, or pairs of bf16 that one instruction multiplies and adds. Halves are
+//! converted to words channel by channel, in a buffer that stays in cache.
 
 use super::elements::{ElementFormat, ElementPtr, Elements};
 use crate::conv::ConvShape;
@@ -9,16 +9,16 @@ use std::ops::Range;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OperandFormat {
-    /// Of the input as it is.
+    /// f32, read from the input.
     F32,
     /// Halves, widened.
     Widened,
-    /// The bf16 of two neighbouring channels of a group, of the second a zero where there is none.
+    /// The bf16 of two neighboring channels of a group, with a zero for the missing channel of an odd number.
     Bf16Pairs,
 }
 
 impl OperandFormat {
-    /// Pairs where the machine and the operands have them.
+    /// Returns pairs if the processor and the operands support them.
     pub fn of(stored: ElementFormat, shape: &ConvShape, isa: Isa) -> Self {
         match stored {
             ElementFormat::F32 => Self::F32,
@@ -29,7 +29,7 @@ impl OperandFormat {
         }
     }
 
-    /// The shape with a channel for each word.
+    /// Returns the shape with one channel per word.
     pub fn shape(self, shape: &ConvShape) -> ConvShape {
         match self {
             Self::F32 | Self::Widened => *shape,
@@ -40,7 +40,7 @@ impl OperandFormat {
         }
     }
 
-    /// The words of a weight `[out_channels, in_channels / groups, kernel]`.
+    /// Returns the words of a weight `[out_channels, in_channels / groups, kernel]`.
     pub fn of_weight<'a>(self, shape: &ConvShape, weight: Elements<'a>) -> Cow<'a, [f32]> {
         match (self, weight) {
             (Self::Bf16Pairs, Elements::Half(_, weight)) => paired(shape, weight).into(),
@@ -72,25 +72,25 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// The words of its buffer, which may be written a vector too far.
+    /// Returns the words of the buffer. Writes may pass the end of the window by one vector.
     pub fn words(&self, lanes: usize) -> usize {
         self.rows.len() * self.columns.len() + lanes
     }
 }
 
-/// The rows of a channel of words, a word a column.
+/// The rows of a channel of words, one word per column.
 #[derive(Clone, Copy)]
 pub(super) struct Rows {
-    /// Where the first row and column of the input would be.
+    /// The address of the first row and column of the input, which need not exist.
     pub first: *const f32,
-    /// From one row to the next.
+    /// The distance from one row to the next.
     pub pitch: usize,
 }
 
-/// Makes words of a window of the channel at `even`, with `PAIRS` and of that at `odd`, if there is one.
+/// Converts a window of the channel `even` to words, paired with the channel `odd`, if there is one, with `PAIRS`.
 ///
 /// # Safety
-/// The channels have the window, in rows of `width`; `buffer` has as many words as the window says.
+/// The channels contain the window, in rows of `width`; `buffer` has [`Window::words`] words.
 #[inline(always)]
 pub(super) unsafe fn read<S: Simd, const PAIRS: bool>(
     simd: S,
@@ -104,7 +104,7 @@ pub(super) unsafe fn read<S: Simd, const PAIRS: bool>(
     for (i, row) in window.rows.clone().enumerate() {
         for x in (0..pitch).step_by(S::LANES) {
             let (at, lanes) = (row * width + window.columns.start + x, S::LANES.min(pitch - x));
-            // SAFETY: the caller's promise; what is written beyond the row is written again with the next.
+            // SAFETY: the caller's promise; words beyond the end of a row are overwritten by the next row.
             unsafe {
                 let mut word = even.at(at).load(simd, lanes);
                 if PAIRS {

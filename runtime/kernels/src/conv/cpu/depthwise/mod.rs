@@ -1,7 +1,7 @@
-//! Convolutions whose output channels each see one input channel, in both layouts.
+//! Depthwise convolutions, in which each output channel reads one input channel, in both layouts.
 //!
-//! There are so few products to an element that moving elements through the registers is all that counts: no tile is
-//! made, the kernels read the input in place, row by row.
+//! With few products per element, the time is that of moving elements through registers. The kernels therefore read
+//! the input in place, row by row, without an input tile.
 
 mod nchw;
 pub(super) mod nchwc;
@@ -21,7 +21,8 @@ pub(super) fn supports(problem: &ConvProblem) -> bool {
     }
 }
 
-/// Convolves into `output`. Returns `false` if the weight would make NaN of the padding.
+/// Convolves into `output`. Returns `false` if a weight is not finite, because its product with a zero of
+/// the padding would be NaN.
 pub(super) fn conv2d(
     problem: &ConvProblem,
     call: &Call<'_>,
@@ -37,7 +38,7 @@ pub(super) fn conv2d(
     }
 }
 
-/// Returns the taps, `dilation` apart from `first` on, that lie within `padding..padding + size`.
+/// Returns the taps whose positions `first + tap · dilation` lie within `padding..padding + size`.
 #[inline(always)]
 fn inside(first: usize, padding: usize, size: usize, dilation: usize, taps: usize) -> Range<usize> {
     let start = padding.saturating_sub(first).div_ceil(dilation).min(taps);

@@ -9,8 +9,8 @@ use crate::simd::{Floats, Simd};
 /// The most vectors of pixels in any register tile.
 pub(super) const MOST_VECTORS: usize = 3;
 
-/// Returns the shape of an instruction set's register tile. The sums, a row of vectors of pixels and a vector of weights
-/// leave one register free; with fewer the compiler spills them.
+/// Returns the shape of an instruction set's register tile. The sums, a row of vectors of pixels and a vector of
+/// weights leave one register free; with fewer the compiler spills them.
 pub(in crate::conv::cpu) const fn tile_shape<S: Simd>() -> TileShape {
     let (outputs, vectors) = match S::REGISTERS {
         32.. => (8, 3),
@@ -48,9 +48,9 @@ pub(super) struct Sums<'a> {
 /// pixels are pairs of bf16, otherwise floats.
 ///
 /// # Safety
-/// With `PAIRS`, `dispatch_pairs` has run the kernel. `weights` has `channels` floats for each tap, `pixels` a vector at
-/// each of the `vectors` offsets plus the tap's, and `sums` room for a vector for each channel and offset. Every channel
-/// of `results` exists and has a vector at each of its pixels.
+/// With `PAIRS`, `dispatch_pairs` has run the kernel. `weights` has `channels` floats for each tap, `pixels` a vector
+/// at each of the `vectors` offsets plus the tap's, and `sums` room for a vector for each channel and offset. Every
+/// channel of `results` exists and has a vector at each of its pixels.
 #[inline(always)]
 pub(super) unsafe fn accumulate<S: Simd, const PAIRS: bool>(
     simd: S,

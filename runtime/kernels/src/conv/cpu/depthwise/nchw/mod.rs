@@ -1,5 +1,5 @@
-//! 3×3 kernels with stride 1 or 2 from NCHW to NCHW, with lanes over pixels. [`rows`] reads the input in place, or a
-//! band of rows that are widened halves.
+//! 3×3 kernels with stride 1 or 2 from `Nchw` to `Nchw`, with lanes over pixels. [`rows`] reads f32 in place and halves
+//! from a band of widened rows.
 
 mod rows;
 
@@ -12,7 +12,7 @@ use crate::simd::{self, Isa, is_finite};
 use rows::Bands;
 use std::borrow::Cow;
 
-/// Convolves into `output`. Returns `false` if the weight would make NaN of the padding.
+/// Convolves into `output`. Returns `false` if a weight is not finite.
 pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: OutputPtr) -> bool {
     let weight = scaled(call);
     if !is_finite(&weight, isa) {
@@ -35,7 +35,7 @@ pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: Outpu
     true
 }
 
-/// The weight times the scale of its channel.
+/// Returns the weight multiplied by the scale of each channel.
 fn scaled<'a>(call: &'a Call<'_>) -> Cow<'a, [f32]> {
     let weight = call.weight.widened();
     match &call.scale {

@@ -1,16 +1,15 @@
-//! A few output rows at a time, of one vector of columns: what neighbouring rows read of the input is
-//! loaded once for all of them.
+//! Computes one vector of columns of a few output rows at a time, so that input rows shared by neighboring output rows
+//! are loaded once.
 
 use crate::conv::ConvShape;
 use crate::conv::cpu::elements::{Elements, OutputPtr, round_all, widen_all};
 use crate::conv::cpu::epilogue::{Affine, EpilogueWriter};
 use crate::memory::Scratch;
-
 use crate::simd::{Kernel, Simd, prefetch};
 use std::ops::Range;
 
-/// Output rows of `rows` that are summed together: as many as leave registers for the weights and pixels. The
-/// rows of an image are often a multiple of seven, as 224 is.
+/// Returns how many of `rows` output rows are summed together, so that registers remain for weights and pixels. Image
+/// heights are often a multiple of 7, such as 224.
 #[inline(always)]
 fn rows_together<S: Simd>(rows: usize, stride: usize) -> usize {
     let computed = |together: usize| rows.next_multiple_of(together);
@@ -22,15 +21,15 @@ fn rows_together<S: Simd>(rows: usize, stride: usize) -> usize {
     }
 }
 
-/// Output rows of a band, at most: its input stays in the first-level cache from one column to the next.
+/// The most output rows of a band, whose input stays in the first-level cache from one vector of columns to the next.
 const BAND: usize = 16;
 
-/// Floats of a cache line.
+/// The floats of a cache line.
 const LINE: usize = 16;
-/// Floats of an input that, with the output, is more than a core's share of the last cache.
+/// The floats of an input that, together with the output, exceeds a core's share of the last-level cache.
 const FAR: usize = 1 << 21;
 
-/// Some of the bands of rows that the planes of an output are cut into.
+/// Some of the bands of rows into which the output planes are divided.
 #[derive(Clone)]
 pub(super) struct Bands<'a> {
     pub shape: &'a ConvShape,
@@ -38,12 +37,12 @@ pub(super) struct Bands<'a> {
     pub weight: &'a [f32],
     pub writer: EpilogueWriter<'a>,
     pub output: OutputPtr,
-    /// The bands to compute, by their number among all.
+    /// The indices of the bands to compute.
     pub bands: Range<usize>,
 }
 
 impl Bands<'_> {
-    /// How many bands there are.
+    /// Returns the number of bands.
     pub fn count(shape: &ConvShape) -> usize {
         shape.batch * shape.out_channels * Self::of_plane(shape)
     }
@@ -75,10 +74,10 @@ impl Kernel for Bands<'_> {
                 [1, _] => plane.band::<1>(rows),
                 _ => plane.band::<2>(rows),
             }
-            // SAFETY: they are the band's, which has been computed.
+            // SAFETY: these are the band's results, which have been stored.
             unsafe { self.writer.activate_pixels(simd, [results.start, results.len()], target) }
             if let OutputPtr::Half(half, to) = self.output {
-                // SAFETY: as above; no other task writes them.
+                // SAFETY: as above; no other task writes these elements.
                 unsafe {
                     round_all(simd, half, output.as_ptr(), results.len(), to.wrapping_add(results.start))
                 }
@@ -88,14 +87,15 @@ impl Kernel for Bands<'_> {
     }
 }
 
-/// The way from band to band, without a division on it: there are but a hundred cycles to a small band.
+/// The position in the sequence of bands. It advances without divisions, because a small band takes only about 100
+/// cycles.
 struct Walk {
-    /// How many rows the bands of a plane have, but for the first of them, which have one more.
+    /// The rows of a band; the first `longer` bands of each plane have one more.
     rows: usize,
     longer: usize,
     per_plane: usize,
     channels: usize,
-    /// Output channels of an input channel.
+    /// The output channels per input channel.
     group: usize,
     plane: usize,
     channel: usize,
@@ -104,7 +104,7 @@ struct Walk {
 }
 
 impl Walk {
-    /// Begins at the band of this number.
+    /// Starts at the band with the index `first`.
     fn new(shape: &ConvShape, first: usize) -> Self {
         let per_plane = Bands::of_plane(shape);
         let (plane, band) = (first / per_plane, first % per_plane);
@@ -114,7 +114,7 @@ impl Walk {
         Self { rows, longer, per_plane, channels, group, plane, channel, input_plane, band }
     }
 
-    /// The rows of the output that the band has.
+    /// Returns the output rows of the band.
     #[inline(always)]
     fn rows(&self) -> Range<usize> {
         let start = |band: usize| band * self.rows + band.min(self.longer);
@@ -135,7 +135,7 @@ impl Walk {
 }
 
 impl Bands<'_> {
-    /// Floats for a band of the input, and for one of the output, of halves.
+    /// Returns the floats of a widened band of the input and of a band of the output, or zeros for f32.
     fn scratch(&self, lanes: usize) -> [usize; 3] {
         let ([_, width], stride) = (self.shape.input, self.shape.geometry.stride[0]);
         match self.input {
@@ -144,7 +144,7 @@ impl Bands<'_> {
         }
     }
 
-    /// The output's elements in some rows of a plane.
+    /// Returns the output elements in some rows of a plane.
     #[inline(always)]
     fn results(&self, index: usize, rows: &Range<usize>) -> Range<usize> {
         let [height, width] = self.shape.output;
@@ -152,8 +152,8 @@ impl Bands<'_> {
         first * width..(first + rows.len()) * width
     }
 
-    /// Asks for what the next band reads and writes of f32, which follows what this one does: a band goes column
-    /// by column, in steps that the machine does not foresee.
+    /// Prefetches the f32 input and output of the next band. The hardware does not predict the accesses, because a band
+    /// is computed column by column.
     #[inline(always)]
     fn fetch_next(&self, index: usize, rows: &Range<usize>) {
         let (Elements::F32(input), OutputPtr::F32(output)) = (self.input, self.output) else { return };
@@ -171,8 +171,8 @@ impl Bands<'_> {
         }
     }
 
-    /// Where the first row of an input plane would be, of which there are those that `rows` of the output
-    /// read: in the input, or widened in `scratch`; and all that may be read around it.
+    /// Returns the address of the first row of an input plane, of which only the rows read by `rows` of the output need
+    /// to exist, and the addresses that may be read. The rows lie in the input or, widened, in `scratch`.
     #[inline(always)]
     fn rows<S: Simd>(
         &self,
@@ -191,7 +191,7 @@ impl Bands<'_> {
                 let stride = shape.geometry.stride[0];
                 let read = row(rows.start * stride)..row((rows.end - 1) * stride + 3);
                 let (from, to) = (&input[first..][read.clone()], &mut scratch[..read.len() + S::LANES]);
-                // SAFETY: `to` has a vector more than `from`.
+                // SAFETY: `to` has one vector more than `from`.
                 unsafe { widen_all(simd, half, from.as_ptr(), from.len(), to.as_mut_ptr()) }
                 let written = scratch[..read.len()].as_ptr_range();
                 (written.start.wrapping_sub(read.start), written)
@@ -200,20 +200,20 @@ impl Bands<'_> {
     }
 }
 
-/// One plane of the output, and what it is computed from.
+/// One plane of the output, with its input, weights and epilogue.
 struct Plane<'a, S: Simd> {
     simd: S,
     shape: &'a ConvShape,
-    /// Where its first row would be.
+    /// The address of the first row, which need not exist.
     input: *const f32,
-    /// What may be read, its rows among it.
+    /// The addresses that may be read, including the rows.
     readable: Range<*const f32>,
     weights: [S::V; 9],
     writer: EpilogueWriter<'a>,
     affine: Affine<S, 1>,
-    /// Where the output's first element would be.
+    /// The address of the first output element, which need not exist.
     output: *mut f32,
-    /// Where the plane begins in the output.
+    /// The index of the plane's first element in the output.
     origin: usize,
 }
 
@@ -239,7 +239,7 @@ impl<'a, S: Simd> Plane<'a, S> {
             readable,
             weights,
             writer: bands.writer,
-            // SAFETY: the channel is one of the output.
+            // SAFETY: the output has this channel.
             affine: unsafe { bands.writer.channels(channel).get(simd, 0) },
             output,
             origin: walk.plane * shape.output[0] * shape.output[1],
@@ -253,7 +253,7 @@ impl<'a, S: Simd> Plane<'a, S> {
             let columns = Columns::<S, STRIDE>::new(self.simd, self.shape, x);
             let lanes = S::LANES.min(width - x);
             let together = rows_together::<S>(rows.len(), STRIDE);
-            // The last block ends where the band does, and may compute rows again.
+            // The last block ends with the band and may compute some rows twice.
             for y in rows.clone().step_by(together) {
                 let y = y.min(rows.end - together);
                 match together {
@@ -266,7 +266,7 @@ impl<'a, S: Simd> Plane<'a, S> {
         }
     }
 
-    /// Computes `COUNT` output rows from `y` on, `lanes` columns from `x` on.
+    /// Computes `lanes` columns from `x` on of `COUNT` output rows from `y` on.
     #[inline(always)]
     fn block<const STRIDE: usize, const COUNT: usize>(
         &self,
@@ -275,7 +275,7 @@ impl<'a, S: Simd> Plane<'a, S> {
         x: usize,
         lanes: usize,
     ) {
-        // With stride 2, masks at the loads cost nothing beside what takes the columns apart.
+        // With stride 2, masked loads are hidden by the deinterleaving of columns.
         let sums = match STRIDE == 1 && self.may_read_around::<STRIDE, COUNT>(columns, y) {
             true => self.sums::<STRIDE, COUNT, false>(columns, y),
             false => self.sums::<STRIDE, COUNT, true>(columns, y),
@@ -283,14 +283,14 @@ impl<'a, S: Simd> Plane<'a, S> {
         let width = self.shape.output[1];
         for (i, sum) in sums.into_iter().enumerate() {
             let at = self.origin + (y + i) * width + x;
-            // SAFETY: `lanes` columns are left in the row, which belongs to this plane.
+            // SAFETY: the row belongs to this plane and has `lanes` columns from `x` on.
             unsafe {
                 self.writer.store_shifted_pixels(self.simd, sum, &self.affine, [at, lanes], self.output)
             }
         }
     }
 
-    /// Whether `COUNT` output rows from `y` on may read whole vectors, beyond the ends of the input's rows.
+    /// Returns whether `COUNT` output rows from `y` on may read whole vectors beyond the ends of the input rows.
     #[inline(always)]
     fn may_read_around<const STRIDE: usize, const COUNT: usize>(
         &self,
@@ -304,8 +304,8 @@ impl<'a, S: Simd> Plane<'a, S> {
         self.readable.start <= start(row(y * STRIDE)) && end <= self.readable.end
     }
 
-    /// The shift and the sums of products, tap by tap in the weight's order for each row. What lies outside the
-    /// image is left out of the sums or, `MASKED`, not read, which takes an operation more a vector.
+    /// Returns the shift plus the products, added tap by tap in the order of the weight. Pixels outside of the image
+    /// are excluded from the sums or, with `MASKED`, not read, which costs one more operation per vector.
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
     fn sums<const STRIDE: usize, const COUNT: usize, const MASKED: bool>(
@@ -320,7 +320,7 @@ impl<'a, S: Simd> Plane<'a, S> {
             if row >= height {
                 continue;
             }
-            // SAFETY: the row lies within the plane, and without masks what is around it may be read.
+            // SAFETY: the row lies within the plane; without masks, the addresses around the row may be read.
             let pixels = unsafe { columns.load::<MASKED>(self.simd, self.input.wrapping_add(row * width)) };
             for n in 0..COUNT {
                 if (n * STRIDE..n * STRIDE + 3).contains(&i) {
@@ -340,22 +340,22 @@ impl<'a, S: Simd> Plane<'a, S> {
 
 /// The input columns that a vector of output columns reads.
 struct Columns<S: Simd, const STRIDE: usize> {
-    /// The first, which may lie before the row.
+    /// The first column, negative if it lies before the row.
     first: isize,
-    /// Which lanes of the vectors at each of [`Self::OFFSETS`] lie within the row.
+    /// The lanes within the row of the vector at each of [`Self::OFFSETS`].
     inside: [S::Mask; 4],
-    /// Which lanes of what each tap of a row of the kernel reads do.
+    /// The lanes within the row of the vector that each tap of a kernel row reads.
     taps: [S::Mask; 3],
 }
 
 impl<S: Simd, const STRIDE: usize> Columns<S, STRIDE> {
-    /// From the first column on: a vector a tap, or with stride 2 the vectors that it takes to pick every
-    /// other column from.
+    /// The offsets of the loaded vectors from the first column: one vector per tap, or with stride 2 the vectors from
+    /// which every other column is taken.
     const OFFSETS: [usize; 4] = match STRIDE {
         1 => [0, 1, 2, 2],
         _ => [0, S::LANES, 2, 2 + S::LANES],
     };
-    /// The end of the last of them.
+    /// The end of the last vector.
     const REACH: usize = Self::OFFSETS[3] + S::LANES;
 
     #[inline(always)]
@@ -374,17 +374,17 @@ impl<S: Simd, const STRIDE: usize> Columns<S, STRIDE> {
         Self { first, inside, taps }
     }
 
-    /// What each tap of a row of the kernel reads of the input's row, and, but for `MASKED`, of what is around it.
+    /// Returns the vector that each tap of a kernel row reads from the input row. Without `MASKED`, lanes outside of
+    /// the row hold the elements around it.
     ///
     /// # Safety
-    /// `row` is as wide as the input; without `MASKED`, [`Self::REACH`] floats from the first column on may be
-    /// read.
+    /// `row` has the width of the input; without `MASKED`, [`Self::REACH`] floats from the first column on may be read.
     #[inline(always)]
     unsafe fn load<const MASKED: bool>(&self, simd: S, row: *const f32) -> [S::V; 3] {
         let row = row.wrapping_offset(self.first);
         let load = |i: usize| {
             let from = row.wrapping_add(Self::OFFSETS[i]);
-            // SAFETY: the masks keep to the row; without them it is the caller's promise.
+            // SAFETY: the masks exclude columns outside of the row; without masks it is the caller's promise.
             unsafe { if MASKED { simd.load_masked(from, self.inside[i]) } else { simd.load(from) } }
         };
         if STRIDE == 1 {

@@ -1,6 +1,6 @@
-//! Kernels of any size, stride and dilation, a row at a time.
+//! Kernels of any size, stride and dilation, one output row at a time.
 //!
-//! A tap outside of the image is left out. The columns whose taps all lie within are summed several at once.
+//! Taps outside of the image are skipped. Columns whose taps all lie within the image are summed several at a time.
 
 use super::{Planes, inside};
 use crate::conv::ConvShape;
@@ -9,7 +9,7 @@ use crate::simd::Simd;
 use std::ops::Range;
 
 impl Planes<'_> {
-    /// One row of one block, with stride `STRIDE`, or with any where it is 0.
+    /// Computes one row of one block, with stride `STRIDE`, or with any stride if `STRIDE` is 0.
     #[inline(always)]
     pub(super) fn row<S: Simd, const STRIDE: usize>(&self, simd: S, index: usize) {
         let ConvShape { output, kernel, geometry, .. } = self.shape;
@@ -27,7 +27,7 @@ impl Planes<'_> {
         while x < output[1] {
             let column = (x * reads.stride).wrapping_sub(left);
             let count = if whole.start <= x { whole.end.saturating_sub(x) } else { 0 };
-            // SAFETY: the taps lie within the image; the pixels are of this row, which no other task writes.
+            // SAFETY: the taps lie within the image, the pixels lie in this row, and no other task writes it.
             x += unsafe {
                 match count {
                     8.. => {
@@ -51,7 +51,7 @@ impl Planes<'_> {
         unsafe { self.writer.activate_vectors(simd, &affine, to(0), output[1]) }
     }
 
-    /// What a row reads: the rows of the kernel that lie within the image.
+    /// Returns the input of a row: the kernel rows within the image.
     #[inline(always)]
     fn reads<S: Simd, const STRIDE: usize>(&self, simd: S, index: usize) -> Reads<S> {
         let ConvShape { input: [height, width], output, kernel, geometry, .. } = self.shape;
@@ -73,7 +73,7 @@ impl Planes<'_> {
         }
     }
 
-    /// The columns whose taps all lie within the image.
+    /// Returns the columns whose taps all lie within the image.
     #[inline(always)]
     fn whole_columns(&self) -> Range<usize> {
         let ConvShape { input: [_, width], output, kernel, geometry, .. } = self.shape;
@@ -85,24 +85,24 @@ impl Planes<'_> {
     }
 }
 
-/// What the pixels of a row read: the taps of some rows of the kernel.
+/// The input of an output row: the taps of some kernel rows.
 struct Reads<S: Simd> {
     simd: S,
-    /// The start of the input's row for the first of the kernel's rows, and from one to the next.
+    /// The input row of the first kernel row, and the distance to that of the next.
     input: *const f32,
     row_step: usize,
     weights: *const f32,
     kernel: [usize; 2],
-    /// From tap to tap, and from pixel to pixel.
+    /// The distances between taps and between pixels.
     tap_step: usize,
     stride: usize,
 }
 
 impl<S: Simd> Reads<S> {
-    /// The sums for `COUNT` pixels, the first of whose first tap is at `column`, of the taps `taps` of each row.
+    /// Returns the sums of `COUNT` pixels over the taps `taps` of each row; the first pixel's first tap is at `column`.
     ///
     /// # Safety
-    /// All of these taps lie within the image.
+    /// All these taps lie within the image.
     #[inline(always)]
     unsafe fn sums<const COUNT: usize>(&self, column: usize, taps: Range<usize>) -> [[S::V; 1]; COUNT] {
         let mut sums = [[self.simd.zero()]; COUNT];

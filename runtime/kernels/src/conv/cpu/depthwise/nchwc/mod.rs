@@ -1,4 +1,4 @@
-//! Kernels of any size, stride and dilation from NCHWc to NCHWc: a vector of channels at a time, tap by tap.
+//! Kernels of any size, stride and dilation from `Nchwc` to `Nchwc`, with lanes over channels.
 
 mod any;
 mod three;
@@ -45,14 +45,14 @@ pub(super) fn conv2d(
 #[derive(Clone, Copy)]
 pub(in crate::conv::cpu) struct Output(pub *mut f32);
 
-// SAFETY: each task writes elements of its own, and reads no others.
+// SAFETY: tasks write disjoint elements and read no others.
 unsafe impl Send for Output {}
 // SAFETY: as above.
 unsafe impl Sync for Output {}
 
 /// A packed weight.
 pub(in crate::conv::cpu) struct Packed {
-    /// `[channels / lanes][taps][lanes]`, zeros after the last channel.
+    /// `[channels / lanes][taps][lanes]`, with zeros after the last channel.
     vectors: Vec<f32>,
     largest: f32,
 }
@@ -75,14 +75,14 @@ impl Packed {
     }
 }
 
-/// The largest magnitude, NaN counted as an infinity.
+/// Returns the largest magnitude, or infinity if a number is NaN.
 fn largest(numbers: &[f32]) -> f32 {
-    // Magnitudes are in the order of their bits, NaN the last; unlike floats, whole numbers compare in vectors.
+    // The bits of magnitudes have the order of the magnitudes, with NaN last. Integers compare faster than floats.
     let bits = numbers.iter().fold(0, |largest: i32, x| largest.max(x.abs().to_bits() as i32));
     f32::from_bits(bits as u32).min(f32::INFINITY)
 }
 
-/// Some of the output's rows, numbered through all blocks of channels of all images.
+/// Some of the output rows, numbered across all blocks of channels of all images.
 #[derive(Clone)]
 pub(in crate::conv::cpu) struct Planes<'a> {
     shape: &'a ConvShape,
@@ -90,7 +90,7 @@ pub(in crate::conv::cpu) struct Planes<'a> {
     weights: &'a [f32],
     writer: EpilogueWriter<'a>,
     output: Output,
-    /// Whether it is 3×3 taps, and the weights times the scales are finite.
+    /// Whether the kernel is 3×3 and the scaled weights are finite, so that [`three`] computes the rows.
     three: bool,
     rows: Range<usize>,
 }
@@ -116,9 +116,9 @@ impl Kernel for Planes<'_> {
 }
 
 impl<'a> Planes<'a> {
-    /// The input may be the whole one or, for [`rows_of`](Self::rows_of), be missing.
+    /// The input may be empty if only [`rows_of`](Self::rows_of) is called.
     pub fn new(shape: &'a ConvShape, packed: &'a Packed, call: &'a Call<'_>, output: Output) -> Self {
-        // Then no zero in place of a pixel outside of the image becomes NaN.
+        // The products of finite weights with the zeros outside of the image are zero.
         let finite = (packed.largest * largest(call.scale.as_deref().unwrap_or(&[1.]))).is_finite();
         let input = match call.input {
             Elements::F32(input) => input.as_ptr(),
@@ -128,16 +128,16 @@ impl<'a> Planes<'a> {
         Self { shape, input, weights, writer, output, three: finite && three::is_suitable(shape), rows: 0..0 }
     }
 
-    /// Whether each row of an input by itself will do: see [`rows_of`](Self::rows_of).
-    pub fn takes_rows(&self) -> bool {
+    /// Returns whether [`rows_of`](Self::rows_of) supports this convolution.
+    pub fn supports_rows(&self) -> bool {
         self.three
     }
 
-    /// Computes some rows of the block of channels with this number among those of all images.
+    /// Computes some rows of the block of channels with the index `index` among the blocks of all images.
     ///
     /// # Safety
-    /// `plane` is where the block's pixels would begin, of which the rows are there that the results read. The
-    /// results are nobody else's.
+    /// `plane` is the address of the block's first pixel; the rows that the results read exist. No other task accesses
+    /// the results.
     #[inline(always)]
     pub unsafe fn rows_of<S: Simd>(&self, simd: S, index: usize, plane: *const f32, rows: Range<usize>) {
         let plane = three::Plane::new(self, simd, index, plane);

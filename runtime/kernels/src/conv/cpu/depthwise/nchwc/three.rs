@@ -1,5 +1,5 @@
-//! 3×3 kernels, side by side: a channel's nine weights stay in registers from row to row, and every pixel that
-//! neighbouring outputs share is read once for all of them.
+//! 3×3 kernels: a channel's nine weights stay in registers across rows, and neighboring outputs share each loaded
+//! pixel.
 
 use super::{Planes, inside};
 use crate::conv::ConvShape;
@@ -8,8 +8,8 @@ use crate::memory::{CACHE_LINE_FLOATS, CacheLine};
 use crate::simd::Simd;
 use std::ops::Range;
 
-/// Pixels that are summed together, at most: as many as leave registers for the weights and a pixel, and as a
-/// compiler unrolls.
+/// Returns the most pixels that are summed together, so that registers remain for the weights and a pixel and the
+/// compiler unrolls the loops.
 const fn pixels_together<S: Simd, const STRIDE: usize>() -> usize {
     match (S::REGISTERS, STRIDE) {
         (32.., 1) => 8,
@@ -17,7 +17,7 @@ const fn pixels_together<S: Simd, const STRIDE: usize>() -> usize {
     }
 }
 
-/// Whether these rows are for a convolution of this shape.
+/// Returns whether this kernel supports the shape.
 pub(super) fn is_suitable(shape: &ConvShape) -> bool {
     let geometry = &shape.geometry;
     shape.kernel == [3; 2]
@@ -30,12 +30,12 @@ pub(super) fn is_suitable(shape: &ConvShape) -> bool {
 pub(super) struct Plane<'a, S: Simd> {
     simd: S,
     planes: &'a Planes<'a>,
-    /// Times the scale.
+    /// The weights multiplied by the scale.
     weights: [S::V; 9],
     affine: Affine<S, 1>,
-    /// Its number among the blocks of all images.
+    /// The index of the block among those of all images.
     index: usize,
-    /// Its pixels in the input.
+    /// The pixels of the block in the input.
     input: *const f32,
 }
 
@@ -47,13 +47,13 @@ impl<'a, S: Simd> Plane<'a, S> {
         let mut weights = [simd.zero(); 9];
         for (tap, weight) in weights.iter_mut().enumerate() {
             let at = (block * 9 + tap) * S::LANES;
-            // SAFETY: the weights have every tap of every block.
+            // SAFETY: there are weights for every tap of every block.
             *weight = simd.mul(unsafe { simd.load(planes.weights.as_ptr().add(at)) }, affine.scale[0]);
         }
         Self { simd, planes, weights, affine, index, input }
     }
 
-    /// Computes a row, in blocks of nearly as many pixels each.
+    /// Computes a row in blocks of nearly equally many pixels.
     #[inline(always)]
     pub fn row<const STRIDE: usize>(&self, y: usize) {
         let ConvShape { input: [height, _], output, geometry, .. } = self.planes.shape;
@@ -71,13 +71,13 @@ impl<'a, S: Simd> Plane<'a, S> {
             macro_rules! blocks {
                 ($($count:literal)*) => {
                     match bound(block + 1) - x {
-                        // SAFETY: the pixels are of the row.
+                        // SAFETY: the row has these pixels.
                         $($count => unsafe { self.block::<STRIDE, $count>(&row, x) },)*
                         count => unreachable!("a block of {count} pixels"),
                     }
                 };
             }
-            // Only where there are registers for so many is code made for them.
+            // Larger blocks are compiled only for instruction sets with enough registers.
             if const { pixels_together::<S, STRIDE>() >= 8 } {
                 blocks!(1 2 3 4 5 6 7 8)
             } else {
@@ -85,14 +85,14 @@ impl<'a, S: Simd> Plane<'a, S> {
             }
         }
         let to = Destination { output: self.planes.output.0, at: row.output * S::LANES, block: 0 };
-        // SAFETY: the row is one of the output's, and no other task writes it.
+        // SAFETY: the row belongs to the output, and no other task writes it.
         unsafe { self.planes.writer.activate_vectors(self.simd, &self.affine, to, output[1]) }
     }
 
     /// Computes `COUNT` pixels from `x` on.
     ///
     /// # Safety
-    /// The row has so many.
+    /// The row has these pixels.
     #[inline(always)]
     unsafe fn block<const STRIDE: usize, const COUNT: usize>(&self, row: &Row, x: usize) {
         let ConvShape { input: [_, width], geometry, .. } = self.planes.shape;
@@ -106,7 +106,7 @@ impl<'a, S: Simd> Plane<'a, S> {
             let pixels = (row.first.wrapping_add(ky) * width).wrapping_add(first).wrapping_mul(S::LANES);
             let pixels = row.input.wrapping_add(pixels);
             for j in 0..count {
-                // No more than the outermost columns lie outside.
+                // Only the first and the last column can lie outside of the image.
                 let outside = j == 0 && !inside[0] || j == count - 1 && !inside[1];
                 let from = if outside { ZEROS.0.as_ptr() } else { pixels.wrapping_add(j * S::LANES) };
                 // SAFETY: the column and the row lie within the image.
@@ -125,17 +125,17 @@ impl<'a, S: Simd> Plane<'a, S> {
     }
 }
 
-/// What is outside of the image.
+/// The pixels outside of the image.
 static ZEROS: CacheLine = CacheLine([0.; CACHE_LINE_FLOATS]);
 
 /// A row of the output.
 struct Row {
     /// The plane of the input.
     input: *const f32,
-    /// The input's row for the first of the kernel's, which may lie before it.
+    /// The input row of the first kernel row. It wraps around if it lies before the input.
     first: usize,
-    /// The rows of the kernel that lie within.
+    /// The kernel rows within the image.
     taps: Range<usize>,
-    /// The pixels of the output before it.
+    /// The number of output pixels before the row.
     output: usize,
 }
