@@ -1,7 +1,8 @@
-//! A struct whose fields are layers becomes, through [`#[derive(Module)]`](macro@Module), a whole neural
-//! network on [candle](https://docs.rs/candle-core) tensors: constructor, parameter registry, forward
-//! pass, checkpoints and training, with convolution + bias + batch norm + residual + activation run as one
-//! kernel.
+//! Neural networks as plain Rust structs, on [candle](https://docs.rs/candle-core) tensors.
+//!
+//! [`#[derive(Module)]`](macro@Module) turns a struct of layers into a network: it generates the constructor,
+//! the parameter registry, the forward pass, checkpoint loading and the training setup. A convolution and the
+//! bias, batch norm, residual and activation that follow it run as one kernel.
 //!
 //! ```
 //! use sconce::prelude::*;
@@ -20,7 +21,7 @@
 //!
 //! # fn main() -> Result<()> {
 //! let device = Device::Cpu;
-//! let model = Model::new(&device)?; // PyTorch's default initialisation
+//! let model = Model::new(&device)?; // PyTorch's default initialization
 //! let x = Tensor::zeros((1, 1, 28, 28), DType::F32, &device)?;
 //! let y = model.forward(&x)?; // each conv + bias + relu is one kernel launch
 //! assert_eq!(y.dims(), [1, 20, 20, 20]);
@@ -29,21 +30,21 @@
 //! ```
 //!
 //! - **Layers** take PyTorch's arguments in PyTorch's order: `#[layer(3, 64, 7, stride = 2)] conv: Conv2d`.
-//!   A derived struct is a layer too. The attributes are described at [the derive](macro@Module).
-//! - **Tensors by name**: [`Network`] gives every network `named_parameters`, `state_dict`, `save`,
-//!   `freeze("backbone.**")`, `to_dtype` and more; [`Config::load`] builds one from a checkpoint,
-//!   PyTorch's `.pt` included.
-//! - **Training**: `#[module(loss = cross_entropy, optimizer = AdamW::new(1e-3))]` and
+//!   A derived struct is a layer too. [The derive](macro@Module) documents the attributes.
+//! - **Named tensors**: [`Network`] gives every network `named_parameters`, `state_dict`, `save`,
+//!   `freeze("backbone.**")`, `to_dtype` and more. [`Config::load`] builds a network from a checkpoint,
+//!   including PyTorch's `.pt` files.
+//! - **Training**: write `#[module(loss = cross_entropy, optimizer = AdamW::new(1e-3))]` and call
 //!   `model.fit(&train, &valid, Epochs(5))`; see [`train`].
-//! - **Signals**: layers take and return a [`Signal`], which collects what can run as one kernel and
-//!   carries the first error, with the path of its layer, to the end.
-//! - **candle** is `sconce::candle`, candle-nn is `sconce::nn`, and its layers are fields
-//!   like any other.
+//! - **Signals**: layers take and return a [`Signal`]. It collects the operations that can run as one kernel.
+//!   It also carries the first error, with the path of the failing layer, to the end of the forward pass.
+//! - **candle** is re-exported as `sconce::candle` and candle-nn as `sconce::nn`. candle-nn's layers can be
+//!   fields like any other layer.
 
-// `unsafe` is confined to the crate sconce-kernels.
+// All `unsafe` code is in the crate sconce-kernels.
 #![forbid(unsafe_code)]
 
-// The derive writes `::sconce::…`, also for the networks of this crate's own tests and examples.
+// The derive generates paths that begin with `::sconce`; this makes them resolve inside this crate too.
 extern crate self as sconce;
 
 #[doc(hidden)]
@@ -89,7 +90,7 @@ pub use kernels::internal::ActivationMemory;
 /// let network = layers.inference()?;
 /// let x = Tensor::zeros((1, 3, 20, 20), DType::F32, &Device::Cpu)?;
 /// network.call(x.into(), Mode::Eval).into_tensor()?;
-/// // Of three activations of 32 channels, no more than two are alive at once.
+/// // There are three activations of 32 channels; at most two are alive at the same time.
 /// assert_eq!(sconce::activation_memory().peak, 2 * 32 * 20 * 20 * 4);
 /// drop(network);
 /// assert_eq!(sconce::activation_memory().held, 0);
@@ -103,11 +104,11 @@ pub use load::{Load, LoadReport, ShapeMismatch};
 pub use module::{Forward, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};
 pub use random::manual_seed;
 pub use registry::{Eval, Network};
-/// The kernels, for use without a derive.
+/// The kernels, for use without the derive.
 pub use sconce_kernels as kernels;
 pub use sconce_macros::Module;
 pub use scope::no_fusion;
 #[cfg(feature = "serde")]
 #[doc(hidden)]
 pub use serde;
-pub use signal::{Finish, Outcome, Signal};
+pub use signal::{IntoTensors, Outcome, Signal};

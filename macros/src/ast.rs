@@ -1,4 +1,4 @@
-//! The derive's input as the generators see it: one item, its variants, their fields.
+//! The parsed input of the derive: an item, its variants and their fields.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
@@ -14,31 +14,31 @@ pub struct Input {
     pub ident: Ident,
     pub vis: Visibility,
     pub generics: Generics,
-    /// The path of the runtime: `::sconce`, or what `crate = …` says.
+    /// The path of sconce: `::sconce`, or the path given by `crate = …`.
     pub krate: TokenStream,
     pub args: Vec<Arg>,
-    /// `config = Type`: the user's own struct of arguments.
+    /// `config = Type`: a user-defined struct of arguments.
     pub config: Option<Keyed<Type>>,
     pub loss: Option<Keyed<Expr>>,
     pub optimizer: Option<Keyed<Expr>>,
     pub is_enum: bool,
-    /// One for a struct.
+    /// The variants of an enum. A struct has one.
     pub variants: Vec<Variant>,
 }
 
 /// A struct, or one variant of an enum.
 pub struct Variant {
-    /// The variant's name; none for a struct.
+    /// The variant's name, or `None` for a struct.
     pub ident: Option<Ident>,
     pub fields: Vec<Field>,
     pub when: Option<Keyed<Expr>>,
     pub forward: Forward,
 }
 
-/// How a value goes through a variant.
+/// The forward pass of a variant.
 pub enum Forward {
-    /// No `forward`: the fields in their order.
-    Chain,
+    /// No `forward`: the fields run in order.
+    Sequential,
     /// `forward = Self::run`
     Function(Expr),
     /// `forward = |x| …`
@@ -47,33 +47,33 @@ pub enum Forward {
 
 pub struct Field {
     pub member: Member,
-    /// The name in Rust without `r#`: what the forward pass calls.
+    /// The field's name without `r#`, which the forward closure calls.
     pub name: String,
     pub ty: Type,
     pub role: Role,
     pub rename: Option<Keyed<syn::LitStr>>,
     pub mode: Option<Ident>,
     pub tie: Option<syn::LitStr>,
-    /// The field in an expression: `self.conv1`, or the binding of a variant's pattern.
+    /// The field as a place expression: `self.conv1`, or the binding in a variant's pattern.
     pub place: TokenStream,
-    /// A local for the field that no name of the user's can clash with.
+    /// A hygienic local variable for the field, which cannot clash with the user's names.
     pub local: Ident,
 }
 
-/// What a field is.
+/// The kind of a field.
 pub enum Role {
     /// `#[layer(…)]`
     Layer(LayerAttr),
-    /// No attribute: a layer with `Default`.
+    /// No attribute: a layer that is built with `Default`.
     Default,
     Param(TensorAttr),
     Buffer(TensorAttr),
-    /// Plain data: its value, or `Default`.
+    /// `#[module(skip)]`: plain data, with its value or `Default`.
     Skip(Option<Expr>),
 }
 
 impl Input {
-    /// Reads a derive input; mistakes go to `ctxt`. None where there is nothing to generate code for.
+    /// Parses a derive input and reports errors to `ctxt`. Returns `None` if no code can be generated.
     pub fn from_syn(ctxt: &Ctxt, node: &DeriveInput) -> Option<Self> {
         let attrs = ContainerAttrs::of_item(ctxt, &node.attrs);
         let (variants, is_enum) = match &node.data {
@@ -83,7 +83,7 @@ impl Input {
             }
             Data::Enum(data) => {
                 if let Some(forward) = &attrs.forward {
-                    ctxt.error_on(&forward.key, "each variant of an enum has its own `forward`");
+                    ctxt.error_on(&forward.key, "write `forward` above each variant of the enum");
                 }
                 let read = |variant: &syn::Variant| {
                     let attrs = ContainerAttrs::of_variant(ctxt, &variant.attrs);
@@ -93,7 +93,7 @@ impl Input {
                 (data.variants.iter().map(read).collect(), true)
             }
             Data::Union(data) => {
-                ctxt.error_on(data.union_token, "a union cannot be a network; make it a struct or an enum");
+                ctxt.error_on(data.union_token, "unions are not supported: use a struct or an enum");
                 return None;
             }
         };
@@ -115,8 +115,8 @@ impl Input {
         self.variants.iter().flat_map(|variant| &variant.fields)
     }
 
-    /// Whether the derive can construct the item: an enum without one construction attribute is wrapped
-    /// around networks by hand.
+    /// Returns whether to generate a config and constructors. An enum without any attribute for construction is
+    /// constructed by the user.
     pub fn is_built(&self) -> bool {
         !self.is_enum
             || !self.args.is_empty()
@@ -138,7 +138,7 @@ impl Variant {
         Self { ident: ident.cloned(), fields: fields.iter().enumerate().map(read).collect(), when, forward }
     }
 
-    /// `Model` or `Self::Variant`, to construct or match.
+    /// Returns `Self` or `Self::Variant`, for construction and patterns.
     pub fn path(&self) -> TokenStream {
         self.ident.as_ref().map_or_else(|| quote!(Self), |ident| quote!(Self::#ident))
     }
@@ -147,7 +147,7 @@ impl Variant {
 impl Forward {
     fn from_expr(forward: Option<Keyed<Expr>>) -> Self {
         match forward.map(|forward| forward.value) {
-            None => Self::Chain,
+            None => Self::Sequential,
             Some(Expr::Closure(closure)) => Self::Closure(Box::new(closure)),
             Some(function) => Self::Function(function),
         }
@@ -181,22 +181,22 @@ impl Field {
         }
     }
 
-    /// The name in checkpoints.
+    /// Returns the name in checkpoints.
     pub fn key(&self) -> String {
         self.rename.as_ref().map_or_else(|| self.name.clone(), |rename| rename.value.value())
     }
 
-    /// The names in checkpoints of a list's layers, where they are not the usual ones.
+    /// Returns the pattern of the element names in checkpoints if `rename` contains one.
     pub fn numbered(&self) -> Option<Numbered> {
         Numbered::parse(&self.key())
     }
 
-    /// Whether `name(x)` calls it.
+    /// Returns whether `name(x)` in a forward closure calls the field.
     pub fn is_layer(&self) -> bool {
         matches!(self.role, Role::Layer(_) | Role::Default)
     }
 
-    /// The type of one layer: what is inside `Option`, `Vec`, an array, `Box` or `Arc`.
+    /// Returns the type of one layer, without `Option`, `Vec`, array, `Box` or `Arc`.
     pub fn layer_type(&self) -> &Type {
         let inner = match &self.role {
             Role::Layer(LayerAttr { repeat: Repeat::For(..), .. }) => element(&self.ty),
@@ -208,7 +208,7 @@ impl Field {
 }
 
 impl Role {
-    /// The one role of a field; two at once are a mistake.
+    /// Returns the role of a field. Reports an error if it has several.
     fn new(ctxt: &Ctxt, attrs: FieldAttrs, ty: &Type) -> Self {
         if attrs.is_broken {
             return Self::Skip(None);
@@ -227,13 +227,13 @@ impl Role {
             };
         };
         for (key, _) in roles {
-            ctxt.error_at(key.span(), format!("a field is one thing: `{first}` or `{key}`, not both"));
+            ctxt.error_at(key.span(), format!("`{first}` and `{key}` cannot be combined on one field"));
         }
         role
     }
 }
 
-/// The last name of a type's path.
+/// Returns the last segment of a type's path.
 pub fn last_segment(ty: &Type) -> Option<&Ident> {
     match ty {
         Type::Path(path) => path.path.segments.last().map(|segment| &segment.ident),
@@ -243,7 +243,7 @@ pub fn last_segment(ty: &Type) -> Option<&Ident> {
     }
 }
 
-/// `T` of `Name<T>`, where the name is one of `names`.
+/// Returns `T` of `Name<T>` if `Name` is one of `names`.
 pub fn generic_argument<'a>(ty: &'a Type, names: &[&str]) -> Option<&'a Type> {
     let Type::Path(path) = ty else { return None };
     let segment = path.path.segments.last()?;
@@ -254,7 +254,7 @@ pub fn generic_argument<'a>(ty: &'a Type, names: &[&str]) -> Option<&'a Type> {
     }
 }
 
-/// `T` of `Vec<T>` or `[T; N]`.
+/// Returns `T` of `Vec<T>` or `[T; N]`.
 pub fn element(ty: &Type) -> Option<&Type> {
     match ty {
         Type::Array(array) => Some(&array.elem),
@@ -262,12 +262,12 @@ pub fn element(ty: &Type) -> Option<&Type> {
     }
 }
 
-/// `Box` or `Arc` and the type it points to.
+/// Returns the pointer name, `Box` or `Arc`, and the type that it points to.
 pub fn pointee(ty: &Type) -> Option<(&Ident, &Type)> {
     Some((last_segment(ty)?, generic_argument(ty, &["Box", "Arc"])?))
 }
 
-/// The type inside any `Option`, `Vec`, array, `Box` or `Arc`.
+/// Returns the type inside all levels of `Option`, `Vec`, array, `Box` and `Arc`.
 pub fn innermost(ty: &Type) -> &Type {
     let inside = generic_argument(ty, &["Option"]).or(element(ty)).or(pointee(ty).map(|(_, inner)| inner));
     inside.map_or(ty, innermost)

@@ -1,4 +1,4 @@
-//! Attributes become data: what `#[module(…)]`, `#[layer(…)]`, `#[param(…)]` and `#[buffer(…)]` say.
+//! Parses the attributes `#[module(…)]`, `#[layer(…)]`, `#[param(…)]` and `#[buffer(…)]`.
 
 use proc_macro2::{Span, TokenTree};
 use syn::ext::IdentExt;
@@ -10,14 +10,14 @@ use crate::ast::innermost;
 use crate::ctxt::Ctxt;
 use crate::suggest::hint;
 
-/// A value together with the key that introduced it, for errors about the pair.
+/// A value and its key, whose span is used for errors.
 #[derive(Clone)]
 pub struct Keyed<T> {
     pub key: Ident,
     pub value: T,
 }
 
-/// An argument of `args(…)`: required, or with a default.
+/// An argument of `args(…)`. Required if it has no default.
 pub struct Arg {
     pub name: Ident,
     pub ty: Type,
@@ -36,7 +36,7 @@ pub struct ContainerAttrs {
     pub when: Option<Keyed<Expr>>,
 }
 
-/// Everything that stands above a field.
+/// All attributes of a field.
 #[derive(Default)]
 pub struct FieldAttrs {
     pub layer: Option<Keyed<LayerAttr>>,
@@ -46,30 +46,31 @@ pub struct FieldAttrs {
     pub rename: Option<Keyed<LitStr>>,
     pub mode: Option<Keyed<Ident>>,
     pub tie: Option<Keyed<LitStr>>,
-    /// One of the first three is there but makes no sense.
+    /// Whether `#[layer]`, `#[param]` or `#[buffer]` could not be parsed.
     pub is_broken: bool,
 }
 
 /// `#[layer(…)]`
 pub struct LayerAttr {
-    /// The word `layer` and the parentheses behind it: where errors about the arguments point.
+    /// The span of the word `layer`.
     pub span: Span,
+    /// The span of the parentheses, for errors about the arguments.
     pub parentheses: Option<Span>,
     pub source: Source,
     pub repeat: Repeat,
 }
 
-/// Where a layer comes from.
+/// How a layer is built.
 pub enum Source {
     /// `Type::config(args…).setter(value)…`
     Config { args: Vec<Expr>, setters: Vec<(Ident, Expr)> },
-    /// A constructor of candle's convention: it takes a `VarBuilder`.
+    /// A constructor that takes a `VarBuilder`.
     With(Expr),
-    /// The layers of a tuple, each with arguments of its own.
+    /// The layers of a tuple, each with its own arguments.
     Tuple(Vec<LayerAttr>),
 }
 
-/// How often a layer is there.
+/// How many layers a field holds.
 pub enum Repeat {
     Once,
     If(Token![if], Expr),
@@ -90,7 +91,7 @@ impl ContainerAttrs {
     pub fn of_item(ctxt: &Ctxt, attrs: &[Attribute]) -> Self {
         let mut this = Self::default();
         for attr in attrs {
-            refuse_field_attribute(ctxt, attr, "struct");
+            reject_field_attribute(ctxt, attr, "struct");
             each_key(ctxt, attr, |key, input| match key.to_string().as_str() {
                 "args" => set(ctxt, &mut this.args, key, parse_args(ctxt, input)?),
                 "config" => set(ctxt, &mut this.config, key, value(input)?),
@@ -101,7 +102,7 @@ impl ContainerAttrs {
                     input.parse::<Token![=]>()?;
                     set(ctxt, &mut this.krate, key, input.call(Path::parse_mod_style)?)
                 }
-                "when" => Err(syn::Error::new(key.span(), "`when` goes above a variant of an enum")),
+                "when" => Err(syn::Error::new(key.span(), "`when` belongs above a variant of an enum")),
                 _ => Err(unknown(&key, &STRUCT_KEYS, &FIELD_KEYS, "a field")),
             });
         }
@@ -111,7 +112,7 @@ impl ContainerAttrs {
     pub fn of_variant(ctxt: &Ctxt, attrs: &[Attribute]) -> Self {
         let mut this = Self::default();
         for attr in attrs {
-            refuse_field_attribute(ctxt, attr, "variant");
+            reject_field_attribute(ctxt, attr, "variant");
             each_key(ctxt, attr, |key, input| match key.to_string().as_str() {
                 "when" => set(ctxt, &mut this.when, key, value(input)?),
                 "forward" => set(ctxt, &mut this.forward, key, value(input)?),
@@ -126,7 +127,7 @@ impl FieldAttrs {
     pub fn of_field(ctxt: &Ctxt, attrs: &[Attribute], ty: &Type) -> Self {
         let mut this = Self::default();
         for attr in attrs {
-            this.read_layer(ctxt, attr, ty);
+            this.parse_role(ctxt, attr, ty);
             each_key(ctxt, attr, |key, input| match key.to_string().as_str() {
                 "rename" => set(ctxt, &mut this.rename, key, value(input)?),
                 "mode" => set(ctxt, &mut this.mode, key, parse_mode(input)?),
@@ -141,10 +142,10 @@ impl FieldAttrs {
         this
     }
 
-    /// Takes `#[layer]`, `#[param]` and `#[buffer]`.
-    fn read_layer(&mut self, ctxt: &Ctxt, attr: &Attribute, ty: &Type) {
+    /// Parses `#[layer]`, `#[param]` and `#[buffer]`. Ignores other attributes.
+    fn parse_role(&mut self, ctxt: &Ctxt, attr: &Attribute, ty: &Type) {
         let Some(key) = attr.path().get_ident().cloned() else { return };
-        let done = if key == "layer" {
+        let result = if key == "layer" {
             LayerAttr::from_attribute(attr, key.span(), ty)
                 .and_then(|parsed| set(ctxt, &mut self.layer, key, parsed))
         } else if key == "param" || key == "buffer" {
@@ -153,7 +154,7 @@ impl FieldAttrs {
         } else {
             Ok(())
         };
-        self.is_broken |= ctxt.ok(done).is_none();
+        self.is_broken |= ctxt.ok(result).is_none();
     }
 }
 
@@ -172,7 +173,7 @@ impl LayerAttr {
 }
 
 impl Source {
-    /// Everything up to the semicolon, for a field of type `ty`.
+    /// Parses the arguments up to the semicolon, for a field of type `ty`.
     fn parse(input: ParseStream, span: Span, ty: &Type) -> Result<Self> {
         match innermost(ty) {
             Type::Tuple(tuple) if !is_setter(input) => Self::parse_tuple(input, span, tuple),
@@ -180,7 +181,7 @@ impl Source {
         }
     }
 
-    /// `(args…), (args…)`: a list for each layer of a tuple.
+    /// Parses `(args…), (args…)`, one list for each layer of a tuple.
     fn parse_tuple(input: ParseStream, span: Span, tuple: &TypeTuple) -> Result<Self> {
         let mut layers = Vec::new();
         for ty in &tuple.elems {
@@ -198,17 +199,20 @@ impl Source {
         }
         let count = tuple.elems.len();
         let message = format!(
-            "a tuple of {count} layers takes {count} lists of arguments, each in parentheses: \
+            "expected {count} argument lists in parentheses, one for each layer of the tuple: \
              #[layer((…), (…))]"
         );
         Err(syn::Error::new(span, message))
     }
 
     fn parse_one(input: ParseStream) -> Result<Self> {
-        let (mut args, mut setters, mut with) = (Vec::new(), Vec::<(Ident, Expr)>::new(), None);
+        let mut args = Vec::new();
+        let mut setters = Vec::<(Ident, Expr)>::new();
+        let mut with = None;
         while !input.is_empty() && !input.peek(Token![;]) {
             if is_setter(input) {
-                let (name, value) = (input.parse::<Ident>()?, value(input)?);
+                let name = input.parse::<Ident>()?;
+                let value = value(input)?;
                 if setters.iter().any(|(known, _)| *known == name) || (name == "with" && with.is_some()) {
                     return Err(syn::Error::new(name.span(), format!("`{name}` is set twice")));
                 }
@@ -218,7 +222,7 @@ impl Source {
                 if !setters.is_empty() {
                     return Err(syn::Error::new_spanned(
                         arg,
-                        "arguments without a name come before the named ones",
+                        "positional arguments must come before named arguments",
                     ));
                 }
                 args.push(arg);
@@ -231,7 +235,7 @@ impl Source {
             None => Ok(Self::Config { args, setters }),
             Some((_, value)) if args.is_empty() && setters.is_empty() => Ok(Self::With(value)),
             Some((name, _)) => {
-                let message = "`with` builds the whole layer: no other argument may stand beside it";
+                let message = "`with` cannot be combined with other arguments";
                 Err(syn::Error::new(name.span(), message))
             }
         }
@@ -239,7 +243,7 @@ impl Source {
 }
 
 impl Repeat {
-    /// What follows the semicolon: `if condition` or `for pattern in range`.
+    /// Parses `; if condition` or `; for pattern in range`.
     fn parse(input: ParseStream) -> Result<Self> {
         if input.parse::<Option<Token![;]>>()?.is_none() || input.is_empty() {
             return Ok(Self::Once);
@@ -252,30 +256,33 @@ impl Repeat {
             input.parse::<Token![in]>()?;
             Self::For(token, Box::new(pat), input.parse()?)
         } else {
-            return Err(input.error("after `;` comes `if condition` or `for i in range`"));
+            return Err(input.error("expected `if condition` or `for i in range` after `;`"));
         };
         input.parse::<Option<Token![,]>>()?;
         if input.is_empty() {
             Ok(repeat)
         } else {
-            Err(input.error("nothing may follow the condition or range"))
+            Err(input.error("unexpected tokens after the condition or range"))
         }
     }
 }
 
-/// Calls `take` with each key of a `#[module(…)]`; after a mistake it goes on behind the next comma.
-fn each_key(ctxt: &Ctxt, attr: &Attribute, mut take: impl FnMut(Ident, ParseStream) -> Result<()>) {
+/// Calls `parse_value` with each key of `#[module(…)]`. After an error, continues after the next comma.
+fn each_key(ctxt: &Ctxt, attr: &Attribute, mut parse_value: impl FnMut(Ident, ParseStream) -> Result<()>) {
     if !attr.path().is_ident("module") {
         return;
     }
     let parse = |input: ParseStream| -> Result<()> {
         while !input.is_empty() {
             let key = input.call(Ident::parse_any)?;
-            let taken = take(key, input).and_then(|()| match input.is_empty() || input.peek(Token![,]) {
-                true => Ok(()),
-                false => Err(input.error("expected `,`")),
+            let result = parse_value(key, input).and_then(|()| {
+                if input.is_empty() || input.peek(Token![,]) {
+                    Ok(())
+                } else {
+                    Err(input.error("expected `,`"))
+                }
             });
-            if ctxt.ok(taken).is_none() {
+            if ctxt.ok(result).is_none() {
                 skip_to_comma(input)?;
             }
             input.parse::<Option<Token![,]>>()?;
@@ -285,14 +292,14 @@ fn each_key(ctxt: &Ctxt, attr: &Attribute, mut take: impl FnMut(Ident, ParseStre
     ctxt.ok(tokens_of(attr).and_then(|tokens| parse.parse2(tokens)));
 }
 
-/// The tokens between an attribute's parentheses; none for a bare `#[layer]`.
+/// Returns the tokens in an attribute's parentheses. Empty for a bare `#[layer]`.
 fn tokens_of(attr: &Attribute) -> Result<proc_macro2::TokenStream> {
     match &attr.meta {
         Meta::Path(_) => Ok(Default::default()),
         Meta::List(list) => Ok(list.tokens.clone()),
         Meta::NameValue(pair) => {
             let name = attr.path().get_ident().map(Ident::to_string).unwrap_or_default();
-            Err(syn::Error::new_spanned(pair, format!("write #[{name}(…)]")))
+            Err(syn::Error::new_spanned(pair, format!("expected #[{name}(…)]")))
         }
     }
 }
@@ -304,7 +311,7 @@ fn skip_to_comma(input: ParseStream) -> Result<()> {
     Ok(())
 }
 
-/// `= value`
+/// Parses `= value`.
 fn value<T: syn::parse::Parse>(input: ParseStream) -> Result<T> {
     input.parse::<Token![=]>()?;
     input.parse()
@@ -319,19 +326,22 @@ fn set<T>(ctxt: &Ctxt, slot: &mut Option<Keyed<T>>, key: Ident, value: T) -> Res
     Ok(())
 }
 
-/// `name = …`, but not the comparison `name == …`.
+/// Returns whether the input begins with `name = …`, but not with the comparison `name == …`.
 fn is_setter(input: ParseStream) -> bool {
     input.peek(Ident) && input.peek2(Token![=]) && !input.peek2(Token![==])
 }
 
-/// `(name: Type, name: Type = default, …)`
+/// Parses `(name: Type, name: Type = default, …)`.
 fn parse_args(ctxt: &Ctxt, input: ParseStream) -> Result<Vec<Arg>> {
     let content;
     syn::parenthesized!(content in input);
     let parse_arg = |input: ParseStream| {
         let name: Ident = input.parse()?;
         if !input.peek(Token![:]) {
-            return Err(syn::Error::new(name.span(), format!("an argument has a type: `{name}: usize`")));
+            return Err(syn::Error::new(
+                name.span(),
+                format!("expected a type, for example `{name}: usize`"),
+            ));
         }
         input.parse::<Token![:]>()?;
         let ty = input.parse()?;
@@ -342,7 +352,7 @@ fn parse_args(ctxt: &Ctxt, input: ParseStream) -> Result<Vec<Arg>> {
     while !content.is_empty() {
         match ctxt.ok(parse_arg(&content)) {
             Some(arg) if args.iter().any(|known: &Arg| known.name == arg.name) => {
-                ctxt.error_on(&arg.name, format!("two arguments are called `{}`", arg.name));
+                ctxt.error_on(&arg.name, format!("argument `{}` is declared twice", arg.name));
             }
             Some(arg) => args.push(arg),
             None => skip_to_comma(&content)?,
@@ -356,19 +366,19 @@ fn parse_args(ctxt: &Ctxt, input: ParseStream) -> Result<Vec<Arg>> {
     Ok(args)
 }
 
-/// `= train` or `= eval`
+/// Parses `= train` or `= eval`.
 fn parse_mode(input: ParseStream) -> Result<Ident> {
     let mode: Ident = value(input)?;
     match mode.to_string().as_str() {
         "train" | "eval" => Ok(mode),
         other => {
-            let message = format!("a mode is `train` or `eval`{}", hint(other, ["train", "eval"]));
+            let message = format!("expected `train` or `eval`{}", hint(other, ["train", "eval"]));
             Err(syn::Error::new(mode.span(), message))
         }
     }
 }
 
-/// `#[param((outputs, inputs), init = kaiming_uniform)]`
+/// Parses `#[param((outputs, inputs), init = kaiming_uniform)]`.
 fn parse_tensor(attr: &Attribute, key: &Ident) -> Result<TensorAttr> {
     let missing = |span: Span| {
         syn::Error::new(
@@ -385,7 +395,7 @@ fn parse_tensor(attr: &Attribute, key: &Ident) -> Result<TensorAttr> {
         while input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
             if !is_setter(input) {
                 return Err(
-                    input.error("a shape of several dimensions stands in parentheses: (outputs, inputs)")
+                    input.error("expected a shape of several dimensions in parentheses: (outputs, inputs)")
                 );
             }
             let name: Ident = input.parse()?;
@@ -402,29 +412,30 @@ fn parse_tensor(attr: &Attribute, key: &Ident) -> Result<TensorAttr> {
     parse.parse2(tokens_of(attr)?)
 }
 
-/// A key nobody knows: a misspelt one, or one that belongs to `elsewhere`.
+/// Returns the error for an unknown key: it is misspelled, or belongs above `elsewhere`.
 fn unknown(key: &Ident, known: &[&str], foreign: &[&str], elsewhere: &str) -> syn::Error {
     let name = key.to_string();
     let message = if foreign.contains(&name.as_str()) {
-        format!("`{name}` goes above {elsewhere}")
+        format!("`{name}` belongs above {elsewhere}")
     } else if name == "layer" || name == "param" || name == "buffer" {
-        format!("`{name}` is an attribute of its own: #[{name}(…)] above the field")
+        format!("`{name}` is a separate attribute: write #[{name}(…)] above the field")
     } else {
         let closest = hint(&name, known.iter().copied());
         let list: Vec<_> = known.iter().map(|key| format!("`{key}`")).collect();
-        match closest.is_empty() {
-            true => format!("unknown key `{name}`: expected one of {}", list.join(", ")),
-            false => format!("unknown key `{name}`{closest}"),
+        if closest.is_empty() {
+            format!("unknown key `{name}`: expected one of {}", list.join(", "))
+        } else {
+            format!("unknown key `{name}`{closest}")
         }
     };
     syn::Error::new(key.span(), message)
 }
 
-/// `#[layer]` and its like belong to fields.
-fn refuse_field_attribute(ctxt: &Ctxt, attr: &Attribute, what: &str) {
+/// Reports `#[layer]`, `#[param]` and `#[buffer]` above a struct or variant.
+fn reject_field_attribute(ctxt: &Ctxt, attr: &Attribute, what: &str) {
     for name in ["layer", "param", "buffer"] {
         if attr.path().is_ident(name) {
-            ctxt.error_on(attr.path(), format!("#[{name}(…)] goes above a field, not above the {what}"));
+            ctxt.error_on(attr.path(), format!("#[{name}(…)] belongs above a field, not above the {what}"));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Collects every mistake of one struct, so that the user sees them all at once.
+//! Collects all errors in one item, so that they are reported together.
 
 use std::cell::RefCell;
 use std::fmt::Display;
@@ -6,18 +6,19 @@ use std::fmt::Display;
 use proc_macro2::{Span, TokenStream};
 use quote::ToTokens;
 
-/// The mistakes found so far. Shared by reference through all stages.
+/// The errors found so far. All stages share one `Ctxt` by reference.
 #[derive(Default)]
 pub struct Ctxt {
     errors: RefCell<Vec<syn::Error>>,
 }
 
 impl Ctxt {
-    /// Reports `message` on the tokens that are wrong.
+    /// Reports an error at `tokens`.
     pub fn error_on(&self, tokens: impl ToTokens, message: impl Display) {
         self.push(syn::Error::new_spanned(tokens, message));
     }
 
+    /// Reports an error at `span`.
     pub fn error_at(&self, span: Span, message: impl Display) {
         self.push(syn::Error::new(span, message));
     }
@@ -26,7 +27,7 @@ impl Ctxt {
         self.errors.borrow_mut().push(error);
     }
 
-    /// The value of a result, or none and a mistake more.
+    /// Returns the value of a result. Reports an error and returns `None`.
     pub fn ok<T>(&self, result: syn::Result<T>) -> Option<T> {
         result.map_err(|error| self.push(error)).ok()
     }
@@ -35,7 +36,7 @@ impl Ctxt {
         self.errors.borrow().is_empty()
     }
 
-    /// All mistakes as `compile_error!` calls, in the order of their discovery.
+    /// Returns all errors as `compile_error!` invocations, in the order in which they were reported.
     pub fn into_compile_errors(self) -> TokenStream {
         self.errors.into_inner().iter().map(syn::Error::to_compile_error).collect()
     }

@@ -1,8 +1,7 @@
-//! The derive macro of [sconce](https://docs.rs/sconce): a struct of layers becomes a neural network.
+//! The derive macro of [sconce](https://docs.rs/sconce), which turns a struct of layers into a neural network.
 //!
-//! Three stages: `ast` and `attr` read the item, `valid` checks it, `expand` writes the code, with
-//! forward closures rewritten by `closure`. All mistakes of an item are collected in one `Ctxt`
-//! and reported at once.
+//! The macro has three stages: `ast` and `attr` parse the item, `valid` checks it, and `expand` generates the
+//! code. `closure` rewrites forward closures. All errors are collected in one `Ctxt` and reported together.
 
 mod ast;
 mod attr;
@@ -16,7 +15,7 @@ mod valid;
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
 
-/// Makes a neural network of a struct (or enum) whose fields are layers.
+/// Turns a struct or enum whose fields are layers into a neural network.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -41,16 +40,17 @@ use syn::{DeriveInput, parse_macro_input};
 /// # }
 /// ```
 ///
-/// It implements `sconce::Module` (the registry of tensors), `sconce::Forward`, `candle_nn::ModuleT`
-/// (one signal in and out) and `Display`; and it writes `Model::config`, `Model::new`, `forward`,
-/// `forward_t` and a `ModelConfig` with a setter for every argument that has a default.
+/// The derive implements `sconce::Module` (the registry of tensors), `sconce::Forward` and `Display`, and
+/// `candle_nn::ModuleT` if the network maps one signal to one signal. It also generates `Model::config`,
+/// `Model::new`, `forward`, `forward_t`, and a `ModelConfig` with a setter for every argument that has a default.
 ///
-/// # Above the struct: `#[module(…)]`
+/// # Struct attributes: `#[module(…)]`
 ///
 /// ## `args(name: Type, name: Type = default, …)`
 ///
-/// What the network is built from. The required ones go to `config` by position, the others have setters.
-/// All are in scope of every attribute expression; a default may use the arguments before it.
+/// The arguments from which the network is built. Required arguments are parameters of `config`; arguments with
+/// a default have setters. All attribute expressions can use the arguments. A default can use the arguments before
+/// it.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -66,16 +66,16 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// # fn main() -> Result<()> {
 /// let wide = FeedForward::config(16).hidden(256).init(&Device::Cpu)?;
-/// let usual = FeedForward::new(16, &Device::Cpu)?;
-/// assert_eq!(wide.num_parameters() - usual.num_parameters(), (256 - 64) * 33);
+/// let default = FeedForward::new(16, &Device::Cpu)?;
+/// assert_eq!(wide.num_parameters() - default.num_parameters(), (256 - 64) * 33);
 /// # Ok(())
 /// # }
 /// ```
 ///
 /// ## `config = Type`
 ///
-/// A struct of your own takes the place of `args`: a `config.json`, say. Attribute expressions see it as
-/// `config`.
+/// Replaces `args` with a user-defined struct, for example one that is read from a `config.json`. Attribute
+/// expressions refer to it as `config`.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -101,10 +101,14 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// ## `forward = |x, …| …`
 ///
-/// The forward pass. A call of a field (`conv1(x)`, `blocks[i](x)`, also of what a loop or `if let` takes
-/// out of a field) is a call of that layer; everything else is ordinary Rust. A value that is used again
-/// later is cloned for you, its last use moves it; `?` works and is not needed; `mode` is
-/// `Mode::Train` or `Mode::Eval`; `self` is the network. Inputs are signals unless their type is written.
+/// The forward pass. Inside the closure:
+///
+/// - A call of a field, such as `conv1(x)` or `blocks[i](x)`, runs that layer. So does a call of a variable that a
+///   loop or `if let` binds to an element of a field. Everything else is ordinary Rust.
+/// - A value that is used again later is cloned implicitly. Its last use moves it.
+/// - `?` is supported but not needed, because signals carry errors.
+/// - `mode` is `Mode::Train` or `Mode::Eval`, and `self` is the network.
+/// - Inputs without a type are signals.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -132,11 +136,11 @@ use syn::{DeriveInput, parse_macro_input};
 /// # }
 /// ```
 ///
-/// A call of a name that is a field's but for a digit or a letter or two is reported as a mistake; a
-/// function of that name is still called by its path, `self::conv3(x)`.
+/// Calling a name that differs from a field's by a digit or one or two letters is reported as a misspelling. To
+/// call a function of that name, write its path: `self::conv3(x)`.
 ///
-/// `forward = Self::run` names a function instead, `fn run(&self, x: Signal, mode: Mode) -> Signal`.
-/// Without `forward`, the fields run in the order they stand.
+/// `forward = Self::run` uses a function instead: `fn run(&self, x: Signal, mode: Mode) -> Signal`.
+/// Without `forward`, the fields run in order of declaration.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -157,7 +161,7 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// ## `crate = path`
 ///
-/// Where sconce is, for crates that re-export it: `#[module(crate = framework::sconce)]`.
+/// The path of sconce, for crates that re-export it: `#[module(crate = framework::sconce)]`.
 ///
 /// ```
 /// mod framework {
@@ -174,17 +178,17 @@ use syn::{DeriveInput, parse_macro_input};
 /// # fn main() {}
 /// ```
 ///
-/// # Above a field
+/// # Field attributes
 ///
 /// ## `#[layer(args…, setter = value, …)]`
 ///
-/// `Type::config(args…).setter(value)…`, built under the field's name. Every layer of sconce and every
-/// derived struct has such a `config`. A field without an attribute is a layer with `Default`.
+/// Builds the field with `Type::config(args…).setter(value)…`, under the field's name. Every layer of sconce and
+/// every derived struct has such a `config`. A field without an attribute is a layer that is built with `Default`.
 ///
 /// ## `#[layer(…; if condition)]`, `#[layer(…; for i in range)]`
 ///
-/// A layer that may be absent, in an `Option`; a layer that is there several times, in a `Vec` or array,
-/// named `blocks.0`, `blocks.1`, ….
+/// With `if`, the field is an `Option` that holds a layer if the condition is true. With `for`, the field is a `Vec`
+/// or array of layers, named `blocks.0`, `blocks.1`, ….
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -208,7 +212,8 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// ## `#[layer((args…), (args…))]`
 ///
-/// A tuple of layers, run in order: a list of arguments for each, named `stem.0`, `stem.1`, ….
+/// A tuple of layers that run in order. Each layer has its own list of arguments. They are named `stem.0`,
+/// `stem.1`, ….
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -227,7 +232,8 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// ## `#[layer(with = |vb| …)]`
 ///
-/// Any constructor of candle's own convention; also the way into a `Box<dyn Layer>`.
+/// Builds the field with a constructor that takes a `VarBuilder`, as candle-nn's constructors do. This is also how to
+/// build a `Box<dyn Layer>`.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -243,9 +249,9 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// ## `#[param(shape, init = …)]`, `#[buffer(shape, init = …)]`
 ///
-/// A bare `Tensor`: trained, or only saved and moved. `init` is a function of `sconce::init`, which need
-/// not be imported; without it a parameter of two or more dimensions is `kaiming_uniform`, everything
-/// else zeros.
+/// A bare `Tensor`. A parameter is trained; a buffer is only saved and moved. `init` is a function of
+/// `sconce::init`, which need not be imported. By default, parameters with two or more dimensions are initialized
+/// with `kaiming_uniform`, all other tensors with zeros.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -262,8 +268,8 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// ## `#[module(rename = "features.0")]`
 ///
-/// The name in checkpoints. A list's layers are numbered from 0 behind a dot; a name with `{1..}` in it
-/// puts the number elsewhere and says with which it begins.
+/// Sets the name in checkpoints. By default, the layers of a list are numbered from 0, after a dot. With `{1..}` in
+/// the name, the number appears at that position and starts at 1.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -284,15 +290,15 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// ## `#[module(skip)]`, `#[module(skip = value)]`
 ///
-/// Plain data: `Default::default()` or the value. It has to be `Clone`.
+/// Plain data, initialized with `Default::default()` or with the value. The type must implement `Clone`.
 ///
 /// ## `#[module(mode = eval)]`
 ///
-/// Pins a field's mode: a frozen batch norm, a dropout that is always on (`mode = train`).
+/// Fixes the mode of a field, for example for a frozen batch norm. With `mode = train`, a dropout is always active.
 ///
 /// ## `#[module(tie = "embed.weight")]`
 ///
-/// Shares another field's parameter, which is then registered once, under that field's name.
+/// Shares the parameter of another field. The parameter is registered once, under that field's name.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -321,9 +327,9 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// # Enums
 ///
-/// One network of several kinds. Each variant has fields and a `forward` of its own, and
-/// `#[module(when = condition)]` chooses among them; one without is what is left. Variant names stay out
-/// of parameter names.
+/// An enum is a network with several variants. Each variant has its own fields and `forward`. The first variant whose
+/// `#[module(when = condition)]` is true is built, or else the variant without `when`. Variant names are not part of
+/// parameter names.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -352,7 +358,7 @@ pub fn derive_module(input: TokenStream) -> TokenStream {
     derive(&node).into()
 }
 
-/// Reads, checks, writes; the code first, then the mistakes.
+/// Parses and checks the item, and returns the generated code followed by the errors.
 fn derive(node: &DeriveInput) -> proc_macro2::TokenStream {
     let ctxt = ctxt::Ctxt::default();
     let mut code = proc_macro2::TokenStream::new();

@@ -1,6 +1,6 @@
-//! Names in checkpoints that count: `denselayer{1..}` is denselayer1, denselayer2, ….
+//! Numbered names in checkpoints: `denselayer{1..}` stands for denselayer1, denselayer2, ….
 
-/// The name of each layer of a list.
+/// A pattern for the names of a list's layers.
 pub struct Numbered {
     pub before: String,
     pub first: usize,
@@ -8,7 +8,7 @@ pub struct Numbered {
 }
 
 impl Numbered {
-    /// Reads a name with `{0..}`, `{1..}` or any other first number in it.
+    /// Parses a name that contains `{0..}`, `{1..}` or another first number. Returns `None` if it contains none.
     pub fn parse(name: &str) -> Option<Self> {
         let (before, rest) = name.split_once('{')?;
         let (first, after) = rest.split_once("..}")?;
@@ -16,7 +16,7 @@ impl Numbered {
         Some(Self { before: before.to_string(), first, after: after.to_string() })
     }
 
-    /// The first layer's name.
+    /// Returns the name of the first layer.
     pub fn example(&self) -> String {
         format!("{}{}{}", self.before, self.first, self.after)
     }

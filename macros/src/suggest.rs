@@ -1,26 +1,26 @@
-//! «Did you mean»: the known name that is closest to a misspelt one.
+//! "Did you mean" suggestions for misspelled names.
 
-/// The candidate closest to `word`, if it is close enough to be what was meant.
+/// Returns the candidate closest to `word`, if it is close enough.
 pub fn closest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let most = if word.chars().count() < 4 { 1 } else { 2 };
+    let max_distance = if word.chars().count() < 4 { 1 } else { 2 };
     let ranked = candidates.into_iter().map(|candidate| (distance(word, candidate), candidate));
-    ranked.filter(|&(d, _)| d <= most).min_by_key(|&(d, _)| d).map(|(_, candidate)| candidate)
+    ranked.filter(|&(d, _)| d <= max_distance).min_by_key(|&(d, _)| d).map(|(_, candidate)| candidate)
 }
 
-/// `; did you mean …?`, or nothing where no candidate is close.
+/// Returns `; did you mean …?`, or an empty string if no candidate is close enough.
 pub fn hint<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     closest(word, candidates).map_or_else(String::new, |name| format!("; did you mean `{name}`?"))
 }
 
-/// Functions of the prelude whose names look like a numbered layer's.
+/// Functions of the prelude whose names look like those of numbered layers.
 const FUNCTIONS: [&str; 3] = ["relu6", "hardtanh", "log2"];
 
-/// The field that a call of `word` meant, where `word` is neither field nor local: `(name, unused)` for
-/// each layer.
+/// Returns the field that a call of `word` was probably meant for. `word` is neither a field nor a local.
+/// `fields` has `(name, unused)` for each layer.
 ///
-/// The call may be one of an ordinary function, which the macro cannot know. Two patterns are hardly
-/// ever: `conv3(x)` beside the fields `conv1` and `conv2`, and a name one or two letters off a field
-/// that nothing else uses. A function of such a name can still be called by its path, `self::conv3(x)`.
+/// The macro cannot know whether an ordinary function `word` exists. It assumes a misspelling in two cases:
+/// `conv3(x)` if there are fields `conv1` and `conv2`, and a name that differs in one or two letters from a field
+/// that is not used otherwise. A function with such a name can still be called by its path, `self::conv3(x)`.
 pub fn field<'a>(word: &str, fields: &[(&'a str, bool)]) -> Option<&'a str> {
     if FUNCTIONS.contains(&word) {
         return None;
@@ -32,20 +32,21 @@ pub fn field<'a>(word: &str, fields: &[(&'a str, bool)]) -> Option<&'a str> {
     });
     let value = |digits: &str| digits.parse::<i64>().unwrap_or(0);
     let nearest = siblings.min_by_key(|(name, _)| (value(split_number(name).1) - value(number)).abs());
-    let most = if word.chars().count() < 6 { 1 } else { 2 };
-    let misspelt = |&&(name, unused): &&(&str, bool)| {
-        // `relu(x)` beside an idle `relu1` is the function.
-        unused && distance(word, name) <= most && split_number(name).0 != word
+    let max_distance = if word.chars().count() < 6 { 1 } else { 2 };
+    let misspelled = |&&(name, unused): &&(&str, bool)| {
+        // `relu(x)` next to an unused field `relu1` calls the function.
+        unused && distance(word, name) <= max_distance && split_number(name).0 != word
     };
-    nearest.or_else(|| fields.iter().find(misspelt)).map(|&(name, _)| name)
+    nearest.or_else(|| fields.iter().find(misspelled)).map(|&(name, _)| name)
 }
 
-/// A name and the digits it ends in.
+/// Splits a name into its stem and its trailing digits.
 fn split_number(name: &str) -> (&str, &str) {
     name.split_at(name.trim_end_matches(|c: char| c.is_ascii_digit()).len())
 }
 
-/// How many characters have to be inserted, deleted, replaced or swapped with their neighbour.
+/// Returns the edit distance: the number of insertions, deletions, substitutions and swaps of neighboring
+/// characters.
 pub fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows: Vec<Vec<usize>> = vec![(0..=b.len()).collect()];
@@ -76,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn a_misspelt_field_is_told_from_a_function() {
+    fn misspelled_fields_are_distinguished_from_functions() {
         let fields = [("conv1", false), ("conv2", false), ("downsample", true), ("relu1", true)];
         for (word, meant) in [
             ("conv3", Some("conv2")),

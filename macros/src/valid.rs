@@ -1,4 +1,4 @@
-//! Checks that need the whole item: names that clash, attributes that do not fit their field.
+//! Checks that need the whole item, such as clashing names and attributes that do not fit the field's type.
 
 use std::collections::HashMap;
 
@@ -10,7 +10,7 @@ use crate::attr::{LayerAttr, Repeat, Source};
 use crate::ctxt::Ctxt;
 use crate::suggest::hint;
 
-/// Reports every mistake that parsing alone could not see.
+/// Reports all errors that parsing cannot detect.
 pub fn validate(ctxt: &Ctxt, input: &Input) {
     generics(ctxt, input);
     args(ctxt, input);
@@ -25,51 +25,51 @@ pub fn validate(ctxt: &Ctxt, input: &Input) {
     inputs(ctxt, input);
 }
 
-/// A network owns its tensors.
+/// A network must not have lifetime parameters.
 fn generics(ctxt: &Ctxt, input: &Input) {
     for param in &input.generics.params {
         if let GenericParam::Lifetime(lifetime) = param {
-            ctxt.error_on(lifetime, "a network owns what it holds: no lifetimes");
+            ctxt.error_on(lifetime, "lifetime parameters are not supported: a network owns its fields");
         }
     }
 }
 
-/// The required arguments come first, and no setter hides a method of the config.
+/// Required arguments come first, and no setter has the name of a config method.
 fn args(ctxt: &Ctxt, input: &Input) {
     let mut optional = None;
     for arg in &input.args {
         let name = arg.name.unraw().to_string();
         if ["build", "init", "load"].contains(&name.as_str()) && arg.default.is_some() {
-            ctxt.error_on(&arg.name, format!("`{name}` is what a config does; call the argument otherwise"));
+            ctxt.error_on(&arg.name, format!("`{name}` is a method of the config: rename the argument"));
         }
         match (&arg.default, &optional) {
             (Some(_), None) => optional = Some(name),
             (None, Some(first)) => ctxt.error_on(
                 &arg.name,
-                format!("`{name}` has no default but follows `{first}`, which has one: required arguments come first"),
+                format!("required argument `{name}` must come before `{first}`, which has a default"),
             ),
             _ => {}
         }
     }
     if let (Some(config), false) = (&input.config, input.args.is_empty()) {
-        ctxt.error_on(&config.key, "`config` takes the place of `args`: give one of them");
+        ctxt.error_on(&config.key, "`config` and `args` cannot be combined");
     }
 }
 
-/// No two fields have one name in checkpoints.
+/// Names in checkpoints are valid and unique.
 fn keys(ctxt: &Ctxt, variant: &Variant) {
     let mut seen: HashMap<String, &Field> = HashMap::new();
     for field in variant.fields.iter().filter(|field| !matches!(field.role, Role::Skip(_))) {
         let key = field.key();
         if let Some(rename) = field.rename.as_ref()
-            && let Some(message) = wrong_name(field, &key)
+            && let Some(message) = invalid_name(field, &key)
         {
             ctxt.error_on(&rename.value, message);
             continue;
         }
         if let Some(first) = seen.get(&key) {
             let (wrong, other) = if field.rename.is_some() { (field, *first) } else { (*first, field) };
-            let message = format!("field `{}` is called {key:?} in checkpoints too", other.name);
+            let message = format!("the name {key:?} is already used by field `{}`", other.name);
             match &wrong.rename {
                 Some(rename) => ctxt.error_on(&rename.value, message),
                 None => ctxt.error_on(&wrong.member, message),
@@ -79,46 +79,43 @@ fn keys(ctxt: &Ctxt, variant: &Variant) {
     }
 }
 
-/// What is wrong with a field's name in checkpoints.
-fn wrong_name(field: &Field, key: &str) -> Option<&'static str> {
+/// Returns an error message if a field's name in checkpoints is invalid.
+fn invalid_name(field: &Field, key: &str) -> Option<&'static str> {
     let numbered = field.numbered();
     if numbered.is_some() && !matches!(&field.role, Role::Layer(LayerAttr { repeat: Repeat::For(..), .. })) {
-        return Some("this name numbers the layers of a list: end #[layer(…)] with `; for i in 0..n`");
+        return Some("a numbered name requires a list of layers: end #[layer(…)] with `; for i in 0..n`");
     }
     let example = numbered.map_or_else(|| key.to_string(), |names| names.example());
     if example.contains(['{', '}']) {
-        return Some("a number in a name is written {0..}, or {1..} to begin with 1");
+        return Some("expected {0..} for the number in a name, or {1..} to start at 1");
     }
-    (!is_path(&example)).then_some("a name in checkpoints is made of words with dots between: \"features.0\"")
+    (!is_path(&example)).then_some("expected a name of words separated by dots, such as \"features.0\"")
 }
 
-/// Words with dots between them.
+/// Returns whether `key` consists of words separated by dots.
 fn is_path(key: &str) -> bool {
     key.split('.').all(|word| !word.is_empty() && !word.contains(char::is_whitespace))
 }
 
-/// A closure takes something.
+/// A forward closure has at least one input, takes its inputs by value, and is not async.
 fn forward(ctxt: &Ctxt, variant: &Variant) {
     let Forward::Closure(closure) = &variant.forward else { return };
     if closure.inputs.is_empty() {
         let span = closure.inputs_begin.spans[0];
-        ctxt.error_at(span, "a forward pass takes at least one input: `forward = |x| …`");
+        ctxt.error_at(span, "expected at least one input: `forward = |x| …`");
     }
     for pat in &closure.inputs {
         let Pat::Type(typed) = pat else { continue };
         if let Type::Reference(reference) = &*typed.ty {
-            ctxt.error_on(
-                reference,
-                "a forward pass owns its inputs: take `Signal` or another type by value",
-            );
+            ctxt.error_on(reference, "inputs are passed by value: use `Signal` or another owned type");
         }
     }
     if let Some(token) = &closure.asyncness {
-        ctxt.error_on(token, "a forward pass is not async");
+        ctxt.error_on(token, "a forward closure cannot be async");
     }
 }
 
-/// What stands above a field fits the field's type.
+/// The attributes of a field fit its type.
 fn role(ctxt: &Ctxt, input: &Input, field: &Field) {
     match &field.role {
         Role::Layer(attr) => layer(ctxt, field, attr),
@@ -128,35 +125,32 @@ fn role(ctxt: &Ctxt, input: &Input, field: &Field) {
                 ["usize", "f32", "f64", "Vec", "Option", "Conv2d", "Linear"]
                     .contains(&name.to_string().as_str())
             }) {
-                ctxt.error_on(&field.ty, "a parameter or buffer is a bare `Tensor`");
+                ctxt.error_on(&field.ty, "a parameter or buffer must be a `Tensor`");
             }
         }
-        Role::Default => no_layer(ctxt, input, field),
+        Role::Default => default_layer(ctxt, input, field),
         Role::Skip(_) => {}
     }
     if !field.is_layer()
         && let Some(mode) = &field.mode
     {
-        ctxt.error_on(mode, "only a layer has a mode");
+        ctxt.error_on(mode, "only a layer can have a mode");
     }
     if let (Role::Skip(_), Some(rename)) = (&field.role, &field.rename) {
-        ctxt.error_on(&rename.key, "a skipped field is in no checkpoint: nothing to rename");
+        ctxt.error_on(&rename.key, "a skipped field is not in checkpoints and cannot be renamed");
     }
 }
 
-/// `if` needs an `Option`, `for` a `Vec` or array, and a `Box<dyn Layer>` says which layer it is.
+/// `if` requires an `Option`, `for` requires a `Vec` or array, and a `Box<dyn Layer>` requires `with`.
 fn layer(ctxt: &Ctxt, field: &Field, attr: &LayerAttr) {
     match &attr.repeat {
         Repeat::If(token, _) if generic_argument(&field.ty, &["Option"]).is_none() => {
-            ctxt.error_on(
-                token,
-                format!("`{}` may be absent: its type has to be an `Option<…>`", field.name),
-            );
+            ctxt.error_on(token, format!("`if` requires an `Option<…>` as the type of `{}`", field.name));
         }
         Repeat::For(token, ..) if element(&field.ty).is_none() => {
             ctxt.error_on(
                 token,
-                format!("`{}` is built many times: its type has to be a `Vec<…>` or an array", field.name),
+                format!("`for` requires a `Vec<…>` or an array as the type of `{}`", field.name),
             );
         }
         Repeat::Once | Repeat::If(..)
@@ -169,12 +163,13 @@ fn layer(ctxt: &Ctxt, field: &Field, attr: &LayerAttr) {
         _ => {}
     }
     if let (Type::TraitObject(object), Source::Config { .. }) = (field.layer_type(), &attr.source) {
-        ctxt.error_on(object, "which layer? build it with #[layer(with = |vb| …)]");
+        ctxt.error_on(object, "cannot infer the layer: build it with #[layer(with = |vb| …)]");
     }
 }
 
-/// Types that certainly are no layers: one error here is clearer than the compiler's several.
-fn no_layer(ctxt: &Ctxt, input: &Input, field: &Field) {
+/// A field without an attribute has a type that may be a layer. The compiler would report several errors for a plain
+/// data type.
+fn default_layer(ctxt: &Ctxt, input: &Input, field: &Field) {
     const DATA: [&str; 20] = [
         "usize", "isize", "u8", "u16", "u32", "u64", "u128", "i8", "i16", "i32", "i64", "i128", "f32", "f64",
         "bool", "char", "String", "HashMap", "PathBuf", "Device",
@@ -184,7 +179,7 @@ fn no_layer(ctxt: &Ctxt, input: &Input, field: &Field) {
     if name == "Tensor" {
         ctxt.error_on(
             &field.ty,
-            "a bare tensor: mark it #[param(shape)], #[buffer(shape)] or #[module(skip)]",
+            "a `Tensor` is not a layer: mark it #[param(shape)], #[buffer(shape)] or #[module(skip)]",
         );
     } else if DATA.iter().any(|data| name == data) {
         ctxt.error_on(
@@ -194,11 +189,11 @@ fn no_layer(ctxt: &Ctxt, input: &Input, field: &Field) {
     } else if let (true, Type::TraitObject(object)) =
         (input.is_built(), pointee(bare).map_or(bare, |(_, inner)| inner))
     {
-        ctxt.error_on(object, "which layer? build it with #[layer(with = |vb| …)]");
+        ctxt.error_on(object, "cannot infer the layer: build it with #[layer(with = |vb| …)]");
     }
 }
 
-/// The path of a tie begins with another field that has parameters.
+/// The path of a tie begins with the name of another field that has parameters.
 fn tie(ctxt: &Ctxt, variant: &Variant, field: &Field) {
     let Some(tie) = &field.tie else { return };
     let target = tie.value();
@@ -209,27 +204,28 @@ fn tie(ctxt: &Ctxt, variant: &Variant, field: &Field) {
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         }
     };
-    let tied = variant.fields.iter().filter(|other| !matches!(other.role, Role::Skip(_)));
-    match tied.clone().find(is_root) {
+    let targets = variant.fields.iter().filter(|other| !matches!(other.role, Role::Skip(_)));
+    match targets.clone().find(is_root) {
         Some(other) if other.name == field.name => ctxt.error_on(tie, "a field cannot be tied to itself"),
         Some(_) if matches!(field.role, Role::Skip(_) | Role::Buffer(_)) => {
             ctxt.error_on(tie, "only a layer or a #[param(…)] can be tied");
         }
         Some(other) if other.is_layer() && target == other.key() => {
-            let message = format!("`{target}` is a layer; name one of its parameters: \"{target}.weight\"");
+            let message =
+                format!("`{target}` is a layer: tie to one of its parameters, such as \"{target}.weight\"");
             ctxt.error_on(tie, message);
         }
         Some(_) => {}
         None => {
             let first = target.split('.').next().unwrap_or_default();
-            let keys: Vec<String> = tied.map(Field::key).collect();
+            let keys: Vec<String> = targets.map(Field::key).collect();
             let hint = hint(first, keys.iter().map(String::as_str));
             ctxt.error_on(tie, format!("no field `{first}` to tie to{hint}"));
         }
     }
 }
 
-/// All variants of an enum take as many inputs.
+/// An enum has variants, which have the same number of inputs. `loss` and `optimizer` are given together.
 fn inputs(ctxt: &Ctxt, input: &Input) {
     let arity = |variant: &Variant| match &variant.forward {
         Forward::Closure(closure) => closure.inputs.len(),
@@ -237,22 +233,19 @@ fn inputs(ctxt: &Ctxt, input: &Input) {
     };
     let mut variants = input.variants.iter();
     let Some(first) = variants.next() else {
-        ctxt.error_on(&input.ident, "an enum without variants is no network");
+        ctxt.error_on(&input.ident, "expected an enum with at least one variant");
         return;
     };
     for variant in variants {
         if arity(variant) != arity(first) {
             let message =
-                format!("this variant takes {} inputs, the first one {}", arity(variant), arity(first));
+                format!("expected {} inputs as in the first variant, found {}", arity(first), arity(variant));
             ctxt.error_on(&variant.ident, message);
         }
     }
     for pair in [(&input.loss, &input.optimizer, "optimizer"), (&input.optimizer, &input.loss, "loss")] {
         if let (Some(given), None, missing) = pair {
-            ctxt.error_on(
-                &given.key,
-                format!("`{}` alone is not enough to train: give `{missing}` too", given.key),
-            );
+            ctxt.error_on(&given.key, format!("`{}` requires `{missing}`", given.key));
         }
     }
 }

@@ -1,20 +1,21 @@
-//! Modules made of modules: lists, tuples, options, boxes and shared layers.
+//! Container modules: lists, tuples, options, boxes and shared layers.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::{Forward, Layer, Mode, Module, Visitor, VisitorMut};
 use crate::scope::Scope;
 use crate::signal::Signal;
 
-/// The names of a list's elements, written once for the lists people build.
+use super::{Forward, Layer, Mode, Module, Visitor, VisitorMut};
+
+/// Returns the name of a list element. Does not allocate for the first 16 elements.
 fn index_name(index: usize) -> Cow<'static, str> {
     const NAMES: [&str; 16] =
         ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9", "10", "11", "12", "13", "14", "15"];
     NAMES.get(index).map_or_else(|| Cow::Owned(index.to_string()), |name| Cow::Borrowed(*name))
 }
 
-/// Runs the layers one after another; an error names the element.
+/// Runs the layers one after another. The path of an error includes the element.
 fn in_order<'a, L: Layer + 'a>(layers: impl IntoIterator<Item = &'a L>, x: Signal, mode: Mode) -> Signal {
     layers.into_iter().enumerate().fold(x, |x, (i, layer)| {
         let _scope = Scope::index(i);
@@ -47,7 +48,7 @@ macro_rules! list {
             }
         }
 
-        /// Runs its layers in order.
+        /// Runs the layers in order.
         impl<T: Layer $(, const $const: usize)?> Forward for $list {
             type Output = Signal;
 
@@ -83,7 +84,7 @@ macro_rules! tuples {
             }
         }
 
-        /// Runs its layers in order.
+        /// Runs the layers in order.
         impl<$($name: Layer),+> Forward for ($($name,)+) {
             type Output = Signal;
 
@@ -143,7 +144,7 @@ impl<T: Module> Module for Option<T> {
     }
 }
 
-/// `None` is the identity.
+/// `None` returns its input.
 impl<T: Layer> Forward for Option<T> {
     type Output = Signal;
 
@@ -155,7 +156,7 @@ impl<T: Layer> Forward for Option<T> {
     }
 }
 
-/// A pointer stands for what it points to; `$target` gives it for writing.
+/// Implements `Module` for a pointer by delegating to its target; `$target` returns a mutable reference to it.
 macro_rules! pointer {
     ($([$($generics:tt)*] $pointer:ty: $share:expr, $target:expr;)*) => {$(
         impl<$($generics)*> Module for $pointer {
@@ -194,13 +195,13 @@ pointer! {
     [T: Module] Arc<T>: |this| Arc::new((**this).share()), unshared;
 }
 
-/// The layer inside, for this holder alone. Two holders stay tied: tensors are replaced by identity,
-/// so that both get the same new ones.
+/// Returns a mutable reference to the layer of `this`, after replacing a shared layer with a copy. Two copies
+/// of one layer stay tied: tensors are replaced by identity, so that both copies get the same new tensors.
 fn unshared<T: Module>(this: &mut Arc<T>) -> &mut T {
     if Arc::get_mut(this).is_none() {
         *this = Arc::new((**this).share());
     }
-    Arc::get_mut(this).expect("this holder has just made the only reference")
+    Arc::get_mut(this).expect("`this` holds the only reference")
 }
 
 impl<I, T: Forward<I>> Forward<I> for Box<T> {

@@ -1,18 +1,19 @@
-//! candle-nn's own layers as modules, so that they can be fields of a derived network.
+//! Implementations of `Module` for candle-nn's layers, so that they can be fields of a derived network.
 //!
-//! One impl a type: a blanket one would take the `train` flag away from those that need it. Types that
-//! keep their tensors to themselves (`GroupNorm`, `Sequential`) cannot be registered and are left out.
+//! Every type has its own implementation, because a blanket one could not pass `train` to the layers that need
+//! it. `GroupNorm` and `Sequential` are missing: their tensors are private, so they cannot be registered.
 
 use std::borrow::Cow;
 
 use candle_core::Tensor;
 
-use super::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::kernels::norm;
 use crate::signal::Signal;
 
+use super::{Forward, Mode, Module, Visitor, VisitorMut};
+
 /// A layer whose forward pass is the same in training and evaluation.
-macro_rules! same_in_both {
+macro_rules! mode_independent {
     ($($layer:ident)*) => {$(
         impl Forward for candle_nn::$layer {
             type Output = Signal;
@@ -24,7 +25,7 @@ macro_rules! same_in_both {
     )*};
 }
 
-/// A layer of a weight and perhaps a bias; `$rebuild` makes it anew from other tensors.
+/// A layer with a weight and an optional bias; `$rebuild` builds the layer with new tensors.
 macro_rules! weighted {
     ($($layer:ident $kind:literal |$this:ident, $weight:ident, $bias:ident| $rebuild:expr;)*) => {$(
         impl Module for candle_nn::$layer {
@@ -74,14 +75,16 @@ weighted! {
         (None, false) => candle_nn::LayerNorm::rms_norm(weight, this.eps()),
     };
 }
-same_in_both! { Linear Conv1d Conv2d ConvTranspose1d ConvTranspose2d }
+mode_independent! { Linear Conv1d Conv2d ConvTranspose1d ConvTranspose2d }
 
-/// By this crate's kernel: candle's own has no gradient.
+/// Runs this crate's kernel, because candle's has no gradient.
 impl Forward for candle_nn::LayerNorm {
     type Output = Signal;
 
     fn call(&self, x: Signal, _: Mode) -> Signal {
-        let (weight, bias, shape) = (Some(self.weight()), self.bias(), self.weight().dims());
+        let weight = Some(self.weight());
+        let bias = self.bias();
+        let shape = self.weight().dims();
         x.apply("layer_norm", |x| match (self.remove_mean(), bias) {
             (true, bias) => norm::layer_norm(&x, shape, weight, bias, self.eps()),
             (false, None) => norm::rms_norm(&x, shape, weight, self.eps()),
@@ -90,17 +93,19 @@ impl Forward for candle_nn::LayerNorm {
     }
 }
 
-/// By this crate's kernel: candle's own has no gradient.
+/// Runs this crate's kernel, because candle's has no gradient.
 impl Forward for candle_nn::RmsNorm {
     type Output = Signal;
 
     fn call(&self, x: Signal, _: Mode) -> Signal {
-        let (weight, eps) = (self.weight(), self.eps());
+        let weight = self.weight();
+        let eps = self.eps();
         x.apply("rms_norm", |x| norm::rms_norm(&x, weight.dims(), Some(weight), eps))
     }
 }
 
-/// A layer of one tensor; `$name` is its key, `$tensor` reads it, `$rebuild` makes the layer anew.
+/// A layer with one tensor: `$name` is its name, `$tensor` reads it, and `$rebuild` builds the layer with a new
+/// tensor.
 macro_rules! single {
     ($($layer:ident $kind:literal $name:literal |$this:ident, $new:ident| $tensor:expr, $rebuild:expr;)*) => {$(
         impl Module for candle_nn::$layer {
@@ -133,10 +138,10 @@ single! {
     RmsNorm "RMSNorm" "weight" |this, weight| this.weight(), candle_nn::RmsNorm::new(weight, this.eps());
     PReLU "PReLU" "weight" |this, weight| this.weight(), candle_nn::PReLU::new(weight, this.is_scalar());
 }
-same_in_both! { Embedding PReLU }
+mode_independent! { Embedding PReLU }
 
 /// A layer without tensors.
-macro_rules! bare {
+macro_rules! stateless {
     ($($layer:ident $kind:literal)*) => {$(
         impl Module for candle_nn::$layer {
             fn kind(&self) -> Cow<'static, str> {
@@ -154,8 +159,8 @@ macro_rules! bare {
     )*};
 }
 
-bare! { Activation "Activation" Dropout "Dropout" }
-same_in_both! { Activation }
+stateless! { Activation "Activation" Dropout "Dropout" }
+mode_independent! { Activation }
 
 impl Forward for candle_nn::Dropout {
     type Output = Signal;
@@ -185,7 +190,8 @@ impl Module for candle_nn::BatchNorm {
 
     fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
         let mut affine = self.weight_and_bias().map(|(weight, bias)| (weight.clone(), bias.clone()));
-        let (mut mean, mut var) = (self.running_mean().clone(), self.running_var().clone());
+        let mut mean = self.running_mean().clone();
+        let mut var = self.running_var().clone();
         if let Some((weight, bias)) = &mut affine {
             visitor.parameter("weight", weight);
             visitor.parameter("bias", bias);
@@ -202,7 +208,7 @@ impl Module for candle_nn::BatchNorm {
     }
 }
 
-/// candle's batch norm from its tensors; an error where the visitor changed their shapes.
+/// Builds candle's batch norm from its tensors. Fails if the visitor changed their shapes.
 fn batch_norm(
     mean: Tensor,
     var: Tensor,

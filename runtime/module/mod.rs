@@ -1,4 +1,4 @@
-//! What a network is: a registry of named tensors, and a forward pass.
+//! The traits of layers and networks: a registry of named tensors and a forward pass.
 
 mod containers;
 mod foreign;
@@ -9,105 +9,127 @@ use candle_core::Tensor;
 
 use crate::signal::Signal;
 
-/// Whether a forward pass trains: dropout drops, batch norm uses the batch's own statistics.
+/// Whether a forward pass is for training or evaluation. In training, dropout is active and batch norm uses
+/// the statistics of the batch.
 ///
-/// The mode is passed to every call and stored nowhere.
+/// The mode is an argument of every call; layers do not store it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
+    /// Training.
     Train,
+    /// Evaluation.
     Eval,
 }
 
 impl Mode {
+    /// Returns `true` for [`Mode::Train`].
     pub fn is_train(self) -> bool {
         self == Mode::Train
     }
 }
 
 impl From<bool> for Mode {
-    /// `true` trains, as in candle's `forward_t`.
+    /// Converts the `train` argument of candle's `forward_t`: `true` is [`Mode::Train`].
     fn from(train: bool) -> Self {
         if train { Mode::Train } else { Mode::Eval }
     }
 }
 
-/// The registry of a layer or network: its tensors and its parts, by name, in the order of the fields.
+/// The registry of a layer or network: its tensors and child modules, by name, in the order of the fields.
 ///
-/// `#[derive(Module)]` writes this; [`Network`](crate::Network) makes `parameters`, `state_dict` and the
-/// rest out of it.
+/// `#[derive(Module)]` implements this trait. [`Network`](crate::Network) builds `parameters`, `state_dict`
+/// and its other methods on it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a layer",
     label = "this type does not implement `sconce::Module`",
-    note = "a field that is plain data: mark it #[module(skip)]",
-    note = "a bare tensor: mark it #[param(shape)] or #[buffer(shape)]",
-    note = "a struct of layers: write #[derive(Module)] above it"
+    note = "if the field is plain data, mark it #[module(skip)]",
+    note = "if it is a bare tensor, mark it #[param(shape)] or #[buffer(shape)]",
+    note = "if it is a struct of layers, write #[derive(Module)] above it"
 )]
 pub trait Module {
-    /// The type's name as PyTorch prints it: `Conv2d`, `ReLU`; a derived struct's own name.
+    /// Returns the type's name as PyTorch prints it, such as `Conv2d` or `ReLU`. For a derived struct, returns the
+    /// name of the struct.
     fn kind(&self) -> Cow<'static, str>;
 
-    /// What stands between the parentheses when the network is printed.
+    /// Returns the settings that are printed in parentheses after the type's name, as PyTorch's `extra_repr`.
     fn extra(&self) -> String {
         String::new()
     }
 
-    /// Shows every parameter, buffer and child to `visitor`, in the order of the fields.
+    /// Passes every parameter, buffer and child module to `visitor`, in the order of the fields.
     fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>);
 
-    /// The same, with the right to replace each tensor.
+    /// Passes every parameter, buffer and child module to `visitor`, which may replace the tensors.
     fn visit_mut(&mut self, visitor: &mut dyn VisitorMut);
 
-    /// A copy that shares every tensor with this one.
+    /// Returns a copy that shares every tensor with `self`.
     fn share(&self) -> Self
     where
         Self: Sized;
 
-    /// Whether there is anything here; an empty `Option` says no and is left out of every list.
+    /// Returns `false` for a `None`, which is left out of every list of modules.
     fn is_present(&self) -> bool {
         true
     }
 }
 
-/// Sees the tensors and parts of one module.
+/// Visits the tensors and child modules of one module.
 pub trait Visitor<'a> {
+    /// Visits a parameter.
     fn parameter(&mut self, name: &str, tensor: &'a Tensor);
+
+    /// Visits a buffer.
     fn buffer(&mut self, name: &str, tensor: &'a Tensor);
+
+    /// Visits a child module.
     fn child(&mut self, name: &str, child: &'a dyn Module);
 
-    /// Sees a buffer that checkpoints may lack; loading such a checkpoint keeps the buffer's value.
+    /// Visits a buffer that may be missing from a checkpoint; the buffer then keeps its value.
     fn optional_buffer(&mut self, name: &str, tensor: &'a Tensor) {
         self.buffer(name, tensor);
     }
 }
 
-/// Sees the tensors and parts of one module and may replace the tensors.
+/// Visits the tensors and child modules of one module and may replace the tensors.
 pub trait VisitorMut {
+    /// Visits a parameter.
     fn parameter(&mut self, name: &str, tensor: &mut Tensor);
+
+    /// Visits a buffer.
     fn buffer(&mut self, name: &str, tensor: &mut Tensor);
+
+    /// Visits a child module.
     fn child(&mut self, name: &str, child: &mut dyn Module);
 }
 
-/// A module with a forward pass from `Input`: one [`Signal`], or a tuple where there are several.
+/// A module with a forward pass. `Input` is one [`Signal`], or a tuple of several inputs.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be called with `{Input}`",
-    note = "`sconce::Forward<{Input}>` is its forward pass for that input"
+    note = "to support this input, implement `sconce::Forward<{Input}>`"
 )]
 pub trait Forward<Input = Signal>: Module {
+    /// The output: a [`Signal`], or a structure of signals.
     type Output;
+
+    /// Runs the forward pass.
     fn call(&self, input: Input, mode: Mode) -> Self::Output;
 }
 
-/// A module that can also be called with more inputs than [`Forward`] takes: `lstm(x, (h0, c0))`.
+/// A module that can be called with several inputs: `lstm(x, (h0, c0))`.
 ///
-/// Every `Forward` from a tuple is one. A type with a second way to be called implements this for it
-/// rather than a second `Forward`: with two of those, a forward closure's `lstm(x)` could mean either.
+/// Every module that implements [`Forward`] for a tuple also implements this trait. A type that supports both one
+/// and several inputs implements `Forward` for the one and this trait for the several. With two implementations
+/// of `Forward`, a forward closure's `lstm(x)` would be ambiguous.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be called with these inputs",
     label = "called with several inputs here",
-    note = "`sconce::Forward` of their tuple is its forward pass for several inputs"
+    note = "to support several inputs, implement `sconce::Forward` for their tuple"
 )]
 pub trait ForwardWith<Inputs>: Module {
+    /// The output: a [`Signal`], or a structure of signals.
     type Output;
+
+    /// Runs the forward pass.
     fn call_with(&self, inputs: Inputs, mode: Mode) -> Self::Output;
 }
 
@@ -126,13 +148,14 @@ macro_rules! several_inputs {
 
 several_inputs! { A B; A B C; A B C D; A B C D E; A B C D E F; A B C D E F G; A B C D E F G H; }
 
-/// A module from one signal to one signal: what `Vec<_>`, `Box<dyn Layer>` and generic networks hold.
+/// A module with a forward pass from one signal to one signal. `Vec<_>`, `Box<dyn Layer>` and generic networks
+/// hold such modules.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a layer from one signal to one signal",
     note = "`Layer` is implemented for every `Forward<Signal, Output = Signal> + Send + Sync + 'static`"
 )]
 pub trait Layer: Forward<Signal, Output = Signal> + Send + Sync {
-    /// Returns [`Module::share`] of the layer behind the box: a layer that holds the same tensors.
+    /// Calls [`Module::share`] and boxes the result.
     fn share_boxed(&self) -> Box<dyn Layer>;
 }
 

@@ -1,8 +1,7 @@
-//! Activations, and the softmax.
+//! Activations and softmax.
 
 use candle_core::Tensor;
 
-use super::axis;
 use crate::Result;
 use crate::kernels::activation::{self, Activation};
 use crate::kernels::for_each_activation;
@@ -10,7 +9,9 @@ use crate::kernels::internal::blocked::{self, Image};
 use crate::kernels::softmax as softmax_kernels;
 use crate::signal::{EpilogueOp, Layout, Signal};
 
-/// Runs an activation, fused into the deferred operation before it if there is one.
+use super::axis;
+
+/// Runs an activation. Fuses it into the deferred operation before it if possible.
 fn activate(activation: Activation, x: Signal) -> Signal {
     x.fuse(EpilogueOp::Activation(activation)).or_run(|x, _| {
         let on_image = |x: &Image| blocked::activated(x, activation);
@@ -29,13 +30,13 @@ macro_rules! functions {
 
 for_each_activation!(functions);
 
-/// `eˣ / Σ eˣ` over one dimension, counted from the end where it is negative.
+/// Computes `eˣ / Σ eˣ` over one dimension. A negative `dim` counts from the end.
 pub fn softmax(x: impl Into<Signal>, dim: isize) -> Signal {
     x.into()
         .apply("softmax", |x| -> Result<Tensor> { Ok(softmax_kernels::softmax(&x, axis(dim, x.rank())?)?) })
 }
 
-/// `x − log Σ eˣ` over one dimension, counted from the end where it is negative.
+/// Computes `x − log Σ eˣ` over one dimension. A negative `dim` counts from the end.
 pub fn log_softmax(x: impl Into<Signal>, dim: isize) -> Signal {
     x.into().apply("log_softmax", |x| -> Result<Tensor> {
         Ok(softmax_kernels::log_softmax(&x, axis(dim, x.rank())?)?)

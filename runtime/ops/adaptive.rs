@@ -1,10 +1,10 @@
-//! Pooling to a fixed size.
+//! Adaptive pooling: pooling to a fixed output size.
 
 use crate::kernels::internal::blocked::{self, Image};
 use crate::kernels::pool;
 use crate::signal::{Layout, Signal};
 
-/// Rows and columns of an adaptive pooling's output; `None` keeps the input's size of that axis.
+/// The output `[height, width]` of adaptive pooling. `None` keeps the input's size along that axis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OutputSize(pub [Option<usize>; 2]);
 
@@ -26,7 +26,7 @@ impl From<(Option<usize>, Option<usize>)> for OutputSize {
     }
 }
 
-/// Prints as Python: one number where both axes agree.
+/// Prints as in Python. Prints one number if both sizes are equal.
 impl std::fmt::Display for OutputSize {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let [height, width] =
@@ -35,12 +35,12 @@ impl std::fmt::Display for OutputSize {
     }
 }
 
-/// Averages a sequence to a fixed length.
+/// Average-pools a sequence to a fixed length.
 pub fn adaptive_avg_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
     x.into().apply("adaptive_avg_pool1d", |x| pool::adaptive_avg_pool1d(&x, output_size))
 }
 
-/// Averages to a fixed number of rows and columns.
+/// Average-pools an image to a fixed height and width.
 pub fn adaptive_avg_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSize>) -> Signal {
     let OutputSize(size) = output_size.into();
     let on_image = |x: &Image| blocked::adaptive_avg_pool2d(x, size);
@@ -48,12 +48,12 @@ pub fn adaptive_avg_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSi
         .apply_either("adaptive_avg_pool2d", Layout::Nchwc, on_image, |x| pool::adaptive_avg_pool2d(&x, size))
 }
 
-/// The largest values of a sequence, in a fixed number of windows.
+/// Max-pools a sequence to a fixed length.
 pub fn adaptive_max_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
     x.into().apply("adaptive_max_pool1d", |x| pool::adaptive_max_pool1d(&x, output_size))
 }
 
-/// The largest values, in a grid of windows of fixed height and width.
+/// Max-pools an image to a fixed height and width.
 pub fn adaptive_max_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSize>) -> Signal {
     let OutputSize(size) = output_size.into();
     let on_image = |x: &Image| blocked::adaptive_max_pool2d(x, size);

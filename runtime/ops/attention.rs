@@ -2,14 +2,15 @@
 
 use candle_core::{D, DType, Device, Shape, Tensor};
 
-use super::dropout;
 use crate::kernels::softmax::{masked_softmax, softmax};
 use crate::module::Mode;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
-/// What [`scaled_dot_product_attention`] can be told beyond its three inputs: PyTorch's `attn_mask`,
-/// `dropout_p`, `is_causal` and `scale`. A mask alone, or `None`, converts into it.
+use super::dropout;
+
+/// The options of [`scaled_dot_product_attention`]: PyTorch's `attn_mask`, `dropout_p`, `is_causal` and `scale`.
+/// A mask or `None` converts into `AttentionOptions`.
 #[derive(Clone, Debug, Default)]
 pub struct AttentionOptions {
     mask: Option<Signal>,
@@ -19,26 +20,26 @@ pub struct AttentionOptions {
 }
 
 impl AttentionOptions {
-    /// Of a shape that broadcasts to the scores' `[…, queries, keys]`. Of `u8`, a key takes part where it
-    /// is not zero; of floats, it is added to the scores.
+    /// Sets the mask. Its shape must broadcast to that of the scores, `[…, queries, keys]`. A float mask is added to
+    /// the scores. With a `u8` mask, a query attends to the keys whose element is not zero.
     pub fn mask(mut self, mask: impl Into<Signal>) -> Self {
         self.mask = Some(mask.into());
         self
     }
 
-    /// Drops weights with this probability, in training.
+    /// Drops attention weights with this probability in training.
     pub fn dropout_p(mut self, p: f64, mode: Mode) -> Self {
         self.dropout = Some((p, mode));
         self
     }
 
-    /// Each query sees the keys up to its own place, and no mask is given.
+    /// Lets each query attend only to keys up to its own position. Cannot be combined with a mask.
     pub fn is_causal(mut self, causal: bool) -> Self {
         self.is_causal = causal;
         self
     }
 
-    /// What the scores are multiplied by instead of `1 / √features`.
+    /// Sets the factor of the scores. The default is `1 / √features`.
     pub fn scale(mut self, scale: impl Into<Option<f64>>) -> Self {
         self.scale = scale.into();
         self
@@ -63,16 +64,17 @@ macro_rules! from_mask {
 
 from_mask! { Signal &Signal Tensor &Tensor }
 
-/// `softmax(query · keyᵀ · scale + mask) · value` over the keys.
+/// Computes `softmax(query · keyᵀ · scale + mask) · value`, with the softmax over the keys.
 ///
-/// `query` is `[…, queries, features]`, `key` `[…, keys, features]`, `value` `[…, keys, value_features]`,
-/// with leading dimensions that broadcast; the answer is `[…, queries, value_features]`. `options` is
-/// `None`, a mask, or an [`AttentionOptions`]. A query that no key may answer gets zeros, as in PyTorch.
+/// The shapes are `[…, queries, features]` for `query`, `[…, keys, features]` for `key` and
+/// `[…, keys, value_features]` for `value`. Leading dimensions are broadcast. The output is
+/// `[…, queries, value_features]`. `options` is `None`, a mask, or an [`AttentionOptions`]. As in PyTorch, the
+/// output is zero for a query whose keys are all masked.
 ///
 /// ```
 /// use sconce::prelude::*;
 /// # fn main() -> Result<()> {
-/// let x = Tensor::ones((2, 4, 5, 8), DType::F32, &Device::Cpu)?; // [batch, heads, places, features]
+/// let x = Tensor::ones((2, 4, 5, 8), DType::F32, &Device::Cpu)?; // [batch, heads, positions, features]
 /// let causal = AttentionOptions::default().is_causal(true);
 /// let y = scaled_dot_product_attention(&x, &x, &x, causal).into_tensor()?;
 /// assert_eq!(y.dims(), [2, 4, 5, 8]);
@@ -94,7 +96,7 @@ pub fn scaled_dot_product_attention(
     })
 }
 
-/// The answers, and the weights `[…, queries, keys]` that they are sums by.
+/// Returns the output and the attention weights `[…, queries, keys]`.
 pub(crate) fn attend(
     query: &Tensor,
     key: &Tensor,
@@ -118,9 +120,9 @@ pub(crate) fn attend(
     Ok((output.reshape(shape(queries, value.dim(D::Minus1)?))?, weights))
 }
 
-/// What the three inputs agree on.
+/// The sizes that the three inputs share.
 struct Shapes {
-    /// The leading dimensions, broadcast.
+    /// The broadcast leading dimensions.
     batch: Vec<usize>,
     queries: usize,
     keys: usize,
@@ -149,50 +151,54 @@ impl Shapes {
     }
 }
 
-/// The last two dimensions' matrices, one for each element of the `batch` that the others broadcast to.
+/// Broadcasts the leading dimensions to `batch` and joins them into one: `[batch, rows, columns]`.
 fn matrices(x: &Tensor, batch: &[usize]) -> candle_core::Result<Tensor> {
-    let (rows, columns) = (x.dim(D::Minus2)?, x.dim(D::Minus1)?);
+    let rows = x.dim(D::Minus2)?;
+    let columns = x.dim(D::Minus1)?;
     let shape = [batch, &[rows, columns]].concat();
     let x = if x.dims() == shape { x.contiguous()? } else { x.broadcast_as(shape)?.contiguous()? };
     x.reshape((batch.iter().product::<usize>(), rows, columns))
 }
 
 impl AttentionOptions {
-    /// The mask in the form that is added to the scores, of a shape that broadcasts to theirs.
+    /// Returns the mask to add to the scores. Its shape broadcasts to that of the scores.
     fn additive_mask(&self, scores: &Tensor, [queries, keys]: [usize; 2]) -> Result<Option<Tensor>> {
-        let (dtype, device) = (scores.dtype(), scores.device());
+        let dtype = scores.dtype();
+        let device = scores.device();
         let Some(mask) = &self.mask else {
-            return match self.is_causal {
-                true => Ok(Some(causal_mask(queries, keys, dtype, device)?)),
-                false => Ok(None),
+            return if self.is_causal {
+                Ok(Some(causal_mask(queries, keys, dtype, device)?))
+            } else {
+                Ok(None)
             };
         };
         if self.is_causal {
-            return Err(Error::msg("expected a mask or is_causal, got both"));
+            return Err(Error::msg("expected either a mask or is_causal, got both"));
         }
         let mask = mask.tensor()?;
         if mask.broadcast_as(scores.shape()).is_err() {
-            let (scores, got) = (scores.dims(), mask.dims());
+            let scores = scores.dims();
+            let got = mask.dims();
             return Err(Error::msg(format!("expected a mask that broadcasts to {scores:?}, got {got:?}")));
         }
         Ok(Some(match mask.dtype() {
             DType::U8 => boolean_mask(&mask.eq(0u8)?, dtype)?,
             float if float.is_float() => mask.to_dtype(dtype)?,
             other => {
-                return Err(Error::msg(format!("expected a mask of u8 or of floats, got {other:?}")));
+                return Err(Error::msg(format!("expected a mask of u8 or floats, got {other:?}")));
             }
         }))
     }
 }
 
-/// -∞ where `hidden` is not zero, 0 elsewhere.
+/// Returns a mask that is −∞ at the elements where `hidden` is not zero, and 0 elsewhere.
 pub(crate) fn boolean_mask(hidden: &Tensor, dtype: DType) -> candle_core::Result<Tensor> {
     let constant =
         |value: f64| Tensor::full(value, (), hidden.device())?.to_dtype(dtype)?.broadcast_as(hidden.shape());
     hidden.where_cond(&constant(f64::NEG_INFINITY)?, &constant(0.)?)
 }
 
-/// `[queries, keys]`, -∞ where the key comes after the query.
+/// Returns a mask `[queries, keys]` that is −∞ if the key comes after the query, and 0 otherwise.
 pub(crate) fn causal_mask(
     queries: usize,
     keys: usize,

@@ -6,8 +6,11 @@ use crate::kernels::internal::empty_output;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
-/// `x1ᵀ · weight[o] · x2 + bias[o]` for each output `o`, of `[…, in1_features]` and `[…, in2_features]`
-/// with a weight `[out_features, in1_features, in2_features]`: `[…, out_features]`.
+/// Computes `x1ᵀ · weight[o] · x2 + bias[o]` for each output feature `o`.
+///
+/// The shapes are `[…, in1_features]` for `x1`, `[…, in2_features]` for `x2`,
+/// `[out_features, in1_features, in2_features]` for `weight` and `[out_features]` for `bias`. The output is
+/// `[…, out_features]`.
 pub fn bilinear(
     x1: impl Into<Signal>,
     x2: impl Into<Signal>,
@@ -37,7 +40,7 @@ fn map(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
         let operands = [Some(x1), Some(x2), Some(weight), bias];
         return Ok(empty_output(&operands.into_iter().flatten().collect::<Vec<_>>(), shape)?);
     }
-    // x1 · W, for all outputs in one product; then the inner products with x2.
+    // Multiply x1 by the weights of all outputs in one product, then take the inner products with x2.
     let flat = weight.permute((1, 0, 2))?.contiguous()?.reshape((inputs1, outputs * inputs2))?;
     let left = x1.reshape((rows, inputs1))?.matmul(&flat)?.reshape((rows, outputs, inputs2))?;
     let y = left.broadcast_mul(&x2.reshape((rows, 1, inputs2))?)?.sum(D::Minus1)?;
@@ -45,7 +48,7 @@ fn map(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Resu
     Ok(y.reshape(shape)?)
 }
 
-/// The output's shape, or what is wrong with the inputs'.
+/// Returns the shape of the output, or a message if the inputs do not fit.
 fn output_shape(
     x1: &[usize],
     x2: &[usize],
@@ -58,8 +61,7 @@ fn output_shape(
             Ok([batch1, &[outputs]].concat())
         }
         _ => Err(format!(
-            "expected inputs […, {inputs1}] and […, {inputs2}] that agree but for the last dimension, \
-             got {x1:?} and {x2:?}"
+            "expected inputs […, {inputs1}] and […, {inputs2}] with equal leading dimensions, got {x1:?} and {x2:?}"
         )),
     }
 }

@@ -1,4 +1,4 @@
-//! Dropout, of single elements and of whole channels.
+//! Dropout of elements and of channels.
 
 use candle_core::Tensor;
 
@@ -32,18 +32,18 @@ pub fn dropout2d(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
     })
 }
 
-/// Drops what shares an element of a mask whose shape `mask` tells from the input's, or what input it
-/// expects.
+/// Applies a random mask that is broadcast to the input. `mask_shape` returns the shape of the mask for the
+/// shape of the input, or a description of the expected input.
 fn drop(
     name: &'static str,
     x: Signal,
     p: f64,
     mode: Mode,
-    mask: impl FnOnce(&[usize]) -> Result<Vec<usize>, &'static str>,
+    mask_shape: impl FnOnce(&[usize]) -> Result<Vec<usize>, &'static str>,
 ) -> Signal {
     let Ok(dims) = x.dims() else { return x };
-    let mask = match mask(dims) {
-        Ok(mask) => mask,
+    let mask_shape = match mask_shape(dims) {
+        Ok(shape) => shape,
         Err(expected) => {
             return Signal::fail(Error::msg(format!("{name}: expected an input {expected}, got {dims:?}")));
         }
@@ -55,7 +55,7 @@ fn drop(
         if !(0. ..=1.).contains(&p) {
             return Err(Error::msg(format!("expected a probability between 0 and 1, got {p}")));
         }
-        let keep = random::bernoulli(mask, 1. - p, x.dtype(), x.device())?;
+        let keep = random::bernoulli(mask_shape, 1. - p, x.dtype(), x.device())?;
         let scale = if p == 1. { 0. } else { 1. / (1. - p) };
         Ok((x.broadcast_mul(&keep)? * scale)?)
     })

@@ -1,11 +1,12 @@
-//! Activations that no kernel's epilogue applies: each is a pass of its own.
+//! Activations that cannot be fused into an epilogue. Each runs as a separate launch.
 
 use candle_core::Tensor;
 
-use super::{axis, softmax};
 use crate::kernels::activation::{self, Activation};
 use crate::signal::Signal;
 use crate::{Error, Result};
+
+use super::{axis, softmax};
 
 macro_rules! functions {
     ($($(#[$doc:meta])* $function:ident($($setting:ident),*);)*) => {$(
@@ -17,57 +18,57 @@ macro_rules! functions {
 }
 
 functions! {
-    /// `x` where it is positive, else `alpha (eˣ − 1)`.
+    /// Computes `x` if `x` is positive, and `alpha (eˣ − 1)` otherwise.
     elu(alpha);
-    /// An ELU with the constants of self-normalising networks.
+    /// Computes a scaled ELU with the constants of self-normalizing networks.
     selu();
-    /// `ln(1 + e^(beta x)) / beta`; `x` itself where `beta x` exceeds `threshold`.
+    /// Computes `ln(1 + e^(beta x)) / beta`, or `x` if `beta x` exceeds `threshold`.
     softplus(beta, threshold);
-    /// `x tanh(ln(1 + eˣ))`
+    /// Computes `x tanh(ln(1 + eˣ))`.
     mish();
-    /// `relu6(x + 3) / 6`
+    /// Computes `relu6(x + 3) / 6`.
     hardsigmoid();
-    /// `ln σ(x)`, without σ's loss of digits.
+    /// Computes `ln σ(x)`. More precise than the logarithm of the sigmoid.
     logsigmoid();
-    /// `x Φ(x)` with Φ approximated by a hyperbolic tangent: PyTorch's `gelu(x, approximate="tanh")`.
+    /// Computes `x Φ(x)` with the tanh approximation of Φ: PyTorch's `gelu(x, approximate="tanh")`.
     gelu_tanh();
 }
 
-/// `x` where it is positive, else `alpha (e^(x / alpha) − 1)`.
+/// Computes `x` if `x` is positive, and `alpha (e^(x / alpha) − 1)` otherwise.
 pub fn celu(x: impl Into<Signal>, alpha: f64) -> Signal {
     x.into().apply("celu", |x| -> Result<Tensor> {
-        match alpha == 0. {
-            true => Err(Error::msg("celu: expected an alpha other than 0, got 0")),
-            false => Ok(activation::celu(&x, alpha)?),
+        if alpha == 0. {
+            return Err(Error::msg("celu: expected a nonzero alpha, got 0"));
         }
+        Ok(activation::celu(&x, alpha)?)
     })
 }
 
-/// `min(max(x, min_val), max_val)`
+/// Computes `min(max(x, min_val), max_val)`.
 pub fn hardtanh(x: impl Into<Signal>, min_val: f64, max_val: f64) -> Signal {
     x.into().apply("hardtanh", |x| -> Result<Tensor> {
-        match min_val <= max_val {
-            true => Ok(activation::hardtanh(&x, min_val, max_val)?),
-            false => Err(Error::msg(format!(
-                "hardtanh: expected a min_val of at most max_val, got {min_val} and {max_val}"
-            ))),
+        if min_val <= max_val {
+            Ok(activation::hardtanh(&x, min_val, max_val)?)
+        } else {
+            Err(Error::msg(format!("hardtanh: expected min_val ≤ max_val, got {min_val} and {max_val}")))
         }
     })
 }
 
-/// The softmax of `−x` over one dimension, counted from the end where it is negative.
+/// Computes the softmax of `−x` over one dimension. A negative `dim` counts from the end.
 pub fn softmin(x: impl Into<Signal>, dim: isize) -> Signal {
     softmax(-x.into(), dim)
 }
 
-/// The first half of a dimension times σ of the second.
+/// Splits a dimension in half and multiplies the first half by the sigmoid of the second. A negative `dim` counts
+/// from the end.
 pub fn glu(x: impl Into<Signal>, dim: isize) -> Signal {
     x.into().apply("glu", |x| -> Result<Tensor> {
         let dim = axis(dim, x.rank())?;
         let size = x.dims()[dim];
         if size % 2 != 0 {
             return Err(Error::msg(format!(
-                "glu: expected an even size to halve, got {size} (dimension {dim} of {:?})",
+                "glu: expected an even size, got {size} (dimension {dim} of {:?})",
                 x.dims()
             )));
         }

@@ -1,9 +1,10 @@
-//! Rows of a table by their numbers.
+//! Embedding lookup.
 
 use crate::kernels::embedding as kernel;
 use crate::signal::Signal;
 
-/// The rows of `weight`, `[num_embeddings, embedding_dim]`, that the integers `x` name: `[…, embedding_dim]`.
+/// Returns the rows of `weight`, `[num_embeddings, embedding_dim]`, at the integer indices `x`. The output is
+/// `[…, embedding_dim]`.
 pub fn embedding(x: impl Into<Signal>, weight: impl Into<Signal>) -> Signal {
     match weight.into().into_tensor() {
         Ok(weight) => x.into().apply("embedding", |ids| kernel::embedding(&ids, &weight, None)),

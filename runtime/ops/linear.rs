@@ -5,8 +5,8 @@ use candle_core::{Shape, Tensor};
 use crate::signal::{Deferred, Product, Signal};
 use crate::{Error, Result};
 
-/// `x · weightᵀ + bias` for an input `[…, in_features]`, a weight `[out_features, in_features]` and, where
-/// there is one, a bias `[out_features]`. An activation that follows runs together with the bias.
+/// Computes `x · weightᵀ + bias` for an input `[…, in_features]`, a weight `[out_features, in_features]` and an
+/// optional bias `[out_features]`. A following activation is fused.
 pub fn linear(x: impl Into<Signal>, weight: impl Into<Signal>, bias: impl Into<Option<Tensor>>) -> Signal {
     defer(x.into(), weight.into(), bias.into()).into()
 }
@@ -29,7 +29,7 @@ fn defer(x: Signal, weight: Signal, bias: Option<Tensor>) -> Result<Signal> {
     let dtype = x.dtype()?;
     for (name, given) in [("weight", Some(&weight)), ("bias", bias.as_ref())] {
         if let Some(other) = given.map(Tensor::dtype).filter(|given| *given != dtype) {
-            return Err(wrong(format!("expected a {name} of {dtype:?} as the input, got {other:?}")));
+            return Err(wrong(format!("expected a {name} of {dtype:?} like the input, got {other:?}")));
         }
     }
     let product = Product::new(x.into_tensor()?, weight, bias);

@@ -1,5 +1,5 @@
 //! Operations on signals, with every tensor and setting as an argument. Layers and
-//! [`functional`](crate::functional) are made of them.
+//! [`functional`](crate::functional) are built on them.
 
 pub(crate) mod activation;
 mod adaptive;
@@ -40,11 +40,11 @@ pub use shape::{cat, flatten, stack, unflatten};
 
 use crate::{Error, Result};
 
-/// A dimension that counts from the end where it is negative, as an index.
+/// Converts a dimension to an index. A negative dimension counts from the end.
 fn axis(dim: isize, rank: usize) -> Result<usize> {
     let index = if dim < 0 { dim.checked_add_unsigned(rank) } else { Some(dim) };
     match index.and_then(|index| usize::try_from(index).ok()) {
         Some(index) if index < rank => Ok(index),
-        _ => Err(Error::msg(format!("dimension {dim} of a tensor with {rank} dimensions"))),
+        _ => Err(Error::msg(format!("dimension {dim} is out of range for a tensor with {rank} dimensions"))),
     }
 }

@@ -1,13 +1,14 @@
-//! Normalisation.
+//! Normalization.
 
 use candle_core::{DType, Tensor};
 
-use super::NormalizedShape;
 use crate::kernels::norm;
 use crate::signal::Signal;
 
-/// Normalises over the last dimensions, which are `normalized_shape`, then applies `weight` and `bias` of
-/// that shape. [`LayerNorm`](crate::layers::LayerNorm) is the layer; PyTorch's `eps` is 1e-5.
+use super::NormalizedShape;
+
+/// Normalizes over the last dimensions, whose sizes are `normalized_shape`, then applies `weight` and `bias` of
+/// that shape. The layer is [`LayerNorm`](crate::layers::LayerNorm). PyTorch's default for `eps` is 1e-5.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -36,24 +37,26 @@ pub fn layer_norm(
     x.into().apply("layer_norm", |x| norm::layer_norm(&x, &shape, weight, bias, eps))
 }
 
-/// Divides by the root of the mean square over the last dimensions, which are `normalized_shape`, then
-/// applies `weight` of that shape; `None` for `eps` is the epsilon of the input's type.
-/// [`RmsNorm`](crate::layers::RmsNorm) is the layer.
+/// Divides by the root mean square over the last dimensions, whose sizes are `normalized_shape`, then applies
+/// `weight` of that shape. If `eps` is `None`, uses the machine epsilon of the input's type. The layer is
+/// [`RmsNorm`](crate::layers::RmsNorm).
 pub fn rms_norm(
     x: impl Into<Signal>,
     normalized_shape: impl Into<NormalizedShape>,
     weight: Option<&Tensor>,
     eps: impl Into<Option<f64>>,
 ) -> Signal {
-    let (NormalizedShape(shape), eps) = (normalized_shape.into(), eps.into());
+    let NormalizedShape(shape) = normalized_shape.into();
+    let eps = eps.into();
     x.into().apply("rms_norm", |x| {
         let eps = eps.unwrap_or_else(|| epsilon(x.dtype()));
         norm::rms_norm(&x, &shape, weight, eps)
     })
 }
 
-/// Normalises each of `num_groups` runs of channels of `[batch, channels, …]`, then applies `weight` and
-/// `bias` (`[channels]` each). [`GroupNorm`](crate::layers::GroupNorm) is the layer; PyTorch's `eps` is 1e-5.
+/// Normalizes each of `num_groups` groups of consecutive channels of `[batch, channels, …]`, then applies `weight`
+/// and `bias` (`[channels]` each). The layer is [`GroupNorm`](crate::layers::GroupNorm). PyTorch's default for
+/// `eps` is 1e-5.
 pub fn group_norm(
     x: impl Into<Signal>,
     num_groups: usize,
@@ -64,9 +67,9 @@ pub fn group_norm(
     x.into().apply("group_norm", |x| norm::group_norm(&x, num_groups, weight, bias, eps))
 }
 
-/// Normalises each channel of each example of `[batch, channels, length, …]` by its own statistics, then
-/// applies `weight` and `bias` (`[channels]` each). [`InstanceNorm`](crate::layers::InstanceNorm) is the
-/// layer, which knows running statistics as well; PyTorch's `eps` is 1e-5.
+/// Normalizes each channel of each sample of `[batch, channels, length, …]`, then applies `weight` and `bias`
+/// (`[channels]` each). The layer, [`InstanceNorm`](crate::layers::InstanceNorm), also supports running statistics.
+/// PyTorch's default for `eps` is 1e-5.
 pub fn instance_norm(
     x: impl Into<Signal>,
     weight: Option<&Tensor>,
@@ -76,7 +79,7 @@ pub fn instance_norm(
     x.into().apply("instance_norm", |x| norm::instance_norm(&x, weight, bias, eps))
 }
 
-/// The distance from 1 to the next number of a float type.
+/// Returns the machine epsilon of a float type.
 pub(crate) fn epsilon(dtype: DType) -> f64 {
     match dtype {
         DType::F64 => f64::EPSILON,

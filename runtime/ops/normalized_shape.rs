@@ -1,23 +1,23 @@
-//! The shape that layer and RMS norm go over.
+//! The shape over which layer norm and RMS norm normalize.
 
 use std::fmt;
 
 use crate::{Error, Result};
 
-/// The last dimensions of an input: `768`, `(4, 5)`, `[4, 5]` or a vector.
+/// The sizes of an input's last dimensions: `768`, `(4, 5)`, `[4, 5]` or a vector.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NormalizedShape(pub Vec<usize>);
 
 impl NormalizedShape {
-    /// An error where there is no dimension.
+    /// Fails if the shape has no dimensions.
     pub(crate) fn check(&self) -> Result<()> {
-        match self.0.is_empty() {
-            true => Err(Error::msg("expected a normalized_shape of one dimension or more, got none")),
-            false => Ok(()),
+        if self.0.is_empty() {
+            return Err(Error::msg("expected a normalized_shape with at least one dimension, got none"));
         }
+        Ok(())
     }
 
-    /// An error where `dims` does not end in this shape.
+    /// Fails if `dims` does not end with this shape.
     pub(crate) fn check_input(&self, dims: &[usize]) -> Result<()> {
         if dims.ends_with(&self.0) {
             return Ok(());
@@ -67,9 +67,9 @@ impl From<Vec<usize>> for NormalizedShape {
 impl fmt::Display for NormalizedShape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0[..] {
-            [one] => write!(f, "({one},)"),
-            many => {
-                let sizes: Vec<String> = many.iter().map(usize::to_string).collect();
+            [size] => write!(f, "({size},)"),
+            sizes => {
+                let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
                 write!(f, "({})", sizes.join(", "))
             }
         }

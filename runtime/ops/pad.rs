@@ -1,12 +1,13 @@
 //! Padding.
 
-use super::Sides;
 use crate::kernels::pad::{self, PadMode};
 use crate::signal::Signal;
 
-/// Pads the last two dimensions, `[…, height, width]`, by `(left, right, top, bottom)`, or the last alone
-/// by `(left, right)`. The mode is `"constant"` (zeros), `"reflect"`, `"replicate"` or `"circular"`, or
-/// [`PadMode::Constant`] with a number. A negative number takes elements away.
+use super::Sides;
+
+/// Pads the last two dimensions, `[…, height, width]`, by `(left, right, top, bottom)`, or only the last one by
+/// `(left, right)`. Negative padding removes elements. `mode` is `"constant"` (zeros), `"reflect"`, `"replicate"`,
+/// `"circular"`, or [`PadMode::Constant`] with a value.
 ///
 /// ```
 /// use sconce::prelude::*;

@@ -1,6 +1,6 @@
-//! Settings per axis: one number for both, or one for the height and one for the width.
+//! Settings per axis: one number for both axes, or a height and a width.
 
-/// `[height, width]`, from `3` or `(3, 5)`.
+/// A setting `[height, width]`, converted from `3` or `(3, 5)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pair(pub [usize; 2]);
 
@@ -22,20 +22,22 @@ impl From<[usize; 2]> for Pair {
     }
 }
 
-/// Prints as a Python tuple.
+/// Prints as a Python tuple: `(3, 5)`.
 impl std::fmt::Display for Pair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "({}, {})", self.0[0], self.0[1])
     }
 }
 
-/// How much padding surrounds a convolution's input: `1`, `(1, 2)`, `"valid"` (none) or `"same"` (as much
-/// as keeps the size, at stride one; an odd rest goes to the right and the bottom).
+/// The padding of a convolution's input: `1`, `(1, 2)`, `"valid"` (none) or `"same"`. With `"same"` and stride 1,
+/// the output has the size of the input; odd padding has its extra element on the right and at the bottom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding<Size = Pair> {
+    /// The padding on each side, per axis.
     Each(Size),
+    /// The padding that keeps the size of the input at stride 1.
     Same,
-    /// A word that PyTorch does not know either; building the layer reports it.
+    /// An invalid string. Building the layer fails with an error.
     Unknown(&'static str),
 }
 
@@ -45,7 +47,7 @@ impl<T: Into<Pair>> From<T> for Padding {
     }
 }
 
-/// Along one axis.
+/// Converts the padding of a single axis.
 impl From<usize> for Padding<usize> {
     fn from(each: usize) -> Self {
         Self::Each(each)
@@ -53,22 +55,22 @@ impl From<usize> for Padding<usize> {
 }
 
 impl From<&'static str> for Padding {
-    fn from(word: &'static str) -> Self {
-        Self::from_word(word, Pair([0; 2]))
+    fn from(name: &'static str) -> Self {
+        Self::from_name(name, Pair([0; 2]))
     }
 }
 
 impl From<&'static str> for Padding<usize> {
-    fn from(word: &'static str) -> Self {
-        Self::from_word(word, 0)
+    fn from(name: &'static str) -> Self {
+        Self::from_name(name, 0)
     }
 }
 
 impl<Size> Padding<Size> {
-    fn from_word(word: &'static str, none: Size) -> Self {
-        match word {
+    fn from_name(name: &'static str, zero: Size) -> Self {
+        match name {
             "same" => Self::Same,
-            "valid" => Self::Each(none),
+            "valid" => Self::Each(zero),
             other => Self::Unknown(other),
         }
     }
@@ -77,19 +79,19 @@ impl<Size> Padding<Size> {
         match self {
             Self::Each(each) => Padding::Each(f(each)),
             Self::Same => Padding::Same,
-            Self::Unknown(word) => Padding::Unknown(word),
+            Self::Unknown(name) => Padding::Unknown(name),
         }
     }
 }
 
-/// Padding in PyTorch's order, `[left, right, top, bottom]`: from `1` for every side, from `(left, right)`,
-/// or from all four. A negative number takes elements away.
+/// The padding of each side in PyTorch's order, `[left, right, top, bottom]`. Converts from one number for all
+/// sides, from `(left, right)`, or from all four. Negative padding removes elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sides(pub [isize; 4]);
 
 impl From<isize> for Sides {
-    fn from(every: isize) -> Self {
-        Self([every; 4])
+    fn from(all: isize) -> Self {
+        Self([all; 4])
     }
 }
 
@@ -117,7 +119,7 @@ impl From<[isize; 4]> for Sides {
     }
 }
 
-/// Prints as a Python tuple.
+/// Prints as a Python tuple: `(3, 5)`.
 impl std::fmt::Display for Sides {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let [left, right, top, bottom] = self.0;

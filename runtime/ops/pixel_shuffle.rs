@@ -1,24 +1,24 @@
-//! Pixels traded for channels.
+//! Pixel shuffle: rearranges channels into pixels and back.
 
 use candle_core::Tensor;
 
 use crate::signal::Signal;
 use crate::{Error, Result};
 
-/// `[…, channels · r², height, width]` to `[…, channels, height · r, width · r]`: r² channels become the
-/// pixels of a square. Shi et al. 2016.
+/// Rearranges `[…, channels · r², height, width]` to `[…, channels, height · r, width · r]`: r² channels become a
+/// square of r × r pixels. See Shi et al. 2016.
 pub fn pixel_shuffle(x: impl Into<Signal>, upscale_factor: usize) -> Signal {
     x.into().apply("pixel_shuffle", |x| shuffle(&x, upscale_factor))
 }
 
-/// `[…, channels, height · r, width · r]` to `[…, channels · r², height, width]`: the inverse of
+/// Rearranges `[…, channels, height · r, width · r]` to `[…, channels · r², height, width]`. The inverse of
 /// [`pixel_shuffle`].
 pub fn pixel_unshuffle(x: impl Into<Signal>, downscale_factor: usize) -> Signal {
     x.into().apply("pixel_unshuffle", |x| unshuffle(&x, downscale_factor))
 }
 
 fn shuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
-    let (lead, [channels, height, width]) = image("pixel_shuffle", x)?;
+    let (lead, [channels, height, width]) = split_dims("pixel_shuffle", x)?;
     let outputs = match factor.checked_mul(factor) {
         Some(square) if square > 0 && channels % square == 0 => channels / square,
         _ => {
@@ -35,7 +35,7 @@ fn shuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
 }
 
 fn unshuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
-    let (lead, [channels, height, width]) = image("pixel_unshuffle", x)?;
+    let (lead, [channels, height, width]) = split_dims("pixel_unshuffle", x)?;
     if factor == 0 || height % factor != 0 || width % factor != 0 {
         return Err(Error::msg(format!(
             "pixel_unshuffle: expected a height and width divisible by downscale_factor = {factor}, got \
@@ -43,14 +43,15 @@ fn unshuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
             x.dims()
         )));
     }
-    let (rows, columns) = (height / factor, width / factor);
+    let rows = height / factor;
+    let columns = width / factor;
     let parts = x.reshape(&[lead.iter().product(), channels, rows, factor, columns, factor])?;
     let shape = [lead, &[channels * factor * factor, rows, columns]].concat();
     Ok(parts.permute([0, 1, 3, 5, 2, 4])?.reshape(shape)?)
 }
 
-/// The dimensions before `[channels, height, width]`, and those.
-fn image<'a>(name: &str, x: &'a Tensor) -> Result<(&'a [usize], [usize; 3])> {
+/// Splits the dimensions into the leading ones and `[channels, height, width]`.
+fn split_dims<'a>(name: &str, x: &'a Tensor) -> Result<(&'a [usize], [usize; 3])> {
     match x.dims() {
         [lead @ .., channels, height, width] => Ok((lead, [*channels, *height, *width])),
         dims => Err(Error::msg(format!("{name}: expected an input [channels, height, width], got {dims:?}"))),

@@ -1,23 +1,25 @@
-//! Other shapes: flattened, joined, stacked.
+//! Operations that change shapes: flatten, unflatten, concatenate and stack.
 
 use candle_core::Tensor;
 
-use super::axis;
 use crate::kernels::internal::blocked;
 use crate::scope::{self, Path};
 use crate::signal::{Signal, Value, can_join_blocked};
 use crate::{Error, Result};
 
-/// Joins all dimensions from `start_dim` on into one; `flatten(x, 1)` keeps the batch.
+use super::axis;
+
+/// Joins all dimensions from `start_dim` on into one. `flatten(x, 1)` keeps the batch dimension.
 pub fn flatten(x: impl Into<Signal>, start_dim: isize) -> Signal {
     flatten_range(x.into(), start_dim, -1)
 }
 
 pub(crate) fn flatten_range(x: Signal, start: isize, end: isize) -> Signal {
     x.apply("flatten", |x| -> Result<Tensor> {
-        let (start, end) = (axis(start, x.rank())?, axis(end, x.rank())?);
+        let start = axis(start, x.rank())?;
+        let end = axis(end, x.rank())?;
         if start > end {
-            return Err(Error::msg(format!("cannot flatten from dimension {start} to {end}")));
+            return Err(Error::msg(format!("flatten: expected start_dim ≤ end_dim, got {start} and {end}")));
         }
         let dims = x.dims();
         let joined = dims[start..=end].iter().product();
@@ -25,11 +27,12 @@ pub(crate) fn flatten_range(x: Signal, start: isize, end: isize) -> Signal {
     })
 }
 
-/// Splits one dimension into several, of which one may be `-1`: `unflatten(x, 1, [2, -1])`.
+/// Splits one dimension into several: `unflatten(x, 1, [2, -1])`. One size may be `-1`, which is inferred.
 pub fn unflatten(x: impl Into<Signal>, dim: isize, sizes: impl IntoIterator<Item = isize>) -> Signal {
     x.into().apply("unflatten", |x| -> Result<Tensor> {
         let dim = axis(dim, x.rank())?;
-        let (dims, sizes) = (x.dims(), sizes.into_iter().collect::<Vec<_>>());
+        let dims = x.dims();
+        let sizes = sizes.into_iter().collect::<Vec<_>>();
         let Some(parts) = split(dims[dim], &sizes) else {
             return Err(Error::msg(format!(
                 "unflatten: expected sizes whose product is {} (dimension {dim} of {dims:?}), got {sizes:?}",
@@ -40,7 +43,7 @@ pub fn unflatten(x: impl Into<Signal>, dim: isize, sizes: impl IntoIterator<Item
     })
 }
 
-/// The sizes with `-1` filled in, if their product is `total`.
+/// Returns the sizes with `-1` inferred, or `None` if their product is not `total`.
 fn split(total: usize, sizes: &[isize]) -> Option<Vec<usize>> {
     let known = sizes.iter().filter(|size| **size != -1);
     let product = known.clone().try_fold(1usize, |product, size| {
@@ -54,7 +57,7 @@ fn split(total: usize, sizes: &[isize]) -> Option<Vec<usize>> {
     Some(sizes.iter().map(|size| usize::try_from(*size).unwrap_or(rest)).collect())
 }
 
-/// Joins signals along a dimension: `cat([a, b], 1)`.
+/// Concatenates signals along a dimension: `cat([a, b], 1)`.
 pub fn cat<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: isize) -> Signal {
     let signals: Vec<Signal> = signals.into_iter().map(Into::into).collect();
     if [1, -3].contains(&dim) && can_join_blocked(&signals) {
@@ -63,23 +66,23 @@ pub fn cat<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: isize) ->
     join("cat", signals, |tensors, first| Ok(Tensor::cat(tensors, axis(dim, first.rank())?)?))
 }
 
-/// Joins the channels of channel-blocked signals.
+/// Concatenates the channels of channel-blocked signals.
 fn cat_images(signals: Vec<Signal>) -> Result<Signal> {
-    let values = signals.into_iter().map(Signal::into_blocks).collect::<Result<Vec<_>>>()?;
+    let values = signals.into_iter().map(Signal::into_blocked).collect::<Result<Vec<_>>>()?;
     let images = values.iter().map(|value| match value {
         Value::Blocked(image) => Some(image.clone()),
         Value::Tensor(_) => None,
     });
     match images.collect::<Option<Vec<_>>>() {
         Some(images) => {
-            scope::launched(Path::current, || "cat".to_string());
+            scope::record_launch(Path::current, || "cat".to_string());
             Ok(Signal::image(blocked::cat_channels(&images)?))
         }
         None => Ok(join("cat", values, |tensors, _| Ok(Tensor::cat(tensors, 1)?))),
     }
 }
 
-/// Joins signals of one shape along a new dimension.
+/// Stacks signals of equal shape along a new dimension.
 pub fn stack<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: isize) -> Signal {
     join("stack", signals, |tensors, first| Ok(Tensor::stack(tensors, axis(dim, first.rank() + 1)?)?))
 }
@@ -94,7 +97,7 @@ fn join<T: Into<Signal>>(
     match tensors {
         Err(error) => Signal::fail(error),
         Ok(tensors) => match tensors.first() {
-            None => Signal::fail(Error::msg(format!("{name} of no tensors"))),
+            None => Signal::fail(Error::msg(format!("{name}: expected at least one tensor, got none"))),
             Some(first) => Signal::from(first).apply(name, |first| operation(&tensors, &first)),
         },
     }

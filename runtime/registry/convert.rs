@@ -2,21 +2,22 @@
 
 use candle_core::{Tensor, Var};
 
-use super::list::all_names;
-use super::replace::{Replacements, for_each_mut};
 use crate::Result;
 use crate::module::Module;
 
-/// Replaces every tensor by `to(tensor)`; a trainable parameter becomes a new variable. If one conversion
+use super::list::all_names;
+use super::replace::{Replacements, for_each_mut};
+
+/// Replaces every tensor with `convert(tensor)`. Trainable parameters become new variables. If one conversion
 /// fails, no tensor is replaced.
 pub(super) fn convert<M: Module + ?Sized>(
     network: &mut M,
-    to: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
+    convert: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
 ) -> Result<()> {
     let mut replacements = Replacements::default();
     for entry in all_names(network) {
         replacements.get_or_make(entry.tensor, |tensor| {
-            let new = to(&tensor.detach())?;
+            let new = convert(&tensor.detach())?;
             Ok(if tensor.is_variable() { Var::from_tensor(&new)?.into_inner() } else { new })
         })?;
     }

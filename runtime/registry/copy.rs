@@ -1,8 +1,9 @@
 //! Copies of a network in which nothing is trainable.
 
-use super::replace::{Replacements, for_each_mut};
 use crate::Result;
 use crate::module::Module;
+
+use super::replace::{Replacements, for_each_mut};
 
 /// Returns a copy that shares the network's storage.
 pub(super) fn detached<M: Module>(network: &M) -> M {
@@ -12,11 +13,11 @@ pub(super) fn detached<M: Module>(network: &M) -> M {
         *tensor = replacements.get_or_make(tensor, |tensor| Ok(tensor.detach()))?;
         Ok(())
     });
-    debug_assert!(result.is_ok(), "detaching a tensor does not fail");
+    debug_assert!(result.is_ok(), "detaching a tensor cannot fail");
     copy
 }
 
-/// Returns a copy with storage of its own.
+/// Returns a copy with separate storage.
 pub(super) fn inference<M: Module>(network: &M) -> Result<M> {
     let mut copy = network.share();
     let mut replacements = Replacements::default();

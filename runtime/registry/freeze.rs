@@ -1,12 +1,13 @@
-//! Chooses which parameters training changes.
+//! Freezes and unfreezes parameters.
 
 use candle_core::{Tensor, Var};
 
-use super::list::Kind;
-use super::replace::{Replacements, for_each_mut};
 use crate::glob::Glob;
 use crate::module::Module;
 use crate::{Error, Result};
+
+use super::list::Kind;
+use super::replace::{Replacements, for_each_mut};
 
 pub(super) fn freeze<M: Module + ?Sized>(network: &mut M, pattern: &str) -> Result<()> {
     replace_parameters(network, pattern, |tensor| Ok(tensor.detach()))
@@ -20,18 +21,18 @@ pub(super) fn unfreeze<M: Module + ?Sized>(network: &mut M, pattern: &str) -> Re
 fn replace_parameters<M: Module + ?Sized>(
     network: &mut M,
     pattern: &str,
-    with: impl Fn(&Tensor) -> Result<Tensor>,
+    replacement: impl Fn(&Tensor) -> Result<Tensor>,
 ) -> Result<()> {
     let glob = Glob::new(pattern);
     let mut replacements = Replacements::default();
     for_each_mut(network, &mut |path, kind, tensor| {
         if kind == Kind::Parameter && (glob.matches(path) || replacements.get(tensor).is_some()) {
-            *tensor = replacements.get_or_make(tensor, &with)?;
+            *tensor = replacements.get_or_make(tensor, &replacement)?;
         }
         Ok(())
     })?;
     if replacements.is_empty() {
-        return Err(Error::msg(format!("no parameter of this {} matches {pattern:?}", network.kind())));
+        return Err(Error::msg(format!("no parameter of {} matches {pattern:?}", network.kind())));
     }
     Ok(())
 }

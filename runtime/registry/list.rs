@@ -17,25 +17,25 @@ pub(super) struct Entry<'a> {
     pub path: String,
     pub kind: Kind,
     pub tensor: &'a Tensor,
-    /// Checkpoints may lack it.
+    /// Whether the tensor may be missing from a checkpoint.
     pub optional: bool,
 }
 
 impl<'a> Entry<'a> {
-    /// A tensor that the network has and its registry does not show.
-    pub fn hidden(path: &str, tensor: &'a Tensor) -> Self {
+    /// Returns an entry for a tensor that the network uses but its registry does not list.
+    pub fn unregistered(path: &str, tensor: &'a Tensor) -> Self {
         Self { path: path.to_owned(), kind: Kind::Buffer, tensor, optional: false }
     }
 }
 
-/// Lists every tensor once for each name that it has.
+/// Lists every tensor under each of its names.
 pub(super) fn all_names<M: Module + ?Sized>(network: &M) -> Vec<Entry<'_>> {
     let mut lister = Tensors::default();
     network.visit(&mut lister);
     lister.found
 }
 
-/// Lists every tensor of one kind under the first of its names.
+/// Lists every tensor of one kind under its first name.
 pub(super) fn first_names<M: Module + ?Sized>(network: &M, kind: Kind) -> Vec<(String, Tensor)> {
     let mut seen = HashSet::<TensorId>::new();
     let mut entries = all_names(network);
@@ -63,22 +63,22 @@ struct Tensors<'a> {
 }
 
 impl<'a> Tensors<'a> {
-    fn note(&mut self, name: &str, kind: Kind, tensor: &'a Tensor, optional: bool) {
+    fn push(&mut self, name: &str, kind: Kind, tensor: &'a Tensor, optional: bool) {
         self.found.push(Entry { path: join(&self.path, name), kind, tensor, optional });
     }
 }
 
 impl<'a> Visitor<'a> for Tensors<'a> {
     fn parameter(&mut self, name: &str, tensor: &'a Tensor) {
-        self.note(name, Kind::Parameter, tensor, false);
+        self.push(name, Kind::Parameter, tensor, false);
     }
 
     fn buffer(&mut self, name: &str, tensor: &'a Tensor) {
-        self.note(name, Kind::Buffer, tensor, false);
+        self.push(name, Kind::Buffer, tensor, false);
     }
 
     fn optional_buffer(&mut self, name: &str, tensor: &'a Tensor) {
-        self.note(name, Kind::Buffer, tensor, true);
+        self.push(name, Kind::Buffer, tensor, true);
     }
 
     fn child(&mut self, name: &str, child: &'a dyn Module) {

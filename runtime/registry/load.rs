@@ -1,37 +1,38 @@
-//! Loads a state dict into a network: the one definition of which checkpoints fit a network.
+//! Loads a state dict into a network. This module alone defines which checkpoints fit a network.
 //!
-//! The names of a network are those of its registry. Names of one tensor are tied: a state dict may have the
+//! The names of a network are those in its registry. The names of one tensor are tied: a state dict may have the
 //! tensor under any of them, or under several with equal values.
 
 use std::collections::{HashMap, HashSet};
 
 use candle_core::{DType, Tensor, TensorId};
 
-use super::list::{Entry, all_names};
-use super::replace::{Replacements, for_each_mut};
 use crate::Result;
 use crate::checkpoint::StateDict;
 use crate::load::{LoadReport, CHUNK, converted, fill};
 use crate::module::Module;
 use crate::source::Requests;
 
-/// What of a state dict fits a network.
+use super::list::{Entry, all_names};
+use super::replace::{Replacements, for_each_mut};
+
+/// The result of comparing a state dict with a network.
 pub(crate) struct Matching<'a> {
     pub report: LoadReport,
-    /// The values for each name of the network that gets any.
+    /// The new values, by the names of the network's tensors.
     values: HashMap<String, &'a Tensor>,
-    /// Tied names with different values.
+    /// Descriptions of tied names with different values.
     conflicts: Vec<String>,
 }
 
 impl<'a> Matching<'a> {
-    /// Compares a network with a state dict, by name and shape. Tensors that the construction of the network
-    /// asked for belong to the network even if its registry does not show them.
+    /// Compares a network with a state dict, by name and shape. Tensors that the network requested while it was
+    /// built belong to it even if its registry does not list them.
     pub fn new<M: Module + ?Sized>(network: &M, requests: &Requests, state: &'a StateDict) -> Result<Self> {
         let mut entries = all_names(network);
         let registered: HashSet<String> = entries.iter().map(|entry| entry.path.clone()).collect();
-        let hidden = requests.tensors.iter().filter(|(name, _)| !registered.contains(*name));
-        entries.extend(hidden.map(|(name, tensor)| Entry::hidden(name, tensor)));
+        let unregistered = requests.tensors.iter().filter(|(name, _)| !registered.contains(*name));
+        entries.extend(unregistered.map(|(name, tensor)| Entry::unregistered(name, tensor)));
 
         let mut report = LoadReport::default();
         let mut conflicts = Vec::new();
@@ -40,7 +41,7 @@ impl<'a> Matching<'a> {
             let Some(tied) = tensors.get_mut(&tensor.id()) else { continue };
             match state.get(path) {
                 Some(found) if report.note_found(path, tensor.dims(), found.dims()) => {
-                    conflicts.extend(tied.offer(path, found)?);
+                    conflicts.extend(tied.add(path, found)?);
                 }
                 None if !optional && tied.is_missing(path, state) => report.note_missing(path, tensor.dims()),
                 _ => {}
@@ -52,17 +53,17 @@ impl<'a> Matching<'a> {
         Ok(Self { report, values, conflicts })
     }
 
-    /// Checks that the state dict can be loaded: all of it, or what fits.
+    /// Checks that the state dict can be loaded. If `partial`, only the tensors that fit are loaded.
     ///
     /// # Errors
-    /// Tied names have different values, or, unless `partial`, a tensor is missing, unexpected or mismatched.
+    /// Tied names have different values. Unless `partial`, also if a tensor is missing, unexpected or mismatched.
     pub fn check(&self, partial: bool) -> Result<()> {
         let report = if partial { &LoadReport::default() } else { &self.report };
         report.check(&self.conflicts)
     }
 
-    /// Copies the values into the network, except those in `filled`. If a conversion is not possible, nothing is
-    /// changed.
+    /// Copies the values into the network's tensors, except those in `filled`. If a conversion fails, the network is
+    /// left unchanged.
     pub fn assign<M: Module + ?Sized>(&self, network: &mut M, filled: &HashSet<TensorId>) -> Result<()> {
         let values = |path: &str, tensor: &Tensor| {
             self.values.get(path).copied().filter(|_| !filled.contains(&tensor.id()))
@@ -81,12 +82,12 @@ impl<'a> Matching<'a> {
     }
 }
 
-/// The names of one tensor, and what the state dict has for it.
+/// The names of one tensor, and its values in the state dict.
 #[derive(Default)]
 struct Tied<'n, 'a> {
-    /// In the order of the registry.
+    /// The names, in the order of the registry.
     names: Vec<&'n str>,
-    /// The values, and the first name that has them.
+    /// The values and the first name under which they were found.
     found: Option<(&'n str, &'a Tensor)>,
 }
 
@@ -99,28 +100,28 @@ impl<'n, 'a> Tied<'n, 'a> {
         groups
     }
 
-    /// Returns whether `name` is to be reported as missing: the first name, if the state dict has none of them.
+    /// Returns whether to report `name` as missing: it is the first name, and the state dict has none of the names.
     fn is_missing(&self, name: &str, state: &StateDict) -> bool {
         self.names[0] == name && !self.names.iter().any(|name| state.contains_key(name))
     }
 
-    /// Takes the values that the state dict has under `name`, or returns a description of their difference from
-    /// those of another name.
-    fn offer(&mut self, name: &'n str, values: &'a Tensor) -> Result<Option<String>> {
+    /// Records the values that the state dict has under `name`. Returns a description of the conflict if they differ
+    /// from the values under another name.
+    fn add(&mut self, name: &'n str, values: &'a Tensor) -> Result<Option<String>> {
         let (first, expected) = *self.found.get_or_insert((name, values));
         let differ = first != name && !equal(expected, values)?;
         Ok(differ.then(|| format!("{first} and {name}")))
     }
 
-    /// Returns the values for each name.
+    /// Returns each name with the values.
     fn into_values(self) -> impl Iterator<Item = (String, &'a Tensor)> {
         let values = self.found.map(|(_, values)| values);
         self.names.into_iter().filter_map(move |name| Some((name.to_owned(), values?)))
     }
 }
 
-/// Returns `old` with new values. A variable is changed in place, as optimizers and detached copies of the
-/// network hold its storage; any other tensor is replaced, as packed copies of it would become stale.
+/// Returns `old` with new values. A variable is changed in place, because optimizers and detached copies of the
+/// network share its storage. Any other tensor is replaced, because packed copies of it would become stale.
 fn assign(old: &Tensor, values: &Tensor) -> Result<Tensor> {
     if old.is_variable() {
         fill(old, values)?;
@@ -129,24 +130,26 @@ fn assign(old: &Tensor, values: &Tensor) -> Result<Tensor> {
     Ok(converted(values, old)?.copy()?.detach())
 }
 
-/// Converts the first element of `values` to the type and device of `tensor`.
+/// Checks that `values` can be converted to the type and device of `tensor`, by converting one element.
 fn check_conversion(values: &Tensor, tensor: &Tensor) -> Result<()> {
     let values = values.flatten_all()?;
     converted(&values.narrow(0, 0, values.elem_count().min(1))?, tensor)?;
     Ok(())
 }
 
-/// Returns whether two tensors of one shape are equal, rounded to the coarser of their types; NaN equals NaN.
+/// Returns whether two tensors of the same shape are equal after rounding to the coarser of their types. NaN
+/// equals NaN.
 fn equal(a: &Tensor, b: &Tensor) -> Result<bool> {
     let types = [a.dtype(), b.dtype(), DType::F64];
-    let (a, b) = (a.flatten_all()?, b.flatten_all()?);
+    let a = a.flatten_all()?;
+    let b = b.flatten_all()?;
     for start in (0..a.elem_count()).step_by(CHUNK) {
-        let piece = |x: &Tensor| -> Result<Vec<f64>> {
-            let piece = x.narrow(0, start, CHUNK.min(x.elem_count() - start))?;
-            Ok(types.iter().try_fold(piece, |piece, dtype| piece.to_dtype(*dtype))?.to_vec1()?)
+        let chunk = |x: &Tensor| -> Result<Vec<f64>> {
+            let chunk = x.narrow(0, start, CHUNK.min(x.elem_count() - start))?;
+            Ok(types.iter().try_fold(chunk, |chunk, dtype| chunk.to_dtype(*dtype))?.to_vec1()?)
         };
         let equal = |(x, y): (&f64, &f64)| x == y || x.is_nan() && y.is_nan();
-        if !piece(&a)?.iter().zip(&piece(&b)?).all(equal) {
+        if !chunk(&a)?.iter().zip(&chunk(&b)?).all(equal) {
             return Ok(false);
         }
     }

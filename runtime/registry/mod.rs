@@ -1,4 +1,4 @@
-//! What every network can do with its named tensors.
+//! Operations on the named tensors of a network.
 
 mod convert;
 mod copy;
@@ -28,33 +28,33 @@ use crate::module::{Forward, Module};
 use crate::signal::Signal;
 use crate::source::Requests;
 
-/// The calls on a network's tensors and parts; every [`Module`] has them.
+/// Methods on the tensors and child modules of a network; implemented for every [`Module`].
 ///
-/// Lists are in the order of the fields, with dotted paths as in PyTorch's checkpoints; a tensor that
-/// two fields share is listed once, under the first name.
+/// Lists are in the order of the fields, with dotted paths as in PyTorch's checkpoints. A tensor that
+/// several fields share is listed once, under its first name.
 pub trait Network: Module {
-    /// Every parameter, frozen ones included, with its path.
+    /// Returns every parameter with its path, including frozen parameters.
     fn named_parameters(&self) -> Vec<(String, Tensor)> {
         list::first_names(self, Kind::Parameter)
     }
 
-    /// Every parameter, frozen ones included.
+    /// Returns every parameter, including frozen parameters.
     fn parameters(&self) -> Vec<Tensor> {
         self.named_parameters().into_iter().map(|(_, tensor)| tensor).collect()
     }
 
-    /// The parameters that training changes, with their paths: what an optimiser takes.
+    /// Returns the parameters that are not frozen, with their paths, for an optimizer.
     fn trainable_parameters(&self) -> Vec<(String, Var)> {
         let trainable = self.named_parameters().into_iter().filter(|(_, tensor)| tensor.is_variable());
         trainable.filter_map(|(name, tensor)| Some((name, Var::from_tensor(&tensor).ok()?))).collect()
     }
 
-    /// The tensors that are saved and moved but never trained, with their paths.
+    /// Returns the buffers with their paths: tensors that are saved and moved but never trained.
     fn buffers(&self) -> Vec<(String, Tensor)> {
         list::first_names(self, Kind::Buffer)
     }
 
-    /// The network itself under the empty path, then every part of it.
+    /// Returns the network under the empty path, then every module in it with its path.
     fn named_modules(&self) -> Vec<(String, &dyn Module)>
     where
         Self: Sized,
@@ -62,38 +62,39 @@ pub trait Network: Module {
         list::modules(self)
     }
 
-    /// The number of elements of all parameters.
+    /// Returns the number of elements of all parameters.
     fn num_parameters(&self) -> usize {
         self.parameters().iter().map(Tensor::elem_count).sum()
     }
 
-    /// Parameters and buffers by path, sharing the network's storage.
+    /// Returns the parameters and buffers by path. They share the network's storage.
     fn state_dict(&self) -> StateDict {
         list::all_names(self).into_iter().map(|entry| (entry.path, entry.tensor.detach())).collect()
     }
 
-    /// Copies the tensors of `state` into this network, all of them or, if one does not fit, none.
+    /// Copies the tensors of `state` into this network. If one does not fit, the network is left unchanged.
     ///
-    /// A tensor that several fields share may be there under any of its names. The number of batches that a batch
-    /// norm has seen may be missing, as it is in checkpoints older than PyTorch 0.4.1.
+    /// `state` may hold a tied tensor under any of its names. `num_batches_tracked` of a batch norm may be missing,
+    /// as in checkpoints older than PyTorch 0.4.1.
     ///
     /// # Errors
-    /// A tensor is missing, unexpected or mismatched, or the names of a shared tensor have different values.
+    /// A tensor is missing, unexpected or mismatched, or the names of a tied tensor have different values.
     fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
         let matching = Matching::new(self, &Requests::default(), state)?;
         matching.check(false)?;
         matching.assign(self, &HashSet::new())
     }
 
-    /// Copies the tensors of a checkpoint into this network, as [`Load`] says, and reports what was loaded.
+    /// Copies the tensors of a checkpoint into this network with the options of [`Load`], and reports what was
+    /// loaded.
     ///
-    /// It takes the checkpoints that [`Config::load_with`](crate::Config::load_with) takes. With
-    /// [`Load::partial`], what the checkpoint lacks keeps its values. With [`Load::dtype`], the network's float
-    /// tensors are converted to that type first.
+    /// Accepts the same checkpoints as [`Config::load_with`](crate::Config::load_with). With [`Load::partial`],
+    /// tensors that are missing from the checkpoint keep their values. With [`Load::dtype`], the network's float
+    /// tensors are first converted to that type.
     ///
     /// # Errors
-    /// Those of [`load_state_dict`](Self::load_state_dict) and of [`Load::read`]; nothing is changed. With
-    /// [`Load::partial`], missing, unexpected and mismatched tensors are no error.
+    /// Fails like [`load_state_dict`](Self::load_state_dict) and [`Load::read`], and leaves the network unchanged.
+    /// With [`Load::partial`], missing, unexpected and mismatched tensors are not errors.
     fn load_with(&mut self, load: impl Borrow<Load>) -> Result<LoadReport>
     where
         Self: Sized,
@@ -110,8 +111,8 @@ pub trait Network: Module {
         Ok(matching.report)
     }
 
-    /// Writes every tensor to a `.safetensors` file. The file appears whole or not at all: a crash, or a
-    /// full disk, leaves what was there before.
+    /// Writes every tensor to a `.safetensors` file. The file is written atomically: after a crash or on a full
+    /// disk, the old file is still there.
     fn save(&self, path: impl AsRef<Path>) -> Result<()>
     where
         Self: Sized,
@@ -119,8 +120,10 @@ pub trait Network: Module {
         self.save_with(path, &[])
     }
 
-    /// The same, with metadata of your own: `&[("epoch", "3")]`. [`checkpoint::metadata`] reads them back,
-    /// beside `network`, this network's type, and `sconce_version`.
+    /// Writes every tensor and custom metadata, such as `&[("epoch", "3")]`, to a `.safetensors` file.
+    ///
+    /// [`checkpoint::metadata`] reads the metadata. It also contains `network`, the type of this network, and
+    /// `sconce_version`.
     fn save_with(&self, path: impl AsRef<Path>, metadata: &[(&str, &str)]) -> Result<()>
     where
         Self: Sized,
@@ -128,31 +131,37 @@ pub trait Network: Module {
         checkpoint::write_safetensors(path, &self.state_dict(), &metadata::with_type(metadata, self.kind())?)
     }
 
-    /// Moves every tensor to `device`; trainable parameters become new variables there.
+    /// Moves every tensor to `device`. Trainable parameters become new variables.
     fn to_device(&mut self, device: &Device) -> Result<()> {
         convert::convert(self, |tensor| tensor.to_device(device))
     }
 
-    /// Converts every float tensor to `dtype`; trainable parameters become new variables.
+    /// Converts every float tensor to `dtype`. Trainable parameters become new variables.
     fn to_dtype(&mut self, dtype: DType) -> Result<()> {
         convert::convert(self, |tensor| {
             if tensor.dtype().is_float() { tensor.to_dtype(dtype) } else { Ok(tensor.clone()) }
         })
     }
 
-    /// Stops training of the parameters whose path matches: `freeze("backbone.**")`. `*` stands for one
-    /// step of a path, `**` for any number. A pattern that matches nothing is an error.
+    /// Freezes the parameters whose path matches, so that training does not change them: `freeze("backbone.**")`.
+    /// `*` matches one segment of a path, `**` any number of segments.
+    ///
+    /// # Errors
+    /// The pattern matches no parameter.
     fn freeze(&mut self, pattern: &str) -> Result<()> {
         freeze::freeze(self, pattern)
     }
 
-    /// Resumes training of the parameters whose path matches, as copies of their own.
+    /// Makes the parameters whose path matches trainable again. They become new variables with copied values.
+    ///
+    /// # Errors
+    /// The pattern matches no parameter.
     fn unfreeze(&mut self, pattern: &str) -> Result<()> {
         freeze::unfreeze(self, pattern)
     }
 
-    /// A twin that shares storage with this network and records no graph: it sees what training does
-    /// to this one, and nothing in it is trainable.
+    /// Returns a copy that shares storage with this network and in which nothing is trainable. The copy sees the
+    /// changes that training makes to this network, and it records no graph for a backward pass.
     fn detached(&self) -> Self
     where
         Self: Sized,
@@ -160,8 +169,8 @@ pub trait Network: Module {
         copy::detached(self)
     }
 
-    /// A copy with storage of its own in which nothing is trainable: its weights are packed for the
-    /// kernels once, not at every call.
+    /// Returns a copy with separate storage in which nothing is trainable. Its weights are packed for the kernels
+    /// once instead of at every call.
     fn inference(&self) -> Result<Self>
     where
         Self: Sized,
@@ -169,7 +178,7 @@ pub trait Network: Module {
         copy::inference(self)
     }
 
-    /// A view in evaluation mode that is a `candle_nn::Module`, for candle's `Sequential` and friends.
+    /// Returns a view in evaluation mode that implements `candle_core::Module`, for use in candle's `Sequential`.
     fn eval(&self) -> Eval<'_, Self>
     where
         Self: Sized,
@@ -177,13 +186,14 @@ pub trait Network: Module {
         Eval(self)
     }
 
-    /// Records the evaluation forward pass of an input like `x` as a CUDA graph, to be replayed with the numbers
-    /// of other inputs: the whole network in one submission, which pays for networks of many small launches.
-    /// See [`Captured`].
+    /// Records the evaluation forward pass for inputs like `x` as a CUDA graph, which can be replayed with other
+    /// inputs of the same shape. A replay submits the whole network at once, which is faster for networks with many
+    /// small launches. See [`Captured`].
     ///
     /// # Errors
-    /// `x` is not on a CUDA device, the device is on the legacy default stream, the forward pass fails, or it
-    /// does what cannot be recorded: reads a number back, or copies more than a few from the host.
+    /// `x` is not on a CUDA device, the device uses the legacy default stream, or the forward pass fails. The
+    /// forward pass also fails if it reads a value back from the device or copies more than a few values from the
+    /// host.
     fn capture(&self, x: &Tensor) -> Result<Captured<Self>>
     where
         Self: Forward<Signal, Output = Signal> + Sized,

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use candle_core::{Tensor, TensorId};
 
-use super::list::{Kind, join};
 use crate::Result;
 use crate::module::{Module, VisitorMut};
 
-/// What replaces a tensor, given its path and kind.
+use super::list::{Kind, join};
+
+/// A function that may replace a tensor, given its path and kind.
 type Change<'a> = &'a mut dyn FnMut(&str, Kind, &mut Tensor) -> Result<()>;
 
 /// Passes every tensor to `change`, once for each of its names, until `change` fails.
@@ -21,12 +22,12 @@ pub(crate) fn for_each_mut<M: Module + ?Sized>(network: &mut M, change: Change<'
     changer.result
 }
 
-/// New tensors by the old ones, so that a tensor with several names is replaced by one tensor.
+/// Maps old tensors to new ones, so that a tensor with several names is replaced by one tensor.
 #[derive(Default)]
 pub(super) struct Replacements(HashMap<TensorId, Tensor>);
 
 impl Replacements {
-    /// Returns the replacement of `old`, made by `make` at the first call for `old`.
+    /// Returns the replacement of `old`. The first call for `old` makes it with `make`.
     pub fn get_or_make(
         &mut self,
         old: &Tensor,
@@ -56,7 +57,7 @@ struct Changer<'a> {
 }
 
 impl Changer<'_> {
-    fn offer(&mut self, name: &str, kind: Kind, tensor: &mut Tensor) {
+    fn change(&mut self, name: &str, kind: Kind, tensor: &mut Tensor) {
         if self.result.is_ok() {
             let path = join(&self.path, name);
             self.result = (self.change)(&path, kind, tensor).map_err(|error| error.at(&path));
@@ -66,11 +67,11 @@ impl Changer<'_> {
 
 impl VisitorMut for Changer<'_> {
     fn parameter(&mut self, name: &str, tensor: &mut Tensor) {
-        self.offer(name, Kind::Parameter, tensor);
+        self.change(name, Kind::Parameter, tensor);
     }
 
     fn buffer(&mut self, name: &str, tensor: &mut Tensor) {
-        self.offer(name, Kind::Buffer, tensor);
+        self.change(name, Kind::Buffer, tensor);
     }
 
     fn child(&mut self, name: &str, child: &mut dyn Module) {

@@ -1,22 +1,23 @@
-//! The layout of a signal. A deferred convolution can have a result of either layout, so its reader decides: a layer
-//! that reads channel-blocked activations asks for one, all others ask for a tensor.
+//! The memory layout of a signal. A deferred convolution can compute its result in either layout. The layer that
+//! reads the result decides: a layer with a channel-blocked kernel requests `Nchwc`, all others request a tensor.
 
 use std::sync::Arc;
 
 use candle_core::Tensor;
 
-use super::{Layout, Layouts, Signal, State, Value};
 use crate::kernels::internal::blocked::{Image, policy};
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 
+use super::{Layout, Layouts, Signal, State, Value};
+
 impl Signal {
-    /// Returns the values, channel-blocked if they are or can be computed so.
-    pub(crate) fn into_blocks(self) -> Result<Value> {
+    /// Returns the values, channel-blocked if they are already, or if a deferred operation can compute them so.
+    pub(crate) fn into_blocked(self) -> Result<Value> {
         self.into_value(Layout::Nchwc)
     }
 
-    /// The layouts that the values have or can be computed in.
+    /// Returns the layouts in which the values are available without reordering.
     fn layouts(&self) -> Layouts {
         match &self.0 {
             State::Blocked(_) => Layouts::Only(Layout::Nchwc),
@@ -25,25 +26,26 @@ impl Signal {
         }
     }
 
-    /// Returns whether the values are channel-blocked, or the deferred operation computes them so.
+    /// Returns whether the values are channel-blocked, or can only be computed channel-blocked.
     pub(crate) fn is_blocked(&self) -> bool {
         self.layouts() == Layouts::Only(Layout::Nchwc)
     }
 
-    /// Returns whether the values are channel-blocked or can be computed so.
-    pub(crate) fn can_block(&self) -> bool {
+    /// Returns whether the values are channel-blocked or can be computed channel-blocked.
+    pub(crate) fn can_be_blocked(&self) -> bool {
         self.layouts().contains(Layout::Nchwc)
     }
 
-    /// Returns the layout in which a channel-blocked kernel would read the signal, or `None` if it would not.
+    /// Returns the layout in which a channel-blocked kernel would read the signal, or `None` if it cannot read it.
     pub(crate) fn input_layout(&self) -> Option<Layout> {
         match &self.0 {
             State::Ready(tensor) => policy::supports(tensor).then_some(Layout::Nchw),
-            _ => self.can_block().then_some(Layout::Nchwc),
+            _ => self.can_be_blocked().then_some(Layout::Nchwc),
         }
     }
 
-    /// A signal of a channel-blocked activation. One of a single pixel becomes a tensor, which it nearly is.
+    /// Returns a signal of a channel-blocked activation. An activation of a single pixel becomes a tensor, because its
+    /// elements are already in order.
     pub(crate) fn image(image: Image) -> Self {
         match image.pixels() {
             1 => image.pixel_tensor().into(),
@@ -51,8 +53,9 @@ impl Signal {
         }
     }
 
-    /// Runs an operation that exists for both layouts: channel-blocked if the signal is so already, or if that is
-    /// `preferred` and the signal can be computed so; on a tensor otherwise, as [`apply`](Self::apply).
+    /// Runs an operation that has kernels for both layouts. Calls `on_image` if the signal is channel-blocked, or if
+    /// `preferred` is [`Layout::Nchwc`] and the signal can be computed channel-blocked. Otherwise calls `on_tensor`,
+    /// like [`apply`](Self::apply).
     pub(crate) fn apply_either<E: Into<Error>>(
         self,
         name: &'static str,
@@ -63,9 +66,9 @@ impl Signal {
         if self.layouts().choose(preferred) == Layout::Nchw {
             return self.apply(name, on_tensor);
         }
-        match self.into_blocks() {
+        match self.into_blocked() {
             Ok(Value::Blocked(image)) => {
-                scope::launched(Path::current, || name.to_string());
+                scope::record_launch(Path::current, || name.to_string());
                 on_image(&image).map_or_else(Self::fail, Self::image)
             }
             Ok(Value::Tensor(tensor)) => Self::from(tensor).apply(name, on_tensor),
@@ -74,7 +77,8 @@ impl Signal {
     }
 }
 
-/// Returns whether signals differ only in their channels and can all be channel-blocked, as one of them is already.
+/// Returns whether to join the channels of signals in the channel-blocked layout: their other dimensions are equal,
+/// all can be channel-blocked, and at least one already is.
 pub(crate) fn can_join_blocked(signals: &[Signal]) -> bool {
     let outer = |signal: &Signal| match signal.dims() {
         Ok(&[batch, _, height, width]) => Some([batch, height, width]),
@@ -82,5 +86,5 @@ pub(crate) fn can_join_blocked(signals: &[Signal]) -> bool {
     };
     let Some(first) = signals.first().and_then(outer) else { return false };
     signals.iter().any(Signal::is_blocked)
-        && signals.iter().all(|signal| signal.can_block() && outer(signal) == Some(first))
+        && signals.iter().all(|signal| signal.can_be_blocked() && outer(signal) == Some(first))
 }

@@ -1,18 +1,19 @@
-//! An operation that has not run, with the epilogue collected so far.
+//! An operation that has not run, with the operations that were fused into it so far.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use candle_core::{DType, Device, Shape, Tensor};
 
+use crate::kernels::internal::blocked::Image;
+use crate::scope::Path;
+use crate::{Error, Result};
+
 use super::epilogue::{Epilogue, EpilogueOp, NotFused};
 use super::fused_pair::Producer;
 use super::normalization::ImageNormalization;
 use super::work::Work;
 use super::{Convolution, FusedPair, Layout, Layouts, Normalization, Product, Value};
-use crate::kernels::internal::blocked::Image;
-use crate::scope::Path;
-use crate::{Error, Result};
 
 /// An operation that will run as one launch.
 pub(crate) struct Deferred {
@@ -23,48 +24,52 @@ pub(crate) struct Deferred {
     stage: Mutex<Stage>,
 }
 
-#[allow(clippy::large_enum_variant, reason = "it lies on the heap, with the deferred operation")]
+#[allow(clippy::large_enum_variant, reason = "it is on the heap, inside `Deferred`")]
 enum Stage {
-    /// Its operands live no longer than it waits.
-    Waiting(Work),
+    /// The operation has not run. Its operands are dropped when it runs.
+    Pending(Work),
     Done(Result<Value>),
 }
 
 impl Deferred {
-    /// A convolution whose operands and `output` shape the layer has checked.
+    /// Defers a convolution. The layer has checked the operands and the `output` shape.
     pub(crate) fn convolution(convolution: Convolution, bias: Option<Tensor>, output: Shape) -> Self {
-        let (dtype, device) = (convolution.dtype(), convolution.device());
+        let dtype = convolution.dtype();
+        let device = convolution.device();
         let work = Work::Convolution(convolution, Epilogue::with_bias(bias));
         Self::new(work, output, dtype, device)
     }
 
-    /// A matrix product whose operands and `output` shape the layer has checked.
+    /// Defers a matrix product. The layer has checked the operands and the `output` shape.
     pub(crate) fn product(product: Product, output: Shape) -> Self {
-        let (dtype, device) = (product.input.dtype(), product.input.device().clone());
+        let dtype = product.input.dtype();
+        let device = product.input.device().clone();
         Self::new(Work::Product(product), output, dtype, device)
     }
 
-    /// A batch norm in training.
+    /// Defers a batch norm in training.
     pub(crate) fn normalization(normalization: Normalization) -> Self {
         let input = &normalization.input;
-        let (shape, dtype, device) = (input.shape().clone(), input.dtype(), input.device().clone());
+        let shape = input.shape().clone();
+        let dtype = input.dtype();
+        let device = input.device().clone();
         Self::new(Work::Normalization(normalization), shape, dtype, device)
     }
 
-    /// A batch norm in evaluation of a channel-blocked activation.
+    /// Defers a batch norm in evaluation whose input is channel-blocked.
     pub(super) fn image_normalization(input: Arc<Image>, scale: Tensor, shift: Tensor) -> Self {
         let shape = input.shape().clone();
         let work = Work::ImageNormalization(ImageNormalization::new(input, scale, shift));
         Self::new(work, shape, DType::F32, Device::Cpu)
     }
 
-    /// A convolution and its consumer, whose `output` shape the layer has checked.
+    /// Defers a convolution and its consumer. The layer has checked the `output` shape.
     pub(crate) fn fused_pair(pair: FusedPair, output: Shape) -> Self {
         Self::new(Work::FusedPair(pair), output, DType::F32, Device::Cpu)
     }
 
     fn new(work: Work, shape: Shape, dtype: DType, device: Device) -> Self {
-        Self { shape, dtype, device, path: Path::current(), stage: Mutex::new(Stage::Waiting(work)) }
+        Self { shape, dtype, device, path: Path::current(), stage: Mutex::new(Stage::Pending(work)) }
     }
 
     pub(crate) fn shape(&self) -> &Shape {
@@ -79,10 +84,10 @@ impl Deferred {
         &self.device
     }
 
-    /// Adds an operation after those that are there.
+    /// Appends an operation to the epilogue.
     pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
         match self.stage.get_mut().unwrap_or_else(PoisonError::into_inner) {
-            Stage::Waiting(work) => match op {
+            Stage::Pending(work) => match op {
                 EpilogueOp::Residual(residual) if *residual.shape() != self.shape => {
                     Err(NotFused::Unsupported(EpilogueOp::Residual(residual)))
                 }
@@ -92,49 +97,49 @@ impl Deferred {
         }
     }
 
-    pub(super) fn takes_residual(&self, shape: &Shape) -> bool {
+    pub(super) fn supports_residual(&self, shape: &Shape) -> bool {
         match &*self.stage() {
-            Stage::Waiting(work) => self.shape == *shape && work.takes_residual(),
+            Stage::Pending(work) => self.shape == *shape && work.supports_residual(),
             Stage::Done(_) => false,
         }
     }
 
-    /// The layouts that the result has or can have.
+    /// Returns the layouts in which the result is available without reordering.
     pub(super) fn layouts(&self) -> Layouts {
         match &*self.stage() {
-            Stage::Waiting(work) => work.layouts(),
+            Stage::Pending(work) => work.layouts(),
             Stage::Done(Ok(value)) => Layouts::Only(value.layout()),
             Stage::Done(Err(_)) => Layouts::Only(Layout::Nchw),
         }
     }
 
-    /// Returns the convolution for a consumer to be fused into it, or `self` if that is not possible.
+    /// Returns the convolution into which a consumer can be fused, or `self` if that is not possible.
     pub(super) fn into_producer(self) -> std::result::Result<Producer, Box<Self>> {
         let Self { shape, dtype, device, path, stage } = self;
         let (stage, path) = match stage.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Stage::Waiting(work) => match work.into_producer(path) {
+            Stage::Pending(work) => match work.into_producer(path) {
                 Ok(producer) => return Ok(producer),
-                Err((work, path)) => (Stage::Waiting(work), path),
+                Err((work, path)) => (Stage::Pending(work), path),
             },
             done => (done, path),
         };
         Err(Box::new(Self { shape, dtype, device, path, stage: Mutex::new(stage) }))
     }
 
-    /// Runs the operation, as [`Work::run`] does.
-    pub(super) fn run(self, wanted: Layout) -> Result<Value> {
+    /// Runs the operation with [`Work::run`].
+    pub(super) fn run(self, requested: Layout) -> Result<Value> {
         match self.stage.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Stage::Waiting(work) => work.run(wanted, &self.path),
+            Stage::Pending(work) => work.run(requested, &self.path),
             Stage::Done(result) => result,
         }
     }
 
-    /// Runs the operation at the first call. Every call returns the same values, in the layout of the first.
-    pub(super) fn run_once(&self, wanted: Layout) -> Result<Value> {
+    /// Runs the operation at the first call. Every call returns the same values, in the layout of the first call.
+    pub(super) fn run_once(&self, requested: Layout) -> Result<Value> {
         let mut stage = self.stage();
         let unfinished = Stage::Done(Err(Error::msg("the kernel of this layer panicked").at(&self.path)));
         let result = match std::mem::replace(&mut *stage, unfinished) {
-            Stage::Waiting(work) => work.run(wanted, &self.path),
+            Stage::Pending(work) => work.run(requested, &self.path),
             Stage::Done(result) => result,
         };
         *stage = Stage::Done(result.clone());
@@ -146,11 +151,11 @@ impl Deferred {
     }
 }
 
-/// As traces name it: `conv2d + bias + relu`.
+/// Writes the operations as in traces: `conv2d + bias + relu`.
 impl fmt::Display for Deferred {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.stage() {
-            Stage::Waiting(work) => work.fmt(f),
+            Stage::Pending(work) => work.fmt(f),
             Stage::Done(_) => f.write_str("done"),
         }
     }

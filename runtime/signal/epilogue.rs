@@ -1,16 +1,17 @@
-//! The operations that run in the launch of the operation before them.
+//! The operations that are fused into the operation before them.
 
 use std::fmt;
 
 use candle_core::{Result, Tensor};
 
-use super::Value;
 use crate::Error;
 use crate::kernels::activation::Activation;
 use crate::kernels::conv;
 use crate::kernels::norm::fold_bias;
 
-/// An operation on the elements of an output `y`.
+use super::Value;
+
+/// An elementwise operation on an output `y`.
 #[derive(Clone)]
 pub(crate) enum EpilogueOp {
     /// `y * scale[channel] + shift[channel]`: batch norm in evaluation.
@@ -23,9 +24,9 @@ pub(crate) enum EpilogueOp {
 
 /// Why an operation was not fused.
 pub(super) enum NotFused {
-    /// The kernel does not compute it after what is fused already; it has to run by itself.
+    /// The kernel cannot apply the operation after those that are already fused. Run it separately.
     Unsupported(EpilogueOp),
-    /// It failed.
+    /// Preparing the operation failed.
     Failed(Error),
 }
 
@@ -35,7 +36,7 @@ impl From<candle_core::Error> for NotFused {
     }
 }
 
-/// The epilogue of a convolution, in the order of the kernels: `activation((y * scale + shift) + residual)`.
+/// The epilogue of a convolution. Kernels compute `activation((y * scale + shift) + residual)`.
 #[derive(Clone, Default)]
 pub(crate) struct Epilogue {
     pub affine: Affine,
@@ -43,7 +44,7 @@ pub(crate) struct Epilogue {
     pub activation: Activation,
 }
 
-/// What happens to a channel of an output.
+/// The affine map that is applied to each channel of an output.
 #[derive(Clone, Default)]
 pub(crate) enum Affine {
     #[default]
@@ -61,15 +62,15 @@ impl Epilogue {
         Self { affine: bias.map_or(Affine::Identity, Affine::Bias), ..Self::default() }
     }
 
-    pub fn takes_residual(&self) -> bool {
+    pub fn supports_residual(&self) -> bool {
         self.residual.is_none() && self.activation == Activation::Identity
     }
 
-    /// Adds an operation after those that are there.
+    /// Appends an operation.
     pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
         match op {
-            EpilogueOp::Affine { scale, shift } if self.takes_residual() => self.affine.fuse(scale, shift),
-            EpilogueOp::Residual(residual) if self.takes_residual() => {
+            EpilogueOp::Affine { scale, shift } if self.supports_residual() => self.affine.fuse(scale, shift),
+            EpilogueOp::Residual(residual) if self.supports_residual() => {
                 self.residual = Some(residual);
                 Ok(())
             }
@@ -77,16 +78,17 @@ impl Epilogue {
         }
     }
 
-    /// Returns the epilogue of a kernel that computes tensors.
+    /// Returns the epilogue for a kernel whose output is a tensor.
     pub fn tensors(&self) -> Result<conv::Epilogue> {
         let residual = self.residual.as_ref().map(Value::tensor).transpose()?;
         let (scale, shift) = self.affine.vectors();
-        let (scale, shift) = (scale.cloned(), shift.cloned());
+        let scale = scale.cloned();
+        let shift = shift.cloned();
         Ok(conv::Epilogue { scale, shift, residual, activation: self.activation })
     }
 }
 
-/// Sets the activation of an operation that has none yet.
+/// Sets the activation if there is none yet.
 pub(super) fn fuse_activation(
     activation: &mut Activation,
     op: EpilogueOp,
@@ -101,8 +103,8 @@ pub(super) fn fuse_activation(
 }
 
 impl Affine {
-    /// Adds a batch norm, unless there is one already or its sum with the bias is not finite: a half may not hold
-    /// the two together.
+    /// Appends a batch norm. Returns [`NotFused::Unsupported`] if there is one already, or if folding the bias into the
+    /// shift gives a value that is not finite, as it may in f16.
     fn fuse(&mut self, scale: Tensor, shift: Tensor) -> std::result::Result<(), NotFused> {
         let bias = match self {
             Self::Identity => None,
@@ -126,7 +128,7 @@ impl Affine {
     }
 }
 
-/// As traces name it: ` + bias + relu`.
+/// Writes the operations as in traces: ` + bias + relu`.
 impl fmt::Display for Epilogue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.affine {
@@ -134,12 +136,12 @@ impl fmt::Display for Epilogue {
             Affine::Bias(_) => f.write_str(" + bias")?,
             Affine::BatchNorm { .. } => f.write_str(" + batch_norm")?,
         }
-        write_rest(f, self.residual.as_ref(), self.activation)
+        write_residual_and_activation(f, self.residual.as_ref(), self.activation)
     }
 }
 
 /// Writes ` + residual + relu`.
-pub(super) fn write_rest(
+pub(super) fn write_residual_and_activation(
     f: &mut fmt::Formatter<'_>,
     residual: Option<&Value>,
     activation: Activation,

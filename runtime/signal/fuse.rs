@@ -4,23 +4,24 @@ use std::sync::Arc;
 
 use candle_core::Shape;
 
-use super::epilogue::NotFused;
-use super::fused_pair::Producer;
-use super::{Deferred, EpilogueOp, FusedPair, Layout, Signal, State, Value};
 use crate::kernels::internal::blocked::policy;
 use crate::kernels::pool::PoolGeometry;
 
-/// The answer to a request to fuse an operation into a signal's.
+use super::epilogue::NotFused;
+use super::fused_pair::Producer;
+use super::{Deferred, EpilogueOp, FusedPair, Layout, Signal, State, Value};
+
+/// The result of trying to fuse an operation into a signal.
 #[must_use]
 pub(crate) enum Fusion<Op> {
-    /// The result of the operation, in the same launch; or an error.
+    /// The signal with the operation fused into it, or a failed signal.
     Fused(Signal),
-    /// The operation has to run by itself on this signal.
+    /// The operation was not fused. Run it on this signal.
     Separate(Signal, Op),
 }
 
 impl<Op> Fusion<Op> {
-    /// Returns the result of the operation, which `run` computes if it was not fused.
+    /// Returns the fused signal, or calls `run` if the operation was not fused.
     pub(crate) fn or_run(self, run: impl FnOnce(Signal, Op) -> Signal) -> Signal {
         match self {
             Self::Fused(signal) => signal,
@@ -30,7 +31,7 @@ impl<Op> Fusion<Op> {
 }
 
 impl Signal {
-    /// Fuses an operation into a deferred one that nothing else holds.
+    /// Fuses an operation into a uniquely owned deferred operation.
     pub(crate) fn fuse(self, op: EpilogueOp) -> Fusion<EpilogueOp> {
         let State::Deferred(mut deferred) = self.0 else { return Fusion::Separate(self, op) };
         let Some(unique) = Arc::get_mut(&mut deferred) else {
@@ -43,16 +44,18 @@ impl Signal {
         }
     }
 
-    /// Returns whether `fuse` would take a residual of this shape.
-    pub(crate) fn takes_residual(&self, shape: &Shape) -> bool {
+    /// Returns whether `fuse` supports a residual of this shape.
+    pub(crate) fn supports_residual(&self, shape: &Shape) -> bool {
         match &self.0 {
-            State::Deferred(deferred) => Arc::strong_count(deferred) == 1 && deferred.takes_residual(shape),
+            State::Deferred(deferred) => {
+                Arc::strong_count(deferred) == 1 && deferred.supports_residual(shape)
+            }
             _ => false,
         }
     }
 
-    /// Fuses a batch norm in evaluation into the convolution before it; of any other channel-blocked signal, defers
-    /// it.
+    /// Fuses a batch norm in evaluation into the convolution before it. If the input is another channel-blocked
+    /// signal, defers the batch norm.
     pub(crate) fn fuse_batch_norm(self, op: EpilogueOp) -> Fusion<EpilogueOp> {
         let (signal, scale, shift) = match self.fuse(op) {
             Fusion::Separate(signal, EpilogueOp::Affine { scale, shift }) => (signal, scale, shift),
@@ -70,7 +73,7 @@ impl Signal {
         }
     }
 
-    /// Fuses max pooling into a deferred convolution that nothing else holds.
+    /// Fuses max pooling into a uniquely owned deferred convolution.
     pub(crate) fn fuse_max_pool(self, geometry: PoolGeometry) -> Fusion<PoolGeometry> {
         let &[batch, channels, height, width] = self.dims().unwrap_or_default() else {
             return Fusion::Separate(self, geometry);
@@ -88,8 +91,8 @@ impl Signal {
         })
     }
 
-    /// Returns a deferred convolution that nothing else holds, for a consumer to be fused into it; `self` if the
-    /// signal is none.
+    /// Returns the uniquely owned deferred convolution into which a consumer can be fused, or `self` if the signal is
+    /// not one.
     pub(crate) fn into_producer(self) -> Result<Producer, Self> {
         let State::Deferred(deferred) = self.0 else { return Err(self) };
         let unique = Arc::try_unwrap(deferred).map_err(|shared| Self(State::Deferred(shared)))?;

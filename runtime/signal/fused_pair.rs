@@ -1,38 +1,39 @@
-//! A convolution and the one operation that reads its result, in one launch: it passes the result on piece by piece,
-//! while the pieces are in a near cache.
+//! A convolution and the one operation that reads its result, in one launch. The result is passed on in pieces that
+//! stay in cache.
 
 use std::fmt;
 
 use candle_core::{Result, Tensor};
 
-use super::convolution::takes;
-use super::epilogue::{Epilogue, EpilogueOp, NotFused};
-use super::{BlockedConvolution, BlockedParameters, Value};
 use crate::Error;
 use crate::kernels::internal::blocked::{self, Image, conv};
 use crate::kernels::pool::PoolGeometry;
 use crate::scope::{self, Path};
 
-/// Two operations that have not run. The result is channel-blocked.
+use super::convolution::supports_blocked;
+use super::epilogue::{Epilogue, EpilogueOp, NotFused};
+use super::{BlockedConvolution, BlockedParameters, Value};
+
+/// A producer and its consumer, which have not run. The result is channel-blocked.
 pub(crate) struct FusedPair {
     pub(super) producer: Producer,
     pub(super) consumer: Consumer,
 }
 
-/// A deferred convolution that nothing but the consumer reads. Its epilogue has no residual.
+/// A deferred convolution whose result only the consumer reads. Its epilogue has no residual.
 pub(crate) struct Producer {
     pub(super) convolution: BlockedConvolution,
     pub(super) epilogue: Epilogue,
     pub(super) path: Path,
 }
 
-/// What reads the convolution's result.
+/// The operation that reads the convolution's result.
 pub(crate) enum Consumer {
     MaxPool(PoolGeometry),
     Depthwise(Depthwise),
 }
 
-/// A depthwise convolution but for its input.
+/// A depthwise convolution without its input.
 pub(crate) struct Depthwise {
     parameters: BlockedParameters,
     epilogue: Epilogue,
@@ -48,29 +49,29 @@ impl FusedPair {
         Self { producer, consumer: Consumer::Depthwise(Depthwise { parameters, epilogue }) }
     }
 
-    /// Adds an operation to the consumer's epilogue.
+    /// Appends an operation to the consumer's epilogue.
     pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
         match &mut self.consumer {
-            Consumer::Depthwise(depthwise) if takes(&op) => depthwise.epilogue.fuse(op),
+            Consumer::Depthwise(depthwise) if supports_blocked(&op) => depthwise.epilogue.fuse(op),
             Consumer::Depthwise(_) | Consumer::MaxPool(_) => Err(NotFused::Unsupported(op)),
         }
     }
 
-    pub(super) fn takes_residual(&self) -> bool {
+    pub(super) fn supports_residual(&self) -> bool {
         match &self.consumer {
-            Consumer::Depthwise(depthwise) => depthwise.epilogue.takes_residual(),
+            Consumer::Depthwise(depthwise) => depthwise.epilogue.supports_residual(),
             Consumer::MaxPool(_) => false,
         }
     }
 
-    /// Computes both operations: in one launch if there is a kernel for them, which depends on the number of
-    /// threads and on whether the weights are finite, in two launches otherwise. `path` is the consumer's.
+    /// Computes both operations. Uses one launch if there is a kernel for them, which depends on the number of
+    /// threads and on whether the weights are finite, and two launches otherwise. `path` is the consumer's path.
     pub(super) fn run(self, path: &Path) -> crate::Result<Value> {
         let fused = self.run_fused().map_err(|error| Error::from(error).in_layer(&self.consumer).at(path))?;
         let image = match fused {
             Some(image) => {
                 let Self { producer, consumer } = &self;
-                scope::launched(|| producer.path.clone(), || format!("{producer} + {consumer:#}"));
+                scope::record_launch(|| producer.path.clone(), || format!("{producer} + {consumer:#}"));
                 image
             }
             None => self.run_separately(path)?,
@@ -104,7 +105,7 @@ impl FusedPair {
     fn run_separately(self, path: &Path) -> crate::Result<Image> {
         let Self { producer, consumer } = self;
         let input = producer.run()?;
-        scope::launched(|| path.clone(), || format!("{consumer:#}"));
+        scope::record_launch(|| path.clone(), || format!("{consumer:#}"));
         match consumer {
             Consumer::MaxPool(geometry) => {
                 let output = blocked::max_pool2d(&input, &geometry);
@@ -120,23 +121,23 @@ impl FusedPair {
 }
 
 impl Producer {
-    /// Computes the convolution, and lets go of its input.
+    /// Computes the convolution and drops its input.
     fn run(self) -> crate::Result<Image> {
-        scope::launched(|| self.path.clone(), || self.to_string());
+        scope::record_launch(|| self.path.clone(), || self.to_string());
         let Self { convolution, epilogue, path } = self;
         let output = convolution.run(&epilogue);
         output.map_err(|error| Error::from(error).in_layer(&convolution.parameters).at(path))
     }
 }
 
-/// As traces name it: `conv2d + bias + relu`.
+/// Writes the operations as in traces: `conv2d + bias + relu`.
 impl fmt::Display for Producer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "conv2d{}", self.epilogue)
     }
 }
 
-/// The layer, as errors name it; with `{:#}`, the operation and its epilogue, as traces name them.
+/// Writes the layer as in errors. With `{:#}`, writes the operation and its epilogue as in traces.
 impl fmt::Display for Consumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self, f.alternate()) {

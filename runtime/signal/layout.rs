@@ -1,4 +1,4 @@
-//! The memory layouts in which an activation can be computed.
+//! The memory layouts that an operation supports for its result.
 
 use crate::kernels::internal::Layout;
 
@@ -14,11 +14,11 @@ impl Layouts {
         self == Self::Either || self == Self::Only(layout)
     }
 
-    /// Returns `wanted` if the operation can compute it.
-    pub fn choose(self, wanted: Layout) -> Layout {
+    /// Returns `requested` if the operation supports it, or else the layout that it supports.
+    pub fn choose(self, requested: Layout) -> Layout {
         match self {
             Self::Only(layout) => layout,
-            Self::Either => wanted,
+            Self::Either => requested,
         }
     }
 }

@@ -4,11 +4,12 @@ use std::fmt;
 
 use candle_core::{Result, Tensor};
 
-use super::epilogue::{EpilogueOp, NotFused, fuse_activation, write_rest};
 use crate::kernels::activation::Activation;
 use crate::kernels::linear::linear;
 
-/// `activation(input · weightᵀ + bias)` for an input `[…, in_features]` and a weight
+use super::epilogue::{EpilogueOp, NotFused, fuse_activation, write_residual_and_activation};
+
+/// `activation(input · weightᵀ + bias)`, with an input `[…, in_features]` and a weight
 /// `[out_features, in_features]`.
 pub(crate) struct Product {
     pub input: Tensor,
@@ -30,7 +31,7 @@ impl Product {
         linear(&self.input, &self.weight, self.bias.as_ref(), self.activation)
     }
 
-    /// The layer, as errors name it.
+    /// Returns the layer's name in errors.
     pub(super) fn label(&self) -> String {
         match self.weight.dims() {
             [outputs, inputs] => format!("Linear {inputs}→{outputs}"),
@@ -39,13 +40,13 @@ impl Product {
     }
 }
 
-/// As traces name it: `linear + bias + relu`.
+/// Writes the operations as in traces: `linear + bias + relu`.
 impl fmt::Display for Product {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("linear")?;
         if self.bias.is_some() {
             f.write_str(" + bias")?;
         }
-        write_rest(f, None, self.activation)
+        write_residual_and_activation(f, None, self.activation)
     }
 }

@@ -1,13 +1,14 @@
-//! The tensor methods that forward passes use most, under PyTorch's names; [`Signal::map`] does the rest.
+//! Common tensor methods under PyTorch's names. For all others, use [`Signal::map`].
 
 use candle_core::shape::{Dim, Dims, ShapeWithOneHole};
 use candle_core::{DType, Tensor};
 
-use super::Signal;
 use crate::kernels::internal::clamp;
 
+use super::Signal;
+
 impl Signal {
-    /// The same elements in another shape; one size may be `()`: the rest.
+    /// Changes the shape. One size may be `()`, which stands for the remaining elements.
     pub fn reshape(self, shape: impl ShapeWithOneHole) -> Self {
         self.apply("reshape", |t| t.reshape(shape))
     }
@@ -22,87 +23,99 @@ impl Signal {
         self.apply("transpose", |t| t.transpose(a, b))
     }
 
-    /// Puts the dimensions in another order.
+    /// Reorders the dimensions.
     pub fn permute(self, dims: impl Dims) -> Self {
         self.apply("permute", |t| t.permute(dims))
     }
 
-    /// The elements `start..start + length` of one dimension.
+    /// Returns the elements `start..start + length` of one dimension.
     pub fn narrow(self, dim: impl Dim, start: usize, length: usize) -> Self {
         self.apply("narrow", |t| t.narrow(dim, start, length))
     }
 
-    /// Removes a dimension of size one.
+    /// Removes a dimension of size 1.
     pub fn squeeze(self, dim: impl Dim) -> Self {
         self.apply("squeeze", |t| t.squeeze(dim))
     }
 
-    /// Inserts a dimension of size one.
+    /// Inserts a dimension of size 1.
     pub fn unsqueeze(self, dim: impl Dim) -> Self {
         self.apply("unsqueeze", |t| t.unsqueeze(dim))
     }
 
+    /// Copies the elements to contiguous memory if they are not contiguous.
     pub fn contiguous(self) -> Self {
         self.apply("contiguous", |t| t.contiguous())
     }
 
+    /// Converts the elements to `dtype`.
     pub fn to_dtype(self, dtype: DType) -> Self {
         self.apply("to_dtype", |t| t.to_dtype(dtype))
     }
 
-    /// Sums over `dims`, which go.
+    /// Sums over `dims` and removes them.
     pub fn sum(self, dims: impl Dims) -> Self {
         self.apply("sum", |t| t.sum(dims))
     }
 
-    /// Averages over `dims`, which go.
+    /// Averages over `dims` and removes them.
     pub fn mean(self, dims: impl Dims) -> Self {
         self.apply("mean", |t| t.mean(dims))
     }
 
-    /// Averages over `dims`, which stay with size one.
+    /// Averages over `dims` and keeps them with size 1.
     pub fn mean_keepdim(self, dims: impl Dims) -> Self {
         self.apply("mean", |t| t.mean_keepdim(dims))
     }
 
-    /// The matrix product, broadcast over the leading dimensions.
+    /// Returns the matrix product, broadcast over the leading dimensions.
     pub fn matmul(self, other: impl Into<Signal>) -> Self {
         match other.into().into_tensor() {
-            Ok(other) => self.apply("matmul", |t| matrices(&t)?.broadcast_matmul(&matrices(&other)?)),
+            Ok(other) => self.apply("matmul", |t| {
+                to_contiguous_matrices(&t)?.broadcast_matmul(&to_contiguous_matrices(&other)?)
+            }),
             Err(error) => Self::fail(error),
         }
     }
 
-    /// Splits a dimension into `chunks` parts of one size, the last one smaller where it does not divide.
+    /// Splits a dimension into `chunks` parts. If the size is not divisible, the first parts are larger by 1. If the
+    /// size is smaller than `chunks`, returns one part per element.
     pub fn chunk(self, chunks: usize, dim: impl Dim) -> crate::Result<Vec<Self>> {
         let parts = self.into_tensor()?.chunk(chunks, dim)?;
         Ok(parts.into_iter().map(Self::from).collect())
     }
 
+    /// Computes the exponential of each element.
     pub fn exp(self) -> Self {
         self.unary("exp", Tensor::exp)
     }
 
+    /// Computes the natural logarithm of each element.
     pub fn log(self) -> Self {
         self.unary("log", Tensor::log)
     }
 
+    /// Computes the square root of each element.
     pub fn sqrt(self) -> Self {
         self.unary("sqrt", Tensor::sqrt)
     }
 
+    /// Computes the square of each element.
     pub fn sqr(self) -> Self {
         self.unary("sqr", Tensor::sqr)
     }
 
+    /// Computes the absolute value of each element.
     pub fn abs(self) -> Self {
         self.unary("abs", Tensor::abs)
     }
 
+    /// Raises each element to the power `exponent`.
     pub fn powf(self, exponent: f64) -> Self {
         self.apply("powf", |t| t.powf(exponent))
     }
 
+    /// Limits each element to the range from `min` to `max`.
     pub fn clamp(self, min: f64, max: f64) -> Self {
         self.apply("clamp", |t| clamp(&t, min, max))
     }
@@ -112,8 +125,8 @@ impl Signal {
     }
 }
 
-/// The same matrices, row by row or column by column in memory: candle multiplies no others.
-fn matrices(x: &Tensor) -> candle_core::Result<Tensor> {
-    let by_columns = x.rank() >= 2 && x.t()?.is_contiguous();
-    if by_columns { Ok(x.clone()) } else { x.contiguous() }
+/// Returns matrices that are contiguous row by row or column by column, as candle's matrix product requires.
+fn to_contiguous_matrices(x: &Tensor) -> candle_core::Result<Tensor> {
+    let is_transposed = x.rank() >= 2 && x.t()?.is_contiguous();
+    if is_transposed { Ok(x.clone()) } else { x.contiguous() }
 }

@@ -1,5 +1,5 @@
-//! The value that flows through a network: a tensor, a convolution that waits for what follows it, or
-//! the first error.
+//! The value between layers: a tensor, a deferred operation into which later operations can be fused, or the
+//! first error.
 
 mod blocked;
 mod convolution;
@@ -27,7 +27,7 @@ pub(crate) use fused_pair::FusedPair;
 use layout::Layouts;
 pub(crate) use linear::Product;
 pub(crate) use normalization::Normalization;
-pub use outcome::{Finish, Outcome};
+pub use outcome::{IntoTensors, Outcome};
 pub(crate) use value::Value;
 
 use std::sync::Arc;
@@ -40,19 +40,24 @@ use crate::kernels::internal::rebase_empty;
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 
-/// What layers take and return.
+/// The input and output of layers.
 ///
-/// A signal is *ready* (a tensor), *deferred* (a convolution or linear layer that has not run, with the
-/// bias, batch norm, residual and activation collected so far), *blocked* (a channel-blocked result, as long as
-/// the next layer reads that) or *failed* (the first error, with the path of the layer it came from). An operation
-/// that holds the only reference to a deferred signal is fused into it; if there are more references, the deferred
-/// operation runs once and all share its result. A failed signal passes through every operation, so that a
-/// forward pass needs no `?`.
+/// A signal is in one of four states:
+///
+/// - *ready*: a tensor.
+/// - *deferred*: a convolution, linear layer or batch norm that has not run, with the bias, batch norm, residual and
+///   activation that were fused into it so far.
+/// - *blocked*: a channel-blocked activation, which later layers read without a change of layout if they can.
+/// - *failed*: the first error, with the path of the layer that failed.
+///
+/// An operation that the kernel supports is fused into a deferred signal if it holds the only reference to it. If
+/// there are more references, the deferred operation runs once and all references share its result. A failed
+/// signal passes through every operation unchanged, so that a forward pass needs no `?`.
 #[derive(Clone)]
 pub struct Signal(State);
 
-/// One more state is to come: a symbolic one (a shape alone). Code outside this folder therefore asks a signal
-/// for its shape, its tensor or its image only.
+/// Private, so that states can be added. Code outside this folder only reads a signal's shape, tensor or
+/// channel-blocked activation.
 #[derive(Clone)]
 enum State {
     Ready(Tensor),
@@ -62,7 +67,7 @@ enum State {
 }
 
 impl Signal {
-    /// A signal that failed, with the current path as the place unless `error` names one.
+    /// Returns a failed signal. Adds the current path to `error` unless it already has one.
     pub fn fail(error: impl Into<Error>) -> Self {
         let error = error.into();
         Self(State::Failed(match Path::current().to_string() {
@@ -72,13 +77,13 @@ impl Signal {
     }
 
     pub(crate) fn deferred(deferred: Deferred) -> Self {
-        if scope::fusion() {
+        if scope::is_fusion_enabled() {
             return Self(State::Deferred(Arc::new(deferred)));
         }
         deferred.run(Layout::Nchw).and_then(|value| Ok(value.tensor()?)).into()
     }
 
-    /// The error, where the signal failed.
+    /// Returns the error if the signal failed.
     pub fn error(&self) -> Option<&Error> {
         match &self.0 {
             State::Failed(error) => Some(error),
@@ -86,30 +91,30 @@ impl Signal {
         }
     }
 
-    /// The tensor; runs what was deferred.
+    /// Returns the tensor. Runs a deferred operation.
     pub fn into_tensor(self) -> Result<Tensor> {
         Ok(self.into_value(Layout::Nchw)?.tensor()?)
     }
 
-    /// The tensor; what was deferred is run once, however many ask.
+    /// Returns the tensor. Runs a deferred operation at the first call; later calls return the same tensor.
     pub fn tensor(&self) -> Result<Tensor> {
         self.clone().into_tensor()
     }
 
-    /// Returns the values; runs a deferred operation, in the layout that is asked for if it can.
+    /// Returns the values. Runs a deferred operation, with a result in `layout` if the operation supports it.
     fn into_value(self, layout: Layout) -> Result<Value> {
         match self.0 {
             State::Ready(tensor) => Ok(Value::Tensor(tensor)),
             State::Blocked(image) => Ok(Value::Blocked(image)),
             State::Failed(error) => Err(error),
             State::Deferred(deferred) => match Arc::try_unwrap(deferred) {
-                Ok(alone) => alone.run(layout),
+                Ok(unique) => unique.run(layout),
                 Err(shared) => shared.run_once(layout),
             },
         }
     }
 
-    /// The shape, known without running anything.
+    /// Returns the shape. Does not run a deferred operation.
     pub fn shape(&self) -> Result<&Shape> {
         match &self.0 {
             State::Ready(tensor) => Ok(tensor.shape()),
@@ -119,21 +124,22 @@ impl Signal {
         }
     }
 
-    /// The size of every dimension.
+    /// Returns the size of every dimension.
     pub fn dims(&self) -> Result<&[usize]> {
         self.shape().map(Shape::dims)
     }
 
-    /// The size of one dimension; `candle_core::D::Minus1` counts from the end.
+    /// Returns the size of one dimension; `candle_core::D::Minus1` counts from the end.
     pub fn dim(&self, dim: impl candle_core::shape::Dim) -> Result<usize> {
         Ok(self.shape()?.dim(dim)?)
     }
 
-    /// The number of dimensions.
+    /// Returns the number of dimensions.
     pub fn rank(&self) -> Result<usize> {
         self.shape().map(Shape::rank)
     }
 
+    /// Returns the element type.
     pub fn dtype(&self) -> Result<DType> {
         match &self.0 {
             State::Ready(tensor) => Ok(tensor.dtype()),
@@ -143,6 +149,7 @@ impl Signal {
         }
     }
 
+    /// Returns the device.
     pub fn device(&self) -> Result<Device> {
         match &self.0 {
             State::Ready(tensor) => Ok(tensor.device().clone()),
@@ -152,7 +159,7 @@ impl Signal {
         }
     }
 
-    /// Runs `operation`, named in traces, on the tensor; an error gets the current path.
+    /// Runs `operation` on the tensor and records it as `name` in traces. Adds the current path to an error.
     pub(crate) fn apply<E: Into<Error>>(
         self,
         name: &'static str,
@@ -162,11 +169,11 @@ impl Signal {
             Ok(tensor) => tensor,
             Err(error) => return Self(State::Failed(error)),
         };
-        scope::launched(Path::current, || name.to_string());
+        scope::record_launch(Path::current, || name.to_string());
         operation(tensor).map_or_else(Self::fail, Self::from)
     }
 
-    /// Runs any function of candle's on the tensor: `x.map(|t| t.cumsum(1))`.
+    /// Runs a function on the tensor, such as candle's: `x.map(|t| t.cumsum(1))`.
     pub fn map<E: Into<Error>>(self, operation: impl FnOnce(Tensor) -> Result<Tensor, E>) -> Self {
         self.apply("map", operation)
     }

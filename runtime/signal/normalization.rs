@@ -1,28 +1,29 @@
-//! Batch norms that no convolution before them computes.
+//! Batch norms that are not fused into a convolution.
 
 use std::fmt;
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use super::Value;
-use super::epilogue::{EpilogueOp, NotFused, fuse_activation, write_rest};
 use crate::kernels::activation::Activation;
 use crate::kernels::internal::blocked::{self, Image};
 use crate::kernels::internal::with_elements;
 use crate::kernels::norm::BatchNorm;
 
-/// A batch norm in training, with the residual and activation that follow.
+use super::Value;
+use super::epilogue::{EpilogueOp, NotFused, fuse_activation, write_residual_and_activation};
+
+/// A batch norm in training, with the residual and activation that are fused into it.
 pub(crate) struct Normalization {
     pub input: Tensor,
-    /// With the statistics of the input.
+    /// The batch norm with the statistics of `input`.
     pub norm: BatchNorm,
     pub(super) residual: Option<Value>,
     pub(super) activation: Activation,
 }
 
-/// A batch norm in evaluation of a channel-blocked activation, with the activation that follows. The scale and the
-/// shift are ones that the channel-blocked kernels take.
+/// A batch norm in evaluation of a channel-blocked input, with the activation that is fused into it. The
+/// channel-blocked kernels support the scale and the shift.
 pub(crate) struct ImageNormalization {
     pub input: Arc<Image>,
     pub scale: Tensor,
@@ -35,13 +36,13 @@ impl Normalization {
         Self { input, norm, residual: None, activation: Activation::Identity }
     }
 
-    pub(super) fn takes_residual(&self) -> bool {
+    pub(super) fn supports_residual(&self) -> bool {
         self.residual.is_none() && self.activation == Activation::Identity
     }
 
     pub(super) fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
         match op {
-            EpilogueOp::Residual(residual) if self.takes_residual() => {
+            EpilogueOp::Residual(residual) if self.supports_residual() => {
                 self.residual = Some(residual);
                 Ok(())
             }
@@ -49,7 +50,7 @@ impl Normalization {
         }
     }
 
-    /// The layer, as errors name it.
+    /// Returns the layer's name in errors.
     pub(super) fn label(&self) -> String {
         format!("BatchNorm {}", self.norm.channels())
     }
@@ -69,7 +70,7 @@ impl ImageNormalization {
         fuse_activation(&mut self.activation, op)
     }
 
-    /// The layer, as errors name it.
+    /// Returns the layer's name in errors.
     pub(super) fn label(&self) -> String {
         format!("BatchNorm {}", self.input.dims()[1])
     }
@@ -81,18 +82,18 @@ impl ImageNormalization {
     }
 }
 
-/// As traces name it: `batch_norm + residual + relu`.
+/// Writes the operations as in traces: `batch_norm + residual + relu`.
 impl fmt::Display for Normalization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("batch_norm")?;
-        write_rest(f, self.residual.as_ref(), self.activation)
+        write_residual_and_activation(f, self.residual.as_ref(), self.activation)
     }
 }
 
-/// As traces name it: `batch_norm + relu`.
+/// Writes the operations as in traces: `batch_norm + relu`.
 impl fmt::Display for ImageNormalization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("batch_norm")?;
-        write_rest(f, None, self.activation)
+        write_residual_and_activation(f, None, self.activation)
     }
 }

@@ -4,16 +4,17 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use candle_core::Tensor;
 
-use super::{EpilogueOp, Fusion, Signal, Value};
 use crate::kernels::internal::blocked;
 use crate::scope::{self, Path};
 use crate::{Error, Result};
 
-/// Adds. A deferred convolution or batch norm takes the other operand as its residual.
+use super::{EpilogueOp, Fusion, Signal, Value};
+
+/// Adds two signals. If one is a deferred convolution or batch norm, fuses the other into it as a residual.
 fn add(a: Signal, b: Signal) -> Signal {
     let fused = match (a.shape(), b.shape()) {
-        (Ok(_), Ok(shape)) if a.takes_residual(shape) => add_residual(a, b),
-        (Ok(shape), Ok(_)) if b.takes_residual(shape) => add_residual(b, a),
+        (Ok(_), Ok(shape)) if a.supports_residual(shape) => add_residual(a, b),
+        (Ok(shape), Ok(_)) if b.supports_residual(shape) => add_residual(b, a),
         _ => add_blocked(a, b),
     };
     fused.into()
@@ -21,22 +22,23 @@ fn add(a: Signal, b: Signal) -> Signal {
 
 fn add_residual(deferred: Signal, residual: Signal) -> Result<Signal> {
     let residual =
-        if deferred.is_blocked() { residual.into_blocks()? } else { Value::Tensor(residual.into_tensor()?) };
+        if deferred.is_blocked() { residual.into_blocked()? } else { Value::Tensor(residual.into_tensor()?) };
     Ok(match deferred.fuse(EpilogueOp::Residual(residual.clone())) {
         Fusion::Fused(sum) => sum,
         Fusion::Separate(signal, _) => add_tensors(signal, residual.into()),
     })
 }
 
-/// Adds channel-blocked signals of one shape as they are, all others as tensors.
+/// Adds signals in the channel-blocked layout if their shapes are equal, at least one is channel-blocked and the other
+/// can be. Otherwise adds them as tensors.
 fn add_blocked(a: Signal, b: Signal) -> Result<Signal> {
     let same_shape = matches!((a.dims(), b.dims()), (Ok(a), Ok(b)) if a == b);
-    if !(same_shape && (a.is_blocked() && b.can_block() || b.is_blocked() && a.can_block())) {
+    if !(same_shape && (a.is_blocked() && b.can_be_blocked() || b.is_blocked() && a.can_be_blocked())) {
         return Ok(add_tensors(a, b));
     }
-    Ok(match (a.into_blocks()?, b.into_blocks()?) {
+    Ok(match (a.into_blocked()?, b.into_blocked()?) {
         (Value::Blocked(a), Value::Blocked(b)) => {
-            scope::launched(Path::current, || "add".to_string());
+            scope::record_launch(Path::current, || "add".to_string());
             Signal::image(blocked::add(&a, &b)?)
         }
         (a, b) => add_tensors(a.into(), b.into()),
@@ -47,7 +49,7 @@ fn add_tensors(a: Signal, b: Signal) -> Signal {
     broadcast("add", a, b, Tensor::broadcast_add)
 }
 
-/// A binary operation on tensors of shapes that broadcast to one another.
+/// Runs a binary operation on tensors whose shapes broadcast together.
 fn broadcast(
     name: &'static str,
     a: Signal,
@@ -79,7 +81,7 @@ fn div(a: Signal, b: Signal) -> Signal {
     broadcast("divide", a, b, Tensor::broadcast_div)
 }
 
-/// `Signal ∘ operand` and, where the operand is a foreign type, `operand ∘ Signal`, owned and borrowed.
+/// Implements an operator for `Signal ∘ Signal`, `Signal ∘ Tensor` and `Tensor ∘ Signal`, owned and borrowed.
 macro_rules! binary {
     ($($trait:ident $method:ident;)*) => {$(
         binary!(@pairs $trait $method: Signal, Signal; Signal, &Signal; &Signal, Signal; &Signal, &Signal;
@@ -98,7 +100,7 @@ macro_rules! binary {
 
 binary! { Add add; Sub sub; Mul mul; Div div; }
 
-/// `signal ∘ number` and `number ∘ signal`: `$left` and `$right` say what they are of a tensor `t`.
+/// Implements an operator for `signal ∘ number` as `$left` and for `number ∘ signal` as `$right`.
 macro_rules! scalar {
     ($($trait:ident $method:ident $name:literal |$t:ident, $n:ident| $left:expr, $right:expr;)*) => {$(
         impl $trait<f64> for Signal {

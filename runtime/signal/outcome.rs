@@ -1,19 +1,24 @@
-//! What a forward pass may answer with: a signal, or a structure of them.
+//! The output types of forward passes: a signal, or a `Result`, `Option`, `Vec` or tuple of them.
 
 use candle_core::Tensor;
 
-use super::Signal;
 use crate::{Error, Result};
 
-/// A type that can say «failed»: every answer of a forward pass.
+use super::Signal;
+
+/// An output type that can represent a failed forward pass.
 pub trait Outcome {
+    /// Returns the output of a forward pass that failed with `error`.
     fn failed(error: Error) -> Self;
 }
 
-/// Turns an answer of signals into one of tensors, or into the first error.
-pub trait Finish {
-    type Finished;
-    fn finish(self) -> Result<Self::Finished>;
+/// Converts an output of signals into the same structure of tensors.
+pub trait IntoTensors {
+    /// The structure of tensors.
+    type Tensors;
+
+    /// Returns the tensors, or the first error.
+    fn into_tensors(self) -> Result<Self::Tensors>;
 }
 
 impl Outcome for Signal {
@@ -22,9 +27,10 @@ impl Outcome for Signal {
     }
 }
 
-impl Finish for Signal {
-    type Finished = Tensor;
-    fn finish(self) -> Result<Tensor> {
+impl IntoTensors for Signal {
+    type Tensors = Tensor;
+
+    fn into_tensors(self) -> Result<Tensor> {
         self.into_tensor()
     }
 }
@@ -35,10 +41,11 @@ impl<T> Outcome for Result<T> {
     }
 }
 
-impl<T: Finish> Finish for Result<T> {
-    type Finished = T::Finished;
-    fn finish(self) -> Result<T::Finished> {
-        self?.finish()
+impl<T: IntoTensors> IntoTensors for Result<T> {
+    type Tensors = T::Tensors;
+
+    fn into_tensors(self) -> Result<T::Tensors> {
+        self?.into_tensors()
     }
 }
 
@@ -48,24 +55,26 @@ impl<T: Outcome> Outcome for Option<T> {
     }
 }
 
-impl<T: Finish> Finish for Option<T> {
-    type Finished = Option<T::Finished>;
-    fn finish(self) -> Result<Self::Finished> {
-        self.map(T::finish).transpose()
+impl<T: IntoTensors> IntoTensors for Option<T> {
+    type Tensors = Option<T::Tensors>;
+
+    fn into_tensors(self) -> Result<Self::Tensors> {
+        self.map(T::into_tensors).transpose()
     }
 }
 
-/// A failure is a list of one failed value.
+/// A failed list has one failed element.
 impl<T: Outcome> Outcome for Vec<T> {
     fn failed(error: Error) -> Self {
         vec![T::failed(error)]
     }
 }
 
-impl<T: Finish> Finish for Vec<T> {
-    type Finished = Vec<T::Finished>;
-    fn finish(self) -> Result<Self::Finished> {
-        self.into_iter().map(T::finish).collect()
+impl<T: IntoTensors> IntoTensors for Vec<T> {
+    type Tensors = Vec<T::Tensors>;
+
+    fn into_tensors(self) -> Result<Self::Tensors> {
+        self.into_iter().map(T::into_tensors).collect()
     }
 }
 
@@ -77,12 +86,13 @@ macro_rules! tuples {
             }
         }
 
-        impl<$($name: Finish),+> Finish for ($($name,)+) {
-            type Finished = ($($name::Finished,)+);
+        impl<$($name: IntoTensors),+> IntoTensors for ($($name,)+) {
+            type Tensors = ($($name::Tensors,)+);
+
             #[allow(non_snake_case)]
-            fn finish(self) -> Result<Self::Finished> {
+            fn into_tensors(self) -> Result<Self::Tensors> {
                 let ($($name,)+) = self;
-                Ok(($($name.finish()?,)+))
+                Ok(($($name.into_tensors()?,)+))
             }
         }
     )*};

@@ -1,14 +1,15 @@
-//! A computed activation, in one of the two layouts that layers pass on.
+//! A computed activation in one of the two memory layouts.
 
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Shape, Tensor};
 
-use super::Layout;
 use crate::kernels::internal::Arena;
 use crate::kernels::internal::blocked::Image;
 use crate::kernels::trace;
 use crate::scope::{self, Path};
+
+use super::Layout;
 
 #[derive(Clone)]
 pub(crate) enum Value {
@@ -53,7 +54,7 @@ impl Value {
             Self::Blocked(image) if image.pixels() == 1 => image.pixel_tensor(),
             Self::Blocked(image) => {
                 if !image.has_tensor() {
-                    scope::launched(Path::current, || trace::TO_NCHW.to_string());
+                    scope::record_launch(Path::current, || trace::TO_NCHW.to_string());
                 }
                 image.to_tensor()
             }
@@ -65,13 +66,13 @@ impl Value {
         match self {
             Self::Blocked(image) => Ok(image.clone()),
             Self::Tensor(tensor) => {
-                scope::launched(Path::current, || trace::TO_NCHWC.to_string());
+                scope::record_launch(Path::current, || trace::TO_NCHWC.to_string());
                 Image::from_tensor(arena, tensor).map(Arc::new)
             }
         }
     }
 
-    /// Returns the values as a tensor if `layout` is [`Layout::Nchw`], unchanged otherwise.
+    /// Returns the values as a tensor if `layout` is [`Layout::Nchw`]. Otherwise returns `self` unchanged.
     pub(super) fn reorder_to(self, layout: Layout) -> Result<Self> {
         match layout {
             Layout::Nchw => self.tensor().map(Self::Tensor),

@@ -1,16 +1,17 @@
-//! What one launch computes: an operation and its epilogue.
+//! The operation and epilogue that one launch computes.
 
 use std::fmt;
+
+use crate::kernels::internal::blocked::policy;
+use crate::scope::{self, Path};
+use crate::{Error, Result};
 
 use super::epilogue::{Epilogue, EpilogueOp, NotFused};
 use super::fused_pair::Producer;
 use super::normalization::ImageNormalization;
 use super::{Convolution, FusedPair, Layout, Layouts, Normalization, Product, Value};
-use crate::kernels::internal::blocked::policy;
-use crate::scope::{self, Path};
-use crate::{Error, Result};
 
-#[allow(clippy::large_enum_variant, reason = "most of them are convolutions")]
+#[allow(clippy::large_enum_variant, reason = "most are convolutions")]
 pub(super) enum Work {
     Convolution(Convolution, Epilogue),
     FusedPair(FusedPair),
@@ -20,7 +21,7 @@ pub(super) enum Work {
 }
 
 impl Work {
-    /// Adds an operation after those that are there.
+    /// Appends an operation to the epilogue.
     pub fn fuse(&mut self, op: EpilogueOp) -> std::result::Result<(), NotFused> {
         match self {
             Self::Convolution(convolution, epilogue) => convolution.fuse(epilogue, op),
@@ -31,17 +32,17 @@ impl Work {
         }
     }
 
-    pub fn takes_residual(&self) -> bool {
+    pub fn supports_residual(&self) -> bool {
         match self {
-            Self::Convolution(_, epilogue) => epilogue.takes_residual(),
-            Self::FusedPair(pair) => pair.takes_residual(),
-            Self::Normalization(normalization) => normalization.takes_residual(),
+            Self::Convolution(_, epilogue) => epilogue.supports_residual(),
+            Self::FusedPair(pair) => pair.supports_residual(),
+            Self::Normalization(normalization) => normalization.supports_residual(),
             Self::Product(_) | Self::ImageNormalization(_) => false,
         }
     }
 
-    /// Returns the convolution for a consumer to be fused into it, or `self` if that is not possible.
-    #[allow(clippy::result_large_err, reason = "both are moved on at once")]
+    /// Returns the convolution into which a consumer can be fused, or `self` if that is not possible.
+    #[allow(clippy::result_large_err, reason = "the caller moves both immediately")]
     pub fn into_producer(self, path: Path) -> std::result::Result<Producer, (Self, Path)> {
         match self {
             Self::Convolution(Convolution::Either(convolution), epilogue)
@@ -61,33 +62,33 @@ impl Work {
         }
     }
 
-    /// Computes the result. It is a tensor if `wanted` is [`Layout::Nchw`], and of one of [`layouts`](Self::layouts)
-    /// otherwise.
-    pub fn run(self, wanted: Layout, path: &Path) -> Result<Value> {
-        let layout = self.layouts().choose(wanted);
+    /// Computes the result: a tensor if `requested` is [`Layout::Nchw`], otherwise in one of
+    /// [`layouts`](Self::layouts).
+    pub fn run(self, requested: Layout, path: &Path) -> Result<Value> {
+        let layout = self.layouts().choose(requested);
         if !matches!(self, Self::FusedPair(_)) {
-            scope::launched(|| path.clone(), || self.to_string());
+            scope::record_launch(|| path.clone(), || self.to_string());
         }
-        let finish = |value: candle_core::Result<Value>, layer: &dyn fmt::Display| {
-            let value = value.and_then(|value| value.reorder_to(wanted));
+        let reordered = |value: candle_core::Result<Value>, layer: &dyn fmt::Display| {
+            let value = value.and_then(|value| value.reorder_to(requested));
             value.map_err(|error| Error::from(error).in_layer(layer).at(path))
         };
         match self {
             Self::Convolution(convolution, epilogue) => {
-                finish(convolution.run(&epilogue, layout), &convolution)
+                reordered(convolution.run(&epilogue, layout), &convolution)
             }
             Self::FusedPair(pair) => {
-                let value = pair.run(path)?.reorder_to(wanted);
+                let value = pair.run(path)?.reorder_to(requested);
                 value.map_err(|error| Error::from(error).at(path))
             }
-            Self::Product(product) => finish(product.run().map(Value::Tensor), &product.label()),
-            Self::Normalization(norm) => finish(norm.run().map(Value::Tensor), &norm.label()),
-            Self::ImageNormalization(norm) => finish(norm.run().map(Value::from), &norm.label()),
+            Self::Product(product) => reordered(product.run().map(Value::Tensor), &product.label()),
+            Self::Normalization(norm) => reordered(norm.run().map(Value::Tensor), &norm.label()),
+            Self::ImageNormalization(norm) => reordered(norm.run().map(Value::from), &norm.label()),
         }
     }
 }
 
-/// As traces name it: `conv2d + bias + relu`.
+/// Writes the operations as in traces: `conv2d + bias + relu`.
 impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -1,18 +1,19 @@
-//! Calls: of fields and of what came out of them, which are layers; of everything else, which is Rust.
+//! Calls of fields and their elements, which are layers, and all other calls, which are ordinary Rust.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{BinOp, Expr, ExprAssign, ExprBinary, ExprCall, ExprMethodCall, ExprStruct, Lit, Member};
 
-use super::liveness::{Event, Local};
-use super::scope::Origin;
-use super::shape::into;
-use super::walk::{Walker, is_self};
 use crate::expand::{located, private};
 
-/// Methods that borrow their receiver, whatever it is: nobody has to clone it for them.
-const BORROWING: &[&str] = &[
+use super::liveness::{Event, Local};
+use super::output::into;
+use super::scope::Origin;
+use super::walk::{Walker, is_self};
+
+/// Methods that borrow their receiver for every type, so that it need not be cloned.
+const BORROWING_METHODS: &[&str] = &[
     "all",
     "any",
     "append",
@@ -78,8 +79,8 @@ const BORROWING: &[&str] = &[
     "write",
 ];
 
-/// Of these, the ones whose answer borrows from the receiver.
-const LENDING: &[&str] = &[
+/// The methods in `BORROWING_METHODS` whose result borrows from the receiver.
+const LENDING_METHODS: &[&str] = &[
     "as_deref",
     "as_mut",
     "as_ref",
@@ -102,19 +103,20 @@ const LENDING: &[&str] = &[
     "windows",
 ];
 
-/// A layer that is called: where it is and what it is called in errors.
+/// A layer that is called.
 struct Callee {
-    /// A reference to it, or to the list it is in.
+    /// A reference to the layer, or to the list that contains it.
     layer: TokenStream,
+    /// The field and the outer indices, for errors.
     origin: Origin,
-    /// The index in that list, `blocks[index](x)`.
+    /// The index in the list: `blocks[index](x)`.
     index: Option<TokenStream>,
-    /// `let`s for the indices further out.
+    /// `let` statements for the outer indices.
     before: TokenStream,
 }
 
 impl Walker<'_> {
-    /// `f(a, b)`
+    /// Walks `f(a, b)`.
     pub(super) fn call(&mut self, expr: &mut Expr) {
         let Expr::Call(call) = expr else { return };
         if self.origin(&call.func).is_some() {
@@ -127,13 +129,13 @@ impl Walker<'_> {
         self.function(call);
     }
 
-    /// A call of an ordinary function, closure or constructor.
+    /// Walks a call of an ordinary function, closure or constructor.
     fn function(&mut self, call: &mut ExprCall) {
         match &mut *call.func {
             Expr::Path(path) => {
                 if let Some(ident) = path.path.get_ident().cloned() {
                     if let Some(local) = self.scopes.find(&ident) {
-                        self.touch(local, &ident);
+                        self.read(local, &ident);
                     } else if let Some(field) = self.field(&ident) {
                         let place = &self.fields[field].place;
                         *call.func = Expr::Verbatim(quote!((#place)));
@@ -147,7 +149,7 @@ impl Walker<'_> {
         self.operands(&mut call.args);
     }
 
-    /// `receiver.method(a, b)`; `self.conv1(x)` is a call of the field.
+    /// Walks `receiver.method(a, b)`. `self.conv1(x)` is a call of the field.
     pub(super) fn method(&mut self, expr: &mut Expr) {
         let Expr::MethodCall(call) = expr else { return };
         if is_self(&call.receiver) {
@@ -158,7 +160,8 @@ impl Walker<'_> {
                 let place = &self.fields[field].place;
                 let callee =
                     Callee { layer: quote!(&#place), origin, index: None, before: TokenStream::new() };
-                let (args, span) = (std::mem::take(&mut call.args), call.method.span());
+                let args = std::mem::take(&mut call.args);
+                let span = call.method.span();
                 *expr = Expr::Verbatim(self.layer_call(callee, args, span));
                 return;
             }
@@ -166,17 +169,17 @@ impl Walker<'_> {
         }
         let origin = self.origin(&call.receiver);
         let borrowed = self.receiver(call);
-        let mut held: Vec<Local> = borrowed.into_iter().collect();
+        let mut borrowed_locals: Vec<Local> = borrowed.into_iter().collect();
         for arg in &mut call.args {
             match (arg, &origin) {
                 (Expr::Closure(closure), Some(_)) => self.closure(closure, origin.clone()),
-                (arg, _) => held.extend(self.operand(arg)),
+                (arg, _) => borrowed_locals.extend(self.operand(arg)),
             }
         }
-        self.events.extend(held.into_iter().map(Event::Touch));
+        self.events.extend(borrowed_locals.into_iter().map(Event::Read));
     }
 
-    /// The receiver; the local that it borrows until the arguments are there.
+    /// Walks the receiver. Returns the local that it borrows while the arguments are evaluated.
     fn receiver(&mut self, call: &mut ExprMethodCall) -> Option<Local> {
         if self.origin(&call.receiver).is_some() {
             self.place(&mut call.receiver);
@@ -188,7 +191,10 @@ impl Walker<'_> {
         };
         let binding = self.scopes.binding(local);
         let method = call.method.to_string();
-        if binding.mutable || binding.depth < self.frames.len() || BORROWING.contains(&method.as_str()) {
+        if binding.mutable
+            || binding.depth < self.frames.len()
+            || BORROWING_METHODS.contains(&method.as_str())
+        {
             self.place(&mut call.receiver);
             return Some(local);
         }
@@ -196,7 +202,7 @@ impl Walker<'_> {
         None
     }
 
-    /// Where a callee or list comes from, if from a layer field.
+    /// Returns the layer field that a callee or list comes from, or `None` if it comes from none.
     pub(super) fn origin(&self, expr: &Expr) -> Option<Origin> {
         match expr {
             Expr::Path(path) => {
@@ -224,16 +230,16 @@ impl Walker<'_> {
         self.fields[field].is_layer().then(|| Origin { field, indices: Vec::new() })
     }
 
-    /// The layer that an expression with an origin means.
+    /// Rewrites an expression that has an origin to a reference to its layer.
     fn callee(&mut self, expr: &mut Expr) -> Option<Callee> {
         let origin = self.origin(expr)?;
-        let none = TokenStream::new();
+        let before = TokenStream::new();
         match expr {
             Expr::Paren(paren) => self.callee(&mut paren.expr),
             Expr::Group(group) => self.callee(&mut group.expr),
             Expr::Path(_) if self.local_of(expr).is_some() => {
                 self.place(expr);
-                Some(Callee { layer: expr.to_token_stream(), origin, index: None, before: none })
+                Some(Callee { layer: expr.to_token_stream(), origin, index: None, before })
             }
             Expr::Index(index) => {
                 let list = self.callee(&mut index.expr)?;
@@ -248,17 +254,17 @@ impl Walker<'_> {
             }
             Expr::Path(_) | Expr::Field(_) => {
                 self.place(expr);
-                Some(Callee { layer: quote!(&#expr), origin, index: None, before: none })
+                Some(Callee { layer: quote!(&#expr), origin, index: None, before })
             }
             _ => {
                 self.value(expr);
-                Some(Callee { layer: quote!(&*#expr), origin, index: None, before: none })
+                Some(Callee { layer: quote!(&*#expr), origin, index: None, before })
             }
         }
     }
 
-    /// `__private::call(&self.conv1, "conv1", Into::into(x), mode)`, or its like for an element of a list
-    /// or for several inputs.
+    /// Returns `__private::call(&self.conv1, "conv1", Into::into(x), mode)`, or the corresponding call for an element
+    /// of a list or for several inputs.
     fn layer_call(&mut self, callee: Callee, args: crate::attr::Exprs, span: Span) -> TokenStream {
         let mut args: Vec<Expr> = args.into_iter().collect();
         self.operands(&mut args);
@@ -267,11 +273,13 @@ impl Walker<'_> {
 
         let Callee { layer, origin, index, before } = callee;
         let field = &self.fields[origin.field];
-        let (name, krate, indices) = (&field.name, self.krate, &origin.indices);
+        let name = &field.name;
+        let krate = self.krate;
+        let indices = &origin.indices;
         let mode = field.mode_tokens(krate);
         let private = private(krate, span);
         let several = args.len() > 1;
-        // What cannot be called with several inputs is blamed for it.
+        // The compiler reports a layer that does not support several inputs at this span.
         let layer = if several { located(layer, span) } else { layer };
         let call = match (index, several) {
             (None, false) if indices.is_empty() => {
@@ -289,44 +297,44 @@ impl Walker<'_> {
         if before.is_empty() { call } else { quote!({ #before #call }) }
     }
 
-    /// Operators: comparisons look at their operands, arithmetic takes them.
+    /// Walks a binary operator. Comparisons read their operands, arithmetic takes their values.
     pub(super) fn binary(&mut self, binary: &mut ExprBinary) {
         match binary.op {
             BinOp::Eq(_) | BinOp::Ne(_) | BinOp::Lt(_) | BinOp::Le(_) | BinOp::Gt(_) | BinOp::Ge(_) => {
                 let left = self.root(&binary.left);
                 self.place(&mut binary.left);
                 self.place(&mut binary.right);
-                self.events.extend(left.map(Event::Touch));
+                self.events.extend(left.map(Event::Read));
             }
             BinOp::And(_) | BinOp::Or(_) => {
                 self.place(&mut binary.left);
-                let right = self.aside(|walker| walker.place(&mut binary.right));
+                let right = self.record(|walker| walker.place(&mut binary.right));
                 self.events.push(Event::Branch(vec![right, Vec::new()]));
             }
             op if is_assignment(&op) => {
                 self.value(&mut binary.right);
                 let target = self.root(&binary.left);
                 self.place(&mut binary.left);
-                // Needed afterwards as well, so that nothing on the right moves it away.
-                self.events.extend(target.map(Event::Touch));
+                // The target is read after the right side, so the right side must not move it.
+                self.events.extend(target.map(Event::Read));
             }
             _ => self.operands([&mut *binary.left, &mut *binary.right]),
         }
     }
 
-    /// `x = value`: the old value is not needed any more.
+    /// Walks `x = value`. The old value of `x` is not needed any more.
     pub(super) fn assign(&mut self, assign: &mut ExprAssign) {
         self.value(&mut assign.right);
         match self.local_of(&assign.left) {
             Some((local, ident)) if self.scopes.binding(local).depth < self.frames.len() => {
-                self.touch(local, &ident)
+                self.read(local, &ident)
             }
             Some((local, _)) => self.events.push(Event::Define(local)),
             None => self.place(&mut assign.left),
         }
     }
 
-    /// `Name { field: value, .. }`
+    /// Walks `Name { field: value, .. }`.
     pub(super) fn struct_literal(&mut self, literal: &mut ExprStruct) {
         for field in &mut literal.fields {
             field.colon_token.get_or_insert_default();
@@ -337,24 +345,25 @@ impl Walker<'_> {
         }
     }
 
-    /// Whether the value of `let` or `match` borrows from a local for as long as its names live.
-    pub(super) fn pin_lender(&mut self, expr: &Expr) {
-        let lender = match expr {
-            Expr::Try(attempt) => return self.pin_lender(&attempt.expr),
-            Expr::Paren(paren) => return self.pin_lender(&paren.expr),
-            Expr::MethodCall(call) if LENDING.contains(&call.method.to_string().as_str()) => {
+    /// Pins the local from which the value of `let` or `match` borrows: it must not move while the bound names are
+    /// alive.
+    pub(super) fn pin_borrowed(&mut self, expr: &Expr) {
+        let borrowed = match expr {
+            Expr::Try(attempt) => return self.pin_borrowed(&attempt.expr),
+            Expr::Paren(paren) => return self.pin_borrowed(&paren.expr),
+            Expr::MethodCall(call) if LENDING_METHODS.contains(&call.method.to_string().as_str()) => {
                 self.root(&call.receiver)
             }
-            Expr::MethodCall(call) => return self.pin_lender(&call.receiver),
+            Expr::MethodCall(call) => return self.pin_borrowed(&call.receiver),
             Expr::Reference(reference) => self.root(&reference.expr),
             _ => None,
         };
-        self.pinned.extend(lender);
+        self.pinned.extend(borrowed);
     }
 }
 
 impl Callee {
-    /// The element `index` of the list that this is.
+    /// Returns the callee for element `index` of this list.
     fn element(self, index: &Expr) -> Self {
         let Self { layer, mut origin, index: outer, mut before } = self;
         let Some(outer) = outer else {
@@ -367,7 +376,8 @@ impl Callee {
     }
 }
 
-/// An argument as the layer wants it; a bare literal or `None` has no type of its own to convert from.
+/// Converts an argument to the layer's input type. Literals, `None` and closures are not converted, because their
+/// type would be ambiguous.
 fn input(arg: &Expr) -> TokenStream {
     let plain = match arg {
         Expr::Lit(literal) => !matches!(literal.lit, Lit::Verbatim(_)),

@@ -1,4 +1,4 @@
-//! Control flow: blocks, branches, loops, closures, and the ways out of them.
+//! Control flow: blocks, branches, loops, closures and jumps.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -12,7 +12,7 @@ use super::scope::Origin;
 use super::walk::{Frame, Walker};
 
 impl Walker<'_> {
-    /// What [`Walker::value`] leaves: expressions that contain statements or leave some.
+    /// Walks the expressions that [`Walker::value`] does not handle: blocks, control flow and jumps.
     pub(super) fn control(&mut self, expr: &mut Expr) {
         match expr {
             Expr::Block(block) => self.block(&mut block.block),
@@ -22,31 +22,31 @@ impl Walker<'_> {
             Expr::Match(all) => self.arms(all),
             Expr::ForLoop(each) => self.for_loop(each),
             Expr::While(repeat) => {
-                let turn = self.aside(|walker| {
+                let body = self.record(|walker| {
                     walker.scopes.enter();
                     walker.condition(&mut repeat.cond);
                     walker.block(&mut repeat.body);
                     walker.scopes.leave();
                 });
-                self.events.push(Event::Loop(turn));
+                self.events.push(Event::Loop(body));
             }
             Expr::Loop(repeat) => {
-                let turn = self.aside(|walker| walker.block(&mut repeat.body));
-                self.events.push(Event::Loop(turn));
+                let body = self.record(|walker| walker.block(&mut repeat.body));
+                self.events.push(Event::Loop(body));
             }
             Expr::Closure(closure) => {
                 let moves = closure.capture.is_some();
                 let before = self.events.len();
-                let frame = self.framed(moves, |walker| walker.closure_body(closure, None));
-                if let Some(copies) = self.copies(frame, before) {
+                let frame = self.in_frame(moves, |walker| walker.closure_body(closure, None));
+                if let Some(copies) = self.capture_copies(frame, before) {
                     *expr = Expr::Verbatim(quote!({ #copies #closure }));
                 }
             }
             Expr::Async(future) => {
                 let moves = future.capture.is_some();
                 let before = self.events.len();
-                let frame = self.framed(moves, |walker| walker.block(&mut future.block));
-                if let Some(copies) = self.copies(frame, before) {
+                let frame = self.in_frame(moves, |walker| walker.block(&mut future.block));
+                if let Some(copies) = self.capture_copies(frame, before) {
                     *expr = Expr::Verbatim(quote!({ #copies #future }));
                 }
             }
@@ -55,9 +55,9 @@ impl Walker<'_> {
                 self.scrutinee(&mut binding.expr);
                 self.define(&binding.pat, origin, false);
             }
-            Expr::Return(leave) => self.leave(leave),
-            Expr::Break(leave) => {
-                if let Some(value) = &mut leave.expr {
+            Expr::Return(expr) => self.return_expr(expr),
+            Expr::Break(expr) => {
+                if let Some(value) = &mut expr.expr {
                     self.value(value);
                 }
                 self.events.push(Event::Jump);
@@ -67,8 +67,8 @@ impl Walker<'_> {
         }
     }
 
-    /// What `walk` records, apart from the sequence so far.
-    pub(super) fn aside(&mut self, walk: impl FnOnce(&mut Self)) -> Vec<Event> {
+    /// Returns the events that `walk` records, without adding them to the current sequence.
+    pub(super) fn record(&mut self, walk: impl FnOnce(&mut Self)) -> Vec<Event> {
         let outer = std::mem::take(&mut self.events);
         walk(self);
         std::mem::replace(&mut self.events, outer)
@@ -77,7 +77,7 @@ impl Walker<'_> {
     pub(super) fn block(&mut self, block: &mut Block) {
         self.scopes.enter();
         for stmt in &block.stmts {
-            // A function defined here is meant wherever the block calls it.
+            // A function item hides a field of the same name in the whole block.
             if let Stmt::Item(Item::Fn(function)) = stmt {
                 self.define_name(&function.sig.ident);
             }
@@ -93,29 +93,30 @@ impl Walker<'_> {
         self.scopes.leave();
     }
 
-    /// `let pattern = value else { … };`
+    /// Walks `let pattern = value else { … };`.
     fn binding(&mut self, binding: &mut Let) {
-        let (mut origin, mut owned) = (None, true);
+        let mut origin = None;
+        let mut owned = true;
         if let Some(init) = &mut binding.init {
             origin = self.origin(&init.expr);
             owned = !matches!(*init.expr, Expr::Reference(_));
-            self.pin_lender(&init.expr);
+            self.pin_borrowed(&init.expr);
             self.value(&mut init.expr);
             if let Some((_, diverge)) = &mut init.diverge {
-                let otherwise = self.aside(|walker| walker.value(diverge));
+                let otherwise = self.record(|walker| walker.value(diverge));
                 self.events.push(Event::Branch(vec![otherwise, Vec::new()]));
             }
         }
         self.define(&binding.pat, origin, owned);
     }
 
-    /// The value of `match` or `if let`: a field is looked into, not taken.
+    /// Walks the scrutinee of `match` or `if let`. It borrows a field instead of taking its value.
     fn scrutinee(&mut self, expr: &mut Expr) {
-        self.pin_lender(expr);
+        self.pin_borrowed(expr);
         self.operand(expr);
     }
 
-    /// A condition; plain flags are read where they stand.
+    /// Walks a condition as a place expression, so that flags are read without a clone.
     fn condition(&mut self, expr: &mut Expr) {
         self.place(expr);
     }
@@ -123,9 +124,9 @@ impl Walker<'_> {
     fn branch(&mut self, branch: &mut ExprIf) {
         self.scopes.enter();
         self.condition(&mut branch.cond);
-        let then = self.aside(|walker| walker.block(&mut branch.then_branch));
+        let then = self.record(|walker| walker.block(&mut branch.then_branch));
         self.scopes.leave();
-        let otherwise = self.aside(|walker| {
+        let otherwise = self.record(|walker| {
             if let Some((_, otherwise)) = &mut branch.else_branch {
                 walker.value(otherwise);
             }
@@ -136,24 +137,24 @@ impl Walker<'_> {
     fn arms(&mut self, all: &mut ExprMatch) {
         let origin = self.origin(&all.expr);
         self.scrutinee(&mut all.expr);
-        let mut ways = Vec::new();
+        let mut paths = Vec::new();
         for arm in &mut all.arms {
-            ways.push(self.aside(|walker| {
+            paths.push(self.record(|walker| {
                 walker.scopes.enter();
                 walker.define(&arm.pat, origin.clone(), false);
                 if let Pat::Guard(guard) = &mut arm.pat {
-                    walker.held += 1;
+                    walker.guards += 1;
                     walker.place(&mut guard.guard);
-                    walker.held -= 1;
+                    walker.guards -= 1;
                 }
                 walker.value(&mut arm.body);
                 walker.scopes.leave();
             }));
         }
-        self.events.push(Event::Branch(ways));
+        self.events.push(Event::Branch(paths));
     }
 
-    /// `for block in blocks`: over a layer field the loop counts, so that an error can name the element.
+    /// Walks `for block in blocks`. A loop over a layer field gets a counter, so that errors can name the element.
     fn for_loop(&mut self, each: &mut ExprForLoop) {
         let pat = each.pat.clone();
         let mut origin = self.origin(&each.expr);
@@ -170,22 +171,23 @@ impl Walker<'_> {
             self.place(list);
             let reference = if is_local { list.to_token_stream() } else { quote!(&#list) };
             origin.indices.push(index.to_token_stream());
-            count(each, &index, reference);
+            enumerate(each, &index, reference);
         } else {
             self.scrutinee(&mut each.expr);
         }
-        let turn = self.aside(|walker| {
+        let body = self.record(|walker| {
             walker.scopes.enter();
             walker.define(&pat, origin, false);
             walker.block(&mut each.body);
             walker.scopes.leave();
         });
-        self.events.push(Event::Loop(turn));
+        self.events.push(Event::Loop(body));
     }
 
-    /// A closure among the arguments of a method of a layer field: what it is given are layers.
+    /// Walks a closure argument of a method of a layer field, such as `blocks.iter().fold(x, |x, block| …)`. Calls of
+    /// its parameters are calls of layers.
     pub(super) fn closure(&mut self, closure: &mut ExprClosure, origin: Option<Origin>) {
-        self.framed(false, |walker| walker.closure_body(closure, origin));
+        self.in_frame(false, |walker| walker.closure_body(closure, origin));
     }
 
     fn closure_body(&mut self, closure: &mut ExprClosure, origin: Option<Origin>) {
@@ -197,33 +199,33 @@ impl Walker<'_> {
         self.scopes.leave();
     }
 
-    /// Walks the body of a closure, which runs later, more than once or not at all.
-    fn framed(&mut self, moves: bool, walk: impl FnOnce(&mut Self)) -> Frame {
+    /// Walks the body of a closure. It may run later, several times, or not at all.
+    fn in_frame(&mut self, moves: bool, walk: impl FnOnce(&mut Self)) -> Frame {
         self.frames.push(Frame { moves, captured: Vec::new() });
-        let body = self.aside(walk);
+        let body = self.record(walk);
         self.events.push(Event::Branch(vec![body, Vec::new()]));
         self.frames.pop().unwrap_or(Frame { moves, captured: Vec::new() })
     }
 
-    /// `let x = x.clone();` before a `move` closure, for each local it takes along. The copies are made
-    /// before the closure runs, hence recorded at position `before`.
-    fn copies(&mut self, frame: Frame, before: usize) -> Option<TokenStream> {
+    /// Returns `let x = x.clone();` for each local that a `move` closure captures. The copies are made before the
+    /// closure, so they are recorded at position `before` of the events.
+    fn capture_copies(&mut self, frame: Frame, before: usize) -> Option<TokenStream> {
         if !frame.moves || frame.captured.is_empty() {
             return None;
         }
         let body = self.events.split_off(before);
         let mut copies = TokenStream::new();
         for (local, ident) in frame.captured {
-            let taken = self.take(local, &ident, ident.to_token_stream());
-            copies.extend(quote!(let #ident = #taken;));
+            let value = self.use_value(local, &ident, ident.to_token_stream());
+            copies.extend(quote!(let #ident = #value;));
         }
         self.events.extend(body);
         Some(copies)
     }
 
-    /// `return value` of the forward pass itself.
-    fn leave(&mut self, leave: &mut ExprReturn) {
-        if let Some(value) = &mut leave.expr {
+    /// Walks `return value`. Converts the value if the forward closure itself returns, not a nested closure.
+    fn return_expr(&mut self, expr: &mut ExprReturn) {
+        if let Some(value) = &mut expr.expr {
             self.value(value);
             if self.frames.is_empty() {
                 self.output.convert(value);
@@ -235,8 +237,8 @@ impl Walker<'_> {
     }
 }
 
-/// `for (index, pattern) in Iterator::enumerate(IntoIterator::into_iter(list))`
-fn count(each: &mut ExprForLoop, index: &syn::Ident, list: TokenStream) {
+/// Rewrites a loop to `for (index, pattern) in Iterator::enumerate(IntoIterator::into_iter(list))`.
+fn enumerate(each: &mut ExprForLoop, index: &syn::Ident, list: TokenStream) {
     let pat = &each.pat;
     let span = Span::mixed_site().located_at(each.expr.span());
     *each.expr = Expr::Verbatim(quote_spanned! {span=>

@@ -1,16 +1,17 @@
-//! Macros in a forward pass. Those of the standard library take expressions, which are walked like any
-//! others; of all others only the names are seen.
+//! Macro invocations in a forward closure. The arguments of common standard macros are parsed and walked. All locals
+//! named in other macros count as read.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::parse::Parser;
 use syn::{Expr, Macro, Token};
 
-use super::walk::Walker;
 use crate::attr::Exprs;
 
-/// Macros whose arguments are only looked at: formatting and comparing.
-const LOOKING: &[&str] = &[
+use super::walk::Walker;
+
+/// Macros that only read their arguments, for formatting or comparison.
+const READING_MACROS: &[&str] = &[
     "assert",
     "assert_eq",
     "assert_ne",
@@ -34,25 +35,25 @@ const LOOKING: &[&str] = &[
 impl Walker<'_> {
     pub(super) fn invocation(&mut self, mac: &mut Macro) {
         let name = mac.path.segments.last().map(|segment| segment.ident.to_string()).unwrap_or_default();
-        let walked = if LOOKING.contains(&name.as_str()) {
-            self.looking(mac.tokens.clone())
+        let walked = if READING_MACROS.contains(&name.as_str()) {
+            self.reading_macro(mac.tokens.clone())
         } else if name == "vec" || name == "dbg" {
-            self.taking(mac.tokens.clone())
+            self.taking_macro(mac.tokens.clone())
         } else {
             None
         };
         match walked {
             Some(tokens) => mac.tokens = tokens,
-            None => self.touch_all(mac.tokens.clone()),
+            None => self.read_all(mac.tokens.clone()),
         }
     }
 
-    /// `println!("{x:?}", conv1(x))`
-    fn looking(&mut self, tokens: TokenStream) -> Option<TokenStream> {
+    /// Walks the arguments of `println!("{x:?}", conv1(x))`.
+    fn reading_macro(&mut self, tokens: TokenStream) -> Option<TokenStream> {
         let mut args = Exprs::parse_terminated.parse2(tokens).ok()?;
         for arg in &mut args {
             match arg {
-                Expr::Lit(literal) => self.touch_all(literal.to_token_stream()),
+                Expr::Lit(literal) => self.read_all(literal.to_token_stream()),
                 // `name = value` among the arguments of a format string.
                 Expr::Assign(named) => self.place(&mut named.right),
                 arg => self.place(arg),
@@ -61,8 +62,8 @@ impl Walker<'_> {
         Some(args.into_token_stream())
     }
 
-    /// `vec![a, b]` or `vec![a; n]`
-    fn taking(&mut self, tokens: TokenStream) -> Option<TokenStream> {
+    /// Walks the arguments of `vec![a, b]` or `vec![a; n]`.
+    fn taking_macro(&mut self, tokens: TokenStream) -> Option<TokenStream> {
         let repeated = |input: syn::parse::ParseStream| {
             let value: Expr = input.parse()?;
             input.parse::<Token![;]>()?;

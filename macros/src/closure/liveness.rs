@@ -1,28 +1,28 @@
-//! Which use of a local is its last: that one moves the value, every other one clones it.
+//! Finds the last use of each local: it moves the value, every other use clones it.
 //!
-//! The walk over a forward pass records what happens to its locals, in evaluation order, as a tree of
-//! [`Event`]s; this file goes through that tree backwards, with the set of locals still needed.
+//! The walk over a forward closure records what happens to the locals, in evaluation order, as a tree of [`Event`]s.
+//! This module traverses the tree backwards with the set of live locals, which are read or used later.
 
 use std::collections::HashSet;
 
-/// A local variable, numbered in the order of declaration; shadowing gives a new number.
+/// A local variable, numbered in order of declaration. A shadowing variable has a new number.
 pub type Local = usize;
 
-/// A place in the code that takes a local's value, numbered in the order of the walk.
+/// A use of a local's value, numbered in the order of the walk.
 pub type UseId = usize;
 
-/// What happens to the locals, in evaluation order.
+/// An event in the life of the locals, in evaluation order.
 #[derive(Debug)]
 pub enum Event {
-    /// The value is taken: moved here or cloned, which is the question.
+    /// The value is taken, by move or clone.
     Use(UseId, Local),
-    /// The local is read where it stands: borrowed, compared, indexed.
-    Touch(Local),
-    /// A declaration or assignment: the earlier value is not needed for it.
+    /// The local is read in place: borrowed, compared or indexed.
+    Read(Local),
+    /// The local is declared or assigned. Its earlier value is not needed.
     Define(Local),
-    /// One of several ways is gone.
+    /// Exactly one of these sequences runs.
     Branch(Vec<Vec<Event>>),
-    /// Gone any number of times.
+    /// The sequence runs any number of times.
     Loop(Vec<Event>),
     /// `break` or `continue`.
     Jump,
@@ -32,7 +32,7 @@ pub enum Event {
 
 type Live = HashSet<Local>;
 
-/// The uses that move. `pinned` locals are borrowed for longer than can be seen here and never move.
+/// Returns the uses that move. Locals in `pinned` never move, because they are borrowed for an unknown time.
 pub fn moving_uses(events: &[Event], pinned: &HashSet<Local>) -> HashSet<UseId> {
     let mut analysis = Analysis { pinned, moves: HashSet::new(), jumps: Vec::new() };
     analysis.sequence(events, Live::new());
@@ -42,12 +42,12 @@ pub fn moving_uses(events: &[Event], pinned: &HashSet<Local>) -> HashSet<UseId> 
 struct Analysis<'a> {
     pinned: &'a HashSet<Local>,
     moves: HashSet<UseId>,
-    /// What is needed after a `break` or `continue` of each loop around.
+    /// The locals that are live after a `break` or `continue`, for each enclosing loop.
     jumps: Vec<Live>,
 }
 
 impl Analysis<'_> {
-    /// From what is needed after the events to what is needed before them.
+    /// Returns the locals that are live before the events, given those that are live after them.
     fn sequence(&mut self, events: &[Event], live: Live) -> Live {
         events.iter().rev().fold(live, |live, event| self.event(event, live))
     }
@@ -62,14 +62,14 @@ impl Analysis<'_> {
                     self.moves.remove(id)
                 };
             }
-            Event::Touch(local) => {
+            Event::Read(local) => {
                 live.insert(*local);
             }
             Event::Define(local) => {
                 live.remove(local);
             }
-            Event::Branch(ways) => {
-                return ways.iter().flat_map(|way| self.sequence(way, live.clone())).collect();
+            Event::Branch(paths) => {
+                return paths.iter().flat_map(|path| self.sequence(path, live.clone())).collect();
             }
             Event::Loop(body) => return self.repeat(body, live),
             Event::Jump => live.extend(self.jumps.iter().flatten()),
@@ -78,8 +78,8 @@ impl Analysis<'_> {
         live
     }
 
-    /// What a turn needs, the turn before has to leave: a second look sees that, and a third would see
-    /// nothing new.
+    /// Locals that one iteration needs are live at the end of the previous iteration. The second pass accounts for
+    /// them; a third pass would not change the result.
     fn repeat(&mut self, body: &[Event], after: Live) -> Live {
         let mut live = after;
         for _ in 0..2 {
@@ -104,25 +104,25 @@ mod tests {
     }
 
     #[test]
-    fn the_last_use_moves() {
+    fn last_use_moves() {
         assert_eq!(moves(&[Define(0), Use(0, 0), Use(1, 0)]), [1]);
     }
 
     #[test]
-    fn each_branch_has_its_own_last_use() {
+    fn each_branch_has_a_last_use() {
         let branch = Branch(vec![vec![Use(1, 0)], vec![Use(2, 0), Use(3, 0)]]);
         assert_eq!(moves(&[Define(0), Use(0, 0), branch]), [1, 3]);
     }
 
     #[test]
-    fn a_loop_needs_its_values_again() {
+    fn values_used_in_every_iteration_do_not_move() {
         assert_eq!(moves(&[Define(0), Loop(vec![Use(0, 0)])]), Vec::<UseId>::new());
         assert_eq!(moves(&[Define(0), Loop(vec![Use(0, 0), Define(0)]), Use(1, 0)]), [0, 1]);
         assert_eq!(moves(&[Loop(vec![Define(0), Use(0, 0)])]), [0]);
     }
 
     #[test]
-    fn a_jump_may_lead_to_a_later_use() {
+    fn values_used_after_a_jump_do_not_move() {
         let body = vec![Branch(vec![vec![Use(0, 0), Jump], vec![]])];
         assert_eq!(moves(&[Define(0), Loop(body), Use(1, 0)]), [1]);
         let early = Branch(vec![vec![Use(0, 0), Return], vec![]]);
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn pinned_locals_stay() {
+    fn pinned_locals_do_not_move() {
         let pinned = HashSet::from([0]);
         assert!(moving_uses(&[Define(0), Use(0, 0)], &pinned).is_empty());
     }

@@ -1,20 +1,23 @@
-//! The forward closure: calls of fields become calls of layers, values used again become clones.
+//! Rewrites the forward closure: calls of fields become calls of layers, and values that are used again later are
+//! cloned.
 //!
-//! One walk resolves names and rewrites ([`walk`], [`call`], [`control`], [`invocation`]); while it does
-//! so it records what happens to the locals, from which [`liveness`] decides clone or move; [`finish`]
-//! writes the decisions into the tokens.
+//! One walk resolves names and rewrites expressions ([`walk`], [`call`], [`control`], [`invocation`]). It records
+//! the uses of local variables, from which [`liveness`] decides between clone and move. [`placeholder`] writes these
+//! decisions into the tokens.
 
 mod call;
 mod control;
-mod finish;
 mod invocation;
 mod liveness;
 mod names;
+mod output;
+mod placeholder;
 mod scope;
-mod shape;
 #[cfg(test)]
 mod tests;
 mod walk;
+
+pub use output::OutputType;
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
@@ -22,29 +25,28 @@ use syn::ext::IdentExt;
 use syn::{ExprClosure, Ident, Pat, Type};
 
 use crate::ast::{Field, last_segment};
-pub use shape::Shape;
 
-/// A forward closure, rewritten.
+/// A rewritten forward closure.
 pub struct Rewritten {
-    /// What the pass takes, one for each parameter of the closure.
+    /// The parameters of the closure.
     pub inputs: Vec<Parameter>,
-    /// What it gives back.
-    pub output: Shape,
-    /// The body, of the output's type.
+    /// The type of the output.
+    pub output: OutputType,
+    /// The body, which evaluates to the output type.
     pub body: TokenStream,
-    /// The fields that the body never mentions.
+    /// The indices of the fields that the body does not use.
     pub unused: Vec<usize>,
-    /// Calls of a name that is no field but close to one, with that field's name.
-    pub misspelt: Vec<(Ident, String)>,
-    /// Whether the body mentions `mode`.
+    /// Calls of names that are probably misspelled fields, each with the name of the field.
+    pub misspelled: Vec<(Ident, String)>,
+    /// The identifier `mode` if the body uses it.
     pub uses_mode: Option<Ident>,
 }
 
 /// One parameter of the closure.
 pub struct Parameter {
-    /// The pattern without its type.
+    /// The pattern without the type.
     pub pat: Pat,
-    /// The annotated type, unless it is a signal.
+    /// The annotated type, or `None` for a signal.
     pub ty: Option<Type>,
 }
 
@@ -61,10 +63,10 @@ impl Parameter {
     }
 }
 
-/// Rewrites the closure for a network of these fields.
+/// Rewrites the forward closure of a network with these fields.
 pub fn rewrite(krate: &TokenStream, fields: &[Field], closure: &ExprClosure) -> Rewritten {
     let inputs: Vec<Parameter> = closure.inputs.iter().map(Parameter::new).collect();
-    let output = Shape::of(closure);
+    let output = OutputType::of(closure);
     let mut body = (*closure.body).clone();
 
     let mut walker = walk::Walker::new(krate, fields, &output);
@@ -78,13 +80,13 @@ pub fn rewrite(krate: &TokenStream, fields: &[Field], closure: &ExprClosure) -> 
     walker.value(&mut body);
     output.convert(&mut body);
 
-    let misspelt = walker.misspelt();
+    let misspelled = walker.misspelled();
     let unused = walker.unused_fields();
-    let body = finish::fill(body.to_token_stream(), &walker.into_decisions());
-    Rewritten { inputs, output, body, unused, misspelt, uses_mode }
+    let body = placeholder::fill(body.to_token_stream(), &walker.into_decisions());
+    Rewritten { inputs, output, body, unused, misspelled, uses_mode }
 }
 
-/// The first place where `tokens` mention `name`.
+/// Returns the first identifier in `tokens` that is equal to `name`.
 pub fn mentions(tokens: TokenStream, name: &Ident) -> Option<Ident> {
     names::find(tokens, &name.unraw().to_string())
 }

@@ -1,4 +1,4 @@
-//! Names: what an identifier of the forward pass means where it stands.
+//! Scopes: resolves the identifiers in a forward closure to local variables.
 
 use std::collections::HashMap;
 
@@ -8,23 +8,23 @@ use syn::{Ident, Pat};
 
 use super::liveness::Local;
 
-/// Where a local came from: a layer field, so that a call of the local is a call of a layer.
+/// The layer field from which a local was bound. A call of the local is a call of a layer.
 #[derive(Clone)]
 pub struct Origin {
-    /// The field, as an index into the fields.
+    /// The index of the field.
     pub field: usize,
-    /// The places in repeated fields that loops around went through, as expressions.
+    /// Expressions for the positions of the enclosing loops over the field, outermost first.
     pub indices: Vec<TokenStream>,
 }
 
-/// What is known of a local.
+/// The properties of a local.
 #[derive(Clone)]
 pub struct Binding {
     pub mutable: bool,
     pub origin: Option<Origin>,
-    /// How many closures stand between the forward pass and the declaration.
+    /// The number of closures that enclose the declaration, apart from the forward closure.
     pub depth: usize,
-    /// Bound by `let` or as an input, hence owned: a field of it may be moved out.
+    /// Whether the local is bound by `let` or is an input, so that its fields can be moved out.
     pub owned: bool,
 }
 
@@ -66,7 +66,7 @@ impl Scopes {
     }
 }
 
-/// The names that a pattern binds, and whether each is `mut`.
+/// Returns the names that a pattern binds, and whether each is `mut`.
 pub fn bound_names(pat: &Pat) -> Vec<(Ident, bool)> {
     let mut names = Vec::new();
     collect(pat, &mut names);
@@ -76,7 +76,7 @@ pub fn bound_names(pat: &Pat) -> Vec<(Ident, bool)> {
 fn collect(pat: &Pat, names: &mut Vec<(Ident, bool)>) {
     match pat {
         Pat::Ident(ident) => {
-            // `None` and `MAX` in a pattern are constants, not names for something new.
+            // `None` and `MAX` in a pattern are constants, not new bindings.
             let name = ident.ident.unraw().to_string();
             let constant = name.chars().next().is_some_and(char::is_uppercase);
             if !constant && !names.iter().any(|(known, _)| *known == ident.ident) {

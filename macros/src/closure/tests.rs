@@ -1,14 +1,15 @@
-//! Rewritten closures, as text: who is moved, who is cloned, who is called.
+//! Tests that compare rewritten closures as text: moves, clones and calls.
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, quote};
 use syn::{DeriveInput, ExprClosure, parse_quote};
 
-use super::rewrite;
 use crate::ast::Input;
 use crate::ctxt::Ctxt;
 
-/// A network with a few fields of each kind.
+use super::rewrite;
+
+/// Returns a network with a few fields of each kind.
 fn network() -> Input {
     let node: DeriveInput = parse_quote! {
         struct Net {
@@ -32,7 +33,7 @@ fn network() -> Input {
     input
 }
 
-/// The rewritten body, shortened: `Clone::clone(&x)` is `x'`, a call of a layer `conv <- x`.
+/// Returns the rewritten body with shortened paths: `clone` for `::core::clone::Clone::clone`.
 fn body(closure: ExprClosure) -> String {
     let input = network();
     let text = rewrite(&quote!(s), &input.variants[0].fields, &closure).body.to_string();
@@ -47,7 +48,7 @@ fn check(closure: ExprClosure, expected: TokenStream) {
 }
 
 #[test]
-fn a_value_used_once_is_moved() {
+fn values_used_once_are_moved() {
     check(
         parse_quote!(|x| bn(conv(x))),
         quote!(into(call(&self.bn, "bn", into(call(&self.conv, "conv", into(x), mode)), mode))),
@@ -55,7 +56,7 @@ fn a_value_used_once_is_moved() {
 }
 
 #[test]
-fn a_value_used_twice_is_cloned_first() {
+fn values_used_twice_are_cloned_first() {
     check(
         parse_quote!(|x| conv(x) + bn(x)),
         quote!(into(call(&self.conv, "conv", into(clone(&x)), mode) + call(&self.bn, "bn", into(x), mode))),
@@ -63,7 +64,7 @@ fn a_value_used_twice_is_cloned_first() {
 }
 
 #[test]
-fn shadowing_and_assignment_free_the_old_value() {
+fn shadowed_and_reassigned_values_are_moved() {
     check(
         parse_quote!(|x| {
             let x = f(x);
@@ -85,7 +86,7 @@ fn shadowing_and_assignment_free_the_old_value() {
 }
 
 #[test]
-fn a_loop_over_a_field_counts() {
+fn loops_over_a_field_are_enumerated() {
     check(
         parse_quote!(|mut x| {
             for block in blocks {
@@ -105,7 +106,7 @@ fn a_loop_over_a_field_counts() {
 }
 
 #[test]
-fn a_value_needed_in_every_turn_stays() {
+fn values_used_in_every_iteration_are_cloned() {
     check(
         parse_quote!(|x, mut h| {
             for i in 0..3 {
@@ -145,7 +146,7 @@ fn elements_are_called_by_index() {
 }
 
 #[test]
-fn several_inputs_go_in_as_a_tuple() {
+fn several_inputs_are_passed_as_a_tuple() {
     check(
         parse_quote!(|x, h| conv(x, h)),
         quote!(into(call_with(&self.conv, "conv", &[], (into(x), into(h),), mode))),
@@ -165,7 +166,7 @@ fn closures_over_a_field_call_its_elements() {
 }
 
 #[test]
-fn each_branch_moves_for_itself() {
+fn each_branch_moves_its_last_use() {
     check(
         parse_quote!(|x| if width > 2 { conv(x) } else { relu(x) }),
         quote!(if self.width > 2 {
@@ -187,18 +188,18 @@ fn each_branch_moves_for_itself() {
 }
 
 #[test]
-fn fields_are_borrowed_data_is_cloned() {
+fn fields_are_borrowed_and_data_is_cloned() {
     check(parse_quote!(|x| x * scale * width as f64), quote!(into(x * &self.scale * self.width as f64)));
     check(parse_quote!(|x| f(x, width, scale)), quote!(into(f(x, clone(&self.width), &self.scale))));
 }
 
 #[test]
-fn a_pinned_mode_wins() {
+fn field_mode_overrides_the_mode_of_the_call() {
     check(parse_quote!(|x| frozen(x)), quote!(into(call(&self.frozen, "frozen", into(x), Mode::Eval))));
 }
 
 #[test]
-fn self_may_be_written() {
+fn fields_can_be_called_through_self() {
     check(
         parse_quote!(|x| self.helper(self.conv(x), mode)),
         quote!(into(self.helper(call(&self.conv, "conv", into(x), mode), mode))),
@@ -206,7 +207,7 @@ fn self_may_be_written() {
 }
 
 #[test]
-fn borrowed_locals_do_not_move_under_their_borrower() {
+fn borrowed_locals_are_cloned() {
     check(
         parse_quote!(|x| {
             let [n, _] = x.dims()? else { panic!() };
@@ -221,7 +222,7 @@ fn borrowed_locals_do_not_move_under_their_borrower() {
 }
 
 #[test]
-fn closures_keep_what_they_capture() {
+fn captured_locals_are_cloned() {
     check(
         parse_quote!(|x| {
             let g = |y| f(x, y);
@@ -275,7 +276,7 @@ fn tuples_are_converted_by_element() {
 }
 
 #[test]
-fn macros_look_or_take() {
+fn arguments_of_formatting_macros_are_read() {
     check(
         parse_quote!(|x| {
             println!("{x:?} {}", width);
@@ -289,7 +290,7 @@ fn macros_look_or_take() {
 }
 
 #[test]
-fn parts_of_a_local_leave_it_one_by_one() {
+fn last_use_of_a_field_of_a_local_moves() {
     check(
         parse_quote!(|x| {
             let p = f(x);
@@ -313,7 +314,7 @@ fn parts_of_a_local_leave_it_one_by_one() {
 }
 
 #[test]
-fn a_local_hides_a_field() {
+fn locals_shadow_fields() {
     check(
         parse_quote!(|x| {
             let conv = f;

@@ -1,4 +1,4 @@
-//! The walk: resolves every name and rewrites each expression for the position it stands in.
+//! The walk: resolves every name and rewrites each expression depending on its context, value or place.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,42 +8,49 @@ use syn::ext::IdentExt;
 use syn::spanned::Spanned;
 use syn::{Expr, ExprField, ExprIndex, Ident, Member, Pat, UnOp};
 
-use super::finish::{Decisions, clone_of, placeholder};
-use super::liveness::{Event, Local, moving_uses};
-use super::scope::{Binding, Origin, Scopes, bound_names};
-use super::{Shape, names};
 use crate::ast::{Field, Role};
 use crate::suggest;
 
-/// A closure or async block between the forward pass and the place of the walk.
+use super::liveness::{Event, Local, moving_uses};
+use super::placeholder::{Decisions, clone_of, placeholder};
+use super::scope::{Binding, Origin, Scopes, bound_names};
+use super::{OutputType, names};
+
+/// A closure or async block inside the forward closure that encloses the current expression.
 pub(super) struct Frame {
-    /// `move`: takes its own copies of what it captures.
+    /// Whether it is `move`, so that it gets copies of the captured locals.
     pub moves: bool,
+    /// The captured locals.
     pub captured: Vec<(Local, Ident)>,
 }
 
 pub(super) struct Walker<'a> {
     pub krate: &'a TokenStream,
     pub fields: &'a [Field],
-    pub output: &'a Shape,
+    pub output: &'a OutputType,
     pub scopes: Scopes,
     pub events: Vec<Event>,
     pub frames: Vec<Frame>,
-    /// Locals that are borrowed for longer than the walk can see.
+    /// Locals that are borrowed for an unknown time and must not move.
     pub pinned: HashSet<Local>,
-    /// Above zero nothing may move: in the guard of a match arm.
-    pub held: usize,
-    /// Numbers the loops over fields.
+    /// The number of enclosing guards of match arms. Nothing may move in a guard.
+    pub guards: usize,
+    /// The number of loops over fields so far, for unique names of their counters.
     pub loops: usize,
+    /// The index of each field by name.
     by_name: HashMap<&'a str, usize>,
+    /// The place expression of each use.
     places: Vec<TokenStream>,
+    /// The fields that are used.
     used: HashSet<usize>,
+    /// The names of called functions that are neither locals nor fields.
     callees: Vec<Ident>,
-    whole_self: bool,
+    /// Whether `self` is used as a whole, which may use any field.
+    uses_self: bool,
 }
 
 impl<'a> Walker<'a> {
-    pub fn new(krate: &'a TokenStream, fields: &'a [Field], output: &'a Shape) -> Self {
+    pub fn new(krate: &'a TokenStream, fields: &'a [Field], output: &'a OutputType) -> Self {
         let mut scopes = Scopes::default();
         scopes.enter();
         Self {
@@ -54,17 +61,17 @@ impl<'a> Walker<'a> {
             events: Vec::new(),
             frames: Vec::new(),
             pinned: HashSet::new(),
-            held: 0,
+            guards: 0,
             loops: 0,
             by_name: fields.iter().enumerate().map(|(i, field)| (field.name.as_str(), i)).collect(),
             places: Vec::new(),
             used: HashSet::new(),
             callees: Vec::new(),
-            whole_self: false,
+            uses_self: false,
         }
     }
 
-    /// An expression whose value is taken.
+    /// Walks an expression in a value context: its value is taken.
     pub fn value(&mut self, expr: &mut Expr) {
         match expr {
             Expr::Path(_) => self.name(expr),
@@ -106,20 +113,20 @@ impl<'a> Walker<'a> {
             Expr::Await(future) => self.value(&mut future.base),
             Expr::Struct(literal) => self.struct_literal(literal),
             Expr::Assign(assign) => self.assign(assign),
-            Expr::Verbatim(tokens) => self.touch_all(tokens.clone()),
+            Expr::Verbatim(tokens) => self.read_all(tokens.clone()),
             _ => self.control(expr),
         }
     }
 
-    /// An expression that is read where it stands: compared, borrowed, indexed, cast.
+    /// Walks an expression in a place context: it is read in place, for example compared, borrowed or indexed.
     pub fn place(&mut self, expr: &mut Expr) {
         match expr {
             Expr::Path(path) => {
                 let Some(ident) = path.path.get_ident().cloned() else { return };
                 if ident == "self" {
-                    self.whole_self = true;
+                    self.uses_self = true;
                 } else if let Some(local) = self.scopes.find(&ident) {
-                    self.touch(local, &ident);
+                    self.read(local, &ident);
                 } else if let Some(field) = self.field(&ident) {
                     *expr = Expr::Verbatim(self.fields[field].place.clone());
                 }
@@ -142,8 +149,8 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// An operand or argument; a local borrowed for it (`&x`) is given back, since it has to outlive the
-    /// operands that follow.
+    /// Walks an operand or argument. Returns the local that it borrows (`&x`), which must live until all operands are
+    /// evaluated.
     pub fn operand(&mut self, expr: &mut Expr) -> Option<Local> {
         match expr {
             Expr::Reference(reference) => {
@@ -158,29 +165,29 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Operands in their order, with what they borrow held to the end.
+    /// Walks operands in order. Locals that they borrow stay live until the last operand.
     pub fn operands<'e>(&mut self, operands: impl IntoIterator<Item = &'e mut Expr>) {
         let borrowed: Vec<Local> = operands.into_iter().filter_map(|operand| self.operand(operand)).collect();
-        self.events.extend(borrowed.into_iter().map(Event::Touch));
+        self.events.extend(borrowed.into_iter().map(Event::Read));
     }
 
-    /// A bare name in value position.
+    /// Walks a bare name in a value context.
     fn name(&mut self, expr: &mut Expr) {
         let Expr::Path(path) = &*expr else { return };
         let Some(ident) = path.path.get_ident().cloned() else { return };
         if ident == "self" {
-            self.whole_self = true;
+            self.uses_self = true;
         } else if let Some(local) = self.scopes.find(&ident) {
-            *expr = Expr::Verbatim(self.take(local, &ident, ident.to_token_stream()));
+            *expr = Expr::Verbatim(self.use_value(local, &ident, ident.to_token_stream()));
         } else if let Some(field) = self.field(&ident) {
-            *expr = Expr::Verbatim(self.mention(field, ident.span()));
+            *expr = Expr::Verbatim(self.field_value_tokens(field, ident.span()));
         }
     }
 
-    /// Takes the value of a local, or of a part of it: a placeholder, or a clone where that is certain.
-    pub fn take(&mut self, local: Local, ident: &Ident, place: TokenStream) -> TokenStream {
-        if self.captures(local, ident) || self.held > 0 {
-            self.touch(local, ident);
+    /// Returns the tokens for a use of a local or a part of it: a placeholder, or a clone if it certainly cannot move.
+    pub fn use_value(&mut self, local: Local, ident: &Ident, place: TokenStream) -> TokenStream {
+        if self.captures(local, ident) || self.guards > 0 {
+            self.read(local, ident);
             return clone_of(&place, ident.span());
         }
         let id = self.places.len();
@@ -189,17 +196,17 @@ impl<'a> Walker<'a> {
         placeholder(id, ident.span()).into_token_stream()
     }
 
-    /// Reads a local where it stands.
-    pub fn touch(&mut self, local: Local, ident: &Ident) {
+    /// Records that a local is read in place.
+    pub fn read(&mut self, local: Local, ident: &Ident) {
         let depth = self.scopes.binding(local).depth;
         self.captures(local, ident);
-        // A `move` closure reads its own copy, which is made where the closure is.
+        // A `move` closure reads its own copy, which is made before the closure.
         if !self.frames.get(depth).is_some_and(|frame| frame.moves) {
-            self.events.push(Event::Touch(local));
+            self.events.push(Event::Read(local));
         }
     }
 
-    /// Whether the local lies outside a closure around the current place; notes the capture.
+    /// Returns whether an enclosing closure captures the local, and records the capture.
     fn captures(&mut self, local: Local, ident: &Ident) -> bool {
         let depth = self.scopes.binding(local).depth;
         let Some(frame) = self.frames.get_mut(depth) else { return false };
@@ -212,18 +219,18 @@ impl<'a> Walker<'a> {
         true
     }
 
-    /// Every local among the tokens of something that cannot be looked into.
-    pub fn touch_all(&mut self, tokens: TokenStream) {
+    /// Records that all locals named in `tokens` are read, for tokens that cannot be parsed.
+    pub fn read_all(&mut self, tokens: TokenStream) {
         names::all(tokens, &mut |name, ident| {
             if let Some(local) = self.scopes.find_str(name) {
                 let ident = ident.unwrap_or_else(|| Ident::new(name, Span::call_site()));
-                self.touch(local, &ident);
+                self.read(local, &ident);
             }
         });
     }
 
-    /// A field in value position: layers and tensors by reference, plain data by clone.
-    fn mention(&self, field: usize, span: Span) -> TokenStream {
+    /// Returns the tokens for a field in a value context: a reference to a layer or tensor, a clone of plain data.
+    fn field_value_tokens(&self, field: usize, span: Span) -> TokenStream {
         let Field { place, role, .. } = &self.fields[field];
         match role {
             Role::Skip(_) => clone_of(place, span),
@@ -231,10 +238,10 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// `self.conv1`, `pair.0`, `block.bias`
+    /// Walks `self.conv1`, `pair.0` or `block.bias` in a value context.
     fn field_value(&mut self, field: &mut ExprField) -> Option<TokenStream> {
         if let Some(index) = self.self_field(field) {
-            return Some(self.mention(index, field.member.span()));
+            return Some(self.field_value_tokens(index, field.member.span()));
         }
         let Some((local, ident)) = self.local_of(&field.base) else {
             let root = self.root_field(&field.base);
@@ -243,15 +250,16 @@ impl<'a> Walker<'a> {
         };
         let binding = self.scopes.binding(local);
         if binding.owned && binding.origin.is_none() {
-            return Some(self.take(local, &ident, field.to_token_stream()));
+            return Some(self.use_value(local, &ident, field.to_token_stream()));
         }
-        self.touch(local, &ident);
+        self.read(local, &ident);
         Some(clone_of(&field.to_token_stream(), ident.span()))
     }
 
-    /// `widths[i]`, `hidden[0]`: an element leaves its list as a clone, a layer as a reference.
+    /// Walks `widths[i]` or `hidden[0]` in a value context. Clones the element, or refers to it if it is a layer.
     fn index_value(&mut self, index: &mut ExprIndex) -> Option<TokenStream> {
-        let (local, field) = (self.root(&index.expr), self.root_field(&index.expr));
+        let local = self.root(&index.expr);
+        let field = self.root_field(&index.expr);
         let slice = matches!(*index.index, Expr::Range(_));
         let span = index.expr.span();
         self.place(&mut index.expr);
@@ -263,7 +271,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// A part of a field in value position: by reference or clone, as the field itself.
+    /// Returns the tokens for a part of a field in a value context: a reference or a clone, like the field itself.
     fn part(&self, field: usize, part: &(impl ToTokens + Spanned)) -> TokenStream {
         match self.fields[field].role {
             Role::Skip(_) => clone_of(&part.to_token_stream(), part.span()),
@@ -271,7 +279,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// The local that a place is a part of: `hidden` of `hidden[0].1`.
+    /// Returns the local that a place expression is a part of: `hidden` for `hidden[0].1`.
     pub fn root(&self, expr: &Expr) -> Option<Local> {
         match expr {
             Expr::Field(field) => self.root(&field.base),
@@ -281,7 +289,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// The field that a place is a part of.
+    /// Returns the field that a place expression is a part of.
     fn root_field(&self, expr: &Expr) -> Option<usize> {
         match expr {
             Expr::Path(path) => {
@@ -295,14 +303,14 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// A bare name that is a local.
+    /// Returns the local if the expression is a bare name of one.
     pub fn local_of(&self, expr: &Expr) -> Option<(Local, Ident)> {
         let Expr::Path(path) = expr else { return None };
         let ident = path.path.get_ident()?;
         self.scopes.find(ident).map(|local| (local, ident.clone()))
     }
 
-    /// The field of that name, which is thereby used.
+    /// Returns the field `ident` and marks it as used.
     pub fn field(&mut self, ident: &Ident) -> Option<usize> {
         let field = self.field_named(ident)?;
         self.used.insert(field);
@@ -313,7 +321,7 @@ impl<'a> Walker<'a> {
         self.by_name.get(ident.unraw().to_string().as_str()).copied()
     }
 
-    /// `self.name`: the field, which is thereby used.
+    /// Returns the field of `self.name` and marks it as used.
     pub fn self_field(&mut self, field: &ExprField) -> Option<usize> {
         let index = self.self_member(field)?;
         self.used.insert(index);
@@ -331,7 +339,7 @@ impl<'a> Walker<'a> {
         self.by_name.get(name.as_str()).copied()
     }
 
-    /// Binds the names of a pattern.
+    /// Declares the names that a pattern binds.
     pub fn define(&mut self, pat: &Pat, origin: Option<Origin>, owned: bool) {
         for (ident, mutable) in bound_names(pat) {
             let depth = self.frames.len();
@@ -340,7 +348,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Binds a name that the derive itself provides.
+    /// Declares a name that no pattern binds, such as `mode` or a function item.
     pub fn define_name(&mut self, ident: &Ident) {
         let binding = Binding { mutable: true, origin: None, depth: self.frames.len(), owned: true };
         self.scopes.define(ident, binding);
@@ -350,46 +358,46 @@ impl<'a> Walker<'a> {
         self.scopes.find(ident).is_some()
     }
 
-    /// Notes the call of a function that is neither a local nor a field.
+    /// Records the call of a function that is neither a local nor a field.
     pub fn note_callee(&mut self, ident: &Ident) {
         self.callees.push(ident.clone());
     }
 
-    /// Notes that `self` goes somewhere the walk cannot follow.
+    /// Records that `self` is used as a whole.
     pub fn note_self(&mut self) {
-        self.whole_self = true;
+        self.uses_self = true;
     }
 
-    /// The fields that the pass never mentions and that could be called.
+    /// Returns the layers and parameters that the closure does not use.
     pub fn unused_fields(&self) -> Vec<usize> {
-        let idle = |&i: &usize| {
+        let unused = |&i: &usize| {
             let Field { name, role, .. } = &self.fields[i];
             !self.used.contains(&i)
                 && !name.starts_with('_')
                 && !matches!(role, Role::Skip(_) | Role::Buffer(_))
         };
-        if self.whole_self { Vec::new() } else { (0..self.fields.len()).filter(idle).collect() }
+        if self.uses_self { Vec::new() } else { (0..self.fields.len()).filter(unused).collect() }
     }
 
-    /// Calls that look like a field's misspelt, each with the field that was meant.
-    pub fn misspelt(&self) -> Vec<(Ident, String)> {
-        let idle = self.unused_fields();
+    /// Returns the calls of names that are probably misspelled fields, each with the name of the field.
+    pub fn misspelled(&self) -> Vec<(Ident, String)> {
+        let unused = self.unused_fields();
         let layers = self.fields.iter().enumerate().filter(|(_, field)| field.is_layer());
         let fields: Vec<(&str, bool)> =
-            layers.map(|(i, field)| (field.name.as_str(), idle.contains(&i))).collect();
+            layers.map(|(i, field)| (field.name.as_str(), unused.contains(&i))).collect();
         let meant = |ident: &Ident| {
             Some((ident.clone(), suggest::field(&ident.unraw().to_string(), &fields)?.to_string()))
         };
         self.callees.iter().filter_map(meant).collect()
     }
 
-    /// What liveness makes of the recorded events.
+    /// Runs the liveness analysis on the recorded events.
     pub fn into_decisions(self) -> Decisions {
         Decisions { moves: moving_uses(&self.events, &self.pinned), places: self.places }
     }
 }
 
-/// `self`, possibly in parentheses.
+/// Returns whether the expression is `self`, possibly in parentheses.
 pub(super) fn is_self(expr: &Expr) -> bool {
     match expr {
         Expr::Path(path) => path.path.is_ident("self"),

@@ -1,21 +1,23 @@
-//! The body of `Config::build`: every field in its order, then the network around them.
+//! Generates the body of `Config::build`, which builds the fields in order and then the network.
 
 use proc_macro2::{Delimiter, Group, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Expr, Type};
 
-use super::{Item, local, numbered, private};
 use crate::ast::{Field, Role, Variant, element, generic_argument, pointee};
 use crate::attr::{LayerAttr, Repeat, Source, TensorAttr};
 use crate::closure::mentions;
+
+use super::{Item, local, numbered, private};
 
 // let field_conv1 = __private::layer(&vb, "conv1", <Conv2d>::config(1, 20, 5).padding(2))?;
 // let field_act = __private::default_layer::<Relu>();
 // let field_scale = __private::param(&vb, "scale", (outputs, 1), None)?;
 // Ok(Model { conv1: field_conv1, act: field_act, scale: field_scale })
-pub fn steps(item: &Item) -> TokenStream {
-    let (krate, name) = (&item.input.krate, &item.input.ident);
+pub fn body(item: &Item) -> TokenStream {
+    let krate = &item.input.krate;
+    let name = &item.input.ident;
     if !item.input.is_enum {
         return variant(item, &item.input.variants[0]);
     }
@@ -23,25 +25,27 @@ pub fn steps(item: &Item) -> TokenStream {
         item.input.variants.iter().partition(|variant| variant.when.is_some());
     let tests = chosen.iter().filter_map(|chosen| {
         let condition = &chosen.when.as_ref()?.value;
-        let (copies, body) = (copies(item, condition), variant(item, chosen));
+        let copies = arg_clones(item, condition);
+        let body = variant(item, chosen);
         Some(quote!(if { #copies #condition } { return { #body }; }))
     });
     let last = match others.first() {
         Some(other) => variant(item, other),
         None => {
-            let message = format!("{name}: no variant fits these arguments");
+            let message = format!("{name}: no variant has a true `when` condition");
             quote!(::core::result::Result::Err(#krate::Error::msg(#message)))
         }
     };
     quote!(#(#tests)* #last)
 }
 
-/// Builds the fields of a struct or variant and puts them together.
+/// Builds a struct or variant from its fields.
 fn variant(item: &Item, variant: &Variant) -> TokenStream {
     let ident = &item.input.ident;
     let path = variant.ident.as_ref().map_or_else(|| quote!(#ident), |name| quote!(#ident::#name));
     let fields = variant.fields.iter().map(|field| {
-        let (local, value) = (&field.local, value(item, field));
+        let local = &field.local;
+        let value = value(item, field);
         quote!(let #local = #value;)
     });
     let members = variant.fields.iter().map(|Field { member, local, .. }| quote!(#member: #local));
@@ -57,7 +61,8 @@ fn ties(item: &Item, variant: &Variant, network: &TokenStream) -> TokenStream {
     let krate = &item.input.krate;
     let this = local("network");
     let ties = variant.fields.iter().filter_map(|field| {
-        let (key, target) = (field.key(), field.tie.as_ref()?);
+        let key = field.key();
+        let target = field.tie.as_ref()?;
         Some(quote!(#krate::__private::tie_after(&mut #this, #key, #target)?;))
     });
     let ties: TokenStream = ties.collect();
@@ -67,7 +72,7 @@ fn ties(item: &Item, variant: &Variant, network: &TokenStream) -> TokenStream {
     quote!(let mut #this = #network; #ties ::core::result::Result::Ok(#this))
 }
 
-/// The value of one field.
+/// Builds one field.
 fn value(item: &Item, field: &Field) -> TokenStream {
     let krate = &item.input.krate;
     let ty = &field.ty;
@@ -81,68 +86,72 @@ fn value(item: &Item, field: &Field) -> TokenStream {
         Role::Buffer(attr) => tensor(item, field, attr, quote!(buffer)),
         Role::Skip(None) => quote_spanned!(ty.span()=> <#ty as ::core::default::Default>::default()),
         Role::Skip(Some(value)) => {
-            let copies = copies(item, value);
+            let copies = arg_clones(item, value);
             if copies.is_empty() { value.to_token_stream() } else { quote!({ #copies #value }) }
         }
     };
     match &field.tie {
         Some(target) => {
-            let (vb, key) = (local("vb"), field.key());
+            let vb = local("vb");
+            let key = field.key();
             quote!({ let #vb = #krate::__private::tie(#vb.clone(), #key, #target); #value })
         }
         None => value,
     }
 }
 
-/// One layer, one if a condition holds, or one for each element of a range.
+/// Builds one layer, an optional layer, or one layer for each element of a range.
 fn layer(item: &Item, field: &Field, attr: &LayerAttr) -> TokenStream {
-    let (krate, vb, key) = (&item.input.krate, local("vb"), field.key());
+    let krate = &item.input.krate;
+    let vb = local("vb");
+    let key = field.key();
     let optional = generic_argument(&field.ty, &["Option"]);
     match &attr.repeat {
         Repeat::Once => {
-            let layer = one(item, attr, optional.unwrap_or(&field.ty), quote!(&#vb), quote!(#key));
+            let layer = single_layer(item, attr, optional.unwrap_or(&field.ty), quote!(&#vb), quote!(#key));
             if optional.is_some() { quote!(::core::option::Option::Some(#layer)) } else { layer }
         }
         Repeat::If(_, condition) => {
             let ty = optional.unwrap_or(&field.ty);
-            let layer = one(item, attr, ty, quote!(&#vb), quote!(#key));
-            let copies = copies(item, condition);
+            let layer = single_layer(item, attr, ty, quote!(&#vb), quote!(#key));
+            let copies = arg_clones(item, condition);
             let condition =
                 if copies.is_empty() { quote!(#condition) } else { quote!({ #copies #condition }) };
             quote!(if #condition { ::core::option::Option::Some(#layer) } else { ::core::option::Option::None })
         }
         Repeat::For(_, pat, range) => {
-            let (list, ty) = (local("layers"), element(&field.ty).unwrap_or(&field.ty));
+            let list = local("layers");
+            let ty = element(&field.ty).unwrap_or(&field.ty);
             let (vb, index) = match field.numbered() {
                 None => (quote!(&#vb.pp(#key)), quote!(&#krate::__private::index(#list.len()))),
                 Some(names) => (quote!(&#vb), numbered(krate, &names, quote!(#list.len()))),
             };
-            let layer = one(item, attr, ty, vb, index);
-            let copies = copies(item, range);
+            let layer = single_layer(item, attr, ty, vb, index);
+            let copies = arg_clones(item, range);
             let range = if copies.is_empty() { quote!(#range) } else { quote!({ #copies #range }) };
             quote! {{
                 let mut #list = ::std::vec::Vec::new();
                 for #pat in #range { #list.push(#layer); }
-                #krate::__private::repeated(#key, #list)?
+                #krate::__private::layer_list(#key, #list)?
             }}
         }
     }
 }
 
-/// `__private::layer(&vb, "conv1", <Conv2d>::config(1, 20, 5).padding(2))?`, inside `Box` or `Arc` where
-/// the type says so.
-fn one(item: &Item, attr: &LayerAttr, ty: &Type, vb: TokenStream, name: TokenStream) -> TokenStream {
+/// Returns `__private::layer(&vb, "conv1", <Conv2d>::config(1, 20, 5).padding(2))?`, wrapped in `Box` or `Arc` if the
+/// field's type is one.
+fn single_layer(item: &Item, attr: &LayerAttr, ty: &Type, vb: TokenStream, name: TokenStream) -> TokenStream {
     let krate = &item.input.krate;
     let (pointer, ty) = pointee(ty).map_or((None, ty), |(pointer, inner)| (Some(pointer), inner));
     let span = Span::mixed_site().located_at(attr.span);
     let layer = match &attr.source {
         Source::With(function) => {
-            let copies = copies(item, function);
-            quote!({ #copies #krate::__private::with(#vb, #name, #function)? })
+            let copies = arg_clones(item, function);
+            quote!({ #copies #krate::__private::layer_with(#vb, #name, #function)? })
         }
         Source::Config { args, setters } => {
             let values: TokenStream = setters.iter().map(|(name, value)| quote!(.#name(#value))).collect();
-            let copies = copies(item, &quote!(#(#args,)* #values));
+            let copies = arg_clones(item, &quote!(#(#args,)* #values));
             let config = config(attr, ty, args);
             let private = private(krate, span);
             let layer = quote_spanned!(span=> #private::layer);
@@ -161,7 +170,7 @@ fn one(item: &Item, attr: &LayerAttr, ty: &Type, vb: TokenStream, name: TokenStr
     }
 }
 
-/// `{ let vb = vb.pp("stem"); (__private::layer(&vb, "0", …)?, __private::layer(&vb, "1", …)?,) }`
+/// Returns `{ let vb = vb.pp("stem"); (__private::layer(&vb, "0", …)?, __private::layer(&vb, "1", …)?,) }`.
 fn tuple(item: &Item, layers: &[LayerAttr], ty: &Type, vb: TokenStream, name: TokenStream) -> TokenStream {
     let types = match ty {
         Type::Tuple(tuple) => tuple.elems.iter().collect(),
@@ -170,28 +179,30 @@ fn tuple(item: &Item, layers: &[LayerAttr], ty: &Type, vb: TokenStream, name: To
     let inner = local("vb");
     let values = layers.iter().zip(types).enumerate().map(|(i, (attr, ty))| {
         let index = i.to_string();
-        one(item, attr, ty, quote!(&#inner), quote!(#index))
+        single_layer(item, attr, ty, quote!(&#inner), quote!(#index))
     });
     quote!({ let #inner = (#vb).pp(#name); (#(#values,)*) })
 }
 
-/// `<Conv2d>::config(1, 20, 5)`. To the compiler it stands where `layer(1, 20, 5)` does, so that a wrong
-/// number of arguments is shown, and mended, there.
+/// Returns `<Conv2d>::config(1, 20, 5)` with the spans of `layer(1, 20, 5)`, so that the compiler reports a wrong
+/// number of arguments there and suggests a correction.
 fn config(attr: &LayerAttr, ty: &Type, args: &[Expr]) -> TokenStream {
     let mut list = Group::new(Delimiter::Parenthesis, quote!(#(#args),*));
-    let alone = matches!(&attr.source, Source::Config { setters, .. } if setters.is_empty());
+    let has_no_setters = matches!(&attr.source, Source::Config { setters, .. } if setters.is_empty());
     match attr.parentheses {
-        Some(span) if alone && matches!(attr.repeat, Repeat::Once) => list.set_span(span),
+        Some(span) if has_no_setters && matches!(attr.repeat, Repeat::Once) => list.set_span(span),
         _ => list.set_span(attr.span),
     }
     quote_spanned!(attr.span=> <#ty>::config #list)
 }
 
-/// `__private::param(&vb, "scale", (outputs, 1), Some(Into::into({ use init::*; ones })))?`
+/// Returns `__private::param(&vb, "scale", (outputs, 1), Some(Into::into({ use init::*; ones })))?`.
 fn tensor(item: &Item, field: &Field, attr: &TensorAttr, function: TokenStream) -> TokenStream {
-    let (krate, vb, key) = (&item.input.krate, local("vb"), field.key());
+    let krate = &item.input.krate;
+    let vb = local("vb");
+    let key = field.key();
     let TensorAttr { shape, init } = attr;
-    let copies = copies(item, &quote!(#shape, #init));
+    let copies = arg_clones(item, &quote!(#shape, #init));
     let init = match init {
         None => quote!(::core::option::Option::None),
         Some(init) => quote_spanned! {init.span()=>
@@ -205,9 +216,9 @@ fn tensor(item: &Item, field: &Field, attr: &TensorAttr, function: TokenStream) 
     quote!({ #copies #krate::__private::#function(&#vb, #key, #shape, #init)? })
 }
 
-/// `let widths = Clone::clone(&widths);` for every argument of the network that `tokens` mention, unless
-/// its type is certainly `Copy`: each expression has its own.
-pub fn copies(item: &Item, tokens: &impl ToTokens) -> TokenStream {
+/// Returns `let widths = Clone::clone(&widths);` for every argument of the network that `tokens` mention, unless its
+/// type is certainly `Copy`. Every attribute expression gets its own clones.
+pub fn arg_clones(item: &Item, tokens: &impl ToTokens) -> TokenStream {
     let owned = item.input.args.iter().filter(|arg| !is_copy(&arg.ty));
     let copy = |arg: &crate::attr::Arg| {
         let name = mentions(tokens.to_token_stream(), &arg.name)?;
@@ -218,7 +229,7 @@ pub fn copies(item: &Item, tokens: &impl ToTokens) -> TokenStream {
     owned.filter_map(copy).collect()
 }
 
-/// Numbers, flags, and arrays, tuples and options of them.
+/// Returns whether a type is known to be `Copy`: numbers, `bool`, and arrays, tuples and options of them.
 fn is_copy(ty: &Type) -> bool {
     const COPY: [&str; 16] = [
         "usize", "isize", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "f32", "f64", "bool", "char",

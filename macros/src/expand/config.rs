@@ -1,13 +1,14 @@
-//! The arguments of a network as a builder, and the ways from it to a network.
+//! Generates the config of a network, a builder for its arguments, and the constructors.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, format_ident, quote};
 use syn::Type;
 use syn::ext::IdentExt;
 
-use super::{Item, build, local};
 use crate::ast::generic_argument;
 use crate::attr::Arg;
+
+use super::{Item, build, local};
 
 pub fn expand(item: &Item) -> TokenStream {
     if !item.input.is_built() {
@@ -37,7 +38,9 @@ pub fn expand(item: &Item) -> TokenStream {
 // }
 fn builder(item: &Item, name: &Ident) -> TokenStream {
     let input = item.input;
-    let (ident, krate, vis) = (&input.ident, &input.krate, &input.vis);
+    let ident = &input.ident;
+    let krate = &input.krate;
+    let vis = &input.vis;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
     let fields = input.args.iter().map(field);
     let (serde, bound) = serde(krate, !input.generics.params.is_empty());
@@ -45,10 +48,12 @@ fn builder(item: &Item, name: &Ident) -> TokenStream {
     let marker = (!input.generics.params.is_empty())
         .then(|| quote!(#skip __network: ::core::marker::PhantomData<fn() -> #ident #arguments>,));
     let setters = input.args.iter().filter(|arg| arg.default.is_some()).map(|arg| setter(item, arg));
-    let (vb, path, device) = (local("vb"), local("path"), local("device"));
-    let about = format!("The arguments of [`{ident}`], ready to be built.");
+    let vb = local("vb");
+    let path = local("path");
+    let device = local("device");
+    let doc = format!("The config of [`{ident}`]: the arguments from which it is built.");
     quote! {
-        #[doc = #about]
+        #[doc = #doc]
         #[derive(::core::clone::Clone, ::core::fmt::Debug)]
         #serde
         #bound
@@ -63,12 +68,12 @@ fn builder(item: &Item, name: &Ident) -> TokenStream {
         impl #generics #name #arguments #bounds {
             #(#setters)*
 
-            /// Builds the network with the tensors of any candle `VarBuilder`.
+            /// Builds the network with the tensors of a candle `VarBuilder`.
             #vis fn build(self, #vb: #krate::nn::VarBuilder<'_>) -> #krate::Result<#ident #arguments> {
                 #krate::Config::build(self, #vb)
             }
 
-            /// Builds the network with fresh parameters.
+            /// Builds the network with newly initialized parameters.
             #vis fn init(self, #device: &#krate::candle::Device) -> #krate::Result<#ident #arguments> {
                 #krate::Config::init(self, #device)
             }
@@ -82,7 +87,7 @@ fn builder(item: &Item, name: &Ident) -> TokenStream {
                 #krate::Config::load(self, #path, #device)
             }
 
-            /// Builds the network with the parameters of a checkpoint, as the options say.
+            /// Builds the network with the parameters of a checkpoint, with the options of `Load`.
             #vis fn load_with(
                 self,
                 #path: impl ::core::borrow::Borrow<#krate::Load>,
@@ -94,8 +99,8 @@ fn builder(item: &Item, name: &Ident) -> TokenStream {
     }
 }
 
-/// `inputs: usize` for a required argument, `stride: Option<usize>` for one with a default: the default
-/// may look at the arguments before it, hence is worked out last.
+/// Returns `inputs: usize` for a required argument and `stride: Option<usize>` for one with a default. The default is
+/// evaluated when the network is built, because it can use the arguments before it.
 fn field(Arg { name, ty, default }: &Arg) -> TokenStream {
     if default.is_none() {
         return quote!(#name: #ty);
@@ -105,7 +110,7 @@ fn field(Arg { name, ty, default }: &Arg) -> TokenStream {
     quote!(#serde #name: ::core::option::Option<#ty>)
 }
 
-/// The derives of serde under the feature of that name, and their bound.
+/// Returns the derives of serde and their bound if the feature `serde` is enabled.
 fn serde(krate: &TokenStream, generic: bool) -> (Option<TokenStream>, Option<TokenStream>) {
     if !cfg!(feature = "serde") {
         return (None, None);
@@ -120,13 +125,13 @@ fn serde(krate: &TokenStream, generic: bool) -> (Option<TokenStream>, Option<Tok
 
 fn setter(item: &Item, Arg { name, ty, .. }: &Arg) -> TokenStream {
     let vis = &item.input.vis;
-    let about = format!("Sets `{}`.", name.unraw());
+    let doc = format!("Sets `{}`.", name.unraw());
     let (parameter, value) = match generic_argument(ty, &["Option"]) {
         Some(_) => (quote!(impl ::core::convert::Into<#ty>), quote!(::core::convert::Into::into(#name))),
         None => (quote!(#ty), quote!(#name)),
     };
     quote! {
-        #[doc = #about]
+        #[doc = #doc]
         #vis fn #name(mut self, #name: #parameter) -> Self {
             self.#name = ::core::option::Option::Some(#value);
             self
@@ -140,7 +145,9 @@ fn setter(item: &Item, Arg { name, ty, .. }: &Arg) -> TokenStream {
 // }
 fn constructors(item: &Item, config: &TokenStream) -> TokenStream {
     let input = item.input;
-    let (ident, krate, vis) = (&input.ident, &input.krate, &input.vis);
+    let ident = &input.ident;
+    let krate = &input.krate;
+    let vis = &input.vis;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
     let given = local("config");
     let (names, types): (Vec<&Ident>, Vec<&Type>) = match &input.config {
@@ -164,12 +171,12 @@ fn constructors(item: &Item, config: &TokenStream) -> TokenStream {
     quote! {
         #[allow(dead_code, clippy::all, clippy::pedantic)]
         impl #generics #ident #arguments #bounds {
-            /// The arguments of the network: the required ones here, the others by its setters.
+            /// Returns the config of the network. Arguments with a default have setters.
             #vis fn config(#(#names: #types),*) -> #config {
                 #value
             }
 
-            /// The network with fresh parameters.
+            /// Builds the network with newly initialized parameters.
             #vis fn new(#(#names: #types,)* #device: &#krate::candle::Device) -> #krate::Result<Self> {
                 #krate::Config::init(Self::config(#(#names),*), #device)
             }
@@ -182,12 +189,13 @@ fn constructors(item: &Item, config: &TokenStream) -> TokenStream {
 //     fn build(self, vb: VarBuilder<'_>) -> Result<Model> {
 //         let inputs = self.inputs;
 //         let stride = match self.stride { Some(given) => given, None => 1 };
-//         …                                                    // build.rs
+//         …                                                    // from build.rs
 //     }
 // }
 fn implementation(item: &Item, config: &TokenStream) -> TokenStream {
     let input = item.input;
-    let (ident, krate) = (&input.ident, &input.krate);
+    let ident = &input.ident;
+    let krate = &input.krate;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
     let vb = local("vb");
     let scope = match &input.config {
@@ -197,8 +205,8 @@ fn implementation(item: &Item, config: &TokenStream) -> TokenStream {
         }
         None => input.args.iter().map(|arg| argument(item, arg)).collect(),
     };
-    let steps = build::steps(item);
-    let body = item.body(quote!(#scope #steps));
+    let build = build::body(item);
+    let body = item.body(quote!(#scope #build));
     quote! {
         #[automatically_derived]
         impl #generics #krate::Config for #config #bounds {
@@ -212,10 +220,10 @@ fn implementation(item: &Item, config: &TokenStream) -> TokenStream {
     }
 }
 
-/// `let inputs = self.inputs;`
+/// Returns `let inputs = self.inputs;`, or the default if it was not set.
 fn argument(item: &Item, Arg { name, default, ty }: &Arg) -> TokenStream {
     let Some(default) = default else { return quote!(let #name: #ty = self.#name;) };
-    let copies = build::copies(item, default);
+    let copies = build::arg_clones(item, default);
     let given = local("given");
     quote! {
         let #name: #ty = match self.#name {

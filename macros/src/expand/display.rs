@@ -1,4 +1,4 @@
-//! `impl Display`: the network as PyTorch prints one.
+//! Generates `impl Display`, which prints the network as PyTorch does.
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -9,7 +9,8 @@ use super::{Item, local};
 //     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result { ::sconce::__private::display(self, f) }
 // }
 pub fn expand(item: &Item) -> TokenStream {
-    let (ident, krate) = (&item.input.ident, &item.input.krate);
+    let ident = &item.input.ident;
+    let krate = &item.input.krate;
     let (generics, arguments, bounds) = item.input.generics.split_for_impl();
     let f = local("f");
     quote! {

@@ -1,27 +1,28 @@
-//! `impl Forward`, and the inherent `forward` and `forward_t`: how a value goes through the network.
+//! Generates `impl Forward` and the inherent methods `forward` and `forward_t`.
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::Pat;
 use syn::spanned::Spanned;
 
-use super::registry::part;
-use super::{Item, local};
 use crate::ast::Forward;
-use crate::closure::{Parameter, Rewritten, Shape};
+use crate::closure::{OutputType, Parameter, Rewritten};
 
-/// What goes in and comes out, the same for all variants.
+use super::registry::field_access;
+use super::{Item, local};
+
+/// The inputs and output of the forward pass, which are the same for all variants.
 struct Signature {
-    inputs: Vec<Slot>,
+    inputs: Vec<SignatureInput>,
     output: TokenStream,
-    /// One signal in, one signal out.
+    /// Whether the network maps one signal to one signal.
     is_layer: bool,
 }
 
-/// One input.
-struct Slot {
+/// An input of the forward pass.
+struct SignatureInput {
     name: Ident,
-    /// The annotated type; none for a signal.
+    /// The annotated type, or `None` for a signal.
     ty: Option<syn::Type>,
 }
 
@@ -40,26 +41,26 @@ impl Signature {
         let krate = &item.input.krate;
         match item.rewritten.first().and_then(Option::as_ref) {
             Some(Rewritten { inputs, output, .. }) if !inputs.is_empty() => Self {
-                inputs: inputs.iter().enumerate().map(Slot::new).collect(),
+                inputs: inputs.iter().enumerate().map(SignatureInput::new).collect(),
                 output: output.ty(krate),
                 is_layer: inputs.len() == 1 && inputs[0].ty.is_none() && output.is_signal(),
             },
             _ => Self {
-                inputs: vec![Slot { name: local("x"), ty: None }],
-                output: Shape::Signal.ty(krate),
+                inputs: vec![SignatureInput { name: local("x"), ty: None }],
+                output: OutputType::Signal.ty(krate),
                 is_layer: true,
             },
         }
     }
 
-    /// `Signal`, or `(Signal, usize)` where there are several.
+    /// Returns the type of the input: `Signal`, or a tuple such as `(Signal, usize)` for several inputs.
     fn input(&self, krate: &TokenStream) -> TokenStream {
-        let types = self.inputs.iter().map(|slot| slot.ty(krate));
+        let types = self.inputs.iter().map(|input| input.ty(krate));
         if self.inputs.len() == 1 { quote!(#(#types)*) } else { quote!((#(#types,)*)) }
     }
 }
 
-impl Slot {
+impl SignatureInput {
     fn new((i, Parameter { pat, ty }): (usize, &Parameter)) -> Self {
         let name = match pat {
             Pat::Ident(pat) => pat.ident.clone(),
@@ -76,19 +77,22 @@ impl Slot {
 // impl ::sconce::Forward<Signal> for Model {
 //     type Output = Signal;
 //     fn call(&self, input: Signal, mode: Mode) -> Signal {
-//         __private::outcome(move || -> Result<Signal> { let x = input; Ok({ … }) })
+//         __private::catch_error(move || -> Result<Signal> { let x = input; Ok({ … }) })
 //     }
 // }
 fn implementation(item: &Item, signature: &Signature) -> TokenStream {
-    let (ident, krate) = (&item.input.ident, &item.input.krate);
+    let ident = &item.input.ident;
+    let krate = &item.input.krate;
     let (generics, arguments, bounds) = item.input.generics.split_for_impl();
-    let (input_type, output) = (signature.input(krate), &signature.output);
-    let (input, mode) = (local("input"), local("mode"));
+    let input_type = signature.input(krate);
+    let output = &signature.output;
+    let input = local("input");
+    let mode = local("mode");
     let body = item.body(item.each_variant(|i| {
         let run = match (&item.input.variants[i].forward, &item.rewritten[i]) {
             (Forward::Closure(_), Some(rewritten)) => return closure(krate, rewritten, output),
             (Forward::Function(function), _) => function_call(function),
-            _ => chain(item, i),
+            _ => sequential(item, i),
         };
         quote!(let _ = &#mode; #run)
     }));
@@ -104,16 +108,17 @@ fn implementation(item: &Item, signature: &Signature) -> TokenStream {
     }
 }
 
-// __private::outcome(move || -> Result<Signal> { let (x, mask) = input; let mode = mode; Ok({ … }) })
+// __private::catch_error(move || -> Result<Signal> { let (x, mask) = input; let mode = mode; Ok({ … }) })
 fn closure(krate: &TokenStream, rewritten: &Rewritten, output: &TokenStream) -> TokenStream {
-    let (input, mode) = (local("input"), local("mode"));
+    let input = local("input");
+    let mode = local("mode");
     let pats: Vec<&Pat> = rewritten.inputs.iter().map(|parameter| &parameter.pat).collect();
     let pattern = if let [pat] = *pats { quote!(#pat) } else { quote!((#(#pats,)*)) };
     let user_mode = rewritten.uses_mode.as_ref().map(|name| quote!(let #name = #mode;));
     let body = &rewritten.body;
     quote! {
         let _ = &#mode;
-        #krate::__private::outcome(move || -> #krate::Result<#output> {
+        #krate::__private::catch_error(move || -> #krate::Result<#output> {
             let #pattern = #input;
             #user_mode
             ::core::result::Result::Ok(#body)
@@ -123,66 +128,73 @@ fn closure(krate: &TokenStream, rewritten: &Rewritten, output: &TokenStream) -> 
 
 // Into::into(Self::run(self, input, mode))
 fn function_call(function: &syn::Expr) -> TokenStream {
-    let (input, mode) = (local("input"), local("mode"));
+    let input = local("input");
+    let mode = local("mode");
     let callee = if matches!(function, syn::Expr::Path(_)) { quote!(#function) } else { quote!((#function)) };
     quote_spanned!(function.span()=> ::core::convert::Into::into(#callee(self, #input, #mode)))
 }
 
-// let x = __private::link::<Conv2d>().call(&self.conv1, "conv1", input, mode);
-// let x = __private::link::<Relu>().call(&self.act1, "act1", x, mode);
+// let x = __private::sequential_field::<Conv2d>().call(&self.conv1, "conv1", input, mode);
+// let x = __private::sequential_field::<Relu>().call(&self.act1, "act1", x, mode);
 // x
-fn chain(item: &Item, variant: usize) -> TokenStream {
-    let (input, x) = (local("input"), local("x"));
+fn sequential(item: &Item, variant: usize) -> TokenStream {
+    let input = local("input");
+    let x = local("x");
     let layers = item.input.variants[variant].fields.iter().filter(|field| field.is_layer());
     let steps = layers.map(|field| {
-        let (place, name, mode) = (&field.place, &field.name, field.mode_tokens(&item.input.krate));
-        let link = part(item, variant, field);
-        quote_spanned!(field.ty.span()=> let #x = #link.call(&#place, #name, #x, #mode);)
+        let place = &field.place;
+        let name = &field.name;
+        let mode = field.mode_tokens(&item.input.krate);
+        let access = field_access(item, variant, field);
+        quote_spanned!(field.ty.span()=> let #x = #access.call(&#place, #name, #x, #mode);)
     });
     quote!(let #x = #input; #(#steps)* #x)
 }
 
 // impl Model {
-//     pub fn forward(&self, x: impl Into<Signal>) -> Result<Tensor> { __private::run(self, "Model", x.into(), Mode::Eval) }
+//     pub fn forward(&self, x: impl Into<Signal>) -> Result<Tensor> {
+//         __private::forward(self, "Model", x.into(), Mode::Eval)
+//     }
 //     pub fn forward_t(&self, x: impl Into<Signal>, train: bool) -> Result<Tensor> { … }
 // }
 fn methods(item: &Item, signature: &Signature) -> TokenStream {
     let input = item.input;
-    let (ident, krate, vis) = (&input.ident, &input.krate, &input.vis);
+    let ident = &input.ident;
+    let krate = &input.krate;
+    let vis = &input.vis;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
     let name = ident.to_string();
-    let parameters: Vec<TokenStream> = signature.inputs.iter().map(|slot| slot.parameter(krate)).collect();
-    let values = signature.inputs.iter().map(|Slot { name, ty }| match ty {
+    let parameters: Vec<TokenStream> = signature.inputs.iter().map(|input| input.parameter(krate)).collect();
+    let values = signature.inputs.iter().map(|SignatureInput { name, ty }| match ty {
         Some(_) => quote!(#name),
         None => quote!(::core::convert::Into::into(#name)),
     });
     let values = if signature.inputs.len() == 1 { quote!(#(#values)*) } else { quote!((#(#values,)*)) };
     let train = local("train");
-    let output = match signature.is_layer {
-        true => quote!(#krate::candle::Tensor),
-        false => {
-            let output = &signature.output;
-            quote!(<#output as #krate::Finish>::Finished)
-        }
+    let output = if signature.is_layer {
+        quote!(#krate::candle::Tensor)
+    } else {
+        let output = &signature.output;
+        quote!(<#output as #krate::IntoTensors>::Tensors)
     };
     quote! {
         #[allow(dead_code, clippy::all, clippy::pedantic)]
         impl #generics #ident #arguments #bounds {
             /// Runs the network in evaluation mode.
             #vis fn forward(&self, #(#parameters),*) -> #krate::Result<#output> {
-                #krate::__private::run(self, #name, #values, #krate::Mode::Eval)
+                #krate::__private::forward(self, #name, #values, #krate::Mode::Eval)
             }
 
-            /// Runs the network, in training mode where `train` says so.
+            /// Runs the network in training mode if `train` is true, and in evaluation mode otherwise.
             #vis fn forward_t(&self, #(#parameters,)* #train: ::core::primitive::bool) -> #krate::Result<#output> {
-                #krate::__private::run(self, #name, #values, ::core::convert::From::from(#train))
+                #krate::__private::forward(self, #name, #values, ::core::convert::From::from(#train))
             }
         }
     }
 }
 
-impl Slot {
-    /// `x: impl Into<Signal>`, or the annotated type.
+impl SignatureInput {
+    /// Returns the parameter `x: impl Into<Signal>`, or `x` with the annotated type.
     fn parameter(&self, krate: &TokenStream) -> TokenStream {
         let Self { name, ty } = self;
         match ty {
@@ -193,12 +205,17 @@ impl Slot {
 }
 
 // impl ::sconce::nn::ModuleT for Model {
-//     fn forward_t(&self, xs: &Tensor, train: bool) -> candle::Result<Tensor> { __private::module_t(self, "Model", xs, train) }
+//     fn forward_t(&self, xs: &Tensor, train: bool) -> candle::Result<Tensor> {
+//         __private::module_forward_t(self, "Model", xs, train)
+//     }
 // }
 fn module_t(item: &Item) -> TokenStream {
-    let (ident, krate) = (&item.input.ident, &item.input.krate);
+    let ident = &item.input.ident;
+    let krate = &item.input.krate;
     let (generics, arguments, bounds) = item.input.generics.split_for_impl();
-    let (xs, train, name) = (local("xs"), local("train"), ident.to_string());
+    let xs = local("xs");
+    let train = local("train");
+    let name = ident.to_string();
     quote! {
         #[automatically_derived]
         impl #generics #krate::nn::ModuleT for #ident #arguments #bounds {
@@ -207,7 +224,7 @@ fn module_t(item: &Item) -> TokenStream {
                 #xs: &#krate::candle::Tensor,
                 #train: ::core::primitive::bool,
             ) -> #krate::candle::Result<#krate::candle::Tensor> {
-                #krate::__private::module_t(self, #name, #xs, #train)
+                #krate::__private::module_forward_t(self, #name, #xs, #train)
             }
         }
     }

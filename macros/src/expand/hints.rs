@@ -1,11 +1,12 @@
-//! Warnings that a derive can give on stable Rust: a deprecated item, used at the token that is meant.
+//! Generates warnings for unused fields. On stable Rust, a derive can only warn by using a deprecated item.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::Member;
 
-use super::Item;
 use crate::ast::Field;
+
+use super::Item;
 
 // const _: () = {
 //     #[deprecated(note = "field `act2` is never used in `forward`")]
@@ -20,17 +21,18 @@ pub fn expand(item: &Item) -> TokenStream {
     let unused = variants.flat_map(|(variant, rewritten)| {
         rewritten.iter().flat_map(|rewritten| &rewritten.unused).map(|&i| &variant.fields[i])
     });
-    unused.map(hint).collect()
+    unused.map(warning).collect()
 }
 
-fn hint(field: &Field) -> TokenStream {
+fn warning(field: &Field) -> TokenStream {
     let note = format!("field `{}` is never used in `forward`", field.name);
     let name = match &field.member {
         Member::Named(ident) => ident.clone(),
         Member::Unnamed(index) => format_ident!("field_{}", index.index, span = index.span),
     };
-    // The use keeps the user's own span: rustc is silent about deprecation inside a derive.
-    let (mut item, usage) = (name.clone(), name);
+    // The use keeps the span of the user's code, because rustc does not report deprecation inside a derive.
+    let usage = name.clone();
+    let mut item = name;
     item.set_span(Span::mixed_site());
     quote! {
         const _: () = {

@@ -1,4 +1,4 @@
-//! From checked input to code: one generator a file, each under a picture of what it writes.
+//! Code generation. Each file has one generator; a comment above it shows an example of the generated code.
 
 mod build;
 mod config;
@@ -16,12 +16,12 @@ use crate::closure::{self, Rewritten};
 use crate::ctxt::Ctxt;
 use crate::name::Numbered;
 
-/// Everything the derive writes. With mistakes in `ctxt` the bodies are `unimplemented!()`, so that code
-/// which uses the network draws no errors of its own.
+/// Returns all generated code. If `ctxt` has errors, the bodies are `unimplemented!()`, so that code that uses the
+/// network causes no further errors.
 pub fn expand(ctxt: &Ctxt, input: &Input) -> TokenStream {
     let item = Item::new(input);
-    for (ident, meant) in item.rewritten.iter().flatten().flat_map(|rewritten| &rewritten.misspelt) {
-        ctxt.error_on(ident, format!("no field `{ident}` to call; did you mean `{meant}`?"));
+    for (ident, field) in item.rewritten.iter().flatten().flat_map(|rewritten| &rewritten.misspelled) {
+        ctxt.error_on(ident, format!("no field `{ident}`; did you mean `{field}`?"));
     }
     let item = Item { stub: !ctxt.is_clean(), ..item };
     let parts = [
@@ -35,12 +35,12 @@ pub fn expand(ctxt: &Ctxt, input: &Input) -> TokenStream {
     parts.into_iter().collect()
 }
 
-/// The input with what several generators need of it.
+/// The input of the generators.
 struct Item<'a> {
     input: &'a Input,
-    /// One for each variant that has a forward closure.
+    /// The rewritten forward closure of each variant that has one.
     rewritten: Vec<Option<Rewritten>>,
-    /// Whether bodies are left out because of mistakes.
+    /// Whether there are errors, so that bodies are stubs.
     stub: bool,
 }
 
@@ -55,19 +55,20 @@ impl<'a> Item<'a> {
         Self { input, rewritten: input.variants.iter().map(rewrite).collect(), stub: false }
     }
 
-    /// `body`, unless there are mistakes.
+    /// Returns `body`, or a stub if there are errors.
     fn body(&self, body: TokenStream) -> TokenStream {
         if self.stub { quote!(::core::unimplemented!()) } else { body }
     }
 
-    /// `match self { … }` over an enum's variants, or the one body of a struct; `body` makes it of the
-    /// variant's number.
+    /// Returns `match self { … }` over the variants of an enum, or the single body of a struct. `body` returns the body
+    /// for the index of a variant.
     fn each_variant(&self, body: impl Fn(usize) -> TokenStream) -> TokenStream {
         if !self.input.is_enum {
             return body(0);
         }
         let arms = self.input.variants.iter().enumerate().map(|(i, variant)| {
-            let (path, body) = (variant.path(), body(i));
+            let path = variant.path();
+            let body = body(i);
             let members = variant.fields.iter().map(|Field { member, local, .. }| quote!(#member: #local));
             quote!(#path { #(#members),* } => { #body })
         });
@@ -75,23 +76,23 @@ impl<'a> Item<'a> {
     }
 }
 
-/// A local of the generated code, which no name of the user's can clash with.
+/// Returns a hygienic identifier for a local of the generated code, which cannot clash with the user's names.
 fn local(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
 }
 
-/// `&__private::numbered("denselayer", 1 + index, "")`: the name of a list's layer.
+/// Returns `&__private::numbered("denselayer", 1 + index, "")`, the name of a list's layer.
 pub fn numbered(krate: &TokenStream, names: &Numbered, index: TokenStream) -> TokenStream {
     let Numbered { before, first, after } = names;
     quote!(&#krate::__private::numbered(#before, #first + #index, #after))
 }
 
-/// The runtime's support for generated code, as if written at `span`: errors about it point there.
+/// Returns the path of `__private`, located at `span` so that errors point there.
 pub fn private(krate: &TokenStream, span: Span) -> TokenStream {
     located(quote!(#krate::__private), span)
 }
 
-/// The same tokens, as if written at `span`.
+/// Returns the tokens, located at `span` for errors.
 pub fn located(tokens: TokenStream, span: Span) -> TokenStream {
     let locate = |mut token: TokenTree| {
         token.set_span(token.span().located_at(span));
@@ -101,7 +102,7 @@ pub fn located(tokens: TokenStream, span: Span) -> TokenStream {
 }
 
 impl Field {
-    /// The mode that a call of this field gets.
+    /// Returns the mode with which this field is called.
     pub fn mode_tokens(&self, krate: &TokenStream) -> TokenStream {
         let Some(mode) = &self.mode else {
             let mode = local("mode");

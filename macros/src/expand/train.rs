@@ -1,4 +1,4 @@
-//! `impl Trainable`: the cost of a network and the way to lower it.
+//! Generates `impl Trainable`: the loss and the optimizer of a network.
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
@@ -15,16 +15,19 @@ use super::{Item, local};
 pub fn expand(item: &Item) -> TokenStream {
     let input = item.input;
     let (Some(loss), Some(optimizer)) = (&input.loss, &input.optimizer) else { return TokenStream::new() };
-    let (ident, krate) = (&input.ident, &input.krate);
+    let ident = &input.ident;
+    let krate = &input.krate;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
-    let (loss, optimizer) = (&loss.value, &optimizer.value);
-    let (output, target) = (local("output"), local("target"));
+    let loss = &loss.value;
+    let optimizer = &optimizer.value;
+    let output = local("output");
+    let target = local("target");
     let loss = match loss {
         syn::Expr::Path(_) => quote!(#loss),
         _ => quote!((#loss)),
     };
-    let cost = quote_spanned!(loss.span()=> #loss(#output, #target));
-    let loss = item.body(quote!(#krate::__private::into_result(#cost)));
+    let call = quote_spanned!(loss.span()=> #loss(#output, #target));
+    let loss = item.body(quote!(#krate::__private::into_result(#call)));
     let optimizer = item.body(quote_spanned!(optimizer.span()=> ::std::boxed::Box::new(#optimizer)));
     quote! {
         #[automatically_derived]

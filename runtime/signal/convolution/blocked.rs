@@ -1,11 +1,10 @@
-//! A convolution that can run channel-blocked.
+//! A convolution that can run in the channel-blocked layout.
 
 use std::fmt;
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
-use super::{NchwConvolution, conv_label};
 use crate::kernels::conv::PackedCache;
 use crate::kernels::internal::Arena;
 use crate::kernels::internal::blocked::conv::{self, Consumer, Input, Weight};
@@ -15,7 +14,9 @@ use crate::kernels::internal::{Axes, ConvShape, Packing};
 use crate::signal::epilogue::Epilogue;
 use crate::signal::{Layout, Value};
 
-/// The operands of a convolution that can run channel-blocked, all of f32 on the CPU.
+use super::{NchwConvolution, conv_label};
+
+/// The operands of a convolution that can run channel-blocked. All are f32 tensors on the CPU.
 pub(crate) struct BlockedConvolution {
     pub input: Value,
     pub parameters: BlockedParameters,
@@ -31,7 +32,8 @@ pub(crate) struct BlockedParameters {
 impl BlockedConvolution {
     /// Computes the convolution and its epilogue in one launch.
     pub fn run(&self, epilogue: &Epilogue) -> Result<Image> {
-        let (arena, shape) = (self.arena(), &self.parameters.shape);
+        let arena = self.arena();
+        let shape = &self.parameters.shape;
         let mut output = Image::new(&arena, shape.output_dims())?;
         let isa = output.isa();
         self.parameters.with(epilogue, &arena, |weight, epilogue| {
@@ -40,15 +42,16 @@ impl BlockedConvolution {
         Ok(output)
     }
 
-    /// Computes the convolution, its epilogue and a `consumer` in one launch. Returns `None` if no kernel computes
-    /// all of them.
+    /// Computes the convolution, its epilogue and `consumer` in one launch. Returns `None` if no kernel supports this
+    /// combination.
     pub fn run_with_consumer(
         &self,
         epilogue: &Epilogue,
         consumer: &Consumer<'_>,
         output_dims: [usize; 4],
     ) -> Result<Option<Image>> {
-        let (arena, shape) = (self.arena(), &self.parameters.shape);
+        let arena = self.arena();
+        let shape = &self.parameters.shape;
         let mut output = Image::new(&arena, output_dims)?;
         let isa = output.isa();
         let fused = self.parameters.with(epilogue, &arena, |weight, epilogue| {
@@ -59,7 +62,7 @@ impl BlockedConvolution {
         Ok(fused.then_some(output))
     }
 
-    /// Returns the same convolution as one of tensors. Reorders a channel-blocked input.
+    /// Converts to a convolution of tensors. Reorders a channel-blocked input.
     pub fn to_nchw(&self) -> Result<NchwConvolution> {
         let BlockedParameters { shape, weight, packed } = &self.parameters;
         Ok(NchwConvolution {
@@ -71,7 +74,7 @@ impl BlockedConvolution {
         })
     }
 
-    /// Returns the arena of the results.
+    /// Returns the arena from which the output is leased.
     pub fn arena(&self) -> Arc<Arena> {
         match &self.input {
             Value::Blocked(image) => image.arena().clone(),
@@ -90,12 +93,13 @@ impl BlockedConvolution {
 }
 
 impl BlockedParameters {
-    /// Returns whether the convolution is to run channel-blocked from an input of this layout.
-    pub fn reads(&self, layout: Layout) -> bool {
+    /// Returns whether to run the convolution channel-blocked from an input of this layout.
+    pub fn prefers_nchwc(&self, layout: Layout) -> bool {
         policy::prefers_nchwc(&self.shape, layout)
     }
 
-    /// Calls `run` with the operands of a kernel. Reorders a residual that is a tensor into `arena`.
+    /// Calls `run` with the operands of a channel-blocked kernel. Copies a residual that is a tensor into `arena`, in
+    /// the channel-blocked layout.
     pub fn with<R>(
         &self,
         epilogue: &Epilogue,
@@ -103,7 +107,8 @@ impl BlockedParameters {
         run: impl FnOnce(Weight<'_>, &conv::Epilogue<'_>) -> R,
     ) -> Result<R> {
         let residual = epilogue.residual.as_ref().map(|residual| residual.image(arena)).transpose()?;
-        let (residual, activation) = (residual.as_ref().map(|image| image.blocks()), epilogue.activation);
+        let residual = residual.as_ref().map(|image| image.blocks());
+        let activation = epilogue.activation;
         let packing = Some(Packing::new(&self.packed, self.weight.id()));
         let (scale, shift) = epilogue.affine.vectors();
         with_elements(&self.weight, |values| {
@@ -124,7 +129,7 @@ fn with_vector<R>(vector: Option<&Tensor>, run: impl FnOnce(Option<&[f32]>) -> R
     }
 }
 
-/// The layer, as errors name it.
+/// Writes the layer as in errors.
 impl fmt::Display for BlockedParameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&conv_label(Axes::Two, self.weight.dims(), self.shape.geometry.groups))

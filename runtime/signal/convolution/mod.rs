@@ -1,4 +1,4 @@
-//! The convolutions that have not run.
+//! Convolutions that have not run.
 
 mod blocked;
 mod nchw;
@@ -10,20 +10,21 @@ use std::fmt;
 
 use candle_core::{DType, Device, Result};
 
-use super::epilogue::{Epilogue, EpilogueOp, NotFused};
-use super::{Layout, Layouts, Value};
 use crate::kernels::internal::Axes;
 use crate::kernels::internal::blocked::policy;
 
-/// A convolution, by the layouts that its result can have.
+use super::epilogue::{Epilogue, EpilogueOp, NotFused};
+use super::{Layout, Layouts, Value};
+
+/// A convolution. The variants differ in the layouts that they support for the result.
 pub(crate) enum Convolution {
     Nchw(NchwConvolution),
-    /// Its parameters and the tensors of its epilogue are ones that the channel-blocked kernels take.
+    /// The channel-blocked kernels support the parameters and the tensors of the epilogue.
     Either(BlockedConvolution),
 }
 
 impl Convolution {
-    /// The layouts of the result after `epilogue`.
+    /// Returns the layouts in which the convolution and its epilogue can be computed without reordering.
     pub(super) fn layouts(&self, epilogue: &Epilogue) -> Layouts {
         let Self::Either(convolution) = self else { return Layouts::Only(Layout::Nchw) };
         match (&convolution.input, &epilogue.residual) {
@@ -33,14 +34,14 @@ impl Convolution {
         }
     }
 
-    /// Adds an operation to the convolution's epilogue. One that the channel-blocked kernels do not take, as its
-    /// gradient is asked for, makes the convolution one of tensors.
+    /// Appends an operation to the convolution's epilogue. If the channel-blocked kernels do not support it,
+    /// for example because it needs a gradient, converts to a convolution of tensors.
     pub(super) fn fuse(
         &mut self,
         epilogue: &mut Epilogue,
         op: EpilogueOp,
     ) -> std::result::Result<(), NotFused> {
-        let blocked = takes(&op);
+        let blocked = supports_blocked(&op);
         epilogue.fuse(op)?;
         if let Self::Either(convolution) = self
             && !blocked
@@ -50,7 +51,7 @@ impl Convolution {
         Ok(())
     }
 
-    /// Computes the result, in a layout of [`layouts`](Self::layouts).
+    /// Computes the result in `layout`, which must be one of [`layouts`](Self::layouts).
     pub(super) fn run(&self, epilogue: &Epilogue, layout: Layout) -> Result<Value> {
         match (self, layout) {
             (Self::Nchw(convolution), _) => convolution.run(epilogue).map(Value::Tensor),
@@ -75,7 +76,7 @@ impl Convolution {
         }
     }
 
-    /// The name in traces.
+    /// Returns the name in traces.
     pub(super) fn name(&self) -> &'static str {
         match self {
             Self::Nchw(NchwConvolution { axes: Axes::One, .. }) => "conv1d",
@@ -84,8 +85,8 @@ impl Convolution {
     }
 }
 
-/// Returns whether the channel-blocked kernels take the tensors of an operation.
-pub(super) fn takes(op: &EpilogueOp) -> bool {
+/// Returns whether the channel-blocked kernels support the tensors of an operation.
+pub(super) fn supports_blocked(op: &EpilogueOp) -> bool {
     match op {
         EpilogueOp::Affine { scale, shift } => policy::supports(scale) && policy::supports(shift),
         EpilogueOp::Residual(Value::Tensor(residual)) => policy::supports(residual),
@@ -93,7 +94,7 @@ pub(super) fn takes(op: &EpilogueOp) -> bool {
     }
 }
 
-/// The layer, as errors name it.
+/// Writes the layer as in errors.
 impl fmt::Display for Convolution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -105,7 +106,7 @@ impl fmt::Display for Convolution {
     }
 }
 
-/// `Conv2d 3→64, 7×7`, from a weight `[out_channels, in_channels / groups, height, width]`.
+/// Returns `Conv2d 3→64, 7×7` for a weight `[out_channels, in_channels / groups, height, width]`.
 pub(crate) fn conv_label(axes: Axes, weight: &[usize], groups: usize) -> String {
     let count = axes.count();
     match *weight {

@@ -12,7 +12,7 @@ use crate::signal::epilogue::Epilogue;
 pub(crate) struct NchwConvolution {
     pub axes: Axes,
     pub input: Tensor,
-    /// `[out_channels, in_channels / groups, height, width]`, also if `axes` is [`Axes::One`].
+    /// The weight `[out_channels, in_channels / groups, height, width]`, even if `axes` is [`Axes::One`].
     pub weight: Tensor,
     pub geometry: ConvGeometry,
     pub packed: Option<Arc<PackedCache>>,
@@ -22,7 +22,8 @@ impl NchwConvolution {
     /// Computes the convolution and its epilogue in one launch.
     pub fn run(&self, epilogue: &Epilogue) -> Result<Tensor> {
         let Self { axes, input, weight, geometry, packed } = self;
-        let (epilogue, packed) = (epilogue.tensors()?, packed.as_deref());
+        let epilogue = epilogue.tensors()?;
+        let packed = packed.as_deref();
         if *axes == Axes::Two {
             return conv::conv2d(input, weight, geometry, &epilogue, packed);
         }

@@ -1,4 +1,4 @@
-//! What a forward pass gives back: a signal, a tuple of them, or what its annotation says.
+//! The output type of a forward closure: a signal, a tuple of signals, or an annotated type.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
@@ -7,15 +7,15 @@ use syn::{Block, Expr, ExprClosure, ReturnType, Stmt, Type};
 
 use crate::ast::last_segment;
 
-pub enum Shape {
+pub enum OutputType {
     Signal,
-    Tuple(Vec<Shape>),
-    /// An annotated type other than these: the body has it already.
+    Tuple(Vec<OutputType>),
+    /// Another annotated type. The body is not converted to it.
     Other(Box<Type>),
 }
 
-impl Shape {
-    /// The closure's annotation; without one, the form of its last expression.
+impl OutputType {
+    /// Returns the annotated type. Without an annotation, derives the type from the form of the last expression.
     pub fn of(closure: &ExprClosure) -> Self {
         match &closure.output {
             ReturnType::Type(_, ty) => Self::of_type(ty),
@@ -57,7 +57,7 @@ impl Shape {
         matches!(self, Self::Signal)
     }
 
-    /// The type.
+    /// Returns the Rust type.
     pub fn ty(&self, krate: &TokenStream) -> TokenStream {
         match self {
             Self::Signal => quote!(#krate::Signal),
@@ -69,7 +69,7 @@ impl Shape {
         }
     }
 
-    /// Converts the last expressions of `expr`, which may be tensors or results, to the type.
+    /// Converts the tail expressions of `expr`, which may be tensors or results, to this type.
     pub fn convert(&self, expr: &mut Expr) {
         match (self, &mut *expr) {
             (Self::Other(_), _) => {}
@@ -98,7 +98,7 @@ impl Shape {
     }
 }
 
-/// `Into::into(expr)`
+/// Returns `Into::into(expr)`.
 pub fn into(expr: impl ToTokens + Spanned) -> TokenStream {
     let span = Span::mixed_site().located_at(expr.span());
     quote_spanned!(span=> ::core::convert::Into::into(#expr))

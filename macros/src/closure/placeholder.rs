@@ -1,4 +1,4 @@
-//! The last step: each use of a local, a placeholder until now, becomes a move or a clone.
+//! Placeholders for the uses of locals, which become moves or clones after the liveness analysis.
 
 use std::collections::HashSet;
 
@@ -9,18 +9,20 @@ use super::liveness::UseId;
 
 const PREFIX: &str = "__sconce_use_";
 
-/// What stands for a use until liveness has decided.
+/// Returns the placeholder for a use.
 pub fn placeholder(id: UseId, span: Span) -> Ident {
     format_ident!("{PREFIX}{id}", span = span)
 }
 
-/// The place of each use, `x` or `pair.0`, and the uses that move.
+/// The result of the liveness analysis.
 pub struct Decisions {
+    /// The place expression of each use: `x` or `pair.0`.
     pub places: Vec<TokenStream>,
+    /// The uses that move; all others clone.
     pub moves: HashSet<UseId>,
 }
 
-/// Replaces the placeholders.
+/// Replaces the placeholders in `tokens`.
 pub fn fill(tokens: TokenStream, decisions: &Decisions) -> TokenStream {
     let mut filled = TokenStream::new();
     for token in tokens {
@@ -30,7 +32,7 @@ pub fn fill(tokens: TokenStream, decisions: &Decisions) -> TokenStream {
                 inner.set_span(group.span());
                 filled.extend([TokenTree::Group(inner)]);
             }
-            TokenTree::Ident(ident) => match use_of(&ident, decisions) {
+            TokenTree::Ident(ident) => match replacement(&ident, decisions) {
                 Some(tokens) => filled.extend(tokens),
                 None => filled.extend([TokenTree::Ident(ident)]),
             },
@@ -40,13 +42,13 @@ pub fn fill(tokens: TokenStream, decisions: &Decisions) -> TokenStream {
     filled
 }
 
-fn use_of(ident: &Ident, decisions: &Decisions) -> Option<TokenStream> {
+fn replacement(ident: &Ident, decisions: &Decisions) -> Option<TokenStream> {
     let id: UseId = ident.to_string().strip_prefix(PREFIX)?.parse().ok()?;
     let place = decisions.places.get(id)?.clone();
     Some(if decisions.moves.contains(&id) { place } else { clone_of(&place, ident.span()) })
 }
 
-/// `Clone::clone(&place)`
+/// Returns `Clone::clone(&place)`.
 pub fn clone_of(place: &TokenStream, span: Span) -> TokenStream {
     let span = Span::mixed_site().located_at(span);
     quote_spanned!(span=> ::core::clone::Clone::clone(&#place))
