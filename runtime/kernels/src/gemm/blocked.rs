@@ -144,9 +144,10 @@ impl Task<'_> {
 
     /// The elements of A from a row and a column on, the latter the first of a packed block, and their distances.
     fn block(&self, row: usize, column: usize) -> (&[f32], [usize; 2]) {
-        match self.a.transposed {
-            true => (&self.block[(row - self.rows[0]) % MC..], [1, MC]),
-            false => (&self.a.values[row * self.a.columns + column..], self.a.steps()),
+        if self.a.transposed {
+            (&self.block[(row - self.rows[0]) % MC..], [1, MC])
+        } else {
+            (&self.a.values[row * self.a.columns + column..], self.a.steps())
         }
     }
 

@@ -88,9 +88,10 @@ impl Task<'_> {
     /// The elements of a row of A from the first up to the second.
     #[inline(always)]
     fn row(&self, row: usize, [from, to]: [usize; 2]) -> &[f32] {
-        match self.packed.is_empty() {
-            true => &self.product.a.values[row * self.product.a.columns..][from..to],
-            false => &self.packed[row * KC..][..to - from],
+        if self.packed.is_empty() {
+            &self.product.a.values[row * self.product.a.columns..][from..to]
+        } else {
+            &self.packed[row * KC..][..to - from]
         }
     }
 

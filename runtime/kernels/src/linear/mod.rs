@@ -59,9 +59,10 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Ac
     if !operands.iter().all(|operand| operand.dtype() == DType::F32 && operand.device().is_cpu()) {
         return composed(&x, weight, bias, activation)?.reshape(dims);
     }
-    let y = match operands.into_iter().any(Tensor::track_op) {
-        true => op::linear(&x, weight, bias, activation),
-        false => forward(isa(), &x, weight, bias, activation),
+    let y = if operands.into_iter().any(Tensor::track_op) {
+        op::linear(&x, weight, bias, activation)
+    } else {
+        forward(isa(), &x, weight, bias, activation)
     };
     y?.reshape(dims)
 }

@@ -131,9 +131,9 @@ impl<const AXES: usize> PoolGeometry<AXES> {
 
 impl PoolGeometry<1> {
     /// Returns the same geometry for an image with one row.
-    pub(super) fn to_2d(&self) -> PoolGeometry {
+    pub(super) fn to_2d(self) -> PoolGeometry {
         let Self { kernel: [kernel], stride: [stride], padding: [padding], dilation: [dilation], ceil_mode } =
-            *self;
+            self;
         PoolGeometry {
             kernel: [1, kernel],
             stride: [1, stride],

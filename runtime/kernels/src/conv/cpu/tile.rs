@@ -49,10 +49,12 @@ impl TileSize {
 
     /// Returns the distance between rows of the tile, in pixels, for patches of so many columns.
     pub fn pitch(&self, columns: usize) -> usize {
-        match self.column_planes {
-            true if columns == self.output_width => columns,
-            true => columns.next_multiple_of(self.unit),
-            false => columns.saturating_add(self.reach[1]),
+        if !self.column_planes {
+            columns.saturating_add(self.reach[1])
+        } else if columns == self.output_width {
+            columns
+        } else {
+            columns.next_multiple_of(self.unit)
         }
     }
 
@@ -92,9 +94,10 @@ impl Tile {
         channels: usize,
         most: usize,
     ) -> Option<Self> {
-        let planes = match size.column_planes {
-            true => (0..shape.kernel[1]).map(|k| k * shape.geometry.dilation[1]).collect(),
-            false => phases(shape, 1),
+        let planes = if size.column_planes {
+            (0..shape.kernel[1]).map(|k| k * shape.geometry.dilation[1]).collect()
+        } else {
+            phases(shape, 1)
         };
         let phases = phases(shape, 0);
         let pitch = size.pitch(columns);

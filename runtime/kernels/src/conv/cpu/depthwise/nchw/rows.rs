@@ -276,9 +276,10 @@ impl<'a, S: Simd> Plane<'a, S> {
         lanes: usize,
     ) {
         // With stride 2, masked loads are hidden by the deinterleaving of columns.
-        let sums = match STRIDE == 1 && self.may_read_around::<STRIDE, COUNT>(columns, y) {
-            true => self.sums::<STRIDE, COUNT, false>(columns, y),
-            false => self.sums::<STRIDE, COUNT, true>(columns, y),
+        let sums = if STRIDE == 1 && self.may_read_around::<STRIDE, COUNT>(columns, y) {
+            self.sums::<STRIDE, COUNT, false>(columns, y)
+        } else {
+            self.sums::<STRIDE, COUNT, true>(columns, y)
         };
         let width = self.shape.output[1];
         for (i, sum) in sums.into_iter().enumerate() {
@@ -326,9 +327,10 @@ impl<'a, S: Simd> Plane<'a, S> {
                 if (n * STRIDE..n * STRIDE + 3).contains(&i) {
                     for k in 0..3 {
                         let weight = self.weights[(i - n * STRIDE) * 3 + k];
-                        sums[n] = match MASKED {
-                            true => self.simd.fma(pixels[k], weight, sums[n]),
-                            false => self.simd.fma_masked(pixels[k], weight, sums[n], columns.taps[k]),
+                        sums[n] = if MASKED {
+                            self.simd.fma(pixels[k], weight, sums[n])
+                        } else {
+                            self.simd.fma_masked(pixels[k], weight, sums[n], columns.taps[k])
                         };
                     }
                 }
