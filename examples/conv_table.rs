@@ -101,7 +101,10 @@ fn layers(table: &str) -> std::result::Result<Vec<Layer>, String> {
     let lines = table.lines().map(|line| line.split('#').next().unwrap_or("").trim());
     lines
         .filter(|line| !line.is_empty())
-        .map(|line| Layer::parse(line).ok_or(format!("expected a layer \"name batch in_channels height width out_channels kernel stride padding dilation groups\", found {line:?}")))
+        .map(|line| {
+            Layer::parse(line)
+                .ok_or_else(|| format!("expected a layer as described in --help, found {line:?}"))
+        })
         .collect()
 }
 

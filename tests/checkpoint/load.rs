@@ -201,9 +201,9 @@ fn the_float_dtype_can_be_set() -> Outcome {
         assert_eq!(parameter(network, NAMES[0]), rounded.to_dtype(DType::F32)?.to_vec1::<f32>()?);
     }
     // By default, an f16 file is loaded into a network of f32.
-    let halves = path.with_file_name("half.safetensors");
-    half.save(&halves)?;
-    let single = Net::config(10).load(&halves, &Device::Cpu)?;
+    let f16_path = path.with_file_name("half.safetensors");
+    half.save(&f16_path)?;
+    let single = Net::config(10).load(&f16_path, &Device::Cpu)?;
     assert_eq!(single.parameters()[0].dtype(), DType::F32);
     assert_equal(&half, &single, &NAMES);
     let error = message(Net::config(10).load_with(load.dtype(DType::I64), &Device::Cpu));

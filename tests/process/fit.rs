@@ -206,13 +206,13 @@ fn every_source_of_batches_trains_any_network() -> Result<()> {
     seeded(8, || {
         let x = random::normal((40, 1), 0., 1., DType::F32, &CPU)?;
         let y = ((&x * 2.)? - 1.)?;
-        let halves: Vec<Batch> =
+        let two_batches: Vec<Batch> =
             vec![(x.narrow(0, 0, 20)?, y.narrow(0, 0, 20)?), (x.narrow(0, 20, 20)?, y.narrow(0, 20, 20)?)];
-        let source = halves.clone();
+        let source = two_batches.clone();
         let drawn = from_fn(move || source.clone().into_iter().map(Ok));
         let set = TensorDataset::new(x.clone(), y.clone())?.batch_size(20).shuffle(true);
         let boxed: Box<dyn Batches> = Box::new((x.narrow(0, 0, 0)?, y.narrow(0, 0, 0)?));
-        let mut with_empty = halves.clone();
+        let mut with_empty = two_batches.clone();
         with_empty.insert(0, (x.narrow(0, 0, 0)?, y.narrow(0, 0, 0)?));
         let line = || Linear::config(1, 1).init(&CPU);
         let fits = |history: History, examples: usize| {
@@ -222,13 +222,16 @@ fn every_source_of_batches_trains_any_network() -> Result<()> {
         };
         let epochs = Epochs(60);
         let mse = MseLoss::new;
-        fits(Trainer::new(&line()?, mse(), Sgd::new(0.1)).quiet(true).fit(&halves, &(), epochs)?, 40);
+        fits(Trainer::new(&line()?, mse(), Sgd::new(0.1)).quiet(true).fit(&two_batches, &(), epochs)?, 40);
         fits(Trainer::new(&line()?, mse(), Sgd::new(0.1)).quiet(true).fit(&with_empty, &(), epochs)?, 40);
         fits(
             Trainer::new(&line()?, mse_loss, Sgd::new(0.1)).quiet(true).fit(&drawn, Some(&set), epochs)?,
             40,
         );
-        fits(Trainer::new(&line()?, mse_loss, Adam::new(0.1)).quiet(true).fit(&set, &halves, epochs)?, 40);
+        fits(
+            Trainer::new(&line()?, mse_loss, Adam::new(0.1)).quiet(true).fit(&set, &two_batches, epochs)?,
+            40,
+        );
         let model = line()?;
         let empty = Trainer::new(&model, mse_loss, Sgd::new(0.1)).quiet(true).fit(&boxed, &(), Epochs(1));
         assert_eq!(message(empty), "the training data has no examples");
