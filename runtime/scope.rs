@@ -107,11 +107,11 @@ pub fn no_fusion<T>(f: impl FnOnce() -> T) -> T {
 }
 
 /// Whether operations may be deferred so that later operations can be fused into them.
-pub(crate) fn fusion() -> bool {
+pub(crate) fn is_fusion_enabled() -> bool {
     FUSION.get()
 }
 
 /// Records a launch if the thread is being traced. Does not call the closures otherwise.
-pub(crate) fn launched(path: impl FnOnce() -> Path, operations: impl FnOnce() -> String) {
+pub(crate) fn record_launch(path: impl FnOnce() -> Path, operations: impl FnOnce() -> String) {
     trace::record(|| path().to_string(), operations);
 }

@@ -121,7 +121,7 @@ impl MultiheadAttention {
         let inputs = [query.into_tensor()?, key.into_tensor()?, value.into_tensor()?];
         let padding = padding.map(Signal::into_tensor).transpose()?;
         let mask = mask.map(Signal::into_tensor).transpose()?;
-        scope::launched(Path::current, || "multi_head_attention".to_string());
+        scope::record_launch(Path::current, || "multi_head_attention".to_string());
         let masks = Masks { padding, attention: mask, is_causal: self.settings.is_causal };
         self.run_tensors(&inputs, masks, mode).map_err(|error| error.in_layer(self.settings.label()))
     }

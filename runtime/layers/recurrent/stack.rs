@@ -130,7 +130,7 @@ impl Stack {
     ) -> Result<T> {
         let x = x.into_tensor()?;
         let state = state.map(S::into_tensors).transpose()?;
-        scope::launched(Path::current, || self.arguments.kind.to_lowercase());
+        scope::record_launch(Path::current, || self.arguments.kind.to_lowercase());
         self.check_dtype(&x)
             .and_then(|()| run(x, state))
             .map_err(|error| error.in_layer(self.arguments.label()))
