@@ -230,7 +230,7 @@ fn the_error_bound_holds_for_many_channels() -> Result<()> {
 }
 
 #[test]
-fn threads_do_not_change_a_bit() -> Result<()> {
+fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
     for (channels, size) in [(48, 18), (20, 90)] {
         let shape = Shape {
             batch: 2,
