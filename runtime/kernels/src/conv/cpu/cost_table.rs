@@ -47,7 +47,8 @@ pub(super) struct CostTable {
 /// The costs of lanes over channels: a product, a result or sum stored, an element copied into a tile, a weight read,
 /// and a call.
 pub(super) struct ChannelLanes {
-    pub product: f64,
+    /// In panels of one vector, which load a pixel for each product, and of two vectors.
+    pub product: [f64; 2],
     pub stored: f64,
     pub copied: f64,
     pub weight: f64,
@@ -70,7 +71,7 @@ const ZEN_5: CostTable = CostTable {
     sum: 3.4,
     set_conflict: 7.,
     call: 27e3,
-    channel_lanes: ChannelLanes { product: 0.95, stored: 4.6, copied: 6., weight: 5., call: 27e3 },
+    channel_lanes: ChannelLanes { product: [1.4, 1.15], stored: 4.6, copied: 6., weight: 5., call: 27e3 },
     depthwise: [4., 16.2, 1800.],
     transformed_product: 1.04,
     transformed_weight: [5., 7.5],
@@ -93,7 +94,7 @@ const EMERALD_RAPIDS: CostTable = CostTable {
     sum: 28.,
     set_conflict: 1.2,
     call: 980.,
-    channel_lanes: ChannelLanes { product: 1.04, stored: 6.8, copied: 9., weight: 5., call: 980. },
+    channel_lanes: ChannelLanes { product: [1.5, 1.25], stored: 6.8, copied: 9., weight: 5., call: 980. },
     depthwise: [7.1, 23., 1300.],
     transformed_product: 0.88,
     transformed_weight: [8.8, 3.5],

@@ -90,8 +90,9 @@ impl ConvProblem {
         let costs = &self.costs().channel_lanes;
         let results = (batch * output[0] * output[1] * counts.outputs) as f64;
         let weights = (counts.outputs * self.shape.taps()) as f64;
+        let product = costs.product[usize::from(counts.outputs > self.isa.lanes())];
         let copied = (batch * in_channels) as f64 * counts.copied as f64;
-        results * (costs.product * self.shape.taps() as f64 + costs.stored * counts.chunks as f64)
+        results * (product * self.shape.taps() as f64 + costs.stored * counts.chunks as f64)
             + costs.copied * copied
             + costs.weight * weights
             + costs.call
