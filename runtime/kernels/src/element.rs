@@ -92,7 +92,7 @@ pub(crate) fn elements<'a, E: Element>(storage: &'a CpuStorage, layout: &Layout)
 /// Returns the range of a contiguous layout's elements in its storage, or `None` if the layout is not contiguous.
 pub(crate) fn span(layout: &Layout) -> Option<Range<usize>> {
     let (start, end) = layout.contiguous_offsets()?;
-    // An empty view may begin behind the end of its storage.
+    // An empty view may begin past the end of its storage.
     Some(if start == end { 0..0 } else { start..end })
 }
 

@@ -13,7 +13,7 @@ use super::Job;
 
 /// The number of polls between two yields: about 2 microseconds.
 const POLLS: usize = 32;
-/// The number of yields before a helper stops waiting: about 60 microseconds.
+/// The number of yields before a helper stops waiting: about 60 microseconds in total.
 const YIELDS: usize = 32;
 
 /// Never holds more jobs than waiting helpers: each of them takes a job before it stops waiting.
