@@ -120,7 +120,8 @@ mod tests {
             let cotangent = Tensor::rand(-1., 1., ours.shape(), &Device::Cpu)?;
             let mut pairs = vec![(ours.clone(), theirs.clone())];
             let [ours, theirs] = [ours, theirs].map(|y| (y * &cotangent)?.backward());
-            let (ours, theirs) = (ours?, theirs?);
+            let ours = ours?;
+            let theirs = theirs?;
             for var in [&input, &weight, &bias] {
                 let gradient = |grads: &candle_core::backprop::GradStore| grads.get(var).cloned();
                 pairs.push((gradient(&ours).expect("a gradient"), gradient(&theirs).expect("a gradient")));

@@ -74,7 +74,8 @@ fn flip<R: Real>(extent: &Extent, weight: &[R]) -> Vec<R> {
     let taps = extent.taps();
     let mut flipped = vec![R::default(); weight.len()];
     for_each_chunk(&mut flipped, outputs * taps, |channel, to| {
-        let (group, input) = (channel / inputs, channel % inputs);
+        let group = channel / inputs;
+        let input = channel % inputs;
         for (output, to) in to.chunks_exact_mut(taps).enumerate() {
             let from = &weight[((group * outputs + output) * inputs + input) * taps..][..taps];
             to.iter_mut().zip(from.iter().rev()).for_each(|(to, from)| *to = *from);

@@ -98,7 +98,9 @@ fn pack<R: Real>(extent: &Extent, weight: &[R], indices: &[usize]) -> Vec<R> {
     let mut packed = vec![R::default(); channels * outputs * indices.len()];
     let size = outputs * indices.len();
     let fill = |(first, packed): &mut (usize, &mut [R])| {
-        let (group, first, block) = (*first / inputs, *first % inputs, packed.len() / size);
+        let group = *first / inputs;
+        let first = *first % inputs;
+        let block = packed.len() / size;
         for (output, packed) in packed.chunks_exact_mut(indices.len() * block).enumerate() {
             let start = ((group * outputs + output) * inputs + first) * taps;
             for (channel, from) in weight[start..start + block * taps].chunks_exact(taps).enumerate() {
@@ -129,10 +131,12 @@ impl<R: Real> Work<R> for InputTask<'_, R> {
     fn run<L: Lanes<Real = R>>(self, lanes: L) {
         let Extent { groups, inputs, outputs, .. } = *self.extent;
         let plane = self.extent.input_plane();
-        let (mut first, mut rest) = (self.first, self.result);
+        let mut first = self.first;
+        let mut rest = self.result;
         while !rest.is_empty() {
             // `first` counts the input channels of the whole batch, so `group` counts the groups of the whole batch.
-            let (group, channel) = (first / inputs, first % inputs);
+            let group = first / inputs;
+            let channel = first % inputs;
             let block = BLOCK.min(inputs - channel).min(rest.len() / plane);
             let (result, next) = rest.split_at_mut(block * plane);
             let grad = &self.grad.data[group * outputs * self.grad.plane..];
@@ -182,7 +186,9 @@ impl<L: Lanes> SweepKernel<'_, L> {
     fn run<const C: usize, const P: usize>(mut self) {
         let sweep = self.sweep;
         let per_row = sweep.columns.div_ceil(L::LANES);
-        let (mut row, mut column, mut left) = (0, 0, sweep.rows * per_row);
+        let mut row = 0;
+        let mut column = 0;
+        let mut left = sweep.rows * per_row;
         while left > 0 {
             let count = left.min(P);
             let mut positions = [[row, column]; P];

@@ -157,7 +157,8 @@ pub(super) fn bias<R: Real>(channels: usize, sums: &[R]) -> Vec<R> {
 impl<R: Real> MaskedGrad<R> {
     /// Returns the planes without their margin.
     pub fn cropped(&self, extent: &Extent) -> Cow<'_, [R]> {
-        let (size, count) = (extent.output_plane(), extent.batch * extent.groups * extent.outputs);
+        let size = extent.output_plane();
+        let count = extent.batch * extent.groups * extent.outputs;
         if self.plane == size {
             return Cow::Borrowed(&self.data[..count * size]);
         }

@@ -85,7 +85,8 @@ pub struct Needs {
 /// # fn main() -> Result<()> {
 /// let x = Tensor::randn(0f32, 1., (1, 3, 8, 8), &Device::Cpu)?;
 /// let weight = Tensor::randn(0f32, 1., (4, 3, 3, 3), &Device::Cpu)?;
-/// let (geometry, relu) = (ConvGeometry::new(), Activation::Relu);
+/// let geometry = ConvGeometry::new();
+/// let relu = Activation::Relu;
 /// let y = conv2d(&x, &weight, &geometry, &Epilogue::new().with_activation(relu), None)?;
 ///
 /// let needs = Needs { weight: true, ..Needs::default() };

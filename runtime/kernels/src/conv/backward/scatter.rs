@@ -66,7 +66,9 @@ impl Scatter {
         let fill = |result: &mut [MaybeUninit<R>]| {
             let tasks = split_channels(result, plane, extent.inputs, self.width.min(extent.inputs));
             let tasks = tasks.into_iter().map(|(first, result)| {
-                let (pixels, columns, panels) = (&pixels, &columns, &panels);
+                let pixels = &pixels;
+                let columns = &columns;
+                let panels = &panels;
                 ScatterTask { scatter: self, extent, pixels, columns, panels, grad, first, result }
             });
             run_tasks(isa, extent.work(), tasks.collect());
@@ -104,8 +106,10 @@ impl Scatter {
         let size = outputs * PANEL;
         let mut panels = AlignedVec::zeros(groups * blocks * count * size);
         for_each_chunk(&mut panels, size, |index, panel| {
-            let (block, first) = (index / count, index % count * PANEL);
-            let (group, channel) = (block / blocks, block % blocks * self.width);
+            let block = index / count;
+            let first = index % count * PANEL;
+            let group = block / blocks;
+            let channel = block % blocks * self.width;
             for (output, row) in panel.chunks_exact_mut(PANEL).enumerate() {
                 let filter = &weight[(group * outputs + output) * inputs * taps..][..inputs * taps];
                 for (column, packed) in (first..).zip(row) {
@@ -160,8 +164,10 @@ impl<R: Real> ScatterTask<'_, R> {
     #[inline(always)]
     fn add_products<L: Lanes<Real = R>, const V: usize>(&self, lanes: L, image: &mut [R]) {
         let Extent { inputs, outputs, .. } = *self.extent;
-        let (plane, blocks) = (self.extent.output_plane(), inputs.div_ceil(self.scatter.width));
-        let (group, channel) = (self.first / inputs, self.first % inputs);
+        let plane = self.extent.output_plane();
+        let blocks = inputs.div_ceil(self.scatter.width);
+        let group = self.first / inputs;
+        let channel = self.first % inputs;
         let grad = &self.grad[group * outputs * plane..][..outputs * plane];
         let block = group % self.extent.groups * blocks + channel / self.scatter.width;
         let size = self.scatter.panel_count(self.extent) * outputs * PANEL;
@@ -241,6 +247,7 @@ impl<L: Lanes> ScatterKernel<'_, L> {
 
     /// Returns the products of the [`PIXELS`] pixels from `start` on, summed over the output channels.
     #[inline(always)]
+    #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
     fn tile<const V: usize>(&self, start: usize) -> [[[L::Real; MAX_LANES]; V]; PIXELS] {
         let lanes = self.lanes;
         let outputs = self.grad.len() / self.plane;

@@ -41,7 +41,8 @@ pub(super) fn split_channels<R>(
     per_group: usize,
     per_task: usize,
 ) -> Vec<(usize, &mut [R])> {
-    let (mut parts, mut first) = (Vec::new(), 0);
+    let mut parts = Vec::new();
+    let mut first = 0;
     while !data.is_empty() {
         let left = data.len() / size;
         let count = if per_task < per_group {

@@ -147,7 +147,8 @@ impl<R: Real> WeightTask<'_, R> {
     where
         L: Lanes<Real = R>,
     {
-        let (size, mut first) = (self.input.columns.len(), self.first);
+        let size = self.input.columns.len();
+        let mut first = self.first;
         while !to.is_empty() {
             let left = self.extent.outputs - first % self.extent.outputs;
             let block = BLOCK.min(left).min(to.len() / size);

@@ -41,10 +41,12 @@ pub(in super::super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R]
     let fill = |partial: &mut [MaybeUninit<R>]| {
         let mut tasks = Vec::new();
         for (index, to) in partial.chunks_mut(size).enumerate() {
-            let (block, chunks) = (index / segments, &partition.segments[index % segments]);
+            let block = index / segments;
+            let chunks = &partition.segments[index % segments];
             for (range, to) in to.chunks_mut(partition.range * width).enumerate() {
                 let columns = &input.columns[range * partition.range..][..to.len() / width];
-                let (input, pixels) = (&input, &pixels);
+                let input = &input;
+                let pixels = &pixels;
                 tasks.push(OuterTask { extent, input, grad, pixels, width, block, chunks, columns, to });
             }
         }
@@ -253,7 +255,8 @@ impl<L: Lanes> OuterKernel<'_, L> {
     /// Adds the outer products for up to `K` columns and for `V` vectors of channels from `first` on to `to`.
     #[inline(always)]
     fn tile<const V: usize, const K: usize>(&self, first: usize, columns: &[usize], to: &mut [L::Real]) {
-        let (lanes, width) = (self.lanes, self.task.width);
+        let lanes = self.lanes;
+        let width = self.task.width;
         let mut tile = RegisterTile::<L, K, V>::zeros(lanes);
         for (sums, to) in tile.sums.iter_mut().zip(to.chunks_exact(width)) {
             for (v, sum) in sums.iter_mut().enumerate() {

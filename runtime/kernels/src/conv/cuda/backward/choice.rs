@@ -95,7 +95,8 @@ fn input_tile(shape: &ConvShape, large: bool, target: &Target) -> Tile {
 }
 
 fn weight_tile(shape: &ConvShape, large: bool) -> Tile {
-    let (rows, columns) = (shape.group_outputs(), shape.taps());
+    let rows = shape.group_outputs();
+    let columns = shape.taps();
     let pixels = shape.batch * shape.output[0] * shape.output[1];
     let blocks = |tile: Tile| {
         let [high, wide] = tile.cuda_core_size();

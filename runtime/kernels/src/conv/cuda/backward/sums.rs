@@ -32,7 +32,8 @@ impl Parts {
 /// Adds the launches that write the masked gradient to `residual` and its sums over each channel to `bias`.
 pub(super) fn mask(builder: &mut ProgramBuilder, residual: Option<Arg>, bias: Option<Arg>) -> Result<()> {
     let shape = builder.shape;
-    let (channels, plane) = (shape.out_channels, shape.output[0] * shape.output[1]);
+    let channels = shape.out_channels;
+    let plane = shape.output[0] * shape.output[1];
     let pixels = shape.batch * plane;
     let parts = Parts::new(pixels, channels, THREADS as usize, 16 * THREADS as usize);
     let sums = match bias {

@@ -70,7 +70,9 @@ pub(super) fn weight(builder: &mut ProgramBuilder, tile: Tile, input: Arg, resul
         Tile::Large => named!(builder.dtype, "conv_backward_weight_tensor_large"),
     };
     let shape = builder.shape;
-    let (inputs, outputs, groups) = (shape.group_inputs(), shape.group_outputs(), shape.geometry.groups);
+    let inputs = shape.group_inputs();
+    let outputs = shape.group_outputs();
+    let groups = shape.geometry.groups;
     let images =
         Matrices { count: shape.batch, rows: inputs, columns: shape.input[0] * shape.input[1], taps: 1 };
     let images = pack(builder, images, plain(input))?;

@@ -149,7 +149,8 @@ impl Axis {
         let pixels = pixels.max()?;
         let shifts = || taps.iter().map(|(_, shift)| *shift);
         // Taps that reach beyond an image must read zeros, not the neighboring image.
-        let (before, after) = (-shifts().min()?.min(0), shifts().max()?.max(0));
+        let before = -shifts().min()?.min(0);
+        let after = shifts().max()?.max(0);
         let positions = (pixels + before.unsigned_abs()).max(shape.output[i] + after.unsigned_abs());
         Some(Self { taps, phases, positions, pixels })
     }

@@ -91,7 +91,8 @@ impl Call<'_> {
         let Some(layout) = PaddedLayout::of(self.shape, &kernel) else {
             bail!("conv2d: {} does not support this convolution", kernel.kernel)
         };
-        let (elements, groups) = (kernel.packed_elements(self.shape, &layout), self.shape.geometry.groups);
+        let elements = kernel.packed_elements(self.shape, &layout);
+        let groups = self.shape.geometry.groups;
         let packed = scratch(program, elements, self.dtype);
         let vectors = elements / kernel.column_channels() / groups;
         program.launches.push(Launch {
