@@ -74,7 +74,7 @@ impl<M: Forward<Signal, Output = Signal>> Captured<M> {
         if expected != given {
             let ((expected, dtype), (given, given_dtype)) = (expected, given);
             return Err(Error::msg(format!(
-                "replay: expected an input of {expected:?} and {dtype:?}, as recorded, got {given:?} and \
+                "replay: expected an input of {expected:?} and {dtype:?}, as recorded, found {given:?} and \
                  {given_dtype:?}"
             )));
         }
@@ -82,7 +82,7 @@ impl<M: Forward<Signal, Output = Signal>> Captured<M> {
             let expected = self.input.device().location();
             let given = x.device().location();
             return Err(Error::msg(format!(
-                "replay: expected an input on the recorded device {expected:?}, got one on {given:?}"
+                "replay: expected an input on the recorded device {expected:?}, found one on {given:?}"
             )));
         }
         Ok(())

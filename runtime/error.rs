@@ -10,7 +10,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error, with the layer and the path at which it occurred.
 ///
-/// It is displayed as `at ResNet.layer1[0].conv1 (Conv2d 3→64, 7×7): expected 3 input channels, got 1`.
+/// It is displayed as `at ResNet.layer1[0].conv1 (Conv2d 3→64, 7×7): expected 3 input channels, found 1`.
 /// Cloning is cheap, so that a failed [`Signal`](crate::Signal) can be cloned like any other.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);

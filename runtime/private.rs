@@ -176,10 +176,10 @@ impl<T> LayerList<T> for Vec<T> {
 
 impl<T, const N: usize> LayerList<T> for [T; N] {
     fn from_layers(layers: Vec<T>) -> Result<Self> {
-        let got = layers.len();
+        let found = layers.len();
         layers
             .try_into()
-            .map_err(|_| Error::msg(format!("expected {N} layers, the length of the array, got {got}")))
+            .map_err(|_| Error::msg(format!("expected {N} layers, the length of the array, found {found}")))
     }
 }
 
@@ -376,9 +376,9 @@ pub fn tie_after<M: Module>(network: &mut M, name: &str, target: &str) -> Result
         if kind == Kind::Parameter && (path == tied || path == name) {
             if tensor.dims() != found.dims() {
                 let expected = tensor.dims();
-                let got = found.dims();
+                let found = found.dims();
                 return Err(Error::msg(format!(
-                    "tie = {target:?}: expected shape {expected:?}, got {got:?}"
+                    "tie = {target:?}: expected shape {expected:?}, found {found:?}"
                 )));
             }
             *tensor = found.clone();

@@ -79,7 +79,7 @@ pub fn normal(shape: impl Into<Shape>, mean: f64, std: f64, dtype: DType, device
 /// `p` is not between 0 and 1.
 pub fn bernoulli(shape: impl Into<Shape>, p: f64, dtype: DType, device: &Device) -> Result<Tensor> {
     if !(0. ..=1.).contains(&p) {
-        return Err(Error::msg(format!("expected a probability between 0 and 1, got {p}")));
+        return Err(Error::msg(format!("expected a probability between 0 and 1, found {p}")));
     }
     let shape = shape.into();
     if device.is_cpu() {

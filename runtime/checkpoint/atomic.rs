@@ -35,7 +35,7 @@ fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) 
     // Renaming to a link would replace the link instead of its target.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_path_buf());
     let Some(name) = target.file_name() else {
-        return Err(Error::msg("expected the path of a file, got one without a file name"));
+        return Err(Error::msg("expected the path of a file, found one without a file name"));
     };
     let directory = target.parent().filter(|parent| !parent.as_os_str().is_empty());
     let directory = Directory::open(directory.unwrap_or(Path::new(".")))?;
@@ -66,7 +66,7 @@ impl<'a> Directory<'a> {
         let metadata = fs::metadata(path)
             .map_err(|error| Error::msg(format!("cannot write into {}: {error}", path.display())))?;
         if !metadata.is_dir() {
-            return Err(Error::msg(format!("expected a directory, got a file: {}", path.display())));
+            return Err(Error::msg(format!("expected a directory, found a file: {}", path.display())));
         }
         #[cfg(unix)]
         let handle = File::open(path)?;

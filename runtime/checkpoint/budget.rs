@@ -30,7 +30,7 @@ impl Budget {
     pub fn spend(&mut self, bytes: Option<usize>) -> Result<()> {
         let left = bytes.and_then(|bytes| self.left.checked_sub(bytes)).ok_or_else(|| {
             Error::msg(format!(
-                "expected a file whose content takes at most {} bytes of memory, got one that needs more \
+                "expected a file whose content takes at most {} bytes of memory, found one that needs more \
                  (`Load::limit` allows it)",
                 self.allowed
             ))

@@ -42,7 +42,7 @@ impl<'f> Input<'f> {
             Some(end) if end <= self.length => {}
             _ => {
                 return Err(Error::msg(format!(
-                    "expected {length} bytes at {offset}, got the end of the file at {}",
+                    "expected {length} bytes at {offset}, found the end of the file at {}",
                     self.length
                 )));
             }

@@ -70,7 +70,7 @@ impl ReadOptions {
                         npz::read(archive, budget, device)
                     }
                     None => Err(Error::msg(
-                        "expected a zip archive of torch.save or of NumPy, got one without `data.pkl` or \
+                        "expected a zip archive of torch.save or of NumPy, found one without `data.pkl` or \
                          `.npy` files",
                     )),
                 }
@@ -93,7 +93,7 @@ impl ReadOptions {
         match &self.key {
             None => Ok(()),
             Some(key) => Err(Error::msg(format!(
-                "expected a file of torch.save with the key `{key}`, got one without keys"
+                "expected a file of torch.save with the key `{key}`, found one without keys"
             ))),
         }
     }
@@ -111,14 +111,14 @@ pub(super) fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
 fn find_in_directory(directory: &Path) -> Result<PathBuf> {
     let names = ["model.safetensors.index.json", "model.safetensors"];
     let found = names.iter().map(|name| directory.join(name)).find(|path| path.is_file());
-    found.ok_or_else(|| Error::msg(format!("expected a file, got a directory without any of {names:?}")))
+    found.ok_or_else(|| Error::msg(format!("expected a file, found a directory without any of {names:?}")))
 }
 
 /// Opens a regular file and returns it with its length. Directories, pipes and devices have no reliable length.
 pub(super) fn open_regular(path: &Path) -> Result<(File, u64)> {
     // Check before opening: opening a pipe would block until another process writes to it.
     if !fs::metadata(path)?.is_file() {
-        return Err(Error::msg("expected a file, got a directory or a device"));
+        return Err(Error::msg("expected a file, found a directory or a device"));
     }
     let file = File::open(path)?;
     let length = file.metadata()?.len();
@@ -151,7 +151,7 @@ impl Format {
             [b'{', ..] => Ok(Self::Index),
             _ => Err(Error::msg(format!(
                 "expected a safetensors file or its index, an .npz, or a file of torch.save (zip or legacy), \
-                 got a file that begins with the bytes {head:02x?}"
+                 found a file that begins with the bytes {head:02x?}"
             ))),
         }
     }

@@ -25,7 +25,9 @@ pub(super) fn read(
     device: &Device,
 ) -> Result<StateDict> {
     if index.length() > MAX_INDEX {
-        return Err(Error::msg(format!("expected an index of at most {MAX_INDEX} bytes, got a longer one")));
+        return Err(Error::msg(format!(
+            "expected an index of at most {MAX_INDEX} bytes, found a longer one"
+        )));
     }
     let index = index.bytes(0, index.length())?;
     let shards = open_shards(&index, directory)?;
@@ -88,7 +90,7 @@ fn check_shard(name: &str) -> Result<()> {
     let mut components = Path::new(name).components();
     match (components.next(), components.next()) {
         (Some(Component::Normal(only)), None) if only == name && !name.contains(['\\', ':', '\0']) => Ok(()),
-        _ => Err(Error::msg("expected the name of a file in the directory of the index, got another path")),
+        _ => Err(Error::msg("expected the name of a file in the directory of the index, found another path")),
     }
 }
 
@@ -104,7 +106,7 @@ fn for_each_entry(index: &[u8], on_entry: OnEntry) -> Result<()> {
     if found.map_err(|error| Error::msg(format!("not a valid index of shards: {error}")))? {
         Ok(())
     } else {
-        Err(Error::msg("expected the index of a sharded checkpoint, got JSON without `weight_map`"))
+        Err(Error::msg("expected the index of a sharded checkpoint, found JSON without `weight_map`"))
     }
 }
 

@@ -92,7 +92,7 @@ fn is_at(path: &Path, file: &File) -> Result<bool> {
     let Ok(named) = fs::symlink_metadata(path) else { return Ok(false) };
     // Reject a link, which could make us overwrite its target.
     if !named.is_file() {
-        return Err(Error::msg(format!("expected a file or nothing at {}, got a link", path.display())));
+        return Err(Error::msg(format!("expected a file or nothing at {}, found a link", path.display())));
     }
     let open = file.metadata()?;
     Ok((named.dev(), named.ino()) == (open.dev(), open.ino()))

@@ -129,7 +129,7 @@ impl<'a> Client<'a> {
             fs::remove_file(blob)?;
         }
         Err(request.error(format_args!(
-            "the download was interrupted: expected {expected} bytes, got {found}; the next call starts over"
+            "the download was interrupted: expected {expected} bytes, found {found}; the next call starts over"
         )))
     }
 }
@@ -152,7 +152,7 @@ pub(super) fn commit(path: &Path, file: &str) -> Result<String> {
     let root = path.ancestors().nth(file.split('/').count());
     let name = root.and_then(Path::file_name).and_then(|name| name.to_str());
     name.map(str::to_owned).ok_or_else(|| {
-        Error::msg(format!("expected a file in a snapshot of the cache, got {}", path.display()))
+        Error::msg(format!("expected a file in a snapshot of the cache, found {}", path.display()))
     })
 }
 

@@ -156,7 +156,7 @@ fn default_file(client: &Client) -> Result<&'static str> {
     let files = client.files()?;
     DEFAULT_FILES.into_iter().find(|default| files.iter().any(|file| file == default)).ok_or_else(|| {
         Error::msg(format!(
-            "expected one of the files {DEFAULT_FILES:?}, got {files:?} in {}; select a file with `Hub::file`",
+            "expected one of the files {DEFAULT_FILES:?}, found {files:?} in {}; select a file with `Hub::file`",
             client.request(None)
         ))
     })

@@ -14,7 +14,7 @@ pub(super) fn check_repository(name: &str) -> Result<()> {
     if name.split('/').count() <= 2 && name.split('/').all(|part| plain(part) && part != ".") {
         return Ok(());
     }
-    Err(Error::msg(format!("expected a repository of the form `owner/name`, got `{name}`")))
+    Err(Error::msg(format!("expected a repository of the form `owner/name`, found `{name}`")))
 }
 
 /// Checks a relative path with slashes. `what` describes it in the error message.
@@ -28,5 +28,7 @@ pub(super) fn check_path(what: &str, path: &str) -> Result<()> {
     if path.split('/').all(plain) {
         return Ok(());
     }
-    Err(Error::msg(format!("expected a {what} like `a/b`, without `..` or special characters, got `{path}`")))
+    Err(Error::msg(format!(
+        "expected a {what} like `a/b`, without `..` or special characters, found `{path}`"
+    )))
 }

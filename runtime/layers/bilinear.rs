@@ -92,7 +92,7 @@ impl Config for BilinearConfig {
     fn build(self, vb: VarBuilder) -> Result<Bilinear> {
         let Self { in1_features, in2_features, out_features, bias } = self;
         if in1_features == 0 {
-            return Err(Error::msg("expected in1_features of at least 1, got 0").in_layer("Bilinear"));
+            return Err(Error::msg("expected in1_features of at least 1, found 0").in_layer("Bilinear"));
         }
         let bound = symmetric_uniform(1. / (in1_features as f64).sqrt());
         let weight = vb.get_with_hints((out_features, in1_features, in2_features), "weight", bound)?;

@@ -33,7 +33,7 @@ macro_rules! dropouts {
                 if (0. ..=1.).contains(&self.p) {
                     return Ok(self);
                 }
-                let error = format!("expected a probability between 0 and 1, got {}", self.p);
+                let error = format!("expected a probability between 0 and 1, found {}", self.p);
                 Err(Error::msg(error).in_layer($kind))
             }
         }

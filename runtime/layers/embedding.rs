@@ -91,7 +91,7 @@ impl Config for EmbeddingConfig {
         let Self { num_embeddings, embedding_dim, padding_idx } = self;
         if let Some(row) = padding_idx.filter(|row| *row >= num_embeddings) {
             let label = format!("Embedding {num_embeddings}→{embedding_dim}");
-            let error = format!("expected a padding_idx below {num_embeddings}, got {row}");
+            let error = format!("expected a padding_idx below {num_embeddings}, found {row}");
             return Err(Error::msg(error).in_layer(label));
         }
         let init = Init::Randn { mean: 0., stdev: 1. };

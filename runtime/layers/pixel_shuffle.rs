@@ -23,7 +23,7 @@ macro_rules! shuffles {
 
             fn checked(self) -> Result<Self> {
                 match self.$factor {
-                    0 => Err(Error::msg(concat!("expected a ", stringify!($factor), " of at least 1, got 0"))
+                    0 => Err(Error::msg(concat!("expected a ", stringify!($factor), " of at least 1, found 0"))
                         .in_layer($kind)),
                     _ => Ok(self),
                 }

@@ -100,23 +100,23 @@ impl Upsample {
         if self.align_corners.is_some() && !interpolates {
             let mode = self.mode.name();
             return Err(Error::msg(format!(
-                "align_corners requires mode \"linear\", \"bilinear\" or \"bicubic\", got {mode:?}"
+                "align_corners requires mode \"linear\", \"bilinear\" or \"bicubic\", found {mode:?}"
             )));
         }
         match (self.size, self.scale_factor) {
             (Some(_), None) if self.recompute_scale_factor => {
-                Err(Error::msg("recompute_scale_factor requires a scale_factor, got a size"))
+                Err(Error::msg("recompute_scale_factor requires a scale_factor, found a size"))
             }
             (Some(Pair(size)), None) if size.contains(&0) => {
-                Err(Error::msg(format!("expected a size of at least 1 on each axis, got {size:?}")))
+                Err(Error::msg(format!("expected a size of at least 1 on each axis, found {size:?}")))
             }
             (None, Some(ScaleFactor(factor))) if factor.iter().any(|f| !f.is_finite() || *f <= 0.) => {
-                Err(Error::msg(format!("expected a scale_factor greater than 0, got {factor:?}")))
+                Err(Error::msg(format!("expected a scale_factor greater than 0, found {factor:?}")))
             }
             (Some(_), None) | (None, Some(_)) => Ok(()),
             (size, _) => {
                 let given = if size.is_some() { "both" } else { "neither" };
-                Err(Error::msg(format!("expected either size or scale_factor, got {given}")))
+                Err(Error::msg(format!("expected either size or scale_factor, found {given}")))
             }
         }
     }
@@ -133,7 +133,7 @@ impl Upsample {
         };
         if AXES == 1 && differ {
             return Err(Error::msg(
-                "expected one size or scale_factor for a sequence, got two different values",
+                "expected one size or scale_factor for a sequence, found two different values",
             ));
         }
         let Some(ScaleFactor(factor)) = self.scale_factor else {
@@ -164,7 +164,7 @@ impl Upsample {
                 })
             }
             (_, mode) => Err(Error::msg(format!(
-                "interpolate: expected {} for mode = {:?}, got {:?}",
+                "interpolate: expected {} for mode = {:?}, found {:?}",
                 expected_input(mode),
                 mode.name(),
                 x.dims()

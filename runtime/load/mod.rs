@@ -157,7 +157,7 @@ impl Load {
     pub(crate) fn float_dtype(&self) -> Result<Option<DType>> {
         match self.dtype {
             Some(dtype) if !dtype.is_float() => {
-                Err(Error::msg(format!("expected a floating-point dtype for a network, got {dtype:?}")))
+                Err(Error::msg(format!("expected a floating-point dtype for a network, found {dtype:?}")))
             }
             dtype => Ok(dtype),
         }

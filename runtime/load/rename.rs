@@ -47,7 +47,7 @@ impl Renaming {
         let selected: StateDict = selected.collect();
         match first {
             Some(first) if selected.is_empty() => Err(Error::msg(format!(
-                "expected names that begin with `{prefix}`, got none; the first name is `{first}`"
+                "expected names that begin with `{prefix}`, found none; the first name is `{first}`"
             ))),
             _ => Ok(selected),
         }

@@ -134,7 +134,7 @@ impl Shapes {
         let wrong = || {
             Error::msg(format!(
                 "expected a query […, queries, features], a key […, keys, features] and a value \
-                 […, keys, value_features], got {query:?}, {key:?} and {value:?}"
+                 […, keys, value_features], found {query:?}, {key:?} and {value:?}"
             ))
         };
         let ([a @ .., queries, features], [b @ .., keys, same], [c @ .., values, _]) = (query, key, value)
@@ -173,19 +173,21 @@ impl AttentionOptions {
             };
         };
         if self.is_causal {
-            return Err(Error::msg("expected either a mask or is_causal, got both"));
+            return Err(Error::msg("expected either a mask or is_causal, found both"));
         }
         let mask = mask.tensor()?;
         if mask.broadcast_as(scores.shape()).is_err() {
             let scores = scores.dims();
-            let got = mask.dims();
-            return Err(Error::msg(format!("expected a mask that broadcasts to {scores:?}, got {got:?}")));
+            let found = mask.dims();
+            return Err(Error::msg(format!(
+                "expected a mask that broadcasts to {scores:?}, found {found:?}"
+            )));
         }
         Ok(Some(match mask.dtype() {
             DType::U8 => boolean_mask(&mask.eq(0u8)?, dtype)?,
             float if float.is_float() => mask.to_dtype(dtype)?,
             other => {
-                return Err(Error::msg(format!("expected a mask of u8 or floats, got {other:?}")));
+                return Err(Error::msg(format!("expected a mask of u8 or floats, found {other:?}")));
             }
         }))
     }

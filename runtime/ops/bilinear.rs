@@ -27,14 +27,14 @@ pub fn bilinear(
 
 fn map(x1: &Tensor, x2: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let &[outputs, inputs1, inputs2] = weight.dims() else {
-        let got = weight.dims();
-        return Err(Error::msg(format!("expected a weight [out_features, in1, in2], got {got:?}")));
+        let found = weight.dims();
+        return Err(Error::msg(format!("expected a weight [out_features, in1, in2], found {found:?}")));
     };
     let wrong = |error: String| Error::msg(error).in_layer(format!("Bilinear {inputs1}×{inputs2}→{outputs}"));
     let shape = output_shape(x1.dims(), x2.dims(), [outputs, inputs1, inputs2]).map_err(wrong)?;
     let rows = shape.iter().rev().skip(1).product::<usize>();
     if let Some(bias) = bias.filter(|bias| bias.dims() != [outputs]) {
-        return Err(wrong(format!("expected a bias [{outputs}], got {:?}", bias.dims())));
+        return Err(wrong(format!("expected a bias [{outputs}], found {:?}", bias.dims())));
     }
     if shape.contains(&0) {
         let operands = [Some(x1), Some(x2), Some(weight), bias];
@@ -61,7 +61,7 @@ fn output_shape(
             Ok([batch1, &[outputs]].concat())
         }
         _ => Err(format!(
-            "expected inputs […, {inputs1}] and […, {inputs2}] with equal leading dimensions, got {x1:?} and {x2:?}"
+            "expected inputs […, {inputs1}] and […, {inputs2}] with equal leading dimensions, found {x1:?} and {x2:?}"
         )),
     }
 }

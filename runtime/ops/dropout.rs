@@ -45,7 +45,7 @@ fn drop(
     let mask_shape = match mask_shape(dims) {
         Ok(shape) => shape,
         Err(expected) => {
-            return Signal::fail(Error::msg(format!("{name}: expected an input {expected}, got {dims:?}")));
+            return Signal::fail(Error::msg(format!("{name}: expected an input {expected}, found {dims:?}")));
         }
     };
     if mode == Mode::Eval || p == 0. {
@@ -53,7 +53,7 @@ fn drop(
     }
     x.apply(name, |x| -> Result<Tensor> {
         if !(0. ..=1.).contains(&p) {
-            return Err(Error::msg(format!("expected a probability between 0 and 1, got {p}")));
+            return Err(Error::msg(format!("expected a probability between 0 and 1, found {p}")));
         }
         let keep = random::bernoulli(mask_shape, 1. - p, x.dtype(), x.device())?;
         let scale = if p == 1. { 0. } else { 1. / (1. - p) };

@@ -38,7 +38,7 @@ functions! {
 pub fn celu(x: impl Into<Signal>, alpha: f64) -> Signal {
     x.into().apply("celu", |x| -> Result<Tensor> {
         if alpha == 0. {
-            return Err(Error::msg("celu: expected a nonzero alpha, got 0"));
+            return Err(Error::msg("celu: expected a nonzero alpha, found 0"));
         }
         Ok(activation::celu(&x, alpha)?)
     })
@@ -50,7 +50,7 @@ pub fn hardtanh(x: impl Into<Signal>, min_val: f64, max_val: f64) -> Signal {
         if min_val <= max_val {
             Ok(activation::hardtanh(&x, min_val, max_val)?)
         } else {
-            Err(Error::msg(format!("hardtanh: expected min_val ≤ max_val, got {min_val} and {max_val}")))
+            Err(Error::msg(format!("hardtanh: expected min_val ≤ max_val, found {min_val} and {max_val}")))
         }
     })
 }
@@ -68,7 +68,7 @@ pub fn glu(x: impl Into<Signal>, dim: isize) -> Signal {
         let size = x.dims()[dim];
         if size % 2 != 0 {
             return Err(Error::msg(format!(
-                "glu: expected an even size, got {size} (dimension {dim} of {:?})",
+                "glu: expected an even size, found {size} (dimension {dim} of {:?})",
                 x.dims()
             )));
         }

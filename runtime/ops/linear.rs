@@ -14,22 +14,22 @@ pub fn linear(x: impl Into<Signal>, weight: impl Into<Signal>, bias: impl Into<O
 fn defer(x: Signal, weight: Signal, bias: Option<Tensor>) -> Result<Signal> {
     let weight = weight.into_tensor()?;
     let &[outputs, inputs] = weight.dims() else {
-        let got = weight.dims();
-        return Err(Error::msg(format!("expected a weight [out_features, in_features], got {got:?}")));
+        let found = weight.dims();
+        return Err(Error::msg(format!("expected a weight [out_features, in_features], found {found:?}")));
     };
     let wrong = |error: String| Error::msg(error).in_layer(format!("Linear {inputs}→{outputs}"));
     if let Some(bias) = bias.as_ref().filter(|bias| bias.dims() != [outputs]) {
-        return Err(wrong(format!("expected a bias [{outputs}], got {:?}", bias.dims())));
+        return Err(wrong(format!("expected a bias [{outputs}], found {:?}", bias.dims())));
     }
     let mut shape = x.dims()?.to_vec();
     match shape.last_mut() {
         Some(last) if *last == inputs => *last = outputs,
-        _ => return Err(wrong(format!("expected an input […, {inputs}], got {shape:?}"))),
+        _ => return Err(wrong(format!("expected an input […, {inputs}], found {shape:?}"))),
     }
     let dtype = x.dtype()?;
     for (name, given) in [("weight", Some(&weight)), ("bias", bias.as_ref())] {
         if let Some(other) = given.map(Tensor::dtype).filter(|given| *given != dtype) {
-            return Err(wrong(format!("expected a {name} of {dtype:?} like the input, got {other:?}")));
+            return Err(wrong(format!("expected a {name} of {dtype:?} like the input, found {other:?}")));
         }
     }
     let product = Product::new(x.into_tensor()?, weight, bias);

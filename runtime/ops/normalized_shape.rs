@@ -12,7 +12,7 @@ impl NormalizedShape {
     /// Fails if the shape has no dimensions.
     pub(crate) fn check(&self) -> Result<()> {
         if self.0.is_empty() {
-            return Err(Error::msg("expected a normalized_shape with at least one dimension, got none"));
+            return Err(Error::msg("expected a normalized_shape with at least one dimension, found none"));
         }
         Ok(())
     }
@@ -23,7 +23,7 @@ impl NormalizedShape {
             return Ok(());
         }
         let sizes: Vec<String> = self.0.iter().map(usize::to_string).collect();
-        Err(Error::msg(format!("expected an input […, {}], got {dims:?}", sizes.join(", "))))
+        Err(Error::msg(format!("expected an input […, {}], found {dims:?}", sizes.join(", "))))
     }
 }
 

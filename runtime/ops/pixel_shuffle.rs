@@ -23,7 +23,7 @@ fn shuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
         Some(square) if square > 0 && channels % square == 0 => channels / square,
         _ => {
             return Err(Error::msg(format!(
-                "pixel_shuffle: expected channels divisible by upscale_factor² = {factor}², got {channels} \
+                "pixel_shuffle: expected channels divisible by upscale_factor² = {factor}², found {channels} \
                  (input {:?})",
                 x.dims()
             )));
@@ -38,7 +38,7 @@ fn unshuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
     let (lead, [channels, height, width]) = split_dims("pixel_unshuffle", x)?;
     if factor == 0 || height % factor != 0 || width % factor != 0 {
         return Err(Error::msg(format!(
-            "pixel_unshuffle: expected a height and width divisible by downscale_factor = {factor}, got \
+            "pixel_unshuffle: expected a height and width divisible by downscale_factor = {factor}, found \
              {height} and {width} (input {:?})",
             x.dims()
         )));
@@ -54,6 +54,8 @@ fn unshuffle(x: &Tensor, factor: usize) -> Result<Tensor> {
 fn split_dims<'a>(name: &str, x: &'a Tensor) -> Result<(&'a [usize], [usize; 3])> {
     match x.dims() {
         [lead @ .., channels, height, width] => Ok((lead, [*channels, *height, *width])),
-        dims => Err(Error::msg(format!("{name}: expected an input [channels, height, width], got {dims:?}"))),
+        dims => {
+            Err(Error::msg(format!("{name}: expected an input [channels, height, width], found {dims:?}")))
+        }
     }
 }

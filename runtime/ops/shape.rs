@@ -19,7 +19,9 @@ pub(crate) fn flatten_range(x: Signal, start: isize, end: isize) -> Signal {
         let start = axis(start, x.rank())?;
         let end = axis(end, x.rank())?;
         if start > end {
-            return Err(Error::msg(format!("flatten: expected start_dim ≤ end_dim, got {start} and {end}")));
+            return Err(Error::msg(format!(
+                "flatten: expected start_dim ≤ end_dim, found {start} and {end}"
+            )));
         }
         let dims = x.dims();
         let joined = dims[start..=end].iter().product();
@@ -35,7 +37,7 @@ pub fn unflatten(x: impl Into<Signal>, dim: isize, sizes: impl IntoIterator<Item
         let sizes = sizes.into_iter().collect::<Vec<_>>();
         let Some(parts) = split(dims[dim], &sizes) else {
             return Err(Error::msg(format!(
-                "unflatten: expected sizes whose product is {} (dimension {dim} of {dims:?}), got {sizes:?}",
+                "unflatten: expected sizes whose product is {} (dimension {dim} of {dims:?}), found {sizes:?}",
                 dims[dim]
             )));
         };
@@ -97,7 +99,7 @@ fn join<T: Into<Signal>>(
     match tensors {
         Err(error) => Signal::fail(error),
         Ok(tensors) => match tensors.first() {
-            None => Signal::fail(Error::msg(format!("{name}: expected at least one tensor, got none"))),
+            None => Signal::fail(Error::msg(format!("{name}: expected at least one tensor, found none"))),
             Some(first) => Signal::from(first).apply(name, |first| operation(&tensors, &first)),
         },
     }

@@ -9,7 +9,7 @@ use candle_core::{DType, Tensor, TensorId};
 
 use crate::Result;
 use crate::checkpoint::StateDict;
-use crate::load::{LoadReport, CHUNK, converted, fill};
+use crate::load::{CHUNK, LoadReport, converted, fill};
 use crate::module::Module;
 use crate::source::Requests;
 

@@ -21,5 +21,5 @@ fn check_shape(tensor: &Tensor, shape: &Shape, name: &str) -> Result<Tensor> {
     if tensor.shape() == shape {
         return Ok(tensor.clone());
     }
-    bail!("{name}: expected shape {:?}, got {:?}", shape.dims(), tensor.dims())
+    bail!("{name}: expected shape {:?}, found {:?}", shape.dims(), tensor.dims())
 }

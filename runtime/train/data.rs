@@ -58,7 +58,7 @@ impl TensorDataset {
             let inputs = inputs.dims();
             let targets = targets.dims();
             let message =
-                format!("expected as many targets as inputs, got inputs {inputs:?}, targets {targets:?}");
+                format!("expected as many targets as inputs, found inputs {inputs:?}, targets {targets:?}");
             return Err(Error::msg(message));
         }
         // Copy once here, not in every batch.
@@ -107,7 +107,7 @@ impl TensorDataset {
 
     /// Returns a lazy iterator over the batches of one epoch.
     fn into_epoch(self) -> Result<Epoch<'static>> {
-        let batches = self.batches().ok_or_else(|| Error::msg("expected a batch size above 0, got 0"))?;
+        let batches = self.batches().ok_or_else(|| Error::msg("expected a batch size above 0, found 0"))?;
         let order = if self.shuffle { Some(self.random_order()?) } else { None };
         Ok(Box::new((0..batches).map(move |i| self.batch(i * self.batch_size, order.as_ref()))))
     }

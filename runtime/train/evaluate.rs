@@ -125,7 +125,7 @@ pub(super) fn scalar(loss: &Tensor) -> Result<f64> {
 /// Returns a loss as an f64 scalar on its device.
 fn scalar_tensor(loss: &Tensor) -> Result<Tensor> {
     if loss.rank() > 0 {
-        let message = format!("expected a scalar loss, got shape {:?}: reduce it to its mean", loss.dims());
+        let message = format!("expected a scalar loss, found shape {:?}: reduce it to its mean", loss.dims());
         return Err(Error::msg(message));
     }
     Ok(loss.detach().to_dtype(DType::F64)?)

@@ -45,7 +45,7 @@ pub fn binary_accuracy(logits: &Tensor, target: &Tensor) -> Result<f64> {
     if logits.dims() != target.dims() {
         let expected = logits.dims();
         let found = target.dims();
-        let message = format!("expected a target of the logits' shape {expected:?}, got {found:?}");
+        let message = format!("expected a target of the logits' shape {expected:?}, found {found:?}");
         return Err(Error::msg(message).in_layer("binary_accuracy"));
     }
     mean(&logits.gt(0f64)?.eq(&target.to_dtype(DType::F64)?.gt(0.5)?)?)
@@ -101,8 +101,9 @@ fn check(metric: &str, logits: &Tensor, target: &Tensor) -> Result<()> {
     if ranks_match && target[0] == logits[0] && target[1..] == logits[2..] {
         return Ok(());
     }
-    let message =
-        format!("expected logits [batch, classes, …] and classes [batch, …], got {logits:?} and {target:?}");
+    let message = format!(
+        "expected logits [batch, classes, …] and classes [batch, …], found {logits:?} and {target:?}"
+    );
     Err(Error::msg(message).in_layer(metric))
 }
 

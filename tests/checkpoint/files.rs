@@ -163,7 +163,7 @@ fn invalid_pickles_are_errors_with_a_reason() {
         (b"\x80\x02ctorch\nComplexFloatStorage\n.", "torch.ComplexFloatStorage"),
         (b"\x80\x02I1\n.", "0x49 (`I`)"),
         (b"\x80\x02i", "0x69 (`i`)"),
-        (b"\x80\x01.", "protocol 2 to 5, got 1"),
+        (b"\x80\x01.", "protocol 2 to 5, found 1"),
         (b"\x80\x02.", "empty stack"),
         (b"\x80\x02}(0.", "empty stack"),
         (b"\x80\x02u.", "pops a mark that it has not set"),
@@ -172,13 +172,13 @@ fn invalid_pickles_are_errors_with_a_reason() {
         (b"\x80\x04\x8d\xff\xff\xff\xff\xff\xff\xff\xffab", "expected 18446744073709551615 more bytes"),
         (b"\x80\x02X\x02\0\0\0\xff\xfe.", "utf-8"),
         (b"\x80\x02}(K\x01u.", "last key has no value"),
-        (b"\x80\x02K\x05.", "expected a dictionary, got an integer"),
+        (b"\x80\x02K\x05.", "expected a dictionary, found an integer"),
         (b"\x80\x02}U\x05epochK\x03s.", "`epoch` (an integer)"),
         (b"\x80\x02K\x01)R.", "class or function to call"),
-        (b"\x80\x02K\x01Q.", "expected a tuple or a list, got an integer"),
+        (b"\x80\x02K\x01Q.", "expected a tuple or a list, found an integer"),
         (b"\x80\x02}q\0U\x05modelh\0s.", "too deeply"),
         (&tensor(huge, huge, b"K\x01"), "too large for memory"),
-        (&tensor(b"K\x02", b"\x8a\x01\xff", b"K\x01"), "not negative, got -1"),
+        (&tensor(b"K\x02", b"\x8a\x01\xff", b"K\x01"), "not negative, found -1"),
         (&tensor(b"K\x02", b"K\x02", b"K\x01"), "does not contain storage `0`"),
     ];
     for (pickle, expected) in cases {
@@ -205,7 +205,7 @@ fn a_deeply_nested_pickle_does_not_overflow_the_stack() {
     let nested = [&b"\x80\x02"[..], &b"]".repeat(3 << 20), b"."].concat();
     assert!(message(read_bytes(&legacy_file(&nested))).contains("more memory than the file's length allows"));
     let wrapped = [&b"\x80\x02)"[..], &b"\x85".repeat(1 << 14), b"."].concat();
-    assert!(message(read_bytes(&legacy_file(&wrapped))).contains("got a tuple"));
+    assert!(message(read_bytes(&legacy_file(&wrapped))).contains("found a tuple"));
 }
 
 #[test]

@@ -68,7 +68,7 @@ fn errors_name_arrays_that_cannot_become_tensors() {
     for (file, expected) in [
         ("objects.npz", "array `weights`: arrays of Python objects"),
         ("complex.npz", "array `spectrum`: candle has no dtype for elements of type `<c8`"),
-        ("big_endian.npz", "little-endian elements, got `>f4`"),
+        ("big_endian.npz", "little-endian elements, found `>f4`"),
     ] {
         let error = message(read(golden(file), &Device::Cpu));
         assert!(error.contains(expected) && error.contains(file), "{error}");
@@ -98,7 +98,7 @@ fn damaged_numpy_headers_are_errors_with_a_reason() {
         (fields("(99999999999999999999,)"), "its shape"),
         (fields("(4294967296, 4294967296, 4294967296)"), "too large for memory"),
         (fields("(0, 4294967296, 4294967296, 4294967296)"), "too large for memory"),
-        (fields("(2, 4)"), "expected 32 bytes for the shape [2, 4], got 24"),
+        (fields("(2, 4)"), "expected 32 bytes for the shape [2, 4], found 24"),
         (npy("<u8", "(3,)", 24), "elements of type `<u8`"),
         (npy("<U3", "(2,)", 24), "elements of type `<U3`"),
     ];
@@ -126,7 +126,7 @@ fn inconsistent_archives_are_errors() {
         (vec![changed(&|entry| entry.method = 12)], "method 12"),
         (vec![changed(&|entry| entry.method = 8)], "array `a`"),
         (vec![Entry::stored("readme.txt", b"hello")], "without `data.pkl` or `.npy`"),
-        (vec![valid(), Entry::stored("readme.txt", b"hello")], "got `readme.txt`"),
+        (vec![valid(), Entry::stored("readme.txt", b"hello")], "found `readme.txt`"),
     ];
     for (entries, expected) in cases {
         let error = message(read_bytes(&archive(&entries)));
@@ -219,12 +219,12 @@ fn an_invalid_index_is_an_error_with_a_reason() -> Outcome {
     let map = |shard: &str| format!(r#"{{"weight_map": {{"c": "{shard}"}}}}"#);
     for (json, expected) in [
         (map("model-9.safetensors"), "shard `model-9.safetensors`"),
-        (map(&parent_path), "got another path"),
-        (map(&absolute), "got another path"),
-        (map("./model-2.safetensors"), "got another path"),
-        (map(".."), "got another path"),
-        (map(""), "got another path"),
-        (map("a\\\\b"), "got another path"),
+        (map(&parent_path), "found another path"),
+        (map(&absolute), "found another path"),
+        (map("./model-2.safetensors"), "found another path"),
+        (map(".."), "found another path"),
+        (map(""), "found another path"),
+        (map("a\\\\b"), "found another path"),
         (map("model.safetensors.index.json"), "not a valid safetensors file"),
         (r#"{"weight_map": {"z": "model-2.safetensors"}}"#.into(), "`z` (in `model-2.safetensors`)"),
         (r#"{"weight_map": {"a": 3}}"#.into(), "not a valid index"),

@@ -207,7 +207,7 @@ fn the_float_dtype_can_be_set() -> Outcome {
     assert_eq!(single.parameters()[0].dtype(), DType::F32);
     assert_equal(&half, &single, &NAMES);
     let error = message(Net::config(10).load_with(load.dtype(DType::I64), &Device::Cpu));
-    assert!(error.contains("a floating-point dtype for a network, got I64"), "{error}");
+    assert!(error.contains("a floating-point dtype for a network, found I64"), "{error}");
     Ok(())
 }
 

@@ -110,7 +110,7 @@ fn residual_blocks_with_arguments_fuse() -> Result<()> {
     assert_eq!(names[..3], ["stem.weight", "stem.bias", "layer1.0.conv1.weight"]);
     let error = net.forward(&x.narrow(1, 0, 1)?).unwrap_err().to_string();
     let expected =
-        "at ResNet.stem (Conv2d 3→64, 7×7): expected 3 input channels, got 1 (input [1, 1, 64, 64])";
+        "at ResNet.stem (Conv2d 3→64, 7×7): expected 3 input channels, found 1 (input [1, 1, 64, 64])";
     assert_eq!(error, expected);
     Ok(())
 }

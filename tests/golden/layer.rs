@@ -21,8 +21,8 @@ pub fn layer<C: Config>(config: C, case: &Case) -> Result<C::Output> {
 }
 
 /// Compares a tensor with the golden one.
-pub fn close(label: &str, case: &Case, got: &Tensor, expected: &Tensor) -> Result<()> {
-    Ok(check_close(&format!("{label} of {}", case.label()), got, expected, 1e-5)?)
+pub fn close(label: &str, case: &Case, found: &Tensor, expected: &Tensor) -> Result<()> {
+    Ok(check_close(&format!("{label} of {}", case.label()), found, expected, 1e-5)?)
 }
 
 /// Checks the output, the gradients and, after training, the buffers of a layer with one input and one

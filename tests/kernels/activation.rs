@@ -163,7 +163,7 @@ fn splitting_a_large_tensor_does_not_change_results() -> Result<()> {
 fn errors_name_the_invalid_argument() -> Result<()> {
     let device = &Device::Cpu;
     let error = activation::apply(Activation::Relu, &Tensor::zeros(3, DType::U8, device)?).unwrap_err();
-    assert!(error.to_string().contains("got U8"), "{error}");
+    assert!(error.to_string().contains("found U8"), "{error}");
     let x = Tensor::zeros((2, 3, 4), DType::F32, device)?;
     let error = activation::prelu(&x, &Tensor::zeros(2, DType::F32, device)?).unwrap_err();
     assert!(error.to_string().contains("3 channels"), "{error}");

@@ -106,11 +106,11 @@ fn indices(a: usize, b: usize, c: usize, d: usize) -> impl Iterator<Item = (usiz
 
 /// Asserts equality within `tolerance` of the largest magnitude, with NaN and infinities in the same
 /// positions.
-fn assert_close(got: &Tensor, expected: &[f64], tolerance: f64) {
-    let got = flat(got);
-    assert_eq!(got.len(), expected.len());
+fn assert_close(found: &Tensor, expected: &[f64], tolerance: f64) {
+    let found = flat(found);
+    assert_eq!(found.len(), expected.len());
     let largest = expected.iter().filter(|x| x.is_finite()).fold(1f64, |m, x| m.max(x.abs()));
-    for (i, (g, e)) in got.iter().zip(expected).enumerate() {
+    for (i, (g, e)) in found.iter().zip(expected).enumerate() {
         let same = g == e || (g.is_nan() && e.is_nan()) || (g - e).abs() <= tolerance * largest;
         assert!(same, "element {i}: expected {e}, found {g}");
     }
@@ -118,24 +118,24 @@ fn assert_close(got: &Tensor, expected: &[f64], tolerance: f64) {
 
 /// Asserts that each element is rounded to the nearest f16 or bf16. The sums are in f32 and may come from
 /// Winograd's transforms; the rounding takes most of the bound.
-fn assert_rounded(got: &Tensor, expected: &[f64]) {
-    let half_step = if got.dtype() == DType::F16 { 0.5 / 1024. } else { 0.5 / 128. };
+fn assert_rounded(found: &Tensor, expected: &[f64]) {
+    let half_step = if found.dtype() == DType::F16 { 0.5 / 1024. } else { 0.5 / 128. };
     let largest = expected.iter().fold(1f64, |m, x| m.max(x.abs()));
-    let got = flat(got);
-    assert_eq!(got.len(), expected.len());
-    for (g, e) in got.iter().zip(expected) {
+    let found = flat(found);
+    assert_eq!(found.len(), expected.len());
+    for (g, e) in found.iter().zip(expected) {
         assert!((g - e).abs() <= e.abs() * half_step * 1.01 + 5e-4 * largest, "expected {e}, found {g}");
     }
 }
 
 /// As [`assert_close`], for results that may come from Winograd's transforms, which round more: bounds the
 /// norm of the difference, and each element less strictly.
-fn assert_close_in_norm(got: &Tensor, expected: &[f64]) {
-    assert_close(got, expected, 2e-4);
-    let got = flat(got);
+fn assert_close_in_norm(found: &Tensor, expected: &[f64]) {
+    assert_close(found, expected, 2e-4);
+    let found = flat(found);
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
-    let difference = norm(&mut got.iter().zip(expected).map(|(g, e)| g - e));
-    let scale = norm(&mut expected.iter().copied()).max((got.len() as f64).sqrt());
+    let difference = norm(&mut found.iter().zip(expected).map(|(g, e)| g - e));
+    let scale = norm(&mut expected.iter().copied()).max((found.len() as f64).sqrt());
     assert!(
         difference <= 2e-5 * scale,
         "expected a difference of norm at most {:e}, found {difference:e}",
@@ -150,8 +150,8 @@ fn run(data: &Data, geometry: &ConvGeometry) -> Result<Tensor> {
 fn assert_close_on_every_isa(case: &Case, expected: &[f64]) {
     let Data { input, weight, epilogue } = case.data(DType::F32);
     for isa in available() {
-        let got = conv2d_with(isa, &input, &weight, &case.geometry, &epilogue).unwrap();
-        assert_close(&got, expected, 1e-5);
+        let found = conv2d_with(isa, &input, &weight, &case.geometry, &epilogue).unwrap();
+        assert_close(&found, expected, 1e-5);
     }
 }
 
@@ -274,14 +274,14 @@ proptest! {
         let data = case.data(DType::F32);
         let expected = flat(&run(&case.data(DType::F64), &case.geometry).unwrap());
         for isa in available() {
-            let got = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
-            assert_close_in_norm(&got, &expected);
+            let found = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
+            assert_close_in_norm(&found, &expected);
         }
         // Run twice: the first call packs the weight, the second one uses the cached weight.
         let packed = PackedCache::default();
         for _ in 0..2 {
-            let got = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
-            assert_close_in_norm(&got, &expected);
+            let found = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
+            assert_close_in_norm(&found, &expected);
         }
     }
 
@@ -290,9 +290,9 @@ proptest! {
         for (dtype, half_step) in [(DType::F16, 0.5 / 1024.), (DType::BF16, 0.5 / 128.)] {
             let data = case.data(dtype);
             let expected = reference(&data, &case.geometry);
-            let got = run(&data, &case.geometry).unwrap();
-            prop_assert_eq!(got.dtype(), dtype);
-            for (g, e) in flat(&got).iter().zip(&expected) {
+            let found = run(&data, &case.geometry).unwrap();
+            prop_assert_eq!(found.dtype(), dtype);
+            for (g, e) in flat(&found).iter().zip(&expected) {
                 prop_assert!((g - e).abs() <= e.abs() * half_step * 1.01 + 1e-4, "expected {}, found {}", e, g);
             }
         }
@@ -313,13 +313,13 @@ proptest! {
         } };
         let expected = flat(&run(&wide, &case.geometry).unwrap());
         for isa in available() {
-            let got = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
-            assert_rounded(&got, &expected);
+            let found = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
+            assert_rounded(&found, &expected);
         }
         let packed = PackedCache::default();
         for _ in 0..2 {
-            let got = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
-            assert_rounded(&got, &expected);
+            let found = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
+            assert_rounded(&found, &expected);
         }
     }
 
@@ -354,8 +354,8 @@ proptest! {
                 activation: case.activation,
             },
         };
-        let (got, expected) = (run(&data, &case.geometry).unwrap(), run(&plain, &case.geometry).unwrap());
-        prop_assert_eq!(flat(&got), flat(&expected));
+        let (found, expected) = (run(&data, &case.geometry).unwrap(), run(&plain, &case.geometry).unwrap());
+        prop_assert_eq!(flat(&found), flat(&expected));
     }
 }
 
@@ -416,8 +416,8 @@ fn large_shapes_agree_with_f64_on_every_instruction_set() {
         let expected = flat(&run(&case.data(DType::F64), &case.geometry).unwrap());
         let data = case.data(DType::F32);
         for isa in available() {
-            let got = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
-            assert_close_in_norm(&got, &expected);
+            let found = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
+            assert_close_in_norm(&found, &expected);
         }
     }
 }
@@ -499,8 +499,8 @@ fn nan_and_infinity_affect_only_the_outputs_that_read_them() {
         let data = Data { input, weight, epilogue: Epilogue::default() };
         let expected = reference(&data, &case.geometry);
         let packed = PackedCache::default();
-        let got = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
-        assert_close(&got, &expected, tolerance);
+        let found = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
+        assert_close(&found, &expected, tolerance);
     }
 }
 
@@ -512,8 +512,8 @@ fn padding_contributes_nothing_to_a_weight_of_infinity() {
     let dtypes = [DType::F32, DType::F16, DType::BF16];
     for (isa, dtype) in available().into_iter().flat_map(|isa| dtypes.map(|dtype| (isa, dtype))) {
         let [input, weight] = [&input, &weight].map(|tensor| tensor.to_dtype(dtype).unwrap());
-        let got = conv2d_with(isa, &input, &weight, &geometry, &Epilogue::default()).unwrap();
-        assert_eq!(flat(&got), [3., f64::INFINITY, f64::INFINITY]);
+        let found = conv2d_with(isa, &input, &weight, &geometry, &Epilogue::default()).unwrap();
+        assert_eq!(flat(&found), [3., f64::INFINITY, f64::INFINITY]);
     }
 }
 
@@ -521,8 +521,8 @@ fn padding_contributes_nothing_to_a_weight_of_infinity() {
 fn empty_batches_and_channels_are_supported() {
     for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
         let data = case([0, 4, 9, 9], 8, 3, 1, 1, 1).data(dtype);
-        let got = run(&data, &ConvGeometry { padding: [[1; 2]; 2], ..Default::default() }).unwrap();
-        assert_eq!((got.dims(), got.dtype()), (&[0, 8, 9, 9][..], dtype));
+        let found = run(&data, &ConvGeometry { padding: [[1; 2]; 2], ..Default::default() }).unwrap();
+        assert_eq!((found.dims(), found.dtype()), (&[0, 8, 9, 9][..], dtype));
     }
     // An empty view whose offset lies past the end of its storage.
     let one = case([0, 1, 1, 1], 1, 1, 1, 0, 1);
@@ -557,20 +557,23 @@ fn mismatched_operands_are_errors() {
         &["expected an input [batch, channels, height, width]", "[2, 9, 8]"],
     );
     assert_message(&|d, _| d.weight = zeros(&[6, 4, 3]), &["expected a weight", "[6, 4, 3]"]);
-    assert_message(&|d, _| d.input = zeros(&[2, 1, 9, 8]), &["expected 4 input channels", "got 1"]);
+    assert_message(&|d, _| d.input = zeros(&[2, 1, 9, 8]), &["expected 4 input channels", "found 1"]);
     assert_message(&|d, _| d.weight = zeros(&[6, 4, 10, 3]), &["at least the kernel's size", "9×8", "10×3"]);
     assert_message(&|d, _| d.weight = zeros(&[6, 4, 0, 3]), &["kernel"]);
     assert_message(&|_, g| g.stride = [1, 0], &["stride of at least 1", "[1, 0]"]);
     assert_message(&|_, g| g.dilation = [0, 1], &["dilation of at least 1", "[0, 1]"]);
     assert_message(&|_, g| g.groups = 0, &["at least one group"]);
-    assert_message(&|_, g| g.groups = 2, &["expected 8 input channels", "got 4"]);
+    assert_message(&|_, g| g.groups = 2, &["expected 8 input channels", "found 4"]);
     assert_message(
         &|d, g| (d.input, g.groups) = (zeros(&[2, 16, 9, 8]), 4),
-        &["divisible by 4 groups", "got 6"],
+        &["divisible by 4 groups", "found 6"],
     );
     assert_message(&|_, g| g.padding[0] = [usize::MAX, 1], &["padding"]);
     assert_message(&|_, g| g.padding[0] = [1 << 60, 1], &["fits in memory"]);
-    assert_message(&|d, _| d.weight = d.weight.to_dtype(DType::F64).unwrap(), &["weight of F32", "got F64"]);
+    assert_message(
+        &|d, _| d.weight = d.weight.to_dtype(DType::F64).unwrap(),
+        &["weight of F32", "found F64"],
+    );
     assert_message(&|d, _| d.epilogue.shift = Some(zeros(&[5])), &["shift of [6]", "[5]"]);
     assert_message(&|d, _| d.epilogue.scale = Some(zeros(&[6, 1])), &["scale of [6]", "[6, 1]"]);
     assert_message(

@@ -44,16 +44,16 @@ fn gradients_agree_with_candle_for_every_epilogue() -> Result<()> {
             let expected_grads = (plain * &upstream)?.backward()?;
             for var in [&input, &weight, &scale_var, &shift_var, &residual_var] {
                 match (grads.get(var), expected_grads.get(var)) {
-                    (Some(got), Some(expected)) => {
+                    (Some(found), Some(expected)) => {
                         let difference =
-                            (got - expected)?.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+                            (found - expected)?.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
                         assert!(difference < 1e-9, "{activation:?}, epilogue {parts:03b}: {difference}");
                     }
                     (None, None) => {}
-                    (got, expected) => panic!(
+                    (found, expected) => panic!(
                         "{activation:?}, epilogue {parts:03b}: expected a gradient: {}, found one: {}",
                         expected.is_some(),
-                        got.is_some()
+                        found.is_some()
                     ),
                 }
             }

@@ -203,11 +203,11 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     let x = Tensor::zeros((2, 3, 4), DType::F32, &Device::Cpu)?;
     let four = Tensor::zeros(4, DType::F32, &Device::Cpu)?;
     let error = batch_norm_train(&x, Some(&four), None, 1e-5).unwrap_err().to_string();
-    assert!(error.contains("weight of shape [3], got [4]"), "{error}");
+    assert!(error.contains("weight of shape [3], found [4]"), "{error}");
     let error = batch_norm_eval(&x, &four, &four, None, None, 1e-5).unwrap_err().to_string();
-    assert!(error.contains("mean of shape [3], got [4]"), "{error}");
+    assert!(error.contains("mean of shape [3], found [4]"), "{error}");
     let error = batch_norm_train(&four, None, None, 1e-5).unwrap_err().to_string();
-    assert!(error.contains("rank 2 or more, got [4]"), "{error}");
+    assert!(error.contains("rank 2 or more, found [4]"), "{error}");
     let error =
         batch_norm_train(&x.narrow(0, 0, 1)?.narrow(2, 0, 1)?, None, None, 1e-5).unwrap_err().to_string();
     assert!(error.contains("more than one value"), "{error}");

@@ -224,10 +224,10 @@ fn errors_name_the_invalid_argument() -> Result<()> {
         Err(error) => error.to_string(),
     };
     for (geometry, part) in [
-        (PoolGeometry { kernel: [0, 2], ..valid }, "kernel of 1 or more on each axis, got [0, 2]"),
-        (PoolGeometry { stride: [1, 0], ..valid }, "stride of 1 or more on each axis, got [1, 0]"),
+        (PoolGeometry { kernel: [0, 2], ..valid }, "kernel of 1 or more on each axis, found [0, 2]"),
+        (PoolGeometry { stride: [1, 0], ..valid }, "stride of 1 or more on each axis, found [1, 0]"),
         (PoolGeometry { dilation: [0, 0], ..valid }, "dilation of 1 or more"),
-        (PoolGeometry { padding: [2, 0], ..valid }, "at most half the kernel [2, 2], got [2, 0]"),
+        (PoolGeometry { padding: [2, 0], ..valid }, "at most half the kernel [2, 2], found [2, 0]"),
         (PoolGeometry { kernel: [5, 5], ..valid }, "the output would be empty"),
         (PoolGeometry { kernel: [usize::MAX, 5], ..valid }, "the output would be empty"),
     ] {
@@ -235,8 +235,8 @@ fn errors_name_the_invalid_argument() -> Result<()> {
         assert!(message.contains(part), "{message}");
     }
     let flat = message(&Tensor::zeros((4, 5), DType::F32, &Device::Cpu)?, valid);
-    assert!(flat.contains("got [4, 5]"), "{flat}");
-    assert!(message(&x.to_dtype(DType::U8)?, valid).contains("got U8"));
+    assert!(flat.contains("found [4, 5]"), "{flat}");
+    assert!(message(&x.to_dtype(DType::U8)?, valid).contains("found U8"));
     assert!(adaptive_avg_pool2d(&x, [Some(0), None]).is_err());
     assert!(avg_pool2d(&x, &PoolGeometry { dilation: [2; 2], ..valid }, true, None).is_err());
     assert!(avg_pool2d(&x, &valid, true, Some(0)).is_err());

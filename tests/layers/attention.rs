@@ -323,21 +323,21 @@ fn errors_name_the_invalid_argument() -> Result<()> {
         [(&[3, 2][..], &[4, 1][..], &[4, 1][..]), (&[3, 2], &[4, 2], &[3, 1]), (&[2], &[4, 2], &[4, 2])]
     {
         let error = dot(q, k, v, defaults())?;
-        assert!(error.contains(&format!("got {q:?}, {k:?} and {v:?}")), "{error}");
+        assert!(error.contains(&format!("found {q:?}, {k:?} and {v:?}")), "{error}");
     }
     assert!(
-        dot(&[2, 3, 2], &[3, 4, 2], &[4, 1], defaults())?.contains("got [2, 3, 2], [3, 4, 2] and [4, 1]")
+        dot(&[2, 3, 2], &[3, 4, 2], &[4, 1], defaults())?.contains("found [2, 3, 2], [3, 4, 2] and [4, 1]")
     );
     let square = &[3, 3][..];
     let error = dot(square, square, square, zeros(&[2, 3])?.into())?;
-    assert_eq!(error, "expected a mask that broadcasts to [3, 3], got [2, 3]");
+    assert_eq!(error, "expected a mask that broadcasts to [3, 3], found [2, 3]");
     let error = dot(square, square, square, zeros(square)?.to_dtype(DType::U32)?.into())?;
-    assert_eq!(error, "expected a mask of u8 or floats, got U32");
+    assert_eq!(error, "expected a mask of u8 or floats, found U32");
     let error = dot(square, square, square, defaults().is_causal(true).mask(zeros(square)?))?;
-    assert_eq!(error, "expected either a mask or is_causal, got both");
+    assert_eq!(error, "expected either a mask or is_causal, found both");
     assert!(
         dot(square, square, square, defaults().dropout_p(2., Mode::Train))?
-            .contains("between 0 and 1, got 2")
+            .contains("between 0 and 1, found 2")
     );
 
     let attn = MultiheadAttention::config(4, 2).init(&CPU)?;
@@ -358,18 +358,18 @@ fn errors_name_the_invalid_argument() -> Result<()> {
             error.starts_with("MultiheadAttention 4, 2 heads: expected a query [length, batch, 4]"),
             "{error}"
         );
-        assert!(error.ends_with(&format!("got {q:?}, {k:?} and {v:?}")), "{error}");
+        assert!(error.ends_with(&format!("found {q:?}, {k:?} and {v:?}")), "{error}");
     }
     let error = run(valid, Some(zeros(&[3, 2])?), None)?;
-    assert!(error.ends_with("expected a key_padding_mask [2, 3], got [3, 2]"), "{error}");
+    assert!(error.ends_with("expected a key_padding_mask [2, 3], found [3, 2]"), "{error}");
     let error = run(valid, None, Some(zeros(&[2, 5, 3])?))?;
-    assert!(error.ends_with("expected an attn_mask [5, 3] or [4, 5, 3], got [2, 5, 3]"), "{error}");
+    assert!(error.ends_with("expected an attn_mask [5, 3] or [4, 5, 3], found [2, 5, 3]"), "{error}");
     let error = run(valid, None, Some(zeros(&[5, 3])?.to_dtype(DType::I64)?))?;
-    assert!(error.ends_with("expected attn_mask of u8 or floats, got I64"), "{error}");
+    assert!(error.ends_with("expected attn_mask of u8 or floats, found I64"), "{error}");
     for (config, part) in [
-        (MultiheadAttention::config(4, 3), "expected an embed_dim divisible by num_heads, got 4 and 3"),
-        (MultiheadAttention::config(4, 0), "got 4 and 0"),
-        (MultiheadAttention::config(4, 2).dropout(-1.), "expected a dropout between 0 and 1, got -1"),
+        (MultiheadAttention::config(4, 3), "expected an embed_dim divisible by num_heads, found 4 and 3"),
+        (MultiheadAttention::config(4, 0), "found 4 and 0"),
+        (MultiheadAttention::config(4, 2).dropout(-1.), "expected a dropout between 0 and 1, found -1"),
     ] {
         let error = message(config.init(&CPU).map(drop));
         assert!(error.contains(part), "{error}");

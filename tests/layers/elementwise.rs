@@ -127,25 +127,25 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     let x = |dims: &[usize]| Signal::from(Tensor::zeros(dims, DType::F32, &Device::Cpu));
     let gelu = Gelu::config().approximate("sigmoid");
     for (signal, part) in [
-        (glu(x(&[2, 3]), 1), "expected an even size, got 3 (dimension 1 of [2, 3])"),
+        (glu(x(&[2, 3]), 1), "expected an even size, found 3 (dimension 1 of [2, 3])"),
         (glu(x(&[2, 3]), 2), "dimension 2 is out of range for a tensor with 2 dimensions"),
         (softmin(x(&[2, 3]), -3), "dimension -3"),
         (celu(x(&[2]), 0.), "expected a nonzero alpha"),
-        (hardtanh(x(&[2]), 1., -1.), "expected min_val ≤ max_val, got 1 and -1"),
+        (hardtanh(x(&[2]), 1., -1.), "expected min_val ≤ max_val, found 1 and -1"),
         (hardtanh(x(&[2]), f64::NAN, 1.), "expected min_val ≤ max_val"),
         (gelu.call(x(&[2]), Mode::Eval), "approximate = \"sigmoid\": expected \"none\" or \"tanh\""),
         (dropout2d(x(&[2, 3]), 0.5, Mode::Eval), "expected an input [batch, channels, height, width]"),
         (
             dropout1d(x(&[2, 3, 4, 5]), 0.5, Mode::Train),
-            "[batch, channels, length] or [channels, length], got [2, 3, 4, 5]",
+            "[batch, channels, length] or [channels, length], found [2, 3, 4, 5]",
         ),
-        (dropout2d(x(&[2, 3, 4]), 1.5, Mode::Train), "a probability between 0 and 1, got 1.5"),
+        (dropout2d(x(&[2, 3, 4]), 1.5, Mode::Train), "a probability between 0 and 1, found 1.5"),
     ] {
         let message = signal.error().map(ToString::to_string).unwrap_or_default();
         assert!(message.contains(part), "{message:?} should contain {part:?}");
     }
     let error = mish(Tensor::zeros(3, DType::U8, &Device::Cpu)?).into_tensor().unwrap_err();
-    assert!(error.to_string().contains("got U8"), "{error}");
+    assert!(error.to_string().contains("found U8"), "{error}");
     assert!(gelu.init(&Device::Cpu).is_err() && Dropout2d::config(-0.1).init(&Device::Cpu).is_err());
     Ok(())
 }

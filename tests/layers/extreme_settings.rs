@@ -208,7 +208,7 @@ fn linear_errors_name_the_operand_of_another_dtype() -> Result<()> {
     for (rows, dtype) in [(0, DType::I64), (2, DType::U8), (2, DType::F64)] {
         let x = Tensor::ones((rows, 6), dtype, &Device::Cpu)?;
         let error = linear(&x, &weight, None).into_tensor().unwrap_err();
-        let expected = format!("Linear 6→3: expected a weight of {dtype:?} like the input, got F32");
+        let expected = format!("Linear 6→3: expected a weight of {dtype:?} like the input, found F32");
         assert_eq!(error.to_string(), expected);
     }
     Ok(())

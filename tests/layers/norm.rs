@@ -325,13 +325,16 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     let message = |y: Signal| y.into_tensor().expect_err("expected an error").to_string();
     let layer = LayerNorm::config((4, 5)).init(&CPU)?;
     let error = message(layer.call(zeros(&[2, 5, 4])?, Mode::Eval));
-    assert_eq!(error, "LayerNorm (4, 5): expected an input […, 4, 5], got [2, 5, 4]");
+    assert_eq!(error, "LayerNorm (4, 5): expected an input […, 4, 5], found [2, 5, 4]");
     let rms = RmsNorm::config(4).init(&CPU)?;
-    assert_eq!(message(rms.call(zeros(&[])?, Mode::Eval)), "RMSNorm (4,): expected an input […, 4], got []");
+    assert_eq!(
+        message(rms.call(zeros(&[])?, Mode::Eval)),
+        "RMSNorm (4,): expected an input […, 4], found []"
+    );
     let group = GroupNorm::config(2, 4).init(&CPU)?;
     let error = message(group.call(zeros(&[2, 3, 4])?, Mode::Eval));
-    assert_eq!(error, "GroupNorm 4 in 2: expected an input [batch, 4, …], got [2, 3, 4]");
-    assert!(message(group.call(zeros(&[4])?, Mode::Eval)).contains("got [4]"));
+    assert_eq!(error, "GroupNorm 4 in 2: expected an input [batch, 4, …], found [2, 3, 4]");
+    assert!(message(group.call(zeros(&[4])?, Mode::Eval)).contains("found [4]"));
     let one_channel_per_group = GroupNorm::config(4, 4).init(&CPU)?;
     assert!(
         message(one_channel_per_group.call(zeros(&[1, 4, 1])?, Mode::Train))
@@ -339,8 +342,8 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     );
     let instance = InstanceNorm2d::config(3).init(&CPU)?;
     let error = message(instance.call(zeros(&[2, 4, 5, 5])?, Mode::Eval));
-    assert_eq!(error, "InstanceNorm2d 3: expected an input [batch, 3, height, width], got [2, 4, 5, 5]");
-    assert!(message(instance.call(zeros(&[2, 3])?, Mode::Eval)).contains("got [2, 3]"));
+    assert_eq!(error, "InstanceNorm2d 3: expected an input [batch, 3, height, width], found [2, 4, 5, 5]");
+    assert!(message(instance.call(zeros(&[2, 3])?, Mode::Eval)).contains("found [2, 3]"));
     let error = message(instance.call(zeros(&[2, 3, 1, 1])?, Mode::Train));
     assert!(
         error.contains("InstanceNorm2d 3") && error.contains("more than one value per channel"),
@@ -358,9 +361,9 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     let x = Tensor::zeros((2, 4), DType::F32, &CPU)?;
     let weight = Tensor::zeros(2, DType::F32, &CPU)?;
     let error = message(sconce::functional::layer_norm(&x, 4, Some(&weight), None, 1e-5));
-    assert!(error.contains("weight of shape [4], got [2]"), "{error}");
+    assert!(error.contains("weight of shape [4], found [2]"), "{error}");
     let error = message(sconce::functional::rms_norm(&x, (3, 4), None, None));
-    assert_eq!(error, "rms_norm: expected an input that ends in the normalized shape [3, 4], got [2, 4]");
+    assert_eq!(error, "rms_norm: expected an input that ends in the normalized shape [3, 4], found [2, 4]");
     let error = message(sconce::functional::group_norm(&x, 3, None, None, 1e-5));
     assert!(error.contains("4 channels do not divide into 3 groups"), "{error}");
     assert!(message(sconce::functional::instance_norm(&x, None, None, 1e-5)).contains("rank 3"));

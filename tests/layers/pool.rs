@@ -213,17 +213,23 @@ fn errors_name_the_invalid_argument() -> Result<()> {
             max_pool1d(x(&[1, 2, 4]), 5),
             "the kernel [5] (dilation [1]) does not fit in the input [4] with padding [0]",
         ),
-        (max_pool1d(x(&[1, 2, 4]), MaxPool1d::config(2).padding(2)), "at most half the kernel [2], got [2]"),
+        (
+            max_pool1d(x(&[1, 2, 4]), MaxPool1d::config(2).padding(2)),
+            "at most half the kernel [2], found [2]",
+        ),
         (max_pool1d(x(&[1, 2, 4]), MaxPool1d::config(2).dilation(4)), "(dilation [4]) does not fit"),
         (max_pool1d(x(&[1, 2, 4]), MaxPool1d::config(2).dilation(0)), "dilation of 1 or more"),
         (max_pool1d(x(&[1, 2, 4]), MaxPool1d::config(2).stride(0)), "stride of 1 or more"),
         (max_pool1d(x(&[1, 2, 4]), 0), "kernel of 1 or more"),
         (max_pool1d(x(&[1, 2, 4]), huge), "the output would be empty"),
         (max_pool1d(x(&[1, 2, 3, 4]), 2), "[batch, channels, length] or [channels, length]"),
-        (max_pool1d(x(&[4]), 2), "got [4]"),
-        (max_pool1d(x(&[1, 0, 4]), 2), "only the batch may be 0, got [1, 0, 4]"),
+        (max_pool1d(x(&[4]), 2), "found [4]"),
+        (max_pool1d(x(&[1, 0, 4]), 2), "only the batch may be 0, found [1, 0, 4]"),
         (avg_pool1d(x(&[1, 2, 4]), 5), "with padding [0]: the output would be empty"),
-        (avg_pool1d(x(&[1, 2, 4]), AvgPool1d::config(3).padding(2)), "at most half the kernel [3], got [2]"),
+        (
+            avg_pool1d(x(&[1, 2, 4]), AvgPool1d::config(3).padding(2)),
+            "at most half the kernel [3], found [2]",
+        ),
         (avg_pool1d(x(&[1, 2, 3, 4]), 2), "avg_pool1d: expected an input [batch, channels, length]"),
         (adaptive_avg_pool1d(x(&[1, 2, 4]), 0), "an output of 1 or more"),
         (adaptive_max_pool1d(x(&[1, 2, 4]), 0), "an output of 1 or more"),
@@ -232,15 +238,15 @@ fn errors_name_the_invalid_argument() -> Result<()> {
         (adaptive_max_pool2d(x(&[2, 2, 4, 4]), (0, 3)), "an output of 1 or more"),
         (adaptive_max_pool2d(x(&[2, 2, 4, 4]), (huge, huge)), "is too large"),
         (adaptive_avg_pool2d(x(&[2, 2, 4, 4]), (huge, 2)), "is too large"),
-        (adaptive_max_pool2d(x(&[4, 4]), 3), "got [4, 4]"),
-        (adaptive_max_pool2d(x(&[1, 2, 4, 0]), 3), "got [1, 2, 4, 0]"),
+        (adaptive_max_pool2d(x(&[4, 4]), 3), "found [4, 4]"),
+        (adaptive_max_pool2d(x(&[1, 2, 4, 0]), 3), "found [1, 2, 4, 0]"),
     ] {
         let message = signal.error().map(ToString::to_string).unwrap_or_default();
         assert!(message.contains(part), "{message:?} should contain {part:?}");
     }
     let integers = Tensor::zeros((1, 2, 4, 4), DType::U8, &Device::Cpu)?;
     let error = adaptive_max_pool2d(integers, 2).into_tensor().unwrap_err();
-    assert!(error.to_string().contains("got U8"), "{error}");
+    assert!(error.to_string().contains("found U8"), "{error}");
     // With ceil_mode, a window as long as its stride may reach past the end by any length.
     let large_window = MaxPool2d::config(1 << 60).stride(1 << 60).ceil_mode(true);
     assert_eq!(max_pool2d(x(&[1, 2, 4, 4]), large_window).dims()?, [1, 2, 1, 1]);

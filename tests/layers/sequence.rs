@@ -324,17 +324,17 @@ fn errors_name_the_invalid_argument() -> Result<()> {
         "Embedding 9→4: embedding: index 9 is out of range for 9 embeddings"
     );
     assert!(read(Tensor::new(-1i64, &CPU)?).contains("index -1 is out of range for 9 embeddings"));
-    assert!(read(zeros(&[2])?).contains("expected ids of u8, u32 or i64, got F32"));
+    assert!(read(zeros(&[2])?).contains("expected ids of u8, u32 or i64, found F32"));
     let error = message(Embedding::config(9, 4).padding_idx(9).init(&CPU).map(drop));
-    assert!(error.contains("expected a padding_idx below 9, got 9"), "{error}");
+    assert!(error.contains("expected a padding_idx below 9, found 9"), "{error}");
     let error = message(embedding(Tensor::new(&[0u32], &CPU)?, zeros(&[3])?).into_tensor());
-    assert!(error.contains("expected a weight [rows, width], got [3]"), "{error}");
+    assert!(error.contains("expected a weight [rows, width], found [3]"), "{error}");
 
     let layer = Bilinear::config(2, 3, 4).init(&CPU)?;
     for (a, b) in [(vec![5, 2], vec![5, 2]), (vec![5, 2], vec![4, 3]), (vec![], vec![3])] {
         let error = message(layer.call((zeros(&a)?.into(), zeros(&b)?.into()), Mode::Eval).into_tensor());
         let part =
-            format!("expected inputs […, 2] and […, 3] with equal leading dimensions, got {a:?} and {b:?}");
+            format!("expected inputs […, 2] and […, 3] with equal leading dimensions, found {a:?} and {b:?}");
         assert!(error.starts_with("Bilinear 2×3→4: ") && error.contains(&part), "{error}");
     }
     assert!(Bilinear::config(0, 1, 1).init(&CPU).is_err());
@@ -343,29 +343,29 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     let run = |x: Tensor| message(lstm.call(x.into(), Mode::Eval).0.into_tensor());
     assert_eq!(
         run(zeros(&[2, 5, 4])?),
-        "LSTM 3→4: expected an input [batch, steps, 3] or [steps, 3], got [2, 5, 4]"
+        "LSTM 3→4: expected an input [batch, steps, 3] or [steps, 3], found [2, 5, 4]"
     );
-    assert!(run(zeros(&[3])?).contains("got [3]"));
+    assert!(run(zeros(&[3])?).contains("found [3]"));
     assert!(run(zeros(&[2, 0, 3])?).contains("expected a sequence of one step or more"));
     assert_eq!(
         run(Tensor::zeros((2, 5, 3), DType::F64, &CPU)?),
-        "LSTM 3→4: expected an input of F32, got F64"
+        "LSTM 3→4: expected an input of F32, found F64"
     );
     let state = (zeros(&[2, 2, 4])?.into(), zeros(&[2, 3, 4])?.into());
     let (_, (_, c)) = lstm.call_with((zeros(&[2, 5, 3])?.into(), state), Mode::Eval);
     let error = message(c.into_tensor());
-    assert!(error.contains("expected an initial state [2, 2, 4], got [2, 3, 4]"), "{error}");
+    assert!(error.contains("expected an initial state [2, 2, 4], found [2, 3, 4]"), "{error}");
     let failed = Signal::from(Err::<Tensor, _>(Error::msg("failed before")));
     assert_eq!(message(lstm.call(failed, Mode::Eval).1.1.into_tensor()), "failed before");
     let cell = GRUCell::config(3, 4).init(&CPU)?;
     let error = message(cell.call(zeros(&[2, 2])?.into(), Mode::Eval).into_tensor());
-    assert_eq!(error, "GRUCell 3→4: expected an input [batch, 3] or [3], got [2, 2]");
+    assert_eq!(error, "GRUCell 3→4: expected an input [batch, 3] or [3], found [2, 2]");
 
     for (config, part) in [
-        (LSTM::config(3, 0), "hidden_size and num_layers of at least 1, got 0 and 1"),
-        (LSTM::config(3, 4).num_layers(0), "got 4 and 0"),
-        (LSTM::config(3, 4).dropout(1.5), "expected a dropout between 0 and 1, got 1.5"),
-        (LSTM::config(3, 4).proj_size(4), "expected a proj_size below hidden_size = 4, got 4"),
+        (LSTM::config(3, 0), "hidden_size and num_layers of at least 1, found 0 and 1"),
+        (LSTM::config(3, 4).num_layers(0), "found 4 and 0"),
+        (LSTM::config(3, 4).dropout(1.5), "expected a dropout between 0 and 1, found 1.5"),
+        (LSTM::config(3, 4).proj_size(4), "expected a proj_size below hidden_size = 4, found 4"),
     ] {
         let error = message(config.init(&CPU).map(drop));
         assert!(error.contains(part), "{error}");
@@ -485,11 +485,11 @@ fn sequential_works_as_a_layer() -> Result<()> {
 
     let all = Sequential::config().push(Identity).extend(mlp()).extend(mlp());
     let all = message(all.init(&CPU)?.call((&x).into(), Mode::Eval).into_tensor().map(drop));
-    assert_eq!(all, "at [4] (Linear 4→8): expected an input […, 4], got [3, 2]");
+    assert_eq!(all, "at [4] (Linear 4→8): expected an input […, 4], found [3, 2]");
     let wrong = Sequential::new().push(Relu).push_named("head", Linear::config(9, 2).init(&CPU)?);
     assert_eq!(
         message(wrong.call((&x).into(), Mode::Eval).into_tensor()),
-        "at head (Linear 9→2): expected an input […, 9], got [3, 4]"
+        "at head (Linear 9→2): expected an input […, 9], found [3, 4]"
     );
 
     let boxed: Vec<Box<dyn Layer>> = vec![Box::new(Relu), Box::new(Linear::config(4, 2).init(&CPU)?)];

@@ -167,7 +167,10 @@ fn loading_between_evaluations_updates_packed_weights() -> Result<()> {
         let state = fresh()?.state_dict();
         network.load_state_dict(&state)?;
         checker.check_changed("load_state_dict", &network)?;
-        assert!(distance(&output(&detached)?, &checker.before)? < 1e-4, "the detached network shares storage");
+        assert!(
+            distance(&output(&detached)?, &checker.before)? < 1e-4,
+            "the detached network shares storage"
+        );
         assert!(distance(&output(&copy)?, &copies.before)? < 1e-4, "the copy has its own storage");
         copy.load_state_dict(&state)?;
         copies.check_changed("load_state_dict of an inference copy", &copy)?;
@@ -228,7 +231,10 @@ fn freezing_and_unfreezing_update_packed_weights() -> Result<()> {
     let copy_of_copy = copy.inference()?.detached();
     checker.check("a detached copy", &copy_of_copy, 1e-4)?;
     train(&copy, &AdamW::new(1e-3), 3)?;
-    assert!(distance(&output(&copy_of_copy)?, &checker.before)? < 1e-4, "the detached copy has its own storage");
+    assert!(
+        distance(&output(&copy_of_copy)?, &checker.before)? < 1e-4,
+        "the detached copy has its own storage"
+    );
     checker.check_changed("trained once more", &copy)?;
     Ok(())
 }

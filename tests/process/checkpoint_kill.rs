@@ -129,7 +129,7 @@ fn a_link_at_the_path_of_the_temporary_file_is_an_error() -> Outcome {
     std::fs::write(&other, "precious")?;
     std::os::unix::fs::symlink(&other, directory.path().join(".state.tmp"))?;
     let outcome = write_safetensors(&target, &state(1.)?, &Default::default());
-    assert!(outcome.err().ok_or("expected an error")?.to_string().contains("got a link"));
+    assert!(outcome.err().ok_or("expected an error")?.to_string().contains("found a link"));
     assert_eq!(std::fs::read_to_string(&other)?, "precious");
     Ok(())
 }

@@ -290,7 +290,7 @@ fn parameters_without_a_gradient_are_reported() -> Result<()> {
         let each = CrossEntropyLoss::new().reduction(Reduction::None);
         let error =
             message(Trainer::new(&detached_body, each, Sgd::new(0.1)).quiet(true).fit(&data, &(), Epochs(1)));
-        assert!(error.starts_with("expected a scalar loss, got shape [64]"), "{error}");
+        assert!(error.starts_with("expected a scalar loss, found shape [64]"), "{error}");
         let (x, y) = (data.0.narrow(1, 0, 1)?, data.1);
         let error = message(detached_body.0.fit(&(x, y), &(), Epochs(1)));
         assert!(error.starts_with("at Net") && error.contains("[64, 1]"), "{error}");

@@ -320,7 +320,7 @@ fn errors_name_the_layer() -> Result<()> {
     let wrong = convs(&[16, 16])?;
     let x = Tensor::randn(0f32, 1., (1, 16, 8, 8), &Device::Cpu)?;
     let error = wrong.call(relu(layers.call((&x).into(), Mode::Eval)), Mode::Eval).into_tensor().unwrap_err();
-    let expected = "at [0] (Conv2d 16→16, 3×3): expected 16 input channels, got 32 (input [1, 32, 8, 8])";
+    let expected = "at [0] (Conv2d 16→16, 3×3): expected 16 input channels, found 32 (input [1, 32, 8, 8])";
     assert_eq!(error.to_string(), expected);
     let pooled = max_pool2d(layers.call((&x).into(), Mode::Eval), MaxPool2d::config(20)).into_tensor();
     assert!(pooled.unwrap_err().to_string().contains("the output would be empty"));

@@ -84,7 +84,7 @@ fn an_error_propagates_and_names_the_layer_that_failed() -> Result<()> {
     let error = failed.into_tensor().unwrap_err();
     assert_eq!(
         error.to_string(),
-        "at [0] (Conv2d 3→4, 3×3): expected 3 input channels, got 5 (input [2, 5, 9, 9])"
+        "at [0] (Conv2d 3→4, 3×3): expected 3 input channels, found 5 (input [2, 5, 9, 9])"
     );
     let candle_error: candle::Error = error.clone().into();
     assert_eq!(candle_error.to_string(), error.to_string());

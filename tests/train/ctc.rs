@@ -173,7 +173,7 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     let error = message(&x, &targets, &[5, 4], &[2, 2]);
     assert_eq!(error, "CtcLoss: ctc_loss: input length 5 exceeds the 4 time steps of the input");
     assert!(message(&x, &targets, &[4], &[2, 2]).contains("2 label sequences and input lengths"));
-    assert!(message(&x, &targets, &[4, 4], &[3, 2]).contains("label counts [3, 2], got a tensor [2, 2]"));
+    assert!(message(&x, &targets, &[4, 4], &[3, 2]).contains("label counts [3, 2], found a tensor [2, 2]"));
     assert!(message(&x, &targets, &[4, 4], &[2]).contains("label counts [2]"));
     let wrong = |labels: [i64; 2]| Tensor::new(&[labels, [1, 1]], &CPU);
     assert!(message(&x, &wrong([3, 1])?, &[4, 4], &[2, 2]).contains("class 3 is out of range for 3"));

@@ -152,7 +152,10 @@ fn fit_supports_lbfgs() -> Result<()> {
 fn invalid_settings_and_states_are_errors() -> Result<()> {
     let x = Var::new(&[1f32, 2.], &CPU)?;
     let message = |built: Result<Box<dyn Step>>| built.err().expect("expected an error").to_string();
-    assert!(message(build(&Lbfgs::new(-1.), &[&x])).starts_with("Lbfgs: the learning rate must be at least 0, got -1"));
+    assert!(
+        message(build(&Lbfgs::new(-1.), &[&x]))
+            .starts_with("Lbfgs: the learning rate must be at least 0, found -1")
+    );
     assert!(message(build(&Lbfgs::new(1.).tolerance_grad(f64::NAN), &[&x])).contains("tolerance_grad"));
     assert!(message(build(&Lbfgs::new(1.), &[&x, &x])).contains("`p1` is registered twice"));
     assert!(message(build(&Lbfgs::new(1.), &[])).contains("at least one parameter"));
@@ -167,7 +170,10 @@ fn invalid_settings_and_states_are_errors() -> Result<()> {
         let error = stepper.load_state(&changed).unwrap_err().to_string();
         assert!(error.starts_with("Lbfgs: ") && error.contains(part), "{error}");
     };
-    assert_rejected(&|s| drop(s.insert("x.step".into(), scale.clone())), "unexpected keys in the optimizer state: x.step");
+    assert_rejected(
+        &|s| drop(s.insert("x.step".into(), scale.clone())),
+        "unexpected keys in the optimizer state: x.step",
+    );
     assert_rejected(&|s| drop(s.remove("lbfgs.n_iter")), "`lbfgs.n_iter` is missing");
     assert_rejected(&|s| drop(s.remove("lbfgs.prev_step")), "`lbfgs.prev_step` is missing");
     assert_rejected(&|s| drop(s.remove("lbfgs.old_dirs")), "of equal length");

@@ -260,7 +260,9 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     assert!(message(cross_entropy(&classes([0, 1]), &classes([0, 1]))).contains("floating-point"));
     assert!(message(cross_entropy(&Tensor::new(1f32, &CPU)?, &Tensor::new(1u32, &CPU)?)).contains("scalar"));
     let weighted = CrossEntropyLoss::new().weight(Tensor::zeros(2, DType::F32, &CPU)?);
-    assert!(message(weighted.forward(&logits, &classes([0, 1]))).contains("expected a weight [3], got [2]"));
+    assert!(
+        message(weighted.forward(&logits, &classes([0, 1]))).contains("expected a weight [3], found [2]")
+    );
     assert!(
         message(CrossEntropyLoss::new().label_smoothing(2.).forward(&logits, &classes([0, 1]))).contains("2")
     );

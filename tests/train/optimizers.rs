@@ -134,10 +134,13 @@ fn invalid_settings_and_states_are_errors() -> Result<()> {
     let x = Var::new(&[1f32, 2.], &CPU)?;
     let build = |optimizer: &dyn Optimizer| optimizer.build(vec![("x".into(), x.clone())]);
     let message = |optimizer: &dyn Optimizer| build(optimizer).err().expect("an error").to_string();
-    assert!(message(&Sgd::new(-1.)).starts_with("Sgd: the learning rate must be at least 0, got -1"));
+    assert!(message(&Sgd::new(-1.)).starts_with("Sgd: the learning rate must be at least 0, found -1"));
     assert!(message(&Sgd::new(f64::NAN)).contains("NaN"));
     assert!(message(&Sgd::new(0.1).nesterov(true)).contains("nesterov needs"));
-    assert!(message(&Adam::new(0.1).betas((0.9, 1.))).contains("betas.1 must be at least 0 and less than 1, got 1"));
+    assert!(
+        message(&Adam::new(0.1).betas((0.9, 1.)))
+            .contains("betas.1 must be at least 0 and less than 1, found 1")
+    );
     assert!(message(&AdamW::new(0.1).weight_decay(-1.)).contains("weight_decay"));
     assert!(message(&RmsProp::new(0.1).eps(-1.)).contains("eps"));
     assert!(message(&Adadelta::new(0.1).rho(2.)).contains("rho"));
@@ -165,7 +168,10 @@ fn invalid_settings_and_states_are_errors() -> Result<()> {
     assert_rejected(&|s| drop(s.insert("y.step".into(), scalar())), "optimizer state: y.step");
     assert_rejected(&|s| drop(s.remove("x.exp_avg")), "`x.exp_avg` is missing");
     assert_rejected(&|s| drop(s.remove("x.step")), "optimizer state: x.exp_avg, x.exp_avg_sq");
-    assert_rejected(&|s| drop(s.insert("x.exp_avg".into(), scalar())), "expected `x.exp_avg` of shape [2], got []");
+    assert_rejected(
+        &|s| drop(s.insert("x.exp_avg".into(), scalar())),
+        "expected `x.exp_avg` of shape [2], found []",
+    );
     assert_rejected(&|s| drop(s.insert("x.step".into(), scalar())), "step count for `x`");
     Ok(())
 }

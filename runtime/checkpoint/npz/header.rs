@@ -41,7 +41,7 @@ pub(super) fn read(reader: &mut dyn Read) -> Result<Header> {
     fill(reader, &mut length[..length_bytes])?;
     let length = u32::from_le_bytes(length);
     if length > MAX_LENGTH {
-        return Err(Error::msg(format!("expected a header of at most {MAX_LENGTH} bytes, got {length}")));
+        return Err(Error::msg(format!("expected a header of at most {MAX_LENGTH} bytes, found {length}")));
     }
     let mut text = vec![0; length as usize];
     fill(reader, &mut text)?;
@@ -101,7 +101,7 @@ fn parse_element(descr: &str) -> Result<Element> {
         }
         kind if kind.starts_with('>') => {
             return Err(Error::msg(format!(
-                "expected little-endian elements, got `{}`",
+                "expected little-endian elements, found `{}`",
                 kind.escape_default()
             )));
         }

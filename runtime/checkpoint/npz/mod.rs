@@ -30,7 +30,7 @@ pub(super) fn read(mut archive: Archive, mut budget: Budget, device: &Device) ->
     let mut state = StateDict::new();
     for entry in names {
         let Some(name) = entry.strip_suffix(EXTENSION) else {
-            return Err(Error::msg(format!("expected arrays (`.npy`) in the archive, got `{entry}`")));
+            return Err(Error::msg(format!("expected arrays (`.npy`) in the archive, found `{entry}`")));
         };
         let size = archive.size(&entry)?.unwrap_or_default();
         let array = match archive.entry(&entry) {
@@ -51,7 +51,7 @@ fn array(reader: &mut dyn Read, size: u64, budget: &mut Budget, device: &Device)
     let bytes = count.checked_mul(element.size()).ok_or_else(too_large)?;
     if size.checked_sub(length) != Some(bytes as u64) {
         let found = size.saturating_sub(length);
-        return Err(Error::msg(format!("expected {bytes} bytes for the shape {shape:?}, got {found}")));
+        return Err(Error::msg(format!("expected {bytes} bytes for the shape {shape:?}, found {found}")));
     }
     // Spend before decompressing: the checksum is checked only at the end.
     budget.spend_tensor(element.tensor_bytes(count))?;

@@ -56,7 +56,7 @@ fn header(input: &mut Input, budget: &mut Budget) -> Result<(u64, Metadata)> {
     let expected = header.data_len() as u64;
     let found = available - length;
     if expected != found {
-        return Err(invalid(format!("expected {expected} bytes of data, got {found}")));
+        return Err(invalid(format!("expected {expected} bytes of data, found {found}")));
     }
     Ok((LENGTH_BYTES + length, header))
 }

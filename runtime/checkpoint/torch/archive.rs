@@ -43,7 +43,7 @@ impl<'f> TorchArchive<'f> {
         match self.archive.bytes(&format!("{}byteorder", self.prefix), budget)?.as_deref() {
             None | Some(b"little") => Ok(()),
             Some(other) => Err(Error::msg(format!(
-                "expected elements in the byte order `little`, got `{}`",
+                "expected elements in the byte order `little`, found `{}`",
                 other[..other.len().min(16)].escape_ascii()
             ))),
         }

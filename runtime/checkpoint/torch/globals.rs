@@ -170,7 +170,7 @@ fn call_plain<'a>(heap: &mut Heap<'a>, function: Global, arguments: Value<'a>) -
 fn argument<'a>(heap: &Heap<'a>, arguments: Value<'a>, index: usize) -> Result<Value<'a>> {
     let arguments = heap.items(arguments)?;
     arguments.get(index).copied().ok_or_else(|| {
-        Error::msg(format!("expected at least {} arguments of a call, got {}", index + 1, arguments.len()))
+        Error::msg(format!("expected at least {} arguments of a call, found {}", index + 1, arguments.len()))
     })
 }
 
@@ -182,7 +182,10 @@ fn ordered_dict<'a>(heap: &mut Heap<'a>, arguments: Value<'a>) -> Result<Value<'
             match heap.items(pair)? {
                 [key, value] => flat.extend([*key, *value]),
                 items => {
-                    return Err(Error::msg(format!("expected a key and a value, got {} items", items.len())));
+                    return Err(Error::msg(format!(
+                        "expected a key and a value, found {} items",
+                        items.len()
+                    )));
                 }
             }
         }
@@ -203,7 +206,7 @@ fn check_metadata<'a>(heap: &Heap<'a>, arguments: Value<'a>, index: usize) -> Re
     if entries.len() > MAX_METADATA {
         let found = entries.len();
         return Err(Error::msg(format!(
-            "expected at most {MAX_METADATA} metadata entries of a tensor, got {found}"
+            "expected at most {MAX_METADATA} metadata entries of a tensor, found {found}"
         )));
     }
     let lazy = |(key, _): &(Value, Value)| matches!(key, Value::Str("neg" | "conj"));
@@ -251,7 +254,7 @@ pub(super) fn storage<'a>(heap: &mut Heap<'a>, id: Value<'a>) -> Result<Value<'a
         items => {
             let kinds: Vec<_> = items.iter().take(6).map(|item| item.kind()).collect();
             return Err(Error::msg(format!(
-                "expected a storage's class, key, device and length, got {}",
+                "expected a storage's class, key, device and length, found {}",
                 kinds.join(", ")
             )));
         }

@@ -204,14 +204,14 @@ impl<'a> Heap<'a> {
 
 /// Returns the error for a value of the wrong kind.
 pub(super) fn unexpected(expected: &str, found: Value<'_>) -> Error {
-    Error::msg(format!("expected {expected}, got {}", found.kind()))
+    Error::msg(format!("expected {expected}, found {}", found.kind()))
 }
 
 /// Converts an integer to a number of elements or bytes.
 pub(super) fn count(value: Value<'_>) -> Result<usize> {
     match value {
         Value::Int(number) => usize::try_from(number)
-            .map_err(|_| Error::msg(format!("expected a number that is not negative, got {number}"))),
+            .map_err(|_| Error::msg(format!("expected a number that is not negative, found {number}"))),
         other => Err(unexpected("an integer", other)),
     }
 }

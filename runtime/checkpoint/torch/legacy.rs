@@ -90,7 +90,7 @@ fn check(magic: Value, protocol: Value) -> Result<()> {
     }
     match protocol {
         Value::Int(PROTOCOL) => Ok(()),
-        Value::Int(other) => Err(Error::msg(format!("expected protocol version {PROTOCOL}, got {other}"))),
+        Value::Int(other) => Err(Error::msg(format!("expected protocol version {PROTOCOL}, found {other}"))),
         other => Err(unexpected("the protocol version of torch.save", other)),
     }
 }
@@ -140,11 +140,11 @@ fn check_storage(input: &mut Input, position: u64, element_size: usize, expected
     let count = count.iter().rev().fold(0, |count, &byte| count << 8 | u64::from(byte));
     if usize::try_from(count).ok().and_then(|count| count.checked_mul(element_size)) != Some(expected) {
         let expected = expected / element_size;
-        return Err(Error::msg(format!("expected {expected} elements, got {count}")));
+        return Err(Error::msg(format!("expected {expected} elements, found {count}")));
     }
     let available = input.length() - position - COUNT_BYTES;
     if available < expected as u64 {
-        return Err(Error::msg(format!("expected {expected} bytes, got the file's end after {available}")));
+        return Err(Error::msg(format!("expected {expected} bytes, found the file's end after {available}")));
     }
     Ok(())
 }

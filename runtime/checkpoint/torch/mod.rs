@@ -86,5 +86,5 @@ fn read_tensors(
 }
 
 fn wrong_size(key: &str, expected: usize, found: u64) -> Error {
-    Error::msg(format!("expected {expected} bytes in storage `{key}`, got {found}"))
+    Error::msg(format!("expected {expected} bytes in storage `{key}`, found {found}"))
 }

@@ -172,7 +172,7 @@ impl<'a> Machine<'a> {
     fn protocol(&mut self) -> Result<()> {
         match self.input.byte()? {
             2..=5 => Ok(()),
-            other => Err(Error::msg(format!("expected a pickle of protocol 2 to 5, got {other}"))),
+            other => Err(Error::msg(format!("expected a pickle of protocol 2 to 5, found {other}"))),
         }
     }
 

@@ -15,7 +15,7 @@ impl<'a> PickleInput<'a> {
         let rest = &self.bytes[self.position..];
         let bytes = usize::try_from(length).ok().and_then(|length| rest.get(..length)).ok_or_else(|| {
             Error::msg(format!(
-                "expected {length} more bytes of the pickle, got its end after {}",
+                "expected {length} more bytes of the pickle, found its end after {}",
                 rest.len()
             ))
         })?;

@@ -63,7 +63,7 @@ fn only_candidate<'a>(pickle: &Pickle<'a>, dict: Value<'a>) -> Result<Option<Val
         [] => Ok(None),
         [&(_, only)] => Ok(Some(only)),
         _ => Err(Error::msg(format!(
-            "expected one dictionary of tensors, got several: select one of {} with `Load::key`",
+            "expected one dictionary of tensors, found several: select one of {} with `Load::key`",
             describe(candidates.into_iter())
         ))),
     }
@@ -88,7 +88,7 @@ fn tensors<'p, 'a>(pickle: &'p Pickle<'a>, dict: Value<'a>) -> Result<NamedRecor
     }
     if tensors.is_empty() && !entries.is_empty() {
         return Err(Error::msg(format!(
-            "expected tensors by name, at the top level or under one of {KEYS:?}, got a dictionary of {}",
+            "expected tensors by name, at the top level or under one of {KEYS:?}, found a dictionary of {}",
             describe(entries.iter())
         )));
     }
@@ -98,7 +98,7 @@ fn tensors<'p, 'a>(pickle: &'p Pickle<'a>, dict: Value<'a>) -> Result<NamedRecor
 fn missing_key(pickle: &Pickle, key: &str) -> Error {
     match pickle.heap.entries(pickle.root) {
         Ok(entries) => Error::msg(format!(
-            "expected a dictionary under the key `{key}`, got {}",
+            "expected a dictionary under the key `{key}`, found {}",
             describe(entries.iter())
         )),
         Err(error) => error,

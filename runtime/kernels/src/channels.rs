@@ -27,7 +27,7 @@ impl Channels {
             [samples, channels, plane @ ..] => {
                 Ok(Self { samples: *samples, channels: *channels, plane: plane.iter().product() })
             }
-            dims => bail!("{op}: expected an input [batch, channels, ...] of rank 2 or more, got {dims:?}"),
+            dims => bail!("{op}: expected an input [batch, channels, ...] of rank 2 or more, found {dims:?}"),
         }
     }
 

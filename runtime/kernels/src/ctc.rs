@@ -60,11 +60,11 @@ pub struct Ctc {
 /// ```
 pub fn ctc_loss(log_probs: &Tensor, ctc: Ctc) -> Result<Tensor> {
     let [time, batch, classes] = *log_probs.dims() else {
-        bail!("{NAME}: expected log-probabilities [time, batch, classes], got {:?}", log_probs.dims());
+        bail!("{NAME}: expected log-probabilities [time, batch, classes], found {:?}", log_probs.dims());
     };
     let counts = (ctc.labels.len(), ctc.input_lengths.len());
     if counts != (batch, batch) {
-        bail!("{NAME}: expected {batch} label sequences and input lengths, got {counts:?}");
+        bail!("{NAME}: expected {batch} label sequences and input lengths, found {counts:?}");
     }
     if let Some(length) = ctc.input_lengths.iter().find(|length| **length > time) {
         bail!("{NAME}: input length {length} exceeds the {time} time steps of the input");

@@ -19,7 +19,7 @@ macro_rules! impl_element {
             fn slice_mut(storage: &mut CpuStorage) -> Result<&mut [Self]> {
                 match storage {
                     CpuStorage::$variant(elements) => Ok(elements),
-                    other => bail!("expected {}, got {:?}", stringify!($element), other.dtype()),
+                    other => bail!("expected {}, found {:?}", stringify!($element), other.dtype()),
                 }
             }
         }
@@ -49,7 +49,7 @@ pub(crate) use with_element;
 
 /// Returns the error for a dtype that is not floating point.
 pub fn not_a_float(op: &str, given: DType) -> candle_core::Error {
-    candle_core::Error::msg(format!("{op}: expected a tensor of f32, f64, f16 or bf16, got {given:?}"))
+    candle_core::Error::msg(format!("{op}: expected a tensor of f32, f64, f16 or bf16, found {given:?}"))
 }
 
 /// Runs `op` on `x` and converts its result to the dtype of `x`. Halves are widened to `f32` first, so that kernels
@@ -85,7 +85,7 @@ pub fn compute_dtype(dtype: DType) -> DType {
 pub(crate) fn elements<'a, E: Element>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [E]> {
     match span(layout) {
         Some(span) => Ok(&E::cpu_storage_as_slice(storage)?[span]),
-        None => bail!("expected a contiguous tensor, got strides {:?}", layout.stride()),
+        None => bail!("expected a contiguous tensor, found strides {:?}", layout.stride()),
     }
 }
 
@@ -102,6 +102,6 @@ pub fn with_elements<E: Element, R>(tensor: &Tensor, f: impl FnOnce(&[E]) -> R) 
     let (storage, layout) = tensor.storage_and_layout();
     match &*storage {
         Storage::Cpu(storage) => Ok(f(elements(storage, layout)?)),
-        _ => bail!("expected a tensor on the CPU, got one on {:?}", tensor.device().location()),
+        _ => bail!("expected a tensor on the CPU, found one on {:?}", tensor.device().location()),
     }
 }

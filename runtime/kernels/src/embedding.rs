@@ -37,7 +37,7 @@ const NAME: &str = "embedding";
 /// ```
 pub fn embedding(ids: &Tensor, weight: &Tensor, padding: Option<usize>) -> Result<Tensor> {
     let &[rows, width] = weight.dims() else {
-        bail!("{NAME}: expected a weight [rows, width], got {:?}", weight.dims());
+        bail!("{NAME}: expected a weight [rows, width], found {:?}", weight.dims());
     };
     let shape = [ids.dims(), &[width]].concat();
     let ids = row_indices(ids, rows)?;
@@ -53,7 +53,7 @@ pub fn embedding(ids: &Tensor, weight: &Tensor, padding: Option<usize>) -> Resul
 /// Converts the ids to row indices and checks that they are below `rows`.
 fn row_indices(ids: &Tensor, rows: usize) -> Result<Vec<usize>> {
     if !matches!(ids.dtype(), DType::U8 | DType::U32 | DType::I64) {
-        bail!("{NAME}: expected ids of u8, u32 or i64, got {:?}", ids.dtype());
+        bail!("{NAME}: expected ids of u8, u32 or i64, found {:?}", ids.dtype());
     }
     let ids = ids.flatten_all()?.to_dtype(DType::I64)?.to_vec1::<i64>()?;
     let row_index = |id: i64| match usize::try_from(id) {

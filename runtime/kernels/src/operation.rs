@@ -15,11 +15,11 @@ pub(crate) trait Operation<const N: usize>: Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
     fn forward(&self, operands: [CpuOperand; N]) -> Result<(CpuStorage, Shape)> {
-        bail!("{}: expected tensors on a CUDA device, got {} on the CPU", self.name(), operands.len())
+        bail!("{}: expected tensors on a CUDA device, found {} on the CPU", self.name(), operands.len())
     }
 
     fn forward_on_cuda(&self, operands: [CudaOperand; N]) -> Result<(CudaStorage, Shape)> {
-        bail!("{}: expected tensors on the CPU, got {} on a CUDA device", self.name(), operands.len())
+        bail!("{}: expected tensors on the CPU, found {} on a CUDA device", self.name(), operands.len())
     }
 
     /// Returns the gradients of the operands from the gradient of the output; `None` for operands that need no
@@ -39,7 +39,7 @@ pub(crate) fn apply<const N: usize>(operands: [&Tensor; N], operation: impl Oper
         [x] => x.apply_op1(node),
         [x, second] => x.apply_op2(second, node),
         [x, second, third] => x.apply_op3(second, third, node),
-        _ => bail!("{}: expected one to three operands, got {}", node.0.name(), operands.len()),
+        _ => bail!("{}: expected one to three operands, found {}", node.0.name(), operands.len()),
     }
 }
 
@@ -86,7 +86,7 @@ impl<const N: usize, O: Operation<N>> AnyOperation for Fixed<O, N> {
 pub(super) fn all<T: Copy, const N: usize>(name: &str, operands: &[T]) -> Result<[T; N]> {
     match operands.try_into() {
         Ok(operands) => Ok(operands),
-        Err(_) => bail!("{name}: expected {N} tensors, got {}", operands.len()),
+        Err(_) => bail!("{name}: expected {N} tensors, found {}", operands.len()),
     }
 }
 
@@ -104,7 +104,7 @@ impl Node {
         let count = gradients.len();
         match gradients.try_into() {
             Ok(gradients) => Ok(gradients),
-            Err(_) => bail!("{}: expected {N} gradients, got {count}", self.0.name()),
+            Err(_) => bail!("{}: expected {N} gradients, found {count}", self.0.name()),
         }
     }
 }

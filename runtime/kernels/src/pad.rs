@@ -93,7 +93,7 @@ pub fn pad(x: &Tensor, [left, right, top, bottom]: [isize; 4], mode: PadMode) ->
     let [height, width] = match *x.dims() {
         [.., height, width] if height > 0 && width > 0 => [height, width],
         [width] if width > 0 => [1, width],
-        ref dims => bail!("{NAME}: expected an input […, height, width] that is not empty, got {dims:?}"),
+        ref dims => bail!("{NAME}: expected an input […, height, width] that is not empty, found {dims:?}"),
     };
     let rows = Axis::new(["height", "top", "bottom"], height, [top, bottom], mode)?;
     let columns = Axis::new(["width", "left", "right"], width, [left, right], mode)?;
@@ -145,13 +145,13 @@ impl Axis {
             PadMode::Reflect if largest >= kept && largest > 0 => "smaller than",
             PadMode::Circular if largest > kept && largest > 0 => "at most",
             PadMode::Unknown(name) => bail!(
-                "{NAME}: expected the mode \"constant\", \"reflect\", \"replicate\" or \"circular\", got {name:?}"
+                "{NAME}: expected the mode \"constant\", \"reflect\", \"replicate\" or \"circular\", found {name:?}"
             ),
             _ => "",
         };
         if !limit.is_empty() {
             bail!(
-                "{NAME}: expected {mode} padding {limit} the {name} {input}, got {before} at the {first} and \
+                "{NAME}: expected {mode} padding {limit} the {name} {input}, found {before} at the {first} and \
                  {after} at the {last}"
             )
         }
@@ -161,7 +161,7 @@ impl Axis {
                 Ok(Self { input, output: output as usize, before, after, mode })
             }
             _ => bail!(
-                "{NAME}: expected padding that leaves something of the {name} {input} and fits in memory, got \
+                "{NAME}: expected padding that leaves something of the {name} {input} and fits in memory, found \
                  {before} at the {first} and {after} at the {last}"
             ),
         }

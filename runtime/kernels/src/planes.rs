@@ -14,7 +14,7 @@ pub fn input_size(op: &str, x: &Tensor) -> Result<[usize; 2]> {
         [_, c, h, w] | [c, h, w] if c > 0 && h > 0 && w > 0 => Ok([h, w]),
         ref dims => bail!(
             "{op}: expected an input [batch, channels, height, width] or [channels, height, width] in which \
-             only the batch may be 0, got {dims:?}"
+             only the batch may be 0, found {dims:?}"
         ),
     }
 }
@@ -25,7 +25,7 @@ pub fn input_length(op: &str, x: &Tensor) -> Result<usize> {
         [_, c, l] | [c, l] if c > 0 && l > 0 => Ok(l),
         ref dims => bail!(
             "{op}: expected an input [batch, channels, length] or [channels, length] in which only the batch \
-             may be 0, got {dims:?}"
+             may be 0, found {dims:?}"
         ),
     }
 }

@@ -170,7 +170,7 @@ fn is_masked<E: Element>(x: &[E]) -> bool {
 fn row_length(dims: &[usize]) -> Result<usize> {
     match dims.last() {
         Some(row) => Ok(*row),
-        None => bail!("softmax: expected a tensor with one dimension or more, got a scalar"),
+        None => bail!("softmax: expected a tensor with one dimension or more, found a scalar"),
     }
 }
 

@@ -164,11 +164,11 @@ impl Settings {
         let Self { embed_dim, num_heads, dropout, .. } = *self;
         if embed_dim == 0 || num_heads == 0 || embed_dim % num_heads != 0 {
             return Err(Error::msg(format!(
-                "expected an embed_dim divisible by num_heads, got {embed_dim} and {num_heads}"
+                "expected an embed_dim divisible by num_heads, found {embed_dim} and {num_heads}"
             )));
         }
         if !(0. ..=1.).contains(&dropout) {
-            return Err(Error::msg(format!("expected a dropout between 0 and 1, got {dropout}")));
+            return Err(Error::msg(format!("expected a dropout between 0 and 1, found {dropout}")));
         }
         Ok(())
     }
@@ -194,7 +194,7 @@ impl Settings {
         let order = if self.batch_first { "batch, length" } else { "length, batch" };
         Err(Error::msg(format!(
             "expected a query [{order}, {embed_dim}], a key [{order}, {kdim}] and a value [{order}, {vdim}] \
-             with equal batches, or all without a batch, got {query:?}, {key:?} and {value:?}"
+             with equal batches, or all without a batch, found {query:?}, {key:?} and {value:?}"
         )))
     }
 }

@@ -34,9 +34,9 @@ impl Masks {
         let mut masks = Vec::new();
         if let Some(padding) = &self.padding {
             if padding.dims() != [batch, keys] && !(batch == 1 && padding.dims() == [keys]) {
-                let got = padding.dims();
+                let found = padding.dims();
                 return Err(Error::msg(format!(
-                    "expected a key_padding_mask [{batch}, {keys}], got {got:?}"
+                    "expected a key_padding_mask [{batch}, {keys}], found {found:?}"
                 )));
             }
             masks.push(additive("key_padding_mask", padding, dtype)?.reshape((batch, 1, 1, keys))?);
@@ -50,7 +50,7 @@ impl Masks {
                 }
                 _ => {
                     return Err(Error::msg(format!(
-                        "expected an attn_mask [{queries}, {keys}] or [{}, {queries}, {keys}], got {:?}",
+                        "expected an attn_mask [{queries}, {keys}] or [{}, {queries}, {keys}], found {:?}",
                         batch * heads,
                         mask.dims()
                     )));
@@ -74,6 +74,6 @@ fn additive(name: &str, mask: &Tensor, dtype: DType) -> Result<Tensor> {
     match mask.dtype() {
         DType::U8 => Ok(boolean_mask(mask, dtype)?),
         float if float.is_float() => Ok(mask.to_dtype(dtype)?),
-        other => Err(Error::msg(format!("expected {name} of u8 or floats, got {other:?}"))),
+        other => Err(Error::msg(format!("expected {name} of u8 or floats, found {other:?}"))),
     }
 }

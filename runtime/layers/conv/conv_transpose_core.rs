@@ -130,7 +130,7 @@ fn check(axes: Axes, settings: &TransposeGeometry) -> Result<()> {
     }
     let [given, stride, dilation] = [output_padding, stride, dilation].map(|sizes| axes.tuple(sizes));
     Err(Error::msg(format!(
-        "output_padding must be smaller than stride or dilation, got output_padding = {given} with \
+        "output_padding must be smaller than stride or dilation, found output_padding = {given} with \
          stride = {stride} and dilation = {dilation}"
     )))
 }

@@ -78,7 +78,7 @@ fn at_least_one<const N: usize>(axes: Axes, settings: [(&str, [usize; 2]); N]) -
     match settings.into_iter().find(|(_, sizes)| sizes.contains(&0)) {
         None => Ok(()),
         Some((name, sizes)) => {
-            Err(Error::msg(format!("{name} must be at least 1, got {}", axes.tuple(sizes))))
+            Err(Error::msg(format!("{name} must be at least 1, found {}", axes.tuple(sizes))))
         }
     }
 }
@@ -95,7 +95,7 @@ fn check_operands(
     let dims = weight.dims();
     let Some((first, second, kernel)) = axes.sizes(dims) else {
         let names = axes.names();
-        return Err(Error::msg(format!("expected a weight [{layout}, {names}], got {dims:?}")));
+        return Err(Error::msg(format!("expected a weight [{layout}, {names}], found {dims:?}")));
     };
     at_least_one(axes, [("kernel_size", kernel)])?;
     let Some(outputs) = out_channels([first, second]) else {
@@ -103,7 +103,7 @@ fn check_operands(
     };
     match bias {
         Some(bias) if bias.dims() != [outputs] => {
-            Err(Error::msg(format!("expected a bias [{outputs}], got {:?}", bias.dims())))
+            Err(Error::msg(format!("expected a bias [{outputs}], found {:?}", bias.dims())))
         }
         _ => Ok(([first, second], kernel)),
     }
@@ -122,11 +122,12 @@ fn input_sizes(axes: Axes, input: &[usize], channels: usize) -> Result<(usize, [
     match axes.sizes(input) {
         Some((batch, given, size)) if given == channels => Ok((batch, size)),
         Some((_, given, _)) => {
-            Err(Error::msg(format!("expected {channels} input channels, got {given} (input {input:?})")))
+            Err(Error::msg(format!("expected {channels} input channels, found {given} (input {input:?})")))
         }
-        None => {
-            Err(Error::msg(format!("expected an input [batch, {channels}, {}], got {input:?}", axes.names())))
-        }
+        None => Err(Error::msg(format!(
+            "expected an input [batch, {channels}, {}], found {input:?}",
+            axes.names()
+        ))),
     }
 }
 

@@ -59,7 +59,7 @@ impl BatchNorm {
         if dims.len() >= 2 && dims[1] == channels {
             return Ok(());
         }
-        Err(Error::msg(format!("expected an input [batch, {channels}, …], got {dims:?}")))
+        Err(Error::msg(format!("expected an input [batch, {channels}, …], found {dims:?}")))
     }
 
     /// Normalizes with the statistics of the batch and updates the running statistics. A following residual and
@@ -70,7 +70,7 @@ impl BatchNorm {
         if values == 1 {
             let shape = x.dims();
             return Err(Error::msg(format!(
-                "training needs more than one value per channel, got an input of shape {shape:?}"
+                "training needs more than one value per channel, found an input of shape {shape:?}"
             )));
         }
         let (weight, bias) = self.0.parameters();

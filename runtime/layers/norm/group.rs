@@ -66,7 +66,7 @@ impl Forward for GroupNorm {
         let Ok(dims) = x.dims() else { return x };
         let label = label(self.num_groups, self.num_channels);
         if dims.get(1) != Some(&self.num_channels) {
-            let error = format!("expected an input [batch, {}, …], got {dims:?}", self.num_channels);
+            let error = format!("expected an input [batch, {}, …], found {dims:?}", self.num_channels);
             return Signal::fail(Error::msg(error).in_layer(label));
         }
         let (weight, bias) = self.affine.as_ref().map(|(w, b)| (w, b)).unzip();

@@ -77,7 +77,7 @@ impl<const AXES: usize> InstanceNorm<AXES> {
             None => {
                 let axes = ["length", "height, width", "depth, height, width"];
                 let axes = axes.get(AXES.wrapping_sub(1)).unwrap_or(&"…");
-                Err(Error::msg(format!("expected an input [batch, {channels}, {axes}], got {dims:?}")))
+                Err(Error::msg(format!("expected an input [batch, {channels}, {axes}], found {dims:?}")))
             }
         }
     }

@@ -70,14 +70,16 @@ impl Arguments {
         let wrong = |error: String| Err(Error::msg(error).in_layer(self.label()));
         if hidden_size == 0 || num_layers == 0 {
             return wrong(format!(
-                "expected a hidden_size and num_layers of at least 1, got {hidden_size} and {num_layers}"
+                "expected a hidden_size and num_layers of at least 1, found {hidden_size} and {num_layers}"
             ));
         }
         if !(0. ..=1.).contains(&dropout) {
-            return wrong(format!("expected a dropout between 0 and 1, got {dropout}"));
+            return wrong(format!("expected a dropout between 0 and 1, found {dropout}"));
         }
         if proj_size >= hidden_size {
-            return wrong(format!("expected a proj_size below hidden_size = {hidden_size}, got {proj_size}"));
+            return wrong(format!(
+                "expected a proj_size below hidden_size = {hidden_size}, found {proj_size}"
+            ));
         }
         Ok(())
     }

@@ -139,7 +139,7 @@ impl Stack {
     fn check_dtype(&self, x: &Tensor) -> Result<()> {
         match self.directions.first().map(|direction| direction.weight_ih.dtype()) {
             Some(dtype) if dtype != x.dtype() => {
-                Err(Error::msg(format!("expected an input of {dtype:?}, got {:?}", x.dtype())))
+                Err(Error::msg(format!("expected an input of {dtype:?}, found {:?}", x.dtype())))
             }
             _ => Ok(()),
         }
@@ -155,7 +155,7 @@ impl Stack {
             dims => {
                 let order = if batch_first { "batch, steps" } else { "steps, batch" };
                 return Err(Error::msg(format!(
-                    "expected an input [{order}, {input_size}] or [steps, {input_size}], got {dims:?}"
+                    "expected an input [{order}, {input_size}] or [steps, {input_size}], found {dims:?}"
                 )));
             }
         };
@@ -187,8 +187,8 @@ impl Stack {
         let checked = state.into_iter().zip(&widths).map(|(state, width)| {
             let expected = if batched { vec![parts, batch, *width] } else { vec![parts, *width] };
             if state.dims() != expected {
-                let got = state.dims();
-                return Err(Error::msg(format!("expected an initial state {expected:?}, got {got:?}")));
+                let found = state.dims();
+                return Err(Error::msg(format!("expected an initial state {expected:?}, found {found:?}")));
             }
             Ok(if batched { state } else { state.unsqueeze(1)? })
         });
@@ -226,7 +226,7 @@ impl Stack {
             [features] if *features == input_size => x.unsqueeze(0)?,
             dims => {
                 let expected = format!("expected an input [batch, {input_size}] or [{input_size}]");
-                return Err(Error::msg(format!("{expected}, got {dims:?}")));
+                return Err(Error::msg(format!("{expected}, found {dims:?}")));
             }
         };
         let state = match state {

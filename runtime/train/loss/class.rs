@@ -103,7 +103,7 @@ impl CrossEntropyLoss {
         let dims = log_probabilities.dims();
         let smoothing = self.label_smoothing;
         if target.dims() != dims {
-            return Err(Error::msg(format!("expected probabilities {dims:?}, got {:?}", target.dims())));
+            return Err(Error::msg(format!("expected probabilities {dims:?}, found {:?}", target.dims())));
         }
         let target = target.to_dtype(log_probabilities.dtype())?;
         let target = (target * (1. - smoothing))?.affine(1., smoothing / dims[1] as f64)?;
@@ -130,7 +130,8 @@ impl CrossEntropyLoss {
 impl Loss for CrossEntropyLoss {
     fn forward(&self, logits: &Tensor, target: &Tensor) -> Result<Tensor> {
         if !(0. ..=1.).contains(&self.label_smoothing) {
-            let message = format!("expected a label smoothing between 0 and 1, got {}", self.label_smoothing);
+            let message =
+                format!("expected a label smoothing between 0 and 1, found {}", self.label_smoothing);
             return Err(Error::msg(message).in_layer("CrossEntropyLoss"));
         }
         let loss = batched(logits, target, self.settings.reduction, |logits, target| {
@@ -174,7 +175,7 @@ impl ClassSettings {
             let found = target.dims();
             let input = log_probabilities.dims();
             let message =
-                format!("expected a target {expected:?} of class indices, got {found:?} (input {input:?})");
+                format!("expected a target {expected:?} of class indices, found {found:?} (input {input:?})");
             return Err(Error::msg(message));
         }
         let target = target.to_dtype(DType::I64)?.contiguous()?;
@@ -212,7 +213,7 @@ impl ClassSettings {
         let Some(weight) = &self.weight else { return Ok(None) };
         let expected = values.dim(1)?;
         if weight.dims() != [expected] {
-            return Err(Error::msg(format!("expected a weight [{expected}], got {:?}", weight.dims())));
+            return Err(Error::msg(format!("expected a weight [{expected}], found {:?}", weight.dims())));
         }
         Ok(Some(weight.to_dtype(values.dtype())?.to_device(values.device())?))
     }
@@ -227,7 +228,7 @@ fn batched(
     loss: impl FnOnce(&Tensor, &Tensor) -> Result<Tensor>,
 ) -> Result<Tensor> {
     in_full_precision(input, |input| match input.rank() {
-        0 => Err(Error::msg("expected an input [batch, classes, …], got a scalar")),
+        0 => Err(Error::msg("expected an input [batch, classes, …], found a scalar")),
         1 => {
             let loss = loss(&input.unsqueeze(0)?, &target.unsqueeze(0)?)?;
             Ok(if reduction == Reduction::None { loss.squeeze(0)? } else { loss })

@@ -85,6 +85,6 @@ fn check(x: &Tensor, y: &Tensor, target: &Tensor) -> Result<()> {
         return Ok(());
     }
     Err(Error::msg(format!(
-        "expected two inputs [batch, features] and a target [batch], got {x:?}, {y:?} and {target:?}"
+        "expected two inputs [batch, features] and a target [batch], found {x:?}, {y:?} and {target:?}"
     )))
 }

@@ -123,7 +123,7 @@ fn labels(targets: &Tensor, lengths: &[usize]) -> Result<Vec<Vec<usize>>> {
             })
             .collect(),
         _ => {
-            let message = format!("expected targets for label counts {lengths:?}, got a tensor {dims:?}");
+            let message = format!("expected targets for label counts {lengths:?}, found a tensor {dims:?}");
             return Err(Error::msg(message));
         }
     };

@@ -88,6 +88,6 @@ fn in_full_precision(input: &Tensor, loss: impl FnOnce(&Tensor) -> Result<Tensor
     match input.dtype() {
         DType::F32 | DType::F64 => loss(input),
         narrow @ (DType::F16 | DType::BF16) => Ok(loss(&input.to_dtype(DType::F32)?)?.to_dtype(narrow)?),
-        other => Err(Error::msg(format!("expected a floating-point input, got {other:?}"))),
+        other => Err(Error::msg(format!("expected a floating-point input, found {other:?}"))),
     }
 }

@@ -192,7 +192,7 @@ pub(super) fn pointwise(
             let expected = input.dims();
             let found = target.dims();
             return Err(Error::msg(format!(
-                "expected a target of the input's shape {expected:?}, got {found:?}"
+                "expected a target of the input's shape {expected:?}, found {found:?}"
             )));
         }
         reduction.apply(&losses(input, &target.to_dtype(input.dtype())?)?)
@@ -241,7 +241,7 @@ fn check_broadcast(product: Tensor, x: &Tensor, name: &str, weight: &Tensor) -> 
     }
     let found = weight.dims();
     let logits = x.dims();
-    Err(Error::msg(format!("expected a {name} that broadcasts to {logits:?}, got {found:?}")))
+    Err(Error::msg(format!("expected a {name} that broadcasts to {logits:?}, found {found:?}")))
 }
 
 /// Returns an error if the threshold `value` is not `valid`.

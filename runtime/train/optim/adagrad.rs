@@ -110,7 +110,7 @@ impl Rule for Adadelta {
         if (0. ..=1.).contains(&self.rho) {
             return Ok(());
         }
-        Err(Error::msg(format!("rho must be between 0 and 1, got {}", self.rho)))
+        Err(Error::msg(format!("rho must be between 0 and 1, found {}", self.rho)))
     }
 
     fn update(&self, update: ParameterUpdate) -> Result<Tensor> {

@@ -127,7 +127,7 @@ impl CurvatureHistory {
             let dirs = gradients.len();
             let stps = steps.len();
             return Err(Error::msg(format!(
-                "expected `lbfgs.old_dirs` and `lbfgs.old_stps` of equal length, got {dirs} and {stps}"
+                "expected `lbfgs.old_dirs` and `lbfgs.old_stps` of equal length, found {dirs} and {stps}"
             )));
         }
         let pairs = gradients.into_iter().zip(steps).map(|(gradient, step)| Pair::new(gradient, step));

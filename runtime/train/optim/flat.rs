@@ -17,7 +17,7 @@ impl FlatParameters {
     pub fn new(parameters: Vec<(String, Var)>) -> Result<Self> {
         check_parameters(&parameters)?;
         if parameters.is_empty() {
-            return Err(Error::msg("expected at least one parameter, got none"));
+            return Err(Error::msg("expected at least one parameter, found none"));
         }
         let parameters: Vec<Var> = parameters.into_iter().map(|(_, var)| var).collect();
         let double = parameters.iter().any(|var| var.dtype() == DType::F64);
@@ -72,7 +72,7 @@ impl FlatParameters {
         if vector.dims() != [expected] {
             let found = vector.dims();
             return Err(Error::msg(format!(
-                "expected a vector [{expected}] for all parameters, got {found:?}"
+                "expected a vector [{expected}] for all parameters, found {found:?}"
             )));
         }
         let device = self.parameters.first().map_or(vector.device(), |var| var.device());

@@ -89,7 +89,7 @@ pub(super) fn bias_correction(beta: f64, step: u64) -> f64 {
 
 /// Returns an error unless the setting `name` is at least 0.
 pub(super) fn not_negative(name: &str, value: f64) -> Result<()> {
-    if value >= 0. { Ok(()) } else { Err(Error::msg(format!("{name} must be at least 0, got {value}"))) }
+    if value >= 0. { Ok(()) } else { Err(Error::msg(format!("{name} must be at least 0, found {value}"))) }
 }
 
 /// Returns an error unless the setting `name` is at least 0 and less than 1.
@@ -97,7 +97,7 @@ pub(super) fn fraction(name: &str, value: f64) -> Result<()> {
     if (0. ..1.).contains(&value) {
         return Ok(());
     }
-    Err(Error::msg(format!("{name} must be at least 0 and less than 1, got {value}")))
+    Err(Error::msg(format!("{name} must be at least 0 and less than 1, found {value}")))
 }
 
 /// Generates a setter `pub fn field(mut self, field: Type) -> Self` for each field.

@@ -70,7 +70,7 @@ pub(super) fn check_parameters(parameters: &[(String, Var)]) -> Result<()> {
             return Err(Error::msg(format!("two parameters are named `{name}`")));
         }
         if !var.dtype().is_float() {
-            let message = format!("expected a floating-point parameter {name}, got {:?}", var.dtype());
+            let message = format!("expected a floating-point parameter {name}, found {:?}", var.dtype());
             return Err(Error::msg(message));
         }
     }
@@ -147,7 +147,7 @@ impl Parameter {
         if gradient.dims() != value.dims() {
             let expected = value.dims();
             let found = gradient.dims();
-            return Err(Error::msg(format!("expected a gradient {expected:?}, got {found:?}")));
+            return Err(Error::msg(format!("expected a gradient {expected:?}, found {found:?}")));
         }
         if self.step == 0 {
             let initial = rule.moments().into_iter().map(|name| rule.initial_moment(name, &value));
@@ -170,7 +170,7 @@ impl Parameter {
             [step] if step > 0 => step as u64,
             ref other => {
                 return Err(Error::msg(format!(
-                    "expected one positive step count for `{}`, got {other:?}",
+                    "expected one positive step count for `{}`, found {other:?}",
                     self.name
                 )));
             }
@@ -182,7 +182,7 @@ impl Parameter {
             if tensor.dims() != initial.dims() {
                 let expected = initial.dims();
                 let found = tensor.dims();
-                return Err(Error::msg(format!("expected `{key}` of shape {expected:?}, got {found:?}")));
+                return Err(Error::msg(format!("expected `{key}` of shape {expected:?}, found {found:?}")));
             }
             Ok(tensor.detach().to_device(initial.device())?.to_dtype(initial.dtype())?.copy()?)
         };

@@ -350,7 +350,7 @@ fn unsupported_problems_are_errors() -> Result<()> {
             .is_some_and(|error| error.contains("the derivative of Silu cannot be computed from its output"))
     );
     let error = error_of(&case, DType::U8, Activation::Relu);
-    assert!(error.is_some_and(|error| error.contains("expected f32, f64, f16 or bf16, got U8")));
+    assert!(error.is_some_and(|error| error.contains("expected f32, f64, f16 or bf16, found U8")));
     let error = error_of(&Case { batch: 1 << 30, ..case.clone() }, DType::F32, Activation::Relu);
     assert!(error.is_some_and(|error| error.contains("pixels in a batch's inputs on a CUDA device")));
     let shape = case.shape()?;

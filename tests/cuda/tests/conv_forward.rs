@@ -99,11 +99,11 @@ impl Case {
     }
 
     fn check(&self) -> Result<()> {
-        let got = self.run()?;
-        if got.elem_count() == 0 {
+        let found = self.run()?;
+        if found.elem_count() == 0 {
             return Ok(());
         }
-        let error = got.sub(&self.expected)?.abs()?.max_all()?.to_scalar::<f64>()?;
+        let error = found.sub(&self.expected)?.abs()?.max_all()?.to_scalar::<f64>()?;
         let scale = self.expected.abs()?.max_all()?.to_scalar::<f64>()?.max(1.0);
         let tolerance = match self.dtype {
             DType::F64 => 1e-12,

@@ -55,11 +55,11 @@ fn warpgroups_compute_matrix_products() -> Result<()> {
         [("check_ring_f16", DType::F16), ("check_ring_bf16", DType::BF16), ("check_ring_tf32", DType::F32)]
     {
         let [x, w] = operands(dtype)?;
-        let got = ring(kernel, [&x, &core_matrices(&w)?], 0)?;
+        let found = ring(kernel, [&x, &core_matrices(&w)?], 0)?;
         let (x, w) =
             if dtype == DType::F32 { (truncate_to_tf32(&x)?, truncate_to_tf32(&w)?) } else { (x, w) };
         let expected = x.to_dtype(DType::F64)?.t()?.matmul(&w.to_dtype(DType::F64)?)?;
-        check_close(kernel, &got, &expected, 1e-6)?;
+        check_close(kernel, &found, &expected, 1e-6)?;
     }
     Ok(())
 }

@@ -268,12 +268,12 @@ fn a_short_response_without_a_length_is_an_error() {
     let hub = hub(&server, &cache).file(MODEL);
     server.set_fault(Fault::CutSilently(100));
     let error = message(load(hub.clone()));
-    assert_contains(&error, &["interrupted", "got 100", REPOSITORY, MODEL, "main", server.address()]);
+    assert_contains(&error, &["interrupted", "found 100", REPOSITORY, MODEL, "main", server.address()]);
     assert!(
         !files(cache.path()).iter().any(|path| path.ends_with(MODEL)),
         "a partial file must not be in the cache"
     );
-    assert_contains(&message(load(hub.clone())), &["interrupted", "got 100"]);
+    assert_contains(&message(load(hub.clone())), &["interrupted", "found 100"]);
 
     server.set_fault(Fault::None);
     assert_loaded(&load(hub).unwrap(), 0.);

@@ -11,9 +11,9 @@ fn errors_name_the_invalid_setting() {
     for (error, part) in [
         (
             message(Conv1d::config(3, 4, 0).init(device)),
-            "Conv1d 3→4: kernel_size must be at least 1, got (0,)",
+            "Conv1d 3→4: kernel_size must be at least 1, found (0,)",
         ),
-        (message(Conv1d::config(3, 4, 2).stride(0).init(device)), "stride must be at least 1, got (0,)"),
+        (message(Conv1d::config(3, 4, 2).stride(0).init(device)), "stride must be at least 1, found (0,)"),
         (message(Conv1d::config(3, 4, 2).padding("full").init(device)), "padding = \"full\""),
         (message(Conv1d::config(3, 4, 2).padding("same").stride(2).init(device)), "requires stride 1"),
         (message(Conv1d::config(3, 4, 2).groups(2).init(device)), "groups = 2 must divide the 3 input"),
@@ -23,16 +23,16 @@ fn errors_name_the_invalid_setting() {
         ),
         (
             message(ConvTranspose2d::config(3, 4, 2).output_padding((0, 1)).init(device)),
-            "ConvTranspose2d 3→4: output_padding must be smaller than stride or dilation, got output_padding = (0, 1) with stride = (1, 1) and dilation = (1, 1)",
+            "ConvTranspose2d 3→4: output_padding must be smaller than stride or dilation, found output_padding = (0, 1) with stride = (1, 1) and dilation = (1, 1)",
         ),
         (
             message(ConvTranspose1d::config(3, 4, 2).stride(2).output_padding(2).init(device)),
-            "got output_padding = (2,) with stride = (2,) and dilation = (1,)",
+            "found output_padding = (2,) with stride = (2,) and dilation = (1,)",
         ),
         (message(ConvTranspose1d::config(3, 4, 2).groups(0).init(device)), "groups = 0 must divide"),
         (
             message(ConvTranspose2d::config(3, 4, 2).dilation((1, 0)).init(device)),
-            "dilation must be at least 1, got (1, 0)",
+            "dilation must be at least 1, found (1, 0)",
         ),
     ] {
         assert!(error.contains(part), "{error}");
@@ -55,10 +55,10 @@ fn errors_name_the_invalid_input() -> Result<()> {
     for (error, part) in [
         (
             error_of(&conv, zeros(&[1, 2, 9]))?,
-            "Conv1d 3→4, 5: expected 3 input channels, got 2 (input [1, 2, 9])",
+            "Conv1d 3→4, 5: expected 3 input channels, found 2 (input [1, 2, 9])",
         ),
-        (error_of(&conv, zeros(&[1, 3, 9, 9]))?, "expected an input [batch, 3, length], got [1, 3, 9, 9]"),
-        (error_of(&conv, zeros(&[9]))?, "expected an input [batch, 3, length], got [9]"),
+        (error_of(&conv, zeros(&[1, 3, 9, 9]))?, "expected an input [batch, 3, length], found [1, 3, 9, 9]"),
+        (error_of(&conv, zeros(&[9]))?, "expected an input [batch, 3, length], found [9]"),
         (error_of(&conv, zeros(&[1, 3, 4]))?, "smaller than the dilated kernel"),
         (
             error_of(&conv, zeros(&[1, 3, 9]).and_then(|x| x.to_dtype(DType::F64)))?,
@@ -66,32 +66,35 @@ fn errors_name_the_invalid_input() -> Result<()> {
         ),
         (
             error_of(&reflect, zeros(&[1, 3, 5, 4]))?,
-            "Conv2d 3→4, 3×3: pad: expected reflect padding smaller than the width 4, got 4 at the left and 4 at the right",
+            "Conv2d 3→4, 3×3: pad: expected reflect padding smaller than the width 4, found 4 at the left and 4 at the right",
         ),
         (
             error_of(&circular, zeros(&[1, 3, 3]))?,
-            "Conv1d 3→4, 3: pad: expected circular padding at most the width 3, got 4",
+            "Conv1d 3→4, 3: pad: expected circular padding at most the width 3, found 4",
         ),
-        (error_of(&up, zeros(&[1, 4, 9, 9]))?, "ConvTranspose2d 3→4, 1×1: expected 3 input channels, got 4"),
+        (
+            error_of(&up, zeros(&[1, 4, 9, 9]))?,
+            "ConvTranspose2d 3→4, 1×1: expected 3 input channels, found 4",
+        ),
         (error_of(&up, zeros(&[1, 3, 9, 4]))?, "the output would be empty (input [1, 3, 9, 4])"),
         (error_of(&up, zeros(&[1, 3, 9, 0]))?, "the output would be empty"),
-        (error_of(&up, zeros(&[3, 9]))?, "expected an input [batch, 3, height, width], got [3, 9]"),
+        (error_of(&up, zeros(&[3, 9]))?, "expected an input [batch, 3, height, width], found [3, 9]"),
         (
             error_of(&up, zeros(&[1, 3, 9, 9]).and_then(|x| x.to_dtype(DType::F64)))?,
             "conv_transpose2d: expected a weight of F64",
         ),
         (
             error_of(&ReflectionPad2d::config(3), zeros(&[1, 1, 3, 9]))?,
-            "smaller than the height 3, got 3 at the top and 3 at the bottom",
+            "smaller than the height 3, found 3 at the top and 3 at the bottom",
         ),
         (
             error_of(&CircularPad2d::config((0, 4, 0, 0)), zeros(&[1, 1, 3, 3]))?,
-            "at most the width 3, got 0 at the left and 4 at the right",
+            "at most the width 3, found 0 at the left and 4 at the right",
         ),
         (error_of(&ZeroPad2d::config(-2), zeros(&[1, 1, 9, 4]))?, "leaves something of the width 4"),
         (error_of(&ZeroPad2d::config(isize::MAX), zeros(&[1, 1, 9, 4]))?, "fits"),
         (error_of(&ZeroPad2d::config(isize::MAX / 4), zeros(&[0, 1, 9, 4]))?, "fits"),
-        (error_of(&ReplicationPad2d::config(1), zeros(&[1, 1, 0, 4]))?, "not empty, got [1, 1, 0, 4]"),
+        (error_of(&ReplicationPad2d::config(1), zeros(&[1, 1, 0, 4]))?, "not empty, found [1, 1, 0, 4]"),
     ] {
         assert!(error.contains(part), "{error}\nshould contain {part}");
     }
@@ -108,21 +111,21 @@ fn errors_of_functions_name_the_invalid_operand() -> Result<()> {
     for (signal, part) in [
         (
             conv2d(&x, &long, None, plain),
-            "conv2d: expected a weight [out_channels, in_channels / groups, height, width], got [7]",
+            "conv2d: expected a weight [out_channels, in_channels / groups, height, width], found [7]",
         ),
-        (conv2d(&x, &weight, Some(&long), plain), "conv2d: expected a bias [4], got [7]"),
-        (conv2d(&x, &weight, None, plain), "expected 3 input channels, got 4"),
+        (conv2d(&x, &weight, Some(&long), plain), "conv2d: expected a bias [4], found [7]"),
+        (conv2d(&x, &weight, None, plain), "expected 3 input channels, found 4"),
         (
             conv2d(&x, &weight, None, plain.groups(3)),
             "groups do not divide the channels of the weight [4, 3, 3, 3]",
         ),
         (conv2d(&x, &weight, None, plain.groups(0)), "groups do not divide"),
-        (conv2d(&x, &zeros(&[4, 4, 0, 3])?, None, plain), "kernel_size must be at least 1, got (0, 3)"),
+        (conv2d(&x, &zeros(&[4, 4, 0, 3])?, None, plain), "kernel_size must be at least 1, found (0, 3)"),
         (
             conv1d(&x, &weight, None, Conv1dOptions::default()),
             "conv1d: expected a weight [out_channels, in_channels / groups, length]",
         ),
-        (conv_transpose2d(&x, &weight, Some(&long), up), "conv_transpose2d: expected a bias [3], got [7]"),
+        (conv_transpose2d(&x, &weight, Some(&long), up), "conv_transpose2d: expected a bias [3], found [7]"),
         (conv_transpose2d(&x, &weight, None, up.groups(3)), "groups do not divide"),
         (
             conv_transpose2d(&x, &weight, None, up.output_padding(1)),
@@ -137,10 +140,10 @@ fn errors_of_functions_name_the_invalid_operand() -> Result<()> {
         ),
         (
             pad(&x, 1, "mirror"),
-            "expected the mode \"constant\", \"reflect\", \"replicate\" or \"circular\", got \"mirror\"",
+            "expected the mode \"constant\", \"reflect\", \"replicate\" or \"circular\", found \"mirror\"",
         ),
-        (pad(zeros(&[])?, 1, "zeros"), "expected an input […, height, width] that is not empty, got []"),
-        (pad(x.to_dtype(DType::U8)?, 1, "zeros"), "got U8"),
+        (pad(zeros(&[])?, 1, "zeros"), "expected an input […, height, width] that is not empty, found []"),
+        (pad(x.to_dtype(DType::U8)?, 1, "zeros"), "found U8"),
     ] {
         let error = message(signal.into_tensor());
         assert!(error.contains(part), "{error}\nshould contain {part}");

@@ -21,7 +21,11 @@ const NAME: &str = "prelu";
 pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let view = view(x, weight)?;
     if x.dtype() != weight.dtype() {
-        bail!("{NAME}: expected a weight of dtype {:?} like the input, got {:?}", x.dtype(), weight.dtype());
+        bail!(
+            "{NAME}: expected a weight of dtype {:?} like the input, found {:?}",
+            x.dtype(),
+            weight.dtype()
+        );
     }
     if x.device().is_cpu() {
         let weight = widened(weight)?.contiguous()?;
@@ -46,14 +50,14 @@ fn view(x: &Tensor, weight: &Tensor) -> Result<Channels> {
             let view = Channels::new(NAME, x)?;
             if view.channels != *slopes {
                 bail!(
-                    "{NAME}: expected 1 slope, or 1 for each of the {} channels of {:?}, got {slopes}",
+                    "{NAME}: expected 1 slope, or 1 for each of the {} channels of {:?}, found {slopes}",
                     view.channels,
                     x.dims()
                 );
             }
             Ok(view)
         }
-        dims => bail!("{NAME}: expected a weight of shape [1] or [channels], got {dims:?}"),
+        dims => bail!("{NAME}: expected a weight of shape [1] or [channels], found {dims:?}"),
     }
 }
 

@@ -114,7 +114,7 @@ impl Image {
     /// The image does not have exactly one pixel.
     pub fn pixel_tensor(&self) -> Result<Tensor> {
         if self.pixels() != 1 {
-            bail!("expected an image with one pixel, got {:?}", self.dims)
+            bail!("expected an image with one pixel, found {:?}", self.dims)
         }
         let (channels, padded) = (self.dims[1], self.channel_blocks() * self.lanes());
         let rows = self.memory.chunks_exact(padded.max(1)).flat_map(|row| &row[..channels]);

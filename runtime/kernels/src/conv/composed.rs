@@ -36,7 +36,7 @@ fn convolve(input: &Tensor, weight: &Tensor, shape: &ConvShape) -> Result<Tensor
     let ConvGeometry { stride, padding: [[top, bottom], [left, right]], dilation, groups } = shape.geometry;
     if dilation[0] != dilation[1] && shape.kernel.iter().all(|size| *size > 1) {
         bail!(
-            "conv2d: candle's convolution on {:?} supports one dilation for both axes, got {dilation:?}",
+            "conv2d: candle's convolution on {:?} supports one dilation for both axes, found {dilation:?}",
             input.device().location()
         )
     }

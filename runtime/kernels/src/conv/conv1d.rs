@@ -41,7 +41,7 @@ pub fn conv1d(
         [("input", Some(input)), ("weight", Some(weight)), ("residual", epilogue.residual.as_ref())]
     {
         if let Some(tensor) = tensor.filter(|tensor| tensor.rank() != 3) {
-            bail!("conv1d: expected {name} with 3 dimensions, got {:?}", tensor.dims())
+            bail!("conv1d: expected {name} with 3 dimensions, found {:?}", tensor.dims())
         }
     }
     let residual = epilogue.residual.as_ref().map(|residual| Axes::One.lift(residual)).transpose()?;

@@ -38,28 +38,28 @@ impl ConvShape {
     /// The shapes and the geometry do not fit together, or an operand would not fit in memory.
     pub fn new(input: &[usize], weight: &[usize], geometry: &ConvGeometry) -> Result<Self> {
         let &[batch, in_channels, height, width] = input else {
-            bail!("conv2d: expected an input [batch, channels, height, width], got {input:?}")
+            bail!("conv2d: expected an input [batch, channels, height, width], found {input:?}")
         };
         let &[out_channels, channels, kernel_height, kernel_width] = weight else {
             bail!(
-                "conv2d: expected a weight [out_channels, in_channels / groups, height, width], got {weight:?}"
+                "conv2d: expected a weight [out_channels, in_channels / groups, height, width], found {weight:?}"
             )
         };
         check_geometry(geometry)?;
         let groups = geometry.groups;
         if channels.checked_mul(groups) != Some(in_channels) {
             bail!(
-                "conv2d: expected {} input channels ({channels} in each of {groups} groups), got {in_channels} \
+                "conv2d: expected {} input channels ({channels} in each of {groups} groups), found {in_channels} \
                  (input {input:?}, weight {weight:?})",
                 channels.saturating_mul(groups)
             )
         }
         if out_channels % groups != 0 {
-            bail!("conv2d: expected output channels divisible by {groups} groups, got {out_channels}")
+            bail!("conv2d: expected output channels divisible by {groups} groups, found {out_channels}")
         }
         let Some(output) = geometry.output_size([height, width], [kernel_height, kernel_width]) else {
             bail!(
-                "conv2d: expected an input of at least the kernel's size, got {height}×{width} with padding {:?} \
+                "conv2d: expected an input of at least the kernel's size, found {height}×{width} with padding {:?} \
                  for a {kernel_height}×{kernel_width} kernel with dilation {:?}",
                 geometry.padding,
                 geometry.dilation
@@ -70,10 +70,10 @@ impl ConvShape {
         let geometry = geometry.bounded(input, kernel);
         let shape = Self { batch, in_channels, out_channels, input, kernel, output, geometry };
         if !fits(isize::MAX as usize / 8, shape.output_dims()) {
-            bail!("conv2d: expected an output that fits in memory, got {:?}", shape.output_dims())
+            bail!("conv2d: expected an output that fits in memory, found {:?}", shape.output_dims())
         }
         if !fits(MAX_PADDED_ELEMENTS, shape.padded_dims()) {
-            bail!("conv2d: expected a padded input that fits in memory, got {:?}", shape.padded_dims())
+            bail!("conv2d: expected a padded input that fits in memory, found {:?}", shape.padded_dims())
         }
         Ok(shape)
     }
@@ -91,13 +91,13 @@ impl ConvShape {
             let Some(vector) = vector else { continue };
             check_dtype_and_device("conv2d", name, vector, input)?;
             if vector.dims() != [shape.out_channels] {
-                bail!("conv2d: expected a {name} of [{}], got {:?}", shape.out_channels, vector.dims())
+                bail!("conv2d: expected a {name} of [{}], found {:?}", shape.out_channels, vector.dims())
             }
         }
         if let Some(residual) = &epilogue.residual {
             check_dtype_and_device("conv2d", "residual", residual, input)?;
             if residual.dims() != shape.output_dims() {
-                bail!("conv2d: expected a residual of {:?}, got {:?}", shape.output_dims(), residual.dims())
+                bail!("conv2d: expected a residual of {:?}, found {:?}", shape.output_dims(), residual.dims())
             }
         }
         Ok(shape)
@@ -160,13 +160,13 @@ fn fits(elements: usize, dims: [usize; 4]) -> bool {
 fn check_geometry(geometry: &ConvGeometry) -> Result<()> {
     let ConvGeometry { stride, dilation, groups, .. } = geometry;
     if stride.contains(&0) {
-        bail!("conv2d: expected a stride of at least 1, got {stride:?}")
+        bail!("conv2d: expected a stride of at least 1, found {stride:?}")
     }
     if dilation.contains(&0) {
-        bail!("conv2d: expected a dilation of at least 1, got {dilation:?}")
+        bail!("conv2d: expected a dilation of at least 1, found {dilation:?}")
     }
     if *groups == 0 {
-        bail!("conv2d: expected at least one group, got 0")
+        bail!("conv2d: expected at least one group, found 0")
     }
     Ok(())
 }
@@ -175,14 +175,14 @@ fn check_geometry(geometry: &ConvGeometry) -> Result<()> {
 pub(super) fn check_dtype_and_device(op: &str, name: &str, operand: &Tensor, input: &Tensor) -> Result<()> {
     if operand.dtype() != input.dtype() {
         bail!(
-            "{op}: expected a {name} of {:?}, the dtype of the input, got {:?}",
+            "{op}: expected a {name} of {:?}, the dtype of the input, found {:?}",
             input.dtype(),
             operand.dtype()
         )
     }
     if !operand.device().same_device(input.device()) {
         bail!(
-            "{op}: expected the {name} on {:?}, the device of the input, got {:?}",
+            "{op}: expected the {name} on {:?}, the device of the input, found {:?}",
             input.device().location(),
             operand.device().location()
         )

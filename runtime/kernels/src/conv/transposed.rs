@@ -96,16 +96,16 @@ impl TransposeGeometry {
         let Self { stride, output_padding, dilation, groups, .. } = self;
         for (name, sizes) in [("stride", stride), ("dilation", dilation)] {
             if sizes.contains(&0) {
-                bail!("{NAME}: expected a {name} of at least 1, got {sizes:?}")
+                bail!("{NAME}: expected a {name} of at least 1, found {sizes:?}")
             }
         }
         if *groups == 0 {
-            bail!("{NAME}: expected at least one group, got 0")
+            bail!("{NAME}: expected at least one group, found 0")
         }
         if (0..2).any(|i| output_padding[i] >= stride[i].max(dilation[i])) {
             bail!(
                 "{NAME}: expected output padding smaller than the stride {stride:?} or the dilation {dilation:?}, \
-                 got {output_padding:?}"
+                 found {output_padding:?}"
             )
         }
         Ok(())
@@ -156,7 +156,7 @@ pub fn conv_transpose2d(
     if let Some(bias) = bias {
         check_dtype_and_device(NAME, "bias", bias, input)?;
         if bias.dims() != [shape.in_channels] {
-            bail!("{NAME}: expected a bias of [{}], got {:?}", shape.in_channels, bias.dims())
+            bail!("{NAME}: expected a bias of [{}], found {:?}", shape.in_channels, bias.dims())
         }
     }
     if !input.device().is_cpu() && !runs_on(input.device()) {
@@ -173,11 +173,11 @@ pub fn conv_transpose2d(
 fn convolution(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry) -> Result<ConvShape> {
     geometry.check()?;
     let &[batch, channels, height, width] = input.dims() else {
-        bail!("{NAME}: expected an input [batch, channels, height, width], got {:?}", input.dims())
+        bail!("{NAME}: expected an input [batch, channels, height, width], found {:?}", input.dims())
     };
     let &[in_channels, group_outputs, kernel_height, kernel_width] = weight.dims() else {
         bail!(
-            "{NAME}: expected a weight [in_channels, out_channels / groups, height, width], got {:?}",
+            "{NAME}: expected a weight [in_channels, out_channels / groups, height, width], found {:?}",
             weight.dims()
         )
     };
@@ -185,7 +185,7 @@ fn convolution(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry) ->
     let groups = geometry.groups;
     if channels != in_channels || channels % groups != 0 {
         bail!(
-            "{NAME}: expected {in_channels} input channels, divisible by {groups} groups, got {channels} \
+            "{NAME}: expected {in_channels} input channels, divisible by {groups} groups, found {channels} \
              (input {:?}, weight {:?})",
             input.dims(),
             weight.dims()
@@ -200,7 +200,7 @@ fn convolution(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry) ->
     match output {
         Some(output) => ConvShape::new(&output, weight.dims(), &geometry.convolution()),
         None => bail!(
-            "{NAME}: expected an output that is not empty and fits in memory, got an input of {height}×{width} \
+            "{NAME}: expected an output that is not empty and fits in memory, found an input of {height}×{width} \
              with {geometry:?} for a {kernel_height}×{kernel_width} kernel"
         ),
     }

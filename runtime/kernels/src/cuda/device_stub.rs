@@ -21,7 +21,7 @@ pub(crate) fn run(
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn target_of(device: &Device) -> Result<Target> {
     bail!(
-        "expected a CUDA device, got {:?}; sconce was compiled without its feature `cuda`",
+        "expected a CUDA device, found {:?}; sconce was compiled without its feature `cuda`",
         device.location()
     )
 }
@@ -43,7 +43,7 @@ impl Graph {
     pub fn capture(device: &Device, _work: impl FnMut() -> Result<()>) -> Result<Self> {
         let given = device.location();
         bail!(
-            "capture: expected a CUDA device, got {given:?}; sconce was compiled without its feature `cuda`"
+            "capture: expected a CUDA device, found {given:?}; sconce was compiled without its feature `cuda`"
         )
     }
 

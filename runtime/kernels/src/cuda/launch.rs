@@ -53,7 +53,7 @@ pub(crate) fn with_storages<T>(
             Storage::Cuda(storage) => storages.push((storage, *layout)),
             other => {
                 let given = other.device().location();
-                bail!("{op}: expected operands on one CUDA device, got one on {given:?}")
+                bail!("{op}: expected operands on one CUDA device, found one on {given:?}")
             }
         }
     }

@@ -86,6 +86,6 @@ const MAX_SIZE: usize = 1 << 30;
 pub(crate) fn int(op: &str, value: usize) -> Result<i32> {
     match i32::try_from(value) {
         Ok(value) if value as usize <= MAX_SIZE => Ok(value),
-        _ => bail!("{op}: expected a size of at most {MAX_SIZE} on a CUDA device, got {value}"),
+        _ => bail!("{op}: expected a size of at most {MAX_SIZE} on a CUDA device, found {value}"),
     }
 }

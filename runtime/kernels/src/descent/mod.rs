@@ -119,7 +119,7 @@ impl InplaceOp3 for AdamUpdate {
 fn elements_mut<'a, E: Element>(storage: &'a mut CpuStorage, layout: &Layout) -> Result<&'a mut [E]> {
     match element::span(layout) {
         Some(span) => Ok(&mut E::slice_mut(storage)?[span]),
-        None => bail!("{NAME}: expected a contiguous tensor, got strides {:?}", layout.stride()),
+        None => bail!("{NAME}: expected a contiguous tensor, found strides {:?}", layout.stride()),
     }
 }
 

@@ -1,22 +1,25 @@
 //! The product of matrices in memory. Each task packs the panels of B that it multiplies.
 
-use super::epilogue::BiasActivation;
-use super::matrix::Matrix;
-use super::register_tile::{Columns, RegisterTile, Rows, consecutive};
+use std::mem::MaybeUninit;
+
 use crate::memory::{Scratch, vec_written_by};
 use crate::parallel::{SharedStart, cost, for_each};
 use crate::simd::{Floats, Isa, Kernel, Simd, dispatch_to, transpose};
-use std::mem::MaybeUninit;
 
-/// Columns of B in a panel.
+use super::epilogue::BiasActivation;
+use super::matrix::Matrix;
+use super::register_tile::{Columns, RegisterTile, Rows, consecutive};
+
+/// The columns of a panel of B.
 const NC: usize = 64;
-/// Rows of B in a panel: it stays in the first-level cache.
+/// The rows of a panel of B, which stays in the first-level cache.
 const KC: usize = 64;
-/// Rows of A that a panel meets while both are in the first-level cache.
+/// The rows of A that are multiplied by a panel while both are in the first-level cache.
 const MC: usize = 96;
-/// Rows of a register tile.
+/// The rows of a register tile.
 const MR: usize = 6;
-/// `epilogue(a · b)`. None of the sizes may be 0.
+
+/// Returns `epilogue(a · b)`. None of the sizes may be 0.
 pub(super) fn multiply(isa: Isa, a: Matrix<'_>, b: Matrix<'_>, epilogue: BiasActivation<'_>) -> Vec<f32> {
     let (rows, depth, columns) = (a.rows, a.columns, b.columns);
     let task_rows = cost::PACKED_MULTIPLY_ADDS.div_ceil(depth * NC.min(columns)).next_multiple_of(MC);
@@ -32,21 +35,21 @@ pub(super) fn multiply(isa: Isa, a: Matrix<'_>, b: Matrix<'_>, epilogue: BiasAct
             dispatch_to(isa, Task { a, b, rows, columns, panel, block, epilogue, c: &c });
         });
     };
-    // SAFETY: together the tasks have every row and every column, and each writes all of its sums.
+    // SAFETY: the tasks cover every row and every column, and each writes all of its sums.
     unsafe { vec_written_by(rows * columns, write) }
 }
 
-/// Some rows of C in the columns of one panel.
+/// Computes some rows of C in the columns of one panel.
 struct Task<'a> {
     a: Matrix<'a>,
     b: Matrix<'a>,
-    /// From the first up to the second.
+    /// `[start, end]` of the rows.
     rows: [usize; 2],
-    /// From the first up to the second, at most `NC`.
+    /// `[start, end]` of the columns, of which there are at most `NC`.
     columns: [usize; 2],
-    /// `[KC][NC]` of B.
+    /// A panel of B, `[KC][NC]`.
     panel: &'a mut [f32],
-    /// `[KC][MC]` of A, if it is transposed: its columns, a row of C apart, would compete for few sets of a cache.
+    /// A block of A, `[KC][MC]`, used if A is transposed. Reading its columns in place could cause cache-set conflicts.
     block: &'a mut [f32],
     epilogue: BiasActivation<'a>,
     c: &'a SharedStart<MaybeUninit<f32>>,
@@ -57,14 +60,14 @@ impl Kernel for Task<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
-        for from in (0..self.b.rows).step_by(KC) {
-            let depth = [from, self.b.rows.min(from + KC)];
+        for start in (0..self.b.rows).step_by(KC) {
+            let depth = [start, self.b.rows.min(start + KC)];
             self.pack_panel(simd, depth);
             for row in (self.rows[0]..self.rows[1]).step_by(MC) {
                 let rows = [row, self.rows[1].min(row + MC)];
                 self.pack_block(rows, depth);
                 for row in (rows[0]..rows[1]).step_by(MR) {
-                    // As many sums as the registers hold beside the factors.
+                    // The most sums that leave registers for the factors.
                     match S::REGISTERS {
                         32.. => self.tiles::<S, 4>(simd, row, depth),
                         _ => self.tiles::<S, 2>(simd, row, depth),
@@ -74,7 +77,7 @@ impl Kernel for Task<'_> {
         }
         for row in self.rows[0]..self.rows[1] {
             let row = self.c.at(row * self.b.columns).cast::<f32>();
-            // SAFETY: a row of C, in whose columns this task has written all sums.
+            // SAFETY: this task has written all sums in its columns of the row, and no other task accesses them.
             unsafe { self.epilogue.apply(simd, row, self.columns) }
         }
     }
@@ -85,38 +88,38 @@ impl Task<'_> {
         self.columns[1] - self.columns[0]
     }
 
-    /// Copies rows of B from the first up to the second into the panel. Columns beyond the width keep their contents.
+    /// Copies the rows `start..end` of B into the panel. Columns beyond the width keep their contents.
     #[inline(always)]
-    fn pack_panel<S: Simd>(&mut self, simd: S, [from, end]: [usize; 2]) {
+    fn pack_panel<S: Simd>(&mut self, simd: S, [start, end]: [usize; 2]) {
         let width = self.width();
         if !self.b.transposed {
             let rows =
-                self.b.values[from * self.b.columns..end * self.b.columns].chunks_exact(self.b.columns);
+                self.b.values[start * self.b.columns..end * self.b.columns].chunks_exact(self.b.columns);
             for (to, row) in self.panel.chunks_exact_mut(NC).zip(rows) {
                 to[..width].copy_from_slice(&row[self.columns[0]..][..width]);
             }
             return;
         }
         for column in (0..width).step_by(S::LANES) {
-            for row in (from..end).step_by(S::LANES) {
-                self.pack_transposed(simd, [row, end], [column, width], from);
+            for row in (start..end).step_by(S::LANES) {
+                self.pack_transposed(simd, [row, end], [column, width], start);
             }
         }
     }
 
     /// Copies a square of `LANES` columns and rows of B, or the part of it within `end` and `width`, to its place in a
-    /// panel whose first row is `from`.
+    /// panel whose first row is `start`.
     #[inline(always)]
     fn pack_transposed<S: Simd>(
         &mut self,
         simd: S,
         [row, end]: [usize; 2],
         [column, width]: [usize; 2],
-        from: usize,
+        start: usize,
     ) {
         let depth = self.b.rows;
         let columns = &self.b.values[..self.columns[1] * depth][(self.columns[0] + column) * depth + row..];
-        let panel = &mut self.panel[(row - from) * NC + column..];
+        let panel = &mut self.panel[(row - start) * NC + column..];
         let (height, width) = (S::LANES.min(end - row), S::LANES.min(width - column));
         if height == S::LANES && width == S::LANES {
             assert!((S::LANES - 1) * depth + S::LANES <= columns.len());
@@ -132,17 +135,18 @@ impl Task<'_> {
         }
     }
 
-    /// Copies a part of A if it is transposed.
-    fn pack_block(&mut self, [row, end]: [usize; 2], [from, to]: [usize; 2]) {
+    /// Copies a block of A if A is transposed.
+    fn pack_block(&mut self, [row, end]: [usize; 2], [start, stop]: [usize; 2]) {
         if self.a.transposed {
-            for (block, column) in self.block.chunks_exact_mut(MC).zip(from..to) {
+            for (block, column) in self.block.chunks_exact_mut(MC).zip(start..stop) {
                 let column = &self.a.values[column * self.a.rows..];
                 block[..end - row].copy_from_slice(&column[row..end]);
             }
         }
     }
 
-    /// The elements of A from a row and a column on, the latter the first of a packed block, and their distances.
+    /// Returns the elements of A from a row and a column on, and their distances along both axes. The column must be the
+    /// first of a packed block.
     fn block(&self, row: usize, column: usize) -> (&[f32], [usize; 2]) {
         if self.a.transposed {
             (&self.block[(row - self.rows[0]) % MC..], [1, MC])
@@ -160,31 +164,31 @@ impl Task<'_> {
     }
 
     #[inline(always)]
-    fn tile<S: Simd, const NV: usize>(&self, simd: S, row: usize, column: usize, [from, end]: [usize; 2]) {
-        let (values, steps) = self.block(row, from);
+    fn tile<S: Simd, const NV: usize>(&self, simd: S, row: usize, column: usize, [start, end]: [usize; 2]) {
+        let (values, steps) = self.block(row, start);
         let count = MR.min(self.rows[1] - row);
-        assert!((count - 1) * steps[0] + (end - from - 1) * steps[1] < values.len());
-        assert!(column + NV * S::LANES <= NC && (end - from) * NC <= self.panel.len());
+        assert!((count - 1) * steps[0] + (end - start - 1) * steps[1] < values.len());
+        assert!(column + NV * S::LANES <= NC && (end - start) * NC <= self.panel.len());
         let mut rows = [0; MR];
         for (i, offset) in rows.iter_mut().enumerate() {
-            // Beyond the last row, the last row once more: those sums are discarded.
+            // Rows beyond the last repeat it; their sums are discarded.
             *offset = i.min(count - 1) * steps[0];
         }
         let a = Rows { start: values.as_ptr(), rows, step: steps[1] };
         let b =
             Columns { start: self.panel[column..].as_ptr(), vectors: consecutive::<NV>(S::LANES), step: NC };
         let mut tile = RegisterTile::<_, MR, NV>::zeros(Floats::new(simd));
-        // SAFETY: a row of the panel has `NV` vectors from `column` on, and A an element for every row and every
-        // depth, both as asserted above.
-        unsafe { tile.add_product::<0>(end - from, a, b) };
+        // SAFETY: by the assertions above, a row of the panel has `NV` vectors from `column` on, and A has an element for
+        // every row and every depth.
+        unsafe { tile.add_product::<0>(end - start, a, b) };
         for (i, sums) in tile.sums.iter().enumerate().take(count) {
             for (v, sum) in sums.iter().enumerate() {
                 let lanes = self.width().saturating_sub(column + v * S::LANES).min(S::LANES);
                 let place = (row + i) * self.b.columns + self.columns[0] + column + v * S::LANES;
                 let place = self.c.at(place).cast::<f32>();
-                // SAFETY: `lanes` elements of C that are this task's alone, written with the first rows of the panel.
+                // SAFETY: no other task accesses these `lanes` elements of C. With `start > 0`, they have been written.
                 unsafe {
-                    let sum = if from > 0 { simd.add(*sum, simd.load_partial(place, lanes)) } else { *sum };
+                    let sum = if start > 0 { simd.add(*sum, simd.load_partial(place, lanes)) } else { *sum };
                     simd.store_partial(place, lanes, sum);
                 }
             }

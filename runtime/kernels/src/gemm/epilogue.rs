@@ -3,19 +3,19 @@
 use crate::activation::{Activation, activate, activate_all, stages};
 use crate::simd::Simd;
 
-/// `activation(sum + bias[column])`
+/// Computes `activation(sum + bias[column])`.
 #[derive(Clone, Copy)]
 pub(crate) struct BiasActivation<'a> {
-    /// One element a column.
+    /// One element per column.
     pub bias: Option<&'a [f32]>,
     pub activation: Activation,
 }
 
 impl BiasActivation<'_> {
-    /// Leaves the sums as they are.
+    /// Leaves the sums unchanged.
     pub const NONE: Self = Self { bias: None, activation: Activation::Identity };
 
-    /// Turns the sums of the columns from `first` up to `end` of a row into results, in place.
+    /// Turns the sums in the columns `first..end` of a row into results, in place.
     ///
     /// # Safety
     /// `row` must have `end` elements, and no other task may access those from `first` on.
@@ -28,7 +28,7 @@ impl BiasActivation<'_> {
         for column in (first..end).step_by(S::LANES) {
             let place = row.wrapping_add(column);
             let lanes = S::LANES.min(end - column);
-            // SAFETY: `lanes` elements of the row, by the caller's promise, and as many of the bias.
+            // SAFETY: the row has `lanes` elements from `column` on, by the caller's promise, and so has the bias.
             unsafe {
                 let mut value = simd.load_partial(place, lanes);
                 if let Some(bias) = self.bias {
@@ -37,7 +37,7 @@ impl BiasActivation<'_> {
                 simd.store_partial(place, lanes, activate(simd, before, value));
             }
         }
-        // SAFETY: elements of the row, by the caller's promise.
+        // SAFETY: the row has `end` elements, and no other task accesses these, by the caller's promise.
         let results = unsafe { std::slice::from_raw_parts_mut(row.wrapping_add(first), end - first) };
         activate_all(simd, after, results);
     }

@@ -1,25 +1,27 @@
-//! The product of few rows with a transposed matrix, as dot products of contiguous rows and columns.
+//! The product of a few rows and a transposed matrix, computed as dot products of contiguous rows and columns.
 
-use super::epilogue::BiasActivation;
-use super::matrix::Matrix;
 use crate::memory::{Scratch, zeros};
 use crate::parallel::{SharedStart, cost, for_each};
 use crate::simd::{Isa, Kernel, Simd, dispatch_to};
 
-/// Columns of B that meet the same rows at once.
+use super::epilogue::BiasActivation;
+use super::matrix::Matrix;
+
+/// The columns of B that are multiplied by the same rows together.
 const NR: usize = 4;
 
-/// Rows of A that meet the same columns at once.
+/// The rows of A that are multiplied by the same columns together.
 const MR: usize = 4;
 
-/// The depth that is summed at once: this part of some rows and columns stays in the first-level cache. It determines
-/// the order of the additions, so it is a constant.
+/// The depth of a pass. This part of some rows and columns stays in the first-level cache. It determines the order of
+/// the additions, so it is a constant.
 const KC: usize = 512;
 
-/// From this many rows on a task packs its part of A: rows a power of two apart would compete for few sets of a cache.
-const PACKED_ROWS: std::ops::Range<usize> = MR + 1..super::LEAST_PACKED[0];
+/// The numbers of rows for which a task packs its part of A. Rows whose distance is a power of two would cause cache-set
+/// conflicts.
+const PACKED_ROWS: std::ops::Range<usize> = MR + 1..super::MIN_PACKED[0];
 
-/// `epilogue(a · b)`, where `a` is in row-major order and `b` is transposed, or there is nothing to multiply.
+/// The product `epilogue(a · b)`. Either `a` is in row-major order and `b` is transposed, or one of the sizes is 0.
 #[derive(Clone, Copy)]
 pub(super) struct Gemv<'a> {
     pub a: Matrix<'a>,
@@ -28,14 +30,14 @@ pub(super) struct Gemv<'a> {
 }
 
 impl Gemv<'_> {
-    /// A task has some columns of all rows, so that each element of B is read once.
+    /// Computes the product. A task computes some columns of all rows, so that each element of B is read once.
     pub fn run(self, isa: Isa) -> Vec<f32> {
         let (rows, columns) = (self.a.rows, self.b.columns);
         let mut c = zeros(rows * columns);
         let work = rows * self.a.columns;
-        // Every task reads all rows.
-        let fair = columns.div_ceil(4 * rayon::current_num_threads());
-        let width = cost::STREAMED_MULTIPLY_ADDS.div_ceil(work.max(1)).max(fair).next_multiple_of(NR);
+        // Every task reads all rows, so there are at most four tasks per thread.
+        let min_width = columns.div_ceil(4 * rayon::current_num_threads());
+        let width = cost::STREAMED_MULTIPLY_ADDS.div_ceil(work.max(1)).max(min_width).next_multiple_of(NR);
         let packed = if PACKED_ROWS.contains(&rows) { rows * KC } else { 0 };
         let start = SharedStart::of(&mut c);
         for_each(columns.div_ceil(width), &|task| {
@@ -48,13 +50,14 @@ impl Gemv<'_> {
     }
 }
 
-/// The columns from the first up to the second, of every row.
+/// Computes some columns of every row.
 struct Task<'a> {
     product: Gemv<'a>,
+    /// `[start, end]` of the columns.
     columns: [usize; 2],
-    /// Zeros at first.
+    /// The output, initially zeros.
     c: &'a SharedStart<f32>,
-    /// `[rows][KC]` of A, or empty if its rows are read in place.
+    /// The packed part of A, `[rows][KC]`, or empty if its rows are read in place.
     packed: &'a mut [f32],
 }
 
@@ -64,38 +67,38 @@ impl Kernel for Task<'_> {
     #[inline(always)]
     fn run<S: Simd>(mut self, simd: S) {
         let Gemv { a, b, epilogue } = self.product;
-        for from in (0..a.columns).step_by(KC) {
-            let depth = [from, a.columns.min(from + KC)];
+        for start in (0..a.columns).step_by(KC) {
+            let depth = [start, a.columns.min(start + KC)];
             self.pack(depth);
             self.add(simd, depth);
         }
         for row in 0..a.rows {
-            // SAFETY: a row of C, of which these columns are this task's alone.
+            // SAFETY: the row is in C, and no other task accesses these columns.
             unsafe { epilogue.apply(simd, self.c.at(row * b.columns), self.columns) }
         }
     }
 }
 
 impl Task<'_> {
-    /// Copies the columns of A from the first up to the second.
-    fn pack(&mut self, [from, to]: [usize; 2]) {
+    /// Packs the columns `start..end` of A.
+    fn pack(&mut self, [start, end]: [usize; 2]) {
         let rows = self.product.a.values.chunks_exact(self.product.a.columns);
         for (packed, row) in self.packed.chunks_exact_mut(KC).zip(rows) {
-            packed[..to - from].copy_from_slice(&row[from..to]);
+            packed[..end - start].copy_from_slice(&row[start..end]);
         }
     }
 
-    /// The elements of a row of A from the first up to the second.
+    /// Returns the elements `start..end` of a row of A.
     #[inline(always)]
-    fn row(&self, row: usize, [from, to]: [usize; 2]) -> &[f32] {
+    fn row(&self, row: usize, [start, end]: [usize; 2]) -> &[f32] {
         if self.packed.is_empty() {
-            &self.product.a.values[row * self.product.a.columns..][from..to]
+            &self.product.a.values[row * self.product.a.columns..][start..end]
         } else {
-            &self.packed[row * KC..][..to - from]
+            &self.packed[row * KC..][..end - start]
         }
     }
 
-    /// Adds the products of the depths from the first up to the second.
+    /// Adds the products of the depths `depth[0]..depth[1]`.
     #[inline(always)]
     fn add<S: Simd>(&self, simd: S, depth: [usize; 2]) {
         let Gemv { a, b, .. } = self.product;
@@ -103,7 +106,7 @@ impl Task<'_> {
             let width = NR.min(self.columns[1] - column);
             for row in (0..a.rows).step_by(MR) {
                 let count = MR.min(a.rows - row);
-                // Beyond the last column or row, the last one once more: those sums are discarded.
+                // Columns and rows beyond the last repeat it; their sums are discarded.
                 let mut columns = [&[][..]; NR];
                 for (j, values) in columns.iter_mut().enumerate() {
                     let start = (column + j.min(width - 1)) * b.rows;
@@ -117,7 +120,7 @@ impl Task<'_> {
                 for (i, sums) in sums.iter().take(count).enumerate() {
                     let place = self.c.at((row + i) * b.columns + column);
                     for (j, sum) in sums.iter().take(width).enumerate() {
-                        // SAFETY: an element of C, of a column that is this task's alone.
+                        // SAFETY: the element is in C, and no other task accesses its column.
                         unsafe { *place.add(j) += sum };
                     }
                 }
@@ -126,15 +129,15 @@ impl Task<'_> {
     }
 }
 
-/// The dot products of the first `count` rows with every column, all of one length.
+/// Returns the dot products of the first `count` rows and every column. All have the same length.
 ///
-/// The order of the additions of a sum does not depend on the other rows and columns.
+/// The order of the additions in a sum does not depend on the other rows and columns.
 #[inline(always)]
 fn dot_products<S: Simd>(simd: S, x: [&[f32]; MR], columns: [&[f32]; NR], count: usize) -> [[f32; NR]; MR] {
     match count {
         1 => tile::<S, 1>(simd, x, columns),
         2 => tile::<S, 2>(simd, x, columns),
-        // With fewer registers the sums of four rows would not stay in them.
+        // Fewer registers cannot hold the sums of four rows.
         4 if S::REGISTERS > 16 => tile::<S, 4>(simd, x, columns),
         4 => {
             let [a, b, c, d] = x;
@@ -149,10 +152,10 @@ fn dot_products<S: Simd>(simd: S, x: [&[f32]; MR], columns: [&[f32]; NR], count:
 
 #[inline(always)]
 fn tile<S: Simd, const COUNT: usize>(simd: S, x: [&[f32]; MR], columns: [&[f32]; NR]) -> [[f32; NR]; MR] {
-    let len = columns.iter().chain(&x).map(|of| of.len()).min().unwrap_or(0);
+    let len = columns.iter().chain(&x).map(|values| values.len()).min().unwrap_or(0);
     let mut sums = [[simd.zero(); NR]; MR];
     let whole = len - len % S::LANES;
-    // SAFETY: every slice has `len` elements.
+    // SAFETY: every slice has at least `len` elements.
     unsafe {
         for at in (0..whole).step_by(S::LANES) {
             let mut w = [simd.zero(); NR];
@@ -178,30 +181,30 @@ fn tile<S: Simd, const COUNT: usize>(simd: S, x: [&[f32]; MR], columns: [&[f32];
     }
     let mut results = [[0.; NR]; MR];
     for (results, sums) in results.iter_mut().zip(sums).take(COUNT) {
-        *results = across(simd, sums);
+        *results = sum_lanes(simd, sums);
     }
     results
 }
 
-/// The sum of all lanes of each vector. Adds neighboring lanes until each four lanes hold one of each vector, then the
-/// remaining fours.
+/// Returns the sum of the lanes of each vector. Adds adjacent lanes until each group of four lanes has one partial sum of
+/// each vector, then adds the groups.
 #[inline(always)]
-fn across<S: Simd>(simd: S, [a, b, c, d]: [S::V; NR]) -> [f32; NR] {
-    let mut all = join(simd, join(simd, a, b), join(simd, c, d));
+fn sum_lanes<S: Simd>(simd: S, [a, b, c, d]: [S::V; NR]) -> [f32; NR] {
+    let mut all = add_adjacent(simd, add_adjacent(simd, a, b), add_adjacent(simd, c, d));
     let mut lanes = S::LANES / NR;
     while lanes > 1 {
-        all = join(simd, all, all);
+        all = add_adjacent(simd, all, all);
         lanes /= 2;
     }
     let mut results = [0.; 16];
-    // SAFETY: no vector has more than 16 lanes.
+    // SAFETY: a vector has at most 16 lanes.
     unsafe { simd.store(results.as_mut_ptr(), all) };
     [results[0], results[1], results[2], results[3]]
 }
 
-/// The sums of neighbouring lanes of `a`, then of `b`.
+/// Returns the sums of adjacent lanes of `a`, followed by those of `b`.
 #[inline(always)]
-fn join<S: Simd>(simd: S, a: S::V, b: S::V) -> S::V {
+fn add_adjacent<S: Simd>(simd: S, a: S::V, b: S::V) -> S::V {
     let [even, odd] = simd.deinterleave(a, b);
     simd.add(even, odd)
 }

@@ -6,26 +6,26 @@ pub(crate) struct Matrix<'a> {
     pub values: &'a [f32],
     pub rows: usize,
     pub columns: usize,
-    /// Whether the values are in column-major order.
+    /// Whether `values` are in column-major order.
     pub transposed: bool,
 }
 
 impl<'a> Matrix<'a> {
-    /// `[rows, columns]` in row-major order.
+    /// Creates a matrix `[rows, columns]` in row-major order.
     ///
     /// # Panics
-    /// `values` has fewer elements.
+    /// Panics if `values` has fewer than `rows · columns` elements.
     pub fn new(values: &'a [f32], rows: usize, columns: usize) -> Self {
         assert!(values.len() >= rows * columns);
         Self { values, rows, columns, transposed: false }
     }
 
-    /// The transposed matrix, of the same values.
+    /// Returns the transpose, which shares the values.
     pub fn t(self) -> Self {
         Self { rows: self.columns, columns: self.rows, transposed: !self.transposed, ..self }
     }
 
-    /// The distances from one row to the next and from one column to the next.
+    /// Returns the distances from one row to the next and from one column to the next.
     pub fn steps(&self) -> [usize; 2] {
         if self.transposed { [1, self.rows] } else { [self.columns, 1] }
     }

@@ -1,49 +1,51 @@
 //! The product of packed operands: the caller has written A and B in the order in which the loop reads them.
 //!
-//! B is packed in panels of one cache line of columns, `[panel][depth][PANEL]`. A is packed in groups of rows whose sums
-//! are in registers at once, `[group][depth / LANES][row of the group][LANES]`.
+//! B is packed in panels of one cache line of columns, `[panel][depth][PANEL]`. A is packed in groups of rows whose
+//! sums are in registers together, `[group][depth / LANES][row of the group][LANES]`.
 
-use super::register_tile::{Columns, RegisterTile, Rows, consecutive};
 use crate::memory::CACHE_LINE_FLOATS;
 use crate::simd::{Floats, Simd};
+
+use super::register_tile::{Columns, RegisterTile, Rows, consecutive};
 
 /// The columns of a panel of B.
 const PANEL: usize = CACHE_LINE_FLOATS;
 
 /// The partition of the rows of A into groups.
 ///
-/// Groups are of nearly equal size: a group of one row would wait for its own additions.
+/// Groups have nearly equal sizes. The latency of its additions would slow down a group of one row.
 #[derive(Clone, Copy)]
 pub(crate) struct RowGroups {
     rows: usize,
     count: usize,
 }
 
-/// MR, the most rows of a group: the sums of two vectors of columns each leave registers for the factors.
-const fn most_rows<S: Simd>() -> usize {
+/// Returns MR, the most rows of a group. The sums of two vectors of columns per row leave registers for the factors.
+const fn max_rows<S: Simd>() -> usize {
     if S::LANES == 16 { 14 } else { 6 }
 }
 
-/// The panels that [`multiply_packed`] takes at once. With one panel of one vector, the loop would wait for its
-/// factors: each product needs one from memory.
+/// Returns the most panels that one call of [`multiply_packed`] supports. With a single panel of one vector, each product
+/// would load one of its factors from memory.
 pub(crate) const fn panels_at_once<S: Simd>() -> usize {
     if S::LANES == PANEL { 2 } else { 1 }
 }
 
 impl RowGroups {
+    /// Divides `rows` rows into groups.
     #[inline(always)]
     pub fn new<S: Simd>(rows: usize) -> Self {
-        Self { rows, count: rows.div_ceil(most_rows::<S>()) }
+        Self { rows, count: rows.div_ceil(max_rows::<S>()) }
     }
 
-    /// The first row of a group, or the number of rows for the group after the last.
+    /// Returns the first row of a group, or the number of rows if `group` is the number of groups.
     #[inline(always)]
     fn start(self, group: usize) -> usize {
         group * self.rows / self.count
     }
 
-    /// The offset in packed A of `LANES` elements of a row from `at` on, where rows have `depth` elements, rounded up
-    /// to whole vectors.
+    /// Returns the offset in packed A of `lanes` elements of a row from the element `at` on. Rows have `depth` elements,
+    /// rounded up to whole vectors.
     #[inline(always)]
     pub fn offset(self, row: usize, at: usize, depth: usize, lanes: usize) -> usize {
         let group = ((row + 1) * self.count).div_ceil(self.rows) - 1;
@@ -57,19 +59,19 @@ impl RowGroups {
 pub(crate) struct PackedFactors {
     /// The packed rows, in the order of [`RowGroups::offset`].
     pub a: *const f32,
-    /// `[depth][PANEL]` of the first panel.
+    /// The first panel, `[depth][PANEL]`.
     pub b: *const f32,
     pub depth: usize,
     pub rows: usize,
-    /// At most [`panels_at_once`].
+    /// The number of panels, at most [`panels_at_once`].
     pub panels: usize,
     /// The distance from one panel to the next, in B and in C.
     pub panel_strides: [usize; 2],
 }
 
-/// Writes the product to `c`, `[panel][row][PANEL]`, with panels at the distance that the factors have.
+/// Writes the product to `c`, `[panel][row][PANEL]`, with panels at the distance `panel_strides[1]`.
 ///
-/// Every sum runs over the depth in order, so that it does not depend on the partition.
+/// Every sum adds its products in the order of the depth, so that it does not depend on the partition.
 ///
 /// # Safety
 /// `factors` and `c` must have the extents above.
@@ -98,24 +100,26 @@ pub(crate) unsafe fn multiply_packed<S: Simd>(simd: S, factors: PackedFactors, c
     }
 }
 
-/// The place of a group's sums.
+/// The destination of a group's sums.
 #[derive(Clone, Copy)]
 struct Sums {
     start: *mut f32,
-    /// Adds to the sums in memory.
+    /// Add to the sums in memory.
     resume: bool,
 }
 
-/// With this many groups, each reads `KC` rows of a panel while the first-level cache still has them from the group
-/// before. With one group there is none before; with more the panel matters less than the sums.
+/// The numbers of groups for which the depth is divided into passes of `KC`. Each group then finds the `KC` rows of a
+/// panel in the first-level cache, where the previous group left them. A single group has no previous group, and with
+/// more groups the traffic of the sums outweighs that of the panel.
 const FEW_GROUPS: std::ops::RangeInclusive<usize> = 2..=3;
+/// The rows of a panel in one pass over the groups.
 const KC: usize = 64;
 
 /// # Safety
 /// As [`multiply_packed`], for one group and `NV` vectors of columns.
 #[inline(always)]
 unsafe fn multiply_group<S: Simd, const NV: usize>(simd: S, factors: PackedFactors, sums: Sums) {
-    // SAFETY: the caller's bounds; no group has more rows than `most_rows`.
+    // SAFETY: the caller's bounds; no group has more rows than `max_rows`.
     unsafe {
         // Larger tiles are compiled only for instruction sets with enough registers.
         if S::LANES == 16 && factors.rows > 6 {
@@ -154,7 +158,7 @@ unsafe fn multiply_tile<S: Simd, const MR: usize, const NV: usize>(
     let mut tile = RegisterTile::<_, MR, NV>::zeros(Floats::new(simd));
     let mut rows = Rows { start: a, rows: consecutive(S::LANES), step: 1 };
     let mut columns = Columns { start: b, vectors, step: PANEL };
-    // SAFETY: each step of `LANES` depths takes `LANES` elements of every row and as many lines of the panels.
+    // SAFETY: each step of `LANES` depths reads `LANES` elements of every row and `LANES` rows of the panels.
     unsafe {
         if resume {
             for (i, sums) in tile.sums.iter_mut().enumerate() {
@@ -177,12 +181,12 @@ unsafe fn multiply_tile<S: Simd, const MR: usize, const NV: usize>(
     }
 }
 
-/// The offsets of the vectors of some panels at a distance of `stride`.
+/// Returns the offsets of the vectors of some panels at a distance of `stride`.
 #[inline(always)]
 fn offsets<S: Simd, const NV: usize>(stride: usize) -> [usize; NV] {
     std::array::from_fn(|v| v * S::LANES / PANEL * stride + v * S::LANES % PANEL)
 }
 
-/// The floats of a panel that are prefetched ahead of their use: the next position's follow the last one's, and all
-/// positions together exceed the near caches.
+/// The distance in floats at which panels are prefetched. The panel of Winograd's next position follows that of the
+/// current one, and all positions together exceed the near caches.
 const AHEAD: usize = 32 * PANEL;

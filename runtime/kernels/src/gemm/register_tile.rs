@@ -1,6 +1,6 @@
-//! The register tile: the sums of `MR` rows and `NV` vectors of columns of a matrix product, in registers.
+//! The register tile: sums of a matrix product, for `MR` rows and `NV` vectors of columns, in registers.
 //!
-//! All matrix products share this inner loop. They differ in where their operands lie and in what is packed.
+//! All matrix products share this inner loop. They differ in the layout of their operands and in what they pack.
 
 use crate::memory::CACHE_LINE_FLOATS;
 use crate::simd::{Lanes, prefetch};
@@ -25,7 +25,7 @@ pub(crate) struct Columns<R, const NV: usize> {
     pub step: usize,
 }
 
-/// Offsets at a distance of `step`.
+/// Returns `N` offsets at a distance of `step`.
 #[inline(always)]
 pub(crate) fn consecutive<const N: usize>(step: usize) -> [usize; N] {
     std::array::from_fn(|i| i * step)
@@ -39,17 +39,18 @@ pub(crate) struct RegisterTile<L: Lanes, const MR: usize, const NV: usize> {
 }
 
 impl<L: Lanes, const MR: usize, const NV: usize> RegisterTile<L, MR, NV> {
+    /// Creates a tile of zeros.
     #[inline(always)]
     pub fn zeros(lanes: L) -> Self {
         Self { lanes, sums: [[lanes.splat(L::Real::default()); NV]; MR] }
     }
 
-    /// Adds the products of `depth` elements of the rows of A with as many rows of B.
+    /// Adds the products of `depth` elements of each row of A and `depth` rows of B.
     ///
-    /// With `AHEAD > 0`, it prefetches the numbers of B that many numbers ahead.
+    /// With `AHEAD > 0`, prefetches B at a distance of `AHEAD` elements.
     ///
     /// # Safety
-    /// Every row of A must have `depth` elements and every vector of B must be in bounds in `depth` rows.
+    /// Every row of A must have `depth` elements, and every vector of B must be in bounds in `depth` rows.
     #[inline(always)]
     pub unsafe fn add_product<const AHEAD: usize>(
         &mut self,

@@ -1,8 +1,9 @@
-//! Products of all orders and sizes around the block sizes against a sum in f64.
+//! Products in all storage orders, with sizes around the block sizes, compared with sums in f64.
 
-use super::{BiasActivation, Matrix, multiply};
 use crate::activation::Activation;
 use crate::simd::available;
+
+use super::{BiasActivation, Matrix, multiply};
 
 fn numbers(count: usize, step: f32) -> Vec<f32> {
     (0..count).map(|i| (i as f32 * step).sin()).collect()
@@ -25,7 +26,7 @@ fn check([rows, depth, columns]: [usize; 3], transposed: [bool; 2]) {
             let size: f64 = (0..depth).map(|k| (at(&a, i, k) * at(&b, k, j)).abs()).sum();
             assert!(
                 (f64::from(*plain) - sum).abs() <= 2e-6 * size,
-                "{isa:?}, [{i}, {j}]: {plain}, not {sum}"
+                "{isa:?}, [{i}, {j}]: expected {sum}, found {plain}"
             );
             let expected = (sum + f64::from(bias[j])).max(0.);
             assert!((f64::from(*result) - expected).abs() <= 2e-6 * (size + 1.), "{isa:?}, [{i}, {j}]");
@@ -34,7 +35,7 @@ fn check([rows, depth, columns]: [usize; 3], transposed: [bool; 2]) {
 }
 
 #[test]
-fn products_of_every_order_and_size() {
+fn products_equal_sums_in_f64() {
     let sizes = [
         [1, 1, 1],
         [3, 0, 5],

@@ -1,15 +1,16 @@
-//! The linear map `x · weightᵀ + bias` with its activation.
+//! The linear layer `activation(x · weightᵀ + bias)`.
 
 mod op;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) mod testing;
+
+use candle_core::{DType, Result, Tensor, bail};
 
 use super::activation::{self, Activation};
 use super::element::with_elements;
 use super::empty::empty_output;
 use super::gemm::{BiasActivation, Matrix, multiply};
 use super::simd::{Isa, isa};
-use candle_core::{DType, Result, Tensor, bail};
 
 /// Computes `activation(x · weightᵀ + bias)`.
 ///
@@ -18,11 +19,11 @@ use candle_core::{DType, Result, Tensor, bail};
 /// - `bias`: `[outputs]`
 /// - returns `[..., outputs]`
 ///
-/// f32 on the CPU runs as one kernel. Other dtypes and devices fall back to candle's matrix product, followed
-/// by bias and activation. Differentiable in `x`, `weight` and `bias`.
+/// f32 on the CPU runs as one kernel. Other dtypes and devices fall back to candle's matrix product, followed by bias and
+/// activation. Differentiable in `x`, `weight` and `bias`.
 ///
 /// # Errors
-/// The shapes, dtypes or devices do not fit together.
+/// Returns an error if the shapes, dtypes or devices do not match.
 ///
 /// # Examples
 /// ```
@@ -67,7 +68,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Ac
     y?.reshape(dims)
 }
 
-/// [`linear`] from candle's own operations.
+/// Computes [`linear`] with candle's operations.
 fn composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
     let mut y = x.matmul(&weight.t()?)?;
     if let Some(bias) = bias {
@@ -76,7 +77,7 @@ fn composed(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Acti
     activation::apply(activation, &y)
 }
 
-/// As [`linear`], without gradients, with a given instruction set.
+/// Computes [`linear`] with the given instruction set, without gradients.
 fn forward(
     isa: Isa,
     x: &Tensor,
@@ -84,19 +85,19 @@ fn forward(
     bias: Option<&Tensor>,
     activation: Activation,
 ) -> Result<Tensor> {
-    let shape = shape(x.dims(), weight.dims(), bias.map(Tensor::dims))?;
+    let sizes = shape(x.dims(), weight.dims(), bias.map(Tensor::dims))?;
     let run = |bias: Option<&[f32]>| {
-        with_elements(x, |x| with_elements(weight, |weight| mapped(isa, shape, x, weight, bias, activation)))?
+        with_elements(x, |x| with_elements(weight, |weight| apply(isa, sizes, x, weight, bias, activation)))?
     };
     let y = match bias {
         Some(bias) => with_elements(bias, |bias| run(Some(bias)))??,
         None => run(None)?,
     };
-    Tensor::from_vec(y, (shape.rows, shape.outputs), x.device())
+    Tensor::from_vec(y, (sizes.rows, sizes.outputs), x.device())
 }
 
-/// `grad · weight`
-fn of_x(isa: Isa, weight: &Tensor, grad: &Tensor) -> Result<Tensor> {
+/// Returns the gradient of `x`, `grad · weight`.
+fn grad_x(isa: Isa, weight: &Tensor, grad: &Tensor) -> Result<Tensor> {
     let (rows, outputs) = grad.dims2()?;
     let inputs = weight.dim(1)?;
     let values = with_elements(grad, |grad| {
@@ -108,8 +109,8 @@ fn of_x(isa: Isa, weight: &Tensor, grad: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, (rows, inputs), grad.device())
 }
 
-/// `gradᵀ · x`
-fn of_weight(isa: Isa, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
+/// Returns the gradient of `weight`, `gradᵀ · x`.
+fn grad_weight(isa: Isa, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
     let (rows, outputs) = grad.dims2()?;
     let inputs = x.dim(1)?;
     let values = with_elements(grad, |grad| {
@@ -119,7 +120,7 @@ fn of_weight(isa: Isa, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, (outputs, inputs), grad.device())
 }
 
-/// The sizes of a linear map.
+/// The sizes of a linear layer.
 #[derive(Clone, Copy)]
 struct Sizes {
     rows: usize,
@@ -127,6 +128,7 @@ struct Sizes {
     outputs: usize,
 }
 
+/// Checks the shapes and returns the sizes.
 fn shape(x: &[usize], weight: &[usize], bias: Option<&[usize]>) -> Result<Sizes> {
     match (x, weight) {
         (&[rows, inputs], &[outputs, columns])
@@ -136,12 +138,13 @@ fn shape(x: &[usize], weight: &[usize], bias: Option<&[usize]>) -> Result<Sizes>
         }
         _ => bail!(
             "linear: expected an input [rows, inputs], a weight [outputs, inputs] and a bias [outputs], \
-             got {x:?}, {weight:?} and {bias:?}"
+             found {x:?}, {weight:?} and {bias:?}"
         ),
     }
 }
 
-fn mapped(
+/// Computes [`linear`] of slices.
+fn apply(
     isa: Isa,
     Sizes { rows, inputs, outputs }: Sizes,
     x: &[f32],

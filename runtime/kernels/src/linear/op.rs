@@ -1,21 +1,23 @@
-//! The linear map as a candle operation with a gradient.
+//! The linear layer as a differentiable candle operation.
 
-use super::{mapped, of_weight, of_x, shape};
+use candle_core::{CpuStorage, Result, Shape, Tensor};
+
 use crate::activation::{self, Activation};
 use crate::element::{elements, with_elements};
 use crate::operation::{CpuOperand, Operation};
 use crate::relay;
 use crate::simd::isa;
-use candle_core::{CpuStorage, Result, Shape, Tensor};
+
+use super::{apply, grad_weight, grad_x, shape};
 
 const NAME: &str = "linear";
 
 struct Linear {
-    /// Its slope can be told from its output.
+    /// An activation whose derivative is computed from its output.
     activation: Activation,
 }
 
-/// As [`super::linear`], for operands of which at least one tracks gradients.
+/// Computes [`super::linear`] for operands of which at least one tracks gradients.
 pub(super) fn linear(
     x: &Tensor,
     weight: &Tensor,
@@ -42,11 +44,11 @@ impl Linear {
         let sizes = shape(x_layout.dims(), weight_layout.dims(), bias.map(|(_, layout)| layout.dims()))?;
         let (x, weight) = (elements(x, x_layout)?, elements(weight, weight_layout)?);
         let bias = bias.map(|(bias, layout)| elements(bias, layout)).transpose()?;
-        let y = mapped(isa(), sizes, x, weight, bias, self.activation);
+        let y = apply(isa(), sizes, x, weight, bias, self.activation);
         Ok((CpuStorage::F32(y), (sizes.rows, sizes.outputs).into()))
     }
 
-    /// The gradients of input and weight, and that of the output before the activation.
+    /// Returns the gradients of `x` and `weight`, and the gradient of the output before the activation.
     fn gradients(
         &self,
         x: &Tensor,
@@ -55,13 +57,13 @@ impl Linear {
         grad: &Tensor,
     ) -> Result<([Option<Tensor>; 2], Tensor)> {
         let grad = activation::gradient(self.activation, grad, y)?;
-        let of_x = x.track_op().then(|| of_x(isa(), weight, &grad)).transpose()?;
-        let of_weight = weight.track_op().then(|| of_weight(isa(), x, &grad)).transpose()?;
-        Ok(([of_x, of_weight], grad))
+        let grad_x = x.track_op().then(|| grad_x(isa(), weight, &grad)).transpose()?;
+        let grad_weight = weight.track_op().then(|| grad_weight(isa(), x, &grad)).transpose()?;
+        Ok(([grad_x, grad_weight], grad))
     }
 }
 
-/// The sum of all rows of `[rows, outputs]`, added up in `f64`.
+/// Returns the sum of the rows of `[rows, outputs]`, accumulated in f64.
 fn sum_of_rows(grad: &Tensor) -> Result<Tensor> {
     let outputs = grad.dim(1)?;
     let sums = with_elements::<f32, _>(grad, |grad| {
@@ -103,8 +105,8 @@ impl Operation<3> for Linear {
         y: &Tensor,
         grad: &Tensor,
     ) -> Result<[Option<Tensor>; 3]> {
-        let ([of_x, of_weight], before) = self.gradients(x, weight, y, grad)?;
-        let of_bias = bias.track_op().then(|| sum_of_rows(&before)).transpose()?;
-        Ok([of_x, of_weight, of_bias])
+        let ([grad_x, grad_weight], grad) = self.gradients(x, weight, y, grad)?;
+        let grad_bias = bias.track_op().then(|| sum_of_rows(&grad)).transpose()?;
+        Ok([grad_x, grad_weight, grad_bias])
     }
 }

@@ -1,14 +1,16 @@
-//! The linear map with a chosen instruction set, for tests.
+//! The linear layer with a given instruction set, for tests.
 
-use super::{Sizes, forward, of_weight, of_x, shape};
+use candle_core::{Result, Tensor, bail};
+
 use crate::activation::Activation;
 use crate::simd::Isa;
-use candle_core::{Result, Tensor, bail};
+
+use super::{Sizes, forward, grad_weight, grad_x, shape};
 
 /// Computes [`linear`](super::linear) with the instruction set `isa`, without gradients.
 ///
 /// # Errors
-/// The shapes do not fit together.
+/// Returns an error if the shapes do not match.
 pub fn linear_with(
     isa: Isa,
     x: &Tensor,
@@ -19,15 +21,14 @@ pub fn linear_with(
     forward(isa, x, weight, bias, activation)
 }
 
-/// Computes the gradients of `x` and `weight` from `grad`, the gradient of `x · weightᵀ`, with the
-/// instruction set `isa`.
+/// Computes the gradients of `x` and `weight` from `grad`, the gradient of `x · weightᵀ`, with the instruction set `isa`.
 ///
 /// # Errors
-/// The shapes do not fit together.
+/// Returns an error if the shapes do not match.
 pub fn gradients_with(isa: Isa, x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
     let Sizes { rows, outputs, .. } = shape(x.dims(), weight.dims(), None)?;
     if grad.dims() != [rows, outputs] {
-        bail!("linear: expected a gradient {:?}, got {:?}", [rows, outputs], grad.dims());
+        bail!("linear: expected a gradient {:?}, found {:?}", [rows, outputs], grad.dims());
     }
-    Ok([of_x(isa, weight, grad)?, of_weight(isa, x, grad)?])
+    Ok([grad_x(isa, weight, grad)?, grad_weight(isa, x, grad)?])
 }

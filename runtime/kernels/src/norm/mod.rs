@@ -73,7 +73,7 @@ pub fn batch_norm_train(
 fn training_view(x: &Tensor) -> Result<Channels> {
     let view = Channels::new(NAME, x)?;
     if view.per_channel() == 1 {
-        bail!("{NAME}: expected more than one value per channel in training, got an input {:?}", x.dims());
+        bail!("{NAME}: expected more than one value per channel in training, found an input {:?}", x.dims());
     }
     Ok(view)
 }
@@ -240,7 +240,7 @@ fn affine(x: &Tensor, view: Channels, weight: Option<&Tensor>, bias: Option<&Ten
 
 fn check(name: &str, given: &Tensor, view: Channels) -> Result<()> {
     if given.dims() != [view.channels] {
-        bail!("{NAME}: expected a {name} of shape [{}], got {:?}", view.channels, given.dims());
+        bail!("{NAME}: expected a {name} of shape [{}], found {:?}", view.channels, given.dims());
     }
     Ok(())
 }

@@ -71,10 +71,10 @@ pub(crate) fn windows(
 ) -> Result<Windows> {
     let output = geometry.output_size(input)?;
     if geometry.dilation != [1; 2] {
-        bail!("{NAME}: expected a dilation of 1, got {:?}", geometry.dilation);
+        bail!("{NAME}: expected a dilation of 1, found {:?}", geometry.dilation);
     }
     if divisor == Some(0) {
-        bail!("{NAME}: expected a divisor other than 0, got 0");
+        bail!("{NAME}: expected a divisor other than 0, found 0");
     }
     let axis_windows = |axis: usize| -> Vec<Window> {
         let (kernel, padding) = (geometry.kernel[axis], geometry.padding[axis]);

@@ -65,9 +65,9 @@ fn membership(windows: &[Window], inputs: usize, device: &Device) -> Result<Tens
 mod tests {
     use candle_core::{DType, Var};
 
-    use super::*;
     use super::super::geometry::adaptive_ranges;
     use super::super::{PoolGeometry, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d};
+    use super::*;
 
     /// Checks that `composed` returns the same output and gradient as the kernel `fused`.
     fn check(

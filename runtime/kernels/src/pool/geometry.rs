@@ -75,11 +75,11 @@ impl<const AXES: usize> PoolGeometry<AXES> {
         let Self { kernel, stride, padding, dilation, .. } = *self;
         for (name, sizes) in [("kernel", kernel), ("stride", stride), ("dilation", dilation)] {
             if sizes.contains(&0) {
-                bail!("pooling: expected a {name} of 1 or more on each axis, got {sizes:?}");
+                bail!("pooling: expected a {name} of 1 or more on each axis, found {sizes:?}");
             }
         }
         if padding.iter().zip(kernel).any(|(padding, kernel)| *padding > kernel / 2) {
-            bail!("pooling: expected padding of at most half the kernel {kernel:?}, got {padding:?}");
+            bail!("pooling: expected padding of at most half the kernel {kernel:?}, found {padding:?}");
         }
         let padded = std::array::from_fn::<_, AXES, _>(|axis| input[axis].saturating_add(2 * padding[axis]));
         // This bound also keeps the element counts and the end positions of windows from overflowing.
@@ -88,7 +88,7 @@ impl<const AXES: usize> PoolGeometry<AXES> {
             .try_fold(1usize, |count, size| count.checked_mul(*size))
             .is_none_or(|n| n > MAX_PADDED_ELEMENTS)
         {
-            bail!("pooling: expected a padded input that fits in memory, got {padded:?}");
+            bail!("pooling: expected a padded input that fits in memory, found {padded:?}");
         }
         let output = std::array::from_fn(|axis| self.outputs(axis, input[axis]));
         if output.contains(&0) {
@@ -153,7 +153,7 @@ pub(crate) fn adaptive_size(
     size: [Option<usize>; 2],
 ) -> Result<[usize; 2]> {
     if size.contains(&Some(0)) {
-        bail!("{op}: expected an output of 1 or more on each axis, got {size:?}");
+        bail!("{op}: expected an output of 1 or more on each axis, found {size:?}");
     }
     let output = [0, 1].map(|axis| size[axis].unwrap_or(input[axis]));
     check_size(op, dims, output)?;

@@ -143,26 +143,26 @@ impl Recurrent<'_> {
 
 fn check(recurrence: Recurrence, inputs: &Tensor, recurrent: &Recurrent, state: &[Tensor]) -> Result<()> {
     let &[steps, batch, gates] = inputs.dims() else {
-        bail!("{recurrence:?}: expected inputs [steps, batch, gates], got {:?}", inputs.dims());
+        bail!("{recurrence:?}: expected inputs [steps, batch, gates], found {:?}", inputs.dims());
     };
     if steps == 0 {
-        bail!("{recurrence:?}: expected a sequence of one step or more, got {:?}", inputs.dims());
+        bail!("{recurrence:?}: expected a sequence of one step or more, found {:?}", inputs.dims());
     }
     let hidden = gates / recurrence.gates();
     if hidden == 0 || gates != hidden * recurrence.gates() {
         let count = recurrence.gates();
         bail!(
-            "{recurrence:?}: expected inputs for {count} gates with at least one unit each, got {:?}",
+            "{recurrence:?}: expected inputs for {count} gates with at least one unit each, found {:?}",
             inputs.dims()
         );
     }
     let width = recurrent.projection.map_or(Ok(hidden), |projection| projection.dim(0))?;
     let shape = |name: &str, tensor: &Tensor, expected: &[usize]| {
         if tensor.dims() != expected {
-            bail!("{recurrence:?}: expected a {name} of shape {expected:?}, got {:?}", tensor.dims());
+            bail!("{recurrence:?}: expected a {name} of shape {expected:?}, found {:?}", tensor.dims());
         }
         if tensor.dtype() != inputs.dtype() {
-            bail!("{recurrence:?}: expected a {name} of {:?}, got {:?}", inputs.dtype(), tensor.dtype());
+            bail!("{recurrence:?}: expected a {name} of {:?}, found {:?}", inputs.dtype(), tensor.dtype());
         }
         Ok(())
     };
@@ -174,7 +174,7 @@ fn check(recurrence: Recurrence, inputs: &Tensor, recurrent: &Recurrent, state: 
         shape("projection", projection, &[width, hidden])?;
     }
     if state.len() != recurrence.states() {
-        bail!("{recurrence:?}: expected a state of {} tensors, got {}", recurrence.states(), state.len());
+        bail!("{recurrence:?}: expected a state of {} tensors, found {}", recurrence.states(), state.len());
     }
     let widths = [("hidden state", width), ("cell state", hidden)];
     let mut tensors = state.iter().zip(widths);

@@ -107,7 +107,7 @@ impl GradientSlot {
     fn add(&self, gradient: Tensor) -> Result<Tensor> {
         let expected = self.output.get().map(Tensor::dims);
         if expected != Some(gradient.dims()) {
-            bail!("backward: expected a gradient of shape {expected:?}, got {:?}", gradient.shape());
+            bail!("backward: expected a gradient of shape {expected:?}, found {:?}", gradient.shape());
         }
         let thread = thread::current().id();
         let earlier = locked(&self.gradients).remove(&thread);

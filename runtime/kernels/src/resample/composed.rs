@@ -36,8 +36,8 @@ fn resample_dim(x: &Tensor, taps: &Taps, dim: usize) -> Result<Tensor> {
 mod tests {
     use candle_core::{Device, Var};
 
-    use super::*;
     use super::super::{Axis, Filter, Resample, Resampling, resample2d};
+    use super::*;
 
     #[test]
     fn composed_resampling_matches_the_kernel() -> Result<()> {

@@ -60,10 +60,10 @@ impl<const AXES: usize> Resampling<AXES> {
 impl<const AXES: usize> Resampling<AXES> {
     fn check(&self) -> Result<()> {
         if self.output.contains(&0) {
-            bail!("{NAME}: expected an output of 1 or more on each axis, got {:?}", self.output);
+            bail!("{NAME}: expected an output of 1 or more on each axis, found {:?}", self.output);
         }
         if self.scale.iter().flatten().any(|scale| !scale.is_finite() || *scale <= 0.0) {
-            bail!("{NAME}: expected a scale greater than 0 on each axis, got {:?}", self.scale);
+            bail!("{NAME}: expected a scale greater than 0 on each axis, found {:?}", self.scale);
         }
         Ok(())
     }

@@ -111,7 +111,7 @@ pub fn group_norm(
 ) -> Result<Tensor> {
     let rows = Rows::groups("group_norm", x, groups)?;
     if rows.rows == groups && rows.elements() == 1 {
-        bail!("group_norm: expected more than one value per group, got an input {:?}", x.dims());
+        bail!("group_norm: expected more than one value per group, found an input {:?}", x.dims());
     }
     let op = RowNorm { name: "group_norm", rows, eps, centered: true };
     normalize(x, &[rows.parameters()], weight, bias, op)
@@ -185,13 +185,13 @@ pub fn instance_moments(x: &Tensor) -> Result<(Tensor, Tensor)> {
 fn instances(x: &Tensor) -> Result<Rows> {
     let [_, channels, _, ..] = *x.dims() else {
         bail!(
-            "instance_norm: expected an input [batch, channels, length, ...] of rank 3 or more, got {:?}",
+            "instance_norm: expected an input [batch, channels, length, ...] of rank 3 or more, found {:?}",
             x.dims()
         );
     };
     let rows = Rows::groups("instance_norm", x, channels)?;
     if rows.elements() == 1 {
-        bail!("instance_norm: expected more than one value per channel, got an input {:?}", x.dims());
+        bail!("instance_norm: expected more than one value per channel, found an input {:?}", x.dims());
     }
     Ok(rows)
 }
@@ -207,7 +207,7 @@ fn normalize(
     let dtype = compute_dtype(x.dtype());
     let parameter = |name, given: Option<&Tensor>, default: f64| match given {
         Some(given) if given.dims() != shape => {
-            bail!("{}: expected a {name} of shape {shape:?}, got {:?}", op.name, given.dims())
+            bail!("{}: expected a {name} of shape {shape:?}, found {:?}", op.name, given.dims())
         }
         Some(given) => given.to_dtype(dtype)?.flatten_all()?.contiguous(),
         None => Tensor::full(default, Shape::from(op.rows.parameters()), x.device())?.to_dtype(dtype),

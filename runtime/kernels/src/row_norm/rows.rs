@@ -22,7 +22,7 @@ impl Rows {
     pub fn trailing(op: &str, x: &Tensor, shape: &[usize]) -> Result<Self> {
         let dims = x.dims();
         if shape.is_empty() || !dims.ends_with(shape) {
-            bail!("{op}: expected an input that ends in the normalized shape {shape:?}, got {dims:?}");
+            bail!("{op}: expected an input that ends in the normalized shape {shape:?}, found {dims:?}");
         }
         let rows = dims[..dims.len() - shape.len()].iter().product();
         Ok(Self { rows, runs: shape.iter().product(), span: 1, period: 1 })
@@ -32,7 +32,7 @@ impl Rows {
     /// channel.
     pub fn groups(op: &str, x: &Tensor, groups: usize) -> Result<Self> {
         let [samples, channels, plane @ ..] = x.dims() else {
-            bail!("{op}: expected an input [batch, channels, ...] of rank 2 or more, got {:?}", x.dims());
+            bail!("{op}: expected an input [batch, channels, ...] of rank 2 or more, found {:?}", x.dims());
         };
         let runs = channels.checked_div(groups).unwrap_or(0);
         if runs * groups != *channels {

@@ -141,7 +141,7 @@ pub fn dispatch_to<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
         // On other machines, unit tests run the NEON code with emulated intrinsics.
         #[cfg(all(test, not(target_arch = "aarch64")))]
         Isa::Neon => kernel.run(Neon::emulated()),
-        _ => kernel.run(Portable),
+        _ => kernel.run(Portable::<8>),
     }
 }
 
@@ -167,7 +167,7 @@ pub(super) fn dispatch_loops_to<K: Kernel>(limit: Isa, kernel: K) -> K::Output {
         // SAFETY: `is_available` detected the features on this machine.
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 | Isa::Avx2 if Isa::Avx2.is_available() => unsafe { run_avx2(kernel) },
-        _ => kernel.run(Portable),
+        _ => kernel.run(Portable::<8>),
     }
 }
 

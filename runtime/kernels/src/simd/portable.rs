@@ -1,16 +1,17 @@
-//! Portable vectors: arrays of eight `f32`s, which the compiler may vectorize.
+//! Portable vectors: arrays of `f32`s, which the compiler may vectorize.
 
 use super::math::Single;
 use super::{Kernel, Simd, run_plain};
 
-/// Token for plain Rust, available on every machine.
+/// Token for vectors of `N` lanes in plain Rust, available on every machine. [`Isa::Portable`](super::Isa::Portable) has
+/// eight; tests use others to run kernels at the widths of instruction sets that the machine lacks.
 #[derive(Clone, Copy)]
-pub struct Portable;
+pub struct Portable<const N: usize>;
 
-impl Simd for Portable {
-    type V = [f32; 8];
+impl<const N: usize> Simd for Portable<N> {
+    type V = [f32; N];
     type Mask = [usize; 2];
-    const LANES: usize = 8;
+    const LANES: usize = N;
     const REGISTERS: usize = 8;
     const FUSED: bool = false;
 
@@ -21,21 +22,21 @@ impl Simd for Portable {
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
-        [x; 8]
+        [x; N]
     }
     #[inline(always)]
     unsafe fn load(self, from: *const f32) -> Self::V {
-        // SAFETY: the caller guarantees eight floats; an array of floats has the alignment of a float.
-        unsafe { from.cast::<[f32; 8]>().read() }
+        // SAFETY: the caller guarantees `N` floats; an array of floats has the alignment of a float.
+        unsafe { from.cast::<[f32; N]>().read() }
     }
     #[inline(always)]
     unsafe fn store(self, to: *mut f32, v: Self::V) {
         // SAFETY: as in `load`.
-        unsafe { to.cast::<[f32; 8]>().write(v) }
+        unsafe { to.cast::<[f32; N]>().write(v) }
     }
     #[inline(always)]
     unsafe fn load_partial(self, from: *const f32, n: usize) -> Self::V {
-        // SAFETY: the caller guarantees `n ≤ 8` floats.
+        // SAFETY: the caller guarantees `n ≤ N` floats.
         std::array::from_fn(|i| if i < n { unsafe { *from.add(i) } } else { 0. })
     }
     #[inline(always)]
@@ -61,13 +62,13 @@ impl Simd for Portable {
     }
     #[inline(always)]
     fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
-        let all = |i: usize| if i < 8 { a[i] } else { b[i - 8] };
+        let all = |i: usize| if i < N { a[i] } else { b[i - N] };
         [std::array::from_fn(|i| all(2 * i)), std::array::from_fn(|i| all(2 * i + 1))]
     }
     #[inline(always)]
     fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
         let interleaved = |i: usize| if i.is_multiple_of(2) { a[i / 2] } else { b[i / 2] };
-        [std::array::from_fn(interleaved), std::array::from_fn(|i| interleaved(i + 8))]
+        [std::array::from_fn(interleaved), std::array::from_fn(|i| interleaved(i + N))]
     }
     #[inline(always)]
     fn pick(self, [a, b]: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V {
@@ -127,7 +128,14 @@ impl Simd for Portable {
         std::array::from_fn(|i| if b[i] > a[i] || b[i].is_nan() { b[i] } else { a[i] })
     }
     #[inline(always)]
-    fn sum(self, v: Self::V) -> f32 {
-        ((v[0] + v[4]) + (v[2] + v[6])) + ((v[1] + v[5]) + (v[3] + v[7]))
+    fn sum(self, mut v: Self::V) -> f32 {
+        let mut lanes = N;
+        while lanes > 1 {
+            lanes /= 2;
+            for i in 0..lanes {
+                v[i] += v[i + lanes];
+            }
+        }
+        v[0]
     }
 }

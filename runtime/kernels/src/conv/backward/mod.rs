@@ -121,24 +121,24 @@ pub(super) fn gradients(
     let shape = ConvShape::new(input.dims(), weight.dims(), geometry)?;
     if output.dims() != shape.output_dims() {
         bail!(
-            "conv2d backward: expected an output of shape {:?}, got {:?}",
+            "conv2d backward: expected an output of shape {:?}, found {:?}",
             shape.output_dims(),
             output.shape()
         )
     }
     let extent = Extent::of(&shape);
     if grad.dims() != output.dims() {
-        bail!("conv2d backward: expected a gradient of shape {:?}, got {:?}", output.shape(), grad.shape())
+        bail!("conv2d backward: expected a gradient of shape {:?}, found {:?}", output.shape(), grad.shape())
     }
     let dtype = input.dtype();
     if let Some(other) = tensors.iter().find(|tensor| tensor.dtype() != dtype) {
-        bail!("conv2d backward: expected tensors of one dtype, got {dtype:?} and {:?}", other.dtype())
+        bail!("conv2d backward: expected tensors of one dtype, found {dtype:?} and {:?}", other.dtype())
     }
     if runs_on(input.device()) {
         return cuda::conv2d_backward(tensors, &shape, activation, needs);
     }
     if let Some(other) = tensors.iter().find(|tensor| !tensor.device().is_cpu()) {
-        bail!("conv2d backward: expected tensors on the CPU, got one on {:?}", other.device().location())
+        bail!("conv2d backward: expected tensors on the CPU, found one on {:?}", other.device().location())
     }
     if !activation.saves_output() {
         bail!("conv2d backward: the derivative of {activation:?} cannot be computed from its output");
@@ -152,7 +152,7 @@ pub(super) fn gradients(
             let tensors = [&input?, &weight?, &output?, &grad?];
             compute::<f32>(isa, tensors, &extent, activation, needs)?.to_dtype(dtype)
         }
-        other => bail!("conv2d backward: expected f32, f64, f16 or bf16, got {other:?}"),
+        other => bail!("conv2d backward: expected f32, f64, f16 or bf16, found {other:?}"),
     }
 }
 
@@ -180,7 +180,7 @@ pub(super) fn input_gradient(shape: &ConvShape, operands: &Operands) -> Result<C
             let sums = input_values(shape, &operands.widened(bf16::to_f32)?)?;
             CpuStorage::BF16(sums.into_iter().map(bf16::from_f32).collect())
         }
-        other => bail!("conv2d backward: expected f32, f64, f16 or bf16, got {:?}", other.dtype()),
+        other => bail!("conv2d backward: expected f32, f64, f16 or bf16, found {:?}", other.dtype()),
     })
 }
 

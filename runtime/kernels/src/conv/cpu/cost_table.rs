@@ -1,8 +1,9 @@
 //! The costs from which the time of an algorithm is estimated, in multiply-adds of f32, measured on two processors with
 //! `examples/plan_check.rs`.
 
-use super::winograd::Tile;
 use crate::simd::Microarchitecture;
+
+use super::winograd::Tile;
 
 /// The costs of one processor. Each field is the cost of one element, product, call or plane.
 pub(super) struct CostTable {

@@ -1,11 +1,13 @@
 //! The elements of images as they are stored, f32 or halves. Kernels widen halves when they load them, into registers
 //! or small buffers that stay in cache, and round results when they store them.
 
-use crate::simd::{Half, Isa, Simd, are_finite, is_finite};
+use std::borrow::Cow;
+
 use candle_core::WithDType;
 use half::slice::HalfFloatSliceExt;
 use half::{bf16, f16};
-use std::borrow::Cow;
+
+use crate::simd::{Half, Isa, Simd, are_finite, is_finite};
 
 /// The storage format of an element.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

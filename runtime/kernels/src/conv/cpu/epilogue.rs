@@ -1,21 +1,22 @@
-//! From sums to results: `activation((sum · scale + shift) + residual)`, and the store.
+//! The epilogue: computes `activation((sum · scale + shift) + residual)` and stores the results.
 //!
-//! An activation that only clamps is applied in registers. Any other is applied to the stored results in a second
-//! pass over them, while they are in the first-level cache.
+//! An activation that only clamps is applied in registers. Other activations are applied in a second pass over the
+//! stored results, while they are in the first-level cache.
 
-use super::elements::{ElementPtr, Elements, OutputPtr};
-use super::operand::Call;
 use crate::activation::Activation;
 use crate::activation::{activate, activate_all, bounds};
 use crate::simd::Simd;
 
+use super::elements::{ElementPtr, Elements, OutputPtr};
+use super::operand::Call;
+
 /// The epilogue of one call.
 #[derive(Clone, Copy)]
 pub(super) struct EpilogueWriter<'a> {
-    /// A number for each output channel, as is `shift`.
+    /// One number per output channel, as in `shift`.
     scale: Option<&'a [f32]>,
     shift: Option<&'a [f32]>,
-    /// As long as the output, in its layout.
+    /// The residual, with the length and layout of the output.
     residual: Option<ElementPtr>,
     activation: Activation,
     /// The bounds that the activation clamps to, if it does nothing else.
@@ -28,46 +29,47 @@ unsafe impl Send for EpilogueWriter<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for EpilogueWriter<'_> {}
 
-/// What vectors of sums go through: scale, shift and bounds, the same for every pixel.
+/// The scale, shift and bounds for vectors of sums. They are the same for every pixel.
 #[derive(Clone, Copy)]
 pub(super) struct Affine<S: Simd, const VECTORS: usize> {
     pub scale: [S::V; VECTORS],
     pub shift: [S::V; VECTORS],
     bounds: [S::V; 2],
-    /// The lanes of the last vector that are channels, if not all are.
+    /// The lanes of the last vector that are channels, or `None` if all of them are.
     channels: Option<S::Mask>,
 }
 
-/// The affines of neighboring channels, each in all lanes, found without a branch.
+/// The affines of consecutive channels, each broadcast to all lanes. Looking one up needs no branch.
 #[derive(Clone, Copy)]
 pub(super) struct ChannelAffines<'a> {
-    /// A number for each channel, or one for all.
+    /// One number per channel, or one for all channels; the same for `shift`.
     scale: &'a [f32],
     shift: &'a [f32],
-    /// From one channel's number to the next, in `scale` and in `shift`.
+    /// The distance from one channel's number to the next, in `scale` and in `shift`: 1, or 0 for a shared number.
     steps: [usize; 2],
     bounds: [f32; 2],
 }
 
-/// Where the results of a register tile with lanes of channels go: neighboring pixels, in neighboring blocks of
-/// channels.
+/// The destination of a register tile with lanes over channels: consecutive pixels in consecutive blocks of channels.
 #[derive(Clone, Copy)]
 pub(super) struct Destination {
     pub output: *mut f32,
-    /// The place of the first pixel in the first block.
+    /// The offset of the first pixel in the first block.
     pub at: usize,
-    /// From one block of channels to the next.
+    /// The distance from one block of channels to the next.
     pub block: usize,
 }
 
 const UNBOUNDED: [f32; 2] = [f32::NEG_INFINITY, f32::INFINITY];
 
 impl ChannelAffines<'_> {
+    /// Returns the affine of the channel `index`.
+    ///
     /// # Safety
-    /// There is a channel `index`.
+    /// The channel exists.
     #[inline(always)]
     pub unsafe fn get<S: Simd>(&self, simd: S, index: usize) -> Affine<S, 1> {
-        // SAFETY: the caller's promise; with a step of 0 the first number is read.
+        // SAFETY: the channel exists, by the caller's promise. A step of 0 reads the first number.
         let number = |i: usize, of: &[f32]| unsafe { simd.splat(*of.as_ptr().add(index * self.steps[i])) };
         Affine {
             scale: [number(0, self.scale)],
@@ -79,7 +81,7 @@ impl ChannelAffines<'_> {
 }
 
 impl<S: Simd, const VECTORS: usize> Affine<S, VECTORS> {
-    /// Returns scaled and shifted sums of the first vector within the bounds.
+    /// Scales and shifts sums by the first vector, and clamps them to the bounds.
     #[inline(always)]
     pub fn apply(&self, simd: S, sums: S::V) -> S::V {
         self.clamp(simd, simd.fma(sums, self.scale[0], self.shift[0]))
@@ -103,7 +105,7 @@ impl<'a> EpilogueWriter<'a> {
         }
     }
 
-    /// Returns whether scale, shift and bounds are the whole epilogue.
+    /// Returns whether the epilogue consists only of scale, shift and bounds.
     pub fn is_affine(&self) -> bool {
         self.bounds.is_some() && self.residual.is_none()
     }
@@ -119,7 +121,7 @@ impl<'a> EpilogueWriter<'a> {
         }
     }
 
-    /// Returns the affine of vectors of channels, from `first` on, which exists.
+    /// Returns the affine of vectors of channels from `first` on. The channel `first` must exist.
     #[inline(always)]
     pub fn vectors<S: Simd, const VECTORS: usize>(&self, simd: S, first: usize) -> Affine<S, VECTORS> {
         let mut affine = Affine {
@@ -136,7 +138,7 @@ impl<'a> EpilogueWriter<'a> {
             }
             for (vector, numbers) in [(&mut affine.scale, self.scale), (&mut affine.shift, self.shift)] {
                 if let Some(numbers) = numbers {
-                    // SAFETY: there are `lanes` numbers from the channel on.
+                    // SAFETY: `numbers` has one number per channel, so at least `lanes` from `channel` on.
                     vector[v] = unsafe { simd.load_partial(numbers[channel..].as_ptr(), lanes) };
                 }
             }
@@ -144,7 +146,7 @@ impl<'a> EpilogueWriter<'a> {
         affine
     }
 
-    /// Stores the results of `lanes` pixels of one channel from `at` on, the activation included.
+    /// Applies the epilogue, including the activation, to sums of `lanes` pixels of one channel and stores them at `at`.
     ///
     /// # Safety
     /// The output, and with it the residual, has `lanes` elements from `at` on.
@@ -165,7 +167,7 @@ impl<'a> EpilogueWriter<'a> {
     /// Does the same as [`store_pixels`](Self::store_pixels) for sums that have been scaled and shifted.
     ///
     /// # Safety
-    /// As there.
+    /// As [`store_pixels`](Self::store_pixels).
     #[inline(always)]
     pub unsafe fn finish_pixels<S: Simd>(
         &self,
@@ -185,7 +187,8 @@ impl<'a> EpilogueWriter<'a> {
         }
     }
 
-    /// Stores the results of shifted sums in an f32 output, for [`activate_pixels`](Self::activate_pixels).
+    /// Adds the residual to scaled and shifted sums, clamps them and stores them in an f32 output. Call
+    /// [`activate_pixels`](Self::activate_pixels) on them afterwards.
     ///
     /// # Safety
     /// The output, and with it the residual, has `lanes` elements from `at` on.
@@ -205,6 +208,8 @@ impl<'a> EpilogueWriter<'a> {
         }
     }
 
+    /// Adds the residual and clamps.
+    ///
     /// # Safety
     /// The residual has `lanes` elements from `at` on.
     #[inline(always)]
@@ -236,12 +241,13 @@ impl<'a> EpilogueWriter<'a> {
         activate_all(simd, self.activation, results);
     }
 
-    /// Stores the results of sums with lanes of channels, for [`activate_vectors`](Self::activate_vectors).
+    /// Stores the results of sums with lanes over channels, up to the bounds. Call
+    /// [`activate_vectors`](Self::activate_vectors) on them afterwards.
     ///
     /// # Safety
-    /// The destination, for `PIXELS` pixels and `VECTORS` blocks, is in the output, which the residual is as long as.
+    /// The destination, for `PIXELS` pixels and `VECTORS` blocks, is in the output. The residual has the output's length.
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
+    #[expect(clippy::needless_range_loop, reason = "every index is a constant that selects a register")]
     pub unsafe fn store_vectors<S: Simd, const VECTORS: usize, const PIXELS: usize>(
         &self,
         simd: S,
@@ -261,9 +267,9 @@ impl<'a> EpilogueWriter<'a> {
     /// Does the same as [`store_vectors`](Self::store_vectors) for sums that have been scaled and shifted.
     ///
     /// # Safety
-    /// As there.
+    /// As [`store_vectors`](Self::store_vectors).
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
+    #[expect(clippy::needless_range_loop, reason = "every index is a constant that selects a register")]
     pub unsafe fn store_shifted_vectors<S: Simd, const VECTORS: usize, const PIXELS: usize>(
         &self,
         simd: S,
@@ -275,7 +281,7 @@ impl<'a> EpilogueWriter<'a> {
             let residual = residual.wrapping_add(to.at);
             for p in 0..PIXELS {
                 for v in 0..VECTORS {
-                    // SAFETY: the residual is as long as the output.
+                    // SAFETY: the destination is in the output, and the residual has the output's length.
                     let summand = unsafe { simd.load(residual.add(v * to.block + p * S::LANES)) };
                     sums[p][v] = simd.add(sums[p][v], summand);
                 }
@@ -295,8 +301,8 @@ impl<'a> EpilogueWriter<'a> {
         unsafe { to.store(simd, sums) }
     }
 
-    /// Applies an activation that does more than clamp to the stored results of `pixels` pixels. A function of its
-    /// own, as there is a copy of [`store_vectors`](Self::store_vectors) for every register tile.
+    /// Applies an activation that does more than clamp to the stored results of `pixels` pixels. This is not part of
+    /// [`store_vectors`](Self::store_vectors) because that is compiled once for every register tile.
     ///
     /// # Safety
     /// The destination, for `pixels` stored pixels and `VECTORS` blocks, is in the output, and no other thread accesses
@@ -329,10 +335,12 @@ impl<'a> EpilogueWriter<'a> {
 }
 
 impl Destination {
+    /// Loads sums from the destination.
+    ///
     /// # Safety
-    /// There are `PIXELS` pixels in `VECTORS` blocks.
+    /// The destination has `PIXELS` pixels in `VECTORS` blocks.
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
+    #[expect(clippy::needless_range_loop, reason = "every index is a constant that selects a register")]
     pub unsafe fn load<S: Simd, const VECTORS: usize, const PIXELS: usize>(
         self,
         simd: S,
@@ -347,10 +355,12 @@ impl Destination {
         sums
     }
 
+    /// Stores sums in the destination.
+    ///
     /// # Safety
-    /// There are `PIXELS` pixels in `VECTORS` blocks.
+    /// The destination has `PIXELS` pixels in `VECTORS` blocks.
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
+    #[expect(clippy::needless_range_loop, reason = "every index is a constant that selects a register")]
     pub unsafe fn store<S: Simd, const VECTORS: usize, const PIXELS: usize>(
         self,
         simd: S,

@@ -1,33 +1,35 @@
-//! Operations that run in the same task as the convolution that produces their input: they read its results panel by
-//! panel, through windows of neighboring pixels, while those are in a near cache.
+//! Operations that run in the same task as the convolution that produces their input. They read its results panel by
+//! panel, through windows of adjacent pixels, while the panel is in a near cache.
 //!
-//! A consumer sees each channel by itself. To add one, add a variant to [`FusedConsumer`] and to [`Consumer`].
+//! A consumer processes each channel separately. To add one, add a variant to [`FusedConsumer`] and to [`Consumer`].
 
-use super::depthwise::nchwc::{Output, Packed, Planes};
-use super::operand::Call;
-use super::packed::Packing;
+use std::ops::Range;
+use std::sync::Arc;
+
 use crate::conv::ConvShape;
 use crate::layout::Layout;
 use crate::pool::PoolGeometry;
 use crate::simd::{Isa, Simd};
-use std::ops::Range;
-use std::sync::Arc;
 
-/// What follows a convolution.
+use super::depthwise::nchwc::{Output, Packed, Planes};
+use super::operand::Call;
+use super::packed::Packing;
+
+/// An operation that is fused into the convolution that produces its input.
 #[derive(Clone, Copy)]
 pub(crate) enum FusedConsumer<'a> {
-    /// The largest element of each window.
+    /// Max pooling.
     MaxPool(PoolGeometry),
-    /// A depthwise convolution; its input is what the producer makes, and its call has none.
+    /// A depthwise convolution. Its input is the producer's output; the input of `call` is not read.
     Depthwise { shape: &'a ConvShape, call: &'a Call<'a>, packing: Option<Packing<'a>> },
 }
 
-/// The producer's rows that each row of a consumer's results reads.
+/// The windows of rows through which the rows of a consumer's results read the producer's results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Windows {
-    /// `[height, width]` of what is read.
+    /// `[height, width]` of the producer's results.
     pub size: [usize; 2],
-    /// Rows of the results.
+    /// The rows of the consumer's results.
     pub rows: usize,
     kernel: usize,
     stride: usize,
@@ -35,22 +37,22 @@ pub(crate) struct Windows {
 }
 
 impl Windows {
-    /// Returns what some rows of the results read. No window lies outside altogether.
+    /// Returns the producer's rows that some rows of the results read. Every window must overlap the producer's results.
     pub fn reads(&self, rows: Range<usize>) -> Range<usize> {
         let start = (rows.start * self.stride).saturating_sub(self.padding);
         let end = ((rows.end - 1) * self.stride + self.kernel).saturating_sub(self.padding);
         start..end.min(self.size[0])
     }
 
-    /// Returns the most rows that so many rows of the results read.
+    /// Returns the most producer's rows that `rows` rows of the results read.
     pub fn most(&self, rows: usize) -> usize {
         self.size[0].min((rows - 1) * self.stride + self.kernel)
     }
 }
 
 impl FusedConsumer<'_> {
-    /// Returns the windows over the producer's results, of a size of `[height, width]`, or `None` if the consumer
-    /// cannot be fused.
+    /// Returns the windows over the producer's results of `size` `[height, width]`, or `None` if the consumer cannot be
+    /// fused.
     pub fn windows(&self, size: [usize; 2]) -> Option<Windows> {
         let (kernel, stride, padding, rows) = match self {
             Self::MaxPool(PoolGeometry { dilation: [1, 1], kernel, stride, padding, .. }) => {
@@ -67,7 +69,7 @@ impl FusedConsumer<'_> {
         Some(Windows { size, rows, kernel, stride, padding })
     }
 
-    /// Returns `[height, width]` of the results.
+    /// Returns `[height, width]` of the results for a producer's output of `size`.
     fn output(&self, size: [usize; 2]) -> Option<[usize; 2]> {
         match self {
             Self::MaxPool(geometry) => geometry.output_size(size).ok(),
@@ -75,13 +77,13 @@ impl FusedConsumer<'_> {
         }
     }
 
-    /// Returns the floats of the results after a convolution of this `shape`.
+    /// Returns the floats of the results if the producer has the shape `shape`.
     pub fn output_len(&self, shape: &ConvShape, lanes: usize) -> Option<usize> {
         let [height, width] = self.output(shape.output)?;
         Some(Layout::Nchwc.elements([shape.batch, shape.out_channels, height, width], lanes))
     }
 
-    /// Returns the packed weight, if the consumer has one.
+    /// Returns the packed weight, or `None` if the consumer has no weight.
     pub(super) fn packed(&self, isa: Isa) -> Option<Arc<Packed>> {
         match self {
             Self::MaxPool(_) => None,
@@ -90,14 +92,14 @@ impl FusedConsumer<'_> {
     }
 }
 
-/// A consumer that is ready to run.
+/// A consumer with its output and packed weight.
 pub(super) enum Consumer<'a> {
     MaxPool(MaxPool),
     Depthwise(Planes<'a>),
 }
 
 impl<'a> Consumer<'a> {
-    /// Returns `None` if the consumer needs all of its input at once.
+    /// Returns `None` if the consumer cannot be computed a few rows at a time.
     pub fn new(
         consumer: &'a FusedConsumer<'_>,
         packed: Option<&'a Packed>,
@@ -117,11 +119,11 @@ impl<'a> Consumer<'a> {
         }
     }
 
-    /// Computes some rows of the block of channels with the number `index` among those of all images.
+    /// Computes some rows of the block of channels with the index `index` among the blocks of all images.
     ///
     /// # Safety
-    /// `plane` is where the block's pixels would begin, of which the rows exist that the results read. Nothing else
-    /// refers to the results.
+    /// `plane` is the address of the block's first pixel; the rows that the results read exist. No other task accesses
+    /// the results.
     #[inline(always)]
     pub unsafe fn rows<S: Simd>(&self, simd: S, index: usize, plane: *const f32, rows: Range<usize>) {
         // SAFETY: the caller's promise.
@@ -134,11 +136,12 @@ impl<'a> Consumer<'a> {
     }
 }
 
-/// Windows whose largest elements are results.
+/// Max pooling over the producer's results.
 pub(super) struct MaxPool {
     geometry: PoolGeometry,
-    /// `[height, width]` of what is read, and of the results.
+    /// `[height, width]` of the producer's results.
     size: [usize; 2],
+    /// `[height, width]` of the consumer's results.
     results: [usize; 2],
     output: Output,
 }
@@ -157,17 +160,17 @@ impl MaxPool {
                 for row in taps.clone() {
                     for column in self.taps(1, x) {
                         let pixel = plane.wrapping_add((row * self.size[1] + column) * S::LANES);
-                        // SAFETY: the row is one that the result reads, and has this column.
+                        // SAFETY: the result reads this row, which exists by the caller's promise and has the column.
                         largest = simd.larger(largest, unsafe { simd.load(pixel) });
                     }
                 }
-                // SAFETY: a pixel of the results, in a row that nothing else refers to.
+                // SAFETY: the pixel is in a row of the results that no other task accesses.
                 unsafe { simd.store(output.add(x * S::LANES), largest) };
             }
         }
     }
 
-    /// Returns what a window sees along an axis.
+    /// Returns the part of a window along an axis that lies within the producer's results.
     #[inline(always)]
     fn taps(&self, axis: usize, index: usize) -> Range<usize> {
         let PoolGeometry { kernel, stride, padding, .. } = &self.geometry;

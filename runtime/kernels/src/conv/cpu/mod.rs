@@ -1,14 +1,14 @@
 //! The fused convolution on the CPU: one engine for both memory layouts.
 //!
-//! `forward` reads the operands whatever their dtype and strides are (`operand`). A [`ConvProblem`] has one
-//! [`Algorithm`], the candidate of least cost (`select`, `cost_table`), which [`convolve`] runs:
+//! `forward` accepts operands of any dtype and strides (`operand`). For a [`ConvProblem`], `select` returns the
+//! [`Algorithm`] of least cost (`cost_table`), and [`convolve`] runs it:
 //!
-//! - `pixel_lanes` and `channel_lanes`, the register-tile kernels, on one `plan`: a `partition` into tasks, an input
-//!   `tile`, a `packed_weight`;
+//! - `pixel_lanes` and `channel_lanes`, the register-tile kernels. They share a `plan`: a `partition` into tasks, an
+//!   input `tile` and a `packed_weight`;
 //! - `depthwise`, `winograd`, and the `reference`, which supports every problem.
 //!
-//! Halves are widened to f32 a piece at a time, summed there and rounded once (`elements`, `operand_format`). The
-//! `epilogue` makes results of sums. A `fused_consumer` reads results before they leave the cache.
+//! f16 and bf16 are widened to f32 piece by piece, summed in f32 and rounded once (`elements`, `operand_format`). The
+//! `epilogue` turns sums into results. A `fused_consumer` reads results before they leave the cache.
 
 mod channel_lanes;
 mod cost_table;
@@ -41,19 +41,21 @@ pub use problem::{Algorithm, ConvProblem};
 #[cfg(any(test, feature = "testing"))]
 pub use winograd::Tile;
 
-use super::{ConvShape, Epilogue};
+use candle_core::backend::BackendStorage;
+use candle_core::{CpuStorage, Result, Tensor, bail};
+use half::{bf16, f16};
+
 use crate::activation::Activation;
 use crate::layout::Layout;
 use crate::memory::{Alignment, allocate, tensor_at_end};
 use crate::simd::{Isa, microarchitecture};
-use candle_core::backend::BackendStorage;
-use candle_core::{CpuStorage, Result, Tensor, bail};
+
+use super::{ConvShape, Epilogue};
 use channel_lanes::Target;
 use elements::Element;
 use fused_consumer::Consumer;
-use half::{bf16, f16};
 
-/// As [`super::conv2d`] for operands on the CPU, none of which tracks gradients.
+/// Computes [`super::conv2d`] on the CPU, for operands that do not track gradients.
 pub(super) fn conv2d(
     input: &Tensor,
     weight: &Tensor,
@@ -66,7 +68,7 @@ pub(super) fn conv2d(
     conv2d_by(input, weight, shape, epilogue, packing, isa)
 }
 
-/// As [`conv2d`], by a given way where `packing` says which.
+/// Computes [`conv2d`] by the algorithm in `packing`, or by the selected one if `packing` has none.
 pub(super) fn conv2d_by(
     input: &Tensor,
     weight: &Tensor,
@@ -89,7 +91,8 @@ pub(super) fn conv2d_by(
     tensor_at_end(storage, shape.output_dims())
 }
 
-/// A storage that ends with the output `[batch, out_channels, height, width]`, contiguous, in the operands' dtype.
+/// Convolves in the operands' dtype. Returns a storage that ends with the contiguous output `[batch, out_channels,
+/// height, width]`.
 pub(super) fn forward(
     shape: &ConvShape,
     operands: &Operands<'_>,
@@ -102,18 +105,18 @@ pub(super) fn forward(
         CpuStorage::F32(_) => {
             CpuStorage::F32(fused(shape, &operands.values()?, activation, packing, isa, alignment)?)
         }
-        CpuStorage::F64(_) => CpuStorage::F64(by_definition(shape, &operands.values::<f64>()?, activation)?),
+        CpuStorage::F64(_) => CpuStorage::F64(reference_nchw(shape, &operands.values::<f64>()?, activation)?),
         CpuStorage::F16(_) => {
             CpuStorage::F16(fused::<f16>(shape, &operands.values()?, activation, packing, isa, alignment)?)
         }
         CpuStorage::BF16(_) => {
             CpuStorage::BF16(fused::<bf16>(shape, &operands.values()?, activation, packing, isa, alignment)?)
         }
-        other => bail!("conv2d: expected f32, f64, f16 or bf16, got {:?}", other.dtype()),
+        other => bail!("conv2d: expected f32, f64, f16 or bf16, found {:?}", other.dtype()),
     })
 }
 
-/// The convolution of `input` with `weight` alone, in f32.
+/// Convolves `input` with `weight` in f32, without an epilogue.
 pub(super) fn plain(shape: &ConvShape, input: &[f32], weight: &[f32], isa: Isa) -> Result<Vec<f32>> {
     let (input, weight) = (input.into(), weight.into());
     let values = Values { input, weight, scale: None, shift: None, residual: None };
@@ -148,13 +151,13 @@ fn fused<E: Element>(
         unsafe { output.set_len(first + elements) };
         return Ok(output);
     }
-    let single = by_definition(shape, &call.widened(), activation)?;
-    output.extend(single.into_iter().map(E::round));
+    let results = reference_nchw(shape, &call.widened(), activation)?;
+    output.extend(results.into_iter().map(E::round));
     Ok(output)
 }
 
-/// Convolves NCHW values by the reference.
-fn by_definition<T: crate::float::Float>(
+/// Convolves NCHW values by the reference algorithm.
+fn reference_nchw<T: crate::float::Float>(
     shape: &ConvShape,
     values: &Values<'_, T>,
     activation: Activation,
@@ -165,8 +168,8 @@ fn by_definition<T: crate::float::Float>(
     Ok(output)
 }
 
-/// Writes all of the output. Returns `false`, with the output unspecified, if the operands leave the reference alone:
-/// values that are not finite, or sizes that no other algorithm takes.
+/// Convolves into all of `output`. Returns `false`, with the output unspecified, if only the reference supports the
+/// operands, because of values that are not finite or of their sizes.
 pub(super) fn convolve(
     problem: &ConvProblem,
     call: &Call<'_>,
@@ -203,7 +206,7 @@ fn run(
     })
 }
 
-/// Convolves f32 into an NCHWc output, all of which it writes.
+/// Convolves f32 into all of an NCHWc output.
 pub(crate) fn convolve_to_nchwc(
     problem: &ConvProblem,
     call: &Call<'_>,
@@ -218,8 +221,8 @@ pub(crate) fn convolve_to_nchwc(
     Ok(())
 }
 
-/// Convolves, and runs `consumer` on each piece of the results while they are in a near cache. Returns `false`, with
-/// `output` as it was, if the two cannot be fused.
+/// Convolves, and runs `consumer` on each piece of the results while it is in a near cache. Returns `false`, with
+/// `output` unchanged, if the two cannot be fused.
 pub(crate) fn convolve_and_consume(
     problem: &ConvProblem,
     call: &Call<'_>,

@@ -1,12 +1,15 @@
 //! The operands of a convolution as contiguous slices, copied only if a tensor is not contiguous.
 
-use super::elements::{Element, Elements};
+use std::borrow::Cow;
+use std::ops::Deref;
+
+use candle_core::{CpuStorage, Layout, Result, Storage, WithDType, bail};
+
 use crate::activation::Activation;
 use crate::element;
 use crate::operation::CpuOperand;
-use candle_core::{CpuStorage, Layout, Result, Storage, WithDType, bail};
-use std::borrow::Cow;
-use std::ops::Deref;
+
+use super::elements::{Element, Elements};
 
 /// A tensor on the CPU: its storage and layout.
 #[derive(Clone, Copy)]

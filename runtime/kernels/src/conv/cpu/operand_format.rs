@@ -1,11 +1,13 @@
 //! The 32-bit words of a tile: f32 numbers, or pairs of bf16 that one instruction multiplies and adds. Halves are
 //! converted to words channel by channel, in a buffer that stays in cache.
 
-use super::elements::{ElementFormat, ElementPtr, Elements};
-use crate::conv::ConvShape;
-use crate::simd::{self, Half, Isa, Simd};
 use std::borrow::Cow;
 use std::ops::Range;
+
+use crate::conv::ConvShape;
+use crate::simd::{self, Half, Isa, Simd};
+
+use super::elements::{ElementFormat, ElementPtr, Elements};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OperandFormat {

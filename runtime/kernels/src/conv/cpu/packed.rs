@@ -1,27 +1,29 @@
-//! What a kernel prepares from a weight and a shape, kept for the next call.
+//! The cache of what a kernel prepares from a weight and a shape: packed weight, plan and algorithm.
 
-use super::fused_consumer::Windows;
-use super::problem::{Algorithm, ConvProblem};
-use super::winograd::Tile;
-use crate::exact::is_exact;
-use crate::memory::Arena;
-use candle_core::TensorId;
 use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-/// The packed form of an immutable weight, and the plan of the last call, which a layer keeps between its
-/// calls.
+use candle_core::TensorId;
+
+use crate::exact::is_exact;
+use crate::memory::Arena;
+
+use super::fused_consumer::Windows;
+use super::problem::{Algorithm, ConvProblem};
+use super::winograd::Tile;
+
+/// The packed form of an immutable weight, and the plan and algorithm of the last call. A layer keeps it between calls.
 ///
-/// The packed form belongs to one tensor, by its id: another weight, or another kernel, replaces it. It is
-/// right only where nobody writes to the weight's storage; weights that are variables are never kept. The
-/// plan belongs to one shape. A clone shares nothing and starts empty.
+/// The packed form belongs to one tensor, identified by its id. Another weight or another kernel replaces it. It is
+/// valid only while nobody writes to the weight's storage, so weights that are variables are never cached. The plan
+/// belongs to one shape. A clone shares nothing and starts empty.
 #[derive(Default)]
 pub struct PackedCache {
     weight: Slot<(TensorId, PackedForm)>,
     plan: Slot<PlanKey>,
     algorithm: Slot<(ConvProblem, bool)>,
-    /// Where the layer's results lie; kept, because an arena lives as long as a layer that uses it.
+    /// The arena for the layer's results. The cache holds it because an arena lives as long as a layer that uses it.
     arena: OnceLock<Arc<Arena>>,
 }
 
@@ -35,12 +37,12 @@ impl PackedCache {
 /// What a plan depends on: the problem, the algorithm, the number of threads, and the windows of a fused consumer.
 pub(super) type PlanKey = (ConvProblem, Algorithm, usize, Option<Windows>);
 
-/// A value that is kept until another key is asked for.
+/// A value that is kept until it is requested with another key.
 struct Slot<K>(Mutex<Option<(K, Kept)>>);
 
 type Kept = Arc<dyn Any + Send + Sync>;
 
-/// The order of a packed weight's elements; each kernel has its own.
+/// The order of a packed weight's elements, which depends on the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::conv) enum PackedForm {
     /// Blocks of output channels, chunks of input channels.
@@ -73,7 +75,7 @@ impl<K> Default for Slot<K> {
 
 impl<K: PartialEq> Slot<K> {
     fn get<T: Any + Send + Sync>(&self, key: K, make: impl FnOnce() -> T) -> Arc<T> {
-        // A thread that panicked while it made a value has stored nothing: what is there is whole.
+        // A thread that panicked in `make` has not stored its value, so the slot is valid.
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((kept, value)) = &*slot
             && *kept == key
@@ -99,28 +101,28 @@ impl fmt::Debug for PackedCache {
     }
 }
 
-/// A cache together with the weight that a call reads.
+/// A cache and the id of the weight that a call reads.
 #[derive(Clone, Copy)]
 pub struct Packing<'a> {
     pub(super) cache: &'a PackedCache,
     pub(super) weight: TensorId,
-    /// The algorithm, instead of the one that would be selected.
+    /// The algorithm to run instead of the selected one.
     pub(super) algorithm: Option<Algorithm>,
 }
 
 impl<'a> Packing<'a> {
-    /// For a weight that nobody writes to.
+    /// Uses `cache` for a weight that nobody writes to.
     pub fn new(cache: &'a PackedCache, weight: TensorId) -> Self {
         Self { cache, weight, algorithm: None }
     }
 
-    /// As [`new`](Self::new), by a given algorithm.
+    /// Uses `cache` as [`new`](Self::new) does, and runs the given algorithm.
     #[cfg(any(test, feature = "testing"))]
     pub fn by(algorithm: Algorithm, cache: &'a PackedCache, weight: TensorId) -> Self {
         Self { cache, weight, algorithm: Some(algorithm) }
     }
 
-    /// The kept form of the weight, or else what `pack` makes, kept where there is a cache.
+    /// Returns the cached packed form of the weight, or calls `pack` and caches its result if there is a cache.
     pub(in crate::conv) fn get<T: Any + Send + Sync>(
         packing: Option<Self>,
         form: PackedForm,
@@ -132,7 +134,7 @@ impl<'a> Packing<'a> {
         }
     }
 
-    /// Returns the algorithm for a problem: the given one, or the selected one, kept if there is a cache.
+    /// Returns the given algorithm, or the selected one, which is cached if there is a cache.
     pub(super) fn algorithm(packing: Option<Self>, problem: &ConvProblem) -> Algorithm {
         match packing {
             Some(Packing { algorithm: Some(algorithm), .. }) => algorithm,
@@ -141,7 +143,7 @@ impl<'a> Packing<'a> {
         }
     }
 
-    /// The kept plan for `key`, or else what `make` makes, kept where there is a cache.
+    /// Returns the cached plan for `key`, or calls `make` and caches its result if there is a cache.
     pub(super) fn plan<T: Any + Send + Sync>(
         packing: Option<Self>,
         key: PlanKey,

@@ -1,17 +1,19 @@
-//! The order in which the register tiles read the weights.
+//! The weight in the order in which the register tiles read it.
 
-use super::elements::Elements;
-use super::plan::Plan;
+use std::ops::Range;
+
 use crate::conv::ConvShape;
 use crate::memory::AlignedVec;
 use crate::parallel::{cost, for_each_chunk};
 use crate::simd::Isa;
-use std::ops::Range;
 
-/// A packed weight.
+use super::elements::Elements;
+use super::plan::Plan;
+
+/// A packed weight of a register-tile kernel.
 pub(super) struct PackedWeight {
     pub floats: AlignedVec,
-    /// Whether no weight is infinite or NaN, so that a product with a padding zero is zero.
+    /// Whether no weight is infinite or NaN, so that its product with a zero of the padding is zero.
     pub finite: bool,
 }
 
@@ -48,7 +50,7 @@ impl PackedWeight {
     }
 }
 
-/// Packs the weights of a group's output channels from `first` on for some input channels.
+/// Packs the weights of a block of a group's output channels, which starts with `first`, for some input channels.
 fn pack_block(
     plan: &Plan,
     weight: &[f32],
@@ -69,7 +71,7 @@ fn pack_block(
     }
 }
 
-/// Returns the places of one output channel's weights, in the order of the packed ones.
+/// Returns the index of each of an output channel's weights, in packed order.
 fn order(plan: &Plan, inputs: Range<usize>) -> impl Iterator<Item = usize> + use<> {
     let (taps, block, end) = (plan.kernel_taps(), plan.input_block, inputs.end);
     inputs.step_by(block).flat_map(move |first| {

@@ -1,21 +1,24 @@
 //! The partition of a convolution into tasks: patches of output pixels × segments of output channels.
 //!
-//! Among the partitions whose pieces fit the caches, the one is chosen with which the given number of threads is
-//! done soonest, by a count of cycles.
+//! Of the partitions whose pieces fit in the caches, the partition that the given number of threads completes first is
+//! chosen. Its time is estimated in cycles.
+
+use std::ops::Range;
+
+use crate::conv::ConvShape;
 
 use super::fused_consumer::Windows;
 use super::plan::{Chunks, OutputBlocks};
 use super::tile::TileSize;
-use crate::conv::ConvShape;
-use std::ops::Range;
 
-/// In cycles of a core that finishes two vectors of multiply-adds in each: what a task costs beside its work, and
-/// what a vector that is copied or stored and a cache line of weights cost.
+/// The overhead of a task, in cycles. A core completes two vectors of multiply-adds in each cycle.
 const TASK: usize = 2000;
+/// The cost of a vector that is copied or stored.
 const COPY: usize = 3;
+/// The cost of a cache line of weights.
 const LINE: usize = 2;
-/// In the same cycles, what a vector costs that another core has written, or will read.
-const FOREIGN: usize = 25;
+/// The surcharge for a vector that another core has written or will read.
+const REMOTE: usize = 25;
 /// The independent sums that hide the latency of a multiply-add.
 const SUMS: usize = 8;
 /// The floats of a cache line.
@@ -28,18 +31,18 @@ pub(super) struct Patch {
     pub x: usize,
     pub rows: usize,
     pub columns: usize,
-    /// The rows of a fused consumer that the patch is for.
+    /// The rows of the fused consumer's results that read the patch.
     pub consumer_rows: Range<usize>,
 }
 
-/// What a task computes.
+/// The part of the output that a task computes.
 pub(super) struct Place<'a> {
     pub image: usize,
     pub group: usize,
-    /// The patch, and its number.
+    /// The patch, and its index in [`Partition::patches`].
     pub patch: &'a Patch,
     pub patch_index: usize,
-    /// Output channels of the group: whole blocks, but for the last.
+    /// Output channels of the group, in whole blocks. The last block may be narrower.
     pub outputs: Range<usize>,
 }
 
@@ -53,18 +56,18 @@ pub(super) struct Partition {
     order: Order,
 }
 
-/// Which of two neighboring tasks' coordinates differ, from the fastest to the slowest.
+/// The order in which tasks are numbered: the coordinate that changes fastest comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     /// Neighboring tasks share their weights.
     PatchSegmentImage,
-    /// Neighboring tasks share their weights, those of all images too.
+    /// Neighboring tasks share their weights, and so do the tasks of different images.
     PatchImageSegment,
-    /// Neighboring tasks share their pixels, so that a thread reads what it has written in the layer before.
+    /// Neighboring tasks share their pixels, so that a thread reads the pixels that it wrote in the previous layer.
     SegmentPatchImage,
 }
 
-/// The direction of the lanes in a register tile.
+/// The axis of a register tile along which its lanes lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Lanes {
     Pixels,
@@ -80,33 +83,33 @@ pub(super) struct PartitionProblem<'a> {
     pub blocks: OutputBlocks,
     /// The pixels of a register tile.
     pub pixels: usize,
-    /// The tile that a task copies its input to, or `None` if it reads the input in place.
+    /// The size of the input tile, or `None` if tasks read the input in place.
     pub tile: Option<TileSize>,
     /// The windows through which a fused consumer reads the results.
     pub windows: Option<Windows>,
     pub limits: Limits,
 }
 
-/// What a task may keep in the second-level cache, in floats, and the fewest segments.
+/// The floats that a task may keep in the second-level cache, and the fewest segments.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
     pub input: usize,
-    /// Sums between chunks of input channels, or results that a consumer reads.
+    /// The sums that are kept between chunks of input channels, or the results that a consumer reads.
     pub sums: usize,
     pub segments: usize,
 }
 
-/// The counts of pieces.
+/// The number of pieces on each axis.
 #[derive(Clone, Copy, Debug)]
 struct Cut {
-    /// Of rows and of columns; of the consumer's rows if there is one.
+    /// Pieces of the rows and of the columns. With a fused consumer, the rows are those of its results.
     patches: [usize; 2],
-    /// Of output channels.
+    /// Pieces of the output channels.
     segments: usize,
 }
 
 impl Partition {
-    /// Returns the partition with which `threads` threads are done soonest.
+    /// Returns the partition that `threads` threads complete first.
     pub fn new(problem: &PartitionProblem<'_>, threads: usize, order: Order) -> Self {
         let cut = problem.best(threads);
         let ConvShape { batch, geometry, .. } = *problem.shape;
@@ -128,7 +131,7 @@ impl Partition {
         self.batch * self.groups * self.patches.len() * self.segments
     }
 
-    /// Returns the largest patch's rows and columns.
+    /// Returns the rows and columns of the largest patch.
     pub fn largest_patch(&self) -> [usize; 2] {
         let largest = |size: fn(&Patch) -> usize| self.patches.iter().map(size).max().unwrap_or(0);
         [largest(|patch| patch.rows), largest(|patch| patch.columns)]
@@ -162,7 +165,7 @@ impl Partition {
 }
 
 impl PartitionProblem<'_> {
-    /// The columns of a patch are a multiple of this, unless it ends at the end of a row.
+    /// Returns the number of which the columns of a patch are a multiple, unless the patch ends with the row.
     fn column_unit(&self) -> usize {
         if self.direction == Lanes::Pixels { self.lanes } else { 1 }
     }
@@ -176,7 +179,7 @@ impl PartitionProblem<'_> {
             let count = patches[axis] + more;
             patches[axis] = count.min(most);
             if axis == 0 && self.windows.is_none() {
-                // If there is a patch for each row, rows are cut.
+                // If each row has a patch already, divide the columns.
                 patches[1] = count.div_ceil(most).clamp(fewest[1], most_columns.max(fewest[1]));
             }
             patches
@@ -184,16 +187,16 @@ impl PartitionProblem<'_> {
         let least = self.limits.segments.min(self.blocks.count()).max(1);
         let blocks = self.blocks.count();
         let segments = least..=blocks.min(least * 4 * threads).max(least);
-        // Of all counts with equally large segments, only the least.
+        // Of all counts with equally large segments, try only the smallest.
         let segments =
             segments.filter(|count| *count == least || *count == blocks.div_ceil(blocks.div_ceil(*count)));
         let cuts = finer.flat_map(|patches| segments.clone().map(move |segments| Cut { patches, segments }));
-        // First of all every thread has work.
+        // Work for every thread comes first, then time.
         let key = |cut: &Cut| (self.tasks(cut) < threads, self.time(cut, threads));
         cuts.min_by_key(key).unwrap_or(Cut { patches: fewest, segments: least })
     }
 
-    /// Returns the axis along which there may be more patches, and the most of them.
+    /// Returns the axis that can be divided into more patches, and the most patches along it.
     fn finest(&self) -> (usize, usize) {
         match (&self.windows, self.shape.output) {
             (Some(windows), _) => (0, windows.rows),
@@ -202,23 +205,23 @@ impl PartitionProblem<'_> {
         }
     }
 
-    /// Returns as few patches as the caches allow.
+    /// Returns the fewest patches that fit in the caches.
     fn fewest_patches(&self) -> [usize; 2] {
         let fits = |patches: [usize; 2]| {
             self.input_floats(patches) <= self.limits.input && self.sum_floats(patches) <= self.limits.sums
         };
         if let Some(windows) = &self.windows {
-            return [first(windows.rows, |bands| fits([bands, 1])), 1];
+            return [smallest(windows.rows, |bands| fits([bands, 1])), 1];
         }
         let [height, width] = self.shape.output;
         let most = width.div_ceil(self.column_unit());
-        match first(height, |rows| fits([rows, 1])) {
+        match smallest(height, |rows| fits([rows, 1])) {
             rows if most == 1 || fits([rows, 1]) => [rows, 1],
-            rows => [rows, first(most, |columns| fits([rows, columns]))],
+            rows => [rows, smallest(most, |columns| fits([rows, columns]))],
         }
     }
 
-    /// Returns the largest patch's rows and columns.
+    /// Returns the rows and columns of the largest patch.
     fn patch(&self, patches: [usize; 2]) -> [usize; 2] {
         if let Some(windows) = &self.windows {
             let (rows, width) = (windows.most(windows.rows.div_ceil(patches[0])), windows.size[1]);
@@ -229,18 +232,18 @@ impl PartitionProblem<'_> {
         [height.div_ceil(patches[0]), columns]
     }
 
-    /// Returns the floats that a task reads of the input for one chunk of channels.
+    /// Returns the floats of the input that a task reads for one chunk of channels.
     fn input_floats(&self, patches: [usize; 2]) -> usize {
         let [rows, columns] = self.patch(patches);
         match &self.tile {
             Some(tile) => tile.floats([rows, columns], self.chunks.len()),
-            // Lanes over pixels read each pixel for one register tile at a time.
+            // With lanes over pixels, only the pixels of one register tile have to stay in the cache.
             None if self.direction == Lanes::Pixels => 0,
             None => rows * columns * self.chunks.len(),
         }
     }
 
-    /// Returns the floats of a task's sums that stay in the cache.
+    /// Returns the floats of a task's sums that have to stay in the cache.
     fn sum_floats(&self, patches: [usize; 2]) -> usize {
         let outputs = match (&self.windows, self.direction) {
             (Some(_), _) => self.blocks.block,
@@ -258,17 +261,17 @@ impl PartitionProblem<'_> {
         images.max(1) * cut.patches[0] * cut.patches[1] * cut.segments
     }
 
-    /// Returns the cycles that `threads` threads take for all tasks.
+    /// Returns the cycles in which `threads` threads complete all tasks.
     fn time(&self, cut: &Cut, threads: usize) -> usize {
         let rounds = self.tasks(cut).div_ceil(threads);
         rounds.saturating_mul(
-            self.cycles(cut).saturating_add(self.foreign(cut, threads).saturating_mul(FOREIGN)),
+            self.cycles(cut).saturating_add(self.remote_vectors(cut, threads).saturating_mul(REMOTE)),
         )
     }
 
-    /// Returns the vectors of the largest task that belong to another core in the layers before and after, if each
-    /// thread has its own pixels there.
-    fn foreign(&self, cut: &Cut, threads: usize) -> usize {
+    /// Returns the vectors of the largest task that another core writes in the previous layer or reads in the next one,
+    /// if each thread has the same pixels in both.
+    fn remote_vectors(&self, cut: &Cut, threads: usize) -> usize {
         let own = (self.shape.batch * cut.patches[0] * cut.patches[1]).is_multiple_of(threads);
         if own || self.direction == Lanes::Pixels {
             return 0;
@@ -293,15 +296,15 @@ impl PartitionProblem<'_> {
         self.blocks.count().div_ceil(cut.segments) * self.blocks.block
     }
 
-    /// Returns the vectors that the register tiles of a patch add up for each tap, those that a tile waits for
-    /// included.
+    /// Returns the vectors that the register tiles of a patch sum for each tap. A tile with too few sums to hide the
+    /// latency counts as [`SUMS`].
     fn register_vectors(&self, patches: [usize; 2], outputs: usize) -> usize {
         let [rows, columns] = self.patch(patches);
         if self.direction == Lanes::Pixels {
             return (rows * columns).div_ceil(self.lanes).max(2) * outputs;
         }
-        let goes_on = self.tile.as_ref().is_none_or(|tile| tile.pitch(columns) == columns);
-        let (runs, run) = if goes_on { (1, rows * columns) } else { (rows, columns) };
+        let is_contiguous = self.tile.as_ref().is_none_or(|tile| tile.pitch(columns) == columns);
+        let (runs, run) = if is_contiguous { (1, rows * columns) } else { (rows, columns) };
         let vectors = self.blocks.block / self.lanes;
         let sums = (run * vectors).max(run.div_ceil(self.pixels) * SUMS) * runs;
         sums * (outputs / self.blocks.block)
@@ -322,8 +325,9 @@ impl PartitionProblem<'_> {
     }
 }
 
-/// Returns the smallest number from 1 to `most` for which `fits`, which holds from some number on, or `most`.
-fn first(most: usize, fits: impl Fn(usize) -> bool) -> usize {
+/// Returns the smallest number from 1 to `most` for which `fits` returns `true`, or `most`. If `fits` holds for a
+/// number, it must hold for all larger ones.
+fn smallest(most: usize, fits: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (1, most.max(1));
     while low < high {
         let middle = low + (high - low) / 2;
@@ -332,7 +336,7 @@ fn first(most: usize, fits: impl Fn(usize) -> bool) -> usize {
     low
 }
 
-/// Returns all patches of the output, `counts` on each axis. Columns are cut at multiples of `unit`.
+/// Returns the patches of the output, `counts` of them on each axis. Columns are divided at multiples of `unit`.
 fn patches(shape: &ConvShape, counts: [usize; 2], unit: usize) -> Vec<Patch> {
     let pieces = |axis: usize, unit: usize| {
         let (size, count) = (shape.output[axis], counts[axis]);
@@ -349,8 +353,8 @@ fn patches(shape: &ConvShape, counts: [usize; 2], unit: usize) -> Vec<Patch> {
     pieces(0, 1).flat_map(|rows| pieces(1, unit).map(move |columns| patch(rows.clone(), columns))).collect()
 }
 
-/// Returns what each of `count` runs of the consumer's rows reads: whole rows, which a flattened shape has side
-/// by side.
+/// Divides the consumer's rows into `count` runs and returns the patch that each of them reads: whole rows, which lie
+/// side by side in a flattened shape.
 fn bands(shape: &ConvShape, windows: &Windows, count: usize) -> Vec<Patch> {
     let [height, width] = windows.size;
     let band = |i: usize| {

@@ -1,22 +1,24 @@
-//! The decisions for one problem and one register-tile kernel: how channels are grouped, where the taps of the kernel
-//! lie, and into which tasks the output is cut.
+//! The plan of a register-tile kernel for one problem: the grouping of channels, the offsets of the kernel's taps, and
+//! the partition of the output into tasks.
+
+use std::ops::Range;
+
+use crate::conv::{ConvGeometry, ConvShape};
+use crate::parallel::cost;
+use crate::simd::{self, Isa, Kernel, Simd};
 
 use super::fused_consumer::Windows;
 use super::operand_format::OperandFormat;
 use super::partition::{Lanes, Limits, Order, Partition, PartitionProblem, Place};
 use super::tile::{Tap, Tile, TileSize};
 use super::{channel_lanes, pixel_lanes};
-use crate::conv::{ConvGeometry, ConvShape};
-use crate::parallel::cost;
-use crate::simd::{self, Isa, Kernel, Simd};
-use std::ops::Range;
 
-/// What an output element costs beside its multiplications, in multiplications.
+/// The cost of an output element in addition to its multiplications, in multiplications.
 const OVERHEAD: usize = 16;
-/// A tile beyond this many floats (a huge dilation) is not made.
+/// The most floats of an input tile. A huge dilation can exceed it.
 const LARGEST_TILE: usize = 1 << 26;
 
-/// The shape of a kernel's register tile: output channels × pixels, one of them in vectors.
+/// The shape of a kernel's register tile: output channels × pixels. The lanes are along one of the two axes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TileShape {
     pub outputs: usize,
@@ -26,14 +28,14 @@ pub(super) struct TileShape {
 
 impl TileShape {
     pub fn of(lanes: Lanes, isa: Isa) -> Self {
-        simd::dispatch_to(isa, ShapeOf(lanes))
+        simd::dispatch_to(isa, TileShapeOf(lanes))
     }
 }
 
-/// Asks an instruction set for its register tile.
-struct ShapeOf(Lanes);
+/// Returns the register tile of an instruction set.
+struct TileShapeOf(Lanes);
 
-impl Kernel for ShapeOf {
+impl Kernel for TileShapeOf {
     type Output = TileShape;
 
     #[inline(always)]
@@ -45,7 +47,7 @@ impl Kernel for ShapeOf {
     }
 }
 
-/// The input channels of a group, in chunks that are summed in one go.
+/// The input channels of a group, divided into chunks. Sums stay in registers within a chunk.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Chunks {
     inputs: usize,
@@ -53,7 +55,7 @@ pub(super) struct Chunks {
 }
 
 impl Chunks {
-    /// Returns chunks of at most `most` channels, whole multiples of `block`.
+    /// Divides `inputs` channels into chunks of at most `most` channels, each a multiple of `block`.
     pub fn new(inputs: usize, block: usize, most: usize) -> Self {
         let blocks = inputs.div_ceil(block).max(1);
         let count = blocks.div_ceil((most / block).max(1));
@@ -64,7 +66,7 @@ impl Chunks {
         self.inputs.div_ceil(self.len).max(1)
     }
 
-    /// Returns the channels of the largest chunk, those of its last block that do not exist included.
+    /// Returns the number of channels of the largest chunk, including the padding of its last block.
     pub fn len(&self) -> usize {
         self.len
     }
@@ -75,18 +77,19 @@ impl Chunks {
     }
 }
 
-/// The output channels of a group, in blocks that a register tile computes together.
+/// The output channels of a group, divided into blocks. A register tile computes the channels of one block.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OutputBlocks {
     outputs: usize,
-    /// The channels of a block, those that do not exist included.
+    /// The number of channels of a block, including padding.
     pub block: usize,
-    /// The channels of a block at the end that is narrower, or zero.
+    /// The number of channels of a narrower last block, or zero if there is none.
     last: usize,
 }
 
 impl OutputBlocks {
-    /// Returns blocks of `block` channels; `narrower` gives the width of a last block for the channels that are left.
+    /// Divides `outputs` channels into blocks of `block`. `narrower` returns the width of the last block for the number
+    /// of remaining channels.
     pub fn new(outputs: usize, block: usize, narrower: impl Fn(usize) -> usize) -> Self {
         let rest = outputs % block;
         Self { outputs, block, last: if rest == 0 { 0 } else { narrower(rest).min(block) } }
@@ -96,30 +99,30 @@ impl OutputBlocks {
         self.outputs.div_ceil(self.block)
     }
 
-    /// Returns the channels of all blocks.
+    /// Returns the number of channels of all blocks, including padding.
     pub fn padded(&self) -> usize {
         self.outputs / self.block * self.block + self.last
     }
 
-    /// Returns the channels of the block that starts with the channel `first`.
+    /// Returns the number of channels, including padding, of the block that starts with the channel `first`.
     pub fn width(&self, first: usize) -> usize {
         self.block.min(self.padded() - first)
     }
 
-    /// Returns the channels of the block from `first` on that exist.
+    /// Returns the channels of the block that starts with `first`, excluding padding.
     pub fn existing(&self, first: usize) -> Range<usize> {
         first..self.outputs.min(first + self.block)
     }
 }
 
-/// A kernel's decisions about a problem, from which its plan follows.
+/// A kernel's decisions about a problem, from which its plan is made.
 pub(super) struct PlanOptions {
     pub direction: Lanes,
     pub registers: TileShape,
     pub operand: OperandFormat,
-    /// Neighboring channels of the input.
+    /// The number of channels of a block of the input: 1, or a vector's lanes.
     pub input_block: usize,
-    /// Reads a pointwise convolution's pixels from the input.
+    /// Read a pointwise convolution's pixels from the input, without a tile.
     pub in_place: bool,
     pub column_planes: bool,
     /// The most input channels of a chunk.
@@ -130,17 +133,18 @@ pub(super) struct PlanOptions {
     pub order: Order,
 }
 
-/// The counts of a plan that the cost model multiplies with costs.
+/// The counts that the cost model multiplies by costs.
 pub(super) struct Counts {
-    /// The output channels of a group, including those that blocks add.
+    /// The output channels of a group, including the padding of blocks.
     pub outputs: usize,
     pub chunks: usize,
-    /// The floats that are copied into tiles for each input channel, by all tasks together.
+    /// The floats that all tasks copy into tiles for each input channel.
     pub copied: usize,
 }
 
 impl PlanOptions {
-    /// Returns the convolution of operands as the kernel reads them, flattened to one row if it is pointwise.
+    /// Returns the shape in the channels of the operand format, with images flattened to one row if the convolution is
+    /// pointwise.
     fn shape(&self, shape: &ConvShape) -> ConvShape {
         let flat = is_pointwise(shape) && (self.in_place || self.direction == Lanes::Pixels);
         self.operand.shape(&if flat { flattened(shape) } else { *shape })
@@ -155,7 +159,7 @@ impl PlanOptions {
         TileSize::new(shape, self.input_block, self.column_planes, unit)
     }
 
-    /// Returns the counts without a partition, as if one task computed all pixels of the output channels.
+    /// Returns the counts for one task per segment of output channels, which computes all pixels.
     pub fn counts(&self, shape: &ConvShape) -> Counts {
         let shape = self.shape(shape);
         let copied = if self.in_place {
@@ -172,13 +176,13 @@ impl PlanOptions {
     }
 }
 
-/// The decisions for one problem. The sum of an output element is the same whatever the number of threads is: only
-/// the size of the tasks depends on it, never the order of a sum.
+/// The plan for one problem. The number of threads affects the size of the tasks, but never the order of the additions
+/// in a sum, so results do not depend on it.
 pub(super) struct Plan {
-    /// The convolution of operands as `operand` has them. A pointwise convolution is flattened to one row.
+    /// The shape in the channels of `operand`. The images of a pointwise convolution are flattened to one row.
     pub shape: ConvShape,
     pub operand: OperandFormat,
-    /// Input channels of a group, in elements.
+    /// The input channels of a group, in elements of the input.
     pub group_inputs: usize,
     pub input_block: usize,
     pub chunks: Chunks,
@@ -192,7 +196,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Returns `None` for a shape whose tile would be unreasonably large.
+    /// Returns `None` if the input tile would exceed [`LARGEST_TILE`] or an offset does not fit.
     pub fn new(shape: &ConvShape, options: PlanOptions, threads: usize) -> Option<Self> {
         let PlanOptions { operand, input_block, in_place, registers, blocks, .. } = options;
         let group_inputs = shape.group_inputs();
@@ -230,7 +234,7 @@ impl Plan {
         Some(Self { shape, operand, group_inputs, input_block, chunks, blocks, tile, taps, partition, jobs })
     }
 
-    /// Returns how many jobs the tasks are best grouped into.
+    /// Returns the number of jobs into which the tasks are grouped.
     pub fn jobs(&self) -> usize {
         self.jobs
     }
@@ -241,7 +245,7 @@ impl Plan {
         (bound(job)..bound(job + 1)).map(|task| self.partition.place(task))
     }
 
-    /// Returns the floats of a tile with a chunk's channels.
+    /// Returns the floats of a tile with the channels of a chunk, or 0 without a tile.
     pub fn tile_floats(&self) -> usize {
         self.tile.as_ref().map_or(0, |tile| tile.len(self.chunks.len()))
     }
@@ -250,7 +254,7 @@ impl Plan {
         self.shape.kernel[0] * self.shape.kernel[1]
     }
 
-    /// Returns where the packed weights of a block of output channels start.
+    /// Returns the offset of a block of output channels in the packed weight.
     pub fn weights_at(&self, group: usize, chunk: usize, output: usize) -> usize {
         let inputs = self.chunks.range(chunk);
         let before = self.blocks.padded() * (group * self.shape.group_inputs() + inputs.start);
@@ -262,13 +266,13 @@ impl Plan {
     }
 }
 
-/// Returns whether each output pixel reads the input pixel of its own place alone.
+/// Returns whether each output pixel reads only the input pixel at the same place.
 pub(super) fn is_pointwise(shape: &ConvShape) -> bool {
     let ConvGeometry { stride, padding, .. } = shape.geometry;
     shape.kernel == [1; 2] && stride == [1; 2] && padding == [[0; 2]; 2]
 }
 
-/// Returns a pointwise convolution of images of one row.
+/// Returns a pointwise convolution with each image flattened to one row.
 fn flattened(shape: &ConvShape) -> ConvShape {
     let pixels = [1, shape.input[0] * shape.input[1]];
     ConvShape { input: pixels, output: pixels, ..*shape }

@@ -1,12 +1,13 @@
-//! What is to be convolved, and the algorithms that can do it.
+//! A convolution problem and the algorithms that support it.
 
-use super::elements::ElementFormat;
-use super::winograd::Tile;
-use super::{depthwise, pixel_lanes};
 use crate::conv::ConvShape;
 use crate::exact::is_exact;
 use crate::layout::Layout;
 use crate::simd::{Isa, Microarchitecture};
+
+use super::elements::ElementFormat;
+use super::winograd::Tile;
+use super::{depthwise, pixel_lanes};
 
 /// Everything that the choice of an algorithm depends on.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -19,28 +20,28 @@ pub struct ConvProblem {
     pub input: Layout,
     /// The layout of the output and of the residual.
     pub output: Layout,
-    /// Whether the packed weight is kept from call to call.
+    /// Whether the packed weight is cached between calls.
     pub weight_cached: bool,
     /// The instruction set.
     pub isa: Isa,
-    /// The microarchitecture, for the costs.
+    /// The microarchitecture, which determines the costs.
     pub microarchitecture: Microarchitecture,
 }
 
 /// How a convolution is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Algorithm {
-    /// One input channel for each output channel, row by row, without a tile.
+    /// Depthwise convolution, row by row, without an input tile.
     Depthwise,
-    /// Register tiles of output channels × vectors of pixels, which are read from a tile.
+    /// Register tiles of output channels × vectors of pixels, which are read from an input tile.
     PixelLanes,
-    /// The same for a pointwise convolution, whose pixels are read from the input.
+    /// [`PixelLanes`](Self::PixelLanes) for a pointwise convolution, whose pixels are read from the input.
     PixelLanesInPlace,
     /// Register tiles of pixels × vectors of output channels.
     ChannelLanes,
-    /// Winograd's transforms of a 3×3 kernel.
+    /// Winograd convolution of a 3×3 kernel.
     Winograd(Tile),
-    /// The definition, for what the others leave over.
+    /// The definition, which supports every problem.
     Reference,
 }
 
@@ -60,12 +61,13 @@ impl Algorithm {
 }
 
 impl ConvProblem {
-    /// Returns the algorithms that support the problem; [`Algorithm::Reference`] is the last of them.
+    /// Returns the algorithms that support the problem. The last is [`Algorithm::Reference`].
     pub fn candidates(&self) -> impl Iterator<Item = Algorithm> + '_ {
         Algorithm::ALL.into_iter().filter(|algorithm| self.is_supported_by(*algorithm))
     }
 
-    /// Returns the algorithm that sums the products of the definition in register tiles.
+    /// Returns the register-tile algorithm for the layouts, or [`Algorithm::Reference`] if there is none. It computes the
+    /// products of the definition.
     pub(super) fn register_tiles(&self) -> Algorithm {
         match (self.input, self.output) {
             (Layout::Nchw, Layout::Nchw) => Algorithm::PixelLanes,
@@ -88,7 +90,7 @@ impl ConvProblem {
         }
     }
 
-    /// A dilated convolution is split into plain ones, which only NCHW can be.
+    /// A dilated convolution is split into undilated ones, which only NCHW supports.
     fn is_supported_by_winograd(&self, tile: Tile) -> bool {
         let ConvShape { kernel, in_channels, geometry, .. } = self.shape;
         let [dilation, other] = geometry.dilation;

@@ -1,17 +1,19 @@
-//! The convolution in plain Rust: for f64, and for what the other algorithms leave over.
+//! The reference algorithm in plain Rust, for f64 and for operands that no other algorithm supports.
 //!
-//! One output row at a time: every tap adds its multiple of an input row, over the columns that the tap reaches, so
-//! that padding costs nothing and contributes nothing, not even a NaN.
+//! It computes one output row at a time. Each tap adds a multiple of an input row to the columns whose input is not
+//! padding. Padding therefore costs nothing and cannot produce NaN.
 
-use super::operand::Values;
+use std::ops::Range;
+
 use crate::activation::Activation;
 use crate::conv::ConvShape;
 use crate::float::Float;
 use crate::parallel::{cost, for_each_chunk};
-use std::ops::Range;
 
-/// Convolves into all of `output`. Input and output have so many neighboring channels, as
-/// [`Layout::block`](crate::layout::Layout::block) gives them.
+use super::operand::Values;
+
+/// Convolves into all of `output`. `blocks` are the channels of a block of the input and of the output, as returned by
+/// [`Layout::block`](crate::layout::Layout::block).
 pub(super) fn conv2d<T: Float>(
     shape: &ConvShape,
     blocks: [usize; 2],
@@ -48,7 +50,7 @@ pub(super) fn conv2d<T: Float>(
     }
 }
 
-/// The channels of a batch of images, `block` of them side by side.
+/// A batch of images in blocks of `block` channels.
 struct Planes<'a, T> {
     elements: &'a [T],
     size: [usize; 2],
@@ -57,7 +59,7 @@ struct Planes<'a, T> {
 }
 
 impl<'a, T> Planes<'a, T> {
-    /// Returns a channel's pixels, `block` apart.
+    /// Returns a channel's pixels, which are `block` elements apart.
     fn plane(&self, image: usize, channel: usize) -> &'a [T] {
         let index = image * self.channels.div_ceil(self.block) + channel / self.block;
         let len = self.size[0] * self.size[1] * self.block;
@@ -65,7 +67,7 @@ impl<'a, T> Planes<'a, T> {
     }
 }
 
-/// The row of an output channel, its pixels `step` apart.
+/// A row of an output channel. Its pixels are `step` elements apart.
 struct Row<'a, T> {
     elements: &'a mut [T],
     step: usize,
@@ -105,7 +107,7 @@ fn convolve_row<T: Float>(
     }
 }
 
-/// Adds to `row` the products of all its taps.
+/// Adds the products of all taps to `row`.
 fn sum_row<T: Float>(
     shape: &ConvShape,
     input: &Planes<'_, T>,
@@ -142,7 +144,8 @@ fn columns_inside(shape: &ConvShape, kx: usize) -> Range<usize> {
     start..end
 }
 
-/// Adds a tap's multiples of the input's elements, `steps` apart in the input and in the row.
+/// Adds the input's elements times `tap` to the row. `steps` are the distances between elements of the input and of the
+/// row.
 fn add_multiple<T: Float>(row: &mut [T], tap: T, input: &[T], steps: [usize; 2]) {
     if steps == [1, 1] {
         row.iter_mut().zip(input).for_each(|(sum, x)| *sum += tap * *x);

@@ -1,26 +1,27 @@
-//! The choice of an algorithm, by a count of what each would do.
+//! The selection of an algorithm by estimated cost.
 //!
-//! [`select`](ConvProblem::select) depends on the problem alone: values, timings and the load of the machine play no
-//! part, so the same call always runs the same way. A cost is a sum of counts (vectors summed, copied, transformed,
-//! stored, weights read), each times the cost of one of its elements on a [`CostTable`]'s machine, in multiply-adds of
-//! f32. `examples/plan_check.rs` times all candidates on random shapes and tells in how many of them the choice is the
-//! fastest, or within a tenth of it; the tables are fitted to such lists.
+//! [`select`](ConvProblem::select) depends only on the problem, not on values, timings or the load of the machine, so
+//! the same call always runs the same algorithm. A cost is a sum of counts (vectors summed, copied, transformed and
+//! stored, and weights read), each multiplied by its cost in the [`CostTable`] of the microarchitecture. The unit is a
+//! multiply-add of f32. `examples/plan_check.rs` times all candidates on random shapes and prints how often the selected
+//! algorithm is the fastest or at most a tenth slower. The cost tables are fitted to its output.
 //!
-//! - **Lanes over pixels**, in tiles: the products, with the lanes and channels that blocks leave over; copying the
-//!   input into tiles; storing results, and sums between chunks of input channels. In place: the same without copies.
-//! - **Lanes over channels**: the same counts, with the lanes that the last vector of channels leaves over, and
-//!   the weights, of which each is read for few pixels.
-//! - **Depthwise**: rows of output, so many vectors each.
-//! - **Winograd**, of a 3×3 kernel: fewer products, but transforms of every position of a tile on the way in and
-//!   on the way out, and a weight that is larger by positions over taps.
+//! - **Lanes over pixels**: the products, including unused lanes and padded channels; the copies into input tiles; the
+//!   stores of results, and of sums between chunks of input channels. In place: the same without copies.
+//! - **Lanes over channels**: the same counts, including the unused lanes of the last vector of channels, and the
+//!   weights, because each is read for few pixels.
+//! - **Depthwise**: the input elements, the vectors of output, and the planes.
+//! - **Winograd**: fewer products, but the input and output transforms of every position of a tile, and a weight that is
+//!   larger by the ratio of positions to taps.
+
+use crate::conv::ConvShape;
+use crate::layout::Layout;
 
 use super::cost_table::{CostTable, MOST_POSITIONS, NEAR_POSITIONS, NEAR_WEIGHTS, PACKED};
 use super::plan::Counts;
 use super::problem::{Algorithm, ConvProblem};
 use super::winograd::{self, Tile};
 use super::{channel_lanes, pixel_lanes};
-use crate::conv::ConvShape;
-use crate::layout::Layout;
 
 impl ConvProblem {
     /// Returns the candidate of least cost.
@@ -55,7 +56,7 @@ impl ConvProblem {
         CostTable::of(self.microarchitecture)
     }
 
-    /// Returns the input channels of all images, in operands.
+    /// Returns the input channels of all images, in the operand format.
     fn input_channels(&self) -> f64 {
         let shape = self.operand().shape(&self.shape);
         (shape.batch * shape.in_channels) as f64
@@ -69,7 +70,7 @@ impl ConvProblem {
         read * (batch * in_channels * input[0] * input[1]) as f64 + stored * results + plane * planes
     }
 
-    /// Returns the cost of lanes over pixels; `read` is what it costs to bring the pixels to the register tiles.
+    /// Returns the cost of lanes over pixels. `read` is the cost of providing the pixels to the register tiles.
     fn pixel_lanes_cost(&self, counts: &Counts, read: f64) -> f64 {
         let (shape, costs) = (self.operand().shape(&self.shape), self.costs());
         let (channels, product) = match shape.group_outputs() {
@@ -106,11 +107,11 @@ impl ConvProblem {
         let (tiles, positions) = (parts * rows * columns, tile.positions() as f64);
         let [inputs, outputs] = [in_channels, out_channels].map(|n| n.next_multiple_of(16));
         let (pairs, count) = ((in_channels * outputs) as f64, tiles as f64);
-        let into = (costs.position_in(tile) + self.far(tile, tiles)) * inputs as f64;
+        let into = (costs.position_in(tile) + self.cache_surcharge(tile, tiles)) * inputs as f64;
         let out = costs.position_out * outputs as f64 + costs.transformed_product * pairs;
         let [near, more] = costs.transformed_weight;
         let weights = positions * pairs;
-        // Only NCHW has to be transposed.
+        // Only NCHW results are transposed.
         let transposed = if self.output == Layout::Nchw { 1. } else { costs.transposed_nchwc };
         let runs = parts * rows * columns.div_ceil(winograd::strip_tiles(tile.stride()));
         count * positions * (into + out)
@@ -118,11 +119,11 @@ impl ConvProblem {
             + more * (weights - NEAR_WEIGHTS).max(0.)
             + costs.transposed * transposed * count * (tile.outputs().pow(2) * outputs) as f64
             + costs.run * (runs * (inputs + outputs)) as f64
-            + self.split(parts)
+            + self.split_cost(parts)
     }
 
-    /// Returns what a position of so many tiles costs more, as it is not in a near cache when it is multiplied.
-    fn far(&self, tile: Tile, tiles: usize) -> f64 {
+    /// Returns the surcharge per position for `tiles` tiles whose transformed elements exceed the near caches.
+    fn cache_surcharge(&self, tile: Tile, tiles: usize) -> f64 {
         let inputs = self.shape.in_channels.next_multiple_of(16);
         let groups = self.shape.out_channels.next_multiple_of(16).div_ceil(winograd::GROUP_OUTPUTS);
         let block = tile.positions() * inputs * tiles.div_ceil(tiles.div_ceil(winograd::BLOCK_TILES).max(1));
@@ -131,8 +132,8 @@ impl ConvProblem {
         far + farther * groups as f64
     }
 
-    /// Returns the cost of splitting a dilated convolution's images into so many parts.
-    fn split(&self, parts: usize) -> f64 {
+    /// Returns the cost of splitting a dilated convolution's images into `parts` parts and joining the results.
+    fn split_cost(&self, parts: usize) -> f64 {
         let ConvShape { batch, in_channels, out_channels, input, output, geometry, .. } = self.shape;
         let dilation = geometry.dilation[0];
         if dilation == 1 {
@@ -147,17 +148,18 @@ impl ConvProblem {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::conv::ConvGeometry;
     use crate::conv::cpu::elements::ElementFormat;
     use crate::simd::{Isa, Microarchitecture};
+
+    use super::*;
 
     fn problem(channels: [usize; 2], size: usize, kernel: usize, geometry: ConvGeometry) -> ConvProblem {
         let padding = [[kernel / 2 * geometry.dilation[0]; 2]; 2];
         let geometry = ConvGeometry { padding, ..geometry };
         let weight = [channels[1], channels[0] / geometry.groups, kernel, kernel];
         let shape =
-            ConvShape::new(&[1, channels[0], size, size], &weight, &geometry).expect("sizes that fit");
+            ConvShape::new(&[1, channels[0], size, size], &weight, &geometry).expect("the shape is valid");
         ConvProblem {
             shape,
             format: ElementFormat::F32,
@@ -174,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn few_channels_and_few_tiles_do_not_pay() {
+    fn winograd_needs_enough_channels_and_tiles() {
         assert_eq!(selected([3, 64], 224), Algorithm::PixelLanes);
         assert_eq!(selected([4, 4], 56), Algorithm::PixelLanes);
         assert_eq!(selected([512, 512], 1), Algorithm::PixelLanes);
@@ -183,31 +185,31 @@ mod tests {
     }
 
     #[test]
-    fn larger_tiles_for_larger_images() {
+    fn larger_images_select_larger_tiles() {
         assert_eq!(selected([512, 512], 7), Algorithm::Winograd(Tile::Two));
         assert_eq!(selected([512, 512], 28), Algorithm::Winograd(Tile::Four));
         assert_eq!(selected([64, 64], 224), Algorithm::Winograd(Tile::Six));
-        // The largest tile is the least exact.
+        // The largest tile is the least accurate and supports fewer input channels.
         assert_eq!(selected([1024, 64], 224), Algorithm::Winograd(Tile::Four));
     }
 
     #[test]
-    fn other_geometries() {
+    fn stride_dilation_and_groups_affect_the_selection() {
         let plain = ConvGeometry::default();
-        let way = |geometry| problem([128, 128], 56, 3, geometry).select();
-        assert_eq!(way(ConvGeometry { stride: [2; 2], ..plain }), Algorithm::Winograd(Tile::StridedFour));
-        assert!(matches!(way(ConvGeometry { dilation: [2; 2], ..plain }), Algorithm::Winograd(_)));
-        assert_eq!(way(ConvGeometry { stride: [2, 1], ..plain }), Algorithm::PixelLanes);
-        assert_eq!(way(ConvGeometry { dilation: [1, 2], ..plain }), Algorithm::PixelLanes);
-        assert_eq!(way(ConvGeometry { groups: 2, ..plain }), Algorithm::PixelLanes);
-        assert_eq!(way(ConvGeometry { groups: 128, ..plain }), Algorithm::Depthwise);
+        let select = |geometry| problem([128, 128], 56, 3, geometry).select();
+        assert_eq!(select(ConvGeometry { stride: [2; 2], ..plain }), Algorithm::Winograd(Tile::StridedFour));
+        assert!(matches!(select(ConvGeometry { dilation: [2; 2], ..plain }), Algorithm::Winograd(_)));
+        assert_eq!(select(ConvGeometry { stride: [2, 1], ..plain }), Algorithm::PixelLanes);
+        assert_eq!(select(ConvGeometry { dilation: [1, 2], ..plain }), Algorithm::PixelLanes);
+        assert_eq!(select(ConvGeometry { groups: 2, ..plain }), Algorithm::PixelLanes);
+        assert_eq!(select(ConvGeometry { groups: 128, ..plain }), Algorithm::Depthwise);
         assert_eq!(problem([128, 128], 56, 1, plain).select(), Algorithm::PixelLanesInPlace);
         assert_eq!(problem([128, 128], 56, 5, plain).select(), Algorithm::PixelLanes);
     }
 
-    /// A weight that is transformed for one call has to be used for many pixels.
+    /// Transforming a weight for a single call pays off only with many pixels.
     #[test]
-    fn one_call_alone() {
+    fn uncached_weight_excludes_winograd_for_few_pixels() {
         let problem = problem([512, 512], 7, 3, ConvGeometry::default());
         assert_eq!(ConvProblem { weight_cached: false, ..problem }.select(), Algorithm::PixelLanes);
     }

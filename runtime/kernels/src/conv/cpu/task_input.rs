@@ -1,13 +1,14 @@
-//! A task's input: the pixels that a register tile reads, in a tile or in place.
+//! A task's input: the pixels that its register tiles read, copied to an input tile or read in place.
+
+use crate::simd::Simd;
 
 use super::elements::Elements;
 use super::operand_format::{OperandFormat, Rows, read};
 use super::partition::Place;
 use super::plan::Plan;
 use super::tile::Tile;
-use crate::simd::Simd;
 
-/// Brings the input of one task after the other to where the taps find it.
+/// Provides the input of tasks at the offsets of the taps.
 #[derive(Clone, Copy)]
 pub(super) struct TaskInput<'a> {
     pub plan: &'a Plan,
@@ -15,8 +16,8 @@ pub(super) struct TaskInput<'a> {
 }
 
 impl TaskInput<'_> {
-    /// Returns the address that the taps of a chunk's channels count from: in `tile`, to which it copies them, or in
-    /// the input. `rows` is a buffer for channels whose elements are converted.
+    /// Returns the address to which the offsets of a chunk's taps are relative: in `tile`, to which it copies the
+    /// chunk's channels, or in the input. `rows` is a buffer for converted channels.
     #[inline(always)]
     pub fn pixels<S: Simd, const PAIRS: bool>(
         &self,
@@ -33,20 +34,20 @@ impl TaskInput<'_> {
             let (shape, patch) = (&self.plan.shape, place.patch);
             if self.plan.input_block == 1 {
                 let input = self.rows::<S, PAIRS>(simd, place, layout, channel, rows);
-                // SAFETY: these are the patch's rows, and the tile has a vector more than its channels.
+                // SAFETY: the rows contain the patch's window, and the tile has room for its channels and a vector.
                 unsafe { layout.fill_channel(simd, shape, patch, input, to) }
             } else {
-                // SAFETY: the block is one of the input, and the tile has room for it.
+                // SAFETY: the block belongs to the input, and the tile has room for it.
                 unsafe { layout.fill_block(simd, shape, patch, self.in_place(place, channel), to) }
             }
         }
         tile.as_ptr()
     }
 
-    /// Returns the address of a channel's pixels in the input, from the patch's first on if the image is flattened.
+    /// Returns the address of a channel's first pixel in the input, or of the patch's first pixel if there is no tile.
     #[inline(always)]
     fn in_place(&self, place: &Place<'_>, channel: usize) -> *const f32 {
-        let Elements::F32(input) = self.elements else { unreachable!("halves are never read in place") };
+        let Elements::F32(input) = self.elements else { unreachable!("only f32 is read in place") };
         let (plan, shape) = (self.plan, &self.plan.shape);
         let blocks = plan.group_inputs.div_ceil(plan.input_block);
         let block = (place.image * shape.geometry.groups + place.group) * blocks + channel / plan.input_block;
@@ -55,7 +56,7 @@ impl TaskInput<'_> {
         input[block * plane * plan.input_block..].as_ptr().wrapping_add(first * plan.input_block)
     }
 
-    /// Returns what a patch reads of one of the group's operand channels.
+    /// Returns the rows of one of the group's channels that a patch reads, converted to the operand format.
     #[inline(always)]
     fn rows<S: Simd, const PAIRS: bool>(
         &self,
@@ -77,7 +78,7 @@ impl TaskInput<'_> {
         let source = self.elements.as_ptr();
         let source = |channel: usize| source.at((first + channel) * plane);
         let odd = (PAIRS && channel + 1 < plan.group_inputs).then(|| source(channel + 1));
-        // SAFETY: the channels are the group's, and the input has the window of each of them.
+        // SAFETY: both channels belong to the group, and the input contains the window of each.
         unsafe { read::<S, PAIRS>(simd, source(channel), odd, &window, width, rows.as_mut_ptr()) }
     }
 }

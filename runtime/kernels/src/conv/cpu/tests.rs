@@ -1,8 +1,9 @@
-//! The tasks of well-known layers: every thread of a large machine gets work.
+//! Every thread of a large machine has work in the layers of well-known networks.
 
-use super::*;
 use crate::conv::ConvGeometry;
 use crate::parallel::counts;
+
+use super::*;
 
 /// Batch, input channels, size, output channels, kernel, stride, padding, dilation, groups.
 const LAYERS: [[usize; 9]; 22] = [
@@ -49,7 +50,7 @@ fn problem(layer: [usize; 9], layout: Layout) -> Result<ConvProblem> {
     })
 }
 
-/// Returns the tasks of each step of a convolution whose weight has been packed before.
+/// Returns the number of tasks of each step of a convolution with a cached weight.
 fn tasks(problem: &ConvProblem) -> Result<Vec<usize>> {
     let (shape, lanes) = (&problem.shape, problem.isa.lanes());
     let dims = [shape.batch, shape.in_channels, shape.input[0], shape.input[1]];

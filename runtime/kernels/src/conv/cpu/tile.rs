@@ -1,35 +1,37 @@
-//! The input tile: some channels of the input that a task reads, copied to where every tap is a fixed offset and
-//! the pixels of an output row are neighbors, whatever stride, padding and dilation are.
+//! The input tile: a copy of the part of the input that a task reads. In a tile, every tap is at a fixed offset and the
+//! pixels of an output row are adjacent, for any stride, padding and dilation.
+
+use std::ops::Range;
+
+use crate::conv::{ConvGeometry, ConvShape};
+use crate::simd::Simd;
 
 use super::operand_format::{Rows, Window};
 use super::partition::Patch;
-use crate::conv::{ConvGeometry, ConvShape};
-use crate::simd::Simd;
-use std::ops::Range;
 
 /// One tap of the kernel in one block of input channels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tap {
-    /// Offset of the block's first channel from that of the first tap.
+    /// The offset of the block's first channel from that of the first tap.
     pub offset: u32,
-    /// The channels that exist, the next neighbors of the first.
+    /// The number of channels in the block, excluding padding. They are adjacent.
     pub channels: u32,
 }
 
-/// The sizes of a tile for a shape, before the size of its patch is known.
+/// The sizes of a tile that do not depend on its patch.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TileSize {
-    /// Neighboring channels of the tile: 1, or a vector's lanes.
+    /// The number of channels of a block: 1, or a vector's lanes.
     pub block: usize,
-    /// Each column of the kernel has a plane of just the pixels that it reads, so that neighbors in the output are
-    /// neighbors in the tile, across the ends of rows too.
+    /// Give each column of the kernel a plane that contains only the pixels it reads. Pixels that are adjacent in the
+    /// output are then adjacent in the tile, even across the ends of rows.
     pub column_planes: bool,
-    /// Rows of a patch narrower than the output begin at a multiple of this, with column planes.
+    /// With column planes, the rows of a patch narrower than the output start at multiples of this.
     pub unit: usize,
     output_width: usize,
-    /// The row phases and the planes of each.
+    /// The number of row phases, and of planes of each phase.
     planes: [usize; 2],
-    /// How far the last tap reaches beyond the first, in rows and columns of its plane.
+    /// The distance from the first tap to the last, in rows and columns of a plane.
     reach: [usize; 2],
 }
 
@@ -47,7 +49,7 @@ impl TileSize {
         }
     }
 
-    /// Returns the distance between rows of the tile, in pixels, for patches of so many columns.
+    /// Returns the distance between rows of the tile, in pixels, for patches of `columns` columns.
     pub fn pitch(&self, columns: usize) -> usize {
         if !self.column_planes {
             columns.saturating_add(self.reach[1])
@@ -58,7 +60,7 @@ impl TileSize {
         }
     }
 
-    /// Returns the floats of a tile with so many channels.
+    /// Returns the floats of a tile with `channels` channels.
     pub fn floats(&self, [rows, columns]: [usize; 2], channels: usize) -> usize {
         let pixels = rows.saturating_add(self.reach[0]).saturating_mul(self.pitch(columns));
         let planes = self.planes[0] * self.planes[1];
@@ -66,21 +68,21 @@ impl TileSize {
     }
 }
 
-/// `[channel block][row phase][plane][rows][pitch][channels of the block]`. The rows that one row of the kernel
-/// reads (every `stride`-th of the input) lie together, a phase. So do the columns that one column of the kernel
-/// reads, a plane.
+/// A tile, `[channel block][row phase][plane][rows][pitch][channels of the block]`. A row phase contains every
+/// `stride`-th row of the input, the rows that one row of the kernel reads. A plane contains the columns of a phase that
+/// one column of the kernel reads.
 pub(super) struct Tile {
     /// The row phases that some tap reads, ascending.
     phases: Vec<usize>,
-    /// The first column, of those that the kernel reaches, in each plane.
+    /// The first column of each plane, relative to the first column that the kernel reads.
     planes: Vec<usize>,
     reach: [usize; 2],
     block: usize,
-    /// From a row of pixels to the next.
+    /// The distance from one row to the next, in pixels.
     pub pitch: usize,
-    /// Pixels of a plane.
+    /// The pixels of a plane.
     plane: usize,
-    /// Floats from one block of channels to the next.
+    /// The floats from one block of channels to the next.
     stride: usize,
 }
 
@@ -103,7 +105,7 @@ impl Tile {
         let pitch = size.pitch(columns);
         let plane = rows.checked_add(size.reach[0])?.checked_mul(pitch)?;
         let floats = (phases.len() * planes.len()).checked_mul(plane)?.checked_mul(size.block)?;
-        // An odd number of cache lines, so that the channels do not all fall on the same few sets.
+        // An odd number of cache lines avoids cache-set conflicts between channels.
         let stride = (floats.div_ceil(16) | 1).checked_mul(16)?;
         let fits = stride.checked_mul(channels.div_ceil(size.block))? <= most;
         let (reach, block) = (size.reach, size.block);
@@ -115,8 +117,8 @@ impl Tile {
         channels.div_ceil(self.block) * self.stride
     }
 
-    /// Returns every tap of the input channels `channels`, in the order of the packed weight; the first of them
-    /// starts a block. `None` if an offset does not fit.
+    /// Returns the taps of the input channels `channels` in the order of the packed weight, or `None` if an offset does
+    /// not fit. The first channel must start a block.
     pub fn taps(&self, shape: &ConvShape, channels: Range<usize>) -> Option<Vec<Tap>> {
         let kernel = (0..shape.kernel[0]).flat_map(|ky| (0..shape.kernel[1]).map(move |kx| [ky, kx]));
         let mut taps = vec![];
@@ -130,13 +132,13 @@ impl Tile {
         Some(taps)
     }
 
-    /// Returns the pixel that a tap of the kernel reads for the patch's first output.
+    /// Returns the pixel of the tile that a tap of the kernel reads for the patch's first output.
     fn pixel(&self, shape: &ConvShape, [ky, kx]: [usize; 2]) -> usize {
         let ConvGeometry { stride, dilation, .. } = shape.geometry;
         let index = |of: &[usize], phase: usize| of.iter().position(|p| *p == phase);
         let [y, x] = [ky * dilation[0], kx * dilation[1]];
         let phase = index(&self.phases, y % stride[0]).unwrap_or_default();
-        // A plane of its own, or a shift in the plane of its phase.
+        // The column has its own plane, or is shifted within the plane of its phase.
         let (plane, shift) = match index(&self.planes, x) {
             Some(plane) => (plane, 0),
             None => (index(&self.planes, x % stride[1]).unwrap_or_default(), x / stride[1]),
@@ -152,7 +154,7 @@ impl Tile {
             at(0)..at(steps * stride[axis] + last + 1)
         };
         let last = |of: &[usize]| of.last().copied().unwrap_or(0);
-        // A row shorter than a vector is read as one.
+        // A row shorter than a vector is read as a whole vector.
         let columns = (patch.columns + self.reach[1]).max(lanes);
         Window {
             rows: inside(0, patch.y * stride[0], patch.rows + self.reach[0], last(&self.phases)),
@@ -160,12 +162,11 @@ impl Tile {
         }
     }
 
-    /// Copies one channel's part of the input that `patch` reads to a tile of blocks of one channel, zeros outside of
-    /// the input.
+    /// Copies the part of one input channel that `patch` reads to a tile with blocks of one channel. Pixels outside of
+    /// the input are zeros.
     ///
     /// # Safety
-    /// `input` has the patch's [`window`](Self::window) of one channel; `tile` has room for one, and for a
-    /// vector after it.
+    /// `input` has the patch's [`window`](Self::window) of one channel. `tile` has room for one channel and a vector.
     #[inline(always)]
     pub unsafe fn fill_channel<S: Simd>(
         &self,
@@ -182,17 +183,17 @@ impl Tile {
         for phase in &self.phases {
             let mut planes = &self.planes[..];
             while let [plane, others @ ..] = planes {
-                // With stride 2 a plane's neighbor has the columns between its own.
+                // With stride 2, the next plane contains the columns that this one skips.
                 let pair = stride == 2 && others.first() == Some(&(plane + 1)) && width >= S::LANES;
                 for x in (0..width).step_by(S::LANES) {
-                    // The last vector of a row ends where the row does. A row shorter than a vector is
-                    // stored with what is beyond it, which the next row then overwrites.
+                    // The last vector of a row ends with the row. The vector of a shorter row passes the end of
+                    // the row; the next row overwrites the excess.
                     let x = x.min(width.saturating_sub(S::LANES));
                     let first = ((patch.x + x) * stride + plane) as isize - left as isize;
                     let columns = Columns::new(simd, first, stride, shape.input[1]);
                     let (to, between) = (to.wrapping_add(x), pair.then_some(self.plane));
                     let rows = self.rows(shape, patch, *phase);
-                    // SAFETY: the columns, from the first on, are those of the tile's plane.
+                    // SAFETY: the vector holds columns of the tile's plane, and the tile has a vector to spare.
                     unsafe {
                         match stride {
                             1 => columns.fill::<1>(simd, rows, input, to, between),
@@ -208,11 +209,11 @@ impl Tile {
         }
     }
 
-    /// Copies the part of a block of channels `[height, width, lanes]` that `patch` reads to a tile of such blocks,
-    /// zeros outside of the input.
+    /// Copies the part of a block of channels `[height, width, lanes]` that `patch` reads to a tile with blocks of
+    /// `lanes` channels. Pixels outside of the input are zeros.
     ///
     /// # Safety
-    /// `input` is such a block; `tile` has room for one.
+    /// `input` is a block of that shape, and `tile` has room for one block.
     #[inline(always)]
     pub unsafe fn fill_block<S: Simd>(
         &self,
@@ -228,7 +229,7 @@ impl Tile {
         for phase in &self.phases {
             let rows = self.rows(shape, patch, *phase);
             for plane in &self.planes {
-                // The pixels of the plane's rows that lie in the image.
+                // `start..end` are the pixels of the plane's rows that lie in the image.
                 let first = patch.x * stride + plane;
                 let start = left.saturating_sub(first).div_ceil(stride).min(self.pitch);
                 let end = (width + left).saturating_sub(first).div_ceil(stride).clamp(start, self.pitch);
@@ -266,10 +267,10 @@ impl Tile {
     }
 }
 
-/// Copies vectors, every `stride`-th of the input's.
+/// Copies every `stride`-th vector.
 ///
 /// # Safety
-/// `from` and `to` have so many.
+/// `from` has `vectors` vectors at that stride, and `to` has room for as many consecutive vectors.
 #[inline(always)]
 unsafe fn copy<S: Simd>(simd: S, from: *const f32, stride: usize, to: *mut f32, vectors: usize) {
     for i in 0..vectors {
@@ -278,8 +279,10 @@ unsafe fn copy<S: Simd>(simd: S, from: *const f32, stride: usize, to: *mut f32, 
     }
 }
 
+/// Writes `vectors` vectors of zeros.
+///
 /// # Safety
-/// `to` has room for so many vectors.
+/// `to` has room for `vectors` vectors.
 #[inline(always)]
 unsafe fn zero<S: Simd>(simd: S, to: *mut f32, vectors: usize) {
     for i in 0..vectors {
@@ -288,18 +291,18 @@ unsafe fn zero<S: Simd>(simd: S, to: *mut f32, vectors: usize) {
     }
 }
 
-/// Some rows of the input, and where they go in the tile.
+/// The input rows of one phase, and the distance between them in the tile.
 struct RowsOfPhase {
-    /// Where it wraps around, the row lies before the input.
+    /// The first row. It wraps around if it lies before the input.
     first: usize,
     step: usize,
     count: usize,
     height: usize,
-    /// From one row to the next in the tile.
+    /// The distance from one row to the next in the tile.
     pitch: usize,
 }
 
-/// Returns the rows (columns with `axis` 1) modulo the stride that those of a kernel read, ascending.
+/// Returns the phases (rows, or columns if `axis` is 1, modulo the stride) that a kernel reads, ascending.
 fn phases(shape: &ConvShape, axis: usize) -> Vec<usize> {
     let (stride, dilation) = (shape.geometry.stride[axis], shape.geometry.dilation[axis]);
     let mut phases: Vec<_> = (0..shape.kernel[axis].min(stride)).map(|k| k * dilation % stride).collect();
@@ -308,7 +311,7 @@ fn phases(shape: &ConvShape, axis: usize) -> Vec<usize> {
     phases
 }
 
-/// Returns how many [`phases`] there are: the multiples of the dilation repeat modulo the stride.
+/// Returns the number of [`phases`]. The multiples of the dilation repeat modulo the stride.
 fn phase_count(shape: &ConvShape, axis: usize) -> usize {
     let (stride, dilation) = (shape.geometry.stride[axis], shape.geometry.dilation[axis]);
     let (mut divisor, mut rest) = (stride, dilation % stride);
@@ -318,18 +321,18 @@ fn phase_count(shape: &ConvShape, axis: usize) -> usize {
     shape.kernel[axis].min(stride / divisor)
 }
 
-/// Returns how far the last row (column) of a kernel reaches beyond the first, in rows of their phases.
+/// Returns the distance from the first row (or column) of a kernel to the last, in rows of a phase.
 fn reach(shape: &ConvShape, axis: usize) -> usize {
     (shape.kernel[axis] - 1) * shape.geometry.dilation[axis] / shape.geometry.stride[axis]
 }
 
-/// Every `stride`-th column of a row of the input, as many as a vector has lanes.
+/// A vector of columns of the input, `stride` columns apart.
 struct Columns<S: Simd> {
-    /// The first, which may lie before the row.
+    /// The first column, negative if it lies before the row.
     first: isize,
     stride: usize,
     width: usize,
-    /// The lanes of two vectors from the first column on that lie within the row.
+    /// The lanes of two consecutive vectors, starting at the first column, that lie within the row.
     inside: [S::Mask; 2],
 }
 
@@ -340,11 +343,11 @@ impl<S: Simd> Columns<S> {
         Self { first, stride, width, inside }
     }
 
-    /// Copies a vector of columns of every row to the tile, zeros where there is no row; the columns between
-    /// them, of stride 2, so far `between` them as given. A `STRIDE` of 0 is any.
+    /// Copies a vector of columns of every row to the tile, with zeros for rows outside of the input. With stride 2 and
+    /// `between`, also copies the skipped columns, to `between` floats beyond the others. `STRIDE` 0 supports any stride.
     ///
     /// # Safety
-    /// `input` has these columns, where they lie within the row; `to` has room for a vector in every row.
+    /// `input` has those of the columns that lie within the row; `to` has room for a vector in every row.
     #[inline(always)]
     unsafe fn fill<const STRIDE: usize>(
         &self,
@@ -360,7 +363,7 @@ impl<S: Simd> Columns<S> {
             // SAFETY: the caller's promise.
             unsafe {
                 match STRIDE {
-                    1 => simd.store(to, self.neighbours(simd, row)),
+                    1 => simd.store(to, self.adjacent(simd, row)),
                     2 => {
                         let [own, others] = self.every_other(simd, row);
                         simd.store(to, own);
@@ -376,36 +379,36 @@ impl<S: Simd> Columns<S> {
         }
     }
 
-    /// With stride 1; zeros where there is no row.
+    /// Returns the columns with stride 1, or zeros without a row.
     ///
     /// # Safety
-    /// `row` is as wide as the input.
+    /// `row` has the width of the input.
     #[inline(always)]
-    unsafe fn neighbours(&self, simd: S, row: Option<*const f32>) -> S::V {
+    unsafe fn adjacent(&self, simd: S, row: Option<*const f32>) -> S::V {
         let Some(row) = row else { return simd.zero() };
-        // SAFETY: the mask keeps to the row.
+        // SAFETY: the mask excludes columns outside of the row.
         unsafe { simd.load_masked(row.wrapping_offset(self.first), self.inside[0]) }
     }
 
-    /// With stride 2, and the columns between them.
+    /// Returns the columns with stride 2, and the columns between them.
     ///
     /// # Safety
-    /// As for [`neighbours`](Self::neighbours).
+    /// As [`adjacent`](Self::adjacent).
     #[inline(always)]
     unsafe fn every_other(&self, simd: S, row: Option<*const f32>) -> [S::V; 2] {
         let Some(row) = row else { return [simd.zero(); 2] };
         let row = row.wrapping_offset(self.first);
-        // SAFETY: the mask keeps to the row.
+        // SAFETY: the mask excludes columns outside of the row.
         let a = unsafe { simd.load_masked(row, self.inside[0]) };
         // SAFETY: as above.
         let b = unsafe { simd.load_masked(row.wrapping_add(S::LANES), self.inside[1]) };
         simd.deinterleave(a, b)
     }
 
-    /// With any stride.
+    /// Returns the columns with any stride.
     ///
     /// # Safety
-    /// As for [`neighbours`](Self::neighbours).
+    /// As [`adjacent`](Self::adjacent).
     #[inline(always)]
     unsafe fn strided(&self, simd: S, row: Option<*const f32>) -> S::V {
         let Some(row) = row else { return simd.zero() };
@@ -417,7 +420,7 @@ impl<S: Simd> Columns<S> {
                 *lane = unsafe { *row.add(column) };
             }
         }
-        // SAFETY: no vector has more than 16 lanes.
+        // SAFETY: a vector has at most 16 lanes.
         unsafe { simd.load(lanes.as_ptr()) }
     }
 }
@@ -427,7 +430,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn phases_are_counted() -> candle_core::Result<()> {
+    fn phase_count_equals_the_number_of_phases() -> candle_core::Result<()> {
         for (kernel, stride, dilation) in
             [(1, 1, 1), (3, 1, 2), (3, 2, 1), (3, 2, 2), (3, 4, 3), (5, 6, 4), (7, 3, 6)]
         {

@@ -24,7 +24,7 @@ impl Graph {
     /// `device` is not a CUDA device that can be captured, or `work` fails or submits nothing.
     pub fn capture(device: &Device, mut work: impl FnMut() -> Result<()>) -> Result<Self> {
         let Device::Cuda(device) = device else {
-            bail!("capture: expected a CUDA device, got {:?}", device.location())
+            bail!("capture: expected a CUDA device, found {:?}", device.location())
         };
         let stream = device.cuda_stream();
         check(device, &stream)?;
@@ -69,7 +69,7 @@ fn check(device: &CudaDevice, stream: &CudaStream) -> Result<()> {
         )
     }
     if !stream.context().has_async_alloc() {
-        bail!("capture: expected a device with stream-ordered allocation, got {:?}", device.location())
+        bail!("capture: expected a device with stream-ordered allocation, found {:?}", device.location())
     }
     Ok(())
 }

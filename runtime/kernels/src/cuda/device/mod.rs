@@ -45,7 +45,7 @@ fn target_for(device: &CudaDevice) -> Result<Target> {
 pub(crate) fn target_of(device: &Device) -> Result<Target> {
     match device {
         Device::Cuda(device) => target_for(device),
-        other => bail!("expected a CUDA device, got {:?}", other.location()),
+        other => bail!("expected a CUDA device, found {:?}", other.location()),
     }
 }
 
@@ -74,7 +74,7 @@ pub(crate) fn run_in_place(
     for (i, operand) in operands.iter().enumerate() {
         dense.push(Dense::of(*operand).map_err(|error| error::at(op, &device, error))?);
         if i < targets && matches!(dense.last(), Some(Dense::Copied(_))) {
-            bail!("{op}: expected a contiguous, aligned tensor to update in place, got {:?}", operand.1)
+            bail!("{op}: expected a contiguous, aligned tensor to update in place, found {:?}", operand.1)
         }
     }
     execute(op, &device, &plan(&target_for(&device)?)?, &dense).map(|_| ())
@@ -82,12 +82,12 @@ pub(crate) fn run_in_place(
 
 /// Returns the device of all operands. Fails if they are on different devices.
 fn device_of(op: &str, operands: &[Operand]) -> Result<CudaDevice> {
-    let Some((first, _)) = operands.first() else { bail!("{op}: expected an operand, got none") };
+    let Some((first, _)) = operands.first() else { bail!("{op}: expected an operand, found none") };
     let device = first.device();
     for (i, (operand, _)) in operands.iter().enumerate() {
         if !operand.device().same_device(device) {
             let [expected, given] = [device, operand.device()].map(|device| device.location());
-            bail!("{op}: expected operand {i} on {expected:?} like operand 0, got {given:?}")
+            bail!("{op}: expected operand {i} on {expected:?} like operand 0, found {given:?}")
         }
     }
     Ok(device.clone())

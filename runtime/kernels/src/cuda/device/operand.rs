@@ -57,7 +57,7 @@ impl<'a> Address<'a> {
             ($($variant:ident)*) => {
                 match &storage.slice {
                     $(CudaStorageSlice::$variant(slice) => slice.device_ptr(stream),)*
-                    _ => bail!("expected an operand of integers or floats, got {:?}", storage.dtype()),
+                    _ => bail!("expected an operand of integers or floats, found {:?}", storage.dtype()),
                 }
             };
         }

@@ -169,7 +169,7 @@ fn average_args(pool: &PoolProblem, divisor: Divisor, [input, output]: [Arg; 2])
         bail!("{NAME}: average pooling supports only a dilation of 1")
     }
     let fixed = match divisor {
-        Divisor::Fixed(0) => bail!("{NAME}: expected a divisor other than 0, got 0"),
+        Divisor::Fixed(0) => bail!("{NAME}: expected a divisor other than 0, found 0"),
         Divisor::Fixed(divisor) => divisor as f64,
         Divisor::Elements | Divisor::ElementsAndPadding => 0.,
     };

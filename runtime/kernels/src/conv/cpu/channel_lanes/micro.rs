@@ -1,4 +1,4 @@
-//! The innermost loop: a register tile of some pixels × one or two vectors of output channels, a panel.
+//! The innermost loop: a register tile of some pixels × a panel, which is one or two vectors of output channels.
 
 use crate::conv::cpu::epilogue::{Affine, Destination, EpilogueWriter};
 use crate::conv::cpu::plan::TileShape;
@@ -9,48 +9,49 @@ use crate::simd::{Floats, Simd, prefetch};
 /// The vectors of output channels of a panel; the last panel may have fewer.
 pub(super) const PANEL_VECTORS: usize = 2;
 
-/// Returns the most pixels of a register tile, so that its sums leave room for the weights and a pixel.
-const fn most_pixels<S: Simd>() -> usize {
+/// Returns the most pixels of a register tile. Its sums leave registers for the weights and a pixel.
+const fn max_pixels<S: Simd>() -> usize {
     (S::REGISTERS - PANEL_VECTORS - 1) / PANEL_VECTORS
 }
 
 pub(in crate::conv::cpu) const fn tile_shape<S: Simd>() -> TileShape {
-    TileShape { outputs: PANEL_VECTORS * S::LANES, pixels: most_pixels::<S>(), lanes: S::LANES }
+    TileShape { outputs: PANEL_VECTORS * S::LANES, pixels: max_pixels::<S>(), lanes: S::LANES }
 }
 
-/// Returns the distance from one pixel to the next in a tile of planes, or of blocks of channels.
+/// Returns the distance from one pixel to the next, in a tile of planes or of blocks of channels.
 pub(super) const fn pixel_step<S: Simd>(planes: bool) -> usize {
     if planes { 1 } else { S::LANES }
 }
 
-/// What a register tile reads.
+/// The operands of a register tile.
 #[derive(Clone, Copy)]
 pub(super) struct Factors<'a> {
-    /// The first pixel for the first tap; the others follow it, a vector apart, or in a tile of planes a number.
+    /// The first pixel for the first tap. Pixels are [`pixel_step`] elements apart.
     pub input: *const f32,
     pub taps: &'a [Tap],
-    /// A vector, or two, for every channel of every tap.
+    /// One row of the panel's weights for every channel of every tap.
     pub weights: *const f32,
-    /// The weights that will be read next, and which cache lines of each tap's this tile prefetches. Never
-    /// dereferenced.
+    /// The weights that will be read next, for prefetching. Never dereferenced.
     pub next: *const f32,
+    /// The range of each tap's cache lines in `next` that this tile prefetches.
     pub fetch: [usize; 2],
 }
 
-/// Where a register tile's sums come from and go to.
+/// The source and the destination of a register tile's sums.
 #[derive(Clone, Copy)]
 pub(super) struct Ends<'a> {
-    /// Whether they continue the sums in the output.
+    /// Whether to add to the sums in the destination.
     pub resume: bool,
-    /// Makes results of the sums after the last chunk.
+    /// The epilogue, which turns sums into results after the last chunk.
     pub writer: Option<&'a EpilogueWriter<'a>>,
     pub to: Destination,
 }
 
-/// Multiplies `pixels` pixels with a panel of `VECTORS` vectors of output channels.
+/// Multiplies `pixels` pixels by a panel of `VECTORS` vectors of output channels.
 ///
 /// # Safety
-/// `factors` has all that it says; `ends.to` is in the output, for `pixels` pixels and `VECTORS` blocks.
+/// `factors.input` has every tap's channels of every pixel, and `factors.weights` a row of `VECTORS` vectors for each of
+/// these channels. `ends.to` is in bounds for `pixels` pixels and `VECTORS` blocks.
 #[inline(always)]
 pub(super) unsafe fn multiply<S: Simd, const VECTORS: usize, const PLANES: bool>(
     simd: S,
@@ -68,10 +69,10 @@ pub(super) unsafe fn multiply<S: Simd, const VECTORS: usize, const PLANES: bool>
             }
         };
     }
-    // Code is generated only for tiles that have registers.
-    if const { most_pixels::<S>() >= 14 } {
+    // Larger tiles are compiled only for instruction sets with enough registers.
+    if const { max_pixels::<S>() >= 14 } {
         tiles!(1 2 3 4 5 6 7 8 9 10 11 12 13 14)
-    } else if const { most_pixels::<S>() >= 6 } {
+    } else if const { max_pixels::<S>() >= 6 } {
         tiles!(1 2 3 4 5 6)
     } else {
         tiles!(1 2)
@@ -89,7 +90,7 @@ unsafe fn tile<S: Simd, const VECTORS: usize, const PIXELS: usize, const PLANES:
 ) {
     let mut tile = RegisterTile::<_, PIXELS, VECTORS>::zeros(Floats::new(simd));
     if ends.resume {
-        // SAFETY: the destination is in the output.
+        // SAFETY: the destination is in bounds, by the caller's promise.
         tile.sums = unsafe { ends.to.load(simd) };
     }
     let Factors { input, taps, weights, mut next, fetch } = factors;
@@ -101,12 +102,12 @@ unsafe fn tile<S: Simd, const VECTORS: usize, const PIXELS: usize, const PLANES:
         let channels = tap.channels as usize;
         let start = input.wrapping_add(tap.offset as usize);
         let pixels = Rows { start, rows: consecutive(pixel_step::<S>(PLANES)), step: 1 };
-        // SAFETY: the tap has these channels of every pixel, and there is a row of weights for each.
+        // SAFETY: the input has the tap's channels of every pixel, and there is a row of weights for each channel.
         unsafe { tile.add_product::<0>(channels, pixels, weights) };
         weights.start = weights.start.wrapping_add(channels * weights.step);
         next = next.wrapping_add(channels * weights.step);
     }
-    // SAFETY: the destination is in the output.
+    // SAFETY: the destination is in bounds, by the caller's promise.
     unsafe {
         match ends.writer {
             Some(writer) => writer.store_vectors(simd, tile.sums, affine, ends.to),

@@ -1,11 +1,16 @@
 //! The register-tile kernel with lanes over output channels: some pixels × two vectors of output channels, to NCHWc.
 //!
-//! The inner loop ([`micro`]) multiplies one number of a pixel after another with the vectors of weights for its
-//! channel, and the epilogue takes the sums from the registers. The input is NCHWc or NCHW; a pointwise convolution
-//! reads NCHWc in place. A fused consumer reads the results of a panel while they are in a near cache.
+//! The inner loop ([`micro`]) multiplies each element of a pixel by the vectors of weights for its channel. The epilogue
+//! reads the sums from the registers. The input is NCHWc or NCHW. A pointwise convolution reads NCHWc in place. A fused
+//! consumer reads the results of a panel while they are in a near cache.
 
 mod micro;
 mod task;
+
+use crate::layout::Layout;
+use crate::memory::{CACHE_LINE_FLOATS, Scratch};
+use crate::parallel;
+use crate::simd;
 
 use super::epilogue::EpilogueWriter;
 use super::fused_consumer::{Consumer, Windows};
@@ -17,37 +22,35 @@ use super::partition::{Lanes, Limits, Order};
 use super::plan::{OutputBlocks, Plan, PlanOptions, TileShape, is_pointwise};
 use super::problem::{Algorithm, ConvProblem};
 use super::task_input::TaskInput;
-use crate::layout::Layout;
-use crate::memory::{CACHE_LINE_FLOATS, Scratch};
-use crate::parallel;
-use crate::simd;
 pub(super) use micro::tile_shape;
 use task::Tasks;
 
-/// Floats of the second-level cache that a panel of a chunk's weights may take.
+/// The most floats of a panel of a chunk's weights, in the second-level cache.
 const PANEL_FLOATS: usize = 64 << 10;
-/// Floats of the same cache that the input of a task, and a patch's results in a panel, may take.
+/// The most floats of a task's input in the second-level cache.
 const INPUT_FLOATS: usize = 96 << 10;
+/// The most floats of a patch's results in a panel, in the second-level cache.
 const RESULT_FLOATS: usize = 64 << 10;
-/// The output columns below which each column of the kernel has a plane of its own in the tile, so that a register
-/// tile continues across the ends of rows.
+/// With fewer output columns than this, each column of the kernel has its own plane in the tile, so that a register tile
+/// can continue across the ends of rows.
 const SHORT_ROW: usize = 5;
 
-/// Where the results go.
+/// The destination of the results.
 #[derive(Clone, Copy)]
 pub(super) enum Target<'a> {
+    /// The first element of an NCHWc output.
     Output(*mut f32),
-    /// To a fused consumer alone, through these windows.
+    /// A fused consumer, which reads the results through these windows. They are not stored.
     Consumer(&'a Consumer<'a>, Windows),
 }
 
-// SAFETY: tasks write disjoint elements, and read no others.
+// SAFETY: tasks write disjoint elements and read no others.
 unsafe impl Send for Target<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Target<'_> {}
 
-/// Convolves into `target`. Returns `false` if the tile would be unreasonably large, if a weight that is not finite
-/// would make NaN of the tile's padding, or if sums that a consumer reads are not whole after one chunk of channels.
+/// Convolves into `target`. Returns `false` if the tile would be too large, if the product of a weight that is not
+/// finite and the tile's padding would be NaN, or if a consumer would need the sums of several chunks of channels.
 pub(super) fn conv2d(
     problem: &ConvProblem,
     call: &Call<'_>,
@@ -85,7 +88,7 @@ pub(super) fn conv2d(
     true
 }
 
-/// Returns the kernel's decisions; a consumer reads the results through `windows`.
+/// Returns the kernel's decisions. `windows` are those of a fused consumer.
 pub(super) fn options(problem: &ConvProblem, windows: Option<Windows>) -> PlanOptions {
     let shape = &problem.shape;
     let registers = TileShape::of(Lanes::Channels, problem.isa);
@@ -106,12 +109,12 @@ pub(super) fn options(problem: &ConvProblem, windows: Option<Windows>) -> PlanOp
     }
 }
 
-/// Returns panels of output channels, the last of whole vectors.
+/// Divides the output channels into panels. The last panel may have fewer vectors.
 fn output_blocks(outputs: usize, registers: TileShape) -> OutputBlocks {
     OutputBlocks::new(outputs, registers.outputs, |rest| rest.next_multiple_of(registers.lanes))
 }
 
-/// Returns the floats of the tile, and of a patch's results in a panel that a consumer reads.
+/// Returns the floats of the tile, and of a patch's results in a panel if a consumer reads them.
 fn scratch_floats(plan: &Plan, windows: Option<Windows>) -> [usize; 2] {
     let tile = plan.tile.as_ref().map_or(0, |_| plan.tile_floats() + CACHE_LINE_FLOATS);
     let patches = plan.partition.patches.iter().map(|patch| patch.rows * patch.columns);

@@ -1,12 +1,13 @@
-//! The work of one job: some tasks, each a patch of pixels × some panels of output channels.
+//! A job: some tasks, each of which computes a patch of pixels × some panels of output channels.
 
-use super::Target;
-use super::micro::{self, Ends, Factors, PANEL_VECTORS, pixel_step};
 use crate::conv::cpu::epilogue::{Affine, Destination, EpilogueWriter};
 use crate::conv::cpu::partition::Place;
 use crate::conv::cpu::plan::Plan;
 use crate::conv::cpu::task_input::TaskInput;
 use crate::simd::{Kernel, Simd};
+
+use super::Target;
+use super::micro::{self, Ends, Factors, PANEL_VECTORS, pixel_step};
 
 /// The tasks of a job.
 pub(super) struct Tasks<'a> {
@@ -16,15 +17,15 @@ pub(super) struct Tasks<'a> {
     pub weights: &'a [f32],
     pub writer: EpilogueWriter<'a>,
     pub target: Target<'a>,
-    /// Memory for the tile and for results that a consumer reads, as long as the plan says.
+    /// Memory for the tile and for the results that a consumer reads, with the lengths from `scratch_floats`.
     pub scratch: [&'a mut [f32]; 2],
 }
 
-/// What a panel of a task is computed from, and where it goes.
+/// A panel of a task: its place, input and destination.
 struct Panel<'a> {
     place: &'a Place<'a>,
     chunk: usize,
-    /// Its first output channel.
+    /// The panel's first output channel.
     output: usize,
     input: *const f32,
     to: Destination,
@@ -52,8 +53,8 @@ impl Kernel for Tasks<'_> {
 }
 
 impl Tasks<'_> {
-    /// Returns where the first pixel of a panel's plane is, or would be: of results for a consumer, only the patch
-    /// exists.
+    /// Returns the destination of the first pixel of a panel's plane. With a consumer, only the patch is in memory, so
+    /// the offset of that pixel may lie before it.
     #[inline(always)]
     fn destination<S: Simd>(&self, place: &Place<'_>, output: usize, results: *mut f32) -> Destination {
         let (shape, patch) = (&self.plan.shape, place.patch);
@@ -71,8 +72,8 @@ impl Tasks<'_> {
         }
     }
 
-    /// Adds the products of a chunk's channels to the sums in the destination; makes results of them after the last
-    /// chunk.
+    /// Adds the products of a chunk's channels to the sums in the destination. After the last chunk, stores results
+    /// instead of sums.
     #[inline(always)]
     fn multiply<S: Simd>(&self, simd: S, panel: &Panel<'_>) {
         match (self.plan.blocks.width(panel.output) / S::LANES, self.plan.input_block) {
@@ -83,7 +84,7 @@ impl Tasks<'_> {
         }
     }
 
-    /// Hands a panel's results, which are whole, to the consumer.
+    /// Runs the consumer on a panel's results.
     #[inline(always)]
     fn consume<S: Simd>(&self, simd: S, panel: &Panel<'_>) {
         let Target::Consumer(consumer, _) = self.target else { return };
@@ -92,7 +93,7 @@ impl Tasks<'_> {
         for vector in 0..self.plan.blocks.width(panel.output) / S::LANES {
             let plane = panel.to.output.wrapping_add(panel.to.at).wrapping_add(vector * panel.to.block);
             let rows = panel.place.patch.consumer_rows.clone();
-            // SAFETY: the patch is what these rows read, and no other task has them in these channels.
+            // SAFETY: the patch contains all rows that these results read, and no other task computes the results.
             unsafe { consumer.rows(simd, first + vector, plane, rows) }
         }
     }
@@ -107,7 +108,7 @@ impl Tasks<'_> {
         let weights = weights[..len].as_ptr();
         let (last, writer) = (chunk + 1 == chunks.count(), Some(&self.writer));
         let tiles = self.tiles::<S>(place);
-        // The weights of a tile of planes are few, and near.
+        // With a tile of planes, the weights are few and already in a near cache.
         let lines = if PLANES { 0 } else { VECTORS * S::LANES * S::LANES / micro::LINE };
         for index in 0..tiles.count {
             let pixels = tiles.get(index);
@@ -120,8 +121,8 @@ impl Tasks<'_> {
             };
             let to = Destination { at: to.at.wrapping_add(pixels.output * S::LANES), ..to };
             let ends = Ends { resume: chunk > 0, writer: writer.filter(|_| last), to };
-            // SAFETY: the tile, or the input, has the pixels at every tap, and the panel all their weights.
-            // The pixels lie in the patch, and no other task writes these channels of it.
+            // SAFETY: the tile or input has the pixels at every tap, and `len` covers the panel's weights. The pixels
+            // lie in the patch, and no other task writes these channels of it.
             unsafe {
                 micro::multiply::<S, VECTORS, PLANES>(simd, pixels.count, factors, &affine, ends);
                 if last {
@@ -144,8 +145,7 @@ impl Tasks<'_> {
     }
 }
 
-/// A register tile: its first pixel in what the taps count from, its first pixel in the output's plane, and how many
-/// there are.
+/// The pixels of a register tile: the first pixel in the input, the first pixel in the output's plane, and the count.
 #[derive(Clone, Copy)]
 struct Pixels {
     input: usize,
@@ -153,15 +153,18 @@ struct Pixels {
     count: usize,
 }
 
-/// The register tiles of a patch: runs of neighboring pixels, each cut into tiles of nearly equally many.
+/// The register tiles of a patch. Its runs of adjacent pixels are divided into tiles of nearly equal size.
 struct Tiles {
     count: usize,
-    /// Pixels of a run.
+    /// The pixels of a run.
     run: usize,
+    /// The tiles of a run.
     per_run: usize,
-    /// From one run to the next in the tile, and in the output.
+    /// The distance from one run to the next in the input.
     pitch: usize,
+    /// The distance from one run to the next in the output.
     width: usize,
+    /// The patch's first pixel in the output's plane.
     origin: usize,
 }
 

@@ -6,12 +6,14 @@
 mod nchw;
 pub(super) mod nchwc;
 
+use std::ops::Range;
+
+use crate::layout::Layout;
+
 use super::elements::OutputPtr;
 use super::operand::Call;
 use super::packed::Packing;
 use super::problem::ConvProblem;
-use crate::layout::Layout;
-use std::ops::Range;
 
 pub(super) fn supports(problem: &ConvProblem) -> bool {
     match (problem.input, problem.output) {

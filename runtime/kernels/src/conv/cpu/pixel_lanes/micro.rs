@@ -6,11 +6,11 @@ use crate::conv::cpu::tile::Tap;
 use crate::gemm::{Columns, RegisterTile, Rows, consecutive};
 use crate::simd::{Floats, Simd};
 
-/// The most vectors of pixels in any register tile.
+/// The max_tile vectors of pixels in any register tile.
 pub(super) const MOST_VECTORS: usize = 3;
 
-/// Returns the shape of an instruction set's register tile. The sums, a row of vectors of pixels and a vector of
-/// weights leave one register free; with fewer the compiler spills them.
+/// Returns the shape of an instruction set's register tile. The sums, a row of vectors of pixels and a vector of weights
+/// leave one register free. Without a free register, the compiler spills.
 pub(in crate::conv::cpu) const fn tile_shape<S: Simd>() -> TileShape {
     let (outputs, vectors) = match S::REGISTERS {
         32.. => (8, 3),
@@ -20,37 +20,37 @@ pub(in crate::conv::cpu) const fn tile_shape<S: Simd>() -> TileShape {
     TileShape { outputs, pixels: vectors * S::LANES, lanes: S::LANES }
 }
 
-/// Where a register tile stores results instead of sums: all lanes of its vectors are pixels, and the epilogue is
-/// applied in registers.
+/// The destination of a register tile that stores results instead of sums. All lanes of its vectors are pixels, and the
+/// epilogue is applied in registers.
 #[derive(Clone, Copy)]
 pub(super) struct Results<'a> {
     pub affines: ChannelAffines<'a>,
-    /// The address that the pixels of the first channel count from.
+    /// The address of the patch's first pixel in the first channel.
     pub output: *mut f32,
-    /// The first pixel of each vector.
+    /// The offset of the first pixel of each vector.
     pub pixels: &'a [u32; MOST_VECTORS],
-    /// From one channel to the next.
+    /// The distance from one channel to the next.
     pub plane: usize,
 }
 
-/// Where a register tile's sums come from and go to.
+/// The source and the destination of a register tile's sums.
 #[derive(Clone, Copy)]
 pub(super) struct Sums<'a> {
     /// `[channels][vectors][lanes]`
     pub at: *mut f32,
-    /// Whether the sums continue those that are there.
+    /// Whether to add to the sums at `at`.
     pub resume: bool,
-    /// Where the finished results go instead.
+    /// The destination of the results, which are stored instead of the sums if it is set.
     pub results: Option<Results<'a>>,
 }
 
-/// Adds the products of every tap's weights with the vectors of pixels at the tap's offset. With `PAIRS` weights and
-/// pixels are pairs of bf16, otherwise floats.
+/// Adds the products of every tap's weights and the vectors of pixels at the tap's offset. With `PAIRS`, weights and
+/// pixels are pairs of bf16, otherwise f32.
 ///
 /// # Safety
-/// With `PAIRS`, `dispatch_pairs` has run the kernel. `weights` has `channels` floats for each tap, `pixels` a vector
-/// at each of the `vectors` offsets plus the tap's, and `sums` room for a vector for each channel and offset. Every
-/// channel of `results` exists and has a vector at each of its pixels.
+/// With `PAIRS`, the kernel runs in `dispatch_pairs`. `weights` has `channels` floats for each tap. `pixels` has a vector
+/// at the sum of each of the `vectors` offsets and each tap's offset. `sums` has room for a vector for each channel and
+/// offset. Every channel of `results` exists and has a vector at each of its pixels.
 #[inline(always)]
 pub(super) unsafe fn accumulate<S: Simd, const PAIRS: bool>(
     simd: S,
@@ -61,11 +61,11 @@ pub(super) unsafe fn accumulate<S: Simd, const PAIRS: bool>(
     weights: *const f32,
     sums: Sums<'_>,
 ) {
-    let most = const { tile_shape::<S>() };
+    let max_tile = const { tile_shape::<S>() };
     macro_rules! blocks {
         ($(($m:literal, $n:literal))*) => {
             match (channels, vectors.len()) {
-                $(($m, $n) if $m <= most.outputs && $n * S::LANES <= most.pixels => {
+                $(($m, $n) if $m <= max_tile.outputs && $n * S::LANES <= max_tile.pixels => {
                     let vectors = std::array::from_fn(|n| vectors[n] as usize);
                     let pixels = Columns { start: pixels, vectors, step: 0 };
                     // SAFETY: the caller's promise, for this number of channels and vectors.
@@ -85,7 +85,7 @@ pub(super) unsafe fn accumulate<S: Simd, const PAIRS: bool>(
 /// # Safety
 /// As [`accumulate`], for `M` channels and `N` vectors.
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
+#[expect(clippy::needless_range_loop, reason = "every index is a constant that selects a register")]
 unsafe fn block<S: Simd, const PAIRS: bool, const M: usize, const N: usize>(
     simd: S,
     pixels: Columns<f32, N>,
@@ -107,7 +107,7 @@ unsafe fn block<S: Simd, const PAIRS: bool, const M: usize, const N: usize>(
     let mut weights = Rows { start: weights, rows: consecutive(1), step: M };
     for tap in taps {
         let start = pixels.start.wrapping_add(tap.offset as usize);
-        // SAFETY: there is a vector of pixels at every offset, and `weights` has advanced by `M` for each tap.
+        // SAFETY: there is a vector of pixels at every offset, and `weights` has `M` floats for each tap.
         unsafe { tile.add_outer_product::<0>(weights, Columns { start, ..pixels }) };
         weights.start = weights.start.wrapping_add(M);
     }

@@ -1,13 +1,18 @@
 //! The register-tile kernel with lanes over pixels: blocks of output channels × vectors of output pixels, from NCHW
 //! to NCHW.
 //!
-//! In the tile every product of every tap is a vector load at a fixed offset, so that stride, padding and dilation
-//! cost the inner loop ([`micro`]) nothing. A pointwise convolution of f32 can read the input itself. Sums stay in the
-//! first-level cache until the epilogue makes results of them.
+//! The pixels for each tap are vectors at a fixed offset in the input tile, so stride, padding and dilation cost the
+//! inner loop ([`micro`]) nothing. A pointwise convolution of f32 can read the input in place. Sums stay in the caches
+//! until the epilogue turns them into results.
 
 mod micro;
 mod strips;
 mod task;
+
+use crate::conv::ConvShape;
+use crate::layout::Layout;
+use crate::parallel;
+use crate::simd::{self, Isa};
 
 use super::elements::OutputPtr;
 use super::epilogue::EpilogueWriter;
@@ -19,19 +24,15 @@ use super::partition::{Lanes, Limits, Order};
 use super::plan::{OutputBlocks, Plan, PlanOptions, TileShape, is_pointwise};
 use super::problem::{Algorithm, ConvProblem};
 use super::task_input::TaskInput;
-use crate::conv::ConvShape;
-use crate::layout::Layout;
-use crate::parallel;
-use crate::simd::{self, Isa};
 pub(super) use micro::tile_shape;
 use strips::Strip;
 use task::{PairTasks, Tasks};
 
-/// Bytes of the first-level cache that the input of one strip may take.
+/// The most bytes of a strip's input, in the first-level cache.
 const STRIP_BYTES: usize = 32 << 10;
-/// Floats of the second-level cache that a task's tile, and its sums, may take.
+/// The most floats of a task's tile, and of its sums, in the second-level cache.
 const CACHE_FLOATS: usize = 48 << 10;
-/// Output channels of a task, at most.
+/// The most output channels of a task.
 const SEGMENT_OUTPUTS: usize = 128;
 
 /// A plan with the strips of its patches.
@@ -39,12 +40,13 @@ struct StripPlan {
     plan: Plan,
     /// The strips of each patch.
     strips: Vec<Vec<Strip>>,
-    /// Floats of the tile with what its last strip reads beyond it, of sums, and of one converted channel's window.
+    /// The floats of the tile (including the lanes that its last strip reads beyond it), of the sums, and of the window
+    /// of a converted channel.
     scratch: [usize; 3],
 }
 
-/// Convolves into `output`. Returns `false` if the tile would be unreasonably large, or if a weight that is not finite
-/// would make NaN of the tile's padding.
+/// Convolves into `output`. Returns `false` if the tile would be too large, or if the product of a weight that is not
+/// finite and the tile's padding would be NaN.
 pub(super) fn conv2d(
     problem: &ConvProblem,
     in_place: bool,
@@ -89,7 +91,7 @@ impl StripPlan {
     }
 }
 
-/// Returns the kernel's decisions; the pixels of a pointwise convolution can be read in place.
+/// Returns the kernel's decisions. `in_place` reads the pixels of a pointwise convolution from the input.
 pub(super) fn options(problem: &ConvProblem, in_place: bool) -> PlanOptions {
     let registers = TileShape::of(Lanes::Pixels, problem.isa);
     let operand = problem.operand();
@@ -116,7 +118,7 @@ pub(super) fn options(problem: &ConvProblem, in_place: bool) -> PlanOptions {
     }
 }
 
-/// Returns the floats of the tile, of the sums, and of a converted channel's window.
+/// Returns the floats of the tile, of the sums, and of the window of a converted channel.
 fn scratch(plan: &Plan, strips: &[Vec<Strip>], registers: TileShape) -> [usize; 3] {
     let TileShape { pixels, lanes, .. } = registers;
     let blocks = match plan.chunks.count() {
@@ -143,19 +145,19 @@ impl ConvProblem {
     }
 }
 
-/// Returns whether the planes of a pointwise convolution have a vector's pixels each, so that it can read the input
-/// in place.
+/// Returns whether the convolution is pointwise and each plane has at least a vector of pixels, so that the input can be
+/// read in place.
 pub(super) fn reads_in_place(shape: &ConvShape, isa: Isa) -> bool {
     is_pointwise(shape) && shape.output[0] * shape.output[1] >= isa.lanes()
 }
 
-/// Returns the most input channels of a chunk: what a strip reads of them stays in the first-level cache.
+/// Returns the most input channels of a chunk. The part of them that a strip reads stays in the first-level cache.
 fn chunk(shape: &ConvShape, registers: TileShape) -> usize {
     let strip_bytes = shape.kernel[0] * shape.kernel[1] * registers.pixels * 4;
     (STRIP_BYTES / strip_bytes).max(1)
 }
 
-/// Returns blocks of output channels, of few widths, as each is a loop of its own.
+/// Divides the output channels into blocks of a few different widths, because a loop is compiled for each width.
 fn output_blocks(outputs: usize, registers: TileShape) -> OutputBlocks {
     let width = |channels: usize| match channels {
         0 | 1 => 1,

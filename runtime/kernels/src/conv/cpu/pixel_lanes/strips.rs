@@ -1,17 +1,18 @@
-//! The pixels of a patch as vectors: the place of each in the tile and in the output.
+//! The vectors of pixels of a patch, with their offsets in the tile and in the output.
 
-use super::micro::MOST_VECTORS;
 use crate::conv::cpu::partition::Patch;
 use crate::conv::cpu::plan::{Plan, TileShape};
+
+use super::micro::MOST_VECTORS;
 
 /// A few vectors of pixels that are summed together.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Strip {
-    /// Where the vectors of the first tap start in the tile.
+    /// The offset of each vector in the tile, for the first tap.
     pub inputs: [u32; MOST_VECTORS],
-    /// Where their results go, from the patch's first pixel on.
+    /// The offset of each vector in the output, relative to the patch's first pixel.
     pub outputs: [u32; MOST_VECTORS],
-    /// How many of their lanes are pixels.
+    /// The number of lanes of each vector that are pixels.
     pub lanes: [u32; MOST_VECTORS],
     pub vectors: usize,
     /// Whether all lanes are pixels.
@@ -23,7 +24,7 @@ pub(super) fn of_patch(plan: &Plan, patch: &Patch, registers: TileShape) -> Vec<
     let (width, lanes) = (plan.shape.output[1], registers.lanes);
     match &plan.tile {
         Some(tile) if tile.pitch != width => {
-            // Each row starts a vector.
+            // Each row starts with a new vector.
             let starts = (0..patch.rows).flat_map(|y| (0..patch.columns).step_by(lanes).map(move |x| (y, x)));
             let vectors =
                 starts.map(|(y, x)| [y * tile.pitch + x, y * width + x, lanes.min(patch.columns - x)]);
@@ -33,15 +34,15 @@ pub(super) fn of_patch(plan: &Plan, patch: &Patch, registers: TileShape) -> Vec<
     }
 }
 
-/// Returns the strips of `pixels` neighbors, in the tile as in the output. The last vector ends with the last pixel:
-/// it sums some pixels again, but has no lanes left over.
+/// Returns the strips of `pixels` pixels that are consecutive both in the tile and in the output. The last vector ends
+/// with the last pixel. It may compute some pixels twice, but has no unused lanes.
 fn run(pixels: usize, registers: TileShape) -> Vec<Strip> {
     let lanes = registers.lanes.min(pixels);
     let starts = (0..pixels).step_by(registers.lanes).map(|start| start.min(pixels - lanes));
     collect(registers, starts.map(|start| [start, start, lanes]))
 }
 
-/// Returns strips of nearly equally many vectors: a vector alone would wait for its own sums.
+/// Returns strips with nearly equal numbers of vectors. The latency of its sums would slow down a single vector.
 fn collect(registers: TileShape, vectors: impl Iterator<Item = [usize; 3]>) -> Vec<Strip> {
     let vectors: Vec<_> = vectors.collect();
     let count = vectors.len().div_ceil(registers.pixels / registers.lanes);
@@ -50,7 +51,7 @@ fn collect(registers: TileShape, vectors: impl Iterator<Item = [usize; 3]>) -> V
 }
 
 impl Strip {
-    /// Takes each vector's place in the tile, its place in the output and its lanes.
+    /// Creates a strip from each vector's offset in the tile, offset in the output, and number of lanes.
     fn of(vectors: &[[usize; 3]], lanes: usize) -> Self {
         let all = |i: usize| std::array::from_fn(|n| vectors.get(n).map_or(0, |vector| vector[i] as u32));
         Self {
@@ -62,7 +63,7 @@ impl Strip {
         }
     }
 
-    /// The end of the last vector in the tile, without its taps.
+    /// Returns the end of the last vector in the tile, for the first tap.
     pub fn end(&self, lanes: usize) -> usize {
         self.inputs.iter().max().map_or(0, |start| *start as usize + lanes)
     }

@@ -1,15 +1,17 @@
-//! The work of one job: some tasks, each a patch of pixels × some output channels.
+//! A job: some tasks, each of which computes a patch of pixels × some output channels.
 
-use super::StripPlan;
-use super::micro::{self, Results, Sums};
-use super::strips::Strip;
+use std::ops::Range;
+
 use crate::conv::cpu::elements::OutputPtr;
 use crate::conv::cpu::epilogue::EpilogueWriter;
 use crate::conv::cpu::partition::Place;
 use crate::conv::cpu::task_input::TaskInput;
 use crate::memory::Scratch;
 use crate::simd::{Kernel, Simd};
-use std::ops::Range;
+
+use super::StripPlan;
+use super::micro::{self, Results, Sums};
+use super::strips::Strip;
 
 /// The tasks of a job.
 pub(super) struct Tasks<'a> {
@@ -56,7 +58,7 @@ impl Tasks<'_> {
         }
     }
 
-    /// Adds the products of a chunk's channels to the sums; stores the results after the last one.
+    /// Adds the products of a chunk's channels to the sums. After the last chunk, stores the results.
     #[inline(always)]
     fn multiply<S: Simd, const PAIRS: bool>(
         &self,
@@ -68,11 +70,11 @@ impl Tasks<'_> {
     ) {
         let plan = &self.plan.plan;
         let taps = &plan.taps[chunk][..];
-        let most = const { micro::tile_shape::<S>() };
-        let (block_len, last) = (plan.blocks.block * most.pixels, chunk + 1 == plan.chunks.count());
-        let at_once = last && self.writer.is_affine();
-        let singles = match self.output {
-            OutputPtr::F32(output) if at_once => Some(output),
+        let tile = const { micro::tile_shape::<S>() };
+        let (block_len, last) = (plan.blocks.block * tile.pixels, chunk + 1 == plan.chunks.count());
+        let in_registers = last && self.writer.is_affine();
+        let f32_output = match self.output {
+            OutputPtr::F32(output) if in_registers => Some(output),
             _ => None,
         };
         let mut next = 0;
@@ -83,11 +85,11 @@ impl Tasks<'_> {
                 let weights = &weights[..width * taps.len()];
                 let block = &mut sums[next..][..block_len];
                 let channels = plan.blocks.existing(channel);
-                let singles = singles.filter(|_| strip.whole && channels.len() == width);
-                let results = singles.map(|output| self.results(place, channels.start, strip, output));
-                // SAFETY: the slices have just been cut to what the block needs. The plan has made the tile
-                // long enough for a vector at every tap of every strip, and the input in place has a vector
-                // from any of its pixels that a strip starts at. The results are this task's alone.
+                let f32_output = f32_output.filter(|_| strip.whole && channels.len() == width);
+                let results = f32_output.map(|output| self.results(place, channels.start, strip, output));
+                // SAFETY: the slices have the lengths that the block needs. The tile has a vector at every tap of every
+                // strip, and an input read in place has a whole vector wherever a strip has one. No other task
+                // accesses the results.
                 unsafe {
                     micro::accumulate::<S, PAIRS>(
                         simd,
@@ -99,7 +101,7 @@ impl Tasks<'_> {
                         Sums { at: block.as_mut_ptr(), resume: chunk > 0, results },
                     )
                 }
-                if last && singles.is_none() {
+                if last && f32_output.is_none() {
                     self.store_block(simd, place, channels, strip, block);
                 }
                 if plan.chunks.count() > 1 {
@@ -109,7 +111,7 @@ impl Tasks<'_> {
         }
     }
 
-    /// Returns where a block stores the results of the channels from `channel` on and of the pixels of `strip`.
+    /// Returns where a block stores the results of the pixels of `strip` in the channels from `channel` on.
     #[inline(always)]
     fn results<'a>(
         &'a self,
@@ -128,7 +130,7 @@ impl Tasks<'_> {
         }
     }
 
-    /// Returns the place of a patch's first pixel in an output channel.
+    /// Returns the index in the output of a patch's first pixel in an output channel.
     #[inline(always)]
     fn first_pixel(&self, place: &Place<'_>, channel: usize) -> usize {
         let (shape, patch) = (&self.plan.plan.shape, place.patch);
@@ -136,7 +138,7 @@ impl Tasks<'_> {
         (plane * shape.output[0] + patch.y) * shape.output[1] + patch.x
     }
 
-    /// Makes results of the sums of one register tile.
+    /// Turns the sums of one register tile into results and stores them.
     #[inline(always)]
     fn store_block<S: Simd>(
         &self,
@@ -150,11 +152,11 @@ impl Tasks<'_> {
         for channel in channels {
             let channel = place.group * self.plan.plan.shape.group_outputs() + channel;
             let first = self.first_pixel(place, channel);
-            // SAFETY: the channel is one of the output.
+            // SAFETY: the output has this channel.
             let affine = unsafe { self.writer.channels(channel).get(simd, 0) };
             for (n, sums) in sums.by_ref().take(strip.vectors).enumerate() {
                 let [at, lanes] = [strip.outputs[n], strip.lanes[n]].map(|x| x as usize);
-                // SAFETY: the chunk is a vector; the strip's pixels lie within the patch, and no other task
+                // SAFETY: `sums` has a vector of floats. The strip's pixels lie within the patch, and no other task
                 // writes this channel of it.
                 unsafe {
                     let sums = simd.load(sums.as_ptr());

@@ -1,14 +1,16 @@
 //! A dilated convolution as several plain ones: every `dilation`-th pixel on each axis, starting from one of the first
 //! `dilation` pixels, is an image of its own, which the kernel reads without gaps.
 
+use std::borrow::Cow;
+use std::mem::MaybeUninit;
+
+use candle_core::Result;
+
 use crate::conv::cpu::elements::{Elements, OutputPtr};
 use crate::conv::cpu::operand::Call;
 use crate::conv::{ConvGeometry, ConvShape};
 use crate::memory::allocate;
 use crate::parallel::for_each_chunk;
-use candle_core::Result;
-use std::borrow::Cow;
-use std::mem::MaybeUninit;
 
 /// The division of a dilated convolution's images into phases: `[image][row phase][column phase]`.
 pub(super) struct Phases {

@@ -25,20 +25,23 @@ pub use pack::Tile;
 pub(super) use transform::strip_tiles;
 pub(super) use work::{BLOCK_TILES, GROUP_OUTPUTS};
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use candle_core::Result;
+
+use crate::conv::ConvShape;
+use crate::layout::Layout;
+
 use super::elements::{ElementPtr, OutputPtr};
 use super::epilogue::EpilogueWriter;
 use super::operand::Call;
 use super::packed::{PackedForm, Packing};
 use super::problem::ConvProblem;
-use crate::conv::ConvShape;
-use crate::layout::Layout;
-use candle_core::Result;
 use dilated::Phases;
 use grid::Grid;
 use pack::PackedWinograd;
 use scheme::{F2, F4, F6, Strided2, Strided4};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use work::Work;
 
 /// The operands of one convolution, shared by all threads.

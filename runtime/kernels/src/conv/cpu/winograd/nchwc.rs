@@ -1,14 +1,16 @@
 //! The transforms of columns for NCHWc images, whose pixels are the vectors that the transforms need: columns are read
 //! from the image, and results are stored from registers.
 
+use std::sync::atomic::Ordering;
+
+use crate::conv::cpu::elements::{ElementPtr, OutputPtr};
+use crate::conv::cpu::epilogue::{Affine, Destination};
+use crate::simd::Simd;
+
 use super::Operands;
 use super::grid::{Grid, Run};
 use super::scheme::Scheme;
 use super::strip::Window;
-use crate::conv::cpu::elements::{ElementPtr, OutputPtr};
-use crate::conv::cpu::epilogue::{Affine, Destination};
-use crate::simd::Simd;
-use std::sync::atomic::Ordering;
 
 /// `Bᵀ d` for every column of a window, with zeros outside of the image, into a strip.
 ///

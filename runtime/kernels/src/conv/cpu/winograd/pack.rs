@@ -1,10 +1,12 @@
 //! The weight, transformed by `G` on both sides and packed for the matrix product.
 
-use super::scheme::{F2, F4, F6, Scheme, Strided2, Strided4};
+use std::mem::MaybeUninit;
+
 use crate::memory::{AlignedVec, CACHE_LINE_FLOATS};
 use crate::parallel::for_each_chunk;
 use crate::simd::{Kernel, Simd, dispatch_loops};
-use std::mem::MaybeUninit;
+
+use super::scheme::{F2, F4, F6, Scheme, Strided2, Strided4};
 
 /// The output channels of a panel: the floats of a cache line.
 pub(super) const PANEL: usize = CACHE_LINE_FLOATS;

@@ -2,10 +2,11 @@
 //!
 //! A strip is small enough for the first-level cache. It is written and read one square block at a time.
 
-use super::Operands;
 use crate::conv::cpu::elements::ElementPtr;
 use crate::conv::cpu::epilogue::Affine;
 use crate::simd::{Simd, transpose};
+
+use super::Operands;
 
 /// The rectangle of an image `[channels, height, width]` that a strip `[rows][cols][LANES]` holds.
 #[derive(Clone, Copy)]

@@ -3,18 +3,20 @@
 //! Both work on one strip of `LANES` channels at a time. Columns are transformed for the whole strip, so that the
 //! columns that neighboring tiles share are transformed once.
 
-use super::grid::{Grid, Run};
-use super::pack::PANEL;
-use super::scheme::Scheme;
-use super::strip::{Window, load_strip, store_strip, strip_len};
-use super::{Operands, nchwc};
+use std::marker::PhantomData;
+use std::ops::Range;
+
 use crate::conv::ConvShape;
 use crate::conv::cpu::epilogue::Affine;
 use crate::gemm::RowGroups;
 use crate::layout::Layout;
 use crate::simd::{Kernel, Simd};
-use std::marker::PhantomData;
-use std::ops::Range;
+
+use super::grid::{Grid, Run};
+use super::pack::PANEL;
+use super::scheme::Scheme;
+use super::strip::{Window, load_strip, store_strip, strip_len};
+use super::{Operands, nchwc};
 
 /// The most tiles of a strip, which stays in the first-level cache.
 pub(in crate::conv::cpu) const fn strip_tiles(stride: usize) -> usize {

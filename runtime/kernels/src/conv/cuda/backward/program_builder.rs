@@ -48,7 +48,7 @@ impl MaskedGrad {
 impl<'a> ProgramBuilder<'a> {
     pub fn new(shape: &'a ConvShape, dtype: DType, gradient: Arg) -> Result<Self> {
         if !matches!(dtype, DType::F32 | DType::F64 | DType::F16 | DType::BF16) {
-            bail!("conv2d backward: expected f32, f64, f16 or bf16, got {dtype:?}")
+            bail!("conv2d backward: expected f32, f64, f16 or bf16, found {dtype:?}")
         }
         let gradient =
             MaskedGrad { gradient, output: Arg::Absent, activation: Activation::Identity.arguments() };

@@ -21,7 +21,7 @@ pub(super) fn conv(shape: &ConvShape) -> Result<Arg> {
         ("input columns with padding", reach(1)),
     ] {
         if count > MAX_COUNT {
-            bail!("conv2d backward: expected at most {MAX_COUNT} {what} on a CUDA device, got {count}")
+            bail!("conv2d backward: expected at most {MAX_COUNT} {what} on a CUDA device, found {count}")
         }
     }
     let padding = geometry.padding.map(|padding| padding[0]);
@@ -36,7 +36,7 @@ pub(super) fn int(value: usize) -> Result<i32> {
     match i32::try_from(value) {
         Ok(value) => Ok(value),
         Err(_) => {
-            bail!("conv2d backward: expected a size of at most {} on a CUDA device, got {value}", i32::MAX)
+            bail!("conv2d backward: expected a size of at most {} on a CUDA device, found {value}", i32::MAX)
         }
     }
 }

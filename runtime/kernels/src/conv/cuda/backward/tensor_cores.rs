@@ -125,14 +125,14 @@ fn pack(builder: &mut ProgramBuilder, matrices: Matrices, from: MaskedGrad) -> R
         DType::F32 => "conv_backward_pack_f32",
         DType::F16 => "conv_backward_pack_f16",
         DType::BF16 => "conv_backward_pack_bf16",
-        other => bail!("conv2d backward: expected f32, f16 or bf16 for tensor cores, got {other:?}"),
+        other => bail!("conv2d backward: expected f32, f16 or bf16 for tensor cores, found {other:?}"),
     };
     let Matrices { count, rows, columns, taps } = matrices;
     let groups = builder.shape.geometry.groups;
     let padded = padded(builder.dtype, rows);
     let elements = count * groups * columns * padded;
     if elements.saturating_mul(builder.dtype.size_in_bytes()) / CHUNK > u32::MAX as usize {
-        bail!("conv2d backward: expected at most 64 GiB for tensor cores, got {elements} elements")
+        bail!("conv2d backward: expected at most 64 GiB for tensor cores, found {elements} elements")
     }
     let packed = builder.scratch(elements, builder.dtype);
     let [kind, parameter] = from.activation;

@@ -118,7 +118,7 @@ impl Call<'_> {
     /// Returns the launches that pack the input and the weight for `tile`.
     fn pack(&self, tile: &Tile, packed: &[Arg; 2]) -> Result<[Launch; 2]> {
         let Some(kernels) = tiles::pack_kernels(self.dtype) else {
-            bail!("conv2d: expected f32, f16 or bf16 for tensor cores, got {:?}", self.dtype)
+            bail!("conv2d: expected f32, f16 or bf16 for tensor cores, found {:?}", self.dtype)
         };
         let ConvShape { batch, out_channels, input, kernel, geometry, .. } = *self.shape;
         let channels = tile.packed_channels(self.shape);
@@ -142,7 +142,7 @@ impl Call<'_> {
     /// Returns the launch that pads the rows of the weight.
     fn pad_weight(&self, tile: &Tile, padded: &Arg) -> Result<Launch> {
         let Some(kernel) = tiles::pad_kernel(self.dtype) else {
-            bail!("conv2d: expected f16 or bf16 for padded weight rows, got {:?}", self.dtype)
+            bail!("conv2d: expected f16 or bf16 for padded weight rows, found {:?}", self.dtype)
         };
         let row = tile.weight_row(self.shape);
         let blocks = unsigned(row.div_ceil(tiles::PACK_THREADS))?;
@@ -159,7 +159,7 @@ impl Call<'_> {
     /// Returns the launch that adds the slices and applies the epilogue.
     fn add_slices(&self, partial: Arg, slices: usize) -> Result<Launch> {
         let Some(kernel) = tiles::slices_kernel(self.dtype) else {
-            bail!("conv2d: expected f32, f64, f16 or bf16 on a CUDA device, got {:?}", self.dtype)
+            bail!("conv2d: expected f32, f64, f16 or bf16 on a CUDA device, found {:?}", self.dtype)
         };
         let shape = self.shape;
         Ok(Launch {

@@ -115,7 +115,7 @@ pub fn program(shape: &ConvShape, dtype: DType, options: &Options, target: &Targ
     }
     check(shape)?;
     let Some(variant) = choice_cache::best(shape, dtype, target) else {
-        bail!("conv2d: expected f32, f64, f16 or bf16 on a CUDA device, got {dtype:?}")
+        bail!("conv2d: expected f32, f64, f16 or bf16 on a CUDA device, found {dtype:?}")
     };
     program_with(shape, dtype, options, variant)
 }

@@ -51,7 +51,7 @@ pub fn check(shape: &ConvShape) -> Result<()> {
         ("products in a sum", shape.taps(), MAX_DEPTH),
     ] {
         if count > most {
-            bail!("conv2d: expected at most {most} {what} on a CUDA device, got {count}")
+            bail!("conv2d: expected at most {most} {what} on a CUDA device, found {count}")
         }
     }
     Ok(())
@@ -61,6 +61,6 @@ pub fn check(shape: &ConvShape) -> Result<()> {
 pub fn int(value: usize) -> Result<i32> {
     match i32::try_from(value) {
         Ok(value) => Ok(value),
-        Err(_) => bail!("conv2d: expected a size of at most {} on a CUDA device, got {value}", i32::MAX),
+        Err(_) => bail!("conv2d: expected a size of at most {} on a CUDA device, found {value}", i32::MAX),
     }
 }

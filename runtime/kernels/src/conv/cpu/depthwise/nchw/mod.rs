@@ -3,14 +3,16 @@
 
 mod rows;
 
+use std::borrow::Cow;
+
 use crate::conv::ConvShape;
 use crate::conv::cpu::elements::OutputPtr;
 use crate::conv::cpu::epilogue::EpilogueWriter;
 use crate::conv::cpu::operand::Call;
 use crate::parallel::{self, cost};
 use crate::simd::{self, Isa, is_finite};
+
 use rows::Bands;
-use std::borrow::Cow;
 
 /// Convolves into `output`. Returns `false` if a weight is not finite.
 pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: OutputPtr) -> bool {

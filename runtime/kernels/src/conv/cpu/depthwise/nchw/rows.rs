@@ -1,12 +1,13 @@
 //! Computes one vector of columns of a few output rows at a time, so that input rows shared by neighboring output rows
 //! are loaded once.
 
+use std::ops::Range;
+
 use crate::conv::ConvShape;
 use crate::conv::cpu::elements::{Elements, OutputPtr, round_all, widen_all};
 use crate::conv::cpu::epilogue::{Affine, EpilogueWriter};
 use crate::memory::Scratch;
 use crate::simd::{Kernel, Simd, prefetch};
-use std::ops::Range;
 
 /// Returns how many of `rows` output rows are summed together, so that registers remain for weights and pixels. Image
 /// heights are often a multiple of 7, such as 224.
@@ -308,7 +309,7 @@ impl<'a, S: Simd> Plane<'a, S> {
     /// Returns the shift plus the products, added tap by tap in the order of the weight. Pixels outside of the image
     /// are excluded from the sums or, with `MASKED`, not read, which costs one more operation per vector.
     #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
+    #[expect(clippy::needless_range_loop, reason = "every index is a constant that selects a register")]
     fn sums<const STRIDE: usize, const COUNT: usize, const MASKED: bool>(
         &self,
         columns: &Columns<S, STRIDE>,

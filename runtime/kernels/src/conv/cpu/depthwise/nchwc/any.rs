@@ -2,11 +2,13 @@
 //!
 //! Taps outside of the image are skipped. Columns whose taps all lie within the image are summed several at a time.
 
-use super::{Planes, inside};
+use std::ops::Range;
+
 use crate::conv::ConvShape;
 use crate::conv::cpu::epilogue::{Affine, Destination};
 use crate::simd::Simd;
-use std::ops::Range;
+
+use super::{Planes, inside};
 
 impl Planes<'_> {
     /// Computes one row of one block, with stride `STRIDE`, or with any stride if `STRIDE` is 0.

@@ -3,7 +3,9 @@
 mod any;
 mod three;
 
-use super::inside;
+use std::ops::Range;
+use std::sync::Arc;
+
 use crate::conv::ConvShape;
 use crate::conv::cpu::elements::{Elements, OutputPtr};
 use crate::conv::cpu::epilogue::EpilogueWriter;
@@ -12,8 +14,8 @@ use crate::conv::cpu::packed::{PackedForm, Packing};
 use crate::conv::cpu::problem::ConvProblem;
 use crate::parallel::{self, cost};
 use crate::simd::{self, Isa, Kernel, Simd};
-use std::ops::Range;
-use std::sync::Arc;
+
+use super::inside;
 
 pub(super) fn supports(shape: &ConvShape) -> bool {
     shape.group_inputs() == 1 && shape.group_outputs() == 1

@@ -1,12 +1,14 @@
 //! 3×3 kernels: a channel's nine weights stay in registers across rows, and neighboring outputs share each loaded
 //! pixel.
 
-use super::{Planes, inside};
+use std::ops::Range;
+
 use crate::conv::ConvShape;
 use crate::conv::cpu::epilogue::{Affine, Destination};
 use crate::memory::{CACHE_LINE_FLOATS, CacheLine};
 use crate::simd::Simd;
-use std::ops::Range;
+
+use super::{Planes, inside};
 
 /// Returns the most pixels that are summed together, so that registers remain for the weights and a pixel and the
 /// compiler unrolls the loops.

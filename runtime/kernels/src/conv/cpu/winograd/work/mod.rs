@@ -1,15 +1,17 @@
 //! The division of the work into blocks of tiles, and the distribution of blocks to threads.
 
-use super::Operands;
-use super::pack::{PANEL, PackedWinograd};
-use super::scheme::Scheme;
-use super::transform::{InputTransform, OutputTransform, Positions, STRIP};
+use std::marker::PhantomData;
+use std::ops::Range;
+
 use crate::gemm::{PackedFactors, multiply_packed, panels_at_once};
 use crate::memory::Scratch;
 use crate::parallel::for_each;
 use crate::simd::{Isa, Kernel, Simd, dispatch_to};
-use std::marker::PhantomData;
-use std::ops::Range;
+
+use super::Operands;
+use super::pack::{PANEL, PackedWinograd};
+use super::scheme::Scheme;
+use super::transform::{InputTransform, OutputTransform, Positions, STRIP};
 
 /// The most tiles of a block. More tiles need fewer passes over the weight; with fewer, `m` stays in a nearer cache.
 pub(in crate::conv::cpu) const BLOCK_TILES: usize = 64;
@@ -114,7 +116,7 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
             let (block, first) = (task % self.blocks, task / self.blocks * PANEL);
             self.transform(block, first..channels.min(first + PANEL), self.block_of(v, block));
         });
-        // Neighbouring tasks use the same weights.
+        // Neighboring tasks use the same weights.
         for_each(self.blocks * groups, &|task| {
             let (block, first) = (task % self.blocks, task / self.blocks * self.group_panels);
             let panels = first..self.panels.min(first + self.group_panels);

@@ -1,6 +1,9 @@
 //! The kernel with vectors of every width, including those of instruction sets that this machine lacks.
 
-use super::*;
+use std::borrow::Cow;
+
+use candle_core::Result;
+
 use crate::activation::Activation;
 use crate::conv::cpu::elements::OutputPtr;
 use crate::conv::cpu::epilogue::EpilogueWriter;
@@ -10,106 +13,9 @@ use crate::conv::cpu::winograd::grid::Grid;
 use crate::conv::cpu::winograd::scheme::{F2, F4, F6, Strided2, Strided4};
 use crate::conv::{ConvGeometry, ConvShape};
 use crate::layout::Layout;
-use crate::simd::math::Single;
-use candle_core::Result;
-use std::borrow::Cow;
+use crate::simd::Portable;
 
-/// Vectors of `N` lanes in plain Rust, rounding as [`Portable`](crate::simd::Portable) does.
-#[derive(Clone, Copy)]
-struct Lanes<const N: usize>;
-
-// SAFETY of every block: pointers are the caller's promise.
-#[expect(clippy::undocumented_unsafe_blocks, reason = "the one above is for all")]
-impl<const N: usize> Simd for Lanes<N> {
-    type V = [f32; N];
-    type Mask = [usize; 2];
-    const LANES: usize = N;
-    const REGISTERS: usize = 16;
-    const FUSED: bool = false;
-
-    fn call<K: Kernel>(self, kernel: K) -> K::Output {
-        kernel.run(self)
-    }
-
-    fn splat(self, x: f32) -> Self::V {
-        [x; N]
-    }
-    unsafe fn load(self, from: *const f32) -> Self::V {
-        unsafe { from.cast::<[f32; N]>().read() }
-    }
-    unsafe fn store(self, to: *mut f32, v: Self::V) {
-        unsafe { to.cast::<[f32; N]>().write(v) }
-    }
-    unsafe fn load_partial(self, from: *const f32, n: usize) -> Self::V {
-        std::array::from_fn(|i| if i < n { unsafe { *from.add(i) } } else { 0. })
-    }
-    unsafe fn store_partial(self, to: *mut f32, n: usize, v: Self::V) {
-        unsafe { std::ptr::copy_nonoverlapping(v.as_ptr(), to, n) }
-    }
-    fn mask(self, first: usize, end: usize) -> Self::Mask {
-        [first, end]
-    }
-    unsafe fn load_masked(self, from: *const f32, [first, end]: Self::Mask) -> Self::V {
-        let inside = |i: usize| first <= i && i < end;
-        std::array::from_fn(|i| if inside(i) { unsafe { *from.wrapping_add(i) } } else { 0. })
-    }
-    fn keep(self, v: Self::V, [first, end]: Self::Mask) -> Self::V {
-        std::array::from_fn(|i| if first <= i && i < end { v[i] } else { 0. })
-    }
-    fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
-        let all = |i: usize| if i < N { a[i] } else { b[i - N] };
-        [std::array::from_fn(|i| all(2 * i)), std::array::from_fn(|i| all(2 * i + 1))]
-    }
-    fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
-        let turn = |i: usize| if i.is_multiple_of(2) { a[i / 2] } else { b[i / 2] };
-        [std::array::from_fn(turn), std::array::from_fn(|i| turn(i + N))]
-    }
-    fn pick(self, [a, b]: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V {
-        std::array::from_fn(|i| if a[i] == b[i] { same[i] } else { other[i] })
-    }
-    fn pick_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
-        std::array::from_fn(|i| if a[i] < b[i] { then[i] } else { otherwise[i] })
-    }
-    fn pick_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
-        std::array::from_fn(|i| if a[i] <= b[i] { then[i] } else { otherwise[i] })
-    }
-    fn add(self, a: Self::V, b: Self::V) -> Self::V {
-        std::array::from_fn(|i| a[i] + b[i])
-    }
-    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
-        std::array::from_fn(|i| a[i] - b[i])
-    }
-    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
-        std::array::from_fn(|i| a[i] * b[i])
-    }
-    fn div(self, a: Self::V, b: Self::V) -> Self::V {
-        std::array::from_fn(|i| a[i] / b[i])
-    }
-    fn copysign(self, magnitude: Self::V, sign: Self::V) -> Self::V {
-        std::array::from_fn(|i| magnitude[i].copysign(sign[i]))
-    }
-    fn round(self, v: Self::V) -> Self::V {
-        v.map(Single::round)
-    }
-    fn ldexp(self, v: Self::V, exponent: Self::V) -> Self::V {
-        std::array::from_fn(|i| Single::ldexp(v[i], exponent[i]))
-    }
-    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
-        std::array::from_fn(|i| a[i] * b[i] + c[i])
-    }
-    fn max(self, bound: Self::V, value: Self::V) -> Self::V {
-        std::array::from_fn(|i| if bound[i] > value[i] { bound[i] } else { value[i] })
-    }
-    fn min(self, bound: Self::V, value: Self::V) -> Self::V {
-        std::array::from_fn(|i| if bound[i] < value[i] { bound[i] } else { value[i] })
-    }
-    fn larger(self, a: Self::V, b: Self::V) -> Self::V {
-        std::array::from_fn(|i| if b[i] > a[i] || b[i].is_nan() { b[i] } else { a[i] })
-    }
-    fn sum(self, v: Self::V) -> f32 {
-        v.iter().sum()
-    }
-}
+use super::*;
 
 impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'_, F, OUT, IN> {
     /// Does all of the work with one token, on this thread.
@@ -181,8 +87,8 @@ fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
     };
     let expected = with(|work| work.run());
     assert!(expected.iter().all(|x| x.is_finite()));
-    assert_eq!(with(|work| work.run_with(Lanes::<4>)), expected, "4 lanes, {shape:?}");
-    assert_eq!(with(|work| work.run_with(Lanes::<16>)), expected, "16 lanes, {shape:?}");
+    assert_eq!(with(|work| work.run_with(Portable::<4>)), expected, "4 lanes, {shape:?}");
+    assert_eq!(with(|work| work.run_with(Portable::<16>)), expected, "16 lanes, {shape:?}");
     Ok(())
 }
 
