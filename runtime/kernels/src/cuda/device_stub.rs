@@ -7,7 +7,7 @@ use candle_core::{CudaDevice, CudaStorage, Device, Result, bail};
 use super::{Operand, Program, Target};
 
 pub(crate) fn open(ordinal: usize) -> Result<CudaDevice> {
-    bail!("could not open CUDA device {ordinal}: sconce was compiled without its feature `cuda`")
+    bail!("expected the CUDA device {ordinal}, but sconce was compiled without its feature `cuda`")
 }
 
 pub(crate) fn run(
