@@ -7,9 +7,9 @@ use crate::registry::Network;
 
 /// Returns the paths of the trainable parameters that have no gradient in `grads`, in field order.
 ///
-/// A parameter has no gradient if its branch is not used, if its output is discarded, or if an operation without
-/// a gradient follows it. Training never changes it. [`fit`](crate::train::Trainer::fit) runs this check in its
-/// first step.
+/// A parameter has no gradient if its branch is not used, if its output is discarded, or if an operation without a
+/// gradient follows it. Training never changes a parameter without a gradient. [`fit`](crate::train::Trainer::fit)
+/// runs this check in its first step.
 ///
 /// ```
 /// use sconce::prelude::*;

@@ -47,21 +47,22 @@ pub struct TensorDataset {
 }
 
 impl TensorDataset {
-    /// Creates a data set of `inputs` `[examples, …]` and `targets` `[examples, …]`. By default it returns
+    /// Creates a data set of `inputs` `[examples, …]` and `targets` `[examples, …]`. By default, the data set returns
     /// batches of 64 examples in order.
     ///
     /// # Errors
-    /// Fails if the first dimensions differ or a tensor is a scalar.
+    /// Fails if the first dimensions differ or if a tensor is a scalar.
     pub fn new(inputs: Tensor, targets: Tensor) -> Result<Self> {
         let fit = inputs.rank() > 0 && targets.rank() > 0 && inputs.dims()[0] == targets.dims()[0];
         if !fit {
             let inputs = inputs.dims();
             let targets = targets.dims();
-            let message =
-                format!("expected as many targets as inputs, found inputs {inputs:?}, targets {targets:?}");
+            let message = format!(
+                "expected inputs and targets with equal first dimensions, found {inputs:?} and {targets:?}"
+            );
             return Err(Error::msg(message));
         }
-        // Copy once here, not in every batch.
+        // Copy the tensors once here instead of in every batch.
         let inputs = inputs.detach().contiguous()?;
         let targets = targets.detach().contiguous()?;
         Ok(Self { inputs, targets, batch_size: 64, shuffle: false, drop_last: false })
@@ -73,14 +74,14 @@ impl TensorDataset {
         self
     }
 
-    /// Shuffles the examples in every epoch, by default `false`. [`manual_seed`](crate::manual_seed) makes the
-    /// order reproducible.
+    /// Sets whether to shuffle the examples in every epoch. Default: `false`. [`manual_seed`](crate::manual_seed)
+    /// makes the order reproducible.
     pub fn shuffle(mut self, shuffle: bool) -> Self {
         self.shuffle = shuffle;
         self
     }
 
-    /// Drops the last batch if it is incomplete, by default `false`.
+    /// Sets whether to drop the last batch if it is incomplete. Default: `false`.
     pub fn drop_last(mut self, drop: bool) -> Self {
         self.drop_last = drop;
         self
@@ -118,7 +119,7 @@ impl TensorDataset {
         Ok(Tensor::from_vec(random::permutation(examples), self.len(), self.inputs.device())?)
     }
 
-    /// Returns the batch that starts at example `start`, or at `order[start]` if `order` is given.
+    /// Returns the batch of the examples from position `start` on, in the order given by `order` if it is set.
     fn batch(&self, start: usize, order: Option<&Tensor>) -> Result<Batch> {
         let len = self.batch_size.min(self.len() - start);
         match order {
@@ -186,8 +187,8 @@ impl<B: Batches + ?Sized> Batches for Box<B> {
     }
 }
 
-/// Creates batches from a function that returns an iterator for each epoch, for example one that opens a file or
-/// draws random examples.
+/// Creates batches from a function that is called in each epoch and returns an iterator. The function may open a file
+/// or draw random examples, for instance.
 ///
 /// ```
 /// use sconce::candle::{DType, Device, Tensor};

@@ -40,7 +40,7 @@ impl fmt::Display for Evaluation {
 
 /// Returns the loss of `model` on `data`, and the accuracy if the targets are class indices.
 ///
-/// Runs the network in [`Mode::Eval`] without recording a graph and uses its own [loss](Trainable::loss).
+/// Runs the network in [`Mode::Eval`] without recording a graph, and uses the network's [loss](Trainable::loss).
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -112,7 +112,7 @@ where
     model.call(input.into(), mode).into_tensor()
 }
 
-/// Returns `true` if a batch has no examples. Its mean loss would be NaN.
+/// Returns `true` if a batch has no examples. The mean loss of an empty batch would be NaN.
 pub(super) fn is_empty(input: &Tensor) -> bool {
     input.dims().first() == Some(&0)
 }
@@ -122,7 +122,7 @@ pub(super) fn scalar(loss: &Tensor) -> Result<f64> {
     Ok(scalar_tensor(loss)?.to_scalar()?)
 }
 
-/// Returns a loss as an f64 scalar on its device.
+/// Returns `loss` as an f64 scalar on the same device.
 fn scalar_tensor(loss: &Tensor) -> Result<Tensor> {
     if loss.rank() > 0 {
         let message = format!("expected a scalar loss, found shape {:?}: reduce it to its mean", loss.dims());
@@ -133,7 +133,7 @@ fn scalar_tensor(loss: &Tensor) -> Result<Tensor> {
 
 /// The accumulated losses and accuracies of an epoch.
 ///
-/// Reading a scalar from a GPU synchronizes it, so the values of several batches are read together. On the CPU
+/// Reading a scalar from a GPU synchronizes the GPU, so the values of several batches are read together. On the CPU
 /// every value is read immediately.
 #[derive(Default)]
 pub(super) struct Tally {
@@ -172,7 +172,7 @@ impl Tally {
         target: &Tensor,
     ) -> Result<Vec<BatchLoss>> {
         self.record(batch, loss, output, target)?;
-        // Read the first loss immediately to detect a failed start.
+        // Read the first loss immediately, to detect early that training fails from the start.
         let due = self.examples == 0 || self.unread.len() == Self::BATCHES || loss.device().is_cpu();
         if due { self.read() } else { Ok(Vec::new()) }
     }

@@ -23,7 +23,8 @@ pub struct EpochReport {
 }
 
 impl EpochReport {
-    /// Returns the loss by which epochs are compared: the validation loss or, without it, the training loss.
+    /// Returns the loss by which epochs are compared: the validation loss or, without validation data, the training
+    /// loss.
     pub fn loss(&self) -> f64 {
         self.valid.unwrap_or(self.train).loss
     }
@@ -58,7 +59,7 @@ impl History {
         &self.epochs
     }
 
-    /// Returns the epoch with the lowest [`loss`](EpochReport::loss), the first one on a tie.
+    /// Returns the epoch with the lowest [`loss`](EpochReport::loss). On a tie, returns the earliest of these epochs.
     pub fn best(&self) -> Option<&EpochReport> {
         self.epochs.iter().fold(None, |best, epoch| if epoch.beats(best) { Some(epoch) } else { best })
     }

@@ -6,7 +6,7 @@ use crate::{Error, Result};
 
 /// Returns the fraction of elements whose target class has the largest logit, or NaN if there are no elements.
 ///
-/// Logits have shape `[batch, classes, …]` and targets, class indices, `[batch, …]`.
+/// Logits have shape `[batch, classes, …]`. Targets are class indices with shape `[batch, …]`.
 pub fn accuracy(logits: &Tensor, target: &Tensor) -> Result<f64> {
     check("accuracy", logits, target)?;
     if target.elem_count() == 0 {
@@ -25,8 +25,8 @@ pub(super) fn mean_correct(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
 /// Returns the fraction of elements whose target class is among the `k` largest logits, or NaN if there are no
 /// elements.
 ///
-/// Logits have shape `[batch, classes, …]` and targets, class indices, `[batch, …]`. Ties count in favor of the
-/// target class.
+/// Logits have shape `[batch, classes, …]`. Targets are class indices with shape `[batch, …]`. Ties count in favor of
+/// the target class.
 pub fn top_k_accuracy(logits: &Tensor, target: &Tensor, k: usize) -> Result<f64> {
     check("top_k_accuracy", logits, target)?;
     if target.elem_count() == 0 {
@@ -54,7 +54,7 @@ pub fn binary_accuracy(logits: &Tensor, target: &Tensor) -> Result<f64> {
 /// Returns the confusion matrix, an I64 tensor `[classes, classes]` on the CPU. Rows are true classes and columns
 /// are predicted classes.
 ///
-/// Logits have shape `[batch, classes, …]` and targets, class indices, `[batch, …]`.
+/// Logits have shape `[batch, classes, …]`. Targets are class indices with shape `[batch, …]`.
 pub fn confusion_matrix(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
     check("confusion_matrix", logits, target)?;
     let classes = logits.dim(1)?;

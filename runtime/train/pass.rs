@@ -16,7 +16,7 @@ use super::optim::Step;
 use super::schedule::Every;
 use super::trainer::Trainer;
 
-/// One epoch.
+/// The settings of one epoch.
 pub(super) struct Pass<'t, 'a, M> {
     pub trainer: &'t Trainer<'a, M>,
     /// The number of trainable parameters.
@@ -59,7 +59,8 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
                 let loss = self.trainer.loss.forward(&prediction, &target)?;
                 // Check only the first evaluation: a line search may visit points with a non-finite loss.
                 if output.is_none() {
-                    // Reading a loss would synchronize a GPU; its losses are read later, many at a time.
+                    // Reading a loss from a GPU would synchronize the GPU, so losses on a GPU are read later, many at
+                    // a time.
                     if loss.device().is_cpu() {
                         self.check(BatchLoss { batch: index + 1, loss: scalar(&loss)? })?;
                     }
@@ -109,7 +110,9 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
         };
         let rate = schedule.rate(self.base, at);
         if !(rate.is_finite() && rate >= 0.) {
-            let message = format!("the schedule returned the learning rate {rate} for step {at}");
+            let message = format!(
+                "expected a finite learning rate of at least 0 from the schedule, found {rate} for step {at}"
+            );
             return Err(Error::msg(message));
         }
         optimizer.set_learning_rate(rate);
@@ -131,7 +134,7 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
         losses.into_iter().try_for_each(|loss| self.check(loss))
     }
 
-    /// Returns the names of the parameters that have no gradient of `loss`, and prints a warning with them.
+    /// Returns the names of the parameters for which `loss` has no gradient, and lists them in a warning.
     fn audit(&self, loss: &Tensor) -> Result<Vec<String>> {
         let names = audit_gradients(self.trainer.model, &loss.backward()?);
         if names.len() == self.trainable {

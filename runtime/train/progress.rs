@@ -1,6 +1,6 @@
 //! Terminal output of a training run: a progress bar during an epoch and a line after it.
 //!
-//! All output goes to the standard error.
+//! All output goes to standard error.
 
 use std::fmt::Display;
 use std::io::Write;
@@ -18,14 +18,14 @@ impl Verbosity {
     /// Writes a line if lines are enabled.
     pub(super) fn line(self, text: impl Display) {
         if self.lines {
-            // A closed standard error must not stop training.
+            // A closed standard error stream must not stop training.
             let _ = writeln!(std::io::stderr(), "{text}");
         }
     }
 
     /// Creates the progress bar of one epoch. `batches` is the number of batches, if it is known.
     pub(super) fn bar(self, epoch: usize, epochs: usize, batches: Option<usize>) -> EpochBar {
-        // indicatif hides the bar if the standard error is not a terminal.
+        // indicatif hides the bar if standard error is not a terminal.
         let shown = self.bar && self.lines;
         let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let bar = ProgressBar::with_draw_target(batches.map(|n| n as u64), target);

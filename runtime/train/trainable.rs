@@ -19,7 +19,7 @@ use super::trainer::{Epochs, Trainer, Validation};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` has no loss and no optimizer to be trained with",
     note = "write #[module(loss = cross_entropy, optimizer = AdamW::new(1e-3))] above it",
-    note = "or train it by `Trainer::new(&model, loss, optimizer)`"
+    note = "or train it with `Trainer::new(&model, loss, optimizer)`"
 )]
 pub trait Trainable: Forward<Signal, Output = Signal> {
     /// Returns the loss of a batch, a scalar.

@@ -22,7 +22,7 @@ use super::trainable::Trainable;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Epochs(pub usize);
 
-/// Optional validation data: a reference to [`Batches`], or `&()` for none.
+/// Optional validation data: a reference to [`Batches`], or `&()` for no validation.
 pub trait Validation {
     /// Returns the batches, or `None` to skip validation.
     fn batches(&self) -> Option<&dyn Batches>;
@@ -135,28 +135,31 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
         self
     }
 
-    /// Restores the state of the best epoch when training ends, by default `false`. The best epoch is the one
-    /// with the lowest validation loss, or the lowest training loss without validation data.
+    /// Sets whether to restore the state of the best epoch when training ends. Default: `false`. The best epoch has
+    /// the lowest validation loss, or the lowest training loss if there is no validation data.
     pub fn keep_best(mut self, keep: bool) -> Self {
         self.keep_best = keep;
         self
     }
 
-    /// Continues training if a loss is NaN or infinite, as PyTorch does. By default [`fit`](Self::fit) returns
-    /// an error. On the CPU it does so before the optimizer steps with that loss. On a GPU, losses are read
-    /// every 32 batches to avoid synchronization, so the error comes up to 32 steps later.
+    /// Sets whether to continue training if a loss is NaN or infinite, as PyTorch does. Default: `false`, so that
+    /// [`fit`](Self::fit) returns an error. On the CPU, `fit` returns the error before the optimizer takes a step
+    /// with that loss. On a GPU, losses are read every 32 batches to avoid synchronization, so the error comes up to
+    /// 32 steps later.
     pub fn allow_non_finite(mut self, allow: bool) -> Self {
         self.allow_non_finite = allow;
         self
     }
 
-    /// Shows a progress bar for each epoch. By default it is shown if the standard error is a terminal.
+    /// Sets whether to show a progress bar for each epoch. Default: `true`. The bar is only shown if standard error
+    /// is a terminal.
     pub fn progress(mut self, show: bool) -> Self {
         self.verbosity.bar = show;
         self
     }
 
-    /// Suppresses all output. By default [`fit`](Self::fit) writes one line per epoch to the standard error.
+    /// Sets whether to suppress all output. Default: `false`, so that [`fit`](Self::fit) writes one line per epoch to
+    /// standard error.
     pub fn quiet(mut self, quiet: bool) -> Self {
         self.verbosity.lines = !quiet;
         self
@@ -168,7 +171,7 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
         self
     }
 
-    /// Returns the loss on `data`, and the accuracy if the targets are class indices. Runs in
+    /// Returns the loss on `data`, and the accuracy if the targets are class indices. Runs the network in
     /// [`Mode::Eval`](crate::Mode::Eval) without recording a graph.
     pub fn evaluate(&self, data: &impl Batches) -> Result<Evaluation> {
         measure(self.model, &*self.loss, data)
@@ -177,9 +180,9 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
     /// Trains the network on `train` and evaluates it on `valid` after each epoch. Pass `&()` as `valid` to
     /// skip validation.
     ///
-    /// For each batch, runs the network in [`Mode::Train`](crate::Mode::Train), computes the loss and its
-    /// gradients, and steps the optimizer over the [trainable parameters](Network::trainable_parameters). Each
-    /// call starts with a new optimizer and restarts the schedule.
+    /// For each batch, runs the network in [`Mode::Train`](crate::Mode::Train), computes the loss and its gradients,
+    /// and updates the [trainable parameters](Network::trainable_parameters) with the optimizer. Each call starts
+    /// with a new optimizer and restarts the schedule.
     ///
     /// After the first backward pass, parameters without a gradient are named in a warning and in
     /// [`History::unreached`]; see [`audit_gradients`](super::audit_gradients).

@@ -19,7 +19,7 @@ pub fn nll_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     NllLoss::new().forward(input, target)
 }
 
-/// Cross entropy between logits and classes, as `torch.nn.CrossEntropyLoss`.
+/// Cross entropy between logits and classes, like `torch.nn.CrossEntropyLoss`.
 ///
 /// Logits have shape `[batch, classes, …]` or `[classes]`. The target is either class indices (an integer tensor
 /// of the logits' shape without the class dimension) or probabilities (a floating-point tensor of the logits'
@@ -31,7 +31,7 @@ pub struct CrossEntropyLoss {
     label_smoothing: f64,
 }
 
-/// Negative log likelihood of class indices under log-probabilities, as `torch.nn.NLLLoss`. Equals
+/// Negative log likelihood of class indices under log-probabilities, like `torch.nn.NLLLoss`. Equals
 /// [`CrossEntropyLoss`] without its log-softmax.
 #[derive(Clone, Debug, Default)]
 pub struct NllLoss {
@@ -66,7 +66,7 @@ macro_rules! class_setters {
                 self
             }
 
-            /// Ignores elements with this target index, by default −100.
+            /// Sets the target index of the elements to ignore, by default −100.
             pub fn ignore_index(mut self, index: i64) -> Self {
                 self.settings.ignore_index = index;
                 self
@@ -103,7 +103,10 @@ impl CrossEntropyLoss {
         let dims = log_probabilities.dims();
         let smoothing = self.label_smoothing;
         if target.dims() != dims {
-            return Err(Error::msg(format!("expected probabilities {dims:?}, found {:?}", target.dims())));
+            return Err(Error::msg(format!(
+                "expected probabilities of shape {dims:?}, found {:?}",
+                target.dims()
+            )));
         }
         let target = target.to_dtype(log_probabilities.dtype())?;
         let target = (target * (1. - smoothing))?.affine(1., smoothing / dims[1] as f64)?;
@@ -175,7 +178,7 @@ impl ClassSettings {
             let found = target.dims();
             let input = log_probabilities.dims();
             let message =
-                format!("expected a target {expected:?} of class indices, found {found:?} (input {input:?})");
+                format!("expected class indices of shape {expected:?}, found {found:?} (input {input:?})");
             return Err(Error::msg(message));
         }
         let target = target.to_dtype(DType::I64)?.contiguous()?;
@@ -213,14 +216,17 @@ impl ClassSettings {
         let Some(weight) = &self.weight else { return Ok(None) };
         let expected = values.dim(1)?;
         if weight.dims() != [expected] {
-            return Err(Error::msg(format!("expected a weight [{expected}], found {:?}", weight.dims())));
+            return Err(Error::msg(format!(
+                "expected a weight of shape [{expected}], found {:?}",
+                weight.dims()
+            )));
         }
         Ok(Some(weight.to_dtype(values.dtype())?.to_device(values.device())?))
     }
 }
 
-/// Runs `loss` on inputs with a batch dimension. Adds a batch dimension of 1 to an input without one and removes it
-/// from the result.
+/// Runs `loss` on inputs with a batch dimension. Adds a batch dimension of 1 to an input that has none, and removes
+/// this dimension from the result.
 fn batched(
     input: &Tensor,
     target: &Tensor,
@@ -237,8 +243,8 @@ fn batched(
     })
 }
 
-/// Checks class indices. On the CPU, returns an error that names the first index out of range. On other devices,
-/// which this must not synchronize, returns the result of [`mask_out_of_range`].
+/// Checks class indices. On the CPU, returns an error that names the first index out of range. Checking on another
+/// device would synchronize that device, so in this case the function returns the result of [`mask_out_of_range`].
 fn check_indices(index: Tensor, classes: usize) -> Result<(Tensor, Option<Tensor>)> {
     if !index.device().is_cpu() {
         let (index, out_of_range) = mask_out_of_range(&index, classes)?;
@@ -255,7 +261,8 @@ fn check_indices(index: Tensor, classes: usize) -> Result<(Tensor, Option<Tensor
     }
 }
 
-/// Replaces indices out of range by 0. Also returns a mask of these elements; the caller sets their losses to NaN.
+/// Replaces indices that are out of range with 0. Also returns a mask of these elements; the caller sets their losses
+/// to NaN.
 fn mask_out_of_range(index: &Tensor, classes: usize) -> Result<(Tensor, Tensor)> {
     let out_of_range = (index.lt(0i64)? + index.ge(classes as i64)?)?;
     Ok((out_of_range.where_cond(&index.zeros_like()?, index)?, out_of_range))

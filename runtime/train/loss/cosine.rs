@@ -11,8 +11,9 @@ pub fn cosine_embedding_loss(input1: &Tensor, input2: &Tensor, target: &Tensor) 
     CosineEmbeddingLoss::new().forward(input1, input2, target)
 }
 
-/// Measures whether pairs of vectors are similar (target 1) or dissimilar (target −1) by their cosine, as
-/// `torch.nn.CosineEmbeddingLoss`. The loss of a pair is `1 − cos` or `max(0, cos − margin)`, respectively.
+/// The loss of pairs of vectors that should be similar (target 1) or dissimilar (target −1), measured by their
+/// cosine, like `torch.nn.CosineEmbeddingLoss`. The loss of a pair is `1 − cos` or `max(0, cos − margin)`,
+/// respectively.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -70,7 +71,7 @@ impl CosineEmbeddingLoss {
     }
 }
 
-/// Returns the cosine of the angle between vectors along the last dimension, or 0 if one of them is 0.
+/// Returns the cosine of the angle between vectors along the last dimension, or 0 if either vector is 0.
 fn cosine(x: &Tensor, y: &Tensor) -> Result<Tensor> {
     const EPSILON: f64 = 1e-12;
     let last = candle_core::D::Minus1;

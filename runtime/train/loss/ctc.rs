@@ -59,8 +59,8 @@ impl CtcLoss {
         self
     }
 
-    /// Replaces infinite losses by 0, by default `false`. A loss is infinite if the input is too short for the
-    /// labels.
+    /// Sets whether to replace infinite losses with 0. Default: `false`. A loss is infinite if the input is too short
+    /// for the labels.
     pub fn zero_infinity(mut self, zero_infinity: bool) -> Self {
         self.zero_infinity = zero_infinity;
         self
@@ -75,7 +75,7 @@ impl CtcLoss {
     /// is computed on the CPU.
     ///
     /// # Errors
-    /// Fails if shapes or lengths do not match, or if a label is the blank or not a class.
+    /// Fails if shapes or lengths do not match, or if a label is the blank or is out of range.
     pub fn forward(
         &self,
         log_probs: &Tensor,
@@ -123,13 +123,15 @@ fn labels(targets: &Tensor, lengths: &[usize]) -> Result<Vec<Vec<usize>>> {
             })
             .collect(),
         _ => {
-            let message = format!("expected targets for label counts {lengths:?}, found a tensor {dims:?}");
+            let message =
+                format!("expected targets for target lengths {lengths:?}, found a tensor of shape {dims:?}");
             return Err(Error::msg(message));
         }
     };
     let all = targets.flatten_all()?.to_dtype(DType::I64)?.to_vec1::<i64>()?;
     let class = |label: &i64| {
-        usize::try_from(*label).map_err(|_| Error::msg(format!("{label} cannot be a label: it is negative")))
+        usize::try_from(*label)
+            .map_err(|_| Error::msg(format!("expected labels of at least 0, found {label}")))
     };
     let sample = |(start, length): (usize, &usize)| all[start..start + length].iter().map(class).collect();
     starts.into_iter().zip(lengths).map(sample).collect()

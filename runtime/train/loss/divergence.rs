@@ -12,7 +12,7 @@ pub fn kl_div(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     KlDivLoss::new().forward(input, target)
 }
 
-/// The Kullback–Leibler divergence of a target distribution from log-probabilities of the same shape, as
+/// The Kullback–Leibler divergence of a target distribution from log-probabilities of the same shape, like
 /// `torch.nn.KLDivLoss`: `target · (log target − input)`.
 ///
 /// As in PyTorch, the default reduction is the mean over all elements. Use [`Reduction::BatchMean`] for the
@@ -46,7 +46,7 @@ impl KlDivLoss {
         self
     }
 
-    /// Expects log-probabilities as target. By default the target is probabilities.
+    /// Sets whether the target contains log-probabilities instead of probabilities. Default: `false`.
     pub fn log_target(mut self, log_target: bool) -> Self {
         self.log_target = log_target;
         self

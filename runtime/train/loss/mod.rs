@@ -1,4 +1,4 @@
-//! PyTorch's losses: a function with PyTorch's defaults, and a struct for losses with options.
+//! PyTorch's losses. Each loss is a function with PyTorch's defaults and a struct with options.
 //!
 //! [`CtcLoss`] and log-softmax run in kernels of this crate. All other losses are composed of candle operations.
 //! Half-precision inputs are converted to f32, and the result is converted back to the input's dtype.
@@ -38,7 +38,7 @@ pub use pointwise::{
 /// # Ok::<(), sconce::Error>(())
 /// ```
 pub trait Loss {
-    /// Returns the loss of the network output `input` for `target`: a scalar, or one value per element under
+    /// Returns the loss of the network output `input` for `target`: a scalar, or one value per element with
     /// [`Reduction::None`].
     fn forward(&self, input: &Tensor, target: &Tensor) -> Result<Tensor>;
 }
@@ -59,7 +59,8 @@ pub enum Reduction {
     Sum,
     /// No reduction.
     None,
-    /// The sum divided by the size of the first dimension. With it, [`KlDivLoss`] is the mathematical divergence.
+    /// The sum divided by the size of the first dimension. With this reduction, [`KlDivLoss`] is the mathematical
+    /// divergence.
     BatchMean,
 }
 
@@ -83,7 +84,7 @@ impl Reduction {
     }
 }
 
-/// Runs `loss` in f32 or f64. A sum of many f16 losses may overflow, and a bf16 sum stops growing.
+/// Runs `loss` in f32 or f64. A sum of many losses may overflow in f16, and loses small terms in bf16.
 fn in_full_precision(input: &Tensor, loss: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
     match input.dtype() {
         DType::F32 | DType::F64 => loss(input),

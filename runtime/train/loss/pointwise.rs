@@ -33,35 +33,35 @@ pub fn bce_with_logits(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
     BceWithLogitsLoss::new().forward(logits, target)
 }
 
-/// The squared error, as `torch.nn.MSELoss`.
+/// The squared error, like `torch.nn.MSELoss`.
 #[derive(Clone, Debug, Default)]
 pub struct MseLoss {
     reduction: Reduction,
 }
 
-/// The absolute error, as `torch.nn.L1Loss`. The gradient of an element whose error is 0 is 0.
+/// The absolute error, like `torch.nn.L1Loss`. The gradient of an element whose error is 0 is 0.
 #[derive(Clone, Debug, Default)]
 pub struct L1Loss {
     reduction: Reduction,
 }
 
-/// Quadratic for errors below `beta` and linear above it, as `torch.nn.SmoothL1Loss`. Equals [`HuberLoss`] divided by
-/// `beta`.
+/// A loss that is quadratic for errors below `beta` and linear above it, like `torch.nn.SmoothL1Loss`. Equals
+/// [`HuberLoss`] divided by `beta`.
 #[derive(Clone, Debug)]
 pub struct SmoothL1Loss {
     reduction: Reduction,
     beta: f64,
 }
 
-/// Quadratic for errors up to `delta` and linear above it, as `torch.nn.HuberLoss` (Huber, "Robust Estimation of a
-/// Location Parameter", 1964).
+/// A loss that is quadratic for errors up to `delta` and linear above it, like `torch.nn.HuberLoss` (Huber, "Robust
+/// Estimation of a Location Parameter", 1964).
 #[derive(Clone, Debug)]
 pub struct HuberLoss {
     reduction: Reduction,
     delta: f64,
 }
 
-/// Binary cross entropy of logits, as `torch.nn.BCEWithLogitsLoss`. Unlike a sigmoid followed by a logarithm, it is
+/// Binary cross entropy of logits, like `torch.nn.BCEWithLogitsLoss`. Unlike a sigmoid followed by a logarithm, it is
 /// finite for all finite logits.
 #[derive(Clone, Debug, Default)]
 pub struct BceWithLogitsLoss {
@@ -102,7 +102,7 @@ impl Default for HuberLoss {
 }
 
 impl SmoothL1Loss {
-    /// Sets the error above which the loss is linear, by default 1. With 0 it equals [`L1Loss`].
+    /// Sets the error above which the loss is linear, by default 1. With a `beta` of 0, the loss equals [`L1Loss`].
     pub fn beta(mut self, beta: f64) -> Self {
         self.beta = beta;
         self
@@ -118,13 +118,14 @@ impl HuberLoss {
 }
 
 impl BceWithLogitsLoss {
-    /// Sets a factor for the loss of each element. Its shape must broadcast to that of the logits.
+    /// Sets a factor for the loss of each element. The shape of `weight` must broadcast to the shape of the logits.
     pub fn weight(mut self, weight: Tensor) -> Self {
         self.weight = Some(weight);
         self
     }
 
-    /// Sets a factor for the loss of positive examples. Its shape must broadcast to that of the logits.
+    /// Sets a factor for the loss of positive examples. The shape of `weight` must broadcast to the shape of the
+    /// logits.
     pub fn pos_weight(mut self, weight: Tensor) -> Self {
         self.pos_weight = Some(weight);
         self
@@ -221,8 +222,8 @@ fn huber(x: &Tensor, delta: f64) -> Result<Tensor> {
 fn softplus(x: &Tensor) -> Result<Tensor> {
     let small = x.abs()?.neg()?.exp()?;
     let sum = (&small + 1.)?;
-    // First-order correction of the rounding error of `1 + small`, without which a tiny loss would be 0. It is
-    // detached because the gradient of `log(sum)` is already correct.
+    // First-order correction of the rounding error of `1 + small`, without which a tiny loss would be 0. The
+    // correction is detached because the gradient of `log(sum)` is already correct.
     let rounded = sum.detach();
     let exact = small.detach();
     let correction = ((exact - (&rounded - 1.)?)? / rounded)?;
@@ -234,7 +235,7 @@ fn like(weight: &Tensor, x: &Tensor) -> Result<Tensor> {
     Ok(weight.to_dtype(x.dtype())?.to_device(x.device())?)
 }
 
-/// Returns `product`, or an error if `weight` broadcast the logits to another shape.
+/// Returns `product`, or an error if `weight` broadcasts the logits to a different shape.
 fn check_broadcast(product: Tensor, x: &Tensor, name: &str, weight: &Tensor) -> Result<Tensor> {
     if product.dims() == x.dims() {
         return Ok(product);

@@ -6,7 +6,7 @@ use crate::{Error, Result};
 
 use super::rule::{ParameterUpdate, Rule, moving_average, not_negative, setters};
 
-/// Adagrad, as `torch.optim.Adagrad` (Duchi et al., "Adaptive Subgradient Methods for Online Learning and
+/// Adagrad, like `torch.optim.Adagrad` (Duchi et al., "Adaptive Subgradient Methods for Online Learning and
 /// Stochastic Optimization", 2011).
 #[derive(Clone, Debug)]
 pub struct Adagrad {
@@ -68,7 +68,7 @@ impl Rule for Adagrad {
     }
 }
 
-/// Adadelta, as `torch.optim.Adadelta` (Zeiler, "ADADELTA: An Adaptive Learning Rate Method", 2012).
+/// Adadelta, like `torch.optim.Adadelta` (Zeiler, "ADADELTA: An Adaptive Learning Rate Method", 2012).
 #[derive(Clone, Debug)]
 pub struct Adadelta {
     rate: f64,

@@ -8,7 +8,7 @@ use crate::kernels::internal::descent::{AdamUpdate, Blend};
 
 use super::rule::{ParameterUpdate, Rule, bias_correction, fraction, moving_average, not_negative, setters};
 
-/// Adam, as `torch.optim.Adam` (Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015). AMSGrad follows
+/// Adam, like `torch.optim.Adam` (Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015). AMSGrad follows
 /// Reddi et al. ("On the Convergence of Adam and Beyond", 2018). Weight decay is an L2 penalty.
 #[derive(Clone, Debug)]
 pub struct Adam {
@@ -19,7 +19,7 @@ pub struct Adam {
     amsgrad: bool,
 }
 
-/// Adam with decoupled weight decay, as `torch.optim.AdamW` (Loshchilov and Hutter, "Decoupled Weight Decay
+/// Adam with decoupled weight decay, like `torch.optim.AdamW` (Loshchilov and Hutter, "Decoupled Weight Decay
 /// Regularization", 2019).
 #[derive(Clone, Debug)]
 pub struct AdamW {
@@ -30,7 +30,7 @@ pub struct AdamW {
     amsgrad: bool,
 }
 
-/// Adam with the infinity norm instead of the second moment, as `torch.optim.Adamax` (Kingma and Ba, 2015).
+/// Adam with the infinity norm instead of the second moment, like `torch.optim.Adamax` (Kingma and Ba, 2015).
 #[derive(Clone, Debug)]
 pub struct Adamax {
     rate: f64,
@@ -39,7 +39,7 @@ pub struct Adamax {
     weight_decay: f64,
 }
 
-/// Adam that rectifies the variance of the adaptive learning rate in the first steps, as `torch.optim.RAdam` (Liu et
+/// Adam that rectifies the variance of the adaptive learning rate in the first steps, like `torch.optim.RAdam` (Liu et
 /// al., "On the Variance of the Adaptive Learning Rate and Beyond", 2020).
 #[derive(Clone, Debug)]
 pub struct RAdam {
@@ -101,11 +101,11 @@ macro_rules! adam_setters {
 
 adam_setters!(Adam AdamW Adamax RAdam);
 setters!(Adam {
-    /// Uses AMSGrad, which keeps the running maximum of the second moment. By default `false`.
+    /// Sets whether to use AMSGrad, which keeps the running maximum of the second moment. Default: `false`.
     amsgrad: bool,
 });
 setters!(AdamW {
-    /// Uses AMSGrad, which keeps the running maximum of the second moment. By default `false`.
+    /// Sets whether to use AMSGrad, which keeps the running maximum of the second moment. Default: `false`.
     amsgrad: bool,
 });
 
@@ -166,7 +166,7 @@ fn adam_moments(amsgrad: bool) -> Vec<&'static str> {
     if amsgrad { vec!["exp_avg", "exp_avg_sq", "max_exp_avg_sq"] } else { vec!["exp_avg", "exp_avg_sq"] }
 }
 
-/// Updates the moments, named by [`adam_moments`], and returns the step that Adam subtracts from the parameter.
+/// Updates `moments`, in the order of [`adam_moments`], and returns the step that Adam subtracts from the parameter.
 fn adam_step(
     betas: (f64, f64),
     eps: f64,
@@ -190,7 +190,7 @@ fn adam_step(
     Ok(((&*mean * rate)? / (root + eps)?)?)
 }
 
-/// Updates the parameter and the moments in place, with a kernel. Multiplies the parameter by `keep` first (decoupled
+/// Updates the parameter and the moments in place, with a kernel. First multiplies the parameter by `keep` (decoupled
 /// weight decay) and adds `decay · parameter` to the gradient (L2 penalty).
 ///
 /// Returns `false` if no kernel supports the update.

@@ -32,7 +32,7 @@ impl<R: Rule> candle_nn::Optimizer for Running<R> {
     }
 }
 
-/// An [`Optimizer`] made of an optimizer that implements candle_nn's trait.
+/// An adapter that turns an optimizer with candle_nn's trait into an [`Optimizer`].
 ///
 /// ```
 /// use sconce::candle::{Device, Var};
@@ -50,7 +50,7 @@ pub struct FromCandle<O: candle_nn::Optimizer> {
 }
 
 impl<O: candle_nn::Optimizer> FromCandle<O> {
-    /// Creates the optimizer `O` with its configuration.
+    /// Wraps the optimizer `O` with the configuration `config`.
     pub fn new(config: O::Config) -> Self {
         Self { config }
     }

@@ -12,7 +12,7 @@ use super::running::missing_key;
 /// The curvature information of the iterations so far.
 pub(super) struct CurvatureHistory {
     pub iterations: u64,
-    /// The gradient before the last iteration and the change of the parameters in it.
+    /// The gradient before the last iteration, and the change of the parameters in that iteration.
     pub last: Option<(Tensor, Tensor)>,
     pairs: Vec<Pair>,
     /// The initial inverse Hessian, as a multiple of the identity.
@@ -25,7 +25,7 @@ struct Pair {
     gradient: Tensor,
     /// The change of the parameters.
     step: Tensor,
-    /// The reciprocal of the dot product of both.
+    /// The reciprocal of the dot product of the two changes.
     inverse: f64,
 }
 
@@ -43,7 +43,7 @@ impl Default for CurvatureHistory {
 }
 
 impl CurvatureHistory {
-    /// Adds the last iteration, given the gradient after it.
+    /// Adds the last iteration. `gradient` is the gradient after that iteration.
     pub fn update(&mut self, gradient: &Tensor, history_size: usize) -> Result<()> {
         let Some((previous, step)) = self.last.take() else { return Ok(()) };
         let pair = Pair::new((gradient - previous)?, step)?;
@@ -56,7 +56,8 @@ impl CurvatureHistory {
         Ok(())
     }
 
-    /// Returns minus the approximate inverse Hessian times `gradient`, by the two-loop recursion.
+    /// Returns the negated product of the approximate inverse Hessian and `gradient`, computed with the two-loop
+    /// recursion.
     pub fn direction(&self, gradient: &Tensor) -> Result<Tensor> {
         let mut direction = gradient.neg()?;
         if self.iterations == 0 {

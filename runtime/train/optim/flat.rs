@@ -36,7 +36,7 @@ impl FlatParameters {
         Ok(Tensor::cat(&parts.collect::<Result<Vec<_>>>()?, 0)?)
     }
 
-    /// Evaluates the loss at the current parameters. Returns the loss and its gradient.
+    /// Evaluates the loss at the current values of the parameters. Returns the loss and its gradient.
     pub fn evaluate(&self, loss: &mut dyn FnMut() -> Result<Tensor>) -> Result<(Tensor, Tensor)> {
         let loss = loss()?;
         let gradient = self.gradient(&loss.backward()?)?;
@@ -72,7 +72,7 @@ impl FlatParameters {
         if vector.dims() != [expected] {
             let found = vector.dims();
             return Err(Error::msg(format!(
-                "expected a vector [{expected}] for all parameters, found {found:?}"
+                "expected a vector of shape [{expected}] for all parameters, found {found:?}"
             )));
         }
         let device = self.parameters.first().map_or(vector.device(), |var| var.device());

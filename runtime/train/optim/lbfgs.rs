@@ -13,11 +13,11 @@ use super::line_search::{LineSearch, Point, Search};
 use super::rule::{not_negative, setters};
 use super::{Optimizer, Step};
 
-/// L-BFGS, as `torch.optim.LBFGS` (Liu and Nocedal, "On the Limited Memory BFGS Method for Large Scale
-/// Optimization", 1989). It suits small, smooth problems with a full-batch loss.
+/// L-BFGS, like `torch.optim.LBFGS` (Liu and Nocedal, "On the Limited Memory BFGS Method for Large Scale
+/// Optimization", 1989). L-BFGS suits small, smooth problems with a full-batch loss.
 ///
 /// [`step_with`](Step::step_with) runs up to `max_iter` iterations and evaluates the loss in each of them.
-/// [`step`](Step::step) runs one iteration with the given gradients and the learning rate as step length.
+/// [`step`](Step::step) runs one iteration with the given gradients; the step length is the learning rate.
 ///
 /// ```
 /// use sconce::candle::{Device, Tensor, Var};
@@ -67,7 +67,7 @@ impl Lbfgs {
         self
     }
 
-    /// Sets the line search. By default there is none, and the step length is the learning rate.
+    /// Sets the line search. Without a line search (the default), the step length is the learning rate.
     pub fn line_search_fn(mut self, search: impl Into<Option<LineSearch>>) -> Self {
         self.line_search_fn = search.into();
         self
@@ -135,7 +135,8 @@ impl RunningLbfgs {
         Ok((slope <= -self.settings.tolerance_change).then_some(SearchDirection { direction, slope, rate }))
     }
 
-    /// Steps by the learning rate. Returns the change of the parameters, or `None` without a descent direction.
+    /// Takes a step whose length is the learning rate. Returns the change of the parameters, or `None` if there is no
+    /// descent direction.
     fn iterate(&mut self, gradient: &Tensor) -> Result<Option<Tensor>> {
         let Some(search) = self.search_direction(gradient)? else { return Ok(None) };
         let step = (search.direction * search.rate)?;
@@ -144,8 +145,8 @@ impl RunningLbfgs {
         Ok(Some(step))
     }
 
-    /// Steps by a line search. Returns the change of the parameters, the point reached and the number of evaluations.
-    /// Returns `None` without a descent direction.
+    /// Takes a step found by a line search. Returns the change of the parameters, the point reached and the number of
+    /// evaluations. Returns `None` if there is no descent direction.
     fn search(
         &mut self,
         (value, gradient): (f64, &Tensor),
@@ -192,7 +193,7 @@ impl RunningLbfgs {
                 step
             } else {
                 let Some(step) = self.iterate(&gradient)? else { break };
-                // The next step evaluates the loss after the last iteration, possibly with another batch.
+                // The next step evaluates the loss after the last iteration, possibly with a different batch.
                 if iteration == max_iter {
                     break;
                 }

@@ -1,4 +1,4 @@
-//! A line search for the strong Wolfe conditions.
+//! A line search that finds a step with the strong Wolfe conditions.
 //!
 //! Nocedal and Wright, "Numerical Optimization", 2nd edition 2006, algorithms 3.5 and 3.6.
 
@@ -9,7 +9,8 @@ use crate::Result;
 /// The line search of [`Lbfgs`](super::Lbfgs).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LineSearch {
-    /// Finds a step that satisfies the strong Wolfe conditions: a sufficient decrease of the loss and of its slope.
+    /// Finds a step that satisfies the strong Wolfe conditions: a sufficient decrease of the loss and of the
+    /// magnitude of its slope.
     StrongWolfe,
 }
 
@@ -78,7 +79,7 @@ impl Search<'_> {
         while self.evaluations < MAX_EVALUATIONS && (high.at - low.at).abs() >= self.resolution {
             let left = low.at.min(high.at);
             let right = low.at.max(high.at);
-            // Stay away from the end points, which are already known.
+            // Stay away from the end points, whose losses are already known.
             let margin = 0.1 * (right - left);
             let point = self.evaluate(minimum(&low, &high).max(left + margin).min(right - margin))?;
             if !self.decreases(&point) || point.loss >= low.loss {
@@ -112,7 +113,8 @@ impl Search<'_> {
     }
 }
 
-/// Returns the minimum of the cubic through two points and their slopes, or the midpoint if it has none.
+/// Returns the step length of the minimum of the cubic that has the losses and slopes of both points, or the midpoint
+/// if the cubic has no minimum.
 fn minimum(a: &Point, b: &Point) -> f64 {
     let curve = a.slope + b.slope - 3. * (a.loss - b.loss) / (a.at - b.at);
     let root = (curve * curve - a.slope * b.slope).sqrt().copysign(b.at - a.at);
@@ -125,9 +127,9 @@ mod tests {
     use super::*;
     use candle_core::{DType, Device};
 
-    /// Runs a search on `curve`, which returns loss and slope, and checks the conditions.
+    /// Runs a search on `curve`, which returns loss and slope, and checks the Wolfe conditions.
     fn search(curve: fn(f64) -> (f64, f64), first: f64) -> Point {
-        let gradient = Tensor::zeros(0, DType::F64, &Device::Cpu).expect("a tensor");
+        let gradient = Tensor::zeros(0, DType::F64, &Device::Cpu).expect("an empty tensor can be allocated");
         let point = |at: f64| {
             let (loss, slope) = curve(at);
             Point { at, loss, slope, gradient: gradient.clone() }
@@ -135,7 +137,7 @@ mod tests {
         let start = point(0.);
         let mut evaluate = |at: f64| Ok(point(at));
         let mut search = Search { start: &start, resolution: 1e-9, evaluate: &mut evaluate, evaluations: 0 };
-        let found = search.run(first).expect("a point");
+        let found = search.run(first).expect("the search finds a point");
         assert!(search.evaluations <= MAX_EVALUATIONS && found.loss.is_finite());
         assert!(search.decreases(&found) && search.is_flat(&found), "{found:?} from {first}");
         found
@@ -148,7 +150,7 @@ mod tests {
             search(|t| (-t / (t * t + 2.), (t * t - 2.) / (t * t + 2.).powi(2)), first);
             search(|t| (t.powi(4) - t, 4. * t.powi(3) - 1.), first);
             search(|t| ((3. * t).cos() + 0.1 * t * t - t, -3. * (3. * t).sin() + 0.2 * t - 1.), first);
-            // Undefined from 5 on.
+            // The loss is NaN from 5 on.
             let wall =
                 |t: f64| if t < 5. { (-(5. - t).ln() - t, 1. / (5. - t) - 1.) } else { (f64::NAN, f64::NAN) };
             search(wall, first);

@@ -1,8 +1,8 @@
 //! PyTorch's optimizers, with its names, defaults and arithmetic.
 //!
-//! An [`Optimizer`] holds the settings, as in `AdamW::new(1e-3).betas((0.9, 0.95))`. [`Optimizer::build`] combines it
-//! with the parameters to a [`Step`], which holds the state. First-order optimizers implement [`Rule`], the update of
-//! one parameter; [`Running`] applies a rule to all parameters.
+//! An [`Optimizer`] holds the settings, as in `AdamW::new(1e-3).betas((0.9, 0.95))`. [`Optimizer::build`] combines
+//! the settings with the parameters into a [`Step`], which holds the state. First-order optimizers implement
+//! [`Rule`], the update of one parameter; [`Running`] applies a rule to all parameters.
 
 mod adagrad;
 mod adam;
@@ -39,7 +39,7 @@ pub use sgd::Sgd;
 
 /// The settings of an optimizer, without parameters.
 pub trait Optimizer: Debug + Send + Sync {
-    /// Creates a running optimizer for `parameters`, given by their paths in the network.
+    /// Creates a running optimizer for `parameters`, each with its path in the network.
     ///
     /// # Errors
     /// Fails if a setting is out of range, if a parameter or a name occurs twice, or if a parameter is not floating
@@ -63,11 +63,11 @@ pub trait Optimizer: Debug + Send + Sync {
 /// # Ok::<(), sconce::Error>(())
 /// ```
 pub trait Step: Send {
-    /// Updates each parameter that has a gradient in `grads`, in place. The others do not change.
+    /// Updates each parameter that has a gradient in `grads`, in place. The other parameters do not change.
     fn step(&mut self, grads: &GradStore) -> Result<()>;
 
-    /// Evaluates `loss`, steps with its gradients, and returns the loss before the step. [`Lbfgs`] evaluates `loss`
-    /// several times, each time with different parameter values.
+    /// Evaluates `loss`, takes a step with its gradients, and returns the loss before the step. [`Lbfgs`] evaluates
+    /// `loss` several times, each time with different parameter values.
     fn step_with(&mut self, loss: &mut dyn FnMut() -> Result<Tensor>) -> Result<Tensor> {
         let value = loss()?;
         self.step(&value.backward()?)?;
@@ -80,13 +80,13 @@ pub trait Step: Send {
     /// Sets the learning rate of the following steps.
     fn set_learning_rate(&mut self, rate: f64);
 
-    /// Returns the state needed to resume training: the moments and the step of each parameter, and the learning rate.
-    /// Names have the form `conv1.weight.exp_avg`. The tensors are copies.
+    /// Returns the state needed to resume training: the moments and the step count of each parameter, and the
+    /// learning rate. The names have the form `conv1.weight.exp_avg`. The tensors are copies.
     fn state(&self) -> Result<Vec<(String, Tensor)>>;
 
     /// Restores a state returned by [`state`](Self::state).
     ///
     /// # Errors
-    /// Fails without any change if a key is unexpected or missing, or if a tensor has the wrong shape.
+    /// Fails, and changes nothing, if a key is unexpected or missing, or if a tensor has the wrong shape.
     fn load_state(&mut self, state: &HashMap<String, Tensor>) -> Result<()>;
 }

@@ -6,7 +6,7 @@ use crate::Result;
 
 use super::rule::{ParameterUpdate, Rule, bias_correction, fraction, moving_average, not_negative, setters};
 
-/// Adam with Nesterov momentum, as `torch.optim.NAdam` (Dozat, "Incorporating Nesterov Momentum into Adam", 2016).
+/// Adam with Nesterov momentum, like `torch.optim.NAdam` (Dozat, "Incorporating Nesterov Momentum into Adam", 2016).
 #[derive(Clone, Debug)]
 pub struct NAdam {
     rate: f64,
@@ -45,7 +45,8 @@ setters!(NAdam {
     weight_decay: f64,
     /// Sets how fast the momentum grows, by default 0.004.
     momentum_decay: f64,
-    /// Decouples weight decay from the gradient, as in AdamW. By default it is an L2 penalty.
+    /// Sets whether to decouple weight decay from the gradient, as in AdamW, instead of adding an L2 penalty.
+    /// Default: `false`.
     decoupled_weight_decay: bool,
 });
 

@@ -6,7 +6,7 @@ use crate::Result;
 
 use super::rule::{ParameterUpdate, Rule, moving_average, not_negative, setters};
 
-/// RMSprop, as `torch.optim.RMSprop` (Hinton, lecture 6 of "Neural Networks for Machine Learning", 2012). The centered
+/// RMSprop, like `torch.optim.RMSprop` (Hinton, lecture 6 of "Neural Networks for Machine Learning", 2012). The centered
 /// version follows Graves ("Generating Sequences With Recurrent Neural Networks", 2013).
 #[derive(Clone, Debug)]
 pub struct RmsProp {
@@ -34,7 +34,8 @@ setters!(RmsProp {
     weight_decay: f64,
     /// Sets the momentum factor, by default 0.
     momentum: f64,
-    /// Normalizes the gradient by an estimate of its variance instead of its mean square. By default `false`.
+    /// Sets whether to normalize the gradient by an estimate of its variance instead of its mean square. Default:
+    /// `false`.
     centered: bool,
 });
 

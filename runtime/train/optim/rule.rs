@@ -9,7 +9,8 @@ use crate::{Error, Result};
 
 /// The update rule of an optimizer.
 ///
-/// Every type that implements it is an [`Optimizer`](super::Optimizer), so a custom optimizer needs only this trait.
+/// Every type that implements `Rule` is an [`Optimizer`](super::Optimizer), so a custom optimizer needs only this
+/// trait.
 pub trait Rule: Clone + Debug + Send + Sync + 'static {
     /// The name in error messages.
     const NAME: &'static str;
@@ -20,7 +21,7 @@ pub trait Rule: Clone + Debug + Send + Sync + 'static {
     /// Returns the names of the tensors that the rule keeps for each parameter, as in PyTorch's `state_dict`.
     fn moments(&self) -> Vec<&'static str>;
 
-    /// Returns the value of moment `name` of `parameter` before the first step.
+    /// Returns the initial value of the moment `name` of `parameter`.
     fn initial_moment(&self, _name: &str, parameter: &Tensor) -> Result<Tensor> {
         Ok(parameter.zeros_like()?)
     }
@@ -28,17 +29,17 @@ pub trait Rule: Clone + Debug + Send + Sync + 'static {
     /// Returns an error if a setting is out of range.
     fn validate(&self) -> Result<()>;
 
-    /// Returns the value of the parameter after the step and updates the moments.
+    /// Updates the moments and returns the value of the parameter after the step.
     fn update(&self, update: ParameterUpdate) -> Result<Tensor>;
 
-    /// Updates the parameter and the moments in place. Returns `false` without changing them if the rule has no
-    /// kernel for them.
+    /// Updates the parameter and the moments in place. Returns `false` and changes nothing if no kernel supports the
+    /// update.
     fn update_in_place(&self, _update: &ParameterUpdate) -> Result<bool> {
         Ok(false)
     }
 }
 
-/// The inputs of one step of one parameter.
+/// The inputs of one optimizer step for one parameter.
 pub struct ParameterUpdate<'a> {
     /// The value before the step.
     pub parameter: &'a Tensor,
@@ -68,7 +69,7 @@ impl ParameterUpdate<'_> {
             && descent::cuda::supports(&targets)
     }
 
-    /// Returns `gradient + decay · parameter`, weight decay as an L2 penalty.
+    /// Returns `gradient + decay · parameter`: weight decay as an L2 penalty.
     pub(super) fn decayed_gradient(&self, decay: f64) -> Result<Tensor> {
         if decay == 0. {
             return Ok(self.gradient.clone());
@@ -82,7 +83,7 @@ pub(super) fn moving_average(average: &Tensor, keep: f64, value: &Tensor) -> Res
     Ok(((average * keep)? + (value * (1. - keep))?)?)
 }
 
-/// Returns `1 − beta^step`, the bias of a moving average that started at 0.
+/// Returns `1 − beta^step`. Dividing a moving average that started at 0 by this number removes its bias.
 pub(super) fn bias_correction(beta: f64, step: u64) -> f64 {
     1. - beta.powf(step as f64)
 }

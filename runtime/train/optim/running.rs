@@ -14,7 +14,7 @@ const RATE: &str = "learning_rate";
 
 /// A running optimizer with the update rule `R`.
 ///
-/// It also implements candle_nn's `Optimizer` trait.
+/// `Running` also implements candle_nn's `Optimizer` trait.
 #[derive(Debug)]
 pub struct Running<R: Rule> {
     rule: R,
@@ -28,7 +28,7 @@ struct Parameter {
     var: Var,
     /// The number of steps so far. As in PyTorch, a step without a gradient does not count.
     step: u64,
-    /// Empty until the first step, so that a parameter without gradients needs no memory.
+    /// Empty until the first step, so that no moments are allocated for a parameter without gradients.
     moments: Vec<Tensor>,
 }
 
@@ -64,13 +64,14 @@ pub(super) fn check_parameters(parameters: &[(String, Var)]) -> Result<()> {
     let mut variables = HashSet::new();
     for (name, var) in parameters {
         if !variables.insert(var.id()) {
-            return Err(Error::msg(format!("`{name}` is registered twice, under different names")));
+            return Err(Error::msg(format!("`{name}` is the same variable as an earlier parameter")));
         }
         if !names.insert(name) {
             return Err(Error::msg(format!("two parameters are named `{name}`")));
         }
         if !var.dtype().is_float() {
-            let message = format!("expected a floating-point parameter {name}, found {:?}", var.dtype());
+            let message =
+                format!("expected parameter `{name}` to be floating point, found {:?}", var.dtype());
             return Err(Error::msg(message));
         }
     }
@@ -126,9 +127,10 @@ impl<R: Rule> Step for Running<R> {
 impl<R: Rule> Running<R> {
     /// Returns an error that lists the keys of `state` that belong to no parameter.
     fn unexpected_keys(&self, state: &HashMap<String, Tensor>) -> Error {
-        let mut kinds = self.rule.moments();
-        kinds.push(STEP);
-        let keys = |p: &Parameter| kinds.iter().map(|kind| format!("{}.{kind}", p.name)).collect::<Vec<_>>();
+        let mut suffixes = self.rule.moments();
+        suffixes.push(STEP);
+        let keys =
+            |p: &Parameter| suffixes.iter().map(|suffix| format!("{}.{suffix}", p.name)).collect::<Vec<_>>();
         // Moments without a step are unexpected as well.
         let stepped = self.parameters.iter().filter(|p| state.contains_key(&format!("{}.{STEP}", p.name)));
         let known: HashSet<String> = stepped.flat_map(keys).chain([RATE.to_owned()]).collect();
@@ -147,7 +149,7 @@ impl Parameter {
         if gradient.dims() != value.dims() {
             let expected = value.dims();
             let found = gradient.dims();
-            return Err(Error::msg(format!("expected a gradient {expected:?}, found {found:?}")));
+            return Err(Error::msg(format!("expected a gradient of shape {expected:?}, found {found:?}")));
         }
         if self.step == 0 {
             let initial = rule.moments().into_iter().map(|name| rule.initial_moment(name, &value));
@@ -163,7 +165,7 @@ impl Parameter {
         Ok(())
     }
 
-    /// Reads the step and the moments of this parameter from `state`.
+    /// Reads the step count and the moments of this parameter from `state`.
     fn read_state<R: Rule>(&self, rule: &R, state: &HashMap<String, Tensor>) -> Result<(u64, Vec<Tensor>)> {
         let Some(step) = state.get(&format!("{}.{STEP}", self.name)) else { return Ok((0, Vec::new())) };
         let step = match step.to_dtype(DType::I64)?.flatten_all()?.to_vec1::<i64>()?[..] {
@@ -175,10 +177,10 @@ impl Parameter {
                 )));
             }
         };
-        let moment = |kind: &str| {
-            let key = format!("{}.{kind}", self.name);
+        let moment = |name: &str| {
+            let key = format!("{}.{name}", self.name);
             let tensor = state.get(&key).ok_or_else(|| missing_key(&key))?;
-            let initial = rule.initial_moment(kind, &self.var.as_detached_tensor())?;
+            let initial = rule.initial_moment(name, &self.var.as_detached_tensor())?;
             if tensor.dims() != initial.dims() {
                 let expected = initial.dims();
                 let found = tensor.dims();

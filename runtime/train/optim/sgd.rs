@@ -8,7 +8,7 @@ use crate::{Error, Result};
 
 use super::rule::{ParameterUpdate, Rule, not_negative, setters};
 
-/// Stochastic gradient descent, as `torch.optim.SGD`.
+/// Stochastic gradient descent, like `torch.optim.SGD`.
 ///
 /// Momentum follows Polyak ("Some methods of speeding up the convergence of iteration methods", 1964). Nesterov
 /// momentum follows Sutskever et al. ("On the importance of initialization and momentum in deep learning", 2013).
@@ -35,7 +35,7 @@ setters!(Sgd {
     dampening: f64,
     /// Sets the factor of the L2 penalty, by default 0.
     weight_decay: f64,
-    /// Uses Nesterov momentum, by default `false`.
+    /// Sets whether to use Nesterov momentum. Default: `false`.
     nesterov: bool,
 });
 

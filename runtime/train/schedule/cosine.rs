@@ -37,7 +37,7 @@ impl Schedule for CosineAnnealingLr {
     }
 }
 
-/// Decreases the learning rate to `eta_min` along half a cosine and then restarts at the base rate, repeatedly, as
+/// Decreases the learning rate to `eta_min` along half a cosine and then restarts at the base rate, repeatedly, like
 /// `torch.optim.lr_scheduler.CosineAnnealingWarmRestarts` (Loshchilov and Hutter, 2017).
 #[derive(Clone, Debug)]
 pub struct CosineAnnealingWarmRestarts {

@@ -4,7 +4,7 @@ use crate::Result;
 
 use super::{Schedule, count, require, setters};
 
-/// Multiplies the learning rate by `gamma` every `step_size` steps, as `torch.optim.lr_scheduler.StepLR`.
+/// Multiplies the learning rate by `gamma` every `step_size` steps, like `torch.optim.lr_scheduler.StepLR`.
 #[derive(Clone, Debug)]
 pub struct StepLr {
     step_size: usize,
@@ -33,7 +33,7 @@ impl Schedule for StepLr {
     }
 }
 
-/// Multiplies the learning rate by `gamma` at each milestone, as `torch.optim.lr_scheduler.MultiStepLR`.
+/// Multiplies the learning rate by `gamma` at each milestone, like `torch.optim.lr_scheduler.MultiStepLR`.
 #[derive(Clone, Debug)]
 pub struct MultiStepLr {
     milestones: Vec<usize>,
@@ -59,7 +59,7 @@ impl Schedule for MultiStepLr {
     }
 }
 
-/// Multiplies the learning rate by `factor` for the first `total_iters` steps, as
+/// Multiplies the learning rate by `factor` for the first `total_iters` steps, like
 /// `torch.optim.lr_scheduler.ConstantLR`.
 #[derive(Clone, Debug)]
 pub struct ConstantLr {
@@ -93,7 +93,7 @@ impl Schedule for ConstantLr {
     }
 }
 
-/// Changes the factor linearly from `start_factor` to `end_factor`, as `torch.optim.lr_scheduler.LinearLR`.
+/// Changes the factor linearly from `start_factor` to `end_factor`, like `torch.optim.lr_scheduler.LinearLR`.
 #[derive(Clone, Debug)]
 pub struct LinearLr {
     start_factor: f64,
@@ -130,7 +130,7 @@ impl Schedule for LinearLr {
     }
 }
 
-/// Multiplies the learning rate by `gamma` after every step, as `torch.optim.lr_scheduler.ExponentialLR`.
+/// Multiplies the learning rate by `gamma` after every step, like `torch.optim.lr_scheduler.ExponentialLR`.
 #[derive(Clone, Debug)]
 pub struct ExponentialLr {
     gamma: f64,
@@ -149,7 +149,7 @@ impl Schedule for ExponentialLr {
     }
 }
 
-/// Decreases the learning rate to 0 as a power of the fraction of steps left, as
+/// Decreases the learning rate to 0 as a power of the fraction of the steps that are left, like
 /// `torch.optim.lr_scheduler.PolynomialLR`.
 #[derive(Clone, Debug)]
 pub struct PolynomialLr {

@@ -27,7 +27,7 @@ pub use sequence::SequentialLr;
 
 /// A learning-rate schedule.
 ///
-/// A closure from the step to a factor of the base rate is a schedule too, as PyTorch's `LambdaLR`:
+/// A closure from the step to a factor of the base rate is also a schedule, like PyTorch's `LambdaLR`:
 /// `|step: usize| 0.95f64.powf(step as f64)`.
 pub trait Schedule {
     /// Returns the learning rate of step `step`, counted from 0. `base` is the optimizer's initial learning rate.

@@ -5,7 +5,7 @@ use crate::Result;
 use super::cosine::cosine;
 use super::{Schedule, count, require, setters};
 
-/// Increases the learning rate to `max_lr` and then decreases it far below its initial value, as
+/// Increases the learning rate to `max_lr` and then decreases it far below its initial value, like
 /// `torch.optim.lr_scheduler.OneCycleLR` (Smith and Topin, "Super-Convergence: Very Fast Training of Neural Networks
 /// Using Large Learning Rates", 2018). The optimizer's initial learning rate is ignored. Unlike in PyTorch, the
 /// momentum does not change.
@@ -66,8 +66,8 @@ setters!(OneCycleLr {
     final_div_factor: f64,
     /// Sets the interpolation, by default [`Anneal::Cos`].
     anneal_strategy: Anneal,
-    /// Decreases the learning rate to its initial value as fast as it rose, and then to its final value in a third
-    /// phase. By default `false`.
+    /// Sets whether the learning rate first decreases to its initial value as fast as it rose, and then decreases to
+    /// its final value in a third phase. Default: `false`.
     three_phase: bool,
 });
 

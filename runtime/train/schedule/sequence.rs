@@ -4,7 +4,7 @@ use crate::Result;
 
 use super::{Schedule, require};
 
-/// Runs one schedule after another, for example a warm-up before a decay, as `torch.optim.lr_scheduler.SequentialLR`.
+/// Runs one schedule after another, for example a warm-up before a decay, like `torch.optim.lr_scheduler.SequentialLR`.
 /// Each schedule counts its steps from 0.
 pub struct SequentialLr {
     schedules: Vec<Box<dyn Schedule>>,
