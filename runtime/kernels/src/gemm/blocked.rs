@@ -145,8 +145,8 @@ impl Task<'_> {
         }
     }
 
-    /// Returns the elements of A from a row and a column on, and their distances along both axes. The column must be the
-    /// first of a packed block.
+    /// Returns the elements of A from a row and a column on, and their distances along both axes. The column must be
+    /// the first of a packed block.
     fn block(&self, row: usize, column: usize) -> (&[f32], [usize; 2]) {
         if self.a.transposed {
             (&self.block[(row - self.rows[0]) % MC..], [1, MC])
@@ -178,8 +178,8 @@ impl Task<'_> {
         let b =
             Columns { start: self.panel[column..].as_ptr(), vectors: consecutive::<NV>(S::LANES), step: NC };
         let mut tile = RegisterTile::<_, MR, NV>::zeros(Floats::new(simd));
-        // SAFETY: by the assertions above, a row of the panel has `NV` vectors from `column` on, and A has an element for
-        // every row and every depth.
+        // SAFETY: by the assertions above, a row of the panel has `NV` vectors from `column` on, and A has an element
+        // for every row and every depth.
         unsafe { tile.add_product::<0>(end - start, a, b) };
         for (i, sums) in tile.sums.iter().enumerate().take(count) {
             for (v, sum) in sums.iter().enumerate() {

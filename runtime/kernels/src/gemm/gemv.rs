@@ -17,8 +17,8 @@ const MR: usize = 4;
 /// the additions, so it is a constant.
 const KC: usize = 512;
 
-/// The numbers of rows for which a task packs its part of A. Rows whose distance is a power of two would cause cache-set
-/// conflicts.
+/// The numbers of rows for which a task packs its part of A. Rows whose distance is a power of two would cause
+/// cache-set conflicts.
 const PACKED_ROWS: std::ops::Range<usize> = MR + 1..super::MIN_PACKED[0];
 
 /// The product `epilogue(a · b)`. Either `a` is in row-major order and `b` is transposed, or one of the sizes is 0.
@@ -186,8 +186,8 @@ fn tile<S: Simd, const COUNT: usize>(simd: S, x: [&[f32]; MR], columns: [&[f32];
     results
 }
 
-/// Returns the sum of the lanes of each vector. Adds adjacent lanes until each group of four lanes has one partial sum of
-/// each vector, then adds the groups.
+/// Returns the sum of the lanes of each vector. Adds adjacent lanes until each group of four lanes has one partial sum
+/// of each vector, then adds the groups.
 #[inline(always)]
 fn sum_lanes<S: Simd>(simd: S, [a, b, c, d]: [S::V; NR]) -> [f32; NR] {
     let mut all = add_adjacent(simd, add_adjacent(simd, a, b), add_adjacent(simd, c, d));

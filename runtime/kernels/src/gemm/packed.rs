@@ -25,8 +25,8 @@ const fn max_rows<S: Simd>() -> usize {
     if S::LANES == 16 { 14 } else { 6 }
 }
 
-/// Returns the most panels that one call of [`multiply_packed`] supports. With a single panel of one vector, each product
-/// would load one of its factors from memory.
+/// Returns the most panels that one call of [`multiply_packed`] supports. With a single panel of one vector, each
+/// product would load one of its factors from memory.
 pub(crate) const fn panels_at_once<S: Simd>() -> usize {
     if S::LANES == PANEL { 2 } else { 1 }
 }
@@ -44,8 +44,8 @@ impl RowGroups {
         group * self.rows / self.count
     }
 
-    /// Returns the offset in packed A of `lanes` elements of a row from the element `at` on. Rows have `depth` elements,
-    /// rounded up to whole vectors.
+    /// Returns the offset in packed A of `lanes` elements of a row from the element `at` on. Rows have `depth`
+    /// elements, rounded up to whole vectors.
     #[inline(always)]
     pub fn offset(self, row: usize, at: usize, depth: usize, lanes: usize) -> usize {
         let group = ((row + 1) * self.count).div_ceil(self.rows) - 1;

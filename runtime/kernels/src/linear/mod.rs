@@ -19,8 +19,8 @@ use super::simd::{Isa, isa};
 /// - `bias`: `[outputs]`
 /// - returns `[..., outputs]`
 ///
-/// f32 on the CPU runs as one kernel. Other dtypes and devices fall back to candle's matrix product, followed by bias and
-/// activation. Differentiable in `x`, `weight` and `bias`.
+/// f32 on the CPU runs as one kernel. Other dtypes and devices fall back to candle's matrix product, followed by bias
+/// and activation. Differentiable in `x`, `weight` and `bias`.
 ///
 /// # Errors
 /// Returns an error if the shapes, dtypes or devices do not match.

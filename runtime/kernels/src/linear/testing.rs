@@ -21,7 +21,8 @@ pub fn linear_with(
     forward(isa, x, weight, bias, activation)
 }
 
-/// Computes the gradients of `x` and `weight` from `grad`, the gradient of `x · weightᵀ`, with the instruction set `isa`.
+/// Computes the gradients of `x` and `weight` from `grad`, the gradient of `x · weightᵀ`, with the instruction set
+/// `isa`.
 ///
 /// # Errors
 /// Returns an error if the shapes do not match.

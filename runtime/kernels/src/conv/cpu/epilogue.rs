@@ -146,7 +146,8 @@ impl<'a> EpilogueWriter<'a> {
         affine
     }
 
-    /// Applies the epilogue, including the activation, to sums of `lanes` pixels of one channel and stores them at `at`.
+    /// Applies the epilogue, including the activation, to sums of `lanes` pixels of one channel and stores them at
+    /// `at`.
     ///
     /// # Safety
     /// The output, and with it the residual, has `lanes` elements from `at` on.
@@ -245,7 +246,8 @@ impl<'a> EpilogueWriter<'a> {
     /// [`activate_vectors`](Self::activate_vectors) on them afterwards.
     ///
     /// # Safety
-    /// The destination, for `PIXELS` pixels and `VECTORS` blocks, is in the output. The residual has the output's length.
+    /// The destination, for `PIXELS` pixels and `VECTORS` blocks, is in the output. The residual has the output's
+    /// length.
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "every index is a constant that selects a register")]
     pub unsafe fn store_vectors<S: Simd, const VECTORS: usize, const PIXELS: usize>(

@@ -37,7 +37,8 @@ pub(crate) struct Windows {
 }
 
 impl Windows {
-    /// Returns the producer's rows that some rows of the results read. Every window must overlap the producer's results.
+    /// Returns the producer's rows that some rows of the results read. Every window must overlap the producer's
+    /// results.
     pub fn reads(&self, rows: Range<usize>) -> Range<usize> {
         let start = (rows.start * self.stride).saturating_sub(self.padding);
         let end = ((rows.end - 1) * self.stride + self.kernel).saturating_sub(self.padding);

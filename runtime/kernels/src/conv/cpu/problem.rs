@@ -66,8 +66,8 @@ impl ConvProblem {
         Algorithm::ALL.into_iter().filter(|algorithm| self.is_supported_by(*algorithm))
     }
 
-    /// Returns the register-tile algorithm for the layouts, or [`Algorithm::Reference`] if there is none. It computes the
-    /// products of the definition.
+    /// Returns the register-tile algorithm for the layouts, or [`Algorithm::Reference`] if there is none. It computes
+    /// the products of the definition.
     pub(super) fn register_tiles(&self) -> Algorithm {
         match (self.input, self.output) {
             (Layout::Nchw, Layout::Nchw) => Algorithm::PixelLanes,

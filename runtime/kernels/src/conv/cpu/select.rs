@@ -3,16 +3,16 @@
 //! [`select`](ConvProblem::select) depends only on the problem, not on values, timings or the load of the machine, so
 //! the same call always runs the same algorithm. A cost is a sum of counts (vectors summed, copied, transformed and
 //! stored, and weights read), each multiplied by its cost in the [`CostTable`] of the microarchitecture. The unit is a
-//! multiply-add of f32. `examples/plan_check.rs` times all candidates on random shapes and prints how often the selected
-//! algorithm is the fastest or at most a tenth slower. The cost tables are fitted to its output.
+//! multiply-add of f32. `examples/plan_check.rs` times all candidates on random shapes and prints how often the
+//! selected algorithm is the fastest or at most a tenth slower. The cost tables are fitted to its output.
 //!
 //! - **Lanes over pixels**: the products, including unused lanes and padded channels; the copies into input tiles; the
 //!   stores of results, and of sums between chunks of input channels. In place: the same without copies.
 //! - **Lanes over channels**: the same counts, including the unused lanes of the last vector of channels, and the
 //!   weights, because each is read for few pixels.
 //! - **Depthwise**: the input elements, the vectors of output, and the planes.
-//! - **Winograd**: fewer products, but the input and output transforms of every position of a tile, and a weight that is
-//!   larger by the ratio of positions to taps.
+//! - **Winograd**: fewer products, but the input and output transforms of every position of a tile, and a weight that
+//!   is larger by the ratio of positions to taps.
 
 use crate::conv::ConvShape;
 use crate::layout::Layout;

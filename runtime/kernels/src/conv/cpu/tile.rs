@@ -69,8 +69,8 @@ impl TileSize {
 }
 
 /// A tile, `[channel block][row phase][plane][rows][pitch][channels of the block]`. A row phase contains every
-/// `stride`-th row of the input, the rows that one row of the kernel reads. A plane contains the columns of a phase that
-/// one column of the kernel reads.
+/// `stride`-th row of the input, the rows that one row of the kernel reads. A plane contains the columns of a phase
+/// that one column of the kernel reads.
 pub(super) struct Tile {
     /// The row phases that some tap reads, ascending.
     phases: Vec<usize>,
@@ -344,7 +344,8 @@ impl<S: Simd> Columns<S> {
     }
 
     /// Copies a vector of columns of every row to the tile, with zeros for rows outside of the input. With stride 2 and
-    /// `between`, also copies the skipped columns, to `between` floats beyond the others. `STRIDE` 0 supports any stride.
+    /// `between`, also copies the skipped columns, to `between` floats beyond the others. `STRIDE` 0 supports any
+    /// stride.
     ///
     /// # Safety
     /// `input` has those of the columns that lie within the row; `to` has room for a vector in every row.

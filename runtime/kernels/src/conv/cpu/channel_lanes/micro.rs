@@ -50,8 +50,8 @@ pub(super) struct Ends<'a> {
 /// Multiplies `pixels` pixels by a panel of `VECTORS` vectors of output channels.
 ///
 /// # Safety
-/// `factors.input` has every tap's channels of every pixel, and `factors.weights` a row of `VECTORS` vectors for each of
-/// these channels. `ends.to` is in bounds for `pixels` pixels and `VECTORS` blocks.
+/// `factors.input` has every tap's channels of every pixel, and `factors.weights` a row of `VECTORS` vectors for each
+/// of these channels. `ends.to` is in bounds for `pixels` pixels and `VECTORS` blocks.
 #[inline(always)]
 pub(super) unsafe fn multiply<S: Simd, const VECTORS: usize, const PLANES: bool>(
     simd: S,

@@ -1,8 +1,8 @@
 //! The register-tile kernel with lanes over output channels: some pixels × two vectors of output channels, to NCHWc.
 //!
-//! The inner loop ([`micro`]) multiplies each element of a pixel by the vectors of weights for its channel. The epilogue
-//! reads the sums from the registers. The input is NCHWc or NCHW. A pointwise convolution reads NCHWc in place. A fused
-//! consumer reads the results of a panel while they are in a near cache.
+//! The inner loop ([`micro`]) multiplies each element of a pixel by the vectors of weights for its channel. The
+//! epilogue reads the sums from the registers. The input is NCHWc or NCHW. A pointwise convolution reads NCHWc in
+//! place. A fused consumer reads the results of a panel while they are in a near cache.
 
 mod micro;
 mod task;
@@ -31,8 +31,8 @@ const PANEL_FLOATS: usize = 64 << 10;
 const INPUT_FLOATS: usize = 96 << 10;
 /// The most floats of a patch's results in a panel, in the second-level cache.
 const RESULT_FLOATS: usize = 64 << 10;
-/// With fewer output columns than this, each column of the kernel has its own plane in the tile, so that a register tile
-/// can continue across the ends of rows.
+/// With fewer output columns than this, each column of the kernel has its own plane in the tile, so that a register
+/// tile can continue across the ends of rows.
 const SHORT_ROW: usize = 5;
 
 /// The destination of the results.

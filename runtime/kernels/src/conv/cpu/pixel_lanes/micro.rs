@@ -9,8 +9,8 @@ use crate::simd::{Floats, Simd};
 /// The max_tile vectors of pixels in any register tile.
 pub(super) const MOST_VECTORS: usize = 3;
 
-/// Returns the shape of an instruction set's register tile. The sums, a row of vectors of pixels and a vector of weights
-/// leave one register free. Without a free register, the compiler spills.
+/// Returns the shape of an instruction set's register tile. The sums, a row of vectors of pixels and a vector of
+/// weights leave one register free. Without a free register, the compiler spills.
 pub(in crate::conv::cpu) const fn tile_shape<S: Simd>() -> TileShape {
     let (outputs, vectors) = match S::REGISTERS {
         32.. => (8, 3),
@@ -48,9 +48,9 @@ pub(super) struct Sums<'a> {
 /// pixels are pairs of bf16, otherwise f32.
 ///
 /// # Safety
-/// With `PAIRS`, the kernel runs in `dispatch_pairs`. `weights` has `channels` floats for each tap. `pixels` has a vector
-/// at the sum of each of the `vectors` offsets and each tap's offset. `sums` has room for a vector for each channel and
-/// offset. Every channel of `results` exists and has a vector at each of its pixels.
+/// With `PAIRS`, the kernel runs in `dispatch_pairs`. `weights` has `channels` floats for each tap. `pixels` has a
+/// vector at the sum of each of the `vectors` offsets and each tap's offset. `sums` has room for a vector for each
+/// channel and offset. Every channel of `results` exists and has a vector at each of its pixels.
 #[inline(always)]
 pub(super) unsafe fn accumulate<S: Simd, const PAIRS: bool>(
     simd: S,

@@ -145,8 +145,8 @@ impl ConvProblem {
     }
 }
 
-/// Returns whether the convolution is pointwise and each plane has at least a vector of pixels, so that the input can be
-/// read in place.
+/// Returns whether the convolution is pointwise and each plane has at least a vector of pixels, so that the input can
+/// be read in place.
 pub(super) fn reads_in_place(shape: &ConvShape, isa: Isa) -> bool {
     is_pointwise(shape) && shape.output[0] * shape.output[1] >= isa.lanes()
 }
