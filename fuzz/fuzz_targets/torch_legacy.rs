@@ -1,4 +1,5 @@
-//! Fuzzes the pickle machine and the container of `torch.save` before PyTorch 1.6.
+//! Fuzzes the reader of the format that `torch.save` wrote before PyTorch 1.6: the pickle interpreter and the
+//! container.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

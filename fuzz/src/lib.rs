@@ -1,4 +1,4 @@
-//! Helpers of the fuzz targets: checks of the tensors that were read, and archives of an input.
+//! Helpers for the fuzz targets: they check the tensors that were read, and pack inputs into archives.
 
 use std::collections::HashSet;
 use std::io::{Cursor, Write};

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 use super::temporary::TemporaryFile;
 use super::within;
 
-/// Atomically replaces the file at `path` by the output of `write`.
+/// Atomically replaces the file at `path` with the output of `write`.
 ///
 /// Writes to a temporary file in the same directory, flushes it to the disk, renames it to `path`, and flushes the
 /// directory. After a crash, `path` holds either the old or the new file. Follows a symbolic link and keeps the
@@ -20,9 +20,9 @@ use super::within;
 ///
 /// # Errors
 ///
-/// Returns errors of `write` and of the file system. The message begins with the path. After an error, the old file is
-/// unchanged and the temporary file is removed. The only exception is a failure to flush the directory, which happens
-/// after the replacement; the message says so.
+/// Fails if `write` or the file system returns an error. The message begins with the path. After an error, the old
+/// file is unchanged and the temporary file is removed. The only exception is a failure to flush the directory, which
+/// happens after the replacement; the message says so.
 pub fn write_atomically(
     path: impl AsRef<Path>,
     write: impl FnOnce(&mut BufWriter<File>) -> Result<()>,

@@ -26,12 +26,12 @@ impl Budget {
         Self { allowed, left: allowed }
     }
 
-    /// Spends `bytes`; `None` stands for an overflow. Returns an error if less is left.
+    /// Spends `bytes`; `None` means that the number overflowed. Returns an error if fewer bytes are left.
     pub fn spend(&mut self, bytes: Option<usize>) -> Result<()> {
         let left = bytes.and_then(|bytes| self.left.checked_sub(bytes)).ok_or_else(|| {
             Error::msg(format!(
                 "expected a file whose content takes at most {} bytes of memory, found one that needs more \
-                 (`Load::limit` allows it)",
+                 (`Load::limit` can raise the limit)",
                 self.allowed
             ))
         })?;

@@ -38,7 +38,7 @@ impl Element {
         }
     }
 
-    /// Returns the dtype of the tensor: the smallest candle dtype that has all values.
+    /// Returns the dtype of the tensor: the smallest candle dtype that can represent all values.
     pub fn dtype(self) -> DType {
         match self {
             Self::Bool | Self::U8 => DType::U8,
@@ -122,7 +122,7 @@ impl Elements for Stream<'_> {
     }
 }
 
-/// Returns the number of elements of a shape, or `None` if it or one of its strides overflows.
+/// Returns the number of elements of a shape, or `None` if the number or a stride overflows.
 pub(super) fn element_count(shape: &[usize]) -> Option<usize> {
     let product = shape.iter().try_fold(1_usize, |product, &length| product.checked_mul(length.max(1)))?;
     Some(if shape.contains(&0) { 0 } else { product })

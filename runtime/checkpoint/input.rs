@@ -36,7 +36,7 @@ impl<'f> Input<'f> {
     ///
     /// # Errors
     ///
-    /// Fails if the section exceeds the file.
+    /// Fails if the section extends past the end of the file.
     pub fn section(&mut self, offset: u64, length: u64) -> Result<Take<&mut dyn ReadSeek>> {
         match offset.checked_add(length) {
             Some(end) if end <= self.length => {}

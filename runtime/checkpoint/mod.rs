@@ -2,13 +2,13 @@
 //!
 //! [`read`] supports safetensors files, single and sharded, both formats of `torch.save`, and NumPy's `.npz`.
 //! [`write_safetensors`] writes a safetensors file atomically. [`Load`](crate::Load) adds options for loading a
-//! checkpoint of a different network: a key, a prefix, other names, and partial loading.
+//! checkpoint of a different network: a key, a prefix, renaming, and partial loading.
 //!
 //! # Memory
 //!
-//! Tensors are read one after the other, through a small buffer. No file is in memory as a whole. Building a network
-//! from a file of N bytes therefore needs memory for the parameters of the network, N bytes for the tensors of the
-//! file, and some kilobytes.
+//! Tensors are read one after the other, through a small buffer. No file is held in memory as a whole. Building a
+//! network from a file of N bytes therefore needs memory for the parameters of the network, N bytes for the tensors
+//! of the file, and a few kilobytes.
 //!
 //! A damaged or hostile file cannot allocate more than twice its length plus 8 MiB; a larger allocation is an error.
 //! Transposed or shared tensors of `int8` and `uint16` are an exception and can take three times their length,
@@ -62,9 +62,9 @@ pub use state_dict::StateDict;
 /// `module.` that `DataParallel` adds is stripped if all names have it. Pickled code is never run: a pickle that names
 /// anything but the few classes and functions needed for tensors is an error.
 ///
-/// Element types that candle lacks are converted to the smallest type that has all their values: `bool` to `U8`,
-/// `int8` to `I16`, `uint16` to `U32`. Complex, quantized and sparse tensors, `uint64`, and NumPy's objects and strings
-/// are errors.
+/// Element types that candle lacks are converted to the smallest type that can represent all values: `bool` to `U8`,
+/// `int8` to `I16`, `uint16` to `U32`. Complex, quantized and sparse tensors, `uint64`, and NumPy's objects and
+/// strings are errors.
 ///
 /// # Errors
 ///
@@ -87,9 +87,9 @@ pub fn metadata(path: impl AsRef<Path>) -> Result<BTreeMap<String, String>> {
 
 /// Writes `tensors` to a safetensors file with [`write_atomically`].
 ///
-/// Tensors with larger elements come first, which aligns all of them. Otherwise the order is kept, except that empty
-/// tensors are read back in the order of their names. The header contains `metadata`, `format` (`pt`) and
-/// `sconce_version`. A non-contiguous tensor is written in row-major order.
+/// Tensors with larger elements are written first, so that all tensors are aligned. Otherwise the order is kept,
+/// except that empty tensors are read back in the order of their names. The header contains `metadata`, `format`
+/// (`pt`) and `sconce_version`. A non-contiguous tensor is written in row-major order.
 ///
 /// # Errors
 ///

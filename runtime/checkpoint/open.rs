@@ -18,7 +18,7 @@ use super::{StateDict, npz, safetensors, sharded, torch, within};
 /// Options for reading a file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct ReadOptions {
-    /// The key of the state dict in a file of PyTorch.
+    /// The key of the state dict in a PyTorch file.
     pub key: Option<String>,
     /// The maximum memory of the content in bytes. By default it depends on the length of the file.
     pub limit: Option<usize>,
@@ -70,7 +70,7 @@ impl ReadOptions {
                         npz::read(archive, budget, device)
                     }
                     None => Err(Error::msg(
-                        "expected a zip archive of torch.save or of NumPy, found one without `data.pkl` or \
+                        "expected a zip archive of torch.save or of NumPy, found an archive without `data.pkl` or \
                          `.npy` files",
                     )),
                 }
@@ -93,7 +93,7 @@ impl ReadOptions {
         match &self.key {
             None => Ok(()),
             Some(key) => Err(Error::msg(format!(
-                "expected a file of torch.save with the key `{key}`, found one without keys"
+                "expected a file of torch.save with the key `{key}`, found a format without keys"
             ))),
         }
     }
@@ -107,7 +107,7 @@ pub(super) fn metadata(path: &Path) -> Result<BTreeMap<String, String>> {
     safetensors::metadata(input, budget)
 }
 
-/// Returns the checkpoint file of a directory, by the names that the Hugging Face hub uses.
+/// Returns the checkpoint file in a directory. The file must have one of the names that the Hugging Face hub uses.
 fn find_in_directory(directory: &Path) -> Result<PathBuf> {
     let names = ["model.safetensors.index.json", "model.safetensors"];
     let found = names.iter().map(|name| directory.join(name)).find(|path| path.is_file());
@@ -116,7 +116,7 @@ fn find_in_directory(directory: &Path) -> Result<PathBuf> {
 
 /// Opens a regular file and returns it with its length. Directories, pipes and devices have no reliable length.
 pub(super) fn open_regular(path: &Path) -> Result<(File, u64)> {
-    // Check before opening: opening a pipe would block until another process writes to it.
+    // Check before opening: opening a pipe would block until another process writes to the pipe.
     if !fs::metadata(path)?.is_file() {
         return Err(Error::msg("expected a file, found a directory or a device"));
     }
@@ -134,7 +134,7 @@ enum Format {
 }
 
 impl Format {
-    /// Detects the format by the first bytes and rewinds the file.
+    /// Detects the format from the first bytes and rewinds the file.
     fn detect(file: &mut dyn ReadSeek) -> Result<Self> {
         let mut head = Vec::with_capacity(9);
         Read::take(&mut *file, 9).read_to_end(&mut head)?;

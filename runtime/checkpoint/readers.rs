@@ -1,4 +1,4 @@
-//! Entry points for fuzzing: each reader applied to bytes. Not part of the public API.
+//! Entry points for fuzzing: each function applies one reader to bytes. Not part of the public API.
 
 use std::io::Cursor;
 
@@ -50,12 +50,12 @@ pub fn npz(bytes: &[u8]) -> Result<StateDict> {
     })
 }
 
-/// Runs a pickle, as in `data.pkl`. Returns its error, or `None` on success.
+/// Runs a pickle such as `data.pkl`. Returns its error, or `None` on success.
 pub fn pickle(bytes: &[u8]) -> Option<Error> {
     torch::check_pickle(bytes, &mut Budget::new(bytes.len(), None)).err()
 }
 
-/// Reads a sharded checkpoint by its index. The shards are in `directory`.
+/// Reads a sharded checkpoint, given its index. The shards are in `directory`.
 pub fn index(bytes: &[u8], directory: &std::path::Path) -> Result<StateDict> {
     from_bytes(bytes, |input, _| {
         super::sharded::read(input, directory, &ReadOptions::default(), &Device::Cpu)

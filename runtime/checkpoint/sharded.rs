@@ -26,7 +26,7 @@ pub(super) fn read(
 ) -> Result<StateDict> {
     if index.length() > MAX_INDEX {
         return Err(Error::msg(format!(
-            "expected an index of at most {MAX_INDEX} bytes, found a longer one"
+            "expected an index of at most {MAX_INDEX} bytes, found a longer index"
         )));
     }
     let index = index.bytes(0, index.length())?;
@@ -78,7 +78,7 @@ fn open_shards(index: &[u8], directory: &Path) -> Result<Shards> {
     Ok(shards)
 }
 
-/// Calls `on_shard` for each tensor with the name of its shard, after checking that it is a plain file name.
+/// Calls `on_shard` for each tensor with the name of its shard, after checking that this name is a plain file name.
 pub(crate) fn for_each_shard(index: &[u8], on_shard: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
     for_each_entry(index, &mut |_, shard| {
         within(format_args!("shard `{shard}`"), check_shard(shard).and_then(|()| on_shard(shard)))
@@ -90,13 +90,15 @@ fn check_shard(name: &str) -> Result<()> {
     let mut components = Path::new(name).components();
     match (components.next(), components.next()) {
         (Some(Component::Normal(only)), None) if only == name && !name.contains(['\\', ':', '\0']) => Ok(()),
-        _ => Err(Error::msg("expected the name of a file in the directory of the index, found another path")),
+        _ => Err(Error::msg(
+            "expected the name of a file in the directory of the index, found a different path",
+        )),
     }
 }
 
 type OnEntry<'a> = &'a mut dyn FnMut(&str, &str) -> Result<()>;
 
-/// Calls `on_entry` with the name and the shard of each tensor, without a table of them in memory.
+/// Calls `on_entry` with the name and the shard of each tensor, without building a table of the tensors in memory.
 fn for_each_entry(index: &[u8], on_entry: OnEntry) -> Result<()> {
     let mut json = serde_json::Deserializer::from_slice(index);
     let mut outcome = Ok(());

@@ -52,7 +52,7 @@ impl StateDict {
         self.positions.get(name).map(|&position| &self.entries[position].1)
     }
 
-    /// Appends a tensor, or replaces the tensor with the same name and returns the old one.
+    /// Appends a tensor, or replaces the tensor with the same name and returns the replaced tensor.
     pub fn insert(&mut self, name: impl Into<String>, tensor: Tensor) -> Option<Tensor> {
         let name = name.into();
         if let Some(&position) = self.positions.get(&name) {
@@ -63,8 +63,8 @@ impl StateDict {
         None
     }
 
-    /// Removes and returns a tensor. The others keep their order. Takes time proportional to the number of tensors
-    /// after it.
+    /// Removes and returns a tensor. The other tensors keep their order. The call takes time proportional to the
+    /// number of tensors after it.
     pub fn remove(&mut self, name: &str) -> Option<Tensor> {
         let removed = self.positions.remove(name)?;
         let (_, tensor) = self.entries.remove(removed);

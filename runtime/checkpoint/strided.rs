@@ -83,7 +83,8 @@ impl Elements for Strided<'_> {
         let mut row = view.offset;
         loop {
             values.extend((0..row_length).map(|i| decode(storage[row + i * row_stride])));
-            // Advance to the next row: increment the last outer index that is not at its end and reset those after it.
+            // Advance to the next row: increment the last outer index that is not at its end, and reset the indices
+            // after it.
             let Some(axis) = (0..outer).rev().find(|&axis| index[axis] + 1 < view.shape[axis]) else {
                 return Ok(values);
             };

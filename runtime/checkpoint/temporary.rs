@@ -16,8 +16,8 @@ pub(super) struct TemporaryFile {
 impl TemporaryFile {
     /// Creates an empty, hidden file in the directory of the file `name`.
     ///
-    /// The temporary name is always the same, so that killed processes do not leave many files. The file is locked for
-    /// one writer. If the file system has no locks, each writer uses a unique name.
+    /// The temporary name is always the same, so that killed processes do not leave many files. The file is locked
+    /// for one writer. If the file system does not support locks, each writer uses a unique name.
     pub fn create(directory: &Path, name: &OsStr) -> Result<(Self, File)> {
         let hidden_path = |suffix: String| {
             let mut hidden = OsString::from(".");
@@ -58,7 +58,7 @@ impl TemporaryFile {
                     return Ok(None);
                 }
             }
-            // Retry if another writer renamed or removed the file while we waited for the lock.
+            // Retry if another writer renamed or removed the file while this writer waited for the lock.
             if is_at(&path, &file)? {
                 file.set_len(0)?;
                 return Ok(Some((Self { path: Some(path) }, file)));
@@ -90,7 +90,7 @@ impl Drop for TemporaryFile {
 fn is_at(path: &Path, file: &File) -> Result<bool> {
     use std::os::unix::fs::MetadataExt;
     let Ok(named) = fs::symlink_metadata(path) else { return Ok(false) };
-    // Reject a link, which could make us overwrite its target.
+    // Reject a link, which could lead to overwriting its target.
     if !named.is_file() {
         return Err(Error::msg(format!("expected a file or nothing at {}, found a link", path.display())));
     }

@@ -105,7 +105,7 @@ impl<'a> Client<'a> {
             .build()
     }
 
-    /// Removes a partial download that has all bytes or more but was never renamed.
+    /// Removes a partial download that is complete or too long but was never renamed.
     fn discard_partial(&self, request: &Request<'_>, file: &str) -> Result<()> {
         let metadata = self.call(request, |remote| self.api()?.metadata(&remote.url(file)))?;
         let metadata = metadata.map_err(|error| request.explain(&error))?;

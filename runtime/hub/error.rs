@@ -67,7 +67,8 @@ impl Request<'_> {
         }
     }
 
-    /// Explains status 401 or 403. The hub responds alike if a repository is private and if it does not exist.
+    /// Explains status 401 or 403. The hub gives the same response for a private repository and for one that does not
+    /// exist.
     fn unauthorized(&self, status: u16) -> String {
         let advice = match &self.settings.token {
             Some(_) => {

@@ -30,7 +30,7 @@ use crate::{Error, Result};
 use client::Client;
 use settings::Settings;
 
-/// The files that are tried in this order if none is given.
+/// The files that are tried, in this order, if no file is selected.
 const DEFAULT_FILES: [&str; 3] = ["model.safetensors", shards::DEFAULT_INDEX, "pytorch_model.bin"];
 
 /// A file of a repository on the hub.
@@ -89,8 +89,8 @@ impl Hub {
 
     /// Sets the path of the file in the repository.
     ///
-    /// By default, the first of `model.safetensors`, `model.safetensors.index.json` (with the files that it lists) and
-    /// `pytorch_model.bin` that exists.
+    /// By default, selects the first file that exists: `model.safetensors`, `model.safetensors.index.json` (with the
+    /// files that it lists) or `pytorch_model.bin`.
     pub fn file(mut self, file: impl Into<String>) -> Self {
         self.file = Some(file.into());
         self
@@ -120,9 +120,9 @@ impl Hub {
     ///
     /// # Errors
     ///
-    /// Fails if the hub cannot be reached, if the file does not exist, if access is denied, if the connection is lost,
-    /// or if the cache cannot be written. The message contains repository, file, revision and endpoint. The next call
-    /// resumes an interrupted download.
+    /// Fails if the hub cannot be reached, if the file does not exist, if access is denied, if the connection is
+    /// lost, or if the cache cannot be written. The message contains the repository, the file, the revision and the
+    /// endpoint. The next call resumes an interrupted download.
     pub fn download(&self) -> Result<PathBuf> {
         names::check_repository(&self.repository)?;
         names::check_path("revision", &self.revision)?;

@@ -74,28 +74,29 @@ mod tests {
     #[test]
     fn reads_settings_from_the_environment() {
         let hub = Hub::new("a/b");
-        let found =
+        let actual =
             settings(&hub, &[("HF_HOME", "/h"), ("HF_ENDPOINT", "http://mirror/"), ("HF_TOKEN", " t\n")]);
-        assert_eq!((found.endpoint.as_str(), found.token.as_deref()), ("http://mirror", Some("t")));
-        assert_eq!((found.cache, found.token_path), ("/h/hub".into(), "/h/token".into()));
-        assert!(!found.offline && found.progress);
+        assert_eq!((actual.endpoint.as_str(), actual.token.as_deref()), ("http://mirror", Some("t")));
+        assert_eq!((actual.cache, actual.token_path), ("/h/hub".into(), "/h/token".into()));
+        assert!(!actual.offline && actual.progress);
 
-        let found = settings(&hub, &[("XDG_CACHE_HOME", "/x"), ("HF_ENDPOINT", ""), ("HF_HUB_OFFLINE", "1")]);
-        assert_eq!((found.endpoint.as_str(), found.token), (ENDPOINT, None));
-        assert_eq!((found.cache, found.offline), ("/x/huggingface/hub".into(), true));
+        let actual =
+            settings(&hub, &[("XDG_CACHE_HOME", "/x"), ("HF_ENDPOINT", ""), ("HF_HUB_OFFLINE", "1")]);
+        assert_eq!((actual.endpoint.as_str(), actual.token), (ENDPOINT, None));
+        assert_eq!((actual.cache, actual.offline), ("/x/huggingface/hub".into(), true));
 
         let moved = [("HF_HUB_CACHE", "/c"), ("HF_TOKEN_PATH", "/t"), ("HF_HUB_DISABLE_PROGRESS_BARS", "ON")];
-        let found = settings(&hub, &moved);
-        assert_eq!((found.cache, found.token_path), ("/c".into(), "/t".into()));
-        assert!(!found.progress);
+        let actual = settings(&hub, &moved);
+        assert_eq!((actual.cache, actual.token_path), ("/c".into(), "/t".into()));
+        assert!(!actual.progress);
     }
 
     #[test]
     fn the_caller_overrides_the_environment() {
         let hub = Hub::new("a/b").endpoint("http://mine").cache("/mine").token("mine");
         let others = [("HF_ENDPOINT", "http://other"), ("HF_HUB_CACHE", "/other"), ("HF_TOKEN", "other")];
-        let found = settings(&hub, &others);
-        assert_eq!((found.endpoint.as_str(), found.token.as_deref()), ("http://mine", Some("mine")));
-        assert_eq!(found.cache, PathBuf::from("/mine"));
+        let actual = settings(&hub, &others);
+        assert_eq!((actual.endpoint.as_str(), actual.token.as_deref()), ("http://mine", Some("mine")));
+        assert_eq!(actual.cache, PathBuf::from("/mine"));
     }
 }

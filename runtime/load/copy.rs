@@ -5,10 +5,11 @@ use candle_core::{Result, Tensor};
 /// The number of elements that are converted together.
 pub(crate) const CHUNK: usize = 1 << 16;
 
-/// Copies `source` to `target`, a contiguous tensor of the same shape, and converts to its dtype and device.
+/// Copies `source` to `target`, a contiguous tensor of the same shape, and converts the values to the dtype and
+/// device of `target`.
 ///
-/// Copies [`CHUNK`] elements at a time, to avoid a third copy of a large tensor beside the two in the dtypes of file
-/// and network.
+/// Copies [`CHUNK`] elements at a time, so that a large tensor needs no third copy in addition to those in the file's
+/// dtype and in the network's dtype.
 pub(crate) fn fill(target: &Tensor, source: &Tensor) -> Result<()> {
     let target = target.detach().flatten_all()?;
     let source = source.flatten_all()?;

@@ -19,8 +19,8 @@ pub use report::{LoadReport, ShapeMismatch};
 /// The path of a checkpoint and the options for loading it, for [`Config::load_with`](crate::Config::load_with) and
 /// [`Network::load_with`](crate::Network::load_with).
 ///
-/// The names in the file are first stripped of the [`prefix`](Self::prefix) and then changed by each
-/// [`map`](Self::map), in the order of the calls.
+/// Loading first strips the [`prefix`](Self::prefix) from the names in the file, and then applies each
+/// [`map`](Self::map) in the order of the calls.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -42,7 +42,7 @@ pub use report::{LoadReport, ShapeMismatch};
 /// #     ("net.head.weight", Tensor::zeros((1000, 8), DType::F32, &Device::Cpu)?),
 /// # ]);
 /// # sconce::checkpoint::write_safetensors(&path, &other, &Default::default())?;
-/// // `net.trunk.weight` becomes `body.weight`. The head has other classes and keeps its initial values.
+/// // `net.trunk.weight` becomes `body.weight`. The head keeps its initial values: it has fewer classes.
 /// let load = Load::new(path).prefix("net.").map(r"^trunk\.", "body.").partial();
 /// let (model, report) = Classifier::config().load_with(load, &Device::Cpu)?;
 /// assert_eq!(report.loaded, ["body.weight", "body.bias"]);
@@ -77,14 +77,14 @@ impl Load {
         }
     }
 
-    /// Returns an error if tensors are missing, unexpected or mismatched. This is the default.
+    /// Makes loading fail if tensors are missing, unexpected or mismatched. This is the default.
     pub fn strict(mut self) -> Self {
         self.partial = false;
         self
     }
 
-    /// Loads the tensors that match and reports the others, which keep their values. Different values for the names
-    /// of a tied tensor are still an error.
+    /// Loads the tensors that match and reports the rest. Tensors of the network that are not loaded keep their
+    /// values. Different values under two names of a tied tensor are still an error.
     pub fn partial(mut self) -> Self {
         self.partial = true;
         self
@@ -97,8 +97,8 @@ impl Load {
         self
     }
 
-    /// Replaces every match of the regular expression `pattern` in a name by `replacement`, which may refer to groups
-    /// as `$1` or `${name}`. The syntax is that of the crate [`regex`](https://docs.rs/regex).
+    /// Replaces every match of the regular expression `pattern` in a name with `replacement`, which may refer to
+    /// groups as `$1` or `${name}`. The syntax is that of the crate [`regex`](https://docs.rs/regex).
     ///
     /// Several maps are applied one after the other. Loading fails if a pattern is invalid or two names become equal.
     pub fn map(mut self, pattern: impl Into<String>, replacement: impl Into<String>) -> Self {
@@ -120,7 +120,7 @@ impl Load {
     }
 
     /// Maps the file into memory instead of reading it through a buffer, which saves a copy. If the file is truncated
-    /// while it is mapped, the process is killed; without mapping this is an error.
+    /// while it is mapped, the process is killed; without mapping, loading returns an error.
     pub fn mapped(mut self) -> Self {
         self.reading.mapped = true;
         self
@@ -133,7 +133,7 @@ impl Load {
         self
     }
 
-    /// Reads the tensors of the checkpoint, renamed, with the order and the dtypes of the file.
+    /// Reads the tensors of the checkpoint, renamed, in the order and with the dtypes of the file.
     ///
     /// # Errors
     ///

@@ -54,7 +54,7 @@ impl Renaming {
     }
 }
 
-/// Returns the tensors by their new names, or an error if two names are equal.
+/// Returns the tensors with their new names, or an error if two names are equal.
 fn distinct(renamed: impl Iterator<Item = (String, String, Tensor)>) -> Result<StateDict> {
     let mut origins = HashMap::<String, String>::new();
     let mut conflicts = Vec::new();

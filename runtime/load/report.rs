@@ -9,11 +9,11 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoadReport {
-    /// The names of the network for which the checkpoint has a tensor of the same shape. A tied tensor may have
-    /// several.
+    /// The names of the network for which the checkpoint has a tensor of the same shape. A tied tensor may be listed
+    /// under several names.
     pub loaded: Vec<String>,
     /// The tensors of the network that the checkpoint lacks, with their shapes. A tied tensor is missing if the
-    /// checkpoint has none of its names; it is listed by the first one.
+    /// checkpoint has none of its names; it is listed under its first name.
     pub missing: Vec<(String, Vec<usize>)>,
     /// The tensors of the checkpoint that the network lacks, with their shapes.
     pub unexpected: Vec<(String, Vec<usize>)>,
@@ -34,7 +34,7 @@ pub struct ShapeMismatch {
 }
 
 impl LoadReport {
-    /// Records a tensor that network and checkpoint have. Returns `false` if its shapes differ.
+    /// Records a tensor that both the network and the checkpoint have. Returns `false` if its shapes differ.
     pub(crate) fn note_found(&mut self, name: &str, expected: &[usize], found: &[usize]) -> bool {
         let name = name.to_owned();
         let matches = found == expected;
@@ -60,7 +60,7 @@ impl LoadReport {
     /// Checks that all tensors match.
     ///
     /// # Errors
-    /// Returns one error that lists all other tensors and the `conflicts`.
+    /// Fails with one error that lists the tensors that do not match and the `conflicts`.
     pub(crate) fn check(&self, conflicts: &[String]) -> Result<()> {
         let plain = |entries: &[(String, Vec<usize>)]| -> Vec<String> {
             entries.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect()

@@ -13,12 +13,12 @@ use crate::load::fill;
 use super::check_shape;
 use super::initialize::{check_memory, initialize, trainable};
 
-/// The value of a tensor that the checkpoint lacks or has in another shape.
+/// The value of a tensor that the checkpoint lacks or has with a different shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fallback {
     /// The layer's initialization, as without a checkpoint.
     Initialize,
-    /// Zeros. The checkpoint is rejected after the construction, with a list of all such tensors.
+    /// Zeros. The checkpoint is rejected after the construction, with a list of all these tensors.
     Zeros,
 }
 

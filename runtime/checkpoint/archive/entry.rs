@@ -16,7 +16,8 @@ const STORED: u64 = 0;
 const DEFLATED: u64 = 8;
 const ENCRYPTED: u64 = 1;
 
-/// A reader of an entry's uncompressed data. It checks the length in the directory and, at the end, the checksum.
+/// A reader of an entry's uncompressed data. The reader checks the length in the directory and, at the end, the
+/// checksum.
 pub(crate) struct EntryReader<'a> {
     data: Data<'a>,
     left: u64,
@@ -48,7 +49,7 @@ impl<'a> EntryReader<'a> {
         let section = input.section(start, record.compressed)?;
         let data = match record.method {
             STORED if record.size == record.compressed => Data::Stored(section),
-            STORED => return Err(invalid("the entry is not compressed but has two sizes")),
+            STORED => return Err(invalid("the entry is not compressed but has two different sizes")),
             DEFLATED => Data::Deflated(Box::new(DeflateDecoder::new(section))),
             other => return Err(Error::msg(format!("compression method {other} is not supported"))),
         };

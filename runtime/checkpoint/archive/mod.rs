@@ -1,8 +1,8 @@
 //! A reader of zip archives written by PyTorch and NumPy.
 //!
-//! It supports only the features that they use, which bounds the memory: the directory is read once, and an entry is
-//! represented by its position in the directory. Overlapping entries, duplicate names and encryption, which malicious
-//! archives use, are errors.
+//! The reader supports only the features that PyTorch and NumPy use, and needs little memory: the directory is read
+//! once, and an entry is represented by its position in the directory. Overlapping entries, duplicate names and
+//! encryption, which malicious archives use, are errors.
 
 mod directory;
 mod entry;

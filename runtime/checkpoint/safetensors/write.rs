@@ -12,7 +12,7 @@ use crate::{Error, Result};
 use super::super::within;
 use super::METADATA;
 
-/// Writes the header and the tensors, with at most one tensor as bytes in memory.
+/// Writes the header and the tensors. Converts one tensor at a time to bytes, to save memory.
 pub(in super::super) fn write(
     file: &mut impl Write,
     mut tensors: Vec<(&str, &Tensor)>,
@@ -20,8 +20,11 @@ pub(in super::super) fn write(
 ) -> Result<()> {
     let mut names = HashSet::with_capacity(tensors.len());
     for (name, tensor) in &tensors {
-        let checked =
-            if names.insert(*name) { check_storable(name, tensor) } else { Err(Error::msg("given twice")) };
+        let checked = if names.insert(*name) {
+            check_storable(name, tensor)
+        } else {
+            Err(Error::msg("the name occurs twice"))
+        };
         within(format_args!("tensor `{name}`"), checked)?;
     }
     // Sorting by descending element size aligns every tensor, because the data starts at a multiple of 8.

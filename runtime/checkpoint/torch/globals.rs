@@ -15,7 +15,7 @@ pub(super) enum Global {
     Size,
     /// `_rebuild_tensor` and `_rebuild_tensor_v2`, which have the same first arguments.
     RebuildTensor,
-    /// `_rebuild_tensor_v3`, for element types without a storage class. An argument has the element type.
+    /// `_rebuild_tensor_v3`, for element types without a storage class. One of its arguments is the element type.
     RebuildTensorOfType,
     RebuildParameter,
     /// `_rebuild_from_type_v2`, for subclasses of `Tensor` and tensors with attributes. Its arguments are a function
@@ -31,7 +31,7 @@ pub(super) enum Global {
 ///
 /// # Errors
 ///
-/// Fails if it is not supported. The message contains the name.
+/// Fails if the class or function is not supported. The message contains the name.
 pub(super) fn resolve(module: &str, name: &str) -> Result<Global> {
     let global = match (module, name) {
         ("collections", "OrderedDict") => Some(Global::OrderedDict),
@@ -170,7 +170,7 @@ fn call_plain<'a>(heap: &mut Heap<'a>, function: Global, arguments: Value<'a>) -
 fn argument<'a>(heap: &Heap<'a>, arguments: Value<'a>, index: usize) -> Result<Value<'a>> {
     let arguments = heap.items(arguments)?;
     arguments.get(index).copied().ok_or_else(|| {
-        Error::msg(format!("expected at least {} arguments of a call, found {}", index + 1, arguments.len()))
+        Error::msg(format!("expected at least {} arguments in a call, found {}", index + 1, arguments.len()))
     })
 }
 
@@ -198,7 +198,8 @@ fn ordered_dict<'a>(heap: &mut Heap<'a>, arguments: Value<'a>) -> Result<Value<'
 /// The maximum number of metadata entries of a tensor. PyTorch writes two.
 const MAX_METADATA: usize = 64;
 
-/// Rejects lazily negated or conjugated tensors, which PyTorch marks in the metadata, the argument at `index`.
+/// Rejects lazily negated or conjugated tensors. PyTorch marks them in the metadata, which is the argument at
+/// `index`.
 fn check_metadata<'a>(heap: &Heap<'a>, arguments: Value<'a>, index: usize) -> Result<()> {
     let Some(&metadata @ Value::Dict(_)) = heap.items(arguments)?.get(index) else { return Ok(()) };
     let entries = heap.entries(metadata)?;

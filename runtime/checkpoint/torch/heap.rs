@@ -79,7 +79,7 @@ pub(super) struct Heap<'a> {
     owned: usize,
 }
 
-/// The length from which a list drops numbers. No shape is longer; a longer list is a log of a training script.
+/// A list longer than this drops numbers. No shape is longer; a longer list is usually a log of a training script.
 const LONG_LIST: usize = 64;
 
 /// The bytes of the lookup table entries of a storage or tensor.
@@ -155,7 +155,7 @@ impl<'a> Heap<'a> {
         Ok(())
     }
 
-    /// Returns the keys and values of a dictionary. A key may be repeated; the last value is valid.
+    /// Returns the keys and values of a dictionary. A key may be repeated; the last value counts.
     pub fn entries(&self, value: Value<'a>) -> Result<&[(Value<'a>, Value<'a>)]> {
         match value {
             Value::Dict(index) => Ok(&self.dicts[index]),

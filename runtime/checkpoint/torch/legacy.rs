@@ -1,4 +1,4 @@
-//! The container before PyTorch 1.6: five pickles, followed by the storages.
+//! The container that `torch.save` wrote before PyTorch 1.6: five pickles, followed by the storages.
 
 use std::collections::HashMap;
 use std::io::Read;
@@ -64,7 +64,7 @@ pub(super) struct Description<'a> {
 impl<'a> Description<'a> {
     pub fn load(head: &'a [u8], budget: &mut Budget) -> Result<Self> {
         let mut rest = head;
-        // The third pickle describes the machine of the writer. It is ignored, because elements are always
+        // The third pickle describes the machine of the writer. This pickle is ignored, because elements are always
         // little-endian.
         let mut parts = PARTS.iter().map(|part| {
             let pickle = within(format_args!("pickle of the {part}"), Pickle::load(rest, budget))?;
@@ -132,7 +132,7 @@ impl<'f, 'a> LegacyStorages<'f, 'a> {
     }
 }
 
-/// Checks that the storage at `position` has `expected` bytes of elements after their number.
+/// Checks that the storage at `position` has `expected` bytes of elements after the number of elements.
 fn check_storage(input: &mut Input, position: u64, element_size: usize, expected: usize) -> Result<()> {
     let Ok(count) = input.bytes(position, COUNT_BYTES) else {
         return Err(Error::msg("the file ends before the storage"));

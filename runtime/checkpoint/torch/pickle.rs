@@ -1,6 +1,6 @@
-//! A virtual machine for pickles of `torch.save`, protocols 2 to 5.
+//! An interpreter for the pickles of `torch.save`, protocols 2 to 5.
 //!
-//! A pickle is a program for a stack machine. This machine builds only dictionaries, lists, numbers, strings and
+//! A pickle is a program for a stack machine. The interpreter builds only dictionaries, lists, numbers, strings and
 //! descriptions of tensors. Other opcodes are errors.
 
 use std::collections::HashMap;
@@ -25,29 +25,29 @@ pub(super) struct Pickle<'a> {
 impl<'a> Pickle<'a> {
     /// Runs the pickle at the start of `bytes`.
     pub fn load(bytes: &'a [u8], budget: &mut Budget) -> Result<Self> {
-        let mut machine = Machine::new(bytes);
-        // A growing vector briefly holds its old allocation and one of twice the size.
+        let mut interpreter = Interpreter::new(bytes);
+        // A growing vector briefly holds its old allocation and a new one of twice the size.
         let limit = budget.left() / 3;
         loop {
-            let position = machine.input.position;
-            let opcode = within(format_args!("byte {position}"), machine.input.byte())?;
+            let position = interpreter.input.position;
+            let opcode = within(format_args!("byte {position}"), interpreter.input.byte())?;
             if opcode == b'.' {
-                let root = within(format_args!("byte {position}"), machine.pop())?;
-                budget.spend(Some(machine.heap.memory()))?;
-                return Ok(Self { heap: machine.heap, root, length: machine.input.position });
+                let root = within(format_args!("byte {position}"), interpreter.pop())?;
+                budget.spend(Some(interpreter.heap.memory()))?;
+                return Ok(Self { heap: interpreter.heap, root, length: interpreter.input.position });
             }
-            within(format_args!("byte {position}"), machine.step(opcode))?;
-            if machine.memory() > limit {
+            within(format_args!("byte {position}"), interpreter.step(opcode))?;
+            if interpreter.memory() > limit {
                 return Err(Error::msg(format!(
                     "byte {position}: the objects of the pickle take more memory than the file's length \
-                     allows, {limit} bytes (`Load::limit` allows it)"
+                     allows, {limit} bytes (`Load::limit` can raise the limit)"
                 )));
             }
         }
     }
 }
 
-struct Machine<'a> {
+struct Interpreter<'a> {
     input: PickleInput<'a>,
     stack: Vec<Value<'a>>,
     /// The stack heights set by the MARK opcode.
@@ -56,7 +56,7 @@ struct Machine<'a> {
     heap: Heap<'a>,
 }
 
-impl<'a> Machine<'a> {
+impl<'a> Interpreter<'a> {
     fn new(bytes: &'a [u8]) -> Self {
         Self {
             input: PickleInput { bytes, position: 0 },
@@ -67,7 +67,7 @@ impl<'a> Machine<'a> {
         }
     }
 
-    /// Returns the approximate memory of the machine in bytes.
+    /// Returns the approximate memory of the interpreter in bytes.
     fn memory(&self) -> usize {
         let stack = self.stack.capacity() * size_of::<Value>() + self.marks.capacity() * size_of::<usize>();
         // A hash map fills at most 7/8 of its slots and has one control byte per slot.
@@ -136,7 +136,7 @@ impl<'a> Machine<'a> {
         }))
     }
 
-    /// Builds a value from others, from the memo or from a name. Returns `None` for other opcodes.
+    /// Builds a value from other values, from the memo or from a name. Returns `None` for other opcodes.
     fn compound(&mut self, opcode: u8) -> Result<Option<Value<'a>>> {
         Ok(Some(match opcode {
             b'h' => self.input.byte().and_then(|index| self.get_memo(index.into()))?,

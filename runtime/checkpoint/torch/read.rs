@@ -64,7 +64,7 @@ pub(super) fn text_or_bytes(bytes: &[u8]) -> Value<'_> {
     std::str::from_utf8(bytes).map_or(Value::Other, Value::Str)
 }
 
-/// Decodes a little-endian two's complement integer. No bytes are zero.
+/// Decodes a little-endian two's complement integer. An empty slice is 0.
 pub(super) fn integer(bytes: &[u8]) -> Value<'_> {
     if bytes.len() > 8 {
         return Value::Long(bytes);

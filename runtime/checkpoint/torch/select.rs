@@ -39,7 +39,7 @@ pub(super) fn state_dict<'p, 'a>(pickle: &'p Pickle<'a>, key: Option<&str>) -> R
     Err(Error::msg("the dictionaries in the file are nested too deeply for a state dict"))
 }
 
-/// Returns the dictionary under `key`, or `None` if there is none.
+/// Returns the dictionary under `key`, or `None` if `key` is missing or has no dictionary.
 fn inner_dict<'a>(pickle: &Pickle<'a>, dict: Value<'a>, key: &str) -> Option<Value<'a>> {
     let entries = pickle.heap.entries(dict).ok()?;
     let entry = entries.iter().rev().find(|entry| matches!(entry.0, Value::Str(name) if name == key))?;
@@ -50,8 +50,8 @@ fn is_tensor(entry: &(Value, Value)) -> bool {
     matches!(entry, (Value::Str(_), Value::Tensor(_)))
 }
 
-/// Returns the only entry that is a dictionary of tensors. Returns `None` if there is none or `dict` has tensors
-/// itself.
+/// Returns the only entry that is a dictionary of tensors. Returns `None` if no entry is a dictionary of tensors, or
+/// if `dict` itself contains tensors.
 fn only_candidate<'a>(pickle: &Pickle<'a>, dict: Value<'a>) -> Result<Option<Value<'a>>> {
     let entries = pickle.heap.entries(dict)?;
     if entries.iter().any(is_tensor) {
@@ -115,7 +115,7 @@ fn describe<'v, 'a: 'v>(entries: impl ExactSizeIterator<Item = &'v (Value<'a>, V
     described.collect::<Vec<_>>().join(", ") + more
 }
 
-/// Strips the prefix if all names have it. If only some have it, it may be a field called `module`.
+/// Strips the prefix if all names have it. If only some names have it, `module` may be a field of the network.
 fn without_parallel_prefix<T>(mut tensors: Vec<(&str, T)>) -> Vec<(&str, T)> {
     if tensors.iter().all(|(name, _)| name.starts_with(PARALLEL)) {
         for (name, _) in &mut tensors {

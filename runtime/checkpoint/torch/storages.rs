@@ -71,7 +71,7 @@ impl<'k, 'd, Source: Storages> TensorReader<'k, 'd, Source> {
         Ok(tensor)
     }
 
-    /// Reads a row-major view without its whole storage in memory.
+    /// Reads a row-major view without holding its whole storage in memory.
     fn stream(&mut self, record: &TensorRecord, count: usize) -> Result<Tensor> {
         let mut reader = self.source.open(record.storage.key, record.storage.bytes)?;
         if count > 0 {
