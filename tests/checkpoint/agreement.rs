@@ -1,5 +1,5 @@
 //! Building from a checkpoint and loading into a network accept the same files and give the same errors,
-//! reports and values: for tied tensors, for old batch norms and for files that do not fit.
+//! reports and values, also for tied tensors, for old batch norms and for files that do not fit.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use sconce::nn::VarBuilder;
 use sconce::prelude::*;
 use sconce::{Visitor, VisitorMut};
 
-use crate::common::{Numbers, config, fail};
+use crate::common::{Rng, config, fail};
 
 const CPU: Device = Device::Cpu;
 
@@ -38,7 +38,7 @@ struct Tower {
     up: Linear,
 }
 
-/// Three names of one parameter, one of them a plain tensor; a batch norm; and a tied pair in a list.
+/// One parameter with three names, one of which names a plain tensor; a batch norm; and a tied pair in a list.
 #[derive(Module)]
 #[module(forward = |x| {
     let mut x = x.matmul(weight.t()?) + norm(second(first(x)));
@@ -140,11 +140,11 @@ fn check<C: Config>(new: impl Fn() -> C, path: &Path) -> Result<Outcome> {
         }
         if !partial {
             let mut network = network()?;
-            let given = network.load_state_dict(&load.read(&CPU)?).map_err(|error| error.to_string());
-            match (&expected, given) {
+            let actual = network.load_state_dict(&load.read(&CPU)?).map_err(|error| error.to_string());
+            match (&expected, actual) {
                 (Ok((_, expected, _)), Ok(())) => assert_eq!(state(&network), *expected),
-                (Err(expected), Err(given)) => assert!(expected.ends_with(&given), "{expected}\n{given}"),
-                (expected, given) => panic!("expected {expected:?}, found {given:?} from load_state_dict"),
+                (Err(expected), Err(actual)) => assert!(expected.ends_with(&actual), "{expected}\n{actual}"),
+                (expected, actual) => panic!("expected {expected:?}, found {actual:?} from load_state_dict"),
             }
             return Ok(expected);
         }
@@ -169,7 +169,7 @@ fn compare(one: &Outcome, other: &Outcome, partial: bool) {
 
 /// Returns random values that fit `network`. Tied tensors get the same values.
 fn random(network: &impl Network, seed: u64) -> StateDict {
-    let mut numbers = Numbers::new(seed);
+    let mut numbers = Rng::new(seed);
     let mut by_values = Vec::<(Vec<f64>, Tensor)>::new();
     let state = network.state_dict();
     let tensors = state.iter().map(|(name, old)| {
@@ -256,7 +256,7 @@ proptest! {
     }
 }
 
-/// Returns a state with some of the names, with different values if `differing`.
+/// Returns a state with a tensor for each of `names`. Their values differ if `differing`.
 fn tied_state(names: &[&str], differing: bool) -> Result<StateDict> {
     let base = Tensor::arange(0f32, 20., &CPU)?.reshape((5, 4))?;
     let values = |i: usize| if differing { base.affine(1., i as f64) } else { Ok(base.clone()) };
@@ -310,7 +310,7 @@ fn nan_equals_nan_under_tied_names() -> Result<()> {
 }
 
 #[test]
-fn a_tied_name_of_another_shape_is_mismatched() -> Result<()> {
+fn a_tied_name_with_the_wrong_shape_is_mismatched() -> Result<()> {
     let mut state = tied_state(&TIED, false)?;
     state.insert(TIED[1], Tensor::ones((6, 4), DType::F32, &CPU)?);
     let directory = Directory::new();

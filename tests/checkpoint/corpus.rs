@@ -1,5 +1,5 @@
-//! Files from a fuzzer, and files that try to use too much time or memory: each is read or gives an error,
-//! quickly.
+//! Files from a fuzzer, and files that try to use too much time or memory. Each is read or rejected with an
+//! error, quickly.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,8 @@ fn files(directory: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Reads the files of the reader in `fuzz/regressions`. Returns how many were read and how many gave an
-/// error.
+/// Reads the files in `fuzz/regressions/<name>` with `read`. Returns how many were read and how many were
+/// rejected.
 fn replay(name: &str, read: impl Fn(&[u8]) -> Result<StateDict>) -> (usize, usize) {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/regressions").join(name);
     let (mut read_files, mut failed) = (0, 0);
@@ -39,7 +39,8 @@ fn replay(name: &str, read: impl Fn(&[u8]) -> Result<StateDict>) -> (usize, usiz
     (read_files, failed)
 }
 
-/// A debug build needs some milliseconds. Seconds would mean an endless loop for a larger file.
+/// Runs `work` and asserts that it takes less than 5 seconds. Even a debug build should take only milliseconds;
+/// seconds would mean that a larger file takes forever.
 fn within_seconds<T>(label: &str, work: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let outcome = work();
@@ -50,25 +51,37 @@ fn within_seconds<T>(label: &str, work: impl FnOnce() -> T) -> T {
 #[test]
 fn fuzzed_safetensors_files_are_read_or_rejected() {
     let (read_files, failed) = replay("safetensors", readers::safetensors);
-    assert!(read_files > 0 && failed > 0, "expected both: {read_files} read, {failed} failed");
+    assert!(
+        read_files > 0 && failed > 0,
+        "expected readable and invalid files, found {read_files} and {failed}"
+    );
 }
 
 #[test]
 fn fuzzed_zip_files_are_read_or_rejected() {
     let (read_files, failed) = replay("torch_zip", readers::torch_zip);
-    assert!(read_files > 0 && failed > 0, "expected both: {read_files} read, {failed} failed");
+    assert!(
+        read_files > 0 && failed > 0,
+        "expected readable and invalid files, found {read_files} and {failed}"
+    );
 }
 
 #[test]
 fn fuzzed_legacy_files_are_read_or_rejected() {
     let (read_files, failed) = replay("torch_legacy", readers::torch_legacy);
-    assert!(read_files > 0 && failed > 0, "expected both: {read_files} read, {failed} failed");
+    assert!(
+        read_files > 0 && failed > 0,
+        "expected readable and invalid files, found {read_files} and {failed}"
+    );
 }
 
 #[test]
 fn fuzzed_npz_files_are_read_or_rejected() {
     let (read_files, failed) = replay("npz", readers::npz);
-    assert!(read_files > 0 && failed > 0, "expected both: {read_files} read, {failed} failed");
+    assert!(
+        read_files > 0 && failed > 0,
+        "expected readable and invalid files, found {read_files} and {failed}"
+    );
 }
 
 #[test]
@@ -79,7 +92,10 @@ fn fuzzed_indices_are_read_or_rejected() {
         fs::copy(seeds.join(shard), shards.path().join(shard)).unwrap();
     }
     let (read_files, failed) = replay("index", |bytes| readers::index(bytes, shards.path()));
-    assert!(read_files > 0 && failed > 0, "expected both: {read_files} read, {failed} failed");
+    assert!(
+        read_files > 0 && failed > 0,
+        "expected readable and invalid files, found {read_files} and {failed}"
+    );
 }
 
 /// Returns a legacy file with the pickle `object` and without storages.
@@ -90,7 +106,7 @@ fn legacy_file(object: &[u8]) -> Vec<u8> {
 
 #[test]
 fn tensors_with_large_metadata_are_errors() {
-    // In a large file, this could be thousands of calls with a dictionary of millions of entries as their
+    // A large file could contain thousands of these calls, each with a dictionary of millions of entries as its
     // last argument.
     let dictionary = [&b"}q\x01("[..], &b"K\x01N".repeat(1 << 12), b"u0"].concat();
     let storage = b"(U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x01NtQ";

@@ -1,5 +1,5 @@
-//! Checkpoint files: written files read back, PyTorch's files give PyTorch's values, and damaged, hostile or
-//! partially written files do no harm.
+//! Checkpoint files: written files can be read back, PyTorch's files give PyTorch's values, and damaged,
+//! hostile or partially written files do no harm.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -46,10 +46,10 @@ fn published_weights_are_equal_in_all_three_formats() -> Outcome {
         assert!(expected.len() >= 13);
         for file in files {
             let state = read(golden(network).join(file), &Device::Cpu)?;
-            let (mut found, mut wanted) = (names(&state), names(&expected));
-            found.sort_unstable();
-            wanted.sort_unstable();
-            assert_eq!(found, wanted, "{network}/{file}");
+            let (mut actual_names, mut expected_names) = (names(&state), names(&expected));
+            actual_names.sort_unstable();
+            expected_names.sort_unstable();
+            assert_eq!(actual_names, expected_names, "{network}/{file}");
             for (name, tensor) in &state {
                 assert_same(tensor, expected.get(name).ok_or("missing")?, name);
                 assert!(tensor.is_contiguous());
@@ -95,7 +95,7 @@ fn check_all_types(state: &StateDict) -> Outcome {
         let tensor = state.get(name).ok_or("missing")?;
         assert_eq!((tensor.dtype(), tensor.dims()), (dtype, shape), "{name}");
         if dtype == DType::F8E4M3 {
-            // The conversion of a float8 zero never returns, so compare the bits of 0 to 5.
+            // candle's conversion of a float8 zero never returns, so compare the bits of the values 0 to 5.
             assert_eq!(bits(tensor), [0x00, 0x38, 0x40, 0x44, 0x48, 0x4a]);
             continue;
         }
@@ -127,7 +127,7 @@ fn a_state_dict_is_found_among_other_entries() -> Outcome {
 }
 
 #[test]
-fn a_pickle_that_calls_a_command_is_an_error_with_its_name() {
+fn a_pickle_that_calls_a_command_is_an_error_that_names_it() {
     let error = message(read(golden("checkpoints/os_system.pt"), &Device::Cpu));
     assert!(error.contains("posix.system") && error.contains("os_system.pt"), "{error}");
 }
@@ -147,8 +147,8 @@ fn read_bytes(bytes: &[u8]) -> sconce::Result<StateDict> {
 
 #[test]
 fn invalid_pickles_are_errors_with_a_reason() {
-    /// Returns a pickle of `{"w": _rebuild_tensor_v2(storage of `numel` floats, …)}` with a size and a
-    /// stride.
+    /// Returns a pickle of a dictionary with one tensor `w`, which has the given size and stride and a storage
+    /// of `numel` floats.
     fn tensor(numel: &[u8], size: &[u8], stride: &[u8]) -> Vec<u8> {
         let storage =
             [&b"(X\x07\0\0\0storagectorch\nFloatStorage\nU\x010U\x03cpu"[..], numel, b"NtQ"].concat();
@@ -188,7 +188,7 @@ fn invalid_pickles_are_errors_with_a_reason() {
 }
 
 #[test]
-fn a_view_beyond_its_storage_is_an_error_with_its_shape() {
+fn a_view_beyond_its_storage_is_an_error_that_states_its_shape() {
     let file = fs::read(golden("checkpoints/types_legacy_2.pt")).unwrap();
     // Change the pickled size of the first tensor from (2, 3) to (2, 200).
     let size = b"K\x02K\x03\x86";
@@ -226,7 +226,7 @@ fn files_of_other_formats_are_errors_with_a_reason() {
 }
 
 #[test]
-fn a_damaged_storage_of_an_archive_is_an_error() {
+fn a_damaged_storage_in_an_archive_is_an_error() {
     let mut bytes = fs::read(golden("mtcnn_pnet/weights_zip.pt")).unwrap();
     bytes[12_000] ^= 1;
     let error = message(read_bytes(&bytes));
@@ -331,7 +331,10 @@ fn names_that_cannot_be_written_are_errors() -> Outcome {
     let path = directory.path().join("state.safetensors");
     let tensor = Tensor::zeros(3, DType::F32, &Device::Cpu)?;
     let twice = [("a", &tensor), ("a", &tensor)];
-    assert!(message(write_safetensors(&path, twice, &BTreeMap::new())).contains("tensor `a`: given twice"));
+    assert!(
+        message(write_safetensors(&path, twice, &BTreeMap::new()))
+            .contains("tensor `a`: the name occurs twice")
+    );
     let reserved = [("__metadata__", &tensor)];
     assert!(message(write_safetensors(&path, reserved, &BTreeMap::new())).contains("__metadata__"));
     assert_eq!(fs::read_dir(directory.path())?.count(), 0);
@@ -361,7 +364,7 @@ fn an_error_while_writing_leaves_the_old_file() -> Outcome {
 }
 
 #[test]
-fn a_missing_directory_is_an_error_with_its_name() -> Outcome {
+fn a_missing_directory_is_an_error_that_names_it() -> Outcome {
     let directory = tempfile::tempdir()?;
     let path = directory.path().join("no_such_directory/state");
     let error = message(write_atomically(&path, |_| Ok(())));

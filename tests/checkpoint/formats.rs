@@ -122,7 +122,7 @@ fn inconsistent_archives_are_errors() {
         (vec![changed(&|entry| entry.header = Some(1 << 30))], "overlap"),
         (vec![changed(&|entry| entry.header = Some(3))], "no header where the directory says"),
         (vec![changed(&|entry| entry.checksum ^= 1)], "checksum"),
-        (vec![changed(&|entry| entry.size += 1)], "two sizes"),
+        (vec![changed(&|entry| entry.size += 1)], "two different sizes"),
         (vec![changed(&|entry| entry.method = 12)], "method 12"),
         (vec![changed(&|entry| entry.method = 8)], "array `a`"),
         (vec![Entry::stored("readme.txt", b"hello")], "without `data.pkl` or `.npy`"),
@@ -132,14 +132,14 @@ fn inconsistent_archives_are_errors() {
         let error = message(read_bytes(&archive(&entries)));
         assert!(error.contains(expected), "{expected}: {error}");
     }
-    // The entry inflates to more or less data than the directory says.
+    // The entry inflates to more or less data than the central directory says.
     for (difference, expected) in [(1, "more data than"), (-1, "less data than")] {
         let mut entry = Entry::deflated("a.npy", &npy("<f4", "(6,)", (24 + difference) as usize));
         entry.size = (i64::from(entry.size) - difference) as u32;
         let error = message(read_bytes(&archive(&[entry])));
         assert!(error.contains(expected), "{error}");
     }
-    // No file is written by its name, so a name with `..` is harmless.
+    // Entries are never extracted to files, so a name with `..` is harmless.
     let parent_path = archive(&[Entry::stored("../../a.npy", &npy("<f4", "(6,)", 24))]);
     assert_eq!(read_bytes(&parent_path).unwrap().keys().collect::<Vec<_>>(), ["../../a"]);
 }
@@ -219,12 +219,12 @@ fn an_invalid_index_is_an_error_with_a_reason() -> Outcome {
     let map = |shard: &str| format!(r#"{{"weight_map": {{"c": "{shard}"}}}}"#);
     for (json, expected) in [
         (map("model-9.safetensors"), "shard `model-9.safetensors`"),
-        (map(&parent_path), "found another path"),
-        (map(&absolute), "found another path"),
-        (map("./model-2.safetensors"), "found another path"),
-        (map(".."), "found another path"),
-        (map(""), "found another path"),
-        (map("a\\\\b"), "found another path"),
+        (map(&parent_path), "found a different path"),
+        (map(&absolute), "found a different path"),
+        (map("./model-2.safetensors"), "found a different path"),
+        (map(".."), "found a different path"),
+        (map(""), "found a different path"),
+        (map("a\\\\b"), "found a different path"),
         (map("model.safetensors.index.json"), "not a valid safetensors file"),
         (r#"{"weight_map": {"z": "model-2.safetensors"}}"#.into(), "`z` (in `model-2.safetensors`)"),
         (r#"{"weight_map": {"a": 3}}"#.into(), "not a valid index"),
@@ -243,7 +243,7 @@ fn an_invalid_index_is_an_error_with_a_reason() -> Outcome {
 }
 
 #[test]
-fn the_state_dict_is_selected_by_key_or_found_if_it_is_the_only_one() -> Outcome {
+fn a_state_dict_is_selected_by_key_unless_it_is_the_only_one() -> Outcome {
     let state = read(golden("alone.pt"), &Device::Cpu)?;
     assert_eq!(values(&state, "fc.bias")?, [1., 2.]);
 
@@ -277,7 +277,8 @@ fn errors_name_the_kind_of_unsupported_tensors() {
         ("os", "system", "it was not run"),
     ] {
         let pickle = format!("\u{80}\u{2}c{module}\n{name}\n.").chars().map(|c| c as u8).collect::<Vec<_>>();
-        let error = sconce::__private::readers::pickle(&pickle).expect("an error").to_string();
+        let error =
+            sconce::__private::readers::pickle(&pickle).expect("the pickle should be rejected").to_string();
         assert!(error.contains(expected) && error.contains(&format!("`{module}.{name}`")), "{error}");
     }
 }
@@ -285,8 +286,8 @@ fn errors_name_the_kind_of_unsupported_tensors() {
 #[test]
 fn metadata_is_read_from_safetensors_files_only() -> Outcome {
     let directory = sharded()?;
-    let found = metadata(directory.path().join("model-1.safetensors"))?;
-    assert_eq!(found.get("format").map(String::as_str), Some("pt"));
+    let actual = metadata(directory.path().join("model-1.safetensors"))?;
+    assert_eq!(actual.get("format").map(String::as_str), Some("pt"));
     assert!(message(metadata(golden("choices.pt"))).contains("choices.pt: not a valid safetensors file"));
     Ok(())
 }

@@ -71,7 +71,7 @@ fn a_strict_load_reports_everything_loaded() -> Outcome {
     let held = third.trainable_parameters();
     assert_eq!(third.load_with(Load::new(&path))?, report);
     assert_equal(&net, &third, &NAMES);
-    // In place: an optimizer that holds the parameters sees the new values.
+    // The values are loaded in place: an optimizer that holds the parameters sees the new values.
     assert_eq!(held[0].1.flatten_all()?.to_vec1::<f32>()?, parameter(&net, NAMES[0]));
     Ok(())
 }
@@ -101,7 +101,7 @@ fn a_strict_load_that_does_not_fit_is_an_error_and_changes_nothing() -> Outcome 
 }
 
 #[test]
-fn a_partial_load_keeps_the_initial_values_of_other_tensors() -> Outcome {
+fn a_partial_load_keeps_the_initial_values_of_tensors_that_it_does_not_load() -> Outcome {
     let (_directory, path, net) = saved()?;
     let (other, report) = Net::config(7).load_with(Load::new(&path).partial(), &Device::Cpu)?;
     assert_equal(&net, &other, &NAMES[..7]);
@@ -127,7 +127,7 @@ fn a_partial_load_keeps_the_initial_values_of_other_tensors() -> Outcome {
     assert_eq!(parameter(&third, "head.weight"), own);
     assert_equal(&net, &third, &NAMES[..7]);
 
-    // Other missing layers get their initial values, which need not be zeros.
+    // A missing batch norm also gets its initial values, which are not all zeros.
     let (fresh, report) =
         Net::config(10).load_with(Load::new(&path).map("backbone", "trunk").partial(), &Device::Cpu)?;
     // Checkpoints from before PyTorch 0.4.1 have no `num_batches_tracked`, so it is optional.
@@ -231,7 +231,7 @@ fn a_long_report_is_truncated() -> Outcome {
 fn metadata_is_saved_with_the_network() -> Outcome {
     let (_directory, path, net) = saved()?;
     net.save_with(&path, &[("epoch", "3"), ("note", "\"best\"\n")])?;
-    let found = metadata(&path)?;
+    let actual = metadata(&path)?;
     for (key, value) in [
         ("epoch", "3"),
         ("note", "\"best\"\n"),
@@ -239,13 +239,13 @@ fn metadata_is_saved_with_the_network() -> Outcome {
         ("sconce_version", env!("CARGO_PKG_VERSION")),
         ("format", "pt"),
     ] {
-        assert_eq!(found.get(key).map(String::as_str), Some(value));
+        assert_eq!(actual.get(key).map(String::as_str), Some(value));
     }
     for twice in ["network", "format", "sconce_version"] {
         assert!(message(net.save_with(&path, &[(twice, "x")])).contains(twice));
     }
     assert!(message(net.save_with(&path, &[("a", "1"), ("a", "2")])).contains("`a`"));
-    assert_eq!(metadata(&path)?, found);
+    assert_eq!(metadata(&path)?, actual);
     Ok(())
 }
 
@@ -279,7 +279,7 @@ fn save_with_replaced(net: &Net, path: &std::path::Path, name: &str, tensor: Ten
 }
 
 #[test]
-fn statistics_of_another_shape_are_an_error_and_change_nothing() -> Outcome {
+fn statistics_with_the_wrong_shape_are_an_error_and_change_nothing() -> Outcome {
     let (_directory, path, other) = saved()?;
     let mut net = Net::new(10, &Device::Cpu)?;
     let before = snapshot(&net);
@@ -298,9 +298,9 @@ fn statistics_of_another_shape_are_an_error_and_change_nothing() -> Outcome {
     Ok(())
 }
 
-/// As in PyTorch, integers are converted, and NaN is a valid value. It affects only its channel.
+/// As in PyTorch, integers are converted, and NaN is a valid value. A NaN affects only its channel.
 #[test]
-fn statistics_of_another_dtype_and_nan_are_loaded() -> Outcome {
+fn statistics_with_a_different_dtype_and_nan_are_loaded() -> Outcome {
     let (_directory, path, other) = saved()?;
     save_with_replaced(&other, &path, NAMES[5], Tensor::new(&[1i64, 2, 3, 4], &Device::Cpu)?)?;
     let mut net = Net::config(10).load(&path, &Device::Cpu)?;

@@ -1,10 +1,10 @@
-//! Zip archives with freely chosen headers, also inconsistent ones.
+//! Zip archives whose headers can be chosen freely, so that they can be inconsistent.
 
 use std::io::Write;
 
 use flate2::{Compression, Crc, write::DeflateEncoder};
 
-/// An entry: the fields of its headers, and its data as stored in the file.
+/// An entry of an archive: the fields of its headers, and its data as stored in the file.
 pub struct Entry {
     pub name: String,
     pub method: u16,

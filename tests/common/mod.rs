@@ -1,5 +1,5 @@
 //! Shared helpers: gradient checks by finite differences, random tensors, files.
-#![allow(dead_code)] // Each test binary uses a part of it.
+#![allow(dead_code)] // Each test binary uses only some of these helpers.
 
 pub mod archive;
 pub mod conv_case;
@@ -9,8 +9,8 @@ pub mod process;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::test_runner::{Config, TestCaseError};
 
-/// Runs each property on `cases` random settings, scaled by `SCONCE_TEST_PERCENT` percent if that environment
-/// variable is set.
+/// Returns a config that runs each property on `cases` random inputs, or on `SCONCE_TEST_PERCENT` percent of
+/// that number if this environment variable is set.
 pub fn config(cases: u32) -> Config {
     let percent = std::env::var("SCONCE_TEST_PERCENT")
         .map_or(100, |percent| percent.parse().expect("SCONCE_TEST_PERCENT should be a number"));
@@ -23,13 +23,13 @@ pub fn on_threads<R: Send>(threads: usize, run: impl FnOnce() -> R + Send) -> R 
     pool.expect("the thread pool should start").install(run)
 }
 
-/// Returns the error message of `outcome`. Panics if it is `Ok`.
+/// Returns the error message of `outcome`. Panics if `outcome` is `Ok`.
 #[track_caller]
 pub fn message<T>(outcome: sconce::Result<T>) -> String {
     outcome.err().expect("expected an error").to_string()
 }
 
-/// Returns the operations of the launches of `run`.
+/// Returns the operation of each launch in `run`.
 pub fn operations(run: impl FnOnce() -> sconce::Result<Tensor>) -> sconce::Result<Vec<String>> {
     let (result, launches) = sconce::trace(run);
     result?;
@@ -41,10 +41,10 @@ pub fn fail(error: impl std::fmt::Display) -> TestCaseError {
     TestCaseError::fail(error.to_string())
 }
 
-/// A reproducible sequence of pseudorandom numbers, uniform in `[-1, 1)`.
-pub struct Numbers(u64);
+/// A reproducible generator of pseudorandom numbers, uniformly distributed in `[-1, 1)`.
+pub struct Rng(u64);
 
-impl Numbers {
+impl Rng {
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5851_F42D_4C95_7F2D)
     }
@@ -54,14 +54,14 @@ impl Numbers {
         (self.0 >> 11) as f64 / (1u64 << 52) as f64 - 1.0
     }
 
-    /// Returns an f64 tensor of the given shape, uniform in `[-scale, scale)`.
+    /// Returns an f64 tensor of the given shape, uniformly distributed in `[-scale, scale)`.
     pub fn tensor(&mut self, shape: &[usize], scale: f64) -> Tensor {
         let data: Vec<f64> = (0..shape.iter().product()).map(|_| self.uniform() * scale).collect();
         Tensor::from_vec(data, shape, &Device::Cpu).expect("the data should match the shape")
     }
 
-    /// Returns an f64 tensor with shuffled entries around zero. They differ by at least `gap` and stay away
-    /// from zero, so that no maximum is close to a tie and no ReLU close to its kink.
+    /// Returns an f64 tensor with shuffled entries around zero. The entries differ by at least `gap`, and none
+    /// is close to zero, so that no maximum is close to a tie and no input of a ReLU is close to its kink.
     pub fn distinct(&mut self, shape: &[usize], gap: f64) -> Tensor {
         let count: usize = shape.iter().product();
         let mut data: Vec<f64> = (0..count).map(|i| (i as f64 - (count / 2) as f64 + 0.37) * gap).collect();
@@ -84,17 +84,17 @@ pub fn values(x: &Tensor) -> Result<Vec<f64>> {
     x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
 
-/// Checks that two tensors agree in shape and, entry by entry, to `tolerance · max(1, |expected|)`. NaN
-/// equals NaN, and infinities equal themselves.
-pub fn check_close(label: &str, given: &Tensor, expected: &Tensor, tolerance: f64) -> Result<()> {
-    if given.dims() != expected.dims() {
-        candle_core::bail!("{label}: expected shape {:?}, found {:?}", expected.dims(), given.dims());
+/// Checks that two tensors have the same shape, and that corresponding entries differ by at most `tolerance ·
+/// max(1, |expected|)`. NaN equals NaN, and infinities equal themselves.
+pub fn check_close(label: &str, actual: &Tensor, expected: &Tensor, tolerance: f64) -> Result<()> {
+    if actual.dims() != expected.dims() {
+        candle_core::bail!("{label}: expected shape {:?}, found {:?}", expected.dims(), actual.dims());
     }
-    for (i, (given, expected)) in values(given)?.into_iter().zip(values(expected)?).enumerate() {
-        let same = given == expected || given.is_nan() && expected.is_nan();
-        let close = (given - expected).abs() <= tolerance * expected.abs().max(1.0);
+    for (i, (actual, expected)) in values(actual)?.into_iter().zip(values(expected)?).enumerate() {
+        let same = actual == expected || actual.is_nan() && expected.is_nan();
+        let close = (actual - expected).abs() <= tolerance * expected.abs().max(1.0);
         if !same && !close {
-            candle_core::bail!("{label}: entry {i}: expected {expected}, found {given}");
+            candle_core::bail!("{label}: entry {i}: expected {expected}, found {actual}");
         }
     }
     Ok(())
@@ -104,7 +104,7 @@ pub fn check_close(label: &str, given: &Tensor, expected: &Tensor, tolerance: f6
 ///
 /// Projects the output on a random cotangent and compares the derivative of the result with respect to every
 /// input entry with the gradient from `backward`. `f` must be smooth within 1e-5 of the inputs: keep them
-/// away from kinks and ties (see [`Numbers::distinct`]).
+/// away from kinks and ties (see [`Rng::distinct`]).
 pub fn check_gradients(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor]) -> Result<()> {
     const STEP: f64 = 1e-5;
     const TOLERANCE: f64 = 1e-6;
@@ -112,7 +112,7 @@ pub fn check_gradients(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor
         inputs.iter().map(|x| Var::from_tensor(&x.to_dtype(DType::F64)?)).collect::<Result<Vec<_>>>()?;
     let tracked: Vec<Tensor> = vars.iter().map(|var| var.as_tensor().clone()).collect();
     let output = f(&tracked)?;
-    let cotangent = Numbers::new(output.elem_count() as u64).tensor(output.dims(), 1.0);
+    let cotangent = Rng::new(output.elem_count() as u64).tensor(output.dims(), 1.0);
     let project = |output: &Tensor| output.mul(&cotangent)?.sum_all();
     let grads = project(&output)?.backward()?;
 

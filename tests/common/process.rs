@@ -14,12 +14,13 @@ pub fn test_command(module: &str, name: &str) -> Command {
         Some((_, module)) => format!("{module}::{name}"),
         None => name.to_string(),
     };
-    let mut command = Command::new(std::env::current_exe().expect("the path of this test binary"));
+    let mut command =
+        Command::new(std::env::current_exe().expect("the path of this test binary should be known"));
     command.args(["--exact", &path, "--include-ignored", "--nocapture"]);
     command
 }
 
-/// Runs a command of [`test_command`]. Panics with its output unless the test ran and passed.
+/// Runs a command from [`test_command`]. Panics with its output unless the test ran and passed.
 pub fn assert_passes(command: &mut Command) {
     let output = command.output().expect("the test process should start");
     let stdout = String::from_utf8_lossy(&output.stdout);

@@ -41,12 +41,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     // The scheduler and its checks are shared by all kernels and take most of the time.
     build.clone().opt_level(2).files(ENGINE.map(|name| format!("emu/{name}.cpp"))).try_compile("engine")?;
     if !under_asan {
-        // Only to instrument every load and store and every misaligned access. emu/memory.cpp defines the
+        // The sanitizers only instrument every load, store and misaligned access. emu/memory.cpp defines the
         // callbacks.
         build.flag_if_supported("-fsanitize=thread").flag_if_supported("-fsanitize=alignment");
     }
     build.flag("-x").flag("c++").flag("-include").flag("emu/cuda_cpu.h");
-    // Kernels register themselves at program start. Without whole-archive, nothing would link them.
+    // Kernels register themselves at program start. Without whole-archive, the linker would omit them.
     build.cargo_metadata(false).files(&sources).try_compile("kernels")?;
     println!("cargo::rustc-link-search=native={}", env::var("OUT_DIR")?);
     println!("cargo::rustc-link-lib=static:+whole-archive=kernels");
@@ -60,9 +60,9 @@ fn can_run(build: &cc::Build) -> bool {
     matches!(version, Ok(Ok(output)) if output.status.success())
 }
 
-fn find(folder: &Path, sources: &mut Vec<PathBuf>, headers: &mut Vec<PathBuf>) -> io::Result<()> {
-    println!("cargo::rerun-if-changed={}", folder.display());
-    for entry in fs::read_dir(folder)? {
+fn find(directory: &Path, sources: &mut Vec<PathBuf>, headers: &mut Vec<PathBuf>) -> io::Result<()> {
+    println!("cargo::rerun-if-changed={}", directory.display());
+    for entry in fs::read_dir(directory)? {
         let path = entry?.path();
         match path.extension().and_then(|extension| extension.to_str()) {
             _ if path.is_dir() => find(&path, sources, headers)?,

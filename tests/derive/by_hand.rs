@@ -96,12 +96,13 @@ fn names_follow_the_order_of_the_fields() -> Result<()> {
     Ok(())
 }
 
-/// Asserts equality up to rounding: kernels with and without gradients add in different orders.
-fn assert_close(given: &[Vec<f32>], expected: &[Vec<f32>]) {
-    let pairs = given.iter().flatten().zip(expected.iter().flatten());
+/// Asserts equality up to rounding: kernels with and without gradients add the terms of a sum in different
+/// orders.
+fn assert_close(actual: &[Vec<f32>], expected: &[Vec<f32>]) {
+    let pairs = actual.iter().flatten().zip(expected.iter().flatten());
     assert!(
-        given.len() == expected.len() && pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-6),
-        "{given:?}"
+        actual.len() == expected.len() && pairs.into_iter().all(|(a, b)| (a - b).abs() < 1e-6),
+        "{actual:?}"
     );
 }
 

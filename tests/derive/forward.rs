@@ -1,4 +1,4 @@
-//! Forward closures: ordinary Rust with calls of layers. Values are cloned only if a later use needs them,
+//! Forward closures: ordinary Rust with calls to layers. Values are cloned only if a later use needs them,
 //! because a unique owner is necessary for fusion.
 
 use sconce::prelude::*;
@@ -6,7 +6,7 @@ use sconce::prelude::*;
 const DEVICE: Device = Device::Cpu;
 
 fn ones(shape: &[usize]) -> Tensor {
-    Tensor::ones(shape, DType::F32, &DEVICE).expect("a tensor of ones")
+    Tensor::ones(shape, DType::F32, &DEVICE).expect("a tensor of ones should be created")
 }
 
 /// Returns the launches of `run`, each with the path of its first layer.

@@ -5,7 +5,7 @@
 #![deny(warnings, unused, missing_docs, clippy::all, clippy::pedantic)]
 #![allow(clippy::many_single_char_names, clippy::used_underscore_binding)]
 
-// Names that a user may import beside the derive.
+// Names that a user may import in addition to the derive.
 use ::std::assert_eq;
 use ::std::option::Option::{self, None, Some};
 use ::std::result::Result::Ok;

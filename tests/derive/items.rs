@@ -11,7 +11,7 @@ fn names(network: &impl Network) -> Vec<String> {
 }
 
 fn ones(shape: &[usize]) -> Tensor {
-    Tensor::ones(shape, DType::F32, &DEVICE).expect("a tensor of ones")
+    Tensor::ones(shape, DType::F32, &DEVICE).expect("a tensor of ones should be created")
 }
 
 /// A unit struct is the identity.
@@ -78,7 +78,7 @@ struct Tuples {
     nested: Option<((Linear, Identity), Relu)>,
 }
 
-/// Lists whose names contain the index, between other fields, and a list built by a function.
+/// Lists whose tensor names contain the index, placed between other fields, and a list that a function builds.
 #[derive(Module)]
 #[module(args(depth: usize))]
 struct Numbered {
@@ -116,7 +116,7 @@ enum Head {
     Shallow(#[layer(width, 2)] Linear),
 }
 
-/// An enum of already built networks has no config.
+/// An enum of networks that are already built, so it has no config.
 #[derive(Module)]
 enum Either {
     Left(Pair),
@@ -320,7 +320,10 @@ fn tied_tensors_are_shared() -> Result<()> {
     assert_eq!(names(&net), ["fc.weight", "fc.bias"]);
     assert_eq!(net.weight.id(), net.fc.weight().id());
     assert_eq!(net.forward(ones(&[1, 3]))?.dims(), [1, 3]);
-    let error = TiedToMissing::new(&DEVICE).err().expect("no parameter of that name").to_string();
+    let error = TiedToMissing::new(&DEVICE)
+        .err()
+        .expect("a tie to a missing parameter should be an error")
+        .to_string();
     assert!(error.contains("fc.wieght") && error.contains("head"), "{error}");
     Ok(())
 }
@@ -386,8 +389,8 @@ fn renamed_lists_contain_the_index() -> Result<()> {
     let mut other = Numbered::new(2, &DEVICE)?;
     other.load_state_dict(&state)?;
     assert_eq!(other.forward(ones(&[1, 3]))?.to_vec2::<f32>()?, y.to_vec2::<f32>()?);
-    let folder = tempfile::tempdir()?;
-    let path = folder.path().join("numbered.safetensors");
+    let directory = tempfile::tempdir()?;
+    let path = directory.path().join("numbered.safetensors");
     network.save(&path)?;
     let loaded = Numbered::config(2).load(&path, &DEVICE)?;
     assert_eq!(loaded.forward(ones(&[1, 3]))?.to_vec2::<f32>()?, y.to_vec2::<f32>()?);

@@ -1,4 +1,4 @@
-//! `#[derive(Module)]` on introductory networks: each convolution is one launch.
+//! `#[derive(Module)]` on small networks: each convolution is one launch.
 
 use sconce::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Error messages of the derive: each mistake gives one error, at the wrong token.
+//! Error messages of the derive: each mistake gives one error, at the token that causes it.
 
 #[test]
 fn each_mistake_gives_its_error_message() {

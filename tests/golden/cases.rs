@@ -19,12 +19,13 @@ pub struct Case {
     tensors: Arc<HashMap<String, Tensor>>,
 }
 
-/// Returns all cases of a kind, or the error of reading its files.
+/// Returns all cases of a kind. Fails if its files cannot be read.
 pub fn cases(kind: &str) -> Result<Vec<Case>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/layers");
-    let text = std::fs::read_to_string(folder.join(format!("{kind}.json")))?;
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/layers");
+    let text = std::fs::read_to_string(directory.join(format!("{kind}.json")))?;
     let list: Vec<Value> = serde_json::from_str(&text).map_err(candle_core::Error::wrap)?;
-    let tensors = candle_core::safetensors::load(folder.join(format!("{kind}.safetensors")), &Device::Cpu)?;
+    let tensors =
+        candle_core::safetensors::load(directory.join(format!("{kind}.safetensors")), &Device::Cpu)?;
     let tensors = Arc::new(tensors);
     let case = |(index, case): (usize, &Value)| Case {
         kind: case["kind"].as_str().unwrap_or(kind).to_owned(),
@@ -39,11 +40,11 @@ pub fn cases(kind: &str) -> Result<Vec<Case>> {
 /// Checks every case of `kind`, and that there are `count` cases.
 pub fn check(kind: &str, count: usize, check: impl Fn(&Case) -> sconce::Result<()>) -> sconce::Result<()> {
     let cases = cases(kind)?;
-    assert_eq!(cases.len(), count, "cases of {kind}");
+    assert_eq!(cases.len(), count, "number of cases of {kind}");
     cases.iter().try_for_each(check)
 }
 
-/// Declares one test per kind, and the list `KINDS` for the registry.
+/// Declares one test per kind, and the list `KINDS` for coverage.rs.
 ///
 /// `relu: "ReLU", 2 => check` reads the 2 cases of kind `ReLU` and calls `check` with each.
 macro_rules! golden_tests {
@@ -62,8 +63,8 @@ macro_rules! golden_tests {
 pub(crate) use golden_tests;
 
 impl Case {
-    /// Returns a tensor of this case by name (`input`, `param.weight`, `grad.input`, …), floats widened to
-    /// f64.
+    /// Returns a tensor of this case by name (`input`, `param.weight`, `grad.input`, …), with floats converted
+    /// to f64.
     pub fn tensor(&self, name: &str) -> Result<Tensor> {
         match self.find(name)? {
             Some(tensor) => Ok(tensor),
@@ -71,7 +72,7 @@ impl Case {
         }
     }
 
-    /// Returns the tensor as [`tensor`](Self::tensor) does, or `None` if the case has no tensor of that name.
+    /// Returns the tensor like [`tensor`](Self::tensor), or `None` if the case has no tensor of that name.
     pub fn find(&self, name: &str) -> Result<Option<Tensor>> {
         let Some(tensor) = self.tensors.get(&format!("{}/{name}", self.index)) else { return Ok(None) };
         let widened = if tensor.dtype().is_float() { tensor.to_dtype(DType::F64)? } else { tensor.clone() };

@@ -20,9 +20,9 @@ pub fn layer<C: Config>(config: C, case: &Case) -> Result<C::Output> {
     Ok(layer)
 }
 
-/// Compares a tensor with the golden one.
-pub fn close(label: &str, case: &Case, found: &Tensor, expected: &Tensor) -> Result<()> {
-    Ok(check_close(&format!("{label} of {}", case.label()), found, expected, 1e-5)?)
+/// Compares a tensor with the golden tensor.
+pub fn close(label: &str, case: &Case, actual: &Tensor, expected: &Tensor) -> Result<()> {
+    Ok(check_close(&format!("{label} of {}", case.label()), actual, expected, 1e-5)?)
 }
 
 /// Checks the output, the gradients and, after training, the buffers of a layer with one input and one
@@ -34,8 +34,8 @@ pub fn check<C: Config<Output: Forward<Signal, Output = Signal>>>(config: C, cas
     })
 }
 
-/// As [`check`], for a layer that `run` calls with all inputs of the case, in PyTorch's order. `run` returns
-/// the outputs in PyTorch's order.
+/// Like [`check`], but for a layer that `run` calls with all inputs of the case, in PyTorch's order. `run`
+/// returns the outputs in PyTorch's order.
 pub fn check_with<C: Config>(
     config: C,
     case: &Case,
@@ -47,7 +47,7 @@ pub fn check_with<C: Config>(
     let outputs = run(&layer, &tracked, Mode::from(case.mode == "train"))?;
 
     let expected = numbered(case, "output")?;
-    assert_eq!(outputs.len(), expected.len(), "outputs of {}", case.label());
+    assert_eq!(outputs.len(), expected.len(), "number of outputs of {}", case.label());
     let mut loss = Tensor::zeros((), DType::F64, &Device::Cpu)?;
     for (y, (name, expected)) in outputs.iter().zip(&expected) {
         close(name, case, y, expected)?;

@@ -1,17 +1,17 @@
-//! Compares layers, losses, optimizers and schedules with the golden data in the folder `layers`. Each kind
+//! Compares layers, losses, optimizers and schedules with the golden data in the directory `layers`. Each kind
 //! has a test that reads every case.
 
 mod cases;
 #[path = "../common/mod.rs"]
 mod common;
 mod conv;
+mod coverage;
 mod elementwise;
 mod kernels;
 mod layer;
 mod losses;
 mod norm;
 mod pool;
-mod registry;
 mod resample;
 mod sequence;
 mod training;

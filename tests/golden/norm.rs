@@ -7,7 +7,7 @@ use crate::layer::check;
 
 fn sizes(case: &Case) -> Vec<usize> {
     let list = case.args["normalized_shape"].as_array().expect("the case should have a normalized_shape");
-    list.iter().map(|size| size.as_u64().expect("a size should be an integer") as usize).collect()
+    list.iter().map(|size| size.as_u64().expect("each size should be an integer") as usize).collect()
 }
 
 fn eps(case: &Case) -> f64 {

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 pub const PAGE: usize = 4096;
 
-/// The size of the reserved addresses, from which guarded buffers are taken. No address is used twice, so
-/// that use after free is detected too.
+/// The size of the reserved address range, from which guarded buffers are allocated. No address is used twice,
+/// so that use after free is also detected.
 const RESERVED: usize = 1 << 43;
 
-/// The content of the rest of a buffer's pages.
+/// The content of the unused bytes in a buffer's pages.
 const PATTERN: u8 = 0xa5;
 
 static START: AtomicUsize = AtomicUsize::new(0);
@@ -25,8 +25,8 @@ pub fn is_guarded(address: usize) -> bool {
     address.wrapping_sub(START.load(Ordering::Acquire)) < RESERVED
 }
 
-/// Accepts alignments of two and four bytes, and larger alignments only for large buffers, because structs
-/// have them too.
+/// Returns whether an allocation may be a buffer of numbers: one with an alignment of two or four bytes, or a
+/// large one with a larger alignment. Small allocations with larger alignments are often structs.
 fn may_be_numbers(layout: Layout) -> bool {
     match layout.align() {
         2 | 4 => true,
@@ -123,7 +123,7 @@ fn reserved() -> Option<usize> {
         return Some(known);
     }
     let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-    // SAFETY: no address is requested, so the mapping replaces no other one.
+    // SAFETY: no address is requested, so the mapping replaces no existing mapping.
     let start = unsafe { libc::mmap(ptr::null_mut(), RESERVED, libc::PROT_NONE, flags, -1, 0) };
     if start == libc::MAP_FAILED {
         return None;

@@ -1,8 +1,8 @@
 //! Runs the kernels' tests with every buffer of numbers between two inaccessible pages.
 //!
 //! Buffers alternately end right before a page or begin right after one, so that an access one element out of
-//! bounds ends the process with a fault. The rest of a buffer's pages holds a pattern that is checked when the
-//! buffer is freed, so that writes there are found too.
+//! bounds ends the process with a fault. The unused bytes in a buffer's pages hold a pattern that is checked
+//! when the buffer is freed, so that writes there are also detected.
 
 #![cfg(unix)]
 

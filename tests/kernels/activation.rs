@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use sconce::kernels::activation::{self, Activation};
 
 use crate::common::lists::{ACTIVATIONS, ACTIVATIONS_BY_OUTPUT};
-use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
+use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
 
 type Op = Box<dyn Fn(&Tensor) -> Result<Tensor>>;
 
@@ -29,7 +29,7 @@ proptest! {
     #[test]
     fn gradients_agree_with_finite_differences(shape in prop::collection::vec(0..4usize, 0..4), seed: u64) {
         for (name, op) in ops() {
-            let x = Numbers::new(seed).distinct(&shape, 0.417);
+            let x = Rng::new(seed).distinct(&shape, 0.417);
             check_gradients(|x| op(&x[0]), std::slice::from_ref(&x)).map_err(|e| fail(format!("{name}: {e}")))?;
             check_gradients(|x| op(&restride(&x[0])?), &[x]).map_err(|e| fail(format!("{name}: {e}")))?;
         }
@@ -40,14 +40,14 @@ proptest! {
         for (name, op) in ops() {
             for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 5e-4), (DType::BF16, 4e-3)] {
                 let check = || {
-                    let x = Numbers::new(seed).tensor(&[count], 8.0).to_dtype(dtype)?;
-                    let cotangent = Numbers::new(seed ^ 1).tensor(&[count], 1.0).to_dtype(dtype)?;
+                    let x = Rng::new(seed).tensor(&[count], 8.0).to_dtype(dtype)?;
+                    let cotangent = Rng::new(seed ^ 1).tensor(&[count], 1.0).to_dtype(dtype)?;
                     let (y, dx) = gradients(|x| op(&x[0]), std::slice::from_ref(&x), &cotangent)?;
                     let wide = [x.to_dtype(DType::F64)?];
                     let (wide_y, wide_dx) = gradients(|x| op(&x[0]), &wide, &cotangent.to_dtype(DType::F64)?)?;
                     assert_eq!(y.dtype(), dtype);
                     check_close("output", &y, &wide_y, tolerance)?;
-                    // The slope from the rounded output is slightly less exact.
+                    // A slope that is computed from the rounded output is slightly less exact.
                     check_close("gradient", &dx[0], &wide_dx[0], 4.0 * tolerance)
                 };
                 check().map_err(|e| fail(format!("{name} {dtype:?}: {e}")))?;
@@ -61,7 +61,7 @@ proptest! {
         shared: bool,
         seed: u64,
     ) {
-        let mut numbers = Numbers::new(seed);
+        let mut numbers = Rng::new(seed);
         let shape = [vec![n, c], plane].concat();
         let x = numbers.distinct(&shape, 0.417);
         let weight = numbers.tensor(&[if shared { 1 } else { c }], 1.0);
@@ -100,7 +100,7 @@ fn nan_infinity_and_kinks_agree_with_pytorch() -> Result<()> {
 }
 
 #[test]
-fn a_zero_slope_gives_a_zero_gradient_for_an_infinite_one() -> Result<()> {
+fn a_zero_slope_times_an_infinite_gradient_is_zero() -> Result<()> {
     let x = [Tensor::new(&[-1.0f64, 7.0], &Device::Cpu)?];
     let infinite = Tensor::new(&[f64::INFINITY, f64::INFINITY], &Device::Cpu)?;
     let (_, grads) = gradients(|x| activation::apply(Activation::Relu6, &x[0]), &x, &infinite)?;
@@ -108,7 +108,7 @@ fn a_zero_slope_gives_a_zero_gradient_for_an_infinite_one() -> Result<()> {
     Ok(())
 }
 
-/// Textbook definitions, which need not be exact for large numbers.
+/// Compares with textbook definitions, which need not be exact for large numbers.
 #[test]
 fn values_agree_with_the_definitions() {
     let sigmoid = |x: f64| 1. / (1. + (-x).exp());
@@ -127,15 +127,18 @@ fn values_agree_with_the_definitions() {
             (Activation::Hardswish, x * (x + 3.).clamp(0., 6.) / 6.),
         ];
         for (activation, value) in definitions {
-            let found = activation.value(x);
-            assert!((found - value).abs() < 1e-13, "{activation:?} of {x}: expected {value}, found {found}");
+            let actual = activation.value(x);
+            assert!(
+                (actual - value).abs() < 1e-13,
+                "{activation:?} of {x}: expected {value}, found {actual}"
+            );
         }
     }
 }
 
 #[test]
 fn scalar_functions_agree_with_tensor_operations() -> Result<()> {
-    let x = Numbers::new(7).tensor(&[999], 8.0);
+    let x = Rng::new(7).tensor(&[999], 8.0);
     for kind in ACTIVATIONS {
         let (y, slope) =
             gradients(|x| activation::apply(kind, &x[0]), std::slice::from_ref(&x), &x.ones_like()?)?;
@@ -150,7 +153,7 @@ fn scalar_functions_agree_with_tensor_operations() -> Result<()> {
 
 #[test]
 fn splitting_a_large_tensor_does_not_change_results() -> Result<()> {
-    let x = Numbers::new(3).tensor(&[3, 40_001], 5.0).to_dtype(DType::F32)?;
+    let x = Rng::new(3).tensor(&[3, 40_001], 5.0).to_dtype(DType::F32)?;
     let whole = activation::apply(Activation::Gelu, &x)?;
     let parts_of_x = [x.narrow(1, 0, 20_000)?, x.narrow(1, 20_000, 20_001)?];
     let parts =

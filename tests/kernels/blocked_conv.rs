@@ -9,7 +9,7 @@ use sconce::kernels::internal::blocked::conv::{self, Input, Weight};
 use sconce::kernels::internal::{ConvShape, Layout, Packing};
 use sconce::kernels::testing::{Isa, available, conv2d_with};
 
-use crate::common::Numbers;
+use crate::common::Rng;
 use crate::common::lists::ACTIVATIONS;
 
 #[derive(Clone, Copy, Debug)]
@@ -32,7 +32,7 @@ struct Problem {
 impl Problem {
     fn new(setting: Setting) -> Result<Self> {
         let shape = &setting.shape;
-        let mut numbers = Numbers::new(setting.seed);
+        let mut numbers = Rng::new(setting.seed);
         let mut tensor = |shape: &[usize]| numbers.tensor(shape, 1.).to_dtype(DType::F32);
         let [height, width] = shape.input;
         let input = tensor(&[shape.batch, shape.in_channels, height, width])?;
@@ -193,7 +193,7 @@ fn relative_error(output: &[f32], expected: &[f64]) -> f64 {
 }
 
 prop_compose! {
-    /// With one group; `settings` sets the groups of depthwise convolutions.
+    /// Generates geometries with one group. `settings` sets the groups of depthwise convolutions.
     fn geometries()(
         stride in prop::array::uniform2(1..=3usize),
         dilation in prop::array::uniform2(1..=3usize),
@@ -269,7 +269,7 @@ proptest! {
     }
 
     #[test]
-    fn agrees_on_depthwise_settings_networks_layers(setting in depthwise_settings(40, 40)) {
+    fn depthwise_layers_agree_with_the_nchw_kernels(setting in depthwise_settings(40, 40)) {
         Problem::new(setting).and_then(|problem| problem.check()).map_err(crate::common::fail)?;
     }
 }
@@ -277,7 +277,7 @@ proptest! {
 proptest! {
     #![proptest_config(crate::common::config(24))]
 
-    /// Large enough for several chunks, input tiles and panels.
+    /// Uses layers that are large enough for several chunks, input tiles and panels.
     #[test]
     fn large_layers_agree_with_the_nchw_kernels(setting in settings(40, 150)) {
         Problem::new(setting).and_then(|problem| problem.check()).map_err(crate::common::fail)?;
@@ -366,7 +366,7 @@ fn with_value_at(tensor: &Tensor, value: f32, position: usize) -> Result<Tensor>
 proptest! {
     #![proptest_config(crate::common::config(200))]
 
-    /// An infinity or NaN affects exactly the outputs that the definition says.
+    /// An infinity or NaN affects exactly the outputs that depend on it according to the definition.
     #[test]
     fn nan_and_infinity_reach_exactly_the_defined_outputs((setting, value, in_weight, position) in infinite()) {
         let check = || -> Result<()> {

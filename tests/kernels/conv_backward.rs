@@ -113,7 +113,7 @@ fn slope(activation: Activation, y: f64) -> f64 {
     }
 }
 
-/// Computes the gradients by plain loops in f64, and the sum of the magnitudes of each gradient's terms.
+/// Computes the gradients with plain loops in f64, and the sum of the magnitudes of each gradient's terms.
 fn reference(case: &Case, tensors: &[Tensor; 4], activation: Activation) -> [[Vec<f64>; 4]; 2] {
     let [input, weight, output, grad] = [0, 1, 2, 3].map(|i| values(&tensors[i]));
     let masked =
@@ -135,17 +135,18 @@ fn reference(case: &Case, tensors: &[Tensor; 4], activation: Activation) -> [[Ve
     [result(false), result(true)]
 }
 
-/// The bound on the relative error of some dozens of roundings in f32.
+/// The bound on the relative error of a few dozen roundings in f32.
 const F32_ERROR: f64 = 2e-6;
 
-/// Asserts that every number is within `epsilon` of the sum of its terms' magnitudes, or within f16's
-/// smallest number. In f16 and bf16, the final rounding dominates: at most 2⁻¹¹ or 2⁻⁸ of a number. In f32,
-/// the input gradient may use Winograd's transforms, which multiply numbers by up to 21/4 before they cancel.
-fn assert_close(given: &Gradients, [expected, magnitude]: &[[Vec<f64>; 4]; 2], epsilon: f64, label: &str) {
+/// Asserts that the error of every number is at most `epsilon` times the sum of the magnitudes of its terms, or
+/// at most f16's smallest number. In f16 and bf16, the final rounding dominates: at most 2⁻¹¹ (f16) or 2⁻⁸
+/// (bf16) of a number. In f32, the input gradient may use Winograd's transforms, which multiply numbers by up
+/// to 21/4 before they cancel.
+fn assert_close(actual: &Gradients, [expected, magnitude]: &[[Vec<f64>; 4]; 2], epsilon: f64, label: &str) {
     let names = ["input", "weight", "bias", "residual"];
-    for (i, given) in all(given).iter().enumerate() {
-        assert_eq!(given.len(), expected[i].len(), "{}", names[i]);
-        for (j, (x, y)) in given.iter().zip(&expected[i]).enumerate() {
+    for (i, actual) in all(actual).iter().enumerate() {
+        assert_eq!(actual.len(), expected[i].len(), "{}", names[i]);
+        for (j, (x, y)) in actual.iter().zip(&expected[i]).enumerate() {
             let transformed = if i == 0 && epsilon == F32_ERROR { 21. / 4. } else { 1. };
             let bound = transformed * epsilon * magnitude[i][j] + 6e-8 * f64::from(epsilon > 1e-4);
             assert!(
@@ -170,8 +171,8 @@ fn check(case: &Case, activation: Activation) {
         }
         for isa in available() {
             let [a, b, c, d] = &tensors;
-            let given = backward_on(isa, [a, b, c, d], &case.geometry, activation, ALL).unwrap();
-            assert_close(&given, &expected, epsilon, &format!("{label} {isa:?}"));
+            let actual = backward_on(isa, [a, b, c, d], &case.geometry, activation, ALL).unwrap();
+            assert_close(&actual, &expected, epsilon, &format!("{label} {isa:?}"));
         }
     }
 }
@@ -190,7 +191,7 @@ proptest! {
         check(&Case { channels: [1, multiplier], geometry, ..case }, Activation::Relu);
     }
 
-    /// Enough output channels for the weight gradient's kernels with vectors of output channels, at every
+    /// Uses enough output channels for the weight-gradient kernels with vectors of output channels, at every
     /// block width.
     #[test]
     fn many_output_channels_agree_with_plain_loops(case in cases(9, 20), inputs in 1usize..=3, outputs in 8usize..=140) {
@@ -198,8 +199,8 @@ proptest! {
         check(&Case { channels: [inputs, outputs], geometry, ..case }, Activation::Relu);
     }
 
-    /// Enough channels on both sides for the scattering kernel of the input gradient: strides, and large
-    /// kernels on small images.
+    /// Uses enough input and output channels for the scattering kernel of the input gradient, with strides, and
+    /// large kernels on small images.
     #[test]
     fn many_input_and_output_channels_agree_with_plain_loops(case in cases(9, 20), inputs in 12usize..=34,
                                                       outputs in 16usize..=70, kernel in 3usize..=5) {
@@ -218,7 +219,7 @@ proptest! {
     }
 }
 
-/// Compares with candle's backward pass of its own `conv2d`. That is exact for square sizes and symmetric
+/// Compares with the gradients of candle's `conv2d`. These gradients are correct for square sizes and symmetric
 /// padding if the stride leaves no input unread.
 fn candle_agrees(case: &Case) -> Result<()> {
     let ConvGeometry { stride, padding, .. } = case.geometry;
@@ -230,17 +231,17 @@ fn candle_agrees(case: &Case) -> Result<()> {
     let output = input.conv2d(&weight, padding[0][0], stride[0], 1, 1)?.relu()?;
     let grads = (&output * &grad)?.sum_all()?.backward()?;
     let tensors = [input.as_tensor().clone(), weight.as_tensor().clone(), output, grad];
-    let given = run(&tensors, &case.geometry, Activation::Relu)?;
-    for (given, var) in [(given.input, &input), (given.weight, &weight)] {
-        let (given, expected) = (values(&given.unwrap()), values(grads.get(var).unwrap()));
-        for (x, y) in given.iter().zip(&expected) {
+    let actual = run(&tensors, &case.geometry, Activation::Relu)?;
+    for (actual, var) in [(actual.input, &input), (actual.weight, &weight)] {
+        let (actual, expected) = (values(&actual.unwrap()), values(grads.get(var).unwrap()));
+        for (x, y) in actual.iter().zip(&expected) {
             assert!((x - y).abs() < 1e-11, "{case:?}: expected {y} as in candle, found {x}");
         }
     }
     Ok(())
 }
 
-/// Returns the sum of the forward pass by plain loops, weighted by `grad`, and the output.
+/// Runs the forward pass with plain loops. Returns the sum of the outputs weighted with `grad`, and the output.
 fn loss(case: &Case, activation: Activation, parts: &[Vec<f64>; 4], grad: &[f64]) -> (f64, Vec<f64>) {
     let [input, weight, bias, residual] = parts;
     let plane = case.shapes().unwrap()[2][2..].iter().product::<usize>();
@@ -286,9 +287,9 @@ fn agrees_with_finite_differences() -> Result<()> {
             contiguous(&output, shapes[2])?,
             contiguous(&grad, shapes[2])?,
         ];
-        let given = all(&run(&tensors, &geometry, activation)?);
-        for (part, given) in given.iter().enumerate() {
-            for (i, given) in given.iter().enumerate() {
+        let actual = all(&run(&tensors, &geometry, activation)?);
+        for (part, actual) in actual.iter().enumerate() {
+            for (i, actual) in actual.iter().enumerate() {
                 let shifted = |step: f64| {
                     let mut parts = parts.clone();
                     parts[part][i] += step;
@@ -296,8 +297,8 @@ fn agrees_with_finite_differences() -> Result<()> {
                 };
                 let expected = (shifted(1e-6) - shifted(-1e-6)) / 2e-6;
                 assert!(
-                    (given - expected).abs() < 1e-7,
-                    "{activation:?} {part} {i}: expected {expected}, found {given}"
+                    (actual - expected).abs() < 1e-7,
+                    "{activation:?} {part} {i}: expected {expected}, found {actual}"
                 );
             }
         }
@@ -349,14 +350,17 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
         };
         let single = on_threads(1);
         for threads in crate::common::lists::THREADS {
-            assert!(single == on_threads(threads), "{threads} threads differ from one");
+            assert!(
+                single == on_threads(threads),
+                "{threads} threads give different results from one thread"
+            );
         }
     }
     Ok(())
 }
 
-/// Transposed, broadcast and narrowed tensors give the same gradients as contiguous copies. So does an empty
-/// view whose offset lies past the end of its storage.
+/// Transposed, broadcast and narrowed tensors give the same gradients as contiguous copies, and so does an
+/// empty view whose offset lies past the end of its storage.
 #[test]
 fn any_strides_give_the_same_gradients() -> Result<()> {
     for case in [Case::square(2, [3, 4], 9, 3, 1, 1), Case::square(0, [1, 1], 1, 1, 1, 0)] {
@@ -367,11 +371,11 @@ fn any_strides_give_the_same_gradients() -> Result<()> {
         };
         let [a, b, c, _] = &contiguous;
         let ones = Tensor::ones((), DType::F32, &Device::Cpu)?.broadcast_as(c.shape())?;
-        let given =
+        let actual =
             run(&[strided(a)?, strided(b)?, strided(c)?, ones.clone()], &case.geometry, Activation::Tanh)?;
         let expected =
             run(&[a.clone(), b.clone(), c.clone(), ones.contiguous()?], &case.geometry, Activation::Tanh)?;
-        assert!(all(&given) == all(&expected));
+        assert!(all(&actual) == all(&expected));
     }
     Ok(())
 }
@@ -396,9 +400,9 @@ fn activation_gradients_agree_with_pytorch() -> Result<()> {
         row([2.; 5])?,
     ];
     for (activation, expected) in expected {
-        let given = run(&tensors, &ConvGeometry::default(), activation)?;
-        for given in [given.residual.unwrap(), given.input.unwrap()] {
-            for (x, y) in given.flatten_all()?.to_vec1::<f32>()?.into_iter().zip(expected) {
+        let actual = run(&tensors, &ConvGeometry::default(), activation)?;
+        for actual in [actual.residual.unwrap(), actual.input.unwrap()] {
+            for (x, y) in actual.flatten_all()?.to_vec1::<f32>()?.into_iter().zip(expected) {
                 assert!(x == y || x.is_nan() && y.is_nan(), "{activation:?}: expected {y}, found {x}");
             }
         }
@@ -417,8 +421,8 @@ fn an_infinite_pixel_affects_only_the_taps_that_read_it() -> Result<()> {
     let mut pixels = input.flatten_all()?.to_vec1::<f32>()?;
     pixels[80] = f32::INFINITY;
     let input = Tensor::from_vec(pixels, (1, 1, 9, 9), &Device::Cpu)?;
-    let given = all(&run(&[input, weight, output, grad], &case.geometry, Activation::Identity)?);
-    let finite: Vec<bool> = given[1].iter().map(|x| x.is_finite()).collect();
+    let actual = all(&run(&[input, weight, output, grad], &case.geometry, Activation::Identity)?);
+    let finite: Vec<bool> = actual[1].iter().map(|x| x.is_finite()).collect();
     assert_eq!(finite, [true, true, true, true, true, true, true, true, false]);
     Ok(())
 }

@@ -8,7 +8,7 @@ use sconce::kernels::testing::{available, conv2d_with};
 
 use crate::common::lists::ACTIVATIONS;
 
-/// One convolution; its operands follow from the seed.
+/// A convolution. The seed determines its operands.
 #[derive(Clone, Debug)]
 struct Case {
     input: [usize; 4],
@@ -67,7 +67,7 @@ fn flat(tensor: &Tensor) -> Vec<f64> {
     tensor.to_dtype(DType::F64).unwrap().flatten_all().unwrap().to_vec1().unwrap()
 }
 
-/// Convolves by the definition, with one loop per index.
+/// Convolves according to the definition, with one loop per index.
 fn reference(data: &Data, geometry: &ConvGeometry) -> Vec<f64> {
     let (x, w) = (flat(&data.input), flat(&data.weight));
     let (n, cin, h, wd) = data.input.dims4().unwrap();
@@ -106,36 +106,36 @@ fn indices(a: usize, b: usize, c: usize, d: usize) -> impl Iterator<Item = (usiz
 
 /// Asserts equality within `tolerance` of the largest magnitude, with NaN and infinities in the same
 /// positions.
-fn assert_close(found: &Tensor, expected: &[f64], tolerance: f64) {
-    let found = flat(found);
-    assert_eq!(found.len(), expected.len());
+fn assert_close(actual: &Tensor, expected: &[f64], tolerance: f64) {
+    let actual = flat(actual);
+    assert_eq!(actual.len(), expected.len());
     let largest = expected.iter().filter(|x| x.is_finite()).fold(1f64, |m, x| m.max(x.abs()));
-    for (i, (g, e)) in found.iter().zip(expected).enumerate() {
+    for (i, (g, e)) in actual.iter().zip(expected).enumerate() {
         let same = g == e || (g.is_nan() && e.is_nan()) || (g - e).abs() <= tolerance * largest;
         assert!(same, "element {i}: expected {e}, found {g}");
     }
 }
 
 /// Asserts that each element is rounded to the nearest f16 or bf16. The sums are in f32 and may come from
-/// Winograd's transforms; the rounding takes most of the bound.
-fn assert_rounded(found: &Tensor, expected: &[f64]) {
-    let half_step = if found.dtype() == DType::F16 { 0.5 / 1024. } else { 0.5 / 128. };
+/// Winograd's transforms; most of the bound is for the final rounding.
+fn assert_rounded(actual: &Tensor, expected: &[f64]) {
+    let half_step = if actual.dtype() == DType::F16 { 0.5 / 1024. } else { 0.5 / 128. };
     let largest = expected.iter().fold(1f64, |m, x| m.max(x.abs()));
-    let found = flat(found);
-    assert_eq!(found.len(), expected.len());
-    for (g, e) in found.iter().zip(expected) {
+    let actual = flat(actual);
+    assert_eq!(actual.len(), expected.len());
+    for (g, e) in actual.iter().zip(expected) {
         assert!((g - e).abs() <= e.abs() * half_step * 1.01 + 5e-4 * largest, "expected {e}, found {g}");
     }
 }
 
-/// As [`assert_close`], for results that may come from Winograd's transforms, which round more: bounds the
-/// norm of the difference, and each element less strictly.
-fn assert_close_in_norm(found: &Tensor, expected: &[f64]) {
-    assert_close(found, expected, 2e-4);
-    let found = flat(found);
+/// Like [`assert_close`], but for results that may come from Winograd's transforms, which round more: bounds
+/// the norm of the difference, and each element less strictly.
+fn assert_close_in_norm(actual: &Tensor, expected: &[f64]) {
+    assert_close(actual, expected, 2e-4);
+    let actual = flat(actual);
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
-    let difference = norm(&mut found.iter().zip(expected).map(|(g, e)| g - e));
-    let scale = norm(&mut expected.iter().copied()).max((found.len() as f64).sqrt());
+    let difference = norm(&mut actual.iter().zip(expected).map(|(g, e)| g - e));
+    let scale = norm(&mut expected.iter().copied()).max((actual.len() as f64).sqrt());
     assert!(
         difference <= 2e-5 * scale,
         "expected a difference of norm at most {:e}, found {difference:e}",
@@ -150,8 +150,8 @@ fn run(data: &Data, geometry: &ConvGeometry) -> Result<Tensor> {
 fn assert_close_on_every_isa(case: &Case, expected: &[f64]) {
     let Data { input, weight, epilogue } = case.data(DType::F32);
     for isa in available() {
-        let found = conv2d_with(isa, &input, &weight, &case.geometry, &epilogue).unwrap();
-        assert_close(&found, expected, 1e-5);
+        let actual = conv2d_with(isa, &input, &weight, &case.geometry, &epilogue).unwrap();
+        assert_close(&actual, expected, 1e-5);
     }
 }
 
@@ -244,7 +244,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// Pointwise convolutions with more channels than one chunk has.
+    /// Pointwise convolutions with more channels than fit in one chunk.
     fn pointwise()(
         case in cases(), channels in [1usize..400, 1..70], extra in [0usize..12, 0..40], plain in any::<bool>(),
     ) -> Case {
@@ -274,14 +274,14 @@ proptest! {
         let data = case.data(DType::F32);
         let expected = flat(&run(&case.data(DType::F64), &case.geometry).unwrap());
         for isa in available() {
-            let found = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
-            assert_close_in_norm(&found, &expected);
+            let actual = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
+            assert_close_in_norm(&actual, &expected);
         }
         // Run twice: the first call packs the weight, the second one uses the cached weight.
         let packed = PackedCache::default();
         for _ in 0..2 {
-            let found = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
-            assert_close_in_norm(&found, &expected);
+            let actual = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
+            assert_close_in_norm(&actual, &expected);
         }
     }
 
@@ -290,9 +290,9 @@ proptest! {
         for (dtype, half_step) in [(DType::F16, 0.5 / 1024.), (DType::BF16, 0.5 / 128.)] {
             let data = case.data(dtype);
             let expected = reference(&data, &case.geometry);
-            let found = run(&data, &case.geometry).unwrap();
-            prop_assert_eq!(found.dtype(), dtype);
-            for (g, e) in flat(&found).iter().zip(&expected) {
+            let actual = run(&data, &case.geometry).unwrap();
+            prop_assert_eq!(actual.dtype(), dtype);
+            for (g, e) in flat(&actual).iter().zip(&expected) {
                 prop_assert!((g - e).abs() <= e.abs() * half_step * 1.01 + 1e-4, "expected {}, found {}", e, g);
             }
         }
@@ -313,13 +313,13 @@ proptest! {
         } };
         let expected = flat(&run(&wide, &case.geometry).unwrap());
         for isa in available() {
-            let found = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
-            assert_rounded(&found, &expected);
+            let actual = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
+            assert_rounded(&actual, &expected);
         }
         let packed = PackedCache::default();
         for _ in 0..2 {
-            let found = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
-            assert_rounded(&found, &expected);
+            let actual = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
+            assert_rounded(&actual, &expected);
         }
     }
 
@@ -354,12 +354,12 @@ proptest! {
                 activation: case.activation,
             },
         };
-        let (found, expected) = (run(&data, &case.geometry).unwrap(), run(&plain, &case.geometry).unwrap());
-        prop_assert_eq!(flat(&found), flat(&expected));
+        let (actual, expected) = (run(&data, &case.geometry).unwrap(), run(&plain, &case.geometry).unwrap());
+        prop_assert_eq!(flat(&actual), flat(&expected));
     }
 }
 
-/// Returns the same elements as every other element of a larger tensor with reversed axes.
+/// Returns a strided view with the same elements: every second element of a larger tensor with reversed axes.
 fn scattered(tensor: &Tensor) -> Tensor {
     let axes: Vec<usize> = (0..tensor.rank()).rev().collect();
     let transposed = tensor.permute(axes.clone()).unwrap().contiguous().unwrap();
@@ -416,8 +416,8 @@ fn large_shapes_agree_with_f64_on_every_instruction_set() {
         let expected = flat(&run(&case.data(DType::F64), &case.geometry).unwrap());
         let data = case.data(DType::F32);
         for isa in available() {
-            let found = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
-            assert_close_in_norm(&found, &expected);
+            let actual = conv2d_with(isa, &data.input, &data.weight, &case.geometry, &data.epilogue).unwrap();
+            assert_close_in_norm(&actual, &expected);
         }
     }
 }
@@ -499,8 +499,9 @@ fn nan_and_infinity_affect_only_the_outputs_that_read_them() {
         let data = Data { input, weight, epilogue: Epilogue::default() };
         let expected = reference(&data, &case.geometry);
         let packed = PackedCache::default();
-        let found = conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
-        assert_close(&found, &expected, tolerance);
+        let actual =
+            conv2d(&data.input, &data.weight, &case.geometry, &data.epilogue, Some(&packed)).unwrap();
+        assert_close(&actual, &expected, tolerance);
     }
 }
 
@@ -512,8 +513,8 @@ fn padding_contributes_nothing_to_a_weight_of_infinity() {
     let dtypes = [DType::F32, DType::F16, DType::BF16];
     for (isa, dtype) in available().into_iter().flat_map(|isa| dtypes.map(|dtype| (isa, dtype))) {
         let [input, weight] = [&input, &weight].map(|tensor| tensor.to_dtype(dtype).unwrap());
-        let found = conv2d_with(isa, &input, &weight, &geometry, &Epilogue::default()).unwrap();
-        assert_eq!(flat(&found), [3., f64::INFINITY, f64::INFINITY]);
+        let actual = conv2d_with(isa, &input, &weight, &geometry, &Epilogue::default()).unwrap();
+        assert_eq!(flat(&actual), [3., f64::INFINITY, f64::INFINITY]);
     }
 }
 
@@ -521,8 +522,8 @@ fn padding_contributes_nothing_to_a_weight_of_infinity() {
 fn empty_batches_and_channels_are_supported() {
     for dtype in [DType::F32, DType::F64, DType::F16, DType::BF16] {
         let data = case([0, 4, 9, 9], 8, 3, 1, 1, 1).data(dtype);
-        let found = run(&data, &ConvGeometry { padding: [[1; 2]; 2], ..Default::default() }).unwrap();
-        assert_eq!((found.dims(), found.dtype()), (&[0, 8, 9, 9][..], dtype));
+        let actual = run(&data, &ConvGeometry { padding: [[1; 2]; 2], ..Default::default() }).unwrap();
+        assert_eq!((actual.dims(), actual.dtype()), (&[0, 8, 9, 9][..], dtype));
     }
     // An empty view whose offset lies past the end of its storage.
     let one = case([0, 1, 1, 1], 1, 1, 1, 0, 1);

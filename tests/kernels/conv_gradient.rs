@@ -44,16 +44,19 @@ fn gradients_agree_with_candle_for_every_epilogue() -> Result<()> {
             let expected_grads = (plain * &upstream)?.backward()?;
             for var in [&input, &weight, &scale_var, &shift_var, &residual_var] {
                 match (grads.get(var), expected_grads.get(var)) {
-                    (Some(found), Some(expected)) => {
-                        let difference =
-                            (found - expected)?.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar::<f64>()?;
+                    (Some(actual), Some(expected)) => {
+                        let difference = (actual - expected)?
+                            .abs()?
+                            .max_all()?
+                            .to_dtype(DType::F64)?
+                            .to_scalar::<f64>()?;
                         assert!(difference < 1e-9, "{activation:?}, epilogue {parts:03b}: {difference}");
                     }
                     (None, None) => {}
-                    (found, expected) => panic!(
-                        "{activation:?}, epilogue {parts:03b}: expected a gradient: {}, found one: {}",
+                    (actual, expected) => panic!(
+                        "{activation:?}, epilogue {parts:03b}: gradient expected: {}, gradient found: {}",
                         expected.is_some(),
-                        found.is_some()
+                        actual.is_some()
                     ),
                 }
             }

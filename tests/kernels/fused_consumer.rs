@@ -1,5 +1,5 @@
-//! Channel-blocked convolutions with a fused consumer: against candle's convolutions and a plain max pooling
-//! in double precision, and bit by bit against two launches.
+//! Channel-blocked convolutions with a fused consumer: against candle's convolutions and max pooling with plain
+//! loops in double precision, and bit by bit against two launches.
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
@@ -10,9 +10,9 @@ use sconce::kernels::internal::{ConvShape, Layout};
 use sconce::kernels::pool::PoolGeometry;
 use sconce::kernels::testing::{Isa, available, isa};
 
-use crate::common::Numbers;
+use crate::common::Rng;
 
-/// The operation that reads the convolution.
+/// The operation that reads the output of the convolution.
 #[derive(Clone, Copy, Debug)]
 enum ConsumerKind {
     MaxPool(PoolGeometry),
@@ -34,13 +34,15 @@ struct Setting {
 
 struct Problem {
     shape: ConvShape,
-    /// The shape of the depthwise consumer. Without one, the shape of a depthwise convolution of the same
-    /// channels.
+    /// The shape of the depthwise consumer. For other consumers, the shape of a depthwise convolution with the
+    /// same channels.
     depthwise: ConvShape,
     consumer: ConsumerKind,
-    /// In f32: the input, the weights of both operations, and a scale and a shift for each.
+    /// The input, in f32.
     input: Tensor,
+    /// The weights of both operations, in f32.
     weights: [Tensor; 2],
+    /// The scale and the shift of the convolution, then those of the consumer, in f32.
     vectors: [Tensor; 4],
 }
 
@@ -55,7 +57,7 @@ fn floats(tensor: &Tensor) -> Result<Vec<f32>> {
 impl Problem {
     fn new(setting: Setting) -> Result<Self> {
         let Setting { batch, channels: [inputs, outputs], size: [height, width], kernel, .. } = setting;
-        let mut numbers = Numbers::new(setting.seed);
+        let mut numbers = Rng::new(setting.seed);
         let mut tensor = |shape: &[usize]| numbers.tensor(shape, 1.).to_dtype(DType::F32);
         let input = tensor(&[batch, inputs, height, width])?;
         let weights = [tensor(&[outputs, inputs, kernel, kernel])?, tensor(&[outputs, 1, 3, 3])?];
@@ -99,7 +101,7 @@ impl Problem {
         }
     }
 
-    /// Returns the maximum of each window, by the definition.
+    /// Returns the maximum of each window, according to the definition.
     fn max_pool(&self, x: &[f64], geometry: PoolGeometry) -> Result<Vec<f64>> {
         let ([height, width], [_, _, rows, columns]) = (self.shape.output, self.dims()?);
         let taps = |axis: usize, index: usize, size: usize| {
@@ -271,7 +273,7 @@ prop_compose! {
         seed in 0..1u64 << 32,
     ) -> Setting {
         let padding = if padded { kernel / 2 } else { 0 };
-        // The consumer's kernel fits.
+        // The output of the convolution must be large enough for the kernel of the consumer.
         let size = size.map(|size| size.max(kernel + 4 * stride));
         let channels = [inputs, outputs];
         Setting { batch, channels, size, kernel, stride, padding, consumer, seed }
@@ -290,7 +292,7 @@ proptest! {
 proptest! {
     #![proptest_config(crate::common::config(16))]
 
-    /// Large enough for several bands of rows and panels.
+    /// Uses layers that are large enough for several bands of rows and several panels.
     #[test]
     fn large_fused_pairs_agree_with_candle_and_with_two_launches(setting in settings(60, 140)) {
         Problem::new(setting).and_then(|problem| problem.check()).map_err(crate::common::fail)?;

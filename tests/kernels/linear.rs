@@ -6,17 +6,17 @@ use sconce::kernels::activation::{self, Activation};
 use sconce::kernels::testing::{available, gradients_with, isa, linear_with};
 
 use crate::common::lists::ACTIVATIONS;
-use crate::common::{Numbers, check_close, config, fail, restride, values};
+use crate::common::{Rng, check_close, config, fail, restride, values};
 
 fn operands(sizes: [usize; 3], seed: u64) -> [Tensor; 3] {
     let [rows, inputs, outputs] = sizes;
-    let mut numbers = Numbers::new(seed);
+    let mut numbers = Rng::new(seed);
     let mut tensor =
         |shape: &[usize]| numbers.tensor(shape, 1.).to_dtype(DType::F32).expect("f64 should convert to f32");
     [tensor(&[rows, inputs]), tensor(&[outputs, inputs]), tensor(&[outputs])]
 }
 
-/// Computes the same in f64, with candle's products and sums.
+/// Computes the layer in f64, with candle's products and sums.
 fn reference([x, weight, bias]: &[Tensor; 3], biased: bool, activation: Activation) -> Result<Tensor> {
     let [x, weight, bias] = [x, weight, bias].map(|x| x.to_dtype(DType::F64));
     let y = x?.unsqueeze(1)?.broadcast_mul(&weight?.unsqueeze(0)?)?.sum(D::Minus1)?;
@@ -44,8 +44,8 @@ proptest! {
         }
         let [x, weight, bias] = &all;
         for isa in available() {
-            let given = linear_with(isa, x, weight, biased.then_some(bias), activation).map_err(fail)?;
-            check_close(&format!("{isa:?}"), &given, &expected, 2e-5 * (inputs as f64).sqrt()).map_err(fail)?;
+            let actual = linear_with(isa, x, weight, biased.then_some(bias), activation).map_err(fail)?;
+            check_close(&format!("{isa:?}"), &actual, &expected, 2e-5 * (inputs as f64).sqrt()).map_err(fail)?;
         }
     }
 }
@@ -79,9 +79,9 @@ proptest! {
             }
         }
         for isa in available() {
-            let given = gradients_with(isa, &x, &weight, &grad).map_err(fail)?;
-            for (given, expected) in given.iter().zip(&expected) {
-                check_close(&format!("{isa:?}"), given, expected, 2e-5 * 14.).map_err(fail)?;
+            let actual = gradients_with(isa, &x, &weight, &grad).map_err(fail)?;
+            for (actual, expected) in actual.iter().zip(&expected) {
+                check_close(&format!("{isa:?}"), actual, expected, 2e-5 * 14.).map_err(fail)?;
             }
         }
     }

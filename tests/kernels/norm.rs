@@ -6,9 +6,9 @@ use sconce::kernels::norm::{batch_norm_eval, batch_norm_train};
 use sconce::kernels::softmax::{log_softmax, softmax};
 use sconce::prelude::{BatchNorm, Config, Forward, Mode, leaky_relu, relu, relu6, sigmoid, silu, tanh};
 
-use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
+use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
 
-/// Returns the mean and the biased variance of each channel, by the definition.
+/// Returns the mean and the biased variance of each channel, according to the definition.
 fn moments(x: &Tensor) -> Result<(Tensor, Tensor)> {
     let channels = x.transpose(0, 1)?.flatten_from(1)?;
     let mean = channels.mean_keepdim(1)?;
@@ -48,7 +48,7 @@ proptest! {
 
     #[test]
     fn batch_norm_gradients_agree_with_finite_differences(shape in shape(), affine: bool, shift in -9.0..9.0f64, seed: u64) {
-        let mut numbers = Numbers::new(seed);
+        let mut numbers = Rng::new(seed);
         let x = numbers.tensor(&shape, 2.0).affine(1.0, shift).map_err(fail)?;
         let parameters = [numbers.tensor(&[shape[1]], 1.0), numbers.tensor(&[shape[1]], 1.0)];
         let mut inputs = vec![x.clone()];
@@ -71,14 +71,14 @@ proptest! {
         check().map_err(fail)?;
     }
 
-    /// The operations after a batch norm in training run in its kernel, with the same results as in launches
-    /// of their own.
+    /// In training, the operations after a batch norm run in its kernel, with the same results as in separate
+    /// launches.
     #[test]
     fn operations_fused_into_batch_norm_give_the_same_results(shape in shape(), activation in 0..7usize, residual: bool, seed: u64) {
         if shape.iter().product::<usize>() == shape[1] {
             return Ok(());
         }
-        let mut numbers = Numbers::new(seed);
+        let mut numbers = Rng::new(seed);
         let mut inputs = vec![numbers.tensor(&shape, 2.0)];
         inputs.extend([numbers.tensor(&[shape[1]], 8.0), numbers.tensor(&[shape[1]], 4.0)]);
         if residual {
@@ -93,7 +93,7 @@ proptest! {
             for (fused, unfused) in dx.iter().zip(&dx_unfused) {
                 check_close("gradient", fused, unfused, 1e-11)?;
             }
-            // The smooth activations also against finite differences.
+            // The smooth activations are also compared with finite differences.
             if activation >= 4 { check_gradients(run, &inputs) } else { Ok(()) }
         };
         check().map_err(fail)?;
@@ -103,7 +103,7 @@ proptest! {
     fn batch_norm_agrees_with_f64_in_every_dtype(seed: u64, n in 1..40usize, plane in 2..700usize) {
         for (dtype, tolerance) in [(DType::F32, 2e-5), (DType::F16, 5e-3), (DType::BF16, 4e-2)] {
             let check = || {
-                let mut numbers = Numbers::new(seed);
+                let mut numbers = Rng::new(seed);
                 let x = numbers.tensor(&[n, 3, plane], 2.0).affine(1.0, 1.0)?.to_dtype(dtype)?;
                 let cotangent = numbers.tensor(&[n, 3, plane], 1.0).to_dtype(dtype)?;
                 let weight = numbers.tensor(&[3], 1.0).to_dtype(DType::F32)?;
@@ -127,7 +127,7 @@ proptest! {
     #[test]
     fn softmax_gradients_agree_with_finite_differences(shape in prop::collection::vec(0..6usize, 1..4), axis: usize, seed: u64) {
         let dim = axis % shape.len();
-        let x = Numbers::new(seed).tensor(&shape, 3.0);
+        let x = Rng::new(seed).tensor(&shape, 3.0);
         let check = || {
             let exponentials = x.exp()?;
             if x.elem_count() > 0 {
@@ -146,8 +146,8 @@ proptest! {
         for (dtype, tolerance) in [(DType::F32, 2e-6), (DType::F16, 4e-3), (DType::BF16, 3e-2)] {
             for op in [softmax::<D>, log_softmax::<D>] {
                 let check = || {
-                    let x = Numbers::new(seed).tensor(&[rows, row], 4.0).to_dtype(dtype)?;
-                    let cotangent = Numbers::new(seed ^ 1).tensor(&[rows, row], 0.1).to_dtype(dtype)?;
+                    let x = Rng::new(seed).tensor(&[rows, row], 4.0).to_dtype(dtype)?;
+                    let cotangent = Rng::new(seed ^ 1).tensor(&[rows, row], 0.1).to_dtype(dtype)?;
                     let wide = [x.to_dtype(DType::F64)?];
                     let (y, dx) = gradients(|x| op(&x[0], D::Minus1), &[x], &cotangent)?;
                     let (wide_y, wide_dx) = gradients(|x| op(&x[0], D::Minus1), &wide, &cotangent.to_dtype(DType::F64)?)?;
@@ -162,7 +162,7 @@ proptest! {
 
 #[test]
 fn statistics_are_accurate_for_a_mean_far_from_zero() -> Result<()> {
-    let x = Numbers::new(1).tensor(&[64, 2, 30, 30], 1.0).affine(1.0, 1000.0)?.to_dtype(DType::F32)?;
+    let x = Rng::new(1).tensor(&[64, 2, 30, 30], 1.0).affine(1.0, 1000.0)?.to_dtype(DType::F32)?;
     let (mean, variance) = moments(&x.to_dtype(DType::F64)?)?;
     let (_, given_mean, given_variance) = batch_norm_train(&x, None, None, 1e-5)?;
     check_close("mean", &given_mean, &mean, 1e-6)?;

@@ -6,9 +6,9 @@ use proptest::prelude::*;
 use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 use sconce::kernels::testing::{available, max_pool2d_with};
 
-use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
+use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
 
-/// One axis of a pooling: kernel, stride, padding, dilation, input size.
+/// One axis of pooling windows: kernel, stride, padding, dilation, input size.
 type Axis = (usize, usize, usize, usize, usize);
 
 fn axis() -> impl Strategy<Value = Axis> {
@@ -27,7 +27,7 @@ fn geometry(rows: Axis, columns: Axis, ceil_mode: bool) -> PoolGeometry {
     }
 }
 
-/// Pools by plain loops. `reduce` gets the elements of a window and the number of its positions in the padded
+/// Pools with plain loops. `reduce` gets the elements of a window and the number of its positions in the padded
 /// input.
 fn naive(
     x: &Tensor,
@@ -67,7 +67,7 @@ proptest! {
     #[test]
     fn max_pool_is_the_maximum_of_each_window(rows in axis(), columns in axis(), ceil: bool, n in 0..3usize, c in 1..3usize, seed: u64) {
         let geometry = geometry(rows, columns, ceil);
-        let x = Numbers::new(seed).distinct(&[n, c, rows.4, columns.4], 0.3);
+        let x = Rng::new(seed).distinct(&[n, c, rows.4, columns.4], 0.3);
         if let Ok(output) = geometry.output_size([rows.4, columns.4]) {
             let check = || {
                 let maximum = |seen: &[f64], _| seen.iter().copied().fold(f64::NEG_INFINITY, f64::max);
@@ -91,7 +91,7 @@ proptest! {
         n in 0..3usize, c in 1..3usize, seed: u64,
     ) {
         let geometry = PoolGeometry { dilation: [1; 2], ..geometry(rows, columns, ceil) };
-        let x = Numbers::new(seed).tensor(&[n, c, rows.4, columns.4], 1.0);
+        let x = Rng::new(seed).tensor(&[n, c, rows.4, columns.4], 1.0);
         if let Ok(output) = geometry.output_size([rows.4, columns.4]) {
             let check = || {
                 let mean = |seen: &[f64], covered: f64| {
@@ -108,7 +108,7 @@ proptest! {
 
     #[test]
     fn adaptive_windows_cover_the_input(h in 1..9usize, w in 1..9usize, size in (1..9usize, prop::option::of(1..9usize)), seed: u64) {
-        let x = Numbers::new(seed).tensor(&[2, h, w], 1.0);
+        let x = Rng::new(seed).tensor(&[2, h, w], 1.0);
         let size = [Some(size.0), size.1];
         let y = adaptive_avg_pool2d(&x, size).map_err(fail)?;
         prop_assert_eq!(y.dims(), &[2, size[0].unwrap_or(h), size[1].unwrap_or(w)]);
@@ -118,12 +118,12 @@ proptest! {
     #[test]
     fn every_dtype_agrees_with_f64_for_any_batch_size(seed: u64, n in 0..20usize) {
         // Up to 20 · 8 planes of 24 × 30, enough for several tasks.
-        let x = Numbers::new(seed).tensor(&[n, 8, 24, 30], 4.0);
+        let x = Rng::new(seed).tensor(&[n, 8, 24, 30], 4.0);
         let geometry = PoolGeometry { kernel: [3; 2], stride: [2; 2], padding: [1; 2], dilation: [1; 2], ceil_mode: false };
         for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 1e-3), (DType::BF16, 8e-3)] {
             let check = |op: &dyn Fn(&Tensor) -> Result<Tensor>, tolerance| {
                 let x = x.to_dtype(dtype)?;
-                let cotangent = Numbers::new(seed ^ 1).tensor(&[n, 8, 12, 15], 1.0).to_dtype(dtype)?;
+                let cotangent = Rng::new(seed ^ 1).tensor(&[n, 8, 12, 15], 1.0).to_dtype(dtype)?;
                 let (y, dx) = gradients(|x| op(&x[0]), std::slice::from_ref(&x), &cotangent)?;
                 let wide = [x.to_dtype(DType::F64)?];
                 let (wide_y, wide_dx) = gradients(|x| op(&x[0]), &wide, &cotangent.to_dtype(DType::F64)?)?;
@@ -159,7 +159,7 @@ fn nan_propagates_and_the_first_of_equal_maxima_gets_the_gradient() -> Result<()
 /// Equal maxima are common after a ReLU. The first one in each window gets the gradient.
 #[test]
 fn the_first_of_many_equal_maxima_gets_the_gradient() -> Result<()> {
-    let mut numbers = Numbers::new(7);
+    let mut numbers = Rng::new(7);
     for (kernel, stride, padding) in [(2, 2, 0), (3, 2, 1), (3, 1, 1), (3, 2, 0)] {
         let geometry =
             PoolGeometry { stride: [stride; 2], padding: [padding; 2], ..PoolGeometry::new([kernel; 2]) };
@@ -194,7 +194,7 @@ fn the_first_of_many_equal_maxima_gets_the_gradient() -> Result<()> {
 /// Compares the 2×2 kernels with the general f64 kernel, with ties and NaN.
 #[test]
 fn two_by_two_windows_agree_with_f64_on_every_instruction_set() -> Result<()> {
-    let mut numbers = Numbers::new(9);
+    let mut numbers = Rng::new(9);
     for [planes, h, w] in [[3, 2, 2], [2, 5, 9], [40, 24, 24], [5, 8, 8], [2, 7, 67], [1, 4, 34]] {
         let x = numbers.tensor(&[planes, h, w], 2.0).round()?.relu()?;
         let nan = numbers.tensor(&[planes, h, w], 1.0).gt(0.9)?;
@@ -203,11 +203,11 @@ fn two_by_two_windows_agree_with_f64_on_every_instruction_set() -> Result<()> {
             let pool = |x: &[Tensor]| max_pool2d(&x[0], &PoolGeometry::new([2, 2]));
             let (y, dx) = gradients(pool, std::slice::from_ref(&x), &cotangent.to_dtype(DType::F64)?)?;
             for isa in available() {
-                let given = max_pool2d_with(isa, &x.to_dtype(DType::F32)?, &cotangent)?;
-                for (given, expected) in given.iter().zip([&y, &dx[0]]) {
-                    let mut pairs = values(given)?.into_iter().zip(values(expected)?);
+                let actual = max_pool2d_with(isa, &x.to_dtype(DType::F32)?, &cotangent)?;
+                for (actual, expected) in actual.iter().zip([&y, &dx[0]]) {
+                    let mut pairs = values(actual)?.into_iter().zip(values(expected)?);
                     let same = pairs.all(|(a, b)| a == b || a.is_nan() && b.is_nan());
-                    assert!(same, "{isa:?}, {planes} of {h}×{w}");
+                    assert!(same, "{isa:?}, {planes} planes of {h}×{w}");
                 }
             }
         }

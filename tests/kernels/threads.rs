@@ -6,10 +6,10 @@ use sconce::kernels::norm::{batch_norm_eval, batch_norm_train};
 use sconce::kernels::pool::{PoolGeometry, adaptive_avg_pool2d, avg_pool2d, max_pool2d};
 use sconce::kernels::softmax::softmax;
 
-use crate::common::{Numbers, gradients, values};
+use crate::common::{Rng, gradients, values};
 
 fn outputs_and_gradients() -> Result<Vec<Vec<f64>>> {
-    let mut numbers = Numbers::new(11);
+    let mut numbers = Rng::new(11);
     let mut tensor = |shape: &[usize]| numbers.tensor(shape, 2.0).to_dtype(DType::F32);
     let inputs = [tensor(&[7, 6, 33, 35])?, tensor(&[6])?, tensor(&[6])?];
     let windows = PoolGeometry { stride: [2; 2], padding: [1; 2], ..PoolGeometry::new([3; 2]) };
@@ -27,7 +27,7 @@ fn outputs_and_gradients() -> Result<Vec<Vec<f64>>> {
     ];
     let mut results = Vec::new();
     for (count, op) in ops {
-        let cotangent = Numbers::new(5).tensor(op(&inputs)?.dims(), 1.0).to_dtype(DType::F32)?;
+        let cotangent = Rng::new(5).tensor(op(&inputs)?.dims(), 1.0).to_dtype(DType::F32)?;
         let (output, grads) = gradients(op, &inputs[..count], &cotangent)?;
         results.push(values(&output)?);
         for grad in &grads {
@@ -42,7 +42,7 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
     let on_threads = |threads| crate::common::on_threads(threads, outputs_and_gradients);
     let single = on_threads(1)?;
     for threads in crate::common::lists::THREADS {
-        assert!(single == on_threads(threads)?, "{threads} threads differ from one");
+        assert!(single == on_threads(threads)?, "{threads} threads give different results from one thread");
     }
     Ok(())
 }

@@ -45,7 +45,7 @@ impl Shape {
 
 /// The values of an epilogue. An empty vector means that the part is missing.
 #[derive(Clone, Debug)]
-struct Numbers {
+struct EpilogueValues {
     scale: Vec<f32>,
     shift: Vec<f32>,
     residual: Vec<f32>,
@@ -53,7 +53,13 @@ struct Numbers {
 }
 
 /// Returns the sums before the activation.
-fn reference(shape: &Shape, stride: usize, input: &[f32], weight: &[f32], epilogue: &Numbers) -> Vec<f64> {
+fn reference(
+    shape: &Shape,
+    stride: usize,
+    input: &[f32],
+    weight: &[f32],
+    epilogue: &EpilogueValues,
+) -> Vec<f64> {
     let ([height, width], [out_height, out_width]) = (shape.input, shape.output(stride));
     let at = |values: &[f32], i: usize, absent: f64| values.get(i).map_or(absent, |value| f64::from(*value));
     let mut output = Vec::new();
@@ -81,7 +87,7 @@ fn convolve(
     shape: &Shape,
     input: &[f32],
     weight: &[f32],
-    epilogue: &Numbers,
+    epilogue: &EpilogueValues,
 ) -> Result<Vec<f32>> {
     let Shape { batch, in_channels, out_channels, input: [height, width], padding } = *shape;
     let [out_height, out_width] = shape.output(tile.stride());
@@ -106,7 +112,8 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
     values.map(|x| x * x).sum::<f64>().sqrt()
 }
 
-/// Returns ‖actual − expected‖ / ‖sums‖. No activation has a slope above 1.13, so the norm of the sums is a fair scale.
+/// Returns ‖actual − expected‖ / ‖sums‖. No activation has a slope above 1.13, so the norm of the sums is a
+/// suitable scale.
 fn relative_error(actual: &[f32], sums: &[f64], activation: Activation) -> f64 {
     assert_eq!(actual.len(), sums.len());
     let error = norm(actual.iter().zip(sums).map(|(y, x)| f64::from(*y) - activation.value(*x)));
@@ -135,10 +142,10 @@ impl Problem {
         }
     }
 
-    /// Returns the chosen parts (scale, shift, residual) for an output of a stride.
-    fn epilogue(&self, parts: [bool; 3], activation: Activation, stride: usize) -> Numbers {
+    /// Returns an epilogue with the chosen parts (scale, shift, residual) for the output size at this stride.
+    fn epilogue(&self, parts: [bool; 3], activation: Activation, stride: usize) -> EpilogueValues {
         let part = |index: usize, values: &[f32]| if parts[index] { values.to_vec() } else { vec![] };
-        Numbers {
+        EpilogueValues {
             scale: part(0, &self.scale),
             shift: part(1, &self.shift),
             residual: part(2, &self.residual[..self.shape.outputs(stride)]),
@@ -207,13 +214,13 @@ fn every_activation_and_epilogue_agrees_with_the_definition() -> Result<()> {
     Ok(())
 }
 
-/// On normally distributed data the error stays within the documented 2·10⁻⁵, up to the most channels for which a tile
-/// is selected.
+/// On normally distributed data the error stays within the documented 2·10⁻⁵, up to the maximum number of
+/// channels for which the tile is selected.
 #[test]
 fn the_error_bound_holds_for_many_channels() -> Result<()> {
     for (seed, tile) in TILES.into_iter().enumerate() {
-        let most = tile.most_channels();
-        for in_channels in [1, 16, 64, 256, most / 2, most] {
+        let max_channels = tile.most_channels();
+        for in_channels in [1, 16, 64, 256, max_channels / 2, max_channels] {
             let shape = Shape { batch: 1, in_channels, out_channels: 8, input: [7; 2], padding: [[1; 2]; 2] };
             let problem = Problem::new(shape, 3 + seed as u64);
             let epilogue = problem.epilogue([false; 3], Activation::Identity, tile.stride());
@@ -258,7 +265,7 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
 
 /// Winograd's transforms alone would spread a NaN over whole tiles.
 #[test]
-fn a_nan_reaches_the_same_outputs_as_by_the_definition() -> Result<()> {
+fn a_nan_reaches_exactly_the_defined_outputs() -> Result<()> {
     let shape = Shape { batch: 1, in_channels: 3, out_channels: 4, input: [24, 24], padding: [[1; 2]; 2] };
     let mut problem = Problem::new(shape, 5);
     problem.input[24 * 10 + 11] = f32::NAN;

@@ -8,7 +8,7 @@ use sconce::candle;
 use sconce::nn::VarBuilder;
 use sconce::prelude::*;
 
-use crate::common::{Numbers, check_close, check_gradients, config, fail, message, restride, values};
+use crate::common::{Rng, check_close, check_gradients, config, fail, message, restride, values};
 
 const CPU: Device = Device::Cpu;
 
@@ -25,7 +25,7 @@ fn masking() -> impl Strategy<Value = Masking> {
     prop_oneof![Just(Masking::None), Just(Masking::Causal), Just(Masking::Bool), Just(Masking::Float)]
 }
 
-/// Computes the output and the weights of one attention matrix by plain sums. `bias` is added to the scores.
+/// Computes the output and the weights of one attention matrix with plain sums. `bias` is added to the scores.
 fn naive(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, bias: &[f64]) -> Result<(Tensor, Tensor)> {
     let ((l, e), (s, d)) = (q.dims2()?, v.dims2()?);
     let (q, k, v) = (values(q)?, values(k)?, values(v)?);
@@ -42,8 +42,8 @@ fn naive(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, bias: &[f64]) -> Result
     Ok((Tensor::from_vec(outputs, (l, d), &CPU)?, Tensor::from_vec(weights, (l, s), &CPU)?))
 }
 
-/// Returns a `u8` mask with about as many ones as zeros.
-fn random_mask(numbers: &mut Numbers, shape: &[usize]) -> Result<Tensor> {
+/// Returns a `u8` mask in which zeros and ones are equally likely.
+fn random_mask(numbers: &mut Rng, shape: &[usize]) -> Result<Tensor> {
     Ok(numbers.tensor(shape, 1.).gt(0.)?)
 }
 
@@ -62,11 +62,11 @@ proptest! {
     ) {
         let (l, s, e, d) = sizes;
         let check = || -> Result<()> {
-            let mut numbers = Numbers::new(seed);
+            let mut numbers = Rng::new(seed);
             let count: usize = batch.iter().product();
             let shape = |rows: usize, columns: usize| [&batch[..], &[rows, columns]].concat();
             let q = numbers.tensor(&shape(l, e), 2.);
-            // The keys are shared by the whole batch, or differ.
+            // The keys are shared by the whole batch, or differ between its elements.
             let k = numbers.tensor(&if shared { vec![s, e] } else { shape(s, e) }, 2.);
             let v = numbers.tensor(&shape(s, d), 2.);
             let (mask, bias) = match masking {
@@ -125,7 +125,7 @@ proptest! {
         let (heads, width, l, s, batch) = sizes;
         let (bias, bias_kv, zero, first) = flags;
         let check = || -> Result<()> {
-            let mut numbers = Numbers::new(seed);
+            let mut numbers = Rng::new(seed);
             let (e, n) = (heads * width, batch.unwrap_or(1));
             let (kdim, vdim) = (widths.0.unwrap_or(e), widths.1.unwrap_or(e));
             let config = MultiheadAttention::config(e, heads).kdim(kdim).vdim(vdim).bias(bias).add_bias_kv(bias_kv)
@@ -236,7 +236,7 @@ fn values_of_bool(mask: &Tensor) -> Result<Vec<bool>> {
 
 #[test]
 fn a_query_without_keys_is_zero_and_gives_no_gradient() -> Result<()> {
-    let mut numbers = Numbers::new(1);
+    let mut numbers = Rng::new(1);
     let x = candle::Var::from_tensor(&numbers.tensor(&[3, 2], 1.))?;
     let mask = Tensor::new(&[[1u8, 1, 1], [0, 0, 0], [0, 1, 0]], &CPU)?;
     let y = scaled_dot_product_attention(x.as_tensor(), x.as_tensor(), x.as_tensor(), mask).into_tensor()?;
@@ -250,7 +250,7 @@ fn a_query_without_keys_is_zero_and_gives_no_gradient() -> Result<()> {
 
 #[test]
 fn self_attention_with_one_projection_gives_the_same_results() -> Result<()> {
-    let mut numbers = Numbers::new(6);
+    let mut numbers = Rng::new(6);
     let mut attn = MultiheadAttention::config(6, 2).init(&CPU)?;
     attn.to_dtype(DType::F64)?;
     let x = numbers.tensor(&[4, 3, 6], 1.);
@@ -286,7 +286,7 @@ fn empty_batches_are_supported() -> Result<()> {
 
 #[test]
 fn every_dtype_agrees_with_f64() -> Result<()> {
-    let mut numbers = Numbers::new(2);
+    let mut numbers = Rng::new(2);
     let x = numbers.tensor(&[2, 4, 6, 8], 1.);
     let wide = scaled_dot_product_attention(&x, &x, &x, AttentionOptions::default().is_causal(true))
         .into_tensor()?;
@@ -440,8 +440,8 @@ fn dropout_drops_weights_in_training_only() -> Result<()> {
     Ok(())
 }
 
-/// A decoder block: causal self-attention, cross-attention to a memory with padding, and attention by the
-/// function.
+/// A decoder block: causal self-attention, cross-attention to a memory with padding, and
+/// `scaled_dot_product_attention`.
 #[derive(Module)]
 #[module(forward = |x, memory, padding| {
     let (h, _) = self_attn(x, x, x);
@@ -466,7 +466,7 @@ struct Decoder {
 #[test]
 fn attention_learns_as_a_field() -> Result<()> {
     let net = Decoder::new(&CPU)?;
-    let mut numbers = Numbers::new(4);
+    let mut numbers = Rng::new(4);
     for (_, parameter) in net.trainable_parameters() {
         parameter.set(&numbers.tensor(parameter.dims(), 0.5).to_dtype(DType::F32)?)?;
     }

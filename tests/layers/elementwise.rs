@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use sconce::candle;
 use sconce::prelude::*;
 
-use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
+use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
 
 type Function = fn(Signal) -> Signal;
 
@@ -35,7 +35,7 @@ proptest! {
     fn gradients_agree_with_finite_differences(n in 0..3usize, c in 1..4usize, half in 1..4usize, seed: u64) {
         for (name, function) in FUNCTIONS {
             // No entry is near a kink: the entries are 0.417 (k + 0.37) for integers k.
-            let x = Numbers::new(seed).distinct(&[n, c, 2 * half], 0.417);
+            let x = Rng::new(seed).distinct(&[n, c, 2 * half], 0.417);
             check_gradients(on_tensors(function), &[x]).map_err(|error| fail(format!("{name}: {error}")))?;
         }
     }
@@ -45,10 +45,10 @@ proptest! {
         for (name, function) in FUNCTIONS {
             for (dtype, tolerance) in [(DType::F32, 2e-6), (DType::F16, 2e-3), (DType::BF16, 1.6e-2)] {
                 let check = || -> Result<()> {
-                    let x = Numbers::new(seed).tensor(&[n, c, 2 * half], 6.).to_dtype(dtype)?;
+                    let x = Rng::new(seed).tensor(&[n, c, 2 * half], 6.).to_dtype(dtype)?;
                     let op = on_tensors(function);
                     let y = op(std::slice::from_ref(&x))?;
-                    let cotangent = Numbers::new(seed ^ 1).tensor(y.dims(), 1.).to_dtype(dtype)?;
+                    let cotangent = Rng::new(seed ^ 1).tensor(y.dims(), 1.).to_dtype(dtype)?;
                     let (y, dx) = gradients(&op, std::slice::from_ref(&x), &cotangent)?;
                     let wide = [x.to_dtype(DType::F64)?];
                     let (wide_y, wide_dx) = gradients(&op, &wide, &cotangent.to_dtype(DType::F64)?)?;
@@ -72,8 +72,8 @@ proptest! {
         ];
         for (shape, channel, dropout) in cases {
             let check = || -> Result<()> {
-                let x = Numbers::new(seed).distinct(&shape, 0.3);
-                let cotangent = Numbers::new(seed ^ 1).tensor(&shape, 1.);
+                let x = Rng::new(seed).distinct(&shape, 0.3);
+                let cotangent = Rng::new(seed ^ 1).tensor(&shape, 1.);
                 let (y, dx) = gradients(on_tensors(|x| dropout(x, p)), std::slice::from_ref(&x), &cotangent)?;
                 let kept = values(&y.ne(0.)?)?;
                 assert!(kept.chunks(channel).all(|channel| channel.iter().all(|kept| *kept == channel[0])));

@@ -1,17 +1,17 @@
-//! Settings too large for any image or memory, and empty sizes: they give a result or an error with a reason,
-//! and never panic.
+//! Settings too large for any image or any memory, and sizes of 0. All of them give a result or an error that
+//! states the reason, and never panic.
 
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
 use sconce::prelude::*;
 
-use crate::common::{Numbers, config, values};
+use crate::common::{Rng, config, values};
 
 /// Sizes that no memory can hold.
 const HUGE: [usize; 6] = [1 << 45, 1 << 62, usize::MAX / 4, usize::MAX / 2, usize::MAX / 2 + 1, usize::MAX];
 
 fn small_image() -> Tensor {
-    Numbers::new(3).tensor(&[1, 4, 6, 6], 1.).to_dtype(DType::F32).expect("f64 should convert to f32")
+    Rng::new(3).tensor(&[1, 4, 6, 6], 1.).to_dtype(DType::F32).expect("f64 should convert to f32")
 }
 
 /// Returns the output and gradient of a layer in training, and its output in inference.
@@ -22,11 +22,12 @@ where
     let x = Var::from_tensor(x)?;
     let y = layer.call(x.as_tensor().into(), Mode::Train).into_tensor()?;
     let gradient = y.sum_all()?.backward()?.get(&x).cloned().unwrap_or(x.zeros_like()?);
-    let inferred = relu(layer.inference()?.call(x.as_detached_tensor().into(), Mode::Eval)).into_tensor()?;
-    Ok([y, gradient, inferred])
+    let inference_output =
+        relu(layer.inference()?.call(x.as_detached_tensor().into(), Mode::Eval)).into_tensor()?;
+    Ok([y, gradient, inference_output])
 }
 
-/// Runs the layer in all dtypes on an input of the given shape. It may fail but must not panic.
+/// Runs the layer in all dtypes on an input of the given shape. The layer may fail but must not panic.
 fn assert_no_panic<C>(config: impl Fn() -> C, dims: &[usize]) -> Result<()>
 where
     C: Config<Output: Forward<Signal, Output = Signal>>,
@@ -45,9 +46,9 @@ fn after_convolution<C: Config<Output: Layer + 'static>>(second: C) -> Result<Se
     Ok(Sequential::new().push(first).push(second.init(&Device::Cpu)?))
 }
 
-/// A stride has no effect for a single window, and a dilation has none for a single tap.
+/// A stride has no effect on a single window, and a dilation has no effect on a kernel of size 1.
 #[test]
-fn settings_without_effect_may_have_any_size() -> Result<()> {
+fn settings_that_have_no_effect_may_have_any_size() -> Result<()> {
     for huge in HUGE {
         for (kernel, outputs, groups, dtype) in
             [(1, 16, 1, DType::F32), (3, 16, 1, DType::F32), (3, 4, 4, DType::F32), (3, 16, 1, DType::F64)]
@@ -56,18 +57,18 @@ fn settings_without_effect_may_have_any_size() -> Result<()> {
                 let conv =
                     Conv2d::config(4, outputs, kernel).groups(groups).stride(stride).dilation(dilation);
                 let mut conv = conv.init(&Device::Cpu)?;
-                let (mut numbers, mut state) = (Numbers::new(5), conv.state_dict());
+                let (mut numbers, mut state) = (Rng::new(5), conv.state_dict());
                 for (name, tensor) in conv.named_parameters() {
                     state.insert(name, numbers.tensor(tensor.dims(), 1.));
                 }
                 conv.load_state_dict(&state)?;
                 conv.to_dtype(dtype)?;
-                let [y, gradient, inferred] = run(&conv, &small_image().to_dtype(dtype)?)?;
-                Ok([values(&y)?, values(&gradient)?, values(&inferred)?])
+                let [y, gradient, inference_output] = run(&conv, &small_image().to_dtype(dtype)?)?;
+                Ok([values(&y)?, values(&gradient)?, values(&inference_output)?])
             };
-            assert_eq!(conv(huge, 1)?, conv(7, 1)?, "{kernel} of {groups}");
+            assert_eq!(conv(huge, 1)?, conv(7, 1)?, "kernel {kernel}, {groups} groups, size {huge}");
             if kernel == 1 {
-                assert_eq!(conv(1, huge)?, conv(1, 1)?, "{kernel} of {groups}");
+                assert_eq!(conv(1, huge)?, conv(1, 1)?, "kernel {kernel}, {groups} groups, size {huge}");
             }
         }
     }
@@ -75,13 +76,13 @@ fn settings_without_effect_may_have_any_size() -> Result<()> {
 }
 
 #[test]
-fn sizes_beyond_any_memory_are_errors() -> Result<()> {
+fn tensors_that_do_not_fit_in_memory_are_errors() -> Result<()> {
     let x = small_image();
     let pixel = || Tensor::ones((1, 4, 1, 1), DType::F32, &Device::Cpu);
     let options = Conv2dOptions::default;
     for huge in HUGE {
         let message_of = |error: Option<Error>| error.map(|error| error.to_string()).unwrap_or_default();
-        let fresh = [
+        let init_errors = [
             message_of(Conv2d::config(huge, 4, 3).init(&Device::Cpu).err()),
             message_of(Conv2d::config(4, huge, 3).init(&Device::Cpu).err()),
             message_of(Conv2d::config(4, 4, huge).init(&Device::Cpu).err()),
@@ -93,7 +94,7 @@ fn sizes_beyond_any_memory_are_errors() -> Result<()> {
             message_of(MultiheadAttention::config(huge, 1).init(&Device::Cpu).err()),
             message_of(LSTM::config(4, huge).init(&Device::Cpu).err()),
         ];
-        for message in fresh {
+        for message in init_errors {
             assert!(message.contains("not enough memory for a tensor of shape"), "{huge}: {message:?}");
         }
         let weight = Tensor::ones((16, 4, 3, 3), DType::F32, &Device::Cpu)?;
@@ -161,12 +162,12 @@ proptest! {
         };
         assert_no_panic(transposed, &dims).map_err(crate::common::fail)?;
         if let Ok(network) = after_convolution(Conv2d::config(16, 16, kernel).groups(16).stride(stride).padding(padding)) {
-            let _ = run(&network, &Tensor::ones(&[batch, 4, size[0], size[1]], DType::F32, &Device::Cpu).expect("a tensor of ones"));
+            let _ = run(&network, &Tensor::ones(&[batch, 4, size[0], size[1]], DType::F32, &Device::Cpu).expect("a tensor of ones should be created"));
         }
     }
 
     #[test]
-    fn poolings_never_panic(
+    fn pooling_never_panics(
         dims in prop::array::uniform4(0..8usize),
         (kernel, stride, padding) in (size_pairs(), size_pairs(), size_pairs()),
         largest_padding: bool,
@@ -182,7 +183,7 @@ proptest! {
         assert_no_panic(max, &dims).map_err(crate::common::fail)?;
         assert_no_panic(mean, &dims).map_err(crate::common::fail)?;
         for network in [after_convolution(max()), after_convolution(mean())].into_iter().flatten() {
-            let _ = run(&network, &Tensor::ones(&[1, 4, dims[2], dims[3]], DType::F32, &Device::Cpu).expect("a tensor of ones"));
+            let _ = run(&network, &Tensor::ones(&[1, 4, dims[2], dims[3]], DType::F32, &Device::Cpu).expect("a tensor of ones should be created"));
         }
     }
 }
@@ -201,14 +202,15 @@ fn empty_inputs_of_instance_norm_are_supported() -> Result<()> {
     Ok(())
 }
 
-/// The same holds for empty inputs.
+/// Errors name the operand even if the input has no rows.
 #[test]
-fn linear_errors_name_the_operand_of_another_dtype() -> Result<()> {
+fn linear_errors_name_the_operand_with_the_wrong_dtype() -> Result<()> {
     let weight = Tensor::ones((3, 6), DType::F32, &Device::Cpu)?;
     for (rows, dtype) in [(0, DType::I64), (2, DType::U8), (2, DType::F64)] {
         let x = Tensor::ones((rows, 6), dtype, &Device::Cpu)?;
         let error = linear(&x, &weight, None).into_tensor().unwrap_err();
-        let expected = format!("Linear 6→3: expected a weight of {dtype:?} like the input, found F32");
+        let expected =
+            format!("Linear 6→3: expected a weight of dtype {dtype:?}, the dtype of the input, found F32");
         assert_eq!(error.to_string(), expected);
     }
     Ok(())

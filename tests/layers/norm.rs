@@ -10,11 +10,11 @@ use sconce::prelude::{
     Mode, Module, Network, RmsNorm, Signal, Tensor, Trainer, cross_entropy,
 };
 
-use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
+use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
 
 const CPU: Device = Device::Cpu;
 
-/// Normalizes `[rows, elements]` by the definition.
+/// Normalizes `[rows, elements]` according to the definition.
 fn by_definition(rows: &Tensor, eps: f64, centered: bool) -> CandleResult<Tensor> {
     let rows = if centered { rows.broadcast_sub(&rows.mean_keepdim(1)?)? } else { rows.clone() };
     rows.broadcast_div(&(rows.sqr()?.mean_keepdim(1)? + eps)?.sqrt()?)
@@ -112,7 +112,7 @@ proptest! {
     fn values_agree_with_the_formula_and_gradients_with_finite_differences(
         (norm, dims, parameters) in settings(), shift in -9.0..9.0f64, seed: u64,
     ) {
-        let mut numbers = Numbers::new(seed);
+        let mut numbers = Rng::new(seed);
         let x = numbers.tensor(&dims, 2.0).affine(1.0, shift).map_err(fail)?;
         let mut inputs = vec![x];
         for _ in 0..parameters {
@@ -137,7 +137,7 @@ proptest! {
 proptest! {
     #![proptest_config(config(200))]
 
-    /// Includes sizes that are split into several tasks and blocks.
+    /// The sizes include some that are split into several tasks and blocks.
     #[test]
     fn every_dtype_agrees_with_f64(seed: u64, rows in 0..300usize, row in 1..200usize, which in 0..4usize) {
         let (norm, dims) = match which {
@@ -147,7 +147,7 @@ proptest! {
             _ => (Norm::Instance, vec![rows / 6, 6, row + 1]),
         };
         let parameters = norm.parameter_shape(&dims);
-        let mut numbers = Numbers::new(seed);
+        let mut numbers = Rng::new(seed);
         let mut inputs = vec![numbers.tensor(&dims, 4.0), numbers.tensor(&parameters, 1.0)];
         if which != 1 {
             inputs.push(numbers.tensor(&parameters, 1.0));
@@ -170,13 +170,13 @@ proptest! {
     }
 }
 
-/// Rows whose statistics are sensitive to rounding.
+/// Uses rows whose statistics are sensitive to rounding.
 #[test]
 fn rows_far_from_zero_and_constant_rows_are_accurate() -> Result<()> {
     for (dtype, mean, tolerance) in
         [(DType::F32, 1e4, 2e-6), (DType::F32, -1e6, 2e-6), (DType::F64, 1e9, 1e-6)]
     {
-        let x = Numbers::new(7).tensor(&[4, 60], 1.0).affine(2.0, mean)?.to_dtype(dtype)?;
+        let x = Rng::new(7).tensor(&[4, 60], 1.0).affine(2.0, mean)?.to_dtype(dtype)?;
         // The rounded elements, relative to their mean: exact in f64.
         let exact = by_definition(&(x.to_dtype(DType::F64)? - mean)?, 1e-5, true)?;
         let y = norm::layer_norm(&x, &[60], None, None, 1e-5)?;
@@ -240,7 +240,7 @@ proptest! {
         let check = || -> Result<()> {
             let mut norm = InstanceNorm2d::config(c).momentum(momentum).affine(affine).track_running_stats(true).init(&CPU)?;
             norm.to_dtype(DType::F64)?;
-            let mut numbers = Numbers::new(seed);
+            let mut numbers = Rng::new(seed);
             let (mut mean, mut var) = (Tensor::zeros(c, DType::F64, &CPU)?, Tensor::ones(c, DType::F64, &CPU)?);
             for _ in 0..2 {
                 let x = numbers.tensor(&[n, c, plane.0, plane.1], 2.0);
@@ -293,7 +293,7 @@ fn printing_and_tensor_names_agree_with_pytorch() -> Result<()> {
 
 #[test]
 fn an_unbatched_input_gives_the_result_of_a_batch_of_one() -> Result<()> {
-    let x = Numbers::new(3).tensor(&[2, 3, 4, 5], 1.0);
+    let x = Rng::new(3).tensor(&[2, 3, 4, 5], 1.0);
     let norm = InstanceNorm2d::config(3).init(&CPU)?;
     let whole = norm.call((&x).into(), Mode::Eval).into_tensor()?;
     let one = norm.call(x.get(1)?.into(), Mode::Eval).into_tensor()?;
@@ -377,7 +377,7 @@ fn errors_name_the_invalid_argument() -> Result<()> {
 fn candles_norms_learn() -> Result<()> {
     let vb = sconce::nn::VarMap::new();
     let builder = sconce::nn::VarBuilder::from_varmap(&vb, DType::F32, &CPU);
-    let x = Numbers::new(1).tensor(&[6, 8], 1.0).to_dtype(DType::F32)?;
+    let x = Rng::new(1).tensor(&[6, 8], 1.0).to_dtype(DType::F32)?;
     let target = Tensor::new(&[0u32, 1, 2, 3, 4, 5], &CPU)?;
     let layer = sconce::nn::layer_norm(8, 1e-5, builder.pp("layer"))?;
     let rms = sconce::nn::rms_norm(8, 1e-5, builder.pp("rms"))?;

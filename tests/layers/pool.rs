@@ -5,16 +5,17 @@ use proptest::prelude::*;
 use sconce::candle;
 use sconce::prelude::*;
 
-use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
+use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
 
-/// Reduces the elements of a window, given also the number of its positions in the padded row.
+/// A function that reduces the elements of a window. Its second argument is the number of positions of the
+/// window in the padded row.
 type Reduce = fn(&[f64], f64) -> f64;
 
 fn maximum(seen: &[f64], _: f64) -> f64 {
     seen.iter().copied().fold(f64::NEG_INFINITY, f64::max)
 }
 
-/// Pools `[batch, channels, length]` by plain loops.
+/// Pools `[batch, channels, length]` with plain loops.
 fn naive1d(
     x: &Tensor,
     [kernel, stride, padding, dilation]: [usize; 4],
@@ -41,7 +42,7 @@ fn naive1d(
     Ok(Tensor::from_vec(y, (n, c, outputs), &Device::Cpu)?)
 }
 
-/// Adaptive max pooling of `[batch, channels, height, width]` by plain loops.
+/// Computes adaptive max pooling of `[batch, channels, height, width]` with plain loops.
 fn naive_adaptive_max(x: &Tensor, [rows, columns]: [usize; 2]) -> Result<Tensor> {
     let (n, c, h, w) = x.dims4()?;
     let window = |i: usize, input: usize, output: usize| {
@@ -84,7 +85,7 @@ proptest! {
         padding in 0..3usize, ceil: bool, include: bool, seed: u64,
     ) {
         let padding = padding.min(kernel / 2);
-        let mut numbers = Numbers::new(seed);
+        let mut numbers = Rng::new(seed);
         let x = numbers.distinct(&[n, c, length], 0.3);
         let max = MaxPool1d::config(kernel).stride(stride).padding(padding).dilation(dilation).ceil_mode(ceil);
         let avg = AvgPool1d::config(kernel).stride(stride).padding(padding).ceil_mode(ceil).count_include_pad(include);
@@ -121,7 +122,7 @@ proptest! {
         (n, c, h, w) in (0..3usize, 1..4usize, 1..9usize, 1..9usize),
         (rows, columns) in (1..10usize, 1..10usize), seed: u64,
     ) {
-        let x = Numbers::new(seed).distinct(&[n, c, h, w], 0.3);
+        let x = Rng::new(seed).distinct(&[n, c, h, w], 0.3);
         let check = || -> Result<()> {
             let expected = naive_adaptive_max(&x, [rows, columns])?;
             check_pool(|x| adaptive_max_pool2d(x, (rows, columns)), x.clone(), expected.clone(), 0.)?;
@@ -154,9 +155,9 @@ proptest! {
             for (pool, sequence) in pools {
                 let check = || -> Result<()> {
                     let shape = if sequence { vec![n, c, w] } else { vec![n, c, h, w] };
-                    let x = Numbers::new(seed).tensor(&shape, 4.).to_dtype(dtype)?;
+                    let x = Rng::new(seed).tensor(&shape, 4.).to_dtype(dtype)?;
                     let shape = pool((&x).into()).into_tensor()?.dims().to_vec();
-                    let cotangent = Numbers::new(seed ^ 1).tensor(&shape, 1.).to_dtype(dtype)?;
+                    let cotangent = Rng::new(seed ^ 1).tensor(&shape, 1.).to_dtype(dtype)?;
                     let (y, dx) = gradients(on_tensors(pool), std::slice::from_ref(&x), &cotangent)?;
                     let wide = [x.to_dtype(DType::F64)?];
                     let (wide_y, wide_dx) = gradients(on_tensors(pool), &wide, &cotangent.to_dtype(DType::F64)?)?;

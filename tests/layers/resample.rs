@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use sconce::candle;
 use sconce::prelude::*;
 
-use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
+use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
 
 /// Turns a function of signals into a function of tensors.
 fn on_tensors(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Result<Tensor> {
@@ -67,7 +67,7 @@ proptest! {
         size in (1..10usize, 1..10usize), factor in prop::option::of((0.3..3.2f64, 0.3..3.2f64)), seed: u64,
     ) {
         let mode = if cubic { "bicubic" } else { "bilinear" };
-        let x = Numbers::new(seed).tensor(&[n, c, h, w], 1.);
+        let x = Rng::new(seed).tensor(&[n, c, h, w], 1.);
         let target = Upsample::config().mode(mode).align_corners(align);
         let scaled = |input: usize, factor: f64| (input as f64 * factor).floor() as usize;
         let (target, (rows, columns), scales) = match factor {
@@ -98,7 +98,7 @@ proptest! {
             (0.2..4f64).prop_map(|factor| Upsample::config().scale_factor(factor)),
         ], seed: u64,
     ) {
-        let x = Numbers::new(seed).tensor(&[n, c, length], 1.);
+        let x = Rng::new(seed).tensor(&[n, c, length], 1.);
         let op = on_tensors(|x| interpolate(x, target.mode(mode)));
         let Ok(y) = op(std::slice::from_ref(&x)) else {
             // The scale factor is so small that the output is empty.
@@ -123,7 +123,7 @@ proptest! {
     fn pixel_shuffle_and_unshuffle_are_inverse(
         lead in prop::collection::vec(0..3usize, 0..3), (c, h, w, r) in (1..4usize, 1..4usize, 1..4usize, 1..4usize), seed: u64,
     ) {
-        let x = Numbers::new(seed).tensor(&[lead.clone(), vec![c * r * r, h, w]].concat(), 1.);
+        let x = Rng::new(seed).tensor(&[lead.clone(), vec![c * r * r, h, w]].concat(), 1.);
         let check = || -> Result<()> {
             let (up, down) = (on_tensors(|x| pixel_shuffle(x, r)), on_tensors(|x| pixel_unshuffle(x, r)));
             let y = up(std::slice::from_ref(&x))?;
@@ -147,10 +147,10 @@ proptest! {
         for (dtype, tolerance) in [(DType::F32, 2e-6), (DType::F16, 1e-3), (DType::BF16, 8e-3)] {
             for target in targets {
                 let check = || -> Result<()> {
-                    let x = Numbers::new(seed).tensor(&[n, c, h, w], 4.).to_dtype(dtype)?;
+                    let x = Rng::new(seed).tensor(&[n, c, h, w], 4.).to_dtype(dtype)?;
                     let op = on_tensors(|x| interpolate(x, target));
                     let shape = op(std::slice::from_ref(&x))?.dims().to_vec();
-                    let cotangent = Numbers::new(seed ^ 1).tensor(&shape, 1.).to_dtype(dtype)?;
+                    let cotangent = Rng::new(seed ^ 1).tensor(&shape, 1.).to_dtype(dtype)?;
                     let (y, dx) = gradients(&op, std::slice::from_ref(&x), &cotangent)?;
                     let wide = [x.to_dtype(DType::F64)?];
                     let (wide_y, wide_dx) = gradients(&op, &wide, &cotangent.to_dtype(DType::F64)?)?;
@@ -166,11 +166,11 @@ proptest! {
 
 #[test]
 fn a_large_tensor_gives_the_results_of_its_parts() -> Result<()> {
-    let x = Numbers::new(1).tensor(&[5, 7, 40, 50], 1.);
+    let x = Rng::new(1).tensor(&[5, 7, 40, 50], 1.);
     let op = |x: &Tensor| interpolate(x, Upsample::config().scale_factor(1.7).mode("bilinear")).into_tensor();
     let (whole, last) = (op(&x)?, op(&x.narrow(0, 4, 1)?)?);
     check_close("the last image", &whole.narrow(0, 4, 1)?, &last, 0.)?;
-    let cotangent = Numbers::new(2).tensor(whole.dims(), 1.);
+    let cotangent = Rng::new(2).tensor(whole.dims(), 1.);
     let op = |x: &[Tensor]| -> candle::Result<Tensor> { Ok(op(&x[0])?) };
     let (_, whole) = gradients(op, std::slice::from_ref(&x), &cotangent)?;
     let (_, last) = gradients(op, &[x.narrow(0, 4, 1)?.contiguous()?], &cotangent.narrow(0, 4, 1)?)?;
@@ -219,7 +219,7 @@ fn errors_name_the_invalid_argument() -> Result<()> {
         (interpolate(image(), target()), "either size or scale_factor, found neither"),
         (interpolate(image(), target().size(3).scale_factor(2)), "either size or scale_factor, found both"),
         (interpolate(image(), target().size(3).recompute_scale_factor(true)), "requires a scale_factor"),
-        (interpolate(image(), target().size(3).mode("cubic")), "mode = \"cubic\": expected \"nearest\""),
+        (interpolate(image(), target().size(3).mode("cubic")), "expected mode \"nearest\""),
         (
             interpolate(image(), target().size(3).align_corners(true)),
             "align_corners requires mode \"linear\", \"bilinear\" or \"bicubic\", found \"nearest\"",

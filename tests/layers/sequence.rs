@@ -8,12 +8,12 @@ use sconce::candle::{self, Var};
 use sconce::nn::{self, RNN as _, VarBuilder};
 use sconce::prelude::*;
 
-use crate::common::{Numbers, check_close, check_gradients, config, fail, message, restride, values};
+use crate::common::{Rng, check_close, check_gradients, config, fail, message, restride, values};
 
 const CPU: Device = Device::Cpu;
 
 /// Returns random tensors for a layer's parameters, by name and in their order.
-fn parameters(layer: &impl Network, numbers: &mut Numbers) -> Vec<(String, Tensor)> {
+fn parameters(layer: &impl Network, numbers: &mut Rng) -> Vec<(String, Tensor)> {
     let named = layer.named_parameters().into_iter();
     named.map(|(name, tensor)| (name, numbers.tensor(tensor.dims(), 0.8))).collect()
 }
@@ -38,7 +38,7 @@ fn concatenated(tensors: &[Tensor]) -> candle::Result<Tensor> {
 fn check_layer<C: Config + Clone>(
     config: &C,
     inputs: &[Tensor],
-    numbers: &mut Numbers,
+    numbers: &mut Rng,
     run: impl Fn(&C::Output, &[Tensor]) -> Result<Vec<Tensor>>,
 ) -> Result<()> {
     let names = parameters(&config.clone().init(&CPU)?, numbers);
@@ -60,7 +60,7 @@ proptest! {
         padding in prop::option::of(0..7usize), kind in 0..3usize, seed: u64,
     ) {
         let check = || -> Result<()> {
-            let mut numbers = Numbers::new(seed);
+            let mut numbers = Rng::new(seed);
             let ids: Vec<u32> =
                 (0..shape.iter().product()).map(|_| ((numbers.uniform() + 1.) / 2. * rows as f64) as u32).collect();
             let ids = Tensor::from_vec(ids, &shape[..], &CPU)?.to_dtype([DType::U8, DType::U32, DType::I64][kind])?;
@@ -73,7 +73,7 @@ proptest! {
             assert_eq!(values(&y)?, expected);
             check_gradients(|w| Ok(embedding(&ids, &w[0]).into_tensor()?), &[weight])?;
 
-            // The padding row is read but has a zero gradient; all other rows have the usual gradient.
+            // The padding row is read but its gradient is zero; all other rows have the usual gradient.
             let padding = padding.filter(|row| *row < rows);
             let config = Embedding::config(rows, width).padding_idx(padding);
             let layer = config.init(&CPU)?;
@@ -97,7 +97,7 @@ proptest! {
     ) {
         let (a, b, o) = sizes;
         let check = || -> Result<()> {
-            let mut numbers = Numbers::new(seed);
+            let mut numbers = Rng::new(seed);
             let shape = |last: usize| [&batch[..], &[last]].concat();
             let (x1, x2) = (numbers.tensor(&shape(a), 1.), numbers.tensor(&shape(b), 1.));
             let (weight, shift) = (numbers.tensor(&[o, a, b], 1.), numbers.tensor(&[o], 1.));
@@ -128,7 +128,7 @@ proptest! {
     ) {
         let ((inputs, hidden), (bias, first, both, project)) = (sizes, flags);
         let check = || -> Result<()> {
-            let mut numbers = Numbers::new(seed);
+            let mut numbers = Rng::new(seed);
             let width = if project { hidden - 1 } else { hidden };
             let config = LSTM::config(inputs, hidden).num_layers(layers).bias(bias).batch_first(first)
                 .bidirectional(both).proj_size(if project { width } else { 0 });
@@ -156,7 +156,7 @@ proptest! {
     ) {
         let (bias, first, both) = flags;
         let check = || -> Result<()> {
-            let mut numbers = Numbers::new(seed);
+            let mut numbers = Rng::new(seed);
             let parts = layers * if both { 2 } else { 1 };
             let (x, h) = match batch {
                 Some(n) if first => ([n, steps, inputs].to_vec(), [parts, n, hidden].to_vec()),
@@ -185,7 +185,7 @@ proptest! {
         inputs in 1..6usize, hidden in 1..20usize, steps in 1..6usize, batch in 1..4usize, seed: u64,
     ) {
         let check = || -> Result<()> {
-            let mut numbers = Numbers::new(seed);
+            let mut numbers = Rng::new(seed);
             let x = numbers.tensor(&[batch, steps, inputs], 1.);
             let lstm = LSTM::config(inputs, hidden).batch_first(true);
             let names = parameters(&lstm.init(&CPU)?, &mut numbers);
@@ -213,7 +213,7 @@ proptest! {
     #[test]
     fn a_cell_gives_the_result_of_one_step_of_its_layer(inputs in 1..4usize, hidden in 1..4usize, n in 0..3usize, bias: bool, seed: u64) {
         let check = || -> Result<()> {
-            let mut numbers = Numbers::new(seed);
+            let mut numbers = Rng::new(seed);
             let x = numbers.tensor(&[n, inputs], 1.).to_dtype(DType::F32)?;
             let [h, c] = [0; 2].map(|_| numbers.tensor(&[n, hidden], 1.).to_dtype(DType::F32));
             let (h, c) = (h?, c?);
@@ -276,7 +276,7 @@ fn empty_batches_are_supported() -> Result<()> {
 /// f16 and bf16 are computed in f32 and rounded once.
 #[test]
 fn every_dtype_agrees_with_f64() -> Result<()> {
-    let mut numbers = Numbers::new(3);
+    let mut numbers = Rng::new(3);
     let x = numbers.tensor(&[4, 3, 6], 1.);
     let ids = Tensor::new(&[1u32, 0, 1, 1], &CPU)?;
     for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 4e-3), (DType::BF16, 3e-2)] {
@@ -392,7 +392,7 @@ fn fresh_parameters_agree_with_pytorch() -> Result<()> {
     let loaded = Embedding::config(50, 40).padding_idx(7).load(&path, &CPU);
     std::fs::remove_file(&path)?;
     assert!(values(loaded?.weight())?.iter().all(|x| *x == 1.));
-    // The row is also zero in candle's own map.
+    // The row is also zero in candle's `VarMap`.
     let map = nn::VarMap::new();
     let layer =
         Embedding::config(5, 4).padding_idx(1).build(VarBuilder::from_varmap(&map, DType::F32, &CPU))?;
@@ -473,7 +473,7 @@ fn sequential_works_as_a_layer() -> Result<()> {
     let y = net.call((&x).into(), Mode::Eval).into_tensor()?;
     assert_eq!(y.dims(), [3, 2]);
 
-    // Saving, loading, detaching and freezing work as for every other layer.
+    // Saving, loading, detaching and freezing work like for any other layer.
     let path = std::env::temp_dir().join(format!("sconce-sequential-{}.safetensors", std::process::id()));
     net.save(&path)?;
     let loaded = mlp().load(&path, &CPU);
@@ -558,9 +558,9 @@ struct Steps {
     plain: RNNCell,
 }
 
-/// Draws all parameters from `seed`. Other tests share sconce's global generator.
+/// Draws all parameters from a generator with this seed, because other tests share sconce's global generator.
 fn randomize(net: &impl Network, seed: u64) -> Result<()> {
-    let mut numbers = Numbers::new(seed);
+    let mut numbers = Rng::new(seed);
     net.trainable_parameters().iter().try_for_each(|(_, parameter)| {
         Ok(parameter.set(&numbers.tensor(parameter.dims(), 0.8).to_dtype(parameter.dtype())?)?)
     })
@@ -586,7 +586,7 @@ fn train(net: &impl Network, rate: f64, steps: usize, loss: impl Fn() -> Result<
 #[test]
 fn every_layer_learns_as_a_field() -> Result<()> {
     let mut net = Sequences::new(&CPU)?;
-    // Large enough that the token ids affect the output through many layers.
+    // The parameters are large enough for the token ids to affect the output through many layers.
     randomize(&net, 1)?;
     let padding = values(&net.embedding.weight().get(0)?)?;
     let ids = Tensor::new(&[[1u32, 4, 6], [2, 0, 0], [5, 3, 1]], &CPU)?;
@@ -608,7 +608,7 @@ fn every_layer_learns_as_a_field() -> Result<()> {
 
     let net = Steps::new(&CPU)?;
     randomize(&net, 2)?;
-    let mut numbers = Numbers::new(1);
+    let mut numbers = Rng::new(1);
     let mut random = |shape: &[usize]| numbers.tensor(shape, 1.).to_dtype(DType::F32);
     let (a, b, target) = (random(&[3, 2])?, random(&[3, 3])?, (random(&[3, 4])? * 0.7)?);
     let losses = train(&net, 0.5, 200, || Ok((net.forward(&a, &b)? - &target)?.sqr()?.mean_all()?))?;

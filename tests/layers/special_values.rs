@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
 use sconce::prelude::*;
 
-use crate::common::{Numbers, config, restride, values};
+use crate::common::{Rng, config, restride, values};
 
 /// The operations after the convolution.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ enum Consumer {
     Depthwise,
 }
 
-/// The operands that contain special values.
+/// The operands that may contain special values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Operand {
     Image,
@@ -45,7 +45,7 @@ struct Case {
     consumer: Consumer,
     special: &'static [f64],
     operand: Operand,
-    /// One element in this many is special, on average.
+    /// On average, one in this many elements is special.
     every: usize,
     strided: bool,
     inference: bool,
@@ -61,7 +61,7 @@ const SPECIAL: [&[f64]; 5] = [
 ];
 
 /// Returns random numbers within ±1, some of them replaced by special values.
-fn random_operand(numbers: &mut Numbers, case: &Case, operand: Operand, shape: &[usize]) -> Result<Tensor> {
+fn random_operand(numbers: &mut Rng, case: &Case, operand: Operand, shape: &[usize]) -> Result<Tensor> {
     let plain = values(&numbers.tensor(shape, 1.))?;
     let mut below = |n: usize| ((numbers.uniform() + 1.) / 2. * n as f64) as usize % n;
     let value = |plain: f64| {
@@ -108,16 +108,16 @@ impl Image {
             let (plane, pixel) = (i / (rows * columns), i % (rows * columns));
             let [y, x] = [pixel / columns * stride, pixel % columns * stride];
             let (image, output) = (plane / outputs, plane % outputs);
-            let tap = |channel: usize, tap: usize| {
-                let position = [y + tap / kernel * dilation, x + tap % kernel * dilation];
+            let element = |channel: usize, index: usize| {
+                let position = [y + index / kernel * dilation, x + index % kernel * dilation];
                 self.at(image * channels + channel, position, padding)
             };
-            all.push(value(output, kernel * kernel, &tap));
+            all.push(value(output, kernel * kernel, &element));
         }
         Self { dims: [batch, outputs, rows, columns], values: all }
     }
 
-    /// Convolves by the definition. Padding contributes nothing.
+    /// Convolves according to the definition. Padding contributes nothing.
     fn convolved(&self, weight: &Tensor, bias: &Tensor, settings: [usize; 3], groups: usize) -> Result<Self> {
         let (outputs, inputs, kernel, _) = weight.dims4()?;
         let ([stride, padding, dilation], weight, bias) = (settings, values(weight)?, values(bias)?);
@@ -130,8 +130,8 @@ impl Image {
     }
 
     fn max_pooled(&self, [kernel, stride, padding]: [usize; 3]) -> Self {
-        self.windows(self.dims[1], [kernel, stride, padding, 1], |channel, taps, at| {
-            let window = (0..taps).filter_map(|tap| at(channel, tap));
+        self.windows(self.dims[1], [kernel, stride, padding, 1], |channel, count, at| {
+            let window = (0..count).filter_map(|index| at(channel, index));
             window.fold(f64::NEG_INFINITY, |max, x| if max.is_nan() || x <= max { max } else { x })
         })
     }
@@ -166,7 +166,7 @@ fn with_tensors<L: Network>(mut layer: L, dtype: DType, tensors: &[(&str, &Tenso
 
 fn check(case: &Case) -> Result<()> {
     let &Case { dtype, channels: [inputs, outputs], groups, kernel, stride, padding, dilation, .. } = case;
-    let numbers = &mut Numbers::new(case.seed);
+    let numbers = &mut Rng::new(case.seed);
     let outputs = outputs * groups;
     let size =
         case.extra.map(|extra| (dilation * (kernel - 1) + 1).saturating_sub(2 * padding).max(1) + extra);
@@ -227,13 +227,13 @@ fn check(case: &Case) -> Result<()> {
 }
 
 /// Compares element by element. NaN equals NaN, and infinities equal themselves.
-fn compare(label: &str, given: &Tensor, expected: &Image, dtype: DType) -> Result<()> {
-    assert_eq!(given.dims(), expected.dims, "{label}");
-    // Includes the error of Winograd's transforms.
+fn compare(label: &str, actual: &Tensor, expected: &Image, dtype: DType) -> Result<()> {
+    assert_eq!(actual.dims(), expected.dims, "{label}");
+    // The tolerance includes the error of Winograd's transforms.
     let tolerance = if dtype == DType::F64 { 1e-12 } else { 1e-4 };
     let finite = expected.values.iter().filter(|x| x.is_finite());
     let scale = finite.fold(1f64, |max, x| max.max(x.abs()));
-    for (i, (y, x)) in values(given)?.into_iter().zip(&expected.values).enumerate() {
+    for (i, (y, x)) in values(actual)?.into_iter().zip(&expected.values).enumerate() {
         let same = y == *x || y.is_nan() && x.is_nan() || (y - x).abs() <= tolerance * scale;
         if !same {
             return Err(Error::msg(format!("{label}: element {i}: expected {x}, found {y}")));
@@ -281,16 +281,16 @@ proptest! {
     }
 }
 
-/// If f16 cannot represent the mean times the scale, or its sum with the bias of the convolution, the norm is
-/// not folded.
+/// A norm is not folded if f16 cannot represent the product of its mean and its scale, or the sum of this
+/// product and the bias of the convolution.
 #[test]
 fn norms_that_overflow_f16_are_not_folded() -> Result<()> {
     let per_channel = |value: f64| Tensor::full(value, 16, &Device::Cpu);
-    let (large, tiny, one, zero) = (per_channel(300.)?, per_channel(0.)?, per_channel(1.)?, per_channel(0.)?);
+    let (large, one, zero) = (per_channel(300.)?, per_channel(1.)?, per_channel(0.)?);
     let weight = Tensor::ones((16, 1, 1, 1), DType::F64, &Device::Cpu)?;
     let x = Tensor::new(&[[[[0.25f64, 0.5]]]], &Device::Cpu)?;
     for (mean, bias) in [(&large, &large), (&one, &one)] {
-        let statistics = [("running_mean", mean), ("running_var", &tiny), ("weight", &one), ("bias", &zero)];
+        let statistics = [("running_mean", mean), ("running_var", &zero), ("weight", &one), ("bias", &zero)];
         let run = |dtype: DType| -> Result<Vec<f64>> {
             let conv = Conv2d::config(1, 16, 1).init(&Device::Cpu)?;
             let conv = with_tensors(conv, dtype, &[("weight", &weight), ("bias", bias)])?.inference()?;
@@ -306,13 +306,13 @@ fn norms_that_overflow_f16_are_not_folded() -> Result<()> {
     Ok(())
 }
 
-/// A norm of another dtype than the convolution before it is not fused.
+/// A norm is not fused if its dtype differs from the dtype of the convolution before it.
 #[test]
-fn a_norm_of_another_dtype_is_not_fused() -> Result<()> {
+fn a_norm_with_a_different_dtype_is_not_fused() -> Result<()> {
     let mut conv = Conv2d::config(4, 16, 3).init(&Device::Cpu)?;
     let norm = BatchNorm::config(16).init(&Device::Cpu)?;
     conv.to_dtype(DType::BF16)?;
-    let x = Numbers::new(1).tensor(&[2, 4, 8, 8], 1.).to_dtype(DType::BF16)?;
+    let x = Rng::new(1).tensor(&[2, 4, 8, 8], 1.).to_dtype(DType::BF16)?;
     let run = || norm.call(conv.call((&x).into(), Mode::Eval), Mode::Eval).into_tensor();
     let (fused, unfused) = (run()?, sconce::no_fusion(run)?);
     assert_eq!(fused.dtype(), DType::BF16);

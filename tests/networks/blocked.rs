@@ -2,13 +2,14 @@
 
 use sconce::prelude::*;
 
-use crate::common::Numbers;
+use crate::common::Rng;
 use crate::common::process::assert_passes_with_narrower_vectors;
 use crate::networks::{densenet, googlenet, mobilenet, resnet, squeezenet, unet, vgg, vit};
 
-/// Randomizes the statistics and parameters of norms, which otherwise change nothing.
+/// Randomizes the statistics and parameters of norms. With the default values, a batch norm changes almost
+/// nothing.
 fn randomize_norms<M: Module>(network: &mut M, seed: u64) -> Result<()> {
-    let mut numbers = Numbers::new(seed);
+    let mut numbers = Rng::new(seed);
     let fresh = network.state_dict();
     let mut state = fresh.clone();
     for (name, tensor) in &fresh {
@@ -27,10 +28,10 @@ fn randomize_norms<M: Module>(network: &mut M, seed: u64) -> Result<()> {
 }
 
 /// Returns the largest difference, relative to the largest element.
-fn difference(given: &Tensor, expected: &Tensor) -> Result<f32> {
-    assert_eq!(given.dims(), expected.dims());
+fn difference(actual: &Tensor, expected: &Tensor) -> Result<f32> {
+    assert_eq!(actual.dims(), expected.dims());
     let scale = expected.abs()?.max_all()?.to_scalar::<f32>()?;
-    let worst = (given - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
+    let worst = (actual - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
     assert!(scale > 0. && worst.is_finite());
     Ok(worst / scale)
 }
@@ -50,10 +51,10 @@ fn check<C: Config>(
     let mut changes = 0;
     for (batch, [height, width]) in [1, 2, 3].into_iter().zip(sizes.iter().cycle()) {
         let x = Tensor::randn(0f32, 1., (batch, 3, *height, *width), &Device::Cpu)?;
-        let (given, launches) = sconce::trace(|| forward(&inference, &x));
+        let (actual, launches) = sconce::trace(|| forward(&inference, &x));
         let (expected, nchw_launches) = sconce::trace(|| forward(&detached, &x));
-        let (given, expected) = (given?, expected?);
-        let worst = difference(&given, &expected)?;
+        let (actual, expected) = (actual?, expected?);
+        let worst = difference(&actual, &expected)?;
         assert!(worst < 1e-5, "{name}, {:?}: largest difference {worst}", x.dims());
         changes = launches.iter().filter(|launch| launch.changes_layout()).count();
         assert!(nchw_launches.iter().all(|launch| !launch.changes_layout()));

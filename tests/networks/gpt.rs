@@ -80,13 +80,13 @@ fn names_and_sizes_agree_with_the_published_checkpoint() -> Result<()> {
 /// PyTorch saves the tied weight under both names; Hugging Face's `.safetensors` have only one of them.
 #[test]
 fn checkpoints_load_with_and_without_the_tied_name() -> Result<()> {
-    let folder = tempfile::tempdir()?;
+    let directory = tempfile::tempdir()?;
     let network = small().init(&Device::Cpu)?;
     let ids = Tensor::arange(0u32, 8, &Device::Cpu)?.unsqueeze(0)?;
     let y = network.forward(&ids)?.flatten_all()?.to_vec1::<f32>()?;
     let mut state = network.state_dict();
     assert!(state.get("lm_head.weight").is_some());
-    for path in ["both.safetensors", "one.safetensors"].map(|name| folder.path().join(name)) {
+    for path in ["both.safetensors", "one.safetensors"].map(|name| directory.path().join(name)) {
         sconce::checkpoint::write_safetensors(&path, &state, &Default::default())?;
         let loaded = small().load(&path, &Device::Cpu)?;
         assert_eq!(loaded.forward(&ids)?.flatten_all()?.to_vec1::<f32>()?, y);

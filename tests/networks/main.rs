@@ -22,11 +22,11 @@ mod vit;
 
 use sconce::prelude::*;
 
-/// Asserts ‖ours − theirs‖ ≤ tolerance ‖theirs‖.
-pub fn assert_close(label: &str, ours: &Tensor, theirs: &Tensor, tolerance: f64) -> Result<()> {
+/// Asserts ‖actual − expected‖ ≤ tolerance ‖expected‖.
+pub fn assert_close(label: &str, actual: &Tensor, expected: &Tensor, tolerance: f64) -> Result<()> {
     let norm = |t: &Tensor| -> Result<f64> { Ok(t.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt()) };
-    let (ours, theirs) = (ours.to_dtype(DType::F64)?, theirs.to_dtype(DType::F64)?);
-    let error = norm(&(ours - &theirs)?)? / norm(&theirs)?;
+    let (actual, expected) = (actual.to_dtype(DType::F64)?, expected.to_dtype(DType::F64)?);
+    let error = norm(&(actual - &expected)?)? / norm(&expected)?;
     assert!(error <= tolerance, "{label}: relative error {error:e}");
     Ok(())
 }

@@ -1,12 +1,12 @@
 //! Cached packed weights are never used after the weights change. A network alternates between training and
-//! evaluation, and each time agrees with a copy that has no caches.
+//! evaluation, and each evaluation is compared with a copy that has no caches.
 
 use sconce::candle::Var;
 use sconce::nn::VarBuilder;
 use sconce::prelude::*;
 
-/// A network of all layers whose weights kernels pack: Winograd's, direct, depthwise, dilated, pointwise, 1-D
-/// and transposed convolutions, and matrix products.
+/// A network with every kind of layer whose weight is packed: Winograd's, direct, depthwise, dilated,
+/// pointwise, 1-D and transposed convolutions, and linear layers.
 #[derive(Module)]
 #[module(forward = |x| {
     let x = relu(norm(first(x)));
@@ -83,16 +83,16 @@ fn distance(a: &Tensor, b: &Tensor) -> Result<f64> {
 
 /// Compares a network with an uncached copy of its tensors, and remembers its last output.
 struct Checker {
-    before: Tensor,
+    last_output: Tensor,
 }
 
 impl Checker {
     fn new(network: &AllLayers) -> Result<Self> {
-        let before = output(network)?;
-        Ok(Self { before })
+        Ok(Self { last_output: output(network)? })
     }
 
-    /// Evaluates `network` twice, so that the second call uses what the first one cached.
+    /// Compares two evaluations of `network` with the uncached copy, and returns the output of the copy. The
+    /// second evaluation uses the weights that the first evaluation packed.
     fn check(&self, label: &str, network: &AllLayers, tolerance: f64) -> Result<Tensor> {
         let expected_output = expected(&network.state_dict())?;
         for call in ["first", "second"] {
@@ -102,12 +102,12 @@ impl Checker {
         Ok(expected_output)
     }
 
-    /// As [`check`](Self::check), but also asserts that the output has changed since the last check.
+    /// Like [`check`](Self::check), but also asserts that the output has changed since the last check.
     fn check_changed(&mut self, label: &str, network: &AllLayers) -> Result<()> {
         let expected_output = self.check(label, network, 1e-4)?;
-        let moved = distance(&self.before, &expected_output)?;
-        assert!(moved > 1e-3, "{label}: expected another output, but it changed by only {moved}");
-        self.before = expected_output;
+        let change = distance(&self.last_output, &expected_output)?;
+        assert!(change > 1e-3, "{label}: expected a different output, but it changed by only {change}");
+        self.last_output = expected_output;
         Ok(())
     }
 }
@@ -146,12 +146,12 @@ fn training_between_evaluations_updates_packed_weights() -> Result<()> {
         train(&network, optimizer, 3)?;
         checker.check_changed(&format!("{optimizer:?}"), &network)?;
         checker.check("a detached network", &detached, 1e-4)?;
-        assert!(distance(&output(&detached)?, &checker.before)? < 1e-4);
+        assert!(distance(&output(&detached)?, &checker.last_output)? < 1e-4);
     }
     for (name, var) in weights(&network) {
         var.set(&((var.as_tensor() * 1.5)? + 0.1)?)?;
         checker.check_changed(&format!("Var::set of {name}"), &network)?;
-        assert!(distance(&output(&detached)?, &checker.before)? < 1e-4);
+        assert!(distance(&output(&detached)?, &checker.last_output)? < 1e-4);
     }
     Ok(())
 }
@@ -162,18 +162,21 @@ fn loading_between_evaluations_updates_packed_weights() -> Result<()> {
     let mut network = fresh()?;
     let (mut detached, mut copy) = (network.detached(), network.inference()?);
     let mut checker = Checker::new(&network)?;
-    let mut copies = Checker::new(&copy)?;
+    let mut copy_checker = Checker::new(&copy)?;
     for _ in 0..3 {
         let state = fresh()?.state_dict();
         network.load_state_dict(&state)?;
         checker.check_changed("load_state_dict", &network)?;
         assert!(
-            distance(&output(&detached)?, &checker.before)? < 1e-4,
-            "the detached network shares storage"
+            distance(&output(&detached)?, &checker.last_output)? < 1e-4,
+            "the detached network should share the storage"
         );
-        assert!(distance(&output(&copy)?, &copies.before)? < 1e-4, "the copy has its own storage");
+        assert!(
+            distance(&output(&copy)?, &copy_checker.last_output)? < 1e-4,
+            "the copy should have its own storage"
+        );
         copy.load_state_dict(&state)?;
-        copies.check_changed("load_state_dict of an inference copy", &copy)?;
+        copy_checker.check_changed("load_state_dict of an inference copy", &copy)?;
     }
     // A detached network gets its own tensors with its first load.
     detached.load_state_dict(&fresh()?.state_dict())?;
@@ -232,16 +235,16 @@ fn freezing_and_unfreezing_update_packed_weights() -> Result<()> {
     checker.check("a detached copy", &copy_of_copy, 1e-4)?;
     train(&copy, &AdamW::new(1e-3), 3)?;
     assert!(
-        distance(&output(&copy_of_copy)?, &checker.before)? < 1e-4,
-        "the detached copy has its own storage"
+        distance(&output(&copy_of_copy)?, &checker.last_output)? < 1e-4,
+        "the detached copy should have its own storage"
     );
     checker.check_changed("trained once more", &copy)?;
     Ok(())
 }
 
-/// A network built from the variables of another network sees their changes.
+/// A network that is built from the variables of a first network uses the values that are set there.
 #[test]
-fn training_another_network_of_the_same_tensors_updates_packed_weights() -> Result<()> {
+fn setting_shared_variables_updates_packed_weights() -> Result<()> {
     sconce::manual_seed(5);
     let network = fresh()?;
     let tensors = network.state_dict().into_iter().collect();
@@ -249,12 +252,12 @@ fn training_another_network_of_the_same_tensors_updates_packed_weights() -> Resu
     let mut checker = Checker::new(&reader)?;
     for (name, var) in weights(&network) {
         var.set(&((var.as_tensor() * 1.5)? + 0.1)?)?;
-        checker.check_changed(&format!("{name}, which another network trains"), &reader)?;
+        checker.check_changed(&format!("{name}, set in the first network"), &reader)?;
     }
     Ok(())
 }
 
-/// A frozen layer whose weight becomes a variable follows that variable.
+/// If the weight of a frozen layer becomes a variable, the layer uses the values that are set later.
 #[test]
 fn unfreezing_a_frozen_layer_updates_its_packed_weight() -> Result<()> {
     sconce::manual_seed(6);

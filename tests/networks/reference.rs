@@ -72,7 +72,7 @@ pub fn split_heads(x: &Tensor, heads: usize) -> Result<Tensor> {
     Ok(x.reshape((batch, positions, heads, width / heads))?.transpose(1, 2)?)
 }
 
-/// The inverse of [`split_heads`].
+/// Inverts [`split_heads`].
 pub fn join_heads(x: &Tensor) -> Result<Tensor> {
     let (batch, heads, positions, features) = x.dims4()?;
     Ok(x.transpose(1, 2)?.reshape((batch, positions, heads * features))?)

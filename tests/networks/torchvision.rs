@@ -9,7 +9,7 @@ use sconce::prelude::*;
 use crate::assert_close;
 use crate::networks::{densenet, googlenet, mobilenet, resnet, squeezenet, vgg};
 
-/// Returns the elements of the `p`-th tensor that `make_networks.py` computes, uniform in ±0.5.
+/// Returns the elements of the `p`-th tensor that `make_networks.py` computes, uniformly distributed in ±0.5.
 fn uniform(p: u32, n: usize) -> impl Iterator<Item = f64> {
     (0..n as u32).map(move |i| {
         let mut h = i.wrapping_mul(0x9E37_79B1).wrapping_add(p.wrapping_mul(0x85EB_CA77));
@@ -47,8 +47,8 @@ type Run<N> = fn(&N, Tensor) -> Result<Tensor>;
 impl<N: Module> Published<N> {
     /// Checks the keys and their order, and loads the weights.
     fn new<C: Config<Output = N>>(name: &str, config: C) -> Result<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/networks");
-        let list = std::fs::read_to_string(folder.join(format!("{name}.json")))?;
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/networks");
+        let list = std::fs::read_to_string(directory.join(format!("{name}.json")))?;
         let list: Vec<(String, Vec<usize>)> = serde_json::from_str(&list).map_err(Error::msg)?;
         let mut network = config.init(&Device::Cpu)?;
         let state = network.state_dict();
@@ -58,7 +58,7 @@ impl<N: Module> Published<N> {
         let state: Result<StateDict> =
             list.iter().zip(0..).map(|((name, dims), p)| Ok((name.clone(), value(name, p, dims)?))).collect();
         network.load_state_dict(&state?)?;
-        let golden = checkpoint::read(folder.join(format!("{name}.safetensors")), &Device::Cpu)?;
+        let golden = checkpoint::read(directory.join(format!("{name}.safetensors")), &Device::Cpu)?;
         Ok(Self { network, golden })
     }
 
@@ -113,9 +113,9 @@ fn resnet50_agrees_with_torchvision() -> Result<()> {
     check_in_f32("resnet50", resnet::resnet50(), |network, x| network.forward(x))
 }
 
-/// As [`check_in_f32`], for networks with millions of ReLUs and maxima. Rounding to f32 can flip one of them,
-/// which changes the gradients of the first layers. Therefore gradients are checked to 1e-5 in f64 and to
-/// 1e-2 in f32.
+/// Like [`check_in_f32`], but for networks that compute millions of ReLUs and maxima. Rounding to f32 can move
+/// an input to the other side of a kink, and the gradients of the first layers then change. Gradients are
+/// therefore checked to 1e-5 in f64 and to 1e-2 in f32.
 fn check_in_f64<C: Config>(
     name: &str,
     config: C,
@@ -173,7 +173,8 @@ fn googlenet_trains_with_its_auxiliary_classifiers() -> Result<()> {
 
     let x = Tensor::randn(0f32, 1., (2, 3, 96, 64), &Device::Cpu)?;
     let (logits, second, first) = network.forward_t(&x, true)?;
-    let (second, first) = (second.expect("aux2"), first.expect("aux1"));
+    let (second, first) =
+        (second.expect("training should return aux2"), first.expect("training should return aux1"));
     for logits in [&logits, &second, &first] {
         assert_eq!(logits.dims(), [2, 7]);
     }

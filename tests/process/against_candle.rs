@@ -59,7 +59,7 @@ impl Block {
     }
 }
 
-/// Runs the whole network, as a user of candle writes it.
+/// Runs the whole network, as a user of candle would write it.
 fn by_hand(vb: &VarBuilder, x: &Tensor, train: bool) -> CandleResult<Tensor> {
     let stem = ConvNorm::new((3, 64), 7, 2, vb, ["conv1", "bn1"])?;
     let x = stem.run(x, train)?.relu()?;
@@ -84,11 +84,12 @@ fn resnet18_agrees_with_candle_in_evaluation_and_training() -> Result<()> {
     sconce::manual_seed(1);
     let device = Device::Cpu;
     let fresh = resnet::resnet18().init(&device)?;
-    // Copies, because candle's batch norm and sconce's would otherwise update the same running statistics.
+    // Copies are needed, because candle's batch norm and sconce's would otherwise update the same running
+    // statistics.
     let copied: Result<HashMap<String, Tensor>> =
         fresh.state_dict().into_iter().map(|(name, tensor)| Ok((name, tensor.copy()?))).collect();
     let vb = VarBuilder::from_tensors(copied?, DType::F32, &device);
-    // Drawn by sconce's generator, which is seeded.
+    // The input is drawn by sconce's generator, which is seeded.
     let x = sconce::random::normal((2, 3, 64, 64), 0., 1., DType::F32, &device)?;
     // In training, the last batch norms divide by the standard deviation of eight pixels. A different order
     // of sums alone causes differences of 7e-6, and Winograd's algorithm slightly more.

@@ -19,7 +19,7 @@ use crate::{MEMORY, exclusive};
 /// threads.
 const BASE_MEMORY: usize = (8 << 20) + (1 << 18);
 
-/// The most time that reading one of these files may take.
+/// The maximum time for reading one of these files.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
 /// Returns the result of `f` and its peak memory use in addition to the memory in use before.
@@ -36,7 +36,7 @@ fn read_within_bounds(bytes: &[u8]) -> sconce::Result<StateDict> {
     let (result, peak) = measured(|| readers::any(bytes));
     let (elapsed, allowed) = (start.elapsed(), 2 * bytes.len() + BASE_MEMORY);
     assert!(elapsed < TIME_LIMIT, "{elapsed:?} for {} bytes", bytes.len());
-    assert!(peak <= allowed, "{peak} bytes of memory for a file of {}: {result:?}", bytes.len());
+    assert!(peak <= allowed, "{peak} bytes of memory for a file of {} bytes: {result:?}", bytes.len());
     result
 }
 

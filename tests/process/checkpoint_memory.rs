@@ -1,4 +1,4 @@
-//! Loading a file of N bytes needs the memory of the parameters, and N bytes plus at most a tenth.
+//! Loading a file of N bytes needs the memory of the parameters and at most 1.1 N additional bytes.
 
 use std::path::Path;
 

@@ -1,5 +1,4 @@
-//! `sconce::set_exact`: the convolution by the definition computes sums of small integers without rounding;
-//! Winograd's algorithm does not.
+//! `sconce::set_exact`: direct convolution adds small integers without rounding; Winograd's algorithm rounds.
 
 use sconce::candle::{DType, Device, Tensor, Var};
 use sconce::kernels::conv::{
@@ -42,7 +41,7 @@ fn geometry(dilation: usize) -> ConvGeometry {
     ConvGeometry { padding: [[dilation; 2]; 2], dilation: [dilation; 2], ..ConvGeometry::default() }
 }
 
-/// Returns the output and the gradients of input and weight, computed in a dtype.
+/// Returns the output and the gradients of input and weight, computed in `dtype`.
 fn conv(dtype: DType, dilation: usize) -> [Tensor; 3] {
     let var =
         |dims: &[usize], seed| Var::from_tensor(&integers(dims, seed).to_dtype(dtype).unwrap()).unwrap();
@@ -60,21 +59,21 @@ fn sums_of_integers_are_exact_forward_and_backward() {
     for dilation in [1, 2] {
         let expected = conv(DType::F64, dilation);
         let exact = Exact::on();
-        let given = conv(DType::F32, dilation);
+        let actual = conv(DType::F32, dilation);
         drop(exact);
-        for (i, (given, expected)) in given.iter().zip(&expected).enumerate() {
-            assert!(!differ(given, expected), "dilation {dilation}, tensor {i}");
+        for (i, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
+            assert!(!differ(actual, expected), "dilation {dilation}, tensor {i}");
         }
     }
 }
 
-/// Without the switch the same sums are rounded. This shows that the test above can fail.
+/// Without `set_exact`, the same sums are rounded. This shows that the test above can fail.
 #[test]
 fn the_default_algorithm_rounds() {
     let _guard = exclusive();
     assert!(!sconce::is_exact());
-    let [expected, given] = [DType::F64, DType::F32].map(|dtype| conv(dtype, 1));
-    assert!(differ(&given[0], &expected[0]) && differ(&given[1], &expected[1]));
+    let [expected, actual] = [DType::F64, DType::F32].map(|dtype| conv(dtype, 1));
+    assert!(differ(&actual[0], &expected[0]) && differ(&actual[1], &expected[1]));
 }
 
 #[test]
@@ -88,14 +87,15 @@ fn sums_of_transposed_convolutions_are_exact() {
     };
     let expected = run(DType::F64);
     let exact = Exact::on();
-    let given = run(DType::F32);
+    let actual = run(DType::F32);
     drop(exact);
-    assert!(!differ(&given, &expected));
+    assert!(!differ(&actual, &expected));
 }
 
-/// A layer with a weight packed for one algorithm uses the other algorithm in the next call.
+/// If `set_exact` changes between two calls, the second call uses the other algorithm, although the weight was
+/// packed for the first one.
 #[test]
-fn packed_weights_follow_the_switch() {
+fn packed_weights_follow_set_exact() {
     let _guard = exclusive();
     let (input, weight) = (integers(&[1, 64, 56, 56], 6), integers(&[64, 64, 3, 3], 7));
     let double = |tensor: &Tensor| tensor.to_dtype(DType::F64).unwrap();
@@ -113,7 +113,7 @@ fn packed_weights_follow_the_switch() {
 
 /// The layout of a packed weight depends on the number of groups.
 #[test]
-fn a_weight_is_packed_again_for_another_number_of_groups() {
+fn changing_the_number_of_groups_repacks_the_weight() {
     let _guard = exclusive();
     let weight = integers(&[32, 400, 1, 1], 8);
     let packed = PackedCache::default();
@@ -126,7 +126,7 @@ fn a_weight_is_packed_again_for_another_number_of_groups() {
 }
 
 #[test]
-fn layers_check_the_switch_in_every_call() {
+fn layers_check_set_exact_in_every_call() {
     let _guard = exclusive();
     let conv = Conv2d::config(64, 64, 3).padding(1).bias(false).init(&Device::Cpu).unwrap();
     let x = integers(&[1, 64, 56, 56], 10);

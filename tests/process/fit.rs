@@ -97,7 +97,7 @@ impl Trainable for Net {
 /// Returns points of a square with two classes: whether their coordinates have the same sign.
 fn quadrants(n: usize) -> Result<Batch> {
     let x = random::uniform((n, 2), -1., 1., DType::F32, &CPU)?;
-    // Moved away from the axes, so that the classes are separable.
+    // Points are moved away from the axes, so that the classes are separable.
     let x = (&x + (x.sign()? * 0.2)?)?;
     let y = (x.narrow(1, 0, 1)? * x.narrow(1, 1, 1)?)?.gt(0f32)?.squeeze(1)?.to_dtype(DType::U32)?;
     Ok((x, y))
@@ -119,7 +119,7 @@ fn a_network_written_by_hand_learns_reproducibly() -> Result<()> {
         assert_eq!(reports, history.epochs());
         let last = history.last().unwrap();
         assert!(last.valid.unwrap().accuracy.unwrap() > 0.95, "{history}");
-        // The validation data had another order in training.
+        // During training, the validation data was in a different order.
         assert_eq!(evaluation.accuracy, last.valid.unwrap().accuracy);
         assert!((evaluation.loss - last.valid.unwrap().loss).abs() < 1e-6);
         assert_eq!(model.evaluate(&valid)?.accuracy, evaluation.accuracy);

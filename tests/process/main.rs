@@ -1,5 +1,5 @@
-//! State of the whole process: the arena of activations, all allocated memory, the switch for exact
-//! convolutions, the random seed, and its termination. The tests of this binary run one at a time.
+//! State of the whole process: the arena of activations, all allocated memory, `set_exact`, the random seed,
+//! and the end of the process. The tests of this binary run one at a time.
 
 mod against_candle;
 mod arena;

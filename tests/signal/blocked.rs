@@ -1,11 +1,11 @@
-//! Random small networks of all operations that read or write channel-blocked activations, against the same
-//! layers run one by one in NCHW. The layout of a signal must not be observable otherwise.
+//! Small random networks of all operations that read or write channel-blocked activations, compared with the
+//! same operations run one by one in NCHW. The layout of a signal must not affect its values.
 
 use proptest::prelude::*;
 use sconce::prelude::*;
 
 use crate::common::process::assert_passes_with_narrower_vectors;
-use crate::common::{Numbers, config, fail, operations, values};
+use crate::common::{Rng, config, fail, operations, values};
 
 /// One step of a network. `Add` and `Cat` combine the signal with the one that the last `Keep` stored.
 enum Op {
@@ -21,13 +21,14 @@ enum Op {
     Map,
     Dropout,
     /// A layer of candle.
-    Foreign,
+    CandleLayer,
 }
 
 const ACTIVATIONS: [fn(Signal) -> Signal; 5] =
     [|x| relu(x), |x| sigmoid(x), |x| silu(x), |x| leaky_relu(x, 0.1), |x| hardswish(x)];
 
-/// Returns a copy of the step's layer for inference, or a detached one, which runs in NCHW.
+/// Returns a copy of the step with its layer prepared for inference, or with a detached layer, which runs in
+/// NCHW.
 fn copy(op: &Op, inference: bool) -> Result<Op> {
     Ok(match op {
         Op::Conv(conv) if inference => Op::Conv(conv.inference()?),
@@ -43,7 +44,7 @@ fn copy(op: &Op, inference: bool) -> Result<Op> {
         Op::Cat => Op::Cat,
         Op::Map => Op::Map,
         Op::Dropout => Op::Dropout,
-        Op::Foreign => Op::Foreign,
+        Op::CandleLayer => Op::CandleLayer,
     })
 }
 
@@ -72,10 +73,10 @@ fn run(ops: &[Op], x: &Tensor) -> Result<Tensor> {
             },
             Op::Map => x.map(|x| x.affine(0.5, 0.1)),
             Op::Dropout => dropout(x, 0.5, Mode::Eval),
-            Op::Foreign => sconce::nn::Activation::Elu(1.).call(x, Mode::Eval),
+            Op::CandleLayer => sconce::nn::Activation::Elu(1.).call(x, Mode::Eval),
         };
     }
-    // A clone of the signal gives the same numbers.
+    // A clone of the signal gives the same values.
     let shared = x.clone();
     let (dtype, shape) = (x.dtype()?, x.shape()?.clone());
     let tensor = x.into_tensor()?;
@@ -85,7 +86,7 @@ fn run(ops: &[Op], x: &Tensor) -> Result<Tensor> {
 }
 
 /// Returns random steps, each of which fits the shape of the signal before it.
-fn random(numbers: &mut Numbers, mut channels: usize, mut size: [usize; 2]) -> Result<Vec<Op>> {
+fn random(numbers: &mut Rng, mut channels: usize, mut size: [usize; 2]) -> Result<Vec<Op>> {
     let mut below = |n: usize| (((numbers.uniform() + 1.) / 2. * n as f64) as usize).min(n - 1);
     let (mut ops, mut kept) = (Vec::new(), None);
     for _ in 0..3 + below(9) {
@@ -125,9 +126,10 @@ fn random(numbers: &mut Numbers, mut channels: usize, mut size: [usize; 2]) -> R
                 }
                 Op::Cat
             }
-            14 => {
-                [Op::Map, Op::Dropout, Op::Foreign].into_iter().nth(below(3)).expect("the index is below 3")
-            }
+            14 => [Op::Map, Op::Dropout, Op::CandleLayer]
+                .into_iter()
+                .nth(below(3))
+                .expect("the index is below 3"),
             _ => {
                 kept = Some((channels, size));
                 Op::Keep
@@ -137,8 +139,9 @@ fn random(numbers: &mut Numbers, mut channels: usize, mut size: [usize; 2]) -> R
     Ok(ops)
 }
 
-/// Randomizes the statistics and parameters of batch norms, which otherwise change nothing.
-fn randomize_norms(ops: &mut [Op], numbers: &mut Numbers) -> Result<()> {
+/// Randomizes the statistics and parameters of batch norms. With the default values, a batch norm changes
+/// almost nothing.
+fn randomize_norms(ops: &mut [Op], numbers: &mut Rng) -> Result<()> {
     for op in ops {
         let Op::Norm(norm) = op else { continue };
         let fresh = norm.state_dict();
@@ -164,18 +167,18 @@ proptest! {
         seed: u64,
     ) {
         let check = || -> Result<()> {
-            let mut numbers = Numbers::new(seed);
+            let mut numbers = Rng::new(seed);
             let mut ops = random(&mut numbers, channels, size)?;
             randomize_norms(&mut ops, &mut numbers)?;
             let x = numbers.tensor(&[batch, channels, size[0], size[1]], 1.).to_dtype(DType::F32)?;
             let copies = |inference| ops.iter().map(|op| copy(op, inference)).collect::<Result<Vec<_>>>();
-            let given = run(&copies(true)?, &x)?;
+            let actual = run(&copies(true)?, &x)?;
             let expected = sconce::no_fusion(|| run(&copies(false)?, &x))?;
-            if given.dims() != expected.dims() {
-                return Err(Error::msg(format!("expected shape {:?}, found {:?}", expected.dims(), given.dims())));
+            if actual.dims() != expected.dims() {
+                return Err(Error::msg(format!("expected shape {:?}, found {:?}", expected.dims(), actual.dims())));
             }
             let scale = expected.abs()?.max_all()?.to_scalar::<f32>()?.max(0.1);
-            let worst = (given - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
+            let worst = (actual - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
             // Winograd's convolution may differ by this much: see `set_exact`.
             let convolutions = ops.iter().filter(|op| matches!(op, Op::Conv(_))).count();
             if worst / scale < 2e-5 * convolutions.max(1) as f32 {
@@ -236,8 +239,8 @@ fn the_only_consumer_of_a_convolution_is_fused_into_it() -> Result<()> {
     })?;
     assert_eq!(shared, ["conv2d + bias + relu", "max_pool2d", "to_nchw", "to_nchw"]);
     for f in [&pooled as &dyn Fn() -> Result<Tensor>, &convolved] {
-        let (given, expected) = (f()?, sconce::no_fusion(f)?);
-        assert!((given - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-5);
+        let (actual, expected) = (f()?, sconce::no_fusion(f)?);
+        assert!((actual - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-5);
     }
     Ok(())
 }
@@ -250,7 +253,7 @@ fn everything_stays_nchw_if_gradients_are_needed() -> Result<()> {
     assert!(launches.iter().all(|launch| !launch.changes_layout()));
     let grads = y?.sqr()?.sum_all()?.backward()?;
     assert!(grads.get(&x).is_some());
-    // The same holds if only the norm after the convolutions is trained.
+    // Everything also stays NCHW if only the norm after the convolutions is trained.
     let norm = BatchNorm::config(32).init(&Device::Cpu)?;
     let y = norm.call(layers.call(x.as_detached_tensor().into(), Mode::Eval), Mode::Eval).into_tensor()?;
     let grads = y.sqr()?.sum_all()?.backward()?;
@@ -281,12 +284,12 @@ fn operations_after_a_channel_blocked_convolution_get_their_gradients() -> Resul
         let added = || (signal() + residual.as_tensor()).into_tensor();
         for run in [&normalized as &dyn Fn() -> Result<Tensor>, &added] {
             let gradients = |y: Tensor| y.sqr()?.sum_all()?.backward();
-            let (given, expected) = (gradients(run()?)?, gradients(sconce::no_fusion(run)?)?);
+            let (actual, expected) = (gradients(run()?)?, gradients(sconce::no_fusion(run)?)?);
             for tensor in norm.parameters().iter().chain([residual.as_tensor()]) {
-                let (given, expected) = (given.get(tensor), expected.get(tensor));
-                assert_eq!(given.is_some(), expected.is_some());
-                let (Some(given), Some(expected)) = (given, expected) else { continue };
-                let worst = (given - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
+                let (actual, expected) = (actual.get(tensor), expected.get(tensor));
+                assert_eq!(actual.is_some(), expected.is_some());
+                let (Some(actual), Some(expected)) = (actual, expected) else { continue };
+                let worst = (actual - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
                 assert!(worst < 1e-3, "largest difference {worst}");
             }
         }

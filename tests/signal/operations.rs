@@ -5,7 +5,7 @@ use candle_core::{D, Result, Tensor};
 use proptest::prelude::*;
 use sconce::prelude::{Signal, cat, flatten, linear, stack, tanh};
 
-use crate::common::{Numbers, check_close, check_gradients, config, fail, restride};
+use crate::common::{Rng, check_close, check_gradients, config, fail, restride};
 
 /// Checks a function of signals: its values against `expected`, its gradients against finite differences.
 fn check(
@@ -21,7 +21,7 @@ fn check(
     check_gradients(run, inputs).map_err(fail)
 }
 
-/// Generates two shapes that broadcast to one another: if one has a 1, the other may have any size.
+/// Generates two shapes that broadcast to one another: where one shape has a 1, the other may have any size.
 fn broadcasting() -> impl Strategy<Value = [Vec<usize>; 2]> {
     let dims = prop::collection::vec((1usize..4, any::<bool>(), any::<bool>()), 1..4);
     (dims, 0usize..3).prop_map(|(dims, cut)| {
@@ -64,7 +64,7 @@ proptest! {
 
     #[test]
     fn arithmetic_with_broadcasting_agrees_with_candle([a, b] in broadcasting(), op in prop::sample::select(&BINARY[..]), seed: u64) {
-        let mut numbers = Numbers::new(seed);
+        let mut numbers = Rng::new(seed);
         // Keep divisors away from zero.
         let inputs = [numbers.tensor(&a, 1.), numbers.tensor(&b, 0.5).affine(1., 1.5).map_err(fail)?];
         check(&inputs, |x| op.0(x[0].clone(), x[1].clone()), |x| op.1(&x[0], &x[1]))?;
@@ -77,14 +77,14 @@ proptest! {
         seed: u64,
     ) {
         // Positive multiples of 0.01. The kinks lie between them.
-        let steps = Numbers::new(seed).tensor(&shape, 70.).round().map_err(fail)?;
+        let steps = Rng::new(seed).tensor(&shape, 70.).round().map_err(fail)?;
         let x = steps.affine(0.01, 1.).map_err(fail)?;
         check(&[x], |x| op.0(x[0].clone()), |x| op.1(&x[0]))?;
     }
 
     #[test]
     fn shape_operations_and_reductions_agree_with_candle(shape in prop::array::uniform4(1usize..4), op in 0usize..9, dim in 0usize..4, seed: u64) {
-        let x = Numbers::new(seed).tensor(&shape, 1.);
+        let x = Rng::new(seed).tensor(&shape, 1.);
         let [a, b, c, d] = shape;
         check(&[x], |x| {
             let x = x[0].clone();
@@ -117,7 +117,7 @@ proptest! {
 
     #[test]
     fn cat_stack_and_chunk_agree_with_candle(shape in prop::array::uniform3(1usize..4), dim in 0usize..3, stacked: bool, seed: u64) {
-        let mut numbers = Numbers::new(seed);
+        let mut numbers = Rng::new(seed);
         let inputs = [numbers.tensor(&shape, 1.), numbers.tensor(&shape, 1.)];
         let at = dim as isize;
         check(&inputs, |x| if stacked { stack(x, at) } else { cat(x, at - 3) }, |x| {
@@ -135,7 +135,7 @@ proptest! {
     #[test]
     fn matrix_products_agree_with_candle(batch in prop::collection::vec(0usize..3, 0..3), sizes in prop::array::uniform3(1usize..5), seed: u64) {
         let [rows, inner, columns] = sizes;
-        let mut numbers = Numbers::new(seed);
+        let mut numbers = Rng::new(seed);
         let a = numbers.tensor(&[&batch[..], &[rows, inner]].concat(), 1.);
         let b = numbers.tensor(&[&batch[..], &[inner, columns]].concat(), 1.);
         check(&[a, b], |x| x[0].clone().matmul(x[1].clone()), |x| x[0].contiguous()?.matmul(&x[1].contiguous()?))?;
@@ -150,14 +150,14 @@ proptest! {
         activated: bool,
         seed: u64,
     ) {
-        let mut numbers = Numbers::new(seed);
+        let mut numbers = Rng::new(seed);
         let x = numbers.tensor(&[&batch[..], &[inputs]].concat(), 1.);
         let mut all = vec![x, numbers.tensor(&[outputs, inputs], 1.)];
         if biased {
             all.push(numbers.tensor(&[outputs], 1.));
         }
         check(&all, |x| {
-            let bias = x.get(2).cloned().map(|bias| bias.into_tensor().expect("a tensor"));
+            let bias = x.get(2).cloned().map(|bias| bias.into_tensor().expect("the bias should be a valid tensor"));
             let y = linear(x[0].clone(), x[1].clone(), bias);
             if activated { tanh(y) } else { y }
         }, |x| {

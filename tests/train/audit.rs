@@ -2,7 +2,7 @@
 
 use sconce::prelude::*;
 
-use crate::common::Numbers;
+use crate::common::Rng;
 
 const CPU: Device = Device::Cpu;
 
@@ -32,7 +32,7 @@ fn targets() -> Result<Tensor> {
 }
 
 fn inputs() -> Result<Tensor> {
-    Ok(Numbers::new(1).tensor(&[4, 3], 1.).to_dtype(DType::F32)?)
+    Ok(Rng::new(1).tensor(&[4, 3], 1.).to_dtype(DType::F32)?)
 }
 
 #[test]

@@ -6,7 +6,7 @@ use sconce::candle::{D, DType, Device, Result as CandleResult, Tensor, Var};
 use sconce::kernels::softmax::log_softmax;
 use sconce::train::loss::{CtcLoss, Reduction, ctc_loss};
 
-use crate::common::{Numbers, check_close, check_gradients, config, fail, values};
+use crate::common::{Rng, check_close, check_gradients, config, fail, values};
 
 const CPU: Device = Device::Cpu;
 
@@ -45,20 +45,21 @@ impl Setting {
         Tensor::from_vec(all.clone(), all.len(), &CPU)
     }
 
-    /// Returns the labels padded to one length with an invalid class.
+    /// Returns the labels, padded with an invalid class to the same length.
     fn padded(&self) -> CandleResult<Tensor> {
         let pad = |labels: &Vec<i64>| [labels.clone(), vec![-7; 4 - labels.len()]].concat();
         let all: Vec<i64> = self.labels.iter().flat_map(pad).collect();
         Tensor::from_vec(all, (self.batch(), 4), &CPU)
     }
 
-    /// Returns the loss of one sample: the sum of the probabilities of all paths that collapse to its labels.
+    /// Returns the loss of one sample: the negative logarithm of the summed probabilities of all alignments
+    /// that collapse to its labels.
     fn by_enumeration(&self, log_probs: &Tensor, sample: usize) -> CandleResult<f64> {
         let (time, log_probs) = (self.times[sample], log_probs.to_vec3::<f64>()?);
         let mut total = 0.;
-        for path in 0..self.classes.pow(time as u32) {
+        for alignment in 0..self.classes.pow(time as u32) {
             let classes: Vec<usize> =
-                (0..time).map(|t| path / self.classes.pow(t as u32) % self.classes).collect();
+                (0..time).map(|t| alignment / self.classes.pow(t as u32) % self.classes).collect();
             let mut collapsed = classes.clone();
             collapsed.dedup();
             collapsed.retain(|class| *class != self.blank);
@@ -82,7 +83,7 @@ proptest! {
     fn the_loss_sums_over_every_alignment(setting in settings(), seed: u64) {
         let check = || -> Result<()> {
             let (batch, counts) = (setting.batch(), setting.counts());
-            let logits = Numbers::new(seed).tensor(&[setting.time, batch, setting.classes], 2.);
+            let logits = Rng::new(seed).tensor(&[setting.time, batch, setting.classes], 2.);
             let log_probs = log_softmax(&logits, D::Minus1)?;
             let expected = (0..batch).map(|sample| setting.by_enumeration(&log_probs, sample)).collect::<CandleResult<Vec<_>>>()?;
             let none = CtcLoss::new().blank(setting.blank).reduction(Reduction::None);
@@ -97,8 +98,8 @@ proptest! {
             check_close("with zero_infinity", &losses, &Tensor::new(&finite[..], &CPU)?, 1e-9)?;
             if batch > 0 {
                 let mean = expected.iter().zip(&counts).map(|(loss, n)| loss / (*n).max(1) as f64).sum::<f64>() / batch as f64;
-                let given = CtcLoss::new().blank(setting.blank).forward(&log_probs, &setting.padded()?, &setting.times, &counts)?;
-                check_close("mean", &given, &Tensor::new(mean, &CPU)?, 1e-9)?;
+                let actual = CtcLoss::new().blank(setting.blank).forward(&log_probs, &setting.padded()?, &setting.times, &counts)?;
+                check_close("mean", &actual, &Tensor::new(mean, &CPU)?, 1e-9)?;
             }
             // Differentiate through log_softmax, as the gradient of CTC assumes.
             check_gradients(|x| {
@@ -113,7 +114,7 @@ proptest! {
 
 #[test]
 fn long_inputs_do_not_underflow_in_any_dtype() -> Result<()> {
-    let logits = Numbers::new(5).tensor(&[2000, 1, 30], 8.);
+    let logits = Rng::new(5).tensor(&[2000, 1, 30], 8.);
     let targets = Tensor::from_vec((0..400u32).map(|i| 1 + i * 7 % 29).collect::<Vec<_>>(), 400, &CPU)?;
     let loss = |dtype: DType| -> Result<(f64, Vec<f64>)> {
         let logits = Var::from_tensor(&logits.to_dtype(dtype)?)?;
@@ -134,7 +135,7 @@ fn long_inputs_do_not_underflow_in_any_dtype() -> Result<()> {
 
 #[test]
 fn infeasible_targets_have_infinite_loss_or_zero() -> Result<()> {
-    let x = Var::from_tensor(&log_softmax(&Numbers::new(1).tensor(&[2, 1, 3], 1.), D::Minus1)?)?;
+    let x = Var::from_tensor(&log_softmax(&Rng::new(1).tensor(&[2, 1, 3], 1.), D::Minus1)?)?;
     // Two equal labels need a blank between them, hence three steps.
     let targets = Tensor::new(&[[1i64, 1]], &CPU)?;
     let loss = ctc_loss(&x, &targets, &[2], &[2])?;
@@ -154,7 +155,7 @@ fn infeasible_targets_have_infinite_loss_or_zero() -> Result<()> {
 
 #[test]
 fn an_unbatched_sample_gives_the_result_of_a_batch_of_one() -> Result<()> {
-    let x = log_softmax(&Numbers::new(2).tensor(&[4, 1, 3], 1.), D::Minus1)?;
+    let x = log_softmax(&Rng::new(2).tensor(&[4, 1, 3], 1.), D::Minus1)?;
     let targets = Tensor::new(&[2i64, 1], &CPU)?;
     let none = CtcLoss::new().reduction(Reduction::None);
     let single = none.forward(&x.squeeze(1)?, &targets, &[4], &[2])?;
@@ -172,13 +173,18 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     };
     let error = message(&x, &targets, &[5, 4], &[2, 2]);
     assert_eq!(error, "CtcLoss: ctc_loss: input length 5 exceeds the 4 time steps of the input");
-    assert!(message(&x, &targets, &[4], &[2, 2]).contains("2 label sequences and input lengths"));
-    assert!(message(&x, &targets, &[4, 4], &[3, 2]).contains("label counts [3, 2], found a tensor [2, 2]"));
-    assert!(message(&x, &targets, &[4, 4], &[2]).contains("label counts [2]"));
+    assert!(message(&x, &targets, &[4], &[2, 2]).contains("2 label sequences and 2 input lengths"));
+    assert!(
+        message(&x, &targets, &[4, 4], &[3, 2])
+            .contains("target lengths [3, 2], found a tensor of shape [2, 2]")
+    );
+    assert!(message(&x, &targets, &[4, 4], &[2]).contains("target lengths [2]"));
     let wrong = |labels: [i64; 2]| Tensor::new(&[labels, [1, 1]], &CPU);
     assert!(message(&x, &wrong([3, 1])?, &[4, 4], &[2, 2]).contains("class 3 is out of range for 3"));
     assert!(message(&x, &wrong([0, 1])?, &[4, 4], &[2, 2]).contains("blank 0 cannot be a label"));
-    assert!(message(&x, &wrong([-1, 1])?, &[4, 4], &[2, 2]).contains("-1 cannot be a label"));
+    assert!(
+        message(&x, &wrong([-1, 1])?, &[4, 4], &[2, 2]).contains("expected labels of at least 0, found -1")
+    );
     assert!(message(&x.flatten_all()?, &targets, &[4, 4], &[2, 2]).contains("[time, batch, classes]"));
     let error =
         CtcLoss::new().blank(3).forward(&x, &targets, &[4, 4], &[2, 2]).expect_err("expected an error");

@@ -76,10 +76,10 @@ fn every_source_of_batches_can_be_iterated_again() -> Result<()> {
 }
 
 #[test]
-fn invalid_data_are_errors() -> Result<()> {
+fn invalid_data_is_an_error() -> Result<()> {
     let (x, y) = examples(3);
     let error = TensorDataset::new(x.clone(), y.narrow(0, 0, 2)?).unwrap_err().to_string();
-    assert_eq!(error, "expected as many targets as inputs, found inputs [3, 2], targets [2]");
+    assert_eq!(error, "expected inputs and targets with equal first dimensions, found [3, 2] and [2]");
     assert!(TensorDataset::new(x.clone(), Tensor::new(1f32, &CPU)?).is_err());
     assert!((x.clone(), y.narrow(0, 0, 2)?).epoch().is_err());
     let zero_batch_size = TensorDataset::new(x, y)?.batch_size(0);

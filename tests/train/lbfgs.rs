@@ -1,4 +1,4 @@
-//! L-BFGS beyond the golden path: many iterations per step, resuming, `fit`.
+//! L-BFGS beyond the golden data: many iterations per step, resuming, `fit`.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use sconce::candle::{DType, Device, Tensor, Var};
 use sconce::prelude::{Config, Epochs, Linear, Trainer, mse_loss};
 use sconce::train::optim::{Lbfgs, LineSearch, Optimizer, Step};
 
-use crate::common::{Numbers, check_close, config, fail, values};
+use crate::common::{Rng, check_close, config, fail, values};
 
 const CPU: Device = Device::Cpu;
 
@@ -27,7 +27,7 @@ proptest! {
 
     #[test]
     fn a_quadratic_is_minimized_in_one_step(size in 1..8usize, seed: u64) {
-        let mut numbers = Numbers::new(seed);
+        let mut numbers = Rng::new(seed);
         let scale = numbers.tensor(&[size], 1.).affine(1., 1.5).map_err(fail)?;
         let x = Var::from_tensor(&numbers.tensor(&[size], 3.)).map_err(fail)?;
         let mut lbfgs = build(&Lbfgs::new(1.).max_iter(100).tolerance_change(0.), &[&x]).map_err(fail)?;
@@ -38,7 +38,7 @@ proptest! {
     #[test]
     fn a_resumed_run_continues_exactly(before in 0..6usize, after in 1..6usize, history in 1..5usize, seed: u64) {
         let check = || -> Result<()> {
-            let mut numbers = Numbers::new(seed);
+            let mut numbers = Rng::new(seed);
             let scale = numbers.tensor(&[5], 1.).affine(1., 1.5)?;
             let x = Var::from_tensor(&numbers.tensor(&[5], 3.))?;
             let settings = Lbfgs::new(0.5).max_iter(2).history_size(history);
@@ -92,7 +92,7 @@ proptest! {
     fn the_line_search_minimizes_rosenbrocks_function(size in 2..5usize, seed: u64, single: bool) {
         let check = || -> Result<f64> {
             let dtype = if single { DType::F32 } else { DType::F64 };
-            let x = Var::from_tensor(&Numbers::new(seed).tensor(&[size], 0.9).affine(1., 1.)?.to_dtype(dtype)?)?;
+            let x = Var::from_tensor(&Rng::new(seed).tensor(&[size], 0.9).affine(1., 1.)?.to_dtype(dtype)?)?;
             let mut loss = || {
                 let (a, b) = (x.narrow(0, 0, size - 1)?, x.narrow(0, 1, size - 1)?);
                 Ok((((b - a.sqr()?)?.sqr()? * 100.)? + (a - 1.)?.sqr()?)?.sum_all()?)
@@ -115,7 +115,7 @@ fn a_linear_loss_is_followed_downhill() -> Result<()> {
     let x = Var::new(&[0f64, 0.], &CPU)?;
     let mut lbfgs = build(&Lbfgs::new(1.).max_iter(5), &[&x])?;
     lbfgs.step_with(&mut || Ok(x.sum_all()?))?;
-    // The first step has the length of 1 divided by the sum of the gradient's magnitudes.
+    // The length of the first step is 1 divided by the sum of the gradient's magnitudes.
     assert_eq!(values(&x)?, [-4.5, -4.5]);
     Ok(())
 }
@@ -140,7 +140,7 @@ fn parameters_without_a_gradient_do_not_change_and_f16_is_supported() -> Result<
 #[test]
 fn fit_supports_lbfgs() -> Result<()> {
     let line = Linear::config(2, 1).init(&CPU)?;
-    let x = Numbers::new(3).tensor(&[12, 2], 1.).to_dtype(DType::F32)?;
+    let x = Rng::new(3).tensor(&[12, 2], 1.).to_dtype(DType::F32)?;
     let y = (x.sum_keepdim(1)? + 0.5)?;
     let lbfgs = Lbfgs::new(1.).max_iter(30);
     let history = Trainer::new(&line, mse_loss, lbfgs).quiet(true).fit(&(x, y), &(), Epochs(3))?;
@@ -157,7 +157,10 @@ fn invalid_settings_and_states_are_errors() -> Result<()> {
             .starts_with("Lbfgs: the learning rate must be at least 0, found -1")
     );
     assert!(message(build(&Lbfgs::new(1.).tolerance_grad(f64::NAN), &[&x])).contains("tolerance_grad"));
-    assert!(message(build(&Lbfgs::new(1.), &[&x, &x])).contains("`p1` is registered twice"));
+    assert!(
+        message(build(&Lbfgs::new(1.), &[&x, &x]))
+            .contains("`p1` is the same variable as an earlier parameter")
+    );
     assert!(message(build(&Lbfgs::new(1.), &[])).contains("at least one parameter"));
 
     let scale = Tensor::new(&[1f32, 2.], &CPU)?;
@@ -180,7 +183,7 @@ fn invalid_settings_and_states_are_errors() -> Result<()> {
     let long = Tensor::zeros(3, DType::F32, &CPU)?;
     assert_rejected(
         &|s| drop(s.insert("lbfgs.prev_step".into(), long.clone())),
-        "a vector [2] for all parameters",
+        "a vector of shape [2] for all parameters",
     );
     Ok(())
 }

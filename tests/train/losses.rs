@@ -67,7 +67,7 @@ proptest! {
 }
 
 #[test]
-fn a_target_probability_of_zero_costs_nothing() -> Result<()> {
+fn a_target_probability_of_zero_adds_no_loss() -> Result<()> {
     let x = Var::new(&[[-1f64, -2.], [-0.5, f64::NEG_INFINITY]], &CPU)?;
     let target = Tensor::new(&[[0f64, 1.], [1., 0.]], &CPU)?;
     let loss =
@@ -210,7 +210,7 @@ fn ignored_elements_do_not_contribute() -> Result<()> {
     let ignoring = Tensor::new(&[1i64, -100, 0], &CPU)?;
     check_close("mean without the ignored element", &nll_loss(&logits, &ignoring)?, &expected, 1e-12)?;
     let other = NllLoss::new().ignore_index(5).forward(&logits, &Tensor::new(&[1i64, 5, 0], &CPU)?)?;
-    check_close("another ignore_index", &other, &expected, 1e-12)?;
+    check_close("a different ignore_index", &other, &expected, 1e-12)?;
     assert!(values(&nll_loss(&logits, &target)?)[0].is_infinite());
 
     let none = Tensor::new(&[-100i64; 3], &CPU)?;
@@ -254,14 +254,15 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     assert!(message(nll_loss(&logits, &classes([-1, 0]))).contains("index -1 of element 0"));
     assert!(
         message(cross_entropy(&logits, &Tensor::zeros(3, DType::U32, &CPU)?))
-            .contains("expected a target [2]")
+            .contains("expected class indices of shape [2]")
     );
     assert!(message(cross_entropy(&logits, &Tensor::zeros(2, DType::F32, &CPU)?)).contains("[2, 3]"));
     assert!(message(cross_entropy(&classes([0, 1]), &classes([0, 1]))).contains("floating-point"));
     assert!(message(cross_entropy(&Tensor::new(1f32, &CPU)?, &Tensor::new(1u32, &CPU)?)).contains("scalar"));
     let weighted = CrossEntropyLoss::new().weight(Tensor::zeros(2, DType::F32, &CPU)?);
     assert!(
-        message(weighted.forward(&logits, &classes([0, 1]))).contains("expected a weight [3], found [2]")
+        message(weighted.forward(&logits, &classes([0, 1])))
+            .contains("expected a weight of shape [3], found [2]")
     );
     assert!(
         message(CrossEntropyLoss::new().label_smoothing(2.).forward(&logits, &classes([0, 1]))).contains("2")

@@ -1,4 +1,4 @@
-//! The optimizers, apart from the values of their steps: resuming, dtypes, learning rates, error messages.
+//! The optimizers, except for the values of their steps: resuming, dtypes, learning rates, error messages.
 
 use std::collections::HashMap;
 
@@ -133,7 +133,7 @@ fn candles_optimizers_and_sconces_are_interchangeable() -> Result<()> {
 fn invalid_settings_and_states_are_errors() -> Result<()> {
     let x = Var::new(&[1f32, 2.], &CPU)?;
     let build = |optimizer: &dyn Optimizer| optimizer.build(vec![("x".into(), x.clone())]);
-    let message = |optimizer: &dyn Optimizer| build(optimizer).err().expect("an error").to_string();
+    let message = |optimizer: &dyn Optimizer| build(optimizer).err().expect("expected an error").to_string();
     assert!(message(&Sgd::new(-1.)).starts_with("Sgd: the learning rate must be at least 0, found -1"));
     assert!(message(&Sgd::new(f64::NAN)).contains("NaN"));
     assert!(message(&Sgd::new(0.1).nesterov(true)).contains("nesterov needs"));
@@ -145,7 +145,7 @@ fn invalid_settings_and_states_are_errors() -> Result<()> {
     assert!(message(&RmsProp::new(0.1).eps(-1.)).contains("eps"));
     assert!(message(&Adadelta::new(0.1).rho(2.)).contains("rho"));
     let tied = AdamW::new(0.1).build(vec![("x".into(), x.clone()), ("y".into(), x.clone())]);
-    assert!(tied.err().unwrap().to_string().contains("`y` is registered twice"));
+    assert!(tied.err().unwrap().to_string().contains("`y` is the same variable as an earlier parameter"));
     let other = Var::new(&[0f32], &CPU)?;
     let twice = AdamW::new(0.1).build(vec![("x".into(), x.clone()), ("x".into(), other)]);
     assert!(twice.err().unwrap().to_string().contains("two parameters are named `x`"));

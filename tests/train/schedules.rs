@@ -64,8 +64,8 @@ proptest! {
     }
 }
 
-/// Returns how much `epochs` of three batches each subtract from a parameter with gradient 1, which is the
-/// sum of the rates, and the last rate.
+/// Trains a parameter with gradient 1 for `epochs` epochs of three batches each. Returns the decrease of the
+/// parameter, which is the sum of the rates, and the last rate.
 fn decrease(schedule: impl Schedule, every: Every, epochs: usize) -> Result<(f64, f64)> {
     let line = Linear::config(1, 1).bias(false).init(&CPU)?;
     let weight = || Ok::<_, Error>(line.weight().flatten_all()?.to_vec1::<f32>()?[0] as f64);
@@ -109,5 +109,8 @@ fn invalid_schedules_are_errors() {
     assert!(message(Box::new(OneCycleLr::new(1., 10).pct_start(2.))).contains("pct_start"));
     assert!(message(Box::new(CosineAnnealingLr::new(0))).contains("t_max"));
     let nan = |step: usize| if step == 1 { f64::NAN } else { 1. };
-    assert_eq!(message(Box::new(nan)), "the schedule returned the learning rate NaN for step 1");
+    assert_eq!(
+        message(Box::new(nan)),
+        "expected a finite learning rate of at least 0 from the schedule, found NaN for step 1"
+    );
 }

@@ -4,7 +4,7 @@
 
 namespace cuda_cpu {
 namespace {
-/// The content of a barrier in memory: this value plus its number.
+/// The content of an initialized barrier in memory is this value plus the number of the barrier.
 constexpr uint64_t INITIALIZED = 0x6261727269657200ull;
 constexpr int MAX_ARRIVALS = (1 << 20) - 1;
 
@@ -47,7 +47,7 @@ struct Barriers {
     Rendezvous rendezvous[RENDEZVOUS];
 };
 
-/// One per thread of the host.
+/// One instance per OS thread.
 thread_local Barriers block;
 
 unsigned number_of(Barrier *barrier) {
@@ -117,7 +117,7 @@ void bulk_copy(void *to, const void *from, int bytes, Barrier *barrier) {
 void rendezvous(unsigned number, unsigned threads, const std::function<void(const std::vector<unsigned> &)> &last) {
     Rendezvous &meeting = block.rendezvous[number];
     if (!meeting.threads.empty() && meeting.expected != threads)
-        fail("barrier %u is used with %u threads and with %u", number, meeting.expected, threads);
+        fail("barrier %u is used with %u threads and with %u threads", number, meeting.expected, threads);
     meeting.expected = threads;
     meeting.threads.push_back(thread());
     if (meeting.threads.size() < threads) return sleep();

@@ -1,4 +1,5 @@
-// Barriers in shared memory, bulk copies that count at them, and named barriers of some of a block's threads.
+// Barriers in shared memory, bulk copies that arrive at these barriers, and named barriers for some of the
+// threads of a block.
 #pragma once
 #include "engine.h"
 #include <functional>
@@ -14,11 +15,12 @@ void fence_barrier_init();
 void barrier_arrive(Barrier *barrier);
 void barrier_expect(Barrier *barrier, int bytes);
 void barrier_wait(Barrier *barrier, int parity);
-/// Overwrites the destination immediately and finishes as late as possible.
+/// Starts a bulk copy. Its destination is overwritten with NaN immediately, and the copy finishes as late as
+/// possible.
 void bulk_copy(void *to, const void *from, int bytes, Barrier *barrier);
 
-/// Waits until `threads` threads have arrived at the rendezvous `number`. The last one calls `last` with all
-/// of them.
+/// Waits until `threads` threads have arrived at the rendezvous `number`. The last thread to arrive calls
+/// `last` with the indices of all of them.
 void rendezvous(unsigned number, unsigned threads, const std::function<void(const std::vector<unsigned> &)> &last);
 void sync_named_barrier(unsigned number, unsigned threads);
 template <int NUMBER, int THREADS> inline void named_barrier_sync() {

@@ -61,7 +61,8 @@ template <class T> T __ldcg(const T *p) { return *p; }
 template <class T> void __stcs(T *p, T value) { *p = value; }
 template <class T> void __stcg(T *p, T value) { *p = value; }
 
-// Atomics order nothing, so the result of a floating-point sum with `atomicAdd` depends on the thread order.
+// Atomics do not order other accesses, and the result of a floating-point sum with `atomicAdd` depends on the
+// thread order.
 #define CUDA_CPU_UNCHECKED __attribute__((no_sanitize("thread"), noinline))
 template <class T, class U> CUDA_CPU_UNCHECKED T atomicAdd(T *p, U v) { T old = *p; *p = old + (T)v; return old; }
 template <class T, class U> CUDA_CPU_UNCHECKED T atomicMax(T *p, U v) { T old = *p; *p = std::max(old, (T)v); return old; }
@@ -71,7 +72,7 @@ template <class T, class U, class V>
 CUDA_CPU_UNCHECKED T atomicCAS(T *p, U expected, V v) { T old = *p; if (old == (T)expected) *p = (T)v; return old; }
 #undef CUDA_CPU_UNCHECKED
 
-// Arithmetic. (Macros if glibc's headers declare functions of these names.)
+// Arithmetic. (Macros for the names that glibc's headers also declare.)
 #define __expf(x) expf(x)
 #define __logf(x) logf(x)
 #define __sinf(x) sinf(x)
@@ -89,7 +90,7 @@ static inline float __saturatef(float x) { return x > 0.f ? (x < 1.f ? x : 1.f) 
 static inline int __popc(unsigned x) { return __builtin_popcount(x); }
 static inline int __clz(int x) { return x ? __builtin_clz(x) : 32; }
 static inline int __ffs(int x) { return __builtin_ffs(x); }
-/// Selects four of the eight bytes of `x` and `y`, each by a hexadecimal digit of `selector`.
+/// Selects four of the eight bytes of `x` and `y`, each with a hexadecimal digit of `selector`.
 static inline unsigned __byte_perm(unsigned x, unsigned y, unsigned selector) {
     const uint64_t bytes = uint64_t(y) << 32 | x;
     unsigned result = 0;

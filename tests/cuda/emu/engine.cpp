@@ -102,7 +102,7 @@ class Engine {
     size_t shared_bytes_ = 0;
 };
 
-/// One per thread of the host. (`__thread` instead of `thread_local`, which needs a call for each read.)
+/// One instance per OS thread. (`__thread` instead of `thread_local`, which needs a call for each read.)
 __thread Engine *engine;
 thread_local std::unique_ptr<Engine> owned_engine;
 
@@ -130,7 +130,7 @@ void Engine::start(unsigned thread) {
     Fiber &fiber = fibers[thread];
     fiber.state = State::Ready;
     fiber.copies.assign(1, {});
-    forbid(stack(thread), STACK, false);  // marks of an aborted thread
+    forbid(stack(thread), STACK, false);  // clears the marks of an aborted thread
     // Start stacks at different offsets within a page, because equal offsets would map to the same cache
     // sets.
     fiber.context.start(stack(thread), STACK - 192 * (thread % 32), entry);
@@ -158,8 +158,8 @@ bool Engine::run_warp(unsigned warp, Schedule &schedule) {
     return release_warp(warp) || ran;
 }
 
-/// Releases the barriers of the warp at which every lane of the mask waits or has returned. Returns whether
-/// there was one.
+/// Releases each barrier of the warp at which every lane of its mask waits or has returned. Returns whether it
+/// released any.
 bool Engine::release_warp(unsigned warp) {
     const unsigned first = warp * 32, existing = lanes_of(warp, fibers.size());
     bool released = false;
@@ -178,7 +178,7 @@ bool Engine::release_warp(unsigned warp) {
         if (fibers[first + lane].fence) order().passed_warp_barrier(warp, waiting);
         for (unsigned i = 0; i < 32; i++) {
             if (!(waiting >> i & 1)) continue;
-            // Each waiting lane receives the values of the waiting lanes, and poison for the others.
+            // Each waiting lane receives the values of the waiting lanes, and poison for all other lanes.
             fibers[first + i].state = State::Ready;
             Slot *received = &this->received[(first + i) * 32];
             for (unsigned j = 0; j < 32; j++) {

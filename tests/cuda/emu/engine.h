@@ -3,15 +3,15 @@
 #include "types.h"
 
 namespace cuda_cpu {
-/// The position of the running thread: CUDA's variables of these names (keywords.h).
+/// The position of the running thread, in the variables of CUDA with these names (keywords.h).
 struct Coordinates {
     uint3 threadIdx, blockIdx;
     dim3 blockDim, gridDim;
 };
-/// One per thread of the host. (`__thread` instead of `thread_local`, which needs a call for each read.)
+/// One instance per OS thread. (`__thread` instead of `thread_local`, which needs a call for each read.)
 extern __thread Coordinates coordinates;
 
-/// The value of a lane in an exchange within its warp: at most the fragments of one `mma`.
+/// The value that a lane passes to an exchange within its warp. The largest are the fragments of an `mma`.
 struct alignas(8) Slot { unsigned char bytes[32]; };
 
 /// Returns the index of the running thread in its block.
@@ -26,7 +26,7 @@ void wait_warp(unsigned mask, bool fence);
 /// call. Lanes that are not in the mask or have returned have the bytes 0xff.
 const Slot *exchange(unsigned mask, const void *value, size_t bytes);
 
-/// Pauses the running thread until another one wakes it.
+/// Pauses the running thread until another thread wakes it.
 void sleep();
 void wake(unsigned thread);
 

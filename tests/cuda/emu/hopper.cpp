@@ -1,5 +1,5 @@
-// The last thread of a warpgroup that waits for products computes them for all threads. The layouts are those
-// of the PTX ISA ("Asynchronous Warpgroup Level Matrix Instructions").
+// The last thread of a warpgroup to wait for products computes them for all threads of the warpgroup. The
+// layouts are those of the PTX ISA ("Asynchronous Warpgroup Level Matrix Instructions").
 #include "hopper.h"
 #include "memory.h"
 
@@ -31,7 +31,7 @@ struct Product {
     }
 };
 
-/// A thread's sums while products are added to them.
+/// The sums of a thread, to which products are added.
 struct Sums {
     float *address;
     std::vector<float> values;
@@ -51,7 +51,7 @@ struct ThreadState {
     }
 };
 
-/// One vector per thread of the host.
+/// One vector per OS thread.
 thread_local std::vector<ThreadState> thread_states;
 
 /// Reads the rows of a factor as floats, `[depth, rows]`. Returns the depth.
@@ -105,7 +105,8 @@ void add_product(unsigned first, unsigned index) {
     }
 }
 
-/// Checks that the threads of a warpgroup have started the same products. Returns how many must finish.
+/// Checks that the threads of a warpgroup have started the same products. Returns the number of products that
+/// must finish.
 unsigned count_finished(unsigned first) {
     const ThreadState &leader = thread_states[first];
     unsigned finished = 0;
@@ -143,7 +144,7 @@ void finish_warpgroup(unsigned first) {
     }
 }
 
-/// Checks the accesses of this warp: its own 16 rows of A, and B.
+/// Checks this warp's accesses to the factors: to its 16 rows of A, and to B.
 void touch_factors(const Product &product) {
     const unsigned warp = thread() / 32;
     for (unsigned depth = 0; depth < DEPTH_BYTES / 16; depth++) {
@@ -178,7 +179,7 @@ void start_product(ElementType type, unsigned columns, float *sums, uint64_t a, 
         active.values.assign(sums, sums + columns / 2);
         memset(sums, 0xff, columns / 2 * sizeof(float));
     }
-    if (active.values.size() != columns / 2) fail("wgmma of %u columns uses sums of another width", columns);
+    if (active.values.size() != columns / 2) fail("wgmma of %u columns uses sums with a different number of columns", columns);
     if (lane() == 0) touch_factors(me.products.back());
 }
 

@@ -1,5 +1,5 @@
-// Products by a warpgroup (four warps) with both factors in shared memory (`wgmma`), and the other intrinsics
-// of compute capability 9.0.
+// Products computed by a warpgroup (four warps) with both factors in shared memory (`wgmma`), and the other
+// intrinsics of compute capability 9.0.
 #pragma once
 #include "barriers.h"
 #include "engine.h"

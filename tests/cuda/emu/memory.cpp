@@ -133,7 +133,7 @@ class Memory {
         record(&page->records[from / 2], from, bytes, write, false, "static memory", pc);
     }
 
-    /// Poisons the static shared arrays that the last block wrote, so that the next block cannot read its
+    /// Poisons the static shared arrays that the last block wrote, so that the next block cannot read the old
     /// values.
     void poison_written() {
         for (const Written &entry : written_) {
@@ -154,8 +154,8 @@ class Memory {
                 it.written = now, it.writer = me;
             } else {
                 if (started_ && order.unfenced(thread_, it.written, it.writer)) unfenced(name, i, it.writer);
-                // With vector clocks, only the last reader is recorded. Another thread order finds the
-                // conflicts with the others.
+                // With vector clocks, only the last reader is recorded. Conflicts with earlier readers are
+                // found in a different thread order.
                 const bool merge = !order.tracks_clocks() && unordered(it.read, it.reader, false);
                 it.reader = merge ? merged_reader(it.reader, me) : me;
                 it.read = now;
@@ -232,7 +232,7 @@ class Memory {
     Known known_[KNOWN] = {};
 };
 
-/// One per thread of the host. (`__thread` instead of `thread_local`, which needs a call for each read.)
+/// One instance per OS thread. (`__thread` instead of `thread_local`, which needs a call for each read.)
 __thread Memory *memory;
 thread_local std::unique_ptr<Memory> owned_memory;
 

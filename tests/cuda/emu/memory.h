@@ -16,12 +16,10 @@ void bind(unsigned char *arena, size_t bytes, const Region *regions, size_t coun
 
 /// Checks an access that no instrumented instruction makes. An invalid access ends the launch.
 void touch(const void *address, size_t bytes, bool write);
-/// As `touch`, for a copy or product that the running thread's warp started at that tick and that is not
-/// complete.
+/// Like `touch`, but for an incomplete copy or product that the running thread's warp started at that tick.
 void touch_started(const void *address, size_t bytes, bool write, uint32_t tick);
 
-/// With AddressSanitizer, makes accesses to these bytes an error, or allows them again. Otherwise does
-/// nothing.
+/// Makes AddressSanitizer forbid or allow accesses to these bytes. Does nothing without AddressSanitizer.
 void forbid(const void *address, size_t bytes, bool forbidden);
 
 // The scheduler's interface: which thread runs, and what orders accesses.

@@ -1,7 +1,7 @@
 // The happens-before order of accesses, from barriers and from vector clocks.
 //
 // Barriers of the whole block order everything, and those of a warp order its own accesses. One tick per thread
-// records that. For other barriers (barriers.h), each thread has a vector clock.
+// is enough to record this order. For other barriers (barriers.h), each thread has a vector clock.
 #pragma once
 #include "types.h"
 #include <vector>
@@ -55,7 +55,7 @@ class Order {
         share(threads);
     }
 
-    /// Starts to track vector clocks. Forgets which threads have read so far if several have.
+    /// Starts to track vector clocks. Earlier reads that several threads have made are no longer checked.
     void track_clocks() {
         if (tracks_clocks_) return;
         tracks_clocks_ = true;
@@ -75,13 +75,13 @@ class Order {
     unsigned started_by(unsigned warp) const { return threads_ + warp; }
     bool is_thread(unsigned agent) const { return agent < threads_; }
 
-    /// Merges the thread's clock, with its own accesses, into `to`.
+    /// Merges the clock of the thread, including its own accesses, into `to`.
     void release(unsigned thread, VectorClock &to) {
         thread_clocks_[thread][thread] = last_barriers_[thread] = ++now_;
         join(to, thread_clocks_[thread]);
     }
     void acquire(unsigned thread, const VectorClock &from) { join(thread_clocks_[thread], from); }
-    /// Merges what the warp had started by that tick into `to`.
+    /// Merges the copies and products that the warp had started by that tick into `to`.
     void finish(unsigned warp, uint32_t tick, VectorClock &to) const {
         to.resize(2 * threads_ + warps_);
         to[started_by(warp)] = std::max(to[started_by(warp)], tick + 1);
@@ -91,8 +91,8 @@ class Order {
 
     /// Returns whether a tick belongs to this block.
     bool of_block(uint32_t tick) const { return tick >= block_; }
-    /// Returns whether the writer has not fenced its write at that tick, as far as `thread` is ordered after
-    /// it.
+    /// Returns whether `thread` is not ordered after any fence that the writer executed after its write at that
+    /// tick.
     bool unfenced(unsigned thread, uint32_t tick, unsigned writer) const {
         return is_thread(writer) && of_block(tick) && unordered_after(thread, tick, fences_of(writer));
     }

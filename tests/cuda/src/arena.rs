@@ -25,7 +25,7 @@ pub struct Arena {
     end: usize,
 }
 
-/// A part of the memory, which fixes its alignment.
+/// A chunk of the arena, which gives the arena the alignment of a device.
 #[derive(Clone, Copy)]
 #[repr(align(256))]
 struct Line(#[allow(dead_code, reason = "read as bytes")] [u8; ALIGNMENT]);

@@ -1,4 +1,4 @@
-//! Runs a program from its operands to its outputs.
+//! Runs a program on its operands and returns its outputs.
 
 use crate::Outcome;
 use crate::arena::{Arena, tensor_bytes};
@@ -34,7 +34,7 @@ struct Session<'a> {
     operands: &'a [&'a Tensor],
     dtypes: Vec<DType>,
     arena: Arena,
-    /// The outputs that a launch has as arguments.
+    /// The outputs that earlier launches had as arguments.
     written: Vec<usize>,
 }
 
@@ -46,8 +46,8 @@ impl<'a> Session<'a> {
             buffers.push((format!("operand {i}"), operand.elem_count() * operand.dtype().size_in_bytes()));
             dtypes.push(operand.dtype());
         }
-        for (name, given) in [("output", &program.outputs), ("scratch", &program.scratch)] {
-            for (i, buffer) in given.iter().enumerate() {
+        for (name, buffers_of_kind) in [("output", &program.outputs), ("scratch", &program.scratch)] {
+            for (i, buffer) in buffers_of_kind.iter().enumerate() {
                 buffers.push((format!("{name} {i}"), buffer.elements * buffer.dtype.size_in_bytes()));
                 dtypes.push(buffer.dtype);
             }

@@ -14,8 +14,8 @@
 //!
 //! Not checked: `__launch_bounds__`, timing, and the code generation for GPUs.
 //!
-//! AddressSanitizer replaces the emulator's own checks of each access. It also finds accesses outside of
-//! local arrays:
+//! AddressSanitizer replaces the emulator's own checks of each access. AddressSanitizer also finds accesses
+//! outside of local arrays:
 //!
 //! ```sh
 //! CUDA_CPU_ASAN=1 ASAN_OPTIONS=detect_leaks=0 cargo test -p sconce-cuda-tests
@@ -51,7 +51,7 @@ pub fn run(program: &Program, operands: &[&Tensor]) -> Result<Outcome> {
 /// A replacement for builds without a C++ compiler. The tests that call it are ignored.
 ///
 /// # Errors
-/// Always.
+/// Always fails.
 #[cfg(not(emulator))]
 pub fn run(_: &Program, _: &[&Tensor]) -> Result<Outcome> {
     candle_core::bail!("expected a C++ compiler at build time, found none")

@@ -9,7 +9,7 @@ use sconce_cuda_tests::run;
 
 use crate::common::lists::ACTIVATIONS;
 use crate::common::lists::DTYPE_ERRORS;
-use crate::common::{Numbers, check_close};
+use crate::common::{Rng, check_close};
 
 /// The operands of a batch norm, in the dtypes of the kernels.
 struct Case {
@@ -31,13 +31,13 @@ impl Case {
         dtype: DType,
     ) -> Result<Self> {
         let [samples, channels, plane] = shape;
-        let mut numbers = Numbers(seed);
+        let mut numbers = Rng(seed);
         let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
         let mut per_channel = |low: f64| numbers.uniform(&[channels], wide)?.affine(0.5, low + 0.5);
         let parameters = [per_channel(0.2)?, per_channel(-0.5)?];
         let (mean, variance) = (per_channel(-0.5)?, per_channel(0.3)?);
         let [weight, bias] = [(weight, &parameters[0]), (bias, &parameters[1])]
-            .map(|(given, parameter)| given.then(|| parameter.clone()));
+            .map(|(present, parameter)| present.then(|| parameter.clone()));
         let eps = 1e-3;
         let norm = BatchNormProblem {
             samples,
@@ -48,7 +48,7 @@ impl Case {
             eps,
             activation,
         };
-        // Alternate between two offsets, so that the variance is never too small for f32 beside the mean.
+        // Alternate between two offsets, so that the variance is never too small relative to the mean for f32.
         let offset =
             |i: usize| if (i / (channels * plane) + i % plane).is_multiple_of(2) { -0.5 } else { 1.5 };
         let offsets: Vec<f64> = (0..samples * channels * plane).map(offset).collect();
@@ -67,7 +67,8 @@ impl Case {
     fn reference(&self, training: bool) -> Result<(Tensor, Vec<Tensor>, [Tensor; 2])> {
         let wide = |tensor: &Tensor| Var::from_tensor(&tensor.to_dtype(DType::F64)?);
         let x = wide(&self.x)?;
-        let [weight, bias] = [&self.weight, &self.bias].map(|given| given.as_ref().map(wide).transpose());
+        let [weight, bias] =
+            [&self.weight, &self.bias].map(|parameter| parameter.as_ref().map(wide).transpose());
         let (weight, bias) = (weight?, bias?);
         let (w, b) = (weight.as_deref(), bias.as_deref());
         let (y, mean, variance) = if training {
@@ -95,14 +96,14 @@ impl Case {
             [&self.x, &self.grad].into_iter().chain(statistics).chain(self.parameters()).collect();
         let gradients = run(&backward(&self.norm, training, self.x.dtype())?, &operands)?.outputs;
         assert_eq!(gradients.len(), expected.len());
-        for (i, (given, expected)) in gradients.iter().zip(expected).enumerate() {
-            // The terms of gradients of a normalized input cancel. Their errors are relative to the terms.
+        for (i, (actual, expected)) in gradients.iter().zip(expected).enumerate() {
+            // The terms of these gradients cancel, so the error is compared with the size of the terms.
             let scale = self.grad.to_dtype(DType::F64)?.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
-            let difference = (given.to_dtype(DType::F64)?.flatten_all()? - expected.flatten_all()?)?;
+            let difference = (actual.to_dtype(DType::F64)?.flatten_all()? - expected.flatten_all()?)?;
             let difference = difference.sqr()?.sum_all()?.to_scalar::<f64>()?.sqrt();
             assert!(
                 difference <= bound * 8. * scale,
-                "gradient {i}: difference {difference:e} at scale {scale:e}"
+                "gradient {i}: the difference has norm {difference:e}, the output gradient {scale:e}"
             );
         }
         Ok(())
@@ -178,7 +179,7 @@ proptest! {
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn the_variance_is_accurate_for_a_large_mean() -> Result<()> {
     for shape in [[4, 2, 900], [700, 3, 1]] {
-        let x = Numbers(5).uniform(&shape, DType::F64)?.affine(1. / 64., 1000.)?.to_dtype(DType::F32)?;
+        let x = Rng(5).uniform(&shape, DType::F64)?.affine(1. / 64., 1000.)?.to_dtype(DType::F32)?;
         let [samples, channels, plane] = shape;
         let norm = BatchNormProblem {
             samples,
@@ -189,9 +190,9 @@ fn the_variance_is_accurate_for_a_large_mean() -> Result<()> {
             eps: 1e-8,
             activation: Activation::Identity,
         };
-        let given = run(&train(&norm, None, DType::F32)?, &[&x])?.outputs;
+        let actual = run(&train(&norm, None, DType::F32)?, &[&x])?.outputs;
         let (_, _, variance) = batch_norm_train(&x.to_dtype(DType::F64)?, None, None, 1e-8)?;
-        check_close("variance", &given[2], &variance, 1e-2)?;
+        check_close("variance", &actual[2], &variance, 1e-2)?;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use sconce_cuda_tests::run;
 
 use crate::common::conv_case::{Case, cases};
 use crate::common::lists::{ACTIVATIONS_BY_OUTPUT, DTYPES};
-use crate::common::{Numbers, check_close, values};
+use crate::common::{Rng, check_close, values};
 
 const ALL: Needs = Needs { input: true, weight: true, bias: true, residual: true };
 
@@ -42,7 +42,7 @@ fn needs() -> impl Strategy<Value = Needs> {
 fn tensors(shape: &ConvShape, dtype: DType, activation: Activation) -> Result<[Tensor; 4]> {
     let input = [shape.batch, shape.in_channels, shape.input[0], shape.input[1]];
     let scale = if activation == Activation::Relu6 { 8. } else { 1. };
-    let mut numbers = Numbers(1);
+    let mut numbers = Rng(1);
     Ok([
         numbers.uniform(&input, dtype)?,
         numbers.uniform(&shape.weight_dims(), dtype)?,
@@ -61,11 +61,11 @@ fn tolerance(dtype: DType, method: Method) -> f64 {
     }
 }
 
-/// Asserts that the norm of the difference is small, and the largest difference too.
-fn assert_close(given: &Tensor, expected: &Tensor, tolerance: f64, label: &str) -> Result<()> {
-    check_close(label, given, expected, tolerance)?;
-    let (given, expected) = (values(given)?, values(expected)?);
-    let largest = given.iter().zip(&expected).fold(0., |max: f64, (x, y)| max.max((x - y).abs()));
+/// Asserts that the norm of the difference and the largest difference are small.
+fn assert_close(actual: &Tensor, expected: &Tensor, tolerance: f64, label: &str) -> Result<()> {
+    check_close(label, actual, expected, tolerance)?;
+    let (actual, expected) = (values(actual)?, values(expected)?);
+    let largest = actual.iter().zip(&expected).fold(0., |max: f64, (x, y)| max.max((x - y).abs()));
     let scale = expected.iter().fold(0., |max: f64, y| max.max(y.abs()));
     assert!(
         largest <= 8. * tolerance * scale,
@@ -100,7 +100,7 @@ fn compare(
         None => program(&shape, dtype, activation, needs, &Target::A100)?,
     };
     let [a, b, c, d] = &operands;
-    let given = run(&program, &[a, b, c, d])?.outputs;
+    let actual = run(&program, &[a, b, c, d])?.outputs;
 
     let plain = Method::CudaCores(Tile::Medium);
     let expected = [
@@ -111,9 +111,9 @@ fn compare(
     ];
     let expected = expected.into_iter().filter_map(|(name, tensor, method)| Some((name, tensor?, method)));
     let expected: Vec<_> = expected.collect();
-    assert_eq!(given.len(), expected.len(), "{label}");
-    for (given, (name, expected, method)) in given.iter().zip(expected) {
-        assert_close(given, &expected, tolerance(dtype, method), &format!("{name} of {label}"))?;
+    assert_eq!(actual.len(), expected.len(), "{label}");
+    for (actual, (name, expected, method)) in actual.iter().zip(expected) {
+        assert_close(actual, &expected, tolerance(dtype, method), &format!("{name}, {label}"))?;
     }
     Ok(())
 }
@@ -136,7 +136,7 @@ fn tiles() -> impl Strategy<Value = Tile> {
     proptest::sample::select(&TILES[..])
 }
 
-/// Returns the tile, or a smaller one if its sums do not fit in f64.
+/// Returns `tile`, or `Tile::Medium` if f64 does not support `tile`.
 fn allowed(tile: Tile, dtype: DType) -> Tile {
     let fits = dtype != DType::F64 || matches!(tile, Tile::Narrow | Tile::Medium);
     if fits { tile } else { Tile::Medium }
@@ -205,7 +205,7 @@ fn transposed(case: &Case, dtype: DType, bias: bool, extra: [usize; 2], method: 
     let geometry = TransposeGeometry { stride, padding, output_padding, dilation, groups };
     let Some(size) = geometry.output_size(case.size, case.kernel) else { return Ok(()) };
     let [inputs, outputs] = case.channels;
-    let mut numbers = Numbers(1);
+    let mut numbers = Rng(1);
     let input = numbers.uniform(&[case.batch, groups * inputs, case.size[0], case.size[1]], dtype)?;
     let weight = numbers.uniform(&[groups * inputs, outputs, case.kernel[0], case.kernel[1]], dtype)?;
     let shift = numbers.uniform(&[groups * outputs], dtype)?;
@@ -219,8 +219,8 @@ fn transposed(case: &Case, dtype: DType, bias: bool, extra: [usize; 2], method: 
         ConvShape::new(&[case.batch, groups * outputs, size[0], size[1]], weight.dims(), &convolution)?;
     let program = transposed_by(&shape, case.size, dtype, bias, method)?;
     let operands = if bias { vec![&input, &weight, &shift] } else { vec![&input, &weight] };
-    let given = run(&program, &operands)?.outputs;
-    assert_close(&given[0], &expected, tolerance(dtype, method), &label)
+    let actual = run(&program, &operands)?.outputs;
+    assert_close(&actual[0], &expected, tolerance(dtype, method), &label)
 }
 
 /// Sizes that need several tiles, steps and parts.
@@ -272,8 +272,8 @@ fn activation_gradients_agree_with_pytorch() -> Result<()> {
             for needs in [needs, Needs { residual: false, ..needs }] {
                 let program = program_by(&shape, DType::F32, activation, needs, methods)?;
                 let output = row([-1., 0., 6., 7., nan])?;
-                for given in run(&program, &[&row([1.; 5])?, &one, &output, &row([2.; 5])?])?.outputs {
-                    for (x, y) in given.to_vec1::<f32>()?.into_iter().zip(expected) {
+                for actual in run(&program, &[&row([1.; 5])?, &one, &output, &row([2.; 5])?])?.outputs {
+                    for (x, y) in actual.to_vec1::<f32>()?.into_iter().zip(expected) {
                         assert!(x == y || x.is_nan() && y.is_nan(), "{activation:?}: {x}, expected {y}");
                     }
                 }
@@ -282,7 +282,7 @@ fn activation_gradients_agree_with_pytorch() -> Result<()> {
     }
     let program = program(&shape, DType::F32, Activation::Relu, needs, &Target::A100)?;
     let outputs = run(&program, &[&row([1.; 5])?, &one, &row([0.; 5])?, &row([f32::INFINITY; 5])?])?.outputs;
-    assert!(outputs.iter().all(|given| given.to_vec1::<f32>().unwrap() == [0.; 5]));
+    assert!(outputs.iter().all(|actual| actual.to_vec1::<f32>().unwrap() == [0.; 5]));
     Ok(())
 }
 

@@ -45,12 +45,12 @@ impl Setting {
             (DType::F32, true) => rounded_to_tf32(&random(dims, spread)?),
             _ => random(dims, spread),
         };
-        let given = |is: bool, dims: &[usize]| is.then(|| random(dims, 1.0)).transpose();
+        let optional = |is: bool, dims: &[usize]| is.then(|| random(dims, 1.0)).transpose();
         let channels = [shape.out_channels];
         let epilogue = Epilogue {
-            scale: given(self.options.scale, &channels)?,
-            shift: given(self.options.shift, &channels)?,
-            residual: given(self.options.residual, &shape.output_dims())?,
+            scale: optional(self.options.scale, &channels)?,
+            shift: optional(self.options.shift, &channels)?,
+            residual: optional(self.options.residual, &shape.output_dims())?,
             activation: self.options.activation,
         };
         let (input, weight) = (factor(&self.input, 1.0)?, factor(&self.weight, spread)?);
@@ -99,11 +99,11 @@ impl Case {
     }
 
     fn check(&self) -> Result<()> {
-        let found = self.run()?;
-        if found.elem_count() == 0 {
+        let actual = self.run()?;
+        if actual.elem_count() == 0 {
             return Ok(());
         }
-        let error = found.sub(&self.expected)?.abs()?.max_all()?.to_scalar::<f64>()?;
+        let error = actual.sub(&self.expected)?.abs()?.max_all()?.to_scalar::<f64>()?;
         let scale = self.expected.abs()?.max_all()?.to_scalar::<f64>()?.max(1.0);
         let tolerance = match self.dtype {
             DType::F64 => 1e-12,
@@ -178,7 +178,8 @@ fn check_random(
     outcome.unwrap_or_else(|error| panic!("{error}"));
 }
 
-/// Checks one of the setting's variants that satisfy `wanted`; which one depends on the setting.
+/// Checks, in each dtype, one of the variants that support the setting and satisfy `wanted`. The sizes of the
+/// setting determine which.
 fn check_one_of(setting: &Setting, dtypes: &[DType], wanted: impl Fn(&Variant) -> bool) -> Result<()> {
     for dtype in dtypes {
         let all: Vec<_> = variants(&setting.shape()?, *dtype, &TARGET).into_iter().filter(&wanted).collect();
@@ -349,7 +350,7 @@ fn extreme_settings_agree_with_the_cpu() -> Result<()> {
             ..Setting::plain([1, 2, 1, 1], [2, 2, 2, 2])
         },
         Setting { geometry: wide, ..Setting::plain([2, 3, 8, 9], [4, 3, 4, 3]) },
-        // Strides and dilations without effect.
+        // Strides and dilations that have no effect.
         Setting {
             geometry: ConvGeometry { stride: [usize::MAX; 2], dilation: [usize::MAX; 2], ..geometry },
             ..Setting::plain([1, 3, 3, 3], [2, 3, 1, 1])
@@ -464,7 +465,7 @@ fn unsupported_problems_are_errors() -> Result<()> {
     assert!(error_of(&tall, DType::F32)?.contains("rows with padding"));
     let many = Setting::plain([1 << 16, 1, 1 << 10, 1 << 10], [1, 1, 1, 1]);
     assert!(error_of(&many, DType::F32)?.contains("output pixels in a batch"));
-    // Without work, any sizes are supported.
+    // If there is nothing to compute, sizes are unlimited.
     let empty = Setting::plain([1 << 40, 0, 1 << 40, 1], [0, 0, 1, 1]);
     assert!(program(&empty.shape()?, DType::F32, &empty.options, &TARGET)?.launches.is_empty());
     let deep = Setting::plain([1, 1 << 24, 1, 1], [1, 1 << 24, 1, 1]);

@@ -23,10 +23,10 @@ fn numbers(count: usize, low: f64, seed: usize, dtype: DType) -> Result<(Tensor,
     Ok((tensor, exact))
 }
 
-fn assert_close(given: &Tensor, expected: &[f64], bound: f64) -> Result<()> {
-    let given = given.to_dtype(DType::F64)?.to_vec1::<f64>()?;
+fn assert_close(actual: &Tensor, expected: &[f64], bound: f64) -> Result<()> {
+    let actual = actual.to_dtype(DType::F64)?.to_vec1::<f64>()?;
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-    let error = norm(&mut given.iter().zip(expected).map(|(a, b)| a - b));
+    let error = norm(&mut actual.iter().zip(expected).map(|(a, b)| a - b));
     let scale = norm(&mut expected.iter().copied());
     assert!(error <= bound * scale, "expected a relative error of at most {bound}, found {}", error / scale);
     Ok(())

@@ -4,9 +4,9 @@ use candle_core::{DType, Result, Tensor};
 use sconce::kernels::testing::cuda::{Arg, Buffer, Launch, Program};
 use sconce_cuda_tests::run;
 
-use crate::common::{Numbers, check_close};
+use crate::common::{Rng, check_close};
 
-/// As in `hopper_check.cu`.
+/// The sizes in `hopper_check.cu`.
 const ROWS: usize = 128;
 const STEP_BYTES: usize = 64;
 const SHARED: u32 = 2 * (3 * 8192 + 4 * 8);
@@ -44,7 +44,7 @@ fn truncate_to_tf32(x: &Tensor) -> Result<Tensor> {
 
 fn operands(dtype: DType) -> Result<[Tensor; 2]> {
     let depth = STEPS * STEP_BYTES / dtype.size_in_bytes();
-    let mut numbers = Numbers(1);
+    let mut numbers = Rng(1);
     Ok([numbers.uniform(&[depth, ROWS], dtype)?, numbers.uniform(&[depth, ROWS], dtype)?])
 }
 
@@ -55,11 +55,11 @@ fn warpgroups_compute_matrix_products() -> Result<()> {
         [("check_ring_f16", DType::F16), ("check_ring_bf16", DType::BF16), ("check_ring_tf32", DType::F32)]
     {
         let [x, w] = operands(dtype)?;
-        let found = ring(kernel, [&x, &core_matrices(&w)?], 0)?;
+        let actual = ring(kernel, [&x, &core_matrices(&w)?], 0)?;
         let (x, w) =
             if dtype == DType::F32 { (truncate_to_tf32(&x)?, truncate_to_tf32(&w)?) } else { (x, w) };
         let expected = x.to_dtype(DType::F64)?.t()?.matmul(&w.to_dtype(DType::F64)?)?;
-        check_close(kernel, &found, &expected, 1e-6)?;
+        check_close(kernel, &actual, &expected, 1e-6)?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use sconce::kernels::testing::cuda::pool::{
 use sconce_cuda_tests::run;
 
 use crate::common::lists::DTYPE_ERRORS;
-use crate::common::{Numbers, check_close};
+use crate::common::{Rng, check_close};
 
 /// The output and the input gradient, computed on the CPU in f64.
 struct Reference {
@@ -64,7 +64,7 @@ fn windows([rows, columns]: [[usize; 5]; 2], ceil_mode: bool) -> (PoolGeometry, 
 }
 
 fn inputs(shape: &[usize], output: [usize; 2], seed: u64, dtype: DType) -> Result<(Tensor, Tensor)> {
-    let mut numbers = Numbers(seed);
+    let mut numbers = Rng(seed);
     // Half of the cases have equal maxima.
     let x = if seed.is_multiple_of(2) {
         numbers.integers(shape, dtype)?
@@ -167,7 +167,7 @@ fn unsupported_problems_are_errors() -> Result<()> {
     let mut geometry = PoolGeometry::new([2, 2]);
     geometry.stride = [1 << 40, 1];
     let pool = PoolProblem::new(1, [2, 2], geometry)?;
-    assert!(max(&pool, DType::F32).is_ok(), "a stride without effect");
+    assert!(max(&pool, DType::F32).is_ok(), "a stride that has no effect should be allowed");
     assert!(max(&PoolProblem::adaptive(1, [1 << 16, 1 << 16], [1, 1]), DType::F32).is_err());
     assert!(max(&pool, DType::U8).is_err());
     assert!(average(&pool, Divisor::Fixed(0), DType::F32).is_err());

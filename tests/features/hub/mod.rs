@@ -65,9 +65,9 @@ fn load(hub: Hub) -> Result<Net> {
 fn assert_loaded(net: &Net, first: f32) {
     let values = |tensor: &Tensor| tensor.flatten_all().unwrap().to_vec1::<f32>().unwrap();
     let expected = state(first);
-    let found = net.named_parameters();
-    assert_eq!(found.len(), expected.len());
-    for (name, tensor) in found {
+    let actual = net.named_parameters();
+    assert_eq!(actual.len(), expected.len());
+    for (name, tensor) in actual {
         assert_eq!(values(&tensor), values(expected.get(&name).unwrap()), "{name}");
     }
 }
@@ -116,7 +116,7 @@ fn revision_and_file_can_be_chosen() {
     assert_loaded(&load(hub.clone().revision("refs/pr/1")).unwrap(), 100.);
     assert_loaded(&load(hub.clone().revision("refs/pr/1").file("old/epoch_3.bin")).unwrap(), 200.);
     server.requests();
-    // A commit that was downloaded through a branch is cached under its own name too.
+    // A commit that was downloaded through a branch is also cached under the name of the commit.
     assert_loaded(&load(hub.clone().revision("bbbb")).unwrap(), 100.);
     assert_loaded(&load(hub).unwrap(), 0.);
     assert!(server.requests().is_empty());
@@ -173,7 +173,7 @@ fn downloading_an_index_downloads_its_shards() {
 }
 
 #[test]
-fn an_index_cannot_name_files_outside_its_folder() {
+fn an_index_cannot_name_files_outside_its_directory() {
     for shard in ["../../../../escaped", "/escaped", "a/../../escaped", "..\\escaped", "c:escaped", ""] {
         let map = serde_json::json!({ "fc.weight": shard }).to_string();
         let (server, outer) = (Server::new(sharded(&map)), directory());
@@ -312,8 +312,8 @@ fn a_failed_connection_is_an_error_with_the_address() {
     assert_contains(&message(load(hub.file(MODEL))), &["no connection", REPOSITORY, MODEL, "main", &address]);
 }
 
-/// Runs the next test in a process with these variables and without the user's own. Returns whether it passed
-/// and its standard error.
+/// Runs the next test in a new process with these environment variables instead of the user's. Returns whether
+/// the test passed, and its standard error.
 fn with_environment(variables: &[(&str, &str)]) -> (bool, String) {
     let mut command = test_command(module_path!(), "loads_with_settings_from_the_environment");
     for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("HF_") || key.starts_with("XDG_")) {

@@ -12,12 +12,12 @@ use std::thread::JoinHandle;
 
 pub const REPOSITORY: &str = "owner/name";
 
-/// A fault of the server when it sends the content of a file. The cut variants close the connection after
-/// that many bytes.
+/// A fault of the server when it sends the content of a file. `Cut` and `CutSilently` close the connection
+/// after the given number of bytes.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Fault {
     None,
-    /// The `Content-Length` header announces the whole length.
+    /// The `Content-Length` header announces the full length.
     Cut(usize),
     /// There is no `Content-Length`: the end of the connection is the end of the file.
     CutSilently(usize),

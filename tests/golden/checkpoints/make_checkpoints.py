@@ -11,7 +11,7 @@ Each `types_*.pt` holds, for every element type, the tensor [[0, 1, 2], [3, 4, 5
 - `expanded`: [[7, 7, 7]] with stride 0
 - `scalar`: 7, `empty`: shape [0, 3], `parameter`: [1, 2]
 
-`nested.pt` has the state dict of a data-parallel module beside the other entries of a training script.
+`nested.pt` has the state dict of a data-parallel module next to the other entries that a training script saves.
 `alone.pt` has its only state dict under an unusual key; `choices.pt` has several state dicts.
 `os_system.pt` runs a command when it is unpickled.
 """
@@ -86,7 +86,7 @@ class Storage:
 
 
 class Call:
-    """Pickles as a call of `function`."""
+    """An object that pickles as a call to `function`."""
 
     def __init__(self, function, *args):
         self.call = (function, args)

@@ -105,7 +105,7 @@ fn layers_work_as_fields_and_every_parameter_has_a_gradient() -> Result<()> {
 }
 
 #[test]
-fn padding_with_a_mode_is_a_launch_before_the_convolution() -> Result<()> {
+fn nonzero_padding_modes_take_a_separate_launch() -> Result<()> {
     let conv = Conv2d::config(2, 3, 3).padding(1).padding_mode("circular").init(&Device::Cpu)?;
     let x = Tensor::ones((1, 2, 5, 5), DType::F32, &Device::Cpu)?;
     let (_, launches) = sconce::trace(|| relu(conv.call((&x).into(), Mode::Eval)).into_tensor());

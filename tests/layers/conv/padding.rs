@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use sconce::candle;
 use sconce::prelude::*;
 
-use crate::common::{Numbers, check_close, check_gradients, config, fail, gradients, restride, values};
+use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
 
 use super::setting::{Axis, Setting, call, check_layer, image_settings, sequence_settings};
 
@@ -22,7 +22,7 @@ fn source(mode: &str, at: isize, size: isize) -> Option<usize> {
     (0..size).contains(&at).then_some(at as usize)
 }
 
-/// Pads by the definition of each mode. Negative sides crop first.
+/// Pads according to the definition of each mode. Negative sides crop first.
 fn naive_pad(x: &Tensor, sides: [isize; 4], mode: &str) -> candle::Result<Tensor> {
     let [left, right, top, bottom] = sides;
     let cropped = |x: &Tensor, dim: usize, [before, after]: [isize; 2]| {
@@ -46,7 +46,7 @@ fn naive_pad(x: &Tensor, sides: [isize; 4], mode: &str) -> candle::Result<Tensor
     Tensor::from_vec(y, (n, c, rows as usize, columns as usize), &Device::Cpu)
 }
 
-/// Generates sides that the mode supports for a size.
+/// Generates the padding of both sides of an axis with this size, as far as the mode supports it.
 fn sides(mode: &'static str, size: usize) -> impl Strategy<Value = [isize; 2]> {
     let max = match mode {
         "reflect" => size as isize - 1,
@@ -82,7 +82,7 @@ proptest! {
 
     #[test]
     fn padding_agrees_with_the_definition((n, c, [h, w], mode, sides, seed) in padded()) {
-        let x = Numbers::new(seed).tensor(&[n, c, h, w], 1.);
+        let x = Rng::new(seed).tensor(&[n, c, h, w], 1.);
         let check = || -> candle::Result<()> {
             let expected = naive_pad(&x, sides, mode)?;
             check_close("output", &pad_layer(&x, sides, mode)?, &expected, 0.)?;
@@ -91,7 +91,7 @@ proptest! {
             check_gradients(pad, std::slice::from_ref(&x))?;
             for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 2e-3), (DType::BF16, 2e-2)] {
                 let narrow = [x.to_dtype(dtype)?];
-                let cotangent = Numbers::new(seed ^ 1).tensor(expected.dims(), 1.).to_dtype(dtype)?;
+                let cotangent = Rng::new(seed ^ 1).tensor(expected.dims(), 1.).to_dtype(dtype)?;
                 let (y, dx) = gradients(pad, &narrow, &cotangent)?;
                 let (wide_y, wide_dx) =
                     gradients(pad, &[narrow[0].to_dtype(DType::F64)?], &cotangent.to_dtype(DType::F64)?)?;
@@ -108,7 +108,7 @@ proptest! {
         (h, w) in (1..=5usize, 1..=5usize), sides in [-5..=3isize, -5..=3isize, -5..=3isize, -5..=3isize],
         mode in prop::sample::select(&MODES[..]), seed: u64,
     ) {
-        let x = Numbers::new(seed).tensor(&[2, 1, h, w], 1.);
+        let x = Rng::new(seed).tensor(&[2, 1, h, w], 1.);
         let [left, right, top, bottom] = sides;
         let fits = |size: usize, [before, after]: [isize; 2]| {
             let kept = size as isize + before.min(0) + after.min(0);
@@ -121,15 +121,15 @@ proptest! {
         };
         if fits(h, [top, bottom]) && fits(w, [left, right]) {
             let check = || {
-                let given = pad(&x, sides, mode).into_tensor()?;
-                check_close("output", &given, &naive_pad(&x, sides, mode)?, 0.)?;
+                let actual = pad(&x, sides, mode).into_tensor()?;
+                check_close("output", &actual, &naive_pad(&x, sides, mode)?, 0.)?;
                 check_gradients(|x| Ok(pad(&x[0], sides, mode).into_tensor()?), std::slice::from_ref(&x))
             };
             check().map_err(fail)?;
         } else {
             // Zero padding is also defined if nothing of the input is left.
-            let given = pad(&x, sides, mode).into_tensor();
-            prop_assert!(given.is_err() || mode == "zeros" && values(&given.map_err(fail)?).map_err(fail)?.iter().all(|y| *y == 0.));
+            let actual = pad(&x, sides, mode).into_tensor();
+            prop_assert!(actual.is_err() || mode == "zeros" && values(&actual.map_err(fail)?).map_err(fail)?.iter().all(|y| *y == 0.));
         }
     }
 
@@ -143,7 +143,7 @@ proptest! {
             _ => true,
         });
         let expected = || {
-            let [top, left] = setting.each(|axis| axis.padding).map(|padding| padding as isize);
+            let [top, left] = setting.map_axes(|axis| axis.padding).map(|padding| padding as isize);
             let padded = naive_pad(&tensors[0], [left, left, top, top], mode).map_err(fail)?;
             let tensors = [&[padded], &tensors[1..]].concat();
             let axes = setting.axes.map(|axis| Axis { size: axis.size + 2 * axis.padding, padding: 0, ..axis });
@@ -180,7 +180,7 @@ fn constants_and_single_axes_are_padded() -> Result<()> {
     assert_eq!(padded(&x, [1, 2], PadMode::Constant(-7.))?.to_vec1::<f32>()?, [-7., 1., 2., 3., -7., -7.]);
     assert_eq!(padded(&x, [2, 0], "circular".into())?.to_vec1::<f32>()?, [2., 3., 1., 2., 3.]);
     assert_eq!(padded(&x, [-1, 1], "replicate".into())?.to_vec1::<f32>()?, [2., 3., 3.]);
-    // Cropping more than the input has; and infinities, which must not be multiplied by zero.
+    // Cropping more elements than the input has, and infinities, which must not be multiplied by zero.
     assert_eq!(padded(&x, [-4, 3], "zeros".into())?.to_vec1::<f32>()?, [0., 0.]);
     let infinite = Tensor::new(&[[f32::INFINITY, f32::NEG_INFINITY]], &Device::Cpu)?;
     let y = padded(&infinite, [1, 1], "zeros".into())?.to_vec2::<f32>()?;

@@ -67,10 +67,10 @@ fn large_transposed_convolutions_agree_with_candle() -> Result<()> {
             (random(&[3, inputs, size, size + 1])?, random(&[inputs, outputs, kernel, kernel])?);
         let bias = random(&[outputs])?;
         let options = ConvTranspose2dOptions::default().stride(stride).padding(1).output_padding(stride - 1);
-        let given = conv_transpose2d(&x, &weight, Some(&bias), options).into_tensor()?;
+        let actual = conv_transpose2d(&x, &weight, Some(&bias), options).into_tensor()?;
         let expected = x.conv_transpose2d(&weight, 1, stride - 1, stride, 1)?;
         let expected = expected.broadcast_add(&bias.reshape((1, (), 1, 1))?)?;
-        check_close("output", &given, &expected, 1e-4)?;
+        check_close("output", &actual, &expected, 1e-4)?;
     }
     Ok(())
 }

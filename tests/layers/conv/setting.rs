@@ -1,4 +1,4 @@
-//! Random settings of a convolution, the corresponding layers, and their output by plain loops.
+//! Random convolution settings, the corresponding layers, and their expected output, computed with plain loops.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use sconce::candle;
 use sconce::prelude::*;
 
-use crate::common::{Numbers, check_close, check_gradients, fail, gradients, restride, values};
+use crate::common::{Rng, check_close, check_gradients, fail, gradients, restride, values};
 
 /// One axis of a convolution.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +21,7 @@ pub struct Axis {
 }
 
 impl Axis {
-    /// The height of a sequence that is treated as an image of height 1.
+    /// The height axis of a sequence that is treated as an image of height 1.
     pub const FLAT: Self = Self { size: 1, kernel: 1, stride: 1, dilation: 1, padding: 0, output_padding: 0 };
 
     /// Returns the extent of the dilated kernel.
@@ -36,8 +36,8 @@ impl Axis {
 
     /// Returns the output size of a transposed convolution.
     pub fn transposed(&self) -> Option<usize> {
-        let whole = (self.size - 1) * self.stride + self.extent() + self.output_padding;
-        whole.checked_sub(2 * self.padding).filter(|size| *size > 0)
+        let uncropped = (self.size - 1) * self.stride + self.extent() + self.output_padding;
+        uncropped.checked_sub(2 * self.padding).filter(|size| *size > 0)
     }
 }
 
@@ -88,17 +88,17 @@ impl Setting {
         self.groups * self.channels[1]
     }
 
-    pub fn each(&self, f: impl Fn(&Axis) -> usize) -> [usize; 2] {
+    pub fn map_axes(&self, f: impl Fn(&Axis) -> usize) -> [usize; 2] {
         [f(&self.axes[0]), f(&self.axes[1])]
     }
 
-    /// Returns the input, the weight (with the given channels) and, if `self.bias`, the bias, of sequences
-    /// (rank 3) or images (rank 4).
+    /// Returns random tensors for sequences (`rank` 3) or images (`rank` 4): the input, the weight, whose first
+    /// two dimensions are `weight`, and, if `self.bias` is set, the bias.
     pub fn tensors(&self, weight: [usize; 2], rank: usize) -> Vec<Tensor> {
-        let mut numbers = Numbers::new(self.seed);
+        let mut numbers = Rng::new(self.seed);
         let shape = |first: [usize; 2], sizes: [usize; 2]| [&first[..], &sizes[4 - rank..]].concat();
-        let input = shape([self.batch, self.inputs()], self.each(|axis| axis.size));
-        let weight = shape(weight, self.each(|axis| axis.kernel));
+        let input = shape([self.batch, self.inputs()], self.map_axes(|axis| axis.size));
+        let weight = shape(weight, self.map_axes(|axis| axis.kernel));
         let mut tensors = vec![numbers.tensor(&input, 1.), numbers.tensor(&weight, 1.)];
         tensors.extend(self.bias.then(|| numbers.tensor(&[self.outputs()], 1.)));
         tensors
@@ -113,10 +113,10 @@ impl Setting {
     }
 
     pub fn conv2d(&self) -> Conv2dConfig {
-        Conv2d::config(self.inputs(), self.outputs(), self.each(|axis| axis.kernel))
-            .stride(self.each(|axis| axis.stride))
-            .padding(self.each(|axis| axis.padding))
-            .dilation(self.each(|axis| axis.dilation))
+        Conv2d::config(self.inputs(), self.outputs(), self.map_axes(|axis| axis.kernel))
+            .stride(self.map_axes(|axis| axis.stride))
+            .padding(self.map_axes(|axis| axis.padding))
+            .dilation(self.map_axes(|axis| axis.dilation))
             .groups(self.groups)
             .bias(self.bias)
     }
@@ -132,11 +132,11 @@ impl Setting {
     }
 
     pub fn conv_transpose2d(&self) -> ConvTranspose2dConfig {
-        ConvTranspose2d::config(self.inputs(), self.outputs(), self.each(|axis| axis.kernel))
-            .stride(self.each(|axis| axis.stride))
-            .padding(self.each(|axis| axis.padding))
-            .output_padding(self.each(|axis| axis.output_padding))
-            .dilation(self.each(|axis| axis.dilation))
+        ConvTranspose2d::config(self.inputs(), self.outputs(), self.map_axes(|axis| axis.kernel))
+            .stride(self.map_axes(|axis| axis.stride))
+            .padding(self.map_axes(|axis| axis.padding))
+            .output_padding(self.map_axes(|axis| axis.output_padding))
+            .dilation(self.map_axes(|axis| axis.dilation))
             .groups(self.groups)
             .bias(self.bias)
     }
@@ -152,8 +152,9 @@ impl Setting {
             .bias(self.bias)
     }
 
-    /// Calls `f` with the offsets of every product in the small image, the weight and the large image. A
-    /// convolution maps the large image to the small one, a transposed convolution does the reverse.
+    /// Calls `f` for every product of the convolution, with the offsets of its elements in the small image, the
+    /// weight and the large image. A convolution maps the large image to the small image; a transposed
+    /// convolution maps the small image to the large image.
     pub fn each_product(
         &self,
         [small_channels, large_channels]: [usize; 2],
@@ -161,7 +162,7 @@ impl Setting {
         large: [usize; 2],
         mut f: impl FnMut(usize, usize, usize),
     ) {
-        let kernel = self.each(|axis| axis.kernel);
+        let kernel = self.map_axes(|axis| axis.kernel);
         for (n, g, s, l) in (0..self.batch).flat_map(|n| {
             (0..self.groups).flat_map(move |g| {
                 (0..small_channels).flat_map(move |s| (0..large_channels).map(move |l| (n, g, s, l)))
@@ -173,11 +174,12 @@ impl Setting {
             let weight = (s * large_channels + l) * kernel[0] * kernel[1];
             for pixel in 0..small[0] * small[1] {
                 for tap in 0..kernel[0] * kernel[1] {
-                    let (pixel2, tap2) =
+                    let (pixel_position, tap_position) =
                         ([pixel / small[1], pixel % small[1]], [tap / kernel[1], tap % kernel[1]]);
                     let position = [0, 1].map(|i| {
                         let axis = &self.axes[i];
-                        (pixel2[i] * axis.stride + tap2[i] * axis.dilation).wrapping_sub(axis.padding)
+                        (pixel_position[i] * axis.stride + tap_position[i] * axis.dilation)
+                            .wrapping_sub(axis.padding)
                     });
                     if position[0] < large[0] && position[1] < large[1] {
                         f(
@@ -207,7 +209,7 @@ impl Setting {
         Tensor::from_vec(sums, shape, &Device::Cpu)
     }
 
-    /// Convolves by plain loops. Returns `None` if the kernel does not fit.
+    /// Convolves with plain loops. Returns `None` if the kernel does not fit.
     pub fn naive(&self, tensors: &[Tensor]) -> Option<candle::Result<Tensor>> {
         let size = [self.axes[0].convolved()?, self.axes[1].convolved()?];
         let run = || {
@@ -215,20 +217,20 @@ impl Setting {
             let mut sums = vec![0.; self.batch * self.outputs() * size[0] * size[1]];
             let [inputs, outputs] = self.channels;
             let add = |small: usize, tap: usize, large: usize| sums[small] += weight[tap] * input[large];
-            self.each_product([outputs, inputs], size, self.each(|axis| axis.size), add);
+            self.each_product([outputs, inputs], size, self.map_axes(|axis| axis.size), add);
             self.with_bias(sums, tensors, size, tensors[0].rank())
         };
         Some(run())
     }
 
-    /// Computes the transposed convolution by plain loops. Returns `None` if the output would be empty.
+    /// Computes the transposed convolution with plain loops. Returns `None` if the output would be empty.
     pub fn naive_transposed(&self, tensors: &[Tensor]) -> Option<candle::Result<Tensor>> {
         let size = [self.axes[0].transposed()?, self.axes[1].transposed()?];
         let run = || {
             let (input, weight) = (values(&tensors[0])?, values(&tensors[1])?);
             let mut sums = vec![0.; self.batch * self.outputs() * size[0] * size[1]];
             let add = |small: usize, tap: usize, large: usize| sums[large] += weight[tap] * input[small];
-            self.each_product(self.channels, self.each(|axis| axis.size), size, add);
+            self.each_product(self.channels, self.map_axes(|axis| axis.size), size, add);
             self.with_bias(sums, tensors, size, tensors[0].rank())
         };
         Some(run())
@@ -262,10 +264,10 @@ where
         return Ok(());
     };
     let check = || {
-        let given = call(config, tensors)?;
-        check_close("output", &given, &expected?, 1e-12)?;
+        let actual = call(config, tensors)?;
+        check_close("output", &actual, &expected?, 1e-12)?;
         let strided = [&[restride(&tensors[0])?], &tensors[1..]].concat();
-        check_close("output for a strided input", &call(config, &strided)?, &given, 1e-12)?;
+        check_close("output for a strided input", &call(config, &strided)?, &actual, 1e-12)?;
         check_gradients(|tensors| call(config, tensors), tensors)
     };
     check().map_err(fail)
@@ -278,16 +280,16 @@ where
 {
     for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 3e-3), (DType::BF16, 2e-2)] {
         let check = || {
-            let narrow = tensors.iter().map(|t| t.to_dtype(dtype)).collect::<candle::Result<Vec<_>>>()?;
-            let wide = narrow.iter().map(|t| t.to_dtype(DType::F64)).collect::<candle::Result<Vec<_>>>()?;
-            let shape = call(config, &wide)?;
-            let cotangent = Numbers::new(7).tensor(shape.dims(), 1.).to_dtype(dtype)?;
-            let (y, grads) = gradients(|t| call(config, t), &narrow, &cotangent)?;
-            let (wide_y, wide_grads) =
-                gradients(|t| call(config, t), &wide, &cotangent.to_dtype(DType::F64)?)?;
+            let low = tensors.iter().map(|t| t.to_dtype(dtype)).collect::<candle::Result<Vec<_>>>()?;
+            let exact = low.iter().map(|t| t.to_dtype(DType::F64)).collect::<candle::Result<Vec<_>>>()?;
+            let output = call(config, &exact)?;
+            let cotangent = Rng::new(7).tensor(output.dims(), 1.).to_dtype(dtype)?;
+            let (y, grads) = gradients(|t| call(config, t), &low, &cotangent)?;
+            let (exact_y, exact_grads) =
+                gradients(|t| call(config, t), &exact, &cotangent.to_dtype(DType::F64)?)?;
             assert_eq!(y.dtype(), dtype);
-            check_close("output", &y, &wide_y, tolerance)?;
-            grads.iter().zip(&wide_grads).try_for_each(|(a, b)| check_close("gradient", a, b, tolerance))
+            check_close("output", &y, &exact_y, tolerance)?;
+            grads.iter().zip(&exact_grads).try_for_each(|(a, b)| check_close("gradient", a, b, tolerance))
         };
         check().map_err(|error: candle::Error| fail(format!("{dtype:?}: {error}")))?;
     }

@@ -30,16 +30,16 @@ extern "C" __global__ void check_faults(const float *__restrict__ x, float *__re
     if (fault != 4) __syncthreads();                  // 4: no barrier
     fixed[i] = held[n - 1 - i];
     if (fault != 5) __syncthreads();                  // 5: no barrier for the static array
-    const float found = fixed[(i + 1) % n];
+    const float value = fixed[(i + 1) % n];
     if (fault == 6 && i < 7) __syncthreads();         // not all threads of the block
-    if (fault == 7) y[0] = found;                       // all blocks write the same element
+    if (fault == 7) y[0] = value;                       // all blocks write the same element
     if (fault == 8) held[i] = load_vector<2>(held + 1).at[0];
     if (fault == 9 && i == 3) return;
-    if (fault == 10 && i == 3) __shfl_sync(0xffffffffu, found, 0);  // not all lanes of the warp
+    if (fault == 10 && i == 3) __shfl_sync(0xffffffffu, value, 0);  // not all lanes of the warp
     if (fault == 11) cp_async4(held + i, x, true);    // no thread waits
-    if (fault == 12) atomicExch(y, found);              // the last block wins
+    if (fault == 12) atomicExch(y, value);              // the last block wins
     if (fault == 9 || fault == 10) __syncthreads();
-    if (fault != 7 && fault != 12) y[blockIdx.x * n + i] = fault == 11 ? held[i] : found;
+    if (fault != 7 && fault != 12) y[blockIdx.x * n + i] = fault == 11 ? held[i] : value;
 }
 EXPORT_KERNEL(check_faults)
 

@@ -1,5 +1,5 @@
-// A ring of tiles that warps pass to each other, as in kernels for compute capability 9.0. Correct and
-// faulty.
+// A ring of tiles that warps pass to each other, as in kernels for compute capability 9.0. The kernel is
+// correct or has a selected fault.
 #include "hopper.cuh"
 
 namespace {

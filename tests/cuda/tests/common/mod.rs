@@ -1,5 +1,5 @@
 //! Pseudorandom tensors, and comparison of results.
-#![allow(dead_code)] // Each test file uses a part of it.
+#![allow(dead_code)] // Each test file uses only some of these helpers.
 
 #[path = "../../../common/conv_case.rs"]
 pub mod conv_case;
@@ -8,21 +8,21 @@ pub mod lists;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-/// A reproducible sequence of pseudorandom numbers.
-pub struct Numbers(pub u64);
+/// A reproducible generator of pseudorandom numbers.
+pub struct Rng(pub u64);
 
-impl Numbers {
+impl Rng {
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         self.0 >> 33
     }
 
-    /// Returns numbers uniform in -1..1.
+    /// Returns a tensor of numbers that are uniformly distributed in -1..1.
     pub fn uniform(&mut self, shape: &[usize], dtype: DType) -> Result<Tensor> {
         self.tensor(shape, dtype, |x| x as f64 / (1u64 << 30) as f64 - 1.)
     }
 
-    /// Returns integers from -3 to 3.
+    /// Returns a tensor of integers from -3 to 3.
     pub fn integers(&mut self, shape: &[usize], dtype: DType) -> Result<Tensor> {
         self.tensor(shape, dtype, |x| (x % 7) as f64 - 3.)
     }
@@ -38,24 +38,24 @@ pub fn values(tensor: &Tensor) -> Result<Vec<f64>> {
     tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
 
-/// Asserts that the norm of `given - expected` is at most `bound` times the norm of `expected`, with NaN and
+/// Asserts that the norm of `actual - expected` is at most `bound` times the norm of `expected`, with NaN and
 /// infinities at the same positions.
-pub fn check_close(label: &str, given: &Tensor, expected: &Tensor, bound: f64) -> Result<()> {
-    let (given, expected) = (values(given)?, values(expected)?);
-    assert_eq!(given.len(), expected.len(), "{label}: number of elements");
+pub fn check_close(label: &str, actual: &Tensor, expected: &Tensor, bound: f64) -> Result<()> {
+    let (actual, expected) = (values(actual)?, values(expected)?);
+    assert_eq!(actual.len(), expected.len(), "{label}: number of elements");
     let (mut difference, mut scale) = (0., 0.);
-    for (i, (given, expected)) in given.iter().zip(&expected).enumerate() {
+    for (i, (actual, expected)) in actual.iter().zip(&expected).enumerate() {
         if !expected.is_finite() {
-            let same = given == expected || (given.is_nan() && expected.is_nan());
-            assert!(same, "{label}: element {i}: expected {expected}, found {given}");
+            let same = actual == expected || (actual.is_nan() && expected.is_nan());
+            assert!(same, "{label}: element {i}: expected {expected}, found {actual}");
             continue;
         }
-        difference += (given - expected).powi(2);
+        difference += (actual - expected).powi(2);
         scale += expected.powi(2);
     }
     assert!(
         difference.sqrt() <= bound * scale.sqrt(),
-        "{label}: difference {:e} at scale {:e}",
+        "{label}: the difference has norm {:e}, the expected tensor {:e}",
         difference.sqrt(),
         scale.sqrt()
     );

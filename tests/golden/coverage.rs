@@ -19,12 +19,12 @@ const TESTED: [&[&str]; 9] = [
 
 /// Returns the kinds that have golden data.
 fn golden_kinds() -> BTreeSet<String> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/layers");
-    let paths = fs::read_dir(folder)
-        .expect("the folder of golden data")
-        .map(|entry| entry.expect("a readable entry").path());
-    let lists = paths.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
-    lists
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/layers");
+    let paths = fs::read_dir(directory)
+        .expect("the directory of golden data should be readable")
+        .map(|entry| entry.expect("each directory entry should be readable").path());
+    let files = paths.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+    files
         .map(|path| {
             path.file_stem().expect("the path should have a file stem").to_string_lossy().into_owned()
         })
