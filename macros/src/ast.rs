@@ -14,7 +14,7 @@ pub struct Input {
     pub ident: Ident,
     pub vis: Visibility,
     pub generics: Generics,
-    /// The path of sconce: `::sconce`, or the path given by `crate = …`.
+    /// The path of sconce: `::sconce`, or the path set with `crate = …`.
     pub krate: TokenStream,
     pub args: Vec<Arg>,
     /// `config = Type`: a user-defined struct of arguments.
@@ -47,7 +47,7 @@ pub enum Forward {
 
 pub struct Field {
     pub member: Member,
-    /// The field's name without `r#`, which the forward closure calls.
+    /// The field's name without `r#`. The forward closure calls the field by this name.
     pub name: String,
     pub ty: Type,
     pub role: Role,
@@ -65,7 +65,7 @@ pub enum Role {
     /// `#[layer(…)]`
     Layer(LayerAttr),
     /// No attribute: a layer that is built with `Default`.
-    Default,
+    DefaultLayer,
     Param(TensorAttr),
     Buffer(TensorAttr),
     /// `#[module(skip)]`: plain data, with its value or `Default`.
@@ -83,7 +83,7 @@ impl Input {
             }
             Data::Enum(data) => {
                 if let Some(forward) = &attrs.forward {
-                    ctxt.error_on(&forward.key, "write `forward` above each variant of the enum");
+                    ctxt.error_on(&forward.key, "write `forward` on each variant of the enum");
                 }
                 let read = |variant: &syn::Variant| {
                     let attrs = ContainerAttrs::of_variant(ctxt, &variant.attrs);
@@ -115,14 +115,14 @@ impl Input {
         self.variants.iter().flat_map(|variant| &variant.fields)
     }
 
-    /// Returns whether to generate a config and constructors. An enum without any attribute for construction is
-    /// constructed by the user.
+    /// Returns whether to generate a config and constructors. If no attribute of an enum describes its construction,
+    /// the user constructs it.
     pub fn is_built(&self) -> bool {
         !self.is_enum
             || !self.args.is_empty()
             || self.config.is_some()
             || self.variants.iter().any(|variant| variant.when.is_some())
-            || self.fields().any(|field| !matches!(field.role, Role::Default | Role::Skip(None)))
+            || self.fields().any(|field| !matches!(field.role, Role::DefaultLayer | Role::Skip(None)))
     }
 }
 
@@ -193,7 +193,7 @@ impl Field {
 
     /// Returns whether `name(x)` in a forward closure calls the field.
     pub fn is_layer(&self) -> bool {
-        matches!(self.role, Role::Layer(_) | Role::Default)
+        matches!(self.role, Role::Layer(_) | Role::DefaultLayer)
     }
 
     /// Returns the type of one layer, without `Option`, `Vec`, array, `Box` or `Arc`.
@@ -208,7 +208,7 @@ impl Field {
 }
 
 impl Role {
-    /// Returns the role of a field. Reports an error if it has several.
+    /// Returns the role of a field. Reports an error if it has several roles.
     fn new(ctxt: &Ctxt, attrs: FieldAttrs, ty: &Type) -> Self {
         if attrs.is_broken {
             return Self::Skip(None);
@@ -223,7 +223,7 @@ impl Role {
             return if last_segment(ty).is_some_and(|name| name == "PhantomData") {
                 Self::Skip(None)
             } else {
-                Self::Default
+                Self::DefaultLayer
             };
         };
         for (key, _) in roles {

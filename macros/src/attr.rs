@@ -102,7 +102,7 @@ impl ContainerAttrs {
                     input.parse::<Token![=]>()?;
                     set(ctxt, &mut this.krate, key, input.call(Path::parse_mod_style)?)
                 }
-                "when" => Err(syn::Error::new(key.span(), "`when` belongs above a variant of an enum")),
+                "when" => Err(syn::Error::new(key.span(), "`when` is only allowed on a variant of an enum")),
                 _ => Err(unknown(&key, &STRUCT_KEYS, &FIELD_KEYS, "a field")),
             });
         }
@@ -213,8 +213,9 @@ impl Source {
             if is_setter(input) {
                 let name = input.parse::<Ident>()?;
                 let value = value(input)?;
-                if setters.iter().any(|(known, _)| *known == name) || (name == "with" && with.is_some()) {
-                    return Err(syn::Error::new(name.span(), format!("`{name}` is set twice")));
+                if setters.iter().any(|(existing, _)| *existing == name) || (name == "with" && with.is_some())
+                {
+                    return Err(syn::Error::new(name.span(), format!("`{name}` is specified twice")));
                 }
                 if name == "with" { with = Some((name, value)) } else { setters.push((name, value)) }
             } else {
@@ -319,7 +320,7 @@ fn value<T: syn::parse::Parse>(input: ParseStream) -> Result<T> {
 
 fn set<T>(ctxt: &Ctxt, slot: &mut Option<Keyed<T>>, key: Ident, value: T) -> Result<()> {
     if slot.is_some() {
-        ctxt.error_on(&key, format!("`{key}` is given twice"));
+        ctxt.error_on(&key, format!("`{key}` is specified twice"));
     } else {
         *slot = Some(Keyed { key, value });
     }
@@ -351,7 +352,7 @@ fn parse_args(ctxt: &Ctxt, input: ParseStream) -> Result<Vec<Arg>> {
     let mut args = Vec::new();
     while !content.is_empty() {
         match ctxt.ok(parse_arg(&content)) {
-            Some(arg) if args.iter().any(|known: &Arg| known.name == arg.name) => {
+            Some(arg) if args.iter().any(|existing: &Arg| existing.name == arg.name) => {
                 ctxt.error_on(&arg.name, format!("argument `{}` is declared twice", arg.name));
             }
             Some(arg) => args.push(arg),
@@ -395,7 +396,7 @@ fn parse_tensor(attr: &Attribute, key: &Ident) -> Result<TensorAttr> {
         while input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
             if !is_setter(input) {
                 return Err(
-                    input.error("expected a shape of several dimensions in parentheses: (outputs, inputs)")
+                    input.error("a shape with several dimensions needs parentheses: (outputs, inputs)")
                 );
             }
             let name: Ident = input.parse()?;
@@ -404,7 +405,7 @@ fn parse_tensor(attr: &Attribute, key: &Ident) -> Result<TensorAttr> {
                 return Err(syn::Error::new(name.span(), format!("unknown key `{name}`{hint}")));
             }
             if init.replace(value(input)?).is_some() {
-                return Err(syn::Error::new(name.span(), "`init` is given twice"));
+                return Err(syn::Error::new(name.span(), "`init` is specified twice"));
             }
         }
         if input.is_empty() { Ok(TensorAttr { shape, init }) } else { Err(input.error("expected `,`")) }
@@ -412,13 +413,13 @@ fn parse_tensor(attr: &Attribute, key: &Ident) -> Result<TensorAttr> {
     parse.parse2(tokens_of(attr)?)
 }
 
-/// Returns the error for an unknown key: it is misspelled, or belongs above `elsewhere`.
-fn unknown(key: &Ident, known: &[&str], foreign: &[&str], elsewhere: &str) -> syn::Error {
+/// Returns the error for an unknown key, which is misspelled or only allowed on `elsewhere`.
+fn unknown(key: &Ident, known: &[&str], elsewhere_keys: &[&str], elsewhere: &str) -> syn::Error {
     let name = key.to_string();
-    let message = if foreign.contains(&name.as_str()) {
-        format!("`{name}` belongs above {elsewhere}")
+    let message = if elsewhere_keys.contains(&name.as_str()) {
+        format!("`{name}` is only allowed on {elsewhere}")
     } else if name == "layer" || name == "param" || name == "buffer" {
-        format!("`{name}` is a separate attribute: write #[{name}(…)] above the field")
+        format!("`{name}` is a separate attribute: write #[{name}(…)] on the field")
     } else {
         let closest = hint(&name, known.iter().copied());
         let list: Vec<_> = known.iter().map(|key| format!("`{key}`")).collect();
@@ -431,14 +432,14 @@ fn unknown(key: &Ident, known: &[&str], foreign: &[&str], elsewhere: &str) -> sy
     syn::Error::new(key.span(), message)
 }
 
-/// Reports `#[layer]`, `#[param]` and `#[buffer]` above a struct or variant.
+/// Reports `#[layer]`, `#[param]` and `#[buffer]` on a struct or variant.
 fn reject_field_attribute(ctxt: &Ctxt, attr: &Attribute, what: &str) {
     for name in ["layer", "param", "buffer"] {
         if attr.path().is_ident(name) {
-            ctxt.error_on(attr.path(), format!("#[{name}(…)] belongs above a field, not above the {what}"));
+            ctxt.error_on(attr.path(), format!("#[{name}(…)] is only allowed on a field, not on the {what}"));
         }
     }
 }
 
-/// Comma-separated expressions, as in the arguments of a call.
+/// Comma-separated expressions, like the arguments of a call.
 pub type Exprs = Punctuated<Expr, Token![,]>;

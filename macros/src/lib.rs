@@ -103,7 +103,7 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// The forward pass. Inside the closure:
 ///
-/// - A call of a field, such as `conv1(x)` or `blocks[i](x)`, runs that layer. So does a call of a variable that a
+/// - A call to a field, such as `conv1(x)` or `blocks[i](x)`, runs that layer. So does a call to a variable that a
 ///   loop or `if let` binds to an element of a field. Everything else is ordinary Rust.
 /// - A value that is used again later is cloned implicitly. Its last use moves it.
 /// - `?` is supported but not needed, because signals carry errors.
@@ -136,8 +136,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// # }
 /// ```
 ///
-/// Calling a name that differs from a field's by a digit or one or two letters is reported as a misspelling. To
-/// call a function of that name, write its path: `self::conv3(x)`.
+/// A call to a name that differs from a field's name in a digit or in one or two letters is reported as a misspelling.
+/// To call a function of that name, write its path: `self::conv3(x)`.
 ///
 /// `forward = Self::run` uses a function instead: `fn run(&self, x: Signal, mode: Mode) -> Signal`.
 /// Without `forward`, the fields run in order of declaration.
@@ -212,8 +212,8 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// ## `#[layer((args…), (args…))]`
 ///
-/// A tuple of layers that run in order. Each layer has its own list of arguments. They are named `stem.0`,
-/// `stem.1`, ….
+/// A tuple of layers that run in order. Each layer has its own list of arguments. The layers are named
+/// `stem.0`, `stem.1`, ….
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -232,8 +232,8 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// ## `#[layer(with = |vb| …)]`
 ///
-/// Builds the field with a constructor that takes a `VarBuilder`, as candle-nn's constructors do. This is also how to
-/// build a `Box<dyn Layer>`.
+/// Builds the field with a constructor that takes a `VarBuilder`, like those of candle-nn. A `Box<dyn Layer>` is also
+/// built in this way.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -294,7 +294,8 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// ## `#[module(mode = eval)]`
 ///
-/// Fixes the mode of a field, for example for a frozen batch norm. With `mode = train`, a dropout is always active.
+/// Fixes the mode of a field, for example of a frozen batch norm. With `mode = train`, a dropout layer is always
+/// active.
 ///
 /// ## `#[module(tie = "embed.weight")]`
 ///

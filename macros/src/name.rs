@@ -1,4 +1,4 @@
-//! Numbered names in checkpoints: `denselayer{1..}` stands for denselayer1, denselayer2, ….
+//! Numbered names in checkpoints: `denselayer{1..}` means denselayer1, denselayer2, ….
 
 /// A pattern for the names of a list's layers.
 pub struct Numbered {
@@ -8,7 +8,8 @@ pub struct Numbered {
 }
 
 impl Numbered {
-    /// Parses a name that contains `{0..}`, `{1..}` or another first number. Returns `None` if it contains none.
+    /// Parses a name that contains `{0..}`, `{1..}` or a range with a different first number. Returns
+    /// `None` if the name contains no such range.
     pub fn parse(name: &str) -> Option<Self> {
         let (before, rest) = name.split_once('{')?;
         let (first, after) = rest.split_once("..}")?;

@@ -15,7 +15,7 @@ pub fn hint<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> St
 /// Functions of the prelude whose names look like those of numbered layers.
 const FUNCTIONS: [&str; 3] = ["relu6", "hardtanh", "log2"];
 
-/// Returns the field that a call of `word` was probably meant for. `word` is neither a field nor a local.
+/// Returns the field that a call to `word` was probably meant for. `word` is neither a field nor a local.
 /// `fields` has `(name, unused)` for each layer.
 ///
 /// The macro cannot know whether an ordinary function `word` exists. It assumes a misspelling in two cases:
@@ -34,7 +34,7 @@ pub fn field<'a>(word: &str, fields: &[(&'a str, bool)]) -> Option<&'a str> {
     let nearest = siblings.min_by_key(|(name, _)| (value(split_number(name).1) - value(number)).abs());
     let max_distance = if word.chars().count() < 6 { 1 } else { 2 };
     let misspelled = |&&(name, unused): &&(&str, bool)| {
-        // `relu(x)` next to an unused field `relu1` calls the function.
+        // If there is an unused field `relu1`, `relu(x)` still calls the function.
         unused && distance(word, name) <= max_distance && split_number(name).0 != word
     };
     nearest.or_else(|| fields.iter().find(misspelled)).map(|&(name, _)| name)
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn distances() {
+    fn distance_counts_edits() {
         for (a, b, d) in [("", "ab", 2), ("conv3", "conv2", 1), ("layre", "layer", 1), ("skip", "skip", 0)] {
             assert_eq!((distance(a, b), distance(b, a)), (d, d), "{a} {b}");
         }

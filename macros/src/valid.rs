@@ -128,7 +128,7 @@ fn role(ctxt: &Ctxt, input: &Input, field: &Field) {
                 ctxt.error_on(&field.ty, "a parameter or buffer must be a `Tensor`");
             }
         }
-        Role::Default => default_layer(ctxt, input, field),
+        Role::DefaultLayer => default_layer(ctxt, input, field),
         Role::Skip(_) => {}
     }
     if !field.is_layer()
@@ -225,7 +225,7 @@ fn tie(ctxt: &Ctxt, variant: &Variant, field: &Field) {
     }
 }
 
-/// An enum has variants, which have the same number of inputs. `loss` and `optimizer` are given together.
+/// An enum has variants, which have the same number of inputs. `loss` and `optimizer` are set together or not at all.
 fn inputs(ctxt: &Ctxt, input: &Input) {
     let arity = |variant: &Variant| match &variant.forward {
         Forward::Closure(closure) => closure.inputs.len(),
@@ -239,7 +239,7 @@ fn inputs(ctxt: &Ctxt, input: &Input) {
     for variant in variants {
         if arity(variant) != arity(first) {
             let message =
-                format!("expected {} inputs as in the first variant, found {}", arity(first), arity(variant));
+                format!("expected {} inputs, like the first variant, found {}", arity(first), arity(variant));
             ctxt.error_on(&variant.ident, message);
         }
     }

@@ -1,4 +1,4 @@
-//! Calls of fields and their elements, which are layers, and all other calls, which are ordinary Rust.
+//! Rewrites calls to fields and their elements, which are layers, and walks all other calls, which are ordinary Rust.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -12,7 +12,7 @@ use super::output::into;
 use super::scope::Origin;
 use super::walk::{Walker, is_self};
 
-/// Methods that borrow their receiver for every type, so that it need not be cloned.
+/// Methods that borrow their receiver for every type. The receiver need not be cloned.
 const BORROWING_METHODS: &[&str] = &[
     "all",
     "any",
@@ -117,7 +117,7 @@ struct Callee {
 
 impl Walker<'_> {
     /// Walks `f(a, b)`.
-    pub(super) fn call(&mut self, expr: &mut Expr) {
+    pub(super) fn walk_call(&mut self, expr: &mut Expr) {
         let Expr::Call(call) = expr else { return };
         if self.origin(&call.func).is_some() {
             let span = call.func.span();
@@ -126,11 +126,11 @@ impl Walker<'_> {
             *expr = Expr::Verbatim(self.layer_call(callee, args, span));
             return;
         }
-        self.function(call);
+        self.walk_function(call);
     }
 
-    /// Walks a call of an ordinary function, closure or constructor.
-    fn function(&mut self, call: &mut ExprCall) {
+    /// Walks a call to an ordinary function, closure or constructor.
+    fn walk_function(&mut self, call: &mut ExprCall) {
         match &mut *call.func {
             Expr::Path(path) => {
                 if let Some(ident) = path.path.get_ident().cloned() {
@@ -144,13 +144,13 @@ impl Walker<'_> {
                     }
                 }
             }
-            func => self.place(func),
+            func => self.walk_place(func),
         }
-        self.operands(&mut call.args);
+        self.walk_operands(&mut call.args);
     }
 
-    /// Walks `receiver.method(a, b)`. `self.conv1(x)` is a call of the field.
-    pub(super) fn method(&mut self, expr: &mut Expr) {
+    /// Walks `receiver.method(a, b)`. `self.conv1(x)` is a call to the field.
+    pub(super) fn walk_method(&mut self, expr: &mut Expr) {
         let Expr::MethodCall(call) = expr else { return };
         if is_self(&call.receiver) {
             if let Some(field) = self.field_named(&call.method).filter(|&field| self.fields[field].is_layer())
@@ -168,25 +168,25 @@ impl Walker<'_> {
             self.note_self();
         }
         let origin = self.origin(&call.receiver);
-        let borrowed = self.receiver(call);
+        let borrowed = self.walk_receiver(call);
         let mut borrowed_locals: Vec<Local> = borrowed.into_iter().collect();
         for arg in &mut call.args {
             match (arg, &origin) {
-                (Expr::Closure(closure), Some(_)) => self.closure(closure, origin.clone()),
-                (arg, _) => borrowed_locals.extend(self.operand(arg)),
+                (Expr::Closure(closure), Some(_)) => self.walk_closure(closure, origin.clone()),
+                (arg, _) => borrowed_locals.extend(self.walk_operand(arg)),
             }
         }
         self.events.extend(borrowed_locals.into_iter().map(Event::Read));
     }
 
     /// Walks the receiver. Returns the local that it borrows while the arguments are evaluated.
-    fn receiver(&mut self, call: &mut ExprMethodCall) -> Option<Local> {
+    fn walk_receiver(&mut self, call: &mut ExprMethodCall) -> Option<Local> {
         if self.origin(&call.receiver).is_some() {
-            self.place(&mut call.receiver);
+            self.walk_place(&mut call.receiver);
             return None;
         }
         let Some(local) = self.root(&call.receiver) else {
-            self.place(&mut call.receiver);
+            self.walk_place(&mut call.receiver);
             return None;
         };
         let binding = self.scopes.binding(local);
@@ -195,14 +195,14 @@ impl Walker<'_> {
             || binding.depth < self.frames.len()
             || BORROWING_METHODS.contains(&method.as_str())
         {
-            self.place(&mut call.receiver);
+            self.walk_place(&mut call.receiver);
             return Some(local);
         }
-        self.value(&mut call.receiver);
+        self.walk_value(&mut call.receiver);
         None
     }
 
-    /// Returns the layer field that a callee or list comes from, or `None` if it comes from none.
+    /// Returns the layer field that a callee or list comes from, or `None` if it does not come from a field.
     pub(super) fn origin(&self, expr: &Expr) -> Option<Origin> {
         match expr {
             Expr::Path(path) => {
@@ -238,12 +238,12 @@ impl Walker<'_> {
             Expr::Paren(paren) => self.callee(&mut paren.expr),
             Expr::Group(group) => self.callee(&mut group.expr),
             Expr::Path(_) if self.local_of(expr).is_some() => {
-                self.place(expr);
+                self.walk_place(expr);
                 Some(Callee { layer: expr.to_token_stream(), origin, index: None, before })
             }
             Expr::Index(index) => {
                 let list = self.callee(&mut index.expr)?;
-                self.place(&mut index.index);
+                self.walk_place(&mut index.index);
                 Some(list.element(&index.index))
             }
             Expr::Field(field) if self.self_member(field).is_none() => {
@@ -253,11 +253,11 @@ impl Walker<'_> {
                 Some(Callee { layer: quote!(&(#layer)#index.#member), origin, index: None, before })
             }
             Expr::Path(_) | Expr::Field(_) => {
-                self.place(expr);
+                self.walk_place(expr);
                 Some(Callee { layer: quote!(&#expr), origin, index: None, before })
             }
             _ => {
-                self.value(expr);
+                self.walk_value(expr);
                 Some(Callee { layer: quote!(&*#expr), origin, index: None, before })
             }
         }
@@ -267,7 +267,7 @@ impl Walker<'_> {
     /// of a list or for several inputs.
     fn layer_call(&mut self, callee: Callee, args: crate::attr::Exprs, span: Span) -> TokenStream {
         let mut args: Vec<Expr> = args.into_iter().collect();
-        self.operands(&mut args);
+        self.walk_operands(&mut args);
         let inputs = args.iter().map(input);
         let input = if args.len() == 1 { quote!(#(#inputs)*) } else { quote_spanned!(span=> (#(#inputs,)*)) };
 
@@ -298,50 +298,50 @@ impl Walker<'_> {
     }
 
     /// Walks a binary operator. Comparisons read their operands, arithmetic takes their values.
-    pub(super) fn binary(&mut self, binary: &mut ExprBinary) {
+    pub(super) fn walk_binary(&mut self, binary: &mut ExprBinary) {
         match binary.op {
             BinOp::Eq(_) | BinOp::Ne(_) | BinOp::Lt(_) | BinOp::Le(_) | BinOp::Gt(_) | BinOp::Ge(_) => {
                 let left = self.root(&binary.left);
-                self.place(&mut binary.left);
-                self.place(&mut binary.right);
+                self.walk_place(&mut binary.left);
+                self.walk_place(&mut binary.right);
                 self.events.extend(left.map(Event::Read));
             }
             BinOp::And(_) | BinOp::Or(_) => {
-                self.place(&mut binary.left);
-                let right = self.record(|walker| walker.place(&mut binary.right));
+                self.walk_place(&mut binary.left);
+                let right = self.record(|walker| walker.walk_place(&mut binary.right));
                 self.events.push(Event::Branch(vec![right, Vec::new()]));
             }
             op if is_assignment(&op) => {
-                self.value(&mut binary.right);
+                self.walk_value(&mut binary.right);
                 let target = self.root(&binary.left);
-                self.place(&mut binary.left);
+                self.walk_place(&mut binary.left);
                 // The target is read after the right side, so the right side must not move it.
                 self.events.extend(target.map(Event::Read));
             }
-            _ => self.operands([&mut *binary.left, &mut *binary.right]),
+            _ => self.walk_operands([&mut *binary.left, &mut *binary.right]),
         }
     }
 
     /// Walks `x = value`. The old value of `x` is not needed any more.
-    pub(super) fn assign(&mut self, assign: &mut ExprAssign) {
-        self.value(&mut assign.right);
+    pub(super) fn walk_assign(&mut self, assign: &mut ExprAssign) {
+        self.walk_value(&mut assign.right);
         match self.local_of(&assign.left) {
             Some((local, ident)) if self.scopes.binding(local).depth < self.frames.len() => {
                 self.read(local, &ident)
             }
             Some((local, _)) => self.events.push(Event::Define(local)),
-            None => self.place(&mut assign.left),
+            None => self.walk_place(&mut assign.left),
         }
     }
 
     /// Walks `Name { field: value, .. }`.
-    pub(super) fn struct_literal(&mut self, literal: &mut ExprStruct) {
+    pub(super) fn walk_struct_literal(&mut self, literal: &mut ExprStruct) {
         for field in &mut literal.fields {
             field.colon_token.get_or_insert_default();
-            self.value(&mut field.expr);
+            self.walk_value(&mut field.expr);
         }
         if let Some(rest) = &mut literal.rest {
-            self.value(rest);
+            self.walk_value(rest);
         }
     }
 

@@ -12,32 +12,32 @@ use super::scope::Origin;
 use super::walk::{Frame, Walker};
 
 impl Walker<'_> {
-    /// Walks the expressions that [`Walker::value`] does not handle: blocks, control flow and jumps.
-    pub(super) fn control(&mut self, expr: &mut Expr) {
+    /// Walks the expressions that [`Walker::walk_value`] does not handle: blocks, control flow and jumps.
+    pub(super) fn walk_control(&mut self, expr: &mut Expr) {
         match expr {
-            Expr::Block(block) => self.block(&mut block.block),
-            Expr::Unsafe(block) => self.block(&mut block.block),
-            Expr::Const(block) => self.block(&mut block.block),
-            Expr::If(branch) => self.branch(branch),
-            Expr::Match(all) => self.arms(all),
-            Expr::ForLoop(each) => self.for_loop(each),
+            Expr::Block(block) => self.walk_block(&mut block.block),
+            Expr::Unsafe(block) => self.walk_block(&mut block.block),
+            Expr::Const(block) => self.walk_block(&mut block.block),
+            Expr::If(branch) => self.walk_branch(branch),
+            Expr::Match(all) => self.walk_arms(all),
+            Expr::ForLoop(each) => self.walk_for_loop(each),
             Expr::While(repeat) => {
                 let body = self.record(|walker| {
                     walker.scopes.enter();
-                    walker.condition(&mut repeat.cond);
-                    walker.block(&mut repeat.body);
+                    walker.walk_condition(&mut repeat.cond);
+                    walker.walk_block(&mut repeat.body);
                     walker.scopes.leave();
                 });
                 self.events.push(Event::Loop(body));
             }
             Expr::Loop(repeat) => {
-                let body = self.record(|walker| walker.block(&mut repeat.body));
+                let body = self.record(|walker| walker.walk_block(&mut repeat.body));
                 self.events.push(Event::Loop(body));
             }
             Expr::Closure(closure) => {
                 let moves = closure.capture.is_some();
                 let before = self.events.len();
-                let frame = self.in_frame(moves, |walker| walker.closure_body(closure, None));
+                let frame = self.in_frame(moves, |walker| walker.walk_closure_body(closure, None));
                 if let Some(copies) = self.capture_copies(frame, before) {
                     *expr = Expr::Verbatim(quote!({ #copies #closure }));
                 }
@@ -45,20 +45,20 @@ impl Walker<'_> {
             Expr::Async(future) => {
                 let moves = future.capture.is_some();
                 let before = self.events.len();
-                let frame = self.in_frame(moves, |walker| walker.block(&mut future.block));
+                let frame = self.in_frame(moves, |walker| walker.walk_block(&mut future.block));
                 if let Some(copies) = self.capture_copies(frame, before) {
                     *expr = Expr::Verbatim(quote!({ #copies #future }));
                 }
             }
             Expr::Let(binding) => {
                 let origin = self.origin(&binding.expr);
-                self.scrutinee(&mut binding.expr);
+                self.walk_scrutinee(&mut binding.expr);
                 self.define(&binding.pat, origin, false);
             }
-            Expr::Return(expr) => self.return_expr(expr),
+            Expr::Return(expr) => self.walk_return(expr),
             Expr::Break(expr) => {
                 if let Some(value) = &mut expr.expr {
-                    self.value(value);
+                    self.walk_value(value);
                 }
                 self.events.push(Event::Jump);
             }
@@ -74,7 +74,7 @@ impl Walker<'_> {
         std::mem::replace(&mut self.events, outer)
     }
 
-    pub(super) fn block(&mut self, block: &mut Block) {
+    pub(super) fn walk_block(&mut self, block: &mut Block) {
         self.scopes.enter();
         for stmt in &block.stmts {
             // A function item hides a field of the same name in the whole block.
@@ -84,9 +84,9 @@ impl Walker<'_> {
         }
         for stmt in &mut block.stmts {
             match stmt {
-                Stmt::Local(binding) => self.binding(binding),
-                Stmt::Expr(expr, _) => self.value(expr),
-                Stmt::Macro(invocation) => self.invocation(&mut invocation.mac),
+                Stmt::Local(binding) => self.walk_binding(binding),
+                Stmt::Expr(expr, _) => self.walk_value(expr),
+                Stmt::Macro(invocation) => self.walk_invocation(&mut invocation.mac),
                 Stmt::Item(_) => {}
             }
         }
@@ -94,49 +94,49 @@ impl Walker<'_> {
     }
 
     /// Walks `let pattern = value else { … };`.
-    fn binding(&mut self, binding: &mut Let) {
+    fn walk_binding(&mut self, binding: &mut Let) {
         let mut origin = None;
         let mut owned = true;
         if let Some(init) = &mut binding.init {
             origin = self.origin(&init.expr);
             owned = !matches!(*init.expr, Expr::Reference(_));
             self.pin_borrowed(&init.expr);
-            self.value(&mut init.expr);
+            self.walk_value(&mut init.expr);
             if let Some((_, diverge)) = &mut init.diverge {
-                let otherwise = self.record(|walker| walker.value(diverge));
+                let otherwise = self.record(|walker| walker.walk_value(diverge));
                 self.events.push(Event::Branch(vec![otherwise, Vec::new()]));
             }
         }
         self.define(&binding.pat, origin, owned);
     }
 
-    /// Walks the scrutinee of `match` or `if let`. It borrows a field instead of taking its value.
-    fn scrutinee(&mut self, expr: &mut Expr) {
+    /// Walks the scrutinee of `match` or `if let`. A field is borrowed, not moved or cloned.
+    fn walk_scrutinee(&mut self, expr: &mut Expr) {
         self.pin_borrowed(expr);
-        self.operand(expr);
+        self.walk_operand(expr);
     }
 
-    /// Walks a condition as a place expression, so that flags are read without a clone.
-    fn condition(&mut self, expr: &mut Expr) {
-        self.place(expr);
+    /// Walks a condition in a place context, so that flags are read without a clone.
+    fn walk_condition(&mut self, expr: &mut Expr) {
+        self.walk_place(expr);
     }
 
-    fn branch(&mut self, branch: &mut ExprIf) {
+    fn walk_branch(&mut self, branch: &mut ExprIf) {
         self.scopes.enter();
-        self.condition(&mut branch.cond);
-        let then = self.record(|walker| walker.block(&mut branch.then_branch));
+        self.walk_condition(&mut branch.cond);
+        let then = self.record(|walker| walker.walk_block(&mut branch.then_branch));
         self.scopes.leave();
         let otherwise = self.record(|walker| {
             if let Some((_, otherwise)) = &mut branch.else_branch {
-                walker.value(otherwise);
+                walker.walk_value(otherwise);
             }
         });
         self.events.push(Event::Branch(vec![then, otherwise]));
     }
 
-    fn arms(&mut self, all: &mut ExprMatch) {
+    fn walk_arms(&mut self, all: &mut ExprMatch) {
         let origin = self.origin(&all.expr);
-        self.scrutinee(&mut all.expr);
+        self.walk_scrutinee(&mut all.expr);
         let mut paths = Vec::new();
         for arm in &mut all.arms {
             paths.push(self.record(|walker| {
@@ -144,10 +144,10 @@ impl Walker<'_> {
                 walker.define(&arm.pat, origin.clone(), false);
                 if let Pat::Guard(guard) = &mut arm.pat {
                     walker.guards += 1;
-                    walker.place(&mut guard.guard);
+                    walker.walk_place(&mut guard.guard);
                     walker.guards -= 1;
                 }
-                walker.value(&mut arm.body);
+                walker.walk_value(&mut arm.body);
                 walker.scopes.leave();
             }));
         }
@@ -155,7 +155,7 @@ impl Walker<'_> {
     }
 
     /// Walks `for block in blocks`. A loop over a layer field gets a counter, so that errors can name the element.
-    fn for_loop(&mut self, each: &mut ExprForLoop) {
+    fn walk_for_loop(&mut self, each: &mut ExprForLoop) {
         let pat = each.pat.clone();
         let mut origin = self.origin(&each.expr);
         let list = match &mut *each.expr {
@@ -168,38 +168,38 @@ impl Walker<'_> {
             let index = format_ident!("_index_{}", self.loops, span = Span::mixed_site());
             self.loops += 1;
             let is_local = self.local_of(list).is_some();
-            self.place(list);
+            self.walk_place(list);
             let reference = if is_local { list.to_token_stream() } else { quote!(&#list) };
             origin.indices.push(index.to_token_stream());
             enumerate(each, &index, reference);
         } else {
-            self.scrutinee(&mut each.expr);
+            self.walk_scrutinee(&mut each.expr);
         }
         let body = self.record(|walker| {
             walker.scopes.enter();
             walker.define(&pat, origin, false);
-            walker.block(&mut each.body);
+            walker.walk_block(&mut each.body);
             walker.scopes.leave();
         });
         self.events.push(Event::Loop(body));
     }
 
-    /// Walks a closure argument of a method of a layer field, such as `blocks.iter().fold(x, |x, block| …)`. Calls of
-    /// its parameters are calls of layers.
-    pub(super) fn closure(&mut self, closure: &mut ExprClosure, origin: Option<Origin>) {
-        self.in_frame(false, |walker| walker.closure_body(closure, origin));
+    /// Walks a closure argument of a method of a layer field, such as `blocks.iter().fold(x, |x, block| …)`. Calls to
+    /// its parameters are calls to layers.
+    pub(super) fn walk_closure(&mut self, closure: &mut ExprClosure, origin: Option<Origin>) {
+        self.in_frame(false, |walker| walker.walk_closure_body(closure, origin));
     }
 
-    fn closure_body(&mut self, closure: &mut ExprClosure, origin: Option<Origin>) {
+    fn walk_closure_body(&mut self, closure: &mut ExprClosure, origin: Option<Origin>) {
         self.scopes.enter();
         for pat in &closure.inputs {
             self.define(pat, origin.clone(), false);
         }
-        self.value(&mut closure.body);
+        self.walk_value(&mut closure.body);
         self.scopes.leave();
     }
 
-    /// Walks the body of a closure. It may run later, several times, or not at all.
+    /// Walks the body of a closure. The body may run later, several times, or not at all.
     fn in_frame(&mut self, moves: bool, walk: impl FnOnce(&mut Self)) -> Frame {
         self.frames.push(Frame { moves, captured: Vec::new() });
         let body = self.record(walk);
@@ -223,10 +223,11 @@ impl Walker<'_> {
         Some(copies)
     }
 
-    /// Walks `return value`. Converts the value if the forward closure itself returns, not a nested closure.
-    fn return_expr(&mut self, expr: &mut ExprReturn) {
+    /// Walks `return value`. Converts the value if the forward closure itself returns, but not if a nested closure
+    /// does.
+    fn walk_return(&mut self, expr: &mut ExprReturn) {
         if let Some(value) = &mut expr.expr {
-            self.value(value);
+            self.walk_value(value);
             if self.frames.is_empty() {
                 self.output.convert(value);
                 let span = Span::mixed_site().located_at(value.span());

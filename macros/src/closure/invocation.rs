@@ -33,12 +33,12 @@ const READING_MACROS: &[&str] = &[
 ];
 
 impl Walker<'_> {
-    pub(super) fn invocation(&mut self, mac: &mut Macro) {
+    pub(super) fn walk_invocation(&mut self, mac: &mut Macro) {
         let name = mac.path.segments.last().map(|segment| segment.ident.to_string()).unwrap_or_default();
         let walked = if READING_MACROS.contains(&name.as_str()) {
-            self.reading_macro(mac.tokens.clone())
+            self.walk_reading_macro(mac.tokens.clone())
         } else if name == "vec" || name == "dbg" {
-            self.taking_macro(mac.tokens.clone())
+            self.walk_taking_macro(mac.tokens.clone())
         } else {
             None
         };
@@ -49,33 +49,33 @@ impl Walker<'_> {
     }
 
     /// Walks the arguments of `println!("{x:?}", conv1(x))`.
-    fn reading_macro(&mut self, tokens: TokenStream) -> Option<TokenStream> {
+    fn walk_reading_macro(&mut self, tokens: TokenStream) -> Option<TokenStream> {
         let mut args = Exprs::parse_terminated.parse2(tokens).ok()?;
         for arg in &mut args {
             match arg {
                 Expr::Lit(literal) => self.read_all(literal.to_token_stream()),
                 // `name = value` among the arguments of a format string.
-                Expr::Assign(named) => self.place(&mut named.right),
-                arg => self.place(arg),
+                Expr::Assign(named) => self.walk_place(&mut named.right),
+                arg => self.walk_place(arg),
             }
         }
         Some(args.into_token_stream())
     }
 
     /// Walks the arguments of `vec![a, b]` or `vec![a; n]`.
-    fn taking_macro(&mut self, tokens: TokenStream) -> Option<TokenStream> {
+    fn walk_taking_macro(&mut self, tokens: TokenStream) -> Option<TokenStream> {
         let repeated = |input: syn::parse::ParseStream| {
             let value: Expr = input.parse()?;
             input.parse::<Token![;]>()?;
             Ok((value, input.parse::<Expr>()?))
         };
         if let Ok((mut value, mut count)) = repeated.parse2(tokens.clone()) {
-            self.value(&mut value);
-            self.place(&mut count);
+            self.walk_value(&mut value);
+            self.walk_place(&mut count);
             return Some(quote!(#value; #count));
         }
         let mut args = Exprs::parse_terminated.parse2(tokens).ok()?;
-        self.operands(&mut args);
+        self.walk_operands(&mut args);
         Some(args.into_token_stream())
     }
 }

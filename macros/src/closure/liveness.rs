@@ -1,4 +1,4 @@
-//! Finds the last use of each local: it moves the value, every other use clones it.
+//! Finds the last use of each local. The last use moves the value; every other use clones it.
 //!
 //! The walk over a forward closure records what happens to the locals, in evaluation order, as a tree of [`Event`]s.
 //! This module traverses the tree backwards with the set of live locals, which are read or used later.
@@ -11,7 +11,7 @@ pub type Local = usize;
 /// A use of a local's value, numbered in the order of the walk.
 pub type UseId = usize;
 
-/// An event in the life of the locals, in evaluation order.
+/// An event in the life of the locals.
 #[derive(Debug)]
 pub enum Event {
     /// The value is taken, by move or clone.
@@ -32,7 +32,8 @@ pub enum Event {
 
 type Live = HashSet<Local>;
 
-/// Returns the uses that move. Locals in `pinned` never move, because they are borrowed for an unknown time.
+/// Returns the uses that move their local. Locals in `pinned` never move, because they are borrowed for an unknown
+/// time.
 pub fn moving_uses(events: &[Event], pinned: &HashSet<Local>) -> HashSet<UseId> {
     let mut analysis = Analysis { pinned, moves: HashSet::new(), jumps: Vec::new() };
     analysis.sequence(events, Live::new());

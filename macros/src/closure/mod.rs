@@ -1,4 +1,4 @@
-//! Rewrites the forward closure: calls of fields become calls of layers, and values that are used again later are
+//! Rewrites the forward closure: calls to fields become calls to layers, and values that are used again later are
 //! cloned.
 //!
 //! One walk resolves names and rewrites expressions ([`walk`], [`call`], [`control`], [`invocation`]). It records
@@ -36,7 +36,7 @@ pub struct Rewritten {
     pub body: TokenStream,
     /// The indices of the fields that the body does not use.
     pub unused: Vec<usize>,
-    /// Calls of names that are probably misspelled fields, each with the name of the field.
+    /// The called names that are probably misspelled fields, each with the field that was probably meant.
     pub misspelled: Vec<(Ident, String)>,
     /// The identifier `mode` if the body uses it.
     pub uses_mode: Option<Ident>,
@@ -77,12 +77,12 @@ pub fn rewrite(krate: &TokenStream, fields: &[Field], closure: &ExprClosure) -> 
     if let Some(mode) = &uses_mode {
         walker.define_name(mode);
     }
-    walker.value(&mut body);
+    walker.walk_value(&mut body);
     output.convert(&mut body);
 
     let misspelled = walker.misspelled();
     let unused = walker.unused_fields();
-    let body = placeholder::fill(body.to_token_stream(), &walker.into_decisions());
+    let body = placeholder::fill(body.to_token_stream(), &walker.into_move_plan());
     Rewritten { inputs, output, body, unused, misspelled, uses_mode }
 }
 

@@ -15,7 +15,7 @@ pub fn all(tokens: TokenStream, found: &mut dyn FnMut(&str, Option<Ident>)) {
     }
 }
 
-/// Returns the first identifier `name`.
+/// Returns the first identifier that equals `name`.
 pub fn find(tokens: TokenStream, name: &str) -> Option<Ident> {
     let mut first = None;
     all(tokens, &mut |found, ident| {

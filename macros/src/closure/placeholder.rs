@@ -14,25 +14,25 @@ pub fn placeholder(id: UseId, span: Span) -> Ident {
     format_ident!("{PREFIX}{id}", span = span)
 }
 
-/// The result of the liveness analysis.
-pub struct Decisions {
+/// The result of the liveness analysis: which uses move and which clone.
+pub struct MovePlan {
     /// The place expression of each use: `x` or `pair.0`.
     pub places: Vec<TokenStream>,
-    /// The uses that move; all others clone.
+    /// The uses that move. All other uses clone.
     pub moves: HashSet<UseId>,
 }
 
 /// Replaces the placeholders in `tokens`.
-pub fn fill(tokens: TokenStream, decisions: &Decisions) -> TokenStream {
+pub fn fill(tokens: TokenStream, plan: &MovePlan) -> TokenStream {
     let mut filled = TokenStream::new();
     for token in tokens {
         match token {
             TokenTree::Group(group) => {
-                let mut inner = Group::new(group.delimiter(), fill(group.stream(), decisions));
+                let mut inner = Group::new(group.delimiter(), fill(group.stream(), plan));
                 inner.set_span(group.span());
                 filled.extend([TokenTree::Group(inner)]);
             }
-            TokenTree::Ident(ident) => match replacement(&ident, decisions) {
+            TokenTree::Ident(ident) => match replacement(&ident, plan) {
                 Some(tokens) => filled.extend(tokens),
                 None => filled.extend([TokenTree::Ident(ident)]),
             },
@@ -42,10 +42,10 @@ pub fn fill(tokens: TokenStream, decisions: &Decisions) -> TokenStream {
     filled
 }
 
-fn replacement(ident: &Ident, decisions: &Decisions) -> Option<TokenStream> {
+fn replacement(ident: &Ident, plan: &MovePlan) -> Option<TokenStream> {
     let id: UseId = ident.to_string().strip_prefix(PREFIX)?.parse().ok()?;
-    let place = decisions.places.get(id)?.clone();
-    Some(if decisions.moves.contains(&id) { place } else { clone_of(&place, ident.span()) })
+    let place = plan.places.get(id)?.clone();
+    Some(if plan.moves.contains(&id) { place } else { clone_of(&place, ident.span()) })
 }
 
 /// Returns `Clone::clone(&place)`.

@@ -8,7 +8,7 @@ use syn::{Ident, Pat};
 
 use super::liveness::Local;
 
-/// The layer field from which a local was bound. A call of the local is a call of a layer.
+/// The layer field from which a local was bound. A call to the local is a call to a layer.
 #[derive(Clone)]
 pub struct Origin {
     /// The index of the field.
@@ -79,7 +79,7 @@ fn collect(pat: &Pat, names: &mut Vec<(Ident, bool)>) {
             // `None` and `MAX` in a pattern are constants, not new bindings.
             let name = ident.ident.unraw().to_string();
             let constant = name.chars().next().is_some_and(char::is_uppercase);
-            if !constant && !names.iter().any(|(known, _)| *known == ident.ident) {
+            if !constant && !names.iter().any(|(seen, _)| *seen == ident.ident) {
                 names.push((ident.ident.clone(), ident.mutability.is_some()));
             }
             if let Some((_, inner)) = &ident.subpat {

@@ -28,7 +28,7 @@ fn network() -> Input {
         }
     };
     let ctxt = Ctxt::default();
-    let input = Input::from_syn(&ctxt, &node).expect("a struct");
+    let input = Input::from_syn(&ctxt, &node).expect("the item is a valid struct");
     assert!(ctxt.is_clean());
     input
 }
@@ -56,7 +56,7 @@ fn values_used_once_are_moved() {
 }
 
 #[test]
-fn values_used_twice_are_cloned_first() {
+fn values_used_twice_are_cloned_at_the_first_use() {
     check(
         parse_quote!(|x| conv(x) + bn(x)),
         quote!(into(call(&self.conv, "conv", into(clone(&x)), mode) + call(&self.bn, "bn", into(x), mode))),

@@ -1,4 +1,5 @@
-//! The walk: resolves every name and rewrites each expression depending on its context, value or place.
+//! The walk: resolves every name, and rewrites each expression according to whether it is in a value context or a place
+//! context.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,13 +13,13 @@ use crate::ast::{Field, Role};
 use crate::suggest;
 
 use super::liveness::{Event, Local, moving_uses};
-use super::placeholder::{Decisions, clone_of, placeholder};
+use super::placeholder::{MovePlan, clone_of, placeholder};
 use super::scope::{Binding, Origin, Scopes, bound_names};
 use super::{OutputType, names};
 
-/// A closure or async block inside the forward closure that encloses the current expression.
+/// A closure or async block that encloses the current expression and is itself inside the forward closure.
 pub(super) struct Frame {
-    /// Whether it is `move`, so that it gets copies of the captured locals.
+    /// Whether it is a `move` closure, which gets copies of the captured locals.
     pub moves: bool,
     /// The captured locals.
     pub captured: Vec<(Local, Ident)>,
@@ -33,7 +34,7 @@ pub(super) struct Walker<'a> {
     pub frames: Vec<Frame>,
     /// Locals that are borrowed for an unknown time and must not move.
     pub pinned: HashSet<Local>,
-    /// The number of enclosing guards of match arms. Nothing may move in a guard.
+    /// The number of enclosing guards of match arms. No local may move in a guard.
     pub guards: usize,
     /// The number of loops over fields so far, for unique names of their counters.
     pub loops: usize,
@@ -45,7 +46,7 @@ pub(super) struct Walker<'a> {
     used: HashSet<usize>,
     /// The names of called functions that are neither locals nor fields.
     callees: Vec<Ident>,
-    /// Whether `self` is used as a whole, which may use any field.
+    /// Whether `self` is used as a whole. Any field may then be used.
     uses_self: bool,
 }
 
@@ -72,16 +73,16 @@ impl<'a> Walker<'a> {
     }
 
     /// Walks an expression in a value context: its value is taken.
-    pub fn value(&mut self, expr: &mut Expr) {
+    pub fn walk_value(&mut self, expr: &mut Expr) {
         match expr {
-            Expr::Path(_) => self.name(expr),
+            Expr::Path(_) => self.walk_name(expr),
             Expr::Field(field) => {
-                if let Some(tokens) = self.field_value(field) {
+                if let Some(tokens) = self.walk_field_value(field) {
                     *expr = Expr::Verbatim(tokens);
                 }
             }
             Expr::Index(index) => {
-                if let Some(tokens) = self.index_value(index) {
+                if let Some(tokens) = self.walk_index_value(index) {
                     *expr = Expr::Verbatim(tokens);
                 }
             }
@@ -89,37 +90,37 @@ impl<'a> Walker<'a> {
                 if let Some(local) = self.root(&reference.expr) {
                     self.pinned.insert(local);
                 }
-                self.place(&mut reference.expr);
+                self.walk_place(&mut reference.expr);
             }
-            Expr::Call(_) => self.call(expr),
-            Expr::MethodCall(_) => self.method(expr),
-            Expr::Macro(invocation) => self.invocation(&mut invocation.mac),
-            Expr::Binary(binary) => self.binary(binary),
+            Expr::Call(_) => self.walk_call(expr),
+            Expr::MethodCall(_) => self.walk_method(expr),
+            Expr::Macro(invocation) => self.walk_invocation(&mut invocation.mac),
+            Expr::Binary(binary) => self.walk_binary(binary),
             Expr::Unary(unary) => match unary.op {
-                UnOp::Deref(_) | UnOp::Not(_) => self.place(&mut unary.expr),
-                _ => self.value(&mut unary.expr),
+                UnOp::Deref(_) | UnOp::Not(_) => self.walk_place(&mut unary.expr),
+                _ => self.walk_value(&mut unary.expr),
             },
-            Expr::Cast(cast) => self.place(&mut cast.expr),
-            Expr::RawAddr(address) => self.place(&mut address.expr),
-            Expr::Array(array) => array.elems.iter_mut().for_each(|elem| self.value(elem)),
-            Expr::Tuple(tuple) => tuple.elems.iter_mut().for_each(|elem| self.value(elem)),
+            Expr::Cast(cast) => self.walk_place(&mut cast.expr),
+            Expr::RawAddr(address) => self.walk_place(&mut address.expr),
+            Expr::Array(array) => array.elems.iter_mut().for_each(|elem| self.walk_value(elem)),
+            Expr::Tuple(tuple) => tuple.elems.iter_mut().for_each(|elem| self.walk_value(elem)),
             Expr::Range(range) => {
-                range.start.iter_mut().chain(&mut range.end).for_each(|bound| self.place(bound));
+                range.start.iter_mut().chain(&mut range.end).for_each(|bound| self.walk_place(bound));
             }
-            Expr::Repeat(repeat) => self.value(&mut repeat.expr),
-            Expr::Paren(paren) => self.value(&mut paren.expr),
-            Expr::Group(group) => self.value(&mut group.expr),
-            Expr::Try(attempt) => self.value(&mut attempt.expr),
-            Expr::Await(future) => self.value(&mut future.base),
-            Expr::Struct(literal) => self.struct_literal(literal),
-            Expr::Assign(assign) => self.assign(assign),
+            Expr::Repeat(repeat) => self.walk_value(&mut repeat.expr),
+            Expr::Paren(paren) => self.walk_value(&mut paren.expr),
+            Expr::Group(group) => self.walk_value(&mut group.expr),
+            Expr::Try(attempt) => self.walk_value(&mut attempt.expr),
+            Expr::Await(future) => self.walk_value(&mut future.base),
+            Expr::Struct(literal) => self.walk_struct_literal(literal),
+            Expr::Assign(assign) => self.walk_assign(assign),
             Expr::Verbatim(tokens) => self.read_all(tokens.clone()),
-            _ => self.control(expr),
+            _ => self.walk_control(expr),
         }
     }
 
     /// Walks an expression in a place context: it is read in place, for example compared, borrowed or indexed.
-    pub fn place(&mut self, expr: &mut Expr) {
+    pub fn walk_place(&mut self, expr: &mut Expr) {
         match expr {
             Expr::Path(path) => {
                 let Some(ident) = path.path.get_ident().cloned() else { return };
@@ -135,44 +136,45 @@ impl<'a> Walker<'a> {
                 if let Some(index) = self.self_field(field) {
                     *expr = Expr::Verbatim(self.fields[index].place.clone());
                 } else {
-                    self.place(&mut field.base);
+                    self.walk_place(&mut field.base);
                 }
             }
             Expr::Index(index) => {
-                self.place(&mut index.expr);
-                self.place(&mut index.index);
+                self.walk_place(&mut index.expr);
+                self.walk_place(&mut index.index);
             }
-            Expr::Paren(paren) => self.place(&mut paren.expr),
-            Expr::Group(group) => self.place(&mut group.expr),
-            Expr::Unary(unary) if matches!(unary.op, UnOp::Deref(_)) => self.place(&mut unary.expr),
-            _ => self.value(expr),
+            Expr::Paren(paren) => self.walk_place(&mut paren.expr),
+            Expr::Group(group) => self.walk_place(&mut group.expr),
+            Expr::Unary(unary) if matches!(unary.op, UnOp::Deref(_)) => self.walk_place(&mut unary.expr),
+            _ => self.walk_value(expr),
         }
     }
 
     /// Walks an operand or argument. Returns the local that it borrows (`&x`), which must live until all operands are
     /// evaluated.
-    pub fn operand(&mut self, expr: &mut Expr) -> Option<Local> {
+    pub fn walk_operand(&mut self, expr: &mut Expr) -> Option<Local> {
         match expr {
             Expr::Reference(reference) => {
                 let local = self.root(&reference.expr);
-                self.place(&mut reference.expr);
+                self.walk_place(&mut reference.expr);
                 local
             }
             _ => {
-                self.value(expr);
+                self.walk_value(expr);
                 None
             }
         }
     }
 
     /// Walks operands in order. Locals that they borrow stay live until the last operand.
-    pub fn operands<'e>(&mut self, operands: impl IntoIterator<Item = &'e mut Expr>) {
-        let borrowed: Vec<Local> = operands.into_iter().filter_map(|operand| self.operand(operand)).collect();
+    pub fn walk_operands<'e>(&mut self, operands: impl IntoIterator<Item = &'e mut Expr>) {
+        let borrowed: Vec<Local> =
+            operands.into_iter().filter_map(|operand| self.walk_operand(operand)).collect();
         self.events.extend(borrowed.into_iter().map(Event::Read));
     }
 
     /// Walks a bare name in a value context.
-    fn name(&mut self, expr: &mut Expr) {
+    fn walk_name(&mut self, expr: &mut Expr) {
         let Expr::Path(path) = &*expr else { return };
         let Some(ident) = path.path.get_ident().cloned() else { return };
         if ident == "self" {
@@ -184,7 +186,8 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Returns the tokens for a use of a local or a part of it: a placeholder, or a clone if it certainly cannot move.
+    /// Returns the tokens for a use of a local or a part of it: a placeholder, or a clone if the
+    /// value is already known not to be movable.
     pub fn use_value(&mut self, local: Local, ident: &Ident, place: TokenStream) -> TokenStream {
         if self.captures(local, ident) || self.guards > 0 {
             self.read(local, ident);
@@ -210,7 +213,7 @@ impl<'a> Walker<'a> {
     fn captures(&mut self, local: Local, ident: &Ident) -> bool {
         let depth = self.scopes.binding(local).depth;
         let Some(frame) = self.frames.get_mut(depth) else { return false };
-        if !frame.captured.iter().any(|(known, _)| *known == local) {
+        if !frame.captured.iter().any(|(seen, _)| *seen == local) {
             frame.captured.push((local, ident.clone()));
         }
         if !frame.moves {
@@ -229,7 +232,7 @@ impl<'a> Walker<'a> {
         });
     }
 
-    /// Returns the tokens for a field in a value context: a reference to a layer or tensor, a clone of plain data.
+    /// Returns the tokens for a field in a value context: a reference for a layer or tensor, a clone for plain data.
     fn field_value_tokens(&self, field: usize, span: Span) -> TokenStream {
         let Field { place, role, .. } = &self.fields[field];
         match role {
@@ -239,13 +242,13 @@ impl<'a> Walker<'a> {
     }
 
     /// Walks `self.conv1`, `pair.0` or `block.bias` in a value context.
-    fn field_value(&mut self, field: &mut ExprField) -> Option<TokenStream> {
+    fn walk_field_value(&mut self, field: &mut ExprField) -> Option<TokenStream> {
         if let Some(index) = self.self_field(field) {
             return Some(self.field_value_tokens(index, field.member.span()));
         }
         let Some((local, ident)) = self.local_of(&field.base) else {
             let root = self.root_field(&field.base);
-            self.place(&mut field.base);
+            self.walk_place(&mut field.base);
             return root.map(|root| self.part(root, field));
         };
         let binding = self.scopes.binding(local);
@@ -256,14 +259,14 @@ impl<'a> Walker<'a> {
         Some(clone_of(&field.to_token_stream(), ident.span()))
     }
 
-    /// Walks `widths[i]` or `hidden[0]` in a value context. Clones the element, or refers to it if it is a layer.
-    fn index_value(&mut self, index: &mut ExprIndex) -> Option<TokenStream> {
+    /// Walks `widths[i]` or `hidden[0]` in a value context. Clones the element, or borrows it if it is a layer.
+    fn walk_index_value(&mut self, index: &mut ExprIndex) -> Option<TokenStream> {
         let local = self.root(&index.expr);
         let field = self.root_field(&index.expr);
         let slice = matches!(*index.index, Expr::Range(_));
         let span = index.expr.span();
-        self.place(&mut index.expr);
-        self.place(&mut index.index);
+        self.walk_place(&mut index.expr);
+        self.walk_place(&mut index.index);
         match (local, field) {
             _ if slice => None,
             (Some(_), _) => Some(clone_of(&index.to_token_stream(), span)),
@@ -271,7 +274,8 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Returns the tokens for a part of a field in a value context: a reference or a clone, like the field itself.
+    /// Returns the tokens for a part of a field in a value context: a reference or a clone, whichever
+    /// [`field_value_tokens`](Self::field_value_tokens) returns for the whole field.
     fn part(&self, field: usize, part: &(impl ToTokens + Spanned)) -> TokenStream {
         match self.fields[field].role {
             Role::Skip(_) => clone_of(&part.to_token_stream(), part.span()),
@@ -303,7 +307,7 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Returns the local if the expression is a bare name of one.
+    /// If the expression is just the name of a local, returns that local.
     pub fn local_of(&self, expr: &Expr) -> Option<(Local, Ident)> {
         let Expr::Path(path) = expr else { return None };
         let ident = path.path.get_ident()?;
@@ -358,7 +362,7 @@ impl<'a> Walker<'a> {
         self.scopes.find(ident).is_some()
     }
 
-    /// Records the call of a function that is neither a local nor a field.
+    /// Records a call to a function that is neither a local nor a field.
     pub fn note_callee(&mut self, ident: &Ident) {
         self.callees.push(ident.clone());
     }
@@ -379,7 +383,7 @@ impl<'a> Walker<'a> {
         if self.uses_self { Vec::new() } else { (0..self.fields.len()).filter(unused).collect() }
     }
 
-    /// Returns the calls of names that are probably misspelled fields, each with the name of the field.
+    /// Returns the called names that are probably misspelled fields, each with the field that was probably meant.
     pub fn misspelled(&self) -> Vec<(Ident, String)> {
         let unused = self.unused_fields();
         let layers = self.fields.iter().enumerate().filter(|(_, field)| field.is_layer());
@@ -392,8 +396,8 @@ impl<'a> Walker<'a> {
     }
 
     /// Runs the liveness analysis on the recorded events.
-    pub fn into_decisions(self) -> Decisions {
-        Decisions { moves: moving_uses(&self.events, &self.pinned), places: self.places }
+    pub fn into_move_plan(self) -> MovePlan {
+        MovePlan { moves: moving_uses(&self.events, &self.pinned), places: self.places }
     }
 }
 

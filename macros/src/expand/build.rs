@@ -78,7 +78,7 @@ fn value(item: &Item, field: &Field) -> TokenStream {
     let ty = &field.ty;
     let value = match &field.role {
         Role::Layer(attr) => layer(item, field, attr),
-        Role::Default => {
+        Role::DefaultLayer => {
             let private = private(krate, ty.span());
             quote_spanned!(ty.span()=> #private::default_layer::<#ty>())
         }
@@ -139,7 +139,7 @@ fn layer(item: &Item, field: &Field, attr: &LayerAttr) -> TokenStream {
 }
 
 /// Returns `__private::layer(&vb, "conv1", <Conv2d>::config(1, 20, 5).padding(2))?`, wrapped in `Box` or `Arc` if the
-/// field's type is one.
+/// field has such a type.
 fn single_layer(item: &Item, attr: &LayerAttr, ty: &Type, vb: TokenStream, name: TokenStream) -> TokenStream {
     let krate = &item.input.krate;
     let (pointer, ty) = pointee(ty).map_or((None, ty), |(pointer, inner)| (Some(pointer), inner));
@@ -217,7 +217,7 @@ fn tensor(item: &Item, field: &Field, attr: &TensorAttr, function: TokenStream) 
 }
 
 /// Returns `let widths = Clone::clone(&widths);` for every argument of the network that `tokens` mention, unless its
-/// type is certainly `Copy`. Every attribute expression gets its own clones.
+/// type is known to be `Copy`. Every attribute expression gets its own clones.
 pub fn arg_clones(item: &Item, tokens: &impl ToTokens) -> TokenStream {
     let owned = item.input.args.iter().filter(|arg| !is_copy(&arg.ty));
     let copy = |arg: &crate::attr::Arg| {

@@ -87,7 +87,7 @@ fn builder(item: &Item, name: &Ident) -> TokenStream {
                 #krate::Config::load(self, #path, #device)
             }
 
-            /// Builds the network with the parameters of a checkpoint, with the options of `Load`.
+            /// Builds the network with the parameters of a checkpoint, which is read with the options of `Load`.
             #vis fn load_with(
                 self,
                 #path: impl ::core::borrow::Borrow<#krate::Load>,
@@ -220,7 +220,8 @@ fn implementation(item: &Item, config: &TokenStream) -> TokenStream {
     }
 }
 
-/// Returns `let inputs = self.inputs;`, or the default if it was not set.
+/// Returns `let inputs = self.inputs;`. For an argument with a default, the value is the default if no setter was
+/// called.
 fn argument(item: &Item, Arg { name, default, ty }: &Arg) -> TokenStream {
     let Some(default) = default else { return quote!(let #name: #ty = self.#name;) };
     let copies = build::arg_clones(item, default);

@@ -1,4 +1,4 @@
-//! Generates `impl Display`, which prints the network as PyTorch does.
+//! Generates `impl Display`, which prints the network like PyTorch.
 
 use proc_macro2::TokenStream;
 use quote::quote;

@@ -1,4 +1,4 @@
-//! Generates warnings for unused fields. On stable Rust, a derive can only warn by using a deprecated item.
+//! Generates warnings for unused fields. On stable Rust, a derive can only warn through the use of a deprecated item.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};

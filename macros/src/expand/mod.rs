@@ -81,7 +81,7 @@ fn local(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
 }
 
-/// Returns `&__private::numbered("denselayer", 1 + index, "")`, the name of a list's layer.
+/// Returns `&__private::numbered("denselayer", 1 + index, "")`, the name of one layer of a list.
 pub fn numbered(krate: &TokenStream, names: &Numbered, index: TokenStream) -> TokenStream {
     let Numbered { before, first, after } = names;
     quote!(&#krate::__private::numbered(#before, #first + #index, #after))

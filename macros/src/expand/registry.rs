@@ -65,7 +65,7 @@ fn visits(item: &Item, variant: usize, mutable: bool) -> TokenStream {
         let key = field.key();
         let place = &field.place;
         match field.role {
-            Role::Layer(_) | Role::Default => {
+            Role::Layer(_) | Role::DefaultLayer => {
                 let access = field_access(item, variant, field);
                 if let (Some(names), Some(ty)) = (field.numbered(), element(&field.ty)) {
                     return each_layer(item, &names, ty, quote!(#reference #place));
@@ -111,7 +111,7 @@ fn share(item: &Item, variant: usize) -> TokenStream {
     let fields = item.input.variants[variant].fields.iter().map(|field| {
         let Field { member, place, role, ty, .. } = field;
         let copy = match role {
-            Role::Layer(_) | Role::Default => {
+            Role::Layer(_) | Role::DefaultLayer => {
                 let access = field_access(item, variant, field);
                 quote!(#access.share(&#place))
             }
