@@ -1,4 +1,4 @@
-//! The forward pass of a network as one CUDA graph.
+//! The forward pass of a network, recorded as one CUDA graph.
 
 use candle_core::{DType, Shape, Tensor, Var};
 
@@ -21,8 +21,8 @@ use crate::{Error, Result};
 /// # }
 /// ```
 ///
-/// A replay reads the tensors that the network had when it was recorded. Updates in place, such as training, affect
-/// replays; `to_dtype` and `to_device` do not. Nothing else may use the device during the recording.
+/// A replay reads the tensors that the network had when it was recorded. Updates in place, such as those of
+/// training, affect replays; `to_dtype` and `to_device` do not. Nothing else may use the device during the recording.
 ///
 /// [`Network::capture`]: crate::Network::capture
 pub struct Captured<M> {
@@ -44,7 +44,7 @@ impl<M: Forward<Signal, Output = Signal>> Captured<M> {
         let graph = Graph::capture(device, || {
             let y = forward()?.detach();
             match &output {
-                // The first run, which is not recorded.
+                // This is the first run, which is not recorded.
                 None => output = Some(Var::from_tensor(&y.contiguous()?)?),
                 Some(output) => output.set(&y)?,
             }
@@ -59,7 +59,7 @@ impl<M: Forward<Signal, Output = Signal>> Captured<M> {
     /// Returns the output of the network for `x`.
     ///
     /// # Errors
-    /// `x` has another shape, dtype or device than the recorded input.
+    /// Fails if the shape, dtype or device of `x` differs from that of the recorded input.
     pub fn replay(&self, x: &Tensor) -> Result<Tensor> {
         self.check(x)?;
         self.input.set(&x.detach())?;

@@ -23,8 +23,8 @@ pub trait Config: Sized {
     /// Builds the layer with tensors of a `VarBuilder`.
     ///
     /// The layer shares the storage of these tensors and sees later writes to it. Call
-    /// [`inference`](crate::Network::inference) to copy the tensors, which makes a network that no longer changes
-    /// faster.
+    /// [`inference`](crate::Network::inference) to copy the tensors, which makes the network faster if it
+    /// no longer changes.
     fn build(self, vb: VarBuilder) -> Result<Self::Output>;
 
     /// Builds the layer with PyTorch's default initialization.
@@ -49,9 +49,9 @@ pub trait Config: Sized {
     /// tensors that the checkpoint lacks keep their initial values.
     ///
     /// # Errors
-    /// Fails if the settings are invalid, if the checkpoint cannot be read, or if the names of a tied tensor have
-    /// different values. Unless [`Load::partial`] is set, also fails if tensors are missing, unexpected or mismatched.
-    /// One error lists all of these tensors.
+    /// Fails if the settings are invalid, if the checkpoint cannot be read, or if it has different values under two
+    /// names of a tied tensor. Unless [`Load::partial`] is set, also fails if tensors are missing, unexpected or
+    /// mismatched. One error lists all of these tensors.
     fn load_with(self, load: impl Borrow<Load>, device: &Device) -> Result<(Self::Output, LoadReport)> {
         let load = load.borrow();
         let dtype = load.float_dtype()?.unwrap_or(DType::F32);
@@ -66,7 +66,7 @@ pub trait Config: Sized {
     /// see [`hub`](crate::hub) for the location of the cache. For the options of [`Load`], call
     /// `load_with(Load::new(hub.download()?), device)`.
     #[cfg(feature = "hub")]
-    #[allow(clippy::wrong_self_convention)] // The established name, as in Hugging Face's libraries.
+    #[allow(clippy::wrong_self_convention)] // Hugging Face's libraries use this name.
     fn from_pretrained(self, hub: impl Into<crate::hub::Hub>, device: &Device) -> Result<Self::Output> {
         self.load(hub.into().download()?, device)
     }

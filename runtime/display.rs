@@ -1,4 +1,4 @@
-//! Prints a network as PyTorch's `print(model)` does.
+//! Prints a network like PyTorch's `print(model)`.
 
 use std::fmt;
 
@@ -37,7 +37,7 @@ fn text(module: &dyn Module) -> String {
     out + ")"
 }
 
-/// Merges consecutive list elements with equal text into one line, `(0-2): 3 x Block(…)`, as PyTorch does.
+/// Merges consecutive list elements with equal text into one line, `(0-2): 3 x Block(…)`, like PyTorch.
 fn merge_equal(children: Vec<(String, String)>) -> Vec<(String, String)> {
     let mut runs: Vec<(String, String, usize, String)> = Vec::new();
     for (name, body) in children {
@@ -57,17 +57,17 @@ fn merge_equal(children: Vec<(String, String)>) -> Vec<(String, String)> {
     runs.into_iter().map(line).collect()
 }
 
-/// Implements the derived `Display`.
+/// Implements the `Display` of derived networks.
 pub fn display(module: &dyn Module, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str(&text(module))
 }
 
-/// Formats a boolean as Python does: `True` or `False`.
+/// Formats a boolean like Python: `True` or `False`.
 pub(crate) fn python_bool(value: bool) -> &'static str {
     if value { "True" } else { "False" }
 }
 
-/// Formats a float as Python does: `0.1`, `1.0`, `1e-05`.
+/// Formats a float like Python: `0.1`, `1.0`, `1e-05`.
 pub(crate) fn python_float(value: f64) -> String {
     if value != 0. && (value.abs() < 1e-4 || value.abs() >= 1e16) {
         let text = format!("{value:e}");

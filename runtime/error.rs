@@ -10,8 +10,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// An error, with the layer and the path at which it occurred.
 ///
-/// It is displayed as `at ResNet.layer1[0].conv1 (Conv2d 3→64, 7×7): expected 3 input channels, found 1`.
-/// Cloning is cheap, so that a failed [`Signal`](crate::Signal) can be cloned like any other.
+/// An error is displayed as `at ResNet.layer1[0].conv1 (Conv2d 3→64, 7×7): expected 3 input channels, found 1`.
+/// Cloning is cheap, so that a failed [`Signal`](crate::Signal) can be cloned like any other signal.
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 
@@ -89,7 +89,7 @@ impl From<candle_core::Error> for Error {
 
 impl From<Error> for candle_core::Error {
     fn from(error: Error) -> Self {
-        // Not `Error::wrap`, which would add a backtrace of this line.
+        // `Error::wrap` would add a backtrace of this line.
         candle_core::Error::Wrapped(Box::new(error))
     }
 }

@@ -1,7 +1,7 @@
 //! Patterns over dotted paths: `layer4.**`, `layer?.*.conv1.weight`.
 
 /// A pattern: `*` matches one segment of a path, `**` any number of segments, `?` one character, and `*` inside a
-/// segment any part of it.
+/// segment any number of characters.
 pub(crate) struct Glob<'a>(Vec<&'a str>);
 
 impl<'a> Glob<'a> {
@@ -24,8 +24,8 @@ impl<'a> Glob<'a> {
     }
 }
 
-/// Whether `items` match `pattern`, in which elements that satisfy `is_star` match any number of items. Backtracks only
-/// to the last star, so the time is at most the product of the lengths.
+/// Returns whether `items` match `pattern`. Elements of the pattern that satisfy `is_star` match any number of items.
+/// Backtracks only to the last star, so the time is at most the product of the lengths.
 fn matches_wildcard<P, T>(
     pattern: &[P],
     items: &[T],

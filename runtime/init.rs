@@ -62,13 +62,13 @@ pub fn normal(mean: f64, std: f64) -> Initializer {
     Initializer(|_, mean, stdev| Init::Randn { mean, stdev }, mean, std)
 }
 
-/// Draws uniformly from `±gain · √(3 / fan_in)` with the gain √2 of ReLU: He et al. 2015,
-/// <https://arxiv.org/abs/1502.01852>.
+/// Draws uniformly from `±gain · √(3 / fan_in)` with the gain √2 of ReLU (He et al. 2015,
+/// <https://arxiv.org/abs/1502.01852>).
 pub fn kaiming_uniform() -> Initializer {
     Initializer(|_, _, _| kaiming(NormalOrUniform::Uniform), 0., 0.)
 }
 
-/// Draws from the normal distribution with the standard deviation `√(2 / fan_in)`: He et al. 2015.
+/// Draws from the normal distribution with the standard deviation `√(2 / fan_in)` (He et al. 2015).
 pub fn kaiming_normal() -> Initializer {
     Initializer(|_, _, _| kaiming(NormalOrUniform::Normal), 0., 0.)
 }
@@ -77,7 +77,7 @@ fn kaiming(dist: NormalOrUniform) -> Init {
     Init::Kaiming { dist, fan: FanInOut::FanIn, non_linearity: NonLinearity::ReLU }
 }
 
-/// Draws uniformly from `±√(6 / (fan_in + fan_out))`: Glorot and Bengio 2010.
+/// Draws uniformly from `±√(6 / (fan_in + fan_out))` (Glorot and Bengio 2010).
 pub fn xavier_uniform() -> Initializer {
     Initializer(
         |shape, _, _| {
@@ -90,7 +90,8 @@ pub fn xavier_uniform() -> Initializer {
     )
 }
 
-/// Draws from the normal distribution with the variance `2 / (fan_in + fan_out)`: Glorot and Bengio 2010.
+/// Draws from the normal distribution with the variance `2 / (fan_in + fan_out)` (Glorot and Bengio
+/// 2010).
 pub fn xavier_normal() -> Initializer {
     Initializer(
         |shape, _, _| {
@@ -102,7 +103,7 @@ pub fn xavier_normal() -> Initializer {
     )
 }
 
-/// Draws uniformly from `±1 / √fan_in`, as PyTorch's `Linear` and `Conv2d` do.
+/// Draws uniformly from `±1 / √fan_in`, like PyTorch's `Linear` and `Conv2d`.
 pub fn fan_in_uniform() -> Initializer {
     Initializer(|shape, _, _| symmetric_uniform(1. / fans(shape).0.sqrt()), 0., 0.)
 }

@@ -36,15 +36,15 @@
 //!   including PyTorch's `.pt` files.
 //! - **Training**: write `#[module(loss = cross_entropy, optimizer = AdamW::new(1e-3))]` and call
 //!   `model.fit(&train, &valid, Epochs(5))`; see [`train`].
-//! - **Signals**: layers take and return a [`Signal`]. It collects the operations that can run as one kernel.
-//!   It also carries the first error, with the path of the failing layer, to the end of the forward pass.
+//! - **Signals**: layers take and return a [`Signal`]. A signal collects the operations that can run as one
+//!   kernel. It also carries the first error, with the path of the failing layer, to the end of the forward pass.
 //! - **candle** is re-exported as `sconce::candle` and candle-nn as `sconce::nn`. candle-nn's layers can be
 //!   fields like any other layer.
 
 // All `unsafe` code is in the crate sconce-kernels.
 #![forbid(unsafe_code)]
 
-// The derive generates paths that begin with `::sconce`; this makes them resolve inside this crate too.
+// The derive generates paths that begin with `::sconce`. With this line, they also resolve inside this crate.
 extern crate self as sconce;
 
 #[doc(hidden)]

@@ -1,4 +1,4 @@
-//! `use sconce::prelude::*;`: what a file that defines and runs networks needs.
+//! The items that most files need: `use sconce::prelude::*;`.
 
 pub use candle_core::{D, DType, Device, Tensor};
 

@@ -14,7 +14,7 @@ use crate::scope::{Path, Scope};
 use crate::signal::{IntoTensors, Outcome, Signal};
 use crate::{Error, Result};
 
-/// The checkpoint readers, one per format, which read from bytes. For fuzzing and tests of damaged files.
+/// The checkpoint readers, one per format. They read from bytes, for fuzzing and for tests with damaged files.
 pub mod readers {
     pub use crate::checkpoint::readers::*;
 }
@@ -144,7 +144,7 @@ pub fn layer<C: Config>(vb: &VarBuilder, name: &str, config: C) -> Result<C::Out
     in_field(name, config.build(vb.pp(name)))
 }
 
-/// Builds the field `name` with a constructor that takes a `VarBuilder`, as candle-nn's do.
+/// Builds the field `name` with a constructor that takes a `VarBuilder`, like those of candle-nn.
 pub fn layer_with<'a, T>(
     vb: &VarBuilder<'a>,
     name: &str,
@@ -186,7 +186,7 @@ impl<T, const N: usize> LayerList<T> for [T; N] {
 /// Collects the layers of the list in the field `name`.
 ///
 /// # Errors
-/// The field is an array of another length.
+/// Fails if the field is an array of a different length.
 pub fn layer_list<T, L: LayerList<T>>(name: &str, layers: Vec<T>) -> Result<L> {
     in_field(name, L::from_layers(layers))
 }
@@ -214,7 +214,7 @@ pub struct SequentialAccess<T> {
     call: fn(&T, Signal, Mode) -> Signal,
 }
 
-/// Returns how to reach and call a field of type `T`.
+/// Returns the functions that access and call a field of type `T`.
 pub const fn sequential_field<T: SequentialField>() -> SequentialAccess<T> {
     SequentialAccess { access: T::ACCESS, call: T::CALL }
 }
@@ -279,7 +279,7 @@ pub struct FieldAccess<T> {
     share: fn(&T) -> T,
 }
 
-/// Returns how the registry accesses a field of type `T`.
+/// Returns the functions through which the registry accesses a field of type `T`.
 pub const fn module_field<T: ModuleField>() -> FieldAccess<T> {
     T::ACCESS
 }
@@ -345,7 +345,8 @@ pub fn tie<'a>(vb: VarBuilder<'a>, name: &str, target: &str) -> VarBuilder<'a> {
     let field = full(name);
     let field_leaf = full(&format!("{name}.{leaf}"));
     let target = full(target);
-    // Rename at the root: a renamed builder prepends the prefix of the builder it wraps to the new name.
+    // The builder is renamed at the root, because a renamed builder prepends the prefix of the builder that it
+    // wraps to the new name.
     let root = vb.root().rename_f(move |path| {
         if path == field_leaf || path == field { target.clone() } else { path.to_string() }
     });
@@ -355,7 +356,7 @@ pub fn tie<'a>(vb: VarBuilder<'a>, name: &str, target: &str) -> VarBuilder<'a> {
 /// Replaces the tied parameter of the field `name` with the tensor at `target`, so that both share it.
 ///
 /// # Errors
-/// The network has no parameter `target`, the field has no such parameter, or the shapes differ.
+/// Fails if the network has no parameter `target`, the field has no such parameter, or the shapes differ.
 pub fn tie_after<M: Module>(network: &mut M, name: &str, target: &str) -> Result<()> {
     let leaf = target.rsplit('.').next().unwrap_or(target);
     let tied = format!("{name}.{leaf}");
@@ -368,7 +369,7 @@ pub fn tie_after<M: Module>(network: &mut M, name: &str, target: &str) -> Result
     })?;
     let Some(found) = found else {
         return Err(
-            Error::msg(format!("tie = {target:?}: the network has no parameter of that name")).at(name)
+            Error::msg(format!("tie = {target:?}: the network has no parameter with this name")).at(name)
         );
     };
     let mut done = false;
@@ -393,7 +394,7 @@ pub fn tie_after<M: Module>(network: &mut M, name: &str, target: &str) -> Result
     }
 }
 
-/// Converts the error of a user's loss function.
+/// Converts the result of a user's loss function.
 pub fn into_result<T, E: Into<Error>>(result: Result<T, E>) -> Result<T> {
     result.map_err(Into::into)
 }

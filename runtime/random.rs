@@ -1,4 +1,4 @@
-//! The random number generator of initialization, shuffling and dropout.
+//! The random number generator for initialization, shuffling and dropout.
 //!
 //! Unlike candle's generator, it can be seeded on the CPU: after [`manual_seed`], a single-threaded program draws the
 //! same numbers again. Numbers are drawn on the CPU and then moved to the device, so the initial parameters of a
@@ -24,9 +24,10 @@ struct Generator {
     seeded_devices: Option<HashSet<DeviceLocation>>,
 }
 
-/// Seeds the generator of initialization, shuffling and dropout, as `torch.manual_seed` does.
+/// Seeds the generator for initialization, shuffling and dropout, like `torch.manual_seed`.
 ///
-/// The numbers differ from PyTorch's. Threads share the generator, so their numbers depend on the order of their calls.
+/// The numbers differ from PyTorch's. Threads share the generator, so the numbers of each thread depend on the order of
+/// all calls.
 ///
 /// ```
 /// use sconce::candle::{DType, Device};
@@ -76,7 +77,7 @@ pub fn normal(shape: impl Into<Shape>, mean: f64, std: f64, dtype: DType, device
 /// Returns a tensor whose elements are 1 with probability `p` and 0 otherwise.
 ///
 /// # Errors
-/// `p` is not between 0 and 1.
+/// Fails if `p` is not between 0 and 1.
 pub fn bernoulli(shape: impl Into<Shape>, p: f64, dtype: DType, device: &Device) -> Result<Tensor> {
     if !(0. ..=1.).contains(&p) {
         return Err(Error::msg(format!("expected a probability between 0 and 1, found {p}")));
@@ -99,7 +100,8 @@ pub fn permutation(n: u32) -> Vec<u32> {
     order
 }
 
-/// Returns a new generator seeded by the shared one, which is not locked while a large tensor is drawn.
+/// Returns a new generator, seeded by the shared generator, so that the latter is not locked while a large tensor is
+/// drawn.
 fn split_generator() -> StdRng {
     StdRng::from_rng(&mut generator().rng)
 }

@@ -20,7 +20,7 @@ thread_local! {
     static FUSION: Cell<bool> = const { Cell::new(true) };
 }
 
-/// A guard for the call of a layer. Dropping it removes the layer from the path, even if the call panics.
+/// A guard for a call to a layer. Dropping it removes the layer from the path, even if the call panics.
 #[must_use]
 pub struct Scope(());
 
@@ -40,7 +40,8 @@ impl Scope {
         Self::push(Segment::Index(index))
     }
 
-    /// Enters a network. Returns `None` inside another network, whose field already names it.
+    /// Enters a network. Returns `None` if this network is a field of another one: the name of the field is already in
+    /// the path.
     pub fn root(name: &'static str) -> Option<Self> {
         PATH.with_borrow(Vec::is_empty).then(|| Self::enter(name))
     }
@@ -57,7 +58,7 @@ impl Drop for Scope {
     }
 }
 
-/// A copy of the current path, formatted only when it is read.
+/// A copy of the current path. The path is formatted only when it is read.
 #[derive(Clone, Default)]
 pub(crate) struct Path(Vec<Segment>);
 
@@ -90,8 +91,8 @@ impl fmt::Display for Path {
 /// let conv = Conv2d::config(3, 8, 3).init(&Device::Cpu)?;
 /// let x = Tensor::ones((1, 3, 8, 8), DType::F32, &Device::Cpu)?;
 /// let fused = relu(conv.call((&x).into(), Mode::Eval)).into_tensor()?;
-/// let plain = sconce::no_fusion(|| relu(conv.call((&x).into(), Mode::Eval)).into_tensor())?;
-/// assert!((fused - plain)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-5);
+/// let unfused = sconce::no_fusion(|| relu(conv.call((&x).into(), Mode::Eval)).into_tensor())?;
+/// assert!((fused - unfused)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-5);
 /// # Ok(())
 /// # }
 /// ```
@@ -106,7 +107,7 @@ pub fn no_fusion<T>(f: impl FnOnce() -> T) -> T {
     f()
 }
 
-/// Whether operations may be deferred so that later operations can be fused into them.
+/// Returns whether operations may be deferred so that later operations can be fused into them.
 pub(crate) fn is_fusion_enabled() -> bool {
     FUSION.get()
 }

@@ -1,5 +1,5 @@
-//! Compiles the CUDA kernels, under the feature `cuda` only: compiles every `.cu` file below `src` to PTX, and writes
-//! the table `$OUT_DIR/modules.rs`, which lists the PTX by file stem.
+//! If the feature `cuda` is enabled, compiles the CUDA kernels: every `.cu` file below `src` becomes a PTX file, and
+//! the table `$OUT_DIR/modules.rs` lists the PTX by file stem.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
@@ -24,15 +24,17 @@ mod cuda {
 
     const SOURCES: &str = "src";
 
-    /// The compute capability of the PTX, 8.0: the first with all instructions that the kernels use. The driver
-    /// compiles PTX for its device, which may be of the same or any later capability. If `CUDA_COMPUTE_CAP` (or,
-    /// without it, the machine's own GPU) is older, so is the PTX, and the kernels for tensor cores are left out.
+    /// The compute capability of the PTX: 8.0, the first with all instructions that the kernels use. The driver
+    /// compiles the PTX for its device, which may have the same or any later capability. If `CUDA_COMPUTE_CAP` (or, if
+    /// that is not set, the capability of this machine's GPU) is older, the PTX is compiled for the older capability,
+    /// without the kernels for tensor cores.
     ///
-    /// Not 9.0, even on an H100: that would compile for `sm_90a`, whose PTX runs on no other generation.
+    /// The value is not 9.0, even on an H100: the compiler would then target `sm_90a`, whose PTX runs on no other
+    /// generation.
     const CAPABILITY: usize = 80;
 
-    /// The file pattern and compute capability of kernels for compute capability 9.0 only. They are compiled for
-    /// `sm_90a` and loaded on no other device.
+    /// The file pattern and compute capability of the kernels for compute capability 9.0 only. These kernels are
+    /// compiled for `sm_90a` and are not loaded on any other device.
     const HOPPER: (&str, usize) = ("conv_hopper*.cu", 90);
 
     pub fn build() -> Result<(), Box<dyn Error>> {
@@ -49,8 +51,8 @@ mod cuda {
             .compute_cap(capability)
             .with_compute_override(HOPPER.0, HOPPER.1)
             .args(["-std=c++17", "-O3", "--expt-relaxed-constexpr"])
-            // cudaforge rebuilds PTX if its arguments change, but not if the compiler does: make the compiler an
-            // argument.
+            // cudaforge compiles the PTX again if the arguments change, but not if the compiler changes. So the
+            // compiler becomes an argument.
             .arg(&format!("-DCOMPILED_BY={:016x}", compiler()?))
             .build_ptx()?;
         fs::write(out.join("modules.rs"), table(&modules, &out, capability)?)?;
@@ -64,13 +66,13 @@ mod cuda {
         Ok(modules)
     }
 
-    fn collect(folder: &Path, modules: &mut BTreeMap<String, PathBuf>) -> Result<(), Box<dyn Error>> {
-        // Rerun if a file is added. Only the `cuda` folders are watched, so that a change of other Rust code does not
-        // compile the kernels again.
-        if folder.ends_with("cuda") {
-            println!("cargo::rerun-if-changed={}", folder.display());
+    fn collect(directory: &Path, modules: &mut BTreeMap<String, PathBuf>) -> Result<(), Box<dyn Error>> {
+        // Rerun if a file is added. Only the `cuda` directories are watched, so that the kernels are not compiled again
+        // after a change to other Rust code.
+        if directory.ends_with("cuda") {
+            println!("cargo::rerun-if-changed={}", directory.display());
         }
-        for entry in fs::read_dir(folder)? {
+        for entry in fs::read_dir(directory)? {
             let path = entry?.path();
             if path.is_dir() {
                 collect(&path, modules)?;

@@ -196,7 +196,8 @@ pointer! {
 }
 
 /// Returns a mutable reference to the layer of `this`, after replacing a shared layer with a copy. Two copies
-/// of one layer stay tied: tensors are replaced by identity, so that both copies get the same new tensors.
+/// of one layer stay tied: a tensor that both contain is recognized by its identity, so that both get the same new
+/// tensor.
 fn unshared<T: Module>(this: &mut Arc<T>) -> &mut T {
     if Arc::get_mut(this).is_none() {
         *this = Arc::new((**this).share());

@@ -1,7 +1,7 @@
 //! Implementations of `Module` for candle-nn's layers, so that they can be fields of a derived network.
 //!
-//! Every type has its own implementation, because a blanket one could not pass `train` to the layers that need
-//! it. `GroupNorm` and `Sequential` are missing: their tensors are private, so they cannot be registered.
+//! Every type has a separate implementation, because a blanket implementation could not pass `train` to the layers
+//! that need it. `GroupNorm` and `Sequential` are missing: their tensors are private and cannot be registered.
 
 use std::borrow::Cow;
 

@@ -37,8 +37,8 @@ impl From<bool> for Mode {
 
 /// The registry of a layer or network: its tensors and child modules, by name, in the order of the fields.
 ///
-/// `#[derive(Module)]` implements this trait. [`Network`](crate::Network) builds `parameters`, `state_dict`
-/// and its other methods on it.
+/// `#[derive(Module)]` implements this trait. [`Network`](crate::Network) builds its methods, such as `parameters` and
+/// `state_dict`, on this trait.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a layer",
     label = "this type does not implement `sconce::Module`",
@@ -51,7 +51,7 @@ pub trait Module {
     /// name of the struct.
     fn kind(&self) -> Cow<'static, str>;
 
-    /// Returns the settings that are printed in parentheses after the type's name, as PyTorch's `extra_repr`.
+    /// Returns the settings that are printed in parentheses after the type's name, like PyTorch's `extra_repr`.
     fn extra(&self) -> String {
         String::new()
     }
@@ -67,7 +67,7 @@ pub trait Module {
     where
         Self: Sized;
 
-    /// Returns `false` for a `None`, which is left out of every list of modules.
+    /// Returns `false` if this is a `None`, which is left out of every list of modules.
     fn is_present(&self) -> bool {
         true
     }
@@ -118,7 +118,7 @@ pub trait Forward<Input = Signal>: Module {
 /// A module that can be called with several inputs: `lstm(x, (h0, c0))`.
 ///
 /// Every module that implements [`Forward`] for a tuple also implements this trait. A type that supports both one
-/// and several inputs implements `Forward` for the one and this trait for the several. With two implementations
+/// and several inputs implements `Forward` for one input and this trait for several inputs. With two implementations
 /// of `Forward`, a forward closure's `lstm(x)` would be ambiguous.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be called with these inputs",

@@ -26,7 +26,7 @@ impl From<(Option<usize>, Option<usize>)> for OutputSize {
     }
 }
 
-/// Prints as in Python. Prints one number if both sizes are equal.
+/// Prints the size in Python syntax, as one number if both sizes are equal.
 impl std::fmt::Display for OutputSize {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let [height, width] =

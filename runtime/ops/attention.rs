@@ -1,4 +1,4 @@
-//! Scaled dot-product attention: Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>.
+//! Scaled dot-product attention (Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>).
 
 use candle_core::{D, DType, Device, Shape, Tensor};
 
@@ -20,20 +20,21 @@ pub struct AttentionOptions {
 }
 
 impl AttentionOptions {
-    /// Sets the mask. Its shape must broadcast to that of the scores, `[…, queries, keys]`. A float mask is added to
-    /// the scores. With a `u8` mask, a query attends to the keys whose element is not zero.
+    /// Sets the mask. Its shape must broadcast to the shape of the scores, `[…, queries, keys]`. A float mask is added
+    /// to the scores. With a `u8` mask, a query attends to the keys whose element is not zero.
     pub fn mask(mut self, mask: impl Into<Signal>) -> Self {
         self.mask = Some(mask.into());
         self
     }
 
-    /// Drops attention weights with this probability in training.
+    /// Sets the probability with which attention weights are dropped in training. Default: 0.
     pub fn dropout_p(mut self, p: f64, mode: Mode) -> Self {
         self.dropout = Some((p, mode));
         self
     }
 
-    /// Lets each query attend only to keys up to its own position. Cannot be combined with a mask.
+    /// Sets whether each query attends only to keys up to its own position. Cannot be combined with a mask. Default:
+    /// `false`.
     pub fn is_causal(mut self, causal: bool) -> Self {
         self.is_causal = causal;
         self
@@ -161,7 +162,7 @@ fn matrices(x: &Tensor, batch: &[usize]) -> candle_core::Result<Tensor> {
 }
 
 impl AttentionOptions {
-    /// Returns the mask to add to the scores. Its shape broadcasts to that of the scores.
+    /// Returns the mask to add to the scores. Its shape broadcasts to the shape of the scores.
     fn additive_mask(&self, scores: &Tensor, [queries, keys]: [usize; 2]) -> Result<Option<Tensor>> {
         let dtype = scores.dtype();
         let device = scores.device();

@@ -28,7 +28,7 @@ functions! {
     mish();
     /// Computes `relu6(x + 3) / 6`.
     hardsigmoid();
-    /// Computes `ln σ(x)`. More precise than the logarithm of the sigmoid.
+    /// Computes `ln σ(x)`, more precisely than the logarithm of the sigmoid does.
     logsigmoid();
     /// Computes `x Φ(x)` with the tanh approximation of Φ: PyTorch's `gelu(x, approximate="tanh")`.
     gelu_tanh();

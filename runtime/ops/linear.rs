@@ -29,7 +29,9 @@ fn defer(x: Signal, weight: Signal, bias: Option<Tensor>) -> Result<Signal> {
     let dtype = x.dtype()?;
     for (name, given) in [("weight", Some(&weight)), ("bias", bias.as_ref())] {
         if let Some(other) = given.map(Tensor::dtype).filter(|given| *given != dtype) {
-            return Err(wrong(format!("expected a {name} of {dtype:?} like the input, found {other:?}")));
+            return Err(wrong(format!(
+                "expected a {name} of dtype {dtype:?}, the dtype of the input, found {other:?}"
+            )));
         }
     }
     let product = Product::new(x.into_tensor()?, weight, bias);

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 pub struct NormalizedShape(pub Vec<usize>);
 
 impl NormalizedShape {
-    /// Fails if the shape has no dimensions.
+    /// Returns an error if the shape has no dimensions.
     pub(crate) fn check(&self) -> Result<()> {
         if self.0.is_empty() {
             return Err(Error::msg("expected a normalized_shape with at least one dimension, found none"));
@@ -17,7 +17,7 @@ impl NormalizedShape {
         Ok(())
     }
 
-    /// Fails if `dims` does not end with this shape.
+    /// Returns an error if `dims` does not end with this shape.
     pub(crate) fn check_input(&self, dims: &[usize]) -> Result<()> {
         if dims.ends_with(&self.0) {
             return Ok(());
@@ -63,7 +63,7 @@ impl From<Vec<usize>> for NormalizedShape {
     }
 }
 
-/// Prints as a Python tuple: `(768,)`, `(4, 5)`.
+/// Prints the sizes as a Python tuple: `(768,)`, `(4, 5)`.
 impl fmt::Display for NormalizedShape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0[..] {

@@ -22,7 +22,7 @@ impl From<[usize; 2]> for Pair {
     }
 }
 
-/// Prints as a Python tuple: `(3, 5)`.
+/// Prints the values as a Python tuple: `(3, 5)`.
 impl std::fmt::Display for Pair {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "({}, {})", self.0[0], self.0[1])
@@ -119,7 +119,7 @@ impl From<[isize; 4]> for Sides {
     }
 }
 
-/// Prints as a Python tuple: `(3, 5)`.
+/// Prints the values as a Python tuple: `(3, 5)`.
 impl std::fmt::Display for Sides {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let [left, right, top, bottom] = self.0;

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 
 use super::axis;
 
-/// Joins all dimensions from `start_dim` on into one. `flatten(x, 1)` keeps the batch dimension.
+/// Joins the dimensions from `start_dim` on into one. `flatten(x, 1)` keeps the batch dimension.
 pub fn flatten(x: impl Into<Signal>, start_dim: isize) -> Signal {
     flatten_range(x.into(), start_dim, -1)
 }

@@ -1,4 +1,4 @@
-//! Copies of a network in which nothing is trainable.
+//! Copies of a network without trainable parameters.
 
 use crate::Result;
 use crate::module::Module;

@@ -17,7 +17,7 @@ pub(super) fn unfreeze<M: Module + ?Sized>(network: &mut M, pattern: &str) -> Re
     replace_parameters(network, pattern, |tensor| Ok(Var::from_tensor(tensor)?.into_inner()))
 }
 
-/// Replaces the parameters whose path matches `pattern`, under all their names.
+/// Replaces the parameters whose path matches `pattern`, under all of their names.
 fn replace_parameters<M: Module + ?Sized>(
     network: &mut M,
     pattern: &str,

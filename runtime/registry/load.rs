@@ -1,7 +1,7 @@
 //! Loads a state dict into a network. This module alone defines which checkpoints fit a network.
 //!
-//! The names of a network are those in its registry. The names of one tensor are tied: a state dict may have the
-//! tensor under any of them, or under several with equal values.
+//! The names of a network are those in its registry. If one tensor has several names, these are tied: a state dict may
+//! have the tensor under any of the names, or under several names with equal values.
 
 use std::collections::{HashMap, HashSet};
 
@@ -53,10 +53,12 @@ impl<'a> Matching<'a> {
         Ok(Self { report, values, conflicts })
     }
 
-    /// Checks that the state dict can be loaded. If `partial`, only the tensors that fit are loaded.
+    /// Checks that the state dict can be loaded. If `partial` is set, only the tensors that fit are
+    /// loaded.
     ///
     /// # Errors
-    /// Tied names have different values. Unless `partial`, also if a tensor is missing, unexpected or mismatched.
+    /// Fails if tied names have different values. Unless `partial` is set, also fails if a tensor is missing,
+    /// unexpected or mismatched.
     pub fn check(&self, partial: bool) -> Result<()> {
         let report = if partial { &LoadReport::default() } else { &self.report };
         report.check(&self.conflicts)
@@ -100,7 +102,7 @@ impl<'n, 'a> Tied<'n, 'a> {
         groups
     }
 
-    /// Returns whether to report `name` as missing: it is the first name, and the state dict has none of the names.
+    /// Returns whether to report `name` as missing: `name` is the first name, and the state dict has none of the names.
     fn is_missing(&self, name: &str, state: &StateDict) -> bool {
         self.names[0] == name && !self.names.iter().any(|name| state.contains_key(name))
     }
@@ -113,7 +115,7 @@ impl<'n, 'a> Tied<'n, 'a> {
         Ok(differ.then(|| format!("{first} and {name}")))
     }
 
-    /// Returns each name with the values.
+    /// Returns every name with the values of the tensor.
     fn into_values(self) -> impl Iterator<Item = (String, &'a Tensor)> {
         let values = self.found.map(|(_, values)| values);
         self.names.into_iter().filter_map(move |name| Some((name.to_owned(), values?)))

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 
 use crate::{Error, Result};
 
-/// Returns the caller's metadata and the network's type under the key `network`.
+/// Returns the caller's metadata, and the type of the network under the key `network`.
 ///
 /// # Errors
-/// A key is given twice or is reserved.
+/// Fails if a key is specified twice or is reserved.
 pub(super) fn with_type(metadata: &[(&str, &str)], kind: Cow<str>) -> Result<BTreeMap<String, String>> {
     let mut all = BTreeMap::from([("network".to_string(), kind.into_owned())]);
     for &(key, value) in metadata {
         let reserved = ["format", "sconce_version"].contains(&key);
         if reserved || all.insert(key.to_string(), value.to_string()).is_some() {
-            return Err(Error::msg(format!("the metadata key `{key}` is given twice or reserved")));
+            return Err(Error::msg(format!("the metadata key `{key}` is specified twice or reserved")));
         }
     }
     Ok(all)

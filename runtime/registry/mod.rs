@@ -28,10 +28,10 @@ use crate::module::{Forward, Module};
 use crate::signal::Signal;
 use crate::source::Requests;
 
-/// Methods on the tensors and child modules of a network; implemented for every [`Module`].
+/// Methods on the tensors and child modules of a network. Every [`Module`] implements this trait.
 ///
-/// Lists are in the order of the fields, with dotted paths as in PyTorch's checkpoints. A tensor that
-/// several fields share is listed once, under its first name.
+/// Lists are in the order of the fields, with dotted paths like those in PyTorch's checkpoints. A tensor that
+/// several fields share is listed once, under its first path.
 pub trait Network: Module {
     /// Returns every parameter with its path, including frozen parameters.
     fn named_parameters(&self) -> Vec<(String, Tensor)> {
@@ -54,7 +54,7 @@ pub trait Network: Module {
         list::first_names(self, Kind::Buffer)
     }
 
-    /// Returns the network under the empty path, then every module in it with its path.
+    /// Returns every module with its path: first the network itself, whose path is empty, then the modules in it.
     fn named_modules(&self) -> Vec<(String, &dyn Module)>
     where
         Self: Sized,
@@ -67,18 +67,19 @@ pub trait Network: Module {
         self.parameters().iter().map(Tensor::elem_count).sum()
     }
 
-    /// Returns the parameters and buffers by path. They share the network's storage.
+    /// Returns the parameters and buffers by path. The tensors share the network's storage.
     fn state_dict(&self) -> StateDict {
         list::all_names(self).into_iter().map(|entry| (entry.path, entry.tensor.detach())).collect()
     }
 
-    /// Copies the tensors of `state` into this network. If one does not fit, the network is left unchanged.
+    /// Copies the tensors of `state` into this network. If a tensor does not fit, the network is left unchanged.
     ///
-    /// `state` may hold a tied tensor under any of its names. `num_batches_tracked` of a batch norm may be missing,
+    /// `state` may hold a tied tensor under any of its paths. `num_batches_tracked` of a batch norm may be missing,
     /// as in checkpoints older than PyTorch 0.4.1.
     ///
     /// # Errors
-    /// A tensor is missing, unexpected or mismatched, or the names of a tied tensor have different values.
+    /// Fails if a tensor is missing, unexpected or mismatched, or `state` has different values under two
+    /// paths of a tied tensor.
     fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
         let matching = Matching::new(self, &Requests::default(), state)?;
         matching.check(false)?;
@@ -93,7 +94,8 @@ pub trait Network: Module {
     /// tensors are first converted to that type.
     ///
     /// # Errors
-    /// Fails like [`load_state_dict`](Self::load_state_dict) and [`Load::read`], and leaves the network unchanged.
+    /// Fails under the same conditions as [`load_state_dict`](Self::load_state_dict) and [`Load::read`]. The network is
+    /// then unchanged.
     /// With [`Load::partial`], missing, unexpected and mismatched tensors are not errors.
     fn load_with(&mut self, load: impl Borrow<Load>) -> Result<LoadReport>
     where
@@ -111,8 +113,8 @@ pub trait Network: Module {
         Ok(matching.report)
     }
 
-    /// Writes every tensor to a `.safetensors` file. The file is written atomically: after a crash or on a full
-    /// disk, the old file is still there.
+    /// Writes every tensor to a `.safetensors` file. The file is written atomically: if the process crashes or
+    /// the disk is full, the old file stays intact.
     fn save(&self, path: impl AsRef<Path>) -> Result<()>
     where
         Self: Sized,
@@ -122,8 +124,8 @@ pub trait Network: Module {
 
     /// Writes every tensor and custom metadata, such as `&[("epoch", "3")]`, to a `.safetensors` file.
     ///
-    /// [`checkpoint::metadata`] reads the metadata. It also contains `network`, the type of this network, and
-    /// `sconce_version`.
+    /// `network`, the type of this network, and `sconce_version` are added to the metadata. [`checkpoint::metadata`]
+    /// reads the metadata back.
     fn save_with(&self, path: impl AsRef<Path>, metadata: &[(&str, &str)]) -> Result<()>
     where
         Self: Sized,
@@ -143,25 +145,26 @@ pub trait Network: Module {
         })
     }
 
-    /// Freezes the parameters whose path matches, so that training does not change them: `freeze("backbone.**")`.
+    /// Freezes the parameters whose path matches `pattern`, so that training does not change them:
+    /// `freeze("backbone.**")`.
     /// `*` matches one segment of a path, `**` any number of segments.
     ///
     /// # Errors
-    /// The pattern matches no parameter.
+    /// Fails if the pattern matches no parameter.
     fn freeze(&mut self, pattern: &str) -> Result<()> {
         freeze::freeze(self, pattern)
     }
 
-    /// Makes the parameters whose path matches trainable again. They become new variables with copied values.
+    /// Unfreezes the parameters whose path matches `pattern`: they become new variables with copied values.
     ///
     /// # Errors
-    /// The pattern matches no parameter.
+    /// Fails if the pattern matches no parameter.
     fn unfreeze(&mut self, pattern: &str) -> Result<()> {
         freeze::unfreeze(self, pattern)
     }
 
-    /// Returns a copy that shares storage with this network and in which nothing is trainable. The copy sees the
-    /// changes that training makes to this network, and it records no graph for a backward pass.
+    /// Returns a copy that shares storage with this network and has no trainable parameters. The copy sees the
+    /// changes that training makes to this network. Its forward pass records no graph for a backward pass.
     fn detached(&self) -> Self
     where
         Self: Sized,
@@ -169,8 +172,8 @@ pub trait Network: Module {
         copy::detached(self)
     }
 
-    /// Returns a copy with separate storage in which nothing is trainable. Its weights are packed for the kernels
-    /// once instead of at every call.
+    /// Returns a copy with separate storage and no trainable parameters. The weights of the copy are packed for the
+    /// kernels once instead of in every call.
     fn inference(&self) -> Result<Self>
     where
         Self: Sized,
@@ -178,7 +181,8 @@ pub trait Network: Module {
         copy::inference(self)
     }
 
-    /// Returns a view in evaluation mode that implements `candle_core::Module`, for use in candle's `Sequential`.
+    /// Returns a view in evaluation mode that implements `candle_core::Module`, for example for use in candle's
+    /// `Sequential`.
     fn eval(&self) -> Eval<'_, Self>
     where
         Self: Sized,
@@ -186,14 +190,14 @@ pub trait Network: Module {
         Eval(self)
     }
 
-    /// Records the evaluation forward pass for inputs like `x` as a CUDA graph, which can be replayed with other
-    /// inputs of the same shape. A replay submits the whole network at once, which is faster for networks with many
-    /// small launches. See [`Captured`].
+    /// Records the forward pass in evaluation mode as a CUDA graph, for inputs with the shape and dtype of `x`. The
+    /// graph can be replayed with new inputs. A replay submits the whole network at once, which is faster for networks
+    /// with many small launches. See [`Captured`].
     ///
     /// # Errors
-    /// `x` is not on a CUDA device, the device uses the legacy default stream, or the forward pass fails. The
-    /// forward pass also fails if it reads a value back from the device or copies more than a few values from the
-    /// host.
+    /// Fails if `x` is not on a CUDA device, if the device uses the legacy default stream, or if the forward pass
+    /// fails. The forward pass also fails if it reads a value back from the device or copies more than a few values
+    /// from the host.
     fn capture(&self, x: &Tensor) -> Result<Captured<Self>>
     where
         Self: Forward<Signal, Output = Signal> + Sized,

@@ -15,19 +15,19 @@ type Change<'a> = &'a mut dyn FnMut(&str, Kind, &mut Tensor) -> Result<()>;
 /// Passes every tensor to `change`, once for each of its names, until `change` fails.
 ///
 /// # Errors
-/// The error of `change`, with the tensor's path.
+/// Returns the error of `change`, with the tensor's path.
 pub(crate) fn for_each_mut<M: Module + ?Sized>(network: &mut M, change: Change<'_>) -> Result<()> {
     let mut changer = Changer { path: String::new(), change, result: Ok(()) };
     network.visit_mut(&mut changer);
     changer.result
 }
 
-/// Maps old tensors to new ones, so that a tensor with several names is replaced by one tensor.
+/// Maps old tensors to new ones, so that a tensor with several names is replaced with one new tensor.
 #[derive(Default)]
 pub(super) struct Replacements(HashMap<TensorId, Tensor>);
 
 impl Replacements {
-    /// Returns the replacement of `old`. The first call for `old` makes it with `make`.
+    /// Returns the replacement of `old`, which the first call for `old` makes with `make`.
     pub fn get_or_make(
         &mut self,
         old: &Tensor,

@@ -12,7 +12,8 @@ use crate::{Error, Result};
 use super::{Layout, Layouts, Signal, State, Value};
 
 impl Signal {
-    /// Returns the values, channel-blocked if they are already, or if a deferred operation can compute them so.
+    /// Returns the values. They are channel-blocked if they were already, or if a deferred operation can compute them
+    /// in that layout.
     pub(crate) fn into_blocked(self) -> Result<Value> {
         self.into_value(Layout::Nchwc)
     }

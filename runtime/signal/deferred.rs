@@ -1,4 +1,4 @@
-//! An operation that has not run, with the operations that were fused into it so far.
+//! An operation that has not run yet, with the operations that have been fused into it so far.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -151,7 +151,7 @@ impl Deferred {
     }
 }
 
-/// Writes the operations as in traces: `conv2d + bias + relu`.
+/// Writes the operations in the form used in traces: `conv2d + bias + relu`.
 impl fmt::Display for Deferred {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.stage() {

@@ -88,7 +88,7 @@ impl Epilogue {
     }
 }
 
-/// Sets the activation if there is none yet.
+/// Sets the activation if none is set yet.
 pub(super) fn fuse_activation(
     activation: &mut Activation,
     op: EpilogueOp,
@@ -128,7 +128,7 @@ impl Affine {
     }
 }
 
-/// Writes the operations as in traces: ` + bias + relu`.
+/// Writes the operations in the form used in traces: ` + bias + relu`.
 impl fmt::Display for Epilogue {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.affine {

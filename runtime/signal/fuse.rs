@@ -54,8 +54,8 @@ impl Signal {
         }
     }
 
-    /// Fuses a batch norm in evaluation into the convolution before it. If the input is another channel-blocked
-    /// signal, defers the batch norm.
+    /// Fuses a batch norm in evaluation into the convolution before it. If the input is channel-blocked but
+    /// not a convolution that can fuse it, defers the batch norm.
     pub(crate) fn fuse_batch_norm(self, op: EpilogueOp) -> Fusion<EpilogueOp> {
         let (signal, scale, shift) = match self.fuse(op) {
             Fusion::Separate(signal, EpilogueOp::Affine { scale, shift }) => (signal, scale, shift),
@@ -92,7 +92,7 @@ impl Signal {
     }
 
     /// Returns the uniquely owned deferred convolution into which a consumer can be fused, or `self` if the signal is
-    /// not one.
+    /// not such a convolution.
     pub(crate) fn into_producer(self) -> Result<Producer, Self> {
         let State::Deferred(deferred) = self.0 else { return Err(self) };
         let unique = Arc::try_unwrap(deferred).map_err(|shared| Self(State::Deferred(shared)))?;

@@ -1,5 +1,5 @@
-//! A convolution and the one operation that reads its result, in one launch. The result is passed on in pieces that
-//! stay in cache.
+//! A convolution and the only operation that reads its result, in one launch. The result is passed on in pieces that
+//! stay in the cache.
 
 use std::fmt;
 
@@ -130,14 +130,15 @@ impl Producer {
     }
 }
 
-/// Writes the operations as in traces: `conv2d + bias + relu`.
+/// Writes the operations in the form used in traces: `conv2d + bias + relu`.
 impl fmt::Display for Producer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "conv2d{}", self.epilogue)
     }
 }
 
-/// Writes the layer as in errors. With `{:#}`, writes the operation and its epilogue as in traces.
+/// Writes the layer in the form used in errors. With `{:#}`, writes the operation and its epilogue in the form used in
+/// traces.
 impl fmt::Display for Consumer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self, f.alternate()) {

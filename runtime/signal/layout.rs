@@ -14,7 +14,7 @@ impl Layouts {
         self == Self::Either || self == Self::Only(layout)
     }
 
-    /// Returns `requested` if the operation supports it, or else the layout that it supports.
+    /// Returns `requested` if the operation supports it, and the only supported layout otherwise.
     pub fn choose(self, requested: Layout) -> Layout {
         match self {
             Self::Only(layout) => layout,

@@ -31,7 +31,7 @@ impl Product {
         linear(&self.input, &self.weight, self.bias.as_ref(), self.activation)
     }
 
-    /// Returns the layer's name in errors.
+    /// Returns the layer in the form used in errors.
     pub(super) fn label(&self) -> String {
         match self.weight.dims() {
             [outputs, inputs] => format!("Linear {inputs}→{outputs}"),
@@ -40,7 +40,7 @@ impl Product {
     }
 }
 
-/// Writes the operations as in traces: `linear + bias + relu`.
+/// Writes the operations in the form used in traces: `linear + bias + relu`.
 impl fmt::Display for Product {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("linear")?;

@@ -8,7 +8,7 @@ use crate::kernels::internal::clamp;
 use super::Signal;
 
 impl Signal {
-    /// Changes the shape. One size may be `()`, which stands for the remaining elements.
+    /// Changes the shape. One size may be `()`: it is computed from the number of elements.
     pub fn reshape(self, shape: impl ShapeWithOneHole) -> Self {
         self.apply("reshape", |t| t.reshape(shape))
     }
@@ -53,17 +53,17 @@ impl Signal {
         self.apply("to_dtype", |t| t.to_dtype(dtype))
     }
 
-    /// Sums over `dims` and removes them.
+    /// Sums over `dims` and removes these dimensions.
     pub fn sum(self, dims: impl Dims) -> Self {
         self.apply("sum", |t| t.sum(dims))
     }
 
-    /// Averages over `dims` and removes them.
+    /// Averages over `dims` and removes these dimensions.
     pub fn mean(self, dims: impl Dims) -> Self {
         self.apply("mean", |t| t.mean(dims))
     }
 
-    /// Averages over `dims` and keeps them with size 1.
+    /// Averages over `dims` and keeps these dimensions with size 1.
     pub fn mean_keepdim(self, dims: impl Dims) -> Self {
         self.apply("mean", |t| t.mean_keepdim(dims))
     }
@@ -78,7 +78,8 @@ impl Signal {
         }
     }
 
-    /// Splits a dimension into `chunks` parts. If the size is not divisible, the first parts are larger by 1. If the
+    /// Splits a dimension into `chunks` parts. If the size is not divisible by `chunks`, the first parts
+    /// are larger by 1. If the
     /// size is smaller than `chunks`, returns one part per element.
     pub fn chunk(self, chunks: usize, dim: impl Dim) -> crate::Result<Vec<Self>> {
         let parts = self.into_tensor()?.chunk(chunks, dim)?;

@@ -47,16 +47,17 @@ use crate::{Error, Result};
 /// - *ready*: a tensor.
 /// - *deferred*: a convolution, linear layer or batch norm that has not run, with the bias, batch norm, residual and
 ///   activation that were fused into it so far.
-/// - *blocked*: a channel-blocked activation, which later layers read without a change of layout if they can.
+/// - *blocked*: a channel-blocked activation, which later layers read in this layout if their kernels support it.
 /// - *failed*: the first error, with the path of the layer that failed.
 ///
-/// An operation that the kernel supports is fused into a deferred signal if it holds the only reference to it. If
-/// there are more references, the deferred operation runs once and all references share its result. A failed
+/// An operation is fused into a deferred signal if the kernel supports the operation and the signal holds the only
+/// reference to the deferred operation. If there are several references, the deferred operation runs once and all
+/// references share its result. A failed
 /// signal passes through every operation unchanged, so that a forward pass needs no `?`.
 #[derive(Clone)]
 pub struct Signal(State);
 
-/// Private, so that states can be added. Code outside this folder only reads a signal's shape, tensor or
+/// Private, so that states can be added. Code outside this directory only reads a signal's shape, tensor or
 /// channel-blocked activation.
 #[derive(Clone)]
 enum State {
@@ -101,7 +102,7 @@ impl Signal {
         self.clone().into_tensor()
     }
 
-    /// Returns the values. Runs a deferred operation, with a result in `layout` if the operation supports it.
+    /// Returns the values. Runs a deferred operation, in `layout` if the operation supports that layout.
     fn into_value(self, layout: Layout) -> Result<Value> {
         match self.0 {
             State::Ready(tensor) => Ok(Value::Tensor(tensor)),
@@ -173,7 +174,7 @@ impl Signal {
         operation(tensor).map_or_else(Self::fail, Self::from)
     }
 
-    /// Runs a function on the tensor, such as candle's: `x.map(|t| t.cumsum(1))`.
+    /// Runs a function on the tensor, such as a method of candle: `x.map(|t| t.cumsum(1))`.
     pub fn map<E: Into<Error>>(self, operation: impl FnOnce(Tensor) -> Result<Tensor, E>) -> Self {
         self.apply("map", operation)
     }

@@ -50,7 +50,7 @@ impl Normalization {
         }
     }
 
-    /// Returns the layer's name in errors.
+    /// Returns the layer in the form used in errors.
     pub(super) fn label(&self) -> String {
         format!("BatchNorm {}", self.norm.channels())
     }
@@ -70,7 +70,7 @@ impl ImageNormalization {
         fuse_activation(&mut self.activation, op)
     }
 
-    /// Returns the layer's name in errors.
+    /// Returns the layer in the form used in errors.
     pub(super) fn label(&self) -> String {
         format!("BatchNorm {}", self.input.dims()[1])
     }
@@ -82,7 +82,7 @@ impl ImageNormalization {
     }
 }
 
-/// Writes the operations as in traces: `batch_norm + residual + relu`.
+/// Writes the operations in the form used in traces: `batch_norm + residual + relu`.
 impl fmt::Display for Normalization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("batch_norm")?;
@@ -90,7 +90,7 @@ impl fmt::Display for Normalization {
     }
 }
 
-/// Writes the operations as in traces: `batch_norm + relu`.
+/// Writes the operations in the form used in traces: `batch_norm + relu`.
 impl fmt::Display for ImageNormalization {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("batch_norm")?;

@@ -63,7 +63,7 @@ impl<T: IntoTensors> IntoTensors for Option<T> {
     }
 }
 
-/// A failed list has one failed element.
+/// Returns a list with one failed element.
 impl<T: Outcome> Outcome for Vec<T> {
     fn failed(error: Error) -> Self {
         vec![T::failed(error)]

@@ -88,7 +88,7 @@ impl Work {
     }
 }
 
-/// Writes the operations as in traces: `conv2d + bias + relu`.
+/// Writes the operations in the form used in traces: `conv2d + bias + relu`.
 impl fmt::Display for Work {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -6,7 +6,7 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
 
-use crate::element::{Element, elements, in_single, with_element, with_elements};
+use crate::element::{Element, elements, in_f32, with_element, with_elements};
 use crate::memory::zeros;
 use crate::operation::{self, CpuOperand, Operation};
 use crate::parallel::for_each_chunk;
@@ -16,29 +16,28 @@ const NAME: &str = "ctc_loss";
 /// The labels of a batch, and the settings of [`ctc_loss`].
 #[derive(Clone, Debug)]
 pub struct Ctc {
-    /// The label sequence of each sample. It must not contain the blank.
+    /// The label sequence of each sample. A sequence must not contain the blank.
     pub labels: Vec<Vec<usize>>,
     /// The number of time steps of each sample.
     pub input_lengths: Vec<usize>,
     /// The class of the blank.
     pub blank: usize,
-    /// Use a loss of 0 instead of infinity for a label sequence that cannot be aligned.
+    /// Whether the loss is 0 instead of infinity for a label sequence that cannot be aligned.
     pub zero_infinity: bool,
 }
 
 /// Computes the connectionist temporal classification loss.
 ///
-/// - `log_probs`: log-probabilities `[time, batch, classes]`, as [`log_softmax`](crate::log_softmax) returns
-///   them
+/// - `log_probs`: log-probabilities `[time, batch, classes]`, the output of [`log_softmax`](crate::log_softmax)
 /// - returns the negative log-likelihood of each sample's labels, `[batch]`
 ///
-/// As in PyTorch, the gradient assumes that `log_probs` is the output of a log-softmax: it is the gradient with respect
-/// to the logits, which the backward pass of the log-softmax leaves unchanged. Runs on the CPU for tensors on any
-/// device.
+/// Like PyTorch, assumes that `log_probs` is the output of a log-softmax: the gradient of `log_probs` is the gradient
+/// with respect to the logits, which the backward pass of the log-softmax leaves unchanged. Runs on the CPU for tensors
+/// on any device.
 ///
 /// # Errors
-/// The rank of `log_probs` is not 3, the number of label sequences or lengths is not the batch size, a length exceeds
-/// the number of time steps, a label or the blank is not a class, or a label is the blank.
+/// Fails if the rank of `log_probs` is not 3, the number of label sequences or lengths is not the batch size, a length
+/// exceeds the number of time steps, a label or the blank is not a class, or a label is the blank.
 ///
 /// # Examples
 /// ```
@@ -62,9 +61,12 @@ pub fn ctc_loss(log_probs: &Tensor, ctc: Ctc) -> Result<Tensor> {
     let [time, batch, classes] = *log_probs.dims() else {
         bail!("{NAME}: expected log-probabilities [time, batch, classes], found {:?}", log_probs.dims());
     };
-    let counts = (ctc.labels.len(), ctc.input_lengths.len());
-    if counts != (batch, batch) {
-        bail!("{NAME}: expected {batch} label sequences and input lengths, found {counts:?}");
+    let labels = ctc.labels.len();
+    let lengths = ctc.input_lengths.len();
+    if labels != batch || lengths != batch {
+        bail!(
+            "{NAME}: expected {batch} label sequences and {batch} input lengths, found {labels} and {lengths}"
+        );
     }
     if let Some(length) = ctc.input_lengths.iter().find(|length| **length > time) {
         bail!("{NAME}: input length {length} exceeds the {time} time steps of the input");
@@ -78,7 +80,7 @@ pub fn ctc_loss(log_probs: &Tensor, ctc: Ctc) -> Result<Tensor> {
     }
     let device = log_probs.device();
     let log_probs = log_probs.to_device(&candle_core::Device::Cpu)?;
-    in_single(&log_probs, |x| operation::apply([&x.contiguous()?], ctc))?.to_device(device)
+    in_f32(&log_probs, |x| operation::apply([&x.contiguous()?], ctc))?.to_device(device)
 }
 
 impl Operation<1> for Ctc {
@@ -115,7 +117,15 @@ impl Ctc {
         index: usize,
     ) -> Sample<'a, E> {
         let (labels, time) = (&self.labels[index][..], self.input_lengths[index]);
-        Sample { x, row: batch * classes, offset: index * classes, classes, labels, blank: self.blank, time }
+        Sample {
+            x,
+            time_stride: batch * classes,
+            offset: index * classes,
+            classes,
+            labels,
+            blank: self.blank,
+            time,
+        }
     }
 
     fn losses<E: Element>(&self, x: &[E], batch: usize, classes: usize) -> Vec<E> {
@@ -158,7 +168,8 @@ impl Ctc {
 /// a blank otherwise.
 struct Sample<'a, E> {
     x: &'a [E],
-    row: usize,
+    /// The distance between neighboring time steps in `x`.
+    time_stride: usize,
     offset: usize,
     classes: usize,
     labels: &'a [usize],
@@ -178,17 +189,17 @@ impl<E: Element> Sample<'_, E> {
         if state % 2 == 1 { self.labels[state / 2] } else { self.blank }
     }
 
-    /// Returns whether a path may go from `state - 2` directly to `state`, which skips a blank between two different
-    /// labels.
+    /// Returns whether an alignment may go from `state - 2` directly to `state`, skipping a blank between two
+    /// different labels.
     fn can_skip_to(&self, state: usize) -> bool {
         state % 2 == 1 && state >= 2 && self.class(state) != self.class(state - 2)
     }
 
     fn log_prob(&self, t: usize, class: usize) -> f64 {
-        self.x[t * self.row + self.offset + class].to_f64()
+        self.x[t * self.time_stride + self.offset + class].to_f64()
     }
 
-    /// Returns, for each time and state, the log-probability of all paths that end there.
+    /// Returns, for each time and state, the log-probability of all partial alignments that end there.
     fn forward(&self) -> Vec<f64> {
         let states = self.states();
         let mut alpha = vec![LOG_ZERO; self.time * states];
@@ -196,7 +207,7 @@ impl<E: Element> Sample<'_, E> {
             let (earlier, current) = alpha.split_at_mut(t * states);
             let previous = earlier.rchunks_exact(states).next();
             for (state, alpha) in current[..states].iter_mut().enumerate() {
-                let paths = match previous {
+                let partial = match previous {
                     Some(previous) => {
                         let skip = if self.can_skip_to(state) { previous[state - 2] } else { LOG_ZERO };
                         let step = if state > 0 { previous[state - 1] } else { LOG_ZERO };
@@ -205,20 +216,21 @@ impl<E: Element> Sample<'_, E> {
                     None if state < 2 => 0.0,
                     None => LOG_ZERO,
                 };
-                *alpha = paths + self.log_prob(t, self.class(state));
+                *alpha = partial + self.log_prob(t, self.class(state));
             }
         }
         alpha
     }
 
-    /// Returns, for each time and state, the log-probability of all paths from there to the end.
+    /// Returns, for each time and state, the log-probability of all partial alignments that start
+    /// there.
     fn backward(&self) -> Vec<f64> {
         let states = self.states();
         let mut beta = vec![LOG_ZERO; self.time * states];
         for t in (0..self.time).rev() {
             let (current, later) = beta.split_at_mut((t + 1) * states);
             let onward = |state: usize| match later.get(state) {
-                Some(paths) if state < states => paths + self.log_prob(t + 1, self.class(state)),
+                Some(partial) if state < states => partial + self.log_prob(t + 1, self.class(state)),
                 _ => LOG_ZERO,
             };
             for (state, beta) in current[t * states..].iter_mut().enumerate() {

@@ -7,9 +7,9 @@ use candle_core::{CpuStorage, DType, Layout, Result, Storage, Tensor, bail};
 
 use super::float::Float;
 
-/// An element type that kernels read, compute in and write: `f32` or `f64`. For halves, see [`in_single`].
+/// An element type that kernels read, compute in and write: `f32` or `f64`. For f16 and bf16, see [`in_f32`].
 pub trait Element: Float + Default {
-    /// Returns the elements of a storage. Fails if the storage has another dtype.
+    /// Returns the elements of a storage. Fails if the storage has a different dtype.
     fn slice_mut(storage: &mut CpuStorage) -> Result<&mut [Self]>;
 }
 
@@ -52,13 +52,13 @@ pub fn not_a_float(op: &str, given: DType) -> candle_core::Error {
     candle_core::Error::msg(format!("{op}: expected a tensor of f32, f64, f16 or bf16, found {given:?}"))
 }
 
-/// Runs `op` on `x` and converts its result to the dtype of `x`. Halves are widened to `f32` first, so that kernels
-/// need not be compiled for halves.
-pub fn in_single(x: &Tensor, op: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
+/// Runs `op` on `x` and converts its result to the dtype of `x`. Converts f16 and bf16 to f32 first, so that kernels
+/// need not be compiled for these types.
+pub fn in_f32(x: &Tensor, op: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
     op(&widened(x)?)?.to_dtype(x.dtype())
 }
 
-/// Converts f16 and bf16 tensors to f32. Returns other tensors unchanged.
+/// Converts f16 and bf16 tensors to f32. Returns all other tensors unchanged.
 pub fn widened(x: &Tensor) -> Result<Tensor> {
     match x.dtype() {
         DType::F16 | DType::BF16 => x.to_dtype(DType::F32),
@@ -66,8 +66,8 @@ pub fn widened(x: &Tensor) -> Result<Tensor> {
     }
 }
 
-/// Clamps each element to `min..=max`. Unlike `Tensor::clamp`, this does not compile another copy of candle's loops for
-/// maximum and minimum into this crate.
+/// Clamps each element to `min..=max`. Unlike `Tensor::clamp`, this does not compile candle's loops for maximum and
+/// minimum into this crate a second time.
 pub fn clamp(x: &Tensor, min: f64, max: f64) -> Result<Tensor> {
     let bound = |value: f64| Tensor::new(value, x.device())?.to_dtype(x.dtype());
     x.broadcast_maximum(&bound(min)?)?.broadcast_minimum(&bound(max)?)
@@ -81,7 +81,7 @@ pub fn compute_dtype(dtype: DType) -> DType {
 /// Returns the elements of a contiguous layout, in row-major order.
 ///
 /// # Errors
-/// The layout is not contiguous, or the storage has another dtype.
+/// Fails if the layout is not contiguous, or the storage has a different dtype.
 pub(crate) fn elements<'a, E: Element>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [E]> {
     match span(layout) {
         Some(span) => Ok(&E::cpu_storage_as_slice(storage)?[span]),

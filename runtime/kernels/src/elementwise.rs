@@ -8,7 +8,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Result, Shape, Tensor};
 
 use super::activation::Function;
-use super::element::{Element, elements, in_single, with_element, with_elements};
+use super::element::{Element, elements, in_f32, with_element, with_elements};
 use super::memory::vec_written_by;
 use super::operation::{CpuOperand, Operation};
 use super::parallel::{cost, for_each_chunk};
@@ -17,7 +17,7 @@ use super::simd::{Kernel, Simd, Vector, dispatch_loops, dispatch_to, isa};
 
 /// Applies `function` to every element of a CPU tensor.
 pub(crate) fn apply<F: Function>(function: F, x: &Tensor) -> Result<Tensor> {
-    in_single(x, |x| relay::apply([&x.contiguous()?], Elementwise(function)))
+    in_f32(x, |x| relay::apply([&x.contiguous()?], Elementwise(function)))
 }
 
 struct Elementwise<F>(F);
@@ -72,8 +72,8 @@ pub(crate) fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
     })
 }
 
-/// Returns `len` elements that `fill` writes, called with each range of elements and their memory. `fill` must write
-/// every element of its chunk.
+/// Returns `len` elements. Calls `fill` with each range of elements and the memory of that range; `fill` must write
+/// every element of the range.
 fn filled<E: Element>(len: usize, fill: impl Fn(Range<usize>, &mut [MaybeUninit<E>]) + Sync) -> Vec<E> {
     let chunks = |out: &mut [_]| {
         for_each_chunk(out, cost::PASS, |index, out| {
@@ -84,8 +84,8 @@ fn filled<E: Element>(len: usize, fill: impl Fn(Range<usize>, &mut [MaybeUninit<
     unsafe { vec_written_by(len, chunks) }
 }
 
-/// An element type of functions: `f32` is computed in vectors, `f64` in loops. Both methods initialize the whole
-/// output, which must be as long as the inputs.
+/// An element type of functions: `f32` is computed in vectors, `f64` in scalar loops. Both methods initialize the whole
+/// output, which must have the length of the inputs.
 trait MapElement: Element {
     fn values<F: Function>(function: F, x: &[Self], y: &mut [MaybeUninit<Self>]);
     fn gradients<F: Function>(function: F, grad: &[Self], saved: &[Self], out: &mut [MaybeUninit<Self>]);

@@ -3,7 +3,7 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType, bail};
 
-use crate::element::{Element, compute_dtype, elements, in_single, with_element, with_elements};
+use crate::element::{Element, compute_dtype, elements, in_f32, with_element, with_elements};
 use crate::memory::zeros;
 use crate::operation::{self, CpuOperand, Operation};
 use crate::parallel::{cost, for_each_chunk};
@@ -17,11 +17,11 @@ const NAME: &str = "embedding";
 /// - `padding`: the index of a row that receives no gradient
 /// - returns `[..., width]`
 ///
-/// Supports weights of f32, f64, f16 and bf16. Differentiable in `weight`: if a row is looked up several times, its
-/// gradients are added.
+/// Supports weights of f32, f64, f16 and bf16. Differentiable in `weight`: if a row is looked up several times, the
+/// gradients of the look-ups are added.
 ///
 /// # Errors
-/// An id is out of range, the dtype of the ids is not an integer, or the weight is not a matrix of floats.
+/// Fails if an id is out of range, the dtype of the ids is not an integer, or the weight is not a matrix of floats.
 ///
 /// # Examples
 /// ```
@@ -41,13 +41,13 @@ pub fn embedding(ids: &Tensor, weight: &Tensor, padding: Option<usize>) -> Resul
     };
     let shape = [ids.dims(), &[width]].concat();
     let ids = row_indices(ids, rows)?;
-    // A frozen table of halves is not widened, because only a few of its rows are read.
+    // A frozen table of f16 or bf16 is not widened, because only a few of its rows are read.
     let is_frozen_half = !weight.track_op() && compute_dtype(weight.dtype()) != weight.dtype();
     if is_frozen_half || !weight.device().is_cpu() {
         return composed(&ids, weight, padding)?.reshape(shape);
     }
     let gather = Gather { ids, width, padding };
-    in_single(weight, |weight| operation::apply([&weight.contiguous()?], gather))?.reshape(shape)
+    in_f32(weight, |weight| operation::apply([&weight.contiguous()?], gather))?.reshape(shape)
 }
 
 /// Converts the ids to row indices and checks that they are below `rows`.
@@ -63,7 +63,7 @@ fn row_indices(ids: &Tensor, rows: usize) -> Result<Vec<usize>> {
     ids.into_iter().map(row_index).collect()
 }
 
-/// The composed path, for devices without a kernel and for frozen tables of halves.
+/// The composed path, for devices without a kernel and for frozen tables of f16 or bf16.
 fn composed(ids: &[usize], weight: &Tensor, padding: Option<usize>) -> Result<Tensor> {
     let device = weight.device();
     let index: Vec<u32> = ids.iter().map(|&id| id as u32).collect();
@@ -147,7 +147,9 @@ mod tests {
             assert_eq!(fused.to_vec2::<f64>()?, composed.to_vec2::<f64>()?);
             let gradient = |y: Tensor| -> Result<Vec<Vec<f64>>> {
                 let grads = (y * &grad)?.sum_all()?.backward()?;
-                grads.get(&weight).map_or_else(|| bail!("no gradient"), |grad| grad.to_vec2())
+                grads
+                    .get(&weight)
+                    .map_or_else(|| bail!("expected a gradient for the weight"), |grad| grad.to_vec2())
             };
             assert_eq!(gradient(fused)?, gradient(composed)?);
         }

@@ -6,17 +6,17 @@ use candle_core::{CpuStorage, CudaStorage, Result, Shape, Tensor};
 use super::cuda::Operand as CudaOperand;
 use super::operation::{self, CpuOperand, Operation};
 
-/// Returns an empty tensor of the given shape that passes a gradient of zeros to each of the `operands`, as PyTorch
-/// does. Candle's own binary operations drop the second operand from the graph if the result is empty.
+/// Returns an empty tensor of the given shape that passes a gradient of zeros to each of the `operands`, like
+/// PyTorch. Candle's own binary operations drop the second operand from the graph if the result is empty.
 pub fn empty_output(operands: &[&Tensor], shape: impl Into<Shape>) -> Result<Tensor> {
     let sums = operands.iter().map(|operand| operand.sum_all()).collect::<Result<Vec<_>>>()?;
     let sum = Tensor::stack(&sums, 0)?.sum_all()?;
-    // The factor is a tensor, because candle ends the graph at a scalar factor of zero.
+    // The factor is a tensor, because candle does not track gradients through a scalar factor of zero.
     sum.mul(&sum.zeros_like()?)?.broadcast_as(shape)?.contiguous()
 }
 
-/// Replaces an empty view with an offset into its storage by an empty tensor with a new storage. Returns other tensors
-/// unchanged.
+/// Replaces an empty view with an offset into its storage by an empty tensor with a new storage. Returns all other
+/// tensors unchanged.
 ///
 /// `chunk` on an empty batch returns views that begin past the end of their storage, and candle's operations panic on
 /// them.

@@ -1,17 +1,17 @@
-//! The switch between the fastest convolution algorithms and those that sum the products of the definition.
+//! The setting that selects direct convolution instead of the fastest algorithms.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 static EXACT: AtomicBool = AtomicBool::new(false);
 
-/// Sets whether convolutions must sum the products of the definition, each product once (`true`), or may use
-/// any algorithm (`false`, the default). Applies to the whole process, forward and backward, from the next
-/// call on.
+/// Sets whether convolutions must be direct, which means that they sum the products in the definition of convolution.
+/// Default: `false`, which allows any algorithm. The setting applies to the whole process, to forward and backward
+/// passes, from the next call on.
 ///
 /// The fastest algorithm for a large 3×3 convolution of f32 is often Winograd's (Lavin & Gray, 2016), which
 /// computes the same sums from fewer products of transformed numbers. On normally distributed numbers its
-/// result differs from the exact one by at most 2·10⁻⁵ of the output's norm; the definition's sums in f32
-/// differ by about 10⁻⁷. The definition takes up to four times as long. f64 is not affected.
+/// result differs from the exact result by at most 2·10⁻⁵ of the output's norm; the result of direct convolution in
+/// f32 differs by about 10⁻⁷. Direct convolution takes up to four times as long. The setting does not affect f64.
 ///
 /// ```
 /// use candle_core::{DType, Device, Result, Tensor};
@@ -33,7 +33,7 @@ pub fn set_exact(exact: bool) {
     EXACT.store(exact, Ordering::Relaxed);
 }
 
-/// Returns the value last given to [`set_exact`].
+/// Returns the value of the last call to [`set_exact`], or `false`.
 pub fn is_exact() -> bool {
     EXACT.load(Ordering::Relaxed)
 }

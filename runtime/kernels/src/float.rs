@@ -13,7 +13,7 @@ pub trait Float: WithDType + Number {
     fn sqrt(self) -> Self;
 
     #[inline(always)]
-    #[allow(clippy::eq_op)] // Only NaN is not equal to itself.
+    #[allow(clippy::eq_op)] // NaN is the only number that does not equal itself.
     fn is_nan(self) -> bool {
         self != self
     }

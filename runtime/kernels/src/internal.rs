@@ -1,5 +1,5 @@
-//! Items that only the crate `sconce` uses. They are not part of this crate's stable interface and may change in any
-//! release, without a note in the changelog.
+//! Items that only the crate `sconce` uses. These items are not part of this crate's stable interface and may change in
+//! any release, without a note in the changelog.
 
 pub use crate::conv::axes::Axes;
 pub use crate::conv::cpu::Packing;

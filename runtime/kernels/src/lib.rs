@@ -1,8 +1,8 @@
 //! Neural-network kernels on [candle](https://docs.rs/candle-core) tensors, for CPU and CUDA, each with its
 //! gradient.
 //!
-//! Every function takes and returns [`candle_core::Tensor`], so that a candle program can use any kernel on its
-//! own. A convolution runs with bias or batch norm, residual and activation as one kernel:
+//! Every function takes and returns [`candle_core::Tensor`], so that a candle program can use any single
+//! kernel. A convolution, its bias or batch norm, residual and activation run as one kernel:
 //!
 //! ```
 //! use candle_core::{DType, Device, Result, Tensor};
@@ -30,7 +30,7 @@
 //! | [`linear`](linear()) | matrix product with bias and [`Activation`] |
 //! | [`max_pool2d`], [`avg_pool2d`], [`adaptive_max_pool2d`], [`adaptive_avg_pool2d`], and `…1d` | pooling |
 //! | [`batch_norm_train`], [`batch_norm_eval`] | batch norm |
-//! | [`layer_norm`], [`rms_norm`], [`group_norm`], [`instance_norm`] | norms of each sample |
+//! | [`layer_norm`], [`rms_norm`], [`group_norm`], [`instance_norm`] | normalization of each sample |
 //! | [`softmax`](softmax()), [`log_softmax`], [`masked_softmax`] | softmax over one dimension |
 //! | [`activate`] | every [`Activation`] |
 //! | [`prelu`], [`elu`], [`celu`], [`selu`], [`gelu_tanh`], [`mish`] | more activations |
@@ -40,16 +40,15 @@
 //!
 //! # Types and devices
 //!
-//! Kernels support f32, f64, f16 and bf16; halves are computed in f32 and rounded once. Operands may have any
-//! strides. The CPU kernels use AVX-512, AVX2, NEON or portable code, as the processor allows (the
-//! environment variable `SCONCE_ISA` sets a limit). With the feature `cuda`, convolution, pooling and batch
+//! Kernels support f32, f64, f16 and bf16; f16 and bf16 are computed in f32 and rounded once. Operands may have any
+//! strides. The CPU kernels use AVX-512, AVX2, NEON or portable code, depending on the processor (the
+//! environment variable `SCONCE_ISA` sets an upper limit). With the feature `cuda`, convolution, pooling and batch
 //! norm have CUDA kernels; the other functions, and all functions on other devices, fall back to candle's
 //! operations.
 //!
 //! # Gradients
 //!
-//! Results track gradients if an operand does, as candle's own operations do, and `backward` runs this
-//! crate's kernels.
+//! Like candle's own operations, results track gradients if an operand does. `backward` runs this crate's kernels.
 //!
 //! # Features
 //!

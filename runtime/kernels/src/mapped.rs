@@ -31,7 +31,7 @@ impl Read for MappedFile {
         let end = self.length.min(self.map.len() as u64);
         let at = self.position.min(end);
         let count = buffer.len().min((end - at) as usize);
-        // SAFETY: `at + count ≤ end`, the end of the map at most, and `count ≤ buffer.len()`.
+        // SAFETY: `at + count ≤ end`, which is at most the end of the map, and `count ≤ buffer.len()`.
         unsafe { buffer.as_mut_ptr().copy_from_nonoverlapping(self.map.as_ptr().add(at as usize), count) };
         self.position = at + count as u64;
         Ok(count)

@@ -22,10 +22,10 @@ pub trait Number:
     /// Returns the smaller of `self` and `bound`; NaN if `self` is NaN.
     fn at_most(self, bound: Self) -> Self;
 
-    /// Returns `then` if `self < bound`, and `otherwise` if not, so for NaN too.
+    /// Returns `then` if `self < bound`, and `otherwise` if not. For NaN, returns `otherwise`.
     fn where_less(self, bound: Self, then: Self, otherwise: Self) -> Self;
 
-    /// Returns `then` if `self ≤ bound`, and `otherwise` if not, so for NaN too.
+    /// Returns `then` if `self ≤ bound`, and `otherwise` if not. For NaN, returns `otherwise`.
     fn where_at_most(self, bound: Self, then: Self, otherwise: Self) -> Self;
 
     /// Returns `e^x`.
@@ -44,7 +44,7 @@ pub trait Number:
     /// error in the left tail too, where the formula with `erf` cancels.
     fn normal_cdf(self) -> Self;
 
-    /// Returns the standard normal density, Φ's slope.
+    /// Returns the standard normal density, the derivative of Φ.
     #[inline(always)]
     fn normal_pdf(self) -> Self {
         const INV_SQRT_2PI: f64 = 0.398_942_280_401_432_7;
@@ -117,7 +117,7 @@ impl Number for f64 {
     }
 }
 
-/// Implements the functions of [`Number`] with those of [`crate::simd::math`].
+/// Implements the functions of [`Number`] with the functions of [`crate::simd::math`].
 macro_rules! single_functions {
     () => {
         #[inline(always)]
@@ -149,7 +149,7 @@ impl Number for f32 {
     single_functions!();
 }
 
-// Without fused operations and branches, so that the compiler vectorizes loops for every instruction set with
+// Uses neither fused operations nor branches, so that the compiler vectorizes loops for every instruction set with
 // bit-identical results.
 impl Single for f32 {
     const FUSED: bool = false;
@@ -160,7 +160,7 @@ impl Single for f32 {
     }
     #[inline(always)]
     fn round(self) -> Self {
-        // The sum has no bits for fractional digits.
+        // The sum is so large that it has no fractional bits.
         const SHIFT: f32 = 12_582_912.;
         self + SHIFT - SHIFT
     }
@@ -175,7 +175,7 @@ impl Single for f32 {
     }
 }
 
-/// Returns two powers of two with the product `2^exponent`. The product may be outside of the range of `f32`.
+/// Returns two powers of two with the product `2^exponent`. The product may be outside the range of `f32`.
 #[inline(always)]
 pub(crate) fn powers(exponent: f32) -> [f32; 2] {
     // The low bits of the sum hold the integer.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
 
-use crate::element::{Element, elements, in_single, with_element, with_elements};
+use crate::element::{Element, elements, in_f32, with_element, with_elements};
 use crate::memory::can_allocate;
 use crate::operation::{CpuOperand, Operation};
 use crate::planes::map_planes;
@@ -74,8 +74,8 @@ impl std::fmt::Display for PadMode {
 /// Supports f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// The height or width of the input or the output is 0, reflect padding is not smaller than its axis, or circular
-/// padding is larger than its axis.
+/// Fails if the height or width of the input or the output is 0, reflect padding is not smaller than its axis, or
+/// circular padding is larger than its axis.
 ///
 /// # Examples
 /// ```
@@ -115,7 +115,7 @@ pub fn pad(x: &Tensor, [left, right, top, bottom]: [isize; 4], mode: PadMode) ->
     } else if x.device().is_cpu() {
         let [rows, columns] = [rows, columns].map(Sources::new);
         let op = Pad { rows: Arc::new(rows), columns: Arc::new(columns), value };
-        in_single(x, |x| relay::apply([&x.contiguous()?], op))
+        in_f32(x, |x| relay::apply([&x.contiguous()?], op))
     } else {
         composed(x, &[columns, rows], value)
     }
@@ -161,7 +161,7 @@ impl Axis {
                 Ok(Self { input, output: output as usize, before, after, mode })
             }
             _ => bail!(
-                "{NAME}: expected padding that leaves something of the {name} {input} and fits in memory, found \
+                "{NAME}: expected padding that does not remove the whole {name} {input} and fits in memory, found \
                  {before} at the {first} and {after} at the {last}"
             ),
         }
@@ -350,7 +350,10 @@ mod tests {
                 let weights = Tensor::rand(-1., 1., fused.shape(), &Device::Cpu)?;
                 let [fused, composed] = [fused, composed].map(|y| (y * &weights)?.sum_all()?.backward());
                 let (fused, composed) = (fused?, composed?);
-                let gradients = (fused.get(&x).expect("a gradient"), composed.get(&x).expect("a gradient"));
+                let gradients = (
+                    fused.get(&x).expect("`x` has a gradient"),
+                    composed.get(&x).expect("`x` has a gradient"),
+                );
                 assert!(max_difference(gradients.0, gradients.1)? < 1e-12, "{sides:?} {mode}");
             }
         }

@@ -5,7 +5,7 @@ use candle_core::shape::Dim;
 use candle_core::{CpuStorage, D, Result, Shape, Tensor, WithDType, bail};
 
 use crate::channels::sums;
-use crate::element::{Element, elements, in_single, with_element, with_elements};
+use crate::element::{Element, elements, in_f32, with_element, with_elements};
 use crate::memory::zeros;
 use crate::operation::{CpuOperand, Operation};
 use crate::parallel::{cost, for_each_row};
@@ -14,11 +14,11 @@ use crate::simd::{Kernel, Simd, dispatch_loops};
 
 /// Computes the softmax `e^x / Σ e^x` over one dimension.
 ///
-/// Returns a tensor of the shape of `x`. Large values do not overflow. A row in which all elements are -∞, or any
-/// element is NaN or +∞, becomes NaN. Supports f32, f64, f16 and bf16. Differentiable in `x`.
+/// Returns a tensor of the shape of `x`. Large values do not overflow. A row becomes NaN if all of its
+/// elements are -∞ or if any element is NaN or +∞. Supports f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// `dim` is out of range, or the dtype of `x` is not supported.
+/// Fails if `dim` is out of range, or the dtype of `x` is not supported.
 ///
 /// # Examples
 /// ```
@@ -39,7 +39,7 @@ pub fn softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
 /// -∞ becomes zeros, not NaN.
 ///
 /// # Errors
-/// The same as [`softmax`].
+/// Fails under the same conditions as [`softmax`].
 ///
 /// # Examples
 /// ```
@@ -60,7 +60,7 @@ pub fn masked_softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
 /// Computes the logarithm of the [`softmax`], `x - ln Σ e^x`, over one dimension, without loss of precision.
 ///
 /// # Errors
-/// The same as [`softmax`].
+/// Fails under the same conditions as [`softmax`].
 ///
 /// # Examples
 /// ```
@@ -82,7 +82,7 @@ fn along_dim<I: Dim>(x: &Tensor, dim: I, op: Softmax) -> Result<Tensor> {
     if !x.device().is_cpu() {
         return op.composed(x, dim);
     }
-    in_single(x, |x| {
+    in_f32(x, |x| {
         if dim + 1 == x.rank() {
             return relay::apply([&x.contiguous()?], op);
         }

@@ -1,4 +1,4 @@
-//! Items for the tests, benches and examples of this workspace, under the feature `testing`: kernels with a given
+//! Items for the tests, benches and examples of this workspace, under the feature `testing`: kernels with a fixed
 //! instruction set or algorithm, and the plans of CUDA operations. Not part of this crate's stable interface.
 
 pub use crate::conv::cpu::{Algorithm, ConvProblem, ElementFormat, Tile};

@@ -59,7 +59,7 @@ pub fn trace<T>(f: impl FnOnce() -> T) -> (T, Vec<Launch>) {
     (result, launches)
 }
 
-/// Records a launch if the thread is being traced. Otherwise calls neither closure.
+/// Records a launch if the thread is being traced. Otherwise, does not call the closures.
 pub fn record(path: impl FnOnce() -> String, operations: impl FnOnce() -> String) {
     TRACE.with_borrow_mut(|trace| {
         if let Some(launches) = trace {

@@ -129,7 +129,7 @@ fn with_vector<R>(vector: Option<&Tensor>, run: impl FnOnce(Option<&[f32]>) -> R
     }
 }
 
-/// Writes the layer as in errors.
+/// Writes the layer in the form used in errors.
 impl fmt::Display for BlockedParameters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&conv_label(Axes::Two, self.weight.dims(), self.shape.geometry.groups))

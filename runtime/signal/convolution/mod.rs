@@ -94,7 +94,7 @@ pub(super) fn supports_blocked(op: &EpilogueOp) -> bool {
     }
 }
 
-/// Writes the layer as in errors.
+/// Writes the layer in the form used in errors.
 impl fmt::Display for Convolution {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

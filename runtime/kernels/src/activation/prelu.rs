@@ -1,10 +1,10 @@
-//! PReLU: a leaky ReLU with a learned slope, shared or for each channel.
+//! PReLU: a leaky ReLU with a learned slope: one for all channels, or one for each channel.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
 
 use crate::channels::Channels;
-use crate::element::{Element, elements, in_single, widened, with_element, with_elements};
+use crate::element::{Element, elements, in_f32, widened, with_element, with_elements};
 use crate::float::Float;
 use crate::memory::zeros;
 use crate::operation::{CpuOperand, Operation};
@@ -12,24 +12,24 @@ use crate::relay;
 
 const NAME: &str = "prelu";
 
-/// Returns `x` if `x > 0`, and `weight · x` otherwise. Differentiable in both operands.
+/// Returns `x` if `x > 0`, and `weight · x` otherwise. The result is differentiable with respect to both operands.
 ///
 /// `weight` has the shape `[1]`, or `[channels]` with one slope for each channel (dimension 1) of `x`.
 ///
 /// # Errors
-/// `weight` does not have one of these shapes, the dtypes differ, or they are not floating point.
+/// Fails if the shape of `weight` is different, or if the dtypes differ or are not floating point.
 pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let view = view(x, weight)?;
     if x.dtype() != weight.dtype() {
         bail!(
-            "{NAME}: expected a weight of dtype {:?} like the input, found {:?}",
+            "{NAME}: expected a weight of dtype {:?}, the dtype of the input, found {:?}",
             x.dtype(),
             weight.dtype()
         );
     }
     if x.device().is_cpu() {
         let weight = widened(weight)?.contiguous()?;
-        return in_single(x, |x| relay::apply([&x.contiguous()?, &weight], Prelu { view }));
+        return in_f32(x, |x| relay::apply([&x.contiguous()?, &weight], Prelu { view }));
     }
     let mut shape = vec![1; x.rank()];
     if view.channels > 1 {

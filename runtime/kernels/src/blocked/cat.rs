@@ -11,7 +11,7 @@ use super::Image;
 /// Concatenates images along the channels. Their other dimensions must be equal.
 ///
 /// # Errors
-/// `images` is empty, or there is not enough memory.
+/// Fails if `images` is empty, or there is not enough memory.
 pub fn cat_channels(images: &[Arc<Image>]) -> Result<Image> {
     let Some(first) = images.first() else { bail!("expected at least one image to concatenate") };
     let [batch, _, height, width] = first.dims();

@@ -1,4 +1,4 @@
-//! Convolution + batch norm or bias + residual + activation, with `Nchwc` results.
+//! Convolution with a fused batch norm or bias, residual and activation, with `Nchwc` results.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ use crate::simd::{Isa, microarchitecture};
 /// An activation `[batch, channels, height, width]` of f32.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
-    /// The elements, in the given layout.
+    /// The elements, in the order of `layout`.
     pub elements: &'a [f32],
     /// The memory layout.
     pub layout: Layout,
@@ -38,13 +38,13 @@ pub struct Epilogue<'a> {
     pub scale: Option<&'a [f32]>,
     /// `[out_channels]`.
     pub shift: Option<&'a [f32]>,
-    /// In the shape and layout of the output.
+    /// A tensor in the shape and layout of the output.
     pub residual: Option<&'a [f32]>,
     /// The activation, applied last.
     pub activation: Activation,
 }
 
-/// An operation that reads a convolution's results in the same task.
+/// An operation that runs in the same task as the convolution whose results it reads.
 #[derive(Clone, Copy)]
 pub enum Consumer<'a> {
     /// Max pooling.
@@ -60,9 +60,9 @@ pub enum Consumer<'a> {
     },
 }
 
-/// Returns whether an algorithm other than the reference convolves `Nchwc` inputs of this shape: there is one group, or
-/// the convolution is depthwise with one output channel for each input channel. For `Nchw` inputs, such an algorithm
-/// exists only for one group.
+/// Returns whether an optimized algorithm supports `Nchwc` inputs of this shape: the convolution has one group, or it
+/// is depthwise with one output channel for each input channel. For `Nchw` inputs, the optimized algorithms support
+/// only one group.
 pub fn supports(shape: &ConvShape) -> bool {
     shape.geometry.groups == 1 || is_depthwise(shape)
 }

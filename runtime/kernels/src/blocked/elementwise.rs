@@ -51,8 +51,8 @@ fn for_each_block(y: &mut Image, run: impl Fn(usize, &mut [f32]) + Sync) {
     });
 }
 
-/// Returns the first lane of the last block that must be cleared, because the activation does not map zero to zero.
-/// Returns the number of lanes if there is nothing to clear.
+/// Returns the first lane of the last block that must be cleared because the activation does not map zero to zero, or
+/// the number of lanes if no lane must be cleared.
 fn first_padding_lane(x: &Image, activation: Activation) -> usize {
     let used = x.dims()[1] % x.lanes();
     if used == 0 || activation.value(0f32) == 0. { x.lanes() } else { used }

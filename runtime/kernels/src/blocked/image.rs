@@ -26,7 +26,7 @@ impl Image {
     /// Returns an image with unspecified contents. The caller must write every element.
     ///
     /// # Errors
-    /// There is not enough memory.
+    /// Fails if there is not enough memory.
     pub fn new(arena: &Arc<Arena>, dims: [usize; 4]) -> Result<Self> {
         let isa = isa();
         let memory = arena.lease(Layout::Nchwc.elements(dims, isa.lanes()))?;
@@ -36,7 +36,7 @@ impl Image {
     /// Converts a tensor `[batch, channels, height, width]` of f32 on the CPU.
     ///
     /// # Errors
-    /// The tensor has another rank, dtype or device, or there is not enough memory.
+    /// Fails if the tensor has the wrong rank, dtype or device, or there is not enough memory.
     pub fn from_tensor(arena: &Arc<Arena>, tensor: &Tensor) -> Result<Self> {
         let mut image = Self::new(arena, tensor.dims4()?.into())?;
         let (dims, lanes) = (image.dims, image.lanes());
@@ -75,7 +75,7 @@ impl Image {
         self.isa.lanes()
     }
 
-    /// Returns the instruction set whose vectors the blocks fit.
+    /// Returns the instruction set whose vectors have as many lanes as a block has channels.
     pub fn isa(&self) -> Isa {
         self.isa
     }
@@ -111,7 +111,7 @@ impl Image {
     /// order, apart from the zero lanes.
     ///
     /// # Errors
-    /// The image does not have exactly one pixel.
+    /// Fails if the image does not have exactly one pixel.
     pub fn pixel_tensor(&self) -> Result<Tensor> {
         if self.pixels() != 1 {
             bail!("expected an image with one pixel, found {:?}", self.dims)

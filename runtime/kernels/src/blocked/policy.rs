@@ -14,7 +14,7 @@ pub fn supports(x: &Tensor) -> bool {
 }
 
 /// Returns whether a channel-blocked convolution supports a weight and a bias. The weight needs a cache for its packed
-/// form, because packing it in every call would cost more than the layout saves.
+/// form: packing it in every call would cost more time than the layout saves.
 pub fn supports_parameters(weight: &Tensor, bias: Option<&Tensor>, packed: Option<&PackedCache>) -> bool {
     packed.is_some() && supports(weight) && bias.is_none_or(supports)
 }
@@ -33,7 +33,8 @@ pub fn fuses_consumer(shape: &ConvShape) -> bool {
     shape.geometry.groups == 1
 }
 
-/// Returns whether a convolution may be fused into the convolution that computes its input. It must be depthwise.
+/// Returns whether a convolution may be fused into the convolution that computes its input. The fused
+/// convolution must be depthwise.
 pub fn is_fused_consumer(shape: &ConvShape) -> bool {
     conv::is_consumer(shape) && prefers_nchwc(shape, Layout::Nchwc)
 }

@@ -5,7 +5,7 @@ use candle_core::Result;
 use crate::parallel::{cost, for_each_chunk};
 use crate::planes::check_memory;
 use crate::pool::{
-    PoolGeometry, Taps, Window, Windows, adaptive_ranges, adaptive_size, adaptive_windows, windows,
+    PoolGeometry, Window, WindowPositions, Windows, adaptive_ranges, adaptive_size, adaptive_windows, windows,
 };
 use crate::simd::{Kernel, Simd, dispatch_loops};
 
@@ -15,15 +15,16 @@ use super::Image;
 pub fn max_pool2d(x: &Image, geometry: &PoolGeometry) -> Result<Image> {
     let [_, _, height, width] = x.dims();
     let [rows, columns] = geometry.output_size([height, width])?;
-    pool(x, Max { rows: geometry.taps(0, height, rows), columns: geometry.taps(1, width, columns) })
+    pool(x, Max { rows: geometry.positions(0, height, rows), columns: geometry.positions(1, width, columns) })
 }
 
 /// Applies adaptive max pooling, like [`adaptive_max_pool2d`](crate::pool::adaptive_max_pool2d).
 pub fn adaptive_max_pool2d(x: &Image, size: [Option<usize>; 2]) -> Result<Image> {
     let [_, _, height, width] = x.dims();
     let [rows, columns] = output_size("adaptive_max_pool2d", x, size)?;
-    let taps = |input, output| adaptive_ranges(input, output).map(|range| range.step_by(1)).collect();
-    pool(x, Max { rows: taps(height, rows), columns: taps(width, columns) })
+    let window_positions =
+        |input, output| adaptive_ranges(input, output).map(|range| range.step_by(1)).collect();
+    pool(x, Max { rows: window_positions(height, rows), columns: window_positions(width, columns) })
 }
 
 /// Returns the mean of each window, like [`avg_pool2d`](crate::pool::avg_pool2d).
@@ -62,8 +63,8 @@ trait Pool: Sync {
 }
 
 struct Max {
-    rows: Vec<Taps>,
-    columns: Vec<Taps>,
+    rows: Vec<WindowPositions>,
+    columns: Vec<WindowPositions>,
 }
 
 impl Pool for Max {

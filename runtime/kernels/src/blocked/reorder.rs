@@ -3,7 +3,7 @@
 use crate::parallel::{SharedStart, cost, for_each, for_each_chunk};
 use crate::simd::{Kernel, Simd, dispatch_loops};
 
-/// The number of pixels that are moved together. A block of that many pixels fits in the L1 cache.
+/// The number of pixels that are moved together. A block of this number of pixels fits in the L1 cache.
 const RUN: usize = 256;
 
 /// Converts `Nchw` to `Nchwc`. Lanes without a channel are set to zero.

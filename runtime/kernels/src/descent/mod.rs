@@ -12,7 +12,7 @@ use super::simd::{Kernel, Simd, dispatch_loops};
 
 const NAME: &str = "optimizer step";
 
-/// Returns `true` if the kernels support all `tensors`: on the CPU, contiguous, of f32 or f64.
+/// Returns `true` if the kernels support all `tensors`: each is contiguous, on the CPU, and of f32 or f64.
 pub fn supports(tensors: &[&Tensor]) -> bool {
     let fits = |tensor: &&Tensor| {
         let float = matches!(tensor.dtype(), DType::F32 | DType::F64);
@@ -28,7 +28,7 @@ pub struct Blend {
     pub keep: f64,
     /// The factor of `x`.
     pub share: f64,
-    /// Use `x²` instead of `x`.
+    /// Whether to use `x²` instead of `x`.
     pub squared: bool,
 }
 

@@ -76,7 +76,10 @@ mod tests {
                 assert!(difference(&a, &b)? < 1e-9);
                 let (a, b) = (a.powf(3.0)?.backward()?, b.powf(3.0)?.backward()?);
                 for var in [&x, &weight, &bias] {
-                    let (a, b) = (a.get(var).expect("a gradient"), b.get(var).expect("a gradient"));
+                    let (a, b) = (
+                        a.get(var).expect("every variable has a gradient"),
+                        b.get(var).expect("every variable has a gradient"),
+                    );
                     assert!(difference(a, b)? < 1e-8);
                 }
             }

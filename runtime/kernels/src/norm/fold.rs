@@ -12,7 +12,7 @@ use crate::simd;
 /// `batch_norm(x) = x · scale + shift`.
 ///
 /// # Errors
-/// The shapes or dtypes do not match.
+/// Fails if the shapes or dtypes do not match.
 ///
 /// # Examples
 /// ```
@@ -52,7 +52,7 @@ pub fn batch_norm_fold(
 
 /// Folds the bias of a convolution into the shift of the subsequent batch norm: `(x + bias) · scale + shift`.
 ///
-/// Returns `None` if the new shift is not finite, because it may overflow a half.
+/// Returns `None` if the new shift is not finite, because it may overflow f16.
 pub fn fold_bias(bias: Option<&Tensor>, scale: &Tensor, shift: &Tensor) -> Result<Option<Tensor>> {
     let Some(bias) = bias else { return Ok(Some(shift.clone())) };
     let sum = ((bias * scale)? + shift)?;
@@ -66,7 +66,7 @@ pub fn fold_scale(weight: &Tensor, scale: &Tensor) -> Result<Tensor> {
     weight.broadcast_mul(&scale.reshape(shape)?)
 }
 
-/// Computes the fold with plain loops, for f32 on the CPU without gradients.
+/// Computes the fold with plain loops, for f32 tensors on the CPU that need no gradient.
 fn fold_vectors(
     [mean, var]: [&Tensor; 2],
     weight: Option<&Tensor>,
@@ -106,8 +106,8 @@ fn composed(
     Ok((scale, shift))
 }
 
-/// Returns whether all elements of a tensor on the CPU are finite. Returns `true` for other devices without a check,
-/// because the host would have to wait for the device.
+/// Returns whether all elements of a tensor on the CPU are finite. Does not check a tensor on any other device, because
+/// the host would have to wait for the device, and returns `true`.
 pub fn is_finite(x: &Tensor) -> Result<bool> {
     if !x.device().is_cpu() {
         return Ok(true);

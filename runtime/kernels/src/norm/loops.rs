@@ -52,7 +52,7 @@ impl<E: Element> Kernel for Values<'_, E> {
     }
 }
 
-/// Computes the sum of the gradient before the activation, and the sum of its product with `x - mean`.
+/// Computes the sum of the gradient before the activation, and the sum of that gradient times `x - mean`.
 pub(super) struct Sums<'a, E> {
     pub activation: Activation,
     pub mean: f64,

@@ -14,25 +14,25 @@ use candle_core::{DType, Result, Tensor, bail};
 use crate::activation::{self, Activation};
 use crate::channels::Channels;
 use crate::cuda::runs_on;
-use crate::element::{Element, compute_dtype, in_single, widened, with_element, with_elements};
+use crate::element::{Element, compute_dtype, in_f32, widened, with_element, with_elements};
 use crate::relay;
 
 use op::Normalize;
 
 const NAME: &str = "batch_norm";
 
-/// Normalizes each channel by the mean and variance of the batch, then applies `weight` and `bias`.
+/// Normalizes each channel with the mean and variance of the batch, then applies `weight` and `bias`.
 ///
 /// - `x`: `[batch, channels, ...]`
 /// - `weight`, `bias`: `[channels]` each; 1 and 0 if `None`
 /// - returns the output in the shape of `x`, the mean and the biased variance. The statistics are `[channels]`,
-///   detached, and f32 (f64 for an f64 input). For an empty batch they are NaN, and running statistics should not be
-///   updated.
+///   detached, and f32 (f64 for an f64 input). For an empty batch the statistics are NaN; do not
+///   update running statistics with them.
 ///
-/// Supports f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. Ioffe and Szegedy, 2015.
+/// Supports f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. See Ioffe and Szegedy, 2015.
 ///
 /// # Errors
-/// The rank is below 2, a channel has a single value, or a parameter does not have one element per channel.
+/// Fails if the rank is below 2, a channel has a single value, or a parameter does not have one element per channel.
 ///
 /// # Examples
 /// ```
@@ -69,7 +69,7 @@ pub fn batch_norm_train(
     Ok((y, mean, variance))
 }
 
-/// Returns the view of an input with more than one value per channel, or with none.
+/// Returns the view of an input. Fails if it has exactly one value per channel.
 fn training_view(x: &Tensor) -> Result<Channels> {
     let view = Channels::new(NAME, x)?;
     if view.per_channel() == 1 {
@@ -78,7 +78,7 @@ fn training_view(x: &Tensor) -> Result<Channels> {
     Ok(view)
 }
 
-/// The statistics of a batch with a weight and a bias. Normalizes that batch, optionally with a residual and an
+/// The statistics of a batch, with a weight and a bias. Normalizes that batch, optionally with a residual and an
 /// activation.
 ///
 /// # Examples
@@ -114,7 +114,7 @@ impl BatchNorm {
     /// `[channels]` each.
     ///
     /// # Errors
-    /// The same as [`batch_norm_train`], or [`BatchNorm::supports`] is false for `x`.
+    /// Fails under the same conditions as [`batch_norm_train`], or if [`BatchNorm::supports`] is false for `x`.
     pub fn from_batch(x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>, eps: f64) -> Result<Self> {
         let view = training_view(x)?;
         let [weight, bias] = affine(x, view, weight, bias)?;
@@ -132,7 +132,7 @@ impl BatchNorm {
     /// Returns the mean and the biased variance, `[channels]` each.
     ///
     /// # Errors
-    /// The conversion to tensors fails.
+    /// Fails if the conversion to tensors fails.
     pub fn statistics(&self) -> Result<[Tensor; 2]> {
         let tensor = |values: &Vec<f64>| {
             Tensor::from_slice(values, self.view.channels, self.weight.device())?
@@ -143,10 +143,10 @@ impl BatchNorm {
 
     /// Returns `activation(norm(x) + residual)`. `x` must be the batch that was passed to [`BatchNorm::from_batch`],
     /// and `residual` must have the same shape. Runs in one pass if the derivative of the activation can be computed
-    /// from its output, or else in two. Differentiable in `x`, the residual, the weight and the bias.
+    /// from its output, and in two passes otherwise. Differentiable in `x`, the residual, the weight and the bias.
     ///
     /// # Errors
-    /// The shape or dtype of `x` or the residual differs from the batch.
+    /// Fails if the shape or dtype of `x` or the residual differs from that of the batch.
     pub fn apply(&self, x: &Tensor, residual: Option<&Tensor>, activation: Activation) -> Result<Tensor> {
         // The variance of an empty batch is NaN, but there is nothing to scale.
         let empty = self.view.per_channel() == 0;
@@ -173,7 +173,7 @@ impl BatchNorm {
     }
 }
 
-/// Normalizes each channel by the given `mean` and `var`, then applies `weight` and `bias`.
+/// Normalizes each channel with the given `mean` and `var`, then applies `weight` and `bias`.
 ///
 /// - `x`: `[batch, channels, ...]`
 /// - `mean`, `var`: `[channels]` each
@@ -184,7 +184,7 @@ impl BatchNorm {
 /// convolution, see [`batch_norm_fold`].
 ///
 /// # Errors
-/// The rank is below 2, or a parameter or statistic does not have one element per channel.
+/// Fails if the rank is below 2, or a parameter or statistic does not have one element per channel.
 ///
 /// # Examples
 /// ```
@@ -222,7 +222,7 @@ pub fn batch_norm_eval(
     let inv_std = variance.iter().map(|variance| 1.0 / (variance + eps).sqrt()).collect();
     let activation = Activation::Identity;
     let op = Normalize { view, mean, inv_std, training: false, activation, residual: false };
-    in_single(x, |x| relay::apply([&x.contiguous()?, &weight, &bias], op))
+    in_f32(x, |x| relay::apply([&x.contiguous()?, &weight, &bias], op))
 }
 
 /// Returns the weight and the bias in the dtype of the computation, with 1 and 0 for `None`.
@@ -254,7 +254,7 @@ struct Moments {
 }
 
 impl Moments {
-    /// Returns the moments of the union of two sets: the pairwise update of Chan, Golub and LeVeque (1979).
+    /// Returns the moments of the union of two sets, with the pairwise update of Chan, Golub and LeVeque (1979).
     fn combine(self, other: Self) -> Self {
         let count = self.count + other.count;
         let delta = other.mean - self.mean;

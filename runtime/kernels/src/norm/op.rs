@@ -23,9 +23,9 @@ pub(super) struct Normalize {
     pub view: Channels,
     pub mean: Vec<f64>,
     pub inv_std: Vec<f64>,
-    /// Whether the statistics were computed from `x`, so that the gradient passes through them.
+    /// Whether the statistics were computed from `x`. The gradient then passes through them.
     pub training: bool,
-    /// The derivative of this activation can be computed from its output.
+    /// The activation, whose derivative can be computed from its output.
     pub activation: Activation,
     /// Whether there is a residual.
     pub residual: bool,
@@ -100,7 +100,7 @@ impl Normalize {
         unsafe { vec_written_by(x.len(), fill) }
     }
 
-    /// Returns, for each channel, the sum of the gradient and the sum of its product with `x - mean`.
+    /// Returns, for each channel, the sum of the gradient and the sum of the gradient times `x - mean`.
     fn sums<E: Element>(&self, activation: Activation, [x, y, grad]: [&[E]; 3]) -> Vec<[f64; 2]> {
         let fold = |channel: usize, samples: Range<usize>| {
             let planes = samples.map(|sample| self.view.range(sample, channel)).map(|range| {

@@ -7,7 +7,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
 
 use crate::cuda::runs_on;
-use crate::element::{Element, elements, in_single, with_element, with_elements};
+use crate::element::{Element, elements, in_f32, with_element, with_elements};
 use crate::float::Float;
 use crate::operation::{CpuOperand, Operation};
 use crate::planes::{check_memory, input_size, map_planes, with_size};
@@ -23,14 +23,15 @@ const NAME: &str = "avg_pool2d";
 /// Returns the mean of each window of an image.
 ///
 /// - `x`: `[batch, channels, height, width]` or `[channels, height, width]`
-/// - `count_include_pad`: count the padding among the elements of a window
-/// - `divisor_override`: divide the sum of a window by this number instead of the number of its elements
+/// - `count_include_pad`: whether the padding counts as elements of a window
+/// - `divisor_override`: the number by which the sum of a window is divided, instead of the number of its elements
 /// - returns `x` with the height and width of [`PoolGeometry::output_size`]
 ///
 /// Supports f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// The rank of `x` is not 3 or 4, [`PoolGeometry::output_size`] fails, the dilation is not 1, or the divisor is 0.
+/// Fails if the rank of `x` is not 3 or 4, [`PoolGeometry::output_size`] fails, the dilation is not 1, or the divisor
+/// is 0.
 ///
 /// # Examples
 /// ```
@@ -79,7 +80,7 @@ pub(crate) fn windows(
     let axis_windows = |axis: usize| -> Vec<Window> {
         let (kernel, padding) = (geometry.kernel[axis], geometry.padding[axis]);
         let window = |output: usize| {
-            // Relative to the start of the padding.
+            // These positions are relative to the start of the padding.
             let start = output * geometry.stride[axis];
             let end = start.saturating_add(kernel).min(input[axis] + 2 * padding);
             let inside = start.saturating_sub(padding)..(end - padding).min(input[axis]);
@@ -100,7 +101,7 @@ pub(crate) fn windows(
 /// Supports f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// The rank of `x` is not 3 or 4, or a size is 0.
+/// Fails if the rank of `x` is not 3 or 4, or a size is 0.
 ///
 /// # Examples
 /// ```
@@ -168,7 +169,7 @@ impl Windows {
 
 fn average(x: &Tensor, windows: Windows) -> Result<Tensor> {
     if x.device().is_cpu() {
-        in_single(x, |x| relay::apply([&x.contiguous()?], AveragePool { windows: Arc::new(windows) }))
+        in_f32(x, |x| relay::apply([&x.contiguous()?], AveragePool { windows: Arc::new(windows) }))
     } else {
         composed::average(x, &windows)
     }

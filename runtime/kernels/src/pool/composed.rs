@@ -1,20 +1,20 @@
-//! Pooling composed of candle's operations, for devices without a kernel. Max and average pooling are separable: first
-//! over the rows, then over the columns.
+//! Pooling composed of candle's operations, for devices without a kernel. Max and average pooling are separable: the
+//! rows are pooled first, then the columns.
 
 use candle_core::{Device, Result, Tensor, bail};
 
 use crate::planes::with_size;
 
 use super::average::{Window, Windows};
-use super::geometry::Taps;
+use super::geometry::WindowPositions;
 
-pub(super) fn max(x: &Tensor, [rows, columns]: [&[Taps]; 2]) -> Result<Tensor> {
+pub(super) fn max(x: &Tensor, [rows, columns]: [&[WindowPositions]; 2]) -> Result<Tensor> {
     let mut y = x.contiguous()?;
     for (outputs, dim) in [(rows, x.rank() - 2), (columns, x.rank() - 1)] {
-        let longest = outputs.iter().map(|taps| taps.len()).max().unwrap_or(0);
+        let longest = outputs.iter().map(|positions| positions.len()).max().unwrap_or(0);
         let mut max: Option<Tensor> = None;
-        for tap in 0..longest.max(1) {
-            let selected = y.index_select(&Tensor::new(indices(outputs, tap)?, x.device())?, dim)?;
+        for position in 0..longest.max(1) {
+            let selected = y.index_select(&Tensor::new(indices(outputs, position)?, x.device())?, dim)?;
             max = Some(match max {
                 Some(max) => max.broadcast_maximum(&selected)?,
                 None => selected,
@@ -27,10 +27,14 @@ pub(super) fn max(x: &Tensor, [rows, columns]: [&[Taps]; 2]) -> Result<Tensor> {
     Ok(y)
 }
 
-/// Returns the position of tap number `tap` of each output. A window with fewer taps repeats its first tap, which does
-/// not change the maximum.
-fn indices(outputs: &[Taps], tap: usize) -> Result<Vec<u32>> {
-    let index = |(output, taps): (usize, &Taps)| match taps.clone().nth(tap).or(taps.clone().next()) {
+/// Returns, for each output, the position in its window with index `position`. A shorter window repeats its first
+/// position, which does not change the maximum.
+fn indices(outputs: &[WindowPositions], position: usize) -> Result<Vec<u32>> {
+    let index = |(output, positions): (usize, &WindowPositions)| match positions
+        .clone()
+        .nth(position)
+        .or(positions.clone().next())
+    {
         Some(position) => Ok(position as u32),
         None => bail!("max_pool2d: window {output} lies entirely in the padding"),
     };
@@ -79,7 +83,7 @@ mod tests {
         let mut results = Vec::new();
         for y in [fused(&x)?, composed(&x)?] {
             let grads = y.sqr()?.sum_all()?.backward()?;
-            results.push((y, grads.get(&x).cloned().expect("a gradient")));
+            results.push((y, grads.get(&x).cloned().expect("`x` has a gradient")));
         }
         for (a, b) in [(&results[0].0, &results[1].0), (&results[0].1, &results[1].1)] {
             let difference = a.sub(b)?.abs()?.flatten_all()?.sum_all()?.to_scalar::<f64>()?;
@@ -98,7 +102,7 @@ mod tests {
         ] {
             let mut geometry = PoolGeometry { kernel, stride, padding, dilation, ceil_mode };
             let [rows, columns] = geometry.output_size([9, 10])?;
-            let (rows, columns) = (geometry.taps(0, 9, rows), geometry.taps(1, 10, columns));
+            let (rows, columns) = (geometry.positions(0, 9, rows), geometry.positions(1, 10, columns));
             check(&x, |x| max_pool2d(x, &geometry), |x| max(x, [&rows, &columns]))?;
             geometry.dilation = [1; 2];
             let windows = |_: &Tensor| super::super::average::windows(&geometry, [9, 10], true, None);
@@ -106,10 +110,10 @@ mod tests {
         }
         let windows = super::super::average::adaptive_windows([9, 10], [4, 10]);
         check(&x, |x| adaptive_avg_pool2d(x, [Some(4), None]), |x| average(x, &windows))?;
-        let taps = |input, outputs| -> Vec<Taps> {
+        let positions = |input, outputs| -> Vec<WindowPositions> {
             adaptive_ranges(input, outputs).map(|range| range.step_by(1)).collect()
         };
-        let (rows, columns) = (taps(9, 4), taps(10, 13));
+        let (rows, columns) = (positions(9, 4), positions(10, 13));
         check(&x, |x| adaptive_max_pool2d(x, [Some(4), Some(13)]), |x| max(x, [&rows, &columns]))
     }
 }

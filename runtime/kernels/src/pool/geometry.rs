@@ -32,16 +32,17 @@ pub struct PoolGeometry<const AXES: usize = 2> {
     pub padding: [usize; AXES],
     /// The distance between neighboring elements of a window.
     pub dilation: [usize; AXES],
-    /// Round the output size up instead of down. The last window must still start in the input or the padding
-    /// before it.
+    /// Whether the output size is rounded up instead of down. The last window must still start in the input or the
+    /// padding before it.
     pub ceil_mode: bool,
 }
 
 /// The input positions in one window along an axis.
-pub(crate) type Taps = StepBy<Range<usize>>;
+pub(crate) type WindowPositions = StepBy<Range<usize>>;
 
 impl<const AXES: usize> PoolGeometry<AXES> {
-    /// Returns PyTorch's defaults: the stride equals the kernel, no padding, dilation 1.
+    /// Returns a geometry with PyTorch's defaults: the stride equals the kernel, the padding is 0, and the dilation is
+    /// 1.
     pub fn new(kernel: [usize; AXES]) -> Self {
         Self { kernel, stride: kernel, padding: [0; AXES], dilation: [1; AXES], ceil_mode: false }
     }
@@ -61,7 +62,7 @@ impl<const AXES: usize> PoolGeometry<AXES> {
         Self { dilation: [dilation; AXES], ..self }
     }
 
-    /// Sets [`ceil_mode`](Self::ceil_mode).
+    /// Sets whether the output size is rounded up instead of down. Default: `false`.
     pub const fn with_ceil_mode(self, ceil_mode: bool) -> Self {
         Self { ceil_mode, ..self }
     }
@@ -69,8 +70,8 @@ impl<const AXES: usize> PoolGeometry<AXES> {
     /// Returns the size of the output for an input of the given size.
     ///
     /// # Errors
-    /// A kernel, stride or dilation is 0, the padding is more than half the kernel, the padded input would not fit in
-    /// memory, or the output would be empty.
+    /// Fails if a kernel, stride or dilation is 0, the padding is more than half the kernel, the padded input would not
+    /// fit in memory, or the output would be empty.
     pub fn output_size(&self, input: [usize; AXES]) -> Result<[usize; AXES]> {
         let Self { kernel, stride, padding, dilation, .. } = *self;
         for (name, sizes) in [("kernel", kernel), ("stride", stride), ("dilation", dilation)] {
@@ -114,18 +115,18 @@ impl<const AXES: usize> PoolGeometry<AXES> {
     }
 
     /// Returns, for each of `outputs` windows along one axis, its positions in `0..input`.
-    pub(crate) fn taps(&self, axis: usize, input: usize, outputs: usize) -> Vec<Taps> {
+    pub(crate) fn positions(&self, axis: usize, input: usize, outputs: usize) -> Vec<WindowPositions> {
         let (dilation, padding) = (self.dilation[axis], self.padding[axis]);
         let reach = dilation.saturating_mul(self.kernel[axis] - 1).saturating_add(1);
-        let taps = |output: usize| {
-            // Relative to the start of the padding.
+        let positions = |output: usize| {
+            // These positions are relative to the start of the padding.
             let start = output * self.stride[axis];
             let skipped = padding.saturating_sub(start).div_ceil(dilation);
             let first = start.saturating_add(skipped.saturating_mul(dilation)) - padding;
             let end = start.saturating_add(reach).saturating_sub(padding).min(input);
             (first..end).step_by(dilation)
         };
-        (0..outputs).map(taps).collect()
+        (0..outputs).map(positions).collect()
     }
 }
 

@@ -5,7 +5,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType};
 
 use crate::cuda::runs_on;
-use crate::element::{Element, elements, in_single, with_element, with_elements};
+use crate::element::{Element, elements, in_f32, with_element, with_elements};
 use crate::float::Float;
 use crate::operation::{CpuOperand, Operation};
 use crate::planes::{check_memory, input_size, map_planes, with_size};
@@ -13,7 +13,7 @@ use crate::relay;
 use crate::simd::{Isa, Kernel, Simd, dispatch_loops, isa};
 
 use super::cuda::{self, Kind};
-use super::geometry::{Taps, adaptive_ranges, adaptive_size};
+use super::geometry::{WindowPositions, adaptive_ranges, adaptive_size};
 use super::max_pool_2x2;
 use super::max_pool_gradient::TapGradient;
 use super::{PoolGeometry, composed};
@@ -29,7 +29,7 @@ const NAME: &str = "max_pool2d";
 /// first of several equal maxima receives the gradient.
 ///
 /// # Errors
-/// The rank of `x` is not 3 or 4, or [`PoolGeometry::output_size`] fails.
+/// Fails if the rank of `x` is not 3 or 4, or [`PoolGeometry::output_size`] fails.
 ///
 /// # Examples
 /// ```
@@ -56,7 +56,7 @@ pub fn max_pool2d(x: &Tensor, geometry: &PoolGeometry) -> Result<Tensor> {
 /// `[output, gradient of x]`.
 ///
 /// # Errors
-/// The same as [`max_pool2d`].
+/// Fails under the same conditions as [`max_pool2d`].
 #[cfg(any(test, feature = "testing"))]
 pub fn max_pool2d_with(isa: Isa, x: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
     let geometry = PoolGeometry::new([2, 2]);
@@ -85,7 +85,7 @@ fn is_max_pool_2x2(geometry: &PoolGeometry, input: [usize; 2], output: [usize; 2
 /// Supports f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// The rank of `x` is not 3 or 4, or a size is 0.
+/// Fails if the rank of `x` is not 3 or 4, or a size is 0.
 ///
 /// # Examples
 /// ```
@@ -106,7 +106,7 @@ pub fn adaptive_max_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tenso
         return cuda::pool(x, [input, output], None, Kind::Max);
     }
     check_memory(NAME, x.dims(), output)?;
-    let [rows, columns] = [0, 1].map(|axis| -> Vec<Taps> {
+    let [rows, columns] = [0, 1].map(|axis| -> Vec<WindowPositions> {
         adaptive_ranges(input[axis], output[axis]).map(|range| range.step_by(1)).collect()
     });
     max_pool(x, MaxPool { rows, columns, input, row_windows: None, column_windows: None, isa_2x2: None })
@@ -114,7 +114,7 @@ pub fn adaptive_max_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tenso
 
 fn max_pool(x: &Tensor, pool: MaxPool) -> Result<Tensor> {
     if x.device().is_cpu() {
-        in_single(x, |x| relay::apply([&x.contiguous()?], pool))
+        in_f32(x, |x| relay::apply([&x.contiguous()?], pool))
     } else {
         composed::max(x, [&pool.rows, &pool.columns])
     }
@@ -122,9 +122,9 @@ fn max_pool(x: &Tensor, pool: MaxPool) -> Result<Tensor> {
 
 pub(super) struct MaxPool {
     /// The input rows in the windows of each output row.
-    pub rows: Vec<Taps>,
+    pub rows: Vec<WindowPositions>,
     /// The input columns in the windows of each output column.
-    pub columns: Vec<Taps>,
+    pub columns: Vec<WindowPositions>,
     /// The `[height, width]` of the input.
     pub input: [usize; 2],
     /// The windows along the rows if they are small and leave no gaps.
@@ -158,7 +158,7 @@ impl AxisWindows {
 
 impl MaxPool {
     fn new(geometry: &PoolGeometry, [input, output]: [[usize; 2]; 2], isa: Isa) -> Self {
-        let [rows, columns] = [0, 1].map(|axis| geometry.taps(axis, input[axis], output[axis]));
+        let [rows, columns] = [0, 1].map(|axis| geometry.positions(axis, input[axis], output[axis]));
         let [row_windows, column_windows] = [0, 1].map(|axis| AxisWindows::new(geometry, axis));
         let column_windows = column_windows.filter(AxisWindows::is_common);
         let isa_2x2 = is_max_pool_2x2(geometry, input, output).then_some(isa);
@@ -211,7 +211,7 @@ impl MaxPool {
     }
 
     /// Returns the index in the plane of a window's maximum: the first element that equals `max`, or the last
-    /// NaN. Visits every tap without a branch, because the branch would be unpredictable.
+    /// NaN. Visits every position without a branch, because the branch would be unpredictable.
     #[inline(always)]
     fn argmax<E: Element>(&self, max: E, x: &[E], rows: TapRange, columns: TapRange) -> usize {
         let width = self.input[1];
@@ -229,12 +229,12 @@ impl MaxPool {
 
     #[cold]
     fn last_nan<E: Element>(&self, x: &[E], rows: TapRange, columns: TapRange) -> Option<usize> {
-        let taps = rows.positions().flat_map(|row| columns.positions().map(move |column| (row, column)));
-        taps.map(|(row, column)| row * self.input[1] + column).filter(|index| x[*index].is_nan()).last()
+        let positions = rows.positions().flat_map(|row| columns.positions().map(move |column| (row, column)));
+        positions.map(|(row, column)| row * self.input[1] + column).filter(|index| x[*index].is_nan()).last()
     }
 }
 
-/// The taps of a window along one axis. There is at least one.
+/// The positions of a window along one axis. There is at least one position.
 #[derive(Clone, Copy)]
 struct TapRange {
     first: usize,
@@ -243,9 +243,9 @@ struct TapRange {
 }
 
 impl TapRange {
-    fn new(taps: &Taps) -> Option<Self> {
-        let (first, second) = (taps.clone().next()?, taps.clone().nth(1));
-        Some(Self { first, step: second.map_or(1, |second| second - first), count: taps.len() })
+    fn new(positions: &WindowPositions) -> Option<Self> {
+        let (first, second) = (positions.clone().next()?, positions.clone().nth(1));
+        Some(Self { first, step: second.map_or(1, |second| second - first), count: positions.len() })
     }
 
     fn positions(self) -> impl Iterator<Item = usize> + Clone {
@@ -309,11 +309,11 @@ impl<E: Element> Kernel for Forward<'_, E> {
         let reach = (columns.len() - 1) * stride + kernel;
         let mut padded = vec![E::NEG_INFINITY; reach.max(padding + w)];
         for (x, y) in self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(rows.len() * columns.len())) {
-            for (taps, y) in rows.iter().zip(y.chunks_exact_mut(columns.len())) {
+            for (positions, y) in rows.iter().zip(y.chunks_exact_mut(columns.len())) {
                 let row_maxima = &mut padded[padding..padding + w];
                 row_maxima.fill(E::NEG_INFINITY);
-                for tap in taps.clone() {
-                    for (max, x) in row_maxima.iter_mut().zip(&x[tap * w..(tap + 1) * w]) {
+                for position in positions.clone() {
+                    for (max, x) in row_maxima.iter_mut().zip(&x[position * w..(position + 1) * w]) {
                         *max = larger(*max, *x);
                     }
                 }
@@ -341,9 +341,9 @@ fn max_columns<E: Element, const KERNEL: usize, const STRIDE: usize>(x: &[E], y:
 
 /// Writes the maximum of each window of columns, for any windows.
 #[inline(always)]
-fn max_columns_any<E: Element>(x: &[E], columns: &[Taps], y: &mut [E]) {
-    for (taps, y) in columns.iter().zip(y) {
-        let window = taps.clone().map(|column| x[column]);
+fn max_columns_any<E: Element>(x: &[E], columns: &[WindowPositions], y: &mut [E]) {
+    for (positions, y) in columns.iter().zip(y) {
+        let window = positions.clone().map(|column| x[column]);
         *y = window.fold(E::NEG_INFINITY, larger);
     }
 }

@@ -1,5 +1,5 @@
 //! 2×2 max pooling with stride 2 and its gradient, for f32. The four elements of a vector of windows are in registers
-//! at the same time, and every choice is a select instead of a branch, because branches would be unpredictable.
+//! at the same time, and every choice is a select instruction, because branches would be unpredictable.
 
 use std::mem::MaybeUninit;
 
@@ -80,7 +80,7 @@ impl Kernel for Backward<'_> {
         let ([h, w], [rows, columns]) = (pool.input, pool.output());
         let outputs = y.chunks_exact(rows * columns).zip(grad.chunks_exact(rows * columns));
         for ((x, dx), (y, grad)) in x.chunks_exact(h * w).zip(dx.chunks_exact_mut(h * w)).zip(outputs) {
-            // The last NaN of a window is its maximum, but NaN equals no element.
+            // The last NaN of a window is its maximum, but NaN does not equal any element.
             if y.iter().fold(false, |any, y| any | y.is_nan()) {
                 pool.scatter(x, y, grad, write_zeros(dx));
                 continue;
@@ -136,7 +136,8 @@ fn load_windows<S: Simd>(simd: S, x: &[f32], w: usize, column: usize, columns: u
     elements
 }
 
-/// Loads a full vector if the slice is long enough, which is faster than a partial load, or else the whole slice.
+/// Loads a full vector if the slice is long enough, which is faster than a partial load. Otherwise loads the whole
+/// slice.
 #[inline(always)]
 fn load<S: Simd>(simd: S, slice: &[f32]) -> S::V {
     // SAFETY: the full load runs only if the slice has `S::LANES` elements; the partial load reads `slice.len()`.
@@ -149,7 +150,7 @@ fn load<S: Simd>(simd: S, slice: &[f32]) -> S::V {
     }
 }
 
-/// Stores a full vector if the slice is long enough, or else its first `slice.len()` lanes.
+/// Stores a full vector if the slice is long enough, and only the first `slice.len()` lanes otherwise.
 #[inline(always)]
 fn store<S: Simd>(simd: S, slice: &mut [MaybeUninit<f32>], v: S::V) {
     let start = slice.as_mut_ptr().cast();

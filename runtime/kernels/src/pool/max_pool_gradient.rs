@@ -1,7 +1,7 @@
-//! The gradient of max pooling for small windows without gaps, one tap at a time over whole planes.
+//! The gradient of max pooling for small windows without gaps, one kernel position at a time over whole planes.
 //!
-//! The elements under one tap of all windows are copied to the layout of the output, so that each tap is one
-//! vectorized pass without branches. Branches on the maximum would be unpredictable.
+//! The elements at one kernel position of all windows are copied to the layout of the output, so that each kernel
+//! position takes one vectorized pass without branches. Branches on the maximum would be unpredictable.
 
 use crate::element::Element;
 use crate::memory::zeros;
@@ -44,7 +44,7 @@ impl<E: Element> TapGradient<'_, E> {
         let phases = Phases::<STRIDE>::new(windows, pool.input, pool.output());
         let pitch = phases.counts[1];
         let run = (rows * pitch).next_multiple_of(STEP);
-        // Positions outside the input and outside the output hold NaN, which compares equal to nothing.
+        // Positions outside the input and outside the output hold NaN, which does not equal any element.
         let nan = E::from_f64(f64::NAN);
         let mut elements = vec![nan; phases.len() + run];
         let mut gradients = zeros::<E>(elements.len());
@@ -52,7 +52,7 @@ impl<E: Element> TapGradient<'_, E> {
         let mut remaining = zeros::<E>(run);
         let outputs = y.chunks_exact(rows * columns).zip(grad.chunks_exact(rows * columns));
         for ((x, dx), (y, grad)) in x.chunks_exact(h * w).zip(dx.chunks_exact_mut(h * w)).zip(outputs) {
-            // The last NaN of a window is its maximum, but NaN equals no element.
+            // The last NaN of a window is its maximum, but NaN does not equal any element.
             if y.iter().fold(false, |any, y| any | y.is_nan()) {
                 pool.scatter(x, y, grad, dx);
                 continue;
@@ -63,17 +63,17 @@ impl<E: Element> TapGradient<'_, E> {
                 let rows = padded.chunks_exact_mut(pitch).zip(values.chunks_exact(columns));
                 rows.for_each(|(padded, values)| padded[..columns].copy_from_slice(values));
             }
-            for tap in phases.taps() {
-                let gradients = &mut gradients[tap..][..run];
-                route_gradients(&elements[tap..][..run], &largest, &mut remaining, gradients);
+            for position in phases.positions() {
+                let gradients = &mut gradients[position..][..run];
+                route_gradients(&elements[position..][..run], &largest, &mut remaining, gradients);
             }
             phases.join(&gradients, dx);
         }
     }
 }
 
-/// Moves the remaining gradient of each output to its element if that equals the maximum. Sets the remaining
-/// gradient to 0, so that later elements of the window receive nothing.
+/// Moves the remaining gradient of each output to the element of its window if that element equals the maximum. Sets
+/// the remaining gradient to 0, so that later elements of the window receive nothing.
 #[inline(always)]
 fn route_gradients<E: Element>(x: &[E], y: &[E], remaining: &mut [E], dx: &mut [E]) {
     let elements = x.chunks_exact(STEP).zip(dx.chunks_exact_mut(STEP));
@@ -116,11 +116,12 @@ impl<const STRIDE: usize> Phases<STRIDE> {
         self.windows[0].stride * STRIDE * self.plane()
     }
 
-    /// Returns the offset of each tap of the first window, in row-major order.
-    fn taps(&self) -> impl Iterator<Item = usize> {
+    /// Returns the offset of each kernel position of the first window, in row-major order.
+    fn positions(&self) -> impl Iterator<Item = usize> {
         let [rows, columns] = self.windows;
-        let taps = (0..rows.kernel).flat_map(move |row| (0..columns.kernel).map(move |column| (row, column)));
-        taps.map(move |(row, column)| {
+        let positions =
+            (0..rows.kernel).flat_map(move |row| (0..columns.kernel).map(move |column| (row, column)));
+        positions.map(move |(row, column)| {
             let phase = row % rows.stride * STRIDE + column % STRIDE;
             phase * self.plane() + row / rows.stride * self.counts[1] + column / STRIDE
         })

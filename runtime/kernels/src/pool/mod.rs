@@ -1,5 +1,5 @@
-//! Max and average pooling over the last one or two dimensions, with a given window size or adaptively to a
-//! given output size.
+//! Max and average pooling over the last one or two dimensions, with a fixed window size or adaptively to a fixed
+//! output size.
 
 mod average;
 mod composed;
@@ -13,6 +13,6 @@ mod pool1d;
 pub(crate) use average::{Window, Windows, adaptive_windows, windows};
 pub use average::{adaptive_avg_pool2d, avg_pool2d};
 pub use geometry::PoolGeometry;
-pub(crate) use geometry::{Taps, adaptive_ranges, adaptive_size};
+pub(crate) use geometry::{WindowPositions, adaptive_ranges, adaptive_size};
 pub use max::{adaptive_max_pool2d, max_pool2d};
 pub use pool1d::{adaptive_avg_pool1d, adaptive_max_pool1d, avg_pool1d, max_pool1d};

@@ -6,13 +6,13 @@ use crate::planes::{as_row, input_length};
 
 use super::{PoolGeometry, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, max_pool2d};
 
-/// Returns the largest element of each window of a sequence, `[batch, channels, length]` or `[channels,
-/// length]`.
+/// Returns the largest element of each window of a sequence, `[batch, channels, length]` or
+/// `[channels, length]`.
 ///
 /// Equivalent to [`max_pool2d`] with one axis.
 ///
 /// # Errors
-/// The rank of `x` is not 2 or 3, or [`PoolGeometry::output_size`] fails.
+/// Fails if the rank of `x` is not 2 or 3, or [`PoolGeometry::output_size`] fails.
 ///
 /// # Examples
 /// ```
@@ -33,10 +33,11 @@ pub fn max_pool1d(x: &Tensor, geometry: &PoolGeometry<1>) -> Result<Tensor> {
 
 /// Returns the mean of each window of a sequence, `[batch, channels, length]` or `[channels, length]`.
 ///
-/// Equivalent to [`avg_pool2d`] with one axis. `count_include_pad` counts the padding among the elements of a window.
+/// Equivalent to [`avg_pool2d`] with one axis. `count_include_pad` sets whether the
+/// padding counts as elements of a window.
 ///
 /// # Errors
-/// The rank of `x` is not 2 or 3, [`PoolGeometry::output_size`] fails, or the dilation is not 1.
+/// Fails if the rank of `x` is not 2 or 3, [`PoolGeometry::output_size`] fails, or the dilation is not 1.
 ///
 /// # Examples
 /// ```
@@ -59,7 +60,7 @@ pub fn avg_pool1d(x: &Tensor, geometry: &PoolGeometry<1>, count_include_pad: boo
 /// of length `size`.
 ///
 /// # Errors
-/// The rank of `x` is not 2 or 3, or the size is 0.
+/// Fails if the rank of `x` is not 2 or 3, or the size is 0.
 ///
 /// # Examples
 /// ```
@@ -81,7 +82,7 @@ pub fn adaptive_avg_pool1d(x: &Tensor, size: usize) -> Result<Tensor> {
 /// length `size`.
 ///
 /// # Errors
-/// The rank of `x` is not 2 or 3, or the size is 0.
+/// Fails if the rank of `x` is not 2 or 3, or the size is 0.
 ///
 /// # Examples
 /// ```

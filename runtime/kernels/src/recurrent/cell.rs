@@ -1,4 +1,5 @@
-//! One step of one hidden unit for each recurrence: value, gradient, and the composition of candle's operations.
+//! One step of one hidden unit, for each recurrence: the value, the gradient, and the step composed of candle's
+//! operations.
 
 use candle_core::{Result, Tensor};
 
@@ -44,7 +45,7 @@ fn gate(activation: Activation, x: &Tensor, h: &Tensor) -> Result<Tensor> {
     apply(activation, &(x + h)?)
 }
 
-/// Defines a plain recurrence `h' = f(x + h)`.
+/// Defines a recurrence `h' = f(x + h)` without gates.
 macro_rules! plain {
     ($($cell:ident $name:literal $activation:ident;)*) => {$(
         #[derive(Clone, Copy)]

@@ -1,6 +1,6 @@
 //! All steps of a recurrence as one operation. Each step is a matrix product and one pass over the units. The backward
-//! pass goes back through time in the same way and computes the gradient of the weights with one matrix product for all
-//! steps.
+//! pass runs through the steps in reverse order in the same way, and computes the gradient of the weights with one
+//! matrix product for all steps.
 
 use std::sync::OnceLock;
 
@@ -48,7 +48,7 @@ struct Sizes {
 }
 
 impl Sizes {
-    /// Returns the time of the step that runs at index `step`.
+    /// Returns the time index of the step that runs as number `step`.
     fn time(self, step: usize) -> usize {
         if self.reverse { self.steps - 1 - step } else { step }
     }
@@ -119,7 +119,7 @@ impl<C: Cell> Fused<C> {
         let (inputs, state) = (elements(inputs, inputs_layout)?, elements(state, state_layout)?);
         let (out, saved) = self.steps::<T>(inputs, weights, state)?;
         if let Some(slot) = &self.saved {
-            // An operation runs forward once.
+            // The forward pass of an operation runs only once.
             let _ = slot.set(T::to_cpu_storage_owned(saved));
         }
         Ok(T::to_cpu_storage_owned(out))

@@ -14,13 +14,13 @@ use cell::{Cell, Gru, Lstm, RnnRelu, RnnTanh};
 /// The recurrence of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recurrence {
-    /// `h' = tanh(x + h)`: Elman, 1990.
+    /// `h' = tanh(x + h)` (Elman, 1990).
     Tanh,
     /// `h' = max(x + h, 0)`
     Relu,
-    /// Long short-term memory: Hochreiter and Schmidhuber, 1997, with the forget gate of Gers et al., 2000.
+    /// Long short-term memory (Hochreiter and Schmidhuber, 1997), with the forget gate of Gers et al., 2000.
     Lstm,
-    /// Gated recurrent unit: Cho et al., 2014, with the reset gate after the matrix product, as in PyTorch.
+    /// Gated recurrent unit (Cho et al., 2014), with the reset gate after the matrix product, as in PyTorch.
     Gru,
 }
 
@@ -60,13 +60,13 @@ fn states<C: Cell>(_: C) -> usize {
     C::STATES
 }
 
-/// The weights by which each step multiplies its state.
+/// The weights of one layer and direction that are applied to the state in each step.
 pub struct Recurrent<'a> {
     /// `[gates · hidden, hidden]`, or `[gates · hidden, projected]` with a projection.
     pub weight: &'a Tensor,
     /// `[gates · hidden]`
     pub bias: Option<&'a Tensor>,
-    /// `[projected, hidden]`: projects the hidden state after each step; Sak et al., 2014.
+    /// `[projected, hidden]`: projects the hidden state after each step (Sak et al., 2014).
     pub projection: Option<&'a Tensor>,
 }
 
@@ -75,14 +75,14 @@ pub struct Recurrent<'a> {
 /// - `inputs`: `[steps, batch, gates · hidden]`, the inputs after multiplication by the input weights and addition of
 ///   the input bias
 /// - `state`: the initial hidden state and, for an LSTM, the cell state, `[batch, hidden]` each
-/// - `reverse`: process the steps from the last to the first
+/// - `reverse`: whether the steps run from the last to the first
 /// - returns the hidden states `[steps, batch, hidden]` and the final state
 ///
 /// With a projection, hidden states are `[batch, projected]`. Supports f32, f64, f16 and bf16. Differentiable in
 /// all tensors.
 ///
 /// # Errors
-/// The shapes or dtypes do not match, or there are no steps.
+/// Fails if the shapes or dtypes do not match, or there are no steps.
 ///
 /// # Examples
 /// ```
@@ -130,8 +130,8 @@ pub fn run(
 }
 
 impl Recurrent<'_> {
-    /// Returns the weight with the bias as its last column, `[gates · hidden, hidden (+ 1)]`. A state that is extended
-    /// by 1 is then multiplied and biased by one matrix product, forward and backward.
+    /// Returns the weight with the bias as its last column, `[gates · hidden, hidden (+ 1)]`. For a state
+    /// that is extended by a 1, one matrix product then also adds the bias, in the forward and the backward pass.
     fn with_bias_column(&self, dtype: DType) -> Result<Tensor> {
         let weights = match self.bias {
             Some(bias) => Tensor::cat(&[self.weight, &bias.unsqueeze(1)?], 1)?,
@@ -162,7 +162,11 @@ fn check(recurrence: Recurrence, inputs: &Tensor, recurrent: &Recurrent, state: 
             bail!("{recurrence:?}: expected a {name} of shape {expected:?}, found {:?}", tensor.dims());
         }
         if tensor.dtype() != inputs.dtype() {
-            bail!("{recurrence:?}: expected a {name} of {:?}, found {:?}", inputs.dtype(), tensor.dtype());
+            bail!(
+                "{recurrence:?}: expected a {name} of dtype {:?}, found {:?}",
+                inputs.dtype(),
+                tensor.dtype()
+            );
         }
         Ok(())
     };
@@ -202,7 +206,7 @@ mod tests {
         let grads = (&all * cotangent.as_detached_tensor())?.sum_all()?.backward()?;
         let gradient = |var: &Var| match grads.get(var) {
             Some(grad) => grad.flatten_all()?.to_vec1::<f64>(),
-            None => bail!("no gradient"),
+            None => bail!("expected a gradient for every variable"),
         };
         let mut lists = vec![all.to_vec1::<f64>()?];
         for var in vars {

@@ -10,7 +10,8 @@ pub(super) fn resample(x: &Tensor, op: &Resample) -> Result<Tensor> {
     resample_dim(&y.contiguous()?, &op.columns, rank - 1)
 }
 
-/// Resamples one dimension: adds up the first taps of all outputs, the second taps, and so on.
+/// Resamples one dimension. Adds the products of the first tap of every output, then those of the second tap, and so
+/// on.
 fn resample_dim(x: &Tensor, taps: &Taps, dim: usize) -> Result<Tensor> {
     let mut shape = vec![1; x.rank()];
     shape[dim] = taps.list.len() / taps.count;
@@ -56,7 +57,7 @@ mod tests {
                 let composed = resample(&x, &Resample { rows, columns, input, output })?;
                 let gradient = |y: &Tensor| -> Result<Tensor> {
                     let grads = y.sqr()?.sum_all()?.backward()?;
-                    Ok(grads.get(&x).expect("a gradient").clone())
+                    Ok(grads.get(&x).expect("`x` has a gradient").clone())
                 };
                 for (a, b) in [(&gradient(&fused)?, &gradient(&composed)?), (&fused, &composed)] {
                     let difference = a.sub(b)?.abs()?.max_all()?.to_scalar::<f64>()?;

@@ -1,4 +1,4 @@
-//! Resampling to another size. Each output is a weighted sum of a few inputs along each axis.
+//! Resampling to a different size. Each output is a weighted sum of a few inputs along each axis.
 
 mod composed;
 mod taps;
@@ -6,7 +6,7 @@ mod taps;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType, bail};
 
-use crate::element::{Element, elements, in_single, with_element, with_elements};
+use crate::element::{Element, elements, in_f32, with_element, with_elements};
 use crate::float::Float;
 use crate::operation::{CpuOperand, Operation};
 use crate::planes::{as_row, check_memory, check_size, input_length, input_size, map_planes, with_size};
@@ -20,7 +20,7 @@ const NAME: &str = "resample";
 /// The interpolation of the output elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Filter {
-    /// The input at the first edge of the output pixel, rounded down: OpenCV's `INTER_NEAREST`.
+    /// The input at the first edge of the output pixel, with the position rounded down, like OpenCV's `INTER_NEAREST`.
     Nearest,
     /// The input nearest to the center of the output pixel.
     NearestExact,
@@ -30,7 +30,7 @@ pub enum Filter {
     Cubic,
 }
 
-/// The settings of a resampling, per axis: `[height, width]`, or `[length]` for sequences.
+/// The settings of resampling, per axis: `[height, width]`, or `[length]` for sequences.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Resampling<const AXES: usize = 2> {
     /// The interpolation.
@@ -40,8 +40,8 @@ pub struct Resampling<const AXES: usize = 2> {
     /// The scale factor, output size divided by input size, for the computation of positions. `None` uses the ratio of
     /// the sizes.
     pub scale: [Option<f64>; AXES],
-    /// Align the centers of the first and last pixels of input and output instead of their outer edges. The nearest
-    /// filters ignore this setting.
+    /// Whether the centers of the first and last pixels of input and output are aligned, instead of their outer edges.
+    /// The nearest filters ignore this setting.
     pub align_corners: bool,
 }
 
@@ -51,7 +51,7 @@ impl<const AXES: usize> Resampling<AXES> {
         Self { filter, output, scale: [None; AXES], align_corners: false }
     }
 
-    /// Sets [`align_corners`](Self::align_corners).
+    /// Sets whether the centers of the corner pixels are aligned, instead of the outer edges. Default: `false`.
     pub const fn with_align_corners(self, align_corners: bool) -> Self {
         Self { align_corners, ..self }
     }
@@ -77,7 +77,7 @@ impl<const AXES: usize> Resampling<AXES> {
 /// Equivalent to PyTorch's `interpolate`. Supports f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// The rank of `x` is not 3 or 4, an output size is 0, or a scale is not greater than 0.
+/// Fails if the rank of `x` is not 3 or 4, an output size is 0, or a scale is not greater than 0.
 ///
 /// # Examples
 /// ```
@@ -105,7 +105,7 @@ pub fn resample2d(x: &Tensor, resampling: &Resampling) -> Result<Tensor> {
     });
     let op = Resample { rows, columns, input, output };
     if x.device().is_cpu() {
-        in_single(x, |x| relay::apply([&x.contiguous()?], op))
+        in_f32(x, |x| relay::apply([&x.contiguous()?], op))
     } else {
         composed::resample(x, &op)
     }
@@ -114,7 +114,7 @@ pub fn resample2d(x: &Tensor, resampling: &Resampling) -> Result<Tensor> {
 /// Resizes a sequence, `[batch, channels, length]` or `[channels, length]`.
 ///
 /// # Errors
-/// The same as [`resample2d`], with a rank of 2 or 3.
+/// Fails under the same conditions as [`resample2d`], with a rank of 2 or 3.
 ///
 /// # Examples
 /// ```

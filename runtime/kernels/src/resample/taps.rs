@@ -2,7 +2,7 @@
 
 use super::Filter;
 
-/// The taps of all outputs along one axis. A tap is an input position with its weight.
+/// The taps of all outputs along one axis. A tap is an input position with a weight.
 #[derive(Debug, PartialEq)]
 pub(super) struct Taps {
     /// The number of taps for each output.
@@ -56,7 +56,8 @@ impl Axis {
         [(low, 1.0 - fraction), ((low + 1).min(self.input - 1), fraction)]
     }
 
-    /// Cubic convolution with a = -3/4: Keys, "Cubic Convolution Interpolation for Digital Image Processing", 1981.
+    /// Returns the weights of cubic convolution with a = -3/4 (Keys, "Cubic Convolution Interpolation for Digital Image
+    /// Processing", 1981).
     fn cubic(&self, output: usize) -> [(usize, f64); 4] {
         const A: f64 = -0.75;
         let inner = |x: f64| ((A + 2.0) * x - (A + 3.0)) * x * x + 1.0;

@@ -4,8 +4,8 @@ use crate::element::Element;
 use crate::float::Float;
 use crate::simd::{Kernel, Simd};
 
-/// A mean as the sum of two numbers, so that the difference to it is as precise as the elements. For a mean near 10⁴,
-/// rounding to f32 alone would cause an error of up to 5·10⁻⁴.
+/// A mean, stored as the sum of two numbers, so that `x - mean` is as precise as the elements. A mean near 10⁴ that is
+/// rounded to a single f32 has an error of up to 5·10⁻⁴.
 #[derive(Clone, Copy)]
 pub(super) struct SplitMean<F> {
     high: F,

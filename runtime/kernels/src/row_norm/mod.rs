@@ -8,22 +8,22 @@ mod rows;
 
 use candle_core::{Result, Shape, Tensor, bail};
 
-use crate::element::{compute_dtype, in_single, widened, with_element, with_elements};
+use crate::element::{compute_dtype, in_f32, widened, with_element, with_elements};
 use crate::relay;
 
 use self::op::RowNorm;
 use self::rows::Rows;
 
-/// Normalizes over the last dimensions by their mean and variance, then applies `weight` and `bias`.
+/// Normalizes over the last dimensions with their mean and variance, then applies `weight` and `bias`.
 ///
 /// - `x`: `[..., normalized_shape...]`
-/// - `weight`, `bias`: of shape `normalized_shape`; 1 and 0 if `None`
+/// - `weight`, `bias`: tensors of shape `normalized_shape`; 1 and 0 if `None`
 /// - returns a tensor of the shape of `x`
 ///
-/// Supports f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. Ba, Kiros and Hinton, 2016.
+/// Supports f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. See Ba, Kiros and Hinton, 2016.
 ///
 /// # Errors
-/// `normalized_shape` is empty, the shape of `x` does not end in it, or a parameter has another shape.
+/// Fails if `normalized_shape` is empty, the shape of `x` does not end in it, or a parameter has a different shape.
 ///
 /// # Examples
 /// ```
@@ -52,13 +52,13 @@ pub fn layer_norm(
 /// Divides by the root mean square over the last dimensions, then multiplies by `weight`.
 ///
 /// - `x`: `[..., normalized_shape...]`
-/// - `weight`: of shape `normalized_shape`; 1 if `None`
+/// - `weight`: a tensor of shape `normalized_shape`; 1 if `None`
 /// - returns a tensor of the shape of `x`
 ///
-/// Supports f32, f64, f16 and bf16. Differentiable in `x` and `weight`. Zhang and Sennrich, 2019.
+/// Supports f32, f64, f16 and bf16. Differentiable in `x` and `weight`. See Zhang and Sennrich, 2019.
 ///
 /// # Errors
-/// The same as [`layer_norm`].
+/// Fails under the same conditions as [`layer_norm`].
 ///
 /// # Examples
 /// ```
@@ -85,11 +85,11 @@ pub fn rms_norm(x: &Tensor, normalized_shape: &[usize], weight: Option<&Tensor>,
 /// - `weight`, `bias`: `[channels]` each; 1 and 0 if `None`
 /// - returns a tensor of the shape of `x`
 ///
-/// Supports f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. Wu and He, 2018.
+/// Supports f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. See Wu and He, 2018.
 ///
 /// # Errors
-/// The rank is below 2, the channels are not divisible by the groups, the batch has one sample whose groups have a
-/// single value (so that the variance is always 0), or a parameter does not have one element per channel.
+/// Fails if the rank is below 2, the channels are not divisible by the groups, the batch has one sample whose groups
+/// have a single value (so that the variance is always 0), or a parameter does not have one element per channel.
 ///
 /// # Examples
 /// ```
@@ -123,12 +123,12 @@ pub fn group_norm(
 /// - `weight`, `bias`: `[channels]` each; 1 and 0 if `None`
 /// - returns a tensor of the shape of `x`
 ///
-/// Supports f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. Ulyanov, Vedaldi and Lempitsky,
-/// 2016.
+/// Supports f32, f64, f16 and bf16. Differentiable in `x`, `weight` and `bias`. See Ulyanov, Vedaldi and
+/// Lempitsky, 2016.
 ///
 /// # Errors
-/// The rank is below 3, a channel of a sample has a single value, or a parameter does not have one element
-/// per channel.
+/// Fails if the rank is below 3, a channel of a sample has a single value, or a parameter does not have one element per
+/// channel.
 ///
 /// # Examples
 /// ```
@@ -151,7 +151,7 @@ pub fn instance_norm(x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>,
 /// are `[batch, channels]`, detached, and f32 (f64 for an f64 input).
 ///
 /// # Errors
-/// The same as [`instance_norm`].
+/// Fails under the same conditions as [`instance_norm`].
 ///
 /// # Examples
 /// ```
@@ -216,5 +216,5 @@ fn normalize(
     if !x.device().is_cpu() {
         return composed::normalize(x, &weight, &bias, &op);
     }
-    in_single(x, |x| relay::apply([&x.contiguous()?, &weight, &bias], op))
+    in_f32(x, |x| relay::apply([&x.contiguous()?, &weight, &bias], op))
 }

@@ -17,8 +17,8 @@ use super::rows::{Rows, mean_square, moments};
 /// parameters. The number of blocks depends only on the shape, so that the sums are the same for any number of threads.
 const MAX_BLOCKS: usize = 64;
 
-/// Computes `(x - mean) / √(variance + eps) · weight + bias` for each row. If it is not centered, the mean is replaced
-/// by 0.
+/// Computes `(x - mean) / √(variance + eps) · weight + bias` for each row. If `centered` is not set, the mean is
+/// replaced by 0.
 pub(super) struct RowNorm {
     pub name: &'static str,
     pub rows: Rows,
@@ -86,7 +86,7 @@ impl RowNorm {
     }
 
     /// Returns the gradient of `x` and, if `needs_parameters` is set, the gradients of the weight and the bias.
-    /// Otherwise the latter are zeros.
+    /// Otherwise the gradients of the weight and the bias are zeros.
     fn gradients<E: Element>(
         &self,
         x: &[E],
@@ -184,7 +184,7 @@ impl RowNorm {
     }
 }
 
-/// The statistics by which one row is normalized.
+/// The statistics with which one row is normalized.
 struct Statistics {
     mean: f64,
     inv_std: f64,

@@ -68,8 +68,8 @@ impl Rows {
     }
 }
 
-/// Returns the mean and the biased variance of one row, computed in two passes. The difference of the mean square and
-/// the squared mean would lose all precision for values far from zero.
+/// Returns the mean and the biased variance of one row, computed in two passes. The difference between the mean square
+/// and the squared mean would lose all precision for values far from zero.
 pub(super) fn moments<E: Element>(row: &[E]) -> (f64, f64) {
     let count = row.len() as f64;
     let [sum] = sums(row, row, |x, _| [x]);

@@ -7,11 +7,12 @@ use crate::cuda::{Arg, Plan, Program, Target, int, launch_in_place, named, runs_
 const NAME: &str = "optimizer step";
 const MODULE: &str = "descent";
 const THREADS: u32 = 256;
-/// The number of blocks for each multiprocessor, which runs eight concurrently: enough to balance the load.
+/// The number of blocks for each multiprocessor. A multiprocessor runs eight blocks concurrently; with more blocks, the
+/// load is balanced.
 const BLOCKS: u32 = 32;
 
-/// Returns `true` if the kernels can update all `targets` in place: on a CUDA device, contiguous, from the start of
-/// their storage, and floating point.
+/// Returns `true` if the kernels can update all `targets` in place: each is floating point, contiguous, on a CUDA
+/// device, and at the start of its storage.
 pub fn supports(targets: &[&Tensor]) -> bool {
     let fits = |tensor: &&Tensor| {
         let float = matches!(tensor.dtype(), DType::F32 | DType::F64 | DType::F16 | DType::BF16);
@@ -25,8 +26,8 @@ pub fn supports(targets: &[&Tensor]) -> bool {
 }
 
 /// A step of SGD: `gradient += decay · parameter`, `buffer = momentum · buffer + share · gradient` and `parameter -=
-/// rate · direction`. The direction is the buffer; with `nesterov`, `gradient + momentum · buffer`; without a buffer,
-/// the gradient.
+/// rate · direction`. The direction is the buffer, `gradient + momentum · buffer` with `nesterov`, or the gradient if
+/// there is no buffer.
 #[derive(Clone, Copy, Debug)]
 pub struct SgdStep {
     /// The learning rate.
@@ -37,7 +38,7 @@ pub struct SgdStep {
     pub share: f64,
     /// The weight decay: the factor of the parameter in the gradient.
     pub decay: f64,
-    /// Use Nesterov momentum.
+    /// Whether to use Nesterov momentum.
     pub nesterov: bool,
 }
 
@@ -52,10 +53,10 @@ impl SgdStep {
         })
     }
 
-    /// Returns the plan of the step. Its operands are the parameter, the buffer if `buffer`, and the gradient.
+    /// Returns the plan of the step. Its operands are the parameter, the buffer if `buffer` is set, and the gradient.
     ///
     /// # Errors
-    /// The dtype is not f32, f64, f16 or bf16, or `elements` is larger than 2³⁰.
+    /// Fails if the dtype is not f32, f64, f16 or bf16, or `elements` is larger than 2³⁰.
     pub fn program(&self, elements: usize, dtype: DType, buffer: bool, target: &Target) -> Result<Program> {
         let Self { rate, momentum, share, decay, nesterov } = *self;
         let operands = if buffer {
@@ -73,7 +74,7 @@ impl SgdStep {
 
 /// Computes `target = (1 - share) · target + share · x` in place.
 pub fn blend(target: &Tensor, x: &Tensor, share: f64) -> Result<()> {
-    // An SGD step with the rate `share` and the gradient `target - x`.
+    // This is an SGD step with the rate `share` and the gradient `target - x`.
     let step = SgdStep { rate: -share, momentum: 0., share: 1., decay: -1., nesterov: false };
     step.apply(target, x, None)
 }
@@ -111,7 +112,7 @@ impl AdamStep {
     /// Returns the plan of the step. Its operands are the parameter, `mean`, `square` and the gradient.
     ///
     /// # Errors
-    /// As for [`SgdStep::program`].
+    /// Fails under the same conditions as [`SgdStep::program`].
     pub fn program(&self, elements: usize, dtype: DType, target: &Target) -> Result<Program> {
         let Self { rate, keep_mean, keep_square, correction, eps, keep, decay } = *self;
         let mut args = [0, 3, 1, 2].map(Arg::Operand).to_vec();

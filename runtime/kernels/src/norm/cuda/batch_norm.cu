@@ -1,5 +1,5 @@
 // Batch normalization, forward and backward. In training, each pass consists of two kernels: the first computes the
-// sums of the parts of each channel, the second combines these sums and computes the elements.
+// sums of the parts of each channel; the second combines these sums and computes the elements.
 #include "batch_norm.cuh"
 
 /// Writes the moments of each part of each channel.
@@ -30,7 +30,7 @@ __device__ __forceinline__ Moments<A> channel_moments(const A *means, const A *s
     return reduce_workers<WIDTH>(shared, found);
 }
 
-/// The running statistics, which are updated in place. The pointers are null if there are none.
+/// The running statistics, which are updated in place. The pointers are null if there are no running statistics.
 template <class A> struct Running {
     A *mean, *variance;
     double momentum;
@@ -43,8 +43,8 @@ template <class A> struct Running {
     }
 };
 
-/// Normalizes by the statistics of the batch and writes these statistics. For an empty batch they are NaN, and the
-/// running statistics do not change.
+/// Normalizes with the statistics of the batch and writes these statistics. For an empty batch the statistics are NaN,
+/// and the running statistics do not change.
 template <class T, int WIDTH>
 __device__ __forceinline__ void normalize(const T *x, const Accumulator<T> *means, const Accumulator<T> *squares, T *y,
                                           Accumulator<T> *mean, Accumulator<T> *variance,
@@ -123,7 +123,7 @@ __device__ __forceinline__ void gradients(const T *x, const T *gradient, const A
     });
 }
 
-/// Normalizes by given statistics.
+/// Normalizes with given statistics.
 template <class T, int WIDTH>
 __device__ __forceinline__ void evaluate(const T *x, const Accumulator<T> *mean, const Accumulator<T> *variance, T *y,
                                          const Affine<Accumulator<T>> &affine, double eps, const Channels &c) {

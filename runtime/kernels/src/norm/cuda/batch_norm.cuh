@@ -24,7 +24,7 @@ template <class A> __device__ __forceinline__ Moments<A> combine(const Moments<A
     return {count, a.mean + delta * share, a.squares + b.squares + delta * delta * a.count * share};
 }
 
-/// The sum of the gradient, and the sum of its product with the normalized input.
+/// The sum of the gradient, and the sum of the product of gradient and normalized input.
 template <class A> struct Sums {
     A gradient, product;
 };

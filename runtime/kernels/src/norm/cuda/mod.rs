@@ -12,8 +12,8 @@ use crate::cuda::{Arg, Plan, Program, int, named};
 const NAME: &str = "batch_norm";
 /// The number of threads in a block.
 const THREADS: usize = 256;
-/// The target number of blocks for large inputs. It does not depend on the device, so that the order of summation is
-/// the same on all devices.
+/// The target number of blocks for large inputs. This number does not depend on the device, so that the order of
+/// summation is the same on all devices.
 const TARGET_BLOCKS: usize = 512;
 /// The minimum number of elements for each thread.
 const MIN_ELEMENTS: usize = 8;
@@ -34,7 +34,7 @@ pub struct BatchNormProblem {
     pub weight: bool,
     /// Whether the bias is an operand. Otherwise it is 0.
     pub bias: bool,
-    /// The number that is added to the variance.
+    /// The number that is added to the variance, for numerical stability.
     pub eps: f64,
     /// The activation, applied last.
     pub activation: Activation,
@@ -97,15 +97,15 @@ macro_rules! kernel {
     };
 }
 
-/// Returns the program that normalizes the input by its own statistics. With a `momentum`, it updates the running
-/// statistics in place: `running = (1 - momentum) · running + momentum · batch`, with the unbiased variance. An empty
-/// batch does not change them.
+/// Returns the program that normalizes the input with the statistics of the batch. With a `momentum`, it updates the
+/// running statistics in place: `running = (1 - momentum) · running + momentum · batch`, with the unbiased variance. An
+/// empty batch leaves them unchanged.
 ///
-/// The operands are the input, the weight and bias if given, and the running mean and variance if there is a momentum.
-/// The outputs are the result, the mean and the biased variance.
+/// The operands are the input, the weight and bias if present, and the running mean and variance if there is a
+/// momentum. The outputs are the result, the mean and the biased variance.
 ///
 /// # Errors
-/// The dtype is not a float, or a size exceeds the range of the kernels' integers.
+/// Fails if the dtype is not a float, or a size exceeds the range of the kernels' integers.
 pub fn train(norm: &BatchNormProblem, momentum: Option<f64>, dtype: DType) -> Result<Program> {
     let mut plan = Plan::new(NAME, "batch_norm", dtype)?;
     let (partition, accumulator) = (norm.partition(), plan.accumulator());
@@ -141,11 +141,11 @@ pub fn train(norm: &BatchNormProblem, momentum: Option<f64>, dtype: DType) -> Re
     Ok(plan.finish())
 }
 
-/// Returns the program that normalizes the input by given statistics. The operands are the input, the mean, the
-/// variance, and the weight and bias if given.
+/// Returns the program that normalizes the input with given statistics. The operands are the input, the mean, the
+/// variance, and the weight and bias if present.
 ///
 /// # Errors
-/// The same as [`train`].
+/// Fails under the same conditions as [`train`].
 pub fn eval(norm: &BatchNormProblem, dtype: DType) -> Result<Program> {
     let mut plan = Plan::new(NAME, "batch_norm", dtype)?;
     let partition = norm.partition();
@@ -158,14 +158,14 @@ pub fn eval(norm: &BatchNormProblem, dtype: DType) -> Result<Program> {
     Ok(plan.finish())
 }
 
-/// Returns the program of the gradients of the input, and of the weight and bias if given. The statistics depend on the
-/// input if `training` is set, as in [`train`]; otherwise they are constants, as in [`eval`].
+/// Returns the program of the gradients of the input, and of the weight and bias if present. The statistics depend on
+/// the input if `training` is set, as in [`train`]; otherwise they are constants, as in [`eval`].
 ///
 /// The operands are the input, the gradient of the output, the mean, the biased variance, and the weight and bias if
-/// given.
+/// present.
 ///
 /// # Errors
-/// The same as [`train`].
+/// Fails under the same conditions as [`train`].
 pub fn backward(norm: &BatchNormProblem, training: bool, dtype: DType) -> Result<Program> {
     let mut plan = Plan::new(NAME, "batch_norm", dtype)?;
     let (partition, accumulator) = (norm.partition(), plan.accumulator());

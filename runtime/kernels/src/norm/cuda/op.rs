@@ -15,7 +15,7 @@ use super::{BatchNormProblem, backward, eval, train};
 
 const NAME: &str = "batch_norm";
 
-/// The mean and the biased variance, `[channels]` each, by which the input is normalized.
+/// The mean and the biased variance, `[channels]` each, with which the input is normalized.
 #[derive(Clone)]
 enum Statistics {
     /// The statistics of the input, which the forward pass computes.

@@ -1,8 +1,8 @@
-// Average pooling: the sum of a window divided by the number of its elements, with or without padding, or by a given
-// number.
+// Average pooling: the sum of each window is divided by the number of its elements, with or without the padding, or by
+// a fixed number.
 #include "windows.cuh"
 
-/// The divisor of the sums: `fixed` if it is not 0, or else the number of elements.
+/// The divisor of the sums: `fixed` if that is not 0, and the number of elements otherwise.
 struct Divisor {
     double fixed;
     bool with_padding;

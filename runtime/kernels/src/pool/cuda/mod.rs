@@ -36,7 +36,7 @@ pub enum Divisor {
     Elements,
     /// The number of elements of the window, including padding.
     ElementsAndPadding,
-    /// A given number.
+    /// A fixed number.
     Fixed(usize),
 }
 
@@ -45,7 +45,7 @@ impl PoolProblem {
     /// Returns pooling with the given windows.
     ///
     /// # Errors
-    /// [`PoolGeometry::output_size`] fails.
+    /// Fails if [`PoolGeometry::output_size`] fails.
     pub fn new(planes: usize, input: [usize; 2], geometry: PoolGeometry) -> Result<Self> {
         Ok(Self { planes, input, output: geometry.output_size(input)?, geometry: Some(geometry) })
     }
@@ -108,7 +108,7 @@ impl PoolProblem {
 /// Returns the program of max pooling. The operand is the input.
 ///
 /// # Errors
-/// The dtype is not a float, or a size exceeds the range of the kernels' integers.
+/// Fails if the dtype is not a float, or a size exceeds the range of the kernels' integers.
 pub fn max(pool: &PoolProblem, dtype: DType) -> Result<Program> {
     let mut plan = Plan::new(NAME, "max_pool", dtype)?;
     let y = plan.output(pool.outputs(), dtype);
@@ -122,7 +122,7 @@ pub fn max(pool: &PoolProblem, dtype: DType) -> Result<Program> {
 /// output.
 ///
 /// # Errors
-/// The same as [`max`].
+/// Fails under the same conditions as [`max`].
 pub fn max_backward(pool: &PoolProblem, dtype: DType) -> Result<Program> {
     let mut plan = Plan::new(NAME, "max_pool", dtype)?;
     let dx = plan.output(pool.inputs(), dtype);
@@ -141,7 +141,7 @@ pub fn max_backward(pool: &PoolProblem, dtype: DType) -> Result<Program> {
 /// Returns the program of average pooling. The operand is the input.
 ///
 /// # Errors
-/// The same as [`max`], or the dilation is not 1, or the divisor is 0.
+/// Fails under the same conditions as [`max`], or if the dilation is not 1, or the divisor is 0.
 pub fn average(pool: &PoolProblem, divisor: Divisor, dtype: DType) -> Result<Program> {
     let mut plan = Plan::new(NAME, "average_pool", dtype)?;
     let y = plan.output(pool.outputs(), dtype);
@@ -154,7 +154,7 @@ pub fn average(pool: &PoolProblem, divisor: Divisor, dtype: DType) -> Result<Pro
 /// Returns the program of the gradient of [`average`]. The operand is the gradient of the output.
 ///
 /// # Errors
-/// The same as [`average`].
+/// Fails under the same conditions as [`average`].
 pub fn average_backward(pool: &PoolProblem, divisor: Divisor, dtype: DType) -> Result<Program> {
     let mut plan = Plan::new(NAME, "average_pool", dtype)?;
     let dx = plan.output(pool.inputs(), dtype);

@@ -22,8 +22,8 @@ struct Pooling {
     kind: Kind,
 }
 
-/// Pools planes of size `input` to planes of size `output`, with the windows of `geometry` or, if that is `None`,
-/// adaptively.
+/// Pools planes of size `input` to planes of size `output`, with the windows of `geometry`, or adaptively if
+/// that is `None`.
 pub(in crate::pool) fn pool(
     x: &Tensor,
     [input, output]: [[usize; 2]; 2],

@@ -78,8 +78,8 @@ __device__ __forceinline__ bool find_input(Position &position, const Pool &pool)
     return find_position<1>(position, pool.planes, pool.rows.input, pool.columns.input);
 }
 
-/// Calls `visit(offset in the plane)` for the elements of a window in order: for all elements, or for every 32nd
-/// element if a warp shares the window.
+/// Calls `visit(offset in the plane)` for the elements of a window in order. If a warp shares the window, each lane
+/// visits every 32nd element.
 template <int LANES, class Visit>
 __device__ __forceinline__ void for_each_in_window(const Pool &pool, const Position &position, Visit visit) {
     const Run rows = window_of(pool.rows, position.row), columns = window_of(pool.columns, position.column);
