@@ -44,7 +44,7 @@ impl Axes {
         }
     }
 
-    /// Inverts [`shape`](Axes::shape). Returns `None` if the number of dimensions differs.
+    /// Inverts [`shape`](Axes::shape). Returns `None` if the number of dimensions is wrong.
     pub fn sizes(self, shape: &[usize]) -> Option<(usize, usize, [usize; 2])> {
         match (self, shape) {
             (Self::One, &[batch, channels, length]) => Some((batch, channels, [1, length])),

@@ -1,4 +1,4 @@
-//! The convolution of sequences, as images of height 1.
+//! 1-d convolution. A sequence is treated as an image of height 1.
 
 use candle_core::{Result, Tensor, bail};
 
@@ -9,14 +9,14 @@ use super::{ConvGeometry, Epilogue, conv2d};
 ///
 /// - `input`: `[batch, in_channels, length]`
 /// - `weight`: `[out_channels, in_channels / groups, kernel length]`
-/// - the epilogue's residual, and the result: `[batch, out_channels, length]`
+/// - the epilogue's residual and the result: `[batch, out_channels, length]`
 ///
-/// Uses the groups of `geometry` and its settings for the second axis (width); ignores those for the first.
-/// Everything else is as in [`conv2d`]. To keep a packed weight between calls, call [`conv2d`] on
+/// Uses the groups of `geometry` and its settings for the second axis (width). Ignores the settings for the first axis.
+/// Behaves like [`conv2d`] in all other respects. To keep a packed weight between calls, call [`conv2d`] on
 /// `[batch, in_channels, 1, length]` with a weight that has been reshaped once.
 ///
 /// # Errors
-/// As [`conv2d`].
+/// Fails under the same conditions as [`conv2d`].
 ///
 /// # Examples
 /// ```
@@ -41,7 +41,7 @@ pub fn conv1d(
         [("input", Some(input)), ("weight", Some(weight)), ("residual", epilogue.residual.as_ref())]
     {
         if let Some(tensor) = tensor.filter(|tensor| tensor.rank() != 3) {
-            bail!("conv1d: expected {name} with 3 dimensions, found {:?}", tensor.dims())
+            bail!("conv1d: expected the {name} to have 3 dimensions, found {:?}", tensor.dims())
         }
     }
     let residual = epilogue.residual.as_ref().map(|residual| Axes::One.lift(residual)).transpose()?;

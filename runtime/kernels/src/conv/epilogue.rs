@@ -33,7 +33,7 @@ pub struct Epilogue {
     pub scale: Option<Tensor>,
     /// The bias, or the offset of a folded batch norm, `[out_channels]`.
     pub shift: Option<Tensor>,
-    /// Added before the activation. Has the output's shape `[batch, out_channels, height, width]`.
+    /// The tensor that is added before the activation, of the output's shape `[batch, out_channels, height, width]`.
     pub residual: Option<Tensor>,
     /// The activation, applied last.
     pub activation: Activation,
@@ -65,7 +65,7 @@ impl Epilogue {
         Self { activation, ..self }
     }
 
-    /// Returns the scale, the shift and the residual, those that are set.
+    /// Returns those of the scale, the shift and the residual that are set.
     pub(super) fn tensors(&self) -> impl Iterator<Item = &Tensor> {
         [&self.scale, &self.shift, &self.residual].into_iter().flatten()
     }

@@ -2,8 +2,8 @@
 
 /// The settings of a 2-d convolution, per axis `[height, width]`.
 ///
-/// The default is stride 1, no padding, dilation 1 and one group. The `with_…` methods set both axes to one
-/// value; set the fields for values that differ.
+/// The default is stride 1, no padding, dilation 1 and one group. The `with_…` methods set both axes to one value. To
+/// set the axes to different values, assign the fields.
 ///
 /// ```
 /// use sconce_kernels::ConvGeometry;
@@ -34,7 +34,7 @@ impl Default for ConvGeometry {
 }
 
 impl ConvGeometry {
-    /// Returns the settings of a plain convolution: stride 1, no padding, dilation 1, one group.
+    /// Returns the default settings: stride 1, no padding, dilation 1, one group.
     pub const fn new() -> Self {
         Self { stride: [1; 2], padding: [[0; 2]; 2], dilation: [1; 2], groups: 1 }
     }
@@ -69,8 +69,8 @@ impl ConvGeometry {
         Self { stride, dilation, ..self }
     }
 
-    /// Returns the `[height, width]` of the output for an input and a kernel of the given sizes, or `None` if
-    /// the padded input is smaller than the dilated kernel, a kernel size is 0 or a stride is 0.
+    /// Returns the `[height, width]` of the output for an input and a kernel of the given sizes, or `None` if the
+    /// padded input is smaller than the dilated kernel, or if a kernel size or a stride is 0.
     pub fn output_size(&self, input: [usize; 2], kernel: [usize; 2]) -> Option<[usize; 2]> {
         let axis = |i: usize| {
             let reach = self.dilation[i].checked_mul(kernel[i].checked_sub(1)?)?.checked_add(1)?;

@@ -42,15 +42,15 @@ use crate::simd;
 /// - returns `[batch, out_channels, height, width]`, contiguous; the sizes are those of
 ///   [`ConvGeometry::output_size`]
 ///
-/// The definition is that of PyTorch's `conv2d`. Supports f32, f64, f16 and bf16 (halves are summed in f32), with
-/// any strides. Runs fused on the CPU and, with the feature `cuda`, on CUDA devices; on other devices it
-/// falls back to candle's operations. The result is differentiable in every tensor that tracks gradients.
+/// The definition is that of PyTorch's `conv2d`. Supports f32, f64, f16 and bf16 (16-bit types are summed in f32), with
+/// any strides. Runs fused on the CPU and, with the feature `cuda`, on CUDA devices; on other devices it falls back to
+/// candle's operations. The result is differentiable with respect to every tensor that tracks gradients.
 ///
-/// `packed` keeps the packed weight for the next call. [`PackedCache`] says when that is correct. `None` is always
+/// `packed` keeps the packed weight for the next call. [`PackedCache`] documents when this is correct. `None` is always
 /// correct.
 ///
 /// # Errors
-/// The shapes, dtypes or devices do not fit together, a setting of `geometry` is invalid, or the output would
+/// Fails if the shapes, dtypes or devices do not match, if a setting of `geometry` is invalid, or if the output would
 /// have no rows or columns.
 ///
 /// # Examples
@@ -72,7 +72,7 @@ use crate::simd;
 /// let y = conv2d(&x, &weight, &geometry, &epilogue, Some(&packed))?;
 /// assert_eq!(y.dims(), [1, 16, 16, 16]);
 ///
-/// // The same from candle's operations, in three passes over memory.
+/// // The same result with candle's operations, in three passes over memory.
 /// let expected = x.conv2d(&weight, 1, 2, 1, 1)?.relu()?;
 /// assert!((y - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-4);
 /// # Ok(())

@@ -22,7 +22,7 @@ use super::{ConvShape, Epilogue, cuda};
 
 const NAME: &str = "fused-conv2d";
 
-/// The second and third operand of the operation. The first operand is the input.
+/// The second and the third operand of the operation. The first operand is the input.
 #[derive(Clone, Copy, PartialEq)]
 enum OperandSet {
     Weight,
@@ -117,7 +117,7 @@ impl FusedConv2d {
         Shape::from(self.shape.output_dims().to_vec())
     }
 
-    /// Returns the layouts of the weight and the bias in the joined tensor, which `Tensor::cat` made contiguous.
+    /// Returns the layouts of the weight and the bias in the concatenated tensor, which `Tensor::cat` made contiguous.
     fn split(&self, joined: &Layout) -> Result<(Layout, Layout)> {
         let weights = self.shape.weight_dims();
         let count = weights.iter().product::<usize>();

@@ -4,7 +4,7 @@ use candle_core::{Result, Tensor, bail};
 
 use super::{ConvGeometry, Epilogue};
 
-/// The maximum number of elements of a padded input. It is more than fits in memory, and small enough that no
+/// The maximum number of elements of a padded input. This is more than fits in memory, and small enough that no
 /// kernel's count of pixels, taps and channels overflows.
 const MAX_PADDED_ELEMENTS: usize = 1 << 40;
 
@@ -35,7 +35,7 @@ impl ConvShape {
     /// `[out_channels, in_channels / groups, kernel height, kernel width]`.
     ///
     /// # Errors
-    /// The shapes and the geometry do not fit together, or an operand would not fit in memory.
+    /// Fails if the shapes and the geometry do not match, or if an operand would not fit in memory.
     pub fn new(input: &[usize], weight: &[usize], geometry: &ConvGeometry) -> Result<Self> {
         let &[batch, in_channels, height, width] = input else {
             bail!("conv2d: expected an input [batch, channels, height, width], found {input:?}")
@@ -91,13 +91,21 @@ impl ConvShape {
             let Some(vector) = vector else { continue };
             check_dtype_and_device("conv2d", name, vector, input)?;
             if vector.dims() != [shape.out_channels] {
-                bail!("conv2d: expected a {name} of [{}], found {:?}", shape.out_channels, vector.dims())
+                bail!(
+                    "conv2d: expected a {name} of shape [{}], found {:?}",
+                    shape.out_channels,
+                    vector.dims()
+                )
             }
         }
         if let Some(residual) = &epilogue.residual {
             check_dtype_and_device("conv2d", "residual", residual, input)?;
             if residual.dims() != shape.output_dims() {
-                bail!("conv2d: expected a residual of {:?}, found {:?}", shape.output_dims(), residual.dims())
+                bail!(
+                    "conv2d: expected a residual of shape {:?}, found {:?}",
+                    shape.output_dims(),
+                    residual.dims()
+                )
             }
         }
         Ok(shape)
@@ -151,7 +159,8 @@ impl ConvShape {
 
 /// Returns whether a tensor has at most `elements` elements.
 ///
-/// Of an empty tensor, counts only the dimensions after the last 0, because its strides are products of those.
+/// For an empty tensor, counts only the dimensions after the last 0, because the tensor's strides are products of these
+/// dimensions.
 fn fits(elements: usize, dims: [usize; 4]) -> bool {
     let mut sizes = dims.into_iter().rev().take_while(|size| *size > 0);
     sizes.try_fold(1usize, |count, size| count.checked_mul(size)).is_some_and(|count| count <= elements)
@@ -175,7 +184,7 @@ fn check_geometry(geometry: &ConvGeometry) -> Result<()> {
 pub(super) fn check_dtype_and_device(op: &str, name: &str, operand: &Tensor, input: &Tensor) -> Result<()> {
     if operand.dtype() != input.dtype() {
         bail!(
-            "{op}: expected a {name} of {:?}, the dtype of the input, found {:?}",
+            "{op}: expected a {name} of dtype {:?}, the dtype of the input, found {:?}",
             input.dtype(),
             operand.dtype()
         )

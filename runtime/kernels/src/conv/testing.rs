@@ -1,4 +1,4 @@
-//! Convolution by a given algorithm or instruction set, for tests and benchmarks.
+//! Convolution with a given algorithm or instruction set, for tests and benchmarks.
 
 use candle_core::{Result, Tensor};
 
@@ -9,10 +9,10 @@ use super::backward::{self, Gradients, Needs};
 use super::cpu::{self, Algorithm, PackedCache, Packing};
 use super::{ConvGeometry, ConvShape, Epilogue};
 
-/// Computes [`conv2d`](super::conv2d) on the CPU, without gradients, by the given algorithm and instruction set.
+/// Computes [`conv2d`](super::conv2d) on the CPU, without gradients, with the given algorithm and instruction set.
 ///
 /// # Errors
-/// As [`conv2d`](super::conv2d).
+/// Fails under the same conditions as [`conv2d`](super::conv2d).
 pub fn conv2d_by(
     algorithm: Algorithm,
     input: &Tensor,
@@ -30,7 +30,7 @@ pub fn conv2d_by(
 /// Computes [`conv2d`](super::conv2d) on the CPU, without gradients, with the instruction set `isa`.
 ///
 /// # Errors
-/// As [`conv2d`](super::conv2d).
+/// Fails under the same conditions as [`conv2d`](super::conv2d).
 pub fn conv2d_with(
     isa: Isa,
     input: &Tensor,
@@ -46,7 +46,7 @@ pub fn conv2d_with(
 /// `[input, weight, output, grad_output]`.
 ///
 /// # Errors
-/// As [`conv2d_backward`](backward::conv2d_backward).
+/// Fails under the same conditions as [`conv2d_backward`](backward::conv2d_backward).
 pub fn backward_on(
     isa: Isa,
     tensors: [&Tensor; 4],

@@ -1,6 +1,7 @@
 //! The transposed convolution: the gradient of a convolution's input, as a forward pass.
 //!
-//! The gradient of its input is that convolution. The gradient of its weight is the convolution's weight gradient.
+//! In the backward pass, the gradient of the input is computed with that convolution, and the gradient of the weight
+//! with the convolution's weight gradient.
 
 use candle_core::{CpuStorage, CudaStorage, Result, Shape, Tensor, bail};
 
@@ -45,7 +46,7 @@ impl Default for TransposeGeometry {
 }
 
 impl TransposeGeometry {
-    /// Returns the plain settings: stride 1, no padding, dilation 1, one group.
+    /// Returns the default settings: stride 1, no padding, dilation 1, one group.
     pub const fn new() -> Self {
         Self { stride: [1; 2], padding: [0; 2], output_padding: [0; 2], dilation: [1; 2], groups: 1 }
     }
@@ -87,11 +88,11 @@ impl TransposeGeometry {
         Some([axis(0)?, axis(1)?])
     }
 
-    /// Checks the settings independently of an input and a weight.
+    /// Checks the settings alone, without an input or a weight.
     ///
     /// # Errors
-    /// The stride, the dilation or the number of groups is 0, or the output padding is not smaller than the larger of
-    /// stride and dilation.
+    /// Fails if the stride, the dilation or the number of groups is 0, or if the output padding is not smaller than the
+    /// larger of stride and dilation.
     pub fn check(&self) -> Result<()> {
         let Self { stride, output_padding, dilation, groups, .. } = self;
         for (name, sizes) in [("stride", stride), ("dilation", dilation)] {
@@ -126,11 +127,11 @@ impl TransposeGeometry {
 /// - returns `[batch, out_channels, height, width]`; the sizes are those of
 ///   [`TransposeGeometry::output_size`]
 ///
-/// The definition is that of PyTorch's `conv_transpose2d`. Supports f32, f64, f16 and bf16 (halves are
-/// summed in f32), with any strides. Differentiable in all three tensors.
+/// The definition is that of PyTorch's `conv_transpose2d`. Supports f32, f64, f16 and bf16 (16-bit types are summed in
+/// f32), with any strides. The result is differentiable with respect to all three tensors.
 ///
 /// # Errors
-/// The shapes, dtypes or devices do not fit together, the output would be empty, or
+/// Fails if the shapes, dtypes or devices do not match, if the output would be empty, or if
 /// [`TransposeGeometry::check`] fails.
 ///
 /// # Examples
@@ -156,7 +157,7 @@ pub fn conv_transpose2d(
     if let Some(bias) = bias {
         check_dtype_and_device(NAME, "bias", bias, input)?;
         if bias.dims() != [shape.in_channels] {
-            bail!("{NAME}: expected a bias of [{}], found {:?}", shape.in_channels, bias.dims())
+            bail!("{NAME}: expected a bias of shape [{}], found {:?}", shape.in_channels, bias.dims())
         }
     }
     if !input.device().is_cpu() && !runs_on(input.device()) {
@@ -208,7 +209,7 @@ fn convolution(input: &Tensor, weight: &Tensor, geometry: &TransposeGeometry) ->
 
 /// Appends zero rows and columns to the input until it has the size of the convolution's output.
 ///
-/// It is smaller only if the output padding is not smaller than the stride.
+/// The input is smaller than that only if the output padding is not smaller than the stride.
 fn pad_to_output(input: &Tensor, shape: &ConvShape) -> Result<Tensor> {
     let [rows, columns] = [0, 1].map(|axis| shape.output[axis].saturating_sub(input.dims()[axis + 2]));
     input.pad_with_zeros(2, 0, rows)?.pad_with_zeros(3, 0, columns)

@@ -126,7 +126,7 @@ impl Extent {
         self.axes[0].kernel * self.axes[1].kernel
     }
 
-    /// Returns the number of multiply-adds of the forward pass, which is also that of each gradient.
+    /// Returns the number of multiply-adds of the forward pass. Each gradient has the same number.
     pub fn work(&self) -> usize {
         self.batch * self.groups * self.outputs * self.output_plane() * self.inputs * self.taps()
     }

@@ -1,6 +1,6 @@
 //! The gradient of the input if the stride is 1: the convolution of the output's gradient with the flipped weight.
 //!
-//! The forward kernels, including Winograd, compute it.
+//! The forward kernels, including Winograd, compute this convolution.
 
 use candle_core::Result;
 
@@ -27,7 +27,7 @@ impl<R: Real> Flipped<R> {
         Some(Self { shape: shape(extent)?, convolve: R::CONVOLVE? })
     }
 
-    /// Returns the gradient of the input. It and `grad`, the gradient of the output, are
+    /// Returns the gradient of the input. `grad` is the gradient of the output. Both are
     /// `[batch, channels, height, width]`.
     pub fn gradient(&self, isa: Isa, extent: &Extent, weight: &[R], grad: &[R]) -> Result<Vec<R>> {
         (self.convolve)(&self.shape, grad, &flip(extent, weight), isa)
@@ -60,7 +60,7 @@ fn shape(extent: &Extent) -> Option<ConvShape> {
 
 /// Returns the padding before and after an axis: the extent of the kernel less the padding of the forward pass.
 ///
-/// Returns `None` if the forward pass has more padding than that.
+/// Returns `None` if the forward pass has more padding than the extent of the kernel.
 fn padding(axis: &Axis) -> Option<[usize; 2]> {
     let reach = (axis.kernel - 1) * axis.dilation;
     let before = reach.checked_sub(axis.padding)?;

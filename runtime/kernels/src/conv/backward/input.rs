@@ -8,7 +8,7 @@ use super::extent::{Extent, ResidueClass};
 use super::mask::{Margin, MaskedGrad};
 use super::tasks::{channels_per_task, run_tasks, split_channels};
 
-/// The input channels that one micro-kernel call computes.
+/// The number of input channels that one call to the micro-kernel computes.
 const BLOCK: usize = 6;
 
 /// Returns the width of the margin of zeros around the output's gradient that the sweeps read.
@@ -45,7 +45,8 @@ pub(super) fn gradient<R: Real>(isa: Isa, extent: &Extent, weight: &[R], grad: &
 struct Sweep<R> {
     rows: usize,
     columns: usize,
-    /// The offset in a plane of the output's gradient that the tap with the largest shift reads for the first position.
+    /// The offset of the element that the tap with the largest shift reads for the first position, in a plane of the
+    /// output's gradient.
     grad_offset: usize,
     /// The offset of each tap from `grad_offset`.
     taps: Vec<usize>,
@@ -121,7 +122,7 @@ struct InputTask<'a, R> {
     extent: &'a Extent,
     sweeps: &'a [Sweep<R>],
     grad: &'a MaskedGrad<R>,
-    /// The index of the first channel, counted through the batch.
+    /// The index of the first channel, counted across the batch.
     first: usize,
     result: &'a mut [R],
 }
@@ -147,7 +148,7 @@ impl<R: Real> Work<R> for InputTask<'_, R> {
                 let MaskedGrad { pitch, plane: grad_plane, .. } = *self.grad;
                 let kernel =
                     SweepKernel { lanes, sweep, grad, pitch, grad_plane, outputs, weight, result, plane };
-                // The sums leave some of sixteen registers for the factors.
+                // The sums leave some of the sixteen registers free for the factors.
                 match block {
                     6 => kernel.run::<6, 2>(),
                     5 => kernel.run::<5, 2>(),
@@ -166,7 +167,7 @@ impl<R: Real> Work<R> for InputTask<'_, R> {
 struct SweepKernel<'a, L: Lanes> {
     lanes: L,
     sweep: &'a Sweep<L::Real>,
-    /// The output's gradient, from the first plane of the group on.
+    /// The output's gradient, starting at the first plane of the group.
     grad: &'a [L::Real],
     /// The distance between the rows of `grad`.
     pitch: usize,
@@ -237,7 +238,8 @@ impl<L: Lanes> SweepKernel<'_, L> {
                 }
             }
         }
-        // Copies the sums to memory in loops that are small enough to be unrolled, so that the sums stay in registers.
+        // Copies the sums to memory in loops that are small enough to be unrolled. In a longer loop, the sums would not
+        // stay in registers.
         let mut values = [[[L::Real::default(); MAX_LANES]; P]; C];
         for c in 0..C {
             for p in 0..P {

@@ -1,6 +1,6 @@
 //! The masked gradient: the gradient before the activation, `grad · act'(output)`.
 //!
-//! The same pass sums each plane for the gradient of the bias.
+//! The pass that computes the masked gradient also sums each plane, for the gradient of the bias.
 
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
@@ -13,7 +13,7 @@ use crate::simd::{Isa, Lanes, MAX_LANES, Real, Work};
 use super::extent::Extent;
 use super::tasks::run_tasks;
 
-/// The masked gradient, `[batch, channels]` planes with a margin of zeros.
+/// The masked gradient: `[batch, channels]` planes, each with a margin of zeros.
 #[derive(Default)]
 pub(super) struct MaskedGrad<R> {
     pub data: Vec<R>,
@@ -177,7 +177,7 @@ impl<R: Real> MaskedGrad<R> {
         Cow::Owned(cropped)
     }
 
-    /// Returns whether the sums of all planes are finite, which implies that all elements are.
+    /// Returns whether the sums of all planes are finite. If they are, all elements are finite too.
     ///
     /// May return `false` for finite elements, if a sum overflows.
     pub fn is_finite(&self) -> bool {

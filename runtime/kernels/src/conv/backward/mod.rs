@@ -68,12 +68,12 @@ pub struct Needs {
 /// - `output`, `grad_output`: `[batch, out_channels, height, width]`
 ///
 /// All tensors must be on the CPU or, with the feature `cuda`, on one CUDA device. They must have one dtype (f32, f64,
-/// f16 or bf16) and may have any strides. Halves are summed in f32 and rounded once. The derivative of the activation
-/// is computed from the output, as in PyTorch, also for NaN. An infinity or NaN in `grad_output` may spread to
-/// neighboring elements of the results, because it is multiplied by the zeros of padding and stride.
+/// f16 or bf16) and may have any strides. 16-bit types are summed in f32 and rounded once. The derivative of the
+/// activation is computed from the output, like in PyTorch, including for NaN. An infinity or NaN in `grad_output` may
+/// spread to neighboring elements of the results, because it is multiplied by the zeros of padding and stride.
 ///
 /// # Errors
-/// The shapes, dtypes or devices do not fit together, or the derivative of the activation cannot be computed from
+/// Fails if the shapes, dtypes or devices do not match, or if the derivative of the activation cannot be computed from
 /// its output (SiLU, GELU, hard swish, leaky ReLU with a negative slope).
 ///
 /// # Examples
@@ -159,7 +159,7 @@ pub(super) fn gradients(
 /// Checks that the padded copies of input and output fit in memory.
 fn check_memory(shape: &ConvShape) -> Result<()> {
     if !can_allocate::<f64>(&[shape.padded_elements()]) {
-        bail!("conv2d backward: not enough memory for the padding of {:?}", shape.geometry)
+        bail!("conv2d backward: expected padded tensors that fit in memory, found {:?}", shape.geometry)
     }
     Ok(())
 }
@@ -215,7 +215,7 @@ enum UnpaddedAlgorithm<R: Real> {
 }
 
 impl<R: Real> UnpaddedAlgorithm<R> {
-    /// Returns `None` if only the algorithm in `input.rs`, which reads a margin, fits.
+    /// Returns `None` if only the algorithm in `input.rs`, which reads a margin, supports the convolution.
     fn select(extent: &Extent) -> Option<Self> {
         let flipped = || Flipped::of(extent).map(Self::Flipped);
         Scatter::of(extent).map(Self::Scatter).or_else(flipped)
@@ -265,7 +265,7 @@ fn compute<R: Real>(
     Ok(Gradients { input: next()?, weight: next()?, bias: next()?, residual: next()? })
 }
 
-/// Computes the gradients of input, weight, bias and residual, those that `needs` requests.
+/// Computes those gradients of the input, the weight, the bias and the residual that `needs` requests.
 fn compute_values<R: Real>(
     isa: Isa,
     [input, weight, output, grad]: [&[R]; 4],

@@ -18,7 +18,7 @@ pub(super) struct Phases<'a, R: Clone> {
     pub pitch: usize,
     /// The distance between channels.
     pub channel: usize,
-    /// The offset that the first output pixel reads, for each input channel of a group and each tap.
+    /// For each input channel of a group and each tap, the offset that the first output pixel reads.
     pub columns: Vec<usize>,
 }
 
@@ -69,7 +69,7 @@ pub(super) fn phases<'a, R: Real>(isa: Isa, extent: &Extent, input: &'a [R], pit
 struct PhaseTask<'a, R> {
     extent: &'a Extent,
     classes: [&'a [ResidueClass]; 2],
-    /// The rows of a phase.
+    /// The number of rows in a phase.
     rows: usize,
     pitch: usize,
     phases: &'a mut [MaybeUninit<R>],

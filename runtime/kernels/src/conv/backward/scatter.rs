@@ -3,7 +3,7 @@
 //! The gradients of some output pixels are multiplied with the weights of all taps, in vectors of input channels, and
 //! the products are added to the input positions that the taps read. Each pixel is multiplied once with each weight,
 //! and zeros around the image are never multiplied. With a stride, or with a large kernel on a small image, this
-//! takes half the products of a direct convolution or fewer.
+//! algorithm takes at most half as many products as a direct convolution.
 
 use std::mem::MaybeUninit;
 
@@ -18,26 +18,28 @@ use super::weight::outer::transpose;
 
 /// The candidates for the number of input channels of a block.
 const WIDTHS: [usize; 3] = [64, 32, 16];
-/// The columns of a panel of weights. A column is an input channel under a tap.
+/// The number of columns in a panel of weights. A column is one tap of one input channel.
 const PANEL: usize = 64;
-/// The output channels that are summed before the sums are added to the image. That many rows of a panel stay in the
-/// L1 cache.
+/// The number of output channels that are summed before the sums are added to the image. This many rows of a panel stay
+/// in the L1 cache.
 const OUTPUTS: usize = 64;
-/// The pixels of a register tile.
+/// The number of pixels in a register tile.
 const PIXELS: usize = 6;
 /// The maximum number of elements of a block's image. The image leaves room for panels in the L2 cache.
 const MAX_IMAGE: usize = 1 << 18;
 
 /// The algorithm's block size and the size of its image, the buffer to which it adds products.
 pub(super) struct Scatter {
-    /// The input channels of a block.
+    /// The number of input channels in a block.
     width: usize,
-    /// The rows and columns of the image: all that the taps read in the forward pass, including padding.
+    /// The numbers of rows and columns of the image, which contains all positions that the taps read in the forward
+    /// pass, including padding.
     reach: [usize; 2],
 }
 
 impl Scatter {
-    /// Returns `None` if another algorithm has fewer products, or if the image or the tiles do not fit.
+    /// Returns `None` if a different algorithm needs fewer products, if the image is too large, or if there are too few
+    /// channels or pixels to fill the tiles.
     pub fn of(extent: &Extent) -> Option<Self> {
         let [down, right] = &extent.axes;
         let strides = down.stride * right.stride;
@@ -55,7 +57,7 @@ impl Scatter {
         (fewer_products && filled && enough).then_some(Self { width, reach })
     }
 
-    /// Returns the gradient of the input. It and `grad`, the gradient of the output, are
+    /// Returns the gradient of the input. `grad` is the gradient of the output. Both are
     /// `[batch, channels, height, width]`.
     pub fn gradient<R: Real>(&self, isa: Isa, extent: &Extent, weight: &[R], grad: &[R]) -> Vec<R> {
         let channels = extent.groups * extent.inputs;
@@ -77,7 +79,7 @@ impl Scatter {
         unsafe { vec_written_by(extent.batch * channels * plane, fill) }
     }
 
-    /// Returns the offset in the image that the first tap reads for each output pixel.
+    /// Returns, for each output pixel, the offset in the image that the first tap reads.
     fn pixel_offsets(&self, extent: &Extent) -> Vec<usize> {
         let ([height, width], [down, right]) = (extent.axes.map(|axis| axis.output), &extent.axes);
         let at = |y: usize, x: usize| (y * down.stride * self.reach[1] + x * right.stride) * self.width;
@@ -140,7 +142,7 @@ struct ScatterTask<'a, R> {
     columns: &'a [usize],
     panels: &'a [R],
     grad: &'a [R],
-    /// The index of the first channel, counted through the batch.
+    /// The index of the first channel, counted across the batch.
     first: usize,
     result: &'a mut [MaybeUninit<R>],
 }
@@ -150,7 +152,7 @@ impl<R: Real> Work<R> for ScatterTask<'_, R> {
     fn run<L: Lanes<Real = R>>(self, lanes: L) {
         let Scatter { width, reach, .. } = *self.scatter;
         let mut image = AlignedVec::zeros(reach[0] * reach[1] * width);
-        // The sums leave some registers for the factors.
+        // The sums leave some registers free for the factors.
         match PANEL / L::LANES {
             4 if L::REGISTERS >= 32 => self.add_products::<L, 4>(lanes, &mut image),
             _ => self.add_products::<L, 2>(lanes, &mut image),
@@ -214,7 +216,7 @@ struct ScatterKernel<'a, L: Lanes> {
     pixels: &'a [usize],
     /// `[output channel][pixel]`
     grad: &'a [L::Real],
-    /// A panel from the first of the columns on. Its rows are [`PANEL`] apart.
+    /// A panel, starting at the first of the columns. Its rows are [`PANEL`] numbers apart.
     panel: &'a [L::Real],
 }
 
@@ -245,7 +247,7 @@ impl<L: Lanes> ScatterKernel<'_, L> {
         }
     }
 
-    /// Returns the products of the [`PIXELS`] pixels from `start` on, summed over the output channels.
+    /// Returns the products of the [`PIXELS`] pixels that begin at `start`, summed over the output channels.
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "every index is a constant, and names a register")]
     fn tile<const V: usize>(&self, start: usize) -> [[[L::Real; MAX_LANES]; V]; PIXELS] {
@@ -259,7 +261,8 @@ impl<L: Lanes> ScatterKernel<'_, L> {
         // SAFETY: every plane has `PIXELS` numbers from `start` on, and every row of the panel `V` vectors, as asserted
         // above.
         unsafe { tile.add_product::<0>(outputs, a, b) };
-        // Copies the sums to memory in loops that are small enough to be unrolled, so that the sums stay in registers.
+        // Copies the sums to memory in loops that are small enough to be unrolled. In a longer loop, the sums would not
+        // stay in registers.
         let mut values = [[[L::Real::default(); MAX_LANES]; V]; PIXELS];
         for k in 0..PIXELS {
             for v in 0..V {

@@ -1,4 +1,5 @@
-//! Splits a result into tasks by its shape alone, so that results are bit-equal for any number of threads.
+//! Splits a result into tasks. The split depends on the shape alone, so results are bit-equal for any number of
+//! threads.
 
 use crate::parallel::{cost, for_each_chunk};
 use crate::simd::{Isa, Real, Work};

@@ -1,4 +1,4 @@
-//! The forward pass by a given variant, for checks and benchmarks.
+//! The forward pass with a given variant, for checks and benchmarks.
 
 use super::forward;
 use super::run::run_forward;
@@ -6,7 +6,7 @@ use crate::conv::{ConvGeometry, ConvShape, Epilogue};
 use crate::cuda::target_of;
 use candle_core::{Result, Tensor};
 
-/// Computes [`conv2d`](crate::conv2d) by one of the [variants](forward::variants).
+/// Computes [`conv2d`](crate::conv2d) with one of the [variants](forward::variants).
 pub fn conv2d_by(
     variant: forward::Variant,
     input: &Tensor,

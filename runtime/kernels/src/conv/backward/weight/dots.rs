@@ -11,17 +11,17 @@ use super::super::phases::{Phases, phases};
 use super::super::real::Real;
 use super::super::tasks::{MIN_TASKS, channels_per_task, run_tasks, split_channels};
 
-/// The output channels of a register tile.
+/// The number of output channels in a register tile.
 const BLOCK: usize = 4;
-/// The pixels of a chunk. The gradients of a block of channels for that many pixels stay in the L1 cache.
+/// The number of pixels in a chunk. The gradients of a block of channels for this many pixels stay in the L1 cache.
 const CHUNK: usize = 1024;
-/// The columns whose inputs stay in the L2 cache while all blocks of a task read them.
+/// The number of columns whose inputs stay in the L2 cache while all blocks of a task read them.
 const COLUMNS: usize = 36;
 
 /// Returns the gradient of the weight, `[out_channels, in_channels / groups, height, width]`.
 ///
-/// The shape alone decides how the sum over the batch is split into segments, which are added in order. The result is
-/// therefore bit-equal for any number of threads.
+/// The shape alone decides how the batch is split into segments. The sums of the segments are added in order, so the
+/// result is bit-equal for any number of threads.
 pub(in super::super) fn gradient<R: Real>(
     isa: Isa,
     extent: &Extent,
@@ -65,7 +65,7 @@ pub(in super::super) fn widen(extent: &Extent, margin: &mut Margin) {
     *after = (*after).max(extent.axes[1].max_shift().saturating_sub(*before));
 }
 
-/// The order in which the pixels of an image are summed, as rows with a pitch in each tensor.
+/// The order in which the pixels of an image are summed: as rows, with a pitch for each tensor.
 ///
 /// Several rows are merged into one if only zeros of the gradient's margin, or nothing, lie between them.
 struct Scan {
@@ -141,7 +141,7 @@ impl<R: Real> Work<R> for WeightTask<'_, R> {
 }
 
 impl<R: Real> WeightTask<'_, R> {
-    /// Adds the dot products of a range of columns with every block of output channels to `to`.
+    /// Adds the dot products of a range of columns with every block of output channels to the sums in `to`.
     #[inline(always)]
     fn blocks<L>(&self, lanes: L, chunk: &Chunk, columns: Range<usize>, mut to: &mut [R])
     where
@@ -164,7 +164,7 @@ impl<R: Real> WeightTask<'_, R> {
         }
     }
 
-    /// Returns the micro-kernel for a chunk and a block of output channels from `first` on.
+    /// Returns the micro-kernel for a chunk and the block of output channels that begins at `first`.
     #[inline(always)]
     fn kernel<L: Lanes<Real = R>>(&self, lanes: L, chunk: &Chunk, first: usize) -> DotKernel<'_, L> {
         let Self { extent, scan, grad, input, .. } = self;
@@ -204,7 +204,8 @@ struct DotKernel<'a, L: Lanes> {
 }
 
 impl<L: Lanes> DotKernel<'_, L> {
-    /// Adds the dot products of `C` output channels and a range of columns to `to`, in tiles of `K` columns.
+    /// Adds the dot products of `C` output channels and a range of columns to the sums in `to`, in tiles of `K`
+    /// columns.
     #[inline(always)]
     fn run<const C: usize, const K: usize>(self, range: Range<usize>, to: &mut [L::Real]) {
         for start in range.clone().step_by(K) {

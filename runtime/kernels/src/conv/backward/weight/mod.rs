@@ -6,10 +6,10 @@ pub(super) mod outer;
 
 use super::extent::Extent;
 
-/// The minimum number of output channels in a group for vectors of output channels.
+/// The minimum number of output channels in a group for outer products, whose vectors run along the output channels.
 const MIN_VECTOR_CHANNELS: usize = 8;
 
-/// Returns whether to compute the sums by outer products of channels and taps instead of dot products.
+/// Returns whether to compute the sums as outer products of channels and taps instead of dot products.
 pub(super) fn use_outer_products(extent: &Extent) -> bool {
     extent.outputs >= MIN_VECTOR_CHANNELS
 }

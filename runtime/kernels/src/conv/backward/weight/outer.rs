@@ -15,19 +15,19 @@ use super::super::tasks::{MIN_TASKS, run_tasks, split_channels};
 
 /// The candidates for the number of output channels of a block, which are contiguous for each pixel.
 const WIDTHS: [usize; 3] = [64, 32, 16];
-/// The pixels of a chunk. The gradients of a block for that many pixels stay in the L1 cache.
+/// The number of pixels in a chunk. The gradients of a block for this many pixels stay in the L1 cache.
 const PIXELS: usize = 64;
 /// The minimum number of pixels of a segment. With fewer, storing and adding its sums costs too much.
 const SEGMENT_PIXELS: usize = 512;
-/// The sums that one task adds up over all segments.
+/// The number of sums that one task adds up over all segments.
 const SUMS: usize = 1 << 13;
 /// The minimum number of columns of a task. With fewer, transposing the gradients of its block costs too much.
 const RANGE_COLUMNS: usize = 256;
 
 /// Returns the gradient of the weight. `input` and `grad`, the gradient of the output, are contiguous.
 ///
-/// The shape alone decides how the sum over the batch is split into segments, which are added in order. The result is
-/// therefore bit-equal for any number of threads.
+/// The shape alone decides how the batch is split into segments. The sums of the segments are added in order, so the
+/// result is bit-equal for any number of threads.
 pub(in super::super) fn gradient<R: Real>(isa: Isa, extent: &Extent, input: &[R], grad: &[R]) -> Vec<R> {
     let Extent { groups, outputs, .. } = *extent;
     let input = phases(isa, extent, input, 0);
@@ -78,7 +78,7 @@ fn width(outputs: usize) -> usize {
     WIDTHS.into_iter().min_by_key(|width| outputs.next_multiple_of(*width)).unwrap_or(WIDTHS[0])
 }
 
-/// Returns the offset in the input that the first tap of the first channel reads for each output pixel.
+/// Returns, for each output pixel, the offset in the input that the first tap of the first channel reads.
 fn pixel_offsets(extent: &Extent, pitch: usize) -> Vec<usize> {
     let [height, width] = extent.axes.map(|axis| axis.output);
     (0..height).flat_map(|y| (0..width).map(move |x| y * pitch + x)).collect()
@@ -99,7 +99,7 @@ struct Chunk {
 struct WeightPartition {
     /// The number of blocks of output channels.
     blocks: usize,
-    /// The number of columns of a task.
+    /// The number of columns in a task.
     range: usize,
     /// The chunks of each segment of the batch's pixels.
     segments: Vec<Vec<Chunk>>,
@@ -142,7 +142,7 @@ struct OuterTask<'a, R: Real> {
     pixels: &'a [usize],
     /// The output channels of the block.
     width: usize,
-    /// The index of the block, counted through all groups.
+    /// The index of the block, counted across all groups.
     block: usize,
     chunks: &'a [Chunk],
     columns: &'a [usize],
@@ -158,7 +158,7 @@ impl<R: Real> Work<R> for OuterTask<'_, R> {
         for chunk in self.chunks {
             self.pack(lanes, chunk, &mut panel);
             let kernel = OuterKernel { lanes, task: &self, chunk, panel: &panel };
-            // The sums leave some registers for the factors.
+            // The sums leave some registers free for the factors.
             match self.width / L::LANES {
                 4 if L::REGISTERS >= 32 => kernel.run::<4, 6, 3>(to),
                 2 if L::REGISTERS >= 32 => kernel.run::<2, 8, 4>(to),
@@ -177,7 +177,7 @@ impl<R: Real> OuterTask<'_, R> {
         (self.block / per_group, first, self.width.min(self.extent.outputs - first))
     }
 
-    /// Packs the gradients of a chunk as `[pixel][width]`. Leaves lanes without a channel unchanged, which are zero.
+    /// Packs the gradients of a chunk as `[pixel][width]`. The lanes without a channel are zero and stay zero.
     #[inline(always)]
     fn pack<L: Lanes<Real = R>>(&self, lanes: L, chunk: &Chunk, panel: &mut [R]) {
         let (group, first, count) = self.channels();
@@ -233,8 +233,8 @@ struct OuterKernel<'a, L: Lanes> {
 }
 
 impl<L: Lanes> OuterKernel<'_, L> {
-    /// Adds the outer products to `to` in tiles of `K` columns and `V` vectors. A last tile of at most `H` columns
-    /// computes only `H`.
+    /// Adds the outer products to the sums in `to`, in tiles of `K` columns and `V` vectors. If the last tile has at
+    /// most `H` columns, it computes only `H` columns.
     #[inline(always)]
     fn run<const V: usize, const K: usize, const H: usize>(self, to: &mut [L::Real]) {
         let width = self.task.width;
@@ -252,7 +252,8 @@ impl<L: Lanes> OuterKernel<'_, L> {
         }
     }
 
-    /// Adds the outer products for up to `K` columns and for `V` vectors of channels from `first` on to `to`.
+    /// Adds the outer products for at most `K` columns and for `V` vectors of channels, beginning at channel `first`,
+    /// to the sums in `to`.
     #[inline(always)]
     fn tile<const V: usize, const K: usize>(&self, first: usize, columns: &[usize], to: &mut [L::Real]) {
         let lanes = self.lanes;

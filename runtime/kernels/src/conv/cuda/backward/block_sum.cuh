@@ -20,8 +20,8 @@ template <class A> static __device__ __forceinline__ A block_sum(A value, A (&sc
 // A block adds the parts of SUM_WIDTH neighboring sums, each with SUM_HEIGHT threads.
 static const int SUM_WIDTH = 32, SUM_HEIGHT = SUM_THREADS / SUM_WIDTH;
 
-// Returns the sum of `number` parts that are `step` apart, from `parts` on, for sum `threadIdx.x % SUM_WIDTH` of the
-// block, in the first thread of the sum. All threads of the block must call it.
+// Adds `number` parts, the first at `parts` and each `step` after the one before, for sum `threadIdx.x % SUM_WIDTH` of
+// the block. Returns the sum in its first thread. All threads of the block must call this function.
 template <class A>
 static __device__ __forceinline__ A sum_of_parts(const A *parts, size_t step, int number,
                                                  A (&scratch)[SUM_HEIGHT][SUM_WIDTH]) {

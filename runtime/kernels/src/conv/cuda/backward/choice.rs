@@ -1,4 +1,4 @@
-//! Selects the kernels that compute the gradients, by a fixed rule.
+//! Selects the kernels that compute the gradients, with a fixed rule.
 
 use super::input::Grid;
 use crate::conv::ConvShape;
@@ -38,8 +38,8 @@ pub struct Methods {
     pub weight: Method,
 }
 
-/// The minimum numbers of input and output channels in a group for tensor cores. Padding wastes as much of a tile on
-/// CUDA cores, which are slower, so an image's three channels are enough.
+/// The minimum numbers of input and output channels in a group for tensor cores. Padding wastes the same share of a
+/// tile on CUDA cores, which are slower, so an image's three channels are enough.
 const MIN_TENSOR_CHANNELS: [usize; 2] = [3, 16];
 /// The minimum number of multiply-adds for tensor cores. Packing their operands takes about 10 µs.
 const MIN_TENSOR_WORK: usize = 1 << 26;
@@ -56,9 +56,9 @@ impl Methods {
     /// - Groups of one input channel use the direct kernel.
     /// - Tensor cores are used if the device has them and they support the dtype (f32 if TF32 is allowed), a group has
     ///   at least 3 input and 16 output channels, and the work justifies packing. Otherwise CUDA cores are used.
-    /// - The tile is the largest one that the result fills and that leaves a block to every multiprocessor (two for the
-    ///   wide tile). For the weight, a constant replaces the number of multiprocessors, so that the order of its sums
-    ///   depends on the shape and the dtype alone.
+    /// - The tile is the largest one that the result fills and that leaves a block for every multiprocessor (two for
+    ///   the wide tile). For the weight, a constant replaces the number of multiprocessors, so that the order of its
+    ///   sums depends on the shape and the dtype alone.
     pub fn choose(shape: &ConvShape, dtype: DType, target: &Target) -> Self {
         if shape.group_inputs() == 1 {
             return Self { input: Method::Depthwise, weight: Method::Depthwise };

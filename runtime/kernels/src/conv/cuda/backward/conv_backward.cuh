@@ -1,5 +1,5 @@
-// Shared by the kernels of the convolution's backward pass: the sizes, the masked gradient, the phases of a strided
-// convolution, and the tiles of blocks.
+// Code that the kernels of the convolution's backward pass share: the sizes, the masked gradient, the phases of a
+// strided convolution, and the tiles of blocks.
 #pragma once
 #include "../../../cuda/activation.cuh"
 #include "../../../cuda/element.cuh"
@@ -33,8 +33,8 @@ template <class T> struct Masked {
     }
 };
 
-// One axis of a phase: the input positions `start + stride·a` for `a` below `count`. They are read by the taps
-// `first + step·j`, for `j` below `taps`, of the outputs `base + a - back·j`.
+// One axis of a phase: the input positions `start + stride·a` for `a` below `count`. These positions are read by the
+// taps `first + step·j`, for `j` below `taps`, of the outputs `base + a - back·j`.
 struct PhaseAxis {
     int start, count, first, step, taps, base, back;
 };
@@ -84,14 +84,14 @@ struct PhasePixel {
         row = rows - image * phase.y.count;
     }
 
-    // Returns its offset in a plane of the input.
+    // Returns the pixel's offset in a plane of the input.
     __device__ int position(const Conv &conv, const Phase &phase) const {
         return (phase.y.start + row * conv.stride_y) * conv.width + phase.x.start + column * conv.stride_x;
     }
 };
 
 // The tile of a block of an input gradient: its first channel and pixel, in one group and phase. Blocks that read the
-// same pixels are consecutive, so that they share them in the L2 cache.
+// same pixels are consecutive, so that they share these pixels in the L2 cache.
 struct InputTile {
     int channel, pixel, group, phase;
 

@@ -22,7 +22,7 @@ template <int STRIDE> struct OutputIndex {
     }
 };
 
-// A thread computes one input pixel. A block is in one plane, so that its threads share the filters.
+// A thread computes one input pixel. All threads of a block compute pixels of one plane, so they share the filters.
 template <class T, int STRIDE>
 __device__ void depthwise_input(Masked<T> grad, const T *weight, const T *bias, T *result, const Conv &conv,
                                 int pixel_tiles) {
@@ -85,7 +85,7 @@ __device__ void depthwise_weight(Masked<T> grad, const T *input, Accumulator<T> 
             const size_t to = ((size_t)part * channels + channel) * conv.taps() + start + tap;
             if (threadIdx.x == 0 && tap < count) parts[to] = sum;
         }
-        __syncthreads();           // before the sums of the next taps reuse the scratch
+        __syncthreads();           // before the sums of the next taps reuse the scratch memory
     }
 }
 

@@ -1,6 +1,6 @@
 // The gradient of the input on CUDA cores: for each phase of the stride, an implicit GEMM of the weight
 // [input channels, taps · output channels] with the masked gradient [taps · output channels, pixels]. With a bias and
-// without a mask, it is the forward pass of a transposed convolution.
+// without a mask, this kernel computes the forward pass of a transposed convolution.
 #include "conv_backward.cuh"
 #include "register_tile.cuh"
 
@@ -34,7 +34,7 @@ template <class T, class Tile> class InputGradient {
     const T *weight;
     int row, column;               // of the output that reads this thread's pixel under the tap j = 0
     bool inside;                   // whether this thread's pixel exists
-    size_t image;                  // the offset of its image and group in the gradient
+    size_t image;                  // the offset of the pixel's image and group in the gradient
     Accumulator<T> weights[WEIGHTS], grads[GRADS];
 
   public:

@@ -92,7 +92,7 @@ __device__ void weight_gradient(const T *grad, const T *input, float *parts, con
         #pragma unroll
         for (int j = 0; j < Tile::WIDE; j++) {
             const int column = at.column + Tile::column(j, 0);
-            if (channel >= conv.outputs || column >= width) continue;      // both columns, because the width is even
+            if (channel >= conv.outputs || column >= width) continue;      // both columns: the width is even
             const float(&sum)[4] = tile.sums[i / 2][j];
             store_vector<2, float>(parts + (size_t)channel * width + column, {sum[i % 2 * 2], sum[i % 2 * 2 + 1]});
         }

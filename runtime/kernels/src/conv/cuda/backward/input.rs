@@ -8,11 +8,11 @@ use crate::conv::ConvShape;
 use crate::cuda::{Arg, named};
 use candle_core::Result;
 
-/// The grid of an input gradient.
+/// The grid of a launch that computes an input gradient.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Grid {
     pub channel_tiles: usize,
-    /// The tiles of the first phase, which has the most pixels.
+    /// The number of tiles of pixels in the first phase. No other phase has more pixels.
     pub pixel_tiles: usize,
     pub blocks: usize,
 }
@@ -32,12 +32,12 @@ fn phases(shape: &ConvShape) -> usize {
     (0..2).map(|i| shape.geometry.stride[i].min(shape.input[i])).product()
 }
 
-/// Returns the rows and columns of the first phase.
+/// Returns the numbers of rows and columns of the first phase.
 fn phase(shape: &ConvShape) -> [usize; 2] {
     [0, 1].map(|i| shape.input[i].div_ceil(shape.geometry.stride[i]))
 }
 
-/// Adds the launches of the input's gradient, plus a bias unless it is absent.
+/// Adds the launches that compute the input's gradient and, unless `bias` is null, add a bias.
 pub(super) fn gradient(
     builder: &mut ProgramBuilder,
     method: Method,

@@ -30,8 +30,8 @@ use program_builder::ProgramBuilder;
 /// bias and residual, in this order.
 ///
 /// # Errors
-/// The dtype is not f32, f64, f16 or bf16, the derivative of the activation cannot be computed from its output, or
-/// there are more pixels or weights than the kernels count.
+/// Fails if the dtype is not f32, f64, f16 or bf16, if the derivative of the activation cannot be computed from its
+/// output, or if there are more pixels or weights than the kernels can count.
 pub fn program(
     shape: &ConvShape,
     dtype: DType,
@@ -42,7 +42,7 @@ pub fn program(
     program_by(shape, dtype, activation, needs, Methods::choose(shape, dtype, target))
 }
 
-/// Returns [`program`] by the given methods.
+/// Returns the program of [`program`], with the given methods.
 pub fn program_by(
     shape: &ConvShape,
     dtype: DType,
@@ -79,11 +79,11 @@ pub fn program_by(
 /// `shape`, plus a bias per channel.
 ///
 /// The operands are `[input, weight]` or `[input, weight, bias]`. The output is
-/// `[batch, shape.in_channels, height, width]`. `input_size` is the `[height, width]` of the operand `input`. It may be
-/// smaller than `shape.output` if the output padding is not smaller than the stride.
+/// `[batch, shape.in_channels, height, width]`. `input_size` is the `[height, width]` of the operand `input`, which may
+/// be smaller than `shape.output` if the output padding is not smaller than the stride.
 ///
 /// # Errors
-/// As [`program`].
+/// Fails under the same conditions as [`program`].
 pub fn transposed_program(
     shape: &ConvShape,
     input_size: [usize; 2],
@@ -94,7 +94,7 @@ pub fn transposed_program(
     transposed_by(shape, input_size, dtype, bias, Methods::choose(shape, dtype, target).input)
 }
 
-/// Returns [`transposed_program`] by the given method.
+/// Returns the program of [`transposed_program`], with the given method.
 pub fn transposed_by(
     shape: &ConvShape,
     input_size: [usize; 2],

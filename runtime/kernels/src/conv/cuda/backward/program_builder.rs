@@ -8,7 +8,7 @@ use crate::conv::backward::Needs;
 use crate::cuda::{Arg, Buffer, Launch, Program};
 use candle_core::{DType, Result, bail};
 
-/// The threads of a block, except for the smaller tensor-core kernels.
+/// The number of threads in a block, except for the smaller tensor-core kernels.
 pub(super) const THREADS: u32 = 256;
 
 /// A program under construction.
@@ -27,7 +27,7 @@ pub(super) struct ProgramBuilder<'a> {
 #[derive(Clone)]
 pub(super) struct MaskedGrad {
     pub gradient: Arg,
-    /// Absent if there is no activation.
+    /// The output of the forward pass. Absent if there is no activation.
     pub output: Arg,
     pub activation: [Arg; 2],
 }
@@ -38,7 +38,7 @@ impl MaskedGrad {
         (self.output, self.activation) = (output, activation.arguments());
     }
 
-    /// Replaces the gradient by one that is already masked.
+    /// Replaces the gradient with one that is already masked.
     pub fn replace(&mut self, masked: Arg) {
         self.gradient = masked;
         self.mask(Arg::Absent, Activation::Identity);
@@ -89,7 +89,7 @@ impl<'a> ProgramBuilder<'a> {
     /// Checks that the sums of the tile fit in a thread's registers.
     ///
     /// # Errors
-    /// The tile is wide or large and the dtype is f64.
+    /// Fails if the tile is wide or large and the dtype is f64.
     pub fn check_tile(&self, tile: Tile) -> Result<()> {
         if matches!(tile, Tile::Wide | Tile::Large) && self.dtype == DType::F64 {
             bail!("conv2d backward: expected a smaller tile than {tile:?} for f64")

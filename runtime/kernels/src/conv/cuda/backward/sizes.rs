@@ -4,7 +4,7 @@ use crate::conv::ConvShape;
 use crate::cuda::Arg;
 use candle_core::{Result, bail};
 
-/// The maximum size. An `int` also counts the last tile and part beyond it.
+/// The maximum size. Kernels count in an `int`, and the last tile or part may extend beyond the size.
 const MAX_COUNT: usize = 1 << 30;
 
 /// Returns the structure `Conv` of `conv_backward.cuh`.

@@ -6,22 +6,22 @@ use crate::cuda::{Arg, named};
 use candle_core::Result;
 
 const MODULE: &str = "conv_backward_sum";
-/// The sums whose parts one block adds.
+/// The number of sums whose parts one block adds.
 pub(super) const WIDTH: usize = 32;
-/// The number of blocks over which a sum is distributed, if it is large enough.
+/// The number of blocks over which a sum is distributed if the sum is large enough.
 const BLOCKS: usize = 512;
 
 /// The partition of a batch's pixels into parts. Depends on the shape alone, so the order of every sum is fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Parts {
     pub count: usize,
-    /// The pixels of each part except the last, a multiple of the kernel's step.
+    /// The number of pixels in each part except the last, a multiple of the kernel's step.
     pub pixels: usize,
 }
 
 impl Parts {
     /// Partitions `pixels` for a kernel that has `blocks` blocks for each part and reads `step` pixels at a time. A
-    /// part has about `min_pixels` pixels or more.
+    /// part has at least about `min_pixels` pixels.
     pub fn new(pixels: usize, blocks: usize, step: usize, min_pixels: usize) -> Self {
         let wanted = (BLOCKS / blocks.max(1)).clamp(1, (pixels / min_pixels).max(1));
         let each = pixels.div_ceil(wanted).next_multiple_of(step).max(step);

@@ -13,14 +13,14 @@ use crate::activation::Activation;
 use crate::cuda::{Arg, named};
 use candle_core::{DType, Result, bail};
 
-/// The rows and columns that one block packs.
+/// The numbers of rows and columns that one block packs.
 const PACKED: [usize; 2] = [32, 64];
-/// The stages of the pipeline, and the chunks of a row or column in each stage.
+/// The number of stages in the pipeline, and the number of chunks of a row or column in each stage.
 const STAGES: usize = 3;
 const CHUNKS: usize = 4;
-/// The bytes of a chunk.
+/// The number of bytes in a chunk.
 const CHUNK: usize = 16;
-/// The pixels of a step, for 2-byte types (half for f32), and the minimum number of pixels of a part.
+/// The number of pixels in a step for 2-byte types (half as many for f32), and the minimum number of pixels in a part.
 const STEP: usize = 32;
 const MIN_PIXELS: usize = 512;
 
@@ -150,12 +150,12 @@ fn padded(dtype: DType, channels: usize) -> usize {
     channels.next_multiple_of(CHUNK / dtype.size_in_bytes())
 }
 
-/// Returns the threads of a block.
+/// Returns the number of threads in a block.
 fn threads(tile: Tile) -> u32 {
     if tile == Tile::Large { 256 } else { 128 }
 }
 
-/// Returns the bytes of shared memory of a block.
+/// Returns the number of bytes of shared memory that a block uses.
 fn shared(tile: Tile) -> u32 {
     let [rows, columns] = tile.tensor_core_size();
     ((rows + columns) * STAGES * CHUNKS * CHUNK) as u32

@@ -1,6 +1,6 @@
 // A matrix product on tensor cores. Asynchronous copies bring the operands to shared memory in chunks of 16 bytes:
-// eight halves, or four floats that are already rounded to TF32. An instruction multiplies two chunks of the depth for
-// any type.
+// eight halves, or four floats that are already rounded to TF32. For every type, one instruction multiplies two chunks
+// of the depth.
 #pragma once
 #include "../../../cuda/element.cuh"
 #include "../../../cuda/mma.cuh"

@@ -8,7 +8,7 @@ use super::tensor_cores;
 use crate::cuda::{Arg, named};
 use candle_core::Result;
 
-/// The pixels of a step, and the minimum number of pixels of a part.
+/// The number of pixels in a step, and the minimum number of pixels in a part.
 const STEP: usize = 16;
 const MIN_PIXELS: usize = 256;
 

@@ -1,8 +1,8 @@
-//! Selects the kernel, the tile and the number of slices of a convolution by estimated time.
+//! Selects the kernel, the tile and the number of slices of a convolution according to their estimated time.
 //!
 //! The estimate is in cycles of a multiprocessor. It counts the multiply-adds of a tile, including padding, the
-//! instructions that gather the input, the latency that a multiprocessor with one block cannot hide, and the whole
-//! number of blocks on the busiest multiprocessor.
+//! instructions that gather the input, the latency that a multiprocessor with one block cannot hide, and the number of
+//! blocks on the busiest multiprocessor.
 
 use super::Variant;
 use super::hopper::{Hopper, PaddedLayout, hoppers};
@@ -28,7 +28,7 @@ const RESERVED: usize = 1 << 10;
 // The constants below are fitted to the times of about 1900 pairs of a layer and a kernel on an H100 (driver 580, at
 // about 1.75 GHz).
 
-/// Multiply-adds per cycle: f32 on CUDA cores; TF32 and 16-bit types on tensor cores by `mma.sync`.
+/// Multiply-adds per cycle: f32 on CUDA cores; TF32 and 16-bit types on tensor cores with `mma.sync`.
 const SCALAR_RATE: f64 = 110.0;
 const TF32_RATE: f64 = 400.0;
 const HALF_RATE: f64 = 560.0;
@@ -54,7 +54,7 @@ const LOAD: f64 = 213.0;
 const LAUNCH: f64 = 1500.0;
 const BANDWIDTH: f64 = 600.0;
 
-/// Returns the variant with the least estimated time, or `None` if the dtype is not supported.
+/// Returns the variant with the shortest estimated time, or `None` if the dtype is not supported.
 pub fn best(shape: &ConvShape, dtype: DType, target: &Target) -> Option<Variant> {
     let all = all(shape, dtype, target);
     if let Some(variant) = depthwise(&all, shape, target) {
@@ -208,8 +208,8 @@ fn hopper(shape: &ConvShape, kernel: &Hopper, target: &Target) -> f64 {
     LAUNCH + 4.0 * weight / BANDWIDTH + device_cycles(blocks, block, resident, target)
 }
 
-/// Returns the estimated cycles of the launches before the product: two that pack the operands, the weight with slow
-/// scattered accesses, or one that pads the rows of the weight.
+/// Returns the estimated cycles of the launches before the product: either two that pack the operands (the weight with
+/// slow scattered accesses), or one that pads the rows of the weight.
 fn packing(shape: &ConvShape, tile: &Tile) -> f64 {
     if !tile.is_packed() {
         return if tile.pads_weight(shape) { LAUNCH } else { 0.0 };

@@ -1,6 +1,6 @@
-// Depthwise convolution: each output channel reads one input channel. Memory bandwidth limits it. A thread computes a
-// column of several output pixels, so that neighboring threads read neighboring elements and each row that a thread
-// reads serves all outputs under which it lies.
+// Depthwise convolution: each output channel reads one input channel. Its speed is limited by memory bandwidth. A
+// thread computes a column of several output pixels, so that neighboring threads read neighboring elements and a thread
+// uses each row that it reads for every output whose window contains the row.
 #include "epilogue.cuh"
 
 // The outputs of a thread: adjacent rows of one column, in one channel of an image.

@@ -29,7 +29,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
 
     const int thread = threadIdx.x;
     const BlockTile block(partition, CHANNELS, Tile::PIXELS);
-    const int channels = s.group_outputs - block.channel;  // of the group, from the tile's first on
+    const int channels = s.group_outputs - block.channel;  // of the group, starting at the tile's first channel
     const T *rows = weight + ((size_t)block.group * s.group_outputs + block.channel) * s.depth;
     for (int k = thread; k < s.depth; k += THREADS) {
         taps[k] = tap_of(s, Row(k, s.kernel_height, s.kernel_width));

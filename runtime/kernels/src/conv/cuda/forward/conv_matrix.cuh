@@ -1,4 +1,4 @@
-// Convolution as an implicit GEMM on tensor cores, by `mma.sync`: TF32 (from f32 operands), f16 and bf16, summed in
+// Convolution as an implicit GEMM on tensor cores, with `mma.sync`: TF32 (from f32 operands), f16 and bf16, summed in
 // f32.
 //
 // The stages of a ring in shared memory are filled (`weight_rows.cuh`, `input_rows.cuh`) while earlier stages are
@@ -26,7 +26,7 @@ struct MatrixTile {
     // Accumulators are 16×8 fragments with four values per lane.
     static constexpr int TALL = WARP_CHANNELS / 16, WIDE = WARP_PIXELS / 8;
     // Rows are padded so that the eight rows that a warp reads together are in different banks. A packed input is
-    // [PIXELS, STEP], as the weight; any other input is [STEP, PIXELS].
+    // [PIXELS, STEP], like the weight; any other input is [STEP, PIXELS].
     static constexpr int WEIGHT_ROW = STEP + 16 / sizeof(T), INPUT_ROW = PIXELS + 8;
     static constexpr int TAPS = IS_PACKED ? STEP * sizeof(T) / 16 : STEP;  // the taps of a step
     static_assert(WIDE % 2 == 0, "fragments of the input are read in pairs");
@@ -46,7 +46,8 @@ template <int N> __device__ __forceinline__ void round_to_tf32(uint32_t (&values
     for (int i = 0; i < N; i++) values[i] = to_tf32(__uint_as_float(values[i]));
 }
 
-// Adds the product of a stage to a warp's accumulators. `channel` and `pixel` are the first of the warp in the tile.
+// Adds the product of a stage to a warp's accumulators. `channel` and `pixel` are the warp's first channel and pixel in
+// the tile.
 template <class Tile>
 __device__ __forceinline__ void multiply(const typename Tile::Stage &stage, int channel, int pixel,
                                          float (&sums)[Tile::TALL][Tile::WIDE][4]) {

@@ -20,7 +20,7 @@ __device__ __forceinline__ void pack_input(const T *__restrict__ input, T *__res
     const int channel = block % channel_tiles * PACK_CHANNELS;
     block /= channel_tiles;
     const int pixel = block % pixel_tiles * PACK_PIXELS;
-    const size_t group = block / pixel_tiles;  // counted through all images
+    const size_t group = block / pixel_tiles;  // counted across all images
     input += group * s.group_inputs * plane;
     packed += group * plane * channels;
 
@@ -56,7 +56,7 @@ __device__ __forceinline__ void pack_weight(const T *__restrict__ weight, T *__r
 }
 
 // Pads [out_channels, depth] to [out_channels, row], because rows with an odd number of 2-byte elements cannot be
-// copied by words.
+// copied in 4-byte words.
 template <class T>
 __device__ __forceinline__ void pad_rows(const T *__restrict__ weight, T *__restrict__ padded, const ConvSizes &s,
                                          int row) {

@@ -1,6 +1,6 @@
 // Convolution as an implicit GEMM on CUDA cores: f32 and f64, and the 16-bit types if tensor cores are not used. Each
 // thread keeps a tile of accumulators. Shared memory is double-buffered, and the elements of the next step wait in
-// registers while this step is multiplied.
+// registers while the current step is multiplied.
 #include "epilogue.cuh"
 #include "gather.cuh"
 #include "tiles.cuh"
@@ -76,7 +76,7 @@ __device__ __forceinline__ void convolve(const typename Tile::T *__restrict__ in
     const int input_n = thread % Tile::PIXELS, input_k = thread / Tile::PIXELS;
     const Pixel<T> pixel(input, s, block.group, block.pixel + input_n);
     const T *rows = weight + ((size_t)block.group * s.group_outputs + block.channel) * s.depth;
-    const int channels = s.group_outputs - block.channel;  // of the group, from the tile's first on
+    const int channels = s.group_outputs - block.channel;  // of the group, starting at the tile's first channel
     T held_weight[Tile::WEIGHTS], held_input[Tile::INPUTS];
 
     // The taps of consecutive steps. A thread keeps its row in shared memory, because the sums need the registers.

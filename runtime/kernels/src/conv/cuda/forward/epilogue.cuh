@@ -14,7 +14,7 @@ constexpr int SUMS_PAD = 8;
 template <class T> struct Epilogue {
     const T *scale, *shift, *residual;  // may be null
     T *output;
-    Accumulator<T> *partial;  // if not null, receives the sums alone: [slice, batch, out_channels, plane]
+    Accumulator<T> *partial;  // if not null, receives sums without the epilogue: [slice, batch, out_channels, plane]
     int activation;
     Accumulator<T> parameter;
 };
@@ -22,7 +22,7 @@ template <class T> struct Epilogue {
 // RUN accumulators in shared memory.
 template <class T> struct __align__(16) Run { T at[RUN]; };
 
-// Applies the epilogue to `v`. Ignores `scale`, `shift` or `residual` if it is missing in `f`.
+// Applies the epilogue to `v`. Ignores those of `scale`, `shift` and `residual` that are null in `f`.
 template <class T, int N>
 __device__ __forceinline__ void apply_epilogue(const Epilogue<T> &f, const Accumulator<T> (&scale)[N],
                                        const Accumulator<T> (&shift)[N], const Accumulator<T> (&residual)[N],
@@ -48,7 +48,7 @@ __device__ __forceinline__ void apply_epilogue(const Epilogue<T> &f, int channel
     apply_epilogue<T, N>(f, scale, shift, residual, v);
 }
 
-// Copies RUN adjacent elements by the widest accesses.
+// Copies RUN adjacent elements with the widest accesses.
 template <class T> __device__ __forceinline__ void load_run(const T *from, Accumulator<T> (&to)[RUN]) {
     constexpr int N = WIDEST<T> < RUN ? WIDEST<T> : RUN;
 #pragma unroll
@@ -111,7 +111,7 @@ __device__ __forceinline__ void store_column(const Epilogue<T> &f, int channel, 
 }
 
 // Applies the epilogue to the tile of accumulators at `tile` in shared memory, [ROWS, COLUMNS + SUMS_PAD], and stores
-// it: output channels from `channel` to `channel_end`, and pixels of the batch from `pixel` on.
+// it: output channels from `channel` to `channel_end`, and pixels of the batch, starting at `pixel`.
 template <class T, int ROWS, int COLUMNS, int THREADS>
 __device__ void store_tile(const Epilogue<T> &f, const ConvSizes &s, const Accumulator<T> *tile, int channel,
                             int channel_end, int pixel, int slice) {

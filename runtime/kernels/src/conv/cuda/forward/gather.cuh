@@ -7,7 +7,7 @@
 #include "sizes.cuh"
 #include "tiles.cuh"
 
-// A coordinate outside every input, also after adding an offset. Sizes and offsets are less than half of it.
+// A coordinate that is outside every input, even after an offset is added. Sizes and offsets are less than half of it.
 constexpr int OUTSIDE = 1 << 30;
 
 // The offset of a row's elements from the first tap of a pixel's window.

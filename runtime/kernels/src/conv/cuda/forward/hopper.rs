@@ -20,18 +20,19 @@ pub struct Hopper {
     pub positions: usize,
 }
 
-/// The constants of the same names in `staged.cuh` and `padded_layout.cuh`.
+/// Must match the constants of the same names in `staged.cuh` and `padded_layout.cuh`.
 const COLUMNS: usize = 8;
 const WEIGHTS: usize = 3;
 const INPUTS: usize = 2;
 const LOADERS: usize = 64;
 const MAX_PHASES: usize = 4;
 const MAX_TAPS: usize = 49;
-/// The bytes of a pixel in a column, of all barriers and of a `PixelRun`.
+/// The sizes of a pixel in a column, of all barriers and of a `PixelRun`, in bytes.
 const COLUMN: usize = 16;
 const BARRIERS: usize = 8 * 2 * (WEIGHTS + INPUTS);
 const RUN: usize = 8;
-/// The maximum number of positions or elements. An `int` also counts a last tile beyond them.
+/// The maximum number of positions or elements. Kernels count in an `int`, and the last tile may extend beyond this
+/// number.
 const MAX_COUNT: usize = 1 << 30;
 
 macro_rules! hoppers {
@@ -91,7 +92,7 @@ impl Hopper {
         stages * Self::CHANNELS * self.chunk()
     }
 
-    /// Returns the bytes of shared memory of a block.
+    /// Returns the number of bytes of shared memory that a block uses.
     pub fn shared(&self, layout: &PaddedLayout) -> usize {
         let weights = WEIGHTS * Self::CHANNELS * COLUMNS * COLUMN;
         let inputs = INPUTS.min(layout.chunks) * layout.phases.len() * layout.reach * COLUMNS * COLUMN;

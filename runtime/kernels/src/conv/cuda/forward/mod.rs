@@ -1,8 +1,8 @@
 //! The forward pass: `y = activation((conv(x, w) · scale + shift) + residual)`.
 //!
 //! There are five kinds of kernels (`tiles`, `hopper`): depthwise kernels, direct kernels for short sums, implicit GEMM
-//! on CUDA cores, implicit GEMM on tensor cores, and implicit GEMM by warpgroups on compute capability 9.0. Each takes
-//! one launch, with three exceptions:
+//! on CUDA cores, implicit GEMM on tensor cores, and implicit GEMM with warpgroups on compute capability 9.0. Each
+//! takes one launch, with three exceptions:
 //! - An implicit GEMM with few tiles may be split along the depth (split-K). Another launch then adds the slices in
 //!   order and applies the epilogue.
 //! - A large implicit GEMM on tensor cores may read packed operands, which two launches pack first.
@@ -108,7 +108,7 @@ impl Variant {
 /// output is contiguous.
 ///
 /// # Errors
-/// The dtype is not supported, or a size exceeds the kernels' `int` counters.
+/// Fails if the dtype is not supported, or if a size exceeds the kernels' `int` counters.
 pub fn program(shape: &ConvShape, dtype: DType, options: &Options, target: &Target) -> Result<Program> {
     if shape.output_elements() == 0 {
         return Ok(empty_program(dtype));
@@ -135,7 +135,7 @@ pub fn ranked(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<(Variant,
 /// Returns the program for one of the [`variants`].
 ///
 /// # Errors
-/// As [`program`].
+/// Fails under the same conditions as [`program`].
 pub fn program_with(shape: &ConvShape, dtype: DType, options: &Options, variant: Variant) -> Result<Program> {
     let output = Buffer { elements: shape.output_elements(), dtype };
     if output.elements == 0 {

@@ -6,7 +6,8 @@ use candle_core::{Result, bail};
 
 /// The maximum number of rows or columns with padding: half of `OUTSIDE` in `gather.cuh`.
 const MAX_POSITIONS: usize = 1 << 29;
-/// The maximum number of pixels or elements. An `int` also counts a last tile beyond them.
+/// The maximum number of pixels or elements. Kernels count in an `int`, and the last tile may extend beyond this
+/// number.
 const MAX_ELEMENTS: usize = 1 << 30;
 /// The largest multiple to which a packed layout rounds up channels.
 const PACKED_MULTIPLE: usize = 8;
@@ -42,7 +43,7 @@ pub fn check(shape: &ConvShape) -> Result<()> {
     // Rounded up as in a packed layout.
     let channels = shape.group_inputs().next_multiple_of(PACKED_MULTIPLE);
     let rows = (kernel[0] - 1).saturating_mul(geometry.dilation[0]).saturating_add(input[0]);
-    for (what, count, most) in [
+    for (what, count, maximum) in [
         ("rows with padding", padded(0), MAX_POSITIONS),
         ("columns with padding", padded(1), MAX_POSITIONS),
         ("elements in an input's group", product(&[channels, rows, input[1]]), MAX_ELEMENTS),
@@ -50,8 +51,8 @@ pub fn check(shape: &ConvShape) -> Result<()> {
         ("output pixels in a batch", product(&[batch, output[0], output[1]]), MAX_ELEMENTS),
         ("products in a sum", shape.taps(), MAX_DEPTH),
     ] {
-        if count > most {
-            bail!("conv2d: expected at most {most} {what} on a CUDA device, found {count}")
+        if count > maximum {
+            bail!("conv2d: expected at most {maximum} {what} on a CUDA device, found {count}")
         }
     }
     Ok(())

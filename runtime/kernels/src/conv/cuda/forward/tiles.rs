@@ -1,4 +1,4 @@
-//! The kernels and their tile sizes, as defined in the `.cu` files of this folder.
+//! The kernels and their tile sizes, as defined in the `.cu` files of this directory.
 
 use crate::conv::ConvShape;
 use candle_core::DType;
@@ -112,7 +112,7 @@ pub fn accumulator_bytes(dtype: DType) -> usize {
     if dtype == DType::F64 { 8 } else { 4 }
 }
 
-/// Returns a kernel of `conv_scalar.cu`. `each` is the channels and pixels of a thread.
+/// Returns a kernel of `conv_scalar.cu`. `each` is the number of channels and of pixels that a thread computes.
 const fn scalar(kernel: &'static str, dtype: DType, tile: [usize; 3], each: [usize; 2]) -> Tile {
     let [channels, pixels, step] = tile;
     let down = channels / each[0];
@@ -248,7 +248,7 @@ impl Direct {
     /// The pixels of a block.
     pub const PIXELS: usize = 256;
 
-    /// Returns the bytes of shared memory of a block for sums of `depth` products.
+    /// Returns the number of bytes of shared memory that a block uses for sums of `depth` products.
     pub fn shared(&self, depth: usize) -> usize {
         let bytes = accumulator_bytes(self.dtype);
         // A row of weights is padded by four elements.
@@ -283,7 +283,8 @@ pub struct Depthwise {
     pub kernel: &'static str,
     /// The element type.
     pub dtype: DType,
-    /// The kernel size and the stride, equal on both axes, of a kernel without dilation. `None` if it supports any.
+    /// The kernel size and the stride, equal on both axes, of a kernel without dilation. `None` if the kernel supports
+    /// any size, stride and dilation.
     pub square: Option<[usize; 2]>,
     /// The output rows that a thread computes.
     pub rows: usize,

@@ -32,7 +32,7 @@ __device__ __forceinline__ void copy_weight(const WeightRows<typename Tile::T> &
     }
 }
 
-// Copies STEP columns of the weight by the widest copies to which every row is aligned. `pad_rows` in `conv_pack.cu`
+// Copies STEP columns of the weight with the widest copies for which every row is aligned. `pad_rows` in `conv_pack.cu`
 // has padded rows with an odd number of 2-byte elements.
 template <class Tile>
 __device__ __forceinline__ void copy_weight(const WeightRows<typename Tile::T> &w, int k, typename Tile::T *to) {

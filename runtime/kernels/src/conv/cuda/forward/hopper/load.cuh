@@ -24,7 +24,7 @@ template <class Stages, int RUN> struct TransposedRun {
     int column;           // the first column
 
     // Reads item `item` of a chunk. An item is one run of some columns. The first channel of the chunk is at `input`,
-    // and `channels` are left from there on.
+    // and `channels` channels are left, including that one.
     __device__ __forceinline__ void read(const Stages &stages, const T *input, int item, int runs, int channels,
                                          int plane) {
         position = -RUN;

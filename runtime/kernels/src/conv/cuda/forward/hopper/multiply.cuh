@@ -1,5 +1,5 @@
-// Multiplies the stages. The MULTIPLIERS of a block are two warpgroups, each for half of the tile's channels. Their
-// first thread also starts the copies of the weight, as soon as both warpgroups have released a stage.
+// Multiplies the stages. The MULTIPLIERS of a block are two warpgroups, each for half of the tile's channels. The first
+// of these threads also starts the copies of the weight, as soon as both warpgroups have released a stage.
 #pragma once
 #include "load.cuh"
 

@@ -36,7 +36,7 @@ __device__ __forceinline__ PixelRun run_of(const PaddedLayout &p, const ConvSize
     const int across = i % p.runs_across, row_of_all = i / p.runs_across;
     const int phase = row_of_all / p.rows;
     const int start = tile + p.first;
-    const int row = floor_divide(start, p.pitch) + (row_of_all - phase * p.rows);  // counted through all images
+    const int row = floor_divide(start, p.pitch) + (row_of_all - phase * p.rows);  // counted across all images
     const int rows_of_image = p.image / p.pitch;
     const int row_image = floor_divide(row, rows_of_image);
     const int y = (row - row_image * rows_of_image) * s.stride_down + p.down[phase];

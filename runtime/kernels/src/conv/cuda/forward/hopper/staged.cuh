@@ -56,7 +56,7 @@ template <class Element, int PIXELS_> struct Staged {
     }
 };
 
-// The current stage of a ring, and the parity of the number of times around it.
+// The current stage of a ring, and the parity of the number of completed rounds.
 template <int STAGES> struct Ring {
     int stage = 0, parity = 0;
     __device__ __forceinline__ void next() {
