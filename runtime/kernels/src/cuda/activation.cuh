@@ -1,6 +1,6 @@
 // The activations of a kernel's epilogue and their gradients, as defined in
 // `runtime/kernels/src/activation/definitions.rs`. The activation of NaN is NaN. On a flat piece the gradient is 0 for
-// any gradient of the output, infinities included.
+// any gradient of the output, even an infinite one.
 #pragma once
 
 // The names of the fused activations, in the order of the table in `definitions.rs`.
@@ -28,13 +28,13 @@ __device__ __forceinline__ double hyperbolic_tangent(double x) { return tanh(x);
 __device__ __forceinline__ float complementary_error(float x) { return erfcf(x); }
 __device__ __forceinline__ double complementary_error(double x) { return erfc(x); }
 
-// Return NaN for NaN, which `max` and `min` would drop.
+// Unlike `max` and `min`, these functions return NaN for NaN.
 template <class T> __device__ __forceinline__ T at_least(T x, T bound) { return x < bound ? bound : x; }
 template <class T> __device__ __forceinline__ T at_most(T x, T bound) { return x > bound ? bound : x; }
 
 template <class T> __device__ __forceinline__ T sigmoid(T x) { return T(1) / (T(1) + exponential(-x)); }
 // Φ, the standard normal distribution function, and its density. erfc has a small relative error in the left tail,
-// where 1 + erf cancels.
+// where 1 + erf suffers from cancellation.
 template <class T> __device__ __forceinline__ T normal_cdf(T x) {
     return T(0.5) * complementary_error(-x * T(0.70710678118654752440));
 }

@@ -41,9 +41,9 @@ pub struct Graph(Infallible);
 impl Graph {
     /// Returns an error: there is no CUDA device in this build.
     pub fn capture(device: &Device, _work: impl FnMut() -> Result<()>) -> Result<Self> {
-        let given = device.location();
+        let actual = device.location();
         bail!(
-            "capture: expected a CUDA device, found {given:?}; sconce was compiled without its feature `cuda`"
+            "capture: expected a CUDA device, found {actual:?}; sconce was compiled without its feature `cuda`"
         )
     }
 

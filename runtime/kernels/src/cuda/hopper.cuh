@@ -4,7 +4,7 @@
 #include "portable.cuh"
 
 #ifdef CUDA_CPU_EMU
-// The emulator's implementation, after the documented layouts: tests/cuda/emu/hopper.h.
+// The emulator's implementation, which follows the documented layouts: tests/cuda/emu/hopper.h.
 using cuda_cpu::Barrier;
 using cuda_cpu::barrier_arrive;
 using cuda_cpu::barrier_expect;

@@ -28,8 +28,8 @@ pub(crate) fn launch<S: Into<Shape>>(
     Ok(outputs.map(tensor).collect())
 }
 
-/// Runs the program that `plan` makes, which changes its first operands, the `targets`, in place. These must be
-/// contiguous and begin at the start of their storage.
+/// Runs the program that `plan` makes. The program changes its first operands, the `targets`, in place. The targets
+/// must be contiguous and begin at the start of their storage.
 pub(crate) fn launch_in_place(
     op: &'static str,
     targets: &[&Tensor],
@@ -52,8 +52,8 @@ pub(crate) fn with_storages<T>(
         match &**storage {
             Storage::Cuda(storage) => storages.push((storage, *layout)),
             other => {
-                let given = other.device().location();
-                bail!("{op}: expected operands on one CUDA device, found one on {given:?}")
+                let actual = other.device().location();
+                bail!("{op}: expected operands on one CUDA device, found one on {actual:?}")
             }
         }
     }

@@ -3,7 +3,7 @@
 #include "portable.cuh"
 
 #ifdef CUDA_CPU_EMU
-// The emulator's implementation, after the documented layouts: tests/cuda/emu/tensor_core.h.
+// The emulator's implementation, which follows the documented layouts: tests/cuda/emu/tensor_core.h.
 using cuda_cpu::mma_half;
 using cuda_cpu::mma_tf32;
 using cuda_cpu::to_tf32;
@@ -73,8 +73,8 @@ __device__ __forceinline__ void ldmatrix_x2_trans(uint32_t (&r)[2], const void *
                  : "=r"(r[0]), "=r"(r[1]) : "r"(shared_address(row)) : "memory");
 }
 
-/// Starts an asynchronous copy to shared memory. If not `valid`, writes zeros and does not read `from`. Both pointers
-/// must be aligned to the number of bytes copied in either case.
+/// Starts an asynchronous copy to shared memory. If not `valid`, writes zeros and does not read `from`. In either case,
+/// both pointers must be aligned to the number of bytes copied.
 __device__ __forceinline__ void cp_async16(void *to, const void *from, bool valid) {
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from),
                  "r"(valid ? 16 : 0) : "memory");

@@ -12,7 +12,7 @@
 //! - a metric, at each call;
 //! - `Embedding`, which checks its indices;
 //! - the CTC loss, which runs on the CPU;
-//! - a batch norm without momentum, which needs the number of its batches;
+//! - a batch norm without momentum, which needs the number of batches so far;
 //! - L-BFGS, whose steps depend on losses.
 
 #[cfg(not(feature = "cuda"))]
@@ -39,12 +39,12 @@ pub use target::{set_tf32, tf32};
 
 use candle_core::{Device, Result};
 
-/// Returns the CUDA device with this ordinal, the same device at each call. It has a dedicated stream: any thread may
-/// use it, and work on it can be captured as a CUDA graph. candle's `Device::new_cuda` works as well, but has a
-/// separate stream for each thread, and these streams do not wait for each other.
+/// Returns the CUDA device with this ordinal. Every call returns the same device. The device has a dedicated stream:
+/// any thread may use it, and work on it can be captured as a CUDA graph. candle's `Device::new_cuda` works as well,
+/// but has a separate stream for each thread, and these streams do not wait for each other.
 ///
-/// If the machine has only one GPU, tensors on the device are not tracked by events. Events order work on several
-/// streams and cost time at each launch. Before a tensor moves to another `Device` for the same GPU, call
+/// If the machine has only one GPU, tensors on the device are not tracked with events. Events order work on several
+/// streams and cost time at each launch. Before a tensor moves to a different `Device` for the same GPU, call
 /// `device.synchronize()`.
 ///
 /// ```no_run
@@ -55,7 +55,7 @@ use candle_core::{Device, Result};
 /// ```
 ///
 /// # Errors
-/// The machine has no CUDA driver or no device with this ordinal, or this build lacks the feature `cuda`.
+/// Fails if the machine has no CUDA driver or no device with this ordinal, or if this build lacks the feature `cuda`.
 pub fn cuda(ordinal: usize) -> Result<Device> {
     Ok(Device::Cuda(device::open(ordinal)?))
 }

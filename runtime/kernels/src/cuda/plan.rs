@@ -79,7 +79,8 @@ impl Plan {
     }
 }
 
-/// The largest size that kernels hold in an `int`, with headroom for what they add to it.
+/// The maximum size that kernels store in an `int`. This maximum leaves headroom for the numbers that kernels add to a
+/// size.
 const MAX_SIZE: usize = 1 << 30;
 
 /// Converts a size to a kernel's `int`. Fails if it is larger than `MAX_SIZE`.

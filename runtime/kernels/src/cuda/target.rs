@@ -10,7 +10,7 @@ pub struct Target {
     pub capability: (u32, u32),
     /// `true` if the device has compute capability 9.0, for which there are separate kernels (`sm_90a`).
     pub hopper: bool,
-    /// The number of multiprocessors: at least as many blocks run concurrently.
+    /// The number of multiprocessors. At least this many blocks run concurrently.
     pub multiprocessors: u32,
     /// The maximum bytes of shared memory for a block.
     pub shared: u32,
@@ -34,19 +34,19 @@ impl Target {
 
 static TF32: AtomicBool = AtomicBool::new(false);
 
-/// Sets whether convolutions of f32 on a CUDA device may use tensor cores, which round each factor to TF32. The default
-/// is `false`, so that results agree with the CPU.
+/// Sets whether convolutions of f32 on a CUDA device may use tensor cores, which round each factor to TF32. Default:
+/// `false`, so that results agree with the CPU.
 ///
 /// TF32 has the range of f32 and a mantissa of 10 bits instead of 23. The relative error is about 1e-3 instead of 1e-6,
 /// and convolutions run several times as fast. Sums remain f32. The setting applies to the whole process, from the next
-/// call on. Matrix products follow `sconce::candle::cuda::set_gemm_reduced_precision_f32`.
+/// call on. Matrix products are controlled by `sconce::candle::cuda::set_gemm_reduced_precision_f32`.
 ///
-/// The same setting in PyTorch is `torch.backends.cudnn.allow_tf32`, which is on by default.
+/// The equivalent setting in PyTorch is `torch.backends.cudnn.allow_tf32`, which is on by default.
 pub fn set_tf32(allow: bool) {
     TF32.store(allow, Ordering::Relaxed);
 }
 
-/// Returns the value last given to [`set_tf32`].
+/// Returns the value last passed to [`set_tf32`].
 pub fn tf32() -> bool {
     TF32.load(Ordering::Relaxed)
 }

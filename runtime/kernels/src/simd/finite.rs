@@ -27,7 +27,7 @@ impl Kernel for Finite<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> bool {
-        // The product of zero and a finite number is zero, and NaN otherwise.
+        // Zero times a finite number is zero. Zero times an infinity or NaN is NaN.
         let (mut sums, mut vectors) = ([simd.zero(); 4], self.0.chunks_exact(4 * S::LANES));
         for four in &mut vectors {
             for (i, sum) in sums.iter_mut().enumerate() {
@@ -48,7 +48,8 @@ impl Kernel for FiniteHalves<'_> {
 
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> bool {
-        // All bits of the exponent are set in an infinity or NaN, and adding the least one carries into the sign.
+        // In an infinity or NaN, all bits of the exponent are set, so adding the lowest of these bits carries into the
+        // sign.
         let (exponent, least) = match self.0 {
             Half::F16 => (0x7c00, 0x0400),
             Half::Bf16 => (0x7f80, 0x0080),

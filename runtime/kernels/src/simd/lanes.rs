@@ -39,7 +39,7 @@ pub(crate) trait Lanes: Copy {
     unsafe fn load(self, from: *const Self::Real) -> Self::V;
     unsafe fn load_partial(self, from: *const Self::Real, n: usize) -> Self::V;
     unsafe fn store(self, to: *mut Self::Real, v: Self::V);
-    /// Transposes a block of `LANES × LANES` numbers: writes row `i` of one block as column `i` of another.
+    /// Transposes a block of `LANES × LANES` numbers: writes row `i` of one block as column `i` of the other.
     unsafe fn transpose(
         self,
         from: *const Self::Real,
@@ -84,7 +84,7 @@ impl<S> Floats<S> {
 
 impl<S, const PAIRS: bool> Floats<S, PAIRS> {
     /// # Safety
-    /// With `PAIRS`, `dispatch_pairs` has run the kernel.
+    /// With `PAIRS`, the kernel must have been run by `dispatch_pairs`.
     #[inline(always)]
     pub unsafe fn new_unchecked(simd: S) -> Self {
         Self(simd)
@@ -125,7 +125,7 @@ impl<S: Simd, const PAIRS: bool> Lanes for Floats<S, PAIRS> {
     }
     #[inline(always)]
     fn fma(self, a: S::V, b: S::V, c: S::V) -> S::V {
-        // SAFETY: the promise of `new_unchecked`.
+        // SAFETY: with `PAIRS`, the caller of `new_unchecked` guarantees that `dispatch_pairs` has run the kernel.
         if PAIRS { unsafe { self.0.dot_pairs(a, b, c) } } else { self.0.fma(a, b, c) }
     }
     #[inline(always)]

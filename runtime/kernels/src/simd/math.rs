@@ -1,8 +1,8 @@
 //! Exponential functions of single-precision numbers and vectors of them.
 //!
-//! Each function is generic over [`Single`] and has no branches. It serves scalars, whose loops the compiler
-//! vectorizes, and the vectors of every instruction set. `exp`, `tanh` and `ln_1p_exp` are within 2 units in the last
-//! place of the exact result for every input, denormal results included.
+//! Each function is generic over [`Single`] and has no branches. Each works for scalars, whose loops the compiler
+//! vectorizes, and for the vectors of every instruction set. `exp`, `tanh` and `ln_1p_exp` are within 2 units in the
+//! last place of the exact result for every input, denormal results included.
 
 use std::f32::consts::LOG2_E;
 
@@ -123,8 +123,8 @@ pub fn ln_1p_exp<N: Single>(x: N) -> N {
     (y * y).mul_add(polynomial(y, TAIL), y) + x.at_least(x.splat(0.))
 }
 
-/// Returns Φ(x), the standard normal distribution function: `(1 + erf(x / √2)) / 2`, with a small relative error in
-/// the left tail too, where that formula cancels.
+/// Returns Φ(x), the standard normal distribution function: `(1 + erf(x / √2)) / 2`, with a small relative error in the
+/// left tail too, where that formula suffers from cancellation.
 #[inline(always)]
 pub fn normal_cdf<N: Single>(x: N) -> N {
     /// Minimax polynomial of `(Φ(x) - ½) / x` in `x²` for `|x| ≤ 1`: relative error 7.1e-10.

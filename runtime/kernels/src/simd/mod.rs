@@ -1,10 +1,10 @@
 //! Vectors of `f32`s for each instruction set, and the choice of the instruction set at run time.
 //!
-//! A kernel is written once, generic over [`Simd`], as a type that implements [`Kernel`]. [`dispatch_to`] runs it
-//! with one of the machine's instruction sets, usually the widest, [`isa`].
-//! Every method of every token is `#[inline(always)]`, so that the whole kernel is compiled inside the one function
-//! of this file with the `target_feature` attribute. Code that is compiled outside of it makes a function call for
-//! every vector instruction; therefore do not call a token's methods in closures passed to `map` or `from_fn`.
+//! A kernel is written once, generic over [`Simd`], as a type that implements [`Kernel`]. [`dispatch_to`] runs it with
+//! one of the machine's instruction sets, usually with the widest, which [`isa`] returns. Every method of every token
+//! is `#[inline(always)]`, so that the whole kernel is compiled inside one function of this file, which has the
+//! attribute `target_feature`. Code that is compiled outside of that function makes a function call for every vector
+//! instruction. Therefore, do not call a token's methods in closures passed to `map` or `from_fn`.
 
 #[cfg(any(target_arch = "aarch64", test))]
 mod arm;
@@ -92,8 +92,8 @@ pub fn has_pairs(isa: Isa) -> bool {
     return false;
 }
 
-/// Returns the instruction set in use: the widest of this machine, up to the limit in the environment variable
-/// `SCONCE_ISA` (`portable`, `neon`, `avx2` or `avx512`; read once).
+/// Returns the instruction set in use: the widest of this machine, up to the limit that is set by the environment
+/// variable `SCONCE_ISA` (`portable`, `neon`, `avx2` or `avx512`; read once).
 pub fn isa() -> Isa {
     static ISA: OnceLock<Isa> = OnceLock::new();
     *ISA.get_or_init(|| {
@@ -126,7 +126,7 @@ impl Kernel for CountLanes {
     }
 }
 
-/// Runs `kernel` with `isa`, or with the portable path if the machine does not have it.
+/// Runs `kernel` with `isa`, or with the portable instruction set if the machine lacks `isa`.
 pub fn dispatch_to<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     match isa {
         #[cfg(target_arch = "x86_64")]
@@ -161,7 +161,7 @@ pub(super) fn dispatch_loops<K: Kernel>(kernel: K) -> K::Output {
     dispatch_loops_to(isa(), kernel)
 }
 
-/// Runs a kernel as [`dispatch_loops`] does, with an instruction set no wider than `limit`.
+/// Runs a kernel like [`dispatch_loops`], but with an instruction set no wider than `limit`.
 pub(super) fn dispatch_loops_to<K: Kernel>(limit: Isa, kernel: K) -> K::Output {
     match limit {
         // SAFETY: `is_available` detected the features on this machine.
@@ -232,17 +232,17 @@ pub trait Simd: Copy + Send + Sync + 'static {
     unsafe fn store_partial(self, to: *mut f32, n: usize, v: Self::V);
     /// Returns the mask of the lanes `first..end`. Requires `end ≤ LANES`.
     fn mask(self, first: usize, end: usize) -> Self::Mask;
-    /// Loads the lanes of the mask, and zero in all others. Only the floats of the mask's lanes need be in bounds.
+    /// Loads the lanes of the mask, and zero in all others. Only the floats of the mask's lanes need to be in bounds.
     unsafe fn load_masked(self, from: *const f32, mask: Self::Mask) -> Self::V;
     /// Returns the even and the odd elements of the concatenation of `a` and `b`.
     fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2];
     /// Alternates the lanes of `a` and `b`: the inverse of [`deinterleave`](Self::deinterleave).
     fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2];
-    /// Selects the lanes of `same` if `a` equals `b`, and of `other` if not, so for NaN too.
+    /// Selects the lanes of `same` if `a` equals `b`, and of `other` otherwise, including for NaN.
     fn pick(self, a_and_b: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V;
-    /// Selects the lanes of `then` if `a < b`, and of `otherwise` if not, so for NaN too.
+    /// Selects the lanes of `then` if `a < b`, and of `otherwise` if not, including for NaN.
     fn pick_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
-    /// Selects the lanes of `then` if `a ≤ b`, and of `otherwise` if not, so for NaN too.
+    /// Selects the lanes of `then` if `a ≤ b`, and of `otherwise` if not, including for NaN.
     fn pick_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;
@@ -301,7 +301,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
         }
     }
     /// Returns the dot product of the [pairs](Self::pair) in each lane of `a` and `b`, plus `c`. Denormal numbers may
-    /// be taken as zero.
+    /// be treated as zero.
     ///
     /// # Safety
     /// The kernel must have been run by `dispatch_pairs`.

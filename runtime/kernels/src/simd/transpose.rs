@@ -24,7 +24,7 @@ pub(crate) unsafe fn transpose<S: Simd>(
 ) {
     #[cfg(target_arch = "x86_64")]
     if TypeId::of::<S>() == TypeId::of::<Avx2>() {
-        // SAFETY: the caller's bounds; the token proves that the machine has AVX2.
+        // SAFETY: the caller guarantees the bounds, and the token proves that the machine has AVX2.
         return unsafe { eight_by_eight(from, from_stride, to, to_stride) };
     }
     #[cfg(target_arch = "x86_64")]
@@ -44,24 +44,24 @@ pub(crate) unsafe fn transpose<S: Simd>(
     }
     #[cfg(target_arch = "aarch64")]
     if TypeId::of::<S>() == TypeId::of::<Neon>() {
-        // SAFETY: the caller's bounds; every aarch64 machine has NEON.
+        // SAFETY: the caller guarantees the bounds, and every aarch64 machine has NEON.
         return unsafe { four_by_four(from, from_stride, to, to_stride) };
     }
     for i in 0..S::LANES {
         for j in 0..S::LANES {
-            // SAFETY: the caller's bounds.
+            // SAFETY: the caller guarantees the bounds.
             unsafe { *to.add(j * to_stride + i) = *from.add(i * from_stride + j) }
         }
     }
 }
 
 /// # Safety
-/// As for [`transpose`] with eight lanes; the machine must have AVX.
+/// The requirements of [`transpose`] for eight lanes. In addition, the machine must have AVX.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 unsafe fn eight_by_eight(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
     use std::arch::x86_64::*;
-    // SAFETY: the caller's bounds; the halves of a row are four floats within its eight.
+    // SAFETY: the caller guarantees the bounds; the halves of a row are four floats within its eight.
     unsafe {
         // Rows i and i + 4 share a register, so that the shuffles below stay within 128-bit halves.
         let mut halves = [[_mm256_setzero_ps(); 4]; 2];
@@ -87,12 +87,12 @@ unsafe fn eight_by_eight(from: *const f32, from_stride: usize, to: *mut f32, to_
 }
 
 /// # Safety
-/// As for [`transpose`] with four lanes.
+/// The requirements of [`transpose`] for four lanes.
 #[cfg(target_arch = "aarch64")]
 #[inline(always)]
 unsafe fn four_by_four(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
     use std::arch::aarch64::*;
-    // SAFETY: the caller's bounds.
+    // SAFETY: the caller guarantees the bounds.
     unsafe {
         let [a, b, c, d] = [0, 1, 2, 3].map(|i| vld1q_f32(from.add(i * from_stride)));
         let pair = |x, y| (vreinterpretq_f64_f32(vtrn1q_f32(x, y)), vreinterpretq_f64_f32(vtrn2q_f32(x, y)));

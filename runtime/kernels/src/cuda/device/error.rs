@@ -37,7 +37,7 @@ fn code(error: &Error) -> Option<CUresult> {
 
 /// Returns the error for a device that could not be opened.
 pub fn opening(ordinal: usize, error: Error) -> Error {
-    let given = match code(&error) {
+    let reason = match code(&error) {
         Some(CUresult::CUDA_ERROR_NO_DEVICE) => "found no CUDA device or no driver",
         Some(CUresult::CUDA_ERROR_INVALID_DEVICE) => "no device has this ordinal",
         Some(CUresult::CUDA_ERROR_STUB_LIBRARY) => "found a stub instead of the driver's libcuda",
@@ -50,10 +50,10 @@ pub fn opening(ordinal: usize, error: Error) -> Error {
         Some(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => "its memory is full",
         _ => "it could not be opened",
     };
-    Error::msg(format!("expected the CUDA device {ordinal} and its driver, but {given}: {}", plain(&error)))
+    Error::msg(format!("expected the CUDA device {ordinal} and its driver, but {reason}: {}", plain(&error)))
 }
 
-/// Returns the error of `op` before its launches, such as in the copy of an operand.
+/// Returns the error for a failure of `op` before its launches, such as in the copy of an operand.
 pub fn at(op: &str, device: &CudaDevice, error: Error) -> Error {
     match code(&error) {
         Some(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => {

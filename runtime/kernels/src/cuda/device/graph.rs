@@ -17,11 +17,11 @@ use super::error;
 pub struct Graph(CudaGraph);
 
 impl Graph {
-    /// Records the work that `work` submits to `device`. Calls `work` twice: the first call executes, so that kernels
-    /// are loaded and small host tensors are on the device; the second call is recorded.
+    /// Records the work that `work` submits to `device`. Calls `work` twice: the first call runs on the device, so that
+    /// kernels are loaded and small host tensors are on the device; the second call is recorded.
     ///
     /// # Errors
-    /// `device` is not a CUDA device that can be captured, or `work` fails or submits nothing.
+    /// Fails if `device` is not a CUDA device that can be captured, or if `work` fails or submits nothing.
     pub fn capture(device: &Device, mut work: impl FnMut() -> Result<()>) -> Result<Self> {
         let Device::Cuda(device) = device else {
             bail!("capture: expected a CUDA device, found {:?}", device.location())
@@ -53,7 +53,7 @@ impl Graph {
         }
     }
 
-    /// Submits the recorded work. It runs after the work that was submitted before.
+    /// Submits the recorded work, which runs after all work that was submitted earlier.
     pub fn launch(&self) -> Result<()> {
         self.0.launch().map_err(error::driver)
     }
@@ -74,7 +74,7 @@ fn check(device: &CudaDevice, stream: &CudaStream) -> Result<()> {
     Ok(())
 }
 
-/// Disables the tracking of memory by events while it is alive.
+/// A guard that disables the tracking of memory with events.
 struct Untracked<'a>(Option<&'a CudaDevice>);
 
 impl<'a> Untracked<'a> {

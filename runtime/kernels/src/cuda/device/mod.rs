@@ -40,7 +40,7 @@ fn target_for(device: &CudaDevice) -> Result<Target> {
     })
 }
 
-/// Returns the properties of a device. Fails if it is not a CUDA device.
+/// Returns the properties of a device. Fails if the device is not a CUDA device.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn target_of(device: &Device) -> Result<Target> {
     match device {
@@ -62,7 +62,7 @@ pub(crate) fn run(
     execute(op, &device, &plan(&target_for(&device)?)?, &dense)
 }
 
-/// Runs a program as [`run`] does, which changes the first `targets` operands in place.
+/// Runs a program that changes the first `targets` operands in place. Otherwise like [`run`].
 pub(crate) fn run_in_place(
     op: &'static str,
     plan: &dyn Fn(&Target) -> Result<Program>,
@@ -86,8 +86,8 @@ fn device_of(op: &str, operands: &[Operand]) -> Result<CudaDevice> {
     let device = first.device();
     for (i, (operand, _)) in operands.iter().enumerate() {
         if !operand.device().same_device(device) {
-            let [expected, given] = [device, operand.device()].map(|device| device.location());
-            bail!("{op}: expected operand {i} on {expected:?} like operand 0, found {given:?}")
+            let [expected, actual] = [device, operand.device()].map(|device| device.location());
+            bail!("{op}: expected operand {i} on {expected:?}, the device of operand 0, found {actual:?}")
         }
     }
     Ok(device.clone())
@@ -123,8 +123,8 @@ fn allocate(op: &str, device: &CudaDevice, buffers: &[super::Buffer]) -> Result<
     let allocate = |buffer: &super::Buffer| {
         // The driver returns no memory for zero bytes.
         let shape = Shape::from(buffer.elements.max(1));
-        // SAFETY: the first use of the memory is by the program's launches, which write it. They run on the stream of
-        // the allocation.
+        // SAFETY: the first use of the memory is by the program's launches, which write the memory. The launches run on
+        // the stream of the allocation.
         let storage = unsafe { device.alloc_uninit(&shape, buffer.dtype) };
         storage.map_err(|error| error::allocating(op, device, *buffer, error))
     };
@@ -157,12 +157,12 @@ enum Value {
     Int(i32),
     Float(f32),
     Double(f64),
-    /// As long as the longest structure. The driver reads only as many bytes as the kernel's parameter has.
+    /// An array as long as the longest structure. The driver reads only as many bytes as the kernel's parameter has.
     Ints(Box<[i32; Arg::MAX_INTS]>),
 }
 
 impl Value {
-    /// Returns the value of an argument, or `None` if its buffer does not exist or it has too many integers.
+    /// Returns the value of an argument, or `None` if its buffer does not exist or its structure has too many integers.
     fn of(arg: &Arg, memory: &Memory) -> Option<Self> {
         let pointer = |addresses: &[Address], i: usize| Some(Value::Pointer(addresses.get(i)?.pointer));
         match arg {

@@ -10,7 +10,7 @@ use super::error;
 
 static DEVICES: Mutex<BTreeMap<usize, CudaDevice>> = Mutex::new(BTreeMap::new());
 
-/// Returns the device with this ordinal, the same device at each call.
+/// Returns the device with this ordinal. Every call returns the same device.
 pub(crate) fn open(ordinal: usize) -> Result<CudaDevice> {
     // The map is consistent even if a thread panicked while it held the lock.
     let mut devices = DEVICES.lock().unwrap_or_else(PoisonError::into_inner);

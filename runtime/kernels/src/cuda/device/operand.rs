@@ -46,7 +46,7 @@ impl<'a> Dense<'a> {
 /// An address in the device's memory.
 pub(super) struct Address<'a> {
     pub pointer: u64,
-    /// Records on drop, for other streams, that this stream has finished with the memory.
+    /// When dropped, records for other streams that this stream has finished using the memory.
     _used: SyncOnDrop<'a>,
 }
 

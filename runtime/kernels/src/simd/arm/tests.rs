@@ -32,9 +32,9 @@ fn random(dims: &[usize]) -> Result<Tensor> {
 }
 
 /// Returns the norm of the difference, relative to the norm of `expected`.
-fn distance(found: &Tensor, expected: &Tensor) -> Result<f32> {
+fn distance(actual: &Tensor, expected: &Tensor) -> Result<f32> {
     let norm = |x: Tensor| x.sqr()?.sum_all()?.sqrt()?.to_scalar::<f32>();
-    Ok(norm((found - expected)?)? / norm(expected.clone())?)
+    Ok(norm((actual - expected)?)? / norm(expected.clone())?)
 }
 
 #[test]
@@ -66,16 +66,19 @@ fn backward_matches_the_portable_kernels() -> Result<()> {
         let y = conv2d_with(Isa::Portable, &x, &w, &geometry, &Epilogue::default())?.relu()?;
         let g = random(y.dims())?;
         let on = |isa| backward_on(isa, [&x, &w, &y, &g], &geometry, Activation::Relu, needs);
-        let found = on(Isa::Neon)?;
+        let actual = on(Isa::Neon)?;
         let expected = on(Isa::Portable)?;
         let pairs = [
-            (found.input, expected.input),
-            (found.weight, expected.weight),
-            (found.bias, expected.bias),
-            (found.residual, expected.residual),
+            (actual.input, expected.input),
+            (actual.weight, expected.weight),
+            (actual.bias, expected.bias),
+            (actual.residual, expected.residual),
         ];
-        for (found, expected) in pairs {
-            let difference = distance(&found.expect("requested"), &expected.expect("requested"))?;
+        for (actual, expected) in pairs {
+            let difference = distance(
+                &actual.expect("every gradient is requested"),
+                &expected.expect("every gradient is requested"),
+            )?;
             assert!(difference < 2e-5, "input {input:?}, weight {weight:?}, {settings:?}: {difference}");
         }
     }
@@ -89,8 +92,8 @@ fn pooling_matches_the_portable_kernels() -> Result<()> {
         let x = (random(&[3, h, w])? * 2.)?.round()?;
         let grad = random(&[3, h / 2, w / 2])?;
         let on = |isa| max_pool2d_with(isa, &x, &grad);
-        for (found, expected) in on(Isa::Neon)?.iter().zip(&on(Isa::Portable)?) {
-            assert_eq!(distance(found, expected)?, 0., "{h}×{w}");
+        for (actual, expected) in on(Isa::Neon)?.iter().zip(&on(Isa::Portable)?) {
+            assert_eq!(distance(actual, expected)?, 0., "{h}×{w}");
         }
     }
     Ok(())
@@ -102,8 +105,8 @@ fn linear_gradients_match_the_portable_kernels() -> Result<()> {
     let weight = random(&[33, 70])?;
     let grad = random(&[13, 33])?;
     let on = |isa| gradients_with(isa, &x, &weight, &grad);
-    for (found, expected) in on(Isa::Neon)?.iter().zip(&on(Isa::Portable)?) {
-        assert!(distance(found, expected)? < 2e-5);
+    for (actual, expected) in on(Isa::Neon)?.iter().zip(&on(Isa::Portable)?) {
+        assert!(distance(actual, expected)? < 2e-5);
     }
     Ok(())
 }
