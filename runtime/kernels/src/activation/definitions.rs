@@ -92,7 +92,7 @@ activations! {
         Tanh = tanh ["Tanh"] {
             value: |x| x.tanh(),
             saves_output: true,
-            // Not `1 - y²`, which cancels if `y` is near 1.
+            // Not `1 - y²`, which suffers from cancellation if `y` is near 1.
             gradient: |grad, y| grad * ((y.splat(1.) - y) * (y.splat(1.) + y)),
             composed: |x| x.tanh(),
         }
@@ -212,7 +212,7 @@ const GELU_SLOPE: f64 = 1.595_769_121_605_730_7;
 /// The coefficient of `x³` in the approximation of GELU.
 const GELU_CUBE: f64 = 0.044_715;
 
-/// Returns `(1 + tanh u) / 2` with `u = √(2/π) (x + 0.044715 x³)`, computed as `σ(2u)`, which does not cancel.
+/// Returns `(1 + tanh u) / 2` with `u = √(2/π) (x + 0.044715 x³)`, computed as `σ(2u)`, which avoids cancellation.
 #[inline(always)]
 fn approximate_normal_cdf<N: Number>(x: N) -> N {
     (x.splat(GELU_SLOPE) * (x + x.splat(GELU_CUBE) * x * x * x)).sigmoid()

@@ -2,9 +2,9 @@
 //! every pass touches the same pages.
 //!
 //! Each running pass leases ranges, first fit, from a separate region. A lease that does not fit gets a separate
-//! allocation. When the last lease of a pass is dropped, its region is reallocated to the size that the pass would
-//! have needed. The number of regions is the largest number of concurrent passes. The arena lives as long as a layer
-//! that has used it.
+//! allocation. When the last lease of a pass is dropped, its region is reallocated to the size that the pass would have
+//! needed. The number of regions is the maximum number of passes that have run concurrently. The arena lives as long as
+//! a layer that has used it.
 
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut, Range};
@@ -80,8 +80,8 @@ pub struct ActivationMemory {
 
 /// Returns the memory of the activations that inference keeps in the channel-blocked layout, for all networks together.
 ///
-/// The activations are in an arena, which is only as large as the activations that are alive at the same time. It is
-/// freed with the last network that has used it.
+/// The activations are in an arena, which is only as large as the activations that are alive at the same time. The
+/// arena is freed with the last network that has used it.
 pub fn activation_memory() -> ActivationMemory {
     let shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner).upgrade();
     shared.map_or_else(ActivationMemory::default, |arena| arena.usage())
@@ -101,7 +101,7 @@ impl Arena {
     /// Leases `len` floats, aligned to a cache line. Their contents are unspecified.
     ///
     /// # Errors
-    /// The allocation fails.
+    /// Fails if the allocation fails.
     pub fn lease(self: &Arc<Self>, len: usize) -> Result<Lease> {
         let lines = len.div_ceil(CACHE_LINE_FLOATS).max(1);
         let mut regions = self.regions();
@@ -146,7 +146,7 @@ impl Arena {
     }
 }
 
-/// Returns the region of the thread's pass, or an unused one, or a new one.
+/// Returns the region of the thread's pass, or else an unused region, or else a new region.
 fn region_of(regions: &mut Vec<Region>, thread: ThreadId) -> &mut Region {
     let own = regions.iter().position(|region| region.lines > 0 && region.thread == thread);
     let unused = || regions.iter().position(|region| region.lines == 0);
@@ -215,7 +215,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Returns the arena that the memory is from.
+    /// Returns the arena from which the memory is leased.
     pub fn arena(&self) -> &Arc<Arena> {
         &self.arena
     }

@@ -13,7 +13,7 @@ pub(crate) enum Alignment {
     CacheLine,
 }
 
-/// The least number of elements of a large output: storing it takes longer than making the views of its storage.
+/// The minimum number of elements of a large output. Storing this many takes longer than creating views of the storage.
 const LARGE: usize = 1 << 14;
 
 const CACHE_LINE_BYTES: usize = 64;
@@ -23,7 +23,7 @@ impl Alignment {
     /// for the output.
     ///
     /// # Errors
-    /// The allocation fails.
+    /// Fails if the allocation fails.
     pub fn allocate<E: Copy + Default>(self, elements: usize) -> Result<Vec<E>> {
         let max_padding = match self {
             Self::CacheLine if elements >= LARGE => CACHE_LINE_BYTES / size_of::<E>() - 1,
@@ -40,7 +40,7 @@ impl Alignment {
 /// Returns an empty vector with capacity for `elements`.
 ///
 /// # Errors
-/// The allocation fails.
+/// Fails if the allocation fails.
 pub(crate) fn allocate<T>(elements: usize) -> Result<Vec<T>> {
     let mut output = Vec::new();
     match output.try_reserve_exact(elements) {
@@ -86,7 +86,7 @@ mod tests {
     #[test]
     fn large_outputs_begin_at_a_cache_line() -> Result<()> {
         let dims = [1, 4, 64, LARGE / 256];
-        // The other allocations in between vary the addresses.
+        // The small vectors between the outputs vary the addresses.
         let outputs = (0..8).map(|i| Ok((output(Alignment::CacheLine, dims)?, vec![0u8; 16 * i + 16])));
         for ((tensor, offset), _) in outputs.collect::<Result<Vec<_>>>()? {
             let (storage, layout) = tensor.storage_and_layout();
@@ -98,7 +98,7 @@ mod tests {
     }
 
     #[test]
-    fn other_outputs_begin_with_their_storage() -> Result<()> {
+    fn small_empty_and_storage_aligned_outputs_have_offset_zero() -> Result<()> {
         assert_eq!(output(Alignment::Storage, [1, 4, 64, LARGE / 256])?.1, 0);
         assert_eq!(output(Alignment::CacheLine, [1, 1, 1, LARGE - 1])?.1, 0);
         assert_eq!(output(Alignment::CacheLine, [0, 4, 8, 8])?.1, 0);

@@ -22,7 +22,7 @@ pub fn can_allocate<T>(dims: &[usize]) -> bool {
 /// A training step frees every tensor it has made, and the next step allocates them again. By default glibc returns
 /// much of that memory to the system in between, and the system has to find, clear and map it again page by page, which
 /// takes a tenth to a third of a step. The call affects the whole process, which holds its peak memory from then on.
-/// It has an effect only with glibc, and none in a program with its own allocator (`#[global_allocator]`).
+/// The call has no effect without glibc, or in a program that sets a different allocator (`#[global_allocator]`).
 ///
 /// ```
 /// sconce_kernels::keep_memory();

@@ -13,8 +13,8 @@ const LARGEST_KEPT: usize = 64 << 20;
 
 /// `N` slices of scratch memory, each aligned to a cache line.
 ///
-/// The contents are unspecified. A task may hold several scratch memories at the same time, also while its thread runs
-/// another task. Dropping returns the memory to the thread.
+/// The contents are unspecified. A task may hold several scratch memories at the same time, even while its thread runs
+/// another task. Dropping a scratch memory returns it to the thread.
 pub(crate) struct Scratch<const N: usize> {
     memory: AlignedVec,
     lens: [usize; N],

@@ -2,7 +2,8 @@
 //!
 //! Running a task on another thread pays off if the task takes at least about 10 µs: waking a helper takes 1 to 2 µs,
 //! and at the end of an operation the other threads wait for half a task on average. Each constant is the work of such
-//! a task in the unit that a kernel counts. An operation with no more work than one task runs on the calling thread.
+//! a task in the unit that a kernel counts. An operation whose work is at most that of one task runs on the calling
+//! thread.
 //!
 //! The constants also determine how sums are split into partial sums, so they do not depend on the machine.
 
@@ -15,7 +16,7 @@ pub(crate) const SCAN: usize = 4 * PASS;
 /// Elements of two passes over the same rows, or of a copy with strides.
 pub(crate) const TWO_PASSES: usize = PASS / 2;
 
-/// Elements of a pass with an exponential each.
+/// Elements of a pass that computes one exponential for each element.
 pub(crate) const EXPONENTIALS: usize = PASS / 4;
 
 /// Multiply-adds of operands that are in registers or in a core's caches.
@@ -37,11 +38,11 @@ pub(crate) const SPLIT_MULTIPLY_ADDS: usize = 8 * MULTIPLY_ADDS;
 /// Multiply-adds that are not vectorized.
 pub(crate) const SCALAR_MULTIPLY_ADDS: usize = MULTIPLY_ADDS / 4;
 
-/// Returns the number of tasks for `work` units of work with at least `least` units in each task: if possible a
+/// Returns the number of tasks for `work` units of work with at least `minimum` units in each task: if possible a
 /// multiple of the number of threads, and at most four for each thread.
-pub(crate) fn task_count(work: usize, least: usize) -> usize {
+pub(crate) fn task_count(work: usize, minimum: usize) -> usize {
     let threads = rayon::current_num_threads();
-    match work / least {
+    match work / minimum {
         0 | 1 => 1,
         max_tasks => max_tasks.next_multiple_of(threads).min(4 * threads),
     }

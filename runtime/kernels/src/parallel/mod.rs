@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// thread takes longer than a small layer. Each thread has a share of consecutive indices, so that its cache already
 /// holds the data that the same share of the preceding call wrote. A thread that has finished its share takes indices
 /// from the shares of the others. Therefore `run` must not depend on the calling thread or on the order of calls. The
-/// caller does not wait for helpers that arrive after all indices are taken. It waits actively for helpers that still
-/// run, at most for the time of one index.
+/// caller does not wait for helpers that arrive after all indices are taken. The caller waits actively for helpers that
+/// still run, at most for the time of one index.
 pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
     #[cfg(test)]
     counts::record(count);
@@ -48,7 +48,7 @@ pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
 
 type Run = *const (dyn Fn(usize) + Sync + 'static);
 
-/// The state that a call of [`for_each`] shares with its helpers, which may outlive the call.
+/// The state that a call to [`for_each`] shares with its helpers, which may outlive the call.
 struct Job {
     /// Dereferenced only by the caller, and by helpers that entered before the caller closed the job. The caller waits
     /// for these helpers.
@@ -112,7 +112,7 @@ impl Job {
     }
 }
 
-/// Closes a job and waits for its helpers on drop, so also if the caller panics.
+/// Closes a job and waits for its helpers on drop, even if the caller panics.
 struct CloseOnDrop<'a>(&'a Job);
 
 impl Drop for CloseOnDrop<'_> {
@@ -141,17 +141,17 @@ pub(crate) fn for_each_chunk<T: Send>(data: &mut [T], len: usize, run: impl Fn(u
 }
 
 /// Calls `run` with every row of `row` elements of `data` and its index, in parallel. A task has rows with at least
-/// `least` elements in total.
+/// `minimum` elements in total.
 pub(crate) fn for_each_row<T: Send>(
     row: usize,
-    least: usize,
+    minimum: usize,
     data: &mut [T],
     run: impl Fn(usize, &mut [T]) + Sync,
 ) {
     if row == 0 {
         return;
     }
-    let rows = least.div_ceil(row);
+    let rows = minimum.div_ceil(row);
     for_each_chunk(data, rows * row, |task, data| {
         data.chunks_exact_mut(row).enumerate().for_each(|(i, row)| run(task * rows + i, row));
     });
@@ -211,7 +211,7 @@ mod tests {
     }
 }
 
-/// Records the number of tasks of each call of [`for_each`], for tests.
+/// Records the number of tasks of each call to [`for_each`], for tests.
 #[cfg(test)]
 pub(crate) mod counts {
     use std::cell::RefCell;

@@ -16,7 +16,7 @@ const POLLS: usize = 32;
 /// The number of yields before a helper stops waiting: about 60 microseconds in total.
 const YIELDS: usize = 32;
 
-/// Never holds more jobs than waiting helpers: each of them takes a job before it stops waiting.
+/// Never holds more jobs than waiting helpers: each helper takes a job before it stops waiting.
 static QUEUE: Mutex<Queue> = Mutex::new(Queue { jobs: Vec::new(), waiting: 0 });
 /// The number of jobs in the queue, readable without the lock.
 static OPEN: AtomicUsize = AtomicUsize::new(0);
@@ -75,7 +75,7 @@ fn next() -> Option<Arc<Job>> {
     leave(&mut queue(), true)
 }
 
-/// Takes a job and stops waiting. If there is no job, stops waiting only if `always`.
+/// Takes a job and stops waiting. If there is no job, stops waiting only if `always` is set.
 fn leave(queue: &mut Queue, always: bool) -> Option<Arc<Job>> {
     let job = queue.jobs.pop();
     OPEN.store(queue.jobs.len(), Ordering::Relaxed);

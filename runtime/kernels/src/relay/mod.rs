@@ -1,9 +1,9 @@
 //! Hands gradients directly from one operation of this crate to the operation that made its operand.
 //!
-//! Candle allocates zeros for each gradient and adds the gradient to them, even if it is the only one: one pass over
-//! memory that clears and one that adds, as much traffic as a pooling. Here a *proxy node*, a tensor of a single
-//! number, represents an operation in candle's graph. The gradient of the operation's output is left in a
-//! [`GradientSlot`] until candle's traversal of the graph reaches the proxy node. The output itself is an ordinary
+//! Candle allocates zeros for each gradient and adds the gradient to them, even if there is only one gradient: one pass
+//! clears the memory and one adds to it, which is as much memory traffic as a pooling operation. Here a *proxy node*, a
+//! tensor of a single number, represents an operation in candle's graph. The gradient of the operation's output is left
+//! in a [`GradientSlot`] until candle's traversal of the graph reaches the proxy node. The output itself is an ordinary
 //! tensor: in candle's graph, the result of an operation on the proxy node.
 
 mod proxy;
@@ -20,8 +20,8 @@ use super::elementwise::sum;
 use super::operation::{self, CpuOperand, Operation, all};
 use proxy::{Output, ProxyNode};
 
-/// Runs an operation as [`operation::apply`] does. On the CPU, if an operand tracks gradients, a proxy node represents
-/// the operation in candle's graph.
+/// Runs an operation like [`operation::apply`]. On the CPU, if an operand tracks gradients, a proxy node represents the
+/// operation in candle's graph.
 pub(crate) fn apply<const N: usize>(operands: [&Tensor; N], operation: impl Operation<N>) -> Result<Tensor> {
     let on_cpu = operands.iter().all(|x| x.device().is_cpu());
     if on_cpu && operands.iter().any(|x| x.track_op()) {
@@ -41,7 +41,7 @@ fn apply_with_proxy<const N: usize>(operands: [&Tensor; N], operation: impl Oper
         operand_slots: links.each_ref().map(|link| Some(link.as_ref()?.slot.clone())),
         slot: slot.clone(),
     };
-    // Candle's graph connects proxy nodes: an operand that has one is replaced by it.
+    // An operand with a proxy node is replaced with that node, so that candle's graph connects proxy nodes.
     let in_graph: [&Tensor; N] =
         std::array::from_fn(|i| links[i].as_ref().map_or(operands[i], |link| &link.proxy));
     let proxy = operation::apply(in_graph, proxy)?;

@@ -13,7 +13,7 @@ use super::{GradientSlot, Link, links, locked};
 pub(super) struct ProxyNode<O, const N: usize> {
     pub operation: O,
     pub operands: [Tensor; N],
-    /// The gradient slots of the operands, for those that another proxy node's operation made.
+    /// The gradient slot of each operand, or `None` if no proxy node represents the operation that made the operand.
     pub operand_slots: [Option<Arc<GradientSlot>>; N],
     pub slot: Arc<GradientSlot>,
 }

@@ -11,12 +11,12 @@ fn variable() -> Result<Var> {
 }
 
 fn gradient(loss: &Tensor, x: &Var) -> Result<Vec<f64>> {
-    loss.backward()?.get(x).expect("a gradient").flatten_all()?.to_vec1()
+    loss.backward()?.get(x).expect("the loss depends on `x`").flatten_all()?.to_vec1()
 }
 
 fn assert_close(a: &[f64], b: &[f64]) {
     assert_eq!(a.len(), b.len());
-    assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12), "{a:?} is not {b:?}");
+    assert!(a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-12), "expected {b:?}, found {a:?}");
 }
 
 /// Alternates operations of this crate with candle's own. Some outputs have several readers.
@@ -46,7 +46,7 @@ fn gradients_match_candle() -> Result<()> {
     thread::scope(|scope| {
         let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| gradient(&loss, &x))).collect();
         threads.into_iter().try_for_each(|thread| {
-            assert_close(&thread.join().expect("no panic")?, &candle);
+            assert_close(&thread.join().expect("the thread does not panic")?, &candle);
             Ok(())
         })
     })
@@ -83,7 +83,7 @@ fn dropping_a_long_chain_does_not_overflow_the_stack() -> Result<()> {
         Ok(())
     };
     let builder = thread::Builder::new().stack_size(1 << 18);
-    thread::scope(|scope| builder.spawn_scoped(scope, run)?.join().expect("no panic"))
+    thread::scope(|scope| builder.spawn_scoped(scope, run)?.join().expect("the thread does not panic"))
 }
 
 /// Fails in the first backward pass and passes the gradient through in every later one.
