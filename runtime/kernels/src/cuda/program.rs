@@ -5,9 +5,9 @@ use candle_core::DType;
 /// The results, scratch memory and launches of an operation.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Program {
-    /// The buffers that the operation returns. They are uninitialized; the launches must write every element.
+    /// The buffers that the operation returns. These buffers are uninitialized; the launches must write every element.
     pub outputs: Vec<Buffer>,
-    /// The buffers that launches share. They are uninitialized, and freed after the last launch.
+    /// The buffers that launches share. These buffers are uninitialized, and freed after the last launch.
     pub scratch: Vec<Buffer>,
     /// The launches, in order.
     pub launches: Vec<Launch>,
@@ -33,7 +33,7 @@ pub struct Launch {
     pub grid: [u32; 3],
     /// The number of threads of a block along each axis.
     pub block: [u32; 3],
-    /// The bytes of dynamic shared memory.
+    /// The number of bytes of dynamic shared memory.
     pub shared: u32,
     /// The arguments in the order of the kernel's parameters, each with exactly the parameter's type.
     pub args: Vec<Arg>,

@@ -70,11 +70,11 @@ const SHRINK_AFTER: usize = 16;
 /// The memory of activations in the channel-blocked layout, in bytes: see [`activation_memory`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ActivationMemory {
-    /// The bytes leased now.
+    /// The number of bytes leased now.
     pub leased: usize,
     /// The peak of `leased` in the last pass, or in the running one.
     pub peak: usize,
-    /// The bytes allocated for the current and later passes, leased or not.
+    /// The number of bytes allocated for the current and later passes, leased or not.
     pub held: usize,
 }
 

@@ -173,7 +173,7 @@ struct SweepKernel<'a, L: Lanes> {
     pitch: usize,
     /// The distance between the planes of `grad`.
     grad_plane: usize,
-    /// The planes of the group.
+    /// The number of planes in the group.
     outputs: usize,
     weight: &'a [L::Real],
     result: &'a mut [L::Real],

@@ -16,7 +16,7 @@ use super::extent::{Axis, Extent};
 use super::tasks::{run_tasks, split_channels};
 use super::weight::outer::transpose;
 
-/// The candidates for the number of input channels of a block.
+/// The candidates for the number of input channels in a block.
 const WIDTHS: [usize; 3] = [64, 32, 16];
 /// The number of columns in a panel of weights. A column is one tap of one input channel.
 const PANEL: usize = 64;

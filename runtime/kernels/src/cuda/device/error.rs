@@ -6,7 +6,7 @@ use candle_core::cuda::cudarc::driver::{DriverError, sys::CUresult};
 use candle_core::{CudaDevice, Error, Result};
 
 use crate::cuda::{Buffer, Launch};
-use crate::error::plain;
+use crate::error::without_backtrace;
 
 use super::modules;
 
@@ -23,7 +23,7 @@ pub fn capability(device: &CudaDevice) -> Result<(u32, u32)> {
 
 /// Returns the driver's error code from an error of candle, or `None` if it is not a driver error.
 fn code(error: &Error) -> Option<CUresult> {
-    match plain(error) {
+    match without_backtrace(error) {
         Error::Context { inner, .. } => code(inner),
         Error::Cuda(source) => match source.downcast_ref::<CudaError>() {
             Some(CudaError::Cuda(DriverError(code)) | CudaError::Load { cuda: DriverError(code), .. }) => {
@@ -50,7 +50,7 @@ pub fn opening(ordinal: usize, error: Error) -> Error {
         Some(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => "its memory is full",
         _ => "it could not be opened",
     };
-    Error::msg(format!("expected the CUDA device {ordinal} and its driver, but {reason}: {}", plain(&error)))
+    Error::msg(format!("expected the CUDA device {ordinal} and its driver, but {reason}: {}", without_backtrace(&error)))
 }
 
 /// Returns the error for a failure of `op` before its launches, such as in the copy of an operand.
@@ -59,7 +59,7 @@ pub fn at(op: &str, device: &CudaDevice, error: Error) -> Error {
         Some(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => {
             Error::msg(format!("{op}: out of memory on {:?} ({})", device.location(), free(device)))
         }
-        _ => Error::msg(format!("{op}: {}", plain(&error))),
+        _ => Error::msg(format!("{op}: {}", without_backtrace(&error))),
     }
 }
 
@@ -74,7 +74,7 @@ pub fn allocating(op: &str, device: &CudaDevice, buffer: Buffer, error: Error) -
                 free(device)
             ))
         }
-        _ => Error::msg(format!("{op}: {}", plain(&error))),
+        _ => Error::msg(format!("{op}: {}", without_backtrace(&error))),
     }
 }
 
@@ -111,7 +111,7 @@ pub fn loading(op: &str, device: &CudaDevice, kernel: &str, error: Error) -> Err
         Some(CUresult::CUDA_ERROR_INVALID_IMAGE) => "the compiled module is not GPU code",
         _ => "it could not be loaded",
     };
-    Error::msg(format!("{op}: kernel {kernel} on {location:?}: {meaning} ({})", plain(&error)))
+    Error::msg(format!("{op}: kernel {kernel} on {location:?}: {meaning} ({})", without_backtrace(&error)))
 }
 
 /// Returns the error for a kernel that needs more shared memory than a block can have.

@@ -9,7 +9,7 @@ use candle_core::cuda::cudarc::driver::{
 };
 use candle_core::{CudaDevice, Device, Result, bail};
 
-use crate::error::plain;
+use crate::error::without_backtrace;
 
 use super::error;
 
@@ -35,7 +35,7 @@ impl Graph {
         let _constants = device.enable_cuda_graph_htod_cache();
         work()?;
         let recorded = Self::record(&stream, work);
-        recorded.map_err(|error| candle_core::Error::msg(format!("capture: {}", plain(&error))))
+        recorded.map_err(|error| candle_core::Error::msg(format!("capture: {}", without_backtrace(&error))))
     }
 
     fn record(stream: &Arc<CudaStream>, mut work: impl FnMut() -> Result<()>) -> Result<Self> {

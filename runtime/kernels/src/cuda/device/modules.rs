@@ -19,7 +19,7 @@ mod compiled {
     include!(concat!(env!("OUT_DIR"), "/modules.rs"));
 }
 
-/// The bytes of dynamic shared memory that a kernel may use without opting in.
+/// The number of bytes of dynamic shared memory that a kernel may use without opting in.
 const DEFAULT_SHARED: u32 = 48 << 10;
 
 /// Returns the compute capability for which the kernels were compiled, `(major, minor)`.

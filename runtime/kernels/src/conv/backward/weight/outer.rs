@@ -13,7 +13,7 @@ use super::super::extent::Extent;
 use super::super::phases::{Phases, phases};
 use super::super::tasks::{MIN_TASKS, run_tasks, split_channels};
 
-/// The candidates for the number of output channels of a block, which are contiguous for each pixel.
+/// The candidates for the number of output channels in a block. The channels of a block are contiguous for each pixel.
 const WIDTHS: [usize; 3] = [64, 32, 16];
 /// The number of pixels in a chunk. The gradients of a block for this many pixels stay in the L1 cache.
 const PIXELS: usize = 64;
@@ -140,7 +140,7 @@ struct OuterTask<'a, R: Real> {
     grad: &'a [R],
     /// See [`pixel_offsets`].
     pixels: &'a [usize],
-    /// The output channels of the block.
+    /// The number of output channels in the block.
     width: usize,
     /// The index of the block, counted across all groups.
     block: usize,

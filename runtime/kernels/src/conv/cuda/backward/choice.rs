@@ -47,7 +47,7 @@ const MIN_TENSOR_WORK: usize = 1 << 26;
 const MAX_NARROW: usize = 32;
 /// The minimum number of rows and columns for a large tile, and of columns for a wide tile.
 const MIN_LARGE: usize = 96;
-/// The pixels of each part of a sum over pixels, and the number of blocks that fills a device.
+/// The number of pixels in each part of a sum over pixels, and the number of blocks that fills a device.
 const BLOCK_PIXELS: usize = 512;
 const BLOCKS: usize = 128;
 
@@ -112,7 +112,7 @@ fn weight_tile(shape: &ConvShape, large: bool) -> Tile {
 }
 
 impl Tile {
-    /// Returns the rows and columns of the tile on CUDA cores.
+    /// Returns the numbers of rows and columns of the tile on CUDA cores.
     pub(super) fn cuda_core_size(self) -> [usize; 2] {
         match self {
             Self::Narrow => [16, 128],
@@ -122,7 +122,7 @@ impl Tile {
         }
     }
 
-    /// Returns the rows and columns of the tile on tensor cores.
+    /// Returns the numbers of rows and columns of the tile on tensor cores.
     pub(super) fn tensor_core_size(self) -> [usize; 2] {
         match self {
             Self::Narrow => [32, 128],

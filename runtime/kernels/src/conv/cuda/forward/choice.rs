@@ -14,15 +14,15 @@ use candle_core::DType;
 
 /// The maximum number of output channels in a group of a depthwise convolution. The group has one input channel.
 const DEPTHWISE_OUTPUTS: usize = 2;
-/// The threads of a depthwise kernel that keep one multiprocessor busy.
+/// The number of threads of a depthwise kernel that keeps one multiprocessor busy.
 const BUSY_THREADS: usize = 1536;
-/// The shared memory that a block can use on every device without opting in.
+/// The number of bytes of shared memory that a block can use on every device without opting in.
 const DIRECT_SHARED: usize = 48 << 10;
 /// The candidates for the number of slices. A slice with fewer steps than `MIN_STEPS` would hardly fill its pipeline.
 const SLICES: [usize; 10] = [1, 2, 3, 4, 6, 8, 12, 16, 24, 32];
 const MIN_STEPS: usize = 4;
 
-/// The bytes of shared memory that the system reserves for each block.
+/// The number of bytes of shared memory that the system reserves for each block.
 const RESERVED: usize = 1 << 10;
 
 // The constants below are fitted to the times of about 1900 pairs of a layer and a kernel on an H100 (driver 580, at
@@ -38,7 +38,7 @@ const HALF_STALLS: f64 = 1.3;
 /// Instructions per cycle, counted for single lanes, and bytes per cycle from or to shared memory.
 const LANES: f64 = 128.0;
 const SHARED: f64 = 128.0;
-/// The instructions that gather one element, and those that store one output.
+/// The number of instructions that gather one element, and of those that store one output.
 const GATHER: f64 = 12.0;
 const STORE: f64 = 18.0;
 /// The slowdown of a direct kernel, which does not prefetch the operands of its products.
@@ -94,8 +94,8 @@ pub fn ranked(shape: &ConvShape, dtype: DType, target: &Target) -> Vec<(Variant,
     ranked
 }
 
-/// Returns the depthwise kernel with the most rows per thread that still keeps the device busy. If none does, returns
-/// the one with the fewest rows.
+/// Returns the depthwise kernel with the most rows per thread that still keeps the device busy. If no kernel does,
+/// returns the kernel with the fewest rows.
 fn depthwise(all: &[Variant], shape: &ConvShape, target: &Target) -> Option<Variant> {
     let mut squares = Vec::new();
     let mut general = None;
@@ -252,7 +252,7 @@ fn store(outputs: usize) -> f64 {
     outputs as f64 * STORE / LANES
 }
 
-/// Returns the cycles until the busiest multiprocessor has run its blocks, `resident` of them at a time.
+/// Returns the number of cycles until the busiest multiprocessor has run its blocks, `resident` of them at a time.
 ///
 /// A block that runs alone cannot hide its latency. It takes as long as if it shared the multiprocessor with half of
 /// the other resident blocks.

@@ -16,7 +16,7 @@ pub struct Hopper {
     pub kernel: &'static str,
     /// The element type.
     pub dtype: DType,
-    /// The positions of a tile.
+    /// The number of positions in a tile.
     pub positions: usize,
 }
 
@@ -53,24 +53,24 @@ pub fn hoppers(dtype: DType) -> impl Iterator<Item = Hopper> {
 }
 
 impl Hopper {
-    /// The output channels of a block.
+    /// The number of output channels that a block computes.
     pub const CHANNELS: usize = 128;
-    /// The threads of a block.
+    /// The number of threads in a block.
     pub const THREADS: usize = 256 + LOADERS;
-    /// The threads of a block of the kernel that packs the weight.
+    /// The number of threads in a block of the kernel that packs the weight.
     pub const PACK_THREADS: usize = 256;
 
-    /// Returns the channels of a chunk.
+    /// Returns the number of channels in a chunk.
     fn chunk(&self) -> usize {
         COLUMNS * self.column_channels()
     }
 
-    /// Returns the channels of a column, which is 16 bytes wide.
+    /// Returns the number of channels in a column, which is 16 bytes wide.
     pub fn column_channels(&self) -> usize {
         COLUMN / self.dtype.size_in_bytes()
     }
 
-    /// Returns the loads of each loader thread for one chunk.
+    /// Returns the number of loads of each loader thread for one chunk.
     pub fn loads(&self, layout: &PaddedLayout) -> usize {
         let runs = layout.phases.len() * layout.rows * layout.runs_across;
         (runs * self.chunk()).div_ceil(LOADERS)
@@ -125,9 +125,9 @@ struct Axis {
     taps: Vec<(usize, isize)>,
     /// The phases that taps read.
     phases: Vec<usize>,
-    /// The positions of an image along this axis.
+    /// The number of positions of an image along this axis.
     positions: usize,
-    /// The positions of a phase that are pixels.
+    /// The number of positions of a phase that are pixels.
     pixels: usize,
 }
 

@@ -12,19 +12,19 @@ pub struct Tile {
     pub kernel: &'static str,
     /// The element type.
     pub dtype: DType,
-    /// The output channels of a tile.
+    /// The number of output channels in a tile.
     pub channels: usize,
-    /// The pixels of a tile.
+    /// The number of pixels in a tile.
     pub pixels: usize,
-    /// The products that one step of the loop adds to each sum.
+    /// The number of products that one step of the loop adds to each sum.
     pub step: usize,
-    /// The threads of a block.
+    /// The number of threads in a block.
     pub threads: usize,
-    /// The channels and pixels that one warp computes, or one thread on CUDA cores.
+    /// The numbers of channels and pixels that one warp computes. On CUDA cores, those that one thread computes.
     pub part: [usize; 2],
     /// The compute units that multiply.
     pub units: ComputeUnits,
-    /// The bytes of shared memory of a block.
+    /// The number of bytes of shared memory that a block uses.
     pub shared: usize,
 }
 
@@ -55,7 +55,7 @@ impl Tile {
         self.units == ComputeUnits::TensorCores(InputAccess::Packed)
     }
 
-    /// Returns the channels of a packed group, padded to a multiple of 16 bytes.
+    /// Returns the number of channels of a packed group, padded to a multiple of 16 bytes.
     pub fn packed_channels(&self, shape: &ConvShape) -> usize {
         shape.group_inputs().next_multiple_of(16 / self.dtype.size_in_bytes())
     }
@@ -238,14 +238,14 @@ pub struct Direct {
     pub kernel: &'static str,
     /// The element type.
     pub dtype: DType,
-    /// The output channels of a block.
+    /// The number of output channels that a block computes.
     pub channels: usize,
 }
 
 impl Direct {
-    /// The threads of a block.
+    /// The number of threads in a block.
     pub const THREADS: usize = 128;
-    /// The pixels of a block.
+    /// The number of pixels that a block computes.
     pub const PIXELS: usize = 256;
 
     /// Returns the number of bytes of shared memory that a block uses for sums of `depth` products.
@@ -286,12 +286,12 @@ pub struct Depthwise {
     /// The kernel size and the stride, equal on both axes, of a kernel without dilation. `None` if the kernel supports
     /// any size, stride and dilation.
     pub square: Option<[usize; 2]>,
-    /// The output rows that a thread computes.
+    /// The number of output rows that a thread computes.
     pub rows: usize,
 }
 
 impl Depthwise {
-    /// The threads of a block.
+    /// The number of threads in a block.
     pub const THREADS: usize = 128;
 }
 
@@ -324,7 +324,8 @@ pub fn depthwises(dtype: DType) -> impl Iterator<Item = Depthwise> {
     SQUARES.into_iter().flatten().filter(move |kernel| kernel.dtype == dtype).chain(any)
 }
 
-/// The pixels of a tile of `conv_pack.cu`, which is also its number of channels, and the threads of a block.
+/// The number of pixels in a tile of `conv_pack.cu`, which is also its number of channels, and the number of threads in
+/// a block.
 pub const PACK_TILE: usize = 64;
 pub const PACK_THREADS: usize = 256;
 
