@@ -50,7 +50,10 @@ pub fn opening(ordinal: usize, error: Error) -> Error {
         Some(CUresult::CUDA_ERROR_OUT_OF_MEMORY) => "its memory is full",
         _ => "it could not be opened",
     };
-    Error::msg(format!("expected the CUDA device {ordinal} and its driver, but {reason}: {}", without_backtrace(&error)))
+    Error::msg(format!(
+        "expected the CUDA device {ordinal} and its driver, but {reason}: {}",
+        without_backtrace(&error)
+    ))
 }
 
 /// Returns the error for a failure of `op` before its launches, such as in the copy of an operand.
