@@ -1,5 +1,5 @@
 #!/bin/sh
-# Times `cargo check` of a crate of 50 derived structs with 500 layers, without its dependencies.
+# Times `cargo check` of a crate with 50 derived structs and 500 layers, excluding its dependencies.
 #
 #     benches/compile_time.sh [structs] [runs]
 #

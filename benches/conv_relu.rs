@@ -1,5 +1,5 @@
-//! Throughput of convolution + bias + ReLU in multiply-adds per second, on layers of well-known networks: fused in one
-//! kernel, as three operations of sconce, and as candle's three operations.
+//! Throughput of convolution + bias + ReLU in multiply-adds per second, on layers of well-known networks: fused in
+//! one kernel, as three sconce operations, and as three candle operations.
 //!
 //! `cargo bench -p sconce-benches --bench conv_relu -- rn_3` runs the layers whose name contains `rn_3`.
 
@@ -30,10 +30,10 @@ const fn layer(name: &'static str, input: [usize; 4], outputs: usize, settings: 
 
 /// Layers of the introductory network, VGG-16, ResNet-50 and MobileNet, and a dilated layer.
 const LAYERS: [Layer; 23] = [
-    layer("seed_conv1_b1", [1, 1, 28, 28], 20, [5, 1, 0, 1, 1]),
-    layer("seed_conv2_b1", [1, 20, 24, 24], 20, [5, 1, 0, 1, 1]),
-    layer("seed_conv1_b64", [64, 1, 28, 28], 20, [5, 1, 0, 1, 1]),
-    layer("seed_conv2_b64", [64, 20, 24, 24], 20, [5, 1, 0, 1, 1]),
+    layer("intro_conv1_b1", [1, 1, 28, 28], 20, [5, 1, 0, 1, 1]),
+    layer("intro_conv2_b1", [1, 20, 24, 24], 20, [5, 1, 0, 1, 1]),
+    layer("intro_conv1_b64", [64, 1, 28, 28], 20, [5, 1, 0, 1, 1]),
+    layer("intro_conv2_b64", [64, 20, 24, 24], 20, [5, 1, 0, 1, 1]),
     layer("vgg_1_1", [1, 3, 224, 224], 64, [3, 1, 1, 1, 1]),
     layer("vgg_1_2", [1, 64, 224, 224], 64, [3, 1, 1, 1, 1]),
     layer("vgg_2_2", [1, 128, 112, 112], 128, [3, 1, 1, 1, 1]),
@@ -55,8 +55,8 @@ const LAYERS: [Layer; 23] = [
     layer("dil2", [1, 128, 56, 56], 128, [3, 1, 2, 2, 1]),
 ];
 
-/// The layers whose gradients are timed too. Each one uses a different kernel.
-const TRAINED: [&str; 6] = ["seed_conv2_b64", "rn_stem", "rn_3_3x3", "rn_2_1x1", "rn_3_s2", "mb_dw_14"];
+/// The layers whose gradients are also timed. Each layer uses a different kernel.
+const TRAINED: [&str; 6] = ["intro_conv2_b64", "rn_stem", "rn_3_3x3", "rn_2_1x1", "rn_3_s2", "mb_dw_14"];
 
 impl Layer {
     fn geometry(&self) -> ConvGeometry {
@@ -94,7 +94,7 @@ impl Layer {
         conv2d(input, weight, &self.geometry(), &epilogue, Some(packed))
     }
 
-    /// Runs the same kernel, and a pass over the results for each following operation.
+    /// Runs the same kernel, then makes a pass over the results for each following operation.
     fn unfused(
         &self,
         input: &Tensor,
@@ -131,8 +131,7 @@ fn forward(c: &mut Criterion) {
     }
 }
 
-/// Times forward and backward with the gradients of input, weight and bias, which takes three times the
-/// multiply-adds.
+/// Times forward and backward passes. The gradients of input, weight and bias triple the number of multiply-adds.
 fn backward(c: &mut Criterion) {
     let mut group = c.benchmark_group("forward and backward");
     group.sample_size(10);

@@ -1,4 +1,4 @@
-//! Measures the overhead of the derive: the introductory network, derived and written by hand on the same
+//! Measures the overhead of the derive: the introductory network with the derive, and written by hand with the same
 //! kernels.
 //!
 //! Run each of the two under callgrind and compare the instruction counts (the section "The derive" of benches/LOG.md):

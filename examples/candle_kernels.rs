@@ -17,8 +17,8 @@ Runs a plain candle network with candle's convolutions and with sconce-kernels' 
 
 usage: cargo run --release --example candle_kernels -- [--batch N] [--short]
 
---batch N: the number of images (1)
---short: three calls of each, to check that the program runs";
+--batch N: the number of images (default: 1)
+--short: only three calls of each network, to check that the program runs";
 
 /// The height and width of the images.
 const SIZE: usize = 112;
@@ -42,7 +42,7 @@ struct Conv {
 
 impl Conv {
     fn new(in_channels: usize, out_channels: usize, stride: usize, vb: VarBuilder) -> Result<Self> {
-        // Detached, so that no gradients are tracked: this program only computes outputs.
+        // Detach the weight, so that no gradients are tracked: this program only computes outputs.
         let weight = vb.get_with_hints(
             (out_channels, in_channels, 3, 3),
             "weight",
@@ -54,13 +54,13 @@ impl Conv {
         Ok(Self { weight, bias, stride, epilogue, packed: PackedCache::default() })
     }
 
-    /// Runs three operations; each reads and writes the whole activation.
+    /// Runs three operations. Each operation reads and writes the whole activation.
     fn with_candle(&self, x: &Tensor) -> Result<Tensor> {
         let y = x.conv2d(&self.weight, 1, self.stride, 1, 1)?;
         y.broadcast_add(&self.bias.reshape((1, (), 1, 1))?)?.relu()
     }
 
-    /// Runs the same operations as one kernel.
+    /// Runs the same operations in one kernel.
     fn with_kernels(&self, x: &Tensor) -> Result<Tensor> {
         let geometry = ConvGeometry::new().with_stride(self.stride).with_padding(1);
         conv2d(x, &self.weight, &geometry, &self.epilogue, Some(&self.packed))

@@ -1,5 +1,4 @@
-//! Times convolution + bias + ReLU on a table of layers: fused in one kernel, and as candle's three
-//! operations.
+//! Times convolution + bias + ReLU for a table of layers: fused in one kernel, and as three candle operations.
 
 #[path = "common/arguments.rs"]
 mod arguments;
@@ -18,15 +17,16 @@ Times conv + bias + ReLU, fused and as candle's conv2d, broadcast_add and relu.
 
 usage: cargo run --release --example conv_table -- [TABLE] [--threads N] [--csv FILE] [--short]
 
-TABLE: lines \"name batch in_channels height width out_channels kernel stride padding dilation groups\",
-       # starts a comment; default: a few layers of well-known networks
---threads N: number of threads for both (the number of cores)
---csv FILE: also writes the name, the GFLOP and both median times in ms
---short: five calls of each, to check that the program runs";
+TABLE: a file with one layer per line, as
+       name batch in_channels height width out_channels kernel stride padding dilation groups;
+       # starts a comment (default: a few layers of well-known networks)
+--threads N: number of threads for the fused and the unfused calls (default: the number of cores)
+--csv FILE: also write each layer's name, GFLOP count and both median times (ms) to FILE
+--short: only five calls of each kind, to check that the program runs";
 
 const LAYERS: &str = "\
-introduction_1  64   1  28  28  20 5 1 0 1   1
-introduction_2  64  20  24  24  20 5 1 0 1   1
+intro_conv1     64   1  28  28  20 5 1 0 1   1
+intro_conv2     64  20  24  24  20 5 1 0 1   1
 vgg_1_2          1  64 224 224  64 3 1 1 1   1
 resnet_stem      1   3 224 224  64 7 2 3 1   1
 resnet_2_1x1     1  64  56  56 256 1 1 0 1   1
@@ -143,7 +143,7 @@ impl Layer {
         2e-9 * (n * pixels * self.weight.iter().product::<usize>()) as f64
     }
 
-    /// Returns the median milliseconds of the fused and the unfused calls. Measures as many calls as the
+    /// Returns the median times of the fused and the unfused calls, in milliseconds. Measures as many calls as the
     /// budget allows.
     fn times(&self, budget: Duration) -> Result<(f64, f64)> {
         let device = Device::Cpu;

@@ -12,13 +12,13 @@ use lexopt::prelude::*;
 use sconce::prelude::*;
 
 const HELP: &str = "\
-Trains on 8,000 images of Fashion-MNIST and tests on 2,000 others.
+Trains on 8,000 images of Fashion-MNIST and tests on 2,000 further images.
 
 usage: cargo run --release --example fashion_mnist -- [OPTIONS]
 
---epochs N   passes over the training images (5)
---seed N     random seed for the initial parameters, the order of the images and the dropout (0)
---out FILE   where to save the network (fashion_mnist.safetensors in the system's temporary folder)
+--epochs N   passes over the training images (default: 5)
+--seed N     random seed for the initial parameters, the order of the images and the dropout (default: 0)
+--out FILE   where to save the network (default: fashion_mnist.safetensors in the system's temporary directory)
 --short      one epoch of 512 images, to check that the program runs";
 
 #[derive(Module)]
@@ -64,8 +64,8 @@ fn main() -> Result<()> {
     println!("{history}");
     // The parameters without a gradient in the first step, as found by `audit_gradients`.
     match history.unreached() {
-        [] => println!("the gradients of the first step reached every parameter"),
-        unreached => println!("the gradients of the first step did not reach {}", unreached.join(", ")),
+        [] => println!("every parameter got a gradient in the first step"),
+        unreached => println!("no gradient in the first step for {}", unreached.join(", ")),
     }
 
     model.save(&out)?;
@@ -80,23 +80,23 @@ fn main() -> Result<()> {
 
 /// Returns the normalized images `[10000, 1, 28, 28]` and their classes `[10000]`.
 fn fashion_mnist(device: &Device) -> Result<(Tensor, Tensor)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data");
-    let images = read_idx(&folder.join("t10k-images-idx3-ubyte.gz"))?.to_device(device)?;
-    let labels = read_idx(&folder.join("t10k-labels-idx1-ubyte.gz"))?.to_device(device)?;
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data");
+    let images = read_idx(&directory.join("t10k-images-idx3-ubyte.gz"))?.to_device(device)?;
+    let labels = read_idx(&directory.join("t10k-labels-idx1-ubyte.gz"))?.to_device(device)?;
     let (mean, std) = (0.286, 0.353);
     let images = images.unsqueeze(1)?.to_dtype(DType::F32)?.affine(1. / (255. * std), -mean / std)?;
     Ok((images, labels))
 }
 
-/// Reads a gzipped IDX file of bytes: two zeros, the type (8: bytes), the number of dimensions, each
-/// dimension as a big-endian u32, and the elements.
+/// Reads a gzipped IDX file with u8 elements. The file contains two zero bytes, the element type (8 for u8), the
+/// number of dimensions, each dimension as a big-endian u32, and the elements.
 fn read_idx(path: &Path) -> Result<Tensor> {
     let invalid = |what: &str| Error::msg(what).in_layer(path.display());
     let mut bytes = Vec::new();
     GzDecoder::new(std::fs::File::open(path).map_err(|e| invalid(&e.to_string()))?)
         .read_to_end(&mut bytes)?;
     let Some((&[0, 0, 8, rank], rest)) = bytes.split_first_chunk() else {
-        return Err(invalid("expected an IDX file of bytes"));
+        return Err(invalid("expected an IDX file with u8 elements"));
     };
     let Some((header, elements)) = rest.split_at_checked(4 * usize::from(rank)) else {
         return Err(invalid("the file ends within its header"));
@@ -106,7 +106,10 @@ fn read_idx(path: &Path) -> Result<Tensor> {
         .map(|dim| dim.iter().fold(0, |value, &byte| value << 8 | usize::from(byte)))
         .collect();
     if dims.iter().product::<usize>() != elements.len() {
-        return Err(invalid(&format!("expected {dims:?} bytes after the header, found {}", elements.len())));
+        return Err(invalid(&format!(
+            "expected one byte for each element of shape {dims:?}, found {} bytes",
+            elements.len()
+        )));
     }
     Ok(Tensor::from_slice(elements, dims, &Device::Cpu)?)
 }

@@ -13,7 +13,7 @@ Builds the introductory network in two styles and runs it on one image.
 
 usage: cargo run --release --example first_network -- [--short]
 
---short: no effect; accepted because every example has it";
+--short: no effect; accepted because every example accepts it";
 
 /// With a written forward pass, as in PyTorch.
 #[derive(Module)]
@@ -28,7 +28,7 @@ struct Model {
     conv2: Conv2d,
 }
 
-/// Without a `forward`, the fields run in declaration order.
+/// Without `forward`, the layers run in the order of their declaration.
 #[derive(Module)]
 struct InOrder {
     #[layer(1, 20, 5)]
@@ -60,7 +60,7 @@ fn main() -> Result<()> {
     in_order.load_state_dict(&model.state_dict())?;
     let difference = (in_order.forward(&x)? - y)?.abs()?.max_all()?.to_scalar::<f32>()?;
     println!(
-        "\nlargest difference to the network without a forward closure, with the same parameters: {difference}"
+        "\nlargest difference from the network without a forward closure, with the same parameters: {difference}"
     );
 
     let wrong = Tensor::zeros((1, 3, 28, 28), DType::F32, &device)?;

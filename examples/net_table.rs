@@ -1,6 +1,6 @@
 //! Times inference and training steps of whole networks. Prints comma-separated values.
 
-#[allow(dead_code)] // Only some of its networks are used, and not its `main`.
+#[allow(dead_code)] // Only some of these networks are used, and `main` is not.
 #[path = "networks/main.rs"]
 mod networks;
 
@@ -13,21 +13,21 @@ use networks::arguments::{self, list, number};
 use networks::{mobilenet, resnet, vgg};
 
 const HELP: &str = "\
-Times networks with packed weights, and training steps: forward, backward and AdamW. Prints the median and the
-minimum of many calls in milliseconds. For networks, also prints the launches of a forward pass, how many of them
+Times inference with packed weights, and training steps (forward, backward and AdamW). Prints the median and the
+minimum of many calls in milliseconds. For inference, also prints the launches of a forward pass, how many of them
 only change the layout of an activation, and the peak memory (MiB) of channel-blocked activations.
 
 usage: cargo run --release --example net_table -- [OPTIONS]
 
---nets A,B     some of seed, lenet, resnet18, resnet50, vgg16_bn, mobilenet_v2 (all of them)
---batch N,…    batch sizes (1,16)
---train A:N,…  the networks to train, each with its batch size (lenet:64,resnet18:8)
+--nets A,B     some of intro, lenet, resnet18, resnet50, vgg16_bn, mobilenet_v2 (default: all)
+--batch N,…    batch sizes (default: 1,16)
+--train A:N,…  the networks to train, each with its batch size (default: lenet:64,resnet18:8)
 --short        one network, one training step, three calls each, to check that the program runs";
 
-/// The introductory network.
+/// The introductory network of examples/first_network.rs.
 #[derive(Module)]
 #[module(forward = |x| relu(conv2(relu(conv1(x)))))]
-struct Seed {
+struct IntroNetwork {
     #[layer(1, 20, 5)]
     conv1: Conv2d,
     #[layer(20, 20, 5)]
@@ -53,18 +53,18 @@ struct LeNet {
 
 fn main() -> Result<()> {
     let Arguments { nets, batches, train, short } = arguments::parse(HELP, parse);
-    let clock =
-        Clock { budget: Duration::from_secs(2), min_calls: 3, max_calls: if short { 3 } else { 300 } };
+    let timer =
+        Timer { budget: Duration::from_secs(2), min_calls: 3, max_calls: if short { 3 } else { 300 } };
     println!("net,batch,median,min,launches,layout changes,activations");
     for batch in batches {
         for name in &nets {
-            println!("{name},{batch},{}", with_network(name, Inference { batch, clock })?);
+            println!("{name},{batch},{}", with_network(name, Inference { batch, timer })?);
         }
     }
     sconce::train::keep_memory();
     println!("train step,batch,median,min");
     for (name, batch) in &train {
-        println!("{name},{batch},{}", with_network(name, Training { batch: *batch, clock })?);
+        println!("{name},{batch},{}", with_network(name, Training { batch: *batch, timer })?);
     }
     Ok(())
 }
@@ -77,7 +77,7 @@ trait Job {
 
 fn with_network(name: &str, job: impl Job) -> Result<String> {
     match name {
-        "seed" => job.time(Seed::config(), 1, 28),
+        "intro" => job.time(IntroNetwork::config(), 1, 28),
         "lenet" => job.time(LeNet::config(), 1, 28),
         "resnet18" => job.time(resnet::resnet18(), 3, 224),
         "resnet50" => job.time(resnet::resnet50(), 3, 224),
@@ -89,7 +89,7 @@ fn with_network(name: &str, job: impl Job) -> Result<String> {
 
 struct Inference {
     batch: usize,
-    clock: Clock,
+    timer: Timer,
 }
 
 impl Job for Inference {
@@ -97,7 +97,7 @@ impl Job for Inference {
         let network = config.init(&Device::Cpu)?.inference()?;
         let x = Tensor::randn(0f32, 1., (self.batch, channels, side, side), &Device::Cpu)?;
         let call = || network.call((&x).into(), Mode::Eval).into_tensor();
-        let times = self.clock.times(|| call().map(drop))?;
+        let times = self.timer.times(|| call().map(drop))?;
         let (result, launches) = sconce::trace(call);
         result?;
         let changes = launches.iter().filter(|launch| launch.changes_layout()).count();
@@ -108,7 +108,7 @@ impl Job for Inference {
 
 struct Training {
     batch: usize,
-    clock: Clock,
+    timer: Timer,
 }
 
 impl Job for Training {
@@ -116,26 +116,26 @@ impl Job for Training {
         let network = config.init(&Device::Cpu)?;
         let mut optimizer = AdamW::new(1e-3).build(network.trainable_parameters())?;
         let x = Tensor::randn(0f32, 1., (self.batch, channels, side, side), &Device::Cpu)?;
-        // Labels of all ten classes: with a single class the loss would soon be 0, and arithmetic on denormal
-        // gradients has other costs.
+        // Use labels of all ten classes. With a single class, the loss would soon reach 0, and the gradients would
+        // become denormal, which changes the speed of the arithmetic.
         let y = Tensor::from_iter((0..self.batch as u32).map(|image| image % 10), &Device::Cpu)?;
-        self.clock.times(|| {
+        self.timer.times(|| {
             let output = network.call((&x).into(), Mode::Train).into_tensor()?;
             optimizer.step(&cross_entropy(&output, &y)?.backward()?)
         })
     }
 }
 
-/// Limits of the number of calls in a measurement.
+/// A timer that limits the number and the total duration of the calls in a measurement.
 #[derive(Clone, Copy)]
-struct Clock {
+struct Timer {
     budget: Duration,
     min_calls: usize,
     max_calls: usize,
 }
 
-impl Clock {
-    /// Returns the median and the minimum in milliseconds.
+impl Timer {
+    /// Returns the median and the minimum time of a call in milliseconds, separated by a comma.
     fn times(&self, mut call: impl FnMut() -> Result<()>) -> Result<String> {
         call()?;
         call()?;
@@ -159,7 +159,7 @@ struct Arguments {
 }
 
 fn parse(mut parser: lexopt::Parser) -> std::result::Result<Arguments, lexopt::Error> {
-    let nets = ["seed", "lenet", "resnet18", "resnet50", "vgg16_bn", "mobilenet_v2"];
+    let nets = ["intro", "lenet", "resnet18", "resnet50", "vgg16_bn", "mobilenet_v2"];
     let mut arguments = Arguments {
         nets: nets.map(String::from).into(),
         batches: vec![1, 16],

@@ -22,18 +22,19 @@ to NCHWc and from NCHW to NCHWc. Reports how often the selected algorithm is at 
 
 usage: cargo run --release --example plan_check -- [--shapes N] [--seed N] [--least SHARE] [--list] [--short]
 
---shapes N: random convolutions with at least two candidates (300)
---seed N: the seed of the random shapes (1)
---least SHARE: fail if the selected algorithm is within a tenth of the best in a smaller share of them, for example 0.95
+--shapes N: random convolutions with at least two candidates (default: 300)
+--seed N: the seed of the random shapes (default: 1)
+--least SHARE: fail if the selected algorithm is at most a tenth slower than the fastest for less than SHARE of the
+  convolutions, for example 0.95
 --list: print a line for every convolution: its sizes, and the milliseconds and the cost of each candidate, with a mark
   on the selected one
 --short: a few small shapes, to check that the program runs";
 
-/// The selected algorithm counts as right if it takes at most this many times as long as the fastest.
+/// The selected algorithm counts as correct if it takes at most this many times as long as the fastest.
 const MARGIN: f64 = 1.1;
 /// The range of multiply-adds of a random shape. Short calls are less likely to be interrupted by other processes.
 const WORK: std::ops::Range<f64> = 2e5..1e8;
-/// The most elements of a random shape's larger image.
+/// The maximum number of elements in the larger image of a random shape.
 const MAX_ELEMENTS: usize = 3 << 20;
 
 struct Arguments {
@@ -87,8 +88,8 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let mean = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
     let worst = ratios.iter().copied().fold(0., f64::max);
     println!(
-        "{} shapes with at least two candidates: the selected one is within a tenth of the best in {:.1} %; its time \
-         relative to the best is {mean:.3} in the geometric mean, {worst:.2} at worst",
+        "{} shapes with at least two candidates: the selected algorithm is at most a tenth slower than the fastest in \
+         {:.1} %; its time relative to the fastest is {mean:.3} in the geometric mean, {worst:.2} at worst",
         ratios.len(),
         100. * share
     );
@@ -125,7 +126,7 @@ fn parse(mut parser: lexopt::Parser) -> std::result::Result<Arguments, lexopt::E
 }
 
 impl Layer {
-    /// Returns a convolution of a kind common in networks: mostly 3×3 and 1×1, with log-uniform sizes.
+    /// Returns a random convolution like those in common networks: mostly 3×3 and 1×1, with log-uniform sizes.
     fn random(random: &mut StdRng) -> Self {
         let mut log_uniform =
             |low: f64, high: f64| (low.ln() + (high / low).ln() * random.random::<f64>()).exp() as usize;
@@ -154,14 +155,14 @@ impl Layer {
         }
     }
 
-    /// The multiply-adds.
+    /// Returns the number of multiply-adds.
     fn work(&self) -> f64 {
         let output = self.geometry().output_size(self.size, [self.kernel; 2]).unwrap_or([0; 2]);
         let taps = self.inputs / self.groups * self.kernel * self.kernel;
         (self.batch * self.outputs * output[0] * output[1] * taps) as f64
     }
 
-    /// The elements of the larger of the input and output images.
+    /// Returns the number of elements in the larger of the input and output images.
     fn elements(&self) -> usize {
         self.batch * self.size[0] * self.size[1] * self.inputs.max(self.outputs)
     }

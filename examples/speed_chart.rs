@@ -16,9 +16,9 @@ usage: cargo run --release --example speed_chart -- [--short]
 
 --short: write nothing, and fail if a file is out of date";
 
-/// The column that is 1 in the chart.
+/// The column of networks.csv that the chart's speeds are relative to.
 const BASELINE: &str = "PyTorch";
-/// The columns of the chart.
+/// The columns of networks.csv that are drawn as bars.
 const BARS: [&str; 4] = ["sconce", "OpenVINO", "ONNX Runtime", "torch.compile"];
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
@@ -103,11 +103,12 @@ fn replace(text: &str, name: &str, content: &str) -> Result<String> {
 fn layer_table(csv: &Csv) -> Result<String> {
     let peak: f64 = csv.setting("peak_gflops")?.parse()?;
     let mut table = format!(
-        "{}; {}.\nPeak: {peak} GFLOP/s. Peers: {}.\n\n\
-         | layer | sconce | candle | best peer | | sconce / peer | of the peak |\n|---|---|---|---|---|---|---|\n",
+        "{}; {}.\nPeak: {peak} GFLOP/s. Other frameworks: {}.\n\n\
+         | layer | sconce | candle | fastest other | | sconce / other | share of peak |\n\
+         |---|---|---|---|---|---|---|\n",
         csv.setting("machine")?,
         csv.setting("date")?,
-        csv.setting("peers")?
+        csv.setting("frameworks")?
     );
     for row in &csv.rows {
         let sconce = csv.number(row, "sconce_ms")?;
@@ -117,18 +118,18 @@ fn layer_table(csv: &Csv) -> Result<String> {
             csv.cell(row, "layer")?,
             csv.cell(row, "sconce_ms")?,
             csv.cell(row, "candle_ms")?,
-            csv.cell(row, "peer_ms")?,
-            csv.cell(row, "peer")?,
-            sconce / csv.number(row, "peer_ms")?,
+            csv.cell(row, "other_ms")?,
+            csv.cell(row, "other")?,
+            sconce / csv.number(row, "other_ms")?,
             100. * csv.number(row, "gflop")? / sconce * 1e3 / peak
         )?;
     }
     Ok(table + "\n" + &summary(csv)?)
 }
 
-/// One sentence about the ratios of sconce's time to the best peer's.
+/// Returns one sentence that compares sconce's times with those of the fastest other framework.
 fn summary(csv: &Csv) -> Result<String> {
-    let ratio = |row: &Vec<String>| Ok(csv.number(row, "sconce_ms")? / csv.number(row, "peer_ms")?);
+    let ratio = |row: &Vec<String>| Ok(csv.number(row, "sconce_ms")? / csv.number(row, "other_ms")?);
     let ratios = csv.rows.iter().map(ratio).collect::<Result<Vec<f64>>>()?;
     let mean = (ratios.iter().map(|ratio| ratio.ln()).sum::<f64>() / ratios.len() as f64).exp();
     let (worst, slowest) = ratios.iter().zip(&csv.rows).fold((0., ""), |worst, (&ratio, row)| {
@@ -152,7 +153,7 @@ fn network_table(csv: &Csv) -> Result<String> {
     Ok(table)
 }
 
-/// Draws how many times as fast as the baseline each column is, for one image.
+/// Draws the speed of each column relative to the baseline, at batch size 1.
 fn chart(csv: &Csv) -> Result<String> {
     const LEFT: f64 = 140.;
     const WIDTH: f64 = 760.;
@@ -170,14 +171,14 @@ fn chart(csv: &Csv) -> Result<String> {
     }
     let bottom = TOP + GROUP * groups.len() as f64;
     let mut bars = String::new();
-    let mut most: f64 = 1.;
+    let mut max_speed: f64 = 1.;
     let mut speeds = Vec::new();
     for (network, group) in groups {
         let group = group.into_iter().collect::<Result<Vec<f64>>>()?;
-        most = group.iter().copied().fold(most, f64::max);
+        max_speed = group.iter().copied().fold(max_speed, f64::max);
         speeds.push((network, group));
     }
-    let scale = (WIDTH - LEFT - 60.) / most;
+    let scale = (WIDTH - LEFT - 60.) / max_speed;
     for (i, (network, group)) in speeds.iter().enumerate() {
         let top = TOP + GROUP * i as f64;
         let middle = top + BAR * BARS.len() as f64 / 2. + 4.;

@@ -23,7 +23,7 @@ const FORMATS: [(&str, DType, bool, f64); 5] = [
     ("bf16", DType::BF16, false, 1e-2),
 ];
 
-/// Shapes of input and weight, and the stride of both axes, large enough for the tensor-core kernels. They
+/// Shapes of input and weight, and the stride of both axes, large enough for the tensor-core kernels. These shapes
 /// are the first cases of each convolution.
 const LARGE: [([usize; 4], [usize; 4], usize); 4] = [
     ([4, 64, 28, 28], [64, 64, 3, 3], 1),
@@ -69,9 +69,9 @@ pub fn all(arguments: &Arguments, device: &Device) -> Result<bool> {
             for case in 0..arguments.cases {
                 let seed = arguments.seed ^ (case as u64) << 8;
                 let mut case = Case { number: case, rng: StdRng::seed_from_u64(seed), device, dtype };
-                for (given, expected) in operation(&mut case)? {
+                for (actual, expected) in operation(&mut case)? {
                     // A NaN counts as an infinite error.
-                    let error = error(&given, &expected)?;
+                    let error = error(&actual, &expected)?;
                     worst = if error.is_nan() { f64::INFINITY } else { worst.max(error) };
                 }
             }
@@ -105,15 +105,15 @@ fn repeats(arguments: &Arguments, device: &Device) -> Result<bool> {
     Ok(true)
 }
 
-/// Returns ‖given − expected‖ / ‖expected‖, or ‖given‖ if `expected` is zero.
-fn error(given: &Tensor, expected: &Tensor) -> Result<f64> {
-    if given.dims() != expected.dims() {
-        return Err(Error::msg(format!("expected shape {:?}, found {:?}", expected.dims(), given.dims())));
+/// Returns ‖actual − expected‖ / ‖expected‖, or ‖actual‖ if `expected` is zero.
+fn error(actual: &Tensor, expected: &Tensor) -> Result<f64> {
+    if actual.dims() != expected.dims() {
+        return Err(Error::msg(format!("expected shape {:?}, found {:?}", expected.dims(), actual.dims())));
     }
     let wide = |x: &Tensor| x.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.flatten_all()?.to_vec1::<f64>();
-    let (given, expected) = (wide(given)?, wide(expected)?);
+    let (actual, expected) = (wide(actual)?, wide(expected)?);
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|v| v * v).sum::<f64>().sqrt();
-    let difference = norm(&mut given.iter().zip(&expected).map(|(a, b)| a - b));
+    let difference = norm(&mut actual.iter().zip(&expected).map(|(a, b)| a - b));
     let scale = norm(&mut expected.into_iter());
     Ok(if scale > 0. { difference / scale } else { difference })
 }
@@ -127,7 +127,8 @@ impl Case<'_> {
         choices[self.rng.random_range(0..choices.len())]
     }
 
-    /// Returns random numbers, on the device in the case's dtype and rounded alike in f64 on the CPU.
+    /// Returns random numbers, on the device in the dtype of the case, and rounded to the same values in f64 on the
+    /// CPU.
     fn tensor(&mut self, shape: &[usize]) -> Result<Pair> {
         let count = shape.iter().product::<usize>();
         let values: Vec<f64> = (0..count).map(|_| self.rng.random_range(-1.0..1.0)).collect();
@@ -143,7 +144,7 @@ impl Case<'_> {
         Ok([Some(device), Some(cpu)])
     }
 
-    /// Returns shapes of input and weight, and the geometry.
+    /// Returns the shapes of input and weight, and the geometry.
     fn geometry(&mut self) -> ([usize; 4], [usize; 4], ConvGeometry) {
         if let Some((input, weight, stride)) = LARGE.get(self.number) {
             let padding = [weight[2], weight[3]].map(|kernel| [kernel / 2; 2]);
@@ -196,7 +197,7 @@ fn convolution(case: &mut Case) -> Result<Vec<Pair>> {
 fn gradients(case: &mut Case) -> Result<Vec<Pair>> {
     let (input, weight, geometry) = case.geometry();
     let output = output_dims(input, weight, &geometry)?;
-    // Only activations whose slope follows from the output.
+    // Use only activations whose slope can be computed from the output.
     let activations: Vec<_> = Activation::EACH.into_iter().filter(|kind| kind.saves_output()).collect();
     let activation = case.among(&activations);
     let needs = Needs { input: true, weight: true, bias: true, residual: case.rng.random() };

@@ -1,4 +1,4 @@
-//! Timing by device events, and the measured peak throughput of the device.
+//! Times calls with CUDA events, and measures the peak throughput of the device.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,8 @@ use sconce::candle::{DType, Device, Error, Tensor};
 
 use crate::arguments::{FORMATS, Format};
 
-/// The most calls between two events. Several calls keep the device busy if one is shorter than its submission.
+/// The maximum number of calls between two events. If a call takes less time on the device than the host needs to
+/// submit it, several calls in a row keep the device busy.
 const MAX_CALLS: usize = 10;
 /// The target time between two events, in milliseconds.
 const TARGET: f64 = 2.;
@@ -55,17 +56,17 @@ pub fn milliseconds(device: &Device, budget: Duration, call: &dyn Fn() -> Result
 }
 
 impl Format {
-    /// Makes sconce and candle compute in this format.
-    pub fn choose(self) {
+    /// Sets whether sconce and candle multiply f32 as TF32, as this format requires.
+    pub fn apply(self) {
         sconce::set_tf32(self.tf32);
         set_gemm_reduced_precision_f32(self.tf32);
     }
 }
 
-/// Measured peaks of the device, from which the floor of each layer's time follows.
+/// Measured peaks of the device, which give a lower bound for the time of each layer.
 pub struct Peaks {
     /// Floating-point operations per millisecond of a large matrix product in cuBLAS, by format.
-    pub operations: [f64; 4],
+    pub flops: [f64; 4],
     /// Bytes read and written per millisecond by a copy of 256 MiB.
     pub bytes: f64,
 }
@@ -73,9 +74,9 @@ pub struct Peaks {
 impl Peaks {
     pub fn measure(device: &Device, budget: Duration) -> Result<Self> {
         const SIZE: usize = 8192;
-        let mut operations = [0.; 4];
-        for (peak, format) in operations.iter_mut().zip(FORMATS) {
-            format.choose();
+        let mut flops = [0.; 4];
+        for (peak, format) in flops.iter_mut().zip(FORMATS) {
+            format.apply();
             let matrix = Tensor::randn(0f32, 1., (SIZE, SIZE), device)?.to_dtype(format.dtype)?;
             let time = milliseconds(device, budget, &|| Ok(matrix.matmul(&matrix)?))?;
             *peak = 2. * (SIZE as f64).powi(3) / time;
@@ -83,6 +84,6 @@ impl Peaks {
         const BYTES: usize = 256 << 20;
         let bytes = Tensor::zeros(BYTES / 4, DType::F32, device)?;
         let time = milliseconds(device, budget, &|| Ok(bytes.copy()?))?;
-        Ok(Self { operations, bytes: 2. * BYTES as f64 / time })
+        Ok(Self { flops, bytes: 2. * BYTES as f64 / time })
     }
 }

@@ -23,17 +23,18 @@ Checks every CUDA kernel against the CPU, trains Fashion-MNIST on both, and time
 
 usage: cargo run --release --features cuda --example cuda_check -- [OPTIONS]
 
---device N   the index of the GPU (0)
---only PART  run only check, train or time; or plans, the time of every kernel that supports a layer
---cases N    random settings per operation (200)
---seed N     the seed of the random settings (0)
---budget MS  milliseconds of measurement per layer (200)
---batches N  comma-separated batch sizes (1,32,256)
---formats F  comma-separated formats (f32,tf32,f16,bf16)
---csv FILE   also write the times, for peers.py
---short      a few cases of everything, to check that the program runs; succeeds without a GPU
+--device N   the index of the GPU (default: 0)
+--only PART  run only one part: check, train, time, or plans (times every kernel that supports a layer)
+--cases N    random settings per operation (default: 200)
+--seed N     the seed of the random settings (default: 0)
+--budget MS  milliseconds of measurement per layer (default: 200)
+--batches N  comma-separated batch sizes (default: 1,32,256)
+--formats F  comma-separated formats (default: f32,tf32,f16,bf16)
+--csv FILE   also write the times to FILE, for pytorch.py
+--short      a few cases of each part, to check that the program runs; succeeds without a GPU
 
-exit code: 0 if all checks pass, 1 if a check fails, 2 without a GPU or the feature `cuda`, or for a wrong command line";
+exit code: 0 if all checks pass, 1 if a check fails, 2 without a GPU or the feature `cuda`, or for an invalid command
+line";
 
 /// Reports that no check can run. `--short` succeeds, because tests run it on every machine.
 fn skip(arguments: &arguments::Arguments, reason: &str) -> ExitCode {

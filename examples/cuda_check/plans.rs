@@ -10,14 +10,14 @@ use crate::arguments::{Arguments, FORMATS};
 use crate::clock::milliseconds;
 use crate::table::layers;
 
-/// The selected kernel counts as right if it takes at most this many times as long as the fastest.
+/// The selected kernel counts as correct if it takes at most this many times as long as the fastest.
 const MARGIN: f64 = 1.1;
 
 pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
     let (mut right, mut all) = (0, 0);
     for (layer, batch) in layers(arguments.short) {
         for format in FORMATS.into_iter().filter(|format| arguments.times(batch, format.name)) {
-            format.choose();
+            format.apply();
             let [input, weight, bias] = layer.operands(batch, format, device)?;
             let geometry = layer.geometry();
             let epilogue =

@@ -1,5 +1,5 @@
-//! Times a table of layers against candle's three operations and against the floor that the device's peaks
-//! set.
+//! Times a table of layers, and compares the times with those of three candle operations and with the lower bound
+//! that the device's peaks give.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -56,15 +56,16 @@ pub struct Layer {
 /// The times of one layer in milliseconds.
 struct Row {
     ours: f64,
-    /// `None` if candle fails, for example for lack of memory.
+    /// `None` if candle fails, for example because memory runs out.
     candle: Option<f64>,
-    floor: f64,
+    /// The lower bound.
+    bound: f64,
 }
 
 pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
     let budget = arguments.budget;
     let peaks = Peaks::measure(device, budget)?;
-    for (format, peak) in FORMATS.iter().zip(peaks.operations) {
+    for (format, peak) in FORMATS.iter().zip(peaks.flops) {
         println!("peak of {}: {:.1} TFLOP/s (cuBLAS, 8192³)", format.name, peak * 1e-9);
     }
     println!("copy bandwidth: {:.0} GB/s\n", peaks.bytes * 1e-6);
@@ -72,9 +73,9 @@ pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
     println!("milliseconds of conv + bias + ReLU, ours and {with}");
     println!(
         "{:<12}{:>6}{:>6}{:>12}{:>12}{:>8}{:>12}{:>10}",
-        "layer", "batch", "", "ours", "candle", "ratio", "floor", "of floor"
+        "layer", "batch", "", "ours", "candle", "ratio", "bound", "of bound"
     );
-    let mut csv = String::from("name,batch,format,ours_ms,candle_ms,floor_ms\n");
+    let mut csv = String::from("name,batch,format,ours_ms,candle_ms,bound_ms\n");
     let mut rows = Vec::new();
     for (layer, batch) in layers(arguments.short) {
         for (i, format) in FORMATS.into_iter().enumerate() {
@@ -82,12 +83,12 @@ pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
                 continue;
             }
             format.choose();
-            let row = layer.times(batch, format, (peaks.operations[i], peaks.bytes), budget, device)?;
+            let row = layer.times(batch, format, (peaks.flops[i], peaks.bytes), budget, device)?;
             row.print(layer.name, batch, format);
             let candle = row.candle.map_or_else(String::new, |time| time.to_string());
-            let Row { ours, floor, .. } = row;
+            let Row { ours, bound, .. } = row;
             // Writing to a string never fails.
-            let _ = writeln!(csv, "{},{batch},{},{ours},{candle},{floor}", layer.name, format.name);
+            let _ = writeln!(csv, "{},{batch},{},{ours},{candle},{bound}", layer.name, format.name);
             rows.push((layer.channels, batch, format, row));
         }
     }
@@ -98,7 +99,7 @@ pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// Prints the geometric mean of the ratios to candle, and how many rows reach 70 % of the floor.
+/// Prints the geometric mean of the ratios to candle, and how many rows reach 70 % of the lower bound's speed.
 fn summarize(rows: &[([usize; 2], usize, Format, Row)]) {
     let ratios: Vec<f64> =
         rows.iter().filter_map(|(.., row)| row.candle.map(|candle| row.ours / candle)).collect();
@@ -108,10 +109,10 @@ fn summarize(rows: &[([usize; 2], usize, Format, Row)]) {
     let wide = rows.iter().filter(|([inputs, outputs], batch, format, _)| {
         inputs.min(outputs) >= &128 && *batch == 32 && format.name == "bf16"
     });
-    let shares: Vec<f64> = wide.map(|(.., row)| row.floor / row.ours).collect();
-    let close_to_floor = shares.iter().filter(|share| **share >= 0.7).count();
+    let shares: Vec<f64> = wide.map(|(.., row)| row.bound / row.ours).collect();
+    let close_to_bound = shares.iter().filter(|share| **share >= 0.7).count();
     println!(
-        "at 70 % of the floor or more: {close_to_floor} of {} rows of 128 channels, batch 32, bf16",
+        "at least 70 % of the lower bound's speed: {close_to_bound} of {} rows (at least 128 channels, batch 32, bf16)",
         shares.len()
     );
 }
@@ -126,8 +127,8 @@ impl Row {
             "{name:<12}{batch:>6}{:>6}{:>12.4}{candle:>12}{ratio:>8}{:>12.4}{:>9.0}%",
             format.name,
             self.ours,
-            self.floor,
-            100. * self.floor / self.ours
+            self.bound,
+            100. * self.bound / self.ours
         );
     }
 }
@@ -163,7 +164,7 @@ impl Layer {
         &self,
         batch: usize,
         format: Format,
-        (operations, bytes): (f64, f64),
+        (flops, bytes): (f64, f64),
         budget: Duration,
         device: &Device,
     ) -> Result<Row> {
@@ -184,7 +185,7 @@ impl Layer {
             ours: milliseconds(device, budget, &ours)?,
             // candle may run out of memory.
             candle: milliseconds(device, budget, &candle).ok(),
-            floor: (work / operations).max(traffic as f64 / bytes),
+            bound: (work / flops).max(traffic as f64 / bytes),
         })
     }
 }

@@ -8,8 +8,8 @@ use sconce::prelude::*;
 const IMAGES: &[u8] = include_bytes!("../data/t10k-images-idx3-ubyte.gz");
 const LABELS: &[u8] = include_bytes!("../data/t10k-labels-idx1-ubyte.gz");
 
-/// How much lower the accuracy on the GPU may be. Sums are added in another order there, which changes every
-/// parameter over hundreds of steps.
+/// How much lower the accuracy on the GPU may be. The GPU adds the terms of a sum in a different order, which over
+/// hundreds of steps changes every parameter.
 const MARGIN: f64 = 0.015;
 
 #[derive(Module)]
@@ -39,8 +39,8 @@ struct FashionNet {
     fc2: Linear,
 }
 
-/// Returns whether the accuracy on the GPU is as good as on the CPU. Also compares a captured forward pass
-/// with an ordinary one.
+/// Returns whether the accuracy on the GPU is at most [`MARGIN`] lower than on the CPU. Also compares a captured
+/// forward pass with an ordinary one.
 pub fn compare(short: bool, device: &Device) -> Result<bool> {
     let on_cpu = train(short, &Device::Cpu)?;
     let on_gpu = train(short, device)?;
@@ -77,8 +77,8 @@ fn train(short: bool, device: &Device) -> Result<f64> {
 fn replay(model: &FashionNet, images: &Tensor) -> Result<()> {
     let captured = model.capture(&images.zeros_like()?)?;
     let expected = model.eval_on(images)?;
-    let given = captured.replay(images)?;
-    let difference = (expected - given)?.abs()?.max_all()?.to_scalar::<f32>()?;
+    let actual = captured.replay(images)?;
+    let difference = (expected - actual)?.abs()?.max_all()?.to_scalar::<f32>()?;
     if difference > 0. {
         return Err(Error::msg(format!(
             "expected the captured network to give the network's output, found a difference of {difference:e}"
@@ -94,8 +94,8 @@ impl FashionNet {
     }
 }
 
-/// Reads a gzipped IDX file of bytes: two zeros, the type (8: bytes), the number of dimensions, each
-/// dimension as a big-endian u32, and the elements.
+/// Reads a gzipped IDX file with u8 elements. The file contains two zero bytes, the element type (8 for u8), the
+/// number of dimensions, each dimension as a big-endian u32, and the elements.
 fn read_idx(file: &[u8]) -> Result<Tensor> {
     let mut bytes = Vec::new();
     GzDecoder::new(file).read_to_end(&mut bytes)?;

@@ -19,15 +19,15 @@ pub struct Crops {
     pub framed: Tensor,
 }
 
-/// Returns the intersection over union.
+/// Returns the intersection over union of two boxes.
 fn iou(a: &Frame, b: &Frame) -> f64 {
     let area = |f: &Frame| (f[2] - f[0]).max(0.) * (f[3] - f[1]).max(0.);
     let common = area(&[a[0].max(b[0]), a[1].max(b[1]), a[2].min(b[2]), a[3].min(b[3])]);
     common / (area(a) + area(b) - common)
 }
 
-/// Returns the box of P-Net's most probable window, corrected by P-Net's offsets. Windows are 12 pixels wide,
-/// one every 2 pixels.
+/// Returns the box of P-Net's most probable window, corrected by P-Net's offsets. Windows are 12 pixels wide, and a
+/// window starts every 2 pixels.
 pub fn face(pnet: &PNet, photograph: &Tensor) -> Result<Frame> {
     let (probability, offsets) = pnet.forward(photograph)?;
     let columns = probability.dim(3)?;
@@ -38,8 +38,8 @@ pub fn face(pnet: &PNet, photograph: &Tensor) -> Result<Frame> {
     Ok(std::array::from_fn(|i| window[i] + 12. * f64::from(offsets[i])))
 }
 
-/// Returns square windows of about the size of the face that either show it or hardly overlap it. As in the
-/// MTCNN paper, an overlap of 0.65 or more is a face, and one below 0.3 is not.
+/// Returns square windows of about the size of the face that either show the face or hardly overlap it. As in the
+/// MTCNN paper, an overlap of at least 0.65 counts as a face, and an overlap below 0.3 does not.
 pub fn crops(photograph: &Tensor, face: &Frame) -> Result<Crops> {
     let (_, _, rows, columns) = photograph.dims4()?;
     let side = ((face[2] - face[0]) * (face[3] - face[1])).sqrt();
@@ -50,7 +50,7 @@ pub fn crops(photograph: &Tensor, face: &Frame) -> Result<Crops> {
                 let [l, t, s] = [left, top, size].map(|n| n as f64);
                 let window = [l, t, l + s, t + s];
                 let overlap = iou(&window, face);
-                // Of the windows without the face, keep one in six on each axis.
+                // Keep one in six of the windows without the face on each axis.
                 if overlap < 0.65 && !(overlap < 0.3 && top % 6 == 0 && left % 6 == 0) {
                     continue;
                 }

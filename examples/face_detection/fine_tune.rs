@@ -16,8 +16,8 @@ fn loss(network: &RNet, crops: &Crops) -> Result<Tensor> {
     Ok((class + (frame * 0.5)?)?)
 }
 
-/// Trains `network` on `crops` and returns the loss before each step. Fails if the first step has no gradient
-/// for a parameter.
+/// Trains `network` on `crops` and returns the loss before each step. Fails if a parameter has no gradient in the
+/// first step.
 pub fn fine_tune(network: &RNet, crops: &Crops, steps: usize) -> Result<Vec<f32>> {
     let mut optimizer: Box<dyn Step> = Adam::new(1e-4).build(network.trainable_parameters())?;
     let mut losses = Vec::new();

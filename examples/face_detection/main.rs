@@ -1,5 +1,5 @@
-//! The three networks of the face detector MTCNN with their published weights: Zhang et al. 2016,
-//! <https://arxiv.org/abs/1604.02878>; weights from facenet-pytorch 2.6.0, MIT.
+//! The three networks of the face detector MTCNN (Zhang et al. 2016, <https://arxiv.org/abs/1604.02878>), with the
+//! published weights from facenet-pytorch 2.6.0 (MIT).
 //!
 //! Reads the original `.pt` files, runs each network on a part of a photograph (NASA's astronaut
 //! picture, public domain) and compares the outputs with PyTorch's. Then fine-tunes R-Net for 20 steps on
@@ -20,7 +20,7 @@ Runs MTCNN's networks with their published weights on a photograph, and fine-tun
 
 usage: cargo run --release --example face_detection -- [--short]
 
---short: no effect; accepted because every example has it";
+--short: no effect; accepted because every example accepts it";
 
 /// The proposal network: predicts a probability and a box for each window of an image.
 #[derive(Module)]
@@ -131,7 +131,7 @@ pub struct ONet {
     dense6_3: Linear,
 }
 
-/// Returns the path of a file of golden data.
+/// Returns the path of a golden data file.
 pub fn golden(network: &str, file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(network).join(file)
 }
@@ -158,7 +158,7 @@ pub fn photograph(network: &str) -> Result<Tensor> {
 fn report(network: &str, heads: &[(&str, &Tensor)]) -> Result<()> {
     for (head, tensor) in heads {
         let difference = difference(network, head, tensor)?;
-        println!("  {head:<9} {:?}, largest difference to PyTorch {difference:.1e}", tensor.dims());
+        println!("  {head:<9} {:?}, largest difference from PyTorch {difference:.1e}", tensor.dims());
     }
     Ok(())
 }

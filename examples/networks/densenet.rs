@@ -1,12 +1,12 @@
-//! DenseNet-121 with the parameter names of torchvision's checkpoints: Huang et al. 2016,
-//! <https://arxiv.org/abs/1608.06993>.
+//! DenseNet-121 (Huang et al. 2016, <https://arxiv.org/abs/1608.06993>), with the parameter names of torchvision's
+//! checkpoints.
 
 use sconce::prelude::*;
 
-/// The channels that each layer appends.
+/// The number of channels that each layer appends.
 const GROWTH: usize = 32;
 
-/// Computes `GROWTH` channels from all preceding ones and appends them.
+/// Computes `GROWTH` channels from all preceding channels and appends the new channels.
 #[derive(Module)]
 #[module(args(inputs: usize), forward = |x| {
     let h = conv1(relu(norm1(x)));
@@ -23,7 +23,7 @@ pub struct DenseLayer {
     conv2: Conv2d,
 }
 
-/// Dense layers in sequence; each reads the outputs of all preceding ones.
+/// Dense layers in sequence. Each layer reads the outputs of all preceding layers.
 #[derive(Module)]
 #[module(args(inputs: usize, depth: usize))]
 pub struct DenseBlock {
@@ -32,7 +32,7 @@ pub struct DenseBlock {
     layers: Vec<DenseLayer>,
 }
 
-/// Halves channels, height and width.
+/// Halves the number of channels, the height and the width.
 #[derive(Module)]
 #[module(args(inputs: usize))]
 pub struct Transition {

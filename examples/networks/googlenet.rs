@@ -1,9 +1,9 @@
-//! GoogLeNet with the parameter names of torchvision's checkpoints: Szegedy et al. 2014,
-//! <https://arxiv.org/abs/1409.4842>.
+//! GoogLeNet (Szegedy et al. 2014, <https://arxiv.org/abs/1409.4842>), with the parameter names of torchvision's
+//! checkpoints.
 
 use sconce::prelude::*;
 
-/// A convolution without bias, batch norm and ReLU.
+/// A convolution without bias, followed by batch norm and ReLU.
 #[derive(Module)]
 #[module(args(inputs: usize, outputs: usize, kernel: usize, stride: usize = 1))]
 pub struct BasicConv {
@@ -19,7 +19,7 @@ pub struct BasicConv {
 #[module(args(inputs: usize, reduced: usize, outputs: usize))]
 pub struct Reduced(#[layer(inputs, reduced, 1)] BasicConv, #[layer(reduced, outputs, 3)] BasicConv);
 
-/// A max pooling of stride 1, then a 1×1 convolution.
+/// Max pooling with stride 1, then a 1×1 convolution.
 #[derive(Module)]
 #[module(args(inputs: usize, outputs: usize))]
 pub struct Pooled(
@@ -63,7 +63,7 @@ pub struct Auxiliary {
     dropout: Dropout,
 }
 
-/// Returns `(logits, logits of aux2, logits of aux1)`. The last two are `None` except in training.
+/// Maps images to `(logits, logits of aux2, logits of aux1)`. The last two are `None` except in training.
 #[derive(Module)]
 #[module(
     args(classes: usize = 1000, aux_logits: bool = true),

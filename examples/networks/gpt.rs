@@ -1,5 +1,5 @@
-//! GPT-2 with the parameter names of Hugging Face's checkpoints: Radford et al. 2019, "Language Models are
-//! Unsupervised Multitask Learners".
+//! GPT-2 (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners"), with the parameter names of
+//! Hugging Face's checkpoints.
 
 use sconce::prelude::*;
 

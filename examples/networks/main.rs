@@ -1,22 +1,23 @@
-//! Published networks with the parameter names of their published checkpoints, one per file of this folder.
+//! Published networks with the parameter names of their published checkpoints, one network per file of this
+//! directory.
 //!
-//! `cargo run --release --example networks -- mobilenet_v2` prints the network's size, times it and, given
-//! a checkpoint, loads it.
+//! `cargo run --release --example networks -- mobilenet_v2` prints the network's size and times it. If a checkpoint
+//! is passed, the network is loaded from it.
 //!
 //! | network | lines here | lines in candle-transformers |
 //! |---|---|---|
-//! | ResNet-18 and -50 | 64 | 200 (`resnet.rs`) |
+//! | ResNet-18 and -50 | 68 | 200 (`resnet.rs`) |
 //! | VGG-16 | 41, with batch norm | 154 (`vgg.rs`), without |
 //! | ViT | 69 | 337 (`vit.rs`) |
 //! | GPT-2 | 77 | 255 (`bigcode.rs`: the same blocks, with a cache for decoding) |
 //! | DenseNet-121 | 75 | |
-//! | GoogLeNet | 109 | |
+//! | GoogLeNet | 110 | |
 //! | MobileNetV2 | 81 | |
 //! | SqueezeNet 1.1 | 50 | |
 //! | U-Net | 64 | |
 //!
-//! Lines are counted without blank lines and comments. The count leaves out `greedy` here, and in
-//! candle-transformers 0.11.0 the functions that only other sizes of the network need.
+//! The counts exclude blank lines, comments, `greedy`, and the functions of candle-transformers 0.11.0 that only
+//! other sizes of the network use.
 
 #[path = "../common/arguments.rs"]
 pub mod arguments;
@@ -37,7 +38,7 @@ use lexopt::prelude::*;
 use sconce::prelude::*;
 
 const HELP: &str = "\
-Builds a network (without NAME, all of them), runs it on one random image (GPT-2: on 64 tokens) and times it.
+Builds the network NAME (default: all networks), runs it on one random image (GPT-2: on 64 tokens) and times it.
 
 usage: cargo run --release --example networks -- [--short] [NAME] [CHECKPOINT]
 

@@ -1,5 +1,5 @@
-//! MobileNetV2 with the parameter names of torchvision's checkpoints: Sandler et al. 2018,
-//! <https://arxiv.org/abs/1801.04381>.
+//! MobileNetV2 (Sandler et al. 2018, <https://arxiv.org/abs/1801.04381>), with the parameter names of torchvision's
+//! checkpoints.
 
 use sconce::prelude::*;
 
@@ -13,7 +13,7 @@ pub struct ConvBnRelu6(
     Relu6,
 );
 
-/// Expands the channels (except in the first block), filters each channel separately, and projects.
+/// Expands the channels (except in the first block), filters each channel separately, and reduces the channels.
 #[derive(Module)]
 #[module(args(inputs: usize, hidden: usize, outputs: usize, stride: usize))]
 #[allow(clippy::large_enum_variant, reason = "a network has few blocks")]

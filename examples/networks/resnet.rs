@@ -1,12 +1,12 @@
-//! ResNet-18 and ResNet-50 with the parameter names of torchvision's checkpoints: He et al. 2015,
-//! <https://arxiv.org/abs/1512.03385>.
+//! ResNet-18 and ResNet-50 (He et al. 2015, <https://arxiv.org/abs/1512.03385>), with the parameter names of
+//! torchvision's checkpoints.
 
 use sconce::prelude::*;
 
-/// A residual block: two 3×3 convolutions, or in deep networks a 3×3 convolution between two 1×1
-/// convolutions.
+/// A residual block: two 3×3 convolutions, or, as a bottleneck, a 3×3 convolution between two
+/// 1×1 convolutions.
 #[derive(Module)]
-#[module(args(deep: bool, inputs: usize, width: usize, stride: usize), forward = |x| {
+#[module(args(bottleneck: bool, inputs: usize, width: usize, stride: usize), forward = |x| {
     let h = relu(bn1(conv1(x)));
     let mut h = bn2(conv2(h));
     if let Some(conv3) = conv3 && let Some(bn3) = bn3 {
@@ -15,20 +15,21 @@ use sconce::prelude::*;
     relu(h + downsample(x))
 })]
 pub struct Block {
-    #[layer(inputs, width, if deep { 1 } else { 3 }, padding = if deep { 0 } else { 1 },
-        stride = if deep { 1 } else { stride }, bias = false)]
+    #[layer(inputs, width, if bottleneck { 1 } else { 3 }, padding = if bottleneck { 0 } else { 1 },
+        stride = if bottleneck { 1 } else { stride }, bias = false)]
     conv1: Conv2d,
     #[layer(width)]
     bn1: BatchNorm,
-    #[layer(width, width, 3, padding = 1, stride = if deep { stride } else { 1 }, bias = false)]
+    #[layer(width, width, 3, padding = 1, stride = if bottleneck { stride } else { 1 }, bias = false)]
     conv2: Conv2d,
     #[layer(width)]
     bn2: BatchNorm,
-    #[layer(width, 4 * width, 1, bias = false; if deep)]
+    #[layer(width, 4 * width, 1, bias = false; if bottleneck)]
     conv3: Option<Conv2d>,
-    #[layer(4 * width; if deep)]
+    #[layer(4 * width; if bottleneck)]
     bn3: Option<BatchNorm>,
-    #[layer(inputs, wide(deep, width), stride; if stride != 1 || inputs != wide(deep, width))]
+    #[layer(inputs, output_channels(bottleneck, width), stride;
+        if stride != 1 || inputs != output_channels(bottleneck, width))]
     downsample: Option<Downsample>,
 }
 
@@ -40,14 +41,14 @@ pub struct Downsample(
     #[layer(outputs)] BatchNorm,
 );
 
-/// Returns the output channels of a block.
-fn wide(deep: bool, width: usize) -> usize {
-    if deep { 4 * width } else { width }
+/// Returns the number of output channels of a block.
+fn output_channels(bottleneck: bool, width: usize) -> usize {
+    if bottleneck { 4 * width } else { width }
 }
 
 /// Maps images `[batch, 3, height, width]` to logits `[batch, classes]`.
 #[derive(Module)]
-#[module(args(deep: bool, depths: [usize; 4], classes: usize = 1000), forward = |x| {
+#[module(args(bottleneck: bool, depths: [usize; 4], classes: usize = 1000), forward = |x| {
     let x = max_pool2d(relu(bn1(conv1(x))), MaxPool2d::config(3).stride(2).padding(1));
     let x = layer4(layer3(layer2(layer1(x))));
     fc(flatten(adaptive_avg_pool2d(x, 1), 1))
@@ -57,15 +58,18 @@ pub struct ResNet {
     conv1: Conv2d,
     #[layer(64)]
     bn1: BatchNorm,
-    #[layer(deep, if i == 0 { 64 } else { wide(deep, 64) }, 64, 1; for i in 0..depths[0])]
+    #[layer(bottleneck, if i == 0 { 64 } else { output_channels(bottleneck, 64) }, 64, 1; for i in 0..depths[0])]
     layer1: Vec<Block>,
-    #[layer(deep, wide(deep, if i == 0 { 64 } else { 128 }), 128, if i == 0 { 2 } else { 1 }; for i in 0..depths[1])]
+    #[layer(bottleneck, output_channels(bottleneck, if i == 0 { 64 } else { 128 }), 128,
+        if i == 0 { 2 } else { 1 }; for i in 0..depths[1])]
     layer2: Vec<Block>,
-    #[layer(deep, wide(deep, if i == 0 { 128 } else { 256 }), 256, if i == 0 { 2 } else { 1 }; for i in 0..depths[2])]
+    #[layer(bottleneck, output_channels(bottleneck, if i == 0 { 128 } else { 256 }), 256,
+        if i == 0 { 2 } else { 1 }; for i in 0..depths[2])]
     layer3: Vec<Block>,
-    #[layer(deep, wide(deep, if i == 0 { 256 } else { 512 }), 512, if i == 0 { 2 } else { 1 }; for i in 0..depths[3])]
+    #[layer(bottleneck, output_channels(bottleneck, if i == 0 { 256 } else { 512 }), 512,
+        if i == 0 { 2 } else { 1 }; for i in 0..depths[3])]
     layer4: Vec<Block>,
-    #[layer(wide(deep, 512), classes)]
+    #[layer(output_channels(bottleneck, 512), classes)]
     fc: Linear,
 }
 

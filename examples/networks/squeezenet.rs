@@ -1,9 +1,9 @@
-//! SqueezeNet 1.1 with the parameter names of torchvision's checkpoints: Iandola et al. 2016,
-//! <https://arxiv.org/abs/1602.07360>.
+//! SqueezeNet 1.1 (Iandola et al. 2016, <https://arxiv.org/abs/1602.07360>), with the parameter names of
+//! torchvision's checkpoints.
 
 use sconce::prelude::*;
 
-/// Reduces the channels, then expands them by parallel 1×1 and 3×3 convolutions.
+/// Reduces the channels, then expands them with parallel 1×1 and 3×3 convolutions.
 #[derive(Module)]
 #[module(args(inputs: usize, squeezed: usize, expanded: usize), forward = |x| {
     let x = relu(squeeze(x));
@@ -36,7 +36,7 @@ pub struct Features(
     #[layer(512, 64, 256)] Fire,
 );
 
-/// A 1×1 convolution to the classes and global average pooling.
+/// A 1×1 convolution with one output channel per class, then global average pooling.
 #[derive(Module)]
 #[module(args(classes: usize))]
 pub struct Classifier(

@@ -1,5 +1,5 @@
-//! U-Net with the parameter names of github.com/milesial/Pytorch-UNet's checkpoints: Ronneberger et al.
-//! 2015, <https://arxiv.org/abs/1505.04597>.
+//! U-Net (Ronneberger et al. 2015, <https://arxiv.org/abs/1505.04597>), with the parameter names of the checkpoints
+//! of <https://github.com/milesial/Pytorch-UNet>.
 
 use sconce::prelude::*;
 
@@ -15,7 +15,7 @@ pub struct DoubleConv(
     Relu,
 );
 
-/// Doubles height and width and concatenates the skip connection of that size.
+/// Doubles height and width, then concatenates the skip connection.
 #[derive(Module)]
 #[module(args(inputs: usize, outputs: usize, bilinear: bool), forward = |x, skip| {
     let x = up(upsample(x));
@@ -33,7 +33,7 @@ pub struct Up {
     conv: DoubleConv,
 }
 
-/// Returns how much larger `skip` is than `x` on one axis. They differ if a pooling rounded the size down.
+/// Returns how much larger `skip` is than `x` on one axis. The sizes differ if max pooling rounded one of them down.
 fn size_difference(x: &Signal, skip: &Signal, dim: usize) -> Result<isize> {
     Ok(skip.dim(dim)? as isize - x.dim(dim)? as isize)
 }
@@ -71,7 +71,7 @@ pub struct UNet {
     outc: Conv2d,
 }
 
-/// Returns the config of a U-Net for images with `channels` channels, with transposed convolutions.
+/// Returns the config of a U-Net that upsamples with transposed convolutions, for images with `channels` channels.
 pub fn unet(channels: usize, classes: usize) -> UNetConfig {
     UNet::config(channels, classes)
 }

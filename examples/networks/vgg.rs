@@ -1,9 +1,9 @@
-//! VGG-16 with batch norm, with the parameter names of torchvision's checkpoints: Simonyan and Zisserman
-//! 2014, <https://arxiv.org/abs/1409.1556>.
+//! VGG-16 with batch norm (Simonyan and Zisserman 2014, <https://arxiv.org/abs/1409.1556>), with the parameter names
+//! of torchvision's checkpoints.
 
 use sconce::prelude::*;
 
-/// The output channels of the convolutions; 0 is a max pooling.
+/// The output channels of the convolutions; 0 stands for a max pooling layer.
 const VGG16: [usize; 18] = [64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512, 0];
 
 fn features() -> SequentialConfig {

@@ -1,5 +1,5 @@
-//! The vision transformer with the parameter names of torchvision's checkpoints: Dosovitskiy et al. 2020,
-//! <https://arxiv.org/abs/2010.11929>.
+//! The vision transformer (Dosovitskiy et al. 2020, <https://arxiv.org/abs/2010.11929>), with the parameter names of
+//! torchvision's checkpoints.
 
 use sconce::prelude::*;
 
@@ -53,10 +53,10 @@ pub struct Encoder {
     ln: LayerNorm,
 }
 
-/// Maps images `[batch, 3, image, image]` to logits `[batch, classes]`.
+/// Maps images `[batch, 3, image_size, image_size]` to logits `[batch, classes]`.
 #[derive(Module)]
 #[module(
-    args(image: usize, patch: usize, depth: usize, heads: usize, width: usize, hidden: usize,
+    args(image_size: usize, patch_size: usize, depth: usize, heads: usize, width: usize, hidden: usize,
         classes: usize = 1000, dropout: f64 = 0.),
     forward = |x| {
         let patches = conv_proj(x).flatten(2, 3).transpose(1, 2);
@@ -67,9 +67,9 @@ pub struct Encoder {
 pub struct VisionTransformer {
     #[param((1, 1, width), init = zeros)]
     class_token: Tensor,
-    #[layer(3, width, patch, stride = patch)]
+    #[layer(3, width, patch_size, stride = patch_size)]
     conv_proj: Conv2d,
-    #[layer((image / patch).pow(2) + 1, depth, width, heads, hidden, dropout)]
+    #[layer((image_size / patch_size).pow(2) + 1, depth, width, heads, hidden, dropout)]
     encoder: Encoder,
     #[layer(width, classes)]
     #[module(rename = "heads.head")]

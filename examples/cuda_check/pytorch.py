@@ -1,13 +1,13 @@
 """Times the layers of cuda_check in PyTorch, with cuDNN and with torch.compile, on this machine's GPU.
 
-usage: python peers.py [--sconce cuda_check.csv] [--csv FILE] [--batches 1,32,256] [--formats f32,tf32,f16,bf16]
+usage: python pytorch.py [--sconce cuda_check.csv] [--csv FILE] [--batches 1,32,256] [--formats f32,tf32,f16,bf16]
                        [--no-compile] [--short]
 
 --sconce FILE  the file that `cuda_check --csv FILE` wrote on the same machine: print its times beside PyTorch's,
                and the geometric mean of the ratios to the faster of cuDNN and torch.compile
---batches, --formats  the batch sizes and formats to time (all)
---no-compile   cuDNN only: torch.compile takes seconds for each layer
---short        the first two layers at batch 1, to check that the program runs
+--batches, --formats  the batch sizes and formats to time (default: all)
+--no-compile   time only cuDNN: torch.compile takes seconds for each layer
+--short        only the first two layers at batch 1, to check that the program runs
 """
 import argparse, csv, math, pathlib, re, statistics, sys, time
 import torch
@@ -31,7 +31,7 @@ def layers():
 
 
 def milliseconds(call, short):
-    """Returns the median time of a call, by device events around CALLS calls each."""
+    """Returns the median time of a call in milliseconds, measured with device events around CALLS calls."""
     for _ in range(3):
         call()
     torch.cuda.synchronize()
@@ -48,7 +48,7 @@ def milliseconds(call, short):
 
 
 def time_row(numbers, batch, dtype, arguments):
-    """Returns the milliseconds of cuDNN and torch.compile; NaN if memory runs out or compilation is off."""
+    """Returns the times of cuDNN and torch.compile in milliseconds; NaN if memory runs out or compilation is off."""
     inputs, height, width, outputs, kernel, stride, padding, dilation, groups = numbers
     random = lambda *shape: (torch.randn(*shape, device="cuda") * 0.1).to(dtype)
     x, w, b = random(batch, inputs, height, width), random(outputs, inputs // groups, kernel, kernel), random(outputs)
@@ -100,7 +100,7 @@ def main():
                 rows.append([name, batch, label, cudnn, compiled])
     if ratios:
         mean = math.exp(sum(map(math.log, ratios)) / len(ratios))
-        print(f"geometric mean of sconce's ratio to the faster of both: {mean:.3f}")
+        print(f"geometric mean of sconce's time relative to the faster of the two: {mean:.3f}")
         print(f"sconce is at least as fast on {sum(r <= 1 for r in ratios)} of {len(ratios)}")
     if arguments.csv:
         with open(arguments.csv, "w", newline="") as file:
