@@ -1,6 +1,6 @@
 //! The forward pass of a network, recorded as one CUDA graph.
 
-use candle_core::{DType, Shape, Tensor, Var};
+use candle_core::{Tensor, Var};
 
 use crate::kernels::cuda::Graph;
 use crate::module::{Forward, Mode};
@@ -68,21 +68,21 @@ impl<M: Forward<Signal, Output = Signal>> Captured<M> {
     }
 
     fn check(&self, x: &Tensor) -> Result<()> {
-        let kind = |tensor: &Tensor| -> (Shape, DType) { (tensor.shape().clone(), tensor.dtype()) };
-        let expected = kind(&self.input);
-        let given = kind(x);
-        if expected != given {
-            let ((expected, dtype), (given, given_dtype)) = (expected, given);
+        let expected = &self.input;
+        if x.shape() != expected.shape() || x.dtype() != expected.dtype() {
             return Err(Error::msg(format!(
-                "replay: expected an input of {expected:?} and {dtype:?}, as recorded, found {given:?} and \
-                 {given_dtype:?}"
+                "replay: expected the recorded shape {:?} and dtype {:?}, found {:?} and {:?}",
+                expected.shape(),
+                expected.dtype(),
+                x.shape(),
+                x.dtype()
             )));
         }
         if !x.device().same_device(self.input.device()) {
             let expected = self.input.device().location();
-            let given = x.device().location();
+            let found = x.device().location();
             return Err(Error::msg(format!(
-                "replay: expected an input on the recorded device {expected:?}, found one on {given:?}"
+                "replay: expected an input on the recorded device {expected:?}, found one on {found:?}"
             )));
         }
         Ok(())

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::kernels::internal::plain;
+use crate::kernels::internal::without_backtrace;
 
 /// A `Result` with [`Error`] as the default error.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -82,7 +82,7 @@ impl std::error::Error for Error {
 
 impl From<candle_core::Error> for Error {
     fn from(error: candle_core::Error) -> Self {
-        let message = plain(&error).to_string();
+        let message = without_backtrace(&error).to_string();
         Self(Arc::new(Inner { message, source: Some(Arc::new(error)), ..Inner::default() }))
     }
 }

@@ -9,7 +9,7 @@ use crate::config::Config;
 pub use crate::display::display;
 use crate::init::Initializer;
 use crate::module::{Forward, ForwardWith, Mode, Module};
-use crate::registry::{Kind, for_each_mut};
+use crate::registry::{TensorKind, for_each_mut};
 use crate::scope::{Path, Scope};
 use crate::signal::{IntoTensors, Outcome, Signal};
 use crate::{Error, Result};
@@ -362,7 +362,7 @@ pub fn tie_after<M: Module>(network: &mut M, name: &str, target: &str) -> Result
     let tied = format!("{name}.{leaf}");
     let mut found = None;
     for_each_mut(network, &mut |path, kind, tensor| {
-        if path == target && kind == Kind::Parameter {
+        if path == target && kind == TensorKind::Parameter {
             found = Some(tensor.clone());
         }
         Ok(())
@@ -374,7 +374,7 @@ pub fn tie_after<M: Module>(network: &mut M, name: &str, target: &str) -> Result
     };
     let mut done = false;
     for_each_mut(network, &mut |path, kind, tensor| {
-        if kind == Kind::Parameter && (path == tied || path == name) {
+        if kind == TensorKind::Parameter && (path == tied || path == name) {
             if tensor.dims() != found.dims() {
                 let expected = tensor.dims();
                 let found = found.dims();

@@ -329,8 +329,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// # Enums
 ///
 /// An enum is a network with several variants. Each variant has its own fields and `forward`. The first variant whose
-/// `#[module(when = condition)]` is true is built, or else the variant without `when`. Variant names are not part of
-/// parameter names.
+/// `#[module(when = condition)]` is true is built. If no condition is true, the variant without `when` is built.
+/// Variant names are not part of parameter names.
 ///
 /// ```
 /// # use sconce::prelude::*;

@@ -27,8 +27,8 @@ fn defer(x: Signal, weight: Signal, bias: Option<Tensor>) -> Result<Signal> {
         _ => return Err(wrong(format!("expected an input […, {inputs}], found {shape:?}"))),
     }
     let dtype = x.dtype()?;
-    for (name, given) in [("weight", Some(&weight)), ("bias", bias.as_ref())] {
-        if let Some(other) = given.map(Tensor::dtype).filter(|given| *given != dtype) {
+    for (name, tensor) in [("weight", Some(&weight)), ("bias", bias.as_ref())] {
+        if let Some(other) = tensor.map(Tensor::dtype).filter(|found| *found != dtype) {
             return Err(wrong(format!(
                 "expected a {name} of dtype {dtype:?}, the dtype of the input, found {other:?}"
             )));

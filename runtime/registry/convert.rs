@@ -1,11 +1,11 @@
-//! Converts a network to another device or element type.
+//! Converts a network to a different device or element type.
 
 use candle_core::{Tensor, Var};
 
 use crate::Result;
 use crate::module::Module;
 
-use super::list::all_names;
+use super::list::all_paths;
 use super::replace::{Replacements, for_each_mut};
 
 /// Replaces every tensor with `convert(tensor)`. Trainable parameters become new variables. If one conversion
@@ -15,7 +15,7 @@ pub(super) fn convert<M: Module + ?Sized>(
     convert: impl Fn(&Tensor) -> candle_core::Result<Tensor>,
 ) -> Result<()> {
     let mut replacements = Replacements::default();
-    for entry in all_names(network) {
+    for entry in all_paths(network) {
         replacements.get_or_make(entry.tensor, |tensor| {
             let new = convert(&tensor.detach())?;
             Ok(if tensor.is_variable() { Var::from_tensor(&new)?.into_inner() } else { new })

@@ -6,7 +6,7 @@ use crate::glob::Glob;
 use crate::module::Module;
 use crate::{Error, Result};
 
-use super::list::Kind;
+use super::list::TensorKind;
 use super::replace::{Replacements, for_each_mut};
 
 pub(super) fn freeze<M: Module + ?Sized>(network: &mut M, pattern: &str) -> Result<()> {
@@ -26,7 +26,7 @@ fn replace_parameters<M: Module + ?Sized>(
     let glob = Glob::new(pattern);
     let mut replacements = Replacements::default();
     for_each_mut(network, &mut |path, kind, tensor| {
-        if kind == Kind::Parameter && (glob.matches(path) || replacements.get(tensor).is_some()) {
+        if kind == TensorKind::Parameter && (glob.matches(path) || replacements.get(tensor).is_some()) {
             *tensor = replacements.get_or_make(tensor, &replacement)?;
         }
         Ok(())

@@ -7,7 +7,7 @@ use candle_core::{Tensor, TensorId};
 use crate::module::{Module, Visitor};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum TensorKind {
     Parameter,
     Buffer,
 }
@@ -15,7 +15,7 @@ pub(crate) enum Kind {
 /// A tensor of a network.
 pub(super) struct Entry<'a> {
     pub path: String,
-    pub kind: Kind,
+    pub kind: TensorKind,
     pub tensor: &'a Tensor,
     /// Whether the tensor may be missing from a checkpoint.
     pub optional: bool,
@@ -24,27 +24,28 @@ pub(super) struct Entry<'a> {
 impl<'a> Entry<'a> {
     /// Returns an entry for a tensor that the network uses but its registry does not list.
     pub fn unregistered(path: &str, tensor: &'a Tensor) -> Self {
-        Self { path: path.to_owned(), kind: Kind::Buffer, tensor, optional: false }
+        Self { path: path.to_owned(), kind: TensorKind::Buffer, tensor, optional: false }
     }
 }
 
-/// Lists every tensor under each of its names.
-pub(super) fn all_names<M: Module + ?Sized>(network: &M) -> Vec<Entry<'_>> {
+/// Lists every tensor under each of its paths.
+pub(super) fn all_paths<M: Module + ?Sized>(network: &M) -> Vec<Entry<'_>> {
     let mut lister = Tensors::default();
     network.visit(&mut lister);
     lister.found
 }
 
-/// Lists every tensor of one kind under its first name.
-pub(super) fn first_names<M: Module + ?Sized>(network: &M, kind: Kind) -> Vec<(String, Tensor)> {
+/// Lists the parameters or the buffers, each under its first path.
+pub(super) fn first_paths<M: Module + ?Sized>(network: &M, kind: TensorKind) -> Vec<(String, Tensor)> {
     let mut seen = HashSet::<TensorId>::new();
-    let mut entries = all_names(network);
+    let mut entries = all_paths(network);
     entries.retain(|entry| seen.insert(entry.tensor.id()));
     let of_kind = entries.into_iter().filter(|entry| entry.kind == kind);
     of_kind.map(|entry| (entry.path, entry.tensor.clone())).collect()
 }
 
-/// Lists the network under the empty path, then each of its modules, outer ones first.
+/// Lists every module with its path: first the network itself, whose path is empty, then the modules in it. A module
+/// precedes its child modules.
 pub(super) fn modules(network: &dyn Module) -> Vec<(String, &dyn Module)> {
     let mut lister = Modules { path: String::new(), found: vec![(String::new(), network)] };
     network.visit(&mut lister);
@@ -63,22 +64,22 @@ struct Tensors<'a> {
 }
 
 impl<'a> Tensors<'a> {
-    fn push(&mut self, name: &str, kind: Kind, tensor: &'a Tensor, optional: bool) {
+    fn push(&mut self, name: &str, kind: TensorKind, tensor: &'a Tensor, optional: bool) {
         self.found.push(Entry { path: join(&self.path, name), kind, tensor, optional });
     }
 }
 
 impl<'a> Visitor<'a> for Tensors<'a> {
     fn parameter(&mut self, name: &str, tensor: &'a Tensor) {
-        self.push(name, Kind::Parameter, tensor, false);
+        self.push(name, TensorKind::Parameter, tensor, false);
     }
 
     fn buffer(&mut self, name: &str, tensor: &'a Tensor) {
-        self.push(name, Kind::Buffer, tensor, false);
+        self.push(name, TensorKind::Buffer, tensor, false);
     }
 
     fn optional_buffer(&mut self, name: &str, tensor: &'a Tensor) {
-        self.push(name, Kind::Buffer, tensor, true);
+        self.push(name, TensorKind::Buffer, tensor, true);
     }
 
     fn child(&mut self, name: &str, child: &'a dyn Module) {

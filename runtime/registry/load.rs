@@ -13,7 +13,7 @@ use crate::load::{CHUNK, LoadReport, converted, fill};
 use crate::module::Module;
 use crate::source::Requests;
 
-use super::list::{Entry, all_names};
+use super::list::{Entry, all_paths};
 use super::replace::{Replacements, for_each_mut};
 
 /// The result of comparing a state dict with a network.
@@ -29,7 +29,7 @@ impl<'a> Matching<'a> {
     /// Compares a network with a state dict, by name and shape. Tensors that the network requested while it was
     /// built belong to it even if its registry does not list them.
     pub fn new<M: Module + ?Sized>(network: &M, requests: &Requests, state: &'a StateDict) -> Result<Self> {
-        let mut entries = all_names(network);
+        let mut entries = all_paths(network);
         let registered: HashSet<String> = entries.iter().map(|entry| entry.path.clone()).collect();
         let unregistered = requests.tensors.iter().filter(|(name, _)| !registered.contains(*name));
         entries.extend(unregistered.map(|(name, tensor)| Entry::unregistered(name, tensor)));

@@ -10,7 +10,7 @@ mod metadata;
 mod replace;
 
 pub use eval::Eval;
-pub(crate) use list::Kind;
+pub(crate) use list::TensorKind;
 pub(crate) use load::Matching;
 pub(crate) use replace::for_each_mut;
 
@@ -35,7 +35,7 @@ use crate::source::Requests;
 pub trait Network: Module {
     /// Returns every parameter with its path, including frozen parameters.
     fn named_parameters(&self) -> Vec<(String, Tensor)> {
-        list::first_names(self, Kind::Parameter)
+        list::first_paths(self, TensorKind::Parameter)
     }
 
     /// Returns every parameter, including frozen parameters.
@@ -51,7 +51,7 @@ pub trait Network: Module {
 
     /// Returns the buffers with their paths: tensors that are saved and moved but never trained.
     fn buffers(&self) -> Vec<(String, Tensor)> {
-        list::first_names(self, Kind::Buffer)
+        list::first_paths(self, TensorKind::Buffer)
     }
 
     /// Returns every module with its path: first the network itself, whose path is empty, then the modules in it.
@@ -69,7 +69,7 @@ pub trait Network: Module {
 
     /// Returns the parameters and buffers by path. The tensors share the network's storage.
     fn state_dict(&self) -> StateDict {
-        list::all_names(self).into_iter().map(|entry| (entry.path, entry.tensor.detach())).collect()
+        list::all_paths(self).into_iter().map(|entry| (entry.path, entry.tensor.detach())).collect()
     }
 
     /// Copies the tensors of `state` into this network. If a tensor does not fit, the network is left unchanged.

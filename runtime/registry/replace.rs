@@ -7,10 +7,10 @@ use candle_core::{Tensor, TensorId};
 use crate::Result;
 use crate::module::{Module, VisitorMut};
 
-use super::list::{Kind, join};
+use super::list::{TensorKind, join};
 
 /// A function that may replace a tensor, given its path and kind.
-type Change<'a> = &'a mut dyn FnMut(&str, Kind, &mut Tensor) -> Result<()>;
+type Change<'a> = &'a mut dyn FnMut(&str, TensorKind, &mut Tensor) -> Result<()>;
 
 /// Passes every tensor to `change`, once for each of its names, until `change` fails.
 ///
@@ -57,7 +57,7 @@ struct Changer<'a> {
 }
 
 impl Changer<'_> {
-    fn change(&mut self, name: &str, kind: Kind, tensor: &mut Tensor) {
+    fn change(&mut self, name: &str, kind: TensorKind, tensor: &mut Tensor) {
         if self.result.is_ok() {
             let path = join(&self.path, name);
             self.result = (self.change)(&path, kind, tensor).map_err(|error| error.at(&path));
@@ -67,11 +67,11 @@ impl Changer<'_> {
 
 impl VisitorMut for Changer<'_> {
     fn parameter(&mut self, name: &str, tensor: &mut Tensor) {
-        self.change(name, Kind::Parameter, tensor);
+        self.change(name, TensorKind::Parameter, tensor);
     }
 
     fn buffer(&mut self, name: &str, tensor: &mut Tensor) {
-        self.change(name, Kind::Buffer, tensor);
+        self.change(name, TensorKind::Buffer, tensor);
     }
 
     fn child(&mut self, name: &str, child: &mut dyn Module) {

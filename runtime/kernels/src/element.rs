@@ -48,8 +48,8 @@ macro_rules! with_element {
 pub(crate) use with_element;
 
 /// Returns the error for a dtype that is not floating point.
-pub fn not_a_float(op: &str, given: DType) -> candle_core::Error {
-    candle_core::Error::msg(format!("{op}: expected a tensor of f32, f64, f16 or bf16, found {given:?}"))
+pub fn not_a_float(op: &str, dtype: DType) -> candle_core::Error {
+    candle_core::Error::msg(format!("{op}: expected a tensor of f32, f64, f16 or bf16, found {dtype:?}"))
 }
 
 /// Runs `op` on `x` and converts its result to the dtype of `x`. Converts f16 and bf16 to f32 first, so that kernels

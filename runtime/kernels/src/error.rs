@@ -1,9 +1,9 @@
 //! Candle's errors without backtraces.
 
 /// Returns the error without the backtrace that candle appends when it is printed.
-pub fn plain(error: &candle_core::Error) -> &candle_core::Error {
+pub fn without_backtrace(error: &candle_core::Error) -> &candle_core::Error {
     match error {
-        candle_core::Error::WithBacktrace { inner, .. } => plain(inner),
+        candle_core::Error::WithBacktrace { inner, .. } => without_backtrace(inner),
         error => error,
     }
 }

@@ -6,7 +6,7 @@ pub use crate::conv::cpu::Packing;
 pub use crate::conv::shape::ConvShape;
 pub use crate::element::{clamp, with_elements};
 pub use crate::empty::{empty_output, rebase_empty};
-pub use crate::error::plain;
+pub use crate::error::without_backtrace;
 pub use crate::layout::Layout;
 pub use crate::mapped::MappedFile;
 pub use crate::memory::{ActivationMemory, Arena, Lease, activation_memory, can_allocate};

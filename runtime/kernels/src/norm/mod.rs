@@ -228,19 +228,19 @@ pub fn batch_norm_eval(
 /// Returns the weight and the bias in the dtype of the computation, with 1 and 0 for `None`.
 fn affine(x: &Tensor, view: Channels, weight: Option<&Tensor>, bias: Option<&Tensor>) -> Result<[Tensor; 2]> {
     let dtype = compute_dtype(x.dtype());
-    let parameter = |name, given: Option<&Tensor>, default: f64| match given {
-        Some(given) => {
-            check(name, given, view)?;
-            given.to_dtype(dtype)?.contiguous()
+    let parameter = |name, tensor: Option<&Tensor>, default: f64| match tensor {
+        Some(tensor) => {
+            check(name, tensor, view)?;
+            tensor.to_dtype(dtype)?.contiguous()
         }
         None => Tensor::full(default, view.channels, x.device())?.to_dtype(dtype),
     };
     Ok([parameter("weight", weight, 1.0)?, parameter("bias", bias, 0.0)?])
 }
 
-fn check(name: &str, given: &Tensor, view: Channels) -> Result<()> {
-    if given.dims() != [view.channels] {
-        bail!("{NAME}: expected a {name} of shape [{}], found {:?}", view.channels, given.dims());
+fn check(name: &str, tensor: &Tensor, view: Channels) -> Result<()> {
+    if tensor.dims() != [view.channels] {
+        bail!("{NAME}: expected a {name} of shape [{}], found {:?}", view.channels, tensor.dims());
     }
     Ok(())
 }

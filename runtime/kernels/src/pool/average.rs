@@ -14,7 +14,7 @@ use crate::planes::{check_memory, input_size, map_planes, with_size};
 use crate::relay;
 use crate::simd::{Kernel, Simd, dispatch_loops};
 
-use super::cuda::{self, Divisor, Kind};
+use super::cuda::{self, Divisor, Reduction};
 use super::geometry::{adaptive_ranges, adaptive_size};
 use super::{PoolGeometry, composed};
 
@@ -59,7 +59,7 @@ pub fn avg_pool2d(
             (None, false) => Divisor::Elements,
         };
         let output = geometry.output_size(input)?;
-        return cuda::pool(x, [input, output], Some(*geometry), Kind::Average(divisor));
+        return cuda::pool(x, [input, output], Some(*geometry), Reduction::Average(divisor));
     }
     average(x, windows(geometry, input, count_include_pad, divisor_override)?)
 }
@@ -121,7 +121,7 @@ pub fn adaptive_avg_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tenso
     let input = input_size(NAME, x)?;
     let output = adaptive_size(NAME, x.dims(), input, size)?;
     if runs_on(x.device()) {
-        return cuda::pool(x, [input, output], None, Kind::Average(Divisor::Elements));
+        return cuda::pool(x, [input, output], None, Reduction::Average(Divisor::Elements));
     }
     check_memory(NAME, x.dims(), output)?;
     average(x, adaptive_windows(input, output))

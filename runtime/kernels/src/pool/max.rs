@@ -12,7 +12,7 @@ use crate::planes::{check_memory, input_size, map_planes, with_size};
 use crate::relay;
 use crate::simd::{Isa, Kernel, Simd, dispatch_loops, isa};
 
-use super::cuda::{self, Kind};
+use super::cuda::{self, Reduction};
 use super::geometry::{WindowPositions, adaptive_ranges, adaptive_size};
 use super::max_pool_2x2;
 use super::max_pool_gradient::TapGradient;
@@ -47,7 +47,7 @@ pub fn max_pool2d(x: &Tensor, geometry: &PoolGeometry) -> Result<Tensor> {
     let input = input_size(NAME, x)?;
     let output = geometry.output_size(input)?;
     if runs_on(x.device()) {
-        return cuda::pool(x, [input, output], Some(*geometry), Kind::Max);
+        return cuda::pool(x, [input, output], Some(*geometry), Reduction::Max);
     }
     max_pool(x, MaxPool::new(geometry, [input, output], isa()))
 }
@@ -103,7 +103,7 @@ pub fn adaptive_max_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tenso
     let input = input_size(NAME, x)?;
     let output = adaptive_size(NAME, x.dims(), input, size)?;
     if runs_on(x.device()) {
-        return cuda::pool(x, [input, output], None, Kind::Max);
+        return cuda::pool(x, [input, output], None, Reduction::Max);
     }
     check_memory(NAME, x.dims(), output)?;
     let [rows, columns] = [0, 1].map(|axis| -> Vec<WindowPositions> {

@@ -46,7 +46,7 @@ fn gate(activation: Activation, x: &Tensor, h: &Tensor) -> Result<Tensor> {
 }
 
 /// Defines a recurrence `h' = f(x + h)` without gates.
-macro_rules! plain {
+macro_rules! ungated {
     ($($cell:ident $name:literal $activation:ident;)*) => {$(
         #[derive(Clone, Copy)]
         pub(super) struct $cell;
@@ -86,7 +86,7 @@ macro_rules! plain {
     )*};
 }
 
-plain! {
+ungated! {
     RnnTanh "rnn_tanh" Tanh;
     RnnRelu "rnn_relu" Relu;
 }

@@ -205,11 +205,11 @@ fn normalize(
     op: RowNorm,
 ) -> Result<Tensor> {
     let dtype = compute_dtype(x.dtype());
-    let parameter = |name, given: Option<&Tensor>, default: f64| match given {
-        Some(given) if given.dims() != shape => {
-            bail!("{}: expected a {name} of shape {shape:?}, found {:?}", op.name, given.dims())
+    let parameter = |name, tensor: Option<&Tensor>, default: f64| match tensor {
+        Some(tensor) if tensor.dims() != shape => {
+            bail!("{}: expected a {name} of shape {shape:?}, found {:?}", op.name, tensor.dims())
         }
-        Some(given) => given.to_dtype(dtype)?.flatten_all()?.contiguous(),
+        Some(tensor) => tensor.to_dtype(dtype)?.flatten_all()?.contiguous(),
         None => Tensor::full(default, Shape::from(op.rows.parameters()), x.device())?.to_dtype(dtype),
     };
     let (weight, bias) = (parameter("weight", weight, 1.0)?, parameter("bias", bias, 0.0)?);

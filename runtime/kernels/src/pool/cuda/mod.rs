@@ -2,7 +2,7 @@
 
 mod op;
 
-pub(super) use op::{Kind, pool};
+pub(super) use op::{Reduction, pool};
 
 use candle_core::{DType, Result, bail};
 

@@ -12,14 +12,14 @@ use super::{Divisor, PoolProblem, average, average_backward, max, max_backward};
 
 /// The reduction of a window.
 #[derive(Clone, Copy)]
-pub(in crate::pool) enum Kind {
+pub(in crate::pool) enum Reduction {
     Max,
     Average(Divisor),
 }
 
 struct Pooling {
     pool: PoolProblem,
-    kind: Kind,
+    kind: Reduction,
 }
 
 /// Pools planes of size `input` to planes of size `output`, with the windows of `geometry`, or adaptively if
@@ -28,7 +28,7 @@ pub(in crate::pool) fn pool(
     x: &Tensor,
     [input, output]: [[usize; 2]; 2],
     geometry: Option<PoolGeometry>,
-    kind: Kind,
+    kind: Reduction,
 ) -> Result<Tensor> {
     let planes = x.dims()[..x.rank() - 2].iter().product();
     operation::apply([x], Pooling { pool: PoolProblem { planes, input, output, geometry }, kind })
@@ -37,8 +37,8 @@ pub(in crate::pool) fn pool(
 impl Operation<1> for Pooling {
     fn name(&self) -> &'static str {
         match self.kind {
-            Kind::Max => "max_pool2d",
-            Kind::Average(_) => "avg_pool2d",
+            Reduction::Max => "max_pool2d",
+            Reduction::Average(_) => "avg_pool2d",
         }
     }
 
@@ -47,8 +47,8 @@ impl Operation<1> for Pooling {
         let outputs = run(
             self.name(),
             &|_| match kind {
-                Kind::Max => max(pool, x.dtype()),
-                Kind::Average(divisor) => average(pool, *divisor, x.dtype()),
+                Reduction::Max => max(pool, x.dtype()),
+                Reduction::Average(divisor) => average(pool, *divisor, x.dtype()),
             },
             &[(x, layout)],
         )?;
@@ -61,8 +61,10 @@ impl Operation<1> for Pooling {
     fn backward(&self, [x]: [&Tensor; 1], y: &Tensor, grad: &Tensor) -> Result<[Option<Tensor>; 1]> {
         let Self { pool, kind } = self;
         let gradients = match kind {
-            Kind::Max => launch(self.name(), &[x, y, grad], [x.shape()], |_| max_backward(pool, x.dtype())),
-            Kind::Average(divisor) => {
+            Reduction::Max => {
+                launch(self.name(), &[x, y, grad], [x.shape()], |_| max_backward(pool, x.dtype()))
+            }
+            Reduction::Average(divisor) => {
                 launch(self.name(), &[grad], [x.shape()], |_| average_backward(pool, *divisor, x.dtype()))
             }
         };
