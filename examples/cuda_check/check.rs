@@ -34,7 +34,7 @@ const LARGE: [([usize; 4], [usize; 4], usize); 4] = [
 
 /// A source of random settings and tensors for one case.
 struct Case<'a> {
-    /// The index of the case among those of its operation.
+    /// The index of the case among the cases of its operation.
     number: usize,
     rng: StdRng,
     device: &'a Device,

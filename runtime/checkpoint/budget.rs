@@ -19,7 +19,7 @@ impl Budget {
     /// The bytes for the name, the shape and the reference counts of a tensor.
     const PER_TENSOR: usize = 1 << 10;
 
-    /// Creates the budget of a file of `length` bytes, or `limit` if it is set.
+    /// Creates the budget of a file of `length` bytes, or `limit` if `limit` is set.
     pub fn new(length: usize, limit: Option<usize>) -> Self {
         let default = length.saturating_mul(Self::PER_BYTE).saturating_add(Self::BASE);
         let allowed = limit.unwrap_or(default);

@@ -6,12 +6,12 @@ use crate::{Error, Result};
 
 /// Checks a repository name: `owner/name`, or only `name` as for some old repositories.
 pub(super) fn check_repository(name: &str) -> Result<()> {
-    let plain = |part: &str| {
+    let is_valid = |part: &str| {
         let characters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
         // The cache encodes the slash as `--`.
         !part.is_empty() && part.chars().all(characters) && !part.contains("--") && !part.contains("..")
     };
-    if name.split('/').count() <= 2 && name.split('/').all(|part| plain(part) && part != ".") {
+    if name.split('/').count() <= 2 && name.split('/').all(|part| is_valid(part) && part != ".") {
         return Ok(());
     }
     Err(Error::msg(format!("expected a repository of the form `owner/name`, found `{name}`")))
@@ -19,13 +19,13 @@ pub(super) fn check_repository(name: &str) -> Result<()> {
 
 /// Checks a relative path with slashes. `what` describes it in the error message.
 pub(super) fn check_path(what: &str, path: &str) -> Result<()> {
-    let plain = |part: &str| {
+    let is_valid = |part: &str| {
         // Characters with a special meaning in a URL or on some file system.
         let special =
             |c: char| c.is_control() || c.is_whitespace() || matches!(c, '\\' | ':' | '?' | '#' | '%');
         !matches!(part, "" | "." | "..") && !part.contains(special)
     };
-    if path.split('/').all(plain) {
+    if path.split('/').all(is_valid) {
         return Ok(());
     }
     Err(Error::msg(format!(

@@ -153,7 +153,7 @@ impl Load {
         self.partial
     }
 
-    /// Returns the requested dtype, or an error if it is not floating point.
+    /// Returns the requested dtype, or an error if the dtype is not floating point.
     pub(crate) fn float_dtype(&self) -> Result<Option<DType>> {
         match self.dtype {
             Some(dtype) if !dtype.is_float() => {

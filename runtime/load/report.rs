@@ -62,15 +62,15 @@ impl LoadReport {
     /// # Errors
     /// Fails with one error that lists the tensors that do not match and the `conflicts`.
     pub(crate) fn check(&self, conflicts: &[String]) -> Result<()> {
-        let plain = |entries: &[(String, Vec<usize>)]| -> Vec<String> {
+        let with_shape = |entries: &[(String, Vec<usize>)]| -> Vec<String> {
             entries.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect()
         };
         let mismatched = self.mismatched.iter().map(|ShapeMismatch { name, expected, found }| {
             format!("{name}: expected {expected:?}, found {found:?}")
         });
         let lists = [
-            ("missing", plain(&self.missing)),
-            ("unexpected", plain(&self.unexpected)),
+            ("missing", with_shape(&self.missing)),
+            ("unexpected", with_shape(&self.unexpected)),
             ("mismatched", mismatched.collect()),
             ("tied with different values", conflicts.to_vec()),
         ];
@@ -86,10 +86,10 @@ impl LoadReport {
     /// Returns kind, name and shapes of each tensor that was not loaded.
     fn rows(&self) -> Vec<[String; 3]> {
         let row = |kind: &str, name: &str, shape: String| [kind.to_owned(), name.to_owned(), shape];
-        let plain = |kind, (name, shape): &(String, Vec<usize>)| row(kind, name, format!("{shape:?}"));
+        let with_shape = |kind, (name, shape): &(String, Vec<usize>)| row(kind, name, format!("{shape:?}"));
         let mut rows = Vec::new();
-        rows.extend(self.missing.iter().map(|entry| plain("missing", entry)));
-        rows.extend(self.unexpected.iter().map(|entry| plain("unexpected", entry)));
+        rows.extend(self.missing.iter().map(|entry| with_shape("missing", entry)));
+        rows.extend(self.unexpected.iter().map(|entry| with_shape("unexpected", entry)));
         rows.extend(self.mismatched.iter().map(|ShapeMismatch { name, expected, found }| {
             row("mismatched", name, format!("{expected:?}, found {found:?}"))
         }));

@@ -23,7 +23,7 @@ impl Verbosity {
         }
     }
 
-    /// Creates the progress bar of one epoch. `batches` is the number of batches, if it is known.
+    /// Creates the progress bar of one epoch. `batches` is the number of batches, or `None` if the number is unknown.
     pub(super) fn bar(self, epoch: usize, epochs: usize, batches: Option<usize>) -> EpochBar {
         // indicatif hides the bar if standard error is not a terminal.
         let shown = self.bar && self.lines;

@@ -68,7 +68,7 @@ fn locate_64(input: &mut Input, end_start: u64) -> Result<Extent> {
 ///
 /// # Errors
 ///
-/// Fails if a record is damaged, if two entries have the same name, or if their data overlaps.
+/// Fails if a record is damaged, if two entries have the same name, or if the data of two entries overlaps.
 pub(super) fn records(directory: &[u8], end_of_data: u64) -> Result<Vec<usize>> {
     let mut positions = Vec::with_capacity(directory.len() / (RECORD_LENGTH + 1));
     let mut extents = Vec::with_capacity(positions.capacity());

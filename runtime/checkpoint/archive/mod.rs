@@ -33,7 +33,7 @@ impl<'f> Archive<'f> {
     /// Opens an archive and reads its directory.
     pub fn open(mut input: Input<'f>, budget: &mut Budget) -> Result<Self> {
         let extent = directory::locate(&mut input)?;
-        // Memory for the directory and, per record, a position and an extent.
+        // Spend the memory of the directory and, for each record, of a position and an extent.
         budget.spend(usize::try_from(extent.length).ok().and_then(|length| length.checked_mul(2)))?;
         let directory = input.bytes(extent.start, extent.length)?;
         let records = directory::records(&directory, extent.start)?;

@@ -36,9 +36,9 @@ pub(in super::super) fn write(
     // Skip empty tensors: candle panics on the bytes of some empty views.
     for (name, tensor) in tensors.into_iter().filter(|(_, tensor)| tensor.elem_count() > 0) {
         // `View::data` panics on errors. It cannot fail for a contiguous tensor on the CPU.
-        let plain = tensor.to_device(&Device::Cpu).and_then(|tensor| tensor.flatten_all());
-        let plain = within(format_args!("tensor `{name}`"), plain.map_err(Error::from))?;
-        file.write_all(&tensor::View::data(&plain))?;
+        let flat = tensor.to_device(&Device::Cpu).and_then(|tensor| tensor.flatten_all());
+        let flat = within(format_args!("tensor `{name}`"), flat.map_err(Error::from))?;
+        file.write_all(&tensor::View::data(&flat))?;
     }
     Ok(())
 }

@@ -131,16 +131,16 @@ pub(super) fn call<'a>(heap: &mut Heap<'a>, callable: Value<'a>, arguments: Valu
             // Reject nested calls, which would let a pickle control the recursion depth.
             match function {
                 Value::Global(function) if function != Global::RebuildFromType => {
-                    call_plain(heap, function, arguments)
+                    call_function(heap, function, arguments)
                 }
                 other => Err(unexpected("a function that rebuilds a tensor", other)),
             }
         }
-        plain => call_plain(heap, plain, arguments),
+        function => call_function(heap, function, arguments),
     }
 }
 
-fn call_plain<'a>(heap: &mut Heap<'a>, function: Global, arguments: Value<'a>) -> Result<Value<'a>> {
+fn call_function<'a>(heap: &mut Heap<'a>, function: Global, arguments: Value<'a>) -> Result<Value<'a>> {
     match function {
         Global::OrderedDict => ordered_dict(heap, arguments),
         Global::Size => argument(heap, arguments, 0),

@@ -85,7 +85,7 @@ pub(super) fn dot(a: &Tensor, b: &Tensor) -> Result<f64> {
     Ok((a * b)?.sum_all()?.to_dtype(DType::F64)?.to_scalar()?)
 }
 
-/// Returns the largest magnitude in a vector, or 0 if it is empty.
+/// Returns the largest magnitude in a vector, or 0 if the vector is empty.
 pub(super) fn max_abs(vector: &Tensor) -> Result<f64> {
     if vector.elem_count() == 0 {
         return Ok(0.);

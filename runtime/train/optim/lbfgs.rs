@@ -119,7 +119,8 @@ struct SearchDirection {
 }
 
 impl RunningLbfgs {
-    /// Returns the search direction at a point with gradient `gradient`, or `None` if it is not a descent direction.
+    /// Returns the search direction at a point with gradient `gradient`, or `None` if the loss does not decrease
+    /// along that direction.
     fn search_direction(&mut self, gradient: &Tensor) -> Result<Option<SearchDirection>> {
         let history = &mut self.history;
         history.update(gradient, self.settings.history_size)?;
