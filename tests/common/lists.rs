@@ -6,15 +6,10 @@ use sconce::kernels::activation::Activation;
 /// Every activation that an epilogue supports.
 pub const ACTIVATIONS: [Activation; Activation::EACH.len()] = Activation::EACH;
 
-/// The activations whose slope follows from their output.
-pub const ACTIVATIONS_BY_OUTPUT: [Activation; 6] = [
-    Activation::Identity,
-    Activation::Relu,
-    Activation::Relu6,
-    Activation::LeakyRelu { negative_slope: 0.1 },
-    Activation::Sigmoid,
-    Activation::Tanh,
-];
+/// Returns the activations whose slope follows from their output.
+pub fn activations_by_output() -> Vec<Activation> {
+    ACTIVATIONS.into_iter().filter(|activation| activation.saves_output()).collect()
+}
 
 /// Numbers of threads that must all give bit-identical results.
 pub const THREADS: [usize; 12] = [1, 2, 3, 4, 5, 6, 7, 8, 13, 16, 33, 64];

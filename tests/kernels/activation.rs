@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use sconce::kernels::activation::{self, Activation};
 
-use crate::common::lists::{ACTIVATIONS, ACTIVATIONS_BY_OUTPUT};
+use crate::common::lists::ACTIVATIONS;
 use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
 
 type Op = Box<dyn Fn(&Tensor) -> Result<Tensor>>;
@@ -173,10 +173,4 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     let error = activation::prelu(&x, &Tensor::zeros(3, DType::F64, device)?).unwrap_err();
     assert!(error.to_string().contains("F64"), "{error}");
     Ok(())
-}
-
-#[test]
-fn the_list_of_activations_by_output_is_complete() {
-    let by_output: Vec<Activation> = ACTIVATIONS.into_iter().filter(|kind| kind.saves_output()).collect();
-    assert_eq!(by_output, ACTIVATIONS_BY_OUTPUT);
 }

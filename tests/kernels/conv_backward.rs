@@ -8,7 +8,7 @@ use sconce::kernels::conv::backward::{Gradients, Needs, conv2d_backward};
 use sconce::kernels::testing::{available, backward_on};
 
 use crate::common::conv_case::{Case, cases};
-use crate::common::lists::ACTIVATIONS_BY_OUTPUT;
+use crate::common::lists::activations_by_output;
 
 const ALL: Needs = Needs { input: true, weight: true, bias: true, residual: true };
 
@@ -181,7 +181,7 @@ proptest! {
     #![proptest_config(crate::common::config(192))]
 
     #[test]
-    fn agrees_with_plain_loops(case in cases(9, 20), activation in proptest::sample::select(&ACTIVATIONS_BY_OUTPUT[..])) {
+    fn agrees_with_plain_loops(case in cases(9, 20), activation in proptest::sample::select(activations_by_output())) {
         check(&case, activation);
     }
 
@@ -274,7 +274,7 @@ fn agrees_with_finite_differences() -> Result<()> {
     let geometry = ConvGeometry { stride: [2, 1], padding: [[1, 0], [2, 1]], dilation: [1, 2], groups: 2 };
     let case = Case { batch: 2, channels: [2, 3], size: [6, 7], kernel: [3, 2], geometry };
     let shapes = case.shapes().unwrap();
-    for activation in ACTIVATIONS_BY_OUTPUT {
+    for activation in activations_by_output() {
         let sizes = [shapes[0], shapes[1], [shapes[1][0], 1, 1, 1], shapes[2]];
         let parts = [0, 1, 2, 3].map(|i| noise(sizes[i].iter().product(), 10 + i as u64));
         let grad = noise(parts[3].len(), 20);

@@ -13,7 +13,7 @@ use sconce::kernels::testing::cuda::conv_backward::{
 use sconce_cuda_tests::run;
 
 use crate::common::conv_case::{Case, cases};
-use crate::common::lists::{ACTIVATIONS_BY_OUTPUT, DTYPES};
+use crate::common::lists::{DTYPES, activations_by_output};
 use crate::common::{Rng, check_close, values};
 
 const ALL: Needs = Needs { input: true, weight: true, bias: true, residual: true };
@@ -74,7 +74,7 @@ fn assert_close(actual: &Tensor, expected: &Tensor, tolerance: f64, label: &str)
     Ok(())
 }
 
-/// Runs the kernels of `methods`, or the selected ones, and compares the needed gradients.
+/// Runs the kernels of `methods`, or the kernels that the library selects, and compares the needed gradients.
 fn check(case: &Case, dtype: DType, activation: Activation, needs: Needs, methods: Option<Methods>) {
     let label = format!("{case:?} {dtype:?} {activation:?} {needs:?} {methods:?}");
     compare(case, dtype, activation, needs, methods, &label)
@@ -129,7 +129,7 @@ fn dtypes(tensor_cores: bool) -> impl Strategy<Value = DType> {
 }
 
 fn activations() -> impl Strategy<Value = Activation> {
-    proptest::sample::select(&ACTIVATIONS_BY_OUTPUT[..])
+    proptest::sample::select(activations_by_output())
 }
 
 fn tiles() -> impl Strategy<Value = Tile> {
@@ -248,7 +248,8 @@ fn large_sizes_agree_with_the_cpu() {
     check(&Case::square(1, [2, 3], 4, 3, 7, 2), DType::F32, relu, ALL, both(Method::CudaCores(Tile::Medium)));
 }
 
-/// PyTorch's slopes for the outputs -1, 0, 6, 7 and NaN. A zero slope gives zero for an infinite gradient.
+/// Compares with PyTorch's slopes for the outputs -1, 0, 6, 7 and NaN. A zero slope gives zero for an infinite
+/// gradient.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn activation_gradients_agree_with_pytorch() -> Result<()> {
@@ -274,7 +275,10 @@ fn activation_gradients_agree_with_pytorch() -> Result<()> {
                 let output = row([-1., 0., 6., 7., nan])?;
                 for actual in run(&program, &[&row([1.; 5])?, &one, &output, &row([2.; 5])?])?.outputs {
                     for (x, y) in actual.to_vec1::<f32>()?.into_iter().zip(expected) {
-                        assert!(x == y || x.is_nan() && y.is_nan(), "{activation:?}: {x}, expected {y}");
+                        assert!(
+                            x == y || x.is_nan() && y.is_nan(),
+                            "{activation:?}: expected {y}, found {x}"
+                        );
                     }
                 }
             }
