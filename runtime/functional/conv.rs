@@ -8,14 +8,14 @@ use crate::layers::{
 };
 use crate::signal::Signal;
 
-/// Convolves sequences; the layer is [`Conv1d`](crate::layers::Conv1d).
+/// Convolves sequences. The corresponding layer is [`Conv1d`](crate::layers::Conv1d).
 ///
 /// - `x`: `[batch, in_channels, length]` or `[in_channels, length]`
 /// - `weight`: `[out_channels, in_channels / groups, kernel_size]`
 /// - `bias`: `[out_channels]`
-/// - returns `[batch, out_channels, length']`, or a failed signal if the shapes or options do not match
+/// - output: `[batch, out_channels, length']`, or a failed signal if the shapes or options do not match
 ///
-/// A following batch norm in evaluation, residual and activation are fused into the convolution.
+/// A following batch norm (in evaluation mode), residual addition and activation are fused into the convolution.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -36,14 +36,14 @@ pub fn conv1d(
     ConvCore::from_tensors(Axes::One, weight, bias, options.settings).map(|conv| conv.call(x.into())).into()
 }
 
-/// Convolves images; the layer is [`Conv2d`](crate::layers::Conv2d).
+/// Convolves images. The corresponding layer is [`Conv2d`](crate::layers::Conv2d).
 ///
 /// - `x`: `[batch, in_channels, height, width]` or `[in_channels, height, width]`
 /// - `weight`: `[out_channels, in_channels / groups, kernel_height, kernel_width]`
 /// - `bias`: `[out_channels]`
-/// - returns `[batch, out_channels, height', width']`, or a failed signal if the shapes or options do not match
+/// - output: `[batch, out_channels, height', width']`, or a failed signal if the shapes or options do not match
 ///
-/// A following batch norm in evaluation, residual and activation are fused into the convolution.
+/// A following batch norm (in evaluation mode), residual addition and activation are fused into the convolution.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -64,13 +64,13 @@ pub fn conv2d(
     ConvCore::from_tensors(Axes::Two, weight, bias, options.settings).map(|conv| conv.call(x.into())).into()
 }
 
-/// Applies the transposed convolution to sequences; the layer is
+/// Applies a transposed convolution to sequences. The corresponding layer is
 /// [`ConvTranspose1d`](crate::layers::ConvTranspose1d).
 ///
 /// - `x`: `[batch, in_channels, length]` or `[in_channels, length]`
 /// - `weight`: `[in_channels, out_channels / groups, kernel_size]`
 /// - `bias`: `[out_channels]`
-/// - returns `[batch, out_channels, length']`, or a failed signal if the shapes or options do not match
+/// - output: `[batch, out_channels, length']`, or a failed signal if the shapes or options do not match
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -93,13 +93,13 @@ pub fn conv_transpose1d(
         .into()
 }
 
-/// Applies the transposed convolution to images; the layer is
+/// Applies a transposed convolution to images. The corresponding layer is
 /// [`ConvTranspose2d`](crate::layers::ConvTranspose2d).
 ///
 /// - `x`: `[batch, in_channels, height, width]` or `[in_channels, height, width]`
 /// - `weight`: `[in_channels, out_channels / groups, kernel_height, kernel_width]`
 /// - `bias`: `[out_channels]`
-/// - returns `[batch, out_channels, height', width']`, or a failed signal if the shapes or options do not match
+/// - output: `[batch, out_channels, height', width']`, or a failed signal if the shapes or options do not match
 ///
 /// ```
 /// use sconce::prelude::*;

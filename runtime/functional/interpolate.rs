@@ -1,4 +1,4 @@
-//! Interpolation to another size.
+//! Resizing by interpolation.
 
 use crate::layers::Upsample;
 use crate::module::{Forward, Mode};
@@ -6,7 +6,7 @@ use crate::signal::Signal;
 
 /// Resizes `[batch, channels, length]` or `[batch, channels, height, width]` by interpolation.
 ///
-/// `target` is a size, for nearest-neighbor interpolation, or an [`Upsample`].
+/// `target` is either a size, which selects nearest-neighbor interpolation, or an [`Upsample`].
 ///
 /// ```
 /// use sconce::prelude::*;

@@ -1,4 +1,4 @@
-//! The layers as functions, with the names of PyTorch's `torch.nn.functional`.
+//! The layers as functions, with the names from `torch.nn.functional`.
 
 mod conv;
 mod interpolate;

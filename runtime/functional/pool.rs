@@ -4,7 +4,7 @@ use crate::layers::{AvgPool1d, AvgPool2d, MaxPool1d, MaxPool2d};
 use crate::module::{Forward, Mode};
 use crate::signal::Signal;
 
-/// Takes the maximum of each window of `[batch, channels, length]`.
+/// Returns the maximum of each window of a sequence, `[batch, channels, length]`.
 ///
 /// `window` is a kernel size or a [`MaxPool1d`].
 ///
@@ -21,7 +21,7 @@ pub fn max_pool1d(x: impl Into<Signal>, window: impl Into<MaxPool1d>) -> Signal 
     window.into().call(x.into(), Mode::Eval)
 }
 
-/// Takes the maximum of each window of `[batch, channels, height, width]`.
+/// Returns the maximum of each window of an image, `[batch, channels, height, width]`.
 ///
 /// `window` is a kernel size or a [`MaxPool2d`].
 ///
@@ -38,7 +38,7 @@ pub fn max_pool2d(x: impl Into<Signal>, window: impl Into<MaxPool2d>) -> Signal 
     window.into().call(x.into(), Mode::Eval)
 }
 
-/// Averages each window of `[batch, channels, length]`.
+/// Returns the average of each window of a sequence, `[batch, channels, length]`.
 ///
 /// `window` is a kernel size or an [`AvgPool1d`].
 ///
@@ -55,7 +55,7 @@ pub fn avg_pool1d(x: impl Into<Signal>, window: impl Into<AvgPool1d>) -> Signal 
     window.into().call(x.into(), Mode::Eval)
 }
 
-/// Averages each window of `[batch, channels, height, width]`.
+/// Returns the average of each window of an image, `[batch, channels, height, width]`.
 ///
 /// `window` is a kernel size or an [`AvgPool2d`].
 ///

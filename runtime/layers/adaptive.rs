@@ -1,4 +1,4 @@
-//! Adaptive pooling: pooling to an output of fixed size.
+//! Adaptive pooling layers, whose output has a fixed size.
 
 use crate::Result;
 use crate::module::{Forward, Mode};
@@ -40,12 +40,12 @@ macro_rules! adaptive {
 }
 
 adaptive! {
-    /// Averages a sequence to a fixed length.
+    /// Pools a sequence to a fixed length: each output is the average of a window.
     ///
     /// - Config: `AdaptiveAvgPool1d::config(output_size)`
     /// - Input: `[batch, channels, length]` or `[channels, length]`
     /// - Output: `[batch, channels, output_size]`
-    /// - Errors: `output_size` is 0, or the input has another rank or no elements
+    /// - Fails if `output_size` is 0, or if the input has the wrong rank or no elements
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -57,13 +57,13 @@ adaptive! {
     /// # }
     /// ```
     AdaptiveAvgPool1d "AdaptiveAvgPool1d" adaptive_avg_pool1d(usize => usize);
-    /// Averages an image to a fixed height and width.
+    /// Pools an image to a fixed height and width: each output is the average of a window.
     ///
     /// - Config: `AdaptiveAvgPool2d::config(output_size)`: one number for both axes, or `(height, width)`; `None`
     ///   keeps the size of the input, as in `(None, Some(width))`
     /// - Input: `[batch, channels, height, width]` or `[channels, height, width]`
     /// - Output: `[batch, channels, output_height, output_width]`
-    /// - Errors: an output size is 0, or the input has another rank or no elements
+    /// - Fails if an output size is 0, or if the input has the wrong rank or no elements
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -75,12 +75,12 @@ adaptive! {
     /// # }
     /// ```
     AdaptiveAvgPool2d "AdaptiveAvgPool2d" adaptive_avg_pool2d(impl Into<OutputSize> => OutputSize);
-    /// Takes maxima of a sequence over a fixed number of windows.
+    /// Pools a sequence to a fixed length: each output is the maximum of a window.
     ///
     /// - Config: `AdaptiveMaxPool1d::config(output_size)`
     /// - Input: `[batch, channels, length]` or `[channels, length]`
     /// - Output: `[batch, channels, output_size]`
-    /// - Errors: `output_size` is 0, or the input has another rank or no elements
+    /// - Fails if `output_size` is 0, or if the input has the wrong rank or no elements
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -92,12 +92,12 @@ adaptive! {
     /// # }
     /// ```
     AdaptiveMaxPool1d "AdaptiveMaxPool1d" adaptive_max_pool1d(usize => usize);
-    /// Takes maxima of an image over a fixed grid of windows.
+    /// Pools an image to a fixed height and width: each output is the maximum of a window.
     ///
-    /// - Config: `AdaptiveMaxPool2d::config(output_size)`, with the sizes of [`AdaptiveAvgPool2d`]
+    /// - Config: `AdaptiveMaxPool2d::config(output_size)`, with `output_size` as for [`AdaptiveAvgPool2d`]
     /// - Input: `[batch, channels, height, width]` or `[channels, height, width]`
     /// - Output: `[batch, channels, output_height, output_width]`
-    /// - Errors: an output size is 0, or the input has another rank or no elements
+    /// - Fails if an output size is 0, or if the input has the wrong rank or no elements
     ///
     /// ```
     /// use sconce::prelude::*;

@@ -18,9 +18,9 @@ use super::impl_display;
 /// Computes `x1ᵀ · weight[o] · x2 + bias[o]` for each output feature `o`.
 ///
 /// - Config: `Bilinear::config(in1_features, in2_features, out_features)`; setter `bias` (true)
-/// - Input: `[…, in1_features]` and `[…, in2_features]`, as `bilinear(x1, x2)` in a forward closure
+/// - Input: `bilinear(x1, x2)` in a forward closure, with `x1: […, in1_features]` and `x2: […, in2_features]`
 /// - Output: `[…, out_features]`
-/// - Errors: `in1_features` is 0, or the inputs have other shapes
+/// - Fails if `in1_features` is 0, or if an input has the wrong shape
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -63,7 +63,7 @@ impl Bilinear {
         self.bias.as_ref()
     }
 
-    /// Returns the shape of the weight. The constructor guarantees that it has three dimensions.
+    /// Returns the shape of the weight. The constructor guarantees that the weight has three dimensions.
     fn features(&self) -> [usize; 3] {
         let dims = self.weight.dims();
         [dims[0], dims[1], dims[2]]
@@ -79,7 +79,7 @@ impl Forward<(Signal, Signal)> for Bilinear {
 }
 
 impl BilinearConfig {
-    /// Adds a learned bias.
+    /// Sets whether the layer has a learned bias. Default: `true`.
     pub fn bias(mut self, bias: bool) -> Self {
         self.bias = bias;
         self

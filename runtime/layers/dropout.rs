@@ -17,7 +17,7 @@ macro_rules! dropouts {
         }
 
         impl Default for $layer {
-            /// `p = 0.5`
+            /// Returns the layer with `p = 0.5`.
             fn default() -> Self {
                 Self { p: 0.5 }
             }
@@ -52,14 +52,14 @@ macro_rules! dropouts {
 }
 
 dropouts! {
-    /// In training, zeroes each element with probability `p` and multiplies the others by `1 / (1 − p)`.
-    /// Returns its input in evaluation. Srivastava et al. 2014.
+    /// In training, zeroes each element with probability `p` and multiplies the rest by `1 / (1 − p)`.
+    /// In evaluation, returns the input unchanged (Srivastava et al. 2014).
     ///
     /// - Config: `Dropout::config(p)`; `Dropout::default()` has `p = 0.5`
     /// - Input, output: any shape
-    /// - Errors: `p` is not between 0 and 1
+    /// - Fails if `p` is not between 0 and 1
     ///
-    /// [`manual_seed`](crate::manual_seed) makes the choice of elements reproducible.
+    /// [`manual_seed`](crate::manual_seed) makes the random choice of elements reproducible.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -71,12 +71,12 @@ dropouts! {
     /// # }
     /// ```
     Dropout "Dropout" dropout;
-    /// In training, zeroes each channel with probability `p` and multiplies the others by `1 / (1 − p)`.
-    /// Returns its input in evaluation. Tompson et al. 2015.
+    /// In training, zeroes each channel with probability `p` and multiplies the rest by `1 / (1 − p)`.
+    /// In evaluation, returns the input unchanged (Tompson et al. 2015).
     ///
     /// - Config: `Dropout1d::config(p)`; `Dropout1d::default()` has `p = 0.5`
     /// - Input, output: `[batch, channels, length]` or `[channels, length]`
-    /// - Errors: `p` is not between 0 and 1, or the input has another rank
+    /// - Fails if `p` is not between 0 and 1, or if the input has the wrong rank
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -90,12 +90,12 @@ dropouts! {
     /// # }
     /// ```
     Dropout1d "Dropout1d" dropout1d;
-    /// In training, zeroes each channel with probability `p` and multiplies the others by `1 / (1 − p)`.
-    /// Returns its input in evaluation. Tompson et al. 2015.
+    /// In training, zeroes each channel with probability `p` and multiplies the rest by `1 / (1 − p)`.
+    /// In evaluation, returns the input unchanged (Tompson et al. 2015).
     ///
     /// - Config: `Dropout2d::config(p)`; `Dropout2d::default()` has `p = 0.5`
     /// - Input, output: `[batch, channels, height, width]` or, as in PyTorch, `[batch, channels, length]`
-    /// - Errors: `p` is not between 0 and 1, or the input has another rank
+    /// - Fails if `p` is not between 0 and 1, or if the input has the wrong rank
     ///
     /// ```
     /// use sconce::prelude::*;

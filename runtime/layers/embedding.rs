@@ -1,4 +1,4 @@
-//! A table of learned vectors.
+//! The embedding layer: a table of learned vectors.
 
 use std::borrow::Cow;
 
@@ -13,12 +13,12 @@ use crate::{Error, Result, source};
 
 use super::impl_display;
 
-/// Looks up the row of the weight for each index.
+/// Returns the row of the weight for each index.
 ///
 /// - Config: `Embedding::config(num_embeddings, embedding_dim)`; setter `padding_idx` (`None`)
-/// - Input: `[…]`, indices of u8, u32 or i64
+/// - Input: `[…]`, indices of dtype u8, u32 or i64
 /// - Output: `[…, embedding_dim]`
-/// - Errors: `padding_idx` or an index is not below `num_embeddings`, or the input has another dtype
+/// - Fails if `padding_idx` or an index is not below `num_embeddings`, or if the input has the wrong dtype
 ///
 /// The weight is drawn from the standard normal distribution. PyTorch's `max_norm`, `scale_grad_by_freq` and
 /// `sparse` are not supported.
@@ -77,7 +77,7 @@ impl Forward for Embedding {
 }
 
 impl EmbeddingConfig {
-    /// Initializes this row with zeros and gives it no gradient.
+    /// Sets the padding index. Its row is initialized with zeros and gets no gradient.
     pub fn padding_idx(mut self, row: impl Into<Option<usize>>) -> Self {
         self.padding_idx = row.into();
         self

@@ -1,11 +1,11 @@
-//! The settings of an interpolation: mode and scale factor.
+//! Two settings of [`Upsample`](super::Upsample): mode and scale factor.
 
 use crate::kernels::resample::Filter;
 
-/// How [`Upsample`](super::Upsample) computes an output from the inputs around it. Converts from PyTorch's names.
+/// The interpolation mode of [`Upsample`](super::Upsample). PyTorch's names convert into this type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Interpolation {
-    /// `"nearest"`: the input at the first edge of the output, rounded down.
+    /// `"nearest"`: the input at the left and top edge of the output, with the position rounded down.
     #[default]
     Nearest,
     /// `"nearest-exact"`: the input nearest to the center of the output.
@@ -14,11 +14,11 @@ pub enum Interpolation {
     Linear,
     /// `"bilinear"`, for images.
     Bilinear,
-    /// `"bicubic"`, for images: Keys 1981 with a = −3/4.
+    /// `"bicubic"`, for images (Keys 1981, with a = −3/4).
     Bicubic,
-    /// `"area"`: the mean of the inputs that the output covers, as in adaptive average pooling.
+    /// `"area"`: the mean of the inputs that the output covers, like adaptive average pooling.
     Area,
-    /// A name that PyTorch does not have. Building the layer returns an error.
+    /// A name that PyTorch does not have. Building the layer fails.
     Unknown(&'static str),
 }
 
@@ -35,7 +35,7 @@ impl Interpolation {
         }
     }
 
-    /// Returns the filter of the resampling kernel, or `None` for modes without one.
+    /// Returns the filter of the resampling kernel, or `None` if the mode does not use that kernel.
     pub(super) fn filter(self) -> Option<Filter> {
         match self {
             Self::Nearest => Some(Filter::Nearest),
@@ -49,25 +49,26 @@ impl Interpolation {
 
 impl From<&'static str> for Interpolation {
     fn from(word: &'static str) -> Self {
-        let known =
+        let modes =
             [Self::Nearest, Self::NearestExact, Self::Linear, Self::Bilinear, Self::Bicubic, Self::Area];
-        known.into_iter().find(|mode| mode.name() == word).unwrap_or(Self::Unknown(word))
+        modes.into_iter().find(|mode| mode.name() == word).unwrap_or(Self::Unknown(word))
     }
 }
 
-/// The ratio of output size to input size, `[height, width]`. Converts from `2`, `1.5` or `(2., 1.5)`.
+/// The ratio of output size to input size, `[height, width]`. Numbers such as `2` and `1.5`, and pairs such as
+/// `(2., 1.5)`, convert into this type.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScaleFactor(pub [f64; 2]);
 
 impl From<usize> for ScaleFactor {
-    fn from(both: usize) -> Self {
-        Self([both as f64; 2])
+    fn from(factor: usize) -> Self {
+        Self([factor as f64; 2])
     }
 }
 
 impl From<f64> for ScaleFactor {
-    fn from(both: f64) -> Self {
-        Self([both; 2])
+    fn from(factor: f64) -> Self {
+        Self([factor; 2])
     }
 }
 

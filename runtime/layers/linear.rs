@@ -19,9 +19,9 @@ use super::impl_display;
 /// - Config: `Linear::config(in_features, out_features)`; setter `bias` (true)
 /// - Input: `[…, in_features]`
 /// - Output: `[…, out_features]`
-/// - Errors: the input has another last dimension, or another dtype than the weight
+/// - Fails if the last dimension of the input is not `in_features`, or if input and weight have different dtypes
 ///
-/// A following activation is fused with the addition of the bias.
+/// A following activation runs in the same launch as the addition of the bias.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -82,7 +82,7 @@ impl Forward for Linear {
 }
 
 impl LinearConfig {
-    /// Adds a learned bias.
+    /// Sets whether the layer has a learned bias. Default: `true`.
     pub fn bias(mut self, bias: bool) -> Self {
         self.bias = bias;
         self

@@ -3,8 +3,9 @@
 //! The documentation of each layer lists:
 //! - **Config**: the constructor of its config, and the setters with their defaults in parentheses.
 //! - **Input** and **Output**: the shapes.
-//! - **Errors**: invalid arguments, for which [`Config::build`](crate::Config::build) and `init` fail (pooling layers
-//!   and activations check theirs in each call), and invalid inputs, for which the layer returns a failed signal.
+//! - **Fails if**: the invalid arguments and inputs. For invalid arguments, [`Config::build`](crate::Config::build) and
+//!   `init` return an error; pooling layers and most activations check their arguments in each call instead. For
+//!   invalid inputs, the layer returns a failed signal.
 
 mod activation;
 mod adaptive;
@@ -97,7 +98,7 @@ macro_rules! self_config {
     };
 }
 
-/// Implements `Display`, which prints the layer as PyTorch does.
+/// Implements `Display`, which prints the layer like PyTorch.
 macro_rules! impl_display {
     ($layer:ty) => {
         impl std::fmt::Display for $layer {

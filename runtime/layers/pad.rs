@@ -47,7 +47,7 @@ padding! {
     ///   negative number removes rows or columns
     /// - Input: `[…, height, width]`
     /// - Output: `[…, top + height + bottom, left + width + right]`
-    /// - Errors: the input or the output has no height or width
+    /// - Fails if the height or width of the input or the output is 0
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -59,12 +59,12 @@ padding! {
     /// # }
     /// ```
     ZeroPad2d PadMode::ZEROS;
-    /// Pads with the reflection of the input, without repeating the edge.
+    /// Pads with the reflection of the input. The edge elements are not repeated.
     ///
-    /// - Config: `ReflectionPad2d::config(padding)`, with the sides of [`ZeroPad2d`]
+    /// - Config: `ReflectionPad2d::config(padding)`, with `padding` as for [`ZeroPad2d`]
     /// - Input: `[…, height, width]`
     /// - Output: `[…, top + height + bottom, left + width + right]`
-    /// - Errors: the padding is not smaller than the input, or either size is empty
+    /// - Fails if the padding is not smaller than the input, or if the height or width of the input or the output is 0
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -78,10 +78,10 @@ padding! {
     ReflectionPad2d PadMode::Reflect;
     /// Pads with copies of the edges of the input.
     ///
-    /// - Config: `ReplicationPad2d::config(padding)`, with the sides of [`ZeroPad2d`]
+    /// - Config: `ReplicationPad2d::config(padding)`, with `padding` as for [`ZeroPad2d`]
     /// - Input: `[…, height, width]`
     /// - Output: `[…, top + height + bottom, left + width + right]`
-    /// - Errors: the input or the output has no height or width
+    /// - Fails if the height or width of the input or the output is 0
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -95,10 +95,10 @@ padding! {
     ReplicationPad2d PadMode::Replicate;
     /// Pads with elements from the opposite side of the input.
     ///
-    /// - Config: `CircularPad2d::config(padding)`, with the sides of [`ZeroPad2d`]
+    /// - Config: `CircularPad2d::config(padding)`, with `padding` as for [`ZeroPad2d`]
     /// - Input: `[…, height, width]`
     /// - Output: `[…, top + height + bottom, left + width + right]`
-    /// - Errors: the padding is larger than the input, or either size is empty
+    /// - Fails if the padding is larger than the input, or if the height or width of the input or the output is 0
     ///
     /// ```
     /// use sconce::prelude::*;

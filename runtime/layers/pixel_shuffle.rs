@@ -44,12 +44,12 @@ macro_rules! shuffles {
 }
 
 shuffles! {
-    /// Rearranges r² channels into squares of r × r pixels: sub-pixel convolution, Shi et al. 2016.
+    /// Rearranges r² channels into squares of r × r pixels (sub-pixel convolution; Shi et al. 2016).
     ///
     /// - Config: `PixelShuffle::config(upscale_factor)`, the factor r
     /// - Input: `[…, channels · r², height, width]`
     /// - Output: `[…, channels, height · r, width · r]`
-    /// - Errors: r is 0, or r² does not divide the channels of the input
+    /// - Fails if r is 0, or if r² does not divide the number of input channels
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -61,12 +61,12 @@ shuffles! {
     /// # }
     /// ```
     PixelShuffle "PixelShuffle" pixel_shuffle(upscale_factor);
-    /// Rearranges squares of r × r pixels into r² channels: the inverse of [`PixelShuffle`].
+    /// Rearranges squares of r × r pixels into r² channels. This is the inverse of [`PixelShuffle`].
     ///
     /// - Config: `PixelUnshuffle::config(downscale_factor)`, the factor r
     /// - Input: `[…, channels, height · r, width · r]`
     /// - Output: `[…, channels · r², height, width]`
-    /// - Errors: r is 0 or does not divide the height and width of the input
+    /// - Fails if r is 0, or if r does not divide the height and width of the input
     ///
     /// ```
     /// use sconce::prelude::*;

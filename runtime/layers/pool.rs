@@ -10,16 +10,16 @@ use crate::signal::{Layout, Signal};
 
 use super::{self_config, stateless};
 
-/// Takes the maximum of each window of a sequence.
+/// Returns the maximum of each window of a sequence.
 ///
 /// - Config: `MaxPool1d::config(kernel_size)`; setters `stride` (`kernel_size`), `padding` (0), `dilation` (1),
 ///   `ceil_mode` (false)
 /// - Input: `[batch, channels, length]` or `[channels, length]`
 /// - Output: `[batch, channels, length']`
-/// - Errors: a size, stride or dilation is 0, the padding is more than half the kernel, or the input has another rank
-///   or is smaller than the kernel
+/// - Fails if a size, stride or dilation is 0, if the padding is more than half the kernel size, or if the input has
+///   the wrong rank or is smaller than the kernel
 ///
-/// The function is [`max_pool1d`](crate::functional::max_pool1d).
+/// The corresponding function is [`max_pool1d`](crate::functional::max_pool1d).
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -35,16 +35,16 @@ pub struct MaxPool1d {
     geometry: PoolGeometry<1>,
 }
 
-/// Takes the maximum of each window of an image.
+/// Returns the maximum of each window of an image.
 ///
 /// - Config: `MaxPool2d::config(kernel_size)`; setters `stride` (`kernel_size`), `padding` (0), `dilation` (1),
 ///   `ceil_mode` (false)
 /// - Input: `[batch, channels, height, width]` or `[channels, height, width]`
 /// - Output: `[batch, channels, height', width']`
-/// - Errors: a size, stride or dilation is 0, the padding is more than half the kernel, or the input has another rank
-///   or is smaller than the kernel
+/// - Fails if a size, stride or dilation is 0, if the padding is more than half the kernel size, or if the input has
+///   the wrong rank or is smaller than the kernel
 ///
-/// Sizes are one number for both axes, or `(height, width)`. The function is
+/// Sizes are one number for both axes, or `(height, width)`. The corresponding function is
 /// [`max_pool2d`](crate::functional::max_pool2d).
 ///
 /// ```
@@ -61,16 +61,16 @@ pub struct MaxPool2d {
     geometry: PoolGeometry,
 }
 
-/// Averages each window of a sequence.
+/// Returns the average of each window of a sequence.
 ///
 /// - Config: `AvgPool1d::config(kernel_size)`; setters `stride` (`kernel_size`), `padding` (0), `ceil_mode` (false),
 ///   `count_include_pad` (true)
 /// - Input: `[batch, channels, length]` or `[channels, length]`
 /// - Output: `[batch, channels, length']`
-/// - Errors: a size or stride is 0, the padding is more than half the kernel, or the input has another rank or is
-///   smaller than the kernel
+/// - Fails if a size or stride is 0, if the padding is more than half the kernel size, or if the input has the
+///   wrong rank or is smaller than the kernel
 ///
-/// The function is [`avg_pool1d`](crate::functional::avg_pool1d).
+/// The corresponding function is [`avg_pool1d`](crate::functional::avg_pool1d).
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -87,16 +87,16 @@ pub struct AvgPool1d {
     count_include_pad: bool,
 }
 
-/// Averages each window of an image.
+/// Returns the average of each window of an image.
 ///
 /// - Config: `AvgPool2d::config(kernel_size)`; setters `stride` (`kernel_size`), `padding` (0), `ceil_mode` (false),
 ///   `count_include_pad` (true), `divisor_override` (`None`)
 /// - Input: `[batch, channels, height, width]` or `[channels, height, width]`
 /// - Output: `[batch, channels, height', width']`
-/// - Errors: a size, stride or `divisor_override` is 0, the padding is more than half the kernel, or the input has
-///   another rank or is smaller than the kernel
+/// - Fails if a size, stride or `divisor_override` is 0, if the padding is more than half the kernel size, or if
+///   the input has the wrong rank or is smaller than the kernel
 ///
-/// Sizes are one number for both axes, or `(height, width)`. The function is
+/// Sizes are one number for both axes, or `(height, width)`. The corresponding function is
 /// [`avg_pool2d`](crate::functional::avg_pool2d).
 ///
 /// ```
@@ -130,14 +130,14 @@ macro_rules! pool_layers {
                 self
             }
 
-            /// Sets the padding on both sides of an axis: −∞ for maxima, zeros for averages. It is at most half the
-            /// kernel.
+            /// Sets the number of elements added on both sides of each axis, at most half the kernel size. Max pooling
+            /// adds −∞, average pooling adds zeros.
             pub fn padding(mut self, padding: $argument) -> Self {
                 self.geometry.padding = $sizes(padding);
                 self
             }
 
-            /// Rounds the size of the output up, which keeps a last, incomplete window.
+            /// Sets whether to round the output size up, so that the last, incomplete window is kept. Default: `false`.
             pub fn ceil_mode(mut self, ceil: bool) -> Self {
                 self.geometry.ceil_mode = ceil;
                 self
@@ -208,7 +208,7 @@ impl MaxPool2d {
 }
 
 impl AvgPool1d {
-    /// Counts the zeros of the padding in the average.
+    /// Sets whether averages include the zeros of the padding. Default: `true`.
     pub fn count_include_pad(mut self, count: bool) -> Self {
         self.count_include_pad = count;
         self
@@ -216,20 +216,20 @@ impl AvgPool1d {
 }
 
 impl AvgPool2d {
-    /// Counts the zeros of the padding in the average.
+    /// Sets whether averages include the zeros of the padding. Default: `true`.
     pub fn count_include_pad(mut self, count: bool) -> Self {
         self.count_include_pad = count;
         self
     }
 
-    /// Divides the sum of each window by this number instead of its number of elements.
+    /// Sets the divisor of the sum of each window. With `None`, the divisor is the number of elements of the window.
     pub fn divisor_override(mut self, divisor: impl Into<Option<usize>>) -> Self {
         self.divisor_override = divisor.into();
         self
     }
 }
 
-/// Formats sizes as PyTorch does: as one number if all axes have the same.
+/// Formats sizes like PyTorch: as one number if they are equal on all axes.
 fn format_sizes<const AXES: usize>(sizes: [usize; AXES]) -> String {
     let same = sizes.windows(2).all(|pair| pair[0] == pair[1]);
     let sizes = sizes.map(|size| size.to_string());

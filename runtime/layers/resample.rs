@@ -1,4 +1,4 @@
-//! Interpolation to another size.
+//! Resizing by interpolation.
 
 use candle_core::Tensor;
 
@@ -19,12 +19,12 @@ use super::{self_config, stateless};
 ///   `align_corners` (`None`), `recompute_scale_factor` (false)
 /// - Input: `[batch, channels, length]` or `[batch, channels, height, width]`
 /// - Output: `[batch, channels, length']` or `[batch, channels, height', width']`
-/// - Errors: both or neither of `size` and `scale_factor` are set; a size or factor is not greater than 0; `mode` is
-///   unknown or does not support the rank of the input; `align_corners` is set for a mode other than `"linear"`,
-///   `"bilinear"` and `"bicubic"`, or `recompute_scale_factor` for a `size`
+/// - Fails if both or neither of `size` and `scale_factor` are set; if a size or factor is not greater than 0; if
+///   `mode` is unknown or does not support the rank of the input; if `align_corners` is set and the mode is not
+///   `"linear"`, `"bilinear"` or `"bicubic"`; or if both `recompute_scale_factor` and `size` are set
 ///
-/// Sizes and factors are one number for all axes, or `(height, width)`; they may also shrink the input. The function
-/// is [`interpolate`](crate::functional::interpolate).
+/// A size or factor is one number for all axes, or `(height, width)`. The output may be smaller than the input. The
+/// corresponding function is [`interpolate`](crate::functional::interpolate).
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -58,25 +58,27 @@ impl Upsample {
         self
     }
 
-    /// Sets the size of the output to this multiple of the input, rounded down. Positions are computed with the factor.
+    /// Sets the ratio of output size to input size. The output size is rounded down. Positions are computed with this
+    /// factor unless `recompute_scale_factor` is set.
     pub fn scale_factor(mut self, factor: impl Into<ScaleFactor>) -> Self {
         self.scale_factor = Some(factor.into());
         self
     }
 
-    /// Sets how an output is computed from the inputs around it.
+    /// Sets the interpolation mode.
     pub fn mode(mut self, mode: impl Into<Interpolation>) -> Self {
         self.mode = mode.into();
         self
     }
 
-    /// Aligns the centers of the corner pixels of input and output instead of their outer edges.
+    /// Sets whether to align the centers of the corner pixels of input and output instead of their outer edges. The
+    /// default, `None`, aligns the edges.
     pub fn align_corners(mut self, align: impl Into<Option<bool>>) -> Self {
         self.align_corners = align.into();
         self
     }
 
-    /// Computes positions with the ratio of the sizes instead of the scale factor.
+    /// Sets whether to compute positions with the ratio of the sizes instead of the scale factor. Default: `false`.
     pub fn recompute_scale_factor(mut self, recompute: bool) -> Self {
         self.recompute_scale_factor = recompute;
         self
@@ -87,12 +89,12 @@ impl Upsample {
         Ok(self)
     }
 
-    /// Checks the settings as far as they do not depend on the input.
+    /// Checks the settings for errors that do not depend on the input.
     fn check(&self) -> Result<()> {
         if let Interpolation::Unknown(word) = self.mode {
             return Err(Error::msg(format!(
-                "mode = {word:?}: expected \"nearest\", \"nearest-exact\", \"linear\", \"bilinear\", \
-                 \"bicubic\" or \"area\""
+                "expected mode \"nearest\", \"nearest-exact\", \"linear\", \"bilinear\", \"bicubic\" or \
+                 \"area\", found {word:?}"
             )));
         }
         let interpolates =
@@ -115,23 +117,23 @@ impl Upsample {
             }
             (Some(_), None) | (None, Some(_)) => Ok(()),
             (size, _) => {
-                let given = if size.is_some() { "both" } else { "neither" };
-                Err(Error::msg(format!("expected either size or scale_factor, found {given}")))
+                let found = if size.is_some() { "both" } else { "neither" };
+                Err(Error::msg(format!("expected either size or scale_factor, found {found}")))
             }
         }
     }
 
-    /// Returns the size of the output, and the scales with which positions are computed.
+    /// Returns the size of the output, and the scales for the computation of positions; `None` is the ratio of sizes.
     fn output_size_and_scale<const AXES: usize>(
         &self,
         input: [usize; AXES],
     ) -> Result<([usize; AXES], [Option<f64>; AXES])> {
-        let differ = match (self.size, self.scale_factor) {
+        let sizes_differ = match (self.size, self.scale_factor) {
             (Some(Pair([a, b])), _) => a != b,
             (_, Some(ScaleFactor([a, b]))) => a != b,
             _ => false,
         };
-        if AXES == 1 && differ {
+        if AXES == 1 && sizes_differ {
             return Err(Error::msg(
                 "expected one size or scale_factor for a sequence, found two different values",
             ));
@@ -182,7 +184,7 @@ fn expected_input(mode: Interpolation) -> &'static str {
 }
 
 impl<T: Into<Pair>> From<T> for Upsample {
-    /// Interpolates with the nearest neighbor to this size.
+    /// Resizes to this size with nearest-neighbor interpolation.
     fn from(size: T) -> Self {
         Self::config().size(size)
     }

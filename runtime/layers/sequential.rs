@@ -15,14 +15,14 @@ use crate::signal::Signal;
 use super::impl_display;
 
 /// Calls boxed layers one after another, for networks whose structure is known only at run time. For a fixed
-/// structure, prefer a struct, a tuple or a `Vec` of one type.
+/// structure, prefer a struct, a tuple or a `Vec` of layers of one type.
 ///
 /// - Config: `Sequential::config()` collects configs and builds them together; `Sequential::new()` collects layers
-/// - Input: that of the first layer
-/// - Output: that of the last layer
-/// - Errors: those of the layers
+/// - Input: the input of the first layer
+/// - Output: the output of the last layer
+/// - Fails if one of the layers fails
 ///
-/// The layers are named "0", "1", … in checkpoints, or as passed to `push_named`.
+/// In checkpoints, the layers are named "0", "1", …, or have the names passed to `push_named`.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -60,17 +60,17 @@ pub struct SequentialConfig {
 }
 
 impl Sequential {
-    /// Creates a config without layers.
+    /// Creates an empty config.
     pub fn config() -> SequentialConfig {
         SequentialConfig::default()
     }
 
-    /// Creates a list without layers, which returns its input.
+    /// Creates an empty list. A call to it returns the input.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Appends a layer, named by its index.
+    /// Appends a layer whose name is its index.
     pub fn push(self, layer: impl Layer + 'static) -> Self {
         let name = self.children.len().to_string();
         self.push_named(name, layer)
@@ -91,7 +91,7 @@ impl Sequential {
         self.children.len()
     }
 
-    /// Whether there are no layers.
+    /// Returns whether the list is empty.
     pub fn is_empty(&self) -> bool {
         self.children.is_empty()
     }
@@ -118,7 +118,7 @@ impl FromIterator<Box<dyn Layer>> for Sequential {
 }
 
 impl SequentialConfig {
-    /// Appends a layer, named by its index.
+    /// Appends a layer whose name is its index.
     pub fn push<C>(self, layer: C) -> Self
     where
         C: Config<Output: Layer> + 'static,
@@ -137,7 +137,7 @@ impl SequentialConfig {
         self
     }
 
-    /// Appends the layers of `other`. Layers named by their index are named by their new index.
+    /// Appends the layers of `other`. A layer whose name is its index in `other` is renamed to its new index.
     pub fn extend(mut self, other: SequentialConfig) -> Self {
         for (i, (name, build)) in other.children.into_iter().enumerate() {
             let numbered = *name == *i.to_string();

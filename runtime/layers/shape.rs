@@ -1,4 +1,4 @@
-//! `Flatten` and `Identity`.
+//! The layers `Flatten` and `Identity`.
 
 use crate::Result;
 use crate::module::{Forward, Mode};
@@ -7,12 +7,12 @@ use crate::signal::Signal;
 
 use super::{self_config, stateless};
 
-/// Joins the dimensions `start_dim..=end_dim` into one.
+/// Merges the dimensions `start_dim..=end_dim` into one.
 ///
 /// - Config: `Flatten::config()`; setters `start_dim` (1), `end_dim` (−1); a negative number counts from the end
 /// - Input: `[batch, …]`
 /// - Output: `[batch, features]` with the defaults
-/// - Errors: `start_dim` or `end_dim` is out of range for the input, or `start_dim` is after `end_dim`
+/// - Fails if `start_dim` or `end_dim` is out of range for the input, or if `start_dim` is after `end_dim`
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -40,13 +40,13 @@ impl Flatten {
         Self::default()
     }
 
-    /// Sets the first of the joined dimensions.
+    /// Sets the first of the merged dimensions. Default: 1.
     pub fn start_dim(mut self, dim: isize) -> Self {
         self.start_dim = dim;
         self
     }
 
-    /// Sets the last of the joined dimensions.
+    /// Sets the last of the merged dimensions. Default: −1.
     pub fn end_dim(mut self, dim: isize) -> Self {
         self.end_dim = dim;
         self
@@ -68,7 +68,7 @@ impl Forward for Flatten {
     }
 }
 
-/// Returns its input.
+/// Returns its input unchanged.
 ///
 /// - Config: `Identity`
 /// - Input, output: any shape

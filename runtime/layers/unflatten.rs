@@ -1,4 +1,4 @@
-//! `Unflatten`.
+//! The layer `Unflatten`.
 
 use crate::Result;
 use crate::module::{Forward, Mode};
@@ -7,13 +7,13 @@ use crate::signal::Signal;
 
 use super::{self_config, stateless};
 
-/// Splits a dimension into several.
+/// Splits one dimension into several.
 ///
-/// - Config: `Unflatten::config(dim, unflattened_size)`; a negative `dim` counts from the end, and one size may be
-///   −1, which is inferred
+/// - Config: `Unflatten::config(dim, unflattened_size)`; a negative `dim` counts from the end; one size may be −1
+///   and is then inferred
 /// - Input: `[…, size, …]`
 /// - Output: `[…, size1, size2, …]`
-/// - Errors: `dim` is out of range for the input, or the sizes do not multiply to its size
+/// - Fails if `dim` is out of range for the input, or if the product of the sizes is not the size of that dimension
 ///
 /// ```
 /// use sconce::prelude::*;

@@ -7,18 +7,18 @@ use candle_core::{CpuStorage, Storage, Tensor};
 use crate::kernels::conv::PackedCache;
 use crate::module::VisitorMut;
 
-/// A weight and, if its content cannot change, a cache of its packed form, filled by the first call.
+/// A weight and, if its values cannot change, a cache for its packed form, which the first call fills.
 ///
-/// The storage of a tensor may be shared: that of a `VarBuilder` may belong to a variable of another network. So a
-/// weight is only packed after [`inference`](crate::Network::inference), `load_state_dict` or `to_dtype` has
-/// replaced it by a tensor with storage that belongs to this network alone.
+/// Tensors may share storage: a tensor from a `VarBuilder` may be a variable of a different network. A weight is
+/// therefore packed only after [`inference`](crate::Network::inference), `load_state_dict` or `to_dtype` has replaced
+/// it with a tensor whose storage belongs to this network alone.
 #[derive(Clone)]
 pub(crate) struct Weight {
     tensor: Tensor,
-    /// The tensor with four dimensions; the weight of a 1D convolution gets a height of 1. Stored because the packed
-    /// form belongs to one tensor.
+    /// The weight with four dimensions; that of a 1D convolution gets a kernel height of 1. Stored because the packed
+    /// form belongs to this particular tensor.
     tensor_4d: Tensor,
-    /// `None` if the storage is, or may be, that of a trainable variable, which changes in place.
+    /// `None` if the storage belongs, or may belong, to a trainable variable, which training changes in place.
     packed: Option<Arc<PackedCache>>,
 }
 
@@ -40,7 +40,7 @@ impl Weight {
         self.packed.clone()
     }
 
-    /// Shows the tensor to `visitor`. Discards the packed form if the visitor replaces the tensor.
+    /// Passes the tensor to `visitor`. Discards the packed form if the visitor replaces the tensor.
     pub(crate) fn visit_mut(&mut self, name: &str, visitor: &mut dyn VisitorMut) {
         let before = self.tensor.clone();
         visitor.parameter(name, &mut self.tensor);
@@ -53,7 +53,7 @@ impl Weight {
     }
 }
 
-/// Reshapes a weight `[…, …, length]` to `[…, …, 1, length]`. Returns weights of another rank unchanged.
+/// Reshapes a weight `[…, …, length]` to `[…, …, 1, length]`. Returns the weight unchanged if its rank is not 3.
 fn to_4d(tensor: &Tensor) -> Tensor {
     match tensor.rank() {
         3 => tensor.unsqueeze(2).unwrap_or_else(|_| tensor.clone()),
@@ -61,7 +61,7 @@ fn to_4d(tensor: &Tensor) -> Tensor {
     }
 }
 
-/// Whether two tensors read the same memory. Assumes so if it cannot be determined.
+/// Returns whether two tensors share memory, or `true` if that cannot be determined.
 fn same_storage(a: &Tensor, b: &Tensor) -> bool {
     if !a.device().is_cpu() || !b.device().is_cpu() {
         return a.device().same_device(b.device());
