@@ -47,7 +47,7 @@ fn random_mask(numbers: &mut Rng, shape: &[usize]) -> Result<Tensor> {
     Ok(numbers.tensor(shape, 1.).gt(0.)?)
 }
 
-/// Returns the bias of a key's score.
+/// Returns the bias for the score of a key that is hidden or visible.
 fn penalty(hidden: bool) -> f64 {
     if hidden { f64::NEG_INFINITY } else { 0. }
 }
@@ -103,7 +103,7 @@ proptest! {
                 return Ok(());
             }
             let mut tensors = vec![q, k, v];
-            // A float mask has a gradient too.
+            // A float mask also has a gradient.
             let mask_has_gradient = matches!(masking, Masking::Float);
             tensors.extend(mask.clone().filter(|_| mask_has_gradient));
             let run = |x: &[Tensor]| -> candle::Result<Tensor> {
@@ -288,7 +288,7 @@ fn empty_batches_are_supported() -> Result<()> {
 fn every_dtype_agrees_with_f64() -> Result<()> {
     let mut numbers = Rng::new(2);
     let x = numbers.tensor(&[2, 4, 6, 8], 1.);
-    let wide = scaled_dot_product_attention(&x, &x, &x, AttentionOptions::default().is_causal(true))
+    let in_f64 = scaled_dot_product_attention(&x, &x, &x, AttentionOptions::default().is_causal(true))
         .into_tensor()?;
     for (dtype, tolerance) in [(DType::F32, 1e-6), (DType::F16, 4e-3), (DType::BF16, 3e-2)] {
         let x = candle::Var::from_tensor(&x.to_dtype(dtype)?)?;
@@ -296,7 +296,7 @@ fn every_dtype_agrees_with_f64() -> Result<()> {
         let y = scaled_dot_product_attention(x, x, x, AttentionOptions::default().is_causal(true))
             .into_tensor()?;
         assert_eq!(y.dtype(), dtype);
-        check_close("attention", &y, &wide, tolerance)?;
+        check_close("attention", &y, &in_f64, tolerance)?;
         assert!(y.sum_all()?.backward()?.get(x).is_some());
 
         let mut attn = MultiheadAttention::config(8, 2).init(&CPU)?;
@@ -367,8 +367,11 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     let error = run(valid, None, Some(zeros(&[5, 3])?.to_dtype(DType::I64)?))?;
     assert!(error.ends_with("expected attn_mask of u8 or floats, found I64"), "{error}");
     for (config, part) in [
-        (MultiheadAttention::config(4, 3), "expected an embed_dim divisible by num_heads, found 4 and 3"),
-        (MultiheadAttention::config(4, 0), "found 4 and 0"),
+        (
+            MultiheadAttention::config(4, 3),
+            "expected an embed_dim divisible by num_heads, found embed_dim = 4 and num_heads = 3",
+        ),
+        (MultiheadAttention::config(4, 0), "found embed_dim = 4 and num_heads = 0"),
         (MultiheadAttention::config(4, 2).dropout(-1.), "expected a dropout between 0 and 1, found -1"),
     ] {
         let error = message(config.init(&CPU).map(drop));

@@ -50,10 +50,10 @@ proptest! {
                     let y = op(std::slice::from_ref(&x))?;
                     let cotangent = Rng::new(seed ^ 1).tensor(y.dims(), 1.).to_dtype(dtype)?;
                     let (y, dx) = gradients(&op, std::slice::from_ref(&x), &cotangent)?;
-                    let wide = [x.to_dtype(DType::F64)?];
-                    let (wide_y, wide_dx) = gradients(&op, &wide, &cotangent.to_dtype(DType::F64)?)?;
+                    let in_f64 = [x.to_dtype(DType::F64)?];
+                    let (f64_y, wide_dx) = gradients(&op, &in_f64, &cotangent.to_dtype(DType::F64)?)?;
                     assert_eq!((y.dtype(), dx[0].dtype()), (dtype, dtype));
-                    check_close("output", &y, &wide_y, tolerance)?;
+                    check_close("output", &y, &f64_y, tolerance)?;
                     Ok(check_close("gradient", &dx[0], &wide_dx[0], 2. * tolerance)?)
                 };
                 check().map_err(|error| fail(format!("{name} {dtype:?}: {error}")))?;
@@ -133,7 +133,7 @@ fn errors_name_the_invalid_argument() -> Result<()> {
         (celu(x(&[2]), 0.), "expected a nonzero alpha"),
         (hardtanh(x(&[2]), 1., -1.), "expected min_val ≤ max_val, found 1 and -1"),
         (hardtanh(x(&[2]), f64::NAN, 1.), "expected min_val ≤ max_val"),
-        (gelu.call(x(&[2]), Mode::Eval), "approximate = \"sigmoid\": expected \"none\" or \"tanh\""),
+        (gelu.call(x(&[2]), Mode::Eval), "expected approximate \"none\" or \"tanh\", found \"sigmoid\""),
         (dropout2d(x(&[2, 3]), 0.5, Mode::Eval), "expected an input [batch, channels, height, width]"),
         (
             dropout1d(x(&[2, 3, 4, 5]), 0.5, Mode::Train),

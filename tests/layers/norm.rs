@@ -156,14 +156,14 @@ proptest! {
         // The gradient of a parameter is a sum over all rows.
         for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 1e-2), (DType::BF16, 8e-2)] {
             let check = || {
-                let narrow = inputs.iter().map(|x| x.to_dtype(dtype)).collect::<CandleResult<Vec<_>>>()?;
-                let wide = narrow.iter().map(|x| x.to_dtype(DType::F64)).collect::<CandleResult<Vec<_>>>()?;
+                let in_dtype = inputs.iter().map(|x| x.to_dtype(dtype)).collect::<CandleResult<Vec<_>>>()?;
+                let in_f64 = in_dtype.iter().map(|x| x.to_dtype(DType::F64)).collect::<CandleResult<Vec<_>>>()?;
                 let cotangent = cotangent.to_dtype(dtype)?;
-                let (y, grads) = gradients(|x| norm.run(x, 1e-2), &narrow, &cotangent)?;
-                let (wide_y, wide_grads) = gradients(|x| norm.run(x, 1e-2), &wide, &cotangent.to_dtype(DType::F64)?)?;
+                let (y, grads) = gradients(|x| norm.run(x, 1e-2), &in_dtype, &cotangent)?;
+                let (f64_y, f64_grads) = gradients(|x| norm.run(x, 1e-2), &in_f64, &cotangent.to_dtype(DType::F64)?)?;
                 assert_eq!(y.dtype(), dtype);
-                check_close("output", &y, &wide_y, tolerance)?;
-                grads.iter().zip(&wide_grads).try_for_each(|(a, b)| check_close("gradient", a, b, tolerance))
+                check_close("output", &y, &f64_y, tolerance)?;
+                grads.iter().zip(&f64_grads).try_for_each(|(a, b)| check_close("gradient", a, b, tolerance))
             };
             check().map_err(|e| fail(format!("{norm:?} {dtype:?}: {e}")))?;
         }
@@ -353,9 +353,12 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     let message_of = |error: Option<sconce::Error>| error.expect("expected an error").to_string();
     assert!(
         message_of(GroupNorm::config(4, 6).init(&CPU).err())
-            .contains("num_groups = 4 must divide the 6 channels")
+            .contains("expected num_groups to divide the 6 channels, found 4")
     );
-    assert!(message_of(GroupNorm::config(0, 6).init(&CPU).err()).contains("num_groups = 0 must"));
+    assert!(
+        message_of(GroupNorm::config(0, 6).init(&CPU).err())
+            .contains("expected num_groups to divide the 6 channels, found 0")
+    );
     assert!(message_of(LayerNorm::config([]).init(&CPU).err()).contains("one dimension or more"));
 
     let x = Tensor::zeros((2, 4), DType::F32, &CPU)?;

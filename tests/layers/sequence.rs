@@ -290,10 +290,10 @@ fn every_dtype_agrees_with_f64() -> Result<()> {
         let grad =
             grads.get(&first.1).ok_or_else(|| Error::msg("expected a gradient"))?.to_dtype(DType::F64)?;
         lstm.to_dtype(DType::F64)?;
-        let (wide, _) = lstm.call(x.to_dtype(dtype)?.to_dtype(DType::F64)?.into(), Mode::Eval);
-        let wide = wide.into_tensor()?;
-        check_close("lstm", &y, &wide, tolerance)?;
-        let grads = wide.sqr()?.sum_all()?.backward()?;
+        let (in_f64, _) = lstm.call(x.to_dtype(dtype)?.to_dtype(DType::F64)?.into(), Mode::Eval);
+        let in_f64 = in_f64.into_tensor()?;
+        check_close("lstm", &y, &in_f64, tolerance)?;
+        let grads = in_f64.sqr()?.sum_all()?.backward()?;
         let first = lstm.named_parameters().remove(1);
         let expected = grads.get(&first.1).ok_or_else(|| Error::msg("expected a gradient"))?;
         check_close("gradient", &grad, expected, 10. * tolerance)?;
@@ -306,10 +306,10 @@ fn every_dtype_agrees_with_f64() -> Result<()> {
 
         let (a, b) = (numbers.tensor(&[2, 3], 1.), numbers.tensor(&[2, 4], 1.));
         let weight = numbers.tensor(&[2, 3, 4], 1.);
-        let wide = bilinear(&a, &b, &weight, None).into_tensor()?;
+        let in_f64 = bilinear(&a, &b, &weight, None).into_tensor()?;
         let [a, b, weight] = [a, b, weight].map(|t| t.to_dtype(dtype));
         let y = bilinear(a?, b?, weight?, None).into_tensor()?;
-        check_close("bilinear", &y, &wide, 10. * tolerance)?;
+        check_close("bilinear", &y, &in_f64, 10. * tolerance)?;
     }
     Ok(())
 }
@@ -349,7 +349,7 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     assert!(run(zeros(&[2, 0, 3])?).contains("expected a sequence of one step or more"));
     assert_eq!(
         run(Tensor::zeros((2, 5, 3), DType::F64, &CPU)?),
-        "LSTM 3→4: expected an input of F32, found F64"
+        "LSTM 3→4: expected an input of dtype F32, found F64"
     );
     let state = (zeros(&[2, 2, 4])?.into(), zeros(&[2, 3, 4])?.into());
     let (_, (_, c)) = lstm.call_with((zeros(&[2, 5, 3])?.into(), state), Mode::Eval);
@@ -362,8 +362,11 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     assert_eq!(error, "GRUCell 3→4: expected an input [batch, 3] or [3], found [2, 2]");
 
     for (config, part) in [
-        (LSTM::config(3, 0), "hidden_size and num_layers of at least 1, found 0 and 1"),
-        (LSTM::config(3, 4).num_layers(0), "found 4 and 0"),
+        (
+            LSTM::config(3, 0),
+            "hidden_size and num_layers of at least 1, found hidden_size = 0 and num_layers = 1",
+        ),
+        (LSTM::config(3, 4).num_layers(0), "found hidden_size = 4 and num_layers = 0"),
         (LSTM::config(3, 4).dropout(1.5), "expected a dropout between 0 and 1, found 1.5"),
         (LSTM::config(3, 4).proj_size(4), "expected a proj_size below hidden_size = 4, found 4"),
     ] {

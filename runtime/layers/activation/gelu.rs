@@ -6,11 +6,11 @@ use crate::ops;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
-/// `x Φ(x)`, or its approximation `x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2`: Hendrycks and Gimpel 2016.
+/// Computes `x Φ(x)`, or its approximation `x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2` (Hendrycks and Gimpel 2016).
 ///
 /// - Config: `Gelu::config()`; setter `approximate` (`"none"`)
 /// - Input, output: any shape
-/// - Errors: `approximate` is neither `"none"` nor `"tanh"`
+/// - Fails if `approximate` is neither `"none"` nor `"tanh"`
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -38,7 +38,7 @@ impl Gelu {
         Self::default()
     }
 
-    /// Selects the approximation: `"none"` or `"tanh"`.
+    /// Sets the approximation: `"none"` or `"tanh"`.
     pub fn approximate(mut self, approximate: &'static str) -> Self {
         self.approximate = approximate;
         self
@@ -48,8 +48,8 @@ impl Gelu {
         match self.approximate {
             "none" => Ok(ops::gelu),
             "tanh" => Ok(ops::gelu_tanh),
-            other => {
-                let error = format!("approximate = {other:?}: expected \"none\" or \"tanh\"");
+            found => {
+                let error = format!("expected approximate \"none\" or \"tanh\", found {found:?}");
                 Err(Error::msg(error).in_layer("GELU"))
             }
         }

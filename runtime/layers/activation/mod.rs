@@ -47,7 +47,7 @@ macro_rules! activations {
     )*};
 }
 
-/// Defines the layers of the activations without settings that kernels can fuse.
+/// Defines a layer for each activation that has no settings and that kernels can fuse.
 macro_rules! fused {
     ($($(#[$doc:meta])* $layer:ident $({ $($field:ident),+ })? = $function:ident [$($kind:literal)?];)*) => {
         $(fused! { @ [$($kind)?] $(#[$doc])* $layer $function })*
@@ -77,7 +77,7 @@ macro_rules! fused {
 for_each_activation!(fused);
 
 activations! {
-    /// `relu6(x + 3) / 6`.
+    /// Computes `relu6(x + 3) / 6`.
     ///
     /// - Config: `Hardsigmoid`
     /// - Input, output: any shape
@@ -92,7 +92,7 @@ activations! {
     /// # }
     /// ```
     Hardsigmoid "Hardsigmoid" hardsigmoid;
-    /// `ln σ(x)`, computed without overflow or loss of precision.
+    /// Computes `ln σ(x)` without overflow or loss of precision.
     ///
     /// - Config: `LogSigmoid`
     /// - Input, output: any shape
@@ -107,7 +107,7 @@ activations! {
     /// # }
     /// ```
     LogSigmoid "LogSigmoid" logsigmoid;
-    /// `x tanh(ln(1 + eˣ))`: Misra 2019.
+    /// Computes `x tanh(ln(1 + eˣ))` (Misra 2019).
     ///
     /// - Config: `Mish`
     /// - Input, output: any shape
@@ -122,7 +122,7 @@ activations! {
     /// # }
     /// ```
     Mish "Mish" mish;
-    /// ELU with constants that preserve mean 0 and variance 1 from layer to layer: Klambauer et al. 2017.
+    /// Computes ELU with constants that preserve mean 0 and variance 1 from layer to layer (Klambauer et al. 2017).
     ///
     /// - Config: `Selu`
     /// - Input, output: any shape
@@ -149,7 +149,7 @@ macro_rules! over_dimension {
         }
 
         impl $layer {
-            /// Sets the dimension; a negative number counts from the end.
+            /// Creates the layer, which is its own config. A negative `dim` counts from the end.
             pub fn config(dim: isize) -> Self {
                 Self { dim }
             }
@@ -173,11 +173,11 @@ macro_rules! over_dimension {
 }
 
 over_dimension! {
-    /// `eˣ / Σ eˣ` along one dimension.
+    /// Computes `eˣ / Σ eˣ` along one dimension.
     ///
     /// - Config: `Softmax::config(dim)`; a negative `dim` counts from the end
     /// - Input, output: any shape
-    /// - Errors: `dim` is out of range for the input
+    /// - Fails if `dim` is out of range for the input
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -189,11 +189,11 @@ over_dimension! {
     /// # }
     /// ```
     Softmax "Softmax" softmax;
-    /// `x − ln Σ eˣ` along one dimension.
+    /// Computes `x − ln Σ eˣ` along one dimension.
     ///
     /// - Config: `LogSoftmax::config(dim)`; a negative `dim` counts from the end
     /// - Input, output: any shape
-    /// - Errors: `dim` is out of range for the input
+    /// - Fails if `dim` is out of range for the input
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -205,11 +205,11 @@ over_dimension! {
     /// # }
     /// ```
     LogSoftmax "LogSoftmax" log_softmax;
-    /// The softmax of `−x` along one dimension.
+    /// Computes the softmax of `−x` along one dimension.
     ///
     /// - Config: `Softmin::config(dim)`; a negative `dim` counts from the end
     /// - Input, output: any shape
-    /// - Errors: `dim` is out of range for the input
+    /// - Fails if `dim` is out of range for the input
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -221,12 +221,12 @@ over_dimension! {
     /// # }
     /// ```
     Softmin "Softmin" softmin;
-    /// The gated linear unit `a · σ(b)`, where a and b are the halves of one dimension: Dauphin et al. 2016.
+    /// Computes the gated linear unit `a · σ(b)`, where a and b are the halves of one dimension (Dauphin et al. 2016).
     ///
     /// - Config: `Glu::config(dim)`, or `Glu::default()` for the last dimension; a negative `dim` counts from the end
     /// - Input: `[…, 2 · size, …]`
     /// - Output: `[…, size, …]`
-    /// - Errors: `dim` is out of range for the input, or its size is odd
+    /// - Fails if `dim` is out of range for the input, or if the size of that dimension is odd
     ///
     /// ```
     /// use sconce::prelude::*;

@@ -1,4 +1,4 @@
-//! PReLU.
+//! PReLU: ReLU with a learned slope for negative inputs.
 
 use std::borrow::Cow;
 
@@ -12,11 +12,11 @@ use crate::layers::impl_display;
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
 
-/// `x` if `x > 0`, else `weight · x`, with one learned weight or one per channel.
+/// Computes `x` if `x > 0`, else `weight · x`. There is one learned weight for all channels, or one for each.
 ///
 /// - Config: `PRelu::config()`; setters `num_parameters` (1), `init_value` (0.25)
 /// - Input, output: any shape; `[batch, channels, …]` with a weight per channel
-/// - Errors: `num_parameters` is neither 1 nor the number of channels, or the input has another dtype than the weight
+/// - Fails if `num_parameters` is neither 1 nor the number of channels, or if input and weight have different dtypes
 ///
 /// ```
 /// use sconce::prelude::*;

@@ -57,7 +57,7 @@ macro_rules! activations {
 }
 
 activations! {
-    /// `x` if `x > 0`, else `negative_slope · x`.
+    /// Computes `x` if `x > 0`, else `negative_slope · x`.
     ///
     /// - Config: `LeakyRelu::config()`; setter `negative_slope` (0.01)
     /// - Input, output: any shape
@@ -75,7 +75,7 @@ activations! {
         /// Sets the slope for negative inputs.
         negative_slope = 0.01;
     }
-    /// `x` if `x > 0`, else `alpha (eˣ − 1)`: Clevert et al. 2015.
+    /// Computes `x` if `x > 0`, else `alpha (eˣ − 1)` (Clevert et al. 2015).
     ///
     /// - Config: `Elu::config()`; setter `alpha` (1)
     /// - Input, output: any shape
@@ -90,14 +90,14 @@ activations! {
     /// # }
     /// ```
     Elu "ELU" elu {
-        /// Sets the negative of the limit at −∞.
+        /// Sets `alpha`. The function approaches `−alpha` at −∞.
         alpha = 1.;
     }
-    /// `x` if `x > 0`, else `alpha (e^(x / alpha) − 1)`, with a continuous derivative: Barron 2017.
+    /// Computes `x` if `x > 0`, else `alpha (e^(x / alpha) − 1)`. The derivative is continuous (Barron 2017).
     ///
     /// - Config: `Celu::config()`; setter `alpha` (1)
     /// - Input, output: any shape
-    /// - Errors: `alpha` is 0
+    /// - Fails if `alpha` is 0
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -109,10 +109,10 @@ activations! {
     /// # }
     /// ```
     Celu "CELU" celu {
-        /// Sets the negative of the limit at −∞.
+        /// Sets `alpha`. The function approaches `−alpha` at −∞.
         alpha = 1.;
     }
-    /// `ln(1 + e^(beta x)) / beta`, a smooth ReLU; `x` if `beta x > threshold`.
+    /// Computes `ln(1 + e^(beta x)) / beta`, a smooth ReLU, or `x` if `beta x > threshold`.
     ///
     /// - Config: `Softplus::config()`; setters `beta` (1), `threshold` (20)
     /// - Input, output: any shape
@@ -127,16 +127,16 @@ activations! {
     /// # }
     /// ```
     Softplus "Softplus" softplus {
-        /// Sets the sharpness.
+        /// Sets `beta`. The function approaches ReLU as `beta` grows.
         beta = 1.;
-        /// Sets the value of `beta x` above which the function is linear.
+        /// Sets the value of `beta x` above which the function returns `x`.
         threshold = 20.;
     }
-    /// `min(max(x, min_val), max_val)`.
+    /// Computes `min(max(x, min_val), max_val)`.
     ///
     /// - Config: `Hardtanh::config()`; setters `min_val` (−1), `max_val` (1)
     /// - Input, output: any shape
-    /// - Errors: `min_val` is greater than `max_val`
+    /// - Fails if `min_val` is greater than `max_val`
     ///
     /// ```
     /// use sconce::prelude::*;

@@ -17,7 +17,7 @@ pub struct MultiheadAttentionConfig {
     bias: bool,
 }
 
-/// The settings that the layer keeps.
+/// The settings that the layer stores.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Settings {
     pub embed_dim: usize,
@@ -49,55 +49,56 @@ impl MultiheadAttentionConfig {
         Self { settings, bias: true }
     }
 
-    /// Drops attention weights with this probability in training.
+    /// Sets the probability with which attention weights are dropped in training.
     pub fn dropout(mut self, p: f64) -> Self {
         self.settings.dropout = p;
         self
     }
 
-    /// Adds biases to the projections of the inputs and the output.
+    /// Sets whether the projections of the inputs and of the output have biases. Default: `true`.
     pub fn bias(mut self, bias: bool) -> Self {
         self.bias = bias;
         self
     }
 
-    /// Appends a learned key and value to the others.
+    /// Sets whether to append a learned key and a learned value to the inputs. Default: `false`.
     pub fn add_bias_kv(mut self, add: bool) -> Self {
         self.settings.add_bias_kv = add;
         self
     }
 
-    /// Appends a key and value of zeros to the others.
+    /// Sets whether to append a key and a value of zeros to the inputs. Default: `false`.
     pub fn add_zero_attn(mut self, add: bool) -> Self {
         self.settings.add_zero_attn = add;
         self
     }
 
-    /// Sets the features of the keys; `None` is `embed_dim`.
+    /// Sets the number of features of the keys. `None` means `embed_dim`.
     pub fn kdim(mut self, features: impl Into<Option<usize>>) -> Self {
         self.settings.kdim = features.into().unwrap_or(self.settings.embed_dim);
         self
     }
 
-    /// Sets the features of the values; `None` is `embed_dim`.
+    /// Sets the number of features of the values. `None` means `embed_dim`.
     pub fn vdim(mut self, features: impl Into<Option<usize>>) -> Self {
         self.settings.vdim = features.into().unwrap_or(self.settings.embed_dim);
         self
     }
 
-    /// Selects the layout `[batch, length, features]` instead of `[length, batch, features]`.
+    /// Sets whether the layout is `[batch, length, features]` instead of `[length, batch, features]`. Default: `false`.
     pub fn batch_first(mut self, first: bool) -> Self {
         self.settings.batch_first = first;
         self
     }
 
-    /// Hides the keys after the position of a query.
+    /// Sets whether to hide from each query the keys at later positions. Default: `false`.
     pub fn is_causal(mut self, causal: bool) -> Self {
         self.settings.is_causal = causal;
         self
     }
 
-    /// Returns the averaged weights; otherwise the second output is a failed signal.
+    /// Sets whether to return the attention weights, averaged over the heads. If `false`, the second output is a failed
+    /// signal. Default: `true`.
     pub fn need_weights(mut self, need: bool) -> Self {
         self.settings.need_weights = need;
         self
@@ -164,7 +165,8 @@ impl Settings {
         let Self { embed_dim, num_heads, dropout, .. } = *self;
         if embed_dim == 0 || num_heads == 0 || embed_dim % num_heads != 0 {
             return Err(Error::msg(format!(
-                "expected an embed_dim divisible by num_heads, found {embed_dim} and {num_heads}"
+                "expected an embed_dim divisible by num_heads, found embed_dim = {embed_dim} and \
+                 num_heads = {num_heads}"
             )));
         }
         if !(0. ..=1.).contains(&dropout) {
@@ -194,7 +196,7 @@ impl Settings {
         let order = if self.batch_first { "batch, length" } else { "length, batch" };
         Err(Error::msg(format!(
             "expected a query [{order}, {embed_dim}], a key [{order}, {kdim}] and a value [{order}, {vdim}] \
-             with equal batches, or all without a batch, found {query:?}, {key:?} and {value:?}"
+             with equal batch sizes, or all without the batch dimension, found {query:?}, {key:?} and {value:?}"
         )))
     }
 }

@@ -1,4 +1,4 @@
-//! The masks of multi-head attention, combined into one that is added to the scores.
+//! The masks of multi-head attention, combined into one mask that is added to the scores.
 
 use candle_core::{DType, Tensor};
 
@@ -9,7 +9,7 @@ use super::Settings;
 
 /// The masks that hide keys from queries.
 pub(super) struct Masks {
-    /// `[batch, keys]`, or `[keys]` without a batch.
+    /// `[batch, keys]`, or `[keys]` without the batch dimension.
     pub padding: Option<Tensor>,
     /// `[queries, keys]`, or `[batch · heads, queries, keys]`.
     pub attention: Option<Tensor>,
@@ -19,8 +19,8 @@ pub(super) struct Masks {
 impl Masks {
     /// Returns the sum of the masks, or `None` if there are none.
     ///
-    /// It broadcasts to `[batch, heads, queries, keys + extra]` and has the dtype of `like`. The `extra` keys are
-    /// visible to all queries.
+    /// The sum broadcasts to `[batch, heads, queries, keys + extra]` and has the dtype of `like`. The last `extra` keys
+    /// are visible to all queries.
     pub(super) fn additive(
         &self,
         settings: &Settings,
@@ -69,7 +69,7 @@ impl Masks {
     }
 }
 
-/// Converts a mask to one that is added to scores of `dtype`.
+/// Converts a mask to a mask of `dtype` that is added to the scores.
 fn additive(name: &str, mask: &Tensor, dtype: DType) -> Result<Tensor> {
     match mask.dtype() {
         DType::U8 => Ok(boolean_mask(mask, dtype)?),

@@ -1,4 +1,4 @@
-//! Multi-head attention: Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>.
+//! Multi-head attention (Vaswani et al. 2017, <https://arxiv.org/abs/1706.03762>).
 
 mod config;
 mod masks;
@@ -20,16 +20,16 @@ pub use config::MultiheadAttentionConfig;
 use config::Settings;
 use masks::Masks;
 
-/// Computes attention in several heads of `embed_dim / num_heads` features.
+/// Computes attention with several heads of `embed_dim / num_heads` features each.
 ///
 /// - Config: `MultiheadAttention::config(embed_dim, num_heads)`; setters `dropout` (0), `bias` (true), `add_bias_kv`
 ///   (false), `add_zero_attn` (false), `kdim` (`embed_dim`), `vdim` (`embed_dim`), `batch_first` (false), `is_causal`
-///   (false), `need_weights` (true); PyTorch passes the last two to the call
+///   (false), `need_weights` (true); in PyTorch, a call has the last two
 /// - Input: `attn(query, key, value)` or `attn(query, key, value, key_padding_mask, attn_mask)` in a forward closure;
 ///   either mask may be `None`
 /// - Output: `(output, weights)`; the weights are averaged over the heads
-/// - Errors: `num_heads` does not divide `embed_dim`, `dropout` is not between 0 and 1, a shape differs from the table,
-///   or a mask is neither of u8 nor of floats
+/// - Fails if `num_heads` does not divide `embed_dim`, if `dropout` is not between 0 and 1, if a shape does not match
+///   the table, or if the dtype of a mask is neither u8 nor floating point
 ///
 /// | tensor | shape |
 /// |---|---|
@@ -39,9 +39,9 @@ use masks::Masks;
 /// | `attn_mask` | `[queries, keys]` or `[batch · num_heads, queries, keys]` |
 /// | weights | `[batch, queries, keys]` |
 ///
-/// With `batch_first`, the inputs and the output are `[batch, length, …]`. All tensors may lack the batch dimension. A
-/// mask of u8 hides a key if it is not zero; a mask of floats is added to the scores. If all keys are hidden from a
-/// query, its output is the bias of the output projection.
+/// With `batch_first`, the inputs and the output are `[batch, length, …]`. The batch dimension may be omitted from all
+/// tensors. The nonzero elements of a u8 mask hide keys; a floating-point mask is added to the scores. If all keys are
+/// hidden from a query, the output for this query is the bias of the output projection.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -68,24 +68,27 @@ pub struct MultiheadAttention {
     settings: Settings,
     in_proj: Projection,
     in_proj_bias: Option<Tensor>,
-    /// A learned key and value, appended to the others, `[1, 1, embed_dim]` each.
+    /// The learned key and value that are appended to the inputs, `[1, 1, embed_dim]` each.
     bias_kv: Option<[Tensor; 2]>,
     out_proj: OutProjection,
 }
 
-/// The weights of the projections to queries, keys and values of `embed_dim` features.
+/// The weights that project the inputs to queries, keys and values of `embed_dim` features.
 #[derive(Clone)]
 enum Projection {
     /// The three weights concatenated, `[3 · embed_dim, embed_dim]`.
     Packed(Tensor),
-    /// Weights of `[embed_dim, embed_dim]`, `[embed_dim, kdim]` and `[embed_dim, vdim]`.
+    /// Three weights, `[embed_dim, embed_dim]`, `[embed_dim, kdim]` and `[embed_dim, vdim]`.
     Separate([Tensor; 3]),
 }
 
+/// The names of the weights of [`Projection::Separate`].
 const SEPARATE: [&str; 3] = ["q_proj_weight", "k_proj_weight", "v_proj_weight"];
+
+/// The names of the learned key and value.
 const BIAS_KV: [&str; 2] = ["bias_k", "bias_v"];
 
-/// A linear layer that prints the name of PyTorch's output projection.
+/// A linear layer that is displayed with the name of PyTorch's output projection.
 struct OutProjection(Linear);
 
 /// The output and the attention weights.
@@ -106,7 +109,7 @@ impl MultiheadAttention {
         match self.run(inputs, masks, mode) {
             Ok((output, Some(weights))) => (output.into(), weights.into()),
             Ok((output, None)) => {
-                (output.into(), Signal::fail(Error::msg("no weights: need_weights is false")))
+                (output.into(), Signal::fail(Error::msg("no attention weights: need_weights is false")))
             }
             Err(error) => OutputAndWeights::failed(error),
         }
@@ -183,7 +186,7 @@ impl MultiheadAttention {
         })
     }
 
-    /// Appends the learned and the zero key and value.
+    /// Appends the learned key and value, and the key and value of zeros, if the settings enable them.
     fn append_extra_keys(&self, [query, key, value]: [Tensor; 3]) -> Result<[Tensor; 3]> {
         let batch = key.dim(0)?;
         let width = self.settings.embed_dim;

@@ -13,11 +13,13 @@ use super::{Arguments, layer, setters};
 ///   `dilation` (1), `groups` (1), `bias` (true), `padding_mode` (`"zeros"`)
 /// - Input: `[batch, in_channels, height, width]` or `[in_channels, height, width]`
 /// - Output: `[batch, out_channels, height', width']`
-/// - Errors: `kernel_size`, `stride` or `dilation` is 0; `groups` does not divide the channels; `padding` is `"same"`
-///   with a stride other than 1; the input has other channels or, when padded, is smaller than the kernel
+/// - Fails if `kernel_size`, `stride` or `dilation` is 0; if `groups` does not divide the channels; if `padding` is
+///   `"same"` and the stride is not 1; or if the input has the wrong number of channels or, after padding, is smaller
+///   than the kernel
 ///
-/// Sizes are one number for both axes, or `(height, width)`. A following batch norm in evaluation, residual and
-/// activation are fused into the convolution. The function is [`conv2d`](crate::functional::conv2d).
+/// Sizes are one number for both axes, or `(height, width)`. A following batch norm (in evaluation mode), residual
+/// addition and activation are fused into the convolution. The corresponding function is
+/// [`conv2d`](crate::functional::conv2d).
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -59,12 +61,12 @@ setters! { Conv2dConfig, Conv2dOptions: {
     padding(padding: impl Into<Padding>) => padding.into();
     /// Sets the step between the elements of a window.
     dilation(dilation: impl Into<Pair>) => dilation.into().0;
-    /// Divides the channels into groups that are convolved separately.
+    /// Sets the number of groups into which the channels are divided. Each group is convolved separately.
     groups(groups: usize) => groups;
 }}
 
 setters! { Conv2dConfig: {
-    /// Sets the content of the padding: `"zeros"`, `"reflect"`, `"replicate"` or `"circular"`.
+    /// Sets the padding mode: `"zeros"`, `"reflect"`, `"replicate"` or `"circular"`.
     padding_mode(mode: impl Into<PadMode>) => mode.into();
 }}
 

@@ -1,4 +1,4 @@
-//! The implementation of [`Conv1d`](super::Conv1d), [`Conv2d`](super::Conv2d) and their functions.
+//! The implementation of [`Conv1d`](super::Conv1d), [`Conv2d`](super::Conv2d) and the corresponding functions.
 
 use candle_core::{Shape, Tensor};
 use candle_nn::VarBuilder;
@@ -41,7 +41,7 @@ impl Settings {
         at_least_one(axes, [("stride", stride), ("dilation", dilation)])?;
         if let PadMode::Unknown(word) = padding_mode {
             return Err(Error::msg(format!(
-                "padding_mode = {word:?}: expected \"zeros\", \"reflect\", \"replicate\" or \"circular\""
+                "expected padding_mode \"zeros\", \"reflect\", \"replicate\" or \"circular\", found {word:?}"
             )));
         }
         let padding = match padding {
@@ -50,10 +50,13 @@ impl Settings {
                 let total = dilation[axis].saturating_mul(kernel[axis] - 1);
                 [total / 2, total - total / 2]
             }),
-            Padding::Same => return Err(Error::msg("padding = \"same\" requires stride 1")),
+            Padding::Same => {
+                let stride = axes.tuple(stride);
+                return Err(Error::msg(format!("padding = \"same\" requires stride 1, found {stride}")));
+            }
             Padding::Unknown(word) => {
                 return Err(Error::msg(format!(
-                    "padding = {word:?}: expected a number, \"same\" or \"valid\""
+                    "expected padding as a number, \"same\" or \"valid\", found {word:?}"
                 )));
             }
         };
@@ -67,7 +70,7 @@ pub(crate) struct ConvCore {
     pub(super) weight: Weight,
     pub(super) bias: Option<Tensor>,
     settings: Settings,
-    /// With the padding of `settings`, in every padding mode.
+    /// Includes the padding of `settings` in every padding mode.
     geometry: ConvGeometry,
 }
 
@@ -86,7 +89,7 @@ impl ConvCore {
         Ok(Self { axes, weight: Weight::new(weight), bias, settings, geometry })
     }
 
-    /// Creates a convolution from the tensors of a functional call.
+    /// Creates a convolution from the arguments of a functional call.
     pub(crate) fn from_tensors(
         axes: Axes,
         weight: &Tensor,
@@ -110,7 +113,7 @@ impl ConvCore {
         self.weight.tensor()
     }
 
-    /// Returns `[out_channels, in_channels / groups]` and the kernel size. The constructors guarantee the rank.
+    /// Returns `[out_channels, in_channels / groups]` and the kernel size. The constructors check the weight's rank.
     fn sizes(&self) -> ([usize; 2], [usize; 2]) {
         let dims = self.weight.tensor_4d().dims();
         ([dims[0], dims[1]], [dims[2], dims[3]])
@@ -147,7 +150,7 @@ impl ConvCore {
         }
     }
 
-    /// Returns the parameters of the channel-blocked kernels, or `None` if the convolution does not use them.
+    /// Returns the parameters for the channel-blocked kernels, or `None` if the convolution uses different kernels.
     fn blocked_parameters(&self, x: &Signal, geometry: &ConvGeometry) -> Result<Option<BlockedParameters>> {
         let weight = self.weight.tensor_4d();
         let packed = self.weight.packed();
@@ -161,7 +164,7 @@ impl ConvCore {
         Ok(parameters.prefers_nchwc(layout).then_some(parameters))
     }
 
-    /// Defers a channel-blocked convolution. Fuses it into the deferred convolution before it if possible.
+    /// Defers a channel-blocked convolution. If possible, fuses it with the deferred convolution that precedes it.
     fn defer_blocked(&self, x: Signal, parameters: BlockedParameters, output: Shape) -> Result<Signal> {
         let x = if policy::is_fused_consumer(&parameters.shape) {
             match x.into_producer() {
@@ -193,7 +196,8 @@ impl ConvCore {
         Signal::deferred(Deferred::convolution(convolution, self.bias.clone(), output))
     }
 
-    /// Pads the input unless the padding mode is zeros. Returns the geometry with the padding that remains to be done.
+    /// Pads the input, unless the padding mode is zeros: then the kernel pads. Returns the geometry that the kernel
+    /// must use.
     fn pad(&self, x: Signal) -> (Signal, ConvGeometry) {
         let mode = self.settings.padding_mode;
         let [[top, bottom], [left, right]] = self.geometry.padding;

@@ -7,17 +7,18 @@ use crate::ops::Pair;
 use super::conv_transpose_core::ConvTransposeCore;
 use super::{Arguments, layer, setters};
 
-/// Applies the transposed convolution to sequences, with learned weights.
+/// Applies a transposed convolution to sequences, with learned weights.
 ///
 /// - Config: `ConvTranspose1d::config(in_channels, out_channels, kernel_size)`; setters `stride` (1), `padding` (0),
 ///   `output_padding` (0), `groups` (1), `bias` (true), `dilation` (1)
 /// - Input: `[batch, in_channels, length]` or `[in_channels, length]`
 /// - Output: `[batch, out_channels, length']` with
 ///   `length' = (length - 1) · stride - 2 · padding + dilation · (kernel_size - 1) + output_padding + 1`
-/// - Errors: `kernel_size`, `stride` or `dilation` is 0; `groups` does not divide the channels; `output_padding` is
-///   smaller than neither `stride` nor `dilation`; the input has other channels; the output would be empty
+/// - Fails if `kernel_size`, `stride` or `dilation` is 0; if `groups` does not divide the channels; if
+///   `output_padding` is smaller than neither `stride` nor `dilation`; if the input has the wrong number of channels;
+///   or if the output would be empty
 ///
-/// The function is [`conv_transpose1d`](crate::functional::conv_transpose1d).
+/// The corresponding function is [`conv_transpose1d`](crate::functional::conv_transpose1d).
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -30,17 +31,18 @@ use super::{Arguments, layer, setters};
 /// ```
 pub struct ConvTranspose1d(ConvTransposeCore);
 
-/// Applies the transposed convolution to images, with learned weights.
+/// Applies a transposed convolution to images, with learned weights.
 ///
 /// - Config: `ConvTranspose2d::config(in_channels, out_channels, kernel_size)`; setters `stride` (1), `padding` (0),
 ///   `output_padding` (0), `groups` (1), `bias` (true), `dilation` (1)
 /// - Input: `[batch, in_channels, height, width]` or `[in_channels, height, width]`
 /// - Output: `[batch, out_channels, height', width']` with, on each axis,
 ///   `size' = (size - 1) · stride - 2 · padding + dilation · (kernel_size - 1) + output_padding + 1`
-/// - Errors: `kernel_size`, `stride` or `dilation` is 0; `groups` does not divide the channels; `output_padding` is
-///   smaller than neither `stride` nor `dilation`; the input has other channels; the output would be empty
+/// - Fails if `kernel_size`, `stride` or `dilation` is 0; if `groups` does not divide the channels; if
+///   `output_padding` is smaller than neither `stride` nor `dilation`; if the input has the wrong number of channels;
+///   or if the output would be empty
 ///
-/// Sizes are one number for both axes, or `(height, width)`. The function is
+/// Sizes are one number for both axes, or `(height, width)`. The corresponding function is
 /// [`conv_transpose2d`](crate::functional::conv_transpose2d).
 ///
 /// ```
@@ -103,26 +105,28 @@ impl ConvTranspose2d {
 setters! { ConvTranspose1dConfig, ConvTranspose1dOptions: {
     /// Sets the step between windows of the output.
     stride(stride: usize) => [1, stride];
-    /// Removes this many elements from both ends of the output.
+    /// Sets the number of elements that are removed from each end of the output.
     padding(padding: usize) => [0, padding];
-    /// Adds elements to the end of the output; smaller than the stride or the dilation.
+    /// Sets the number of elements that are added to the end of the output. It must be smaller than the stride or the
+    /// dilation.
     output_padding(padding: usize) => [0, padding];
     /// Sets the step between the elements of a window.
     dilation(dilation: usize) => [1, dilation];
-    /// Divides the channels into groups that are convolved separately.
+    /// Sets the number of groups into which the channels are divided. Each group is convolved separately.
     groups(groups: usize) => groups;
 }}
 
 setters! { ConvTranspose2dConfig, ConvTranspose2dOptions: {
     /// Sets the step between windows of the output.
     stride(stride: impl Into<Pair>) => stride.into().0;
-    /// Removes this many rows and columns from each side of the output.
+    /// Sets the number of rows and columns that are removed from each side of the output.
     padding(padding: impl Into<Pair>) => padding.into().0;
-    /// Adds rows and columns to the bottom and right of the output; smaller than the stride or the dilation.
+    /// Sets the number of rows and columns that are added to the bottom and right of the output. It must be smaller
+    /// than the stride or the dilation.
     output_padding(padding: impl Into<Pair>) => padding.into().0;
     /// Sets the step between the elements of a window.
     dilation(dilation: impl Into<Pair>) => dilation.into().0;
-    /// Divides the channels into groups that are convolved separately.
+    /// Sets the number of groups into which the channels are divided. Each group is convolved separately.
     groups(groups: usize) => groups;
 }}
 

@@ -1,5 +1,5 @@
 //! The implementation of [`ConvTranspose1d`](super::ConvTranspose1d),
-//! [`ConvTranspose2d`](super::ConvTranspose2d) and their functions.
+//! [`ConvTranspose2d`](super::ConvTranspose2d) and the corresponding functions.
 
 use candle_core::Tensor;
 use candle_nn::VarBuilder;
@@ -37,7 +37,7 @@ impl ConvTransposeCore {
         Ok(Self { axes, weight: Weight::new(weight), bias, settings })
     }
 
-    /// Creates a transposed convolution from the tensors of a functional call.
+    /// Creates a transposed convolution from the arguments of a functional call.
     pub(crate) fn from_tensors(
         axes: Axes,
         weight: &Tensor,
@@ -61,13 +61,13 @@ impl ConvTransposeCore {
         self.weight.tensor()
     }
 
-    /// Returns `[in_channels, out_channels]` and the kernel size. The constructors guarantee the rank.
+    /// Returns `[in_channels, out_channels]` and the kernel size. The constructors check the weight's rank.
     fn sizes(&self) -> ([usize; 2], [usize; 2]) {
         let dims = self.weight.tensor_4d().dims();
         ([dims[0], dims[1] * self.settings.groups], [dims[2], dims[3]])
     }
 
-    /// `ConvTranspose2d 3→64, 7×7`
+    /// Returns the label of the layer in errors, such as `ConvTranspose2d 3→64, 7×7`.
     fn label(&self) -> String {
         let ([inputs, outputs], kernel) = self.sizes();
         let count = self.axes.count();
@@ -114,7 +114,7 @@ impl ConvTransposeCore {
     }
 }
 
-/// Returns the name of the operation in traces.
+/// Returns the name of the operation in traces and errors.
 fn name(axes: Axes) -> &'static str {
     match axes {
         Axes::One => "conv_transpose1d",
@@ -128,9 +128,10 @@ fn check(axes: Axes, settings: &TransposeGeometry) -> Result<()> {
     if settings.check().is_ok() {
         return Ok(());
     }
-    let [given, stride, dilation] = [output_padding, stride, dilation].map(|sizes| axes.tuple(sizes));
+    let [output_padding, stride, dilation] =
+        [output_padding, stride, dilation].map(|sizes| axes.tuple(sizes));
     Err(Error::msg(format!(
-        "output_padding must be smaller than stride or dilation, found output_padding = {given} with \
+        "expected output_padding smaller than stride or dilation, found output_padding = {output_padding} with \
          stride = {stride} and dilation = {dilation}"
     )))
 }

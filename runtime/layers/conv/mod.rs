@@ -40,7 +40,7 @@ impl Arguments {
         Self { in_channels, out_channels, kernel_size, bias: true }
     }
 
-    /// `Conv2d 3→16`
+    /// Returns the label of the layer in errors, such as `Conv2d 3→16`.
     fn label(&self, kind: &str) -> String {
         format!("{kind} {}→{}", self.in_channels, self.out_channels)
     }
@@ -49,7 +49,7 @@ impl Arguments {
         let Self { in_channels, out_channels, kernel_size, .. } = *self;
         if groups == 0 || in_channels % groups != 0 || out_channels % groups != 0 {
             return Err(Error::msg(format!(
-                "groups = {groups} must divide the {in_channels} input and {out_channels} output channels"
+                "expected groups to divide the {in_channels} input and {out_channels} output channels, found {groups}"
             )));
         }
         at_least_one(axes, [("kernel_size", kernel_size)])
@@ -57,7 +57,7 @@ impl Arguments {
 
     /// Returns the weight, whose first two dimensions are `channels`, and the bias.
     ///
-    /// New values are drawn as in PyTorch, `kaiming_uniform(a = √5)`: uniformly from `±1 / √fan_in`.
+    /// New values are drawn uniformly between `±1 / √fan_in`, like those of PyTorch's `kaiming_uniform_(a=√5)`.
     fn parameters(
         &self,
         axes: Axes,
@@ -78,13 +78,12 @@ fn at_least_one<const N: usize>(axes: Axes, settings: [(&str, [usize; 2]); N]) -
     match settings.into_iter().find(|(_, sizes)| sizes.contains(&0)) {
         None => Ok(()),
         Some((name, sizes)) => {
-            Err(Error::msg(format!("{name} must be at least 1, found {}", axes.tuple(sizes))))
+            Err(Error::msg(format!("expected {name} of at least 1, found {}", axes.tuple(sizes))))
         }
     }
 }
 
-/// Checks the weight and bias that the caller of a function passes. Returns the first two dimensions of the weight
-/// and the kernel size.
+/// Checks the weight and bias of a functional call. Returns the first two dimensions of the weight and the kernel size.
 fn check_operands(
     axes: Axes,
     weight: &Tensor,
@@ -117,12 +116,12 @@ fn with_batch(axes: Axes, x: Signal, run: impl FnOnce(Signal) -> Result<Signal>)
     }
 }
 
-/// Returns the batch and the `[height, width]` of an input, or an error if it does not have `channels` channels.
+/// Returns the batch size and the `[height, width]` of an input, or an error if it does not have `channels` channels.
 fn input_sizes(axes: Axes, input: &[usize], channels: usize) -> Result<(usize, [usize; 2])> {
     match axes.sizes(input) {
-        Some((batch, given, size)) if given == channels => Ok((batch, size)),
-        Some((_, given, _)) => {
-            Err(Error::msg(format!("expected {channels} input channels, found {given} (input {input:?})")))
+        Some((batch, found, size)) if found == channels => Ok((batch, size)),
+        Some((_, found, _)) => {
+            Err(Error::msg(format!("expected {channels} input channels, found {found} (input {input:?})")))
         }
         None => Err(Error::msg(format!(
             "expected an input [batch, {channels}, {}], found {input:?}",
@@ -131,12 +130,12 @@ fn input_sizes(axes: Axes, input: &[usize], channels: usize) -> Result<(usize, [
     }
 }
 
-/// Formats a setting. Returns `None` if it has its default on every axis.
+/// Formats a setting. Returns `None` if it has the default value on every axis.
 fn format_non_default(axes: Axes, sizes: [usize; 2], default: usize) -> Option<String> {
     (sizes != [default; 2]).then(|| axes.tuple(sizes))
 }
 
-/// Formats a convolution as PyTorch does, without the settings that are `None`.
+/// Formats a convolution like PyTorch, without the settings that are `None`.
 fn format_extra(
     axes: Axes,
     [inputs, outputs]: [usize; 2],
@@ -154,15 +153,15 @@ fn format_extra(
     text
 }
 
-/// Defines the same setters for several types. Each sets the field of its name in `settings`.
+/// Defines the same setters for several types. Each setter sets the field of `settings` with the same name.
 macro_rules! setters {
     ($($type:ident),+: $setters:tt) => {
         $(crate::layers::conv::setters!(@of $type $setters);)+
     };
-    (@of $type:ident { $($(#[$doc:meta])* $name:ident($given:ident: $size:ty) => $value:expr;)+ }) => {
+    (@of $type:ident { $($(#[$doc:meta])* $name:ident($argument:ident: $size:ty) => $value:expr;)+ }) => {
         impl $type {$(
             $(#[$doc])*
-            pub fn $name(mut self, $given: $size) -> Self {
+            pub fn $name(mut self, $argument: $size) -> Self {
                 self.settings.$name = $value;
                 self
             }
@@ -186,7 +185,7 @@ macro_rules! layer {
         }
 
         impl $config {
-            /// Adds a learned bias.
+            /// Sets whether the layer has a learned bias. Default: `true`.
             pub fn bias(mut self, bias: bool) -> Self {
                 self.arguments.bias = bias;
                 self

@@ -14,16 +14,17 @@ use crate::{Error, Result};
 
 use super::channel_norm::{ChannelNorm, Settings, setters};
 
-/// Normalizes each channel over the batch: Ioffe and Szegedy 2015. PyTorch's `BatchNorm1d`, `BatchNorm2d` and
+/// Normalizes each channel over the batch (Ioffe and Szegedy 2015), like PyTorch's `BatchNorm1d`, `BatchNorm2d` and
 /// `BatchNorm3d`.
 ///
 /// - Config: `BatchNorm::config(num_features)`; setters `eps` (1e-5), `momentum` (0.1), `affine` (true),
 ///   `track_running_stats` (true)
 /// - Input, output: `[batch, num_features, …]`
-/// - Errors: the input has another shape, or its statistics are needed and it has one value per channel
+/// - Fails if the input has the wrong shape, or if its statistics are needed and it has only one value per channel
 ///
 /// Training uses the statistics of the batch and updates the running statistics in place. Evaluation uses the running
-/// statistics, if there are any, and is then fused into a preceding convolution.
+/// statistics, which lets it be fused into a preceding convolution. Without running statistics, evaluation also uses
+/// the statistics of the batch.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -62,15 +63,15 @@ impl BatchNorm {
         Err(Error::msg(format!("expected an input [batch, {channels}, …], found {dims:?}")))
     }
 
-    /// Normalizes with the statistics of the batch and updates the running statistics. A following residual and
-    /// activation are fused.
+    /// Normalizes with the statistics of the batch and updates the running statistics. A following residual addition
+    /// and activation can be fused into the result.
     fn train(&self, x: Tensor) -> Result<Signal> {
         let eps = self.0.settings.eps;
         let values = x.elem_count() / self.0.settings.num_features.max(1);
         if values == 1 {
             let shape = x.dims();
             return Err(Error::msg(format!(
-                "training needs more than one value per channel, found an input of shape {shape:?}"
+                "expected more than one value per channel in training, found an input of shape {shape:?}"
             )));
         }
         let (weight, bias) = self.0.parameters();
@@ -84,7 +85,7 @@ impl BatchNorm {
         Ok(y.into())
     }
 
-    /// Updates the running statistics with the mean and the biased variance of `values` numbers per channel.
+    /// Updates the running statistics with the mean and the biased variance of `values` values per channel.
     fn update_running_stats(&self, values: usize, [mean, var]: [Tensor; 2]) -> Result<()> {
         if let Some(running) = &self.0.running
             && values > 1

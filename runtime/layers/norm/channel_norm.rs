@@ -28,7 +28,7 @@ pub(super) struct ChannelNorm {
     pub running: Option<RunningStats>,
 }
 
-/// The statistics that training accumulates over all batches.
+/// The statistics that training accumulates over the batches.
 #[derive(Clone)]
 pub(super) struct RunningStats {
     mean: Tensor,
@@ -46,20 +46,22 @@ macro_rules! setters {
                 self
             }
 
-            /// Sets the weight of the newest batch in the running statistics. With `None`, as in PyTorch, batch
-            /// norm averages all batches and instance norm does not update its statistics.
+            /// Sets the weight of the newest batch in the running statistics. With `None`, batch norm averages over
+            /// all batches, and instance norm does not update its statistics, as in PyTorch.
             pub fn momentum(mut self, momentum: impl Into<Option<f64>>) -> Self {
                 self.0.momentum = momentum.into();
                 self
             }
 
-            /// Adds a learned weight and bias per channel.
+            /// Sets whether the layer has a learned weight and bias per channel. Default: `true` for batch norm,
+            /// `false` for instance norm.
             pub fn affine(mut self, affine: bool) -> Self {
                 self.0.affine = affine;
                 self
             }
 
-            /// Keeps running statistics, which evaluation uses instead of the statistics of the input.
+            /// Sets whether to keep running statistics, which evaluation uses instead of the statistics of the input.
+            /// Default: `true` for batch norm, `false` for instance norm.
             pub fn track_running_stats(mut self, track: bool) -> Self {
                 self.0.track_running_stats = track;
                 self
@@ -69,7 +71,7 @@ macro_rules! setters {
 }
 pub(super) use setters;
 
-/// Creates a weight of ones and a bias of zeros per channel, or returns `None` if they are not wanted.
+/// Creates a weight of ones and a bias of zeros per channel, or returns `None` if `wanted` is `false`.
 pub(super) fn affine(vb: &VarBuilder, channels: usize, wanted: bool) -> Result<Option<(Tensor, Tensor)>> {
     if !wanted {
         return Ok(None);
@@ -94,7 +96,7 @@ impl ChannelNorm {
         self.affine.as_ref().map(|(weight, bias)| (weight, bias)).unzip()
     }
 
-    /// Normalizes with the running statistics, fused into a preceding convolution.
+    /// Normalizes with the running statistics. Fuses the norm into a preceding convolution if possible.
     pub fn evaluate(&self, x: Signal, running: &RunningStats) -> Signal {
         let x = match self.folded(&x, running) {
             Ok(Some(op)) => match x.fuse_batch_norm(op) {
@@ -110,9 +112,10 @@ impl ChannelNorm {
         })
     }
 
-    /// Returns the norm as a scale and a shift, or `None` if they are not finite or have another dtype than `x`.
+    /// Returns the norm as a scale and a shift, or `None` if these are not finite or differ from `x` in dtype.
     ///
-    /// Infinite statistics, or a scale that overflows in half precision, would yield NaN where the norm is defined.
+    /// With infinite statistics, or if the scale overflows in half precision, scale and shift would yield NaN for
+    /// inputs for which the norm itself is defined.
     fn folded(&self, x: &Signal, running: &RunningStats) -> Result<Option<EpilogueOp>> {
         let statistics = [&running.mean, &running.var];
         let (scale, shift) = norm::batch_norm_fold(statistics, self.affine.as_ref(), self.settings.eps)?;
@@ -120,7 +123,7 @@ impl ChannelNorm {
         Ok(fits.then_some(EpilogueOp::Affine { scale, shift }))
     }
 
-    /// Returns the settings as PyTorch prints them.
+    /// Formats the settings like PyTorch.
     pub fn extra(&self) -> String {
         let Settings { num_features, eps, momentum, .. } = self.settings;
         let momentum = momentum.map_or("None".to_string(), python_float);
@@ -140,7 +143,7 @@ impl ChannelNorm {
         if let Some(running) = &self.running {
             visitor.buffer("running_mean", &running.mean);
             visitor.buffer("running_var", &running.var);
-            // Missing in checkpoints from before PyTorch 0.4.1.
+            // Optional, because checkpoints from before PyTorch 0.4.1 lack this buffer.
             visitor.optional_buffer("num_batches_tracked", &running.num_batches_tracked);
         }
     }
@@ -170,7 +173,7 @@ impl RunningStats {
         })
     }
 
-    /// Increments the number of batches.
+    /// Increments the number of batches in place.
     pub fn count(&self) -> Result<()> {
         let counted = (&self.num_batches_tracked + self.num_batches_tracked.ones_like()?)?.reshape(1)?;
         Ok(self.num_batches_tracked.reshape(1)?.slice_set(&counted, 0, 0)?)
@@ -181,8 +184,8 @@ impl RunningStats {
         Ok(self.num_batches_tracked.to_dtype(DType::F64)?.to_scalar()?)
     }
 
-    /// Computes `running = (1 − momentum) · running + momentum · batch` in place, which networks that share the tensors
-    /// see.
+    /// Computes `running = (1 − momentum) · running + momentum · batch` in place, so that networks that share the
+    /// tensors see the new values.
     pub fn blend(&self, mean: &Tensor, var: &Tensor, momentum: f64) -> Result<()> {
         for (running, batch) in [(&self.mean, mean), (&self.var, var)] {
             let batch = batch.to_dtype(running.dtype())?;
@@ -197,7 +200,8 @@ impl RunningStats {
     }
 }
 
-/// Returns the number of batches, 0 if the checkpoint lacks it: those of candle or from before PyTorch 0.4.1.
+/// Returns the number of batches, or 0 if the checkpoint lacks it. Checkpoints of candle and from before PyTorch 0.4.1
+/// lack it.
 fn batches_tracked(vb: &VarBuilder) -> candle_core::Result<Tensor> {
     const NAME: &str = "num_batches_tracked";
     if vb.contains_tensor(NAME) {

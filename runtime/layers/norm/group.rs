@@ -15,12 +15,12 @@ use crate::{Error, Result};
 
 use super::channel_norm::affine;
 
-/// Normalizes each group of channels of each example: Wu and He 2018, <https://arxiv.org/abs/1803.08494>.
+/// Normalizes each group of channels of each example (Wu and He 2018, <https://arxiv.org/abs/1803.08494>).
 ///
 /// - Config: `GroupNorm::config(num_groups, num_channels)`; setters `eps` (1e-5), `affine` (true)
 /// - Input, output: `[batch, num_channels, …]`
-/// - Errors: `num_groups` does not divide `num_channels`, the input has another shape, or a batch of one has one value
-///   per group
+/// - Fails if `num_groups` does not divide `num_channels`, if the input has the wrong shape, or if the batch size is 1
+///   and each group has only one value
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -84,7 +84,7 @@ impl GroupNormConfig {
         self
     }
 
-    /// Adds a learned weight and bias per channel.
+    /// Sets whether the layer has a learned weight and bias per channel. Default: `true`.
     pub fn affine(mut self, affine: bool) -> Self {
         self.affine = affine;
         self
@@ -97,7 +97,8 @@ impl Config for GroupNormConfig {
     fn build(self, vb: VarBuilder) -> Result<GroupNorm> {
         let Self { num_groups, num_channels, eps, .. } = self;
         if num_groups == 0 || num_channels % num_groups != 0 {
-            let error = format!("num_groups = {num_groups} must divide the {num_channels} channels");
+            let error =
+                format!("expected num_groups to divide the {num_channels} channels, found {num_groups}");
             return Err(Error::msg(error).in_layer(label(num_groups, num_channels)));
         }
         let affine = affine(&vb, num_channels, self.affine)?;

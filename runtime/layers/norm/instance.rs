@@ -13,16 +13,16 @@ use crate::{Error, Result};
 
 use super::channel_norm::{ChannelNorm, RunningStats, Settings, setters};
 
-/// Normalizes each channel of each example: Ulyanov, Vedaldi and Lempitsky 2016, <https://arxiv.org/abs/1607.08022>.
-/// PyTorch's [`InstanceNorm1d`], [`InstanceNorm2d`] and [`InstanceNorm3d`].
+/// Normalizes each channel of each example (Ulyanov, Vedaldi and Lempitsky 2016, <https://arxiv.org/abs/1607.08022>).
+/// [`InstanceNorm1d`], [`InstanceNorm2d`] and [`InstanceNorm3d`] have PyTorch's names.
 ///
 /// - Config: `InstanceNorm2d::config(num_features)`; setters `eps` (1e-5), `momentum` (0.1), `affine` (false),
 ///   `track_running_stats` (false)
 /// - Input, output: `[batch, num_features, …]` or `[num_features, …]`, with `AXES` dimensions after the channels
-/// - Errors: the input has another shape, or its statistics are needed and it has one value per channel
+/// - Fails if the input has the wrong shape, or if its statistics are needed and it has only one value per channel
 ///
-/// With running statistics, training uses the statistics of the input, and updates the running statistics in place
-/// with their average over the batch. Evaluation uses the running statistics.
+/// With running statistics, training uses the statistics of the input and averages them over the batch to update the
+/// running statistics in place. Evaluation uses the running statistics.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -35,13 +35,13 @@ use super::channel_norm::{ChannelNorm, RunningStats, Settings, setters};
 /// ```
 pub struct InstanceNorm<const AXES: usize>(ChannelNorm);
 
-/// Instance norm of `[batch, channels, length]`.
+/// Instance norm for `[batch, channels, length]`.
 pub type InstanceNorm1d = InstanceNorm<1>;
 
-/// Instance norm of `[batch, channels, height, width]`.
+/// Instance norm for `[batch, channels, height, width]`.
 pub type InstanceNorm2d = InstanceNorm<2>;
 
-/// Instance norm of `[batch, channels, depth, height, width]`.
+/// Instance norm for `[batch, channels, depth, height, width]`.
 pub type InstanceNorm3d = InstanceNorm<3>;
 
 /// The config of [`InstanceNorm`].
@@ -68,7 +68,7 @@ impl<const AXES: usize> InstanceNorm<AXES> {
         format!("InstanceNorm{AXES}d {}", self.0.settings.num_features)
     }
 
-    /// Whether the input has a batch dimension. Returns an error if its shape is not supported.
+    /// Returns whether the input has a batch dimension. Fails if its shape is not supported.
     fn is_batch(&self, dims: &[usize]) -> Result<bool> {
         let channels = self.0.settings.num_features;
         let axes = dims.len().checked_sub(AXES);
@@ -82,13 +82,13 @@ impl<const AXES: usize> InstanceNorm<AXES> {
         }
     }
 
-    /// Normalizes with the statistics of the input. Updates the running statistics in `training`.
-    fn normalize(&self, x: &Tensor, training: Option<&RunningStats>) -> Result<Tensor> {
+    /// Normalizes with the statistics of the input. Updates the running statistics unless `running` is `None`.
+    fn normalize(&self, x: &Tensor, running: Option<&RunningStats>) -> Result<Tensor> {
         let Settings { eps, momentum, .. } = self.0.settings;
         let (weight, bias) = self.0.parameters();
         let y = norm::instance_norm(x, weight, bias, eps)?;
         let values: usize = x.dims().iter().skip(2).product();
-        if let (Some(running), Some(momentum)) = (training, momentum)
+        if let (Some(running), Some(momentum)) = (running, momentum)
             && values > 1
             && x.elem_count() > 0
         {

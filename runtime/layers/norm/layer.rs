@@ -14,12 +14,12 @@ use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::ops::NormalizedShape;
 use crate::signal::Signal;
 
-/// Normalizes over the last dimensions: Ba, Kiros and Hinton 2016, <https://arxiv.org/abs/1607.06450>.
+/// Normalizes over the last dimensions (Ba, Kiros and Hinton 2016, <https://arxiv.org/abs/1607.06450>).
 ///
-/// - Config: `LayerNorm::config(normalized_shape)`, one size or several as in `(4, 5)`; setters `eps` (1e-5),
+/// - Config: `LayerNorm::config(normalized_shape)`, one size or several, as in `(4, 5)`; setters `eps` (1e-5),
 ///   `elementwise_affine` (true), `bias` (true)
 /// - Input, output: `[…, normalized_shape]`
-/// - Errors: `normalized_shape` is empty, or the input does not end in it
+/// - Fails if `normalized_shape` is empty, or if the shape of the input does not end with `normalized_shape`
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -84,13 +84,13 @@ impl LayerNormConfig {
         self
     }
 
-    /// Adds a learned weight and bias per element.
+    /// Sets whether the layer has a learned weight and bias per element. Default: `true`.
     pub fn elementwise_affine(mut self, affine: bool) -> Self {
         self.elementwise_affine = affine;
         self
     }
 
-    /// Adds a learned bias if `elementwise_affine` is set.
+    /// Sets whether the layer has a bias if `elementwise_affine` is set. Default: `true`.
     pub fn bias(mut self, bias: bool) -> Self {
         self.bias = bias;
         self

@@ -14,13 +14,13 @@ use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::ops::{NormalizedShape, epsilon};
 use crate::signal::Signal;
 
-/// Divides by the root mean square over the last dimensions: Zhang and Sennrich 2019,
-/// <https://arxiv.org/abs/1910.07467>.
+/// Divides the input by its root mean square over the last dimensions (Zhang and Sennrich 2019,
+/// <https://arxiv.org/abs/1910.07467>).
 ///
-/// - Config: `RmsNorm::config(normalized_shape)`, one size or several as in `(4, 5)`; setters `eps` (`None`),
+/// - Config: `RmsNorm::config(normalized_shape)`, one size or several, as in `(4, 5)`; setters `eps` (`None`),
 ///   `elementwise_affine` (true)
 /// - Input, output: `[…, normalized_shape]`
-/// - Errors: `normalized_shape` is empty, or the input does not end in it
+/// - Fails if `normalized_shape` is empty, or if the shape of the input does not end with `normalized_shape`
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -78,13 +78,14 @@ impl Forward for RmsNorm {
 }
 
 impl RmsNormConfig {
-    /// Sets the number that is added to the mean square before the root. `None` is the epsilon of the input's dtype.
+    /// Sets the number that is added to the mean square before the square root. `None` means the machine epsilon of the
+    /// input's dtype.
     pub fn eps(mut self, eps: impl Into<Option<f64>>) -> Self {
         self.eps = eps.into();
         self
     }
 
-    /// Adds a learned weight per element.
+    /// Sets whether the layer has a learned weight per element. Default: `true`.
     pub fn elementwise_affine(mut self, affine: bool) -> Self {
         self.elementwise_affine = affine;
         self

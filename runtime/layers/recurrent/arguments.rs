@@ -4,10 +4,10 @@ use crate::display::{python_bool, python_float};
 use crate::kernels::recurrent::Recurrence;
 use crate::{Error, Result};
 
-/// The arguments of a recurrent layer, in PyTorch's names.
+/// The arguments of a recurrent layer, with PyTorch's names.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Arguments {
-    /// The layer's name.
+    /// The name of the layer's type, such as `LSTM`.
     pub kind: &'static str,
     pub recurrence: Recurrence,
     pub input_size: usize,
@@ -19,7 +19,7 @@ pub(super) struct Arguments {
     pub bidirectional: bool,
     /// The size of the projected hidden state, or 0 for no projection.
     pub proj_size: usize,
-    /// The layer computes one step instead of a sequence.
+    /// Whether the layer computes one step instead of a sequence.
     pub is_cell: bool,
 }
 
@@ -70,7 +70,8 @@ impl Arguments {
         let wrong = |error: String| Err(Error::msg(error).in_layer(self.label()));
         if hidden_size == 0 || num_layers == 0 {
             return wrong(format!(
-                "expected a hidden_size and num_layers of at least 1, found {hidden_size} and {num_layers}"
+                "expected a hidden_size and num_layers of at least 1, found hidden_size = {hidden_size} and \
+                 num_layers = {num_layers}"
             ));
         }
         if !(0. ..=1.).contains(&dropout) {
@@ -84,7 +85,7 @@ impl Arguments {
         Ok(())
     }
 
-    /// Returns the arguments as PyTorch prints them.
+    /// Formats the arguments like PyTorch.
     pub fn extra(&self) -> String {
         let mut text = format!("{}, {}", self.input_size, self.hidden_size);
         if self.proj_size != 0 {
@@ -111,35 +112,37 @@ impl Arguments {
     }
 }
 
-/// Defines the setters of all recurrent layers over sequences.
+/// Defines the setters that the configs of all recurrent layers over sequences have.
 macro_rules! sequence_setters {
     ($config:ident) => {
         impl $config {
-            /// Sets the number of layers; each reads the outputs of the one below.
+            /// Sets the number of layers. Each layer after the first reads the outputs of the previous layer.
             pub fn num_layers(mut self, layers: usize) -> Self {
                 self.0.num_layers = layers;
                 self
             }
 
-            /// Adds learned biases.
+            /// Sets whether the layers have learned biases. Default: `true`.
             pub fn bias(mut self, bias: bool) -> Self {
                 self.0.bias = bias;
                 self
             }
 
-            /// Selects the layout `[batch, steps, features]` instead of `[steps, batch, features]`.
+            /// Sets whether the layout is `[batch, steps, features]` instead of `[steps, batch, features]`.
+            /// Default: `false`.
             pub fn batch_first(mut self, first: bool) -> Self {
                 self.0.batch_first = first;
                 self
             }
 
-            /// Drops the outputs of all layers but the last with this probability in training.
+            /// Sets the probability with which training drops outputs of all layers except the last.
             pub fn dropout(mut self, p: f64) -> Self {
                 self.0.dropout = p;
                 self
             }
 
-            /// Adds a recurrence in reverse order, whose outputs are concatenated to those of the first.
+            /// Sets whether each layer also processes the steps in reverse order and concatenates both outputs.
+            /// Default: `false`.
             pub fn bidirectional(mut self, both: bool) -> Self {
                 self.0.bidirectional = both;
                 self

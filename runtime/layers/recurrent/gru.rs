@@ -1,4 +1,4 @@
-//! The gated recurrent unit: Cho et al. 2014, <https://arxiv.org/abs/1406.1078>.
+//! The gated recurrent unit (Cho et al. 2014, <https://arxiv.org/abs/1406.1078>).
 
 use crate::kernels::recurrent::Recurrence;
 use crate::signal::Signal;
@@ -13,8 +13,8 @@ use super::stack::Stack;
 ///   `dropout` (0), `bidirectional` (false)
 /// - Input: `gru(x)` or `gru(x, h0)` in a forward closure; `h0` defaults to zeros
 /// - Output: `(outputs, h)`
-/// - Errors: `hidden_size` or `num_layers` is 0, `dropout` is not between 0 and 1, or a tensor has another shape or
-///   dtype
+/// - Fails if `hidden_size` or `num_layers` is 0, if `dropout` is not between 0 and 1, or if a tensor has the wrong
+///   shape or dtype
 ///
 /// | tensor | shape |
 /// |---|---|
@@ -22,8 +22,8 @@ use super::stack::Stack;
 /// | `outputs` | `[steps, batch, directions · hidden_size]` |
 /// | `h0`, `h` | `[num_layers · directions, batch, hidden_size]` |
 ///
-/// With `batch_first`, `x` and `outputs` are `[batch, steps, …]`. All tensors may lack the batch dimension. Each layer
-/// and direction is one differentiable operation.
+/// With `batch_first`, `x` and `outputs` are `[batch, steps, …]`. The batch dimension may be omitted from all tensors.
+/// Each layer and direction runs as one differentiable operation.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -56,10 +56,10 @@ pub struct GRUConfig(Arguments);
 /// Computes one step of a [`GRU`].
 ///
 /// - Config: `GRUCell::config(input_size, hidden_size)`; setter `bias` (true)
-/// - Input: `cell(x)` or `cell(x, h)` with `x: [batch, input_size]` and `h: [batch, hidden_size]`, zeros by default;
-///   both may lack the batch dimension
+/// - Input: `cell(x)` or `cell(x, h)` with `x: [batch, input_size]` and `h: [batch, hidden_size]`, where `h` defaults
+///   to zeros; the batch dimension may be omitted from both
 /// - Output: the new `h`, `[batch, hidden_size]`
-/// - Errors: `hidden_size` is 0, or a tensor has another shape or dtype
+/// - Fails if `hidden_size` is 0, or if a tensor has the wrong shape or dtype
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -91,7 +91,7 @@ impl GRUCell {
 }
 
 impl GRUCellConfig {
-    /// Adds learned biases.
+    /// Sets whether the layer has learned biases. Default: `true`.
     pub fn bias(mut self, bias: bool) -> Self {
         self.0.bias = bias;
         self

@@ -1,4 +1,4 @@
-//! Long short-term memory: Hochreiter and Schmidhuber 1997, <https://doi.org/10.1162/neco.1997.9.8.1735>.
+//! Long short-term memory (Hochreiter and Schmidhuber 1997, <https://doi.org/10.1162/neco.1997.9.8.1735>).
 
 use crate::kernels::recurrent::Recurrence;
 use crate::signal::Signal;
@@ -13,8 +13,8 @@ use super::stack::Stack;
 ///   `dropout` (0), `bidirectional` (false), `proj_size` (0)
 /// - Input: `lstm(x)` or `lstm(x, (h0, c0))` in a forward closure; `h0` and `c0` default to zeros
 /// - Output: `(outputs, (h, c))`
-/// - Errors: `hidden_size` or `num_layers` is 0, `dropout` is not between 0 and 1, `proj_size` is not smaller than
-///   `hidden_size`, or a tensor has another shape or dtype
+/// - Fails if `hidden_size` or `num_layers` is 0, if `dropout` is not between 0 and 1, if `proj_size` is not smaller
+///   than `hidden_size`, or if a tensor has the wrong shape or dtype
 ///
 /// | tensor | shape |
 /// |---|---|
@@ -23,9 +23,9 @@ use super::stack::Stack;
 /// | `h0`, `h` | `[num_layers · directions, batch, width]` |
 /// | `c0`, `c` | `[num_layers · directions, batch, hidden_size]` |
 ///
-/// `width` is `proj_size`, or `hidden_size` if that is 0. With `batch_first`, `x` and `outputs` are
-/// `[batch, steps, …]`. All tensors may lack the batch dimension. Each layer and direction is one differentiable
-/// operation.
+/// `width` is `proj_size`, or `hidden_size` if `proj_size` is 0. With `batch_first`, `x` and `outputs` are
+/// `[batch, steps, …]`. The batch dimension may be omitted from all tensors. Each layer and direction runs as one
+/// differentiable operation.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -59,10 +59,10 @@ pub struct LSTMConfig(Arguments);
 /// Computes one step of an [`LSTM`].
 ///
 /// - Config: `LSTMCell::config(input_size, hidden_size)`; setter `bias` (true)
-/// - Input: `cell(x)` or `cell(x, (h, c))` with `x: [batch, input_size]` and `h, c: [batch, hidden_size]`, zeros by
-///   default; all may lack the batch dimension
+/// - Input: `cell(x)` or `cell(x, (h, c))` with `x: [batch, input_size]` and `h, c: [batch, hidden_size]`, where `h`
+///   and `c` default to zeros; the batch dimension may be omitted from all
 /// - Output: the new `(h, c)`, `[batch, hidden_size]` each
-/// - Errors: `hidden_size` is 0, or a tensor has another shape or dtype
+/// - Fails if `hidden_size` is 0, or if a tensor has the wrong shape or dtype
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -88,8 +88,8 @@ impl LSTM {
 }
 
 impl LSTMConfig {
-    /// Projects the hidden state to this size after each step; 0 disables the projection. Sak et al. 2014,
-    /// <https://arxiv.org/abs/1402.1128>.
+    /// Sets the size to which the hidden state is projected after each step; 0 disables the projection (Sak et al.
+    /// 2014, <https://arxiv.org/abs/1402.1128>).
     pub fn proj_size(mut self, size: usize) -> Self {
         self.0.proj_size = size;
         self
@@ -104,7 +104,7 @@ impl LSTMCell {
 }
 
 impl LSTMCellConfig {
-    /// Adds learned biases.
+    /// Sets whether the layer has learned biases. Default: `true`.
     pub fn bias(mut self, bias: bool) -> Self {
         self.0.bias = bias;
         self

@@ -15,11 +15,11 @@ pub use gru::{GRU, GRUCell, GRUCellConfig, GRUConfig};
 pub use lstm::{LSTM, LSTMCell, LSTMCellConfig, LSTMConfig};
 pub use rnn::{Nonlinearity, RNN, RNNCell, RNNCellConfig, RNNConfig};
 
-/// The state of a recurrent layer: hidden, or hidden and cell.
+/// The state of a recurrent layer: the hidden state or, for an LSTM, the hidden state and the cell state.
 trait State: Outcome {
     fn into_tensors(self) -> Result<Vec<Tensor>>;
 
-    /// Creates a state from as many tensors as the recurrence has.
+    /// Creates a state from its tensors, in the order of [`into_tensors`](Self::into_tensors).
     fn from_tensors(tensors: Vec<Tensor>) -> Self;
 }
 

@@ -1,4 +1,4 @@
-//! The Elman RNN: Elman 1990, <https://doi.org/10.1207/s15516709cog1402_1>.
+//! The Elman RNN (Elman 1990, <https://doi.org/10.1207/s15516709cog1402_1>).
 
 use crate::kernels::recurrent::Recurrence;
 use crate::signal::Signal;
@@ -11,10 +11,10 @@ use super::stack::Stack;
 ///
 /// - Config: `RNN::config(input_size, hidden_size)`; setters `num_layers` (1), `nonlinearity` (`Tanh`), `bias` (true),
 ///   `batch_first` (false), `dropout` (0), `bidirectional` (false)
-/// - Input: `rnn(x)` or `rnn(x, h0)` in a forward closure; the shapes are those of [`GRU`](super::GRU)
+/// - Input: `rnn(x)` or `rnn(x, h0)` in a forward closure, with the same shapes as [`GRU`](super::GRU)
 /// - Output: `(outputs, h)`
-/// - Errors: `hidden_size` or `num_layers` is 0, `dropout` is not between 0 and 1, or a tensor has another shape or
-///   dtype
+/// - Fails if `hidden_size` or `num_layers` is 0, if `dropout` is not between 0 and 1, or if a tensor has the wrong
+///   shape or dtype
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -35,10 +35,10 @@ pub struct RNNConfig(Arguments);
 /// Computes one step of an [`RNN`].
 ///
 /// - Config: `RNNCell::config(input_size, hidden_size)`; setters `bias` (true), `nonlinearity` (`Tanh`)
-/// - Input: `cell(x)` or `cell(x, h)` with `x: [batch, input_size]` and `h: [batch, hidden_size]`, zeros by default;
-///   both may lack the batch dimension
+/// - Input: `cell(x)` or `cell(x, h)` with `x: [batch, input_size]` and `h: [batch, hidden_size]`, where `h` defaults
+///   to zeros; the batch dimension may be omitted from both
 /// - Output: the new `h`, `[batch, hidden_size]`
-/// - Errors: `hidden_size` is 0, or a tensor has another shape or dtype
+/// - Fails if `hidden_size` is 0, or if a tensor has the wrong shape or dtype
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -55,7 +55,7 @@ pub struct RNNCell(Stack);
 #[derive(Clone, Copy, Debug)]
 pub struct RNNCellConfig(Arguments);
 
-/// The activation of an [`RNN`]: PyTorch's `"tanh"` and `"relu"`.
+/// The activation of an [`RNN`], `"tanh"` or `"relu"` in PyTorch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Nonlinearity {
     /// `tanh(x)`.
@@ -82,7 +82,7 @@ impl RNN {
 }
 
 impl RNNConfig {
-    /// Sets the activation of each step.
+    /// Sets the activation that each step applies. Default: [`Nonlinearity::Tanh`].
     pub fn nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
         self.0.recurrence = nonlinearity.recurrence();
         self
@@ -97,13 +97,13 @@ impl RNNCell {
 }
 
 impl RNNCellConfig {
-    /// Adds learned biases.
+    /// Sets whether the layer has learned biases. Default: `true`.
     pub fn bias(mut self, bias: bool) -> Self {
         self.0.bias = bias;
         self
     }
 
-    /// Sets the activation of each step.
+    /// Sets the activation that each step applies. Default: [`Nonlinearity::Tanh`].
     pub fn nonlinearity(mut self, nonlinearity: Nonlinearity) -> Self {
         self.0.recurrence = nonlinearity.recurrence();
         self

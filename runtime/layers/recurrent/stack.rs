@@ -17,14 +17,14 @@ use super::arguments::Arguments;
 #[derive(Clone)]
 pub(super) struct Stack {
     arguments: Arguments,
-    /// The directions of the first layer (forward, then reverse if bidirectional), then those of the next layer.
+    /// The directions of the first layer (forward, then reverse if bidirectional), then those of each further layer.
     directions: Vec<Direction>,
 }
 
 /// The tensors of one layer in one direction.
 #[derive(Clone)]
 struct Direction {
-    /// The suffix of the tensors' names: `_l0`, `_l0_reverse`.
+    /// The suffix of the tensors' names, such as `_l0` or `_l0_reverse`; empty for cells.
     suffix: String,
     weight_ih: Tensor,
     weight_hh: Tensor,
@@ -32,7 +32,7 @@ struct Direction {
     weight_hr: Option<Tensor>,
 }
 
-/// The outputs of a sequence and the final state.
+/// The outputs of all steps, and the final state.
 type OutputsAndState = (Tensor, Vec<Tensor>);
 
 impl Direction {
@@ -73,7 +73,7 @@ impl Direction {
         Ok(run(arguments.recurrence, &inputs, &recurrent, state, reverse)?)
     }
 
-    /// Returns the names and tensors in PyTorch's order.
+    /// Returns the tensors and their names without the suffix, in PyTorch's order.
     fn tensors(&self) -> impl Iterator<Item = (&'static str, &Tensor)> {
         let bias = self.bias.iter().flat_map(|[ih, hh]| [("bias_ih", ih), ("bias_hh", hh)]);
         let weights = [("weight_ih", &self.weight_ih), ("weight_hh", &self.weight_hh)];
@@ -105,7 +105,7 @@ impl Stack {
         Ok(Self { arguments, directions })
     }
 
-    /// Runs a sequence and returns its outputs and the final state.
+    /// Runs all steps of a sequence. Returns their outputs and the final state.
     pub fn sequence<S: State>(&self, x: Signal, state: Option<S>, mode: Mode) -> (Signal, S) {
         match self.run_on_tensors(x, state, |x, state| self.run_sequence(x, state, mode)) {
             Ok((outputs, state)) => (outputs.into(), S::from_tensors(state)),
@@ -113,7 +113,7 @@ impl Stack {
         }
     }
 
-    /// Runs one step and returns the next state.
+    /// Runs one step. Returns the next state.
     pub fn step<S: State>(&self, x: Signal, state: Option<S>, _: Mode) -> S {
         match self.run_on_tensors(x, state, |x, state| self.run_step(x, state)) {
             Ok(state) => S::from_tensors(state),
@@ -121,7 +121,7 @@ impl Stack {
         }
     }
 
-    /// Calls `run` with tensors and adds this layer to its errors.
+    /// Converts the signals to tensors, calls `run` and adds the label of this layer to errors.
     fn run_on_tensors<S: State, T>(
         &self,
         x: Signal,
@@ -139,7 +139,7 @@ impl Stack {
     fn check_dtype(&self, x: &Tensor) -> Result<()> {
         match self.directions.first().map(|direction| direction.weight_ih.dtype()) {
             Some(dtype) if dtype != x.dtype() => {
-                Err(Error::msg(format!("expected an input of {dtype:?}, found {:?}", x.dtype())))
+                Err(Error::msg(format!("expected an input of dtype {dtype:?}, found {:?}", x.dtype())))
             }
             _ => Ok(()),
         }
@@ -169,7 +169,7 @@ impl Stack {
         Ok((outputs.squeeze(1)?, state))
     }
 
-    /// Returns the initial state, `[layers · directions, batch, width]`: `state`, or zeros.
+    /// Returns the initial state, `[layers · directions, batch, width]`: `state`, or zeros if it is `None`.
     fn initial(
         &self,
         state: Option<Vec<Tensor>>,
@@ -198,14 +198,14 @@ impl Stack {
     /// Runs all layers on `x`, `[steps, batch, features]`.
     fn run_layers(&self, mut x: Tensor, state: &[Tensor], mode: Mode) -> Result<OutputsAndState> {
         let mut final_states = vec![Vec::new(); state.len()];
-        let width = self.arguments.num_directions();
-        for (layer, directions) in self.directions.chunks(width).enumerate() {
+        let num_directions = self.arguments.num_directions();
+        for (layer, directions) in self.directions.chunks(num_directions).enumerate() {
             if layer > 0 {
                 x = dropout(x, self.arguments.dropout, mode).into_tensor()?;
             }
             let mut outputs = Vec::new();
             for (i, direction) in directions.iter().enumerate() {
-                let initial = state.iter().map(|state| state.get(layer * width + i));
+                let initial = state.iter().map(|state| state.get(layer * num_directions + i));
                 let initial = initial.collect::<candle_core::Result<Vec<_>>>()?;
                 let (output, last) = direction.run(&self.arguments, &x, &initial, i == 1)?;
                 outputs.push(output);
@@ -230,7 +230,7 @@ impl Stack {
             }
         };
         let state = match state {
-            // Adds the layer dimension.
+            // Adds the dimension of layers.
             Some(state) => Some(state.iter().map(|s| s.unsqueeze(0)).collect::<candle_core::Result<_>>()?),
             None => None,
         };

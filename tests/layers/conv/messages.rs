@@ -11,28 +11,43 @@ fn errors_name_the_invalid_setting() {
     for (error, part) in [
         (
             message(Conv1d::config(3, 4, 0).init(device)),
-            "Conv1d 3→4: kernel_size must be at least 1, found (0,)",
+            "Conv1d 3→4: expected kernel_size of at least 1, found (0,)",
         ),
-        (message(Conv1d::config(3, 4, 2).stride(0).init(device)), "stride must be at least 1, found (0,)"),
-        (message(Conv1d::config(3, 4, 2).padding("full").init(device)), "padding = \"full\""),
-        (message(Conv1d::config(3, 4, 2).padding("same").stride(2).init(device)), "requires stride 1"),
-        (message(Conv1d::config(3, 4, 2).groups(2).init(device)), "groups = 2 must divide the 3 input"),
+        (
+            message(Conv1d::config(3, 4, 2).stride(0).init(device)),
+            "expected stride of at least 1, found (0,)",
+        ),
+        (
+            message(Conv1d::config(3, 4, 2).padding("full").init(device)),
+            "expected padding as a number, \"same\" or \"valid\", found \"full\"",
+        ),
+        (
+            message(Conv1d::config(3, 4, 2).padding("same").stride(2).init(device)),
+            "padding = \"same\" requires stride 1, found (2,)",
+        ),
+        (
+            message(Conv1d::config(3, 4, 2).groups(2).init(device)),
+            "expected groups to divide the 3 input and 4 output channels, found 2",
+        ),
         (
             message(Conv2d::config(3, 4, 2).padding_mode("mirror").init(device)),
-            "Conv2d 3→4: padding_mode = \"mirror\": expected \"zeros\", \"reflect\", \"replicate\" or \"circular\"",
+            "Conv2d 3→4: expected padding_mode \"zeros\", \"reflect\", \"replicate\" or \"circular\", found \"mirror\"",
         ),
         (
             message(ConvTranspose2d::config(3, 4, 2).output_padding((0, 1)).init(device)),
-            "ConvTranspose2d 3→4: output_padding must be smaller than stride or dilation, found output_padding = (0, 1) with stride = (1, 1) and dilation = (1, 1)",
+            "ConvTranspose2d 3→4: expected output_padding smaller than stride or dilation, found output_padding = (0, 1) with stride = (1, 1) and dilation = (1, 1)",
         ),
         (
             message(ConvTranspose1d::config(3, 4, 2).stride(2).output_padding(2).init(device)),
             "found output_padding = (2,) with stride = (2,) and dilation = (1,)",
         ),
-        (message(ConvTranspose1d::config(3, 4, 2).groups(0).init(device)), "groups = 0 must divide"),
+        (
+            message(ConvTranspose1d::config(3, 4, 2).groups(0).init(device)),
+            "expected groups to divide the 3 input and 4 output channels, found 0",
+        ),
         (
             message(ConvTranspose2d::config(3, 4, 2).dilation((1, 0)).init(device)),
-            "dilation must be at least 1, found (1, 0)",
+            "expected dilation of at least 1, found (1, 0)",
         ),
     ] {
         assert!(error.contains(part), "{error}");
@@ -120,7 +135,7 @@ fn errors_of_functions_name_the_invalid_operand() -> Result<()> {
             "groups do not divide the channels of the weight [4, 3, 3, 3]",
         ),
         (conv2d(&x, &weight, None, plain.groups(0)), "groups do not divide"),
-        (conv2d(&x, &zeros(&[4, 4, 0, 3])?, None, plain), "kernel_size must be at least 1, found (0, 3)"),
+        (conv2d(&x, &zeros(&[4, 4, 0, 3])?, None, plain), "expected kernel_size of at least 1, found (0, 3)"),
         (
             conv1d(&x, &weight, None, Conv1dOptions::default()),
             "conv1d: expected a weight [out_channels, in_channels / groups, length]",
@@ -129,7 +144,7 @@ fn errors_of_functions_name_the_invalid_operand() -> Result<()> {
         (conv_transpose2d(&x, &weight, None, up.groups(3)), "groups do not divide"),
         (
             conv_transpose2d(&x, &weight, None, up.output_padding(1)),
-            "output_padding must be smaller than stride or dilation",
+            "expected output_padding smaller than stride or dilation",
         ),
         (conv_transpose2d(&x, &weight, None, up.padding(usize::MAX)), "the output would be empty"),
         (conv_transpose2d(&x, &weight, None, up.stride(usize::MAX)), "the output would be empty"),
