@@ -38,7 +38,8 @@ struct Tower {
     up: Linear,
 }
 
-/// One parameter with three names, one of which names a plain tensor; a batch norm; and a tied pair in a list.
+/// A network with a parameter that has three names (one of them a plain tensor), a batch norm, and a list of
+/// towers with tied biases.
 #[derive(Module)]
 #[module(forward = |x| {
     let mut x = x.matmul(weight.t()?) + norm(second(first(x)));
@@ -62,7 +63,7 @@ struct Mixed {
     towers: Vec<Tower>,
 }
 
-/// Two fields with the same layer.
+/// A network in which two fields share one layer.
 #[derive(Module)]
 #[module(forward = |x| right(middle(left(x))))]
 struct Shared {
@@ -300,8 +301,8 @@ fn different_values_of_tied_names_are_an_error() -> Result<()> {
 fn nan_equals_nan_under_tied_names() -> Result<()> {
     let mut state = tied_state(&TIED, false)?;
     for name in TIED {
-        let odd = state.get(name).expect("the state should have the tied name").affine(f64::NAN, 0.)?;
-        state.insert(name, odd);
+        let nan = state.get(name).expect("the state should have the tied name").affine(f64::NAN, 0.)?;
+        state.insert(name, nan);
     }
     let directory = Directory::new();
     let (network, _) = Tied::config().load_with(Load::new(directory.file(&state)), &CPU)?;

@@ -13,7 +13,7 @@ use ::std::result::Result::Ok;
 use ::candle_nn::Module;
 use ::sconce::layers::{Conv2d, Linear, Relu};
 
-/// A function with the name of a field.
+/// Has the same name as a field.
 #[must_use]
 pub fn relu(x: ::sconce::Signal) -> ::sconce::Signal {
     x

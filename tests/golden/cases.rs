@@ -72,7 +72,7 @@ impl Case {
         }
     }
 
-    /// Returns the tensor like [`tensor`](Self::tensor), or `None` if the case has no tensor of that name.
+    /// Like [`tensor`](Self::tensor), but returns `None` if the case has no tensor of that name.
     pub fn find(&self, name: &str) -> Result<Option<Tensor>> {
         let Some(tensor) = self.tensors.get(&format!("{}/{name}", self.index)) else { return Ok(None) };
         let widened = if tensor.dtype().is_float() { tensor.to_dtype(DType::F64)? } else { tensor.clone() };

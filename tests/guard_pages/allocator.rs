@@ -67,7 +67,7 @@ impl Slot {
 unsafe impl GlobalAlloc for Guarded {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !may_be_numbers(layout) {
-            // SAFETY: the caller keeps the contract of `alloc`.
+            // SAFETY: the caller upholds the contract of `alloc`.
             return unsafe { System.alloc(layout) };
         }
         match allocate(layout) {

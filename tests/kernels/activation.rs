@@ -43,12 +43,12 @@ proptest! {
                     let x = Rng::new(seed).tensor(&[count], 8.0).to_dtype(dtype)?;
                     let cotangent = Rng::new(seed ^ 1).tensor(&[count], 1.0).to_dtype(dtype)?;
                     let (y, dx) = gradients(|x| op(&x[0]), std::slice::from_ref(&x), &cotangent)?;
-                    let wide = [x.to_dtype(DType::F64)?];
-                    let (wide_y, wide_dx) = gradients(|x| op(&x[0]), &wide, &cotangent.to_dtype(DType::F64)?)?;
+                    let in_f64 = [x.to_dtype(DType::F64)?];
+                    let (f64_y, f64_dx) = gradients(|x| op(&x[0]), &in_f64, &cotangent.to_dtype(DType::F64)?)?;
                     assert_eq!(y.dtype(), dtype);
-                    check_close("output", &y, &wide_y, tolerance)?;
+                    check_close("output", &y, &f64_y, tolerance)?;
                     // A slope that is computed from the rounded output is slightly less exact.
-                    check_close("gradient", &dx[0], &wide_dx[0], 4.0 * tolerance)
+                    check_close("gradient", &dx[0], &f64_dx[0], 4.0 * tolerance)
                 };
                 check().map_err(|e| fail(format!("{name} {dtype:?}: {e}")))?;
             }

@@ -198,9 +198,9 @@ prop_compose! {
         stride in prop::array::uniform2(1..=3usize),
         dilation in prop::array::uniform2(1..=3usize),
         padding in prop::array::uniform2(prop::array::uniform2(0..=3usize)),
-        plain in any::<bool>(),
+        padding_only in any::<bool>(),
     ) -> ConvGeometry {
-        if plain {
+        if padding_only {
             ConvGeometry { padding, ..ConvGeometry::default() }
         } else {
             ConvGeometry { stride, dilation, padding, groups: 1 }
@@ -225,7 +225,7 @@ prop_compose! {
         if pointwise {
             geometry = ConvGeometry { stride: geometry.stride, ..ConvGeometry::default() };
         }
-        // The kernel fits into the padded input.
+        // Make the input large enough for the kernel.
         for axis in 0..2 {
             let reach = (kernel[axis] - 1) * geometry.dilation[axis] + 1;
             input[axis] = input[axis].max(reach.saturating_sub(geometry.padding[axis].iter().sum()));
@@ -240,7 +240,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// Depthwise 3×3 convolutions, as in MobileNet.
+    /// Generates depthwise 3×3 convolutions, like those of MobileNet.
     fn depthwise_settings(sizes: usize, widest: usize)(
         setting in settings(sizes, widest),
         stride in 1..=2usize,
@@ -342,7 +342,7 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
 }
 
 prop_compose! {
-    /// A setting, and the position of an infinity or NaN in its input or weight.
+    /// Generates a setting, and the position of an infinity or NaN in its input or weight.
     fn infinite()(
         setting in prop_oneof![settings(7, 20), depthwise_settings(7, 20)],
         value in prop::sample::select(&[f32::INFINITY, f32::NEG_INFINITY, f32::NAN][..]),

@@ -217,7 +217,7 @@ fn fitted(
 }
 
 prop_compose! {
-    /// Depthwise 3×3 convolutions, with one input channel per group.
+    /// Generates depthwise 3×3 convolutions, with one input channel per group.
     fn depthwise()(
         case in cases(), stride in 1usize..3, groups in 1usize..20, outputs in 1usize..4, extra in [0usize..40, 0..70],
     ) -> Case {
@@ -226,7 +226,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// Dilated 3×3 convolutions with enough channels and pixels for Winograd's algorithm.
+    /// Generates dilated 3×3 convolutions with enough channels and pixels for Winograd's algorithm.
     fn dilated()(
         case in cases(), dilation in 2usize..5, channels in [16usize..40, 16..40], extra in [8usize..40, 8..40],
     ) -> Case {
@@ -235,7 +235,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// Undilated 3×3 convolutions with enough channels and pixels for Winograd's algorithm.
+    /// Generates undilated 3×3 convolutions with enough channels and pixels for Winograd's algorithm.
     fn winograd()(
         case in cases(), channels in [16usize..70, 16..50], extra in [8usize..50, 8..50],
     ) -> Case {
@@ -244,7 +244,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// Pointwise convolutions with more channels than fit in one chunk.
+    /// Generates pointwise convolutions with more channels than fit in one chunk.
     fn pointwise()(
         case in cases(), channels in [1usize..400, 1..70], extra in [0usize..12, 0..40], plain in any::<bool>(),
     ) -> Case {
@@ -388,7 +388,8 @@ fn dilation(case: Case, dilation: usize) -> Case {
     Case { geometry, ..case }
 }
 
-/// Shapes large enough for several chunks of input channels, blocks of output channels and input tiles.
+/// Returns shapes that are large enough for several chunks of input channels, blocks of output channels and
+/// input tiles.
 fn large() -> Vec<Case> {
     vec![
         case([1, 130, 20, 23], 150, 3, 1, 1, 1),

@@ -109,14 +109,14 @@ proptest! {
                 let weight = numbers.tensor(&[3], 1.0).to_dtype(DType::F32)?;
                 let bias = numbers.tensor(&[3], 1.0).to_dtype(DType::F32)?;
                 let norm = |x: &[Tensor]| Ok(batch_norm_train(&x[0], Some(&x[1]), Some(&x[2]), 1e-5)?.0);
-                let narrow = [x, weight, bias];
-                let wide = narrow.iter().map(|x| x.to_dtype(DType::F64)).collect::<Result<Vec<_>>>()?;
-                let (y, grads) = gradients(norm, &narrow, &cotangent)?;
-                let (wide_y, wide_grads) = gradients(norm, &wide, &cotangent.to_dtype(DType::F64)?)?;
+                let in_dtype = [x, weight, bias];
+                let in_f64 = in_dtype.iter().map(|x| x.to_dtype(DType::F64)).collect::<Result<Vec<_>>>()?;
+                let (y, grads) = gradients(norm, &in_dtype, &cotangent)?;
+                let (f64_y, f64_grads) = gradients(norm, &in_f64, &cotangent.to_dtype(DType::F64)?)?;
                 assert_eq!(y.dtype(), dtype);
-                check_close("output", &y, &wide_y, tolerance)?;
-                for (grad, wide_grad) in grads.iter().zip(&wide_grads) {
-                    check_close("gradient", grad, wide_grad, tolerance)?;
+                check_close("output", &y, &f64_y, tolerance)?;
+                for (grad, f64_grad) in grads.iter().zip(&f64_grads) {
+                    check_close("gradient", grad, f64_grad, tolerance)?;
                 }
                 Ok(())
             };
@@ -148,11 +148,11 @@ proptest! {
                 let check = || {
                     let x = Rng::new(seed).tensor(&[rows, row], 4.0).to_dtype(dtype)?;
                     let cotangent = Rng::new(seed ^ 1).tensor(&[rows, row], 0.1).to_dtype(dtype)?;
-                    let wide = [x.to_dtype(DType::F64)?];
+                    let in_f64 = [x.to_dtype(DType::F64)?];
                     let (y, dx) = gradients(|x| op(&x[0], D::Minus1), &[x], &cotangent)?;
-                    let (wide_y, wide_dx) = gradients(|x| op(&x[0], D::Minus1), &wide, &cotangent.to_dtype(DType::F64)?)?;
-                    check_close("output", &y, &wide_y, tolerance)?;
-                    check_close("gradient", &dx[0], &wide_dx[0], tolerance)
+                    let (f64_y, f64_dx) = gradients(|x| op(&x[0], D::Minus1), &in_f64, &cotangent.to_dtype(DType::F64)?)?;
+                    check_close("output", &y, &f64_y, tolerance)?;
+                    check_close("gradient", &dx[0], &f64_dx[0], tolerance)
                 };
                 check().map_err(|e| fail(format!("{dtype:?}: {e}")))?;
             }

@@ -43,7 +43,7 @@ impl Shape {
     }
 }
 
-/// The values of an epilogue. An empty vector means that the part is missing.
+/// The values of an epilogue. An empty vector means that the epilogue does not have this part.
 #[derive(Clone, Debug)]
 struct EpilogueValues {
     scale: Vec<f32>,

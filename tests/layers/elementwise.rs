@@ -51,10 +51,10 @@ proptest! {
                     let cotangent = Rng::new(seed ^ 1).tensor(y.dims(), 1.).to_dtype(dtype)?;
                     let (y, dx) = gradients(&op, std::slice::from_ref(&x), &cotangent)?;
                     let in_f64 = [x.to_dtype(DType::F64)?];
-                    let (f64_y, wide_dx) = gradients(&op, &in_f64, &cotangent.to_dtype(DType::F64)?)?;
+                    let (f64_y, f64_dx) = gradients(&op, &in_f64, &cotangent.to_dtype(DType::F64)?)?;
                     assert_eq!((y.dtype(), dx[0].dtype()), (dtype, dtype));
                     check_close("output", &y, &f64_y, tolerance)?;
-                    Ok(check_close("gradient", &dx[0], &wide_dx[0], 2. * tolerance)?)
+                    Ok(check_close("gradient", &dx[0], &f64_dx[0], 2. * tolerance)?)
                 };
                 check().map_err(|error| fail(format!("{name} {dtype:?}: {error}")))?;
             }

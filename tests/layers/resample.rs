@@ -152,11 +152,11 @@ proptest! {
                     let shape = op(std::slice::from_ref(&x))?.dims().to_vec();
                     let cotangent = Rng::new(seed ^ 1).tensor(&shape, 1.).to_dtype(dtype)?;
                     let (y, dx) = gradients(&op, std::slice::from_ref(&x), &cotangent)?;
-                    let wide = [x.to_dtype(DType::F64)?];
-                    let (wide_y, wide_dx) = gradients(&op, &wide, &cotangent.to_dtype(DType::F64)?)?;
+                    let in_f64 = [x.to_dtype(DType::F64)?];
+                    let (f64_y, f64_dx) = gradients(&op, &in_f64, &cotangent.to_dtype(DType::F64)?)?;
                     assert_eq!((y.dtype(), dx[0].dtype()), (dtype, dtype));
-                    check_close("output", &y, &wide_y, tolerance)?;
-                    Ok(check_close("gradient", &dx[0], &wide_dx[0], tolerance)?)
+                    check_close("output", &y, &f64_y, tolerance)?;
+                    Ok(check_close("gradient", &dx[0], &f64_dx[0], tolerance)?)
                 };
                 check().map_err(|error| fail(format!("{dtype:?} {target}: {error}")))?;
             }

@@ -1,4 +1,4 @@
-//! A small GPT-2 against candle's operations, and trained on a text.
+//! A small GPT-2, compared with candle's operations and trained on a text.
 
 use sconce::prelude::*;
 
@@ -77,7 +77,8 @@ fn names_and_sizes_agree_with_the_published_checkpoint() -> Result<()> {
     Ok(())
 }
 
-/// PyTorch saves the tied weight under both names; Hugging Face's `.safetensors` have only one of them.
+/// PyTorch saves the tied weight under both names; Hugging Face's `.safetensors` files contain only one of the
+/// names.
 #[test]
 fn checkpoints_load_with_and_without_the_tied_name() -> Result<()> {
     let directory = tempfile::tempdir()?;

@@ -19,7 +19,7 @@ fn uniform(p: u32, n: usize) -> impl Iterator<Item = f64> {
     })
 }
 
-/// Returns the value of the `p`-th entry of a state dict, by its name and shape.
+/// Returns the value of the `p`-th entry of a state dict, which depends on `p`, the name and the shape.
 fn value(name: &str, p: u32, dims: &[usize]) -> Result<Tensor> {
     let elements: usize = dims.iter().product();
     if name.ends_with("num_batches_tracked") {
@@ -36,7 +36,7 @@ fn value(name: &str, p: u32, dims: &[usize]) -> Result<Tensor> {
     Ok(Tensor::from_vec(data, dims, &Device::Cpu)?)
 }
 
-/// A network with the weights of the formula, and PyTorch's outputs and gradients for it.
+/// A network with the weights that [`value`] computes, and PyTorch's outputs and gradients for them.
 struct Published<N> {
     network: N,
     golden: StateDict,
@@ -78,16 +78,17 @@ impl<N: Module> Published<N> {
         )
     }
 
-    /// Checks that every trainable parameter has a gradient, and compares those in the golden data.
+    /// Checks that every trainable parameter has a gradient, and compares the gradients that the golden data
+    /// contains.
     fn gradients(&self, forward: Run<N>, dtype: DType, tolerance: f64) -> Result<()> {
         let y = forward(&self.network, self.golden_tensor("input")?.to_dtype(dtype)?)?;
         let grads = (y * self.golden_tensor("cotangent")?.to_dtype(dtype)?)?.sum_all()?.backward()?;
         let mut compared = 0;
         for (parameter, var) in self.network.trainable_parameters() {
-            let ours =
+            let actual =
                 grads.get(&var).ok_or_else(|| Error::msg(format!("`{parameter}`: expected a gradient")))?;
-            if let Some(theirs) = self.golden.get(&format!("grad.{parameter}")) {
-                assert_close(&parameter, ours, theirs, tolerance)?;
+            if let Some(expected) = self.golden.get(&format!("grad.{parameter}")) {
+                assert_close(&parameter, actual, expected, tolerance)?;
                 compared += 1;
             }
         }
@@ -132,7 +133,7 @@ fn check_in_f64<C: Config>(
 
 #[test]
 fn vgg16_bn_agrees_with_torchvision() -> Result<()> {
-    // The classifier's gradients are left out, which saves a gigabyte.
+    // The classifier is frozen in f64, which saves a gigabyte of gradients.
     check_in_f64("vgg16_bn", vgg::vgg16_bn(), Some("classifier.**"), |network, x| network.forward(x))
 }
 
@@ -157,7 +158,7 @@ fn googlenet_agrees_with_torchvision() -> Result<()> {
     check_in_f64("googlenet", config, None, |network, x| Ok(network.forward(x)?.0))
 }
 
-/// The auxiliary classifiers run in training only, and their gradients reach every layer before them.
+/// The auxiliary classifiers run in training only, and give a gradient to every layer before them.
 #[test]
 fn googlenet_trains_with_its_auxiliary_classifiers() -> Result<()> {
     let network = googlenet::googlenet().classes(7).init(&Device::Cpu)?;
@@ -168,7 +169,7 @@ fn googlenet_trains_with_its_auxiliary_classifiers() -> Result<()> {
     };
     let order = ["inception5b.branch4.1.bn.num_batches_tracked", "aux1.conv.conv.weight", "aux1.fc1.weight"];
     assert!(order.map(index).is_sorted() && index("aux2.fc2.bias") + 1 == index("fc.weight"));
-    // torchvision's network of 1000 classes has 13,004,888.
+    // torchvision's network with 1000 classes has 13,004,888 parameters.
     assert_eq!(network.num_parameters(), 13_004_888 - 993 * (1025 * 3));
 
     let x = Tensor::randn(0f32, 1., (2, 3, 96, 64), &Device::Cpu)?;

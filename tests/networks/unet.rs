@@ -18,8 +18,8 @@ fn double_conv(w: &Weights, name: &str, x: &Tensor) -> Result<Tensor> {
     Ok(x)
 }
 
-/// Max pooling with 2×2 windows, as a maximum over two of six dimensions: the gradient of candle's max
-/// pooling is a quarter of the correct one.
+/// Computes max pooling with 2×2 windows as a maximum over two of six dimensions, because the gradient of
+/// candle's max pooling is a quarter of the correct gradient.
 fn max_pool_2x2(x: &Tensor) -> Result<Tensor> {
     let (batch, channels, rows, columns) = x.dims4()?;
     let x = x.narrow(2, 0, rows / 2 * 2)?.narrow(3, 0, columns / 2 * 2)?;

@@ -94,7 +94,7 @@ impl Trainable for Net {
     }
 }
 
-/// Returns points of a square with two classes: whether their coordinates have the same sign.
+/// Returns random points of a square. The class of a point states whether its coordinates have the same sign.
 fn quadrants(n: usize) -> Result<Batch> {
     let x = random::uniform((n, 2), -1., 1., DType::F32, &CPU)?;
     // Points are moved away from the axes, so that the classes are separable.
@@ -140,7 +140,7 @@ fn keep_best_restores_the_parameters_of_the_best_epoch() -> Result<()> {
         let (train, valid, model) = (quadrants(128)?, quadrants(64)?, Net::new()?);
         let valid = TensorDataset::new(valid.0, valid.1)?;
         let states = Mutex::new(Vec::new());
-        // The learning rate is too large, so the last epochs are worse than the best one.
+        // The learning rate is too large, so the last epochs are worse than the best epoch.
         let record = |_: &EpochReport| states.lock().unwrap().push(model.state().unwrap());
         let unstable = Sgd::new(3.).momentum(0.9);
         let mut trainer = model.trainer().quiet(true).optimizer(unstable).keep_best(true).on_epoch(record);
@@ -160,7 +160,7 @@ fn keep_best_restores_the_parameters_of_the_best_epoch() -> Result<()> {
         assert_eq!(
             model.evaluate(&valid)?,
             last.last().unwrap().valid.unwrap(),
-            "the best epoch is kept only with keep_best"
+            "without keep_best, the last epoch should be kept"
         );
         Ok(())
     })
@@ -179,7 +179,7 @@ fn training_updates_the_running_statistics_and_validation_does_not() -> Result<(
         assert_eq!(
             model.buffer("norm.num_batches_tracked")?,
             [6.],
-            "three batches per epoch, without validation"
+            "only the three training batches of each epoch should count"
         );
         Ok(())
     })

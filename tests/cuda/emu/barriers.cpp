@@ -18,7 +18,7 @@ struct Counter {
     int64_t pending_bytes;
     unsigned phase;
     std::vector<unsigned> waiting;
-    /// The merged clocks of the arrivals so far, and those at the end of the last phase.
+    /// The merged clocks of all arrivals so far, and their value at the end of the last phase.
     VectorClock gathered, known;
 
     void complete_phase_if_done() {
@@ -177,7 +177,8 @@ std::string unfinished_barriers() {
     if (!block.copies.empty()) return "the block ends before a bulk copy is complete";
     for (const Counter &counter : block.counters)
         if (counter.pending_bytes)
-            return "the block ends before the barrier at byte " + std::to_string(counter.offset) + " has received all bytes";
+            return "the block ends before the barrier at byte " + std::to_string(counter.offset) +
+                   " has received all bytes";
     return "";
 }
 }  // namespace cuda_cpu

@@ -32,7 +32,7 @@ struct Fiber {
     State state;
     bool fence;
     unsigned mask;
-    std::vector<std::vector<Copy>> copies;  // the last group is open
+    std::vector<std::vector<Copy>> copies;  // the last group is not committed yet
 };
 
 /// The order in which warps, lanes and blocks run.
@@ -49,7 +49,7 @@ class Schedule {
         for (unsigned i = count; shuffled() && i > 1; i--) std::swap(sequence[i - 1], sequence[next() % i]);
     }
 
-    /// Picks one of `count` elements.
+    /// Picks an index below `count`.
     unsigned pick(unsigned count) { return shuffled() ? next() % count : order_ == REVERSED ? count - 1 : 0; }
 
   private:
@@ -249,7 +249,7 @@ const char *Engine::launch(const Kernel &kernel, dim3 grid, dim3 block, size_t b
     fibers.resize(block.x * block.y * block.z);
     sent.resize(fibers.size() + 31), received.resize(fibers.size() * 32);
     if (!stacks_) stacks_.reset(new char[1024 * STACK]);  // untouched pages use no memory
-    // Shared memory at a fixed address with the device's minimum alignment of 16 bytes.
+    // Keep the shared memory at a fixed address, with the device's minimum alignment of 16 bytes.
     shared.reserve(SHARED_GUARD * 2 + (256 << 10) + 64);
     shared.assign(SHARED_GUARD * 2 + bytes, GUARD);
     std::vector<unsigned> blocks;

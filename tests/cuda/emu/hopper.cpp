@@ -172,14 +172,15 @@ uint64_t matrix_descriptor(const void *start, int depth_stride, int row_stride) 
 void start_product(ElementType type, unsigned columns, float *sums, uint64_t a, uint64_t b) {
     order().track_clocks();
     ThreadState &me = thread_states[thread()];
-    if (!me.fenced) fail("expected a wgmma_fence() between wgmma and the last wait for all products");
+    if (!me.fenced) fail("expected a wgmma_fence() between the last wait for all products and the next wgmma");
     me.products.push_back({type, columns, a, b, sums, me.group, order().tick()});
     Sums &active = me.sums_at(sums);
     if (!active.products++) {
         active.values.assign(sums, sums + columns / 2);
         memset(sums, 0xff, columns / 2 * sizeof(float));
     }
-    if (active.values.size() != columns / 2) fail("wgmma of %u columns uses sums with a different number of columns", columns);
+    if (active.values.size() != columns / 2)
+        fail("wgmma of %u columns uses sums with a different number of columns", columns);
     if (lane() == 0) touch_factors(me.products.back());
 }
 

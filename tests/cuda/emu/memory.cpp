@@ -25,7 +25,7 @@ struct Record {
 
 constexpr Record UNTOUCHED = {0, 0, NO_AGENT, NO_AGENT};
 
-/// The shadow of memory with unknown bounds: static shared arrays.
+/// The records of a page with static shared arrays, whose bounds are unknown.
 struct Page {
     Record records[2048];
 };
@@ -194,8 +194,8 @@ class Memory {
     }
 
     [[noreturn]] void outside(const char *name, ptrdiff_t at, size_t size, size_t bytes, bool write, const void *pc) {
-        fail("out of bounds: %s %zu bytes at byte %td of %s, which has %zu%s", write ? "writes" : "reads", bytes, at,
-             name, size, source_location(pc).c_str());
+        fail("out of bounds: %s %zu bytes at byte %td of %s, which has %zu bytes%s", write ? "writes" : "reads", bytes,
+             at, name, size, source_location(pc).c_str());
     }
 
     static std::string source_location(const void *pc) {
@@ -223,7 +223,7 @@ class Memory {
     std::vector<Record> global_, dynamic_;
     std::unordered_map<uintptr_t, std::unique_ptr<Page>> pages_;
     std::vector<Written> written_;
-    /// The pages used last. `page` is null for pages without records.
+    /// The most recently used pages. `page` is null for pages without records.
     struct Known {
         uintptr_t number;
         Page *page;
@@ -236,7 +236,7 @@ class Memory {
 __thread Memory *memory;
 thread_local std::unique_ptr<Memory> owned_memory;
 
-/// Checks an access. Outside of launches there is nothing to check.
+/// Checks an access. Does nothing outside of launches.
 inline void check(const void *address, size_t bytes, bool write, const void *pc) {
     if (memory) memory->access(address, bytes, write, pc);
 }

@@ -7,9 +7,10 @@
 #include <vector>
 
 namespace cuda_cpu {
-/// A vector clock: for each agent of the block, the tick before which its accesses are ordered before the owner's.
-/// The agents are the block's threads; then its warps, for the copies and products that they started and have not
-/// waited for; then its threads again, for the writes that they have fenced.
+/// A vector clock: one tick for each agent of the block. The accesses that the agent made before this tick are
+/// ordered before the next accesses of the clock's owner. The agents are the block's threads; then its warps,
+/// for the copies and products that they started and have not waited for; then its threads again, for the
+/// writes that they have fenced.
 using VectorClock = std::vector<uint32_t>;
 
 inline void join(VectorClock &into, const VectorClock &from) {

@@ -48,7 +48,7 @@ pub fn run(program: &Program, operands: &[&Tensor]) -> Result<Outcome> {
     emulator::run(program, operands)
 }
 
-/// A replacement for builds without a C++ compiler. The tests that call it are ignored.
+/// Returns an error in builds without a C++ compiler. The tests that call this function are ignored.
 ///
 /// # Errors
 /// Always fails.

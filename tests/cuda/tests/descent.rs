@@ -72,7 +72,7 @@ fn adam(step: &AdamStep, count: usize, (dtype, bound): (DType, f64)) -> Result<(
     assert_close(&outcome.operands[2], &s, bound)
 }
 
-/// Odd counts, zero and one, and counts larger than the number of threads.
+/// Generates counts: zero, one, odd counts, and counts larger than the number of threads.
 fn counts() -> impl Strategy<Value = usize> {
     prop_oneof![0usize..4, 4usize..600, Just(32 * 256 + 77)]
 }

@@ -304,7 +304,7 @@ fn invalid_responses_are_errors() {
 }
 
 #[test]
-fn a_failed_connection_is_an_error_with_the_address() {
+fn a_failed_connection_is_an_error_that_names_the_address() {
     let cache = directory();
     let address = Server::new([]).address().to_owned();
     let hub = Hub::new(REPOSITORY).endpoint(&address).cache(cache.path());

@@ -36,8 +36,8 @@ fn a_changed_weight_is_packed_again() -> Result<()> {
     conv.load_state_dict(&state)?;
     check_close("doubled", &call(&conv)?, &(&first * 2.)?, 1e-5)?;
     conv.to_dtype(DType::F64)?;
-    let wide = conv.call(x.to_dtype(DType::F64)?.into(), Mode::Eval).into_tensor()?;
-    check_close("widened", &wide, &(&first * 2.)?, 1e-5)?;
+    let in_f64 = conv.call(x.to_dtype(DType::F64)?.into(), Mode::Eval).into_tensor()?;
+    check_close("in f64", &in_f64, &(&first * 2.)?, 1e-5)?;
     Ok(())
 }
 

@@ -12,7 +12,7 @@ constexpr int B_DEPTH_STRIDE = CORE_MATRIX * COLUMNS / 8, B_ROW_STRIDE = CORE_MA
 
 enum Fault {
     NONE, NO_WAIT_FOR_FULL, NO_WAIT_FOR_EMPTY, NO_ARRIVAL, MISALIGNED, NO_FENCE, NO_WAIT_FOR_COPY, NO_SYNC_WARP,
-    EXTRA_ARRIVAL, NOT_INITIALIZED, NO_WAIT_FOR_SUMS, OTHER_MATRIX, MISSING_THREAD, NO_WAIT_TO_COPY, NOT_READY,
+    EXTRA_ARRIVAL, NOT_INITIALIZED, NO_WAIT_FOR_SUMS, WRONG_MATRIX, MISSING_THREAD, NO_WAIT_TO_COPY, NOT_READY,
     OUT_OF_BOUNDS, UNFINISHED_COPY, RELEASED_EARLY
 };
 
@@ -75,11 +75,11 @@ template <class T> __device__ void multiply(Ring *ring, float *y, int steps, int
         if (fault != NO_WAIT_FOR_FULL) barrier_wait(&ring->full[stage], parity);
         wgmma_fence();
         for (int k = 0; k < STEP_BYTES / 32; k++) {
-            const int other = fault == OTHER_MATRIX && t == 77;
+            const int wrong = fault == WRONG_MATRIX && t == 77;
             wgmma<T, COLUMNS>(sums,
                               matrix_descriptor(ring->a[stage] + group * 8 * A_ROW_STRIDE + k * 2 * A_DEPTH_STRIDE,
                                                 A_DEPTH_STRIDE, A_ROW_STRIDE),
-                              matrix_descriptor(ring->b[other ? 0 : stage] + k * 2 * B_DEPTH_STRIDE, B_DEPTH_STRIDE,
+                              matrix_descriptor(ring->b[wrong ? 0 : stage] + k * 2 * B_DEPTH_STRIDE, B_DEPTH_STRIDE,
                                                 B_ROW_STRIDE));
         }
         wgmma_commit();
