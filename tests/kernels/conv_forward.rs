@@ -110,9 +110,11 @@ fn assert_close(actual: &Tensor, expected: &[f64], tolerance: f64) {
     let actual = flat(actual);
     assert_eq!(actual.len(), expected.len());
     let largest = expected.iter().filter(|x| x.is_finite()).fold(1f64, |m, x| m.max(x.abs()));
-    for (i, (g, e)) in actual.iter().zip(expected).enumerate() {
-        let same = g == e || (g.is_nan() && e.is_nan()) || (g - e).abs() <= tolerance * largest;
-        assert!(same, "element {i}: expected {e}, found {g}");
+    for (i, (actual, expected)) in actual.iter().zip(expected).enumerate() {
+        let same = actual == expected
+            || (actual.is_nan() && expected.is_nan())
+            || (actual - expected).abs() <= tolerance * largest;
+        assert!(same, "element {i}: expected {expected}, found {actual}");
     }
 }
 
@@ -123,8 +125,11 @@ fn assert_rounded(actual: &Tensor, expected: &[f64]) {
     let largest = expected.iter().fold(1f64, |m, x| m.max(x.abs()));
     let actual = flat(actual);
     assert_eq!(actual.len(), expected.len());
-    for (g, e) in actual.iter().zip(expected) {
-        assert!((g - e).abs() <= e.abs() * half_step * 1.01 + 5e-4 * largest, "expected {e}, found {g}");
+    for (actual, expected) in actual.iter().zip(expected) {
+        assert!(
+            (actual - expected).abs() <= expected.abs() * half_step * 1.01 + 5e-4 * largest,
+            "expected {expected}, found {actual}"
+        );
     }
 }
 
@@ -134,7 +139,7 @@ fn assert_close_in_norm(actual: &Tensor, expected: &[f64]) {
     assert_close(actual, expected, 2e-4);
     let actual = flat(actual);
     let norm = |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
-    let difference = norm(&mut actual.iter().zip(expected).map(|(g, e)| g - e));
+    let difference = norm(&mut actual.iter().zip(expected).map(|(actual, expected)| actual - expected));
     let scale = norm(&mut expected.iter().copied()).max((actual.len() as f64).sqrt());
     assert!(
         difference <= 2e-5 * scale,
@@ -292,8 +297,9 @@ proptest! {
             let expected = reference(&data, &case.geometry);
             let actual = run(&data, &case.geometry).unwrap();
             prop_assert_eq!(actual.dtype(), dtype);
-            for (g, e) in flat(&actual).iter().zip(&expected) {
-                prop_assert!((g - e).abs() <= e.abs() * half_step * 1.01 + 1e-4, "expected {}, found {}", e, g);
+            for (actual, expected) in flat(&actual).iter().zip(&expected) {
+                let bound = expected.abs() * half_step * 1.01 + 1e-4;
+                prop_assert!((actual - expected).abs() <= bound, "expected {expected}, found {actual}");
             }
         }
     }

@@ -16,7 +16,7 @@ fn values(tensor: &Tensor) -> Vec<f64> {
     crate::common::values(tensor).unwrap()
 }
 
-fn all() -> Vec<Box<dyn Optimizer>> {
+fn all_optimizers() -> Vec<Box<dyn Optimizer>> {
     vec![
         Box::new(Sgd::new(0.05)),
         Box::new(Sgd::new(0.05).momentum(0.9).dampening(0.1)),
@@ -45,7 +45,7 @@ proptest! {
 
     #[test]
     fn a_resumed_run_continues_exactly(before in 0usize..8, after in 1usize..8, start in prop::collection::vec(-3f32..3., 1..6)) {
-        for optimizer in all() {
+        for optimizer in all_optimizers() {
             let x = Var::new(&start[..], &CPU).unwrap();
             let mut stepper = optimizer.build(vec![("net.x".into(), x.clone())]).unwrap();
             descend(&mut *stepper, &x, before).unwrap();
@@ -63,7 +63,7 @@ proptest! {
 
 #[test]
 fn steps_are_in_place_and_do_not_change_other_variables() -> Result<()> {
-    for optimizer in all() {
+    for optimizer in all_optimizers() {
         let x = Var::new(&[3f64, -2.], &CPU)?;
         let idle = Var::new(&[1f64], &CPU)?;
         let alias = x.as_detached_tensor();
@@ -75,7 +75,7 @@ fn steps_are_in_place_and_do_not_change_other_variables() -> Result<()> {
         let names: Vec<String> = stepper.state()?.into_iter().map(|(name, _)| name).collect();
         assert_eq!(names[..2], ["learning_rate", "x.step"]);
         assert!(names[1..].iter().all(|name| name.starts_with("x.")), "{names:?}");
-        // A parameter whose gradients start later has its own first step.
+        // A parameter whose first gradient comes later has its own step count.
         descend(&mut *stepper, &idle, 1)?;
         let state: HashMap<_, _> = stepper.state()?.into_iter().collect();
         assert_eq!((values(&state["x.step"]), values(&state["idle.step"])), (vec![3.], vec![1.]));
@@ -149,8 +149,8 @@ fn invalid_settings_and_states_are_errors() -> Result<()> {
     let other = Var::new(&[0f32], &CPU)?;
     let twice = AdamW::new(0.1).build(vec![("x".into(), x.clone()), ("x".into(), other)]);
     assert!(twice.err().unwrap().to_string().contains("two parameters are named `x`"));
-    let whole = Var::new(&[1u32], &CPU)?;
-    assert!(Sgd::new(0.1).build(vec![("x".into(), whole)]).err().unwrap().to_string().contains("U32"));
+    let integers = Var::new(&[1u32], &CPU)?;
+    assert!(Sgd::new(0.1).build(vec![("x".into(), integers)]).err().unwrap().to_string().contains("U32"));
 
     let mut stepper = build(&Adam::new(0.1))?;
     descend(&mut *stepper, &x, 2)?;
