@@ -108,7 +108,4 @@ pub use registry::{Eval, Network};
 pub use sconce_kernels as kernels;
 pub use sconce_macros::Module;
 pub use scope::no_fusion;
-#[cfg(feature = "serde")]
-#[doc(hidden)]
-pub use serde;
 pub use signal::{IntoTensors, Outcome, Signal};

@@ -4,6 +4,8 @@ pub use std::borrow::Cow;
 
 use candle_core::{Shape, Tensor};
 use candle_nn::VarBuilder;
+#[cfg(feature = "serde")]
+pub use serde;
 
 use crate::config::Config;
 pub use crate::display::display;

@@ -19,8 +19,8 @@ const FUNCTIONS: [&str; 3] = ["relu6", "hardtanh", "log2"];
 /// `fields` has `(name, unused)` for each layer.
 ///
 /// The macro cannot know whether an ordinary function `word` exists. It assumes a misspelling in two cases:
-/// `conv3(x)` if there are fields `conv1` and `conv2`, and a name that differs in one or two letters from a field
-/// that is not used otherwise. A function with such a name can still be called by its path, `self::conv3(x)`.
+/// `conv3(x)` if there are fields `conv1` and `conv2`, and a name within one or two edits of a field that the
+/// closure never uses. A function with such a name can still be called by its path, `self::conv3(x)`.
 pub fn field<'a>(word: &str, fields: &[(&'a str, bool)]) -> Option<&'a str> {
     if FUNCTIONS.contains(&word) {
         return None;

@@ -53,7 +53,7 @@ impl TemporaryFile {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(_) => {
-                    // Without locks, no writer uses this file.
+                    // Where locks are not supported, every writer uses a unique name instead of this file.
                     let _ = fs::remove_file(&path);
                     return Ok(None);
                 }
@@ -90,7 +90,7 @@ impl Drop for TemporaryFile {
 fn is_at(path: &Path, file: &File) -> Result<bool> {
     use std::os::unix::fs::MetadataExt;
     let Ok(named) = fs::symlink_metadata(path) else { return Ok(false) };
-    // Reject a link, which could lead to overwriting its target.
+    // Reject a link: writing through it would overwrite its target.
     if !named.is_file() {
         return Err(Error::msg(format!("expected a file or nothing at {}, found a link", path.display())));
     }

@@ -92,7 +92,7 @@ fn each_convolution_is_one_launch() -> Result<()> {
 }
 
 #[test]
-fn residual_blocks_with_arguments_fuse() -> Result<()> {
+fn convolutions_of_residual_blocks_are_fused() -> Result<()> {
     let device = Device::Cpu;
     let net = ResNet::config([8, 16, 32, 64], [2, 2, 2, 2]).classes(10).init(&device)?;
     let x = Tensor::ones((1, 3, 64, 64), DType::F32, &device)?;

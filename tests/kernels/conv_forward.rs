@@ -580,13 +580,13 @@ fn mismatched_operands_are_errors() {
     assert_message(&|_, g| g.padding[0] = [1 << 60, 1], &["fits in memory"]);
     assert_message(
         &|d, _| d.weight = d.weight.to_dtype(DType::F64).unwrap(),
-        &["weight of F32", "found F64"],
+        &["weight of dtype F32", "found F64"],
     );
-    assert_message(&|d, _| d.epilogue.shift = Some(zeros(&[5])), &["shift of [6]", "[5]"]);
-    assert_message(&|d, _| d.epilogue.scale = Some(zeros(&[6, 1])), &["scale of [6]", "[6, 1]"]);
+    assert_message(&|d, _| d.epilogue.shift = Some(zeros(&[5])), &["shift of shape [6]", "[5]"]);
+    assert_message(&|d, _| d.epilogue.scale = Some(zeros(&[6, 1])), &["scale of shape [6]", "[6, 1]"]);
     assert_message(
         &|d, _| d.epilogue.residual = Some(zeros(&[2, 6, 9, 8])),
-        &["residual of [2, 6, 7, 6]", "[2, 6, 9, 8]"],
+        &["residual of shape [2, 6, 7, 6]", "[2, 6, 9, 8]"],
     );
     let integers = |d: &mut Data| {
         d.input = d.input.to_dtype(DType::U8).unwrap();

@@ -1,4 +1,5 @@
-//! The optimizers, except for the values of their steps: resuming, dtypes, learning rates, error messages.
+//! Tests of the optimizers: resuming, dtypes, learning rates, error messages. `tests/golden/training.rs` checks the
+//! values of their steps.
 
 use std::collections::HashMap;
 
@@ -110,7 +111,7 @@ fn the_learning_rate_can_change_between_steps() -> Result<()> {
 }
 
 #[test]
-fn candles_optimizers_and_sconces_are_interchangeable() -> Result<()> {
+fn optimizers_of_candle_and_sconce_are_interchangeable() -> Result<()> {
     let start = Tensor::new(&[3f64, -2.], &CPU)?;
     let (sconce_x, candle_x, wrapped_x) =
         (Var::from_tensor(&start)?, Var::from_tensor(&start)?, Var::from_tensor(&start)?);

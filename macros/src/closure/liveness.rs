@@ -1,7 +1,7 @@
 //! Finds the last use of each local. The last use moves the value; every other use clones it.
 //!
 //! The walk over a forward closure records what happens to the locals, in evaluation order, as a tree of [`Event`]s.
-//! This module traverses the tree backwards with the set of live locals, which are read or used later.
+//! This module traverses the tree backwards and keeps the set of live locals: those that are read or used later.
 
 use std::collections::HashSet;
 

@@ -21,12 +21,12 @@ pub fn body(item: &Item) -> TokenStream {
     if !item.input.is_enum {
         return variant(item, &item.input.variants[0]);
     }
-    let (chosen, others): (Vec<_>, Vec<_>) =
+    let (conditional, others): (Vec<_>, Vec<_>) =
         item.input.variants.iter().partition(|variant| variant.when.is_some());
-    let tests = chosen.iter().filter_map(|chosen| {
-        let condition = &chosen.when.as_ref()?.value;
+    let tests = conditional.iter().filter_map(|conditional| {
+        let condition = &conditional.when.as_ref()?.value;
         let copies = arg_clones(item, condition);
-        let body = variant(item, chosen);
+        let body = variant(item, conditional);
         Some(quote!(if { #copies #condition } { return { #body }; }))
     });
     let last = match others.first() {
@@ -57,6 +57,8 @@ fn variant(item: &Item, variant: &Variant) -> TokenStream {
 // let mut network = Model { … };
 // __private::tie_after(&mut network, "head", "embed.weight")?;
 // Ok(network)
+//
+// `__private::tie` builds the field from the tensor at the target's path; `tie_after` makes both paths share one tensor.
 fn ties(item: &Item, variant: &Variant, network: &TokenStream) -> TokenStream {
     let krate = &item.input.krate;
     let this = local("network");

@@ -1,4 +1,4 @@
-//! Generates the config of a network, a builder for its arguments, and the constructors.
+//! Generates the config of a network (a builder for the network's arguments) and the constructors.
 
 use proc_macro2::{Ident, TokenStream};
 use quote::{ToTokens, format_ident, quote};
@@ -115,9 +115,9 @@ fn serde(krate: &TokenStream, generic: bool) -> (Option<TokenStream>, Option<Tok
     if !cfg!(feature = "serde") {
         return (None, None);
     }
-    let path = quote!(#krate::serde).to_string().replace(' ', "");
+    let path = quote!(#krate::__private::serde).to_string().replace(' ', "");
     let derives = quote! {
-        #[derive(#krate::serde::Serialize, #krate::serde::Deserialize)]
+        #[derive(#krate::__private::serde::Serialize, #krate::__private::serde::Deserialize)]
         #[serde(crate = #path)]
     };
     (Some(derives), generic.then(|| quote!(#[serde(bound = "")])))

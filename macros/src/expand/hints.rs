@@ -14,6 +14,7 @@ use super::Item;
 //     const _: () = act2;          // with the span of the field
 // };
 pub fn expand(item: &Item) -> TokenStream {
+    // Unused fields are worth a warning only if there are no errors.
     if item.stub {
         return TokenStream::new();
     }
@@ -30,7 +31,7 @@ fn warning(field: &Field) -> TokenStream {
         Member::Named(ident) => ident.clone(),
         Member::Unnamed(index) => format_ident!("field_{}", index.index, span = index.span),
     };
-    // The use keeps the span of the user's code, because rustc does not report deprecation inside a derive.
+    // The use has the span of the user's code: rustc reports no deprecation for spans of a derive's expansion.
     let usage = name.clone();
     let mut item = name;
     item.set_span(Span::mixed_site());

@@ -28,7 +28,7 @@ pub(super) enum Value<'a> {
 }
 
 impl Value<'_> {
-    /// Returns `true` if a tensor may depend on this value in a long list.
+    /// Returns `true` if a list longer than [`LONG_LIST`] must keep this value, because a tensor may depend on it.
     fn may_be_needed(self) -> bool {
         !matches!(self, Self::None | Self::Bool | Self::Int(_) | Self::Long(_) | Self::Other)
     }
@@ -79,10 +79,11 @@ pub(super) struct Heap<'a> {
     owned: usize,
 }
 
-/// A list longer than this drops numbers. No shape is longer; a longer list is usually a log of a training script.
+/// The number of items above which a list drops its numbers. A tensor's shape is never that long; such a list is usually a
+/// training script's log.
 const LONG_LIST: usize = 64;
 
-/// The bytes of the lookup table entries of a storage or tensor.
+/// An estimate, in bytes, of the memory that a storage or tensor takes in the hash maps that are built later.
 const LOOKUP_BYTES: usize = 256;
 
 /// Adds an object to `objects` and returns its index.

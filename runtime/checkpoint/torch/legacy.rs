@@ -16,10 +16,10 @@ use super::{Storages, wrong_size};
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const PROTOCOL: i64 = 1001;
 
-/// The size of the number of elements at the start of each storage, in bytes.
+/// The size, in bytes, of the element count that precedes the elements of each storage.
 const COUNT_BYTES: u64 = size_of::<u64>() as u64;
 
-/// The number of bytes that are first searched for the pickles.
+/// The number of bytes that are read at first. If they do not contain all pickles, more are read.
 const HEAD: usize = 1 << 16;
 
 /// The contents of the five pickles.
@@ -132,7 +132,7 @@ impl<'f, 'a> LegacyStorages<'f, 'a> {
     }
 }
 
-/// Checks that the storage at `position` has `expected` bytes of elements after the number of elements.
+/// Checks the storage at `position`: an element count, which must match, followed by `expected` bytes of elements.
 fn check_storage(input: &mut Input, position: u64, element_size: usize, expected: usize) -> Result<()> {
     let Ok(count) = input.bytes(position, COUNT_BYTES) else {
         return Err(Error::msg("the file ends before the storage"));

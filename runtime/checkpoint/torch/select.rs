@@ -88,7 +88,8 @@ fn tensors<'p, 'a>(pickle: &'p Pickle<'a>, dict: Value<'a>) -> Result<NamedRecor
     }
     if tensors.is_empty() && !entries.is_empty() {
         return Err(Error::msg(format!(
-            "expected tensors by name, at the top level or under one of {KEYS:?}, found a dictionary of {}",
+            "expected a dictionary of named tensors, at the top level or under one of {KEYS:?}, found a dictionary with the \
+             entries {}",
             describe(entries.iter())
         )));
     }

@@ -77,7 +77,7 @@ fn errors_name_the_invalid_input() -> Result<()> {
         (error_of(&conv, zeros(&[1, 3, 4]))?, "smaller than the dilated kernel"),
         (
             error_of(&conv, zeros(&[1, 3, 9]).and_then(|x| x.to_dtype(DType::F64)))?,
-            "Conv1d 3→4, 5: conv2d: expected a weight of F64",
+            "Conv1d 3→4, 5: conv2d: expected a weight of dtype F64",
         ),
         (
             error_of(&reflect, zeros(&[1, 3, 5, 4]))?,
@@ -96,7 +96,7 @@ fn errors_name_the_invalid_input() -> Result<()> {
         (error_of(&up, zeros(&[3, 9]))?, "expected an input [batch, 3, height, width], found [3, 9]"),
         (
             error_of(&up, zeros(&[1, 3, 9, 9]).and_then(|x| x.to_dtype(DType::F64)))?,
-            "conv_transpose2d: expected a weight of F64",
+            "conv_transpose2d: expected a weight of dtype F64",
         ),
         (
             error_of(&ReflectionPad2d::config(3), zeros(&[1, 1, 3, 9]))?,

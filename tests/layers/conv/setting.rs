@@ -92,13 +92,13 @@ impl Setting {
         [f(&self.axes[0]), f(&self.axes[1])]
     }
 
-    /// Returns random tensors for sequences (`rank` 3) or images (`rank` 4): the input, the weight, whose first
-    /// two dimensions are `weight`, and, if `self.bias` is set, the bias.
-    pub fn tensors(&self, weight: [usize; 2], rank: usize) -> Vec<Tensor> {
+    /// Returns random tensors for sequences (`rank` 3) or images (`rank` 4): the input, the weight (its first two
+    /// dimensions are `channels`) and, if `self.bias` is set, the bias.
+    pub fn tensors(&self, channels: [usize; 2], rank: usize) -> Vec<Tensor> {
         let mut numbers = Rng::new(self.seed);
         let shape = |first: [usize; 2], sizes: [usize; 2]| [&first[..], &sizes[4 - rank..]].concat();
         let input = shape([self.batch, self.inputs()], self.map_axes(|axis| axis.size));
-        let weight = shape(weight, self.map_axes(|axis| axis.kernel));
+        let weight = shape(channels, self.map_axes(|axis| axis.kernel));
         let mut tensors = vec![numbers.tensor(&input, 1.), numbers.tensor(&weight, 1.)];
         tensors.extend(self.bias.then(|| numbers.tensor(&[self.outputs()], 1.)));
         tensors
@@ -152,8 +152,8 @@ impl Setting {
             .bias(self.bias)
     }
 
-    /// Calls `f` for every product of the convolution, with the offsets of its elements in the small image, the
-    /// weight and the large image. A convolution maps the large image to the small image; a transposed
+    /// Calls `f` once for each multiplication, with the offsets in the small image, in the weight and in the large image.
+    /// Two of these elements are multiplied; the product is added to the third. A convolution maps the large image to the small image; a transposed
     /// convolution maps the small image to the large image.
     pub fn each_product(
         &self,

@@ -66,8 +66,22 @@ impl Activation {
 
 /// Applies `activation` to every element, in one pass forward and one pass backward.
 ///
+/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient.
+///
 /// # Errors
 /// Fails if the dtype is not f32, f64, f16 or bf16.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::{Activation, activate};
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[-1f32, 0., 2.], &Device::Cpu)?;
+/// assert_eq!(activate(Activation::Relu, &x)?.to_vec1::<f32>()?, [0., 0., 2.]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn apply(activation: Activation, x: &Tensor) -> Result<Tensor> {
     if activation == Activation::Identity && x.device().is_cpu() {
         return Ok(x.clone());
@@ -89,16 +103,76 @@ fn apply_function<F: Function>(function: F, x: &Tensor) -> Result<Tensor> {
 }
 
 /// Applies ELU: `x` if `x > 0`, else `alpha (e^x - 1)`.
+///
+/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient.
+///
+/// # Errors
+/// Fails if the dtype is not f32, f64, f16 or bf16.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::elu;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[-1f32, 2.], &Device::Cpu)?;
+/// let y = elu(&x, 1.)?.to_vec1::<f32>()?;
+/// for (actual, expected) in y.iter().zip([-0.63212f32, 2.]) {
+///     assert!((actual - expected).abs() < 1e-4);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub fn elu(x: &Tensor, alpha: f64) -> Result<Tensor> {
     apply_function(Elu { alpha, scale: 1., input_scale: 1. }, x)
 }
 
 /// Applies CELU: `x` if `x > 0`, else `alpha (e^(x / alpha) - 1)`.
+///
+/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient.
+///
+/// # Errors
+/// Fails if the dtype is not f32, f64, f16 or bf16.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::celu;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[-2f32, 2.], &Device::Cpu)?;
+/// let y = celu(&x, 2.)?.to_vec1::<f32>()?;
+/// for (actual, expected) in y.iter().zip([-1.26424f32, 2.]) {
+///     assert!((actual - expected).abs() < 1e-4);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub fn celu(x: &Tensor, alpha: f64) -> Result<Tensor> {
     apply_function(Elu { alpha, scale: 1., input_scale: 1. / alpha }, x)
 }
 
 /// Applies SELU: a scaled ELU whose constants preserve mean 0 and variance 1 from layer to layer.
+///
+/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient.
+///
+/// # Errors
+/// Fails if the dtype is not f32, f64, f16 or bf16.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::selu;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[-1f32, 1.], &Device::Cpu)?;
+/// let y = selu(&x)?.to_vec1::<f32>()?;
+/// for (actual, expected) in y.iter().zip([-1.11133f32, 1.0507]) {
+///     assert!((actual - expected).abs() < 1e-4);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub fn selu(x: &Tensor) -> Result<Tensor> {
     let alpha = 1.673_263_242_354_377_2;
     let scale = 1.050_700_987_355_480_5;
@@ -106,31 +180,151 @@ pub fn selu(x: &Tensor) -> Result<Tensor> {
 }
 
 /// Applies GELU, `x Φ(x)`, with Φ approximated by a hyperbolic tangent.
+///
+/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient.
+///
+/// # Errors
+/// Fails if the dtype is not f32, f64, f16 or bf16.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::gelu_tanh;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[-1f32, 1.], &Device::Cpu)?;
+/// let y = gelu_tanh(&x)?.to_vec1::<f32>()?;
+/// for (actual, expected) in y.iter().zip([-0.15881f32, 0.84119]) {
+///     assert!((actual - expected).abs() < 1e-4);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub fn gelu_tanh(x: &Tensor) -> Result<Tensor> {
     apply_function(GeluTanh {}, x)
 }
 
 /// Applies hardtanh, `min(max(x, min), max)`.
+///
+/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient.
+///
+/// # Errors
+/// Fails if the dtype is not f32, f64, f16 or bf16.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::hardtanh;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[-3f32, 0.5], &Device::Cpu)?;
+/// let y = hardtanh(&x, -1., 1.)?.to_vec1::<f32>()?;
+/// for (actual, expected) in y.iter().zip([-1f32, 0.5]) {
+///     assert!((actual - expected).abs() < 1e-4);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub fn hardtanh(x: &Tensor, min: f64, max: f64) -> Result<Tensor> {
     apply_function(Hardtanh { min, max }, x)
 }
 
 /// Applies log-sigmoid, `ln σ(x)`.
+///
+/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient.
+///
+/// # Errors
+/// Fails if the dtype is not f32, f64, f16 or bf16.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::logsigmoid;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[0f32, 1.], &Device::Cpu)?;
+/// let y = logsigmoid(&x)?.to_vec1::<f32>()?;
+/// for (actual, expected) in y.iter().zip([-0.69315f32, -0.31326]) {
+///     assert!((actual - expected).abs() < 1e-4);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub fn logsigmoid(x: &Tensor) -> Result<Tensor> {
     apply_function(LogSigmoid {}, x)
 }
 
 /// Applies softplus, `ln(1 + e^(beta x)) / beta`, or `x` itself if `beta x > threshold`.
+///
+/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient.
+///
+/// # Errors
+/// Fails if the dtype is not f32, f64, f16 or bf16.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::softplus;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[0f32, 30.], &Device::Cpu)?;
+/// let y = softplus(&x, 1., 20.)?.to_vec1::<f32>()?;
+/// for (actual, expected) in y.iter().zip([0.69315f32, 30.]) {
+///     assert!((actual - expected).abs() < 1e-4);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub fn softplus(x: &Tensor, beta: f64, threshold: f64) -> Result<Tensor> {
     apply_function(Softplus { beta, threshold }, x)
 }
 
 /// Applies Mish, `x tanh(ln(1 + e^x))`.
+///
+/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient.
+///
+/// # Errors
+/// Fails if the dtype is not f32, f64, f16 or bf16.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::mish;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[0f32, 1.], &Device::Cpu)?;
+/// let y = mish(&x)?.to_vec1::<f32>()?;
+/// for (actual, expected) in y.iter().zip([0f32, 0.8651]) {
+///     assert!((actual - expected).abs() < 1e-4);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub fn mish(x: &Tensor) -> Result<Tensor> {
     apply_function(Mish {}, x)
 }
 
 /// Applies hardsigmoid, `min(max(x + 3, 0), 6) / 6`.
+///
+/// `x` has any shape. The result has the shape and dtype of `x`, and a gradient.
+///
+/// # Errors
+/// Fails if the dtype is not f32, f64, f16 or bf16.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::hardsigmoid;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[0f32, 4.], &Device::Cpu)?;
+/// let y = hardsigmoid(&x)?.to_vec1::<f32>()?;
+/// for (actual, expected) in y.iter().zip([0.5f32, 1.]) {
+///     assert!((actual - expected).abs() < 1e-4);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 pub fn hardsigmoid(x: &Tensor) -> Result<Tensor> {
     apply_function(Hardsigmoid {}, x)
 }

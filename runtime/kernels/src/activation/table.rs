@@ -139,9 +139,9 @@ macro_rules! enumeration {
         pub(crate) use with_function;
 
         /// Calls a macro with an item `Silu = silu ["SiLU"];` for each activation except the identity: the variant of
-        /// [`Activation`], the name of its function, and the name of its layer if that has no settings.
+        /// [`Activation`], the name of its function, and the name of its layer if that has no settings. For the crate
+        /// `sconce`, whose layers and functions it generates; not part of the stable interface.
         #[macro_export]
-        #[doc(hidden)]
         macro_rules! for_each_activation {
             ($d callback:ident) => {
                 $d callback! {

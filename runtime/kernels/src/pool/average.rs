@@ -25,7 +25,7 @@ const NAME: &str = "avg_pool2d";
 /// - `x`: `[batch, channels, height, width]` or `[channels, height, width]`
 /// - `count_include_pad`: whether the padding counts as elements of a window
 /// - `divisor_override`: the number by which the sum of a window is divided, instead of the number of its elements
-/// - returns `x` with the height and width of [`PoolGeometry::output_size`]
+/// - returns a tensor of the shape of `x`, but with the height and width of [`PoolGeometry::output_size`]
 ///
 /// Supports f32, f64, f16 and bf16. Differentiable in `x`.
 ///
@@ -217,8 +217,8 @@ struct Forward<'a, E> {
 impl<E: Element> Kernel for Forward<'_, E> {
     type Output = ();
 
-    /// For each output row, first sums over the rows of its windows, vectorized over the columns, then over the
-    /// columns of each window.
+    /// For each output row, first adds up the input rows of its windows, which vectorizes. Then sums the columns of
+    /// each window.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Windows { rows, columns, input: [h, w], .. } = self.windows;

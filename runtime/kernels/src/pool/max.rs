@@ -23,7 +23,7 @@ const NAME: &str = "max_pool2d";
 /// Returns the largest element of each window of an image.
 ///
 /// - `x`: `[batch, channels, height, width]` or `[channels, height, width]`
-/// - returns `x` with the height and width of [`PoolGeometry::output_size`]
+/// - returns a tensor of the shape of `x`, but with the height and width of [`PoolGeometry::output_size`]
 ///
 /// Supports f32, f64, f16 and bf16. The maximum of a window that contains NaN is NaN. Differentiable in `x`: the
 /// first of several equal maxima receives the gradient.
@@ -299,8 +299,8 @@ struct Forward<'a, E> {
 impl<E: Element> Kernel for Forward<'_, E> {
     type Output = ();
 
-    /// For each output row, first takes the maximum over the rows of its windows, vectorized over the columns,
-    /// then over the columns of each window: the strided accesses touch a single row.
+    /// For each output row, first takes the maximum of the input rows of its windows, which vectorizes. Then takes
+    /// the maximum of the columns of each window, so that strided accesses touch a single row.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let MaxPool { rows, columns, input: [h, w], column_windows, .. } = self.pool;

@@ -72,7 +72,7 @@ impl<const AXES: usize> Resampling<AXES> {
 /// Resizes an image.
 ///
 /// - `x`: `[batch, channels, height, width]` or `[channels, height, width]`
-/// - returns `x` with the height and width of [`Resampling::output`]
+/// - returns a tensor of the shape of `x`, but with the height and width of [`Resampling::output`]
 ///
 /// Equivalent to PyTorch's `interpolate`. Supports f32, f64, f16 and bf16. Differentiable in `x`.
 ///
@@ -186,8 +186,8 @@ struct Forward<'a, E> {
 impl<E: Element> Kernel for Forward<'_, E> {
     type Output = ();
 
-    /// For each output row, first sums over its input rows, vectorized over the columns, then over the input columns of
-    /// each output.
+    /// For each output row, first adds up its input rows, which vectorizes. Then sums the input columns of each
+    /// output.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Resample { rows, columns, input: [h, w], output: [output_h, output_w] } = self.op;

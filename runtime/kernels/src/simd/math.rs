@@ -1,7 +1,7 @@
 //! Exponential functions of single-precision numbers and vectors of them.
 //!
-//! Each function is generic over [`Single`] and has no branches. Each works for scalars, whose loops the compiler
-//! vectorizes, and for the vectors of every instruction set. `exp`, `tanh` and `ln_1p_exp` are within 2 units in the
+//! Each function is generic over [`Single`] and has no branches. Each works for scalars, so that the
+//! compiler can vectorize a loop over them, and for the vectors of every instruction set. `exp`, `tanh` and `ln_1p_exp` are within 2 units in the
 //! last place of the exact result for every input, denormal results included.
 
 use std::f32::consts::LOG2_E;
@@ -51,7 +51,7 @@ impl<N: Single> Exponential<N> {
         const LN_2_HIGH: f64 = 0.693_145_751_953_125;
         const LN_2_LOW: f64 = 1.428_606_820_309_417_3e-6;
         /// Minimax polynomial of `(e^r - 1 - r) / r²` for `|r| ≤ ln 2 / 2`: relative error 2.7e-9.
-        const TAIL: [f64; 6] = [
+        const REMAINDER: [f64; 6] = [
             0.500_000_001_342,
             0.166_666_665_319,
             0.041_666_465_120_6,
@@ -63,7 +63,7 @@ impl<N: Single> Exponential<N> {
         let exponent = (x * x.splat(f64::from(LOG2_E))).round();
         let r = exponent.mul_add(x.splat(-LN_2_HIGH), x);
         let r = correct(exponent.mul_add(x.splat(-LN_2_LOW), r));
-        Self { excess: (r * r).mul_add(polynomial(r, TAIL), r), exponent }
+        Self { excess: (r * r).mul_add(polynomial(r, REMAINDER), r), exponent }
     }
 }
 
@@ -88,7 +88,7 @@ pub fn exp_m1<N: Single>(x: N) -> N {
 #[inline(always)]
 pub fn tanh<N: Single>(x: N) -> N {
     /// Minimax polynomial of `(tanh(x) / x - 1) / x²` in `x²` for `|x| ≤ 0.55`: relative error 4.0e-8.
-    const TAIL: [f64; 5] = [
+    const REMAINDER: [f64; 5] = [
         -0.333_333_320_09,
         0.133_331_138_353,
         -0.053_909_446_242_6,
@@ -97,7 +97,7 @@ pub fn tanh<N: Single>(x: N) -> N {
     ];
     let magnitude = x.abs();
     let square = x * x;
-    let near = (magnitude * square).mul_add(polynomial(square, TAIL), magnitude);
+    let near = (magnitude * square).mul_add(polynomial(square, REMAINDER), magnitude);
     let far = x.splat(1.) - x.splat(2.) / (exp(magnitude + magnitude) + x.splat(1.));
     magnitude.where_less(x.splat(0.55), near, far).copysign(x)
 }
@@ -106,7 +106,7 @@ pub fn tanh<N: Single>(x: N) -> N {
 #[inline(always)]
 pub fn ln_1p_exp<N: Single>(x: N) -> N {
     /// Minimax polynomial of `(ln(1 + y) - y) / y²` for `0 ≤ y ≤ 1`: the relative error of the logarithm is 7.4e-10.
-    const TAIL: [f64; 10] = [
+    const REMAINDER: [f64; 10] = [
         -0.499_999_814_348,
         0.333_325_596_541,
         -0.249_872_711_271,
@@ -120,7 +120,7 @@ pub fn ln_1p_exp<N: Single>(x: N) -> N {
     ];
     // max(x, 0) + ln(1 + e^-|x|): no overflow, and no loss of digits for negative x.
     let y = exp(-x.abs());
-    (y * y).mul_add(polynomial(y, TAIL), y) + x.at_least(x.splat(0.))
+    (y * y).mul_add(polynomial(y, REMAINDER), y) + x.at_least(x.splat(0.))
 }
 
 /// Returns Φ(x), the standard normal distribution function: `(1 + erf(x / √2)) / 2`, with a small relative error in the
@@ -160,7 +160,7 @@ pub fn normal_cdf<N: Single>(x: N) -> N {
     t.where_less(x.splat(1.), center, x.where_less(x.splat(0.), tail, x.splat(1.) - tail))
 }
 
-/// Returns `x² - square`, the rounding error of `square`, the rounded square of `x`.
+/// Returns the rounding error `x² - square`, where `square` is the rounded square of `x`.
 #[inline(always)]
 fn square_error<N: Single>(x: N, square: N) -> N {
     if N::FUSED {
@@ -316,7 +316,10 @@ mod tests {
                     let same = y == expected || y.is_nan() && expected.is_nan();
                     assert!(same, "{function:?} of {x:e}, {set}: {y:e}, not {expected:e}");
                     let odd = function == Tanh && !x.is_nan();
-                    assert!(!odd || y.is_sign_negative() == x.is_sign_negative(), "{x:e}, {set}: {y:e}");
+                    assert!(
+                        !odd || y.is_sign_negative() == x.is_sign_negative(),
+                        "tanh of {x:e}, {set}: {y:e} has the wrong sign"
+                    );
                 }
             }
         }
