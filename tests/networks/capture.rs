@@ -39,6 +39,6 @@ fn a_captured_network_gives_the_same_output() -> Result<()> {
         assert_eq!(difference, 0.);
     }
     let error = captured.replay(&x.narrow(2, 0, 4)?).map(|_| ()).expect_err("expected an error").to_string();
-    assert!(error.contains("expected an input of [1, 2, 5, 5]"), "{error}");
+    assert!(error.contains("expected the recorded shape [1, 2, 5, 5]"), "{error}");
     Ok(())
 }
