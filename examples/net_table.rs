@@ -77,7 +77,7 @@ trait Job {
 
 fn with_network(name: &str, job: impl Job) -> Result<String> {
     match name {
-        // `seed` is its name in other tables of these networks.
+        // Other tables of these networks call the introductory network `seed`.
         "intro" | "seed" => job.time(IntroNetwork::config(), 1, 28),
         "lenet" => job.time(LeNet::config(), 1, 28),
         "resnet18" => job.time(resnet::resnet18(), 3, 224),

@@ -50,7 +50,7 @@ pub fn crops(photograph: &Tensor, face: &Frame) -> Result<Crops> {
                 let [l, t, s] = [left, top, size].map(|n| n as f64);
                 let window = [l, t, l + s, t + s];
                 let overlap = iou(&window, face);
-                // Keep one in six of the windows without the face on each axis.
+                // Of the windows without the face, keep only those in every sixth row and every sixth column.
                 if overlap < 0.65 && !(overlap < 0.3 && top % 6 == 0 && left % 6 == 0) {
                     continue;
                 }

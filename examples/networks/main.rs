@@ -1,8 +1,7 @@
-//! Published networks with the parameter names of their published checkpoints, one network per file of this
-//! directory.
+//! Published networks with the parameter names of their published checkpoints, one network per file of this directory.
 //!
-//! `cargo run --release --example networks -- mobilenet_v2` prints the network's size and times it. If a checkpoint
-//! is passed, the network is loaded from it.
+//! `cargo run --release --example networks -- mobilenet_v2` prints the network's size and times it. If a checkpoint is
+//! passed, the network is loaded from it.
 //!
 //! | network | lines here | lines in candle-transformers |
 //! |---|---|---|
@@ -16,8 +15,8 @@
 //! | SqueezeNet 1.1 | 50 | |
 //! | U-Net | 64 | |
 //!
-//! The counts exclude blank lines, comments, `greedy`, and the functions of candle-transformers 0.11.0 that only
-//! other sizes of the network use.
+//! The counts exclude blank lines, comments, the function `gpt::greedy`, and the functions of candle-transformers
+//! 0.11.0 that only other sizes of the network use.
 
 #[path = "../common/arguments.rs"]
 pub mod arguments;

@@ -312,7 +312,7 @@ fn layers_of_networks_agree_with_the_nchw_kernels() -> Result<()> {
     LAYERS.into_iter().try_for_each(|sizes| Problem::new(layer(sizes))?.check())
 }
 
-/// The products of weights and scales overflow, but the scaled sums of the definition do not.
+/// The products of weights and scales overflow, but sums that are scaled after the summation, as defined, do not.
 #[test]
 fn a_scale_is_not_folded_into_weights_that_would_overflow() -> Result<()> {
     for stride in [1, 2] {
@@ -368,7 +368,7 @@ proptest! {
 
     /// An infinity or NaN affects exactly the outputs that depend on it according to the definition.
     #[test]
-    fn nan_and_infinity_reach_exactly_the_defined_outputs((setting, value, in_weight, position) in infinite()) {
+    fn nan_and_infinity_reach_exactly_the_dependent_outputs((setting, value, in_weight, position) in infinite()) {
         let check = || -> Result<()> {
             let mut problem = Problem::new(setting)?;
             let operand = if in_weight { &mut problem.weight } else { &mut problem.input };

@@ -115,7 +115,8 @@ fn a_linear_loss_is_followed_downhill() -> Result<()> {
     let x = Var::new(&[0f64, 0.], &CPU)?;
     let mut lbfgs = build(&Lbfgs::new(1.).max_iter(5), &[&x])?;
     lbfgs.step_with(&mut || Ok(x.sum_all()?))?;
-    // The length of the first step is 1 divided by the sum of the gradient's magnitudes.
+    // The first step is the negative gradient divided by its L1 norm, which is 2. Each of the other four steps is the
+    // negative gradient.
     assert_eq!(values(&x)?, [-4.5, -4.5]);
     Ok(())
 }

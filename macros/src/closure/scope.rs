@@ -13,7 +13,7 @@ use super::liveness::Local;
 pub struct Origin {
     /// The index of the field.
     pub field: usize,
-    /// Expressions for the positions of the enclosing loops over the field, outermost first.
+    /// Expressions for the current indices of the enclosing loops over the field, outermost first.
     pub indices: Vec<TokenStream>,
 }
 

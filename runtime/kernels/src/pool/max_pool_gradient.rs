@@ -1,7 +1,9 @@
-//! The gradient of max pooling for small windows without gaps, one kernel position at a time over whole planes.
+//! The gradient of max pooling for small undilated windows with no gaps between them. Each pass handles one kernel
+//! position of all windows of a plane.
 //!
-//! The elements at one kernel position of all windows are copied to the layout of the output, so that each kernel
-//! position takes one vectorized pass without branches. Branches on the maximum would be unpredictable.
+//! The input is first copied so that the elements that all windows have at the same kernel position are arranged like
+//! the output. Each kernel position then takes one vectorized pass without branches. Branches on the maximum would be
+//! unpredictable.
 
 use crate::element::Element;
 use crate::memory::zeros;
@@ -44,7 +46,7 @@ impl<E: Element> TapGradient<'_, E> {
         let phases = Phases::<STRIDE>::new(windows, pool.input, pool.output());
         let pitch = phases.counts[1];
         let run = (rows * pitch).next_multiple_of(STEP);
-        // Positions outside the input and outside the output hold NaN, which does not equal any element.
+        // The padding of `elements` and of `largest` is NaN, which does not equal any element.
         let nan = E::from_f64(f64::NAN);
         let mut elements = vec![nan; phases.len() + run];
         let mut gradients = zeros::<E>(elements.len());
@@ -52,7 +54,7 @@ impl<E: Element> TapGradient<'_, E> {
         let mut remaining = zeros::<E>(run);
         let outputs = y.chunks_exact(rows * columns).zip(grad.chunks_exact(rows * columns));
         for ((x, dx), (y, grad)) in x.chunks_exact(h * w).zip(dx.chunks_exact_mut(h * w)).zip(outputs) {
-            // The last NaN of a window is its maximum, but NaN does not equal any element.
+            // If a window contains NaN, its gradient belongs to its last NaN, which `==` cannot find.
             if y.iter().fold(false, |any, y| any | y.is_nan()) {
                 pool.scatter(x, y, grad, dx);
                 continue;
@@ -72,8 +74,9 @@ impl<E: Element> TapGradient<'_, E> {
     }
 }
 
-/// Moves the remaining gradient of each output to the element of its window if that element equals the maximum. Sets
-/// the remaining gradient to 0, so that later elements of the window receive nothing.
+/// Handles one kernel position: `x` holds one element of each window, and `y` the maximum of each window. If the two
+/// are equal, moves the window's remaining gradient to the element's gradient in `dx`. Sets the remaining gradient to
+/// 0, so that later elements of the window receive nothing.
 #[inline(always)]
 fn route_gradients<E: Element>(x: &[E], y: &[E], remaining: &mut [E], dx: &mut [E]) {
     let elements = x.chunks_exact(STEP).zip(dx.chunks_exact_mut(STEP));
@@ -93,8 +96,8 @@ fn route_gradients<E: Element>(x: &[E], y: &[E], remaining: &mut [E], dx: &mut [
     }
 }
 
-/// The layout `[row phase][column phase][row][column]` of planes: a phase holds the elements whose row and column
-/// have the same remainder modulo the row stride and `STRIDE`.
+/// The layout `[row phase][column phase][row][column]` of planes: a phase holds the elements whose rows are equal
+/// modulo the row stride and whose columns are equal modulo `STRIDE`, both counted with the padding.
 struct Phases<const STRIDE: usize> {
     windows: [AxisWindows; 2],
     input: [usize; 2],
