@@ -140,9 +140,10 @@ impl Format {
         Read::take(&mut *file, 9).read_to_end(&mut head)?;
         file.rewind()?;
         match head[..] {
-            // Eight bytes of header length, then the JSON header. Check this first: a length may look like the start
-            // of an archive or a pickle, but neither has a brace at this position. A length may also start with a
-            // brace, but its highest byte is then 0, which JSON text does not contain.
+            // Eight bytes of header length, then the JSON header. Check this first: a length may look like the start of
+            // an archive or a pickle, but neither has a brace at this position. The first byte of a length may also be
+            // a brace, as in a JSON index. But the last byte of every realistic length is 0, which JSON text does not
+            // contain.
             [first, .., highest, b'{'] if head.len() == 9 && (first != b'{' || highest == 0) => {
                 Ok(Self::Safetensors)
             }

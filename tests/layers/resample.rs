@@ -1,5 +1,5 @@
-//! Interpolation and pixel shuffling: loops over every output, gradients by finite differences, dtypes,
-//! invalid arguments.
+//! Interpolation and pixel shuffling: agreement with plain loops, gradients by finite differences, dtypes, invalid
+//! arguments.
 
 use proptest::prelude::*;
 use sconce::candle;
@@ -34,7 +34,8 @@ fn axis(mode: &str, inputs: usize, outputs: usize, scale: Option<f64>, align: bo
     let row = |output: usize| {
         let center = if align { step * output as f64 } else { step * (output as f64 + 0.5) - 0.5 };
         let mut row = vec![0.; inputs];
-        // The cubic's weights extend past the edge; the linear position does not.
+        // In the linear modes, the center itself is clamped to the input. In bicubic mode, only the positions that are
+        // read are clamped.
         let center = if mode == "bicubic" { center } else { center.clamp(0., inputs as f64 - 1.) };
         let reach = center.floor() as i64 - 2..center.floor() as i64 + 4;
         for position in reach {

@@ -6,7 +6,7 @@ use crate::kernel::{Kernel, Value, check_limits};
 use candle_core::{DType, Device, Result, Tensor, bail};
 use sconce::kernels::testing::cuda::{Arg, Launch, Program};
 
-/// The thread orders: forward, reversed, and the seed of a shuffle.
+/// The thread orders: 0 is forward, 1 is reversed, and any other number is the seed of a shuffle.
 const ORDERS: [u32; 3] = [0, 1, 77];
 
 pub fn run(program: &Program, operands: &[&Tensor]) -> Result<Outcome> {

@@ -96,7 +96,7 @@ fn invalid_launches_are_errors() -> Result<()> {
     Ok(())
 }
 
-/// A warp computes the product of the matrices, so the layouts of A, B and D are consistent.
+/// A warp computes the product of two matrices. It is correct only if the layouts of A, B and D are consistent.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn tensor_cores_compute_matrix_products() -> Result<()> {

@@ -80,7 +80,8 @@ fn release(link: Link) {
         static PENDING: RefCell<Vec<Link>> = const { RefCell::new(Vec::new()) };
         static BUSY: Cell<bool> = const { Cell::new(false) };
     }
-    // A thread that is exiting has already destroyed its list; the failed `try_with` has then dropped the link.
+    // An exiting thread may have destroyed its list already. `try_with` then fails and drops the closure, and with it
+    // the link.
     let queued = PENDING.try_with(|pending| pending.borrow_mut().push(link));
     if queued.is_err() || BUSY.replace(true) {
         return;

@@ -1,6 +1,7 @@
 //! Transposition of a square block of `LANES × LANES` floats.
 //!
-//! [`Simd`] has no shuffles, so the token's type selects the instruction set's own implementation at compile time.
+//! [`Simd`] has no shuffles, so each instruction set has its own implementation. The type of the [`Simd`] token selects
+//! it at compile time.
 
 #[cfg(target_arch = "aarch64")]
 use super::Neon;
@@ -13,7 +14,8 @@ use std::any::TypeId;
 /// Writes row `i` of the block at `from` as column `i` of the block at `to`.
 ///
 /// # Safety
-/// Both blocks must have `LANES` rows of `LANES` floats in bounds, with their strides in floats, and must be disjoint.
+/// In both blocks, `LANES` rows of `LANES` floats must be in bounds. The strides are the distances between rows, in
+/// floats. The blocks must be disjoint.
 #[inline(always)]
 pub(crate) unsafe fn transpose<S: Simd>(
     _simd: S,
@@ -61,7 +63,7 @@ pub(crate) unsafe fn transpose<S: Simd>(
 #[inline(always)]
 unsafe fn eight_by_eight(from: *const f32, from_stride: usize, to: *mut f32, to_stride: usize) {
     use std::arch::x86_64::*;
-    // SAFETY: the caller guarantees the bounds; the halves of a row are four floats within its eight.
+    // SAFETY: the caller guarantees the bounds; each half of a row is four of the row's eight floats.
     unsafe {
         // Rows i and i + 4 share a register, so that the shuffles below stay within 128-bit halves.
         let mut halves = [[_mm256_setzero_ps(); 4]; 2];
