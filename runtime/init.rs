@@ -40,7 +40,7 @@ impl<F: Fn() -> Initializer> From<F> for Initializer {
 
 /// Returns the fan-in and fan-out of a weight `[outputs, inputs, …]`.
 fn fans(shape: &[usize]) -> (f64, f64) {
-    // Floats, because the product of arbitrary sizes could overflow an integer.
+    // The product is a float, because arbitrary sizes could overflow an integer.
     let receptive_field: f64 = shape.iter().skip(2).map(|size| *size as f64).product();
     let outputs = shape.first().copied().unwrap_or(1);
     let inputs = shape.get(1).copied().unwrap_or(outputs);

@@ -27,8 +27,8 @@ pub fn call<I, M: Forward<I> + ?Sized>(layer: &M, name: &'static str, input: I, 
     layer.call(input, mode)
 }
 
-/// Calls an element of the field `name` that loops have reached: `block(input)`. `indices` are the positions
-/// in the loops, outermost first.
+/// Calls the element of the field `name` that the enclosing loops have reached: `block(input)`. `indices` are the
+/// current indices of these loops, outermost first.
 pub fn call_in<I, M: Forward<I> + ?Sized>(
     layer: &M,
     name: &'static str,
@@ -40,7 +40,7 @@ pub fn call_in<I, M: Forward<I> + ?Sized>(
     at_indices(indices, || layer.call(input, mode))
 }
 
-/// Calls the field `name`, or an element of it that loops have reached, with several inputs:
+/// Calls the field `name`, or the element of it that the enclosing loops have reached, with several inputs:
 /// `attn(query, key, value)`.
 pub fn call_with<I, M: ForwardWith<I> + ?Sized>(
     layer: &M,

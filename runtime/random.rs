@@ -100,8 +100,8 @@ pub fn permutation(n: u32) -> Vec<u32> {
     order
 }
 
-/// Returns a new generator, seeded by the shared generator, so that the latter is not locked while a large tensor is
-/// drawn.
+/// Returns a new generator that is seeded by the shared one. The shared generator is then not locked while a large
+/// tensor is drawn.
 fn split_generator() -> StdRng {
     StdRng::from_rng(&mut generator().rng)
 }

@@ -40,8 +40,8 @@ impl Scope {
         Self::push(Segment::Index(index))
     }
 
-    /// Enters a network. Returns `None` if this network is a field of another one: the name of the field is already in
-    /// the path.
+    /// Enters a network. Returns `None` if this network is a field of another one, because the name of the field is
+    /// already in the path.
     pub fn root(name: &'static str) -> Option<Self> {
         PATH.with_borrow(Vec::is_empty).then(|| Self::enter(name))
     }

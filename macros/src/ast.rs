@@ -68,7 +68,7 @@ pub enum Role {
     DefaultLayer,
     Param(TensorAttr),
     Buffer(TensorAttr),
-    /// `#[module(skip)]`: plain data, with its value or `Default`.
+    /// `#[module(skip = value)]`, or `#[module(skip)]` without a value: plain data.
     Skip(Option<Expr>),
 }
 
@@ -115,8 +115,8 @@ impl Input {
         self.variants.iter().flat_map(|variant| &variant.fields)
     }
 
-    /// Returns whether to generate a config and constructors. If no attribute of an enum describes its construction,
-    /// the user constructs it.
+    /// Returns whether to generate a config and constructors. If no attribute of an enum, its variants or its fields
+    /// says how to construct it, the user constructs it.
     pub fn is_built(&self) -> bool {
         !self.is_enum
             || !self.args.is_empty()
@@ -186,7 +186,7 @@ impl Field {
         self.rename.as_ref().map_or_else(|| self.name.clone(), |rename| rename.value.value())
     }
 
-    /// Returns the pattern of the element names in checkpoints if `rename` contains one.
+    /// Returns the pattern for the names of the list elements in checkpoints, if `rename` contains one.
     pub fn numbered(&self) -> Option<Numbered> {
         Numbered::parse(&self.key())
     }

@@ -10,14 +10,14 @@ use crate::ast::innermost;
 use crate::ctxt::Ctxt;
 use crate::suggest::hint;
 
-/// A value and its key, whose span is used for errors.
+/// A value and its key. The key has a span at which errors can be reported.
 #[derive(Clone)]
 pub struct Keyed<T> {
     pub key: Ident,
     pub value: T,
 }
 
-/// An argument of `args(…)`. Required if it has no default.
+/// An argument of `args(…)`. It is required if it has no default.
 pub struct Arg {
     pub name: Ident,
     pub ty: Type,
@@ -268,7 +268,7 @@ impl Repeat {
     }
 }
 
-/// Calls `parse_value` with each key of `#[module(…)]`. After an error, continues after the next comma.
+/// Calls `parse_value` with each key of `#[module(…)]`. If a value cannot be parsed, skips to the next comma.
 fn each_key(ctxt: &Ctxt, attr: &Attribute, mut parse_value: impl FnMut(Ident, ParseStream) -> Result<()>) {
     if !attr.path().is_ident("module") {
         return;
@@ -293,7 +293,7 @@ fn each_key(ctxt: &Ctxt, attr: &Attribute, mut parse_value: impl FnMut(Ident, Pa
     ctxt.ok(tokens_of(attr).and_then(|tokens| parse.parse2(tokens)));
 }
 
-/// Returns the tokens in an attribute's parentheses. Empty for a bare `#[layer]`.
+/// Returns the tokens in an attribute's parentheses, or no tokens for a bare `#[layer]`.
 fn tokens_of(attr: &Attribute) -> Result<proc_macro2::TokenStream> {
     match &attr.meta {
         Meta::Path(_) => Ok(Default::default()),
@@ -413,7 +413,7 @@ fn parse_tensor(attr: &Attribute, key: &Ident) -> Result<TensorAttr> {
     parse.parse2(tokens_of(attr)?)
 }
 
-/// Returns the error for an unknown key, which is misspelled or only allowed on `elsewhere`.
+/// Returns the error for a key that is misspelled, is only allowed on `elsewhere`, or is a separate attribute.
 fn unknown(key: &Ident, known: &[&str], elsewhere_keys: &[&str], elsewhere: &str) -> syn::Error {
     let name = key.to_string();
     let message = if elsewhere_keys.contains(&name.as_str()) {

@@ -27,7 +27,7 @@ impl Ctxt {
         self.errors.borrow_mut().push(error);
     }
 
-    /// Returns the value of a result. Reports an error and returns `None`.
+    /// Returns the value if `result` is `Ok`. Otherwise reports the error and returns `None`.
     pub fn ok<T>(&self, result: syn::Result<T>) -> Option<T> {
         result.map_err(|error| self.push(error)).ok()
     }

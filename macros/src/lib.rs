@@ -49,8 +49,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// ## `args(name: Type, name: Type = default, …)`
 ///
 /// The arguments from which the network is built. Required arguments are parameters of `config`; arguments with
-/// a default have setters. All attribute expressions can use the arguments. A default can use the arguments before
-/// it.
+/// a default have setters. All attribute expressions can use the arguments. A default can use the
+/// preceding arguments.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -136,7 +136,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// # }
 /// ```
 ///
-/// A call to a name that differs from a field's name in a digit or in one or two letters is reported as a misspelling.
+/// Two kinds of calls are reported as misspellings: a call to `conv3` if the network has no such layer but has layers
+/// such as `conv1`, and a call to a name that differs in one or two letters from a layer that the closure never uses.
 /// To call a function of that name, write its path: `self::conv3(x)`.
 ///
 /// `forward = Self::run` uses a function instead: `fn run(&self, x: Signal, mode: Mode) -> Signal`.
@@ -299,7 +300,7 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// ## `#[module(tie = "embed.weight")]`
 ///
-/// Shares the parameter of another field. The parameter is registered once, under that field's name.
+/// Shares the parameter of another field. Lists of parameters contain it once, under the first of its names.
 ///
 /// ```
 /// # use sconce::prelude::*;

@@ -25,7 +25,7 @@ pub fn validate(ctxt: &Ctxt, input: &Input) {
     inputs(ctxt, input);
 }
 
-/// A network must not have lifetime parameters.
+/// Checks that the network has no lifetime parameters.
 fn generics(ctxt: &Ctxt, input: &Input) {
     for param in &input.generics.params {
         if let GenericParam::Lifetime(lifetime) = param {
@@ -34,7 +34,7 @@ fn generics(ctxt: &Ctxt, input: &Input) {
     }
 }
 
-/// Required arguments come first, and no setter has the name of a config method.
+/// Checks that required arguments come first, and that no setter has the name of a config method.
 fn args(ctxt: &Ctxt, input: &Input) {
     let mut optional = None;
     for arg in &input.args {
@@ -56,7 +56,7 @@ fn args(ctxt: &Ctxt, input: &Input) {
     }
 }
 
-/// Names in checkpoints are valid and unique.
+/// Checks that the fields' names in checkpoints are valid and unique.
 fn keys(ctxt: &Ctxt, variant: &Variant) {
     let mut seen: HashMap<String, &Field> = HashMap::new();
     for field in variant.fields.iter().filter(|field| !matches!(field.role, Role::Skip(_))) {
@@ -97,7 +97,7 @@ fn is_path(key: &str) -> bool {
     key.split('.').all(|word| !word.is_empty() && !word.contains(char::is_whitespace))
 }
 
-/// A forward closure has at least one input, takes its inputs by value, and is not async.
+/// Checks that a forward closure has at least one input, takes its inputs by value, and is not async.
 fn forward(ctxt: &Ctxt, variant: &Variant) {
     let Forward::Closure(closure) = &variant.forward else { return };
     if closure.inputs.is_empty() {
@@ -115,7 +115,7 @@ fn forward(ctxt: &Ctxt, variant: &Variant) {
     }
 }
 
-/// The attributes of a field fit its type.
+/// Checks that the attributes of a field fit its type.
 fn role(ctxt: &Ctxt, input: &Input, field: &Field) {
     match &field.role {
         Role::Layer(attr) => layer(ctxt, field, attr),
@@ -141,7 +141,8 @@ fn role(ctxt: &Ctxt, input: &Input, field: &Field) {
     }
 }
 
-/// `if` requires an `Option`, `for` requires a `Vec` or array, and a `Box<dyn Layer>` requires `with`.
+/// Checks that a field with `if` is an `Option`, that a field with `for` is a `Vec` or array, and that a
+/// `Box<dyn Layer>` has `with`.
 fn layer(ctxt: &Ctxt, field: &Field, attr: &LayerAttr) {
     match &attr.repeat {
         Repeat::If(token, _) if generic_argument(&field.ty, &["Option"]).is_none() => {
@@ -167,8 +168,8 @@ fn layer(ctxt: &Ctxt, field: &Field, attr: &LayerAttr) {
     }
 }
 
-/// A field without an attribute has a type that may be a layer. The compiler would report several errors for a plain
-/// data type.
+/// Checks that the type of a field without an attribute may be a layer. Without this check, the compiler would report
+/// several errors for a field of plain data.
 fn default_layer(ctxt: &Ctxt, input: &Input, field: &Field) {
     const DATA: [&str; 20] = [
         "usize", "isize", "u8", "u16", "u32", "u64", "u128", "i8", "i16", "i32", "i64", "i128", "f32", "f64",
@@ -193,7 +194,7 @@ fn default_layer(ctxt: &Ctxt, input: &Input, field: &Field) {
     }
 }
 
-/// The path of a tie begins with the name of another field that has parameters.
+/// Checks that the path of a tie begins with the name of another field that has parameters.
 fn tie(ctxt: &Ctxt, variant: &Variant, field: &Field) {
     let Some(tie) = &field.tie else { return };
     let target = tie.value();
@@ -225,7 +226,8 @@ fn tie(ctxt: &Ctxt, variant: &Variant, field: &Field) {
     }
 }
 
-/// An enum has variants, which have the same number of inputs. `loss` and `optimizer` are set together or not at all.
+/// Checks that an enum has variants, that all variants have the same number of inputs, and that `loss` and `optimizer`
+/// are set together or not at all.
 fn inputs(ctxt: &Ctxt, input: &Input) {
     let arity = |variant: &Variant| match &variant.forward {
         Forward::Closure(closure) => closure.inputs.len(),

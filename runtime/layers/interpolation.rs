@@ -5,10 +5,10 @@ use crate::kernels::resample::Filter;
 /// The interpolation mode of [`Upsample`](super::Upsample). PyTorch's names convert into this type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Interpolation {
-    /// `"nearest"`: the input at the left and top edge of the output, with the position rounded down.
+    /// `"nearest"`: the input element that contains the top left corner of the output element.
     #[default]
     Nearest,
-    /// `"nearest-exact"`: the input nearest to the center of the output.
+    /// `"nearest-exact"`: the input element nearest to the center of the output element.
     NearestExact,
     /// `"linear"`, for sequences.
     Linear,
@@ -16,7 +16,7 @@ pub enum Interpolation {
     Bilinear,
     /// `"bicubic"`, for images (Keys 1981, with a = −3/4).
     Bicubic,
-    /// `"area"`: the mean of the inputs that the output covers, like adaptive average pooling.
+    /// `"area"`: the mean of the input elements that the output element covers, as in adaptive average pooling.
     Area,
     /// A name that PyTorch does not have. Building the layer fails.
     Unknown(&'static str),

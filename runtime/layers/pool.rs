@@ -222,7 +222,7 @@ impl AvgPool2d {
         self
     }
 
-    /// Sets the divisor of the sum of each window. With `None`, the divisor is the number of elements of the window.
+    /// Sets the number by which the sum of each window is divided. With `None`, it is the number of averaged elements.
     pub fn divisor_override(mut self, divisor: impl Into<Option<usize>>) -> Self {
         self.divisor_override = divisor.into();
         self

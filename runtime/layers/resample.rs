@@ -71,14 +71,14 @@ impl Upsample {
         self
     }
 
-    /// Sets whether to align the centers of the corner pixels of input and output instead of their outer edges. The
-    /// default, `None`, aligns the edges.
+    /// Sets whether the centers of the input's corner pixels coincide with the centers of the output's. With `false` or
+    /// `None` (the default), the outer edges of the corner pixels coincide instead.
     pub fn align_corners(mut self, align: impl Into<Option<bool>>) -> Self {
         self.align_corners = align.into();
         self
     }
 
-    /// Sets whether to compute positions with the ratio of the sizes instead of the scale factor. Default: `false`.
+    /// Sets whether to compute positions with the ratio of the two sizes instead of `scale_factor`. Default: `false`.
     pub fn recompute_scale_factor(mut self, recompute: bool) -> Self {
         self.recompute_scale_factor = recompute;
         self
@@ -123,7 +123,7 @@ impl Upsample {
         }
     }
 
-    /// Returns the size of the output, and the scales for the computation of positions; `None` is the ratio of sizes.
+    /// Returns the output size and the scale with which positions are computed. `None` means the ratio of the sizes.
     fn output_size_and_scale<const AXES: usize>(
         &self,
         input: [usize; AXES],

@@ -7,7 +7,7 @@ use candle_core::{CpuStorage, Storage, Tensor};
 use crate::kernels::conv::PackedCache;
 use crate::module::VisitorMut;
 
-/// A weight and, if its values cannot change, a cache for its packed form, which the first call fills.
+/// A weight. If its values cannot change, there is also a cache for its packed form; the first call fills the cache.
 ///
 /// Tensors may share storage: a tensor from a `VarBuilder` may be a variable of a different network. A weight is
 /// therefore packed only after [`inference`](crate::Network::inference), `load_state_dict` or `to_dtype` has replaced
@@ -15,8 +15,8 @@ use crate::module::VisitorMut;
 #[derive(Clone)]
 pub(crate) struct Weight {
     tensor: Tensor,
-    /// The weight with four dimensions; that of a 1D convolution gets a kernel height of 1. Stored because the packed
-    /// form belongs to this particular tensor.
+    /// The weight with four dimensions. The weight of a 1D convolution gets a kernel height of 1. This tensor is stored
+    /// instead of created in each call, because the packed form belongs to this particular tensor.
     tensor_4d: Tensor,
     /// `None` if the storage belongs, or may belong, to a trainable variable, which training changes in place.
     packed: Option<Arc<PackedCache>>,

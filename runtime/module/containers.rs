@@ -15,7 +15,7 @@ fn index_name(index: usize) -> Cow<'static, str> {
     NAMES.get(index).map_or_else(|| Cow::Owned(index.to_string()), |name| Cow::Borrowed(*name))
 }
 
-/// Runs the layers one after another. The path of an error includes the element.
+/// Runs the layers one after another. The path of an error includes the index of the layer.
 fn in_order<'a, L: Layer + 'a>(layers: impl IntoIterator<Item = &'a L>, x: Signal, mode: Mode) -> Signal {
     layers.into_iter().enumerate().fold(x, |x, (i, layer)| {
         let _scope = Scope::index(i);
@@ -195,9 +195,9 @@ pointer! {
     [T: Module] Arc<T>: |this| Arc::new((**this).share()), unshared;
 }
 
-/// Returns a mutable reference to the layer of `this`, after replacing a shared layer with a copy. Two copies
-/// of one layer stay tied: a tensor that both contain is recognized by its identity, so that both get the same new
-/// tensor.
+/// Returns a mutable reference to the layer of `this`. A shared layer is first replaced with a copy. Copies of one
+/// layer stay tied: code that replaces tensors recognizes a tensor by its id, so every copy that contains it gets the
+/// same new tensor.
 fn unshared<T: Module>(this: &mut Arc<T>) -> &mut T {
     if Arc::get_mut(this).is_none() {
         *this = Arc::new((**this).share());

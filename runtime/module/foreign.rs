@@ -12,7 +12,7 @@ use crate::signal::Signal;
 
 use super::{Forward, Mode, Module, Visitor, VisitorMut};
 
-/// A layer whose forward pass is the same in training and evaluation.
+/// Implements `Forward` for layers whose forward pass is the same in training and evaluation.
 macro_rules! mode_independent {
     ($($layer:ident)*) => {$(
         impl Forward for candle_nn::$layer {
@@ -25,7 +25,7 @@ macro_rules! mode_independent {
     )*};
 }
 
-/// A layer with a weight and an optional bias; `$rebuild` builds the layer with new tensors.
+/// Implements `Module` for layers with a weight and an optional bias. `$rebuild` builds the layer with new tensors.
 macro_rules! weighted {
     ($($layer:ident $kind:literal |$this:ident, $weight:ident, $bias:ident| $rebuild:expr;)*) => {$(
         impl Module for candle_nn::$layer {
@@ -104,8 +104,8 @@ impl Forward for candle_nn::RmsNorm {
     }
 }
 
-/// A layer with one tensor: `$name` is its name, `$tensor` reads it, and `$rebuild` builds the layer with a new
-/// tensor.
+/// Implements `Module` for layers with one tensor: `$name` is the name of the tensor, `$tensor` reads it, and
+/// `$rebuild` builds the layer with a new tensor.
 macro_rules! single {
     ($($layer:ident $kind:literal $name:literal |$this:ident, $new:ident| $tensor:expr, $rebuild:expr;)*) => {$(
         impl Module for candle_nn::$layer {
@@ -140,7 +140,7 @@ single! {
 }
 mode_independent! { Embedding PReLU }
 
-/// A layer without tensors.
+/// Implements `Module` for layers without tensors.
 macro_rules! stateless {
     ($($layer:ident $kind:literal)*) => {$(
         impl Module for candle_nn::$layer {

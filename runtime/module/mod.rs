@@ -67,7 +67,7 @@ pub trait Module {
     where
         Self: Sized;
 
-    /// Returns `false` if this is a `None`, which is left out of every list of modules.
+    /// Returns `false` if this is the `None` of an `Option`, which is left out of every list of modules.
     fn is_present(&self) -> bool {
         true
     }

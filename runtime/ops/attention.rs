@@ -40,7 +40,7 @@ impl AttentionOptions {
         self
     }
 
-    /// Sets the factor of the scores. The default is `1 / √features`.
+    /// Sets the factor by which the scores are multiplied. The default is `1 / √features`.
     pub fn scale(mut self, scale: impl Into<Option<f64>>) -> Self {
         self.scale = scale.into();
         self

@@ -22,7 +22,7 @@ pub fn dropout1d(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
 }
 
 /// In training, sets each channel of `[batch, channels, height, width]` to zero with probability `p` and
-/// scales the others by `1 / (1 − p)`. As in PyTorch, an input of three dimensions is
+/// scales the others by `1 / (1 − p)`. As in PyTorch, an input with three dimensions is interpreted as
 /// `[batch, channels, length]`.
 pub fn dropout2d(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
     drop("dropout2d", x.into(), p, mode, |dims| match *dims {

@@ -3,8 +3,8 @@
 use crate::kernels::embedding as kernel;
 use crate::signal::Signal;
 
-/// Returns the rows of `weight`, `[num_embeddings, embedding_dim]`, at the integer indices `x`. The output is
-/// `[…, embedding_dim]`.
+/// Returns the row of `weight` for each integer index in `x`. The weight is `[num_embeddings, embedding_dim]`, and the
+/// output is `[…, embedding_dim]`.
 pub fn embedding(x: impl Into<Signal>, weight: impl Into<Signal>) -> Signal {
     match weight.into().into_tensor() {
         Ok(weight) => x.into().apply("embedding", |ids| kernel::embedding(&ids, &weight, None)),

@@ -33,7 +33,7 @@ impl std::fmt::Display for Pair {
 /// the output has the size of the input; odd padding has its extra element on the right and at the bottom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding<Size = Pair> {
-    /// The padding on each side, per axis.
+    /// The padding on both sides, for each axis.
     Each(Size),
     /// The padding that keeps the size of the input at stride 1.
     Same,
@@ -85,7 +85,7 @@ impl<Size> Padding<Size> {
 }
 
 /// The padding of each side in PyTorch's order, `[left, right, top, bottom]`. Converts from one number for all
-/// sides, from `(left, right)`, or from all four. Negative padding removes elements.
+/// sides, from `(left, right)`, or from all four numbers. Negative padding removes elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sides(pub [isize; 4]);
 

@@ -94,9 +94,9 @@ pub trait Network: Module {
     /// tensors are first converted to that type.
     ///
     /// # Errors
-    /// Fails under the same conditions as [`load_state_dict`](Self::load_state_dict) and [`Load::read`]. The network is
-    /// then unchanged.
-    /// With [`Load::partial`], missing, unexpected and mismatched tensors are not errors.
+    /// Fails under the same conditions as [`load_state_dict`](Self::load_state_dict) and [`Load::read`]. With
+    /// [`Load::partial`], missing, unexpected and mismatched tensors are not errors. After an error, the network is
+    /// unchanged.
     fn load_with(&mut self, load: impl Borrow<Load>) -> Result<LoadReport>
     where
         Self: Sized,
@@ -145,9 +145,8 @@ pub trait Network: Module {
         })
     }
 
-    /// Freezes the parameters whose path matches `pattern`, so that training does not change them:
-    /// `freeze("backbone.**")`.
-    /// `*` matches one segment of a path, `**` any number of segments.
+    /// Freezes the parameters whose path matches `pattern`, as in `freeze("backbone.**")`. Training does not change
+    /// frozen parameters. In the pattern, `*` matches one segment of a path, and `**` any number of segments.
     ///
     /// # Errors
     /// Fails if the pattern matches no parameter.

@@ -27,7 +27,7 @@ pub(crate) fn for_each_mut<M: Module + ?Sized>(network: &mut M, change: Change<'
 pub(super) struct Replacements(HashMap<TensorId, Tensor>);
 
 impl Replacements {
-    /// Returns the replacement of `old`, which the first call for `old` makes with `make`.
+    /// Returns the replacement of `old`. The first call for `old` calls `make` to create it.
     pub fn get_or_make(
         &mut self,
         old: &Tensor,

@@ -45,8 +45,8 @@ impl Signal {
         }
     }
 
-    /// Returns a signal of a channel-blocked activation. An activation of a single pixel becomes a tensor, because its
-    /// elements are already in order.
+    /// Returns a signal of a channel-blocked activation. An activation of a single pixel becomes a tensor, because both
+    /// layouts order its elements in the same way.
     pub(crate) fn image(image: Image) -> Self {
         match image.pixels() {
             1 => image.pixel_tensor().into(),

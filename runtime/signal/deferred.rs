@@ -47,7 +47,7 @@ impl Deferred {
         Self::new(Work::Product(product), output, dtype, device)
     }
 
-    /// Defers a batch norm in training.
+    /// Defers a batch norm in training mode.
     pub(crate) fn normalization(normalization: Normalization) -> Self {
         let input = &normalization.input;
         let shape = input.shape().clone();
@@ -56,7 +56,7 @@ impl Deferred {
         Self::new(Work::Normalization(normalization), shape, dtype, device)
     }
 
-    /// Defers a batch norm in evaluation whose input is channel-blocked.
+    /// Defers a batch norm in evaluation mode whose input is channel-blocked.
     pub(super) fn image_normalization(input: Arc<Image>, scale: Tensor, shift: Tensor) -> Self {
         let shape = input.shape().clone();
         let work = Work::ImageNormalization(ImageNormalization::new(input, scale, shift));

@@ -24,7 +24,7 @@ pub(crate) enum EpilogueOp {
 
 /// Why an operation was not fused.
 pub(super) enum NotFused {
-    /// The kernel cannot apply the operation after those that are already fused. Run it separately.
+    /// The kernel cannot apply the operation after those that are already fused. The caller must run it separately.
     Unsupported(EpilogueOp),
     /// Preparing the operation failed.
     Failed(Error),

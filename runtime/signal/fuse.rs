@@ -54,8 +54,8 @@ impl Signal {
         }
     }
 
-    /// Fuses a batch norm in evaluation into the convolution before it. If the input is channel-blocked but
-    /// not a convolution that can fuse it, defers the batch norm.
+    /// Fuses a batch norm in evaluation mode into the deferred convolution that computes its input. If that is not
+    /// possible but the input is channel-blocked, defers the batch norm.
     pub(crate) fn fuse_batch_norm(self, op: EpilogueOp) -> Fusion<EpilogueOp> {
         let (signal, scale, shift) = match self.fuse(op) {
             Fusion::Separate(signal, EpilogueOp::Affine { scale, shift }) => (signal, scale, shift),

@@ -1,5 +1,5 @@
-//! A convolution and the only operation that reads its result, in one launch. The result is passed on in pieces that
-//! stay in the cache.
+//! A convolution and the only operation that reads its result, in one launch. The convolution passes its result to
+//! that operation in pieces that stay in the cache.
 
 use std::fmt;
 
@@ -14,7 +14,7 @@ use super::convolution::supports_blocked;
 use super::epilogue::{Epilogue, EpilogueOp, NotFused};
 use super::{BlockedConvolution, BlockedParameters, Value};
 
-/// A producer and its consumer, which have not run. The result is channel-blocked.
+/// A producer and its consumer, neither of which has run yet. The result of the consumer is channel-blocked.
 pub(crate) struct FusedPair {
     pub(super) producer: Producer,
     pub(super) consumer: Consumer,
@@ -27,7 +27,7 @@ pub(crate) struct Producer {
     pub(super) path: Path,
 }
 
-/// The operation that reads the convolution's result.
+/// The operation that reads the producer's result.
 pub(crate) enum Consumer {
     MaxPool(PoolGeometry),
     Depthwise(Depthwise),
@@ -64,8 +64,9 @@ impl FusedPair {
         }
     }
 
-    /// Computes both operations. Uses one launch if there is a kernel for them, which depends on the number of
-    /// threads and on whether the weights are finite, and two launches otherwise. `path` is the consumer's path.
+    /// Computes both operations: in one launch if a kernel supports the pair, and in two launches otherwise. Whether a
+    /// kernel supports the pair depends on the number of threads and on whether the weights are finite. `path` is the
+    /// consumer's path.
     pub(super) fn run(self, path: &Path) -> crate::Result<Value> {
         let fused = self.run_fused().map_err(|error| Error::from(error).in_layer(&self.consumer).at(path))?;
         let image = match fused {

@@ -52,8 +52,8 @@ use crate::{Error, Result};
 ///
 /// An operation is fused into a deferred signal if the kernel supports the operation and the signal holds the only
 /// reference to the deferred operation. If there are several references, the deferred operation runs once and all
-/// references share its result. A failed
-/// signal passes through every operation unchanged, so that a forward pass needs no `?`.
+/// references share its result. A failed signal passes through every operation unchanged, so that a forward pass needs
+/// no `?`.
 #[derive(Clone)]
 pub struct Signal(State);
 

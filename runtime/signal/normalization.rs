@@ -13,7 +13,7 @@ use crate::kernels::norm::BatchNorm;
 use super::Value;
 use super::epilogue::{EpilogueOp, NotFused, fuse_activation, write_residual_and_activation};
 
-/// A batch norm in training, with the residual and activation that are fused into it.
+/// A batch norm in training mode, with the residual and activation that are fused into it.
 pub(crate) struct Normalization {
     pub input: Tensor,
     /// The batch norm with the statistics of `input`.
@@ -22,7 +22,7 @@ pub(crate) struct Normalization {
     pub(super) activation: Activation,
 }
 
-/// A batch norm in evaluation of a channel-blocked input, with the activation that is fused into it. The
+/// A batch norm in evaluation mode whose input is channel-blocked, with the activation that is fused into the norm. The
 /// channel-blocked kernels support the scale and the shift.
 pub(crate) struct ImageNormalization {
     pub input: Arc<Image>,

@@ -29,8 +29,8 @@ fn add_residual(deferred: Signal, residual: Signal) -> Result<Signal> {
     })
 }
 
-/// Adds signals in the channel-blocked layout if their shapes are equal, one is channel-blocked and the other is or can
-/// be computed channel-blocked. Otherwise adds them as tensors.
+/// Adds signals in the channel-blocked layout if their shapes are equal, one of them is channel-blocked, and the other
+/// is also channel-blocked or can be computed in that layout. Otherwise adds the signals as tensors.
 fn add_blocked(a: Signal, b: Signal) -> Result<Signal> {
     let same_shape = matches!((a.dims(), b.dims()), (Ok(a), Ok(b)) if a == b);
     if !(same_shape && (a.is_blocked() && b.can_be_blocked() || b.is_blocked() && a.can_be_blocked())) {

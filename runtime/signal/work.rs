@@ -62,7 +62,7 @@ impl Work {
         }
     }
 
-    /// Computes the result: a tensor if `requested` is [`Layout::Nchw`], otherwise in one of
+    /// Computes the result. If `requested` is [`Layout::Nchw`], the result is a tensor. Otherwise its layout is one of
     /// [`layouts`](Self::layouts).
     pub fn run(self, requested: Layout, path: &Path) -> Result<Value> {
         let layout = self.layouts().choose(requested);

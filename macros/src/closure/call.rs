@@ -1,4 +1,4 @@
-//! Rewrites calls to fields and their elements, which are layers, and walks all other calls, which are ordinary Rust.
+//! Rewrites calls to layers (fields and elements of fields). Walks all other calls, which are ordinary Rust.
 
 use proc_macro2::{Span, TokenStream};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
@@ -12,7 +12,7 @@ use super::output::into;
 use super::scope::Origin;
 use super::walk::{Walker, is_self};
 
-/// Methods that borrow their receiver for every type. The receiver need not be cloned.
+/// Methods that borrow their receiver, whatever its type. The receiver need not be cloned.
 const BORROWING_METHODS: &[&str] = &[
     "all",
     "any",
@@ -230,7 +230,7 @@ impl Walker<'_> {
         self.fields[field].is_layer().then(|| Origin { field, indices: Vec::new() })
     }
 
-    /// Rewrites an expression that has an origin to a reference to its layer.
+    /// Returns the callee for an expression that comes from a layer field, or `None` for any other expression.
     fn callee(&mut self, expr: &mut Expr) -> Option<Callee> {
         let origin = self.origin(expr)?;
         let before = TokenStream::new();
@@ -297,7 +297,7 @@ impl Walker<'_> {
         if before.is_empty() { call } else { quote!({ #before #call }) }
     }
 
-    /// Walks a binary operator. Comparisons read their operands, arithmetic takes their values.
+    /// Walks a binary operator. A comparison reads its operands in place; arithmetic takes their values.
     pub(super) fn walk_binary(&mut self, binary: &mut ExprBinary) {
         match binary.op {
             BinOp::Eq(_) | BinOp::Ne(_) | BinOp::Lt(_) | BinOp::Le(_) | BinOp::Gt(_) | BinOp::Ge(_) => {
@@ -345,8 +345,8 @@ impl Walker<'_> {
         }
     }
 
-    /// Pins the local from which the value of `let` or `match` borrows: it must not move while the bound names are
-    /// alive.
+    /// Pins the local from which the value of a `let` or `match` borrows, because this local must not move while the
+    /// bound names are alive.
     pub(super) fn pin_borrowed(&mut self, expr: &Expr) {
         let borrowed = match expr {
             Expr::Try(attempt) => return self.pin_borrowed(&attempt.expr),

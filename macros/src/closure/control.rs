@@ -184,8 +184,8 @@ impl Walker<'_> {
         self.events.push(Event::Loop(body));
     }
 
-    /// Walks a closure argument of a method of a layer field, such as `blocks.iter().fold(x, |x, block| …)`. Calls to
-    /// its parameters are calls to layers.
+    /// Walks a closure that is passed to a method of a layer field, as in `blocks.iter().fold(x, |x, block| …)`. Calls
+    /// to the closure's parameters are calls to layers.
     pub(super) fn walk_closure(&mut self, closure: &mut ExprClosure, origin: Option<Origin>) {
         self.in_frame(false, |walker| walker.walk_closure_body(closure, origin));
     }
@@ -208,7 +208,7 @@ impl Walker<'_> {
     }
 
     /// Returns `let x = x.clone();` for each local that a `move` closure captures. The copies are made before the
-    /// closure, so they are recorded at position `before` of the events.
+    /// closure is created, so they are recorded at position `before` of the events.
     fn capture_copies(&mut self, frame: Frame, before: usize) -> Option<TokenStream> {
         if !frame.moves || frame.captured.is_empty() {
             return None;

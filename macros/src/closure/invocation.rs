@@ -54,7 +54,7 @@ impl Walker<'_> {
         for arg in &mut args {
             match arg {
                 Expr::Lit(literal) => self.read_all(literal.to_token_stream()),
-                // `name = value` among the arguments of a format string.
+                // A named argument of a format string: `name = value`.
                 Expr::Assign(named) => self.walk_place(&mut named.right),
                 arg => self.walk_place(arg),
             }

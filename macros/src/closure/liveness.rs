@@ -79,8 +79,8 @@ impl Analysis<'_> {
         live
     }
 
-    /// Locals that one iteration needs are live at the end of the previous iteration. The second pass accounts for
-    /// them; a third pass would not change the result.
+    /// Returns the locals that are live before a loop. Locals that one iteration needs are live at the end of the
+    /// previous iteration. The second pass accounts for them; a third pass would not change the result.
     fn repeat(&mut self, body: &[Event], after: Live) -> Live {
         let mut live = after;
         for _ in 0..2 {

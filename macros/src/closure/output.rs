@@ -10,7 +10,7 @@ use crate::ast::last_segment;
 pub enum OutputType {
     Signal,
     Tuple(Vec<OutputType>),
-    /// An annotated type that is neither of these. The body is not converted to it.
+    /// An annotated type that is neither a signal nor a tuple. The body is not converted to it.
     Other(Box<Type>),
 }
 

@@ -1,4 +1,4 @@
-//! Placeholders for the uses of locals, which become moves or clones after the liveness analysis.
+//! Placeholders for the uses of locals. After the liveness analysis, each placeholder becomes a move or a clone.
 
 use std::collections::HashSet;
 

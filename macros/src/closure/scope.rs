@@ -24,7 +24,7 @@ pub struct Binding {
     pub origin: Option<Origin>,
     /// The number of closures that enclose the declaration, apart from the forward closure.
     pub depth: usize,
-    /// Whether the local is bound by `let` or is an input, so that its fields can be moved out.
+    /// Whether the local owns its value, as inputs and most `let` bindings do. Only then can its fields be moved out.
     pub owned: bool,
 }
 

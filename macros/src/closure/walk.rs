@@ -34,9 +34,9 @@ pub(super) struct Walker<'a> {
     pub frames: Vec<Frame>,
     /// Locals that are borrowed for an unknown time and must not move.
     pub pinned: HashSet<Local>,
-    /// The number of enclosing guards of match arms. No local may move in a guard.
+    /// The number of match guards that enclose the current expression. No local may move in a guard.
     pub guards: usize,
-    /// The number of loops over fields so far, for unique names of their counters.
+    /// The number of loops over fields so far. It makes the name of each loop's counter unique.
     pub loops: usize,
     /// The index of each field by name.
     by_name: HashMap<&'a str, usize>,
@@ -186,8 +186,8 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// Returns the tokens for a use of a local or a part of it: a placeholder, or a clone if the
-    /// value is already known not to be movable.
+    /// Returns the tokens for a use of a local or a part of it: a placeholder, or a clone if the value is already known
+    /// not to be movable.
     pub fn use_value(&mut self, local: Local, ident: &Ident, place: TokenStream) -> TokenStream {
         if self.captures(local, ident) || self.guards > 0 {
             self.read(local, ident);
@@ -203,7 +203,7 @@ impl<'a> Walker<'a> {
     pub fn read(&mut self, local: Local, ident: &Ident) {
         let depth = self.scopes.binding(local).depth;
         self.captures(local, ident);
-        // A `move` closure reads its own copy, which is made before the closure.
+        // A `move` closure reads its own copy. Making that copy is a use, which `capture_copies` records.
         if !self.frames.get(depth).is_some_and(|frame| frame.moves) {
             self.events.push(Event::Read(local));
         }
@@ -222,7 +222,7 @@ impl<'a> Walker<'a> {
         true
     }
 
-    /// Records that all locals named in `tokens` are read, for tokens that cannot be parsed.
+    /// Records that all locals named in `tokens` are read. The tokens need not parse.
     pub fn read_all(&mut self, tokens: TokenStream) {
         names::all(tokens, &mut |name, ident| {
             if let Some(local) = self.scopes.find_str(name) {

@@ -100,7 +100,7 @@ fn builder(item: &Item, name: &Ident) -> TokenStream {
 }
 
 /// Returns `inputs: usize` for a required argument and `stride: Option<usize>` for one with a default. The default is
-/// evaluated when the network is built, because it can use the arguments before it.
+/// evaluated when the network is built, because its expression can use the preceding arguments.
 fn field(Arg { name, ty, default }: &Arg) -> TokenStream {
     if default.is_none() {
         return quote!(#name: #ty);

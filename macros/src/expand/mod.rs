@@ -1,4 +1,4 @@
-//! Code generation. Each file has one generator; a comment above it shows an example of the generated code.
+//! Code generation. Each file has one generator. Comments above its functions show examples of the generated code.
 
 mod build;
 mod config;

@@ -7,6 +7,7 @@ use crate::signal::Signal;
 use crate::{Error, Result};
 
 /// Computes `x Φ(x)`, or its approximation `x (1 + tanh(√(2/π) (x + 0.044715 x³))) / 2` (Hendrycks and Gimpel 2016).
+/// Φ is the cumulative distribution function of the standard normal distribution.
 ///
 /// - Config: `Gelu::config()`; setter `approximate` (`"none"`)
 /// - Input, output: any shape

@@ -24,7 +24,7 @@ use masks::Masks;
 ///
 /// - Config: `MultiheadAttention::config(embed_dim, num_heads)`; setters `dropout` (0), `bias` (true), `add_bias_kv`
 ///   (false), `add_zero_attn` (false), `kdim` (`embed_dim`), `vdim` (`embed_dim`), `batch_first` (false), `is_causal`
-///   (false), `need_weights` (true); in PyTorch, a call has the last two
+///   (false), `need_weights` (true); in PyTorch, the last two are arguments of the call
 /// - Input: `attn(query, key, value)` or `attn(query, key, value, key_padding_mask, attn_mask)` in a forward closure;
 ///   either mask may be `None`
 /// - Output: `(output, weights)`; the weights are averaged over the heads

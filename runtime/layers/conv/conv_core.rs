@@ -70,7 +70,7 @@ pub(crate) struct ConvCore {
     pub(super) weight: Weight,
     pub(super) bias: Option<Tensor>,
     settings: Settings,
-    /// Includes the padding of `settings` in every padding mode.
+    /// The geometry. Its padding is that of `settings`, whatever the padding mode.
     geometry: ConvGeometry,
 }
 
@@ -196,8 +196,8 @@ impl ConvCore {
         Signal::deferred(Deferred::convolution(convolution, self.bias.clone(), output))
     }
 
-    /// Pads the input, unless the padding mode is zeros: then the kernel pads. Returns the geometry that the kernel
-    /// must use.
+    /// Pads the input unless the padding mode is zeros. In that mode, the kernel pads the input itself. Returns the
+    /// input and the geometry that the kernel must use.
     fn pad(&self, x: Signal) -> (Signal, ConvGeometry) {
         let mode = self.settings.padding_mode;
         let [[top, bottom], [left, right]] = self.geometry.padding;

@@ -15,8 +15,8 @@ use super::{Arguments, layer, setters};
 /// - Output: `[batch, out_channels, length']` with
 ///   `length' = (length - 1) · stride - 2 · padding + dilation · (kernel_size - 1) + output_padding + 1`
 /// - Fails if `kernel_size`, `stride` or `dilation` is 0; if `groups` does not divide the channels; if
-///   `output_padding` is smaller than neither `stride` nor `dilation`; if the input has the wrong number of channels;
-///   or if the output would be empty
+///   `output_padding` is at least as large as both `stride` and `dilation`; if the input has the wrong number of
+///   channels; or if the output would be empty
 ///
 /// The corresponding function is [`conv_transpose1d`](crate::functional::conv_transpose1d).
 ///
@@ -39,8 +39,8 @@ pub struct ConvTranspose1d(ConvTransposeCore);
 /// - Output: `[batch, out_channels, height', width']` with, on each axis,
 ///   `size' = (size - 1) · stride - 2 · padding + dilation · (kernel_size - 1) + output_padding + 1`
 /// - Fails if `kernel_size`, `stride` or `dilation` is 0; if `groups` does not divide the channels; if
-///   `output_padding` is smaller than neither `stride` nor `dilation`; if the input has the wrong number of channels;
-///   or if the output would be empty
+///   `output_padding` is at least as large as both `stride` and `dilation`; if the input has the wrong number of
+///   channels; or if the output would be empty
 ///
 /// Sizes are one number for both axes, or `(height, width)`. The corresponding function is
 /// [`conv_transpose2d`](crate::functional::conv_transpose2d).

@@ -26,7 +26,7 @@ use crate::kernels::internal::Axes;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
-/// The arguments of a convolution's `config`, and whether it has a bias.
+/// The arguments of a convolution's `config`, and whether the convolution has a bias.
 #[derive(Clone, Debug)]
 struct Arguments {
     in_channels: usize,
@@ -55,7 +55,7 @@ impl Arguments {
         at_least_one(axes, [("kernel_size", kernel_size)])
     }
 
-    /// Returns the weight, whose first two dimensions are `channels`, and the bias.
+    /// Returns the weight (its first two dimensions are `channels`) and the bias.
     ///
     /// New values are drawn uniformly between `±1 / √fan_in`, like those of PyTorch's `kaiming_uniform_(a=√5)`.
     fn parameters(
@@ -64,7 +64,7 @@ impl Arguments {
         channels: [usize; 2],
         vb: &VarBuilder,
     ) -> Result<(Tensor, Option<Tensor>)> {
-        // Floats, because the product of arbitrary sizes could overflow an integer.
+        // The product is a float, because arbitrary sizes could overflow an integer.
         let fan_in = self.kernel_size.iter().fold(channels[1] as f64, |count, size| count * *size as f64);
         let bound = symmetric_uniform(1. / fan_in.max(1.).sqrt());
         let shape = axes.shape(channels[0], channels[1], self.kernel_size);

@@ -23,8 +23,8 @@ use super::channel_norm::{ChannelNorm, Settings, setters};
 /// - Fails if the input has the wrong shape, or if its statistics are needed and it has only one value per channel
 ///
 /// Training uses the statistics of the batch and updates the running statistics in place. Evaluation uses the running
-/// statistics, which lets it be fused into a preceding convolution. Without running statistics, evaluation also uses
-/// the statistics of the batch.
+/// statistics, so that the batch norm can be fused into a preceding convolution. Without running statistics, evaluation
+/// also uses the statistics of the batch.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -85,7 +85,8 @@ impl BatchNorm {
         Ok(y.into())
     }
 
-    /// Updates the running statistics with the mean and the biased variance of `values` values per channel.
+    /// Updates the running statistics with the mean and the biased variance of a batch in which each channel has
+    /// `values` values.
     fn update_running_stats(&self, values: usize, [mean, var]: [Tensor; 2]) -> Result<()> {
         if let Some(running) = &self.0.running
             && values > 1

@@ -14,7 +14,7 @@ use crate::{Error, Result};
 use super::channel_norm::{ChannelNorm, RunningStats, Settings, setters};
 
 /// Normalizes each channel of each example (Ulyanov, Vedaldi and Lempitsky 2016, <https://arxiv.org/abs/1607.08022>).
-/// [`InstanceNorm1d`], [`InstanceNorm2d`] and [`InstanceNorm3d`] have PyTorch's names.
+/// [`InstanceNorm1d`], [`InstanceNorm2d`] and [`InstanceNorm3d`] are aliases with PyTorch's names.
 ///
 /// - Config: `InstanceNorm2d::config(num_features)`; setters `eps` (1e-5), `momentum` (0.1), `affine` (false),
 ///   `track_running_stats` (false)

@@ -135,7 +135,7 @@ macro_rules! sequence_setters {
                 self
             }
 
-            /// Sets the probability with which training drops outputs of all layers except the last.
+            /// Sets the probability with which training drops each output of a layer. The last layer drops no outputs.
             pub fn dropout(mut self, p: f64) -> Self {
                 self.0.dropout = p;
                 self

@@ -16,7 +16,7 @@ use crate::signal::{Layout, Value};
 
 use super::{NchwConvolution, conv_label};
 
-/// The operands of a convolution that can run channel-blocked. All are f32 tensors on the CPU.
+/// The operands of a convolution that can run channel-blocked. All operands are f32 and on the CPU.
 pub(crate) struct BlockedConvolution {
     pub input: Value,
     pub parameters: BlockedParameters,

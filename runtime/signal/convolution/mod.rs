@@ -1,4 +1,4 @@
-//! Convolutions that have not run.
+//! Convolutions that have not run yet.
 
 mod blocked;
 mod nchw;
@@ -19,7 +19,8 @@ use super::{Layout, Layouts, Value};
 /// A convolution. The variants differ in the layouts that they support for the result.
 pub(crate) enum Convolution {
     Nchw(NchwConvolution),
-    /// The channel-blocked kernels support the parameters and the tensors of the epilogue.
+    /// A convolution that the channel-blocked kernels can run: they support its parameters and the tensors of its
+    /// epilogue.
     Either(BlockedConvolution),
 }
 
@@ -34,8 +35,8 @@ impl Convolution {
         }
     }
 
-    /// Appends an operation to the convolution's epilogue. If the channel-blocked kernels do not support it,
-    /// for example because it needs a gradient, converts to a convolution of tensors.
+    /// Appends an operation to the convolution's epilogue. If the channel-blocked kernels do not support the operation,
+    /// for example because one of its tensors needs a gradient, `self` becomes a convolution of tensors.
     pub(super) fn fuse(
         &mut self,
         epilogue: &mut Epilogue,

@@ -1,4 +1,4 @@
-//! A convolution of tensors.
+//! A convolution whose input and output are tensors.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use crate::kernels::conv::{self, ConvGeometry, PackedCache};
 use crate::kernels::internal::Axes;
 use crate::signal::epilogue::Epilogue;
 
-/// The operands of a convolution of tensors.
+/// The operands of a convolution whose input and output are tensors.
 pub(crate) struct NchwConvolution {
     pub axes: Axes,
     pub input: Tensor,
