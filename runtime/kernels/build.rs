@@ -33,8 +33,8 @@ mod cuda {
     /// generation.
     const CAPABILITY: usize = 80;
 
-    /// The file pattern and compute capability of the kernels for compute capability 9.0 only. These kernels are
-    /// compiled for `sm_90a` and are not loaded on any other device.
+    /// The kernels that run only on devices of compute capability 9.0: the pattern of their file names, and their
+    /// compute capability. They are compiled for `sm_90a` and are not loaded on any other device.
     const HOPPER: (&str, usize) = ("conv_hopper*.cu", 90);
 
     pub fn build() -> Result<(), Box<dyn Error>> {
@@ -51,8 +51,8 @@ mod cuda {
             .compute_cap(capability)
             .with_compute_override(HOPPER.0, HOPPER.1)
             .args(["-std=c++17", "-O3", "--expt-relaxed-constexpr"])
-            // cudaforge compiles the PTX again if the arguments change, but not if the compiler changes. So the
-            // compiler becomes an argument.
+            // cudaforge compiles the PTX again if the arguments change, but not if the compiler changes. So a hash of
+            // the compiler is one of the arguments.
             .arg(&format!("-DCOMPILED_BY={:016x}", compiler()?))
             .build_ptx()?;
         fs::write(out.join("modules.rs"), table(&modules, &out, capability)?)?;

@@ -91,7 +91,7 @@ impl Channels {
         planes.map(|range| sums(&a[range.clone()], &b[range], &term)).fold([0.0; K], add)
     }
 
-    /// Calls `fill(channel, range, plane)` for every plane of `out`, which is `out[range]`.
+    /// Calls `fill(channel, range, plane)` for every plane of `out`, where `plane` is `out[range]`.
     pub fn for_each_plane<E: Send>(
         &self,
         out: &mut [E],

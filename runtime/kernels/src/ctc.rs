@@ -31,9 +31,9 @@ pub struct Ctc {
 /// - `log_probs`: log-probabilities `[time, batch, classes]`, the output of [`log_softmax`](crate::log_softmax)
 /// - returns the negative log-likelihood of each sample's labels, `[batch]`
 ///
-/// Like PyTorch, assumes that `log_probs` is the output of a log-softmax: the gradient of `log_probs` is the gradient
-/// with respect to the logits, which the backward pass of the log-softmax leaves unchanged. Runs on the CPU for tensors
-/// on any device.
+/// Like PyTorch, assumes that `log_probs` is the output of a log-softmax. The gradient of `log_probs` is therefore the
+/// gradient with respect to the logits: the backward pass of the log-softmax leaves it unchanged. Runs on the CPU for
+/// tensors on any device.
 ///
 /// # Errors
 /// Fails if the rank of `log_probs` is not 3, the number of label sequences or lengths is not the batch size, a length
@@ -247,7 +247,7 @@ impl<E: Element> Sample<'_, E> {
         beta
     }
 
-    /// Returns the negative log-probability of all alignments.
+    /// Returns the negative log-probability of all alignments together.
     fn loss(&self, alpha: &[f64]) -> f64 {
         match alpha.rchunks_exact(self.states()).next() {
             Some(&[.., label, blank]) => -log_sum_exp([label, blank, LOG_ZERO]),

@@ -15,8 +15,8 @@ pub fn empty_output(operands: &[&Tensor], shape: impl Into<Shape>) -> Result<Ten
     sum.mul(&sum.zeros_like()?)?.broadcast_as(shape)?.contiguous()
 }
 
-/// Replaces an empty view with an offset into its storage by an empty tensor with a new storage. Returns all other
-/// tensors unchanged.
+/// If the tensor is an empty view that does not begin at the start of its storage, returns an empty tensor with a new
+/// storage. Returns all other tensors unchanged.
 ///
 /// `chunk` on an empty batch returns views that begin past the end of their storage, and candle's operations panic on
 /// them.

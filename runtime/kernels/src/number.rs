@@ -40,8 +40,8 @@ pub trait Number:
     /// Returns the hyperbolic tangent.
     fn tanh(self) -> Self;
 
-    /// Returns Φ, the standard normal distribution function, `(1 + erf(x / √2)) / 2`, with a small *relative*
-    /// error in the left tail too, where the formula with `erf` cancels.
+    /// Returns Φ, the standard normal distribution function: `(1 + erf(x / √2)) / 2`. The *relative* error is small in
+    /// the left tail too, where this formula suffers from cancellation.
     fn normal_cdf(self) -> Self;
 
     /// Returns the standard normal density, the derivative of Φ.

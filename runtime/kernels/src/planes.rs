@@ -30,7 +30,7 @@ pub fn input_length(op: &str, x: &Tensor) -> Result<usize> {
     }
 }
 
-/// Runs an operation on images on a sequence, as an image with one row.
+/// Runs an operation for images on a sequence: the operation receives the sequence as an image with one row.
 pub(crate) fn as_row(x: &Tensor, operation: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<Tensor> {
     operation(&x.unsqueeze(x.rank() - 1)?)?.squeeze(D::Minus2)
 }

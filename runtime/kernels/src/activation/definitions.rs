@@ -1,7 +1,7 @@
 //! The table of activations, with one entry for each. All code that computes or names an activation uses this table.
 //!
-//! Values and gradients match PyTorch for every input, including the kinks, infinities and NaN. On a flat piece the
-//! gradient is selected rather than multiplied, so that the result for an infinite gradient is 0 and not NaN.
+//! Values and gradients match PyTorch for every input, including the kinks, infinities and NaN. On a flat piece, the
+//! gradient is set to 0 rather than multiplied by 0, so that an infinite gradient of the output gives 0 and not NaN.
 
 use candle_core::{Result, Tensor};
 
@@ -53,13 +53,13 @@ activations! {
         LeakyRelu { negative_slope } = leaky_relu [] {
             inline: true,
             value: |x| x.splat(0.).where_less(x, x, x * x.splat(negative_slope)),
-            // The output has the sign of the input.
+            // The output is positive exactly if the input is.
             saves_output: negative_slope >= 0.,
             gradient: |grad, y| y.splat(0.).where_less(y, grad, grad * y.splat(negative_slope)),
             composed: |x| x.relu()? - x.neg()?.relu()?.affine(negative_slope, 0.)?,
         }
 
-        /// `x σ(x)`: Elfwing et al. 2017; Swish.
+        /// `x σ(x)`, also called Swish (Elfwing et al., 2017).
         Silu = silu ["SiLU"] {
             value: |x| x * x.sigmoid(),
             saves_output: false,
@@ -71,7 +71,7 @@ activations! {
             composed: |x| x.silu(),
         }
 
-        /// `x Φ(x)`, exact: Hendrycks and Gimpel 2016.
+        /// `x Φ(x)` with the exact Φ (Hendrycks and Gimpel, 2016).
         Gelu = gelu [] {
             value: |x| x * x.normal_cdf(),
             saves_output: false,
@@ -97,7 +97,7 @@ activations! {
             composed: |x| x.tanh(),
         }
 
-        /// `x · relu6(x + 3) / 6`: Howard et al. 2019.
+        /// `x · relu6(x + 3) / 6` (Howard et al., 2019).
         Hardswish = hardswish ["Hardswish"] {
             inline: true,
             value: |x| {

@@ -1,4 +1,4 @@
-//! PReLU: a leaky ReLU with a learned slope: one for all channels, or one for each channel.
+//! PReLU, a leaky ReLU whose slope is learned. There is one slope for all channels, or one for each channel.
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
@@ -39,7 +39,7 @@ pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     x.relu()?.sub(&negative)
 }
 
-/// Returns the view of `x` whose channels each have one slope.
+/// Returns `x` as a view in which each channel has one slope. If all channels share a slope, the view has one channel.
 fn view(x: &Tensor, weight: &Tensor) -> Result<Channels> {
     match weight.dims() {
         [1] => {

@@ -4,7 +4,8 @@
 /// to the enum `Activation` and the macro `with_function`.
 ///
 /// An entry starts with its type, its parameters and the name of its function. The brackets hold PyTorch's name of the
-/// layer that `sconce` generates for an activation without settings. Then follow, in this order:
+/// layer that `sconce` generates for the activation. They are empty if it generates none; it generates only layers
+/// without settings. Then follow, in this order:
 /// - `bounds`, if the activation only clamps its input to them: kernels then keep the bounds in registers;
 /// - `inline: true`, if computing the value is cheaper than a function call;
 /// - `value` of the input;
@@ -99,7 +100,7 @@ macro_rules! enumeration {
 
         const COUNT: usize = 1 + [$(stringify!($name)),*].len();
 
-        /// The variants of [`Activation`] without parameters, numbered as in `cuda/activation.cuh`.
+        /// The variants of [`Activation`] without their parameters, numbered as in `cuda/activation.cuh`.
         enum Kind {
             $identity,
             $($name,)*
@@ -138,9 +139,10 @@ macro_rules! enumeration {
         }
         pub(crate) use with_function;
 
-        /// Calls a macro with an item `Silu = silu ["SiLU"];` for each activation except the identity: the variant of
-        /// [`Activation`], the name of its function, and the name of its layer if that has no settings. For the crate
-        /// `sconce`, whose layers and functions it generates; not part of the stable interface.
+        /// Calls a macro with one item for each activation except the identity, such as `Silu = silu ["SiLU"];`. The
+        /// item holds the variant of [`Activation`], the name of its function and, if its layer has no settings, the
+        /// name of that layer. The crate `sconce` generates layers and functions with this macro, which is not part of
+        /// the stable interface.
         #[macro_export]
         macro_rules! for_each_activation {
             ($d callback:ident) => {

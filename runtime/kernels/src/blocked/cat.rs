@@ -38,7 +38,7 @@ pub fn cat_channels(images: &[Arc<Image>]) -> Result<Image> {
     Ok(y)
 }
 
-/// Copies `count` channels of one sample, starting at `channel`, to the first lanes of every pixel of `block`.
+/// Copies `count` channels of one sample, from `channel` on, to the first `count` lanes of every pixel of `block`.
 fn copy(image: &Image, sample: usize, channel: usize, count: usize, block: &mut [f32]) {
     let (lanes, len) = (image.lanes(), image.pixels() * image.lanes());
     let mut done = 0;

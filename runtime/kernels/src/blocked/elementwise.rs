@@ -51,14 +51,14 @@ fn for_each_block(y: &mut Image, run: impl Fn(usize, &mut [f32]) + Sync) {
     });
 }
 
-/// Returns the first lane of the last block that must be cleared because the activation does not map zero to zero, or
-/// the number of lanes if no lane must be cleared.
+/// Returns the first lane to clear in the last block of channels, or the number of lanes if none must be cleared. The
+/// lanes after the last channel must be cleared if the activation does not map zero to zero.
 fn first_padding_lane(x: &Image, activation: Activation) -> usize {
     let used = x.dims()[1] % x.lanes();
     if used == 0 || activation.value(0f32) == 0. { x.lanes() } else { used }
 }
 
-/// Clears the lanes of every pixel from `first` on.
+/// Sets the lanes from `first` on to zero in every pixel.
 fn clear(block: &mut [f32], lanes: usize, first: usize) {
     if first < lanes {
         block.chunks_exact_mut(lanes).for_each(|pixel| pixel[first..].fill(0.));

@@ -28,7 +28,7 @@ pub fn prefers_nchwc(shape: &ConvShape, input: Layout) -> bool {
     supports && fills_lanes(shape)
 }
 
-/// Returns whether a consumer may be fused into a convolution.
+/// Returns whether a consumer may be fused into a convolution of this shape.
 pub fn fuses_consumer(shape: &ConvShape) -> bool {
     shape.geometry.groups == 1
 }

@@ -1,4 +1,4 @@
-//! Pooling of channel-blocked images. Each lane is a channel, so the elements of a window are whole vectors.
+//! Pooling of channel-blocked images. Each lane is a channel, so each pixel of a window is a whole vector.
 
 use candle_core::Result;
 
@@ -53,7 +53,7 @@ fn output_size(op: &str, x: &Image, size: [Option<usize>; 2]) -> Result<[usize; 
     Ok(output)
 }
 
-/// The reduction of the pixels of a window.
+/// A reduction of each window to one pixel.
 trait Pool: Sync {
     /// Returns the `[height, width]` of the output.
     fn output(&self) -> [usize; 2];

@@ -1,4 +1,4 @@
-//! Conversion between `Nchw`, `[channels, pixels]`, and `Nchwc`, `[⌈channels / lanes⌉, pixels, lanes]`.
+//! Conversion between the layouts `Nchw` (`[channels, pixels]`) and `Nchwc` (`[⌈channels / lanes⌉, pixels, lanes]`).
 
 use crate::parallel::{SharedStart, cost, for_each, for_each_chunk};
 use crate::simd::{Kernel, Simd, dispatch_loops};
@@ -38,8 +38,8 @@ pub(super) fn to_nchw(nchwc: &[f32], nchw: &mut [f32], dims: [usize; 4], lanes: 
         let present = lanes.min(channels - first);
         let block = &nchwc[index * pixels * lanes..][..pixels * lanes];
         let start = nchw.at((image * channels + first) * pixels);
-        // SAFETY: `nchw` has `batch * channels` planes of `pixels` elements. These are the `present` planes of the
-        // channels of this block, which no other block accesses.
+        // SAFETY: `nchw` has `batch * channels` planes of `pixels` elements. The slice consists of the planes of this
+        // block's `present` channels, which no other block accesses.
         let planes = unsafe { std::slice::from_raw_parts_mut(start, present * pixels) };
         dispatch_loops(Scatter { planes, block, pixels, present, lanes });
     });

@@ -55,7 +55,8 @@ __device__ __forceinline__ void barrier_wait(Barrier *barrier, int parity) {
                  "@over bra done;\n bra wait;\n done:\n}" ::"r"(smem_address(barrier)), "r"(parity) : "memory");
 }
 
-/// Starts a copy of `bytes` to shared memory, which the barrier counts. Addresses and `bytes` must be multiples of 16.
+/// Starts a copy of `bytes` bytes to shared memory. The barrier counts the copied bytes. Addresses and `bytes` must be
+/// multiples of 16.
 __device__ __forceinline__ void bulk_copy(void *to, const void *from, int bytes, Barrier *barrier) {
     asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];"
                  ::"r"(smem_address(to)), "l"(from), "r"(bytes), "r"(smem_address(barrier)) : "memory");
@@ -69,8 +70,8 @@ template <int NUMBER, int THREADS> __device__ __forceinline__ void named_barrier
     asm volatile("bar.sync %0, %1;" ::"n"(NUMBER), "n"(THREADS) : "memory");
 }
 
-/// Set the registers of each thread in the warpgroup to `N`, a multiple of 8. Registers that one warpgroup releases are
-/// available to the others.
+/// These two functions set the number of registers of each thread in the warpgroup to `N`, a multiple of 8. Registers
+/// that one warpgroup releases are available to the others.
 template <int N> __device__ __forceinline__ void decrease_registers() {
     asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N));
 }
@@ -79,8 +80,8 @@ template <int N> __device__ __forceinline__ void increase_registers() {
 }
 
 /// Returns the descriptor of a factor of `wgmma` in shared memory, without swizzling. The factor consists of core
-/// matrices of 8 rows by 16 bytes of the depth, stored row by row. `depth_stride` is the distance in bytes of core
-/// matrices that are adjacent along the depth, `row_stride` that of core matrices that are adjacent along the rows.
+/// matrices of 8 rows by 16 bytes of the depth, stored row by row. `depth_stride` is the distance in bytes between core
+/// matrices that are adjacent along the depth, and `row_stride` between those that are adjacent along the rows.
 __device__ __forceinline__ uint64_t matrix_descriptor(const void *start, int depth_stride, int row_stride) {
     const uint64_t address = smem_address(start) >> 4 & 0x3fff;
     return address | (uint64_t)(depth_stride >> 4 & 0x3fff) << 16 | (uint64_t)(row_stride >> 4 & 0x3fff) << 32;
@@ -104,12 +105,14 @@ template <int N> __device__ __forceinline__ void wgmma_wait() {
     "%31,%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47,%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,"   \
     "%59,%60,%61,%62,%63}"
 
-/// D += A·B, computed by four warps: 64 rows by `N` columns by 32 bytes of the depth. `a` and `b` are the descriptors
-/// of `A`, `[64, depth]`, and `B`, `[N, depth]`. For every eight columns, thread `t` holds four sums, as in `mma.sync`:
-/// in rows `t / 4 % 8` and `t / 4 % 8 + 8` of its warp's 16 rows, and in columns `t % 4 · 2` and `t % 4 · 2 + 1`.
+/// D += A·B, computed by four warps: 64 rows by `N` columns by 32 bytes of the depth. `a` is the descriptor of `A`
+/// (`[64, depth]`), and `b` that of `B` (`[N, depth]`). For every eight columns, thread `t` holds four sums, as in
+/// `mma.sync`: in rows `t / 4 % 8` and `t / 4 % 8 + 8` of its warp's 16 rows, and in columns `t % 4 · 2` and
+/// `t % 4 · 2 + 1`.
 template <class T, int N> __device__ void wgmma(float (&d)[N / 2], uint64_t a, uint64_t b);
 
-// The last operands are the scales of A·B, A and B and, for 16-bit types, whether A and B are transposed.
+// The last operands are the scale of D (1 adds the product to D), the signs of A and B and, for 16-bit types, whether A
+// and B are transposed.
 #define WGMMA(T, N, SHAPE, TYPES, TRANSPOSED, LIST, A, B, ...)                                                      \
     template <> __device__ __forceinline__ void wgmma<T, N>(float (&d)[N / 2], uint64_t a, uint64_t b) {            \
         asm volatile("wgmma.mma_async.sync.aligned." SHAPE ".f32." TYPES " " LIST ", " A ", " B ", 1, 1, 1" TRANSPOSED ";" \

@@ -2,9 +2,9 @@
 //! every pass touches the same pages.
 //!
 //! Each running pass leases ranges, first fit, from a separate region. A lease that does not fit gets a separate
-//! allocation. When the last lease of a pass is dropped, its region is reallocated to the size that the pass would have
-//! needed. The number of regions is the maximum number of passes that have run concurrently. The arena lives as long as
-//! a layer that has used it.
+//! allocation. When the last lease of a pass is dropped, its region grows if a lease did not fit, and shrinks if many
+//! passes in a row needed less than half of it. The number of regions is the maximum number of passes that have run
+//! concurrently. The arena lives as long as any layer that has used it.
 
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut, Range};

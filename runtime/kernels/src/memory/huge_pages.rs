@@ -4,9 +4,9 @@ use std::mem::MaybeUninit;
 
 /// Asks the system for huge pages in `memory`, before the first write to it.
 ///
-/// A kernel that reads a pixel of every channel block, and then their weights, visits more 4 KiB pages than the TLB
-/// has entries. By default, Linux grants huge pages only on request. The call is a hint. It has no effect on memory
-/// that does not contain a whole huge page, nor on other systems.
+/// A kernel that reads a pixel of every channel block, and then the weights of these blocks, visits more 4 KiB pages
+/// than the TLB has entries. By default, Linux grants huge pages only on request. The call is a hint. It has no effect
+/// on memory that does not contain a whole huge page, nor on systems other than Linux.
 pub(crate) fn advise_huge_pages<T>(memory: &mut [MaybeUninit<T>]) {
     #[cfg(target_os = "linux")]
     {
@@ -14,7 +14,7 @@ pub(crate) fn advise_huge_pages<T>(memory: &mut [MaybeUninit<T>]) {
         unsafe extern "C" {
             fn madvise(start: *mut c_void, bytes: usize, advice: c_int) -> c_int;
         }
-        // The value of <sys/mman.h>, and the size of a huge page on most machines.
+        // The value from <sys/mman.h>, and the size of a huge page on most machines.
         const MADV_HUGEPAGE: c_int = 14;
         const PAGE: usize = 2 << 20;
         let start = memory.as_mut_ptr().cast::<u8>();

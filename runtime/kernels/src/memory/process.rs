@@ -35,7 +35,7 @@ pub fn keep_memory() -> bool {
         unsafe extern "C" {
             fn mallopt(parameter: c_int, value: c_int) -> c_int;
         }
-        // The values of <malloc.h>. The settings disable separate mappings for large allocations, keep the heap from
+        // The values from <malloc.h>. The settings disable separate mappings for large allocations, keep the heap from
         // shrinking, and let it grow in large steps.
         const M_TRIM_THRESHOLD: c_int = -1;
         const M_TOP_PAD: c_int = -2;

@@ -1,5 +1,5 @@
-//! Folds batch norm in evaluation mode and biases into one scale and one shift for each channel, which the epilogue of
-//! a convolution applies.
+//! Folds a batch norm in evaluation mode, and the bias of the convolution before it, into one scale and one shift for
+//! each channel. The epilogue of the convolution applies both.
 
 use candle_core::{DType, Result, Tensor};
 
@@ -52,7 +52,7 @@ pub fn batch_norm_fold(
 
 /// Folds the bias of a convolution into the shift of the subsequent batch norm: `(x + bias) · scale + shift`.
 ///
-/// Returns `None` if the new shift is not finite, because it may overflow f16.
+/// In f16 the new shift may overflow. Returns `None` if it is not finite.
 pub fn fold_bias(bias: Option<&Tensor>, scale: &Tensor, shift: &Tensor) -> Result<Option<Tensor>> {
     let Some(bias) = bias else { return Ok(Some(shift.clone())) };
     let sum = ((bias * scale)? + shift)?;

@@ -64,7 +64,8 @@ pub(super) struct Sums<'a, E> {
 impl<E: Element> Kernel for Sums<'_, E> {
     type Output = [f64; 2];
 
-    /// Works in blocks that are stored in small arrays, because compilers do not vectorize a single fused loop.
+    /// Stores the gradients and products of a block of elements in small arrays and then adds them up, because
+    /// compilers do not vectorize a single fused loop.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) -> [f64; 2] {
         const BLOCK: usize = 64;

@@ -162,7 +162,7 @@ impl BatchNorm {
         };
         let x = x.contiguous()?;
         let y = match residual {
-            // An operation has at most three operands.
+            // An operation has at most three operands, so the weight and the bias are concatenated into one.
             Some(residual) => {
                 let affine = Tensor::cat(&[&self.weight, &self.bias], 0)?;
                 relay::apply([&x, &affine, &residual.contiguous()?], op)?

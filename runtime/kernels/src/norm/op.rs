@@ -25,7 +25,7 @@ pub(super) struct Normalize {
     pub inv_std: Vec<f64>,
     /// Whether the statistics were computed from `x`. The gradient then passes through them.
     pub training: bool,
-    /// The activation, whose derivative can be computed from its output.
+    /// The activation. Its derivative must be computable from its output.
     pub activation: Activation,
     /// Whether there is a residual.
     pub residual: bool,

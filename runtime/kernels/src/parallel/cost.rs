@@ -22,7 +22,7 @@ pub(crate) const EXPONENTIALS: usize = PASS / 4;
 /// Multiply-adds of operands that are in registers or in a core's caches.
 pub(crate) const MULTIPLY_ADDS: usize = 1 << 18;
 
-/// Multiply-adds of a group of tasks of a convolution that run as one job.
+/// Multiply-adds of a job, which is a group of a convolution's tasks.
 pub(crate) const JOB_MULTIPLY_ADDS: usize = 4 * MULTIPLY_ADDS;
 
 /// Multiply-adds with an operand that is read from memory once.
@@ -31,8 +31,8 @@ pub(crate) const STREAMED_MULTIPLY_ADDS: usize = MULTIPLY_ADDS / 2;
 /// Multiply-adds of a task that also packs an operand.
 pub(crate) const PACKED_MULTIPLY_ADDS: usize = 2 * MULTIPLY_ADDS;
 
-/// The threshold below which an operation whose tasks are allocated and split in advance runs on the calling thread, in
-/// multiply-adds.
+/// The multiply-adds below which an operation runs on the calling thread if its tasks would have to be allocated and
+/// split in advance.
 pub(crate) const SPLIT_MULTIPLY_ADDS: usize = 8 * MULTIPLY_ADDS;
 
 /// Multiply-adds that are not vectorized.

@@ -58,7 +58,8 @@ fn enter() {
     queue().waiting += 1;
 }
 
-/// Waits for the next job of a helper that has entered. Returns `None`, and stops waiting, if no job arrives in time.
+/// Waits for the next job, or returns `None` if no job arrives in time. The calling helper is counted as waiting; on
+/// return it no longer is.
 fn next() -> Option<Arc<Job>> {
     for _ in 0..YIELDS {
         for _ in 0..POLLS {

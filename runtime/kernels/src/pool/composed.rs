@@ -27,8 +27,8 @@ pub(super) fn max(x: &Tensor, [rows, columns]: [&[WindowPositions]; 2]) -> Resul
     Ok(y)
 }
 
-/// Returns, for each output, the position in its window with index `position`. A shorter window repeats its first
-/// position, which does not change the maximum.
+/// Returns, for each output, the input position that has the index `position` in the output's window. A window with
+/// fewer positions repeats its first one, which does not change the maximum.
 fn indices(outputs: &[WindowPositions], position: usize) -> Result<Vec<u32>> {
     let index = |(output, positions): (usize, &WindowPositions)| match positions
         .clone()

@@ -1,5 +1,6 @@
-//! 2×2 max pooling with stride 2 and its gradient, for f32. The four elements of a vector of windows are in registers
-//! at the same time, and every choice is a select instruction, because branches would be unpredictable.
+//! 2×2 max pooling with stride 2 and its gradient, for f32. Four vectors hold the four elements of several windows, one
+//! window in each lane, in registers at the same time. Every choice is a select instruction, because branches would be
+//! unpredictable.
 
 use std::mem::MaybeUninit;
 
@@ -80,7 +81,8 @@ impl Kernel for Backward<'_> {
         let ([h, w], [rows, columns]) = (pool.input, pool.output());
         let outputs = y.chunks_exact(rows * columns).zip(grad.chunks_exact(rows * columns));
         for ((x, dx), (y, grad)) in x.chunks_exact(h * w).zip(dx.chunks_exact_mut(h * w)).zip(outputs) {
-            // The last NaN of a window is its maximum, but NaN does not equal any element.
+            // If a window contains NaN, its gradient belongs to its last NaN, which no comparison with the maximum
+            // finds.
             if y.iter().fold(false, |any, y| any | y.is_nan()) {
                 pool.scatter(x, y, grad, write_zeros(dx));
                 continue;
@@ -96,7 +98,7 @@ impl Kernel for Backward<'_> {
     }
 }
 
-/// Writes the gradients of a vector of outputs to the first element of each window that equals the maximum.
+/// Writes the gradient of each output of a vector to the first element of its window that equals the maximum.
 #[inline(always)]
 fn route_gradients<S: Simd>(
     simd: S,

@@ -11,7 +11,7 @@ use crate::simd::{Kernel, Simd};
 
 use super::max::{AxisWindows, MaxPool};
 
-/// The elements that one iteration of a pass handles.
+/// The number of elements that one iteration of a pass handles.
 const STEP: usize = 8;
 
 /// The backward pass over several planes: adds to the gradient `dx` of `x`.

@@ -24,12 +24,12 @@ pub(super) trait Cell: Copy + Send + Sync + 'static {
     /// gradient.
     const ADDITIVE: bool;
 
-    /// Returns the new state and the values saved for the gradient, from the input part `x` and the state part `h` of
-    /// each gate and the old state.
+    /// Returns the new state and the values saved for the gradient, from the old state and, for each gate, the input
+    /// part `x` and the state part `h`.
     fn value<T: Float>(self, x: [T; GATES], h: [T; GATES], state: [T; STATES]) -> ([T; STATES], [T; SAVED]);
 
     /// Returns the gradients of the input part and the state part of each gate, and the direct gradient of the old
-    /// state.
+    /// state: the part that does not pass through the gates' matrix product.
     fn gradient<T: Float>(
         self,
         saved: [T; SAVED],

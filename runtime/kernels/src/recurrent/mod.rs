@@ -130,8 +130,9 @@ pub fn run(
 }
 
 impl Recurrent<'_> {
-    /// Returns the weight with the bias as its last column, `[gates · hidden, hidden (+ 1)]`. For a state
-    /// that is extended by a 1, one matrix product then also adds the bias, in the forward and the backward pass.
+    /// Returns the weight with the bias as its last column, `[gates · hidden, hidden (+ 1)]`. If the state is extended
+    /// by a 1, the matrix product of a step also adds the bias, and the matrix product for the gradient of the weight
+    /// also computes the gradient of the bias.
     fn with_bias_column(&self, dtype: DType) -> Result<Tensor> {
         let weights = match self.bias {
             Some(bias) => Tensor::cat(&[self.weight, &bias.unsqueeze(1)?], 1)?,

@@ -28,8 +28,8 @@ pub(super) struct Gradients<'a, C, T> {
     pub cell: C,
     pub hidden: usize,
     pub saved: &'a [T],
-    /// The gradients of the new states, which are replaced by the direct gradients of the old states, without the
-    /// matrix product.
+    /// The gradients of the new states. They are replaced by the direct gradients of the old states; the caller adds
+    /// the gradient from the matrix product.
     pub state: [&'a mut [T]; STATES],
     pub dx: &'a mut [T],
     /// Empty if it equals `dx`.
@@ -95,7 +95,7 @@ impl<C: Cell, T: Element> Kernel for Gradients<'_, C, T> {
     }
 }
 
-/// Returns the `used` blocks of length `width` that make up a row. The remaining slices are empty.
+/// Returns the `used` blocks of length `width` that make up a row. The remaining slices of the array are empty.
 #[inline(always)]
 fn blocks<const N: usize, T>(data: &[T], row: usize, used: usize, width: usize) -> [&[T]; N] {
     let row = &data[row * used * width..];

@@ -2,7 +2,7 @@
 //!
 //! Candle allocates zeros for each gradient and adds the gradient to them, even if there is only one gradient: one pass
 //! clears the memory and one adds to it, which is as much memory traffic as a pooling operation. Here a *proxy node*, a
-//! tensor of a single number, represents an operation in candle's graph. The gradient of the operation's output is left
+//! tensor of a single number, represents an operation in candle's graph. The gradient of the operation's output waits
 //! in a [`GradientSlot`] until candle's traversal of the graph reaches the proxy node. The output itself is an ordinary
 //! tensor: in candle's graph, the result of an operation on the proxy node.
 
@@ -84,14 +84,15 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// An operation's output, saved for the backward pass, and the gradients that the output's readers leave during it.
+/// An operation's output, saved for the backward pass. During that pass, each operation that read the output adds a
+/// gradient of the output to the slot.
 #[derive(Default)]
 struct GradientSlot {
     /// The output, detached from candle's graph.
     output: OnceLock<Tensor>,
     /// The id of the output in candle's graph.
     id: OnceLock<TensorId>,
-    /// The sum of the gradients left so far, for each thread that runs a backward pass.
+    /// The sum of the gradients added so far, for each thread that runs a backward pass.
     gradients: Mutex<HashMap<ThreadId, Sum>>,
 }
 
@@ -102,8 +103,8 @@ struct Sum {
 }
 
 impl GradientSlot {
-    /// Adds a gradient to the slot. Returns the number one, which candle accumulates in place of the gradient, so
-    /// that the proxy node receives the number of gradients left.
+    /// Adds a gradient to the slot. Returns the number one, which candle accumulates in place of the gradient, so that
+    /// the proxy node receives the number of gradients that were added to the slot.
     fn add(&self, gradient: Tensor) -> Result<Tensor> {
         let expected = self.output.get().map(Tensor::dims);
         if expected != Some(gradient.dims()) {

@@ -20,7 +20,7 @@ const NAME: &str = "resample";
 /// The interpolation of the output elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Filter {
-    /// The input at the first edge of the output pixel, with the position rounded down, like OpenCV's `INTER_NEAREST`.
+    /// The input pixel that contains the first (left or top) edge of the output pixel, like OpenCV's `INTER_NEAREST`.
     Nearest,
     /// The input nearest to the center of the output pixel.
     NearestExact,
@@ -37,8 +37,8 @@ pub struct Resampling<const AXES: usize = 2> {
     pub filter: Filter,
     /// The size of the output.
     pub output: [usize; AXES],
-    /// The scale factor, output size divided by input size, for the computation of positions. `None` uses the ratio of
-    /// the sizes.
+    /// The scale factor from input to output, for the computation of positions. `None` uses the output size divided by
+    /// the input size.
     pub scale: [Option<f64>; AXES],
     /// Whether the centers of the first and last pixels of input and output are aligned, instead of their outer edges.
     /// The nearest filters ignore this setting.

@@ -16,7 +16,7 @@ pub(super) struct Taps {
 pub(super) struct Axis {
     pub input: usize,
     pub output: usize,
-    /// The scale factor, output size divided by input size, if it is not the ratio of the sizes.
+    /// The scale factor from the input to the output. `None` means the output size divided by the input size.
     pub scale: Option<f64>,
     pub align_corners: bool,
 }

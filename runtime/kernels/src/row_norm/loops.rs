@@ -110,7 +110,8 @@ impl<E: Element> Kernel for Backward<'_, E> {
     }
 }
 
-/// Adds one row to the gradients of a weight and a bias that have an element for each element of the row.
+/// Adds the contribution of one row to the gradients of a weight and a bias that have one number for each element of
+/// the row.
 pub(super) struct Parameters<'a, E> {
     pub mean: f64,
     pub inv_std: f64,

@@ -78,8 +78,8 @@ pub fn rms_norm(x: &Tensor, normalized_shape: &[usize], weight: Option<&Tensor>,
     normalize(x, normalized_shape, weight, None, op)
 }
 
-/// Normalizes each of `groups` groups of neighboring channels of each sample, then applies `weight` and
-/// `bias`.
+/// Splits the channels of each sample into `groups` groups of neighboring channels and normalizes each group, then
+/// applies `weight` and `bias`.
 ///
 /// - `x`: `[batch, channels, ...]`
 /// - `weight`, `bias`: `[channels]` each; 1 and 0 if `None`

@@ -119,8 +119,8 @@ impl RowNorm {
         (dx, total)
     }
 
-    /// Writes the gradients of the rows in `dx`, the first of which is row `first`. Adds to `sums`, the gradients of
-    /// the parameters, unless they are empty.
+    /// Writes the gradients of the rows that `dx` holds, of which the first has the index `first`. Adds the gradients
+    /// of the parameters to `sums`, unless the vectors in `sums` are empty.
     fn block_gradients<E: Element>(
         &self,
         first: usize,
@@ -162,7 +162,7 @@ impl RowNorm {
         dispatch_loops(Backward { mean, shift, slope, scale, weighted, x, dx });
     }
 
-    /// Adds one row to the gradients of its weights and biases.
+    /// Adds the contribution of one row to the gradients of the row's weights and biases.
     fn add_parameters<E: Element>(
         &self,
         statistics: &Statistics,

@@ -107,7 +107,7 @@ mod tests {
         }
     }
 
-    /// Tests every bit pattern, and three more so that the last vector is partial.
+    /// Tests every bit pattern, then three of them again, so that the last vector is partial.
     #[test]
     fn widening_matches_the_half_crate() {
         let halves: Vec<u16> = (0..=u16::MAX).chain([0x3c00, 0x7f80, 1]).collect();

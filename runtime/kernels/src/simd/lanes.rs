@@ -16,7 +16,7 @@ pub(crate) trait Real: Element {
     fn dispatch<W: Work<Self>>(isa: Isa, work: W);
 }
 
-/// A task of a parallel loop, generic over the vector type, with its part of the result.
+/// A task of a parallel loop, generic over the vector type. It holds the part of the result that it writes.
 pub(crate) trait Work<R: Real>: Send {
     /// Runs the task. The method must be `#[inline(always)]`, and so must every function called in its inner loops.
     fn run<L: Lanes<Real = R>>(self, lanes: L);

@@ -1,8 +1,8 @@
 //! Exponential functions of single-precision numbers and vectors of them.
 //!
-//! Each function is generic over [`Single`] and has no branches. Each works for scalars, so that the
-//! compiler can vectorize a loop over them, and for the vectors of every instruction set. `exp`, `tanh` and `ln_1p_exp` are within 2 units in the
-//! last place of the exact result for every input, denormal results included.
+//! Each function is generic over [`Single`] and has no branches. Each works for scalars, so that the compiler can
+//! vectorize a loop over them, and for the vectors of every instruction set. `exp`, `tanh` and `ln_1p_exp` are within 2
+//! units in the last place of the exact result for every input, denormal results included.
 
 use std::f32::consts::LOG2_E;
 

@@ -1,8 +1,8 @@
 //! Vectors of `f32`s for each instruction set, and the choice of the instruction set at run time.
 //!
 //! A kernel is written once, generic over [`Simd`], as a type that implements [`Kernel`]. [`dispatch_to`] runs it with
-//! one of the machine's instruction sets, usually with the widest, which [`isa`] returns. Every method of every token
-//! is `#[inline(always)]`, so that the whole kernel is compiled inside one function of this file, which has the
+//! one of the machine's instruction sets, usually the one that [`isa`] returns. Every method of every token is
+//! `#[inline(always)]`, so that the whole kernel is compiled inside a single function of this file that has the
 //! attribute `target_feature`. Code that is compiled outside of that function makes a function call for every vector
 //! instruction. Therefore, do not call a token's methods in closures passed to `map` or `from_fn`.
 
@@ -145,7 +145,8 @@ pub fn dispatch_to<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
     }
 }
 
-/// Runs a kernel that may call [`Simd::dot_pairs`]. Returns `None` without running it unless [`has_pairs`].
+/// Runs a kernel that may call [`Simd::dot_pairs`]. If [`has_pairs`] is false for `isa`, returns `None` without running
+/// the kernel.
 #[cfg_attr(not(target_arch = "x86_64"), allow(unused_variables))]
 pub(super) fn dispatch_pairs<K: Kernel>(isa: Isa, kernel: K) -> Option<K::Output> {
     // SAFETY: `has_pairs` detected the features on this machine.
@@ -155,8 +156,8 @@ pub(super) fn dispatch_pairs<K: Kernel>(isa: Isa, kernel: K) -> Option<K::Output
     return None;
 }
 
-/// Runs a kernel of plain loops, which the compiler vectorizes: with AVX2 if the machine has it. AVX-512 would not
-/// speed such loops up, and would double their compile time.
+/// Runs a kernel of plain loops, which the compiler vectorizes. The compiler may use AVX2 if [`isa`] is AVX2 or
+/// AVX-512. AVX-512 would not speed such loops up, and would double their compile time.
 pub(super) fn dispatch_loops<K: Kernel>(kernel: K) -> K::Output {
     dispatch_loops_to(isa(), kernel)
 }
@@ -238,11 +239,11 @@ pub trait Simd: Copy + Send + Sync + 'static {
     fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2];
     /// Alternates the lanes of `a` and `b`: the inverse of [`deinterleave`](Self::deinterleave).
     fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2];
-    /// Selects the lanes of `same` if `a` equals `b`, and of `other` otherwise, including for NaN.
+    /// Returns in each lane `same` if `a` equals `b`, and `other` if not or if either is NaN.
     fn pick(self, a_and_b: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V;
-    /// Selects the lanes of `then` if `a < b`, and of `otherwise` if not, including for NaN.
+    /// Returns in each lane `then` if `a < b`, and `otherwise` if not or if either is NaN.
     fn pick_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
-    /// Selects the lanes of `then` if `a ≤ b`, and of `otherwise` if not, including for NaN.
+    /// Returns in each lane `then` if `a ≤ b`, and `otherwise` if not or if either is NaN.
     fn pick_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V;
     fn add(self, a: Self::V, b: Self::V) -> Self::V;
     fn sub(self, a: Self::V, b: Self::V) -> Self::V;

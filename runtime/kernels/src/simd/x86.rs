@@ -147,7 +147,7 @@ impl Simd for Avx2 {
     }
     #[inline(always)]
     fn larger(self, a: Self::V, b: Self::V) -> Self::V {
-        // The maximum is `a` in lanes in which `b` is NaN; `b` replaces it there.
+        // In lanes in which `b` is NaN, the instruction returns `a`. The blend replaces these lanes with `b`.
         unsafe { _mm256_blendv_ps(_mm256_max_ps(b, a), b, _mm256_cmp_ps::<_CMP_UNORD_Q>(b, b)) }
     }
     #[inline(always)]
@@ -336,7 +336,7 @@ impl Simd for Avx512 {
     }
     #[inline(always)]
     fn larger(self, a: Self::V, b: Self::V) -> Self::V {
-        // The maximum is `a` in lanes in which `b` is NaN; `b` replaces it there.
+        // In lanes in which `b` is NaN, the instruction returns `a`. The move replaces these lanes with `b`.
         unsafe { _mm512_mask_mov_ps(_mm512_max_ps(b, a), _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(b, b), b) }
     }
     #[inline(always)]

@@ -30,8 +30,8 @@ impl Graph {
         check(device, &stream)?;
         // Recorded kernels must not wait for events that precede the recording.
         let _untracked = Untracked::new(device);
-        // At each replay, a copy from the host would read freed memory. With this cache, candle keeps such constants on
-        // the device from the first run on.
+        // A recorded copy of a host tensor would read freed memory at each replay. With this cache, candle copies small
+        // host tensors to the device in the first run and keeps them there.
         let _constants = device.enable_cuda_graph_htod_cache();
         work()?;
         let recorded = Self::record(&stream, work);

@@ -151,7 +151,7 @@ struct Memory<'a> {
     scratch: Vec<Address<'a>>,
 }
 
-/// A kernel argument with the parameter's type. The driver reads it through a pointer.
+/// The value of a kernel argument, in the type of the kernel's parameter. The driver reads it through a pointer.
 enum Value {
     Pointer(u64),
     Int(i32),
@@ -215,7 +215,7 @@ fn submit(
     let config = LaunchConfig { grid_dim, block_dim, shared_mem_bytes: *shared };
     // SAFETY: the arguments have the types of the kernel's parameters, and the kernel stays in the bounds of its
     // buffers; tests check both for all plans, in the emulator with guarded memory. The buffers are freed on this
-    // stream, so after this launch.
+    // stream, and therefore after this launch.
     unsafe { builder.launch(config) }.map_err(|error| error::launching(op, launch, error))?;
     Ok(())
 }

@@ -24,7 +24,7 @@ __device__ __forceinline__ void sgd(T *parameter, const T *gradient, T *buffer, 
     }
 }
 
-// The settings of an Adam step: `keep` is the factor of the parameter, `correction` that of the root of `square`.
+// The settings of an Adam step: `keep` is the factor of the parameter, and `correction` is the factor of `√square`.
 struct Adam {
     double rate, keep_mean, keep_square, correction, eps, keep, decay;
 };

@@ -25,9 +25,9 @@ pub fn supports(targets: &[&Tensor]) -> bool {
     targets.iter().all(|target| runs_on(target.device()) && fits(target))
 }
 
-/// A step of SGD: `gradient += decay · parameter`, `buffer = momentum · buffer + share · gradient` and `parameter -=
-/// rate · direction`. The direction is the buffer, `gradient + momentum · buffer` with `nesterov`, or the gradient if
-/// there is no buffer.
+/// A step of SGD: `gradient += decay · parameter`, `buffer = momentum · buffer + share · gradient` and
+/// `parameter -= rate · direction`. The direction is `gradient + momentum · buffer` if `nesterov` is set, and the
+/// buffer otherwise. If there is no buffer, the direction is the gradient.
 #[derive(Clone, Copy, Debug)]
 pub struct SgdStep {
     /// The learning rate.
@@ -74,13 +74,14 @@ impl SgdStep {
 
 /// Computes `target = (1 - share) · target + share · x` in place.
 pub fn blend(target: &Tensor, x: &Tensor, share: f64) -> Result<()> {
-    // This is an SGD step with the rate `share` and the gradient `target - x`.
+    // In this SGD step, the decay of -1 makes the gradient `x - target`, and the rate of `-share` adds `share` times
+    // that gradient to the target.
     let step = SgdStep { rate: -share, momentum: 0., share: 1., decay: -1., nesterov: false };
     step.apply(target, x, None)
 }
 
-/// A step of Adam: `gradient += decay · parameter`, updates of the moving averages `mean` of the gradient and `square`
-/// of its square, and `parameter = keep · parameter - rate · mean / (√square · correction + eps)`.
+/// A step of Adam: adds `decay · parameter` to the gradient, updates the moving averages (`mean` of the gradient and
+/// `square` of its square), and sets `parameter = keep · parameter - rate · mean / (√square · correction + eps)`.
 #[derive(Clone, Copy, Debug)]
 pub struct AdamStep {
     /// The factor of the mean.

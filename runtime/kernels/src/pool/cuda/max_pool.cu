@@ -21,8 +21,8 @@ template <class T, int LANES> __device__ __forceinline__ void max_pool(const T *
     store(y + position.plane * pool.output() + position.row * pool.columns.output + position.column, max);
 }
 
-/// Writes the index in its plane of the maximum of each window: the first element that equals the maximum, or the last
-/// NaN.
+/// Writes, for each window, the index of its maximum in the plane: the first element that equals the maximum, or the
+/// last NaN.
 template <class T, int LANES>
 __device__ __forceinline__ void max_indices(const T *x, const T *y, unsigned *indices, const Pool &pool) {
     Position position;
