@@ -1,5 +1,6 @@
-//! Building from a checkpoint and loading into a network accept the same files and give the same errors,
-//! reports and values, also for tied tensors, for old batch norms and for files that do not fit.
+//! Building a network from a checkpoint and loading the checkpoint into an existing network accept the same files
+//! and give the same errors, reports and values. This includes tied tensors, batch norms without
+//! `num_batches_tracked`, and files that do not fit.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,7 @@ struct Tower {
     up: Linear,
 }
 
-/// A network with a parameter that has three names (one of them a plain tensor), a batch norm, and a list of
+/// A network with a parameter that three fields share (two layers and a plain tensor), a batch norm, and a list of
 /// towers with tied biases.
 #[derive(Module)]
 #[module(forward = |x| {
@@ -104,7 +105,8 @@ impl Directory {
     }
 }
 
-/// The result of a load: the report, the state and the number of distinct parameters, or the error.
+/// The outcome of a load: either the report, the state and the number of distinct parameters, or the error
+/// message.
 type Outcome = std::result::Result<(LoadReport, Vec<(String, Vec<f64>)>, usize), String>;
 
 fn built<C: Config>(config: C, load: &Load) -> Outcome {

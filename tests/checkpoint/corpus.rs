@@ -1,5 +1,5 @@
-//! Files from a fuzzer, and files that try to use too much time or memory. Each is read or rejected with an
-//! error, quickly.
+//! Files from a fuzzer, and files that try to use too much time or memory. Reading such a file either succeeds or
+//! gives an error, and takes little time.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -39,8 +39,8 @@ fn replay(name: &str, read: impl Fn(&[u8]) -> Result<StateDict>) -> (usize, usiz
     (read_files, failed)
 }
 
-/// Runs `work` and asserts that it takes less than 5 seconds. Even a debug build should take only milliseconds;
-/// seconds would mean that a larger file takes forever.
+/// Runs `work` and asserts that it takes less than 5 seconds. Even a debug build should take only milliseconds for
+/// these small files. If one took seconds, a larger file of the same kind would take forever.
 fn within_seconds<T>(label: &str, work: impl FnOnce() -> T) -> T {
     let start = Instant::now();
     let outcome = work();

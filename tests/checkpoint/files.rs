@@ -147,8 +147,8 @@ fn read_bytes(bytes: &[u8]) -> sconce::Result<StateDict> {
 
 #[test]
 fn invalid_pickles_are_errors_with_a_reason() {
-    /// Returns a pickle of a dictionary with one tensor `w`, which has the given size and stride and a storage
-    /// of `numel` floats.
+    /// Returns a pickle of a dictionary with one tensor, `w`. The tensor has the given size and stride, and its
+    /// storage has `numel` floats.
     fn tensor(numel: &[u8], size: &[u8], stride: &[u8]) -> Vec<u8> {
         let storage =
             [&b"(X\x07\0\0\0storagectorch\nFloatStorage\nU\x010U\x03cpu"[..], numel, b"NtQ"].concat();
@@ -284,7 +284,7 @@ proptest! {
         let again = read(&path, &Device::Cpu)?;
         let mut order: Vec<_> = state.iter().collect();
         order.sort_by_key(|(_, tensor)| std::cmp::Reverse(tensor.dtype().size_in_bytes()));
-        // Tensors without elements have no defined position.
+        // In a written file, a tensor without elements may have any position among the other tensors.
         order.retain(|(_, tensor)| tensor.elem_count() > 0);
         let mut kept = names(&again);
         kept.retain(|name| again.get(name).is_some_and(|tensor| tensor.elem_count() > 0));

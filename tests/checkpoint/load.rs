@@ -1,4 +1,4 @@
-//! `Load`: selecting and renaming a checkpoint's tensors, and its report.
+//! `Load`: selecting and renaming the tensors of a checkpoint, and the report of a load.
 
 use sconce::checkpoint::{metadata, write_safetensors};
 use sconce::prelude::*;
@@ -120,17 +120,19 @@ fn a_partial_load_keeps_the_initial_values_of_tensors_that_it_does_not_load() ->
     }
     assert_eq!(other.trainable_parameters().len(), 6);
 
-    // An existing network keeps its values.
+    // An existing network keeps its values of the mismatched tensors.
     let mut third = Net::new(7, &Device::Cpu)?;
     let own = parameter(&third, "head.weight");
     assert_eq!(third.load_with(Load::new(&path).partial())?, report);
     assert_eq!(parameter(&third, "head.weight"), own);
     assert_equal(&net, &third, &NAMES[..7]);
 
-    // A missing batch norm also gets its initial values, which are not all zeros.
+    // The backbone's tensors are renamed, so none of them is loaded. The network keeps its initial values, which
+    // are not all zeros for the batch norm.
     let (fresh, report) =
         Net::config(10).load_with(Load::new(&path).map("backbone", "trunk").partial(), &Device::Cpu)?;
-    // Checkpoints from before PyTorch 0.4.1 have no `num_batches_tracked`, so it is optional.
+    // Checkpoints from before PyTorch 0.4.1 have no `num_batches_tracked`, so it is optional and not reported as
+    // missing.
     assert_eq!((report.loaded.len(), report.missing.len(), report.unexpected.len()), (2, 6, 7));
     assert_eq!(parameter(&fresh, "backbone.bn.weight"), [1.; 4]);
     assert_eq!(parameter(&fresh, "backbone.bn.running_var"), [1.; 4]);
@@ -166,7 +168,7 @@ fn names_are_mapped_by_regular_expressions_in_order() -> Outcome {
         .map("part1", "bn");
     let (again, _) = Net::config(10).load_with(&load, &Device::Cpu)?;
     assert_equal(&net, &again, &NAMES);
-    // Adds a prefix to all names.
+    // The pattern `^` adds a prefix to all names.
     let (_directory, path, _) = saved()?;
     let names = Load::new(path).map("^", "net.").read(&Device::Cpu)?;
     assert!(names.keys().all(|name| name.starts_with("net.")));

@@ -1,4 +1,5 @@
-//! A network without the derive: names, order, sharing, saving, freezing, dtypes and devices.
+//! A network that implements `Module` by hand: the names and the order of its parameters, sharing, saving,
+//! freezing, dtypes and devices.
 
 use std::borrow::Cow;
 use std::sync::Arc;

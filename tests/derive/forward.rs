@@ -1,5 +1,5 @@
-//! Forward closures: ordinary Rust with calls to layers. Values are cloned only if a later use needs them,
-//! because a unique owner is necessary for fusion.
+//! Forward closures: ordinary Rust with calls to layers. The derive clones a value only if a later use needs it,
+//! because operations are fused only if their input has no other owner.
 
 use sconce::prelude::*;
 

@@ -20,7 +20,7 @@ pub fn relu(x: ::sconce::Signal) -> ::sconce::Signal {
 }
 
 mod framework {
-    //! A crate that re-exports sconce.
+    //! Stands for a crate that re-exports sconce.
     pub use ::sconce as inner;
 }
 

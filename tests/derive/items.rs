@@ -62,7 +62,7 @@ struct Containers {
     candle: sconce::nn::Linear,
 }
 
-/// Tuples of layers with arguments for each layer.
+/// Fields that are tuples of layers. Each layer has its own arguments.
 #[derive(Module)]
 #[module(args(width: usize), forward = |x| {
     let x = stem(x);
@@ -78,7 +78,7 @@ struct Tuples {
     nested: Option<((Linear, Identity), Relu)>,
 }
 
-/// Lists whose tensor names contain the index, placed between other fields, and a list that a function builds.
+/// Lists between other fields: two with a `rename` that contains the list index, and one that a function builds.
 #[derive(Module)]
 #[module(args(depth: usize))]
 struct Numbered {
@@ -116,7 +116,7 @@ enum Head {
     Shallow(#[layer(width, 2)] Linear),
 }
 
-/// An enum of networks that are already built, so it has no config.
+/// An enum whose variants hold networks that are already built. It has no config.
 #[derive(Module)]
 enum Either {
     Left(Pair),

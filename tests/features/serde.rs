@@ -1,4 +1,4 @@
-//! The feature `serde`: configs in JSON, as in a hub's `config.json`.
+//! The feature `serde`: configs in JSON, as in the `config.json` of a model on the hub.
 
 use sconce::prelude::*;
 

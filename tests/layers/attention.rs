@@ -1,5 +1,5 @@
-//! Attention against explicit sums and finite differences; masks, invalid arguments, and attention layers as
-//! fields of a derived network.
+//! Attention: agreement with plain sums, gradients by finite differences, masks, invalid arguments, and attention
+//! layers as fields of a derived network.
 
 use std::collections::HashMap;
 
@@ -25,7 +25,8 @@ fn masking() -> impl Strategy<Value = Masking> {
     prop_oneof![Just(Masking::None), Just(Masking::Causal), Just(Masking::Bool), Just(Masking::Float)]
 }
 
-/// Computes the output and the weights of one attention matrix with plain sums. `bias` is added to the scores.
+/// Computes the output and the attention weights of a single head and batch element with plain sums. `bias` is
+/// added to the scores.
 fn naive(q: &Tensor, k: &Tensor, v: &Tensor, scale: f64, bias: &[f64]) -> Result<(Tensor, Tensor)> {
     let ((l, e), (s, d)) = (q.dims2()?, v.dims2()?);
     let (q, k, v) = (values(q)?, values(k)?, values(v)?);
@@ -103,7 +104,7 @@ proptest! {
                 return Ok(());
             }
             let mut tensors = vec![q, k, v];
-            // A float mask also has a gradient.
+            // The gradient of a float mask is checked as well.
             let mask_has_gradient = matches!(masking, Masking::Float);
             tensors.extend(mask.clone().filter(|_| mask_has_gradient));
             let run = |x: &[Tensor]| -> candle::Result<Tensor> {
@@ -278,7 +279,7 @@ fn empty_batches_are_supported() -> Result<()> {
     let inputs = ((&x).into(), (&x).into(), (&x).into(), Some(mask.into()), None);
     let (y, weights) = attn.call(inputs, Mode::Train);
     assert_eq!((y.dims()?, weights.dims()?), (&[0, 3, 6][..], &[0, 3, 4][..]));
-    // Every parameter has a zero gradient, as in PyTorch.
+    // As in PyTorch, every parameter has a gradient, which is zero.
     let grads = y.into_tensor()?.sum_all()?.backward()?;
     assert_eq!(audit_gradients(&attn, &grads), [""; 0]);
     Ok(())

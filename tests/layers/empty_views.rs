@@ -1,10 +1,10 @@
-//! Views of empty batches, whose offset may lie past the end of the storage.
+//! Views of empty batches. Such a view may start past the end of the storage.
 
 use candle_core::{DType, Device, Tensor, Var};
 use sconce::functional::cat;
 use sconce::prelude::*;
 
-/// Returns an empty variable and a view `[0, features…]` of it, whose offset lies past the end of the
+/// Returns an empty variable and a view of it, with shape `[0, features…]`. The view starts past the end of the
 /// storage.
 fn view(features: &[usize], dtype: DType) -> Result<(Var, Tensor)> {
     let whole = Var::zeros([&[0, 2], features].concat(), dtype, &Device::Cpu)?;
@@ -13,7 +13,7 @@ fn view(features: &[usize], dtype: DType) -> Result<(Var, Tensor)> {
     Ok((whole, view))
 }
 
-/// Runs a layer on the view, forward in both modes and backward.
+/// Runs the forward and backward passes of a layer on the view, in training and in evaluation.
 fn check<C>(name: &str, config: impl Fn() -> C, features: &[usize]) -> Result<()>
 where
     C: Config<Output: Forward<Signal, Output = Signal>>,
@@ -52,7 +52,7 @@ fn every_kind_of_layer_supports_empty_views() -> Result<()> {
     Ok(())
 }
 
-/// The halves of an empty batch's channels are views past the end of the storage.
+/// If the channels of an empty batch are split in half, the second half starts past the end of the storage.
 #[test]
 fn chunks_of_an_empty_batch_are_supported() -> Result<()> {
     let conv = Conv2d::config(2, 2, 3).padding(1).init(&Device::Cpu)?;

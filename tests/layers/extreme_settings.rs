@@ -1,5 +1,5 @@
-//! Settings too large for any image or any memory, and sizes of 0. All of them give a result or an error that
-//! states the reason, and never panic.
+//! Settings that are too large for any image or any memory, and sizes of 0. Each gives a result or an error that
+//! states the reason, and never a panic.
 
 use candle_core::{DType, Device, Tensor, Var};
 use proptest::prelude::*;
@@ -40,7 +40,7 @@ where
     Ok(())
 }
 
-/// Returns a pointwise convolution followed by `second`. In inference they are one launch.
+/// Returns a pointwise convolution followed by `second`. In inference, the two layers run in one launch.
 fn after_convolution<C: Config<Output: Layer + 'static>>(second: C) -> Result<Sequential> {
     let first = Conv2d::config(4, 16, 1).init(&Device::Cpu)?;
     Ok(Sequential::new().push(first).push(second.init(&Device::Cpu)?))
@@ -202,7 +202,7 @@ fn empty_inputs_of_instance_norm_are_supported() -> Result<()> {
     Ok(())
 }
 
-/// Errors name the operand even if the input has no rows.
+/// The error is the same if the input has no rows.
 #[test]
 fn linear_errors_name_the_operand_with_the_wrong_dtype() -> Result<()> {
     let weight = Tensor::ones((3, 6), DType::F32, &Device::Cpu)?;

@@ -1,4 +1,4 @@
-//! The layers: definitions, gradients, error messages, extreme settings and special values.
+//! The layers: agreement with their definitions, gradients, error messages, extreme settings and special values.
 
 mod attention;
 #[path = "../common/mod.rs"]

@@ -1,5 +1,5 @@
-//! Layer, RMS, group and instance norm: against their formulas in f64, finite differences, and invalid
-//! arguments.
+//! Layer, RMS, group and instance norm: agreement with their formulas in f64, gradients by finite differences, and
+//! invalid arguments.
 
 use proptest::prelude::*;
 use sconce::Result;
@@ -95,7 +95,8 @@ fn settings() -> impl Strategy<Value = (Norm, Vec<usize>, usize)> {
     })
 }
 
-/// Returns whether PyTorch rejects this shape because the statistics would cover a single value.
+/// Returns whether PyTorch rejects this shape because each mean and variance would be computed from a single
+/// value.
 fn normalizes_single_values(norm: &Norm, dims: &[usize]) -> bool {
     match norm {
         Norm::Layer(_) | Norm::Rms(_) => false,
@@ -137,7 +138,7 @@ proptest! {
 proptest! {
     #![proptest_config(config(200))]
 
-    /// The sizes include some that are split into several tasks and blocks.
+    /// Some of the sizes are so large that the kernels split the work into several tasks and blocks.
     #[test]
     fn every_dtype_agrees_with_f64(seed: u64, rows in 0..300usize, row in 1..200usize, which in 0..4usize) {
         let (norm, dims) = match which {
@@ -153,7 +154,7 @@ proptest! {
             inputs.push(numbers.tensor(&parameters, 1.0));
         }
         let cotangent = numbers.tensor(&dims, 0.02);
-        // The gradient of a parameter is a sum over all rows.
+        // The tolerances are large because the gradient of a parameter is a sum over all rows.
         for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 1e-2), (DType::BF16, 8e-2)] {
             let check = || {
                 let in_dtype = inputs.iter().map(|x| x.to_dtype(dtype)).collect::<CandleResult<Vec<_>>>()?;
@@ -177,7 +178,7 @@ fn rows_far_from_zero_and_constant_rows_are_accurate() -> Result<()> {
         [(DType::F32, 1e4, 2e-6), (DType::F32, -1e6, 2e-6), (DType::F64, 1e9, 1e-6)]
     {
         let x = Rng::new(7).tensor(&[4, 60], 1.0).affine(2.0, mean)?.to_dtype(dtype)?;
-        // The rounded elements, relative to their mean: exact in f64.
+        // Subtracting `mean` from the rounded elements is exact in f64.
         let exact = by_definition(&(x.to_dtype(DType::F64)? - mean)?, 1e-5, true)?;
         let y = norm::layer_norm(&x, &[60], None, None, 1e-5)?;
         check_close("layer norm", &y, &exact, tolerance)?;
@@ -231,8 +232,9 @@ fn empty_inputs_are_supported() -> Result<()> {
 proptest! {
     #![proptest_config(config(200))]
 
-    /// Training updates `running = (1 − momentum) · running + momentum · statistic`, averaged over the batch,
-    /// with the unbiased variance. Evaluation uses the running statistics.
+    /// Training sets `running` to `(1 − momentum) · running + momentum · statistic`. The statistic is the mean or
+    /// the unbiased variance of a channel in each image, averaged over the batch. Evaluation uses the running
+    /// statistics.
     #[test]
     fn instance_norm_updates_running_statistics(
         n in 1..4usize, c in 1..4usize, plane in (2..4usize, 1..4usize), momentum in 0.0..1.0f64, affine: bool, seed: u64,
@@ -375,7 +377,7 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     Ok(())
 }
 
-/// Layers of candle work as fields and learn, although candle's own kernels have no gradient.
+/// candle's norm layers can be trained with sconce, although candle's own kernels for them have no gradient.
 #[test]
 fn candles_norms_learn() -> Result<()> {
     let vb = sconce::nn::VarMap::new();

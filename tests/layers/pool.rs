@@ -1,4 +1,4 @@
-//! The pooling layers: loops over every window, gradients by finite differences, dtypes, NaN, invalid
+//! The pooling layers: agreement with plain loops, gradients by finite differences, dtypes, NaN, invalid
 //! arguments.
 
 use proptest::prelude::*;
@@ -7,8 +7,8 @@ use sconce::prelude::*;
 
 use crate::common::{Rng, check_close, check_gradients, config, fail, gradients, restride, values};
 
-/// A function that reduces the elements of a window. Its second argument is the number of positions of the
-/// window in the padded row.
+/// A function that reduces a window to one output. Its first argument is the elements of the window. Its second
+/// argument is the number of window positions that lie in the padded row.
 type Reduce = fn(&[f64], f64) -> f64;
 
 fn maximum(seen: &[f64], _: f64) -> f64 {
@@ -27,8 +27,8 @@ fn naive1d(
     for row in values(x)?.chunks(length) {
         for start in (0..).step_by(stride) {
             let fits = start + (kernel - 1) * dilation < length + 2 * padding;
-            // With `ceil`, the last window may reach past the end by less than a stride, if it starts before
-            // the end.
+            // With `ceil`, the last window may reach past the end of the padded row by less than a stride, if it
+            // does not start in the padding at the end.
             let overlaps = start + (kernel - 1) * dilation < length + 2 * padding + stride - 1;
             if !(fits || ceil && overlaps && start < length + padding) {
                 break;
@@ -131,7 +131,7 @@ proptest! {
                 let pool = |x| adaptive_max_pool2d(x, (rows, columns));
                 check_pool(pool, single(&x)?, single(&expected)?, 0.)?;
             }
-            // An image with one row is a sequence.
+            // An image with one row is pooled like a sequence.
             let (row, expected) = (x.narrow(2, 0, 1)?, naive_adaptive_max(&x.narrow(2, 0, 1)?, [1, columns])?);
             check_pool(|x| adaptive_max_pool1d(x, columns), row.squeeze(2)?, expected.squeeze(2)?, 0.)?;
             let mean = adaptive_avg_pool2d(&row, (1, columns)).into_tensor()?;
@@ -196,7 +196,8 @@ fn nan_propagates_and_the_first_of_equal_maxima_gets_the_gradient() -> Result<()
 
 #[test]
 fn overlapping_windows_add_their_gradients() -> Result<()> {
-    // The windows from 5 to 3 are 0..2, 1..4 and 3..5. 9 is the maximum of two of them.
+    // The three windows over the 5 elements are 0..2, 1..4 and 3..5. The element 9 is the maximum of the first two
+    // windows.
     let x = Tensor::new(&[[[1., 9., 2., 3., 4.]]], &Device::Cpu)?;
     let cotangent = Tensor::new(&[[[10., 20., 40.]]], &Device::Cpu)?;
     let (y, dx) = gradients(on_tensors(|x| adaptive_max_pool1d(x, 3)), &[x], &cotangent)?;
@@ -248,7 +249,7 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     let integers = Tensor::zeros((1, 2, 4, 4), DType::U8, &Device::Cpu)?;
     let error = adaptive_max_pool2d(integers, 2).into_tensor().unwrap_err();
     assert!(error.to_string().contains("found U8"), "{error}");
-    // With ceil_mode, a window as long as its stride may reach past the end by any length.
+    // With ceil_mode, a window may be much larger than the input if the stride is equally large.
     let large_window = MaxPool2d::config(1 << 60).stride(1 << 60).ceil_mode(true);
     assert_eq!(max_pool2d(x(&[1, 2, 4, 4]), large_window).dims()?, [1, 2, 1, 1]);
     let large_window = AvgPool1d::config(huge).stride(huge).ceil_mode(true);

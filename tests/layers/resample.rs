@@ -12,7 +12,8 @@ fn on_tensors(op: impl Fn(Signal) -> Signal) -> impl Fn(&[Tensor]) -> candle::Re
     move |x| Ok(op(restride(&x[0])?.into()).into_tensor()?)
 }
 
-/// Returns the weight of an input at a distance from an output: a triangle, or Keys' cubic with a = -3/4.
+/// Returns the weight of an input element at this distance from the center of an output: a triangle function in
+/// the linear modes, and Keys' cubic function with a = -3/4 in bicubic mode.
 fn weight(mode: &str, distance: f64) -> f64 {
     let d = distance.abs();
     match mode {
@@ -23,8 +24,8 @@ fn weight(mode: &str, distance: f64) -> f64 {
     }
 }
 
-/// Returns one axis of a plain interpolation as a matrix with `outputs` rows. Positions outside the input are
-/// clamped to the edge.
+/// Returns the interpolation along one axis as a matrix: each row holds the weights of all inputs in one output.
+/// Positions outside the input are clamped to its edge.
 fn axis(mode: &str, inputs: usize, outputs: usize, scale: Option<f64>, align: bool) -> Vec<Vec<f64>> {
     let step = match (align, scale) {
         (true, _) => (inputs as f64 - 1.) / (outputs as f64 - 1.).max(1.),
@@ -79,7 +80,7 @@ proptest! {
             prop_assert!(interpolate(&x, target).error().is_some());
             return Ok(());
         }
-        // For linear modes, PyTorch copies along an axis that keeps its size, whatever the scale factor.
+        // In the linear modes, PyTorch ignores the scale factor of an axis whose size does not change.
         let scale = |input: usize, output: usize, scale: Option<f64>| scale.filter(|_| cubic || input != output);
         let check = || -> Result<()> {
             let rows = axis(mode, h, rows, scale(h, rows, scales[0]), align);
@@ -109,7 +110,8 @@ proptest! {
         };
         prop_assert_eq!(&y.dims()[..2], &[n, c]);
         check_gradients(&op, std::slice::from_ref(&x)).map_err(fail)?;
-        // A constant stays constant, and an image of equal rows gives the result of the sequence.
+        // A constant stays constant. If every row of an image is the sequence, the rows of the output are the
+        // result of the sequence.
         let ones = op(&[x.ones_like().map_err(fail)?]).map_err(fail)?;
         check_close("a constant", &ones, &ones.ones_like().map_err(fail)?, 1e-12).map_err(fail)?;
         if mode != "linear" {

@@ -1,5 +1,5 @@
-//! Layers for sequences, layers with several inputs, and lists of boxed layers: against candle's layers and
-//! finite differences, with invalid arguments, and as fields of derived networks.
+//! Layers for sequences, layers with several inputs, and `Sequential`: agreement with candle's layers, gradients
+//! by finite differences, invalid arguments, and use as fields of derived networks.
 
 use std::collections::HashMap;
 
@@ -12,13 +12,13 @@ use crate::common::{Rng, check_close, check_gradients, config, fail, message, re
 
 const CPU: Device = Device::Cpu;
 
-/// Returns random tensors for a layer's parameters, by name and in their order.
+/// Returns a random tensor for each parameter of a layer, with the parameter's name, in the layer's order.
 fn parameters(layer: &impl Network, numbers: &mut Rng) -> Vec<(String, Tensor)> {
     let named = layer.named_parameters().into_iter();
     named.map(|(name, tensor)| (name, numbers.tensor(tensor.dims(), 0.8))).collect()
 }
 
-/// Builds the layer of `config` from these tensors and keeps their gradients.
+/// Builds the layer of `config` from these tensors. Gradients reach the tensors through the layer.
 fn with_parameters<C: Config>(
     config: C,
     names: &[(String, Tensor)],
@@ -29,12 +29,12 @@ fn with_parameters<C: Config>(
     config.build(VarBuilder::from_tensors(map, DType::F64, &CPU))
 }
 
-/// Concatenates all entries of several tensors.
+/// Returns the elements of all tensors as one vector.
 fn concatenated(tensors: &[Tensor]) -> candle::Result<Tensor> {
     Tensor::cat(&tensors.iter().map(Tensor::flatten_all).collect::<candle::Result<Vec<_>>>()?, 0)
 }
 
-/// Checks the gradients of all `inputs` and parameters of a layer.
+/// Checks the gradients of all `inputs` of a layer and of all its parameters.
 fn check_layer<C: Config + Clone>(
     config: &C,
     inputs: &[Tensor],
@@ -73,7 +73,7 @@ proptest! {
             assert_eq!(values(&y)?, expected);
             check_gradients(|w| Ok(embedding(&ids, &w[0]).into_tensor()?), &[weight])?;
 
-            // The padding row is read but its gradient is zero; all other rows have the usual gradient.
+            // Ids may select the padding row, but its gradient is zero. The other rows have the usual gradient.
             let padding = padding.filter(|row| *row < rows);
             let config = Embedding::config(rows, width).padding_idx(padding);
             let layer = config.init(&CPU)?;
@@ -217,7 +217,7 @@ proptest! {
             let x = numbers.tensor(&[n, inputs], 1.).to_dtype(DType::F32)?;
             let [h, c] = [0; 2].map(|_| numbers.tensor(&[n, hidden], 1.).to_dtype(DType::F32));
             let (h, c) = (h?, c?);
-            /// Builds the layer with the cell's tensors, under the layer's names.
+            /// Builds the layer from the cell's tensors, which are renamed as the layer expects.
             fn layer_of<C: Config>(cell: &impl Network, config: C) -> Result<C::Output> {
                 let tensors = cell.named_parameters().into_iter().map(|(name, tensor)| (format!("{name}_l0"), tensor));
                 config.build(VarBuilder::from_tensors(tensors.collect(), DType::F32, &CPU))
@@ -260,7 +260,7 @@ fn empty_batches_are_supported() -> Result<()> {
         let width = if project > 0 { project } else { 5 };
         assert_eq!(y.dims()?, [4, 0, 2 * width]);
         assert_eq!((h.dims()?, c.dims()?), (&[4, 0, width][..], &[4, 0, 5][..]));
-        // Every parameter has a zero gradient, as in PyTorch.
+        // As in PyTorch, every parameter has a gradient, which is zero.
         let grads = y.into_tensor()?.sum_all()?.backward()?;
         assert_eq!(audit_gradients(&lstm, &grads), [""; 0]);
     }
@@ -395,7 +395,7 @@ fn fresh_parameters_agree_with_pytorch() -> Result<()> {
     let loaded = Embedding::config(50, 40).padding_idx(7).load(&path, &CPU);
     std::fs::remove_file(&path)?;
     assert!(values(loaded?.weight())?.iter().all(|x| *x == 1.));
-    // The row is also zero in candle's `VarMap`.
+    // The padding row is also zero if the weight is created in candle's `VarMap`.
     let map = nn::VarMap::new();
     let layer =
         Embedding::config(5, 4).padding_idx(1).build(VarBuilder::from_varmap(&map, DType::F32, &CPU))?;
@@ -561,7 +561,8 @@ struct Steps {
     plain: RNNCell,
 }
 
-/// Draws all parameters from a generator with this seed, because other tests share sconce's global generator.
+/// Sets all parameters to random numbers from a generator with this seed. The initial values would differ from run
+/// to run, because they come from sconce's global generator, which other tests use at the same time.
 fn randomize(net: &impl Network, seed: u64) -> Result<()> {
     let mut numbers = Rng::new(seed);
     net.trainable_parameters().iter().try_for_each(|(_, parameter)| {

@@ -21,7 +21,7 @@ enum Consumer {
     Depthwise,
 }
 
-/// The operands that may contain special values.
+/// The kind of operand that contains special values.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Operand {
     Image,
@@ -45,7 +45,7 @@ struct Case {
     consumer: Consumer,
     special: &'static [f64],
     operand: Operand,
-    /// On average, one in this many elements is special.
+    /// On average, one element in `every` is a special value.
     every: usize,
     strided: bool,
     inference: bool,
@@ -281,8 +281,9 @@ proptest! {
     }
 }
 
-/// A norm is not folded if f16 cannot represent the product of its mean and its scale, or the sum of this
-/// product and the bias of the convolution.
+/// A norm is not folded into the convolution before it if f16 cannot represent the folded shift, with or without
+/// the bias of the convolution. In the first case, the product of the mean and the scale overflows f16; in the
+/// second case, nothing does.
 #[test]
 fn norms_that_overflow_f16_are_not_folded() -> Result<()> {
     let per_channel = |value: f64| Tensor::full(value, 16, &Device::Cpu);

@@ -1,4 +1,5 @@
-//! ResNet-18 with random weights, derived and written by hand with candle-nn, in evaluation and training.
+//! ResNet-18 with random weights: the derived network agrees with one written by hand with candle-nn, in
+//! evaluation and training.
 
 use std::collections::HashMap;
 
@@ -63,7 +64,8 @@ impl Block {
 fn by_hand(vb: &VarBuilder, x: &Tensor, train: bool) -> CandleResult<Tensor> {
     let stem = ConvNorm::new((3, 64), 7, 2, vb, ["conv1", "bn1"])?;
     let x = stem.run(x, train)?.relu()?;
-    // candle's pooling has no padding. After a ReLU, zero padding gives the same maxima as minus infinity.
+    // candle's pooling has no padding. After a ReLU, padding with zeros gives the same maxima as padding with
+    // minus infinity.
     let x = x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?;
     let mut x = x.max_pool2d_with_stride(3, 2)?;
     let mut inputs = 64;
@@ -84,15 +86,16 @@ fn resnet18_agrees_with_candle_in_evaluation_and_training() -> Result<()> {
     sconce::manual_seed(1);
     let device = Device::Cpu;
     let fresh = resnet::resnet18().init(&device)?;
-    // Copies are needed, because candle's batch norm and sconce's would otherwise update the same running
+    // The tensors are copied. Otherwise the batch norms of candle and of sconce would update the same running
     // statistics.
     let copied: Result<HashMap<String, Tensor>> =
         fresh.state_dict().into_iter().map(|(name, tensor)| Ok((name, tensor.copy()?))).collect();
     let vb = VarBuilder::from_tensors(copied?, DType::F32, &device);
     // The input is drawn by sconce's generator, which is seeded.
     let x = sconce::random::normal((2, 3, 64, 64), 0., 1., DType::F32, &device)?;
-    // In training, the last batch norms divide by the standard deviation of eight pixels. A different order
-    // of sums alone causes differences of 7e-6, and Winograd's algorithm slightly more.
+    // In training, the last batch norms divide by the standard deviation of only eight pixels, which amplifies
+    // rounding errors. A different order of additions alone causes differences of 7e-6; Winograd's algorithm
+    // causes slightly larger ones.
     for (train, bound) in [(false, 1e-5), (true, 2e-5)] {
         let ours = fresh.call((&x).into(), Mode::from(train)).into_tensor()?;
         let theirs = by_hand(&vb, &x, train)?;

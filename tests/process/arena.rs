@@ -14,14 +14,14 @@ fn the_arena_needs_only_the_activations_alive_at_the_same_time() -> Result<()> {
         for _ in 0..3 {
             network.forward(&x)?;
             let memory = sconce::activation_memory();
-            // Peak use: the 64 channels of 16×16 pixels after the pooling, which is fused into the first
-            // convolution, and the results of the first block's two convolutions, of the same size.
+            // At the peak, three activations of 64 channels and 16×16 pixels are alive: the output of the first
+            // convolution and its fused pooling, and the outputs of the two convolutions of the first block.
             let peak = batch * 3 * 64 * 16 * 16 * 4;
             assert_eq!((memory.leased, memory.peak), (0, peak));
             assert!(memory.held >= peak && memory.held <= 2 * peak, "{memory:?}");
         }
     }
-    // Several forward passes at the same time, each with its own part of the arena.
+    // Forward passes that run at the same time use different parts of the arena.
     let x = Tensor::randn(0f32, 1., (1, 3, 64, 64), &Device::Cpu)?;
     let expected = network.forward(&x)?.to_vec2::<f32>()?;
     std::thread::scope(|scope| {

@@ -15,14 +15,14 @@ use sconce::checkpoint::{StateDict, read, write_safetensors};
 use crate::common::archive::{Entry, archive, npy, pickle_of_floats, safetensors};
 use crate::{MEMORY, exclusive};
 
-/// The memory that `sconce::checkpoint` documents in addition to twice the file, and some for the allocator's
-/// threads.
+/// The memory that reading may use in addition to twice the file's length: the 8 MiB that `sconce::checkpoint`
+/// documents, and 256 KiB for allocations of other threads.
 const BASE_MEMORY: usize = (8 << 20) + (1 << 18);
 
 /// The maximum time for reading one of these files.
 const TIME_LIMIT: Duration = Duration::from_secs(10);
 
-/// Returns the result of `f` and its peak memory use in addition to the memory in use before.
+/// Returns the result of `f` and the peak memory use during `f`, minus the memory in use before.
 fn measured<T>(f: impl FnOnce() -> T) -> (T, usize) {
     MEMORY.reset_peak_usage();
     let before = MEMORY.current_usage();
@@ -64,7 +64,8 @@ static FILES: LazyLock<Vec<(&'static str, Vec<u8>)>> = LazyLock::new(|| {
     files
 });
 
-/// Generates a relative position in a file, more often near its ends, where most formats have their headers.
+/// Generates a relative position in a file. Positions near the beginning and the end are more likely, because most
+/// formats have their headers there.
 fn position() -> impl Strategy<Value = f64> {
     prop_oneof![0. ..1_f64, 0. ..0.05_f64, 0.95..1_f64]
 }
@@ -146,7 +147,7 @@ proptest! {
     }
 }
 
-/// Returns an archive in the format of torch.save with this pickle and storage `0`.
+/// Returns an archive in the format of torch.save that contains this pickle and this storage.
 fn torch_zip(pickle: &[u8], storage: Entry) -> Vec<u8> {
     archive(&[Entry::stored("archive/data.pkl", pickle), storage])
 }

@@ -12,7 +12,7 @@ use crate::exclusive;
 
 type Outcome = Result<(), Box<dyn std::error::Error>>;
 
-/// The environment variable with the path to which the child process saves.
+/// The environment variable that contains the path to which the child process saves.
 const TARGET: &str = "SCONCE_KILL_TEST_TARGET";
 
 const ELEMENTS: usize = 1 << 18;
@@ -68,12 +68,12 @@ fn killing_a_process_while_it_saves_leaves_a_complete_file() -> Outcome {
     let target = directory.path().join("state.safetensors");
     write_safetensors(&target, &state(1.)?, &[("which".to_string(), "1".to_string())].into())?;
     let (mut seen, mut interrupted) = ([0; 2], 0);
-    // A fixed sequence of delays, so that failures are reproducible.
+    // The generator of the delays has a fixed seed, so that every run uses the same delays.
     let mut random = 0x2545_f491_4f6c_dd1d_u64;
     for _ in 0..100 {
         let before = std::fs::metadata(&target)?.modified()?;
         let mut child = spawn(&target)?;
-        // Wait until the child has started to save, and kill it at a random moment.
+        // Wait until the child has saved for the first time, and kill it after a random delay.
         let deadline = Instant::now() + Duration::from_secs(30);
         while std::fs::metadata(&target)?.modified()? == before && Instant::now() < deadline {
             std::thread::sleep(Duration::from_millis(1));

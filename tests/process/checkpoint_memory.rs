@@ -8,7 +8,7 @@ use sconce::prelude::*;
 use crate::MEMORY;
 use crate::common::archive::{self, Entry, archive};
 
-/// One large layer and some small ones: slightly more than 16 MiB.
+/// A network of one large layer and some small ones. Its parameters take slightly more than 16 MiB.
 #[derive(Module)]
 struct Net {
     #[layer(2048, 2048)]
@@ -19,7 +19,7 @@ struct Net {
 
 const PARAMETERS: usize = 4 * (2048 * 2049 + 8 * 64 * 65);
 
-/// Runs `f` and returns its peak memory use in addition to the memory in use before.
+/// Runs `f` and returns the peak memory use during `f`, minus the memory in use before.
 fn peak<T>(f: impl FnOnce() -> Result<T>) -> Result<usize> {
     MEMORY.reset_peak_usage();
     let before = MEMORY.current_usage();
@@ -134,7 +134,7 @@ fn loading_needs_the_memory_of_the_parameters_and_the_file() -> Result<()> {
         } else {
             std::fs::metadata(path(name))?.len() as usize
         };
-        // A compressed file counts with its uncompressed length.
+        // For a compressed file, N is the uncompressed length.
         let length = if name == "deflated.npz" { length.max(PARAMETERS) } else { length };
         let loading = peak(|| Net::config().load(path(name), &Device::Cpu))?;
         let reloading = peak(|| net.load_with(Load::new(path(name))))?;
@@ -145,7 +145,7 @@ fn loading_needs_the_memory_of_the_parameters_and_the_file() -> Result<()> {
             loading <= PARAMETERS + allowed,
             "{name}: expected at most {PARAMETERS} + {allowed} bytes, found {loading}"
         );
-        // The parameters exist already.
+        // The parameters already exist, so reloading does not allocate them.
         assert!(reloading <= allowed, "{name}: expected at most {allowed} bytes, found {reloading}");
         assert!(mapping <= allowed, "{name}, mapped: expected at most {allowed} bytes, found {mapping}");
         let tolerance = if name.starts_with("F16") { 1e-4 } else { 0. };

@@ -1,4 +1,5 @@
-//! `sconce::set_exact`: direct convolution adds small integers without rounding; Winograd's algorithm rounds.
+//! `sconce::set_exact(true)` selects direct convolution. With small integers as input, direct convolution does not
+//! round, but Winograd's algorithm does.
 
 use sconce::candle::{DType, Device, Tensor, Var};
 use sconce::kernels::conv::{
@@ -8,7 +9,7 @@ use sconce::prelude::*;
 
 use crate::exclusive;
 
-/// Makes convolutions exact until it is dropped.
+/// A guard that makes convolutions exact until it is dropped.
 struct Exact;
 
 impl Exact {
@@ -67,7 +68,7 @@ fn sums_of_integers_are_exact_forward_and_backward() {
     }
 }
 
-/// Without `set_exact`, the same sums are rounded. This shows that the test above can fail.
+/// Without `set_exact`, the sums of the previous test are rounded. This shows that the previous test can fail.
 #[test]
 fn the_default_algorithm_rounds() {
     let _guard = exclusive();
@@ -92,8 +93,8 @@ fn sums_of_transposed_convolutions_are_exact() {
     assert!(!differ(&actual, &expected));
 }
 
-/// If `set_exact` changes between two calls, the second call uses the other algorithm, although the weight was
-/// packed for the first one.
+/// If `set_exact` changes between two calls, the second call uses the other algorithm, although the cache holds a
+/// weight that was packed for the algorithm of the first call.
 #[test]
 fn packed_weights_follow_set_exact() {
     let _guard = exclusive();

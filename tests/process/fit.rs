@@ -13,7 +13,7 @@ use crate::exclusive;
 
 const CPU: Device = Device::Cpu;
 
-/// Runs `test` while no other test runs, after `manual_seed(seed)`.
+/// Calls `manual_seed(seed)` and then `test`, while no other test runs.
 fn seeded<T>(seed: u64, test: impl FnOnce() -> Result<T>) -> Result<T> {
     let _guard = exclusive();
     manual_seed(seed);

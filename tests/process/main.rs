@@ -1,5 +1,5 @@
-//! State of the whole process: the arena of activations, all allocated memory, `set_exact`, the random seed,
-//! and the end of the process. The tests of this binary run one at a time.
+//! Tests of state that the whole process shares (the arena of activations, allocated memory, `set_exact`, the
+//! random seed) and of killed processes. The tests of this binary run one at a time.
 
 mod against_candle;
 mod arena;
@@ -10,7 +10,7 @@ mod checkpoint_memory;
 mod common;
 mod exact;
 mod fit;
-#[allow(dead_code)] // The tests use only one of its networks.
+#[allow(dead_code)] // The tests use only one network of this file.
 #[path = "../../examples/networks/resnet.rs"]
 mod resnet;
 mod seed;

@@ -1,5 +1,6 @@
-//! Small random networks of all operations that read or write channel-blocked activations, compared with the
-//! same operations run one by one in NCHW. The layout of a signal must not affect its values.
+//! Small random networks of all operations that read or write channel-blocked activations. Their outputs are
+//! compared with those of the same operations run one by one in NCHW, because the layout of a signal must not
+//! affect its values.
 
 use proptest::prelude::*;
 use sconce::prelude::*;
@@ -7,7 +8,8 @@ use sconce::prelude::*;
 use crate::common::process::assert_passes_with_narrower_vectors;
 use crate::common::{Rng, config, fail, operations, values};
 
-/// One step of a network. `Add` and `Cat` combine the signal with the one that the last `Keep` stored.
+/// One step of a network. `Keep` stores the current signal; `Add` and `Cat` combine the current signal with the
+/// stored one.
 enum Op {
     Conv(Conv2d),
     Norm(BatchNorm),
@@ -27,8 +29,8 @@ enum Op {
 const ACTIVATIONS: [fn(Signal) -> Signal; 5] =
     [|x| relu(x), |x| sigmoid(x), |x| silu(x), |x| leaky_relu(x, 0.1), |x| hardswish(x)];
 
-/// Returns a copy of the step with its layer prepared for inference, or with a detached layer, which runs in
-/// NCHW.
+/// Returns a copy of the step. Its layer is prepared for inference if `inference` is set; otherwise it is
+/// detached, so that it runs in NCHW.
 fn copy(op: &Op, inference: bool) -> Result<Op> {
     Ok(match op {
         Op::Conv(conv) if inference => Op::Conv(conv.inference()?),
@@ -179,7 +181,7 @@ proptest! {
             }
             let scale = expected.abs()?.max_all()?.to_scalar::<f32>()?.max(0.1);
             let worst = (actual - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
-            // Winograd's convolution may differ by this much: see `set_exact`.
+            // The bound leaves room for the rounding errors of Winograd's algorithm (see `set_exact`).
             let convolutions = ops.iter().filter(|op| matches!(op, Op::Conv(_))).count();
             if worst / scale < 2e-5 * convolutions.max(1) as f32 {
                 Ok(())
@@ -230,7 +232,7 @@ fn the_only_consumer_of_a_convolution_is_fused_into_it() -> Result<()> {
     assert_eq!(operations(pooled)?, ["conv2d + bias + relu + max_pool2d", "to_nchw"]);
     let convolved = || relu6(depthwise.call(conv(), Mode::Eval)).into_tensor();
     assert_eq!(operations(convolved)?, ["conv2d + bias + relu + conv2d + bias + relu6", "to_nchw"]);
-    // A shared convolution runs once.
+    // If the output of a convolution is used twice, the convolution runs once and is not fused with the pooling.
     let shared = operations(|| {
         let y = conv();
         let pooled = max_pool2d(&y, 2).into_tensor()?;
@@ -258,7 +260,7 @@ fn everything_stays_nchw_if_gradients_are_needed() -> Result<()> {
     let y = norm.call(layers.call(x.as_detached_tensor().into(), Mode::Eval), Mode::Eval).into_tensor()?;
     let grads = y.sqr()?.sum_all()?.backward()?;
     assert!(norm.parameters().iter().all(|parameter| grads.get(parameter).is_some()));
-    // Other dtypes have no channel-blocked kernels.
+    // Dtypes other than f32 have no channel-blocked kernels.
     for dtype in [DType::F64, DType::F16, DType::BF16] {
         let mut layers = layers.share();
         layers.to_dtype(dtype)?;
@@ -269,7 +271,8 @@ fn everything_stays_nchw_if_gradients_are_needed() -> Result<()> {
     Ok(())
 }
 
-/// The gradients of operations after a channel-blocked convolution, or after a fused pair, are correct.
+/// The gradients of operations after a channel-blocked convolution, or after a fused pair of convolutions, are
+/// correct.
 #[test]
 fn operations_after_a_channel_blocked_convolution_get_their_gradients() -> Result<()> {
     let layers = convs(&[16, 32, 32])?;

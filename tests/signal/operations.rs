@@ -1,5 +1,5 @@
-//! The operations of signals (arithmetic, shapes, sums and products) against candle's on plain tensors and
-//! against finite differences.
+//! The operations of signals (arithmetic, shapes, sums and products): agreement with candle's operations on plain
+//! tensors, and gradients by finite differences.
 
 use candle_core::{D, Result, Tensor};
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use sconce::prelude::{Signal, cat, flatten, linear, stack, tanh};
 
 use crate::common::{Rng, check_close, check_gradients, config, fail, restride};
 
-/// Checks a function of signals: its values against `expected`, its gradients against finite differences.
+/// Compares the values of a function of signals with `expected`, and its gradients with finite differences.
 fn check(
     inputs: &[Tensor],
     f: impl Fn(Vec<Signal>) -> Signal,
@@ -21,7 +21,8 @@ fn check(
     check_gradients(run, inputs).map_err(fail)
 }
 
-/// Generates two shapes that broadcast to one another: where one shape has a 1, the other may have any size.
+/// Generates two shapes that can be broadcast together: where one has a 1, the other may have any size. The second
+/// shape may lack leading dimensions.
 fn broadcasting() -> impl Strategy<Value = [Vec<usize>; 2]> {
     let dims = prop::collection::vec((1usize..4, any::<bool>(), any::<bool>()), 1..4);
     (dims, 0usize..3).prop_map(|(dims, cut)| {
@@ -76,7 +77,7 @@ proptest! {
         op in prop::sample::select(&UNARY[..]),
         seed: u64,
     ) {
-        // Positive multiples of 0.01. The kinks lie between them.
+        // The inputs are positive multiples of 0.01. The kinks of the functions lie between these.
         let steps = Rng::new(seed).tensor(&shape, 70.).round().map_err(fail)?;
         let x = steps.affine(0.01, 1.).map_err(fail)?;
         check(&[x], |x| op.0(x[0].clone()), |x| op.1(&x[0]))?;

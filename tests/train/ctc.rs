@@ -1,4 +1,5 @@
-//! Connectionist temporal classification against an enumeration of all alignments, and finite differences.
+//! The loss of connectionist temporal classification (CTC): agreement with an enumeration of all alignments,
+//! gradients by finite differences, and invalid arguments.
 
 use proptest::prelude::*;
 use sconce::Result;
@@ -10,7 +11,8 @@ use crate::common::{Rng, check_close, check_gradients, config, fail, values};
 
 const CPU: Device = Device::Cpu;
 
-/// A batch of label sequences and lengths, some of them infeasible.
+/// A batch of samples, each with a label sequence and a number of time steps. For some samples, the labels do not
+/// fit into the time steps.
 #[derive(Clone, Debug)]
 struct Setting {
     time: usize,
@@ -39,13 +41,13 @@ impl Setting {
         self.labels.iter().map(Vec::len).collect()
     }
 
-    /// Returns all labels concatenated.
+    /// Returns the labels of all samples, concatenated.
     fn concatenated(&self) -> CandleResult<Tensor> {
         let all: Vec<i64> = self.labels.concat();
         Tensor::from_vec(all.clone(), all.len(), &CPU)
     }
 
-    /// Returns the labels, padded with an invalid class to the same length.
+    /// Returns the labels of each sample in a row of length 4, which is padded with an invalid class.
     fn padded(&self) -> CandleResult<Tensor> {
         let pad = |labels: &Vec<i64>| [labels.clone(), vec![-7; 4 - labels.len()]].concat();
         let all: Vec<i64> = self.labels.iter().flat_map(pad).collect();
@@ -101,7 +103,8 @@ proptest! {
                 let actual = CtcLoss::new().blank(setting.blank).forward(&log_probs, &setting.padded()?, &setting.times, &counts)?;
                 check_close("mean", &actual, &Tensor::new(mean, &CPU)?, 1e-9)?;
             }
-            // Differentiate through log_softmax, as the gradient of CTC assumes.
+            // Differentiate with respect to the logits: the gradient of CTC assumes that the log-probabilities are
+            // the output of log_softmax.
             check_gradients(|x| {
                 let log_probs = log_softmax(&crate::common::restride(&x[0])?, D::Minus1)?;
                 Ok(zeroed.forward(&log_probs, &setting.padded()?, &setting.times, &counts)?)
@@ -136,7 +139,7 @@ fn long_inputs_do_not_underflow_in_any_dtype() -> Result<()> {
 #[test]
 fn infeasible_targets_have_infinite_loss_or_zero() -> Result<()> {
     let x = Var::from_tensor(&log_softmax(&Rng::new(1).tensor(&[2, 1, 3], 1.), D::Minus1)?)?;
-    // Two equal labels need a blank between them, hence three steps.
+    // Two equal labels need a blank between them, hence three steps, but the input has only two.
     let targets = Tensor::new(&[[1i64, 1]], &CPU)?;
     let loss = ctc_loss(&x, &targets, &[2], &[2])?;
     assert_eq!(values(&loss)?, [f64::INFINITY]);

@@ -1,4 +1,4 @@
-//! L-BFGS beyond the golden data: many iterations per step, resuming, `fit`.
+//! Tests of L-BFGS that need no golden data: many iterations per step, resuming, `fit`.
 
 use std::cell::Cell;
 use std::collections::HashMap;
@@ -65,7 +65,7 @@ proptest! {
 fn the_number_of_evaluations_is_limited() -> Result<()> {
     let x = Var::new(&[-1.2f64, 1.], &CPU)?;
     let calls = Cell::new(0);
-    // Rosenbrock's function takes many iterations.
+    // Minimizing Rosenbrock's function takes many iterations.
     let mut loss = || {
         calls.set(calls.get() + 1);
         let (a, b) = (x.narrow(0, 0, 1)?, x.narrow(0, 1, 1)?);

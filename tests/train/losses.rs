@@ -1,4 +1,4 @@
-//! The losses against finite differences, and invalid arguments.
+//! The losses: gradients by finite differences, extreme and empty inputs, and invalid arguments.
 
 use proptest::prelude::*;
 use sconce::Result;
@@ -26,7 +26,8 @@ fn check_loss(loss: &dyn Loss, input: &Tensor, target: &Tensor) -> Result<(), Te
     checked.map_err(fail)
 }
 
-/// Returns numbers within ±4, at least 1e-3 away from multiples of 1/4, where losses have thresholds.
+/// Returns numbers within ±4 that are at least 0.01 away from every multiple of 1/4. Some losses have thresholds
+/// at such multiples.
 fn spread(seed: u64, shape: &[usize]) -> Tensor {
     let count: usize = shape.iter().product();
     let draw = |i: u64| {

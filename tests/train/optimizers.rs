@@ -1,5 +1,5 @@
-//! Tests of the optimizers: resuming, dtypes, learning rates, error messages. `tests/golden/training.rs` checks the
-//! values of their steps.
+//! Tests of the optimizers: resuming, dtypes, learning rates, error messages. `tests/golden/training.rs` checks
+//! the values that their steps compute.
 
 use std::collections::HashMap;
 
@@ -76,7 +76,7 @@ fn steps_are_in_place_and_do_not_change_other_variables() -> Result<()> {
         let names: Vec<String> = stepper.state()?.into_iter().map(|(name, _)| name).collect();
         assert_eq!(names[..2], ["learning_rate", "x.step"]);
         assert!(names[1..].iter().all(|name| name.starts_with("x.")), "{names:?}");
-        // A parameter whose first gradient comes later has its own step count.
+        // Each parameter has its own step count, which starts with the parameter's first gradient.
         descend(&mut *stepper, &idle, 1)?;
         let state: HashMap<_, _> = stepper.state()?.into_iter().collect();
         assert_eq!((values(&state["x.step"]), values(&state["idle.step"])), (vec![3.], vec![1.]));

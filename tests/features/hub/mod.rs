@@ -160,7 +160,7 @@ fn downloading_an_index_downloads_its_shards() {
     let [_, (first, content), (second, rest)] = sharded(WEIGHT_MAP);
     assert_eq!(fs::read(index.with_file_name(first)).unwrap(), content);
     assert_eq!(fs::read(index.with_file_name(second)).unwrap(), rest);
-    // The branch may change meanwhile, so shards are requested by commit.
+    // The branch may change while the shards are downloaded, so they are requested by commit.
     let requests = server.requests();
     assert!(requests.iter().any(|request| {
         request.path.ends_with(&format!("/resolve/0123456789abcdef0123456789abcdef01234567/{second}"))
@@ -232,7 +232,7 @@ fn a_token_gives_access_to_a_private_repository() {
     let commits = [("aaaa", [(MODEL, checkpoint(0.))].into())];
     let server = Server::with_revisions(&[("main", "aaaa")], commits.into(), Some("hf_secret"));
     let cache = directory();
-    // An explicit token takes precedence over the environment's.
+    // An explicit token takes precedence over a token in the environment.
     let error = message(load(hub(&server, &cache).token("hf_wrong")));
     assert_contains(&error, &["not authorized", "403", REPOSITORY, "main", server.address(), "token"]);
     assert!(!error.contains("hf_wrong"), "{error}");
@@ -312,8 +312,8 @@ fn a_failed_connection_is_an_error_that_names_the_address() {
     assert_contains(&message(load(hub.file(MODEL))), &["no connection", REPOSITORY, MODEL, "main", &address]);
 }
 
-/// Runs the next test in a new process with these environment variables instead of the user's. Returns whether
-/// the test passed, and its standard error.
+/// Runs `loads_with_settings_from_the_environment` in a new process. These variables replace the user's variables
+/// that start with `HF_` or `XDG_`. Returns whether the test passed, and its standard error.
 fn with_environment(variables: &[(&str, &str)]) -> (bool, String) {
     let mut command = test_command(module_path!(), "loads_with_settings_from_the_environment");
     for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("HF_") || key.starts_with("XDG_")) {

@@ -1,7 +1,7 @@
 //! A loopback server that implements the part of the hub's protocol that downloads need.
 //!
-//! `/{repository}/resolve/{revision}/{file}` returns the commit and redirects to the file's content, which
-//! supports range requests. `/api/models/…` lists the files.
+//! `/{repository}/resolve/{revision}/{file}` returns the commit and redirects to a URL that returns the file's
+//! content and supports range requests. JSON files are sent without a redirect. `/api/models/…` lists the files.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{BufRead, BufReader, Write};
@@ -12,8 +12,8 @@ use std::thread::JoinHandle;
 
 pub const REPOSITORY: &str = "owner/name";
 
-/// A fault of the server when it sends the content of a file. `Cut` and `CutSilently` close the connection
-/// after the given number of bytes.
+/// A fault in the server's responses to requests for files. `Cut` and `CutSilently` close the connection after the
+/// given number of bytes.
 #[derive(Clone, Copy, PartialEq)]
 pub enum Fault {
     None,
@@ -101,7 +101,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.shared.stop.store(true, Ordering::SeqCst);
         let address = self.shared.address.trim_start_matches("http://");
-        drop(TcpStream::connect(address)); // Wakes the thread in `incoming`.
+        drop(TcpStream::connect(address)); // Wakes the thread that waits in `incoming`.
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap();
         }
@@ -161,7 +161,8 @@ impl Shared {
         };
         match found {
             None => respond(stream, "404 Not Found", &[], b""),
-            // Like the hub, sends small files directly and redirects for large ones.
+            // The hub sends small files directly and redirects for large ones. Here, JSON files stand for the
+            // small files.
             Some((commit, file, content)) if file.ends_with(".json") => {
                 let etag = format!("\"{}\"", etag(content));
                 self.bytes(request, content, &[("ETag", &etag), ("X-Repo-Commit", commit)], stream)

@@ -1,4 +1,4 @@
-//! Operations that run in one launch.
+//! Convolutions that run in one launch with the operations after them.
 
 use sconce::candle;
 use sconce::prelude::*;
@@ -45,7 +45,7 @@ fn functions_are_fused_with_the_following_activation() -> Result<()> {
     Ok(())
 }
 
-/// Grouped and depthwise convolutions take one launch forward and one backward.
+/// A grouped or depthwise convolution takes one launch in the forward pass and one in the backward pass.
 #[test]
 fn grouped_convolutions_are_one_launch() -> Result<()> {
     for (groups, outputs) in [(2, 8), (6, 6), (6, 12)] {

@@ -1,4 +1,4 @@
-//! The layers: inputs without a batch, changed weights, fresh parameters, printing.
+//! The convolution layers: inputs without a batch, changed weights, fresh parameters, printing.
 
 use sconce::prelude::*;
 

@@ -52,7 +52,8 @@ fn errors_name_the_invalid_setting() {
     ] {
         assert!(error.contains(part), "{error}");
     }
-    // As in PyTorch, the dilation alone may permit the output padding.
+    // As in PyTorch, the output padding must be smaller than the stride or the dilation. Here it is smaller than
+    // the dilation only.
     assert!(ConvTranspose1d::config(3, 4, 2).dilation(3).output_padding(2).init(device).is_ok());
 }
 

@@ -1,5 +1,5 @@
-//! Convolutions, transposed convolutions and padding: plain loops, finite differences, launches, and error
-//! messages.
+//! Convolutions, transposed convolutions and padding: agreement with plain loops, gradients by finite differences,
+//! launches, and error messages.
 
 mod launches;
 mod layers;

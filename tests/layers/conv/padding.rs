@@ -10,7 +10,8 @@ use super::setting::{Axis, Setting, call, check_layer, image_settings, sequence_
 
 const MODES: [&str; 4] = ["zeros", "reflect", "replicate", "circular"];
 
-/// Returns the index of the input element at a padded position, or `None` for a zero.
+/// Returns the index of the input element that is copied to position `at`, counted from the start of the input, or
+/// `None` if that position is filled with zero.
 fn source(mode: &str, at: isize, size: isize) -> Option<usize> {
     let at = match mode {
         "reflect" if at < 0 => -at,
@@ -22,7 +23,7 @@ fn source(mode: &str, at: isize, size: isize) -> Option<usize> {
     (0..size).contains(&at).then_some(at as usize)
 }
 
-/// Pads according to the definition of each mode. Negative sides crop first.
+/// Pads according to the definition of `mode`. Negative sides crop the input before it is padded.
 fn naive_pad(x: &Tensor, sides: [isize; 4], mode: &str) -> candle::Result<Tensor> {
     let [left, right, top, bottom] = sides;
     let cropped = |x: &Tensor, dim: usize, [before, after]: [isize; 2]| {
@@ -46,7 +47,8 @@ fn naive_pad(x: &Tensor, sides: [isize; 4], mode: &str) -> candle::Result<Tensor
     Tensor::from_vec(y, (n, c, rows as usize, columns as usize), &Device::Cpu)
 }
 
-/// Generates the padding of both sides of an axis with this size, as far as the mode supports it.
+/// Generates the padding of the two sides of an axis with this size, up to the maximum of the mode. For modes
+/// without a maximum, the padding is at most 4.
 fn sides(mode: &'static str, size: usize) -> impl Strategy<Value = [isize; 2]> {
     let max = match mode {
         "reflect" => size as isize - 1,
@@ -65,7 +67,7 @@ fn padded() -> impl Strategy<Value = (usize, usize, [usize; 2], &'static str, [i
         })
 }
 
-/// Calls the layer of a mode.
+/// Calls the padding layer for `mode`.
 fn pad_layer(x: &Tensor, sides: [isize; 4], mode: &str) -> Result<Tensor> {
     let x = Signal::from(x);
     match mode {
@@ -127,7 +129,7 @@ proptest! {
             };
             check().map_err(fail)?;
         } else {
-            // Zero padding is also defined if nothing of the input is left.
+            // Only zero padding is defined if the whole input is cropped. The output then contains only zeros.
             let actual = pad(&x, sides, mode).into_tensor();
             prop_assert!(actual.is_err() || mode == "zeros" && values(&actual.map_err(fail)?).map_err(fail)?.iter().all(|y| *y == 0.));
         }
@@ -180,7 +182,8 @@ fn constants_and_single_axes_are_padded() -> Result<()> {
     assert_eq!(padded(&x, [1, 2], PadMode::Constant(-7.))?.to_vec1::<f32>()?, [-7., 1., 2., 3., -7., -7.]);
     assert_eq!(padded(&x, [2, 0], "circular".into())?.to_vec1::<f32>()?, [2., 3., 1., 2., 3.]);
     assert_eq!(padded(&x, [-1, 1], "replicate".into())?.to_vec1::<f32>()?, [2., 3., 3.]);
-    // Cropping more elements than the input has, and infinities, which must not be multiplied by zero.
+    // It is possible to crop more elements than the input has. Below, infinities would become NaN if padding
+    // multiplied the input by zero.
     assert_eq!(padded(&x, [-4, 3], "zeros".into())?.to_vec1::<f32>()?, [0., 0.]);
     let infinite = Tensor::new(&[[f32::INFINITY, f32::NEG_INFINITY]], &Device::Cpu)?;
     let y = padded(&infinite, [1, 1], "zeros".into())?.to_vec2::<f32>()?;
@@ -188,7 +191,7 @@ fn constants_and_single_axes_are_padded() -> Result<()> {
     Ok(())
 }
 
-/// PyTorch pads an even kernel more at the right and at the bottom.
+/// With an even kernel, PyTorch pads the right and the bottom by one more element than the left and the top.
 #[test]
 fn same_padding_of_even_kernels_agrees_with_pytorch() -> Result<()> {
     let x = Tensor::new(&[[1f64, 2., 3., 4.]], &Device::Cpu)?.unsqueeze(0)?;

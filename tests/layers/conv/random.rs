@@ -1,4 +1,5 @@
-//! Random settings against plain loops and finite differences, and in f16 and bf16 against f64.
+//! Random settings: agreement with plain loops, gradients by finite differences, and agreement of every dtype with
+//! f64.
 
 use proptest::prelude::*;
 use sconce::prelude::*;
@@ -57,7 +58,7 @@ proptest! {
     }
 }
 
-/// Sizes that need several tasks and threads, against candle's operation.
+/// The convolutions are large enough to be split into several tasks. Their outputs are compared with candle's.
 #[test]
 fn large_transposed_convolutions_agree_with_candle() -> Result<()> {
     let random = |shape: &[usize]| Tensor::rand(-1f32, 1., shape, &Device::Cpu);

@@ -1,4 +1,4 @@
-//! Random convolution settings, the corresponding layers, and their expected output, computed with plain loops.
+//! Random settings of convolutions, the layers with these settings, and the outputs that plain loops compute.
 
 use std::collections::HashMap;
 
@@ -152,9 +152,10 @@ impl Setting {
             .bias(self.bias)
     }
 
-    /// Calls `f` once for each multiplication, with the offsets in the small image, in the weight and in the large image.
-    /// Two of these elements are multiplied; the product is added to the third. A convolution maps the large image to the small image; a transposed
-    /// convolution maps the small image to the large image.
+    /// Calls `f` once for each multiplication, with three offsets: in the small image, in the weight and in the
+    /// large image. A convolution maps the large image to the small image; a transposed convolution maps the small
+    /// image to the large image. In both, an element of the input is multiplied by an element of the weight, and
+    /// the product is added to an element of the output.
     pub fn each_product(
         &self,
         [small_channels, large_channels]: [usize; 2],
@@ -273,7 +274,7 @@ where
     check().map_err(fail)
 }
 
-/// Checks output and gradients in f32, f16 and bf16 against f64.
+/// Compares the output and gradients in f32, f16 and bf16 with those in f64.
 pub fn check_dtypes<C>(config: &C, tensors: &[Tensor]) -> Result<(), TestCaseError>
 where
     C: Config<Output: Forward<Signal, Output = Signal>> + Clone,
