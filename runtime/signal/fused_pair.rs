@@ -64,8 +64,8 @@ impl FusedPair {
         }
     }
 
-    /// Computes both operations: in one launch if a kernel supports the pair, and in two launches otherwise. Whether a
-    /// kernel supports the pair depends on the number of threads and on whether the weights are finite. `path` is the
+    /// Computes both operations: in one launch if a kernel supports the pair, and in two launches otherwise. Besides
+    /// the shapes, the support depends on the number of threads and on whether the weights are finite. `path` is the
     /// consumer's path.
     pub(super) fn run(self, path: &Path) -> crate::Result<Value> {
         let fused = self.run_fused().map_err(|error| Error::from(error).in_layer(&self.consumer).at(path))?;
