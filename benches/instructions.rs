@@ -1,7 +1,8 @@
-//! Measures the overhead of the derive: the introductory network with the derive, and written by hand with the same
-//! kernels.
+//! Measures the overhead of the derive: runs the introductory network once as the derive generates it, and once written
+//! by hand with the same kernels.
 //!
-//! Run each of the two under callgrind and compare the instruction counts (the section "The derive" of benches/LOG.md):
+//! Run each version under callgrind and compare the instruction counts, as in the section "The derive" of
+//! benches/LOG.md:
 //!
 //! ```text
 //! cargo bench -p sconce-benches --bench instructions --no-run     # prints the path of the program

@@ -22,7 +22,7 @@ usage: cargo run --release --example candle_kernels -- [--batch N] [--short]
 
 /// The height and width of the images.
 const SIZE: usize = 112;
-/// The output channels of each convolution. Every second convolution halves the image.
+/// The output channels of each convolution. Every second convolution halves height and width.
 const CHANNELS: [usize; 6] = [32, 32, 64, 64, 128, 128];
 const CLASSES: usize = 10;
 
@@ -42,7 +42,7 @@ struct Conv {
 
 impl Conv {
     fn new(in_channels: usize, out_channels: usize, stride: usize, vb: VarBuilder) -> Result<Self> {
-        // Detach the weight, so that no gradients are tracked: this program only computes outputs.
+        // Detach weight and bias below, so that no gradients are tracked: this program only computes outputs.
         let weight = vb.get_with_hints(
             (out_channels, in_channels, 3, 3),
             "weight",

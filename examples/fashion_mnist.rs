@@ -1,5 +1,5 @@
-//! Trains a small convolutional network on Fashion-MNIST, saves it, and checks that the reloaded network is
-//! the same.
+//! Trains a small convolutional network on Fashion-MNIST, saves it, and checks that the reloaded network has the same
+//! loss and accuracy.
 
 #[path = "common/arguments.rs"]
 mod arguments;
@@ -62,7 +62,7 @@ fn main() -> Result<()> {
     println!("{model}\n{} parameters", model.num_parameters());
     let history = model.fit(&train, &test, Epochs(epochs))?;
     println!("{history}");
-    // The parameters without a gradient in the first step, as found by `audit_gradients`.
+    // `fit` has called `audit_gradients` in the first step. `unreached` returns the parameters without a gradient.
     match history.unreached() {
         [] => println!("every parameter got a gradient in the first step"),
         unreached => println!("no gradient in the first step for {}", unreached.join(", ")),

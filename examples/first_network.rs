@@ -15,7 +15,7 @@ usage: cargo run --release --example first_network -- [--short]
 
 --short: no effect; accepted because every example accepts it";
 
-/// With a written forward pass, as in PyTorch.
+/// The network with an explicit forward pass, as in PyTorch.
 #[derive(Module)]
 #[module(forward = |x| {
     let x = relu(conv1(x));
@@ -28,7 +28,7 @@ struct Model {
     conv2: Conv2d,
 }
 
-/// Without `forward`, the layers run in the order of their declaration.
+/// The network without `forward`: the layers run in the order of their declaration.
 #[derive(Module)]
 struct InOrder {
     #[layer(1, 20, 5)]

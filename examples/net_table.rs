@@ -71,7 +71,7 @@ fn main() -> Result<()> {
 
 /// A measurement that can run on any network.
 trait Job {
-    /// Returns the columns of a row for a network with inputs `[batch, channels, side, side]`.
+    /// Times a network with inputs `[batch, channels, side, side]` and returns the columns of its row.
     fn time<C: Config<Output: Layer>>(&self, config: C, channels: usize, side: usize) -> Result<String>;
 }
 

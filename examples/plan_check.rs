@@ -1,5 +1,5 @@
 //! Checks the selection of convolution algorithms by measurement: times all candidates on random convolutions
-//! in both memory layouts, and compares them with the algorithm that `select` returns.
+//! in both memory layouts, and compares the algorithm that `select` returns with the fastest.
 
 #[path = "common/arguments.rs"]
 mod arguments;
@@ -32,9 +32,10 @@ usage: cargo run --release --example plan_check -- [--shapes N] [--seed N] [--le
 
 /// The selected algorithm counts as correct if it takes at most this many times as long as the fastest.
 const MARGIN: f64 = 1.1;
-/// The range of multiply-adds of a random shape. Short calls are less likely to be interrupted by other processes.
+/// The range of multiply-adds of a random shape. The upper limit keeps the calls short, so that other processes rarely
+/// interrupt them.
 const WORK: std::ops::Range<f64> = 2e5..1e8;
-/// The maximum number of elements in the larger image of a random shape.
+/// The maximum of [`Layer::elements`] for a random shape.
 const MAX_ELEMENTS: usize = 3 << 20;
 
 struct Arguments {
@@ -162,7 +163,7 @@ impl Layer {
         (self.batch * self.outputs * output[0] * output[1] * taps) as f64
     }
 
-    /// Returns the number of elements in the larger of the input and output images.
+    /// Returns an upper bound for the number of elements of the input and of the output.
     fn elements(&self) -> usize {
         self.batch * self.size[0] * self.size[1] * self.inputs.max(self.outputs)
     }
@@ -182,8 +183,8 @@ impl Layer {
         })
     }
 
-    /// Returns all candidates with their minimum times and costs, and the selected one. Returns `None` if
-    /// there is only one candidate.
+    /// Returns all candidates with their minimum times and costs, and the selected algorithm. Returns `None` if
+    /// there are fewer than two candidates.
     fn times(&self, budget: Duration) -> Result<Option<(Vec<Timed>, Algorithm)>> {
         let problem = self.problem()?;
         let candidates = problem.candidates().filter(|algorithm| *algorithm != Algorithm::Reference);
@@ -194,7 +195,7 @@ impl Layer {
         let mut runner = Runner::new(problem)?;
         let caches: Vec<PackedCache> = candidates.iter().map(|_| PackedCache::default()).collect();
         let mut times = vec![f64::INFINITY; candidates.len()];
-        // Alternate between the candidates, so that the load of the machine affects all of them.
+        // Alternate between the candidates, so that a change in the machine's load affects all of them.
         let (start, mut round) = (Instant::now(), 0);
         while round < 4 || start.elapsed() < budget * candidates.len() as u32 {
             for (algorithm, (cache, time)) in candidates.iter().zip(caches.iter().zip(&mut times)) {
@@ -223,13 +224,13 @@ impl Layer {
     }
 }
 
-/// The operands of one problem, and the output buffer if the output is NCHWc.
+/// The operands of one problem, and a buffer for outputs in NCHWc.
 struct Runner {
     problem: ConvProblem,
     input: Tensor,
     weight: Tensor,
     epilogue: Epilogue,
-    /// The values of input, weight and shift, in the order in which the NCHWc kernels read them.
+    /// The values of input, weight and shift as plain arrays, for problems whose output is in NCHWc.
     values: [Vec<f32>; 3],
     output: Vec<f32>,
 }

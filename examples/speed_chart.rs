@@ -153,7 +153,8 @@ fn network_table(csv: &Csv) -> Result<String> {
     Ok(table)
 }
 
-/// Draws the speed of each column relative to the baseline, at batch size 1.
+/// Draws a bar for each network and each column of [`BARS`]: the inference speed at batch size 1, relative to the
+/// baseline.
 fn chart(csv: &Csv) -> Result<String> {
     const LEFT: f64 = 140.;
     const WIDTH: f64 = 760.;

@@ -23,8 +23,8 @@ const FORMATS: [(&str, DType, bool, f64); 5] = [
     ("bf16", DType::BF16, false, 1e-2),
 ];
 
-/// Shapes of input and weight, and the stride of both axes, large enough for the tensor-core kernels. These shapes
-/// are the first cases of each convolution.
+/// Convolutions that are large enough for the tensor-core kernels: the shapes of input and weight, and the stride of
+/// both axes. They are the first cases of `conv2d` and `conv2d backward`.
 const LARGE: [([usize; 4], [usize; 4], usize); 4] = [
     ([4, 64, 28, 28], [64, 64, 3, 3], 1),
     ([4, 128, 28, 28], [128, 128, 3, 3], 2),
@@ -127,8 +127,8 @@ impl Case<'_> {
         choices[self.rng.random_range(0..choices.len())]
     }
 
-    /// Returns random numbers, on the device in the dtype of the case, and rounded to the same values in f64 on the
-    /// CPU.
+    /// Returns a tensor of random numbers that the dtype of the case represents exactly, twice: in this dtype on the
+    /// device, and in f64 on the CPU.
     fn tensor(&mut self, shape: &[usize]) -> Result<Pair> {
         let count = shape.iter().product::<usize>();
         let values: Vec<f64> = (0..count).map(|_| self.rng.random_range(-1.0..1.0)).collect();
@@ -239,7 +239,8 @@ fn transposed(case: &mut Case) -> Result<Vec<Pair>> {
     with_gradients(case, [x, w, b], [x_ref, w_ref, b_ref], run)
 }
 
-/// Returns the results of `run` and the gradients of their weighted sum, on the device and in f64.
+/// Runs `run` on the device, on `ours`, and in f64 on the CPU, on `theirs`. Returns the two results, and for each input
+/// the two gradients of a randomly weighted sum of the result.
 fn with_gradients<const N: usize>(
     case: &mut Case,
     ours: [Tensor; N],

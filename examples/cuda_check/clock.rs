@@ -10,8 +10,8 @@ use sconce::candle::{DType, Device, Error, Tensor};
 
 use crate::arguments::{FORMATS, Format};
 
-/// The maximum number of calls between two events. If a call takes less time on the device than the host needs to
-/// submit it, several calls in a row keep the device busy.
+/// The maximum number of calls between two events. Short calls are timed several at a time, so that the overhead of the
+/// events is small compared with the measured time.
 const MAX_CALLS: usize = 10;
 /// The target time between two events, in milliseconds.
 const TARGET: f64 = 2.;

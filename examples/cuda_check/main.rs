@@ -36,7 +36,7 @@ usage: cargo run --release --features cuda --example cuda_check -- [OPTIONS]
 exit code: 0 if all checks pass, 1 if a check fails, 2 without a GPU or the feature `cuda`, or for an invalid command
 line";
 
-/// Reports that no check can run. `--short` succeeds, because tests run it on every machine.
+/// Reports that no check can run. With `--short`, the exit code is 0, because tests run this example on every machine.
 fn skip(arguments: &arguments::Arguments, reason: &str) -> ExitCode {
     println!("nothing was checked: {reason}");
     ExitCode::from(if arguments.short { 0 } else { 2 })
@@ -64,7 +64,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Returns whether all checks passed.
+/// Runs the requested parts and returns whether all checks passed.
 #[cfg(feature = "cuda")]
 fn run(arguments: &arguments::Arguments, device: &sconce::candle::Device) -> sconce::Result<bool> {
     println!("{}", clock::describe(device)?);

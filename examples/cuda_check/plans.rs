@@ -1,4 +1,4 @@
-//! Times every kernel that supports a layer and compares it with the selected one.
+//! Times, for each layer, every kernel that supports it, and compares the selected kernel with the fastest.
 
 use sconce::Result;
 use sconce::candle::Device;

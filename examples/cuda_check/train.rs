@@ -8,8 +8,8 @@ use sconce::prelude::*;
 const IMAGES: &[u8] = include_bytes!("../data/t10k-images-idx3-ubyte.gz");
 const LABELS: &[u8] = include_bytes!("../data/t10k-labels-idx1-ubyte.gz");
 
-/// How much lower the accuracy on the GPU may be. The GPU adds the terms of a sum in a different order, which over
-/// hundreds of steps changes every parameter.
+/// How much lower the accuracy may be on the GPU than on the CPU. The GPU adds the terms of a sum in a different order,
+/// and over hundreds of steps, the different rounding errors change every parameter.
 const MARGIN: f64 = 0.015;
 
 #[derive(Module)]

@@ -38,8 +38,8 @@ pub fn face(pnet: &PNet, photograph: &Tensor) -> Result<Frame> {
     Ok(std::array::from_fn(|i| window[i] + 12. * f64::from(offsets[i])))
 }
 
-/// Returns square windows of about the size of the face that either show the face or hardly overlap it. As in the
-/// MTCNN paper, an overlap of at least 0.65 counts as a face, and an overlap below 0.3 does not.
+/// Returns crops of square windows, about as large as the face, that either show the face or hardly overlap it. As in
+/// the MTCNN paper, an overlap of at least 0.65 counts as a face, and an overlap below 0.3 does not.
 pub fn crops(photograph: &Tensor, face: &Frame) -> Result<Crops> {
     let (_, _, rows, columns) = photograph.dims4()?;
     let side = ((face[2] - face[0]) * (face[3] - face[1])).sqrt();
@@ -50,7 +50,8 @@ pub fn crops(photograph: &Tensor, face: &Frame) -> Result<Crops> {
                 let [l, t, s] = [left, top, size].map(|n| n as f64);
                 let window = [l, t, l + s, t + s];
                 let overlap = iou(&window, face);
-                // Of the windows without the face, keep only those in every sixth row and every sixth column.
+                // Drop the windows with an overlap from 0.3 to 0.65. Of the windows without the face, keep only those
+                // in every sixth row and every sixth column.
                 if overlap < 0.65 && !(overlap < 0.3 && top % 6 == 0 && left % 6 == 0) {
                     continue;
                 }

@@ -3,7 +3,7 @@
 
 use sconce::prelude::*;
 
-/// `x · weight + bias`: GPT-2 stores a linear layer's weight as `[inputs, outputs]`.
+/// A linear layer, `x · weight + bias`. Unlike in `Linear`, the weight has the shape `[inputs, outputs]`.
 #[derive(Module)]
 #[module(args(inputs: usize, outputs: usize), forward = |x| x.matmul(weight) + bias)]
 pub struct Conv1D {
@@ -94,7 +94,7 @@ pub fn gpt2() -> GptConfig {
     Gpt::config()
 }
 
-/// Appends the `count` most likely tokens to `ids`, one by one.
+/// Appends `count` tokens to `ids`, one by one. Each is the most likely token after all tokens before it.
 pub fn greedy(network: &Gpt, ids: &[u32], count: usize) -> Result<Vec<u32>> {
     let mut ids = ids.to_vec();
     for _ in 0..count {

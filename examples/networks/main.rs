@@ -46,7 +46,7 @@ NAME:       one of densenet121, googlenet, gpt2, mobilenet_v2, resnet18, resnet5
 CHECKPOINT: the published .pth file, or a .safetensors file with the same names
 --short:    smaller images and one timed call, to check that the program runs";
 
-/// The settings of a run, for a network of any type.
+/// The settings of a run. The methods accept the config of any network.
 struct Report<'a> {
     name: &'a str,
     checkpoint: Option<&'a Path>,

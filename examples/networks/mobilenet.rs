@@ -34,7 +34,7 @@ pub enum Bottleneck {
     ),
 }
 
-/// A bottleneck with a residual connection if its input and output have the same shape.
+/// A bottleneck. It has a residual connection if its input and output have the same shape.
 #[derive(Module)]
 #[module(args(inputs: usize, outputs: usize, stride: usize, ratio: usize),
     forward = |x| if shortcut { conv(x) + x } else { conv(x) },

@@ -21,8 +21,8 @@ use super::within;
 /// # Errors
 ///
 /// Fails if `write` or the file system returns an error. The message begins with the path. After an error, the old
-/// file is unchanged and the temporary file is removed. The only exception is a failure to flush the directory, which
-/// happens after the replacement; the message says so.
+/// file is unchanged and the temporary file is removed. The only exception is a failure to flush the directory: the
+/// file is already replaced then, and the message says so.
 pub fn write_atomically(
     path: impl AsRef<Path>,
     write: impl FnOnce(&mut BufWriter<File>) -> Result<()>,
@@ -45,7 +45,8 @@ fn replace(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> Result<()>) 
         file.set_permissions(old.permissions())?;
     }
     let mut writer = BufWriter::with_capacity(1 << 20, file);
-    // Rebind, so that the temporary file is removed before the writer releases its lock.
+    // Rebind `temporary` after `writer`, so that it is dropped first: the temporary file must be removed before the
+    // writer releases the lock.
     let temporary = temporary;
     write(&mut writer)?;
     writer.flush()?;

@@ -2,31 +2,33 @@
 
 use crate::{Error, Result};
 
-/// The remaining memory that a file may allocate. Readers spend it before they allocate a length declared in the file.
+/// The memory that a file may still allocate. A reader spends memory from the budget before it allocates a size that
+/// the file declares.
 pub(super) struct Budget {
     allowed: usize,
     left: usize,
 }
 
 impl Budget {
-    /// The bytes allowed per byte of the file. Tensors usually take the length of the file, and twice the length if
-    /// they share storages or if candle stores their elements in twice the size.
+    /// The bytes allowed per byte of the file. Tensors usually take as many bytes as the file. They take twice as many
+    /// if they share storages, or if candle's dtype is twice as large as the element type in the file.
     const PER_BYTE: usize = 2;
 
-    /// The bytes allowed for any file. Small files may repeat elements, for example in an expanded mask.
+    /// The bytes allowed in addition, for a file of any length. A small file may repeat elements, for example in an
+    /// expanded mask.
     const BASE: usize = 8 << 20;
 
     /// The bytes for the name, the shape and the reference counts of a tensor.
     const PER_TENSOR: usize = 1 << 10;
 
-    /// Creates the budget of a file of `length` bytes, or `limit` if `limit` is set.
+    /// Creates the budget for a file of `length` bytes. If `limit` is set, the budget is `limit` bytes.
     pub fn new(length: usize, limit: Option<usize>) -> Self {
         let default = length.saturating_mul(Self::PER_BYTE).saturating_add(Self::BASE);
         let allowed = limit.unwrap_or(default);
         Self { allowed, left: allowed }
     }
 
-    /// Spends `bytes`; `None` means that the number overflowed. Returns an error if fewer bytes are left.
+    /// Spends `bytes`. Returns an error if fewer bytes are left, or if `bytes` is `None`, which means an overflow.
     pub fn spend(&mut self, bytes: Option<usize>) -> Result<()> {
         let left = bytes.and_then(|bytes| self.left.checked_sub(bytes)).ok_or_else(|| {
             Error::msg(format!(

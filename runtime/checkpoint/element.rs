@@ -9,7 +9,7 @@ use crate::{Error, Result};
 
 use super::input::fill;
 
-/// The type of a stored tensor's elements, little-endian.
+/// The type of a stored tensor's elements, which are little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Element {
     Bool,
@@ -92,7 +92,7 @@ impl Element {
 
 /// A source of elements in row-major order.
 pub(super) trait Elements {
-    /// Decodes all elements from `SIZE` bytes each.
+    /// Decodes all elements, each from `SIZE` bytes.
     fn decode<const SIZE: usize, T>(&mut self, decode: impl Fn([u8; SIZE]) -> T) -> Result<Vec<T>>;
 }
 

@@ -1,6 +1,6 @@
 //! Reading and writing checkpoints.
 //!
-//! [`read`] supports safetensors files, single and sharded, both formats of `torch.save`, and NumPy's `.npz`.
+//! [`read`] supports safetensors files (single or sharded), both formats of `torch.save`, and NumPy's `.npz`.
 //! [`write_safetensors`] writes a safetensors file atomically. [`Load`](crate::Load) adds options for loading a
 //! checkpoint of a different network: a key, a prefix, renaming, and partial loading.
 //!
@@ -60,7 +60,7 @@ pub use state_dict::StateDict;
 /// In a PyTorch file, the state dict may be the top-level object, the entry `state_dict`, `model_state_dict` or
 /// `model`, or the only dictionary of tensors in the file. Entries that are not tensors are ignored. The prefix
 /// `module.` that `DataParallel` adds is stripped if all names have it. Pickled code is never run: a pickle that names
-/// anything but the few classes and functions needed for tensors is an error.
+/// a class or function outside a short, fixed list is an error.
 ///
 /// Element types that candle lacks are converted to the smallest type that can represent all values: `bool` to `U8`,
 /// `int8` to `I16`, `uint16` to `U32`. Complex, quantized and sparse tensors, `uint64`, and NumPy's objects and
@@ -107,7 +107,7 @@ where
     write_atomically(path, |file| safetensors::write(file, tensors, metadata))
 }
 
-/// Prepends the place of an error, such as a file, a tensor or a byte, to its message.
+/// Prepends `place`, such as a file, a tensor or the position of a byte, to the message of an error.
 fn within<T>(place: impl Display, result: Result<T>) -> Result<T> {
     result.map_err(|error| Error::msg(format!("{place}: {error}")))
 }

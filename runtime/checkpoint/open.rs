@@ -22,7 +22,7 @@ pub(crate) struct ReadOptions {
     pub key: Option<String>,
     /// The maximum memory of the content in bytes. By default it depends on the length of the file.
     pub limit: Option<usize>,
-    /// Map files into memory instead of reading them through a buffer.
+    /// Whether to map files into memory instead of reading them through a buffer.
     pub mapped: bool,
 }
 
@@ -47,7 +47,7 @@ impl ReadOptions {
         Ok(if self.mapped { Box::new(MappedFile::new(&file)?) } else { Box::new(file) })
     }
 
-    /// Reads a file of `length` bytes. An index needs `directory`, the directory of its shards.
+    /// Reads a file of `length` bytes. If the file is an index, `directory` must be the directory of its shards.
     pub(super) fn read_file(
         &self,
         file: &mut dyn ReadSeek,

@@ -17,7 +17,8 @@ use super::{ReadOptions, StateDict, open_regular, safetensors, within};
 /// The maximum length of an index in bytes. A typical index has about a hundred bytes per tensor.
 const MAX_INDEX: u64 = 100_000_000;
 
-/// Reads the tensors of all shards in `directory`, in the order of the shards' names and of the data in each shard.
+/// Reads the tensors of all shards in `directory`. The shards are ordered by name, and the tensors of a shard by the
+/// position of their data.
 pub(super) fn read(
     mut index: Input,
     directory: &Path,
@@ -112,7 +113,7 @@ fn for_each_entry(index: &[u8], on_entry: OnEntry) -> Result<()> {
     }
 }
 
-/// A deserializer of the index: an object with an entry `weight_map`, an object from names to shards.
+/// A deserializer of the index, a JSON object whose entry `weight_map` maps the names of tensors to shards.
 struct Index<'a> {
     on_entry: OnEntry<'a>,
     /// The error of `on_entry`, which serde cannot return.

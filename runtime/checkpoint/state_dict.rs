@@ -64,7 +64,7 @@ impl StateDict {
     }
 
     /// Removes and returns a tensor. The other tensors keep their order. The call takes time proportional to the
-    /// number of tensors after it.
+    /// number of tensors after the removed one.
     pub fn remove(&mut self, name: &str) -> Option<Tensor> {
         let removed = self.positions.remove(name)?;
         let (_, tensor) = self.entries.remove(removed);

@@ -38,7 +38,8 @@ impl<'a> Client<'a> {
     /// Returns the path of a cached file.
     pub fn cached(&self, file: &str) -> Option<PathBuf> {
         self.cache.get(file).or_else(|| {
-            // If the revision is a commit, other tools write no ref for it.
+            // `get` looks up the commit in the ref of the revision. If the revision is a commit, other tools write no
+            // ref for it.
             let path = self.cache.pointer_path(self.revision).join(file);
             path.exists().then_some(path)
         })
@@ -105,7 +106,7 @@ impl<'a> Client<'a> {
             .build()
     }
 
-    /// Removes a partial download that is complete or too long but was never renamed.
+    /// Removes a file of a partial download that already has the full length or more but was never renamed.
     fn discard_partial(&self, request: &Request<'_>, file: &str) -> Result<()> {
         let metadata = self.call(request, |remote| self.api()?.metadata(&remote.url(file)))?;
         let metadata = metadata.map_err(|error| request.explain(&error))?;
@@ -114,7 +115,7 @@ impl<'a> Client<'a> {
             .map_err(|error| request.error(format_args!("{}: {error}", partial.display())))
     }
 
-    /// Removes a truncated download and returns an error.
+    /// Returns `path` if the download is complete. Otherwise removes the file and returns an error.
     ///
     /// hf-hub does not detect that a response without a length was cut off. A file larger than `expected` is valid: the
     /// hub may announce the compressed size of a response.

@@ -1,7 +1,7 @@
 //! Checkpoints from the Hugging Face hub, with the feature `hub`.
 //!
 //! [`Config::from_pretrained`](crate::Config::from_pretrained) downloads and loads a checkpoint. A [`Hub`] selects a
-//! revision and a file. Files are downloaded into the cache of Hugging Face's other tools; a cached file is used
+//! revision and a file. Files are downloaded into the cache that Hugging Face's tools use, too. A cached file is used
 //! without contacting the hub.
 //!
 //! These environment variables have the same meaning as for Hugging Face's tools:
@@ -134,7 +134,7 @@ impl Hub {
         };
         let path = client.get(file)?;
         if shards::is_index(file) {
-            // Download all files from the commit of the index, because a branch may change between two downloads.
+            // Download the shards from the commit of the index, because a branch may change between two downloads.
             let commit = client::commit(&path, file)?;
             shards::download(&Client::new(&settings, &self.repository, &commit), &path, file)?;
         }

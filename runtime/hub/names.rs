@@ -8,7 +8,7 @@ use crate::{Error, Result};
 pub(super) fn check_repository(name: &str) -> Result<()> {
     let is_valid = |part: &str| {
         let characters = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        // The cache encodes the slash as `--`.
+        // Reject `--`, because the cache encodes the slash as `--`.
         !part.is_empty() && part.chars().all(characters) && !part.contains("--") && !part.contains("..")
     };
     if name.split('/').count() <= 2 && name.split('/').all(|part| is_valid(part) && part != ".") {

@@ -8,8 +8,8 @@ pub(crate) const CHUNK: usize = 1 << 16;
 /// Copies `source` to `target`, a contiguous tensor of the same shape, and converts the values to the dtype and
 /// device of `target`.
 ///
-/// Copies [`CHUNK`] elements at a time, so that a large tensor needs no third copy in addition to those in the file's
-/// dtype and in the network's dtype.
+/// Converts [`CHUNK`] elements at a time. Converting all of them together would need a third copy of a large tensor, in
+/// addition to `source` and `target`.
 pub(crate) fn fill(target: &Tensor, source: &Tensor) -> Result<()> {
     let target = target.detach().flatten_all()?;
     let source = source.flatten_all()?;

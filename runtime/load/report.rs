@@ -9,8 +9,8 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoadReport {
-    /// The names of the network for which the checkpoint has a tensor of the same shape. A tied tensor may be listed
-    /// under several names.
+    /// The names of the network's tensors for which the checkpoint has a tensor of the same shape. A tied tensor may be
+    /// listed under several names.
     pub loaded: Vec<String>,
     /// The tensors of the network that the checkpoint lacks, with their shapes. A tied tensor is missing if the
     /// checkpoint has none of its names; it is listed under its first name.
@@ -60,7 +60,8 @@ impl LoadReport {
     /// Checks that all tensors match.
     ///
     /// # Errors
-    /// Fails with one error that lists the tensors that do not match and the `conflicts`.
+    /// Fails with one error that lists the tensors that do not match and the `conflicts`: the tied tensors with
+    /// different values.
     pub(crate) fn check(&self, conflicts: &[String]) -> Result<()> {
         let with_shape = |entries: &[(String, Vec<usize>)]| -> Vec<String> {
             entries.iter().map(|(name, shape)| format!("{name} {shape:?}")).collect()

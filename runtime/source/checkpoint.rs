@@ -25,7 +25,7 @@ pub(crate) enum Fallback {
 /// The tensors that the construction of a network has requested.
 #[derive(Clone, Default)]
 pub(crate) struct Requests {
-    /// The tensors by requested name, in order.
+    /// The tensors by requested name, in the order of the requests.
     pub tensors: StateDict,
     /// The tensors that have the values of the checkpoint.
     pub filled: HashSet<TensorId>,

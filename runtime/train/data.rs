@@ -12,8 +12,9 @@ pub type Epoch<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
 
 /// A source of batches that can be iterated once per epoch.
 ///
-/// Implemented for [`TensorDataset`], for precomputed batches (`Vec<Batch>`), and for a pair of tensors (as a
-/// shuffled `TensorDataset` with batches of 64). [`from_fn`] implements it for any iterator.
+/// Implemented for [`TensorDataset`], for precomputed batches (`Vec<Batch>`), and for a pair of tensors, which acts
+/// like a shuffled `TensorDataset` with batches of 64. [`from_fn`] creates a source from a function that returns an
+/// iterator.
 pub trait Batches {
     /// Returns the batches of one epoch. Each call may return them in a different order.
     fn epoch(&self) -> Result<Epoch<'_>>;
@@ -24,7 +25,7 @@ pub trait Batches {
     }
 }
 
-/// A data set of two tensors, inputs and targets, that have the same first dimension.
+/// A data set of inputs and targets: two tensors with the same first dimension.
 ///
 /// ```
 /// use sconce::candle::{Device, Tensor};
@@ -62,7 +63,7 @@ impl TensorDataset {
             );
             return Err(Error::msg(message));
         }
-        // Copy the tensors once here instead of in every batch.
+        // Make the tensors contiguous once here, so that no batch has to do it.
         let inputs = inputs.detach().contiguous()?;
         let targets = targets.detach().contiguous()?;
         Ok(Self { inputs, targets, batch_size: 64, shuffle: false, drop_last: false })
@@ -119,7 +120,7 @@ impl TensorDataset {
         Ok(Tensor::from_vec(random::permutation(examples), self.len(), self.inputs.device())?)
     }
 
-    /// Returns the batch of the examples from position `start` on, in the order given by `order` if it is set.
+    /// Returns the batch that starts at position `start` of `order`, or of the data set if `order` is `None`.
     fn batch(&self, start: usize, order: Option<&Tensor>) -> Result<Batch> {
         let len = self.batch_size.min(self.len() - start);
         match order {

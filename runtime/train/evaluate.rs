@@ -163,7 +163,7 @@ impl Tally {
     /// The number of batches whose values are read from a GPU together.
     const BATCHES: usize = 32;
 
-    /// Adds a batch and returns the losses that were read, in order.
+    /// Adds a batch. Returns the losses that this call reads from the device, in the order of the batches.
     pub(super) fn add(
         &mut self,
         batch: usize,
@@ -190,7 +190,7 @@ impl Tally {
         Ok(())
     }
 
-    /// Reads all recorded values and returns the losses, in order.
+    /// Reads all recorded values from the device and returns the losses, in the order of the batches.
     pub(super) fn read(&mut self) -> Result<Vec<BatchLoss>> {
         let unread = std::mem::take(&mut self.unread);
         let scalars = unread.iter().flat_map(|batch| [Some(&batch.loss), batch.accuracy.as_ref()]);

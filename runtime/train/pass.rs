@@ -57,7 +57,7 @@ impl<M: Forward<Signal, Output = Signal>> Pass<'_, '_, M> {
             let loss = optimizer.step_with(&mut || {
                 let prediction = run(self.trainer.model, &input, Mode::Train)?;
                 let loss = self.trainer.loss.forward(&prediction, &target)?;
-                // Check only the first evaluation: a line search may visit points with a non-finite loss.
+                // Check only the first loss of each step: a line search may visit points with a non-finite loss.
                 if output.is_none() {
                     // Reading a loss from a GPU would synchronize the GPU, so losses on a GPU are read later, many at
                     // a time.

@@ -18,7 +18,8 @@ impl Snapshot {
         let copy = |tensor: &Tensor| -> Result<Tensor> { Ok(tensor.detach().copy()?) };
         let parameters = network.trainable_parameters().into_iter();
         let parameters = parameters.map(|(_, var)| Ok((var.clone(), copy(&var)?)));
-        // Running statistics are written in place and therefore contiguous. Other buffers are constant.
+        // Copy only the contiguous buffers. Running statistics are contiguous, because they are updated in place. All
+        // other buffers are constant.
         let buffers = network.buffers().into_iter().map(|(_, buffer)| buffer);
         let buffers = buffers.filter(|buffer| buffer.is_contiguous() && buffer.elem_count() > 0);
         let buffers = buffers.map(|buffer| Ok((buffer.clone(), copy(&buffer)?)));
@@ -31,7 +32,7 @@ impl Snapshot {
             var.set(copy)?;
         }
         for (buffer, copy) in &self.buffers {
-            // `slice_set` needs a dimension; `num_batches_tracked` is a scalar.
+            // Flatten because `slice_set` needs at least one dimension, and `num_batches_tracked` is a scalar.
             buffer.detach().flatten_all()?.slice_set(&copy.flatten_all()?, 0, 0)?;
         }
         Ok(())

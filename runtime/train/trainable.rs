@@ -28,7 +28,7 @@ pub trait Trainable: Forward<Signal, Output = Signal> {
     /// Returns the optimizer.
     fn optimizer(&self) -> Box<dyn Optimizer>;
 
-    /// Returns a [`Trainer`] for this network, for settings that [`fit`](Self::fit) does not have.
+    /// Returns a [`Trainer`] for this network. The trainer has settings that [`fit`](Self::fit) does not have.
     fn trainer(&self) -> Trainer<'_, Self>
     where
         Self: Sized,

@@ -144,8 +144,8 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
 
     /// Sets whether to continue training if a loss is NaN or infinite, as PyTorch does. Default: `false`, so that
     /// [`fit`](Self::fit) returns an error. On the CPU, `fit` returns the error before the optimizer takes a step
-    /// with that loss. On a GPU, losses are read every 32 batches to avoid synchronization, so the error comes up to
-    /// 32 steps later.
+    /// with that loss. On a GPU, losses are read only every 32 batches, because reading synchronizes the GPU. The error
+    /// is then returned after up to 32 more steps.
     pub fn allow_non_finite(mut self, allow: bool) -> Self {
         self.allow_non_finite = allow;
         self

@@ -25,7 +25,7 @@ pub(super) const HEADER_LENGTH: u64 = 30;
 /// The value of a 32-bit field whose 64-bit value is in a zip64 record.
 const IN_ZIP64: u64 = u32::MAX as u64;
 
-/// Locates the directory with the end record.
+/// Locates the directory. Its position is in the end record, near the end of the file.
 pub(super) fn locate(input: &mut Input) -> Result<Extent> {
     let tail_length = input.length().min((END_LENGTH + usize::from(u16::MAX)) as u64);
     let tail_start = input.length() - tail_length;
@@ -133,7 +133,7 @@ impl Record {
         Ok((entry, next))
     }
 
-    /// Reads the fields that do not fit into 32 bits from the zip64 extra field, which has the id 1.
+    /// Reads the fields that do not fit into 32 bits. Their values are in the zip64 extra field, which has the id 1.
     fn read_zip64(&mut self, mut extra: &[u8]) {
         while let Some((head, rest)) = extra.split_first_chunk::<4>() {
             let kind = number(head, 0, 2);
@@ -152,7 +152,7 @@ impl Record {
     }
 }
 
-/// Returns the name in a record. [`Record::read`] must have checked the record before.
+/// Returns the name in the record at `position`. [`Record::read`] must have checked the record before.
 pub(super) fn name(directory: &[u8], position: usize) -> &[u8] {
     let record = &directory[position..];
     &record[RECORD_LENGTH..][..number(record, 28, 2) as usize]

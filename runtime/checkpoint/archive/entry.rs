@@ -1,4 +1,4 @@
-//! Reading of zip entries, with length and checksum checked.
+//! Reads zip entries and checks their lengths and checksums.
 
 use std::io::{self, Read, Take};
 
@@ -16,8 +16,8 @@ const STORED: u64 = 0;
 const DEFLATED: u64 = 8;
 const ENCRYPTED: u64 = 1;
 
-/// A reader of an entry's uncompressed data. The reader checks the length in the directory and, at the end, the
-/// checksum.
+/// A reader of an entry's uncompressed data. The reader checks that the length and the checksum of the data are those
+/// in the directory.
 pub(crate) struct EntryReader<'a> {
     data: Data<'a>,
     left: u64,
@@ -33,7 +33,7 @@ enum Data<'a> {
 }
 
 impl<'a> EntryReader<'a> {
-    /// Opens the entry of `record`. Its data must end before `end_of_data`.
+    /// Opens the entry of `record`. Its data must not extend past `end_of_data`.
     pub(super) fn open(input: &'a mut Input<'_>, record: &Record, end_of_data: u64) -> Result<Self> {
         if record.flags & ENCRYPTED != 0 {
             return Err(invalid("the entry is encrypted"));
@@ -56,7 +56,7 @@ impl<'a> EntryReader<'a> {
         Ok(Self { data, left: record.size, crc: Crc::new(), checksum: record.checksum })
     }
 
-    /// Checks at the end that no data is left and that the checksum matches.
+    /// Checks that no data follows the declared length and that the checksum matches.
     fn check(&mut self) -> io::Result<()> {
         let longer = match &mut self.data {
             Data::Stored(_) => false,

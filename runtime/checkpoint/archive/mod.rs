@@ -1,8 +1,8 @@
 //! A reader of zip archives written by PyTorch and NumPy.
 //!
 //! The reader supports only the features that PyTorch and NumPy use, and needs little memory: the directory is read
-//! once, and an entry is represented by its position in the directory. Overlapping entries, duplicate names and
-//! encryption, which malicious archives use, are errors.
+//! once, and an entry is represented by its position in the directory. Encrypted entries are errors. So are overlapping
+//! entries and duplicate names, which malicious archives use.
 
 mod directory;
 mod entry;
@@ -33,7 +33,8 @@ impl<'f> Archive<'f> {
     /// Opens an archive and reads its directory.
     pub fn open(mut input: Input<'f>, budget: &mut Budget) -> Result<Self> {
         let extent = directory::locate(&mut input)?;
-        // Spend the memory of the directory and, for each record, of a position and an extent.
+        // Spend the length of the directory twice: for the directory itself, and for the positions and extents of its
+        // records.
         budget.spend(usize::try_from(extent.length).ok().and_then(|length| length.checked_mul(2)))?;
         let directory = input.bytes(extent.start, extent.length)?;
         let records = directory::records(&directory, extent.start)?;

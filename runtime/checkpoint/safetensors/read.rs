@@ -16,7 +16,7 @@ use super::LENGTH_BYTES;
 /// The maximum length of the header in bytes, as defined by the format.
 const MAX_HEADER: u64 = 100_000_000;
 
-/// The measured maximum memory per byte of the header, in bytes.
+/// The memory that the parsed header takes per byte of JSON, in bytes: the maximum of several measurements.
 const PER_HEADER_BYTE: usize = 16;
 
 /// Reads the tensors of a file, in the order of their data.

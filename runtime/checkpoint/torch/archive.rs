@@ -1,4 +1,5 @@
-//! The zip container since PyTorch 1.6: `data.pkl`, `data/<key>` for each storage, and `byteorder`.
+//! The zip container that `torch.save` has written since PyTorch 1.6. Its entries are `data.pkl`, `data/<key>` for each
+//! storage, and `byteorder`.
 
 use std::io::Read;
 
@@ -38,7 +39,7 @@ impl<'f> TorchArchive<'f> {
         bytes.ok_or_else(|| Error::msg(format!("the archive has no `{DESCRIPTION}`")))
     }
 
-    /// Checks that elements are little-endian. Files from before PyTorch 2.1 do not specify their byte order.
+    /// Checks that elements are little-endian. Accepts files without a byte order, which PyTorch wrote before 2.1.
     fn check_byte_order(&mut self, budget: &mut Budget) -> Result<()> {
         match self.archive.bytes(&format!("{}byteorder", self.prefix), budget)?.as_deref() {
             None | Some(b"little") => Ok(()),

@@ -66,7 +66,7 @@ pub(super) fn resolve(module: &str, name: &str) -> Result<Global> {
     })
 }
 
-/// Returns the reason why a kind of tensor is not supported, if the name shows the kind.
+/// Returns why the class or function `name` is not supported, if the name shows what kind of tensor it is for.
 fn unsupported_reason(name: &str) -> Option<&'static str> {
     let lowercase = name.to_ascii_lowercase();
     Some(match lowercase.trim_start_matches("_rebuild_") {
@@ -82,7 +82,7 @@ fn unsupported_reason(name: &str) -> Option<&'static str> {
     })
 }
 
-/// Returns the element type of a storage class. The length of an untyped storage is in bytes.
+/// Returns the element type of a storage class. It is `U8` for an untyped storage, whose length is in bytes.
 fn storage_element(class: &str) -> Option<Element> {
     Some(match class {
         "DoubleStorage" => Element::F64,
@@ -203,7 +203,7 @@ const MAX_METADATA: usize = 64;
 fn check_metadata<'a>(heap: &Heap<'a>, arguments: Value<'a>, index: usize) -> Result<()> {
     let Some(&metadata @ Value::Dict(_)) = heap.items(arguments)?.get(index) else { return Ok(()) };
     let entries = heap.entries(metadata)?;
-    // All tensors of a file may share this dictionary, so searching it must be fast.
+    // All tensors of a file may share this dictionary, which is searched once for each of them. So limit its length.
     if entries.len() > MAX_METADATA {
         let found = entries.len();
         return Err(Error::msg(format!(
@@ -240,7 +240,7 @@ fn counts<'a>(heap: &Heap<'a>, values: Value<'a>) -> Result<Vec<usize>> {
 }
 
 /// Returns the storage of the persistent id `('storage', class, key, device, elements, view)`. Only legacy files have
-/// `view`.
+/// `view`, which must be `None`.
 pub(super) fn storage<'a>(heap: &mut Heap<'a>, id: Value<'a>) -> Result<Value<'a>> {
     let (element, key, elements) = match heap.items(id)? {
         &[Value::Str("storage"), Value::Global(Global::Storage(element)), Value::Str(key), _, elements]

@@ -56,7 +56,7 @@ impl Value<'_> {
 pub(super) struct StorageRecord<'a> {
     pub key: &'a str,
     pub bytes: usize,
-    /// The element type, needed because the legacy format counts elements.
+    /// The element type. The legacy format stores the length of a storage in elements, not in bytes.
     pub element: Element,
 }
 
@@ -79,8 +79,8 @@ pub(super) struct Heap<'a> {
     owned: usize,
 }
 
-/// The number of items above which a list drops its numbers. A tensor's shape is never that long; such a list is usually a
-/// training script's log.
+/// The number of items above which a list drops its numbers. A tensor's shape is never that long; such a list is
+/// usually a training script's log.
 const LONG_LIST: usize = 64;
 
 /// An estimate, in bytes, of the memory that a storage or tensor takes in the hash maps that are built later.
@@ -149,7 +149,7 @@ impl<'a> Heap<'a> {
                 list.extend(filtered.iter().copied().filter(|item| item.may_be_needed()));
                 self.owned += (list.capacity() - before) * size_of::<Value>();
             }
-            // The value may be a set, which is ignored.
+            // The value may be a set. Sets are ignored.
             Value::Other => {}
             other => return Err(unexpected("a list", other)),
         }
@@ -168,7 +168,7 @@ impl<'a> Heap<'a> {
     pub fn extend_dict(&mut self, dict: Value<'a>, items: &[Value<'a>]) -> Result<()> {
         let index = match dict {
             Value::Dict(index) => index,
-            // The value may be a dictionary of another class, such as `Counter`, which is ignored.
+            // The value may be a dictionary of another class, such as `Counter`. Such dictionaries are ignored.
             Value::Other => return Ok(()),
             other => return Err(unexpected("a dictionary", other)),
         };

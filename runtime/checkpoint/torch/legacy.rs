@@ -12,7 +12,7 @@ use super::heap::{Value, unexpected};
 use super::pickle::Pickle;
 use super::{Storages, wrong_size};
 
-/// The number `0x1950a86a20f9469cfc6c`, little-endian as in a pickle.
+/// The magic number, `0x1950a86a20f9469cfc6c`, little-endian as in a pickle.
 const MAGIC: [u8; 10] = [0x6c, 0xfc, 0x9c, 0x46, 0xf9, 0x20, 0x6a, 0xa8, 0x50, 0x19];
 const PROTOCOL: i64 = 1001;
 
@@ -64,8 +64,8 @@ pub(super) struct Description<'a> {
 impl<'a> Description<'a> {
     pub fn load(head: &'a [u8], budget: &mut Budget) -> Result<Self> {
         let mut rest = head;
-        // The third pickle describes the machine of the writer. This pickle is ignored, because elements are always
-        // little-endian.
+        // The third pickle describes the machine that wrote the file, such as its byte order. This pickle is ignored,
+        // because elements are always little-endian.
         let mut parts = PARTS.iter().map(|part| {
             let pickle = within(format_args!("pickle of the {part}"), Pickle::load(rest, budget))?;
             rest = &rest[pickle.length..];
@@ -103,7 +103,7 @@ pub(super) struct LegacyStorages<'f, 'a> {
 }
 
 impl<'f, 'a> LegacyStorages<'f, 'a> {
-    /// Locates all storages, in the order of their keys, and checks their lengths.
+    /// Locates all storages, which follow in the order of the pickled keys, and checks their lengths.
     pub fn locate(mut input: Input<'f>, description: &Description<'a>) -> Result<Self> {
         let Description { object, keys, length } = description;
         let sizes: HashMap<_, _> = object

@@ -1,7 +1,7 @@
 //! Files of `torch.save`: a pickle that describes tensors, and their storages.
 //!
-//! [`pickle`] runs the pickle and puts its objects on a [`heap`]; [`globals`] has the classes and functions that it
-//! may name. [`select`] finds the state dict. [`archive`] and [`legacy`] read storages, and [`storages`] creates
+//! [`pickle`] runs the pickle and puts its objects on a [`heap`]; [`globals`] has the classes and functions that a
+//! pickle may name. [`select`] finds the state dict. [`archive`] and [`legacy`] read storages, and [`storages`] creates
 //! tensors from them.
 
 mod archive;

@@ -1,7 +1,7 @@
 //! An interpreter for the pickles of `torch.save`, protocols 2 to 5.
 //!
 //! A pickle is a program for a stack machine. The interpreter builds only dictionaries, lists, numbers, strings and
-//! descriptions of tensors. Other opcodes are errors.
+//! descriptions of tensors. Opcodes that `torch.save` does not write are errors.
 
 use std::collections::HashMap;
 
@@ -26,7 +26,8 @@ impl<'a> Pickle<'a> {
     /// Runs the pickle at the start of `bytes`.
     pub fn load(bytes: &'a [u8], budget: &mut Budget) -> Result<Self> {
         let mut interpreter = Interpreter::new(bytes);
-        // A growing vector briefly holds its old allocation and a new one of twice the size.
+        // A growing vector briefly holds its old allocation and a new one of twice the size: three times as much memory
+        // as before.
         let limit = budget.left() / 3;
         loop {
             let position = interpreter.input.position;
@@ -50,7 +51,7 @@ impl<'a> Pickle<'a> {
 struct Interpreter<'a> {
     input: PickleInput<'a>,
     stack: Vec<Value<'a>>,
-    /// The stack heights set by the MARK opcode.
+    /// The height of the stack at each MARK opcode.
     marks: Vec<usize>,
     memo: HashMap<u32, Value<'a>>,
     heap: Heap<'a>,

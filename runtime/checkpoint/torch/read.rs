@@ -75,7 +75,7 @@ pub(super) fn integer(bytes: &[u8]) -> Value<'_> {
     Value::Int(i64::from_le_bytes(extended))
 }
 
-/// Returns the length of the pickle at the start of `bytes`, or `None` if `bytes` ends before it.
+/// Returns the length of the pickle at the start of `bytes`, or `None` if `bytes` ends before the pickle does.
 ///
 /// An unknown opcode counts as the end, because [`Pickle::load`](super::pickle::Pickle::load) stops there with an
 /// error.

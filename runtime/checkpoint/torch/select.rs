@@ -10,7 +10,7 @@ use super::pickle::Pickle;
 /// The keys under which training scripts save the state dict, in the order in which they are tried.
 const KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 
-/// The maximum nesting depth of a state dict. Dictionaries may contain themselves.
+/// The maximum nesting depth of a state dict. Without a maximum, a dictionary that contains itself would never end.
 const MAX_DEPTH: usize = 8;
 
 /// The prefix that `torch.nn.DataParallel` adds to every name.
@@ -39,7 +39,7 @@ pub(super) fn state_dict<'p, 'a>(pickle: &'p Pickle<'a>, key: Option<&str>) -> R
     Err(Error::msg("the dictionaries in the file are nested too deeply for a state dict"))
 }
 
-/// Returns the dictionary under `key`, or `None` if `key` is missing or has no dictionary.
+/// Returns the dictionary under `key`, or `None` if `key` is missing or its value is not a dictionary.
 fn inner_dict<'a>(pickle: &Pickle<'a>, dict: Value<'a>, key: &str) -> Option<Value<'a>> {
     let entries = pickle.heap.entries(dict).ok()?;
     let entry = entries.iter().rev().find(|entry| matches!(entry.0, Value::Str(name) if name == key))?;
@@ -106,7 +106,7 @@ fn missing_key(pickle: &Pickle, key: &str) -> Error {
     }
 }
 
-/// Lists the keys and the kinds of values of at most ten entries.
+/// Lists at most ten entries, each with its key and the kind of its value.
 fn describe<'v, 'a: 'v>(entries: impl ExactSizeIterator<Item = &'v (Value<'a>, Value<'a>)>) -> String {
     let more = if entries.len() > 10 { ", …" } else { "" };
     let described = entries.take(10).map(|(key, value)| match key {

@@ -101,7 +101,8 @@ impl<'k, 'd, Source: Storages> TensorReader<'k, 'd, Source> {
 
     fn read_storage(&mut self, record: &TensorRecord) -> Result<Vec<u8>> {
         let storage = &record.storage;
-        // Widened tensors already take twice their length, the whole budget of a valid file.
+        // Do not spend the storage of a widened tensor: the tensor has already spent twice the length of its elements,
+        // which is the whole budget of a valid file.
         if !record.element.is_widened() {
             self.budget.spend(Some(storage.bytes))?;
         }

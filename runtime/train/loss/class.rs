@@ -23,8 +23,8 @@ pub fn nll_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
 ///
 /// Logits have shape `[batch, classes, …]` or `[classes]`. The target is either class indices (an integer tensor
 /// of the logits' shape without the class dimension) or probabilities (a floating-point tensor of the logits'
-/// shape). On the CPU, an index outside `0..classes` other than `ignore_index` is an error. On a GPU its loss is
-/// NaN, because checking the indices would synchronize the device.
+/// shape). An index that is neither in `0..classes` nor `ignore_index` is an error on the CPU. On a GPU, the loss of
+/// such an element is NaN instead, because reading the indices to check them would synchronize the device.
 #[derive(Clone, Debug)]
 pub struct CrossEntropyLoss {
     settings: ClassSettings,
@@ -167,8 +167,8 @@ struct Selected {
 }
 
 impl ClassSettings {
-    /// Selects and negates the entries of the target classes: `log_probabilities` is `[batch, classes, …]`, `target`
-    /// is `[batch, …]`.
+    /// Selects the log-probability of each element's target class, negates it and multiplies it by the class weight.
+    /// `log_probabilities` is `[batch, classes, …]`, and `target` is `[batch, …]`.
     fn select(&self, log_probabilities: &Tensor, target: &Tensor) -> Result<Selected> {
         let classes = log_probabilities.dim(1)?;
         let dtype = log_probabilities.dtype();

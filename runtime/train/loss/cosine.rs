@@ -11,9 +11,9 @@ pub fn cosine_embedding_loss(input1: &Tensor, input2: &Tensor, target: &Tensor) 
     CosineEmbeddingLoss::new().forward(input1, input2, target)
 }
 
-/// The loss of pairs of vectors that should be similar (target 1) or dissimilar (target −1), measured by their
-/// cosine, like `torch.nn.CosineEmbeddingLoss`. The loss of a pair is `1 − cos` or `max(0, cos − margin)`,
-/// respectively.
+/// A loss for pairs of vectors, like `torch.nn.CosineEmbeddingLoss`. It is `1 − cos` for a pair that should be similar
+/// (target 1), and `max(0, cos − margin)` for a pair that should be dissimilar (target −1). `cos` is the cosine of the
+/// angle between the two vectors.
 ///
 /// ```
 /// use sconce::prelude::*;
@@ -38,7 +38,7 @@ impl CosineEmbeddingLoss {
         Self::default()
     }
 
-    /// Sets the cosine below which the loss of a dissimilar pair is 0, by default 0.
+    /// Sets the margin, by default 0. If the cosine of a dissimilar pair is below the margin, its loss is 0.
     pub fn margin(mut self, margin: f64) -> Self {
         self.margin = margin;
         self

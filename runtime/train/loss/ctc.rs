@@ -52,8 +52,8 @@ impl CtcLoss {
         self
     }
 
-    /// Sets the reduction, by default [`Reduction::Mean`]: divides the loss of each sample by its number of labels
-    /// and returns the mean.
+    /// Sets the reduction. The default, [`Reduction::Mean`], divides the loss of each sample by its number of labels
+    /// and returns the mean of the quotients.
     pub fn reduction(mut self, reduction: Reduction) -> Self {
         self.reduction = reduction;
         self

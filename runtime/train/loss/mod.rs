@@ -75,7 +75,7 @@ impl Reduction {
         })
     }
 
-    /// Reduces weighted losses. The mean divides their sum by `total`, the sum of the weights as a scalar tensor.
+    /// Reduces weighted losses. `Mean` divides their sum by `total`, a scalar tensor that holds the sum of the weights.
     fn apply_over(self, losses: &Tensor, total: &Tensor) -> Result<Tensor> {
         match self {
             Self::Mean => Ok(losses.sum_all()?.div(total)?),

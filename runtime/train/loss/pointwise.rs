@@ -61,8 +61,8 @@ pub struct HuberLoss {
     delta: f64,
 }
 
-/// Binary cross entropy of logits, like `torch.nn.BCEWithLogitsLoss`. Unlike a sigmoid followed by a logarithm, it is
-/// finite for all finite logits.
+/// Binary cross entropy of logits, like `torch.nn.BCEWithLogitsLoss`. Unlike a sigmoid followed by a logarithm, this
+/// loss is finite for all finite logits.
 #[derive(Clone, Debug, Default)]
 pub struct BceWithLogitsLoss {
     reduction: Reduction,
@@ -208,8 +208,8 @@ fn absolute(x: &Tensor) -> Result<Tensor> {
 
 /// Returns `x²/2` if `|x| ≤ delta`, and `delta·(|x| − delta/2)` otherwise.
 ///
-/// This equals `c·(x − c/2)`, with `c` = `x` clamped to ±delta. Its derivative is `c`. `c` can be detached because its
-/// derivative has the factor `x − c`, which is 0 whenever `c` is not constant.
+/// This equals `c·(x − c/2)`, where `c` is `x` clamped to ±delta. The derivative with respect to `x` is
+/// `c + c′·(x − c)`. Detaching `c` drops the second term, which is always 0: where `c` is not constant, `c` equals `x`.
 fn huber(x: &Tensor, delta: f64) -> Result<Tensor> {
     let clamped = clamp(&x.detach(), -delta, delta)?;
     Ok((&clamped * (x - (&clamped * 0.5)?)?)?)
@@ -217,13 +217,13 @@ fn huber(x: &Tensor, delta: f64) -> Result<Tensor> {
 
 /// Returns `log(1 + eˣ)`, computed as `max(x, 0) + log1p(e^−|x|)`, which is accurate for large |x|.
 ///
-/// At 0, candle's derivatives of the maximum and of the absolute value are both 1. Their combination is the correct
-/// derivative, 1/2.
+/// At 0, candle's derivatives of `max(x, 0)` and of `|x|` are both 1. The derivative of the sum is then 1 − 1/2 = 1/2,
+/// which is correct.
 fn softplus(x: &Tensor) -> Result<Tensor> {
     let small = x.abs()?.neg()?.exp()?;
     let sum = (&small + 1.)?;
-    // First-order correction of the rounding error of `1 + small`, without which a tiny loss would be 0. The
-    // correction is detached because the gradient of `log(sum)` is already correct.
+    // Correct the rounding error of `1 + small` to first order; otherwise a tiny loss would be 0. The correction is
+    // detached because the gradient of `log(sum)` is already correct.
     let rounded = sum.detach();
     let exact = small.detach();
     let correction = ((exact - (&rounded - 1.)?)? / rounded)?;

@@ -39,8 +39,8 @@ pub struct Adamax {
     weight_decay: f64,
 }
 
-/// Adam that rectifies the variance of the adaptive learning rate in the first steps, like `torch.optim.RAdam` (Liu et
-/// al., "On the Variance of the Adaptive Learning Rate and Beyond", 2020).
+/// Adam that corrects for the high variance of the adaptive learning rate in the first steps, like `torch.optim.RAdam`
+/// (Liu et al., "On the Variance of the Adaptive Learning Rate and Beyond", 2020).
 #[derive(Clone, Debug)]
 pub struct RAdam {
     rate: f64,

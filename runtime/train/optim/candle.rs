@@ -10,7 +10,8 @@ use crate::{Error, Result};
 
 use super::{Optimizer, Rule, Running, Step};
 
-/// Creates an optimizer for candle_nn's interface: `Running::<Sgd>::new(vars, Sgd::new(0.1))`.
+/// Lets code that uses candle_nn's trait run this crate's optimizers. Write the full path of the trait's constructor,
+/// `<Running<Sgd> as candle_nn::Optimizer>::new(vars, Sgd::new(0.1))`: `Running::new` is a different function.
 impl<R: Rule> candle_nn::Optimizer for Running<R> {
     type Config = R;
 

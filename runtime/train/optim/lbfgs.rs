@@ -17,7 +17,7 @@ use super::{Optimizer, Step};
 /// Optimization", 1989). L-BFGS suits small, smooth problems with a full-batch loss.
 ///
 /// [`step_with`](Step::step_with) runs up to `max_iter` iterations and evaluates the loss in each of them.
-/// [`step`](Step::step) runs one iteration with the given gradients; the step length is the learning rate.
+/// [`step`](Step::step) runs one iteration with the given gradients, without a line search.
 ///
 /// ```
 /// use sconce::candle::{Device, Tensor, Var};
@@ -67,7 +67,8 @@ impl Lbfgs {
         self
     }
 
-    /// Sets the line search. Without a line search (the default), the step length is the learning rate.
+    /// Sets the line search. By default there is none: each step is the search direction multiplied by the learning
+    /// rate. The first step is also divided by the L1 norm of the gradient if this norm is greater than 1.
     pub fn line_search_fn(mut self, search: impl Into<Option<LineSearch>>) -> Self {
         self.line_search_fn = search.into();
         self
@@ -114,7 +115,7 @@ struct SearchDirection {
     direction: Tensor,
     /// The derivative of the loss along the direction.
     slope: f64,
-    /// The initial step length.
+    /// The initial step length, as a multiple of `direction`.
     rate: f64,
 }
 
@@ -136,8 +137,8 @@ impl RunningLbfgs {
         Ok((slope <= -self.settings.tolerance_change).then_some(SearchDirection { direction, slope, rate }))
     }
 
-    /// Takes a step whose length is the learning rate. Returns the change of the parameters, or `None` if there is no
-    /// descent direction.
+    /// Takes a step without a line search. Returns the change of the parameters, or `None` if there is no descent
+    /// direction.
     fn iterate(&mut self, gradient: &Tensor) -> Result<Option<Tensor>> {
         let Some(search) = self.search_direction(gradient)? else { return Ok(None) };
         let step = (search.direction * search.rate)?;
@@ -194,7 +195,8 @@ impl RunningLbfgs {
                 step
             } else {
                 let Some(step) = self.iterate(&gradient)? else { break };
-                // The next step evaluates the loss after the last iteration, possibly with a different batch.
+                // Do not evaluate the loss after the last iteration: the next call evaluates it first, possibly with a
+                // different batch.
                 if iteration == max_iter {
                     break;
                 }

@@ -26,7 +26,7 @@ const MAX_EVALUATIONS: usize = 25;
 /// A point on the search line.
 #[derive(Clone, Debug)]
 pub(super) struct Point {
-    /// The step length.
+    /// The step length, as a multiple of the search direction.
     pub at: f64,
     pub loss: f64,
     /// The derivative of the loss along the direction.
@@ -46,7 +46,7 @@ pub(super) struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// Returns a point at which the conditions hold, or the best point found within the maximum number of
+    /// Returns a point at which the strong Wolfe conditions hold, or the best point found within the maximum number of
     /// evaluations. The first step length tried is `first`.
     pub fn run(&mut self, first: f64) -> Result<Point> {
         let mut previous = self.start.clone();
@@ -113,8 +113,8 @@ impl Search<'_> {
     }
 }
 
-/// Returns the step length of the minimum of the cubic that has the losses and slopes of both points, or the midpoint
-/// if the cubic has no minimum.
+/// Returns the step length at which a cubic has its minimum. The cubic has the losses and slopes of both points. If it
+/// has no minimum, returns the midpoint.
 fn minimum(a: &Point, b: &Point) -> f64 {
     let curve = a.slope + b.slope - 3. * (a.loss - b.loss) / (a.at - b.at);
     let root = (curve * curve - a.slope * b.slope).sqrt().copysign(b.at - a.at);
@@ -127,7 +127,7 @@ mod tests {
     use super::*;
     use candle_core::{DType, Device};
 
-    /// Runs a search on `curve`, which returns loss and slope, and checks the Wolfe conditions.
+    /// Runs a search on `curve` and checks the strong Wolfe conditions. `curve` returns the loss and the slope.
     fn search(curve: fn(f64) -> (f64, f64), first: f64) -> Point {
         let gradient = Tensor::zeros(0, DType::F64, &Device::Cpu).expect("an empty tensor can be allocated");
         let point = |at: f64| {
@@ -150,7 +150,7 @@ mod tests {
             search(|t| (-t / (t * t + 2.), (t * t - 2.) / (t * t + 2.).powi(2)), first);
             search(|t| (t.powi(4) - t, 4. * t.powi(3) - 1.), first);
             search(|t| ((3. * t).cos() + 0.1 * t * t - t, -3. * (3. * t).sin() + 0.2 * t - 1.), first);
-            // The loss is NaN from 5 on.
+            // The loss is NaN at step lengths of 5 and more.
             let wall =
                 |t: f64| if t < 5. { (-(5. - t).ln() - t, 1. / (5. - t) - 1.) } else { (f64::NAN, f64::NAN) };
             search(wall, first);

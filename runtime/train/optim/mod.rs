@@ -81,7 +81,7 @@ pub trait Step: Send {
     fn set_learning_rate(&mut self, rate: f64);
 
     /// Returns the state needed to resume training: the moments and the step count of each parameter, and the
-    /// learning rate. The names have the form `conv1.weight.exp_avg`. The tensors are copies.
+    /// learning rate. The name of a moment has the form `conv1.weight.exp_avg`. The tensors are copies.
     fn state(&self) -> Result<Vec<(String, Tensor)>>;
 
     /// Restores a state returned by [`state`](Self::state).

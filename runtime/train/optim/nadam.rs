@@ -30,7 +30,7 @@ impl NAdam {
         }
     }
 
-    /// Returns the momentum μ_t of the paper, which grows from `betas.0 / 2` to `betas.0`.
+    /// Returns the momentum of a step, μ_t in the paper. It grows from `betas.0 / 2` to `betas.0`.
     fn momentum(&self, step: u64) -> f64 {
         self.betas.0 * (1. - 0.5 * 0.96f64.powf(step as f64 * self.momentum_decay))
     }

@@ -131,7 +131,7 @@ impl<R: Rule> Running<R> {
         suffixes.push(STEP);
         let keys =
             |p: &Parameter| suffixes.iter().map(|suffix| format!("{}.{suffix}", p.name)).collect::<Vec<_>>();
-        // Moments without a step are unexpected as well.
+        // The moments of a parameter whose step count is missing are unexpected as well.
         let stepped = self.parameters.iter().filter(|p| state.contains_key(&format!("{}.{STEP}", p.name)));
         let known: HashSet<String> = stepped.flat_map(keys).chain([RATE.to_owned()]).collect();
         let mut unexpected: Vec<_> = state.keys().filter(|key| !known.contains(*key)).cloned().collect();

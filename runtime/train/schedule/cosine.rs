@@ -7,8 +7,8 @@ use crate::Result;
 use super::{Schedule, count, require, setters};
 
 /// Decreases the learning rate to `eta_min` over `t_max` steps along half a cosine, and increases it again afterwards,
-/// as `torch.optim.lr_scheduler.CosineAnnealingLR` (Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with Warm
-/// Restarts", 2017).
+/// like `torch.optim.lr_scheduler.CosineAnnealingLR` (Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with
+/// Warm Restarts", 2017).
 #[derive(Clone, Debug)]
 pub struct CosineAnnealingLr {
     t_max: usize,

@@ -68,7 +68,7 @@ pub struct ConstantLr {
 }
 
 impl ConstantLr {
-    /// Creates a schedule with a third of the base rate for 5 steps.
+    /// Creates a schedule that uses a third of the base rate in the first 5 steps.
     pub fn new() -> Self {
         Self { factor: 1. / 3., total_iters: 5 }
     }
@@ -149,7 +149,7 @@ impl Schedule for ExponentialLr {
     }
 }
 
-/// Decreases the learning rate to 0 as a power of the fraction of the steps that are left, like
+/// Multiplies the learning rate by `(1 − step / total_iters)^power`, which is 0 from step `total_iters` on, like
 /// `torch.optim.lr_scheduler.PolynomialLR`.
 #[derive(Clone, Debug)]
 pub struct PolynomialLr {
