@@ -174,3 +174,18 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     assert!(error.to_string().contains("F64"), "{error}");
     Ok(())
 }
+
+/// A convolution that tracks gradients fuses only these activations and those added since.
+#[test]
+fn these_activations_save_their_output() {
+    for activation in [
+        Activation::Identity,
+        Activation::Relu,
+        Activation::Relu6,
+        Activation::LeakyRelu { negative_slope: 0.1 },
+        Activation::Sigmoid,
+        Activation::Tanh,
+    ] {
+        assert!(activation.saves_output(), "{activation:?}");
+    }
+}

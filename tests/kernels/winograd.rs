@@ -175,7 +175,7 @@ impl Problem {
 fn shapes() -> impl Strategy<Value = Shape> {
     let channels = (1..=40usize, 1..=40usize);
     let paddings = prop::array::uniform2(prop::array::uniform2(0..=2usize));
-    (0..=3usize, channels, prop::array::uniform2(3..=40usize), paddings).prop_map(
+    let shapes = (0..=3usize, channels, prop::array::uniform2(1..=40usize), paddings).prop_map(
         |(batch, (in_channels, out_channels), input, padding)| Shape {
             batch,
             in_channels,
@@ -183,7 +183,10 @@ fn shapes() -> impl Strategy<Value = Shape> {
             input,
             padding,
         },
-    )
+    );
+    shapes.prop_filter("the kernel must fit in the padded input", |shape| {
+        (0..2).all(|axis| shape.input[axis] + shape.padding[axis].iter().sum::<usize>() >= 3)
+    })
 }
 
 proptest! {

@@ -119,9 +119,16 @@ pub fn conv2d_and_consume(
     };
     match consumer {
         Consumer::MaxPool(geometry) => consume(&FusedConsumer::MaxPool(*geometry), output),
-        Consumer::Depthwise { shape, weight, epilogue } => {
-            let call = operands(no_input, weight, epilogue);
-            consume(&FusedConsumer::Depthwise { shape, call: &call, packing: weight.packing }, output)
+        Consumer::Depthwise { shape: consumer, weight, epilogue } => {
+            assert_eq!(
+                consumer.in_channels, shape.out_channels,
+                "the consumer reads the producer's channels"
+            );
+            let call = operands(consumer, isa.lanes(), no_input, weight, epilogue);
+            consume(
+                &FusedConsumer::Depthwise { shape: consumer, call: &call, packing: weight.packing },
+                output,
+            )
         }
     }
 }
@@ -149,14 +156,21 @@ fn call<'a>(
     let [height, width] = shape.input;
     let dims = [shape.batch, shape.in_channels, height, width];
     assert_eq!(input.elements.len(), input.layout.elements(dims, lanes));
+    operands(shape, lanes, input, weight, epilogue)
+}
+
+/// Does the same as [`call`], except that it does not check the input, which a fused consumer does not have.
+fn operands<'a>(
+    shape: &ConvShape,
+    lanes: usize,
+    input: Input<'a>,
+    weight: &Weight<'a>,
+    epilogue: &Epilogue<'a>,
+) -> Call<'a> {
     assert_eq!(weight.values.len(), shape.weight_dims().iter().product::<usize>());
     assert!([epilogue.scale, epilogue.shift].into_iter().flatten().all(|x| x.len() == shape.out_channels));
     let output = Layout::Nchwc.elements(shape.output_dims(), lanes);
     assert!(epilogue.residual.is_none_or(|residual| residual.len() == output));
-    operands(input, weight, epilogue)
-}
-
-fn operands<'a>(input: Input<'a>, weight: &Weight<'a>, epilogue: &Epilogue<'a>) -> Call<'a> {
     Call {
         input: input.elements.into(),
         weight: weight.values.into(),

@@ -77,7 +77,7 @@ impl<const AXES: usize> Resampling<AXES> {
 /// Equivalent to PyTorch's `interpolate`. Supports f32, f64, f16 and bf16. Differentiable in `x`.
 ///
 /// # Errors
-/// Fails if the rank of `x` is not 3 or 4, an output size is 0, or a scale is not greater than 0.
+/// Fails if the rank of `x` is not 3 or 4, an output size is 0, or a scale is not a finite number greater than 0.
 ///
 /// # Examples
 /// ```

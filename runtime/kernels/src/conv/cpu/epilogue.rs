@@ -279,6 +279,7 @@ impl<'a> EpilogueWriter<'a> {
         affine: &Affine<S, VECTORS>,
         to: Destination,
     ) {
+        debug_assert!(!matches!(self.residual, Some(ElementPtr::Half(..))), "`Nchwc` activations are f32");
         if let Some(ElementPtr::F32(residual)) = self.residual {
             let residual = residual.wrapping_add(to.at);
             for p in 0..PIXELS {

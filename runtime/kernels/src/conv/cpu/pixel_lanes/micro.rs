@@ -6,7 +6,7 @@ use crate::conv::cpu::tile::Tap;
 use crate::gemm::{Columns, RegisterTile, Rows, consecutive};
 use crate::simd::{Floats, Simd};
 
-/// The max_tile vectors of pixels in any register tile.
+/// The most vectors of pixels in any register tile.
 pub(super) const MOST_VECTORS: usize = 3;
 
 /// Returns the shape of an instruction set's register tile. The sums, a row of vectors of pixels and a vector of

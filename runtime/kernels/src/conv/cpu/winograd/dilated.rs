@@ -83,7 +83,24 @@ impl Phases {
         before: [usize; 2],
         part: [usize; 2],
     ) -> Result<Vec<f32>> {
-        let images = images.widened();
+        match images {
+            Elements::F32(images) => self.split_as(images, |x| x, channels, size, before, part),
+            Elements::Half(half, images) => {
+                self.split_as(images, |x| half.widen(x), channels, size, before, part)
+            }
+        }
+    }
+
+    /// Splits images like [`split`](Self::split) and converts each element with `widen`.
+    fn split_as<T: Copy + Sync>(
+        &self,
+        images: &[T],
+        widen: impl Fn(T) -> f32 + Sync,
+        channels: usize,
+        size: [usize; 2],
+        before: [usize; 2],
+        part: [usize; 2],
+    ) -> Result<Vec<f32>> {
         let (dilation, [height, width]) = (self.dilation, size);
         let elements = self.plain.batch * channels * part[0] * part[1];
         let mut parts = allocate(elements)?;
@@ -99,7 +116,7 @@ impl Phases {
                 let y = (i * dilation + row_phase).wrapping_sub(before[0]);
                 if y < height && column < width && first < row.len() {
                     let pixels = image[y * width..][..width][column..].iter().step_by(dilation);
-                    row[first..].iter_mut().zip(pixels).for_each(|(to, pixel)| *to = *pixel);
+                    row[first..].iter_mut().zip(pixels).for_each(|(to, pixel)| *to = widen(*pixel));
                 }
             }
         });

@@ -120,7 +120,10 @@ fn run(
     assert_eq!([packed.out_channels, packed.in_channels], [shape.out_channels, shape.in_channels]);
     assert_eq!(call.input.len(), elements(shape.in_channels, shape.input));
     let outputs = elements(shape.out_channels, shape.output);
+    assert!(outputs > 0, "an empty output has no tiles");
     assert!(call.residual.is_none_or(|residual| residual.len() == outputs));
+    let vectors = [call.scale.as_deref(), call.shift.as_deref()];
+    assert!(vectors.into_iter().flatten().all(|vector| vector.len() == shape.out_channels));
 
     let (isa, tile) = (problem.isa, packed.tile);
     let operands = Operands {

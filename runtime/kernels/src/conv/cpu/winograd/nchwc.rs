@@ -12,10 +12,10 @@ use super::grid::{Grid, Run};
 use super::scheme::Scheme;
 use super::strip::Window;
 
-/// `Bᵀ d` for every column of a window, with zeros outside of the image, into a strip.
+/// Computes `Bᵀ d` for every column of a window, with zeros outside of the image, and writes it to a strip.
 ///
 /// # Safety
-/// `image` is a block `[height, width, LANES]`, `strip` has `IN` rows of the window's columns.
+/// `image` is a block `[height, width, LANES]`, and `strip` has `IN` rows of the window's columns.
 #[inline(always)]
 pub(super) unsafe fn transform_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
     simd: S,
@@ -43,11 +43,12 @@ pub(super) unsafe fn transform_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: u
     }
 }
 
-/// `Aᵀ m` for every column of the strip, into the output, except for the pixels beyond its edges.
+/// Computes `Aᵀ m` for every column of the strip and stores the results, except for the pixels beyond the output's
+/// edges.
 ///
 /// # Safety
-/// `strip` has `IN` rows of `run.count · OUT` pixels, `channel` starts a block of the output's; no other task accesses
-/// the run's outputs.
+/// `strip` has `IN` rows of `run.count · OUT` pixels, and `channel` is the first channel of a block of the output. No
+/// other task accesses the run's outputs.
 #[inline(always)]
 pub(super) unsafe fn combine_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
     simd: S,
@@ -69,7 +70,7 @@ pub(super) unsafe fn combine_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usi
         at: (plane + (top + row) * width + left + col) * S::LANES,
         block: 0,
     };
-    // The product of zero and a finite number is zero, and NaN otherwise.
+    // Zero times a finite number is zero. Zero times infinity or NaN is NaN.
     let mut zero = simd.zero();
     for col in 0..cols {
         let mut d = [simd.zero(); IN];

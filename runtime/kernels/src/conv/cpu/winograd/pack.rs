@@ -8,7 +8,7 @@ use crate::simd::{Kernel, Simd, dispatch_loops};
 
 use super::scheme::{F2, F4, F6, Scheme, Strided2, Strided4};
 
-/// The output channels of a panel: the floats of a cache line.
+/// The number of output channels of a panel, which equals the number of floats in a cache line.
 pub(super) const PANEL: usize = CACHE_LINE_FLOATS;
 
 /// The size of a tile of outputs.
@@ -31,7 +31,7 @@ impl Tile {
     #[cfg(any(test, feature = "testing"))]
     pub const ALL: [Self; 5] = [Self::Two, Self::Four, Self::Six, Self::StridedTwo, Self::StridedFour];
 
-    /// Returns the rows, or columns, of outputs.
+    /// Returns the number of rows of outputs, which is also the number of columns.
     pub const fn outputs(self) -> usize {
         match self {
             Self::Two | Self::StridedTwo => 2,
@@ -58,14 +58,14 @@ impl Tile {
         }
     }
 
-    /// Returns the products per pair of channels, which is the number of pixels that a tile reads.
+    /// Returns the number of products per pair of channels, which is also the number of pixels that a tile reads.
     pub const fn positions(self) -> usize {
         ((self.outputs() - 1) * self.stride() + 3).pow(2)
     }
 }
 
 /// A weight `[out_channels, in_channels, 3, 3]`, transformed and packed as
-/// `[out_channels / PANEL][position][in_channel][PANEL]`, zeros after the last output channel.
+/// `[out_channels / PANEL][position][in_channel][PANEL]`, with zeros after the last output channel.
 pub(super) struct PackedWinograd {
     pub(super) tile: Tile,
     pub(super) out_channels: usize,
@@ -77,7 +77,7 @@ impl PackedWinograd {
     /// Transforms `weight` `[out_channels, in_channels, 3, 3]`, contiguous, in double precision.
     ///
     /// # Panics
-    /// If `weight` has another number of elements.
+    /// Panics if `weight` does not have `out_channels · in_channels · 9` elements.
     pub fn new(weight: &[f32], out_channels: usize, in_channels: usize, tile: Tile) -> Self {
         assert_eq!(weight.len(), out_channels * in_channels * 9, "weight is not [out, in, 3, 3]");
         let panel_len = tile.positions() * in_channels * PANEL;

@@ -1,6 +1,6 @@
 //! The one-dimensional algorithms F(m, 3), which compute `m` outputs of a three-tap filter from `m + 2` products, and
-//! their variants for stride 2, which need `2m + 1`. With stride 2 the outer taps read the even inputs, an F(m, 2), and
-//! the middle tap reads the odd ones.
+//! their variants for stride 2, which need `2m + 1`. With stride 2, the outer taps read only the even inputs, so they
+//! form an F(m, 2). The middle tap reads the odd inputs.
 //!
 //! Each computes `y = Aᵀ [(G g) ⊙ (Bᵀ d)]` (Lavin & Gray, 2016) by Toom-Cook interpolation at the points that the
 //! type names. A two-dimensional tile applies it to rows and to columns.
@@ -193,7 +193,8 @@ impl Scheme<4, 9> for Strided4 {
         let times = Times(simd);
         let [a, b, c, e, f] = [d[0], d[2], d[4], d[6], d[8]];
         let (half, whole) = (simd.sub(e, b), simd.sub(f, c));
-        // The products of the differences to all points but one.
+        // The coefficients of each are those of a polynomial in `x`: the product of `x − p` over all points `p` but
+        // one.
         let at_0 = times.add(-2., simd.sub(c, a), half);
         let at_1 = times.add(-2., b, simd.sub(e, c));
         let at_minus_1 = times.add(2., b, times.add(-3., c, e));

@@ -24,7 +24,7 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Returns the first column of the window within the image and the end of those columns.
+    /// Returns the start and the end of the window's columns that lie within the image.
     #[inline(always)]
     pub(super) fn columns_inside(&self) -> (usize, usize) {
         let first = (-self.left).clamp(0, self.cols as isize);
@@ -40,12 +40,13 @@ impl Window {
     }
 }
 
-/// Returns the floats of a strip of `rows × cols` pixels. Writes may pass its end by one block.
+/// Returns the number of floats of a strip of `rows × cols` pixels. It includes one block, because writes may pass the
+/// end.
 pub(super) const fn strip_len(rows: usize, cols: usize, lanes: usize) -> usize {
     (rows * cols + lanes) * lanes
 }
 
-/// The largest square block.
+/// The number of floats of the largest square block.
 const BLOCK: usize = 16 * 16;
 
 /// Copies a window into a strip, with zeros outside of the image and in channels that do not exist.

@@ -1,4 +1,4 @@
-//! The two-dimensional transforms: tiles of the image to `v`, products `m` to tiles of the output.
+//! The two-dimensional transforms: from tiles of the image to `v`, and from products `m` to tiles of the output.
 //!
 //! Both work on one strip of `LANES` channels at a time. Columns are transformed for the whole strip, so that the
 //! columns that neighboring tiles share are transformed once.
@@ -18,12 +18,12 @@ use super::scheme::Scheme;
 use super::strip::{Window, load_strip, store_strip, strip_len};
 use super::{Operands, nchwc};
 
-/// The most tiles of a strip, which stays in the first-level cache.
+/// Returns the maximum number of tiles of a strip. The strip stays in the first-level cache.
 pub(in crate::conv::cpu) const fn strip_tiles(stride: usize) -> usize {
     16 / stride
 }
 
-/// The floats of a strip, enough for any scheme and any instruction set.
+/// The number of floats of a strip, enough for any scheme and any instruction set.
 pub(super) const STRIP: usize = strip_len(8, strip_tiles(1) * 6 + 2, 16);
 
 /// A matrix for each position of the transforms: the transformed inputs, or the products, of some tiles.
@@ -49,7 +49,7 @@ impl Positions {
     }
 }
 
-/// The first step: transforms some channels of some tiles into `v`, which no other task accesses there.
+/// The first step: transforms some channels of some tiles. No other task accesses this part of `v`.
 pub(super) struct InputTransform<'a, F, const OUT: usize, const IN: usize> {
     pub scheme: PhantomData<F>,
     pub operands: &'a Operands<'a>,
@@ -114,7 +114,7 @@ impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Kernel for InputTran
     }
 }
 
-/// `Bᵀ d` for every column of the strip, in place.
+/// Computes `Bᵀ d` for every column of the strip, in place.
 ///
 /// # Safety
 /// `strip` has `IN` rows of `cols` pixels.
@@ -138,10 +138,10 @@ unsafe fn transform_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usize, const
     }
 }
 
-/// `d B` for every row of a tile, into `v`.
+/// Computes `d B` for every row of a tile and writes it to `v`.
 ///
 /// # Safety
-/// `strip` has `IN` rows, `cols` pixels apart, `v` a vector at each position.
+/// `strip` has `IN` rows, which are `cols` pixels apart, and `v` has a vector at each position.
 #[inline(always)]
 unsafe fn transform_rows<S: Simd, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
     simd: S,
@@ -213,10 +213,10 @@ impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Kernel for OutputTra
     }
 }
 
-/// `m A` for every row of every tile, into a strip of `IN` rows.
+/// Computes `m A` for every row of every tile and writes it to a strip of `IN` rows.
 ///
 /// # Safety
-/// `m` covers `tiles` tiles, `strip` has `IN` rows of `tiles · OUT` pixels.
+/// `m` covers `tiles` tiles, and `strip` has `IN` rows of `tiles · OUT` pixels.
 #[inline(always)]
 unsafe fn combine_rows<S: Simd, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
     simd: S,
@@ -241,7 +241,7 @@ unsafe fn combine_rows<S: Simd, F: Scheme<OUT, IN>, const OUT: usize, const IN: 
     }
 }
 
-/// `Aᵀ m` for every column of the strip, scaled and shifted, in place: `IN` rows become `OUT`.
+/// Computes `Aᵀ m`, scaled and shifted, for every column of the strip, in place: `IN` rows become `OUT` rows.
 ///
 /// # Safety
 /// `strip` has `IN` rows of `cols` pixels.

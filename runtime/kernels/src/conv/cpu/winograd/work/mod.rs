@@ -13,13 +13,14 @@ use super::pack::{PANEL, PackedWinograd};
 use super::scheme::Scheme;
 use super::transform::{InputTransform, OutputTransform, Positions, STRIP};
 
-/// The most tiles of a block. More tiles need fewer passes over the weight; with fewer, `m` stays in a nearer cache.
+/// The maximum number of tiles of a block. With more tiles, there would be fewer passes over the weight. With fewer
+/// tiles, `m` would stay in a nearer cache.
 pub(in crate::conv::cpu) const BLOCK_TILES: usize = 64;
 
-/// The most panels of output channels that share a pass over `v`.
+/// The maximum number of panels of output channels that share a pass over `v`.
 const GROUP_PANELS: usize = 2;
 
-/// The output channels of [`GROUP_PANELS`] panels.
+/// The number of output channels of [`GROUP_PANELS`] panels.
 pub(in crate::conv::cpu) const GROUP_OUTPUTS: usize = GROUP_PANELS * PANEL;
 
 /// With at least this many panels of output channels, transforming a block costs little beside its products; with at
@@ -33,7 +34,7 @@ pub(super) struct Work<'a, F, const OUT: usize, const IN: usize> {
     scheme: PhantomData<F>,
     operands: &'a Operands<'a>,
     blocks: usize,
-    /// The tiles of a block. The last blocks may have fewer.
+    /// The number of tiles of a block. The last blocks may have fewer.
     block_tiles: usize,
     panels: usize,
     group_panels: usize,
@@ -129,12 +130,12 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
         bound(block)..bound(block + 1)
     }
 
-    /// The cache lines of one position: an odd number, so that positions do not compete for the same cache sets.
+    /// The number of cache lines of one position. It is odd, so that positions do not compete for the same cache sets.
     fn v_stride(&self) -> usize {
         (self.operands.shape.in_channels.div_ceil(PANEL) * self.block_tiles) | 1
     }
 
-    /// The floats of a block's transformed tiles.
+    /// The number of floats of a block's transformed tiles.
     fn v_len(&self) -> usize {
         self.v_stride() * PANEL * IN * IN
     }
@@ -171,7 +172,7 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
         panels.clone().step_by(size).map(move |first| first..panels.end.min(first + size))
     }
 
-    /// The floats of one position's products: an odd number of cache lines, as for `v`.
+    /// The number of floats of one position's products: an odd number of cache lines, as for `v`.
     fn m_stride(&self) -> usize {
         ((self.block_tiles * self.group_panels) | 1) * PANEL
     }
@@ -219,7 +220,7 @@ struct Product<'a> {
 impl Kernel for Product<'_> {
     type Output = ();
 
-    /// Position by position: `v` is read once for all panels.
+    /// Goes position by position, so that all panels share one pass over `v`.
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let Self { packed, positions, tiles, panels, v, m } = self;

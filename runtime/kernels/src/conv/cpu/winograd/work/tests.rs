@@ -1,4 +1,4 @@
-//! The kernel with vectors of every width, including those of instruction sets that this machine lacks.
+//! Tests the kernel with vectors of every width, including those of instruction sets that this machine lacks.
 
 use std::borrow::Cow;
 
