@@ -33,7 +33,8 @@ pub struct Epilogue {
     pub scale: Option<Tensor>,
     /// The bias, or the offset of a folded batch norm, `[out_channels]`.
     pub shift: Option<Tensor>,
-    /// The tensor that is added before the activation, of the output's shape `[batch, out_channels, height, width]`.
+    /// The tensor that is added before the activation. It has the output's shape
+    /// `[batch, out_channels, height, width]`.
     pub residual: Option<Tensor>,
     /// The activation, applied last.
     pub activation: Activation,
@@ -50,7 +51,8 @@ impl Epilogue {
         Self { shift: Some(bias.clone()), ..self }
     }
 
-    /// Multiplies each channel by `scale` and adds `shift` to it, both `[out_channels]`. Replaces the bias.
+    /// Multiplies each channel by its element of `scale` and adds its element of `shift`. Both tensors are
+    /// `[out_channels]`. Replaces the bias.
     pub fn with_affine(self, scale: &Tensor, shift: &Tensor) -> Self {
         Self { scale: Some(scale.clone()), shift: Some(shift.clone()), ..self }
     }

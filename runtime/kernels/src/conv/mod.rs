@@ -1,9 +1,8 @@
 //! Convolution + batch norm or bias + residual + activation, as one kernel.
 //!
-//! [`conv2d`] convolves images, [`conv1d`] sequences. A [`ConvGeometry`] holds stride, padding, dilation and
-//! groups. An [`Epilogue`] holds the operations fused into the kernel. [`conv_transpose2d`] computes the transposed
-//! convolution, which is the gradient of a convolution's input. [`backward`] computes gradients without candle's
-//! graph.
+//! [`conv2d`] convolves images, [`conv1d`] sequences. A [`ConvGeometry`] holds stride, padding, dilation and groups. An
+//! [`Epilogue`] holds the operations fused into the kernel. [`conv_transpose2d`] computes the transposed convolution:
+//! the same computation as the input gradient of a convolution. [`backward`] computes gradients without candle's graph.
 
 // `conv2d` checks its operands (`shape`). Then it runs the fused kernels of the CPU (`cpu`) or of a GPU (`cuda`),
 // inside a candle operation if an operand tracks gradients (`op`). On other devices it falls back to candle's own

@@ -159,8 +159,8 @@ impl ConvShape {
 
 /// Returns whether a tensor has at most `elements` elements.
 ///
-/// For an empty tensor, counts only the dimensions after the last 0, because the tensor's strides are products of these
-/// dimensions.
+/// For an empty tensor, counts only the dimensions after the last 0: the tensor's strides are products of these
+/// dimensions and must not overflow.
 fn fits(elements: usize, dims: [usize; 4]) -> bool {
     let mut sizes = dims.into_iter().rev().take_while(|size| *size > 0);
     sizes.try_fold(1usize, |count, size| count.checked_mul(size)).is_some_and(|count| count <= elements)

@@ -1,7 +1,8 @@
-//! The transposed convolution: the gradient of a convolution's input, as a forward pass.
+//! The transposed convolution. Its forward pass is the computation of the input gradient of an ordinary convolution.
 //!
-//! In the backward pass, the gradient of the input is computed with that convolution, and the gradient of the weight
-//! with the convolution's weight gradient.
+//! In the backward pass, the forward pass of that convolution computes the gradient of the input. The gradient of the
+//! weight is that convolution's weight gradient, in which the input takes the place of the output's gradient, and the
+//! output's gradient that of the input.
 
 use candle_core::{CpuStorage, CudaStorage, Result, Shape, Tensor, bail};
 

@@ -10,13 +10,13 @@ use super::epilogue::BiasActivation;
 use super::matrix::Matrix;
 use super::register_tile::{Columns, RegisterTile, Rows, consecutive};
 
-/// The columns of a panel of B.
+/// The number of columns of a panel of B.
 const NC: usize = 64;
-/// The rows of a panel of B, which stays in the first-level cache.
+/// The number of rows of a panel of B. The panel stays in the first-level cache.
 const KC: usize = 64;
-/// The rows of A that are multiplied by a panel while both are in the first-level cache.
+/// The number of rows of A that are multiplied by a panel while both are in the first-level cache.
 const MC: usize = 96;
-/// The rows of a register tile.
+/// The number of rows of a register tile.
 const MR: usize = 6;
 
 /// Returns `epilogue(a · b)`. None of the sizes may be 0.

@@ -13,8 +13,8 @@ const NR: usize = 4;
 /// The rows of A that are multiplied by the same columns together.
 const MR: usize = 4;
 
-/// The depth of a pass. This part of some rows and columns stays in the first-level cache. It determines the order of
-/// the additions, so it is a constant.
+/// The depth of a pass. This part of some rows and columns stays in the first-level cache. The depth determines the
+/// order of the additions, so it does not depend on the number of threads.
 const KC: usize = 512;
 
 /// The numbers of rows for which a task packs its part of A. Rows whose distance is a power of two would cause
@@ -137,7 +137,7 @@ fn dot_products<S: Simd>(simd: S, x: [&[f32]; MR], columns: [&[f32]; NR], count:
     match count {
         1 => tile::<S, 1>(simd, x, columns),
         2 => tile::<S, 2>(simd, x, columns),
-        // Fewer registers cannot hold the sums of four rows.
+        // With fewer registers, the sums of four rows would not fit.
         4 if S::REGISTERS > 16 => tile::<S, 4>(simd, x, columns),
         4 => {
             let [a, b, c, d] = x;

@@ -24,7 +24,7 @@ use crate::simd::Isa;
 
 use gemv::Gemv;
 
-/// The fewest rows and columns of C for which packing B pays off.
+/// The minimum numbers of rows and columns of C for which packing B pays off.
 const MIN_PACKED: [usize; 2] = [64, 16];
 
 /// Returns `epilogue(a · b)`, `[a.rows, b.columns]` in row-major order.

@@ -8,25 +8,27 @@ use crate::simd::{Floats, Simd};
 
 use super::register_tile::{Columns, RegisterTile, Rows, consecutive};
 
-/// The columns of a panel of B.
+/// The number of columns of a panel of B.
 const PANEL: usize = CACHE_LINE_FLOATS;
 
 /// The partition of the rows of A into groups.
 ///
-/// Groups have nearly equal sizes. The latency of its additions would slow down a group of one row.
+/// Groups have nearly equal sizes. A group of one row would be slow, because it would wait for the latency of its
+/// additions.
 #[derive(Clone, Copy)]
 pub(crate) struct RowGroups {
     rows: usize,
     count: usize,
 }
 
-/// Returns MR, the most rows of a group. The sums of two vectors of columns per row leave registers for the factors.
+/// Returns MR, the maximum number of rows of a group. With two vectors of sums per row, registers remain for the
+/// factors.
 const fn max_rows<S: Simd>() -> usize {
     if S::LANES == 16 { 14 } else { 6 }
 }
 
-/// Returns the most panels that one call of [`multiply_packed`] supports. With a single panel of one vector, each
-/// product would load one of its factors from memory.
+/// Returns the maximum number of panels that one call of [`multiply_packed`] supports. With a single panel of one
+/// vector, each product would load one of its factors from memory.
 pub(crate) const fn panels_at_once<S: Simd>() -> usize {
     if S::LANES == PANEL { 2 } else { 1 }
 }
@@ -74,7 +76,7 @@ pub(crate) struct PackedFactors {
 /// Every sum adds its products in the order of the depth, so that it does not depend on the partition.
 ///
 /// # Safety
-/// `factors` and `c` must have the extents above.
+/// The arrays of `factors` and `c` must have the sizes documented here and in [`PackedFactors`].
 #[inline(always)]
 pub(crate) unsafe fn multiply_packed<S: Simd>(simd: S, factors: PackedFactors, c: *mut f32) {
     let groups = RowGroups::new::<S>(factors.rows);
@@ -104,13 +106,13 @@ pub(crate) unsafe fn multiply_packed<S: Simd>(simd: S, factors: PackedFactors, c
 #[derive(Clone, Copy)]
 struct Sums {
     start: *mut f32,
-    /// Add to the sums in memory.
+    /// Whether to add to the sums in memory.
     resume: bool,
 }
 
 /// The numbers of groups for which the depth is divided into passes of `KC`. Each group then finds the `KC` rows of a
 /// panel in the first-level cache, where the previous group left them. A single group has no previous group, and with
-/// more groups the traffic of the sums outweighs that of the panel.
+/// more groups, loading and storing the sums in each pass costs more than reading the panel.
 const FEW_GROUPS: std::ops::RangeInclusive<usize> = 2..=3;
 /// The rows of a panel in one pass over the groups.
 const KC: usize = 64;

@@ -1,4 +1,4 @@
-//! Products in all storage orders, with sizes around the block sizes, compared with sums in f64.
+//! Tests products in all storage orders, with sizes around the block sizes, against sums in f64.
 
 use crate::activation::Activation;
 use crate::simd::available;

@@ -13,7 +13,7 @@ use super::{apply, grad_weight, grad_x, shape};
 const NAME: &str = "linear";
 
 struct Linear {
-    /// An activation whose derivative is computed from its output.
+    /// The activation that the kernel applies. Its derivative can be computed from its output.
     activation: Activation,
 }
 
@@ -48,7 +48,7 @@ impl Linear {
         Ok((CpuStorage::F32(y), (sizes.rows, sizes.outputs).into()))
     }
 
-    /// Returns the gradients of `x` and `weight`, and the gradient of the output before the activation.
+    /// Returns the gradients of `x` and `weight`, and that of `x · weightᵀ + bias`, the operand of the activation.
     fn gradients(
         &self,
         x: &Tensor,

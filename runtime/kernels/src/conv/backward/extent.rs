@@ -31,7 +31,7 @@ pub(super) struct Axis {
 ///
 /// With stride `s` and dilation `d`, output `o` reads the padded input position `u = o·s + k·d` under tap `k`. The
 /// residue `u mod s` depends on the tap alone. Within a class `u = q·s + residue`, the convolution has stride 1:
-/// `o = q − shift`.
+/// `o = q − shift`, where `shift = ⌊k·d / s⌋`.
 pub(super) struct ResidueClass {
     pub residue: usize,
     pub taps: Vec<Tap>,

@@ -58,9 +58,10 @@ fn shape(extent: &Extent) -> Option<ConvShape> {
     })
 }
 
-/// Returns the padding before and after an axis: the extent of the kernel less the padding of the forward pass.
+/// Returns the padding before and after an axis: the distance from the kernel's first tap to its last, minus the
+/// padding of the forward pass.
 ///
-/// Returns `None` if the forward pass has more padding than the extent of the kernel.
+/// Returns `None` if one of these differences is negative.
 fn padding(axis: &Axis) -> Option<[usize; 2]> {
     let reach = (axis.kernel - 1) * axis.dilation;
     let before = reach.checked_sub(axis.padding)?;

@@ -11,7 +11,7 @@ use super::tasks::{channels_per_task, run_tasks, split_channels};
 /// The number of input channels that one call to the micro-kernel computes.
 const BLOCK: usize = 6;
 
-/// Returns the width of the margin of zeros around the output's gradient that the sweeps read.
+/// Returns the numbers of zeros that the sweeps read around the output's gradient.
 pub(super) fn margin(extent: &Extent) -> Margin {
     extent.axes.map(|axis| {
         let classes = axis.classes();
@@ -45,8 +45,8 @@ pub(super) fn gradient<R: Real>(isa: Isa, extent: &Extent, weight: &[R], grad: &
 struct Sweep<R> {
     rows: usize,
     columns: usize,
-    /// The offset of the element that the tap with the largest shift reads for the first position, in a plane of the
-    /// output's gradient.
+    /// The offset, in a plane of the output's gradient, of the element that the first position reads under the tap with
+    /// the largest shift.
     grad_offset: usize,
     /// The offset of each tap from `grad_offset`.
     taps: Vec<usize>,
@@ -173,7 +173,7 @@ struct SweepKernel<'a, L: Lanes> {
     pitch: usize,
     /// The distance between the planes of `grad`.
     grad_plane: usize,
-    /// The number of planes in the group.
+    /// The number of planes of `grad` in the group.
     outputs: usize,
     weight: &'a [L::Real],
     result: &'a mut [L::Real],

@@ -134,7 +134,7 @@ fn write_gradients<'a, R: Real>(
     unsafe { &*(std::ptr::from_mut(to) as *const [R]) }
 }
 
-/// Adds `row` to eight independent sums, which the compiler can vectorize.
+/// Adds the elements of `row` to eight independent sums, so that the compiler can vectorize the additions.
 #[inline(always)]
 fn accumulate<R: Real>(sums: &mut [R; 8], row: &[R]) {
     let eights = row.chunks_exact(8);

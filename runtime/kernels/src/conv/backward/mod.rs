@@ -69,8 +69,9 @@ pub struct Needs {
 ///
 /// All tensors must be on the CPU or, with the feature `cuda`, on one CUDA device. They must have one dtype (f32, f64,
 /// f16 or bf16) and may have any strides. 16-bit types are summed in f32 and rounded once. The derivative of the
-/// activation is computed from the output, like in PyTorch, including for NaN. An infinity or NaN in `grad_output` may
-/// spread to neighboring elements of the results, because it is multiplied by the zeros of padding and stride.
+/// activation is computed from the output, as in PyTorch, also where the output is NaN. An infinity or NaN in
+/// `grad_output` may make more elements of the results NaN than the definition does, because it is multiplied by zeros
+/// of the padding.
 ///
 /// # Errors
 /// Fails if the shapes, dtypes or devices do not match, or if the derivative of the activation cannot be computed from
@@ -166,8 +167,8 @@ fn check_memory(shape: &ConvShape) -> Result<()> {
 
 /// Computes the gradient of the input and adds a bias per channel: the forward pass of a transposed convolution.
 ///
-/// The gradient does not depend on the values of the input. `operands.input` is the gradient of the output, and
-/// `operands.shift` is the bias `[in_channels]`. The sizes are those of `shape`.
+/// The gradient does not depend on the values of the input, so `operands.input` holds the gradient of the output
+/// instead, and `operands.shift` is the bias `[in_channels]`. The sizes are those of `shape`.
 pub(super) fn input_gradient(shape: &ConvShape, operands: &Operands) -> Result<CpuStorage> {
     Ok(match operands.input.storage {
         CpuStorage::F32(_) => CpuStorage::F32(input_values(shape, &operands.values()?)?),
@@ -215,7 +216,8 @@ enum UnpaddedAlgorithm<R: Real> {
 }
 
 impl<R: Real> UnpaddedAlgorithm<R> {
-    /// Returns `None` if only the algorithm in `input.rs`, which reads a margin, supports the convolution.
+    /// Returns `None` if neither algorithm supports the convolution or is fast enough. Then the algorithm in
+    /// `input.rs`, which reads a margin, must be used.
     fn select(extent: &Extent) -> Option<Self> {
         let flipped = || Flipped::of(extent).map(Self::Flipped);
         Scatter::of(extent).map(Self::Scatter).or_else(flipped)

@@ -2,8 +2,9 @@
 //!
 //! The gradients of some output pixels are multiplied with the weights of all taps, in vectors of input channels, and
 //! the products are added to the input positions that the taps read. Each pixel is multiplied once with each weight,
-//! and zeros around the image are never multiplied. With a stride, or with a large kernel on a small image, this
-//! algorithm takes at most half as many products as a direct convolution.
+//! and zeros around the image are never multiplied. With a stride, or with a large kernel on a small image, a direct
+//! convolution with the flipped weight would multiply many zeros: those between strided pixels and those around the
+//! image.
 
 use std::mem::MaybeUninit;
 

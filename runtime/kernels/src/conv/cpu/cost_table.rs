@@ -9,11 +9,11 @@ use super::winograd::Tile;
 pub(super) struct CostTable {
     /// A product in a register tile of one output channel, of two to four, and of more.
     pub product: [f64; 3],
-    /// The number of vectors of pixels that take as long as a single one, which is bound by the latency of its sums.
+    /// A single vector of pixels takes as long as this many vectors, because it waits for the latency of its sums.
     pub least_vectors: usize,
     /// An element copied into an input tile.
     pub copied: f64,
-    /// An element stored as a result, and as a sum that the next chunk of channels continues.
+    /// An element stored as a result, and an element stored as a sum to which the next chunk of channels adds.
     pub stored: f64,
     pub sum: f64,
     /// An element read in place from planes whose distance is a multiple of 1 KiB, which causes cache-set conflicts.
@@ -36,7 +36,7 @@ pub(super) struct CostTable {
     pub farther_position: f64,
     /// Winograd: the output transform of one position.
     pub position_out: f64,
-    /// Winograd: an NCHW result, the fraction of it that an `Nchwc` result costs, and a channel of a run of tiles.
+    /// Winograd: an NCHW result, the fraction of this cost for an `Nchwc` result, and one channel of a run of tiles.
     pub transposed: f64,
     pub transposed_nchwc: f64,
     pub run: f64,
@@ -56,12 +56,12 @@ pub(super) struct ChannelLanes {
     pub call: f64,
 }
 
-/// The transformed weights that fit a core's share of the last-level cache.
+/// The number of transformed weights that fit in a core's share of the last-level cache.
 pub(super) const NEAR_WEIGHTS: f64 = 2e6;
-/// The transformed elements of a block that fit the second-level cache beside other data, and alone.
+/// The numbers of transformed elements of a block that fit in the second-level cache: beside other data, and alone.
 pub(super) const NEAR_POSITIONS: usize = 130_000;
 pub(super) const MOST_POSITIONS: usize = 400_000;
-/// The transform of a weight that is used for one call only.
+/// The cost of computing a transformed weight, if it is used for one call only.
 pub(super) const PACKED: f64 = 30.;
 
 const ZEN_5: CostTable = CostTable {

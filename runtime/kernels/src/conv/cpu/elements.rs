@@ -125,7 +125,8 @@ pub(in crate::conv) enum ElementPtr {
 }
 
 impl ElementPtr {
-    /// Returns the address `elements` further on. The sum may wrap around, and may be out of bounds until it is read.
+    /// Returns the address that is `elements` elements further on. It may wrap around and be out of bounds, as long as
+    /// it is not read.
     #[inline(always)]
     pub fn at(self, elements: usize) -> Self {
         match self {

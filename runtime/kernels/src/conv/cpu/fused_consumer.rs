@@ -24,7 +24,7 @@ pub(crate) enum FusedConsumer<'a> {
     Depthwise { shape: &'a ConvShape, call: &'a Call<'a>, packing: Option<Packing<'a>> },
 }
 
-/// The windows of rows through which the rows of a consumer's results read the producer's results.
+/// The windows over the rows of the producer's results. Each row of the consumer's results reads one window of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Windows {
     /// `[height, width]` of the producer's results.
@@ -45,15 +45,15 @@ impl Windows {
         start..end.min(self.size[0])
     }
 
-    /// Returns the most producer's rows that `rows` rows of the results read.
+    /// Returns the maximum number of the producer's rows that `rows` rows of the results read.
     pub fn most(&self, rows: usize) -> usize {
         self.size[0].min((rows - 1) * self.stride + self.kernel)
     }
 }
 
 impl FusedConsumer<'_> {
-    /// Returns the windows over the producer's results of `size` `[height, width]`, or `None` if the consumer cannot be
-    /// fused.
+    /// Returns the windows over the producer's results, whose `[height, width]` is `size`, or `None` if the consumer
+    /// cannot be fused.
     pub fn windows(&self, size: [usize; 2]) -> Option<Windows> {
         let (kernel, stride, padding, rows) = match self {
             Self::MaxPool(PoolGeometry { dilation: [1, 1], kernel, stride, padding, .. }) => {
@@ -78,7 +78,7 @@ impl FusedConsumer<'_> {
         }
     }
 
-    /// Returns the floats of the results if the producer has the shape `shape`.
+    /// Returns the number of floats of the results if the producer has the shape `shape`.
     pub fn output_len(&self, shape: &ConvShape, lanes: usize) -> Option<usize> {
         let [height, width] = self.output(shape.output)?;
         Some(Layout::Nchwc.elements([shape.batch, shape.out_channels, height, width], lanes))

@@ -168,8 +168,8 @@ fn reference_nchw<T: crate::float::Float>(
     Ok(output)
 }
 
-/// Convolves into all of `output`. Returns `false`, with the output unspecified, if only the reference supports the
-/// operands, because of values that are not finite or of their sizes.
+/// Convolves into all of `output`. Returns `false`, with the output unspecified, if only the reference algorithm
+/// supports the operands, because of their sizes or because they contain values that are not finite.
 pub(super) fn convolve(
     problem: &ConvProblem,
     call: &Call<'_>,

@@ -15,12 +15,14 @@ pub(crate) enum OperandFormat {
     F32,
     /// Halves, widened.
     Widened,
-    /// The bf16 of two neighboring channels of a group, with a zero for the missing channel of an odd number.
+    /// Pairs of bf16 from two neighboring channels of a group. If the number of channels is odd, the last one is paired
+    /// with zeros.
     Bf16Pairs,
 }
 
 impl OperandFormat {
-    /// Returns pairs if the processor and the operands support them.
+    /// Returns the format for operands that are stored as `stored`: pairs if the processor and the operands support
+    /// them.
     pub fn of(stored: ElementFormat, shape: &ConvShape, isa: Isa) -> Self {
         match stored {
             ElementFormat::F32 => Self::F32,
@@ -74,7 +76,8 @@ pub(super) struct Window {
 }
 
 impl Window {
-    /// Returns the words of the buffer. Writes may pass the end of the window by one vector.
+    /// Returns the number of words of the buffer. It includes one vector, because writes may pass the end of the
+    /// window.
     pub fn words(&self, lanes: usize) -> usize {
         self.rows.len() * self.columns.len() + lanes
     }
@@ -83,13 +86,14 @@ impl Window {
 /// The rows of a channel of words, one word per column.
 #[derive(Clone, Copy)]
 pub(super) struct Rows {
-    /// The address of the first row and column of the input, which need not exist.
+    /// The address of row 0 and column 0 of the input, even if the window does not contain them.
     pub first: *const f32,
     /// The distance from one row to the next.
     pub pitch: usize,
 }
 
-/// Converts a window of the channel `even` to words, paired with the channel `odd`, if there is one, with `PAIRS`.
+/// Converts a window of the channel `even` to words. With `PAIRS`, pairs it with the channel `odd`, or with zeros if
+/// `odd` is `None`.
 ///
 /// # Safety
 /// The channels contain the window, in rows of `width`; `buffer` has [`Window::words`] words.

@@ -28,7 +28,7 @@ pub struct PackedCache {
 }
 
 impl PackedCache {
-    /// Returns the arena for the results of the layer that owns this cache; for the crate `sconce`.
+    /// Returns the arena for the results of the layer that owns this cache. The crate `sconce` uses it.
     pub fn arena(&self) -> Arc<Arena> {
         self.arena.get_or_init(Arena::shared).clone()
     }
@@ -37,7 +37,7 @@ impl PackedCache {
 /// What a plan depends on: the problem, the algorithm, the number of threads, and the windows of a fused consumer.
 pub(super) type PlanKey = (ConvProblem, Algorithm, usize, Option<Windows>);
 
-/// A value that is kept until it is requested with another key.
+/// A value that is kept until a value with another key is requested.
 struct Slot<K>(Mutex<Option<(K, Kept)>>);
 
 type Kept = Arc<dyn Any + Send + Sync>;

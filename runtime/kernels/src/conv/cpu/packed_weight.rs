@@ -50,7 +50,8 @@ impl PackedWeight {
     }
 }
 
-/// Packs the weights of a block of a group's output channels, which starts with `first`, for some input channels.
+/// Packs the weights of some input channels for one block of a group's output channels: the block that starts with
+/// `first`.
 fn pack_block(
     plan: &Plan,
     weight: &[f32],
@@ -71,7 +72,7 @@ fn pack_block(
     }
 }
 
-/// Returns the index of each of an output channel's weights, in packed order.
+/// Returns the indices of one output channel's weights in packed order.
 fn order(plan: &Plan, inputs: Range<usize>) -> impl Iterator<Item = usize> + use<> {
     let (taps, block, end) = (plan.kernel_taps(), plan.input_block, inputs.end);
     inputs.step_by(block).flat_map(move |first| {

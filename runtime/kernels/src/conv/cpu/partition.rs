@@ -19,9 +19,9 @@ const COPY: usize = 3;
 const LINE: usize = 2;
 /// The surcharge for a vector that another core has written or will read.
 const REMOTE: usize = 25;
-/// The independent sums that hide the latency of a multiply-add.
+/// The number of independent sums that hide the latency of a multiply-add.
 const SUMS: usize = 8;
-/// The floats of a cache line.
+/// The number of floats in a cache line.
 const LINE_FLOATS: usize = 16;
 
 /// A block of output pixels.
@@ -56,7 +56,7 @@ pub(super) struct Partition {
     order: Order,
 }
 
-/// The order in which tasks are numbered: the coordinate that changes fastest comes first.
+/// The order in which tasks are numbered: the coordinate that changes fastest comes first in the name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
     /// Neighboring tasks share their weights.
@@ -81,7 +81,7 @@ pub(super) struct PartitionProblem<'a> {
     pub direction: Lanes,
     pub chunks: Chunks,
     pub blocks: OutputBlocks,
-    /// The pixels of a register tile.
+    /// The number of pixels in a register tile.
     pub pixels: usize,
     /// The size of the input tile, or `None` if tasks read the input in place.
     pub tile: Option<TileSize>,
@@ -90,7 +90,7 @@ pub(super) struct PartitionProblem<'a> {
     pub limits: Limits,
 }
 
-/// The floats that a task may keep in the second-level cache, and the fewest segments.
+/// The maximum numbers of floats that a task may keep in the second-level cache, and the minimum number of segments.
 #[derive(Clone, Copy)]
 pub(super) struct Limits {
     pub input: usize,
@@ -137,7 +137,7 @@ impl Partition {
         [largest(|patch| patch.rows), largest(|patch| patch.columns)]
     }
 
-    /// Returns the most output channels of a task.
+    /// Returns the maximum number of output channels of a task.
     pub fn segment_outputs(&self) -> usize {
         self.blocks.count().div_ceil(self.segments) * self.blocks.block
     }
@@ -165,7 +165,8 @@ impl Partition {
 }
 
 impl PartitionProblem<'_> {
-    /// Returns the number of which the columns of a patch are a multiple, unless the patch ends with the row.
+    /// Returns the unit of a patch's width: the number of columns is a multiple of it, unless the patch ends with the
+    /// row.
     fn column_unit(&self) -> usize {
         if self.direction == Lanes::Pixels { self.lanes } else { 1 }
     }
@@ -196,7 +197,7 @@ impl PartitionProblem<'_> {
         cuts.min_by_key(key).unwrap_or(Cut { patches: fewest, segments: least })
     }
 
-    /// Returns the axis that can be divided into more patches, and the most patches along it.
+    /// Returns the axis that can be divided into more patches, and the maximum number of patches along it.
     fn finest(&self) -> (usize, usize) {
         match (&self.windows, self.shape.output) {
             (Some(windows), _) => (0, windows.rows),
@@ -232,7 +233,7 @@ impl PartitionProblem<'_> {
         [height.div_ceil(patches[0]), columns]
     }
 
-    /// Returns the floats of the input that a task reads for one chunk of channels.
+    /// Returns the number of floats of the input that a task reads for one chunk of channels.
     fn input_floats(&self, patches: [usize; 2]) -> usize {
         let [rows, columns] = self.patch(patches);
         match &self.tile {
@@ -243,7 +244,7 @@ impl PartitionProblem<'_> {
         }
     }
 
-    /// Returns the floats of a task's sums that have to stay in the cache.
+    /// Returns the number of floats of a task's sums that have to stay in the cache.
     fn sum_floats(&self, patches: [usize; 2]) -> usize {
         let outputs = match (&self.windows, self.direction) {
             (Some(_), _) => self.blocks.block,
@@ -261,7 +262,7 @@ impl PartitionProblem<'_> {
         images.max(1) * cut.patches[0] * cut.patches[1] * cut.segments
     }
 
-    /// Returns the cycles in which `threads` threads complete all tasks.
+    /// Returns the number of cycles in which `threads` threads complete all tasks.
     fn time(&self, cut: &Cut, threads: usize) -> usize {
         let rounds = self.tasks(cut).div_ceil(threads);
         rounds.saturating_mul(
@@ -269,8 +270,8 @@ impl PartitionProblem<'_> {
         )
     }
 
-    /// Returns the vectors of the largest task that another core writes in the previous layer or reads in the next one,
-    /// if each thread has the same pixels in both.
+    /// Returns how many vectors of the largest task another core has written in the previous layer or will read in the
+    /// next one, assuming that each thread has the same pixels in both of those layers.
     fn remote_vectors(&self, cut: &Cut, threads: usize) -> usize {
         let own = (self.shape.batch * cut.patches[0] * cut.patches[1]).is_multiple_of(threads);
         if own || self.direction == Lanes::Pixels {
@@ -280,7 +281,7 @@ impl PartitionProblem<'_> {
         moved.saturating_mul(threads - 1) / threads
     }
 
-    /// Returns the cycles of the largest task.
+    /// Returns the number of cycles of the largest task.
     fn cycles(&self, cut: &Cut) -> usize {
         let outputs = self.outputs(cut);
         let products = self.register_vectors(cut.patches, outputs).saturating_mul(self.shape.taps()) / 2;
@@ -291,13 +292,13 @@ impl PartitionProblem<'_> {
         products.saturating_add(moved).saturating_add(lines).saturating_add(TASK)
     }
 
-    /// Returns the output channels of the largest segment.
+    /// Returns the number of output channels of the largest segment.
     fn outputs(&self, cut: &Cut) -> usize {
         self.blocks.count().div_ceil(cut.segments) * self.blocks.block
     }
 
-    /// Returns the vectors that the register tiles of a patch sum for each tap. A tile with too few sums to hide the
-    /// latency counts as [`SUMS`].
+    /// Returns the number of vectors that the register tiles of a patch sum for each tap. A tile with too few sums to
+    /// hide the latency counts as [`SUMS`].
     fn register_vectors(&self, patches: [usize; 2], outputs: usize) -> usize {
         let [rows, columns] = self.patch(patches);
         if self.direction == Lanes::Pixels {
@@ -325,8 +326,8 @@ impl PartitionProblem<'_> {
     }
 }
 
-/// Returns the smallest number from 1 to `most` for which `fits` returns `true`, or `most`. If `fits` holds for a
-/// number, it must hold for all larger ones.
+/// Returns the smallest number from 1 to `most` for which `fits` returns `true`, or `most` if there is none. If `fits`
+/// holds for a number, it must hold for all larger ones.
 fn smallest(most: usize, fits: impl Fn(usize) -> bool) -> usize {
     let (mut low, mut high) = (1, most.max(1));
     while low < high {
@@ -353,8 +354,8 @@ fn patches(shape: &ConvShape, counts: [usize; 2], unit: usize) -> Vec<Patch> {
     pieces(0, 1).flat_map(|rows| pieces(1, unit).map(move |columns| patch(rows.clone(), columns))).collect()
 }
 
-/// Divides the consumer's rows into `count` runs and returns the patch that each of them reads: whole rows, which lie
-/// side by side in a flattened shape.
+/// Divides the consumer's rows into `count` runs and returns the patch that each of them reads: whole rows. In a
+/// flattened shape, all rows lie side by side in a single row.
 fn bands(shape: &ConvShape, windows: &Windows, count: usize) -> Vec<Patch> {
     let [height, width] = windows.size;
     let band = |i: usize| {

@@ -15,7 +15,7 @@ use super::{channel_lanes, pixel_lanes};
 
 /// The cost of an output element in addition to its multiplications, in multiplications.
 const OVERHEAD: usize = 16;
-/// The most floats of an input tile. A huge dilation can exceed it.
+/// The maximum number of floats of an input tile. A huge dilation would exceed it.
 const LARGEST_TILE: usize = 1 << 26;
 
 /// The shape of a kernel's register tile: output channels × pixels. The lanes are along one of the two axes.
@@ -122,7 +122,7 @@ pub(super) struct PlanOptions {
     pub operand: OperandFormat,
     /// The number of channels of a block of the input: 1, or a vector's lanes.
     pub input_block: usize,
-    /// Read a pointwise convolution's pixels from the input, without a tile.
+    /// Whether to read a pointwise convolution's pixels from the input, without a tile.
     pub in_place: bool,
     pub column_planes: bool,
     /// The most input channels of a chunk.
@@ -138,13 +138,13 @@ pub(super) struct Counts {
     /// The output channels of a group, including the padding of blocks.
     pub outputs: usize,
     pub chunks: usize,
-    /// The floats that all tasks copy into tiles for each input channel.
+    /// The number of floats that all tasks together copy into tiles for each input channel.
     pub copied: usize,
 }
 
 impl PlanOptions {
-    /// Returns the shape in the channels of the operand format, with images flattened to one row if the convolution is
-    /// pointwise.
+    /// Returns the shape, with the operand format's number of input channels. The images of a pointwise convolution are
+    /// flattened to one row, unless a kernel with lanes over channels copies them to tiles.
     fn shape(&self, shape: &ConvShape) -> ConvShape {
         let flat = is_pointwise(shape) && (self.in_place || self.direction == Lanes::Pixels);
         self.operand.shape(&if flat { flattened(shape) } else { *shape })
@@ -159,14 +159,14 @@ impl PlanOptions {
         TileSize::new(shape, self.input_block, self.column_planes, unit)
     }
 
-    /// Returns the counts for one task per segment of output channels, which computes all pixels.
+    /// Returns the counts for a division into one task per segment of output channels. Each task computes all pixels.
     pub fn counts(&self, shape: &ConvShape) -> Counts {
         let shape = self.shape(shape);
         let copied = if self.in_place {
             0
         } else {
             let size = self.tile_size(&shape);
-            // Lanes over pixels copy whole vectors.
+            // With lanes over pixels, whole vectors are copied.
             let unit = size.unit;
             let pitch = size.pitch(shape.output[1]).max(1);
             let floats = size.floats(shape.output, self.input_block) / self.input_block;
@@ -179,7 +179,7 @@ impl PlanOptions {
 /// The plan for one problem. The number of threads affects the size of the tasks, but never the order of the additions
 /// in a sum, so results do not depend on it.
 pub(super) struct Plan {
-    /// The shape in the channels of `operand`. The images of a pointwise convolution are flattened to one row.
+    /// The shape that [`PlanOptions::shape`] returns.
     pub shape: ConvShape,
     pub operand: OperandFormat,
     /// The input channels of a group, in elements of the input.
@@ -245,7 +245,7 @@ impl Plan {
         (bound(job)..bound(job + 1)).map(|task| self.partition.place(task))
     }
 
-    /// Returns the floats of a tile with the channels of a chunk, or 0 without a tile.
+    /// Returns the number of floats of a tile with the channels of a chunk, or 0 if there is no tile.
     pub fn tile_floats(&self) -> usize {
         self.tile.as_ref().map_or(0, |tile| tile.len(self.chunks.len()))
     }

@@ -35,7 +35,8 @@ pub enum Algorithm {
     Depthwise,
     /// Register tiles of output channels × vectors of pixels, which are read from an input tile.
     PixelLanes,
-    /// [`PixelLanes`](Self::PixelLanes) for a pointwise convolution, whose pixels are read from the input.
+    /// [`PixelLanes`](Self::PixelLanes) for a pointwise convolution. Reads the pixels from the input instead of an
+    /// input tile.
     PixelLanesInPlace,
     /// Register tiles of pixels × vectors of output channels.
     ChannelLanes,
@@ -66,8 +67,8 @@ impl ConvProblem {
         Algorithm::ALL.into_iter().filter(|algorithm| self.is_supported_by(*algorithm))
     }
 
-    /// Returns the register-tile algorithm for the layouts, or [`Algorithm::Reference`] if there is none. It computes
-    /// the products of the definition.
+    /// Returns the register-tile algorithm for the layouts, or [`Algorithm::Reference`] if there is none. All of these
+    /// compute exactly the products of the definition.
     pub(super) fn register_tiles(&self) -> Algorithm {
         match (self.input, self.output) {
             (Layout::Nchw, Layout::Nchw) => Algorithm::PixelLanes,

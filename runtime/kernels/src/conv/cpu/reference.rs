@@ -12,8 +12,8 @@ use crate::parallel::{cost, for_each_chunk};
 
 use super::operand::Values;
 
-/// Convolves into all of `output`. `blocks` are the channels of a block of the input and of the output, as returned by
-/// [`Layout::block`](crate::layout::Layout::block).
+/// Convolves into all of `output`. `blocks` are the numbers of channels in a block of the input and in a block of the
+/// output, as returned by [`Layout::block`](crate::layout::Layout::block).
 pub(super) fn conv2d<T: Float>(
     shape: &ConvShape,
     blocks: [usize; 2],

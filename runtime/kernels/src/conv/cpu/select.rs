@@ -7,7 +7,8 @@
 //! selected algorithm is the fastest or at most a tenth slower. The cost tables are fitted to its output.
 //!
 //! - **Lanes over pixels**: the products, including unused lanes and padded channels; the copies into input tiles; the
-//!   stores of results, and of sums between chunks of input channels. In place: the same without copies.
+//!   stores of results, and of sums between chunks of input channels. In place: the same, but with a surcharge for
+//!   cache-set conflicts instead of the copies.
 //! - **Lanes over channels**: the same counts, including the unused lanes of the last vector of channels, and the
 //!   weights, because each is read for few pixels.
 //! - **Depthwise**: the input elements, the vectors of output, and the planes.
@@ -111,7 +112,7 @@ impl ConvProblem {
         let out = costs.position_out * outputs as f64 + costs.transformed_product * pairs;
         let [near, more] = costs.transformed_weight;
         let weights = positions * pairs;
-        // Only NCHW results are transposed.
+        // NCHW results cost more, because they are transposed.
         let transposed = if self.output == Layout::Nchw { 1. } else { costs.transposed_nchwc };
         let runs = parts * rows * columns.div_ceil(winograd::strip_tiles(tile.stride()));
         count * positions * (into + out)
@@ -122,7 +123,8 @@ impl ConvProblem {
             + self.split_cost(parts)
     }
 
-    /// Returns the surcharge per position for `tiles` tiles whose transformed elements exceed the near caches.
+    /// Returns the surcharge per position if the transformed elements of a block exceed the near caches. `tiles` is the
+    /// number of tiles in all blocks.
     fn cache_surcharge(&self, tile: Tile, tiles: usize) -> f64 {
         let inputs = self.shape.in_channels.next_multiple_of(16);
         let groups = self.shape.out_channels.next_multiple_of(16).div_ceil(winograd::GROUP_OUTPUTS);

@@ -16,8 +16,9 @@ pub(super) struct TaskInput<'a> {
 }
 
 impl TaskInput<'_> {
-    /// Returns the address to which the offsets of a chunk's taps are relative: in `tile`, to which it copies the
-    /// chunk's channels, or in the input. `rows` is a buffer for converted channels.
+    /// Returns the address to which the offsets of a chunk's taps are relative. If the plan has a tile, copies the
+    /// chunk's channels to `tile` and returns its address. Otherwise, the address lies in the input. `rows` is a buffer
+    /// for converted channels.
     #[inline(always)]
     pub fn pixels<S: Simd, const PAIRS: bool>(
         &self,
@@ -56,7 +57,7 @@ impl TaskInput<'_> {
         input[block * plane * plan.input_block..].as_ptr().wrapping_add(first * plan.input_block)
     }
 
-    /// Returns the rows of one of the group's channels that a patch reads, converted to the operand format.
+    /// Returns the rows that a patch reads from one channel of the group, converted to the operand format.
     #[inline(always)]
     fn rows<S: Simd, const PAIRS: bool>(
         &self,

@@ -12,7 +12,8 @@ use super::partition::Patch;
 /// One tap of the kernel in one block of input channels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tap {
-    /// The offset of the block's first channel from that of the first tap.
+    /// The offset of the element that this tap reads in the block's first channel, relative to the element that the
+    /// chunk's first tap reads.
     pub offset: u32,
     /// The number of channels in the block, excluding padding. They are adjacent.
     pub channels: u32,
@@ -23,10 +24,10 @@ pub(super) struct Tap {
 pub(super) struct TileSize {
     /// The number of channels of a block: 1, or a vector's lanes.
     pub block: usize,
-    /// Give each column of the kernel a plane that contains only the pixels it reads. Pixels that are adjacent in the
-    /// output are then adjacent in the tile, even across the ends of rows.
+    /// Whether each column of the kernel has its own plane, which contains only the pixels it reads. Pixels that are
+    /// adjacent in the output are then adjacent in the tile, even across the ends of rows.
     pub column_planes: bool,
-    /// With column planes, the rows of a patch narrower than the output start at multiples of this.
+    /// With column planes, the tile's rows start at multiples of this number if the patch is narrower than the output.
     pub unit: usize,
     output_width: usize,
     /// The number of row phases, and of planes of each phase.
@@ -60,7 +61,7 @@ impl TileSize {
         }
     }
 
-    /// Returns the floats of a tile with `channels` channels.
+    /// Returns the number of floats of a tile with `channels` channels.
     pub fn floats(&self, [rows, columns]: [usize; 2], channels: usize) -> usize {
         let pixels = rows.saturating_add(self.reach[0]).saturating_mul(self.pitch(columns));
         let planes = self.planes[0] * self.planes[1];
@@ -69,7 +70,7 @@ impl TileSize {
 }
 
 /// A tile, `[channel block][row phase][plane][rows][pitch][channels of the block]`. A row phase contains every
-/// `stride`-th row of the input, the rows that one row of the kernel reads. A plane contains the columns of a phase
+/// `stride`-th row of the input: the rows that one row of the kernel reads. A plane contains the columns of a phase
 /// that one column of the kernel reads.
 pub(super) struct Tile {
     /// The row phases that some tap reads, ascending.
@@ -80,9 +81,9 @@ pub(super) struct Tile {
     block: usize,
     /// The distance from one row to the next, in pixels.
     pub pitch: usize,
-    /// The pixels of a plane.
+    /// The number of pixels in a plane.
     plane: usize,
-    /// The floats from one block of channels to the next.
+    /// The distance from one block of channels to the next, in floats.
     stride: usize,
 }
 
@@ -112,7 +113,7 @@ impl Tile {
         fits.then_some(Self { phases, planes, reach, block, pitch, plane, stride })
     }
 
-    /// Returns the floats of `channels` channels.
+    /// Returns the number of floats of `channels` channels.
     pub fn len(&self, channels: usize) -> usize {
         channels.div_ceil(self.block) * self.stride
     }
@@ -162,8 +163,8 @@ impl Tile {
         }
     }
 
-    /// Copies the part of one input channel that `patch` reads to a tile with blocks of one channel. Pixels outside of
-    /// the input are zeros.
+    /// Copies the part of one input channel that `patch` reads. The tile must have blocks of one channel. Pixels
+    /// outside of the input are zeros.
     ///
     /// # Safety
     /// `input` has the patch's [`window`](Self::window) of one channel. `tile` has room for one channel and a vector.
@@ -186,8 +187,8 @@ impl Tile {
                 // With stride 2, the next plane contains the columns that this one skips.
                 let pair = stride == 2 && others.first() == Some(&(plane + 1)) && width >= S::LANES;
                 for x in (0..width).step_by(S::LANES) {
-                    // The last vector of a row ends with the row. The vector of a shorter row passes the end of
-                    // the row; the next row overwrites the excess.
+                    // The last vector of a row ends with the row. If the row is shorter than a vector, its only vector
+                    // passes the end of the row, and the next row overwrites the excess.
                     let x = x.min(width.saturating_sub(S::LANES));
                     let first = ((patch.x + x) * stride + plane) as isize - left as isize;
                     let columns = Columns::new(simd, first, stride, shape.input[1]);
@@ -209,7 +210,7 @@ impl Tile {
         }
     }
 
-    /// Copies the part of a block of channels `[height, width, lanes]` that `patch` reads to a tile with blocks of
+    /// Copies the part that `patch` reads of a block of channels `[height, width, lanes]`. The tile must have blocks of
     /// `lanes` channels. Pixels outside of the input are zeros.
     ///
     /// # Safety
@@ -311,7 +312,8 @@ fn phases(shape: &ConvShape, axis: usize) -> Vec<usize> {
     phases
 }
 
-/// Returns the number of [`phases`]. The multiples of the dilation repeat modulo the stride.
+/// Returns the number of [`phases`]. Modulo the stride, the taps' positions repeat with a period of
+/// `stride / gcd(stride, dilation)` taps.
 fn phase_count(shape: &ConvShape, axis: usize) -> usize {
     let (stride, dilation) = (shape.geometry.stride[axis], shape.geometry.dilation[axis]);
     let (mut divisor, mut rest) = (stride, dilation % stride);

@@ -15,7 +15,8 @@ use super::super::tasks::{MIN_TASKS, channels_per_task, run_tasks, split_channel
 const BLOCK: usize = 4;
 /// The number of pixels in a chunk. The gradients of a block of channels for this many pixels stay in the L1 cache.
 const CHUNK: usize = 1024;
-/// The number of columns whose inputs stay in the L2 cache while all blocks of a task read them.
+/// The number of columns (pairs of an input channel and a tap) whose inputs stay in the L2 cache while all blocks of a
+/// task read them.
 const COLUMNS: usize = 36;
 
 /// Returns the gradient of the weight, `[out_channels, in_channels / groups, height, width]`.

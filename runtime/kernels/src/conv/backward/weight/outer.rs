@@ -305,7 +305,7 @@ impl<L: Lanes> OuterKernel<'_, L> {
     }
 }
 
-/// The task that adds the other segments to some sums of a block's first segment, in order.
+/// The task that adds the sums of a block's other segments, in order, to some sums of its first segment.
 struct AddSegmentsTask<'a, R> {
     /// The number of sums of a segment.
     size: usize,

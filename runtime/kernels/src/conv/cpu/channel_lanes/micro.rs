@@ -6,10 +6,11 @@ use crate::conv::cpu::tile::Tap;
 use crate::gemm::{Columns, RegisterTile, Rows, consecutive};
 use crate::simd::{Floats, Simd, prefetch};
 
-/// The vectors of output channels of a panel; the last panel may have fewer.
+/// The number of vectors of output channels in a panel. The last panel may have fewer.
 pub(super) const PANEL_VECTORS: usize = 2;
 
-/// Returns the most pixels of a register tile. Its sums leave registers for the weights and a pixel.
+/// Returns the maximum number of pixels of a register tile. The tile's sums leave registers for the weights and a
+/// pixel.
 const fn max_pixels<S: Simd>() -> usize {
     (S::REGISTERS - PANEL_VECTORS - 1) / PANEL_VECTORS
 }
@@ -116,5 +117,5 @@ unsafe fn tile<S: Simd, const VECTORS: usize, const PIXELS: usize, const PLANES:
     }
 }
 
-/// The floats of a cache line.
+/// The number of floats in a cache line.
 pub(super) const LINE: usize = 16;

@@ -25,11 +25,11 @@ use super::task_input::TaskInput;
 pub(super) use micro::tile_shape;
 use task::Tasks;
 
-/// The most floats of a panel of a chunk's weights, in the second-level cache.
+/// The maximum number of floats of a chunk's weights in one panel. They stay in the second-level cache.
 const PANEL_FLOATS: usize = 64 << 10;
-/// The most floats of a task's input in the second-level cache.
+/// The maximum number of floats of a task's input, which stays in the second-level cache.
 const INPUT_FLOATS: usize = 96 << 10;
-/// The most floats of a patch's results in a panel, in the second-level cache.
+/// The maximum number of floats of a patch's results in one panel. They stay in the second-level cache.
 const RESULT_FLOATS: usize = 64 << 10;
 /// With fewer output columns than this, each column of the kernel has its own plane in the tile, so that a register
 /// tile can continue across the ends of rows.
@@ -40,7 +40,7 @@ const SHORT_ROW: usize = 5;
 pub(super) enum Target<'a> {
     /// The first element of an NCHWc output.
     Output(*mut f32),
-    /// A fused consumer, which reads the results through these windows. They are not stored.
+    /// A fused consumer, which reads the results through these windows. The results are not written to an output.
     Consumer(&'a Consumer<'a>, Windows),
 }
 
@@ -114,7 +114,7 @@ fn output_blocks(outputs: usize, registers: TileShape) -> OutputBlocks {
     OutputBlocks::new(outputs, registers.outputs, |rest| rest.next_multiple_of(registers.lanes))
 }
 
-/// Returns the floats of the tile, and of a patch's results in a panel if a consumer reads them.
+/// Returns the numbers of floats of the tile and, if a consumer reads a patch's results, of these results in one panel.
 fn scratch_floats(plan: &Plan, windows: Option<Windows>) -> [usize; 2] {
     let tile = plan.tile.as_ref().map_or(0, |_| plan.tile_floats() + CACHE_LINE_FLOATS);
     let patches = plan.partition.patches.iter().map(|patch| patch.rows * patch.columns);

@@ -53,8 +53,8 @@ impl Kernel for Tasks<'_> {
 }
 
 impl Tasks<'_> {
-    /// Returns the destination of the first pixel of a panel's plane. With a consumer, only the patch is in memory, so
-    /// the offset of that pixel may lie before it.
+    /// Returns the destination of the first pixel of a panel's plane. With a consumer, only the patch is in memory. The
+    /// plane's first pixel may lie before the patch, so its offset may wrap around.
     #[inline(always)]
     fn destination<S: Simd>(&self, place: &Place<'_>, output: usize, results: *mut f32) -> Destination {
         let (shape, patch) = (&self.plan.shape, place.patch);
@@ -156,9 +156,9 @@ struct Pixels {
 /// The register tiles of a patch. Its runs of adjacent pixels are divided into tiles of nearly equal size.
 struct Tiles {
     count: usize,
-    /// The pixels of a run.
+    /// The number of pixels in a run.
     run: usize,
-    /// The tiles of a run.
+    /// The number of tiles in a run.
     per_run: usize,
     /// The distance from one run to the next in the input.
     pitch: usize,

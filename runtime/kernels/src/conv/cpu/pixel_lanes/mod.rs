@@ -28,9 +28,9 @@ pub(super) use micro::tile_shape;
 use strips::Strip;
 use task::{PairTasks, Tasks};
 
-/// The most bytes of a strip's input, in the first-level cache.
+/// The maximum number of bytes of a strip's input, which stays in the first-level cache.
 const STRIP_BYTES: usize = 32 << 10;
-/// The most floats of a task's tile, and of its sums, in the second-level cache.
+/// The maximum number of floats of a task's tile, and of its sums. Both stay in the second-level cache.
 const CACHE_FLOATS: usize = 48 << 10;
 /// The most output channels of a task.
 const SEGMENT_OUTPUTS: usize = 128;
@@ -40,8 +40,8 @@ struct StripPlan {
     plan: Plan,
     /// The strips of each patch.
     strips: Vec<Vec<Strip>>,
-    /// The floats of the tile (including the lanes that its last strip reads beyond it), of the sums, and of the window
-    /// of a converted channel.
+    /// The numbers of floats of the tile (including the lanes that its last strip reads beyond it), of the sums, and of
+    /// the window of a converted channel.
     scratch: [usize; 3],
 }
 
@@ -118,7 +118,7 @@ pub(super) fn options(problem: &ConvProblem, in_place: bool) -> PlanOptions {
     }
 }
 
-/// Returns the floats of the tile, of the sums, and of the window of a converted channel.
+/// Returns the numbers of floats of the tile, of the sums, and of the window of a converted channel.
 fn scratch(plan: &Plan, strips: &[Vec<Strip>], registers: TileShape) -> [usize; 3] {
     let TileShape { pixels, lanes, .. } = registers;
     let blocks = match plan.chunks.count() {

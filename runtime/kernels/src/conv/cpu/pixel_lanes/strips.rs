@@ -42,7 +42,8 @@ fn run(pixels: usize, registers: TileShape) -> Vec<Strip> {
     collect(registers, starts.map(|start| [start, start, lanes]))
 }
 
-/// Returns strips with nearly equal numbers of vectors. The latency of its sums would slow down a single vector.
+/// Returns strips with nearly equal numbers of vectors. A strip of a single vector would be slow, because it would wait
+/// for the latency of its sums.
 fn collect(registers: TileShape, vectors: impl Iterator<Item = [usize; 3]>) -> Vec<Strip> {
     let vectors: Vec<_> = vectors.collect();
     let count = vectors.len().div_ceil(registers.pixels / registers.lanes);

@@ -21,7 +21,7 @@ template <class A> static __device__ __forceinline__ A block_sum(A value, A (&sc
 static const int SUM_WIDTH = 32, SUM_HEIGHT = SUM_THREADS / SUM_WIDTH;
 
 // Adds `number` parts, the first at `parts` and each `step` after the one before, for sum `threadIdx.x % SUM_WIDTH` of
-// the block. Returns the sum in its first thread. All threads of the block must call this function.
+// the block. Every thread of a sum returns this sum. All threads of the block must call this function.
 template <class A>
 static __device__ __forceinline__ A sum_of_parts(const A *parts, size_t step, int number,
                                                  A (&scratch)[SUM_HEIGHT][SUM_WIDTH]) {

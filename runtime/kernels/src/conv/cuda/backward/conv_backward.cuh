@@ -33,8 +33,8 @@ template <class T> struct Masked {
     }
 };
 
-// One axis of a phase: the input positions `start + stride·a` for `a` below `count`. These positions are read by the
-// taps `first + step·j`, for `j` below `taps`, of the outputs `base + a - back·j`.
+// One axis of a phase: the input positions `start + stride·a` for `a` below `count`. For `j` below `taps`, output
+// `base + a - back·j` reads position `a` of the phase under tap `first + step·j`.
 struct PhaseAxis {
     int start, count, first, step, taps, base, back;
 };

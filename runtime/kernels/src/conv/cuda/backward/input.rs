@@ -79,7 +79,7 @@ fn depthwise(builder: &mut ProgramBuilder, weight: Arg, bias: Arg, result: Arg) 
     builder.launch(["conv_backward_depthwise", kernel], batch * in_channels * tiles, THREADS, 0, args)
 }
 
-/// Returns the first arguments of both kernels.
+/// Returns the first arguments of a CUDA-core kernel. A depthwise kernel has the same first arguments.
 fn arguments(builder: &ProgramBuilder, weight: Arg, bias: Arg, result: Arg) -> Vec<Arg> {
     let gradient = builder.gradient.clone();
     let [kind, parameter] = gradient.activation;

@@ -1,7 +1,8 @@
 //! The gradients of input and weight on tensor cores.
 //!
 //! The kernels copy chunks of 16 bytes, so their operands are packed first: the channels of a group are contiguous and
-//! padded with zeros to whole chunks. Packing also masks the gradient. If both gradients read it, it is packed once.
+//! padded with zeros to whole chunks. Packing also masks the gradient. If the gradients of the input and of the weight
+//! are both needed, the masked gradient is packed only once.
 
 use super::choice::Tile;
 use super::input::Grid;

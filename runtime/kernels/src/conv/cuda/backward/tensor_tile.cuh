@@ -169,7 +169,7 @@ template <class T> struct DepthInColumns {
     }
 
   private:
-    // Distributes the same chunk of eight indices of the depth over the banks.
+    // Places the same chunk of eight consecutive indices of the depth in different banks.
     static __device__ __forceinline__ int swizzle(int depth, int chunks) {
         return chunks < 8 ? depth / (8 / chunks) % chunks : depth % 8;
     }
@@ -178,7 +178,7 @@ template <class T> struct DepthInColumns {
 // ldmatrix cannot transpose floats, so each thread reads its own elements.
 template <> struct DepthInColumns<float> {
     template <int ROWS> static __device__ __forceinline__ int at(int depth, int chunk) {
-        // The same two chunks of four indices of the depth are in different banks.
+        // Four consecutive indices of the depth have the same two chunks in different banks.
         return depth * (ROWS / 4) + (chunk ^ depth % 4 * 2);
     }
 

@@ -1,6 +1,6 @@
 //! Selects the kernel, the tile and the number of slices of a convolution according to their estimated time.
 //!
-//! The estimate is in cycles of a multiprocessor. It counts the multiply-adds of a tile, including padding, the
+//! The estimate is in cycles of a multiprocessor. It accounts for the multiply-adds of a tile (including padding), the
 //! instructions that gather the input, the latency that a multiprocessor with one block cannot hide, and the number of
 //! blocks on the busiest multiprocessor.
 
@@ -229,8 +229,8 @@ fn step(tile: &Tile) -> f64 {
             let reads = (tile.part[0] + tile.part[1]) as f64 / (tile.part[0] * tile.part[1]) as f64;
             products / SCALAR_RATE * (1.0 + reads) + gathering
         }
-        // Tensor cores wait for shared memory: for the writes, 64 bytes per channel and pixel, and for the reads of
-        // each warp.
+        // Tensor cores wait for shared memory: for the writes (64 bytes for each channel and for each pixel) and for
+        // the reads of each warp.
         ComputeUnits::TensorCores(input) => {
             let (rate, stalls) =
                 if tile.dtype == DType::F32 { (TF32_RATE, TF32_STALLS) } else { (HALF_RATE, HALF_STALLS) };

@@ -9,7 +9,8 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 type CacheKey = (ConvShape, DType, Target);
 
-/// The maximum number of cached choices, more than many networks have layers. A full cache is cleared.
+/// The maximum number of cached choices, which is more than the number of layers of most networks. A full cache is
+/// cleared.
 const MAX_ENTRIES: usize = 4096;
 
 static CACHE: LazyLock<Mutex<HashMap<CacheKey, Variant>>> = LazyLock::new(Mutex::default);

@@ -5,11 +5,11 @@
 #include "gather.cuh"
 #include "weight_rows.cuh"
 
-// The layout of the input and the unit of its copies.
+// The layout of the input, and the number of elements that one copy moves.
 enum class InputAccess {
-    GATHERED,  // NCHW, any convolution: single elements
-    DENSE,     // NCHW, each output pixel reads one input pixel, planes of a multiple of four pixels: four pixels
-    PACKED,    // packed by `conv_pack.cu`, the channels of a pixel are contiguous: 16 bytes of channels
+    GATHERED,  // NCHW, any convolution; copies single elements
+    DENSE,     // NCHW, 1×1, stride 1, no padding, planes of a multiple of four pixels; copies four pixels
+    PACKED,    // packed by `conv_pack.cu`, with contiguous channels of a pixel; copies 16 bytes of channels
 };
 
 // Returns the channels of a pixel of a packed input: those of a group, padded to a multiple of 16 bytes.

@@ -86,7 +86,8 @@ impl Call<'_> {
         Ok(())
     }
 
-    /// Adds the launches of a kernel for compute capability 9.0 and the packed weight to the program.
+    /// Adds the launches of a kernel for compute capability 9.0, and the scratch memory for the packed weight, to the
+    /// program.
     pub fn hopper(&self, kernel: Hopper, program: &mut Program) -> Result<()> {
         let Some(layout) = PaddedLayout::of(self.shape, &kernel) else {
             bail!("conv2d: {} does not support this convolution", kernel.kernel)

@@ -1,4 +1,4 @@
-// The sizes of a convolution, a kernel argument.
+// The sizes of a convolution, as a kernel argument.
 #pragma once
 
 // Must match `sizes.rs`. Sizes, and offsets within a group of an image, fit in an `int`.

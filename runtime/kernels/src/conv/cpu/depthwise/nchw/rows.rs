@@ -22,12 +22,14 @@ fn rows_together<S: Simd>(rows: usize, stride: usize) -> usize {
     }
 }
 
-/// The most output rows of a band, whose input stays in the first-level cache from one vector of columns to the next.
+/// The maximum number of output rows in a band. The band's input stays in the first-level cache from one vector of
+/// columns to the next.
 const BAND: usize = 16;
 
-/// The floats of a cache line.
+/// The number of floats in a cache line.
 const LINE: usize = 16;
-/// The floats of an input that, together with the output, exceeds a core's share of the last-level cache.
+/// The number of floats from which on an input, together with its output, exceeds a core's share of the last-level
+/// cache.
 const FAR: usize = 1 << 21;
 
 /// Some of the bands of rows into which the output planes are divided.
@@ -136,7 +138,7 @@ impl Walk {
 }
 
 impl Bands<'_> {
-    /// Returns the floats of a widened band of the input and of a band of the output, or zeros for f32.
+    /// Returns the numbers of floats of a widened band of the input and of a band of the output, or zeros for f32.
     fn scratch(&self, lanes: usize) -> [usize; 3] {
         let ([_, width], stride) = (self.shape.input, self.shape.geometry.stride[0]);
         match self.input {
@@ -172,8 +174,8 @@ impl Bands<'_> {
         }
     }
 
-    /// Returns the address of the first row of an input plane, of which only the rows read by `rows` of the output need
-    /// to exist, and the addresses that may be read. The rows lie in the input or, widened, in `scratch`.
+    /// Returns the address of the first row of an input plane, and the range of addresses that may be read. Only the
+    /// input rows that the output rows `rows` read need to exist. They lie in the input or, widened, in `scratch`.
     #[inline(always)]
     fn rows<S: Simd>(
         &self,
@@ -276,7 +278,7 @@ impl<'a, S: Simd> Plane<'a, S> {
         x: usize,
         lanes: usize,
     ) {
-        // With stride 2, masked loads are hidden by the deinterleaving of columns.
+        // With stride 2, the deinterleaving of columns hides the cost of masked loads.
         let sums = if STRIDE == 1 && self.may_read_around::<STRIDE, COUNT>(columns, y) {
             self.sums::<STRIDE, COUNT, false>(columns, y)
         } else {
@@ -306,8 +308,9 @@ impl<'a, S: Simd> Plane<'a, S> {
         self.readable.start <= start(row(y * STRIDE)) && end <= self.readable.end
     }
 
-    /// Returns the shift plus the products, added tap by tap in the order of the weight. Pixels outside of the image
-    /// are excluded from the sums or, with `MASKED`, not read, which costs one more operation per vector.
+    /// Returns the shift plus the products, added tap by tap in the order of the weight. Pixels outside of the image do
+    /// not count: with `MASKED`, they are not read, which costs one more operation per vector. Otherwise, they are read
+    /// but excluded from the sums.
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "every index is a constant that selects a register")]
     fn sums<const STRIDE: usize, const COUNT: usize, const MASKED: bool>(
@@ -345,15 +348,15 @@ impl<'a, S: Simd> Plane<'a, S> {
 struct Columns<S: Simd, const STRIDE: usize> {
     /// The first column, negative if it lies before the row.
     first: isize,
-    /// The lanes within the row of the vector at each of [`Self::OFFSETS`].
+    /// For each of [`Self::OFFSETS`], the lanes of the vector at this offset that lie within the row.
     inside: [S::Mask; 4],
-    /// The lanes within the row of the vector that each tap of a kernel row reads.
+    /// For each tap of a kernel row, the lanes of its vector that lie within the row.
     taps: [S::Mask; 3],
 }
 
 impl<S: Simd, const STRIDE: usize> Columns<S, STRIDE> {
-    /// The offsets of the loaded vectors from the first column: one vector per tap, or with stride 2 the vectors from
-    /// which every other column is taken.
+    /// The offsets of the loaded vectors from the first column: with stride 1, one vector per tap; with stride 2, two
+    /// pairs of vectors, from which every other column is taken.
     const OFFSETS: [usize; 4] = match STRIDE {
         1 => [0, 1, 2, 2],
         _ => [0, S::LANES, 2, 2 + S::LANES],

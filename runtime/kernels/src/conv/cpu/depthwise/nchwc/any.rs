@@ -101,7 +101,8 @@ struct Reads<S: Simd> {
 }
 
 impl<S: Simd> Reads<S> {
-    /// Returns the sums of `COUNT` pixels over the taps `taps` of each row; the first pixel's first tap is at `column`.
+    /// Returns the sums of `COUNT` pixels over the taps `taps` of each kernel row. For the first pixel, tap 0 reads
+    /// column `column`, which may wrap around.
     ///
     /// # Safety
     /// All these taps lie within the image.

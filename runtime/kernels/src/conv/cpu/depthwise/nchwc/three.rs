@@ -10,8 +10,8 @@ use crate::simd::Simd;
 
 use super::{Planes, inside};
 
-/// Returns the most pixels that are summed together, so that registers remain for the weights and a pixel and the
-/// compiler unrolls the loops.
+/// Returns the maximum number of pixels that are summed together. With more, there would be too few registers for the
+/// weights and a pixel, or the compiler would not unroll the loops.
 const fn pixels_together<S: Simd, const STRIDE: usize>() -> usize {
     match (S::REGISTERS, STRIDE) {
         (32.., 1) => 8,
@@ -55,7 +55,7 @@ impl<'a, S: Simd> Plane<'a, S> {
         Self { simd, planes, weights, affine, index, input }
     }
 
-    /// Computes a row in blocks of nearly equally many pixels.
+    /// Computes a row in blocks of nearly equal size.
     #[inline(always)]
     pub fn row<const STRIDE: usize>(&self, y: usize) {
         let ConvShape { input: [height, _], output, geometry, .. } = self.planes.shape;
@@ -111,7 +111,7 @@ impl<'a, S: Simd> Plane<'a, S> {
                 // Only the first and the last column can lie outside of the image.
                 let outside = j == 0 && !inside[0] || j == count - 1 && !inside[1];
                 let from = if outside { ZEROS.0.as_ptr() } else { pixels.wrapping_add(j * S::LANES) };
-                // SAFETY: the column and the row lie within the image.
+                // SAFETY: the column and the row lie within the image, or `from` points to `ZEROS`.
                 let pixel = unsafe { self.simd.load(from) };
                 for kx in 0..3 {
                     if j >= kx && (j - kx) % STRIDE == 0 && (j - kx) / STRIDE < COUNT {

@@ -1,8 +1,8 @@
 // Convolution as an implicit GEMM with `wgmma`, on compute capability 9.0: TF32, f16 and bf16, summed in f32.
 //
 // A block's tile is 128 output channels × PIXELS positions (`padded_layout.cuh`). Two warps transpose the input in
-// shared memory, from planes to contiguous channels of each pixel, once for all taps. Two warpgroups multiply it, tap
-// by tap. Each tap reads the same pixels at a different offset.
+// shared memory, from planes to contiguous channels of each pixel, once for all taps. Two warpgroups multiply the
+// weight with the transposed input, tap by tap. Each tap reads the same pixels at a different offset.
 #pragma once
 #include "../epilogue.cuh"
 #include "../tiles.cuh"
