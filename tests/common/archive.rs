@@ -1,4 +1,4 @@
-//! Zip archives whose headers can be chosen freely, so that they can be inconsistent.
+//! Builds zip archives whose headers may contradict their data, and small `.npy`, pickle and safetensors files.
 
 use std::io::Write;
 
@@ -11,7 +11,7 @@ pub struct Entry {
     pub checksum: u32,
     pub size: u32,
     pub data: Vec<u8>,
-    /// The offset of the local header according to the directory. `None` gives the true offset.
+    /// The local header's offset, as stated in the central directory. `None` stands for the true offset.
     pub header: Option<u32>,
 }
 
@@ -81,7 +81,7 @@ pub fn archive_64(entries: &[Entry]) -> Vec<u8> {
     [file, directory, end.concat(), locator.concat(), last.concat()].concat()
 }
 
-/// Returns a `.npy` file with the given header entries and `bytes` zeros of data.
+/// Returns a `.npy` file with these values of `descr` and `shape` in its header, and `bytes` zero bytes of data.
 pub fn npy(descr: &str, shape: &str, bytes: usize) -> Vec<u8> {
     let header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}\n");
     let length = (header.len() as u16).to_le_bytes();
@@ -96,7 +96,7 @@ pub fn pickle_of_floats(elements: u32) -> Vec<u8> {
     [&b"\x80\x02}U\x01wctorch._utils\n_rebuild_tensor_v2\n"[..], &arguments, b"Rs."].concat()
 }
 
-/// Returns a safetensors file with the given header and `bytes` zeros of data.
+/// Returns a safetensors file with the given header and `bytes` zero bytes of data.
 pub fn safetensors(header: &str, bytes: usize) -> Vec<u8> {
     [&(header.len() as u64).to_le_bytes()[..], header.as_bytes(), &vec![0; bytes]].concat()
 }

@@ -31,7 +31,7 @@ impl Case {
         Self { batch, channels, size: [size; 2], kernel: [kernel; 2], geometry }
     }
 
-    /// Returns the shapes of input, weight and output, or `None` if the kernel does not fit.
+    /// Returns the shapes of input, weight and output, or `None` if the kernel does not fit in the padded input.
     pub fn shapes(&self) -> Option<[[usize; 4]; 3]> {
         let [inputs, outputs] = self.channels;
         let groups = self.geometry.groups;

@@ -6,7 +6,7 @@ use sconce::kernels::activation::Activation;
 /// Every activation that an epilogue supports.
 pub const ACTIVATIONS: [Activation; Activation::EACH.len()] = Activation::EACH;
 
-/// Returns the activations whose slope follows from their output.
+/// Returns the activations whose slope can be computed from their output.
 pub fn activations_by_output() -> Vec<Activation> {
     ACTIVATIONS.into_iter().filter(|activation| activation.saves_output()).collect()
 }

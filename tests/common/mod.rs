@@ -29,7 +29,7 @@ pub fn message<T>(outcome: sconce::Result<T>) -> String {
     outcome.err().expect("expected an error").to_string()
 }
 
-/// Returns the operation of each launch in `run`.
+/// Calls `run` and returns the operation of each launch.
 pub fn operations(run: impl FnOnce() -> sconce::Result<Tensor>) -> sconce::Result<Vec<String>> {
     let (result, launches) = sconce::trace(run);
     result?;
@@ -102,9 +102,9 @@ pub fn check_close(label: &str, actual: &Tensor, expected: &Tensor, tolerance: f
 
 /// Checks the gradients of `f` at `inputs` against central differences in f64.
 ///
-/// Projects the output on a random cotangent and compares the derivative of the result with respect to every
-/// input entry with the gradient from `backward`. `f` must be smooth within 1e-5 of the inputs: keep them
-/// away from kinks and ties (see [`Rng::distinct`]).
+/// Multiplies the output by a random cotangent and sums the products. For each input entry, the difference quotient
+/// of this sum must agree with the gradient from `backward`. `f` must be smooth within 1e-5 of the inputs: keep the
+/// inputs away from kinks and ties (see [`Rng::distinct`]).
 pub fn check_gradients(f: impl Fn(&[Tensor]) -> Result<Tensor>, inputs: &[Tensor]) -> Result<()> {
     const STEP: f64 = 1e-5;
     const TOLERANCE: f64 = 1e-6;

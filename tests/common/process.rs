@@ -2,11 +2,11 @@
 
 use std::process::Command;
 
-/// The values of `SCONCE_ISA` for instruction sets narrower than the best one. A process chooses its
-/// instruction set once.
+/// The values of `SCONCE_ISA` that limit the instruction set to less than AVX-512. A process chooses its instruction
+/// set only once, so each value needs a new process.
 pub const NARROWER_INSTRUCTION_SETS: [&str; 2] = ["portable", "avx2"];
 
-/// Returns a command that runs one test of this binary, ignored or not, alone in a new process.
+/// Returns a command that runs one test of this binary alone in a new process, even if the test is ignored.
 ///
 /// `module` is the `module_path!()` of the test `name`.
 pub fn test_command(module: &str, name: &str) -> Command {
@@ -28,7 +28,7 @@ pub fn assert_passes(command: &mut Command) {
     assert!(passed, "{command:?}: {stdout}{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Runs a test again with each of the narrower instruction sets.
+/// Runs a test in a new process for each of the narrower instruction sets. Panics unless it passes in all of them.
 pub fn assert_passes_with_narrower_vectors(module: &str, name: &str) {
     for set in NARROWER_INSTRUCTION_SETS {
         assert_passes(test_command(module, name).env("SCONCE_ISA", set));

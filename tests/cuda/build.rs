@@ -1,4 +1,4 @@
-//! Compiles every `.cu` file of the library for the CPU, with the header in `emu/`.
+//! Compiles every `.cu` file of the library, and those in `emu/kernels`, for the CPU, with the headers in `emu/`.
 
 use std::path::{Path, PathBuf};
 use std::{env, error::Error, fs, io};
@@ -26,23 +26,23 @@ fn main() -> Result<(), Box<dyn Error>> {
         return Ok(());
     }
     build.include("emu").include(Path::new(KERNELS).join("cuda"));
-    // Contraction would make results depend on the machine. CUDA's pragmas are unknown to the host's
-    // compiler.
+    // If the compiler contracted products and sums to FMAs, results would depend on the machine. CUDA's pragmas
+    // are unknown to the host's compiler.
     build.flag("-ffp-contract=off").flag("-fno-strict-aliasing").warnings(true);
     build.flag_if_supported("-Wno-unknown-pragmas").flag_if_supported("-Wno-unused-function");
     build.flag_if_supported("-Wno-deprecated-declarations").flag_if_supported("-Wno-psabi");
     let under_asan = env::var_os("CUDA_CPU_ASAN").is_some();
     if under_asan {
-        // Link it statically, so that it replaces the allocator before the first allocation.
+        // Link AddressSanitizer statically, so that it replaces the allocator before the first allocation.
         build.flag("-fsanitize=address");
         println!("cargo::rustc-cfg=emulator_asan");
         println!("cargo::rustc-link-arg-tests=-Wl,--whole-archive,-l:libasan.a,--no-whole-archive");
     }
-    // The scheduler and its checks are shared by all kernels and take most of the time.
+    // The scheduler and its checks are optimized more, because they take most of the time of all kernels.
     build.clone().opt_level(2).files(ENGINE.map(|name| format!("emu/{name}.cpp"))).try_compile("engine")?;
     if !under_asan {
-        // The sanitizers only instrument every load, store and misaligned access. emu/memory.cpp defines the
-        // callbacks.
+        // These sanitizers only insert a call at every load, store and misaligned access. emu/memory.cpp defines
+        // the functions that are called.
         build.flag_if_supported("-fsanitize=thread").flag_if_supported("-fsanitize=alignment");
     }
     build.flag("-x").flag("c++").flag("-include").flag("emu/cuda_cpu.h");

@@ -1,4 +1,4 @@
-//! Golden cases from `tests/golden/layers/<kind>.{json,safetensors}`.
+//! Reads golden cases from `tests/golden/layers/<kind>.{json,safetensors}`.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -37,7 +37,7 @@ pub fn cases(kind: &str) -> Result<Vec<Case>> {
     Ok(list.iter().enumerate().map(case).collect())
 }
 
-/// Checks every case of `kind`, and that there are `count` cases.
+/// Calls `check` with every case of `kind`. Asserts that there are `count` cases.
 pub fn check(kind: &str, count: usize, check: impl Fn(&Case) -> sconce::Result<()>) -> sconce::Result<()> {
     let cases = cases(kind)?;
     assert_eq!(cases.len(), count, "number of cases of {kind}");
@@ -104,7 +104,7 @@ impl Case {
         self.args[name].as_bool()
     }
 
-    /// Returns an argument that is one size or one size per axis.
+    /// Returns an argument as one size per axis. In the case, it may be one size for both axes.
     pub fn pair(&self, name: &str) -> Option<[usize; 2]> {
         let size = |value: &Value| value.as_u64().map(|size| size as usize);
         match &self.args[name] {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-/// The kinds of each module, as declared by its tests.
+/// For each module, the kinds that its tests check.
 const TESTED: [&[&str]; 9] = [
     crate::conv::KINDS,
     crate::elementwise::KINDS,

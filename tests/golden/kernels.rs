@@ -1,4 +1,5 @@
-//! The kernels' operations: outputs, gradients of inputs and parameters, statistics.
+//! Compares the kernels' operations with the golden data: outputs, gradients of inputs and parameters, and running
+//! statistics.
 
 use candle_core::{DType, Result, Tensor};
 use sconce::kernels::activation::{self, Activation};
@@ -9,7 +10,7 @@ use sconce::kernels::softmax::{log_softmax, softmax};
 use crate::cases::{Case, golden_tests};
 use crate::common::{check_close, gradients};
 
-/// The dtypes of the input, each with its tolerance. PyTorch stored the inputs in f32.
+/// The dtypes of the input, each with its tolerance. The golden data is stored in f32, which limits the precision.
 const DTYPES: [(DType, f64); 2] = [(DType::F64, 1e-5), (DType::F32, 1e-5)];
 
 /// Checks `op(input, parameters…)` and its gradients against a case.

@@ -72,7 +72,7 @@ pub fn check_with<C: Config>(
     Ok(())
 }
 
-/// Returns the case's tensors `name`, or `name.0`, `name.1`, …, with their names.
+/// Returns the case's tensor `name`, or its tensors `name.0`, `name.1`, …, each with its name.
 fn numbered(case: &Case, name: &str) -> Result<Vec<(String, Tensor)>> {
     if let Some(tensor) = case.find(name)? {
         return Ok(vec![(name.to_string(), tensor)]);
@@ -85,7 +85,7 @@ fn numbered(case: &Case, name: &str) -> Result<Vec<(String, Tensor)>> {
     Ok(all)
 }
 
-/// Makes a float tensor a variable. Integer tensors have no gradient.
+/// Returns a float tensor as a variable. Returns an integer tensor unchanged, because it has no gradient.
 fn track(x: &Tensor) -> Result<Tensor> {
     Ok(if x.dtype().is_float() { Var::from_tensor(x)?.into_inner() } else { x.clone() })
 }

@@ -16,7 +16,7 @@ fn reduction(case: &Case) -> Reduction {
     }
 }
 
-/// Checks a loss of the case's first input, and its gradient.
+/// Checks a loss of the case's first input, and the gradient of this input.
 fn check_with(case: &Case, loss: impl FnOnce(&Tensor) -> Result<Tensor>) -> Result<()> {
     let x = Var::from_tensor(&case.tensor("input.0")?)?;
     let loss = loss(&x)?;

@@ -1,4 +1,5 @@
-//! The first 101 values of a variable for each optimizer, and 60 learning rates for each schedule.
+//! Compares with PyTorch the first 101 values of a variable for each optimizer, and the first 60 learning rates of each
+//! schedule.
 
 use sconce::candle::{Device, Tensor, Var};
 use sconce::train::optim::*;

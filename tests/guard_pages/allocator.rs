@@ -17,7 +17,7 @@ static START: AtomicUsize = AtomicUsize::new(0);
 static USED: AtomicUsize = AtomicUsize::new(0);
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
-/// Guards allocations that may be buffers of numbers, and passes the others to the system.
+/// Guards allocations that may be buffers of numbers, and leaves the others to the system's allocator.
 pub struct Guarded;
 
 /// Returns whether an address lies in the guarded range.
@@ -48,22 +48,22 @@ impl Slot {
         Self { pages, length: (address + layout.size()).next_multiple_of(PAGE) - pages }
     }
 
-    /// Returns the bytes of the pages before and after the buffer.
+    /// Returns the bytes of the slot's pages that lie before the buffer, and those that lie after it.
     ///
     /// # Safety
     /// `address` and `layout` must be those of a live guarded buffer.
     unsafe fn rest<'a>(self, address: usize, layout: Layout) -> [&'a mut [u8]; 2] {
         let end = address + layout.size();
         let [before, after] = [(self.pages, address), (end, self.pages + self.length)];
-        // SAFETY: both ranges lie in the slot's pages, which are accessible while the buffer lives, and
-        // outside the buffer.
+        // SAFETY: both ranges lie outside the buffer but in the slot's pages, which are accessible while the
+        // buffer lives.
         [before, after]
             .map(|(start, end)| unsafe { std::slice::from_raw_parts_mut(start as *mut u8, end - start) })
     }
 }
 
-// SAFETY: a guarded buffer lies in fresh pages of sufficient size, with the alignment of the layout. All
-// other buffers are the system's.
+// SAFETY: a guarded buffer lies in fresh pages of sufficient size, aligned as the layout requires. All other
+// buffers come from the system's allocator.
 unsafe impl GlobalAlloc for Guarded {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         if !may_be_numbers(layout) {
@@ -88,7 +88,7 @@ unsafe impl GlobalAlloc for Guarded {
         if rest.iter().any(|bytes| bytes.iter().any(|byte| *byte != PATTERN)) {
             std::process::abort(); // A panic would allocate.
         }
-        // SAFETY: these are the slot's pages, which no live buffer uses.
+        // SAFETY: the slot's pages hold only this buffer, which is being freed.
         unsafe {
             libc::madvise(slot.pages as *mut _, slot.length, libc::MADV_DONTNEED);
             libc::mprotect(slot.pages as *mut _, slot.length, libc::PROT_NONE);
@@ -111,7 +111,7 @@ fn allocate(layout: Layout) -> Option<NonNull<u8>> {
     let at_the_end = COUNT.fetch_add(1, Ordering::Relaxed).is_multiple_of(2);
     let lead = if at_the_end { (length - layout.size()) / layout.align() * layout.align() } else { 0 };
     let (slot, address) = (Slot { pages, length }, pages + lead);
-    // SAFETY: the pages are accessible since `mprotect` above.
+    // SAFETY: `mprotect` above has made the pages accessible.
     unsafe { slot.rest(address, layout) }.into_iter().for_each(|bytes| bytes.fill(PATTERN));
     NonNull::new(address as *mut u8)
 }
@@ -129,5 +129,6 @@ fn reserved() -> Option<usize> {
         return None;
     }
     let known = START.compare_exchange(0, start as usize, Ordering::AcqRel, Ordering::Acquire);
-    Some(known.err().unwrap_or(start as usize)) // If another thread was faster, this mapping only wastes addresses.
+    // If another thread has stored its mapping first, that one is used, and this one only wastes addresses.
+    Some(known.err().unwrap_or(start as usize))
 }

@@ -51,14 +51,14 @@ fn reads_one_element_out_of_bounds() {
     }
 }
 
-/// The other tests rely on this: an access one element out of bounds ends the process.
+/// Checks what the other tests rely on: an access one element out of bounds ends the process.
 #[test]
 fn reading_out_of_bounds_ends_the_process() {
     let run = test_command(module_path!(), "reads_one_element_out_of_bounds").output().unwrap();
     assert_eq!(run.status.signal(), Some(libc::SIGSEGV), "{run:?}");
 }
 
-/// Buffers touch a guard page.
+/// Checks that one end of each buffer is at the edge of a guard page.
 #[test]
 fn buffers_are_guarded() {
     for _ in 0..2 {

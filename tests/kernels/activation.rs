@@ -1,5 +1,5 @@
-//! Activations: gradients by finite differences, strides, dtypes, and PyTorch's values for NaN and
-//! infinities.
+//! Tests of the activations: gradients against finite differences, strided inputs, every dtype, and agreement
+//! with PyTorch for NaN and infinities.
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
@@ -47,7 +47,7 @@ proptest! {
                     let (f64_y, f64_dx) = gradients(|x| op(&x[0]), &in_f64, &cotangent.to_dtype(DType::F64)?)?;
                     assert_eq!(y.dtype(), dtype);
                     check_close("output", &y, &f64_y, tolerance)?;
-                    // A slope that is computed from the rounded output is slightly less exact.
+                    // Some slopes are computed from the rounded output, so the gradient is less exact than the output.
                     check_close("gradient", &dx[0], &f64_dx[0], 4.0 * tolerance)
                 };
                 check().map_err(|e| fail(format!("{name} {dtype:?}: {e}")))?;
@@ -69,7 +69,7 @@ proptest! {
     }
 }
 
-/// Checks rows of `[input, output, input gradient for an output gradient of 1]`, as computed by PyTorch.
+/// Compares an activation with PyTorch. Each row of `table` is `[input, output, slope]`, as computed by PyTorch.
 fn check_table(kind: Activation, table: &[[f64; 3]]) -> Result<()> {
     for dtype in [DType::F32, DType::F64] {
         for &[x, y, slope] in table {
@@ -108,7 +108,7 @@ fn a_zero_slope_times_an_infinite_gradient_is_zero() -> Result<()> {
     Ok(())
 }
 
-/// Compares with textbook definitions, which need not be exact for large numbers.
+/// Compares with the textbook definitions, for inputs from -8 to 8.
 #[test]
 fn values_agree_with_the_definitions() {
     let sigmoid = |x: f64| 1. / (1. + (-x).exp());

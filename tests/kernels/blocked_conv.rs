@@ -1,5 +1,5 @@
-//! Channel-blocked convolutions against the NCHW kernels in double precision, with every instruction set of
-//! the machine.
+//! Compares channel-blocked convolutions with the NCHW kernels in f32 and f64, on every instruction set of the
+//! machine.
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
@@ -16,7 +16,7 @@ use crate::common::lists::ACTIVATIONS;
 struct Setting {
     shape: ConvShape,
     activation: Activation,
-    /// Whether the epilogue has a scale, a shift and a residual.
+    /// Whether the epilogue has a scale, whether it has a shift, and whether it has a residual.
     parts: [bool; 3],
     seed: u64,
 }
@@ -101,8 +101,8 @@ impl Problem {
         Ok(output.floats().to_vec())
     }
 
-    /// Returns the output's elements as `[batch, channels, height, width]`. Asserts that all other lanes are
-    /// zero.
+    /// Returns the output's elements as `[batch, channels, height, width]`. Asserts that lanes without a channel
+    /// are zero.
     fn to_nchw(&self, output: &[f32], lanes: usize) -> Vec<f32> {
         let shape = &self.setting.shape;
         let (channels, pixels) = (shape.out_channels, shape.output[0] * shape.output[1]);

@@ -1,4 +1,4 @@
-//! The gradients of convolutions against plain loops, finite differences and candle's backward pass.
+//! Compares the gradients of convolutions with plain loops, finite differences and candle's backward pass.
 
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::prelude::*;
@@ -13,7 +13,8 @@ use crate::common::lists::activations_by_output;
 const ALL: Needs = Needs { input: true, weight: true, bias: true, residual: true };
 
 impl Case {
-    /// Calls `f` with the offsets of the input, weight and output elements of every product.
+    /// Calls `f` once for each multiplication, with the offsets in the input, in the weight and in the output. The
+    /// first two of these elements are multiplied; the product is added to the third.
     fn each_product(&self, mut f: impl FnMut(usize, usize, usize)) {
         let [input, weight, output] = self.shapes().unwrap();
         let ConvGeometry { stride, padding, dilation, groups } = self.geometry;
@@ -113,7 +114,8 @@ fn slope(activation: Activation, y: f64) -> f64 {
     }
 }
 
-/// Computes the gradients with plain loops in f64, and the sum of the magnitudes of each gradient's terms.
+/// Computes the gradients of input, weight, bias and residual with plain loops in f64. Returns them, and for each of
+/// their elements the sum of the magnitudes of its terms.
 fn reference(case: &Case, tensors: &[Tensor; 4], activation: Activation) -> [[Vec<f64>; 4]; 2] {
     let [input, weight, output, grad] = [0, 1, 2, 3].map(|i| values(&tensors[i]));
     let masked =
@@ -138,10 +140,11 @@ fn reference(case: &Case, tensors: &[Tensor; 4], activation: Activation) -> [[Ve
 /// The bound on the relative error of a few dozen roundings in f32.
 const F32_ERROR: f64 = 2e-6;
 
-/// Asserts that the error of every number is at most `epsilon` times the sum of the magnitudes of its terms, or
-/// at most f16's smallest number. In f16 and bf16, the final rounding dominates: at most 2⁻¹¹ (f16) or 2⁻⁸
-/// (bf16) of a number. In f32, the input gradient may use Winograd's transforms, which multiply numbers by up
-/// to 21/4 before they cancel.
+/// Asserts that the error of every number is at most `epsilon` times the sum of the magnitudes of its terms.
+///
+/// In f16 and bf16, the final rounding dominates: its error is at most 2⁻¹¹ (f16) or 2⁻⁸ (bf16) of the number. There,
+/// the bound is increased by f16's smallest positive number. In f32, the input gradient may use Winograd's
+/// transforms, which multiply numbers by up to 21/4 before they cancel, so its bound is multiplied by 21/4.
 fn assert_close(actual: &Gradients, [expected, magnitude]: &[[Vec<f64>; 4]; 2], epsilon: f64, label: &str) {
     let names = ["input", "weight", "bias", "residual"];
     for (i, actual) in all(actual).iter().enumerate() {
@@ -191,7 +194,7 @@ proptest! {
         check(&Case { channels: [1, multiplier], geometry, ..case }, Activation::Relu);
     }
 
-    /// Uses enough output channels for the weight-gradient kernels with vectors of output channels, at every
+    /// Uses enough output channels for those weight-gradient kernels whose vectors hold output channels, at every
     /// block width.
     #[test]
     fn many_output_channels_agree_with_plain_loops(case in cases(9, 20), inputs in 1usize..=3, outputs in 8usize..=140) {
@@ -199,8 +202,8 @@ proptest! {
         check(&Case { channels: [inputs, outputs], geometry, ..case }, Activation::Relu);
     }
 
-    /// Uses enough input and output channels for the scattering kernel of the input gradient, with strides, and
-    /// large kernels on small images.
+    /// Uses enough input and output channels for the scattering kernel of the input gradient. Some cases have
+    /// strides, and some have kernels that are large relative to the image.
     #[test]
     fn many_input_and_output_channels_agree_with_plain_loops(case in cases(9, 20), inputs in 12usize..=34,
                                                       outputs in 16usize..=70, kernel in 3usize..=5) {
@@ -219,8 +222,8 @@ proptest! {
     }
 }
 
-/// Compares with the gradients of candle's `conv2d`. These gradients are correct for square sizes and symmetric
-/// padding if the stride leaves no input unread.
+/// Compares with the gradients of candle's `conv2d`. For square sizes and symmetric padding, candle's gradients are
+/// correct if the stride leaves no input unread. Other strides are skipped.
 fn candle_agrees(case: &Case) -> Result<()> {
     let ConvGeometry { stride, padding, .. } = case.geometry;
     if !(case.size[0] + 2 * padding[0][0] - case.kernel[0]).is_multiple_of(stride[0]) {
@@ -241,7 +244,7 @@ fn candle_agrees(case: &Case) -> Result<()> {
     Ok(())
 }
 
-/// Runs the forward pass with plain loops. Returns the sum of the outputs weighted with `grad`, and the output.
+/// Runs the forward pass with plain loops. Returns the sum of the outputs, weighted with `grad`, and the outputs.
 fn loss(case: &Case, activation: Activation, parts: &[Vec<f64>; 4], grad: &[f64]) -> (f64, Vec<f64>) {
     let [input, weight, bias, residual] = parts;
     let plane = case.shapes().unwrap()[2][2..].iter().product::<usize>();
@@ -306,7 +309,7 @@ fn agrees_with_finite_differences() -> Result<()> {
     Ok(())
 }
 
-/// Sizes that need several chunks, segments and threads.
+/// Uses sizes that need several chunks, segments and threads.
 #[test]
 fn large_sizes_agree_with_plain_loops() {
     let depthwise = Case {
@@ -407,7 +410,7 @@ fn activation_gradients_agree_with_pytorch() -> Result<()> {
             }
         }
     }
-    // A masked gradient is zero even if it was infinite.
+    // If the slope is zero, the gradient is zero even if the output gradient is infinite.
     let infinite = [tensors[0].clone(), tensors[1].clone(), row([0.; 5])?, row([f32::INFINITY; 5])?];
     assert!(all(&run(&infinite, &ConvGeometry::default(), Activation::Relu)?)[3].iter().all(|&x| x == 0.));
     Ok(())

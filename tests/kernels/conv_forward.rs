@@ -1,4 +1,4 @@
-//! The forward pass of the fused convolution against plain loops in f64 and against candle's operations.
+//! Compares the forward pass of the fused convolution with plain loops in f64 and with candle's operations.
 
 use proptest::prelude::*;
 use sconce::candle::{DType, Device, Result, Tensor};
@@ -54,7 +54,7 @@ impl Case {
     }
 }
 
-/// Returns a number in [-1, 1) (splitmix64).
+/// Returns a pseudorandom number in [-1, 1), computed by splitmix64.
 fn uniform(state: &mut u64) -> f64 {
     *state = state.wrapping_add(0x9e3779b97f4a7c15);
     let mut z = *state;
@@ -104,8 +104,8 @@ fn indices(a: usize, b: usize, c: usize, d: usize) -> impl Iterator<Item = (usiz
     })
 }
 
-/// Asserts equality within `tolerance` of the largest magnitude, with NaN and infinities in the same
-/// positions.
+/// Asserts that each element differs by at most `tolerance` times the largest finite magnitude (but at least 1), and
+/// that NaN and infinities are at the same positions.
 fn assert_close(actual: &Tensor, expected: &[f64], tolerance: f64) {
     let actual = flat(actual);
     assert_eq!(actual.len(), expected.len());
@@ -118,8 +118,8 @@ fn assert_close(actual: &Tensor, expected: &[f64], tolerance: f64) {
     }
 }
 
-/// Asserts that each element is rounded to the nearest f16 or bf16. The sums are in f32 and may come from
-/// Winograd's transforms; most of the bound is for the final rounding.
+/// Asserts that the error of each element is at most that of rounding once to f16 or bf16, plus 5·10⁻⁴ of the largest
+/// magnitude. The second term allows for errors of the f32 sums, which may come from Winograd's transforms.
 fn assert_rounded(actual: &Tensor, expected: &[f64]) {
     let half_step = if actual.dtype() == DType::F16 { 0.5 / 1024. } else { 0.5 / 128. };
     let largest = expected.iter().fold(1f64, |m, x| m.max(x.abs()));
@@ -133,8 +133,8 @@ fn assert_rounded(actual: &Tensor, expected: &[f64]) {
     }
 }
 
-/// Like [`assert_close`], but for results that may come from Winograd's transforms, which round more: bounds
-/// the norm of the difference, and each element less strictly.
+/// Like [`assert_close`], but for results that may come from Winograd's transforms, whose rounding errors are
+/// larger. Bounds the norm of the difference, and bounds the difference of each element less strictly.
 fn assert_close_in_norm(actual: &Tensor, expected: &[f64]) {
     assert_close(actual, expected, 2e-4);
     let actual = flat(actual);
@@ -203,7 +203,8 @@ prop_compose! {
     }
 }
 
-/// Returns a case whose input is `extra` rows and columns larger than the smallest that fits the kernel.
+/// Returns a case whose input has `extra` more rows and columns than the smallest input that fits the kernel.
+/// `channels` is the number of groups, and the input and output channels per group.
 fn fitted(
     case: Case,
     kernel: usize,
@@ -394,8 +395,8 @@ fn dilation(case: Case, dilation: usize) -> Case {
     Case { geometry, ..case }
 }
 
-/// Returns shapes that are large enough for several chunks of input channels, blocks of output channels and
-/// input tiles.
+/// Returns cases that are large enough for several chunks of input channels, several blocks of output channels and
+/// several input tiles.
 fn large() -> Vec<Case> {
     vec![
         case([1, 130, 20, 23], 150, 3, 1, 1, 1),
@@ -484,7 +485,7 @@ fn nan_and_infinity_give_the_results_of_pytorch() {
     assert_eq!(text(result(&one, none, leaky)), "[NaN, 1.0, -inf, inf, -1.0]");
     assert_eq!(text(result(&one, none, Activation::Tanh)), "[NaN, 0.7615942, -1.0, 1.0, -0.9640276]");
     assert_eq!(text(result(&one, none, Activation::Sigmoid)), "[NaN, 0.7310586, 0.0, 1.0, 0.11920292]");
-    // A zero weight times infinity is NaN. An infinite weight times padding contributes nothing.
+    // A zero weight times infinity is NaN.
     assert_eq!(
         text(result(&tensor(&[0.], [1, 1, 1, 1]), none, Activation::Identity)),
         "[NaN, 0.0, NaN, NaN, 0.0]"
@@ -532,7 +533,7 @@ fn empty_batches_and_channels_are_supported() {
         let actual = run(&data, &ConvGeometry { padding: [[1; 2]; 2], ..Default::default() }).unwrap();
         assert_eq!((actual.dims(), actual.dtype()), (&[0, 8, 9, 9][..], dtype));
     }
-    // An empty view whose offset lies past the end of its storage.
+    // Here, the input is an empty view whose offset lies past the end of its storage.
     let one = case([0, 1, 1, 1], 1, 1, 1, 0, 1);
     let mut data = one.data(DType::F32);
     data.input = scattered(&data.input);

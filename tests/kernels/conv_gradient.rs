@@ -1,4 +1,4 @@
-//! The fused convolution in candle's graph: its gradients agree with those of candle's own operations.
+//! Compares the gradients of the fused convolution in candle's graph with those of candle's own operations.
 
 use sconce::candle::{DType, Device, Result, Tensor, Var};
 use sconce::kernels::activation;

@@ -1,5 +1,5 @@
-//! Channel-blocked convolutions with a fused consumer: against candle's convolutions and max pooling with plain
-//! loops in double precision, and bit by bit against two launches.
+//! Tests channel-blocked convolutions with a fused consumer. The reference runs in double precision, with candle's
+//! convolutions and with plain loops for max pooling. The results must also equal those of two launches, bit by bit.
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
@@ -34,8 +34,7 @@ struct Setting {
 
 struct Problem {
     shape: ConvShape,
-    /// The shape of the depthwise consumer. For other consumers, the shape of a depthwise convolution with the
-    /// same channels.
+    /// The shape of the depthwise consumer. If the consumer is a max pool, this shape is not used.
     depthwise: ConvShape,
     consumer: ConsumerKind,
     /// The input, in f32.
@@ -72,7 +71,7 @@ impl Problem {
         Ok(Self { shape, depthwise, consumer: setting.consumer, input, weights, vectors })
     }
 
-    /// Returns `[batch, channels, height, width]` of the results.
+    /// Returns the shape `[batch, channels, height, width]` of the results.
     fn dims(&self) -> Result<[usize; 4]> {
         match self.consumer {
             ConsumerKind::MaxPool(geometry) => {
@@ -83,7 +82,7 @@ impl Problem {
         }
     }
 
-    /// Computes the results with candle, in f64.
+    /// Computes the results in f64, with candle's convolutions and with plain loops for max pooling.
     fn expected(&self) -> Result<Vec<f64>> {
         let double = |tensor: &Tensor| tensor.to_dtype(DType::F64);
         let convolve = |x: &Tensor, which: usize, geometry: ConvGeometry| -> Result<Tensor> {
@@ -119,8 +118,8 @@ impl Problem {
         Ok(planes.collect())
     }
 
-    /// Runs the channel-blocked kernels, in one launch or in two. Returns `None` if no kernel runs the pair
-    /// in one launch.
+    /// Runs the convolution and its consumer, in one launch if `fused`, otherwise in two. Returns `None` if
+    /// `fused` and no kernel runs the pair in one launch.
     fn run(&self, isa: Isa, input_layout: Layout, fused: bool) -> Result<Option<Vec<f32>>> {
         let (shape, lanes) = (&self.shape, isa.lanes());
         let numbers = floats(&self.input)?;
@@ -182,7 +181,7 @@ impl Problem {
         Ok(Some(output))
     }
 
-    /// Returns the elements as `[batch, channels, height, width]`. Asserts that all other lanes are zero.
+    /// Returns the elements as `[batch, channels, height, width]`. Asserts that lanes without a channel are zero.
     fn to_nchw(&self, blocks: &[f32], lanes: usize, [height, width]: [usize; 2]) -> Vec<f32> {
         let (channels, pixels) = (self.shape.out_channels, height * width);
         let mut planes = vec![f32::NAN; self.shape.batch * channels * pixels];
@@ -206,7 +205,7 @@ impl Problem {
             available().into_iter().flat_map(|isa| [(isa, Layout::Nchwc), (isa, Layout::Nchw)])
         {
             let Some(output) = self.run(isa, layout, true)? else {
-                // Winograd's kernels and sums over several chunks of channels have no fused consumers.
+                // Winograd's kernels, and kernels that sum over several chunks of channels, cannot run a consumer.
                 assert!(
                     self.shape.kernel != [1; 2],
                     "{isa:?}, {layout:?}: a pointwise convolution should be fused"
@@ -260,7 +259,7 @@ prop_compose! {
     fn settings(sizes: usize, widest: usize)(
         batch in 1..=3usize,
         inputs in 1..=widest,
-        // A convolution with one channel is not depthwise.
+        // With one channel, the consumer would have one group and would not be depthwise.
         outputs in 2..=widest,
         size in prop::array::uniform2(5..=sizes),
         kernel in prop::sample::select(&[1usize, 1, 3, 5][..]),
@@ -355,7 +354,8 @@ fn nan_and_infinity_propagate_as_in_two_launches() -> Result<()> {
     Ok(())
 }
 
-/// A padding zero times a non-finite weight must not become NaN, so the fused kernel rejects such weights.
+/// The fused kernel would multiply the zeros of the padding by the weights. For a non-finite weight, the product would
+/// be NaN, so the kernel rejects such weights.
 #[test]
 fn non_finite_depthwise_weights_are_not_fused() -> Result<()> {
     let [setting, ..] = layers();

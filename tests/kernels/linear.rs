@@ -1,4 +1,5 @@
-//! The fused linear kernel against a sum in f64, with every instruction set and number of threads.
+//! Compares the fused linear kernel with sums in f64, on every instruction set, and its gradients with candle's. The
+//! results must not depend on the number of threads.
 
 use candle_core::{D, DType, Result, Tensor, Var};
 use proptest::prelude::*;
@@ -50,7 +51,7 @@ proptest! {
     }
 }
 
-/// Returns candle's gradients of a matrix product in f64.
+/// Returns the gradients of `x · weightᵀ`, as computed by candle in f64.
 fn candle_gradients(x: &Tensor, weight: &Tensor, grad: &Tensor) -> Result<[Tensor; 2]> {
     let [x, weight] = [x, weight].map(|x| Var::from_tensor(&x.to_dtype(DType::F64)?));
     let (x, weight) = (x?, weight?);

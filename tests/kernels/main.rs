@@ -1,4 +1,4 @@
-//! The kernels, called without layers: random shapes against references in double precision.
+//! Tests the kernels without layers: compares results for random shapes with references in double precision.
 
 mod activation;
 mod blocked_conv;

@@ -1,4 +1,4 @@
-//! Batch normalization and softmax: against their formulas in f64, gradients by finite differences.
+//! Compares batch normalization and softmax with their formulas in f64, and their gradients with finite differences.
 
 use candle_core::{D, DType, Device, Result, Tensor};
 use proptest::prelude::*;

@@ -1,5 +1,5 @@
-//! Pooling against loops over every window, its gradients by finite differences, NaN, ties, and invalid
-//! arguments.
+//! Compares pooling with loops over every window, and its gradients with finite differences. Also tests NaN, ties and
+//! invalid arguments.
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
@@ -27,8 +27,8 @@ fn geometry(rows: Axis, columns: Axis, ceil_mode: bool) -> PoolGeometry {
     }
 }
 
-/// Pools with plain loops. `reduce` gets the elements of a window and the number of its positions in the padded
-/// input.
+/// Pools with plain loops. `reduce` gets the elements of a window, and how many of the window's positions lie in the
+/// padded input.
 fn naive(
     x: &Tensor,
     geometry: &PoolGeometry,
@@ -191,7 +191,7 @@ fn the_first_of_many_equal_maxima_gets_the_gradient() -> Result<()> {
     Ok(())
 }
 
-/// Compares the 2×2 kernels with the general f64 kernel, with ties and NaN.
+/// Compares the f32 kernels for 2×2 windows with the general f64 kernel, on inputs with ties and NaN.
 #[test]
 fn two_by_two_windows_agree_with_f64_on_every_instruction_set() -> Result<()> {
     let mut numbers = Rng::new(9);

@@ -1,4 +1,4 @@
-//! Winograd's convolution against the definition in double precision.
+//! Compares Winograd's convolution with the definition, computed in double precision.
 
 use proptest::prelude::*;
 use sconce::candle::{Device, Result, Tensor};
@@ -10,7 +10,7 @@ use crate::common::lists::ACTIVATIONS;
 
 const TILES: [Tile; 5] = Tile::ALL;
 
-/// Returns normally distributed numbers (Box–Muller).
+/// Returns normally distributed numbers, computed by the Box–Muller transform.
 fn normal(seed: u64, count: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     let mut uniform = || {
@@ -112,8 +112,8 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
     values.map(|x| x * x).sum::<f64>().sqrt()
 }
 
-/// Returns ‖actual − expected‖ / ‖sums‖. No activation has a slope above 1.13, so the norm of the sums is a
-/// suitable scale.
+/// Returns ‖actual − activation(sums)‖ / ‖sums‖. No activation has a slope above 1.13, so an activation hardly enlarges
+/// the error of the sums, and their norm is a suitable scale.
 fn relative_error(actual: &[f32], sums: &[f64], activation: Activation) -> f64 {
     assert_eq!(actual.len(), sums.len());
     let error = norm(actual.iter().zip(sums).map(|(y, x)| f64::from(*y) - activation.value(*x)));
@@ -217,8 +217,8 @@ fn every_activation_and_epilogue_agrees_with_the_definition() -> Result<()> {
     Ok(())
 }
 
-/// On normally distributed data the error stays within the documented 2·10⁻⁵, up to the maximum number of
-/// channels for which the tile is selected.
+/// On normally distributed data, the error stays within the documented 2·10⁻⁵, up to the largest number of channels
+/// for which a tile may be selected.
 #[test]
 fn the_error_bound_holds_for_many_channels() -> Result<()> {
     for (seed, tile) in TILES.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Networks in inference, with channel-blocked activations, against the same networks in NCHW.
+//! Compares inference copies of networks, which use channel-blocked activations, with the same networks in NCHW.
 
 use sconce::prelude::*;
 
@@ -27,7 +27,7 @@ fn randomize_norms<M: Module>(network: &mut M, seed: u64) -> Result<()> {
     network.load_state_dict(&state)
 }
 
-/// Returns the largest difference, relative to the largest element.
+/// Returns the largest difference, divided by the largest magnitude in `expected`.
 fn difference(actual: &Tensor, expected: &Tensor) -> Result<f32> {
     assert_eq!(actual.dims(), expected.dims());
     let scale = expected.abs()?.max_all()?.to_scalar::<f32>()?;
@@ -36,7 +36,7 @@ fn difference(actual: &Tensor, expected: &Tensor) -> Result<f32> {
     Ok(worst / scale)
 }
 
-/// Checks a network at several batch sizes and image sizes. Returns the layout changes of the last forward
+/// Checks a network at several batch sizes and image sizes. Returns the number of layout changes in the last forward
 /// pass.
 fn check<C: Config>(
     name: &str,
@@ -46,7 +46,8 @@ fn check<C: Config>(
 ) -> Result<usize> {
     let mut network = config.init(&Device::Cpu)?;
     randomize_norms(&mut network, 3)?;
-    // The weights of the detached network may change, so its convolutions run in NCHW.
+    // A channel-blocked convolution needs a weight that cannot change. Training may change the weights of the
+    // detached network, so its convolutions run in NCHW.
     let (inference, detached) = (network.inference()?, network.detached());
     let mut changes = 0;
     for (batch, [height, width]) in [1, 2, 3].into_iter().zip(sizes.iter().cycle()) {
@@ -90,12 +91,12 @@ fn large_networks_agree_with_nchw() -> Result<()> {
         check("googlenet", googlenet::googlenet(), &[[64, 64], [67, 75]], |network, x| {
             Ok(network.forward(x)?.0)
         })?,
-        // The input of the first linear layer is NCHW.
+        // The last channel-blocked activation is changed to NCHW for the first linear layer.
         check("vgg16_bn", vgg::vgg16_bn(), &[[65, 33]], |network, x| network.forward(x))?,
         check("vit_b_16", vit::vit_b_16(), &[[224, 224]], |network, x| network.forward(x))?,
     ];
     assert_eq!(changes, [0, 0, 1, 0]);
-    // Each of the four transposed convolutions reads and writes NCHW.
+    // Each of the four transposed convolutions reads and writes NCHW, which causes layout changes.
     assert!(check("unet", unet::unet(3, 2), &[[32, 43]], |network, x| network.forward(x))? <= 9);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Captured networks, and the errors on a machine without a CUDA device.
+//! Tests captured networks, and the errors if the device is missing or is not a CUDA device.
 
 use sconce::prelude::*;
 

@@ -1,4 +1,5 @@
-//! The face detector MTCNN from its original files, against PyTorch's outputs.
+//! Loads the face detector MTCNN from its original files, and compares its outputs with PyTorch's. Also fine-tunes one
+//! of its networks.
 
 #[path = "../../examples/face_detection/main.rs"]
 #[allow(dead_code)] // The tests use the networks but not `main`.
@@ -10,7 +11,7 @@ use sconce::prelude::*;
 
 use face_detection::{ONet, PNet, RNet, crops, fine_tune, golden, photograph};
 
-/// Compares the heads of a network's output with golden data.
+/// Compares the outputs of a network, one for each head, with the golden outputs for the golden input `input`.
 fn assert_agrees(network: &str, input: &str, heads: &[(&str, Tensor)]) -> Result<()> {
     let golden_outputs = checkpoint::read(golden(network, "output.safetensors"), &Device::Cpu)?;
     for (head, ours) in heads {
@@ -62,7 +63,7 @@ fn fine_tuning_rnet_lowers_the_loss_and_changes_every_parameter() -> Result<()> 
     let crops = crops::crops(&photograph, &crops::face(&pnet, &photograph)?)?;
     let (faces, all) = (crops.is_face.sum_all()?.to_scalar::<u32>()? as usize, crops.images.dim(0)?);
     assert!(faces >= 10 && all - faces >= 50, "{faces} of {all} crops show the face");
-    // The published network agrees with the labels derived from P-Net's box.
+    // The published R-Net must agree with most labels, which are derived from the box that P-Net found.
     let probability = rnet.forward(&crops.images)?.0.narrow(1, 1, 1)?.flatten_all()?.to_vec1::<f32>()?;
     let labels = crops.is_face.to_vec1::<u32>()?;
     let right = probability.iter().zip(&labels).filter(|(p, label)| (**p > 0.5) == (**label == 1)).count();

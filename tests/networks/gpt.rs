@@ -1,4 +1,4 @@
-//! A small GPT-2, compared with candle's operations and trained on a text.
+//! Compares a small GPT-2 with candle's operations, and trains it on a text.
 
 use sconce::prelude::*;
 
@@ -14,13 +14,13 @@ fn small() -> GptConfig {
     gpt2().vocabulary(256).positions(POSITIONS).width(32).heads(HEADS).depth(DEPTH)
 }
 
-/// Computes `x · weight + bias`, with GPT-2's weight layout.
+/// Computes `x · weight + bias`. GPT-2 stores `weight` as `[inputs, outputs]`.
 fn conv1d(w: &Weights, name: &str, x: &Tensor) -> Result<Tensor> {
     let x = x.broadcast_matmul(&w.get(&format!("{name}.weight")))?;
     Ok(x.broadcast_add(&w.get(&format!("{name}.bias")))?)
 }
 
-/// Returns a mask that is -∞ for keys after the query.
+/// Returns a mask that is -∞ for keys after the query, and 0 for the other keys.
 fn causal(positions: usize, dtype: DType) -> Result<Tensor> {
     let mask =
         (0..positions).flat_map(|i| (0..positions).map(move |j| if j > i { f32::NEG_INFINITY } else { 0. }));

@@ -1,8 +1,8 @@
-//! Whole networks with the parameter names of their published checkpoints. torchvision's networks and the
-//! face detector MTCNN are compared with PyTorch's outputs. U-Net, a small ViT and a small GPT are compared
+//! Tests whole networks, and that their parameters have the names of the published checkpoints. torchvision's networks
+//! and the face detector MTCNN are compared with PyTorch's outputs. U-Net, a small ViT and a small GPT are compared
 //! with the same networks built from candle's operations.
 
-// Both examples parse their arguments with the same file.
+// The two examples below include the same file, which parses their arguments.
 #![allow(clippy::duplicate_mod)]
 
 mod blocked;

@@ -1,4 +1,4 @@
-//! Cached packed weights are never used after the weights change. A network alternates between training and
+//! Tests that cached packed weights are never used after the weights change. A network alternates between training and
 //! evaluation, and each evaluation is compared with a copy that has no caches.
 
 use sconce::candle::Var;
@@ -68,7 +68,8 @@ fn output(network: &AllLayers) -> Result<Tensor> {
     Ok(network.forward(&input().to_dtype(dtype)?)?.detach().to_dtype(DType::F64)?)
 }
 
-/// Returns the output of an uncached copy of the network, with every operation in its own launch, in f64.
+/// Builds an f64 copy of the network that has no caches. Returns the copy's output, with every operation in its own
+/// launch.
 fn expected(state: &StateDict) -> Result<Tensor> {
     let mut copy = AllLayers::new(&Device::Cpu)?;
     copy.to_dtype(DType::F64)?;
@@ -81,7 +82,7 @@ fn distance(a: &Tensor, b: &Tensor) -> Result<f64> {
     Ok(largest(&(a - b)?)? / largest(b)?)
 }
 
-/// Compares a network with an uncached copy of its tensors, and remembers its last output.
+/// Compares a network with a copy that has no caches, and remembers the output of an earlier comparison.
 struct Checker {
     last_output: Tensor,
 }
@@ -102,7 +103,7 @@ impl Checker {
         Ok(expected_output)
     }
 
-    /// Like [`check`](Self::check), but also asserts that the output has changed since the last check.
+    /// Like [`check`](Self::check), but also asserts that the output has changed since the last call of this method.
     fn check_changed(&mut self, label: &str, network: &AllLayers) -> Result<()> {
         let expected_output = self.check(label, network, 1e-4)?;
         let change = distance(&self.last_output, &expected_output)?;
@@ -178,7 +179,7 @@ fn loading_between_evaluations_updates_packed_weights() -> Result<()> {
         copy.load_state_dict(&state)?;
         copy_checker.check_changed("load_state_dict of an inference copy", &copy)?;
     }
-    // A detached network gets its own tensors with its first load.
+    // The first `load_state_dict` of a detached network gives it tensors of its own.
     detached.load_state_dict(&fresh()?.state_dict())?;
     checker.check_changed("load_state_dict of a detached network", &detached)?;
     scale_all(&network, 1.1)?;
@@ -217,7 +218,7 @@ fn freezing_and_unfreezing_update_packed_weights() -> Result<()> {
     let mut checker = Checker::new(&network)?;
     network.freeze("**")?;
     checker.check("frozen", &network, 1e-4)?;
-    // A variable still writes to the storage of a frozen parameter.
+    // A variable from before the freeze still shares its storage with the frozen parameter.
     for (_, var) in &vars {
         var.set(&(var.as_tensor() * 1.2)?)?;
     }
@@ -242,7 +243,7 @@ fn freezing_and_unfreezing_update_packed_weights() -> Result<()> {
     Ok(())
 }
 
-/// A network that is built from the variables of a first network uses the values that are set there.
+/// A network that is built from the variables of a first network uses the values that the first network sets later.
 #[test]
 fn setting_shared_variables_updates_packed_weights() -> Result<()> {
     sconce::manual_seed(5);
@@ -257,7 +258,7 @@ fn setting_shared_variables_updates_packed_weights() -> Result<()> {
     Ok(())
 }
 
-/// If the weight of a frozen layer becomes a variable, the layer uses the values that are set later.
+/// `unfreeze` makes the weight of a frozen layer a variable. The layer then uses the values that are set later.
 #[test]
 fn unfreezing_a_frozen_layer_updates_its_packed_weight() -> Result<()> {
     sconce::manual_seed(6);

@@ -1,4 +1,4 @@
-//! Reference networks: candle's own operations on the same tensors.
+//! Helpers for reference networks, which run candle's own operations on the same tensors.
 
 use std::collections::HashMap;
 
@@ -24,7 +24,7 @@ impl Weights {
         Ok(x.broadcast_matmul(&weight)?.broadcast_add(&self.get(&format!("{name}.bias")))?)
     }
 
-    /// Normalizes the last dimension in single operations, because candle's own layer norm has no gradient.
+    /// Normalizes the last dimension with elementary operations, because candle's own layer norm has no gradient.
     pub fn layer_norm(&self, name: &str, x: &Tensor, eps: f64) -> Result<Tensor> {
         let x = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
         let std = (x.sqr()?.mean_keepdim(D::Minus1)? + eps)?.sqrt()?;
@@ -41,7 +41,7 @@ impl Weights {
     }
 }
 
-/// Computes softmax(scale · q · kᵀ + mask) · v. All tensors are `[batch, heads, positions, features]`.
+/// Computes softmax(q · kᵀ / √features + mask) · v. `q`, `k` and `v` are `[batch, heads, positions, features]`.
 pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> Result<Tensor> {
     let scale = 1. / (q.dim(D::Minus1)? as f64).sqrt();
     let (q, k, v) = (q.contiguous()?, k.t()?.contiguous()?, v.contiguous()?);
@@ -53,7 +53,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, mask: Option<&Tensor>) -> R
     Ok(sconce::nn::ops::softmax(&scores, D::Minus1)?.matmul(&v)?)
 }
 
-/// Computes `x Φ(x)` in single operations, because the gradient of candle's GELU uses constants of six
+/// Computes `x Φ(x)` with elementary operations, because the gradient of candle's GELU uses constants with only six
 /// digits.
 pub fn gelu(x: &Tensor) -> Result<Tensor> {
     let sign = ((x / 2f64.sqrt())?.erf()? + 1.)?;
@@ -82,7 +82,7 @@ pub fn join_heads(x: &Tensor) -> Result<Tensor> {
 pub fn randomize(network: &mut impl Network) -> Result<()> {
     sconce::manual_seed(3);
     let mut state = StateDict::default();
-    // Values of the tensors drawn so far: tied names share one tensor, hence one value.
+    // The values drawn so far, by storage. Tied names share one tensor, so they must get the same values.
     let mut drawn = HashMap::new();
     for (name, tensor) in network.state_dict().iter() {
         let storage = std::ptr::from_ref(&*tensor.storage_and_layout().0).addr();

@@ -1,4 +1,4 @@
-//! torchvision's networks with the parameter names of their checkpoints, against PyTorch's outputs and
+//! Compares torchvision's networks with PyTorch: the parameter names in the checkpoints, the outputs and the
 //! gradients.
 
 use std::path::Path;
@@ -9,7 +9,8 @@ use sconce::prelude::*;
 use crate::assert_close;
 use crate::networks::{densenet, googlenet, mobilenet, resnet, squeezenet, vgg};
 
-/// Returns the elements of the `p`-th tensor that `make_networks.py` computes, uniformly distributed in ±0.5.
+/// Returns `n` pseudorandom numbers for the `p`-th tensor, uniformly distributed in ±0.5. The golden data was computed
+/// with the same numbers.
 fn uniform(p: u32, n: usize) -> impl Iterator<Item = f64> {
     (0..n as u32).map(move |i| {
         let mut h = i.wrapping_mul(0x9E37_79B1).wrapping_add(p.wrapping_mul(0x85EB_CA77));
@@ -45,7 +46,7 @@ struct Published<N> {
 type Run<N> = fn(&N, Tensor) -> Result<Tensor>;
 
 impl<N: Module> Published<N> {
-    /// Checks the keys and their order, and loads the weights.
+    /// Checks the keys, their order and the shapes, and loads the weights that [`value`] computes.
     fn new<C: Config<Output = N>>(name: &str, config: C) -> Result<Self> {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/networks");
         let list = std::fs::read_to_string(directory.join(format!("{name}.json")))?;
@@ -169,7 +170,8 @@ fn googlenet_trains_with_its_auxiliary_classifiers() -> Result<()> {
     };
     let order = ["inception5b.branch4.1.bn.num_batches_tracked", "aux1.conv.conv.weight", "aux1.fc1.weight"];
     assert!(order.map(index).is_sorted() && index("aux2.fc2.bias") + 1 == index("fc.weight"));
-    // torchvision's network with 1000 classes has 13,004,888 parameters.
+    // torchvision's network has 1000 classes and 13,004,888 parameters. This one has 993 fewer classes, each with
+    // 1025 parameters in each of three classifiers.
     assert_eq!(network.num_parameters(), 13_004_888 - 993 * (1025 * 3));
 
     let x = Tensor::randn(0f32, 1., (2, 3, 96, 64), &Device::Cpu)?;

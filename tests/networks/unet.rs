@@ -1,4 +1,4 @@
-//! U-Net against candle's convolutions, pooling and upsampling.
+//! Compares U-Net with candle's operations.
 
 use sconce::prelude::*;
 
@@ -54,7 +54,7 @@ fn reference(w: &Weights, x: &Tensor, bilinear: bool) -> Result<Tensor> {
     Ok(conv(w, "outc.conv", &x, 0)?.broadcast_add(&bias)?)
 }
 
-/// Returns an input whose height is odd after some of the halvings, and whose width is always even.
+/// Returns an input whose height is odd before some of the halvings, and whose width is even before all of them.
 fn input() -> Result<Tensor> {
     Ok(Tensor::randn(0f32, 1., (2, 3, 37, 48), &Device::Cpu)?)
 }

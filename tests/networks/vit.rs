@@ -1,4 +1,4 @@
-//! A small vision transformer against candle's operations.
+//! Compares a small vision transformer with candle's operations.
 
 use sconce::prelude::*;
 

@@ -18,7 +18,7 @@ struct Counter {
     int64_t pending_bytes;
     unsigned phase;
     std::vector<unsigned> waiting;
-    /// The merged clocks of all arrivals so far, and their value at the end of the last phase.
+    /// `gathered` merges the clocks of all arrivals so far. `known` is its value at the end of the last phase.
     VectorClock gathered, known;
 
     void complete_phase_if_done() {

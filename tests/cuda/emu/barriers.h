@@ -20,7 +20,7 @@ void barrier_wait(Barrier *barrier, int parity);
 void bulk_copy(void *to, const void *from, int bytes, Barrier *barrier);
 
 /// Waits until `threads` threads have arrived at the rendezvous `number`. The last thread to arrive calls
-/// `last` with the indices of all of them.
+/// `last` with the indices of all threads that have arrived.
 void rendezvous(unsigned number, unsigned threads, const std::function<void(const std::vector<unsigned> &)> &last);
 void sync_named_barrier(unsigned number, unsigned threads);
 template <int NUMBER, int THREADS> inline void named_barrier_sync() {
@@ -28,10 +28,10 @@ template <int NUMBER, int THREADS> inline void named_barrier_sync() {
                   "expected whole warps and a barrier number from 1 to 15");
     sync_named_barrier(NUMBER, THREADS);
 }
-/// The rendezvous of warpgroups follow those of `named_barrier_sync`.
+/// The numbers below `WARPGROUPS` are those of named barriers. Each warpgroup has one of the following numbers.
 constexpr unsigned WARPGROUPS = 16, RENDEZVOUS = WARPGROUPS + 8;
 
-// The scheduler's interface.
+// Functions that the scheduler calls.
 void begin_barriers();
 unsigned pending_copies();
 void finish_copy(unsigned which);

@@ -54,7 +54,7 @@ static inline unsigned __ballot_sync(unsigned mask, int p) {
 static inline int __any_sync(unsigned mask, int p) { return __ballot_sync(mask, p) != 0; }
 static inline int __all_sync(unsigned mask, int p) { return __ballot_sync(mask, !p) == 0; }
 
-// Loads with cache hints.
+// Loads and stores with cache hints.
 template <class T> T __ldg(const T *p) { return *p; }
 template <class T> T __ldcs(const T *p) { return *p; }
 template <class T> T __ldcg(const T *p) { return *p; }
@@ -72,7 +72,7 @@ template <class T, class U, class V>
 CUDA_CPU_UNCHECKED T atomicCAS(T *p, U expected, V v) { T old = *p; if (old == (T)expected) *p = (T)v; return old; }
 #undef CUDA_CPU_UNCHECKED
 
-// Arithmetic. (Macros for the names that glibc's headers also declare.)
+// Arithmetic. (The first functions are macros, because glibc's headers also declare their names.)
 #define __expf(x) expf(x)
 #define __logf(x) logf(x)
 #define __sinf(x) sinf(x)

@@ -102,7 +102,7 @@ class Engine {
     size_t shared_bytes_ = 0;
 };
 
-/// One instance per OS thread. (`__thread` instead of `thread_local`, which needs a call for each read.)
+/// One instance per OS thread. (Each read of a `thread_local` variable would need a call. `__thread` avoids it.)
 __thread Engine *engine;
 thread_local std::unique_ptr<Engine> owned_engine;
 
@@ -144,7 +144,8 @@ void Engine::run(unsigned thread) {
     scheduler_.go_to(fibers[thread].context);
 }
 
-/// Runs every ready lane of the warp to its next barrier. Returns whether any lane ran.
+/// Runs every ready lane of the warp until it waits, then releases barriers of the warp. Returns whether any lane ran
+/// or any barrier was released. Returns `false` after an error.
 bool Engine::run_warp(unsigned warp, Schedule &schedule) {
     const unsigned first = warp * 32, count = std::min<unsigned>(32, fibers.size() - first);
     bool ran = false;
@@ -158,8 +159,8 @@ bool Engine::run_warp(unsigned warp, Schedule &schedule) {
     return release_warp(warp) || ran;
 }
 
-/// Releases each barrier of the warp at which every lane of its mask waits or has returned. Returns whether it
-/// released any.
+/// Releases each barrier of the warp for which every lane of the barrier's mask waits at it or has returned. Returns
+/// whether any barrier was released.
 bool Engine::release_warp(unsigned warp) {
     const unsigned first = warp * 32, existing = lanes_of(warp, fibers.size());
     bool released = false;

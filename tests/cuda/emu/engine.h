@@ -1,17 +1,17 @@
-// The scheduler's interface for the running kernel: barriers, exchanges between lanes, asynchronous copies.
+// What the scheduler offers to the running kernel: barriers, exchanges between lanes, asynchronous copies.
 #pragma once
 #include "types.h"
 
 namespace cuda_cpu {
-/// The position of the running thread, in the variables of CUDA with these names (keywords.h).
+/// The position of the running thread. keywords.h maps CUDA's variables to the members of the same names.
 struct Coordinates {
     uint3 threadIdx, blockIdx;
     dim3 blockDim, gridDim;
 };
-/// One instance per OS thread. (`__thread` instead of `thread_local`, which needs a call for each read.)
+/// One instance per OS thread. (Each read of a `thread_local` variable would need a call. `__thread` avoids it.)
 extern __thread Coordinates coordinates;
 
-/// The value that a lane passes to an exchange within its warp. The largest are the fragments of an `mma`.
+/// The value that a lane passes to an exchange within its warp. The largest values are the fragments of an `mma`.
 struct alignas(8) Slot { unsigned char bytes[32]; };
 
 /// Returns the index of the running thread in its block.
@@ -22,8 +22,8 @@ inline unsigned lane() { return thread() & 31u; }
 int wait_block(int value = 0);
 /// Waits for the lanes of `mask`. If `fence`, also orders their memory accesses.
 void wait_warp(unsigned mask, bool fence);
-/// Waits for the lanes of `mask`. Returns the values of all lanes of the warp, valid until this lane's next
-/// call. Lanes that are not in the mask or have returned have the bytes 0xff.
+/// Waits for the lanes of `mask`. Returns a pointer to the values of all lanes of the warp, valid until this lane's
+/// next warp-level call. The values of lanes that are not in the mask or have returned consist of bytes 0xff.
 const Slot *exchange(unsigned mask, const void *value, size_t bytes);
 
 /// Pauses the running thread until another thread wakes it.
@@ -47,7 +47,7 @@ size_t shared_offset(const void *address);
 /// `wait_copies`.
 void copy_async(void *shared, const void *global, unsigned bytes, bool valid);
 void commit_copies();
-/// Finishes all groups except the newest `pending`.
+/// Finishes the committed groups of copies, except for the newest `pending` groups.
 void wait_copies(unsigned pending);
 
 /// Ends the launch with this error message.

@@ -32,8 +32,8 @@ cuda_cpu_switch:
 class Context {
   public:
     void start(char *stack, size_t bytes, void (*entry)()) {
-        // The stack of a started fiber: six registers, the return address, and an unused return address of
-        // `entry`.
+        // The stack of a fiber that has not run yet: six registers, the address of `entry`, to which the switch
+        // returns, and an unused return address for `entry`.
         void **top = reinterpret_cast<void **>((reinterpret_cast<uintptr_t>(stack) + bytes) & ~uintptr_t(15));
         *--top = nullptr;
         *--top = reinterpret_cast<void *>(entry);

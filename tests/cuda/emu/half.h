@@ -1,4 +1,4 @@
-// CUDA's 16-bit floating-point types. Rounds to nearest, ties to even; NaN stays NaN.
+// CUDA's 16-bit floating-point types. Floats are rounded to nearest, ties to even; NaN stays NaN.
 #pragma once
 #include "types.h"
 

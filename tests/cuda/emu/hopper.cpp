@@ -1,4 +1,4 @@
-// The last thread of a warpgroup to wait for products computes them for all threads of the warpgroup. The
+// When the last thread of a warpgroup waits for products, it computes them for all threads of the warpgroup. The
 // layouts are those of the PTX ISA ("Asynchronous Warpgroup Level Matrix Instructions").
 #include "hopper.h"
 #include "memory.h"

@@ -7,7 +7,7 @@
 #include <string>
 
 namespace cuda_cpu {
-/// Makes this thread's writes to shared memory visible to products after a barrier.
+/// Makes this thread's writes to shared memory visible to the products that start after the next barrier.
 void fence_async_proxy();
 
 template <int N> inline void decrease_registers() {
@@ -15,14 +15,14 @@ template <int N> inline void decrease_registers() {
 }
 template <int N> inline void increase_registers() { decrease_registers<N>(); }
 
-/// Returns a factor's descriptor. Its address is relative to the start of the dynamic shared memory.
+/// Returns a factor's descriptor, which contains the offset of `start` in the dynamic shared memory.
 uint64_t matrix_descriptor(const void *start, int depth_stride, int row_stride);
 
 template <class T> constexpr ElementType ELEMENT_TYPE = ElementType::Tf32;
 template <> constexpr ElementType ELEMENT_TYPE<__half> = ElementType::F16;
 template <> constexpr ElementType ELEMENT_TYPE<__nv_bfloat16> = ElementType::BF16;
 
-/// Starts a product. The sums are NaN until the thread waits for it.
+/// Starts a product. The sums are NaN until the thread has waited for the product.
 void start_product(ElementType type, unsigned columns, float *sums, uint64_t a, uint64_t b);
 template <class T, int N> inline void wgmma(float (&d)[N / 2], uint64_t a, uint64_t b) {
     static_assert(N % 8 == 0 && N >= 8 && N <= 256, "expected a multiple of 8 columns, at most 256");
@@ -34,7 +34,7 @@ void wgmma_commit();
 void finish_products(unsigned pending);
 template <int N> inline void wgmma_wait() { finish_products(N); }
 
-// The scheduler's interface.
+// Functions that the scheduler calls.
 void begin_products(unsigned threads);
 /// Describes an error in the state of products at the end of a block. Returns an empty string if there is
 /// none.

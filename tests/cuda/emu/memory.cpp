@@ -25,7 +25,7 @@ struct Record {
 
 constexpr Record UNTOUCHED = {0, 0, NO_AGENT, NO_AGENT};
 
-/// The records of a page with static shared arrays, whose bounds are unknown.
+/// The records of a page that contains static shared arrays. The bounds of these arrays are unknown.
 struct Page {
     Record records[2048];
 };
@@ -62,7 +62,7 @@ class Memory {
         thread_ = thread, stack_ = stack, stack_bytes_ = bytes;
     }
 
-    /// Checks an access by a copy or product that the running thread's warp started at that tick.
+    /// Checks an access by a copy or product that the running thread's warp started at `tick`.
     void access_started(const void *address, size_t bytes, bool write, uint32_t tick) {
         started_ = tick;
         access(address, bytes, write, nullptr);
@@ -109,8 +109,8 @@ class Memory {
                 nearest ? nearest->bytes : 0, bytes, write, pc);
     }
 
-    /// Accesses to other memory, which includes static shared arrays. Bytes that no kernel has written are
-    /// constants.
+    /// Checks an access to other memory, which includes static shared arrays. Reads of a page that no kernel has
+    /// written are not checked, because the page contains only constants.
     void access_static(const unsigned char *at, size_t bytes, bool write, const void *pc) {
         const uintptr_t number = uintptr_t(at) >> 12;
         Known &known = known_[number % KNOWN];
@@ -163,14 +163,14 @@ class Memory {
         }
     }
 
-    /// Merges the readers of one interval: one thread, several of a warp, or several warps.
+    /// Returns the agent that stands for `reader` and `me` together: several threads of one warp, or several warps.
     static uint16_t merged_reader(uint16_t reader, uint16_t me) {
         const uint16_t warp = SEVERAL_OF_WARP | me / 32;
         if (reader == warp || (reader < SEVERAL_OF_WARP && reader / 32 == me / 32)) return warp;
         return SEVERAL_WARPS;
     }
 
-    /// Returns whether an access by that agent at that tick is not ordered before the running access.
+    /// Returns whether the access by the agent `who` at `tick` is not ordered before the running access.
     bool unordered(uint32_t tick, uint16_t who, bool global) const {
         if (who == NO_AGENT || !order.of_launch(tick)) return false;
         if (!order.of_block(tick)) return global;  // the access of another block
@@ -232,7 +232,7 @@ class Memory {
     Known known_[KNOWN] = {};
 };
 
-/// One instance per OS thread. (`__thread` instead of `thread_local`, which needs a call for each read.)
+/// One instance per OS thread. (Each read of a `thread_local` variable would need a call. `__thread` avoids it.)
 __thread Memory *memory;
 thread_local std::unique_ptr<Memory> owned_memory;
 
@@ -299,7 +299,7 @@ void __tsan_func_exit() {}
 void __tsan_vptr_update(void **, void *) {}
 void __tsan_vptr_read(void **) {}
 
-// The functions that `-fsanitize=alignment` calls, with the location, the expected type and the address.
+// The function that `-fsanitize=alignment` calls, with the location, the expected alignment and the address.
 struct Misaligned {
     const char *file;
     uint32_t line, column;

@@ -16,13 +16,13 @@ void bind(unsigned char *arena, size_t bytes, const Region *regions, size_t coun
 
 /// Checks an access that no instrumented instruction makes. An invalid access ends the launch.
 void touch(const void *address, size_t bytes, bool write);
-/// Like `touch`, but for an incomplete copy or product that the running thread's warp started at that tick.
+/// Like `touch`, but for an incomplete copy or product that the running thread's warp started at `tick`.
 void touch_started(const void *address, size_t bytes, bool write, uint32_t tick);
 
 /// Makes AddressSanitizer forbid or allow accesses to these bytes. Does nothing without AddressSanitizer.
 void forbid(const void *address, size_t bytes, bool forbidden);
 
-// The scheduler's interface: which thread runs, and what orders accesses.
+// What the scheduler tells this file: which thread runs, and what orders accesses.
 void begin_launch(const unsigned char *shared, size_t shared_bytes, unsigned threads);
 void begin_block();
 void end_launch();

@@ -1,7 +1,8 @@
 // The happens-before order of accesses, from barriers and from vector clocks.
 //
-// Barriers of the whole block order everything, and those of a warp order its own accesses. One tick per thread
-// is enough to record this order. For other barriers (barriers.h), each thread has a vector clock.
+// Barriers of the whole block order the accesses of all threads, and barriers of a warp order the accesses of the
+// warp's threads. One tick per thread is enough to record this order. For other barriers (barriers.h), each thread
+// has a vector clock.
 #pragma once
 #include "types.h"
 #include <vector>
@@ -92,14 +93,13 @@ class Order {
 
     /// Returns whether a tick belongs to this block.
     bool of_block(uint32_t tick) const { return tick >= block_; }
-    /// Returns whether `thread` is not ordered after any fence that the writer executed after its write at that
-    /// tick.
+    /// Returns whether `writer` wrote at `tick`, but no fence that it executed afterwards is ordered before the next
+    /// access of `thread`.
     bool unfenced(unsigned thread, uint32_t tick, unsigned writer) const {
         return is_thread(writer) && of_block(tick) && unordered_after(thread, tick, fences_of(writer));
     }
 
-    /// Returns whether an access by that agent at that tick is not ordered before the running thread's
-    /// access.
+    /// Returns whether the access by `agent` at `tick` is not ordered before the running thread's access.
     bool unordered(unsigned thread, uint32_t tick, unsigned agent) const {
         if (tracks_clocks_ && !is_thread(agent))
             return agent < thread_clocks_[thread].size() && unordered_after(thread, tick, agent);
@@ -135,7 +135,7 @@ class Order {
     unsigned threads_ = 0, warps_ = 0;
     bool tracks_clocks_ = false;
     std::vector<VectorClock> thread_clocks_;
-    /// The clock that all threads share since the last barrier of the block.
+    /// What the last barrier of the block merged from the clocks of all threads: ticks of copies, products and fences.
     VectorClock block_clock_;
 };
 }  // namespace cuda_cpu

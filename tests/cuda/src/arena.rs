@@ -25,7 +25,7 @@ pub struct Arena {
     end: usize,
 }
 
-/// A chunk of the arena, which gives the arena the alignment of a device.
+/// A chunk of the arena. Its alignment gives the arena the alignment of a device's allocations.
 #[derive(Clone, Copy)]
 #[repr(align(256))]
 struct Line(#[allow(dead_code, reason = "read as bytes")] [u8; ALIGNMENT]);
@@ -137,7 +137,7 @@ impl Arena {
     }
 }
 
-/// Returns the elements of a tensor in order, as bytes.
+/// Returns the elements of a tensor in row-major order, as bytes.
 pub fn tensor_bytes(tensor: &Tensor) -> Result<Vec<u8>> {
     let flat = tensor.to_device(&candle_core::Device::Cpu)?.flatten_all()?;
     macro_rules! bytes {

@@ -68,7 +68,7 @@ unsafe extern "C" {
     ) -> *const c_char;
 }
 
-/// An argument of a launch. A pointer has the dtype of its elements.
+/// An argument of a launch. A pointer comes with the dtype of its elements, unless it is null.
 #[derive(Debug)]
 pub enum Value {
     Pointer(*mut u8, Option<DType>),
@@ -85,7 +85,7 @@ impl Kernel {
         let Some(kernel) = (unsafe { cuda_cpu_find(name.as_ptr()).as_ref() }) else {
             bail!("unknown kernel {}", launch.kernel);
         };
-        // SAFETY: `file` is a string literal, `__FILE__` of the C++ file.
+        // SAFETY: `file` is the string literal `__FILE__` of the kernel's source file.
         let file = unsafe { CStr::from_ptr(kernel.file) }.to_string_lossy();
         if Path::new(&*file).file_stem().is_none_or(|stem| stem != launch.module) {
             bail!("{} is in {file}, not in the module {}", launch.kernel, launch.module);
@@ -98,8 +98,8 @@ impl Kernel {
         unsafe { std::slice::from_raw_parts(self.parameters, self.parameter_count) }
     }
 
-    /// Checks each argument against the type of its parameter. Kernels may read an output only if an earlier
-    /// launch has `written` it.
+    /// Checks each argument against the type of its parameter. A kernel may only get an output as a pointer to
+    /// constants if an earlier launch had this output as an argument, as listed in `written`.
     pub fn check(&self, launch: &Launch, values: &[Value], written: &[usize]) -> Result<()> {
         let (kernel, parameters) = (launch.kernel, self.parameters());
         if parameters.len() != values.len() {

@@ -1,12 +1,12 @@
 //! Runs a [`Program`] on the CPU, from the same `.cu` sources that a GPU runs. `emu/` emulates the device.
 //!
 //! [`run`] checks more than the results of a program:
-//! - Every load and store lies within a buffer or the dynamic shared memory, which has exactly the requested
-//!   length, and has the alignment of its type.
+//! - Every load and store has the alignment of its type, and lies within a buffer or within the dynamic shared
+//!   memory. The dynamic shared memory has exactly the requested length.
 //! - Outputs, scratch memory and shared memory are initialized with NaN, which exposes elements that a kernel
 //!   does not write.
-//! - Between conflicting accesses of two threads there is a barrier, and blocks of a launch do not access
-//!   memory that another block writes.
+//! - Between conflicting accesses of two threads there is a barrier, and no block accesses memory that another
+//!   block of the same launch writes.
 //! - Barriers in shared memory, bulk copies and `wgmma` (compute capability 9.0) order accesses as on the
 //!   device. Copies and products finish as late as possible, and deadlocks are errors.
 //! - Threads, warps and blocks run in forward, reversed and shuffled order, with bit-identical results.
@@ -14,8 +14,8 @@
 //!
 //! Not checked: `__launch_bounds__`, timing, and the code generation for GPUs.
 //!
-//! AddressSanitizer replaces the emulator's own checks of each access. AddressSanitizer also finds accesses
-//! outside of local arrays:
+//! With the following command, loads and stores are checked by AddressSanitizer and not by the emulator.
+//! AddressSanitizer also finds accesses outside of local arrays.
 //!
 //! ```sh
 //! CUDA_CPU_ASAN=1 ASAN_OPTIONS=detect_leaks=0 cargo test -p sconce-cuda-tests
@@ -35,7 +35,7 @@ use sconce::kernels::testing::cuda::Program;
 pub struct Outcome {
     /// The outputs, as one-dimensional tensors of their buffers' length.
     pub outputs: Vec<Tensor>,
-    /// The operands after the launches, some of which write to them.
+    /// The operands after the launches, because some launches write to operands.
     pub operands: Vec<Tensor>,
 }
 

@@ -1,4 +1,4 @@
-//! The gradients of the fused convolution: the CUDA kernels against the CPU kernels in f64.
+//! Compares the CUDA kernels for the gradients of the fused convolution with the CPU kernels in f64.
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
@@ -74,7 +74,8 @@ fn assert_close(actual: &Tensor, expected: &Tensor, tolerance: f64, label: &str)
     Ok(())
 }
 
-/// Runs the kernels of `methods`, or the kernels that the library selects, and compares the needed gradients.
+/// Runs the kernels of `methods` and compares the needed gradients. If `methods` is `None`, runs the kernels that the
+/// library selects.
 fn check(case: &Case, dtype: DType, activation: Activation, needs: Needs, methods: Option<Methods>) {
     let label = format!("{case:?} {dtype:?} {activation:?} {needs:?} {methods:?}");
     compare(case, dtype, activation, needs, methods, &label)
@@ -223,7 +224,7 @@ fn transposed(case: &Case, dtype: DType, bias: bool, extra: [usize; 2], method: 
     assert_close(&actual[0], &expected, tolerance(dtype, method), &label)
 }
 
-/// Sizes that need several tiles, steps and parts.
+/// Uses sizes that need several tiles, steps and parts.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn large_sizes_agree_with_the_cpu() {
@@ -244,12 +245,12 @@ fn large_sizes_agree_with_the_cpu() {
     let depthwise = groups(3, Case::square(2, [1, 1], 34, 5, 1, 2));
     check(&depthwise, DType::F32, relu, ALL, None);
     check(&Case::square(1, [1, 1], 96, 1, 1, 0), DType::F32, relu, ALL, None);
-    // With a stride larger than the input, most phases have no positions.
+    // If the stride is larger than the input, most remainders modulo the stride (phases) have no input positions.
     check(&Case::square(1, [2, 3], 4, 3, 7, 2), DType::F32, relu, ALL, both(Method::CudaCores(Tile::Medium)));
 }
 
-/// Compares with PyTorch's slopes for the outputs -1, 0, 6, 7 and NaN. A zero slope gives zero for an infinite
-/// gradient.
+/// Compares with PyTorch's slopes for the outputs -1, 0, 6, 7 and NaN. If the slope is zero, the gradient is zero even
+/// if the output gradient is infinite.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn activation_gradients_agree_with_pytorch() -> Result<()> {
@@ -290,7 +291,7 @@ fn activation_gradients_agree_with_pytorch() -> Result<()> {
     Ok(())
 }
 
-/// The selected methods for layers of well-known networks.
+/// Checks which methods are selected for layers of well-known networks.
 #[test]
 fn methods_are_selected_by_the_documented_rule() -> Result<()> {
     let a100 = Target::A100;
@@ -305,7 +306,7 @@ fn methods_are_selected_by_the_documented_rule() -> Result<()> {
         (&resnet, DType::F16, a100, [tensor, tensor]),
         (&resnet, DType::BF16, old, [cores, cores]),
         (&resnet, DType::F64, tf32, [Method::CudaCores(Tile::Medium); 2]),
-        // Too little work to pack for tensor cores, and one image that does not fill the device.
+        // One image does not fill the device, and is too little work to pack for tensor cores.
         (&Case::square(1, [64, 64], 14, 3, 1, 1), DType::BF16, a100, [Method::CudaCores(Tile::Medium); 2]),
         (&Case::square(16, [64, 64], 56, 3, 1, 1), DType::F32, a100, [Method::CudaCores(Tile::Wide); 2]),
         (&Case::square(64, [3, 20], 28, 5, 1, 0), DType::F32, a100, [Method::CudaCores(Tile::Narrow); 2]),

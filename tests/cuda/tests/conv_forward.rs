@@ -1,4 +1,4 @@
-//! The kernels of the fused convolution against the CPU kernels in f64: every tile, on random settings.
+//! Compares the CUDA kernels for the fused convolution with the CPU kernels in f64: every tile, on random settings.
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
@@ -40,7 +40,7 @@ impl Setting {
         // Scale weights so that sums are about 1, independent of their length.
         let spread = 1.0 / (shape.taps().max(1) as f64).sqrt();
         let random = |dims: &[usize], spread: f64| Tensor::randn(0.0, spread, dims, &device)?.to_dtype(dtype);
-        // Round factors to TF32, so that tensor cores compute the products of f32.
+        // Round the factors to TF32, so that tensor cores compute the same products as f32 arithmetic.
         let factor = |dims: &[usize], spread: f64| match (dtype, on_tensor_cores(&variant)) {
             (DType::F32, true) => rounded_to_tf32(&random(dims, spread)?),
             _ => random(dims, spread),
@@ -179,7 +179,7 @@ fn check_random(
 }
 
 /// Checks, in each dtype, one of the variants that support the setting and satisfy `wanted`. The sizes of the
-/// setting determine which.
+/// setting determine which variant.
 fn check_one_of(setting: &Setting, dtypes: &[DType], wanted: impl Fn(&Variant) -> bool) -> Result<()> {
     for dtype in dtypes {
         let all: Vec<_> = variants(&setting.shape()?, *dtype, &TARGET).into_iter().filter(&wanted).collect();
@@ -191,7 +191,7 @@ fn check_one_of(setting: &Setting, dtypes: &[DType], wanted: impl Fn(&Variant) -
     Ok(())
 }
 
-/// Returns the selected variant.
+/// Returns the variant that the library selects.
 fn selected(setting: &Setting, dtype: DType, target: &Target) -> Result<Variant> {
     let shape = setting.shape()?;
     let selected_program = program(&shape, dtype, &setting.options, target)?;
@@ -237,7 +237,7 @@ fn warpgroup_kernels_agree_with_the_cpu() {
     let hopper = |variant: &Variant| matches!(variant, Variant::Hopper(_));
     for dtype in [DType::F32, DType::F16, DType::BF16] {
         check_random(24, settings(1..3, [1..12, 1..12]), |setting| check_one_of(setting, &[dtype], hopper));
-        // Several chunks of the depth, and several tiles.
+        // These sizes need several chunks of the depth and several tiles.
         let sizes =
             (60usize..150, 120usize..140, prop::sample::select(vec![4usize, 6, 7, 9]), 1usize..3, 1usize..4);
         let wide = (sizes, options()).prop_map(|((inputs, outputs, size, stride, kernel), options)| {
@@ -250,7 +250,7 @@ fn warpgroup_kernels_agree_with_the_cpu() {
     }
 }
 
-/// 1×1 convolutions, which read four pixels of the input at a time.
+/// Uses 1×1 convolutions. The tested kernels read four pixels of the input at a time.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn dense_tiles_agree_with_the_cpu() {
@@ -292,7 +292,7 @@ fn depthwise_kernels_agree_with_the_cpu() {
     check_random(200, squares, |setting| check_one_of(setting, &DTYPES, depthwise));
 }
 
-/// The depth is split into up to 32 slices, which a second launch adds.
+/// The depth is split into up to 32 slices. A second launch adds up the sums of the slices.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn sliced_sums_agree_with_the_cpu() {
@@ -302,7 +302,7 @@ fn sliced_sums_agree_with_the_cpu() {
     });
 }
 
-/// Every kernel with every activation, on settings that random tests rarely cover.
+/// Runs every kernel with every activation, because random tests rarely cover all of these combinations.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn every_kernel_supports_every_activation() -> Result<()> {
@@ -341,7 +341,7 @@ fn extreme_settings_agree_with_the_cpu() -> Result<()> {
     let wide = ConvGeometry { stride: [9, 7], dilation: [5, 11], padding: [[40, 3], [0, 25]], groups: 1 };
     let settings = [
         Setting::plain([1, 1, 1, 1], [1, 1, 1, 1]),
-        // More elements than a word has bits.
+        // Kernels with more elements than a word has bits.
         Setting::plain([1, 2, 1, 90], [3, 2, 1, 70]),
         Setting::plain([2, 1, 67, 1], [1, 1, 67, 1]),
         // Windows that contain only padding.
@@ -400,7 +400,7 @@ fn tf32_kernels_round_to_10_bits() -> Result<()> {
     Ok(())
 }
 
-/// Layers of well-known networks on an H100.
+/// Checks which variants are selected for layers of well-known networks, mostly on an H100.
 #[test]
 fn variants_are_selected_by_the_documented_rule() -> Result<()> {
     let target = Target::H100;
@@ -418,7 +418,7 @@ fn variants_are_selected_by_the_documented_rule() -> Result<()> {
         })
     };
     for dtype in [DType::F32, DType::F16, DType::BF16] {
-        // Depthwise: many rows per thread if there are many threads.
+        // Depthwise: each thread computes as many rows as leave enough threads to keep the device busy.
         assert!(kernel(&row([32, 32, 112, 32, 3, 1], 32), dtype)?.ends_with("_3_1_8"));
         assert!(kernel(&row([1, 512, 14, 512, 3, 1], 512), dtype)?.ends_with("_3_1_2"));
         assert!(kernel(&row([32, 128, 56, 128, 3, 2], 128), dtype)?.ends_with("_3_2_4"));
@@ -433,7 +433,7 @@ fn variants_are_selected_by_the_documented_rule() -> Result<()> {
         assert!(selected(&large, dtype, &Target::A100)?.kernel().contains("128x128"));
         assert_eq!(slices(&large, dtype)?, 1);
     }
-    // First layers, without tensor cores.
+    // The first layers of networks, without tensor cores.
     for row in [row([64, 1, 28, 20, 5, 1], 1), row([32, 3, 224, 64, 3, 1], 1), row([32, 3, 224, 64, 7, 2], 1)]
     {
         assert!(kernel(&row, DType::F32)?.contains("direct"));
@@ -442,7 +442,7 @@ fn variants_are_selected_by_the_documented_rule() -> Result<()> {
         selected(&row([32, 256, 56, 256, 3, 1], 1), DType::BF16, &Target::A100)?.kernel().ends_with("packed")
     );
     assert!(kernel(&row([32, 64, 56, 256, 1, 1], 1), DType::BF16)?.ends_with("dense"));
-    // GPUs without tensor cores, and f32 if TF32 is not allowed.
+    // Without tensor cores: old GPUs, f32 if TF32 is not allowed, and f64.
     let old = Target { capability: (7, 5), ..Target::A100 };
     let large = row([32, 256, 56, 256, 3, 1], 1);
     for (target, dtype) in [(old, DType::F32), (old, DType::BF16), (target, DType::F32), (target, DType::F64)]

@@ -1,4 +1,4 @@
-//! The optimizer kernels: the CUDA kernels against plain arithmetic in f64.
+//! Compares the CUDA kernels of the optimizers with plain arithmetic in f64.
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ use crate::common::lists::DTYPE_ERRORS;
 /// A target with few multiprocessors, so that threads process several elements each.
 const TARGET: Target = Target { multiprocessors: 1, ..Target::A100 };
 
-/// Returns `count` numbers in `low..1` in the dtype, and the same numbers in f64.
+/// Returns a tensor of `count` numbers in `low..1`, rounded to `dtype`, and the same rounded numbers in f64.
 fn numbers(count: usize, low: f64, seed: usize, dtype: DType) -> Result<(Tensor, Vec<f64>)> {
     let value = |i: usize| {
         let share = ((i + 1) * (2 * seed + 7919)) % 10_007;

@@ -1,4 +1,4 @@
-//! The emulator: correct kernels run, and faulty kernels give errors.
+//! Tests the emulator: correct kernels run, and faulty kernels give errors.
 
 use candle_core::{DType, Device, Result, Tensor};
 use sconce::kernels::testing::cuda::{Arg, Buffer, Launch, Program};
@@ -60,7 +60,7 @@ fn faults_are_reported() {
     }
 }
 
-/// An asynchronous copy overwrites its destination, and finishes only in a wait.
+/// An asynchronous copy overwrites its destination with NaN immediately, and writes the data only in a wait.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn asynchronous_copies_finish_in_a_wait() -> Result<()> {
@@ -96,7 +96,8 @@ fn invalid_launches_are_errors() -> Result<()> {
     Ok(())
 }
 
-/// A warp computes the product of two matrices. It is correct only if the layouts of A, B and D are consistent.
+/// A warp computes the product D of the matrices A and B. The product is correct only if the layouts of all three are
+/// consistent.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn tensor_cores_compute_matrix_products() -> Result<()> {

@@ -1,4 +1,4 @@
-//! The emulation of compute capability 9.0: correct kernels run, and faulty kernels give errors.
+//! Tests the emulation of compute capability 9.0: correct kernels run, and faulty kernels give errors.
 
 use candle_core::{DType, Result, Tensor};
 use sconce::kernels::testing::cuda::{Arg, Buffer, Launch, Program};
@@ -6,7 +6,7 @@ use sconce_cuda_tests::run;
 
 use crate::common::{Rng, check_close};
 
-/// The sizes in `hopper_check.cu`.
+/// These sizes must equal those in `hopper_check.cu`.
 const ROWS: usize = 128;
 const STEP_BYTES: usize = 64;
 const SHARED: u32 = 2 * (3 * 8192 + 4 * 8);
@@ -23,7 +23,8 @@ fn ring(kernel: &'static str, operands: [&Tensor; 2], fault: i32) -> Result<Tens
     run(&program, &operands).map(|mut outcome| outcome.outputs.remove(0))
 }
 
-/// Packs `[depth, columns]` into core matrices of eight columns by 16 bytes: step, depth, columns, column, element.
+/// Packs `[depth, columns]` into core matrices of eight columns by 16 bytes. The result is
+/// `[depth / n, columns / 8, 8, n]`, where `n` is the number of elements in 16 bytes.
 fn core_matrices(w: &Tensor) -> Result<Tensor> {
     let (depth, columns) = w.dims2()?;
     let depth_elements = 16 / w.dtype().size_in_bytes();

@@ -1,4 +1,4 @@
-//! Pooling: the CUDA kernels against the CPU kernels in f64, on random windows.
+//! Compares the CUDA kernels for pooling with the CPU kernels in f64, on random windows.
 
 use candle_core::{DType, Result, Tensor, Var};
 use proptest::prelude::*;
@@ -65,7 +65,7 @@ fn windows([rows, columns]: [[usize; 5]; 2], ceil_mode: bool) -> (PoolGeometry, 
 
 fn inputs(shape: &[usize], output: [usize; 2], seed: u64, dtype: DType) -> Result<(Tensor, Tensor)> {
     let mut numbers = Rng(seed);
-    // Half of the cases have equal maxima.
+    // Half of the cases have small integers, so that a window may contain its maximum several times.
     let x = if seed.is_multiple_of(2) {
         numbers.integers(shape, dtype)?
     } else {
@@ -144,7 +144,7 @@ proptest! {
     }
 }
 
-/// Windows that a whole warp computes.
+/// Uses windows so large that a whole warp computes one window.
 #[test]
 #[cfg_attr(not(emulator), ignore = "no C++ compiler was found")]
 fn global_windows_agree_with_the_cpu() -> Result<()> {

@@ -18,7 +18,7 @@ extern "C" __global__ void check_row_sums(const float *__restrict__ x, float *__
 }
 EXPORT_KERNEL(check_row_sums)
 
-/// Reverses 64 numbers per block. `fault` selects an error.
+/// Reverses and rotates the numbers of each block of 64 threads. `fault` selects an error.
 extern "C" __global__ void check_faults(const float *__restrict__ x, float *__restrict__ y, int fault) {
     DYN_SHARED(float, held);
     __shared__ float fixed[64];
@@ -36,15 +36,15 @@ extern "C" __global__ void check_faults(const float *__restrict__ x, float *__re
     if (fault == 8) held[i] = load_vector<2>(held + 1).at[0];
     if (fault == 9 && i == 3) return;
     if (fault == 10 && i == 3) __shfl_sync(0xffffffffu, value, 0);  // not all lanes of the warp
-    if (fault == 11) cp_async4(held + i, x, true);    // no thread waits
+    if (fault == 11) cp_async4(held + i, x, true);    // no thread waits for the copy
     if (fault == 12) atomicExch(y, value);              // the last block wins
     if (fault == 9 || fault == 10) __syncthreads();
     if (fault != 7 && fault != 12) y[blockIdx.x * n + i] = fault == 11 ? held[i] : value;
 }
 EXPORT_KERNEL(check_faults)
 
-/// The fragments of one warp's product of 16×K by K×8, both row-major, read element by element in the
-/// documented layouts.
+/// Reads the fragments of one warp's product element by element, in the documented layouts. The factors are 16×K and
+/// K×8, both row-major.
 template <class T, int K>
 static __device__ void fragments(uint32_t (&a)[4], uint32_t (&b)[2], const T *x, const T *w);
 template <>
@@ -68,8 +68,7 @@ extern "C" __global__ void check_mma_tf32(const float *x, const float *w, float 
 }
 EXPORT_KERNEL(check_mma_tf32)
 
-/// Loads the factors with cp.async and ldmatrix through shared memory: A row-major, B row-major with a
-/// transposing load.
+/// Loads the factors through shared memory, with cp.async and ldmatrix. Both are row-major; ldmatrix transposes B.
 template <class T> static __device__ void mma_half_tile(const T *x, const T *w, float *y) {
     DYN_SHARED(T, tiles);
     T *tile_a = tiles, *tile_b = tiles + 256;

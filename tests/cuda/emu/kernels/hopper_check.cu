@@ -21,7 +21,7 @@ struct Ring {
     Barrier copied[STAGES], packed[STAGES], full[STAGES], empty[STAGES];
 };
 
-/// Copies `x`, `[depth, ROWS]`, unchanged, and `w` in the order of B's core matrices.
+/// Copies tiles of `x`, which is `[depth, ROWS]`, and of `w`, which is already in the order of B's core matrices.
 template <class T> __device__ void load_tiles(Ring *ring, const T *x, const T *w, int steps, int fault) {
     if (threadIdx.x % 32 != 0) return;
     for (int step = 0; step < steps; step++) {
