@@ -24,8 +24,8 @@ usage: cargo run --release --example plan_check -- [--shapes N] [--seed N] [--le
 
 --shapes N: random convolutions with at least two candidates (default: 300)
 --seed N: the seed of the random shapes (default: 1)
---least SHARE: fail if the selected algorithm is at most a tenth slower than the fastest for less than SHARE of the
-  convolutions, for example 0.95
+--least SHARE: the required share of convolutions, for example 0.95, for which the selected algorithm is at most a
+  tenth slower than the fastest; fail if the share is lower
 --list: print a line for every convolution: its sizes, and the milliseconds and the cost of each candidate, with a mark
   on the selected one
 --short: a few small shapes, to check that the program runs";

@@ -82,7 +82,7 @@ pub fn print(arguments: &Arguments, device: &Device) -> Result<()> {
             if !arguments.times(batch, format.name) {
                 continue;
             }
-            format.choose();
+            format.apply();
             let row = layer.times(batch, format, (peaks.flops[i], peaks.bytes), budget, device)?;
             row.print(layer.name, batch, format);
             let candle = row.candle.map_or_else(String::new, |time| time.to_string());
