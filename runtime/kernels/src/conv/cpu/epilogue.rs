@@ -42,7 +42,7 @@ pub(super) struct Affine<S: Simd, const VECTORS: usize> {
 /// The affines of consecutive channels, each broadcast to all lanes. Looking one up needs no branch.
 #[derive(Clone, Copy)]
 pub(super) struct ChannelAffines<'a> {
-    /// One number per channel, or one for all channels; the same for `shift`.
+    /// One number per channel, or a single number for all channels. `shift` has one of these forms, too.
     scale: &'a [f32],
     shift: &'a [f32],
     /// The distance from one channel's number to the next, in `scale` and in `shift`: 1, or 0 for a shared number.
@@ -81,7 +81,7 @@ impl ChannelAffines<'_> {
 }
 
 impl<S: Simd, const VECTORS: usize> Affine<S, VECTORS> {
-    /// Scales and shifts sums by the first vector, and clamps them to the bounds.
+    /// Scales and shifts sums by the first vectors of `scale` and `shift`, and clamps them to the bounds.
     #[inline(always)]
     pub fn apply(&self, simd: S, sums: S::V) -> S::V {
         self.clamp(simd, simd.fma(sums, self.scale[0], self.shift[0]))
@@ -228,7 +228,7 @@ impl<'a> EpilogueWriter<'a> {
         affine.clamp(simd, value)
     }
 
-    /// Applies an activation that does more than clamp to `len` stored results from `at` on.
+    /// Applies the activation to `len` stored results from `at` on, unless it only clamps.
     ///
     /// # Safety
     /// The output has `len` initialized elements from `at` on, which no other thread accesses.
@@ -242,8 +242,8 @@ impl<'a> EpilogueWriter<'a> {
         activate_all(simd, self.activation, results);
     }
 
-    /// Stores the results of sums with lanes over channels, up to the bounds. Call
-    /// [`activate_vectors`](Self::activate_vectors) on them afterwards.
+    /// Scales and shifts sums with lanes over channels, adds the residual, clamps to the bounds and stores the results.
+    /// Call [`activate_vectors`](Self::activate_vectors) on them afterwards.
     ///
     /// # Safety
     /// The destination, for `PIXELS` pixels and `VECTORS` blocks, is in the output. The residual has the output's
@@ -304,7 +304,7 @@ impl<'a> EpilogueWriter<'a> {
         unsafe { to.store(simd, sums) }
     }
 
-    /// Applies an activation that does more than clamp to the stored results of `pixels` pixels. This is not part of
+    /// Applies the activation to the stored results of `pixels` pixels, unless it only clamps. This is not part of
     /// [`store_vectors`](Self::store_vectors) because that is compiled once for every register tile.
     ///
     /// # Safety

@@ -6,11 +6,11 @@ use crate::conv::cpu::tile::Tap;
 use crate::gemm::{Columns, RegisterTile, Rows, consecutive};
 use crate::simd::{Floats, Simd};
 
-/// The most vectors of pixels in any register tile.
+/// The maximum number of vectors of pixels in a register tile of any instruction set.
 pub(super) const MOST_VECTORS: usize = 3;
 
 /// Returns the shape of an instruction set's register tile. The sums, a row of vectors of pixels and a vector of
-/// weights leave one register free. Without a free register, the compiler spills.
+/// weights leave at least one register free. Without a free register, the compiler spills.
 pub(in crate::conv::cpu) const fn tile_shape<S: Simd>() -> TileShape {
     let (outputs, vectors) = match S::REGISTERS {
         32.. => (8, 3),

@@ -22,7 +22,7 @@ pub(super) struct Phases {
 }
 
 impl Phases {
-    /// Returns `None` for a convolution that is not dilated, or strided, or dilated differently on the two axes.
+    /// Returns `None` if the convolution has no dilation, different dilations on the two axes, or a stride.
     pub fn of(shape: &ConvShape) -> Option<Self> {
         let ConvGeometry { stride, padding, dilation, groups } = shape.geometry;
         if dilation[0] == 1 || dilation[0] != dilation[1] || stride != [1; 2] {
