@@ -22,7 +22,8 @@ usage: cargo run --release --example net_table -- [OPTIONS]
 --nets A,B     some of intro, lenet, resnet18, resnet50, vgg16_bn, mobilenet_v2 (default: all)
 --batch N,…    batch sizes (default: 1,16)
 --train A:N,…  the networks to train, each with its batch size (default: lenet:64,resnet18:8)
---short        one network, one training step, three calls each, to check that the program runs";
+--short        only lenet, with three timed calls of inference and of a training step, to check that the program
+               runs";
 
 /// The introductory network of examples/first_network.rs.
 #[derive(Module)]

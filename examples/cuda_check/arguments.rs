@@ -93,14 +93,14 @@ fn part(word: String) -> Result<String, Error> {
 fn batch(word: &str) -> Result<usize, Error> {
     let batch = number(word)?;
     if !BATCHES.contains(&batch) {
-        return Err(format!("expected batch sizes of {BATCHES:?}, found {batch}").into());
+        return Err(format!("expected one of the batch sizes {BATCHES:?}, found {batch}").into());
     }
     Ok(batch)
 }
 
 fn format(word: &str) -> Result<String, Error> {
     if !FORMATS.iter().any(|format| format.name == word) {
-        return Err(format!("expected formats of {:?}, found {word:?}", FORMATS.map(|f| f.name)).into());
+        return Err(format!("expected one of the formats {:?}, found {word:?}", FORMATS.map(|f| f.name)).into());
     }
     Ok(word.into())
 }

@@ -127,8 +127,8 @@ impl Case<'_> {
         choices[self.rng.random_range(0..choices.len())]
     }
 
-    /// Returns a tensor of random numbers that the dtype of the case represents exactly, twice: in this dtype on the
-    /// device, and in f64 on the CPU.
+    /// Returns the same random tensor twice: in the dtype of the case on the device, and in f64 on the CPU. The dtype
+    /// of the case represents its numbers exactly.
     fn tensor(&mut self, shape: &[usize]) -> Result<Pair> {
         let count = shape.iter().product::<usize>();
         let values: Vec<f64> = (0..count).map(|_| self.rng.random_range(-1.0..1.0)).collect();
@@ -239,8 +239,8 @@ fn transposed(case: &mut Case) -> Result<Vec<Pair>> {
     with_gradients(case, [x, w, b], [x_ref, w_ref, b_ref], run)
 }
 
-/// Runs `run` on the device, on `ours`, and in f64 on the CPU, on `theirs`. Returns the two results, and for each input
-/// the two gradients of a randomly weighted sum of the result.
+/// Runs `run` twice: with `ours` on the device, and with `theirs` in f64 on the CPU. Returns the two results, and for
+/// each input the two gradients of a randomly weighted sum of the result.
 fn with_gradients<const N: usize>(
     case: &mut Case,
     ours: [Tensor; N],

@@ -101,8 +101,8 @@ impl<'k, 'd, Source: Storages> TensorReader<'k, 'd, Source> {
 
     fn read_storage(&mut self, record: &TensorRecord) -> Result<Vec<u8>> {
         let storage = &record.storage;
-        // Do not spend the storage of a widened tensor: the tensor has already spent twice the length of its elements,
-        // which is the whole budget of a valid file.
+        // Do not charge the budget for the storage of a widened tensor: `spend_tensor` has already charged twice the
+        // stored size of its elements, which is all that the budget allows per byte of a file.
         if !record.element.is_widened() {
             self.budget.spend(Some(storage.bytes))?;
         }

@@ -201,7 +201,7 @@ impl<E: Element> Kernel for Forward<'_, E> {
     }
 }
 
-/// The number of partial results that compilers can keep in vectors.
+/// The number of independent partial results of a reduction, so that the compiler can vectorize its loop.
 const LANES: usize = 16;
 
 /// Returns the largest element. May ignore NaN, because the sum of exponentials propagates it.

@@ -81,7 +81,7 @@ pub enum Value {
 impl Kernel {
     pub fn find(launch: &Launch) -> Result<&'static Self> {
         let name = CString::new(launch.kernel).map_err(candle_core::Error::wrap)?;
-        // SAFETY: the registry is complete before `main`, so a kernel never moves.
+        // SAFETY: all kernels are registered before `main`, so a kernel never moves.
         let Some(kernel) = (unsafe { cuda_cpu_find(name.as_ptr()).as_ref() }) else {
             bail!("unknown kernel {}", launch.kernel);
         };
@@ -98,8 +98,8 @@ impl Kernel {
         unsafe { std::slice::from_raw_parts(self.parameters, self.parameter_count) }
     }
 
-    /// Checks each argument against the type of its parameter. A kernel may only get an output as a pointer to
-    /// constants if an earlier launch had this output as an argument, as listed in `written`.
+    /// Checks each argument against the type of its parameter. A kernel may take an output through a `const` pointer
+    /// only if an earlier launch had this output as an argument. `written` lists the outputs of earlier launches.
     pub fn check(&self, launch: &Launch, values: &[Value], written: &[usize]) -> Result<()> {
         let (kernel, parameters) = (launch.kernel, self.parameters());
         if parameters.len() != values.len() {

@@ -1,9 +1,9 @@
 //! The gradient of max pooling for small undilated windows with no gaps between them. Each pass handles one kernel
 //! position of all windows of a plane.
 //!
-//! The input is first copied so that the elements that all windows have at the same kernel position are arranged like
-//! the output. Each kernel position then takes one vectorized pass without branches. Branches on the maximum would be
-//! unpredictable.
+//! The input is first copied so that, for each kernel position, the elements of all windows at that position lie in the
+//! order of the outputs of those windows. Each kernel position then takes one vectorized pass without branches.
+//! Branches on the maximum would be unpredictable.
 
 use crate::element::Element;
 use crate::memory::zeros;
@@ -14,7 +14,7 @@ use super::max::{AxisWindows, MaxPool};
 /// The number of elements that one iteration of a pass handles.
 const STEP: usize = 8;
 
-/// The backward pass over several planes: adds to the gradient `dx` of `x`.
+/// The backward pass over several planes. Writes the gradient of `x` to `dx`, which must be zero at first.
 pub(super) struct TapGradient<'a, E> {
     pub pool: &'a MaxPool,
     /// The windows along the rows and along the columns.
