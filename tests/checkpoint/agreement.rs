@@ -1,6 +1,6 @@
 //! Building a network from a checkpoint and loading the checkpoint into an existing network accept the same files
-//! and give the same errors, reports and values. This includes tied tensors, batch norms without
-//! `num_batches_tracked`, and files that do not fit.
+//! and give the same errors, reports and values. The tests cover tied tensors, batch norms without
+//! `num_batches_tracked`, and files that do not fit the network.
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ struct Mixed {
     towers: Vec<Tower>,
 }
 
-/// A network in which two fields share one layer.
+/// A network in which the fields `left` and `right` share their parameters.
 #[derive(Module)]
 #[module(forward = |x| right(middle(left(x))))]
 struct Shared {
@@ -124,7 +124,7 @@ fn loaded(mut network: impl Network, load: &Load) -> Outcome {
     Ok((report?, state(&network), parameters))
 }
 
-/// Loads `path` in every way and compares the results.
+/// Loads `path` in every way and compares the results. Returns the outcome of the load that is not partial.
 fn check<C: Config>(new: impl Fn() -> C, path: &Path) -> Result<Outcome> {
     let network = || new().init(&CPU);
     for partial in [true, false] {
@@ -155,7 +155,7 @@ fn check<C: Config>(new: impl Fn() -> C, path: &Path) -> Result<Outcome> {
     unreachable!("the strict load returns")
 }
 
-/// Asserts that two loads of one file agree. Tensors that a partial load leaves out may differ.
+/// Asserts that two loads of one file agree. After a partial load, tensors that were not loaded may differ.
 fn compare(one: &Outcome, other: &Outcome, partial: bool) {
     let (one, other) = match (one, other) {
         (Ok(one), Ok(other)) => (one, other),
@@ -170,7 +170,8 @@ fn compare(one: &Outcome, other: &Outcome, partial: bool) {
     }
 }
 
-/// Returns random values that fit `network`. Tied tensors get the same values.
+/// Returns a random tensor for each tensor of `network`. Tensors with equal shapes and values are regarded as tied and
+/// get the same random values.
 fn random(network: &impl Network, seed: u64) -> StateDict {
     let mut numbers = Rng::new(seed);
     let mut by_values = Vec::<(Vec<f64>, Tensor)>::new();
@@ -291,7 +292,7 @@ fn different_values_of_tied_names_are_an_error() -> Result<()> {
     assert!(error.contains("1 tied with different values:\n  embed.weight and head.weight"), "{error}");
     let partial = built(Tied::config(), &Load::new(&path).partial()).expect_err("expected a conflict");
     assert_eq!(partial, error);
-    // Renaming the unwanted tensor resolves the conflict.
+    // If one of the two tensors is renamed, only the other one is loaded, and there is no conflict.
     let load = Load::new(&path).map("^embed.weight", "old").partial();
     let (report, state, _) = built(Tied::config(), &load).expect("the file should fit");
     assert_eq!((report.loaded, report.unexpected.len()), (vec![TIED[1].to_string()], 1));
@@ -358,7 +359,7 @@ fn a_batch_norm_loads_without_num_batches_tracked() -> Result<()> {
     Ok(())
 }
 
-/// A layer that loads a tensor which is not in its registry.
+/// A layer whose constructor loads two tensors, of which `visit` reports only `shown`.
 struct Hidden {
     shown: Tensor,
     hidden: Tensor,

@@ -106,8 +106,8 @@ fn legacy_file(object: &[u8]) -> Vec<u8> {
 
 #[test]
 fn tensors_with_large_metadata_are_errors() {
-    // A large file could contain thousands of these calls, each with a dictionary of millions of entries as its
-    // last argument.
+    // The last argument of `_rebuild_tensor_v2` is a dictionary of metadata. A large file could contain thousands of
+    // calls of this function, all with the same dictionary of millions of entries.
     let dictionary = [&b"}q\x01("[..], &b"K\x01N".repeat(1 << 12), b"u0"].concat();
     let storage = b"(U\x07storagectorch\nFloatStorage\nU\x010U\x03cpuK\x01NtQ";
     let arguments = [&b"("[..], storage, b"K\0))\x89Nh\x01t"].concat();

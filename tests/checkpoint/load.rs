@@ -120,15 +120,15 @@ fn a_partial_load_keeps_the_initial_values_of_tensors_that_it_does_not_load() ->
     }
     assert_eq!(other.trainable_parameters().len(), 6);
 
-    // An existing network keeps its values of the mismatched tensors.
+    // An existing network keeps the values of those tensors whose shapes differ from the file's.
     let mut third = Net::new(7, &Device::Cpu)?;
     let own = parameter(&third, "head.weight");
     assert_eq!(third.load_with(Load::new(&path).partial())?, report);
     assert_eq!(parameter(&third, "head.weight"), own);
     assert_equal(&net, &third, &NAMES[..7]);
 
-    // The backbone's tensors are renamed, so none of them is loaded. The network keeps its initial values, which
-    // are not all zeros for the batch norm.
+    // The backbone's tensors are renamed, so none of them is loaded and the backbone keeps its initial values. The
+    // weight and the running variance of its batch norm are initially one.
     let (fresh, report) =
         Net::config(10).load_with(Load::new(&path).map("backbone", "trunk").partial(), &Device::Cpu)?;
     // Checkpoints from before PyTorch 0.4.1 have no `num_batches_tracked`, so it is optional and not reported as
@@ -300,7 +300,8 @@ fn statistics_with_the_wrong_shape_are_an_error_and_change_nothing() -> Outcome 
     Ok(())
 }
 
-/// As in PyTorch, integers are converted, and NaN is a valid value. A NaN affects only its channel.
+/// As in PyTorch, running statistics in a file may be integers, which are converted, and may contain NaN. A NaN
+/// affects only its own channel.
 #[test]
 fn statistics_with_a_different_dtype_and_nan_are_loaded() -> Outcome {
     let (_directory, path, other) = saved()?;

@@ -9,7 +9,7 @@ fn ones(shape: &[usize]) -> Tensor {
     Tensor::ones(shape, DType::F32, &DEVICE).expect("a tensor of ones should be created")
 }
 
-/// Returns the launches of `run`, each with the path of its first layer.
+/// Returns a line for each launch of `run`: the path of the launch's first layer, and the operations.
 fn launches(run: impl FnOnce() -> Result<Tensor>) -> Vec<String> {
     let (result, launches) = sconce::trace(run);
     result.expect("the forward pass should succeed");

@@ -1,4 +1,5 @@
-//! `#[derive(Module)]` on small networks: each convolution is one launch.
+//! `#[derive(Module)]` on small networks: each convolution runs in one launch with the operations that are fused
+//! into it.
 
 use sconce::prelude::*;
 

@@ -444,7 +444,7 @@ fn dropout_drops_weights_in_training_only() -> Result<()> {
     Ok(())
 }
 
-/// A decoder block: causal self-attention, cross-attention to a memory with padding, and
+/// A decoder block: causal self-attention, cross-attention to a memory whose padding is masked, and
 /// `scaled_dot_product_attention`.
 #[derive(Module)]
 #[module(forward = |x, memory, padding| {

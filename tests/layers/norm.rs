@@ -154,7 +154,8 @@ proptest! {
             inputs.push(numbers.tensor(&parameters, 1.0));
         }
         let cotangent = numbers.tensor(&dims, 0.02);
-        // The tolerances are large because the gradient of a parameter is a sum over all rows.
+        // The gradient of a parameter is a sum over many elements, whose rounding errors add up. The tolerances
+        // allow for this.
         for (dtype, tolerance) in [(DType::F32, 1e-5), (DType::F16, 1e-2), (DType::BF16, 8e-2)] {
             let check = || {
                 let in_dtype = inputs.iter().map(|x| x.to_dtype(dtype)).collect::<CandleResult<Vec<_>>>()?;
@@ -171,7 +172,8 @@ proptest! {
     }
 }
 
-/// Uses rows whose statistics are sensitive to rounding.
+/// If the mean of a row is large compared to the deviations from it, or if all elements of a row are equal, the
+/// variance is sensitive to rounding errors.
 #[test]
 fn rows_far_from_zero_and_constant_rows_are_accurate() -> Result<()> {
     for (dtype, mean, tolerance) in

@@ -110,8 +110,8 @@ proptest! {
         };
         prop_assert_eq!(&y.dims()[..2], &[n, c]);
         check_gradients(&op, std::slice::from_ref(&x)).map_err(fail)?;
-        // A constant stays constant. If every row of an image is the sequence, the rows of the output are the
-        // result of the sequence.
+        // A constant stays constant. If every row of an image equals the sequence, every row of the output equals
+        // the interpolated sequence.
         let ones = op(&[x.ones_like().map_err(fail)?]).map_err(fail)?;
         check_close("a constant", &ones, &ones.ones_like().map_err(fail)?, 1e-12).map_err(fail)?;
         if mode != "linear" {

@@ -202,7 +202,7 @@ proptest! {
             let reference = nn::gru(inputs, hidden, Default::default(), vb.clone())?;
             let states = reference.seq(&x)?;
             let (y, _) = gru.build(vb)?.call((&x).into(), Mode::Eval);
-            // candle concatenates the features of all steps.
+            // `states_to_tensor` concatenates the features of all steps.
             let y = y.into_tensor()?.flatten_from(1)?;
             check_close("gru", &y, &reference.states_to_tensor(&states)?, 1e-12)?;
             Ok(())
@@ -217,7 +217,7 @@ proptest! {
             let x = numbers.tensor(&[n, inputs], 1.).to_dtype(DType::F32)?;
             let [h, c] = [0; 2].map(|_| numbers.tensor(&[n, hidden], 1.).to_dtype(DType::F32));
             let (h, c) = (h?, c?);
-            /// Builds the layer from the cell's tensors, which are renamed as the layer expects.
+            /// Builds the layer from the cell's tensors. In the layer, each tensor's name ends in `_l0`.
             fn layer_of<C: Config>(cell: &impl Network, config: C) -> Result<C::Output> {
                 let tensors = cell.named_parameters().into_iter().map(|(name, tensor)| (format!("{name}_l0"), tensor));
                 config.build(VarBuilder::from_tensors(tensors.collect(), DType::F32, &CPU))
@@ -273,7 +273,7 @@ fn empty_batches_are_supported() -> Result<()> {
     Ok(())
 }
 
-/// f16 and bf16 are computed in f32 and rounded once.
+/// For f16 and bf16, the kernels compute in f32 and round only their results.
 #[test]
 fn every_dtype_agrees_with_f64() -> Result<()> {
     let mut numbers = Rng::new(3);
@@ -590,7 +590,7 @@ fn train(net: &impl Network, rate: f64, steps: usize, loss: impl Fn() -> Result<
 #[test]
 fn every_layer_learns_as_a_field() -> Result<()> {
     let mut net = Sequences::new(&CPU)?;
-    // The parameters are large enough for the token ids to affect the output through many layers.
+    // With these larger parameters, the token ids still affect the output after many layers.
     randomize(&net, 1)?;
     let padding = values(&net.embedding.weight().get(0)?)?;
     let ids = Tensor::new(&[[1u32, 4, 6], [2, 0, 0], [5, 3, 1]], &CPU)?;

@@ -1,5 +1,5 @@
-//! NaN, infinities, subnormal numbers and signed zeros in images, weights and statistics. All kernels, fused
-//! or not, channel-blocked or NCHW, must agree with the definition in double precision.
+//! NaN, infinities, subnormal numbers and signed zeros in images, weights and statistics. All kernels, fused or
+//! not, channel-blocked or NCHW, must agree with the definition, which the tests compute in double precision.
 
 use candle_core::{DType, Device, Tensor};
 use proptest::prelude::*;
@@ -40,7 +40,7 @@ struct Case {
     stride: usize,
     padding: usize,
     dilation: usize,
-    /// Rows and columns in addition to the smallest possible image.
+    /// The number of rows and columns that the image has in addition to those of the smallest valid image.
     extra: [usize; 2],
     consumer: Consumer,
     special: &'static [f64],
@@ -281,9 +281,9 @@ proptest! {
     }
 }
 
-/// A norm is not folded into the convolution before it if f16 cannot represent the folded shift, with or without
-/// the bias of the convolution. In the first case, the product of the mean and the scale overflows f16; in the
-/// second case, nothing does.
+/// A norm is folded into the convolution before it only if f16 can represent the norm's shift, both before and after
+/// the convolution's bias is folded into it. The first pair of mean and bias violates this: the mean, 300, multiplied
+/// by the scale, about 316, overflows f16. With the second pair, nothing overflows.
 #[test]
 fn norms_that_overflow_f16_are_not_folded() -> Result<()> {
     let per_channel = |value: f64| Tensor::full(value, 16, &Device::Cpu);

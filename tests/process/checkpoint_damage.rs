@@ -15,8 +15,8 @@ use sconce::checkpoint::{StateDict, read, write_safetensors};
 use crate::common::archive::{Entry, archive, npy, pickle_of_floats, safetensors};
 use crate::{MEMORY, exclusive};
 
-/// The memory that reading may use in addition to twice the file's length: the 8 MiB that `sconce::checkpoint`
-/// documents, and 256 KiB for allocations of other threads.
+/// The bytes of memory that reading may use in addition to twice the file's length: 8 MiB, as documented in
+/// `sconce::checkpoint`, and 256 KiB for allocations of other threads.
 const BASE_MEMORY: usize = (8 << 20) + (1 << 18);
 
 /// The maximum time for reading one of these files.

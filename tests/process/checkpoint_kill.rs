@@ -48,7 +48,8 @@ fn spawn(target: &Path) -> std::io::Result<Child> {
         .spawn()
 }
 
-/// Returns which of the states the file holds. Panics if the file is incomplete.
+/// Returns which of the two states the file holds, 1 or 2. Returns an error if the file cannot be read, and panics if
+/// its tensors are not exactly those of one state.
 fn which(target: &Path) -> Result<f32, Box<dyn std::error::Error>> {
     let which = metadata(target)?.remove("which").ok_or("no metadata")?.parse::<f32>()?;
     let state = read(target, &Device::Cpu)?;

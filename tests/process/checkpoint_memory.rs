@@ -27,7 +27,7 @@ fn peak<T>(f: impl FnOnce() -> Result<T>) -> Result<usize> {
     Ok(MEMORY.peak_usage() - before)
 }
 
-/// Writes a file in the format of torch.save with the network's tensors in order.
+/// Writes the network's tensors, in order, to a file in the format of torch.save.
 fn torch_file(path: &Path, net: &Net, legacy: bool) -> Result<()> {
     let state = net.state_dict();
     let (mut pickle, mut entries) = (b"\x80\x02}".to_vec(), Vec::new());

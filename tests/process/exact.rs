@@ -42,7 +42,8 @@ fn geometry(dilation: usize) -> ConvGeometry {
     ConvGeometry { padding: [[dilation; 2]; 2], dilation: [dilation; 2], ..ConvGeometry::default() }
 }
 
-/// Returns the output and the gradients of input and weight, computed in `dtype`.
+/// Returns three tensors that are computed in `dtype`: the output, the gradient of the input, and the gradient of the
+/// weight.
 fn conv(dtype: DType, dilation: usize) -> [Tensor; 3] {
     let var =
         |dims: &[usize], seed| Var::from_tensor(&integers(dims, seed).to_dtype(dtype).unwrap()).unwrap();
@@ -68,7 +69,7 @@ fn sums_of_integers_are_exact_forward_and_backward() {
     }
 }
 
-/// Without `set_exact`, the sums of the previous test are rounded. This shows that the previous test can fail.
+/// Without `set_exact(true)`, the previous test would fail: the output and the gradient of the input are rounded.
 #[test]
 fn the_default_algorithm_rounds() {
     let _guard = exclusive();

@@ -119,7 +119,7 @@ fn a_network_written_by_hand_learns_reproducibly() -> Result<()> {
         assert_eq!(reports, history.epochs());
         let last = history.last().unwrap();
         assert!(last.valid.unwrap().accuracy.unwrap() > 0.95, "{history}");
-        // During training, the validation data was in a different order, so the losses may differ by rounding errors.
+        // Every evaluation shuffles the validation data, so the losses may differ by rounding errors.
         assert_eq!(evaluation.accuracy, last.valid.unwrap().accuracy);
         assert!((evaluation.loss - last.valid.unwrap().loss).abs() < 1e-6);
         assert_eq!(model.evaluate(&valid)?.accuracy, evaluation.accuracy);

@@ -29,8 +29,8 @@ enum Op {
 const ACTIVATIONS: [fn(Signal) -> Signal; 5] =
     [|x| relu(x), |x| sigmoid(x), |x| silu(x), |x| leaky_relu(x, 0.1), |x| hardswish(x)];
 
-/// Returns a copy of the step. Its layer is prepared for inference if `inference` is set; otherwise it is
-/// detached, so that it runs in NCHW.
+/// Returns a copy of the step. If the step has parameters, its layer is prepared for inference if `inference` is
+/// set, and detached otherwise.
 fn copy(op: &Op, inference: bool) -> Result<Op> {
     Ok(match op {
         Op::Conv(conv) if inference => Op::Conv(conv.inference()?),
@@ -213,7 +213,7 @@ fn a_trace_shows_every_change_of_layout() -> Result<()> {
     let run = |mode| operations(|| relu(layers.call((&x).into(), mode)).into_tensor());
     let expected = ["conv2d + bias", "conv2d + bias + relu", "to_nchw"];
     assert_eq!(run(Mode::Eval)?, expected);
-    // A residual in NCHW is converted to NCHWc.
+    // A residual in NCHW is converted to the channel-blocked layout, NCHWc.
     let nchw = Tensor::ones((2, 32, 9, 11), DType::F32, &Device::Cpu)?;
     let added = operations(|| (layers.call((&x).into(), Mode::Eval) + &nchw).into_tensor())?;
     assert_eq!(added, ["conv2d + bias", "conv2d + bias + residual", "to_nchwc", "to_nchw"]);
@@ -255,7 +255,7 @@ fn everything_stays_nchw_if_gradients_are_needed() -> Result<()> {
     assert!(launches.iter().all(|launch| !launch.changes_layout()));
     let grads = y?.sqr()?.sum_all()?.backward()?;
     assert!(grads.get(&x).is_some());
-    // Everything also stays NCHW if only the norm after the convolutions is trained.
+    // If only the norm after the convolutions is trained, its parameters have gradients.
     let norm = BatchNorm::config(32).init(&Device::Cpu)?;
     let y = norm.call(layers.call(x.as_detached_tensor().into(), Mode::Eval), Mode::Eval).into_tensor()?;
     let grads = y.sqr()?.sum_all()?.backward()?;
@@ -271,8 +271,8 @@ fn everything_stays_nchw_if_gradients_are_needed() -> Result<()> {
     Ok(())
 }
 
-/// The gradients of operations after a channel-blocked convolution, or after a fused pair of convolutions, are
-/// correct.
+/// If a norm or a residual follows channel-blocked convolutions or a fused pair of convolutions, its gradients agree
+/// with those of the unfused operations.
 #[test]
 fn operations_after_a_channel_blocked_convolution_get_their_gradients() -> Result<()> {
     let layers = convs(&[16, 32, 32])?;

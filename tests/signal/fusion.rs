@@ -1,4 +1,4 @@
-//! Fusion, errors and evaluation of signals, tested with layers built by hand.
+//! Fusion, errors and evaluation of signals, tested with layers that are called directly, without a derived network.
 
 use sconce::candle;
 use sconce::prelude::*;

@@ -77,7 +77,7 @@ proptest! {
         op in prop::sample::select(&UNARY[..]),
         seed: u64,
     ) {
-        // The inputs are positive multiples of 0.01. The kinks of the functions lie between these.
+        // The inputs are positive multiples of 0.01. The kinks of the functions lie between such multiples.
         let steps = Rng::new(seed).tensor(&shape, 70.).round().map_err(fail)?;
         let x = steps.affine(0.01, 1.).map_err(fail)?;
         check(&[x], |x| op.0(x[0].clone()), |x| op.1(&x[0]))?;

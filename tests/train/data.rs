@@ -1,4 +1,5 @@
-//! Batches contain every example once, and random numbers have their documented distribution.
+//! The batches of an epoch contain every example once (at most once with `drop_last`), and random numbers have the
+//! documented distribution.
 
 use proptest::prelude::*;
 use sconce::Result;

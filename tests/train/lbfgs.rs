@@ -65,7 +65,7 @@ proptest! {
 fn the_number_of_evaluations_is_limited() -> Result<()> {
     let x = Var::new(&[-1.2f64, 1.], &CPU)?;
     let calls = Cell::new(0);
-    // Minimizing Rosenbrock's function takes many iterations.
+    // Minimizing Rosenbrock's function takes more iterations than the limits below allow.
     let mut loss = || {
         calls.set(calls.get() + 1);
         let (a, b) = (x.narrow(0, 0, 1)?, x.narrow(0, 1, 1)?);
@@ -87,7 +87,7 @@ fn the_number_of_evaluations_is_limited() -> Result<()> {
 proptest! {
     #![proptest_config(config(200))]
 
-    /// Starts near the minimum of Rosenbrock's function, in several dimensions.
+    /// Starts near the minimum of Rosenbrock's function of `size` variables.
     #[test]
     fn the_line_search_minimizes_rosenbrocks_function(size in 2..5usize, seed: u64, single: bool) {
         let check = || -> Result<f64> {
@@ -109,7 +109,7 @@ proptest! {
     }
 }
 
-/// Without curvature there is no second-order information, but every step still goes downhill.
+/// A linear loss has no curvature, so L-BFGS learns no second-order information. Every step still goes downhill.
 #[test]
 fn a_linear_loss_is_followed_downhill() -> Result<()> {
     let x = Var::new(&[0f64, 0.], &CPU)?;

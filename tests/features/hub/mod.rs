@@ -116,7 +116,7 @@ fn revision_and_file_can_be_chosen() {
     assert_loaded(&load(hub.clone().revision("refs/pr/1")).unwrap(), 100.);
     assert_loaded(&load(hub.clone().revision("refs/pr/1").file("old/epoch_3.bin")).unwrap(), 200.);
     server.requests();
-    // A commit that was downloaded through a branch is also cached under the name of the commit.
+    // The file of commit `bbbb` was downloaded through the branch `refs/pr/1`. It is also cached for the commit.
     assert_loaded(&load(hub.clone().revision("bbbb")).unwrap(), 100.);
     assert_loaded(&load(hub).unwrap(), 0.);
     assert!(server.requests().is_empty());
@@ -312,8 +312,8 @@ fn a_failed_connection_is_an_error_that_names_the_address() {
     assert_contains(&message(load(hub.file(MODEL))), &["no connection", REPOSITORY, MODEL, "main", &address]);
 }
 
-/// Runs `loads_with_settings_from_the_environment` in a new process. These variables replace the user's variables
-/// that start with `HF_` or `XDG_`. Returns whether the test passed, and its standard error.
+/// Runs `loads_with_settings_from_the_environment` in a new process. `variables` replace the user's environment
+/// variables that start with `HF_` or `XDG_`. Returns whether the test passed, and its standard error.
 fn with_environment(variables: &[(&str, &str)]) -> (bool, String) {
     let mut command = test_command(module_path!(), "loads_with_settings_from_the_environment");
     for (key, _) in std::env::vars().filter(|(key, _)| key.starts_with("HF_") || key.starts_with("XDG_")) {

@@ -20,7 +20,7 @@ fn an_unbatched_input_gives_the_result_of_a_batch_of_one() -> Result<()> {
     check(ReflectionPad2d::config(2).init(&device)?, &[3, 7, 5])
 }
 
-/// The packed weight of a layer is updated if the weight changes.
+/// If the weight of a layer changes, the next call packs the new weight.
 #[test]
 fn a_changed_weight_is_packed_again() -> Result<()> {
     let mut conv = Conv1d::config(2, 3, 3).init(&Device::Cpu)?;

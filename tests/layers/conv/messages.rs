@@ -1,4 +1,4 @@
-//! Error messages for invalid settings and inputs.
+//! The error messages of convolutions for invalid settings and inputs.
 
 use sconce::candle;
 use sconce::prelude::*;

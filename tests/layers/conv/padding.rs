@@ -10,8 +10,8 @@ use super::setting::{Axis, Setting, call, check_layer, image_settings, sequence_
 
 const MODES: [&str; 4] = ["zeros", "reflect", "replicate", "circular"];
 
-/// Returns the index of the input element that is copied to position `at`, counted from the start of the input, or
-/// `None` if that position is filled with zero.
+/// Returns the index of the input element that padding copies to position `at`, or `None` if padding fills this
+/// position with zero. Position 0 is the first element of the input; the positions before it are negative.
 fn source(mode: &str, at: isize, size: isize) -> Option<usize> {
     let at = match mode {
         "reflect" if at < 0 => -at,

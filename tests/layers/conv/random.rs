@@ -1,5 +1,5 @@
-//! Random settings: agreement with plain loops, gradients by finite differences, and agreement of every dtype with
-//! f64.
+//! Convolutions with random settings: agreement with plain loops, gradients by finite differences, and agreement of
+//! every dtype with f64.
 
 use proptest::prelude::*;
 use sconce::prelude::*;
