@@ -1,5 +1,5 @@
-//! Throughput of convolution + bias + ReLU in multiply-adds per second, on layers of well-known networks. Compares one
-//! fused kernel, the same kernel followed by candle's addition and ReLU, and three candle operations.
+//! Measures the throughput of convolution + bias + ReLU in multiply-adds per second, on layers of well-known networks.
+//! Compares one fused kernel, the same kernel followed by candle's addition and ReLU, and three candle operations.
 //!
 //! `cargo bench -p sconce-benches --bench conv_relu -- rn_3` runs the layers whose name contains `rn_3`.
 
@@ -131,7 +131,8 @@ fn forward(c: &mut Criterion) {
     }
 }
 
-/// Times forward and backward passes. The gradients of input, weight and bias triple the number of multiply-adds.
+/// Times forward and backward passes. Together they need three times the multiply-adds of the forward pass: the
+/// gradients of the input and of the weight each need as many again.
 fn backward(c: &mut Criterion) {
     let mut group = c.benchmark_group("forward and backward");
     group.sample_size(10);

@@ -163,7 +163,7 @@ impl Layer {
         (self.batch * self.outputs * output[0] * output[1] * taps) as f64
     }
 
-    /// Returns an upper bound for the number of elements of the input and of the output.
+    /// Returns a number of elements that neither the input nor the output exceeds.
     fn elements(&self) -> usize {
         self.batch * self.size[0] * self.size[1] * self.inputs.max(self.outputs)
     }

@@ -63,7 +63,7 @@ impl Format {
     }
 }
 
-/// Measured peaks of the device, which give a lower bound for the time of each layer.
+/// The measured peak rates of the device. They give a lower bound for the time of each layer.
 pub struct Peaks {
     /// Floating-point operations per millisecond of a large matrix product in cuBLAS, by format.
     pub flops: [f64; 4],

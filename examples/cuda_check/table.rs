@@ -12,7 +12,8 @@ use sconce::{Error, Result};
 use crate::arguments::{Arguments, BATCHES, FORMATS, Format};
 use crate::clock::{Peaks, milliseconds};
 
-/// Name, input channels, height, width, output channels, kernel, stride, padding, dilation, groups.
+/// The name of each layer, and its input channels, height, width, output channels, kernel, stride, padding, dilation
+/// and groups.
 const LAYERS: [(&str, [usize; 9]); 20] = [
     ("intro_1", [1, 28, 28, 20, 5, 1, 0, 1, 1]),
     ("intro_2", [20, 24, 24, 20, 5, 1, 0, 1, 1]),

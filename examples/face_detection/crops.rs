@@ -11,11 +11,11 @@ pub type Frame = [f64; 4];
 pub struct Crops {
     /// `[crops, 3, 24, 24]`
     pub images: Tensor,
-    /// 1 if the crop shows the face: `[crops]`
+    /// `[crops]`: 1 if the crop shows the face, 0 otherwise.
     pub is_face: Tensor,
-    /// The face's box relative to the crop: `[crops, 4]`
+    /// `[crops, 4]`: the face's box relative to the crop.
     pub offsets: Tensor,
-    /// 1 if the box takes part in the loss: `[crops, 1]`
+    /// `[crops, 1]`: 1 if the box takes part in the loss, 0 otherwise.
     pub framed: Tensor,
 }
 

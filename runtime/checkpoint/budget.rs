@@ -1,9 +1,9 @@
-//! A memory budget for reading a file, which prevents a small file from allocating much memory.
+//! A memory budget for reading a file. It prevents a small file from making its reader allocate much memory.
 
 use crate::{Error, Result};
 
-/// The memory that a file may still allocate. A reader spends memory from the budget before it allocates a size that
-/// the file declares.
+/// The memory that the reader of a file may still allocate. Before the reader allocates memory whose size the file
+/// declares, it spends that size from the budget.
 pub(super) struct Budget {
     allowed: usize,
     left: usize,

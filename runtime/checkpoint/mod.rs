@@ -10,10 +10,11 @@
 //! network from a file of N bytes therefore needs memory for the parameters of the network, N bytes for the tensors
 //! of the file, and a few kilobytes.
 //!
-//! A damaged or hostile file cannot allocate more than twice its length plus 8 MiB; a larger allocation is an error.
-//! Transposed or shared tensors of `int8` and `uint16` are an exception and can take three times their length,
-//! because candle stores these types in twice the size. Some valid files need more memory: an `.npz` compressed to less
-//! than half its size, or tensors that overlap each other. Set [`Load::limit`](crate::Load::limit) to read them.
+//! Reading a damaged or hostile file cannot allocate more than twice the file's length plus 8 MiB; a larger allocation
+//! is an error. A file with transposed or shared tensors of `int8` or `uint16` is an exception: reading it can take
+//! three times its length, because candle stores these elements in twice the size. Some valid files need more
+//! memory: an `.npz` compressed to less than half its size, or tensors that overlap each other. Set
+//! [`Load::limit`](crate::Load::limit) to read them.
 
 mod archive;
 mod atomic;
@@ -54,7 +55,7 @@ pub use state_dict::StateDict;
 /// - `model.safetensors.index.json`, the index of a sharded safetensors checkpoint in the same directory, or a
 ///   directory that contains such an index or a `model.safetensors`;
 /// - `.pt`, `.pth` and `.bin` files of `torch.save`: a zip archive of a pickle and storages;
-/// - the same extensions, written before PyTorch 1.6: pickles followed by storages;
+/// - files with these extensions from before PyTorch 1.6: pickles followed by storages;
 /// - `.npz`, compressed or not, with arrays in row-major or column-major order.
 ///
 /// In a PyTorch file, the state dict may be the top-level object, the entry `state_dict`, `model_state_dict` or

@@ -18,17 +18,29 @@ fn from_bytes<T>(bytes: &[u8], read: impl FnOnce(Input, Budget) -> Result<T>) ->
 }
 
 /// Reads any format except an index.
+///
+/// # Errors
+///
+/// Fails if the bytes are not a valid file of one of these formats.
 pub fn any(bytes: &[u8]) -> Result<StateDict> {
     let length = bytes.len() as u64;
     ReadOptions::default().read_file(&mut Cursor::new(bytes), length, None, &Device::Cpu)
 }
 
 /// Reads a safetensors file.
+///
+/// # Errors
+///
+/// Fails if the bytes are not a valid safetensors file.
 pub fn safetensors(bytes: &[u8]) -> Result<StateDict> {
     from_bytes(bytes, |input, mut budget| safetensors::read(input, &mut budget, &Device::Cpu))
 }
 
 /// Reads a zip archive of `torch.save`.
+///
+/// # Errors
+///
+/// Fails if the bytes are not a valid archive of `torch.save`.
 pub fn torch_zip(bytes: &[u8]) -> Result<StateDict> {
     from_bytes(bytes, |input, mut budget| {
         let archive = Archive::open(input, &mut budget)?;
@@ -38,11 +50,19 @@ pub fn torch_zip(bytes: &[u8]) -> Result<StateDict> {
 }
 
 /// Reads a file that `torch.save` wrote before PyTorch 1.6.
+///
+/// # Errors
+///
+/// Fails if the bytes are not a valid file of this format.
 pub fn torch_legacy(bytes: &[u8]) -> Result<StateDict> {
     from_bytes(bytes, |input, budget| torch::read_legacy(input, None, budget, &Device::Cpu))
 }
 
 /// Reads an `.npz` archive.
+///
+/// # Errors
+///
+/// Fails if the bytes are not a valid `.npz` archive.
 pub fn npz(bytes: &[u8]) -> Result<StateDict> {
     from_bytes(bytes, |input, mut budget| {
         let archive = Archive::open(input, &mut budget)?;
@@ -56,6 +76,10 @@ pub fn pickle(bytes: &[u8]) -> Option<Error> {
 }
 
 /// Reads a sharded checkpoint, given its index. The shards are in `directory`.
+///
+/// # Errors
+///
+/// Fails if the bytes are not a valid index, or if one of its shards cannot be read or lacks a tensor.
 pub fn index(bytes: &[u8], directory: &std::path::Path) -> Result<StateDict> {
     from_bytes(bytes, |input, _| {
         super::sharded::read(input, directory, &ReadOptions::default(), &Device::Cpu)

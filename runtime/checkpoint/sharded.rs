@@ -17,7 +17,7 @@ use super::{ReadOptions, StateDict, open_regular, safetensors, within};
 /// The maximum length of an index in bytes. A typical index has about a hundred bytes per tensor.
 const MAX_INDEX: u64 = 100_000_000;
 
-/// Reads the tensors of all shards in `directory`. The shards are ordered by name, and the tensors of a shard by the
+/// Reads the tensors of all shards in `directory`. Orders the shards by name, and the tensors within each shard by the
 /// position of their data.
 pub(super) fn read(
     mut index: Input,
@@ -79,7 +79,7 @@ fn open_shards(index: &[u8], directory: &Path) -> Result<Shards> {
     Ok(shards)
 }
 
-/// Calls `on_shard` for each tensor with the name of its shard, after checking that this name is a plain file name.
+/// For each tensor, checks that the name of its shard is a plain file name, and calls `on_shard` with this name.
 pub(crate) fn for_each_shard(index: &[u8], on_shard: &mut dyn FnMut(&str) -> Result<()>) -> Result<()> {
     for_each_entry(index, &mut |_, shard| {
         within(format_args!("shard `{shard}`"), check_shard(shard).and_then(|()| on_shard(shard)))
@@ -116,7 +116,7 @@ fn for_each_entry(index: &[u8], on_entry: OnEntry) -> Result<()> {
 /// A deserializer of the index, a JSON object whose entry `weight_map` maps the names of tensors to shards.
 struct Index<'a> {
     on_entry: OnEntry<'a>,
-    /// The error of `on_entry`, which serde cannot return.
+    /// The result of `on_entry`. Its error cannot be returned through serde, whose error type is different.
     outcome: &'a mut Result<()>,
 }
 

@@ -22,7 +22,8 @@ impl View {
     ///
     /// # Errors
     ///
-    /// Fails if the view exceeds a storage of `available` elements.
+    /// Fails if the view exceeds a storage of `available` elements, if the numbers of lengths and strides differ, or if
+    /// there are more than [`MAX_DIMENSIONS`] dimensions.
     pub fn elements(&self, available: usize) -> Result<usize> {
         if self.shape.len() != self.strides.len() || self.shape.len() > MAX_DIMENSIONS {
             return Err(self.invalid(available));

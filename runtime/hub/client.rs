@@ -38,8 +38,8 @@ impl<'a> Client<'a> {
     /// Returns the path of a cached file.
     pub fn cached(&self, file: &str) -> Option<PathBuf> {
         self.cache.get(file).or_else(|| {
-            // `get` looks up the commit in the ref of the revision. If the revision is a commit, other tools write no
-            // ref for it.
+            // `get` looks up the commit in the ref of the revision. If the revision is itself a commit, other tools
+            // write no ref for it, so look for the snapshot of that commit.
             let path = self.cache.pointer_path(self.revision).join(file);
             path.exists().then_some(path)
         })
@@ -106,7 +106,8 @@ impl<'a> Client<'a> {
             .build()
     }
 
-    /// Removes a file of a partial download that already has the full length or more but was never renamed.
+    /// Removes the temporary file of an earlier download. The file has at least the full length but was never renamed,
+    /// so the download cannot be resumed.
     fn discard_partial(&self, request: &Request<'_>, file: &str) -> Result<()> {
         let metadata = self.call(request, |remote| self.api()?.metadata(&remote.url(file)))?;
         let metadata = metadata.map_err(|error| request.explain(&error))?;

@@ -1,4 +1,4 @@
-//! Checkpoints from the Hugging Face hub, with the feature `hub`.
+//! Checkpoints from the Hugging Face hub. This module requires the feature `hub`.
 //!
 //! [`Config::from_pretrained`](crate::Config::from_pretrained) downloads and loads a checkpoint. A [`Hub`] selects a
 //! revision and a file. Files are downloaded into the cache that Hugging Face's tools use, too. A cached file is used

@@ -13,7 +13,7 @@ use crate::load::fill;
 use super::check_shape;
 use super::initialize::{check_memory, initialize, trainable};
 
-/// The value of a tensor that the checkpoint lacks or has with a different shape.
+/// The value that a tensor gets if the checkpoint lacks it or has it with a different shape.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fallback {
     /// The layer's initialization, as without a checkpoint.

@@ -17,6 +17,9 @@ pub type Epoch<'a> = Box<dyn Iterator<Item = Result<Batch>> + 'a>;
 /// iterator.
 pub trait Batches {
     /// Returns the batches of one epoch. Each call may return them in a different order.
+    ///
+    /// # Errors
+    /// Fails if the batches cannot be created, for example if the batch size of a [`TensorDataset`] is 0.
     fn epoch(&self) -> Result<Epoch<'_>>;
 
     /// Returns the number of batches per epoch, for progress bars, or `None` if it is unknown.

@@ -7,6 +7,9 @@ use crate::{Error, Result};
 /// Returns the fraction of elements whose target class has the largest logit, or NaN if there are no elements.
 ///
 /// Logits have shape `[batch, classes, …]`. Targets are class indices with shape `[batch, …]`.
+///
+/// # Errors
+/// Fails if the shapes do not match or there are no classes.
 pub fn accuracy(logits: &Tensor, target: &Tensor) -> Result<f64> {
     check("accuracy", logits, target)?;
     if target.elem_count() == 0 {
@@ -27,6 +30,9 @@ pub(super) fn mean_correct(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
 ///
 /// Logits have shape `[batch, classes, …]`. Targets are class indices with shape `[batch, …]`. Ties count in favor of
 /// the target class.
+///
+/// # Errors
+/// Fails if the shapes do not match, if there are no classes, or if a class index is out of range on the CPU.
 pub fn top_k_accuracy(logits: &Tensor, target: &Tensor, k: usize) -> Result<f64> {
     check("top_k_accuracy", logits, target)?;
     if target.elem_count() == 0 {
@@ -41,6 +47,9 @@ pub fn top_k_accuracy(logits: &Tensor, target: &Tensor, k: usize) -> Result<f64>
 /// Returns the fraction of elements for which `logit > 0` equals `target > 0.5`.
 ///
 /// Logits and targets (0 or 1) have the same shape, as in [`bce_with_logits`](super::loss::bce_with_logits).
+///
+/// # Errors
+/// Fails if the shapes differ.
 pub fn binary_accuracy(logits: &Tensor, target: &Tensor) -> Result<f64> {
     if logits.dims() != target.dims() {
         let expected = logits.dims();
@@ -55,6 +64,9 @@ pub fn binary_accuracy(logits: &Tensor, target: &Tensor) -> Result<f64> {
 /// are predicted classes.
 ///
 /// Logits have shape `[batch, classes, …]`. Targets are class indices with shape `[batch, …]`.
+///
+/// # Errors
+/// Fails if the shapes do not match, if there are no classes, or if a class index is out of range.
 pub fn confusion_matrix(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
     check("confusion_matrix", logits, target)?;
     let classes = logits.dim(1)?;

@@ -23,6 +23,9 @@ use super::trainer::{Epochs, Trainer, Validation};
 )]
 pub trait Trainable: Forward<Signal, Output = Signal> {
     /// Returns the loss of a batch, a scalar.
+    ///
+    /// # Errors
+    /// Fails if the loss function fails, for example because the shapes of `output` and `target` do not match.
     fn loss(&self, output: &Tensor, target: &Tensor) -> Result<Tensor>;
 
     /// Returns the optimizer.
@@ -38,6 +41,9 @@ pub trait Trainable: Forward<Signal, Output = Signal> {
 
     /// Trains the network in place on `train` and evaluates it on `valid` after each epoch. Pass `&()` as `valid`
     /// to skip validation. See [`Trainer::fit`].
+    ///
+    /// # Errors
+    /// Fails under the same conditions as [`Trainer::fit`].
     fn fit(&self, train: &impl Batches, valid: impl Validation, epochs: Epochs) -> Result<History>
     where
         Self: Sized,
@@ -46,6 +52,9 @@ pub trait Trainable: Forward<Signal, Output = Signal> {
     }
 
     /// Returns the loss on `data`, and the accuracy if the targets are class indices. See [`evaluate`].
+    ///
+    /// # Errors
+    /// Fails if there are no examples, or if the data, the forward pass or the loss fails.
     fn evaluate(&self, data: &impl Batches) -> Result<Evaluation>
     where
         Self: Sized,

@@ -173,6 +173,9 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
 
     /// Returns the loss on `data`, and the accuracy if the targets are class indices. Runs the network in
     /// [`Mode::Eval`](crate::Mode::Eval) without recording a graph.
+    ///
+    /// # Errors
+    /// Fails if there are no examples, or if the data, the forward pass or the loss fails.
     pub fn evaluate(&self, data: &impl Batches) -> Result<Evaluation> {
         measure(self.model, &*self.loss, data)
     }

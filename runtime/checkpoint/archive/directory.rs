@@ -22,7 +22,7 @@ const RECORD_LENGTH: usize = 46;
 /// The length of an entry's local header, without name and extra field.
 pub(super) const HEADER_LENGTH: u64 = 30;
 
-/// The value of a 32-bit field whose 64-bit value is in a zip64 record.
+/// The content of a 32-bit field whose actual value needs 64 bits and is in a zip64 record.
 const IN_ZIP64: u64 = u32::MAX as u64;
 
 /// Locates the directory. Its position is in the end record, near the end of the file.

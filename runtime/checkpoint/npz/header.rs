@@ -1,4 +1,4 @@
-//! The header of a `.npy` file, a Python dictionary literal with three entries.
+//! The header of a `.npy` file: a Python dictionary literal with three entries.
 
 use std::io::Read;
 
@@ -10,7 +10,7 @@ use super::super::strided::MAX_DIMENSIONS;
 
 const MAGIC: &[u8; 6] = b"\x93NUMPY";
 
-/// The maximum length of the header in bytes, NumPy's default.
+/// The maximum length of the header in bytes, the same as NumPy's default maximum.
 const MAX_LENGTH: u32 = 10_000;
 
 /// The header of a `.npy` file.

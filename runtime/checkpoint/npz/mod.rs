@@ -53,7 +53,7 @@ fn array(reader: &mut dyn Read, size: u64, budget: &mut Budget, device: &Device)
         let found = size.saturating_sub(length);
         return Err(Error::msg(format!("expected {bytes} bytes for the shape {shape:?}, found {found}")));
     }
-    // Spend before decompressing, because the size may be wrong: the checksum is checked only at the end of the data.
+    // Spend the memory before decompressing: the declared size may be wrong, which shows only at the end of the data.
     budget.spend_tensor(element.tensor_bytes(count))?;
     if !column_major || shape.len() < 2 {
         return element.tensor(Stream { reader, count }, &shape, device);

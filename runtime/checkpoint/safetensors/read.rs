@@ -41,7 +41,7 @@ pub(in super::super) fn metadata(mut input: Input, mut budget: Budget) -> Result
     Ok(header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect())
 }
 
-/// Reads the header. Returns the start of the data and the header, after checking that the tensors cover the data.
+/// Reads the header and checks that the tensors cover the data. Returns the position of the data, and the header.
 fn header(input: &mut Input, budget: &mut Budget) -> Result<(u64, Metadata)> {
     let invalid = |reason: String| Error::msg(format!("not a valid safetensors file: {reason}"));
     let length = input.bytes(0, LENGTH_BYTES).map_err(|_| invalid("it has no header".into()))?;

@@ -33,7 +33,7 @@ pub(in super::super) fn write(
     let header = header(&tensors, metadata)?;
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header.as_bytes())?;
-    // Skip empty tensors: candle panics on the bytes of some empty views.
+    // Skip empty tensors: candle panics when it reads the bytes of some empty views.
     for (name, tensor) in tensors.into_iter().filter(|(_, tensor)| tensor.elem_count() > 0) {
         // `View::data` panics on errors. It cannot fail for a contiguous tensor on the CPU.
         let flat = tensor.to_device(&Device::Cpu).and_then(|tensor| tensor.flatten_all());

@@ -56,7 +56,7 @@ impl Value<'_> {
 pub(super) struct StorageRecord<'a> {
     pub key: &'a str,
     pub bytes: usize,
-    /// The element type. The legacy format stores the length of a storage in elements, not in bytes.
+    /// The element type. In the legacy format, the length of a storage is the number of elements of this type.
     pub element: Element,
 }
 
@@ -75,7 +75,7 @@ pub(super) struct Heap<'a> {
     dicts: Vec<Vec<(Value<'a>, Value<'a>)>>,
     storages: Vec<StorageRecord<'a>>,
     tensors: Vec<TensorRecord<'a>>,
-    /// The bytes owned by the objects.
+    /// The bytes that the objects own in addition to the vectors above.
     owned: usize,
 }
 

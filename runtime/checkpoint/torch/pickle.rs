@@ -26,8 +26,8 @@ impl<'a> Pickle<'a> {
     /// Runs the pickle at the start of `bytes`.
     pub fn load(bytes: &'a [u8], budget: &mut Budget) -> Result<Self> {
         let mut interpreter = Interpreter::new(bytes);
-        // A growing vector briefly holds its old allocation and a new one of twice the size: three times as much memory
-        // as before.
+        // A vector that grows briefly holds its old allocation and a new one of twice the size. So the memory can
+        // triple before the loop compares it with the limit.
         let limit = budget.left() / 3;
         loop {
             let position = interpreter.input.position;

@@ -10,7 +10,8 @@ use super::pickle::Pickle;
 /// The keys under which training scripts save the state dict, in the order in which they are tried.
 const KEYS: [&str; 3] = ["state_dict", "model_state_dict", "model"];
 
-/// The maximum nesting depth of a state dict. Without a maximum, a dictionary that contains itself would never end.
+/// The maximum nesting depth of a state dict. Without a maximum, the search in a dictionary that contains itself would
+/// never end.
 const MAX_DEPTH: usize = 8;
 
 /// The prefix that `torch.nn.DataParallel` adds to every name.

@@ -1,5 +1,5 @@
-//! Creates tensors from storages. Each storage is read once; a storage with a single view is read directly into the
-//! tensor.
+//! Creates tensors from storages. Each storage is read once. If it has a single view in row-major order, it is read
+//! directly into the tensor.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{self, Read};
@@ -58,7 +58,7 @@ impl<'k, 'd, Source: Storages> TensorReader<'k, 'd, Source> {
         let bytes = record.element.tensor_bytes(elements);
         let only = last && !self.cached.contains_key(key);
         let tensor = if only && record.view.is_row_major() {
-            // Count skipped bytes too: they take time, although no memory.
+            // Charge the budget for skipped bytes too: skipping them takes time, although no memory.
             self.budget.spend_tensor(bytes.map(|bytes| bytes.max(record.storage.bytes)))?;
             self.stream(record, elements)?
         } else {

@@ -9,12 +9,20 @@ use super::{Loss, Reduction, in_full_precision};
 
 /// Returns the mean cross entropy of `logits` `[batch, classes, …]` and `target`, which is either class indices
 /// `[batch, …]` or probabilities `[batch, classes, …]`. See [`CrossEntropyLoss`].
+///
+/// # Errors
+/// Fails if the logits are not floating point, if the shape of the target does not match, or if a class index is out of
+/// range on the CPU.
 pub fn cross_entropy(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
     CrossEntropyLoss::new().forward(logits, target)
 }
 
 /// Returns the mean negative log likelihood of the class indices `target` `[batch, …]` under the log-probabilities
 /// `input` `[batch, classes, …]`. See [`NllLoss`].
+///
+/// # Errors
+/// Fails if `input` is not floating point, if the shape of the target does not match, or if a class index is out of
+/// range on the CPU.
 pub fn nll_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     NllLoss::new().forward(input, target)
 }

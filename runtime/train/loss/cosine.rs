@@ -7,6 +7,9 @@ use crate::{Error, Result};
 use super::{Reduction, in_full_precision};
 
 /// Returns the mean [`CosineEmbeddingLoss`] with a margin of 0.
+///
+/// # Errors
+/// Fails under the same conditions as [`CosineEmbeddingLoss::forward`].
 pub fn cosine_embedding_loss(input1: &Tensor, input2: &Tensor, target: &Tensor) -> Result<Tensor> {
     CosineEmbeddingLoss::new().forward(input1, input2, target)
 }

@@ -8,6 +8,9 @@ use crate::{Error, Result};
 use super::{Reduction, in_full_precision};
 
 /// Returns the [`CtcLoss`] with PyTorch's defaults.
+///
+/// # Errors
+/// Fails under the same conditions as [`CtcLoss::forward`].
 pub fn ctc_loss(
     log_probs: &Tensor,
     targets: &Tensor,

@@ -8,6 +8,9 @@ use super::pointwise::pointwise;
 use super::{Loss, Reduction};
 
 /// Returns the mean [`KlDivLoss`] over all elements.
+///
+/// # Errors
+/// Fails if the shapes differ or `input` is not floating point.
 pub fn kl_div(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     KlDivLoss::new().forward(input, target)
 }

@@ -40,6 +40,10 @@ pub use pointwise::{
 pub trait Loss {
     /// Returns the loss of the network output `input` for `target`: a scalar, or one value per element with
     /// [`Reduction::None`].
+    ///
+    /// # Errors
+    /// The losses of this module fail if the shapes do not match, if `input` is not floating point, or if a setting of
+    /// the loss is out of range.
     fn forward(&self, input: &Tensor, target: &Tensor) -> Result<Tensor>;
 }
 

@@ -8,27 +8,42 @@ use crate::{Error, Result};
 use super::{Loss, Reduction, in_full_precision};
 
 /// Returns the mean of `(input − target)²`. Both tensors have the same shape.
+///
+/// # Errors
+/// Fails if the shapes differ or `input` is not floating point.
 pub fn mse_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     MseLoss::new().forward(input, target)
 }
 
 /// Returns the mean of `|input − target|`. Both tensors have the same shape.
+///
+/// # Errors
+/// Fails if the shapes differ or `input` is not floating point.
 pub fn l1_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     L1Loss::new().forward(input, target)
 }
 
 /// Returns the mean [`SmoothL1Loss`] with a `beta` of 1.
+///
+/// # Errors
+/// Fails if the shapes differ or `input` is not floating point.
 pub fn smooth_l1_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     SmoothL1Loss::new().forward(input, target)
 }
 
 /// Returns the mean [`HuberLoss`] with a `delta` of 1.
+///
+/// # Errors
+/// Fails if the shapes differ or `input` is not floating point.
 pub fn huber_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     HuberLoss::new().forward(input, target)
 }
 
 /// Returns the mean binary cross entropy of `logits` and the probabilities `target` of the same shape. See
 /// [`BceWithLogitsLoss`].
+///
+/// # Errors
+/// Fails if the shapes differ or the logits are not floating point.
 pub fn bce_with_logits(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
     BceWithLogitsLoss::new().forward(logits, target)
 }

@@ -43,7 +43,8 @@ impl Default for CurvatureHistory {
 }
 
 impl CurvatureHistory {
-    /// Adds the last iteration. `gradient` is the gradient after that iteration.
+    /// Adds the changes of the last iteration, unless their dot product is 1e-10 or less. `gradient` is the gradient
+    /// after that iteration.
     pub fn update(&mut self, gradient: &Tensor, history_size: usize) -> Result<()> {
         let Some((previous, step)) = self.last.take() else { return Ok(()) };
         let pair = Pair::new((gradient - previous)?, step)?;

@@ -120,8 +120,8 @@ struct SearchDirection {
 }
 
 impl RunningLbfgs {
-    /// Returns the search direction at a point with gradient `gradient`, or `None` if the loss does not decrease
-    /// along that direction.
+    /// Returns the search direction at a point with gradient `gradient`, or `None` if the loss hardly decreases along
+    /// that direction: if its slope is greater than −`tolerance_change`.
     fn search_direction(&mut self, gradient: &Tensor) -> Result<Option<SearchDirection>> {
         let history = &mut self.history;
         history.update(gradient, self.settings.history_size)?;
@@ -176,7 +176,7 @@ impl RunningLbfgs {
         Ok(Some((step, point, evaluations)))
     }
 
-    /// Runs the iterations of one step. Returns the loss before the first one.
+    /// Runs the iterations of one step. Returns the loss before the first iteration.
     fn run(&mut self, loss: &mut dyn FnMut() -> Result<Tensor>) -> Result<Tensor> {
         let Lbfgs { max_iter, max_eval, tolerance_grad, tolerance_change, .. } = self.settings;
         let (first, mut gradient) = self.parameters.evaluate(loss)?;

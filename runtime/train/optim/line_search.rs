@@ -1,6 +1,6 @@
-//! A line search that finds a step with the strong Wolfe conditions.
+//! A line search that finds a step that satisfies the strong Wolfe conditions.
 //!
-//! Nocedal and Wright, "Numerical Optimization", 2nd edition 2006, algorithms 3.5 and 3.6.
+//! Follows Nocedal and Wright, "Numerical Optimization", 2nd edition 2006, algorithms 3.5 and 3.6.
 
 use candle_core::Tensor;
 
@@ -63,7 +63,8 @@ impl Search<'_> {
             if point.slope >= 0. {
                 return self.zoom(point, previous);
             }
-            // The loss still decreases. If the cubic has no minimum ahead, extrapolate to the maximum step length.
+            // The loss still decreases. Continue at the minimum of the cubic through the last two points. If the cubic
+            // has no minimum ahead, continue at the maximum step length.
             let min_next = at + 0.01 * (at - previous.at);
             let max_next = 10. * at;
             let next = minimum(&previous, &point);
@@ -73,8 +74,9 @@ impl Search<'_> {
         Ok(previous)
     }
 
-    /// Narrows an interval that contains a point at which both conditions hold. `low` has the lowest loss of the
-    /// points with sufficient decrease, and the loss decreases from `low` toward `high`.
+    /// Narrows the interval between `low` and `high`. The interval contains a point at which both strong Wolfe
+    /// conditions hold. Of the points with sufficient decrease, `low` has the lowest loss. At `low`, the loss decreases
+    /// toward `high`.
     fn zoom(&mut self, mut low: Point, mut high: Point) -> Result<Point> {
         while self.evaluations < MAX_EVALUATIONS && (high.at - low.at).abs() >= self.resolution {
             let left = low.at.min(high.at);
@@ -113,8 +115,8 @@ impl Search<'_> {
     }
 }
 
-/// Returns the step length at which a cubic has its minimum. The cubic has the losses and slopes of both points. If it
-/// has no minimum, returns the midpoint.
+/// Returns the step length at the minimum of the cubic that has the losses and slopes of both points, or the midpoint
+/// if this cubic has no minimum.
 fn minimum(a: &Point, b: &Point) -> f64 {
     let curve = a.slope + b.slope - 3. * (a.loss - b.loss) / (a.at - b.at);
     let root = (curve * curve - a.slope * b.slope).sqrt().copysign(b.at - a.at);

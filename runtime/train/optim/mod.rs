@@ -64,10 +64,16 @@ pub trait Optimizer: Debug + Send + Sync {
 /// ```
 pub trait Step: Send {
     /// Updates each parameter that has a gradient in `grads`, in place. The other parameters do not change.
+    ///
+    /// # Errors
+    /// Fails if a gradient does not have the shape of its parameter, or if the update of a parameter fails.
     fn step(&mut self, grads: &GradStore) -> Result<()>;
 
     /// Evaluates `loss`, takes a step with its gradients, and returns the loss before the step. [`Lbfgs`] evaluates
     /// `loss` several times, each time with different parameter values.
+    ///
+    /// # Errors
+    /// Fails if `loss` fails, if its gradients cannot be computed, or if the step fails.
     fn step_with(&mut self, loss: &mut dyn FnMut() -> Result<Tensor>) -> Result<Tensor> {
         let value = loss()?;
         self.step(&value.backward()?)?;
@@ -82,6 +88,9 @@ pub trait Step: Send {
 
     /// Returns the state needed to resume training: the moments and the step count of each parameter, and the
     /// learning rate. The name of a moment has the form `conv1.weight.exp_avg`. The tensors are copies.
+    ///
+    /// # Errors
+    /// Fails if a tensor cannot be copied. Always fails for an optimizer built by [`FromCandle`].
     fn state(&self) -> Result<Vec<(String, Tensor)>>;
 
     /// Restores a state returned by [`state`](Self::state).

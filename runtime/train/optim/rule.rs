@@ -22,18 +22,30 @@ pub trait Rule: Clone + Debug + Send + Sync + 'static {
     fn moments(&self) -> Vec<&'static str>;
 
     /// Returns the initial value of the moment `name` of `parameter`.
+    ///
+    /// # Errors
+    /// Fails if the tensor cannot be created.
     fn initial_moment(&self, _name: &str, parameter: &Tensor) -> Result<Tensor> {
         Ok(parameter.zeros_like()?)
     }
 
-    /// Returns an error if a setting is out of range.
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// Fails if a setting is out of range.
     fn validate(&self) -> Result<()>;
 
     /// Updates the moments and returns the value of the parameter after the step.
+    ///
+    /// # Errors
+    /// Fails if an operation on the tensors fails, for example because there is not enough memory.
     fn update(&self, update: ParameterUpdate) -> Result<Tensor>;
 
     /// Updates the parameter and the moments in place. Returns `false` and changes nothing if no kernel supports the
     /// update.
+    ///
+    /// # Errors
+    /// Fails if the kernel returns an error.
     fn update_in_place(&self, _update: &ParameterUpdate) -> Result<bool> {
         Ok(false)
     }

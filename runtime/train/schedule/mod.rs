@@ -33,7 +33,10 @@ pub trait Schedule {
     /// Returns the learning rate of step `step`, counted from 0. `base` is the optimizer's initial learning rate.
     fn rate(&self, base: f64, step: usize) -> f64;
 
-    /// Returns an error if a setting is out of range.
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// Fails if a setting is out of range.
     fn validate(&self) -> Result<()> {
         Ok(())
     }
