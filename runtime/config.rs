@@ -22,14 +22,20 @@ pub trait Config: Sized {
 
     /// Builds the layer with tensors of a `VarBuilder`.
     ///
-    /// The layer shares the storage of these tensors and sees later writes to it. Call
-    /// [`inference`](crate::Network::inference) to copy the tensors, which makes the network faster if it
-    /// no longer changes.
+    /// The layer shares the storage of these tensors and sees later writes to it. If the network no longer changes,
+    /// call [`inference`](crate::Network::inference). It returns a faster network, which has its own copy of the
+    /// tensors and therefore packs the weights once instead of in every call.
+    ///
+    /// # Errors
+    /// Fails if the settings are invalid, or if `vb` has no tensor of the expected name and shape.
     fn build(self, vb: VarBuilder) -> Result<Self::Output>;
 
     /// Builds the layer with PyTorch's default initialization.
     ///
     /// [`manual_seed`](crate::manual_seed) makes the initial values reproducible.
+    ///
+    /// # Errors
+    /// Fails if the settings are invalid, or if a tensor cannot be created on `device`.
     fn init(self, device: &Device) -> Result<Self::Output> {
         self.build(source::fresh(DType::F32, device))
     }

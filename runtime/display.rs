@@ -58,6 +58,9 @@ fn merge_equal(children: Vec<(String, String)>) -> Vec<(String, String)> {
 }
 
 /// Implements the `Display` of derived networks.
+///
+/// # Errors
+/// Fails if writing to `f` fails.
 pub fn display(module: &dyn Module, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     f.write_str(&text(module))
 }

@@ -29,7 +29,8 @@ impl Error {
         Self(Arc::new(Inner { message: message.to_string(), ..Inner::default() }))
     }
 
-    /// Returns the path of the layer that failed, such as `ResNet.layer1[0].conv1`; empty outside a network.
+    /// Returns the path of the layer that failed, such as `ResNet.layer1[0].conv1`, or an empty string if the error has
+    /// no path.
     pub fn path(&self) -> &str {
         &self.0.path
     }

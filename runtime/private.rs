@@ -210,7 +210,8 @@ impl<T: Forward<Signal, Output = Signal>> SequentialField for T {
     const CALL: fn(&Self, Signal, Mode) -> Signal = T::call;
 }
 
-/// A [`FieldAccess`] to a field that can be called. Only [`sequential_field`] has a bound on `T`.
+/// A [`FieldAccess`] to a field that can be called. Only [`sequential_field`] has a bound on `T`, so that the compiler
+/// reports one error for a field that is not a layer.
 pub struct SequentialAccess<T> {
     access: FieldAccess<T>,
     call: fn(&T, Signal, Mode) -> Signal,
@@ -347,8 +348,8 @@ pub fn tie<'a>(vb: VarBuilder<'a>, name: &str, target: &str) -> VarBuilder<'a> {
     let field = full(name);
     let field_leaf = full(&format!("{name}.{leaf}"));
     let target = full(target);
-    // The builder is renamed at the root, because a renamed builder prepends the prefix of the builder that it
-    // wraps to the new name.
+    // The builder is renamed at the root: a renamed builder wraps the original one, which would prepend its own prefix
+    // to the new name.
     let root = vb.root().rename_f(move |path| {
         if path == field_leaf || path == field { target.clone() } else { path.to_string() }
     });

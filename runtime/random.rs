@@ -45,6 +45,9 @@ pub fn manual_seed(seed: u64) {
 }
 
 /// Returns a tensor of numbers from the uniform distribution over `low..high`.
+///
+/// # Errors
+/// Fails if the numbers cannot be converted to `dtype` or moved to `device`.
 pub fn uniform(
     shape: impl Into<Shape>,
     low: f64,
@@ -60,6 +63,9 @@ pub fn uniform(
 }
 
 /// Returns a tensor of numbers from the normal distribution.
+///
+/// # Errors
+/// Fails if the numbers cannot be converted to `dtype` or moved to `device`.
 pub fn normal(shape: impl Into<Shape>, mean: f64, std: f64, dtype: DType, device: &Device) -> Result<Tensor> {
     let shape = shape.into();
     let mut rng = split_generator();

@@ -34,7 +34,8 @@ fn generics(ctxt: &Ctxt, input: &Input) {
     }
 }
 
-/// Checks that required arguments come first, and that no setter has the name of a config method.
+/// Checks that required arguments come first, that no setter has the name of a config method, and that `config` and
+/// `args` are not combined.
 fn args(ctxt: &Ctxt, input: &Input) {
     let mut optional = None;
     for arg in &input.args {
@@ -141,8 +142,8 @@ fn role(ctxt: &Ctxt, input: &Input, field: &Field) {
     }
 }
 
-/// Checks that a field with `if` is an `Option`, that a field with `for` is a `Vec` or array, and that a
-/// `Box<dyn Layer>` has `with`.
+/// Checks that a field with `if` is an `Option`, that a field with `for` is a `Vec` or array, that a `Vec` or array has
+/// `for` or `with`, and that a `Box<dyn Layer>` has `with`.
 fn layer(ctxt: &Ctxt, field: &Field, attr: &LayerAttr) {
     match &attr.repeat {
         Repeat::If(token, _) if generic_argument(&field.ty, &["Option"]).is_none() => {
@@ -194,7 +195,8 @@ fn default_layer(ctxt: &Ctxt, input: &Input, field: &Field) {
     }
 }
 
-/// Checks that the path of a tie begins with the name of another field that has parameters.
+/// Checks that a tied field is a layer or a parameter, and that the path of the tie begins with the name of another
+/// field. If the other field is a layer, the path must not end at the layer itself.
 fn tie(ctxt: &Ctxt, variant: &Variant, field: &Field) {
     let Some(tie) = &field.tie else { return };
     let target = tie.value();

@@ -71,14 +71,15 @@ impl Upsample {
         self
     }
 
-    /// Sets whether the centers of the input's corner pixels coincide with the centers of the output's. With `false` or
-    /// `None` (the default), the outer edges of the corner pixels coincide instead.
+    /// Sets whether the centers of the input's corner pixels coincide with the centers of the output's corner pixels.
+    /// With `false` or `None` (the default), the outer edges of these pixels coincide instead.
     pub fn align_corners(mut self, align: impl Into<Option<bool>>) -> Self {
         self.align_corners = align.into();
         self
     }
 
-    /// Sets whether to compute positions with the ratio of the two sizes instead of `scale_factor`. Default: `false`.
+    /// Sets whether to compute positions with the ratio of output size to input size instead of `scale_factor`. The two
+    /// differ if the output size was rounded down. Default: `false`.
     pub fn recompute_scale_factor(mut self, recompute: bool) -> Self {
         self.recompute_scale_factor = recompute;
         self
@@ -123,7 +124,8 @@ impl Upsample {
         }
     }
 
-    /// Returns the output size and the scale with which positions are computed. `None` means the ratio of the sizes.
+    /// Returns the output size and the scale with which positions are computed. A scale of `None` means the ratio of
+    /// output size to input size.
     fn output_size_and_scale<const AXES: usize>(
         &self,
         input: [usize; AXES],

@@ -7,7 +7,8 @@ use candle_core::{CpuStorage, Storage, Tensor};
 use crate::kernels::conv::PackedCache;
 use crate::module::VisitorMut;
 
-/// A weight. If its values cannot change, there is also a cache for its packed form; the first call fills the cache.
+/// A weight. If its values cannot change, there is also a cache for its packed form; the first forward pass fills the
+/// cache.
 ///
 /// Tensors may share storage: a tensor from a `VarBuilder` may be a variable of a different network. A weight is
 /// therefore packed only after [`inference`](crate::Network::inference), `load_state_dict` or `to_dtype` has replaced
@@ -69,7 +70,7 @@ fn same_storage(a: &Tensor, b: &Tensor) -> bool {
     address(a) == address(b)
 }
 
-/// Returns the address of the first element of a float tensor on the CPU.
+/// Returns the address of the storage of a float tensor on the CPU, or `None` for any other tensor.
 fn address(tensor: &Tensor) -> Option<usize> {
     let (storage, _) = tensor.storage_and_layout();
     match &*storage {

@@ -21,7 +21,7 @@ pub struct AttentionOptions {
 
 impl AttentionOptions {
     /// Sets the mask. Its shape must broadcast to the shape of the scores, `[…, queries, keys]`. A float mask is added
-    /// to the scores. With a `u8` mask, a query attends to the keys whose element is not zero.
+    /// to the scores. With a `u8` mask, a query attends to the keys for which the mask is not zero.
     pub fn mask(mut self, mask: impl Into<Signal>) -> Self {
         self.mask = Some(mask.into());
         self

@@ -29,8 +29,9 @@ impl std::fmt::Display for Pair {
     }
 }
 
-/// The padding of a convolution's input: `1`, `(1, 2)`, `"valid"` (none) or `"same"`. With `"same"` and stride 1,
-/// the output has the size of the input; odd padding has its extra element on the right and at the bottom.
+/// The padding of a convolution's input: `1`, `(1, 2)`, `"valid"` (none) or `"same"`. With `"same"`, which requires
+/// stride 1, the output has the size of the input; if the total padding of an axis is odd, the extra element is on the
+/// right or at the bottom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Padding<Size = Pair> {
     /// The padding on both sides, for each axis.
@@ -119,7 +120,7 @@ impl From<[isize; 4]> for Sides {
     }
 }
 
-/// Prints the values as a Python tuple: `(3, 5)`.
+/// Prints the values as a Python tuple: `(1, 1, 2, 2)`.
 impl std::fmt::Display for Sides {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let [left, right, top, bottom] = self.0;

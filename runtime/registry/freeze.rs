@@ -17,7 +17,8 @@ pub(super) fn unfreeze<M: Module + ?Sized>(network: &mut M, pattern: &str) -> Re
     replace_parameters(network, pattern, |tensor| Ok(Var::from_tensor(tensor)?.into_inner()))
 }
 
-/// Replaces the parameters whose path matches `pattern`, under all of their names.
+/// Replaces the parameters whose path matches `pattern`. If a parameter has several names, replaces it under the first
+/// name that matches and under every later name.
 fn replace_parameters<M: Module + ?Sized>(
     network: &mut M,
     pattern: &str,

@@ -64,8 +64,8 @@ impl<'a> Matching<'a> {
         report.check(&self.conflicts)
     }
 
-    /// Copies the values into the network's tensors, except those in `filled`. If a conversion fails, the network is
-    /// left unchanged.
+    /// Copies the values into the network's tensors, except into the tensors whose ids are in `filled`. If a conversion
+    /// fails, the network is left unchanged.
     pub fn assign<M: Module + ?Sized>(&self, network: &mut M, filled: &HashSet<TensorId>) -> Result<()> {
         let values = |path: &str, tensor: &Tensor| {
             self.values.get(path).copied().filter(|_| !filled.contains(&tensor.id()))
@@ -89,7 +89,7 @@ impl<'a> Matching<'a> {
 struct Tied<'n, 'a> {
     /// The names, in the order of the registry.
     names: Vec<&'n str>,
-    /// The values and the first name under which they were found.
+    /// The first name under which the state dict has values for the tensor, and these values.
     found: Option<(&'n str, &'a Tensor)>,
 }
 
@@ -115,7 +115,7 @@ impl<'n, 'a> Tied<'n, 'a> {
         Ok(differ.then(|| format!("{first} and {name}")))
     }
 
-    /// Returns every name with the values of the tensor.
+    /// Returns every name with the values of the tensor, or nothing if the state dict has no values for it.
     fn into_values(self) -> impl Iterator<Item = (String, &'a Tensor)> {
         let values = self.found.map(|(_, values)| values);
         self.names.into_iter().filter_map(move |name| Some((name.to_owned(), values?)))
@@ -123,7 +123,8 @@ impl<'n, 'a> Tied<'n, 'a> {
 }
 
 /// Returns `old` with new values. A variable is changed in place, because optimizers and detached copies of the
-/// network share its storage. Any other tensor is replaced, because packed copies of it would become stale.
+/// network share its storage. Any other tensor is replaced: if it changed in place, packed copies of it would become
+/// stale.
 fn assign(old: &Tensor, values: &Tensor) -> Result<Tensor> {
     if old.is_variable() {
         fill(old, values)?;
@@ -139,8 +140,8 @@ fn check_conversion(values: &Tensor, tensor: &Tensor) -> Result<()> {
     Ok(())
 }
 
-/// Returns whether two tensors of the same shape are equal after rounding to the coarser of their types. NaN
-/// equals NaN.
+/// Returns whether two tensors of the same shape are equal after both are converted to the type of `a` and then to the
+/// type of `b`, so that a difference in precision does not count. NaN equals NaN.
 fn equal(a: &Tensor, b: &Tensor) -> Result<bool> {
     let types = [a.dtype(), b.dtype(), DType::F64];
     let a = a.flatten_all()?;

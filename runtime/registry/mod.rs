@@ -78,7 +78,7 @@ pub trait Network: Module {
     /// as in checkpoints older than PyTorch 0.4.1.
     ///
     /// # Errors
-    /// Fails if a tensor is missing, unexpected or mismatched, or `state` has different values under two
+    /// Fails if a tensor is missing, unexpected or mismatched, or if `state` has different values under two
     /// paths of a tied tensor.
     fn load_state_dict(&mut self, state: &StateDict) -> Result<()> {
         let matching = Matching::new(self, &Requests::default(), state)?;
@@ -115,6 +115,9 @@ pub trait Network: Module {
 
     /// Writes every tensor to a `.safetensors` file. The file is written atomically: if the process crashes or
     /// the disk is full, the old file stays intact.
+    ///
+    /// # Errors
+    /// Fails if the file cannot be written, or if the format does not support the dtype of a tensor.
     fn save(&self, path: impl AsRef<Path>) -> Result<()>
     where
         Self: Sized,
@@ -124,8 +127,12 @@ pub trait Network: Module {
 
     /// Writes every tensor and custom metadata, such as `&[("epoch", "3")]`, to a `.safetensors` file.
     ///
-    /// `network`, the type of this network, and `sconce_version` are added to the metadata. [`checkpoint::metadata`]
-    /// reads the metadata back.
+    /// Adds the type of this network to the metadata under the key `network`, and the version of sconce under the key
+    /// `sconce_version`. [`checkpoint::metadata`] reads the metadata back.
+    ///
+    /// # Errors
+    /// Fails if a metadata key is specified twice or is `network`, `sconce_version` or `format`. Also fails if the file
+    /// cannot be written, or if the format does not support the dtype of a tensor.
     fn save_with(&self, path: impl AsRef<Path>, metadata: &[(&str, &str)]) -> Result<()>
     where
         Self: Sized,
@@ -134,11 +141,17 @@ pub trait Network: Module {
     }
 
     /// Moves every tensor to `device`. Trainable parameters become new variables.
+    ///
+    /// # Errors
+    /// Fails if a tensor cannot be copied to `device`. After an error, the network is unchanged.
     fn to_device(&mut self, device: &Device) -> Result<()> {
         convert::convert(self, |tensor| tensor.to_device(device))
     }
 
     /// Converts every float tensor to `dtype`. Trainable parameters become new variables.
+    ///
+    /// # Errors
+    /// Fails if a tensor cannot be converted to `dtype`. After an error, the network is unchanged.
     fn to_dtype(&mut self, dtype: DType) -> Result<()> {
         convert::convert(self, |tensor| {
             if tensor.dtype().is_float() { tensor.to_dtype(dtype) } else { Ok(tensor.clone()) }
@@ -173,6 +186,9 @@ pub trait Network: Module {
 
     /// Returns a copy with separate storage and no trainable parameters. The weights of the copy are packed for the
     /// kernels once instead of in every call.
+    ///
+    /// # Errors
+    /// Fails if a tensor cannot be copied.
     fn inference(&self) -> Result<Self>
     where
         Self: Sized,

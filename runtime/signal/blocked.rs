@@ -1,5 +1,6 @@
-//! The memory layout of a signal. A deferred convolution can compute its result in either layout. The layer that
-//! reads the result decides: a layer with a channel-blocked kernel requests `Nchwc`, all others request a tensor.
+//! Chooses the memory layout of a signal: a tensor, or a channel-blocked activation. Some deferred convolutions can
+//! compute their result in either layout. The layer that reads the result then decides: a layer with a
+//! channel-blocked kernel requests `Nchwc`, and all other layers request a tensor.
 
 use std::sync::Arc;
 
@@ -78,8 +79,9 @@ impl Signal {
     }
 }
 
-/// Returns whether to join the channels of signals in the channel-blocked layout: their other dimensions are equal,
-/// all can be channel-blocked, and at least one already is.
+/// Returns whether to concatenate the channels of `signals` in the channel-blocked layout. This requires that the
+/// signals differ only in the number of channels, that all can be channel-blocked, and that at least one already is or
+/// can only be computed channel-blocked.
 pub(crate) fn can_join_blocked(signals: &[Signal]) -> bool {
     let outer = |signal: &Signal| match signal.dims() {
         Ok(&[batch, _, height, width]) => Some([batch, height, width]),

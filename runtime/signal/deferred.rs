@@ -15,7 +15,7 @@ use super::normalization::ImageNormalization;
 use super::work::Work;
 use super::{Convolution, FusedPair, Layout, Layouts, Normalization, Product, Value};
 
-/// An operation that will run as one launch.
+/// An operation that runs when its result is needed.
 pub(crate) struct Deferred {
     shape: Shape,
     dtype: DType,

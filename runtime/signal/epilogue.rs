@@ -1,4 +1,4 @@
-//! The operations that are fused into the operation before them.
+//! The epilogue of a deferred operation: the elementwise operations that are fused into it.
 
 use std::fmt;
 

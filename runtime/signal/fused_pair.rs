@@ -1,5 +1,5 @@
-//! A convolution and the only operation that reads its result, in one launch. The convolution passes its result to
-//! that operation in pieces that stay in the cache.
+//! A convolution and the only operation that reads its result. If a kernel supports the pair, both run in one launch:
+//! the convolution passes its result to the other operation in pieces that stay in the cache.
 
 use std::fmt;
 
@@ -64,9 +64,9 @@ impl FusedPair {
         }
     }
 
-    /// Computes both operations: in one launch if a kernel supports the pair, and in two launches otherwise. Besides
-    /// the shapes, the support depends on the number of threads and on whether the weights are finite. `path` is the
-    /// consumer's path.
+    /// Computes both operations: in one launch if a kernel supports the pair, and in two launches otherwise. Whether a
+    /// kernel supports the pair depends on the shapes, on the number of threads, and on whether the weights are finite.
+    /// `path` is the consumer's path.
     pub(super) fn run(self, path: &Path) -> crate::Result<Value> {
         let fused = self.run_fused().map_err(|error| Error::from(error).in_layer(&self.consumer).at(path))?;
         let image = match fused {

@@ -80,6 +80,9 @@ impl Signal {
 
     /// Splits a dimension into `chunks` parts. If the size of the dimension is not divisible by `chunks`, the first
     /// parts are larger by 1. If the size is smaller than `chunks`, returns one part per element.
+    ///
+    /// # Errors
+    /// Fails if the signal has failed, if its deferred operation fails, or if `dim` is out of range.
     pub fn chunk(self, chunks: usize, dim: impl Dim) -> crate::Result<Vec<Self>> {
         let parts = self.into_tensor()?.chunk(chunks, dim)?;
         Ok(parts.into_iter().map(Self::from).collect())

@@ -45,8 +45,8 @@ use crate::{Error, Result};
 /// A signal is in one of four states:
 ///
 /// - *ready*: a tensor.
-/// - *deferred*: a convolution, linear layer or batch norm that has not run, with the bias, batch norm, residual and
-///   activation that were fused into it so far.
+/// - *deferred*: a convolution, linear layer or batch norm that has not run, with the operations that were fused into
+///   it so far, such as a bias, batch norm, residual, activation or max pooling.
 /// - *blocked*: a channel-blocked activation, which later layers read in this layout if their kernels support it.
 /// - *failed*: the first error, with the path of the layer that failed.
 ///
@@ -57,8 +57,8 @@ use crate::{Error, Result};
 #[derive(Clone)]
 pub struct Signal(State);
 
-/// Private, so that states can be added. Code outside this directory only reads a signal's shape, tensor or
-/// channel-blocked activation.
+/// The state of a signal. The enum is private, so that states can be added: code outside this directory reads only the
+/// shape, tensor or channel-blocked activation of a signal.
 #[derive(Clone)]
 enum State {
     Ready(Tensor),
@@ -93,11 +93,17 @@ impl Signal {
     }
 
     /// Returns the tensor. Runs a deferred operation.
+    ///
+    /// # Errors
+    /// Fails if the signal has failed, or if its deferred operation fails.
     pub fn into_tensor(self) -> Result<Tensor> {
         Ok(self.into_value(Layout::Nchw)?.tensor()?)
     }
 
     /// Returns the tensor. Runs a deferred operation at the first call; later calls return the same tensor.
+    ///
+    /// # Errors
+    /// Fails if the signal has failed, or if its deferred operation fails.
     pub fn tensor(&self) -> Result<Tensor> {
         self.clone().into_tensor()
     }
@@ -116,6 +122,9 @@ impl Signal {
     }
 
     /// Returns the shape. Does not run a deferred operation.
+    ///
+    /// # Errors
+    /// Fails if the signal has failed.
     pub fn shape(&self) -> Result<&Shape> {
         match &self.0 {
             State::Ready(tensor) => Ok(tensor.shape()),
@@ -126,21 +135,33 @@ impl Signal {
     }
 
     /// Returns the size of every dimension.
+    ///
+    /// # Errors
+    /// Fails if the signal has failed.
     pub fn dims(&self) -> Result<&[usize]> {
         self.shape().map(Shape::dims)
     }
 
-    /// Returns the size of one dimension; `candle_core::D::Minus1` counts from the end.
+    /// Returns the size of one dimension. `candle_core::D::Minus1` is the last dimension.
+    ///
+    /// # Errors
+    /// Fails if the signal has failed, or if `dim` is out of range.
     pub fn dim(&self, dim: impl candle_core::shape::Dim) -> Result<usize> {
         Ok(self.shape()?.dim(dim)?)
     }
 
     /// Returns the number of dimensions.
+    ///
+    /// # Errors
+    /// Fails if the signal has failed.
     pub fn rank(&self) -> Result<usize> {
         self.shape().map(Shape::rank)
     }
 
     /// Returns the element type.
+    ///
+    /// # Errors
+    /// Fails if the signal has failed.
     pub fn dtype(&self) -> Result<DType> {
         match &self.0 {
             State::Ready(tensor) => Ok(tensor.dtype()),
@@ -151,6 +172,9 @@ impl Signal {
     }
 
     /// Returns the device.
+    ///
+    /// # Errors
+    /// Fails if the signal has failed.
     pub fn device(&self) -> Result<Device> {
         match &self.0 {
             State::Ready(tensor) => Ok(tensor.device().clone()),

@@ -1,4 +1,4 @@
-//! The output types of forward passes: a signal, or a `Result`, `Option`, `Vec` or tuple of them.
+//! The output types of forward passes: a signal, or a `Result`, `Option`, `Vec` or tuple of output types.
 
 use candle_core::Tensor;
 
@@ -12,12 +12,15 @@ pub trait Outcome {
     fn failed(error: Error) -> Self;
 }
 
-/// Converts an output of signals into the same structure of tensors.
+/// Converts the output of a forward pass to tensors: each signal in it is replaced with its tensor.
 pub trait IntoTensors {
-    /// The structure of tensors.
+    /// The type of the output with a tensor in place of each signal.
     type Tensors;
 
     /// Returns the tensors, or the first error.
+    ///
+    /// # Errors
+    /// Fails if a signal has failed, if a deferred operation fails, or if the output is or contains an `Err`.
     fn into_tensors(self) -> Result<Self::Tensors>;
 }
 

@@ -1,4 +1,4 @@
-//! The operation and epilogue that one launch computes.
+//! The work of a deferred operation: an operation and its epilogue, or a pair of a producer and a consumer.
 
 use std::fmt;
 

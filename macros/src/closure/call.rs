@@ -105,7 +105,7 @@ const LENDING_METHODS: &[&str] = &[
 
 /// A layer that is called.
 struct Callee {
-    /// A reference to the layer, or to the list that contains it.
+    /// A reference to the layer or, if `index` is set, to the list that contains the layer.
     layer: TokenStream,
     /// The field and the outer indices, for errors.
     origin: Origin,
@@ -179,7 +179,7 @@ impl Walker<'_> {
         self.events.extend(borrowed_locals.into_iter().map(Event::Read));
     }
 
-    /// Walks the receiver. Returns the local that it borrows while the arguments are evaluated.
+    /// Walks the receiver. If the method borrows a local, returns this local, which must not move before the call.
     fn walk_receiver(&mut self, call: &mut ExprMethodCall) -> Option<Local> {
         if self.origin(&call.receiver).is_some() {
             self.walk_place(&mut call.receiver);

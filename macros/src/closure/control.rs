@@ -110,7 +110,8 @@ impl Walker<'_> {
         self.define(&binding.pat, origin, owned);
     }
 
-    /// Walks the scrutinee of `match` or `if let`. A field is borrowed, not moved or cloned.
+    /// Walks the scrutinee of `match` or `if let`, or the iterator of `for`. A field that is a layer or tensor is
+    /// borrowed, and a field of plain data is cloned.
     fn walk_scrutinee(&mut self, expr: &mut Expr) {
         self.pin_borrowed(expr);
         self.walk_operand(expr);
@@ -199,7 +200,7 @@ impl Walker<'_> {
         self.scopes.leave();
     }
 
-    /// Walks the body of a closure. The body may run later, several times, or not at all.
+    /// Walks the body of a closure or async block. The body may run later, several times, or not at all.
     fn in_frame(&mut self, moves: bool, walk: impl FnOnce(&mut Self)) -> Frame {
         self.frames.push(Frame { moves, captured: Vec::new() });
         let body = self.record(walk);
@@ -207,8 +208,9 @@ impl Walker<'_> {
         self.frames.pop().unwrap_or(Frame { moves, captured: Vec::new() })
     }
 
-    /// Returns `let x = x.clone();` for each local that a `move` closure captures. The copies are made before the
-    /// closure is created, so they are recorded at position `before` of the events.
+    /// Returns `let x = x.clone();` for each local that a `move` closure captures, or `let x = x;` if this is the last
+    /// use of the local. These statements run before the closure is created, so their events are inserted at `before`,
+    /// the position of the first event of the closure.
     fn capture_copies(&mut self, frame: Frame, before: usize) -> Option<TokenStream> {
         if !frame.moves || frame.captured.is_empty() {
             return None;

@@ -58,7 +58,8 @@ fn variant(item: &Item, variant: &Variant) -> TokenStream {
 // __private::tie_after(&mut network, "head", "embed.weight")?;
 // Ok(network)
 //
-// `__private::tie` builds the field from the tensor at the target's path; `tie_after` makes both paths share one tensor.
+// `__private::tie` builds the field from the tensor at the target's path; `tie_after` makes both paths share one
+// tensor.
 fn ties(item: &Item, variant: &Variant, network: &TokenStream) -> TokenStream {
     let krate = &item.input.krate;
     let this = local("network");
@@ -231,7 +232,8 @@ pub fn arg_clones(item: &Item, tokens: &impl ToTokens) -> TokenStream {
     owned.filter_map(copy).collect()
 }
 
-/// Returns whether a type is known to be `Copy`: numbers, `bool`, and arrays, tuples and options of them.
+/// Returns whether a type is known to be `Copy`: whether it is one of the types in `COPY`, or an array, tuple or option
+/// of such types.
 fn is_copy(ty: &Type) -> bool {
     const COPY: [&str; 16] = [
         "usize", "isize", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "f32", "f64", "bool", "char",

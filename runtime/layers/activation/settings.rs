@@ -112,7 +112,7 @@ activations! {
         /// Sets `alpha`. The function approaches `−alpha` at −∞.
         alpha = 1.;
     }
-    /// Computes `ln(1 + e^(beta x)) / beta`, a smooth ReLU, or `x` if `beta x > threshold`.
+    /// Computes a smooth approximation of ReLU: `ln(1 + e^(beta x)) / beta`, or `x` if `beta x > threshold`.
     ///
     /// - Config: `Softplus::config()`; setters `beta` (1), `threshold` (20)
     /// - Input, output: any shape

@@ -84,6 +84,9 @@ fn at_least_one<const N: usize>(axes: Axes, settings: [(&str, [usize; 2]); N]) -
 }
 
 /// Checks the weight and bias of a functional call. Returns the first two dimensions of the weight and the kernel size.
+///
+/// `layout` names these two dimensions in errors. `out_channels` computes the number of output channels from them, or
+/// returns `None` if the number of groups does not fit.
 fn check_operands(
     axes: Axes,
     weight: &Tensor,

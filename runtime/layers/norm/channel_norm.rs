@@ -200,8 +200,8 @@ impl RunningStats {
     }
 }
 
-/// Returns the number of batches, or 0 if the checkpoint lacks it. Checkpoints of candle and from before PyTorch 0.4.1
-/// lack it.
+/// Returns the number of batches, or 0 if the checkpoint lacks it. Checkpoints of candle lack it, as do those that were
+/// written by PyTorch before version 0.4.1.
 fn batches_tracked(vb: &VarBuilder) -> candle_core::Result<Tensor> {
     const NAME: &str = "num_batches_tracked";
     if vb.contains_tensor(NAME) {
