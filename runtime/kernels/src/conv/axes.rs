@@ -21,6 +21,9 @@ impl Axes {
     }
 
     /// Reshapes `[…, …, length]` to `[…, …, 1, length]`. Returns images unchanged.
+    ///
+    /// # Errors
+    /// Fails for [`Axes::One`] if the tensor has fewer than two dimensions.
     pub fn lift(self, tensor: &Tensor) -> Result<Tensor> {
         match self {
             Self::One => tensor.unsqueeze(2),
@@ -29,6 +32,9 @@ impl Axes {
     }
 
     /// Inverts [`lift`](Axes::lift).
+    ///
+    /// # Errors
+    /// Fails for [`Axes::One`] if the tensor has fewer than three dimensions.
     pub fn lower(self, tensor: Tensor) -> Result<Tensor> {
         match self {
             Self::One => tensor.squeeze(2),

@@ -1,8 +1,9 @@
-//! The transposed convolution. Its forward pass is the computation of the input gradient of an ordinary convolution.
+//! The transposed convolution. Its forward pass is the same computation as the input gradient of an ordinary
+//! convolution.
 //!
 //! In the backward pass, the forward pass of that convolution computes the gradient of the input. The gradient of the
 //! weight is that convolution's weight gradient, in which the input takes the place of the output's gradient, and the
-//! output's gradient that of the input.
+//! output's gradient takes the place of the input.
 
 use candle_core::{CpuStorage, CudaStorage, Result, Shape, Tensor, bail};
 

@@ -49,7 +49,8 @@ struct Task<'a> {
     columns: [usize; 2],
     /// A panel of B, `[KC][NC]`.
     panel: &'a mut [f32],
-    /// A block of A, `[KC][MC]`, used if A is transposed. Reading its columns in place could cause cache-set conflicts.
+    /// A packed block of A, `[KC][MC]`, used if A is transposed. Reading a transposed A in place could cause cache-set
+    /// conflicts.
     block: &'a mut [f32],
     epilogue: BiasActivation<'a>,
     c: &'a SharedStart<MaybeUninit<f32>>,
@@ -67,7 +68,7 @@ impl Kernel for Task<'_> {
                 let rows = [row, self.rows[1].min(row + MC)];
                 self.pack_block(rows, depth);
                 for row in (rows[0]..rows[1]).step_by(MR) {
-                    // The most sums that leave registers for the factors.
+                    // Each row has the most vectors of sums that leave registers for the factors.
                     match S::REGISTERS {
                         32.. => self.tiles::<S, 4>(simd, row, depth),
                         _ => self.tiles::<S, 2>(simd, row, depth),
@@ -107,8 +108,9 @@ impl Task<'_> {
         }
     }
 
-    /// Copies a square of `LANES` columns and rows of B, or the part of it within `end` and `width`, to its place in a
-    /// panel whose first row is `start`.
+    /// Copies a square of `LANES` rows and columns of a transposed B to the panel. The square begins at the row `row`
+    /// of B and at the column `column` of the panel, and is cut off at the row `end` and the column `width`. The
+    /// panel's first row is the row `start` of B.
     #[inline(always)]
     fn pack_transposed<S: Simd>(
         &mut self,
@@ -124,7 +126,7 @@ impl Task<'_> {
         if height == S::LANES && width == S::LANES {
             assert!((S::LANES - 1) * depth + S::LANES <= columns.len());
             assert!((S::LANES - 1) * NC + S::LANES <= panel.len());
-            // SAFETY: as asserted.
+            // SAFETY: by the assertions above, both blocks are in bounds. They are in different slices.
             unsafe { transpose(simd, columns.as_ptr(), depth, panel.as_mut_ptr(), NC) }
         } else {
             for (i, column) in columns.chunks(depth).take(width).enumerate() {
@@ -145,8 +147,8 @@ impl Task<'_> {
         }
     }
 
-    /// Returns the elements of A from a row and a column on, and their distances along both axes. The column must be
-    /// the first of a packed block.
+    /// Returns the elements of A from a row and a column on, the distance between its rows, and the distance between
+    /// its columns. The column must be the first column of the block that was packed last.
     fn block(&self, row: usize, column: usize) -> (&[f32], [usize; 2]) {
         if self.a.transposed {
             (&self.block[(row - self.rows[0]) % MC..], [1, MC])
@@ -155,7 +157,7 @@ impl Task<'_> {
         }
     }
 
-    /// Adds the products of a panel's rows to the sums of some rows, `NV` vectors at a time.
+    /// Multiplies up to `MR` rows of A by the panel and adds the products to C, `NV` vectors of columns at a time.
     #[inline(always)]
     fn tiles<S: Simd, const NV: usize>(&self, simd: S, row: usize, depth: [usize; 2]) {
         for column in (0..self.width()).step_by(NV * S::LANES) {
@@ -171,7 +173,7 @@ impl Task<'_> {
         assert!(column + NV * S::LANES <= NC && (end - start) * NC <= self.panel.len());
         let mut rows = [0; MR];
         for (i, offset) in rows.iter_mut().enumerate() {
-            // Rows beyond the last repeat it; their sums are discarded.
+            // Rows beyond the last row repeat the last row. Their sums are discarded.
             *offset = i.min(count - 1) * steps[0];
         }
         let a = Rows { start: values.as_ptr(), rows, step: steps[1] };
@@ -186,7 +188,8 @@ impl Task<'_> {
                 let lanes = self.width().saturating_sub(column + v * S::LANES).min(S::LANES);
                 let place = (row + i) * self.b.columns + self.columns[0] + column + v * S::LANES;
                 let place = self.c.at(place).cast::<f32>();
-                // SAFETY: no other task accesses these `lanes` elements of C. With `start > 0`, they have been written.
+                // SAFETY: no other task accesses these `lanes` elements of C. If `start > 0`, this task has written
+                // them with the previous panel.
                 unsafe {
                     let sum = if start > 0 { simd.add(*sum, simd.load_partial(place, lanes)) } else { *sum };
                     simd.store_partial(place, lanes, sum);

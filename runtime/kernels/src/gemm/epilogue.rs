@@ -18,7 +18,7 @@ impl BiasActivation<'_> {
     /// Turns the sums in the columns `first..end` of a row into results, in place.
     ///
     /// # Safety
-    /// `row` must have `end` elements, and no other task may access those from `first` on.
+    /// `row` must have `end` elements. Those from `first` on must be initialized, and no other task may access them.
     #[inline(always)]
     pub unsafe fn apply<S: Simd>(&self, simd: S, row: *mut f32, [first, end]: [usize; 2]) {
         if self.bias.is_none() && self.activation == Activation::Identity {
@@ -28,7 +28,8 @@ impl BiasActivation<'_> {
         for column in (first..end).step_by(S::LANES) {
             let place = row.wrapping_add(column);
             let lanes = S::LANES.min(end - column);
-            // SAFETY: the row has `lanes` elements from `column` on, by the caller's promise, and so has the bias.
+            // SAFETY: the row has `lanes` elements from `column` on, by the caller's promise, and the slice of the bias
+            // has at least as many.
             unsafe {
                 let mut value = simd.load_partial(place, lanes);
                 if let Some(bias) = self.bias {
@@ -37,7 +38,8 @@ impl BiasActivation<'_> {
                 simd.store_partial(place, lanes, activate(simd, before, value));
             }
         }
-        // SAFETY: the row has `end` elements, and no other task accesses these, by the caller's promise.
+        // SAFETY: by the caller's promise, the row has `end` elements, and no other task accesses those from `first`
+        // on.
         let results = unsafe { std::slice::from_raw_parts_mut(row.wrapping_add(first), end - first) };
         activate_all(simd, after, results);
     }

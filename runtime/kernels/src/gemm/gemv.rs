@@ -7,18 +7,19 @@ use crate::simd::{Isa, Kernel, Simd, dispatch_to};
 use super::epilogue::BiasActivation;
 use super::matrix::Matrix;
 
-/// The columns of B that are multiplied by the same rows together.
+/// The number of columns of B that are multiplied by the same rows at a time.
 const NR: usize = 4;
 
-/// The rows of A that are multiplied by the same columns together.
+/// The number of rows of A that are multiplied by the same columns at a time.
 const MR: usize = 4;
 
-/// The depth of a pass. This part of some rows and columns stays in the first-level cache. The depth determines the
-/// order of the additions, so it does not depend on the number of threads.
+/// The maximum depth of a pass: the number of elements of each row and column that one pass multiplies. Those of a few
+/// rows and columns stay in the first-level cache. This depth determines the order of the additions, so it must not
+/// depend on the number of threads.
 const KC: usize = 512;
 
-/// The numbers of rows for which a task packs its part of A. Rows whose distance is a power of two would cause
-/// cache-set conflicts.
+/// The numbers of rows of A for which each task packs A. If A were read in place, rows whose distance is a power of two
+/// would cause cache-set conflicts.
 const PACKED_ROWS: std::ops::Range<usize> = MR + 1..super::MIN_PACKED[0];
 
 /// The product `epilogue(a · b)`. Either `a` is in row-major order and `b` is transposed, or one of the sizes is 0.
@@ -106,7 +107,8 @@ impl Task<'_> {
             let width = NR.min(self.columns[1] - column);
             for row in (0..a.rows).step_by(MR) {
                 let count = MR.min(a.rows - row);
-                // Columns and rows beyond the last repeat it; their sums are discarded.
+                // Columns beyond the last column repeat the last column, and likewise for rows. Their sums are
+                // discarded.
                 let mut columns = [&[][..]; NR];
                 for (j, values) in columns.iter_mut().enumerate() {
                     let start = (column + j.min(width - 1)) * b.rows;
@@ -129,7 +131,7 @@ impl Task<'_> {
     }
 }
 
-/// Returns the dot products of the first `count` rows and every column. All have the same length.
+/// Returns the dot products of the first `count` rows with every column. All rows and columns have the same length.
 ///
 /// The order of the additions in a sum does not depend on the other rows and columns.
 #[inline(always)]
@@ -137,7 +139,7 @@ fn dot_products<S: Simd>(simd: S, x: [&[f32]; MR], columns: [&[f32]; NR], count:
     match count {
         1 => tile::<S, 1>(simd, x, columns),
         2 => tile::<S, 2>(simd, x, columns),
-        // With fewer registers, the sums of four rows would not fit.
+        // The sums of four rows fit only in more than 16 registers.
         4 if S::REGISTERS > 16 => tile::<S, 4>(simd, x, columns),
         4 => {
             let [a, b, c, d] = x;

@@ -3,7 +3,8 @@
 //! - [`multiply`] computes `C = epilogue(A · B)` for matrices in memory. It packs panels of B on the fly (`blocked`),
 //!   or computes dot products without packing B if A has few rows (`gemv`).
 //! - [`multiply_packed`] multiplies operands that the caller has packed, as Winograd's transforms do (`packed`).
-//! - [`RegisterTile`] is the inner loop of both, of convolutions, and of their gradients that are matrix products.
+//! - [`RegisterTile`] is the inner loop of `blocked` and `packed`. Convolutions, and those of their gradients that are
+//!   computed as matrix products, use it too.
 //!
 //! The names are those of BLIS: `MR × NR` sums are in registers, and `KC` rows of a panel of `NC` columns of B stay in
 //! the first-level cache while they are multiplied by `MC` rows of A.

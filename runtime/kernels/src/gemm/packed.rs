@@ -13,8 +13,8 @@ const PANEL: usize = CACHE_LINE_FLOATS;
 
 /// The partition of the rows of A into groups.
 ///
-/// Groups have nearly equal sizes. A group of one row would be slow, because it would wait for the latency of its
-/// additions.
+/// Groups have nearly equal sizes, so that the last group is not much smaller than the others. A group of one row would
+/// be slow, because it would wait for the latency of its additions.
 #[derive(Clone, Copy)]
 pub(crate) struct RowGroups {
     rows: usize,
@@ -27,8 +27,8 @@ const fn max_rows<S: Simd>() -> usize {
     if S::LANES == 16 { 14 } else { 6 }
 }
 
-/// Returns the maximum number of panels that one call of [`multiply_packed`] supports. With a single panel of one
-/// vector, each product would load one of its factors from memory.
+/// Returns the maximum number of panels that one call of [`multiply_packed`] supports. A panel that is one vector wide
+/// is multiplied together with a second panel, so that each element loaded from A is used for two products.
 pub(crate) const fn panels_at_once<S: Simd>() -> usize {
     if S::LANES == PANEL { 2 } else { 1 }
 }
@@ -86,7 +86,7 @@ pub(crate) unsafe fn multiply_packed<S: Simd>(simd: S, factors: PackedFactors, c
         for group in 0..groups.count {
             let (start, end) = (groups.start(group), groups.start(group + 1));
             let rows = end - start;
-            // SAFETY: `end ≤ rows`, and `first`, a multiple of `LANES` or 0, is below the depth.
+            // SAFETY: `end` is at most `factors.rows`, and `first` is 0 or a multiple of `LANES` below the depth.
             unsafe {
                 let a = factors.a.add(start * depth.next_multiple_of(S::LANES) + first * rows);
                 let (b, depth) = (factors.b.add(first * PANEL), step.min(depth - first));
@@ -106,7 +106,7 @@ pub(crate) unsafe fn multiply_packed<S: Simd>(simd: S, factors: PackedFactors, c
 #[derive(Clone, Copy)]
 struct Sums {
     start: *mut f32,
-    /// Whether to add to the sums in memory.
+    /// Whether to add to the sums that are already in memory.
     resume: bool,
 }
 
@@ -114,7 +114,7 @@ struct Sums {
 /// panel in the first-level cache, where the previous group left them. A single group has no previous group, and with
 /// more groups, loading and storing the sums in each pass costs more than reading the panel.
 const FEW_GROUPS: std::ops::RangeInclusive<usize> = 2..=3;
-/// The rows of a panel in one pass over the groups.
+/// The number of rows of a panel in one pass over the groups.
 const KC: usize = 64;
 
 /// # Safety
@@ -189,6 +189,7 @@ fn offsets<S: Simd, const NV: usize>(stride: usize) -> [usize; NV] {
     std::array::from_fn(|v| v * S::LANES / PANEL * stride + v * S::LANES % PANEL)
 }
 
-/// The distance in floats at which panels are prefetched. The panel of Winograd's next position follows that of the
-/// current one, and all positions together exceed the near caches.
+/// How far ahead of the multiplication panels are prefetched, in floats. In a Winograd convolution, the prefetches at
+/// the end of a panel reach the panel of the next position, which follows it in memory. The panels of all positions
+/// together exceed the near caches.
 const AHEAD: usize = 32 * PANEL;

@@ -1,6 +1,7 @@
 //! The register tile: sums of a matrix product, for `MR` rows and `NV` vectors of columns, in registers.
 //!
-//! All matrix products share this inner loop. They differ in the layout of their operands and in what they pack.
+//! All matrix products except those of `gemv` share this inner loop. They differ in the layout of their operands and in
+//! what they pack.
 
 use crate::memory::CACHE_LINE_FLOATS;
 use crate::simd::{Lanes, prefetch};
@@ -45,7 +46,7 @@ impl<L: Lanes, const MR: usize, const NV: usize> RegisterTile<L, MR, NV> {
         Self { lanes, sums: [[lanes.splat(L::Real::default()); NV]; MR] }
     }
 
-    /// Adds the products of `depth` elements of each row of A and `depth` rows of B.
+    /// Adds the matrix product of A, of which each row has `depth` elements, and B, which has `depth` rows.
     ///
     /// With `AHEAD > 0`, prefetches B at a distance of `AHEAD` elements.
     ///

@@ -96,7 +96,7 @@ fn forward(
     Tensor::from_vec(y, (sizes.rows, sizes.outputs), x.device())
 }
 
-/// Returns the gradient of `x`, `grad · weight`.
+/// Returns the gradient of `x`: `grad · weight`.
 fn grad_x(isa: Isa, weight: &Tensor, grad: &Tensor) -> Result<Tensor> {
     let (rows, outputs) = grad.dims2()?;
     let inputs = weight.dim(1)?;
@@ -109,7 +109,7 @@ fn grad_x(isa: Isa, weight: &Tensor, grad: &Tensor) -> Result<Tensor> {
     Tensor::from_vec(values, (rows, inputs), grad.device())
 }
 
-/// Returns the gradient of `weight`, `gradᵀ · x`.
+/// Returns the gradient of `weight`: `gradᵀ · x`.
 fn grad_weight(isa: Isa, x: &Tensor, grad: &Tensor) -> Result<Tensor> {
     let (rows, outputs) = grad.dims2()?;
     let inputs = x.dim(1)?;

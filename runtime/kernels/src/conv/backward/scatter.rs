@@ -45,7 +45,7 @@ impl Scatter {
         let [down, right] = &extent.axes;
         let strides = down.stride * right.stride;
         let fewer_products = match strides {
-            // Winograd handles 3×3 kernels.
+            // Kernels of up to nine taps are left to the flipped convolution, which can use Winograd.
             1 => extent.taps() > 9 && 2 * extent.input_plane() >= 3 * extent.output_plane(),
             _ => extent.taps() >= strides,
         };

@@ -1,5 +1,5 @@
-//! The costs from which the time of an algorithm is estimated, in multiply-adds of f32, measured on two processors with
-//! `examples/plan_check.rs`.
+//! The costs from which the time of an algorithm is estimated. They were measured on two processors with
+//! `examples/plan_check.rs`. Their unit is a multiply-add of f32.
 
 use crate::simd::Microarchitecture;
 
@@ -48,7 +48,8 @@ pub(super) struct CostTable {
 /// The costs of lanes over channels: a product, a result or sum stored, an element copied into a tile, a weight read,
 /// and a call.
 pub(super) struct ChannelLanes {
-    /// In panels of one vector, which load a pixel for each product, and of two vectors.
+    /// A product in a panel of one vector, which loads a pixel for each product, and a product in a panel of two
+    /// vectors.
     pub product: [f64; 2],
     pub stored: f64,
     pub copied: f64,

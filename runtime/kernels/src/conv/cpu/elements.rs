@@ -159,7 +159,7 @@ pub(in crate::conv) enum OutputPtr {
     Half(Half, *mut u16),
 }
 
-// SAFETY: tasks write disjoint elements and read no others.
+// SAFETY: tasks write disjoint elements, and a task reads only elements that it has written.
 unsafe impl Send for OutputPtr {}
 // SAFETY: as above.
 unsafe impl Sync for OutputPtr {}

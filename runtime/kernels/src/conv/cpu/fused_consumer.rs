@@ -120,11 +120,11 @@ impl<'a> Consumer<'a> {
         }
     }
 
-    /// Computes some rows of the block of channels with the index `index` among the blocks of all images.
+    /// Computes some rows of one block of channels. `index` is the index of the block, counted across all images.
     ///
     /// # Safety
-    /// `plane` is the address of the block's first pixel; the rows that the results read exist. No other task accesses
-    /// the results.
+    /// `plane` is the address of the first pixel of the block in the input. The input rows that the results read exist.
+    /// No other task accesses the results.
     #[inline(always)]
     pub unsafe fn rows<S: Simd>(&self, simd: S, index: usize, plane: *const f32, rows: Range<usize>) {
         // SAFETY: the caller's promise.

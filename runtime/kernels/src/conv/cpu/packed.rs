@@ -23,7 +23,8 @@ pub struct PackedCache {
     weight: Slot<(TensorId, PackedForm)>,
     plan: Slot<PlanKey>,
     algorithm: Slot<(ConvProblem, bool)>,
-    /// The arena for the layer's results. The cache holds it because an arena lives as long as a layer that uses it.
+    /// The arena for the layer's results. The cache holds it, so that the arena lives as long as any layer that uses
+    /// it.
     arena: OnceLock<Arc<Arena>>,
 }
 

@@ -11,7 +11,8 @@ use super::fused_consumer::Windows;
 use super::plan::{Chunks, OutputBlocks};
 use super::tile::TileSize;
 
-/// The overhead of a task, in cycles. A core completes two vectors of multiply-adds in each cycle.
+/// The overhead of a task. This cost and those below are in cycles, in each of which a core completes two vectors of
+/// multiply-adds.
 const TASK: usize = 2000;
 /// The cost of a vector that is copied or stored.
 const COPY: usize = 3;
@@ -270,8 +271,8 @@ impl PartitionProblem<'_> {
         )
     }
 
-    /// Returns how many vectors of the largest task another core has written in the previous layer or will read in the
-    /// next one, assuming that each thread has the same pixels in both of those layers.
+    /// Estimates the number of vectors of the largest task that another core wrote in the previous layer or will read
+    /// in the next layer. Assumes that each thread has the same pixels in those two layers.
     fn remote_vectors(&self, cut: &Cut, threads: usize) -> usize {
         let own = (self.shape.batch * cut.patches[0] * cut.patches[1]).is_multiple_of(threads);
         if own || self.direction == Lanes::Pixels {
@@ -354,8 +355,8 @@ fn patches(shape: &ConvShape, counts: [usize; 2], unit: usize) -> Vec<Patch> {
     pieces(0, 1).flat_map(|rows| pieces(1, unit).map(move |columns| patch(rows.clone(), columns))).collect()
 }
 
-/// Divides the consumer's rows into `count` runs and returns the patch that each of them reads: whole rows. In a
-/// flattened shape, all rows lie side by side in a single row.
+/// Divides the consumer's rows into `count` runs and returns the patch that each run reads: whole rows of the
+/// producer's results. If the shape is flattened, all of its rows lie side by side in a single row.
 fn bands(shape: &ConvShape, windows: &Windows, count: usize) -> Vec<Patch> {
     let [height, width] = windows.size;
     let band = |i: usize| {

@@ -13,7 +13,7 @@ use super::partition::{Lanes, Limits, Order, Partition, PartitionProblem, Place}
 use super::tile::{Tap, Tile, TileSize};
 use super::{channel_lanes, pixel_lanes};
 
-/// The cost of an output element in addition to its multiplications, in multiplications.
+/// The overhead of an output element, as a number of multiplications.
 const OVERHEAD: usize = 16;
 /// The maximum number of floats of an input tile. A huge dilation would exceed it.
 const LARGEST_TILE: usize = 1 << 26;
@@ -143,8 +143,8 @@ pub(super) struct Counts {
 }
 
 impl PlanOptions {
-    /// Returns the shape, with the operand format's number of input channels. The images of a pointwise convolution are
-    /// flattened to one row, unless a kernel with lanes over channels copies them to tiles.
+    /// Returns the shape, with one input channel for each word of the operand format. The images of a pointwise
+    /// convolution are flattened to one row, unless a kernel with lanes over channels copies them to tiles.
     fn shape(&self, shape: &ConvShape) -> ConvShape {
         let flat = is_pointwise(shape) && (self.in_place || self.direction == Lanes::Pixels);
         self.operand.shape(&if flat { flattened(shape) } else { *shape })
@@ -182,7 +182,8 @@ pub(super) struct Plan {
     /// The shape that [`PlanOptions::shape`] returns.
     pub shape: ConvShape,
     pub operand: OperandFormat,
-    /// The input channels of a group, in elements of the input.
+    /// The number of input channels of a group in the input. For pairs of bf16, `shape` counts pairs of channels
+    /// instead.
     pub group_inputs: usize,
     pub input_block: usize,
     pub chunks: Chunks,
@@ -196,7 +197,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Returns `None` if the input tile would exceed [`LARGEST_TILE`] or an offset does not fit.
+    /// Returns `None` if the input tile would exceed [`LARGEST_TILE`] or an offset does not fit in a `u32`.
     pub fn new(shape: &ConvShape, options: PlanOptions, threads: usize) -> Option<Self> {
         let PlanOptions { operand, input_block, in_place, registers, blocks, .. } = options;
         let group_inputs = shape.group_inputs();

@@ -67,8 +67,8 @@ impl ConvProblem {
         Algorithm::ALL.into_iter().filter(|algorithm| self.is_supported_by(*algorithm))
     }
 
-    /// Returns the register-tile algorithm for the layouts, or [`Algorithm::Reference`] if there is none. All of these
-    /// compute exactly the products of the definition.
+    /// Returns the register-tile algorithm for the layouts, or [`Algorithm::Reference`] if there is none. Each of these
+    /// algorithms computes exactly the products of the definition.
     pub(super) fn register_tiles(&self) -> Algorithm {
         match (self.input, self.output) {
             (Layout::Nchw, Layout::Nchw) => Algorithm::PixelLanes,
@@ -91,7 +91,7 @@ impl ConvProblem {
         }
     }
 
-    /// A dilated convolution is split into undilated ones, which only NCHW supports.
+    /// A dilated convolution is split into undilated ones. Only the NCHW layout supports this split.
     fn is_supported_by_winograd(&self, tile: Tile) -> bool {
         let ConvShape { kernel, in_channels, geometry, .. } = self.shape;
         let [dilation, other] = geometry.dilation;

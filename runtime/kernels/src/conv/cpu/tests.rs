@@ -1,4 +1,4 @@
-//! Every thread of a large machine has work in the layers of well-known networks.
+//! Tests that every thread of a large machine has work in the layers of well-known networks.
 
 use crate::conv::ConvGeometry;
 use crate::parallel::counts;

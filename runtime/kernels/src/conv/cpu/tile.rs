@@ -70,8 +70,9 @@ impl TileSize {
 }
 
 /// A tile, `[channel block][row phase][plane][rows][pitch][channels of the block]`. A row phase contains every
-/// `stride`-th row of the input: the rows that one row of the kernel reads. A plane contains the columns of a phase
-/// that one column of the kernel reads.
+/// `stride`-th row of the input: the rows that one row of the kernel reads. A plane contains those columns of a row
+/// phase that one column of the kernel reads. Without column planes, all kernel columns whose positions are equal
+/// modulo the stride share a plane.
 pub(super) struct Tile {
     /// The row phases that some tap reads, ascending.
     phases: Vec<usize>,
@@ -119,7 +120,7 @@ impl Tile {
     }
 
     /// Returns the taps of the input channels `channels` in the order of the packed weight, or `None` if an offset does
-    /// not fit. The first channel must start a block.
+    /// not fit in a `u32`. The first channel must start a block.
     pub fn taps(&self, shape: &ConvShape, channels: Range<usize>) -> Option<Vec<Tap>> {
         let kernel = (0..shape.kernel[0]).flat_map(|ky| (0..shape.kernel[1]).map(move |kx| [ky, kx]));
         let mut taps = vec![];
@@ -139,7 +140,7 @@ impl Tile {
         let index = |of: &[usize], phase: usize| of.iter().position(|p| *p == phase);
         let [y, x] = [ky * dilation[0], kx * dilation[1]];
         let phase = index(&self.phases, y % stride[0]).unwrap_or_default();
-        // The column has its own plane, or is shifted within the plane of its phase.
+        // The kernel's column has its own plane, or it is shifted within the plane of its column phase.
         let (plane, shift) = match index(&self.planes, x) {
             Some(plane) => (plane, 0),
             None => (index(&self.planes, x % stride[1]).unwrap_or_default(), x / stride[1]),
@@ -210,8 +211,8 @@ impl Tile {
         }
     }
 
-    /// Copies the part that `patch` reads of a block of channels `[height, width, lanes]`. The tile must have blocks of
-    /// `lanes` channels. Pixels outside of the input are zeros.
+    /// From a block of channels `[height, width, lanes]`, copies the part that `patch` reads. The tile must have blocks
+    /// of `lanes` channels. Pixels outside of the input are zeros.
     ///
     /// # Safety
     /// `input` is a block of that shape, and `tile` has room for one block.
@@ -382,10 +383,10 @@ impl<S: Simd> Columns<S> {
         }
     }
 
-    /// Returns the columns with stride 1, or zeros without a row.
+    /// Returns the columns with stride 1, or zeros if `row` is `None`.
     ///
     /// # Safety
-    /// `row` has the width of the input.
+    /// `row`, if there is one, points to a row of the input.
     #[inline(always)]
     unsafe fn adjacent(&self, simd: S, row: Option<*const f32>) -> S::V {
         let Some(row) = row else { return simd.zero() };

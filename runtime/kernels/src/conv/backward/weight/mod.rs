@@ -1,5 +1,5 @@
 //! The gradient of the weight, `[out_channels, in_channels / groups, height, width]`: for each output channel and each
-//! tap, the sum over all pixels of the output's gradient times the input under the tap.
+//! tap, the sum, over all pixels, of the output's gradient times the input under the tap.
 
 pub(super) mod dots;
 pub(super) mod outer;

@@ -34,7 +34,8 @@ pub(super) struct Factors<'a> {
     pub weights: *const f32,
     /// The weights that will be read next, for prefetching. Never dereferenced.
     pub next: *const f32,
-    /// The range of each tap's cache lines in `next` that this tile prefetches.
+    /// The range of cache lines that this tile prefetches from the part of `next` that belongs to a tap. It is the same
+    /// for every tap.
     pub fetch: [usize; 2],
 }
 

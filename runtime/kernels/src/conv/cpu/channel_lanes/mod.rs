@@ -44,7 +44,7 @@ pub(super) enum Target<'a> {
     Consumer(&'a Consumer<'a>, Windows),
 }
 
-// SAFETY: tasks write disjoint elements and read no others.
+// SAFETY: tasks write disjoint elements, and a task reads only elements that it has written.
 unsafe impl Send for Target<'_> {}
 // SAFETY: as above.
 unsafe impl Sync for Target<'_> {}
@@ -114,7 +114,8 @@ fn output_blocks(outputs: usize, registers: TileShape) -> OutputBlocks {
     OutputBlocks::new(outputs, registers.outputs, |rest| rest.next_multiple_of(registers.lanes))
 }
 
-/// Returns the numbers of floats of the tile and, if a consumer reads a patch's results, of these results in one panel.
+/// Returns the number of floats of the tile and, if there is a consumer, the number of floats of a patch's results in
+/// one panel.
 fn scratch_floats(plan: &Plan, windows: Option<Windows>) -> [usize; 2] {
     let tile = plan.tile.as_ref().map_or(0, |_| plan.tile_floats() + CACHE_LINE_FLOATS);
     let patches = plan.partition.patches.iter().map(|patch| patch.rows * patch.columns);

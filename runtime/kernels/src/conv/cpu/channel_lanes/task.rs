@@ -121,8 +121,8 @@ impl Tasks<'_> {
             };
             let to = Destination { at: to.at.wrapping_add(pixels.output * S::LANES), ..to };
             let ends = Ends { resume: chunk > 0, writer: writer.filter(|_| last), to };
-            // SAFETY: the tile or input has the pixels at every tap, and `len` covers the panel's weights. The pixels
-            // lie in the patch, and no other task writes these channels of it.
+            // SAFETY: the tile, or the input that is read in place, has the pixels at every tap. `weights` has the
+            // panel's `len` weights. The pixels lie in the patch, and no other task writes these channels of the patch.
             unsafe {
                 micro::multiply::<S, VECTORS, PLANES>(simd, pixels.count, factors, &affine, ends);
                 if last {

@@ -40,7 +40,7 @@ pub(super) struct Sums<'a> {
     pub at: *mut f32,
     /// Whether to add to the sums at `at`.
     pub resume: bool,
-    /// The destination of the results, which are stored instead of the sums if it is set.
+    /// If set, the destination of the results. They are then stored there, and the sums are not stored.
     pub results: Option<Results<'a>>,
 }
 

@@ -157,7 +157,8 @@ fn chunk(shape: &ConvShape, registers: TileShape) -> usize {
     (STRIP_BYTES / strip_bytes).max(1)
 }
 
-/// Divides the output channels into blocks of a few different widths, because a loop is compiled for each width.
+/// Divides the output channels into blocks. Blocks have only a few different widths, because a loop is compiled for
+/// each width.
 fn output_blocks(outputs: usize, registers: TileShape) -> OutputBlocks {
     let width = |channels: usize| match channels {
         0 | 1 => 1,

@@ -88,8 +88,8 @@ impl Tasks<'_> {
                 let f32_output = f32_output.filter(|_| strip.whole && channels.len() == width);
                 let results = f32_output.map(|output| self.results(place, channels.start, strip, output));
                 // SAFETY: the slices have the lengths that the block needs. The tile has a vector at every tap of every
-                // strip, and an input read in place has a whole vector wherever a strip has one. No other task
-                // accesses the results.
+                // strip, and an input read in place has a whole vector wherever a strip has one. No other task accesses
+                // the results.
                 unsafe {
                     micro::accumulate::<S, PAIRS>(
                         simd,
@@ -130,7 +130,7 @@ impl Tasks<'_> {
         }
     }
 
-    /// Returns the index in the output of a patch's first pixel in an output channel.
+    /// Returns the index, in the output, of the patch's first pixel in the channel `channel`.
     #[inline(always)]
     fn first_pixel(&self, place: &Place<'_>, channel: usize) -> usize {
         let (shape, patch) = (&self.plan.plan.shape, place.patch);

@@ -1,5 +1,5 @@
-//! A dilated convolution as several plain ones: every `dilation`-th pixel on each axis, starting from one of the first
-//! `dilation` pixels, is an image of its own, which the kernel reads without gaps.
+//! A dilated convolution, computed as a plain one on more images. All pixels whose rows are equal modulo the dilation
+//! and whose columns are equal modulo the dilation form an image of their own, which the kernel reads without gaps.
 
 use std::borrow::Cow;
 use std::mem::MaybeUninit;
@@ -65,7 +65,7 @@ impl Phases {
             activation: call.activation,
         };
         plain(&call, OutputPtr::F32(results.as_mut_ptr()));
-        // SAFETY: `plain` writes all elements; those of the output are the caller's promise.
+        // SAFETY: `plain` writes all `results`. The caller promises the bounds of the output.
         unsafe {
             results.set_len(elements);
             self.join(&results, output);
@@ -73,8 +73,8 @@ impl Phases {
         Ok(())
     }
 
-    /// Splits images `[image][channel]` of `size`, with `before` zeros before each axis, into phases of `part` rows and
-    /// columns, with zeros after their ends.
+    /// Splits images `[image][channel]` of `size`, preceded by `before` zeros on each axis, into phases of `part` rows
+    /// and columns. Zeros fill the rest of each phase.
     fn split(
         &self,
         images: Elements<'_>,

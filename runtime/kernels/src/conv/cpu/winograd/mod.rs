@@ -8,9 +8,10 @@
 //! 2. [`gemm`](crate::gemm): at each position, the matrix product `m = v u` with the transformed weight (`pack`);
 //! 3. `transform` again: `y = Aᵀ m A`, followed by the epilogue.
 //!
-//! Every sum has one order, independent of the number of threads and the division into blocks, so results are
-//! bit-equal for all of them. All outputs of a tile depend on all of its inputs. An infinity or NaN in one input would
-//! therefore spread over the whole tile, so operands that are not finite are left to other algorithms.
+//! The order of the additions in a sum depends neither on the number of threads nor on the division into blocks.
+//! Results are therefore bit-equal for any number of threads and any blocks. All outputs of a tile depend on all of its
+//! inputs. An infinity or NaN in one input would therefore spread over the whole tile, so operands that are not finite
+//! are left to other algorithms.
 
 mod dilated;
 mod grid;
@@ -116,7 +117,7 @@ fn run(
     let elements = |channels: usize, [height, width]: [usize; 2]| {
         shape.batch * channels.next_multiple_of(lanes) * height * width
     };
-    // The bounds of all memory accesses follow from these.
+    // The bounds of all memory accesses follow from these assertions.
     assert_eq!([packed.out_channels, packed.in_channels], [shape.out_channels, shape.in_channels]);
     assert_eq!(call.input.len(), elements(shape.in_channels, shape.input));
     let outputs = elements(shape.out_channels, shape.output);

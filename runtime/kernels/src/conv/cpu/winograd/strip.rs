@@ -19,7 +19,7 @@ pub(super) struct Window {
     pub left: isize,
     pub rows: usize,
     pub cols: usize,
-    /// The channels of the strip that exist.
+    /// The number of the strip's channels that exist.
     pub channels: usize,
 }
 
@@ -96,11 +96,11 @@ unsafe fn fill_zero<S: Simd>(simd: S, strip: *mut f32, cols: usize) {
 }
 
 /// # Safety
-/// `pixels` points to `count` pixels in each of the window's channels, `strip` to `LANES` pixels.
+/// `pixels` points to `count` pixels in each of the window's channels, and `strip` points to `LANES` pixels.
 #[inline(always)]
 unsafe fn load_block<S: Simd>(simd: S, window: &Window, pixels: ElementPtr, count: usize, strip: *mut f32) {
     let plane = window.height * window.width;
-    // SAFETY: the caller's bounds; the block is the largest there is.
+    // SAFETY: the caller's bounds; `block` has room for the largest square block.
     unsafe {
         if let ElementPtr::F32(pixels) = pixels
             && count == S::LANES
@@ -150,7 +150,7 @@ pub(super) unsafe fn store_strip<S: Simd>(
 }
 
 /// # Safety
-/// The output has `count` pixels from `at` on in each of the window's channels, and `strip` has `LANES`.
+/// The output has `count` pixels from `at` on in each of the window's channels, and `strip` has `LANES` pixels.
 #[inline(always)]
 unsafe fn store_block<S: Simd>(
     simd: S,
@@ -163,7 +163,7 @@ unsafe fn store_block<S: Simd>(
     let plane = window.height * window.width;
     let mut block = std::mem::MaybeUninit::<[f32; BLOCK]>::uninit();
     let block = block.as_mut_ptr().cast::<f32>();
-    // SAFETY: the caller's bounds; the block is the largest there is, and written before it is read.
+    // SAFETY: the caller's bounds; `block` has room for the largest square block and is written before it is read.
     unsafe {
         transpose(simd, strip, S::LANES, block, S::LANES);
         for channel in 0..window.channels {

@@ -54,7 +54,7 @@ pub(super) struct InputTransform<'a, F, const OUT: usize, const IN: usize> {
     pub scheme: PhantomData<F>,
     pub operands: &'a Operands<'a>,
     pub tiles: Range<usize>,
-    /// The first is a multiple of [`PANEL`], which is a multiple of every instruction set's lanes.
+    /// The first channel is a multiple of [`PANEL`], which is a multiple of every instruction set's lanes.
     pub channels: Range<usize>,
     /// [`STRIP`] floats.
     pub strip: *mut f32,

@@ -17,7 +17,7 @@ template <class A> static __device__ __forceinline__ A block_sum(A value, A (&sc
     return sum;
 }
 
-// A block adds the parts of SUM_WIDTH neighboring sums, each with SUM_HEIGHT threads.
+// A block adds the parts of SUM_WIDTH neighboring sums. SUM_HEIGHT threads add the parts of each sum.
 static const int SUM_WIDTH = 32, SUM_HEIGHT = SUM_THREADS / SUM_WIDTH;
 
 // Adds `number` parts, the first at `parts` and each `step` after the one before, for sum `threadIdx.x % SUM_WIDTH` of

@@ -43,7 +43,8 @@ pub struct Methods {
 const MIN_TENSOR_CHANNELS: [usize; 2] = [3, 16];
 /// The minimum number of multiply-adds for tensor cores. Packing their operands takes about 10 µs.
 const MIN_TENSOR_WORK: usize = 1 << 26;
-/// The maximum number of rows for a narrow tile, which then has less padding than the other tiles.
+/// The maximum number of rows for a narrow tile. With at most this many rows, a narrow tile has less padding than the
+/// other tiles.
 const MAX_NARROW: usize = 32;
 /// The minimum number of rows and columns for a large tile, and of columns for a wide tile.
 const MIN_LARGE: usize = 96;

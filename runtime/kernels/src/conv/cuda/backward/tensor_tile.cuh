@@ -23,7 +23,7 @@ template <> __device__ __forceinline__ float rounded<float>(float value) { retur
 static const int STAGES = 3;       // of the pipeline
 static const int DEPTH_CHUNKS = 4; // of the depth in a stage
 
-// A warp computes HIGH × WIDE fragments of 16 × 8.
+// A warp computes HIGH × WIDE fragments of 16 × 8 sums each.
 template <class T_, int ROWS_, int COLUMNS_, int WARP_ROWS, int WARP_COLUMNS> struct TensorTile {
     using T = T_;
     static constexpr int ROWS = ROWS_, COLUMNS = COLUMNS_;

@@ -29,7 +29,8 @@ use candle_core::{DType, Result, bail};
 use launches::Call;
 use sizes::{check, sizes};
 
-/// The operands of the epilogue, which follow the input and the weight in this order, and the activation.
+/// Which operands of the epilogue there are, and the activation. The operands follow the input and the weight, in the
+/// order of the fields.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Options {
     /// Whether there is a scale per output channel.

@@ -1,4 +1,5 @@
-// The partition of a convolution, the matrix product [group_outputs, depth] · [depth, pixels], into blocks.
+// The partition of a convolution into blocks. The convolution of a group is the matrix product [group_outputs, depth] ·
+// [depth, pixels].
 #pragma once
 #include "sizes.cuh"
 

@@ -1,5 +1,5 @@
-//! 3×3 kernels with stride 1 or 2 from `Nchw` to `Nchw`, with lanes over pixels. [`rows`] reads f32 in place and halves
-//! from a band of widened rows.
+//! 3×3 kernels with stride 1 or 2 from `Nchw` to `Nchw`, with lanes over pixels. [`rows`] reads f32 in place. It widens
+//! halves to a band of f32 rows first.
 
 mod rows;
 

@@ -9,8 +9,8 @@ use crate::conv::cpu::epilogue::{Affine, EpilogueWriter};
 use crate::memory::Scratch;
 use crate::simd::{Kernel, Simd, prefetch};
 
-/// Returns how many of `rows` output rows are summed together, so that registers remain for weights and pixels. Image
-/// heights are often a multiple of 7, such as 224.
+/// Returns how many of `rows` output rows are summed together, so that registers remain for weights and pixels. 7 is
+/// one of the candidates because image heights are often a multiple of 7, such as 224.
 #[inline(always)]
 fn rows_together<S: Simd>(rows: usize, stride: usize) -> usize {
     let computed = |together: usize| rows.next_multiple_of(together);
@@ -138,7 +138,8 @@ impl Walk {
 }
 
 impl Bands<'_> {
-    /// Returns the numbers of floats of a widened band of the input and of a band of the output, or zeros for f32.
+    /// Returns the number of floats of a widened band of the input, that of a band of the output, and 0. All three are
+    /// 0 for f32.
     fn scratch(&self, lanes: usize) -> [usize; 3] {
         let ([_, width], stride) = (self.shape.input, self.shape.geometry.stride[0]);
         match self.input {
@@ -384,7 +385,8 @@ impl<S: Simd, const STRIDE: usize> Columns<S, STRIDE> {
     /// the row hold the elements around it.
     ///
     /// # Safety
-    /// `row` has the width of the input; without `MASKED`, [`Self::REACH`] floats from the first column on may be read.
+    /// `row` points to a row of the input. Without `MASKED`, [`Self::REACH`] floats from the first column on may be
+    /// read.
     #[inline(always)]
     unsafe fn load<const MASKED: bool>(&self, simd: S, row: *const f32) -> [S::V; 3] {
         let row = row.wrapping_offset(self.first);

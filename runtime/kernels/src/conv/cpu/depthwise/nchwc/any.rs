@@ -53,7 +53,7 @@ impl Planes<'_> {
         unsafe { self.writer.activate_vectors(simd, &affine, to(0), output[1]) }
     }
 
-    /// Returns the input of a row: the kernel rows within the image.
+    /// Returns what an output row reads: the input rows under those kernel rows that lie within the image.
     #[inline(always)]
     fn reads<S: Simd, const STRIDE: usize>(&self, simd: S, index: usize) -> Reads<S> {
         let ConvShape { input: [height, width], output, kernel, geometry, .. } = self.shape;
@@ -90,7 +90,8 @@ impl Planes<'_> {
 /// The input of an output row: the taps of some kernel rows.
 struct Reads<S: Simd> {
     simd: S,
-    /// The input row of the first kernel row, and the distance to that of the next.
+    /// The input row that the first kernel row reads, and the distance from there to the input row that the next kernel
+    /// row reads.
     input: *const f32,
     row_step: usize,
     weights: *const f32,

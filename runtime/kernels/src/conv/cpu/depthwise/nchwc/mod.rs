@@ -47,7 +47,7 @@ pub(super) fn conv2d(
 #[derive(Clone, Copy)]
 pub(in crate::conv::cpu) struct Output(pub *mut f32);
 
-// SAFETY: tasks write disjoint elements and read no others.
+// SAFETY: tasks write disjoint elements, and a task reads only elements that it has written.
 unsafe impl Send for Output {}
 // SAFETY: as above.
 unsafe impl Sync for Output {}
@@ -135,11 +135,11 @@ impl<'a> Planes<'a> {
         self.three
     }
 
-    /// Computes some rows of the block of channels with the index `index` among the blocks of all images.
+    /// Computes some rows of one block of channels. `index` is the index of the block, counted across all images.
     ///
     /// # Safety
-    /// `plane` is the address of the block's first pixel; the rows that the results read exist. No other task accesses
-    /// the results.
+    /// `plane` is the address of the first pixel of the block in the input. The input rows that the results read exist.
+    /// No other task accesses the results.
     #[inline(always)]
     pub unsafe fn rows_of<S: Simd>(&self, simd: S, index: usize, plane: *const f32, rows: Range<usize>) {
         let plane = three::Plane::new(self, simd, index, plane);

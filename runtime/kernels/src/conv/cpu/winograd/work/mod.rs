@@ -23,9 +23,9 @@ const GROUP_PANELS: usize = 2;
 /// The number of output channels of [`GROUP_PANELS`] panels.
 pub(in crate::conv::cpu) const GROUP_OUTPUTS: usize = GROUP_PANELS * PANEL;
 
-/// With at least this many panels of output channels, transforming a block costs little beside its products; with at
-/// most this many cache lines, a transformed block leaves half of the second-level cache for the weights.
+/// With at least this many panels of output channels, transforming a block costs little compared with its products.
 const LEAST_PANELS: usize = 4;
+/// A transformed block of at most this many cache lines leaves half of the second-level cache for the weights.
 const MOST_LINES: usize = 1 << 14;
 
 /// One convolution, divided into blocks.
@@ -60,7 +60,7 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
         let blocks = if apart {
             tiles.div_ceil(BLOCK_TILES).next_multiple_of(threads)
         } else {
-            // At least one panel of one block for each thread.
+            // Use enough blocks that each thread has at least one panel of one block.
             tiles.div_ceil(BLOCK_TILES).max(threads.div_ceil(panels)).min(tiles)
         };
         let block_tiles = tiles.div_ceil(blocks);

@@ -10,7 +10,7 @@ template <class Stages> struct WeightCopies {
     int left;      // the stages still to be copied
     Ring<Stages::WEIGHTS> ring;
 
-    // Starts the next copy, if any is left, after its stage is free.
+    // If a copy is left, waits until the next stage of the ring is free and then starts the copy.
     __device__ __forceinline__ void begin() {
         if (left-- <= 0) return;
         Barrier *full = &stages.barriers->weight_full[ring.stage];
