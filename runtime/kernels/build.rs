@@ -24,10 +24,10 @@ mod cuda {
 
     const SOURCES: &str = "src";
 
-    /// The compute capability of the PTX: 8.0, the first with all instructions that the kernels use. The driver
-    /// compiles the PTX for its device, which may have the same or any later capability. If `CUDA_COMPUTE_CAP` (or, if
-    /// that is not set, the capability of this machine's GPU) is older, the PTX is compiled for the older capability,
-    /// without the kernels for tensor cores.
+    /// The compute capability for which all kernels except those of `HOPPER` are compiled: 8.0, the first that has all
+    /// instructions of these kernels. The driver compiles the PTX for its device, which may have the same or any later
+    /// capability. If `CUDA_COMPUTE_CAP` (or, if that is not set, the capability of this machine's GPU) is lower, the
+    /// PTX is compiled for that lower capability, without the kernels for tensor cores.
     ///
     /// The value is not 9.0, even on an H100: the compiler would then target `sm_90a`, whose PTX runs on no other
     /// generation.

@@ -199,7 +199,8 @@ impl<E: Element> Sample<'_, E> {
         self.x[t * self.time_stride + self.offset + class].to_f64()
     }
 
-    /// Returns, for each time and state, the log-probability of all partial alignments that end there.
+    /// Returns, for each time and state, the log-probability of all partial alignments that reach this state at this
+    /// time.
     fn forward(&self) -> Vec<f64> {
         let states = self.states();
         let mut alpha = vec![LOG_ZERO; self.time * states];
@@ -222,8 +223,8 @@ impl<E: Element> Sample<'_, E> {
         alpha
     }
 
-    /// Returns, for each time and state, the log-probability of all partial alignments that start
-    /// there.
+    /// Returns, for each time and state, the log-probability of all ways to complete an alignment that is in this state
+    /// at this time. The log-probability of the state's class at this time is not included.
     fn backward(&self) -> Vec<f64> {
         let states = self.states();
         let mut beta = vec![LOG_ZERO; self.time * states];

@@ -68,6 +68,9 @@ pub fn widened(x: &Tensor) -> Result<Tensor> {
 
 /// Clamps each element to `min..=max`. Unlike `Tensor::clamp`, this does not compile candle's loops for maximum and
 /// minimum into this crate a second time.
+///
+/// # Errors
+/// Fails if candle's operations do not support the dtype of `x`.
 pub fn clamp(x: &Tensor, min: f64, max: f64) -> Result<Tensor> {
     let bound = |value: f64| Tensor::new(value, x.device())?.to_dtype(x.dtype());
     x.broadcast_maximum(&bound(min)?)?.broadcast_minimum(&bound(max)?)
@@ -97,6 +100,9 @@ pub(crate) fn span(layout: &Layout) -> Option<Range<usize>> {
 }
 
 /// Calls `f` with the elements of a CPU tensor of any strides, in row-major order.
+///
+/// # Errors
+/// Fails if the tensor is not on the CPU, or its dtype is not that of `E`.
 pub fn with_elements<E: Element, R>(tensor: &Tensor, f: impl FnOnce(&[E]) -> R) -> Result<R> {
     let tensor = tensor.contiguous()?;
     let (storage, layout) = tensor.storage_and_layout();

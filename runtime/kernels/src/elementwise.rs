@@ -84,8 +84,8 @@ fn filled<E: Element>(len: usize, fill: impl Fn(Range<usize>, &mut [MaybeUninit<
     unsafe { vec_written_by(len, chunks) }
 }
 
-/// An element type to which functions are applied: to `f32` in vectors, and to `f64` in scalar loops. Both methods
-/// initialize the whole output, which must have the length of the inputs.
+/// An element type to which functions are applied. The methods process `f32`s in vectors, and `f64`s in scalar loops.
+/// Both methods initialize the whole output, which must have the length of the inputs.
 trait MapElement: Element {
     fn values<F: Function>(function: F, x: &[Self], y: &mut [MaybeUninit<Self>]);
     fn gradients<F: Function>(function: F, grad: &[Self], saved: &[Self], out: &mut [MaybeUninit<Self>]);

@@ -8,6 +8,9 @@ use super::operation::{self, CpuOperand, Operation};
 
 /// Returns an empty tensor of the given shape that passes a gradient of zeros to each of the `operands`, like
 /// PyTorch. Candle's own binary operations drop the second operand from the graph if the result is empty.
+///
+/// # Errors
+/// Fails if the operands differ in dtype or device, or there are none.
 pub fn empty_output(operands: &[&Tensor], shape: impl Into<Shape>) -> Result<Tensor> {
     let sums = operands.iter().map(|operand| operand.sum_all()).collect::<Result<Vec<_>>>()?;
     let sum = Tensor::stack(&sums, 0)?.sum_all()?;
@@ -20,6 +23,9 @@ pub fn empty_output(operands: &[&Tensor], shape: impl Into<Shape>) -> Result<Ten
 ///
 /// `chunk` on an empty batch returns views that begin past the end of their storage, and candle's operations panic on
 /// them.
+///
+/// # Errors
+/// Fails if the device cannot allocate the new storage.
 pub fn rebase_empty(tensor: Tensor) -> Result<Tensor> {
     if tensor.layout().start_offset() > 0 && tensor.elem_count() == 0 {
         operation::apply([&tensor], RebaseEmpty)

@@ -19,6 +19,9 @@ pub struct MappedFile {
 
 impl MappedFile {
     /// Maps a file into memory.
+    ///
+    /// # Errors
+    /// Fails if the system does not report the file's length or does not map the file.
     pub fn new(file: &File) -> io::Result<Self> {
         let length = file.metadata()?.len();
         let map = MmapOptions::new().map_raw_read_only(file)?;

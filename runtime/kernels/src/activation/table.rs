@@ -4,8 +4,8 @@
 /// to the enum `Activation` and the macro `with_function`.
 ///
 /// An entry starts with its type, its parameters and the name of its function. The brackets hold PyTorch's name of the
-/// layer that `sconce` generates for the activation. They are empty if it generates none; it generates only layers
-/// without settings. Then follow, in this order:
+/// layer that `sconce` generates for the activation. They are empty if `sconce` generates no layer, as for every
+/// activation with settings. Then follow, in this order:
 /// - `bounds`, if the activation only clamps its input to them: kernels then keep the bounds in registers;
 /// - `inline: true`, if computing the value is cheaper than a function call;
 /// - `value` of the input;

@@ -1,4 +1,4 @@
-//! Convolution with a fused batch norm or bias, residual and activation, with `Nchwc` results.
+//! Convolution with a fused epilogue: batch norm or bias, then residual, then activation. The results are `Nchwc`.
 
 use std::borrow::Cow;
 
@@ -78,6 +78,9 @@ fn is_depthwise(shape: &ConvShape) -> bool {
 
 /// Convolves `input` and writes every element of `output`. The output and the residual are `Nchwc` with the lanes of
 /// `isa`.
+///
+/// # Errors
+/// Fails if there is not enough memory for the temporary data of the algorithm.
 ///
 /// # Panics
 /// Panics if the length of a slice does not match the shape.

@@ -9,6 +9,9 @@ use crate::simd::{Kernel, Simd, dispatch_loops, dispatch_to};
 use super::Image;
 
 /// Returns `activation(x · scale + shift)`, with one scale and one shift for each channel.
+///
+/// # Errors
+/// Fails if there is not enough memory.
 pub fn affine(x: &Image, scale: &[f32], shift: &[f32], activation: Activation) -> Result<Image> {
     let mut y = Image::new(x.arena(), x.dims())?;
     let (lanes, count, isa, pixels) = (x.lanes(), x.channel_blocks(), x.isa(), x.pixels());
@@ -27,12 +30,18 @@ pub fn affine(x: &Image, scale: &[f32], shift: &[f32], activation: Activation) -
 }
 
 /// Returns `activation(x)`.
+///
+/// # Errors
+/// Fails if there is not enough memory.
 pub fn activated(x: &Image, activation: Activation) -> Result<Image> {
     let channels = x.dims()[1];
     affine(x, &vec![1.; channels], &vec![0.; channels], activation)
 }
 
 /// Returns the sum of two images of the same shape.
+///
+/// # Errors
+/// Fails if there is not enough memory.
 pub fn add(a: &Image, b: &Image) -> Result<Image> {
     let mut y = Image::new(a.arena(), a.dims())?;
     for_each_chunk(y.blocks_mut(), cost::PASS, |index, y| {

@@ -45,6 +45,9 @@ impl Image {
     }
 
     /// Returns the image as an `Nchw` tensor. The first call converts the layout; later calls return the same tensor.
+    ///
+    /// # Errors
+    /// Fails if candle cannot create the tensor.
     pub fn to_tensor(&self) -> Result<Tensor> {
         if let Some(nchw) = self.nchw.get() {
             return Ok(nchw.clone());

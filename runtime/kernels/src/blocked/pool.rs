@@ -12,6 +12,9 @@ use crate::simd::{Kernel, Simd, dispatch_loops};
 use super::Image;
 
 /// Returns the largest element of each window, like [`max_pool2d`](crate::pool::max_pool2d).
+///
+/// # Errors
+/// Fails if [`PoolGeometry::output_size`] fails, or there is not enough memory.
 pub fn max_pool2d(x: &Image, geometry: &PoolGeometry) -> Result<Image> {
     let [_, _, height, width] = x.dims();
     let [rows, columns] = geometry.output_size([height, width])?;
@@ -19,6 +22,9 @@ pub fn max_pool2d(x: &Image, geometry: &PoolGeometry) -> Result<Image> {
 }
 
 /// Applies adaptive max pooling, like [`adaptive_max_pool2d`](crate::pool::adaptive_max_pool2d).
+///
+/// # Errors
+/// Fails if a size is 0, or there is not enough memory.
 pub fn adaptive_max_pool2d(x: &Image, size: [Option<usize>; 2]) -> Result<Image> {
     let [_, _, height, width] = x.dims();
     let [rows, columns] = output_size("adaptive_max_pool2d", x, size)?;
@@ -28,6 +34,10 @@ pub fn adaptive_max_pool2d(x: &Image, size: [Option<usize>; 2]) -> Result<Image>
 }
 
 /// Returns the mean of each window, like [`avg_pool2d`](crate::pool::avg_pool2d).
+///
+/// # Errors
+/// Fails if [`PoolGeometry::output_size`] fails, the dilation is not 1, the divisor is 0, or there is not enough
+/// memory.
 pub fn avg_pool2d(
     x: &Image,
     geometry: &PoolGeometry,
@@ -39,6 +49,9 @@ pub fn avg_pool2d(
 }
 
 /// Applies adaptive average pooling, like [`adaptive_avg_pool2d`](crate::pool::adaptive_avg_pool2d).
+///
+/// # Errors
+/// Fails if a size is 0, or there is not enough memory.
 pub fn adaptive_avg_pool2d(x: &Image, size: [Option<usize>; 2]) -> Result<Image> {
     let [_, _, height, width] = x.dims();
     let size = output_size("adaptive_avg_pool2d", x, size)?;

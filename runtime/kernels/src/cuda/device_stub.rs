@@ -40,6 +40,9 @@ pub struct Graph(Infallible);
 
 impl Graph {
     /// Returns an error: there is no CUDA device in this build.
+    ///
+    /// # Errors
+    /// Always fails.
     pub fn capture(device: &Device, _work: impl FnMut() -> Result<()>) -> Result<Self> {
         let actual = device.location();
         bail!(
@@ -48,6 +51,9 @@ impl Graph {
     }
 
     /// Cannot be called, because there is no value of this type.
+    ///
+    /// # Errors
+    /// Never returns, and so never fails.
     pub fn launch(&self) -> Result<()> {
         match self.0 {}
     }

@@ -1,5 +1,6 @@
-// Wrappers of PTX instructions that compute capability 9.0 adds (`sm_90a`): matrix products by four warps together,
-// which read both factors from shared memory; bulk copies; and barriers in shared memory that count threads and bytes.
+// Wrappers of PTX instructions that compute capability 9.0 adds (`sm_90a`): matrix products that four warps compute
+// together, with both factors in shared memory; bulk copies; and barriers in shared memory that count threads and
+// bytes.
 #pragma once
 #include "portable.cuh"
 

@@ -39,6 +39,9 @@ impl Blend {
     }
 
     /// Updates `target` in place. Both tensors must have the same shape and dtype, and be [supported](supports).
+    ///
+    /// # Errors
+    /// Fails if a tensor is not on the CPU or not contiguous, or the dtypes differ or are not f32 or f64.
     pub fn apply(&self, target: &Tensor, x: &Tensor) -> Result<()> {
         target.inplace_op2(x, self)
     }
@@ -59,6 +62,9 @@ pub struct AdamUpdate {
 
 impl AdamUpdate {
     /// Updates `target` in place. All tensors must have the same shape and dtype, and be [supported](supports).
+    ///
+    /// # Errors
+    /// Fails if a tensor is not on the CPU or not contiguous, or the dtypes differ or are not f32 or f64.
     pub fn apply(&self, target: &Tensor, mean: &Tensor, square: &Tensor) -> Result<()> {
         target.inplace_op3(mean, square, self)
     }

@@ -2,9 +2,9 @@
 //! every pass touches the same pages.
 //!
 //! Each running pass leases ranges, first fit, from a separate region. A lease that does not fit gets a separate
-//! allocation. When the last lease of a pass is dropped, its region grows if a lease did not fit, and shrinks if many
-//! passes in a row needed less than half of it. The number of regions is the maximum number of passes that have run
-//! concurrently. The arena lives as long as any layer that has used it.
+//! allocation. When the last lease of a pass is dropped, the region of the pass grows if a lease did not fit in it, and
+//! shrinks if many passes in a row needed less than half of it. The number of regions is the maximum number of passes
+//! that have run concurrently. The arena lives as long as any layer that has used it.
 
 use std::cell::UnsafeCell;
 use std::ops::{Deref, DerefMut, Range};
@@ -23,7 +23,7 @@ struct Memory(Box<[UnsafeCell<CacheLine>]>);
 unsafe impl Sync for Memory {}
 
 impl Memory {
-    /// Allocates zeroed lines, on pages that the system maps at the first write.
+    /// Allocates lines of zeros, on huge pages if the system grants them.
     fn new(lines: usize) -> Result<Arc<Self>> {
         let mut memory = Vec::new();
         if let Err(error) = memory.try_reserve_exact(lines) {

@@ -19,8 +19,8 @@ const LARGE: usize = 1 << 14;
 const CACHE_LINE_BYTES: usize = 64;
 
 impl Alignment {
-    /// Allocates an output of `elements`. The returned vector holds only the padding before the output, with capacity
-    /// for the output.
+    /// Allocates an output of `elements` elements. The returned vector holds only the padding before the output, and
+    /// its capacity suffices for the padding and the output.
     ///
     /// # Errors
     /// Fails if the allocation fails.

@@ -47,7 +47,8 @@ impl<const N: usize> Drop for Scratch<N> {
     fn drop(&mut self) {
         let memory = std::mem::take(&mut self.memory);
         if size_of_val(&*memory) <= LARGEST_KEPT {
-            // A thread that is exiting may have destroyed its spare memory; then `memory` is freed.
+            // An exiting thread may have destroyed its spare memory already. `try_with` then fails, and `memory` is
+            // freed.
             let _ = SPARE.try_with(|spare| spare.borrow_mut().push(memory));
         }
     }

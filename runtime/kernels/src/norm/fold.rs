@@ -50,9 +50,13 @@ pub fn batch_norm_fold(
     }
 }
 
-/// Folds the bias of a convolution into the shift of the subsequent batch norm: `(x + bias) · scale + shift`.
+/// Folds the bias of a convolution into the shift of the subsequent batch norm. Returns the new shift, `bias · scale +
+/// shift`, because `(x + bias) · scale + shift` equals `x · scale + (bias · scale + shift)`.
 ///
-/// In f16 the new shift may overflow. Returns `None` if it is not finite.
+/// In f16 the new shift may overflow. Returns `None` if it is not finite. This is checked only on the CPU.
+///
+/// # Errors
+/// Fails if the shapes, dtypes or devices of the tensors differ.
 pub fn fold_bias(bias: Option<&Tensor>, scale: &Tensor, shift: &Tensor) -> Result<Option<Tensor>> {
     let Some(bias) = bias else { return Ok(Some(shift.clone())) };
     let sum = ((bias * scale)? + shift)?;
@@ -60,6 +64,10 @@ pub fn fold_bias(bias: Option<&Tensor>, scale: &Tensor, shift: &Tensor) -> Resul
 }
 
 /// Folds a scale for each output channel, `[out_channels]`, into a weight `[out_channels, …]`.
+///
+/// # Errors
+/// Fails if the scale does not have one element for each output channel, or its dtype or device differs from that of
+/// the weight.
 pub fn fold_scale(weight: &Tensor, scale: &Tensor) -> Result<Tensor> {
     let mut shape = vec![1; weight.rank()];
     shape[0] = scale.elem_count();
@@ -108,6 +116,9 @@ fn composed(
 
 /// Returns whether all elements of a tensor on the CPU are finite. Does not check a tensor on any other device, because
 /// the host would have to wait for the device, and returns `true`.
+///
+/// # Errors
+/// Fails if the dtype of `x` cannot be converted to f64.
 pub fn is_finite(x: &Tensor) -> Result<bool> {
     if !x.device().is_cpu() {
         return Ok(true);

@@ -6,7 +6,8 @@ use crate::activation::Activation;
 use crate::element::Element;
 use crate::simd::{Kernel, Simd};
 
-/// Evaluates `$body` with `$activation` bound to a constant for the specialized activations.
+/// Evaluates `$body` with `$activation` bound to `$value`. For the most common activations, `$activation` is a
+/// constant, so that the compiler specializes `$body`.
 macro_rules! specialized {
     ($value:expr, $activation:ident => $body:expr) => {
         match $value {

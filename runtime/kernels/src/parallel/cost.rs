@@ -38,8 +38,9 @@ pub(crate) const SPLIT_MULTIPLY_ADDS: usize = 8 * MULTIPLY_ADDS;
 /// Multiply-adds that are not vectorized.
 pub(crate) const SCALAR_MULTIPLY_ADDS: usize = MULTIPLY_ADDS / 4;
 
-/// Returns the number of tasks for `work` units of work with at least `minimum` units in each task: if possible a
-/// multiple of the number of threads, and at most four for each thread.
+/// Returns the number of tasks for `work` units of work. It is 1 if there is not enough work for two tasks of `minimum`
+/// units. Otherwise it is `work / minimum`, rounded up to a multiple of the number of threads, but at most four for
+/// each thread. After rounding up, a task may have less than `minimum` units.
 pub(crate) fn task_count(work: usize, minimum: usize) -> usize {
     let threads = rayon::current_num_threads();
     match work / minimum {

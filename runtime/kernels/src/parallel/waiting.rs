@@ -16,7 +16,8 @@ const POLLS: usize = 32;
 /// The number of yields before a helper stops waiting: about 60 microseconds in total.
 const YIELDS: usize = 32;
 
-/// Never holds more jobs than waiting helpers: each helper takes a job before it stops waiting.
+/// Never holds more jobs than there are waiting helpers. Every job is taken, because a helper stops waiting only when
+/// it takes a job or finds none.
 static QUEUE: Mutex<Queue> = Mutex::new(Queue { jobs: Vec::new(), waiting: 0 });
 /// The number of jobs in the queue, readable without the lock.
 static OPEN: AtomicUsize = AtomicUsize::new(0);

@@ -80,7 +80,8 @@ pub(crate) fn windows(
     let axis_windows = |axis: usize| -> Vec<Window> {
         let (kernel, padding) = (geometry.kernel[axis], geometry.padding[axis]);
         let window = |output: usize| {
-            // These positions are relative to the start of the padding.
+            // `start` and `end` count from the start of the padding; the positions in `inside` count from the start of
+            // the input.
             let start = output * geometry.stride[axis];
             let end = start.saturating_add(kernel).min(input[axis] + 2 * padding);
             let inside = start.saturating_sub(padding)..(end - padding).min(input[axis]);
@@ -217,8 +218,8 @@ struct Forward<'a, E> {
 impl<E: Element> Kernel for Forward<'_, E> {
     type Output = ();
 
-    /// For each output row, first adds up the input rows of its windows, which vectorizes. Then sums the columns of
-    /// each window.
+    /// For each output row, first adds up the input rows of its windows; this loop vectorizes. Then, for each window,
+    /// adds up the columns of this sum that are in the window.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Windows { rows, columns, input: [h, w], .. } = self.windows;

@@ -119,7 +119,7 @@ impl<const AXES: usize> PoolGeometry<AXES> {
         let (dilation, padding) = (self.dilation[axis], self.padding[axis]);
         let reach = dilation.saturating_mul(self.kernel[axis] - 1).saturating_add(1);
         let positions = |output: usize| {
-            // These positions are relative to the start of the padding.
+            // `start` counts from the start of the padding; `first` and `end` count from the start of the input.
             let start = output * self.stride[axis];
             let skipped = padding.saturating_sub(start).div_ceil(dilation);
             let first = start.saturating_add(skipped.saturating_mul(dilation)) - padding;

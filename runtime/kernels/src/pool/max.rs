@@ -127,9 +127,9 @@ pub(super) struct MaxPool {
     pub columns: Vec<WindowPositions>,
     /// The `[height, width]` of the input.
     pub input: [usize; 2],
-    /// The windows along the rows if they are small and leave no gaps.
+    /// The windows along the height, if they are small and leave no gaps.
     row_windows: Option<AxisWindows>,
-    /// The windows along the columns if a specialized loop exists for them.
+    /// The windows along the width, if a specialized loop exists for their size and stride.
     column_windows: Option<AxisWindows>,
     /// The instruction set for the 2×2 kernels, if they support this pooling.
     isa_2x2: Option<Isa>,
@@ -196,7 +196,7 @@ impl MaxPool {
         Tensor::from_vec(dx, x.shape(), x.device())
     }
 
-    /// Adds the gradient of each output to the gradient of the element that is the maximum of its window.
+    /// For each output, adds its gradient to the element of `dx` that belongs to the maximum of the output's window.
     pub(super) fn scatter<E: Element>(&self, x: &[E], y: &[E], grad: &[E], dx: &mut [E]) {
         let columns: Vec<Option<TapRange>> = self.columns.iter().map(TapRange::new).collect();
         let outputs = y.chunks(columns.len()).zip(grad.chunks(columns.len()));
@@ -299,13 +299,15 @@ struct Forward<'a, E> {
 impl<E: Element> Kernel for Forward<'_, E> {
     type Output = ();
 
-    /// For each output row, first takes the maximum of the input rows of its windows, which vectorizes. Then takes
-    /// the maximum of the columns of each window, so that strided accesses touch a single row.
+    /// For each output row, first computes, for each column, the maximum over the input rows of the windows; this loop
+    /// vectorizes. Then computes the maximum of these column maxima for each window, so that strided accesses touch a
+    /// single row.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let MaxPool { rows, columns, input: [h, w], column_windows, .. } = self.pool;
         let AxisWindows { kernel, stride, padding } = column_windows.unwrap_or_default();
-        // The columns that windows cover, including the padding. Columns without an element stay -∞.
+        // `reach` is the number of columns that the windows cover, including the padding. Columns outside the input
+        // stay -∞.
         let reach = (columns.len() - 1) * stride + kernel;
         let mut padded = vec![E::NEG_INFINITY; reach.max(padding + w)];
         for (x, y) in self.x.chunks_exact(h * w).zip(self.y.chunks_exact_mut(rows.len() * columns.len())) {

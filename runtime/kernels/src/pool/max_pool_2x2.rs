@@ -1,6 +1,6 @@
-//! 2×2 max pooling with stride 2 and its gradient, for f32. Four vectors hold the four elements of several windows, one
-//! window in each lane, in registers at the same time. Every choice is a select instruction, because branches would be
-//! unpredictable.
+//! 2×2 max pooling with stride 2 and its gradient, for f32. Each step handles as many windows as a vector has lanes:
+//! four vectors, all in registers, hold the four elements of each window, one window in each lane. Every choice is a
+//! select instruction, because branches would be unpredictable.
 
 use std::mem::MaybeUninit;
 
@@ -63,7 +63,7 @@ impl Kernel for Forward<'_> {
     }
 }
 
-/// The backward pass over several planes: writes the gradient `dx` of `x`.
+/// The backward pass over several planes. Writes the gradient of `x` to `dx`.
 struct Backward<'a> {
     pool: &'a MaxPool,
     x: &'a [f32],
@@ -98,7 +98,8 @@ impl Kernel for Backward<'_> {
     }
 }
 
-/// Writes the gradient of each output of a vector to the first element of its window that equals the maximum.
+/// Writes the gradients of the elements of several windows, one window for each lane: the first element that equals the
+/// window's maximum receives the gradient of the window's output, and the other three receive 0.
 #[inline(always)]
 fn route_gradients<S: Simd>(
     simd: S,
@@ -125,8 +126,8 @@ fn route_gradients<S: Simd>(
     }
 }
 
-/// Loads a vector of windows, starting at output column `column`: element 0 of each window, then elements 1, 2 and 3 in
-/// row-major order. Lanes after the last window are zero.
+/// Loads one window for each lane, beginning with the window of output column `column`. Returns four vectors: element 0
+/// of each window, then elements 1, 2 and 3, in row-major order. Lanes after the last window are zero.
 #[inline(always)]
 fn load_windows<S: Simd>(simd: S, x: &[f32], w: usize, column: usize, columns: usize) -> [S::V; 4] {
     let mut elements = [simd.zero(); 4];

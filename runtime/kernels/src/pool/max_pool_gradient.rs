@@ -17,7 +17,7 @@ const STEP: usize = 8;
 /// The backward pass over several planes. Writes the gradient of `x` to `dx`, which must be zero at first.
 pub(super) struct TapGradient<'a, E> {
     pub pool: &'a MaxPool,
-    /// The windows along the rows and along the columns.
+    /// The windows along the height and along the width.
     pub windows: [AxisWindows; 2],
     pub x: &'a [E],
     pub y: &'a [E],

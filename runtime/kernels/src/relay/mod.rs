@@ -1,10 +1,10 @@
 //! Hands gradients directly from one operation of this crate to the operation that made its operand.
 //!
-//! Candle allocates zeros for each gradient and adds the gradient to them, even if there is only one gradient: one pass
-//! clears the memory and one adds to it, which is as much memory traffic as a pooling operation. Here a *proxy node*, a
-//! tensor of a single number, represents an operation in candle's graph. The gradient of the operation's output waits
-//! in a [`GradientSlot`] until candle's traversal of the graph reaches the proxy node. The output itself is an ordinary
-//! tensor: in candle's graph, the result of an operation on the proxy node.
+//! Candle initializes the gradient of each tensor with zeros and then adds to it, even if there is only one gradient to
+//! add. The pass that clears the memory and the pass that adds cause as much memory traffic as a pooling operation.
+//! Here a *proxy node*, a tensor of a single number, represents an operation in candle's graph. The gradient of the
+//! operation's output waits in a [`GradientSlot`] until candle's traversal of the graph reaches the proxy node. The
+//! output itself is an ordinary tensor: in candle's graph, the result of an operation on the proxy node.
 
 mod proxy;
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! The operations of candle's graph that represent ours: the proxy node, and the output read from it.
+//! The two operations in candle's graph that represent one operation of this crate: the proxy node, and the output,
+//! which candle's graph connects to the proxy node.
 
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Mutex};

@@ -186,8 +186,8 @@ struct Forward<'a, E> {
 impl<E: Element> Kernel for Forward<'_, E> {
     type Output = ();
 
-    /// For each output row, first adds up its input rows, which vectorizes. Then sums the input columns of each
-    /// output.
+    /// For each output row, first adds up the weighted input rows that contribute to it; this loop vectorizes. Then,
+    /// for each output, adds up the weighted columns of this sum that contribute to the output.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Resample { rows, columns, input: [h, w], output: [output_h, output_w] } = self.op;
@@ -219,7 +219,8 @@ struct Backward<'a, E> {
 impl<E: Element> Kernel for Backward<'_, E> {
     type Output = ();
 
-    /// Spreads the gradients of each output row over its input columns, then adds them to its input rows.
+    /// For each output row, first spreads the gradients over the input columns that contribute to the outputs. Then
+    /// adds the weighted result to the input rows that contribute to the output row.
     #[inline(always)]
     fn run<S: Simd>(self, _: S) {
         let Resample { rows, columns, input: [h, w], output: [output_h, output_w] } = self.op;

@@ -119,8 +119,8 @@ impl RowNorm {
         (dx, total)
     }
 
-    /// Writes the gradients of the rows that `dx` holds, of which the first has the index `first`. Adds the gradients
-    /// of the parameters to `sums`, unless the vectors in `sums` are empty.
+    /// Writes the gradients of several consecutive rows to `dx`. The first of these rows has the index `first`. Adds
+    /// the gradients of the parameters to `sums`, unless the vectors in `sums` are empty.
     fn block_gradients<E: Element>(
         &self,
         first: usize,

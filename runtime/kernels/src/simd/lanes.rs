@@ -71,7 +71,8 @@ impl Real for f32 {
     }
 }
 
-/// The vector of an instruction set; with `PAIRS`, its lanes are pairs of bf16 in products and floats in sums.
+/// A token for the vector of an instruction set. With `PAIRS`, [`fma`](Lanes::fma) multiplies lanes that hold pairs of
+/// bf16, and adds the products to lanes that hold floats.
 #[derive(Clone, Copy)]
 pub(crate) struct Floats<S, const PAIRS: bool = false>(S);
 

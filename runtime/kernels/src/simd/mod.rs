@@ -210,8 +210,9 @@ fn run_plain<S: Simd, K: Kernel>(simd: S, kernel: K) -> K::Output {
 /// A token that proves that the machine has an instruction set, with the operations on its vectors of `f32`s.
 ///
 /// # Safety
-/// Methods with a pointer read or write `LANES` consecutive floats (`n ≤ LANES` floats for the `_partial` methods).
-/// The caller guarantees that these are in bounds; no alignment is needed. Lanes from `n` on load as zero.
+/// Methods with a pointer read or write `LANES` consecutive floats (the `_partial` methods `n ≤ LANES` floats, the
+/// `_half` methods `n ≤ LANES` halves). The caller guarantees that these are in bounds; no alignment is needed. Lanes
+/// from `n` on load as zero.
 #[allow(clippy::missing_safety_doc, reason = "stated once in the trait's documentation")]
 pub trait Simd: Copy + Send + Sync + 'static {
     type V: Copy;
@@ -286,7 +287,7 @@ pub trait Simd: Copy + Send + Sync + 'static {
         // SAFETY: the caller guarantees `n` halves in bounds.
         unsafe { half::store_lanes(self, half, to, n, v) }
     }
-    /// Packs a pair of bf16 into each lane: the upper halves of `even` and of `odd`.
+    /// Packs a pair of bf16 into each lane: the upper 16 bits of that lane of `even`, and those of that lane of `odd`.
     #[inline(always)]
     fn pair(self, even: Self::V, odd: Self::V) -> Self::V {
         let mut a = [0f32; 16];

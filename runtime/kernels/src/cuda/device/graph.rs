@@ -54,6 +54,9 @@ impl Graph {
     }
 
     /// Submits the recorded work, which runs after all work that was submitted earlier.
+    ///
+    /// # Errors
+    /// Fails if the driver does not accept the graph.
     pub fn launch(&self) -> Result<()> {
         self.0.launch().map_err(error::driver)
     }

@@ -62,7 +62,7 @@ pub(crate) fn run(
     execute(op, &device, &plan(&target_for(&device)?)?, &dense)
 }
 
-/// Runs a program that changes the first `targets` operands in place. Otherwise like [`run`].
+/// Like [`run`], but for a program that changes its first `targets` operands in place and has no other results.
 pub(crate) fn run_in_place(
     op: &'static str,
     plan: &dyn Fn(&Target) -> Result<Program>,

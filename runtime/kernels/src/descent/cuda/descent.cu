@@ -1,4 +1,5 @@
-// In-place optimizer steps: one launch reads and writes each tensor of a parameter once.
+// In-place optimizer steps. One launch performs the step of one parameter: it reads the parameter, its gradient and the
+// optimizer's buffers once, and writes the parameter and the buffers once.
 #include "../../cuda/element.cuh"
 
 // The settings of an SGD step. Without momentum, the buffer is null.

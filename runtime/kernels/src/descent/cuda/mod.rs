@@ -7,8 +7,8 @@ use crate::cuda::{Arg, Plan, Program, Target, int, launch_in_place, named, runs_
 const NAME: &str = "optimizer step";
 const MODULE: &str = "descent";
 const THREADS: u32 = 256;
-/// The number of blocks for each multiprocessor. A multiprocessor runs eight blocks concurrently; with more blocks, the
-/// load is balanced.
+/// The number of blocks for each multiprocessor. A multiprocessor runs eight blocks concurrently; more blocks than that
+/// balance the load.
 const BLOCKS: u32 = 32;
 
 /// Returns `true` if the kernels can update all `targets` in place: each is floating point, contiguous, on a CUDA
@@ -43,7 +43,12 @@ pub struct SgdStep {
 }
 
 impl SgdStep {
-    /// Runs the step on a CUDA device. All tensors must have the same shape.
+    /// Runs the step on a CUDA device. All tensors must have the same shape and dtype.
+    ///
+    /// # Errors
+    /// Fails if the tensors are not on the same CUDA device, the parameter or the buffer is not contiguous or not
+    /// aligned to 16 bytes, the dtype is not f32, f64, f16 or bf16, the parameter has more than 2³⁰ elements, the
+    /// launch fails, or this build lacks the feature `cuda`.
     pub fn apply(&self, parameter: &Tensor, gradient: &Tensor, buffer: Option<&Tensor>) -> Result<()> {
         let targets: Vec<&Tensor> = [parameter].into_iter().chain(buffer).collect();
         let elements = parameter.elem_count();
@@ -73,6 +78,9 @@ impl SgdStep {
 }
 
 /// Computes `target = (1 - share) · target + share · x` in place.
+///
+/// # Errors
+/// Fails under the same conditions as [`SgdStep::apply`].
 pub fn blend(target: &Tensor, x: &Tensor, share: f64) -> Result<()> {
     // In this SGD step, the decay of -1 makes the gradient `x - target`, and the rate of `-share` adds `share` times
     // that gradient to the target.
@@ -101,7 +109,10 @@ pub struct AdamStep {
 }
 
 impl AdamStep {
-    /// Runs the step on a CUDA device. All tensors must have the same shape.
+    /// Runs the step on a CUDA device. All tensors must have the same shape and dtype.
+    ///
+    /// # Errors
+    /// Fails under the same conditions as [`SgdStep::apply`], with `mean` and `square` instead of the buffer.
     pub fn apply(&self, [parameter, mean, square]: [&Tensor; 3], gradient: &Tensor) -> Result<()> {
         let elements = parameter.elem_count();
         let dtype = parameter.dtype();

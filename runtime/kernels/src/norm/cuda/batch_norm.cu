@@ -1,5 +1,6 @@
-// Batch normalization, forward and backward. In training, each pass consists of two kernels: the first computes the
-// sums of the parts of each channel; the second combines these sums and computes the elements.
+// Batch normalization, forward and backward. The elements of a channel are split into parts. In training, the forward
+// pass and the backward pass run two kernels each: the first computes the sums of each part; the second combines the
+// sums of each channel and computes the elements.
 #include "batch_norm.cuh"
 
 /// Writes the moments of each part of each channel.
@@ -64,8 +65,8 @@ __device__ __forceinline__ void normalize(const T *x, const Accumulator<T> *mean
     worker.for_each(c, [&](size_t at) { store(y + at, f(load(x + at))); });
 }
 
-/// Writes, for each part of each channel, the sum of the gradient before the activation and the sum of its product with
-/// the normalized input.
+/// Writes two sums for each part of each channel: the sum of the gradients before the activation, and the sum of the
+/// products of these gradients and the normalized inputs.
 template <class T, int WIDTH>
 __device__ __forceinline__ void gradient_sums(const T *x, const T *gradient, const Accumulator<T> *mean,
                                               const Accumulator<T> *variance, Accumulator<T> *sums,

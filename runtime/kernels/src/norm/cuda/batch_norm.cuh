@@ -45,7 +45,7 @@ template <class A> struct Normalize {
     __device__ __forceinline__ A operator()(A x) const {
         return activate(activation, parameter, (x - mean) * (inv_std * weight) + bias);
     }
-    /// Returns the gradient before the activation from the gradient of the output.
+    /// Returns the gradient of the activation's input from the gradient of its output.
     __device__ __forceinline__ A before_activation(A x, A gradient) const {
         const A input = (x - mean) * (inv_std * weight) + bias;
         const A saved = from_output ? activate(activation, parameter, input) : input;
@@ -53,7 +53,8 @@ template <class A> struct Normalize {
     }
 };
 
-/// The settings that are kernel arguments. A null `weight` means 1, and a null `bias` means 0.
+/// The weight, bias and activation of all channels, as kernel arguments. A null `weight` means 1, and a null `bias`
+/// means 0.
 template <class A> struct Affine {
     const A *weight, *bias;
     int activation;

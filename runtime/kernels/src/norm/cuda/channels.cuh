@@ -19,8 +19,8 @@ struct Channels {
     __device__ __forceinline__ int count(int part) const { return min(part_len, count() - part * part_len); }
 };
 
-/// The channel of the current thread, one of the `WIDTH` channels of its block, and the index of the thread among the
-/// threads of that channel.
+/// The work of the current thread: its channel (one of the `WIDTH` channels of the block), the part of that channel,
+/// and the index of the thread among the threads of the block that share the channel.
 template <int WIDTH> struct Worker {
     int channel, part, index;
     static constexpr int WORKERS = NORM_THREADS / WIDTH;
@@ -50,8 +50,8 @@ template <int WIDTH> struct Worker {
     }
 };
 
-/// Reduces the values of the threads of each channel with `combine(V, V)`, in a fixed order. Returns the result to
-/// every thread of the channel.
+/// Combines the values of all threads of the block that share a channel with `combine(V, V)`, in a fixed order. Each of
+/// these threads receives the result.
 template <int WIDTH, class V> __device__ __forceinline__ V reduce_workers(V *shared, const V &value) {
     shared[threadIdx.x] = value;
     for (int half = NORM_THREADS / 2; half >= WIDTH; half /= 2) {

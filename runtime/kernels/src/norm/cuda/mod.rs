@@ -75,8 +75,8 @@ impl BatchNormProblem {
         sizes.into_iter().map(|size| int(NAME, size)).collect::<Result<_>>().map(Arg::Ints)
     }
 
-    /// Returns the arguments for weight and bias, which are operands from index `first` on, and the index of the next
-    /// operand.
+    /// Returns the arguments for the weight and the bias, and the index of the operand after them. Whichever of the two
+    /// is present is an operand; the first has the index `first`.
     fn affine(&self, first: usize) -> ([Arg; 2], usize) {
         let mut next = first;
         let parameters = [self.weight, self.bias].map(|is_given| {
@@ -98,8 +98,8 @@ macro_rules! kernel {
 }
 
 /// Returns the program that normalizes the input with the statistics of the batch. With a `momentum`, it updates the
-/// running statistics in place: `running = (1 - momentum) · running + momentum · batch`, with the unbiased variance. An
-/// empty batch leaves them unchanged.
+/// running statistics in place: `running = (1 - momentum) · running + momentum · batch`, with the unbiased variance. A
+/// batch with fewer than two values per channel leaves them unchanged.
 ///
 /// The operands are the input, the weight and bias if present, and the running mean and variance if there is a
 /// momentum. The outputs are the result, the mean and the biased variance.

@@ -37,7 +37,8 @@ __device__ __forceinline__ void average_pool(const T *x, T *y, const Pool &pool,
           sum / divisor_of<A>(pool, divisor, position.row, position.column));
 }
 
-/// Writes the gradient of each element: the sum of the gradients of its windows, each divided by the divisor.
+/// Writes the gradient of each element: the sum, over the windows that contain the element, of the window's gradient
+/// divided by the window's divisor.
 template <class T>
 __device__ __forceinline__ void average_gradient(const T *gradient, T *dx, const Pool &pool, const Divisor &divisor) {
     using A = Accumulator<T>;

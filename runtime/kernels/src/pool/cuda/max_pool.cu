@@ -42,7 +42,7 @@ __device__ __forceinline__ void max_indices(const T *x, const T *y, unsigned *in
     indices[output] = max != max ? last_nan - 1 : first;
 }
 
-/// Writes the gradient of each element: the sum of the gradients of the windows whose maximum it is.
+/// Writes the gradient of each element: the sum of the gradients of those windows whose maximum is the element.
 template <class T>
 __device__ __forceinline__ void max_gradient(const T *gradient, const unsigned *indices, T *dx, const Pool &pool) {
     Position position;

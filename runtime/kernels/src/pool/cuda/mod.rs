@@ -75,7 +75,8 @@ impl PoolProblem {
                 None => [0, 1, 0, 1],
                 Some(PoolGeometry { kernel, stride, padding, dilation, .. }) => [
                     kernel[axis],
-                    // A stride or dilation that is never applied may exceed the range of the kernels' integers.
+                    // A stride or dilation that is never applied is replaced by 1, because it may exceed the range of
+                    // the kernels' integers.
                     if output == 1 { 1 } else { stride[axis] },
                     padding[axis],
                     if kernel[axis] == 1 { 1 } else { dilation[axis] },

@@ -7,7 +7,8 @@ use crate::conv::backward::Needs;
 use crate::conv::{ConvGeometry, Epilogue};
 use crate::testing::{Isa, backward_on, conv2d_with, gradients_with, max_pool2d_with};
 
-/// The shapes of input and weight, then `[stride, padding, dilation, groups]`; the first three apply to both axes.
+/// The shapes of input and weight, then `[stride, padding, dilation, groups]`. Stride, padding and dilation apply to
+/// both axes.
 type Case = ([usize; 4], [usize; 4], [usize; 4]);
 
 /// At least one case for each forward kernel (3×3 on many channels selects Winograd), with odd sizes.
