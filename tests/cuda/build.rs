@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         println!("cargo::rustc-cfg=emulator_asan");
         println!("cargo::rustc-link-arg-tests=-Wl,--whole-archive,-l:libasan.a,--no-whole-archive");
     }
-    // The scheduler and its checks are optimized more, because they take most of the time of all kernels.
+    // The scheduler and its checks are optimized more, because every kernel spends most of its time there.
     build.clone().opt_level(2).files(ENGINE.map(|name| format!("emu/{name}.cpp"))).try_compile("engine")?;
     if !under_asan {
         // These sanitizers only insert a call at every load, store and misaligned access. emu/memory.cpp defines

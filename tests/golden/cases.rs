@@ -104,7 +104,7 @@ impl Case {
         self.args[name].as_bool()
     }
 
-    /// Returns an argument as one size per axis. In the case, it may be one size for both axes.
+    /// Returns an argument as one size per axis. The case may state a single size for both axes.
     pub fn pair(&self, name: &str) -> Option<[usize; 2]> {
         let size = |value: &Value| value.as_u64().map(|size| size as usize);
         match &self.args[name] {

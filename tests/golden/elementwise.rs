@@ -1,4 +1,4 @@
-//! Activations as layers.
+//! Compares activation layers with the golden data.
 
 use sconce::prelude::*;
 

@@ -25,8 +25,8 @@ pub fn close(label: &str, case: &Case, actual: &Tensor, expected: &Tensor) -> Re
     Ok(check_close(&format!("{label} of {}", case.label()), actual, expected, 1e-5)?)
 }
 
-/// Checks the output, the gradients and, after training, the buffers of a layer with one input and one
-/// output.
+/// Checks the output and the gradients of a layer with one input and one output. Also checks its buffers after the
+/// forward pass, if the case contains them.
 pub fn check<C: Config<Output: Forward<Signal, Output = Signal>>>(config: C, case: &Case) -> Result<()> {
     check_with(config, case, |layer, inputs, mode| {
         let [x] = inputs else { return Err(Error::msg("expected one input")) };

@@ -1,4 +1,4 @@
-//! Losses and their gradients.
+//! Compares losses and their gradients with the golden data.
 
 use sconce::Result;
 use sconce::candle::{Tensor, Var};

@@ -1,4 +1,4 @@
-//! Normalization layers, and the running statistics of batch norm.
+//! Compares normalization layers, and the running statistics of batch norm, with the golden data.
 
 use sconce::prelude::*;
 

@@ -1,4 +1,4 @@
-//! Pooling layers.
+//! Compares pooling layers with the golden data.
 
 use sconce::prelude::*;
 

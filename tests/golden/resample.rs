@@ -1,4 +1,4 @@
-//! Interpolation and pixel shuffling.
+//! Compares interpolation and pixel shuffling with the golden data.
 
 use sconce::prelude::*;
 

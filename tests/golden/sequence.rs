@@ -1,4 +1,4 @@
-//! Linear layers and layers for sequences.
+//! Compares linear layers and layers for sequences with the golden data.
 
 use sconce::prelude::*;
 

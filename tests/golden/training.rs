@@ -1,5 +1,5 @@
-//! Compares with PyTorch the first 101 values of a variable for each optimizer, and the first 60 learning rates of each
-//! schedule.
+//! Compares optimizers and schedules with PyTorch: the values of a variable before and after each of 100 optimizer
+//! steps, and the first 60 learning rates of a schedule.
 
 use sconce::candle::{Device, Tensor, Var};
 use sconce::train::optim::*;

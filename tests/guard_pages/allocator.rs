@@ -129,6 +129,6 @@ fn reserved() -> Option<usize> {
         return None;
     }
     let known = START.compare_exchange(0, start as usize, Ordering::AcqRel, Ordering::Acquire);
-    // If another thread has stored its mapping first, that one is used, and this one only wastes addresses.
+    // If another thread has stored its mapping first, that mapping is used. This one only wastes addresses.
     Some(known.err().unwrap_or(start as usize))
 }

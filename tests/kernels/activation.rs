@@ -175,7 +175,7 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     Ok(())
 }
 
-/// A convolution that tracks gradients fuses only these activations and those added since.
+/// A convolution that tracks gradients fuses only activations that save their output. These must stay among them.
 #[test]
 fn these_activations_save_their_output() {
     for activation in [

@@ -312,7 +312,7 @@ fn layers_of_networks_agree_with_the_nchw_kernels() -> Result<()> {
     LAYERS.into_iter().try_for_each(|sizes| Problem::new(layer(sizes))?.check())
 }
 
-/// The products of weights and scales overflow, but sums that are scaled after the summation, as defined, do not.
+/// By definition, the scale multiplies the finished sum, which does not overflow. The scale times a weight would.
 #[test]
 fn a_scale_is_not_folded_into_weights_that_would_overflow() -> Result<()> {
     for stride in [1, 2] {

@@ -114,8 +114,8 @@ fn slope(activation: Activation, y: f64) -> f64 {
     }
 }
 
-/// Computes the gradients of input, weight, bias and residual with plain loops in f64. Returns them, and for each of
-/// their elements the sum of the magnitudes of its terms.
+/// Computes the gradients of input, weight, bias and residual with plain loops in f64. Returns the gradients, and for
+/// each element of a gradient the sum of the magnitudes of the element's terms.
 fn reference(case: &Case, tensors: &[Tensor; 4], activation: Activation) -> [[Vec<f64>; 4]; 2] {
     let [input, weight, output, grad] = [0, 1, 2, 3].map(|i| values(&tensors[i]));
     let masked =
@@ -142,8 +142,8 @@ const F32_ERROR: f64 = 2e-6;
 
 /// Asserts that the error of every number is at most `epsilon` times the sum of the magnitudes of its terms.
 ///
-/// In f16 and bf16, the final rounding dominates: its error is at most 2⁻¹¹ (f16) or 2⁻⁸ (bf16) of the number. There,
-/// the bound is increased by f16's smallest positive number. In f32, the input gradient may use Winograd's
+/// In f16 and bf16, the final rounding dominates: its error is at most 2⁻¹¹ (f16) or 2⁻⁸ (bf16) of the number. For
+/// both dtypes, the bound is increased by f16's smallest positive number. In f32, the input gradient may use Winograd's
 /// transforms, which multiply numbers by up to 21/4 before they cancel, so its bound is multiplied by 21/4.
 fn assert_close(actual: &Gradients, [expected, magnitude]: &[[Vec<f64>; 4]; 2], epsilon: f64, label: &str) {
     let names = ["input", "weight", "bias", "residual"];
@@ -194,8 +194,8 @@ proptest! {
         check(&Case { channels: [1, multiplier], geometry, ..case }, Activation::Relu);
     }
 
-    /// Uses enough output channels for those weight-gradient kernels whose vectors hold output channels, at every
-    /// block width.
+    /// Uses enough output channels for the weight-gradient kernels that are vectorized over output channels, and for
+    /// each of their block widths.
     #[test]
     fn many_output_channels_agree_with_plain_loops(case in cases(9, 20), inputs in 1usize..=3, outputs in 8usize..=140) {
         let geometry = ConvGeometry { groups: if outputs < 24 { case.geometry.groups } else { 1 }, ..case.geometry };
@@ -416,7 +416,7 @@ fn activation_gradients_agree_with_pytorch() -> Result<()> {
     Ok(())
 }
 
-/// An infinite pixel affects only the taps that read it.
+/// The last weight is the only one that the infinite pixel is multiplied by. Only its gradient is not finite.
 #[test]
 fn an_infinite_pixel_affects_only_the_taps_that_read_it() -> Result<()> {
     let case = Case::square(1, [1, 1], 9, 3, 1, 0);

@@ -204,7 +204,7 @@ prop_compose! {
 }
 
 /// Returns a case whose input has `extra` more rows and columns than the smallest input that fits the kernel.
-/// `channels` is the number of groups, and the input and output channels per group.
+/// `channels` is `[groups, input channels per group, output channels per group]`.
 fn fitted(
     case: Case,
     kernel: usize,
@@ -250,7 +250,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    /// Generates pointwise convolutions with more channels than fit in one chunk.
+    /// Generates pointwise convolutions, some of them with more input channels than fit in one chunk.
     fn pointwise()(
         case in cases(), channels in [1usize..400, 1..70], extra in [0usize..12, 0..40], plain in any::<bool>(),
     ) -> Case {

@@ -1,5 +1,6 @@
 //! Tests channel-blocked convolutions with a fused consumer. The reference runs in double precision, with candle's
-//! convolutions and with plain loops for max pooling. The results must also equal those of two launches, bit by bit.
+//! convolutions and with plain loops for max pooling. The results must also be bit-identical to those of
+//! two separate launches.
 
 use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;

@@ -112,8 +112,8 @@ fn norm(values: impl Iterator<Item = f64>) -> f64 {
     values.map(|x| x * x).sum::<f64>().sqrt()
 }
 
-/// Returns ‖actual − activation(sums)‖ / ‖sums‖. No activation has a slope above 1.13, so an activation hardly enlarges
-/// the error of the sums, and their norm is a suitable scale.
+/// Returns ‖actual − activation(sums)‖ / ‖sums‖. The norm of the sums is a suitable scale, because no activation has a
+/// slope above 1.13: the error after the activation is hardly larger than the error of the sums.
 fn relative_error(actual: &[f32], sums: &[f64], activation: Activation) -> f64 {
     assert_eq!(actual.len(), sums.len());
     let error = norm(actual.iter().zip(sums).map(|(y, x)| f64::from(*y) - activation.value(*x)));
@@ -266,7 +266,7 @@ fn results_do_not_depend_on_the_number_of_threads() -> Result<()> {
     Ok(())
 }
 
-/// Winograd's transforms alone would spread a NaN over whole tiles.
+/// Winograd's transforms would spread a NaN over whole tiles, so another kernel handles operands that are not finite.
 #[test]
 fn a_nan_reaches_exactly_the_defined_outputs() -> Result<()> {
     let shape = Shape { batch: 1, in_channels: 3, out_channels: 4, input: [24, 24], padding: [[1; 2]; 2] };

@@ -1,4 +1,4 @@
-//! Tests whole networks, and that their parameters have the names of the published checkpoints. torchvision's networks
+//! Tests whole networks, whose parameters must have the names of the published checkpoints. torchvision's networks
 //! and the face detector MTCNN are compared with PyTorch's outputs. U-Net, a small ViT and a small GPT are compared
 //! with the same networks built from candle's operations.
 

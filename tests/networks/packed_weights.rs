@@ -179,7 +179,8 @@ fn loading_between_evaluations_updates_packed_weights() -> Result<()> {
         copy.load_state_dict(&state)?;
         copy_checker.check_changed("load_state_dict of an inference copy", &copy)?;
     }
-    // The first `load_state_dict` of a detached network gives it tensors of its own.
+    // The first `load_state_dict` of a detached network replaces the tensors that it shares with the original
+    // network.
     detached.load_state_dict(&fresh()?.state_dict())?;
     checker.check_changed("load_state_dict of a detached network", &detached)?;
     scale_all(&network, 1.1)?;
@@ -243,7 +244,7 @@ fn freezing_and_unfreezing_update_packed_weights() -> Result<()> {
     Ok(())
 }
 
-/// A network that is built from the variables of a first network uses the values that the first network sets later.
+/// A second network, built from the variables of the first, uses the values to which these variables are set later.
 #[test]
 fn setting_shared_variables_updates_packed_weights() -> Result<()> {
     sconce::manual_seed(5);

@@ -65,7 +65,7 @@ fn learned_upsampling_agrees_with_candle() -> Result<()> {
     assert_agrees(network, &input()?, true, |network, x| network.forward(x), |w, x| reference(w, x, false))
 }
 
-/// candle's bilinear upsampling has no gradient to compare with.
+/// Compares only the outputs, because candle's bilinear upsampling has no gradient.
 #[test]
 fn bilinear_upsampling_agrees_with_candle() -> Result<()> {
     let network = unet(3, 2).width(4).bilinear(true).init(&Device::Cpu)?;

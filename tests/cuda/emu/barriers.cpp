@@ -4,7 +4,7 @@
 
 namespace cuda_cpu {
 namespace {
-/// The content of an initialized barrier in memory is this value plus the number of the barrier.
+/// An initialized barrier in shared memory holds this value plus the index of its counter.
 constexpr uint64_t INITIALIZED = 0x6261727269657200ull;
 constexpr int MAX_ARRIVALS = (1 << 20) - 1;
 
@@ -18,7 +18,8 @@ struct Counter {
     int64_t pending_bytes;
     unsigned phase;
     std::vector<unsigned> waiting;
-    /// `gathered` merges the clocks of all arrivals so far. `known` is its value at the end of the last phase.
+    /// `gathered` merges the clocks of all arrivals so far. `known` is the value of `gathered` at the
+    /// end of the last phase.
     VectorClock gathered, known;
 
     void complete_phase_if_done() {

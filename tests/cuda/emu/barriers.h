@@ -28,7 +28,8 @@ template <int NUMBER, int THREADS> inline void named_barrier_sync() {
                   "expected whole warps and a barrier number from 1 to 15");
     sync_named_barrier(NUMBER, THREADS);
 }
-/// The numbers below `WARPGROUPS` are those of named barriers. Each warpgroup has one of the following numbers.
+/// Rendezvous numbers below `WARPGROUPS` are named barriers. `WARPGROUPS` + i is the wait for products of warpgroup i.
+/// `RENDEZVOUS` is the count of all numbers.
 constexpr unsigned WARPGROUPS = 16, RENDEZVOUS = WARPGROUPS + 8;
 
 // Functions that the scheduler calls.

@@ -1,8 +1,8 @@
 // Runs CUDA C++ kernels on the CPU. Compiled with `-include cuda_cpu.h`, a `.cu` file is plain C++.
 //
-// Each CUDA thread is a fiber of one OS thread, and blocks run one after another (engine.h). Loads and
-// stores are checked against the launch's buffers, against other threads' accesses since the last barrier
-// and for alignment (memory.h). Kernels are found by name (registry.h).
+// Each CUDA thread is a fiber of one OS thread, and blocks run one after another (engine.h). Every load and store
+// is checked for its bounds, its alignment, and races with other threads (memory.h). Kernels are found by name
+// (registry.h).
 #pragma once
 #define CUDA_CPU_EMU 1
 

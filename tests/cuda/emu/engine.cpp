@@ -130,7 +130,7 @@ void Engine::start(unsigned thread) {
     Fiber &fiber = fibers[thread];
     fiber.state = State::Ready;
     fiber.copies.assign(1, {});
-    forbid(stack(thread), STACK, false);  // clears the marks of an aborted thread
+    forbid(stack(thread), STACK, false);  // clears AddressSanitizer's marks of an aborted thread
     // Start stacks at different offsets within a page, because equal offsets would map to the same cache
     // sets.
     fiber.context.start(stack(thread), STACK - 192 * (thread % 32), entry);
@@ -159,8 +159,8 @@ bool Engine::run_warp(unsigned warp, Schedule &schedule) {
     return release_warp(warp) || ran;
 }
 
-/// Releases each barrier of the warp for which every lane of the barrier's mask waits at it or has returned. Returns
-/// whether any barrier was released.
+/// Releases each barrier of the warp if every lane in the barrier's mask either waits at this barrier or has returned.
+/// Returns whether any barrier was released.
 bool Engine::release_warp(unsigned warp) {
     const unsigned first = warp * 32, existing = lanes_of(warp, fibers.size());
     bool released = false;

@@ -1,4 +1,4 @@
-// What the scheduler offers to the running kernel: barriers, exchanges between lanes, asynchronous copies.
+// The scheduler's functions for the running kernel: barriers, exchanges between lanes, asynchronous copies.
 #pragma once
 #include "types.h"
 

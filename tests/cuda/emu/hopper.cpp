@@ -1,4 +1,4 @@
-// When the last thread of a warpgroup waits for products, it computes them for all threads of the warpgroup. The
+// The last thread of a warpgroup to wait for products computes them for all threads of the warpgroup. The
 // layouts are those of the PTX ISA ("Asynchronous Warpgroup Level Matrix Instructions").
 #include "hopper.h"
 #include "memory.h"
@@ -31,7 +31,7 @@ struct Product {
     }
 };
 
-/// The sums of a thread, to which products are added.
+/// An accumulator of a thread: the sums to which `products` unfinished products will be added.
 struct Sums {
     float *address;
     std::vector<float> values;
@@ -54,7 +54,7 @@ struct ThreadState {
 /// One vector per OS thread.
 thread_local std::vector<ThreadState> thread_states;
 
-/// Reads the rows of a factor as floats, `[depth, rows]`. Returns the depth.
+/// Stores the rows of a factor in `result` as floats, in the order `[depth, rows]`. Returns the depth.
 template <class T> unsigned unpack(float (*result)[MAX_COLUMNS], const Matrix &matrix, unsigned rows) {
     constexpr unsigned IN_ROW = 16 / sizeof(T);
     for (unsigned row = 0; row < rows; row++) {
@@ -67,7 +67,7 @@ template <class T> unsigned unpack(float (*result)[MAX_COLUMNS], const Matrix &m
     return DEPTH_BYTES / sizeof(T);
 }
 
-/// The bits of a float that a tensor core uses: the upper 10 bits of the mantissa.
+/// A float, of whose mantissa a tensor core uses only the upper 10 bits.
 struct Tf32 {
     uint32_t bits;
     explicit operator float() const { return bit_cast<float>(bits & 0xffffe000u); }
@@ -81,7 +81,8 @@ unsigned unpack(float (*result)[MAX_COLUMNS], ElementType type, const Matrix &ma
     }
 }
 
-/// Adds product `index` of each thread's list to the sums of the warpgroup that starts at thread `first`.
+/// Computes the product that all threads of a warpgroup have at `index` in their lists, and adds to each thread's sums
+/// the thread's part of the result. `first` is the first thread of the warpgroup.
 void add_product(unsigned first, unsigned index) {
     static thread_local float a[16][MAX_COLUMNS], b[16][MAX_COLUMNS], d[ROWS][MAX_COLUMNS];
     const Product &product = thread_states[first].products[index];
@@ -105,8 +106,8 @@ void add_product(unsigned first, unsigned index) {
     }
 }
 
-/// Checks that the threads of a warpgroup have started the same products. Returns the number of products that
-/// must finish.
+/// Returns how many products this wait must finish. Fails unless all threads of the warpgroup have started these
+/// same products.
 unsigned count_finished(unsigned first) {
     const ThreadState &leader = thread_states[first];
     unsigned finished = 0;

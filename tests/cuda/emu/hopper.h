@@ -15,7 +15,7 @@ template <int N> inline void decrease_registers() {
 }
 template <int N> inline void increase_registers() { decrease_registers<N>(); }
 
-/// Returns a factor's descriptor, which contains the offset of `start` in the dynamic shared memory.
+/// Returns a factor's descriptor: the offset of `start` in the dynamic shared memory, and both strides.
 uint64_t matrix_descriptor(const void *start, int depth_stride, int row_stride);
 
 template <class T> constexpr ElementType ELEMENT_TYPE = ElementType::Tf32;

@@ -1,6 +1,6 @@
 // Kernels are compiled with `-fsanitize=thread,alignment` but not linked with these sanitizers' libraries.
-// The compiler calls a function at every load and store, and at every misaligned access. This file defines
-// these functions.
+// These options make the compiler insert a function call at every load and store, and at every misaligned access.
+// This file defines the called functions.
 #include "memory.h"
 #include "engine.h"
 #include <dlfcn.h>
@@ -17,7 +17,7 @@ namespace {
 constexpr uint16_t NO_AGENT = Order::NO_AGENT, SEVERAL_WARPS = Order::SEVERAL_WARPS;
 constexpr uint16_t SEVERAL_OF_WARP = Order::SEVERAL_OF_WARP;
 
-/// The last accesses to two adjacent bytes: their agents (order.h) and ticks.
+/// The last write and the last read of two adjacent bytes, each with its agent (order.h) and tick.
 struct Record {
     uint32_t written, read;
     uint16_t writer, reader;
@@ -170,10 +170,10 @@ class Memory {
         return SEVERAL_WARPS;
     }
 
-    /// Returns whether the access by the agent `who` at `tick` is not ordered before the running access.
+    /// Returns whether nothing orders the access by the agent `who` at `tick` before the access that is being checked.
     bool unordered(uint32_t tick, uint16_t who, bool global) const {
         if (who == NO_AGENT || !order.of_launch(tick)) return false;
-        if (!order.of_block(tick)) return global;  // the access of another block
+        if (!order.of_block(tick)) return global;  // by another block: conflicts only in global memory
         return order.unordered(thread_, tick, who);
     }
 

@@ -14,15 +14,15 @@ struct Region {
 /// Sets the buffers, which lie within `[arena, arena + bytes)`. The space between them is out of bounds.
 void bind(unsigned char *arena, size_t bytes, const Region *regions, size_t count);
 
-/// Checks an access that no instrumented instruction makes. An invalid access ends the launch.
+/// Checks an access that the compiler has not instrumented. An invalid access ends the launch.
 void touch(const void *address, size_t bytes, bool write);
-/// Like `touch`, but for an incomplete copy or product that the running thread's warp started at `tick`.
+/// Like `touch`, but checks an access by a copy or product that the running thread's warp started at `tick`.
 void touch_started(const void *address, size_t bytes, bool write, uint32_t tick);
 
 /// Makes AddressSanitizer forbid or allow accesses to these bytes. Does nothing without AddressSanitizer.
 void forbid(const void *address, size_t bytes, bool forbidden);
 
-// What the scheduler tells this file: which thread runs, and what orders accesses.
+// Functions that the scheduler calls to report which block and thread run, and which barriers order accesses.
 void begin_launch(const unsigned char *shared, size_t shared_bytes, unsigned threads);
 void begin_block();
 void end_launch();

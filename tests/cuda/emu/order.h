@@ -1,17 +1,20 @@
-// The happens-before order of accesses, from barriers and from vector clocks.
+// Tracks which memory accesses happen before which others.
 //
 // Barriers of the whole block order the accesses of all threads, and barriers of a warp order the accesses of the
-// warp's threads. One tick per thread is enough to record this order. For other barriers (barriers.h), each thread
-// has a vector clock.
+// warp's threads. One tick per thread is enough to record this order. A kernel with other barriers (barriers.h) also
+// needs a vector clock for each thread.
 #pragma once
 #include "types.h"
 #include <vector>
 
 namespace cuda_cpu {
-/// A vector clock: one tick for each agent of the block. The accesses that the agent made before this tick are
-/// ordered before the next accesses of the clock's owner. The agents are the block's threads; then its warps,
-/// for the copies and products that they started and have not waited for; then its threads again, for the
-/// writes that they have fenced.
+/// The vector clock of a thread. It has one tick for each agent of the block: the accesses that the agent made before
+/// this tick happen before the thread's next accesses. The agents are, in this order:
+/// - the block's threads, for their own accesses;
+/// - its warps, for the accesses of the copies and products that they started;
+/// - its threads again, for the writes that they have fenced.
+///
+/// A barrier also has vector clocks, which merge those of the threads that arrive.
 using VectorClock = std::vector<uint32_t>;
 
 inline void join(VectorClock &into, const VectorClock &from) {
@@ -57,7 +60,7 @@ class Order {
         share(threads);
     }
 
-    /// Starts to track vector clocks. Earlier reads that several threads have made are no longer checked.
+    /// Starts to track vector clocks. Bytes whose reader is recorded as several threads lose the check of these reads.
     void track_clocks() {
         if (tracks_clocks_) return;
         tracks_clocks_ = true;
@@ -77,13 +80,13 @@ class Order {
     unsigned started_by(unsigned warp) const { return threads_ + warp; }
     bool is_thread(unsigned agent) const { return agent < threads_; }
 
-    /// Merges the clock of the thread, including its own accesses, into `to`.
+    /// Updates the thread's clock to include the thread's accesses so far, and merges it into `to`.
     void release(unsigned thread, VectorClock &to) {
         thread_clocks_[thread][thread] = last_barriers_[thread] = ++now_;
         join(to, thread_clocks_[thread]);
     }
     void acquire(unsigned thread, const VectorClock &from) { join(thread_clocks_[thread], from); }
-    /// Merges the copies and products that the warp had started by that tick into `to`.
+    /// Records in `to` that the copies and products that the warp started up to `tick` have finished.
     void finish(unsigned warp, uint32_t tick, VectorClock &to) const {
         to.resize(2 * threads_ + warps_);
         to[started_by(warp)] = std::max(to[started_by(warp)], tick + 1);
@@ -93,13 +96,13 @@ class Order {
 
     /// Returns whether a tick belongs to this block.
     bool of_block(uint32_t tick) const { return tick >= block_; }
-    /// Returns whether `writer` wrote at `tick`, but no fence that it executed afterwards is ordered before the next
-    /// access of `thread`.
+    /// Returns whether the write that the thread `writer` made at `tick` is unfenced: no later fence of `writer`
+    /// happens before the next access of `thread`.
     bool unfenced(unsigned thread, uint32_t tick, unsigned writer) const {
         return is_thread(writer) && of_block(tick) && unordered_after(thread, tick, fences_of(writer));
     }
 
-    /// Returns whether the access by `agent` at `tick` is not ordered before the running thread's access.
+    /// Returns whether nothing orders the access by `agent` at `tick` before the next access of `thread`.
     bool unordered(unsigned thread, uint32_t tick, unsigned agent) const {
         if (tracks_clocks_ && !is_thread(agent))
             return agent < thread_clocks_[thread].size() && unordered_after(thread, tick, agent);
@@ -135,7 +138,7 @@ class Order {
     unsigned threads_ = 0, warps_ = 0;
     bool tracks_clocks_ = false;
     std::vector<VectorClock> thread_clocks_;
-    /// What the last barrier of the block merged from the clocks of all threads: ticks of copies, products and fences.
+    /// The ticks of copies, products and fences, merged from the clocks of all threads at the block's last barrier.
     VectorClock block_clock_;
 };
 }  // namespace cuda_cpu

@@ -1,4 +1,4 @@
-// Kernels by name, with the types of their parameters.
+// Registers each kernel with its name and the types of its parameters.
 #pragma once
 #include "half.h"
 #include "launch.h"

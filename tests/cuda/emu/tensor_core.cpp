@@ -11,7 +11,7 @@ struct Fragments {
 };
 
 /// m16n8k8. A's registers are (row, k), (row + 8, k), (row, k + 4), (row + 8, k + 4); B's are (k), (k + 4).
-/// Tensor cores use the upper 10 bits of the mantissa.
+/// Tensor cores use only the upper 10 bits of a float's mantissa.
 struct Tf32 {
     static constexpr unsigned K = 8;
     static float value(uint32_t bits) { return bit_cast<float>(bits & 0xffffe000u); }

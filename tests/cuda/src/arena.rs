@@ -4,7 +4,7 @@ use candle_core::{DType, Result, Tensor, bail};
 use std::ffi::{CString, c_char};
 use std::ops::Range;
 
-/// The size of the guard zones before, between and after the buffers.
+/// The minimum size of a guard zone. Guard zones lie before, between and after the buffers.
 const GUARD: usize = 4096;
 /// The content of the guard zones.
 const GUARDED: u8 = 0xa5;
@@ -90,8 +90,8 @@ impl Arena {
             bytes: place.range.len(),
         };
         let regions: Vec<Region> = self.places.iter().map(region).collect();
-        // SAFETY: the regions lie within the arena. The emulator reads names and bounds only during launches,
-        // which borrow the arena.
+        // SAFETY: the regions lie within the arena, and the emulator copies the list of regions. It uses their
+        // pointers only during launches, which borrow the arena.
         unsafe { cuda_cpu_bind(begin, self.end, regions.as_ptr(), regions.len()) }
     }
 

@@ -81,7 +81,7 @@ pub enum Value {
 impl Kernel {
     pub fn find(launch: &Launch) -> Result<&'static Self> {
         let name = CString::new(launch.kernel).map_err(candle_core::Error::wrap)?;
-        // SAFETY: all kernels are registered before `main`, so a kernel never moves.
+        // SAFETY: all kernels are registered before `main`, so the list of kernels no longer grows, and none moves.
         let Some(kernel) = (unsafe { cuda_cpu_find(name.as_ptr()).as_ref() }) else {
             bail!("unknown kernel {}", launch.kernel);
         };
@@ -128,7 +128,7 @@ impl Kernel {
         };
         let mut args: Vec<*mut c_void> = values.iter_mut().map(address).collect();
         let (grid, block) = (launch.grid.as_ptr(), launch.block.as_ptr());
-        // SAFETY: `check` has compared each argument with the type of its parameter.
+        // SAFETY: the caller has called `check`, which compares each argument with the type of its parameter.
         let error =
             unsafe { cuda_cpu_launch(self, grid, block, launch.shared as usize, args.as_mut_ptr(), order) };
         if error.is_null() {

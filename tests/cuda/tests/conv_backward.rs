@@ -306,7 +306,7 @@ fn methods_are_selected_by_the_documented_rule() -> Result<()> {
         (&resnet, DType::F16, a100, [tensor, tensor]),
         (&resnet, DType::BF16, old, [cores, cores]),
         (&resnet, DType::F64, tf32, [Method::CudaCores(Tile::Medium); 2]),
-        // One image does not fill the device, and is too little work to pack for tensor cores.
+        // One image does not fill the device. It is also too little work to justify packing for tensor cores.
         (&Case::square(1, [64, 64], 14, 3, 1, 1), DType::BF16, a100, [Method::CudaCores(Tile::Medium); 2]),
         (&Case::square(16, [64, 64], 56, 3, 1, 1), DType::F32, a100, [Method::CudaCores(Tile::Wide); 2]),
         (&Case::square(64, [3, 20], 28, 5, 1, 0), DType::F32, a100, [Method::CudaCores(Tile::Narrow); 2]),

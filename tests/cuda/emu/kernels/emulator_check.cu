@@ -18,7 +18,7 @@ extern "C" __global__ void check_row_sums(const float *__restrict__ x, float *__
 }
 EXPORT_KERNEL(check_row_sums)
 
-/// Reverses and rotates the numbers of each block of 64 threads. `fault` selects an error.
+/// Reverses the 64 numbers of each block and rotates them by one. `fault` selects an error; 0 is the correct kernel.
 extern "C" __global__ void check_faults(const float *__restrict__ x, float *__restrict__ y, int fault) {
     DYN_SHARED(float, held);
     __shared__ float fixed[64];
@@ -43,8 +43,8 @@ extern "C" __global__ void check_faults(const float *__restrict__ x, float *__re
 }
 EXPORT_KERNEL(check_faults)
 
-/// Reads the fragments of one warp's product element by element, in the documented layouts. The factors are 16×K and
-/// K×8, both row-major.
+/// Reads the fragments of one warp's product element by element, in the documented layouts. The row-major factors
+/// `x` and `w` are 16×K and K×8.
 template <class T, int K>
 static __device__ void fragments(uint32_t (&a)[4], uint32_t (&b)[2], const T *x, const T *w);
 template <>
@@ -68,7 +68,8 @@ extern "C" __global__ void check_mma_tf32(const float *x, const float *w, float 
 }
 EXPORT_KERNEL(check_mma_tf32)
 
-/// Loads the factors through shared memory, with cp.async and ldmatrix. Both are row-major; ldmatrix transposes B.
+/// Loads the factors through shared memory, with cp.async and ldmatrix. Both factors are row-major, so ldmatrix
+/// transposes the second one.
 template <class T> static __device__ void mma_half_tile(const T *x, const T *w, float *y) {
     DYN_SHARED(T, tiles);
     T *tile_a = tiles, *tile_b = tiles + 256;

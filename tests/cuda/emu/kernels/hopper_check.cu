@@ -1,5 +1,5 @@
-// A ring of tiles that warps pass to each other, as in kernels for compute capability 9.0. The kernel is
-// correct or has a selected fault.
+// Matrix products whose warps pass tiles to each other through a ring of buffers, as in the library's kernels for
+// compute capability 9.0. The argument `fault` selects an error.
 #include "hopper.cuh"
 
 namespace {
@@ -46,7 +46,7 @@ template <class T> __device__ void load_tiles(Ring *ring, const T *x, const T *w
     }
 }
 
-/// Packs `x` into core matrices.
+/// Packs the tiles of `x` into core matrices of A.
 template <class T> __device__ void pack(Ring *ring, int steps, int fault) {
     const int row = threadIdx.x - CONSUMERS;
     for (int step = 0; step < steps; step++) {
