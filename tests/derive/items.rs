@@ -376,7 +376,7 @@ fn a_struct_inside_a_function_is_supported() -> Result<()> {
 }
 
 #[test]
-fn renamed_lists_contain_the_index() -> Result<()> {
+fn the_names_in_a_renamed_list_contain_the_index() -> Result<()> {
     let network = Numbered::new(2, &DEVICE)?;
     let expected = ["features.0", "features.1", "features.2", "layer0.fc", "layer1.fc", "tail.1"]
         .map(|name| format!("{name}.weight"));

@@ -172,7 +172,7 @@ fn training_updates_the_running_statistics_and_validation_does_not() -> Result<(
         let (data, model) = (quadrants(130)?, Net::new()?);
         let fresh = model.buffer("norm.running_mean")?;
         let before = model.evaluate(&data)?;
-        assert_eq!(model.evaluate(&data)?.accuracy, before.accuracy, "evaluation should not drop anything");
+        assert_eq!(model.evaluate(&data)?.accuracy, before.accuracy, "evaluation should not apply dropout");
         assert_eq!(model.buffer("norm.running_mean")?, fresh);
         model.trainer().quiet(true).fit(&data, &data, Epochs(2))?;
         assert_ne!(model.buffer("norm.running_mean")?, fresh);

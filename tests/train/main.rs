@@ -1,4 +1,4 @@
-//! Training: data, losses, optimizers, schedules and the audit of gradients.
+//! Training: data, losses, optimizers, schedules and `audit_gradients`.
 
 mod audit;
 #[path = "../common/mod.rs"]

@@ -126,8 +126,9 @@ fn labels(targets: &Tensor, lengths: &[usize]) -> Result<Vec<Vec<usize>>> {
             })
             .collect(),
         _ => {
-            let message =
-                format!("expected targets for target lengths {lengths:?}, found a tensor of shape {dims:?}");
+            let message = format!(
+                "expected targets whose shape matches the target lengths {lengths:?}, found shape {dims:?}"
+            );
             return Err(Error::msg(message));
         }
     };

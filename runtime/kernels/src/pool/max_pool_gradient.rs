@@ -1,9 +1,9 @@
 //! The gradient of max pooling for small undilated windows with no gaps between them. Each pass handles one kernel
 //! position of all windows of a plane.
 //!
-//! The input is first copied so that, for each kernel position, the elements of all windows at that position lie in the
-//! order of the outputs of those windows. Each kernel position then takes one vectorized pass without branches.
-//! Branches on the maximum would be unpredictable.
+//! The input is first rearranged, so that the elements that the windows have at one kernel position are in the same
+//! order as the outputs of the windows. Each kernel position then takes one vectorized pass without branches. Branches
+//! on the maximum would be unpredictable.
 
 use crate::element::Element;
 use crate::memory::zeros;
