@@ -180,7 +180,7 @@ fn an_index_cannot_name_files_outside_its_directory() {
         let error = message(hub(&server, &outer).cache(outer.path().join("cache")).download());
         assert_contains(
             &error,
-            &["a file beside the index", &format!("`{shard}`"), "model.safetensors.index.json"],
+            &["a file in the directory of the index", &format!("`{shard}`"), "model.safetensors.index.json"],
         );
         assert!(files(outer.path()).iter().all(|path| !path.ends_with("escaped")));
     }
