@@ -100,7 +100,9 @@ fn batch(word: &str) -> Result<usize, Error> {
 
 fn format(word: &str) -> Result<String, Error> {
     if !FORMATS.iter().any(|format| format.name == word) {
-        return Err(format!("expected one of the formats {:?}, found {word:?}", FORMATS.map(|f| f.name)).into());
+        return Err(
+            format!("expected one of the formats {:?}, found {word:?}", FORMATS.map(|f| f.name)).into()
+        );
     }
     Ok(word.into())
 }

@@ -4,6 +4,7 @@
 pub mod archive;
 pub mod conv_case;
 pub mod lists;
+pub mod magnitude;
 pub mod process;
 
 use candle_core::{DType, Device, Result, Tensor, Var};

@@ -1,10 +1,11 @@
 //! Compares the gradients of the fused convolution in candle's graph with those of candle's own operations.
 
-use sconce::candle::{DType, Device, Result, Tensor, Var};
+use sconce::candle::{Device, Result, Tensor, Var};
 use sconce::kernels::activation;
 use sconce::kernels::conv::{ConvGeometry, Epilogue, conv2d};
 
 use crate::common::lists::ACTIVATIONS;
+use crate::common::magnitude::largest_magnitude;
 
 fn variable(dims: &[usize]) -> Result<Var> {
     Var::from_tensor(&Tensor::randn(0f64, 1., dims, &Device::Cpu)?)
@@ -45,11 +46,7 @@ fn gradients_agree_with_candle_for_every_epilogue() -> Result<()> {
             for var in [&input, &weight, &scale_var, &shift_var, &residual_var] {
                 match (grads.get(var), expected_grads.get(var)) {
                     (Some(actual), Some(expected)) => {
-                        let difference = (actual - expected)?
-                            .abs()?
-                            .max_all()?
-                            .to_dtype(DType::F64)?
-                            .to_scalar::<f64>()?;
+                        let difference = largest_magnitude(&(actual - expected)?)?;
                         assert!(difference < 1e-9, "{activation:?}, epilogue {parts:03b}: {difference}");
                     }
                     (None, None) => {}

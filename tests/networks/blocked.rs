@@ -3,6 +3,7 @@
 use sconce::prelude::*;
 
 use crate::common::Rng;
+use crate::common::magnitude::largest_magnitude;
 use crate::common::process::assert_passes_with_narrower_vectors;
 use crate::networks::{densenet, googlenet, mobilenet, resnet, squeezenet, unet, vgg, vit};
 
@@ -28,10 +29,10 @@ fn randomize_norms<M: Module>(network: &mut M, seed: u64) -> Result<()> {
 }
 
 /// Returns the largest difference, divided by the largest magnitude in `expected`.
-fn difference(actual: &Tensor, expected: &Tensor) -> Result<f32> {
+fn difference(actual: &Tensor, expected: &Tensor) -> Result<f64> {
     assert_eq!(actual.dims(), expected.dims());
-    let scale = expected.abs()?.max_all()?.to_scalar::<f32>()?;
-    let worst = (actual - expected)?.abs()?.max_all()?.to_scalar::<f32>()?;
+    let scale = largest_magnitude(expected)?;
+    let worst = largest_magnitude(&(actual - expected)?)?;
     assert!(scale > 0. && worst.is_finite());
     Ok(worst / scale)
 }

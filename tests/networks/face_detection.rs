@@ -19,7 +19,7 @@ fn assert_agrees(network: &str, input: &str, heads: &[(&str, Tensor)]) -> Result
         let theirs = golden_outputs
             .get(&name)
             .ok_or_else(|| Error::msg(format!("expected a golden tensor `{name}`")))?;
-        let worst = (ours - theirs)?.abs()?.max_all()?.to_scalar::<f32>()?;
+        let worst = crate::common::magnitude::largest_magnitude(&(ours - theirs)?)?;
         assert!(worst <= 1e-5, "{network} {name}: largest difference {worst}");
     }
     Ok(())

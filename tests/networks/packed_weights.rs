@@ -5,6 +5,8 @@ use sconce::candle::Var;
 use sconce::nn::VarBuilder;
 use sconce::prelude::*;
 
+use crate::common::magnitude::largest_magnitude;
+
 /// A network with every kind of layer whose weight is packed: Winograd's, direct, depthwise, dilated,
 /// pointwise, 1-D and transposed convolutions, and linear layers.
 #[derive(Module)]
@@ -78,8 +80,7 @@ fn expected(state: &StateDict) -> Result<Tensor> {
 }
 
 fn distance(a: &Tensor, b: &Tensor) -> Result<f64> {
-    let largest = |x: &Tensor| -> Result<f64> { Ok(x.abs()?.max_all()?.to_scalar::<f64>()?) };
-    Ok(largest(&(a - b)?)? / largest(b)?)
+    Ok(largest_magnitude(&(a - b)?)? / largest_magnitude(b)?)
 }
 
 /// Compares a network with a copy that has no caches, and remembers the output of an earlier comparison.
@@ -271,6 +272,6 @@ fn unfreezing_a_frozen_layer_updates_its_packed_weight() -> Result<()> {
     for (_, var) in conv.trainable_parameters() {
         Var::set(&var, &(var.as_tensor() * 2.)?)?;
     }
-    assert!(((before * 2.)? - run(&conv)?)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-4);
+    assert!(largest_magnitude(&((before * 2.)? - run(&conv)?)?)? < 1e-4);
     Ok(())
 }

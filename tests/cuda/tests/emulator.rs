@@ -4,6 +4,8 @@ use candle_core::{DType, Device, Result, Tensor};
 use sconce::kernels::testing::cuda::{Arg, Buffer, Launch, Program};
 use sconce_cuda_tests::run;
 
+use crate::common::magnitude::largest_magnitude;
+
 fn program(kernel: &'static str, outputs: &[(usize, DType)], shape: [u32; 3], args: Vec<Arg>) -> Program {
     let [grid, block, shared] = shape;
     let launch =
@@ -22,7 +24,7 @@ fn a_correct_kernel_sums_rows() -> Result<()> {
     let x = Tensor::randn(0f32, 1., (7, 300), &Device::Cpu)?;
     let args = vec![Arg::Operand(0), Arg::Output(0), Arg::Int(300)];
     let sums = run(&program("check_row_sums", &[(7, DType::F32)], [7, 128, 16], args), &[&x])?;
-    let difference = (sums.outputs[0].clone() - x.sum(1)?)?.abs()?.max_all()?.to_scalar::<f32>()?;
+    let difference = largest_magnitude(&(sums.outputs[0].clone() - x.sum(1)?)?)?;
     assert!(difference < 1e-4, "{difference}");
     Ok(())
 }

@@ -5,6 +5,8 @@
 pub mod conv_case;
 #[path = "../../../common/lists.rs"]
 pub mod lists;
+#[path = "../../../common/magnitude.rs"]
+pub mod magnitude;
 
 use candle_core::{DType, Device, Result, Tensor};
 
