@@ -10,6 +10,8 @@ pub mod process;
 use candle_core::{DType, Device, Result, Tensor, Var};
 use proptest::test_runner::{Config, TestCaseError};
 
+pub use magnitude::values;
+
 /// Returns a config that runs each property on `cases` random inputs, or on `SCONCE_TEST_PERCENT` percent of
 /// that number if this environment variable is set.
 pub fn config(cases: u32) -> Config {
@@ -78,11 +80,6 @@ impl Rng {
 pub fn restride(x: &Tensor) -> Result<Tensor> {
     let reversed: Vec<usize> = (0..x.rank()).rev().collect();
     x.permute(reversed.clone())?.contiguous()?.permute(reversed)
-}
-
-/// Returns the elements of a float tensor as f64, in row-major order.
-pub fn values(x: &Tensor) -> Result<Vec<f64>> {
-    x.to_dtype(DType::F64)?.flatten_all()?.to_vec1()
 }
 
 /// Checks that two tensors have the same shape, and that corresponding entries differ by at most `tolerance ·

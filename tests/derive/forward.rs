@@ -177,9 +177,8 @@ fn branches_and_operators_are_supported() -> Result<()> {
     let y = net.forward(&x)?;
     let h = net.conv1.call((&x).into(), Mode::Eval).into_tensor()?.relu()?;
     let expected = ((net.conv2.call(h.into(), Mode::Eval).into_tensor()? + x)?.relu()? - 1.)?;
-    // Unlike a maximum in candle, a sum is NaN if an element is NaN.
-    let error = (y - expected)?.abs()?.sum_all()?.to_scalar::<f32>()?;
-    assert!(error < 1e-4, "{error}");
+    let errors = (y - expected)?.abs()?.flatten_all()?.to_vec1::<f32>()?;
+    assert!(errors.iter().all(|error| *error < 1e-5), "{errors:?}");
     Ok(())
 }
 

@@ -82,8 +82,9 @@ pub(super) fn conv2d(
 
 impl StripPlan {
     fn new(problem: &ConvProblem, in_place: bool, threads: usize) -> Option<Self> {
-        let plan = Plan::new(&problem.shape, options(problem, in_place), threads)?;
-        let registers = TileShape::of(Lanes::Pixels, problem.isa);
+        let options = options(problem, in_place);
+        let registers = options.registers;
+        let plan = Plan::new(&problem.shape, options, threads)?;
         let strips = plan.partition.patches.iter().map(|patch| strips::of_patch(&plan, patch, registers));
         let strips: Vec<_> = strips.collect();
         let scratch = scratch(&plan, &strips, registers);
