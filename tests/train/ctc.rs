@@ -179,7 +179,7 @@ fn errors_name_the_invalid_argument() -> Result<()> {
     assert!(message(&x, &targets, &[4], &[2, 2]).contains("2 label sequences and 2 input lengths"));
     assert!(
         message(&x, &targets, &[4, 4], &[3, 2])
-            .contains("target lengths [3, 2], found a tensor of shape [2, 2]")
+            .contains("matches the target lengths [3, 2], found shape [2, 2]")
     );
     assert!(message(&x, &targets, &[4, 4], &[2]).contains("target lengths [2]"));
     let wrong = |labels: [i64; 2]| Tensor::new(&[labels, [1, 1]], &CPU);
