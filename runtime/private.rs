@@ -11,7 +11,7 @@ use crate::config::Config;
 pub use crate::display::display;
 use crate::init::Initializer;
 use crate::module::{Forward, ForwardWith, Mode, Module};
-use crate::registry::{TensorKind, for_each_mut};
+use crate::registry::{TensorKind, for_each_mut, pin_where_possible};
 use crate::scope::{Path, Scope};
 use crate::signal::{IntoTensors, Outcome, Signal};
 use crate::{Error, Result};
@@ -299,6 +299,12 @@ impl<T> FieldAccess<T> {
     pub fn share(&self, field: &T) -> T {
         (self.share)(field)
     }
+}
+
+/// Pins a field to the mode of `#[module(mode = …)]`, so that the field keeps its mode in calls that do not pass it, such
+/// as calls of elements of an iterator. A layer of candle-nn cannot store a mode and uses the mode that direct calls pass.
+pub fn pin(field: &mut dyn Module, mode: Mode) {
+    pin_where_possible(field, Some(mode), |_| true);
 }
 
 pub fn default_layer<T: DefaultLayer>() -> T {

@@ -1,6 +1,7 @@
 //! Thread-local state of a forward pass: the path of the current layer, for errors and traces, and whether operations
 //! may be fused.
 
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
@@ -42,8 +43,11 @@ impl Scope {
 
     /// Enters a network. Returns `None` if this network is a field of another one, because the name of the field is
     /// already in the path.
-    pub fn root(name: &'static str) -> Option<Self> {
-        PATH.with_borrow(Vec::is_empty).then(|| Self::enter(name))
+    pub fn root(name: impl Into<Cow<'static, str>>) -> Option<Self> {
+        PATH.with_borrow(Vec::is_empty).then(|| match name.into() {
+            Cow::Borrowed(name) => Self::enter(name),
+            Cow::Owned(name) => Self::dynamic(name.into()),
+        })
     }
 
     fn push(segment: Segment) -> Self {

@@ -248,6 +248,29 @@ use syn::{DeriveInput, parse_macro_input};
 /// # fn main() {}
 /// ```
 ///
+/// An `Arc` can be an argument, so that several fields or networks use one layer. Its parameters are tied.
+///
+/// ```
+/// # use sconce::prelude::*;
+/// use std::sync::Arc;
+///
+/// #[derive(Module, Clone, Debug)]
+/// #[module(args(shared: Arc<Linear>))]
+/// struct Twice {
+///     #[layer(with = |_| Ok(Arc::clone(&shared)))]
+///     first: Arc<Linear>,
+///     act: Relu,
+///     #[layer(with = |_| Ok(shared))]
+///     second: Arc<Linear>,
+/// }
+/// # fn main() -> Result<()> {
+/// let shared = Linear::config(4, 4).init(&Device::Cpu)?;
+/// let network = Twice::new(Arc::new(shared), &Device::Cpu)?;
+/// assert_eq!(network.parameters().len(), 2); // one weight and one bias
+/// # Ok(())
+/// # }
+/// ```
+///
 /// ## `#[param(shape, init = …)]`, `#[buffer(shape, init = …)]`
 ///
 /// A bare `Tensor`. A parameter is trained; a buffer is only saved and moved. `init` is a function of
@@ -295,7 +318,7 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// ## `#[module(mode = eval)]`
 ///
-/// Fixes the mode of a field, for example of a frozen batch norm. With `mode = train`, a dropout layer is always
+/// Pins a field to a mode, for example a frozen batch norm, as `Network::set_mode` does at run time. With `mode = train`, a dropout layer is always
 /// active.
 ///
 /// ## `#[module(tie = "embed.weight")]`

@@ -10,7 +10,7 @@ use super::{self_config, stateless};
 macro_rules! adaptive {
     ($($(#[$doc:meta])* $layer:ident $kind:literal $function:ident($argument:ty => $size:ty);)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
+        #[derive(Clone, Copy)]
         pub struct $layer {
             output_size: $size,
         }

@@ -13,7 +13,7 @@ use crate::ops;
 use crate::signal::Signal;
 use crate::{Error, Result};
 
-use super::impl_display;
+use super::impl_fmt;
 
 /// Computes `x1ᵀ · weight[o] · x2 + bias[o]` for each output feature `o`.
 ///
@@ -33,6 +33,7 @@ use super::impl_display;
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct Bilinear {
     weight: Tensor,
     bias: Option<Tensor>,
@@ -61,6 +62,14 @@ impl Bilinear {
     /// Returns the bias, `[out_features]`.
     pub fn bias(&self) -> Option<&Tensor> {
         self.bias.as_ref()
+    }
+
+    /// Runs the layer.
+    ///
+    /// # Errors
+    /// Fails if the inputs are invalid, as described above.
+    pub fn forward(&self, x1: impl Into<Signal>, x2: impl Into<Signal>) -> Result<Tensor> {
+        self.call((x1.into(), x2.into()), Mode::Eval).into_tensor()
     }
 
     /// Returns the shape of the weight. The constructor guarantees that the weight has three dimensions.
@@ -127,8 +136,8 @@ impl Module for Bilinear {
     }
 
     fn share(&self) -> Self {
-        Self { weight: self.weight.clone(), bias: self.bias.clone() }
+        self.clone()
     }
 }
 
-impl_display!(Bilinear);
+impl_fmt!(Bilinear);

@@ -11,22 +11,24 @@ use super::{self_config, stateless};
 macro_rules! dropouts {
     ($($(#[$doc:meta])* $layer:ident $kind:literal $function:ident;)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
+        #[derive(Clone, Copy)]
         pub struct $layer {
             p: f64,
+            /// The mode to which the layer is pinned.
+            pinned: Option<Mode>,
         }
 
         impl Default for $layer {
             /// Returns the layer with `p = 0.5`.
             fn default() -> Self {
-                Self { p: 0.5 }
+                Self::config(0.5)
             }
         }
 
         impl $layer {
             /// Creates the layer, which is its own config.
             pub fn config(p: f64) -> Self {
-                Self { p }
+                Self { p, pinned: None }
             }
 
             fn checked(self) -> Result<Self> {
@@ -38,14 +40,14 @@ macro_rules! dropouts {
             }
         }
 
-        stateless!($layer, $kind, |this| format!("p={}, inplace=False", python_float(this.p)));
+        stateless!($layer, $kind, |this| format!("p={}, inplace=False", python_float(this.p)); pinned);
         self_config!($layer);
 
         impl Forward for $layer {
             type Output = Signal;
 
             fn call(&self, x: Signal, mode: Mode) -> Signal {
-                ops::$function(x, self.p, mode)
+                ops::$function(x, self.p, self.pinned.unwrap_or(mode))
             }
         }
     )*};

@@ -11,7 +11,7 @@ use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
 use crate::{Error, Result, source};
 
-use super::impl_display;
+use super::{forward_methods, impl_fmt};
 
 /// Returns the row of the weight for each index.
 ///
@@ -33,6 +33,7 @@ use super::impl_display;
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct Embedding {
     weight: Tensor,
     padding_idx: Option<usize>,
@@ -127,8 +128,9 @@ impl Module for Embedding {
     }
 
     fn share(&self) -> Self {
-        Self { weight: self.weight.clone(), padding_idx: self.padding_idx }
+        self.clone()
     }
 }
 
-impl_display!(Embedding);
+impl_fmt!(Embedding);
+forward_methods!(Embedding);

@@ -12,7 +12,7 @@ use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
 use crate::{Result, ops};
 
-use super::impl_display;
+use super::{forward_methods, impl_fmt};
 
 /// Computes `x · weightᵀ + bias`.
 ///
@@ -32,6 +32,7 @@ use super::impl_display;
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct Linear {
     weight: Tensor,
     bias: Option<Tensor>,
@@ -126,8 +127,9 @@ impl Module for Linear {
     }
 
     fn share(&self) -> Self {
-        Self { weight: self.weight.clone(), bias: self.bias.clone() }
+        self.clone()
     }
 }
 
-impl_display!(Linear);
+impl_fmt!(Linear);
+forward_methods!(Linear);

@@ -6,6 +6,38 @@
 //! - **Fails if**: the invalid arguments and inputs. For invalid arguments, [`Config::build`](crate::Config::build) and
 //!   `init` return an error; pooling layers and most activations check their arguments in each call instead. For
 //!   invalid inputs, the layer returns a failed signal.
+//!
+//! In a forward closure, layers are called like functions: `conv(x)`. Elsewhere, `forward` runs a layer in evaluation
+//! mode and `forward_t` in either mode; both return tensors. [`Forward::call`](crate::Forward::call) returns a signal, so
+//! that later operations can be fused into the layer.
+//!
+//! ```
+//! use sconce::prelude::*;
+//! # fn main() -> Result<()> {
+//! let linear = Linear::config(4, 2).init(&Device::Cpu)?;
+//! let x = Tensor::ones((5, 4), DType::F32, &Device::Cpu)?;
+//! assert_eq!(linear.forward(&x)?.dims(), [5, 2]);
+//! assert_eq!(Dropout::config(1.).forward_t(&x, true)?.sum_all()?.to_scalar::<f32>()?, 0.);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Every layer implements `Clone`, `Display` and `Debug`; the last two print PyTorch's text. A clone shares the tensors
+//! of its original, as a clone of a candle tensor does: if training changes the parameters or the running statistics
+//! of one, it changes those of the other too. A clone of a layer with packed weights also shares these. Methods that
+//! replace tensors, such as [`to_dtype`](crate::Network::to_dtype) and [`freeze`](crate::Network::freeze), change only
+//! the layer on which they are called. [`deep_clone`](crate::Network::deep_clone) copies the tensors.
+//!
+//! ```
+//! use sconce::prelude::*;
+//! # fn main() -> Result<()> {
+//! let linear = Linear::config(4, 2).init(&Device::Cpu)?;
+//! let shared = linear.clone();
+//! assert_eq!(shared.weight().id(), linear.weight().id());
+//! assert_eq!(format!("{shared:?}"), "Linear(in_features=4, out_features=2, bias=True)");
+//! # Ok(())
+//! # }
+//! ```
 
 mod activation;
 mod adaptive;
@@ -59,9 +91,10 @@ pub use sequential::{Sequential, SequentialConfig};
 pub use shape::{Flatten, Identity};
 pub use unflatten::Unflatten;
 
-/// Implements `Module` and `Display` for a layer without tensors.
+/// Implements `Module`, `Display` and `Debug` for a layer without tensors. If its forward pass depends on the mode,
+/// `$pinned` is the field with its pinned mode.
 macro_rules! stateless {
-    ($layer:ty, $kind:expr $(, |$this:ident| $extra:expr)?) => {
+    ($layer:ty, $kind:expr $(, |$this:ident| $extra:expr)? $(; $pinned:ident)?) => {
         impl crate::module::Module for $layer {
             fn kind(&self) -> std::borrow::Cow<'static, str> {
                 $kind.into()
@@ -74,14 +107,17 @@ macro_rules! stateless {
 
             fn visit<'a>(&'a self, _: &mut dyn crate::module::Visitor<'a>) {}
 
-            fn visit_mut(&mut self, _: &mut dyn crate::module::VisitorMut) {}
+            fn visit_mut(&mut self, _visitor: &mut dyn crate::module::VisitorMut) {
+                $(_visitor.pinned_mode(&mut self.$pinned);)?
+            }
 
             fn share(&self) -> Self {
                 self.clone()
             }
         }
 
-        crate::layers::impl_display!($layer);
+        crate::layers::impl_fmt!($layer);
+        crate::layers::forward_methods!($layer);
     };
 }
 
@@ -98,10 +134,16 @@ macro_rules! self_config {
     };
 }
 
-/// Implements `Display`, which prints the layer like PyTorch.
-macro_rules! impl_display {
-    ($layer:ty) => {
-        impl std::fmt::Display for $layer {
+/// Implements `Display` and `Debug`, which both print the layer like PyTorch.
+macro_rules! impl_fmt {
+    ($layer:ty $(, $($generics:tt)+)?) => {
+        impl $(<$($generics)+>)? std::fmt::Display for $layer {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                crate::display::display(self, f)
+            }
+        }
+
+        impl $(<$($generics)+>)? std::fmt::Debug for $layer {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 crate::display::display(self, f)
             }
@@ -109,6 +151,34 @@ macro_rules! impl_display {
     };
 }
 
-use impl_display;
+/// Implements the methods `forward` and `forward_t` of a layer from one signal to one signal.
+macro_rules! forward_methods {
+    ($layer:ty $(, $($generics:tt)+)?) => {
+        impl $(<$($generics)+>)? $layer {
+            /// Runs the layer in evaluation mode.
+            ///
+            /// # Errors
+            /// Fails if the input is invalid, as described above.
+            pub fn forward(&self, x: impl Into<crate::signal::Signal>) -> crate::Result<candle_core::Tensor> {
+                self.forward_t(x, false)
+            }
+
+            /// Runs the layer in training mode if `train` is true, and in evaluation mode otherwise.
+            ///
+            /// # Errors
+            /// Fails if the input is invalid, as described above.
+            pub fn forward_t(
+                &self,
+                x: impl Into<crate::signal::Signal>,
+                train: bool,
+            ) -> crate::Result<candle_core::Tensor> {
+                crate::module::Forward::call(self, x.into(), train.into()).into_tensor()
+            }
+        }
+    };
+}
+
+use forward_methods;
+use impl_fmt;
 use self_config;
 use stateless;

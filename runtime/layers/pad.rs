@@ -11,7 +11,7 @@ use super::{self_config, stateless};
 macro_rules! padding {
     ($($(#[$doc:meta])* $layer:ident $mode:expr;)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
+        #[derive(Clone, Copy)]
         pub struct $layer {
             padding: Sides,
         }

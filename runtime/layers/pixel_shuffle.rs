@@ -10,7 +10,7 @@ use super::{self_config, stateless};
 macro_rules! shuffles {
     ($($(#[$doc:meta])* $layer:ident $kind:literal $function:ident($factor:ident);)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
+        #[derive(Clone, Copy)]
         pub struct $layer {
             $factor: usize,
         }

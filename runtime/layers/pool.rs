@@ -30,7 +30,7 @@ use super::{self_config, stateless};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct MaxPool1d {
     geometry: PoolGeometry<1>,
 }
@@ -56,7 +56,7 @@ pub struct MaxPool1d {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct MaxPool2d {
     geometry: PoolGeometry,
 }
@@ -81,7 +81,7 @@ pub struct MaxPool2d {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct AvgPool1d {
     geometry: PoolGeometry<1>,
     count_include_pad: bool,
@@ -108,7 +108,7 @@ pub struct AvgPool1d {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct AvgPool2d {
     geometry: PoolGeometry,
     count_include_pad: bool,

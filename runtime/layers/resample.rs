@@ -37,7 +37,7 @@ use super::{self_config, stateless};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Upsample {
     size: Option<Pair>,
     scale_factor: Option<ScaleFactor>,

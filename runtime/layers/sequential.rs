@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
+use candle_core::Tensor;
 use candle_nn::VarBuilder;
 
 use crate::Result;
@@ -12,7 +13,7 @@ use crate::module::{Forward, Layer, Mode, Module, Visitor, VisitorMut};
 use crate::scope::Scope;
 use crate::signal::Signal;
 
-use super::impl_display;
+use super::impl_fmt;
 
 /// Calls boxed layers one after another, for networks whose structure is known only at run time. For a fixed
 /// structure, prefer a struct, a tuple or a `Vec` of layers of one type.
@@ -45,7 +46,7 @@ use super::impl_display;
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Sequential {
     children: Vec<(Arc<str>, Box<dyn Layer>)>,
 }
@@ -84,6 +85,22 @@ impl Sequential {
     fn push_boxed(mut self, name: Arc<str>, layer: Box<dyn Layer>) -> Self {
         self.children.push((name, layer));
         self
+    }
+
+    /// Runs the layers in evaluation mode.
+    ///
+    /// # Errors
+    /// Fails if a layer fails. The error contains the name or index of the layer.
+    pub fn forward(&self, x: impl Into<Signal>) -> Result<Tensor> {
+        self.forward_t(x, false)
+    }
+
+    /// Runs the layers in training mode if `train` is true, and in evaluation mode otherwise.
+    ///
+    /// # Errors
+    /// Fails if a layer fails. The error contains the name or index of the layer.
+    pub fn forward_t(&self, x: impl Into<Signal>, train: bool) -> Result<Tensor> {
+        crate::__private::forward(self, "Sequential", x.into(), train.into())
     }
 
     /// Returns the number of layers.
@@ -191,9 +208,8 @@ impl Module for Sequential {
     }
 
     fn share(&self) -> Self {
-        let children = self.children.iter().map(|(name, layer)| (name.clone(), (**layer).share_boxed()));
-        Self { children: children.collect() }
+        self.clone()
     }
 }
 
-impl_display!(Sequential);
+impl_fmt!(Sequential);

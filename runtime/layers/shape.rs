@@ -22,7 +22,7 @@ use super::{self_config, stateless};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Flatten {
     start_dim: isize,
     end_dim: isize,
@@ -81,7 +81,7 @@ impl Forward for Flatten {
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Default)]
 pub struct Identity;
 
 impl Identity {

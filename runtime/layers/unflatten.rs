@@ -24,7 +24,7 @@ use super::{self_config, stateless};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Unflatten {
     dim: isize,
     unflattened_size: Vec<isize>,

@@ -191,7 +191,7 @@ macro_rules! pointer {
 
 pointer! {
     [T: Module] Box<T>: |this| Box::new((**this).share()), |this| &mut **this;
-    [] Box<dyn Layer>: |this| (**this).share_boxed(), |this| &mut **this;
+    [] Box<dyn Layer>: Box::clone, |this| &mut **this;
     [T: Module] Arc<T>: |this| Arc::new((**this).share()), unshared;
 }
 

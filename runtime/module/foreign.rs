@@ -159,8 +159,24 @@ macro_rules! stateless {
     )*};
 }
 
-stateless! { Activation "Activation" Dropout "Dropout" }
+stateless! { Activation "Activation" }
 mode_independent! { Activation }
+
+impl Module for candle_nn::Dropout {
+    fn kind(&self) -> Cow<'static, str> {
+        "Dropout".into()
+    }
+
+    fn visit<'a>(&'a self, _: &mut dyn Visitor<'a>) {}
+
+    fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+        visitor.cannot_pin();
+    }
+
+    fn share(&self) -> Self {
+        self.clone()
+    }
+}
 
 impl Forward for candle_nn::Dropout {
     type Output = Signal;
@@ -201,6 +217,7 @@ impl Module for candle_nn::BatchNorm {
         if let Ok(rebuilt) = batch_norm(mean, var, affine, self.eps(), self.momentum()) {
             *self = rebuilt;
         }
+        visitor.cannot_pin();
     }
 
     fn share(&self) -> Self {

@@ -4,15 +4,19 @@ mod containers;
 mod foreign;
 
 use std::borrow::Cow;
+use std::fmt;
 
 use candle_core::Tensor;
 
+use crate::Result;
+use crate::display::display;
 use crate::signal::Signal;
 
 /// Whether a forward pass is for training or evaluation. In training, dropout is active and batch norm uses
 /// the statistics of the batch.
 ///
-/// The mode is an argument of every call; layers do not store it.
+/// The mode is an argument of every call. [`Network::set_mode`](crate::Network::set_mode) pins layers to one mode, which
+/// they then use instead of the argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// Training.
@@ -62,7 +66,8 @@ pub trait Module {
     /// Passes every parameter, buffer and child module to `visitor`, which may replace the tensors.
     fn visit_mut(&mut self, visitor: &mut dyn VisitorMut);
 
-    /// Returns a copy that shares every tensor with `self`.
+    /// Returns a copy that shares every tensor with `self`, including running statistics. For the layers of this crate,
+    /// this is `clone`. [`Network::deep_clone`](crate::Network::deep_clone) copies the tensors.
     fn share(&self) -> Self
     where
         Self: Sized;
@@ -100,6 +105,18 @@ pub trait VisitorMut {
 
     /// Visits a child module.
     fn child(&mut self, name: &str, child: &mut dyn Module);
+
+    /// Visits the mode to which the module is pinned, or `None` if the module uses the mode of each call.
+    ///
+    /// A layer whose forward pass depends on the mode stores an `Option<Mode>`, passes it to this method, and runs with
+    /// `self.pinned.unwrap_or(mode)`.
+    fn pinned_mode(&mut self, pinned: &mut Option<Mode>) {
+        let _ = pinned;
+    }
+
+    /// Reports that the forward pass of the module depends on the mode and that the module cannot store a mode, as for
+    /// candle-nn's `Dropout` and `BatchNorm`.
+    fn cannot_pin(&mut self) {}
 }
 
 /// A module with a forward pass. `Input` is one [`Signal`], or a tuple of several inputs.
@@ -162,5 +179,41 @@ pub trait Layer: Forward<Signal, Output = Signal> + Send + Sync {
 impl<T: Forward<Signal, Output = Signal> + Send + Sync + 'static> Layer for T {
     fn share_boxed(&self) -> Box<dyn Layer> {
         Box::new(self.share())
+    }
+}
+
+impl dyn Layer {
+    /// Runs the layer in evaluation mode.
+    ///
+    /// # Errors
+    /// Fails if the layer fails.
+    pub fn forward(&self, x: impl Into<Signal>) -> Result<Tensor> {
+        self.forward_t(x, false)
+    }
+
+    /// Runs the layer in training mode if `train` is true, and in evaluation mode otherwise.
+    ///
+    /// # Errors
+    /// Fails if the layer fails.
+    pub fn forward_t(&self, x: impl Into<Signal>, train: bool) -> Result<Tensor> {
+        self.call(x.into(), train.into()).into_tensor()
+    }
+}
+
+impl Clone for Box<dyn Layer> {
+    fn clone(&self) -> Self {
+        (**self).share_boxed()
+    }
+}
+
+impl fmt::Display for dyn Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        display(self, f)
+    }
+}
+
+impl fmt::Debug for dyn Layer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        display(self, f)
     }
 }

@@ -1,39 +1,61 @@
 //! Freezes and unfreezes parameters.
 
-use candle_core::{Tensor, Var};
+use std::collections::HashSet;
+
+use candle_core::{Tensor, TensorId, Var};
 
 use crate::glob::Glob;
-use crate::module::Module;
+use crate::module::{Mode, Module};
 use crate::{Error, Result};
 
-use super::list::TensorKind;
+use super::list::{TensorKind, all_paths};
+use super::mode::{matching_layers, pin};
 use super::replace::{Replacements, for_each_mut};
 
 pub(super) fn freeze<M: Module + ?Sized>(network: &mut M, pattern: &str) -> Result<()> {
-    replace_parameters(network, pattern, |tensor| Ok(tensor.detach()))
+    match replace_parameters(network, pattern, |tensor| Ok(tensor.detach()))? {
+        0 => Err(no_match(network, "parameter", pattern)),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn freeze_in_eval<M: Module + ?Sized>(network: &mut M, pattern: &str) -> Result<()> {
+    let layers = matching_layers(network, pattern);
+    let pinned = pin(network, Some(Mode::Eval), layers)?;
+    match pinned + replace_parameters(network, pattern, |tensor| Ok(tensor.detach()))? {
+        0 => Err(no_match(network, "parameter or layer", pattern)),
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn unfreeze<M: Module + ?Sized>(network: &mut M, pattern: &str) -> Result<()> {
-    replace_parameters(network, pattern, |tensor| Ok(Var::from_tensor(tensor)?.into_inner()))
+    match replace_parameters(network, pattern, |tensor| Ok(Var::from_tensor(tensor)?.into_inner()))? {
+        0 => Err(no_match(network, "parameter", pattern)),
+        _ => Ok(()),
+    }
 }
 
-/// Replaces the parameters whose path matches `pattern`. If a parameter has several names, replaces it under the first
-/// name that matches and under every later name.
+fn no_match<M: Module + ?Sized>(network: &M, what: &str, pattern: &str) -> Error {
+    Error::msg(format!("no {what} of {} matches {pattern:?}", network.kind()))
+}
+
+/// Replaces the parameters one of whose paths matches `pattern`, under all of their paths. Returns the number of these
+/// parameters.
 fn replace_parameters<M: Module + ?Sized>(
     network: &mut M,
     pattern: &str,
     replacement: impl Fn(&Tensor) -> Result<Tensor>,
-) -> Result<()> {
+) -> Result<usize> {
     let glob = Glob::new(pattern);
+    let entries = all_paths(network).into_iter();
+    let matching = entries.filter(|entry| entry.kind == TensorKind::Parameter && glob.matches(&entry.path));
+    let matching: HashSet<TensorId> = matching.map(|entry| entry.tensor.id()).collect();
     let mut replacements = Replacements::default();
-    for_each_mut(network, &mut |path, kind, tensor| {
-        if kind == TensorKind::Parameter && (glob.matches(path) || replacements.get(tensor).is_some()) {
+    for_each_mut(network, &mut |_, _, tensor| {
+        if matching.contains(&tensor.id()) {
             *tensor = replacements.get_or_make(tensor, &replacement)?;
         }
         Ok(())
     })?;
-    if replacements.is_empty() {
-        return Err(Error::msg(format!("no parameter of {} matches {pattern:?}", network.kind())));
-    }
-    Ok(())
+    Ok(matching.len())
 }

@@ -7,11 +7,13 @@ mod freeze;
 mod list;
 mod load;
 mod metadata;
+mod mode;
 mod replace;
 
 pub use eval::Eval;
 pub(crate) use list::TensorKind;
 pub(crate) use load::Matching;
+pub(crate) use mode::pin_where_possible;
 pub(crate) use replace::for_each_mut;
 
 use std::borrow::Borrow;
@@ -24,7 +26,7 @@ use crate::Result;
 use crate::capture::Captured;
 use crate::checkpoint::{self, StateDict};
 use crate::load::{Load, LoadReport};
-use crate::module::{Forward, Module};
+use crate::module::{Forward, Mode, Module};
 use crate::signal::Signal;
 use crate::source::Requests;
 
@@ -159,12 +161,78 @@ pub trait Network: Module {
     }
 
     /// Freezes the parameters whose path matches `pattern`, as in `freeze("backbone.**")`. Training does not change
-    /// frozen parameters. In the pattern, `*` matches one segment of a path, and `**` any number of segments.
+    /// frozen parameters. In the pattern, `*` matches one segment of a path, and `**` any number of segments. The pattern
+    /// matches a tied parameter if it matches one of its paths, and freezes it under all of them.
+    ///
+    /// Training still updates the running statistics of frozen batch norms.
+    /// [`freeze_in_eval`](Self::freeze_in_eval) stops that too.
     ///
     /// # Errors
     /// Fails if the pattern matches no parameter.
     fn freeze(&mut self, pattern: &str) -> Result<()> {
         freeze::freeze(self, pattern)
+    }
+
+    /// Freezes the parameters whose path matches `pattern`, as [`freeze`](Self::freeze) does, and pins the matching layers
+    /// to evaluation mode, as [`set_mode`](Self::set_mode) does. Training then changes neither their parameters nor
+    /// their running statistics, and their dropout is inactive.
+    ///
+    /// A layer matches if its path or the path of one of its tensors matches. `unfreeze(pattern)` and `set_mode(None)`
+    /// reverse the two effects.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    ///
+    /// #[derive(Module)]
+    /// struct Model {
+    ///     #[layer(3, 8, 3)]
+    ///     conv: Conv2d,
+    ///     #[layer(8)]
+    ///     norm: BatchNorm,
+    /// }
+    /// # fn main() -> Result<()> {
+    /// let mut model = Model::new(&Device::Cpu)?;
+    /// model.freeze_in_eval("norm.**")?;
+    /// let x = Tensor::ones((2, 3, 8, 8), DType::F32, &Device::Cpu)?;
+    /// model.forward_t(x, true)?; // a step of training
+    /// let mean = &model.buffers()[0].1;
+    /// assert_eq!(mean.to_vec1::<f32>()?, [0.; 8]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Fails if the pattern matches neither a parameter nor a layer whose forward pass depends on the mode, or if it
+    /// matches a layer that cannot be pinned.
+    fn freeze_in_eval(&mut self, pattern: &str) -> Result<()> {
+        freeze::freeze_in_eval(self, pattern)
+    }
+
+    /// Pins this network to a mode, as in `net.backbone.set_mode(Mode::Eval)`: its layers then use this mode instead of
+    /// the mode of each call. With `None`, they use the mode of each call again.
+    ///
+    /// This corresponds to PyTorch's `net.backbone.eval()`, except that training does not undo it. The mode affects
+    /// `BatchNorm`, `InstanceNorm`, the three dropouts, `MultiheadAttention` and the recurrent layers. Functions to
+    /// which a forward closure passes `mode`, such as `dropout(x, 0.1, mode)`, still use the mode of the call. Copies of
+    /// the network keep the mode.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let mut dropout = Dropout::config(0.5);
+    /// dropout.set_mode(Mode::Eval)?;
+    /// let x = Tensor::ones(4, DType::F32, &Device::Cpu)?;
+    /// let y = dropout.call(x.into(), Mode::Train).into_tensor()?;
+    /// assert_eq!(y.to_vec1::<f32>()?, [1.; 4]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Fails if `mode` is not `None` and the network contains candle-nn's `Dropout` or `BatchNorm`, which cannot store a
+    /// mode. The network is then unchanged.
+    fn set_mode(&mut self, mode: impl Into<Option<Mode>>) -> Result<()> {
+        mode::pin(self, mode.into(), |_| true).map(|_| ())
     }
 
     /// Unfreezes the parameters whose path matches `pattern`: they become new variables with copied values.
@@ -184,6 +252,31 @@ pub trait Network: Module {
         copy::detached(self)
     }
 
+    /// Returns a copy with separate storage, like PyTorch's `copy.deepcopy`. Training the copy does not change this
+    /// network. Tied tensors of this network are tied in the copy, frozen parameters are frozen, and pinned layers are
+    /// pinned. `clone` and [`Module::share`] return a copy that shares storage.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let linear = Linear::config(2, 2).init(&Device::Cpu)?;
+    /// let mut copy = linear.deep_clone()?;
+    /// let zeros = copy.state_dict().into_iter().map(|(name, tensor)| Ok((name, tensor.zeros_like()?)));
+    /// copy.load_state_dict(&zeros.collect::<Result<StateDict>>()?)?;
+    /// assert_ne!(linear.weight().sqr()?.sum_all()?.to_scalar::<f32>()?, 0.);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// Fails if a tensor cannot be copied.
+    fn deep_clone(&self) -> Result<Self>
+    where
+        Self: Sized,
+    {
+        copy::deep_clone(self)
+    }
+
     /// Returns a copy with separate storage and no trainable parameters. The weights of the copy are packed for the
     /// kernels once instead of in every call.
     ///
@@ -196,13 +289,32 @@ pub trait Network: Module {
         copy::inference(self)
     }
 
-    /// Returns a view in evaluation mode that implements `candle_core::Module`, for example for use in candle's
-    /// `Sequential`.
-    fn eval(&self) -> Eval<'_, Self>
+    /// Returns a copy in evaluation mode that implements `candle_core::Module`, for example for candle's `Sequential`.
+    /// The copy shares the tensors of this network.
+    ///
+    /// ```
+    /// use sconce::nn;
+    /// use sconce::prelude::*;
+    ///
+    /// #[derive(Module)]
+    /// struct Model {
+    ///     #[layer(3, 2)]
+    ///     fc: Linear,
+    /// }
+    /// # fn main() -> Result<()> {
+    /// let model = Model::new(&Device::Cpu)?;
+    /// let sequence = nn::seq().add(model.eval()).add(nn::Activation::Relu);
+    /// let x = Tensor::ones((1, 3), DType::F32, &Device::Cpu)?;
+    /// let y = sconce::candle::Module::forward(&sequence, &x)?;
+    /// assert_eq!(y.dims(), [1, 2]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    fn eval(&self) -> Eval<Self>
     where
         Self: Sized,
     {
-        Eval(self)
+        Eval(self.share())
     }
 
     /// Records the forward pass in evaluation mode as a CUDA graph, for inputs with the shape and dtype of `x`. The

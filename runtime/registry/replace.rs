@@ -44,10 +44,6 @@ impl Replacements {
     pub fn get(&self, old: &Tensor) -> Option<&Tensor> {
         self.0.get(&old.id())
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
 }
 
 struct Changer<'a> {

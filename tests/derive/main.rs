@@ -1,8 +1,11 @@
 //! `#[derive(Module)]` and networks written by hand.
 
 mod by_hand;
+mod copies;
 mod forward;
 pub mod hygiene;
 mod items;
 mod launches;
+mod modes;
+mod ties;
 mod ui;

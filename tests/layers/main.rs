@@ -12,3 +12,4 @@ mod pool;
 mod resample;
 mod sequence;
 mod special_values;
+mod traits;

@@ -46,7 +46,9 @@ fn variant(item: &Item, variant: &Variant) -> TokenStream {
     let fields = variant.fields.iter().map(|field| {
         let local = &field.local;
         let value = value(item, field);
-        quote!(let #local = #value;)
+        let pin = pin(item, field);
+        let mutable = pin.is_some().then(|| quote!(mut));
+        quote!(let #mutable #local = #value; #pin)
     });
     let members = variant.fields.iter().map(|Field { member, local, .. }| quote!(#member: #local));
     let network = quote!(#path { #(#members),* });
@@ -73,6 +75,18 @@ fn ties(item: &Item, variant: &Variant, network: &TokenStream) -> TokenStream {
         return quote!(::core::result::Result::Ok(#network));
     }
     quote!(let mut #this = #network; #ties ::core::result::Result::Ok(#this))
+}
+
+/// Returns `__private::pin(__private::module_field::<BatchNorm>().as_module_mut(&mut field_norm), Mode::Eval);` for a field
+/// with `#[module(mode = eval)]`.
+fn pin(item: &Item, field: &Field) -> Option<TokenStream> {
+    field.mode.as_ref()?;
+    let Field { ty, local, .. } = field;
+    let private = private(&item.input.krate, ty.span());
+    let mode = field.mode_tokens(&item.input.krate);
+    Some(quote_spanned! {ty.span()=>
+        #private::pin(#private::module_field::<#ty>().as_module_mut(&mut #local), #mode);
+    })
 }
 
 /// Builds one field.
@@ -168,6 +182,10 @@ fn single_layer(item: &Item, attr: &LayerAttr, ty: &Type, vb: TokenStream, name:
     };
     match pointer.map(ToString::to_string).as_deref() {
         Some("Box") => quote!(::std::boxed::Box::new(#layer)),
+        // The constructor can also return an existing `Arc`, to use one layer in several fields.
+        Some(_) if matches!(attr.source, Source::With(_)) => {
+            quote!(::core::convert::Into::<::std::sync::Arc<#ty>>::into(#layer))
+        }
         Some(_) => quote!(::std::sync::Arc::new(#layer)),
         None => layer,
     }

@@ -20,7 +20,7 @@ use super::{self_config, stateless};
 macro_rules! activations {
     ($($(#[$doc:meta])* $layer:ident $kind:literal $function:ident;)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug, Default)]
+        #[derive(Clone, Copy, Default)]
         pub struct $layer;
 
         impl $layer {
@@ -143,7 +143,7 @@ activations! {
 macro_rules! over_dimension {
     ($($(#[$doc:meta])* $layer:ident $kind:literal $function:ident;)*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
+        #[derive(Clone, Copy)]
         pub struct $layer {
             dim: isize,
         }

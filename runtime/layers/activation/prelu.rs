@@ -8,7 +8,7 @@ use candle_nn::{Init, VarBuilder};
 use crate::Result;
 use crate::config::Config;
 use crate::kernels::activation as kernels;
-use crate::layers::impl_display;
+use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
 
@@ -27,6 +27,7 @@ use crate::signal::Signal;
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct PRelu {
     weight: Tensor,
 }
@@ -90,11 +91,12 @@ impl Module for PRelu {
     }
 
     fn share(&self) -> Self {
-        Self { weight: self.weight.clone() }
+        self.clone()
     }
 }
 
-impl_display!(PRelu);
+impl_fmt!(PRelu);
+forward_methods!(PRelu);
 
 impl Forward for PRelu {
     type Output = Signal;

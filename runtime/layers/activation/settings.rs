@@ -13,7 +13,7 @@ macro_rules! activations {
         $($(#[$set:meta])* $field:ident = $default:expr;)*
     })*) => {$(
         $(#[$doc])*
-        #[derive(Clone, Copy, Debug)]
+        #[derive(Clone, Copy)]
         pub struct $layer {
             $($field: f64,)*
         }

@@ -147,7 +147,7 @@ impl Config for MultiheadAttentionConfig {
         let bias = |name: &str| vb.get_with_hints(&shape[..], name, xavier_normal().for_shape(&shape));
         let bias_kv = if settings.add_bias_kv { Some([bias(BIAS_KV[0])?, bias(BIAS_KV[1])?]) } else { None };
         let out_proj = OutProjection(self.out_projection(vb.pp("out_proj"))?);
-        Ok(MultiheadAttention { settings, in_proj, in_proj_bias, bias_kv, out_proj })
+        Ok(MultiheadAttention { settings, in_proj, in_proj_bias, bias_kv, out_proj, pinned: None })
     }
 }
 

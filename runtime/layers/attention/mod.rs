@@ -13,7 +13,7 @@ use crate::scope::{self, Path};
 use crate::signal::{Outcome, Signal};
 use crate::{Error, Result};
 
-use super::impl_display;
+use super::impl_fmt;
 use super::linear::Linear;
 
 pub use config::MultiheadAttentionConfig;
@@ -64,6 +64,7 @@ use masks::Masks;
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct MultiheadAttention {
     settings: Settings,
     in_proj: Projection,
@@ -71,6 +72,8 @@ pub struct MultiheadAttention {
     /// The learned key and value that are appended to the inputs, `[1, 1, embed_dim]` each.
     bias_kv: Option<[Tensor; 2]>,
     out_proj: OutProjection,
+    /// The mode to which the layer is pinned.
+    pinned: Option<Mode>,
 }
 
 /// The weights that project the inputs to queries, keys and values of `embed_dim` features.
@@ -89,6 +92,7 @@ const SEPARATE: [&str; 3] = ["q_proj_weight", "k_proj_weight", "v_proj_weight"];
 const BIAS_KV: [&str; 2] = ["bias_k", "bias_v"];
 
 /// A linear layer that is displayed with the name of PyTorch's output projection.
+#[derive(Clone)]
 struct OutProjection(Linear);
 
 /// The output and the attention weights.
@@ -98,6 +102,20 @@ impl MultiheadAttention {
     /// Creates the config with PyTorch's defaults.
     pub fn config(embed_dim: usize, num_heads: usize) -> MultiheadAttentionConfig {
         MultiheadAttentionConfig::new(embed_dim, num_heads)
+    }
+
+    /// Runs the layer in evaluation mode without masks. Returns the output, and the attention weights if `need_weights`
+    /// is set.
+    ///
+    /// # Errors
+    /// Fails if the inputs are invalid, as described above.
+    pub fn forward(
+        &self,
+        query: impl Into<Signal>,
+        key: impl Into<Signal>,
+        value: impl Into<Signal>,
+    ) -> Result<(Tensor, Option<Tensor>)> {
+        self.run([query.into(), key.into(), value.into()], [None, None], Mode::Eval)
     }
 
     fn call_with_masks(
@@ -121,6 +139,7 @@ impl MultiheadAttention {
         [padding, mask]: [Option<Signal>; 2],
         mode: Mode,
     ) -> Result<(Tensor, Option<Tensor>)> {
+        let mode = self.pinned.unwrap_or(mode);
         let inputs = [query.into_tensor()?, key.into_tensor()?, value.into_tensor()?];
         let padding = padding.map(Signal::into_tensor).transpose()?;
         let mask = mask.map(Signal::into_tensor).transpose()?;
@@ -267,16 +286,11 @@ impl Module for MultiheadAttention {
             BIAS_KV.iter().zip(bias).for_each(|(name, bias)| visitor.parameter(name, bias));
         }
         visitor.child("out_proj", &mut self.out_proj);
+        visitor.pinned_mode(&mut self.pinned);
     }
 
     fn share(&self) -> Self {
-        Self {
-            settings: self.settings,
-            in_proj: self.in_proj.clone(),
-            in_proj_bias: self.in_proj_bias.clone(),
-            bias_kv: self.bias_kv.clone(),
-            out_proj: self.out_proj.share(),
-        }
+        self.clone()
     }
 }
 
@@ -298,8 +312,8 @@ impl Module for OutProjection {
     }
 
     fn share(&self) -> Self {
-        Self(self.0.share())
+        self.clone()
     }
 }
 
-impl_display!(MultiheadAttention);
+impl_fmt!(MultiheadAttention);

@@ -30,6 +30,7 @@ use super::{Arguments, layer, setters};
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct Conv1d(ConvCore);
 
 /// The config of [`Conv1d`].

@@ -31,6 +31,7 @@ use super::{Arguments, layer, setters};
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct Conv2d(ConvCore);
 
 /// The config of [`Conv2d`].

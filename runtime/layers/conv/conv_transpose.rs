@@ -29,6 +29,7 @@ use super::{Arguments, layer, setters};
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct ConvTranspose1d(ConvTransposeCore);
 
 /// Applies a transposed convolution to images, with learned weights.
@@ -54,6 +55,7 @@ pub struct ConvTranspose1d(ConvTransposeCore);
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct ConvTranspose2d(ConvTransposeCore);
 
 /// The config of [`ConvTranspose1d`].

@@ -237,11 +237,12 @@ macro_rules! layer {
             }
 
             fn share(&self) -> Self {
-                Self(self.0.clone())
+                self.clone()
             }
         }
 
-        crate::layers::impl_display!($layer);
+        crate::layers::impl_fmt!($layer);
+        crate::layers::forward_methods!($layer);
     };
 }
 

@@ -7,7 +7,7 @@ use candle_nn::VarBuilder;
 
 use crate::config::Config;
 use crate::kernels::norm;
-use crate::layers::impl_display;
+use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::{Deferred, Normalization, Signal};
 use crate::{Error, Result};
@@ -35,6 +35,7 @@ use super::channel_norm::{ChannelNorm, Settings, setters};
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct BatchNorm(ChannelNorm);
 
 /// The config of [`BatchNorm`].
@@ -115,7 +116,7 @@ impl Forward for BatchNorm {
             return Signal::fail(error.in_layer(self.label()));
         }
         match &self.0.running {
-            Some(running) if mode == Mode::Eval => self.0.evaluate(x, running),
+            Some(running) if self.0.pinned.unwrap_or(mode) == Mode::Eval => self.0.evaluate(x, running),
             _ => {
                 let trained = x.into_tensor().map(|x| self.train(x));
                 trained.map_or_else(Signal::fail, |y| y.map_err(|error| error.in_layer(self.label())).into())
@@ -150,8 +151,9 @@ impl Module for BatchNorm {
     }
 
     fn share(&self) -> Self {
-        Self(self.0.clone())
+        self.clone()
     }
 }
 
-impl_display!(BatchNorm);
+impl_fmt!(BatchNorm);
+forward_methods!(BatchNorm);

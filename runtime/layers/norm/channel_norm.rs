@@ -7,7 +7,7 @@ use crate::Result;
 use crate::display::{python_bool, python_float};
 use crate::kernels::internal::{descent, is_finite};
 use crate::kernels::norm;
-use crate::module::{Visitor, VisitorMut};
+use crate::module::{Mode, Visitor, VisitorMut};
 use crate::signal::{EpilogueOp, Fusion, Signal};
 
 /// The settings of batch and instance norm.
@@ -26,6 +26,8 @@ pub(super) struct ChannelNorm {
     pub settings: Settings,
     pub affine: Option<(Tensor, Tensor)>,
     pub running: Option<RunningStats>,
+    /// The mode to which the layer is pinned.
+    pub pinned: Option<Mode>,
 }
 
 /// The statistics that training accumulates over the batches.
@@ -88,7 +90,7 @@ impl ChannelNorm {
         } else {
             None
         };
-        Ok(Self { settings, affine, running })
+        Ok(Self { settings, affine, running, pinned: None })
     }
 
     /// Returns the weight and bias.
@@ -158,6 +160,7 @@ impl ChannelNorm {
             visitor.buffer("running_var", &mut running.var);
             visitor.buffer("num_batches_tracked", &mut running.num_batches_tracked);
         }
+        visitor.pinned_mode(&mut self.pinned);
     }
 }
 

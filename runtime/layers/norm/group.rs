@@ -8,7 +8,7 @@ use candle_nn::VarBuilder;
 use crate::config::Config;
 use crate::display::{python_bool, python_float};
 use crate::kernels::norm;
-use crate::layers::impl_display;
+use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
 use crate::{Error, Result};
@@ -32,6 +32,7 @@ use super::channel_norm::affine;
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct GroupNorm {
     affine: Option<(Tensor, Tensor)>,
     num_groups: usize,
@@ -133,8 +134,9 @@ impl Module for GroupNorm {
     }
 
     fn share(&self) -> Self {
-        Self { affine: self.affine.clone(), ..*self }
+        self.clone()
     }
 }
 
-impl_display!(GroupNorm);
+impl_fmt!(GroupNorm);
+forward_methods!(GroupNorm);

@@ -7,6 +7,7 @@ use candle_nn::VarBuilder;
 
 use crate::config::Config;
 use crate::kernels::norm;
+use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::signal::Signal;
 use crate::{Error, Result};
@@ -33,6 +34,7 @@ use super::channel_norm::{ChannelNorm, RunningStats, Settings, setters};
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct InstanceNorm<const AXES: usize>(ChannelNorm);
 
 /// Instance norm for `[batch, channels, length]`.
@@ -114,7 +116,7 @@ impl<const AXES: usize> Forward for InstanceNorm<AXES> {
             Ok(true) => {}
         }
         match &self.0.running {
-            Some(running) if mode == Mode::Eval => self.0.evaluate(x, running),
+            Some(running) if self.0.pinned.unwrap_or(mode) == Mode::Eval => self.0.evaluate(x, running),
             running => x.apply("instance_norm", |x| {
                 self.normalize(&x, running.as_ref()).map_err(|error| error.in_layer(self.label()))
             }),
@@ -148,12 +150,9 @@ impl<const AXES: usize> Module for InstanceNorm<AXES> {
     }
 
     fn share(&self) -> Self {
-        Self(self.0.clone())
+        self.clone()
     }
 }
 
-impl<const AXES: usize> std::fmt::Display for InstanceNorm<AXES> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        crate::display::display(self, f)
-    }
-}
+impl_fmt!(InstanceNorm<AXES>, const AXES: usize);
+forward_methods!(InstanceNorm<AXES>, const AXES: usize);

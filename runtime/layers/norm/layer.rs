@@ -9,7 +9,7 @@ use crate::Result;
 use crate::config::Config;
 use crate::display::{python_bool, python_float};
 use crate::kernels::norm;
-use crate::layers::impl_display;
+use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::ops::NormalizedShape;
 use crate::signal::Signal;
@@ -31,6 +31,7 @@ use crate::signal::Signal;
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct LayerNorm {
     normalized_shape: NormalizedShape,
     weight: Option<Tensor>,
@@ -141,10 +142,9 @@ impl Module for LayerNorm {
     }
 
     fn share(&self) -> Self {
-        let normalized_shape = self.normalized_shape.clone();
-        let eps = self.eps;
-        Self { normalized_shape, weight: self.weight.clone(), bias: self.bias.clone(), eps }
+        self.clone()
     }
 }
 
-impl_display!(LayerNorm);
+impl_fmt!(LayerNorm);
+forward_methods!(LayerNorm);

@@ -9,7 +9,7 @@ use crate::Result;
 use crate::config::Config;
 use crate::display::{python_bool, python_float};
 use crate::kernels::norm;
-use crate::layers::impl_display;
+use crate::layers::{forward_methods, impl_fmt};
 use crate::module::{Forward, Mode, Module, Visitor, VisitorMut};
 use crate::ops::{NormalizedShape, epsilon};
 use crate::signal::Signal;
@@ -33,6 +33,7 @@ use crate::signal::Signal;
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct RmsNorm {
     normalized_shape: NormalizedShape,
     weight: Option<Tensor>,
@@ -131,10 +132,9 @@ impl Module for RmsNorm {
     }
 
     fn share(&self) -> Self {
-        let normalized_shape = self.normalized_shape.clone();
-        let eps = self.eps;
-        Self { normalized_shape, weight: self.weight.clone(), eps }
+        self.clone()
     }
 }
 
-impl_display!(RmsNorm);
+impl_fmt!(RmsNorm);
+forward_methods!(RmsNorm);

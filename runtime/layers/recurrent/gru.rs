@@ -47,6 +47,7 @@ use super::stack::Stack;
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct GRU(Stack);
 
 /// The config of [`GRU`].
@@ -70,6 +71,7 @@ pub struct GRUConfig(Arguments);
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct GRUCell(Stack);
 
 /// The config of [`GRUCell`].

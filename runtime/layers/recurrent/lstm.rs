@@ -50,6 +50,7 @@ use super::stack::Stack;
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct LSTM(Stack);
 
 /// The config of [`LSTM`].
@@ -74,6 +75,7 @@ pub struct LSTMConfig(Arguments);
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct LSTMCell(Stack);
 
 /// The config of [`LSTMCell`].

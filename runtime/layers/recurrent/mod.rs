@@ -48,6 +48,20 @@ impl State for (Signal, Signal) {
 /// returns `$output`.
 macro_rules! recurrent {
     ($layer:ident, $state:ty, $method:ident -> $output:ty) => {
+        impl $layer {
+            /// Runs the layer in evaluation mode, from an initial state of zeros.
+            ///
+            /// # Errors
+            /// Fails if the input is invalid, as described above.
+            pub fn forward(
+                &self,
+                x: impl Into<Signal>,
+            ) -> crate::Result<<$output as crate::signal::IntoTensors>::Tensors> {
+                let output = crate::module::Forward::call(self, x.into(), crate::module::Mode::Eval);
+                crate::signal::IntoTensors::into_tensors(output)
+            }
+        }
+
         impl crate::module::Forward for $layer {
             type Output = $output;
 
@@ -83,11 +97,11 @@ macro_rules! recurrent {
             }
 
             fn share(&self) -> Self {
-                Self(self.0.clone())
+                self.clone()
             }
         }
 
-        crate::layers::impl_display!($layer);
+        crate::layers::impl_fmt!($layer);
     };
 }
 

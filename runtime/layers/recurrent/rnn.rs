@@ -26,6 +26,7 @@ use super::stack::Stack;
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct RNN(Stack);
 
 /// The config of [`RNN`].
@@ -49,6 +50,7 @@ pub struct RNNConfig(Arguments);
 /// # Ok(())
 /// # }
 /// ```
+#[derive(Clone)]
 pub struct RNNCell(Stack);
 
 /// The config of [`RNNCell`].

@@ -19,6 +19,8 @@ pub(super) struct Stack {
     arguments: Arguments,
     /// The directions of the first layer (forward, then reverse if bidirectional), then those of each further layer.
     directions: Vec<Direction>,
+    /// The mode to which the layer is pinned.
+    pinned: Option<Mode>,
 }
 
 /// The tensors of one layer in one direction.
@@ -102,11 +104,12 @@ impl Stack {
                 directions.push(Direction::build(&arguments, suffix, inputs, &vb)?);
             }
         }
-        Ok(Self { arguments, directions })
+        Ok(Self { arguments, directions, pinned: None })
     }
 
     /// Runs all steps of a sequence. Returns their outputs and the final state.
     pub fn sequence<S: State>(&self, x: Signal, state: Option<S>, mode: Mode) -> (Signal, S) {
+        let mode = self.pinned.unwrap_or(mode);
         match self.run_on_tensors(x, state, |x, state| self.run_sequence(x, state, mode)) {
             Ok((outputs, state)) => (outputs.into(), S::from_tensors(state)),
             Err(error) => <(Signal, S)>::failed(error),
@@ -262,5 +265,6 @@ impl Stack {
                 visitor.parameter(&format!("{name}{suffix}"), tensor);
             }
         }
+        visitor.pinned_mode(&mut self.pinned);
     }
 }
