@@ -77,6 +77,8 @@ pub use candle_nn as nn;
 pub use capture::Captured;
 pub use config::Config;
 pub use error::{Error, Result};
+/// The map type of fields such as `heads: IndexMap<String, Linear>`.
+pub use indexmap::IndexMap;
 pub use kernels::cuda::{cuda, set_tf32};
 pub use kernels::internal::ActivationMemory;
 /// ```

@@ -184,7 +184,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// ## `#[layer(args…, setter = value, …)]`
 ///
 /// Builds the field with `Type::config(args…).setter(value)…`, under the field's name. Every layer of sconce and
-/// every derived struct has such a `config`. A field without an attribute is a layer that is built with `Default`.
+/// every derived struct has such a `config`. A field without an attribute is a derived network without required
+/// arguments, or a layer that is built with `Default`.
 ///
 /// ## `#[layer(…; if condition)]`, `#[layer(…; for i in range)]`
 ///
@@ -246,6 +247,30 @@ use syn::{DeriveInput, parse_macro_input};
 ///     head: Box<dyn Layer>,
 /// }
 /// # fn main() {}
+/// ```
+///
+/// This is also the way to build nested lists (`Vec<Vec<_>>`, `Vec<Option<_>>`, …), which run in order, and maps with
+/// keys of type `String`: `BTreeMap`, and `sconce::IndexMap`, which keeps the order of insertion like PyTorch's
+/// `ModuleDict`.
+///
+/// ```
+/// # use sconce::prelude::*;
+/// use sconce::IndexMap;
+///
+/// #[derive(Module)]
+/// #[module(args(heads: Vec<String>), forward = |x| self.heads["boxes"].call(x, mode))]
+/// struct Detector {
+///     #[layer(with = |vb| {
+///         let head = |name: String| Ok((name.clone(), Linear::config(4, 2).build(vb.pp(name))?));
+///         heads.into_iter().map(head).collect()
+///     })]
+///     heads: IndexMap<String, Linear>,
+/// }
+/// # fn main() -> Result<()> {
+/// let network = Detector::new(vec!["boxes".into(), "classes".into()], &Device::Cpu)?;
+/// assert_eq!(network.named_parameters()[2].0, "heads.classes.weight");
+/// # Ok(())
+/// # }
 /// ```
 ///
 /// An `Arc` can be an argument, so that several fields or networks use one layer. Its parameters are tied.

@@ -1,7 +1,10 @@
-//! Container modules: lists, tuples, options, boxes and shared layers.
+//! Container modules: lists, maps, tuples, options, boxes and shared layers.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use indexmap::IndexMap;
 
 use crate::scope::Scope;
 use crate::signal::Signal;
@@ -62,6 +65,40 @@ macro_rules! list {
 list! {
     <> Vec<T>: |list| list.iter().map(T::share).collect();
     <N> [T; N]: |list| std::array::from_fn(|i| list[i].share());
+}
+
+macro_rules! map {
+    ($(#[$doc:meta] $map:ident;)*) => {$(
+        #[$doc]
+        impl<T: Module> Module for $map<String, T> {
+            fn kind(&self) -> Cow<'static, str> {
+                "ModuleDict".into()
+            }
+
+            fn visit<'a>(&'a self, visitor: &mut dyn Visitor<'a>) {
+                for (name, child) in self {
+                    visitor.child(name, child);
+                }
+            }
+
+            fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+                for (name, child) in self {
+                    visitor.child(name, child);
+                }
+            }
+
+            fn share(&self) -> Self {
+                self.iter().map(|(name, child)| (name.clone(), child.share())).collect()
+            }
+        }
+    )*};
+}
+
+map! {
+    /// Modules by name, in the order of insertion, like PyTorch's `ModuleDict`.
+    IndexMap;
+    /// Modules by name, in alphabetical order.
+    BTreeMap;
 }
 
 macro_rules! tuples {

@@ -1,6 +1,7 @@
 //! `#[derive(Module)]` and networks written by hand.
 
 mod by_hand;
+mod containers;
 mod copies;
 mod forward;
 pub mod hygiene;

@@ -12,7 +12,7 @@ use crate::closure::mentions;
 use super::{Item, local, numbered, private};
 
 // let field_conv1 = __private::layer(&vb, "conv1", <Conv2d>::config(1, 20, 5).padding(2))?;
-// let field_act = __private::default_layer::<Relu>();
+// let field_act = { use __private::BuildDefault as _; __private::bare_field::<Relu>().build(&vb, "act")? };
 // let field_scale = __private::param(&vb, "scale", (outputs, 1), None)?;
 // Ok(Model { conv1: field_conv1, act: field_act, scale: field_scale })
 pub fn body(item: &Item) -> TokenStream {
@@ -97,7 +97,13 @@ fn value(item: &Item, field: &Field) -> TokenStream {
         Role::Layer(attr) => layer(item, field, attr),
         Role::DefaultLayer => {
             let private = private(krate, ty.span());
-            quote_spanned!(ty.span()=> #private::default_layer::<#ty>())
+            let vb = local("vb");
+            let key = field.key();
+            quote_spanned! {ty.span()=> {
+                #[allow(unused_imports)]
+                use #private::BuildDefault as _;
+                #private::bare_field::<#ty>().build(&#vb, #key)?
+            }}
         }
         Role::Param(attr) => tensor(item, field, attr, quote!(param)),
         Role::Buffer(attr) => tensor(item, field, attr, quote!(buffer)),

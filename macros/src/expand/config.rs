@@ -24,7 +24,36 @@ pub fn expand(item: &Item) -> TokenStream {
     };
     code.extend(constructors(item, &config));
     code.extend(implementation(item, &config));
+    code.extend(without_arguments(item));
     code
+}
+
+// impl __private::WithoutArguments for Model {
+//     fn build_without_arguments(vb: &VarBuilder<'_>, name: &str) -> Result<Self> {
+//         __private::layer(vb, name, Self::config())
+//     }
+// }
+fn without_arguments(item: &Item) -> Option<TokenStream> {
+    let input = item.input;
+    if input.config.is_some() || input.args.iter().any(|arg| arg.default.is_none()) {
+        return None;
+    }
+    let ident = &input.ident;
+    let krate = &input.krate;
+    let (generics, arguments, bounds) = input.generics.split_for_impl();
+    let vb = local("vb");
+    let name = local("name");
+    Some(quote! {
+        #[automatically_derived]
+        impl #generics #krate::__private::WithoutArguments for #ident #arguments #bounds {
+            fn build_without_arguments(
+                #vb: &#krate::nn::VarBuilder<'_>,
+                #name: &::core::primitive::str,
+            ) -> #krate::Result<Self> {
+                #krate::__private::layer(#vb, #name, Self::config())
+            }
+        }
+    })
 }
 
 // #[derive(Clone, Debug)]
