@@ -109,7 +109,54 @@ pub trait VisitorMut {
     /// Visits the mode to which the module is pinned, or `None` if the module uses the mode of each call.
     ///
     /// A layer whose forward pass depends on the mode stores an `Option<Mode>`, passes it to this method, and runs with
-    /// `self.pinned.unwrap_or(mode)`.
+    /// `self.pinned.unwrap_or(mode)`:
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// use sconce::{Visitor, VisitorMut};
+    ///
+    /// /// Adds noise in training.
+    /// #[derive(Clone, Default)]
+    /// struct Noise {
+    ///     pinned: Option<Mode>,
+    /// }
+    ///
+    /// impl Module for Noise {
+    ///     fn kind(&self) -> std::borrow::Cow<'static, str> {
+    ///         "Noise".into()
+    ///     }
+    ///
+    ///     fn visit<'a>(&'a self, _: &mut dyn Visitor<'a>) {}
+    ///
+    ///     fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
+    ///         visitor.pinned_mode(&mut self.pinned);
+    ///     }
+    ///
+    ///     fn share(&self) -> Self {
+    ///         self.clone()
+    ///     }
+    /// }
+    ///
+    /// impl Forward for Noise {
+    ///     type Output = Signal;
+    ///
+    ///     fn call(&self, x: Signal, mode: Mode) -> Signal {
+    ///         match self.pinned.unwrap_or(mode) {
+    ///             Mode::Train => x.map(|x| &x + x.randn_like(0., 0.1)?),
+    ///             Mode::Eval => x,
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// # fn main() -> Result<()> {
+    /// let mut noise = Noise::default();
+    /// noise.set_mode(Mode::Eval)?;
+    /// let x = Tensor::ones(3, DType::F32, &Device::Cpu)?;
+    /// let y = noise.call(x.into(), Mode::Train).into_tensor()?;
+    /// assert_eq!(y.to_vec1::<f32>()?, [1.; 3]);
+    /// # Ok(())
+    /// # }
+    /// ```
     fn pinned_mode(&mut self, pinned: &mut Option<Mode>) {
         let _ = pinned;
     }

@@ -7,6 +7,7 @@ use crate::scope::Scope;
 use crate::signal::Signal;
 
 /// A network in evaluation mode; see [`Network::eval`](super::Network::eval).
+#[derive(Clone, Debug)]
 pub struct Eval<M>(pub(super) M);
 
 impl<M: Forward<Signal, Output = Signal>> candle_core::Module for Eval<M> {

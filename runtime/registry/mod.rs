@@ -214,7 +214,7 @@ pub trait Network: Module {
     /// This corresponds to PyTorch's `net.backbone.eval()`, except that training does not undo it. The mode affects
     /// `BatchNorm`, `InstanceNorm`, the three dropouts, `MultiheadAttention` and the recurrent layers. Functions to
     /// which a forward closure passes `mode`, such as `dropout(x, 0.1, mode)`, still use the mode of the call. Copies of
-    /// the network keep the mode.
+    /// the network keep the mode. If several fields hold one layer in an `Arc`, each field has its own mode.
     ///
     /// ```
     /// use sconce::prelude::*;

@@ -252,3 +252,53 @@ fn a_pin_affects_one_use_of_a_shared_layer() -> Result<()> {
     assert_eq!(network.parameters().len(), 2, "the parameters stay tied");
     Ok(())
 }
+
+#[test]
+fn set_mode_overrides_the_attribute() -> Result<()> {
+    let mut helper = Helper::new(&DEVICE)?;
+    helper.fixed.set_mode(Mode::Train)?;
+    assert!(drops(&helper)?);
+    let mut direct = Direct::new(&DEVICE)?;
+    direct.fixed.set_mode(Mode::Train)?;
+    assert!(drops(&direct)?);
+    direct.fixed.set_mode(None)?;
+    assert!(!drops(&direct)?, "direct calls pass the mode of the attribute");
+    Ok(())
+}
+
+#[derive(Module)]
+#[module(forward = |x| fixed(x))]
+struct Direct {
+    #[module(mode = eval)]
+    fixed: Dropout,
+}
+
+/// A part that is pinned and frozen keeps its values in `fit`.
+#[test]
+fn training_does_not_change_a_part_frozen_in_eval() -> Result<()> {
+    let mut model = Trained::new(&DEVICE)?;
+    model.norm.freeze_in_eval("**")?;
+    let before = values(&model.norm)?;
+    let x = Tensor::randn(3f32, 2., (16, 4), &DEVICE)?;
+    let y = Tensor::zeros((16, 2), DType::F32, &DEVICE)?;
+    let head = values(&model.head)?;
+    model.fit(&TensorDataset::new(x, y)?, &(), Epochs(2))?;
+    assert_eq!(values(&model.norm)?, before);
+    assert_ne!(values(&model.head)?, head);
+    Ok(())
+}
+
+fn values(network: &impl Network) -> Result<Vec<Vec<f64>>> {
+    let tensors = network.named_parameters().into_iter().chain(network.buffers());
+    let value = |(_, tensor): (String, Tensor)| tensor.to_dtype(DType::F64)?.flatten_all()?.to_vec1();
+    Ok(tensors.map(value).collect::<sconce::candle::Result<_>>()?)
+}
+
+#[derive(Module)]
+#[module(loss = mse_loss, optimizer = Sgd::new(0.1))]
+struct Trained {
+    #[layer(4)]
+    norm: BatchNorm,
+    #[layer(4, 2)]
+    head: Linear,
+}
