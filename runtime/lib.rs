@@ -103,7 +103,7 @@ pub use kernels::internal::activation_memory;
 pub use kernels::trace::{Launch, trace};
 pub use kernels::{is_exact, set_exact};
 pub use load::{Load, LoadReport, ShapeMismatch};
-pub use module::{Forward, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};
+pub use module::{Forward, ForwardContainer, ForwardWith, Layer, Mode, Module, Visitor, VisitorMut};
 pub use random::manual_seed;
 pub use registry::{Eval, Network};
 /// The kernels, for use without the derive.

@@ -7,7 +7,7 @@ pub use crate::config::Config;
 pub use crate::functional::*;
 pub use crate::layers::*;
 pub use crate::load::{Load, LoadReport};
-pub use crate::module::{Forward, ForwardWith, Layer, Mode, Module};
+pub use crate::module::{Forward, ForwardContainer, ForwardWith, Layer, Mode, Module};
 pub use crate::registry::Network;
 pub use crate::signal::Signal;
 pub use crate::train::loss::{

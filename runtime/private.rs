@@ -240,9 +240,9 @@ impl<T> std::ops::Deref for SequentialAccess<T> {
     }
 }
 
-/// A field without `#[layer]`. The method `build` builds a network without arguments from the `VarBuilder`, and any other
-/// layer with `Default`. Method resolution selects the inherent method if its bound is satisfied, and the method of
-/// [`BuildDefault`] otherwise.
+/// A field without `#[layer]`. The method `build` builds a network without arguments from the `VarBuilder`, and any
+/// other layer with `Default`. Method resolution selects the inherent method if its bound is satisfied, and the method
+/// of [`BuildDefault`] otherwise.
 pub struct BareField<T>(PhantomData<T>);
 
 /// Returns the builder of a field of type `T`.
@@ -352,8 +352,9 @@ impl<T> FieldAccess<T> {
     }
 }
 
-/// Pins a field to the mode of `#[module(mode = …)]`, so that the field keeps its mode in calls that do not pass it, such
-/// as calls of elements of an iterator. A layer of candle-nn cannot store a mode and uses the mode that direct calls pass.
+/// Pins a field to the mode of `#[module(mode = …)]`, so that the field keeps its mode in calls that do not pass it,
+/// such as calls of elements of an iterator. A layer of candle-nn cannot store a mode and uses the mode that direct
+/// calls pass.
 pub fn pin(field: &mut dyn Module, mode: Mode) {
     pin_where_possible(field, Some(mode), |_| true);
 }

@@ -343,8 +343,8 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// ## `#[module(mode = eval)]`
 ///
-/// Pins a field to a mode, for example a frozen batch norm. With `mode = train`, a dropout layer is always active. At run
-/// time, `Network::set_mode` pins a field, and overrides this attribute.
+/// Pins a field to a mode, for example a frozen batch norm. With `mode = train`, a dropout layer is always active. At
+/// run time, `Network::set_mode` pins a field, and overrides this attribute.
 ///
 /// ## `#[module(tie = "embed.weight")]`
 ///

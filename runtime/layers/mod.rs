@@ -8,8 +8,8 @@
 //!   invalid inputs, the layer returns a failed signal.
 //!
 //! In a forward closure, layers are called like functions: `conv(x)`. Elsewhere, `forward` runs a layer in evaluation
-//! mode and `forward_t` in either mode; both return tensors. [`Forward::call`](crate::Forward::call) returns a signal, so
-//! that later operations can be fused into the layer.
+//! mode and `forward_t` in either mode; both return tensors. [`Forward::call`](crate::Forward::call) returns a signal,
+//! so that later operations can be fused into the layer.
 //!
 //! ```
 //! use sconce::prelude::*;

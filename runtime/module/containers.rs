@@ -4,12 +4,46 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use candle_core::Tensor;
 use indexmap::IndexMap;
 
+use crate::Result;
 use crate::scope::Scope;
 use crate::signal::Signal;
 
 use super::{Forward, Layer, Mode, Module, Visitor, VisitorMut};
+
+/// The methods `forward` and `forward_t` of lists, tuples and options of layers. A layer has its own methods with these
+/// names.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let head = (Linear::config(4, 8).init(&Device::Cpu)?, Relu, Linear::config(8, 2).init(&Device::Cpu)?);
+/// let x = Tensor::ones((5, 4), DType::F32, &Device::Cpu)?;
+/// assert_eq!(head.forward(&x)?.dims(), [5, 2]);
+/// # Ok(())
+/// # }
+/// ```
+// A blanket implementation for every layer would make `forward` of candle-nn's layers ambiguous next to candle's
+// traits.
+pub trait ForwardContainer: Forward<Signal, Output = Signal> {
+    /// Runs the layers in evaluation mode.
+    ///
+    /// # Errors
+    /// Fails if a layer fails.
+    fn forward(&self, x: impl Into<Signal>) -> Result<Tensor> {
+        self.forward_t(x, false)
+    }
+
+    /// Runs the layers in training mode if `train` is true, and in evaluation mode otherwise.
+    ///
+    /// # Errors
+    /// Fails if a layer fails.
+    fn forward_t(&self, x: impl Into<Signal>, train: bool) -> Result<Tensor> {
+        self.call(x.into(), train.into()).into_tensor()
+    }
+}
 
 /// Returns the name of a list element. Does not allocate for the first 16 elements.
 fn index_name(index: usize) -> Cow<'static, str> {
@@ -59,6 +93,8 @@ macro_rules! list {
                 in_order(self, x, mode)
             }
         }
+
+        impl<T: Layer $(, const $const: usize)?> ForwardContainer for $list {}
     )*};
 }
 
@@ -133,6 +169,8 @@ macro_rules! tuples {
                 x
             }
         }
+
+        impl<$($name: Layer),+> ForwardContainer for ($($name,)+) {}
     )*};
 }
 
@@ -192,6 +230,8 @@ impl<T: Layer> Forward for Option<T> {
         }
     }
 }
+
+impl<T: Layer> ForwardContainer for Option<T> {}
 
 /// Implements `Module` for a pointer by delegating to its target; `$target` returns a mutable reference to it.
 macro_rules! pointer {

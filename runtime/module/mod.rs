@@ -3,6 +3,8 @@
 mod containers;
 mod foreign;
 
+pub use containers::ForwardContainer;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -15,8 +17,8 @@ use crate::signal::Signal;
 /// Whether a forward pass is for training or evaluation. In training, dropout is active and batch norm uses
 /// the statistics of the batch.
 ///
-/// The mode is an argument of every call. [`Network::set_mode`](crate::Network::set_mode) pins layers to one mode, which
-/// they then use instead of the argument.
+/// The mode is an argument of every call. [`Network::set_mode`](crate::Network::set_mode) pins layers to one mode,
+/// which they then use instead of the argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
     /// Training.

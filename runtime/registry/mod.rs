@@ -161,8 +161,8 @@ pub trait Network: Module {
     }
 
     /// Freezes the parameters whose path matches `pattern`, as in `freeze("backbone.**")`. Training does not change
-    /// frozen parameters. In the pattern, `*` matches one segment of a path, and `**` any number of segments. The pattern
-    /// matches a tied parameter if it matches one of its paths, and freezes it under all of them.
+    /// frozen parameters. In the pattern, `*` matches one segment of a path, and `**` any number of segments. The
+    /// pattern matches a tied parameter if it matches one of its paths, and freezes it under all of them.
     ///
     /// Training still updates the running statistics of frozen batch norms.
     /// [`freeze_in_eval`](Self::freeze_in_eval) stops that too.
@@ -173,9 +173,9 @@ pub trait Network: Module {
         freeze::freeze(self, pattern)
     }
 
-    /// Freezes the parameters whose path matches `pattern`, as [`freeze`](Self::freeze) does, and pins the matching layers
-    /// to evaluation mode, as [`set_mode`](Self::set_mode) does. Training then changes neither their parameters nor
-    /// their running statistics, and their dropout is inactive.
+    /// Freezes the parameters whose path matches `pattern`, as [`freeze`](Self::freeze) does, and pins the matching
+    /// layers to evaluation mode, as [`set_mode`](Self::set_mode) does. Training then changes neither their parameters
+    /// nor their running statistics, and their dropout is inactive.
     ///
     /// A layer matches if its path or the path of one of its tensors matches. `unfreeze(pattern)` and `set_mode(None)`
     /// reverse the two effects.
@@ -213,8 +213,8 @@ pub trait Network: Module {
     ///
     /// This corresponds to PyTorch's `net.backbone.eval()`, except that training does not undo it. The mode affects
     /// `BatchNorm`, `InstanceNorm`, the three dropouts, `MultiheadAttention` and the recurrent layers. Functions to
-    /// which a forward closure passes `mode`, such as `dropout(x, 0.1, mode)`, still use the mode of the call. Copies of
-    /// the network keep the mode. If several fields hold one layer in an `Arc`, each field has its own mode.
+    /// which a forward closure passes `mode`, such as `dropout(x, 0.1, mode)`, still use the mode of the call. Copies
+    /// of the network keep the mode. If several fields hold one layer in an `Arc`, each field has its own mode.
     ///
     /// ```
     /// use sconce::prelude::*;
@@ -229,8 +229,8 @@ pub trait Network: Module {
     /// ```
     ///
     /// # Errors
-    /// Fails if `mode` is not `None` and the network contains candle-nn's `Dropout` or `BatchNorm`, which cannot store a
-    /// mode. The network is then unchanged.
+    /// Fails if `mode` is not `None` and the network contains candle-nn's `Dropout` or `BatchNorm`, which cannot store
+    /// a mode. The network is then unchanged.
     fn set_mode(&mut self, mode: impl Into<Option<Mode>>) -> Result<()> {
         mode::pin(self, mode.into(), |_| true).map(|_| ())
     }

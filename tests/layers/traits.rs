@@ -130,6 +130,27 @@ mod forward {
     }
 
     #[test]
+    fn containers_have_forward() -> Result<()> {
+        let x = Tensor::ones((4, 3), DType::F32, &DEVICE)?;
+        let sum = |x: Result<Tensor>| -> Result<f32> { Ok(x?.sum_all()?.to_scalar()?) };
+        let dropout = Dropout::config(1.);
+        let nested = vec![[Some(dropout), None], [None, Some(dropout)]];
+        let boxed: Vec<Box<dyn Layer>> = vec![Box::new(dropout), Box::new(nested.clone())];
+        for (evaluated, trained) in [
+            (nested.forward(&x), nested.forward_t(&x, true)),
+            (boxed.forward(&x), boxed.forward_t(&x, true)),
+            ((Relu, dropout).forward(&x), (Relu, dropout).forward_t(&x, true)),
+            (Some(dropout).forward(&x), Some(dropout).forward_t(&x, true)),
+        ] {
+            assert_eq!(sum(evaluated)?, 12.);
+            assert_eq!(sum(trained)?, 0.);
+        }
+        let candle = vec![candle_nn::Linear::new(Tensor::ones((2, 3), DType::F32, &DEVICE)?, None)];
+        assert_eq!(sum(candle.forward(&x))?, 24.);
+        Ok(())
+    }
+
+    #[test]
     fn layers_with_several_inputs_or_outputs_have_forward() -> Result<()> {
         let x = Tensor::ones((4, 2, 8), DType::F32, &DEVICE)?;
         let (output, (h, c)) = LSTM::config(8, 6).init(&DEVICE)?.forward(&x)?;

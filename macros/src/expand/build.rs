@@ -77,8 +77,8 @@ fn ties(item: &Item, variant: &Variant, network: &TokenStream) -> TokenStream {
     quote!(let mut #this = #network; #ties ::core::result::Result::Ok(#this))
 }
 
-/// Returns `__private::pin(__private::module_field::<BatchNorm>().as_module_mut(&mut field_norm), Mode::Eval);` for a field
-/// with `#[module(mode = eval)]`.
+/// Returns `__private::pin(__private::module_field::<BatchNorm>().as_module_mut(&mut field_norm), Mode::Eval);` for a
+/// field with `#[module(mode = eval)]`.
 fn pin(item: &Item, field: &Field) -> Option<TokenStream> {
     field.mode.as_ref()?;
     let Field { ty, local, .. } = field;
