@@ -8,6 +8,7 @@ use syn::{Attribute, Expr, Ident, LitStr, Meta, Pat, Path, Result, Token, Type, 
 
 use crate::ast::innermost;
 use crate::ctxt::Ctxt;
+use crate::fragment::{self, Fragment};
 use crate::suggest::hint;
 
 /// A value and its key. The key has a span at which errors can be reported.
@@ -219,7 +220,7 @@ impl Source {
                 }
                 if name == "with" { with = Some((name, value)) } else { setters.push((name, value)) }
             } else {
-                let arg: Expr = input.parse()?;
+                let arg: Expr = fragment::parse(input)?;
                 if !setters.is_empty() {
                     return Err(syn::Error::new_spanned(
                         arg,
@@ -250,12 +251,12 @@ impl Repeat {
             return Ok(Self::Once);
         }
         let repeat = if input.peek(Token![if]) {
-            Self::If(input.parse()?, input.parse()?)
+            Self::If(input.parse()?, fragment::parse(input)?)
         } else if input.peek(Token![for]) {
             let token = input.parse()?;
-            let pat = Pat::parse_single(input)?;
+            let pat = fragment::parse_pattern(input)?;
             input.parse::<Token![in]>()?;
-            Self::For(token, Box::new(pat), input.parse()?)
+            Self::For(token, Box::new(pat), Box::new(fragment::parse(input)?))
         } else {
             return Err(input.error("expected `if condition` or `for i in range` after `;`"));
         };
@@ -313,9 +314,9 @@ fn skip_to_comma(input: ParseStream) -> Result<()> {
 }
 
 /// Parses `= value`.
-fn value<T: syn::parse::Parse>(input: ParseStream) -> Result<T> {
+fn value<T: Fragment>(input: ParseStream) -> Result<T> {
     input.parse::<Token![=]>()?;
-    input.parse()
+    fragment::parse(input)
 }
 
 fn set<T>(ctxt: &Ctxt, slot: &mut Option<Keyed<T>>, key: Ident, value: T) -> Result<()> {
@@ -345,7 +346,7 @@ fn parse_args(ctxt: &Ctxt, input: ParseStream) -> Result<Vec<Arg>> {
             ));
         }
         input.parse::<Token![:]>()?;
-        let ty = input.parse()?;
+        let ty = fragment::parse(input)?;
         let default = if input.peek(Token![=]) { Some(value(input)?) } else { None };
         Ok(Arg { name, ty, default })
     };
@@ -391,7 +392,7 @@ fn parse_tensor(attr: &Attribute, key: &Ident) -> Result<TensorAttr> {
         if input.is_empty() || is_setter(input) {
             return Err(missing(key.span()));
         }
-        let shape = input.parse()?;
+        let shape = fragment::parse(input)?;
         let mut init = None;
         while input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
             if !is_setter(input) {

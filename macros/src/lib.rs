@@ -8,6 +8,7 @@ mod attr;
 mod closure;
 mod ctxt;
 mod expand;
+mod fragment;
 mod name;
 mod suggest;
 mod valid;
@@ -404,7 +405,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// ```
 #[proc_macro_derive(Module, attributes(module, layer, param, buffer))]
 pub fn derive_module(input: TokenStream) -> TokenStream {
-    let node = parse_macro_input!(input as DeriveInput);
+    let mut node = parse_macro_input!(input as DeriveInput);
+    fragment::ungroup(&mut node);
     derive(&node).into()
 }
 

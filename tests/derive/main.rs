@@ -4,6 +4,7 @@ mod by_hand;
 mod containers;
 mod copies;
 mod forward;
+mod fragments;
 pub mod hygiene;
 mod items;
 mod launches;
