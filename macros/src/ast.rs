@@ -7,7 +7,7 @@ use syn::{Data, DeriveInput, Expr, ExprClosure, Fields, Generics, Ident, Index, 
 
 use crate::attr::{Arg, ContainerAttrs, FieldAttrs, Keyed, LayerAttr, Repeat, TensorAttr};
 use crate::ctxt::Ctxt;
-use crate::name::Numbered;
+use crate::name::Name;
 
 /// A struct or enum that derives `Module`.
 pub struct Input {
@@ -19,8 +19,11 @@ pub struct Input {
     pub args: Vec<Arg>,
     /// `config = Type`: a user-defined struct of arguments.
     pub config: Option<Keyed<Type>>,
+    /// `config_name = Name`: the name of the generated config.
+    pub config_name: Option<Keyed<Ident>>,
     pub loss: Option<Keyed<Expr>>,
     pub optimizer: Option<Keyed<Expr>>,
+    pub schedule: Option<Keyed<Expr>>,
     pub is_enum: bool,
     /// The variants of an enum. A struct has one.
     pub variants: Vec<Variant>,
@@ -51,6 +54,8 @@ pub struct Field {
     pub name: String,
     pub ty: Type,
     pub role: Role,
+    /// The name in checkpoints.
+    pub key: Name,
     pub rename: Option<Keyed<syn::LitStr>>,
     pub mode: Option<Ident>,
     pub tie: Option<syn::LitStr>,
@@ -104,8 +109,10 @@ impl Input {
             krate: attrs.krate.map_or_else(|| quote!(::sconce), |path| path.value.into_token_stream()),
             args: attrs.args.map(|args| args.value).unwrap_or_default(),
             config: attrs.config,
+            config_name: attrs.config_name,
             loss: attrs.loss,
             optimizer: attrs.optimizer,
+            schedule: attrs.schedule,
             is_enum,
             variants,
         })
@@ -168,7 +175,14 @@ impl Field {
             Member::Unnamed(index) => index.index.to_string(),
         };
         let local = format_ident!("field_{name}", span = Span::mixed_site());
+        let key = match &attrs.rename {
+            Some(rename) => {
+                Name::parse(&rename.value.value()).map_err(|message| ctxt.error_on(&rename.value, message))
+            }
+            None => Ok(Name::of_field(&name)),
+        };
         Self {
+            key: key.unwrap_or_else(|()| Name::of_field(&name)),
             place: if in_enum { quote!((*#local)) } else { quote!(self.#member) },
             rename: attrs.rename.clone(),
             mode: attrs.mode.as_ref().map(|mode| mode.value.clone()),
@@ -181,29 +195,14 @@ impl Field {
         }
     }
 
-    /// Returns the name in checkpoints.
-    pub fn key(&self) -> String {
-        self.rename.as_ref().map_or_else(|| self.name.clone(), |rename| rename.value.value())
-    }
-
-    /// Returns the pattern for the names of the list elements in checkpoints, if `rename` contains one.
-    pub fn numbered(&self) -> Option<Numbered> {
-        Numbered::parse(&self.key())
-    }
-
     /// Returns whether `name(x)` in a forward closure calls the field.
     pub fn is_layer(&self) -> bool {
         matches!(self.role, Role::Layer(_) | Role::DefaultLayer)
     }
 
-    /// Returns the type of one layer, without `Option`, `Vec`, array, `Box` or `Arc`.
-    pub fn layer_type(&self) -> &Type {
-        let inner = match &self.role {
-            Role::Layer(LayerAttr { repeat: Repeat::For(..), .. }) => element(&self.ty),
-            _ => generic_argument(&self.ty, &["Option"]),
-        };
-        let inner = inner.unwrap_or(&self.ty);
-        pointee(inner).map_or(inner, |(_, inner)| inner)
+    /// Returns whether the field holds a list of layers, one for each element of a range.
+    pub fn is_list(&self) -> bool {
+        matches!(&self.role, Role::Layer(attr) if attr.repeats.iter().any(|repeat| matches!(repeat, Repeat::For(..))))
     }
 }
 

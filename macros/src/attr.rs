@@ -1,6 +1,6 @@
 //! Parses the attributes `#[module(…)]`, `#[layer(…)]`, `#[param(…)]` and `#[buffer(…)]`.
 
-use proc_macro2::{Span, TokenTree};
+use proc_macro2::{Delimiter, Spacing, Span, TokenTree};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
 use syn::punctuated::Punctuated;
@@ -23,6 +23,8 @@ pub struct Arg {
     pub name: Ident,
     pub ty: Type,
     pub default: Option<Expr>,
+    /// The documentation comments.
+    pub docs: Vec<Attribute>,
 }
 
 /// `#[module(…)]` on a struct, an enum or a variant.
@@ -30,9 +32,11 @@ pub struct Arg {
 pub struct ContainerAttrs {
     pub args: Option<Keyed<Vec<Arg>>>,
     pub config: Option<Keyed<Type>>,
+    pub config_name: Option<Keyed<Ident>>,
     pub forward: Option<Keyed<Expr>>,
     pub loss: Option<Keyed<Expr>>,
     pub optimizer: Option<Keyed<Expr>>,
+    pub schedule: Option<Keyed<Expr>>,
     pub krate: Option<Keyed<Path>>,
     pub when: Option<Keyed<Expr>>,
 }
@@ -58,7 +62,8 @@ pub struct LayerAttr {
     /// The span of the parentheses, for errors about the arguments.
     pub parentheses: Option<Span>,
     pub source: Source,
-    pub repeat: Repeat,
+    /// The conditions and ranges after the semicolon, outermost first.
+    pub repeats: Vec<Repeat>,
 }
 
 /// How a layer is built.
@@ -71,9 +76,8 @@ pub enum Source {
     Tuple(Vec<LayerAttr>),
 }
 
-/// How many layers a field holds.
+/// A condition or range, from which a field holds an optional layer or a list of layers.
 pub enum Repeat {
-    Once,
     If(Token![if], Expr),
     For(Token![for], Box<Pat>, Box<Expr>),
 }
@@ -84,7 +88,8 @@ pub struct TensorAttr {
     pub init: Option<Expr>,
 }
 
-const STRUCT_KEYS: [&str; 6] = ["args", "config", "forward", "loss", "optimizer", "crate"];
+const STRUCT_KEYS: [&str; 8] =
+    ["args", "config", "config_name", "forward", "loss", "optimizer", "schedule", "crate"];
 const VARIANT_KEYS: [&str; 2] = ["when", "forward"];
 const FIELD_KEYS: [&str; 4] = ["rename", "skip", "mode", "tie"];
 
@@ -96,9 +101,11 @@ impl ContainerAttrs {
             each_key(ctxt, attr, |key, input| match key.to_string().as_str() {
                 "args" => set(ctxt, &mut this.args, key, parse_args(ctxt, input)?),
                 "config" => set(ctxt, &mut this.config, key, value(input)?),
+                "config_name" => set(ctxt, &mut this.config_name, key, value(input)?),
                 "forward" => set(ctxt, &mut this.forward, key, value(input)?),
                 "loss" => set(ctxt, &mut this.loss, key, value(input)?),
                 "optimizer" => set(ctxt, &mut this.optimizer, key, value(input)?),
+                "schedule" => set(ctxt, &mut this.schedule, key, value(input)?),
                 "crate" => {
                     input.parse::<Token![=]>()?;
                     set(ctxt, &mut this.krate, key, input.call(Path::parse_mod_style)?)
@@ -167,7 +174,7 @@ impl LayerAttr {
         };
         let parse = |input: ParseStream| {
             let source = Source::parse(input, span, ty)?;
-            Ok(Self { span, parentheses, source, repeat: Repeat::parse(input)? })
+            Ok(Self { span, parentheses, source, repeats: Repeat::parse_all(input)? })
         };
         parse.parse2(tokens_of(attr)?)
     }
@@ -178,8 +185,23 @@ impl Source {
     fn parse(input: ParseStream, span: Span, ty: &Type) -> Result<Self> {
         match innermost(ty) {
             Type::Tuple(tuple) if !is_setter(input) => Self::parse_tuple(input, span, tuple),
+            // The type may be an alias of a tuple.
+            Type::Path(_) if is_list_of_arguments(input) => Self::parse_lists(input),
             _ => Self::parse_one(input),
         }
+    }
+
+    /// Parses `(args…), (args…)` for a type whose layers are unknown.
+    fn parse_lists(input: ParseStream) -> Result<Self> {
+        let mut layers = Vec::new();
+        while input.peek(token::Paren) {
+            let content;
+            let span = syn::parenthesized!(content in input).span.join();
+            let source = Self::parse_one(&content)?;
+            layers.push(LayerAttr { span, parentheses: Some(span), source, repeats: Vec::new() });
+            input.parse::<Option<Token![,]>>()?;
+        }
+        Ok(Self::Tuple(layers))
     }
 
     /// Parses `(args…), (args…)`, one list for each layer of a tuple.
@@ -192,7 +214,7 @@ impl Source {
             let content;
             let span = syn::parenthesized!(content in input).span.join();
             let source = Self::parse(&content, span, ty)?;
-            layers.push(LayerAttr { span, parentheses: Some(span), source, repeat: Repeat::Once });
+            layers.push(LayerAttr { span, parentheses: Some(span), source, repeats: Vec::new() });
             input.parse::<Option<Token![,]>>()?;
         }
         if layers.len() == tuple.elems.len() && (input.is_empty() || input.peek(Token![;])) {
@@ -245,27 +267,32 @@ impl Source {
 }
 
 impl Repeat {
-    /// Parses `; if condition` or `; for pattern in range`.
+    /// Parses `; if condition, for pattern in range`.
+    fn parse_all(input: ParseStream) -> Result<Vec<Self>> {
+        let mut repeats = Vec::new();
+        if input.parse::<Option<Token![;]>>()?.is_none() {
+            return Ok(repeats);
+        }
+        while !input.is_empty() {
+            repeats.push(Self::parse(input)?);
+            if !input.is_empty() && input.parse::<Option<Token![,]>>()?.is_none() {
+                return Err(input.error("unexpected tokens after the condition or range"));
+            }
+        }
+        Ok(repeats)
+    }
+
     fn parse(input: ParseStream) -> Result<Self> {
-        if input.parse::<Option<Token![;]>>()?.is_none() || input.is_empty() {
-            return Ok(Self::Once);
+        if input.peek(Token![if]) {
+            return Ok(Self::If(input.parse()?, fragment::parse(input)?));
         }
-        let repeat = if input.peek(Token![if]) {
-            Self::If(input.parse()?, fragment::parse(input)?)
-        } else if input.peek(Token![for]) {
-            let token = input.parse()?;
-            let pat = fragment::parse_pattern(input)?;
-            input.parse::<Token![in]>()?;
-            Self::For(token, Box::new(pat), Box::new(fragment::parse(input)?))
-        } else {
+        if !input.peek(Token![for]) {
             return Err(input.error("expected `if condition` or `for i in range` after `;`"));
-        };
-        input.parse::<Option<Token![,]>>()?;
-        if input.is_empty() {
-            Ok(repeat)
-        } else {
-            Err(input.error("unexpected tokens after the condition or range"))
         }
+        let token = input.parse()?;
+        let pat = fragment::parse_pattern(input)?;
+        input.parse::<Token![in]>()?;
+        Ok(Self::For(token, Box::new(pat), Box::new(fragment::parse(input)?)))
     }
 }
 
@@ -333,11 +360,39 @@ fn is_setter(input: ParseStream) -> bool {
     input.peek(Ident) && input.peek2(Token![=]) && !input.peek2(Token![==])
 }
 
+/// Returns whether the input is `(args…), (args…)`, the arguments of several layers. One of the lists must be empty or
+/// contain a named argument: otherwise the lists may be tuples, the arguments of one layer.
+fn is_list_of_arguments(input: ParseStream) -> bool {
+    let input = input.fork();
+    let mut count = 0;
+    let mut is_certain = false;
+    while !input.is_empty() && !input.peek(Token![;]) {
+        let Ok(TokenTree::Group(group)) = input.parse::<TokenTree>() else { return false };
+        if group.delimiter() != Delimiter::Parenthesis
+            || !(input.is_empty() || input.peek(Token![,]) || input.peek(Token![;]))
+        {
+            return false;
+        }
+        let content: Vec<TokenTree> = group.stream().into_iter().collect();
+        is_certain |= content.is_empty() || content.windows(3).any(is_named_argument);
+        count += 1;
+        let _ = input.parse::<Token![,]>();
+    }
+    count > 1 && is_certain
+}
+
+/// Returns whether three tokens begin with `name =`, but not with `name ==` or `name =>`.
+fn is_named_argument(tokens: &[TokenTree]) -> bool {
+    let is_equals = |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.as_char() == '=' && punct.spacing() == Spacing::Alone);
+    matches!(tokens, [TokenTree::Ident(_), equals, _] if is_equals(equals))
+}
+
 /// Parses `(name: Type, name: Type = default, …)`.
 fn parse_args(ctxt: &Ctxt, input: ParseStream) -> Result<Vec<Arg>> {
     let content;
     syn::parenthesized!(content in input);
     let parse_arg = |input: ParseStream| {
+        let docs = parse_docs(input)?;
         let name: Ident = input.parse()?;
         if !input.peek(Token![:]) {
             return Err(syn::Error::new(
@@ -348,7 +403,7 @@ fn parse_args(ctxt: &Ctxt, input: ParseStream) -> Result<Vec<Arg>> {
         input.parse::<Token![:]>()?;
         let ty = fragment::parse(input)?;
         let default = if input.peek(Token![=]) { Some(value(input)?) } else { None };
-        Ok(Arg { name, ty, default })
+        Ok(Arg { name, ty, default, docs })
     };
     let mut args = Vec::new();
     while !content.is_empty() {
@@ -366,6 +421,15 @@ fn parse_args(ctxt: &Ctxt, input: ParseStream) -> Result<Vec<Arg>> {
         content.parse::<Option<Token![,]>>()?;
     }
     Ok(args)
+}
+
+/// Parses the documentation comments of an argument.
+fn parse_docs(input: ParseStream) -> Result<Vec<Attribute>> {
+    let docs = input.call(Attribute::parse_outer)?;
+    match docs.iter().find(|attribute| !attribute.path().is_ident("doc")) {
+        None => Ok(docs),
+        Some(other) => Err(syn::Error::new_spanned(other, "only a doc comment is allowed on an argument")),
+    }
 }
 
 /// Parses `= train` or `= eval`.

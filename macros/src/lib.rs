@@ -9,6 +9,7 @@ mod closure;
 mod ctxt;
 mod expand;
 mod fragment;
+mod mention;
 mod name;
 mod suggest;
 mod valid;

@@ -6,8 +6,10 @@ use syn::ext::IdentExt;
 use syn::{GenericParam, Pat, Type};
 
 use crate::ast::{Field, Forward, Input, Role, Variant, element, generic_argument, last_segment, pointee};
-use crate::attr::{LayerAttr, Repeat, Source};
+use crate::attr::{Keyed, LayerAttr, Repeat, Source};
 use crate::ctxt::Ctxt;
+use crate::expand::is_config_method;
+use crate::mention;
 use crate::suggest::hint;
 
 /// Reports all errors that parsing cannot detect.
@@ -16,6 +18,7 @@ pub fn validate(ctxt: &Ctxt, input: &Input) {
     args(ctxt, input);
     for variant in &input.variants {
         keys(ctxt, variant);
+        values_in_names(ctxt, input, variant);
         forward(ctxt, variant);
         for field in &variant.fields {
             role(ctxt, input, field);
@@ -23,6 +26,8 @@ pub fn validate(ctxt: &Ctxt, input: &Input) {
         }
     }
     inputs(ctxt, input);
+    conditions(ctxt, input);
+    training(ctxt, input);
 }
 
 /// Checks that the network has no lifetime parameters.
@@ -40,7 +45,7 @@ fn args(ctxt: &Ctxt, input: &Input) {
     let mut optional = None;
     for arg in &input.args {
         let name = arg.name.unraw().to_string();
-        if ["build", "init", "load"].contains(&name.as_str()) && arg.default.is_some() {
+        if arg.default.is_some() && is_config_method(&arg.name) {
             ctxt.error_on(&arg.name, format!("`{name}` is a method of the config: rename the argument"));
         }
         match (&arg.default, &optional) {
@@ -55,20 +60,25 @@ fn args(ctxt: &Ctxt, input: &Input) {
     if let (Some(config), false) = (&input.config, input.args.is_empty()) {
         ctxt.error_on(&config.key, "`config` and `args` cannot be combined");
     }
+    if let (Some(_), Some(name)) = (&input.config, &input.config_name) {
+        ctxt.error_on(&name.key, "`config_name` names a generated config, but `config` replaces it");
+    } else if let (Some(name), false) = (&input.config_name, input.is_built()) {
+        ctxt.error_on(&name.key, "an enum of networks that are already built has no config");
+    }
 }
 
-/// Checks that the fields' names in checkpoints are valid and unique.
+/// Checks that the fields' names in checkpoints fit their types and are unique.
 fn keys(ctxt: &Ctxt, variant: &Variant) {
-    let mut seen: HashMap<String, &Field> = HashMap::new();
+    let mut seen: HashMap<&str, &Field> = HashMap::new();
     for field in variant.fields.iter().filter(|field| !matches!(field.role, Role::Skip(_))) {
-        let key = field.key();
         if let Some(rename) = field.rename.as_ref()
-            && let Some(message) = invalid_name(field, &key)
+            && let Some(message) = unsuitable_name(field)
         {
             ctxt.error_on(&rename.value, message);
             continue;
         }
-        if let Some(first) = seen.get(&key) {
+        let Some(key) = field.key.fixed().filter(|key| !key.is_empty()) else { continue };
+        if let Some(first) = seen.get(key) {
             let (wrong, other) = if field.rename.is_some() { (field, *first) } else { (*first, field) };
             let message = format!("the name {key:?} is already used by field `{}`", other.name);
             match &wrong.rename {
@@ -80,22 +90,46 @@ fn keys(ctxt: &Ctxt, variant: &Variant) {
     }
 }
 
-/// Returns an error message if a field's name in checkpoints is invalid.
-fn invalid_name(field: &Field, key: &str) -> Option<&'static str> {
-    let numbered = field.numbered();
-    if numbered.is_some() && !matches!(&field.role, Role::Layer(LayerAttr { repeat: Repeat::For(..), .. })) {
+/// Returns an error message if a field of this kind cannot have its name.
+fn unsuitable_name(field: &Field) -> Option<&'static str> {
+    if field.key.is_numbered() && !field.is_list() {
         return Some("a numbered name requires a list of layers: end #[layer(…)] with `; for i in 0..n`");
     }
-    let example = numbered.map_or_else(|| key.to_string(), |names| names.example());
-    if example.contains(['{', '}']) {
-        return Some("expected {0..} for the number in a name, or {1..} to start at 1");
+    if field.key.is_transparent() && !field.is_layer() {
+        return Some("only a layer can have an empty name: its tensors then keep their own names");
     }
-    (!is_path(&example)).then_some("expected a name of words separated by dots, such as \"features.0\"")
+    None
 }
 
-/// Returns whether `key` consists of words separated by dots.
-fn is_path(key: &str) -> bool {
-    key.split('.').all(|word| !word.is_empty() && !word.contains(char::is_whitespace))
+/// Checks that the names in braces in a checkpoint name are those of plain-data fields or of const parameters. An
+/// argument is only known while the network is built, so the network must keep its value in a field.
+fn values_in_names(ctxt: &Ctxt, input: &Input, variant: &Variant) {
+    for field in variant.fields.iter().filter(|field| !matches!(field.role, Role::Skip(_))) {
+        let Some(rename) = &field.rename else { continue };
+        for value in field.key.values() {
+            let is_data =
+                variant.fields.iter().any(|other| other.name == value && matches!(other.role, Role::Skip(_)));
+            if is_data || input.generics.const_params().any(|param| param.ident == value) {
+                continue;
+            }
+            let message = match input.args.iter().find(|arg| arg.name.unraw() == value) {
+                Some(_) => not_kept(value),
+                None => {
+                    let data = variant.fields.iter().filter(|other| matches!(other.role, Role::Skip(_)));
+                    let hint = hint(value, data.map(|other| other.name.as_str()));
+                    format!("no plain-data field `{value}`{hint}; the number in a list is {{0..}}")
+                }
+            };
+            ctxt.error_on(&rename.value, message);
+        }
+    }
+}
+
+/// Returns the error message for an argument that is used after the network is built.
+fn not_kept(arg: &str) -> String {
+    format!(
+        "the network does not keep the argument `{arg}`: add a field `{arg}` with #[module(skip = {arg})]"
+    )
 }
 
 /// Checks that a forward closure has at least one input, takes its inputs by value, and is not async.
@@ -142,31 +176,47 @@ fn role(ctxt: &Ctxt, input: &Input, field: &Field) {
     }
 }
 
-/// Checks that a field with `if` is an `Option`, that a field with `for` is a `Vec` or array, that a `Vec` or array has
-/// `for` or `with`, and that a `Box<dyn Layer>` has `with`.
+/// Checks that the written types fit `if` and `for`, that a `Vec` or array has `for` or `with`, and that a
+/// `Box<dyn Layer>` has `with`. The compiler checks a type that may be an alias.
 fn layer(ctxt: &Ctxt, field: &Field, attr: &LayerAttr) {
-    match &attr.repeat {
-        Repeat::If(token, _) if generic_argument(&field.ty, &["Option"]).is_none() => {
-            ctxt.error_on(token, format!("`if` requires an `Option<…>` as the type of `{}`", field.name));
+    let mut ty = &field.ty;
+    for repeat in &attr.repeats {
+        let inner = match repeat {
+            Repeat::If(..) => generic_argument(ty, &["Option"]),
+            Repeat::For(..) => element(ty),
+        };
+        match (inner, repeat) {
+            (Some(inner), _) => ty = inner,
+            (None, _) if may_be_alias(ty) => return,
+            (None, Repeat::If(token, _)) => {
+                ctxt.error_on(token, format!("`if` requires an `Option<…>` in the type of `{}`", field.name));
+                return;
+            }
+            (None, Repeat::For(token, ..)) => {
+                let message =
+                    format!("`for` requires a `Vec<…>` or an array in the type of `{}`", field.name);
+                ctxt.error_on(token, message);
+                return;
+            }
         }
-        Repeat::For(token, ..) if element(&field.ty).is_none() => {
-            ctxt.error_on(
-                token,
-                format!("`for` requires a `Vec<…>` or an array as the type of `{}`", field.name),
-            );
-        }
-        Repeat::Once | Repeat::If(..)
-            if element(&field.ty).is_some() && !matches!(attr.source, Source::With(_)) =>
-        {
-            let message =
-                format!("`{}` holds several layers: end the attribute with `; for i in 0..n`", field.name);
-            ctxt.error_on(&field.ty, message);
-        }
-        _ => {}
     }
-    if let (Type::TraitObject(object), Source::Config { .. }) = (field.layer_type(), &attr.source) {
+    let ty = generic_argument(ty, &["Option"]).unwrap_or(ty);
+    if element(ty).is_some() && !matches!(attr.source, Source::With(_)) {
+        let message =
+            format!("`{}` holds several layers: end the attribute with `; for i in 0..n`", field.name);
+        ctxt.error_on(ty, message);
+    }
+    let pointee = pointee(ty).map_or(ty, |(_, inner)| inner);
+    if let (Type::TraitObject(object), Source::Config { .. }) = (pointee, &attr.source) {
         ctxt.error_on(object, "cannot infer the layer: build it with #[layer(with = |vb| …)]");
     }
+}
+
+/// Returns whether a type may be an alias of a container: whether it is a path other than that of a known container.
+fn may_be_alias(ty: &Type) -> bool {
+    let is_container =
+        element(ty).is_some() || generic_argument(ty, &["Option"]).is_some() || pointee(ty).is_some();
+    matches!(ty, Type::Path(_) | Type::Macro(_)) && !is_container
 }
 
 /// Checks that the type of a field without an attribute may be a layer. Without this check, the compiler would report
@@ -200,20 +250,22 @@ fn default_layer(ctxt: &Ctxt, input: &Input, field: &Field) {
 fn tie(ctxt: &Ctxt, variant: &Variant, field: &Field) {
     let Some(tie) = &field.tie else { return };
     let target = tie.value();
-    let is_root = |other: &&Field| match other.numbered() {
-        Some(names) => target.starts_with(&names.before),
-        None => {
-            let rest = target.strip_prefix(&other.key());
+    // The tensors in a field without a fixed name can have any name that begins with the same text.
+    let is_root = |other: &&Field| match other.key.fixed().filter(|key| !key.is_empty()) {
+        None => target.starts_with(other.key.prefix()),
+        Some(key) => {
+            let rest = target.strip_prefix(key);
             rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         }
     };
     let targets = variant.fields.iter().filter(|other| !matches!(other.role, Role::Skip(_)));
-    match targets.clone().find(is_root) {
+    let certain = targets.clone().filter(|other| other.key.fixed().is_some_and(|key| !key.is_empty()));
+    match certain.clone().find(is_root).or_else(|| targets.clone().find(is_root)) {
         Some(other) if other.name == field.name => ctxt.error_on(tie, "a field cannot be tied to itself"),
-        Some(_) if matches!(field.role, Role::Skip(_) | Role::Buffer(_)) => {
+        Some(_) if matches!(field.role, Role::Skip(_) | Role::Buffer(_)) || field.is_list() => {
             ctxt.error_on(tie, "only a layer or a #[param(…)] can be tied");
         }
-        Some(other) if other.is_layer() && target == other.key() => {
+        Some(other) if other.is_layer() && other.key.fixed() == Some(&target) => {
             let message =
                 format!("`{target}` is a layer: tie to one of its parameters, such as \"{target}.weight\"");
             ctxt.error_on(tie, message);
@@ -221,15 +273,13 @@ fn tie(ctxt: &Ctxt, variant: &Variant, field: &Field) {
         Some(_) => {}
         None => {
             let first = target.split('.').next().unwrap_or_default();
-            let keys: Vec<String> = targets.map(Field::key).collect();
-            let hint = hint(first, keys.iter().map(String::as_str));
+            let hint = hint(first, certain.filter_map(|other| other.key.fixed()));
             ctxt.error_on(tie, format!("no field `{first}` to tie to{hint}"));
         }
     }
 }
 
-/// Checks that an enum has variants, that all variants have the same number of inputs, and that `loss` and `optimizer`
-/// are set together or not at all.
+/// Checks that an enum has variants, and that all variants have the same number of inputs.
 fn inputs(ctxt: &Ctxt, input: &Input) {
     let arity = |variant: &Variant| match &variant.forward {
         Forward::Closure(closure) => closure.inputs.len(),
@@ -247,9 +297,46 @@ fn inputs(ctxt: &Ctxt, input: &Input) {
             ctxt.error_on(&variant.ident, message);
         }
     }
-    for pair in [(&input.loss, &input.optimizer, "optimizer"), (&input.optimizer, &input.loss, "loss")] {
-        if let (Some(given), None, missing) = pair {
-            ctxt.error_on(&given.key, format!("`{}` requires `{missing}`", given.key));
+}
+
+/// Checks that at most one variant has no `when`. Only the first such variant would ever be built.
+fn conditions(ctxt: &Ctxt, input: &Input) {
+    if !input.is_enum || !input.is_built() {
+        return;
+    }
+    let mut unconditional = input.variants.iter().filter(|variant| variant.when.is_none());
+    let Some(first) = unconditional.next().and_then(|first| first.ident.as_ref()) else { return };
+    for variant in unconditional {
+        let message = format!(
+            "this variant is never built, because `{first}` has no condition: add #[module(when = …)]"
+        );
+        ctxt.error_on(&variant.ident, message);
+    }
+}
+
+/// Checks that `loss` and `optimizer` are set together or not at all, that `schedule` is not set alone, and that their
+/// expressions use no argument that the network does not keep.
+fn training(ctxt: &Ctxt, input: &Input) {
+    let Input { loss, optimizer, schedule, .. } = input;
+    let report = |given: &Keyed<syn::Expr>, missing: &str| {
+        ctxt.error_on(&given.key, format!("`{}` requires `{missing}`", given.key));
+    };
+    match (loss, optimizer, schedule) {
+        (Some(loss), None, _) => report(loss, "optimizer"),
+        (None, Some(optimizer), _) => report(optimizer, "loss"),
+        (None, None, Some(schedule)) => report(schedule, "loss"),
+        _ => {}
+    }
+    let is_kept = |variant: &Variant, name: &syn::Ident| {
+        variant.fields.iter().any(|field| name.unraw() == field.name && matches!(field.role, Role::Skip(_)))
+    };
+    for given in [loss, optimizer, schedule].into_iter().flatten() {
+        for arg in &input.args {
+            if let Some(name) = mention::find(&given.value, &arg.name)
+                && !input.variants.iter().all(|variant| is_kept(variant, &arg.name))
+            {
+                ctxt.error_on(&name, not_kept(&name.unraw().to_string()));
+            }
         }
     }
 }

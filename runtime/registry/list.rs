@@ -53,7 +53,7 @@ pub(super) fn modules(network: &dyn Module) -> Vec<(String, &dyn Module)> {
 }
 
 /// Returns `prefix.name`, or `name` if the prefix is empty.
-pub(super) fn join(prefix: &str, name: &str) -> String {
+pub(crate) fn join(prefix: &str, name: &str) -> String {
     if prefix.is_empty() { name.to_string() } else { format!("{prefix}.{name}") }
 }
 

@@ -11,7 +11,7 @@ mod mode;
 mod replace;
 
 pub use eval::Eval;
-pub(crate) use list::TensorKind;
+pub(crate) use list::{TensorKind, join};
 pub(crate) use load::Matching;
 pub(crate) use mode::pin_where_possible;
 pub(crate) use replace::for_each_mut;

@@ -10,6 +10,7 @@ use super::data::Batches;
 use super::evaluate::{Evaluation, evaluate};
 use super::history::History;
 use super::optim::Optimizer;
+use super::schedule::{Every, Schedule};
 use super::trainer::{Epochs, Trainer, Validation};
 
 /// A network with a loss and an optimizer.
@@ -30,6 +31,12 @@ pub trait Trainable: Forward<Signal, Output = Signal> {
 
     /// Returns the optimizer.
     fn optimizer(&self) -> Box<dyn Optimizer>;
+
+    /// Returns the learning-rate schedule and whether it advances every batch or every epoch, or `None` for a constant
+    /// learning rate.
+    fn schedule(&self) -> Option<(Box<dyn Schedule>, Every)> {
+        None
+    }
 
     /// Returns a [`Trainer`] for this network. The trainer has settings that [`fit`](Self::fit) does not have.
     fn trainer(&self) -> Trainer<'_, Self>

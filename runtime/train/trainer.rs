@@ -80,13 +80,14 @@ impl<'a, M: Forward<Signal, Output = Signal>> Trainer<'a, M> {
         Self::boxed(model, Box::new(loss), Box::new(optimizer))
     }
 
-    /// Creates a trainer with the loss and the optimizer of a [`Trainable`] network.
+    /// Creates a trainer with the loss, the optimizer and the schedule of a [`Trainable`] network.
     pub(super) fn of(model: &'a M) -> Self
     where
         M: Trainable,
     {
         let loss = |output: &Tensor, target: &Tensor| model.loss(output, target);
-        Self::boxed(model, Box::new(loss), model.optimizer())
+        let schedule = model.schedule().map(|(schedule, every)| (schedule as Box<dyn Schedule + 'a>, every));
+        Self { schedule, ..Self::boxed(model, Box::new(loss), model.optimizer()) }
     }
 
     fn boxed(model: &'a M, loss: Box<dyn Loss + 'a>, optimizer: Box<dyn Optimizer + 'a>) -> Self {

@@ -1,6 +1,7 @@
 //! `#[derive(Module)]` and networks written by hand.
 
 mod by_hand;
+mod config;
 mod containers;
 mod copies;
 mod forward;
@@ -9,5 +10,8 @@ pub mod hygiene;
 mod items;
 mod launches;
 mod modes;
+mod renames;
+mod repeats;
 mod ties;
+mod training;
 mod ui;

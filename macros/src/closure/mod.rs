@@ -21,7 +21,6 @@ pub use output::OutputType;
 
 use proc_macro2::TokenStream;
 use quote::ToTokens;
-use syn::ext::IdentExt;
 use syn::{ExprClosure, Ident, Pat, Type};
 
 use crate::ast::{Field, last_segment};
@@ -84,9 +83,4 @@ pub fn rewrite(krate: &TokenStream, fields: &[Field], closure: &ExprClosure) -> 
     let unused = walker.unused_fields();
     let body = placeholder::fill(body.to_token_stream(), &walker.into_move_plan());
     Rewritten { inputs, output, body, unused, misspelled, uses_mode }
-}
-
-/// Returns the first identifier in `tokens` that is equal to `name`.
-pub fn mentions(tokens: TokenStream, name: &Ident) -> Option<Ident> {
-    names::find(tokens, &name.unraw().to_string())
 }

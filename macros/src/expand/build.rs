@@ -1,15 +1,16 @@
 //! Generates the body of `Config::build`, which builds the fields in order and then the network.
 
-use proc_macro2::{Delimiter, Group, Span, TokenStream};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream};
+use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Expr, Type};
 
-use crate::ast::{Field, Role, Variant, element, generic_argument, pointee};
+use crate::ast::{Field, Role, element, generic_argument};
 use crate::attr::{LayerAttr, Repeat, Source, TensorAttr};
-use crate::closure::mentions;
 
-use super::{Item, local, numbered, private};
+use super::args::{Runs, bind, config_expressions, with_args};
+use super::key::{Place, name};
+use super::{Item, local, located, private};
 
 // let field_conv1 = __private::layer(&vb, "conv1", <Conv2d>::config(1, 20, 5).padding(2))?;
 // let field_act = { use __private::BuildDefault as _; __private::bare_field::<Relu>().build(&vb, "act")? };
@@ -17,42 +18,46 @@ use super::{Item, local, numbered, private};
 // Ok(Model { conv1: field_conv1, act: field_act, scale: field_scale })
 pub fn body(item: &Item) -> TokenStream {
     let krate = &item.input.krate;
-    let name = &item.input.ident;
+    let ident = &item.input.ident;
     if !item.input.is_enum {
-        return variant(item, &item.input.variants[0]);
+        return variant(item, 0);
     }
-    let (conditional, others): (Vec<_>, Vec<_>) =
-        item.input.variants.iter().partition(|variant| variant.when.is_some());
-    let tests = conditional.iter().filter_map(|conditional| {
-        let condition = &conditional.when.as_ref()?.value;
-        let copies = arg_clones(item, condition);
-        let body = variant(item, conditional);
-        Some(quote!(if { #copies #condition } { return { #body }; }))
+    let variants = item.input.variants.iter().enumerate();
+    let (conditional, others): (Vec<_>, Vec<_>) = variants.partition(|(_, variant)| variant.when.is_some());
+    let tests = conditional.iter().filter_map(|&(i, conditional)| {
+        let condition = with_args(item, &conditional.when.as_ref()?.value, Runs::Once);
+        let body = variant(item, i);
+        Some(quote!(if #condition { return { #body }; }))
     });
     let last = match others.first() {
-        Some(other) => variant(item, other),
+        Some(&(i, _)) => variant(item, i),
         None => {
-            let message = format!("{name}: no variant has a true `when` condition");
+            let message = format!("{ident}: no variant has a true `when` condition");
             quote!(::core::result::Result::Err(#krate::Error::msg(#message)))
         }
     };
     quote!(#(#tests)* #last)
 }
 
-/// Builds a struct or variant from its fields.
-fn variant(item: &Item, variant: &Variant) -> TokenStream {
+/// Builds a struct or variant from its fields. Plain data whose value is part of a name in checkpoints is built first.
+fn variant(item: &Item, index: usize) -> TokenStream {
     let ident = &item.input.ident;
+    let variant = &item.input.variants[index];
     let path = variant.ident.as_ref().map_or_else(|| quote!(#ident), |name| quote!(#ident::#name));
-    let fields = variant.fields.iter().map(|field| {
+    let is_in_name = |field: &&Field| {
+        variant.fields.iter().any(|other| other.key.values().any(|value| value == field.name))
+    };
+    let (first, rest): (Vec<&Field>, Vec<&Field>) = variant.fields.iter().partition(is_in_name);
+    let fields = first.into_iter().chain(rest).map(|field| {
         let local = &field.local;
-        let value = value(item, field);
+        let value = value(item, index, field);
         let pin = pin(item, field);
         let mutable = pin.is_some().then(|| quote!(mut));
         quote!(let #mutable #local = #value; #pin)
     });
     let members = variant.fields.iter().map(|Field { member, local, .. }| quote!(#member: #local));
     let network = quote!(#path { #(#members),* });
-    let ties = ties(item, variant, &network);
+    let ties = ties(item, index, &network);
     quote!(#(#fields)* #ties)
 }
 
@@ -62,19 +67,32 @@ fn variant(item: &Item, variant: &Variant) -> TokenStream {
 //
 // `__private::tie` builds the field from the tensor at the target's path; `tie_after` makes both paths share one
 // tensor.
-fn ties(item: &Item, variant: &Variant, network: &TokenStream) -> TokenStream {
+fn ties(item: &Item, variant: usize, network: &TokenStream) -> TokenStream {
     let krate = &item.input.krate;
     let this = local("network");
-    let ties = variant.fields.iter().filter_map(|field| {
-        let key = field.key();
-        let target = field.tie.as_ref()?;
-        Some(quote!(#krate::__private::tie_after(&mut #this, #key, #target)?;))
+    let tied = || item.input.variants[variant].fields.iter().filter(|field| field.tie.is_some());
+    // The names are read before the fields move into the network.
+    let keys = tied().map(|field| {
+        let key = name(item, variant, &field.key, &TokenStream::new(), Place::Build);
+        let local = tie_key(field);
+        quote!(let #local = #key;)
     });
+    let ties = tied().map(|field| {
+        let key = tie_key(field);
+        let target = &field.tie;
+        quote!(#krate::__private::tie_after(&mut #this, #key, #target)?;)
+    });
+    let keys: TokenStream = keys.collect();
     let ties: TokenStream = ties.collect();
     if ties.is_empty() {
         return quote!(::core::result::Result::Ok(#network));
     }
-    quote!(let mut #this = #network; #ties ::core::result::Result::Ok(#this))
+    quote!(#keys let mut #this = #network; #ties ::core::result::Result::Ok(#this))
+}
+
+/// Returns the local variable for the name of a tied field.
+fn tie_key(field: &Field) -> Ident {
+    format_ident!("key_{}", field.name, span = Span::mixed_site())
 }
 
 /// Returns `__private::pin(__private::module_field::<BatchNorm>().as_module_mut(&mut field_norm), Mode::Eval);` for a
@@ -90,125 +108,222 @@ fn pin(item: &Item, field: &Field) -> Option<TokenStream> {
 }
 
 /// Builds one field.
-fn value(item: &Item, field: &Field) -> TokenStream {
+fn value(item: &Item, variant: usize, field: &Field) -> TokenStream {
     let krate = &item.input.krate;
     let ty = &field.ty;
+    let key = name(item, variant, &field.key, &TokenStream::new(), Place::Build);
     let value = match &field.role {
-        Role::Layer(attr) => layer(item, field, attr),
+        Role::Layer(attr) => layer(item, variant, field, attr),
         Role::DefaultLayer => {
             let private = private(krate, ty.span());
             let vb = local("vb");
-            let key = field.key();
             quote_spanned! {ty.span()=> {
                 #[allow(unused_imports)]
                 use #private::BuildDefault as _;
                 #private::bare_field::<#ty>().build(&#vb, #key)?
             }}
         }
-        Role::Param(attr) => tensor(item, field, attr, quote!(param)),
-        Role::Buffer(attr) => tensor(item, field, attr, quote!(buffer)),
+        Role::Param(attr) => tensor(item, &key, attr, quote!(param)),
+        Role::Buffer(attr) => tensor(item, &key, attr, quote!(buffer)),
         Role::Skip(None) => quote_spanned!(ty.span()=> <#ty as ::core::default::Default>::default()),
-        Role::Skip(Some(value)) => {
-            let copies = arg_clones(item, value);
-            if copies.is_empty() { value.to_token_stream() } else { quote!({ #copies #value }) }
-        }
+        Role::Skip(Some(value)) => with_args(item, value, Runs::Once),
     };
     match &field.tie {
         Some(target) => {
             let vb = local("vb");
-            let key = field.key();
             quote!({ let #vb = #krate::__private::tie(#vb.clone(), #key, #target); #value })
         }
         None => value,
     }
 }
 
-/// Builds one layer, an optional layer, or one layer for each element of a range.
-fn layer(item: &Item, field: &Field, attr: &LayerAttr) -> TokenStream {
-    let krate = &item.input.krate;
+/// Builds a layer, an optional layer, or a list of layers, under the name of the field.
+fn layer(item: &Item, variant: usize, field: &Field, attr: &LayerAttr) -> TokenStream {
     let vb = local("vb");
-    let key = field.key();
-    let optional = generic_argument(&field.ty, &["Option"]);
-    match &attr.repeat {
-        Repeat::Once => {
-            let layer = single_layer(item, attr, optional.unwrap_or(&field.ty), quote!(&#vb), quote!(#key));
-            if optional.is_some() { quote!(::core::option::Option::Some(#layer)) } else { layer }
+    let vb = quote!(&#vb);
+    let in_list = |index: &TokenStream| name(item, variant, &field.key, index, Place::Build);
+    let name = if field.key.is_numbered() {
+        LayerName::Numbered(&in_list)
+    } else {
+        LayerName::Fixed(in_list(&TokenStream::new()))
+    };
+    repeated(item, attr, &attr.repeats, &field.ty, &vb, name, Runs::Once)
+}
+
+/// The name under which a layer or a list of layers is built.
+enum LayerName<'a> {
+    /// An expression of the type `&str`.
+    Fixed(TokenStream),
+    /// The name of the layer at an index, without a name for the list.
+    Numbered(&'a dyn Fn(&TokenStream) -> TokenStream),
+}
+
+impl LayerName<'_> {
+    fn at(&self, index: &TokenStream) -> TokenStream {
+        match self {
+            Self::Fixed(name) => name.clone(),
+            Self::Numbered(name) => name(index),
         }
-        Repeat::If(_, condition) => {
-            let ty = optional.unwrap_or(&field.ty);
-            let layer = single_layer(item, attr, ty, quote!(&#vb), quote!(#key));
-            let copies = arg_clones(item, condition);
-            let condition =
-                if copies.is_empty() { quote!(#condition) } else { quote!({ #copies #condition }) };
-            quote!(if #condition { ::core::option::Option::Some(#layer) } else { ::core::option::Option::None })
+    }
+}
+
+// __private::optional::<Option<Linear>>(if condition { Some(layer) } else { None })
+//
+// {
+//     let vb = &__private::child(vb, "blocks");
+//     let mut layers = Vec::<Linear>::new();
+//     for i in 0..3 { layers.push(layer); }
+//     __private::layer_list::<Vec<Linear>>("blocks", layers)?
+// }
+fn repeated(
+    item: &Item,
+    attr: &LayerAttr,
+    repeats: &[Repeat],
+    ty: &Type,
+    vb: &TokenStream,
+    name: LayerName,
+    runs: Runs,
+) -> TokenStream {
+    let krate = &item.input.krate;
+    match repeats.split_first() {
+        None => single_layer(item, attr, ty, vb, &name.at(&quote!(0usize)), runs),
+        Some((Repeat::If(_, condition), rest)) => {
+            let condition = with_args(item, condition, runs);
+            let layer = repeated(item, attr, rest, &optional_type(krate, ty), vb, name, runs);
+            let private = private(krate, ty.span());
+            let optional = quote_spanned!(ty.span()=> #private::optional::<#ty>);
+            quote! {
+                #optional(if #condition {
+                    ::core::option::Option::Some(#layer)
+                } else {
+                    ::core::option::Option::None
+                })
+            }
         }
-        Repeat::For(_, pat, range) => {
-            let list = local("layers");
-            let ty = element(&field.ty).unwrap_or(&field.ty);
-            let (vb, index) = match field.numbered() {
-                None => (quote!(&#vb.pp(#key)), quote!(&#krate::__private::index(#list.len()))),
-                Some(names) => (quote!(&#vb), numbered(krate, &names, quote!(#list.len()))),
+        Some((Repeat::For(_, pat, range), rest)) => {
+            let list = local(&format!("layers_{}", rest.len()));
+            let inner = local(&format!("vb_{}", rest.len()));
+            let list_name = name.at(&quote!(0usize));
+            let (parent, element) = match name {
+                LayerName::Fixed(name) => (
+                    quote!(&#krate::__private::child(#vb, #name)),
+                    quote!(&#krate::__private::index(#list.len())),
+                ),
+                LayerName::Numbered(name) => (quote!(#vb), name(&quote!(#list.len()))),
             };
-            let layer = single_layer(item, attr, ty, vb, index);
-            let copies = arg_clones(item, range);
-            let range = if copies.is_empty() { quote!(#range) } else { quote!({ #copies #range }) };
+            let range = with_args(item, range, runs);
+            let element_type = element_type(krate, ty);
+            let element = LayerName::Fixed(element);
+            let layer = repeated(item, attr, rest, &element_type, &quote!(#inner), element, Runs::Repeatedly);
+            let private = private(krate, ty.span());
+            let layer_list = quote_spanned!(ty.span()=> #private::layer_list::<#ty>);
             quote! {{
-                let mut #list = ::std::vec::Vec::new();
+                let #inner = #parent;
+                let mut #list = ::std::vec::Vec::<#element_type>::new();
                 for #pat in #range { #list.push(#layer); }
-                #krate::__private::layer_list(#key, #list)?
+                #layer_list(#list_name, #list)?
             }}
         }
     }
 }
 
-/// Returns `__private::layer(&vb, "conv1", <Conv2d>::config(1, 20, 5).padding(2))?`, wrapped in `Box` or `Arc` if the
-/// field has such a type.
-fn single_layer(item: &Item, attr: &LayerAttr, ty: &Type, vb: TokenStream, name: TokenStream) -> TokenStream {
-    let krate = &item.input.krate;
-    let (pointer, ty) = pointee(ty).map_or((None, ty), |(pointer, inner)| (Some(pointer), inner));
-    let span = Span::mixed_site().located_at(attr.span);
-    let layer = match &attr.source {
-        Source::With(function) => {
-            let copies = arg_clones(item, function);
-            quote!({ #copies #krate::__private::layer_with(#vb, #name, #function)? })
-        }
-        Source::Config { args, setters } => {
-            let values: TokenStream = setters.iter().map(|(name, value)| quote!(.#name(#value))).collect();
-            let copies = arg_clones(item, &quote!(#(#args,)* #values));
-            let config = config(attr, ty, args);
-            let private = private(krate, span);
-            let layer = quote_spanned!(span=> #private::layer);
-            if copies.is_empty() {
-                quote!(#layer(#vb, #name, #config #values)?)
-            } else {
-                quote!({ #copies #layer(#vb, #name, #config #values)? })
-            }
-        }
-        Source::Tuple(layers) => tuple(item, layers, ty, vb, name),
-    };
-    match pointer.map(ToString::to_string).as_deref() {
-        Some("Box") => quote!(::std::boxed::Box::new(#layer)),
-        // The constructor can also return an existing `Arc`, to use one layer in several fields.
-        Some(_) if matches!(attr.source, Source::With(_)) => {
-            quote!(::core::convert::Into::<::std::sync::Arc<#ty>>::into(#layer))
-        }
-        Some(_) => quote!(::std::sync::Arc::new(#layer)),
-        None => layer,
+/// Returns the type in an `Option`: `T` of `Option<T>`, or `<Maybe as __private::Maybe>::Layer` if the type may be
+/// an alias.
+fn optional_type(krate: &TokenStream, ty: &Type) -> Type {
+    let written = generic_argument(ty, &["Option"]).cloned();
+    written.unwrap_or_else(|| projection(krate, ty, &quote!(Maybe)))
+}
+
+/// Returns the type of the elements of a list: `T` of `Vec<T>`, or `<Blocks as __private::List>::Layer` if the
+/// type may be an alias.
+fn element_type(krate: &TokenStream, ty: &Type) -> Type {
+    element(ty).cloned().unwrap_or_else(|| projection(krate, ty, &quote!(List)))
+}
+
+/// Returns the type of a layer in a tuple: `A` of `(A, B)`, or `<Stem as __private::TupleLayer<0>>::Layer` if the type
+/// may be an alias.
+fn tuple_type(krate: &TokenStream, ty: &Type, index: usize) -> Type {
+    match ty {
+        Type::Tuple(tuple) => tuple.elems[index].clone(),
+        _ => projection(krate, ty, &quote!(TupleLayer<#index>)),
     }
 }
 
-/// Returns `{ let vb = vb.pp("stem"); (__private::layer(&vb, "0", …)?, __private::layer(&vb, "1", …)?,) }`.
-fn tuple(item: &Item, layers: &[LayerAttr], ty: &Type, vb: TokenStream, name: TokenStream) -> TokenStream {
-    let types = match ty {
-        Type::Tuple(tuple) => tuple.elems.iter().collect(),
-        _ => Vec::new(),
-    };
+/// Returns `<Blocks as __private::List>::Layer`, located at the type.
+fn projection(krate: &TokenStream, ty: &Type, container: &TokenStream) -> Type {
+    let private = private(krate, ty.span());
+    let container = located(container.clone(), ty.span());
+    Type::Verbatim(quote_spanned!(ty.span()=> <#ty as #private::#container>::Layer))
+}
+
+/// Returns `__private::layer(&vb, "conv1", <Conv2d>::config(1, 20, 5).padding(2))?`, wrapped in `Option`, `Box` or `Arc`
+/// if the type is written as one of these.
+fn single_layer(
+    item: &Item,
+    attr: &LayerAttr,
+    ty: &Type,
+    vb: &TokenStream,
+    name: &TokenStream,
+    runs: Runs,
+) -> TokenStream {
+    let krate = &item.input.krate;
+    for wrapper in ["Option", "Box", "Arc"] {
+        if let Some(inner) = generic_argument(ty, &[wrapper]) {
+            let layer = single_layer(item, attr, inner, vb, name, runs);
+            return wrapped(wrapper, attr, inner, &layer);
+        }
+    }
+    let span = Span::mixed_site().located_at(attr.span);
+    match &attr.source {
+        Source::With(function) => {
+            let args = bind(item, &[function], runs);
+            quote!({ #args #krate::__private::layer_with(#vb, #name, #function)? })
+        }
+        Source::Config { args, setters } => {
+            let values: TokenStream = setters.iter().map(|(name, value)| quote!(.#name(#value))).collect();
+            let bound = bind(item, &config_expressions(args, setters), runs);
+            let config = config(attr, ty, args);
+            let private = private(krate, span);
+            let layer = quote_spanned!(span=> #private::layer);
+            if bound.is_empty() {
+                quote!(#layer(#vb, #name, #config #values)?)
+            } else {
+                quote!({ #bound #layer(#vb, #name, #config #values)? })
+            }
+        }
+        Source::Tuple(layers) => tuple(item, layers, ty, vb, name, runs),
+    }
+}
+
+/// Returns `Some(layer)`, `Box::new(layer)` or `Arc::new(layer)` for a layer of type `ty`.
+fn wrapped(wrapper: &str, attr: &LayerAttr, ty: &Type, layer: &TokenStream) -> TokenStream {
+    match wrapper {
+        "Option" => quote!(::core::option::Option::Some(#layer)),
+        "Box" => quote!(::std::boxed::Box::new(#layer)),
+        // The constructor can also return an existing `Arc`, to use one layer in several fields.
+        _ if matches!(attr.source, Source::With(_)) => {
+            quote!(::core::convert::Into::<::std::sync::Arc<#ty>>::into(#layer))
+        }
+        _ => quote!(::std::sync::Arc::new(#layer)),
+    }
+}
+
+/// Returns `{ let vb = __private::child(&vb, "stem"); (__private::layer(&vb, "0", …)?, __private::layer(&vb, "1", …)?,) }`.
+fn tuple(
+    item: &Item,
+    layers: &[LayerAttr],
+    ty: &Type,
+    vb: &TokenStream,
+    name: &TokenStream,
+    runs: Runs,
+) -> TokenStream {
+    let krate = &item.input.krate;
     let inner = local("vb");
-    let values = layers.iter().zip(types).enumerate().map(|(i, (attr, ty))| {
+    let values = layers.iter().enumerate().map(|(i, attr)| {
         let index = i.to_string();
-        single_layer(item, attr, ty, quote!(&#inner), quote!(#index))
+        single_layer(item, attr, &tuple_type(krate, ty, i), &quote!(&#inner), &quote!(#index), runs)
     });
-    quote!({ let #inner = (#vb).pp(#name); (#(#values,)*) })
+    quote!({ let #inner = #krate::__private::child(#vb, #name); (#(#values,)*) })
 }
 
 /// Returns `<Conv2d>::config(1, 20, 5)` with the spans of `layer(1, 20, 5)`, so that the compiler reports a wrong
@@ -217,58 +332,27 @@ fn config(attr: &LayerAttr, ty: &Type, args: &[Expr]) -> TokenStream {
     let mut list = Group::new(Delimiter::Parenthesis, quote!(#(#args),*));
     let has_no_setters = matches!(&attr.source, Source::Config { setters, .. } if setters.is_empty());
     match attr.parentheses {
-        Some(span) if has_no_setters && matches!(attr.repeat, Repeat::Once) => list.set_span(span),
+        Some(span) if has_no_setters && attr.repeats.is_empty() => list.set_span(span),
         _ => list.set_span(attr.span),
     }
     quote_spanned!(attr.span=> <#ty>::config #list)
 }
 
 /// Returns `__private::param(&vb, "scale", (outputs, 1), Some(Into::into({ use init::*; ones })))?`.
-fn tensor(item: &Item, field: &Field, attr: &TensorAttr, function: TokenStream) -> TokenStream {
+fn tensor(item: &Item, key: &TokenStream, attr: &TensorAttr, function: TokenStream) -> TokenStream {
     let krate = &item.input.krate;
     let vb = local("vb");
-    let key = field.key();
     let TensorAttr { shape, init } = attr;
-    let copies = arg_clones(item, &quote!(#shape, #init));
+    let args = bind(item, &attr.expressions(), Runs::Once);
     let init = match init {
         None => quote!(::core::option::Option::None),
         Some(init) => quote_spanned! {init.span()=>
             ::core::option::Option::Some(::core::convert::Into::into({
-                #[allow(unused_imports)]
+                #[allow(unused_imports, clippy::wildcard_imports)]
                 use #krate::init::*;
                 #init
             }))
         },
     };
-    quote!({ #copies #krate::__private::#function(&#vb, #key, #shape, #init)? })
-}
-
-/// Returns `let widths = Clone::clone(&widths);` for every argument of the network that `tokens` mention, unless its
-/// type is known to be `Copy`. Every attribute expression gets its own clones.
-pub fn arg_clones(item: &Item, tokens: &impl ToTokens) -> TokenStream {
-    let owned = item.input.args.iter().filter(|arg| !is_copy(&arg.ty));
-    let copy = |arg: &crate::attr::Arg| {
-        let name = mentions(tokens.to_token_stream(), &arg.name)?;
-        let original = &arg.name;
-        let name = format_ident!("{original}", span = name.span());
-        Some(quote!(let #name = ::core::clone::Clone::clone(&#original);))
-    };
-    owned.filter_map(copy).collect()
-}
-
-/// Returns whether a type is known to be `Copy`: whether it is one of the types in `COPY`, or an array, tuple or option
-/// of such types.
-fn is_copy(ty: &Type) -> bool {
-    const COPY: [&str; 16] = [
-        "usize", "isize", "u8", "u16", "u32", "u64", "i8", "i16", "i32", "i64", "f32", "f64", "bool", "char",
-        "DType", "Mode",
-    ];
-    match ty {
-        Type::Array(array) => is_copy(&array.elem),
-        Type::Tuple(tuple) => tuple.elems.iter().all(is_copy),
-        ty => {
-            crate::ast::last_segment(ty).is_some_and(|name| COPY.iter().any(|copy| name == copy))
-                || generic_argument(ty, &["Option"]).is_some_and(is_copy)
-        }
-    }
+    quote!({ #args #krate::__private::#function(&#vb, #key, #shape, #init)? })
 }

@@ -1,31 +1,58 @@
 //! Generates the config of a network (a builder for the network's arguments) and the constructors.
 
-use proc_macro2::{Ident, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, format_ident, quote};
-use syn::Type;
 use syn::ext::IdentExt;
+use syn::{Type, WherePredicate, parse_quote};
 
-use crate::ast::generic_argument;
+use crate::ast::{Input, generic_argument};
 use crate::attr::Arg;
 
-use super::{Item, build, local};
+use super::args::{Runs, with_args};
+use super::{Item, build, docs, local};
 
 pub fn expand(item: &Item) -> TokenStream {
-    if !item.input.is_built() {
+    let input = item.input;
+    if !input.is_built() {
         return TokenStream::new();
     }
-    let (config, mut code) = match &item.input.config {
-        Some(config) => (config.value.to_token_stream(), TokenStream::new()),
-        None => {
-            let name = format_ident!("{}Config", item.input.ident.unraw(), span = item.input.ident.span());
-            let (_, arguments, _) = item.input.generics.split_for_impl();
-            (quote!(#name #arguments), builder(item, &name))
-        }
-    };
+    if let Some(config) = &input.config {
+        let config = config.value.to_token_stream();
+        return [constructors(item, &config), implementation(item, &config)].into_iter().collect();
+    }
+    let name = config_name(input);
+    let (_, arguments, _) = input.generics.split_for_impl();
+    let config = quote!(#name #arguments);
+    let mut code = builder(item, &name);
     code.extend(constructors(item, &config));
     code.extend(implementation(item, &config));
     code.extend(without_arguments(item));
-    code
+    if is_nameable(input) { code } else { quote!(const _: () = { #code };) }
+}
+
+/// Returns whether the config is an item beside the network. A config without arguments has nothing to set, so nobody
+/// needs its name. It is hidden, because the user may have a type of the same name.
+fn is_nameable(input: &Input) -> bool {
+    !input.args.is_empty() || input.config_name.is_some()
+}
+
+/// Returns the name of the generated config: `ModelConfig`, or the name given by `config_name`.
+fn config_name(input: &Input) -> Ident {
+    if let Some(name) = &input.config_name {
+        return name.value.clone();
+    }
+    let prefix = if is_nameable(input) { "" } else { "__" };
+    format_ident!("{prefix}{}Config", input.ident.unraw(), span = input.ident.span())
+}
+
+/// Returns the name of the field that makes the config depend on the parameters of a generic network. It differs from
+/// the names of all arguments.
+fn marker_name(input: &Input) -> Ident {
+    let mut name = String::from("__network");
+    while input.args.iter().any(|arg| arg.name == name) {
+        name.push('_');
+    }
+    Ident::new(&name, Span::call_site())
 }
 
 // impl __private::WithoutArguments for Model {
@@ -35,7 +62,7 @@ pub fn expand(item: &Item) -> TokenStream {
 // }
 fn without_arguments(item: &Item) -> Option<TokenStream> {
     let input = item.input;
-    if input.config.is_some() || input.args.iter().any(|arg| arg.default.is_none()) {
+    if input.args.iter().any(|arg| arg.default.is_none()) {
         return None;
     }
     let ident = &input.ident;
@@ -56,7 +83,6 @@ fn without_arguments(item: &Item) -> Option<TokenStream> {
     })
 }
 
-// #[derive(Clone, Debug)]
 // pub struct ModelConfig { inputs: usize, stride: Option<usize> }
 //
 // impl ModelConfig {
@@ -72,18 +98,20 @@ fn builder(item: &Item, name: &Ident) -> TokenStream {
     let vis = &input.vis;
     let (generics, arguments, bounds) = input.generics.split_for_impl();
     let fields = input.args.iter().map(field);
+    let marker_name = marker_name(input);
     let (serde, bound) = serde(krate, !input.generics.params.is_empty());
     let skip = bound.is_some().then(|| quote!(#[serde(skip)]));
     let marker = (!input.generics.params.is_empty())
-        .then(|| quote!(#skip __network: ::core::marker::PhantomData<fn() -> #ident #arguments>,));
-    let setters = input.args.iter().filter(|arg| arg.default.is_some()).map(|arg| setter(item, arg));
+        .then(|| quote!(#skip #marker_name: ::core::marker::PhantomData<fn() -> #ident #arguments>,));
+    let setters = input.args.iter().filter(|arg| arg.default.is_some() && !is_config_method(&arg.name));
+    let setters = setters.map(|arg| setter(item, arg));
+    let traits = clone_and_debug(input, name);
     let vb = local("vb");
     let path = local("path");
     let device = local("device");
     let doc = format!("The config of [`{ident}`]: the arguments from which it is built.");
     quote! {
         #[doc = #doc]
-        #[derive(::core::clone::Clone, ::core::fmt::Debug)]
         #serde
         #bound
         #[must_use]
@@ -92,6 +120,8 @@ fn builder(item: &Item, name: &Ident) -> TokenStream {
             #(#fields,)*
             #marker
         }
+
+        #traits
 
         #[allow(dead_code, clippy::all, clippy::pedantic)]
         impl #generics #name #arguments #bounds {
@@ -128,15 +158,64 @@ fn builder(item: &Item, name: &Ident) -> TokenStream {
     }
 }
 
+// impl Clone for ModelConfig where for<'arg> usize: Clone {
+//     fn clone(&self) -> Self { Self { inputs: Clone::clone(&self.inputs), … } }
+// }
+// impl Debug for ModelConfig where for<'arg> usize: Debug { … }
+//
+// The config has these traits if all arguments have them. Without `for<'arg>`, a bound on a type without parameters would
+// be an error instead of a condition.
+fn clone_and_debug(input: &Input, name: &Ident) -> TokenStream {
+    let names: Vec<&Ident> = input.args.iter().map(|arg| &arg.name).collect();
+    let marker = (!input.generics.params.is_empty()).then(|| marker_name(input));
+    let marker = marker.map(|marker| quote!(#marker: ::core::marker::PhantomData,));
+    let text = name.unraw().to_string();
+    let labels = names.iter().map(|name| name.unraw().to_string());
+    let f = local("f");
+    let clone = quote! {
+        fn clone(&self) -> Self {
+            Self { #(#names: ::core::clone::Clone::clone(&self.#names),)* #marker }
+        }
+    };
+    let debug = quote! {
+        fn fmt(&self, #f: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+            #f.debug_struct(#text)#(.field(#labels, &self.#names))*.finish()
+        }
+    };
+    let methods = [(quote!(::core::clone::Clone), clone), (quote!(::core::fmt::Debug), debug)];
+    let impls = methods.into_iter().map(|(bound, method)| {
+        let mut conditional = input.generics.clone();
+        let predicates = &mut conditional.make_where_clause().predicates;
+        predicates.extend(
+            input.args.iter().map(|Arg { ty, .. }| -> WherePredicate { parse_quote!(for<'arg> #ty: #bound) }),
+        );
+        let (generics, arguments, bounds) = conditional.split_for_impl();
+        quote! {
+            #[automatically_derived]
+            impl #generics #bound for #name #arguments #bounds {
+                #method
+            }
+        }
+    });
+    impls.collect()
+}
+
+/// Returns whether an argument has the name of a method of the config, so that it cannot have a setter.
+pub fn is_config_method(name: &Ident) -> bool {
+    ["build", "init", "load", "load_with"].iter().any(|method| name.unraw() == method)
+}
+
 /// Returns `inputs: usize` for a required argument and `stride: Option<usize>` for one with a default. The default is
 /// evaluated when the network is built, because its expression can use the preceding arguments.
-fn field(Arg { name, ty, default }: &Arg) -> TokenStream {
+fn field(arg: &Arg) -> TokenStream {
+    let Arg { name, ty, default, .. } = arg;
+    let docs = docs::argument(arg);
     if default.is_none() {
-        return quote!(#name: #ty);
+        return quote!(#docs #name: #ty);
     }
     let serde = cfg!(feature = "serde")
         .then(|| quote!(#[serde(default, skip_serializing_if = "::core::option::Option::is_none")]));
-    quote!(#serde #name: ::core::option::Option<#ty>)
+    quote!(#docs #serde #name: ::core::option::Option<#ty>)
 }
 
 /// Returns the derives of serde and their bound if the feature `serde` is enabled.
@@ -152,15 +231,16 @@ fn serde(krate: &TokenStream, generic: bool) -> (Option<TokenStream>, Option<Tok
     (Some(derives), generic.then(|| quote!(#[serde(bound = "")])))
 }
 
-fn setter(item: &Item, Arg { name, ty, .. }: &Arg) -> TokenStream {
+fn setter(item: &Item, arg: &Arg) -> TokenStream {
+    let Arg { name, ty, .. } = arg;
     let vis = &item.input.vis;
-    let doc = format!("Sets `{}`.", name.unraw());
+    let docs = docs::setter(arg);
     let (parameter, value) = match generic_argument(ty, &["Option"]) {
         Some(_) => (quote!(impl ::core::convert::Into<#ty>), quote!(::core::convert::Into::into(#name))),
         None => (quote!(#ty), quote!(#name)),
     };
     quote! {
-        #[doc = #doc]
+        #docs
         #vis fn #name(mut self, #name: #parameter) -> Self {
             self.#name = ::core::option::Option::Some(#value);
             self
@@ -189,18 +269,21 @@ fn constructors(item: &Item, config: &TokenStream) -> TokenStream {
     let value = match &input.config {
         Some(_) => quote!(#given),
         None => {
-            let name = format_ident!("{}Config", ident.unraw(), span = ident.span());
+            let name = config_name(input);
+            let marker_name = marker_name(input);
             let optional = input.args.iter().filter(|arg| arg.default.is_some()).map(|arg| &arg.name);
-            let marker =
-                (!input.generics.params.is_empty()).then(|| quote!(__network: ::core::marker::PhantomData));
+            let marker = (!input.generics.params.is_empty())
+                .then(|| quote!(#marker_name: ::core::marker::PhantomData));
             quote!(#name { #(#names,)* #(#optional: ::core::option::Option::None,)* #marker })
         }
     };
     let device = local("device");
+    let docs = docs::config(&input.args);
     quote! {
         #[allow(dead_code, clippy::all, clippy::pedantic)]
         impl #generics #ident #arguments #bounds {
-            /// Returns the config of the network. Arguments with a default have setters.
+            /// Returns the config of the network.
+            #docs
             #vis fn config(#(#names: #types),*) -> #config {
                 #value
             }
@@ -238,6 +321,7 @@ fn implementation(item: &Item, config: &TokenStream) -> TokenStream {
     let body = item.body(quote!(#scope #build));
     quote! {
         #[automatically_derived]
+        #[allow(clippy::redundant_locals)]
         impl #generics #krate::Config for #config #bounds {
             type Output = #ident #arguments;
 
@@ -251,14 +335,14 @@ fn implementation(item: &Item, config: &TokenStream) -> TokenStream {
 
 /// Returns `let inputs = self.inputs;`. For an argument with a default, the value is the default if no setter was
 /// called.
-fn argument(item: &Item, Arg { name, default, ty }: &Arg) -> TokenStream {
+fn argument(item: &Item, Arg { name, default, ty, .. }: &Arg) -> TokenStream {
     let Some(default) = default else { return quote!(let #name: #ty = self.#name;) };
-    let copies = build::arg_clones(item, default);
+    let default = with_args(item, default, Runs::Once);
     let given = local("given");
     quote! {
         let #name: #ty = match self.#name {
             ::core::option::Option::Some(#given) => #given,
-            ::core::option::Option::None => { #copies #default }
+            ::core::option::Option::None => #default,
         };
     }
 }

@@ -1,12 +1,17 @@
 //! Code generation. Each file has one generator. Comments above its functions show examples of the generated code.
 
+mod args;
 mod build;
 mod config;
 mod display;
+mod docs;
 mod forward;
 mod hints;
+mod key;
 mod registry;
 mod train;
+
+pub use config::is_config_method;
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::quote;
@@ -14,7 +19,6 @@ use quote::quote;
 use crate::ast::{Field, Input};
 use crate::closure::{self, Rewritten};
 use crate::ctxt::Ctxt;
-use crate::name::Numbered;
 
 /// Returns all generated code. If `ctxt` has errors, the bodies are `unimplemented!()`, so that code that uses the
 /// network causes no further errors.
@@ -40,6 +44,8 @@ struct Item<'a> {
     input: &'a Input,
     /// The rewritten forward closure of each variant that has one.
     rewritten: Vec<Option<Rewritten>>,
+    /// The number of attribute expressions that use each argument.
+    arg_uses: Vec<usize>,
     /// Whether there are errors, so that bodies are stubs.
     stub: bool,
 }
@@ -52,7 +58,12 @@ impl<'a> Item<'a> {
             }
             _ => None,
         };
-        Self { input, rewritten: input.variants.iter().map(rewrite).collect(), stub: false }
+        Self {
+            input,
+            rewritten: input.variants.iter().map(rewrite).collect(),
+            arg_uses: args::count_uses(input),
+            stub: false,
+        }
     }
 
     /// Returns `body`, or a stub if there are errors.
@@ -79,12 +90,6 @@ impl<'a> Item<'a> {
 /// Returns a hygienic identifier for a local of the generated code, which cannot clash with the user's names.
 fn local(name: &str) -> Ident {
     Ident::new(name, Span::mixed_site())
-}
-
-/// Returns `&__private::numbered("denselayer", 1 + index, "")`, the name of one layer of a list.
-pub fn numbered(krate: &TokenStream, names: &Numbered, index: TokenStream) -> TokenStream {
-    let Numbered { before, first, after } = names;
-    quote!(&#krate::__private::numbered(#before, #first + #index, #after))
 }
 
 /// Returns the path of `__private`, located at `span` so that errors point there.

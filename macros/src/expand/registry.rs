@@ -2,13 +2,12 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::Type;
 use syn::spanned::Spanned;
 
-use crate::ast::{Field, Forward, Role, element};
-use crate::name::Numbered;
+use crate::ast::{Field, Forward, Role};
 
-use super::{Item, local, numbered, private};
+use super::key::{Place, dynamic_name, name};
+use super::{Item, local, private};
 
 // impl ::sconce::Module for Model {
 //     fn kind(&self) -> Cow<'static, str> { Cow::Borrowed("Model") }
@@ -21,6 +20,8 @@ use super::{Item, local, numbered, private};
 //         Self { conv1: __private::module_field::<Conv2d>().share(&self.conv1), scale: Clone::clone(&self.scale) }
 //     }
 // }
+//
+// impl ::sconce::__private::SingleLayer for Model {}
 pub fn expand(item: &Item) -> TokenStream {
     let input = item.input;
     let ident = &input.ident;
@@ -53,25 +54,21 @@ pub fn expand(item: &Item) -> TokenStream {
                 #share
             }
         }
+
+        #[automatically_derived]
+        impl #generics #krate::__private::SingleLayer for #ident #arguments #bounds {}
     }
 }
 
 /// Returns `visitor.child("conv1", …);` for each layer field, and the corresponding calls for parameters and buffers.
 fn visits(item: &Item, variant: usize, mutable: bool) -> TokenStream {
     let visitor = local("visitor");
-    let (reference, as_module) =
-        if mutable { (quote!(&mut), quote!(as_module_mut)) } else { (quote!(&), quote!(as_module)) };
+    let reference = if mutable { quote!(&mut) } else { quote!(&) };
     let visit = |field: &Field| {
-        let key = field.key();
         let place = &field.place;
+        let key = name(item, variant, &field.key, &TokenStream::new(), Place::Network);
         match field.role {
-            Role::Layer(_) | Role::DefaultLayer => {
-                let access = field_access(item, variant, field);
-                if let (Some(names), Some(ty)) = (field.numbered(), element(&field.ty)) {
-                    return each_layer(item, &names, ty, quote!(#reference #place));
-                }
-                quote!(#visitor.child(#key, #access.#as_module(#reference #place));)
-            }
+            Role::Layer(_) | Role::DefaultLayer => visit_layer(item, variant, field, mutable),
             Role::Param(_) => quote_spanned!(field.ty.span()=> #visitor.parameter(#key, #reference #place);),
             Role::Buffer(_) => quote_spanned!(field.ty.span()=> #visitor.buffer(#key, #reference #place);),
             Role::Skip(_) => TokenStream::new(),
@@ -80,17 +77,29 @@ fn visits(item: &Item, variant: usize, mutable: bool) -> TokenStream {
     item.input.variants[variant].fields.iter().map(visit).collect()
 }
 
-/// Returns `for (index, layer) in IntoIterator::into_iter(&self.layers).enumerate() { visitor.child(&…, layer); }`.
-fn each_layer(item: &Item, names: &Numbered, ty: &Type, list: TokenStream) -> TokenStream {
+// visitor.child("conv1", layer);                                                             // usually
+// layer.visit(visitor);                                                                      // rename = ""
+// __private::visit_numbered(layer, visitor, &|index| __private::name(…));                    // rename = "layer{1..}"
+fn visit_layer(item: &Item, variant: usize, field: &Field, mutable: bool) -> TokenStream {
+    let krate = &item.input.krate;
     let visitor = local("visitor");
     let index = local("index");
-    let layer = local("layer");
-    let name = numbered(&item.input.krate, names, quote!(#index));
-    quote_spanned! {ty.span()=>
-        for (#index, #layer) in ::core::iter::Iterator::enumerate(::core::iter::IntoIterator::into_iter(#list)) {
-            #visitor.child(#name, #layer);
-        }
+    let index = quote!(#index);
+    let access = field_access(item, variant, field);
+    let place = &field.place;
+    let layer =
+        if mutable { quote!(#access.as_module_mut(&mut #place)) } else { quote!(#access.as_module(&#place)) };
+    if field.key.is_transparent() {
+        let visit = if mutable { quote!(visit_mut) } else { quote!(visit) };
+        return quote!(#krate::Module::#visit(#layer, #visitor););
     }
+    if field.key.is_numbered() {
+        let visit = if mutable { quote!(visit_numbered_mut) } else { quote!(visit_numbered) };
+        let key = dynamic_name(item, variant, &field.key, &index, Place::Network);
+        return quote!(#krate::__private::#visit(#layer, #visitor, &|#index| #key););
+    }
+    let key = name(item, variant, &field.key, &index, Place::Network);
+    quote!(#visitor.child(#key, #layer);)
 }
 
 /// Returns `__private::module_field::<Conv2d>()`, or `sequential_field` if the fields run in order. All generators use

@@ -37,6 +37,11 @@ pub use pointwise::{
 /// assert!(plain < smooth.to_scalar::<f32>()?);
 /// # Ok::<(), sconce::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a loss",
+    note = "a loss is a function of the output and the target such as `mse_loss`, a closure `|output, target| …`, or a \
+            value such as `MseLoss::new()`"
+)]
 pub trait Loss {
     /// Returns the loss of the network output `input` for `target`: a scalar, or one value per element with
     /// [`Reduction::None`].
@@ -47,6 +52,7 @@ pub trait Loss {
     fn forward(&self, input: &Tensor, target: &Tensor) -> Result<Tensor>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<F: Fn(&Tensor, &Tensor) -> Result<Tensor>> Loss for F {
     fn forward(&self, input: &Tensor, target: &Tensor) -> Result<Tensor> {
         self(input, target)

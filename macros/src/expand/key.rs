@@ -1,0 +1,63 @@
+//! Generates the expressions for the names of fields in checkpoints.
+
+use proc_macro2::TokenStream;
+use quote::{ToTokens, quote};
+
+use crate::name::{Name, Part};
+
+use super::Item;
+
+/// Returns an expression of the type `&str` for a name in checkpoints: `"conv1"`, or a reference to [`dynamic_name`].
+pub fn name(item: &Item, variant: usize, name: &Name, index: &TokenStream, place: Place) -> TokenStream {
+    match name.fixed() {
+        Some(fixed) => quote!(#fixed),
+        None => {
+            let name = dynamic_name(item, variant, name, index, place);
+            quote!(&#name)
+        }
+    }
+}
+
+/// Returns `__private::name(&[&"block", &self.stage, &"-", &__private::number(0, 2, index)])`, a `String`.
+pub fn dynamic_name(
+    item: &Item,
+    variant: usize,
+    name: &Name,
+    index: &TokenStream,
+    place: Place,
+) -> TokenStream {
+    let krate = &item.input.krate;
+    let parts = name.parts.iter().map(|part| match part {
+        Part::Text(text) => quote!(&#text),
+        Part::Value(name) => {
+            let value = item.value_in_name(variant, name, place);
+            quote!(&#value)
+        }
+        Part::Numbers { first, step } => quote!(&#krate::__private::number(#first, #step, #index)),
+    });
+    quote!(#krate::__private::name(&[#(#parts),*]))
+}
+
+/// Where a name in checkpoints is used, which determines how it reads the value of a field.
+#[derive(Clone, Copy)]
+pub enum Place {
+    /// The fields are local variables of `Config::build`.
+    Build,
+    /// The fields are those of a network.
+    Network,
+}
+
+impl Item<'_> {
+    /// Returns the field or const parameter that a name in checkpoints contains in braces.
+    fn value_in_name(&self, variant: usize, name: &str, place: Place) -> TokenStream {
+        let field = self.input.variants[variant].fields.iter().find(|field| field.name == name);
+        match (field, place) {
+            (Some(field), Place::Build) => field.local.to_token_stream(),
+            (Some(field), Place::Network) => field.place.clone(),
+            (None, _) => {
+                let param = self.input.generics.const_params().find(|param| param.ident == name);
+                param.map(|param| &param.ident).to_token_stream()
+            }
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! The generated config: the names of arguments, and arguments of every type.
+
+use std::rc::Rc;
+
+use sconce::prelude::*;
+
+const DEVICE: Device = Device::Cpu;
+
+/// The user's own type beside a network without arguments.
+#[derive(Default)]
+struct ModelConfig {
+    width: usize,
+}
+
+#[derive(Module)]
+struct Model {
+    #[layer(ModelConfig::default().width + 4, 4)]
+    fc: Linear,
+}
+
+/// The user's own type beside a network with arguments.
+struct NamedConfig(usize);
+
+#[derive(Module)]
+#[module(args(width: usize, bias: bool = true), config_name = NamedSettings)]
+struct Named {
+    #[layer(width, width, bias = bias)]
+    fc: Linear,
+}
+
+#[derive(Module)]
+#[module(config_name = EmptySettings)]
+struct Empty;
+
+#[derive(Module)]
+#[module(args(
+    build_: usize, __network: usize, vb: usize, device: usize, self_: usize, config: usize, name: usize, layers: usize,
+    network: usize, r#type: usize, given: usize = 1, path: usize = 1, loaded: bool = false,
+))]
+struct Names<L: Layer + Default> {
+    #[layer(build_ + __network + vb + device + self_, config + name + network, bias = loaded)]
+    fc: Linear,
+    #[layer(layers, r#type + given + path; for _ in 0..layers)]
+    list: Vec<Linear>,
+    act: L,
+}
+
+/// A config that is neither `Clone` nor `Debug`.
+struct Unique<C>(C);
+
+impl<C: Config> Config for Unique<C> {
+    type Output = C::Output;
+
+    fn build(self, vb: sconce::nn::VarBuilder) -> Result<C::Output> {
+        self.0.build(vb)
+    }
+}
+
+#[derive(Module)]
+#[module(args(c: C))]
+struct Generic<C: Config>
+where
+    C::Output: Layer,
+{
+    #[layer(with = |vb| Ok(c.build(vb)?))]
+    body: C::Output,
+}
+
+#[derive(Module)]
+#[module(args(widths: Rc<[usize]>, label: String, unique: Vec<Box<dyn Fn() -> usize>>))]
+struct Owned {
+    #[layer(widths[0], widths[1]; for _ in 0..widths.len())]
+    fc: Vec<Linear>,
+    #[layer(label.len(), unique[0]())]
+    head: Linear,
+    #[module(skip = format!("{label}!"))]
+    label: String,
+}
+
+#[test]
+fn a_user_can_have_a_type_of_the_configs_name() -> Result<()> {
+    assert_eq!(Model::new(&DEVICE)?.fc.weight().dims(), [4, 4]);
+    let config: NamedSettings = Named::config(NamedConfig(3).0);
+    assert_eq!(config.bias(false).init(&DEVICE)?.num_parameters(), 9);
+    let empty: EmptySettings = Empty::config();
+    assert_eq!(empty.init(&DEVICE)?.num_parameters(), 0);
+    Ok(())
+}
+
+#[test]
+fn an_argument_can_have_any_name() -> Result<()> {
+    let net =
+        Names::<Relu>::config(1, 1, 1, 1, 1, 1, 1, 2, 1, 2).given(3).path(4).loaded(true).init(&DEVICE)?;
+    assert_eq!(net.fc.weight().dims(), [3, 5]);
+    assert_eq!(net.list[1].weight().dims(), [9, 2]);
+    Ok(())
+}
+
+#[test]
+fn an_argument_need_not_be_clone() -> Result<()> {
+    let x = Tensor::ones((1, 4), DType::F32, &DEVICE)?;
+    let net = Generic::new(Unique(Linear::config(4, 2)), &DEVICE)?;
+    assert_eq!(net.forward(&x)?.dims(), [1, 2]);
+    let net = Owned::new(Rc::from([3, 4]), "four".into(), vec![Box::new(|| 2)], &DEVICE)?;
+    assert_eq!((net.fc.len(), net.head.weight().dims(), &*net.label), (2, [2, 4].as_slice(), "four!"));
+    Ok(())
+}
