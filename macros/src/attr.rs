@@ -383,8 +383,8 @@ fn is_list_of_arguments(input: ParseStream) -> bool {
 
 /// Returns whether three tokens begin with `name =`, but not with `name ==` or `name =>`.
 fn is_named_argument(tokens: &[TokenTree]) -> bool {
-    let is_equals = |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.as_char() == '=' && punct.spacing() == Spacing::Alone);
-    matches!(tokens, [TokenTree::Ident(_), equals, _] if is_equals(equals))
+    let [TokenTree::Ident(_), TokenTree::Punct(equals), _] = tokens else { return false };
+    equals.as_char() == '=' && equals.spacing() == Spacing::Alone
 }
 
 /// Parses `(name: Type, name: Type = default, …)`.

@@ -51,13 +51,23 @@ use syn::{DeriveInput, parse_macro_input};
 /// ## `args(name: Type, name: Type = default, …)`
 ///
 /// The arguments from which the network is built. Required arguments are parameters of `config`; arguments with
-/// a default have setters. All attribute expressions can use the arguments. A default can use the
-/// preceding arguments.
+/// a default have setters. Comments on the arguments become the documentation of `config` and of the setters, which
+/// also states the defaults.
+///
+/// All attribute expressions that build the network can use the arguments by value; a default can use the preceding
+/// arguments. An argument that one expression uses is moved into it. An argument that several expressions or the layers
+/// of a list use is cloned for each. The network does not keep its arguments: `forward`, `loss`, `optimizer` and
+/// `schedule` can use those that are also fields, such as `#[module(skip = rate)] rate: f64`.
 ///
 /// ```
 /// # use sconce::prelude::*;
 /// #[derive(Module)]
-/// #[module(args(inputs: usize, hidden: usize = 4 * inputs))]
+/// #[module(args(
+///     /// The number of features.
+///     inputs: usize,
+///     /// The number of features between the two layers.
+///     hidden: usize = 4 * inputs,
+/// ))]
 /// struct FeedForward {
 ///     #[layer(inputs, hidden)]
 ///     up: Linear,
@@ -70,6 +80,30 @@ use syn::{DeriveInput, parse_macro_input};
 /// let wide = FeedForward::config(16).hidden(256).init(&Device::Cpu)?;
 /// let default = FeedForward::new(16, &Device::Cpu)?;
 /// assert_eq!(wide.num_parameters() - default.num_parameters(), (256 - 64) * 33);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// ## `config_name = Name`
+///
+/// The name of the generated config. The default is the name of the network, followed by `Config`. A network without
+/// arguments has a config without a name, unless this attribute gives it one.
+///
+/// ```
+/// # use sconce::prelude::*;
+/// /// The user's own type.
+/// struct EncoderConfig;
+///
+/// #[derive(Module)]
+/// #[module(args(width: usize, bias: bool = true), config_name = EncoderSettings)]
+/// struct Encoder {
+///     #[layer(width, width, bias = bias)]
+///     fc: Linear,
+/// }
+///
+/// # fn main() -> Result<()> {
+/// let settings: EncoderSettings = Encoder::config(8).bias(false);
+/// assert_eq!(settings.init(&Device::Cpu)?.num_parameters(), 64);
 /// # Ok(())
 /// # }
 /// ```
@@ -162,6 +196,44 @@ use syn::{DeriveInput, parse_macro_input};
 /// # fn main() {}
 /// ```
 ///
+/// ## `loss = …`, `optimizer = …`, `schedule = (…, Every::Epoch)`
+///
+/// Implements `sconce::train::Trainable`, so that the network has the methods `fit`, `evaluate` and `trainer`. The loss
+/// is a function of the output and the target, a configured loss such as
+/// `CrossEntropyLoss::new().label_smoothing(0.1)`, or a closure `|output, target| …` that returns `Result<Tensor>`. The
+/// schedule of the learning rate is optional; its second part says how often it advances. All three expressions can
+/// use the network's plain-data fields by name.
+///
+/// ```
+/// # use sconce::prelude::*;
+/// #[derive(Module)]
+/// #[module(
+///     args(rate: f64, scale: f64 = 1.0),
+///     loss = |output, target| Ok((mse_loss(output, target)? * scale)?),
+///     optimizer = Sgd::new(rate).momentum(0.9),
+///     schedule = (StepLr::new(10).gamma(0.5), Every::Epoch),
+/// )]
+/// struct Line {
+///     #[layer(1, 1)]
+///     fc: Linear,
+///     #[module(skip = rate)]
+///     rate: f64,
+///     #[module(skip = scale)]
+///     scale: f64,
+/// }
+///
+/// # fn main() -> Result<()> {
+/// use sconce::train::Trainable;
+///
+/// let x = Tensor::arange(-4f32, 4., &Device::Cpu)?.reshape((8, 1))?;
+/// let data = (x.clone(), ((x * 3.)? + 1.)?);
+/// let line = Line::new(0.01, &Device::Cpu)?;
+/// let history = line.trainer().quiet(true).fit(&data, &(), Epochs(20))?;
+/// assert_eq!(history.last().map(|epoch| epoch.learning_rate), Some(0.005));
+/// # Ok(())
+/// # }
+/// ```
+///
 /// ## `crate = path`
 ///
 /// The path of sconce, for crates that re-export it: `#[module(crate = framework::sconce)]`.
@@ -214,10 +286,38 @@ use syn::{DeriveInput, parse_macro_input};
 /// # }
 /// ```
 ///
+/// Several conditions and ranges are separated by commas, outermost first, in the order of the type: `Option<Vec<_>>`
+/// has `if` before `for`, and `Vec<Option<_>>` has `for` before `if`. The layers of a list in a list are named
+/// `stages.0.0`, `stages.0.1`, …. The type of the field can be an alias.
+///
+/// ```
+/// # use sconce::prelude::*;
+/// type Grid = Vec<Vec<Linear>>;
+///
+/// #[derive(Module)]
+/// #[module(args(depth: usize, deep: bool = true))]
+/// struct Stages {
+///     #[layer(4, 4; for _ in 0..2, for _ in 0..depth)]
+///     stages: Grid,
+///     #[layer(4, 4; if deep, for _ in 0..depth)]
+///     tail: Option<Vec<Linear>>,
+///     #[layer(4, 4; for i in 0..depth, if i > 0)]
+///     some: Vec<Option<Linear>>,
+/// }
+///
+/// # fn main() -> Result<()> {
+/// let net = Stages::new(2, &Device::Cpu)?;
+/// let names: Vec<String> = net.named_parameters().into_iter().map(|(name, _)| name).collect();
+/// assert_eq!([&*names[2], &*names[8], &*names[12]], ["stages.0.1.weight", "tail.0.weight", "some.1.weight"]);
+/// # Ok(())
+/// # }
+/// ```
+///
 /// ## `#[layer((args…), (args…))]`
 ///
 /// A tuple of layers that run in order. Each layer has its own list of arguments. The layers are named
-/// `stem.0`, `stem.1`, ….
+/// `stem.0`, `stem.1`, …. If the type is an alias of a tuple, one of the lists must be empty or contain a named
+/// argument, which distinguishes the lists from the arguments of one layer.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -320,7 +420,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// ## `#[module(rename = "features.0")]`
 ///
 /// Sets the name in checkpoints. By default, the layers of a list are numbered from 0, after a dot. With `{1..}` in
-/// the name, the number appears at that position and starts at 1.
+/// the name, the number appears at that position and starts at 1. With `{0..;2}`, the numbers are 0, 2, 4, …, as of the
+/// linear layers in PyTorch's `Sequential(Linear, ReLU, Linear, …)`.
 ///
 /// ```
 /// # use sconce::prelude::*;
@@ -335,6 +436,36 @@ use syn::{DeriveInput, parse_macro_input};
 /// let names: Vec<String> =
 ///     Numbered::new(&Device::Cpu)?.named_parameters().into_iter().map(|(name, _)| name).collect();
 /// assert_eq!(names[..3], ["encoder.layer_1.weight", "encoder.layer_1.bias", "encoder.layer_2.weight"]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// `{stage}` is the value of the plain-data field or const parameter `stage`. With `rename = ""`, the tensors in the
+/// field keep their own names, as if they were fields of this network.
+///
+/// ```
+/// # use sconce::prelude::*;
+/// #[derive(Module)]
+/// #[module(args(stage: usize))]
+/// struct Stage {
+///     #[layer(4, 4; for _ in 0..2)]
+///     #[module(rename = "block{stage}.{0..;2}")]
+///     blocks: Vec<Linear>,
+///     #[module(skip = stage)]
+///     stage: usize,
+/// }
+///
+/// #[derive(Module)]
+/// struct Backbone {
+///     #[layer(3)]
+///     #[module(rename = "")]
+///     stage: Stage,
+/// }
+///
+/// # fn main() -> Result<()> {
+/// let net = Backbone::new(&Device::Cpu)?;
+/// let names: Vec<String> = net.named_parameters().into_iter().map(|(name, _)| name).collect();
+/// assert_eq!(names, ["block3.0.weight", "block3.0.bias", "block3.2.weight", "block3.2.bias"]);
 /// # Ok(())
 /// # }
 /// ```
@@ -380,7 +511,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// # Enums
 ///
 /// An enum is a network with several variants. Each variant has its own fields and `forward`. The first variant whose
-/// `#[module(when = condition)]` is true is built. If no condition is true, the variant without `when` is built.
+/// `#[module(when = condition)]` is true is built. If no condition is true, the variant without `when` is built. At
+/// most one variant has no `when`.
 /// Variant names are not part of parameter names.
 ///
 /// ```
@@ -401,6 +533,29 @@ use syn::{DeriveInput, parse_macro_input};
 /// # fn main() -> Result<()> {
 /// let head = Head::config(4).deep(true).init(&Device::Cpu)?;
 /// assert_eq!(head.parameters().len(), 4);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Macros
+///
+/// `macro_rules!` can write a network. Types, expressions, literals and names can be fragments.
+///
+/// ```
+/// # use sconce::prelude::*;
+/// macro_rules! chain {
+///     ($name:ident, $layer:ty, $width:expr) => {
+///         #[derive(Module)]
+///         struct $name {
+///             #[layer($width, $width; for _ in 0..2)]
+///             layers: Vec<$layer>,
+///         }
+///     };
+/// }
+///
+/// chain!(Narrow, Linear, 2 + 2);
+/// # fn main() -> Result<()> {
+/// assert_eq!(Narrow::new(&Device::Cpu)?.num_parameters(), 40);
 /// # Ok(())
 /// # }
 /// ```

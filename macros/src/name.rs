@@ -112,8 +112,8 @@ impl Name {
     }
 }
 
-const BRACES: &str = "expected {0..} for the number in a name, {1..} to start at 1, {0..;2} for 0, 2, 4, or {field} for \
-                      the value of a field";
+const BRACES: &str = "expected {0..} for the number in a name, {1..} to start at 1, {0..;2} for 0, 2, 4, or {field} \
+                      for the value of a field";
 
 impl Part {
     /// Parses the text between two braces.

@@ -9,6 +9,7 @@ mod fragments;
 pub mod hygiene;
 mod items;
 mod launches;
+pub mod lints;
 mod modes;
 mod renames;
 mod repeats;

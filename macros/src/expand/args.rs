@@ -19,15 +19,16 @@ pub enum Runs {
     Repeatedly,
 }
 
-/// Returns the expression, or `{ let widths = __private::copy_arg(&widths); expression }` if it uses the argument `widths`.
+/// Returns the expression, or `{ let widths = __private::copy_arg(&widths); expression }` if the expression uses the
+/// argument `widths`.
 pub fn with_args(item: &Item, expr: &Expr, runs: Runs) -> TokenStream {
     let args = bind(item, &[expr], runs);
     if args.is_empty() { expr.to_token_stream() } else { quote!({ #args #expr }) }
 }
 
-/// Returns `let widths = __private::copy_arg(&widths);` for every argument that the expressions use, or `let widths = widths;` if
-/// no other expression uses the argument. The new variable has the hygiene of the use, which differs from that of
-/// the argument if one of the two is in a macro.
+/// Returns `let widths = __private::copy_arg(&widths);` for every argument that the expressions use. If no other
+/// expression uses the argument, returns `let widths = widths;`. The new variable has the hygiene of the use, which
+/// differs from that of the argument if one of the two is in a macro.
 pub fn bind(item: &Item, exprs: &[&Expr], runs: Runs) -> TokenStream {
     let bind = |(arg, uses): (&Arg, &usize)| {
         let mention = exprs.iter().find_map(|expr| mention::find(expr, &arg.name))?;

@@ -256,8 +256,8 @@ fn projection(krate: &TokenStream, ty: &Type, container: &TokenStream) -> Type {
     Type::Verbatim(quote_spanned!(ty.span()=> <#ty as #private::#container>::Layer))
 }
 
-/// Returns `__private::layer(&vb, "conv1", <Conv2d>::config(1, 20, 5).padding(2))?`, wrapped in `Option`, `Box` or `Arc`
-/// if the type is written as one of these.
+/// Returns `__private::layer(&vb, "conv1", <Conv2d>::config(1, 20, 5).padding(2))?`, wrapped in `Option`, `Box` or
+/// `Arc` if the type is written as one of these.
 fn single_layer(
     item: &Item,
     attr: &LayerAttr,
@@ -308,7 +308,10 @@ fn wrapped(wrapper: &str, attr: &LayerAttr, ty: &Type, layer: &TokenStream) -> T
     }
 }
 
-/// Returns `{ let vb = __private::child(&vb, "stem"); (__private::layer(&vb, "0", …)?, __private::layer(&vb, "1", …)?,) }`.
+// {
+//     let vb = __private::child(&vb, "stem");
+//     (__private::layer(&vb, "0", …)?, __private::layer(&vb, "1", …)?,)
+// }
 fn tuple(
     item: &Item,
     layers: &[LayerAttr],

@@ -163,8 +163,8 @@ fn builder(item: &Item, name: &Ident) -> TokenStream {
 // }
 // impl Debug for ModelConfig where for<'arg> usize: Debug { … }
 //
-// The config has these traits if all arguments have them. Without `for<'arg>`, a bound on a type without parameters would
-// be an error instead of a condition.
+// The config has these traits if all arguments have them. Without `for<'arg>`, a bound on a type without parameters
+// would be an error instead of a condition.
 fn clone_and_debug(input: &Input, name: &Ident) -> TokenStream {
     let names: Vec<&Ident> = input.args.iter().map(|arg| &arg.name).collect();
     let marker = (!input.generics.params.is_empty()).then(|| marker_name(input));

@@ -1,0 +1,72 @@
+//! No lint of rustc or clippy, pedantic included, fires on generated code.
+
+#![deny(warnings, unused, missing_docs, clippy::all, clippy::pedantic, clippy::wildcard_imports)]
+
+use sconce::layers::{Linear, Relu};
+use sconce::prelude::{Every, Module, Sgd, StepLr, Tensor, mse_loss};
+
+/// Uses every attribute.
+#[derive(Module)]
+#[module(
+    args(
+        /// The number of features.
+        width: usize,
+        /// The number of layers.
+        depth: usize = 2,
+        rate: f64 = 0.1,
+        label: String = format!("{width}"),
+    ),
+    config_name = Settings,
+    forward = |x| layers(x) * scale,
+    loss = mse_loss,
+    optimizer = Sgd::new(rate),
+    schedule = (StepLr::new(10), Every::Epoch),
+)]
+pub struct Net {
+    #[param((1, width), init = ones)]
+    scale: Tensor,
+    #[layer(width, width; for i in 0..depth, if i > 0)]
+    #[module(rename = "{label}.{0..;2}")]
+    layers: Vec<Option<Linear>>,
+    #[module(skip = rate)]
+    rate: f64,
+    #[module(skip = label)]
+    label: String,
+}
+
+/// Has no arguments.
+#[derive(Module)]
+pub struct Plain {
+    #[layer((3, 3), ())]
+    #[module(rename = "")]
+    stem: (Linear, Relu),
+    #[layer(3, 3, bias = false)]
+    #[module(tie = "0.weight")]
+    tied: Linear,
+}
+
+/// Is an enum.
+#[derive(Module)]
+#[module(args(width: usize, deep: bool = false))]
+pub enum Head {
+    /// Two layers.
+    #[module(when = deep)]
+    Deep(#[layer(width, width)] Linear, #[layer(width, 2)] Linear),
+    /// One layer.
+    Shallow(#[layer(width, 2)] Linear),
+}
+
+#[test]
+fn the_settings_are_documented() -> sconce::Result<()> {
+    let settings: Settings = Net::config(3).depth(3);
+    assert!(
+        format!("{settings:?}").starts_with("Settings { width: 3, depth: Some(3), rate: None"),
+        "{settings:?}"
+    );
+    let net = settings.clone().init(&sconce::candle::Device::Cpu)?;
+    let names = sconce::Network::named_parameters(&net);
+    assert_eq!(names.iter().map(|(name, _)| &**name).collect::<Vec<_>>()[1..3], ["3.2.weight", "3.2.bias"]);
+    assert_eq!(Plain::new(&sconce::candle::Device::Cpu)?.tied.weight().dims(), [3, 3]);
+    assert_eq!(Head::config(3).deep(true).init(&sconce::candle::Device::Cpu)?.to_string().lines().count(), 4);
+    Ok(())
+}
