@@ -63,7 +63,7 @@ macro_rules! network {
 
 network!(
     pub(crate) Everything, layers: Linear, usize, 2 + 1, false, "features.0", 0..1 + 1,
-    1 + 1 == 2, (1, 3), constant(1.0), ::sconce, mse_loss, Sgd::new(0.1 + 0.1), _
+    1 + 1 > 1, (1, 3), constant(1.0), ::sconce, mse_loss, Sgd::new(0.1 + 0.1), _
 );
 
 /// Writes a network whose arguments and expressions are fragments with operators.

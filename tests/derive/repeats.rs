@@ -64,7 +64,7 @@ struct Nested {
     #[layer(3, 3; for i in 0..2, if i == 1)]
     alias_of_options: Stages,
     #[layer(3, 3; for _ in 0..2, for _ in 0..depth)]
-    arrays: [Vec<Box<Linear>>; 2],
+    arrays: [Vec<Arc<Linear>>; 2],
     #[layer(with = |vb| Ok(Box::new(Linear::config(3, 3).build(vb)?)); for _ in 0..2)]
     dynamic: Dynamic,
     #[layer(3, 3; for _ in 0..1)]

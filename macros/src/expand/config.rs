@@ -99,8 +99,8 @@ fn builder(item: &Item, name: &Ident) -> TokenStream {
     let (generics, arguments, bounds) = input.generics.split_for_impl();
     let fields = input.args.iter().map(field);
     let marker_name = marker_name(input);
-    let (serde, bound) = serde(krate, !input.generics.params.is_empty());
-    let skip = bound.is_some().then(|| quote!(#[serde(skip)]));
+    let serde = serde(input);
+    let skip = serde.is_some().then(|| quote!(#[serde(skip)]));
     let marker = (!input.generics.params.is_empty())
         .then(|| quote!(#skip #marker_name: ::core::marker::PhantomData<fn() -> #ident #arguments>,));
     let setters = input.args.iter().filter(|arg| arg.default.is_some() && !is_config_method(&arg.name));
@@ -113,7 +113,6 @@ fn builder(item: &Item, name: &Ident) -> TokenStream {
     quote! {
         #[doc = #doc]
         #serde
-        #bound
         #[must_use]
         #[allow(dead_code)]
         #vis struct #name #generics #bounds {
@@ -218,17 +217,25 @@ fn field(arg: &Arg) -> TokenStream {
     quote!(#docs #serde #name: ::core::option::Option<#ty>)
 }
 
-/// Returns the derives of serde and their bound if the feature `serde` is enabled.
-fn serde(krate: &TokenStream, generic: bool) -> (Option<TokenStream>, Option<TokenStream>) {
+/// Returns the derives of serde if the feature `serde` is enabled. As with `Clone`, the config has these traits if all
+/// arguments have them.
+fn serde(input: &Input) -> Option<TokenStream> {
     if !cfg!(feature = "serde") {
-        return (None, None);
+        return None;
     }
+    let krate = &input.krate;
     let path = quote!(#krate::__private::serde).to_string().replace(' ', "");
-    let derives = quote! {
-        #[derive(#krate::__private::serde::Serialize, #krate::__private::serde::Deserialize)]
-        #[serde(crate = #path)]
+    let bounds = |bound: &str| {
+        let bounds =
+            input.args.iter().map(|Arg { ty, .. }| format!("for<'arg> {}: {path}::{bound}", quote!(#ty)));
+        bounds.collect::<Vec<_>>().join(", ")
     };
-    (Some(derives), generic.then(|| quote!(#[serde(bound = "")])))
+    let serialize = bounds("Serialize");
+    let deserialize = bounds("Deserialize<'de>");
+    Some(quote! {
+        #[derive(#krate::__private::serde::Serialize, #krate::__private::serde::Deserialize)]
+        #[serde(crate = #path, bound(serialize = #serialize, deserialize = #deserialize))]
+    })
 }
 
 fn setter(item: &Item, arg: &Arg) -> TokenStream {
