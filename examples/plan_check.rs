@@ -12,7 +12,7 @@ use rand::{Rng, SeedableRng};
 use sconce::candle::{Device, Result, Tensor};
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache};
-use sconce::kernels::internal::blocked::conv::{self, Input, Weight};
+use sconce::kernels::internal::blocked::conv::{self, Call};
 use sconce::kernels::internal::{ConvShape, Layout, Packing, isa};
 use sconce::kernels::testing::{Algorithm, ConvProblem, ElementFormat, conv2d_by, microarchitecture};
 
@@ -257,16 +257,8 @@ impl Runner {
         }
         let [elements, weight_values, shift] = &self.values;
         let packing = Some(Packing::by(algorithm, cache, weight.id()));
-        let epilogue =
-            conv::Epilogue { shift: Some(shift), activation: Activation::Relu, ..conv::Epilogue::default() };
-        let input = Input { elements, layout: *layout };
-        conv::conv2d(
-            shape,
-            input,
-            Weight { values: weight_values, packing },
-            &epilogue,
-            &mut self.output,
-            *isa,
-        )
+        let call = Call::new(&elements[..], &weight_values[..]);
+        let call = Call { shift: Some(shift), activation: Activation::Relu, packing, ..call };
+        conv::conv2d(shape, *layout, &call, &mut self.output, *isa)
     }
 }

@@ -6,7 +6,8 @@ use std::fmt;
 use candle_core::{Result, Tensor};
 
 use crate::Error;
-use crate::kernels::internal::blocked::{self, Image, conv};
+use crate::kernels::internal::blocked::conv::FusedConsumer;
+use crate::kernels::internal::blocked::{self, Image};
 use crate::kernels::pool::PoolGeometry;
 use crate::scope::{self, Path};
 
@@ -82,22 +83,19 @@ impl FusedPair {
 
     fn run_fused(&self) -> Result<Option<Image>> {
         let Producer { convolution, epilogue, .. } = &self.producer;
-        let run = |consumer: &conv::Consumer<'_>, output: [usize; 4]| {
+        let run = |consumer: &FusedConsumer<'_>, output: [usize; 4]| {
             convolution.run_with_consumer(epilogue, consumer, output)
         };
         match &self.consumer {
             Consumer::MaxPool(geometry) => {
                 let shape = &convolution.parameters.shape;
                 let [height, width] = geometry.output_size(shape.output)?;
-                run(&conv::Consumer::MaxPool(*geometry), [shape.batch, shape.out_channels, height, width])
+                run(&FusedConsumer::MaxPool(*geometry), [shape.batch, shape.out_channels, height, width])
             }
             Consumer::Depthwise(Depthwise { parameters, epilogue }) => {
                 let shape = &parameters.shape;
-                parameters.with(epilogue, &convolution.arena(), |weight, epilogue| {
-                    run(
-                        &conv::Consumer::Depthwise { shape, weight, epilogue: *epilogue },
-                        shape.output_dims(),
-                    )
+                parameters.with(epilogue, &convolution.arena(), |call| {
+                    run(&FusedConsumer::Depthwise(shape, call), shape.output_dims())
                 })?
             }
         }

@@ -5,7 +5,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::{ConvGeometry, Epilogue, PackedCache};
-use sconce::kernels::internal::blocked::conv::{self, Input, Weight};
+use sconce::kernels::internal::blocked::conv::{self, Call};
 use sconce::kernels::internal::{ConvShape, Layout, Packing};
 use sconce::kernels::testing::{Isa, available, conv2d_with};
 
@@ -84,19 +84,15 @@ impl Problem {
         let len = Layout::Nchwc.elements(shape.output_dims(), lanes);
         let mut output = Fenced::new(&vec![f32::NAN; len]);
         let packing = cache.map(|cache| Packing::new(cache, self.weight.id()));
-        conv::conv2d(
-            shape,
-            Input { elements: input.floats(), layout: input_layout },
-            Weight { values: weight.floats(), packing },
-            &conv::Epilogue {
-                scale: scale.as_ref().map(Fenced::floats),
-                shift: shift.as_ref().map(Fenced::floats),
-                residual: residual.as_ref().map(Fenced::floats),
-                activation: self.setting.activation,
-            },
-            output.floats_mut(),
-            isa,
-        )?;
+        let call = Call {
+            scale: scale.as_ref().map(Fenced::floats),
+            shift: shift.as_ref().map(Fenced::floats),
+            residual: residual.as_ref().map(|residual| residual.floats().into()),
+            activation: self.setting.activation,
+            packing,
+            ..Call::new(input.floats(), weight.floats())
+        };
+        conv::conv2d(shape, input_layout, &call, output.floats_mut(), isa)?;
         assert!(output.is_intact(), "{isa:?} {:?}: the kernel wrote outside the output", self.setting);
         Ok(output.floats().to_vec())
     }

@@ -6,7 +6,7 @@ use candle_core::{DType, Device, Result, Tensor};
 use proptest::prelude::*;
 use sconce::kernels::activation::Activation;
 use sconce::kernels::conv::ConvGeometry;
-use sconce::kernels::internal::blocked::conv::{self, Consumer, Input, Weight};
+use sconce::kernels::internal::blocked::conv::{self, Call, FusedConsumer};
 use sconce::kernels::internal::{ConvShape, Layout};
 use sconce::kernels::pool::PoolGeometry;
 use sconce::kernels::testing::{Isa, available, isa};
@@ -126,48 +126,38 @@ impl Problem {
         let numbers = floats(&self.input)?;
         let blocks = to_nchwc(&numbers, shape.in_channels, shape.input, lanes);
         let input = match input_layout {
-            Layout::Nchw => Input { elements: &numbers, layout: Layout::Nchw },
-            Layout::Nchwc => Input { elements: &blocks, layout: Layout::Nchwc },
+            Layout::Nchw => &numbers[..],
+            Layout::Nchwc => &blocks[..],
         };
         let weights = [floats(&self.weights[0])?, floats(&self.weights[1])?];
         let vectors = self.vectors.iter().map(floats).collect::<Result<Vec<_>>>()?;
-        let weight = |which: usize| Weight { values: &weights[which], packing: None };
-        let epilogue = |which: usize, activation| conv::Epilogue {
-            scale: Some(&vectors[2 * which]),
-            shift: Some(&vectors[2 * which + 1]),
-            residual: None,
-            activation,
+        let first = Call {
+            scale: Some(&vectors[0]),
+            shift: Some(&vectors[1]),
+            activation: Activation::Relu,
+            ..Call::new(input, &weights[0][..])
         };
-        let (first_epilogue, second_epilogue) =
-            (epilogue(0, Activation::Relu), epilogue(1, Activation::Identity));
+        let second = Call {
+            scale: Some(&vectors[2]),
+            shift: Some(&vectors[3]),
+            ..Call::new(&[][..], &weights[1][..])
+        };
         let [batch, channels, height, width] = self.dims()?;
         let mut output = vec![f32::NAN; Layout::Nchwc.elements([batch, channels, height, width], lanes)];
         if fused {
             let consumer = match self.consumer {
-                ConsumerKind::MaxPool(geometry) => Consumer::MaxPool(geometry),
-                ConsumerKind::Depthwise { .. } => Consumer::Depthwise {
-                    shape: &self.depthwise,
-                    weight: weight(1),
-                    epilogue: second_epilogue,
-                },
+                ConsumerKind::MaxPool(geometry) => FusedConsumer::MaxPool(geometry),
+                ConsumerKind::Depthwise { .. } => FusedConsumer::Depthwise(&self.depthwise, second),
             };
-            let done = conv::conv2d_and_consume(
-                shape,
-                input,
-                weight(0),
-                &first_epilogue,
-                &consumer,
-                &mut output,
-                isa,
-            );
+            let done = conv::conv2d_and_consume(shape, input_layout, &first, &consumer, &mut output, isa);
             return Ok(done.then_some(output));
         }
         let mut intermediate = vec![f32::NAN; Layout::Nchwc.elements(shape.output_dims(), lanes)];
-        conv::conv2d(shape, input, weight(0), &first_epilogue, &mut intermediate, isa)?;
+        conv::conv2d(shape, input_layout, &first, &mut intermediate, isa)?;
         match self.consumer {
             ConsumerKind::Depthwise { .. } => {
-                let input = Input { elements: &intermediate, layout: Layout::Nchwc };
-                conv::conv2d(&self.depthwise, input, weight(1), &second_epilogue, &mut output, isa)?;
+                let second = Call { input: intermediate[..].into(), ..second };
+                conv::conv2d(&self.depthwise, Layout::Nchwc, &second, &mut output, isa)?;
             }
             ConsumerKind::MaxPool(geometry) => {
                 let image = Tensor::from_vec(
@@ -365,24 +355,11 @@ fn non_finite_depthwise_weights_are_not_fused() -> Result<()> {
     let (shape, isa) = (&problem.shape, isa());
     let blocks = to_nchwc(&floats(&problem.input)?, shape.in_channels, shape.input, isa.lanes());
     let weights = [floats(&problem.weights[0])?, floats(&problem.weights[1])?];
-    let weight = |which: usize| Weight { values: &weights[which], packing: None };
-    let consumer = Consumer::Depthwise {
-        shape: &problem.depthwise,
-        weight: weight(1),
-        epilogue: conv::Epilogue::default(),
-    };
+    let consumer = FusedConsumer::Depthwise(&problem.depthwise, Call::new(&[][..], &weights[1][..]));
     let [batch, channels, height, width] = problem.dims()?;
     let mut output = vec![1.; Layout::Nchwc.elements([batch, channels, height, width], isa.lanes())];
-    let input = Input { elements: &blocks, layout: Layout::Nchwc };
-    let done = conv::conv2d_and_consume(
-        shape,
-        input,
-        weight(0),
-        &conv::Epilogue::default(),
-        &consumer,
-        &mut output,
-        isa,
-    );
+    let call = Call::new(&blocks[..], &weights[0][..]);
+    let done = conv::conv2d_and_consume(shape, Layout::Nchwc, &call, &consumer, &mut output, isa);
     assert!(!done && output.iter().all(|x| *x == 1.));
     Ok(())
 }

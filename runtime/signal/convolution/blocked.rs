@@ -7,7 +7,7 @@ use candle_core::{Result, Tensor};
 
 use crate::kernels::conv::PackedCache;
 use crate::kernels::internal::Arena;
-use crate::kernels::internal::blocked::conv::{self, Consumer, Input, Weight};
+use crate::kernels::internal::blocked::conv::{self, Call, FusedConsumer};
 use crate::kernels::internal::blocked::{Image, policy};
 use crate::kernels::internal::with_elements;
 use crate::kernels::internal::{Axes, ConvShape, Packing};
@@ -36,9 +36,9 @@ impl BlockedConvolution {
         let shape = &self.parameters.shape;
         let mut output = Image::new(&arena, shape.output_dims())?;
         let isa = output.isa();
-        self.parameters.with(epilogue, &arena, |weight, epilogue| {
-            self.with_input(|input| conv::conv2d(shape, input, weight, epilogue, output.blocks_mut(), isa))
-        })???;
+        self.with_call(epilogue, &arena, |layout, call| {
+            conv::conv2d(shape, layout, call, output.blocks_mut(), isa)
+        })??;
         Ok(output)
     }
 
@@ -47,18 +47,16 @@ impl BlockedConvolution {
     pub fn run_with_consumer(
         &self,
         epilogue: &Epilogue,
-        consumer: &Consumer<'_>,
+        consumer: &FusedConsumer<'_>,
         output_dims: [usize; 4],
     ) -> Result<Option<Image>> {
         let arena = self.arena();
         let shape = &self.parameters.shape;
         let mut output = Image::new(&arena, output_dims)?;
         let isa = output.isa();
-        let fused = self.parameters.with(epilogue, &arena, |weight, epilogue| {
-            self.with_input(|input| {
-                conv::conv2d_and_consume(shape, input, weight, epilogue, consumer, output.blocks_mut(), isa)
-            })
-        })??;
+        let fused = self.with_call(epilogue, &arena, |layout, call| {
+            conv::conv2d_and_consume(shape, layout, call, consumer, output.blocks_mut(), isa)
+        })?;
         Ok(fused.then_some(output))
     }
 
@@ -82,13 +80,19 @@ impl BlockedConvolution {
         }
     }
 
-    fn with_input<R>(&self, run: impl FnOnce(Input<'_>) -> R) -> Result<R> {
-        match &self.input {
-            Value::Blocked(image) => Ok(run(Input { elements: image.blocks(), layout: Layout::Nchwc })),
-            Value::Tensor(tensor) => {
-                with_elements(tensor, |elements| run(Input { elements, layout: Layout::Nchw }))
-            }
-        }
+    /// Calls `run` with the layout of the input and the operands of a channel-blocked kernel.
+    fn with_call<R>(
+        &self,
+        epilogue: &Epilogue,
+        arena: &Arc<Arena>,
+        run: impl FnOnce(Layout, &Call<'_>) -> R,
+    ) -> Result<R> {
+        self.parameters.with(epilogue, arena, |call| match &self.input {
+            Value::Blocked(image) => Ok(run(Layout::Nchwc, &Call { input: image.blocks().into(), ..call })),
+            Value::Tensor(tensor) => with_elements(tensor, |elements: &[f32]| {
+                run(Layout::Nchw, &Call { input: elements.into(), ..call })
+            }),
+        })?
     }
 }
 
@@ -98,24 +102,24 @@ impl BlockedParameters {
         policy::prefers_nchwc(&self.shape, layout)
     }
 
-    /// Calls `run` with the operands of a channel-blocked kernel. Copies a residual that is a tensor into `arena`, in
-    /// the channel-blocked layout.
+    /// Calls `run` with the operands of a channel-blocked kernel, except the input, which is empty. Copies a residual
+    /// that is a tensor into `arena`, in the channel-blocked layout.
     pub fn with<R>(
         &self,
         epilogue: &Epilogue,
         arena: &Arc<Arena>,
-        run: impl FnOnce(Weight<'_>, &conv::Epilogue<'_>) -> R,
+        run: impl FnOnce(Call<'_>) -> R,
     ) -> Result<R> {
         let residual = epilogue.residual.as_ref().map(|residual| residual.image(arena)).transpose()?;
-        let residual = residual.as_ref().map(|image| image.blocks());
+        let residual = residual.as_ref().map(|image| image.blocks().into());
         let activation = epilogue.activation;
         let packing = Some(Packing::new(&self.packed, self.weight.id()));
         let (scale, shift) = epilogue.affine.vectors();
-        with_elements(&self.weight, |values| {
+        with_elements(&self.weight, |weight: &[f32]| {
             with_vector(scale, |scale| {
                 with_vector(shift, |shift| {
-                    let epilogue = conv::Epilogue { scale, shift, residual, activation };
-                    run(Weight { values, packing }, &epilogue)
+                    let call = Call::new(&[][..], weight);
+                    run(Call { scale, shift, residual, activation, packing, ..call })
                 })
             })
         })??

@@ -2,12 +2,13 @@
 //! after the last channel are zero.
 
 mod cat;
-pub mod conv;
 mod elementwise;
 mod image;
 pub mod policy;
 mod pool;
 mod reorder;
+
+pub use crate::conv::cpu::nchwc as conv;
 
 pub use cat::cat_channels;
 pub use elementwise::{activated, add, affine};

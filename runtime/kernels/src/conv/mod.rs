@@ -94,6 +94,7 @@ pub fn conv2d(
         cuda::conv2d(input, weight, &shape, epilogue)
     } else {
         let packed = packed.filter(|_| !weight.is_variable());
-        cpu::conv2d(input, weight, &shape, epilogue, packed, simd::isa())
+        let packing = packed.map(|cache| cpu::Packing::new(cache, weight.id()));
+        cpu::conv2d(input, weight, &shape, epilogue, packing, simd::isa())
     }
 }

@@ -24,7 +24,7 @@ pub fn conv2d_by(
 ) -> Result<Tensor> {
     let shape = ConvShape::of(input, weight, geometry, epilogue)?;
     let packing = Packing::by(algorithm, packed, weight.id());
-    cpu::conv2d_by(input, weight, &shape, epilogue, Some(packing), isa)
+    cpu::conv2d(input, weight, &shape, epilogue, Some(packing), isa)
 }
 
 /// Computes [`conv2d`](super::conv2d) on the CPU, without gradients, with the instruction set `isa`.

@@ -46,6 +46,34 @@ impl<L: Lanes, const MR: usize, const NV: usize> RegisterTile<L, MR, NV> {
         Self { lanes, sums: [[lanes.splat(L::Real::default()); NV]; MR] }
     }
 
+    /// Loads the sums from memory. `steps` are the distances between rows and between vectors.
+    ///
+    /// # Safety
+    /// `from` has every vector of the tile.
+    #[inline(always)]
+    pub unsafe fn load(&mut self, from: *const L::Real, steps: [usize; 2]) {
+        for m in 0..MR {
+            for v in 0..NV {
+                // SAFETY: the caller's promise.
+                self.sums[m][v] = unsafe { self.lanes.load(from.add(m * steps[0] + v * steps[1])) };
+            }
+        }
+    }
+
+    /// Stores the sums in memory. `steps` are the distances between rows and between vectors.
+    ///
+    /// # Safety
+    /// `to` has room for every vector of the tile.
+    #[inline(always)]
+    pub unsafe fn store(&self, to: *mut L::Real, steps: [usize; 2]) {
+        for m in 0..MR {
+            for v in 0..NV {
+                // SAFETY: the caller's promise.
+                unsafe { self.lanes.store(to.add(m * steps[0] + v * steps[1]), self.sums[m][v]) };
+            }
+        }
+    }
+
     /// Adds the matrix product of A, of which each row has `depth` elements, and B, which has `depth` rows.
     ///
     /// With `AHEAD > 0`, prefetches B at a distance of `AHEAD` elements.

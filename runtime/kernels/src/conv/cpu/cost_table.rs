@@ -27,8 +27,7 @@ pub(super) struct CostTable {
     pub transformed_product: f64,
     /// Winograd: a transformed weight, and the surcharge for those beyond [`NEAR_WEIGHTS`].
     pub transformed_weight: [f64; 2],
-    /// Winograd: the input transform of one position, for tiles of 2×2, 4×4 and 6×6 outputs and, with stride 2, of 2×2
-    /// and 4×4.
+    /// Winograd: the input transform of one position, for each [`Tile`] in the order of its variants.
     pub position_in: [f64; 5],
     /// Winograd: the surcharge per position for blocks above [`NEAR_POSITIONS`], and the surcharge per position and
     /// group of panels for blocks above [`MOST_POSITIONS`].
@@ -121,13 +120,6 @@ impl CostTable {
     }
 
     pub const fn position_in(&self, tile: Tile) -> f64 {
-        let [two, four, six, strided_two, strided_four] = self.position_in;
-        match tile {
-            Tile::Two => two,
-            Tile::Four => four,
-            Tile::Six => six,
-            Tile::StridedTwo => strided_two,
-            Tile::StridedFour => strided_four,
-        }
+        self.position_in[tile as usize]
     }
 }

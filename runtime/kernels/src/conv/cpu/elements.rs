@@ -22,10 +22,7 @@ pub enum ElementFormat {
 pub(in crate::conv) trait Element: WithDType + Default {
     const FORMAT: ElementFormat;
 
-    fn pixels(elements: &[Self]) -> Elements<'_>;
-
-    /// Returns the elements in f32, copied only if they have another type.
-    fn widened(elements: &[Self]) -> Cow<'_, [f32]>;
+    fn elements(elements: &[Self]) -> Elements<'_>;
 
     fn round(x: f32) -> Self;
 }
@@ -33,12 +30,8 @@ pub(in crate::conv) trait Element: WithDType + Default {
 impl Element for f32 {
     const FORMAT: ElementFormat = ElementFormat::F32;
 
-    fn pixels(elements: &[Self]) -> Elements<'_> {
+    fn elements(elements: &[Self]) -> Elements<'_> {
         Elements::F32(elements)
-    }
-
-    fn widened(elements: &[Self]) -> Cow<'_, [f32]> {
-        Cow::Borrowed(elements)
     }
 
     fn round(x: f32) -> Self {
@@ -51,12 +44,8 @@ macro_rules! half_element {
         impl Element for $type {
             const FORMAT: ElementFormat = ElementFormat::Half(Half::$half);
 
-            fn pixels(elements: &[Self]) -> Elements<'_> {
+            fn elements(elements: &[Self]) -> Elements<'_> {
                 Elements::Half(Half::$half, elements.reinterpret_cast())
-            }
-
-            fn widened(elements: &[Self]) -> Cow<'_, [f32]> {
-                Cow::Owned(elements.iter().map(|x| x.to_f32()).collect())
             }
 
             fn round(x: f32) -> Self {
@@ -69,7 +58,7 @@ macro_rules! half_element {
 half_element!(f16, F16);
 half_element!(bf16, Bf16);
 
-/// The elements of an image tensor, or of a weight.
+/// The elements of an image tensor, a weight, or a vector with one number per channel.
 #[derive(Clone, Copy, Debug)]
 pub enum Elements<'a> {
     /// 32-bit floats.
@@ -89,6 +78,14 @@ impl<'a> Elements<'a> {
         match self {
             Self::F32(elements) => elements.len(),
             Self::Half(_, elements) => elements.len(),
+        }
+    }
+
+    /// Returns the elements of a tensor that is always f32, such as an `Nchwc` activation.
+    pub(in crate::conv) fn as_f32(self) -> &'a [f32] {
+        match self {
+            Self::F32(elements) => elements,
+            Self::Half(..) => unreachable!("these elements are f32"),
         }
     }
 
@@ -123,6 +120,11 @@ pub(in crate::conv) enum ElementPtr {
     F32(*const f32),
     Half(Half, *const u16),
 }
+
+// SAFETY: the elements are only read.
+unsafe impl Send for ElementPtr {}
+// SAFETY: as above.
+unsafe impl Sync for ElementPtr {}
 
 impl ElementPtr {
     /// Returns the address that is `elements` elements further on. It may wrap around and be out of bounds, as long as
@@ -173,6 +175,15 @@ impl OutputPtr {
         }
     }
 
+    /// Returns the address in an output that is always f32, such as an `Nchwc` activation.
+    #[inline(always)]
+    pub fn as_f32(self) -> *mut f32 {
+        match self {
+            Self::F32(to) => to,
+            Self::Half(..) => unreachable!("this output is f32"),
+        }
+    }
+
     #[inline(always)]
     pub fn at(self, elements: usize) -> Self {
         match self {
@@ -198,34 +209,15 @@ impl OutputPtr {
     }
 }
 
-/// Widens `count` halves.
+/// Copies `count` elements, and converts them from the format of `from` to that of `to`.
 ///
 /// # Safety
-/// `from` has `count` elements, and `to` has room for `count` elements and a vector.
+/// `from` and `to` have `count` elements. No other task accesses those of `to`.
 #[inline(always)]
-pub(super) unsafe fn widen_all<S: Simd>(simd: S, half: Half, from: *const u16, count: usize, to: *mut f32) {
-    for i in (0..count).step_by(S::LANES) {
-        // SAFETY: the caller's promise.
-        unsafe { simd.store(to.add(i), simd.load_half(half, from.add(i), S::LANES.min(count - i))) }
-    }
-}
-
-/// Rounds `count` numbers to halves.
-///
-/// # Safety
-/// `from` and `to` have `count` elements.
-#[inline(always)]
-pub(super) unsafe fn round_all<S: Simd>(simd: S, half: Half, from: *const f32, count: usize, to: *mut u16) {
+pub(super) unsafe fn convert_all<S: Simd>(simd: S, from: ElementPtr, count: usize, to: OutputPtr) {
     for i in (0..count).step_by(S::LANES) {
         let lanes = S::LANES.min(count - i);
         // SAFETY: the caller's promise.
-        unsafe {
-            let value = if lanes == S::LANES {
-                simd.load(from.add(i))
-            } else {
-                simd.load_partial(from.add(i), lanes)
-            };
-            simd.store_half(half, to.add(i), lanes, value);
-        }
+        unsafe { to.at(i).store(simd, lanes, from.at(i).load(simd, lanes)) }
     }
 }

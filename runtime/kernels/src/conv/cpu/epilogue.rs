@@ -24,11 +24,6 @@ pub(super) struct EpilogueWriter<'a> {
     out_channels: usize,
 }
 
-// SAFETY: the residual is only read.
-unsafe impl Send for EpilogueWriter<'_> {}
-// SAFETY: as above.
-unsafe impl Sync for EpilogueWriter<'_> {}
-
 /// The scale, shift and bounds for vectors of sums. They are the same for every pixel.
 #[derive(Clone, Copy)]
 pub(super) struct Affine<S: Simd, const VECTORS: usize> {
@@ -81,23 +76,34 @@ impl ChannelAffines<'_> {
 }
 
 impl<S: Simd, const VECTORS: usize> Affine<S, VECTORS> {
-    /// Scales and shifts sums by the first vectors of `scale` and `shift`, and clamps them to the bounds.
+    /// Scales and shifts sums.
     #[inline(always)]
-    pub fn apply(&self, simd: S, sums: S::V) -> S::V {
-        self.clamp(simd, simd.fma(sums, self.scale[0], self.shift[0]))
+    #[expect(clippy::needless_range_loop, reason = "every index is a constant that selects a register")]
+    pub fn shifted<const PIXELS: usize>(
+        &self,
+        simd: S,
+        mut sums: [[S::V; VECTORS]; PIXELS],
+    ) -> [[S::V; VECTORS]; PIXELS] {
+        for p in 0..PIXELS {
+            for v in 0..VECTORS {
+                sums[p][v] = simd.fma(sums[p][v], self.scale[v], self.shift[v]);
+            }
+        }
+        sums
     }
 
+    /// Clamps to the bounds of the activation.
     #[inline(always)]
-    fn clamp(&self, simd: S, value: S::V) -> S::V {
+    pub fn clamp(&self, simd: S, value: S::V) -> S::V {
         simd.min(self.bounds[1], simd.max(self.bounds[0], value))
     }
 }
 
 impl<'a> EpilogueWriter<'a> {
-    pub fn new(call: &'a Call<'_>, out_channels: usize) -> Self {
+    pub fn new(call: &Call<'a>, out_channels: usize) -> Self {
         Self {
-            scale: call.scale.as_deref(),
-            shift: call.shift.as_deref(),
+            scale: call.scale,
+            shift: call.shift,
             residual: call.residual.map(Elements::as_ptr),
             activation: call.activation,
             bounds: bounds(call.activation),
@@ -146,31 +152,14 @@ impl<'a> EpilogueWriter<'a> {
         affine
     }
 
-    /// Applies the epilogue, including the activation, to sums of `lanes` pixels of one channel and stores them at
-    /// `at`.
+    /// Adds the residual to scaled and shifted sums of `lanes` pixels of one channel, clamps them and stores them at
+    /// `at`. With `ACTIVATE`, also applies an activation that does more than clamp. Without, call
+    /// [`activate_pixels`](Self::activate_pixels) on the stored results.
     ///
     /// # Safety
-    /// The output, and with it the residual, has `lanes` elements from `at` on.
+    /// The output, and with it the residual, has `lanes` elements from `at` on. No other task accesses them.
     #[inline(always)]
-    pub unsafe fn store_pixels<S: Simd>(
-        &self,
-        simd: S,
-        sums: S::V,
-        affine: &Affine<S, 1>,
-        [at, lanes]: [usize; 2],
-        output: OutputPtr,
-    ) {
-        let shifted = simd.fma(sums, affine.scale[0], affine.shift[0]);
-        // SAFETY: the caller's promise.
-        unsafe { self.finish_pixels(simd, shifted, affine, [at, lanes], output) }
-    }
-
-    /// Does the same as [`store_pixels`](Self::store_pixels) for sums that have been scaled and shifted.
-    ///
-    /// # Safety
-    /// As [`store_pixels`](Self::store_pixels).
-    #[inline(always)]
-    pub unsafe fn finish_pixels<S: Simd>(
+    pub unsafe fn store_pixels<S: Simd, const ACTIVATE: bool>(
         &self,
         simd: S,
         shifted: S::V,
@@ -178,54 +167,17 @@ impl<'a> EpilogueWriter<'a> {
         [at, lanes]: [usize; 2],
         output: OutputPtr,
     ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let mut value = self.clamped(simd, shifted, affine, [at, lanes]);
-            if self.bounds.is_none() {
-                value = activate(simd, self.activation, value);
-            }
-            output.at(at).store(simd, lanes, value);
-        }
-    }
-
-    /// Adds the residual to scaled and shifted sums, clamps them and stores them in an f32 output. Call
-    /// [`activate_pixels`](Self::activate_pixels) on them afterwards.
-    ///
-    /// # Safety
-    /// The output, and with it the residual, has `lanes` elements from `at` on.
-    #[inline(always)]
-    pub unsafe fn store_shifted_pixels<S: Simd>(
-        &self,
-        simd: S,
-        shifted: S::V,
-        affine: &Affine<S, 1>,
-        [at, lanes]: [usize; 2],
-        output: *mut f32,
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe {
-            let value = self.clamped(simd, shifted, affine, [at, lanes]);
-            OutputPtr::F32(output).at(at).store(simd, lanes, value);
-        }
-    }
-
-    /// Adds the residual and clamps.
-    ///
-    /// # Safety
-    /// The residual has `lanes` elements from `at` on.
-    #[inline(always)]
-    unsafe fn clamped<S: Simd>(
-        &self,
-        simd: S,
-        mut value: S::V,
-        affine: &Affine<S, 1>,
-        [at, lanes]: [usize; 2],
-    ) -> S::V {
+        let mut value = shifted;
         if let Some(residual) = self.residual {
             // SAFETY: the caller's promise.
             value = simd.add(value, unsafe { residual.at(at).load(simd, lanes) });
         }
-        affine.clamp(simd, value)
+        value = affine.clamp(simd, value);
+        if ACTIVATE && self.bounds.is_none() {
+            value = activate(simd, self.activation, value);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { output.at(at).store(simd, lanes, value) }
     }
 
     /// Applies the activation to `len` stored results from `at` on, unless it only clamps.
@@ -242,8 +194,8 @@ impl<'a> EpilogueWriter<'a> {
         activate_all(simd, self.activation, results);
     }
 
-    /// Scales and shifts sums with lanes over channels, adds the residual, clamps to the bounds and stores the results.
-    /// Call [`activate_vectors`](Self::activate_vectors) on them afterwards.
+    /// Adds the residual to scaled and shifted sums with lanes over channels, clamps them to the bounds and stores
+    /// them. Call [`activate_vectors`](Self::activate_vectors) on the stored results.
     ///
     /// # Safety
     /// The destination, for `PIXELS` pixels and `VECTORS` blocks, is in the output. The residual has the output's
@@ -251,28 +203,6 @@ impl<'a> EpilogueWriter<'a> {
     #[inline(always)]
     #[expect(clippy::needless_range_loop, reason = "every index is a constant that selects a register")]
     pub unsafe fn store_vectors<S: Simd, const VECTORS: usize, const PIXELS: usize>(
-        &self,
-        simd: S,
-        mut sums: [[S::V; VECTORS]; PIXELS],
-        affine: &Affine<S, VECTORS>,
-        to: Destination,
-    ) {
-        for p in 0..PIXELS {
-            for v in 0..VECTORS {
-                sums[p][v] = simd.fma(sums[p][v], affine.scale[v], affine.shift[v]);
-            }
-        }
-        // SAFETY: the caller's promise.
-        unsafe { self.store_shifted_vectors(simd, sums, affine, to) }
-    }
-
-    /// Does the same as [`store_vectors`](Self::store_vectors) for sums that have been scaled and shifted.
-    ///
-    /// # Safety
-    /// As [`store_vectors`](Self::store_vectors).
-    #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "every index is a constant that selects a register")]
-    pub unsafe fn store_shifted_vectors<S: Simd, const VECTORS: usize, const PIXELS: usize>(
         &self,
         simd: S,
         mut sums: [[S::V; VECTORS]; PIXELS],
@@ -338,26 +268,6 @@ impl<'a> EpilogueWriter<'a> {
 }
 
 impl Destination {
-    /// Loads sums from the destination.
-    ///
-    /// # Safety
-    /// The destination has `PIXELS` pixels in `VECTORS` blocks.
-    #[inline(always)]
-    #[expect(clippy::needless_range_loop, reason = "every index is a constant that selects a register")]
-    pub unsafe fn load<S: Simd, const VECTORS: usize, const PIXELS: usize>(
-        self,
-        simd: S,
-    ) -> [[S::V; VECTORS]; PIXELS] {
-        let mut sums = [[simd.zero(); VECTORS]; PIXELS];
-        for p in 0..PIXELS {
-            for v in 0..VECTORS {
-                // SAFETY: the caller's promise.
-                sums[p][v] = unsafe { simd.load(self.output.add(self.at + v * self.block + p * S::LANES)) };
-            }
-        }
-        sums
-    }
-
     /// Stores sums in the destination.
     ///
     /// # Safety

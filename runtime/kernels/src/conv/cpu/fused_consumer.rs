@@ -11,22 +11,22 @@ use crate::layout::Layout;
 use crate::pool::PoolGeometry;
 use crate::simd::{Isa, Simd};
 
-use super::depthwise::nchwc::{Output, Packed, Planes};
+use super::depthwise::nchwc::{Packed, Planes};
+use super::elements::OutputPtr;
 use super::operand::Call;
-use super::packed::Packing;
 
 /// An operation that is fused into the convolution that produces its input.
 #[derive(Clone, Copy)]
-pub(crate) enum FusedConsumer<'a> {
+pub enum FusedConsumer<'a> {
     /// Max pooling.
     MaxPool(PoolGeometry),
-    /// A depthwise convolution. Its input is the producer's output; the input of `call` is not read.
-    Depthwise { shape: &'a ConvShape, call: &'a Call<'a>, packing: Option<Packing<'a>> },
+    /// A depthwise convolution of this shape. Its input is the producer's output; the call has an empty input.
+    Depthwise(&'a ConvShape, Call<'a>),
 }
 
 /// The windows over the rows of the producer's results. Each row of the consumer's results reads one window of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Windows {
+pub(super) struct Windows {
     /// `[height, width]` of the producer's results.
     pub size: [usize; 2],
     /// The rows of the consumer's results.
@@ -54,14 +54,14 @@ impl Windows {
 impl FusedConsumer<'_> {
     /// Returns the windows over the producer's results, whose `[height, width]` is `size`, or `None` if the consumer
     /// cannot be fused.
-    pub fn windows(&self, size: [usize; 2]) -> Option<Windows> {
+    pub(super) fn windows(&self, size: [usize; 2]) -> Option<Windows> {
         let (kernel, stride, padding, rows) = match self {
             Self::MaxPool(PoolGeometry { dilation: [1, 1], kernel, stride, padding, .. }) => {
                 let [rows, _] = self.output(size)?;
                 (kernel[0], stride[0], padding[0], rows)
             }
             Self::MaxPool(_) => return None,
-            Self::Depthwise { shape, .. } => {
+            Self::Depthwise(shape, _) => {
                 let ([top, bottom], kernel) = (shape.geometry.padding[0], shape.kernel[0]);
                 (shape.input == size && top.max(bottom) < kernel).then_some(())?;
                 (kernel, shape.geometry.stride[0], top, shape.output[0])
@@ -74,12 +74,12 @@ impl FusedConsumer<'_> {
     fn output(&self, size: [usize; 2]) -> Option<[usize; 2]> {
         match self {
             Self::MaxPool(geometry) => geometry.output_size(size).ok(),
-            Self::Depthwise { shape, .. } => Some(shape.output),
+            Self::Depthwise(shape, _) => Some(shape.output),
         }
     }
 
     /// Returns the number of floats of the results if the producer has the shape `shape`.
-    pub fn output_len(&self, shape: &ConvShape, lanes: usize) -> Option<usize> {
+    pub(super) fn output_len(&self, shape: &ConvShape, lanes: usize) -> Option<usize> {
         let [height, width] = self.output(shape.output)?;
         Some(Layout::Nchwc.elements([shape.batch, shape.out_channels, height, width], lanes))
     }
@@ -88,7 +88,7 @@ impl FusedConsumer<'_> {
     pub(super) fn packed(&self, isa: Isa) -> Option<Arc<Packed>> {
         match self {
             Self::MaxPool(_) => None,
-            Self::Depthwise { shape, call, packing } => Some(Packed::get(shape, call.weight, *packing, isa)),
+            Self::Depthwise(shape, call) => Some(Packed::get(shape, call, isa)),
         }
     }
 }
@@ -102,21 +102,21 @@ pub(super) enum Consumer<'a> {
 impl<'a> Consumer<'a> {
     /// Returns `None` if the consumer cannot be computed a few rows at a time.
     pub fn new(
-        consumer: &'a FusedConsumer<'_>,
+        consumer: &FusedConsumer<'a>,
         packed: Option<&'a Packed>,
         size: [usize; 2],
-        output: *mut f32,
+        output: OutputPtr,
     ) -> Option<Self> {
         match (consumer, packed) {
             (FusedConsumer::MaxPool(geometry), _) => {
                 let results = geometry.output_size(size).ok()?;
-                Some(Self::MaxPool(MaxPool { geometry: *geometry, size, results, output: Output(output) }))
+                Some(Self::MaxPool(MaxPool { geometry: *geometry, size, results, output }))
             }
-            (FusedConsumer::Depthwise { shape, call, .. }, Some(packed)) => {
-                let planes = Planes::new(shape, packed, call, Output(output));
+            (FusedConsumer::Depthwise(shape, call), Some(packed)) => {
+                let planes = Planes::new(shape, packed, call, output);
                 planes.supports_rows().then_some(Self::Depthwise(planes))
             }
-            (FusedConsumer::Depthwise { .. }, None) => None,
+            (FusedConsumer::Depthwise(..), None) => None,
         }
     }
 
@@ -144,7 +144,7 @@ pub(super) struct MaxPool {
     size: [usize; 2],
     /// `[height, width]` of the consumer's results.
     results: [usize; 2],
-    output: Output,
+    output: OutputPtr,
 }
 
 impl MaxPool {
@@ -155,7 +155,7 @@ impl MaxPool {
         let [height, width] = self.results;
         for y in rows {
             let taps = self.taps(0, y);
-            let output = self.output.0.wrapping_add((index * height + y) * width * S::LANES);
+            let output = self.output.as_f32().wrapping_add((index * height + y) * width * S::LANES);
             for x in 0..width {
                 let mut largest = simd.splat(f32::NEG_INFINITY);
                 for row in taps.clone() {

@@ -1,7 +1,7 @@
 //! The fused convolution on the CPU: one engine for both memory layouts.
 //!
-//! `forward` accepts operands of any dtype and strides (`operand`). For a [`ConvProblem`], `select` returns the
-//! [`Algorithm`] of least cost (`cost_table`), and [`convolve`] runs it:
+//! `forward` accepts operands of any dtype and strides (`operand`). [`nchwc`] accepts f32 and has an `Nchwc` output. For
+//! a [`ConvProblem`], `select` returns the [`Algorithm`] of least cost (`cost_table`), and [`convolve`] runs it:
 //!
 //! - `pixel_lanes` and `channel_lanes`, the register-tile kernels. They share a `plan`: a `partition` into tasks, an
 //!   input `tile` and a `packed_weight`;
@@ -16,6 +16,7 @@ mod depthwise;
 mod elements;
 mod epilogue;
 mod fused_consumer;
+pub mod nchwc;
 mod operand;
 mod operand_format;
 mod packed;
@@ -32,9 +33,7 @@ mod winograd;
 
 pub use elements::ElementFormat;
 pub(super) use elements::OutputPtr;
-pub(crate) use fused_consumer::FusedConsumer;
-pub(crate) use operand::Call;
-pub(super) use operand::Values;
+pub(super) use operand::{Call, Values};
 pub use operand::{Operand, Operands};
 pub use packed::{PackedCache, Packing};
 pub use problem::{Algorithm, ConvProblem};
@@ -53,23 +52,9 @@ use crate::simd::{Isa, microarchitecture};
 use super::{ConvShape, Epilogue};
 use channel_lanes::Target;
 use elements::Element;
-use fused_consumer::Consumer;
 
 /// Computes [`super::conv2d`] on the CPU, for operands that do not track gradients.
 pub(super) fn conv2d(
-    input: &Tensor,
-    weight: &Tensor,
-    shape: &ConvShape,
-    epilogue: &Epilogue,
-    packed: Option<&PackedCache>,
-    isa: Isa,
-) -> Result<Tensor> {
-    let packing = packed.map(|cache| Packing::new(cache, weight.id()));
-    conv2d_by(input, weight, shape, epilogue, packing, isa)
-}
-
-/// Computes [`conv2d`] by the algorithm in `packing`, or by the selected one if `packing` has none.
-pub(super) fn conv2d_by(
     input: &Tensor,
     weight: &Tensor,
     shape: &ConvShape,
@@ -118,8 +103,7 @@ pub(super) fn forward(
 
 /// Convolves `input` with `weight` in f32, without an epilogue.
 pub(super) fn plain(shape: &ConvShape, input: &[f32], weight: &[f32], isa: Isa) -> Result<Vec<f32>> {
-    let (input, weight) = (input.into(), weight.into());
-    let values = Values { input, weight, scale: None, shift: None, residual: None };
+    let values = Call::new(input, weight).widened();
     fused(shape, &values, Activation::Identity, None, isa, Alignment::Storage)
 }
 
@@ -145,8 +129,18 @@ fn fused<E: Element>(
         isa,
         microarchitecture: microarchitecture(),
     };
-    let call = Call::of(values, activation);
-    if convolve(&problem, &call, packing, target)? {
+    let [scale, shift] = [&values.scale, &values.shift]
+        .map(|vector| vector.as_deref().map(|vector| E::elements(vector).widened()));
+    let call = Call {
+        input: E::elements(&values.input),
+        weight: E::elements(&values.weight),
+        scale: scale.as_deref(),
+        shift: shift.as_deref(),
+        residual: values.residual.as_deref().map(E::elements),
+        activation,
+        packing,
+    };
+    if convolve(&problem, &call, target)? {
         // SAFETY: the allocation has room for the output, all of which has been initialized.
         unsafe { output.set_len(first + elements) };
         return Ok(output);
@@ -170,78 +164,28 @@ fn reference_nchw<T: crate::float::Float>(
 
 /// Convolves into all of `output`. Returns `false`, with the output unspecified, if only the reference algorithm
 /// supports the operands, because of their sizes or because they contain values that are not finite.
-pub(super) fn convolve(
-    problem: &ConvProblem,
-    call: &Call<'_>,
-    packing: Option<Packing<'_>>,
-    output: OutputPtr,
-) -> Result<bool> {
+pub(super) fn convolve(problem: &ConvProblem, call: &Call<'_>, output: OutputPtr) -> Result<bool> {
     if problem.shape.output_elements() == 0 {
         return Ok(true);
     }
-    let selected = Packing::algorithm(packing, problem);
-    if run(selected, problem, call, packing, output)? {
+    let selected = Packing::algorithm(call.packing, problem);
+    if run(selected, problem, call, output)? {
         return Ok(true);
     }
     let other = problem.register_tiles();
-    Ok(other != selected && run(other, problem, call, packing, output)?)
+    Ok(other != selected && run(other, problem, call, output)?)
 }
 
-fn run(
-    algorithm: Algorithm,
-    problem: &ConvProblem,
-    call: &Call<'_>,
-    packing: Option<Packing<'_>>,
-    output: OutputPtr,
-) -> Result<bool> {
-    Ok(match (algorithm, output) {
-        (Algorithm::Depthwise, _) => depthwise::conv2d(problem, call, packing, output),
-        (Algorithm::Winograd(tile), _) => winograd::conv2d(problem, tile, call, packing, output)?,
-        (Algorithm::PixelLanes, _) => pixel_lanes::conv2d(problem, false, call, packing, output),
-        (Algorithm::PixelLanesInPlace, _) => pixel_lanes::conv2d(problem, true, call, packing, output),
-        (Algorithm::ChannelLanes, OutputPtr::F32(output)) => {
-            channel_lanes::conv2d(problem, call, packing, Target::Output(output))
+fn run(algorithm: Algorithm, problem: &ConvProblem, call: &Call<'_>, output: OutputPtr) -> Result<bool> {
+    Ok(match algorithm {
+        Algorithm::Depthwise => depthwise::conv2d(problem, call, output),
+        Algorithm::Winograd(tile) => winograd::conv2d(problem, tile, call, output)?,
+        Algorithm::PixelLanes | Algorithm::PixelLanesInPlace => {
+            pixel_lanes::conv2d(problem, algorithm, call, output)
         }
-        (Algorithm::ChannelLanes, OutputPtr::Half(..)) | (Algorithm::Reference, _) => false,
+        Algorithm::ChannelLanes => channel_lanes::conv2d(problem, call, Target::Output(output)),
+        Algorithm::Reference => false,
     })
-}
-
-/// Convolves f32 into all of an NCHWc output.
-pub(crate) fn convolve_to_nchwc(
-    problem: &ConvProblem,
-    call: &Call<'_>,
-    packing: Option<Packing<'_>>,
-    output: &mut [f32],
-) -> Result<()> {
-    if !convolve(problem, call, packing, OutputPtr::F32(output.as_mut_ptr()))? {
-        let lanes = problem.isa.lanes();
-        let blocks = [problem.input.block(lanes), problem.output.block(lanes)];
-        reference::conv2d(&problem.shape, blocks, &call.widened(), call.activation, output);
-    }
-    Ok(())
-}
-
-/// Convolves, and runs `consumer` on each piece of the results while it is in a near cache. Returns `false`, with
-/// `output` unchanged, if the two cannot be fused.
-pub(crate) fn convolve_and_consume(
-    problem: &ConvProblem,
-    call: &Call<'_>,
-    packing: Option<Packing<'_>>,
-    consumer: &FusedConsumer<'_>,
-    output: &mut [f32],
-) -> bool {
-    let shape = &problem.shape;
-    if output.is_empty()
-        || call.residual.is_some()
-        || Packing::algorithm(packing, problem) != Algorithm::ChannelLanes
-    {
-        return false;
-    }
-    let Some(windows) = consumer.windows(shape.output) else { return false };
-    let packed = consumer.packed(problem.isa);
-    let ready = Consumer::new(consumer, packed.as_deref(), shape.output, output.as_mut_ptr());
-    let Some(ready) = &ready else { return false };
-    channel_lanes::conv2d(problem, call, packing, Target::Consumer(ready, windows))
 }
 
 #[cfg(test)]

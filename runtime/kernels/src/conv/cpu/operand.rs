@@ -9,7 +9,8 @@ use crate::activation::Activation;
 use crate::element;
 use crate::operation::CpuOperand;
 
-use super::elements::{Element, Elements};
+use super::elements::Elements;
+use super::packed::Packing;
 
 /// A tensor on the CPU: its storage and layout.
 #[derive(Clone, Copy)]
@@ -93,37 +94,47 @@ pub(in crate::conv) struct Values<'a, T: Clone> {
     pub residual: Option<Cow<'a, [T]>>,
 }
 
-/// The operands of a kernel that computes in f32: images and weight in their storage format, scale and shift in f32.
-pub(crate) struct Call<'a> {
+/// The operands of a kernel that computes `activation((sum * scale[c] + shift[c]) + residual)` in f32, and the cache of
+/// its packed weight.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    /// The input, in the problem's layout.
     pub input: Elements<'a>,
+    /// `[out_channels, in_channels / groups, kernel height, kernel width]`.
     pub weight: Elements<'a>,
-    pub scale: Option<Cow<'a, [f32]>>,
-    pub shift: Option<Cow<'a, [f32]>>,
+    /// `[out_channels]`.
+    pub scale: Option<&'a [f32]>,
+    /// `[out_channels]`.
+    pub shift: Option<&'a [f32]>,
+    /// A tensor in the shape and layout of the output.
     pub residual: Option<Elements<'a>>,
+    /// The activation, applied last.
     pub activation: Activation,
+    /// The cache of the packed weight, if it is kept between calls.
+    pub packing: Option<Packing<'a>>,
 }
 
 impl<'a> Call<'a> {
-    pub(super) fn of<E: Element>(values: &'a Values<'_, E>, activation: Activation) -> Self {
+    /// Convolves without an epilogue and without a cache.
+    pub fn new(input: impl Into<Elements<'a>>, weight: impl Into<Elements<'a>>) -> Self {
         Self {
-            input: E::pixels(&values.input),
-            weight: E::pixels(&values.weight),
-            scale: values.scale.as_deref().map(E::widened),
-            shift: values.shift.as_deref().map(E::widened),
-            residual: values.residual.as_deref().map(E::pixels),
-            activation,
+            input: input.into(),
+            weight: weight.into(),
+            scale: None,
+            shift: None,
+            residual: None,
+            activation: Activation::Identity,
+            packing: None,
         }
     }
-}
 
-impl Call<'_> {
     /// Returns all operands in f32.
-    pub(super) fn widened(&self) -> Values<'_, f32> {
+    pub(super) fn widened(&self) -> Values<'a, f32> {
         Values {
             input: self.input.widened(),
             weight: self.weight.widened(),
-            scale: self.scale.as_deref().map(Cow::Borrowed),
-            shift: self.shift.as_deref().map(Cow::Borrowed),
+            scale: self.scale.map(Cow::Borrowed),
+            shift: self.shift.map(Cow::Borrowed),
             residual: self.residual.map(Elements::widened),
         }
     }

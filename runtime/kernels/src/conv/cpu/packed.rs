@@ -10,6 +10,8 @@ use crate::exact::is_exact;
 use crate::memory::Arena;
 
 use super::fused_consumer::Windows;
+use super::operand_format::OperandFormat;
+use super::plan::OutputBlocks;
 use super::problem::{Algorithm, ConvProblem};
 use super::winograd::Tile;
 
@@ -45,19 +47,14 @@ type Kept = Arc<dyn Any + Send + Sync>;
 
 /// The order of a packed weight's elements, which depends on the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::conv) enum PackedForm {
-    /// Blocks of output channels, chunks of input channels.
-    PixelLanes {
+pub(super) enum PackedForm {
+    /// Blocks of output channels, chunks and blocks of input channels.
+    RegisterTiles {
         groups: usize,
-        block: usize,
+        blocks: OutputBlocks,
         chunk: usize,
-        pairs: bool,
-    },
-    /// Vectors of output channels, chunks and blocks of input channels.
-    ChannelLanes {
-        lanes: usize,
         input_block: usize,
-        chunk: usize,
+        operand: OperandFormat,
     },
     Depthwise {
         lanes: usize,
@@ -124,7 +121,7 @@ impl<'a> Packing<'a> {
     }
 
     /// Returns the cached packed form of the weight, or calls `pack` and caches its result if there is a cache.
-    pub(in crate::conv) fn get<T: Any + Send + Sync>(
+    pub(super) fn get<T: Any + Send + Sync>(
         packing: Option<Self>,
         form: PackedForm,
         pack: impl FnOnce() -> T,

@@ -1,6 +1,7 @@
 //! The weight in the order in which the register tiles read it.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::conv::ConvShape;
 use crate::memory::AlignedVec;
@@ -8,7 +9,10 @@ use crate::parallel::{cost, for_each_chunk};
 use crate::simd::Isa;
 
 use super::elements::Elements;
+use super::operand::Call;
+use super::packed::{PackedForm, Packing};
 use super::plan::Plan;
+use super::problem::ConvProblem;
 
 /// A packed weight of a register-tile kernel.
 pub(super) struct PackedWeight {
@@ -18,10 +22,25 @@ pub(super) struct PackedWeight {
 }
 
 impl PackedWeight {
+    /// Returns the packed weight of a call. Returns `None` if a weight is not finite and the input has padding, because
+    /// the product of the two would be NaN.
+    pub fn get(plan: &Plan, problem: &ConvProblem, call: &Call<'_>) -> Option<Arc<Self>> {
+        let ConvProblem { shape, isa, .. } = problem;
+        let form = PackedForm::RegisterTiles {
+            groups: shape.geometry.groups,
+            blocks: plan.blocks,
+            chunk: plan.chunks.len(),
+            input_block: plan.input_block,
+            operand: plan.operand,
+        };
+        let packed = Packing::get(call.packing, form, || Self::new(plan, shape, call.weight, *isa));
+        (packed.finite || shape.geometry.padding == [[0; 2]; 2]).then_some(packed)
+    }
+
     /// Packs `[out_channels, in_channels / groups, kernel]` as `[group][chunk of input channels][block of output
     /// channels][block of input channels][tap][input channel][output channel]`, with zeros for output channels that do
     /// not exist.
-    pub fn new(plan: &Plan, shape: &ConvShape, weight: Elements<'_>, isa: Isa) -> Self {
+    fn new(plan: &Plan, shape: &ConvShape, weight: Elements<'_>, isa: Isa) -> Self {
         let operands = plan.operand.of_weight(shape, weight);
         let floats = AlignedVec::zeros(plan.weights_len());
         let mut packed = Self { floats, finite: weight.is_finite(isa) };

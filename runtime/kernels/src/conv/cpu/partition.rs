@@ -8,7 +8,7 @@ use std::ops::Range;
 use crate::conv::ConvShape;
 
 use super::fused_consumer::Windows;
-use super::plan::{Chunks, OutputBlocks};
+use super::plan::{Chunks, OutputBlocks, PlanOptions};
 use super::tile::TileSize;
 
 /// The overhead of a task. This cost and those below are in cycles, in each of which a core completes two vectors of
@@ -78,17 +78,10 @@ pub(super) enum Lanes {
 /// What the choice of a partition depends on.
 pub(super) struct PartitionProblem<'a> {
     pub shape: &'a ConvShape,
-    pub lanes: usize,
-    pub direction: Lanes,
+    pub options: &'a PlanOptions,
     pub chunks: Chunks,
-    pub blocks: OutputBlocks,
-    /// The number of pixels in a register tile.
-    pub pixels: usize,
     /// The size of the input tile, or `None` if tasks read the input in place.
-    pub tile: Option<TileSize>,
-    /// The windows through which a fused consumer reads the results.
-    pub windows: Option<Windows>,
-    pub limits: Limits,
+    pub tile: Option<&'a TileSize>,
 }
 
 /// The maximum numbers of floats that a task may keep in the second-level cache, and the minimum number of segments.
@@ -111,20 +104,20 @@ struct Cut {
 
 impl Partition {
     /// Returns the partition that `threads` threads complete first.
-    pub fn new(problem: &PartitionProblem<'_>, threads: usize, order: Order) -> Self {
-        let cut = problem.best(threads);
+    pub fn new(problem: &PartitionProblem<'_>, threads: usize) -> Self {
+        let (cut, options) = (problem.best(threads), problem.options);
         let ConvShape { batch, geometry, .. } = *problem.shape;
-        let patches = match &problem.windows {
+        let patches = match &options.windows {
             Some(windows) => bands(problem.shape, windows, cut.patches[0]),
-            None => patches(problem.shape, cut.patches, problem.column_unit()),
+            None => patches(problem.shape, cut.patches, options.column_unit()),
         };
         Self {
             patches,
             segments: cut.segments,
             groups: geometry.groups,
             batch,
-            blocks: problem.blocks,
-            order,
+            blocks: options.blocks,
+            order: options.order,
         }
     }
 
@@ -166,28 +159,22 @@ impl Partition {
 }
 
 impl PartitionProblem<'_> {
-    /// Returns the unit of a patch's width: the number of columns is a multiple of it, unless the patch ends with the
-    /// row.
-    fn column_unit(&self) -> usize {
-        if self.direction == Lanes::Pixels { self.lanes } else { 1 }
-    }
-
     fn best(&self, threads: usize) -> Cut {
         let fewest = self.fewest_patches();
         let (axis, most) = self.finest();
-        let most_columns = self.shape.output[1].div_ceil(self.column_unit());
+        let most_columns = self.shape.output[1].div_ceil(self.options.column_unit());
         let finer = (0..4 * threads).map(|more| {
             let mut patches = fewest;
             let count = patches[axis] + more;
             patches[axis] = count.min(most);
-            if axis == 0 && self.windows.is_none() {
+            if axis == 0 && self.options.windows.is_none() {
                 // If each row has a patch already, divide the columns.
                 patches[1] = count.div_ceil(most).clamp(fewest[1], most_columns.max(fewest[1]));
             }
             patches
         });
-        let least = self.limits.segments.min(self.blocks.count()).max(1);
-        let blocks = self.blocks.count();
+        let least = self.options.limits.segments.min(self.options.blocks.count()).max(1);
+        let blocks = self.options.blocks.count();
         let segments = least..=blocks.min(least * 4 * threads).max(least);
         // Of all counts with equally large segments, try only the smallest.
         let segments =
@@ -200,9 +187,9 @@ impl PartitionProblem<'_> {
 
     /// Returns the axis that can be divided into more patches, and the maximum number of patches along it.
     fn finest(&self) -> (usize, usize) {
-        match (&self.windows, self.shape.output) {
+        match (&self.options.windows, self.shape.output) {
             (Some(windows), _) => (0, windows.rows),
-            (None, [1, width]) => (1, width.div_ceil(self.column_unit())),
+            (None, [1, width]) => (1, width.div_ceil(self.options.column_unit())),
             (None, [height, _]) => (0, height),
         }
     }
@@ -210,13 +197,14 @@ impl PartitionProblem<'_> {
     /// Returns the fewest patches that fit in the caches.
     fn fewest_patches(&self) -> [usize; 2] {
         let fits = |patches: [usize; 2]| {
-            self.input_floats(patches) <= self.limits.input && self.sum_floats(patches) <= self.limits.sums
+            self.input_floats(patches) <= self.options.limits.input
+                && self.sum_floats(patches) <= self.options.limits.sums
         };
-        if let Some(windows) = &self.windows {
+        if let Some(windows) = &self.options.windows {
             return [smallest(windows.rows, |bands| fits([bands, 1])), 1];
         }
         let [height, width] = self.shape.output;
-        let most = width.div_ceil(self.column_unit());
+        let most = width.div_ceil(self.options.column_unit());
         match smallest(height, |rows| fits([rows, 1])) {
             rows if most == 1 || fits([rows, 1]) => [rows, 1],
             rows => [rows, smallest(most, |columns| fits([rows, columns]))],
@@ -225,12 +213,12 @@ impl PartitionProblem<'_> {
 
     /// Returns the rows and columns of the largest patch.
     fn patch(&self, patches: [usize; 2]) -> [usize; 2] {
-        if let Some(windows) = &self.windows {
+        if let Some(windows) = &self.options.windows {
             let (rows, width) = (windows.most(windows.rows.div_ceil(patches[0])), windows.size[1]);
             return if self.shape.output == windows.size { [rows, width] } else { [1, rows * width] };
         }
         let [height, width] = self.shape.output;
-        let columns = width.div_ceil(patches[1]).next_multiple_of(self.column_unit()).min(width);
+        let columns = width.div_ceil(patches[1]).next_multiple_of(self.options.column_unit()).min(width);
         [height.div_ceil(patches[0]), columns]
     }
 
@@ -240,17 +228,17 @@ impl PartitionProblem<'_> {
         match &self.tile {
             Some(tile) => tile.floats([rows, columns], self.chunks.len()),
             // With lanes over pixels, only the pixels of one register tile have to stay in the cache.
-            None if self.direction == Lanes::Pixels => 0,
+            None if self.options.direction == Lanes::Pixels => 0,
             None => rows * columns * self.chunks.len(),
         }
     }
 
     /// Returns the number of floats of a task's sums that have to stay in the cache.
     fn sum_floats(&self, patches: [usize; 2]) -> usize {
-        let outputs = match (&self.windows, self.direction) {
-            (Some(_), _) => self.blocks.block,
+        let outputs = match (&self.options.windows, self.options.direction) {
+            (Some(_), _) => self.options.blocks.block,
             (None, Lanes::Pixels) if self.chunks.count() > 1 => {
-                self.blocks.count().div_ceil(self.limits.segments) * self.blocks.block
+                self.options.blocks.count().div_ceil(self.options.limits.segments) * self.options.blocks.block
             }
             (None, _) => 0,
         };
@@ -275,7 +263,7 @@ impl PartitionProblem<'_> {
     /// in the next layer. Assumes that each thread has the same pixels in those two layers.
     fn remote_vectors(&self, cut: &Cut, threads: usize) -> usize {
         let own = (self.shape.batch * cut.patches[0] * cut.patches[1]).is_multiple_of(threads);
-        if own || self.direction == Lanes::Pixels {
+        if own || self.options.direction == Lanes::Pixels {
             return 0;
         }
         let moved = self.copied_vectors(cut.patches).saturating_add(self.stored_vectors(cut));
@@ -295,21 +283,21 @@ impl PartitionProblem<'_> {
 
     /// Returns the number of output channels of the largest segment.
     fn outputs(&self, cut: &Cut) -> usize {
-        self.blocks.count().div_ceil(cut.segments) * self.blocks.block
+        self.options.blocks.count().div_ceil(cut.segments) * self.options.blocks.block
     }
 
     /// Returns the number of vectors that the register tiles of a patch sum for each tap. A tile with too few sums to
     /// hide the latency counts as [`SUMS`].
     fn register_vectors(&self, patches: [usize; 2], outputs: usize) -> usize {
         let [rows, columns] = self.patch(patches);
-        if self.direction == Lanes::Pixels {
-            return (rows * columns).div_ceil(self.lanes).max(2) * outputs;
+        if self.options.direction == Lanes::Pixels {
+            return (rows * columns).div_ceil(self.options.registers.lanes).max(2) * outputs;
         }
         let is_contiguous = self.tile.as_ref().is_none_or(|tile| tile.pitch(columns) == columns);
         let (runs, run) = if is_contiguous { (1, rows * columns) } else { (rows, columns) };
-        let vectors = self.blocks.block / self.lanes;
-        let sums = (run * vectors).max(run.div_ceil(self.pixels) * SUMS) * runs;
-        sums * (outputs / self.blocks.block)
+        let vectors = self.options.blocks.block / self.options.registers.lanes;
+        let sums = (run * vectors).max(run.div_ceil(self.options.registers.pixels) * SUMS) * runs;
+        sums * (outputs / self.options.blocks.block)
     }
 
     fn copied_vectors(&self, patches: [usize; 2]) -> usize {
@@ -318,12 +306,12 @@ impl PartitionProblem<'_> {
             Some(tile) => tile.floats([rows, columns], self.chunks.len()),
             None => rows * columns * self.chunks.len(),
         };
-        (floats / self.lanes).saturating_mul(self.chunks.count())
+        (floats / self.options.registers.lanes).saturating_mul(self.chunks.count())
     }
 
     fn stored_vectors(&self, cut: &Cut) -> usize {
         let [rows, columns] = self.patch(cut.patches);
-        rows * columns * self.outputs(cut) / self.lanes
+        rows * columns * self.outputs(cut) / self.options.registers.lanes
     }
 }
 

@@ -15,8 +15,6 @@ use super::{channel_lanes, pixel_lanes};
 
 /// The overhead of an output element, as a number of multiplications.
 const OVERHEAD: usize = 16;
-/// The maximum number of floats of an input tile. A huge dilation would exceed it.
-const LARGEST_TILE: usize = 1 << 26;
 
 /// The shape of a kernel's register tile: output channels × pixels. The lanes are along one of the two axes.
 #[derive(Clone, Copy, Debug)]
@@ -78,7 +76,7 @@ impl Chunks {
 }
 
 /// The output channels of a group, divided into blocks. A register tile computes the channels of one block.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct OutputBlocks {
     outputs: usize,
     /// The number of channels of a block, including padding.
@@ -155,8 +153,13 @@ impl PlanOptions {
     }
 
     fn tile_size(&self, shape: &ConvShape) -> TileSize {
-        let unit = if self.direction == Lanes::Pixels { self.registers.lanes } else { 1 };
-        TileSize::new(shape, self.input_block, self.column_planes, unit)
+        TileSize::new(shape, self.input_block, self.column_planes, self.column_unit())
+    }
+
+    /// Returns the unit of a patch's width: the number of columns is a multiple of it, unless the patch ends with the
+    /// row.
+    pub fn column_unit(&self) -> usize {
+        if self.direction == Lanes::Pixels { self.registers.lanes } else { 1 }
     }
 
     /// Returns the counts for a division into one task per segment of output channels. Each task computes all pixels.
@@ -197,32 +200,19 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    /// Returns `None` if the input tile would exceed [`LARGEST_TILE`] or an offset does not fit in a `u32`.
-    pub fn new(shape: &ConvShape, options: PlanOptions, threads: usize) -> Option<Self> {
-        let PlanOptions { operand, input_block, in_place, registers, blocks, .. } = options;
+    /// Returns `None` if the input tile would be too large or an offset does not fit in a `u32`.
+    pub fn new(shape: &ConvShape, options: &PlanOptions, threads: usize) -> Option<Self> {
+        let PlanOptions { operand, input_block, in_place, blocks, .. } = *options;
         let group_inputs = shape.group_inputs();
         let shape = options.shape(shape);
         let chunks = options.chunks(&shape);
         let size = options.tile_size(&shape);
         let work = shape.output_elements().saturating_mul(shape.taps() + OVERHEAD);
         let threads = cost::worthwhile_threads(threads, work);
-        let problem = PartitionProblem {
-            shape: &shape,
-            lanes: registers.lanes,
-            direction: options.direction,
-            chunks,
-            blocks,
-            pixels: registers.pixels,
-            tile: (!in_place).then_some(size),
-            windows: options.windows,
-            limits: options.limits,
-        };
-        let partition = Partition::new(&problem, threads, options.order);
-        let tile = if in_place {
-            None
-        } else {
-            Some(Tile::new(&shape, &size, partition.largest_patch(), chunks.len(), LARGEST_TILE)?)
-        };
+        let tile = (!in_place).then_some(&size);
+        let partition = Partition::new(&PartitionProblem { shape: &shape, options, chunks, tile }, threads);
+        let tile =
+            if in_place { None } else { Some(Tile::new(size, partition.largest_patch(), chunks.len())?) };
         let taps = (0..chunks.count()).map(|chunk| match &tile {
             Some(tile) => tile.taps(&shape, chunks.range(chunk)),
             None => in_place_taps(&shape, chunks.range(chunk), input_block),

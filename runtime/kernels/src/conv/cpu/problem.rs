@@ -47,24 +47,16 @@ pub enum Algorithm {
 }
 
 impl Algorithm {
-    const ALL: [Self; 10] = [
-        Self::Depthwise,
-        Self::PixelLanes,
-        Self::PixelLanesInPlace,
-        Self::ChannelLanes,
-        Self::Winograd(Tile::Two),
-        Self::Winograd(Tile::Four),
-        Self::Winograd(Tile::Six),
-        Self::Winograd(Tile::StridedTwo),
-        Self::Winograd(Tile::StridedFour),
-        Self::Reference,
-    ];
+    fn all() -> impl Iterator<Item = Self> {
+        let direct = [Self::Depthwise, Self::PixelLanes, Self::PixelLanesInPlace, Self::ChannelLanes];
+        direct.into_iter().chain(Tile::ALL.map(Self::Winograd)).chain([Self::Reference])
+    }
 }
 
 impl ConvProblem {
     /// Returns the algorithms that support the problem. The last is [`Algorithm::Reference`].
     pub fn candidates(&self) -> impl Iterator<Item = Algorithm> + '_ {
-        Algorithm::ALL.into_iter().filter(|algorithm| self.is_supported_by(*algorithm))
+        Algorithm::all().filter(|algorithm| self.is_supported_by(*algorithm))
     }
 
     /// Returns the register-tile algorithm for the layouts, or [`Algorithm::Reference`] if there is none. Each of these

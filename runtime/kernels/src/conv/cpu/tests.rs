@@ -58,19 +58,12 @@ fn tasks(problem: &ConvProblem) -> Result<Vec<usize>> {
     let weight = Tensor::ones(&shape.weight_dims(), candle_core::DType::F32, &candle_core::Device::Cpu)?;
     let values = weight.flatten_all()?.to_vec1::<f32>()?;
     let mut output = vec![0.; problem.output.elements(shape.output_dims(), lanes)];
-    let call = Call {
-        input: input[..].into(),
-        weight: values[..].into(),
-        scale: None,
-        shift: None,
-        residual: None,
-        activation: Activation::Relu,
-    };
     let cache = PackedCache::default();
     let packing = Some(Packing::new(&cache, weight.id()));
+    let call = Call { activation: Activation::Relu, packing, ..Call::new(&input[..], &values[..]) };
     let target = OutputPtr::F32(output.as_mut_ptr());
-    assert!(convolve(problem, &call, packing, target)?);
-    Ok(counts::during(|| assert!(matches!(convolve(problem, &call, packing, target), Ok(true)))))
+    assert!(convolve(problem, &call, target)?);
+    Ok(counts::during(|| assert!(matches!(convolve(problem, &call, target), Ok(true)))))
 }
 
 #[test]

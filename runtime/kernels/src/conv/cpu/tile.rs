@@ -9,6 +9,9 @@ use crate::simd::Simd;
 use super::operand_format::{Rows, Window};
 use super::partition::Patch;
 
+/// The maximum number of floats of an input tile. A huge dilation would exceed it.
+const LARGEST_TILE: usize = 1 << 26;
+
 /// One tap of the kernel in one block of input channels.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tap {
@@ -20,7 +23,6 @@ pub(super) struct Tap {
 }
 
 /// The sizes of a tile that do not depend on its patch.
-#[derive(Clone, Copy, Debug)]
 pub(super) struct TileSize {
     /// The number of channels of a block: 1, or a vector's lanes.
     pub block: usize,
@@ -30,22 +32,28 @@ pub(super) struct TileSize {
     /// With column planes, the tile's rows start at multiples of this number if the patch is narrower than the output.
     pub unit: usize,
     output_width: usize,
-    /// The number of row phases, and of planes of each phase.
-    planes: [usize; 2],
+    /// The row phases that some tap reads, ascending.
+    phases: Vec<usize>,
+    /// The first column of each plane of a phase, relative to the first column that the kernel reads.
+    planes: Vec<usize>,
     /// The distance from the first tap to the last, in rows and columns of a plane.
     reach: [usize; 2],
 }
 
 impl TileSize {
     pub fn new(shape: &ConvShape, block: usize, column_planes: bool, unit: usize) -> Self {
-        let reach_x = if column_planes { 0 } else { reach(shape, 1) };
-        let columns = if column_planes { shape.kernel[1] } else { phase_count(shape, 1) };
+        let (planes, reach_x) = if column_planes {
+            ((0..shape.kernel[1]).map(|k| k * shape.geometry.dilation[1]).collect(), 0)
+        } else {
+            (phases(shape, 1), reach(shape, 1))
+        };
         Self {
             block,
             column_planes,
             unit,
             output_width: shape.output[1],
-            planes: [phase_count(shape, 0), columns],
+            phases: phases(shape, 0),
+            planes,
             reach: [reach(shape, 0), reach_x],
         }
     }
@@ -64,7 +72,7 @@ impl TileSize {
     /// Returns the number of floats of a tile with `channels` channels.
     pub fn floats(&self, [rows, columns]: [usize; 2], channels: usize) -> usize {
         let pixels = rows.saturating_add(self.reach[0]).saturating_mul(self.pitch(columns));
-        let planes = self.planes[0] * self.planes[1];
+        let planes = self.phases.len() * self.planes.len();
         pixels.saturating_mul(planes).saturating_mul(channels.next_multiple_of(self.block))
     }
 }
@@ -74,12 +82,7 @@ impl TileSize {
 /// phase that one column of the kernel reads. Without column planes, all kernel columns whose positions are equal
 /// modulo the stride share a plane.
 pub(super) struct Tile {
-    /// The row phases that some tap reads, ascending.
-    phases: Vec<usize>,
-    /// The first column of each plane, relative to the first column that the kernel reads.
-    planes: Vec<usize>,
-    reach: [usize; 2],
-    block: usize,
+    size: TileSize,
     /// The distance from one row to the next, in pixels.
     pub pitch: usize,
     /// The number of pixels in a plane.
@@ -89,34 +92,21 @@ pub(super) struct Tile {
 }
 
 impl Tile {
-    /// Returns a tile for patches of at most `rows` rows and `columns` columns, or `None` if it has more than `most`
-    /// floats for `channels` channels.
-    pub fn new(
-        shape: &ConvShape,
-        size: &TileSize,
-        [rows, columns]: [usize; 2],
-        channels: usize,
-        most: usize,
-    ) -> Option<Self> {
-        let planes = if size.column_planes {
-            (0..shape.kernel[1]).map(|k| k * shape.geometry.dilation[1]).collect()
-        } else {
-            phases(shape, 1)
-        };
-        let phases = phases(shape, 0);
+    /// Returns a tile for patches of at most `rows` rows and `columns` columns, or `None` if it has more than
+    /// [`LARGEST_TILE`] floats for `channels` channels.
+    pub fn new(size: TileSize, [rows, columns]: [usize; 2], channels: usize) -> Option<Self> {
         let pitch = size.pitch(columns);
         let plane = rows.checked_add(size.reach[0])?.checked_mul(pitch)?;
-        let floats = (phases.len() * planes.len()).checked_mul(plane)?.checked_mul(size.block)?;
+        let floats = (size.phases.len() * size.planes.len()).checked_mul(plane)?.checked_mul(size.block)?;
         // An odd number of cache lines avoids cache-set conflicts between channels.
         let stride = (floats.div_ceil(16) | 1).checked_mul(16)?;
-        let fits = stride.checked_mul(channels.div_ceil(size.block))? <= most;
-        let (reach, block) = (size.reach, size.block);
-        fits.then_some(Self { phases, planes, reach, block, pitch, plane, stride })
+        let fits = stride.checked_mul(channels.div_ceil(size.block))? <= LARGEST_TILE;
+        fits.then_some(Self { size, pitch, plane, stride })
     }
 
     /// Returns the number of floats of `channels` channels.
     pub fn len(&self, channels: usize) -> usize {
-        channels.div_ceil(self.block) * self.stride
+        channels.div_ceil(self.size.block) * self.stride
     }
 
     /// Returns the taps of the input channels `channels` in the order of the packed weight, or `None` if an offset does
@@ -124,10 +114,10 @@ impl Tile {
     pub fn taps(&self, shape: &ConvShape, channels: Range<usize>) -> Option<Vec<Tap>> {
         let kernel = (0..shape.kernel[0]).flat_map(|ky| (0..shape.kernel[1]).map(move |kx| [ky, kx]));
         let mut taps = vec![];
-        for (index, first) in channels.clone().step_by(self.block).enumerate() {
+        for (index, first) in channels.clone().step_by(self.size.block).enumerate() {
             for tap in kernel.clone() {
-                let offset = index.checked_mul(self.stride)? + self.pixel(shape, tap) * self.block;
-                let channels = self.block.min(channels.end - first) as u32;
+                let offset = index.checked_mul(self.stride)? + self.pixel(shape, tap) * self.size.block;
+                let channels = self.size.block.min(channels.end - first) as u32;
                 taps.push(Tap { offset: u32::try_from(offset).ok()?, channels });
             }
         }
@@ -139,13 +129,13 @@ impl Tile {
         let ConvGeometry { stride, dilation, .. } = shape.geometry;
         let index = |of: &[usize], phase: usize| of.iter().position(|p| *p == phase);
         let [y, x] = [ky * dilation[0], kx * dilation[1]];
-        let phase = index(&self.phases, y % stride[0]).unwrap_or_default();
+        let phase = index(&self.size.phases, y % stride[0]).unwrap_or_default();
         // The kernel's column has its own plane, or it is shifted within the plane of its column phase.
-        let (plane, shift) = match index(&self.planes, x) {
+        let (plane, shift) = match index(&self.size.planes, x) {
             Some(plane) => (plane, 0),
-            None => (index(&self.planes, x % stride[1]).unwrap_or_default(), x / stride[1]),
+            None => (index(&self.size.planes, x % stride[1]).unwrap_or_default(), x / stride[1]),
         };
-        (phase * self.planes.len() + plane) * self.plane + y / stride[0] * self.pitch + shift
+        (phase * self.size.planes.len() + plane) * self.plane + y / stride[0] * self.pitch + shift
     }
 
     /// Returns the rows and columns of the input that [`fill_channel`](Self::fill_channel) reads.
@@ -157,10 +147,10 @@ impl Tile {
         };
         let last = |of: &[usize]| of.last().copied().unwrap_or(0);
         // A row shorter than a vector is read as a whole vector.
-        let columns = (patch.columns + self.reach[1]).max(lanes);
+        let columns = (patch.columns + self.size.reach[1]).max(lanes);
         Window {
-            rows: inside(0, patch.y * stride[0], patch.rows + self.reach[0], last(&self.phases)),
-            columns: inside(1, patch.x * stride[1], columns, last(&self.planes)),
+            rows: inside(0, patch.y * stride[0], patch.rows + self.size.reach[0], last(&self.size.phases)),
+            columns: inside(1, patch.x * stride[1], columns, last(&self.size.planes)),
         }
     }
 
@@ -180,10 +170,10 @@ impl Tile {
     ) {
         let [left, _] = shape.geometry.padding[1];
         let stride = shape.geometry.stride[1];
-        let width = patch.columns + self.reach[1];
+        let width = patch.columns + self.size.reach[1];
         let mut to = tile;
-        for phase in &self.phases {
-            let mut planes = &self.planes[..];
+        for phase in &self.size.phases {
+            let mut planes = &self.size.planes[..];
             while let [plane, others @ ..] = planes {
                 // With stride 2, the next plane contains the columns that this one skips.
                 let pair = stride == 2 && others.first() == Some(&(plane + 1)) && width >= S::LANES;
@@ -228,9 +218,9 @@ impl Tile {
         let ([height, width], [left, _]) = (shape.input, shape.geometry.padding[1]);
         let stride = shape.geometry.stride[1];
         let mut plane_start = tile;
-        for phase in &self.phases {
+        for phase in &self.size.phases {
             let rows = self.rows(shape, patch, *phase);
-            for plane in &self.planes {
+            for plane in &self.size.planes {
                 // `start..end` are the pixels of the plane's rows that lie in the image.
                 let first = patch.x * stride + plane;
                 let start = left.saturating_sub(first).div_ceil(stride).min(self.pitch);
@@ -262,7 +252,7 @@ impl Tile {
         RowsOfPhase {
             first: (patch.y * stride + phase).wrapping_sub(top),
             step: stride,
-            count: patch.rows + self.reach[0],
+            count: patch.rows + self.size.reach[0],
             height: shape.input[0],
             pitch: self.pitch,
         }
@@ -286,7 +276,7 @@ unsafe fn copy<S: Simd>(simd: S, from: *const f32, stride: usize, to: *mut f32, 
 /// # Safety
 /// `to` has room for `vectors` vectors.
 #[inline(always)]
-unsafe fn zero<S: Simd>(simd: S, to: *mut f32, vectors: usize) {
+pub(super) unsafe fn zero<S: Simd>(simd: S, to: *mut f32, vectors: usize) {
     for i in 0..vectors {
         // SAFETY: the caller's promise.
         unsafe { simd.store(to.add(i * S::LANES), simd.zero()) }
@@ -311,17 +301,6 @@ fn phases(shape: &ConvShape, axis: usize) -> Vec<usize> {
     phases.sort_unstable();
     phases.dedup();
     phases
-}
-
-/// Returns the number of [`phases`]. Modulo the stride, the taps' positions repeat with a period of
-/// `stride / gcd(stride, dilation)` taps.
-fn phase_count(shape: &ConvShape, axis: usize) -> usize {
-    let (stride, dilation) = (shape.geometry.stride[axis], shape.geometry.dilation[axis]);
-    let (mut divisor, mut rest) = (stride, dilation % stride);
-    while rest > 0 {
-        (divisor, rest) = (rest, divisor % rest);
-    }
-    shape.kernel[axis].min(stride / divisor)
 }
 
 /// Returns the distance from the first row (or column) of a kernel to the last, in rows of a phase.
@@ -363,19 +342,19 @@ impl<S: Simd> Columns<S> {
     ) {
         let (mut y, mut to) = (rows.first, to);
         for _ in 0..rows.count {
-            let row = (y < rows.height).then_some(input.first.wrapping_add(y.wrapping_mul(input.pitch)));
+            let mut vectors = [simd.zero(); 2];
+            if y < rows.height {
+                let row = input.first.wrapping_add(y.wrapping_mul(input.pitch));
+                // SAFETY: the row lies within the input.
+                vectors = unsafe { self.load::<STRIDE>(simd, row) };
+            }
             // SAFETY: the caller's promise.
             unsafe {
-                match STRIDE {
-                    1 => simd.store(to, self.adjacent(simd, row)),
-                    2 => {
-                        let [own, others] = self.every_other(simd, row);
-                        simd.store(to, own);
-                        if let Some(plane) = between {
-                            simd.store(to.wrapping_add(plane), others);
-                        }
-                    }
-                    _ => simd.store(to, self.strided(simd, row)),
+                simd.store(to, vectors[0]);
+                if STRIDE == 2
+                    && let Some(plane) = between
+                {
+                    simd.store(to.wrapping_add(plane), vectors[1]);
                 }
             }
             y = y.wrapping_add(rows.step);
@@ -383,39 +362,23 @@ impl<S: Simd> Columns<S> {
         }
     }
 
-    /// Returns the columns with stride 1, or zeros if `row` is `None`.
+    /// Returns the columns and, with stride 2, the columns between them.
     ///
     /// # Safety
-    /// `row`, if there is one, points to a row of the input.
+    /// `row` points to a row of the input.
     #[inline(always)]
-    unsafe fn adjacent(&self, simd: S, row: Option<*const f32>) -> S::V {
-        let Some(row) = row else { return simd.zero() };
-        // SAFETY: the mask excludes columns outside of the row.
-        unsafe { simd.load_masked(row.wrapping_offset(self.first), self.inside[0]) }
-    }
-
-    /// Returns the columns with stride 2, and the columns between them.
-    ///
-    /// # Safety
-    /// As [`adjacent`](Self::adjacent).
-    #[inline(always)]
-    unsafe fn every_other(&self, simd: S, row: Option<*const f32>) -> [S::V; 2] {
-        let Some(row) = row else { return [simd.zero(); 2] };
-        let row = row.wrapping_offset(self.first);
-        // SAFETY: the mask excludes columns outside of the row.
-        let a = unsafe { simd.load_masked(row, self.inside[0]) };
-        // SAFETY: as above.
-        let b = unsafe { simd.load_masked(row.wrapping_add(S::LANES), self.inside[1]) };
-        simd.deinterleave(a, b)
-    }
-
-    /// Returns the columns with any stride.
-    ///
-    /// # Safety
-    /// As [`adjacent`](Self::adjacent).
-    #[inline(always)]
-    unsafe fn strided(&self, simd: S, row: Option<*const f32>) -> S::V {
-        let Some(row) = row else { return simd.zero() };
+    unsafe fn load<const STRIDE: usize>(&self, simd: S, row: *const f32) -> [S::V; 2] {
+        let first = row.wrapping_offset(self.first);
+        if STRIDE > 0 {
+            // SAFETY: the masks exclude columns outside of the row.
+            let a = unsafe { simd.load_masked(first, self.inside[0]) };
+            if STRIDE == 1 {
+                return [a, simd.zero()];
+            }
+            // SAFETY: as above.
+            let b = unsafe { simd.load_masked(first.wrapping_add(S::LANES), self.inside[1]) };
+            return simd.deinterleave(a, b);
+        }
         let mut lanes = [0.; 16];
         for (i, lane) in lanes[..S::LANES].iter_mut().enumerate() {
             let column = self.first.wrapping_add_unsigned(i * self.stride) as usize;
@@ -425,24 +388,6 @@ impl<S: Simd> Columns<S> {
             }
         }
         // SAFETY: a vector has at most 16 lanes.
-        unsafe { simd.load(lanes.as_ptr()) }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn phase_count_equals_the_number_of_phases() -> candle_core::Result<()> {
-        for (kernel, stride, dilation) in
-            [(1, 1, 1), (3, 1, 2), (3, 2, 1), (3, 2, 2), (3, 4, 3), (5, 6, 4), (7, 3, 6)]
-        {
-            let geometry =
-                ConvGeometry { stride: [stride; 2], dilation: [dilation; 2], ..ConvGeometry::default() };
-            let shape = ConvShape::new(&[1, 1, 64, 64], &[1, 1, kernel, kernel], &geometry)?;
-            assert_eq!(phase_count(&shape, 0), phases(&shape, 0).len(), "{kernel} {stride} {dilation}");
-        }
-        Ok(())
+        [unsafe { simd.load(lanes.as_ptr()) }, simd.zero()]
     }
 }

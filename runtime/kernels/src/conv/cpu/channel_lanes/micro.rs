@@ -93,7 +93,7 @@ unsafe fn tile<S: Simd, const VECTORS: usize, const PIXELS: usize, const PLANES:
     let mut tile = RegisterTile::<_, PIXELS, VECTORS>::zeros(Floats::new(simd));
     if ends.resume {
         // SAFETY: the destination is in bounds, by the caller's promise.
-        tile.sums = unsafe { ends.to.load(simd) };
+        unsafe { tile.load(ends.to.output.add(ends.to.at), [S::LANES, ends.to.block]) };
     }
     let Factors { input, taps, weights, mut next, fetch } = factors;
     let mut weights = Columns { start: weights, vectors: consecutive(S::LANES), step: VECTORS * S::LANES };
@@ -112,7 +112,7 @@ unsafe fn tile<S: Simd, const VECTORS: usize, const PIXELS: usize, const PLANES:
     // SAFETY: the destination is in bounds, by the caller's promise.
     unsafe {
         match ends.writer {
-            Some(writer) => writer.store_vectors(simd, tile.sums, affine, ends.to),
+            Some(writer) => writer.store_vectors(simd, affine.shifted(simd, tile.sums), affine, ends.to),
             None => ends.to.store(simd, tile.sums),
         }
     }

@@ -12,11 +12,12 @@ use crate::memory::{CACHE_LINE_FLOATS, Scratch};
 use crate::parallel;
 use crate::simd;
 
+use super::elements::OutputPtr;
 use super::epilogue::EpilogueWriter;
 use super::fused_consumer::{Consumer, Windows};
 use super::operand::Call;
 use super::operand_format::OperandFormat;
-use super::packed::{PackedForm, Packing};
+use super::packed::Packing;
 use super::packed_weight::PackedWeight;
 use super::partition::{Lanes, Limits, Order};
 use super::plan::{OutputBlocks, Plan, PlanOptions, TileShape, is_pointwise};
@@ -38,45 +39,27 @@ const SHORT_ROW: usize = 5;
 /// The destination of the results.
 #[derive(Clone, Copy)]
 pub(super) enum Target<'a> {
-    /// The first element of an NCHWc output.
-    Output(*mut f32),
+    /// An NCHWc output.
+    Output(OutputPtr),
     /// A fused consumer, which reads the results through these windows. The results are not written to an output.
     Consumer(&'a Consumer<'a>, Windows),
 }
 
-// SAFETY: tasks write disjoint elements, and a task reads only elements that it has written.
-unsafe impl Send for Target<'_> {}
-// SAFETY: as above.
-unsafe impl Sync for Target<'_> {}
-
-/// Convolves into `target`. Returns `false` if the tile would be too large, if the product of a weight that is not
-/// finite and the tile's padding would be NaN, or if a consumer would need the sums of several chunks of channels.
-pub(super) fn conv2d(
-    problem: &ConvProblem,
-    call: &Call<'_>,
-    packing: Option<Packing<'_>>,
-    target: Target<'_>,
-) -> bool {
+/// Convolves into `target`. Returns `false` if the tile would be too large, if [`PackedWeight::get`] returns `None`, or
+/// if a consumer would need the sums of several chunks of channels.
+pub(super) fn conv2d(problem: &ConvProblem, call: &Call<'_>, target: Target<'_>) -> bool {
     let (shape, isa, threads) = (&problem.shape, problem.isa, rayon::current_num_threads());
     let windows = match target {
         Target::Output(_) => None,
         Target::Consumer(_, windows) => Some(windows),
     };
     let key = (*problem, Algorithm::ChannelLanes, threads, windows);
-    let plan = Packing::plan(packing, key, || Plan::new(shape, options(problem, windows), threads));
+    let plan = Packing::plan(call.packing, key, || Plan::new(shape, &options(problem, windows), threads));
     let Some(plan) = &*plan else { return false };
     if windows.is_some() && plan.chunks.count() > 1 {
         return false;
     }
-    let form = PackedForm::ChannelLanes {
-        lanes: isa.lanes(),
-        input_block: plan.input_block,
-        chunk: plan.chunks.len(),
-    };
-    let weights = Packing::get(packing, form, || PackedWeight::new(plan, shape, call.weight, isa));
-    if !weights.finite && shape.geometry.padding != [[0; 2]; 2] {
-        return false;
-    }
+    let Some(weights) = PackedWeight::get(plan, problem, call) else { return false };
     let writer = EpilogueWriter::new(call, shape.out_channels);
     let (input, weights) = (TaskInput { plan, elements: call.input }, &weights.floats[..]);
     let floats = scratch_floats(plan, windows);

@@ -62,7 +62,7 @@ impl Tasks<'_> {
             Target::Output(to) => {
                 let block = shape.output[0] * shape.output[1] * S::LANES;
                 let first = place.image * shape.out_channels.div_ceil(S::LANES) + output / S::LANES;
-                Destination { output: to, at: first * block, block }
+                Destination { output: to.as_f32(), at: first * block, block }
             }
             Target::Consumer(..) => {
                 let before = (patch.y * shape.output[1] + patch.x) * S::LANES;

@@ -9,10 +9,10 @@ pub(super) mod nchwc;
 use std::ops::Range;
 
 use crate::layout::Layout;
+use crate::parallel::{self, cost};
 
 use super::elements::OutputPtr;
 use super::operand::Call;
-use super::packed::Packing;
 use super::problem::ConvProblem;
 
 pub(super) fn supports(problem: &ConvProblem) -> bool {
@@ -25,19 +25,22 @@ pub(super) fn supports(problem: &ConvProblem) -> bool {
 
 /// Convolves into `output`. Returns `false` if a weight is not finite, because its product with a zero of
 /// the padding would be NaN.
-pub(super) fn conv2d(
-    problem: &ConvProblem,
-    call: &Call<'_>,
-    packing: Option<Packing<'_>>,
-    output: OutputPtr,
-) -> bool {
+pub(super) fn conv2d(problem: &ConvProblem, call: &Call<'_>, output: OutputPtr) -> bool {
     match problem.output {
         Layout::Nchw => nchw::conv2d(&problem.shape, call, problem.isa, output),
         Layout::Nchwc => {
-            nchwc::conv2d(problem, call, packing, output);
+            nchwc::conv2d(problem, call, output);
             true
         }
     }
+}
+
+/// Divides `count` pieces of the output into jobs that each access at least `least` of the `elements`, and runs them in
+/// parallel.
+fn for_each_job(count: usize, elements: usize, least: usize, run: impl Fn(Range<usize>) + Sync) {
+    let jobs = cost::task_count(elements, least).min(count);
+    let bound = |job: usize| job * count / jobs;
+    parallel::for_each(jobs, &|job| run(bound(job)..bound(job + 1)));
 }
 
 /// Returns the taps whose positions `first + tap · dilation` lie within `padding..padding + size`.

@@ -93,16 +93,12 @@ unsafe fn block<S: Simd, const PAIRS: bool, const M: usize, const N: usize>(
     weights: *const f32,
     sums: Sums<'_>,
 ) {
-    let place = |m: usize, n: usize| sums.at.wrapping_add((m * N + n) * S::LANES);
+    let steps = [N * S::LANES, S::LANES];
     // SAFETY: the caller's promise.
     let mut tile = RegisterTile::<_, M, N>::zeros(unsafe { Floats::<S, PAIRS>::new_unchecked(simd) });
     if sums.resume {
-        for m in 0..M {
-            for n in 0..N {
-                // SAFETY: `sums` has `M * N` vectors.
-                tile.sums[m][n] = unsafe { simd.load(place(m, n)) };
-            }
-        }
+        // SAFETY: `sums` has `M * N` vectors.
+        unsafe { tile.load(sums.at, steps) };
     }
     let mut weights = Rows { start: weights, rows: consecutive(1), step: M };
     for tap in taps {
@@ -112,21 +108,17 @@ unsafe fn block<S: Simd, const PAIRS: bool, const M: usize, const N: usize>(
         weights.start = weights.start.wrapping_add(M);
     }
     let Some(Results { affines, output, pixels, plane }) = sums.results else {
-        for m in 0..M {
-            for n in 0..N {
-                // SAFETY: `sums` has `M * N` vectors.
-                unsafe { simd.store(place(m, n), tile.sums[m][n]) };
-            }
-        }
+        // SAFETY: `sums` has `M * N` vectors.
+        unsafe { tile.store(sums.at, steps) };
         return;
     };
     for m in 0..M {
         // SAFETY: every channel of `results` exists.
         let affine = unsafe { affines.get(simd, m) };
         for n in 0..N {
-            let value = affine.apply(simd, tile.sums[m][n]);
+            let [[shifted]] = affine.shifted(simd, [[tile.sums[m][n]]]);
             // SAFETY: every channel of `results` has a vector at each of `pixels`.
-            unsafe { simd.store(output.add(m * plane + pixels[n] as usize), value) };
+            unsafe { simd.store(output.add(m * plane + pixels[n] as usize), affine.clamp(simd, shifted)) };
         }
     }
 }

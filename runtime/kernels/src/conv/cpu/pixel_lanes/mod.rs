@@ -18,7 +18,7 @@ use super::elements::OutputPtr;
 use super::epilogue::EpilogueWriter;
 use super::operand::Call;
 use super::operand_format::OperandFormat;
-use super::packed::{PackedForm, Packing};
+use super::packed::Packing;
 use super::packed_weight::PackedWeight;
 use super::partition::{Lanes, Limits, Order};
 use super::plan::{OutputBlocks, Plan, PlanOptions, TileShape, is_pointwise};
@@ -26,7 +26,7 @@ use super::problem::{Algorithm, ConvProblem};
 use super::task_input::TaskInput;
 pub(super) use micro::tile_shape;
 use strips::Strip;
-use task::{PairTasks, Tasks};
+use task::Tasks;
 
 /// The maximum number of bytes of a strip's input, which stays in the first-level cache.
 const STRIP_BYTES: usize = 32 << 10;
@@ -45,36 +45,30 @@ struct StripPlan {
     scratch: [usize; 3],
 }
 
-/// Convolves into `output`. Returns `false` if the tile would be too large, or if the product of a weight that is not
-/// finite and the tile's padding would be NaN.
+/// Convolves into `output`. `algorithm` is one of the two with lanes over pixels. Returns `false` if the tile would be
+/// too large, or if [`PackedWeight::get`] returns `None`.
 pub(super) fn conv2d(
     problem: &ConvProblem,
-    in_place: bool,
+    algorithm: Algorithm,
     call: &Call<'_>,
-    packing: Option<Packing<'_>>,
     output: OutputPtr,
 ) -> bool {
-    let (shape, isa, threads) = (&problem.shape, problem.isa, rayon::current_num_threads());
-    let algorithm = if in_place { Algorithm::PixelLanesInPlace } else { Algorithm::PixelLanes };
+    let (isa, threads) = (problem.isa, rayon::current_num_threads());
+    let in_place = algorithm == Algorithm::PixelLanesInPlace;
     let key = (*problem, algorithm, threads, None);
-    let plan = Packing::plan(packing, key, || StripPlan::new(problem, in_place, threads));
-    let Some(strip_plan) = &*plan else { return false };
+    let strip_plan = Packing::plan(call.packing, key, || StripPlan::new(problem, in_place, threads));
+    let Some(strip_plan) = &*strip_plan else { return false };
     let plan = &strip_plan.plan;
-    let pairs = plan.operand == OperandFormat::Bf16Pairs;
-    let (groups, block, chunk) = (shape.geometry.groups, plan.blocks.block, plan.chunks.len());
-    let form = PackedForm::PixelLanes { groups, block, chunk, pairs };
-    let weights = Packing::get(packing, form, || PackedWeight::new(plan, shape, call.weight, isa));
-    if !weights.finite && shape.geometry.padding != [[0; 2]; 2] {
-        return false;
-    }
-    let writer = EpilogueWriter::new(call, shape.out_channels);
+    let Some(weights) = PackedWeight::get(plan, problem, call) else { return false };
+    let writer = EpilogueWriter::new(call, problem.shape.out_channels);
     let (input, weights) = (TaskInput { plan, elements: call.input }, &weights.floats[..]);
     parallel::for_each(plan.jobs(), &|job| {
-        let tasks = Tasks { plan: strip_plan, job, input, weights, writer, output };
-        if pairs {
-            simd::dispatch_pairs(isa, PairTasks(tasks)).unwrap_or_default();
+        let plan = strip_plan;
+        if plan.plan.operand == OperandFormat::Bf16Pairs {
+            let tasks = Tasks::<true> { plan, job, input, weights, writer, output };
+            simd::dispatch_pairs(isa, tasks).unwrap_or_default();
         } else {
-            simd::dispatch_to(isa, tasks);
+            simd::dispatch_to(isa, Tasks::<false> { plan, job, input, weights, writer, output });
         }
     });
     true
@@ -84,7 +78,7 @@ impl StripPlan {
     fn new(problem: &ConvProblem, in_place: bool, threads: usize) -> Option<Self> {
         let options = options(problem, in_place);
         let registers = options.registers;
-        let plan = Plan::new(&problem.shape, options, threads)?;
+        let plan = Plan::new(&problem.shape, &options, threads)?;
         let strips = plan.partition.patches.iter().map(|patch| strips::of_patch(&plan, patch, registers));
         let strips: Vec<_> = strips.collect();
         let scratch = scratch(&plan, &strips, registers);

@@ -13,8 +13,8 @@ use super::StripPlan;
 use super::micro::{self, Results, Sums};
 use super::strips::Strip;
 
-/// The tasks of a job.
-pub(super) struct Tasks<'a> {
+/// The tasks of a job. With `PAIRS`, their operands are pairs of bf16.
+pub(super) struct Tasks<'a, const PAIRS: bool> {
     pub plan: &'a StripPlan,
     pub job: usize,
     pub input: TaskInput<'a>,
@@ -23,44 +23,27 @@ pub(super) struct Tasks<'a> {
     pub output: OutputPtr,
 }
 
-/// Tasks whose operands are pairs of bf16.
-pub(super) struct PairTasks<'a>(pub Tasks<'a>);
-
-impl Kernel for Tasks<'_> {
+impl<const PAIRS: bool> Kernel for Tasks<'_, PAIRS> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        self.run_all::<S, false>(simd);
-    }
-}
-
-impl Kernel for PairTasks<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Simd>(self, simd: S) {
-        self.0.run_all::<S, true>(simd);
-    }
-}
-
-impl Tasks<'_> {
-    #[inline(always)]
-    fn run_all<S: Simd, const PAIRS: bool>(&self, simd: S) {
         let mut scratch = Scratch::new(self.plan.scratch);
         let [tile, sums, rows] = scratch.slices();
         let plan = &self.plan.plan;
         for place in plan.tasks(self.job) {
             for chunk in 0..plan.chunks.count() {
                 let pixels = self.input.pixels::<S, PAIRS>(simd, &place, chunk, tile, rows);
-                self.multiply::<S, PAIRS>(simd, &place, chunk, pixels, sums);
+                self.multiply(simd, &place, chunk, pixels, sums);
             }
         }
     }
+}
 
+impl<const PAIRS: bool> Tasks<'_, PAIRS> {
     /// Adds the products of a chunk's channels to the sums. After the last chunk, stores the results.
     #[inline(always)]
-    fn multiply<S: Simd, const PAIRS: bool>(
+    fn multiply<S: Simd>(
         &self,
         simd: S,
         place: &Place<'_>,
@@ -159,8 +142,9 @@ impl Tasks<'_> {
                 // SAFETY: `sums` has a vector of floats. The strip's pixels lie within the patch, and no other task
                 // writes this channel of it.
                 unsafe {
-                    let sums = simd.load(sums.as_ptr());
-                    self.writer.store_pixels(simd, sums, &affine, [first + at, lanes], self.output);
+                    let [[shifted]] = affine.shifted(simd, [[simd.load(sums.as_ptr())]]);
+                    let place = [first + at, lanes];
+                    self.writer.store_pixels::<S, true>(simd, shifted, &affine, place, self.output);
                 }
             }
         }

@@ -1,7 +1,6 @@
 //! A dilated convolution, computed as a plain one on more images. All pixels whose rows are equal modulo the dilation
 //! and whose columns are equal modulo the dilation form an image of their own, which the kernel reads without gaps.
 
-use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
 use candle_core::Result;
@@ -56,14 +55,8 @@ impl Phases {
         let residual = residual.transpose()?;
         let elements = self.plain.output_elements();
         let mut results = allocate(elements)?;
-        let call = Call {
-            input: Elements::F32(&input),
-            weight: call.weight,
-            scale: call.scale.as_deref().map(Cow::Borrowed),
-            shift: call.shift.as_deref().map(Cow::Borrowed),
-            residual: residual.as_deref().map(Elements::F32),
-            activation: call.activation,
-        };
+        let residual = residual.as_deref().map(Elements::F32);
+        let call = Call { input: Elements::F32(&input), residual, ..*call };
         plain(&call, OutputPtr::F32(results.as_mut_ptr()));
         // SAFETY: `plain` writes all `results`. The caller promises the bounds of the output.
         unsafe {

@@ -59,22 +59,13 @@ struct Operands<'a> {
     infinite: AtomicBool,
 }
 
-// SAFETY: the input is only read, and each output element belongs to one task.
-unsafe impl Sync for Operands<'_> {}
-
 /// Convolves into `output`. Returns `false`, with the output unspecified, if an operand is not finite.
-pub(super) fn conv2d(
-    problem: &ConvProblem,
-    tile: Tile,
-    call: &Call<'_>,
-    packing: Option<Packing<'_>>,
-    output: OutputPtr,
-) -> Result<bool> {
+pub(super) fn conv2d(problem: &ConvProblem, tile: Tile, call: &Call<'_>, output: OutputPtr) -> Result<bool> {
     // With NCHWc layouts the transforms check their sums.
     if problem.output == Layout::Nchw && !call.input.is_finite(problem.isa) {
         return Ok(false);
     }
-    let packed = packed(problem, tile, call, packing);
+    let packed = packed(problem, tile, call);
     let Some(packed) = &*packed else { return Ok(false) };
     match &Phases::of(&problem.shape) {
         None => Ok(run(problem, &problem.shape, call, packed, output)),
@@ -89,13 +80,8 @@ pub(super) fn conv2d(
 }
 
 /// Returns the transformed weight, or `None` if the weight is not finite.
-fn packed(
-    problem: &ConvProblem,
-    tile: Tile,
-    call: &Call<'_>,
-    packing: Option<Packing<'_>>,
-) -> Arc<Option<PackedWinograd>> {
-    Packing::get(packing, PackedForm::Winograd { tile }, || {
+fn packed(problem: &ConvProblem, tile: Tile, call: &Call<'_>) -> Arc<Option<PackedWinograd>> {
+    Packing::get(call.packing, PackedForm::Winograd { tile }, || {
         let ConvShape { in_channels, out_channels, .. } = problem.shape;
         let finite = call.weight.is_finite(problem.isa);
         finite.then(|| PackedWinograd::new(&call.weight.widened(), out_channels, in_channels, tile))
@@ -123,8 +109,7 @@ fn run(
     let outputs = elements(shape.out_channels, shape.output);
     assert!(outputs > 0, "an empty output has no tiles");
     assert!(call.residual.is_none_or(|residual| residual.len() == outputs));
-    let vectors = [call.scale.as_deref(), call.shift.as_deref()];
-    assert!(vectors.into_iter().flatten().all(|vector| vector.len() == shape.out_channels));
+    assert!([call.scale, call.shift].into_iter().flatten().all(|vector| vector.len() == shape.out_channels));
 
     let (isa, tile) = (problem.isa, packed.tile);
     let operands = Operands {

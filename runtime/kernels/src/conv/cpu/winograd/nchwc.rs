@@ -3,7 +3,7 @@
 
 use std::sync::atomic::Ordering;
 
-use crate::conv::cpu::elements::{ElementPtr, OutputPtr};
+use crate::conv::cpu::elements::ElementPtr;
 use crate::conv::cpu::epilogue::{Affine, Destination};
 use crate::simd::Simd;
 
@@ -11,6 +11,7 @@ use super::Operands;
 use super::grid::{Grid, Run};
 use super::scheme::Scheme;
 use super::strip::Window;
+use super::transform::{load_vectors, store_vectors};
 
 /// Computes `Bᵀ d` for every column of a window, with zeros outside of the image, and writes it to a strip.
 ///
@@ -36,9 +37,10 @@ pub(super) unsafe fn transform_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: u
                 *d = unsafe { column.at(row * window.width * S::LANES).load(simd, S::LANES) };
             }
         }
-        for (row, t) in F::input(simd, d).into_iter().enumerate() {
-            // SAFETY: `row < IN` and `col < cols`.
-            unsafe { simd.store(strip.add((row * window.cols + col) * S::LANES), t) }
+        // SAFETY: the strip has `IN` rows of the column.
+        unsafe {
+            let column = strip.add(col * S::LANES);
+            store_vectors(simd, F::input(simd, d), column, window.cols * S::LANES);
         }
     }
 }
@@ -58,7 +60,7 @@ pub(super) unsafe fn combine_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usi
     strip: *const f32,
     affine: &Affine<S, 1>,
 ) {
-    let OutputPtr::F32(output) = operands.output else { unreachable!("NCHWc activations are f32") };
+    let output = operands.output.as_f32();
     let Grid { output: [height, width], .. } = operands.grid;
     let (top, left) = (run.row * OUT, run.col * OUT);
     let blocks = operands.shape.out_channels.div_ceil(S::LANES);
@@ -73,16 +75,16 @@ pub(super) unsafe fn combine_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usi
     // Zero times a finite number is zero. Zero times infinity or NaN is NaN.
     let mut zero = simd.zero();
     for col in 0..cols {
-        let mut d = [simd.zero(); IN];
-        for (row, d) in d.iter_mut().enumerate() {
-            // SAFETY: `row < IN` and `col` is less than the strip's columns.
-            *d = unsafe { simd.load(strip.add((row * run.count * OUT + col) * S::LANES)) };
-        }
+        // SAFETY: the strip has `IN` rows of the column.
+        let d = unsafe { load_vectors(simd, strip.add(col * S::LANES), run.count * OUT * S::LANES) };
         for (row, y) in F::output(simd, d).into_iter().enumerate() {
             if row < rows {
                 zero = simd.fma(y, simd.zero(), zero);
                 // SAFETY: the row and the column lie within the output.
-                unsafe { operands.writer.store_vectors(simd, [[y]], affine, to(row, col)) }
+                unsafe {
+                    let shifted = affine.shifted(simd, [[y]]);
+                    operands.writer.store_vectors(simd, shifted, affine, to(row, col));
+                }
             }
         }
     }

@@ -28,7 +28,6 @@ pub enum Tile {
 
 impl Tile {
     /// All tiles.
-    #[cfg(any(test, feature = "testing"))]
     pub const ALL: [Self; 5] = [Self::Two, Self::Four, Self::Six, Self::StridedTwo, Self::StridedFour];
 
     /// Returns the number of rows of outputs, which is also the number of columns.

@@ -4,6 +4,7 @@
 
 use crate::conv::cpu::elements::ElementPtr;
 use crate::conv::cpu::epilogue::Affine;
+use crate::conv::cpu::tile::zero;
 use crate::simd::{Simd, transpose};
 
 use super::Operands;
@@ -62,7 +63,7 @@ pub(super) unsafe fn load_strip<S: Simd>(simd: S, window: &Window, image: Elemen
         unsafe {
             let strip = strip.add(row * window.cols * S::LANES);
             let Some(y) = window.image_row(row) else {
-                fill_zero(simd, strip, window.cols);
+                zero(simd, strip, window.cols);
                 continue;
             };
             let mut col = first;
@@ -73,8 +74,8 @@ pub(super) unsafe fn load_strip<S: Simd>(simd: S, window: &Window, image: Elemen
                 load_block(simd, window, pixels, count, strip.add(here * S::LANES));
                 col = here + count;
             }
-            fill_zero(simd, strip, first);
-            fill_zero(simd, strip.add(last * S::LANES), window.cols - last);
+            zero(simd, strip, first);
+            zero(simd, strip.add(last * S::LANES), window.cols - last);
         }
     }
 }
@@ -83,16 +84,6 @@ pub(super) unsafe fn load_strip<S: Simd>(simd: S, window: &Window, image: Elemen
 #[inline(always)]
 fn col_or_last_whole(col: usize, first: usize, last: usize, lanes: usize) -> usize {
     if col + lanes > last && last - first >= lanes { last - lanes } else { col }
-}
-
-/// # Safety
-/// `strip` has `cols` pixels.
-#[inline(always)]
-unsafe fn fill_zero<S: Simd>(simd: S, strip: *mut f32, cols: usize) {
-    for col in 0..cols {
-        // SAFETY: the caller's bound.
-        unsafe { simd.store(strip.add(col * S::LANES), simd.zero()) }
-    }
 }
 
 /// # Safety
@@ -169,7 +160,7 @@ unsafe fn store_block<S: Simd>(
         for channel in 0..window.channels {
             let shifted = simd.load(block.add(channel * S::LANES));
             let place = [at + channel * plane, count];
-            operands.writer.finish_pixels(simd, shifted, affine, place, operands.output);
+            operands.writer.store_pixels::<S, true>(simd, shifted, affine, place, operands.output);
         }
     }
 }

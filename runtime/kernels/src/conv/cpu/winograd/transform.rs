@@ -114,6 +114,41 @@ impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Kernel for InputTran
     }
 }
 
+/// Loads `N` vectors, `step` floats apart.
+///
+/// # Safety
+/// `from` has these vectors.
+#[inline(always)]
+pub(super) unsafe fn load_vectors<S: Simd, const N: usize>(
+    simd: S,
+    from: *const f32,
+    step: usize,
+) -> [S::V; N] {
+    let mut vectors = [simd.zero(); N];
+    for (i, vector) in vectors.iter_mut().enumerate() {
+        // SAFETY: the caller's promise.
+        *vector = unsafe { simd.load(from.add(i * step)) };
+    }
+    vectors
+}
+
+/// Stores `N` vectors, `step` floats apart.
+///
+/// # Safety
+/// `to` has room for these vectors.
+#[inline(always)]
+pub(super) unsafe fn store_vectors<S: Simd, const N: usize>(
+    simd: S,
+    vectors: [S::V; N],
+    to: *mut f32,
+    step: usize,
+) {
+    for (i, vector) in vectors.into_iter().enumerate() {
+        // SAFETY: the caller's promise.
+        unsafe { simd.store(to.add(i * step), vector) }
+    }
+}
+
 /// Computes `Bᵀ d` for every column of the strip, in place.
 ///
 /// # Safety
@@ -127,13 +162,9 @@ unsafe fn transform_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usize, const
     for col in 0..cols {
         // SAFETY: `row < IN` and `col < cols`.
         unsafe {
-            let mut d = [simd.zero(); IN];
-            for (row, d) in d.iter_mut().enumerate() {
-                *d = simd.load(strip.add((row * cols + col) * S::LANES));
-            }
-            for (row, t) in F::input(simd, d).into_iter().enumerate() {
-                simd.store(strip.add((row * cols + col) * S::LANES), t);
-            }
+            let column = strip.add(col * S::LANES);
+            let d = load_vectors(simd, column, cols * S::LANES);
+            store_vectors(simd, F::input(simd, d), column, cols * S::LANES);
         }
     }
 }
@@ -152,13 +183,8 @@ unsafe fn transform_rows<S: Simd, F: Scheme<OUT, IN>, const OUT: usize, const IN
     for row in 0..IN {
         // SAFETY: `row < IN` and `col < IN`, both in the tile and in the positions.
         unsafe {
-            let mut d = [simd.zero(); IN];
-            for (col, d) in d.iter_mut().enumerate() {
-                *d = simd.load(strip.add((row * cols + col) * S::LANES));
-            }
-            for (col, t) in F::input(simd, d).into_iter().enumerate() {
-                simd.store(v.data.add((row * IN + col) * v.stride), t);
-            }
+            let d = load_vectors(simd, strip.add(row * cols * S::LANES), S::LANES);
+            store_vectors(simd, F::input(simd, d), v.data.add(row * IN * v.stride), v.stride);
         }
     }
 }
@@ -228,14 +254,9 @@ unsafe fn combine_rows<S: Simd, F: Scheme<OUT, IN>, const OUT: usize, const IN: 
         for tile in 0..tiles {
             // SAFETY: position `row · IN + col` is below `IN²`, `tile` below `tiles`.
             unsafe {
-                let mut d = [simd.zero(); IN];
-                for (col, d) in d.iter_mut().enumerate() {
-                    *d = simd.load(m.data.add((row * IN + col) * m.stride + tile * PANEL));
-                }
+                let d = load_vectors(simd, m.data.add(row * IN * m.stride + tile * PANEL), m.stride);
                 let pixels = strip.add((row * tiles + tile) * OUT * S::LANES);
-                for (col, y) in F::output(simd, d).into_iter().enumerate() {
-                    simd.store(pixels.add(col * S::LANES), y);
-                }
+                store_vectors(simd, F::output(simd, d), pixels, S::LANES);
             }
         }
     }
@@ -255,14 +276,12 @@ unsafe fn combine_columns<S: Simd, F: Scheme<OUT, IN>, const OUT: usize, const I
     for col in 0..cols {
         // SAFETY: `row < IN` and `col < cols`.
         unsafe {
-            let mut d = [simd.zero(); IN];
-            for (row, d) in d.iter_mut().enumerate() {
-                *d = simd.load(strip.add((row * cols + col) * S::LANES));
+            let column = strip.add(col * S::LANES);
+            let mut y = F::output(simd, load_vectors(simd, column, cols * S::LANES));
+            for y in &mut y {
+                *y = simd.fma(*y, affine.scale[0], affine.shift[0]);
             }
-            for (row, y) in F::output(simd, d).into_iter().enumerate() {
-                let y = simd.fma(y, affine.scale[0], affine.shift[0]);
-                simd.store(strip.add((row * cols + col) * S::LANES), y);
-            }
+            store_vectors(simd, y, column, cols * S::LANES);
         }
     }
 }

@@ -9,9 +9,10 @@ use crate::conv::ConvShape;
 use crate::conv::cpu::elements::OutputPtr;
 use crate::conv::cpu::epilogue::EpilogueWriter;
 use crate::conv::cpu::operand::Call;
-use crate::parallel::{self, cost};
+use crate::parallel::cost;
 use crate::simd::{self, Isa, is_finite};
 
+use super::for_each_job;
 use rows::Bands;
 
 /// Convolves into `output`. Returns `false` if a weight is not finite.
@@ -29,20 +30,18 @@ pub(super) fn conv2d(shape: &ConvShape, call: &Call<'_>, isa: Isa, output: Outpu
         bands: 0..Bands::count(shape),
     };
     let elements = shape.output_elements().max(call.input.len());
-    let jobs = cost::task_count(elements, 2 * cost::PASS).min(bands.bands.len());
-    let bound = |job: usize| job * bands.bands.len() / jobs.max(1);
-    parallel::for_each(jobs, &|job| {
-        simd::dispatch_to(isa, Bands { bands: bound(job)..bound(job + 1), ..bands.clone() });
+    for_each_job(bands.bands.len(), elements, 2 * cost::PASS, |range| {
+        simd::dispatch_to(isa, Bands { bands: range, ..bands.clone() });
     });
     true
 }
 
 /// Returns the weight multiplied by the scale of each channel.
-fn scaled<'a>(call: &'a Call<'_>) -> Cow<'a, [f32]> {
+fn scaled<'a>(call: &Call<'a>) -> Cow<'a, [f32]> {
     let weight = call.weight.widened();
-    match &call.scale {
+    match call.scale {
         Some(scale) => {
-            let channels = weight.chunks_exact(9).zip(scale.iter());
+            let channels = weight.chunks_exact(9).zip(scale);
             Cow::Owned(channels.flat_map(|(taps, scale)| taps.iter().map(move |tap| tap * scale)).collect())
         }
         None => weight,

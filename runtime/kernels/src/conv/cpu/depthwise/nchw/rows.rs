@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use crate::conv::ConvShape;
-use crate::conv::cpu::elements::{Elements, OutputPtr, round_all, widen_all};
+use crate::conv::cpu::elements::{ElementPtr, Elements, OutputPtr, convert_all};
 use crate::conv::cpu::epilogue::{Affine, EpilogueWriter};
 use crate::memory::Scratch;
 use crate::simd::{Kernel, Simd, prefetch};
@@ -79,11 +79,10 @@ impl Kernel for Bands<'_> {
             }
             // SAFETY: these are the band's results, which have been stored.
             unsafe { self.writer.activate_pixels(simd, [results.start, results.len()], target) }
-            if let OutputPtr::Half(half, to) = self.output {
+            if let OutputPtr::Half(..) = self.output {
+                let (from, to) = (ElementPtr::F32(output.as_ptr()), self.output.at(results.start));
                 // SAFETY: as above; no other task writes these elements.
-                unsafe {
-                    round_all(simd, half, output.as_ptr(), results.len(), to.wrapping_add(results.start))
-                }
+                unsafe { convert_all(simd, from, results.len(), to) }
             }
             walk.step();
         }
@@ -194,9 +193,10 @@ impl Bands<'_> {
                 let row = |y: usize| y.saturating_sub(top).min(height) * width;
                 let stride = shape.geometry.stride[0];
                 let read = row(rows.start * stride)..row((rows.end - 1) * stride + 3);
-                let (from, to) = (&input[first..][read.clone()], &mut scratch[..read.len() + S::LANES]);
-                // SAFETY: `to` has one vector more than `from`.
-                unsafe { widen_all(simd, half, from.as_ptr(), from.len(), to.as_mut_ptr()) }
+                let from = &input[first..][read.clone()];
+                let to = OutputPtr::F32(scratch[..read.len()].as_mut_ptr());
+                // SAFETY: both slices have the length of `read`.
+                unsafe { convert_all(simd, ElementPtr::Half(half, from.as_ptr()), from.len(), to) }
                 let written = scratch[..read.len()].as_ptr_range();
                 (written.start.wrapping_sub(read.start), written)
             }
@@ -290,7 +290,8 @@ impl<'a, S: Simd> Plane<'a, S> {
             let at = self.origin + (y + i) * width + x;
             // SAFETY: the row belongs to this plane and has `lanes` columns from `x` on.
             unsafe {
-                self.writer.store_shifted_pixels(self.simd, sum, &self.affine, [at, lanes], self.output)
+                let output = OutputPtr::F32(self.output);
+                self.writer.store_pixels::<S, false>(self.simd, sum, &self.affine, [at, lanes], output);
             }
         }
     }

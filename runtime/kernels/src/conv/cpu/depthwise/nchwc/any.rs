@@ -5,74 +5,36 @@
 use std::ops::Range;
 
 use crate::conv::ConvShape;
-use crate::conv::cpu::epilogue::{Affine, Destination};
+use crate::conv::cpu::epilogue::{Affine, Destination, EpilogueWriter};
 use crate::simd::Simd;
 
 use super::{Planes, inside};
 
 impl Planes<'_> {
-    /// Computes one row of one block, with stride `STRIDE`, or with any stride if `STRIDE` is 0.
+    /// Computes the row `y` of the block `index`, with stride `STRIDE`, or with any stride if `STRIDE` is 0.
     #[inline(always)]
-    pub(super) fn row<S: Simd, const STRIDE: usize>(&self, simd: S, index: usize) {
-        let ConvShape { output, kernel, geometry, .. } = self.shape;
-        let blocks = self.shape.out_channels.div_ceil(S::LANES);
-        let affine: Affine<S, 1> = self.writer.vectors(simd, index / output[0] % blocks * S::LANES);
-        let reads = self.reads::<S, STRIDE>(simd, index);
-        let left = geometry.padding[1][0];
-        let to = |x: usize| Destination {
-            output: self.output.0,
-            at: (index * output[1] + x) * S::LANES,
-            block: 0,
-        };
-        let (whole, all) = (self.whole_columns(), 0..kernel[1]);
+    pub(super) fn row<S: Simd, const STRIDE: usize>(&self, simd: S, index: usize, y: usize) {
+        let ConvShape { input: [_, width], output, kernel, geometry, .. } = self.shape;
+        let row = Row::new::<STRIDE>(self, simd, index, y);
+        let whole = self.whole_columns();
         let mut x = 0;
         while x < output[1] {
-            let column = (x * reads.stride).wrapping_sub(left);
             let count = if whole.start <= x { whole.end.saturating_sub(x) } else { 0 };
+            let taps = match count {
+                4.. => 0..kernel[1],
+                _ => inside(x * row.stride, row.left, *width, geometry.dilation[1], kernel[1]),
+            };
             // SAFETY: the taps lie within the image, the pixels lie in this row, and no other task writes it.
             x += unsafe {
                 match count {
-                    8.. => {
-                        self.writer.store_vectors(simd, reads.sums::<8>(column, all.clone()), &affine, to(x));
-                        8
-                    }
-                    4.. => {
-                        self.writer.store_vectors(simd, reads.sums::<4>(column, all.clone()), &affine, to(x));
-                        4
-                    }
-                    _ => {
-                        let [first, width] = [x * reads.stride, self.shape.input[1]];
-                        let taps = inside(first, left, width, geometry.dilation[1], kernel[1]);
-                        self.writer.store_vectors(simd, reads.sums::<1>(column, taps), &affine, to(x));
-                        1
-                    }
+                    8.. => row.pixels::<8>(x, taps),
+                    4.. => row.pixels::<4>(x, taps),
+                    _ => row.pixels::<1>(x, taps),
                 }
             };
         }
         // SAFETY: as above.
-        unsafe { self.writer.activate_vectors(simd, &affine, to(0), output[1]) }
-    }
-
-    /// Returns what an output row reads: the input rows under those kernel rows that lie within the image.
-    #[inline(always)]
-    fn reads<S: Simd, const STRIDE: usize>(&self, simd: S, index: usize) -> Reads<S> {
-        let ConvShape { input: [height, width], output, kernel, geometry, .. } = self.shape;
-        let (plane, y) = (index / output[0], index % output[0]);
-        let block = plane % self.shape.out_channels.div_ceil(S::LANES);
-        let ([stride, _], [dilation, _], [[top, _], _]) =
-            (geometry.stride, geometry.dilation, geometry.padding);
-        let taps = inside(y * stride, top, *height, dilation, kernel[0]);
-        let first = (y * stride + taps.start * dilation).saturating_sub(top);
-        let weights = (block * kernel[0] + taps.start) * kernel[1] * S::LANES;
-        Reads {
-            simd,
-            input: self.input.wrapping_add((plane * height + first) * width * S::LANES),
-            row_step: dilation * width * S::LANES,
-            weights: self.weights.as_ptr().wrapping_add(weights),
-            kernel: [taps.len(), kernel[1]],
-            tap_step: geometry.dilation[1],
-            stride: if STRIDE == 0 { geometry.stride[1] } else { STRIDE },
-        }
+        unsafe { self.writer.activate_vectors(simd, &row.affine, row.to, output[1]) }
     }
 
     /// Returns the columns whose taps all lie within the image.
@@ -87,8 +49,9 @@ impl Planes<'_> {
     }
 }
 
-/// The input of an output row: the taps of some kernel rows.
-struct Reads<S: Simd> {
+/// An output row, and the part of the input that it reads: the input rows under those kernel rows that lie within the
+/// image.
+struct Row<'a, S: Simd> {
     simd: S,
     /// The input row that the first kernel row reads, and the distance from there to the input row that the next kernel
     /// row reads.
@@ -99,32 +62,69 @@ struct Reads<S: Simd> {
     /// The distances between taps and between pixels.
     tap_step: usize,
     stride: usize,
+    /// The number of columns of padding before the row.
+    left: usize,
+    writer: &'a EpilogueWriter<'a>,
+    affine: Affine<S, 1>,
+    /// The row's first output pixel.
+    to: Destination,
 }
 
-impl<S: Simd> Reads<S> {
-    /// Returns the sums of `COUNT` pixels over the taps `taps` of each kernel row. For the first pixel, tap 0 reads
-    /// column `column`, which may wrap around.
+impl<'a, S: Simd> Row<'a, S> {
+    #[inline(always)]
+    fn new<const STRIDE: usize>(planes: &'a Planes<'a>, simd: S, index: usize, y: usize) -> Self {
+        let ConvShape { input: [height, width], output, kernel, geometry, out_channels, .. } = planes.shape;
+        let channel = index % out_channels.div_ceil(S::LANES) * S::LANES;
+        let ([stride, _], [dilation, _], [[top, _], [left, _]]) =
+            (geometry.stride, geometry.dilation, geometry.padding);
+        let taps = inside(y * stride, top, *height, dilation, kernel[0]);
+        let first = (y * stride + taps.start * dilation).saturating_sub(top);
+        let input = planes.input.as_ptr().wrapping_add((index * height + first) * width * S::LANES);
+        let weights = (channel * kernel[0] + taps.start * S::LANES) * kernel[1];
+        let at = (index * output[0] + y) * output[1] * S::LANES;
+        Self {
+            simd,
+            input,
+            row_step: dilation * width * S::LANES,
+            weights: planes.weights.as_ptr().wrapping_add(weights),
+            kernel: [taps.len(), kernel[1]],
+            tap_step: geometry.dilation[1],
+            stride: if STRIDE == 0 { geometry.stride[1] } else { STRIDE },
+            left,
+            writer: &planes.writer,
+            affine: planes.writer.vectors(simd, channel),
+            to: Destination { output: planes.output.as_f32(), at, block: 0 },
+        }
+    }
+
+    /// Sums `COUNT` pixels from `x` on over the taps `taps` of each kernel row, and stores the results. Returns
+    /// `COUNT`.
     ///
     /// # Safety
-    /// All these taps lie within the image.
+    /// All these taps lie within the image, and the pixels in the row, which no other task accesses.
     #[inline(always)]
-    unsafe fn sums<const COUNT: usize>(&self, column: usize, taps: Range<usize>) -> [[S::V; 1]; COUNT] {
-        let mut sums = [[self.simd.zero()]; COUNT];
+    unsafe fn pixels<const COUNT: usize>(&self, x: usize, taps: Range<usize>) -> usize {
+        let simd = self.simd;
+        // The column that tap 0 reads for the first pixel. It wraps around if it lies before the row.
+        let column = (x * self.stride).wrapping_sub(self.left);
+        let mut sums = [[simd.zero()]; COUNT];
         for ky in 0..self.kernel[0] {
             let row = self.input.wrapping_add(ky * self.row_step);
             for kx in taps.clone() {
                 let column = column.wrapping_add(kx * self.tap_step);
                 let first = row.wrapping_add(column.wrapping_mul(S::LANES));
                 // SAFETY: the weights have every tap.
-                let weight =
-                    unsafe { self.simd.load(self.weights.add((ky * self.kernel[1] + kx) * S::LANES)) };
+                let weight = unsafe { simd.load(self.weights.add((ky * self.kernel[1] + kx) * S::LANES)) };
                 for (p, sum) in sums.iter_mut().enumerate() {
                     // SAFETY: the caller's promise.
-                    let pixel = unsafe { self.simd.load(first.add(p * self.stride * S::LANES)) };
-                    sum[0] = self.simd.fma(pixel, weight, sum[0]);
+                    let pixel = unsafe { simd.load(first.add(p * self.stride * S::LANES)) };
+                    sum[0] = simd.fma(pixel, weight, sum[0]);
                 }
             }
         }
-        sums
+        let to = Destination { at: self.to.at + x * S::LANES, ..self.to };
+        // SAFETY: the caller's promise.
+        unsafe { self.writer.store_vectors(simd, self.affine.shifted(simd, sums), &self.affine, to) }
+        COUNT
     }
 }

@@ -7,50 +7,31 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use crate::conv::ConvShape;
-use crate::conv::cpu::elements::{Elements, OutputPtr};
+use crate::conv::cpu::elements::OutputPtr;
 use crate::conv::cpu::epilogue::EpilogueWriter;
 use crate::conv::cpu::operand::Call;
 use crate::conv::cpu::packed::{PackedForm, Packing};
 use crate::conv::cpu::problem::ConvProblem;
-use crate::parallel::{self, cost};
+use crate::parallel::cost;
 use crate::simd::{self, Isa, Kernel, Simd};
 
-use super::inside;
+use super::{for_each_job, inside};
 
 pub(super) fn supports(shape: &ConvShape) -> bool {
     shape.group_inputs() == 1 && shape.group_outputs() == 1
 }
 
 /// Convolves into `output`.
-pub(super) fn conv2d(
-    problem: &ConvProblem,
-    call: &Call<'_>,
-    packing: Option<Packing<'_>>,
-    output: OutputPtr,
-) {
-    let (OutputPtr::F32(output), Elements::F32(input)) = (output, call.input) else {
-        unreachable!("NCHWc activations are f32")
-    };
+pub(super) fn conv2d(problem: &ConvProblem, call: &Call<'_>, output: OutputPtr) {
     let (shape, isa) = (&problem.shape, problem.isa);
-    let packed = Packed::get(shape, call.weight, packing, isa);
-    let planes = Planes::new(shape, &packed, call, Output(output));
+    let packed = Packed::get(shape, call, isa);
+    let planes = Planes::new(shape, &packed, call, output);
     let rows = shape.batch * shape.out_channels.div_ceil(isa.lanes()) * shape.output[0];
-    let elements = (rows * shape.output[1] * isa.lanes()).max(input.len());
-    let jobs = cost::task_count(elements, cost::PASS).min(rows);
-    let bound = |job: usize| job * rows / jobs;
-    parallel::for_each(jobs, &|job| {
-        simd::dispatch_to(isa, Planes { rows: bound(job)..bound(job + 1), ..planes.clone() });
+    let elements = (rows * shape.output[1] * isa.lanes()).max(call.input.len());
+    for_each_job(rows, elements, cost::PASS, |rows| {
+        simd::dispatch_to(isa, Planes { rows, ..planes.clone() });
     });
 }
-
-/// The first element of an output. The tasks that share it write disjoint elements.
-#[derive(Clone, Copy)]
-pub(in crate::conv::cpu) struct Output(pub *mut f32);
-
-// SAFETY: tasks write disjoint elements, and a task reads only elements that it has written.
-unsafe impl Send for Output {}
-// SAFETY: as above.
-unsafe impl Sync for Output {}
 
 /// A packed weight.
 pub(in crate::conv::cpu) struct Packed {
@@ -60,9 +41,11 @@ pub(in crate::conv::cpu) struct Packed {
 }
 
 impl Packed {
-    pub fn get(shape: &ConvShape, weight: Elements<'_>, packing: Option<Packing<'_>>, isa: Isa) -> Arc<Self> {
-        let lanes = isa.lanes();
-        Packing::get(packing, PackedForm::Depthwise { lanes }, || Self::new(shape, &weight.widened(), lanes))
+    pub fn get(shape: &ConvShape, call: &Call<'_>, isa: Isa) -> Arc<Self> {
+        let (lanes, weight) = (isa.lanes(), call.weight);
+        Packing::get(call.packing, PackedForm::Depthwise { lanes }, || {
+            Self::new(shape, &weight.widened(), lanes)
+        })
     }
 
     /// Packs `[channels, 1, kernel]`.
@@ -88,46 +71,57 @@ fn largest(numbers: &[f32]) -> f32 {
 #[derive(Clone)]
 pub(in crate::conv::cpu) struct Planes<'a> {
     shape: &'a ConvShape,
-    input: *const f32,
+    input: &'a [f32],
     weights: &'a [f32],
     writer: EpilogueWriter<'a>,
-    output: Output,
+    output: OutputPtr,
     /// Whether the kernel is 3×3 and the scaled weights are finite, so that [`three`] computes the rows.
     three: bool,
     rows: Range<usize>,
 }
-
-// SAFETY: the input is only read.
-unsafe impl Send for Planes<'_> {}
-// SAFETY: as above.
-unsafe impl Sync for Planes<'_> {}
 
 impl Kernel for Planes<'_> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        match (self.three, self.shape.geometry.stride[1]) {
-            (true, 1) => self.three::<S, 1>(simd),
-            (true, _) => self.three::<S, 2>(simd),
-            (false, 1) => self.any::<S, 1>(simd),
-            (false, 2) => self.any::<S, 2>(simd),
-            (false, _) => self.any::<S, 0>(simd),
+        let ConvShape { input: [height, width], output, geometry, .. } = self.shape;
+        let mut rows = self.rows.clone();
+        while !rows.is_empty() {
+            let (index, first) = (rows.start / output[0], rows.start % output[0]);
+            let block_rows = first..output[0].min(first + rows.len());
+            rows.start += block_rows.len();
+            if self.three {
+                let plane = self.input.as_ptr().wrapping_add(index * height * width * S::LANES);
+                // SAFETY: the block belongs to the input, and no other task computes these rows.
+                unsafe { self.rows_of(simd, index, plane, block_rows) }
+                continue;
+            }
+            for y in block_rows {
+                match geometry.stride[1] {
+                    1 => self.row::<S, 1>(simd, index, y),
+                    2 => self.row::<S, 2>(simd, index, y),
+                    _ => self.row::<S, 0>(simd, index, y),
+                }
+            }
         }
     }
 }
 
 impl<'a> Planes<'a> {
-    /// The input may be empty if only [`rows_of`](Self::rows_of) is called.
-    pub fn new(shape: &'a ConvShape, packed: &'a Packed, call: &'a Call<'_>, output: Output) -> Self {
+    /// The call may have no input if only [`rows_of`](Self::rows_of) is called.
+    pub fn new(shape: &'a ConvShape, packed: &'a Packed, call: &Call<'a>, output: OutputPtr) -> Self {
         // The products of finite weights with the zeros outside of the image are zero.
-        let finite = (packed.largest * largest(call.scale.as_deref().unwrap_or(&[1.]))).is_finite();
-        let input = match call.input {
-            Elements::F32(input) => input.as_ptr(),
-            Elements::Half(..) => unreachable!("NCHWc activations are f32"),
-        };
-        let (weights, writer) = (&packed.vectors, EpilogueWriter::new(call, shape.out_channels));
-        Self { shape, input, weights, writer, output, three: finite && three::is_suitable(shape), rows: 0..0 }
+        let finite = (packed.largest * largest(call.scale.unwrap_or(&[1.]))).is_finite();
+        Self {
+            shape,
+            input: call.input.as_f32(),
+            weights: &packed.vectors,
+            writer: EpilogueWriter::new(call, shape.out_channels),
+            output,
+            three: finite && three::is_suitable(shape),
+            rows: 0..0,
+        }
     }
 
     /// Returns whether [`rows_of`](Self::rows_of) supports this convolution.
@@ -148,30 +142,6 @@ impl<'a> Planes<'a> {
                 1 => plane.row::<1>(row),
                 _ => plane.row::<2>(row),
             }
-        }
-    }
-
-    #[inline(always)]
-    fn three<S: Simd, const STRIDE: usize>(&self, simd: S) {
-        let height = self.shape.output[0];
-        let mut rows = self.rows.clone();
-        while !rows.is_empty() {
-            let index = rows.start / height;
-            let end = rows.end.min((index + 1) * height);
-            let [input_height, width] = self.shape.input;
-            let input = self.input.wrapping_add(index * input_height * width * S::LANES);
-            let plane = three::Plane::new(self, simd, index, input);
-            for row in rows.start..end {
-                plane.row::<STRIDE>(row - index * height);
-            }
-            rows.start = end;
-        }
-    }
-
-    #[inline(always)]
-    fn any<S: Simd, const STRIDE: usize>(&self, simd: S) {
-        for index in self.rows.clone() {
-            self.row::<S, STRIDE>(simd, index);
         }
     }
 }

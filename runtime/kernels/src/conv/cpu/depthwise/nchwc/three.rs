@@ -60,11 +60,11 @@ impl<'a, S: Simd> Plane<'a, S> {
     pub fn row<const STRIDE: usize>(&self, y: usize) {
         let ConvShape { input: [height, _], output, geometry, .. } = self.planes.shape;
         let first = (y * geometry.stride[0]).wrapping_sub(geometry.padding[0][0]);
+        let at = (self.index * output[0] + y) * output[1] * S::LANES;
         let row = Row {
-            input: self.input,
             first,
             taps: inside(y * geometry.stride[0], geometry.padding[0][0], *height, 1, 3),
-            output: (self.index * output[0] + y) * output[1],
+            to: Destination { output: self.planes.output.as_f32(), at, block: 0 },
         };
         let blocks = output[1].div_ceil(const { pixels_together::<S, STRIDE>() });
         let bound = |block: usize| block * output[1] / blocks;
@@ -86,9 +86,8 @@ impl<'a, S: Simd> Plane<'a, S> {
                 blocks!(1 2 3 4)
             }
         }
-        let to = Destination { output: self.planes.output.0, at: row.output * S::LANES, block: 0 };
         // SAFETY: the row belongs to the output, and no other task writes it.
-        unsafe { self.planes.writer.activate_vectors(self.simd, &self.affine, to, output[1]) }
+        unsafe { self.planes.writer.activate_vectors(self.simd, &self.affine, row.to, output[1]) }
     }
 
     /// Computes `COUNT` pixels from `x` on.
@@ -106,7 +105,7 @@ impl<'a, S: Simd> Plane<'a, S> {
                 continue;
             }
             let pixels = (row.first.wrapping_add(ky) * width).wrapping_add(first).wrapping_mul(S::LANES);
-            let pixels = row.input.wrapping_add(pixels);
+            let pixels = self.input.wrapping_add(pixels);
             for j in 0..count {
                 // Only the first and the last column can lie outside of the image.
                 let outside = j == 0 && !inside[0] || j == count - 1 && !inside[1];
@@ -121,9 +120,9 @@ impl<'a, S: Simd> Plane<'a, S> {
                 }
             }
         }
-        let to = Destination { output: self.planes.output.0, at: (row.output + x) * S::LANES, block: 0 };
+        let to = Destination { at: row.to.at + x * S::LANES, ..row.to };
         // SAFETY: the caller's promise; no other task writes the row.
-        unsafe { self.planes.writer.store_shifted_vectors(self.simd, sums, &self.affine, to) }
+        unsafe { self.planes.writer.store_vectors(self.simd, sums, &self.affine, to) }
     }
 }
 
@@ -132,12 +131,10 @@ static ZEROS: CacheLine = CacheLine([0.; CACHE_LINE_FLOATS]);
 
 /// A row of the output.
 struct Row {
-    /// The plane of the input.
-    input: *const f32,
     /// The input row of the first kernel row. It wraps around if it lies before the input.
     first: usize,
     /// The kernel rows within the image.
     taps: Range<usize>,
-    /// The number of output pixels before the row.
-    output: usize,
+    /// The row's first output pixel.
+    to: Destination,
 }

@@ -44,12 +44,10 @@ pub(super) struct Work<'a, F, const OUT: usize, const IN: usize> {
 /// The distribution of the work to threads.
 #[derive(Clone, Copy, PartialEq)]
 enum Shared {
-    /// Each task computes a whole block.
-    Blocks,
-    /// Each of two tasks transforms the only block and computes half of its output channels.
-    Outputs,
+    /// Each task transforms a whole block and computes one of this number of equal parts of its output channels.
+    Apart(usize),
     /// Each task transforms some input channels of a block; then each task computes some output channels.
-    Channels,
+    Together,
 }
 
 impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT, IN> {
@@ -68,41 +66,32 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
         let busy = |group: &usize| blocks * panels.div_ceil(*group) >= threads;
         let group_panels = if apart { GROUP_PANELS } else { even.clamp(1, GROUP_PANELS) };
         let group_panels = if apart { group_panels } else { Some(group_panels).filter(busy).unwrap_or(1) };
-        let shared = if apart { Shared::Blocks } else { Shared::Channels };
+        let shared = if apart { Shared::Apart(1) } else { Shared::Together };
         let work =
             Self { isa, scheme: PhantomData, operands, blocks, block_tiles, panels, group_panels, shared };
         let is_small = work.v_len() <= MOST_LINES * PANEL && panels >= LEAST_PANELS;
-        let shared = if threads == 2 && blocks == 1 && is_small { Shared::Outputs } else { shared };
+        let shared = if threads == 2 && blocks == 1 && is_small { Shared::Apart(2) } else { shared };
         Self { shared, ..work }
     }
 
     pub(super) fn run(&self) {
         match self.shared {
-            Shared::Blocks => self.run_apart(),
-            Shared::Outputs => self.run_for_itself(),
-            Shared::Channels => self.run_together(),
+            Shared::Apart(parts) => self.run_apart(parts),
+            Shared::Together => self.run_together(),
         }
     }
 
-    /// Each block is one task: its transformed tiles stay in the caches of its core.
-    fn run_apart(&self) {
-        for_each(self.blocks, &|block| {
+    /// Each task transforms everything that it multiplies, so that the transformed tiles stay in the caches of its
+    /// core. Two threads that share a block finish sooner in this way: exchanging transformed tiles between cores takes
+    /// as long as transforming them twice.
+    fn run_apart(&self, parts: usize) {
+        for_each(self.blocks * parts, &|task| {
+            let (block, part) = (task / parts, task % parts);
+            let bound = |part: usize| part * self.panels / parts;
             let mut scratch = Scratch::new([self.v_len()]);
             let v = self.transformed(&mut scratch);
             self.transform(block, 0..self.operands.shape.in_channels, v);
-            self.multiply(block, 0..self.panels, v);
-        });
-    }
-
-    /// Two threads finish sooner if each transforms everything that it multiplies: exchanging transformed tiles between
-    /// cores takes as long as transforming them twice.
-    fn run_for_itself(&self) {
-        for_each(2, &|half| {
-            let bound = |half: usize| half * self.panels / 2;
-            let mut scratch = Scratch::new([self.v_len()]);
-            let v = self.transformed(&mut scratch);
-            self.transform(0, 0..self.operands.shape.in_channels, v);
-            self.multiply(0, bound(half)..bound(half + 1), v);
+            self.multiply(block, bound(part)..bound(part + 1), v);
         });
     }
 

@@ -1,7 +1,5 @@
 //! Tests the kernel with vectors of every width, including those of instruction sets that this machine lacks.
 
-use std::borrow::Cow;
-
 use candle_core::Result;
 
 use crate::activation::Activation;
@@ -63,12 +61,10 @@ fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
     let residual = numbers(outputs, 1.1);
     let packed = PackedWinograd::new(&weight, out_channels, shape.in_channels, tile);
     let call = Call {
-        input: image[..].into(),
-        weight: weight[..].into(),
-        scale: None,
-        shift: Some(Cow::Borrowed(&shift)),
+        shift: Some(&shift),
         residual: Some(residual[..].into()),
         activation: Activation::Silu,
+        ..Call::new(&image[..], &weight[..])
     };
     let with = |run: fn(&Work<'_, F, OUT, IN>)| {
         let mut output = vec![f32::NAN; outputs];
