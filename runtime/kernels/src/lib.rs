@@ -60,6 +60,7 @@
 pub mod activation;
 mod blocked;
 mod channels;
+mod composed_path;
 pub mod conv;
 pub mod ctc;
 pub mod cuda;

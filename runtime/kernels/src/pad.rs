@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
 
+use crate::composed_path::has_cpu_kernels;
 use crate::element::{Element, elements, in_f32, with_element, with_elements};
 use crate::memory::can_allocate;
 use crate::operation::{CpuOperand, Operation};
@@ -112,7 +113,7 @@ pub fn pad(x: &Tensor, [left, right, top, bottom]: [isize; 4], mode: PadMode) ->
     let value = if let PadMode::Constant(value) = mode { value } else { 0. };
     if [left, right, top, bottom] == [0; 4] {
         Ok(x.clone())
-    } else if x.device().is_cpu() {
+    } else if has_cpu_kernels(x) {
         let [rows, columns] = [rows, columns].map(Sources::new);
         let op = Pad { rows: Arc::new(rows), columns: Arc::new(columns), value };
         in_f32(x, |x| relay::apply([&x.contiguous()?], op))
@@ -322,45 +323,4 @@ fn pad_constant(x: &Tensor, dim: usize, axis: &Axis, value: f64) -> Result<Tenso
     let parts = [block(axis.before)?, x.clone(), block(axis.after)?];
     let parts: Vec<&Tensor> = parts.iter().filter(|part| part.dims()[dim] > 0).collect();
     Tensor::cat(&parts, dim)?.narrow(dim, -axis.before.min(0) as usize, axis.output)?.contiguous()
-}
-
-#[cfg(test)]
-mod tests {
-    use candle_core::{DType, Device, Var};
-
-    use super::*;
-
-    #[test]
-    fn composed_padding_matches_the_kernel() -> Result<()> {
-        let x = Var::from_tensor(&Tensor::rand(-1., 1., (2, 3, 5, 6), &Device::Cpu)?)?;
-        for sides in [[1, 2, 3, 4], [0, -2, 4, 0], [-3, 2, 1, -2], [4, 4, 0, 0]] {
-            for mode in [PadMode::Constant(1.5), PadMode::Reflect, PadMode::Replicate, PadMode::Circular] {
-                let [left, right, top, bottom] = sides;
-                let axes = [
-                    Axis::new(["width", "left", "right"], 6, [left, right], mode),
-                    Axis::new(["height", "top", "bottom"], 5, [top, bottom], mode),
-                ];
-                let [Ok(columns), Ok(rows)] = axes else {
-                    assert!(pad(&x, sides, mode).is_err());
-                    continue;
-                };
-                let fused = pad(&x, sides, mode)?;
-                let composed = composed(&x, &[columns, rows], 1.5)?;
-                assert_eq!(max_difference(&fused, &composed)?, 0., "{sides:?} {mode}");
-                let weights = Tensor::rand(-1., 1., fused.shape(), &Device::Cpu)?;
-                let [fused, composed] = [fused, composed].map(|y| (y * &weights)?.sum_all()?.backward());
-                let (fused, composed) = (fused?, composed?);
-                let gradients = (
-                    fused.get(&x).expect("`x` has a gradient"),
-                    composed.get(&x).expect("`x` has a gradient"),
-                );
-                assert!(max_difference(gradients.0, gradients.1)? < 1e-12, "{sides:?} {mode}");
-            }
-        }
-        Ok(())
-    }
-
-    fn max_difference(a: &Tensor, b: &Tensor) -> Result<f64> {
-        a.sub(b)?.abs()?.max_all()?.to_dtype(DType::F64)?.to_scalar()
-    }
 }

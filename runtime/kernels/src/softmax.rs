@@ -5,6 +5,7 @@ use candle_core::shape::Dim;
 use candle_core::{CpuStorage, D, Result, Shape, Tensor, WithDType, bail};
 
 use crate::channels::sums;
+use crate::composed_path::has_cpu_kernels;
 use crate::element::{Element, elements, in_f32, with_element, with_elements};
 use crate::memory::zeros;
 use crate::operation::{CpuOperand, Operation};
@@ -79,7 +80,7 @@ pub fn log_softmax<I: Dim>(x: &Tensor, dim: I) -> Result<Tensor> {
 
 fn along_dim<I: Dim>(x: &Tensor, dim: I, op: Softmax) -> Result<Tensor> {
     let dim = dim.to_index(x.shape(), op.name())?;
-    if !x.device().is_cpu() {
+    if !has_cpu_kernels(x) {
         return op.composed(x, dim);
     }
     in_f32(x, |x| {

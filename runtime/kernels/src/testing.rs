@@ -1,8 +1,9 @@
 //! Items for the tests, benches and examples of this workspace, under the feature `testing`: kernels with a fixed
 //! instruction set or algorithm, and the plans of CUDA operations. Not part of this crate's stable interface.
 
+pub use crate::composed_path::forced::on_composed_path;
 pub use crate::conv::cpu::{Algorithm, ConvProblem, ElementFormat, Tile};
-pub use crate::conv::testing::{backward_on, conv2d_by, conv2d_with};
+pub use crate::conv::testing::{backward_on, conv2d_by, conv2d_with, task_counts};
 pub use crate::linear::testing::{gradients_with, linear_with};
 pub use crate::pool::max::max_pool2d_with;
 pub use crate::simd::{Isa, available, isa, microarchitecture};

@@ -4,6 +4,7 @@ use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
 
 use crate::channels::Channels;
+use crate::composed_path::has_cpu_kernels;
 use crate::element::{Element, elements, in_f32, widened, with_element, with_elements};
 use crate::float::Float;
 use crate::memory::zeros;
@@ -27,7 +28,7 @@ pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
             weight.dtype()
         );
     }
-    if x.device().is_cpu() {
+    if has_cpu_kernels(x) {
         let weight = widened(weight)?.contiguous()?;
         return in_f32(x, |x| relay::apply([&x.contiguous()?, &weight], Prelu { view }));
     }

@@ -31,6 +31,7 @@ pub use transposed::{TransposeGeometry, conv_transpose2d};
 
 use candle_core::{Result, Tensor};
 
+use crate::composed_path::has_cpu_kernels;
 use crate::cuda::runs_on;
 use crate::simd;
 
@@ -86,7 +87,7 @@ pub fn conv2d(
 ) -> Result<Tensor> {
     let shape = ConvShape::of(input, weight, geometry, epilogue)?;
     let on_cuda = runs_on(input.device());
-    if !on_cuda && !input.device().is_cpu() {
+    if !on_cuda && !has_cpu_kernels(input) {
         composed::conv2d(input, weight, &shape, epilogue)
     } else if [input, weight].into_iter().chain(epilogue.tensors()).any(Tensor::track_op) {
         op::conv2d(input, weight, &shape, epilogue)

@@ -1,12 +1,13 @@
 //! Convolution with a given algorithm or instruction set, for tests and benchmarks.
 
-use candle_core::{Result, Tensor};
+use candle_core::{DType, Device, Result, Tensor, bail};
 
 use crate::activation::Activation;
+use crate::parallel::counts;
 use crate::simd::Isa;
 
 use super::backward::{self, Gradients, Needs};
-use super::cpu::{self, Algorithm, PackedCache, Packing};
+use super::cpu::{self, Algorithm, Call, ConvProblem, OutputPtr, PackedCache, Packing};
 use super::{ConvGeometry, ConvShape, Epilogue};
 
 /// Computes [`conv2d`](super::conv2d) on the CPU, without gradients, with the given algorithm and instruction set.
@@ -55,4 +56,26 @@ pub fn backward_on(
     needs: Needs,
 ) -> Result<Gradients> {
     backward::gradients(isa, tensors, geometry, activation, needs)
+}
+
+/// Returns the number of tasks of each step of a convolution in f32 with a cached weight.
+///
+/// # Errors
+/// Fails if only the reference algorithm supports the problem.
+pub fn task_counts(problem: &ConvProblem) -> Result<Vec<usize>> {
+    let (shape, lanes) = (&problem.shape, problem.isa.lanes());
+    let dims = [shape.batch, shape.in_channels, shape.input[0], shape.input[1]];
+    let input = vec![1.; problem.input.elements(dims, lanes)];
+    let weight = Tensor::ones(&shape.weight_dims(), DType::F32, &Device::Cpu)?;
+    let values = weight.flatten_all()?.to_vec1::<f32>()?;
+    let mut output = vec![0.; problem.output.elements(shape.output_dims(), lanes)];
+    let cache = PackedCache::default();
+    let packing = Some(Packing::new(&cache, weight.id()));
+    let call = Call { activation: Activation::Relu, packing, ..Call::new(&input[..], &values[..]) };
+    let target = OutputPtr::F32(output.as_mut_ptr());
+    let convolve = || cpu::convolve(problem, &call, target);
+    convolve()?;
+    let mut supported = Ok(false);
+    let counts = counts::during(|| supported = convolve());
+    if supported? { Ok(counts) } else { bail!("only the reference algorithm supports {problem:?}") }
 }

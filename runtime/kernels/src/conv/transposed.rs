@@ -9,6 +9,7 @@ use candle_core::{CpuStorage, CudaStorage, Result, Shape, Tensor, bail};
 
 use crate::activation::Activation;
 use crate::channels::Channels;
+use crate::composed_path::has_cpu_kernels;
 use crate::cuda::{Operand as CudaOperand, runs_on};
 use crate::element::{widened, with_element, with_elements};
 use crate::operation::{CpuOperand, Operation};
@@ -162,7 +163,7 @@ pub fn conv_transpose2d(
             bail!("{NAME}: expected a bias of shape [{}], found {:?}", shape.in_channels, bias.dims())
         }
     }
-    if !input.device().is_cpu() && !runs_on(input.device()) {
+    if !has_cpu_kernels(input) && !runs_on(input.device()) {
         return composed::conv_transpose2d(input, weight, bias, geometry);
     }
     let input = pad_to_output(input, &shape)?;

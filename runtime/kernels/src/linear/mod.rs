@@ -7,6 +7,7 @@ pub(crate) mod testing;
 use candle_core::{DType, Result, Tensor, bail};
 
 use super::activation::{self, Activation};
+use super::composed_path::has_cpu_kernels;
 use super::element::with_elements;
 use super::empty::empty_output;
 use super::gemm::{BiasActivation, Matrix, multiply};
@@ -57,7 +58,7 @@ pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>, activation: Ac
         return empty_output(&operands, dims);
     }
     let x = x.reshape((rows, inputs))?;
-    if !operands.iter().all(|operand| operand.dtype() == DType::F32 && operand.device().is_cpu()) {
+    if !operands.iter().all(|operand| operand.dtype() == DType::F32 && has_cpu_kernels(operand)) {
         return composed(&x, weight, bias, activation)?.reshape(dims);
     }
     let y = if operands.into_iter().any(Tensor::track_op) {

@@ -13,6 +13,7 @@ use candle_core::{DType, Result, Tensor, bail};
 
 use crate::activation::{self, Activation};
 use crate::channels::Channels;
+use crate::composed_path::has_cpu_kernels;
 use crate::cuda::runs_on;
 use crate::element::{Element, compute_dtype, in_f32, widened, with_element, with_elements};
 use crate::relay;
@@ -53,7 +54,7 @@ pub fn batch_norm_train(
     bias: Option<&Tensor>,
     eps: f64,
 ) -> Result<(Tensor, Tensor, Tensor)> {
-    if !x.device().is_cpu() {
+    if !has_cpu_kernels(x) {
         let view = training_view(x)?;
         let [weight, bias] = affine(x, view, weight, bias)?;
         // An empty batch has no statistics. The composed path returns NaN for them.
@@ -214,7 +215,7 @@ pub fn batch_norm_eval(
     if runs_on(x.device()) {
         return cuda::batch_norm_eval(x, view, [mean, var], &[weight, bias], eps);
     }
-    if !x.device().is_cpu() {
+    if !has_cpu_kernels(x) {
         return composed::eval(x, [mean, var], &weight, &bias, eps);
     }
     let mean = mean.to_dtype(DType::F64)?.to_vec1::<f64>()?;

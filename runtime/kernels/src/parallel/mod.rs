@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 /// caller does not wait for helpers that arrive after all indices are taken. The caller waits actively for helpers that
 /// still run, at most for the time of one index.
 pub(crate) fn for_each(count: usize, run: &(dyn Fn(usize) + Sync)) {
-    #[cfg(test)]
+    #[cfg(feature = "testing")]
     counts::record(count);
     let helpers = rayon::current_num_threads().min(count).saturating_sub(1);
     if helpers == 0 {
@@ -212,22 +212,22 @@ mod tests {
 }
 
 /// Records the number of tasks of each call to [`for_each`], for tests.
-#[cfg(test)]
+#[cfg(feature = "testing")]
 pub(crate) mod counts {
     use std::cell::RefCell;
 
     thread_local! {
-        static COUNTS: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+        static COUNTS: RefCell<Option<Vec<usize>>> = const { RefCell::new(None) };
     }
 
     pub(super) fn record(count: usize) {
-        COUNTS.with_borrow_mut(|counts| counts.push(count));
+        COUNTS.with_borrow_mut(|counts| counts.iter_mut().for_each(|counts| counts.push(count)));
     }
 
     /// Returns the task counts of the calls that `run` makes on this thread.
     pub(crate) fn during(run: impl FnOnce()) -> Vec<usize> {
-        COUNTS.take();
+        COUNTS.set(Some(vec![]));
         run();
-        COUNTS.take()
+        COUNTS.take().unwrap_or_default()
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Shape, Tensor, WithDType, bail};
 
+use crate::composed_path::has_cpu_kernels;
 use crate::cuda::runs_on;
 use crate::element::{Element, elements, in_f32, with_element, with_elements};
 use crate::float::Float;
@@ -169,7 +170,7 @@ impl Windows {
 }
 
 fn average(x: &Tensor, windows: Windows) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if has_cpu_kernels(x) {
         in_f32(x, |x| relay::apply([&x.contiguous()?], AveragePool { windows: Arc::new(windows) }))
     } else {
         composed::average(x, &windows)

@@ -4,6 +4,7 @@
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType};
 
+use crate::composed_path::has_cpu_kernels;
 use crate::cuda::runs_on;
 use crate::element::{Element, elements, in_f32, with_element, with_elements};
 use crate::float::Float;
@@ -113,7 +114,7 @@ pub fn adaptive_max_pool2d(x: &Tensor, size: [Option<usize>; 2]) -> Result<Tenso
 }
 
 fn max_pool(x: &Tensor, pool: MaxPool) -> Result<Tensor> {
-    if x.device().is_cpu() {
+    if has_cpu_kernels(x) {
         in_f32(x, |x| relay::apply([&x.contiguous()?], pool))
     } else {
         composed::max(x, [&pool.rows, &pool.columns])

@@ -7,6 +7,7 @@ mod step;
 
 use candle_core::{DType, Result, Tensor, bail};
 
+use crate::composed_path::has_cpu_kernels;
 use crate::element::compute_dtype;
 
 use cell::{Cell, Gru, Lstm, RnnRelu, RnnTanh};
@@ -119,7 +120,7 @@ pub fn run(
     let projection = recurrent.projection.map(|projection| projection.to_dtype(wide)).transpose()?;
     let state = state.iter().map(|state| state.to_dtype(wide)).collect::<Result<Vec<_>>>()?;
     let (outputs, state) = with_cell!(recurrence, cell => {
-        if inputs.device().is_cpu() && projection.is_none() {
+        if has_cpu_kernels(&inputs) && projection.is_none() {
             fused::run(cell, &inputs, &weights, &state, reverse)
         } else {
             composed::run(cell, &inputs, &weights, projection.as_ref(), state, reverse)
@@ -184,60 +185,4 @@ fn check(recurrence: Recurrence, inputs: &Tensor, recurrent: &Recurrent, state: 
     let widths = [("hidden state", width), ("cell state", hidden)];
     let mut tensors = state.iter().zip(widths);
     tensors.try_for_each(|(tensor, (name, width))| shape(name, tensor, &[batch, width]))
-}
-
-#[cfg(test)]
-mod tests {
-    use candle_core::{Device, Var};
-
-    use super::*;
-
-    fn variable(shape: &[usize], seed: f64) -> Result<Var> {
-        let len = shape.iter().product::<usize>();
-        let data: Vec<f64> = (0..len).map(|i| ((i as f64 + seed) * 1.7).sin()).collect();
-        Var::from_tensor(&Tensor::from_vec(data, shape, &Device::Cpu)?)
-    }
-
-    /// Returns the concatenated outputs and final state, followed by the gradient of each variable.
-    fn outputs_and_gradients(run: Result<(Tensor, Vec<Tensor>)>, vars: &[Var]) -> Result<Vec<Vec<f64>>> {
-        let (outputs, state) = run?;
-        let flat = std::iter::once(&outputs).chain(&state).map(Tensor::flatten_all);
-        let all = Tensor::cat(&flat.collect::<Result<Vec<_>>>()?, 0)?;
-        let cotangent = variable(all.dims(), 0.3)?;
-        let grads = (&all * cotangent.as_detached_tensor())?.sum_all()?.backward()?;
-        let gradient = |var: &Var| match grads.get(var) {
-            Some(grad) => grad.flatten_all()?.to_vec1::<f64>(),
-            None => bail!("expected a gradient for every variable"),
-        };
-        let mut lists = vec![all.to_vec1::<f64>()?];
-        for var in vars {
-            lists.push(gradient(var)?);
-        }
-        Ok(lists)
-    }
-
-    #[test]
-    fn composed_recurrence_matches_the_kernel() -> Result<()> {
-        let (steps, batch, hidden) = (4, 3, 5);
-        for recurrence in [Recurrence::Tanh, Recurrence::Relu, Recurrence::Lstm, Recurrence::Gru] {
-            let gates = recurrence.gates() * hidden;
-            let mut vars = vec![variable(&[steps, batch, gates], 0.)?, variable(&[gates, hidden + 1], 1.)?];
-            for i in 0..recurrence.states() {
-                vars.push(variable(&[batch, hidden], 2. + i as f64)?);
-            }
-            let state: Vec<Tensor> = vars[2..].iter().map(|var| var.as_tensor().clone()).collect();
-            for reverse in [false, true] {
-                let (fused, composed) = with_cell!(recurrence, cell => (
-                    fused::run(cell, &vars[0], &vars[1], &state, reverse),
-                    composed::run(cell, &vars[0], &vars[1], None, state.clone(), reverse),
-                ));
-                let (fused, composed) =
-                    (outputs_and_gradients(fused, &vars)?, outputs_and_gradients(composed, &vars)?);
-                for (a, b) in fused.iter().flatten().zip(composed.iter().flatten()) {
-                    assert!((a - b).abs() < 1e-12, "{recurrence:?}: {a} {b}");
-                }
-            }
-        }
-        Ok(())
-    }
 }

@@ -32,39 +32,3 @@ fn resample_dim(x: &Tensor, taps: &Taps, dim: usize) -> Result<Tensor> {
         None => bail!("resample: an axis has no taps"),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use candle_core::{Device, Var};
-
-    use super::super::{Axis, Filter, Resample, Resampling, resample2d};
-    use super::*;
-
-    #[test]
-    fn composed_resampling_matches_the_kernel() -> Result<()> {
-        let x = Var::from_tensor(&Tensor::rand(-1f64, 1.0, (2, 3, 5, 6), &Device::Cpu)?)?;
-        let (input, output) = ([5, 6], [9, 4]);
-        for filter in [Filter::Nearest, Filter::NearestExact, Filter::Linear, Filter::Cubic] {
-            for (scale, align_corners) in [([None; 2], true), ([Some(1.9), Some(0.7)], false)] {
-                let axis = |axis: usize| Axis {
-                    input: input[axis],
-                    output: output[axis],
-                    scale: scale[axis],
-                    align_corners,
-                };
-                let [rows, columns] = [0, 1].map(|i| axis(i).taps(filter, false));
-                let fused = resample2d(&x, &Resampling { filter, output, scale, align_corners })?;
-                let composed = resample(&x, &Resample { rows, columns, input, output })?;
-                let gradient = |y: &Tensor| -> Result<Tensor> {
-                    let grads = y.sqr()?.sum_all()?.backward()?;
-                    Ok(grads.get(&x).expect("`x` has a gradient").clone())
-                };
-                for (a, b) in [(&gradient(&fused)?, &gradient(&composed)?), (&fused, &composed)] {
-                    let difference = a.sub(b)?.abs()?.max_all()?.to_scalar::<f64>()?;
-                    assert!(difference < 1e-12, "{filter:?} {difference}");
-                }
-            }
-        }
-        Ok(())
-    }
-}

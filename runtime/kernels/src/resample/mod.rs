@@ -6,6 +6,7 @@ mod taps;
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, DType, Result, Shape, Tensor, WithDType, bail};
 
+use crate::composed_path::has_cpu_kernels;
 use crate::element::{Element, elements, in_f32, with_element, with_elements};
 use crate::float::Float;
 use crate::operation::{CpuOperand, Operation};
@@ -104,7 +105,7 @@ pub fn resample2d(x: &Tensor, resampling: &Resampling) -> Result<Tensor> {
         axis.taps(filter, x.dtype() != DType::F64)
     });
     let op = Resample { rows, columns, input, output };
-    if x.device().is_cpu() {
+    if has_cpu_kernels(x) {
         in_f32(x, |x| relay::apply([&x.contiguous()?], op))
     } else {
         composed::resample(x, &op)

@@ -8,6 +8,7 @@ mod rows;
 
 use candle_core::{Result, Shape, Tensor, bail};
 
+use crate::composed_path::has_cpu_kernels;
 use crate::element::{compute_dtype, in_f32, widened, with_element, with_elements};
 use crate::relay;
 
@@ -168,7 +169,7 @@ pub fn instance_norm(x: &Tensor, weight: Option<&Tensor>, bias: Option<&Tensor>,
 pub fn instance_moments(x: &Tensor) -> Result<(Tensor, Tensor)> {
     let rows = instances(x)?;
     let shape = (rows.rows / rows.period.max(1), rows.period);
-    if !x.device().is_cpu() {
+    if !has_cpu_kernels(x) {
         let (mean, variance) = composed::moments(&x.detach(), rows)?;
         return Ok((mean.reshape(shape)?, variance.reshape(shape)?));
     }
@@ -213,7 +214,7 @@ fn normalize(
         None => Tensor::full(default, Shape::from(op.rows.parameters()), x.device())?.to_dtype(dtype),
     };
     let (weight, bias) = (parameter("weight", weight, 1.0)?, parameter("bias", bias, 0.0)?);
-    if !x.device().is_cpu() {
+    if !has_cpu_kernels(x) {
         return composed::normalize(x, &weight, &bias, &op);
     }
     in_f32(x, |x| relay::apply([&x.contiguous()?, &weight, &bias], op))

@@ -6,7 +6,7 @@
 //! attribute `target_feature`. Code that is compiled outside of that function makes a function call for every vector
 //! instruction. Therefore, do not call a token's methods in closures passed to `map` or `from_fn`.
 
-#[cfg(any(target_arch = "aarch64", test))]
+#[cfg(any(target_arch = "aarch64", all(feature = "testing", debug_assertions)))]
 mod arm;
 mod finite;
 mod half;
@@ -20,7 +20,7 @@ mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-#[cfg(any(target_arch = "aarch64", test))]
+#[cfg(any(target_arch = "aarch64", all(feature = "testing", debug_assertions)))]
 pub use arm::Neon;
 pub(crate) use finite::{are_finite, is_finite};
 pub use half::Half;
@@ -138,8 +138,9 @@ pub fn dispatch_to<K: Kernel>(isa: Isa, kernel: K) -> K::Output {
         #[cfg(target_arch = "aarch64")]
         // SAFETY: every aarch64 machine has NEON.
         Isa::Neon => unsafe { run_neon(kernel) },
-        // On other machines, unit tests run the NEON code with emulated intrinsics.
-        #[cfg(all(test, not(target_arch = "aarch64")))]
+        // On other machines, tests run the NEON code with emulated intrinsics. Benches, which are built without debug
+        // assertions, do not compile it.
+        #[cfg(all(feature = "testing", debug_assertions, not(target_arch = "aarch64")))]
         Isa::Neon => kernel.run(Neon::emulated()),
         _ => kernel.run(Portable::<8>),
     }

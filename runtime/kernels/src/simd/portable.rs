@@ -9,6 +9,14 @@ use super::{Kernel, Simd, run_plain};
 #[derive(Clone, Copy)]
 pub struct Portable<const N: usize>;
 
+/// Returns the vector with the lanes `lane(0)`, `lane(1)` and so on.
+// In debug builds, which compile for every test run, a call for each operation makes the kernels compile faster.
+#[cfg_attr(debug_assertions, inline(never))]
+#[cfg_attr(not(debug_assertions), inline(always))]
+fn lanes<const N: usize>(lane: impl Fn(usize) -> f32) -> [f32; N] {
+    std::array::from_fn(lane)
+}
+
 impl<const N: usize> Simd for Portable<N> {
     type V = [f32; N];
     type Mask = [usize; 2];
@@ -38,7 +46,7 @@ impl<const N: usize> Simd for Portable<N> {
     #[inline(always)]
     unsafe fn load_partial(self, from: *const f32, n: usize) -> Self::V {
         // SAFETY: the caller guarantees `n ≤ N` floats.
-        std::array::from_fn(|i| if i < n { unsafe { *from.add(i) } } else { 0. })
+        lanes(|i| if i < n { unsafe { *from.add(i) } } else { 0. })
     }
     #[inline(always)]
     unsafe fn store_partial(self, to: *mut f32, n: usize, v: Self::V) {
@@ -55,78 +63,78 @@ impl<const N: usize> Simd for Portable<N> {
     unsafe fn load_masked(self, from: *const f32, [first, end]: Self::Mask) -> Self::V {
         let inside = |i: usize| first <= i && i < end;
         // SAFETY: the caller guarantees that the floats of the masked lanes are in bounds.
-        std::array::from_fn(|i| if inside(i) { unsafe { *from.wrapping_add(i) } } else { 0. })
+        lanes(|i| if inside(i) { unsafe { *from.wrapping_add(i) } } else { 0. })
     }
     #[inline(always)]
     fn keep(self, v: Self::V, [first, end]: Self::Mask) -> Self::V {
-        std::array::from_fn(|i| if first <= i && i < end { v[i] } else { 0. })
+        lanes(|i| if first <= i && i < end { v[i] } else { 0. })
     }
     #[inline(always)]
     fn deinterleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
         let all = |i: usize| if i < N { a[i] } else { b[i - N] };
-        [std::array::from_fn(|i| all(2 * i)), std::array::from_fn(|i| all(2 * i + 1))]
+        [lanes(|i| all(2 * i)), lanes(|i| all(2 * i + 1))]
     }
     #[inline(always)]
     fn interleave(self, a: Self::V, b: Self::V) -> [Self::V; 2] {
         let interleaved = |i: usize| if i.is_multiple_of(2) { a[i / 2] } else { b[i / 2] };
-        [std::array::from_fn(interleaved), std::array::from_fn(|i| interleaved(i + N))]
+        [lanes(interleaved), lanes(|i| interleaved(i + N))]
     }
     #[inline(always)]
     fn pick(self, [a, b]: [Self::V; 2], same: Self::V, other: Self::V) -> Self::V {
-        std::array::from_fn(|i| if a[i] == b[i] { same[i] } else { other[i] })
+        lanes(|i| if a[i] == b[i] { same[i] } else { other[i] })
     }
     #[inline(always)]
     fn pick_less(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
-        std::array::from_fn(|i| if a[i] < b[i] { then[i] } else { otherwise[i] })
+        lanes(|i| if a[i] < b[i] { then[i] } else { otherwise[i] })
     }
     #[inline(always)]
     fn pick_at_most(self, a: Self::V, b: Self::V, then: Self::V, otherwise: Self::V) -> Self::V {
-        std::array::from_fn(|i| if a[i] <= b[i] { then[i] } else { otherwise[i] })
+        lanes(|i| if a[i] <= b[i] { then[i] } else { otherwise[i] })
     }
     #[inline(always)]
     fn add(self, a: Self::V, b: Self::V) -> Self::V {
-        std::array::from_fn(|i| a[i] + b[i])
+        lanes(|i| a[i] + b[i])
     }
     #[inline(always)]
     fn sub(self, a: Self::V, b: Self::V) -> Self::V {
-        std::array::from_fn(|i| a[i] - b[i])
+        lanes(|i| a[i] - b[i])
     }
     #[inline(always)]
     fn mul(self, a: Self::V, b: Self::V) -> Self::V {
-        std::array::from_fn(|i| a[i] * b[i])
+        lanes(|i| a[i] * b[i])
     }
     #[inline(always)]
     fn div(self, a: Self::V, b: Self::V) -> Self::V {
-        std::array::from_fn(|i| a[i] / b[i])
+        lanes(|i| a[i] / b[i])
     }
     #[inline(always)]
     fn copysign(self, magnitude: Self::V, sign: Self::V) -> Self::V {
-        std::array::from_fn(|i| magnitude[i].copysign(sign[i]))
+        lanes(|i| magnitude[i].copysign(sign[i]))
     }
     #[inline(always)]
     fn round(self, v: Self::V) -> Self::V {
-        v.map(Single::round)
+        lanes(|i| Single::round(v[i]))
     }
     #[inline(always)]
     fn ldexp(self, v: Self::V, exponent: Self::V) -> Self::V {
-        std::array::from_fn(|i| Single::ldexp(v[i], exponent[i]))
+        lanes(|i| Single::ldexp(v[i], exponent[i]))
     }
     #[inline(always)]
     fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
         // Not `mul_add`: without an FMA instruction that is a library call for each lane.
-        std::array::from_fn(|i| a[i] * b[i] + c[i])
+        lanes(|i| a[i] * b[i] + c[i])
     }
     #[inline(always)]
     fn max(self, bound: Self::V, value: Self::V) -> Self::V {
-        std::array::from_fn(|i| if bound[i] > value[i] { bound[i] } else { value[i] })
+        lanes(|i| if bound[i] > value[i] { bound[i] } else { value[i] })
     }
     #[inline(always)]
     fn min(self, bound: Self::V, value: Self::V) -> Self::V {
-        std::array::from_fn(|i| if bound[i] < value[i] { bound[i] } else { value[i] })
+        lanes(|i| if bound[i] < value[i] { bound[i] } else { value[i] })
     }
     #[inline(always)]
     fn larger(self, a: Self::V, b: Self::V) -> Self::V {
-        std::array::from_fn(|i| if b[i] > a[i] || b[i].is_nan() { b[i] } else { a[i] })
+        lanes(|i| if b[i] > a[i] || b[i].is_nan() { b[i] } else { a[i] })
     }
     #[inline(always)]
     fn sum(self, mut v: Self::V) -> f32 {

@@ -187,6 +187,3 @@ fn run(algorithm: Algorithm, problem: &ConvProblem, call: &Call<'_>, output: Out
         Algorithm::Reference => false,
     })
 }
-
-#[cfg(test)]
-mod tests;

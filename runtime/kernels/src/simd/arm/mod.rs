@@ -1,12 +1,9 @@
 //! NEON.
 //!
-//! On other machines, unit tests compile this module with intrinsics in plain Rust (`emulated`).
+//! On other machines, debug builds for tests compile this module with intrinsics in plain Rust (`emulated`).
 
 #[cfg(not(target_arch = "aarch64"))]
 mod emulated;
-
-#[cfg(test)]
-mod tests;
 
 use super::{Kernel, Simd};
 #[cfg(not(target_arch = "aarch64"))]

@@ -1,9 +1,9 @@
 //! Tests that every thread of a large machine has work in the layers of well-known networks.
 
-use crate::conv::ConvGeometry;
-use crate::parallel::counts;
-
-use super::*;
+use candle_core::Result;
+use sconce_kernels::ConvGeometry;
+use sconce_kernels::internal::{ConvShape, Layout};
+use sconce_kernels::testing::{ConvProblem, ElementFormat, isa, microarchitecture, task_counts};
 
 /// Batch, input channels, size, output channels, kernel, stride, padding, dilation, groups.
 const LAYERS: [[usize; 9]; 22] = [
@@ -45,25 +45,9 @@ fn problem(layer: [usize; 9], layout: Layout) -> Result<ConvProblem> {
         input: layout,
         output: layout,
         weight_cached: true,
-        isa: crate::simd::isa(),
+        isa: isa(),
         microarchitecture: microarchitecture(),
     })
-}
-
-/// Returns the number of tasks of each step of a convolution with a cached weight.
-fn tasks(problem: &ConvProblem) -> Result<Vec<usize>> {
-    let (shape, lanes) = (&problem.shape, problem.isa.lanes());
-    let dims = [shape.batch, shape.in_channels, shape.input[0], shape.input[1]];
-    let input = vec![1.; problem.input.elements(dims, lanes)];
-    let weight = Tensor::ones(&shape.weight_dims(), candle_core::DType::F32, &candle_core::Device::Cpu)?;
-    let values = weight.flatten_all()?.to_vec1::<f32>()?;
-    let mut output = vec![0.; problem.output.elements(shape.output_dims(), lanes)];
-    let cache = PackedCache::default();
-    let packing = Some(Packing::new(&cache, weight.id()));
-    let call = Call { activation: Activation::Relu, packing, ..Call::new(&input[..], &values[..]) };
-    let target = OutputPtr::F32(output.as_mut_ptr());
-    assert!(convolve(problem, &call, target)?);
-    Ok(counts::during(|| assert!(matches!(convolve(problem, &call, target), Ok(true)))))
 }
 
 #[test]
@@ -76,7 +60,7 @@ fn every_thread_has_work() -> Result<()> {
             LAYERS.iter().flat_map(|layer| [Layout::Nchw, Layout::Nchwc].map(|l| (layer, l)))
         {
             let problem = problem(*layer, layout)?;
-            let tasks = pool.install(|| tasks(&problem))?;
+            let tasks = pool.install(|| task_counts(&problem))?;
             assert!(!tasks.is_empty(), "{layer:?} {layout:?}");
             if tasks.iter().any(|count| *count < threads) {
                 idle.push(format!(

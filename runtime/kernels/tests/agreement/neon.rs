@@ -1,11 +1,9 @@
-//! Compares the NEON kernels with the portable kernels.
+//! Compares the NEON kernels with the portable kernels. The NEON intrinsics are emulated on machines without NEON.
 
 use candle_core::{Device, Result, Tensor};
-
-use crate::activation::Activation;
-use crate::conv::backward::Needs;
-use crate::conv::{ConvGeometry, Epilogue};
-use crate::testing::{Isa, backward_on, conv2d_with, gradients_with, max_pool2d_with};
+use sconce_kernels::conv::backward::Needs;
+use sconce_kernels::testing::{Isa, backward_on, conv2d_with, gradients_with, max_pool2d_with};
+use sconce_kernels::{Activation, ConvGeometry, Epilogue};
 
 /// The shapes of input and weight, then `[stride, padding, dilation, groups]`. Stride, padding and dilation apply to
 /// both axes.
@@ -38,18 +36,21 @@ fn distance(actual: &Tensor, expected: &Tensor) -> Result<f32> {
     Ok(norm((actual - expected)?)? / norm(expected.clone())?)
 }
 
+/// Checks that the other tests do not compare the portable kernels with themselves.
+#[test]
+fn neon_vectors_have_four_lanes() {
+    assert_eq!(Isa::Neon.lanes(), 4);
+}
+
 #[test]
 fn forward_matches_the_portable_kernels() -> Result<()> {
     for (input, weight, settings) in CASES {
         let x = random(&input)?;
         let w = random(&weight)?;
         let channels = [weight[0]];
-        let epilogue = Epilogue {
-            scale: Some(random(&channels)?),
-            shift: Some(random(&channels)?),
-            residual: None,
-            activation: Activation::Relu,
-        };
+        let epilogue = Epilogue::new()
+            .with_affine(&random(&channels)?, &random(&channels)?)
+            .with_activation(Activation::Relu);
         let on = |isa| conv2d_with(isa, &x, &w, &geometry(settings), &epilogue);
         let difference = distance(&on(Isa::Neon)?, &on(Isa::Portable)?)?;
         assert!(difference < 2e-5, "input {input:?}, weight {weight:?}, {settings:?}: {difference}");

@@ -1,0 +1,247 @@
+//! Compares each kernel with its composed path, which devices without kernels take: outputs and gradients.
+
+use candle_core::{DType, Device, Result, Tensor, Var};
+use sconce_kernels::recurrent::{self, Recurrence, Recurrent};
+use sconce_kernels::testing::on_composed_path;
+use sconce_kernels::{
+    Activation, ConvGeometry, Epilogue, Filter, PadMode, PoolGeometry, Resampling, TransposeGeometry,
+    activate, adaptive_avg_pool2d, adaptive_max_pool2d, avg_pool2d, batch_norm_eval, batch_norm_train, celu,
+    conv_transpose2d, conv2d, elu, embedding, gelu_tanh, group_norm, hardsigmoid, hardtanh, instance_norm,
+    layer_norm, linear, log_softmax, logsigmoid, masked_softmax, max_pool2d, mish, pad, prelu, resample2d,
+    rms_norm, selu, softmax, softplus,
+};
+
+/// Returns a variable of f64 uniformly distributed in `low..high`.
+fn variable(low: f64, high: f64, shape: &[usize]) -> Result<Var> {
+    Var::from_tensor(&Tensor::rand(low, high, shape, &Device::Cpu)?)
+}
+
+fn assert_close(actual: &Tensor, expected: &Tensor, tolerance: f64, what: &str) -> Result<()> {
+    assert_eq!(actual.dims(), expected.dims(), "{what}");
+    let difference = actual.sub(expected)?.abs()?.flatten_all()?.max(0)?.to_scalar::<f64>()?;
+    assert!(difference <= tolerance, "{what}: the difference is {difference:e}");
+    Ok(())
+}
+
+/// Checks that the kernel and the composed path of `run` return the same output and the same gradients of `vars`.
+fn check(what: &str, vars: &[&Var], tolerance: f64, run: impl Fn() -> Result<Tensor>) -> Result<()> {
+    let kernel = run()?;
+    let composed = on_composed_path(&run)?;
+    assert_close(&composed, &kernel, tolerance, what)?;
+    let cotangent = Tensor::rand(-1f64, 1., kernel.shape(), &Device::Cpu)?;
+    let kernel = (kernel * &cotangent)?.sum_all()?.backward()?;
+    let composed = (composed * &cotangent)?.sum_all()?.backward()?;
+    for var in vars {
+        let [composed, kernel] =
+            [&composed, &kernel].map(|grads| grads.get(var).expect("the output depends on every variable"));
+        assert_close(composed, kernel, tolerance, &format!("gradient of {what}"))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn activations() -> Result<()> {
+    let x = &variable(-8., 8., &[333])?;
+    for activation in Activation::EACH {
+        check(activation.name(), &[x], 1e-6, || activate(activation, x))?;
+    }
+    check("softplus", &[x], 1e-6, || softplus(x, 1., 20.))?;
+    check("elu", &[x], 1e-6, || elu(x, 1.3))?;
+    check("celu", &[x], 1e-6, || celu(x, 1.7))?;
+    check("selu", &[x], 1e-6, || selu(x))?;
+    check("gelu_tanh", &[x], 1e-6, || gelu_tanh(x))?;
+    check("hardtanh", &[x], 1e-6, || hardtanh(x, -2., 3.))?;
+    check("logsigmoid", &[x], 1e-6, || logsigmoid(x))?;
+    check("mish", &[x], 1e-6, || mish(x))?;
+    check("hardsigmoid", &[x], 1e-6, || hardsigmoid(x))
+}
+
+#[test]
+fn prelu_with_one_slope_and_one_per_channel() -> Result<()> {
+    let x = &variable(-2., 2., &[3, 4, 5])?;
+    for slopes in [1, 4] {
+        let weight = &variable(-1., 1., &[slopes])?;
+        check("prelu", &[x, weight], 1e-12, || prelu(x, weight))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn convolution() -> Result<()> {
+    let x = &variable(-1., 1., &[2, 4, 7, 9])?;
+    let weight = &variable(-1., 1., &[6, 2, 3, 2])?;
+    let bias = &variable(-1., 1., &[6])?;
+    for (stride, padding, dilation) in [
+        ([1, 1], [[0, 0], [0, 0]], [1, 1]),
+        ([2, 2], [[1, 1], [1, 1]], [2, 2]),
+        ([2, 3], [[1, 2], [0, 3]], [1, 1]),
+    ] {
+        let geometry = ConvGeometry { stride, padding, dilation, groups: 2 };
+        let epilogue = Epilogue::new().with_bias(bias).with_activation(Activation::Tanh);
+        let what = format!("conv2d {geometry:?}");
+        check(&what, &[x, weight, bias], 1e-11, || conv2d(x, weight, &geometry, &epilogue, None))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn transposed_convolution() -> Result<()> {
+    let x = &variable(-1., 1., &[2, 4, 5, 3])?;
+    let weight = &variable(-1., 1., &[4, 3, 3, 2])?;
+    let bias = &variable(-1., 1., &[6])?;
+    for (stride, padding, output_padding, dilation) in [
+        ([1, 1], [0, 0], [0, 0], [1, 1]),
+        ([2, 3], [1, 0], [1, 2], [1, 1]),
+        ([1, 2], [3, 1], [1, 0], [2, 3]),
+        ([1, 1], [0, 1], [3, 2], [4, 3]),
+    ] {
+        let geometry = TransposeGeometry { stride, padding, output_padding, dilation, groups: 2 };
+        let what = format!("conv_transpose2d {geometry:?}");
+        check(&what, &[x, weight, bias], 1e-12, || conv_transpose2d(x, weight, Some(bias), &geometry))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn batch_norm() -> Result<()> {
+    for shape in [&[4, 3][..], &[2, 3, 5, 4]] {
+        let x = &variable(-1., 3., shape)?;
+        let weight = &variable(0.5, 1.5, &[3])?;
+        let bias = &variable(-1., 1., &[3])?;
+        let train = || batch_norm_train(x, Some(weight), Some(bias), 1e-3);
+        let (_, mean, variance) = train()?;
+        let (_, composed_mean, composed_variance) = on_composed_path(train)?;
+        assert_close(&composed_mean, &mean, 1e-12, "mean")?;
+        assert_close(&composed_variance, &variance, 1e-12, "variance")?;
+        check("batch_norm_train", &[x, weight, bias], 1e-9, || Ok(train()?.0))?;
+        check("batch_norm_eval", &[x, weight, bias], 1e-9, || {
+            batch_norm_eval(x, &mean, &variance, Some(weight), Some(bias), 1e-3)
+        })?;
+    }
+    Ok(())
+}
+
+#[test]
+fn norms_of_rows() -> Result<()> {
+    let x = &variable(-1., 3., &[3, 6, 4, 5])?;
+    let weight = &variable(0.5, 1.5, &[4, 5])?;
+    let bias = &variable(-1., 1., &[4, 5])?;
+    check("layer_norm", &[x, weight, bias], 1e-9, || layer_norm(x, &[4, 5], Some(weight), Some(bias), 1e-3))?;
+    check("rms_norm", &[x, weight], 1e-9, || rms_norm(x, &[4, 5], Some(weight), 1e-3))?;
+    let weight = &variable(0.5, 1.5, &[6])?;
+    let bias = &variable(-1., 1., &[6])?;
+    let vars = [x, weight, bias];
+    for groups in [1, 3, 6] {
+        check("group_norm", &vars, 1e-9, || group_norm(x, groups, Some(weight), Some(bias), 1e-3))?;
+    }
+    check("instance_norm", &vars, 1e-9, || instance_norm(x, Some(weight), Some(bias), 1e-3))
+}
+
+#[test]
+fn moments_of_instances() -> Result<()> {
+    let x = variable(-1., 3., &[3, 6, 4, 5])?;
+    let moments = || sconce_kernels::norm::instance_moments(&x);
+    let (mean, variance) = moments()?;
+    let (composed_mean, composed_variance) = on_composed_path(moments)?;
+    assert_close(&composed_mean, &mean, 1e-12, "mean")?;
+    assert_close(&composed_variance, &variance, 1e-12, "variance")
+}
+
+#[test]
+fn softmaxes() -> Result<()> {
+    let x = &variable(-3., 3., &[2, 5, 5])?;
+    for dim in [1, 2] {
+        check("softmax", &[x], 1e-12, || softmax(x, dim))?;
+        check("log_softmax", &[x], 1e-12, || log_softmax(x, dim))?;
+        check("masked_softmax", &[x], 1e-12, || masked_softmax(x, dim))?;
+    }
+    Ok(())
+}
+
+#[test]
+fn linear_layer() -> Result<()> {
+    // The kernel supports only f32.
+    let random = |shape: (usize, usize)| Tensor::rand(-1f32, 1., shape, &Device::Cpu);
+    let (x, weight, bias) = (random((5, 7))?, random((3, 7))?, random((1, 3))?.flatten_all()?);
+    let run = || linear(&x, &weight, Some(&bias), Activation::Silu)?.to_dtype(DType::F64);
+    assert_close(&on_composed_path(run)?, &run()?, 1e-6, "linear")
+}
+
+#[test]
+fn padding() -> Result<()> {
+    let x = &variable(-1., 1., &[2, 3, 5, 6])?;
+    for sides in [[1, 2, 3, 4], [0, -2, 4, 0], [-3, 2, 1, -2], [4, 4, 0, 0]] {
+        for mode in [PadMode::Constant(1.5), PadMode::Reflect, PadMode::Replicate, PadMode::Circular] {
+            let what = format!("pad {sides:?} {mode}");
+            check(&what, &[x], 1e-12, || pad(x, sides, mode))?;
+            let run = || pad(x, sides, mode);
+            assert_close(&on_composed_path(run)?, &run()?, 0., &what)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn pooling() -> Result<()> {
+    let x = &variable(-1., 1., &[2, 3, 9, 10])?;
+    for (kernel, stride, padding, dilation, ceil_mode) in [
+        ([2, 2], [2, 2], [0, 0], [1, 1], false),
+        ([3, 3], [2, 2], [1, 1], [1, 1], true),
+        ([3, 2], [1, 3], [1, 0], [2, 3], true),
+    ] {
+        let mut geometry = PoolGeometry { kernel, stride, padding, dilation, ceil_mode };
+        check("max_pool2d", &[x], 1e-12, || max_pool2d(x, &geometry))?;
+        geometry.dilation = [1; 2];
+        check("avg_pool2d", &[x], 1e-12, || avg_pool2d(x, &geometry, true, None))?;
+    }
+    check("adaptive_avg_pool2d", &[x], 1e-12, || adaptive_avg_pool2d(x, [Some(4), None]))?;
+    check("adaptive_max_pool2d", &[x], 1e-12, || adaptive_max_pool2d(x, [Some(4), Some(13)]))
+}
+
+#[test]
+fn resampling() -> Result<()> {
+    let x = &variable(-1., 1., &[2, 3, 5, 6])?;
+    for filter in [Filter::Nearest, Filter::NearestExact, Filter::Linear, Filter::Cubic] {
+        for (scale, align_corners) in [([None; 2], true), ([Some(1.9), Some(0.7)], false)] {
+            let resampling = Resampling { filter, output: [9, 4], scale, align_corners };
+            check(&format!("{resampling:?}"), &[x], 1e-12, || resample2d(x, &resampling))?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn recurrences() -> Result<()> {
+    let (steps, batch, hidden) = (4, 3, 5);
+    for recurrence in [Recurrence::Tanh, Recurrence::Relu, Recurrence::Lstm, Recurrence::Gru] {
+        let gates = recurrence.gates() * hidden;
+        let inputs = variable(-1., 1., &[steps, batch, gates])?;
+        let weight = variable(-1., 1., &[gates, hidden])?;
+        let bias = variable(-1., 1., &[gates])?;
+        let state: Result<Vec<Var>> =
+            (0..recurrence.states()).map(|_| variable(-1., 1., &[batch, hidden])).collect();
+        let state = state?;
+        let tensors: Vec<Tensor> = state.iter().map(|var| var.as_tensor().clone()).collect();
+        let vars: Vec<&Var> = [&inputs, &weight, &bias].into_iter().chain(&state).collect();
+        for reverse in [false, true] {
+            check(&format!("{recurrence:?}"), &vars, 1e-12, || {
+                let recurrent = Recurrent { weight: &weight, bias: Some(&bias), projection: None };
+                let (outputs, state) = recurrent::run(recurrence, &inputs, &recurrent, &tensors, reverse)?;
+                let all: Result<Vec<Tensor>> =
+                    std::iter::once(&outputs).chain(&state).map(Tensor::flatten_all).collect();
+                Tensor::cat(&all?, 0)
+            })?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn embeddings() -> Result<()> {
+    let weight = &variable(-1., 1., &[4, 3])?;
+    let ids = Tensor::new(&[3u32, 1, 3, 0, 1], &Device::Cpu)?;
+    for padding in [None, Some(1)] {
+        check("embedding", &[weight], 1e-15, || embedding(&ids, weight, padding))?;
+    }
+    Ok(())
+}
