@@ -1,6 +1,9 @@
-//! Tests the kernels without layers: compares results for random shapes with references in double precision.
+//! Tests the kernels without layers: compares results for random shapes with references in double precision. On
+//! Linux, every buffer of numbers lies between two inaccessible pages.
 
 mod activation;
+#[cfg(target_os = "linux")]
+mod allocator;
 mod blocked_conv;
 #[path = "../common/mod.rs"]
 mod common;
@@ -8,6 +11,8 @@ mod conv_backward;
 mod conv_forward;
 mod conv_gradient;
 mod fused_consumer;
+#[cfg(target_os = "linux")]
+mod guard_pages;
 mod linear;
 mod norm;
 mod pool;
