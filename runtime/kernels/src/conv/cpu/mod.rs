@@ -31,14 +31,13 @@ mod task_input;
 mod tile;
 mod winograd;
 
-pub use elements::ElementFormat;
 pub(super) use elements::OutputPtr;
 pub(super) use operand::{Call, Values};
 pub use operand::{Operand, Operands};
 pub use packed::{PackedCache, Packing};
 pub use problem::{Algorithm, ConvProblem};
 #[cfg(any(test, feature = "testing"))]
-pub use winograd::Tile;
+pub use {elements::ElementFormat, winograd::Tile};
 
 use candle_core::backend::BackendStorage;
 use candle_core::{CpuStorage, Result, Tensor, bail};
