@@ -53,12 +53,15 @@ impl Positions {
 pub(super) struct InputTransform<'a, F, const OUT: usize, const IN: usize> {
     pub scheme: PhantomData<F>,
     pub operands: &'a Operands<'a>,
+    /// The tiles of the block to which `v` belongs.
+    pub block: Range<usize>,
+    /// The tiles to transform, all of them in the block.
     pub tiles: Range<usize>,
     /// The first channel is a multiple of [`PANEL`], which is a multiple of every instruction set's lanes.
     pub channels: Range<usize>,
     /// [`STRIP`] floats.
     pub strip: *mut f32,
-    /// The tiles of a block in the order of [`RowGroups::offset`].
+    /// The tiles of the block in the order of [`RowGroups::offset`].
     pub v: Positions,
 }
 
@@ -67,11 +70,11 @@ impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Kernel for InputTran
 
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
-        let Self { operands, tiles, channels, strip, v, .. } = self;
+        let Self { operands, block, tiles, channels, strip, v, .. } = self;
         let ConvShape { in_channels, input: [height, width], geometry, .. } = *operands.shape;
         let [[top, _], [left, _]] = geometry.padding;
-        let groups = RowGroups::new::<S>(tiles.len());
-        for run in operands.grid.runs(tiles.clone(), strip_tiles(F::STRIDE)) {
+        let groups = RowGroups::new::<S>(block.len());
+        for run in operands.grid.runs(tiles, strip_tiles(F::STRIDE)) {
             for channel in channels.clone().step_by(S::LANES) {
                 let window = Window {
                     height,
@@ -92,13 +95,13 @@ impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Kernel for InputTran
                             transform_columns::<S, F, OUT, IN>(simd, strip, window.cols);
                         }
                         Layout::Nchwc => {
-                            let block = run.image * in_channels.div_ceil(S::LANES) + channel / S::LANES;
-                            let image = operands.input.at(block * height * width * S::LANES);
+                            let plane = run.image * in_channels.div_ceil(S::LANES) + channel / S::LANES;
+                            let image = operands.input.at(plane * height * width * S::LANES);
                             nchwc::transform_columns::<S, F, OUT, IN>(simd, &window, image, strip);
                         }
                     }
                     for tile in 0..run.count {
-                        let tile_in_block = run.first - tiles.start + tile;
+                        let tile_in_block = run.first - block.start + tile;
                         let v_at = groups.offset(tile_in_block, channel, in_channels, S::LANES);
                         let v = v.at(v_at);
                         transform_rows::<S, F, OUT, IN>(

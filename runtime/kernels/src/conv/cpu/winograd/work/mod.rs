@@ -28,6 +28,10 @@ const LEAST_PANELS: usize = 4;
 /// A transformed block of at most this many cache lines leaves half of the second-level cache for the weights.
 const MOST_LINES: usize = 1 << 14;
 
+/// The overhead of a task, in vectors of one position that the input transform writes in the same time: 2000 cycles, as
+/// in `partition.rs`, at about 8 cycles per vector.
+const TASK_VECTORS: usize = 256;
+
 /// One convolution, divided into blocks.
 pub(super) struct Work<'a, F, const OUT: usize, const IN: usize> {
     isa: Isa,
@@ -46,7 +50,8 @@ pub(super) struct Work<'a, F, const OUT: usize, const IN: usize> {
 enum Shared {
     /// Each task transforms a whole block and computes one of this number of equal parts of its output channels.
     Apart(usize),
-    /// Each task transforms some input channels of a block; then each task computes some output channels.
+    /// Each task transforms some input channels of a block or of a part of it; then each task computes some output
+    /// channels of a block.
     Together,
 }
 
@@ -87,24 +92,27 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
     fn run_apart(&self, parts: usize) {
         for_each(self.blocks * parts, &|task| {
             let (block, part) = (task / parts, task % parts);
-            let bound = |part: usize| part * self.panels / parts;
             let mut scratch = Scratch::new([self.v_len()]);
             let v = self.transformed(&mut scratch);
-            self.transform(block, 0..self.operands.shape.in_channels, v);
-            self.multiply(block, bound(part)..bound(part + 1), v);
+            self.transform(block, self.tiles(block), 0..self.operands.shape.in_channels, v);
+            self.multiply(block, part_of(0..self.panels, part, parts), v);
         });
     }
 
-    /// With few blocks, tasks divide the input channels first and the output channels second.
+    /// With few blocks, tasks divide the input channels first and the output channels second. With few input channels,
+    /// tasks also divide the tiles of each block.
     fn run_together(&self) {
         let channels = self.operands.shape.in_channels;
         let pieces = channels.div_ceil(PANEL);
+        let parts = self.parts(rayon::current_num_threads());
         let groups = self.panels.div_ceil(self.group_panels);
         let mut scratch = Scratch::new([self.v_len() * self.blocks]);
         let v = self.transformed(&mut scratch);
-        for_each(self.blocks * pieces, &|task| {
-            let (block, first) = (task % self.blocks, task / self.blocks * PANEL);
-            self.transform(block, first..channels.min(first + PANEL), self.block_of(v, block));
+        for_each(self.blocks * parts * pieces, &|task| {
+            let (part, first) = (task % (self.blocks * parts), task / (self.blocks * parts) * PANEL);
+            let (block, part) = (part / parts, part % parts);
+            let tiles = part_of(self.tiles(block), part, parts);
+            self.transform(block, tiles, first..channels.min(first + PANEL), self.block_of(v, block));
         });
         // Neighboring tasks use the same weights.
         for_each(self.blocks * groups, &|task| {
@@ -112,6 +120,24 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
             let panels = first..self.panels.min(first + self.group_panels);
             self.multiply(block, panels, self.block_of(v, block));
         });
+    }
+
+    /// Returns the number of parts into which the input transform divides the tiles of each block. It is 1 if all threads
+    /// have a task without this division. Otherwise it is the number with the lowest estimated time of those that give
+    /// every thread a task. The work of a part is not less than the overhead of a task, even if threads remain idle.
+    fn parts(&self, threads: usize) -> usize {
+        let channels = self.operands.shape.in_channels;
+        let tasks = self.blocks * channels.div_ceil(PANEL);
+        if tasks >= threads {
+            return 1;
+        }
+        let tile_vectors = channels.min(PANEL).div_ceil(self.isa.lanes()) * IN * IN;
+        let most = (self.block_tiles * tile_vectors / TASK_VECTORS).clamp(1, self.block_tiles);
+        let time = |parts: usize| {
+            let part_vectors = self.block_tiles.div_ceil(parts) * tile_vectors;
+            (tasks * parts).div_ceil(threads) * (part_vectors + TASK_VECTORS)
+        };
+        (1..=most).min_by_key(|parts| (tasks * parts < threads, time(*parts))).unwrap_or(1)
     }
 
     fn tiles(&self, block: usize) -> Range<usize> {
@@ -139,10 +165,11 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
         Positions { data: v.data.wrapping_add(block * self.v_len()), ..v }
     }
 
-    fn transform(&self, block: usize, channels: Range<usize>, v: Positions) {
+    /// Transforms some tiles of a block.
+    fn transform(&self, block: usize, tiles: Range<usize>, channels: Range<usize>, v: Positions) {
         let mut scratch = Scratch::new([STRIP]);
         let strip = scratch.slices()[0].as_mut_ptr();
-        dispatch_to(self.isa, self.input_transform(block, channels, v, strip));
+        dispatch_to(self.isa, self.input_transform(block, tiles, channels, v, strip));
     }
 
     fn multiply(&self, block: usize, panels: Range<usize>, v: Positions) {
@@ -169,12 +196,13 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
     fn input_transform(
         &self,
         block: usize,
+        tiles: Range<usize>,
         channels: Range<usize>,
         v: Positions,
         strip: *mut f32,
     ) -> InputTransform<'_, F, OUT, IN> {
         let Self { scheme, operands, .. } = *self;
-        InputTransform { scheme, operands, tiles: self.tiles(block), channels, strip, v }
+        InputTransform { scheme, operands, block: self.tiles(block), tiles, channels, strip, v }
     }
 
     fn product(&self, block: usize, panels: Range<usize>, v: Positions, m: Positions) -> Product<'_> {
@@ -192,6 +220,12 @@ impl<'a, F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'a, F, OUT,
         let Self { scheme, operands, .. } = *self;
         OutputTransform { scheme, operands, tiles: self.tiles(block), panels, m, strip }
     }
+}
+
+/// Returns one of `parts` nearly equal parts of a range.
+fn part_of(range: Range<usize>, part: usize, parts: usize) -> Range<usize> {
+    let bound = |part: usize| range.start + range.len() * part / parts;
+    bound(part)..bound(part + 1)
 }
 
 /// The second step, for some panels of output channels. It is the same for every scheme, so it is compiled once.

@@ -24,7 +24,7 @@ impl<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize> Work<'_, F, OUT, IN>
             let v = self.transformed(&mut v);
             let mut scratch = scratch_of_nan([self.m_stride() * IN * IN, STRIP]);
             let [m, strip] = scratch.slices().map(<[f32]>::as_mut_ptr);
-            self.input_transform(block, channels.clone(), v, strip).run(simd);
+            self.input_transform(block, self.tiles(block), channels.clone(), v, strip).run(simd);
             let m = Positions { data: m, stride: self.m_stride() };
             for group in self.groups(0..self.panels) {
                 self.product(block, group.clone(), v, m).run(simd);
@@ -81,7 +81,8 @@ fn check<F: Scheme<OUT, IN>, const OUT: usize, const IN: usize>(
         run(&Work::new(Isa::Portable, scheme, &operands));
         output
     };
-    let expected = with(|work| work.run());
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(8).build().map_err(candle_core::Error::wrap)?;
+    let expected = pool.install(|| with(|work| work.run()));
     assert!(expected.iter().all(|x| x.is_finite()));
     assert_eq!(with(|work| work.run_with(Portable::<4>)), expected, "4 lanes, {shape:?}");
     assert_eq!(with(|work| work.run_with(Portable::<16>)), expected, "16 lanes, {shape:?}");
@@ -97,6 +98,8 @@ fn every_vector_width_gives_the_same_bits() -> Result<()> {
         ([3, 37, 7, 7], 20),
         // The sums resume after `KC` channels, with two panels and with one.
         ([1, 131, 7, 7], 40),
+        // The input transform divides blocks of tiles, because there are few input channels.
+        ([1, 5, 50, 70], 40),
     ];
     for (input, out_channels) in shapes {
         check(F2, Tile::Two, input, out_channels)?;
