@@ -6,7 +6,7 @@ pub use crate::conv::cpu::{Algorithm, ConvProblem, ElementFormat, Tile};
 pub use crate::conv::testing::{backward_on, conv2d_by, conv2d_with, task_counts};
 pub use crate::linear::testing::{gradients_with, linear_with};
 pub use crate::pool::max::max_pool2d_with;
-pub use crate::simd::{Isa, available, isa, microarchitecture};
+pub use crate::simd::{Isa, Microarchitecture, available, isa, microarchitecture};
 
 /// The plans of CUDA operations, which the emulator in `tests/cuda` runs on the CPU.
 pub mod cuda {

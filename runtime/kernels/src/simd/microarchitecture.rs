@@ -11,6 +11,12 @@ pub enum Microarchitecture {
     Other,
 }
 
+#[cfg(feature = "testing")]
+impl Microarchitecture {
+    /// All microarchitectures.
+    pub const ALL: [Self; 2] = [Self::Intel, Self::Other];
+}
+
 /// Returns this machine's microarchitecture.
 pub fn microarchitecture() -> Microarchitecture {
     static FOUND: OnceLock<Microarchitecture> = OnceLock::new();

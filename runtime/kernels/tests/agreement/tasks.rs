@@ -3,15 +3,18 @@
 use candle_core::Result;
 use sconce_kernels::ConvGeometry;
 use sconce_kernels::internal::{ConvShape, Layout};
-use sconce_kernels::testing::{ConvProblem, ElementFormat, isa, microarchitecture, task_counts};
+use sconce_kernels::testing::{ConvProblem, ElementFormat, Isa, Microarchitecture, available, task_counts};
 
 /// Batch, input channels, size, output channels, kernel, stride, padding, dilation, groups.
-const LAYERS: [[usize; 9]; 22] = [
+const LAYERS: [[usize; 9]; 25] = [
     [1, 1, 28, 20, 5, 1, 0, 1, 1],
     [1, 20, 24, 20, 5, 1, 0, 1, 1],
     [64, 1, 28, 20, 5, 1, 0, 1, 1],
     [64, 20, 24, 20, 5, 1, 0, 1, 1],
     [1, 3, 224, 64, 3, 1, 1, 1, 1],
+    [1, 3, 224, 32, 3, 1, 1, 1, 1],
+    [1, 16, 112, 32, 3, 1, 1, 1, 1],
+    [1, 16, 112, 64, 3, 2, 1, 1, 1],
     [1, 64, 224, 64, 3, 1, 1, 1, 1],
     [1, 128, 112, 128, 3, 1, 1, 1, 1],
     [1, 256, 56, 256, 3, 1, 1, 1, 1],
@@ -31,25 +34,45 @@ const LAYERS: [[usize; 9]; 22] = [
     [1, 128, 56, 128, 3, 1, 2, 2, 1],
 ];
 
-fn problem(layer: [usize; 9], layout: Layout) -> Result<ConvProblem> {
+/// Returns the instruction sets of this machine. The portable one is included only if there are no others, because it
+/// takes six times as long.
+fn isas() -> Vec<Isa> {
+    let isas = available();
+    let first = isas.len().min(2) - 1;
+    isas[first..].to_vec()
+}
+
+/// Returns the problem of a layer with each instruction set and the costs of each microarchitecture. Of the
+/// microarchitectures that select the same algorithm, only the first is included, because the others have the same
+/// tasks.
+fn problems(layer: [usize; 9], layout: Layout) -> Result<Vec<ConvProblem>> {
     let [batch, inputs, size, outputs, kernel, stride, padding, dilation, groups] = layer;
     let geometry =
         ConvGeometry { stride: [stride; 2], padding: [[padding; 2]; 2], dilation: [dilation; 2], groups };
-    Ok(ConvProblem {
-        shape: ConvShape::new(
-            &[batch, inputs, size, size],
-            &[outputs, inputs / groups, kernel, kernel],
-            &geometry,
-        )?,
-        format: ElementFormat::F32,
-        input: layout,
-        output: layout,
-        weight_cached: true,
-        isa: isa(),
-        microarchitecture: microarchitecture(),
-    })
+    let shape =
+        ConvShape::new(&[batch, inputs, size, size], &[outputs, inputs / groups, kernel, kernel], &geometry)?;
+    let mut problems: Vec<ConvProblem> = vec![];
+    for isa in isas() {
+        for microarchitecture in Microarchitecture::ALL {
+            let problem = ConvProblem {
+                shape,
+                format: ElementFormat::F32,
+                input: layout,
+                output: layout,
+                weight_cached: true,
+                isa,
+                microarchitecture,
+            };
+            let key = |problem: &ConvProblem| (problem.isa, problem.select());
+            if problems.iter().all(|other| key(other) != key(&problem)) {
+                problems.push(problem);
+            }
+        }
+    }
+    Ok(problems)
 }
 
+/// Includes the algorithms that other microarchitectures select, so that the result does not depend on this machine's.
 #[test]
 fn every_thread_has_work() -> Result<()> {
     let mut idle = vec![];
@@ -59,14 +82,16 @@ fn every_thread_has_work() -> Result<()> {
         for (layer, layout) in
             LAYERS.iter().flat_map(|layer| [Layout::Nchw, Layout::Nchwc].map(|l| (layer, l)))
         {
-            let problem = problem(*layer, layout)?;
-            let tasks = pool.install(|| task_counts(&problem))?;
-            assert!(!tasks.is_empty(), "{layer:?} {layout:?}");
-            if tasks.iter().any(|count| *count < threads) {
-                idle.push(format!(
-                    "{layer:?} {layout:?}: {:?}, {tasks:?} tasks for {threads} threads",
-                    problem.select()
-                ));
+            for problem in problems(*layer, layout)? {
+                let tasks = pool.install(|| task_counts(&problem))?;
+                assert!(!tasks.is_empty(), "{layer:?} {layout:?}");
+                if tasks.iter().any(|count| *count < threads) {
+                    idle.push(format!(
+                        "{layer:?} {layout:?} {:?}: {:?}, {tasks:?} tasks for {threads} threads",
+                        problem.isa,
+                        problem.select()
+                    ));
+                }
             }
         }
     }
