@@ -57,6 +57,8 @@ mod display;
 mod error;
 pub mod functional;
 mod glob;
+#[cfg(doctest)]
+mod guide;
 #[cfg(feature = "hub")]
 pub mod hub;
 pub mod init;

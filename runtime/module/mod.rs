@@ -45,6 +45,8 @@ impl From<bool> for Mode {
 ///
 /// `#[derive(Module)]` implements this trait. [`Network`](crate::Network) builds its methods, such as `parameters` and
 /// `state_dict`, on this trait.
+///
+#[doc = include_str!("../../docs/src/layers.md")]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a layer",
     label = "this type does not implement `sconce::Module`",
@@ -80,7 +82,8 @@ pub trait Module {
     }
 }
 
-/// Visits the tensors and child modules of one module.
+/// Visits the tensors and child modules of one module. [`Module`] has an example of a layer that passes its tensors to a
+/// visitor.
 pub trait Visitor<'a> {
     /// Visits a parameter.
     fn parameter(&mut self, name: &str, tensor: &'a Tensor);
@@ -97,7 +100,8 @@ pub trait Visitor<'a> {
     }
 }
 
-/// Visits the tensors and child modules of one module and may replace the tensors.
+/// Visits the tensors and child modules of one module and may replace the tensors. [`Module`] has an example of a layer
+/// that passes its tensors to a visitor.
 pub trait VisitorMut {
     /// Visits a parameter.
     fn parameter(&mut self, name: &str, tensor: &mut Tensor);
@@ -111,54 +115,7 @@ pub trait VisitorMut {
     /// Visits the mode to which the module is pinned, or `None` if the module uses the mode of each call.
     ///
     /// A layer whose forward pass depends on the mode stores an `Option<Mode>`, passes it to this method, and runs with
-    /// `self.pinned.unwrap_or(mode)`:
-    ///
-    /// ```
-    /// use sconce::prelude::*;
-    /// use sconce::{Visitor, VisitorMut};
-    ///
-    /// /// Adds noise in training.
-    /// #[derive(Clone, Default)]
-    /// struct Noise {
-    ///     pinned: Option<Mode>,
-    /// }
-    ///
-    /// impl Module for Noise {
-    ///     fn kind(&self) -> std::borrow::Cow<'static, str> {
-    ///         "Noise".into()
-    ///     }
-    ///
-    ///     fn visit<'a>(&'a self, _: &mut dyn Visitor<'a>) {}
-    ///
-    ///     fn visit_mut(&mut self, visitor: &mut dyn VisitorMut) {
-    ///         visitor.pinned_mode(&mut self.pinned);
-    ///     }
-    ///
-    ///     fn share(&self) -> Self {
-    ///         self.clone()
-    ///     }
-    /// }
-    ///
-    /// impl Forward for Noise {
-    ///     type Output = Signal;
-    ///
-    ///     fn call(&self, x: Signal, mode: Mode) -> Signal {
-    ///         match self.pinned.unwrap_or(mode) {
-    ///             Mode::Train => x.map(|x| &x + x.randn_like(0., 0.1)?),
-    ///             Mode::Eval => x,
-    ///         }
-    ///     }
-    /// }
-    ///
-    /// # fn main() -> Result<()> {
-    /// let mut noise = Noise::default();
-    /// noise.set_mode(Mode::Eval)?;
-    /// let x = Tensor::ones(3, DType::F32, &Device::Cpu)?;
-    /// let y = noise.call(x.into(), Mode::Train).into_tensor()?;
-    /// assert_eq!(y.to_vec1::<f32>()?, [1.; 3]);
-    /// # Ok(())
-    /// # }
-    /// ```
+    /// `self.pinned.unwrap_or(mode)`, as the example of [`Module`] does.
     fn pinned_mode(&mut self, pinned: &mut Option<Mode>) {
         let _ = pinned;
     }
@@ -169,6 +126,8 @@ pub trait VisitorMut {
 }
 
 /// A module with a forward pass. `Input` is one [`Signal`], or a tuple of several inputs.
+///
+/// `#[derive(Module)]` implements this trait. [`Module`] has an example of a layer that implements both traits by hand.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be called with `{Input}`",
     note = "to support this input, implement `sconce::Forward<{Input}>`"

@@ -1,0 +1,56 @@
+//! The chapters of the guide, so that `cargo test` compiles and runs their listings. [`Module`](crate::Module) contains
+//! the chapter `layers.md`.
+//!
+//! Every chapter is included:
+//!
+//! ```
+//! use std::fs;
+//! # fn main() -> std::io::Result<()> {
+//! let included = fs::read_to_string("runtime/guide.rs")? + &fs::read_to_string("runtime/module/mod.rs")?;
+//! let summary = fs::read_to_string("docs/src/SUMMARY.md")?;
+//! for entry in fs::read_dir("docs/src")? {
+//!     let file = entry?.file_name().into_string().expect("the names of the chapters are UTF-8");
+//!     if file != "SUMMARY.md" {
+//!         assert!(included.contains(&format!("docs/src/{file}")), "{file} is not included");
+//!         assert!(summary.contains(&format!("({file})")), "{file} is not in the summary");
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+#[doc = include_str!("../docs/src/introduction.md")]
+mod introduction {}
+
+#[doc = include_str!("../docs/src/neuron.md")]
+mod neuron {}
+
+#[doc = include_str!("../docs/src/networks.md")]
+mod networks {}
+
+#[doc = include_str!("../docs/src/gradients.md")]
+mod gradients {}
+
+#[doc = include_str!("../docs/src/training.md")]
+mod training {}
+
+#[doc = include_str!("../docs/src/images.md")]
+mod images {}
+
+#[doc = include_str!("../docs/src/modes.md")]
+mod modes {}
+
+#[doc = include_str!("../docs/src/structure.md")]
+mod structure {}
+
+#[doc = include_str!("../docs/src/checkpoints.md")]
+mod checkpoints {}
+
+#[doc = include_str!("../docs/src/sequences.md")]
+mod sequences {}
+
+#[doc = include_str!("../docs/src/mistakes.md")]
+mod mistakes {}
+
+#[doc = include_str!("../docs/src/next.md")]
+mod next {}
