@@ -13,8 +13,9 @@ use crate::signal::Signal;
 
 use super::{Forward, Layer, Mode, Module, Visitor, VisitorMut};
 
-/// The methods `forward` and `forward_t` of lists, tuples and options of layers. A layer has its own methods with these
-/// names.
+/// The methods `forward` and `forward_t` of lists, tuples and options of layers. The layers of this crate and derived
+/// networks have their own methods with these names. A layer that implements [`Module`] by hand gets them with an empty
+/// implementation of this trait.
 ///
 /// ```
 /// use sconce::prelude::*;
