@@ -16,6 +16,16 @@ use crate::source::{self, Checkpoint, Fallback};
 ///
 /// Every layer has a function `config`, as in `Conv2d::config(3, 64, 7).stride(2)`. `#[derive(Module)]` generates one
 /// from `#[module(args(…))]`. A custom layer needs a function `config` that returns a type with this trait.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let conv = Conv2d::config(3, 64, 7).stride(2).padding(3).init(&Device::Cpu)?;
+/// let x = Tensor::zeros((1, 3, 32, 32), DType::F32, &Device::Cpu)?;
+/// assert_eq!(conv.forward(&x)?.dims(), [1, 64, 16, 16]);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Config: Sized {
     /// The layer or network.
     type Output: Module;

@@ -12,6 +12,17 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// An error is displayed as `at ResNet.layer1[0].conv1 (Conv2d 3→64, 7×7): expected 3 input channels, found 1`.
 /// Cloning is cheap, so that a failed [`Signal`](crate::Signal) can be cloned like any other signal.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let conv = Conv2d::config(3, 64, 7).init(&Device::Cpu)?;
+/// let x = Tensor::zeros((1, 1, 32, 32), DType::F32, &Device::Cpu)?;
+/// let error = conv.forward(&x).unwrap_err();
+/// assert!(error.to_string().contains("expected 3 input channels, found 1"), "{error}");
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Error(Arc<Inner>);
 

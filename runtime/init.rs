@@ -48,27 +48,110 @@ fn fans(shape: &[usize]) -> (f64, f64) {
 }
 
 /// Sets every element to `value`.
+///
+/// ```
+/// use sconce::prelude::*;
+///
+/// #[derive(Module)]
+/// #[module(forward = |x| linear(x, weight, None))]
+/// struct Net {
+///     #[param((40, 10), init = constant(0.1))]
+///     weight: Tensor,
+/// }
+/// # fn main() -> Result<()> {
+/// let weight = Net::new(&Device::Cpu)?.weight;
+/// assert!(weight.to_vec2::<f32>()?.concat().iter().all(|w| *w == 0.1));
+/// # Ok(())
+/// # }
+/// ```
 pub fn constant(value: f64) -> Initializer {
     Initializer(|_, value, _| Init::Const(value), value, 0.)
 }
 
 /// Draws uniformly between `low` and `high`.
+///
+/// ```
+/// use sconce::prelude::*;
+///
+/// #[derive(Module)]
+/// #[module(forward = |x| linear(x, weight, None))]
+/// struct Net {
+///     #[param((40, 10), init = uniform(-1., 3.))]
+///     weight: Tensor,
+/// }
+/// # fn main() -> Result<()> {
+/// let weight = Net::new(&Device::Cpu)?.weight;
+/// assert!(weight.to_vec2::<f32>()?.concat().iter().all(|w| (-1. ..=3.).contains(w)));
+/// # Ok(())
+/// # }
+/// ```
 pub fn uniform(low: f64, high: f64) -> Initializer {
     Initializer(|_, lo, up| Init::Uniform { lo, up }, low, high)
 }
 
 /// Draws from the normal distribution with this mean and standard deviation.
+///
+/// ```
+/// use sconce::prelude::*;
+///
+/// #[derive(Module)]
+/// #[module(forward = |x| linear(x, weight, None))]
+/// struct Net {
+///     #[param((40, 10), init = normal(5., 0.01))]
+///     weight: Tensor,
+/// }
+/// # fn main() -> Result<()> {
+/// let weight = Net::new(&Device::Cpu)?.weight;
+/// assert!(weight.to_vec2::<f32>()?.concat().iter().all(|w| (w - 5.).abs() < 0.1));
+/// # Ok(())
+/// # }
+/// ```
 pub fn normal(mean: f64, std: f64) -> Initializer {
     Initializer(|_, mean, stdev| Init::Randn { mean, stdev }, mean, std)
 }
 
 /// Draws uniformly from `±gain · √(3 / fan_in)` with the gain √2 of ReLU (He et al. 2015,
 /// <https://arxiv.org/abs/1502.01852>).
+///
+/// ```
+/// use sconce::prelude::*;
+///
+/// #[derive(Module)]
+/// #[module(forward = |x| linear(x, weight, None))]
+/// struct Net {
+///     #[param((40, 10), init = kaiming_uniform)]
+///     weight: Tensor,
+/// }
+/// # fn main() -> Result<()> {
+/// let weight = Net::new(&Device::Cpu)?.weight;
+/// let bound = (6f32 / 10.).sqrt(); // fan_in is 10
+/// assert!(weight.to_vec2::<f32>()?.concat().iter().all(|w| w.abs() <= bound));
+/// # Ok(())
+/// # }
+/// ```
 pub fn kaiming_uniform() -> Initializer {
     Initializer(|_, _, _| kaiming(NormalOrUniform::Uniform), 0., 0.)
 }
 
 /// Draws from the normal distribution with the standard deviation `√(2 / fan_in)` (He et al. 2015).
+///
+/// ```
+/// use sconce::prelude::*;
+///
+/// #[derive(Module)]
+/// #[module(forward = |x| linear(x, weight, None))]
+/// struct Net {
+///     #[param((40, 10), init = kaiming_normal)]
+///     weight: Tensor,
+/// }
+/// # fn main() -> Result<()> {
+/// let weight = Net::new(&Device::Cpu)?.weight;
+/// // √(2 / fan_in) with a fan_in of 10 is 0.447.
+/// let std = weight.sqr()?.mean_all()?.to_scalar::<f32>()?.sqrt();
+/// assert!((std - 0.447).abs() < 0.1);
+/// # Ok(())
+/// # }
+/// ```
 pub fn kaiming_normal() -> Initializer {
     Initializer(|_, _, _| kaiming(NormalOrUniform::Normal), 0., 0.)
 }
@@ -78,6 +161,23 @@ fn kaiming(dist: NormalOrUniform) -> Init {
 }
 
 /// Draws uniformly from `±√(6 / (fan_in + fan_out))` (Glorot and Bengio 2010).
+///
+/// ```
+/// use sconce::prelude::*;
+///
+/// #[derive(Module)]
+/// #[module(forward = |x| linear(x, weight, None))]
+/// struct Net {
+///     #[param((40, 10), init = xavier_uniform)]
+///     weight: Tensor,
+/// }
+/// # fn main() -> Result<()> {
+/// let weight = Net::new(&Device::Cpu)?.weight;
+/// let bound = (6f32 / (10. + 40.)).sqrt();
+/// assert!(weight.to_vec2::<f32>()?.concat().iter().all(|w| w.abs() <= bound));
+/// # Ok(())
+/// # }
+/// ```
 pub fn xavier_uniform() -> Initializer {
     Initializer(
         |shape, _, _| {
@@ -92,6 +192,24 @@ pub fn xavier_uniform() -> Initializer {
 
 /// Draws from the normal distribution with the variance `2 / (fan_in + fan_out)` (Glorot and Bengio
 /// 2010).
+///
+/// ```
+/// use sconce::prelude::*;
+///
+/// #[derive(Module)]
+/// #[module(forward = |x| linear(x, weight, None))]
+/// struct Net {
+///     #[param((40, 10), init = xavier_normal)]
+///     weight: Tensor,
+/// }
+/// # fn main() -> Result<()> {
+/// let weight = Net::new(&Device::Cpu)?.weight;
+/// // √(2 / (10 + 40)) is 0.2.
+/// let std = weight.sqr()?.mean_all()?.to_scalar::<f32>()?.sqrt();
+/// assert!((std - 0.2).abs() < 0.05);
+/// # Ok(())
+/// # }
+/// ```
 pub fn xavier_normal() -> Initializer {
     Initializer(
         |shape, _, _| {
@@ -104,6 +222,23 @@ pub fn xavier_normal() -> Initializer {
 }
 
 /// Draws uniformly from `±1 / √fan_in`, like PyTorch's `Linear` and `Conv2d`.
+///
+/// ```
+/// use sconce::prelude::*;
+///
+/// #[derive(Module)]
+/// #[module(forward = |x| linear(x, weight, None))]
+/// struct Net {
+///     #[param((40, 10), init = fan_in_uniform)]
+///     weight: Tensor,
+/// }
+/// # fn main() -> Result<()> {
+/// let weight = Net::new(&Device::Cpu)?.weight;
+/// let bound = 1. / 10f32.sqrt();
+/// assert!(weight.to_vec2::<f32>()?.concat().iter().all(|w| w.abs() <= bound));
+/// # Ok(())
+/// # }
+/// ```
 pub fn fan_in_uniform() -> Initializer {
     Initializer(|shape, _, _| symmetric_uniform(1. / fans(shape).0.sqrt()), 0., 0.)
 }
@@ -114,11 +249,43 @@ pub(crate) fn symmetric_uniform(bound: f64) -> Init {
 }
 
 /// Sets every element to 0.
+///
+/// ```
+/// use sconce::prelude::*;
+///
+/// #[derive(Module)]
+/// #[module(forward = |x| linear(x, weight, None))]
+/// struct Net {
+///     #[param((40, 10), init = zeros)]
+///     weight: Tensor,
+/// }
+/// # fn main() -> Result<()> {
+/// let weight = Net::new(&Device::Cpu)?.weight;
+/// assert!(weight.to_vec2::<f32>()?.concat().iter().all(|w| *w == 0.));
+/// # Ok(())
+/// # }
+/// ```
 pub fn zeros() -> Initializer {
     constant(0.)
 }
 
 /// Sets every element to 1.
+///
+/// ```
+/// use sconce::prelude::*;
+///
+/// #[derive(Module)]
+/// #[module(forward = |x| linear(x, weight, None))]
+/// struct Net {
+///     #[param((40, 10), init = ones)]
+///     weight: Tensor,
+/// }
+/// # fn main() -> Result<()> {
+/// let weight = Net::new(&Device::Cpu)?.weight;
+/// assert!(weight.to_vec2::<f32>()?.concat().iter().all(|w| *w == 1.));
+/// # Ok(())
+/// # }
+/// ```
 pub fn ones() -> Initializer {
     constant(1.)
 }

@@ -48,6 +48,17 @@ pub fn manual_seed(seed: u64) {
 ///
 /// # Errors
 /// Fails if the numbers cannot be converted to `dtype` or moved to `device`.
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// use sconce::random;
+/// # fn main() -> Result<()> {
+/// let x = random::uniform(100, -1., 3., DType::F32, &Device::Cpu)?.to_vec1::<f32>()?;
+/// assert!(x.iter().all(|x| (-1. ..3.).contains(x)));
+/// # Ok(())
+/// # }
+/// ```
 pub fn uniform(
     shape: impl Into<Shape>,
     low: f64,
@@ -66,6 +77,17 @@ pub fn uniform(
 ///
 /// # Errors
 /// Fails if the numbers cannot be converted to `dtype` or moved to `device`.
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// use sconce::random;
+/// # fn main() -> Result<()> {
+/// let x = random::normal((100, 100), 5., 2., DType::F64, &Device::Cpu)?;
+/// assert!((x.mean_all()?.to_scalar::<f64>()? - 5.).abs() < 0.2);
+/// # Ok(())
+/// # }
+/// ```
 pub fn normal(shape: impl Into<Shape>, mean: f64, std: f64, dtype: DType, device: &Device) -> Result<Tensor> {
     let shape = shape.into();
     let mut rng = split_generator();
@@ -84,6 +106,18 @@ pub fn normal(shape: impl Into<Shape>, mean: f64, std: f64, dtype: DType, device
 ///
 /// # Errors
 /// Fails if `p` is not between 0 and 1.
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// use sconce::random;
+/// # fn main() -> Result<()> {
+/// let x = random::bernoulli(1000, 0.25, DType::F32, &Device::Cpu)?.to_vec1::<f32>()?;
+/// let ones = x.iter().filter(|x| **x == 1.).count();
+/// assert!((150..350).contains(&ones));
+/// # Ok(())
+/// # }
+/// ```
 pub fn bernoulli(shape: impl Into<Shape>, p: f64, dtype: DType, device: &Device) -> Result<Tensor> {
     if !(0. ..=1.).contains(&p) {
         return Err(Error::msg(format!("expected a probability between 0 and 1, found {p}")));
@@ -100,6 +134,12 @@ pub fn bernoulli(shape: impl Into<Shape>, p: f64, dtype: DType, device: &Device)
 }
 
 /// Returns the numbers `0..n` in random order.
+///
+/// ```
+/// let mut order = sconce::random::permutation(4);
+/// order.sort();
+/// assert_eq!(order, [0, 1, 2, 3]);
+/// ```
 pub fn permutation(n: u32) -> Vec<u32> {
     let mut order: Vec<u32> = (0..n).collect();
     order.shuffle(&mut split_generator());

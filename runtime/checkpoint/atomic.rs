@@ -23,6 +23,27 @@ use super::within;
 /// Fails if `write` or the file system returns an error. The message begins with the path. After an error, the old
 /// file is unchanged and the temporary file is removed. The only exception is a failure to flush the directory: the
 /// file is already replaced then, and the message says so.
+///
+/// # Examples
+/// ```
+/// use std::io::Write;
+///
+/// use sconce::checkpoint::write_atomically;
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("labels.txt");
+/// write_atomically(&path, |file| Ok(file.write_all(b"cat")?))?;
+/// // An error leaves the old file in place.
+/// let result = write_atomically(&path, |file| {
+///     file.write_all(b"d")?;
+///     Err(Error::msg("no more labels"))
+/// });
+/// assert!(result.is_err());
+/// assert_eq!(std::fs::read(&path)?, b"cat");
+/// # Ok(())
+/// # }
+/// ```
 pub fn write_atomically(
     path: impl AsRef<Path>,
     write: impl FnOnce(&mut BufWriter<File>) -> Result<()>,

@@ -71,6 +71,21 @@ pub use state_dict::StateDict;
 ///
 /// Fails if the file cannot be read, is truncated or damaged, or contains an unsupported object. The message begins
 /// with the path.
+///
+/// # Examples
+/// ```
+/// use sconce::checkpoint;
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("model.safetensors");
+/// let fc = Linear::config(3, 2).init(&Device::Cpu)?;
+/// fc.save(&path)?;
+/// let state = checkpoint::read(&path, &Device::Cpu)?;
+/// assert_eq!(state.get("weight").map(Tensor::dims), Some([2, 3].as_slice()));
+/// # Ok(())
+/// # }
+/// ```
 pub fn read(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
     ReadOptions::default().read(path.as_ref(), device)
 }
@@ -81,6 +96,24 @@ pub fn read(path: impl AsRef<Path>, device: &Device) -> Result<StateDict> {
 /// # Errors
 ///
 /// Fails if the file cannot be read or is not a safetensors file. The message begins with the path.
+///
+/// # Examples
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use sconce::checkpoint;
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("model.safetensors");
+/// let weight = Tensor::zeros((2, 3), DType::F32, &Device::Cpu)?;
+/// let epoch = BTreeMap::from([("epoch".to_string(), "7".to_string())]);
+/// checkpoint::write_safetensors(&path, [("weight", &weight)], &epoch)?;
+/// let metadata = checkpoint::metadata(&path)?;
+/// assert_eq!((metadata["epoch"].as_str(), metadata["format"].as_str()), ("7", "pt"));
+/// # Ok(())
+/// # }
+/// ```
 pub fn metadata(path: impl AsRef<Path>) -> Result<BTreeMap<String, String>> {
     let path = path.as_ref();
     within(path.display(), open::metadata(path))
@@ -96,6 +129,23 @@ pub fn metadata(path: impl AsRef<Path>) -> Result<BTreeMap<String, String>> {
 ///
 /// Fails if the format does not support the dtype of a tensor, if a name occurs twice or is `__metadata__`, which is
 /// reserved, or if the file cannot be written. The message begins with the path.
+///
+/// # Examples
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use sconce::checkpoint;
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("model.safetensors");
+/// let weight = Tensor::new(&[1f32, 2., 3.], &Device::Cpu)?;
+/// checkpoint::write_safetensors(&path, [("weight", &weight)], &BTreeMap::new())?;
+/// let state = checkpoint::read(&path, &Device::Cpu)?;
+/// assert_eq!(state.get("weight").unwrap().to_vec1::<f32>()?, [1., 2., 3.]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn write_safetensors<'a, Tensors>(
     path: impl AsRef<Path>,
     tensors: Tensors,

@@ -6,6 +6,20 @@ use crate::checkpoint::StateDict;
 use crate::{Error, Result};
 
 /// The result of loading a checkpoint into a network. [`Display`](fmt::Display) formats it as a table.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// # let directory = tempfile::tempdir()?;
+/// # let path = directory.path().join("fc.safetensors");
+/// Linear::config(3, 2).init(&Device::Cpu)?.save(&path)?;
+/// let mut smaller = Linear::config(2, 2).init(&Device::Cpu)?;
+/// let report = smaller.load_with(Load::new(&path).partial())?;
+/// assert_eq!(report.loaded, ["bias"]);
+/// assert_eq!((report.mismatched[0].name.as_str(), &report.mismatched[0].found), ("weight", &vec![2, 3]));
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LoadReport {

@@ -19,9 +19,58 @@ fn activate(activation: Activation, x: Signal) -> Signal {
     })
 }
 
+/// The example in the documentation of an activation, or an empty string.
+macro_rules! example {
+    (relu) => {
+        example!("relu(&x)", "-1f32, 2.", "[0., 2.]")
+    };
+    (relu6) => {
+        example!("relu6(&x)", "-1f32, 3., 8.", "[0., 3., 6.]")
+    };
+    (leaky_relu) => {
+        example!("leaky_relu(&x, 0.5)", "-1f32, 2.", "[-0.5, 2.]")
+    };
+    (silu) => {
+        example!("silu(&x)", "0f32, 1.", "[0., 0.7311]")
+    };
+    (gelu) => {
+        example!("gelu(&x)", "0f32, 1.", "[0., 0.8413]")
+    };
+    (sigmoid) => {
+        example!("sigmoid(&x)", "0f32, 1.", "[0.5, 0.7311]")
+    };
+    (tanh) => {
+        example!("tanh(&x)", "0f32, 1.", "[0., 0.7616]")
+    };
+    (hardswish) => {
+        example!("hardswish(&x)", "-4f32, 1., 4.", "[0., 0.6667, 4.]")
+    };
+    ($other:ident) => {
+        ""
+    };
+    ($call:literal, $input:literal, $expected:literal) => {
+        concat!(
+            "\n```\nuse sconce::prelude::*;\n# fn main() -> Result<()> {\n",
+            "let x = Tensor::new(&[",
+            $input,
+            "], &Device::Cpu)?;\n",
+            "let y = ",
+            $call,
+            ".into_tensor()?.to_vec1::<f32>()?;\n",
+            "for (y, expected) in y.into_iter().zip(",
+            $expected,
+            ") {\n",
+            "    let expected: f32 = expected;\n",
+            "    assert!((y - expected).abs() < 1e-4);\n}\n",
+            "# Ok(())\n# }\n```"
+        )
+    };
+}
+
 macro_rules! functions {
     ($($(#[$doc:meta])* $name:ident $({ $($field:ident),+ })? = $function:ident [$($kind:literal)?];)*) => {$(
         $(#[$doc])*
+        #[doc = example!($function)]
         pub fn $function(x: impl Into<Signal> $(, $($field: f64),+)?) -> Signal {
             activate(Activation::$name $({ $($field),+ })?, x.into())
         }
@@ -31,12 +80,33 @@ macro_rules! functions {
 for_each_activation!(functions);
 
 /// Computes `eˣ / Σ eˣ` over one dimension. A negative `dim` counts from the end.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[1f32, 1., -1e4], &Device::Cpu)?;
+/// let y = softmax(&x, -1).into_tensor()?.to_vec1::<f32>()?;
+/// assert_eq!(y, [0.5, 0.5, 0.]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn softmax(x: impl Into<Signal>, dim: isize) -> Signal {
     x.into()
         .apply("softmax", |x| -> Result<Tensor> { Ok(softmax_kernels::softmax(&x, axis(dim, x.rank())?)?) })
 }
 
 /// Computes `x − log Σ eˣ` over one dimension. A negative `dim` counts from the end.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[1f32, 1., -1e4], &Device::Cpu)?;
+/// let y = log_softmax(&x, -1).into_tensor()?.to_vec1::<f32>()?;
+/// assert!((y[0] + 0.6931).abs() < 1e-4); // −ln 2
+/// assert!(y[2].is_finite());
+/// # Ok(())
+/// # }
+/// ```
 pub fn log_softmax(x: impl Into<Signal>, dim: isize) -> Signal {
     x.into().apply("log_softmax", |x| -> Result<Tensor> {
         Ok(softmax_kernels::log_softmax(&x, axis(dim, x.rank())?)?)

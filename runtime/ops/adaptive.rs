@@ -36,11 +36,32 @@ impl std::fmt::Display for OutputSize {
 }
 
 /// Average-pools a sequence to a fixed length.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[[1f32, 3., 5., 7.]]], &Device::Cpu)?; // [batch, channels, length]
+/// let y = adaptive_avg_pool1d(&x, 2).into_tensor()?;
+/// assert_eq!(y.to_vec3::<f32>()?, [[[2., 6.]]]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn adaptive_avg_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
     x.into().apply("adaptive_avg_pool1d", |x| pool::adaptive_avg_pool1d(&x, output_size))
 }
 
 /// Average-pools an image to a fixed height and width.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::arange(0f32, 12., &Device::Cpu)?.reshape((1, 1, 3, 4))?;
+/// assert_eq!(adaptive_avg_pool2d(&x, 1).into_tensor()?.flatten_all()?.to_vec1::<f32>()?, [5.5]);
+/// assert_eq!(adaptive_avg_pool2d(&x, (3, 2)).dims()?, [1, 1, 3, 2]);
+/// assert_eq!(adaptive_avg_pool2d(&x, (None, Some(2))).dims()?, [1, 1, 3, 2]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn adaptive_avg_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSize>) -> Signal {
     let OutputSize(size) = output_size.into();
     let on_image = |x: &Image| blocked::adaptive_avg_pool2d(x, size);
@@ -49,11 +70,31 @@ pub fn adaptive_avg_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSi
 }
 
 /// Max-pools a sequence to a fixed length.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[[1f32, 3., 5., 7.]]], &Device::Cpu)?; // [batch, channels, length]
+/// let y = adaptive_max_pool1d(&x, 2).into_tensor()?;
+/// assert_eq!(y.to_vec3::<f32>()?, [[[3., 7.]]]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn adaptive_max_pool1d(x: impl Into<Signal>, output_size: usize) -> Signal {
     x.into().apply("adaptive_max_pool1d", |x| pool::adaptive_max_pool1d(&x, output_size))
 }
 
 /// Max-pools an image to a fixed height and width.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::arange(0f32, 12., &Device::Cpu)?.reshape((1, 1, 3, 4))?;
+/// let y = adaptive_max_pool2d(&x, (1, 2)).into_tensor()?;
+/// assert_eq!(y.flatten_all()?.to_vec1::<f32>()?, [9., 11.]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn adaptive_max_pool2d(x: impl Into<Signal>, output_size: impl Into<OutputSize>) -> Signal {
     let OutputSize(size) = output_size.into();
     let on_image = |x: &Image| blocked::adaptive_max_pool2d(x, size);

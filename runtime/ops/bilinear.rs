@@ -11,6 +11,17 @@ use crate::{Error, Result};
 /// The shapes are `[…, in1_features]` for `x1`, `[…, in2_features]` for `x2`,
 /// `[out_features, in1_features, in2_features]` for `weight` and `[out_features]` for `bias`. The output is
 /// `[…, out_features]`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x1 = Tensor::new(&[[1f32, 2.]], &Device::Cpu)?;
+/// let x2 = Tensor::new(&[[3f32, 4.]], &Device::Cpu)?;
+/// let weight = Tensor::new(&[[[1f32, 0.], [0., 1.]]], &Device::Cpu)?; // one output: the inner product
+/// assert_eq!(bilinear(&x1, &x2, &weight, None).into_tensor()?.to_vec2::<f32>()?, [[11.]]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn bilinear(
     x1: impl Into<Signal>,
     x2: impl Into<Signal>,

@@ -7,12 +7,34 @@ use crate::signal::Signal;
 use crate::{Error, Result, random};
 
 /// In training, sets each element to zero with probability `p` and scales the others by `1 / (1 − p)`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::ones(1000, DType::F32, &Device::Cpu)?;
+/// let y = dropout(&x, 0.5, Mode::Train).into_tensor()?.to_vec1::<f32>()?;
+/// assert!(y.iter().all(|y| [0., 2.].contains(y)) && y.contains(&0.) && y.contains(&2.));
+/// let y = dropout(&x, 0.5, Mode::Eval).into_tensor()?;
+/// assert_eq!(y.to_vec1::<f32>()?, [1.; 1000]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn dropout(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
     drop("dropout", x.into(), p, mode, |dims| Ok(dims.to_vec()))
 }
 
 /// In training, sets each channel of `[batch, channels, length]` or `[channels, length]` to zero with
 /// probability `p` and scales the others by `1 / (1 − p)`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::ones((2, 100, 3), DType::F32, &Device::Cpu)?;
+/// let y = dropout1d(&x, 0.5, Mode::Train).into_tensor()?.flatten(0, 1)?.to_vec2::<f32>()?;
+/// assert!(y.iter().all(|channel| *channel == [0.; 3] || *channel == [2.; 3]));
+/// # Ok(())
+/// # }
+/// ```
 pub fn dropout1d(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
     drop("dropout1d", x.into(), p, mode, |dims| match *dims {
         [batch, channels, _] => Ok(vec![batch, channels, 1]),
@@ -24,6 +46,16 @@ pub fn dropout1d(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
 /// In training, sets each channel of `[batch, channels, height, width]` to zero with probability `p` and
 /// scales the others by `1 / (1 − p)`. As in PyTorch, an input with three dimensions is interpreted as
 /// `[batch, channels, length]`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::ones((2, 100, 3, 3), DType::F32, &Device::Cpu)?;
+/// let y = dropout2d(&x, 0.5, Mode::Train).into_tensor()?.reshape((200, 9))?.to_vec2::<f32>()?;
+/// assert!(y.iter().all(|channel| *channel == [0.; 9] || *channel == [2.; 9]));
+/// # Ok(())
+/// # }
+/// ```
 pub fn dropout2d(x: impl Into<Signal>, p: f64, mode: Mode) -> Signal {
     drop("dropout2d", x.into(), p, mode, |dims| match *dims {
         [batch, channels, _, _] => Ok(vec![batch, channels, 1, 1]),

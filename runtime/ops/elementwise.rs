@@ -19,22 +19,109 @@ macro_rules! functions {
 
 functions! {
     /// Computes `x` if `x` is positive, and `alpha (eˣ − 1)` otherwise.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new(&[-1f32, 2.], &Device::Cpu)?;
+    /// let y = elu(&x, 1.).into_tensor()?.to_vec1::<f32>()?;
+    /// assert!((y[0] + 0.6321).abs() < 1e-4);
+    /// assert_eq!(y[1], 2.);
+    /// # Ok(())
+    /// # }
+    /// ```
     elu(alpha);
     /// Computes a scaled ELU with the constants of self-normalizing networks.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new(&[-1f32, 1.], &Device::Cpu)?;
+    /// let y = selu(&x).into_tensor()?.to_vec1::<f32>()?;
+    /// assert!((y[0] + 1.1113).abs() < 1e-4);
+    /// assert!((y[1] - 1.0507).abs() < 1e-4);
+    /// # Ok(())
+    /// # }
+    /// ```
     selu();
     /// Computes `ln(1 + e^(beta x)) / beta`, or `x` if `beta x` exceeds `threshold`.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new(&[0f32, 30.], &Device::Cpu)?;
+    /// let y = softplus(&x, 1., 20.).into_tensor()?.to_vec1::<f32>()?;
+    /// assert!((y[0] - 0.6931).abs() < 1e-4); // ln 2
+    /// assert_eq!(y[1], 30.);
+    /// # Ok(())
+    /// # }
+    /// ```
     softplus(beta, threshold);
     /// Computes `x tanh(ln(1 + eˣ))`.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new(&[0f32, 1.], &Device::Cpu)?;
+    /// let y = mish(&x).into_tensor()?.to_vec1::<f32>()?;
+    /// assert_eq!(y[0], 0.);
+    /// assert!((y[1] - 0.8651).abs() < 1e-4);
+    /// # Ok(())
+    /// # }
+    /// ```
     mish();
     /// Computes `relu6(x + 3) / 6`.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new(&[-4f32, 0., 4.], &Device::Cpu)?;
+    /// let y = hardsigmoid(&x).into_tensor()?.to_vec1::<f32>()?;
+    /// assert_eq!(y, [0., 0.5, 1.]);
+    /// # Ok(())
+    /// # }
+    /// ```
     hardsigmoid();
     /// Computes `ln σ(x)`, more precisely than the logarithm of the sigmoid does.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new(&[0f32, -100.], &Device::Cpu)?;
+    /// let y = logsigmoid(&x).into_tensor()?.to_vec1::<f32>()?;
+    /// assert!((y[0] + 0.6931).abs() < 1e-4); // −ln 2
+    /// assert_eq!(y[1], -100.);
+    /// # Ok(())
+    /// # }
+    /// ```
     logsigmoid();
     /// Computes `x Φ(x)` with the tanh approximation of Φ: PyTorch's `gelu(x, approximate="tanh")`.
+    ///
+    /// ```
+    /// use sconce::prelude::*;
+    /// # fn main() -> Result<()> {
+    /// let x = Tensor::new(&[0f32, 1.], &Device::Cpu)?;
+    /// let y = gelu_tanh(&x).into_tensor()?.to_vec1::<f32>()?;
+    /// assert_eq!(y[0], 0.);
+    /// assert!((y[1] - 0.8412).abs() < 1e-4);
+    /// # Ok(())
+    /// # }
+    /// ```
     gelu_tanh();
 }
 
 /// Computes `x` if `x` is positive, and `alpha (e^(x / alpha) − 1)` otherwise.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[-1f32, 2.], &Device::Cpu)?;
+/// let y = celu(&x, 2.).into_tensor()?.to_vec1::<f32>()?;
+/// assert!((y[0] + 0.7869).abs() < 1e-4);
+/// assert_eq!(y[1], 2.);
+/// # Ok(())
+/// # }
+/// ```
 pub fn celu(x: impl Into<Signal>, alpha: f64) -> Signal {
     x.into().apply("celu", |x| -> Result<Tensor> {
         if alpha == 0. {
@@ -45,6 +132,16 @@ pub fn celu(x: impl Into<Signal>, alpha: f64) -> Signal {
 }
 
 /// Computes `min(max(x, min_val), max_val)`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[-2f32, 0.5, 3.], &Device::Cpu)?;
+/// let y = hardtanh(&x, -1., 1.).into_tensor()?.to_vec1::<f32>()?;
+/// assert_eq!(y, [-1., 0.5, 1.]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn hardtanh(x: impl Into<Signal>, min_val: f64, max_val: f64) -> Signal {
     x.into().apply("hardtanh", |x| -> Result<Tensor> {
         if min_val <= max_val {
@@ -56,12 +153,32 @@ pub fn hardtanh(x: impl Into<Signal>, min_val: f64, max_val: f64) -> Signal {
 }
 
 /// Computes the softmax of `−x` over one dimension. A negative `dim` counts from the end.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[1f32, 1., 1e4], &Device::Cpu)?;
+/// let y = softmin(&x, -1).into_tensor()?.to_vec1::<f32>()?;
+/// assert_eq!(y, [0.5, 0.5, 0.]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn softmin(x: impl Into<Signal>, dim: isize) -> Signal {
     softmax(-x.into(), dim)
 }
 
 /// Splits a dimension in half and multiplies the first half by the sigmoid of the second. A negative `dim` counts
 /// from the end.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[4f32, 6., 0., 100.], &Device::Cpu)?;
+/// let y = glu(&x, 0).into_tensor()?.to_vec1::<f32>()?;
+/// assert_eq!(y, [2., 6.]); // 4 · σ(0) and 6 · σ(100)
+/// # Ok(())
+/// # }
+/// ```
 pub fn glu(x: impl Into<Signal>, dim: isize) -> Signal {
     x.into().apply("glu", |x| -> Result<Tensor> {
         let dim = axis(dim, x.rank())?;

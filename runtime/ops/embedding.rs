@@ -5,6 +5,17 @@ use crate::signal::Signal;
 
 /// Returns the row of `weight` for each integer index in `x`. The weight is `[num_embeddings, embedding_dim]`, and the
 /// output is `[…, embedding_dim]`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let weight = Tensor::new(&[[0f32, 1.], [2., 3.], [4., 5.]], &Device::Cpu)?;
+/// let ids = Tensor::new(&[2u32, 0], &Device::Cpu)?;
+/// let y = embedding(&ids, &weight).into_tensor()?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[4., 5.], [0., 1.]]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn embedding(x: impl Into<Signal>, weight: impl Into<Signal>) -> Signal {
     match weight.into().into_tensor() {
         Ok(weight) => x.into().apply("embedding", |ids| kernel::embedding(&ids, &weight, None)),

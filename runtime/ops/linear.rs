@@ -7,6 +7,21 @@ use crate::{Error, Result};
 
 /// Computes `x · weightᵀ + bias` for an input `[…, in_features]`, a weight `[out_features, in_features]` and an
 /// optional bias `[out_features]`. A following activation is fused.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[1f32, 2.]], &Device::Cpu)?;
+/// let weight = Tensor::new(&[[1f32, 1.], [0., -2.]], &Device::Cpu)?;
+/// let bias = Tensor::new(&[10f32, 0.], &Device::Cpu)?;
+/// assert_eq!(linear(&x, &weight, bias.clone()).into_tensor()?.to_vec2::<f32>()?, [[13., -4.]]);
+/// // The bias and the ReLU run in the kernel of the matrix product.
+/// let (y, launches) = sconce::trace(|| relu(linear(&x, &weight, bias)).into_tensor());
+/// assert_eq!(y?.to_vec2::<f32>()?, [[13., 0.]]);
+/// assert_eq!(launches.len(), 1);
+/// # Ok(())
+/// # }
+/// ```
 pub fn linear(x: impl Into<Signal>, weight: impl Into<Signal>, bias: impl Into<Option<Tensor>>) -> Signal {
     defer(x.into(), weight.into(), bias.into()).into()
 }

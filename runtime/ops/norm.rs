@@ -40,6 +40,17 @@ pub fn layer_norm(
 /// Divides by the root mean square over the last dimensions, whose sizes are `normalized_shape`, then applies
 /// `weight` of that shape. If `eps` is `None`, uses the machine epsilon of the input's type. The layer is
 /// [`RmsNorm`](crate::layers::RmsNorm).
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[3f32, 4.]], &Device::Cpu)?;
+/// let y = rms_norm(&x, 2, None, None).into_tensor()?.to_vec2::<f32>()?;
+/// // The root mean square is √12.5.
+/// assert!((y[0][0] - 0.8485).abs() < 1e-4 && (y[0][1] - 1.1314).abs() < 1e-4);
+/// # Ok(())
+/// # }
+/// ```
 pub fn rms_norm(
     x: impl Into<Signal>,
     normalized_shape: impl Into<NormalizedShape>,
@@ -57,6 +68,17 @@ pub fn rms_norm(
 /// Normalizes each of `num_groups` groups of consecutive channels of `[batch, channels, …]`, then applies `weight`
 /// and `bias` (`[channels]` each). The layer is [`GroupNorm`](crate::layers::GroupNorm). PyTorch's default for
 /// `eps` is 1e-5.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[1f32, 3., 10., 30.]], &Device::Cpu)?; // 4 channels in 2 groups
+/// let y = group_norm(&x, 2, None, None, 1e-5).into_tensor()?;
+/// let expected = Tensor::new(&[[-1f32, 1., -1., 1.]], &Device::Cpu)?;
+/// assert!((y - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-4);
+/// # Ok(())
+/// # }
+/// ```
 pub fn group_norm(
     x: impl Into<Signal>,
     num_groups: usize,
@@ -70,6 +92,17 @@ pub fn group_norm(
 /// Normalizes each channel of each sample of `[batch, channels, length, …]`, then applies `weight` and `bias`
 /// (`[channels]` each). The layer, [`InstanceNorm`](crate::layers::InstanceNorm), also supports running statistics.
 /// PyTorch's default for `eps` is 1e-5.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[[1f32, 3.], [10., 30.]]], &Device::Cpu)?; // 2 channels of length 2
+/// let y = instance_norm(&x, None, None, 1e-5).into_tensor()?;
+/// let expected = Tensor::new(&[[[-1f32, 1.], [-1., 1.]]], &Device::Cpu)?;
+/// assert!((y - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-4);
+/// # Ok(())
+/// # }
+/// ```
 pub fn instance_norm(
     x: impl Into<Signal>,
     weight: Option<&Tensor>,

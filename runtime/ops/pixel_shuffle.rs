@@ -7,12 +7,32 @@ use crate::{Error, Result};
 
 /// Rearranges `[…, channels · r², height, width]` to `[…, channels, height · r, width · r]`: r² channels become a
 /// square of r × r pixels. See Shi et al. 2016.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[1f32, 2., 3., 4.], &Device::Cpu)?.reshape((4, 1, 1))?;
+/// let y = pixel_shuffle(&x, 2).into_tensor()?;
+/// assert_eq!(y.to_vec3::<f32>()?, [[[1., 2.], [3., 4.]]]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn pixel_shuffle(x: impl Into<Signal>, upscale_factor: usize) -> Signal {
     x.into().apply("pixel_shuffle", |x| shuffle(&x, upscale_factor))
 }
 
 /// Rearranges `[…, channels, height · r, width · r]` to `[…, channels · r², height, width]`. The inverse of
 /// [`pixel_shuffle`].
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[[1f32, 2.], [3., 4.]]], &Device::Cpu)?;
+/// let y = pixel_unshuffle(&x, 2).into_tensor()?;
+/// assert_eq!(y.to_vec3::<f32>()?, [[[1.]], [[2.]], [[3.]], [[4.]]]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn pixel_unshuffle(x: impl Into<Signal>, downscale_factor: usize) -> Signal {
     x.into().apply("pixel_unshuffle", |x| unshuffle(&x, downscale_factor))
 }

@@ -10,6 +10,16 @@ use crate::{Error, Result};
 use super::axis;
 
 /// Joins the dimensions from `start_dim` on into one. `flatten(x, 1)` keeps the batch dimension.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::zeros((2, 3, 4, 5), DType::F32, &Device::Cpu)?;
+/// assert_eq!(flatten(&x, 1).dims()?, [2, 60]);
+/// assert_eq!(flatten(&x, -2).dims()?, [2, 3, 20]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn flatten(x: impl Into<Signal>, start_dim: isize) -> Signal {
     flatten_range(x.into(), start_dim, -1)
 }
@@ -30,6 +40,16 @@ pub(crate) fn flatten_range(x: Signal, start: isize, end: isize) -> Signal {
 }
 
 /// Splits one dimension into several: `unflatten(x, 1, [2, -1])`. One size may be `-1`, which is inferred.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::zeros((2, 60), DType::F32, &Device::Cpu)?;
+/// assert_eq!(unflatten(&x, 1, [3, -1, 5]).dims()?, [2, 3, 4, 5]);
+/// assert!(unflatten(&x, 1, [7, -1]).into_tensor().is_err());
+/// # Ok(())
+/// # }
+/// ```
 pub fn unflatten(x: impl Into<Signal>, dim: isize, sizes: impl IntoIterator<Item = isize>) -> Signal {
     x.into().apply("unflatten", |x| -> Result<Tensor> {
         let dim = axis(dim, x.rank())?;
@@ -60,6 +80,17 @@ fn split(total: usize, sizes: &[isize]) -> Option<Vec<usize>> {
 }
 
 /// Concatenates signals along a dimension: `cat([a, b], 1)`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let a = Tensor::new(&[[1f32], [2.]], &Device::Cpu)?;
+/// let b = Tensor::new(&[[3f32, 4.], [5., 6.]], &Device::Cpu)?;
+/// let y = cat([a, b], 1).into_tensor()?;
+/// assert_eq!(y.to_vec2::<f32>()?, [[1., 3., 4.], [2., 5., 6.]]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn cat<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: isize) -> Signal {
     let signals: Vec<Signal> = signals.into_iter().map(Into::into).collect();
     if [1, -3].contains(&dim) && can_join_blocked(&signals) {
@@ -85,6 +116,17 @@ fn cat_images(signals: Vec<Signal>) -> Result<Signal> {
 }
 
 /// Stacks signals of equal shape along a new dimension.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let a = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+/// let b = Tensor::new(&[3f32, 4.], &Device::Cpu)?;
+/// assert_eq!(stack([&a, &b], 0).into_tensor()?.to_vec2::<f32>()?, [[1., 2.], [3., 4.]]);
+/// assert_eq!(stack([&a, &b], -1).into_tensor()?.to_vec2::<f32>()?, [[1., 3.], [2., 4.]]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn stack<T: Into<Signal>>(signals: impl IntoIterator<Item = T>, dim: isize) -> Signal {
     join("stack", signals, |tensors, first| Ok(Tensor::stack(tensors, axis(dim, first.rank() + 1)?)?))
 }

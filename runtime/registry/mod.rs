@@ -34,6 +34,18 @@ use crate::source::Requests;
 ///
 /// Lists are in the order of the fields, with dotted paths like those in PyTorch's checkpoints. A tensor that
 /// several fields share is listed once, under its first path.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let fc = Linear::config(3, 2).init(&Device::Cpu)?;
+/// let shapes = fc.named_parameters().into_iter().map(|(name, tensor)| (name, tensor.dims().to_vec()));
+/// let expected = [("weight".to_string(), vec![2, 3]), ("bias".to_string(), vec![2])];
+/// assert_eq!(shapes.collect::<Vec<_>>(), expected);
+/// assert_eq!(fc.num_parameters(), 8);
+/// # Ok(())
+/// # }
+/// ```
 pub trait Network: Module {
     /// Returns every parameter with its path, including frozen parameters.
     fn named_parameters(&self) -> Vec<(String, Tensor)> {

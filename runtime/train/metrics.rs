@@ -10,6 +10,17 @@ use crate::{Error, Result};
 ///
 /// # Errors
 /// Fails if the shapes do not match or there are no classes.
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let logits = Tensor::new(&[[3f32, 2., 1.], [1., 2., 3.]], &Device::Cpu)?;
+/// let target = Tensor::new(&[0u32, 1], &Device::Cpu)?;
+/// assert_eq!(accuracy(&logits, &target)?, 0.5);
+/// # Ok(())
+/// # }
+/// ```
 pub fn accuracy(logits: &Tensor, target: &Tensor) -> Result<f64> {
     check("accuracy", logits, target)?;
     if target.elem_count() == 0 {
@@ -33,6 +44,19 @@ pub(super) fn mean_correct(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// Fails if the shapes do not match, if there are no classes, or if a class index is out of range on the CPU.
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// use sconce::train::metrics::top_k_accuracy;
+/// # fn main() -> Result<()> {
+/// let logits = Tensor::new(&[[3f32, 2., 1.], [1., 2., 3.]], &Device::Cpu)?;
+/// let target = Tensor::new(&[0u32, 1], &Device::Cpu)?;
+/// assert_eq!(top_k_accuracy(&logits, &target, 1)?, 0.5);
+/// assert_eq!(top_k_accuracy(&logits, &target, 2)?, 1.);
+/// # Ok(())
+/// # }
+/// ```
 pub fn top_k_accuracy(logits: &Tensor, target: &Tensor, k: usize) -> Result<f64> {
     check("top_k_accuracy", logits, target)?;
     if target.elem_count() == 0 {
@@ -50,6 +74,18 @@ pub fn top_k_accuracy(logits: &Tensor, target: &Tensor, k: usize) -> Result<f64>
 ///
 /// # Errors
 /// Fails if the shapes differ.
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// use sconce::train::metrics::binary_accuracy;
+/// # fn main() -> Result<()> {
+/// let logits = Tensor::new(&[-2f32, 0.5, 3., -1.], &Device::Cpu)?;
+/// let target = Tensor::new(&[0f32, 1., 0., 0.], &Device::Cpu)?;
+/// assert_eq!(binary_accuracy(&logits, &target)?, 0.75);
+/// # Ok(())
+/// # }
+/// ```
 pub fn binary_accuracy(logits: &Tensor, target: &Tensor) -> Result<f64> {
     if logits.dims() != target.dims() {
         let expected = logits.dims();
@@ -67,6 +103,18 @@ pub fn binary_accuracy(logits: &Tensor, target: &Tensor) -> Result<f64> {
 ///
 /// # Errors
 /// Fails if the shapes do not match, if there are no classes, or if a class index is out of range.
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// use sconce::train::metrics::confusion_matrix;
+/// # fn main() -> Result<()> {
+/// let logits = Tensor::new(&[[2f32, 1.], [2., 1.], [1., 2.]], &Device::Cpu)?;
+/// let target = Tensor::new(&[0u32, 1, 1], &Device::Cpu)?;
+/// assert_eq!(confusion_matrix(&logits, &target)?.to_vec2::<i64>()?, [[1, 0], [1, 1]]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn confusion_matrix(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
     check("confusion_matrix", logits, target)?;
     let classes = logits.dim(1)?;
@@ -86,6 +134,15 @@ pub fn confusion_matrix(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
 }
 
 /// A running mean over batches, weighted by the number of examples.
+///
+/// ```
+/// use sconce::train::metrics::Mean;
+///
+/// let mut loss = Mean::default();
+/// loss.add(1., 64);
+/// loss.add(4., 32);
+/// assert_eq!(loss.value(), 2.);
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Mean {
     sum: f64,

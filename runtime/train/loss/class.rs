@@ -13,6 +13,18 @@ use super::{Loss, Reduction, in_full_precision};
 /// # Errors
 /// Fails if the logits are not floating point, if the shape of the target does not match, or if a class index is out of
 /// range on the CPU.
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let logits = Tensor::new(&[[0f32, 0.], [100., 0.]], &Device::Cpu)?;
+/// let target = Tensor::new(&[1u32, 0], &Device::Cpu)?;
+/// let loss = cross_entropy(&logits, &target)?.to_scalar::<f32>()?;
+/// assert!((loss - 0.34657).abs() < 1e-4); // (ln 2 + 0) / 2
+/// # Ok(())
+/// # }
+/// ```
 pub fn cross_entropy(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
     CrossEntropyLoss::new().forward(logits, target)
 }
@@ -23,6 +35,17 @@ pub fn cross_entropy(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
 /// # Errors
 /// Fails if `input` is not floating point, if the shape of the target does not match, or if a class index is out of
 /// range on the CPU.
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let log_probs = Tensor::new(&[[-0.5f32, -1.], [-2., -0.1]], &Device::Cpu)?;
+/// let target = Tensor::new(&[1u32, 0], &Device::Cpu)?;
+/// assert_eq!(nll_loss(&log_probs, &target)?.to_scalar::<f32>()?, 1.5);
+/// # Ok(())
+/// # }
+/// ```
 pub fn nll_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     NllLoss::new().forward(input, target)
 }
@@ -33,6 +56,17 @@ pub fn nll_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
 /// of the logits' shape without the class dimension) or probabilities (a floating-point tensor of the logits'
 /// shape). An index that is neither in `0..classes` nor `ignore_index` is an error on the CPU. On a GPU, the loss of
 /// such an element is NaN instead, because reading the indices to check them would synchronize the device.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let logits = Tensor::new(&[[0f32, 0.], [100., 0.]], &Device::Cpu)?;
+/// let target = Tensor::new(&[1i64, -1], &Device::Cpu)?;
+/// let loss = CrossEntropyLoss::new().ignore_index(-1).forward(&logits, &target)?;
+/// assert!((loss.to_scalar::<f32>()? - 0.69315).abs() < 1e-4); // ln 2, of the first row
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct CrossEntropyLoss {
     settings: ClassSettings,
@@ -41,6 +75,17 @@ pub struct CrossEntropyLoss {
 
 /// Negative log likelihood of class indices under log-probabilities, like `torch.nn.NLLLoss`. Equals
 /// [`CrossEntropyLoss`] without its log-softmax.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let log_probs = Tensor::new(&[[-0.5f32, -1.], [-2., -0.1]], &Device::Cpu)?;
+/// let target = Tensor::new(&[1u32, 0], &Device::Cpu)?;
+/// let loss = NllLoss::new().reduction(Reduction::None).forward(&log_probs, &target)?;
+/// assert_eq!(loss.to_vec1::<f32>()?, [1., 2.]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct NllLoss {
     settings: ClassSettings,

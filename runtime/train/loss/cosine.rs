@@ -10,6 +10,19 @@ use super::{Reduction, in_full_precision};
 ///
 /// # Errors
 /// Fails under the same conditions as [`CosineEmbeddingLoss::forward`].
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[1f32, 0.], [1., 0.]], &Device::Cpu)?;
+/// let y = Tensor::new(&[[2f32, 0.], [3., 0.]], &Device::Cpu)?;
+/// let target = Tensor::new(&[1i64, -1], &Device::Cpu)?;
+/// let loss = cosine_embedding_loss(&x, &y, &target)?.to_scalar::<f32>()?;
+/// assert!((loss - 0.5).abs() < 1e-6); // 0 for the similar pair, 1 for the dissimilar pair
+/// # Ok(())
+/// # }
+/// ```
 pub fn cosine_embedding_loss(input1: &Tensor, input2: &Tensor, target: &Tensor) -> Result<Tensor> {
     CosineEmbeddingLoss::new().forward(input1, input2, target)
 }

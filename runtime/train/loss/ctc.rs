@@ -11,6 +11,18 @@ use super::{Reduction, in_full_precision};
 ///
 /// # Errors
 /// Fails under the same conditions as [`CtcLoss::forward`].
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// // One time step and one label: the loss is the negative log-probability of the label.
+/// let log_probs = Tensor::new(&[[[-1f32, -0.5]]], &Device::Cpu)?; // [time, batch, classes]
+/// let targets = Tensor::new(&[[1u32]], &Device::Cpu)?;
+/// assert_eq!(ctc_loss(&log_probs, &targets, &[1], &[1])?.to_scalar::<f32>()?, 0.5);
+/// # Ok(())
+/// # }
+/// ```
 pub fn ctc_loss(
     log_probs: &Tensor,
     targets: &Tensor,

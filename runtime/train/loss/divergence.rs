@@ -11,6 +11,17 @@ use super::{Loss, Reduction};
 ///
 /// # Errors
 /// Fails if the shapes differ or `input` is not floating point.
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let log_probs = Tensor::new(&[[0.5f32, 0.5]], &Device::Cpu)?.log()?;
+/// let target = Tensor::new(&[[0.5f32, 0.5]], &Device::Cpu)?;
+/// assert_eq!(kl_div(&log_probs, &target)?.to_scalar::<f32>()?, 0.);
+/// # Ok(())
+/// # }
+/// ```
 pub fn kl_div(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     KlDivLoss::new().forward(input, target)
 }

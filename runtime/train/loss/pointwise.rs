@@ -11,6 +11,17 @@ use super::{Loss, Reduction, in_full_precision};
 ///
 /// # Errors
 /// Fails if the shapes differ or `input` is not floating point.
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+/// let y = Tensor::new(&[1f32, 5.], &Device::Cpu)?;
+/// assert_eq!(mse_loss(&x, &y)?.to_scalar::<f32>()?, 4.5);
+/// # Ok(())
+/// # }
+/// ```
 pub fn mse_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     MseLoss::new().forward(input, target)
 }
@@ -19,6 +30,17 @@ pub fn mse_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// Fails if the shapes differ or `input` is not floating point.
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+/// let y = Tensor::new(&[1f32, 5.], &Device::Cpu)?;
+/// assert_eq!(l1_loss(&x, &y)?.to_scalar::<f32>()?, 1.5);
+/// # Ok(())
+/// # }
+/// ```
 pub fn l1_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     L1Loss::new().forward(input, target)
 }
@@ -27,6 +49,17 @@ pub fn l1_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// Fails if the shapes differ or `input` is not floating point.
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+/// let y = Tensor::new(&[1.5f32, 5.], &Device::Cpu)?;
+/// assert_eq!(smooth_l1_loss(&x, &y)?.to_scalar::<f32>()?, 1.3125);
+/// # Ok(())
+/// # }
+/// ```
 pub fn smooth_l1_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     SmoothL1Loss::new().forward(input, target)
 }
@@ -35,6 +68,17 @@ pub fn smooth_l1_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// Fails if the shapes differ or `input` is not floating point.
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+/// let y = Tensor::new(&[1.5f32, 5.], &Device::Cpu)?;
+/// assert_eq!(huber_loss(&x, &y)?.to_scalar::<f32>()?, 1.3125);
+/// # Ok(())
+/// # }
+/// ```
 pub fn huber_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
     HuberLoss::new().forward(input, target)
 }
@@ -44,17 +88,49 @@ pub fn huber_loss(input: &Tensor, target: &Tensor) -> Result<Tensor> {
 ///
 /// # Errors
 /// Fails if the shapes differ or the logits are not floating point.
+///
+/// # Examples
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let logits = Tensor::new(&[0f32, 100.], &Device::Cpu)?;
+/// let target = Tensor::new(&[1f32, 1.], &Device::Cpu)?;
+/// let loss = bce_with_logits(&logits, &target)?.to_scalar::<f32>()?;
+/// assert!((loss - 0.34657).abs() < 1e-4); // (ln 2 + 0) / 2
+/// # Ok(())
+/// # }
+/// ```
 pub fn bce_with_logits(logits: &Tensor, target: &Tensor) -> Result<Tensor> {
     BceWithLogitsLoss::new().forward(logits, target)
 }
 
 /// The squared error, like `torch.nn.MSELoss`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+/// let y = Tensor::new(&[1f32, 5.], &Device::Cpu)?;
+/// assert_eq!(MseLoss::new().reduction(Reduction::Sum).forward(&x, &y)?.to_scalar::<f32>()?, 9.);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct MseLoss {
     reduction: Reduction,
 }
 
 /// The absolute error, like `torch.nn.L1Loss`. The gradient of an element whose error is 0 is 0.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+/// let y = Tensor::new(&[1f32, 5.], &Device::Cpu)?;
+/// assert_eq!(L1Loss::new().reduction(Reduction::Sum).forward(&x, &y)?.to_scalar::<f32>()?, 3.);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct L1Loss {
     reduction: Reduction,
@@ -62,6 +138,17 @@ pub struct L1Loss {
 
 /// A loss that is quadratic for errors below `beta` and linear above it, like `torch.nn.SmoothL1Loss`. Equals
 /// [`HuberLoss`] divided by `beta`.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+/// let y = Tensor::new(&[2f32, 12.], &Device::Cpu)?;
+/// let losses = SmoothL1Loss::new().beta(2.).reduction(Reduction::None).forward(&x, &y)?;
+/// assert_eq!(losses.to_vec1::<f32>()?, [0.25, 9.]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct SmoothL1Loss {
     reduction: Reduction,
@@ -70,6 +157,17 @@ pub struct SmoothL1Loss {
 
 /// A loss that is quadratic for errors up to `delta` and linear above it, like `torch.nn.HuberLoss` (Huber, "Robust
 /// Estimation of a Location Parameter", 1964).
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[1f32, 2.], &Device::Cpu)?;
+/// let y = Tensor::new(&[2f32, 12.], &Device::Cpu)?;
+/// let losses = HuberLoss::new().delta(2.).reduction(Reduction::None).forward(&x, &y)?;
+/// assert_eq!(losses.to_vec1::<f32>()?, [0.5, 18.]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct HuberLoss {
     reduction: Reduction,
@@ -78,6 +176,20 @@ pub struct HuberLoss {
 
 /// Binary cross entropy of logits, like `torch.nn.BCEWithLogitsLoss`. Unlike a sigmoid followed by a logarithm, this
 /// loss is finite for all finite logits.
+///
+/// ```
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let logits = Tensor::new(&[[0f32, 0.]], &Device::Cpu)?;
+/// let target = Tensor::new(&[[1f32, 0.]], &Device::Cpu)?;
+/// // A positive example of the first class counts three times.
+/// let weight = Tensor::new(&[3f32, 1.], &Device::Cpu)?;
+/// let loss = BceWithLogitsLoss::new().pos_weight(weight).reduction(Reduction::Sum);
+/// let loss = loss.forward(&logits, &target)?.to_scalar::<f32>()?;
+/// assert!((loss - 2.7726).abs() < 1e-4); // 4 ln 2
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct BceWithLogitsLoss {
     reduction: Reduction,

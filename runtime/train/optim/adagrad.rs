@@ -8,6 +8,21 @@ use super::rule::{ParameterUpdate, Rule, moving_average, not_negative, setters};
 
 /// Adagrad, like `torch.optim.Adagrad` (Duchi et al., "Adaptive Subgradient Methods for Online Learning and
 /// Stochastic Optimization", 2011).
+///
+/// ```
+/// use sconce::candle::Var;
+/// use sconce::prelude::*;
+/// use sconce::train::optim::Adagrad;
+/// # fn main() -> Result<()> {
+/// let x = Var::new(&[1f32, -2.], &Device::Cpu)?;
+/// let mut optimizer = Adagrad::new(0.1).build(vec![("x".into(), x.clone())])?;
+/// optimizer.step(&x.sqr()?.sum_all()?.backward()?)?; // the gradient is 2x
+/// // The first step of each element is the learning rate.
+/// let expected = Tensor::new(&[0.9f32, -1.9], &Device::Cpu)?;
+/// assert!((x.as_tensor() - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-4);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Adagrad {
     rate: f64,
@@ -69,6 +84,19 @@ impl Rule for Adagrad {
 }
 
 /// Adadelta, like `torch.optim.Adadelta` (Zeiler, "ADADELTA: An Adaptive Learning Rate Method", 2012).
+///
+/// ```
+/// use sconce::candle::Var;
+/// use sconce::prelude::*;
+/// use sconce::train::optim::Adadelta;
+/// # fn main() -> Result<()> {
+/// let x = Var::new(&[1f32, -2.], &Device::Cpu)?;
+/// let mut optimizer = Adadelta::new(1.).build(vec![("x".into(), x.clone())])?;
+/// optimizer.step(&x.sqr()?.sum_all()?.backward()?)?; // the gradient is 2x
+/// assert!(x.sqr()?.sum_all()?.to_scalar::<f32>()? < 5.);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Adadelta {
     rate: f64,

@@ -10,6 +10,20 @@ use super::rule::{ParameterUpdate, Rule, bias_correction, fraction, moving_avera
 
 /// Adam, like `torch.optim.Adam` (Kingma and Ba, "Adam: A Method for Stochastic Optimization", 2015). AMSGrad follows
 /// Reddi et al. ("On the Convergence of Adam and Beyond", 2018). Weight decay is an L2 penalty.
+///
+/// ```
+/// use sconce::candle::Var;
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Var::new(&[1f32, -2.], &Device::Cpu)?;
+/// let mut optimizer = Adam::new(0.1).build(vec![("x".into(), x.clone())])?;
+/// optimizer.step(&x.sqr()?.sum_all()?.backward()?)?; // the gradient is 2x
+/// // The first step of each element is the learning rate.
+/// let expected = Tensor::new(&[0.9f32, -1.9], &Device::Cpu)?;
+/// assert!((x.as_tensor() - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-4);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Adam {
     rate: f64,
@@ -21,6 +35,20 @@ pub struct Adam {
 
 /// Adam with decoupled weight decay, like `torch.optim.AdamW` (Loshchilov and Hutter, "Decoupled Weight Decay
 /// Regularization", 2019).
+///
+/// ```
+/// use sconce::candle::Var;
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Var::new(&[1f32, -2.], &Device::Cpu)?;
+/// let mut optimizer = AdamW::new(0.1).weight_decay(0.5).build(vec![("x".into(), x.clone())])?;
+/// optimizer.step(&x.sqr()?.sum_all()?.backward()?)?; // the gradient is 2x
+/// // Weight decay multiplies the parameter by 1 − 0.1 · 0.5. The step of each element is 0.1.
+/// let expected = Tensor::new(&[0.85f32, -1.8], &Device::Cpu)?;
+/// assert!((x.as_tensor() - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-4);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct AdamW {
     rate: f64,
@@ -31,6 +59,21 @@ pub struct AdamW {
 }
 
 /// Adam with the infinity norm instead of the second moment, like `torch.optim.Adamax` (Kingma and Ba, 2015).
+///
+/// ```
+/// use sconce::candle::Var;
+/// use sconce::prelude::*;
+/// use sconce::train::optim::Adamax;
+/// # fn main() -> Result<()> {
+/// let x = Var::new(&[1f32, -2.], &Device::Cpu)?;
+/// let mut optimizer = Adamax::new(0.1).build(vec![("x".into(), x.clone())])?;
+/// optimizer.step(&x.sqr()?.sum_all()?.backward()?)?; // the gradient is 2x
+/// // The first step of each element is the learning rate.
+/// let expected = Tensor::new(&[0.9f32, -1.9], &Device::Cpu)?;
+/// assert!((x.as_tensor() - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-4);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Adamax {
     rate: f64,
@@ -41,6 +84,21 @@ pub struct Adamax {
 
 /// Adam that corrects for the high variance of the adaptive learning rate in the first steps, like `torch.optim.RAdam`
 /// (Liu et al., "On the Variance of the Adaptive Learning Rate and Beyond", 2020).
+///
+/// ```
+/// use sconce::candle::Var;
+/// use sconce::prelude::*;
+/// use sconce::train::optim::RAdam;
+/// # fn main() -> Result<()> {
+/// let x = Var::new(&[1f32, -2.], &Device::Cpu)?;
+/// let mut optimizer = RAdam::new(0.1).build(vec![("x".into(), x.clone())])?;
+/// optimizer.step(&x.sqr()?.sum_all()?.backward()?)?; // the gradient is 2x
+/// // The first steps do not divide by the second moment.
+/// let expected = Tensor::new(&[0.8f32, -1.6], &Device::Cpu)?;
+/// assert!((x.as_tensor() - expected)?.abs()?.max_all()?.to_scalar::<f32>()? < 1e-4);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct RAdam {
     rate: f64,

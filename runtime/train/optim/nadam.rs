@@ -7,6 +7,19 @@ use crate::Result;
 use super::rule::{ParameterUpdate, Rule, bias_correction, fraction, moving_average, not_negative, setters};
 
 /// Adam with Nesterov momentum, like `torch.optim.NAdam` (Dozat, "Incorporating Nesterov Momentum into Adam", 2016).
+///
+/// ```
+/// use sconce::candle::Var;
+/// use sconce::prelude::*;
+/// use sconce::train::optim::NAdam;
+/// # fn main() -> Result<()> {
+/// let x = Var::new(&[1f32, -2.], &Device::Cpu)?;
+/// let mut optimizer = NAdam::new(0.1).build(vec![("x".into(), x.clone())])?;
+/// optimizer.step(&x.sqr()?.sum_all()?.backward()?)?; // the gradient is 2x
+/// assert!(x.sqr()?.sum_all()?.to_scalar::<f32>()? < 5.);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct NAdam {
     rate: f64,

@@ -12,6 +12,18 @@ use super::rule::{ParameterUpdate, Rule, not_negative, setters};
 ///
 /// Momentum follows Polyak ("Some methods of speeding up the convergence of iteration methods", 1964). Nesterov
 /// momentum follows Sutskever et al. ("On the importance of initialization and momentum in deep learning", 2013).
+///
+/// ```
+/// use sconce::candle::Var;
+/// use sconce::prelude::*;
+/// # fn main() -> Result<()> {
+/// let x = Var::new(&[1f32, -2.], &Device::Cpu)?;
+/// let mut optimizer = Sgd::new(0.25).build(vec![("x".into(), x.clone())])?;
+/// optimizer.step(&x.sqr()?.sum_all()?.backward()?)?; // the gradient is 2x
+/// assert_eq!(x.to_vec1::<f32>()?, [0.5, -1.]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Sgd {
     rate: f64,

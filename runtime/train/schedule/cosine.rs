@@ -9,6 +9,16 @@ use super::{Schedule, count, require, setters};
 /// Decreases the learning rate to `eta_min` over `t_max` steps along half a cosine, and increases it again afterwards,
 /// like `torch.optim.lr_scheduler.CosineAnnealingLR` (Loshchilov and Hutter, "SGDR: Stochastic Gradient Descent with
 /// Warm Restarts", 2017).
+///
+/// ```
+/// use sconce::train::schedule::{CosineAnnealingLr, Schedule};
+///
+/// let schedule = CosineAnnealingLr::new(10).eta_min(0.5);
+/// let rates = [0, 5, 10, 20].map(|step| schedule.rate(1., step));
+/// for (rate, expected) in rates.iter().zip([1., 0.75, 0.5, 1.]) {
+///     assert!((rate - expected).abs() < 1e-9);
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct CosineAnnealingLr {
     t_max: usize,
@@ -39,6 +49,16 @@ impl Schedule for CosineAnnealingLr {
 
 /// Decreases the learning rate to `eta_min` along half a cosine and then restarts at the base rate, repeatedly, like
 /// `torch.optim.lr_scheduler.CosineAnnealingWarmRestarts` (Loshchilov and Hutter, 2017).
+///
+/// ```
+/// use sconce::train::schedule::{CosineAnnealingWarmRestarts, Schedule};
+///
+/// let schedule = CosineAnnealingWarmRestarts::new(4).t_mult(2);
+/// let rates = [0, 2, 4, 8, 12].map(|step| schedule.rate(1., step));
+/// for (rate, expected) in rates.iter().zip([1., 0.5, 1., 0.5, 1.]) {
+///     assert!((rate - expected).abs() < 1e-9);
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct CosineAnnealingWarmRestarts {
     t_0: usize,

@@ -5,6 +5,13 @@ use crate::Result;
 use super::{Schedule, count, require, setters};
 
 /// Multiplies the learning rate by `gamma` every `step_size` steps, like `torch.optim.lr_scheduler.StepLR`.
+///
+/// ```
+/// use sconce::train::schedule::{Schedule, StepLr};
+///
+/// let schedule = StepLr::new(10).gamma(0.5);
+/// assert_eq!([0, 9, 10, 20].map(|step| schedule.rate(1., step)), [1., 1., 0.5, 0.25]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct StepLr {
     step_size: usize,
@@ -34,6 +41,13 @@ impl Schedule for StepLr {
 }
 
 /// Multiplies the learning rate by `gamma` at each milestone, like `torch.optim.lr_scheduler.MultiStepLR`.
+///
+/// ```
+/// use sconce::train::schedule::{MultiStepLr, Schedule};
+///
+/// let schedule = MultiStepLr::new([3, 10]).gamma(0.5);
+/// assert_eq!([0, 2, 3, 10].map(|step| schedule.rate(1., step)), [1., 1., 0.5, 0.25]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct MultiStepLr {
     milestones: Vec<usize>,
@@ -61,6 +75,13 @@ impl Schedule for MultiStepLr {
 
 /// Multiplies the learning rate by `factor` for the first `total_iters` steps, like
 /// `torch.optim.lr_scheduler.ConstantLR`.
+///
+/// ```
+/// use sconce::train::schedule::{ConstantLr, Schedule};
+///
+/// let schedule = ConstantLr::new().factor(0.5).total_iters(2);
+/// assert_eq!([0, 1, 2].map(|step| schedule.rate(1., step)), [0.5, 0.5, 1.]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct ConstantLr {
     factor: f64,
@@ -94,6 +115,13 @@ impl Schedule for ConstantLr {
 }
 
 /// Changes the factor linearly from `start_factor` to `end_factor`, like `torch.optim.lr_scheduler.LinearLR`.
+///
+/// ```
+/// use sconce::train::schedule::{LinearLr, Schedule};
+///
+/// let schedule = LinearLr::new().start_factor(0.5).total_iters(4);
+/// assert_eq!([0, 2, 4, 9].map(|step| schedule.rate(1., step)), [0.5, 0.75, 1., 1.]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct LinearLr {
     start_factor: f64,
@@ -131,6 +159,13 @@ impl Schedule for LinearLr {
 }
 
 /// Multiplies the learning rate by `gamma` after every step, like `torch.optim.lr_scheduler.ExponentialLR`.
+///
+/// ```
+/// use sconce::train::schedule::{ExponentialLr, Schedule};
+///
+/// let schedule = ExponentialLr::new(0.5);
+/// assert_eq!([0, 1, 2].map(|step| schedule.rate(1., step)), [1., 0.5, 0.25]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct ExponentialLr {
     gamma: f64,
@@ -151,6 +186,13 @@ impl Schedule for ExponentialLr {
 
 /// Multiplies the learning rate by `(1 − step / total_iters)^power`, which is 0 from step `total_iters` on, like
 /// `torch.optim.lr_scheduler.PolynomialLR`.
+///
+/// ```
+/// use sconce::train::schedule::{PolynomialLr, Schedule};
+///
+/// let schedule = PolynomialLr::new().total_iters(4).power(2.);
+/// assert_eq!([0, 2, 4].map(|step| schedule.rate(1., step)), [1., 0.25, 0.]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct PolynomialLr {
     total_iters: usize,

@@ -29,6 +29,13 @@ pub use sequence::SequentialLr;
 ///
 /// A closure from the step to a factor of the base rate is also a schedule, like PyTorch's `LambdaLR`:
 /// `|step: usize| 0.95f64.powf(step as f64)`.
+///
+/// ```
+/// use sconce::train::schedule::Schedule;
+///
+/// let halve = |step: usize| 0.5f64.powf(step as f64);
+/// assert_eq!([0, 1, 2].map(|step| halve.rate(0.1, step)), [0.1, 0.05, 0.025]);
+/// ```
 pub trait Schedule {
     /// Returns the learning rate of step `step`, counted from 0. `base` is the optimizer's initial learning rate.
     fn rate(&self, base: f64, step: usize) -> f64;

@@ -9,6 +9,16 @@ use super::{Schedule, count, require, setters};
 /// `torch.optim.lr_scheduler.OneCycleLR` (Smith and Topin, "Super-Convergence: Very Fast Training of Neural Networks
 /// Using Large Learning Rates", 2018). The optimizer's initial learning rate is ignored. Unlike in PyTorch, the
 /// momentum does not change.
+///
+/// ```
+/// use sconce::train::schedule::{OneCycleLr, Schedule};
+///
+/// let schedule = OneCycleLr::new(0.5, 100);
+/// let rates = [0, 29, 99].map(|step| schedule.rate(1., step));
+/// for (rate, expected) in rates.iter().zip([0.02, 0.5, 2e-6]) {
+///     assert!((rate - expected).abs() < 1e-9);
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct OneCycleLr {
     max_lr: f64,

@@ -6,6 +6,14 @@ use super::{Schedule, require};
 
 /// Runs one schedule after another, for example a warm-up before a decay, like `torch.optim.lr_scheduler.SequentialLR`.
 /// Each schedule counts its steps from 0.
+///
+/// ```
+/// use sconce::train::schedule::{ExponentialLr, LinearLr, Schedule, SequentialLr};
+///
+/// let warm_up = LinearLr::new().start_factor(0.5).total_iters(2);
+/// let schedule = SequentialLr::new(warm_up).then(2, ExponentialLr::new(0.5));
+/// assert_eq!([0, 1, 2, 3].map(|step| schedule.rate(1., step)), [0.5, 0.75, 1., 0.5]);
+/// ```
 pub struct SequentialLr {
     schedules: Vec<Box<dyn Schedule>>,
     milestones: Vec<usize>,

@@ -19,6 +19,19 @@ const NAME: &str = "prelu";
 ///
 /// # Errors
 /// Fails if the shape of `weight` is different, or if the dtypes differ or are not floating point.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::activation::prelu;
+///
+/// # fn main() -> Result<()> {
+/// let x = Tensor::new(&[[-2f32, 2.], [-4., 4.]], &Device::Cpu)?; // [batch, channels]
+/// let slopes = Tensor::new(&[0.5f32, 0.25], &Device::Cpu)?;
+/// assert_eq!(prelu(&x, &slopes)?.to_vec2::<f32>()?, [[-1., 2.], [-2., 4.]]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn prelu(x: &Tensor, weight: &Tensor) -> Result<Tensor> {
     let view = view(x, weight)?;
     if x.dtype() != weight.dtype() {

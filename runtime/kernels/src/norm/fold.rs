@@ -57,6 +57,19 @@ pub fn batch_norm_fold(
 ///
 /// # Errors
 /// Fails if the shapes, dtypes or devices of the tensors differ.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::norm::fold_bias;
+///
+/// # fn main() -> Result<()> {
+/// let [bias, scale, shift] = [[1f32, 2.], [3., 4.], [5., 6.]].map(|x| Tensor::new(&x, &Device::Cpu));
+/// let folded = fold_bias(Some(&bias?), &scale?, &shift?)?;
+/// assert_eq!(folded.unwrap().to_vec1::<f32>()?, [8., 14.]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn fold_bias(bias: Option<&Tensor>, scale: &Tensor, shift: &Tensor) -> Result<Option<Tensor>> {
     let Some(bias) = bias else { return Ok(Some(shift.clone())) };
     let sum = ((bias * scale)? + shift)?;
@@ -68,6 +81,19 @@ pub fn fold_bias(bias: Option<&Tensor>, scale: &Tensor, shift: &Tensor) -> Resul
 /// # Errors
 /// Fails if the scale does not have one element for each output channel, or its dtype or device differs from that of
 /// the weight.
+///
+/// # Examples
+/// ```
+/// use candle_core::{Device, Result, Tensor};
+/// use sconce_kernels::norm::fold_scale;
+///
+/// # fn main() -> Result<()> {
+/// let weight = Tensor::new(&[[1f32, 2.], [3., 4.]], &Device::Cpu)?;
+/// let scale = Tensor::new(&[10f32, 100.], &Device::Cpu)?;
+/// assert_eq!(fold_scale(&weight, &scale)?.to_vec2::<f32>()?, [[10., 20.], [300., 400.]]);
+/// # Ok(())
+/// # }
+/// ```
 pub fn fold_scale(weight: &Tensor, scale: &Tensor) -> Result<Tensor> {
     let mut shape = vec![1; weight.rank()];
     shape[0] = scale.elem_count();
